@@ -1,0 +1,77 @@
+"""Long signals in constant memory: a codec's window-by-window encode and decode that equal the whole-file result.
+
+A window is computed with a halo, what its convolutions see to either side, and only its middle is kept. At a signal's
+ends there is no halo: there the convolutions' own zero padding is met in the same place as in the whole.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .config import CodecConfig
+
+WINDOW_SAMPLES = 1 << 18
+
+
+def decode_halo(config: CodecConfig) -> int:
+    """Codes to either side that one code's samples can see through the decoder."""
+    reach = 1.0  # expand, kernel 3
+    jump = 1.0  # codes per step at this depth
+    for i in reversed(range(len(config.strides))):
+        reach += sum(config.dilations[i]) * jump
+        reach += (1 if i else 3) * jump  # the up-sampling convolution, kernel 3, or 7 to the waveform
+        jump /= config.strides[i]
+    return math.ceil(reach)
+
+
+def encode_halo(config: CodecConfig) -> int:
+    """Codes' worth of samples to either side that one code can see through the encoder."""
+    reach = 0.0
+    jump = 1.0  # samples per step at this depth
+    for i, stride in enumerate(config.strides):
+        reach += stride * jump  # kernel 2·stride
+        jump *= stride
+        reach += sum(config.dilations[i]) * jump
+    return math.ceil((reach + jump) / config.level)
+
+
+def encode(run, audio: np.ndarray, config: CodecConfig, window: int | None = None) -> np.ndarray:
+    """audio float32 [batch, T] -> codes int32 [batch, ceil(T / level)]; the last code's missing samples are zeros.
+
+    run: audio float32 [batch, n·level] -> codes int32 [batch, n]. window: codes kept per run.
+    """
+    audio = np.asarray(audio, np.float32)
+    batch, samples = audio.shape
+    level, halo = config.level, encode_halo(config)
+    count = -(-samples // level)
+    window = window or max(1, WINDOW_SAMPLES // level)
+    codes = np.empty((batch, count), np.int32)
+    for start in range(0, count, window):
+        stop = min(start + window, count)
+        left, right = max(0, start - halo), min(count, stop + halo)
+        piece = audio[:, left * level : right * level]
+        missing = (right - left) * level - piece.shape[1]
+        if missing:
+            piece = np.pad(piece, ((0, 0), (0, missing)))
+        codes[:, start:stop] = np.asarray(run(piece))[:, start - left : stop - left]
+    return codes
+
+
+def decode(run, codes: np.ndarray, config: CodecConfig, window: int | None = None) -> np.ndarray:
+    """codes int32 [batch, N] -> audio float32 [batch, N·level].
+
+    run: codes int32 [batch, n] -> audio float32 [batch, n·level]. window: codes kept per run.
+    """
+    codes = np.asarray(codes, np.int32)
+    batch, count = codes.shape
+    level, halo = config.level, decode_halo(config)
+    window = window or max(1, WINDOW_SAMPLES // level)
+    audio = np.empty((batch, count * level), np.float32)
+    for start in range(0, count, window):
+        stop = min(start + window, count)
+        left, right = max(0, start - halo), min(count, stop + halo)
+        made = np.asarray(run(codes[:, left:right]))
+        audio[:, start * level : stop * level] = made[:, (start - left) * level : (stop - left) * level]
+    return audio

@@ -1,0 +1,104 @@
+"""The codec of one level: encoder, quantizer and decoder, built from a `CodecConfig`."""
+
+from __future__ import annotations
+
+import keras
+from keras import layers, ops
+
+from .config import CodecConfig
+from .layers import ResidualBlock, SubPixelUpsampling, VectorQuantizer, gelu
+from .losses import reconstruction_terms
+
+
+def build_encoder(config: CodecConfig) -> keras.Model:
+    """audio float32 [batch, T, 1], T a multiple of the level -> latents [batch, T / level, code_dim]."""
+    audio = x = keras.Input((None, 1), name="audio")
+    for i, (stride, channels) in enumerate(zip(config.strides, config.channels, strict=True)):
+        x = layers.Conv1D(channels, 2 * stride, strides=stride, padding="same", name=f"down_{i}")(x)
+        for dilation in config.dilations[i]:
+            x = ResidualBlock(channels, dilation, name=f"block_{i}_{dilation}")(x)
+    x = layers.Activation(gelu, name="activation")(x)
+    return keras.Model(audio, layers.Conv1D(config.code_dim, 3, padding="same", name="latents")(x), name="encoder")
+
+
+def build_decoder(config: CodecConfig) -> keras.Model:
+    """vectors float32 [batch, N, code_dim] -> audio float32 [batch, N·level, 1]; the encoder's mirror image."""
+    vectors = keras.Input((None, config.code_dim), name="vectors")
+    x = layers.Conv1D(config.channels[-1], 3, padding="same", name="expand")(vectors)
+    for i in reversed(range(len(config.strides))):
+        for dilation in config.dilations[i]:
+            x = ResidualBlock(config.channels[i], dilation, name=f"block_{i}_{dilation}")(x)
+        x = layers.Activation(gelu, name=f"activation_{i}")(x)
+        # The last, to the waveform, overlaps its neighbours widely: short patches side by side would buzz at their rate.
+        channels, kernel = (config.channels[i - 1], 3) if i else (1, 7)
+        x = SubPixelUpsampling(channels, config.strides[i], kernel, name=f"up_{i}")(x)
+    return keras.Model(vectors, x, name="decoder")
+
+
+@keras.saving.register_keras_serializable("vqwave")
+class VQVAE(keras.Model):
+    """audio float32 [batch, T] -> reconstruction float32 [batch, T]; T a multiple of the level. Trained by plain `fit`.
+
+    `encode_model` and `decode_model` are its two halves as they are used and exported: samples to codes, codes to samples.
+    """
+
+    def __init__(self, config: CodecConfig, seed: int = 0, **kwargs):
+        super().__init__(name=config.name, **kwargs)
+        self.config = config
+        self.encoder = build_encoder(config)
+        self.decoder = build_decoder(config)
+        self.quantizer = VectorQuantizer(
+            config.num_codes, config.code_dim, config.ema_decay, config.revival_threshold, config.loss.commitment,
+            seed=seed, name="quantizer",
+        )
+        self.quantizer.build((None, None, config.code_dim))
+        terms = ("spectral_convergence", "log_magnitude", "mel", "waveform")
+        self.term_metrics = [keras.metrics.Mean(name=term) for term in terms]
+
+    @property
+    def parts(self) -> dict[str, list]:
+        """The variables that each file of a weights set holds, by part name."""
+        return {
+            "encoder": self.encoder.weights, "decoder": self.decoder.weights, "codebook": [self.quantizer.codebook],
+        }
+
+    def build(self, input_shape=None):
+        self.built = True
+
+    def call(self, audio, training=False):
+        latents = self.encoder(audio[..., None], training=training)
+        quantized, _ = self.quantizer(latents, training=training)
+        return ops.cast(self.decoder(quantized, training=training)[..., 0], "float32")
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Σ weight·term over `LossConfig`'s terms + the quantizer's commitment; each term is also a metric of its name."""
+        terms = reconstruction_terms(y, y_pred, self.config.sample_rate)
+        total = sum(self.losses)
+        for metric in self.term_metrics:
+            metric.update_state(terms[metric.name])
+            total = total + getattr(self.config.loss, metric.name) * terms[metric.name]
+        return total
+
+    def encode_model(self) -> keras.Model:
+        """Functional model: audio float32 [batch, T] -> codes int32 [batch, T / level]."""
+        audio = keras.Input((None,), name="samples")
+        latents = self.encoder(layers.Reshape((-1, 1), name="channel")(audio))
+        codes = _Call(self.quantizer.encode, name="encode")(latents)
+        return keras.Model(audio, codes, name=f"{self.config.name}_encode")
+
+    def decode_model(self) -> keras.Model:
+        """Functional model: codes int32 [batch, N] -> audio float32 [batch, N·level]."""
+        codes = keras.Input((None,), dtype="int32", name="codes")
+        audio = self.decoder(_Call(self.quantizer.lookup, name="lookup")(codes))
+        return keras.Model(codes, layers.Reshape((-1,), name="samples")(audio), name=f"{self.config.name}_decode")
+
+
+class _Call(layers.Layer):
+    """A quantizer's method as a layer of a functional model."""
+
+    def __init__(self, method, **kwargs):
+        super().__init__(**({"dtype": "float32"} | kwargs))
+        self.method = method
+
+    def call(self, x):
+        return self.method(x)

@@ -1,0 +1,55 @@
+"""What a codec is trained to keep: spectra at several resolutions, mel bands, and the waveform itself.
+
+All terms compare audio float32 [batch, samples] with audio float32 [batch, samples] and are dimensionless.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from keras import ops
+
+# (n_fft, hop, window): the windows of the SC metric at twice its hop, which trains as well for half the cost.
+STFT_SCALES = ((2048, 480, 1200), (1024, 240, 600), (512, 100, 240))
+MEL_SCALES = ((2048, 80), (512, 40))
+
+
+def magnitude(audio, n_fft: int, hop: int, window: int):
+    """|STFT| with a Hann window: [batch, samples] -> [batch, frames, n_fft / 2 + 1]."""
+    real, imag = ops.stft(audio, window, hop, n_fft)
+    # The floor keeps the root's gradient finite in silence.
+    return ops.sqrt(real**2 + imag**2 + 1e-9)
+
+
+@functools.cache
+def mel_matrix(sample_rate: int, n_fft: int, mels: int) -> np.ndarray:
+    """[n_fft / 2 + 1, mels], Slaney's bands as librosa makes them."""
+    import librosa
+
+    return librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=mels).T.astype("float32")
+
+
+def reconstruction_terms(x, y, sample_rate: int) -> dict:
+    """Original x and reconstruction y, float32 [batch, samples] -> each term by its name in `LossConfig`.
+
+    spectral_convergence: ‖|S(x)|−|S(y)|‖_F / ‖|S(x)|‖_F; log_magnitude: mean |ln|S(x)| − ln|S(y)||, both averaged over
+    the scales (Arık et al. 2019, Yamamoto et al. 2020). mel: mean |log10 M(x) − log10 M(y)| summed over its scales.
+    waveform: mean (x−y)² / mean x².
+    """
+    convergence, log_magnitude, mel = [], [], []
+    for scale in STFT_SCALES:
+        a, b = magnitude(x, *scale), magnitude(y, *scale)
+        convergence.append(ops.sqrt(ops.sum((a - b) ** 2) + 1e-9) / (ops.sqrt(ops.sum(a**2)) + 1e-3))
+        log_magnitude.append(ops.mean(ops.abs(ops.log(a + 1e-3) - ops.log(b + 1e-3))))
+    for n_fft, mels in MEL_SCALES:
+        matrix = mel_matrix(sample_rate, n_fft, mels)
+        a, b = (ops.matmul(magnitude(s, n_fft, n_fft // 4, n_fft) ** 2, matrix) for s in (x, y))
+        mel.append(ops.mean(ops.abs(ops.log10(a + 1e-5) - ops.log10(b + 1e-5))))
+    waveform = ops.mean((x - y) ** 2) / (ops.mean(x**2) + 1e-6)
+    return {
+        "spectral_convergence": sum(convergence) / len(convergence),
+        "log_magnitude": sum(log_magnitude) / len(log_magnitude),
+        "mel": sum(mel),
+        "waveform": waveform,
+    }

@@ -1,0 +1,290 @@
+"""Weights on disk: file names, atomic writing, checksums, loading with a check against the config.
+
+A *set* is the files of one codec or generator plus the YAML that describes them:
+
+    vqvae_32_{encoder,decoder,codebook}[_TAG].weights.h5        vqvae_32[_TAG].yml
+    generator_32_{generator,context}[_TAG].weights.h5           generator_32[_TAG].yml
+
+TAG is an epoch (`00010`), `best`, or absent: the set that ships. The YAML holds the config and each file's sha256 and is
+written last, so a set without it, or whose files are not those it names, was never finished and is not taken for whole.
+Files are HDF5 with one dataset a variable, by its path; they are data, and nothing in them can run code. TensorFlow-free.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from . import config as configs
+from .errors import UserError
+
+PARTS = {"vqvae": ("encoder", "decoder", "codebook"), "generator": ("generator", "context")}
+
+
+class WeightsError(UserError):
+    """A weights file or set that cannot be used; names the file, and the layer where there is one."""
+
+
+def kind(name: str) -> str:
+    """`vqvae` or `generator`."""
+    return name.split("_")[0]
+
+
+def weights_path(folder, name: str, part: str, tag: str = "") -> Path:
+    return Path(folder) / f"{name}_{part}{'_' + tag if tag else ''}.weights.h5"
+
+
+def config_path(folder, name: str, tag: str = "") -> Path:
+    return Path(folder) / f"{name}{'_' + tag if tag else ''}.yml"
+
+
+def epoch_tag(epoch: int) -> str:
+    return f"{epoch:05d}"
+
+
+def sha256(path) -> str:
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else \
+            hashlib.sha256(f.read()).hexdigest()
+
+
+def replace_file(path, write):
+    """`write(temporary path)`, flush to the disk, rename onto `path`: the old file or the new one, never a part of one."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        with open(temporary, "rb+") as f:
+            os.fsync(f.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def write_text(path, text: str):
+    replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class WeightSet:
+    """A whole set found on disk, its checksums verified. `info` is what training recorded: epoch, steps, validation loss."""
+
+    folder: Path
+    name: str
+    tag: str
+    config: configs.CodecConfig | configs.GeneratorConfig
+    files: dict[str, Path]
+    checksum: str
+    info: dict
+
+    @property
+    def described(self) -> str:
+        """One phrase for the user: which set was taken."""
+        which = {"": "the shipped set", "best": "the best set"}.get(self.tag, f"epoch {self.tag.lstrip('0') or '0'}")
+        return f"{self.name}: {which} in {self.folder}"
+
+    def load(self, part: str) -> dict[str, np.ndarray]:
+        """float32 arrays of one file by variable path."""
+        return read_arrays(self.files[part])
+
+
+def read_arrays(path) -> dict[str, np.ndarray]:
+    """Every dataset of an HDF5 file as float32. Links out of the file are refused, as is what is no number."""
+    arrays = {}
+
+    def walk(group, prefix):
+        for key in group:
+            if not isinstance(group.get(key, getlink=True), h5py.HardLink):
+                raise WeightsError(f"{path}: {prefix}{key} is a link, which a weights file may not hold")
+            item = group[key]
+            if isinstance(item, h5py.Group):
+                walk(item, f"{prefix}{key}/")
+                continue
+            if item.external or item.is_virtual or item.dtype.kind != "f":
+                raise WeightsError(f"{path}: {prefix}{key} is not an array of floats held in the file")
+            arrays[f"{prefix}{key}"] = item[()].astype(np.float32)
+
+    try:
+        with h5py.File(path, "r") as f:
+            walk(f, "")
+    except (OSError, RuntimeError, KeyError, ValueError, RecursionError) as e:
+        raise WeightsError(f"{path}: cannot be read as a weights file: {e}") from e
+    bad = [key for key, array in arrays.items() if not np.isfinite(array).all()]
+    if bad:
+        raise WeightsError(f"{path}: {bad[0]} holds numbers that are not finite")
+    return arrays
+
+
+def write_arrays(path, arrays: dict[str, np.ndarray], dtype="float32"):
+    """One dataset an array, atomically."""
+
+    def write(temporary):
+        with h5py.File(temporary, "w") as f:
+            for key, array in arrays.items():
+                f.create_dataset(key, data=np.asarray(array).astype(dtype))
+
+    replace_file(path, write)
+
+
+def assign(variables, arrays: dict[str, np.ndarray], path):
+    """Set Keras variables from `arrays`, each by its path. `WeightsError` says which file, which layer, which two shapes."""
+    for v in variables:
+        if v.path not in arrays:
+            raise WeightsError(f"{path}: has no layer {v.path}, which its config asks for")
+        if tuple(v.shape) != arrays[v.path].shape:
+            raise WeightsError(
+                f"{path}: layer {v.path} has shape {arrays[v.path].shape} in the file, {tuple(v.shape)} by its config"
+            )
+    extra = set(arrays) - {v.path for v in variables}
+    if extra:
+        raise WeightsError(f"{path}: holds a layer {min(extra)} that its config does not ask for")
+    for v in variables:
+        v.assign(arrays[v.path])
+
+
+def save(folder, name: str, tag: str, parts: dict[str, list], config, info=None, dtype="float32"):
+    """Write a set: `parts` are Keras variables, or arrays by path, by part name. The YAML goes last and makes it whole."""
+    folder = Path(folder)
+    files = {}
+    for part, variables in parts.items():
+        arrays = variables if isinstance(variables, dict) else {v.path: _numpy(v) for v in variables}
+        for key, array in arrays.items():
+            if not np.isfinite(array).all():
+                raise WeightsError(f"{name}: {key} is not finite; nothing was written")
+        path = weights_path(folder, name, part, tag)
+        write_arrays(path, arrays, dtype)
+        files[part] = sha256(path)
+    write_text(
+        config_path(folder, name, tag),
+        configs.dump_yaml({"config": configs.to_dict(config), "training": info or {}, "sha256": files}),
+    )
+
+
+def _numpy(variable) -> np.ndarray:
+    from keras import ops
+
+    return ops.convert_to_numpy(variable.value)
+
+
+def tags(folder, name: str) -> list[str]:
+    """The tags of the sets that have a YAML in `folder`: epochs in order, then `best`, then `` if one ships."""
+    found = []
+    if Path(folder).is_dir():
+        for path in Path(folder).iterdir():
+            match = re.fullmatch(rf"{re.escape(name)}(?:_(\d{{5,}}|best))?\.yml", path.name)
+            if match:
+                found.append(match[1] or "")
+    return sorted(found, key=lambda t: (not t.isdigit(), t == "", t))
+
+
+def epochs(folder, name: str) -> list[int]:
+    return [int(t) for t in tags(folder, name) if t.isdigit()]
+
+
+def find(folder, name: str, epoch: int | str | None = None) -> WeightSet:
+    """The set of that epoch, or the best, or (None) the one that ships and, where none does, the best.
+
+    A `best` torn by a crash while it was replaced is taken from the numbered set it was copied from. Errors:
+    `WeightsError` names what is missing and what there is, or the file whose checksum is not the recorded one.
+    """
+    folder = Path(folder)
+    there = tags(folder, name)
+    if epoch is None:
+        wanted = "" if "" in there else "best"
+    elif epoch == "best":
+        wanted = "best"
+    else:
+        try:
+            wanted = epoch_tag(int(epoch))
+        except ValueError as e:
+            raise WeightsError(f"epoch is {epoch!r}; it must be a number or 'best'") from e
+    if wanted not in there:
+        if not folder.is_dir():
+            raise WeightsError(f"{folder}: no such folder, so no weights of {name}")
+        have = ", ".join("one without a number" if t == "" else t.lstrip("0") or "0" for t in there)
+        what = "no weights" if epoch is None else "no best set" if epoch == "best" else f"no epoch {epoch}"
+        raise WeightsError(f"{folder}: {what} of {name}; " + (f"there are: {have}" if have else "there are none at all"))
+    try:
+        return _open(folder, name, wanted)
+    except WeightsError:
+        if wanted != "best":
+            raise
+        described = configs.load_yaml(config_path(folder, name, wanted))
+        source = epoch_tag(int((described.get("training") or {}).get("epoch", 0)))
+        if source not in there:
+            raise
+        return _open(folder, name, source)
+
+
+def _open(folder: Path, name: str, tag: str) -> WeightSet:
+    path = config_path(folder, name, tag)
+    described = configs.load_yaml(path)
+    sums = described.get("sha256")
+    if not isinstance(described.get("config"), dict) or not isinstance(sums, dict):
+        raise WeightsError(f"{path}: is not the description of a weights set (keys config and sha256)")
+    config_class = configs.CodecConfig if kind(name) == "vqvae" else configs.GeneratorConfig
+    config = configs.from_dict(config_class, described["config"], os.fspath(path))
+    if config.name != name:
+        raise WeightsError(f"{path}: describes {config.name}, not {name}")
+    expected = set(PARTS[kind(name)]) - ({"context"} if kind(name) == "generator" and not config.source_level else set())
+    if set(sums) != expected:
+        raise WeightsError(f"{path}: names the parts {sorted(sums)}, but {name} has {sorted(expected)}")
+    files = {}
+    for part in PARTS[kind(name)]:
+        if part not in expected:
+            continue
+        files[part] = weights_path(folder, name, part, tag)
+        try:
+            found = sha256(files[part])
+        except OSError as e:
+            raise WeightsError(f"{files[part]}: cannot be read: {e.strerror}") from e
+        if found != sums[part]:
+            raise WeightsError(f"{files[part]}: damaged, or of another set: its checksum is not the one in {path.name}")
+    identity = json.dumps([described["config"], sums], sort_keys=True).encode()
+    return WeightSet(folder, name, tag, config, files, hashlib.sha256(identity).hexdigest(),
+                     described.get("training") or {})
+
+
+def copy_set(source: WeightSet, folder, tag: str, dtype="float32"):
+    """Write `source` again under another folder, tag or dtype, without building a model."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = {part: source.load(part) for part in source.files}
+    save(folder, source.name, tag, parts, source.config, source.info, dtype)
+
+
+def load_codec(found: WeightSet):
+    """The Keras `VQVAE` of a set."""
+    from .encoder import VQVAE
+
+    model = VQVAE(found.config)
+    for part, variables in model.parts.items():
+        if part == "codebook":
+            continue
+        assign(variables, found.load(part), found.files[part])
+    assign([model.quantizer.codebook], found.load("codebook"), found.files["codebook"])
+    model.quantizer.set_codebook(model.quantizer.codebook.value)
+    return model
+
+
+def load_generator(found: WeightSet):
+    """The Keras `Generator` of a set."""
+    from .generator import Generator
+
+    model = Generator(found.config)
+    for part, variables in model.parts.items():
+        assign(variables, found.load(part), found.files[part])
+    return model
