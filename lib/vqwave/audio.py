@@ -1,0 +1,272 @@
+"""Files <-> samples: decode and resample (PyAV), float32 in [-1, 1] <-> uint16, write wav, flac and ogg (soundfile)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+import numpy as np
+
+from .config import SAMPLE_RATE
+from .errors import UserError
+
+AUDIO_SUFFIXES = (".m4a", ".mp3", ".wav", ".flac", ".ogg", ".opus", ".aac", ".aiff")
+SILENCE = 32768
+
+# What is probed for is what plays: without this a playlist or a subtitle file called song.mp3 would be "opened" too.
+_DEMUXERS = "mp3,aac,flac,ogg,wav,w64,aiff,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm"
+_BLOCK = 65536
+_FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
+_WAV_LIMIT = (2**32 - 4096) // 2
+
+
+def shown(path) -> str:
+    """`path` as text that fits one line of any terminal: control characters and undecodable bytes escaped."""
+    text = os.fsdecode(path).encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def why(error: OSError) -> str:
+    """What the system says, in the words it uses, without the number and the path."""
+    return (error.strerror or str(error) or type(error).__name__).lower()
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """A binary file that becomes `path` when the block ends well: written beside, flushed, renamed.
+
+    On any exception, Ctrl-C included, it is removed and whatever stood at `path` before stays. A process that is killed
+    leaves a hidden `.vqwave-*.part` at worst, never half a file under the final name.
+    """
+    path = Path(path)
+    # A short name of its own, since the final one may already be as long as the file system allows.
+    beside = path.parent / f".vqwave-{secrets.token_hex(6)}.part"
+    file = open(beside, "x+b")
+    try:
+        with file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
+        raise
+
+
+# ---------------------------------------------------------------------------------------------- float32 <-> uint16
+
+
+def to_u16(audio) -> np.ndarray:
+    """round(x·32768)+32768 clipped to [0, 65535]: float [...] -> uint16 [...].
+
+    Louder than full scale (infinity included) clips, never wraps; NaN becomes silence (32768).
+    """
+    scaled = np.nan_to_num(np.asarray(audio, np.float32), nan=0.0, posinf=1.0, neginf=-1.0) * np.float32(32768)
+    return (np.clip(np.rint(scaled), -32768, 32767).astype(np.int32) + SILENCE).astype(np.uint16)
+
+
+def from_u16(values) -> np.ndarray:
+    """uint16 [...] -> float32 [...] in [-1, 1). `from_u16(to_u16(x))` is within 1/65536 of x inside that range."""
+    return (np.asarray(values).astype(np.float32) - SILENCE) / np.float32(32768)
+
+
+# -------------------------------------------------------------------------------------------------------- decoding
+
+
+class Decoder:
+    """One file's audio as mono blocks, in constant memory.
+
+    Iterating yields float32 [n] in [-1, 1] at `sample_rate` (n varies; the last may be short). Channels are mixed down
+    with weights that sum to one, so nothing clips that did not before. NaN in a float file is silence.
+
+    Errors: `UserError` naming the file and the reason, before the first block or after any of them.
+    After the last block `expected` is the length in seconds that the file's header promised, or None where the format
+    does not say.
+    """
+
+    def __init__(self, path, sample_rate: int = SAMPLE_RATE):
+        self.path = Path(path)
+        self.sample_rate = sample_rate
+        self.expected = None
+
+    def __iter__(self):
+        import av
+
+        samples = 0
+        try:
+            # An open file, not a name: FFmpeg would take "a:b.mp3" for a protocol, and cannot take every file name.
+            with open(self.path, "rb") as file:
+                if not os.fstat(file.fileno()).st_size:
+                    raise UserError(f"{shown(self.path)}: the file is empty")
+                options = {"format_whitelist": _DEMUXERS}
+                with av.open(_Nameless(file), options=options, buffer_size=1 << 18, metadata_errors="ignore") as box:
+                    stream = box.streams.best("audio")
+                    if stream is None:
+                        raise UserError(f"{shown(self.path)}: there is no sound in it")
+                    if box.format.name.split(",")[0] in ("wav", "aiff", "flac", "mov") and stream.duration:
+                        self.expected = float(stream.duration * stream.time_base)
+                    for block in _mono(box.decode(stream), self.sample_rate):
+                        samples += block.size
+                        yield block
+        except (OSError, ValueError, EOFError, av.FFmpegError) as e:
+            raise UserError(f"{shown(self.path)}: {_reason(e, samples / self.sample_rate)}") from e
+        if not samples:
+            raise UserError(f"{shown(self.path)}: there is no sound in it")
+
+
+def decode(path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+    """A whole file as float32 [samples] in [-1, 1], mono, at `sample_rate`. Errors: as `Decoder`."""
+    return np.concatenate(list(Decoder(path, sample_rate)))
+
+
+class _Nameless:
+    """An open file without its name, so that FFmpeg judges by content alone."""
+
+    def __init__(self, file):
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+
+
+def _reason(error, seconds):
+    import av
+
+    if not isinstance(error, av.FFmpegError):
+        return why(error) if isinstance(error, OSError) else str(error)
+    if seconds:
+        return f"broken after {seconds:.1f} s ({why(error)})"
+    return f"not audio that can be decoded ({why(error)})"
+
+
+def _mono(frames, rate):
+    """Decoded frames -> finite float32 blocks [n] in [-1, 1] at `rate`, through one FFmpeg graph a source format."""
+    graph, key, pending = None, None, 0
+    for frame in frames:
+        now = (frame.sample_rate, frame.format.name, frame.layout.name)
+        if now != key:  # Chained Ogg and broadcast AAC change rate or channels part way.
+            if graph is not None:
+                yield from _drain(graph, end=True)
+            graph, key, pending = _graph(frame, rate), now, 0
+        frame.pts = None  # Gaps in time stamps are not our business: what was decoded is what counts.
+        graph.push(frame)
+        pending += frame.samples
+        # Asking an empty graph costs an exception; ask when about a block's worth has gone in.
+        if pending * rate >= _BLOCK * frame.sample_rate:
+            pending = 0
+            yield from _drain(graph)
+    if graph is not None:
+        yield from _drain(graph, end=True)
+
+
+def _graph(frame, rate):
+    import av
+
+    if frame.sample_rate < 1000:
+        raise ValueError(f"a sample rate of {frame.sample_rate} Hz is too low for music")
+    channels = len(frame.layout.channels)
+    if channels > 8:
+        # FFmpeg has no mix for layouts this wide; the mean is what is left.
+        mix = ("pan", "mono|c0=" + "+".join(f"{1 / channels}*c{i}" for i in range(channels)))
+        resample = f"{rate}:out_sample_fmt=flt"
+    else:
+        # In float, FFmpeg's stereo mix is 0.71 (L + R), which clips; rematrix_maxval=1 makes it the mean.
+        mix = ("anull", None)
+        resample = f"{rate}:out_sample_fmt=flt:out_chlayout=mono:rematrix_maxval=1"
+    graph = av.filter.Graph()
+    source = graph.add_abuffer(sample_rate=frame.sample_rate, format=frame.format.name, layout=frame.layout.name,
+                               time_base=frame.time_base)
+    nodes = [graph.add(*mix), graph.add("aresample", resample), graph.add("asetnsamples", f"n={_BLOCK}:p=0"),
+             graph.add("abuffersink")]
+    graph.link_nodes(source, *nodes).configure()
+    return graph
+
+
+def _drain(graph, end=False):
+    import av
+
+    if end:
+        graph.push(None)
+    while True:
+        try:
+            block = graph.pull().to_ndarray()[0]
+        except (av.BlockingIOError, av.EOFError):
+            return
+        yield np.clip(np.nan_to_num(block, nan=0.0, posinf=1.0, neginf=-1.0), -1.0, 1.0)
+
+
+# --------------------------------------------------------------------------------------------------------- writing
+
+
+def check_output(path) -> Path:
+    """The path, if audio can be written there. Errors: `UserError` for an unknown ending, no folder, a folder."""
+    path = Path(path)
+    if path.suffix.lower() not in _FORMATS:
+        raise UserError(f"{shown(path)}: audio is written as {', '.join(_FORMATS)}; "
+                        + (f"{shown(path.suffix)!r} is none of them" if path.suffix else "the name has no such ending"))
+    if path.is_dir():
+        raise UserError(f"{shown(path)}: is a folder; name a file")
+    if not path.parent.is_dir():
+        raise UserError(f"{shown(path)}: there is no folder {shown(path.parent)}")
+    return path
+
+
+class Writer:
+    """Mono audio to a wav (16 bit), flac (16 bit) or ogg (Vorbis) file by its ending, a block at a time.
+
+    >>> with Writer("out.wav", 22050) as out:
+    ...     out.write(block)                     # float32 [n] in [-1, 1]; louder clips, NaN is silence
+
+    Constant memory. Nothing stands under the final name until the block ends without an exception. soundfile, not
+    PyAV: PyAV's wheels carry no Vorbis encoder, and librosa brings soundfile anyway.
+    Errors: `UserError` on construction (see `check_output`; also a folder that cannot be written to), before any work.
+    """
+
+    def __init__(self, path, sample_rate: int = SAMPLE_RATE):
+        self.path = check_output(path)
+        self.sample_rate = sample_rate
+        self.samples = 0
+        self._stack = contextlib.ExitStack()
+        self._suffix = self.path.suffix.lower()
+        kind, subtype = _FORMATS[self._suffix]
+        try:
+            self._file = self._stack.enter_context(replacing(self.path))
+        except OSError as e:
+            raise UserError(f"{shown(self.path)}: cannot be written: {why(e)}") from e
+        import soundfile
+
+        try:
+            self._sound = soundfile.SoundFile(self._file, "w", sample_rate, channels=1, format=kind, subtype=subtype)
+        except BaseException as e:
+            self._stack.__exit__(type(e), e, e.__traceback__)
+            raise
+
+    def write(self, block):
+        """Append float [n]."""
+        block = np.asarray(block)
+        if block.ndim != 1:
+            raise ValueError(f"a block is [samples], not {list(block.shape)}")
+        if self._suffix == ".wav" and self.samples + block.size > _WAV_LIMIT:
+            raise UserError(f"{shown(self.path)}: a wav file ends at 4 GiB; write .flac or .ogg")
+        exact = (to_u16(block).astype(np.int32) - SILENCE).astype(np.int16)
+        # In slices: libsndfile's Vorbis encoder puts a whole block on the stack.
+        for start in range(0, exact.size, _BLOCK):
+            self._sound.write(exact[start : start + _BLOCK])
+        self.samples += block.size
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        try:
+            self._sound.close()
+        except BaseException as e:
+            self._stack.__exit__(type(e), e, e.__traceback__)
+            raise
+        self._stack.__exit__(kind, error, trace)
+
+
+def write(path, audio, sample_rate: int = SAMPLE_RATE):
+    """float [samples] to `path` (wav, flac or ogg by its ending), all or nothing. Errors: as `Writer`."""
+    with Writer(path, sample_rate) as out:
+        out.write(audio)

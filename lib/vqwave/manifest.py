@@ -1,0 +1,525 @@
+"""Data folders: `manifest.jsonl`, a line a track, beside the tracks' `.u16` files; and how a folder of music becomes one."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import errno
+import hashlib
+import json
+import multiprocessing
+import os
+import re
+import signal
+import stat
+import sys
+import threading
+import time
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+from .audio import AUDIO_SUFFIXES, Decoder, replacing, shown, to_u16, why
+from .config import SAMPLE_RATE
+from .errors import UserError
+
+NAME = "manifest.jsonl"
+TAGS = ("artist", "title", "album", "genre", "year")
+_SAVE_EVERY = 5.0
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True)
+class Track:
+    """One line of a manifest: `samples` uint16 samples in `file` (relative to the folder, with slashes).
+
+    `source` is the absolute path it was made from, `sha256`, `source_size` (bytes) and `source_mtime_ns` what that
+    file was like; `tags` has every name of `TAGS`, None where the file does not say.
+    """
+
+    file: str
+    source: str
+    sample_rate: int
+    samples: int
+    sha256: str
+    tags: dict[str, str | None]
+    source_size: int = -1
+    source_mtime_ns: int = -1
+
+    @property
+    def seconds(self) -> float:
+        return self.samples / self.sample_rate
+
+    def path(self, folder) -> Path:
+        return Path(folder, self.file)
+
+    def intact(self, folder) -> bool:
+        """Its file is there and has the recorded length."""
+        try:
+            return self.path(folder).stat().st_size == 2 * self.samples
+        except (OSError, ValueError):
+            return False
+
+
+# --------------------------------------------------------------------------------------------- reading and writing
+
+
+def read(folder) -> list[Track]:
+    """The tracks of a data folder in the order of their names, each with its file in place, all at one sample rate.
+
+    Errors: `UserError` for no folder or no manifest, a line that is broken (by number), a file that is missing, has
+    another length or lies outside the folder, and for mixed sample rates.
+    """
+    folder = Path(folder)
+    tracks = _load(folder)
+    if not tracks:
+        raise UserError(f"{shown(folder)}: the manifest names no track; fill it with scripts/prepare_audio.py")
+    for track in tracks:
+        if not track.intact(folder):
+            raise UserError(f"{shown(folder)}: {shown(track.file)} is missing or not {2 * track.samples} bytes long as "
+                            f"{NAME} says; run scripts/prepare_audio.py again")
+    first = tracks[0]
+    for track in tracks:
+        if track.sample_rate != first.sample_rate:
+            raise UserError(f"{shown(folder)}: mixed sample rates: {shown(first.file)} has {first.sample_rate} Hz, "
+                            f"{shown(track.file)} {track.sample_rate} Hz; run scripts/prepare_audio.py again for all")
+    return tracks
+
+
+def write(folder, tracks):
+    """Put the manifest of `tracks` into `folder`, sorted by file, all at once."""
+    lines = [json.dumps(asdict(track)) + "\n" for track in sorted(tracks, key=lambda t: t.file)]
+    with replacing(Path(folder, NAME)) as out:
+        out.write("".join(lines).encode("ascii"))
+
+
+def _load(folder):
+    path = folder / NAME
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as e:
+        what = f"there is no {NAME} in it" if folder.is_dir() else "there is no such folder"
+        raise UserError(f"{shown(folder)}: {what}; make it with scripts/prepare_audio.py") from e
+    except OSError as e:
+        raise UserError(f"{shown(path)}: cannot be read: {why(e)}") from e
+    except UnicodeDecodeError as e:
+        raise UserError(f"{shown(path)}: is not a manifest; remove it and run scripts/prepare_audio.py again") from e
+    tracks, seen = [], set()
+    # Not splitlines(): that also splits at characters which JSON allows inside a string.
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            track = _parse(line)
+            if track.file in seen:
+                raise ValueError(f"{track.file!r} is there twice")
+        except (ValueError, RecursionError) as e:
+            raise UserError(f"{shown(path)}, line {number}: {shown(str(e))}; "
+                            "remove it and run scripts/prepare_audio.py again") from e
+        seen.add(track.file)
+        tracks.append(track)
+    return sorted(tracks, key=lambda t: t.file)
+
+
+def _parse(line):
+    try:
+        values = json.loads(line)
+    except ValueError as e:
+        raise ValueError(f"not JSON ({e})") from e
+    if not isinstance(values, dict):
+        raise ValueError("not a JSON object")
+    kinds = {"file": str, "source": str, "sample_rate": int, "samples": int, "sha256": str, "tags": dict}
+    optional = {"source_size": int, "source_mtime_ns": int}
+    for key, kind in (kinds | {k: v for k, v in optional.items() if k in values}).items():
+        if key not in values:
+            raise ValueError(f"{key} is missing")
+        if not isinstance(values[key], kind) or isinstance(values[key], bool):
+            raise ValueError(f"{key} is {values[key]!r}")
+    for key in ("sample_rate", "samples"):
+        if values[key] < 1:
+            raise ValueError(f"{key} is {values[key]}")
+    file = PurePosixPath(values["file"])
+    if file.is_absolute() or ".." in file.parts or not file.parts or "\0" in values["file"]:
+        raise ValueError(f"{values['file']!r} lies outside the folder")
+    # Keys of a later version are no reason to refuse a folder that can be read.
+    return Track(**{k: values[k] for k in (*kinds, *optional) if k in values})
+
+
+# ------------------------------------------------------------------------------------------------------- preparing
+
+
+@dataclass
+class Report:
+    """What `prepare` did: tracks made, tracks that were up to date, (source path, reason) of what failed, and `notes`:
+    lines on what the user may want to look at although nothing failed."""
+
+    converted: list[Track] = field(default_factory=list)
+    up_to_date: list[Track] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0: everything is there; 1: some failed; 2: nothing could be done."""
+        if not self.failed:
+            return 0
+        return 1 if self.converted or self.up_to_date else 2
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One source to look at: its absolute path, its output relative to the folder, what was known of it before."""
+
+    source: str
+    file: str
+    size: int
+    known: Track | None
+
+
+def prepare(src, dst, sample_rate=SAMPLE_RATE, workers=None, overwrite=False, progress=False) -> Report:
+    """Convert every audio file under `src` to mono u16 under `dst`, the folder structure kept, and bring the manifest
+    up to date. `a/song.mp3` becomes `a/song.mp3.u16`, so that `song.flac` beside it has a name of its own.
+
+    A track whose source has not changed since (size and time, else SHA-256) is left alone unless `overwrite`. What
+    cannot be converted is in the report and stops nothing else, a decoder that takes its process down included.
+    Tracks whose source is gone stay. `workers` processes (default: one a core); `progress` shows a bar where stderr is
+    a terminal. Interrupted at any instant, it leaves whole tracks only, and the next run continues.
+
+    Errors: `UserError` if `src` is no folder or holds no audio, or `dst` cannot be written to or is in use.
+    """
+    src, dst = Path(os.path.abspath(src)), Path(os.path.abspath(dst))
+    sources, failed = _scan(src)
+    if not sources and not failed:
+        raise UserError(f"{shown(src)}: no audio in it (looked for {' '.join(AUDIO_SUFFIXES)})")
+    report = Report(failed=failed)
+    with _claimed(dst):
+        tracks = {} if overwrite and not _readable(dst) else {t.file: t for t in _existing(dst) if t.intact(dst)}
+        jobs = []
+        for relative in sources:
+            try:
+                jobs.append(_plan(src, relative, tracks, jobs))
+            except OSError as e:
+                report.failed.append((os.path.join(src, relative), why(e)))
+        with _bar(sum(job.size for job in jobs), len(jobs), progress) as advance:
+            _run(jobs, dst, sample_rate, workers, overwrite, tracks, report, advance)
+        others = [t for t in tracks.values() if t.sample_rate != sample_rate]
+        if others:
+            report.notes.append(f"{len(others)} tracks in {shown(dst)} are at another sample rate, for instance "
+                                f"{shown(others[0].file)} ({others[0].sample_rate} Hz): training will refuse the folder")
+    report.failed.sort()
+    return report
+
+
+def _scan(src):
+    """Paths of audio files relative to `src`, sorted, and what failed. Links are followed, each folder entered once."""
+    if not src.is_dir():
+        raise UserError(f"{shown(src)}: " + ("is not a folder" if src.exists() else "there is no such folder"))
+    found, failed, seen = [], [], set()
+    # Real folders first, linked ones after: a folder that has both names goes by its own.
+    waiting, linked = [""], []
+    while waiting or linked:
+        relative = waiting.pop() if waiting else linked.pop()
+        here = os.path.join(src, relative)
+        try:
+            status = os.stat(here)
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            entries = sorted(os.scandir(here), key=lambda e: e.name, reverse=True)
+        except OSError as e:
+            failed.append((here, why(e)))
+            continue
+        for entry in entries:
+            name = os.path.join(relative, entry.name)
+            try:
+                mode = entry.stat().st_mode
+            except OSError as e:
+                # A dangling or circular link matters only if it looks like music.
+                if _is_audio(entry.name):
+                    failed.append((os.path.join(src, name), why(e)))
+                continue
+            if stat.S_ISDIR(mode):
+                (linked if entry.is_symlink() else waiting).append(name)
+            elif stat.S_ISREG(mode) and _is_audio(entry.name):
+                found.append(name)
+    return sorted(found), failed
+
+
+def _is_audio(name):
+    # "._song.mp3" is what macOS leaves beside song.mp3 on foreign disks; it holds no sound.
+    return os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES and not name.startswith("._")
+
+
+@contextlib.contextmanager
+def _claimed(dst):
+    """`dst` made, checked to be writable, cleared of what a killed run left, and ours alone."""
+    import fcntl
+
+    try:
+        dst.mkdir(parents=True, exist_ok=True)
+        lock = os.open(dst, os.O_RDONLY)
+    except OSError as e:
+        raise UserError(f"{shown(dst)}: cannot be written to: {why(e)}") from e
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as e:
+            raise UserError(f"{shown(dst)}: another prepare_audio is at work there") from e
+        except OSError as e:
+            if e.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EBADF):
+                raise  # Some network file systems have no locks; the run is right without, only not exclusive.
+        for folder, _, names in os.walk(dst):
+            for name in names:
+                if re.fullmatch(r"\.vqwave-[0-9a-f]+\.part", name):
+                    with contextlib.suppress(OSError):
+                        os.unlink(os.path.join(folder, name))
+        try:
+            with contextlib.suppress(InterruptedError), replacing(dst / NAME):
+                raise InterruptedError  # Only asks whether a file can be made here.
+        except OSError as e:
+            raise UserError(f"{shown(dst)}: cannot be written to: {why(e)}") from e
+        yield
+    finally:
+        os.close(lock)
+
+
+def _existing(dst):
+    return _load(dst) if (dst / NAME).exists() else []
+
+
+def _readable(dst):
+    try:
+        _existing(dst)
+    except UserError:
+        return False
+    return True
+
+
+def _plan(src, relative, tracks, jobs):
+    source = os.path.join(src, relative)
+    status = os.stat(source)
+    plain = PurePosixPath(Path(relative))
+    for attempt in range(1, 1000):
+        file = os.fspath(plain.with_name(_short(plain.name, "" if attempt == 1 else f"~{attempt}")))
+        known = tracks.get(file)
+        if known is None or known.source == source or _same(known, source, status):
+            return _Job(source, file, status.st_size, known)
+    raise OSError(errno.EEXIST, "too many different sources of that name")
+
+
+def _short(name, mark):
+    """`name` + `mark` + .u16, shortened (with a hash of the whole) where a file system would refuse the length."""
+    raw = os.fsencode(name)
+    if len(raw) > 240:
+        raw = raw[:200] + b"~" + hashlib.sha256(raw).hexdigest()[:12].encode()
+        name = raw.decode("utf-8", "ignore")
+    return f"{name}{mark}.u16"
+
+
+def _same(known, source, status):
+    """Whether a track made from another path was made from this very content: the music folder has moved."""
+    if known.source_size not in (-1, status.st_size):
+        return False
+    return known.source_mtime_ns == status.st_mtime_ns or known.sha256 == _sha256(source)
+
+
+def _sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+
+
+def _digest(file):
+    digest = hashlib.sha256()
+    while piece := file.read(1 << 20):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _run(jobs, dst, sample_rate, workers, overwrite, tracks, report, advance):
+    """Every job through a pool of processes; `tracks` and `report` are filled as they come in."""
+    saved = time.monotonic()
+    dirty = False
+
+    def done(job, result):
+        nonlocal saved, dirty
+        state, value, note = result
+        advance(job.size)
+        if state == "failed":
+            report.failed.append((job.source, value))
+            return
+        (report.converted if state == "converted" else report.up_to_date).append(value)
+        if note:
+            report.notes.append(note)
+        dirty = dirty or tracks.get(value.file) != value
+        tracks[value.file] = value
+        if time.monotonic() - saved > _SAVE_EVERY:
+            write(dst, tracks.values())
+            saved, dirty = time.monotonic(), False
+
+    open_jobs = []
+    for job in jobs:
+        if not overwrite and _unchanged(job, sample_rate):
+            done(job, ("up to date", replace(job.known, source=job.source), None))
+        else:
+            open_jobs.append(job)
+    try:
+        if open_jobs:
+            _pool(open_jobs, dst, sample_rate, workers, overwrite, done)
+    finally:
+        # Also where Ctrl-C or a full disk ends the run: what is done is done.
+        if dirty or not (dst / NAME).exists():
+            write(dst, tracks.values())
+
+
+def _unchanged(job, sample_rate):
+    """Up to date by size and time alone; `tracks` holds only what is intact."""
+    known, status = job.known, os.stat(job.source)
+    return (known is not None and known.sample_rate == sample_rate
+            and (known.source_size, known.source_mtime_ns) == (status.st_size, status.st_mtime_ns))
+
+
+def _pool(jobs, dst, sample_rate, workers, overwrite, done):
+    # Spawned, not forked: FFmpeg's and the progress bar's threads do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
+    count = max(1, min(workers or _cores(), len(jobs)))
+    waiting = list(reversed(jobs))
+    alone = []
+
+    def pool(size):
+        return concurrent.futures.ProcessPoolExecutor(size, context, initializer=_begin, initargs=(stop,))
+
+    try:
+        while waiting:
+            # In flight are few, since they are the suspects if a worker dies.
+            flying = {}
+            with pool(count) as executor:
+                try:
+                    while waiting or flying:
+                        while waiting and len(flying) < 2 * count:
+                            job = waiting.pop()
+                            flying[executor.submit(_convert, job, dst, sample_rate, overwrite)] = job
+                        finished, _ = concurrent.futures.wait(flying, return_when=concurrent.futures.FIRST_COMPLETED)
+                        for future in finished:
+                            result = future.result()
+                            done(flying.pop(future), result)
+                except BrokenProcessPool:
+                    for future, job in flying.items():
+                        if future.done() and future.exception() is None:
+                            done(job, future.result())
+                        else:
+                            alone.append(job)
+                except BaseException:
+                    stop.set()
+                    executor.shutdown(cancel_futures=True)
+                    raise
+            # One of these took its process down: each alone, so that it is known which.
+            for job in alone:
+                with pool(1) as executor:
+                    try:
+                        result = executor.submit(_convert, job, dst, sample_rate, overwrite).result()
+                    except BrokenProcessPool:
+                        result = "failed", "decoding it ended the process (a crash, or out of memory)", None
+                    except BaseException:
+                        stop.set()
+                        raise
+                done(job, result)
+            alone.clear()
+    finally:
+        stop.set()
+
+
+def _cores():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_stop = None
+
+
+def _begin(stop):
+    """In each worker: Ctrl-C is the parent's to handle, and no worker outlives its parent."""
+    global _stop
+    _stop = stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def watch():
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _convert(job, dst, sample_rate, overwrite):
+    """In a worker: one source -> (state, `Track` or reason, note). Raises only where going on makes no sense."""
+    try:
+        status = os.stat(job.source)
+        sha256 = _sha256(job.source)
+        old = job.known
+        if old and not overwrite and (old.sha256, old.sample_rate) == (sha256, sample_rate):
+            return "up to date", replace(old, source=job.source, source_size=status.st_size,
+                                         source_mtime_ns=status.st_mtime_ns), None
+        out = Path(dst, job.file)
+        decoder = Decoder(job.source, sample_rate)
+        samples = 0
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(out) as file:
+                for block in decoder:
+                    if _stop is not None and _stop.is_set():
+                        raise InterruptedError("stopped")
+                    file.write(to_u16(block).astype("<u2").tobytes())
+                    samples += block.size
+        except OSError as e:
+            if e.errno in _NO_SPACE:
+                raise OSError(e.errno, e.strerror, os.fspath(dst)) from e
+            return "failed", f"{shown(job.file)} cannot be written: {why(e)}", None
+    except UserError as e:
+        return "failed", str(e).removeprefix(f"{shown(job.source)}: "), None
+    except OSError as e:
+        if e.errno in _NO_SPACE:
+            raise
+        return "failed", why(e), None
+    track = Track(job.file, job.source, sample_rate, samples, sha256, _tags(job.source),
+                  status.st_size, status.st_mtime_ns)
+    note = None
+    if decoder.expected and decoder.expected - track.seconds > 0.5:
+        note = (f"{shown(job.source)}: cut short: {track.seconds:.1f} s of the {decoder.expected:.1f} s that it "
+                "announces; what is there was taken")
+    return "converted", track, note
+
+
+def _tags(path):
+    """artist, title, album, genre and year as TinyTag reads them; None where there is none."""
+    from tinytag import TinyTag
+
+    try:
+        with open(path, "rb") as file:
+            found = TinyTag.get(os.fsdecode(path), file_obj=file)
+    except Exception:
+        # A track is good without tags, and a parser of foreign bytes may raise anything.
+        return dict.fromkeys(TAGS)
+    return {name: str(value).strip("\0 ") or None if (value := getattr(found, name, None)) else None for name in TAGS}
+
+
+@contextlib.contextmanager
+def _bar(total, count, wanted):
+    """Yields `advance(size)`: a bar on stderr with files, rate and time left, if wanted and stderr is a terminal."""
+    if not (wanted and sys.stderr.isatty()):
+        yield lambda size: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    # By bytes rather than files: an album in one file is not as quick as a jingle.
+    columns = (TextColumn("{task.fields[files]}"), BarColumn(), TaskProgressColumn(), TransferSpeedColumn(),
+               TimeRemainingColumn(), TextColumn("left"))
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task, files = progress.add_task("", total=max(total, 1), files=f"0/{count} files"), 0
+
+        def advance(size):
+            nonlocal files
+            files += 1
+            progress.update(task, advance=size, files=f"{files}/{count} files")
+
+        yield advance
