@@ -1,0 +1,249 @@
+#!/usr/bin/env bash
+# Makes .venv and installs VQWave into it. Run it as often as you like: it takes seconds when there is nothing to do.
+set -euo pipefail
+
+usage() {
+    cat <<'HELP'
+usage: bash setup.sh [--demo] [--test] [--help]
+
+Makes the Python environment .venv beside this file, installs VQWave into it in editable mode and prepares the shipped
+models for playing. What is done already is not done again; an interrupted run is completed by the next.
+
+  --demo   then makes 20 seconds of music from the shipped weights: demo.wav
+  --test   then runs ruff and the tests
+  --help   shows this
+
+An NVIDIA GPU (one that nvidia-smi shows) adds TensorFlow's CUDA libraries. Live playback needs PortAudio's headers and a
+C compiler: they are installed through apt as root or with a sudo that asks for no password; otherwise the command to
+type is shown and the rest works without.
+
+  PYTHON=python3.12 bash setup.sh    uses that Python (3.10 or later) in place of python3
+HELP
+}
+
+say() { printf '%s\n' "$*" >&2; }
+fail() { say "setup.sh: $*"; exit 2; }
+
+demo=no test=no
+for argument in "$@"; do
+    case $argument in
+        --demo) demo=yes ;;
+        --test) test=yes ;;
+        -h | --help) usage; exit 0 ;;
+        *) fail "unknown argument '$argument' (see bash setup.sh --help)" ;;
+    esac
+done
+
+cd "$(dirname "${BASH_SOURCE[0]}")"
+# What points a Python or pip elsewhere must not reach into the environment made here.
+unset PYTHONPATH PYTHONHOME VIRTUAL_ENV
+PATH=${PATH//"$PWD/.venv/bin:"/}
+export PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1
+
+venv=.venv
+py=$venv/bin/python
+stamp=$venv/setup-stamp
+log=$venv/setup.log
+
+# ---- what there is -------------------------------------------------------------------------------------------------
+# The Python that was asked for, else the one the environment was made with, else the system's.
+find_python() {
+    local candidate current
+    current=$("$py" -c 'import sys; print(sys._base_executable)' 2>/dev/null) || current=
+    for candidate in ${PYTHON:+"$PYTHON"} ${current:+"$current"} python3 python3.{13,12,11,10}; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+            command -v "$candidate"
+            return
+        fi
+        [ "$candidate" != "${PYTHON:-}" ] || fail "PYTHON=$PYTHON is not a Python 3.10 or later"
+    done
+    fail "Python 3.10 or later is needed and python3 is not one: install it, or name one with PYTHON=/path/to/python3"
+}
+
+has_gpu() { [[ $(nvidia-smi -L 2>/dev/null) == GPU* ]]; }
+
+# PyAudio comes as source: it takes PortAudio's and Python's headers and a compiler.
+can_build_pyaudio() {
+    local include
+    include=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
+    command -v cc >/dev/null || command -v gcc >/dev/null || return 1
+    [ -e "$include/Python.h" ] || return 1
+    local folder
+    for folder in /usr/include /usr/local/include /opt/homebrew/include; do
+        [ ! -e "$folder/portaudio.h" ] || return 0
+    done
+    return 1
+}
+
+has_pyaudio() { "$py" -c 'import pyaudio' 2>/dev/null; }
+
+works() {
+    [ -x "$py" ] && "$py" - "$PWD" 2>/dev/null <<'PY'
+import importlib.util
+import pathlib
+import sys
+
+import av, h5py, numpy, onnxruntime, yaml  # noqa: E401, F401
+import pip, vqwave  # noqa: E401, F401
+
+for module in ("tensorflow", "keras", "onnx", "tf2onnx", "librosa", "matplotlib", "pytest", "tensorboard"):
+    assert importlib.util.find_spec(module), module
+# A checkout that was moved or copied has an environment that still points to the old place.
+assert pathlib.Path(sys.argv[1], "lib").resolve() in pathlib.Path(next(iter(vqwave.__path__))).resolve().parents
+PY
+}
+
+hash_of_stdin() { "$python" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())'; }
+
+# What the environment depends on, in one word.
+key() {
+    {
+        cat pyproject.toml setup.py setup.sh constraints.txt
+        "$python" -c 'import sys; print(sys.version, sys.base_prefix)'
+        if has_gpu; then echo gpu; fi
+        if can_build_pyaudio; then echo playback; fi
+    } | hash_of_stdin
+}
+
+# ---- apt -----------------------------------------------------------------------------------------------------------
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        env DEBIAN_FRONTEND=noninteractive "$@"
+    else
+        sudo -n env DEBIAN_FRONTEND=noninteractive "$@"
+    fi
+}
+
+# Installs packages, or returns 1 where that is not possible.
+apt_install() {
+    command -v apt-get >/dev/null || return 1
+    [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null || return 1
+    say "Installing $* (apt) ..."
+    as_root apt-get install -y -qq "$@" </dev/null >/dev/null 2>&1 && return
+    # A fresh machine has no package lists yet.
+    as_root apt-get update -qq </dev/null >/dev/null 2>&1 || true
+    as_root apt-get install -y -qq "$@" </dev/null >/dev/null 2>&1
+}
+
+# ---- installing ----------------------------------------------------------------------------------------------------
+# Runs a command into the log; on a terminal shows how long it has run and what it is at.
+logged() {
+    local started=$SECONDS status=0
+    "$@" >"$log" 2>&1 &
+    child=$!
+    while [ -t 2 ] && kill -0 "$child" 2>/dev/null; do
+        printf '\r\033[K  %3d s  %.90s' $((SECONDS - started)) "$(tail -n 1 "$log" | tr -d '\r')" >&2
+        sleep 1
+    done
+    [ ! -t 2 ] || printf '\r\033[K' >&2
+    wait "$child" || status=$?
+    child=
+    return $status
+}
+
+unreachable() { grep -qE 'NewConnectionError|NameResolutionError|ConnectTimeout|ReadTimeout|Max retries' "$log"; }
+
+why() {
+    if grep -q 'No space left' "$log"; then
+        echo "no space left on the disk (about 3 GB are needed, 8 GB with CUDA)"
+    elif unreachable; then
+        echo "the package index cannot be reached; is there a network?"
+    elif grep -q 'No matching distribution found for tensorflow' "$log"; then
+        echo "there is no TensorFlow for $("$python" -V) here yet; name another: PYTHON=python3.12 bash setup.sh"
+    else
+        { grep -E '^(ERROR|error):' "$log" || tail -n 1 "$log"; } | tail -n 1 | cut -c 1-300
+    fi
+}
+
+make_venv() {
+    if "$py" -m pip --version >/dev/null 2>&1; then
+        # Kept, unless it is of another Python than the one asked for.
+        [ "$("$py" -c 'import sys; print(sys.version)')" != "$("$python" -c 'import sys; print(sys.version)')" ] || return 0
+    fi
+    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+        local package
+        package=$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
+        apt_install "$package" || true
+        "$python" -c 'import ensurepip, venv' 2>/dev/null ||
+            fail "Python's venv module is missing; install it and run this again: sudo apt-get install $package"
+    fi
+    say "Making $venv with $("$python" -V) ..."
+    local output
+    output=$("$python" -m venv --clear "$venv" 2>&1) ||
+        fail "$python -m venv $venv failed: $(tail -n 1 <<<"$output")"
+}
+
+# pip_install EXTRAS: the package with these extras, at the recorded versions or, where those do not fit, at the newest.
+pip_install() {
+    logged "$py" -m pip install -e ".[$1]" -c constraints.txt && return
+    ! unreachable || return 1
+    say "The versions in constraints.txt do not install here ($(why)); trying the newest that fit ..."
+    logged "$py" -m pip install -e ".[$1]"
+}
+
+install_playback() {
+    if ! can_build_pyaudio; then
+        apt_install "${playback_packages[@]}" || true
+        can_build_pyaudio || return 0
+    fi
+    logged "$py" -m pip install -e '.[playback]' -c constraints.txt ||
+        logged "$py" -m pip install -e '.[playback]' || say "PyAudio could not be built: $(why)"
+}
+
+install() {
+    make_venv
+    rm -f "$stamp"
+    say "Installing into $venv (TensorFlow, ONNX Runtime, ...: about 2 GB, minutes the first time) ..."
+    local done_with=no
+    if has_gpu; then
+        say "An NVIDIA GPU is here: with TensorFlow's CUDA libraries."
+        if pip_install dev,cuda; then
+            done_with=cuda
+        else
+            say "The CUDA libraries could not be installed ($(why)); going on without."
+        fi
+    fi
+    [ "$done_with" = cuda ] || pip_install dev ||
+        fail "pip could not install the dependencies: $(why) (pip's words: $log)"
+    install_playback
+    works || fail "the environment does not work after installing; remove it and run this again: rm -r $venv"
+    key >"$stamp.new"
+    mv "$stamp.new" "$stamp"
+}
+
+# ---- the run -------------------------------------------------------------------------------------------------------
+child=
+# Jobs in the background of a script do not hear Ctrl-C themselves.
+trap '[ -z "$child" ] || kill "$child" 2>/dev/null; say; say "setup.sh: stopped; run it again to go on"; exit 130' INT TERM
+
+python=$(find_python)
+playback_packages=(portaudio19-dev gcc "$("$python" -c 'import sys; print("python%d.%d-dev" % sys.version_info[:2])')")
+
+# Two runs at once take turns (where flock exists).
+exec 9<.
+if command -v flock >/dev/null && ! flock -n 9; then
+    say "Another setup.sh is at work here; waiting for it ..."
+    flock 9 || true
+fi
+if [ "$(cat "$stamp" 2>/dev/null)" != "$(key)" ] || ! works; then
+    install
+fi
+if ! has_pyaudio; then
+    say "Without live playback (music goes to files). To have it: sudo apt-get install ${playback_packages[*]} && bash setup.sh"
+fi
+if compgen -G 'final_weights/vqvae_*_decoder.weights.h5' >/dev/null; then
+    "$py" scripts/export.py || fail "the shipped weights could not be made ready for playing (see above)"
+fi
+exec 9<&-
+
+if [ $demo = yes ]; then
+    say "Generating 20 seconds of music ..."
+    "$py" scripts/generate_audio.py --seconds 20 --seed 1 --output demo.wav
+    say "Listen to it: $PWD/demo.wav    Live, without end: source activate.sh && python scripts/generate_audio.py"
+fi
+if [ $test = yes ]; then
+    "$py" -m ruff check .
+    "$py" -m pytest -q -m "not large"
+elif [ $demo = no ]; then
+    say "Ready. Enter the environment: source activate.sh    Hear it: bash setup.sh --demo"
+fi
