@@ -1,0 +1,52 @@
+"""Fixtures that more than one test file uses."""
+
+import os
+from types import SimpleNamespace
+
+# Before anything imports TensorFlow or matplotlib.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["MPLBACKEND"] = "Agg"
+
+import numpy as np
+import pytest
+
+from vqwave import config as configs
+from vqwave import weights
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """No test reads or fills the cache of whoever runs it; the scripts that tests start inherit this."""
+    os.environ["VQWAVE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory):
+    """Random weights of every tiny codec and generator, as they ship: `.codecs` and `.generators` are folders.
+
+    Read-only: the whole session shares them. Each codebook comes from latents of noise, so that most codes are in use.
+    """
+    import keras
+
+    from vqwave.encoder import VQVAE
+    from vqwave.generator import Generator
+
+    root = tmp_path_factory.mktemp("tiny")
+    folders = SimpleNamespace(codecs=root / "final_weights", generators=root / "weights")
+    folders.codecs.mkdir()
+    folders.generators.mkdir()
+    keras.utils.set_random_seed(0)
+    noise = np.random.default_rng(0).normal(0.0, 0.1, (2, 65536)).astype("float32")
+    for level in configs.LEVELS:
+        config = configs.codec_preset(configs.codec_name(level), "tiny")
+        codec = VQVAE(config)
+        codec(noise, training=True)
+        weights.save(folders.codecs, config.name, "", codec.parts, config)
+        config = configs.generator_preset(configs.generator_name(level), "tiny")
+        weights.save(folders.generators, config.name, "", Generator(config).parts, config)
+    return folders
