@@ -1,0 +1,224 @@
+"""What plays: one object per model, the same for every engine, numpy in and numpy out.
+
+`onnx` samples with int8 weights and `onnx-float32` with float32 ones, both in ONNX Runtime and without TensorFlow once
+their graphs are cached; `keras` is the reference, and the one for GPUs.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+
+from . import chunking, sampling, weights
+from .errors import UserError
+
+ENGINES = ("onnx", "onnx-float32", "keras")
+
+
+def load_codec(weight_set, engine: str = "onnx") -> CodecEngine:
+    """The codec of a set. Errors: `UserError` for an engine that there is not."""
+    return {"keras": _KerasCodec}.get(known(engine), _OnnxCodec)(weight_set)
+
+
+def load_generator(weight_set, engine: str = "onnx") -> GeneratorEngine:
+    """The generator of a set. Errors: `UserError` for an engine that there is not."""
+    return _KerasGenerator(weight_set) if known(engine) == "keras" else _OnnxGenerator(weight_set, engine)
+
+
+def known(engine: str) -> str:
+    if engine not in ENGINES:
+        raise UserError(f"no engine is called {engine!r}; there are {', '.join(ENGINES)}")
+    return engine
+
+
+def check_chain(codec, generators):
+    """Each generator continues the one above it, and the last makes what `codec` decodes.
+
+    codec, generators (top of the chain first): anything with a `.config`. Errors: `UserError` that prints both sides.
+    """
+    if not generators:
+        raise UserError("a chain needs at least one generator")
+    configs = [g.config for g in generators]
+    if configs[0].source_level:
+        raise UserError(f"{configs[0].name} reads level {configs[0].source_level}, but the chain begins with it")
+    for above, below in pairwise(configs):
+        if below.source_level != above.level:
+            raise UserError(f"{below.name} reads level {below.source_level}, but {above.name} makes {above.level}")
+        if below.source_codes != above.num_codes:
+            raise UserError(f"{below.name} reads {below.source_codes} codes, but {above.name} makes {above.num_codes}")
+    last, codec = configs[-1], codec.config
+    if (codec.level, codec.num_codes) != (last.level, last.num_codes):
+        raise UserError(f"{codec.name} decodes {codec.num_codes} codes of level {codec.level}, "
+                        f"but {last.name} makes {last.num_codes} of level {last.level}")
+
+
+class CodecEngine:
+    """audio <-> codes at one level; `config` is its `CodecConfig`."""
+
+    def __init__(self, weight_set):
+        self.config = weight_set.config
+
+    def encode(self, audio) -> np.ndarray:
+        """audio float32 [batch, T] in [-1, 1] -> codes int32 [batch, ceil(T / level)], in constant memory."""
+        return chunking.encode(self.encode_window, audio, self.config)
+
+    def decode(self, codes) -> np.ndarray:
+        """codes int32 [batch, N] -> audio float32 [batch, N·level], in constant memory."""
+        return chunking.decode(self.decode_window, codes, self.config)
+
+    def encode_window(self, audio) -> np.ndarray:
+        """One run of the encoder: float32 [batch, n·level] -> int32 [batch, n]."""
+        raise NotImplementedError
+
+    def decode_window(self, codes) -> np.ndarray:
+        """One run of the decoder: int32 [batch, n] -> float32 [batch, n·level]."""
+        raise NotImplementedError
+
+
+class GeneratorEngine:
+    """Codes of one level, a chunk at a time; `config` is its `GeneratorConfig`."""
+
+    def __init__(self, weight_set):
+        self.config = weight_set.config
+
+    def context(self, source) -> np.ndarray:
+        """source codes int32 [batch, N + 2·halo] -> context float32 [batch, N·ratio, context_channels]."""
+        raise NotImplementedError
+
+    def initial_state(self, batch: int) -> list[np.ndarray]:
+        """h and c of each LSTM layer in turn, zeros float32 [batch, units]."""
+        return [np.zeros((batch, self.config.units), np.float32) for _ in range(2 * self.config.lstm_layers)]
+
+    def sample(self, context, uniforms, previous, state, *, temperature: float = 1.0, top_k: int = 0,
+               top_p: float = 1.0, forced=None):
+        """n steps: (codes int32 [B, n], log_probs float32 [B, n], state).
+
+        context: float32 [B, n, C], None at the top; uniforms: float32 [B, n] in [0, 1); previous: int32 [B], the code
+        before the first, `config.start_token` where a piece begins; state: as `initial_state`; forced: int32 [B, n], a
+        code that is given instead of drawn, or -1; temperature 0: the likeliest code. log_probs: the natural log of
+        each code's probability under the distribution that was drawn from.
+        """
+        inverse, top_k, top_p = sampling.settings(temperature, top_k, top_p)
+        uniforms = np.asarray(uniforms, np.float32)
+        forced = np.full(uniforms.shape, -1, np.int32) if forced is None else np.asarray(forced, np.int32)
+        feeds = {
+            "uniforms": np.ascontiguousarray(uniforms.T),
+            "previous": np.asarray(previous, np.int32),
+            "forced": np.ascontiguousarray(forced.T),
+            "inverse_temperature": np.float32(inverse),
+        }
+        if self.config.source_level:
+            feeds["context"] = np.ascontiguousarray(np.swapaxes(np.asarray(context, np.float32), 0, 1))
+        codes, log_probs, state = self._run(feeds, state, top_k, top_p)
+        return np.ascontiguousarray(codes.T), np.ascontiguousarray(log_probs.T), state
+
+    def _run(self, feeds, state, top_k, top_p):
+        """(codes [n, B], log_probs [n, B], state) from feeds with time first."""
+        raise NotImplementedError
+
+
+# --- ONNX Runtime ----------------------------------------------------------------------------------------------------
+
+
+def session(graph: bytes):
+    """An ONNX Runtime session that keeps to the thread it is called from, so that levels can run side by side."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+class _OnnxCodec(CodecEngine):
+    def __init__(self, weight_set):
+        super().__init__(weight_set)
+        self._graphs = _Graphs(weight_set)
+
+    def encode_window(self, audio):
+        return self._graphs("encode", np.asarray(audio, np.float32))
+
+    def decode_window(self, codes):
+        return self._graphs("decode", np.asarray(codes, np.int32))
+
+
+class _OnnxGenerator(GeneratorEngine):
+    def __init__(self, weight_set, engine):
+        super().__init__(weight_set)
+        self._graphs = _Graphs(weight_set)
+        self._number = "int8" if engine == "onnx" else "float32"
+
+    def context(self, source):
+        return self._graphs("context", np.asarray(source, np.int32))
+
+    def _run(self, feeds, state, top_k, top_p):
+        names = [f"{name}_{i}" for i in range(self.config.lstm_layers) for name in "hc"]
+        feeds |= {name: np.ascontiguousarray(s, np.float32) for name, s in zip(names, state, strict=True)}
+        feeds["inverse_temperature"] = np.array(feeds["inverse_temperature"])
+        if top_k or top_p < 1:
+            feeds |= {"top_k": np.array(top_k, np.int64), "top_p": np.array(top_p, np.float32)}
+            run = self._graphs.session(f"loop_filtered_{self._number}").run
+        else:
+            run = self._graphs.session(f"loop_{self._number}").run
+        codes, log_probs, *state = run(None, feeds)
+        return codes, log_probs, state
+
+
+class _Graphs:
+    """The sessions of a set, each opened when it is first wanted."""
+
+    def __init__(self, weight_set):
+        self.weight_set, self.sessions = weight_set, {}
+
+    def session(self, kind: str):
+        if kind not in self.sessions:
+            from . import export
+
+            self.sessions[kind] = session(export.cached_graph(self.weight_set, kind))
+        return self.sessions[kind]
+
+    def __call__(self, kind: str, given: np.ndarray) -> np.ndarray:
+        """Run a graph of one input and one output."""
+        opened = self.session(kind)
+        return opened.run(None, {opened.get_inputs()[0].name: given})[0]
+
+
+# --- Keras -----------------------------------------------------------------------------------------------------------
+
+
+class _KerasCodec(CodecEngine):
+    def __init__(self, weight_set):
+        super().__init__(weight_set)
+        model = weights.load_codec(weight_set)
+        self._encode, self._decode = model.encode_model(), model.decode_model()
+
+    def encode_window(self, audio):
+        return np.asarray(self._encode.predict_on_batch(np.asarray(audio, np.float32)))
+
+    def decode_window(self, codes):
+        return np.asarray(self._decode.predict_on_batch(np.asarray(codes, np.int32)))
+
+
+class _KerasGenerator(GeneratorEngine):
+    def __init__(self, weight_set):
+        super().__init__(weight_set)
+        self._model = weights.load_generator(weight_set)
+        self._loops = {}
+
+    def context(self, source):
+        return np.asarray(self._model.context.predict_on_batch(np.asarray(source, np.int32)))
+
+    def _run(self, feeds, state, top_k, top_p):
+        with_filter = bool(top_k or top_p < 1)
+        if with_filter not in self._loops:
+            self._loops[with_filter] = sampling.keras_loop(self._model, with_filter)
+        feeds |= {
+            "inverse_temperature": np.full(1, feeds["inverse_temperature"]),
+            "top_k": np.full(1, top_k, np.int32), "top_p": np.full(1, top_p, np.float32),
+            "state": [np.asarray(s, np.float32) for s in state],
+        }
+        codes, log_probs, state = self._loops[with_filter].predict_on_batch(feeds)
+        return codes, log_probs, list(state)

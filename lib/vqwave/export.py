@@ -1,0 +1,356 @@
+"""The bridge between the two planes: trained Keras weights -> ONNX graphs, made once and cached by checksum.
+
+Convolutional parts (encoder, decoder, context) go through Keras's own ONNX export and need TensorFlow. A generator's
+core becomes one ONNX loop, built here node by node from its arrays, which needs nothing but numpy and onnx.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from . import weights
+from .errors import UserError
+
+# Part of every cached graph's name: raise it when what is built below changes.
+EXPORTER = "1"
+OPSET = 18
+
+
+def kinds(weight_set, engine: str) -> list[str]:
+    """The graphs that an ONNX engine makes of a set."""
+    if weights.kind(weight_set.name) == "vqvae":
+        return ["encode", "decode"]
+    number = "int8" if engine == "onnx" else "float32"
+    return (["context"] if weight_set.config.source_level else []) + [f"loop_{number}", f"loop_filtered_{number}"]
+
+
+def build(weight_set, kind: str) -> bytes:
+    """One serialised ONNX graph of a set: `encode`, `decode`, `context`, `loop[_filtered]_{int8,float32}`."""
+    if kind.startswith("loop"):
+        model = loop_graph(weight_set.config, weight_set.load("generator"), kind.endswith("int8"), "filtered" in kind)
+        return model.SerializeToString()
+    if kind == "context":
+        return keras_graph(weights.load_generator(weight_set).context)
+    codec = weights.load_codec(weight_set)
+    return keras_graph(codec.decode_model() if kind == "decode" else _encode_model(codec))
+
+
+# --- convolutional parts ---------------------------------------------------------------------------------------------
+
+
+def _encode_model(codec):
+    """`VQVAE.encode_model` with its argmin as a top-1: Keras's argmin tests for -0.0 bit by bit, ONNX cannot."""
+    import keras
+    from keras import layers, ops
+
+    class Nearest(layers.Layer):
+        def call(self, latents):
+            codebook = codec.quantizer.codebook
+            distance = ops.sum(codebook**2, axis=1) - 2.0 * ops.matmul(latents, ops.transpose(codebook))
+            return ops.top_k(-distance, 1)[1][..., 0]
+
+    audio = keras.Input((None,), name="samples")
+    latents = codec.encoder(layers.Reshape((-1, 1), name="channel")(audio))
+    return keras.Model(audio, Nearest(name="codes")(latents), name="encode")
+
+
+def keras_graph(model) -> bytes:
+    """A Keras model of one input as a serialised ONNX graph; batch and time axes stay free."""
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        path = os.path.join(folder, "model.onnx")
+        model(np.zeros((2, 1024), model.inputs[0].dtype))  # the exporter wants a model that was called once
+        model.export(path, format="onnx", verbose=False)
+        return _without_erfc(Path(path).read_bytes())
+
+
+def _without_erfc(graph: bytes) -> bytes:
+    """1 - Erf for each Erfc: TensorFlow makes its exact GELU of it, tf2onnx passes it on, and ONNX has none."""
+    import onnx
+
+    model = onnx.load_from_string(graph)
+    one = onnx.numpy_helper.from_array(np.ones((), np.float32), "one_of_erfc")
+    nodes = []
+    for node in model.graph.node:
+        if node.op_type == "Erfc":
+            inner = f"{node.output[0]}_erf"
+            nodes.append(onnx.helper.make_node("Erf", node.input, [inner]))
+            node = onnx.helper.make_node("Sub", [one.name, inner], node.output)
+        nodes.append(node)
+    if len(nodes) == len(model.graph.node):
+        return graph
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.append(one)
+    return model.SerializeToString()
+
+
+@contextlib.contextmanager
+def _quiet():
+    """TensorFlow and tf2onnx report on C's stderr and through warnings what no user can act on."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with open(os.devnull, "wb") as nowhere, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+# --- the loop --------------------------------------------------------------------------------------------------------
+
+
+def loop_graph(config, arrays: dict[str, np.ndarray], int8: bool, with_filter: bool):
+    """A generator's core and its sampling as one `onnx.ModelProto`: a chunk of n steps in one call.
+
+    Inputs: uniforms float32 [n, B], context float32 [n, B, C] (not at the top of the chain), previous int32 [B], forced
+    int32 [n, B] (-1: sample), inverse_temperature float32 [], with a filter also top_k int64 [] (0: all) and top_p
+    float32 [] (1: all), then h_0, c_0, h_1, … float32 [B, units].
+    Outputs: codes int32 [n, B], log_probs float32 [n, B] (natural), then h_0_out, c_0_out, …
+    The arithmetic is `sampling.distribution` and `sampling.pick`. `arrays`: by the Keras variables' paths.
+    int8: weights per output channel, activations at run time by the batch's own range (`DynamicQuantizeLSTM`).
+    """
+    from onnx import TensorProto, helper
+
+    units, layers, codes = config.units, config.lstm_layers, config.num_codes
+    states = [f"{name}_{i}" for i in range(layers) for name in "hc"]
+    f32, i32, i64 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64
+    info = helper.make_tensor_value_info
+
+    body = _Nodes("body_")
+    x = body("Gather", arrays["embedding/embeddings"], "body_previous", axis=0)
+    if config.source_level:
+        x = body("Concat", x, "body_context", axis=-1)
+    x = body("Unsqueeze", x, np.array([0]))
+    for i in range(layers):
+        kernel, recurrent, bias = (
+            _onnx_gates(arrays[f"lstm_{i}/lstm_cell/{name}"]) for name in ("kernel", "recurrent_kernel", "bias")
+        )
+        bias = np.concatenate([bias, np.zeros_like(bias)])[None]
+        before = (f"body_h_{i}", f"body_c_{i}")
+        if int8:
+            (w, w_scale, zero), (r, r_scale, _) = _int8(kernel), _int8(recurrent)
+            body.node(
+                "DynamicQuantizeLSTM", x, w[None], r[None], bias, "", *before, "",
+                w_scale[None], zero[None], r_scale[None], zero[None],
+                outputs=["", f"body_h_{i}_out", f"body_c_{i}_out"], domain="com.microsoft", hidden_size=units,
+            )
+        else:
+            body.node(
+                "LSTM", x, kernel.T[None], recurrent.T[None], bias, "", *before,
+                outputs=["", f"body_h_{i}_out", f"body_c_{i}_out"], hidden_size=units,
+            )
+        x = f"body_h_{i}_out"
+    x = body("Squeeze", x, np.array([0]))
+    kernel, bias = arrays["logits/kernel"], arrays["logits/bias"]
+    if int8:
+        w, scale, zero = _int8(kernel)
+        logits = body("DynamicQuantizeMatMul", x, w, scale, zero, bias, domain="com.microsoft")
+    else:
+        logits = body("Gemm", x, kernel, bias)
+    scaled = body("Mul", logits, "inverse_temperature")
+    if with_filter:
+        scaled = _filter(body, scaled, codes)
+    scaled = body("Sub", scaled, body("ReduceMax", scaled, np.array([-1])))
+    reached = body("CumSum", body("Exp", scaled), np.array(1))
+    total = body("Gather", reached, np.array([codes - 1]), axis=1)
+    under = body("LessOrEqual", reached, body("Mul", total, "body_uniform"))
+    drawn = body("ReduceSum", body("Cast", under, to=i32), np.array([-1]), keepdims=0)
+    code = body("Where", body("Less", "body_forced", np.array(0, np.int32)), drawn, "body_forced")
+    chosen = body("GatherElements", scaled, body("Unsqueeze", code, np.array([1])), axis=1)
+    body.node("Identity", code, outputs=["body_code"])
+
+    scanned = [info("body_uniform", f32, ["B", 1]), info("body_forced", i32, ["B"])]
+    if config.source_level:
+        scanned.append(info("body_context", f32, ["B", config.context_channels]))
+    state_shape = [1, "B", units]
+    subgraph = helper.make_graph(
+        body.nodes, "step",
+        [info("body_previous", i32, ["B"])] + [info(f"body_{s}", f32, state_shape) for s in states] + scanned,
+        [info(code, i32, ["B"])] + [info(f"body_{s}_out", f32, state_shape) for s in states]
+        + [info("body_code", i32, ["B"]), info(chosen, f32, ["B", 1]), info(total, f32, ["B", 1])],
+        body.constants,
+    )
+
+    main = _Nodes("main_")
+    if with_filter:
+        _filter_settings(main, codes)
+    column = main("Unsqueeze", "uniforms", np.array([2]))
+    first = [main("Unsqueeze", s, np.array([0])) for s in states]
+    # A Scan rather than a Loop: it slices its inputs itself, which saves two gathers a step.
+    main.node(
+        "Scan", "previous", *first, column, "forced", *(["context"] if config.source_level else []),
+        outputs=["last", *(f"last_{s}" for s in states), "codes", "chosen", "totals"],
+        body=subgraph, num_scan_inputs=len(scanned),
+    )
+    for s in states:
+        main.node("Squeeze", f"last_{s}", np.array([0]), outputs=[f"{s}_out"])
+    main.node("Squeeze", main("Sub", "chosen", main("Log", "totals")), np.array([2]), outputs=["log_probs"])
+
+    inputs = [info("uniforms", f32, ["n", "B"])]
+    if config.source_level:
+        inputs.append(info("context", f32, ["n", "B", config.context_channels]))
+    inputs += [info("previous", i32, ["B"]), info("forced", i32, ["n", "B"]), info("inverse_temperature", f32, [])]
+    if with_filter:
+        inputs += [info("top_k", i64, []), info("top_p", f32, [])]
+    inputs += [info(s, f32, ["B", units]) for s in states]
+    outputs = [info("codes", i32, ["n", "B"]), info("log_probs", f32, ["n", "B"])]
+    outputs += [info(f"{s}_out", f32, ["B", units]) for s in states]
+    return helper.make_model(
+        helper.make_graph(main.nodes, config.name, inputs, outputs, main.constants),
+        opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)],
+        ir_version=9, producer_name="vqwave", producer_version=EXPORTER,
+    )
+
+
+class _Nodes:
+    """Nodes and constants of one graph in the making; arrays among the inputs become constants."""
+
+    def __init__(self, prefix: str):
+        self.prefix, self.nodes, self.constants = prefix, [], []
+
+    def __call__(self, kind: str, *inputs, **attributes) -> str:
+        """Add a node of one output; its name."""
+        name = f"{self.prefix}{len(self.nodes)}"
+        self.node(kind, *inputs, outputs=[name], **attributes)
+        return name
+
+    def node(self, kind: str, *inputs, outputs: list[str], domain: str = "", **attributes):
+        from onnx import helper, numpy_helper
+
+        names = []
+        for given in inputs:
+            if not isinstance(given, str):
+                name = f"{self.prefix}constant_{len(self.constants)}"
+                self.constants.append(numpy_helper.from_array(np.ascontiguousarray(given).reshape(given.shape), name))
+                given = name
+            names.append(given)
+        name = f"{self.prefix}{kind}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, names, outputs, name, domain=domain, **attributes))
+
+
+def _filter_settings(main: _Nodes, codes: int):
+    """top_k and top_p as the body wants them: [1] and never 0; 2 where everything is kept, whatever the rounding."""
+    k = main("Where", main("Greater", "top_k", np.array(0)), main("Min", "top_k", np.array(codes)), np.array(codes))
+    main.node("Reshape", k, np.array([1]), outputs=["kept_codes"])
+    below_one = main("Less", "top_p", np.array(1, np.float32))
+    main.node("Where", below_one, "top_p", np.array(2, np.float32), outputs=["kept_share"])
+
+
+def _filter(body: _Nodes, scaled: str, codes: int) -> str:
+    """`sampling.filtered` on [B, codes]: -inf for what is left out."""
+    from onnx import TensorProto
+
+    name = f"{body.prefix}ranked"
+    body.node("TopK", scaled, "kept_codes", outputs=[name, f"{name}_order"], axis=-1)
+    weights = body("Exp", body("Sub", name, body("Gather", name, np.array([0]), axis=1)))
+    total = body("ReduceSum", weights, np.array([-1]))
+    before = body("CumSum", weights, np.array(1), exclusive=1)
+    keep = body("Less", before, body("Mul", total, "kept_share"))
+    lowest = np.array(-np.inf, np.float32)
+    kept = body("Where", keep, name, lowest)
+    nothing = body("Expand", lowest, body("Shape", scaled))
+    order = body("Cast", f"{name}_order", to=TensorProto.INT64)
+    return body("ScatterElements", nothing, order, kept, axis=1)
+
+
+def _onnx_gates(array: np.ndarray) -> np.ndarray:
+    """The last axis from Keras's gate order (input, forget, cell, output) to ONNX's (input, output, forget, cell)."""
+    i, f, c, o = np.split(array, 4, axis=-1)
+    return np.concatenate([i, o, f, c], axis=-1)
+
+
+def _int8(array: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """float32 [in, out] -> symmetric int8 [in, out], scales float32 [out], zero points int8 [out] (all 0)."""
+    scale = np.maximum(np.abs(array).max(axis=0), 1e-12).astype(np.float32) / np.float32(127)
+    return np.round(array / scale).astype(np.int8), scale, np.zeros(scale.shape, np.int8)
+
+
+# --- the cache -------------------------------------------------------------------------------------------------------
+
+
+def cache_folder() -> Path:
+    """$VQWAVE_CACHE, else $XDG_CACHE_HOME/vqwave, else ~/.cache/vqwave."""
+    if os.environ.get("VQWAVE_CACHE"):
+        return Path(os.environ["VQWAVE_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vqwave"
+
+
+def cached_graph(weight_set, kind: str) -> bytes:
+    """The graph `kind` of a set, from the cache or made and put there. A torn or stale file is made again.
+
+    A line on stderr says what is being made. Where the cache cannot be written, another line says so, and a folder for
+    temporary files stands in for it as long as the process lives.
+    """
+    key = hashlib.sha256("\n".join((weight_set.checksum, kind, EXPORTER)).encode()).hexdigest()[:32]
+    name = f"{weight_set.name}_{kind}_{key}.onnx"
+    for folder in filter(None, (cache_folder(), _fallback.folder)):
+        with contextlib.suppress(OSError):
+            graph = (folder / name).read_bytes()
+            if (folder / f"{name}.sha256").read_text().strip() == hashlib.sha256(graph).hexdigest():
+                return graph
+    print(f"exporting {weight_set.name} ({kind}) to ONNX, once", file=sys.stderr, flush=True)
+    graph = build(weight_set, kind)
+    _store(name, graph)
+    return graph
+
+
+class _Fallback:
+    """The stand-in for a cache that cannot be written; removed when the process ends."""
+
+    kept = None
+
+    @property
+    def folder(self) -> Path | None:
+        return Path(self.kept.name) if self.kept else None
+
+    def open(self, reason) -> Path:
+        if not self.kept:
+            self.kept = tempfile.TemporaryDirectory(prefix="vqwave_")
+            print(f"graphs cannot be cached in {cache_folder()} ({reason}): they will be made again next time; "
+                  "VQWAVE_CACHE names another folder", file=sys.stderr, flush=True)
+        return Path(self.kept.name)
+
+
+_fallback = _Fallback()
+
+
+def _store(name: str, graph: bytes):
+    try:
+        folder = cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        write_graph(folder / name, graph)
+    except OSError as e:
+        write_graph(_fallback.open(e.strerror) / name, graph)
+
+
+def write_graph(path: Path, graph: bytes):
+    """The graph and its sha256 beside it, each atomically."""
+    weights.replace_file(path, lambda temporary: temporary.write_bytes(graph))
+    weights.write_text(path.with_name(f"{path.name}.sha256"), hashlib.sha256(graph).hexdigest() + "\n")
+
+
+def export(weight_set, folder, engine: str = "onnx") -> list[Path]:
+    """Write a set's graphs into `folder` as NAME_KIND.onnx; their paths. Errors: `UserError`: no such folder can be."""
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise UserError(f"{folder}: cannot be made: {e.strerror}") from e
+    made = []
+    for kind in kinds(weight_set, engine):
+        made.append(folder / f"{weight_set.name}_{kind}.onnx")
+        graph = cached_graph(weight_set, kind)
+        weights.replace_file(made[-1], lambda temporary, graph=graph: temporary.write_bytes(graph))
+    return made
