@@ -1,0 +1,393 @@
+"""The chain as an endless iterator of audio blocks, in constant memory.
+
+Every level works on one grid: a block is 8,192 samples, so 16, 64, 256 and 1,024 codes at 512, 128, 32 and 8 samples
+per code. A level pulls codes from the level above only as far as its context model looks ahead; the top levels
+therefore run a few blocks before the sound. Context and decoder always see the same windows of that grid, which is why
+neither the chunk size nor a stop and a resume changes a bit.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from . import chunking, engine
+from .errors import UserError
+from .sampling import uniforms
+
+BLOCK = 8192
+"""Samples in a block."""
+
+_LEAST_SOURCE = 64
+"""Source codes that one run of a context model covers at least: its halo is computed anew each time."""
+
+_SETTINGS = ("temperature", "top_k", "top_p")
+_STATE_VERSION = 1
+
+
+def settings_per_level(configs, temperature=None, top_k=None, top_p=None) -> dict[int, dict]:
+    """What each level samples with: {level: {"temperature": float, "top_k": int, "top_p": float}}.
+
+    Each argument is None (what the generator's config says), one number for all levels, one a level from the top
+    down, or a mapping from level to number (the levels it leaves out keep their config's).
+    Errors: `UserError` for a count that does not fit the chain, a level that is not in it, a value out of range.
+    """
+    levels = [c.level for c in configs]
+    chosen = {c.level: {key: getattr(c, key) for key in _SETTINGS} for c in configs}
+    for key, value in zip(_SETTINGS, (temperature, top_k, top_p), strict=True):
+        if value is None:
+            continue
+        if isinstance(value, Mapping):
+            strange = [level for level in value if level not in levels]
+            if strange:
+                raise UserError(f"{key} names level {strange[0]}; the chain has {_listed(levels)}")
+            value = dict(value)
+        elif isinstance(value, Sequence | np.ndarray) and not isinstance(value, str):
+            if len(value) not in (1, len(levels)):
+                raise UserError(f"{key} has {len(value)} values; give one, or one for each of {_listed(levels)}")
+            value = dict(zip(levels, list(value) * (len(levels) if len(value) == 1 else 1), strict=True))
+        else:
+            value = dict.fromkeys(levels, value)
+        for level, one in value.items():
+            chosen[level][key] = _setting(key, one)
+    return chosen
+
+
+def _setting(key, value):
+    good = {
+        "temperature": lambda v: 0 <= v < float("inf"),
+        "top_k": lambda v: v >= 0 and v == int(v),
+        "top_p": lambda v: 0 < v <= 1,
+    }[key]
+    try:
+        if good(value):
+            return int(value) if key == "top_k" else float(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    wanted = {
+        "temperature": "a number of at least 0",
+        "top_k": "a whole number of at least 0",
+        "top_p": "a number above 0 and at most 1",
+    }
+    raise UserError(f"{key} is {value!r}; it must be {wanted[key]}")
+
+
+def _listed(levels):
+    return "levels " + ", ".join(map(str, levels))
+
+
+class _Level:
+    """One generator at work: what it sampled lately, and where it stands.
+
+    `codes` int32 [batch, kept] holds positions `first` … `stop` − 1 of the piece; `trim` forgets the oldest.
+    """
+
+    def __init__(self, generator, source: _Level | None, seed: int, batch: int, settings: dict, chunk: int | None):
+        self.generator, self.config, self.source, self.seed = generator, generator.config, source, seed
+        self.settings = settings
+        self.per_block = BLOCK // self.config.level
+        self.chunk = chunk or self.per_block
+        self.codes = np.empty((batch, 0), np.int32)
+        self.first = 0
+        self.previous = np.full(batch, self.config.start_token, np.int32)
+        self.lstm = [np.asarray(x) for x in generator.initial_state(batch)]
+        if source:
+            # Blocks that share one run of the context model.
+            self.group = max(1, -(-_LEAST_SOURCE // source.per_block))
+            self.cached = (-1, None)
+
+    @property
+    def stop(self) -> int:
+        """The position after the last code sampled."""
+        return self.first + self.codes.shape[1]
+
+    @property
+    def blocks(self) -> int:
+        """Blocks sampled."""
+        return self.stop // self.per_block
+
+    def fill(self, stop: int):
+        """Sample on, block by block, until all codes before position `stop` are there."""
+        while self.stop < stop:
+            self.sample(self.context(self.blocks))
+
+    def context(self, block: int):
+        """The context of one block: float32 [batch, per_block, channels]; None at the top. Fills the level above."""
+        if self.source is None:
+            return None
+        group, row = divmod(block, self.group)
+        if self.cached[0] != group:
+            begin, end = self.span(group)
+            self.source.fill(end)
+            window = self.source.window(begin, end, self.config.pad_token)
+            self.cached = (group, self.generator.context(window))
+        return self.cached[1][:, row * self.per_block : (row + 1) * self.per_block]
+
+    def span(self, group: int) -> tuple[int, int]:
+        """The positions of the level above that the context of a group of blocks is made from."""
+        wide = self.group * self.source.per_block
+        return group * wide - self.config.halo, (group + 1) * wide + self.config.halo
+
+    def window(self, begin: int, end: int, pad: int) -> np.ndarray:
+        """Codes at positions begin … end − 1; `pad` stands left of the piece. int32 [batch, end − begin]."""
+        codes = self.codes[:, max(begin, 0) - self.first : end - self.first]
+        return np.pad(codes, ((0, 0), (max(-begin, 0), 0)), constant_values=pad)
+
+    def sample(self, context):
+        """Sample one block."""
+        batch, start = len(self.previous), self.stop
+        draws = np.stack([uniforms(self.seed, b, self.config.level, start, self.per_block) for b in range(batch)])
+        made = []
+        for i in range(0, self.per_block, self.chunk):
+            part = slice(i, i + self.chunk)
+            codes, _, self.lstm = self.generator.sample(
+                None if context is None else context[:, part], draws[:, part], self.previous, self.lstm, **self.settings
+            )
+            self.previous = codes[:, -1]
+            made.append(codes)
+        self.codes = np.concatenate([self.codes, *made], axis=1)
+
+    def trim(self, position: int):
+        """Forget the codes before `position`."""
+        if position > self.first:
+            self.codes = self.codes[:, position - self.first :].copy()
+            self.first = position
+
+    def state(self) -> dict:
+        name = f"level_{self.config.level}"
+        lstm = {f"{name}_lstm_{i}": x.copy() for i, x in enumerate(self.lstm)}
+        return {f"{name}_first": self.first, f"{name}_codes": self.codes.copy(),
+                f"{name}_previous": self.previous.copy()} | lstm
+
+    def restore(self, state):
+        name = f"level_{self.config.level}"
+        self.first = int(state[f"{name}_first"])
+        self.codes = np.array(state[f"{name}_codes"], np.int32)
+        self.previous = np.array(state[f"{name}_previous"], np.int32)
+        fresh = self.lstm
+        self.lstm = [np.array(state[f"{name}_lstm_{i}"], np.float32) for i in range(len(fresh))]
+        for was, now in zip(fresh, self.lstm, strict=True):
+            if was.shape != now.shape:
+                raise UserError(
+                    f"the saved state does not fit {self.config.name}: LSTM state {now.shape}, expected {was.shape}"
+                )
+
+
+class Stream:
+    """An endless iterator of float32 blocks of music; with `samples` a piece of that length.
+
+    Args:
+        codec: a `CodecEngine` at the level of the last generator.
+        generators: `GeneratorEngine`s from the top of the chain down.
+        seed: with it everything is decided; a whole number ≥ 0.
+        batch: None for one piece, blocks [8192]; N for N independent pieces side by side, blocks [N, 8192]. Piece b
+            draws from random stream b, so (in float32) it is the same piece whatever N is.
+        samples: length of the piece; None is endless. A finite piece is the endless one cut, its last block shorter.
+        temperature, top_k, top_p: see `settings_per_level`.
+        chunk: most codes sampled in one call of a generator; changes no code, only how soon an interrupt is seen.
+
+    Iterating raises what went wrong in any thread; the stream is closed then. Blocks come from whichever thread calls
+    `next`, one at a time. While the bottom level samples a block in that thread, workers run the levels above for the
+    next block and decode the one before.
+
+    Example:
+        with Stream(codec, generators, seed=1) as stream:
+            for block in stream:
+                speaker.write(block)
+    """
+
+    def __init__(self, codec, generators: Sequence, *, seed: int = 0, batch: int | None = None,
+                 samples: int | None = None, temperature=None, top_k=None, top_p=None, chunk: int | None = None):
+        engine.check_chain(codec, generators)
+        for key, value, least in (("seed", seed, 0), ("batch", batch, 1), ("samples", samples, 0), ("chunk", chunk, 1)):
+            if value is not None and (value != int(value) or value < least):
+                raise UserError(f"{key} is {value!r}; it must be a whole number of at least {least}")
+        self.codec, self.seed, self.batch = codec, int(seed), batch
+        self.samples = None if samples is None else int(samples)
+        configs = [g.config for g in generators]
+        self.settings = settings_per_level(configs, temperature, top_k, top_p)
+        self._levels: list[_Level] = []
+        for generator in generators:
+            above = self._levels[-1] if self._levels else None
+            settings = self.settings[generator.config.level]
+            self._levels.append(_Level(generator, above, self.seed, batch or 1, settings, chunk))
+        self._bottom = self._levels[-1]
+        self._halo = chunking.decode_halo(codec.config)
+        self._done = 0
+        self._fresh = True
+        self._pool: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+        self._open = True
+        self._failed = False
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples per second."""
+        return self.codec.config.sample_rate
+
+    @property
+    def level(self) -> int:
+        """Samples per code of the level that is decoded."""
+        return self.codec.config.level
+
+    @property
+    def position(self) -> int:
+        """Samples handed out so far (per piece)."""
+        made = self._done * BLOCK
+        return made if self.samples is None else min(made, self.samples)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self) -> np.ndarray:
+        with self._lock:
+            if not self._open or self.position == self.samples:
+                self._shut()
+                raise StopIteration
+            try:
+                audio = self._advance()
+            except BaseException:
+                # A level may stand in the middle of a block: nothing can go on from here.
+                self._failed = True
+                self._shut()
+                raise
+            if self.samples is not None:
+                audio = audio[:, : self.samples - self.position]
+            self._done += 1
+            self._trim()
+            return audio if self.batch else audio[0]
+
+    def close(self):
+        """End the stream and its threads: `next` raises StopIteration from here on. `state` still works."""
+        with self._lock:
+            self._shut()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def state(self) -> dict:
+        """Where the stream stands between two blocks: numpy arrays, numbers and text, as `np.savez` stores them.
+
+        Errors: `RuntimeError` after an error in the stream, which leaves nothing to go on from.
+        """
+        with self._lock:
+            if self._failed:
+                raise RuntimeError("the stream failed; it has no state to go on from")
+            state = {
+                "version": _STATE_VERSION, "seed": self.seed, "batch": self.batch or 0, "blocks": self._done,
+                "samples": -1 if self.samples is None else self.samples,
+                "codec": self.codec.config.name, "codec_checksum": _checksum(self.codec),
+            }
+            for level in self._levels:
+                name = f"level_{level.config.level}"
+                state |= {f"{name}_{key}": value for key, value in level.settings.items()}
+                state[f"{name}_checksum"] = _checksum(level.generator)
+                state |= level.state()
+            state["levels"] = np.array([level.config.level for level in self._levels])
+            return state
+
+    @classmethod
+    def resume(cls, state: Mapping, codec, generators: Sequence, *, chunk: int | None = None) -> Stream:
+        """The stream that goes on where `state` was taken (a dict, or what `np.load` gives for it), bit for bit.
+
+        `codec` and `generators` must be those it was made with. Errors: `UserError` where they are not.
+        """
+        try:
+            if int(state["version"]) != _STATE_VERSION:
+                raise UserError(f"the saved state has version {state['version']}; this program reads {_STATE_VERSION}")
+            levels = [int(x) for x in state["levels"]]
+            if levels != [g.config.level for g in generators]:
+                raise UserError(
+                    f"the saved state is of {_listed(levels)}, not of {_listed([g.config.level for g in generators])}"
+                )
+            for part, key in [(codec, "codec"), *((g, f"level_{g.config.level}") for g in generators)]:
+                if str(state[f"{key}_checksum"]) != _checksum(part):
+                    raise UserError(f"the saved state was made with other weights of {part.config.name}")
+            settings = {key: {x: state[f"level_{x}_{key}"].item() if hasattr(state[f"level_{x}_{key}"], "item")
+                              else state[f"level_{x}_{key}"] for x in levels} for key in _SETTINGS}
+            samples = int(state["samples"])
+            stream = cls(codec, generators, seed=int(state["seed"]), batch=int(state["batch"]) or None,
+                         samples=None if samples < 0 else samples, chunk=chunk, **settings)
+            for level in stream._levels:
+                level.restore(state)
+            stream._done = int(state["blocks"])
+        except (KeyError, ValueError, TypeError) as e:
+            raise UserError(f"the saved state is damaged: {e}") from e
+        return stream
+
+    def _advance(self) -> np.ndarray:
+        """Decode the next block: float32 [batch, 8192]."""
+        needed = (self._done + 1) * self._bottom.per_block + self._halo
+        while self._bottom.stop < needed:
+            self._sample()
+        if self._fresh:
+            # The first block is wanted now; from the second on, sampling runs one block ahead so that both cores work.
+            self._fresh = False
+            return self._decode(*self._decoder_window())
+        return self._sample(decode=True)
+
+    def _sample(self, decode: bool = False):
+        """Sample the bottom level's next block, at the same time preparing its next context and decoding."""
+        bottom = self._bottom
+        if self._pool is None:
+            # On two cores a third thread would only take turns with the sampling one.
+            workers = 1 if (os.cpu_count() or 1) <= 2 else 2
+            self._pool = ThreadPoolExecutor(workers, thread_name_prefix="vqwave-stream")
+        jobs = []
+        if decode:
+            jobs.append(self._pool.submit(self._decode, *self._decoder_window()))
+        block = bottom.blocks
+        if self._wanted(block):
+            context = bottom.context(block)
+            if bottom.source and self._wanted(block + 1):
+                jobs.append(self._pool.submit(bottom.context, block + 1))
+            bottom.sample(context)
+        results = [job.result() for job in jobs]
+        return results[0] if decode else None
+
+    def _wanted(self, block: int) -> bool:
+        """Whether a block of the bottom level is still heard, or seen by the decoder of one that is."""
+        if self.samples is None:
+            return True
+        last = -(-self.samples // BLOCK) * self._bottom.per_block + self._halo
+        return block * self._bottom.per_block < last
+
+    def _decoder_window(self) -> tuple[np.ndarray, int]:
+        """The codes that the next block is decoded from, and how many of them lie before it."""
+        begin = self._done * self._bottom.per_block
+        first = max(0, begin - self._halo)
+        return self._bottom.window(first, begin + self._bottom.per_block + self._halo, pad=0), begin - first
+
+    def _decode(self, codes: np.ndarray, before: int) -> np.ndarray:
+        level = self.codec.config.level
+        audio = np.asarray(self.codec.decode_window(codes))[:, before * level : before * level + BLOCK]
+        if not np.isfinite(audio).all():
+            raise UserError(f"{self.codec.config.name} decoded to a number that is not finite: its weights are damaged")
+        return audio.astype(np.float32, copy=False)
+
+    def _trim(self):
+        """Forget the codes that neither the decoder nor the context of a block to come will look at."""
+        for level, below in zip(self._levels, [*self._levels[1:], None], strict=True):
+            if below is None:
+                keep = self._done * level.per_block - self._halo
+            else:
+                keep = below.span(below.blocks // below.group)[0]
+            level.trim(min(keep, level.stop))
+
+    def _shut(self):
+        self._open = False
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+
+
+def _checksum(part) -> str:
+    """What identifies the weights that an engine runs, and how it runs them."""
+    return str(getattr(part, "checksum", ""))
