@@ -10,6 +10,8 @@ import dataclasses
 import difflib
 import math
 import os
+import re
+import reprlib
 import types
 import typing
 from dataclasses import dataclass, field
@@ -22,6 +24,7 @@ from .errors import UserError
 SAMPLE_RATE = 22050
 LEVELS = (512, 128, 32, 8)
 SIZES = ("compact", "reference", "tiny")
+LARGEST = 2**31 - 1
 
 
 class ConfigError(UserError, ValueError):
@@ -37,6 +40,10 @@ class LossConfig:
     mel: float = 1.0
     waveform: float = 0.2
     commitment: float = 0.25
+
+    def __post_init__(self):
+        check(self)
+        at_least(self, 0, *(f.name for f in dataclasses.fields(self)))
 
 
 @dataclass(frozen=True)
@@ -66,12 +73,12 @@ class CodecConfig:
                 f"{len(self.strides)}, {len(self.channels)} and {len(self.dilations)}"
             )
         at_least(self, 1, "strides", "channels", "dilations", "sample_rate", "code_dim")
+        at_least(self, 0, "revival_threshold")
         at_least(self, 2, "num_codes")
-        if self.num_codes > 65536:
-            raise ConfigError(f"{self.name}: num_codes is {self.num_codes}; cached codes are uint16, so at most 65536")
+        fits_uint16(self, "num_codes")
         if not 0.0 < self.ema_decay < 1.0:
             raise ConfigError(f"{self.name}: ema_decay is {self.ema_decay}; it must lie between 0 and 1")
-        name_says_level(self)
+        name_says_level(self, "vqvae")
 
     @property
     def level(self) -> int:
@@ -89,8 +96,8 @@ class GeneratorConfig:
     """P(code_t | code_<t, context) of one level: context model (if there is a level above) + LSTM layers.
 
     `source_level` is the level above, whose codes are the context; 0 for the top of the chain. The context model maps
-    N source codes to N·ratio vectors of `context_channels`. `num_codes` and `source_codes` count the codes of this level
-    and of the one above; temperature, top_k and top_p are what sampling uses unless told otherwise.
+    N source codes to N·ratio vectors of `context_channels`. `num_codes` and `source_codes` count the codes of this
+    level and of the one above; temperature, top_k and top_p are what sampling uses unless told otherwise.
     """
 
     name: str
@@ -113,6 +120,7 @@ class GeneratorConfig:
         at_least(self, 1, "level", "embedding_dim", "units", "lstm_layers", "context_channels", "context_dilations")
         at_least(self, 0, "source_level", "temperature", "top_k")
         at_least(self, 2, "num_codes", "source_codes")
+        fits_uint16(self, "num_codes", "source_codes")
         if not 0.0 <= self.dropout < 1.0:
             raise ConfigError(f"{self.name}: dropout is {self.dropout}; it must lie in [0, 1)")
         if not 0.0 < self.top_p <= 1.0:
@@ -121,7 +129,7 @@ class GeneratorConfig:
             raise ConfigError(
                 f"{self.name}: source_level {self.source_level} is not a multiple of its level {self.level}"
             )
-        name_says_level(self)
+        name_says_level(self, "generator")
 
     @property
     def ratio(self) -> int:
@@ -144,11 +152,14 @@ class GeneratorConfig:
         return sum(self.context_dilations) if self.source_level else 0
 
 
-def name_says_level(config):
+def name_says_level(config, prefix):
     """`vqvae_512` is the codec of level 512: a name that says another level is refused with both."""
-    tail = config.name.rsplit("_", 1)[-1]
-    if tail.isdigit() and int(tail) != config.level:
-        raise ConfigError(f"{config.name}: the name says level {tail}, the numbers say {config.level}")
+    if config.name == f"{prefix}_{config.level}":
+        return
+    said = re.fullmatch(prefix + "_([0-9]+)", config.name)
+    if said:
+        raise ConfigError(f"{_who(config)}: the name says level {said[1][:20]}, the numbers say {config.level}")
+    raise ConfigError(f"name is {_shown(config.name)}; at level {config.level} it must be '{prefix}_{config.level}'")
 
 
 def check(config):
@@ -159,7 +170,7 @@ def check(config):
 
 
 def _coerce(config, key, value, kind):
-    who = getattr(config, "name", type(config).__name__)
+    who = _who(config)
     origin = typing.get_origin(kind)
     if origin in (typing.Union, types.UnionType):
         kinds = typing.get_args(kind)
@@ -168,21 +179,26 @@ def _coerce(config, key, value, kind):
         return _coerce(config, key, value, next(k for k in kinds if k is not type(None)))
     if origin is tuple:
         if not isinstance(value, list | tuple) or not value:
-            raise ConfigError(f"{who}: {key} is {value!r}; it must be a list")
+            raise ConfigError(f"{who}: {key} is {_shown(value)}; it must be a list")
         return tuple(_coerce(config, key, v, typing.get_args(kind)[0]) for v in value)
     if dataclasses.is_dataclass(kind):
         if isinstance(value, dict):
             value = from_dict(kind, value, key)
         if not isinstance(value, kind):
-            raise ConfigError(f"{who}: {key} is {value!r}; it must be a mapping")
+            raise ConfigError(f"{who}: {key} is {_shown(value)}; it must be a mapping")
         return value
+    if isinstance(value, int) and abs(value) > LARGEST:
+        raise ConfigError(f"{who}: {key} is {_shown(value)}; it must be at most {LARGEST}")
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if kind is float and isinstance(value, str) and re.fullmatch(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+", value):
+        # YAML 1.1 takes 1e-4 for text, which nobody who writes it means.
         value = float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         wanted = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
-        raise ConfigError(f"{who}: {key} is {value!r}; it must be {wanted}")
+        raise ConfigError(f"{who}: {key} is {_shown(value)}; it must be {wanted}")
     if kind is float and not math.isfinite(value):
-        raise ConfigError(f"{who}: {key} is {value!r}; it must be finite")
+        raise ConfigError(f"{who}: {key} is {_shown(value)}; it must be finite")
     return value
 
 
@@ -194,7 +210,33 @@ def at_least(config, least, *keys):
         while any(isinstance(v, tuple) for v in flat):
             flat = [x for v in flat for x in (v if isinstance(v, tuple) else (v,))]
         if any(v < least for v in flat):
-            raise ConfigError(f"{config.name}: {key} is {value}; it must be at least {least}")
+            raise ConfigError(f"{_who(config)}: {key} is {_shown(value)}; it must be at least {least}")
+
+
+def fits_uint16(config, *keys):
+    """Each named field counts codes that files hold as uint16."""
+    for key in keys:
+        value = getattr(config, key)
+        if value > 65536:
+            raise ConfigError(f"{_who(config)}: {key} is {value}; cached codes are uint16, so at most 65536")
+
+
+def _who(config) -> str:
+    name = getattr(config, "name", type(config).__name__)
+    return name if isinstance(name, str) and len(name) < 40 else _shown(name)
+
+
+def _shown(value) -> str:
+    """`value` as an error line shows it: cut short, for YAML's aliases can make a small file mean a very long value."""
+    try:
+        text = _short.repr(value)
+    except ValueError:
+        return "a number too long to print"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+_short = reprlib.Repr()
+_short.maxlevel, _short.maxother, _short.maxstring = 3, 60, 60
 
 
 def from_dict(kind, values, who="config"):
@@ -202,8 +244,8 @@ def from_dict(kind, values, who="config"):
     known = [f.name for f in dataclasses.fields(kind)]
     for key in values:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
-            raise ConfigError(f"{who}: unknown key {key!r}; did you mean {near!r}? Known: {', '.join(known)}")
+            near = difflib.get_close_matches(_shown(key).lower(), known, n=1, cutoff=0.0)[0]
+            raise ConfigError(f"{who}: unknown key {_shown(key)}; did you mean {near!r}? Known: {', '.join(known)}")
     required = [f.name for f in dataclasses.fields(kind)
                 if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING]
     missing = [key for key in required if key not in values]
@@ -229,7 +271,8 @@ def load_yaml(path) -> dict:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as e:
         raise ConfigError(f"{os.fspath(path)}: cannot be read: {e.strerror or e}") from e
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as e:
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as e:
+        # All but the first are what PyYAML lets through: a date that is none, a tag on what it does not fit.
         raise ConfigError(f"{os.fspath(path)}: not valid YAML: {' '.join(str(e).split())}") from e
     if not isinstance(values, dict):
         raise ConfigError(f"{os.fspath(path)}: must hold a mapping of keys to values, not {type(values).__name__}")
@@ -282,7 +325,7 @@ def codec_preset(name: str, size: str = "compact") -> CodecConfig:
 
 
 def generator_preset(name: str, size: str = "compact") -> GeneratorConfig:
-    """The generator `generator_512` … `generator_8` at a size: `compact` ships, `reference` is 1024 units, `tiny` tests."""
+    """The generator `generator_512` … `generator_8`: `compact` ships, `reference` has 1024 units, `tiny` tests."""
     level = _level_of(name, "generator")
     _known_size(size)
     source = dict(zip(LEVELS, (0, *LEVELS), strict=False))[level]
