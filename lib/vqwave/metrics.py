@@ -49,9 +49,9 @@ def mel_distance(original, reconstruction, sample_rate: int = 22050) -> float:
     M is the *magnitude* spectrogram (not power; hop n_fft/4, periodic Hann of n_fft, full scale 1, frames centred)
     through librosa's default filters: Slaney's mel scale, each filter of unit area. Figures from power spectra, from
     HTK's scale or from filters of unit height differ by 10 to 70 % and are not comparable; on the test tracks of the
-    Wesnoth recipe, resampled by librosa, MP3 at 32 and 8 kbit/s has 0.39 and 2.65 by this one. What fills the band between
-    a recording's cut-off and the Nyquist frequency counts as much as any other: how steeply the original was resampled
-    moves the figure by some percent. Two signals below the floor everywhere are 0 apart.
+    Wesnoth recipe, resampled by librosa, MP3 at 32 and 8 kbit/s has 0.39 and 2.65 by this one. What fills the band
+    between a recording's cut-off and the Nyquist frequency counts as much as any other: how steeply the original was
+    resampled moves the figure by some percent. Two signals below the floor everywhere are 0 apart.
     """
     x, y = _pair(original, reconstruction)
     total = 0.0
@@ -138,9 +138,9 @@ def distances(original, reconstruction, sample_rate: int = 22050) -> dict[str, f
 def codec(engine, audio) -> tuple[np.ndarray, dict[str, float]]:
     """Through a codec and back: (reconstruction float32 [samples], figures).
 
-    engine: what `engine.load_codec` returns. audio: float32 [samples] at the codec's rate, of any length. Figures: those
-    of `distances`, `bitrate_kbps`, `usage`, `perplexity`, `codes` (their number) and `encode_speed`, `decode_speed` in
-    seconds of audio per second of wall time, after a first run on a second of it that is not counted.
+    engine: what `engine.load_codec` returns. audio: float32 [samples] at the codec's rate, of any length. Figures:
+    those of `distances`, `bitrate_kbps`, `usage`, `perplexity`, `codes` (their number) and `encode_speed`,
+    `decode_speed` in seconds of audio per second of wall time, after a first run on a second of it that is not counted.
     """
     config = engine.config
     audio = np.asarray(audio, np.float32)

@@ -1,0 +1,219 @@
+"""What is drawn: waveforms with spectrograms, and training curves. PNG or SVG by the file's ending, written atomically.
+
+Figures are made through matplotlib's objects, never `pyplot`: no window system, no global state, safe in any thread.
+Colour is never alone in telling things apart: spectrograms are dark where it is loud, curves differ by line and marker.
+Signals are float [samples] in [-1, 1] and may be long; a picture never holds more than a few thousand columns of them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from . import metrics
+from .audio import shown, why
+from .errors import UserError
+from .weights import replace_file
+
+SUFFIXES = (".png", ".svg")
+COLUMNS = 1200
+N_FFT = 2048
+BANDS = 128
+RANGE_DB = 80.0
+TICKS_HZ = (200, 500, 1000, 2000, 4000, 8000, 16000)
+
+
+def waveform_and_spectrogram(original, reconstruction, path, sample_rate: int = 22050, title: str = ""):
+    """Both signals side by side, waveform over mel spectrogram, with the same axes and one dB scale.
+
+    0 dB is the loudest point of the original. The two may differ in length. Errors: `UserError` for an ending that is
+    neither .png nor .svg and for a folder that is not there, `ValueError` for an empty signal.
+    """
+    signals = [_signal(s) for s in (original, reconstruction)]
+    figure = _figure(10.0, 5.4, title)
+    axes = figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=(1, 2))
+    spectra = [mel_spectrogram(s, sample_rate) for s in signals]
+    top = max(float(spectra[0].max()), metrics.MEL_FLOOR)
+    for column, (signal, spectrum, name) in enumerate(
+        zip(signals, spectra, ("Original", "Reconstruction"), strict=True)
+    ):
+        _waveform(axes[0, column], signal, sample_rate)
+        axes[0, column].set_title(name)
+        image = _spectrogram(axes[1, column], spectrum, len(signal), sample_rate, top)
+        axes[1, column].set_xlabel("Time (s)")
+    axes[0, 0].set_xlim(0, max(map(len, signals)) / sample_rate)
+    axes[0, 0].set_ylim(*_limits(signals))
+    _label_rows(figure, axes[:, 0], image, axes[1, :])
+    _save(figure, path)
+
+
+def demo_picture(audio, path, sample_rate: int = 22050, title: str = ""):
+    """Waveform over mel spectrogram of one piece; 0 dB is its own loudest point. Errors as above."""
+    audio = _signal(audio)
+    figure = _figure(10.0, 4.6, title)
+    axes = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
+    spectrum = mel_spectrogram(audio, sample_rate)
+    _waveform(axes[0], audio, sample_rate)
+    image = _spectrogram(axes[1], spectrum, len(audio), sample_rate, max(float(spectrum.max()), metrics.MEL_FLOOR))
+    axes[0].set_xlim(0, len(audio) / sample_rate)
+    axes[0].set_ylim(*_limits([audio]))
+    axes[1].set_xlabel("Time (s)")
+    _label_rows(figure, axes, image, axes)
+    _save(figure, path)
+
+
+def loss_curves(csv_path, png_path, title: str = "") -> bool:
+    """The curves of a Keras `CSVLogger` file: the loss first, a panel for each metric, training and validation.
+
+    The file may be one that is being written or was continued: rows that are not whole are left out, of an epoch logged
+    twice the later one counts, and cells without a finite number are gaps. Without a whole row nothing is drawn and the
+    answer is False. Errors: `UserError` where the file cannot be read or the picture's ending is neither .png nor .svg.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    _check_output(png_path)
+    epochs, columns = read_log(csv_path)
+    if not columns:
+        return False
+    names = sorted((n for n in columns if not n.startswith("val_")), key=lambda n: n != "loss")
+    names += [n for n in columns if n.startswith("val_") and n.removeprefix("val_") not in columns]
+    across = min(3, len(names))
+    down = math.ceil(len(names) / across)
+    figure = _figure(max(4.6 * across, 6.0), 2.9 * down + 0.5, title)
+    axes = figure.subplots(down, across, squeeze=False, sharex=True).ravel()
+    for axis, name in zip(axes, names, strict=False):
+        axis.plot(epochs, columns[name], "-o", markersize=3, linewidth=1.2, color="black", label="training")
+        if f"val_{name}" in columns:
+            axis.plot(epochs, columns[f"val_{name}"], "--s", markersize=3, linewidth=1.2, color="tab:orange",
+                      label="validation")
+            axis.legend(frameon=False, fontsize="small")
+        axis.set_title(name.replace("_", " "), fontsize="medium", parse_math=False)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.grid(alpha=0.3)
+    for axis in axes[len(names):]:
+        axis.set_visible(False)
+    for i in range(len(names)):
+        if i + across >= len(names):
+            axes[i].set_xlabel("Epoch")
+            axes[i].tick_params(labelbottom=True)
+    _save(figure, png_path)
+    return True
+
+
+def read_log(csv_path) -> tuple[list[int], dict[str, list[float]]]:
+    """Epochs in order and each column's numbers (NaN for a gap) of a `CSVLogger` file; see `loss_curves`.
+
+    Epochs count from 1, as the names of weights files do; `CSVLogger` counts from 0.
+    """
+    try:
+        text = Path(csv_path).read_text(encoding="utf-8", errors="replace")
+    except OSError as e:
+        raise UserError(f"{shown(csv_path)}: cannot be read: {why(e)}") from e
+    whole = text[: text.rfind("\n") + 1].replace("\0", "")  # the last line may still be on its way to the disk
+    rows = csv.reader(io.StringIO(whole), strict=False)
+    header = next(rows, [])
+    if "epoch" not in header:
+        return [], {}
+    by_epoch = {}
+    for row in rows:
+        values = dict(zip(header, map(_float, row), strict=False))
+        if len(row) == len(header) and values["epoch"] >= 0:  # NaN is not: a header that was written again
+            by_epoch[int(values["epoch"]) + 1] = values
+    epochs = sorted(by_epoch)
+    columns = {name: [by_epoch[e][name] for e in epochs] for name in header if name != "epoch"}
+    return epochs, {n: v for n, v in columns.items() if n and any(map(math.isfinite, v))}
+
+
+def mel_spectrogram(audio, sample_rate: int = 22050) -> np.ndarray:
+    """Mel magnitudes float32 [`BANDS`, at most `COLUMNS`] for a picture, each the loudest of its column's time."""
+    hop = N_FFT // 8
+    frames = 1 + len(audio) // hop
+    each = -(-frames // COLUMNS)
+    filters = metrics.mel_filters(sample_rate, N_FFT, BANDS)
+    blocks = []
+    for block in metrics.magnitudes(audio, N_FFT, hop, frames=each * max(1, metrics.FRAMES_AT_ONCE // each)):
+        mel = block.astype(np.float32) @ filters.T
+        blocks.append(np.maximum.reduceat(mel, np.arange(0, len(mel), each), axis=0))
+    return np.concatenate(blocks).T
+
+
+def _waveform(axis, audio, sample_rate):
+    """The range of each column's samples: no peak is lost, however many samples a column stands for."""
+    each = -(-len(audio) // COLUMNS)
+    starts = np.arange(0, len(audio), each)
+    low, high = np.minimum.reduceat(audio, starts), np.maximum.reduceat(audio, starts)
+    time = np.append(starts, len(audio)) / sample_rate
+    axis.fill_between(time, np.append(low, low[-1]), np.append(high, high[-1]), step="post", linewidth=0.5,
+                      color="black")
+    axis.grid(alpha=0.3)
+
+
+def _spectrogram(axis, spectrum, samples, sample_rate, top):
+    import librosa
+
+    edges = librosa.mel_frequencies(n_mels=BANDS + 2, fmax=sample_rate / 2)[1:-1]
+    shown = 20 * np.log10(np.maximum(spectrum, top * 10 ** (-RANGE_DB / 20)) / top)
+    image = axis.imshow(shown, origin="lower", aspect="auto", cmap="magma_r", vmin=-RANGE_DB, vmax=0.0,
+                        interpolation="nearest", extent=(0.0, samples / sample_rate, -0.5, BANDS - 0.5))
+    ticks = [hz for hz in TICKS_HZ if edges[0] <= hz <= edges[-1]]
+    axis.set_yticks(np.interp(ticks, edges, np.arange(BANDS)), [f"{hz / 1000:g}" for hz in ticks])
+    return image
+
+
+def _label_rows(figure, left, image, right):
+    left[0].set_ylabel("Amplitude")
+    left[1].set_ylabel("Frequency (kHz, mel scale)")
+    figure.colorbar(image, ax=list(right), label="Level (dB)", pad=0.02)
+
+
+def _limits(signals):
+    peak = max(float(np.abs(s).max()) for s in signals) * 1.05
+    return (-peak, peak) if peak > 1e-4 else (-1.0, 1.0)
+
+
+def _signal(audio):
+    audio = np.asarray(audio, np.float32)
+    if audio.ndim != 1 or audio.size == 0:
+        raise ValueError(f"a picture needs one signal [samples] of at least one sample, not of shape {audio.shape}")
+    return np.nan_to_num(audio, posinf=1.0, neginf=-1.0)
+
+
+def _float(text):
+    try:
+        value = float(text)
+    except ValueError:
+        return math.nan
+    return value if math.isfinite(value) else math.nan
+
+
+def _figure(width, height, title):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    if title:
+        figure.suptitle(title, parse_math=False)  # a file's name may hold dollars
+    return figure
+
+
+def _check_output(path) -> str:
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise UserError(f"{shown(path)}: a picture's name must end in {' or '.join(SUFFIXES)}")
+    if not path.parent.is_dir():
+        raise UserError(f"{shown(path)}: there is no folder {shown(path.parent)}")
+    return suffix[1:]
+
+
+def _save(figure, path):
+    kind = _check_output(path)
+    # A picture says nothing of when it was made: the same data give the same bytes (PNG) or nearly (SVG's random ids).
+    metadata = {"Date": None} if kind == "svg" else {"Software": None}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
+        replace_file(path, lambda temporary: figure.savefig(temporary, format=kind, metadata=metadata))

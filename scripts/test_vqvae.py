@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+"""Listen to and measure what a codec keeps of a piece of music."""
+
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from vqwave import audio, cli, engine, metrics, plots, weights
+from vqwave.config import LEVELS, codec_name
+from vqwave.errors import UserError
+
+COLUMNS = (
+    ("SC dB", "sc_db", "{:.2f}"), ("mel", "mel", "{:.3f}"), ("SI-SDR dB", "si_sdr_db", "{:.2f}"),
+    ("kbit/s", "bitrate_kbps", "{:.2f}"), ("usage", "usage", "{:.1%}"), ("perplexity", "perplexity", "{:.0f}"),
+    ("encode", "encode_speed", "{:.0f} ×"), ("decode", "decode_speed", "{:.0f} ×"),
+)
+
+
+def main(argv=None) -> int:
+    parser = cli.parser(
+        "Encode a piece of music with a codec, decode it again, write what came back as wav and print how near it is.\n"
+        "SC and mel: lower is better; SI-SDR: higher is better; encode and decode: times faster than it plays.",
+        "scripts/test_vqvae.py --model all --input song.mp3 --output-dir heard",
+    )
+    names = [codec_name(level) for level in LEVELS]
+    parser.add_argument("--model", required=True, choices=[*names, "all"], help="the codec, or all four")
+    parser.add_argument("--input", required=True, metavar="FILE", help="music in any common format, of any length")
+    parser.add_argument("--output-dir", metavar="DIR",
+                        help="where the wav goes, and a picture of both waveforms and spectrograms with it; "
+                             "without this the wav alone is written where you are")
+    parser.add_argument("--start", type=cli.number(least=0), default=0.0, metavar="S", help="seconds to skip first")
+    parser.add_argument("--seconds", type=cli.number(above=0), metavar="S",
+                        help="seconds to take (default: to the end)")
+    parser.add_argument("--vqvae-weights-dir", default="final_weights", metavar="DIR", help="where the codecs are")
+    parser.add_argument("--epoch", metavar="N|best",
+                        help="the set to take (default: the one that ships, else the best)")
+    parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0], help="what runs the codec")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    args = parser.parse_args(argv)
+
+    if args.model != "all":
+        names = [args.model]
+    # All of them before any work: a missing one is found now, not after minutes.
+    found = [weights.find(args.vqvae_weights_dir, name, args.epoch) for name in names]
+    folder = Path(args.output_dir or ".")
+    folder.mkdir(parents=True, exist_ok=True)
+    console = Console(stderr=True)
+    rows, decoded = [], {}
+    for one in found:
+        console.print(audio.shown(one.described), markup=False, highlight=False, soft_wrap=True)
+        rate = one.config.sample_rate
+        with console.status(f"{one.name}: encoding, decoding, comparing"):  # draws nothing where no terminal is
+            if rate not in decoded:
+                decoded[rate] = excerpt(args.input, rate, args.start, args.seconds)
+            original = decoded[rate]
+            made, figures = metrics.codec(engine.load_codec(one, args.engine), original)
+            output = folder / f"{Path(args.input).stem}_{one.name}.wav"
+            audio.write(output, made, rate)
+            files = {"wav": str(output)}
+            if args.output_dir:
+                files["picture"] = str(output.with_suffix(".png"))
+                title = f"{audio.shown(Path(args.input).name)}: {one.name}, {figures['bitrate_kbps']:.2f} kbit/s"
+                plots.waveform_and_spectrogram(original, made, files["picture"], rate, title)
+        rows.append({"model": one.name, "set": one.tag, "seconds": len(original) / rate, **figures, **files})
+    if args.json:
+        print(json.dumps({"input": args.input, "engine": args.engine, "models": rows}, indent=2))
+    else:
+        print_table(rows)
+    return 0
+
+
+def excerpt(path, rate, start, seconds):
+    """The wanted part of a file, float32 [samples]. Errors: `UserError` where the piece ends before it begins."""
+    samples = audio.decode(path, rate)
+    first = round(start * rate)
+    last = len(samples) if seconds is None else first + max(1, round(seconds * rate))
+    if first >= len(samples):
+        raise UserError(f"{audio.shown(path)}: lasts {len(samples) / rate:.1f} s, so --start leaves nothing of it")
+    return samples[first:last]
+
+
+def print_table(rows):
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)  # a file or a pipe has no width to fit
+    table = Table("codec")
+    for title, _, _ in COLUMNS:
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(row["model"], *(form.format(row[key]) for _, key, form in COLUMNS))
+    console.print(table)
+    for row in rows:
+        for key in ("wav", "picture"):
+            if key in row:
+                console.print(f"wrote {audio.shown(row[key])}", markup=False, highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.entry(main))

@@ -1,0 +1,178 @@
+"""plots.py: what each picture holds, which files it makes or refuses, and log files in every state."""
+
+import subprocess
+import sys
+import threading
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+from vqwave import metrics, plots
+from vqwave.errors import UserError
+
+RATE = 22050
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def music(seconds=1.0, hz=440.0):
+    t = np.arange(int(seconds * RATE)) / RATE
+    return (0.5 * np.sin(2 * np.pi * hz * t)).astype(np.float32)
+
+
+def read_png(path):
+    from matplotlib.image import imread
+
+    assert path.read_bytes().startswith(PNG)
+    return imread(path)
+
+
+def test_a_picture_is_whole_alone_in_its_folder_and_the_same_each_time(tmp_path):
+    x = music()
+    for name in ("a.png", "b.PNG"):
+        plots.waveform_and_spectrogram(x, 0.5 * x[:-7], tmp_path / name, title="$a_1 & <音>.mp3")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "b.PNG"]
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.PNG").read_bytes()
+    pixels = read_png(tmp_path / "a.png")
+    assert pixels.shape[0] > 400 and pixels.shape[1] > 800
+    assert pixels[..., :3].std() > 0.1
+
+
+def test_svg_is_xml_with_units_on_its_axes(tmp_path):
+    path = tmp_path / "demo.svg"
+    plots.demo_picture(music(), path, title="a piece")
+    assert ElementTree.parse(path).getroot().tag.endswith("svg")  # noqa: S314 - our own file
+    text = path.read_text(encoding="utf-8")
+    for label in ("Time (s)", "Frequency (kHz, mel scale)", "Level (dB)", "Amplitude", "a piece"):
+        assert label in text
+
+
+@pytest.mark.parametrize("samples", [1, 2, 300, 2047])
+def test_short_silent_and_not_finite_signals_are_drawn(tmp_path, samples):
+    broken = np.full(samples, np.nan, np.float32)
+    plots.waveform_and_spectrogram(np.zeros(samples), np.ones(samples), tmp_path / "a.png")
+    plots.waveform_and_spectrogram(music()[:samples], broken, tmp_path / "b.png")
+    plots.demo_picture(np.zeros(samples, np.float32), tmp_path / "c.png")
+    for name in "abc":
+        read_png(tmp_path / f"{name}.png")
+
+
+@pytest.mark.parametrize("shape", [(0,), (1, 100)])
+def test_what_is_no_signal_is_refused(tmp_path, shape):
+    with pytest.raises(ValueError, match="one signal"):
+        plots.demo_picture(np.zeros(shape), tmp_path / "a.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_endings_and_missing_folders_are_refused_with_the_name(tmp_path):
+    for name, why in [("a.jpg", "must end in .png or .svg"), ("no/a.png", "there is no folder")]:
+        with pytest.raises(UserError, match=why):
+            plots.demo_picture(music(), tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_picture_leaves_the_one_before(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    path = tmp_path / "a.png"
+    plots.demo_picture(music(), path)
+    before = path.read_bytes()
+
+    def fail(self, file, **kwargs):
+        file.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Figure, "savefig", fail)
+    with pytest.raises(OSError, match="disk full"):
+        plots.demo_picture(music(hz=880.0), path)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_the_spectrogram_is_bounded_and_loses_no_peak():
+    audio = np.zeros(60 * RATE, np.float32)
+    audio[30 * RATE] = 1.0  # one click in a minute
+    spectrum = plots.mel_spectrogram(audio)
+    assert spectrum.shape[0] == plots.BANDS and spectrum.shape[1] <= plots.COLUMNS
+    loud = np.flatnonzero(spectrum.max(axis=0) > 0)
+    assert len(loud) in (1, 2, 3) and abs(loud.mean() / spectrum.shape[1] - 0.5) < 0.01
+    short = plots.mel_spectrogram(audio[:RATE])
+    assert short.shape[1] == 1 + RATE // (plots.N_FFT // 8)
+
+
+def test_a_tone_stands_in_its_mel_band():
+    spectrum = plots.mel_spectrogram(music(hz=1000.0)).mean(axis=1)
+    filters = metrics.mel_filters(RATE, plots.N_FFT, plots.BANDS)
+    assert spectrum.argmax() == filters[:, round(1000 * plots.N_FFT / RATE)].argmax()
+
+
+def test_pictures_need_no_pyplot_and_no_main_thread(tmp_path):
+    code = """if True:
+        import sys, threading, numpy as np
+        from vqwave import plots
+        assert not any(m.startswith("matplotlib") for m in sys.modules)
+        t = threading.Thread(target=plots.demo_picture, args=(np.zeros(100), sys.argv[1]))
+        t.start(); t.join()
+        assert "matplotlib.pyplot" not in sys.modules and "tensorflow" not in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", code, tmp_path / "a.png"], check=True)  # noqa: S603
+    read_png(tmp_path / "a.png")
+
+
+# ------------------------------------------------------------------------------------------------------ training logs
+
+HEADER = "epoch,codes_used,loss,spectral,val_loss,val_spectral\n"
+
+
+def log(tmp_path, text):
+    path = tmp_path / "log.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_log_is_read_in_order_the_later_of_two_rows_of_an_epoch_counting(tmp_path):
+    once, again = "0,0.5,3,2,3.5,2.5\n1,0.6,2,1,2.5,1.5\n", "1,0.7,1.5,1,2,NA\n2,0.8,nan,1,inf,\n"
+    path = log(tmp_path, HEADER + once + HEADER + again)
+    epochs, columns = plots.read_log(path)
+    assert epochs == [1, 2, 3]
+    assert columns["codes_used"] == [0.5, 0.7, 0.8]
+    np.testing.assert_equal(columns["loss"], [3, 1.5, np.nan])
+    np.testing.assert_equal(columns["val_spectral"], [2.5, np.nan, np.nan])
+    assert plots.loss_curves(path, tmp_path / "log.png", "vqvae_32")
+    read_png(tmp_path / "log.png")
+
+
+@pytest.mark.parametrize("tail", ["1", "1,0.6,2", "1,0.6,2,1,2.5,1", "1,0.6,2\n", "\0\0\0\n", ",,,,,\n", '"1,0.6\n'])
+def test_a_log_that_is_being_written_gives_its_whole_rows(tmp_path, tail):
+    path = log(tmp_path, HEADER + "0,0.5,3,2,3.5,2.5\n" + tail)
+    epochs, columns = plots.read_log(path)
+    assert epochs == [1] and columns["val_loss"] == [3.5]
+    assert plots.loss_curves(path, tmp_path / "log.png")
+
+
+@pytest.mark.parametrize("text", ["", "epo", HEADER, HEADER + "0,0.5", "a,b\n1,2\n", "epoch\n"])
+def test_a_log_without_a_whole_row_draws_nothing(tmp_path, text):
+    assert plots.loss_curves(log(tmp_path, text), tmp_path / "log.png") is False
+    assert not (tmp_path / "log.png").exists()
+
+
+@pytest.mark.parametrize("columns", ["loss", "val_loss", "loss,val_loss", "a,b,c,d,e,f,loss,val_loss,learning_rate"])
+def test_any_set_of_columns_is_drawn(tmp_path, columns):
+    rows = "".join(f"{e}" + ",1.0" * len(columns.split(",")) + "\n" for e in range(3))
+    assert plots.loss_curves(log(tmp_path, f"epoch,{columns}\n{rows}"), tmp_path / "log.svg")
+
+
+def test_a_log_of_gaps_alone_draws_nothing(tmp_path):
+    assert plots.loss_curves(log(tmp_path, "epoch,loss\n0,nan\n"), tmp_path / "log.png") is False
+
+
+def test_a_log_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UserError, match="log.csv: cannot be read: no such file"):
+        plots.loss_curves(tmp_path / "log.csv", tmp_path / "log.png")
+
+
+def test_two_threads_draw_at_once(tmp_path):
+    threads = [threading.Thread(target=plots.demo_picture, args=(music(), tmp_path / f"{i}.png")) for i in range(2)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert (tmp_path / "0.png").read_bytes() == (tmp_path / "1.png").read_bytes()
