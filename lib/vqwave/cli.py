@@ -7,7 +7,7 @@ import errno
 import os
 import sys
 
-from .errors import UserError
+from .errors import Interrupted, UserError
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -22,7 +22,7 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescription
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
         """One line; argparse's own error prints the whole usage before it."""
-        self.exit(2, f"{self.prog}: {message} (see --help)\n")
+        self.exit(2, f"{self.prog}: {' '.join(message.split())} (see --help)\n")
 
 
 def parser(description: str, example: str) -> argparse.ArgumentParser:
@@ -65,15 +65,20 @@ def entry(main, argv=None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     name = os.path.basename(sys.argv[0] or "vqwave")
     try:
-        return main(argv) or 0
+        try:
+            return main(argv) or 0
+        finally:
+            _flush()
     except UserError as e:
         return _fail(name, e)
+    except Interrupted as e:
+        print(f"{name}: {e}", file=sys.stderr)
+        return e.code
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # Whoever read our output has left; point stdout elsewhere so that the interpreter's last flush is quiet.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read our output has left.
         return 0
     except MemoryError:
         return _fail(name, "out of memory: lower --batch-size or --input-length (training), --batch (generating)")
@@ -86,6 +91,56 @@ def entry(main, argv=None) -> int:
         raise
 
 
+def _flush():
+    """What was printed reaches its reader, or the error is met here and not in the interpreter's last moments."""
+    try:
+        # None where the process was started with its stdout closed.
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        # What cannot be delivered goes nowhere, so that the interpreter's own flush is quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
+
+
 def _fail(name, message) -> int:
     print(f"{name}: {' '.join(str(message).split())}", file=sys.stderr)
     return 2
+
+
+def add_training_options(p: argparse.ArgumentParser, batch_size: int, input_length: int | None):
+    """The options that every trainer has; `training_options` turns them into a `training.Options`."""
+    p.add_argument("--data-dir", required=True, help="folder that prepare_audio.py wrote")
+    p.add_argument("--output-dir", default="weights", help="where weights, state and logs go")
+    p.add_argument("--size", default="compact", metavar="SIZE", help="compact, reference or tiny")
+    p.add_argument("--config", metavar="F.yml", help="a YAML file whose keys replace the preset's")
+    p.add_argument("--batch-size", type=number(int, 1), default=batch_size, help="windows a step")
+    p.add_argument("--input-length", type=number(int, 1), default=input_length, help="samples a window"
+                   + ("" if input_length else " (default: 512 codes' worth, 262144 at 512x)"))
+    p.add_argument("--steps", type=number(int, 1), default=10000, help="optimizer steps in all")
+    p.add_argument("--minutes", type=number(float, above=0), help="train for about so long, in place of --steps")
+    p.add_argument("--epochs", type=number(int, 1),
+                   help="divide the steps into so many epochs; each ends with validation and saving (default: every 250 steps)")
+    p.add_argument("--learning-rate", type=number(float, above=0), default=3e-4, help="its peak, after warm-up")
+    p.add_argument("--seed", type=number(int, 0), default=0, help="initial weights and the order of windows")
+    p.add_argument("--val-split", default="0.1",
+                   help="share of the hours held out for validation, by track, or a split.yml that names tracks")
+    p.add_argument("--patience", type=number(int, 0), default=0,
+                   help="stop after so many epochs without a better validation loss; 0 never does")
+    p.add_argument("--start-epoch", type=number(int, 1), metavar="N", help="go on from epoch N instead of the latest step")
+    p.add_argument("--fp16", action="store_true", help="mixed precision: float16 on a GPU, bfloat16 on a CPU")
+    p.add_argument("--keep-all", action="store_true", help="keep every epoch's weights, not only the last three and the best")
+    p.add_argument("--promote", action="store_true",
+                   help="when done, make the best set the one without a number, which loaders take by default (float16)")
+
+
+def training_options(args):
+    """`training.Options` from what `add_training_options` parsed."""
+    from .training import Options
+
+    return Options(
+        output_dir=args.output_dir, steps=args.steps, epochs=args.epochs, minutes=args.minutes, batch_size=args.batch_size,
+        input_length=args.input_length, learning_rate=args.learning_rate, seed=args.seed, patience=args.patience,
+        val_split=args.val_split, start_epoch=args.start_epoch, keep_all=args.keep_all, promote=args.promote,
+        mixed_precision=args.fp16,
+    )

@@ -1,0 +1,152 @@
+"""cli.py: how a run ends, seen from outside (exit code, stderr) by running small commands."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from vqwave import cli
+from vqwave.errors import UserError
+
+HEAD = """
+import errno, os, sys, time
+from vqwave import cli
+from vqwave.errors import UserError
+
+def main(argv=None):
+    p = cli.parser("Does a thing.", "command.py --steps 3")
+    p.add_argument("--steps", type=cli.number(int, least=1), default=7, help="how many")
+    p.add_argument("--quick", action="store_true", help="hurry")
+    p.add_argument("--name", help="what it is called")
+    args = p.parse_args(argv)
+"""
+
+
+def script(tmp_path, body):
+    path = tmp_path / "command.py"
+    path.write_text(HEAD + textwrap.indent(textwrap.dedent(body), "    ")
+                    + '\nif __name__ == "__main__":\n    sys.exit(cli.entry(main))\n')
+    return [sys.executable, str(path)]
+
+
+def run(tmp_path, body, *arguments, **options):
+    options = {"stdout": subprocess.PIPE} | options
+    command = [*script(tmp_path, body), *arguments]
+    return subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=60, **options)
+
+
+@pytest.mark.parametrize(("body", "code"), [("return None", 0), ("return 0", 0), ("return 1", 1)])
+def test_the_exit_code_is_what_main_returns(tmp_path, body, code):
+    done = run(tmp_path, f"print('out')\n{body}")
+    assert (done.returncode, done.stdout, done.stderr) == (code, "out\n", "")
+
+
+@pytest.mark.parametrize(("error", "line"), [
+    ("UserError('a.mp3: is empty')", "command.py: a.mp3: is empty"),
+    ("UserError('two\\nlines')", "command.py: two lines"),
+    ("OSError(errno.ENOSPC, 'No space left on device', 'x.wav')",
+     "command.py: no space left on the disk at x.wav: make room and run the same command again"),
+    ("OSError(errno.EDQUOT, 'Disk quota exceeded')",
+     "command.py: no space left on the disk: make room and run the same command again"),
+    ("FileNotFoundError(errno.ENOENT, 'No such file or directory', 'a b.wav')",
+     "command.py: a b.wav: No such file or directory"),
+    ("MemoryError()",
+     "command.py: out of memory: lower --batch-size or --input-length (training), --batch (generating)"),
+])
+def test_what_a_user_can_cause_is_one_line_and_code_2(tmp_path, error, line):
+    done = run(tmp_path, f"raise {error}")
+    assert (done.returncode, done.stderr) == (2, line + "\n")
+
+
+@pytest.mark.parametrize("error", ["ZeroDivisionError()", "OSError('no file in it')", "ValueError('ours')"])
+def test_a_mistake_of_the_program_keeps_its_traceback(tmp_path, error):
+    done = run(tmp_path, f"raise {error}")
+    assert done.returncode == 1 and done.stderr.startswith("Traceback")
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["--steps", "0"], "argument --steps: '0' is not a whole number of at least 1"),
+    (["--steps"], "argument --steps: expected one argument"),
+    (["--stepps", "1"], "unrecognized arguments: --stepps 1"),
+    (["a\nb"], "unrecognized arguments: a b"),
+])
+def test_a_wrong_argument_is_one_line_and_code_2(tmp_path, arguments, said):
+    done = run(tmp_path, "return 0", *arguments)
+    assert (done.returncode, done.stderr) == (2, f"command.py: {said} (see --help)\n")
+
+
+def test_help_shows_defaults_and_an_example(tmp_path):
+    done = run(tmp_path, "return 0", "--help")
+    assert done.returncode == 0 and done.stderr == ""
+    assert "how many (default: 7)" in done.stdout
+    assert "example:\n  command.py --steps 3\n" in done.stdout
+    assert "hurry\n" in done.stdout and "what it is called\n" in done.stdout
+
+
+def test_ctrl_c_is_130_and_no_traceback(tmp_path):
+    command = script(tmp_path, "print('ready', flush=True)\ntime.sleep(60)")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+        assert process.stderr.read() == "\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"]])
+def test_a_reader_who_left_is_no_error(tmp_path, arguments):
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = run(tmp_path, "print('x' * 100)", *arguments, stdout=writing)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_under_stdout_is_one_line_and_code_2(tmp_path):
+    with open("/dev/full", "w") as full:
+        done = run(tmp_path, "print('x')", stdout=full)
+    assert done.returncode == 2
+    assert done.stderr.startswith("command.py: no space left on the disk") and done.stderr.count("\n") == 1
+
+
+def test_a_closed_stdout_is_no_error(tmp_path):
+    command = script(tmp_path, "print('x')\nreturn 0")
+    done = subprocess.run(["bash", "-c", '"$@" >&-', "bash", *command], stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_entry_hands_its_arguments_to_main():
+    seen = []
+    assert cli.entry(lambda argv: seen.append(argv), ["--a"]) == 0
+    assert seen == [["--a"]]
+
+
+def test_entry_called_from_python_reports_too(capsys):
+    def main(argv):
+        raise UserError("it is not there")
+
+    assert cli.entry(main, []) == 2
+    assert capsys.readouterr().err.endswith(": it is not there\n")
+
+
+@pytest.mark.parametrize(("limits", "good", "bad"), [
+    (dict(kind=int, least=1), ["1", "100"], ["0", "-1", "1.0", "x", "", "nan", "inf"]),
+    (dict(least=0, most=1), ["0", "1", "0.5", "1e-3"], ["-0.1", "1.1", "nan", "inf", "-inf", "1e400", "x"]),
+    (dict(above=0), ["1e-9", "3"], ["0", "-1"]),
+    (dict(), ["-5", "0", "1e10"], ["nan", "one"]),
+])
+def test_a_number_lies_in_its_bounds_or_is_refused_with_them(limits, good, bad):
+    parse = cli.number(**limits)
+    for text in good:
+        assert parse(text) == limits.get("kind", float)(text)
+    for text in bad:
+        with pytest.raises(cli.argparse.ArgumentTypeError, match="is not a") as caught:
+            parse(text)
+        assert repr(text) in str(caught.value)
+        for bound in ("least", "most", "above"):
+            assert bound not in limits or f"{bound} {limits[bound]}" in str(caught.value)
