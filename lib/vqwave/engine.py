@@ -18,12 +18,12 @@ ENGINES = ("onnx", "onnx-float32", "keras")
 
 def load_codec(weight_set, engine: str = "onnx") -> CodecEngine:
     """The codec of a set. Errors: `UserError` for an engine that there is not."""
-    return {"keras": _KerasCodec}.get(known(engine), _OnnxCodec)(weight_set)
+    return {"keras": _KerasCodec}.get(known(engine), _OnnxCodec)(weight_set, engine)
 
 
 def load_generator(weight_set, engine: str = "onnx") -> GeneratorEngine:
     """The generator of a set. Errors: `UserError` for an engine that there is not."""
-    return _KerasGenerator(weight_set) if known(engine) == "keras" else _OnnxGenerator(weight_set, engine)
+    return {"keras": _KerasGenerator}.get(known(engine), _OnnxGenerator)(weight_set, engine)
 
 
 def known(engine: str) -> str:
@@ -54,10 +54,10 @@ def check_chain(codec, generators):
 
 
 class CodecEngine:
-    """audio <-> codes at one level; `config` is its `CodecConfig`."""
+    """audio <-> codes at one level; `config` is its `CodecConfig`, `weight_set` and `engine` what made it."""
 
-    def __init__(self, weight_set):
-        self.config = weight_set.config
+    def __init__(self, weight_set, engine: str):
+        self.config, self.weight_set, self.engine = weight_set.config, weight_set, engine
 
     def encode(self, audio) -> np.ndarray:
         """audio float32 [batch, T] in [-1, 1] -> codes int32 [batch, ceil(T / level)], in constant memory."""
@@ -77,10 +77,10 @@ class CodecEngine:
 
 
 class GeneratorEngine:
-    """Codes of one level, a chunk at a time; `config` is its `GeneratorConfig`."""
+    """Codes of one level, a chunk at a time; `config` is its `GeneratorConfig`, the rest as in `CodecEngine`."""
 
-    def __init__(self, weight_set):
-        self.config = weight_set.config
+    def __init__(self, weight_set, engine: str):
+        self.config, self.weight_set, self.engine = weight_set.config, weight_set, engine
 
     def context(self, source) -> np.ndarray:
         """source codes int32 [batch, N + 2·halo] -> context float32 [batch, N·ratio, context_channels]."""
@@ -134,8 +134,8 @@ def session(graph: bytes):
 
 
 class _OnnxCodec(CodecEngine):
-    def __init__(self, weight_set):
-        super().__init__(weight_set)
+    def __init__(self, weight_set, engine):
+        super().__init__(weight_set, engine)
         self._graphs = _Graphs(weight_set)
 
     def encode_window(self, audio):
@@ -147,7 +147,7 @@ class _OnnxCodec(CodecEngine):
 
 class _OnnxGenerator(GeneratorEngine):
     def __init__(self, weight_set, engine):
-        super().__init__(weight_set)
+        super().__init__(weight_set, engine)
         self._graphs = _Graphs(weight_set)
         self._number = "int8" if engine == "onnx" else "float32"
 
@@ -190,8 +190,8 @@ class _Graphs:
 
 
 class _KerasCodec(CodecEngine):
-    def __init__(self, weight_set):
-        super().__init__(weight_set)
+    def __init__(self, weight_set, engine):
+        super().__init__(weight_set, engine)
         model = weights.load_codec(weight_set)
         self._encode, self._decode = model.encode_model(), model.decode_model()
 
@@ -203,8 +203,8 @@ class _KerasCodec(CodecEngine):
 
 
 class _KerasGenerator(GeneratorEngine):
-    def __init__(self, weight_set):
-        super().__init__(weight_set)
+    def __init__(self, weight_set, engine):
+        super().__init__(weight_set, engine)
         self._model = weights.load_generator(weight_set)
         self._loops = {}
 
