@@ -286,6 +286,8 @@ def dump_yaml(values: dict) -> str:
 def override(config, path):
     """`config` with what the YAML file at `path` says in its place."""
     values = load_yaml(path)
+    # The YAML beside a weights set holds its config under a key of that name; it serves here as it is.
+    values = values["config"] if isinstance(values.get("config"), dict) else values
     merged = to_dict(config)
     for key, value in values.items():
         if isinstance(merged.get(key), dict) and isinstance(value, dict):
@@ -297,7 +299,7 @@ def override(config, path):
 def codec_preset(name: str, size: str = "compact") -> CodecConfig:
     """The codec `vqvae_512` … `vqvae_8`. Compact and reference share their codecs; `tiny` is for tests.
 
-    Widths and strides are DESIGN's measured prototypes; the waveform term falls as the rate falls, because phase at
+    The waveform term falls as the rate falls, because phase at
     low rates costs bits that the ear does not hear.
     """
     level = _level_of(name, "vqvae")
@@ -310,13 +312,13 @@ def codec_preset(name: str, size: str = "compact") -> CodecConfig:
         )
     full = {
         8: dict(strides=(8,), channels=(128,), dilations=((1, 3, 9, 27),), loss=LossConfig(waveform=1.0)),
-        32: dict(strides=(8, 4), channels=(96, 192), dilations=((1, 3), (1, 3, 9, 27)), loss=LossConfig(waveform=0.5)),
+        32: dict(strides=(8, 4), channels=(96, 160), dilations=((1, 3), (1, 3, 9, 27)), loss=LossConfig(waveform=0.5)),
         128: dict(
-            strides=(8, 4, 4), channels=(64, 128, 256), dilations=((1, 3), (1, 3), (1, 3, 9, 27)),
+            strides=(8, 4, 4), channels=(64, 128, 192), dilations=((1, 3), (1, 3), (1, 3, 9, 27)),
             loss=LossConfig(waveform=0.02),
         ),
         512: dict(
-            strides=(8, 4, 4, 4), channels=(64, 128, 192, 320),
+            strides=(8, 4, 4, 4), channels=(48, 96, 160, 256),
             dilations=((1, 3), (1, 3), (1, 3), (1, 3, 9, 27)),
             loss=LossConfig(spectral_convergence=0.5, mel=2.0, waveform=0.002),
         ),
@@ -335,7 +337,7 @@ def generator_preset(name: str, size: str = "compact") -> GeneratorConfig:
     if size == "reference":
         return GeneratorConfig(name, level, source, units=1024, context_channels=512)
     return GeneratorConfig(name, level, source, units=256 if level == 8 else 512,
-                           context_channels=128 if level == 8 else 192)
+                           context_channels=128)
 
 
 def codec_name(level: int) -> str:

@@ -16,9 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from . import metrics
-from .audio import shown, why
+from .audio import replacing, shown, why
 from .errors import UserError
-from .weights import replace_file
 
 SUFFIXES = (".png", ".svg")
 COLUMNS = 1200
@@ -216,4 +215,5 @@ def _save(figure, path):
     metadata = {"Date": None} if kind == "svg" else {"Software": None}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
-        replace_file(path, lambda temporary: figure.savefig(temporary, format=kind, metadata=metadata))
+        with replacing(path) as file:
+            figure.savefig(file, format=kind, metadata=metadata)

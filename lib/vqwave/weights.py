@@ -23,6 +23,7 @@ import h5py
 import numpy as np
 
 from . import config as configs
+from .audio import replacing
 from .errors import UserError
 
 PARTS = {"vqvae": ("encoder", "decoder", "codebook"), "generator": ("generator", "context")}
@@ -50,32 +51,7 @@ def epoch_tag(epoch: int) -> str:
 
 
 def sha256(path) -> str:
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else \
-            hashlib.sha256(f.read()).hexdigest()
-
-
-def replace_file(path, write):
-    """`write(temporary path)`, flush to the disk, rename onto `path`: the old file or the new one, never a part of one."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        with open(temporary, "rb+") as f:
-            os.fsync(f.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def write_text(path, text: str):
-    replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -131,12 +107,9 @@ def read_arrays(path) -> dict[str, np.ndarray]:
 def write_arrays(path, arrays: dict[str, np.ndarray], dtype="float32"):
     """One dataset an array, atomically."""
 
-    def write(temporary):
-        with h5py.File(temporary, "w") as f:
-            for key, array in arrays.items():
-                f.create_dataset(key, data=np.asarray(array).astype(dtype))
-
-    replace_file(path, write)
+    with replacing(path) as file, h5py.File(file, "w") as f:
+        for key, array in arrays.items():
+            f.create_dataset(key, data=np.asarray(array).astype(dtype))
 
 
 def assign(variables, arrays: dict[str, np.ndarray], path):
@@ -167,10 +140,9 @@ def save(folder, name: str, tag: str, parts: dict[str, list], config, info=None,
         path = weights_path(folder, name, part, tag)
         write_arrays(path, arrays, dtype)
         files[part] = sha256(path)
-    write_text(
-        config_path(folder, name, tag),
-        configs.dump_yaml({"config": configs.to_dict(config), "training": info or {}, "sha256": files}),
-    )
+    text = configs.dump_yaml({"config": configs.to_dict(config), "training": info or {}, "sha256": files})
+    with replacing(config_path(folder, name, tag)) as f:
+        f.write(text.encode())
 
 
 def _numpy(variable) -> np.ndarray:

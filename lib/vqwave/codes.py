@@ -1,0 +1,105 @@
+"""The corpus as codes: each track encoded once a codec and sample offset, cached as uint16, keyed by the codec's checksum.
+
+    data/.codes/<codec checksum>/<track file>.<offset>.u16       data/.codes/<codec checksum>/index.jsonl
+
+A cached file counts only while the index names it with the checksum of the track it was made from and of its own bytes; a
+torn or stale one is made again. An offset drops that many samples off the track's start, so that a generator meets the same
+music under several alignments of the codes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from . import audio, chunking, dataset, weights
+from .audio import replacing
+from .errors import UserError
+
+OFFSETS = 4
+# Odd and no divisor of any level, so that successive offsets differ modulo 8, 32, 128 and 512 alike.
+OFFSET_STEP = 165
+
+
+def encode_corpus(data_dir, tracks, codec: weights.WeightSet, offsets: int, say) -> list[tuple[str, int, tuple[Path, int]]]:
+    """(track file, offset index, (codes file, codes)) for each track and offset; what is not cached yet is encoded."""
+    folder = Path(data_dir) / ".codes" / codec.checksum[:16]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise UserError(f"{folder}: the cache of codes cannot be written: {e.strerror}") from e
+    index = _read_index(folder)
+    level = codec.config.level
+    found, missing = [], []
+    for track in tracks:
+        for i in range(offsets):
+            count = -(-(track.samples - i * OFFSET_STEP) // level)
+            path = folder / f"{track.file}.{i}.u16"
+            found.append((track.file, i, (path, count)))
+            entry = index.get(path.relative_to(folder).as_posix())
+            if not entry or entry["track"] != track.sha256 or entry["codes"] != count or _crc(path) != entry["crc"]:
+                missing.append((track, i, path))
+    if not missing:
+        return found
+    model = weights.load_codec(codec).encode_model()
+    say.start(len(missing), 0, f"encoding at {level}x")
+    say(f"encoding {len(missing)} of {len(found)} tracks × offsets at {level}x, once")
+    with open(folder / "index.jsonl", "a", encoding="utf-8") as log:
+        for done, (track, i, path) in enumerate(missing):
+            skipped = i * OFFSET_STEP
+            samples = dataset.read_window(Path(data_dir) / track.file, skipped, track.samples - skipped)
+            made = chunking.encode(model.predict_on_batch, audio.from_u16(samples)[None], codec.config)[0].astype("<u2")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as f:
+                f.write(made.tobytes())
+            entry = {"file": path.relative_to(folder).as_posix(), "track": track.sha256, "codes": len(made),
+                     "crc": zlib.crc32(made.tobytes())}
+            log.write(json.dumps(entry) + "\n")
+            log.flush()
+            say.advance(done + 1)
+    say.stop()
+    return found
+
+
+def _read_index(folder: Path) -> dict[str, dict]:
+    """The last entry for each file; a line that a killed run left half written is no entry."""
+    entries = {}
+    try:
+        lines = (folder / "index.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return entries
+    for line in lines:
+        try:
+            entry = json.loads(line)
+            entries[entry["file"]] = {key: entry[key] for key in ("track", "codes", "crc")}
+        except (ValueError, KeyError, TypeError):
+            continue
+    # Begin with a line break, in case the last line has none.
+    if lines and not (folder / "index.jsonl").read_bytes().endswith(b"\n"):
+        with open(folder / "index.jsonl", "a", encoding="utf-8") as f:
+            f.write("\n")
+    return entries
+
+
+def _crc(path: Path) -> int | None:
+    try:
+        return zlib.crc32(path.read_bytes())
+    except OSError:
+        return None
+
+
+def unigram_bits(train, held_out, num_codes: int) -> float:
+    """Bits a held-out code costs when each is coded by how often it stands in training (add-one smoothed).
+
+    train, held_out: `(codes file, codes)` each.
+    """
+    seen, asked = (
+        sum((np.bincount(dataset.read_window(path, 0, count), minlength=num_codes) for path, count in side),
+            start=np.zeros(num_codes)) for side in (train, held_out)
+    )
+    p = (seen + 1) / (seen.sum() + num_codes)
+    return float(-(asked * np.log2(p)).sum() / max(asked.sum(), 1)) if asked.sum() else math.log2(num_codes)

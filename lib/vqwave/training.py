@@ -1,0 +1,397 @@
+"""Training a codec or a generator: plain `compile` and `fit`, resumable at any step.
+
+    prepare the data  ->  build the model  ->  (load where it stood)  ->  fit  ->  say what came out
+
+A run lives in its output folder: numbered weights sets, `…_best`, `{name}.state.npz` (see `callbacks.RunState`), a CSV log,
+a picture of the curves and, on TensorFlow, a TensorBoard folder. The same command again goes on where it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import secrets
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from . import callbacks, codes, config, dataset, manifest, weights
+from .encoder import VQVAE
+from .errors import UserError
+from .generator import Generator
+
+VALIDATION_WINDOWS = 64
+STEPS_PER_EPOCH = 250
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What a person may choose of a run; `input_length` in samples, `minutes` in place of `steps` where given."""
+
+    output_dir: Path
+    steps: int = 10000
+    epochs: int | None = None
+    minutes: float | None = None
+    batch_size: int = 8
+    input_length: int = 65536
+    learning_rate: float = 3e-4
+    weight_decay: float = 0.01
+    warmup: int = 200
+    seed: int = 0
+    patience: int = 0
+    val_split: str = "0.1"
+    start_epoch: int | None = None
+    keep_all: bool = False
+    promote: bool = False
+    mixed_precision: bool = False
+
+
+class Say:
+    """What a run tells: lines on stdout, and a bar on stderr where that is a terminal."""
+
+    def __init__(self):
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+                   TextColumn("{task.fields[loss]}"))
+        self.bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self.task = None
+
+    def __call__(self, line: str):
+        if self.bar.disable:
+            print(line, flush=True)
+        else:
+            self.bar.console.print(line, highlight=False, markup=False)
+
+    def start(self, total: int, done: int, what="training"):
+        self.stop()
+        self.task = self.bar.add_task(what, total=total, completed=done, loss="")
+        self.bar.start()
+
+    def advance(self, done: int, loss: float | None = None):
+        self.bar.update(self.task, completed=done, loss="" if loss is None else f"loss {loss:.4g}")
+
+    def stop(self):
+        if self.task is not None:
+            self.bar.stop()
+            self.bar.remove_task(self.task)
+            self.task = None
+
+
+def set_precision(mixed: bool, say) -> str:
+    """Keras's global policy: float32, or (`mixed`) float16 on a GPU and bfloat16 on a CPU."""
+    policy = "float32"
+    if mixed:
+        policy = "mixed_float16" if accelerator() else "mixed_bfloat16"
+        if policy == "mixed_bfloat16" and not bfloat16_cpu():
+            say("--fp16: this processor has no bfloat16 arithmetic, so bfloat16 will be slower than leaving the flag out")
+    keras.mixed_precision.set_global_policy(policy)
+    return policy
+
+
+def accelerator() -> bool:
+    """Is there a GPU or TPU that Keras's backend sees?"""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return bool(tf.config.list_physical_devices("GPU"))
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.default_backend() != "cpu"
+    return False
+
+
+def bfloat16_cpu() -> bool:
+    """Does this processor multiply bfloat16 itself (AVX512-BF16 or AMX; Arm: bf16)?"""
+    with contextlib.suppress(OSError):
+        flags = set(Path("/proc/cpuinfo").read_text().split())
+        return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
+    return False
+
+
+def train_codec(codec: config.CodecConfig, data_dir, options: Options, say=None) -> dict:
+    """Train one codec on a prepared folder. Returns the run's record (`step`, `best`, `finished` …)."""
+    say = say or Say()
+    if options.input_length % codec.level:
+        raise UserError(f"--input-length is {options.input_length}; for {codec.name} it must be a multiple of {codec.level}")
+    tracks = manifest.read(data_dir)
+    if tracks[0].sample_rate != codec.sample_rate:
+        raise UserError(f"{data_dir}: is at {tracks[0].sample_rate} Hz, {codec.name} at {codec.sample_rate} Hz; prepare the "
+                        "audio at that rate or set sample_rate with --config")
+    train, val = _split(tracks, options, options.input_length, say)
+    length, batch = options.input_length, options.batch_size
+    validation = None
+    if val:
+        validation = dataset.AudioWindows(data_dir, val, length, batch, options.seed, fixed=VALIDATION_WINDOWS)
+
+    def data(step):
+        return dataset.AudioWindows(data_dir, train, length, batch, options.seed, start=step)
+
+    def examples(folder):
+        sound = dataset.AudioWindows(data_dir, val or train, length, 4, options.seed, fixed=4)[0][0]
+        return [callbacks.AudioExamples(folder, sound, codec.sample_rate)]
+
+    show = ("loss", "val_loss", "val_mel", "val_spectral_convergence", "val_usage", "val_perplexity")
+    return _run(codec, lambda: VQVAE(codec, seed=options.seed), data, validation, options, say, show, examples, {})
+
+
+def train_generator(generator: config.GeneratorConfig, data_dir, codec_dir, options: Options, codec_epoch=None,
+                    offsets: int = codes.OFFSETS, say=None) -> dict:
+    """Train one generator on the codes that the codecs in `codec_dir` make of a prepared folder."""
+    say = say or Say()
+    unit = generator.source_level or generator.level
+    if options.input_length % unit:
+        raise UserError(f"--input-length is {options.input_length}; for {generator.name} it must be a multiple of {unit}")
+    tracks = manifest.read(data_dir)
+    levels = [generator.level] + ([generator.source_level] if generator.source_level else [])
+    codecs = [weights.find(codec_dir, config.codec_name(level), codec_epoch) for level in levels]
+    for codec, key in zip(codecs, ("num_codes", "source_codes"), strict=False):
+        say(f"codec {codec.described}")
+        if codec.config.num_codes != getattr(generator, key):
+            raise UserError(f"{generator.name}: {key} is {getattr(generator, key)}, but {codec.name} has "
+                            f"{codec.config.num_codes} codes")
+        if codec.config.sample_rate != tracks[0].sample_rate:
+            raise UserError(f"{data_dir}: is at {tracks[0].sample_rate} Hz, {codec.name} at {codec.config.sample_rate} Hz")
+    # Offsets take a little off each track's end; what is left must still hold a window.
+    train, val = _split(tracks, options, options.input_length + codes.OFFSET_STEP * (offsets - 1) + unit, say)
+    corpora = [codes.encode_corpus(data_dir, train + val, codec, offsets, say) for codec in codecs]
+    length, batch = options.input_length // generator.level, options.batch_size
+
+    def windows(chosen, **more):
+        files = {(t, o): c for t, o, c in corpora[0]}
+        above = {(t, o): c for t, o, c in corpora[1]} if len(corpora) > 1 else {}
+        wanted = [k for k in files if k[0] in {t.file for t in chosen}]
+        rows = [(*files[k], *above.get(k, (None, 0))) for k in wanted]
+        return dataset.CodeWindows(rows, generator, length, batch, options.seed, **more)
+
+    unigram = codes.unigram_bits(*([[c for t, o, c in corpora[0] if t in {x.file for x in side}]
+                                    for side in (train, val or train)]), generator.num_codes)
+    say(f"{generator.name}: held-out codes have {unigram:.3f} bits each by their frequencies alone "
+        f"({math.log2(generator.num_codes):.3f} knows nothing)")
+    validation = windows(val, fixed=VALIDATION_WINDOWS) if val else None
+    extra = {"codecs": {c.name: c.info.get("id", c.checksum[:16]) for c in codecs}, "unigram_bits": round(unigram, 4)}
+    return _run(generator, lambda: Generator(generator), lambda step: windows(train, start=step), validation, options, say,
+                ("bits", "top1", "val_bits", "val_top1"), lambda folder: [], extra)
+
+
+def _split(tracks, options, samples, say):
+    train, val = dataset.split(tracks, options.val_split, options.seed)
+    kept, kept_val = dataset.long_enough(train, samples), [t for t in val if t.samples >= samples]
+    short = len(train) + len(val) - len(kept) - len(kept_val)
+    hours = [sum(t.seconds for t in side) / 3600 for side in (kept, kept_val)]
+    say(f"{len(kept)} tracks to train on ({hours[0]:.2f} h), {len(kept_val)} held out ({hours[1]:.2f} h)"
+        + (f"; {short} left out as shorter than {samples} samples" if short else ""))
+    if not kept_val:
+        say("no track is held out: the best set is chosen by the training loss, which cannot see over-fitting")
+    return kept, kept_val
+
+
+def _compile(model, options: Options, steps: int):
+    warmup = min(options.warmup, steps // 2)
+    rate = keras.optimizers.schedules.CosineDecay(
+        options.learning_rate / 100, max(1, steps - warmup), alpha=0.05, warmup_target=options.learning_rate,
+        warmup_steps=warmup,
+    ) if warmup else options.learning_rate
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=options.weight_decay, global_clipnorm=1.0, beta_2=0.99)
+    # XLA makes these steps slower on a CPU; on an accelerator JAX compiles whatever is said here.
+    jit = keras.backend.backend() == "jax" or accelerator()
+    if isinstance(model, VQVAE):
+        model.compile(optimizer=optimizer, jit_compile=jit)
+    else:
+        model.compile(
+            optimizer=optimizer, loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=jit,
+            metrics=[Bits(), keras.metrics.SparseCategoricalAccuracy(name="top1")],
+        )
+
+
+class Bits(keras.metrics.MeanMetricWrapper):
+    """Bits per code: mean −log2 p of the right code; logits [..., num_codes]."""
+
+    def __init__(self, name="bits", **kwargs):
+        def bits(y, logits):
+            return keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True) / math.log(2)
+
+        super().__init__(bits, name=name, **kwargs)
+
+
+def _run(model_config, build, data, validation, options: Options, say, show, examples, extra) -> dict:
+    """One training from where it stands to its end."""
+    folder, name = Path(options.output_dir), model_config.name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{name}.lock"
+        with open(probe, "a"):
+            pass
+    except OSError as e:
+        raise UserError(f"{folder}: cannot be written to: {e.strerror}") from e
+    with callbacks.locked(folder, name), contextlib.ExitStack() as closing:
+        closing.callback(say.stop)
+        policy = set_precision(options.mixed_precision, say)
+        state = callbacks.RunState(folder, name)
+        saved = state.load()
+        record = _record(saved, model_config, options, extra, folder, say)
+        if record.get("finished"):
+            say(f"{name}: already finished ({record['finished']}); best validation loss {record['best']:.5g} at epoch "
+                f"{record['best_epoch']}. More --steps go on from here")
+            _tell_promotion(folder, name, options, say)
+            return record
+        if record["steps"] is None:
+            record["steps"] = _steps_for(build, data, options, say)
+        if record["steps_per_epoch"] is None:
+            epochs = options.epochs or math.ceil(record["steps"] / STEPS_PER_EPOCH)
+            record["steps_per_epoch"] = max(1, math.ceil(record["steps"] / epochs))
+        steps, per_epoch = record["steps"], record["steps_per_epoch"]
+
+        keras.utils.set_random_seed(options.seed)
+        model = build()
+        _compile(model, options, steps)
+        _restore(model, data, saved, record, options, folder, name)
+        say(f"{name}: {sum(int(np.prod(v.shape)) for v in model.trainable_variables):,} trainable numbers, {policy}, "
+            f"step {record['step']} of {steps}, {per_epoch} steps an epoch")
+
+        checkpoint = callbacks.Checkpoint(folder, model_config, state, record, per_epoch, options.patience,
+                                          None if options.keep_all else 3, say)
+        log = folder / f"{name}.csv"
+        hooks = [checkpoint, callbacks.Log(log, record["step"] // per_epoch), callbacks.Curves(log, folder / f"{name}.png"),
+                 callbacks.Progress(record, steps, per_epoch, say, show)]
+        if _has_tensorboard():
+            board = folder / "tensorboard" / name
+            hooks += [keras.callbacks.TensorBoard(str(board), write_graph=False), *examples(board)]
+        with checkpoint.listening():
+            for first, last, count in _stretches(record["step"], steps, per_epoch):
+                model.fit(data(record["step"]), initial_epoch=first, epochs=last, steps_per_epoch=count,
+                          validation_data=validation, callbacks=hooks, shuffle=False, verbose=0)
+                if "finished" in record:
+                    break
+        say.stop()
+        say(f"{name}: {record['finished']}; best validation loss {record['best']:.5g} at epoch {record['best_epoch']}")
+        _tell_promotion(folder, name, options, say)
+        return record
+
+
+def _stretches(step: int, steps: int, per_epoch: int):
+    """(initial_epoch, epochs, steps_per_epoch) for `fit`: the rest of a begun epoch, the whole ones, a last short one."""
+    while step < steps:
+        epoch, done = divmod(step, per_epoch)
+        whole = (steps - step) // per_epoch
+        if done or not whole:
+            count = min(per_epoch - done, steps - step)
+            yield epoch, epoch + 1, count
+            step += count
+        else:
+            yield epoch, epoch + whole, per_epoch
+            step += whole * per_epoch
+
+
+def _record(saved, model_config, options, extra, folder, say) -> dict:
+    """What the run remembers, new or as it was saved, and what differs from how it began told to the user."""
+    chosen = {"batch_size": options.batch_size, "input_length": options.input_length,
+              "learning_rate": options.learning_rate, "seed": options.seed}
+    steps = None if options.minutes else options.steps
+    if options.start_epoch is not None and saved is not None and \
+            saved[0]["step"] == options.start_epoch * (saved[0]["steps_per_epoch"] or 0):
+        options = dataclasses.replace(options, start_epoch=None)  # the saved state is that very point
+    if saved is None or options.start_epoch is not None:
+        per_epoch = saved[0]["steps_per_epoch"] if saved else None
+        return {"name": model_config.name, "config": config.to_dict(model_config), **chosen, "steps": steps,
+                "steps_per_epoch": per_epoch, "step": 0, "best": None, "best_epoch": None, "waited": 0,
+                "id": secrets.token_hex(8), "restart": options.start_epoch, **extra}
+    record = saved[0]
+    if record["config"] != config.to_dict(model_config):
+        key = next(k for k, v in config.to_dict(model_config).items() if record["config"].get(k) != v)
+        raise UserError(
+            f"{folder}: holds a run of {model_config.name} with another config ({key}: {record['config'].get(key)!r} there, "
+            f"{config.to_dict(model_config)[key]!r} now); use another --output-dir, or remove {model_config.name}.state.npz"
+        )
+    if record.get("codecs") != extra.get("codecs"):
+        raise UserError(f"{folder}: holds a run of {model_config.name} on the codes of other codecs; use another "
+                        f"--output-dir, or remove {model_config.name}.state.npz to begin anew")
+    for key, value in chosen.items():
+        if record[key] != value:
+            say(f"the run so far had {key} {record[key]}; it goes on with {value}")
+    record |= chosen
+    if steps is not None and steps != record["steps"]:
+        say(f"the run was planned for {record['steps']} steps; it goes on to {steps}")
+        record["steps"] = steps
+        if record["step"] < steps:
+            record.pop("finished", None)
+    return record
+
+
+def _restore(model, data, saved, record, options, folder, name):
+    """Bring the model to where the record says the run stands."""
+    # Variables exist once the model has seen a batch of its data and the optimizer its variables.
+    x, _ = data(0)[0]
+    model(x if isinstance(x, np.ndarray) else {k: v[:1] for k, v in x.items()}, training=False)
+    model.optimizer.build(model.trainable_variables)
+    model.reset_metrics()
+    restart = record.pop("restart", None)
+    if restart is not None:
+        found = weights.find(folder, name, restart)
+        for part, variables in model.parts.items():
+            weights.assign(variables, found.load(part), found.files[part])
+        if isinstance(model, VQVAE):
+            model.quantizer.set_codebook(model.quantizer.codebook.value)
+        record["step"] = min(found.info.get("step", restart * record["steps_per_epoch"]), record["steps"])
+        record["best"], record["best_epoch"] = found.info.get("validation_loss"), restart
+        model.optimizer.iterations.assign(record["step"])
+        return
+    if saved is None:
+        return
+    variables = callbacks.run_variables(model)
+    if len(variables) != len(saved[1]) or any(tuple(v.shape) != a.shape for v, a in zip(variables, saved[1], strict=True)):
+        raise UserError(f"{folder}/{name}.state.npz: was saved by another version of the program; remove it and use "
+                        "--start-epoch")
+    for v, array in zip(variables, saved[1], strict=True):
+        v.assign(array)
+
+
+def _steps_for(build, data, options: Options, say) -> int:
+    """How many steps fit into `options.minutes`, from a short trial whose model is thrown away."""
+    say(f"measuring the speed of a step to fill {options.minutes:g} minutes …")
+    keras.utils.set_random_seed(options.seed)
+    model = build()
+    _compile(model, options, 1000)
+    trial = data(0)
+    began = time.monotonic()
+    for i in range(2):
+        model.train_on_batch(*trial[i])
+    warm = time.monotonic()
+    done = 0
+    while done < 3 or (time.monotonic() - warm < 10 and done < 50):
+        model.train_on_batch(*trial[2 + done])
+        done += 1
+    now = time.monotonic()
+    # Validation, saving and drawing take about a twelfth on top of the steps.
+    steps = int((options.minutes * 60 - (now - began)) / ((now - warm) / done * 1.08))
+    return max(10, steps)
+
+
+def _has_tensorboard() -> bool:
+    if keras.backend.backend() != "tensorflow":
+        return False
+    try:
+        import tensorboard  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def _tell_promotion(folder, name, options, say):
+    """Copy the best set to where the shipped one stands (float16), or say how to."""
+    if options.promote:
+        weights.copy_set(weights.find(folder, name, "best"), folder, "", "float16")
+        say(f"{name}: the best set now stands without a number in {folder} (float16)")
+        return
+    copies = [(weights.weights_path(folder, name, part, "best"), weights.weights_path(folder, name, part))
+              for part in weights.PARTS[weights.kind(name)]]
+    copies.append((weights.config_path(folder, name, "best"), weights.config_path(folder, name)))
+    line = " && ".join(f"cp '{a}' '{b}'" for a, b in copies if a.exists())
+    say(f"to make the best set the one that is loaded by default:\n  {line}")
+    sys.stdout.flush()

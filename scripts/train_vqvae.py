@@ -1,0 +1,28 @@
+#!/usr/bin/env python3
+"""Train one codec on a prepared folder."""
+
+import sys
+
+from vqwave import cli, config
+
+
+def main(argv=None) -> int:
+    parser = cli.parser(
+        "Train one codec (VQ-VAE) on music prepared by prepare_audio.py. The same command again resumes where it was.",
+        "scripts/train_vqvae.py --model vqvae_32 --data-dir data/my_music --minutes 30 --fp16",
+    )
+    parser.add_argument("--model", required=True, metavar="NAME", help="vqvae_512, vqvae_128, vqvae_32 or vqvae_8")
+    cli.add_training_options(parser, batch_size=8, input_length=65536)
+    args = parser.parse_args(argv)
+    codec = config.codec_preset(args.model, args.size)
+    if args.config:
+        codec = config.override(codec, args.config)
+
+    from vqwave import training
+
+    training.train_codec(codec, args.data_dir, cli.training_options(args))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.entry(main))
