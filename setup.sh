@@ -145,7 +145,7 @@ unreachable() { grep -qE 'NewConnectionError|NameResolutionError|ConnectTimeout|
 
 why() {
     if grep -q 'No space left' "$log"; then
-        echo "no space left on the disk (about 3 GB are needed, 8 GB with CUDA)"
+        echo "no space left on the disk (about 4 GB are needed, 9 GB with CUDA)"
     elif unreachable; then
         echo "the package index cannot be reached; is there a network?"
     elif grep -q 'No matching distribution found for tensorflow' "$log"; then
@@ -193,7 +193,7 @@ install_playback() {
 install() {
     make_venv
     rm -f "$stamp"
-    say "Installing into $venv (TensorFlow, ONNX Runtime, ...: about 2 GB, minutes the first time) ..."
+    say "Installing into $venv (TensorFlow, ONNX Runtime, ...: about 3 GB, minutes the first time) ..."
     local done_with=no
     if has_gpu; then
         say "An NVIDIA GPU is here: with TensorFlow's CUDA libraries."
