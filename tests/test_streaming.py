@@ -14,9 +14,14 @@ from vqwave.config import LEVELS, CodecConfig, GeneratorConfig
 from vqwave.errors import UserError
 from vqwave.sampling import uniforms
 from vqwave.streaming import BLOCK, Stream, settings_per_level
+from vqwave.weights import WeightSet
 
 CODES = 64
 HALO_DILATIONS = (1, 2, 4, 8, 16, 32)
+
+
+def origin(config):
+    return WeightSet(Path("nowhere"), config.name, "", config, {}, "checksum", {})
 
 
 class IntegerGenerator:
@@ -25,7 +30,7 @@ class IntegerGenerator:
     def __init__(self, level, dilations=HALO_DILATIONS):
         self.config = GeneratorConfig(f"generator_{level}", level, 0 if level == 512 else level * 4, num_codes=CODES,
                                       source_codes=CODES, units=2, context_channels=3, context_dilations=dilations)
-        self.checksum = f"integers {level}"
+        self.weight_set, self.engine = origin(self.config), "integers"
 
     def context(self, source):
         """The source code at the position, at the far left and at the far right of what a context sees."""
@@ -60,6 +65,7 @@ class IntegerCodec:
         strides = {512: (8, 4, 4, 4), 128: (8, 4, 4), 32: (8, 4), 8: (8,)}[level]
         self.config = CodecConfig(f"vqvae_{level}", strides, (4,) * len(strides), ((1,),) * len(strides),
                                   num_codes=CODES)
+        self.weight_set, self.engine = origin(self.config), "integers"
 
     def decode_window(self, codes):
         level, halo = self.config.level, chunking.decode_halo(self.config)
@@ -184,12 +190,12 @@ def test_a_state_is_only_resumed_with_what_made_it():
     state = Stream(codec, generators, seed=1).state()
     with pytest.raises(UserError, match="levels 512, 128, not of levels 512$"):
         Stream.resume(state, *chain(512))
-    with pytest.raises(UserError, match="damaged.*level_128_codes"):
-        Stream.resume({k: v for k, v in state.items() if k != "level_128_codes"}, codec, generators)
+    with pytest.raises(UserError, match="damaged.*generator_128_codes"):
+        Stream.resume({k: v for k, v in state.items() if k != "generator_128_codes"}, codec, generators)
     with pytest.raises(UserError, match="version 99"):
         Stream.resume(state | {"version": 99}, codec, generators)
-    generators[1].checksum = "another"
-    with pytest.raises(UserError, match="other weights of generator_128"):
+    generators[1].engine = "floats"
+    with pytest.raises(UserError, match="other weights, or another engine, of generator_128"):
         Stream.resume(state, codec, generators)
 
 

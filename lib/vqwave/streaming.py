@@ -9,13 +9,15 @@ neither the chunk size nor a stop and a resume changes a bit.
 from __future__ import annotations
 
 import os
+import secrets
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from . import chunking, engine
+from . import chunking, engine, weights
+from .config import codec_name, generator_name
 from .errors import UserError
 from .sampling import uniforms
 
@@ -158,13 +160,13 @@ class _Level:
             self.first = position
 
     def state(self) -> dict:
-        name = f"level_{self.config.level}"
+        name = self.config.name
         lstm = {f"{name}_lstm_{i}": x.copy() for i, x in enumerate(self.lstm)}
         return {f"{name}_first": self.first, f"{name}_codes": self.codes.copy(),
                 f"{name}_previous": self.previous.copy()} | lstm
 
     def restore(self, state):
-        name = f"level_{self.config.level}"
+        name = self.config.name
         self.first = int(state[f"{name}_first"])
         self.codes = np.array(state[f"{name}_codes"], np.int32)
         self.previous = np.array(state[f"{name}_previous"], np.int32)
@@ -183,7 +185,7 @@ class Stream:
     Args:
         codec: a `CodecEngine` at the level of the last generator.
         generators: `GeneratorEngine`s from the top of the chain down.
-        seed: with it everything is decided; a whole number ≥ 0.
+        seed: with it everything is decided; a whole number of at least 0. None draws one; `.seed` tells it.
         batch: None for one piece, blocks [8192]; N for N independent pieces side by side, blocks [N, 8192]. Piece b
             draws from random stream b, so (in float32) it is the same piece whatever N is.
         samples: length of the piece; None is endless. A finite piece is the endless one cut, its last block shorter.
@@ -200,13 +202,14 @@ class Stream:
                 speaker.write(block)
     """
 
-    def __init__(self, codec, generators: Sequence, *, seed: int = 0, batch: int | None = None,
+    def __init__(self, codec, generators: Sequence, *, seed: int | None = None, batch: int | None = None,
                  samples: int | None = None, temperature=None, top_k=None, top_p=None, chunk: int | None = None):
         engine.check_chain(codec, generators)
         for key, value, least in (("seed", seed, 0), ("batch", batch, 1), ("samples", samples, 0), ("chunk", chunk, 1)):
             if value is not None and (value != int(value) or value < least):
                 raise UserError(f"{key} is {value!r}; it must be a whole number of at least {least}")
-        self.codec, self.seed, self.batch = codec, int(seed), batch
+        self.codec, self.batch = codec, batch
+        self.seed = secrets.randbits(32) if seed is None else int(seed)
         self.samples = None if samples is None else int(samples)
         configs = [g.config for g in generators]
         self.settings = settings_per_level(configs, temperature, top_k, top_p)
@@ -283,41 +286,50 @@ class Stream:
             state = {
                 "version": _STATE_VERSION, "seed": self.seed, "batch": self.batch or 0, "blocks": self._done,
                 "samples": -1 if self.samples is None else self.samples,
-                "codec": self.codec.config.name, "codec_checksum": _checksum(self.codec),
+                "levels": np.array([level.config.level for level in self._levels]),
             }
+            state |= _origin(self.codec)
             for level in self._levels:
-                name = f"level_{level.config.level}"
-                state |= {f"{name}_{key}": value for key, value in level.settings.items()}
-                state[f"{name}_checksum"] = _checksum(level.generator)
-                state |= level.state()
-            state["levels"] = np.array([level.config.level for level in self._levels])
+                settings = {f"{level.config.name}_{key}": value for key, value in level.settings.items()}
+                state |= _origin(level.generator) | settings | level.state()
             return state
 
     @classmethod
-    def resume(cls, state: Mapping, codec, generators: Sequence, *, chunk: int | None = None) -> Stream:
+    def resume(cls, state: Mapping, codec=None, generators: Sequence | None = None, *,
+               chunk: int | None = None) -> Stream:
         """The stream that goes on where `state` was taken (a dict, or what `np.load` gives for it), bit for bit.
 
-        `codec` and `generators` must be those it was made with. Errors: `UserError` where they are not.
+        Without `codec` and `generators` they are loaded from where they were when the state was taken. Errors:
+        `UserError` where they are not those that made it, or the state is damaged.
         """
         try:
             if int(state["version"]) != _STATE_VERSION:
                 raise UserError(f"the saved state has version {state['version']}; this program reads {_STATE_VERSION}")
             levels = [int(x) for x in state["levels"]]
+            if codec is None:
+                codec = _reload(state, codec_name(levels[-1]), engine.load_codec)
+            if generators is None:
+                generators = [_reload(state, generator_name(level), engine.load_generator) for level in levels]
             if levels != [g.config.level for g in generators]:
                 raise UserError(
                     f"the saved state is of {_listed(levels)}, not of {_listed([g.config.level for g in generators])}"
                 )
-            for part, key in [(codec, "codec"), *((g, f"level_{g.config.level}") for g in generators)]:
-                if str(state[f"{key}_checksum"]) != _checksum(part):
-                    raise UserError(f"the saved state was made with other weights of {part.config.name}")
-            settings = {key: {x: state[f"level_{x}_{key}"].item() if hasattr(state[f"level_{x}_{key}"], "item")
-                              else state[f"level_{x}_{key}"] for x in levels} for key in _SETTINGS}
+            for part in (codec, *generators):
+                key = f"{part.config.name}_made_by"
+                if str(state[key]) != _origin(part)[key]:
+                    raise UserError(
+                        f"the saved state was made with other weights, or another engine, of {part.config.name}"
+                    )
+            settings = {key: {g.config.level: float(state[f"{g.config.name}_{key}"]) for g in generators}
+                        for key in _SETTINGS}
             samples = int(state["samples"])
             stream = cls(codec, generators, seed=int(state["seed"]), batch=int(state["batch"]) or None,
                          samples=None if samples < 0 else samples, chunk=chunk, **settings)
             for level in stream._levels:
                 level.restore(state)
             stream._done = int(state["blocks"])
+        except UserError:
+            raise
         except (KeyError, ValueError, TypeError) as e:
             raise UserError(f"the saved state is damaged: {e}") from e
         return stream
@@ -388,6 +400,16 @@ class Stream:
             self._pool = None
 
 
-def _checksum(part) -> str:
-    """What identifies the weights that an engine runs, and how it runs them."""
-    return str(getattr(part, "checksum", ""))
+def _origin(part) -> dict[str, str]:
+    """What a state says of an engine: what identifies its numbers, and where to load it from."""
+    found, name = part.weight_set, part.config.name
+    return {
+        f"{name}_made_by": f"{found.checksum} {part.engine}", f"{name}_engine": part.engine,
+        f"{name}_folder": str(found.folder.absolute()), f"{name}_tag": found.tag,
+    }
+
+
+def _reload(state, name: str, load):
+    """The engine that a state names."""
+    found = weights.find(str(state[f"{name}_folder"]), name, str(state[f"{name}_tag"]) or None)
+    return load(found, str(state[f"{name}_engine"]))
