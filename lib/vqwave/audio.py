@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +45,7 @@ def replacing(path):
     path = Path(path)
     # A short name of its own, since the final one may already be as long as the file system allows.
     beside = path.parent / f".vqwave-{secrets.token_hex(6)}.part"
-    file = open(beside, "x+b")
+    file = open(beside, "x+b")  # noqa: SIM115
     try:
         with file:
             yield file
@@ -83,19 +85,20 @@ class Decoder:
     with weights that sum to one, so nothing clips that did not before. NaN in a float file is silence.
 
     Errors: `UserError` naming the file and the reason, before the first block or after any of them.
-    After the last block `expected` is the length in seconds that the file's header promised, or None where the format
-    does not say.
+    While it runs, `seconds` is what has been decoded and `expected` the length in seconds that the file says it has
+    (None where it does not say): after the last block, much less of the former means that the file was cut short.
     """
 
     def __init__(self, path, sample_rate: int = SAMPLE_RATE):
         self.path = Path(path)
         self.sample_rate = sample_rate
+        self.seconds = 0.0
         self.expected = None
 
     def __iter__(self):
         import av
 
-        samples = 0
+        self.seconds = 0.0
         try:
             # An open file, not a name: FFmpeg would take "a:b.mp3" for a protocol, and cannot take every file name.
             with open(self.path, "rb") as file:
@@ -106,15 +109,22 @@ class Decoder:
                     stream = box.streams.best("audio")
                     if stream is None:
                         raise UserError(f"{shown(self.path)}: there is no sound in it")
-                    if box.format.name.split(",")[0] in ("wav", "aiff", "flac", "mov") and stream.duration:
-                        self.expected = float(stream.duration * stream.time_base)
-                    for block in _mono(box.decode(stream), self.sample_rate):
+                    self.expected = _announced(self.path, box.format.name, stream)
+                    samples = 0
+                    for block in _mono(self._counted(box.decode(stream)), self.sample_rate):
                         samples += block.size
                         yield block
+                    if self.seconds and not samples:
+                        yield np.zeros(1, np.float32)  # A few samples at a higher rate round to none; they are a file.
         except (OSError, ValueError, EOFError, av.FFmpegError) as e:
-            raise UserError(f"{shown(self.path)}: {_reason(e, samples / self.sample_rate)}") from e
-        if not samples:
+            raise UserError(f"{shown(self.path)}: {_reason(e, self.seconds)}") from e
+        if not self.seconds:
             raise UserError(f"{shown(self.path)}: there is no sound in it")
+
+    def _counted(self, frames):
+        for frame in frames:
+            self.seconds += frame.samples / frame.sample_rate
+            yield frame
 
 
 def decode(path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
@@ -127,6 +137,22 @@ class _Nameless:
 
     def __init__(self, file):
         self.read, self.seek, self.tell = file.read, file.seek, file.tell
+
+
+def _announced(path, kind, stream):
+    """Seconds that the file says it has, or None where FFmpeg's figure would be a guess from its size."""
+    if not stream.duration:
+        return None
+    seconds = float(stream.duration * stream.time_base)
+    with open(path, "rb") as file:
+        head, size = file.read(1 << 16), os.fstat(file.fileno()).st_size
+    if kind == "wav":
+        # FFmpeg goes by the file's size; the header has the real one, unless it was written to a pipe.
+        riff = 8 + int.from_bytes(head[4:8], "little")
+        return seconds * riff / size if head[:4] == b"RIFF" and riff < 0x7FFFFFFF else None
+    if kind == "mp3":
+        return seconds if b"Xing" in head or b"Info" in head else None
+    return seconds if kind.split(",")[0] in ("aiff", "flac", "mov", "ogg") else None
 
 
 def _reason(error, seconds):
@@ -215,30 +241,31 @@ class Writer:
     """Mono audio to a wav (16 bit), flac (16 bit) or ogg (Vorbis) file by its ending, a block at a time.
 
     >>> with Writer("out.wav", 22050) as out:
-    ...     out.write(block)                     # float32 [n] in [-1, 1]; louder clips, NaN is silence
+    ...     out.write(block)                     # float [n] in [-1, 1]; louder clips, NaN is silence
 
-    Constant memory. Nothing stands under the final name until the block ends without an exception. soundfile, not
-    PyAV: PyAV's wheels carry no Vorbis encoder, and librosa brings soundfile anyway.
-    Errors: `UserError` on construction (see `check_output`; also a folder that cannot be written to), before any work.
+    Constant memory; the same samples give the same bytes. Nothing stands under the final name until the block ends
+    without an exception. soundfile, not PyAV: PyAV's wheels carry no Vorbis encoder, and librosa brings soundfile.
+    Errors: `UserError` on construction, before any work (as `check_output`; also a folder that cannot be written to);
+    `OSError` where the disk fills up.
     """
 
     def __init__(self, path, sample_rate: int = SAMPLE_RATE):
+        import soundfile
+
         self.path = check_output(path)
         self.sample_rate = sample_rate
         self.samples = 0
-        self._stack = contextlib.ExitStack()
         self._suffix = self.path.suffix.lower()
         kind, subtype = _FORMATS[self._suffix]
+        self._finish = replacing(self.path)
         try:
-            self._file = self._stack.enter_context(replacing(self.path))
+            self._file = _Sink(self._finish.__enter__())
         except OSError as e:
             raise UserError(f"{shown(self.path)}: cannot be written: {why(e)}") from e
-        import soundfile
-
         try:
             self._sound = soundfile.SoundFile(self._file, "w", sample_rate, channels=1, format=kind, subtype=subtype)
         except BaseException as e:
-            self._stack.__exit__(type(e), e, e.__traceback__)
+            self._finish.__exit__(type(e), e, e.__traceback__)
             raise
 
     def write(self, block):
@@ -248,10 +275,12 @@ class Writer:
             raise ValueError(f"a block is [samples], not {list(block.shape)}")
         if self._suffix == ".wav" and self.samples + block.size > _WAV_LIMIT:
             raise UserError(f"{shown(self.path)}: a wav file ends at 4 GiB; write .flac or .ogg")
+        # Rounded here, since libsndfile scales by 32767.
         exact = (to_u16(block).astype(np.int32) - SILENCE).astype(np.int16)
         # In slices: libsndfile's Vorbis encoder puts a whole block on the stack.
         for start in range(0, exact.size, _BLOCK):
-            self._sound.write(exact[start : start + _BLOCK])
+            with self._file.errors():
+                self._sound.write(exact[start : start + _BLOCK])
         self.samples += block.size
 
     def __enter__(self):
@@ -259,14 +288,61 @@ class Writer:
 
     def __exit__(self, kind, error, trace):
         try:
-            self._sound.close()
+            with self._file.errors():
+                self._sound.close()
+                if kind is None and self._suffix == ".ogg":
+                    _steady_serial(self._file.file)
         except BaseException as e:
-            self._stack.__exit__(type(e), e, e.__traceback__)
+            self._finish.__exit__(type(e), e, e.__traceback__)
             raise
-        self._stack.__exit__(kind, error, trace)
+        self._finish.__exit__(kind, error, trace)
 
 
 def write(path, audio, sample_rate: int = SAMPLE_RATE):
     """float [samples] to `path` (wav, flac or ogg by its ending), all or nothing. Errors: as `Writer`."""
     with Writer(path, sample_rate) as out:
         out.write(audio)
+
+
+class _Sink:
+    """The file that soundfile writes through. libsndfile loses the reason of a failed write; this keeps it."""
+
+    def __init__(self, file):
+        self.file, self.seek, self.tell, self.read = file, file.seek, file.tell, file.read
+        self._failed = None
+
+    def write(self, data):
+        try:
+            return self.file.write(data)
+        except OSError as e:
+            self._failed = e
+            return 0
+
+    @contextlib.contextmanager
+    def errors(self):
+        try:
+            yield
+        finally:
+            if self._failed:
+                raise self._failed
+
+
+_MIRROR = bytes(int(f"{i:08b}"[::-1], 2) for i in range(256))
+
+
+def _steady_serial(file):
+    """Set an Ogg file's stream serial number to 0: libsndfile draws it, and equal audio should be an equal file."""
+    file.flush()
+    start, end = 0, file.seek(0, os.SEEK_END)
+    while start < end:
+        file.seek(start)
+        head = bytearray(file.read(27))
+        lacing = file.read(head[26])
+        head[14:18] = head[22:26] = bytes(4)
+        page = bytes(head) + lacing + file.read(sum(lacing))
+        # Ogg's CRC-32 is zlib's without the inversions and with every bit order turned round.
+        checksum = zlib.crc32(page.translate(_MIRROR), 0xFFFFFFFF) ^ 0xFFFFFFFF
+        head[22:26] = struct.pack("<I", int(f"{checksum:032b}"[::-1], 2))
+        file.seek(start)
+        file.write(head)
+        start += len(page)

@@ -1,4 +1,4 @@
-"""Data folders: `manifest.jsonl`, a line a track, beside the tracks' `.u16` files; and how a folder of music becomes one."""
+"""Data folders: `manifest.jsonl`, a line a track, beside `.u16` files; and how a folder of music becomes one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import concurrent.futures
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -173,6 +174,7 @@ class _Job:
     source: str
     file: str
     size: int
+    mtime_ns: int
     known: Track | None
 
 
@@ -193,19 +195,21 @@ def prepare(src, dst, sample_rate=SAMPLE_RATE, workers=None, overwrite=False, pr
         raise UserError(f"{shown(src)}: no audio in it (looked for {' '.join(AUDIO_SUFFIXES)})")
     report = Report(failed=failed)
     with _claimed(dst):
-        tracks = {} if overwrite and not _readable(dst) else {t.file: t for t in _existing(dst) if t.intact(dst)}
+        existing = _existing(dst, overwrite)
+        tracks = {t.file: t for t in existing if t.intact(dst)}
+        by_source = {t.source: t for t in tracks.values()}
         jobs = []
         for relative in sources:
             try:
-                jobs.append(_plan(src, relative, tracks, jobs))
+                jobs.append(_plan(src, relative, tracks, by_source))
             except OSError as e:
                 report.failed.append((os.path.join(src, relative), why(e)))
         with _bar(sum(job.size for job in jobs), len(jobs), progress) as advance:
-            _run(jobs, dst, sample_rate, workers, overwrite, tracks, report, advance)
+            _run(jobs, dst, sample_rate, workers, overwrite, tracks, report, advance, len(tracks) < len(existing))
         others = [t for t in tracks.values() if t.sample_rate != sample_rate]
         if others:
-            report.notes.append(f"{len(others)} tracks in {shown(dst)} are at another sample rate, for instance "
-                                f"{shown(others[0].file)} ({others[0].sample_rate} Hz): training will refuse the folder")
+            report.notes.append(f"{len(others)} tracks in {shown(dst)} have another sample rate, for instance "
+                                f"{shown(others[0].file)} ({others[0].sample_rate} Hz); training refuses such a folder")
     report.failed.sort()
     return report
 
@@ -268,43 +272,54 @@ def _claimed(dst):
         except OSError as e:
             if e.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EBADF):
                 raise  # Some network file systems have no locks; the run is right without, only not exclusive.
-        for folder, _, names in os.walk(dst):
-            for name in names:
-                if re.fullmatch(r"\.vqwave-[0-9a-f]+\.part", name):
-                    with contextlib.suppress(OSError):
-                        os.unlink(os.path.join(folder, name))
+        _sweep(dst)
+        if not os.access(dst, os.W_OK | os.X_OK):
+            raise UserError(f"{shown(dst)}: cannot be written to: permission denied")
         try:
-            with contextlib.suppress(InterruptedError), replacing(dst / NAME):
-                raise InterruptedError  # Only asks whether a file can be made here.
-        except OSError as e:
-            raise UserError(f"{shown(dst)}: cannot be written to: {why(e)}") from e
-        yield
+            yield
+        finally:
+            _sweep(dst)  # A worker that died left its unfinished track.
     finally:
         os.close(lock)
 
 
-def _existing(dst):
-    return _load(dst) if (dst / NAME).exists() else []
+def _sweep(dst):
+    for folder, _, names in os.walk(dst):
+        for name in names:
+            if re.fullmatch(r"\.vqwave-[0-9a-f]+\.part", name):
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.join(folder, name))
 
 
-def _readable(dst):
+def _existing(dst, overwrite):
+    if not (dst / NAME).exists():
+        return []
     try:
-        _existing(dst)
+        return _load(dst)
     except UserError:
-        return False
-    return True
+        if overwrite:
+            return []
+        raise
 
 
-def _plan(src, relative, tracks, jobs):
+def _plan(src, relative, tracks, by_source):
+    """The output of a source: the one it has, else the one named after it, else (that is another's) one numbered."""
     source = os.path.join(src, relative)
     status = os.stat(source)
+    facts = status.st_size, status.st_mtime_ns
+    known = by_source.get(source)
+    if known:
+        return _Job(source, known.file, *facts, known)
     plain = PurePosixPath(Path(relative))
-    for attempt in range(1, 1000):
+    sha256 = None
+    for attempt in itertools.count(1):
         file = os.fspath(plain.with_name(_short(plain.name, "" if attempt == 1 else f"~{attempt}")))
         known = tracks.get(file)
-        if known is None or known.source == source or _same(known, source, status):
-            return _Job(source, file, status.st_size, known)
-    raise OSError(errno.EEXIST, "too many different sources of that name")
+        if known is None:
+            return _Job(source, file, *facts, None)
+        sha256 = sha256 or _sha256(source)
+        if known.sha256 == sha256:  # The music folder has moved, or this is a copy: the same track.
+            return _Job(source, file, *facts, known)
 
 
 def _short(name, mark):
@@ -316,29 +331,17 @@ def _short(name, mark):
     return f"{name}{mark}.u16"
 
 
-def _same(known, source, status):
-    """Whether a track made from another path was made from this very content: the music folder has moved."""
-    if known.source_size not in (-1, status.st_size):
-        return False
-    return known.source_mtime_ns == status.st_mtime_ns or known.sha256 == _sha256(source)
-
-
 def _sha256(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
-
-
-def _digest(file):
     digest = hashlib.sha256()
-    while piece := file.read(1 << 20):
-        digest.update(piece)
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
     return digest.hexdigest()
 
 
-def _run(jobs, dst, sample_rate, workers, overwrite, tracks, report, advance):
+def _run(jobs, dst, sample_rate, workers, overwrite, tracks, report, advance, dirty):
     """Every job through a pool of processes; `tracks` and `report` are filled as they come in."""
     saved = time.monotonic()
-    dirty = False
 
     def done(job, result):
         nonlocal saved, dirty
@@ -367,15 +370,15 @@ def _run(jobs, dst, sample_rate, workers, overwrite, tracks, report, advance):
             _pool(open_jobs, dst, sample_rate, workers, overwrite, done)
     finally:
         # Also where Ctrl-C or a full disk ends the run: what is done is done.
-        if dirty or not (dst / NAME).exists():
+        if dirty:
             write(dst, tracks.values())
 
 
 def _unchanged(job, sample_rate):
     """Up to date by size and time alone; `tracks` holds only what is intact."""
-    known, status = job.known, os.stat(job.source)
+    known = job.known
     return (known is not None and known.sample_rate == sample_rate
-            and (known.source_size, known.source_mtime_ns) == (status.st_size, status.st_mtime_ns))
+            and (known.source_size, known.source_mtime_ns) == (job.size, job.mtime_ns))
 
 
 def _pool(jobs, dst, sample_rate, workers, overwrite, done):
@@ -412,6 +415,9 @@ def _pool(jobs, dst, sample_rate, workers, overwrite, done):
                 except BaseException:
                     stop.set()
                     executor.shutdown(cancel_futures=True)
+                    for future, job in flying.items():
+                        if not future.cancelled() and future.exception() is None and future.result()[0] != "failed":
+                            done(job, future.result())
                     raise
             # One of these took its process down: each alone, so that it is known which.
             for job in alone:
@@ -451,7 +457,7 @@ def _begin(stop):
 
 
 def _convert(job, dst, sample_rate, overwrite):
-    """In a worker: one source -> (state, `Track` or reason, note). Raises only where going on makes no sense."""
+    """In a worker: one source -> (state, `Track` or reason, note). Raises only where the disk is full."""
     try:
         status = os.stat(job.source)
         sha256 = _sha256(job.source)
@@ -480,6 +486,11 @@ def _convert(job, dst, sample_rate, overwrite):
         if e.errno in _NO_SPACE:
             raise
         return "failed", why(e), None
+    except MemoryError:
+        return "failed", "out of memory", None
+    except Exception as e:
+        # Whatever foreign bytes bring about in a decoder, the other files are converted.
+        return "failed", shown(f"{type(e).__name__}: {e}"), None
     track = Track(job.file, job.source, sample_rate, samples, sha256, _tags(job.source),
                   status.st_size, status.st_mtime_ns)
     note = None
@@ -508,13 +519,13 @@ def _bar(total, count, wanted):
     if not (wanted and sys.stderr.isatty()):
         yield lambda size: None
         return
+    from rich import progress as rich
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     # By bytes rather than files: an album in one file is not as quick as a jingle.
-    columns = (TextColumn("{task.fields[files]}"), BarColumn(), TaskProgressColumn(), TransferSpeedColumn(),
-               TimeRemainingColumn(), TextColumn("left"))
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    columns = (rich.TextColumn("{task.fields[files]}"), rich.BarColumn(), rich.TaskProgressColumn(),
+               rich.TransferSpeedColumn(), rich.TimeRemainingColumn(), rich.TextColumn("left"))
+    with rich.Progress(*columns, console=Console(stderr=True)) as progress:
         task, files = progress.add_task("", total=max(total, 1), files=f"0/{count} files"), 0
 
         def advance(size):
