@@ -156,7 +156,7 @@ def test_a_file_broken_part_way_fails_and_says_where(tmp_path):
         audio.decode(path)
 
 
-@pytest.mark.parametrize("suffix", (".wav", ".aiff", ".mp3"))
+@pytest.mark.parametrize("suffix", (".wav", ".mp3"))
 def test_a_file_cut_short_tells_what_it_announced(tmp_path, suffix):
     path = encode(tmp_path / f"a{suffix}", tone(10))
     whole = audio.Decoder(path)
@@ -257,8 +257,9 @@ def test_where_audio_cannot_be_written(tmp_path):
         assert str(tmp_path / name) in str(caught.value)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_an_unwritable_folder_is_found_at_once(tmp_path):
     tmp_path.chmod(0o500)
+    if os.access(tmp_path, os.W_OK):
+        pytest.skip("root may write anywhere")
     with pytest.raises(UserError, match="permission denied"):
         audio.Writer(tmp_path / "a.wav")

@@ -282,9 +282,10 @@ def test_what_makes_a_run_impossible(music, tmp_path):
     assert not (tmp_path / "d").exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write anything")
 def test_permissions(music, tmp_path):
     (music / "a.wav").chmod(0)
+    if os.access(music / "a.wav", os.R_OK):
+        pytest.skip("root may read and write anything")
     (music / "album").chmod(0)
     report = prepare(music, tmp_path / "d")
     assert report.exit_code == 1 and [reason for _, reason in report.failed] == ["permission denied"] * 2
