@@ -21,7 +21,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from . import callbacks, codes, config, dataset, manifest, weights
+from . import callbacks, codes, config, dataset, machine, manifest, weights
 from .encoder import VQVAE
 from .errors import UserError
 from .generator import Generator
@@ -88,7 +88,7 @@ def set_precision(mixed: bool, say) -> str:
     policy = "float32"
     if mixed:
         policy = "mixed_float16" if accelerator() else "mixed_bfloat16"
-        if policy == "mixed_bfloat16" and not bfloat16_cpu():
+        if policy == "mixed_bfloat16" and not machine.bfloat16_cpu():
             say("--fp16: this processor has no bfloat16 arithmetic, so bfloat16 will be slower than leaving the flag out")
     keras.mixed_precision.set_global_policy(policy)
     return policy
@@ -104,14 +104,6 @@ def accelerator() -> bool:
         import jax
 
         return jax.default_backend() != "cpu"
-    return False
-
-
-def bfloat16_cpu() -> bool:
-    """Does this processor multiply bfloat16 itself (AVX512-BF16 or AMX; Arm: bf16)?"""
-    with contextlib.suppress(OSError):
-        flags = set(Path("/proc/cpuinfo").read_text().split())
-        return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
     return False
 
 

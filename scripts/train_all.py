@@ -1,0 +1,163 @@
+#!/usr/bin/env python3
+"""Train every codec, then every generator, on a prepared folder."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from vqwave import cli, config, machine
+from vqwave.audio import replacing
+from vqwave.errors import Interrupted, UserError
+
+# Parts of the time. A generator learns for as long as it is let; a codec is good after a fraction of that.
+CODEC_SHARE, GENERATOR_SHARE = 1.0, 2.5
+# Samples a window: enough for each level to see its own reach, few enough for a CPU to make many steps.
+CODEC_WINDOW = {512: 65536, 128: 32768, 32: 16384, 8: 8192}
+PLAN = "train_all.yml"
+
+
+def main(argv=None) -> int:
+    parser = cli.parser(
+        "Train the whole chain: four codecs, then four generators, one after the other. What is finished is skipped, what was "
+        "interrupted goes on; the same command again resumes. Options that are not listed here are passed on to "
+        "train_vqvae.py and train_generator.py (see their --help), for example --val-split or --patience.",
+        "scripts/train_all.py --data-dir data/my_music --hours 8",
+    )
+    parser.add_argument("--data-dir", required=True, help="folder that prepare_audio.py wrote")
+    parser.add_argument("--output-dir", help="where everything goes (default: weights/NAME of the data folder)")
+    parser.add_argument("--size", default="compact", metavar="SIZE", help="compact, reference or tiny")
+    parser.add_argument("--hours", type=cli.number(float, above=0),
+                        help="time for all of it, shared out over the levels (default: 8, unless --steps is given)")
+    parser.add_argument("--steps", type=cli.number(int, 1), help="steps of each model, in place of --hours")
+    parser.add_argument("--levels", default="512,128,32,8", help="the levels to train, coarsest first")
+    parser.add_argument("--input-length", type=cli.number(int, 1), help="samples a window (default: chosen for each level)")
+    parser.add_argument("--offsets", type=cli.number(int, 1, 64), default=4, help="see train_generator.py")
+    parser.add_argument("--no-fp16", action="store_true", help="float32 even where mixed precision is faster")
+    args, extra = parser.parse_known_args(argv)
+    levels = _levels(args.levels)
+    data = Path(args.data_dir)
+    output = Path(args.output_dir or Path("weights") / data.resolve().name)
+    if args.hours and args.steps:
+        raise UserError("--hours and --steps exclude each other")
+    hours = args.hours or (None if args.steps else 8.0)
+    if not args.no_fp16 and (machine.bfloat16_cpu() or machine.nvidia_gpu()):
+        extra.append("--fp16")
+
+    stages = [(config.codec_name(level), CODEC_SHARE) for level in levels]
+    stages += [(config.generator_name(level), GENERATOR_SHARE) for level in levels]
+    plan = _read_plan(output)
+    _announce(stages, plan, hours, args, output)
+    for i, (name, share) in enumerate(stages):
+        if name in plan["finished"]:
+            continue
+        command = [sys.executable, str(Path(__file__).with_name(_script(name))), _flag(name), name, "--data-dir", str(data),
+                   "--output-dir", str(output), "--size", args.size, *extra]
+        if name.startswith("generator"):
+            command += ["--vqvae-weights-dir", str(output), "--offsets", str(args.offsets)]
+        length = args.input_length or (CODEC_WINDOW[int(name.split("_")[1])] if name.startswith("vqvae") else None)
+        if length:
+            command += ["--input-length", str(length)]
+        if hours:
+            minutes = plan["minutes"].get(name)
+            if minutes is None:
+                rest = sum(s for n, s in stages[i:] if n not in plan["finished"])
+                minutes = max(0.2, (hours * 60 - plan["spent"] / 60) * share / rest)
+                plan["minutes"][name] = round(minutes, 2)
+                _write_plan(output, plan)
+            command += ["--minutes", f"{minutes:.2f}"]
+        else:
+            command += ["--steps", str(args.steps)]
+        left = f", {_hours(hours * 3600 - plan['spent'])} left in all" if hours else ""
+        print(f"== {name} ({i + 1} of {len(stages)}{left})", flush=True)
+        began = time.monotonic()
+        code = _run(command)
+        plan["spent"] += time.monotonic() - began
+        if code == 0:
+            plan["finished"].append(name)
+        _write_plan(output, plan)
+        if code:
+            if code in (130, 143):
+                raise Interrupted(code - 128)
+            print(f"train_all.py: {name} ended with exit code {code}; what is finished is kept, and the same command goes on "
+                  "from here", file=sys.stderr)
+            return 2
+    print(f"All {len(stages)} models are trained, in {_hours(plan['spent'])}. To hear them:\n"
+          f"  python scripts/generate_audio.py --vqvae-weights-dir '{output}' --generator-weights-dir '{output}' "
+          f"--seconds 30 --output first.wav")
+    return 0
+
+
+def _levels(text: str) -> list[int]:
+    known = list(config.LEVELS)
+    try:
+        levels = [int(x) for x in text.split(",")]
+    except ValueError:
+        levels = []
+    if not levels or levels != known[: len(levels)]:
+        raise UserError(f"--levels is {text!r}; it must be 512, or 512 and the next ones down: {','.join(map(str, known))}")
+    return levels
+
+
+def _script(name: str) -> str:
+    return "train_vqvae.py" if name.startswith("vqvae") else "train_generator.py"
+
+
+def _flag(name: str) -> str:
+    return "--model" if name.startswith("vqvae") else "--generator"
+
+
+def _read_plan(output: Path) -> dict:
+    path = output / PLAN
+    empty = {"spent": 0.0, "finished": [], "minutes": {}}
+    if not path.exists():
+        return empty
+    plan = config.load_yaml(path)
+    if set(plan) != set(empty):
+        raise UserError(f"{path}: is not a plan that train_all.py wrote; remove it to begin a new one")
+    return plan
+
+
+def _write_plan(output: Path, plan: dict):
+    output.mkdir(parents=True, exist_ok=True)
+    with replacing(output / PLAN) as f:
+        f.write(config.dump_yaml(plan | {"spent": round(plan["spent"], 1)}).encode())
+
+
+def _announce(stages, plan, hours, args, output):
+    open_shares = sum(share for name, share in stages if name not in plan["finished"])
+    time_left = hours * 3600 - plan["spent"] if hours else None
+    print(f"Training {len(stages)} models of size {args.size} on {args.data_dir} into {output}:")
+    for name, share in stages:
+        if name in plan["finished"]:
+            what = "finished"
+        elif time_left is not None:
+            minutes = plan["minutes"].get(name)
+            what = f"about {_hours(minutes * 60 if minutes else max(0.0, time_left) * share / open_shares)}"
+        else:
+            what = f"{args.steps} steps"
+        print(f"  {name:<14} {what}")
+    sys.stdout.flush()
+
+
+def _run(command: list[str]) -> int:
+    """The command's exit code; SIGTERM is passed on to it, Ctrl-C reaches it anyway, and either way it is waited for."""
+    child = subprocess.Popen(command)  # noqa: S603
+    before = {s: signal.signal(s, h) for s, h in (
+        (signal.SIGTERM, lambda *_: child.terminate()), (signal.SIGINT, signal.SIG_IGN))}
+    try:
+        code = child.wait()
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)
+    return code if code >= 0 else 128 - code
+
+
+def _hours(seconds: float) -> str:
+    minutes = max(0, round(seconds / 60))
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{seconds / 60:.1f} min"
+
+
+if __name__ == "__main__":
+    sys.exit(cli.entry(main))
