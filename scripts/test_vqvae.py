@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+
 from vqwave import audio, cli, engine, metrics, plots, weights
 from vqwave.config import LEVELS, codec_name
 from vqwave.errors import UserError

@@ -5,6 +5,7 @@ import math
 import librosa
 import numpy as np
 import pytest
+
 from vqwave import metrics
 from vqwave.config import codec_preset
 

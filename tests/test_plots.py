@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
+
 from vqwave import metrics, plots
 from vqwave.errors import UserError
 
@@ -78,7 +79,7 @@ def test_a_failed_picture_leaves_the_one_before(tmp_path, monkeypatch):
     before = path.read_bytes()
 
     def fail(self, file, **kwargs):
-        file.write_bytes(b"half")
+        file.write(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr(Figure, "savefig", fail)

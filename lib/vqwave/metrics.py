@@ -49,7 +49,7 @@ def mel_distance(original, reconstruction, sample_rate: int = 22050) -> float:
     M is the *magnitude* spectrogram (not power; hop n_fft/4, periodic Hann of n_fft, full scale 1, frames centred)
     through librosa's default filters: Slaney's mel scale, each filter of unit area. Figures from power spectra, from
     HTK's scale or from filters of unit height differ by 10 to 70 % and are not comparable; on the test tracks of the
-    Wesnoth recipe, resampled by librosa, MP3 at 32 and 8 kbit/s has 0.39 and 2.65 by this one. What fills the band
+    Wesnoth recipe, decoded by `audio.decode`, MP3 at 32 and 8 kbit/s has 0.387 and 2.647 by this. What fills the band
     between a recording's cut-off and the Nyquist frequency counts as much as any other: how steeply the original was
     resampled moves the figure by some percent. Two signals below the floor everywhere are 0 apart.
     """
