@@ -1,0 +1,211 @@
+"""scripts/generate_audio.py on tiny weights: lengths, seeds, files, playing, and every error a user can cause."""
+
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import vqwave
+from vqwave import audio, cli
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "generate_audio.py"
+
+
+@pytest.fixture(scope="module")
+def main():
+    spec = importlib.util.spec_from_file_location("scripts_generate_audio", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+@pytest.fixture
+def run(main, capsys, tiny_weights):
+    def run(*arguments):
+        folders = ["--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir", tiny_weights.generators]
+        try:
+            code = cli.entry(main, [str(a) for a in (*folders, *arguments)])
+        except SystemExit as e:  # argparse's own way out
+            code = e.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def command(tiny_weights, *arguments):
+    """The command line, and the environment, to run the script as a process of its own."""
+    folders = ["--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir", tiny_weights.generators]
+    environment = os.environ | {"PYTHONPATH": str(Path(vqwave.__file__).parents[1])}
+    return [sys.executable, str(SCRIPT), *map(str, (*folders, *arguments))], environment
+
+
+@pytest.mark.parametrize("name, level", [("all", 8), ("generator_32", 32), ("generator_512,generator_128", 128)])
+def test_length_counts_top_codes_and_the_same_seed_is_the_same_file(run, tmp_path, name, level, tiny_weights):
+    files = []
+    for i, seed in enumerate((1, 1, 2)):
+        path = tmp_path / f"{i}.wav"
+        code, said, notes = run("--length", 33, "--generators", name, "--seed", seed, "--output", path)
+        assert code == 0, notes
+        assert said.splitlines() == [f"seed {seed}", f"wrote {path}: 0.77 s, 16896 samples"]
+        files.append(path.read_bytes())
+    assert files[0] == files[1] != files[2]
+    made = audio.decode(tmp_path / "0.wav")
+    assert len(made) == 33 * 512
+    piece = vqwave.load(tiny_weights.codecs, tiny_weights.generators).generate(samples=33 * 512, seed=1, level=level)
+    np.testing.assert_array_equal(audio.to_u16(made), audio.to_u16(piece))
+
+
+@pytest.mark.parametrize("seconds, samples", [(0.5, 11025), (0.0001, 2), (1.00003, 22051)])
+def test_seconds_give_the_nearest_number_of_samples(run, tmp_path, seconds, samples):
+    code, said, _ = run("--seconds", seconds, "--generators", "generator_512", "--output", tmp_path / "a.flac")
+    assert code == 0
+    assert f"{samples} samples" in said
+    assert len(audio.decode(tmp_path / "a.flac")) == samples
+
+
+def test_a_seed_is_drawn_and_printed_and_makes_the_piece_again(run, tmp_path):
+    arguments = ["--length", 3, "--generators", "generator_512", "--output"]
+    _, said, _ = run(*arguments, tmp_path / "a.wav")
+    seed = re.match(r"seed (\d+)\n", said)[1]
+    _, other, _ = run(*arguments, tmp_path / "b.wav")
+    assert f"seed {seed}\n" not in other
+    run(*arguments, tmp_path / "c.wav", "--seed", seed)
+    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "c.wav").read_bytes()
+
+
+def test_a_batch_is_written_piece_by_piece(run, tmp_path):
+    code, said, _ = run("--length", 20, "--generators", "generator_128", "--batch", 3, "--seed", 1, "--output",
+                        tmp_path / "out.ogg")
+    assert code == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out_1.ogg", "out_2.ogg", "out_3.ogg"]
+    assert said.count("wrote") == 3
+    pieces = [soundfile.read(tmp_path / f"out_{i}.ogg")[0] for i in (1, 2, 3)]
+    assert {p.shape for p in pieces} == {(20 * 512,)}
+    assert not np.array_equal(pieces[0], pieces[1])
+
+
+def test_settings_are_one_or_one_a_level_and_greedy_ways_agree(run, tmp_path):
+    def made(*settings):
+        path = tmp_path / "x.wav"
+        code, _, notes = run("--length", 20, "--generators", "generator_128", "--seed", 1, "--output", path, *settings)
+        assert code == 0, notes
+        return path.read_bytes()
+
+    plain = made()
+    assert plain == made("--temperature", 1) == made("--temperature", 1, 1.0, "--top-k", 0, "--top-p", 1)
+    assert plain != made("--temperature", 1, 0.01)
+    assert made("--temperature", 0) == made("--top-k", 1) != plain
+    assert made("--top-p", 0.3) != plain
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--generators", "generator_9"], "no generator is called 'generator_9'; there are generator_512, generator_128, "
+                                      "generator_32, generator_8, or all"),
+    (["--generators", ""], "no generator is called ''"),
+    (["--generators", "generator_8,"], "no generator is called ''"),
+    (["--length", "0"], "'0' is not a whole number of at least 1"),
+    (["--length", "-3"], "'-3' is not a whole number of at least 1"),
+    (["--length", "2.5"], "'2.5' is not a whole number"),
+    (["--seconds", "nan"], "'nan' is not a number above 0"),
+    (["--seconds", "0"], "'0' is not a number above 0"),
+    (["--seconds", "1e-9", "--output", "TMP/a.wav"], "less than one sample"),
+    (["--seconds", "1", "--length", "1"], "not allowed with argument"),
+    (["--temperature", "-1"], "'-1' is not a number of at least 0"),
+    (["--top-p", "0"], "'0' is not a number above 0 of at most 1"),
+    (["--top-k", "1.5"], "'1.5' is not a whole number"),
+    (["--temperature", "1", "2", "--length", "1", "--output", "TMP/a.wav"],
+     "temperature has 2 values; give one, or one for each of levels 512, 128, 32, 8"),
+    (["--seed", "-1"], "'-1' is not a whole number"),
+    (["--batch", "2"], "--batch is for files"),
+    (["--output", "TMP/a.wav"], "--output needs --length or --seconds"),
+    (["--output", "TMP/a.mp3", "--length", "1"], "'.mp3' is none of them"),
+    (["--output", "TMP/a", "--length", "1"], "no such ending"),
+    (["--output", "TMP/no/a.wav", "--length", "1"], "there is no folder"),
+    (["--output", "TMP", "--length", "1"], "TMP"),
+    (["--output", "TMP/a.wav", "--length", "1", "--device", "1"], "--device is where to play"),
+    (["--epoch", "7", "--length", "1", "--output", "TMP/a.wav"], "no epoch 7 of generator_512"),
+    (["--epoch", "first", "--length", "1", "--output", "TMP/a.wav"], "epoch is 'first'; it must be a number or 'best'"),
+    (["--generator-weights-dir", "TMP", "--length", "1", "--output", "TMP/a.wav"], "no weights of generator_512"),
+    (["--vqvae-weights-dir", "TMP/no", "--length", "1", "--output", "TMP/a.wav"], "no such folder"),
+    (["--engine", "abacus"], "invalid choice: 'abacus'"),
+])
+def test_errors_are_one_line_and_code_2_and_leave_nothing(run, tmp_path, arguments, message):
+    code, said, notes = run(*(a.replace("TMP", str(tmp_path)) for a in arguments))
+    assert code == 2
+    assert message.replace("TMP", str(tmp_path)) in notes.splitlines()[-1]
+    assert not [line for line in notes.splitlines()[:-1] if "set in" not in line]
+    assert said == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_without_permission_is_refused_before_any_work(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    code, said, notes = run("--length", 1, "--output", tmp_path / "a.wav")
+    assert code == 2
+    assert notes.endswith("a.wav: cannot be written: no permission in that folder\n")
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_while_writing_it_leaves_no_file(tiny_weights, tmp_path, number, code):
+    line, environment = command(tiny_weights, "--seconds", 100_000, "--generators", "generator_128", "--seed", 1,
+                                "--output", tmp_path / "long.flac")
+    process = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # noqa: S603
+    end = time.monotonic() + 120
+    while not any(p.stat().st_size > 20_000 for p in tmp_path.iterdir()):
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, notes = process.communicate(timeout=60)
+    assert process.returncode == code, notes
+    assert "Traceback" not in notes
+    assert not list(tmp_path.iterdir())
+
+
+def test_it_plays_through_the_sound_device_what_it_writes(run, tiny_weights, tmp_path):
+    pytest.importorskip("pyaudio")
+    raw = tmp_path / "heard.raw"
+    (tmp_path / "asound.conf").write_text(textwrap.dedent(f"""
+        pcm.null {{ type null }}
+        pcm.!default {{ type file slave.pcm "null" file "{raw}" format "raw" }}
+    """))
+    arguments = ["--length", 100, "--generators", "generator_128", "--seed", 1]
+    run(*arguments, "--output", tmp_path / "a.wav")
+    line, environment = command(tiny_weights, *arguments)
+    done = subprocess.run(line, env=environment | {"ALSA_CONFIG_PATH": str(tmp_path / "asound.conf")},  # noqa: S603
+                          capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "seed 1\nplayed 2.3 s\n"
+    assert "\x1b" not in done.stderr
+    heard, written = np.fromfile(raw, np.int16), audio.to_u16(audio.decode(tmp_path / "a.wav")).astype(int) - 32768
+    # This device takes sound faster than it plays, so silence may stand between blocks; the sounds are the same.
+    np.testing.assert_array_equal(heard[heard != 0], written[written != 0])
+
+
+def test_without_a_sound_device_the_error_is_one_line(tiny_weights, tmp_path):
+    pytest.importorskip("pyaudio")
+    (tmp_path / "asound.conf").write_text("pcm.unplugged { type hw card 31 }")
+    line, environment = command(tiny_weights, "--generators", "generator_512")
+    done = subprocess.run(line, env=environment | {"ALSA_CONFIG_PATH": str(tmp_path / "asound.conf")},  # noqa: S603
+                          capture_output=True, text=True)
+    assert done.returncode == 2
+    *found, error = done.stderr.splitlines()
+    assert error == "generate_audio.py: there is no device to play on; --output FILE writes the sound instead"
+    assert all("the shipped set in" in line for line in found)
+
+
+def test_help_shows_an_example(main, capsys):
+    with pytest.raises(SystemExit) as e:
+        main(["--help"])
+    assert e.value.code == 0
+    said = capsys.readouterr().out
+    assert "example:\n  scripts/generate_audio.py --seconds 30 --seed 1 --output out.wav" in said
+    assert "(default: final_weights)" in said
