@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from . import weights
+from .audio import replacing
 from .errors import UserError
 
 # Part of every cached graph's name: raise it when what is built below changes.
@@ -337,8 +338,10 @@ def _store(name: str, graph: bytes):
 
 def write_graph(path: Path, graph: bytes):
     """The graph and its sha256 beside it, each atomically."""
-    weights.replace_file(path, lambda temporary: temporary.write_bytes(graph))
-    weights.write_text(path.with_name(f"{path.name}.sha256"), hashlib.sha256(graph).hexdigest() + "\n")
+    with replacing(path) as file:
+        file.write(graph)
+    with replacing(path.with_name(f"{path.name}.sha256")) as file:
+        file.write(hashlib.sha256(graph).hexdigest().encode() + b"\n")
 
 
 def export(weight_set, folder, engine: str = "onnx") -> list[Path]:
@@ -352,5 +355,6 @@ def export(weight_set, folder, engine: str = "onnx") -> list[Path]:
     for kind in kinds(weight_set, engine):
         made.append(folder / f"{weight_set.name}_{kind}.onnx")
         graph = cached_graph(weight_set, kind)
-        weights.replace_file(made[-1], lambda temporary, graph=graph: temporary.write_bytes(graph))
+        with replacing(made[-1]) as file:
+            file.write(graph)
     return made
