@@ -54,6 +54,14 @@ def test_mel_is_of_magnitudes_through_librosas_filters():
     assert metrics.mel_distance(x, y) == pytest.approx(wanted, rel=1e-5)
 
 
+def test_mel_has_an_absolute_floor_so_level_counts_below_it():
+    x = noise(scale=0.3)
+    silent = np.zeros_like(x)
+    louder = metrics.mel_distance(2 * x, silent) - metrics.mel_distance(x, silent)
+    assert louder == pytest.approx(2 * math.log10(2), abs=1e-3)
+    assert metrics.mel_distance(1e-9 * x, silent) == 0.0
+
+
 def test_si_sdr_is_the_ratio_of_orthogonal_noise_and_blind_to_scale_and_offset():
     x, e = tone(), tone(hz=880.0, amplitude=0.05)  # whole periods, so orthogonal; 20 dB below
     assert metrics.si_sdr(x, x + e) == pytest.approx(20.0, abs=1e-3)

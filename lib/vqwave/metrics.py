@@ -49,9 +49,9 @@ def mel_distance(original, reconstruction, sample_rate: int = 22050) -> float:
     M is the *magnitude* spectrogram (not power; hop n_fft/4, periodic Hann of n_fft, full scale 1, frames centred)
     through librosa's default filters: Slaney's mel scale, each filter of unit area. Figures from power spectra, from
     HTK's scale or from filters of unit height differ by 10 to 70 % and are not comparable; on the test tracks of the
-    Wesnoth recipe, decoded by `audio.decode`, MP3 at 32 and 8 kbit/s has 0.387 and 2.647 by this. What fills the band
-    between a recording's cut-off and the Nyquist frequency counts as much as any other: how steeply the original was
-    resampled moves the figure by some percent. Two signals below the floor everywhere are 0 apart.
+    Wesnoth recipe, decoded by `audio.decode`, MP3 at 32 and 8 kbit/s has 0.387 and 2.647 by this. The floor is
+    absolute, so level counts where one of the two falls below it: 3 dB louder, both MP3 figures are 4 to 5 % higher.
+    Two signals below the floor everywhere are 0 apart.
     """
     x, y = _pair(original, reconstruction)
     total = 0.0
