@@ -16,7 +16,7 @@ from . import audio, config, manifest
 from .errors import UserError
 
 # Which random stream a generator of numbers belongs to; one key a purpose, so that no two share their draws.
-_SPLIT, _WINDOW = 1, 2
+_SPLIT, _WINDOW, START = 1, 2, 3
 
 
 def rng(seed: int, purpose: int, index: int = 0) -> np.random.Generator:

@@ -168,8 +168,38 @@ def train_generator(generator: config.GeneratorConfig, data_dir, codec_dir, opti
         f"({math.log2(generator.num_codes):.3f} knows nothing)")
     validation = windows(val, fixed=VALIDATION_WINDOWS) if val else None
     extra = {"codecs": {c.name: c.info.get("id", c.checksum[:16]) for c in codecs}, "unigram_bits": round(unigram, 4)}
-    return _run(generator, lambda: Generator(generator), lambda step: windows(train, start=step), validation, options, say,
+    return _run(generator, lambda: _from_codebooks(Generator(generator), codecs, options.seed), lambda step: windows(train, start=step), validation, options, say,
                 ("bits", "top1", "val_bits", "val_top1"), lambda folder: [], extra)
+
+
+def _from_codebooks(model: Generator, codecs, seed: int) -> Generator:
+    """Begin with what the codecs know: codes whose vectors lie near each other start with near embeddings and logits.
+
+    Embeddings are the standardised codebook (or a random projection of it, where the widths differ), with zeros for the start
+    and pad tokens; the head is its transpose behind a random projection, at the scale of Glorot's initialiser.
+    """
+    random = dataset.rng(seed, dataset.START)
+    books = []
+    for codec in codecs:
+        (vectors,) = codec.load("codebook").values()
+        books.append((vectors - vectors.mean(0)) / (vectors.std() + 1e-6))
+
+    def projected(book, width):
+        if book.shape[1] != width:
+            book = book @ random.normal(0, book.shape[1] ** -0.5, (book.shape[1], width))
+        return book
+
+    def embed(layer, book):
+        layer.embeddings.assign(np.concatenate([projected(book, layer.output_dim), np.zeros((1, layer.output_dim))]))
+
+    embed(model.core.get_layer("embedding"), books[0])
+    if model.context is not None:
+        embed(model.context.get_layer("embedding"), books[1])
+    kernel = model.core.get_layer("logits").kernel
+    scale = (2.0 / sum(kernel.shape)) ** 0.5
+    unit = books[0] / (np.linalg.norm(books[0], axis=1, keepdims=True) + 1e-6)
+    kernel.assign(random.normal(0, scale, (kernel.shape[0], unit.shape[1])) @ unit.T)
+    return model
 
 
 def _split(tracks, options, samples, say):
