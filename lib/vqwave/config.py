@@ -62,7 +62,7 @@ class CodecConfig:
     num_codes: int = 1024
     code_dim: int = 32
     ema_decay: float = 0.99
-    revival_threshold: float = 0.1
+    revival_threshold: float = 0.3
     loss: LossConfig = field(default_factory=LossConfig)
 
     def __post_init__(self):
@@ -320,7 +320,7 @@ def codec_preset(name: str, size: str = "compact") -> CodecConfig:
         512: dict(
             strides=(8, 4, 4, 4), channels=(48, 96, 160, 256),
             dilations=((1, 3), (1, 3), (1, 3), (1, 3, 9, 27)),
-            loss=LossConfig(spectral_convergence=0.5, mel=2.0, waveform=0.002),
+            loss=LossConfig(mel=2.0, waveform=0.0),
         ),
     }
     return CodecConfig(name, **full[level])
