@@ -61,7 +61,7 @@ class CodecConfig:
     sample_rate: int = SAMPLE_RATE
     num_codes: int = 1024
     code_dim: int = 32
-    ema_decay: float = 0.99
+    ema_decay: float = 0.96
     revival_threshold: float = 0.3
     loss: LossConfig = field(default_factory=LossConfig)
 

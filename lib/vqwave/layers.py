@@ -120,7 +120,7 @@ class VectorQuantizer(layers.Layer):
     Gradients pass straight through. In inference nothing moves. Stays in float32 under mixed precision.
     """
 
-    def __init__(self, num_codes, code_dim, decay=0.99, revival_threshold=0.1, commitment=0.25, seed=0, **kwargs):
+    def __init__(self, num_codes, code_dim, decay=0.96, revival_threshold=0.3, commitment=0.25, seed=0, **kwargs):
         super().__init__(**({"dtype": "float32"} | kwargs))
         self.num_codes, self.code_dim, self.decay = num_codes, code_dim, decay
         self.revival_threshold, self.commitment = revival_threshold, commitment
