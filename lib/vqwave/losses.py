@@ -13,6 +13,8 @@ from keras import ops
 # (n_fft, hop, window): the windows of the SC metric at twice its hop, which trains as well for half the cost.
 STFT_SCALES = ((2048, 480, 1200), (1024, 240, 600), (512, 100, 240))
 MEL_SCALES = ((2048, 80), (512, 40))
+# Samples: spectra are padded by reflection, which needs more than half a window to reflect.
+SHORTEST = max(scale[0] for scale in STFT_SCALES + MEL_SCALES) // 2 + 1
 
 
 def magnitude(audio, n_fft: int, hop: int, window: int):

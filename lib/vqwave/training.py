@@ -21,7 +21,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from . import callbacks, codes, config, dataset, machine, manifest, weights
+from . import callbacks, codes, config, dataset, losses, machine, manifest, weights
 from .encoder import VQVAE
 from .errors import UserError
 from .generator import Generator
@@ -110,8 +110,9 @@ def accelerator() -> bool:
 def train_codec(codec: config.CodecConfig, data_dir, options: Options, say=None) -> dict:
     """Train one codec on a prepared folder. Returns the run's record (`step`, `best`, `finished` …)."""
     say = say or Say()
-    if options.input_length % codec.level:
-        raise UserError(f"--input-length is {options.input_length}; for {codec.name} it must be a multiple of {codec.level}")
+    if options.input_length % codec.level or options.input_length < losses.SHORTEST:
+        raise UserError(f"--input-length is {options.input_length}; for {codec.name} it must be a multiple of "
+                        f"{codec.level} and at least {losses.SHORTEST}")
     tracks = manifest.read(data_dir)
     if tracks[0].sample_rate != codec.sample_rate:
         raise UserError(f"{data_dir}: is at {tracks[0].sample_rate} Hz, {codec.name} at {codec.sample_rate} Hz; prepare the "

@@ -1,0 +1,84 @@
+"""losses.py: nothing at equality, finite in silence, ordered as the ear would, and the definitions of each term."""
+
+import librosa
+import numpy as np
+import pytest
+from encoded import tone
+from keras import ops
+
+from vqwave import losses
+
+RATE, SAMPLES = 22050, 8192
+TERMS = ("spectral_convergence", "log_magnitude", "mel", "waveform")
+
+
+def terms(x, y):
+    return {k: float(v) for k, v in losses.reconstruction_terms(x, y, RATE).items()}
+
+
+@pytest.fixture(scope="module")
+def music():
+    noise = np.random.default_rng(0).normal(0, 0.02, (2, SAMPLES))
+    tones = [tone(1.0, RATE, f)[:SAMPLES] for f in (440.0, 660.0)]
+    return (np.stack(tones) + noise).astype("float32")
+
+
+def test_equal_audio_costs_nothing(music):
+    assert set(terms(music, music)) == set(TERMS)
+    for name, value in terms(music, music).items():
+        assert 0 <= value < 1e-3, name
+
+
+@pytest.mark.parametrize("x", ["silence", "music"])
+@pytest.mark.parametrize("y", ["silence", "music"])
+def test_every_term_and_its_gradient_are_finite_in_silence(x, y, music):
+    import tensorflow as tf
+
+    signals = {"silence": np.zeros_like(music), "music": music}
+    made = tf.convert_to_tensor(signals[y])
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(made)
+        values = losses.reconstruction_terms(signals[x], made, RATE)
+    for name in TERMS:
+        assert np.isfinite(values[name]), name
+        assert np.isfinite(tape.gradient(values[name], made)).all(), name
+    if x == y == "silence":
+        assert float(sum(values.values())) < 0.1
+
+
+def test_more_noise_costs_more(music, rng):
+    noise = rng.normal(0, 1, music.shape).astype("float32")
+    near, far = terms(music, music + 0.01 * noise), terms(music, music + 0.1 * noise)
+    for name in TERMS:
+        assert near[name] < far[name], name
+
+
+def test_a_shifted_phase_costs_the_waveform_but_hardly_the_spectra():
+    x, y = (tone(1.0, RATE)[None, s : s + SAMPLES] for s in (0, 25))  # half a period of 440 Hz
+    cost = terms(x, y)
+    assert cost["waveform"] > 3
+    assert cost["spectral_convergence"] < 0.05
+
+
+def test_the_magnitude_is_that_of_librosa(music):
+    for n_fft, hop, window in losses.STFT_SCALES:
+        ours = ops.convert_to_numpy(losses.magnitude(music, n_fft, hop, window))
+        theirs = np.abs(librosa.stft(music, n_fft=n_fft, hop_length=hop, win_length=window, pad_mode="reflect"))
+        assert ours.shape[1:] == (theirs.shape[2], n_fft // 2 + 1)
+        np.testing.assert_allclose(ours, theirs.transpose(0, 2, 1), atol=2e-3)
+
+
+def test_terms_by_their_definitions(music, rng):
+    y = (music + rng.normal(0, 0.05, music.shape)).astype("float32")
+    cost = terms(music, y)
+    pairs = [[np.asarray(losses.magnitude(s, *scale)) for s in (music, y)] for scale in losses.STFT_SCALES]
+    convergence = np.mean([np.linalg.norm(a - b) / np.linalg.norm(a) for a, b in pairs])
+    np.testing.assert_allclose(cost["spectral_convergence"], convergence, rtol=1e-3)
+    log = np.mean([np.abs(np.log(a + 1e-3) - np.log(b + 1e-3)).mean() for a, b in pairs])
+    np.testing.assert_allclose(cost["log_magnitude"], log, rtol=1e-3)
+    np.testing.assert_allclose(cost["waveform"], ((music - y) ** 2).mean() / (music**2).mean(), rtol=1e-3)
+
+
+def test_one_shortest_window_of_audio_is_enough():
+    short = np.full((1, losses.SHORTEST), 0.1, "float32")
+    assert all(np.isfinite(v) for v in terms(short, 0.5 * short).values())
