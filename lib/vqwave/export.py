@@ -21,7 +21,7 @@ from .audio import replacing
 from .errors import UserError
 
 # Part of every cached graph's name: raise it when what is built below changes.
-EXPORTER = "1"
+EXPORTER = "2"
 OPSET = 18
 
 
@@ -30,13 +30,13 @@ def kinds(weight_set, engine: str) -> list[str]:
     if weights.kind(weight_set.name) == "vqvae":
         return ["encode", "decode"]
     number = "int8" if engine == "onnx" else "float32"
-    return (["context"] if weight_set.config.source_level else []) + [f"loop_{number}", f"loop_filtered_{number}"]
+    return (["context"] if weight_set.config.source_level else []) + [f"loop_{number}", f"loop_full_{number}"]
 
 
 def build(weight_set, kind: str) -> bytes:
-    """One serialised ONNX graph of a set: `encode`, `decode`, `context`, `loop[_filtered]_{int8,float32}`."""
+    """One serialised ONNX graph of a set: `encode`, `decode`, `context`, `loop[_full]_{int8,float32}`."""
     if kind.startswith("loop"):
-        model = loop_graph(weight_set.config, weight_set.load("generator"), kind.endswith("int8"), "filtered" in kind)
+        model = loop_graph(weight_set.config, weight_set.load("generator"), kind.endswith("int8"), "full" in kind)
         return model.SerializeToString()
     if kind == "context":
         return keras_graph(weights.load_generator(weight_set).context)
@@ -112,101 +112,100 @@ def _quiet():
 # --- the loop --------------------------------------------------------------------------------------------------------
 
 
-def loop_graph(config, arrays: dict[str, np.ndarray], int8: bool, with_filter: bool):
+def loop_graph(config, arrays: dict[str, np.ndarray], int8: bool, full: bool):
     """A generator's core and its sampling as one `onnx.ModelProto`: a chunk of n steps in one call.
 
-    Inputs: uniforms float32 [n, B], context float32 [n, B, C] (not at the top of the chain), previous int32 [B], forced
-    int32 [n, B] (-1: sample), inverse_temperature float32 [], with a filter also top_k int64 [] (0: all) and top_p
-    float32 [] (1: all), then h_0, c_0, h_1, … float32 [B, units].
-    Outputs: codes int32 [n, B], log_probs float32 [n, B] (natural), then h_0_out, c_0_out, …
+    Inputs: uniforms float32 [n, B], context float32 [n, B, C] (not at the top of the chain), previous int32 [B],
+    inverse_temperature float32 []; h_0, c_0, h_1, … float32 [B, units].
+    Outputs: codes int32 [n, B], h_0_out, c_0_out, …
+    A full graph also has the inputs forced int32 [n, B] (-1: sample), top_k int64 [] (0: all) and top_p float32 []
+    (1: all), and the output log_probs float32 [n, B] (natural).
     The arithmetic is `sampling.distribution` and `sampling.pick`. `arrays`: by the Keras variables' paths.
-    int8: weights per output channel, activations at run time by the batch's own range (`DynamicQuantizeLSTM`).
+    int8: symmetric weights, one scale a matrix; activations as each step's range asks (`DynamicQuantizeLSTM`).
     """
     from onnx import TensorProto, helper
 
-    units, layers, codes = config.units, config.lstm_layers, config.num_codes
+    units, layers, codes, channels = config.units, config.lstm_layers, config.num_codes, config.context_channels
     states = [f"{name}_{i}" for i in range(layers) for name in "hc"]
     f32, i32, i64 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64
     info = helper.make_tensor_value_info
 
-    body = _Nodes("body_")
+    # The body works on [1, B, …], the shape an LSTM node's time, batch and features have: nothing needs reshaping.
+    main, body = _Nodes("main_"), _Nodes("body_")
     x = body("Gather", arrays["embedding/embeddings"], "body_previous", axis=0)
     if config.source_level:
         x = body("Concat", x, "body_context", axis=-1)
-    x = body("Unsqueeze", x, np.array([0]))
     for i in range(layers):
         kernel, recurrent, bias = (
             _onnx_gates(arrays[f"lstm_{i}/lstm_cell/{name}"]) for name in ("kernel", "recurrent_kernel", "bias")
         )
         bias = np.concatenate([bias, np.zeros_like(bias)])[None]
-        before = (f"body_h_{i}", f"body_c_{i}")
+        before, after = (f"body_h_{i}", f"body_c_{i}"), ["", f"body_h_{i}_out", f"body_c_{i}_out"]
         if int8:
-            (w, w_scale, zero), (r, r_scale, _) = _int8(kernel), _int8(recurrent)
+            (w, w_scale), (r, r_scale) = _int8(kernel), _int8(recurrent)
+            scales = (w_scale[None], np.zeros(1, np.int8), r_scale[None], np.zeros(1, np.int8))
             body.node(
-                "DynamicQuantizeLSTM", x, w[None], r[None], bias, "", *before, "",
-                w_scale[None], zero[None], r_scale[None], zero[None],
-                outputs=["", f"body_h_{i}_out", f"body_c_{i}_out"], domain="com.microsoft", hidden_size=units,
+                "DynamicQuantizeLSTM", x, w[None], r[None], bias, "", *before, "", *scales,
+                outputs=after, domain="com.microsoft", hidden_size=units,
             )
         else:
-            body.node(
-                "LSTM", x, kernel.T[None], recurrent.T[None], bias, "", *before,
-                outputs=["", f"body_h_{i}_out", f"body_c_{i}_out"], hidden_size=units,
-            )
-        x = f"body_h_{i}_out"
-    x = body("Squeeze", x, np.array([0]))
+            body.node("LSTM", x, kernel.T[None], recurrent.T[None], bias, "", *before, outputs=after, hidden_size=units)
+        x = after[1]
     kernel, bias = arrays["logits/kernel"], arrays["logits/bias"]
     if int8:
-        w, scale, zero = _int8(kernel)
-        logits = body("DynamicQuantizeMatMul", x, w, scale, zero, bias, domain="com.microsoft")
+        # The temperature goes into the scale and the bias, once a chunk, and costs the step nothing.
+        w, w_scale = _int8(kernel)
+        main.node("Mul", w_scale, "inverse_temperature", outputs=["logits_scale"])
+        main.node("Mul", bias, "inverse_temperature", outputs=["logits_bias"])
+        zero = np.array(0, np.int8)
+        scaled = body("DynamicQuantizeMatMul", x, w, "logits_scale", zero, "logits_bias", domain="com.microsoft")
     else:
-        logits = body("Gemm", x, kernel, bias)
-    scaled = body("Mul", logits, "inverse_temperature")
-    if with_filter:
-        scaled = _filter(body, scaled, codes)
-    scaled = body("Sub", scaled, body("ReduceMax", scaled, np.array([-1])))
-    reached = body("CumSum", body("Exp", scaled), np.array(1))
-    total = body("Gather", reached, np.array([codes - 1]), axis=1)
-    under = body("LessOrEqual", reached, body("Mul", total, "body_uniform"))
-    drawn = body("ReduceSum", body("Cast", under, to=i32), np.array([-1]), keepdims=0)
-    code = body("Where", body("Less", "body_forced", np.array(0, np.int32)), drawn, "body_forced")
-    chosen = body("GatherElements", scaled, body("Unsqueeze", code, np.array([1])), axis=1)
-    body.node("Identity", code, outputs=["body_code"])
+        scaled = body("Mul", body("Add", body("MatMul", x, kernel), bias), "inverse_temperature")
+    if full:
+        scaled = _filter(main, body, scaled, codes)
+    reached = body("CumSum", body("Softmax", scaled, axis=-1), np.array(2))
+    threshold = body("Mul", body("Gather", reached, np.array([codes - 1]), axis=2), "body_uniform")
+    code = body("ReduceSum", body("Cast", body("LessOrEqual", reached, threshold), to=i32), np.array([-1]), keepdims=0)
+    if full:
+        code = body("Where", body("Less", "body_forced", np.array(0, np.int32)), code, "body_forced")
+    made = [info(body("Identity", code), i32, [1, "B"])]
+    if full:
+        at = body("Unsqueeze", code, np.array([2]))
+        chosen = body("GatherElements", body("LogSoftmax", scaled, axis=-1), at, axis=2)
+        made.append(info(chosen, f32, [1, "B", 1]))
 
-    scanned = [info("body_uniform", f32, ["B", 1]), info("body_forced", i32, ["B"])]
+    scanned = [info("body_uniform", f32, [1, "B", 1])]
+    sequences = [main("Unsqueeze", "uniforms", np.array([1, 3]))]
     if config.source_level:
-        scanned.append(info("body_context", f32, ["B", config.context_channels]))
+        scanned.append(info("body_context", f32, [1, "B", channels]))
+        sequences.append(main("Unsqueeze", "context", np.array([1])))
+    if full:
+        scanned.append(info("body_forced", i32, [1, "B"]))
+        sequences.append(main("Unsqueeze", "forced", np.array([1])))
     state_shape = [1, "B", units]
-    subgraph = helper.make_graph(
+    step = helper.make_graph(
         body.nodes, "step",
-        [info("body_previous", i32, ["B"])] + [info(f"body_{s}", f32, state_shape) for s in states] + scanned,
-        [info(code, i32, ["B"])] + [info(f"body_{s}_out", f32, state_shape) for s in states]
-        + [info("body_code", i32, ["B"]), info(chosen, f32, ["B", 1]), info(total, f32, ["B", 1])],
+        [info("body_previous", i32, [1, "B"]), *(info(f"body_{s}", f32, state_shape) for s in states), *scanned],
+        [info(code, i32, [1, "B"]), *(info(f"body_{s}_out", f32, state_shape) for s in states), *made],
         body.constants,
     )
-
-    main = _Nodes("main_")
-    if with_filter:
-        _filter_settings(main, codes)
-    column = main("Unsqueeze", "uniforms", np.array([2]))
-    first = [main("Unsqueeze", s, np.array([0])) for s in states]
-    # A Scan rather than a Loop: it slices its inputs itself, which saves two gathers a step.
+    # A Scan rather than a Loop: it slices its inputs itself, which saves a gather of each at every step.
     main.node(
-        "Scan", "previous", *first, column, "forced", *(["context"] if config.source_level else []),
-        outputs=["last", *(f"last_{s}" for s in states), "codes", "chosen", "totals"],
-        body=subgraph, num_scan_inputs=len(scanned),
+        "Scan", *(main("Unsqueeze", s, np.array([0])) for s in ("previous", *states)), *sequences,
+        outputs=["last", *(f"last_{s}" for s in states), "made_codes", *(["made_log_probs"] if full else [])],
+        body=step, num_scan_inputs=len(scanned),
     )
+    main.node("Squeeze", "made_codes", np.array([1]), outputs=["codes"])
+    if full:
+        main.node("Squeeze", "made_log_probs", np.array([1, 3]), outputs=["log_probs"])
     for s in states:
         main.node("Squeeze", f"last_{s}", np.array([0]), outputs=[f"{s}_out"])
-    main.node("Squeeze", main("Sub", "chosen", main("Log", "totals")), np.array([2]), outputs=["log_probs"])
 
-    inputs = [info("uniforms", f32, ["n", "B"])]
-    if config.source_level:
-        inputs.append(info("context", f32, ["n", "B", config.context_channels]))
-    inputs += [info("previous", i32, ["B"]), info("forced", i32, ["n", "B"]), info("inverse_temperature", f32, [])]
-    if with_filter:
-        inputs += [info("top_k", i64, []), info("top_p", f32, [])]
+    inputs = [info("uniforms", f32, ["n", "B"]), info("previous", i32, ["B"]), info("inverse_temperature", f32, [])]
+    inputs += [info("context", f32, ["n", "B", channels])] if config.source_level else []
+    inputs += [info("forced", i32, ["n", "B"]), info("top_k", i64, []), info("top_p", f32, [])] if full else []
     inputs += [info(s, f32, ["B", units]) for s in states]
-    outputs = [info("codes", i32, ["n", "B"]), info("log_probs", f32, ["n", "B"])]
+    outputs = [info("codes", i32, ["n", "B"])] + ([info("log_probs", f32, ["n", "B"])] if full else [])
     outputs += [info(f"{s}_out", f32, ["B", units]) for s in states]
     return helper.make_model(
         helper.make_graph(main.nodes, config.name, inputs, outputs, main.constants),
@@ -241,29 +240,32 @@ class _Nodes:
         self.nodes.append(helper.make_node(kind, names, outputs, name, domain=domain, **attributes))
 
 
-def _filter_settings(main: _Nodes, codes: int):
-    """top_k and top_p as the body wants them: [1] and never 0; 2 where everything is kept, whatever the rounding."""
-    k = main("Where", main("Greater", "top_k", np.array(0)), main("Min", "top_k", np.array(codes)), np.array(codes))
-    main.node("Reshape", k, np.array([1]), outputs=["kept_codes"])
-    below_one = main("Less", "top_p", np.array(1, np.float32))
-    main.node("Where", below_one, "top_p", np.array(2, np.float32), outputs=["kept_share"])
+def _filter(main: _Nodes, body: _Nodes, scaled: str, codes: int) -> str:
+    """`sampling.filtered` on [1, B, codes] where top_k or top_p leave something out; else `scaled`, nothing sorted."""
+    from onnx import TensorProto, helper
 
+    some_k, some_p = main("Greater", "top_k", np.array(0)), main("Less", "top_p", np.array(1, np.float32))
+    filtering = main("Or", some_k, some_p)
+    kept = main("Where", some_k, main("Min", "top_k", np.array(codes)), np.array(codes))
+    kept = main("Reshape", kept, np.array([1]))
+    # All of it, whatever the rounding, where top_p is 1.
+    share = main("Where", some_p, "top_p", np.array(2, np.float32))
 
-def _filter(body: _Nodes, scaled: str, codes: int) -> str:
-    """`sampling.filtered` on [B, codes]: -inf for what is left out."""
-    from onnx import TensorProto
-
-    name = f"{body.prefix}ranked"
-    body.node("TopK", scaled, "kept_codes", outputs=[name, f"{name}_order"], axis=-1)
-    weights = body("Exp", body("Sub", name, body("Gather", name, np.array([0]), axis=1)))
-    total = body("ReduceSum", weights, np.array([-1]))
-    before = body("CumSum", weights, np.array(1), exclusive=1)
-    keep = body("Less", before, body("Mul", total, "kept_share"))
+    sort, leave = _Nodes("sort_"), _Nodes("leave_")
+    sort.node("TopK", scaled, kept, outputs=["ranked", "order"], axis=-1)
+    weights = sort("Exp", sort("Sub", "ranked", sort("Gather", "ranked", np.array([0]), axis=2)))
+    total = sort("ReduceSum", weights, np.array([-1]))
+    likely = sort("Less", sort("CumSum", weights, np.array(2), exclusive=1), sort("Mul", total, share))
     lowest = np.array(-np.inf, np.float32)
-    kept = body("Where", keep, name, lowest)
-    nothing = body("Expand", lowest, body("Shape", scaled))
-    order = body("Cast", f"{name}_order", to=TensorProto.INT64)
-    return body("ScatterElements", nothing, order, kept, axis=1)
+    nothing = sort("Expand", lowest, sort("Shape", scaled))
+    out = sort("ScatterElements", nothing, "order", sort("Where", likely, "ranked", lowest), axis=2)
+    branches = {}
+    for name, nodes, result in (
+        ("then_branch", sort, out), ("else_branch", leave, leave("Identity", scaled))
+    ):
+        shape = helper.make_tensor_value_info(result, TensorProto.FLOAT, [1, "B", codes])
+        branches[name] = helper.make_graph(nodes.nodes, name, [], [shape], nodes.constants)
+    return body("If", filtering, **branches)
 
 
 def _onnx_gates(array: np.ndarray) -> np.ndarray:
@@ -272,10 +274,10 @@ def _onnx_gates(array: np.ndarray) -> np.ndarray:
     return np.concatenate([i, o, f, c], axis=-1)
 
 
-def _int8(array: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """float32 [in, out] -> symmetric int8 [in, out], scales float32 [out], zero points int8 [out] (all 0)."""
-    scale = np.maximum(np.abs(array).max(axis=0), 1e-12).astype(np.float32) / np.float32(127)
-    return np.round(array / scale).astype(np.int8), scale, np.zeros(scale.shape, np.int8)
+def _int8(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """float32 [in, out] -> symmetric int8 [in, out], its scale float32 []."""
+    scale = np.float32(max(np.abs(array).max(), 1e-12) / 127)
+    return np.round(array / scale).astype(np.int8), np.array(scale)
 
 
 # --- the cache -------------------------------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ def keras_loop(generator, with_filter: bool):
     """The reference: a Keras model that samples a whole chunk in one compiled `ops.while_loop`, float32.
 
     Called through `predict_on_batch` with a dict: uniforms [n, B], context [n, B, C] (none at the top), previous int32
-    [B], forced int32 [n, B] (-1: sample), inverse_temperature, top_k int32 and top_p (each [1]), state: list of
+    [B], forced int32 [n, B] (-1: sample), inverse_temperature, top_k int64 and top_p (each [1]), state: list of
     [B, units]. Returns (codes int32 [n, B], log_probs [n, B], state). Without `with_filter` top_k and top_p are not
     looked at, and nothing is sorted.
     """
@@ -93,12 +93,12 @@ def keras_loop(generator, with_filter: bool):
 
     def keep_likeliest(scaled, top_k, top_p):
         ranked, order = ops.top_k(scaled, num_codes)  # the lower index first where two tie
-        k = ops.where(top_k > 0, top_k, num_codes)
-        weights = ops.where(ops.arange(num_codes) < k, ops.exp(ranked - ranked[:, :1]), 0.0)
+        within_k = ops.arange(num_codes) < ops.cast(ops.where(top_k > 0, top_k, num_codes), "int32")
+        weights = ops.where(within_k, ops.exp(ranked - ranked[:, :1]), 0.0)
         reached = ops.cumsum(weights, axis=-1)
         before = ops.pad(reached[:, :-1], ((0, 0), (1, 0)))
         share = ops.where(top_p < 1, top_p, 2.0)
-        keep = ops.logical_and(ops.arange(num_codes) < k, before < share * reached[:, -1:])
+        keep = ops.logical_and(within_k, before < share * reached[:, -1:])
         kept = ops.where(keep, ranked, -float("inf"))
         return ops.take_along_axis(kept, ops.argsort(order, axis=-1), axis=-1)
 
@@ -120,14 +120,12 @@ def keras_loop(generator, with_filter: bool):
                 scaled = logits * inputs["inverse_temperature"]
                 if with_filter:
                     scaled = keep_likeliest(scaled, inputs["top_k"], inputs["top_p"])
-                scaled = scaled - ops.max(scaled, axis=-1, keepdims=True)
-                reached = ops.cumsum(ops.exp(scaled), axis=-1)
-                total = reached[:, -1:]
-                threshold = total * ops.expand_dims(ops.take(us, i, axis=0), 1)
+                reached = ops.cumsum(ops.softmax(scaled), axis=-1)
+                threshold = reached[:, -1:] * ops.expand_dims(ops.take(us, i, axis=0), 1)
                 drawn = ops.sum(ops.cast(reached <= threshold, "int32"), axis=-1)
                 given = ops.take(forced, i, axis=0)
                 code = ops.where(given < 0, drawn, given)
-                chosen = ops.take_along_axis(scaled, ops.expand_dims(code, 1), axis=-1) - ops.log(total)
+                chosen = ops.take_along_axis(ops.log_softmax(scaled), ops.expand_dims(code, 1), axis=-1)
                 codes = ops.where(rows == i, code, codes)
                 log_probs = ops.where(rows == i, chosen[:, 0], log_probs)
                 return i + 1, code, codes, log_probs, *state
