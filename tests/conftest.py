@@ -7,11 +7,18 @@ from types import SimpleNamespace
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["MPLBACKEND"] = "Agg"
 
+import hypothesis
 import numpy as np
 import pytest
 
 from vqwave import config as configs
 from vqwave import weights
+
+# Neither the speed of the machine nor chance decides whether a test passes.
+hypothesis.settings.register_profile(
+    "steady", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session", autouse=True)
