@@ -3,9 +3,62 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
+import os
+import platform
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
+
+LIBRARIES = ("vqwave", "numpy", "onnxruntime", "onnx", "tensorflow", "keras", "tf2onnx", "av", "h5py")
+
+
+def describe() -> dict:
+    """What figures depend on: {"cpu", "cores", "memory_bytes", "os", "python", "versions": {library: version}}.
+
+    `cores` are those that this process may use. A library that is not installed is left out.
+    """
+    versions = {}
+    for name in LIBRARIES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return {
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "memory_bytes": _memory_bytes(),
+        "os": platform.platform(),
+        "python": platform.python_version(),
+        "versions": versions,
+    }
+
+
+def resident() -> dict[str, int]:
+    """Bytes of memory that this process holds, {"now", "peak"}; where the system tells no more, `now` is the peak."""
+    with contextlib.suppress(OSError):
+        found = dict(re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE))
+        if len(found) == 2:
+            return {"now": int(found["VmRSS"]) << 10, "peak": int(found["VmHWM"]) << 10}
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {"now": peak, "peak": peak}
+
+
+def _cpu() -> str:
+    with contextlib.suppress(OSError):
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        if found:
+            return found[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory_bytes() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
 
 
 def bfloat16_cpu() -> bool:

@@ -104,6 +104,52 @@ def loss_curves(csv_path, png_path, title: str = "") -> bool:
     return True
 
 
+def speeds(results: dict, path) -> bool:
+    """What `benchmark.run` measured: sampling one stream, each engine beside the eager loop, and the chain's RTF.
+
+    Without either of the two nothing is drawn and the answer is False. Errors: `UserError` as above.
+    """
+    _check_output(path)
+    steps = [r for r in results.get("steps", ()) if r["streams"] == 1]
+    chain = results.get("chain", ())
+    if not steps and not chain:
+        return False
+    sampled, chained = (list(dict.fromkeys(r["size"] for r in rows)) for rows in (steps, chain))
+    figure = _figure(4.6 * len(sampled) + 4.2 * bool(chained), 4.2, "")
+    axes = list(figure.subplots(1, len(sampled) + bool(chained), squeeze=False)[0])
+    looks = [dict(color=color, hatch=hatch, edgecolor="black", linewidth=0.5)
+             for color, hatch in (("white", ""), ("tab:gray", "//"), ("tab:blue", "\\\\"), ("tab:orange", "xx"))]
+    for size in sampled:
+        axis = axes.pop(0)
+        rows = [r for r in steps if r["size"] == size]
+        levels = sorted({r["level"] for r in rows}, reverse=True)
+        engines = list(dict.fromkeys(r["engine"] for r in sorted(rows, key=lambda r: r["codes_per_s"])))
+        for i, (name, look) in enumerate(zip(engines, looks, strict=False)):
+            rates = [r["real_time"] for level in levels for r in rows if (r["engine"], r["level"]) == (name, level)]
+            axis.bar(np.arange(len(levels)) + 0.2 * (i - (len(engines) - 1) / 2), rates, 0.2, label=name, **look)
+        axis.set_yscale("log")
+        axis.set_xticks(range(len(levels)), [f"{level}x" for level in levels])
+        axis.set_title(f"Sampling one stream, {size}")
+        axis.set_ylabel("Times its level's real time")
+        axis.legend(frameon=False, fontsize="small")
+    if chain:
+        axis = axes.pop(0)
+        for i, (size, look) in enumerate(zip(chained, looks[1:], strict=False)):
+            rows = [r for r in chain if r["size"] == size]
+            where = np.arange(len(rows)) + 0.3 * (i - (len(chained) - 1) / 2)
+            bars = axis.bar(where, [r["rtf"] for r in rows], 0.3, label=size, **look)
+            axis.bar_label(bars, fmt="{:.1f}", fontsize="small")
+            axis.set_xticks(range(len(rows)), [str(r["streams"]) for r in rows])
+        axis.set_title("The whole chain")
+        axis.set_xlabel("Streams side by side")
+        axis.set_ylabel("Total real-time factor")
+        axis.legend(frameon=False, fontsize="small")
+    for axis in figure.axes:
+        axis.axhline(1.0, color="black", linewidth=0.8, linestyle=":")
+    _save(figure, path)
+    return True
+
+
 def read_log(csv_path) -> tuple[list[int], dict[str, list[float]]]:
     """Epochs in order and each column's numbers (NaN for a gap) of a `CSVLogger` file; see `loss_curves`.
 
