@@ -89,7 +89,7 @@ def read_arrays(path) -> dict[str, np.ndarray]:
             if isinstance(item, h5py.Group):
                 walk(item, f"{prefix}{key}/")
                 continue
-            if item.external or item.is_virtual or item.dtype.kind != "f":
+            if not isinstance(item, h5py.Dataset) or item.external or item.is_virtual or item.dtype.kind != "f":
                 raise WeightsError(f"{path}: {prefix}{key} is not an array of floats held in the file")
             arrays[f"{prefix}{key}"] = item[()].astype(np.float32)
 
@@ -104,12 +104,11 @@ def read_arrays(path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def write_arrays(path, arrays: dict[str, np.ndarray], dtype="float32"):
+def write_arrays(path, arrays: dict[str, np.ndarray]):
     """One dataset an array, atomically."""
-
     with replacing(path) as file, h5py.File(file, "w") as f:
         for key, array in arrays.items():
-            f.create_dataset(key, data=np.asarray(array).astype(dtype))
+            f.create_dataset(key, data=array)
 
 
 def assign(variables, arrays: dict[str, np.ndarray], path):
@@ -131,14 +130,19 @@ def assign(variables, arrays: dict[str, np.ndarray], path):
 def save(folder, name: str, tag: str, parts: dict[str, list], config, info=None, dtype="float32"):
     """Write a set: `parts` are Keras variables, or arrays by path, by part name. The YAML goes last and makes it whole."""
     folder = Path(folder)
-    files = {}
+    written = {}
     for part, variables in parts.items():
         arrays = variables if isinstance(variables, dict) else {v.path: _numpy(v) for v in variables}
-        for key, array in arrays.items():
-            if not np.isfinite(array).all():
-                raise WeightsError(f"{name}: {key} is not finite; nothing was written")
+        with np.errstate(over="ignore"):
+            written[part] = {key: np.asarray(array).astype(dtype) for key, array in arrays.items()}
+        # As they will be written: what float32 holds may be too large for float16.
+        bad = [key for key, array in written[part].items() if not np.isfinite(array).all()]
+        if bad:
+            raise WeightsError(f"{name}: {bad[0]} is not finite in {dtype}; nothing was written")
+    files = {}
+    for part, arrays in written.items():
         path = weights_path(folder, name, part, tag)
-        write_arrays(path, arrays, dtype)
+        write_arrays(path, arrays)
         files[part] = sha256(path)
     text = configs.dump_yaml({"config": configs.to_dict(config), "training": info or {}, "sha256": files})
     with replacing(config_path(folder, name, tag)) as f:
@@ -194,11 +198,14 @@ def find(folder, name: str, epoch: int | str | None = None) -> WeightSet:
     except WeightsError:
         if wanted != "best":
             raise
-        described = configs.load_yaml(config_path(folder, name, wanted))
-        source = epoch_tag(int((described.get("training") or {}).get("epoch", 0)))
+        training = configs.load_yaml(config_path(folder, name, wanted)).get("training") or {}
+        source = epoch_tag(int(training.get("epoch", 0)))
         if source not in there:
             raise
-        return _open(folder, name, source)
+        found = _open(folder, name, source)
+        if found.info != training:
+            raise  # that number has since been given to another run's epoch
+        return found
 
 
 def _open(folder: Path, name: str, tag: str) -> WeightSet:

@@ -1,0 +1,36 @@
+"""Data folders as prepare_audio.py leaves them, made in a moment."""
+
+import hashlib
+import math
+
+import numpy as np
+
+from vqwave import audio, manifest
+
+
+def data_folder(folder, sounds, sample_rate=22050):
+    """Write float [samples] in `sounds`, by track name, as tracks of `folder`; returns its tracks."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tracks = []
+    for name, sound in sounds.items():
+        values = audio.to_u16(sound)
+        (folder / f"{name}.ogg.u16").write_bytes(values.astype("<u2").tobytes())
+        digest = hashlib.sha256(values.tobytes()).hexdigest()
+        tags = dict.fromkeys(manifest.TAGS)
+        tracks.append(manifest.Track(f"{name}.ogg.u16", f"/music/{name}.ogg", sample_rate, len(values), digest, tags))
+    manifest.write(folder, tracks)
+    return tracks
+
+
+def music(seconds, seed=0, sample_rate=22050):
+    """float32 [samples]: a few notes with overtones and a little noise, so that there is something to learn."""
+    random = np.random.default_rng(seed)
+    t = np.arange(round(seconds * sample_rate)) / sample_rate
+    sound = 0.01 * random.normal(size=t.size)
+    for begin in np.arange(0, seconds, 0.25):
+        here = (t >= begin) & (t < begin + 0.4)
+        pitch = 220 * 2 ** (random.integers(0, 24) / 12)
+        tail = np.exp(-8 * (t[here] - begin))
+        for overtone in (1, 2, 3):
+            sound[here] += 0.2 / overtone * tail * np.sin(2 * math.pi * overtone * pitch * t[here])
+    return np.clip(sound, -1, 1).astype(np.float32)

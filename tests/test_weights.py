@@ -1,0 +1,292 @@
+"""weights.py: a set comes back as it was saved; whatever is missing, damaged or of another shape is named."""
+
+import dataclasses
+import os
+import shutil
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from vqwave import config as configs
+from vqwave import weights
+from vqwave.encoder import VQVAE
+from vqwave.errors import UserError
+from vqwave.generator import Generator
+from vqwave.weights import WeightsError
+
+NAME = "vqvae_8"
+
+
+@pytest.fixture(scope="module")
+def codec():
+    keras.utils.set_random_seed(0)
+    made = VQVAE(configs.codec_preset(NAME, "tiny"))
+    made(np.random.default_rng(0).normal(0, 0.1, (1, 4096)).astype("float32"), training=True)
+    return made
+
+
+@pytest.fixture
+def save(tmp_path, codec):
+    """Save the codec under a tag, with its numbers shifted so that no two sets are alike."""
+
+    def save(tag="", shift=0.0, dtype="float32", **info):
+        parts = {p: {v.path: v.numpy() + shift for v in variables} for p, variables in codec.parts.items()}
+        weights.save(tmp_path, NAME, tag, parts, codec.config, info, dtype)
+        return weights.find(tmp_path, NAME, int(tag) if tag.isdigit() else tag or None)
+
+    return save
+
+
+def first(found, part="codebook"):
+    return next(iter(found.load(part).values())).ravel()[0]
+
+
+def refused(text, *more, call):
+    with pytest.raises(WeightsError) as e:
+        call()
+    for part in (text, *more):
+        assert str(part) in str(e.value)
+    assert "\n" not in str(e.value)
+
+
+# -------------------------------------------------------------------------------------------------------- round trips
+
+
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 0), ("float16", 1e-3)])
+def test_what_is_saved_is_loaded(tmp_path, codec, save, dtype, tolerance):
+    found = save(dtype=dtype)
+    assert found.config == codec.config
+    assert {part: p.name for part, p in found.files.items()} == {p: f"{NAME}_{p}.weights.h5" for p in codec.parts}
+    for part, variables in codec.parts.items():
+        arrays = found.load(part)
+        assert set(arrays) == {v.path for v in variables}
+        for v in variables:
+            assert arrays[v.path].dtype == np.float32
+            np.testing.assert_allclose(arrays[v.path], v.numpy(), atol=tolerance, rtol=tolerance)
+    with h5py.File(found.files["codebook"]) as f:
+        assert f[codec.quantizer.codebook.path].dtype == dtype
+
+
+def test_a_loaded_codec_is_the_codec(codec, save, rng):
+    again = weights.load_codec(save())
+    sound = rng.normal(0, 0.1, (1, 1024)).astype("float32")
+    np.testing.assert_array_equal(again(sound), codec(sound))
+    np.testing.assert_array_equal(again.encode_model()(sound), codec.encode_model()(sound))
+
+
+@pytest.mark.parametrize("level", [512, 8])
+def test_a_loaded_generator_is_the_generator(tmp_path, level, rng):
+    config = configs.generator_preset(f"generator_{level}", "tiny")
+    made = Generator(config)
+    weights.save(tmp_path, config.name, "", made.parts, config)
+    again = weights.load_generator(weights.find(tmp_path, config.name))
+    given = {"previous": rng.integers(0, 64, (1, 8)), "source": rng.integers(0, 64, (1, 2 + 2 * config.halo))}
+    np.testing.assert_array_equal(again(given), made(given))
+    assert (tmp_path / f"{config.name}_context.weights.h5").exists() == bool(config.source_level)
+
+
+def test_a_copy_is_the_same_set_elsewhere(tmp_path, save):
+    found = save("00003", epoch=3)
+    weights.copy_set(found, tmp_path / "a" / "b", "", "float16")
+    copied = weights.find(tmp_path / "a" / "b", NAME)
+    assert copied.config == found.config
+    assert copied.info == found.info
+    np.testing.assert_allclose(first(copied), first(found), rtol=1e-3)
+
+
+def test_the_checksum_tells_sets_apart_and_not_copies(tmp_path, save):
+    one = save("00001")
+    assert save("00002", shift=1e-3).checksum != one.checksum
+    assert save("00003").checksum == one.checksum
+    assert dataclasses.replace(one, tag="").checksum == one.checksum
+
+
+# ------------------------------------------------------------------------------------------------------ which is taken
+
+
+def test_which_set_is_taken_and_said(save, tmp_path):
+    save("00002", shift=2.0)
+    save("00010", shift=10.0)
+    best = save("best", shift=3.0)
+    base = first(best) - 3.0
+    assert first(weights.find(tmp_path, NAME)) == first(best)
+    assert "best" in weights.find(tmp_path, NAME).described
+    save("", shift=0.0)
+    shipped = weights.find(tmp_path, NAME)
+    assert first(shipped) == pytest.approx(base, abs=1e-5)
+    assert "shipped" in shipped.described
+    for asked, shift in ((2, 2.0), ("2", 2.0), (10, 10.0), ("best", 3.0)):
+        assert first(weights.find(tmp_path, NAME, asked)) == pytest.approx(base + shift)
+    assert "epoch 10" in weights.find(tmp_path, NAME, 10).described
+    assert weights.tags(tmp_path, NAME) == ["00002", "00010", "best", ""]
+    assert weights.epochs(tmp_path, NAME) == [2, 10]
+
+
+def test_what_is_missing_is_said_with_what_there_is(save, tmp_path):
+    refused("no such folder", "nowhere", call=lambda: weights.find(tmp_path / "nowhere", NAME))
+    refused("no weights of vqvae_8", "none at all", call=lambda: weights.find(tmp_path, NAME))
+    save("00002")
+    save("00010")
+    refused("no epoch 3", "there are: 2, 10", call=lambda: weights.find(tmp_path, NAME, 3))
+    refused("no best set", "2, 10", call=lambda: weights.find(tmp_path, NAME, "best"))
+    refused("no weights", "2, 10", call=lambda: weights.find(tmp_path, NAME))
+    refused("newest", "best", call=lambda: weights.find(tmp_path, NAME, "newest"))
+    save("best")
+    save()
+    refused("2, 10, best, one without a number", call=lambda: weights.find(tmp_path, NAME, 99))
+
+
+# --------------------------------------------------------------------------------------------------------------- damage
+
+
+@pytest.mark.parametrize("harm", ["cut", "flip", "empty", "text"])
+def test_a_damaged_file_is_named(save, harm):
+    found = save()
+    path = found.files["decoder"]
+    data = bytearray(path.read_bytes())
+    if harm == "flip":
+        data[len(data) // 2] ^= 1
+    path.write_bytes({"cut": data[:-10], "flip": data, "empty": b"", "text": b"hello"}[harm])
+    refused(path, "damaged", call=lambda: weights.find(found.folder, NAME))
+
+
+def test_a_file_of_another_set_is_not_taken(save):
+    found, other = save(), save("00001", shift=1.0)
+    shutil.copy(other.files["encoder"], found.files["encoder"])
+    refused(found.files["encoder"], call=lambda: weights.find(found.folder, NAME))
+
+
+def test_a_missing_file_is_named(save):
+    found = save()
+    found.files["encoder"].unlink()
+    refused(found.files["encoder"], "cannot be read", call=lambda: weights.find(found.folder, NAME))
+
+
+def test_a_torn_best_is_taken_from_the_set_it_was_copied_from(save, tmp_path):
+    """A crash between the files of `best`: new encoder, old rest."""
+    save("00001", shift=1.0, epoch=1)
+    best = save("best", shift=1.0, epoch=1)
+    newer = save("00002", shift=2.0, epoch=2)
+    shutil.copy(newer.files["encoder"], best.files["encoder"])
+    for found in (weights.find(tmp_path, NAME), weights.find(tmp_path, NAME, "best")):
+        assert found.tag == "00001"
+        assert first(found) == first(best)
+
+
+def test_a_torn_best_is_not_taken_from_another_runs_epoch(save, tmp_path):
+    best = save("best", shift=1.0, epoch=1, id="one")
+    save("00001", shift=2.0, epoch=1, id="two")
+    best.files["encoder"].write_bytes(b"torn")
+    refused(best.files["encoder"], call=lambda: weights.find(tmp_path, NAME))
+
+
+def test_a_torn_set_without_a_description_is_no_set(save, tmp_path):
+    """A crash before the YAML, which is written last."""
+    save("00001")
+    save("00002")
+    (tmp_path / f"{NAME}_00002.yml").unlink()
+    assert weights.epochs(tmp_path, NAME) == [1]
+
+
+@pytest.mark.parametrize("text, said", [
+    ("config: 3\nsha256: {}\n", "description"),
+    ("- a\n", "mapping"),
+    ("config: [\n", "YAML"),
+    ("", "mapping"),
+])
+def test_a_broken_description_is_named(save, text, said):
+    found = save()
+    path = weights.config_path(found.folder, NAME)
+    path.write_text(text)
+    with pytest.raises(UserError, match=said) as e:
+        weights.find(found.folder, NAME)
+    assert str(path) in str(e.value)
+
+
+def test_a_description_of_another_model_is_refused(save, tmp_path):
+    save()
+    other = configs.codec_preset("vqvae_32", "tiny")
+    path = weights.config_path(tmp_path, NAME)
+    described = configs.load_yaml(path)
+    path.write_text(configs.dump_yaml(described | {"config": configs.to_dict(other)}))
+    refused("vqvae_32", "vqvae_8", call=lambda: weights.find(tmp_path, NAME))
+    path.write_text(configs.dump_yaml(described | {"sha256": {"encoder": "0"}}))
+    refused("encoder", "codebook", call=lambda: weights.find(tmp_path, NAME))
+
+
+# -------------------------------------------------------------------------------------------- shapes, links and numbers
+
+
+def test_another_shape_names_file_layer_and_both_shapes(save, codec):
+    found = save()
+    wider = dataclasses.replace(found, config=dataclasses.replace(codec.config, channels=(10,)))
+    shapes = "(16, 1, 8)", "(16, 1, 10)"
+    refused(found.files["encoder"], "down_0/kernel", *shapes, call=lambda: weights.load_codec(wider))
+
+
+def test_a_layer_too_few_or_too_many_is_named(codec):
+    arrays = {v.path: v.numpy() for v in codec.encoder.weights}
+    before = codec.encoder.weights[0].numpy()
+    spoilt = {key: array + 1 for key, array in arrays.items()} | {"stray": np.zeros(1)}
+    refused("f.h5", "stray", call=lambda: weights.assign(codec.encoder.weights, spoilt, "f.h5"))
+    del arrays["latents/bias"]
+    refused("f.h5", "latents/bias", call=lambda: weights.assign(codec.encoder.weights, arrays, "f.h5"))
+    np.testing.assert_array_equal(codec.encoder.weights[0].numpy(), before)
+
+
+@pytest.mark.parametrize("kind", ["soft", "external", "elsewhere", "virtual", "text", "type"])
+def test_links_and_what_is_no_array_are_refused(tmp_path, kind):
+    secret = tmp_path / "secret"
+    secret.write_bytes(np.zeros(4, "float32").tobytes())
+    with h5py.File(tmp_path / "other.h5", "w") as f:
+        f["x"] = np.zeros(4, "float32")
+    path = tmp_path / "f.h5"
+    with h5py.File(path, "w") as f:
+        f["good"] = np.ones(2, "float32")
+        if kind == "soft":
+            f["bad"] = h5py.SoftLink("/good")
+        elif kind == "external":
+            f["bad"] = h5py.ExternalLink(os.fspath(tmp_path / "other.h5"), "/x")
+        elif kind == "elsewhere":
+            f.create_dataset("bad", (4,), "float32", external=[(os.fspath(secret), 0, 16)])
+        elif kind == "virtual":
+            layout = h5py.VirtualLayout((4,), "float32")
+            layout[:] = h5py.VirtualSource(os.fspath(tmp_path / "other.h5"), "x", (4,))
+            f.create_virtual_dataset("bad", layout)
+        elif kind == "text":
+            f["bad"] = "words"
+        else:
+            f["bad"] = np.dtype("float32")
+    refused(path, "bad", call=lambda: weights.read_arrays(path))
+
+
+def test_no_number_that_is_not_finite_goes_in_or_out(tmp_path, save, codec):
+    before = save("best")
+    parts = {p: {v.path: v.numpy() for v in variables} for p, variables in codec.parts.items()}
+    (codebook,) = parts["codebook"].values()
+    files = {p: p.stat().st_mtime_ns for p in before.files.values()}
+    codebook[0, 0] = np.nan
+    refused("quantizer/codebook", "not finite", call=lambda: weights.save(tmp_path, NAME, "best", parts, codec.config))
+    codebook[0, 0] = 1e6  # too large for float16
+    refused("float16", call=lambda: weights.save(tmp_path, NAME, "best", parts, codec.config, dtype="float16"))
+    assert {p: p.stat().st_mtime_ns for p in before.files.values()} == files
+    assert weights.find(tmp_path, NAME, "best").checksum == before.checksum
+    with h5py.File(tmp_path / "f.h5", "w") as f:
+        f["a/b"] = np.array([1, np.inf], "float32")
+    refused("f.h5", "a/b", "finite", call=lambda: weights.read_arrays(tmp_path / "f.h5"))
+
+
+def test_saving_that_fails_leaves_the_set_before(save, tmp_path, codec, monkeypatch):
+    before = save("", shift=1.0)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as m:
+        m.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="space"):
+            weights.save(tmp_path, NAME, "", codec.parts, codec.config)
+    assert weights.find(tmp_path, NAME).checksum == before.checksum
+    assert not list(tmp_path.glob(".vqwave-*"))
