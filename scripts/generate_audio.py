@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from vqwave import audio, cli, engine, model, playback
 from vqwave.config import LEVELS, codec_name, generator_name
 from vqwave.errors import Interrupted, UserError
+from vqwave.windows import Windows
 
 
 def main(argv=None) -> int:
@@ -27,6 +28,8 @@ def main(argv=None) -> int:
         raise UserError("--output needs --length or --seconds: without them the music has no end")
     if not paths and (args.batch or 1) > 1:
         raise UserError("--batch is for files: name one with --output")
+    if args.windows > 1 and (not paths or (args.batch or 1) > 1):
+        raise UserError("--windows makes one long piece as a whole: it needs --output, and no --batch")
     if paths and args.device is not None:
         raise UserError("--device is where to play; with --output nothing is played")
 
@@ -35,10 +38,11 @@ def main(argv=None) -> int:
         print(audio.shown(music.found(name).described), file=sys.stderr)
     stream = music.stream(
         level=level, seconds=args.seconds, samples=args.length and args.length * LEVELS[0], seed=args.seed,
-        batch=args.batch if paths else None, temperature=args.temperature, top_k=args.top_k, top_p=args.top_p,
+        batch=args.batch if len(paths) > 1 else None, windows=args.windows,
+        temperature=args.temperature, top_k=args.top_k, top_p=args.top_p,
     )
     print(f"seed {stream.seed}", flush=True)
-    with terminating(), stream:
+    with stream:
         return write(stream, paths) if paths else play(stream, args.device)
 
 
@@ -73,6 +77,9 @@ def parse(argv):
                         help="a whole number (default: one is drawn, and printed)")
     parser.add_argument("--batch", type=cli.number(int, least=1), metavar="N",
                         help="make N pieces side by side, written as out_1.wav, out_2.wav, …")
+    parser.add_argument("--windows", type=cli.number(int, least=1, most=256), default=1, metavar="N",
+                        help="make one long piece faster: each level below the top is cut into N windows that are "
+                             "sampled side by side and cross-faded")
     parser.add_argument("--output", metavar="FILE", help="a .wav, .flac or .ogg file to write instead of playing")
     parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0],
                         help="what runs the models: int8 or float32 on the CPU, or Keras (the one for GPUs)")
@@ -106,17 +113,14 @@ def outputs(output, batch: int) -> list[Path]:
 
 
 @contextlib.contextmanager
-def terminating():
-    """SIGTERM ends the block as Ctrl-C does: files are removed, the terminal is restored."""
-
-    def end(number, _):
-        raise Interrupted(number, "stopped by SIGTERM")
-
-    before = signal.signal(signal.SIGTERM, end)
+def handling(handler, *numbers):
+    """`handler` for these signals while the block runs."""
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, old in before.items():
+            signal.signal(number, old)
 
 
 def write(stream, paths) -> int:
@@ -125,22 +129,40 @@ def write(stream, paths) -> int:
     rate = stream.sample_rate
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"),
                TextColumn("{task.fields[speed]:.1f} x real time"), TimeRemainingColumn())
-    started = time.monotonic()
+    windowed = isinstance(stream, Windows)
+    start, first, speed = time.monotonic(), None, 0.0
+    caught = []
 
-    def speed():
-        return len(paths) * stream.position / rate / (time.monotonic() - started)
+    def note(number, _):
+        # Raised now it could be lost in libsndfile's calls back into Python; asked for twice, it is.
+        if caught:
+            raise KeyboardInterrupt
+        caught.append(number)
 
-    with contextlib.ExitStack() as stack:
+    def show(made):
+        nonlocal first, speed
+        if caught:
+            raise Interrupted(caught[0], "stopped; nothing was written")
+        since, before = first or (start, 0)
+        speed = len(paths) * (made - before) / rate / (time.monotonic() - since)
+        # The time up to here went mostly into loading, or even exporting, the models.
+        first = first or (time.monotonic(), made)
+        progress.update(task, completed=made, speed=speed)
+
+    with handling(note, signal.SIGINT, signal.SIGTERM), contextlib.ExitStack() as stack:
         files = [stack.enter_context(audio.Writer(path, rate)) for path in paths]
         with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-            task = progress.add_task("generating", total=stream.samples, speed=0.0)
+            task = progress.add_task("generating", total=stream.samples, speed=speed)
+            if windowed:
+                stream.report = lambda share: show(share * stream.samples)
             for block in stream:
                 for file, piece in zip(files, block if stream.batch else [block], strict=True):
                     file.write(piece)
-                progress.update(task, completed=stream.position, speed=speed())
+                # Windows are all sampled before the first block.
+                show(stream.samples if windowed else stream.position)
     for path in paths:
         print(f"wrote {audio.shown(path)}: {stream.samples / rate:.2f} s, {stream.samples} samples")
-    print(f"{speed():.1f} x real time", file=sys.stderr)
+    print(f"{speed:.1f} x real time", file=sys.stderr)
     return 0
 
 
@@ -148,13 +170,19 @@ def play(stream, device) -> int:
     """Until it ends or the listener stops it."""
     console = Console(stderr=True)
 
+    def end(number, _):
+        raise Interrupted(number, "stopped by SIGTERM")
+
     def show(status):
         line = playback.status_line(stream.level, status)
         sys.stderr.write(f"\r{line[: console.width - 1]}\x1b[K")
         sys.stderr.flush()
 
     try:
-        report = playback.play(stream, stream.sample_rate, device=device, status=show if console.is_terminal else None)
+        with handling(end, signal.SIGTERM):
+            report = playback.play(
+                stream, stream.sample_rate, device=device, status=show if console.is_terminal else None
+            )
     finally:
         if console.is_terminal:
             sys.stderr.write("\r\x1b[K")

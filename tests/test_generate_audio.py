@@ -93,6 +93,18 @@ def test_a_batch_is_written_piece_by_piece(run, tmp_path):
     assert not np.array_equal(pieces[0], pieces[1])
 
 
+def test_windows_make_a_piece_of_the_same_length(run, tmp_path):
+    def made(windows):
+        code, said, notes = run("--length", 700, "--generators", "generator_128", "--windows", windows, "--seed", 1,
+                                "--output", tmp_path / "a.wav")
+        assert code == 0, notes
+        assert "358400 samples" in said
+        return (tmp_path / "a.wav").read_bytes()
+
+    assert made(4) == made(4)
+    made(1)
+
+
 def test_settings_are_one_or_one_a_level_and_greedy_ways_agree(run, tmp_path):
     def made(*settings):
         path = tmp_path / "x.wav"
@@ -126,6 +138,8 @@ def test_settings_are_one_or_one_a_level_and_greedy_ways_agree(run, tmp_path):
      "temperature has 2 values; give one, or one for each of levels 512, 128, 32, 8"),
     (["--seed", "-1"], "'-1' is not a whole number"),
     (["--batch", "2"], "--batch is for files"),
+    (["--windows", "2", "--length", "1"], "--windows makes one long piece as a whole: it needs --output"),
+    (["--windows", "2", "--batch", "2", "--length", "1", "--output", "TMP/a.wav"], "and no --batch"),
     (["--output", "TMP/a.wav"], "--output needs --length or --seconds"),
     (["--output", "TMP/a.mp3", "--length", "1"], "'.mp3' is none of them"),
     (["--output", "TMP/a", "--length", "1"], "no such ending"),
@@ -158,13 +172,17 @@ def test_a_folder_without_permission_is_refused_before_any_work(run, tmp_path, m
 def test_interrupted_while_writing_it_leaves_no_file(tiny_weights, tmp_path, number, code):
     line, environment = command(tiny_weights, "--seconds", 100_000, "--generators", "generator_128", "--seed", 1,
                                 "--output", tmp_path / "long.flac")
-    process = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # noqa: S603
-    end = time.monotonic() + 120
-    while not any(p.stat().st_size > 20_000 for p in tmp_path.iterdir()):
-        assert process.poll() is None and time.monotonic() < end
-        time.sleep(0.02)
-    process.send_signal(number)
-    _, notes = process.communicate(timeout=60)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(line, env=environment, **pipes) as process:  # noqa: S603
+        try:
+            end = time.monotonic() + 120
+            while not any(p.stat().st_size > 20_000 for p in tmp_path.iterdir()):
+                assert process.poll() is None and time.monotonic() < end
+                time.sleep(0.02)
+            process.send_signal(number)
+            _, notes = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == code, notes
     assert "Traceback" not in notes
     assert not list(tmp_path.iterdir())

@@ -98,7 +98,7 @@ class Recorder:
         return getattr(self.generator, name)
 
     def sample(self, *arguments, **settings):
-        codes, log_probs, state = self.generator.sample(*arguments, **settings)
+        codes, log_probs, state = self.generator.sample(*arguments, **settings | {"log_probs": True})
         self.codes.append(codes)
         self.log_probs.append(log_probs)
         return codes, log_probs, state

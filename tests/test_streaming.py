@@ -41,7 +41,7 @@ class IntegerGenerator:
     def initial_state(self, batch):
         return [np.zeros((batch, 2), np.float32)]
 
-    def sample(self, context, uniforms, previous, state, *, temperature, top_k, top_p, forced=None):
+    def sample(self, context, uniforms, previous, state, *, temperature, top_k, top_p, log_probs):
         batch, count = uniforms.shape
         codes = np.empty((batch, count), np.int32)
         position = state[0][:, 0].copy()
@@ -50,7 +50,7 @@ class IntegerGenerator:
             previous = code(seen, uniforms[:, t], previous, position, temperature)
             codes[:, t] = previous
             position += 1
-        return codes, np.zeros((batch, count), np.float32), [np.stack([position, position], axis=1)]
+        return codes, None, [np.stack([position, position], axis=1)]
 
 
 def code(seen, uniform, previous, position, temperature):

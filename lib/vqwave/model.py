@@ -12,6 +12,7 @@ from . import weights
 from .config import LEVELS, codec_name, generator_name
 from .errors import UserError
 from .streaming import Stream, settings_per_level
+from .windows import Windows
 
 CODECS = "final_weights"
 GENERATORS = "weights"
@@ -69,11 +70,12 @@ class VQWave:
             return np.concatenate([empty, *stream], axis=-1)
 
     def stream(self, *, level: int = LEVELS[-1], seconds: float | None = None, samples: int | None = None,
-               seed: int | None = None, **options) -> Stream:
+               seed: int | None = None, windows: int = 1, **options) -> Stream | Windows:
         """An iterator of float32 blocks, endless unless `seconds` or `samples` are given.
 
-        level: the chain is built from the top down to this level, and decoded there. options: `batch`, `temperature`,
-        `top_k`, `top_p` and `chunk` as `Stream` takes them.
+        level: the chain is built from the top down to this level, and decoded there. windows: above 1 one long piece is
+        made faster, all of it before the first block, see `Windows`. options: `batch`, `temperature`, `top_k`, `top_p`
+        and `chunk` as `Stream` takes them, `report` as `Windows` does.
         """
         names = [generator_name(x) for x in LEVELS if x >= _known(level)]
         # Everything that can be wrong is found before anything heavy is loaded.
@@ -85,7 +87,11 @@ class VQWave:
                 raise UserError("give either seconds or samples")
             samples = samples_in(seconds, codec.config.sample_rate)
         loaded = [self._loaded(name, engines.load_generator) for name in names]
-        return Stream(self.codec(level), loaded, samples=samples, seed=seed, **options)
+        if windows == 1:
+            return Stream(self.codec(level), loaded, samples=samples, seed=seed, **options)
+        if options.pop("batch", None):
+            raise UserError("windows make one piece: give either windows or batch")
+        return Windows(self.codec(level), loaded, windows=windows, samples=samples, seed=seed, **options)
 
     def codec(self, level: int) -> engines.CodecEngine:
         """The codec of a level."""

@@ -40,7 +40,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Status:
-    """A moment of playing. `speed` is seconds of audio made per second of computing (0 before the first block)."""
+    """A moment of playing. `speed` is seconds of audio made per second of computing, lately."""
 
     seconds: float
     speed: float
@@ -67,8 +67,8 @@ class Feed:
         self._blocks = iter(blocks)
         self._queue: collections.deque[np.ndarray] = collections.deque()
         self._changed = threading.Condition()  # guards the queue and what is said of it
-        self._held = self._made = self._played = 0
-        self._busy = 0.0
+        self._held = self._played = 0
+        self._pace = collections.deque(maxlen=20)  # (samples, seconds of computing) of the last blocks
         self._full = self._finished = self._ended = self._stopping = False
         self._filling = True
         self._gain = self._target = 1.0
@@ -108,7 +108,8 @@ class Feed:
     @property
     def status(self) -> Status:
         rate = self.sample_rate
-        speed = self._made / rate / self._busy if self._busy else 0.0
+        made, took = np.sum(list(self._pace) or [(0, 1)], axis=0)
+        speed = made / rate / max(took, 1e-9)
         return Status(self._played / rate, speed, self._held / rate, self.underruns, self.paused)
 
     def read(self, count: int) -> tuple[np.ndarray, bool]:
@@ -158,8 +159,7 @@ class Feed:
                 if block is None:
                     return
                 block = np.asarray(block, np.float32)
-                self._busy += time.perf_counter() - started
-                self._made += len(block)
+                self._pace.append((len(block), time.perf_counter() - started))
                 with self._changed:
                     self._full = not self._room(block)
                     while not self._ended and not self._room(block):

@@ -78,17 +78,37 @@ def _setting(key, value):
     raise UserError(f"{key} is {value!r}; it must be {wanted[key]}")
 
 
+def whole(key: str, value, least: int) -> int:
+    """`value` as an int. Errors: `UserError` unless it is a whole number of at least `least`."""
+    if value != int(value) or value < least:
+        raise UserError(f"{key} is {value!r}; it must be a whole number of at least {least}")
+    return int(value)
+
+
+def draw_seed(seed: int | None) -> int:
+    """`seed`, or one drawn where it is None, short enough to be typed."""
+    return secrets.randbits(32) if seed is None else whole("seed", seed, 0)
+
+
+def decoded(codec, codes) -> np.ndarray:
+    """One run of the decoder: int32 [batch, n] -> float32 [batch, n·level]. Errors: `UserError` if it is not finite."""
+    audio = np.asarray(codec.decode_window(codes), np.float32)
+    if not np.isfinite(audio).all():
+        raise UserError(f"{codec.config.name} decoded to a number that is not finite: its weights are damaged")
+    return audio
+
+
 def _listed(levels):
     return "levels " + ", ".join(map(str, levels))
 
 
-class _Level:
+class Level:
     """One generator at work: what it sampled lately, and where it stands.
 
     `codes` int32 [batch, kept] holds positions `first` … `stop` − 1 of the piece; `trim` forgets the oldest.
     """
 
-    def __init__(self, generator, source: _Level | None, seed: int, batch: int, settings: dict, chunk: int | None):
+    def __init__(self, generator, source: Level | None, seed: int, batch: int, settings: dict, chunk: int | None):
         self.generator, self.config, self.source, self.seed = generator, generator.config, source, seed
         self.settings = settings
         self.per_block = BLOCK // self.config.level
@@ -141,17 +161,22 @@ class _Level:
 
     def sample(self, context):
         """Sample one block."""
-        batch, start = len(self.previous), self.stop
-        draws = np.stack([uniforms(self.seed, b, self.config.level, start, self.per_block) for b in range(batch)])
+        draws = self.draws(self.stop, self.per_block)
         made = []
         for i in range(0, self.per_block, self.chunk):
             part = slice(i, i + self.chunk)
             codes, _, self.lstm = self.generator.sample(
-                None if context is None else context[:, part], draws[:, part], self.previous, self.lstm, **self.settings
+                None if context is None else context[:, part], draws[:, part], self.previous, self.lstm,
+                **self.settings, log_probs=False,
             )
             self.previous = codes[:, -1]
             made.append(codes)
         self.codes = np.concatenate([self.codes, *made], axis=1)
+
+    def draws(self, start: int, count: int) -> np.ndarray:
+        """The random numbers of the next steps: float32 [batch, count]."""
+        rows = range(len(self.previous))
+        return np.stack([uniforms(self.seed, b, self.config.level, start, count) for b in rows])
 
     def trim(self, position: int):
         """Forget the codes before `position`."""
@@ -205,19 +230,19 @@ class Stream:
     def __init__(self, codec, generators: Sequence, *, seed: int | None = None, batch: int | None = None,
                  samples: int | None = None, temperature=None, top_k=None, top_p=None, chunk: int | None = None):
         engine.check_chain(codec, generators)
-        for key, value, least in (("seed", seed, 0), ("batch", batch, 1), ("samples", samples, 0), ("chunk", chunk, 1)):
-            if value is not None and (value != int(value) or value < least):
-                raise UserError(f"{key} is {value!r}; it must be a whole number of at least {least}")
+        for key, value, least in (("batch", batch, 1), ("samples", samples, 0), ("chunk", chunk, 1)):
+            if value is not None:
+                whole(key, value, least)
         self.codec, self.batch = codec, batch
-        self.seed = secrets.randbits(32) if seed is None else int(seed)
+        self.seed = draw_seed(seed)
         self.samples = None if samples is None else int(samples)
         configs = [g.config for g in generators]
         self.settings = settings_per_level(configs, temperature, top_k, top_p)
-        self._levels: list[_Level] = []
+        self._levels: list[Level] = []
         for generator in generators:
             above = self._levels[-1] if self._levels else None
             settings = self.settings[generator.config.level]
-            self._levels.append(_Level(generator, above, self.seed, batch or 1, settings, chunk))
+            self._levels.append(Level(generator, above, self.seed, batch or 1, settings, chunk))
         self._bottom = self._levels[-1]
         self._halo = chunking.decode_halo(codec.config)
         self._done = 0
@@ -379,10 +404,7 @@ class Stream:
 
     def _decode(self, codes: np.ndarray, before: int) -> np.ndarray:
         level = self.codec.config.level
-        audio = np.asarray(self.codec.decode_window(codes))[:, before * level : before * level + BLOCK]
-        if not np.isfinite(audio).all():
-            raise UserError(f"{self.codec.config.name} decoded to a number that is not finite: its weights are damaged")
-        return audio.astype(np.float32, copy=False)
+        return decoded(self.codec, codes)[:, before * level : before * level + BLOCK]
 
     def _trim(self):
         """Forget the codes that neither the decoder nor the context of a block to come will look at."""
