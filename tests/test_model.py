@@ -155,6 +155,32 @@ def test_another_process_goes_on_bit_for_bit_and_without_tensorflow(music, tmp_p
     np.testing.assert_array_equal(np.concatenate([*head, np.load(tmp_path / "tail.npy")]), whole)
 
 
+MEMORY = """
+import os, sys
+from vqwave import load
+
+def resident():
+    with open("/proc/self/statm") as f:
+        return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+minute = 60 * 22050
+with load(sys.argv[1], sys.argv[2]).stream(seed=1) as stream:
+    for _ in stream:
+        if stream.position < minute:
+            first = resident()
+        if stream.position >= 10 * minute:
+            break
+print(resident() - first)
+"""
+
+
+@pytest.mark.large
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+def test_ten_minutes_take_no_more_memory_than_one(music, tiny_weights):
+    music.generate(samples=1)  # exports what is missing, so that the other process need not
+    assert int(python(MEMORY, tiny_weights.codecs, tiny_weights.generators)) < 2_000_000
+
+
 def test_a_state_is_not_resumed_with_another_engine(music, exact):
     state = music.stream(level=512, seed=1).state()
     with pytest.raises(UserError, match="other weights, or another engine, of vqvae_512"):
