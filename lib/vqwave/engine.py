@@ -193,11 +193,17 @@ class _Graphs:
 # --- Keras -----------------------------------------------------------------------------------------------------------
 
 
+def _runnable(model):
+    """Run as a graph, but not through XLA, which would compile for minutes each time a length is new."""
+    model.compile(jit_compile=False)
+    return model
+
+
 class _KerasCodec(CodecEngine):
     def __init__(self, weight_set, engine):
         super().__init__(weight_set, engine)
         model = weights.load_codec(weight_set)
-        self._encode, self._decode = model.encode_model(), model.decode_model()
+        self._encode, self._decode = _runnable(model.encode_model()), _runnable(model.decode_model())
 
     def encode_window(self, audio):
         return np.asarray(self._encode.predict_on_batch(np.asarray(audio, np.float32)))
@@ -211,6 +217,8 @@ class _KerasGenerator(GeneratorEngine):
         super().__init__(weight_set, engine)
         self._model = weights.load_generator(weight_set)
         self._loops = {}
+        if self._model.context:
+            _runnable(self._model.context)
 
     def context(self, source):
         return np.asarray(self._model.context.predict_on_batch(np.asarray(source, np.int32)))

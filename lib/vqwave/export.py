@@ -6,9 +6,11 @@ core becomes one ONNX loop, built here node by node from its arrays, which needs
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
 import os
+import shutil
 import sys
 import tempfile
 import warnings
@@ -17,12 +19,17 @@ from pathlib import Path
 import numpy as np
 
 from . import weights
-from .audio import replacing
+from .audio import replacing, shown, why
 from .errors import UserError
 
 # Part of every cached graph's name: raise it when what is built below changes.
 EXPORTER = "2"
+# Cached graphs of one kind of one model.
+KEPT = 8
 OPSET = 18
+
+# The folder that stands in for a cache that cannot be written, once there is one.
+_stand_in: list[Path] = []
 
 
 def kinds(weight_set, engine: str) -> list[str]:
@@ -34,14 +41,20 @@ def kinds(weight_set, engine: str) -> list[str]:
 
 
 def build(weight_set, kind: str) -> bytes:
-    """One serialised ONNX graph of a set: `encode`, `decode`, `context`, `loop[_full]_{int8,float32}`."""
+    """One serialised ONNX graph of a set: `encode`, `decode`, `context`, `loop[_full]_{int8,float32}`.
+
+    Errors: `UserError` where what the export needs is not installed.
+    """
     if kind.startswith("loop"):
         model = loop_graph(weight_set.config, weight_set.load("generator"), kind.endswith("int8"), "full" in kind)
         return model.SerializeToString()
-    if kind == "context":
-        return keras_graph(weights.load_generator(weight_set).context)
-    codec = weights.load_codec(weight_set)
-    return keras_graph(codec.decode_model() if kind == "decode" else _encode_model(codec))
+    try:
+        if kind == "context":
+            return keras_graph(weights.load_generator(weight_set).context)
+        codec = weights.load_codec(weight_set)
+        return keras_graph(codec.decode_model() if kind == "decode" else _encode_model(codec))
+    except ImportError as e:
+        raise UserError(f"{weight_set.name}: its {kind} graph is made with Keras, TensorFlow and tf2onnx: {e}") from e
 
 
 # --- convolutional parts ---------------------------------------------------------------------------------------------
@@ -284,10 +297,13 @@ def _int8(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def cache_folder() -> Path:
-    """$VQWAVE_CACHE, else $XDG_CACHE_HOME/vqwave, else ~/.cache/vqwave."""
+    """$VQWAVE_CACHE, else $XDG_CACHE_HOME/vqwave, else ~/.cache/vqwave. Errors: `UserError` where there is no home."""
     if os.environ.get("VQWAVE_CACHE"):
         return Path(os.environ["VQWAVE_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vqwave"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vqwave"
+    except RuntimeError as e:
+        raise UserError("there is no home folder to cache graphs in: set VQWAVE_CACHE to a folder") from e
 
 
 def cached_graph(weight_set, kind: str) -> bytes:
@@ -298,44 +314,35 @@ def cached_graph(weight_set, kind: str) -> bytes:
     """
     key = hashlib.sha256("\n".join((weight_set.checksum, kind, EXPORTER)).encode()).hexdigest()[:32]
     name = f"{weight_set.name}_{kind}_{key}.onnx"
-    for folder in filter(None, (cache_folder(), _fallback.folder)):
+    for folder in (cache_folder(), *_stand_in):
         with contextlib.suppress(OSError):
             graph = (folder / name).read_bytes()
-            if (folder / f"{name}.sha256").read_text().strip() == hashlib.sha256(graph).hexdigest():
+            if (folder / f"{name}.sha256").read_bytes().strip() == hashlib.sha256(graph).hexdigest().encode():
                 return graph
     print(f"exporting {weight_set.name} ({kind}) to ONNX, once", file=sys.stderr, flush=True)
     graph = build(weight_set, kind)
-    _store(name, graph)
+    try:
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        write_graph(cache_folder() / name, graph)
+        _forget(f"{weight_set.name}_{kind}_*.onnx")
+    except OSError as e:
+        if not _stand_in:
+            folder = tempfile.mkdtemp(prefix="vqwave_")
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            _stand_in.append(Path(folder))
+            print(f"graphs cannot be cached in {shown(cache_folder())} ({why(e)}) and will be made again next time: "
+                  "VQWAVE_CACHE names another folder", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):
+            write_graph(_stand_in[0] / name, graph)
     return graph
 
 
-class _Fallback:
-    """The stand-in for a cache that cannot be written; removed when the process ends."""
-
-    kept = None
-
-    @property
-    def folder(self) -> Path | None:
-        return Path(self.kept.name) if self.kept else None
-
-    def open(self, reason) -> Path:
-        if not self.kept:
-            self.kept = tempfile.TemporaryDirectory(prefix="vqwave_")
-            print(f"graphs cannot be cached in {cache_folder()} ({reason}): they will be made again next time; "
-                  "VQWAVE_CACHE names another folder", file=sys.stderr, flush=True)
-        return Path(self.kept.name)
-
-
-_fallback = _Fallback()
-
-
-def _store(name: str, graph: bytes):
-    try:
-        folder = cache_folder()
-        folder.mkdir(parents=True, exist_ok=True)
-        write_graph(folder / name, graph)
-    except OSError as e:
-        write_graph(_fallback.open(e.strerror) / name, graph)
+def _forget(pattern: str):
+    """Remove all but the newest graphs of one kind: each epoch that is listened to leaves some."""
+    graphs = sorted(cache_folder().glob(pattern), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in graphs[KEPT:]:
+        path.unlink(missing_ok=True)
+        path.with_name(f"{path.name}.sha256").unlink(missing_ok=True)
 
 
 def write_graph(path: Path, graph: bytes):
@@ -352,7 +359,7 @@ def export(weight_set, folder, engine: str = "onnx") -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
-        raise UserError(f"{folder}: cannot be made: {e.strerror}") from e
+        raise UserError(f"{shown(folder)}: cannot be made: {why(e)}") from e
     made = []
     for kind in kinds(weight_set, engine):
         made.append(folder / f"{weight_set.name}_{kind}.onnx")
