@@ -212,7 +212,7 @@ install() {
 }
 
 # ---- the run -------------------------------------------------------------------------------------------------------
-child=
+child='' installed=no
 # Jobs in the background of a script do not hear Ctrl-C themselves.
 trap '[ -z "$child" ] || kill "$child" 2>/dev/null; say; say "setup.sh: stopped; run it again to go on"; exit 130' INT TERM
 
@@ -227,12 +227,16 @@ if command -v flock >/dev/null && ! flock -n 9; then
 fi
 if [ "$(cat "$stamp" 2>/dev/null)" != "$(key)" ] || ! works; then
     install
+    installed=yes
 fi
 if ! has_pyaudio; then
     say "Without live playback (music goes to files). To have it: sudo apt-get install ${playback_packages[*]} && bash setup.sh"
 fi
 if compgen -G 'final_weights/vqvae_*_decoder.weights.h5' >/dev/null; then
-    "$py" scripts/export.py || fail "the shipped weights could not be made ready for playing (see above)"
+    # Its graphs are cached: seconds when they are there.
+    [ $installed = no ] || say "Preparing the shipped models for playing ..."
+    logged "$py" scripts/export.py ||
+        fail "the shipped weights could not be made ready for playing: $(tail -n 1 "$log")"
 fi
 exec 9<&-
 
