@@ -3,7 +3,7 @@
 
 import sys
 
-from vqwave import cli, config
+from vqwave import cli, config, quiet
 
 
 def main(argv=None) -> int:
@@ -26,6 +26,7 @@ def main(argv=None) -> int:
     if args.input_length is None:
         args.input_length = 512 * generator.level
 
+    quiet.import_keras()
     from vqwave import training
 
     training.train_generator(generator, args.data_dir, args.vqvae_weights_dir, cli.training_options(args), args.epoch,

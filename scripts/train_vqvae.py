@@ -3,7 +3,7 @@
 
 import sys
 
-from vqwave import cli, config
+from vqwave import cli, config, quiet
 
 
 def main(argv=None) -> int:
@@ -18,6 +18,7 @@ def main(argv=None) -> int:
     if args.config:
         codec = config.override(codec, args.config)
 
+    quiet.import_keras()
     from vqwave import training
 
     training.train_codec(codec, args.data_dir, cli.training_options(args))

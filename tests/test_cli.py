@@ -21,6 +21,7 @@ def main(argv=None):
     p.add_argument("--steps", type=cli.number(int, least=1), default=7, help="how many")
     p.add_argument("--quick", action="store_true", help="hurry")
     p.add_argument("--name", help="what it is called")
+    p.add_argument("--skip", type=cli.number(int, 0, 9), default=0, help="how many not")
     args = p.parse_args(argv)
 """
 
@@ -69,6 +70,7 @@ def test_a_mistake_of_the_program_keeps_its_traceback(tmp_path, error):
 
 @pytest.mark.parametrize(("arguments", "said"), [
     (["--steps", "0"], "argument --steps: '0' is not a whole number of at least 1"),
+    (["--skip", "10"], "argument --skip: '10' is not a whole number of at least 0 and of at most 9"),
     (["--steps"], "argument --steps: expected one argument"),
     (["--stepps", "1"], "unrecognized arguments: --stepps 1"),
     (["a\nb"], "unrecognized arguments: a b"),
@@ -81,7 +83,7 @@ def test_a_wrong_argument_is_one_line_and_code_2(tmp_path, arguments, said):
 def test_help_shows_defaults_and_an_example(tmp_path):
     done = run(tmp_path, "return 0", "--help")
     assert done.returncode == 0 and done.stderr == ""
-    assert "how many (default: 7)" in done.stdout
+    assert "how many (default: 7)" in done.stdout and "how many not (default: 0)" in done.stdout
     assert "example:\n  command.py --steps 3\n" in done.stdout
     assert "hurry\n" in done.stdout and "what it is called\n" in done.stdout
 

@@ -22,7 +22,21 @@ from pathlib import Path
 
 import numpy as np
 
-from . import audio, config, engine, export, machine, manifest, metrics, model, playback, sampling, streaming, weights
+from . import (
+    audio,
+    config,
+    engine,
+    export,
+    machine,
+    manifest,
+    metrics,
+    model,
+    playback,
+    quiet,
+    sampling,
+    streaming,
+    weights,
+)
 from .config import LEVELS, codec_name, generator_name
 from .errors import UserError
 
@@ -183,6 +197,7 @@ def choose(size: str, codecs: Path, generators: Path, folder: Path) -> Chain:
 
 
 def _random_generators(folder, configs) -> Path:
+    quiet.import_keras()
     import keras
 
     from .generator import Generator
@@ -195,6 +210,7 @@ def _random_generators(folder, configs) -> Path:
 
 
 def _random_codecs(folder, size) -> Path:
+    quiet.import_keras()
     import keras
 
     from .encoder import VQVAE
@@ -330,6 +346,7 @@ def _given(c, streams):
 
 def held_out(data_dir, val_split) -> list[manifest.Track]:
     """The validation tracks of a data folder."""
+    quiet.import_keras()
     from . import dataset
 
     tracks = dataset.split(manifest.read(data_dir), val_split, seed=0)[1]

@@ -14,7 +14,8 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescription
     """Defaults behind each option (unless there is none to tell), the text around them as written."""
 
     def _get_help_string(self, action):
-        if action.default in (None, False) or action.default == []:
+        # By identity: 0 equals False, and is a default worth telling.
+        if action.default is None or action.default is False:
             return action.help
         return super()._get_help_string(action)
 
@@ -35,9 +36,8 @@ def number(kind=float, least=None, most=None, above=None):
 
     def parse(text):
         wanted = "a whole number" if kind is int else "a number"
-        wanted += "" if least is None else f" of at least {least}"
-        wanted += "" if above is None else f" above {above}"
-        wanted += "" if most is None else f" of at most {most}"
+        bounds = (("of at least", least), ("above", above), ("of at most", most))
+        wanted += " and".join(f" {word} {bound}" for word, bound in bounds if bound is not None)
         try:
             value = kind(text)
             good = value == value and abs(value) != float("inf")
@@ -61,8 +61,6 @@ def entry(main, argv=None) -> int:
 
     Called as `sys.exit(entry(main))` by each script; tests call it with a list.
     """
-    # TensorFlow's start-up chatter belongs in no command's output; set before anything imports it.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     name = os.path.basename(sys.argv[0] or "vqwave")
     try:
         try:

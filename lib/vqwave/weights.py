@@ -23,6 +23,7 @@ import h5py
 import numpy as np
 
 from . import config as configs
+from . import quiet
 from .audio import replacing
 from .errors import UserError
 
@@ -247,6 +248,7 @@ def copy_set(source: WeightSet, folder, tag: str, dtype="float32"):
 
 def load_codec(found: WeightSet):
     """The Keras `VQVAE` of a set."""
+    quiet.import_keras()
     from .encoder import VQVAE
 
     model = VQVAE(found.config)
@@ -261,6 +263,7 @@ def load_codec(found: WeightSet):
 
 def load_generator(found: WeightSet):
     """The Keras `Generator` of a set."""
+    quiet.import_keras()
     from .generator import Generator
 
     model = Generator(found.config)

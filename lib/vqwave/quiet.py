@@ -1,0 +1,52 @@
+"""Keras and TensorFlow without the lines that they print before anyone can ask them not to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+
+
+@contextlib.contextmanager
+def unless_it_fails():
+    """What the block, C libraries included, writes to stderr is dropped if it ends well and shown if it raises."""
+    try:
+        saved = os.dup(2)
+    except OSError:  # the process was started with its stderr closed
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        _flush()
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            _restore(saved)
+            held.seek(0)
+            with contextlib.suppress(OSError):
+                os.write(2, held.read())
+            raise
+        _restore(saved)
+
+
+def _restore(saved: int):
+    _flush()
+    os.dup2(saved, 2)
+    os.close(saved)
+
+
+def _flush():
+    if sys.stderr is not None:
+        sys.stderr.flush()
+
+
+def import_keras():
+    """Import Keras, and with it TensorFlow, which writes to stderr before its log level counts.
+
+    Whoever has set TF_CPP_MIN_LOG_LEVEL to less than 3 wants to see it and does.
+    """
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "3":
+        return
+    with unless_it_fails():
+        import keras  # noqa: F401

@@ -1,0 +1,57 @@
+"""quiet.py: what reaches a process's stderr, seen from outside."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+HEAD = "import os, sys\nfrom vqwave import quiet\n"
+
+
+def run(body, *command, **environment):
+    command = command or (sys.executable, "-c", HEAD + body)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | environment)
+
+
+def test_what_ends_well_is_quiet_and_stderr_is_back_afterwards():
+    body = """
+with quiet.unless_it_fails():
+    os.write(2, b"from C\\n")
+    print("from Python", file=sys.stderr)
+    print("on stdout", flush=True)
+print("after", file=sys.stderr)
+os.write(2, b"after too\\n")
+"""
+    done = run(body)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "on stdout\n", "after\nafter too\n")
+
+
+def test_what_was_written_before_stays():
+    done = run("sys.stderr.write('before ')\nwith quiet.unless_it_fails():\n    pass")
+    assert done.stderr == "before "
+
+
+@pytest.mark.parametrize("error", ["ImportError('libfoo')", "KeyboardInterrupt()", "SystemExit(3)"])
+def test_what_was_written_before_an_error_is_shown(error):
+    done = run(f"with quiet.unless_it_fails():\n    os.write(2, b'the reason\\n')\n    raise {error}")
+    assert done.returncode and done.stderr.startswith("the reason\n")
+
+
+def test_no_descriptor_is_left_open():
+    done = run("before = os.listdir('/proc/self/fd')\n"
+               "for _ in range(3):\n    with quiet.unless_it_fails():\n        pass\n"
+               "print(len(os.listdir('/proc/self/fd')) - len(before))")
+    assert done.stdout == "0\n"
+
+
+def test_a_process_without_stderr_goes_on():
+    code = HEAD + "with quiet.unless_it_fails():\n    print('done')"
+    done = run("", "bash", "-c", '"$@" 2>&-', "bash", sys.executable, "-c", code)
+    assert (done.returncode, done.stdout) == (0, "done\n")
+
+
+def test_importing_keras_says_nothing():
+    done = run("quiet.import_keras()\nimport keras\nkeras.ops.ones(2) + 1\nprint(keras.backend.backend())",
+               TF_CPP_MIN_LOG_LEVEL="3")
+    assert done.returncode == 0 and done.stdout and done.stderr == ""
