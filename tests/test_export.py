@@ -2,6 +2,9 @@
 
 import importlib.util
 import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,7 @@ import onnxruntime
 import pytest
 
 from vqwave import cli, export, weights
-from vqwave.config import GeneratorConfig
+from vqwave.config import LEVELS, GeneratorConfig
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "export.py"
 
@@ -202,6 +205,8 @@ def test_the_script_writes_graphs_that_run_alone(run, tmp_path, cache):
     assert said.splitlines() == [f"wrote {folder / name}.onnx" for name in names]
     # Nothing of what TensorFlow and tf2onnx say on the way reaches the user.
     assert all(line.startswith(("exporting ", "vqvae_32: ", "generator_128: ")) for line in notes.splitlines())
+    names_of = {"vqvae_32_encode": ("samples", "codes"), "vqvae_32_decode": ("codes", "samples"),
+                "generator_128_context": ("source", "context")}
     for batch, length in ((1, 7), (3, 50)):
         for name, given, made in (
             ("vqvae_32_encode", np.zeros((batch, 32 * length), np.float32), (batch, length)),
@@ -209,19 +214,32 @@ def test_the_script_writes_graphs_that_run_alone(run, tmp_path, cache):
             ("generator_128_context", np.zeros((batch, length + 14), np.int32), (batch, 4 * length, 12)),
         ):
             session = onnxruntime.InferenceSession(folder / f"{name}.onnx")
-            (out,) = session.run(None, {session.get_inputs()[0].name: given})
+            takes, gives = session.get_inputs()[0], session.get_outputs()[0]
+            assert takes.shape == ["B", takes.name] and gives.shape[:2] == ["B", gives.name]
+            assert (takes.name, gives.name) == names_of[name]
+            (out,) = session.run(None, {takes.name: given})
             assert out.shape == made
 
 
+def test_exporting_says_one_line_and_nothing_else(cache, tiny_weights):
+    program = "import sys\nfrom vqwave.export import cached_graph, weights\n"
+    program += "cached_graph(weights.find(sys.argv[1], 'vqvae_8'), 'decode')"
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", program, tiny_weights.codecs], capture_output=True, text=True, check=True,
+        env=os.environ | {"PYTHONPATH": str(Path(export.__file__).parents[1])},
+    )
+    assert (done.stdout, done.stderr) == ("", "exporting vqvae_8 (decode) to ONNX, once\n")
+
+
 def test_the_script_fills_the_cache_with_all_there_is(run, cache, small, tiny_weights):
-    weights.copy_set(weights.find(tiny_weights.codecs, "vqvae_512"), small.folder, "")
+    weights.copy_set(weights.find(tiny_weights.codecs, "vqvae_8"), small.folder, "")
     folders = ("--vqvae-weights-dir", small.folder, "--generator-weights-dir", small.folder)
     arguments = ("--engine", "onnx-float32", *folders)
     code, said, _ = run(*arguments)
     assert code == 0 and said == ""
     kinds = {path.name.rsplit("_", 1)[0] for path in cache.glob("*.onnx")}
     loops = {"generator_512_loop_float32", "generator_512_loop_full_float32"}
-    assert kinds == loops | {"vqvae_512_encode", "vqvae_512_decode"}
+    assert kinds == loops | {"vqvae_8_encode", "vqvae_8_decode"}
     code, said, notes = run(*arguments)
     assert code == 0 and "exporting" not in notes
 
@@ -238,3 +256,19 @@ def test_the_script_names_mistakes(run, tmp_path):
     (tmp_path / "file").touch()
     code, _, notes = run("--models", "generator_512", "--output-dir", tmp_path / "file" / "graphs")
     assert code == 2 and "cannot be made" in notes
+
+
+def test_the_program_in_the_docs_makes_music(run, cache, tiny_weights, tmp_path):
+    text = (SCRIPT.parents[1] / "docs" / "onnx.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    names = ["vqvae_8", *(f"generator_{level}" for level in LEVELS)]
+    assert run("--models", ",".join(names), "--output-dir", tmp_path)[0] == 0
+    subprocess.run([sys.executable, "-W", "error", "-c", program, tmp_path, "0.5", tmp_path / "out.raw"], check=True)  # noqa: S603
+    samples = np.fromfile(tmp_path / "out.raw", "<i2")
+    assert len(samples) == 22 * 512 and samples.std() > 0
+
+
+def test_graphs_carry_the_numbers_that_running_them_takes(small):
+    held = onnxruntime.InferenceSession(export.build(small, "loop_int8")).get_modelmeta().custom_metadata_map
+    assert held == {"level": "512", "source_level": "0", "ratio": "0", "halo": "0", "num_codes": "10",
+                    "start_token": "10", "pad_token": "1024"}

@@ -18,12 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from . import weights
+from . import chunking, weights
 from .audio import replacing, shown, why
+from .config import CodecConfig
 from .errors import UserError
 
 # Part of every cached graph's name: raise it when what is built below changes.
-EXPORTER = "2"
+EXPORTER = "3"
 # Cached graphs of one kind of one model.
 KEPT = 8
 OPSET = 18
@@ -43,21 +44,43 @@ def kinds(weight_set, engine: str) -> list[str]:
 def build(weight_set, kind: str) -> bytes:
     """One serialised ONNX graph of a set: `encode`, `decode`, `context`, `loop[_full]_{int8,float32}`.
 
-    Errors: `UserError` where what the export needs is not installed.
+    Its metadata hold the numbers that running it takes (`facts`). Errors: `UserError` where something it needs is not
+    installed.
     """
-    if kind.startswith("loop"):
-        model = loop_graph(weight_set.config, weight_set.load("generator"), kind.endswith("int8"), "full" in kind)
-        return model.SerializeToString()
     try:
-        if kind == "context":
-            return keras_graph(weights.load_generator(weight_set).context)
-        codec = weights.load_codec(weight_set)
-        return keras_graph(codec.decode_model() if kind == "decode" else _encode_model(codec))
+        from onnx import helper
+
+        if kind.startswith("loop"):
+            arrays = weight_set.load("generator")
+            made = loop_graph(weight_set.config, arrays, kind.endswith("int8"), "full" in kind)
+        else:
+            with _quiet():
+                made = _keras_part(weight_set, kind)
     except ImportError as e:
         raise UserError(f"{weight_set.name}: its {kind} graph is made with Keras, TensorFlow and tf2onnx: {e}") from e
+    helper.set_model_props(made, {key: str(value) for key, value in facts(weight_set.config).items()})
+    return made.SerializeToString()
+
+
+def facts(config) -> dict[str, int]:
+    """What a graph's metadata say of its model. A codec's halo is for running it in windows."""
+    if isinstance(config, CodecConfig):
+        held = {key: getattr(config, key) for key in ("level", "num_codes", "sample_rate")}
+        return held | {"halo": max(chunking.encode_halo(config), chunking.decode_halo(config))}
+    keys = ("level", "source_level", "ratio", "halo", "num_codes", "start_token", "pad_token")
+    return {key: getattr(config, key) for key in keys}
 
 
 # --- convolutional parts ---------------------------------------------------------------------------------------------
+
+
+def _keras_part(weight_set, kind: str):
+    if kind == "context":
+        return keras_graph(weights.load_generator(weight_set).context, "context")
+    codec = weights.load_codec(weight_set)
+    if kind == "encode":
+        return keras_graph(_encode_model(codec), "codes")
+    return keras_graph(codec.decode_model(), "samples")
 
 
 def _encode_model(codec):
@@ -76,39 +99,52 @@ def _encode_model(codec):
     return keras.Model(audio, Nearest(name="codes")(latents), name="encode")
 
 
-def keras_graph(model) -> bytes:
-    """A Keras model of one input as a serialised ONNX graph; batch and time axes stay free."""
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+def keras_graph(model, output: str):
+    """A Keras model of one input and one output, then called `output`, as an `onnx.ModelProto`.
+
+    The batch and time axes stay free: "B", and the tensor's own name.
+    """
+    import onnx
+
+    with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model.onnx")
         model(np.zeros((2, 1024), model.inputs[0].dtype))  # the exporter wants a model that was called once
         model.export(path, format="onnx", verbose=False)
-        return _without_erfc(Path(path).read_bytes())
+        made = onnx.load(path)
+    graph = made.graph
+    ending = graph.output[0].name
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [output if name == ending else name for name in names]
+    graph.output[0].name = output
+    for tensor in (graph.input[0], graph.output[0]):
+        for axis, name in zip(tensor.type.tensor_type.shape.dim, ("B", tensor.name), strict=False):
+            axis.dim_param = name
+    _replace_erfc(graph)
+    return made
 
 
-def _without_erfc(graph: bytes) -> bytes:
+def _replace_erfc(graph):
     """1 - Erf for each Erfc: TensorFlow makes its exact GELU of it, tf2onnx passes it on, and ONNX has none."""
-    import onnx
+    from onnx import helper, numpy_helper
 
-    model = onnx.load_from_string(graph)
-    one = onnx.numpy_helper.from_array(np.ones((), np.float32), "one_of_erfc")
+    one = numpy_helper.from_array(np.ones((), np.float32), "one_of_erfc")
     nodes = []
-    for node in model.graph.node:
+    for node in graph.node:
         if node.op_type == "Erfc":
             inner = f"{node.output[0]}_erf"
-            nodes.append(onnx.helper.make_node("Erf", node.input, [inner]))
-            node = onnx.helper.make_node("Sub", [one.name, inner], node.output)
+            nodes.append(helper.make_node("Erf", node.input, [inner]))
+            node = helper.make_node("Sub", [one.name, inner], node.output)
         nodes.append(node)
-    if len(nodes) == len(model.graph.node):
-        return graph
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    model.graph.initializer.append(one)
-    return model.SerializeToString()
+    if len(nodes) > len(graph.node):
+        del graph.node[:]
+        graph.node.extend(nodes)
+        graph.initializer.append(one)
 
 
 @contextlib.contextmanager
 def _quiet():
-    """TensorFlow and tf2onnx report on C's stderr and through warnings what no user can act on."""
+    """TensorFlow and tf2onnx say on C's stderr and in warnings what no user can act on: here they are not heard."""
     sys.stderr.flush()
     saved = os.dup(2)
     with open(os.devnull, "wb") as nowhere, warnings.catch_warnings():
