@@ -55,3 +55,20 @@ def test_importing_keras_says_nothing():
     done = run("quiet.import_keras()\nimport keras\nkeras.ops.ones(2) + 1\nprint(keras.backend.backend())",
                TF_CPP_MIN_LOG_LEVEL="3")
     assert done.returncode == 0 and done.stdout and done.stderr == ""
+
+
+def test_threads_at_once_leave_stderr_as_it_was():
+    body = """
+import threading, time
+def work():
+    for _ in range(20):
+        with quiet.unless_it_fails():
+            os.write(2, b"noise\\n")
+            time.sleep(0.001)
+threads = [threading.Thread(target=work) for _ in range(4)]
+[t.start() for t in threads]
+[t.join() for t in threads]
+os.write(2, b"after\\n")
+"""
+    done = run(body)
+    assert (done.returncode, done.stderr) == (0, "after\n")

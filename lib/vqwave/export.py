@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import chunking, weights
+from . import chunking, quiet, weights
 from .audio import replacing, shown, why
 from .config import CodecConfig
 from .errors import UserError
@@ -144,18 +144,10 @@ def _replace_erfc(graph):
 
 @contextlib.contextmanager
 def _quiet():
-    """TensorFlow and tf2onnx say on C's stderr and in warnings what no user can act on: here they are not heard."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    with open(os.devnull, "wb") as nowhere, warnings.catch_warnings():
+    """TensorFlow and tf2onnx say on C's stderr and in warnings what no user can act on, unless they fail."""
+    with warnings.catch_warnings(), quiet.unless_it_fails():
         warnings.simplefilter("ignore")
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(saved, 2)
-            os.close(saved)
+        yield
 
 
 # --- the loop --------------------------------------------------------------------------------------------------------

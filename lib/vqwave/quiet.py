@@ -6,17 +6,22 @@ import contextlib
 import os
 import sys
 import tempfile
+import threading
+
+# Descriptor 2 is the whole process's: two threads that take turns could each put back what the other had put there.
+_one_at_a_time = threading.RLock()
 
 
 @contextlib.contextmanager
 def unless_it_fails():
     """What the block, C libraries included, writes to stderr is dropped if it ends well and shown if it raises."""
-    try:
-        saved = os.dup(2)
-    except OSError:  # the process was started with its stderr closed
-        yield
-        return
-    with tempfile.TemporaryFile() as held:
+    with _one_at_a_time, contextlib.ExitStack() as closing:
+        try:
+            saved = os.dup(2)
+        except OSError:  # the process was started with its stderr closed
+            yield
+            return
+        held = closing.enter_context(tempfile.TemporaryFile())
         _flush()
         os.dup2(held.fileno(), 2)
         try:
@@ -46,7 +51,7 @@ def import_keras():
 
     Whoever has set TF_CPP_MIN_LOG_LEVEL to less than 3 wants to see it and does.
     """
-    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "3":
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "3" or "keras" in sys.modules:
         return
     with unless_it_fails():
         import keras  # noqa: F401
