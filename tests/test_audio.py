@@ -232,7 +232,10 @@ def test_an_interrupted_writer_leaves_what_was_there(tmp_path, error, before):
     assert not before or path.read_bytes() == before
 
 
-def test_a_full_disk_is_named_and_leaves_nothing(tmp_path):
+@pytest.mark.parametrize("suffix", (".wav", ".flac", ".ogg"))
+@pytest.mark.parametrize("block", (1000, 8192, 1_000_000))
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path, capfd, suffix, block):
+    """Nor does libsndfile's way back into Python print what went wrong there."""
     import resource
     import signal
 
@@ -240,12 +243,15 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path):
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, old[1]))
     try:
-        with pytest.raises(OSError, match="File too large"), audio.Writer(tmp_path / "a.wav") as out:
-            out.write(np.zeros(1_000_000))
+        with pytest.raises(OSError, match="File too large"), audio.Writer(tmp_path / f"a{suffix}") as out:
+            noise = np.random.default_rng(0).uniform(-1, 1, 1_000_000)
+            for start in range(0, len(noise), block):
+                out.write(noise[start : start + block])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
         signal.signal(signal.SIGXFSZ, handler)
     assert os.listdir(tmp_path) == []
+    assert capfd.readouterr().err == ""
 
 
 def test_where_audio_cannot_be_written(tmp_path):

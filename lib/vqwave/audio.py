@@ -305,18 +305,31 @@ def write(path, audio, sample_rate: int = SAMPLE_RATE):
 
 
 class _Sink:
-    """The file that soundfile writes through. libsndfile loses the reason of a failed write; this keeps it."""
+    """The file that soundfile writes through. libsndfile loses the reason of a failed call; this keeps it."""
 
     def __init__(self, file):
-        self.file, self.seek, self.tell, self.read = file, file.seek, file.tell, file.read
+        self.file = file
         self._failed = None
 
+    def read(self, size):
+        return self._kept(b"", self.file.read, size)
+
     def write(self, data):
+        return self._kept(0, self.file.write, data)
+
+    # These two fail as well: they write what the file still buffers.
+    def seek(self, offset, whence=os.SEEK_SET):
+        return self._kept(0, self.file.seek, offset, whence)
+
+    def tell(self):
+        return self._kept(0, self.file.tell)
+
+    def _kept(self, otherwise, call, *arguments):
         try:
-            return self.file.write(data)
+            return call(*arguments)
         except OSError as e:
             self._failed = e
-            return 0
+            return otherwise
 
     @contextlib.contextmanager
     def errors(self):
