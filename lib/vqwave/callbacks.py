@@ -225,24 +225,38 @@ class Progress(keras.callbacks.Callback):
     def __init__(self, record: dict, steps: int, steps_per_epoch: int, say, show: tuple[str, ...]):
         super().__init__()
         self.record, self.steps, self.per_epoch, self.say, self.show = record, steps, steps_per_epoch, say, show
-        self.began = None
+        self.started = False
+        # A step is timed from the one before it in its epoch, so no figure holds compiling, validating or saving.
+        self.ended, self.timed, self.seconds = None, 0, 0.0
+        self.between = math.inf
 
     def on_train_begin(self, logs=None):
-        if self.began is None:
-            self.began = (time.monotonic(), self.record["step"])
+        if not self.started:
+            self.started = True
             self.say.start(self.steps, self.record["step"])
 
     def on_train_batch_end(self, batch, logs=None):
+        now = time.monotonic()
+        if self.ended is not None:
+            self.timed += 1
+            self.seconds += now - self.ended
+        self.ended = now
         self.say.advance(self.record["step"], float((logs or {}).get("loss", math.nan)))
 
     def on_epoch_end(self, epoch, logs=None):
-        seconds, first = self.began
-        rate = (self.record["step"] - first) / max(time.monotonic() - seconds, 1e-9)
-        left = (self.steps - self.record["step"]) / max(rate, 1e-9)
+        if self.ended is not None:
+            # The least of them: the first one compiles as well.
+            self.between = min(self.between, time.monotonic() - self.ended)
+            self.ended = None
+        epochs = math.ceil(self.steps / self.per_epoch)
         figures = "  ".join(f"{k} {float(logs[k]):.4g}" for k in self.show if k in logs)
         best = "  (best)" if self.record["best_epoch"] == epoch + 1 else ""
-        self.say(f"epoch {epoch + 1}/{math.ceil(self.steps / self.per_epoch)}  {figures}  {rate:.2f} steps/s  "
-                 f"{duration(left)} left{best}")
+        speed = ""
+        if self.timed:
+            rate = self.timed / max(self.seconds, 1e-9)
+            left = (self.steps - self.record["step"]) / rate + (epochs - epoch - 1) * self.between
+            speed = f"  {rate:.2f} steps/s  {duration(left)} left"
+        self.say(f"epoch {epoch + 1}/{epochs}  {figures}{speed}{best}")
 
 
 class AudioExamples(keras.callbacks.Callback):
