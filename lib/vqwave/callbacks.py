@@ -11,6 +11,8 @@ import math
 import os
 import signal
 import time
+import zipfile
+import zlib
 from pathlib import Path
 
 import keras
@@ -61,17 +63,13 @@ class RunState:
         if not self.path.exists():
             return None
         try:
-            with np.load(self.path, allow_pickle=False) as f:
+            # Opened here, because `np.load` leaves open what turns out to be no archive.
+            with open(self.path, "rb") as file, np.load(file, allow_pickle=False) as f:
                 count = len(f.files) - 1
                 return json.loads(str(f["record"])), [f[f"v{i}"] for i in range(count)]
-        except (OSError, ValueError, KeyError, EOFError, io.UnsupportedOperation) as e:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as e:
             raise UserError(f"{self.path}: damaged ({e}); remove it to go on from the last whole epoch with "
                             "--start-epoch") from e
-        except Exception as e:  # zipfile.BadZipFile and zlib.error share no base class
-            if type(e).__name__ in ("BadZipFile", "error"):
-                raise UserError(f"{self.path}: damaged ({e}); remove it to go on from the last whole epoch with "
-                                "--start-epoch") from e
-            raise
 
     def save(self, record: dict, variables: list):
         arrays = {f"v{i}": ops.convert_to_numpy(v.value) for i, v in enumerate(variables)}
@@ -136,12 +134,12 @@ class Checkpoint(keras.callbacks.Callback):
         if loss is not None and not math.isfinite(float(loss)):
             raise TrainingError(f"the loss is not finite at step {step}; the weights on disk are those before it. "
                                 "A lower --learning-rate, or no --fp16, may mend it")
-        if self.signal is not None or time.monotonic() - self.saved_at > SAVE_EVERY_SECONDS:
-            # An epoch's last step is saved by on_epoch_end, with what validation says; saving here would skip that.
-            if step % self.steps_per_epoch and step < self.record["steps"]:
-                self.save_state()
-                if self.signal is not None:
-                    raise Interrupted(self.signal)
+        # An epoch's last step is saved by on_epoch_end, with what validation says; saving here would skip that.
+        within = step % self.steps_per_epoch and step < self.record["steps"]
+        if within and (self.signal is not None or time.monotonic() - self.saved_at > SAVE_EVERY_SECONDS):
+            self.save_state()
+            if self.signal is not None:
+                raise Interrupted(self.signal)
 
     def save_state(self):
         if hasattr(self.model, "jax_state_sync"):
@@ -196,14 +194,20 @@ class Log(keras.callbacks.CSVLogger):
     def __init__(self, path, epochs_done: int):
         path = Path(path)
         if path.exists():
-            with open(path, newline="", encoding="utf-8") as f:
-                rows = list(csv.reader(f))
+            # A crash of the machine can leave anything in the last lines, zero bytes included.
+            text = path.read_text(encoding="utf-8", errors="replace").replace("\0", "")
+            rows = list(csv.reader(text.splitlines()))
             kept = [r for r in rows[1:] if r and r[0].isdigit() and int(r[0]) < epochs_done and len(r) == len(rows[0])]
             with replacing(path) as f:
                 text = io.StringIO()
                 csv.writer(text, lineterminator="\n").writerows(rows[:1] + kept)
                 f.write(text.getvalue().encode())
         super().__init__(os.fspath(path), append=True)
+
+    def close(self):
+        """For a `fit` that ended in an exception, which Keras tells no callback."""
+        if self.csv_file:
+            self.csv_file.close()
 
 
 class Curves(keras.callbacks.Callback):

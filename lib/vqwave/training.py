@@ -2,8 +2,8 @@
 
     prepare the data  ->  build the model  ->  (load where it stood)  ->  fit  ->  say what came out
 
-A run lives in its output folder: numbered weights sets, `…_best`, `{name}.state.npz` (see `callbacks.RunState`), a CSV log,
-a picture of the curves and, on TensorFlow, a TensorBoard folder. The same command again goes on where it was.
+A run lives in its output folder: numbered weights sets, `…_best`, `{name}.state.npz` (see `callbacks.RunState`), a CSV
+log, a picture of the curves and, on TensorFlow, a TensorBoard folder. The same command again goes on where it was.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def set_precision(mixed: bool, say) -> str:
     if mixed:
         policy = "mixed_float16" if accelerator() else "mixed_bfloat16"
         if policy == "mixed_bfloat16" and not machine.bfloat16_cpu():
-            say("--fp16: this processor has no bfloat16 arithmetic, so bfloat16 will be slower than leaving the flag out")
+            say("--fp16: this processor has no bfloat16 arithmetic, so it will be slower than leaving the flag out")
     keras.mixed_precision.set_global_policy(policy)
     return policy
 
@@ -115,8 +115,8 @@ def train_codec(codec: config.CodecConfig, data_dir, options: Options, say=None)
                         f"{codec.level} and at least {losses.SHORTEST}")
     tracks = manifest.read(data_dir)
     if tracks[0].sample_rate != codec.sample_rate:
-        raise UserError(f"{data_dir}: is at {tracks[0].sample_rate} Hz, {codec.name} at {codec.sample_rate} Hz; prepare the "
-                        "audio at that rate or set sample_rate with --config")
+        raise UserError(f"{data_dir}: is at {tracks[0].sample_rate} Hz, {codec.name} at {codec.sample_rate} Hz; "
+                        "prepare the audio at that rate or set sample_rate with --config")
     train, val = _split(tracks, options, options.input_length, say)
     length, batch = options.input_length, options.batch_size
     validation = None
@@ -140,7 +140,8 @@ def train_generator(generator: config.GeneratorConfig, data_dir, codec_dir, opti
     say = say or Say()
     unit = generator.source_level or generator.level
     if options.input_length % unit:
-        raise UserError(f"--input-length is {options.input_length}; for {generator.name} it must be a multiple of {unit}")
+        raise UserError(f"--input-length is {options.input_length}; for {generator.name} it must be a multiple of "
+                        f"{unit}")
     tracks = manifest.read(data_dir)
     levels = [generator.level] + ([generator.source_level] if generator.source_level else [])
     codecs = [weights.find(codec_dir, config.codec_name(level), codec_epoch) for level in levels]
@@ -150,7 +151,8 @@ def train_generator(generator: config.GeneratorConfig, data_dir, codec_dir, opti
             raise UserError(f"{generator.name}: {key} is {getattr(generator, key)}, but {codec.name} has "
                             f"{codec.config.num_codes} codes")
         if codec.config.sample_rate != tracks[0].sample_rate:
-            raise UserError(f"{data_dir}: is at {tracks[0].sample_rate} Hz, {codec.name} at {codec.config.sample_rate} Hz")
+            raise UserError(f"{data_dir}: is at {tracks[0].sample_rate} Hz, {codec.name} at "
+                            f"{codec.config.sample_rate} Hz")
     # Offsets take a little off each track's end; what is left must still hold a window.
     train, val = _split(tracks, options, options.input_length + codes.OFFSET_STEP * (offsets - 1) + unit, say)
     corpora = [codes.encode_corpus(data_dir, train + val, codec, offsets, say) for codec in codecs]
@@ -169,15 +171,16 @@ def train_generator(generator: config.GeneratorConfig, data_dir, codec_dir, opti
         f"({math.log2(generator.num_codes):.3f} knows nothing)")
     validation = windows(val, fixed=VALIDATION_WINDOWS) if val else None
     extra = {"codecs": {c.name: c.info.get("id", c.checksum[:16]) for c in codecs}, "unigram_bits": round(unigram, 4)}
-    return _run(generator, lambda: _from_codebooks(Generator(generator), codecs, options.seed), lambda step: windows(train, start=step), validation, options, say,
-                ("bits", "top1", "val_bits", "val_top1"), lambda folder: [], extra)
+    show = ("bits", "top1", "val_bits", "val_top1")
+    return _run(generator, lambda: _from_codebooks(Generator(generator), codecs, options.seed),
+                lambda step: windows(train, start=step), validation, options, say, show, lambda folder: [], extra)
 
 
 def _from_codebooks(model: Generator, codecs, seed: int) -> Generator:
     """Begin with what the codecs know: codes whose vectors lie near each other start with near embeddings and logits.
 
-    Embeddings are the standardised codebook (or a random projection of it, where the widths differ), with zeros for the start
-    and pad tokens; the head is its transpose behind a random projection, at the scale of Glorot's initialiser.
+    Embeddings are the standardised codebook (or a random projection of it, where the widths differ), with zeros for the
+    start and pad tokens; the head is its transpose behind a random projection, at the scale of Glorot's initialiser.
     """
     random = dataset.rng(seed, dataset.START)
     books = []
@@ -217,10 +220,12 @@ def _split(tracks, options, samples, say):
 
 def _compile(model, options: Options, steps: int):
     warmup = min(options.warmup, steps // 2)
+    peak = options.learning_rate
+    # A schedule even where there is nothing to warm up: a bare rate would be one more variable in the saved state.
     rate = keras.optimizers.schedules.CosineDecay(
-        options.learning_rate / 100, max(1, steps - warmup), alpha=0.05, warmup_target=options.learning_rate,
+        peak / 100 if warmup else peak, max(1, steps - warmup), alpha=0.05, warmup_target=peak if warmup else None,
         warmup_steps=warmup,
-    ) if warmup else options.learning_rate
+    )
     optimizer = keras.optimizers.AdamW(rate, weight_decay=options.weight_decay, global_clipnorm=1.0, beta_2=0.99)
     # XLA makes these steps slower on a CPU; on an accelerator JAX compiles whatever is said here.
     jit = keras.backend.backend() == "jax" or accelerator()
@@ -255,6 +260,7 @@ def _run(model_config, build, data, validation, options: Options, say, show, exa
         raise UserError(f"{folder}: cannot be written to: {e.strerror}") from e
     with callbacks.locked(folder, name), contextlib.ExitStack() as closing:
         closing.callback(say.stop)
+        closing.callback(keras.mixed_precision.set_global_policy, keras.mixed_precision.dtype_policy())
         policy = set_precision(options.mixed_precision, say)
         state = callbacks.RunState(folder, name)
         saved = state.load()
@@ -265,7 +271,7 @@ def _run(model_config, build, data, validation, options: Options, say, show, exa
             _tell_promotion(folder, name, options, say)
             return record
         if record["steps"] is None:
-            record["steps"] = _steps_for(build, data, options, say)
+            record["steps"] = record["step"] + _steps_for(build, data, options, say)
         if record["steps_per_epoch"] is None:
             epochs = options.epochs or math.ceil(record["steps"] / STEPS_PER_EPOCH)
             record["steps_per_epoch"] = max(1, math.ceil(record["steps"] / epochs))
@@ -280,8 +286,11 @@ def _run(model_config, build, data, validation, options: Options, say, show, exa
 
         checkpoint = callbacks.Checkpoint(folder, model_config, state, record, per_epoch, options.patience,
                                           None if options.keep_all else 3, say)
-        log = folder / f"{name}.csv"
-        hooks = [checkpoint, callbacks.Log(log, record["step"] // per_epoch), callbacks.Curves(log, folder / f"{name}.png"),
+        table = folder / f"{name}.csv"
+        log = callbacks.Log(table, record["step"] // per_epoch)
+        closing.callback(log.close)
+        # The log first: the checkpoint may end the run, and an epoch that is saved has its row.
+        hooks = [log, checkpoint, callbacks.Curves(table, folder / f"{name}.png"),
                  callbacks.Progress(record, steps, per_epoch, say, show)]
         if _has_tensorboard():
             board = folder / "tensorboard" / name
@@ -299,7 +308,7 @@ def _run(model_config, build, data, validation, options: Options, say, show, exa
 
 
 def _stretches(step: int, steps: int, per_epoch: int):
-    """(initial_epoch, epochs, steps_per_epoch) for `fit`: the rest of a begun epoch, the whole ones, a last short one."""
+    """(initial_epoch, epochs, steps_per_epoch) for `fit`: the rest of a begun epoch, whole ones, a last short one."""
     while step < steps:
         epoch, done = divmod(step, per_epoch)
         whole = (steps - step) // per_epoch
@@ -317,20 +326,21 @@ def _record(saved, model_config, options, extra, folder, say) -> dict:
     chosen = {"batch_size": options.batch_size, "input_length": options.input_length,
               "learning_rate": options.learning_rate, "seed": options.seed}
     steps = None if options.minutes else options.steps
-    if options.start_epoch is not None and saved is not None and \
-            saved[0]["step"] == options.start_epoch * (saved[0]["steps_per_epoch"] or 0):
-        options = dataclasses.replace(options, start_epoch=None)  # the saved state is that very point
-    if saved is None or options.start_epoch is not None:
-        per_epoch = saved[0]["steps_per_epoch"] if saved else None
-        return {"name": model_config.name, "config": config.to_dict(model_config), **chosen, "steps": steps,
-                "steps_per_epoch": per_epoch, "step": 0, "best": None, "best_epoch": None, "waited": 0,
-                "id": secrets.token_hex(8), "restart": options.start_epoch, **extra}
+    begin = None if options.start_epoch is None else weights.find(folder, model_config.name, options.start_epoch)
+    if begin and saved and all(saved[0][key] == begin.info.get(key) for key in ("step", "id")):
+        begin = None  # the saved state is that very point
+    if begin or not saved:
+        record = {"name": model_config.name, "config": config.to_dict(model_config), **chosen, "steps": steps,
+                  "steps_per_epoch": None, "step": 0, "best": None, "best_epoch": None, "waited": 0,
+                  "id": secrets.token_hex(8), **extra}
+        return record | _rewound(begin, options, saved) if begin else record
     record = saved[0]
     if record["config"] != config.to_dict(model_config):
         key = next(k for k, v in config.to_dict(model_config).items() if record["config"].get(k) != v)
         raise UserError(
-            f"{folder}: holds a run of {model_config.name} with another config ({key}: {record['config'].get(key)!r} there, "
-            f"{config.to_dict(model_config)[key]!r} now); use another --output-dir, or remove {model_config.name}.state.npz"
+            f"{folder}: holds a run of {model_config.name} with another config ({key}: {record['config'].get(key)!r} "
+            f"there, {config.to_dict(model_config)[key]!r} now); use another --output-dir, or remove "
+            f"{model_config.name}.state.npz"
         )
     if record.get("codecs") != extra.get("codecs"):
         raise UserError(f"{folder}: holds a run of {model_config.name} on the codes of other codecs; use another "
@@ -340,11 +350,31 @@ def _record(saved, model_config, options, extra, folder, say) -> dict:
             say(f"the run so far had {key} {record[key]}; it goes on with {value}")
     record |= chosen
     if steps is not None and steps != record["steps"]:
-        say(f"the run was planned for {record['steps']} steps; it goes on to {steps}")
-        record["steps"] = steps
-        if record["step"] < steps:
+        if steps > record["step"]:
+            say(f"the run was planned for {record['steps']} steps; it goes on to {steps}")
+            record |= {"steps": steps, "waited": 0}
             record.pop("finished", None)
+        elif "finished" not in record:
+            raise UserError(f"{model_config.name} in {folder} is at step {record['step']} of {record['steps']} "
+                            f"already; --steps {steps} is not beyond that")
     return record
+
+
+def _rewound(begin: weights.WeightSet, options, saved) -> dict:
+    """What a record holds of a run that goes on from a numbered set."""
+    step, epoch = begin.info.get("step"), options.start_epoch
+    if not isinstance(step, int) or step < 1:
+        raise UserError(f"{begin.described}: does not say at which step it was saved, so no run can go on from it")
+    if not options.minutes and options.steps <= step:
+        raise UserError(f"{begin.described}: is step {step} already; --steps {options.steps} is not beyond that")
+    best, best_epoch = begin.info.get("validation_loss"), epoch
+    with contextlib.suppress(UserError, KeyError):
+        # A later epoch may have been better; what follows must beat that one to stand in its place.
+        known = weights.find(begin.folder, begin.name, "best").info
+        if best is None or known["validation_loss"] < best:
+            best, best_epoch = known["validation_loss"], known["epoch"]
+    per_epoch = saved[0]["steps_per_epoch"] if saved else -(-step // epoch)
+    return {"step": step, "steps_per_epoch": per_epoch, "best": best, "best_epoch": best_epoch, "restart": epoch}
 
 
 def _restore(model, data, saved, record, options, folder, name):
@@ -361,14 +391,12 @@ def _restore(model, data, saved, record, options, folder, name):
             weights.assign(variables, found.load(part), found.files[part])
         if isinstance(model, VQVAE):
             model.quantizer.set_codebook(model.quantizer.codebook.value)
-        record["step"] = min(found.info.get("step", restart * record["steps_per_epoch"]), record["steps"])
-        record["best"], record["best_epoch"] = found.info.get("validation_loss"), restart
         model.optimizer.iterations.assign(record["step"])
         return
     if saved is None:
         return
     variables = callbacks.run_variables(model)
-    if len(variables) != len(saved[1]) or any(tuple(v.shape) != a.shape for v, a in zip(variables, saved[1], strict=True)):
+    if [tuple(v.shape) for v in variables] != [a.shape for a in saved[1]]:
         raise UserError(f"{folder}/{name}.state.npz: was saved by another version of the program; remove it and use "
                         "--start-epoch")
     for v, array in zip(variables, saved[1], strict=True):
