@@ -29,7 +29,7 @@ def build_decoder(config: CodecConfig) -> keras.Model:
         for dilation in config.dilations[i]:
             x = ResidualBlock(config.channels[i], dilation, name=f"block_{i}_{dilation}")(x)
         x = layers.Activation(gelu, name=f"activation_{i}")(x)
-        # The last, to the waveform, overlaps its neighbours widely: short patches side by side would buzz at their rate.
+        # The last, to the waveform, overlaps its neighbours widely: short patches would buzz at their rate.
         channels, kernel = (config.channels[i - 1], 3) if i else (1, 7)
         x = SubPixelUpsampling(channels, config.strides[i], kernel, name=f"up_{i}")(x)
     return keras.Model(vectors, x, name="decoder")
@@ -39,7 +39,7 @@ def build_decoder(config: CodecConfig) -> keras.Model:
 class VQVAE(keras.Model):
     """audio float32 [batch, T] -> reconstruction float32 [batch, T]; T a multiple of the level. Trained by plain `fit`.
 
-    `encode_model` and `decode_model` are its two halves as they are used and exported: samples to codes, codes to samples.
+    `encode_model` and `decode_model` are its halves as they are used and exported: samples to codes, codes to samples.
     """
 
     def __init__(self, config: CodecConfig, seed: int = 0, **kwargs):
@@ -71,9 +71,11 @@ class VQVAE(keras.Model):
         return ops.cast(self.decoder(quantized, training=training)[..., 0], "float32")
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Σ weight·term over `LossConfig`'s terms + the quantizer's commitment; each term is also a metric of its name."""
+        """Σ weight·term over `LossConfig`'s terms + the quantizer's commitment; each term is a metric too."""
         terms = reconstruction_terms(y, y_pred, self.config.sample_rate)
         total = sum(self.losses)
+        for metric in (self.quantizer.usage, self.quantizer.perplexity):
+            metric.update_state(self.quantizer.batch_count)
         for metric in self.term_metrics:
             metric.update_state(terms[metric.name])
             total = total + getattr(self.config.loss, metric.name) * terms[metric.name]

@@ -54,13 +54,17 @@ class CroppedResidual(layers.Layer):
     def call(self, x):
         return x[:, self.dilation : -self.dilation] + gelu(self.conv(x))
 
+    def compute_output_shape(self, shape):
+        """Said, because JAX cannot tell that both sides of the sum have the same unknown length."""
+        return (shape[0], None if shape[1] is None else shape[1] - 2 * self.dilation, self.channels)
+
     def get_config(self):
         return super().get_config() | {"channels": self.channels, "dilation": self.dilation}
 
 
 @register
 class SubPixelUpsampling(layers.Layer):
-    """A convolution to ratio·channels, folded into time: [batch, N, c] -> [batch, N·ratio, channels] (Shi et al. 2016)."""
+    """A convolution folded into time: [batch, N, c] -> [batch, N·ratio, channels] (Shi et al. 2016)."""
 
     def __init__(self, channels: int, ratio: int, kernel_size: int = 3, **kwargs):
         super().__init__(**kwargs)
@@ -113,10 +117,10 @@ class Perplexity(CodeCounts):
 class VectorQuantizer(layers.Layer):
     """latents float32 [batch, N, code_dim] -> (quantized float32 [batch, N, code_dim], codes int32 [batch, N]).
 
-    VQ-VAE with an EMA codebook (van den Oord et al. 2017, appendix A.1). With n_i latents x assigned to code i in a batch:
-        count_i <- γ·count_i + (1−γ)·n_i        total_i <- γ·total_i + (1−γ)·Σ x        e_i = total_i / smoothed(count_i)
-    In training the first batch gives the initial codes, and a code whose count falls under `revival_threshold` of a fair
-    share is moved onto a random latent of the batch, its vector, count and total in one assignment (as in Jukebox).
+    VQ-VAE with an EMA codebook (van den Oord et al. 2017, appendix A.1). With n_i latents x given code i in a batch:
+        count_i <- γ·count_i + (1−γ)·n_i      total_i <- γ·total_i + (1−γ)·Σ x      e_i = total_i / smoothed(count_i)
+    In training the first batch gives the initial codes, and a code whose count falls under `revival_threshold` of a
+    fair share is moved onto a random latent of the batch, its vector, count and total at once (as in Jukebox).
     Gradients pass straight through. In inference nothing moves. Stays in float32 under mixed precision.
     """
 
@@ -125,6 +129,7 @@ class VectorQuantizer(layers.Layer):
         self.num_codes, self.code_dim, self.decay = num_codes, code_dim, decay
         self.revival_threshold, self.commitment = revival_threshold, commitment
         self.seed_generator = keras.random.SeedGenerator(seed)
+        # Fed by the model's `compute_loss` with `batch_count` of the last call: in a call JAX updates no metric.
         self.usage = Usage(num_codes, name="usage")
         self.perplexity = Perplexity(num_codes, name="perplexity")
 
@@ -146,7 +151,7 @@ class VectorQuantizer(layers.Layer):
         self.started.assign(1.0)
 
     def nearest(self, flat, codebook):
-        """flat [n, code_dim] -> index of the nearest code [n]: argmin |x − e|² without its |x|², equal for all codes."""
+        """flat [n, code_dim] -> index of the nearest code [n]: argmin |x − e|² without |x|², equal for all codes."""
         distance = ops.sum(codebook**2, axis=1) - 2.0 * ops.matmul(flat, ops.transpose(codebook))
         return ops.cast(ops.argmin(distance, axis=1), "int32")
 
@@ -174,8 +179,7 @@ class VectorQuantizer(layers.Layer):
         if training:
             batch_total = ops.segment_sum(flat, codes, num_segments=self.num_codes)
             self._follow(codebook, started, candidates, batch_count, batch_total)
-        self.usage.update_state(batch_count)
-        self.perplexity.update_state(batch_count)
+        self.batch_count = batch_count
         self.add_loss(self.commitment * ops.mean((latents - ops.stop_gradient(quantized)) ** 2))
         return latents + ops.stop_gradient(quantized - latents), ops.reshape(codes, ops.shape(latents)[:2])
 
