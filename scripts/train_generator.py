@@ -8,8 +8,8 @@ from vqwave import cli, config, quiet
 
 def main(argv=None) -> int:
     parser = cli.parser(
-        "Train one generator on the codes that trained codecs make of music prepared by prepare_audio.py. The same command "
-        "again resumes where it was.",
+        "Train one generator on the codes that trained codecs make of music prepared by prepare_audio.py. The same "
+        "command again resumes where it was.",
         "scripts/train_generator.py --generator generator_128 --data-dir data/my_music --minutes 60 --fp16",
     )
     parser.add_argument("--generator", required=True, metavar="NAME",

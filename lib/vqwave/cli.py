@@ -118,18 +118,21 @@ def add_training_options(p: argparse.ArgumentParser, batch_size: int, input_leng
     p.add_argument("--steps", type=number(int, 1), default=10000, help="optimizer steps in all")
     p.add_argument("--minutes", type=number(float, above=0), help="train for about so long, in place of --steps")
     p.add_argument("--epochs", type=number(int, 1),
-                   help="divide the steps into so many epochs; each ends with validation and saving (default: every 250 steps)")
+                   help="divide the steps into so many epochs, each of which ends with validation and saving "
+                        "(default: every 250 steps)")
     p.add_argument("--learning-rate", type=number(float, above=0), default=3e-4, help="its peak, after warm-up")
     p.add_argument("--seed", type=number(int, 0), default=0, help="initial weights and the order of windows")
     p.add_argument("--val-split", default="0.1",
                    help="share of the hours held out for validation, by track, or a split.yml that names tracks")
     p.add_argument("--patience", type=number(int, 0), default=0,
                    help="stop after so many epochs without a better validation loss; 0 never does")
-    p.add_argument("--start-epoch", type=number(int, 1), metavar="N", help="go on from epoch N instead of the latest step")
+    p.add_argument("--start-epoch", type=number(int, 1), metavar="N",
+                   help="go on from epoch N instead of the latest step")
     p.add_argument("--fp16", action="store_true", help="mixed precision: float16 on a GPU, bfloat16 on a CPU")
-    p.add_argument("--keep-all", action="store_true", help="keep every epoch's weights, not only the last three and the best")
+    p.add_argument("--keep-all", action="store_true",
+                   help="keep every epoch's weights, not only the last three and the best")
     p.add_argument("--promote", action="store_true",
-                   help="when done, make the best set the one without a number, which loaders take by default (float16)")
+                   help="when done, make the best set the one without a number, which is loaded by default (float16)")
 
 
 def training_options(args):
@@ -137,8 +140,8 @@ def training_options(args):
     from .training import Options
 
     return Options(
-        output_dir=args.output_dir, steps=args.steps, epochs=args.epochs, minutes=args.minutes, batch_size=args.batch_size,
-        input_length=args.input_length, learning_rate=args.learning_rate, seed=args.seed, patience=args.patience,
-        val_split=args.val_split, start_epoch=args.start_epoch, keep_all=args.keep_all, promote=args.promote,
-        mixed_precision=args.fp16,
+        output_dir=args.output_dir, steps=args.steps, epochs=args.epochs, minutes=args.minutes,
+        batch_size=args.batch_size, input_length=args.input_length, learning_rate=args.learning_rate,
+        seed=args.seed, patience=args.patience, val_split=args.val_split, start_epoch=args.start_epoch,
+        keep_all=args.keep_all, promote=args.promote, mixed_precision=args.fp16,
     )

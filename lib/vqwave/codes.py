@@ -1,10 +1,10 @@
-"""The corpus as codes: each track encoded once a codec and sample offset, cached as uint16, keyed by the codec's checksum.
+"""The corpus as codes: each track encoded once a codec and sample offset, cached as uint16 by the codec's checksum.
 
     data/.codes/<codec checksum>/<track file>.<offset>.u16       data/.codes/<codec checksum>/index.jsonl
 
-A cached file counts only while the index names it with the checksum of the track it was made from and of its own bytes; a
-torn or stale one is made again. An offset drops that many samples off the track's start, so that a generator meets the same
-music under several alignments of the codes.
+A cached file counts only while the index names it with the checksum of the track it was made from and of its own bytes;
+a torn or stale one is made again. An offset drops that many samples off the track's start, so that a generator meets
+the same music under several alignments of the codes.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ OFFSETS = 4
 OFFSET_STEP = 165
 
 
-def encode_corpus(data_dir, tracks, codec: weights.WeightSet, offsets: int, say) -> list[tuple[str, int, tuple[Path, int]]]:
-    """(track file, offset index, (codes file, codes)) for each track and offset; what is not cached yet is encoded."""
+def encode_corpus(data_dir, tracks, codec: weights.WeightSet, offsets: int, say) -> list:
+    """[(track file, offset index, (codes file, codes))] of every track and offset; what is not cached is encoded."""
     folder = Path(data_dir) / ".codes" / codec.checksum[:16]
     try:
         folder.mkdir(parents=True, exist_ok=True)

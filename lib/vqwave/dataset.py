@@ -1,6 +1,6 @@
 """Windows of audio and of codes for training, each a pure function of (seed, index), served by `keras.utils.PyDataset`.
 
-Tracks are split by track, never by window, and drawn by duration. A window is read straight from its file: no file stays
+Tracks are split by track, never by window, and drawn by duration. A window is read straight from its file: none stays
 open, so a folder of a hundred thousand tracks needs no more descriptors or memory than one of ten.
 """
 
@@ -28,7 +28,7 @@ def rng(seed: int, purpose: int, index: int = 0) -> np.random.Generator:
 def read_split(path) -> dict[str, list[str]]:
     """`split.yml`: track names (file name without folders and endings) by the side they are on; the rest trains.
 
-    Keys: `validation`; `test`, for the final report alone; `excluded`, in no side (a second version of a test track, say).
+    Keys: `validation`; `test`, for the final report alone; `excluded`, on no side (a test track's other version).
     """
     sides = ("validation", "test", "excluded")
     values = config.load_yaml(path)
@@ -48,8 +48,8 @@ def track_name(track: manifest.Track) -> str:
 def split(tracks: list[manifest.Track], val_split, seed: int) -> tuple[list, list]:
     """(training tracks, validation tracks).
 
-    val_split: a share in [0, 1) of the hours, or the path of a `split.yml`. At least one track trains; where there are two or
-    more and the share is not 0, at least one validates.
+    val_split: a share in [0, 1) of the hours, or the path of a `split.yml`. At least one track trains; where there are
+    two or more and the share is not 0, at least one validates.
     """
     try:
         share = float(val_split)
@@ -85,8 +85,8 @@ def long_enough(tracks: list, samples: int, what="training") -> list:
         rate = tracks[0].sample_rate
         longest = max(t.samples for t in tracks)
         raise UserError(
-            f"no {what} track is as long as --input-length, {samples} samples ({samples / rate:.2f} s); the longest has "
-            f"{longest} ({longest / rate:.2f} s): use a shorter --input-length or longer music"
+            f"no {what} track is as long as --input-length, {samples} samples ({samples / rate:.2f} s); the longest "
+            f"has {longest} ({longest / rate:.2f} s): use a shorter --input-length or longer music"
         )
     return kept
 
@@ -162,18 +162,18 @@ class AudioWindows(_Batches):
 class CodeWindows(_Batches):
     """Batches ({"previous", "source"}, codes) for a `Generator`, from cached codes.
 
-    tracks: `(codes file, codes, source file or None, source codes)` each; length: codes a window, a multiple of the ratio.
-    previous int32 [batch, length]: the code before each, the start token at a track's begin; source int32
-    [batch, length / ratio + 2·halo]: the level above with what the context model sees around the window, the pad token where
-    there is no track; target int32 [batch, length].
+    tracks: `(codes file, codes, source file or None, source codes)` each; length: codes a window, a multiple of the
+    ratio. previous int32 [batch, length]: the code before each, the start token at a track's begin; source int32
+    [batch, length / ratio + 2·halo]: the level above with what the context model sees around the window, the pad token
+    where there is no track; target int32 [batch, length].
     """
 
     def __init__(self, tracks, generator: config.GeneratorConfig, length: int, batch_size: int, seed: int, start=0,
                  fixed=None):
         self.tracks, self.generator, self.length = tracks, generator, length
         self.unit = generator.ratio or 1
-        # A place is one source code. Half a window of extra places before the track all mean its very beginning, so that
-        # starting a piece is practised more often than one place in thousands.
+        # A place is one source code. Half a window of extra places before the track all mean its very beginning, so
+        # that starting a piece is practised more often than one place in thousands.
         self.lead = length // self.unit // 2 if fixed is None else 0
         sizes = [(count - length) // self.unit + 1 + self.lead for _, count, _, _ in tracks]
         super().__init__(sizes, batch_size, seed, start, fixed)

@@ -4,7 +4,7 @@ import signal
 
 
 class UserError(Exception):
-    """Something outside the program is wrong: a file, a flag, a folder. One line: what and, where it can, what to do."""
+    """Something outside the program is wrong: a file, a flag, a folder. One line: what and, if it can, what to do."""
 
 
 class Interrupted(BaseException):

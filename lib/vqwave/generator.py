@@ -30,7 +30,7 @@ def build_context(config: GeneratorConfig) -> keras.Model:
 
 
 def build_core(config: GeneratorConfig) -> keras.Model:
-    """(previous codes int32 [batch, T], context float32 [batch, T, context_channels]) -> logits float32 [batch, T, num_codes].
+    """(previous int32 [batch, T], context float32 [batch, T, channels]) -> logits float32 [batch, T, num_codes].
 
     The previous code of a piece's first step is `config.start_token`. Without a source level there is no context input.
     """
@@ -53,8 +53,8 @@ def build_core(config: GeneratorConfig) -> keras.Model:
 class Generator(keras.Model):
     """Teacher-forced model of one level, trained by plain `fit`.
 
-    call({"previous": int32 [batch, T], "source": int32 [batch, T / ratio + 2·halo]}) -> logits float32 [batch, T, num_codes];
-    at the top of the chain there is no "source".
+    call({"previous": int32 [batch, T], "source": int32 [batch, T / ratio + 2·halo]}) -> logits float32
+    [batch, T, num_codes]; at the top of the chain there is no "source".
     """
 
     def __init__(self, config: GeneratorConfig, **kwargs):

@@ -5,9 +5,10 @@ A *set* is the files of one codec or generator plus the YAML that describes them
     vqvae_32_{encoder,decoder,codebook}[_TAG].weights.h5        vqvae_32[_TAG].yml
     generator_32_{generator,context}[_TAG].weights.h5           generator_32[_TAG].yml
 
-TAG is an epoch (`00010`), `best`, or absent: the set that ships. The YAML holds the config and each file's sha256 and is
-written last, so a set without it, or whose files are not those it names, was never finished and is not taken for whole.
-Files are HDF5 with one dataset a variable, by its path; they are data, and nothing in them can run code. TensorFlow-free.
+TAG is an epoch (`00010`), `best`, or absent: the set that ships. The YAML holds the config and each file's sha256 and
+is written last, so a set without it, or whose files are not those it names, was never finished and is not taken for
+whole. Files are HDF5 with one dataset a variable, by its path; they are data, and nothing in them can run code.
+TensorFlow-free.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def sha256(path) -> str:
 
 @dataclass(frozen=True)
 class WeightSet:
-    """A whole set found on disk, its checksums verified. `info` is what training recorded: epoch, steps, validation loss."""
+    """A whole set found on disk, its checksums verified. `info` is what training recorded: epoch, step, losses."""
 
     folder: Path
     name: str
@@ -113,7 +114,7 @@ def write_arrays(path, arrays: dict[str, np.ndarray]):
 
 
 def assign(variables, arrays: dict[str, np.ndarray], path):
-    """Set Keras variables from `arrays`, each by its path. `WeightsError` says which file, which layer, which two shapes."""
+    """Set Keras variables from `arrays` by path. `WeightsError` says which file, which layer, which two shapes."""
     for v in variables:
         if v.path not in arrays:
             raise WeightsError(f"{path}: has no layer {v.path}, which its config asks for")
@@ -129,7 +130,7 @@ def assign(variables, arrays: dict[str, np.ndarray], path):
 
 
 def save(folder, name: str, tag: str, parts: dict[str, list], config, info=None, dtype="float32"):
-    """Write a set: `parts` are Keras variables, or arrays by path, by part name. The YAML goes last and makes it whole."""
+    """Write a set: `parts` are Keras variables, or arrays by path, by part. The YAML goes last and makes it whole."""
     folder = Path(folder)
     written = {}
     for part, variables in parts.items():
@@ -193,7 +194,8 @@ def find(folder, name: str, epoch: int | str | None = None) -> WeightSet:
             raise WeightsError(f"{folder}: no such folder, so no weights of {name}")
         have = ", ".join("one without a number" if t == "" else t.lstrip("0") or "0" for t in there)
         what = "no weights" if epoch is None else "no best set" if epoch == "best" else f"no epoch {epoch}"
-        raise WeightsError(f"{folder}: {what} of {name}; " + (f"there are: {have}" if have else "there are none at all"))
+        have = f"there are: {have}" if have else "there are none at all"
+        raise WeightsError(f"{folder}: {what} of {name}; {have}")
     try:
         return _open(folder, name, wanted)
     except WeightsError:
@@ -219,7 +221,8 @@ def _open(folder: Path, name: str, tag: str) -> WeightSet:
     config = configs.from_dict(config_class, described["config"], os.fspath(path))
     if config.name != name:
         raise WeightsError(f"{path}: describes {config.name}, not {name}")
-    expected = set(PARTS[kind(name)]) - ({"context"} if kind(name) == "generator" and not config.source_level else set())
+    top = kind(name) == "generator" and not config.source_level
+    expected = set(PARTS[kind(name)]) - ({"context"} if top else set())
     if set(sums) != expected:
         raise WeightsError(f"{path}: names the parts {sorted(sums)}, but {name} has {sorted(expected)}")
     files = {}
