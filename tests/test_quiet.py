@@ -14,9 +14,10 @@ def run(body, *command, **environment):
     return subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | environment)
 
 
-def test_what_ends_well_is_quiet_and_stderr_is_back_afterwards():
-    body = """
-with quiet.unless_it_fails():
+@pytest.mark.parametrize("way", ["always", "unless_it_fails"])
+def test_what_ends_well_is_quiet_and_stderr_is_back_afterwards(way):
+    body = f"""
+with quiet.{way}():
     os.write(2, b"from C\\n")
     print("from Python", file=sys.stderr)
     print("on stdout", flush=True)
@@ -36,6 +37,12 @@ def test_what_was_written_before_stays():
 def test_what_was_written_before_an_error_is_shown(error):
     done = run(f"with quiet.unless_it_fails():\n    os.write(2, b'the reason\\n')\n    raise {error}")
     assert done.returncode and done.stderr.startswith("the reason\n")
+
+
+def test_always_is_quiet_whatever_happens():
+    done = run("try:\n    with quiet.always():\n        os.write(2, b'the reason\\n')\n        raise ValueError\n"
+               "except ValueError:\n    print('caught', file=sys.stderr)")
+    assert done.stderr == "caught\n"
 
 
 def test_no_descriptor_is_left_open():

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from . import quiet
 from .audio import to_u16
 from .errors import UserError
 
@@ -184,7 +185,8 @@ def play(blocks: Iterable[np.ndarray], sample_rate: int, *, device: int | str | 
     """
     pyaudio = _pyaudio()
     feed = Feed(blocks, sample_rate, buffer, prebuffer, fade)
-    with _quiet():
+    # ALSA and JACK write of their own on every probe, from C.
+    with quiet.always():
         pa = pyaudio.PyAudio()
     try:
         # The device first: that there is none should not be learned after minutes of exporting models.
@@ -195,7 +197,7 @@ def play(blocks: Iterable[np.ndarray], sample_rate: int, *, device: int | str | 
             finally:
                 feed.close()
     finally:
-        with _quiet():
+        with quiet.always():
             pa.terminate()
     if feed.error is not None:
         raise feed.error
@@ -283,7 +285,7 @@ def _open(pyaudio, pa, feed, device) -> _Output:
     rate = feed.sample_rate
     for channels in (1, 2):
         try:
-            with _quiet():
+            with quiet.always():
                 pa.is_format_supported(
                     rate, output_device=index, output_channels=channels, output_format=pyaudio.paInt16
                 )
@@ -333,21 +335,6 @@ def _pyaudio():
     except ImportError as e:
         raise UserError(f"playing needs PyAudio: {INSTALL}; or write a file with --output") from e
     return pyaudio
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep ALSA's and JACK's own messages, printed by C code on every probe, off the terminal."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(null)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Keras and TensorFlow without the lines that they print before anyone can ask them not to."""
+"""Libraries without the lines that they write to stderr from C, where nobody can ask them not to."""
 
 from __future__ import annotations
 
@@ -13,32 +13,42 @@ _one_at_a_time = threading.RLock()
 
 
 @contextlib.contextmanager
+def always():
+    """What the block, C libraries included, writes to stderr is dropped."""
+    with open(os.devnull, "wb") as nowhere, _going_to(nowhere):
+        yield
+
+
+@contextlib.contextmanager
 def unless_it_fails():
     """What the block, C libraries included, writes to stderr is dropped if it ends well and shown if it raises."""
-    with _one_at_a_time, contextlib.ExitStack() as closing:
+    with tempfile.TemporaryFile() as held:
+        try:
+            with _going_to(held):
+                yield
+        except BaseException:
+            held.seek(0)
+            with contextlib.suppress(OSError):
+                os.write(2, held.read())
+            raise
+
+
+@contextlib.contextmanager
+def _going_to(file):
+    with _one_at_a_time:
         try:
             saved = os.dup(2)
         except OSError:  # the process was started with its stderr closed
             yield
             return
-        held = closing.enter_context(tempfile.TemporaryFile())
         _flush()
-        os.dup2(held.fileno(), 2)
+        os.dup2(file.fileno(), 2)
         try:
             yield
-        except BaseException:
-            _restore(saved)
-            held.seek(0)
-            with contextlib.suppress(OSError):
-                os.write(2, held.read())
-            raise
-        _restore(saved)
-
-
-def _restore(saved: int):
-    _flush()
-    os.dup2(saved, 2)
-    os.close(saved)
+        finally:
+            _flush()
+            os.dup2(saved, 2)
+            os.close(saved)
 
 
 def _flush():
