@@ -20,9 +20,9 @@ PLAN = "train_all.yml"
 
 def main(argv=None) -> int:
     parser = cli.parser(
-        "Train the whole chain: four codecs, then four generators, one after the other. What is finished is skipped, what was "
-        "interrupted goes on; the same command again resumes. Options that are not listed here are passed on to "
-        "train_vqvae.py and train_generator.py (see their --help), for example --val-split or --patience.",
+        "Train the whole chain: four codecs, then four generators, one after the other. What is finished is skipped, "
+        "what was interrupted goes on; the same command again resumes. Options that are not listed here are passed on "
+        "to train_vqvae.py and train_generator.py (see their --help), for example --val-split or --patience.",
         "scripts/train_all.py --data-dir data/my_music --hours 8",
     )
     parser.add_argument("--data-dir", required=True, help="folder that prepare_audio.py wrote")
@@ -32,7 +32,8 @@ def main(argv=None) -> int:
                         help="time for all of it, shared out over the levels (default: 8, unless --steps is given)")
     parser.add_argument("--steps", type=cli.number(int, 1), help="steps of each model, in place of --hours")
     parser.add_argument("--levels", default="512,128,32,8", help="the levels to train, coarsest first")
-    parser.add_argument("--input-length", type=cli.number(int, 1), help="samples a window (default: chosen for each level)")
+    parser.add_argument("--input-length", type=cli.number(int, 1),
+                        help="samples a window (default: chosen for each level)")
     parser.add_argument("--offsets", type=cli.number(int, 1, 64), default=4, help="see train_generator.py")
     parser.add_argument("--no-fp16", action="store_true", help="float32 even where mixed precision is faster")
     args, extra = parser.parse_known_args(argv)
@@ -47,13 +48,13 @@ def main(argv=None) -> int:
 
     stages = [(config.codec_name(level), CODEC_SHARE) for level in levels]
     stages += [(config.generator_name(level), GENERATOR_SHARE) for level in levels]
-    plan = _read_plan(output)
+    plan = _read_plan(output, args.size)
     _announce(stages, plan, hours, args, output)
     for i, (name, share) in enumerate(stages):
         if name in plan["finished"]:
             continue
-        command = [sys.executable, str(Path(__file__).with_name(_script(name))), _flag(name), name, "--data-dir", str(data),
-                   "--output-dir", str(output), "--size", args.size, *extra]
+        command = [sys.executable, str(Path(__file__).with_name(_script(name))), _flag(name), name, "--data-dir",
+                   str(data), "--output-dir", str(output), "--size", args.size, *extra]
         if name.startswith("generator"):
             command += ["--vqvae-weights-dir", str(output), "--offsets", str(args.offsets)]
         length = args.input_length or (CODEC_WINDOW[int(name.split("_")[1])] if name.startswith("vqvae") else None)
@@ -80,8 +81,8 @@ def main(argv=None) -> int:
         if code:
             if code in (130, 143):
                 raise Interrupted(code - 128)
-            print(f"train_all.py: {name} ended with exit code {code}; what is finished is kept, and the same command goes on "
-                  "from here", file=sys.stderr)
+            print(f"train_all.py: {name} ended with exit code {code}; what is finished is kept, and the same command "
+                  "goes on from here", file=sys.stderr)
             return 2
     print(f"All {len(stages)} models are trained, in {_hours(plan['spent'])}. To hear them:\n"
           f"  python scripts/generate_audio.py --vqvae-weights-dir '{output}' --generator-weights-dir '{output}' "
@@ -96,7 +97,8 @@ def _levels(text: str) -> list[int]:
     except ValueError:
         levels = []
     if not levels or levels != known[: len(levels)]:
-        raise UserError(f"--levels is {text!r}; it must be 512, or 512 and the next ones down: {','.join(map(str, known))}")
+        raise UserError(f"--levels is {text!r}; it must be 512, or 512 and the next ones down: "
+                        f"{','.join(map(str, known))}")
     return levels
 
 
@@ -108,14 +110,16 @@ def _flag(name: str) -> str:
     return "--model" if name.startswith("vqvae") else "--generator"
 
 
-def _read_plan(output: Path) -> dict:
+def _read_plan(output: Path, size: str) -> dict:
     path = output / PLAN
-    empty = {"spent": 0.0, "finished": [], "minutes": {}}
+    empty = {"size": size, "spent": 0.0, "finished": [], "minutes": {}}
     if not path.exists():
         return empty
     plan = config.load_yaml(path)
     if set(plan) != set(empty):
         raise UserError(f"{path}: is not a plan that train_all.py wrote; remove it to begin a new one")
+    if plan["size"] != size:
+        raise UserError(f"{output}: holds models of size {plan['size']}, not {size}; use another --output-dir")
     return plan
 
 
@@ -142,7 +146,7 @@ def _announce(stages, plan, hours, args, output):
 
 
 def _run(command: list[str]) -> int:
-    """The command's exit code; SIGTERM is passed on to it, Ctrl-C reaches it anyway, and either way it is waited for."""
+    """The command's exit code; SIGTERM is passed on to it, Ctrl-C reaches it anyway; either way it is waited for."""
     child = subprocess.Popen(command)  # noqa: S603
     before = {s: signal.signal(s, h) for s, h in (
         (signal.SIGTERM, lambda *_: child.terminate()), (signal.SIGINT, signal.SIG_IGN))}

@@ -1,6 +1,9 @@
 """Fixtures that more than one test file uses."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 # Before anything imports TensorFlow or matplotlib.
@@ -57,3 +60,32 @@ def tiny_weights(tmp_path_factory):
         config = configs.generator_preset(configs.generator_name(level), "tiny")
         weights.save(folders.generators, config.name, "", Generator(config).parts, config)
     return folders
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """The whole chain as a user makes it: music in four formats, prepared, then every tiny model trained on it.
+
+    `.music`, `.data` and `.weights` are folders, `.output` is what train_all.py said, `.command` its arguments,
+    `.steps` the steps of each model, `.seconds` the length of each song. Read-only: the whole session shares it.
+    """
+    from encoded import encode
+    from prepared import music
+
+    root = tmp_path_factory.mktemp("trained")
+    made = SimpleNamespace(music=root / "music", data=root / "data", weights=root / "weights", steps=2, seconds=1.0)
+    made.music.mkdir()
+    for i, suffix in enumerate((".mp3", ".flac", ".ogg", ".m4a")):
+        sound = music(made.seconds, i, 44100)
+        encode(made.music / f"song {i}{suffix}", np.stack([sound, sound], axis=1))
+    made.command = ["--data-dir", str(made.data), "--output-dir", str(made.weights), "--size", "tiny", "--no-fp16",
+                    "--steps", str(made.steps), "--epochs", "1", "--batch-size", "2", "--input-length", "4096",
+                    "--offsets", "1"]
+    made.output = ""
+    for command in (["prepare_audio.py", str(made.music), str(made.data)], ["train_all.py", *made.command]):
+        scripts = Path(__file__).resolve().parents[1] / "scripts"
+        done = subprocess.run([sys.executable, scripts / command[0], *command[1:]], capture_output=True, text=True,
+                              check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        made.output += done.stdout + done.stderr
+    return made

@@ -1,0 +1,56 @@
+"""Train tiny codecs and generators on JAX, stop some, go on; fails if TensorFlow was imported on the way.
+
+    KERAS_BACKEND=jax python tests/end_to_end/jax_run.py FOLDER
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import keras
+from prepared import data_folder, music
+
+from vqwave import config, training, weights
+from vqwave.errors import Interrupted
+
+
+class Say(training.Say):
+    def __init__(self, stop_after=None):
+        super().__init__()
+        self.stop_after = stop_after
+
+    def advance(self, done, loss=None):
+        if loss is not None and done == self.stop_after:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main(folder):
+    assert keras.backend.backend() == "jax"
+    data, codecs = folder / "data", folder / "codecs"
+    data_folder(data, {f"track {i}": music(1.0, i) for i in range(3)})
+    options = {"steps": 4, "epochs": 2, "batch_size": 2, "warmup": 1, "input_length": 4096}
+    for level in (512, 128):
+        codec = config.codec_preset(config.codec_name(level), "tiny")
+        training.train_codec(codec, data, training.Options(output_dir=codecs, **options))
+    ends = []
+    for name, stop_after in (("straight", None), ("stopped", 2)):
+        chosen = training.Options(output_dir=folder / name, **options)
+        for generator in (config.generator_preset(config.generator_name(level), "tiny") for level in (512, 128)):
+            try:
+                training.train_generator(generator, data, codecs, chosen, offsets=1, say=Say(stop_after))
+                assert stop_after is None
+            except Interrupted:
+                assert stop_after is not None
+                training.train_generator(generator, data, codecs, chosen, offsets=1)
+            found = weights.find(folder / name, generator.name, 2)
+            ends.append({k: a for part in found.files for k, a in found.load(part).items()})
+    for straight, stopped in zip(ends[:2], ends[2:], strict=True):
+        assert all(abs(straight[k] - stopped[k]).max() < 1e-5 for k in straight)
+    assert "tensorflow" not in sys.modules
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

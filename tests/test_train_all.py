@@ -1,0 +1,191 @@
+"""train_all.py: every model in order, what is finished skipped, the time shared out, a failure or a stop passed on."""
+
+import importlib.util
+import os
+import re
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from vqwave import cli, weights
+from vqwave import config as configs
+from vqwave.errors import Interrupted, UserError
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "train_all.py"
+NAMES = [configs.codec_name(level) for level in configs.LEVELS] + [configs.generator_name(x) for x in configs.LEVELS]
+
+
+@pytest.fixture(scope="module")
+def train_all():
+    spec = importlib.util.spec_from_file_location("scripts_train_all", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def stages(train_all, monkeypatch):
+    """The commands that would be run, each ending with the exit code in `ends` (0 unless said) after a minute."""
+    run, clock = [], [0.0]
+
+    def end(command):
+        run.append(command)
+        clock[0] += 60.0
+        return ends.get(len(run), 0)
+
+    ends = {}
+    monkeypatch.setattr(train_all, "_run", end)
+    monkeypatch.setattr(train_all, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    return run, ends
+
+
+def option(command, flag):
+    return command[command.index(flag) + 1] if flag in command else None
+
+
+def names(run):
+    return [option(c, "--model") or option(c, "--generator") for c in run]
+
+
+# ------------------------------------------------------------------------------------------- a real run, of tiny models
+
+
+def test_every_model_is_there_trained_and_in_order(trained):
+    for name in NAMES:
+        found = weights.find(trained.weights, name)
+        assert found.tag == "best"
+        assert found.info["step"] == trained.steps
+        assert set(weights.tags(trained.weights, name)) == {"00001", "best"}
+        assert (trained.weights / f"{name}.png").exists()
+    assert re.findall(r"^== (\w+)", trained.output, re.MULTILINE) == NAMES
+    assert "All 8 models are trained" in trained.output
+    assert "Traceback" not in trained.output
+    assert configs.load_yaml(trained.weights / "train_all.yml")["finished"] == NAMES
+
+
+def test_the_generators_go_with_the_codecs_they_were_trained_on(trained):
+    for level, above in zip(configs.LEVELS, (None, *configs.LEVELS), strict=False):
+        codecs = weights.find(trained.weights, configs.generator_name(level)).info["codecs"]
+        wanted = [configs.codec_name(x) for x in (level, above) if x]
+        assert codecs == {name: weights.find(trained.weights, name).info["id"] for name in wanted}
+
+
+def test_what_is_finished_is_skipped(trained, train_all, stages, capsys):
+    run, _ = stages
+    assert train_all.main([*trained.command]) == 0
+    assert run == []
+    assert capsys.readouterr().out.count("finished") == 8
+
+
+# ---------------------------------------------------------------------------------------------------- the plan of a run
+
+
+def test_codecs_come_before_generators_and_options_are_passed_on(train_all, stages, tmp_path, capsys):
+    run, _ = stages
+    out = tmp_path / "out"
+    assert train_all.main(["--data-dir", "d", "--output-dir", str(out), "--steps", "9", "--size", "tiny", "--no-fp16",
+                           "--val-split", "s.yml", "--promote"]) == 0
+    assert names(run) == NAMES
+    for command in run:
+        assert command[0] == sys.executable
+        assert Path(command[1]).is_file()
+        for flag, value in (("--data-dir", "d"), ("--output-dir", str(out)), ("--size", "tiny"), ("--steps", "9"),
+                            ("--val-split", "s.yml")):
+            assert option(command, flag) == value
+        assert "--promote" in command
+        assert "--fp16" not in command
+        assert option(command, "--minutes") is None
+        codec = "--model" in command
+        assert option(command, "--vqvae-weights-dir") == (None if codec else str(out))
+        # Windows grow with the codec's own reach; a generator's is its script's to choose.
+        assert (option(command, "--input-length") is None) != codec
+    assert "generate_audio.py" in capsys.readouterr().out
+
+
+def test_hours_are_shared_out_and_what_is_not_used_is_shared_again(train_all, stages, tmp_path, capsys):
+    run, _ = stages
+    train_all.main(["--data-dir", "d", "--output-dir", str(tmp_path), "--hours", "2"])
+    minutes = [float(option(c, "--minutes")) for c in run]
+    # A stage took a minute, whatever it was given.
+    left = 120.0
+    for i, given in enumerate(minutes):
+        shares = [1.0] * 4 + [2.5] * 4
+        assert given == pytest.approx(left * shares[i] / sum(shares[i:]), abs=0.02)
+        left -= 1.0
+    out = capsys.readouterr().out
+    assert "vqvae_512      about 8.6 min" in out
+    assert "== vqvae_128 (2 of 8, 1 h 59 min left in all)" in out
+
+
+def test_a_failing_stage_ends_it_and_the_same_command_goes_on_there(train_all, stages, tmp_path, capsys):
+    run, ends = stages
+    command = ["--data-dir", "d", "--output-dir", str(tmp_path), "--hours", "2"]
+    ends[3] = 1
+    assert train_all.main(command) == 2
+    assert "vqvae_32 ended with exit code 1" in capsys.readouterr().err
+    given = option(run[2], "--minutes")
+    run.clear()
+    ends.clear()
+    assert train_all.main(command) == 0
+    assert names(run) == NAMES[2:]
+    # A run that goes on was planned for so long already.
+    assert option(run[0], "--minutes") == given
+
+
+@pytest.mark.parametrize("code", [130, 143])
+def test_a_stage_that_was_stopped_stops_all(train_all, stages, tmp_path, code):
+    _, ends = stages
+    ends[2] = code
+    with pytest.raises(Interrupted) as e:
+        train_all.main(["--data-dir", "d", "--output-dir", str(tmp_path), "--steps", "3"])
+    assert e.value.code == code
+    assert configs.load_yaml(tmp_path / "train_all.yml")["finished"] == NAMES[:1]
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 0)])
+def test_a_signal_reaches_the_stage_and_its_end_is_waited_for(train_all, number, code):
+    """SIGTERM is passed on; Ctrl-C the terminal sends to both, so here the stage is left to end by itself."""
+    before = signal.getsignal(number)
+    threading.Timer(0.3, os.kill, (os.getpid(), number)).start()
+    assert train_all._run(["sleep", "1.5"]) == code
+    assert signal.getsignal(number) == before
+
+
+def test_the_first_levels_alone(train_all, stages, tmp_path):
+    run, _ = stages
+    train_all.main(["--data-dir", "d", "--output-dir", str(tmp_path), "--steps", "3", "--levels", "512,128"])
+    assert names(run) == ["vqvae_512", "vqvae_128", "generator_512", "generator_128"]
+
+
+@pytest.mark.parametrize("argv, said", [
+    (["--levels", "128,32"], "--levels is '128,32'; it must be 512"),
+    (["--levels", "all"], "--levels"),
+    (["--hours", "1", "--steps", "5"], "exclude"),
+])
+def test_wrong_options_are_one_line(train_all, stages, tmp_path, argv, said):
+    with pytest.raises(UserError, match=said):
+        train_all.main(["--data-dir", "d", "--output-dir", str(tmp_path), *argv])
+    assert stages[0] == []
+
+
+def test_a_folder_of_another_size_or_a_foreign_plan_is_refused(train_all, stages, tmp_path):
+    command = ["--data-dir", "d", "--output-dir", str(tmp_path), "--steps", "3"]
+    train_all.main([*command, "--size", "tiny"])
+    with pytest.raises(UserError, match="size tiny, not compact"):
+        train_all.main(command)
+    (tmp_path / "train_all.yml").write_text("a: 1\n")
+    with pytest.raises(UserError, match="not a plan"):
+        train_all.main(command)
+
+
+def test_a_missing_folder_ends_it_in_two_lines(train_all, tmp_path, capfd):
+    argv = ["--data-dir", str(tmp_path / "none"), "--output-dir", str(tmp_path), "--steps", "3", "--size", "tiny"]
+    assert cli.entry(train_all.main, argv) == 2
+    err = capfd.readouterr().err
+    assert "none: there is no such folder" in err
+    assert "vqvae_512 ended with exit code 2" in err
+    assert len(err.splitlines()) == 2
