@@ -25,7 +25,7 @@ case "$*" in
     "-m pip --version") [ ! -e .venv/no-pip ] ;;
     "-m pip install "*)
         echo "$*" >>calls
-        if [ -e slow ]; then touch begun; exec sleep 60; fi
+        if [ -e slow ]; then touch begun; exec sleep 600; fi
         while read -r wrong; do
             case "$*" in *"$wrong"*) cat complaint; exit 1 ;; esac
         done <refused
@@ -65,7 +65,7 @@ def environment(checkout, **more):
 
 def setup(checkout, *arguments, script="setup.sh", **more):
     return subprocess.run(["bash", checkout / script, *arguments], env=environment(checkout, **more),
-                          cwd=checkout.parent, text=True, capture_output=True, timeout=60)
+                          cwd=checkout.parent, text=True, capture_output=True, timeout=600)
 
 
 def calls(checkout):
@@ -152,7 +152,7 @@ def test_what_was_interrupted_is_completed_by_the_next_run(checkout):
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
+        assert process.wait(600) == 130
         assert "run it again to go on" in process.stderr.read()
     (checkout / "slow").unlink()
     calls(checkout)
