@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Train every codec, then every generator, on a prepared folder."""
 
+import contextlib
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from vqwave import cli, config, machine
+from vqwave import cli, config, machine, manifest
 from vqwave.audio import replacing
 from vqwave.errors import Interrupted, UserError
 
@@ -22,7 +23,8 @@ def main(argv=None) -> int:
     parser = cli.parser(
         "Train the whole chain: four codecs, then four generators, one after the other. What is finished is skipped, "
         "what was interrupted goes on; the same command again resumes. Options that are not listed here are passed on "
-        "to train_vqvae.py and train_generator.py (see their --help), for example --val-split or --patience.",
+        "to train_vqvae.py and train_generator.py (see their --help): --batch-size, --epochs, --keep-all, "
+        "--learning-rate, --patience, --promote, --seed, --val-split.",
         "scripts/train_all.py --data-dir data/my_music --hours 8",
     )
     parser.add_argument("--data-dir", required=True, help="folder that prepare_audio.py wrote")
@@ -37,21 +39,26 @@ def main(argv=None) -> int:
     parser.add_argument("--offsets", type=cli.number(int, 1, 64), default=4, help="see train_generator.py")
     parser.add_argument("--no-fp16", action="store_true", help="float32 even where mixed precision is faster")
     args, extra = parser.parse_known_args(argv)
-    levels = _levels(args.levels)
-    data = Path(args.data_dir)
-    output = Path(args.output_dir or Path("weights") / data.resolve().name)
     if args.hours and args.steps:
         raise UserError("--hours and --steps exclude each other")
     hours = args.hours or (None if args.steps else 8.0)
+    levels = _levels(args.levels)
+    stages = [(config.codec_preset(config.codec_name(x), args.size).name, CODEC_SHARE) for x in levels]
+    stages += [(config.generator_preset(config.generator_name(x), args.size).name, GENERATOR_SHARE) for x in levels]
+    _check_passed_on(extra)
+    # What is wrong with the data is found now, not by a training hours later.
+    manifest.read(args.data_dir)
     if not args.no_fp16 and (machine.bfloat16_cpu() or machine.nvidia_gpu()):
         extra.append("--fp16")
 
-    stages = [(config.codec_name(level), CODEC_SHARE) for level in levels]
-    stages += [(config.generator_name(level), GENERATOR_SHARE) for level in levels]
+    data = Path(args.data_dir)
+    output = Path(args.output_dir or Path("weights") / data.resolve().name)
     plan = _read_plan(output, args.size)
-    _announce(stages, plan, hours, args, output)
+    # A stage is finished for good when the time was shared out; with --steps, when it has made that many.
+    finished = [name for name, _ in stages if plan["finished"].get(name, 0) >= (args.steps or 1)]
+    _announce(stages, finished, plan, hours, args, output)
     for i, (name, share) in enumerate(stages):
-        if name in plan["finished"]:
+        if name in finished:
             continue
         command = [sys.executable, str(Path(__file__).with_name(_script(name))), _flag(name), name, "--data-dir",
                    str(data), "--output-dir", str(output), "--size", args.size, *extra]
@@ -60,23 +67,18 @@ def main(argv=None) -> int:
         length = args.input_length or (CODEC_WINDOW[int(name.split("_")[1])] if name.startswith("vqvae") else None)
         if length:
             command += ["--input-length", str(length)]
+        left = ""
         if hours:
-            minutes = plan["minutes"].get(name)
-            if minutes is None:
-                rest = sum(s for n, s in stages[i:] if n not in plan["finished"])
-                minutes = max(0.2, (hours * 60 - plan["spent"] / 60) * share / rest)
-                plan["minutes"][name] = round(minutes, 2)
-                _write_plan(output, plan)
+            open_shares = sum(s for n, s in stages[i:] if n not in finished)
+            minutes = max(0.2, (hours * 60 - plan["spent"] / 60) * share / open_shares)
             command += ["--minutes", f"{minutes:.2f}"]
+            left = f", {_hours(hours * 3600 - plan['spent'])} left in all"
         else:
             command += ["--steps", str(args.steps)]
-        left = f", {_hours(hours * 3600 - plan['spent'])} left in all" if hours else ""
         print(f"== {name} ({i + 1} of {len(stages)}{left})", flush=True)
-        began = time.monotonic()
-        code = _run(command)
-        plan["spent"] += time.monotonic() - began
+        code = _run(command, lambda seconds: _spend(output, plan, seconds))
         if code == 0:
-            plan["finished"].append(name)
+            plan["finished"][name] = args.steps or 1
         _write_plan(output, plan)
         if code:
             if code in (130, 143):
@@ -86,8 +88,20 @@ def main(argv=None) -> int:
             return 2
     print(f"All {len(stages)} models are trained, in {_hours(plan['spent'])}. To hear them:\n"
           f"  python scripts/generate_audio.py --vqvae-weights-dir '{output}' --generator-weights-dir '{output}' "
-          f"--seconds 30 --output first.wav")
+          f"--seconds 30 --output first.wav\n"
+          f"To train them further: the same command with more --steps (in place of --hours)")
     return 0
+
+
+def _check_passed_on(extra: list[str]):
+    """The options for the trainings are read once here, so that a mistake is not found by the fifth of them."""
+    parser = cli.parser("", "")
+    cli.add_training_options(parser, batch_size=8, input_length=None)
+    alone = "train that one with train_vqvae.py or train_generator.py"
+    for flag, instead in {"--minutes": "use --hours", "--start-epoch": alone, "--config": alone}.items():
+        if any(x == flag or x.startswith(f"{flag}=") for x in extra):
+            raise UserError(f"{flag} is not for all models alike: {instead}")
+    parser.parse_args(["--data-dir", "-", *extra])
 
 
 def _levels(text: str) -> list[int]:
@@ -111,12 +125,13 @@ def _flag(name: str) -> str:
 
 
 def _read_plan(output: Path, size: str) -> dict:
+    """{"size", "spent": seconds so far, "finished": {model: its steps, or 1 where time was shared out}}."""
     path = output / PLAN
-    empty = {"size": size, "spent": 0.0, "finished": [], "minutes": {}}
+    empty = {"size": size, "spent": 0.0, "finished": {}}
     if not path.exists():
         return empty
     plan = config.load_yaml(path)
-    if set(plan) != set(empty):
+    if set(plan) != set(empty) or not isinstance(plan["finished"], dict):
         raise UserError(f"{path}: is not a plan that train_all.py wrote; remove it to begin a new one")
     if plan["size"] != size:
         raise UserError(f"{output}: holds models of size {plan['size']}, not {size}; use another --output-dir")
@@ -129,29 +144,43 @@ def _write_plan(output: Path, plan: dict):
         f.write(config.dump_yaml(plan | {"spent": round(plan["spent"], 1)}).encode())
 
 
-def _announce(stages, plan, hours, args, output):
-    open_shares = sum(share for name, share in stages if name not in plan["finished"])
-    time_left = hours * 3600 - plan["spent"] if hours else None
+def _spend(output: Path, plan: dict, seconds: float):
+    """Count time as it passes, so that a kill loses none of the account."""
+    plan["spent"] += seconds
+    _write_plan(output, plan)
+
+
+def _announce(stages, finished, plan, hours, args, output):
+    open_shares = sum(share for name, share in stages if name not in finished)
     print(f"Training {len(stages)} models of size {args.size} on {args.data_dir} into {output}:")
     for name, share in stages:
-        if name in plan["finished"]:
+        if name in finished:
             what = "finished"
-        elif time_left is not None:
-            minutes = plan["minutes"].get(name)
-            what = f"about {_hours(minutes * 60 if minutes else max(0.0, time_left) * share / open_shares)}"
+        elif hours:
+            what = f"about {_hours(max(0.0, hours * 3600 - plan['spent']) * share / open_shares)}"
         else:
             what = f"{args.steps} steps"
         print(f"  {name:<14} {what}")
     sys.stdout.flush()
 
 
-def _run(command: list[str]) -> int:
-    """The command's exit code; SIGTERM is passed on to it, Ctrl-C reaches it anyway; either way it is waited for."""
+def _run(command: list[str], spend) -> int:
+    """The command's exit code. SIGTERM is passed on to it, Ctrl-C reaches it anyway; either way it is waited for.
+
+    spend(seconds) is told of the time that passes, every half minute and at the end.
+    """
+    told = time.monotonic()
     child = subprocess.Popen(command)  # noqa: S603
     before = {s: signal.signal(s, h) for s, h in (
         (signal.SIGTERM, lambda *_: child.terminate()), (signal.SIGINT, signal.SIG_IGN))}
     try:
-        code = child.wait()
+        code = None
+        while code is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = child.wait(timeout=30)
+            now = time.monotonic()
+            spend(now - told)
+            told = now
     finally:
         for s, handler in before.items():
             signal.signal(s, handler)

@@ -7,7 +7,6 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -30,16 +29,16 @@ def train_all():
 @pytest.fixture
 def stages(train_all, monkeypatch):
     """The commands that would be run, each ending with the exit code in `ends` (0 unless said) after a minute."""
-    run, clock = [], [0.0]
+    run, ends = [], {}
 
-    def end(command):
+    def end(command, spend):
         run.append(command)
-        clock[0] += 60.0
+        spend(60.0)
         return ends.get(len(run), 0)
 
-    ends = {}
     monkeypatch.setattr(train_all, "_run", end)
-    monkeypatch.setattr(train_all, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    # No music is needed to see what would be run.
+    monkeypatch.setattr(train_all.manifest, "read", lambda folder: [])
     return run, ends
 
 
@@ -64,7 +63,7 @@ def test_every_model_is_there_trained_and_in_order(trained):
     assert re.findall(r"^== (\w+)", trained.output, re.MULTILINE) == NAMES
     assert "All 8 models are trained" in trained.output
     assert "Traceback" not in trained.output
-    assert configs.load_yaml(trained.weights / "train_all.yml")["finished"] == NAMES
+    assert configs.load_yaml(trained.weights / "train_all.yml")["finished"] == dict.fromkeys(NAMES, trained.steps)
 
 
 def test_the_generators_go_with_the_codecs_they_were_trained_on(trained):
@@ -127,13 +126,20 @@ def test_a_failing_stage_ends_it_and_the_same_command_goes_on_there(train_all, s
     ends[3] = 1
     assert train_all.main(command) == 2
     assert "vqvae_32 ended with exit code 1" in capsys.readouterr().err
-    given = option(run[2], "--minutes")
     run.clear()
     ends.clear()
     assert train_all.main(command) == 0
     assert names(run) == NAMES[2:]
-    # A run that goes on was planned for so long already.
-    assert option(run[0], "--minutes") == given
+
+
+def test_more_steps_go_on_with_every_model(train_all, stages, tmp_path):
+    run, _ = stages
+    command = ["--data-dir", "d", "--output-dir", str(tmp_path), "--steps"]
+    train_all.main([*command, "5"])
+    train_all.main([*command, "5"])
+    assert names(run) == NAMES
+    train_all.main([*command, "9"])
+    assert names(run) == NAMES * 2
 
 
 @pytest.mark.parametrize("code", [130, 143])
@@ -143,7 +149,7 @@ def test_a_stage_that_was_stopped_stops_all(train_all, stages, tmp_path, code):
     with pytest.raises(Interrupted) as e:
         train_all.main(["--data-dir", "d", "--output-dir", str(tmp_path), "--steps", "3"])
     assert e.value.code == code
-    assert configs.load_yaml(tmp_path / "train_all.yml")["finished"] == NAMES[:1]
+    assert configs.load_yaml(tmp_path / "train_all.yml")["finished"] == {NAMES[0]: 3}
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 0)])
@@ -151,7 +157,9 @@ def test_a_signal_reaches_the_stage_and_its_end_is_waited_for(train_all, number,
     """SIGTERM is passed on; Ctrl-C the terminal sends to both, so here the stage is left to end by itself."""
     before = signal.getsignal(number)
     threading.Timer(0.3, os.kill, (os.getpid(), number)).start()
-    assert train_all._run(["sleep", "1.5"]) == code
+    spent = []
+    assert train_all._run(["sleep", "1.5"], spent.append) == code
+    assert sum(spent) > 0.2
     assert signal.getsignal(number) == before
 
 
@@ -165,6 +173,10 @@ def test_the_first_levels_alone(train_all, stages, tmp_path):
     (["--levels", "128,32"], "--levels is '128,32'; it must be 512"),
     (["--levels", "all"], "--levels"),
     (["--hours", "1", "--steps", "5"], "exclude"),
+    (["--minutes", "5"], "use --hours"),
+    (["--start-epoch=5"], "train that one"),
+    (["--config", "c.yml"], "train that one"),
+    (["--size", "huge"], "no size is called 'huge'"),
 ])
 def test_wrong_options_are_one_line(train_all, stages, tmp_path, argv, said):
     with pytest.raises(UserError, match=said):
@@ -182,10 +194,19 @@ def test_a_folder_of_another_size_or_a_foreign_plan_is_refused(train_all, stages
         train_all.main(command)
 
 
-def test_a_missing_folder_ends_it_in_two_lines(train_all, tmp_path, capfd):
-    argv = ["--data-dir", str(tmp_path / "none"), "--output-dir", str(tmp_path), "--steps", "3", "--size", "tiny"]
-    assert cli.entry(train_all.main, argv) == 2
+@pytest.mark.parametrize("extra, said", [
+    ([], "none: there is no such folder"),
+    (["--batch-size", "0"], "--batch-size"),
+    (["--no-such-flag"], "--no-such-flag"),
+])
+def test_what_is_wrong_is_said_before_anything_is_trained(train_all, tmp_path, capfd, extra, said):
+    out = tmp_path / "out"
+    argv = ["--data-dir", str(tmp_path / "none"), "--output-dir", str(out), "--size", "tiny", *extra]
+    try:
+        assert cli.entry(train_all.main, argv) == 2
+    except SystemExit as e:
+        assert e.code == 2
     err = capfd.readouterr().err
-    assert "none: there is no such folder" in err
-    assert "vqvae_512 ended with exit code 2" in err
-    assert len(err.splitlines()) == 2
+    assert said in err
+    assert len(err.splitlines()) == 1
+    assert not out.exists()
