@@ -315,6 +315,22 @@ def test_other_codecs_are_another_run(train, begun, tmp_path, tiny_weights):
         train(begun, codecs=tmp_path)
 
 
+@pytest.mark.parametrize("name", [CODEC, GENERATOR])
+def test_a_folder_that_cannot_be_written_is_said_before_anything_else(train, data, tmp_path, name):
+    (tmp_path / "file").write_text("")
+    cached = set((data / ".codes").rglob("*"))
+    with pytest.raises(UserError, match="file/run: cannot be written to"):
+        train(tmp_path / "file" / "run", name)
+    assert set((data / ".codes").rglob("*")) == cached
+
+
+def test_epochs_are_settled_when_a_run_begins_and_it_says_so(train, begun):
+    assert "--epochs" not in train(begun, epochs=3).told.text
+    again = train(begun, epochs=2, steps=8)
+    assert "an epoch keeps the 3 steps" in again.told.text
+    assert again.record["steps_per_epoch"] == 3
+
+
 def test_a_folder_in_use_is_refused_with_who_uses_it(train, begun):
     with callbacks.locked(begun, GENERATOR), pytest.raises(UserError, match=f"by process {os.getpid()}"):
         train(begun)

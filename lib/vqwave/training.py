@@ -114,6 +114,7 @@ def train_codec(codec: config.CodecConfig, data_dir, options: Options, say=None)
         raise UserError(f"--input-length is {options.input_length}; for {codec.name} it must be a multiple of "
                         f"{codec.level} and at least {losses.SHORTEST}")
     tracks = manifest.read(data_dir)
+    _open_folder(options.output_dir, codec.name)
     if tracks[0].sample_rate != codec.sample_rate:
         raise UserError(f"{data_dir}: is at {tracks[0].sample_rate} Hz, {codec.name} at {codec.sample_rate} Hz; "
                         "prepare the audio at that rate or set sample_rate with --config")
@@ -143,6 +144,7 @@ def train_generator(generator: config.GeneratorConfig, data_dir, codec_dir, opti
         raise UserError(f"--input-length is {options.input_length}; for {generator.name} it must be a multiple of "
                         f"{unit}")
     tracks = manifest.read(data_dir)
+    _open_folder(options.output_dir, generator.name)
     levels = [generator.level] + ([generator.source_level] if generator.source_level else [])
     codecs = [weights.find(codec_dir, config.codec_name(level), codec_epoch) for level in levels]
     for codec, key in zip(codecs, ("num_codes", "source_codes"), strict=False):
@@ -206,6 +208,16 @@ def _from_codebooks(model: Generator, codecs, seed: int) -> Generator:
     return model
 
 
+def _open_folder(folder, name: str):
+    """Make the output folder, and see that it can be written to, before hours go into what would be written there."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with open(Path(folder) / f".{name}.lock", "a"):
+            pass
+    except OSError as e:
+        raise UserError(f"{folder}: cannot be written to: {e.strerror}") from e
+
+
 def _split(tracks, options, samples, say):
     train, val = dataset.split(tracks, options.val_split, options.seed)
     kept, kept_val = dataset.long_enough(train, samples), [t for t in val if t.samples >= samples]
@@ -251,13 +263,6 @@ class Bits(keras.metrics.MeanMetricWrapper):
 def _run(model_config, build, data, validation, options: Options, say, show, examples, extra) -> dict:
     """One training from where it stands to its end."""
     folder, name = Path(options.output_dir), model_config.name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{name}.lock"
-        with open(probe, "a"):
-            pass
-    except OSError as e:
-        raise UserError(f"{folder}: cannot be written to: {e.strerror}") from e
     with callbacks.locked(folder, name), contextlib.ExitStack() as closing:
         closing.callback(say.stop)
         closing.callback(keras.mixed_precision.set_global_policy, keras.mixed_precision.dtype_policy())
@@ -349,6 +354,9 @@ def _record(saved, model_config, options, extra, folder, say) -> dict:
         if record[key] != value:
             say(f"the run so far had {key} {record[key]}; it goes on with {value}")
     record |= chosen
+    planned = record["steps_per_epoch"]
+    if options.epochs and planned and planned != math.ceil((steps or record["steps"]) / options.epochs):
+        say(f"--epochs: an epoch keeps the {planned} steps that it had when the run began")
     if steps is not None and steps != record["steps"]:
         if steps > record["step"]:
             say(f"the run was planned for {record['steps']} steps; it goes on to {steps}")
