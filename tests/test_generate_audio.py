@@ -132,7 +132,7 @@ def test_settings_are_one_or_one_a_level_and_greedy_ways_agree(run, tmp_path):
     (["--seconds", "1e-9", "--output", "TMP/a.wav"], "less than one sample"),
     (["--seconds", "1", "--length", "1"], "not allowed with argument"),
     (["--temperature", "-1"], "'-1' is not a number of at least 0"),
-    (["--top-p", "0"], "'0' is not a number above 0 of at most 1"),
+    (["--top-p", "0"], "'0' is not a number above 0 and of at most 1"),
     (["--top-k", "1.5"], "'1.5' is not a whole number"),
     (["--temperature", "1", "2", "--length", "1", "--output", "TMP/a.wav"],
      "temperature has 2 values; give one, or one for each of levels 512, 128, 32, 8"),

@@ -401,7 +401,7 @@ def _pool(jobs, dst, sample_rate, workers, overwrite, done):
                     while waiting or flying:
                         while waiting and len(flying) < 2 * count:
                             job = waiting.pop()
-                            flying[executor.submit(_convert, job, dst, sample_rate, overwrite)] = job
+                            flying[_submit(executor, job, dst, sample_rate, overwrite)] = job
                         finished, _ = concurrent.futures.wait(flying, return_when=concurrent.futures.FIRST_COMPLETED)
                         for future in finished:
                             result = future.result()
@@ -423,7 +423,7 @@ def _pool(jobs, dst, sample_rate, workers, overwrite, done):
             for job in alone:
                 with pool(1) as executor:
                     try:
-                        result = executor.submit(_convert, job, dst, sample_rate, overwrite).result()
+                        result = _submit(executor, job, dst, sample_rate, overwrite).result()
                     except BrokenProcessPool:
                         result = "failed", "decoding it ended the process (a crash, or out of memory)", None
                     except BaseException:
@@ -433,6 +433,18 @@ def _pool(jobs, dst, sample_rate, workers, overwrite, done):
             alone.clear()
     finally:
         stop.set()
+
+
+def _submit(executor, *job):
+    """`executor.submit`, with Ctrl-C held back meanwhile: a process that is started then never sees it, however early.
+
+    It is the parent's to handle alone; here it arrives as soon as the submission is done.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return executor.submit(_convert, *job)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _cores():
