@@ -174,6 +174,12 @@ def _jobs(chain, parts, effort, data_dir, tracks, first, new_codecs):
 # --- weights ---------------------------------------------------------------------------------------------------------
 
 
+def _here(folder: Path) -> str:
+    """A folder as the report names it: from where the user stands, if it is below that."""
+    full, here = Path(folder).resolve(), Path.cwd()
+    return str(full.relative_to(here) if full.is_relative_to(here) else folder)
+
+
 def choose(size: str, codecs: Path, generators: Path, folder: Path) -> Chain:
     """The trained weights of a size where the two folders hold them, else random ones made in `folder`."""
     wanted = [config.generator_preset(generator_name(level), size) for level in LEVELS]
@@ -183,11 +189,11 @@ def choose(size: str, codecs: Path, generators: Path, folder: Path) -> Chain:
         presets = {s: [config.generator_preset(c.name, s).units for c in wanted] for s in config.SIZES}
         # Weights that are of no preset's size are what this user calls compact.
         if next((s for s, u in presets.items() if u == units), "compact") == size:
-            source["generators"] = str(generators)
+            source["generators"] = _here(generators)
     if all(weights.tags(codecs, codec_name(level)) for level in LEVELS):
         found = [weights.find(codecs, codec_name(level)).config.num_codes for level in LEVELS]
         if found == [c.num_codes for c in wanted]:
-            source["codecs"] = str(codecs)
+            source["codecs"] = _here(codecs)
     if source["generators"] == "random":
         generators = _random_generators(folder / f"generators_{size}", wanted)
     if source["codecs"] == "random":
