@@ -118,7 +118,8 @@ class Checkpoint(keras.callbacks.Callback):
             if self.signal is not None:
                 raise KeyboardInterrupt  # asked twice: leave at once; what is on disk is whole
             self.signal = number
-            self.say("stopping after this step …")
+            # Not print: a handler may have come in the middle of one, which it would fail.
+            os.write(2, "stopping after this step …\n".encode())
 
         before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
