@@ -33,13 +33,15 @@ class ConfigError(UserError, ValueError):
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the terms of a codec's reconstruction loss (see `losses.py` for each term)."""
+    """Weights of the terms of a codec's loss (see `losses.py`); the last two need `adversary.py`'s networks."""
 
     spectral_convergence: float = 1.0
     log_magnitude: float = 0.5
     mel: float = 1.0
     waveform: float = 0.2
     commitment: float = 0.25
+    adversarial: float = 0.0
+    feature_matching: float = 0.0
 
     def __post_init__(self):
         check(self)
@@ -311,11 +313,13 @@ def codec_preset(name: str, size: str = "compact") -> CodecConfig:
             num_codes=64, code_dim=8,
         )
     full = {
-        8: dict(strides=(8,), channels=(128,), dilations=((1, 3, 9, 27),), loss=LossConfig(waveform=1.0)),
-        32: dict(strides=(8, 4), channels=(96, 160), dilations=((1, 3), (1, 3, 9, 27)), loss=LossConfig(waveform=0.5)),
+        8: dict(strides=(8,), channels=(128,), dilations=((1, 3, 9, 27),),
+                loss=LossConfig(spectral_convergence=2.0, waveform=2.0)),
+        32: dict(strides=(8, 4), channels=(96, 160), dilations=((1, 3), (1, 3, 9, 27)),
+                 loss=LossConfig(spectral_convergence=1.5, waveform=0.5)),
         128: dict(
             strides=(8, 4, 4), channels=(64, 128, 192), dilations=((1, 3), (1, 3), (1, 3, 9, 27)),
-            loss=LossConfig(waveform=0.02),
+            loss=LossConfig(mel=1.5, waveform=0.02),
         ),
         512: dict(
             strides=(8, 4, 4, 4), channels=(48, 96, 160, 256),

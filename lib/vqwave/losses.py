@@ -10,9 +10,11 @@ import functools
 import numpy as np
 from keras import ops
 
+from .metrics import MEL_BANDS as MEL_SCALES
+from .metrics import MEL_FLOOR
+
 # (n_fft, hop, window): the windows of the SC metric at twice its hop, which trains as well for half the cost.
 STFT_SCALES = ((2048, 480, 1200), (1024, 240, 600), (512, 100, 240))
-MEL_SCALES = ((2048, 80), (512, 40))
 # Samples: spectra are padded by reflection, which needs more than half a window to reflect.
 SHORTEST = max(scale[0] for scale in STFT_SCALES + MEL_SCALES) // 2 + 1
 
@@ -36,7 +38,8 @@ def reconstruction_terms(x, y, sample_rate: int) -> dict:
     """Original x and reconstruction y, float32 [batch, samples] -> each term by its name in `LossConfig`.
 
     spectral_convergence: ‖|S(x)|−|S(y)|‖_F / ‖|S(x)|‖_F; log_magnitude: mean |ln|S(x)| − ln|S(y)||, both averaged over
-    the scales (Arık et al. 2019, Yamamoto et al. 2020). mel: mean |log10 M(x) − log10 M(y)| summed over its scales.
+    the scales (Arık et al. 2019, Yamamoto et al. 2020). mel: mean |log10 M(x) − log10 M(y)| summed over its scales, of
+    magnitudes and with the floor of `metrics.mel_distance`: a higher one leaves hiss in quiet bands unpunished.
     waveform: mean (x−y)² / mean x².
     """
     convergence, log_magnitude, mel = [], [], []
@@ -46,8 +49,8 @@ def reconstruction_terms(x, y, sample_rate: int) -> dict:
         log_magnitude.append(ops.mean(ops.abs(ops.log(a + 1e-3) - ops.log(b + 1e-3))))
     for n_fft, mels in MEL_SCALES:
         matrix = mel_matrix(sample_rate, n_fft, mels)
-        a, b = (ops.matmul(magnitude(s, n_fft, n_fft // 4, n_fft) ** 2, matrix) for s in (x, y))
-        mel.append(ops.mean(ops.abs(ops.log10(a + 1e-5) - ops.log10(b + 1e-5))))
+        a, b = (ops.matmul(magnitude(s, n_fft, n_fft // 4, n_fft), matrix) for s in (x, y))
+        mel.append(ops.mean(ops.abs(ops.log10(a + MEL_FLOOR) - ops.log10(b + MEL_FLOOR))))
     waveform = ops.mean((x - y) ** 2) / (ops.mean(x**2) + 1e-6)
     return {
         "spectral_convergence": sum(convergence) / len(convergence),
