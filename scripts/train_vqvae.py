@@ -4,6 +4,7 @@
 import sys
 
 from vqwave import cli, config, quiet
+from vqwave.errors import UserError
 
 
 def main(argv=None) -> int:
@@ -12,8 +13,13 @@ def main(argv=None) -> int:
         "scripts/train_vqvae.py --model vqvae_32 --data-dir data/my_music --minutes 30 --fp16",
     )
     parser.add_argument("--model", required=True, metavar="NAME", help="vqvae_512, vqvae_128, vqvae_32 or vqvae_8")
+    parser.add_argument("--decoder-only", action="store_true",
+                        help="leave encoder and codebook as they are, so that generators trained on their codes stay "
+                             "valid (with --start-from)")
     cli.add_training_options(parser, batch_size=8, input_length=65536)
     args = parser.parse_args(argv)
+    if args.decoder_only and not args.start_from:
+        raise UserError("--decoder-only needs --start-from: a decoder for the codes of an untrained encoder is no use")
     codec = config.codec_preset(args.model, args.size)
     if args.config:
         codec = config.override(codec, args.config)
@@ -21,7 +27,7 @@ def main(argv=None) -> int:
     quiet.import_keras()
     from vqwave import training
 
-    training.train_codec(codec, args.data_dir, cli.training_options(args))
+    training.train_codec(codec, args.data_dir, cli.training_options(args, decoder_only=args.decoder_only))
     return 0
 
 

@@ -70,7 +70,7 @@ def test_the_generators_go_with_the_codecs_they_were_trained_on(trained):
     for level, above in zip(configs.LEVELS, (None, *configs.LEVELS), strict=False):
         codecs = weights.find(trained.weights, configs.generator_name(level)).info["codecs"]
         wanted = [configs.codec_name(x) for x in (level, above) if x]
-        assert codecs == {name: weights.find(trained.weights, name).info["id"] for name in wanted}
+        assert codecs == {name: weights.find(trained.weights, name).codes_id for name in wanted}
 
 
 def test_what_is_finished_is_skipped(trained, train_all, stages, capsys):

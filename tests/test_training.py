@@ -263,6 +263,45 @@ def test_a_finished_run_says_so_and_more_steps_go_on(train, begun):
     assert [line.split(",")[0] for line in (begun / f"{GENERATOR}.csv").read_text().splitlines()[1:]] == list("0123")
 
 
+def test_start_from_begins_with_the_weights_of_another_run(train, tmp_path, straight, tiny_weights):
+    source = weights.find(straight[GENERATOR].folder, GENERATOR, "best")
+    run = train(tmp_path, start_from=straight[GENERATOR].folder, learning_rate=1e-9, seed=6)
+    assert f"begins with {source.described}" in run.told.text
+    assert run.told.steps[0] == 1
+    for key, array in weights.find(tmp_path, GENERATOR, 1).load("generator").items():
+        np.testing.assert_allclose(array, source.load("generator")[key], atol=1e-6)
+    # Once begun, the run goes on from its own state.
+    assert "begins with" not in train(tmp_path, start_from=straight[GENERATOR].folder, seed=6).told.text
+    with pytest.raises(UserError, match="no weights of generator_512"):
+        train(tmp_path / "b", start_from=tmp_path / "none")
+
+
+def test_decoder_only_changes_no_code_and_can_have_an_adversary(train, tmp_path, straight):
+    source = weights.find(straight[CODEC].folder, CODEC)
+    loss = dataclasses.replace(SMALL.loss, adversarial=0.1, feature_matching=0.5)
+    options = {"config": dataclasses.replace(SMALL, loss=loss), "start_from": straight[CODEC].folder,
+               "decoder_only": True, "steps": 4, "epochs": 2}
+    train(tmp_path, CODEC, **options)
+    tuned = weights.find(tmp_path, CODEC, 2)
+    assert tuned.codes_id == source.codes_id
+    assert tuned.encoding_checksum == source.encoding_checksum
+    for part in ("encoder", "codebook"):
+        for key, array in tuned.load(part).items():
+            np.testing.assert_array_equal(array, source.load(part)[key])
+    assert any(np.abs(a - source.load("decoder")[k]).max() > 1e-4 for k, a in tuned.load("decoder").items())
+    header, first, *_ = (tmp_path / f"{CODEC}.csv").read_text().splitlines()
+    row = dict(zip(header.split(","), first.split(","), strict=True))
+    assert 0 < float(row["discriminator"]) < 4 and float(row["adversarial"]) > 0
+    with pytest.raises(UserError, match="begun with --decoder-only"):
+        train(tmp_path, CODEC, **options | {"decoder_only": False, "steps": 6})
+
+
+def test_another_step_of_a_codec_makes_other_codes(straight):
+    first, last = (weights.find(straight[CODEC].folder, CODEC, e) for e in (1, 3))
+    assert first.codes_id != last.codes_id
+    assert first.encoding_checksum != last.encoding_checksum
+
+
 def test_start_epoch_goes_on_from_that_epoch(train, begun, straight):
     earlier = weights.find(begun, GENERATOR, 1)
     again = train(begun, start_epoch=1, learning_rate=1e-9)

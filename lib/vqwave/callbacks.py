@@ -156,8 +156,7 @@ class Checkpoint(keras.callbacks.Callback):
                                 "the weights on disk are those before it")
         info = {"epoch": number, "step": self.record["step"], "seed": self.record["seed"], "id": self.record["id"],
                 "validation_loss": round(judged, 6)}
-        if "codecs" in self.record:
-            info["codecs"] = self.record["codecs"]
+        info |= {key: self.record[key] for key in ("codecs", "codes_of") if key in self.record}
         weights.save(self.folder, self.config.name, weights.epoch_tag(number), self.model.parts, self.config, info)
         if self.record["best"] is None or judged < self.record["best"]:
             self.record |= {"best": judged, "best_epoch": number, "waited": 0}

@@ -128,6 +128,9 @@ def add_training_options(p: argparse.ArgumentParser, batch_size: int, input_leng
                    help="stop after so many epochs without a better validation loss; 0 never does")
     p.add_argument("--start-epoch", type=number(int, 1), metavar="N",
                    help="go on from epoch N instead of the latest step")
+    p.add_argument("--start-from", metavar="DIR",
+                   help="begin with the weights of this model in DIR (the set without a number, else the best), not "
+                        "with random ones: tunes a trained model further, or to other music")
     p.add_argument("--fp16", action="store_true", help="mixed precision: float16 on a GPU, bfloat16 on a CPU")
     p.add_argument("--keep-all", action="store_true",
                    help="keep every epoch's weights, not only the last three and the best")
@@ -135,13 +138,13 @@ def add_training_options(p: argparse.ArgumentParser, batch_size: int, input_leng
                    help="when done, make the best set the one without a number, which is loaded by default (float16)")
 
 
-def training_options(args):
-    """`training.Options` from what `add_training_options` parsed."""
+def training_options(args, **more):
+    """`training.Options` from what `add_training_options` parsed, and what a trainer adds of its own."""
     from .training import Options
 
     return Options(
         output_dir=args.output_dir, steps=args.steps, epochs=args.epochs, minutes=args.minutes,
         batch_size=args.batch_size, input_length=args.input_length, learning_rate=args.learning_rate,
         seed=args.seed, patience=args.patience, val_split=args.val_split, start_epoch=args.start_epoch,
-        keep_all=args.keep_all, promote=args.promote, mixed_precision=args.fp16,
+        start_from=args.start_from, keep_all=args.keep_all, promote=args.promote, mixed_precision=args.fp16, **more,
     )

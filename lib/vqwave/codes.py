@@ -1,6 +1,6 @@
-"""The corpus as codes: each track encoded once a codec and sample offset, cached as uint16 by the codec's checksum.
+"""The corpus as codes: each track encoded once a codec and sample offset, cached as uint16 by its encoder's checksum.
 
-    data/.codes/<codec checksum>/<track file>.<offset>.u16       data/.codes/<codec checksum>/index.jsonl
+    data/.codes/<checksum>/<track file>.<offset>.u16       data/.codes/<checksum>/index.jsonl
 
 A cached file counts only while the index names it with the checksum of the track it was made from and of its own bytes;
 a torn or stale one is made again. An offset drops that many samples off the track's start, so that a generator meets
@@ -27,7 +27,7 @@ OFFSET_STEP = 165
 
 def encode_corpus(data_dir, tracks, codec: weights.WeightSet, offsets: int, say) -> list:
     """[(track file, offset index, (codes file, codes))] of every track and offset; what is not cached is encoded."""
-    folder = Path(data_dir) / ".codes" / codec.checksum[:16]
+    folder = Path(data_dir) / ".codes" / codec.encoding_checksum[:16]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:

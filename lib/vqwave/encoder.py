@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers, ops
 
+from .adversary import Adversary
 from .config import CodecConfig
 from .layers import ResidualBlock, SubPixelUpsampling, VectorQuantizer, gelu
 from .losses import reconstruction_terms
@@ -40,11 +41,12 @@ class VQVAE(keras.Model):
     """audio float32 [batch, T] -> reconstruction float32 [batch, T]; T a multiple of the level. Trained by plain `fit`.
 
     `encode_model` and `decode_model` are its halves as they are used and exported: samples to codes, codes to samples.
+    decoder_only: training leaves encoder and codebook, and so every code, as they are.
     """
 
-    def __init__(self, config: CodecConfig, seed: int = 0, **kwargs):
+    def __init__(self, config: CodecConfig, seed: int = 0, decoder_only: bool = False, **kwargs):
         super().__init__(name=config.name, **kwargs)
-        self.config = config
+        self.config, self.decoder_only = config, decoder_only
         self.encoder = build_encoder(config)
         self.decoder = build_decoder(config)
         self.quantizer = VectorQuantizer(
@@ -52,7 +54,13 @@ class VQVAE(keras.Model):
             seed=seed, name="quantizer",
         )
         self.quantizer.build((None, None, config.code_dim))
-        terms = ("spectral_convergence", "log_magnitude", "mel", "waveform")
+        self.encoder.trainable = not decoder_only
+        terms = ["spectral_convergence", "log_magnitude", "mel", "waveform"]
+        self.adversary = None
+        if config.loss.adversarial or config.loss.feature_matching:
+            self.adversary = Adversary(name="adversary")
+            self.adversary.build((None, None))
+            terms += ["discriminator", "adversarial", "feature_matching"]
         self.term_metrics = [keras.metrics.Mean(name=term) for term in terms]
 
     @property
@@ -66,19 +74,26 @@ class VQVAE(keras.Model):
         self.built = True
 
     def call(self, audio, training=False):
-        latents = self.encoder(audio[..., None], training=training)
-        quantized, _ = self.quantizer(latents, training=training)
+        latents = self.encoder(audio[..., None], training=training and not self.decoder_only)
+        quantized, _ = self.quantizer(latents, training=training and not self.decoder_only)
         return ops.cast(self.decoder(quantized, training=training)[..., 0], "float32")
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Σ weight·term over `LossConfig`'s terms + the quantizer's commitment; each term is a metric too."""
+        """Σ weight·term over `LossConfig`'s terms + the quantizer's commitment; each term is a metric too.
+
+        Validation judges by the reconstruction alone: a discriminator's opinion changes from epoch to epoch.
+        """
         terms = reconstruction_terms(y, y_pred, self.config.sample_rate)
         total = sum(self.losses)
+        if self.adversary is not None and training:
+            terms |= self.adversary.losses_of(y, y_pred)
+            total = total + terms["discriminator"]
         for metric in (self.quantizer.usage, self.quantizer.perplexity):
             metric.update_state(self.quantizer.batch_count)
         for metric in self.term_metrics:
-            metric.update_state(terms[metric.name])
-            total = total + getattr(self.config.loss, metric.name) * terms[metric.name]
+            if metric.name in terms:
+                metric.update_state(terms[metric.name])
+                total = total + getattr(self.config.loss, metric.name, 0.0) * terms[metric.name]
         return total
 
     def encode_model(self) -> keras.Model:

@@ -47,6 +47,8 @@ class Options:
     patience: int = 0
     val_split: str = "0.1"
     start_epoch: int | None = None
+    start_from: str | Path | None = None
+    decoder_only: bool = False
     keep_all: bool = False
     promote: bool = False
     mixed_precision: bool = False
@@ -132,7 +134,8 @@ def train_codec(codec: config.CodecConfig, data_dir, options: Options, say=None)
         return [callbacks.AudioExamples(folder, sound, codec.sample_rate)]
 
     show = ("loss", "val_loss", "val_mel", "val_spectral_convergence", "val_usage", "val_perplexity")
-    return _run(codec, lambda: VQVAE(codec, seed=options.seed), data, validation, options, say, show, examples, {})
+    return _run(codec, lambda: VQVAE(codec, options.seed, options.decoder_only), data, validation, options, say, show,
+                examples, {})
 
 
 def train_generator(generator: config.GeneratorConfig, data_dir, codec_dir, options: Options, codec_epoch=None,
@@ -172,7 +175,7 @@ def train_generator(generator: config.GeneratorConfig, data_dir, codec_dir, opti
     say(f"{generator.name}: held-out codes have {unigram:.3f} bits each by their frequencies alone "
         f"({math.log2(generator.num_codes):.3f} knows nothing)")
     validation = windows(val, fixed=VALIDATION_WINDOWS) if val else None
-    extra = {"codecs": {c.name: c.info.get("id", c.checksum[:16]) for c in codecs}, "unigram_bits": round(unigram, 4)}
+    extra = {"codecs": {c.name: c.codes_id for c in codecs}, "unigram_bits": round(unigram, 4)}
     show = ("bits", "top1", "val_bits", "val_top1")
     return _run(generator, lambda: _from_codebooks(Generator(generator), codecs, options.seed),
                 lambda step: windows(train, start=step), validation, options, say, show, lambda folder: [], extra)
@@ -269,7 +272,16 @@ def _run(model_config, build, data, validation, options: Options, say, show, exa
         policy = set_precision(options.mixed_precision, say)
         state = callbacks.RunState(folder, name)
         saved = state.load()
+        if options.start_from and not saved:
+            source = weights.find(options.start_from, name)
+            say(f"begins with {source.described}")
+            if options.decoder_only:
+                extra = extra | {"codes_of": source.codes_id}
         record = _record(saved, model_config, options, extra, folder, say)
+        if saved and options.decoder_only != ("codes_of" in record):
+            begun = "with" if "codes_of" in record else "without"
+            raise UserError(f"{folder}: holds a run of {name} that was begun {begun} --decoder-only; use another "
+                            "--output-dir")
         if record.get("finished"):
             say(f"{name}: already finished ({record['finished']}); best validation loss {record['best']:.5g} at epoch "
                 f"{record['best_epoch']}. More --steps go on from here")
@@ -394,14 +406,12 @@ def _restore(model, data, saved, record, options, folder, name):
     model.reset_metrics()
     restart = record.pop("restart", None)
     if restart is not None:
-        found = weights.find(folder, name, restart)
-        for part, variables in model.parts.items():
-            weights.assign(variables, found.load(part), found.files[part])
-        if isinstance(model, VQVAE):
-            model.quantizer.set_codebook(model.quantizer.codebook.value)
+        _take(model, weights.find(folder, name, restart))
         model.optimizer.iterations.assign(record["step"])
         return
     if saved is None:
+        if options.start_from:
+            _take(model, weights.find(options.start_from, name))
         return
     variables = callbacks.run_variables(model)
     if [tuple(v.shape) for v in variables] != [a.shape for a in saved[1]]:
@@ -409,6 +419,14 @@ def _restore(model, data, saved, record, options, folder, name):
                         "--start-epoch")
     for v, array in zip(variables, saved[1], strict=True):
         v.assign(array)
+
+
+def _take(model, found: weights.WeightSet):
+    """The weights of a set into a model of its shapes."""
+    for part, variables in model.parts.items():
+        weights.assign(variables, found.load(part), found.files[part])
+    if isinstance(model, VQVAE):
+        model.quantizer.set_codebook(model.quantizer.codebook.value)
 
 
 def _steps_for(build, data, options: Options, say) -> int:

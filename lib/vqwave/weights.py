@@ -74,6 +74,21 @@ class WeightSet:
         which = {"": "the shipped set", "best": "the best set"}.get(self.tag, f"epoch {self.tag.lstrip('0') or '0'}")
         return f"{self.name}: {which} in {self.folder}"
 
+    @property
+    def codes_id(self) -> str:
+        """Which codes a codec makes, whatever its decoder and its precision: the run and the step its encoder is of."""
+        if "codes_of" in self.info:
+            return str(self.info["codes_of"])
+        return f"{self.info['id']}:{self.info.get('step')}" if "id" in self.info else self.checksum[:16]
+
+    @property
+    def encoding_checksum(self) -> str:
+        """A checksum of what encoding depends on: the config's shapes and the files of encoder and codebook."""
+        shapes = {k: v for k, v in configs.to_dict(self.config).items() if k not in ("loss", "ema_decay",
+                                                                                    "revival_threshold")}
+        sums = [sha256(self.files[part]) for part in ("encoder", "codebook")]
+        return hashlib.sha256(json.dumps([shapes, sums], sort_keys=True).encode()).hexdigest()
+
     def load(self, part: str) -> dict[str, np.ndarray]:
         """float32 arrays of one file by variable path."""
         return read_arrays(self.files[part])
