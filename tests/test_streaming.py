@@ -13,7 +13,7 @@ from vqwave import chunking, streaming
 from vqwave.config import LEVELS, CodecConfig, GeneratorConfig
 from vqwave.errors import UserError
 from vqwave.sampling import uniforms
-from vqwave.streaming import BLOCK, Stream, settings_per_level
+from vqwave.streaming import BLOCK, JOIN, Stream, settings_per_level
 from vqwave.weights import WeightSet
 
 CODES = 64
@@ -41,16 +41,19 @@ class IntegerGenerator:
     def initial_state(self, batch):
         return [np.zeros((batch, 2), np.float32)]
 
-    def sample(self, context, uniforms, previous, state, *, temperature, top_k, top_p, log_probs):
+    def sample(self, context, uniforms, previous, state, *, temperature, top_k, top_p, log_probs, forced=None):
+        """The log-probability of a code is that of its uniform number, so that it too tells its position."""
         batch, count = uniforms.shape
         codes = np.empty((batch, count), np.int32)
         position = state[0][:, 0].copy()
         for t in range(count):
             seen = np.zeros((batch, 3)) if context is None else context[:, t]
             previous = code(seen, uniforms[:, t], previous, position, temperature)
+            if forced is not None:
+                previous = np.where(forced[:, t] < 0, previous, forced[:, t])
             codes[:, t] = previous
             position += 1
-        return codes, None, [np.stack([position, position], axis=1)]
+        return codes, -uniforms if log_probs else None, [np.stack([position, position], axis=1)]
 
 
 def code(seen, uniform, previous, position, temperature):
@@ -79,19 +82,29 @@ def chain(down_to=8, **kwargs):
     return IntegerCodec(down_to), [IntegerGenerator(level, **kwargs) for level in LEVELS if level >= down_to]
 
 
-def expected_codes(level, count, seed, stream=0, temperature=1.0):
-    """The first `count` codes of a level, one by one, from the definition."""
+def expected_codes(level, count, seed, stream=0, temperature=1.0, prompt=None, kept=None):
+    """The first `count` codes of a level, one by one, from the definition.
+
+    prompt: {level: codes that the piece begins with}; kept: {level: codes}, the whole piece at one level. A piece of
+    which a level is kept ends where that ends.
+    """
     config = IntegerGenerator(level).config
     halo = config.halo
+    if kept and level in kept:
+        return kept[level]
     if config.source_level:
-        source = expected_codes(level * 4, -(-count // 4) + halo, seed, stream, temperature)
+        source = expected_codes(level * 4, -(-count // 4) + halo, seed, stream, temperature, prompt, kept)
         source = np.concatenate([np.full(halo, config.pad_token), source])
+        if kept:
+            count = min(count, (len(source) - halo) * 4)
+            source = np.concatenate([source, np.full(halo, config.pad_token)])
     draws = uniforms(seed, stream, level, 0, count)
+    given = prompt[level] if prompt else []
     codes, previous = [], config.start_token
     for t in range(count):
         at = t // 4
         seen = np.array([source[at + halo], source[at], source[at + 2 * halo]]) if config.source_level else np.zeros(3)
-        previous = int(code(seen, draws[t], previous, t, temperature))
+        previous = int(given[t] if t < len(given) else code(seen, draws[t], previous, t, temperature))
         codes.append(previous)
     return np.array(codes, np.int32)
 
@@ -273,6 +286,140 @@ def test_each_level_has_its_own_settings():
     made = collect(Stream(codec, generators, seed=6, temperature={128: 1.0, 512: 1.0}), 1)
     np.testing.assert_array_equal(made, collect(Stream(codec, generators, seed=6), 1))
     assert not np.array_equal(made, collect(Stream(codec, generators, seed=6, temperature=[1.0, 0.3]), 1))
+
+
+def given(samples, down_to=8, seed=0):
+    """Codes of a recording of so many samples, by level."""
+    random = np.random.default_rng(seed)
+    return {level: random.integers(0, CODES, samples // level) for level in LEVELS if level >= down_to}
+
+
+def blocks_of(stream, blocks=None):
+    """(audio, codes by level, log-probabilities by level) of a stream, each in one piece."""
+    with stream:
+        made = [(b, stream.codes, stream.log_probs) for _, b in zip(range(blocks or 10**9), stream, strict=False)]
+    audio, codes, log_probs = zip(*made, strict=True)
+    return (np.concatenate(audio, axis=-1), {k: np.concatenate([c[k] for c in codes], axis=-1) for k in codes[0]},
+            log_probs[0] and {k: np.concatenate([x[k] for x in log_probs], axis=-1) for k in log_probs[0]})
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("samples", [512, BLOCK - 512, BLOCK, 3 * BLOCK + 1536])
+def test_a_prompt_is_followed_code_by_code_at_every_level(level, samples):
+    prompt, blocks = given(samples, level), 5
+    audio, codes, _ = blocks_of(Stream(*chain(level), seed=7, prompt=prompt), blocks)
+    assert sorted(codes, reverse=True) == [x for x in LEVELS if x >= level]
+    for at, made in codes.items():
+        np.testing.assert_array_equal(made[: samples // at], prompt[at])
+        np.testing.assert_array_equal(made, expected_codes(at, blocks * BLOCK // at, seed=7, prompt=prompt))
+    halo = chunking.decode_halo(IntegerCodec(level).config)
+    whole = expected_codes(level, blocks * BLOCK // level + halo, seed=7, prompt=prompt)
+    np.testing.assert_array_equal(audio, IntegerCodec(level).decode_window(whole[None])[0, : len(audio)])
+
+
+@pytest.mark.parametrize("kept, level", [(512, 128), (512, 8), (128, 32), (128, 8), (32, 8)])
+@pytest.mark.parametrize("count", [1, 16, 70, 161])
+def test_a_variation_keeps_a_level_and_ends_where_it_ends(kept, level, count):
+    source = given(count * kept, kept)[kept]
+    codec, generators = chain(level)
+    generators = [g for g in generators if g.config.level < kept]
+    audio, codes, _ = blocks_of(Stream(codec, generators, seed=3, source_codes=source))
+    assert len(audio) == count * kept
+    assert sorted(codes, reverse=True) == [x for x in LEVELS if level <= x <= kept]
+    for at, made in codes.items():
+        np.testing.assert_array_equal(made, expected_codes(at, count * kept // at, seed=3, kept={kept: source}))
+    # What the decoder sees ends there too.
+    np.testing.assert_array_equal(audio, codec.decode_window(codes[level][None])[0])
+    cut, cut_codes, _ = blocks_of(Stream(codec, generators, seed=3, source_codes=source, samples=len(audio) - 20))
+    np.testing.assert_array_equal(cut, audio[:-20])
+    assert {at: len(x) for at, x in cut_codes.items()} == {at: -(-len(cut) // at) for at in codes}
+
+
+STEERED = {
+    "nothing": {}, "prompt": {"prompt": given(2 * BLOCK + 512, 32)},
+    "original": {"prompt": given(2 * BLOCK + 512, 32), "original": np.full(2 * BLOCK + 512, 0.1)},
+    "variation": {"source_codes": given(7 * BLOCK + 512)[512]},
+}
+
+
+@pytest.mark.parametrize("how", STEERED)
+@pytest.mark.parametrize("stop", [0, 1, 2, 3, 5])
+@pytest.mark.parametrize("batch", [None, 2])
+def test_steered_streams_resume_bit_for_bit(tmp_path, how, stop, batch):
+    codec, generators = chain(32)
+    generators = generators[1:] if how == "variation" else generators
+
+    def stream():
+        return Stream(codec, generators, seed=9, batch=batch, log_probs=True, **STEERED[how])
+
+    whole = blocks_of(stream(), 7)
+    with stream() as first:
+        head = [(next(first), first.codes) for _ in range(stop)]
+        np.savez(tmp_path / "state.npz", **first.state())
+    with np.load(tmp_path / "state.npz", allow_pickle=False) as state:
+        resumed = Stream.resume(state, codec, generators)
+    assert (resumed.position, resumed.prompt_samples, resumed.samples) == (
+        stop * BLOCK, first.prompt_samples, first.samples)
+    tail = blocks_of(resumed, 7 - stop)
+    np.testing.assert_array_equal(np.concatenate([*(b for b, _ in head), tail[0]], axis=-1), whole[0])
+    for level in whole[1]:
+        joined = np.concatenate([*(c[level] for _, c in head), tail[1][level]], axis=-1)
+        np.testing.assert_array_equal(joined, whole[1][level])
+    for level in whole[2]:
+        np.testing.assert_array_equal(tail[2][level], whole[2][level][..., -tail[2][level].shape[-1] :])
+
+
+def test_the_recording_is_heard_as_it_is_and_then_passes_into_what_continues_it(rng):
+    """Its last samples are faded, and from its end on nothing of it is left; whatever block it ends in."""
+    for samples in (512, 1024, BLOCK, BLOCK + 512, 2 * BLOCK + 6144):
+        recording = rng.normal(0, 0.1, samples).astype(np.float32)
+        prompt = given(samples, 128)
+        decoded = collect(Stream(*chain(128), seed=1, prompt=prompt), 4)
+        made = collect(Stream(*chain(128), seed=1, prompt=prompt, original=recording), 4)
+        clear = max(samples - JOIN, (samples - 1) // BLOCK * BLOCK)
+        np.testing.assert_array_equal(made[:clear], recording[:clear])
+        np.testing.assert_array_equal(made[samples:], decoded[samples:])
+        assert abs(made[clear] - recording[clear]) < 0.01 and abs(made[samples - 1] - decoded[samples - 1]) < 0.01
+        cut = collect(Stream(*chain(128), seed=1, prompt=prompt, original=recording, samples=samples - 100))
+        np.testing.assert_array_equal(cut, made[: samples - 100])
+
+
+def test_a_batch_continues_one_prompt_and_varies_one_piece():
+    for options, parts in (({"prompt": given(BLOCK + 512, 128)}, chain(128)),
+                           ({"source_codes": given(5 * BLOCK)[512]}, (chain(128)[0], chain(128)[1][1:]))):
+        both = collect(Stream(*parts, seed=5, batch=2, **options), 3)
+        np.testing.assert_array_equal(both[0], collect(Stream(*parts, seed=5, **options), 3))
+        assert not np.array_equal(both[0], both[1])
+
+
+def test_log_probabilities_belong_to_the_codes_of_the_block():
+    _, codes, log_probs = blocks_of(Stream(*chain(32), seed=2, log_probs=True), 20)
+    assert codes.keys() == log_probs.keys()
+    for level, chosen in log_probs.items():
+        np.testing.assert_array_equal(chosen, -uniforms(2, 0, level, 0, 20 * BLOCK // level))
+    assert Stream(*chain(32)).log_probs is None
+
+
+@pytest.mark.parametrize("options, error, message", [
+    ({"prompt": given(BLOCK, 128), "source_codes": [1]}, UserError, "begins the chain|reads no codes"),
+    ({"source_codes": [1]}, UserError, "generator_512 reads no codes"),
+    ({"prompt": given(BLOCK, 32)}, ValueError, "the prompt has levels 512, 128, 32; the chain has levels 512, 128"),
+    ({"prompt": {512: [1], 128: [1, 2, 3]}}, ValueError, "end at different samples: 512 at 512, 128 at 384"),
+    ({"prompt": {512: [1], 128: [1, 2, 3, CODES]}}, ValueError, "the prompt's codes of level 128 are 1 … 64"),
+    ({"prompt": {512: [1.5], 128: [1, 2, 3, 4]}}, ValueError, "whole numbers"),
+    ({"prompt": given(BLOCK, 128), "original": np.zeros(5)}, ValueError, "original is .5.; the prompt has 8192"),
+])
+def test_what_cannot_steer_is_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        Stream(*chain(128), **options)
+
+
+def test_a_variation_is_not_longer_than_what_it_varies():
+    codec, generators = chain(128)
+    with pytest.raises(UserError, match="1025 samples are asked for, but the piece that is varied has 1024"):
+        Stream(codec, generators[1:], source_codes=[1, 2], samples=1025)
+    with pytest.raises(UserError, match="give either prompt or source_codes"):
+        Stream(codec, generators[1:], source_codes=[1, 2], prompt={128: [1, 2, 3, 4]})
 
 
 def test_settings_come_from_config_number_list_or_mapping():

@@ -7,6 +7,7 @@ ends there is no halo: there the convolutions' own zero padding is met in the sa
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -57,6 +58,40 @@ def encode(run, audio: np.ndarray, config: CodecConfig, window: int | None = Non
             piece = np.pad(piece, ((0, 0), (0, missing)))
         codes[:, start:stop] = np.asarray(run(piece))[:, start - left : stop - left]
     return codes
+
+
+def encode_blocks(run, blocks: Iterable[np.ndarray], config: CodecConfig, window: int | None = None):
+    """`encode` of a signal that arrives in float32 blocks [n] of any lengths: an iterator of int32 [codes].
+
+    The codes are those of the whole signal at once; no more than a window of it is held.
+    """
+    level, halo = config.level, encode_halo(config)
+    window = window or max(1, WINDOW_SAMPLES // level)
+    pending, held = [], 0
+    left = start = 0  # the code that what is held begins with; the first that is still to be made
+
+    def made(audio, stop, right):
+        """The codes start … stop − 1 from samples that reach to the code `right`."""
+        piece = audio[: (right - left) * level]
+        piece = np.pad(piece, (0, (right - left) * level - piece.size))
+        return np.asarray(run(piece[None]))[0, start - left : stop - left]
+
+    for block in blocks:
+        pending.append(np.asarray(block, np.float32))
+        held += block.size
+        while held >= (start + window + halo - left) * level:
+            audio = np.concatenate(pending)
+            yield made(audio, start + window, start + window + halo)
+            start += window
+            drop = max(0, start - halo) - left
+            pending, held, left = [audio[drop * level :]], held - drop * level, left + drop
+    audio = np.concatenate([*pending, np.empty(0, np.float32)])
+    count = left - (-held // level)
+    while start < count:
+        stop = min(start + window, count)
+        yield made(audio, stop, min(count, stop + halo))
+        drop = max(0, stop - halo) - left
+        audio, left, start = audio[drop * level :], left + drop, stop
 
 
 def decode(run, codes: np.ndarray, config: CodecConfig, window: int | None = None) -> np.ndarray:

@@ -32,16 +32,18 @@ def known(engine: str) -> str:
     return engine
 
 
-def check_chain(codec, generators):
+def check_chain(codec, generators, kept: int = 0):
     """Each generator continues the one above it, and the last makes what `codec` decodes.
 
-    codec, generators (top of the chain first): anything with a `.config`. Errors: `UserError` that prints both sides.
+    codec, generators (top of the chain first): anything with a `.config`; kept: the level whose codes the first is
+    given, 0 where it begins the chain. Errors: `UserError` that prints both sides.
     """
     if not generators:
         raise UserError("a chain needs at least one generator")
     configs = [g.config for g in generators]
-    if configs[0].source_level:
-        raise UserError(f"{configs[0].name} reads level {configs[0].source_level}, but the chain begins with it")
+    if configs[0].source_level != kept:
+        given = f"level {kept} is what is kept" if kept else "the chain begins with it"
+        raise UserError(f"{configs[0].name} reads level {configs[0].source_level}, but {given}")
     for above, below in pairwise(configs):
         if below.source_level != above.level:
             raise UserError(f"{below.name} reads level {below.source_level}, but {above.name} makes {above.level}")

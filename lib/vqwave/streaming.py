@@ -19,16 +19,20 @@ import numpy as np
 from . import chunking, engine, weights
 from .config import codec_name, generator_name
 from .errors import UserError
+from .finishing import cross_fade
 from .sampling import uniforms
 
 BLOCK = 8192
 """Samples in a block."""
 
+JOIN = 2048
+"""Samples over which a recording passes into the music that continues it, at most."""
+
 _LEAST_SOURCE = 64
 """Source codes that one run of a context model covers at least: its halo is computed anew each time."""
 
 _SETTINGS = ("temperature", "top_k", "top_p")
-_STATE_VERSION = 1
+_STATE_VERSION = 2
 
 
 def settings_per_level(configs, temperature=None, top_k=None, top_p=None) -> dict[int, dict]:
@@ -90,6 +94,32 @@ def draw_seed(seed: int | None) -> int:
     return secrets.randbits(32) if seed is None else whole("seed", seed, 0)
 
 
+def _checked(what: str, codes, num_codes: int) -> np.ndarray:
+    """Codes that a caller gives, as int32 [n]. Errors: `ValueError` where they are not that."""
+    codes = np.asarray(codes)
+    if codes.ndim != 1 or codes.dtype.kind not in "iu":
+        raise ValueError(f"{what} are whole numbers, [n], not {codes.dtype} {list(codes.shape)}")
+    if codes.size and not 0 <= codes.min() <= codes.max() < num_codes:
+        raise ValueError(f"{what} are {codes.min()} … {codes.max()}; there are 0 … {num_codes - 1}")
+    return codes.astype(np.int32)
+
+
+def _prompt(prompt: Mapping, configs) -> dict[int, np.ndarray]:
+    """A prompt's codes by level, checked to be there at every level and to end at the same sample."""
+    if not prompt:
+        return {}
+    levels = [c.level for c in configs]
+    if sorted(prompt, reverse=True) != levels:
+        raise ValueError(f"the prompt has {_listed(sorted(prompt, reverse=True))}; the chain has {_listed(levels)}")
+    checked = {c.level: _checked(f"the prompt's codes of level {c.level}", prompt[c.level], c.num_codes)
+               for c in configs}
+    lengths = {level: codes.size * level for level, codes in checked.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError("the prompt's levels end at different samples: " + ", ".join(
+            f"{level} at {length}" for level, length in lengths.items()))
+    return checked
+
+
 def decoded(codec, codes) -> np.ndarray:
     """One run of the decoder: int32 [batch, n] -> float32 [batch, n·level]. Errors: `UserError` if it is not finite."""
     audio = np.asarray(codec.decode_window(codes), np.float32)
@@ -102,19 +132,78 @@ def _listed(levels):
     return "levels " + ", ".join(map(str, levels))
 
 
-class Level:
-    """One generator at work: what it sampled lately, and where it stands.
+class Codes:
+    """Some positions of one level's codes: int32 [batch, stop − first]; `trim` forgets the oldest.
 
-    `codes` int32 [batch, kept] holds positions `first` … `stop` − 1 of the piece; `trim` forgets the oldest.
+    `end` is the position after the piece's last code: `pad` stands from there on, as it does left of the first. None
+    where the piece goes on for ever.
     """
 
-    def __init__(self, generator, source: Level | None, seed: int, batch: int, settings: dict, chunk: int | None):
+    def __init__(self, level: int, codes: np.ndarray, end: int | None):
+        self.per_block = BLOCK // level
+        self.codes, self.first, self.end = codes, 0, end
+
+    @property
+    def stop(self) -> int:
+        """The position after the last code that is there."""
+        return self.first + self.codes.shape[1]
+
+    def window(self, begin: int, end: int, pad: int) -> np.ndarray:
+        """Codes at positions begin … end − 1; `pad` stands outside the piece. int32 [batch, end − begin]."""
+        return self._cut(self.codes, begin, end, pad)
+
+    def _cut(self, values, begin, end, pad):
+        last = end if self.end is None else min(end, self.end)
+        kept = values[:, max(begin, 0) - self.first : max(last - self.first, 0)]
+        left = min(max(-begin, 0), end - begin)
+        return np.pad(kept, ((0, 0), (left, end - begin - left - kept.shape[1])), constant_values=pad)
+
+    def trim(self, position: int):
+        """Forget the codes before `position`."""
+        if position > self.first:
+            self.codes = self.codes[:, position - self.first :].copy()
+            self.first = position
+
+
+class Kept(Codes):
+    """Codes that are given, not sampled: what a variation keeps. Stands where a chain has the `Level` above."""
+
+    log_probs = None
+
+    def __init__(self, level: int, codes: np.ndarray, batch: int):
+        """codes: int32 [N], the whole piece; every piece of a batch has them."""
+        self.level = level
+        super().__init__(level, np.broadcast_to(codes, (batch, len(codes))), len(codes))
+
+    def fill(self, stop: int):
+        """All of them are there."""
+
+    def state(self) -> dict:
+        return {"kept_first": self.first, "kept_codes": self.codes[:1].copy()}
+
+    def restore(self, state):
+        self.first = int(state["kept_first"])
+        codes = np.array(state["kept_codes"], np.int32)
+        self.codes = np.broadcast_to(codes, (len(self.codes), codes.shape[1]))
+
+
+class Level(Codes):
+    """One generator at work: what it sampled lately, and where it stands.
+
+    prompt: codes that the piece begins with, int32 [n], or None: they are given to the generator instead of drawn, so
+    that it has heard them when it goes on. log_probs: keep the natural log of the probability each code was drawn with.
+    """
+
+    def __init__(self, generator, source: Level | Kept | None, seed: int, batch: int, settings: dict,
+                 chunk: int | None, prompt: np.ndarray | None = None, log_probs: bool = False):
         self.generator, self.config, self.source, self.seed = generator, generator.config, source, seed
+        ended = source is not None and source.end is not None
+        super().__init__(self.config.level, np.empty((batch, 0), np.int32),
+                         source.end * self.config.ratio if ended else None)
         self.settings = settings
-        self.per_block = BLOCK // self.config.level
         self.chunk = chunk or self.per_block
-        self.codes = np.empty((batch, 0), np.int32)
-        self.first = 0
+        self.prompt = np.empty(0, np.int32) if prompt is None else prompt
+        self.log_probs = np.empty((batch, 0), np.float32) if log_probs else None
         self.previous = np.full(batch, self.config.start_token, np.int32)
         self.lstm = [np.asarray(x) for x in generator.initial_state(batch)]
         if source:
@@ -123,18 +212,13 @@ class Level:
             self.cached = (-1, None)
 
     @property
-    def stop(self) -> int:
-        """The position after the last code sampled."""
-        return self.first + self.codes.shape[1]
-
-    @property
     def blocks(self) -> int:
         """Blocks sampled."""
         return self.stop // self.per_block
 
     def fill(self, stop: int):
-        """Sample on, block by block, until all codes before position `stop` are there."""
-        while self.stop < stop:
+        """Sample on, block by block, until all codes before position `stop` are there, or the piece ends."""
+        while self.stop < (stop if self.end is None else min(stop, self.end)):
             self.sample(self.context(self.blocks))
 
     def context(self, block: int):
@@ -154,47 +238,62 @@ class Level:
         wide = self.group * self.source.per_block
         return group * wide - self.config.halo, (group + 1) * wide + self.config.halo
 
-    def window(self, begin: int, end: int, pad: int) -> np.ndarray:
-        """Codes at positions begin … end − 1; `pad` stands left of the piece. int32 [batch, end − begin]."""
-        codes = self.codes[:, max(begin, 0) - self.first : end - self.first]
-        return np.pad(codes, ((0, 0), (max(-begin, 0), 0)), constant_values=pad)
-
     def sample(self, context):
-        """Sample one block."""
-        draws = self.draws(self.stop, self.per_block)
-        made = []
+        """Sample one block, or give it what the prompt has of it."""
+        start, batch = self.stop, len(self.previous)
+        draws = self.draws(start, self.per_block)
+        given = self.prompt[start : start + self.per_block]
+        forced = None
+        if given.size:
+            forced = np.full((batch, self.per_block), -1, np.int32)
+            forced[:, : given.size] = given
+        codes, log_probs = [self.codes], [self.log_probs]
         for i in range(0, self.per_block, self.chunk):
             part = slice(i, i + self.chunk)
-            codes, _, self.lstm = self.generator.sample(
+            more = {} if forced is None else {"forced": forced[:, part]}
+            made, chosen, self.lstm = self.generator.sample(
                 None if context is None else context[:, part], draws[:, part], self.previous, self.lstm,
-                **self.settings, log_probs=False,
+                **self.settings, **more, log_probs=self.log_probs is not None,
             )
-            self.previous = codes[:, -1]
-            made.append(codes)
-        self.codes = np.concatenate([self.codes, *made], axis=1)
+            self.previous = made[:, -1]
+            codes.append(made)
+            log_probs.append(chosen)
+        self.codes = np.concatenate(codes, axis=1)
+        if self.log_probs is not None:
+            self.log_probs = np.concatenate(log_probs, axis=1)
 
     def draws(self, start: int, count: int) -> np.ndarray:
         """The random numbers of the next steps: float32 [batch, count]."""
         rows = range(len(self.previous))
         return np.stack([uniforms(self.seed, b, self.config.level, start, count) for b in rows])
 
+    def likely(self, begin: int, end: int) -> np.ndarray:
+        """The log-probabilities of the codes begin … end − 1: float32 [batch, end − begin]."""
+        return self._cut(self.log_probs, begin, end, np.nan)
+
     def trim(self, position: int):
-        """Forget the codes before `position`."""
-        if position > self.first:
-            self.codes = self.codes[:, position - self.first :].copy()
-            self.first = position
+        if self.log_probs is not None and position > self.first:
+            self.log_probs = self.log_probs[:, position - self.first :].copy()
+        super().trim(position)
 
     def state(self) -> dict:
         name = self.config.name
-        lstm = {f"{name}_lstm_{i}": x.copy() for i, x in enumerate(self.lstm)}
-        return {f"{name}_first": self.first, f"{name}_codes": self.codes.copy(),
-                f"{name}_previous": self.previous.copy()} | lstm
+        kept = {f"{name}_lstm_{i}": x.copy() for i, x in enumerate(self.lstm)}
+        if self.log_probs is not None:
+            kept[f"{name}_log_probs"] = self.log_probs.copy()
+        # Once they have all been given, the prompt's codes are no longer needed.
+        prompt = self.prompt if self.stop < len(self.prompt) else self.prompt[:0]
+        return kept | {f"{name}_first": self.first, f"{name}_codes": self.codes.copy(),
+                       f"{name}_previous": self.previous.copy(), f"{name}_prompt": prompt}
 
     def restore(self, state):
         name = self.config.name
         self.first = int(state[f"{name}_first"])
         self.codes = np.array(state[f"{name}_codes"], np.int32)
         self.previous = np.array(state[f"{name}_previous"], np.int32)
+        self.prompt = np.array(state[f"{name}_prompt"], np.int32)
+        if self.log_probs is not None:
+            self.log_probs = np.array(state[f"{name}_log_probs"], np.float32)
         fresh = self.lstm
         self.lstm = [np.array(state[f"{name}_lstm_{i}"], np.float32) for i in range(len(fresh))]
         for was, now in zip(fresh, self.lstm, strict=True):
@@ -216,6 +315,19 @@ class Stream:
         samples: length of the piece; None is endless. A finite piece is the endless one cut, its last block shorter.
         temperature, top_k, top_p: see `settings_per_level`.
         chunk: most codes sampled in one call of a generator; changes no code, only how soon an interrupt is seen.
+        prompt: the codes that the piece begins with, at every level of the chain: {level: int [n]}, all of one length
+            in samples. The generators hear them, and go on.
+        original: float32 [samples of the prompt]: the recording, to be heard in place of the prompt's decoded codes; it
+            passes into them over the last `JOIN` samples (fewer where a block begins in between).
+        source_codes: int [N], the codes of the level above the first generator: a variation of the piece they are of.
+            It ends where they end, and `samples` only cuts it.
+        log_probs: note how likely each code was, see `log_probs`.
+
+    Attributes:
+        codes: {level: int32 [n]} of the block handed out last, for every level from the top (or the level kept) down,
+            [batch, n] with a batch. n = ceil(len(block) / level).
+        log_probs: {level: float32 of the same shape} of the levels that have a generator: the natural log of the
+            probability that the code had where it was drawn, or given by the prompt. None unless asked for.
 
     Iterating raises what went wrong in any thread; the stream is closed then. Blocks come from whichever thread calls
     `next`, one at a time. While the bottom level samples a block in that thread, workers run the levels above for the
@@ -228,8 +340,13 @@ class Stream:
     """
 
     def __init__(self, codec, generators: Sequence, *, seed: int | None = None, batch: int | None = None,
-                 samples: int | None = None, temperature=None, top_k=None, top_p=None, chunk: int | None = None):
-        engine.check_chain(codec, generators)
+                 samples: int | None = None, temperature=None, top_k=None, top_p=None, chunk: int | None = None,
+                 prompt: Mapping[int, np.ndarray] | None = None, original: np.ndarray | None = None,
+                 source_codes: np.ndarray | None = None, log_probs: bool = False):
+        kept = generators[0].config.source_level if source_codes is not None and generators else 0
+        engine.check_chain(codec, generators, kept)
+        if source_codes is not None and not kept:
+            raise UserError(f"{generators[0].config.name} reads no codes: a variation begins with the level below")
         for key, value, least in (("batch", batch, 1), ("samples", samples, 0), ("chunk", chunk, 1)):
             if value is not None:
                 whole(key, value, least)
@@ -238,12 +355,32 @@ class Stream:
         self.samples = None if samples is None else int(samples)
         configs = [g.config for g in generators]
         self.settings = settings_per_level(configs, temperature, top_k, top_p)
+        self._kept = None
+        if source_codes is not None:
+            self._kept = Kept(kept, _checked(f"the codes of level {kept}", source_codes, configs[0].source_codes),
+                              batch or 1)
+            length = self._kept.end * kept
+            self.samples = length if samples is None else self.samples
+            if self.samples > length:
+                raise UserError(f"{self.samples} samples are asked for, but the piece that is varied has {length}")
+        prompt = _prompt(prompt or {}, configs)
+        self.prompt_samples = prompt[configs[0].level].size * configs[0].level if prompt else 0
+        if prompt and self._kept:
+            raise UserError("a piece is either a continuation or a variation: give either prompt or source_codes")
+        if original is not None and np.shape(original) != (self.prompt_samples,):
+            raise ValueError(f"original is {list(np.shape(original))}; the prompt has {self.prompt_samples} samples")
+        self._original = None if original is None else np.asarray(original, np.float32)
         self._levels: list[Level] = []
+        above = self._kept
         for generator in generators:
-            above = self._levels[-1] if self._levels else None
-            settings = self.settings[generator.config.level]
-            self._levels.append(Level(generator, above, self.seed, batch or 1, settings, chunk))
+            level = generator.config.level
+            above = Level(generator, above, self.seed, batch or 1, self.settings[level], chunk, prompt.get(level),
+                          log_probs)
+            self._levels.append(above)
+        self._chain = [self._kept, *self._levels] if self._kept else self._levels
         self._bottom = self._levels[-1]
+        self.codes: dict[int, np.ndarray] = {}
+        self.log_probs: dict[int, np.ndarray] | None = {} if log_probs else None
         self._halo = chunking.decode_halo(codec.config)
         self._done = 0
         self._fresh = True
@@ -283,8 +420,11 @@ class Stream:
                 self._failed = True
                 self._shut()
                 raise
+            if self._original is not None:
+                self._join(audio)
             if self.samples is not None:
                 audio = audio[:, : self.samples - self.position]
+            self._note(audio.shape[1])
             self._done += 1
             self._trim()
             return audio if self.batch else audio[0]
@@ -312,7 +452,13 @@ class Stream:
                 "version": _STATE_VERSION, "seed": self.seed, "batch": self.batch or 0, "blocks": self._done,
                 "samples": -1 if self.samples is None else self.samples,
                 "levels": np.array([level.config.level for level in self._levels]),
+                "prompt_samples": self.prompt_samples, "log_probs": self.log_probs is not None,
             }
+            if self._kept:
+                state |= {"kept_level": self._kept.level, "kept_end": self._kept.end} | self._kept.state()
+            if self._original is not None:
+                past = self.position >= self.prompt_samples
+                state["original"] = self._original[:0] if past else self._original
             state |= _origin(self.codec)
             for level in self._levels:
                 settings = {f"{level.config.name}_{key}": value for key, value in level.settings.items()}
@@ -348,10 +494,15 @@ class Stream:
             settings = {key: {g.config.level: float(state[f"{g.config.name}_{key}"]) for g in generators}
                         for key in _SETTINGS}
             samples = int(state["samples"])
+            # What a variation keeps is put in its place below; here its length counts.
+            kept = np.zeros(int(state["kept_end"]), np.int32) if "kept_end" in state else None
             stream = cls(codec, generators, seed=int(state["seed"]), batch=int(state["batch"]) or None,
-                         samples=None if samples < 0 else samples, chunk=chunk, **settings)
-            for level in stream._levels:
+                         samples=None if samples < 0 else samples, chunk=chunk, source_codes=kept,
+                         log_probs=bool(state["log_probs"]), **settings)
+            for level in stream._chain:
                 level.restore(state)
+            stream.prompt_samples = int(state["prompt_samples"])
+            stream._original = np.array(state["original"], np.float32) if "original" in state else None
             stream._done = int(state["blocks"])
         except UserError:
             raise
@@ -362,6 +513,8 @@ class Stream:
     def _advance(self) -> np.ndarray:
         """Decode the next block: float32 [batch, 8192]."""
         needed = (self._done + 1) * self._bottom.per_block + self._halo
+        if self._bottom.end is not None:
+            needed = min(needed, self._bottom.end)
         while self._bottom.stop < needed:
             self._sample()
         if self._fresh:
@@ -394,25 +547,53 @@ class Stream:
         if self.samples is None:
             return True
         last = -(-self.samples // BLOCK) * self._bottom.per_block + self._halo
+        if self._bottom.end is not None:
+            last = min(last, self._bottom.end)
         return block * self._bottom.per_block < last
 
     def _decoder_window(self) -> tuple[np.ndarray, int]:
         """The codes that the next block is decoded from, and how many of them lie before it."""
         begin = self._done * self._bottom.per_block
-        first = max(0, begin - self._halo)
-        return self._bottom.window(first, begin + self._bottom.per_block + self._halo, pad=0), begin - first
+        first, last = max(0, begin - self._halo), begin + self._bottom.per_block + self._halo
+        if self._bottom.end is not None:
+            last = min(last, self._bottom.end)
+        return self._bottom.window(first, last, pad=0), begin - first
 
     def _decode(self, codes: np.ndarray, before: int) -> np.ndarray:
         level = self.codec.config.level
         return decoded(self.codec, codes)[:, before * level : before * level + BLOCK]
 
+    def _join(self, audio: np.ndarray):
+        """Lay the recording over the block that comes next, [batch, 8192]; at its end it passes into the codes'."""
+        begin, end = self._done * BLOCK, self.prompt_samples
+        fade = max(end - JOIN, (end - 1) // BLOCK * BLOCK)  # within a block, so that blocks are made one by one
+        heard = self._original[begin : begin + BLOCK]
+        clear = min(max(fade - begin, 0), len(heard))
+        audio[:, :clear] = heard[:clear]
+        if clear < len(heard):
+            for row in audio:
+                row[clear : len(heard)] = cross_fade(heard[clear:], row[clear : len(heard)])
+
+    def _note(self, samples: int):
+        """Show the codes of the block that is handed out next."""
+        self.codes, self.log_probs = {}, None if self.log_probs is None else {}
+        for level in self._chain:
+            rate = BLOCK // level.per_block
+            span = self._done * level.per_block, self._done * level.per_block - (-samples // rate)
+            codes = level.window(*span, pad=0)
+            self.codes[rate] = codes if self.batch else codes[0]
+            if level.log_probs is not None:
+                chosen = level.likely(*span)
+                self.log_probs[rate] = chosen if self.batch else chosen[0]
+
     def _trim(self):
-        """Forget the codes that neither the decoder nor the context of a block to come will look at."""
-        for level, below in zip(self._levels, [*self._levels[1:], None], strict=True):
+        """Forget the codes that neither the decoder, nor the context of a block to come, nor `codes` will look at."""
+        for level, below in zip(self._chain, [*self._chain[1:], None], strict=True):
+            keep = self._done * level.per_block
             if below is None:
-                keep = self._done * level.per_block - self._halo
+                keep -= self._halo
             else:
-                keep = below.span(below.blocks // below.group)[0]
+                keep = min(keep, below.span(below.blocks // below.group)[0])
             level.trim(min(keep, level.stop))
 
     def _shut(self):

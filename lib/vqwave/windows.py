@@ -16,6 +16,7 @@ import numpy as np
 
 from . import chunking, engine
 from .errors import UserError
+from .finishing import cross_fade
 from .sampling import uniforms
 from .streaming import BLOCK, Level, decoded, draw_seed, settings_per_level, whole
 
@@ -209,6 +210,8 @@ class _Rows(Level):
 class _Above:
     """The finished level above, as each row sees it from where it starts; stands where a `Level` has its source."""
 
+    end = None
+
     def __init__(self, config, codes, starts):
         self.per_block = BLOCK // config.source_level
         self.codes, self.starts, self.pad = codes, starts, config.pad_token
@@ -224,12 +227,3 @@ class _Above:
             left = min(max(-a, 0), b - a)
             rows.append(np.pad(row, (left, b - a - left - len(row)), constant_values=pad))
         return np.stack(rows)
-
-
-def cross_fade(old: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """From `old` to `new`, float32 [n] both, at constant loudness however alike the two are."""
-    up = (0.5 - 0.5 * np.cos(np.pi * (np.arange(len(old)) + 0.5) / len(old))).astype(np.float32)
-    power = float(np.sqrt(np.dot(old, old) * np.dot(new, new)))
-    alike = max(0.0, float(np.dot(old, new)) / power) if power > 0 else 1.0
-    loudness = np.sqrt(up**2 + (1 - up) ** 2 + 2 * alike * up * (1 - up))
-    return ((old * (1 - up) + new * up) / loudness).astype(np.float32)
