@@ -177,3 +177,44 @@ def test_two_threads_draw_at_once(tmp_path):
     for t in threads:
         t.join()
     assert (tmp_path / "0.png").read_bytes() == (tmp_path / "1.png").read_bytes()
+
+
+def test_shades_of_codes_are_spread_evenly_alike_where_vectors_are_and_dark_where_it_is_quiet(rng):
+    line = rng.permutation(64)
+    codebook = line[:, None] * rng.normal(size=8) + 0.01 * rng.normal(size=(64, 8))
+    for quiet in (int(np.argmin(line)), int(np.argmax(line))):
+        shades = plots.code_shades(codebook, quiet)
+        assert shades.dtype == np.float32 and shades[quiet] == 0.0
+        np.testing.assert_allclose(np.sort(shades), np.linspace(0, 1, 64), atol=1e-6)
+        np.testing.assert_allclose(np.abs(np.diff(shades[np.argsort(line)])), 1 / 63, atol=1e-6)
+
+
+@pytest.mark.parametrize("level, count", [(512, 5), (128, 20), (8, 64 * 5 - 3)])
+def test_a_raster_holds_every_code_with_time_from_top_to_bottom(rng, level, count):
+    codes = rng.integers(0, 64, count)
+    raster = plots.code_raster(codes, level, np.arange(64) / 63)
+    assert raster.shape == (512 // level, 5) and raster.dtype == np.float32
+    read = raster.T.ravel()
+    np.testing.assert_allclose(read[:count] * 63, codes, atol=1e-4)
+    assert np.isnan(read[count:]).all()
+
+
+def test_the_codes_of_the_levels_are_drawn_with_and_without_the_sound(tmp_path, rng):
+    made = {level: rng.integers(0, 64, 43 * 512 // level) for level in (512, 128, 32, 8)}
+    shades = dict.fromkeys(made, np.linspace(0, 1, 64))
+    plots.codes(made, shades, tmp_path / "a.png", title="$a$")
+    plots.codes({512: made[512]}, shades, tmp_path / "b.svg", audio=music())
+    assert read_png(tmp_path / "a.png")[..., :3].std() > 0.1
+    assert "Level (dB)" in (tmp_path / "b.svg").read_text(encoding="utf-8")
+    for nothing in ({}, {512: np.empty(0, int)}):
+        with pytest.raises(ValueError, match="needs a level"):
+            plots.codes(nothing, shades, tmp_path / "c.png")
+
+
+def test_a_codec_s_shades_are_those_of_its_codebook(tiny_weights):
+    from vqwave import engine, weights
+
+    codec = engine.load_codec(weights.find(tiny_weights.codecs, "vqvae_512"))
+    shades = plots.codec_shades(codec)
+    assert shades.shape == (codec.config.num_codes,)
+    assert shades[codec.encode(np.zeros((1, 20480), np.float32))[0, 20]] <= 0.5

@@ -17,6 +17,7 @@ import numpy as np
 
 from . import metrics
 from .audio import replacing, shown, why
+from .config import LEVELS
 from .errors import UserError
 
 SUFFIXES = (".png", ".svg")
@@ -148,6 +149,75 @@ def speeds(results: dict, path) -> bool:
         axis.axhline(1.0, color="black", linewidth=0.8, linestyle=":")
     _save(figure, path)
     return True
+
+
+def codes(made: dict, shades: dict, path, audio=None, sample_rate: int = 22050, title: str = ""):
+    """The codes of several levels as coloured rows over time, under the mel spectrogram of `audio` where it is given.
+
+    made: {level: codes int [n]}; shades: {level: what `codec_shades` says of that codec}. Each column is one code of the
+    top level's time, 512 samples; below it, from top to bottom, stand the 1, 4, 16 or 64 codes of that moment. So every
+    code is seen, and what repeats in the sound is a pattern. Errors: as `demo_picture`.
+    """
+    levels = sorted(made, reverse=True)
+    rasters = [code_raster(made[level], level, shades[level]) for level in levels]
+    if not levels or any(not r.size for r in rasters):
+        raise ValueError("a picture of codes needs a level, and a code of each")
+    # A lane of 64 rows is wider than one of a single row, but not 64 times.
+    heights = [0.5 + 0.35 * math.log2(r.shape[0]) for r in rasters]
+    figure = _figure(10.0, 1.6 + sum(heights) * 0.75 + (2.2 if audio is not None else 0.0), title)
+    ratios = ([sum(heights) * 0.6] if audio is not None else []) + heights
+    axes = list(figure.subplots(len(ratios), 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0])
+    rows = list(axes)
+    if audio is not None:
+        audio = _signal(audio)
+        spectrum = mel_spectrogram(audio, sample_rate)
+        top = max(float(spectrum.max()), metrics.MEL_FLOOR)
+        image = _spectrogram(axes[0], spectrum, len(audio), sample_rate, top)
+        axes[0].set_ylabel("Frequency (kHz)")
+        figure.colorbar(image, ax=axes[0], label="Level (dB)", pad=0.02)
+        rows = axes[1:]
+    for axis, level, raster in zip(rows, levels, rasters, strict=True):
+        seconds = raster.shape[1] * LEVELS[0] / sample_rate
+        each = -(-raster.shape[1] // (4 * COLUMNS))
+        image = axis.imshow(raster[:, ::each], aspect="auto", cmap="viridis", vmin=0.0, vmax=1.0,
+                            interpolation="nearest", extent=(0.0, seconds, raster.shape[0], 0.0))
+        axis.set_yticks([])
+        axis.set_ylabel(f"{level}x", rotation=0, ha="right", va="center")
+    axes[0].set_xlim(0.0, seconds)
+    axes[-1].set_xlabel("Time (s)")
+    figure.colorbar(image, ax=rows, pad=0.02, ticks=[], label="Codes, like ones of like shade")
+    _save(figure, path)
+
+
+def code_shades(codebook, quiet: int | None = None) -> np.ndarray:
+    """A shade for each code, similar where their vectors are: float32 [num_codes], evenly spread over 0 … 1.
+
+    The codes are ranked along the first principal component of the codebook, float [num_codes, dim]. That has no
+    direction of its own: with `quiet`, the code of silence, that one falls into the dark half.
+    """
+    codebook = np.asarray(codebook, np.float64)
+    along = np.linalg.svd(codebook - codebook.mean(axis=0), full_matrices=False)[0][:, 0]
+    shades = np.argsort(np.argsort(along, kind="stable")) / max(len(along) - 1, 1)
+    if quiet is not None and shades[quiet] > 0.5:
+        shades = 1.0 - shades
+    return shades.astype(np.float32)
+
+
+def codec_shades(codec) -> np.ndarray:
+    """`code_shades` of a codec (what `engine.load_codec` returns), dark where it is quiet."""
+    (codebook,) = codec.weight_set.load("codebook").values()
+    quiet = codec.encode(np.zeros((1, 64 * codec.config.level), np.float32))[0]
+    return code_shades(codebook, int(quiet[len(quiet) // 2]))
+
+
+def code_raster(codes, level: int, shades) -> np.ndarray:
+    """Codes int [n] as a picture: float32 [512 / level, ceil(n·level / 512)], one column a code of the top level.
+
+    In a column time runs from top to bottom. NaN where the last column is not full.
+    """
+    rows = LEVELS[0] // level
+    shown = np.asarray(shades, np.float32)[np.asarray(codes, np.int64)]
+    return np.pad(shown, (0, -len(shown) % rows), constant_values=np.nan).reshape(-1, rows).T
 
 
 def read_log(csv_path) -> tuple[list[int], dict[str, list[float]]]:
