@@ -352,7 +352,9 @@ def test_steered_streams_resume_bit_for_bit(tmp_path, how, stop, batch):
     def stream():
         return Stream(codec, generators, seed=9, batch=batch, log_probs=True, **STEERED[how])
 
-    whole = blocks_of(stream(), 7)
+    unbroken = stream()
+    whole = blocks_of(unbroken, 7)
+    final = unbroken.bits
     with stream() as first:
         head = [(next(first), first.codes) for _ in range(stop)]
         np.savez(tmp_path / "state.npz", **first.state())
@@ -361,6 +363,7 @@ def test_steered_streams_resume_bit_for_bit(tmp_path, how, stop, batch):
     assert (resumed.position, resumed.prompt_samples, resumed.samples) == (
         stop * BLOCK, first.prompt_samples, first.samples)
     tail = blocks_of(resumed, 7 - stop)
+    assert {level: np.all(bits == final[level]) for level, bits in resumed.bits.items()} == dict.fromkeys(final, True)
     np.testing.assert_array_equal(np.concatenate([*(b for b, _ in head), tail[0]], axis=-1), whole[0])
     for level in whole[1]:
         joined = np.concatenate([*(c[level] for _, c in head), tail[1][level]], axis=-1)
@@ -398,6 +401,22 @@ def test_log_probabilities_belong_to_the_codes_of_the_block():
     for level, chosen in log_probs.items():
         np.testing.assert_array_equal(chosen, -uniforms(2, 0, level, 0, 20 * BLOCK // level))
     assert Stream(*chain(32)).log_probs is None
+
+
+def test_bits_are_those_of_the_codes_drawn_so_far():
+    prompt = given(BLOCK + 512, 128)
+    with Stream(*chain(128), seed=2, batch=2, log_probs=True, prompt=prompt, samples=2 * BLOCK + 1000) as stream:
+        next(stream)
+        assert np.isnan(stream.bits[512]).all() and np.isnan(stream.bits["all"]).all()
+        for _ in stream:
+            pass
+    nats = {level: np.stack([uniforms(2, row, level, 0, -(-(2 * BLOCK + 1000) // level)) for row in range(2)])
+            [:, (BLOCK + 512) // level :] for level in (512, 128)}
+    for level, drawn in nats.items():
+        np.testing.assert_allclose(stream.bits[level], drawn.mean(1) / np.log(2))
+    np.testing.assert_allclose(stream.bits["all"], np.concatenate(list(nats.values()), axis=1).mean(1) / np.log(2))
+    with pytest.raises(ValueError, match="log_probs=True"):
+        Stream(*chain(128)).bits  # noqa: B018
 
 
 @pytest.mark.parametrize("options, error, message", [

@@ -204,6 +204,8 @@ class Level(Codes):
         self.chunk = chunk or self.per_block
         self.prompt = np.empty(0, np.int32) if prompt is None else prompt
         self.log_probs = np.empty((batch, 0), np.float32) if log_probs else None
+        # Of the codes handed out: how many were drawn, and their negative log-likelihood.
+        self.drawn, self.nats = 0, np.zeros(batch)
         self.previous = np.full(batch, self.config.start_token, np.int32)
         self.lstm = [np.asarray(x) for x in generator.initial_state(batch)]
         if source:
@@ -280,7 +282,8 @@ class Level(Codes):
         name = self.config.name
         kept = {f"{name}_lstm_{i}": x.copy() for i, x in enumerate(self.lstm)}
         if self.log_probs is not None:
-            kept[f"{name}_log_probs"] = self.log_probs.copy()
+            kept |= {f"{name}_log_probs": self.log_probs.copy(), f"{name}_drawn": self.drawn,
+                     f"{name}_nats": self.nats.copy()}
         # Once they have all been given, the prompt's codes are no longer needed.
         prompt = self.prompt if self.stop < len(self.prompt) else self.prompt[:0]
         return kept | {f"{name}_first": self.first, f"{name}_codes": self.codes.copy(),
@@ -294,6 +297,7 @@ class Level(Codes):
         self.prompt = np.array(state[f"{name}_prompt"], np.int32)
         if self.log_probs is not None:
             self.log_probs = np.array(state[f"{name}_log_probs"], np.float32)
+            self.drawn, self.nats = int(state[f"{name}_drawn"]), np.array(state[f"{name}_nats"], np.float64)
         fresh = self.lstm
         self.lstm = [np.array(state[f"{name}_lstm_{i}"], np.float32) for i in range(len(fresh))]
         for was, now in zip(fresh, self.lstm, strict=True):
@@ -404,6 +408,21 @@ class Stream:
         """Samples handed out so far (per piece)."""
         made = self._done * BLOCK
         return made if self.samples is None else min(made, self.samples)
+
+    @property
+    def bits(self) -> dict[int | str, float | np.ndarray]:
+        """Bits per code so far, by level, and under "all" those of all levels' codes together; [batch] with a batch.
+
+        Of codes that were drawn, under the distribution they were drawn from; a prompt's do not count. It takes
+        `log_probs`. NaN before the first.
+        """
+        if self.log_probs is None:
+            raise ValueError("bits are counted where the stream was made with log_probs=True")
+        levels = {level.config.level: (level.nats, level.drawn) for level in self._levels}
+        levels["all"] = tuple(map(sum, zip(*levels.values(), strict=True)))
+        bits = {name: nats / np.log(2) / drawn if drawn else np.full_like(nats, np.nan)
+                for name, (nats, drawn) in levels.items()}
+        return bits if self.batch else {name: float(x[0]) for name, x in bits.items()}
 
     def __iter__(self):
         return self
@@ -579,12 +598,15 @@ class Stream:
         self.codes, self.log_probs = {}, None if self.log_probs is None else {}
         for level in self._chain:
             rate = BLOCK // level.per_block
-            span = self._done * level.per_block, self._done * level.per_block - (-samples // rate)
-            codes = level.window(*span, pad=0)
+            begin = self._done * level.per_block
+            codes = level.window(begin, begin - (-samples // rate), pad=0)
             self.codes[rate] = codes if self.batch else codes[0]
             if level.log_probs is not None:
-                chosen = level.likely(*span)
+                chosen = level.likely(begin, begin + codes.shape[1])
                 self.log_probs[rate] = chosen if self.batch else chosen[0]
+                drawn = chosen[:, max(0, self.prompt_samples // rate - begin) :]
+                level.drawn += drawn.shape[1]
+                level.nats -= drawn.sum(1, dtype=np.float64)
 
     def _trim(self):
         """Forget the codes that neither the decoder, nor the context of a block to come, nor `codes` will look at."""
