@@ -411,7 +411,7 @@ def test_bits_are_those_of_the_codes_drawn_so_far():
         for _ in stream:
             pass
     nats = {level: np.stack([uniforms(2, row, level, 0, -(-(2 * BLOCK + 1000) // level)) for row in range(2)])
-            [:, (BLOCK + 512) // level :] for level in (512, 128)}
+            [:, (BLOCK + 512) // level :].astype(float) for level in (512, 128)}
     for level, drawn in nats.items():
         np.testing.assert_allclose(stream.bits[level], drawn.mean(1) / np.log(2))
     np.testing.assert_allclose(stream.bits["all"], np.concatenate(list(nats.values()), axis=1).mean(1) / np.log(2))
