@@ -11,11 +11,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+import prepared
 import pytest
 import soundfile
+from encoded import encode
 
 import vqwave
-from vqwave import audio, cli
+from vqwave import audio, cli, finishing
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "generate_audio.py"
 
@@ -39,6 +41,22 @@ def run(main, capsys, tiny_weights):
         return code, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    """A folder: song.mp3 (2 s, stereo, 44.1 kHz), silent.flac (1 s), text.mp3."""
+    folder = tmp_path_factory.mktemp("recordings")
+    sound = prepared.music(2.0, 3, 44100)
+    encode(folder / "song.mp3", np.stack([sound, sound], axis=1))
+    encode(folder / "silent.flac", np.zeros(22050), 22050)
+    (folder / "text.mp3").write_text("no sound")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def music(tiny_weights):
+    return vqwave.load(tiny_weights.codecs, tiny_weights.generators)
 
 
 def command(tiny_weights, *arguments):
@@ -151,14 +169,155 @@ def test_settings_are_one_or_one_a_level_and_greedy_ways_agree(run, tmp_path):
     (["--generator-weights-dir", "TMP", "--length", "1", "--output", "TMP/a.wav"], "no weights of generator_512"),
     (["--vqvae-weights-dir", "TMP/no", "--length", "1", "--output", "TMP/a.wav"], "no such folder"),
     (["--engine", "abacus"], "invalid choice: 'abacus'"),
+    (["--prompt", "SONG", "--variation-of", "SONG"], "--variation-of: not allowed with argument --prompt"),
+    (["--prompt", "TMP/no.mp3", "--length", "99", "--output", "TMP/a.wav"], "no.mp3: no such file or directory"),
+    (["--prompt", "TEXT", "--length", "99", "--output", "TMP/a.wav"], "text.mp3: not audio that can be decoded"),
+    (["--prompt", "SILENT", "--length", "99", "--output", "TMP/a.wav"], "the 1.00 s from 0 s on are silent"),
+    (["--prompt", "SONG", "--prompt-start", "3", "--length", "99", "--output", "TMP/a.wav"],
+     "song.mp3: ends after 2.00 s, before the prompt starts (3 s)"),
+    (["--prompt", "SONG", "--prompt-start", "1.99", "--length", "99", "--output", "TMP/a.wav"],
+     "samples from 1.99 s on; a prompt needs 512, one code of the top level"),
+    (["--prompt", "SONG", "--prompt-seconds", "0.02", "--length", "99", "--output", "TMP/a.wav"],
+     "a prompt of 0.02 s is too short: one code of the top level is 512 samples, 0.0232 s"),
+    (["--prompt", "SONG", "--seconds", "1", "--output", "TMP/a.wav"],
+     "the piece is to last 1.00 s, but the prompt alone lasts 2.00 s: ask for more, or for a shorter prompt"),
+    (["--prompt", "SONG", "--output", "TMP/a.wav"], "--output needs --length or --seconds"),
+    (["--prompt-seconds", "1"], "--prompt-seconds needs --prompt"),
+    (["--prompt-start", "0"], "--prompt-start needs --prompt"),
+    (["--keep-original"], "--keep-original needs --prompt"),
+    (["--keep", "512"], "--keep needs --variation-of"),
+    (["--variation-of", "SONG", "--keep", "8", "--output", "TMP/a.wav"], "--keep: invalid choice: 8"),
+    (["--variation-of", "SONG", "--keep", "32", "--generators", "generator_32", "--output", "TMP/a.wav"],
+     "level 32 is kept and the chain ends at 32: nothing is left to generate; end it at a finer level"),
+    (["--variation-of", "SILENT", "--output", "TMP/a.wav"], "silent.flac: is silent"),
+    (["--variation-of", "SONG", "--seconds", "3", "--output", "TMP/a.wav"],
+     "3.00 s are asked for, but what is varied lasts 2.00 s"),
+    (["--variation-of", "SONG", "--temperature", "1", "1", "1", "1", "--output", "TMP/a.wav"],
+     "temperature has 4 values; give one, or one for each of levels 128, 32, 8"),
+    (["--prompt", "SONG", "--windows", "2", "--length", "99", "--output", "TMP/a.wav"], "--windows makes a piece from"),
+    (["--normalize"], "--normalize is for files: name one with --output"),
+    (["--loop", "--seconds", "1"], "--loop is for files"),
+    (["--candidates", "2", "--seconds", "1"], "--candidates is for files"),
+    (["--candidates", "1"], "'1' is not a whole number of at least 2"),
+    (["--candidates", "2", "--batch", "2", "--length", "1", "--output", "TMP/a.wav"], "leave out --batch"),
+    (["--candidates", "2", "--temperature", "0", "--length", "1", "--output", "TMP/a.wav"], "every candidate the same"),
+    (["--candidates", "2", "--windows", "2", "--length", "1", "--output", "TMP/a.wav"], "it goes with none of"),
+    (["--best-by", "likelihood"], "--best-by needs --candidates"),
+    (["--best-by", "beauty"], "invalid choice: 'beauty'"),
+    (["--loop", "--fade", "1", "--length", "99", "--output", "TMP/a.wav"], "give either --loop or --fade"),
+    (["--fade", "1", "--seconds", "1.5", "--output", "TMP/a.wav"],
+     "1 s of fade at both ends need 2 s, and the piece lasts 1.50 s"),
 ])
-def test_errors_are_one_line_and_code_2_and_leave_nothing(run, tmp_path, arguments, message):
-    code, said, notes = run(*(a.replace("TMP", str(tmp_path)) for a in arguments))
+def test_errors_are_one_line_and_code_2_and_leave_nothing(run, recordings, tmp_path, arguments, message):
+    named = {"TMP": tmp_path, "SONG": recordings / "song.mp3", "SILENT": recordings / "silent.flac",
+             "TEXT": recordings / "text.mp3"}
+    for name, path in named.items():
+        arguments = [a.replace(name, str(path)) for a in arguments]
+    code, said, notes = run(*arguments)
     assert code == 2
     assert message.replace("TMP", str(tmp_path)) in notes.splitlines()[-1]
-    assert not [line for line in notes.splitlines()[:-1] if "set in" not in line]
+    told = (": the set without a number in", "to ONNX, once", "goes on from", "varies")
+    assert not [line for line in notes.splitlines()[:-1] if not any(part in line for part in told)]
     assert said == ""
     assert not list(tmp_path.iterdir())
+
+
+def heard(path):
+    """float32 samples of a file, exactly."""
+    return audio.decode(path)
+
+
+def test_a_recording_is_continued(run, recordings, music, tmp_path):
+    arguments = ["--prompt", recordings / "song.mp3", "--prompt-seconds", 1, "--prompt-start", 0.5, "--seconds", 2,
+                 "--generators", "generator_32", "--seed", 1, "--output"]
+    code, said, notes = run(*arguments, tmp_path / "a.wav")
+    assert code == 0, notes
+    assert said.splitlines() == ["seed 1", f"wrote {tmp_path / 'a.wav'}: 2.00 s, 44100 samples"]
+    assert f"goes on from {recordings / 'song.mp3'}: 1.00 s from 0.5 s on" in notes.splitlines()
+    piece = music.generate(prompt=recordings / "song.mp3", prompt_seconds=1, prompt_start=0.5, seconds=2, level=32,
+                           seed=1)
+    np.testing.assert_array_equal(audio.to_u16(heard(tmp_path / "a.wav")), audio.to_u16(piece))
+    code, _, notes = run(*arguments, tmp_path / "b.wav", "--keep-original")
+    assert code == 0, notes
+    song = heard(recordings / "song.mp3")[11025:]
+    length = 22050 // 512 * 512
+    np.testing.assert_allclose(heard(tmp_path / "b.wav")[: length - 2048], song[: length - 2048], atol=1e-4)
+    np.testing.assert_array_equal(heard(tmp_path / "b.wav")[length:], heard(tmp_path / "a.wav")[length:])
+
+
+def test_a_prompt_longer_than_its_recording_is_what_there_is(run, recordings, tmp_path):
+    code, _, notes = run("--prompt", recordings / "song.mp3", "--seconds", 2.5, "--generators", "generator_512",
+                         "--output", tmp_path / "a.wav")
+    assert code == 0
+    assert "song.mp3: 2.00 s from 0 s on" in notes
+
+
+@pytest.mark.parametrize("keep", [512, 128, 32])
+def test_a_recording_is_varied(run, recordings, music, tmp_path, keep):
+    code, said, notes = run("--variation-of", recordings / "song.mp3", "--keep", keep, "--seed", 1, "--output",
+                            tmp_path / "a.wav")
+    assert code == 0, notes
+    assert f"of which the codes at {keep}x are kept" in notes
+    song = heard(recordings / "song.mp3")
+    assert len(heard(tmp_path / "a.wav")) == len(song) and f"{len(song)} samples" in said
+    piece = music.generate(variation_of=recordings / "song.mp3", keep=keep, seed=1)
+    np.testing.assert_array_equal(audio.to_u16(heard(tmp_path / "a.wav")), audio.to_u16(piece))
+    run("--variation-of", recordings / "song.mp3", "--keep", keep, "--seed", 1, "--seconds", 0.7, "--output",
+        tmp_path / "b.wav")
+    np.testing.assert_array_equal(heard(tmp_path / "b.wav"), heard(tmp_path / "a.wav")[:15435])
+
+
+def test_a_batch_of_variations_is_normalised_and_faded_piece_by_piece(run, recordings, tmp_path):
+    code, said, notes = run("--variation-of", recordings / "song.mp3", "--keep", 128, "--batch", 2, "--seed", 1,
+                            "--fade", 0.25, "--normalize", "--output", tmp_path / "a.wav")
+    assert code == 0, notes
+    assert said.count("wrote") == notes.count("LUFS") == 2
+    pieces = [heard(tmp_path / f"a_{i}.wav") for i in (1, 2)]
+    assert not np.array_equal(*pieces)
+    for piece in pieces:
+        assert finishing.loudness(piece, 22050) == pytest.approx(-14, abs=0.2)
+        assert finishing.true_peak(piece) < 0.91
+        assert np.abs(piece[:50]).max() < 0.02 and np.abs(piece[-50:]).max() < 0.02
+
+
+def test_a_loop_is_at_most_as_long_as_asked_and_has_no_seam(run, tmp_path):
+    code, said, notes = run("--seconds", 3, "--loop", "--seed", 1, "--generators", "generator_128", "--output",
+                            tmp_path / "a.wav")
+    assert code == 0, notes
+    made = heard(tmp_path / "a.wav")
+    assert 2.5 * 22050 <= len(made) <= 3 * 22050 and f"{len(made)} samples" in said
+    steps = np.abs(np.diff(np.tile(made, 2)))
+    assert steps[len(made) - 20 : len(made) + 20].max() <= steps[1000 : len(made) - 1000].max()
+
+
+@pytest.mark.parametrize("more", [[], ["--normalize"]])
+def test_candidates_are_ranked_by_their_bits(run, music, tmp_path, more):
+    code, said, notes = run("--seconds", 1, "--candidates", 3, "--seed", 5, "--generators", "generator_128", "--output",
+                            tmp_path / "a.wav", *more)
+    assert code == 0, notes
+    seed, head, *rows, wrote = said.splitlines()
+    assert seed == "seed 5" and wrote == f"wrote {tmp_path / 'a.wav'}: 1.00 s, 22050 samples, the piece of rank 1"
+    assert head.split() == ["rank", "seed", "bits", "per", "code", "512x", "128x", "file"]
+    bits = []
+    for i, row in enumerate(rows, 1):
+        rank, seed, total, *levels, name = row.split()
+        assert rank == str(i) and Path(name).name == f"a_{i}_{total}bits.wav"
+        with music.stream(samples=22050, seed=int(seed), level=128, log_probs=True) as stream:
+            piece = np.concatenate(list(stream))
+        assert [total, *levels] == [f"{stream.bits[x]:.3f}" for x in ("all", 512, 128)]
+        if not more:
+            np.testing.assert_array_equal(audio.to_u16(heard(name)), audio.to_u16(piece))
+        bits.append(float(total))
+    assert bits == sorted(bits) and len(bits) == 3
+    assert (tmp_path / "a.wav").read_bytes() == next(tmp_path.glob("a_1_*")).read_bytes()
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_one_line_tells_what_is_alike(run, tiny_weights, tmp_path):
+    _, _, notes = run("--length", 1, "--output", tmp_path / "a.wav")
+    assert notes.splitlines()[0] == (
+        "vqvae_8, generator_512, generator_128, generator_32, generator_8: the set without a number in "
+        f"{tiny_weights.codecs} and {tiny_weights.generators}")
 
 
 def test_a_folder_without_permission_is_refused_before_any_work(run, tmp_path, monkeypatch):
@@ -215,9 +374,9 @@ def test_without_a_sound_device_the_error_is_one_line(tiny_weights, tmp_path):
     done = subprocess.run(line, env=environment | {"ALSA_CONFIG_PATH": str(tmp_path / "asound.conf")},  # noqa: S603
                           capture_output=True, text=True)
     assert done.returncode == 2
-    *found, error = done.stderr.splitlines()
+    found, error = done.stderr.splitlines()
     assert error == "generate_audio.py: there is no device to play on; --output FILE writes the sound instead"
-    assert all("the shipped set in" in line for line in found)
+    assert found.startswith("vqvae_512, generator_512: the set without a number in ")
 
 
 def test_help_shows_an_example(main, capsys):

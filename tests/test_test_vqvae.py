@@ -60,7 +60,7 @@ def test_all_levels_write_wavs_and_pictures_of_the_inputs_length(main, capsys, s
         assert again["sc_db"] == pytest.approx(model["sc_db"], abs=0.05)
         assert again["si_sdr_db"] == pytest.approx(model["si_sdr_db"], abs=0.5)
         assert Path(model["picture"]).read_bytes().startswith(b"\x89PNG")
-        assert f"vqvae_{level}: the shipped set" in notes
+        assert f"vqvae_{level}: the set without a number" in notes
     assert sorted(p.name for p in out.iterdir()) == sorted(
         f"a song [1]_vqvae_{level}.{kind}" for level in LEVELS for kind in ("wav", "png"))
 

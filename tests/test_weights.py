@@ -116,7 +116,7 @@ def test_which_set_is_taken_and_said(save, tmp_path):
     save("", shift=0.0)
     shipped = weights.find(tmp_path, NAME)
     assert first(shipped) == pytest.approx(base, abs=1e-5)
-    assert "shipped" in shipped.described
+    assert shipped.described == f"{NAME}: the set without a number in {tmp_path}"
     for asked, shift in ((2, 2.0), ("2", 2.0), (10, 10.0), ("best", 3.0)):
         assert first(weights.find(tmp_path, NAME, asked)) == pytest.approx(base + shift)
     assert "epoch 10" in weights.find(tmp_path, NAME, 10).described

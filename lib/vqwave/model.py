@@ -120,6 +120,19 @@ class VQWave:
         codes = {x: self.encode(heard, x)[left // x : (left + own.size) // x] for x in levels}
         return Prompt(codes, own.copy())
 
+    def source(self, recording, keep: int = LEVELS[0], report: Callable[[float], None] | None = None) -> Source:
+        """What can be varied: a recording (a file's path, or float [samples]) by its codes at the level `keep`.
+
+        report is called with the share of a file that is encoded. Errors: `UserError` where it is unreadable or silent.
+        """
+        _keepable(keep, 0)
+        if isinstance(recording, str | os.PathLike):
+            return Source(keep, *self._encode_file(recording, keep, report))
+        recording = _samples(recording, (1,))
+        if not recording.size or np.abs(recording).max() < SILENT:
+            raise UserError("the recording is silent: there is nothing to vary")
+        return Source(keep, self.encode(recording, keep), recording.size)
+
     def decode(self, codes, level: int = LEVELS[-1]) -> np.ndarray:
         """codes int [N] or [batch, N] -> audio float32 [N·level], or a row each."""
         codes, codec = np.asarray(codes), self.codec(level)
@@ -158,10 +171,14 @@ class VQWave:
         begins with it, decoded, and goes on. prompt_seconds, prompt_start: the part that is taken, see `prompt`.
         keep_original: it begins with the recording itself. A length counts the prompt.
 
-        Vary: variation_of is a recording, or source_codes are its codes at the level `keep` (512, 128 or 32); they are
-        kept, and every finer level is made anew. It is as long as the recording unless a length cuts it. report is
-        called with the share of it that is encoded (and with windows, of the piece that is sampled).
+        Vary: variation_of is a recording or what `source` made of one; or source_codes are its codes at the level
+        `keep` (512, 128 or 32). They are kept, and every finer level is made anew. It is as long as the recording
+        unless a length cuts it.
+
+        report is called with the share of the recording that is encoded; with windows, of the piece that is sampled.
         """
+        if isinstance(variation_of, Source):
+            keep = variation_of.level
         varied = variation_of is not None or source_codes is not None
         if (prompt is not None) + (variation_of is not None) + (source_codes is not None) > 1:
             raise UserError("give one of prompt, variation_of and source_codes")
@@ -191,7 +208,12 @@ class VQWave:
             options |= {"prompt": {x: prompt.codes[x] for x in LEVELS if x >= level},
                         "original": prompt.audio if keep_original else None}
         if variation_of is not None:
-            source_codes, length = self._source(variation_of, keep, generators[0].config.source_codes, report)
+            theirs, ours = self.found(codec_name(keep)).config, generators[0].config
+            if theirs.num_codes != ours.source_codes:
+                raise UserError(f"{ours.name} reads {ours.source_codes} codes, but {theirs.name} makes "
+                                f"{theirs.num_codes}")
+            source = variation_of if isinstance(variation_of, Source) else self.source(variation_of, keep, report)
+            source_codes, length = source.codes, source.samples
             if samples is not None and samples > length:
                 rate = codec.config.sample_rate
                 raise UserError(f"{samples / rate:.2f} s are asked for, but what is varied lasts {length / rate:.2f} s")
@@ -203,18 +225,6 @@ class VQWave:
             if options.pop(key, None):
                 raise UserError(f"windows make one piece: give either windows or {key}")
         return Windows(self.codec(level), loaded, windows=windows, samples=samples, seed=seed, report=report, **options)
-
-    def _source(self, recording, keep: int, num_codes: int, report):
-        """(codes int32 [N] of a recording at the level that is kept, its samples)."""
-        config = self.found(codec_name(keep)).config
-        if config.num_codes != num_codes:
-            raise UserError(f"{config.name} makes {config.num_codes} codes, but the generator below reads {num_codes}")
-        if isinstance(recording, str | os.PathLike):
-            return self._encode_file(recording, keep, report)
-        recording = _samples(recording, (1,))
-        if not recording.size or np.abs(recording).max() < SILENT:
-            raise UserError("the recording is silent: there is nothing to vary")
-        return self.encode(recording, keep), recording.size
 
     def codec(self, level: int) -> engines.CodecEngine:
         """The codec of a level."""
@@ -243,6 +253,15 @@ class Prompt:
 
     codes: dict[int, np.ndarray]
     audio: np.ndarray
+
+
+@dataclass(frozen=True)
+class Source:
+    """A recording that is varied: its `codes` int32 [N] at `level`, which are kept, and its `samples`."""
+
+    level: int
+    codes: np.ndarray
+    samples: int
 
 
 def _samples(audio, dimensions) -> np.ndarray:

@@ -69,10 +69,17 @@ class WeightSet:
     info: dict
 
     @property
+    def which(self) -> str:
+        """One phrase for the user: which of a folder's sets this is."""
+        if self.tag in ("", "best"):
+            shipped = self.folder.resolve().parent == Path(__file__).resolve().parents[2]
+            return "the best set" if self.tag else "the shipped set" if shipped else "the set without a number"
+        return f"epoch {self.tag.lstrip('0') or '0'}"
+
+    @property
     def described(self) -> str:
-        """One phrase for the user: which set was taken."""
-        which = {"": "the shipped set", "best": "the best set"}.get(self.tag, f"epoch {self.tag.lstrip('0') or '0'}")
-        return f"{self.name}: {which} in {self.folder}"
+        """One line for the user: what was taken, and from where."""
+        return f"{self.name}: {self.which} in {self.folder}"
 
     @property
     def codes_id(self) -> str:
@@ -92,6 +99,18 @@ class WeightSet:
     def load(self, part: str) -> dict[str, np.ndarray]:
         """float32 arrays of one file by variable path."""
         return read_arrays(self.files[part])
+
+
+def described(sets) -> list[str]:
+    """What was taken, and from where: one line for all sets of which the same is to be said."""
+    alike = {}
+    for one in sets:
+        alike.setdefault(one.which, []).append(one)
+    lines = []
+    for which, those in alike.items():
+        folders = dict.fromkeys(str(one.folder) for one in those)
+        lines.append(f"{', '.join(one.name for one in those)}: {which} in {' and '.join(folders)}")
+    return lines
 
 
 def read_arrays(path) -> dict[str, np.ndarray]:
