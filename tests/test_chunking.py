@@ -46,6 +46,21 @@ def test_chunked_encoding_is_that_of_the_whole(codecs, level, lengths, rng):
 
 
 @pytest.mark.parametrize("level", [8, 32, 512])
+def test_encoding_as_it_arrives_is_that_of_the_whole_and_holds_a_window(codecs, level, rng):
+    config, _, encode, _ = codecs[level]
+    for samples in (0, 1, level, 29 * level - 3, 150 * level + 1):
+        audio = rng.normal(0, 0.1, samples).astype("float32")
+        whole = chunking.encode(encode, audio[None], config)[0]
+        for window, sizes in ((1, [1000]), (7, [1, 50000]), (40, [10**6]), (None, [777])):
+            edges = np.cumsum(sizes * (samples // sum(sizes) + 1))
+            encode.lengths.clear()
+            made = list(chunking.encode_blocks(encode, np.split(audio, edges[edges < samples]), config, window))
+            np.testing.assert_array_equal(np.concatenate([np.empty(0, int), *made]), whole)
+            if window and samples:
+                assert max(encode.lengths) <= (window + 2 * chunking.encode_halo(config)) * level
+
+
+@pytest.mark.parametrize("level", [8, 32, 512])
 def test_chunked_decoding_is_that_of_the_whole(codecs, level, rng):
     config, _, _, decode = codecs[level]
     for count in (1, 2, 29):

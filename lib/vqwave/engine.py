@@ -1,7 +1,7 @@
 """What plays: one object per model, the same for every engine, numpy in and numpy out.
 
-`onnx` samples with int8 weights and `onnx-float32` with float32 ones, both in ONNX Runtime and without TensorFlow once
-their graphs are cached; `keras` is the reference, and the one for GPUs.
+`onnx` samples with int8 weights (large generators: 4-bit ones) and `onnx-float32` with float32 ones, both in ONNX
+Runtime and without TensorFlow once their graphs are cached; `keras` is the reference, and the one for GPUs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from . import chunking, sampling, weights
+from . import chunking, export, sampling, weights
 from .errors import UserError
 
 ENGINES = ("onnx", "onnx-float32", "keras")
@@ -161,14 +161,19 @@ class _OnnxGenerator(GeneratorEngine):
     def __init__(self, weight_set, engine):
         super().__init__(weight_set, engine)
         self._graphs = _Graphs(weight_set)
-        self._number = "int8" if engine == "onnx" else "float32"
+        self.numbers = export.numbers(weight_set.config, engine)
+
+    def number(self, streams: int) -> str:
+        """What the weights are held in that so many streams are sampled with."""
+        return self.numbers[0 if streams <= export.INT4_STREAMS else -1]
 
     def context(self, source):
         return self._graphs("context", np.asarray(source, np.int32))
 
     def _run(self, feeds, state, full):
         feeds |= {f"{'hc'[i % 2]}_{i // 2}": s for i, s in enumerate(state)}
-        loop = self._graphs.session(f"loop_full_{self._number}" if full else f"loop_{self._number}")
+        number = self.number(len(feeds["previous"]))
+        loop = self._graphs.session(f"loop_full_{number}" if full else f"loop_{number}")
         codes, *rest = loop.run(None, feeds)
         return (codes, rest[0], rest[1:]) if full else (codes, None, rest)
 
@@ -181,8 +186,6 @@ class _Graphs:
 
     def session(self, kind: str):
         if kind not in self.sessions:
-            from . import export
-
             self.sessions[kind] = session(export.cached_graph(self.weight_set, kind), arena=not kind.startswith("loop"))
         return self.sessions[kind]
 

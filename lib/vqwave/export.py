@@ -28,6 +28,10 @@ EXPORTER = "3"
 # Cached graphs of one kind of one model.
 KEPT = 8
 OPSET = 18
+# From so many units on a loop is bound by the weights it reads, and 4-bit ones pay for up to so many streams.
+INT4_UNITS, INT4_STREAMS = 768, 8
+# Weights that share a scale in 4 bits: the most that the kernels take, and the fastest; bits per code are as with 64.
+INT4_BLOCK = 256
 
 # The folder that stands in for a cache that cannot be written, once there is one.
 _stand_in: list[Path] = []
@@ -37,12 +41,19 @@ def kinds(weight_set, engine: str) -> list[str]:
     """The graphs that an ONNX engine makes of a set."""
     if weights.kind(weight_set.name) == "vqvae":
         return ["encode", "decode"]
-    number = "int8" if engine == "onnx" else "float32"
-    return (["context"] if weight_set.config.source_level else []) + [f"loop_{number}", f"loop_full_{number}"]
+    loops = [f"{kind}_{number}" for number in numbers(weight_set.config, engine) for kind in ("loop", "loop_full")]
+    return (["context"] if weight_set.config.source_level else []) + loops
+
+
+def numbers(config, engine: str) -> list[str]:
+    """What an ONNX engine's loops hold their weights in: for up to `INT4_STREAMS` streams the first, else the last."""
+    if engine != "onnx":
+        return ["float32"]
+    return ["int4", "int8"] if config.units >= INT4_UNITS else ["int8"]
 
 
 def build(weight_set, kind: str) -> bytes:
-    """One serialised ONNX graph of a set: `encode`, `decode`, `context`, `loop[_full]_{int8,float32}`.
+    """One serialised ONNX graph of a set: `encode`, `decode`, `context`, `loop[_full]_{int4,int8,float32}`.
 
     Its metadata hold the numbers that running it takes (`facts`). Errors: `UserError` where something it needs is not
     installed.
@@ -52,7 +63,7 @@ def build(weight_set, kind: str) -> bytes:
 
         if kind.startswith("loop"):
             arrays = weight_set.load("generator")
-            made = loop_graph(weight_set.config, arrays, kind.endswith("int8"), "full" in kind)
+            made = loop_graph(weight_set.config, arrays, kind.rsplit("_", 1)[1], "full" in kind)
         else:
             with _quiet():
                 made = _keras_part(weight_set, kind)
@@ -153,7 +164,7 @@ def _quiet():
 # --- the loop --------------------------------------------------------------------------------------------------------
 
 
-def loop_graph(config, arrays: dict[str, np.ndarray], int8: bool, full: bool):
+def loop_graph(config, arrays: dict[str, np.ndarray], number: str, full: bool):
     """A generator's core and its sampling as one `onnx.ModelProto`: a chunk of n steps in one call.
 
     Inputs: uniforms float32 [n, B], context float32 [n, B, C] (not at the top of the chain), previous int32 [B],
@@ -162,7 +173,7 @@ def loop_graph(config, arrays: dict[str, np.ndarray], int8: bool, full: bool):
     A full graph also has the inputs forced int32 [n, B] (-1: sample), top_k int64 [] (0: all) and top_p float32 []
     (1: all), and the output log_probs float32 [n, B] (natural).
     The arithmetic is `sampling.distribution` and `sampling.pick`. `arrays`: by the Keras variables' paths.
-    int8: symmetric weights, one scale a matrix; activations as each step's range asks (`DynamicQuantizeLSTM`).
+    number: what the weights are held in, "float32", "int8" or "int4".
     """
     from onnx import TensorProto, helper
 
@@ -173,35 +184,10 @@ def loop_graph(config, arrays: dict[str, np.ndarray], int8: bool, full: bool):
 
     # The body works on [1, B, …], the shape an LSTM node's time, batch and features have: nothing needs reshaping.
     main, body = _Nodes("main_"), _Nodes("body_")
-    x = body("Gather", arrays["embedding/embeddings"], "body_previous", axis=0)
-    if config.source_level:
-        x = body("Concat", x, "body_context", axis=-1)
-    for i in range(layers):
-        kernel, recurrent, bias = (
-            _onnx_gates(arrays[f"lstm_{i}/lstm_cell/{name}"]) for name in ("kernel", "recurrent_kernel", "bias")
-        )
-        bias = np.concatenate([bias, np.zeros_like(bias)])[None]
-        before, after = (f"body_h_{i}", f"body_c_{i}"), ["", f"body_h_{i}_out", f"body_c_{i}_out"]
-        if int8:
-            (w, w_scale), (r, r_scale) = _int8(kernel), _int8(recurrent)
-            scales = (w_scale[None], np.zeros(1, np.int8), r_scale[None], np.zeros(1, np.int8))
-            body.node(
-                "DynamicQuantizeLSTM", x, w[None], r[None], bias, "", *before, "", *scales,
-                outputs=after, domain="com.microsoft", hidden_size=units,
-            )
-        else:
-            body.node("LSTM", x, kernel.T[None], recurrent.T[None], bias, "", *before, outputs=after, hidden_size=units)
-        x = after[1]
-    kernel, bias = arrays["logits/kernel"], arrays["logits/bias"]
-    if int8:
-        # The temperature goes into the scale and the bias, once a chunk, and costs the step nothing.
-        w, w_scale = _int8(kernel)
-        main.node("Mul", w_scale, "inverse_temperature", outputs=["logits_scale"])
-        main.node("Mul", bias, "inverse_temperature", outputs=["logits_bias"])
-        zero = np.array(0, np.int8)
-        scaled = body("DynamicQuantizeMatMul", x, w, "logits_scale", zero, "logits_bias", domain="com.microsoft")
+    if number == "int4":
+        scaled, width = _int4_core(config, arrays, main, body), 4 * units
     else:
-        scaled = body("Mul", body("Add", body("MatMul", x, kernel), bias), "inverse_temperature")
+        scaled, width = _core(config, arrays, main, body, number == "int8"), channels
     if full:
         scaled = _filter(main, body, scaled, codes)
     reached = body("CumSum", body("Softmax", scaled, axis=-1), np.array(2))
@@ -218,8 +204,9 @@ def loop_graph(config, arrays: dict[str, np.ndarray], int8: bool, full: bool):
     scanned = [info("body_uniform", f32, [1, "B", 1])]
     sequences = [main("Unsqueeze", "uniforms", np.array([1, 3]))]
     if config.source_level:
-        scanned.append(info("body_context", f32, [1, "B", channels]))
-        sequences.append(main("Unsqueeze", "context", np.array([1])))
+        scanned.append(info("body_context", f32, [1, "B", width]))
+        given = _context_gates(config, arrays, main) if number == "int4" else "context"
+        sequences.append(main("Unsqueeze", given, np.array([1])))
     if full:
         scanned.append(info("body_forced", i32, [1, "B"]))
         sequences.append(main("Unsqueeze", "forced", np.array([1])))
@@ -255,6 +242,90 @@ def loop_graph(config, arrays: dict[str, np.ndarray], int8: bool, full: bool):
     )
 
 
+def _core(config, arrays, main: _Nodes, body: _Nodes, int8: bool) -> str:
+    """Embedding, LSTMs and logits / temperature [1, B, codes].
+
+    int8: symmetric weights, one scale a matrix; activations as each step's range asks (`DynamicQuantizeLSTM`).
+    """
+    x = body("Gather", arrays["embedding/embeddings"], "body_previous", axis=0)
+    if config.source_level:
+        x = body("Concat", x, "body_context", axis=-1)
+    for i in range(config.lstm_layers):
+        kernel, recurrent, bias = (
+            _gates(arrays[f"lstm_{i}/lstm_cell/{name}"], "iofc") for name in ("kernel", "recurrent_kernel", "bias")
+        )
+        bias = np.concatenate([bias, np.zeros_like(bias)])[None]
+        before, after = (f"body_h_{i}", f"body_c_{i}"), ["", f"body_h_{i}_out", f"body_c_{i}_out"]
+        if int8:
+            (w, w_scale), (r, r_scale) = _int8(kernel), _int8(recurrent)
+            scales = (w_scale[None], np.zeros(1, np.int8), r_scale[None], np.zeros(1, np.int8))
+            body.node(
+                "DynamicQuantizeLSTM", x, w[None], r[None], bias, "", *before, "", *scales,
+                outputs=after, domain="com.microsoft", hidden_size=config.units,
+            )
+        else:
+            body.node("LSTM", x, kernel.T[None], recurrent.T[None], bias, "", *before, outputs=after,
+                      hidden_size=config.units)
+        x = after[1]
+    kernel, bias = arrays["logits/kernel"], arrays["logits/bias"]
+    if not int8:
+        return body("Mul", body("Add", body("MatMul", x, kernel), bias), "inverse_temperature")
+    # The temperature goes into the scale and the bias, once a chunk, and costs the step nothing.
+    w, w_scale = _int8(kernel)
+    main.node("Mul", w_scale, "inverse_temperature", outputs=["logits_scale"])
+    main.node("Mul", bias, "inverse_temperature", outputs=["logits_bias"])
+    zero = np.array(0, np.int8)
+    return body("DynamicQuantizeMatMul", x, w, "logits_scale", zero, "logits_bias", domain="com.microsoft")
+
+
+def _int4_core(config, arrays, main: _Nodes, body: _Nodes) -> str:
+    """`_core` with 4-bit weights, one product a layer, where what is read of them sets the speed.
+
+    In 4 bits are the recurrence, the layers above the first, and the logits. What the previous code adds to the first
+    layer's gates is looked up in float32; what the context adds comes from `_context_gates`.
+    """
+    first, bias = (_gates(arrays[f"lstm_0/lstm_cell/{name}"], "ifoc") for name in ("kernel", "bias"))
+    table = arrays["embedding/embeddings"] @ first[: config.embedding_dim] + bias
+    given = body("Gather", table, "body_previous", axis=0)
+    if config.source_level:
+        given = body("Add", given, "body_context")
+    x, units = None, config.units
+    for i in range(config.lstm_layers):
+        kernel, recurrent, bias = (
+            _gates(arrays[f"lstm_{i}/lstm_cell/{name}"], "ifoc") for name in ("kernel", "recurrent_kernel", "bias")
+        )
+        h, c = f"body_h_{i}_out", f"body_c_{i}_out"
+        if x is None:
+            gates = body("Add", given, _int4_product(body, f"body_h_{i}", recurrent))
+        else:
+            both = body("Concat", x, f"body_h_{i}", axis=-1)
+            gates = _int4_product(body, both, np.concatenate([kernel, recurrent]), bias)
+        ifo, new = body.split(gates, 3 * units, units)
+        i_, f_, o_ = body.split(body("Sigmoid", ifo), units, units, units)
+        added = body("Mul", i_, body("Tanh", new))
+        body.node("Add", body("Mul", f_, f"body_c_{i}"), added, outputs=[c])
+        body.node("Mul", o_, body("Tanh", c), outputs=[h])
+        x = h
+    logits = _int4_product(body, x, arrays["logits/kernel"], arrays["logits/bias"])
+    return body("Mul", logits, "inverse_temperature")
+
+
+def _context_gates(config, arrays, main: _Nodes) -> str:
+    """What the context adds to the first layer's gates, for a whole chunk: float32 [n, B, 4·units].
+
+    One int8 product outside the loop. Each row has a scale of its own and integers add up exactly, so that a step's
+    gates do not depend on the chunk it is in.
+    """
+    kernel = _gates(arrays["lstm_0/lstm_cell/kernel"], "ifoc")[config.embedding_dim :]
+    scale = np.maximum(np.abs(kernel).max(0), 1e-12).astype(np.float32) / 127
+    largest = main("Max", main("ReduceMax", main("Abs", "context"), np.array([-1])), np.array(1e-12, np.float32))
+    unit, zero = np.array(1 / 127, np.float32), np.array(128, np.uint8)
+    rows = main("QuantizeLinear", main("Div", "context", largest), unit, zero)
+    gates = main("MatMulIntegerToFloat", rows, np.round(kernel / scale).astype(np.int8), unit, scale, zero,
+                 domain="com.microsoft")
+    return main("Mul", gates, largest)
+
+
 class _Nodes:
     """Nodes and constants of one graph in the making; arrays among the inputs become constants."""
 
@@ -266,6 +337,12 @@ class _Nodes:
         name = f"{self.prefix}{len(self.nodes)}"
         self.node(kind, *inputs, outputs=[name], **attributes)
         return name
+
+    def split(self, x: str, *widths: int) -> list[str]:
+        """Parts of the last of three axes."""
+        outputs = [f"{self.prefix}{len(self.nodes)}_{i}" for i in range(len(widths))]
+        self.node("Split", x, np.array(widths), outputs=outputs, axis=2)
+        return outputs
 
     def node(self, kind: str, *inputs, outputs: list[str], domain: str = "", **attributes):
         from onnx import helper, numpy_helper
@@ -309,16 +386,31 @@ def _filter(main: _Nodes, body: _Nodes, scaled: str, codes: int) -> str:
     return body("If", filtering, **branches)
 
 
-def _onnx_gates(array: np.ndarray) -> np.ndarray:
-    """The last axis from Keras's gate order (input, forget, cell, output) to ONNX's (input, output, forget, cell)."""
-    i, f, c, o = np.split(array, 4, axis=-1)
-    return np.concatenate([i, o, f, c], axis=-1)
+def _gates(array: np.ndarray, order: str) -> np.ndarray:
+    """The last axis from Keras's gate order (input, forget, cell, output) to another, "iofc" being ONNX's."""
+    parts = dict(zip("ifco", np.split(array, 4, axis=-1), strict=True))
+    return np.concatenate([parts[gate] for gate in order], axis=-1)
 
 
 def _int8(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """float32 [in, out] -> symmetric int8 [in, out], its scale float32 []."""
     scale = np.float32(max(np.abs(array).max(), 1e-12) / 127)
     return np.round(array / scale).astype(np.int8), np.array(scale)
+
+
+def _int4_product(nodes: _Nodes, x: str, weights: np.ndarray, bias: np.ndarray | None = None) -> str:
+    """x [..., in] times float32 [in, out], held in 4 bits, plus bias: `MatMulNBits` with its products in int8.
+
+    Each block of a column has a scale that takes its largest number to -8 and 0 to 0; two go into a byte.
+    """
+    count, width = weights.shape
+    blocks = np.pad(weights.T, ((0, 0), (0, -count % INT4_BLOCK))).reshape(width, -1, INT4_BLOCK)
+    largest = np.take_along_axis(blocks, np.abs(blocks).argmax(-1, keepdims=True), -1)
+    scale = np.where(largest == 0, 1, largest / -8).astype(np.float32)
+    whole = (np.clip(np.round(blocks / scale), -8, 7) + 8).astype(np.uint8)
+    more = [] if bias is None else ["", "", bias]
+    return nodes("MatMulNBits", x, whole[..., ::2] | whole[..., 1::2] << 4, scale[..., 0], *more,
+                 domain="com.microsoft", K=count, N=width, bits=4, block_size=INT4_BLOCK, accuracy_level=4)
 
 
 # --- the cache -------------------------------------------------------------------------------------------------------
