@@ -25,7 +25,7 @@ def main(argv=None) -> int:
     parser.add_argument("--only", default=",".join(benchmark.PARTS), metavar="NAME,...", help="what to measure")
     parser.add_argument("--quick", action="store_true", help="a minute or less, rough figures")
     parser.add_argument("--data-dir", metavar="DIR",
-                        help="folder that prepare_audio.py wrote: its held-out tracks tell the accuracy of int8")
+                        help="folder that prepare_audio.py wrote: its held-out tracks tell what int8 and int4 cost")
     parser.add_argument("--val-split", default="0.1", metavar="S",
                         help="which tracks those are: as the generators were trained with")
     parser.add_argument("--vqvae-weights-dir", default=str(ROOT / model.CODECS), metavar="DIR",

@@ -39,6 +39,17 @@ def random_generators(folder, size, spread):
     return folder
 
 
+KINDS = (*engine.ENGINES, "int4")
+
+
+def load_generator(found, name):
+    """An engine's generator; "int4" is `onnx` as it plays large ones."""
+    made = engine.load_generator(found, "onnx" if name == "int4" else name)
+    if name == "int4":
+        made.numbers = ["int4"]
+    return made
+
+
 @pytest.fixture(scope="module")
 def load(lively):
     """Each engine of each level, made once."""
@@ -46,7 +57,7 @@ def load(lively):
 
     def load(level, name):
         if (level, name) not in made:
-            made[level, name] = engine.load_generator(weights.find(lively, configs.generator_name(level)), name)
+            made[level, name] = load_generator(weights.find(lively, configs.generator_name(level)), name)
         return made[level, name]
 
     return load
@@ -121,7 +132,7 @@ def test_settings_do_the_same_in_every_engine(load, settings):
     assert abs(near - exact).mean() < 0.1
 
 
-@pytest.mark.parametrize("name", engine.ENGINES)
+@pytest.mark.parametrize("name", KINDS)
 def test_forced_codes_are_scored_as_teacher_forcing_scores_them(load, lively, name):
     played = load(32, name)
     config = played.config
@@ -138,11 +149,14 @@ def test_forced_codes_are_scored_as_teacher_forcing_scores_them(load, lively, na
         forced=codes,
     )
     np.testing.assert_array_equal(made, codes)
-    np.testing.assert_allclose(log_probs, expected, atol=0.3 if name == "onnx" else 1e-4)
-    assert abs(log_probs.mean() - expected.mean()) < (0.01 if name == "onnx" else 1e-5)
+    # Of rounding in 4 bits these weights, large as they are, make more with every step.
+    steps, most, mean = {"onnx": (120, 0.3, 0.01), "int4": (20, 0.5, 0.05)}.get(name, (120, 1e-4, 1e-5))
+    log_probs, expected = log_probs[:, :steps], expected[:, :steps]
+    np.testing.assert_allclose(log_probs, expected, atol=most)
+    assert abs(log_probs.mean() - expected.mean()) < mean
 
 
-@pytest.mark.parametrize("name", engine.ENGINES)
+@pytest.mark.parametrize("name", KINDS)
 def test_a_prompt_is_kept_and_continued(load, name):
     played = load(512, name)
     given = arguments(played, 60)
@@ -154,7 +168,7 @@ def test_a_prompt_is_kept_and_continued(load, name):
     assert (continued[:, :20] == 5).all() and (continued[:, 20:] != free[:, 20:]).any()
 
 
-@pytest.mark.parametrize("name", engine.ENGINES)
+@pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("settings", SETTINGS[:2])
 def test_chunks_make_what_one_call_makes_bit_for_bit(load, name, settings):
     played = load(128, name)
@@ -173,7 +187,7 @@ def test_chunks_make_what_one_call_makes_bit_for_bit(load, name, settings):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("name", ["onnx", "onnx-float32"])
+@pytest.mark.parametrize("name", ["onnx", "onnx-float32", "int4"])
 def test_the_plain_loop_makes_what_the_full_one_makes(load, name):
     played = load(32, name)
     given = arguments(played, 500, batch=2)
@@ -195,7 +209,7 @@ def test_in_float32_a_row_of_a_batch_is_the_row_alone(load):
         np.testing.assert_array_equal(alone, together[row])
 
 
-@pytest.mark.parametrize("name", engine.ENGINES)
+@pytest.mark.parametrize("name", KINDS)
 def test_greedy_is_the_likeliest_code_at_every_step(load, name):
     played = load(512, name)
     given = arguments(played, 100, batch=2)
@@ -227,14 +241,14 @@ def known(tmp_path_factory):
     return logits, weights.find(folder, config.name)
 
 
-@pytest.mark.parametrize("name", engine.ENGINES)
+@pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("settings", [
     {}, {"temperature": 0.6}, {"temperature": 1.7}, {"top_k": 4}, {"top_k": 1}, {"top_p": 0.75}, {"top_p": 0.05},
     {"temperature": 1.4, "top_k": 7, "top_p": 0.9}, {"temperature": 0},
 ])
 def test_a_hundred_thousand_draws_follow_the_closed_form(known, name, settings):
     logits, found = known
-    played = engine.load_generator(found, name)
+    played = load_generator(found, name)
     codes, log_probs, _ = played.sample(*arguments(played, 1000, batch=100, seed=8), **settings)
     # By hand, from the definition: scale, rank (the lower code first), keep k, keep until p is reached.
     temperature = settings.get("temperature", 1.0)

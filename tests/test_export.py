@@ -65,7 +65,7 @@ def cache(tmp_path, monkeypatch):
     return folder
 
 
-@pytest.mark.parametrize("number, tolerance", [("float32", 1e-5), ("int8", 0.25)])
+@pytest.mark.parametrize("number, tolerance", [("float32", 1e-5), ("int8", 0.25), ("int4", 1.0)])
 def test_the_loop_computes_the_lstms_equations(small, rng, number, tolerance):
     codes = rng.integers(0, 10, 40)
     graph = export.build(small, f"loop_full_{number}")
@@ -81,7 +81,8 @@ def test_the_loop_computes_the_lstms_equations(small, rng, number, tolerance):
     np.testing.assert_allclose(log_probs[:, 0], expected[np.arange(40), codes], atol=tolerance)
 
 
-@pytest.mark.parametrize("kind", ["loop_int8", "loop_full_int8", "loop_float32", "loop_full_float32"])
+@pytest.mark.parametrize("kind", [f"{kind}_{number}" for kind in ("loop", "loop_full")
+                                  for number in ("int4", "int8", "float32")])
 def test_graphs_say_what_they_take_and_give(small, kind):
     model = onnx.load_from_string(export.build(small, kind))
     onnx.checker.check_model(model)
@@ -96,14 +97,44 @@ def test_graphs_say_what_they_take_and_give(small, kind):
 
 
 def test_plain_loops_never_sort(small):
-    for kind, sorts in (("loop_int8", False), ("loop_full_int8", True)):
-        assert (b"TopK" in export.build(small, kind)) == sorts
+    for number in ("int4", "int8"):
+        for kind, sorts in (("loop", False), ("loop_full", True)):
+            assert (b"TopK" in export.build(small, f"{kind}_{number}")) == sorts
 
 
-def test_int8_weights_are_a_quarter_of_float32_ones(tmp_path):
-    wide = small_set(tmp_path, units=128)
-    whole, quarter = (len(export.build(wide, f"loop_{number}")) for number in ("float32", "int8"))
-    assert whole / quarter > 3
+def test_int8_weights_are_a_quarter_of_float32_ones_and_int4_an_eighth(tmp_path):
+    wide = small_set(tmp_path, units=256)
+    whole, quarter, eighth = (len(export.build(wide, f"loop_{number}")) for number in ("float32", "int8", "int4"))
+    assert whole / quarter > 3.8 and whole / eighth > 6.5
+
+
+def test_four_bits_hold_a_column_to_a_fifteenth_of_its_range(rng):
+    """Against the definition: what a product with ones in turn gives back is the matrix, each number rounded."""
+    weights = rng.normal(size=(600, 5)).astype(np.float32)
+    bias = rng.normal(size=5).astype(np.float32)
+    nodes = export._Nodes("")
+    out = export._int4_product(nodes, "x", weights, bias)
+    info = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(nodes.nodes, "product", [info("x", 1, ["n", 600])], [info(out, 1, ["n", 5])],
+                                   nodes.constants)
+    opsets = [onnx.helper.make_opsetid("", 18), onnx.helper.make_opsetid("com.microsoft", 1)]
+    session = onnxruntime.InferenceSession(
+        onnx.helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
+    )
+    made = session.run(None, {"x": np.eye(600, dtype=np.float32)})[0] - bias
+    for first in range(0, 600, export.INT4_BLOCK):
+        block = slice(first, first + export.INT4_BLOCK)
+        step = np.abs(weights[block]).max(0) / 8
+        # The largest number is exact; of the other sign there are only seven steps.
+        assert (abs(made[block] - weights[block]) <= 1.01 * step).all()
+        assert (abs(made[block] - weights[block]).mean(0) < 0.3 * step).all()
+
+
+@pytest.mark.parametrize("units, kinds", [(6, ["int8"]), (export.INT4_UNITS, ["int4", "int8"])])
+def test_large_loops_have_four_bits_for_few_streams(tmp_path, units, kinds):
+    large = small_set(tmp_path, units=units)
+    assert export.kinds(large, "onnx") == [f"{loop}_{number}" for number in kinds for loop in ("loop", "loop_full")]
+    assert export.kinds(large, "onnx-float32") == ["loop_float32", "loop_full_float32"]
 
 
 def test_a_graph_is_made_once(small, cache, capsys):

@@ -106,7 +106,7 @@ def run(sizes, codecs, generators, parts=PARTS, effort: Effort = FULL, *, data_d
     """Measure `parts` of `sizes`; the figures, plain lists and numbers as JSON holds them, with `targets` judged.
 
     codecs, generators: folders of trained weights, taken for the size that they are of. data_dir: prepared music whose
-    validation tracks (by val_split, as the trainers split) tell the accuracy of int8; without it that is not measured.
+    validation tracks (by val_split, as the trainers split) tell what int8 and int4 cost, which is not measured without.
     progress(done, total, what): called as things are begun, in roughly seconds. Errors: `UserError`; `RuntimeError`
     where a process that plays fails, or loads TensorFlow.
     """
@@ -160,7 +160,7 @@ def _jobs(chain, parts, effort, data_dir, tracks, first, new_codecs):
         made.append((chain, "steps", 14, f"{size}: steps/s at {level}x",
                      lambda level=level: steps(chain, level, effort)))
         if tracks:
-            made.append((chain, "accuracy", 6, f"{size}: int8 against float32 at {level}x",
+            made.append((chain, "accuracy", 6, f"{size}: int8 and int4 against float32 at {level}x",
                          lambda level=level: [accuracy(chain, level, data_dir, tracks, effort)]))
     made.append((chain, "chain", 45, f"{size}: the whole chain", lambda: _child("chain", chain, effort)))
     made.append((chain, "start", 12, f"{size}: time to first audio", lambda: [start(chain, effort)]))
@@ -265,22 +265,27 @@ def steps(chain: Chain, level: int, effort: Effort) -> list[dict]:
         ratios = {name: np.median(np.divide(rate, rates[EAGER])) for name, rate in rates.items()}
         for name, rate in rates.items():
             per_second = float(np.median(rate))
+            number = engines[name].number(streams) if name.startswith("onnx") else "float32"
             rows.append({
-                "size": chain.size, "level": level, "streams": streams, "engine": name,
+                "size": chain.size, "level": level, "streams": streams, "engine": name, "number": number,
                 "steps_per_s": per_second, "codes_per_s": per_second * streams,
                 "real_time": per_second * streams * level / config.SAMPLE_RATE,
                 "against_eager": float(ratios[name]),
-                "weights_bytes_per_s": per_second * read["int8" if name == "onnx" else "float32"],
+                "weights_bytes_per_s": per_second * read[number],
             })
     return rows
 
 
 def weights_read(found: weights.WeightSet) -> dict[str, int]:
-    """Bytes of weights that one step reads: the LSTMs' and the logits' matrices, and one row of the embedding."""
+    """Bytes of weights that one step reads, by what they are held in: the LSTMs' and the logits' matrices, and one row
+    of the embedding. In 4 bits a block's scale counts too; the first layer's inputs come as a row each of its gates."""
     arrays = found.load("generator")
     count = sum(a.size for path, a in arrays.items() if path.endswith("kernel"))
     row = 4 * found.config.embedding_dim
-    return {"int8": count + row, "float32": 4 * count + row}
+    given = arrays["lstm_0/lstm_cell/kernel"]
+    rows = 4 * given.shape[1] * (2 if found.config.source_level else 1)
+    return {"int4": (count - given.size) // 2 + 4 * (count - given.size) // export.INT4_BLOCK + rows,
+            "int8": count + row, "float32": 4 * count + row}
 
 
 def race(contenders: dict, rounds: int, turn: float) -> dict[str, list[float]]:
@@ -357,16 +362,19 @@ def held_out(data_dir, val_split) -> list[manifest.Track]:
 
     tracks = dataset.split(manifest.read(data_dir), val_split, seed=0)[1]
     if not tracks:
-        raise UserError(f"{data_dir}: --val-split {val_split} holds no track out, so there is none to measure int8 on")
+        raise UserError(f"{data_dir}: --val-split {val_split} holds no track out: there is none to measure accuracy on")
     return tracks
 
 
 def accuracy(chain: Chain, level: int, data_dir, tracks, effort: Effort) -> dict:
-    """Bits per code of held-out music, int8 and float32, teacher-forced one row at a time, as a stream plays."""
+    """Bits per code of held-out music, teacher-forced one row at a time, as a stream plays; in int8 and int4 whichever
+    of them these weights are played in."""
     found = chain.find(generator_name(level))
     codec = engine.load_codec(chain.find(codec_name(level)))
     source = engine.load_codec(chain.find(codec_name(found.config.source_level))) if found.config.source_level else None
-    engines = {name: engine.load_generator(found, name) for name in ("onnx", "onnx-float32")}
+    engines = {name: engine.load_generator(found, "onnx") for name in ("int4", "int8", "float32")}
+    for name, generator in engines.items():
+        generator.numbers = [name]
     each = -(-effort.codes // len(tracks))
     log_probs = {name: [] for name in engines}
     for track in tracks:
@@ -382,8 +390,8 @@ def accuracy(chain: Chain, level: int, data_dir, tracks, effort: Effort) -> dict
     bits = {name: metrics.bits(np.concatenate(values)) for name, values in log_probs.items()}
     return {
         "size": chain.size, "level": level, "weights": "random" if "random" in chain.source.values() else "trained",
-        "codes": sum(map(len, log_probs["onnx"])), "bits_int8": bits["onnx"], "bits_float32": bits["onnx-float32"],
-        "difference": bits["onnx"] - bits["onnx-float32"],
+        "codes": sum(map(len, log_probs["float32"])), **{f"bits_{name}": value for name, value in bits.items()},
+        **{f"difference_{name}": bits[name] - bits["float32"] for name in ("int4", "int8")},
     }
 
 
@@ -395,7 +403,7 @@ def _forced(track, data_dir, codec, source, c, wanted):
     margin = c.halo * c.source_level
     count = min(-(-wanted * c.level // unit), (track.samples - 2 * margin) // unit) * unit
     if count <= 0:
-        raise UserError(f"{audio.shown(track.file)}: is too short to measure int8 on: {track.seconds:.1f} s")
+        raise UserError(f"{audio.shown(track.file)}: is too short to measure accuracy on: {track.seconds:.1f} s")
     first = (track.samples - count - 2 * margin) // 2
     samples = audio.from_u16(dataset.read_window(track.path(data_dir), first, count + 2 * margin))[None]
     codes = codec.encode(samples[:, margin : margin + count])
@@ -624,7 +632,9 @@ TARGETS = (
            _chosen("steps", "against_eager", size="reference", streams=1, engine="onnx")),
     Target("growth of memory between minute 1 and 10", "≤", 0, 0, "whole MiB", _growth),
     Target("bits per code that int8 costs, worst level", "≤", 0.02, 0.02, "bits",
-           _chosen("accuracy", "difference", max, weights="trained")),
+           _chosen("accuracy", "difference_int8", max, weights="trained")),
+    Target("bits per code that int4 costs, worst level", "≤", 0.02, 0.02, "bits",
+           _chosen("accuracy", "difference_int4", max, weights="trained")),
 )
 
 
@@ -684,9 +694,9 @@ def _tables(results):
                (r["size"], f"{r['level']}x", str(r["streams"]), r["engine"], f"{r['codes_per_s']:,.0f}",
                 f"{r['real_time']:.2f}", f"{r['against_eager']:.1f}", f"{r['weights_bytes_per_s'] / 1e9:.1f}",
                 f"{r['share_of_bandwidth']:.0%}" if "share_of_bandwidth" in r else "") for r in get("steps", ())])
-    yield ("Bits per code on held-out music", ("size", "level", "weights", "codes", "int8", "float32", "difference"), [
-        (r["size"], f"{r['level']}x", r["weights"], f"{r['codes']:,}", f"{r['bits_int8']:.4f}",
-         f"{r['bits_float32']:.4f}", f"{r['difference']:+.4f}") for r in get("accuracy", ())])
+    yield ("Bits per code on held-out music", ("size", "level", "weights", "codes", "float32", "int8", "int4"), [
+        (r["size"], f"{r['level']}x", r["weights"], f"{r['codes']:,}", f"{r['bits_float32']:.4f}",
+         f"{r['difference_int8']:+.4f}", f"{r['difference_int4']:+.4f}") for r in get("accuracy", ())])
     yield "The whole chain", ("size", "streams", "total RTF", "block median", "block P95", "P95 / duration"), [
         (r["size"], str(r["streams"]), f"{r['rtf']:.2f}", f"{1000 * r['block_median_s']:.0f} ms",
          f"{1000 * r['block_p95_s']:.0f} ms", f"{r['p95_share']:.2f}") for r in get("chain", ())]
