@@ -62,7 +62,7 @@ def code(seen, uniform, previous, position, temperature):
 
 
 class IntegerCodec:
-    """Each sample tells its code, its place in the code, and the codes at both ends of what the decoder sees."""
+    """Each sample tells its code, its place in code and piece, and the codes at both ends of what the decoder sees."""
 
     def __init__(self, level):
         strides = {512: (8, 4, 4, 4), 128: (8, 4, 4), 32: (8, 4), 8: (8,)}[level]
@@ -70,10 +70,11 @@ class IntegerCodec:
                                   num_codes=CODES)
         self.weight_set, self.engine = origin(self.config), "integers"
 
-    def decode_window(self, codes):
+    def decode_window(self, codes, start=0):
         level, halo = self.config.level, chunking.decode_halo(self.config)
         padded = np.pad(codes, ((0, 0), (halo, halo)))
-        told = codes + 64 * padded[:, : codes.shape[1]] + 4096 * padded[:, 2 * halo :]
+        turned = (codes + start + np.arange(codes.shape[1])) % CODES
+        told = turned + 64 * padded[:, : codes.shape[1]] + 4096 * padded[:, 2 * halo :]
         audio = told[:, :, None] * 512.0 + np.arange(level)
         return (audio.reshape(len(codes), -1) / 2**28).astype(np.float32)
 
@@ -259,7 +260,7 @@ def test_an_error_in_any_thread_reaches_the_caller(level):
 
 def test_a_decoder_s_error_reaches_the_caller():
     codec, generators = chain(128)
-    codec.decode_window = lambda codes: np.full((1, codes.shape[1] * 128), np.nan, np.float32)
+    codec.decode_window = lambda codes, start: np.full((1, codes.shape[1] * 128), np.nan, np.float32)
     with pytest.raises(UserError, match="vqvae_128 decoded to a number that is not finite"):
         next(Stream(codec, generators))
 

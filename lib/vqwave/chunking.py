@@ -19,12 +19,15 @@ WINDOW_SAMPLES = 1 << 18
 def decode_halo(config: CodecConfig) -> int:
     """Codes to either side that one code's samples can see through the decoder."""
     reach = 1.0  # expand, kernel 3
+    tones = 0.0
     jump = 1.0  # codes per step at this depth
     for i in reversed(range(len(config.strides))):
         reach += sum(config.dilations[i]) * jump
+        if config.tones and i == config.tone_stage:
+            tones = reach + 2 * jump  # the loudness, kernel 3, and the way to the next frame's
         reach += (1 if i else 3) * jump  # the up-sampling convolution, kernel 3, or 7 to the waveform
         jump /= config.strides[i]
-    return math.ceil(reach)
+    return math.ceil(max(reach, tones))
 
 
 def encode_halo(config: CodecConfig) -> int:
@@ -97,7 +100,8 @@ def encode_blocks(run, blocks: Iterable[np.ndarray], config: CodecConfig, window
 def decode(run, codes: np.ndarray, config: CodecConfig, window: int | None = None) -> np.ndarray:
     """codes int32 [batch, N] -> audio float32 [batch, N·level].
 
-    run: codes int32 [batch, n] -> audio float32 [batch, n·level]. window: codes kept per run.
+    run: (codes int32 [batch, n], the number of the first of them) -> audio float32 [batch, n·level]. window: codes
+    kept per run.
     """
     codes = np.asarray(codes, np.int32)
     batch, count = codes.shape
@@ -107,6 +111,6 @@ def decode(run, codes: np.ndarray, config: CodecConfig, window: int | None = Non
     for start in range(0, count, window):
         stop = min(start + window, count)
         left, right = max(0, start - halo), min(count, stop + halo)
-        made = np.asarray(run(codes[:, left:right]))
+        made = np.asarray(run(codes[:, left:right], left))
         audio[:, start * level : stop * level] = made[:, (start - left) * level : (stop - left) * level]
     return audio

@@ -25,6 +25,10 @@ SAMPLE_RATE = 22050
 LEVELS = (512, 128, 32, 8)
 SIZES = ("compact", "reference", "tiny")
 LARGEST = 2**31 - 1
+# Samples after which a decoder's tones and noise repeat (12 s): positions are known modulo this.
+PERIOD = 1 << 18
+# Samples: how often, at most, a decoder's tones are given a new loudness.
+TONE_HOP = 128
 
 
 class ConfigError(UserError, ValueError):
@@ -53,7 +57,8 @@ class CodecConfig:
     """One VQ-VAE: audio float32 [batch, samples] <-> codes int32 [batch, samples / level].
 
     `strides[i]` is followed by residual blocks of width `channels[i]`, one for each of `dilations[i]`; the decoder
-    mirrors the encoder. `level` is the product of the strides and stated nowhere else.
+    mirrors the encoder. `level` is the product of the strides and stated nowhere else. With `tones`
+    oscillators and `noise`, the decoder says how loud these are and makes no waveform of its own (see `synthesis.py`).
     """
 
     name: str
@@ -63,6 +68,8 @@ class CodecConfig:
     sample_rate: int = SAMPLE_RATE
     num_codes: int = 1024
     code_dim: int = 32
+    tones: int = 0
+    noise: bool = False
     ema_decay: float = 0.96
     revival_threshold: float = 0.3
     loss: LossConfig = field(default_factory=LossConfig)
@@ -75,12 +82,30 @@ class CodecConfig:
                 f"{len(self.strides)}, {len(self.channels)} and {len(self.dilations)}"
             )
         at_least(self, 1, "strides", "channels", "dilations", "sample_rate", "code_dim")
-        at_least(self, 0, "revival_threshold")
+        at_least(self, 0, "revival_threshold", "tones")
         at_least(self, 2, "num_codes")
         fits_uint16(self, "num_codes")
         if not 0.0 < self.ema_decay < 1.0:
             raise ConfigError(f"{self.name}: ema_decay is {self.ema_decay}; it must lie between 0 and 1")
         name_says_level(self, "vqvae")
+        if self.tones and not self.noise:
+            raise ConfigError(f"{self.name}: tones is {self.tones} and noise false; a decoder of tones needs noise too")
+        if self.positioned and PERIOD % self.level:
+            raise ConfigError(f"{self.name}: tones and noise need a level that is a power of 2, not {self.level}")
+
+    @property
+    def positioned(self) -> bool:
+        """Whether the decoder must be told where in the piece its codes stand."""
+        return bool(self.tones or self.noise)
+
+    @property
+    def tone_stage(self) -> int:
+        """The stage whose features say how loud each tone is: the coarsest of at most `TONE_HOP` samples a step."""
+        return max((i for i in range(len(self.strides)) if self.hop(i) <= TONE_HOP), default=0)
+
+    def hop(self, stage: int) -> int:
+        """Samples per step of the features that stage `stage` works on."""
+        return math.prod(self.strides[: stage + 1])
 
     @property
     def level(self) -> int:
@@ -301,8 +326,8 @@ def override(config, path):
 def codec_preset(name: str, size: str = "compact") -> CodecConfig:
     """The codec `vqvae_512` … `vqvae_8`. Compact and reference share their codecs; `tiny` is for tests.
 
-    The waveform term falls as the rate falls, because phase at
-    low rates costs bits that the ear does not hear.
+    The waveform term falls as the rate falls, because phase at low rates costs bits that the ear does not hear; where
+    it is next to nothing the decoder has tones and noise of its own.
     """
     level = _level_of(name, "vqvae")
     _known_size(size)
@@ -310,7 +335,7 @@ def codec_preset(name: str, size: str = "compact") -> CodecConfig:
         strides = {512: (8, 4, 4, 4), 128: (8, 4, 4), 32: (8, 4), 8: (8,)}[level]
         return CodecConfig(
             name, strides, channels=(8, 12, 16, 16)[: len(strides)], dilations=((1, 3),) * len(strides),
-            num_codes=64, code_dim=8,
+            num_codes=64, code_dim=8, tones=24 if level >= 128 else 0, noise=level >= 128,
         )
     full = {
         8: dict(strides=(8,), channels=(128,), dilations=((1, 3, 9, 27),),
@@ -319,12 +344,12 @@ def codec_preset(name: str, size: str = "compact") -> CodecConfig:
                  loss=LossConfig(spectral_convergence=1.5, waveform=0.5)),
         128: dict(
             strides=(8, 4, 4), channels=(64, 128, 192), dilations=((1, 3), (1, 3), (1, 3, 9, 27)),
-            loss=LossConfig(mel=1.5, waveform=0.02),
+            tones=192, noise=True, loss=LossConfig(mel=1.5, waveform=0.02),
         ),
         512: dict(
             strides=(8, 4, 4, 4), channels=(48, 96, 160, 256),
             dilations=((1, 3), (1, 3), (1, 3), (1, 3, 9, 27)),
-            loss=LossConfig(mel=2.0, waveform=0.0),
+            tones=192, noise=True, loss=LossConfig(mel=2.0, waveform=0.0),
         ),
     }
     return CodecConfig(name, **full[level])

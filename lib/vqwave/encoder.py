@@ -6,9 +6,10 @@ import keras
 from keras import layers, ops
 
 from .adversary import Adversary
-from .config import CodecConfig
+from .config import PERIOD, CodecConfig
 from .layers import ResidualBlock, SubPixelUpsampling, VectorQuantizer, gelu
 from .losses import reconstruction_terms
+from .synthesis import Loudness, NoiseBank, ToneBank
 
 
 def build_encoder(config: CodecConfig) -> keras.Model:
@@ -23,17 +24,36 @@ def build_encoder(config: CodecConfig) -> keras.Model:
 
 
 def build_decoder(config: CodecConfig) -> keras.Model:
-    """vectors float32 [batch, N, code_dim] -> audio float32 [batch, N·level, 1]; the encoder's mirror image."""
+    """vectors float32 [batch, N, code_dim] -> audio float32 [batch, N·level, 1]; the encoder's mirror image.
+
+    With tones or noise (`config.positioned`) it takes [vectors, start], start int32 [batch] the number of the first of
+    these codes in the piece, modulo PERIOD / level.
+    """
     vectors = keras.Input((None, config.code_dim), name="vectors")
+    inputs, tones = vectors, None
+    if config.positioned:
+        start = keras.Input((), dtype="int32", name="start")
+        inputs = [vectors, start]
     x = layers.Conv1D(config.channels[-1], 3, padding="same", name="expand")(vectors)
     for i in reversed(range(len(config.strides))):
+        hop = config.hop(i)
         for dilation in config.dilations[i]:
             x = ResidualBlock(config.channels[i], dilation, name=f"block_{i}_{dilation}")(x)
         x = layers.Activation(gelu, name=f"activation_{i}")(x)
-        # The last, to the waveform, overlaps its neighbours widely: short patches would buzz at their rate.
-        channels, kernel = (config.channels[i - 1], 3) if i else (1, 7)
-        x = SubPixelUpsampling(channels, config.strides[i], kernel, name=f"up_{i}")(x)
-    return keras.Model(vectors, x, name="decoder")
+        if config.tones and i == config.tone_stage:
+            loudness = Loudness(config.tones, name="loudness")(x)
+            first = start * (config.level // hop)
+            tones = ToneBank(config.tones, hop, config.sample_rate, name="tones")(loudness, first)
+        if i:
+            x = SubPixelUpsampling(config.channels[i - 1], config.strides[i], 3, name=f"up_{i}")(x)
+        elif config.noise:
+            x = NoiseBank(config.channels[0], hop, name="noise")(x, start * (config.level // hop))
+        else:
+            # The last, to the waveform, overlaps its neighbours widely: short patches would buzz at their rate.
+            x = SubPixelUpsampling(1, hop, 7, name="up_0")(x)
+    if tones is not None:
+        x = layers.Add(name="sum", dtype="float32")([x, tones])
+    return keras.Model(inputs, x, name="decoder")
 
 
 @keras.saving.register_keras_serializable("vqwave")
@@ -56,6 +76,7 @@ class VQVAE(keras.Model):
         self.quantizer.build((None, None, config.code_dim))
         self.encoder.trainable = not decoder_only
         terms = ["spectral_convergence", "log_magnitude", "mel", "waveform"]
+        self.seed_generator = keras.random.SeedGenerator(seed + 1) if config.positioned else None
         self.adversary = None
         if config.loss.adversarial or config.loss.feature_matching:
             self.adversary = Adversary(name="adversary")
@@ -76,7 +97,15 @@ class VQVAE(keras.Model):
     def call(self, audio, training=False):
         latents = self.encoder(audio[..., None], training=training and not self.decoder_only)
         quantized, _ = self.quantizer(latents, training=training and not self.decoder_only)
-        return ops.cast(self.decoder(quantized, training=training)[..., 0], "float32")
+        given = quantized
+        if self.config.positioned:
+            start = ops.zeros(ops.shape(audio)[:1], "int32")
+            if training:
+                # Anywhere, so that what is learnt holds for every phase of the tones and any noise.
+                start = keras.random.randint(ops.shape(audio)[:1], 0, PERIOD // self.config.level,
+                                             seed=self.seed_generator)
+            given = [quantized, start]
+        return ops.cast(self.decoder(given, training=training)[..., 0], "float32")
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Σ weight·term over `LossConfig`'s terms + the quantizer's commitment; each term is a metric too.
@@ -104,10 +133,17 @@ class VQVAE(keras.Model):
         return keras.Model(audio, codes, name=f"{self.config.name}_encode")
 
     def decode_model(self) -> keras.Model:
-        """Functional model: codes int32 [batch, N] -> audio float32 [batch, N·level]."""
-        codes = keras.Input((None,), dtype="int32", name="codes")
-        audio = self.decoder(_Call(self.quantizer.lookup, name="lookup")(codes))
-        return keras.Model(codes, layers.Reshape((-1,), name="samples")(audio), name=f"{self.config.name}_decode")
+        """Functional model: codes int32 [batch, N] -> audio float32 [batch, N·level].
+
+        Where the config is `positioned`: [codes, start], start int32 [batch] as in `build_decoder`.
+        """
+        inputs = codes = keras.Input((None,), dtype="int32", name="codes")
+        vectors = _Call(self.quantizer.lookup, name="lookup")(codes)
+        if self.config.positioned:
+            start = keras.Input((), dtype="int32", name="start")
+            inputs, vectors = [codes, start], [vectors, start]
+        audio = self.decoder(vectors)
+        return keras.Model(inputs, layers.Reshape((-1,), name="samples")(audio), name=f"{self.config.name}_decode")
 
 
 class _Call(layers.Layer):

@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from . import chunking, export, sampling, weights
+from .config import PERIOD
 from .errors import UserError
 
 ENGINES = ("onnx", "onnx-float32", "keras")
@@ -73,9 +74,18 @@ class CodecEngine:
         """One run of the encoder: float32 [batch, n·level] -> int32 [batch, n]."""
         raise NotImplementedError
 
-    def decode_window(self, codes) -> np.ndarray:
-        """One run of the decoder: int32 [batch, n] -> float32 [batch, n·level]."""
+    def decode_window(self, codes, start: int = 0) -> np.ndarray:
+        """One run of the decoder: int32 [batch, n] -> float32 [batch, n·level].
+
+        start: the number of the first of these codes in the piece, which tones and noise are a function of.
+        """
         raise NotImplementedError
+
+    def _decoder_inputs(self, codes, start: int) -> list[np.ndarray]:
+        codes = np.asarray(codes, np.int32)
+        if not self.config.positioned:
+            return [codes]
+        return [codes, np.full(len(codes), start % (PERIOD // self.config.level), np.int32)]
 
 
 class GeneratorEngine:
@@ -153,8 +163,8 @@ class _OnnxCodec(CodecEngine):
     def encode_window(self, audio):
         return self._graphs("encode", np.asarray(audio, np.float32))
 
-    def decode_window(self, codes):
-        return self._graphs("decode", np.asarray(codes, np.int32))
+    def decode_window(self, codes, start=0):
+        return self._graphs("decode", *self._decoder_inputs(codes, start))
 
 
 class _OnnxGenerator(GeneratorEngine):
@@ -189,10 +199,10 @@ class _Graphs:
             self.sessions[kind] = session(export.cached_graph(self.weight_set, kind), arena=not kind.startswith("loop"))
         return self.sessions[kind]
 
-    def __call__(self, kind: str, given: np.ndarray) -> np.ndarray:
-        """Run a graph of one input and one output."""
+    def __call__(self, kind: str, *given: np.ndarray) -> np.ndarray:
+        """Run a graph of one output, its inputs in their order."""
         opened = self.session(kind)
-        return opened.run(None, {opened.get_inputs()[0].name: given})[0]
+        return opened.run(None, {x.name: array for x, array in zip(opened.get_inputs(), given, strict=True)})[0]
 
 
 # --- Keras -----------------------------------------------------------------------------------------------------------
@@ -213,8 +223,9 @@ class _KerasCodec(CodecEngine):
     def encode_window(self, audio):
         return np.asarray(self._encode.predict_on_batch(np.asarray(audio, np.float32)))
 
-    def decode_window(self, codes):
-        return np.asarray(self._decode.predict_on_batch(np.asarray(codes, np.int32)))
+    def decode_window(self, codes, start=0):
+        given = self._decoder_inputs(codes, start)
+        return np.asarray(self._decode.predict_on_batch(given if len(given) > 1 else given[0]))
 
 
 class _KerasGenerator(GeneratorEngine):

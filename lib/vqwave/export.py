@@ -111,7 +111,7 @@ def _encode_model(codec):
 
 
 def keras_graph(model, output: str):
-    """A Keras model of one input and one output, then called `output`, as an `onnx.ModelProto`.
+    """A Keras model of one output, then called `output`, as an `onnx.ModelProto`.
 
     The batch and time axes stay free: "B", and the tensor's own name.
     """
@@ -119,7 +119,9 @@ def keras_graph(model, output: str):
 
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model.onnx")
-        model(np.zeros((2, 1024), model.inputs[0].dtype))  # the exporter wants a model that was called once
+        # The exporter wants a model that was called once.
+        called = [np.zeros((2, 1024)[: len(x.shape)], x.dtype) for x in model.inputs]
+        model(called if len(called) > 1 else called[0])
         model.export(path, format="onnx", verbose=False)
         made = onnx.load(path)
     graph = made.graph
@@ -128,7 +130,7 @@ def keras_graph(model, output: str):
         for names in (node.input, node.output):
             names[:] = [output if name == ending else name for name in names]
     graph.output[0].name = output
-    for tensor in (graph.input[0], graph.output[0]):
+    for tensor in (*graph.input, graph.output[0]):
         for axis, name in zip(tensor.type.tensor_type.shape.dim, ("B", tensor.name), strict=False):
             axis.dim_param = name
     _replace_erfc(graph)

@@ -120,9 +120,12 @@ def _prompt(prompt: Mapping, configs) -> dict[int, np.ndarray]:
     return checked
 
 
-def decoded(codec, codes) -> np.ndarray:
-    """One run of the decoder: int32 [batch, n] -> float32 [batch, n·level]. Errors: `UserError` if it is not finite."""
-    audio = np.asarray(codec.decode_window(codes), np.float32)
+def decoded(codec, codes, start: int) -> np.ndarray:
+    """One run of the decoder: int32 [batch, n] -> float32 [batch, n·level].
+
+    start: which code of the piece the first is. Errors: `UserError` if it is not finite.
+    """
+    audio = np.asarray(codec.decode_window(codes, start), np.float32)
     if not np.isfinite(audio).all():
         raise UserError(f"{codec.config.name} decoded to a number that is not finite: its weights are damaged")
     return audio
@@ -580,7 +583,8 @@ class Stream:
 
     def _decode(self, codes: np.ndarray, before: int) -> np.ndarray:
         level = self.codec.config.level
-        return decoded(self.codec, codes)[:, before * level : before * level + BLOCK]
+        start = self._done * self._bottom.per_block - before
+        return decoded(self.codec, codes, start)[:, before * level : before * level + BLOCK]
 
     def _join(self, audio: np.ndarray):
         """Lay the recording over the block that comes next, [batch, 8192]; at its end it passes into the codes'."""

@@ -191,7 +191,7 @@ class Windows:
     def _decode(self, codes, begin: int, end: int) -> np.ndarray:
         """The sound of the codes begin … end − 1 among the others: float32 [(end − begin)·level]."""
         first = max(0, begin - self._halo)
-        audio = decoded(self.codec, codes[None, first : end + self._halo])[0]
+        audio = decoded(self.codec, codes[None, first : end + self._halo], first)[0]
         return audio[(begin - first) * self.level : (end - first) * self.level].copy()
 
 
