@@ -1,15 +1,18 @@
 """The library as a user meets it: `vqwave.load` on tiny weights, through the real engines."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import prepared
 import pytest
+from encoded import encode
 
 import vqwave
-from vqwave import engine, model, weights
+from vqwave import audio, chunking, engine, model, weights
 from vqwave.config import LEVELS
 from vqwave.errors import UserError
 from vqwave.streaming import BLOCK, Stream
@@ -104,27 +107,40 @@ class Recorder:
         return codes, log_probs, state
 
 
-def test_the_stream_s_windows_see_what_the_whole_piece_sees(exact):
-    """Every level's codes are as likely in one run over the whole piece as they were when they were drawn."""
-    recorders = [Recorder(exact.generator(level)) for level in LEVELS]
-    with Stream(exact.codec(8), recorders, seed=5) as stream:
-        audio = np.concatenate([next(stream) for _ in range(3)])
-    codes = {level: np.concatenate(r.codes, axis=1) for level, r in zip(LEVELS, recorders, strict=True)}
-    for level, recorder in zip(LEVELS, recorders, strict=True):
+@pytest.mark.parametrize("how", ["nothing", "prompt", "variation"])
+def test_the_stream_s_windows_see_what_the_whole_piece_sees(exact, how):
+    """Every level's codes are as likely in one run over the whole piece as they were when they were drawn, or given."""
+    song = prepared.music(1.5)
+    levels, options = LEVELS, {}
+    if how == "prompt":
+        options = {"prompt": exact.prompt(song[:12000]).codes}
+    elif how == "variation":
+        levels, options = LEVELS[1:], {"source_codes": exact.encode(song, 512)}
+    recorders = [Recorder(exact.generator(level)) for level in levels]
+    with Stream(exact.codec(8), recorders, seed=5, **options) as stream:
+        blocks = 99 if how == "variation" else 3
+        sound = np.concatenate([block for _, block in zip(range(blocks), stream, strict=False)])
+    codes = {level: np.concatenate(r.codes, axis=1) for level, r in zip(levels, recorders, strict=True)}
+    if how == "variation":
+        # The last block is sampled whole; the piece ends where what is kept ends.
+        codes = {level: codes[level][:, : len(options["source_codes"]) * 512 // level] for level in levels}
+        codes[512] = options["source_codes"][None]
+    for level, recorder in zip(levels, recorders, strict=True):
         config, context = recorder.config, None
         count = codes[level].shape[1]
         if config.source_level:
             wanted = count // config.ratio + config.halo
-            source = np.pad(codes[config.source_level][:, :wanted], ((0, 0), (config.halo, 0)),
-                            constant_values=config.pad_token)
+            source = codes[config.source_level][:, :wanted]
+            source = np.pad(source, ((0, 0), (config.halo, wanted - source.shape[1])), constant_values=config.pad_token)
             context = exact.generator(level).context(source)
             assert context.shape[1] == count
         _, log_probs, _ = exact.generator(level).sample(
             context, np.zeros((1, count)), [config.start_token], recorder.initial_state(1), forced=codes[level]
         )
-        np.testing.assert_allclose(log_probs, np.concatenate(recorder.log_probs, axis=1), atol=1e-4)
+        np.testing.assert_allclose(log_probs, np.concatenate(recorder.log_probs, axis=1)[:, :count], atol=1e-4)
     whole = exact.decode(codes[8][0], 8)
-    np.testing.assert_allclose(audio, whole[: len(audio)], atol=1e-5)
+    assert how != "variation" or len(sound) == len(whole)
+    np.testing.assert_allclose(sound, whole[: len(sound)], atol=1e-5)
 
 
 def test_the_keras_engine_makes_the_same_music(exact, tiny_weights):
@@ -153,6 +169,174 @@ def test_another_process_goes_on_bit_for_bit_and_without_tensorflow(music, tmp_p
         np.savez(tmp_path / "state.npz", **stream.state())
     python(RESUME, tmp_path / "state.npz", tmp_path / "tail.npy")
     np.testing.assert_array_equal(np.concatenate([*head, np.load(tmp_path / "tail.npy")]), whole)
+
+
+@pytest.mark.parametrize("how", ["prompt", "original", "variation"])
+def test_another_process_goes_on_with_what_was_steered(music, recordings, tmp_path, how):
+    options = {"log_probs": True, "seed": 6}
+    if how == "variation":
+        options |= {"variation_of": recordings / "song.mp3", "keep": 128}
+    else:
+        options |= {"prompt": recordings / "song.mp3", "prompt_seconds": 0.9, "keep_original": how == "original"}
+    with music.stream(**options) as stream:
+        whole = np.concatenate([next(stream) for _ in range(5)])
+    with music.stream(**options) as stream:
+        head = [next(stream), next(stream)]
+        np.savez(tmp_path / "state.npz", **stream.state())
+    python(RESUME, tmp_path / "state.npz", tmp_path / "tail.npy")
+    np.testing.assert_array_equal(np.concatenate([*head, np.load(tmp_path / "tail.npy")]), whole)
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    """A folder with one song of 3 s in several formats, rates and channels; and one file that is silent."""
+    folder = tmp_path_factory.mktemp("recordings")
+    for name, rate, channels in (("song.mp3", 44100, 2), ("song.flac", 22050, 1), ("song.wav", 48000, 2)):
+        encode(folder / name, np.stack([prepared.music(3.0, 3, rate)] * channels, axis=1), rate)
+    encode(folder / "silent.wav", np.zeros(30000), 22050)
+    return folder
+
+
+def test_a_file_is_encoded_as_the_sound_in_it(music, recordings):
+    for level in LEVELS:
+        shares = []
+        codes = music.encode(recordings / "song.mp3", level, report=shares.append)
+        np.testing.assert_array_equal(codes, music.encode(audio.decode(recordings / "song.mp3"), level))
+        assert shares == sorted(shares) and 0 < shares[-1] <= 1
+
+
+@pytest.mark.parametrize("start, seconds, samples", [
+    (0, None, 129 * 512), (0, 1, 43 * 512), (0.5, 1.5, 64 * 512), (1.00002, 10, 86 * 512), (2.97, None, 512),
+])
+def test_a_prompt_s_levels_cover_the_same_samples_and_are_the_recording_s_codes(music, recordings, start, seconds,
+                                                                                samples):
+    """The grid begins a multiple of 512 samples before the prompt; the codes are those of the recording from there."""
+    for name in ("song.mp3", "song.flac", "song.wav"):
+        prompt = music.prompt(recordings / name, start=start, seconds=seconds)
+        whole, begin = audio.decode(recordings / name), round(start * 22050)
+        np.testing.assert_array_equal(prompt.audio, whole[begin : begin + samples])
+        for level in LEVELS:
+            assert prompt.codes[level].size * level == samples
+            first = begin // 512 * 512 // level
+            there = music.encode(whole[begin % 512 :], level)[first : first + samples // level]
+            np.testing.assert_array_equal(prompt.codes[level], there)
+        if name == "song.flac":
+            of_samples = music.prompt(whole, start=start, seconds=seconds)
+            np.testing.assert_array_equal(of_samples.codes[8], prompt.codes[8])
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_piece_begins_with_its_prompt_code_by_code(music, recordings, level):
+    prompt = music.prompt(recordings / "song.mp3", seconds=0.8)
+    options = {"seconds": 2, "level": level, "seed": 1}
+    with music.stream(prompt=prompt, **options) as stream:
+        codes = [stream.codes for _ in stream]
+    assert stream.prompt_samples == len(prompt.audio) == 17408
+    for at in LEVELS[: LEVELS.index(level) + 1]:
+        made = np.concatenate([one[at] for one in codes])
+        assert len(made) == -(-44100 // at)
+        np.testing.assert_array_equal(made[: 17408 // at], prompt.codes[at])
+    piece = music.generate(prompt=recordings / "song.mp3", prompt_seconds=0.8, **options)
+    np.testing.assert_array_equal(piece, music.generate(prompt=prompt, **options))
+    made = np.concatenate([one[level] for one in codes])
+    # The prompt too is decoded among what follows it; what follows the piece's own end is not known here.
+    end = (len(made) - chunking.decode_halo(music.codec(level).config)) * level
+    np.testing.assert_allclose(piece[:end], music.decode(made, level)[: len(piece)][:end], atol=1e-5)
+    kept = music.generate(prompt=prompt, keep_original=True, **options)
+    np.testing.assert_array_equal(kept[:16384], prompt.audio[:16384])
+    np.testing.assert_array_equal(kept[17408:], piece[17408:])
+
+
+@pytest.mark.parametrize("keep", [512, 128, 32])
+def test_a_variation_keeps_its_level_and_needs_no_generator_from_there_up(music, tiny_weights, recordings, tmp_path,
+                                                                           keep):
+    for path in tiny_weights.generators.iterdir():
+        if int(path.name.split("_")[1].split(".")[0]) < keep:
+            shutil.copy(path, tmp_path)
+    fewer = vqwave.load(tiny_weights.codecs, tmp_path)
+    song = recordings / "song.mp3"
+    source = fewer.source(song, keep)
+    assert source.samples == len(audio.decode(song)) and source.level == keep
+    with fewer.stream(variation_of=source, seed=1) as stream:
+        blocks, codes = zip(*((block, stream.codes) for block in stream), strict=True)
+    made = np.concatenate(blocks)
+    assert len(made) == source.samples == stream.samples
+    np.testing.assert_array_equal(np.concatenate([one[keep] for one in codes]), source.codes)
+    assert list(codes[0]) == [level for level in LEVELS if level <= keep]
+    np.testing.assert_array_equal(made, music.generate(variation_of=song, keep=keep, seed=1))
+    np.testing.assert_array_equal(made, music.generate(variation_of=audio.decode(song), keep=keep, seed=1))
+    by_codes = music.generate(source_codes=source.codes, keep=keep, seed=1)
+    assert len(by_codes) == len(source.codes) * keep
+    np.testing.assert_array_equal(by_codes[: len(made)], made)
+    assert not np.array_equal(made, music.generate(variation_of=source, seed=2))
+    np.testing.assert_array_equal(made[:15435], music.generate(variation_of=source, seed=1, seconds=0.7))
+
+
+def test_noting_log_probabilities_changes_no_music(music):
+    with music.stream(seed=1, samples=2 * BLOCK, log_probs=True) as stream:
+        made = np.concatenate(list(stream))
+    np.testing.assert_array_equal(made, music.generate(seed=1, samples=2 * BLOCK))
+    # What was never trained knows next to nothing of 64 codes.
+    assert all(5 < bits < 7 for bits in stream.bits.values())
+    assert list(stream.bits) == [*LEVELS, "all"]
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"prompt": "no.mp3"}, "no.mp3: no such file"),
+    ({"prompt": "silent.wav"}, "silent.wav: the 1.35 s from 0 s on are silent; there is nothing to go on from"),
+    ({"prompt": "song.flac", "prompt_start": 3}, "song.flac: ends after 3.00 s, before the prompt starts .3 s."),
+    ({"prompt": "song.flac", "prompt_start": 2.99}, "has 220 samples from 2.99 s on; a prompt needs 512"),
+    ({"prompt": "song.flac", "prompt_start": -1}, "prompt_start is -1; it must be a number of at least 0"),
+    ({"prompt": "song.flac", "prompt_seconds": 0.02}, "a prompt of 0.02 s is too short: one code of the top level is"),
+    ({"prompt": "song.flac", "prompt_seconds": float("nan")}, "seconds is nan"),
+    ({"prompt": "song.flac", "seconds": 2}, "the piece is to last 2.00 s, but the prompt alone lasts 3.00 s"),
+    ({"prompt": np.zeros(511) + 0.1}, "the recording: has 511 samples from 0 s on; a prompt needs 512"),
+    ({"prompt": "song.flac", "windows": 2}, "windows make a piece from nothing"),
+    ({"prompt": "song.flac", "variation_of": "song.flac"}, "give one of prompt, variation_of and source_codes"),
+    ({"keep_original": True}, "keep_original needs a prompt"),
+    ({"variation_of": "silent.wav"}, "silent.wav: is silent"),
+    ({"variation_of": np.zeros(5000)}, "the recording is silent"),
+    ({"variation_of": "song.flac", "keep": 8}, "keep is 8; it must be one of 512, 128, 32"),
+    ({"variation_of": "song.flac", "keep": 128, "level": 128}, "level 128 is kept and the chain ends at 128"),
+    ({"variation_of": "song.flac", "seconds": 3.5}, "3.50 s are asked for, but what is varied lasts 3.00 s"),
+    ({"source_codes": [1, 2], "seconds": 3.5}, "77175 samples are asked for, but the piece that is varied has 1024"),
+])
+def test_what_cannot_steer_is_refused(music, recordings, options, message):
+    for key in ("prompt", "variation_of"):
+        if isinstance(options.get(key), str):
+            options = options | {key: recordings / options[key]}
+    with pytest.raises(UserError, match=message):
+        music.generate(**{"samples": None if "seconds" in options else 10**6} | options)
+
+
+LONG = """
+import os, sys
+import numpy as np
+from vqwave import load
+
+def resident():
+    with open("/proc/self/statm") as f:
+        return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+music = load(sys.argv[1], sys.argv[2])
+for path in sys.argv[3:]:
+    with music.stream(variation_of=path, keep=128, level=32, seed=1) as stream:
+        made = sum(len(block) for block in stream)
+    print(made, resident())
+"""
+
+
+@pytest.mark.large
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+def test_a_song_of_minutes_is_varied_in_the_memory_of_a_short_one(music, tiny_weights, tmp_path):
+    sound = prepared.music(30.0)
+    for name, times in (("short.flac", 1), ("long.flac", 20)):
+        audio.write(tmp_path / name, np.tile(sound, times))
+    said = python(LONG, tiny_weights.codecs, tiny_weights.generators, tmp_path / "short.flac", tmp_path / "long.flac")
+    (short, before), (long, after) = (map(int, line.split()) for line in said.splitlines())
+    assert (short, long) == (len(sound), 20 * len(sound))
+    # Ten minutes of samples would be 53 MB.
+    assert after - before < 8_000_000
 
 
 MEMORY = """
