@@ -10,7 +10,7 @@ Makes the Python environment .venv beside this file, installs VQWave into it in 
 models for playing. What is done already is not done again; an interrupted run is completed by the next.
 
   --demo   then makes 20 seconds of music from the shipped weights: demo.wav
-  --test   then runs ruff and the tests
+  --test   then runs ruff and the tests (those of the studio's page need Chromium, which apt installs if it may)
   --help   shows this
 
 An NVIDIA GPU (one that nvidia-smi shows) adds TensorFlow's CUDA libraries. Live playback needs PortAudio's headers and a
@@ -75,6 +75,8 @@ can_build_pyaudio() {
     return 1
 }
 
+has_chromium() { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null
+
 has_pyaudio() { "$py" -c 'import pyaudio' 2>/dev/null; }
 
 works() {
@@ -86,7 +88,8 @@ import sys
 import av, h5py, numpy, onnxruntime, yaml  # noqa: E401, F401
 import pip, vqwave  # noqa: E401, F401
 
-for module in ("tensorflow", "keras", "onnx", "tf2onnx", "librosa", "matplotlib", "pytest", "tensorboard"):
+for module in ("tensorflow", "keras", "onnx", "tf2onnx", "librosa", "matplotlib", "gradio", "pytest", "playwright",
+               "tensorboard"):
     assert importlib.util.find_spec(module), module
 # A checkout that was moved or copied has an environment that still points to the old place.
 assert pathlib.Path(sys.argv[1], "lib").resolve() in pathlib.Path(next(iter(vqwave.__path__))).resolve().parents
@@ -118,7 +121,8 @@ as_root() {
 apt_install() {
     command -v apt-get >/dev/null || return 1
     [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null || return 1
-    say "Installing $* (apt) ..."
+    local named="${*/--no-install-recommends/}"
+    say "Installing ${named% } (apt) ..."
     as_root apt-get install -y -qq "$@" </dev/null >/dev/null 2>&1 && return
     # A fresh machine has no package lists yet.
     as_root apt-get update -qq </dev/null >/dev/null 2>&1 || true
@@ -197,13 +201,13 @@ install() {
     local done_with=no
     if has_gpu; then
         say "An NVIDIA GPU is here: with TensorFlow's CUDA libraries."
-        if pip_install dev,cuda; then
+        if pip_install dev,app,cuda; then
             done_with=cuda
         else
             say "The CUDA libraries could not be installed ($(why)); going on without."
         fi
     fi
-    [ "$done_with" = cuda ] || pip_install dev ||
+    [ "$done_with" = cuda ] || pip_install dev,app ||
         fail "pip could not install the dependencies: $(why) (pip's words: $log)"
     install_playback
     works || fail "the environment does not work after installing; remove it and run this again: rm -r $venv"
@@ -246,6 +250,8 @@ if [ $demo = yes ]; then
     say "Listen to it: $PWD/demo.wav    Live, without end: source activate.sh && python scripts/generate_audio.py"
 fi
 if [ $test = yes ]; then
+    has_chromium || apt_install chromium --no-install-recommends || true
+    has_chromium || say "Without Chromium the tests of the studio's page are left out. To have them: sudo apt-get install chromium"
     "$py" -m ruff check .
     "$py" -m pytest -q -m "not large"
 elif [ $demo = no ]; then

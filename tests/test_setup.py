@@ -76,8 +76,8 @@ def calls(checkout):
     return [line for line in lines if "[playback]" not in line]
 
 
-CONSTRAINED = "-m pip install -e .[dev] -c constraints.txt"
-FREE = "-m pip install -e .[dev]"
+CONSTRAINED = "-m pip install -e .[dev,app] -c constraints.txt"
+FREE = "-m pip install -e .[dev,app]"
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -196,7 +196,7 @@ def test_a_python_too_new_for_tensorflow_is_told_from_other_failures(checkout):
 def test_a_gpu_adds_cuda_and_does_without_where_that_fails(checkout):
     tools = checkout.parent / "tools"
     (tools / "nvidia-smi").write_text("#!/bin/sh\necho 'GPU 0: Something (UUID: GPU-1)'\n")
-    cuda = [line.replace("[dev]", "[dev,cuda]") for line in (CONSTRAINED, FREE)]
+    cuda = [line.replace("[dev,app]", "[dev,app,cuda]") for line in (CONSTRAINED, FREE)]
     assert setup(checkout).returncode == 0
     assert calls(checkout) == cuda[:1]
     (checkout / ".venv/whole").unlink()
@@ -222,6 +222,24 @@ def test_the_tests_run_last_and_their_exit_code_is_that_of_ci(checkout):
     assert calls(checkout) == [CONSTRAINED, "-m ruff check .", "-m pytest -q -m not large"]
     (checkout / "exit-code").write_text("1")
     assert setup(checkout, script=".ci/run").returncode == 1
+
+
+def test_the_tests_get_chromium_if_apt_may_and_do_without_it_otherwise(checkout):
+    tools, programs = checkout.parent / "tools", checkout.parent / "programs"
+    programs.mkdir()
+    for program in Path("/usr/bin").iterdir():
+        if not program.name.startswith(("chromium", "google-chrome")):
+            (programs / program.name).symlink_to(program)
+    path = f"{tools}:{programs}"
+    done = setup(checkout, "--test", PATH=path)
+    assert done.returncode == 0 and "sudo apt-get install chromium" in done.stderr
+    (tools / "sudo").write_text('#!/bin/sh\nshift; exec "$@"\n')
+    (tools / "apt-get").write_text(f'#!/bin/sh\ncp {tools}/nvidia-smi {tools}/chromium\necho "$@" >>{tools}/asked\n')
+    done = setup(checkout, "--test", PATH=path)
+    assert done.returncode == 0 and "Installing chromium (apt)" in done.stderr
+    assert "sudo apt-get install chromium" not in done.stderr
+    assert "chromium" in (tools / "asked").read_text()
+    assert calls(checkout)[-1] == "-m pytest -q -m not large"
 
 
 def test_the_demo_says_where_it_is(checkout):

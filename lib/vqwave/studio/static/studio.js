@@ -1,0 +1,15 @@
+// What the page's form calls, and the parts it is made of.
+
+import { Codecs } from "./codecs.js";
+import { Player } from "./player.js";
+
+window.vqwave = {
+  make(form) {
+    const settings = { ...form, seconds: form.endless ? "endless" : form.seconds };
+    settings.temperature = [512, 128, 32, 8].map((level) => form[`temperature-${level}`]);
+    return window.vqwave.player.make(settings);
+  },
+  listen: (settings) => window.vqwave.codecs.listen(settings),
+};
+customElements.define("vq-player", Player);
+customElements.define("vq-codecs", Codecs);

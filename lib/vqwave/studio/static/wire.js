@@ -1,0 +1,41 @@
+// What is asked of the studio and what it answers: frames, each two little-endian uint32 lengths, JSON and a payload
+// (`frame` in takes.py).
+
+export async function* frames(response) {
+  if (!response.ok) throw new Error(await response.text());
+  const reader = response.body.getReader();
+  let data = new Uint8Array(0);
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    const joined = new Uint8Array(data.length + value.length);
+    joined.set(data);
+    joined.set(value, data.length);
+    data = joined;
+    while (data.length >= 8) {
+      const view = new DataView(data.buffer, data.byteOffset);
+      const text = view.getUint32(0, true);
+      const whole = 8 + text + view.getUint32(4, true);
+      if (data.length < whole) break;
+      const about = JSON.parse(new TextDecoder().decode(data.subarray(8, 8 + text)));
+      const payload = data.slice(8 + text, whole).buffer;
+      data = data.slice(whole);
+      yield [about, payload];
+    }
+  }
+}
+
+export function ask(path, body, signal) {
+  return fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal });
+}
+
+/** Cuts a payload into typed arrays, one after the other. */
+export function cutter(payload) {
+  let at = 0;
+  return (kind, count) => {
+    const bytes = count * kind.BYTES_PER_ELEMENT;
+    const part = new kind(payload.slice(at, at + bytes));
+    at += bytes;
+    return part;
+  };
+}

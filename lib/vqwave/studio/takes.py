@@ -1,0 +1,788 @@
+"""What the studio makes and remembers: settings, recordings, takes and codecs heard, without a word of any web.
+
+A `Studio` holds the loaded models, which everyone shares, and what each browser makes with them. A take is one piece:
+its stream is pulled by one reader, a block at a time, and everything that was pulled stands on its tape, a file of 16
+bit samples in a folder that is removed with the studio. Memory does not grow with time; the disk is bounded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import secrets
+import shlex
+import shutil
+import struct
+import tempfile
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlencode
+
+import numpy as np
+
+from .. import audio, metrics, model, plots, weights
+from ..config import LEVELS, SAMPLE_RATE, codec_name, generator_name
+from ..errors import UserError
+from ..streaming import draw_seed
+
+COLUMN = LEVELS[0]
+"""Samples in a column of every picture: one code of the top level."""
+BANDS = 96
+N_FFT = 2048
+LOUDEST_DB, RANGE_DB = 15.0, 65.0
+"""A spectrogram that grows cannot wait for its loudest point: these fit music at full scale."""
+
+STREAMS = 8
+"""Takes made at one time; each costs a share of the processor."""
+IDLE_SECONDS = 120.0
+"""A stream that nobody has read from for so long makes room when all are in use."""
+LONGEST = 4 * 3600.0
+"""Seconds of a take that has no end of its own."""
+TAPES_BYTES = 2 * 2**30
+UPLOAD_BYTES = 200 * 2**20
+UPLOADS_BYTES = 2 * 2**30
+LONGEST_RECORDING = 30 * 60.0
+LONGEST_HEARD = 60.0
+HEARD_KEPT = 8
+MODELS_KEPT = 3
+LARGEST_SEED = 2**53 - 1
+"""What a browser can count to."""
+
+MODES = ("new", "continue", "vary")
+FORMATS = ("wav", "flac")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides a piece. `seconds` None: without an end. `epoch` "": the set that ships, else the best.
+
+    `temperature` has a number for each of `LEVELS`; a chain uses those of its levels. `recording` is the id that
+    `Studio.receive` gave, `name` the file's name; both are empty in mode "new".
+    """
+
+    weights: str = model.GENERATORS
+    epoch: str = ""
+    level: int = LEVELS[-1]
+    seed: int = 0
+    seconds: float | None = 30.0
+    temperature: tuple[float, ...] = (1.0,) * len(LEVELS)
+    mode: str = "new"
+    recording: str = ""
+    name: str = ""
+    prompt_seconds: float = 5.0
+    keep_original: bool = True
+    keep: int = LEVELS[0]
+
+    @classmethod
+    def parse(cls, given: dict) -> Settings:
+        """Settings from what a form or a link says; what is left out has its default, no seed draws one.
+
+        Errors: `UserError` that names the field and what it may be.
+        """
+        given = {key: value for key, value in given.items() if value is not None and value != ""}
+        mode = given.get("mode", "new")
+        if mode not in MODES:
+            raise UserError(f"There is no way of making music called {mode!r}; there are {', '.join(MODES)}.")
+        level = _one_of(given, "level", LEVELS, cls.level, "The level to stop at")
+        temperature = given.get("temperature", cls.temperature)
+        if isinstance(temperature, str):
+            temperature = temperature.split(",")
+        if not isinstance(temperature, list | tuple) or len(temperature) != len(LEVELS):
+            raise UserError(f"There must be {len(LEVELS)} temperatures, one for each level.")
+        endless = str(given.get("seconds", "")) == "endless"
+        settings = cls(
+            weights=str(given.get("weights", cls.weights)),
+            epoch=str(given.get("epoch", "")),
+            level=level,
+            seed=int(_number(given, "seed", 0, LARGEST_SEED, draw_seed(None), "The seed", whole=True)),
+            seconds=None if endless else round(_number(given, "seconds", 0.1, LONGEST, cls.seconds, "The length"), 5),
+            temperature=tuple(
+                round(_number({"t": t}, "t", 0, 10, 1.0, f"The temperature of level {x}"), 4)
+                for x, t in zip(LEVELS, temperature, strict=True)
+            ),
+            mode=mode,
+        )
+        if mode == "new":
+            return settings
+        recording, name = str(given.get("recording", "")), audio.shown(str(given.get("name", "")))[:200]
+        if not recording:
+            raise UserError("There is no recording yet: drop one in, or choose to make a new piece.")
+        settings = dataclasses.replace(settings, recording=recording, name=name)
+        if mode == "continue":
+            return dataclasses.replace(
+                settings,
+                prompt_seconds=round(_number(given, "prompt_seconds", 0.1, LONGEST_RECORDING, cls.prompt_seconds,
+                                             "The part of the recording to begin with"), 5),
+                keep_original=str(given.get("keep_original", True)).lower() in ("true", "1"),
+            )
+        keep = _one_of(given, "keep", LEVELS[:-1], cls.keep, "The level to keep")
+        if keep <= level:
+            raise UserError(f"Level {keep} is kept and the music stops at level {level}, so nothing would be left to "
+                            "make: stop at a finer level, or keep a coarser one.")
+        return dataclasses.replace(settings, keep=keep)
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The levels whose codes are seen, from the top or the level kept down."""
+        return tuple(x for x in LEVELS if self.level <= x <= (self.keep if self.mode == "vary" else LEVELS[0]))
+
+    @property
+    def sampled(self) -> tuple[int, ...]:
+        """The levels whose codes are made."""
+        return self.levels[self.mode == "vary":]
+
+    @property
+    def link(self) -> str:
+        """The query that fills the form with these settings."""
+        unused = {"recording", "name"} if self.mode == "new" else set()
+        unused |= {"prompt_seconds", "keep_original"} if self.mode != "continue" else set()
+        unused |= {"keep"} if self.mode != "vary" else set()
+        values = {key: value for key, value in dataclasses.asdict(self).items() if key not in unused and value != ""}
+        values["seconds"] = "endless" if self.seconds is None else _plain(self.seconds)
+        values["temperature"] = ",".join(map(_plain, self.temperature))
+        return urlencode(values)
+
+    @property
+    def title(self) -> str:
+        """What it is, in words."""
+        if self.mode == "continue":
+            return f"{self.name}, continued after {_plain(self.prompt_seconds)} s"
+        return f"{self.name}, played anew below {self.keep}x" if self.mode == "vary" else "New piece"
+
+
+def _plain(number: float) -> str:
+    """The number as one would type it."""
+    return f"{number:.5f}".rstrip("0").rstrip(".")
+
+
+def _number(given, key, least, most, default, what, whole=False) -> float:
+    value = given.get(key, default)
+    try:
+        if isinstance(value, bool):
+            raise ValueError
+        number = int(value) if whole and isinstance(value, str) else float(value)
+        if not math.isfinite(number) or whole and number != int(number) or not least <= number <= most:
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
+        kind = "a whole number" if whole else "a number"
+        raise UserError(f"{what} must be {kind} from {least:g} to {most:.16g}, not {str(value)[:40]!r}.") from None
+    return number
+
+
+def _one_of(given, key, allowed, default, what) -> int:
+    value = given.get(key, default)
+    if str(value) not in map(str, allowed):
+        raise UserError(f"{what} must be one of {', '.join(map(str, allowed))}, not {str(value)[:40]!r}.")
+    return int(value)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A file that someone dropped in: `path` in the studio's folder, `name` as it was called, `seconds` long."""
+
+    id: str
+    path: Path
+    name: str
+    seconds: float
+
+
+class Studio:
+    """The models, recordings and takes of one running studio. Every method may be called from any thread.
+
+    codecs: folder of codecs; generators: folders of generators; each of their subfolders that holds some is offered
+    too. A folder that holds codecs of its own is used with those. Errors: `UserError` where there are no generators.
+    """
+
+    def __init__(self, codecs=model.CODECS, generators=(model.GENERATORS,), engine: str = "onnx",
+                 streams: int = STREAMS):
+        self.codecs, self.engine, self.streams = codecs, engine, streams
+        self.folders = _folders(generators)
+        if not self.folders:
+            asked = ", ".join(audio.shown(g) for g in generators)
+            raise UserError(f"{asked}: no generators in there (nor in its folders); train some, or name another folder "
+                            "with --generator-weights-dir")
+        self._temporary = tempfile.TemporaryDirectory(prefix="vqwave-studio-")
+        self.folder = Path(self._temporary.name)
+        self._lock = threading.Lock()
+        self._models: OrderedDict[tuple, _Model] = OrderedDict()
+        self._takes: OrderedDict[str, Take] = OrderedDict()
+        self._recordings: OrderedDict[str, Recording] = OrderedDict()
+        self._heard: OrderedDict[str, Heard] = OrderedDict()
+        self._open = True
+
+    def close(self):
+        """End every stream and remove what is on the disk."""
+        with self._lock:
+            self._open = False
+            takes = list(self._takes.values())
+        for take in takes:
+            take.end()
+        self._temporary.cleanup()
+
+    # ------------------------------------------------------------------------------------------------- models
+
+    def epochs(self, folder: str) -> list[str]:
+        """The sets of generators that a folder has: "" where one ships, "best", then epochs, the latest first."""
+        tags = {tag for level in LEVELS for tag in weights.tags(self._folder(folder), generator_name(level))}
+        return sorted(tags, key=lambda t: (t.isdigit(), -int(t) if t.isdigit() else len(t)))
+
+    def levels(self, folder: str, epoch: str = "") -> list[int]:
+        """The levels a chain of this set can stop at."""
+        found = []
+        for level in LEVELS:
+            tags = weights.tags(self._folder(folder), generator_name(level))
+            if (epoch or "" if "" in tags else epoch or "best") not in tags:
+                break
+            found.append(level)
+        return found
+
+    def _folder(self, folder: str) -> Path:
+        if folder not in self.folders:
+            raise UserError(f"There is no folder of weights called {folder[:80]!r} here; there are "
+                            f"{', '.join(self.folders)}.")
+        return self.folders[folder]
+
+    def codecs_of(self, folder: str):
+        """The folder of codecs that goes with a folder of generators."""
+        path = self._folder(folder)
+        return path if any(weights.tags(path, codec_name(level)) for level in LEVELS) else self.codecs
+
+    def model(self, folder: str, epoch: str = "") -> _Model:
+        """The models of a folder and epoch, loaded once for all; anew when training has replaced them meanwhile."""
+        path, codecs = self._folder(folder), self.codecs_of(folder)
+        if epoch and epoch not in self.epochs(folder):
+            raise UserError(f"{folder} has no epoch {epoch[:20]}.")
+        music = model.load(codecs, path, self.engine, epoch.lstrip("0") or None)
+        key = [folder, epoch]
+        for name in [f(level) for level in LEVELS for f in (codec_name, generator_name)]:
+            try:
+                key.append(music.found(name).checksum)
+            except UserError:
+                # A take that needs it will say so.
+                key.append(None)
+        key = tuple(key)
+        with self._lock:
+            if key not in self._models:
+                self._models[key] = _Model(music)
+            self._models.move_to_end(key)
+            while len(self._models) > MODELS_KEPT:
+                self._models.popitem(last=False)
+            return self._models[key]
+
+    # --------------------------------------------------------------------------------------------- recordings
+
+    def receive(self, path, name: str | None = None) -> Recording:
+        """Keep a file that was dropped in. The same file twice is one recording.
+
+        Errors: `UserError` where it holds no sound that can be decoded, too much of it, or silence.
+        """
+        path = Path(path)
+        name = audio.shown(Path(name or path.name).name)[:200]
+        if path.stat().st_size > UPLOAD_BYTES:
+            raise UserError(f"{name}: larger than {UPLOAD_BYTES >> 20} MB; cut it, or give it as mp3 or flac.")
+        identity = hashlib.sha256(path.read_bytes()).hexdigest()[:24]
+        with self._lock:
+            known = self._recordings.get(identity)
+        if known:
+            return dataclasses.replace(known, name=name)
+        samples, peak = 0, 0.0
+        try:
+            for block in audio.Decoder(path, SAMPLE_RATE):
+                samples += block.size
+                peak = max(peak, float(np.abs(block).max(initial=0.0)))
+                if samples > LONGEST_RECORDING * SAMPLE_RATE:
+                    raise UserError(f"{name}: longer than {LONGEST_RECORDING / 60:g} minutes; cut it first.")
+        except UserError as e:
+            # The file's name here is not the one that its owner knows.
+            raise UserError(str(e).replace(audio.shown(path), name)) from e
+        if samples < COLUMN:
+            raise UserError(f"{name}: has {samples} samples; {COLUMN} are one code of the top level, the least.")
+        if peak < model.SILENT:
+            raise UserError(f"{name}: is silent.")
+        kept = self.folder / f"recording-{identity}{path.suffix[:8]}"
+        shutil.copyfile(path, kept)
+        recording = Recording(identity, kept, name, samples / SAMPLE_RATE)
+        with self._lock:
+            self._recordings[identity] = recording
+            sizes = {key: r.path.stat().st_size for key, r in self._recordings.items()}
+            while sum(sizes.values()) > UPLOADS_BYTES and len(sizes) > 1:
+                oldest = self._recordings.popitem(last=False)[1]
+                sizes.pop(oldest.id)
+                oldest.path.unlink()
+        return recording
+
+    def recording(self, identity: str, name: str = "") -> Recording:
+        """A recording that was received. Errors: `UserError` where it was not, or is no longer here."""
+        with self._lock:
+            if identity not in self._recordings:
+                raise UserError(f"{name or 'The recording'} is not in this studio (any more): drop it in again.")
+            self._recordings.move_to_end(identity)
+            return self._recordings[identity]
+
+    # -------------------------------------------------------------------------------------------------- takes
+
+    def perform(self, given: dict) -> Iterator[bytes]:
+        """Make a take: the frames that a player reads (see `frame`), until it ends or the iterator is closed.
+
+        Frames are {"progress": words, "share": 0 … 1 or null}, then one {"take": ...}, then a block each, then one
+        {"end": record}; an {"error": words} ends it at any time.
+        """
+        take = None
+        try:
+            take = self._admit(Settings.parse(given))
+            yield from self._waiting(lambda report: take.prepare(self, report))
+            yield frame({"take": take.header()})
+            yield from take.frames()
+            yield frame({"end": self.record(take)})
+        except UserError as e:
+            yield frame({"error": str(e)})
+        except OSError as e:
+            yield frame({"error": f"The studio's disk failed: {audio.why(e)}."})
+        finally:
+            if take:
+                take.end()
+                self._trim()
+
+    def _waiting(self, work: Callable) -> Iterator[bytes]:
+        """Do `work(report)` in a thread of its own; frames that say how far it is, until it is done."""
+        said: list = [None]
+        left = threading.Event()
+
+        def report(words, share=None):
+            if left.is_set():
+                raise UserError("nobody waits for this any more")
+            said[0] = {"progress": words, "share": share}
+
+        with ThreadPoolExecutor(1, thread_name_prefix="vqwave-prepare") as pool:
+            done = pool.submit(work, report)
+            shown = None
+            try:
+                while not wait([done], 0.15).done:
+                    if said[0] is not shown:
+                        shown = said[0]
+                        yield frame(shown)
+            finally:
+                left.set()
+            done.result()
+
+    def _admit(self, settings: Settings) -> Take:
+        with self._lock:
+            if not self._open:
+                raise UserError("The studio is closing.")
+            busy = [t for t in self._takes.values() if t.busy]
+            idle = [t for t in busy if time.monotonic() - t.touched > IDLE_SECONDS]
+            if len(busy) - bool(idle) >= self.streams:
+                raise UserError(f"{len(busy)} takes are being made here at this moment, which is all that this studio "
+                                "does at once: wait until one ends, then try again.")
+            take = Take(secrets.token_urlsafe(12), settings, self.folder)
+            self._takes[take.id] = take
+        if len(busy) >= self.streams:
+            min(idle, key=lambda t: t.touched).end()
+        return take
+
+    def take(self, identity: str) -> Take:
+        """A take by its id. Errors: `UserError` where there is none."""
+        with self._lock:
+            if identity not in self._takes:
+                raise UserError("That take is not in this studio any more. Its settings make it again, the same.")
+            return self._takes[identity]
+
+    def has(self, identity: str) -> bool:
+        """Whether a take is here, whole."""
+        with self._lock:
+            return identity in self._takes and not self._takes[identity].busy
+
+    def stop(self, identity: str, heard: int) -> dict | None:
+        """Stop a take after `heard` samples; its record, or None where nothing of it is left."""
+        take = self.take(identity)
+        take.end(heard)
+        return self.record(take) if take.samples else None
+
+    def busy(self) -> int:
+        """Takes that are being made."""
+        with self._lock:
+            return sum(t.busy for t in self._takes.values())
+
+    def record(self, take: Take) -> dict:
+        """What a history shows of a take."""
+        settings = take.settings
+        return {
+            "id": take.id, "title": settings.title, "seed": settings.seed, "level": settings.level,
+            "seconds": take.samples / take.rate, "link": settings.link, "command": self.command(settings),
+            "ended": not take.busy,
+        }
+
+    def command(self, settings: Settings) -> str:
+        """The command line that writes the same piece. A recording has the name that its owner knows."""
+        words = ["python", "scripts/generate_audio.py"]
+        codecs, folder = str(self.codecs_of(settings.weights)), str(self.folders[settings.weights])
+        for flag, value, default in (
+            ("--vqvae-weights-dir", codecs, model.CODECS), ("--generator-weights-dir", folder, model.GENERATORS),
+            ("--epoch", settings.epoch.lstrip("0"), ""), ("--engine", self.engine, "onnx"),
+        ):
+            if value != default:
+                words += [flag, value]
+        if settings.level != LEVELS[-1]:
+            words += ["--generators", generator_name(settings.level)]
+        if settings.mode == "continue":
+            words += ["--prompt", settings.name, "--prompt-seconds", _plain(settings.prompt_seconds)]
+            words += ["--keep-original"] * settings.keep_original
+        if settings.mode == "vary":
+            words += ["--variation-of", settings.name, "--keep", str(settings.keep)]
+        if settings.seconds is not None:
+            words += ["--seconds", _plain(settings.seconds)]
+        used = [_plain(t) for t, x in zip(settings.temperature, LEVELS, strict=True) if x in settings.sampled]
+        words += ["--temperature", *(used if len(set(used)) > 1 else used[:1])]
+        return shlex.join([*words, "--seed", str(settings.seed), "--output", "take.wav"])
+
+    def _trim(self):
+        """Forget the oldest takes, whose tapes are more than the disk is to hold."""
+        with self._lock:
+            ended = [t for t in self._takes.values() if not t.busy]
+            total = sum(t.samples * 2 for t in self._takes.values())
+            for take in ended:
+                if total <= TAPES_BYTES and take.samples:
+                    continue
+                total -= take.samples * 2
+                del self._takes[take.id]
+                take.remove()
+
+    # ------------------------------------------------------------------------------------------------- codecs
+
+    def listen(self, given: dict) -> Iterator[bytes]:
+        """Put part of a recording through every codec: frames {"progress"}, {"heard"}, then a {"sound"} each.
+
+        A sound's payload is its samples, then its spectrogram, then its codes (the original has none).
+        """
+        try:
+            recording = self.recording(str(given.get("recording", "")), str(given.get("name", ""))[:200])
+            start = _number(given, "start", 0, LONGEST_RECORDING, 0, "The second to start at")
+            seconds = _number(given, "seconds", 0.1, LONGEST_HEARD, 20, "The seconds to hear")
+            music = self.model(str(given.get("weights") or next(iter(self.folders))))
+            heard = Heard(secrets.token_urlsafe(12), self.folder)
+            yield from self._waiting(lambda report: heard.prepare(music, recording, start, seconds, report))
+            with self._lock:
+                self._heard[heard.id] = heard
+                while len(self._heard) > HEARD_KEPT:
+                    self._heard.popitem(last=False)[1].remove()
+            yield frame({"heard": {"id": heard.id, "rate": heard.rate, "samples": len(heard.sounds[0]["audio"]),
+                                   "name": str(given.get("name") or recording.name)[:200], "start": start}})
+            for sound in heard.sounds:
+                yield heard.frame(sound)
+            heard.sounds = []  # what is left is on the disk
+            yield frame({"end": {"id": heard.id}})
+        except UserError as e:
+            yield frame({"error": str(e)})
+        except OSError as e:
+            yield frame({"error": f"The studio's disk failed: {audio.why(e)}."})
+
+    def heard(self, identity: str, name: str) -> Path:
+        """The wav of a sound of the codec page. Errors: `UserError` where it is not here any more."""
+        with self._lock:
+            if identity not in self._heard or name not in self._heard[identity].files:
+                raise UserError("That sound is not in this studio any more: listen to the codecs again.")
+            return self._heard[identity].files[name]
+
+
+class _Model:
+    """Models that many takes share. Each graph is opened under a lock, before several threads use it."""
+
+    def __init__(self, music):
+        self.music = music
+        self._lock = threading.Lock()
+        self._ready: set = set()
+        self._shades: dict[int, np.ndarray] = {}
+
+    def ready(self, sampled: tuple[int, ...], encode: tuple[int, ...], report):
+        """Load the generators of the levels `sampled` and the codecs of the levels `encode`, from the top down."""
+        report("Loading the models (the first time they are converted, which takes a minute or two)")
+        with self._lock:
+            if sampled and sampled not in self._ready:
+                # The least that runs every graph.
+                kept = LEVELS[LEVELS.index(sampled[0]) - 1]
+                above = {} if sampled[0] == LEVELS[0] else {"source_codes": np.zeros(1, np.int32), "keep": kept}
+                for _ in self.music.stream(level=sampled[-1], samples=1, seed=0, log_probs=True, **above):
+                    pass
+                self._ready.add(sampled)
+            for level in encode:
+                if level not in self._ready:
+                    self.music.decode(self.music.encode(np.zeros(COLUMN, np.float32), level), level)
+                    self._ready.add(level)
+
+    def shades(self, level: int) -> np.ndarray:
+        """uint8 [num_codes], see `plots.code_shades`."""
+        with self._lock:
+            if level not in self._shades:
+                self._shades[level] = np.rint(plots.codec_shades(self.music.codec(level)) * 255).astype(np.uint8)
+            return self._shades[level]
+
+
+class Take:
+    """One piece while it is made and after. `end` may come from any thread, at any time, more than once."""
+
+    def __init__(self, identity: str, settings: Settings, folder: Path):
+        self.id, self.settings, self.folder = identity, settings, folder
+        self.samples, self.rate = 0, SAMPLE_RATE
+        self.busy = True
+        self.touched = time.monotonic()
+        self._lock = threading.Lock()
+        self._stream = None
+        self._length, self._prompt = None, 0
+        self._path = folder / f"take-{secrets.token_hex(8)}.pcm"
+        self._shades: dict[int, np.ndarray] = {}
+
+    def prepare(self, studio: Studio, report):
+        """Load what it takes, encode what is continued or varied, and open the stream."""
+        s = self.settings
+        # Before anything that takes long.
+        recording = studio.recording(s.recording, s.name) if s.mode != "new" else None
+        loaded = studio.model(s.weights, s.epoch)
+        loaded.ready(s.sampled, {"new": (), "continue": s.levels, "vary": (s.keep,)}[s.mode], report)
+        self._shades = {x: loaded.shades(x) for x in s.levels}
+        options = {"temperature": {x: t for x, t in zip(LEVELS, s.temperature, strict=True) if x in s.sampled}}
+        if s.mode == "continue":
+            report(f"Encoding {s.name}")
+            options["prompt"] = loaded.music.prompt(recording.path, seconds=s.prompt_seconds, level=s.level)
+            options["keep_original"] = s.keep_original
+        if s.mode == "vary":
+            options |= {"variation_of": recording.path, "keep": s.keep,
+                        "report": lambda share: report(f"Encoding {s.name}", share)}
+        seconds = s.seconds
+        if s.mode == "vary" and seconds is not None and seconds >= recording.seconds:
+            # "As long as it is" is what the form means by more.
+            seconds = None
+        stream = loaded.music.stream(level=s.level, seed=s.seed, seconds=seconds, log_probs=True, **options)
+        self.rate, self._length, self._prompt = stream.sample_rate, stream.samples, stream.prompt_samples
+        with self._lock:
+            if self.busy:
+                self._stream = stream
+                return
+        stream.close()
+        raise UserError("The take was stopped.")
+
+    def header(self) -> dict:
+        """What a player must know before the first block."""
+        s = self.settings
+        return {
+            "id": self.id, "title": s.title, "seed": s.seed, "level": s.level, "rate": self.rate, "column": COLUMN,
+            "bands": BANDS, "samples": self._length, "prompt": self._prompt,
+            "levels": [{"level": x, "made": x in s.sampled, "shades": self._shades[x].tolist()} for x in s.levels],
+        }
+
+    def frames(self) -> Iterator[bytes]:
+        """A frame a block: {"samples", "columns", "codes", "bits"}, then 16 bit samples, spectrogram and codes."""
+        spectrum = Spectrum(self.rate)
+        stream, most = self._stream, self._length or int(LONGEST * self.rate)
+        with open(self._path, "ab") as tape:
+            for block in stream or ():
+                exact = to_int16(block)
+                with self._lock:
+                    if not self.busy:
+                        return
+                    tape.write(exact.tobytes())
+                    tape.flush()
+                    self.samples += exact.size
+                self.touched = time.monotonic()
+                last = self.samples >= most
+                picture = spectrum.push(exact / np.float32(32768), last)
+                codes = [stream.codes[x] for x in self.settings.levels]
+                bits = {x: round(float(-stream.log_probs[x].mean() / math.log(2)), 2) for x in self.settings.sampled}
+                yield frame(
+                    {"samples": exact.size, "columns": len(picture), "codes": [c.size for c in codes], "bits": bits},
+                    exact.astype("<i2"), picture, *(c.astype("<u2") for c in codes),
+                )
+                self.touched = time.monotonic()
+                if last:
+                    break
+        self.end()
+
+    def end(self, heard: int | None = None):
+        """Stop, if it is not over: the take ends after `heard` samples (None: with all that was made).
+
+        Its settings then say the length it has, in whole columns, so that they make just this piece again.
+        """
+        with self._lock:
+            stream, self._stream = self._stream, None
+            if self.busy:
+                self.busy = False
+                made = self.samples
+                if made and made != self._length:
+                    # No piece is as short as its prompt.
+                    least = self._prompt + 1
+                    if heard is not None:
+                        made = min(made, -(-max(heard, least) // COLUMN) * COLUMN)
+                    self.samples = made if made >= least else 0
+                    os.truncate(self._path, 2 * self.samples)
+                if self.samples:
+                    self.settings = dataclasses.replace(self.settings, seconds=round(self.samples / self.rate, 5))
+        if stream:
+            stream.close()
+
+    def file(self, kind: str) -> Path:
+        """The take as a wav or flac file. Errors: `UserError` while it is being made, and for another kind."""
+        if kind not in FORMATS:
+            raise UserError(f"A take is written as {' or '.join(FORMATS)}, not as {kind[:20]!r}.")
+        if self.busy or not self.samples:
+            raise UserError("The take is still being made: stop it, or wait for its end.")
+        path = self._path.with_suffix(f".{kind}")
+        with self._lock:
+            if not path.exists():
+                tape = np.memmap(self._path, "<i2", "r", shape=(self.samples,))
+                with audio.Writer(path, self.rate) as out:
+                    for start in range(0, self.samples, 1 << 20):
+                        out.write(tape[start : start + (1 << 20)] / np.float32(32768))
+        return path
+
+    @property
+    def file_name(self) -> str:
+        """What a download is called, without its ending."""
+        return f"vqwave-seed-{self.settings.seed}-{self.samples / self.rate:.1f}s"
+
+    def remove(self):
+        for kind in ("pcm", *FORMATS):
+            self._path.with_suffix(f".{kind}").unlink(missing_ok=True)
+
+
+class Heard:
+    """Part of a recording and what each codec makes of it."""
+
+    def __init__(self, identity: str, folder: Path):
+        self.id, self.folder = identity, folder
+        self.sounds: list[dict] = []
+        self.files: dict[str, Path] = {}
+        self.rate = SAMPLE_RATE
+
+    def prepare(self, loaded: _Model, recording: Recording, start: float, seconds: float, report):
+        """Encode, decode and compare at every level that has a codec."""
+        music = loaded.music
+        levels = []
+        for level in LEVELS:
+            try:
+                music.found(codec_name(level))
+                levels.append(level)
+            except UserError:
+                continue
+        loaded.ready((), tuple(levels), report)
+        self.rate = music.codec(levels[0]).config.sample_rate
+        report(f"Reading {recording.name}")
+        original = excerpt(recording, self.rate, start, seconds)
+        self._add("original", original)
+        for i, level in enumerate(levels):
+            report(f"Through the codec of level {level} and back", i / len(levels))
+            config = music.codec(level).config
+            codes = music.encode(original, level)
+            made = music.decode(codes, level)[: len(original)]
+            figures = metrics.distances(original, made, self.rate) | {
+                "bitrate_kbps": metrics.bitrate(config), "usage": metrics.usage(codes, config.num_codes),
+                "perplexity": metrics.perplexity(codes, config.num_codes),
+            }
+            self._add(str(level), made, level=level, codes=codes, figures=figures, shades=loaded.shades(level))
+
+    def _add(self, name, made, **more):
+        self.files[name] = self.folder / f"heard-{secrets.token_hex(8)}.wav"
+        audio.write(self.files[name], made, self.rate)
+        self.sounds.append({"name": name, "audio": made} | more)
+
+    def frame(self, sound) -> bytes:
+        """A {"sound"} frame."""
+        picture = Spectrum(self.rate).push(sound["audio"], last=True)
+        about = {"name": sound["name"], "column": COLUMN, "bands": BANDS, "columns": len(picture)}
+        parts = [to_int16(sound["audio"]).astype("<i2"), picture]
+        if "codes" in sound:
+            parts.append(sound["codes"].astype("<u2"))
+            about |= {"level": sound["level"], "codes": sound["codes"].size, "figures": sound["figures"],
+                      "shades": sound["shades"].tolist()}
+        return frame({"sound": about}, *parts)
+
+    def remove(self):
+        for path in self.files.values():
+            path.unlink(missing_ok=True)
+
+
+class Spectrum:
+    """A mel spectrogram that grows: uint8 [columns, `BANDS`], 0 … 255 over `RANGE_DB` up to `LOUDEST_DB`.
+
+    Column t is centred on sample t·`COLUMN`; it is ready `N_FFT` / 2 samples later. How the signal is cut into blocks
+    changes nothing.
+    """
+
+    def __init__(self, rate: int):
+        self._filters = metrics.mel_filters(rate, N_FFT, BANDS).T
+        self._kept = np.empty(0, np.float32)
+        self._first = self._next = 0  # the column where `_kept` begins, and the next one to give
+
+    def push(self, block, last: bool = False) -> np.ndarray:
+        """Append float32 [n]; the columns that are ready now, all of them with `last`."""
+        self._kept = np.concatenate([self._kept, block])
+        there = self._kept.size
+        ready = self._first + (-(-there // COLUMN) if last else max(0, (there - N_FFT // 2) // COLUMN + 1))
+        if ready <= self._next:
+            return np.empty((0, BANDS), np.uint8)
+        frames = np.concatenate(list(metrics.magnitudes(self._kept, N_FFT, COLUMN)))
+        mel = frames[self._next - self._first : ready - self._first].astype(np.float32) @ self._filters
+        self._next = ready
+        # The next column looks back half a window.
+        begin = max(self._first, ready - N_FFT // 2 // COLUMN)
+        self._kept = self._kept[(begin - self._first) * COLUMN :].copy()
+        self._first = begin
+        level = (20 * np.log10(np.maximum(mel, 1e-9)) - LOUDEST_DB + RANGE_DB) / RANGE_DB
+        return np.rint(np.clip(level, 0.0, 1.0) * 255).astype(np.uint8)
+
+
+def excerpt(recording: Recording, rate: int, start: float, seconds: float) -> np.ndarray:
+    """Part of a recording: float32 [samples]. Errors: `UserError` where it ends before that begins."""
+    first, count = round(start * rate), round(seconds * rate)
+    blocks, there = [], 0
+    for block in audio.Decoder(recording.path, rate):
+        blocks.append(block[max(0, first - there) :])
+        there += block.size
+        if there >= first + count:
+            break
+    part = np.concatenate(blocks)[:count]
+    if not part.size:
+        raise UserError(f"{recording.name} lasts {recording.seconds:.1f} s, so nothing is left of it from second "
+                        f"{start:g} on.")
+    return part
+
+
+def to_int16(block) -> np.ndarray:
+    """float [n] in [-1, 1] -> int16 [n], the numbers that a wav of it holds."""
+    return (audio.to_u16(block).astype(np.int32) - audio.SILENCE).astype(np.int16)
+
+
+def frame(about: dict, *parts: np.ndarray) -> bytes:
+    """One message to a player: two little-endian uint32 lengths, `about` as JSON, then the bytes of `parts`."""
+    text = json.dumps(about).encode()
+    payload = b"".join(np.ascontiguousarray(p).tobytes() for p in parts)
+    return struct.pack("<II", len(text), len(payload)) + text + payload
+
+
+def unframe(data: bytes) -> list[tuple[dict, bytes]]:
+    """The messages in `data`, as (about, payload)."""
+    found, at = [], 0
+    while at < len(data):
+        text, payload = struct.unpack_from("<II", data, at)
+        found.append((json.loads(data[at + 8 : at + 8 + text]), data[at + 8 + text : at + 8 + text + payload]))
+        at += 8 + text + payload
+    return found
+
+
+def _folders(named) -> dict[str, Path]:
+    """Folders that hold generators of the top level, by what they are called: those named and the folders in them."""
+    found = {}
+    for one in named:
+        root = model._folder(one, model.GENERATORS)
+        inside = sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+        for path in [root, *inside]:
+            if weights.tags(path, generator_name(LEVELS[0])):
+                label = str(one) if path == root else str(Path(one) / path.name)
+                found[label] = path
+    return found

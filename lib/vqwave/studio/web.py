@@ -1,0 +1,204 @@
+"""The studio over HTTP: routes for a page's player, and the page itself mounted beside them.
+
+Everything is served from here: the page works without a network, and a browser is told to load nothing from elsewhere.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+from pathlib import Path
+
+from ..errors import UserError
+from .takes import Studio
+
+STATIC = Path(__file__).parent / "static"
+PORT = 7860
+# Gradio's page holds inline scripts and makes functions of text; nothing comes from outside, and nothing goes there.
+POLICY = ("default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; base-uri 'self'; "
+          "form-action 'self'; frame-ancestors 'self'")
+
+
+def run(studio: Studio, host: str = "127.0.0.1", port: int = PORT, say=print):
+    """Serve a studio until Ctrl-C. Port 0 takes a free one. Errors: `UserError` where it cannot listen there."""
+    import uvicorn
+
+    listening = listen(host, port)
+    app = build(studio)
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
+    shown = "127.0.0.1" if host in ("0.0.0.0", "") else "[::1]" if host == "::" else host  # noqa: S104
+    say(f"The studio is at http://{shown}:{listening.getsockname()[1]} (Ctrl-C ends it)")
+    try:
+        uvicorn.Server(config).run(sockets=[listening])
+    except KeyboardInterrupt:
+        # How uvicorn says, when it is done, that this was why.
+        pass
+    finally:
+        listening.close()
+        studio.close()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Errors: `UserError` for a port that is taken or an address that is not this machine's."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM,
+                                                      flags=socket.AI_PASSIVE)[0]
+        listening = socket.create_server(address[:2], family=family, backlog=128)
+    except (OSError, UnicodeError) as e:
+        if isinstance(e, OSError) and e.errno == errno.EADDRINUSE:
+            raise UserError(f"port {port} is taken, perhaps by another studio; --port 0 takes a free one") from e
+        why = getattr(e, "strerror", None) or str(e)
+        raise UserError(f"cannot listen on {host}:{port}: {why}") from e
+    # What is sent and not yet read is what the server is ahead of a player that has enough: seconds, not minutes.
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
+    return listening
+
+
+def build(studio: Studio):
+    """The whole ASGI application. Errors: `UserError` where Gradio is not installed."""
+    # Before Gradio is imported: it reads these then.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    os.environ["GRADIO_TEMP_DIR"] = str(studio.folder / "uploads")
+    try:
+        import gradio
+    except ImportError as e:
+        raise UserError(f"the studio needs Gradio ({e}): bash setup.sh, or pip install -e '.[app]'") from e
+    from . import page
+    from .takes import UPLOAD_BYTES
+
+    app = routes(studio)
+    blocks, looks = page.build(studio)
+    app = gradio.mount_gradio_app(app, blocks, path="/", max_file_size=UPLOAD_BYTES, allowed_paths=[],
+                                  show_error=True, footer_links=[], ssr_mode=False,
+                                  favicon_path=str(STATIC / "icon.svg"), **looks)
+    app.add_middleware(_Guard)
+    return app
+
+
+def routes(studio: Studio):
+    """What the player of the page asks for, under /studio."""
+    import anyio
+    from fastapi import FastAPI
+    from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, StreamingResponse
+    from fastapi.staticfiles import StaticFiles
+
+    app = FastAPI(title="VQWave studio", docs_url=None, redoc_url=None, openapi_url=None)
+    # Pulling a block keeps a thread for as long as it takes; others must still be served.
+    threads = anyio.CapacityLimiter(2 * studio.streams + 4)
+
+    async def aside(call, *arguments):
+        return await anyio.to_thread.run_sync(call, *arguments, limiter=threads)
+
+    class Frames(StreamingResponse):
+        """Frames as they are made. Whoever leaves ends the making: the iterator is closed, whatever happens."""
+
+        def __init__(self, frames):
+            self.frames = frames
+            super().__init__(self.pulled(), media_type="application/octet-stream",
+                             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+
+        async def pulled(self):
+            while (data := await aside(next, self.frames, None)) is not None:
+                yield data
+
+        async def __call__(self, scope, receive, send):
+            try:
+                await super().__call__(scope, receive, send)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await aside(self.frames.close)
+
+    async def given(request) -> dict:
+        if request.headers.get("content-type", "").split(";")[0] != "application/json":
+            raise UserError("This takes JSON.")
+        body = b""
+        async for part in request.stream():
+            body += part
+            if len(body) > 1 << 16:
+                raise UserError("That is too much.")
+        try:
+            found = json.loads(body)
+        except ValueError as e:
+            raise UserError("That is not JSON.") from e
+        if not isinstance(found, dict):
+            raise UserError("That is not an object.")
+        return found
+
+    async def perform(request):
+        return Frames(studio.perform(await given(request)))
+
+    async def stop(request):
+        heard = (await given(request)).get("heard")
+        if not isinstance(heard, int) or heard < 0:
+            raise UserError("heard counts samples.")
+        return JSONResponse(await aside(studio.stop, request.path_params["take"], heard))
+
+    async def there(request):
+        asked = request.query_params.get("ids", "").split(",")[:200]
+        return JSONResponse([identity for identity in asked if studio.has(identity)])
+
+    async def download(request):
+        take, kind = studio.take(request.path_params["take"]), request.path_params["kind"]
+        path = await aside(take.file, kind)
+        return FileResponse(path, media_type=f"audio/{kind}", filename=f"{take.file_name}.{kind}")
+
+    async def hear(request):
+        return Frames(studio.listen(await given(request)))
+
+    async def sound(request):
+        name = request.path_params["name"]
+        return FileResponse(studio.heard(request.path_params["heard"], name), media_type="audio/wav",
+                            filename=f"{name}.wav")
+
+    async def colours(_):
+        return JSONResponse(await aside(palettes))
+
+    async def refused(_, error):
+        return PlainTextResponse(str(error), status_code=400)
+
+    app.add_exception_handler(UserError, refused)
+    for method, path, answer in (
+        ("POST", "/studio/takes", perform), ("GET", "/studio/takes", there),
+        ("POST", "/studio/takes/{take}/stop", stop), ("GET", "/studio/takes/{take}.{kind}", download),
+        ("POST", "/studio/heard", hear), ("GET", "/studio/heard/{heard}/{name}.wav", sound),
+        ("GET", "/studio/palettes", colours),
+    ):
+        app.add_route(path, answer, methods=[method])
+    app.mount("/studio/static", StaticFiles(directory=STATIC), name="static")
+    return app
+
+
+def palettes() -> dict[str, list[list[int]]]:
+    """The colours of pictures, 256 times [red, green, blue]: they grow lighter evenly, so they read without colour."""
+    import matplotlib
+    import numpy as np
+
+    steps = np.arange(256)
+    return {name: matplotlib.colormaps[name](steps, bytes=True)[:, :3].tolist() for name in ("viridis", "magma")}
+
+
+class _Guard:
+    """Refuses what other sites' pages send here, and tells browsers to load nothing from elsewhere."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
+        origin = headers.get("origin")
+        if origin and origin.split("://")[-1] != headers.get("host"):
+            await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
+            return await send({"type": "http.response.body", "body": b"Another site's page may not use the studio."})
+
+        async def guarded(message):
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (b"content-security-policy", POLICY.encode()),
+                                      (b"referrer-policy", b"no-referrer"), (b"x-content-type-options", b"nosniff")]
+            await send(message)
+
+        await self.app(scope, receive, guarded)
