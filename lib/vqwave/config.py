@@ -327,7 +327,7 @@ def codec_preset(name: str, size: str = "compact") -> CodecConfig:
     """The codec `vqvae_512` … `vqvae_8`. Compact and reference share their codecs; `tiny` is for tests.
 
     The waveform term falls as the rate falls, because phase at low rates costs bits that the ear does not hear; where
-    it is next to nothing the decoder has tones and noise of its own.
+    it is next to nothing the decoder has tones and noise of its own, and an adversary to learn their use from.
     """
     level = _level_of(name, "vqvae")
     _known_size(size)
@@ -344,12 +344,14 @@ def codec_preset(name: str, size: str = "compact") -> CodecConfig:
                  loss=LossConfig(spectral_convergence=1.5, waveform=0.5)),
         128: dict(
             strides=(8, 4, 4), channels=(64, 128, 192), dilations=((1, 3), (1, 3), (1, 3, 9, 27)),
-            tones=192, noise=True, loss=LossConfig(mel=1.5, waveform=0.02),
+            tones=192, noise=True,
+            loss=LossConfig(mel=1.5, waveform=0.02, adversarial=0.2, feature_matching=1.0),
         ),
         512: dict(
             strides=(8, 4, 4, 4), channels=(48, 96, 160, 256),
             dilations=((1, 3), (1, 3), (1, 3), (1, 3, 9, 27)),
-            tones=192, noise=True, loss=LossConfig(mel=2.0, waveform=0.0),
+            tones=192, noise=True,
+            loss=LossConfig(mel=2.0, waveform=0.0, adversarial=0.2, feature_matching=1.0),
         ),
     }
     return CodecConfig(name, **full[level])
