@@ -80,8 +80,22 @@ def test_upsampling_unfolds_channels_into_time(rng):
     np.testing.assert_allclose(made[1, 8 * 3 : 8 * 4], (x[1, 3] @ kernel[0] + bias).reshape(8, 4), atol=1e-5)
 
 
+def test_even_upsampling_keeps_what_is_constant_constant(rng):
+    x = np.broadcast_to(rng.normal(0, 1, (1, 1, 5)), (1, 30, 5)).astype("float32")
+    for even in (False, True):
+        layer = SubPixelUpsampling(3, 8, 7, even)
+        layer.build(x.shape)
+        layer.conv.bias.assign(rng.normal(0, 1, layer.conv.bias.shape))
+        middle = np.asarray(layer(x))[0, 24:-24]
+        assert (np.ptp(middle, axis=0).max() < 1e-5) == even
+        # It is no constant function: what changes still differs from phase to phase.
+        changing = np.asarray(layer(x * rng.normal(0, 1, (1, 30, 1)).astype("float32")))[0, 24:32]
+        assert np.ptp(changing, axis=0).min() > 0.01
+
+
 @pytest.mark.parametrize("layer", [ResidualBlock(4, 3), CroppedResidual(4, 2), SubPixelUpsampling(4, 2),
-                                   VectorQuantizer(CODES, DIM, decay=0.5, revival_threshold=0.2)])
+                                   SubPixelUpsampling(4, 2, even=True), VectorQuantizer(CODES, DIM, decay=0.5,
+                                                                                        revival_threshold=0.2)])
 def test_a_layer_can_be_made_again_from_its_config(layer):
     config = layer.get_config()
     assert type(layer).from_config(config).get_config() == config

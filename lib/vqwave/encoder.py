@@ -45,12 +45,12 @@ def build_decoder(config: CodecConfig) -> keras.Model:
             first = start * (config.level // hop)
             tones = ToneBank(config.tones, hop, config.sample_rate, name="tones")(loudness, first)
         if i:
-            x = SubPixelUpsampling(config.channels[i - 1], config.strides[i], 3, name=f"up_{i}")(x)
+            x = SubPixelUpsampling(config.channels[i - 1], config.strides[i], 3, config.even, name=f"up_{i}")(x)
         elif config.noise:
             x = NoiseBank(config.channels[0], hop, name="noise")(x, start * (config.level // hop))
         else:
             # The last, to the waveform, overlaps its neighbours widely: short patches would buzz at their rate.
-            x = SubPixelUpsampling(1, hop, 7, name="up_0")(x)
+            x = SubPixelUpsampling(1, hop, 7, config.even, name="up_0")(x)
     if tones is not None:
         x = layers.Add(name="sum", dtype="float32")([x, tones])
     return keras.Model(inputs, x, name="decoder")

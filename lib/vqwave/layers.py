@@ -64,22 +64,37 @@ class CroppedResidual(layers.Layer):
 
 @register
 class SubPixelUpsampling(layers.Layer):
-    """A convolution folded into time: [batch, N, c] -> [batch, N·ratio, channels] (Shi et al. 2016)."""
+    """A convolution folded into time: [batch, N, c] -> [batch, N·ratio, channels] (Shi et al. 2016).
 
-    def __init__(self, channels: int, ratio: int, kernel_size: int = 3, **kwargs):
+    even: what is constant stays constant. Otherwise each of the `ratio` phases answers a constant in its own way, which
+    is heard as lines at the multiples of the rate of the N (the checkerboard of Odena et al. 2016).
+    """
+
+    def __init__(self, channels: int, ratio: int, kernel_size: int = 3, even: bool = False, **kwargs):
         super().__init__(**kwargs)
-        self.channels, self.ratio, self.kernel_size = channels, ratio, kernel_size
+        self.channels, self.ratio, self.kernel_size, self.even = channels, ratio, kernel_size, even
         self.conv = layers.Conv1D(channels * ratio, kernel_size, padding="same", name="conv", dtype=self.dtype_policy)
 
     def build(self, shape):
         self.conv.build(shape)
 
     def call(self, x):
-        x = self.conv(x)
+        x = ops.conv(x, self._kernel(), 1, "same") + self._bias() if self.even else self.conv(x)
         return ops.reshape(x, (ops.shape(x)[0], -1, self.channels))
 
+    def _kernel(self):
+        """The kernel with the same sum over its taps at every phase."""
+        kernel = ops.convert_to_tensor(self.conv.kernel)
+        phases = ops.reshape(kernel, (*kernel.shape[:2], self.ratio, self.channels))
+        own = ops.mean(phases, axis=0, keepdims=True)
+        return ops.reshape(phases - own + ops.mean(own, axis=2, keepdims=True), kernel.shape)
+
+    def _bias(self):
+        bias = ops.reshape(ops.convert_to_tensor(self.conv.bias), (self.ratio, self.channels))
+        return ops.tile(ops.mean(bias, axis=0), self.ratio)
+
     def get_config(self):
-        own = {"channels": self.channels, "ratio": self.ratio, "kernel_size": self.kernel_size}
+        own = {"channels": self.channels, "ratio": self.ratio, "kernel_size": self.kernel_size, "even": self.even}
         return super().get_config() | own
 
 
