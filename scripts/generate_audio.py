@@ -25,11 +25,12 @@ def main(argv=None) -> int:
     if args.no_gpu:
         # Before anything that looks for one is imported.
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    level = bottom(args.generators)
+    level = None if args.generators is None else bottom(args.generators)
     paths = outputs(args.output, args.batch or 1)
     check(args)
 
     music = model.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch)
+    level = music.ending(level, args.keep)
     options = {"level": level, "temperature": args.temperature, "top_k": args.top_k, "top_p": args.top_p,
                "seconds": args.seconds, "samples": args.length and args.length * LEVELS[0],
                "batch": args.batch if len(paths) > 1 else None, "windows": args.windows}
@@ -72,9 +73,10 @@ def parse(argv):
         "  scripts/generate_audio.py --seconds 20 --candidates 8 --output best.wav",
     )
     per_level = "; one value, or one a level from the top down (default: what each generator's config says"
-    parser.add_argument("--generators", default="all", metavar="NAMES",
+    parser.add_argument("--generators", metavar="NAMES",
                         help="all; or generators by name with commas between: the finest of them decides where the "
-                             "chain ends, and those above it that are not named are added")
+                             "chain ends, and those above it that are not named are added (default: as far down as "
+                             "chain.yml in the generators' folder says, else all)")
     parser.add_argument("--vqvae-weights-dir", default=model.CODECS, metavar="DIR", help="where the codecs are")
     parser.add_argument("--generator-weights-dir", default=model.GENERATORS, metavar="DIR",
                         help="where the generators are")

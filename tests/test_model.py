@@ -418,6 +418,19 @@ def test_a_chain_that_does_not_fit_is_refused_before_it_is_loaded(tiny_weights, 
         vqwave.load(tmp_path, tiny_weights.generators).stream(level=512)
 
 
+def test_a_chain_ends_where_its_folder_says_unless_told_otherwise(music, tiny_weights, tmp_path):
+    folder = tmp_path / "generators"
+    shutil.copytree(tiny_weights.generators, folder)
+    (folder / "chain.yml").write_text("level: 128\n")
+    short = vqwave.load(tiny_weights.codecs, folder)
+    assert (music.level, short.level) == (8, 128)
+    np.testing.assert_array_equal(short.generate(samples=3000, seed=1), music.generate(samples=3000, seed=1, level=128))
+    np.testing.assert_array_equal(short.generate(samples=3000, seed=1, level=8), music.generate(samples=3000, seed=1))
+    # What keeps the level it would end at goes on to the finest.
+    assert [short.ending(None, keep) for keep in (None, 512, 128, 32)] == [128, 128, 8, 8]
+    assert set(short.prompt(prepared.music(1.0)).codes) == {512, 128}
+
+
 def test_the_default_folders_are_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     checkout = Path(model.__file__).parents[2]

@@ -290,3 +290,13 @@ def test_saving_that_fails_leaves_the_set_before(save, tmp_path, codec, monkeypa
             weights.save(tmp_path, NAME, "", codec.parts, codec.config)
     assert weights.find(tmp_path, NAME).checksum == before.checksum
     assert not list(tmp_path.glob(".vqwave-*"))
+
+
+def test_where_a_chain_ends_is_said_beside_its_generators(tmp_path):
+    assert weights.chain_level(tmp_path) is None
+    (tmp_path / "chain.yml").write_text("level: 128\n")
+    assert weights.chain_level(tmp_path) == 128
+    for wrong in ("level: 64", "level: true", "depth: 8", "level: 8\nmore: 1"):
+        (tmp_path / "chain.yml").write_text(wrong)
+        with pytest.raises(weights.WeightsError, match="one key, level, one of 512, 128, 32, 8"):
+            weights.chain_level(tmp_path)

@@ -79,8 +79,21 @@ class VQWave:
             raise UserError(f"{audio_files.shown(path)}: is silent")
         return codes, samples
 
+    @property
+    def level(self) -> int:
+        """Where a chain ends unless told otherwise: `chain.yml` beside the generators says it, else the finest level."""
+        level = weights.chain_level(self._folders["generator"])
+        return LEVELS[-1] if level is None else level
+
+    def ending(self, level: int | None, keep: int | None = None) -> int:
+        """`level`, or where it is None the chain's own (`level`), if that is finer than what a variation keeps."""
+        if level is None:
+            level = self.level
+            return level if keep is None or level < keep else LEVELS[-1]
+        return _known(level)
+
     def prompt(self, recording, *, seconds: float | None = None, start: float = 0.0,
-               level: int = LEVELS[-1]) -> Prompt:
+               level: int | None = None) -> Prompt:
         """What a piece can begin with: a part of a recording, encoded at every level from the top down to `level`.
 
         recording: a file's path, or float [samples] in [-1, 1] at the codecs' rate. The part begins `start` seconds in
@@ -89,7 +102,7 @@ class VQWave:
         the whole recording there. Errors: `UserError` where there is nothing to begin with: unreadable, silent, shorter
         than 512 samples, over before `start`.
         """
-        levels = [x for x in LEVELS if x >= _known(level)]
+        levels = [x for x in LEVELS if x >= self.ending(level)]
         configs = [self.found(codec_name(x)).config for x in levels]
         rates = {c.sample_rate for c in configs}
         if len(rates) > 1:
@@ -157,13 +170,13 @@ class VQWave:
             empty = np.empty((stream.batch, 0) if stream.batch else 0, np.float32)
             return np.concatenate([empty, *stream], axis=-1)
 
-    def stream(self, *, level: int = LEVELS[-1], seconds: float | None = None, samples: int | None = None,
+    def stream(self, *, level: int | None = None, seconds: float | None = None, samples: int | None = None,
                seed: int | None = None, windows: int = 1, prompt=None, prompt_seconds: float | None = None,
                prompt_start: float = 0.0, keep_original: bool = False, variation_of=None, source_codes=None,
                keep: int = LEVELS[0], report: Callable[[float], None] | None = None, **options) -> Stream | Windows:
         """An iterator of float32 blocks, endless unless `seconds` or `samples` are given.
 
-        level: the chain is built from the top down to this level, and decoded there. windows: above 1 one long piece is
+        level: the chain is built from the top down to this level, and decoded there (None: see `ending`). windows: above 1 one long piece is
         made faster, all of it before the first block, see `Windows`. options: `batch`, `temperature`, `top_k`, `top_p`,
         `chunk` and `log_probs` as `Stream` takes them.
 
@@ -186,8 +199,9 @@ class VQWave:
             raise UserError("windows make a piece from nothing: they neither continue nor vary a recording")
         if keep_original and prompt is None:
             raise UserError("keep_original needs a prompt")
-        top = _keepable(keep, _known(level)) if varied else math.inf
-        names = [generator_name(x) for x in LEVELS if _known(level) <= x < top]
+        level = self.ending(level, keep if varied else None)
+        top = _keepable(keep, level) if varied else math.inf
+        names = [generator_name(x) for x in LEVELS if level <= x < top]
         # Everything that can be wrong is found before anything heavy is loaded.
         codec, generators = self.found(codec_name(level)), [self.found(name) for name in names]
         engines.check_chain(codec, generators, keep if varied else 0)

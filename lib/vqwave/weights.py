@@ -28,6 +28,7 @@ from . import quiet
 from .audio import replacing
 from .errors import UserError
 
+CHAIN = "chain.yml"
 PARTS = {"vqvae": ("encoder", "decoder", "codebook"), "generator": ("generator", "context")}
 
 
@@ -200,6 +201,21 @@ def tags(folder, name: str) -> list[str]:
             if match:
                 found.append(match[1] or "")
     return sorted(found, key=lambda t: (not t.isdigit(), t == "", t))
+
+
+def chain_level(folder) -> int | None:
+    """The level that a chain of the generators in `folder` ends at unless told otherwise: what its `chain.yml` says.
+
+    None where there is no such file. The file has one key, `level`; it is written by hand, where listening or measuring
+    shows that finer levels do not pay.
+    """
+    path = Path(folder) / CHAIN
+    if not path.exists():
+        return None
+    values = configs.load_yaml(path)
+    if set(values) != {"level"} or values["level"] not in configs.LEVELS or isinstance(values["level"], bool):
+        raise WeightsError(f"{path}: must hold one key, level, one of {', '.join(map(str, configs.LEVELS))}")
+    return values["level"]
 
 
 def epochs(folder, name: str) -> list[int]:
