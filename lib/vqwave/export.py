@@ -20,11 +20,11 @@ import numpy as np
 
 from . import chunking, quiet, weights
 from .audio import replacing, shown, why
-from .config import CodecConfig
+from .config import PERIOD, CodecConfig
 from .errors import UserError
 
 # Part of every cached graph's name: raise it when what is built below changes.
-EXPORTER = "3"
+EXPORTER = "4"
 # Cached graphs of one kind of one model.
 KEPT = 8
 OPSET = 18
@@ -77,7 +77,8 @@ def facts(config) -> dict[str, int]:
     """What a graph's metadata say of its model. A codec's halo is for running it in windows."""
     if isinstance(config, CodecConfig):
         held = {key: getattr(config, key) for key in ("level", "num_codes", "sample_rate")}
-        return held | {"halo": max(chunking.encode_halo(config), chunking.decode_halo(config))}
+        halo = max(chunking.encode_halo(config), chunking.decode_halo(config))
+        return held | {"halo": halo, "period": PERIOD // config.level if config.positioned else 0}
     keys = ("level", "source_level", "ratio", "halo", "num_codes", "start_token", "pad_token")
     return {key: getattr(config, key) for key in keys}
 
