@@ -169,6 +169,23 @@ def test_a_file_cut_short_tells_what_it_announced(tmp_path, suffix):
     assert half.seconds == pytest.approx(5, abs=0.2) == samples / 22050
 
 
+@pytest.mark.parametrize("suffix", (".ogg", ".opus"))
+@pytest.mark.parametrize("more", (0, 100))
+def test_an_ogg_file_cut_between_or_within_pages_lacks_the_mark_of_its_end(tmp_path, suffix, more):
+    """FFmpeg takes the length of such a file from its last page, so nothing that it announces is missing."""
+    path = encode(tmp_path / f"a{suffix}", tone(10, 48000), 48000)
+    whole = audio.Decoder(path)
+    list(whole)
+    assert whole.ended
+    content = path.read_bytes()
+    pages = [i for i in range(len(content)) if content[i : i + 4] == b"OggS"]
+    path.write_bytes(content[: pages[-2] + more])
+    cut = audio.Decoder(path)
+    list(cut)
+    assert not cut.ended
+    assert cut.seconds == pytest.approx(cut.expected, abs=0.1) < 9.5
+
+
 def test_decoding_is_done_in_blocks(tmp_path):
     path = encode(tmp_path / "a.flac", tone(60))
     blocks = [len(block) for block in audio.Decoder(path)]

@@ -230,6 +230,14 @@ def test_a_file_cut_short_is_noted(music, tmp_path):
     assert report.exit_code == 0 and "cut.wav: cut short: 2.0 s of the 4.0 s" in report.notes[0]
 
 
+def test_an_ogg_file_without_its_end_is_noted(music, tmp_path):
+    whole = encode(music / "cut.ogg", tone(10)).read_bytes()
+    (music / "cut.ogg").write_bytes(whole[: whole.rindex(b"OggS")])
+    report = prepare(music, tmp_path / "d")
+    assert report.exit_code == 0 and len(report.converted) == 4
+    assert len(report.notes) == 1 and "cut.ogg: cut short: the mark of its end is missing" in report.notes[0]
+
+
 def test_links_are_followed_once(music, tmp_path):
     encode(tmp_path / "outside.wav", tone(1))
     (music / "link.wav").symlink_to(tmp_path / "outside.wav")

@@ -86,7 +86,8 @@ class Decoder:
 
     Errors: `UserError` naming the file and the reason, before the first block or after any of them.
     While it runs, `seconds` is what has been decoded and `expected` the length in seconds that the file says it has
-    (None where it does not say): after the last block, much less of the former means that the file was cut short.
+    (None where it does not say): after the last block, much less of the former means that the file was cut short. So
+    does `ended`, False where the format marks its end and the file has no such mark.
     """
 
     def __init__(self, path, sample_rate: int = SAMPLE_RATE):
@@ -94,6 +95,7 @@ class Decoder:
         self.sample_rate = sample_rate
         self.seconds = 0.0
         self.expected = None
+        self.ended = True
 
     def __iter__(self):
         import av
@@ -110,6 +112,7 @@ class Decoder:
                     if stream is None:
                         raise UserError(f"{shown(self.path)}: there is no sound in it")
                     self.expected = _announced(self.path, box.format.name, stream)
+                    self.ended = box.format.name != "ogg" or _ogg_ends(self.path)
                     samples = 0
                     for block in _mono(self._counted(box.decode(stream)), self.sample_rate):
                         samples += block.size
@@ -153,6 +156,16 @@ def _announced(path, kind, stream):
     if kind == "mp3":
         return seconds if b"Xing" in head or b"Info" in head else None
     return seconds if kind.split(",")[0] in ("aiff", "flac", "mov", "ogg") else None
+
+
+def _ogg_ends(path):
+    """Whether the last page of an Ogg file says that it is the last: a file cut between pages is whole but for that."""
+    with open(path, "rb") as file:
+        # A page has at most 65,307 bytes.
+        file.seek(-min(1 << 17, file.seek(0, os.SEEK_END)), os.SEEK_END)
+        tail = file.read()
+    page = tail.rfind(b"OggS")
+    return page < 0 or page + 5 >= len(tail) or bool(tail[page + 5] & 4)
 
 
 def _reason(error, seconds):

@@ -509,6 +509,9 @@ def _convert(job, dst, sample_rate, overwrite):
     if decoder.expected and decoder.expected - track.seconds > 0.5:
         note = (f"{shown(job.source)}: cut short: {track.seconds:.1f} s of the {decoder.expected:.1f} s that it "
                 "announces; what is there was taken")
+    elif not decoder.ended:
+        note = (f"{shown(job.source)}: cut short: the mark of its end is missing after {track.seconds:.1f} s; what is "
+                "there was taken")
     return "converted", track, note
 
 
