@@ -179,11 +179,12 @@ def test_an_ogg_file_cut_between_or_within_pages_lacks_the_mark_of_its_end(tmp_p
     assert whole.ended
     content = path.read_bytes()
     pages = [i for i in range(len(content)) if content[i : i + 4] == b"OggS"]
-    path.write_bytes(content[: pages[-2] + more])
+    path.write_bytes(content[: pages[len(pages) // 2 + 1] + more])
     cut = audio.Decoder(path)
     list(cut)
     assert not cut.ended
-    assert cut.seconds == pytest.approx(cut.expected, abs=0.1) < 9.5
+    assert cut.seconds == pytest.approx(cut.expected, abs=0.1)
+    assert 2 < cut.seconds < 9.5
 
 
 def test_decoding_is_done_in_blocks(tmp_path):
