@@ -52,24 +52,26 @@ def build(studio: Studio):
         listen.click(None, [identity, name, start, seconds, folder], None, js="""
             (recording, name, start, seconds, weights) =>
                 { window.vqwave.listen({recording, name, start, seconds, weights}) }""")
-        blocks.load(_filler(studio), None, [form[name] for name in (*FIELDS, "said", *_temperatures())], **quiet)
+        filled = [form[name] for name in (*FIELDS, "said", "notice", *_temperatures())]
+        blocks.load(_filler(studio), None, filled, **quiet)
     return blocks, {"theme": _theme(), "head": HEAD}
 
 
 def _form(studio: Studio, folders) -> dict:
     """The components by name, with what happens between them."""
     quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    form = {}
+    form = {"notice": gr.Markdown(visible="hidden", elem_id="notice")}
     form["mode"] = gr.Radio([("New piece", "new"), ("Continue a recording", "continue"), ("Vary a recording", "vary")],
                             value="new", label="What to make", elem_id="mode")
-    with gr.Group(visible=False) as recorded:
+    with gr.Group(visible="hidden") as recorded:
         file, form["recording"], form["name"], form["said"] = _recording("play")
         form["prompt_seconds"] = gr.Number(5, label="Begin with its first … seconds", minimum=0.1,
                                            elem_id="prompt-seconds")
         form["keep_original"] = gr.Checkbox(True, label="Begin with the recording itself",
                                             info="and not with what the codecs hear of it", elem_id="keep-original")
-        form["keep"] = gr.Radio([("512x, freest", 512), ("128x", 128), ("32x, nearest", 32)], value=512, visible=False,
-                                label="Level to keep", info="Its codes stay; everything finer is made anew.",
+        form["keep"] = gr.Radio([("512x, freest", 512), ("128x", 128), ("32x, nearest", 32)], value=512,
+                                visible="hidden", label="Level to keep",
+                                info="Its codes stay; everything finer is made anew.",
                                 elem_id="keep")
     with gr.Group():
         form["seconds"] = gr.Number(30, label="Length in seconds", minimum=0.1, maximum=LONGEST, elem_id="seconds")
@@ -88,9 +90,10 @@ def _form(studio: Studio, folders) -> dict:
         form["weights"] = gr.Dropdown(folders, value=folders[0], label="Folder", elem_id="weights")
         form["epoch"] = gr.Dropdown(_epochs(studio, folders[0]), value="", label="Epoch", elem_id="epoch")
 
+    # "hidden" and not False: what is not in the page at all takes no value from a link.
     form["mode"].change(
-        lambda mode: (gr.update(visible=mode != "new"), gr.update(visible=mode == "continue"),
-                      gr.update(visible=mode == "continue"), gr.update(visible=mode == "vary")),
+        lambda mode: [gr.update(visible=mode in wanted or "hidden")
+                      for wanted in (("continue", "vary"), ("continue",), ("continue",), ("vary",))],
         form["mode"], [recorded, form["prompt_seconds"], form["keep_original"], form["keep"]], **quiet,
     )
     form["weights"].input(lambda folder: gr.update(choices=_epochs(studio, folder), value=""), form["weights"],
@@ -138,16 +141,14 @@ def _filler(studio: Studio):
     def fill(request: gr.Request):
         given = dict(request.query_params)
         fields = {key: given[key] for key in given if key in Settings.__dataclass_fields__}
-        nothing = [gr.skip()] * (len(FIELDS) + 1 + len(LEVELS))
+        nothing = [gr.skip()] * len(FIELDS)
         if not fields:
-            return nothing
+            return [*nothing, gr.skip(), gr.skip(), *[gr.skip()] * len(LEVELS)]
         try:
-            settings = Settings.parse(fields)
-            if settings.weights not in studio.folders:
-                raise UserError(f"It asks for weights in {settings.weights[:80]}, which this studio does not have.")
+            settings = studio.settings(fields)
         except UserError as e:
-            gr.Warning(escape(str(e)), title="The link could not be read")
-            return nothing
+            words = f"<span class='vq-refused' role='alert'>The link cannot be followed. {escape(str(e))}</span>"
+            return [*nothing, gr.skip(), gr.update(value=words, visible=True), *[gr.skip()] * len(LEVELS)]
         said, recording = NO_RECORDING, settings.recording
         if recording:
             try:
@@ -158,7 +159,8 @@ def _filler(studio: Studio):
             settings.mode, recording, settings.name if recording else "", settings.prompt_seconds,
             settings.keep_original, settings.keep, 30 if settings.seconds is None else settings.seconds,
             settings.seconds is None, settings.level, str(settings.seed) if "seed" in fields else "", settings.weights,
-            gr.update(choices=_epochs(studio, settings.weights), value=settings.epoch), said, *settings.temperature,
+            gr.update(choices=_epochs(studio, settings.weights), value=settings.epoch), said, gr.skip(),
+            *settings.temperature,
         ]
 
     return fill

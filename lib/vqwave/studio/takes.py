@@ -62,13 +62,14 @@ FORMATS = ("wav", "flac")
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides a piece. `seconds` None: without an end. `epoch` "": the set that ships, else the best.
+    """Everything that decides a piece. `weights`: a folder that the studio offers, "" its first; `epoch` "": the set
+    that ships, else the best; `seconds` None: without an end.
 
     `temperature` has a number for each of `LEVELS`; a chain uses those of its levels. `recording` is the id that
     `Studio.receive` gave, `name` the file's name; both are empty in mode "new".
     """
 
-    weights: str = model.GENERATORS
+    weights: str = ""
     epoch: str = ""
     level: int = LEVELS[-1]
     seed: int = 0
@@ -227,6 +228,13 @@ class Studio:
             take.end()
         self._temporary.cleanup()
 
+    def settings(self, given: dict) -> Settings:
+        """`Settings.parse`, with a folder that is here. Errors: `UserError`."""
+        settings = Settings.parse(given)
+        settings = dataclasses.replace(settings, weights=settings.weights or next(iter(self.folders)))
+        self._folder(settings.weights)
+        return settings
+
     # ------------------------------------------------------------------------------------------------- models
 
     def epochs(self, folder: str) -> list[str]:
@@ -337,7 +345,7 @@ class Studio:
         """
         take = None
         try:
-            take = self._admit(Settings.parse(given))
+            take = self._admit(self.settings(given))
             yield from self._waiting(lambda report: take.prepare(self, report))
             yield frame({"take": take.header()})
             yield from take.frames()

@@ -69,7 +69,8 @@ export class Sound {
       const there = this.end - this.from;
       if (!there || (there < this.need * this.rate && !this.finished)) return;
       if (this.context.state === "suspended") this.context.resume();
-      this.base = [this.from, this.context.currentTime + 0.08];
+      // On a whole sample of the device, so that no block is interpolated.
+      this.base = [this.from, Math.ceil((this.context.currentTime + 0.08) * this.rate) / this.rate];
     } else if (this.due < this.context.currentTime && !(this.finished && this.from >= this.end)) {
       // The device has run dry. Rather one longer wait than many short ones.
       this.gaps += 1;
