@@ -1,0 +1,102 @@
+"""recipes/: splits that name no track twice, and the command of each, step by step, on stand-ins for its music."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from prepared import music
+
+from vqwave import audio, dataset
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPES = sorted(path.parent.name for path in (ROOT / "recipes").glob("*/run.sh"))
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A checkout of its own as far as recipes look at it, so that what they write is not in ours."""
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+    (tmp_path / "scripts").symlink_to(ROOT / "scripts")
+    return tmp_path
+
+
+def run(checkout, name, *arguments, **environment):
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(["bash", checkout / "recipes" / name / "run.sh", *map(str, arguments)], cwd="/",
+                          capture_output=True, text=True, check=False, env=os.environ | {"PATH": path} | environment)
+
+
+def songs(folder, name, seconds=1.0):
+    """A song of the right name for each track that the split names, and two that train."""
+    folder.mkdir()
+    held = sum(dataset.read_split(ROOT / "recipes" / name / "split.yml").values(), [])
+    for i, track in enumerate([*held, "one more", "another"]):
+        audio.write(folder / f"{track}.wav", music(seconds, i))
+    return len(held) + 2
+
+
+def test_there_are_the_two_corpora():
+    assert RECIPES == ["singularity", "wesnoth"]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_split_holds_tracks_out_and_none_of_them_twice(name):
+    split = dataset.read_split(ROOT / "recipes" / name / "split.yml")
+    named = sum(split.values(), [])
+    assert split["test"] and split["validation"] and len(set(named)) == len(named)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_help_states_hours_hardware_and_licence(checkout, name):
+    done = run(checkout, name, "--help")
+    assert done.returncode == 0
+    for word in ("--hours", "CPU cores", "CC BY-SA", f"data/{name}", "--music DIR"):
+        assert word in done.stdout
+
+
+def test_what_a_user_can_get_wrong_is_one_line(checkout, tmp_path):
+    for arguments, why in [(["--hour", "1"], "unknown argument '--hour'"), (["--hours"], "--hours needs a value"),
+                           (["--step", "ship"], "there is no step 'ship'"), (["--", "--quick"], "name it with --step"),
+                           (["--music", tmp_path / "none"], "none: no such folder"),
+                           (["--step", "prepare"], "the step before this one is fetch")]:
+        done = run(checkout, "wesnoth", *arguments)
+        assert done.returncode == 2
+        assert done.stderr.splitlines()[-1].startswith("recipes/wesnoth/run.sh: ") and why in done.stderr
+
+
+def test_without_apt_and_network_it_says_what_to_do(checkout, tmp_path):
+    apt = tmp_path / "bin" / "apt-get"
+    apt.parent.mkdir()
+    apt.write_text("#!/bin/sh\nexit 100\n")
+    apt.chmod(0o755)
+    path = os.pathsep.join([str(apt.parent), str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = run(checkout, "singularity", "--step", "fetch", PATH=path, https_proxy="http://127.0.0.1:9",
+               HTTPS_PROXY="http://127.0.0.1:9")
+    assert done.returncode == 2
+    assert "give the folder of music with --music" in done.stderr.splitlines()[-1]
+    assert not (checkout / "data" / "music" / "singularity").exists()
+
+
+def test_prepare_takes_the_music_that_is_given(checkout, tmp_path):
+    count = songs(tmp_path / "music", "wesnoth", 0.1)
+    done = run(checkout, "wesnoth", "--music", tmp_path / "music", "--step", "prepare", "--", "--workers", "1")
+    assert done.returncode == 0, done.stderr
+    assert f"{count} converted" in done.stdout
+    assert len(list((checkout / "data" / "wesnoth").glob("*.u16"))) == count
+
+
+@pytest.mark.large
+def test_from_the_music_to_figures(checkout, tmp_path):
+    songs(tmp_path / "music", "singularity", 4.0)
+    steps = [("prepare", []),
+             ("train", ["--size", "tiny", "--steps", "2", "--epochs", "1", "--batch-size", "2", "--input-length",
+                        "4096", "--offsets", "1", "--no-fp16"]),
+             ("evaluate", ["--only", "health", "--minutes", "0.1", "--json"])]
+    for step, options in steps:
+        done = run(checkout, "singularity", "--music", tmp_path / "music", "--step", step, "--", *options)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["health"][0]["seconds"] == pytest.approx(6.0)
