@@ -4,6 +4,7 @@ import io
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -51,20 +52,49 @@ AudioNode.prototype.connect = function (to, ...more) {
 HEARD = "() => window.heard.flatMap((part) => Array.from(part, (x) => Math.round(x * 32768)))"
 
 
+# Runs a script that writes down each machine but this one that it wants to reach.
+WATCHED = """
+import runpy, sys
+log, *sys.argv = sys.argv[1:]
+def watch(event, arguments):
+    if event == "socket.getaddrinfo":
+        where = arguments[0]
+    elif event == "socket.connect" and isinstance(arguments[1], tuple):
+        where = arguments[1][0]
+    else:
+        return
+    if where not in (None, "127.0.0.1", "::1", "localhost"):
+        with open(log, "a") as file:
+            print(event, where, file=file)
+sys.addaudithook(watch)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 @pytest.fixture(scope="module")
-def url(tiny_weights):
-    """A studio as a user starts it."""
+def url(tiny_weights, tmp_path_factory):
+    """A studio as a user starts it. At the end it reached no other machine, said nothing, and Ctrl-C ended it."""
+    folder = tmp_path_factory.mktemp("served")
     script = Path(__file__).parents[1] / "scripts" / "app.py"
     folders = ["--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir", tiny_weights.generators]
-    environment = os.environ | {"PYTHONPATH": str(Path(vqwave.__file__).parents[1])}
-    line = [sys.executable, str(script), "--port", "0", "--streams", str(STREAMS), *map(str, folders)]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    environment = os.environ | {"PYTHONPATH": str(Path(vqwave.__file__).parents[1]), "TMPDIR": str(folder)}
+    line = [sys.executable, "-c", WATCHED, folder / "reached", script, "--port", "0", "--streams", STREAMS, *folders]
+    with open(folder / "errors", "w+") as errors, subprocess.Popen(
+        list(map(str, line)), stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
+    ) as process:
         try:
             said = process.stdout.readline()
-            yield re.fullmatch(r"The studio is at (http://127\.0\.0\.1:\d+) \(Ctrl-C ends it\)\n", said)[1]
+            found = re.fullmatch(r"The studio is at (http://127\.0\.0\.1:\d+) \(Ctrl-C ends it\)\n", said)
+            assert found, (said, (folder / "errors").read_text())
+            yield found[1]
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0
         finally:
-            process.terminate()
-            process.wait(60)
+            process.kill()
+    assert not (folder / "reached").exists(), (folder / "reached").read_text()
+    noise = [line for line in (folder / "errors").read_text().splitlines() if not line.startswith("exporting ")]
+    assert not noise
+    assert not list(folder.glob("vqwave-studio-*")), "nothing is left on the disk"
 
 
 @pytest.fixture(scope="module")

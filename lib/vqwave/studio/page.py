@@ -47,7 +47,8 @@ def build(studio: Studio):
                 with gr.Column(scale=3, min_width=320):
                     gr.HTML("<vq-codecs></vq-codecs>", padding=False)
 
-        file.upload(_receiver(studio), file, [identity, name, said], api_visibility="private", show_progress="hidden")
+        file.upload(_receiver(studio), file, [identity, name, said], api_visibility="private",
+                    show_progress="minimal", show_progress_on=said)
         file.clear(lambda: ("", "", NO_RECORDING), None, [identity, name, said], **quiet)
         listen.click(None, [identity, name, start, seconds, folder], None, js="""
             (recording, name, start, seconds, weights) =>
@@ -99,7 +100,8 @@ def _form(studio: Studio, folders) -> dict:
     form["weights"].input(lambda folder: gr.update(choices=_epochs(studio, folder), value=""), form["weights"],
                           form["epoch"], **quiet)
     said = [form["recording"], form["name"], form["said"]]
-    file.upload(_receiver(studio), file, said, api_visibility="private", show_progress="hidden")
+    file.upload(_receiver(studio), file, said, api_visibility="private", show_progress="minimal",
+                show_progress_on=form["said"])
     file.clear(lambda: ("", "", NO_RECORDING), None, said, **quiet)
     names = (*FIELDS, *_temperatures())
     make.click(None, [form[name] for name in names], None, js=f"""

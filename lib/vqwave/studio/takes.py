@@ -678,6 +678,8 @@ class Heard:
                 levels.append(level)
             except UserError:
                 continue
+        if not levels:
+            raise UserError("There are no codecs here to listen to.")
         loaded.ready((), tuple(levels), report)
         self.rate = music.codec(levels[0]).config.sample_rate
         report(f"Reading {recording.name}")

@@ -174,8 +174,6 @@ export class Codecs extends Part {
 
   draw() {
     if (!this.canvases?.[0][0].clientWidth || (!this.dirty && !this.nodes)) return;
-    if (performance.now() - (this.drawn ?? 0) < 40) return;
-    this.drawn = performance.now();
     this.dirty = false;
     const colour = ink();
     this.playButton.textContent = this.nodes ? "Pause" : "Play";

@@ -263,13 +263,11 @@ export class Player extends Part {
 
   draw() {
     const { sound, take } = this;
-    const now = performance.now();
-    if (!take || !sound || !this.overview?.clientWidth || now - (this.drawn ?? 0) < 30) return;
+    if (!take || !sound || !this.overview?.clientWidth) return;
     const moving = sound.playing && !sound.over;
     if (moving !== this.moving) this.dirty = true;
     this.moving = moving;
     if (!moving && !this.dirty && !this.pointed) return;
-    this.drawn = now;
     this.dirty = false;
     const colour = ink();
     const { rate, column } = take;
