@@ -321,6 +321,19 @@ def test_a_warm_start_loads_no_tensorflow(tiny_weights, name):
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
+def test_playing_tells_nobody(tiny_weights, tmp_path):
+    """ONNX Runtime would leave a device's number and what it means to send in the user's home."""
+    program = "import sys, numpy as np\nfrom vqwave import engine, weights\n"
+    program += "engine.load_codec(weights.find(sys.argv[1], 'vqvae_8')).decode(np.zeros((1, 8), np.int32))"
+    export.cached_graph(weights.find(tiny_weights.codecs, "vqvae_8"), "decode")
+    kept = {key: value for key, value in os.environ.items()
+            if key not in ("ORT_DISABLE_TELEMETRY", "CI", "XDG_CACHE_HOME")}
+    kept |= {"HOME": str(tmp_path), "VQWAVE_CACHE": str(export.cache_folder()),
+             "PYTHONPATH": str(Path(vqwave.__file__).parents[1])}
+    subprocess.run([sys.executable, "-c", program, tiny_weights.codecs], env=kept, check=True)  # noqa: S603
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_chain_that_does_not_fit_together_prints_both_sides(load):
     class Model:
         def __init__(self, config):

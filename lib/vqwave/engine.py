@@ -6,6 +6,7 @@ Runtime and without TensorFlow once their graphs are cached; `keras` is the refe
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 
 import numpy as np
@@ -144,6 +145,8 @@ def session(graph: bytes, arena: bool = True):
 
     Without the arena a loop, whose tensors are small, runs 3 % faster; a convolution, whose are large, runs slower.
     """
+    # From 1.29 on it otherwise reports each session to its makers, from threads of its own, for which memory grows too.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
