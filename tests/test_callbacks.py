@@ -181,7 +181,34 @@ def test_a_signal_at_an_epochs_last_step_waits_for_its_end(run):
     assert weights.epochs(run.folder, NAME) == [1]
 
 
+def test_a_signal_in_validation_does_not_wait_for_its_end(run):
+    """What the epoch's training came to is kept, so that the next run can end the epoch."""
+    with run.checkpoint.listening():
+        for _ in range(PER_EPOCH - 1):
+            run.step()
+        run.step(0.25)
+        run.checkpoint.on_test_batch_end(0, {"loss": 1.0})
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Interrupted):
+            run.checkpoint.on_test_batch_end(1, {"loss": 1.0})
+    record, _ = run.state.load()
+    assert (record["step"], record["unjudged"], record["best"]) == (PER_EPOCH, {"loss": 0.25}, None)
+    assert weights.epochs(run.folder, NAME) == []
+    run.checkpoint.signal = None
+    run.checkpoint.on_epoch_end(0, {"loss": 0.25, "val_loss": 1.0})
+    record, _ = run.state.load()
+    assert "unjudged" not in record and record["best"] == 1.0
+
+
+def test_a_signal_before_the_first_step_waits_for_nothing(run):
+    with run.checkpoint.listening(), pytest.raises(Interrupted):
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.sigtimedwait([], 1)  # the handler comes first
+    assert run.state.load() is None
+
+
 def test_asked_twice_it_leaves_at_once(run):
+    run.step()
     with run.checkpoint.listening(), pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)

@@ -19,7 +19,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from . import weights
+from . import distribution, weights
 from .audio import replacing
 from .errors import Interrupted, UserError
 
@@ -98,17 +98,21 @@ class Checkpoint(keras.callbacks.Callback):
     """Saves the run: its state often and when told to stop; a numbered weights set each epoch; the best apart.
 
     Also stops: on a non-finite loss with an error that names the step (what is on disk stays good), after `patience`
-    epochs without a better validation loss, and on SIGTERM or Ctrl-C after the step in hand.
+    epochs without a better validation loss, and on SIGTERM or Ctrl-C after the step in hand. Where that was an epoch's
+    last, validation is not waited for: the record keeps, as `unjudged`, what the epoch's training came to.
+
+    In a group of processes only the first one writes, and what one of them is told all heed at the same step.
     """
 
     def __init__(self, folder, config, state: RunState, record: dict, steps_per_epoch: int, patience: int,
-                 keep: int | None, say):
+                 keep: int | None, say, group: distribution.Group = distribution.ALONE):
         super().__init__()
         self.folder, self.config, self.state, self.record = Path(folder), config, state, record
         self.steps_per_epoch, self.patience, self.keep, self.say = steps_per_epoch, patience, keep, say
-        self.name = config.name
+        self.name, self.group = config.name, group
         self.signal = None
         self.saved_at = time.monotonic()
+        self.began, self.trained = record["step"], {}
 
     @contextlib.contextmanager
     def listening(self):
@@ -120,6 +124,8 @@ class Checkpoint(keras.callbacks.Callback):
             self.signal = number
             # Not print: a handler may have come in the middle of one, which it would fail.
             os.write(2, "stopping after this step …\n".encode())
+            if self.record["step"] == self.began and "unjudged" not in self.record:
+                raise Interrupted(number)  # nothing to save yet, and the first step takes long to compile
 
         before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -137,12 +143,27 @@ class Checkpoint(keras.callbacks.Callback):
                                 "A lower --learning-rate, or no --fp16, may mend it")
         # An epoch's last step is saved by on_epoch_end, with what validation says; saving here would skip that.
         within = step % self.steps_per_epoch and step < self.record["steps"]
-        if within and (self.signal is not None or time.monotonic() - self.saved_at > SAVE_EVERY_SECONDS):
+        if not within:
+            self.trained = {key: float(value) for key, value in (logs or {}).items()}
+        told = within and self._told()
+        if told or (within and time.monotonic() - self.saved_at > SAVE_EVERY_SECONDS):
             self.save_state()
-            if self.signal is not None:
-                raise Interrupted(self.signal)
+            if told:
+                raise Interrupted(told)
+
+    def on_test_batch_end(self, batch, logs=None):
+        if told := self._told():
+            self.record.setdefault("unjudged", self.trained)
+            self.save_state()
+            raise Interrupted(told)
+
+    def _told(self) -> int:
+        """The signal that this process, or another of its group, was sent; 0 where there was none. All ask at once."""
+        return self.group.greatest(self.signal or 0)
 
     def save_state(self):
+        if not self.group.first:
+            return
         if hasattr(self.model, "jax_state_sync"):
             self.model.jax_state_sync()
         self.state.save(self.record, run_variables(self.model))
@@ -150,6 +171,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         number = epoch + 1
+        self.record.pop("unjudged", None)
         judged = float(logs.get("val_loss", logs["loss"]))
         if not math.isfinite(judged):
             raise TrainingError(f"the validation loss is not finite after step {self.record['step']}; "
@@ -157,10 +179,12 @@ class Checkpoint(keras.callbacks.Callback):
         info = {"epoch": number, "step": self.record["step"], "seed": self.record["seed"], "id": self.record["id"],
                 "validation_loss": round(judged, 6)}
         info |= {key: self.record[key] for key in ("codecs", "codes_of") if key in self.record}
-        weights.save(self.folder, self.config.name, weights.epoch_tag(number), self.model.parts, self.config, info)
+        if self.group.first:
+            weights.save(self.folder, self.config.name, weights.epoch_tag(number), self.model.parts, self.config, info)
         if self.record["best"] is None or judged < self.record["best"]:
             self.record |= {"best": judged, "best_epoch": number, "waited": 0}
-            weights.save(self.folder, self.config.name, "best", self.model.parts, self.config, info)
+            if self.group.first:
+                weights.save(self.folder, self.config.name, "best", self.model.parts, self.config, info)
         else:
             self.record["waited"] += 1
         stop = self.patience and self.record["waited"] >= self.patience
@@ -169,12 +193,13 @@ class Checkpoint(keras.callbacks.Callback):
         elif self.record["step"] >= self.record["steps"]:
             self.record["finished"] = f"all {self.record['steps']} steps done"
         self.save_state()
-        if self.keep is not None:
+        if self.keep is not None and self.group.first:
             self._prune()
         if stop:
             self.model.stop_training = True
-        if self.signal is not None and "finished" not in self.record:
-            raise Interrupted(self.signal)
+        told = self._told()
+        if told and "finished" not in self.record:
+            raise Interrupted(told)
 
     def _prune(self):
         """Remove all but the newest epochs; the one that is best stays, as `best` can be restored from it."""

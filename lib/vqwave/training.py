@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
+import json
 import math
 import secrets
 import sys
@@ -21,7 +23,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from . import callbacks, codes, config, dataset, losses, machine, manifest, weights
+from . import callbacks, codes, config, dataset, distribution, losses, machine, manifest, weights
 from .encoder import VQVAE
 from .errors import UserError
 from .generator import Generator
@@ -52,6 +54,7 @@ class Options:
     keep_all: bool = False
     promote: bool = False
     mixed_precision: bool = False
+    distribute: bool = False
 
 
 class Say:
@@ -85,6 +88,17 @@ class Say:
             self.task = None
 
 
+class Silent(Say):
+    """For the processes that the first one speaks for."""
+
+    def __init__(self):
+        super().__init__()
+        self.bar.disable = True
+
+    def __call__(self, line: str):
+        pass
+
+
 def set_precision(mixed: bool, say) -> str:
     """Keras's global policy: float32, or (`mixed`) float16 on a GPU and bfloat16 on a CPU."""
     policy = "float32"
@@ -111,12 +125,16 @@ def accelerator() -> bool:
 
 def train_codec(codec: config.CodecConfig, data_dir, options: Options, say=None) -> dict:
     """Train one codec on a prepared folder. Returns the run's record (`step`, `best`, `finished` …)."""
-    say = say or Say()
+    with distribution.joined(options.distribute, options.batch_size) as group:
+        return _train_codec(codec, data_dir, options, group, (say or Say()) if group.first else Silent())
+
+
+def _train_codec(codec, data_dir, options, group, say):
     if options.input_length % codec.level or options.input_length < losses.SHORTEST:
         raise UserError(f"--input-length is {options.input_length}; for {codec.name} it must be a multiple of "
                         f"{codec.level} and at least {losses.SHORTEST}")
     tracks = manifest.read(data_dir)
-    _open_folder(options.output_dir, codec.name)
+    group.from_first(lambda: _open_folder(options.output_dir, codec.name))
     if tracks[0].sample_rate != codec.sample_rate:
         raise UserError(f"{data_dir}: is at {tracks[0].sample_rate} Hz, {codec.name} at {codec.sample_rate} Hz; "
                         "prepare the audio at that rate or set sample_rate with --config")
@@ -124,30 +142,36 @@ def train_codec(codec: config.CodecConfig, data_dir, options: Options, say=None)
     length, batch = options.input_length, options.batch_size
     validation = None
     if val:
-        validation = dataset.AudioWindows(data_dir, val, length, batch, options.seed, fixed=VALIDATION_WINDOWS)
+        validation = dataset.AudioWindows(data_dir, val, length, batch, options.seed, fixed=VALIDATION_WINDOWS,
+                                          group=group)
 
     def data(step):
-        return dataset.AudioWindows(data_dir, train, length, batch, options.seed, start=step)
+        return dataset.AudioWindows(data_dir, train, length, batch, options.seed, start=step, group=group)
 
     def examples(folder):
         sound = dataset.AudioWindows(data_dir, val or train, length, 4, options.seed, fixed=4)[0][0]
         return [callbacks.AudioExamples(folder, sound, codec.sample_rate)]
 
     show = ("loss", "val_loss", "val_mel", "val_spectral_convergence", "val_usage", "val_perplexity")
-    return _run(codec, lambda: VQVAE(codec, options.seed, options.decoder_only), data, validation, options, say, show,
-                examples, {})
+    return _run(codec, lambda: VQVAE(codec, options.seed, options.decoder_only), data, validation, options, group, say,
+                show, examples, {})
 
 
 def train_generator(generator: config.GeneratorConfig, data_dir, codec_dir, options: Options, codec_epoch=None,
                     offsets: int = codes.OFFSETS, say=None) -> dict:
     """Train one generator on the codes that the codecs in `codec_dir` make of a prepared folder."""
-    say = say or Say()
+    with distribution.joined(options.distribute, options.batch_size) as group:
+        return _train_generator(generator, data_dir, codec_dir, options, codec_epoch, offsets, group,
+                                (say or Say()) if group.first else Silent())
+
+
+def _train_generator(generator, data_dir, codec_dir, options, codec_epoch, offsets, group, say):
     unit = generator.source_level or generator.level
     if options.input_length % unit:
         raise UserError(f"--input-length is {options.input_length}; for {generator.name} it must be a multiple of "
                         f"{unit}")
     tracks = manifest.read(data_dir)
-    _open_folder(options.output_dir, generator.name)
+    group.from_first(lambda: _open_folder(options.output_dir, generator.name))
     levels = [generator.level] + ([generator.source_level] if generator.source_level else [])
     codecs = [weights.find(codec_dir, config.codec_name(level), codec_epoch) for level in levels]
     for codec, key in zip(codecs, ("num_codes", "source_codes"), strict=False):
@@ -160,7 +184,7 @@ def train_generator(generator: config.GeneratorConfig, data_dir, codec_dir, opti
                             f"{codec.config.sample_rate} Hz")
     # Offsets take a little off each track's end; what is left must still hold a window.
     train, val = _split(tracks, options, options.input_length + codes.OFFSET_STEP * (offsets - 1) + unit, say)
-    corpora = [codes.encode_corpus(data_dir, train + val, codec, offsets, say) for codec in codecs]
+    corpora = [codes.encode_corpus(data_dir, train + val, codec, offsets, say, group.first) for codec in codecs]
     length, batch = options.input_length // generator.level, options.batch_size
 
     def windows(chosen, **more):
@@ -168,17 +192,19 @@ def train_generator(generator: config.GeneratorConfig, data_dir, codec_dir, opti
         above = {(t, o): c for t, o, c in corpora[1]} if len(corpora) > 1 else {}
         wanted = [k for k in files if k[0] in {t.file for t in chosen}]
         rows = [(*files[k], *above.get(k, (None, 0))) for k in wanted]
-        return dataset.CodeWindows(rows, generator, length, batch, options.seed, **more)
+        return dataset.CodeWindows(rows, generator, length, batch, options.seed, group=group, **more)
 
-    unigram = codes.unigram_bits(*([[c for t, o, c in corpora[0] if t in {x.file for x in side}]
-                                    for side in (train, val or train)]), generator.num_codes)
+    unigram = group.from_first(lambda: codes.unigram_bits(
+        *([[c for t, o, c in corpora[0] if t in {x.file for x in side}] for side in (train, val or train)]),
+        generator.num_codes))
     say(f"{generator.name}: held-out codes have {unigram:.3f} bits each by their frequencies alone "
         f"({math.log2(generator.num_codes):.3f} knows nothing)")
     validation = windows(val, fixed=VALIDATION_WINDOWS) if val else None
     extra = {"codecs": {c.name: c.codes_id for c in codecs}, "unigram_bits": round(unigram, 4)}
     show = ("bits", "top1", "val_bits", "val_top1")
     return _run(generator, lambda: _from_codebooks(Generator(generator), codecs, options.seed),
-                lambda step: windows(train, start=step), validation, options, say, show, lambda folder: [], extra)
+                lambda step: windows(train, start=step), validation, options, group, say, show, lambda folder: [],
+                extra)
 
 
 def _from_codebooks(model: Generator, codecs, seed: int) -> Generator:
@@ -233,7 +259,17 @@ def _split(tracks, options, samples, say):
     return kept, kept_val
 
 
-def _compile(model, options: Options, steps: int):
+class _Joint(keras.optimizers.AdamW):
+    """For TensorFlow's replicas: Keras clips each one's gradients and then adds them up; here their sum is clipped.
+
+    global_clipnorm: 1 / replicas, to which the gradients are scaled before the clipping; Keras's sum undoes it.
+    """
+
+    def apply(self, grads, trainable_variables=None):
+        super().apply([distribution.mean_of(g) for g in grads], trainable_variables)
+
+
+def _compile(model, options: Options, steps: int, group: distribution.Group):
     warmup = min(options.warmup, steps // 2)
     peak = options.learning_rate
     # A schedule even where there is nothing to warm up: a bare rate would be one more variable in the saved state.
@@ -241,9 +277,11 @@ def _compile(model, options: Options, steps: int):
         peak / 100 if warmup else peak, max(1, steps - warmup), alpha=0.05, warmup_target=peak if warmup else None,
         warmup_steps=warmup,
     )
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=options.weight_decay, global_clipnorm=1.0, beta_2=0.99)
-    # XLA makes these steps slower on a CPU; on an accelerator JAX compiles whatever is said here.
-    jit = keras.backend.backend() == "jax" or accelerator()
+    replicas = group.devices if keras.backend.backend() == "tensorflow" else 1
+    kind = _Joint if replicas > 1 else keras.optimizers.AdamW
+    optimizer = kind(rate, weight_decay=options.weight_decay, global_clipnorm=1.0 / replicas, beta_2=0.99)
+    # XLA makes these steps slower on a CPU, and knows no replicas; JAX's accelerators compile whatever is said here.
+    jit = keras.backend.backend() == "jax" or (accelerator() and replicas == 1)
     if isinstance(model, VQVAE):
         model.compile(optimizer=optimizer, jit_compile=jit)
     else:
@@ -263,10 +301,11 @@ class Bits(keras.metrics.MeanMetricWrapper):
         super().__init__(bits, name=name, **kwargs)
 
 
-def _run(model_config, build, data, validation, options: Options, say, show, examples, extra) -> dict:
-    """One training from where it stands to its end."""
+def _run(model_config, build, data, validation, options: Options, group, say, show, examples, extra) -> dict:
+    """One training from where it stands to its end; in a group each process is here, and the first one writes."""
     folder, name = Path(options.output_dir), model_config.name
-    with callbacks.locked(folder, name), contextlib.ExitStack() as closing:
+    with contextlib.ExitStack() as closing:
+        group.from_first(lambda: closing.enter_context(callbacks.locked(folder, name)))
         closing.callback(say.stop)
         closing.callback(keras.mixed_precision.set_global_policy, keras.mixed_precision.dtype_policy())
         policy = set_precision(options.mixed_precision, say)
@@ -282,13 +321,15 @@ def _run(model_config, build, data, validation, options: Options, say, show, exa
             begun = "with" if "codes_of" in record else "without"
             raise UserError(f"{folder}: holds a run of {name} that was begun {begun} --decoder-only; use another "
                             "--output-dir")
+        _agree(group, record)
         if record.get("finished"):
             say(f"{name}: already finished ({record['finished']}); best validation loss {record['best']:.5g} at epoch "
                 f"{record['best_epoch']}. More --steps go on from here")
-            _tell_promotion(folder, name, options, say)
+            _tell_promotion(folder, name, options, group, say)
             return record
+        closing.enter_context(group.scope())
         if record["steps"] is None:
-            record["steps"] = record["step"] + _steps_for(build, data, options, say)
+            record["steps"] = record["step"] + _steps_for(build, data, options, group, say)
         if record["steps_per_epoch"] is None:
             epochs = options.epochs or math.ceil(record["steps"] / STEPS_PER_EPOCH)
             record["steps_per_epoch"] = max(1, math.ceil(record["steps"] / epochs))
@@ -296,32 +337,61 @@ def _run(model_config, build, data, validation, options: Options, say, show, exa
 
         keras.utils.set_random_seed(options.seed)
         model = build()
-        _compile(model, options, steps)
+        _compile(model, options, steps, group)
         _restore(model, data, saved, record, options, folder, name)
         say(f"{name}: {sum(int(np.prod(v.shape)) for v in model.trainable_variables):,} trainable numbers, {policy}, "
-            f"step {record['step']} of {steps}, {per_epoch} steps an epoch")
+            f"step {record['step']} of {steps}, {per_epoch} steps an epoch"
+            + (f", {group.devices} devices in {group.processes} processes" if options.distribute else ""))
 
-        checkpoint = callbacks.Checkpoint(folder, model_config, state, record, per_epoch, options.patience,
-                                          None if options.keep_all else 3, say)
-        table = folder / f"{name}.csv"
-        log = callbacks.Log(table, record["step"] // per_epoch)
-        closing.callback(log.close)
-        # The log first: the checkpoint may end the run, and an epoch that is saved has its row.
-        hooks = [log, checkpoint, callbacks.Curves(table, folder / f"{name}.png"),
-                 callbacks.Progress(record, steps, per_epoch, say, show)]
+        hooks = [checkpoint := callbacks.Checkpoint(folder, model_config, state, record, per_epoch, options.patience,
+                                                    None if options.keep_all else 3, say, group)]
+        if group.first:
+            table = folder / f"{name}.csv"
+            log = callbacks.Log(table, record["step"] // per_epoch)
+            closing.callback(log.close)
+            # The log first: the checkpoint may end the run, and an epoch that is saved has its row.
+            hooks = [log, checkpoint, callbacks.Curves(table, folder / f"{name}.png"),
+                     callbacks.Progress(record, steps, per_epoch, say, show)]
         if _has_tensorboard():
             board = folder / "tensorboard" / name
             hooks += [keras.callbacks.TensorBoard(str(board), write_graph=False), *examples(board)]
         with checkpoint.listening():
+            if "unjudged" in record:
+                _judge(model, checkpoint, hooks, validation, record, per_epoch)
             for first, last, count in _stretches(record["step"], steps, per_epoch):
-                model.fit(data(record["step"]), initial_epoch=first, epochs=last, steps_per_epoch=count,
-                          validation_data=validation, callbacks=hooks, shuffle=False, verbose=0)
                 if "finished" in record:
                     break
+                model.fit(data(record["step"]), initial_epoch=first, epochs=last, steps_per_epoch=count,
+                          validation_data=validation, callbacks=hooks, shuffle=False, verbose=0)
         say.stop()
         say(f"{name}: {record['finished']}; best validation loss {record['best']:.5g} at epoch {record['best_epoch']}")
-        _tell_promotion(folder, name, options, say)
+        _tell_promotion(folder, name, options, group, say)
         return record
+
+
+def _judge(model, checkpoint, hooks, validation, record, per_epoch: int):
+    """The end of an epoch that was stopped before its validation was through, as `fit` would have made it."""
+    found = model.evaluate(validation, return_dict=True, verbose=0, callbacks=[checkpoint])
+    logs = record["unjudged"] | {f"val_{key}": value for key, value in found.items()}
+    every = keras.callbacks.CallbackList(hooks, model=model)
+    every.on_train_begin()
+    every.on_epoch_end(math.ceil(record["step"] / per_epoch) - 1, logs)
+    every.on_train_end()
+
+
+def _agree(group, record: dict):
+    """See that every process of the group is about to do what the first one is."""
+    keys = ("name", "config", "batch_size", "input_length", "learning_rate", "seed", "steps", "step", "steps_per_epoch",
+            "best", "finished")
+    own = {key: record.get(key) for key in keys}
+    own["config"] = hashlib.sha256(json.dumps(own["config"], sort_keys=True).encode()).hexdigest()
+    # The id names a run for good; each process has drawn its own for a new one.
+    theirs = group.from_first(lambda: own | {"id": record["id"]})
+    record["id"] = theirs["id"]
+    for key, value in own.items():
+        if theirs[key] != value:
+            raise UserError(f"process {group.rank} of this training has {key} {value!r} where the first one has "
+                            f"{theirs[key]!r}: all need the same command and must see the same folders")
 
 
 def _stretches(step: int, steps: int, per_epoch: int):
@@ -401,7 +471,9 @@ def _restore(model, data, saved, record, options, folder, name):
     """Bring the model to where the record says the run stands."""
     # Variables exist once the model has seen a batch of its data and the optimizer its variables.
     x, _ = data(0)[0]
-    model(x if isinstance(x, np.ndarray) else {k: v[:1] for k, v in x.items()}, training=False)
+    # Of zeros: the processes of a group have different batches, and this is computed by all of them as one.
+    model(np.zeros_like(x) if isinstance(x, np.ndarray) else {k: np.zeros_like(v[:1]) for k, v in x.items()},
+          training=False)
     model.optimizer.build(model.trainable_variables)
     model.reset_metrics()
     restart = record.pop("restart", None)
@@ -429,25 +501,34 @@ def _take(model, found: weights.WeightSet):
         model.quantizer.set_codebook(model.quantizer.codebook.value)
 
 
-def _steps_for(build, data, options: Options, say) -> int:
+class _Clock(keras.callbacks.Callback):
+    """Times steps: the first two compile and warm up, those after them count."""
+
+    def __init__(self, group):
+        super().__init__()
+        self.group, self.done = group, -2
+
+    def on_train_batch_end(self, batch, logs=None):
+        float(logs["loss"])  # waits for the step
+        self.now = time.monotonic()
+        self.done += 1
+        if self.done == 0:
+            self.warm = self.now
+        enough = self.done >= 50 or self.done >= 3 and self.now - self.warm > 10
+        self.model.stop_training = self.group.from_first(lambda: enough)
+
+
+def _steps_for(build, data, options: Options, group, say) -> int:
     """How many steps fit into `options.minutes`, from a short trial whose model is thrown away."""
     say(f"measuring the speed of a step to fill {options.minutes:g} minutes …")
     keras.utils.set_random_seed(options.seed)
     model = build()
-    _compile(model, options, 1000)
-    trial = data(0)
-    began = time.monotonic()
-    for i in range(2):
-        model.train_on_batch(*trial[i])
-    warm = time.monotonic()
-    done = 0
-    while done < 3 or (time.monotonic() - warm < 10 and done < 50):
-        model.train_on_batch(*trial[2 + done])
-        done += 1
-    now = time.monotonic()
+    _compile(model, options, 1000, group)
+    began, clock = time.monotonic(), _Clock(group)
+    model.fit(data(0), steps_per_epoch=100, callbacks=[clock], shuffle=False, verbose=0)
     # Validation, saving and drawing take about a twelfth on top of the steps.
-    steps = int((options.minutes * 60 - (now - began)) / ((now - warm) / done * 1.08))
-    return max(10, steps)
+    steps = int((options.minutes * 60 - (clock.now - began)) / ((clock.now - clock.warm) / clock.done * 1.08))
+    return group.from_first(lambda: max(10, steps))
 
 
 def _has_tensorboard() -> bool:
@@ -460,8 +541,10 @@ def _has_tensorboard() -> bool:
     return True
 
 
-def _tell_promotion(folder, name, options, say):
+def _tell_promotion(folder, name, options, group, say):
     """Copy the best set to where the shipped one stands (float16), or say how to."""
+    if not group.first:
+        return
     if options.promote:
         weights.copy_set(weights.find(folder, name, "best"), folder, "", "float16")
         say(f"{name}: the best set now stands without a number in {folder} (float16)")
