@@ -1,5 +1,6 @@
 import os
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -270,6 +271,20 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path, capfd, suffix, block)
         signal.signal(signal.SIGXFSZ, handler)
     assert os.listdir(tmp_path) == []
     assert capfd.readouterr().err == ""
+
+
+def test_what_a_killed_process_left_is_removed_and_what_another_writes_is_not(tmp_path):
+    long_ago = time.time() - 3600
+    with audio.replacing(tmp_path / "b.wav") as theirs:
+        (being_written,) = tmp_path.iterdir()
+        (left := tmp_path / ".vqwave-0123456789ab.part").write_bytes(b"half")
+        (recent := tmp_path / ".vqwave-ba9876543210.part").write_bytes(b"half")
+        for path in (being_written, left):
+            os.utime(path, (long_ago, long_ago))
+        audio.write(tmp_path / "a.wav", np.zeros(9))
+        assert set(tmp_path.iterdir()) == {being_written, recent, tmp_path / "a.wav"}
+        theirs.write(b"whole")
+    assert (tmp_path / "b.wav").read_bytes() == b"whole"
 
 
 def test_where_audio_cannot_be_written(tmp_path):

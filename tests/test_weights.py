@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import pickle
 import shutil
 
 import h5py
@@ -192,6 +193,7 @@ def test_a_torn_set_without_a_description_is_no_set(save, tmp_path):
 
 @pytest.mark.parametrize("text, said", [
     ("config: 3\nsha256: {}\n", "description"),
+    ("config: {}\nsha256: {}\ntraining: [1]\n", "description"),
     ("- a\n", "mapping"),
     ("config: [\n", "YAML"),
     ("", "mapping"),
@@ -214,6 +216,8 @@ def test_a_description_of_another_model_is_refused(save, tmp_path):
     refused("vqvae_32", "vqvae_8", call=lambda: weights.find(tmp_path, NAME))
     path.write_text(configs.dump_yaml(described | {"sha256": {"encoder": "0"}}))
     refused("encoder", "codebook", call=lambda: weights.find(tmp_path, NAME))
+    path.write_text(configs.dump_yaml(described | {"sha256": {"encoder": "0", 1: "0"}}))
+    refused("['1', 'encoder']", call=lambda: weights.find(tmp_path, NAME))
 
 
 # -------------------------------------------------------------------------------------------- shapes, links and numbers
@@ -236,7 +240,7 @@ def test_a_layer_too_few_or_too_many_is_named(codec):
     np.testing.assert_array_equal(codec.encoder.weights[0].numpy(), before)
 
 
-@pytest.mark.parametrize("kind", ["soft", "external", "elsewhere", "virtual", "text", "type"])
+@pytest.mark.parametrize("kind", ["soft", "external", "elsewhere", "virtual", "text", "type", "reference", "hollow"])
 def test_links_and_what_is_no_array_are_refused(tmp_path, kind):
     secret = tmp_path / "secret"
     secret.write_bytes(np.zeros(4, "float32").tobytes())
@@ -257,9 +261,29 @@ def test_links_and_what_is_no_array_are_refused(tmp_path, kind):
             f.create_virtual_dataset("bad", layout)
         elif kind == "text":
             f["bad"] = "words"
+        elif kind == "reference":
+            f.create_dataset("bad", data=f["good"].ref, dtype=h5py.ref_dtype)
+        elif kind == "hollow":  # 4 TB by its shape, of which not a byte is there
+            f.create_dataset("bad", (10**12,), "float32")
         else:
             f["bad"] = np.dtype("float32")
     refused(path, "bad", call=lambda: weights.read_arrays(path))
+
+
+def test_python_objects_are_not_unpickled_from_a_weights_file(tmp_path):
+    """What would run code if it were: the file is refused, and the code has not run."""
+    class Code:
+        def __reduce__(self):
+            return os.mkdir, (os.fspath(tmp_path / "ran"),)
+
+    payload = pickle.dumps(Code())
+    path = tmp_path / "f.h5"
+    with h5py.File(path, "w") as f:
+        f["bad"] = np.void(payload)
+    refused(path, "bad", call=lambda: weights.read_arrays(path))
+    path.write_bytes(payload)
+    refused(path, call=lambda: weights.read_arrays(path))
+    assert not (tmp_path / "ran").exists()
 
 
 def test_no_number_that_is_not_finite_goes_in_or_out(tmp_path, save, codec):

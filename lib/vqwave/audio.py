@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import struct
+import time
 import zlib
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def replacing(path):
     """A binary file that becomes `path` when the block ends well: written beside, flushed, renamed.
 
     On any exception, Ctrl-C included, it is removed and whatever stood at `path` before stays. A process that is killed
-    leaves a hidden `.vqwave-*.part` at worst, never half a file under the final name.
+    leaves a hidden `.vqwave-*.part` at worst, which `sweep` removes later, never half a file under the final name.
     """
     path = Path(path)
     # A short name of its own, since the final one may already be as long as the file system allows.
@@ -48,6 +49,7 @@ def replacing(path):
     file = open(beside, "x+b")  # noqa: SIM115
     try:
         with file:
+            _lock(file)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -56,6 +58,26 @@ def replacing(path):
         with contextlib.suppress(OSError):
             os.unlink(beside)
         raise
+
+
+def _lock(file) -> bool:
+    """Hold `file` as long as it is open; False where another process does, or where the file system has no locks."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def sweep(folder):
+    """Remove what killed processes left half written in `folder`: the `.vqwave-*.part` that nobody holds."""
+    for path in Path(folder).glob(".vqwave-*.part"):
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            # A minute, since a file is not locked in the instant in which it is made.
+            if time.time() - os.fstat(file.fileno()).st_mtime > 60 and _lock(file):
+                os.unlink(path)
 
 
 # ---------------------------------------------------------------------------------------------- float32 <-> uint16
@@ -269,6 +291,7 @@ class Writer:
         self.sample_rate = sample_rate
         self.samples = 0
         self._suffix = self.path.suffix.lower()
+        sweep(self.path.parent)
         kind, subtype = _FORMATS[self._suffix]
         self._finish = replacing(self.path)
         try:

@@ -128,6 +128,10 @@ def read_arrays(path) -> dict[str, np.ndarray]:
                 continue
             if not isinstance(item, h5py.Dataset) or item.external or item.is_virtual or item.dtype.kind != "f":
                 raise WeightsError(f"{path}: {prefix}{key} is not an array of floats held in the file")
+            # Without its bytes an array would be filled up with zeros, however large it says it is.
+            if item.id.get_storage_size() != item.nbytes:
+                raise WeightsError(f"{path}: {prefix}{key} says it has {item.nbytes} bytes, and has "
+                                   f"{item.id.get_storage_size()}")
             arrays[f"{prefix}{key}"] = item[()].astype(np.float32)
 
     try:
@@ -251,8 +255,9 @@ def find(folder, name: str, epoch: int | str | None = None) -> WeightSet:
     except WeightsError:
         if wanted != "best":
             raise
-        training = configs.load_yaml(config_path(folder, name, wanted)).get("training") or {}
-        source = epoch_tag(int(training.get("epoch", 0)))
+        training = configs.load_yaml(config_path(folder, name, wanted)).get("training")
+        epoch = training.get("epoch") if isinstance(training, dict) else None
+        source = epoch_tag(epoch) if isinstance(epoch, int) else None
         if source not in there:
             raise
         found = _open(folder, name, source)
@@ -264,9 +269,9 @@ def find(folder, name: str, epoch: int | str | None = None) -> WeightSet:
 def _open(folder: Path, name: str, tag: str) -> WeightSet:
     path = config_path(folder, name, tag)
     described = configs.load_yaml(path)
-    sums = described.get("sha256")
-    if not isinstance(described.get("config"), dict) or not isinstance(sums, dict):
-        raise WeightsError(f"{path}: is not the description of a weights set (keys config and sha256)")
+    sums, training = described.get("sha256"), described.get("training") or {}
+    if not all(isinstance(part, dict) for part in (described.get("config"), sums, training)):
+        raise WeightsError(f"{path}: is not the description of a weights set (keys config, training and sha256)")
     config_class = configs.CodecConfig if kind(name) == "vqvae" else configs.GeneratorConfig
     config = configs.from_dict(config_class, described["config"], os.fspath(path))
     if config.name != name:
@@ -274,7 +279,7 @@ def _open(folder: Path, name: str, tag: str) -> WeightSet:
     top = kind(name) == "generator" and not config.source_level
     expected = set(PARTS[kind(name)]) - ({"context"} if top else set())
     if set(sums) != expected:
-        raise WeightsError(f"{path}: names the parts {sorted(sums)}, but {name} has {sorted(expected)}")
+        raise WeightsError(f"{path}: names the parts {sorted(map(str, sums))}, but {name} has {sorted(expected)}")
     files = {}
     for part in PARTS[kind(name)]:
         if part not in expected:
@@ -287,8 +292,7 @@ def _open(folder: Path, name: str, tag: str) -> WeightSet:
         if found != sums[part]:
             raise WeightsError(f"{files[part]}: damaged, or of another set: its checksum is not the one in {path.name}")
     identity = json.dumps([described["config"], sums], sort_keys=True).encode()
-    return WeightSet(folder, name, tag, config, files, hashlib.sha256(identity).hexdigest(),
-                     described.get("training") or {})
+    return WeightSet(folder, name, tag, config, files, hashlib.sha256(identity).hexdigest(), training)
 
 
 def copy_set(source: WeightSet, folder, tag: str, dtype="float32"):
