@@ -27,7 +27,7 @@ def build(studio: Studio):
     """(the page's `gr.Blocks`, how it looks: keyword arguments of `gr.mount_gradio_app`)."""
     folders = list(studio.folders)
     quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    with gr.Blocks(title="VQWave studio", analytics_enabled=False, delete_cache=(600, 3600)) as blocks:
+    with gr.Blocks(title="VQWave studio", analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)) as blocks:
         gr.HTML("<header class='vq-head'><h1>VQWave</h1><p>Raw audio that a model makes up as you listen.</p></header>")
         with gr.Tabs():
             with gr.Tab("Make music"), gr.Row(elem_classes="vq-columns"):
@@ -64,15 +64,14 @@ def _form(studio: Studio, folders) -> dict:
     form = {"notice": gr.Markdown(visible="hidden", elem_id="notice")}
     form["mode"] = gr.Radio([("New piece", "new"), ("Continue a recording", "continue"), ("Vary a recording", "vary")],
                             value="new", label="What to make", elem_id="mode")
-    with gr.Group(visible="hidden") as recorded:
+    with gr.Group(elem_id="recorded"):
         file, form["recording"], form["name"], form["said"] = _recording("play")
         form["prompt_seconds"] = gr.Number(5, label="Begin with its first … seconds", minimum=0.1,
                                            elem_id="prompt-seconds")
         form["keep_original"] = gr.Checkbox(True, label="Begin with the recording itself",
                                             info="and not with what the codecs hear of it", elem_id="keep-original")
         form["keep"] = gr.Radio([("512x, freest", 512), ("128x", 128), ("32x, nearest", 32)], value=512,
-                                visible="hidden", label="Level to keep",
-                                info="Its codes stay; everything finer is made anew.",
+                                label="Level to keep", info="Its codes stay; everything finer is made anew.",
                                 elem_id="keep")
     with gr.Group():
         form["seconds"] = gr.Number(30, label="Length in seconds", minimum=0.1, maximum=LONGEST, elem_id="seconds")
@@ -91,12 +90,8 @@ def _form(studio: Studio, folders) -> dict:
         form["weights"] = gr.Dropdown(folders, value=folders[0], label="Folder", elem_id="weights")
         form["epoch"] = gr.Dropdown(_epochs(studio, folders[0]), value="", label="Epoch", elem_id="epoch")
 
-    # "hidden" and not False: what is not in the page at all takes no value from a link.
-    form["mode"].change(
-        lambda mode: [gr.update(visible=mode in wanted or "hidden")
-                      for wanted in (("continue", "vary"), ("continue",), ("continue",), ("vary",))],
-        form["mode"], [recorded, form["prompt_seconds"], form["keep_original"], form["keep"]], **quiet,
-    )
+    # The style sheet shows what belongs to a mode: what Gradio takes out of the page takes no value from a link.
+    form["mode"].change(None, form["mode"], None, js="(mode) => { document.body.dataset.mode = mode }")
     form["weights"].input(lambda folder: gr.update(choices=_epochs(studio, folder), value=""), form["weights"],
                           form["epoch"], **quiet)
     said = [form["recording"], form["name"], form["said"]]

@@ -297,8 +297,12 @@ export class Player extends Part {
       spectrum.textBaseline = "top";
       spectrum.lineWidth = 3 * scale;
       spectrum.strokeStyle = colour("paper");
-      spectrum.strokeText("the model goes on", x(take.prompt) + 6 * scale, 5 * scale);
-      spectrum.fillText("the model goes on", x(take.prompt) + 6 * scale, 5 * scale);
+      // Not over the frequencies, which stand at the left.
+      const beside = x(take.prompt) + 6 * scale;
+      if (beside > 50 * scale) {
+        spectrum.strokeText("the model goes on", beside, 5 * scale);
+        spectrum.fillText("the model goes on", beside, 5 * scale);
+      }
     }
     for (const hz of [500, 1000, 2000, 4000, 8000]) {
       const y = tall * (1 - mel(hz) / mel(rate / 2));
