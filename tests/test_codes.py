@@ -114,6 +114,23 @@ def test_another_codec_encodes_anew_beside(corpus, codec, tmp_path):
     np.testing.assert_array_equal(read(found[0]), before)
 
 
+def test_codes_of_earlier_codecs_are_told_of_with_the_way_to_remove_them(corpus, codec, tmp_path):
+    first, said = Told(), Told()
+    codes.encode_corpus(*corpus, codec, 1, first)
+    assert not [line for line in first.lines if "rm -r" in line]
+    (old,) = (corpus[0] / ".codes").iterdir()
+    (old / "a.ogg.u16.0.u16").write_bytes(bytes(50_000_000))
+    (corpus[0] / ".codes" / "foreign").mkdir()
+    (corpus[0] / ".codes" / "foreign" / "index.jsonl").write_bytes(b'{"codec": "vqvae_8"}\n')
+    parts = {part: codec.load(part) for part in codec.files}
+    (key,) = parts["codebook"]
+    parts["codebook"][key] = parts["codebook"][key][::-1].copy()
+    weights.save(tmp_path, NAME, "", parts, codec.config)
+    codes.encode_corpus(*corpus, weights.find(tmp_path, NAME), 1, said)
+    (line,) = [line for line in said.lines if "rm -r" in line]
+    assert line == f"codes of earlier {NAME}s take 0.05 GB; where those codecs are gone: rm -r '{old}'"
+
+
 def test_a_changed_track_is_encoded_again(corpus, codec):
     folder, _ = corpus
     encode(corpus, codec)

@@ -4,7 +4,7 @@
 
 A cached file counts only while the index names it with the checksum of the track it was made from and of its own bytes;
 a torn or stale one is made again. An offset drops that many samples off the track's start, so that a generator meets
-the same music under several alignments of the codes.
+the same music under several alignments of the codes. The index's first line names the codec.
 """
 
 from __future__ import annotations
@@ -48,7 +48,15 @@ def encode_corpus(data_dir, tracks, codec: weights.WeightSet, offsets: int, say)
     model = weights.load_codec(codec).encode_model()
     say.start(len(missing), 0, f"encoding at {level}x")
     say(f"encoding {len(missing)} of {len(found)} tracks × offsets at {level}x, once")
+    if earlier := _earlier(folder, codec.name):
+        size = sum(p.stat().st_size for other in earlier for p in other.rglob("*.u16")) / 1e9
+        say(f"codes of earlier {codec.name}s take {size:.2f} GB; where those codecs are gone: rm -r "
+            + " ".join(f"'{other}'" for other in earlier))
+    for parent in {entry[2].parent for entry in missing}:
+        audio.sweep(parent)
     with open(folder / "index.jsonl", "a", encoding="utf-8") as log:
+        if not log.tell():
+            log.write(json.dumps({"codec": codec.name}) + "\n")
         for done, (track, i, path) in enumerate(missing):
             skipped = i * OFFSET_STEP
             samples = dataset.read_window(Path(data_dir) / track.file, skipped, track.samples - skipped)
@@ -62,6 +70,17 @@ def encode_corpus(data_dir, tracks, codec: weights.WeightSet, offsets: int, say)
             log.flush()
             say.advance(done + 1)
     say.stop()
+    return found
+
+
+def _earlier(folder: Path, name: str) -> list[Path]:
+    """The folders beside `folder` that hold codes of other codecs called `name`."""
+    first = json.dumps({"codec": name}) + "\n"
+    found = []
+    for index in sorted(folder.parent.glob("*/index.jsonl")):
+        with open(index, encoding="utf-8", errors="replace") as file:
+            if index.parent != folder and file.readline() == first:
+                found.append(index.parent)
     return found
 
 
