@@ -2,6 +2,7 @@
 """Train every codec, then every generator, on a prepared folder."""
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -83,8 +84,11 @@ def main(argv=None) -> int:
         if code:
             if code in (130, 143):
                 raise Interrupted(code - 128)
-            print(f"train_all.py: {name} ended with exit code {code}; what is finished is kept, and the same command "
-                  "goes on from here", file=sys.stderr)
+            ended = f"ended with exit code {code}"
+            if code == 128 + signal.SIGKILL:
+                ended = "was killed (where memory ran out: a lower --batch-size or --input-length needs less)"
+            print(f"train_all.py: {name} {ended}; what is finished is kept, and the same command goes on from here",
+                  file=sys.stderr)
             return 2
     print(f"All {len(stages)} models are trained, in {_hours(plan['spent'])}. To hear them:\n"
           f"  python scripts/generate_audio.py --vqvae-weights-dir '{output}' --generator-weights-dir '{output}' "
@@ -131,7 +135,9 @@ def _read_plan(output: Path, size: str) -> dict:
     if not path.exists():
         return empty
     plan = config.load_yaml(path)
-    if set(plan) != set(empty) or not isinstance(plan["finished"], dict):
+    if (set(plan) != set(empty) or not isinstance(plan["finished"], dict)
+            or not isinstance(plan["spent"], int | float) or not 0 <= plan["spent"] < float("inf")
+            or not all(isinstance(steps, int) for steps in plan["finished"].values())):
         raise UserError(f"{path}: is not a plan that train_all.py wrote; remove it to begin a new one")
     if plan["size"] != size:
         raise UserError(f"{output}: holds models of size {plan['size']}, not {size}; use another --output-dir")
@@ -167,10 +173,14 @@ def _announce(stages, finished, plan, hours, args, output):
 def _run(command: list[str], spend) -> int:
     """The command's exit code. SIGTERM is passed on to it, Ctrl-C reaches it anyway; either way it is waited for.
 
+    Where this process is killed the command ends too, so that the next run does not find its folder taken.
     spend(seconds) is told of the time that passes, every half minute and at the end.
     """
     told = time.monotonic()
-    child = subprocess.Popen(command)  # noqa: S603
+    lifeline, held = os.pipe()
+    environment = os.environ | {cli.LIFELINE: str(lifeline)}
+    child = subprocess.Popen(command, pass_fds=[lifeline], env=environment)  # noqa: S603
+    os.close(lifeline)
     before = {s: signal.signal(s, h) for s, h in (
         (signal.SIGTERM, lambda *_: child.terminate()), (signal.SIGINT, signal.SIG_IGN))}
     try:
@@ -184,6 +194,7 @@ def _run(command: list[str], spend) -> int:
     finally:
         for s, handler in before.items():
             signal.signal(s, handler)
+        os.close(held)
     return code if code >= 0 else 128 - code
 
 

@@ -54,8 +54,13 @@ def test_the_exit_code_is_what_main_returns(tmp_path, body, code):
      "command.py: no space left on the disk: make room and run the same command again"),
     ("FileNotFoundError(errno.ENOENT, 'No such file or directory', 'a b.wav')",
      "command.py: a b.wav: No such file or directory"),
-    ("MemoryError()",
-     "command.py: out of memory: lower --batch-size or --input-length (training), --batch (generating)"),
+    ("OSError(errno.EFBIG, 'File too large')", "command.py: a file could not be read or written: File too large"),
+    *((error, "command.py: out of memory: lower --batch-size or --input-length (training), --batch (generating)")
+      for error in ("MemoryError()", "RuntimeError('Exception: OOM when allocating tensor with shape[9]')",
+                    "RuntimeError('RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes')",
+                    "type('ResourceExhaustedError', (Exception,), {})()")),
+    ("type('ResourceExhaustedError', (Exception,), {})('events.v2; No space left on device')",
+     "command.py: no space left on the disk: make room and run the same command again"),
 ])
 def test_what_a_user_can_cause_is_one_line_and_code_2(tmp_path, error, line):
     done = run(tmp_path, f"raise {error}")

@@ -4,8 +4,10 @@ import importlib.util
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -132,6 +134,13 @@ def test_a_failing_stage_ends_it_and_the_same_command_goes_on_there(train_all, s
     assert names(run) == NAMES[2:]
 
 
+def test_a_stage_that_was_killed_says_what_may_have_been(train_all, stages, tmp_path, capsys):
+    stages[1][1] = 128 + signal.SIGKILL
+    assert train_all.main(["--data-dir", "d", "--output-dir", str(tmp_path), "--steps", "3"]) == 2
+    said = capsys.readouterr().err
+    assert "vqvae_512 was killed (where memory ran out: a lower --batch-size or --input-length" in said
+
+
 def test_more_steps_go_on_with_every_model(train_all, stages, tmp_path):
     run, _ = stages
     command = ["--data-dir", "d", "--output-dir", str(tmp_path), "--steps"]
@@ -163,6 +172,24 @@ def test_a_signal_reaches_the_stage_and_its_end_is_waited_for(train_all, number,
     assert signal.getsignal(number) == before
 
 
+def test_a_stage_ends_when_train_all_is_killed(tmp_path):
+    """What a kill of it leaves running would hold the folder, and the same command again be refused."""
+    stage = ("import os, time, sys; from vqwave import cli\n"
+             f"def main(argv): open({os.fspath(tmp_path / 'pid')!r}, 'w').write(f'{{os.getpid()}} '); time.sleep(600)\n"
+             "sys.exit(cli.entry(main))")
+    parent = ("import importlib.util, sys\n"
+              f"spec = importlib.util.spec_from_file_location('train_all', {os.fspath(SCRIPT)!r})\n"
+              "module = importlib.util.module_from_spec(spec); spec.loader.exec_module(module)\n"
+              f"module._run([sys.executable, '-c', {stage!r}], print)")
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE) as process:
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text().endswith(" "):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.kill()
+        # The end of the pipe that both write to: nobody is left.
+        process.communicate(timeout=60)
+
+
 def test_the_first_levels_alone(train_all, stages, tmp_path):
     run, _ = stages
     train_all.main(["--data-dir", "d", "--output-dir", str(tmp_path), "--steps", "3", "--levels", "512,128"])
@@ -189,9 +216,12 @@ def test_a_folder_of_another_size_or_a_foreign_plan_is_refused(train_all, stages
     train_all.main([*command, "--size", "tiny"])
     with pytest.raises(UserError, match="size tiny, not compact"):
         train_all.main(command)
-    (tmp_path / "train_all.yml").write_text("a: 1\n")
-    with pytest.raises(UserError, match="not a plan"):
-        train_all.main(command)
+    good = {"size": "tiny", "spent": 1.0, "finished": {"vqvae_512": 3}}
+    for wrong in ({"a": 1}, good | {"spent": "long"}, good | {"spent": float("nan")}, good | {"finished": [1]},
+                  good | {"finished": {"vqvae_512": "all"}}):
+        (tmp_path / "train_all.yml").write_text(configs.dump_yaml(wrong))
+        with pytest.raises(UserError, match="train_all.yml: is not a plan"):
+            train_all.main(command)
 
 
 @pytest.mark.parametrize("extra, said", [

@@ -6,6 +6,7 @@ import argparse
 import errno
 import os
 import sys
+import threading
 
 from .errors import Interrupted, UserError
 
@@ -24,6 +25,10 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message):
         """One line; argparse's own error prints the whole usage before it."""
         self.exit(2, f"{self.prog}: {' '.join(message.split())} (see --help)\n")
+
+
+LIFELINE = "VQWAVE_LIFELINE"
+_NO_MEMORY = "out of memory: lower --batch-size or --input-length (training), --batch (generating)"
 
 
 def parser(description: str, example: str) -> argparse.ArgumentParser:
@@ -62,6 +67,7 @@ def entry(main, argv=None) -> int:
     Called as `sys.exit(entry(main))` by each script; tests call it with a list.
     """
     name = os.path.basename(sys.argv[0] or "vqwave")
+    _end_with_parent()
     try:
         try:
             return main(argv) or 0
@@ -79,14 +85,41 @@ def entry(main, argv=None) -> int:
         # Whoever read our output has left.
         return 0
     except MemoryError:
-        return _fail(name, "out of memory: lower --batch-size or --input-length (training), --batch (generating)")
+        return _fail(name, _NO_MEMORY)
     except OSError as e:
         if e.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _fail(name, f"no space left on the disk{f' at {e.filename}' if e.filename else ''}: "
-                               "make room and run the same command again")
+            return _fail(name, _no_space(e.filename))
         if e.filename is not None:
             return _fail(name, f"{e.filename}: {e.strerror}")
+        if e.errno in (errno.EFBIG, errno.EIO, errno.EROFS, errno.ESTALE):
+            return _fail(name, f"a file could not be read or written: {e.strerror}")
         raise
+    except Exception as e:
+        # The backends have exceptions of their own for what the system says, and Keras wraps those in others.
+        said = f"{type(e).__name__}: {e}"
+        if "No space left on device" in said:
+            return _fail(name, _no_space())
+        if any(words in said for words in ("ResourceExhausted", "RESOURCE_EXHAUSTED", "OOM when allocating",
+                                           "Failed to allocate memory", "bad_alloc", "bad allocation")):
+            return _fail(name, _NO_MEMORY)
+        raise
+
+
+def _no_space(where=None):
+    return f"no space left on the disk{f' at {where}' if where else ''}: make room and run the same command again"
+
+
+def _end_with_parent():
+    """A command that was given a lifeline, a pipe whose other end its parent holds, ends when the parent is killed."""
+    lifeline = os.environ.pop(LIFELINE, None)
+    if lifeline is None:
+        return
+
+    def watch():
+        os.read(int(lifeline), 1)
+        os._exit(2)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _flush():
