@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from keras import layers, ops
 
+from .distribution import mean
 from .layers import register
 
 # (n_fft, hop): long windows see partials, short ones see onsets and the buzz of a frame rate.
@@ -108,6 +109,6 @@ class Adversary(layers.Layer):
             totals["discriminator"] += ops.mean((real[-1] - 1.0) ** 2) + ops.mean(fake[-1] ** 2)
             totals["adversarial"] += ops.mean((seen[-1] - 1.0) ** 2)
             pairs = [(ops.stop_gradient(a), b) for a, b in zip(real[:-1], seen[:-1], strict=True)]
-            matched = [ops.mean(ops.abs(a - b)) / (ops.mean(ops.abs(a)) + 1e-6) for a, b in pairs]
+            matched = [mean(ops.abs(a - b)) / (mean(ops.abs(a)) + 1e-6) for a, b in pairs]
             totals["feature_matching"] += sum(matched) / len(matched)
         return {key: value / len(self.discriminators) for key, value in totals.items()}

@@ -164,6 +164,9 @@ def add_training_options(p: argparse.ArgumentParser, batch_size: int, input_leng
     p.add_argument("--start-from", metavar="DIR",
                    help="begin with the weights of this model in DIR (the set without a number, else the best), not "
                         "with random ones: tunes a trained model further, or to other music")
+    p.add_argument("--distribute", action="store_true",
+                   help="train on all GPUs of this machine, or on several machines (docs/scaling.md); --batch-size is "
+                        "that of all together")
     p.add_argument("--fp16", action="store_true", help="mixed precision: float16 on a GPU, bfloat16 on a CPU")
     p.add_argument("--keep-all", action="store_true",
                    help="keep every epoch's weights, not only the last three and the best")
@@ -179,5 +182,6 @@ def training_options(args, **more):
         output_dir=args.output_dir, steps=args.steps, epochs=args.epochs, minutes=args.minutes,
         batch_size=args.batch_size, input_length=args.input_length, learning_rate=args.learning_rate,
         seed=args.seed, patience=args.patience, val_split=args.val_split, start_epoch=args.start_epoch,
-        start_from=args.start_from, keep_all=args.keep_all, promote=args.promote, mixed_precision=args.fp16, **more,
+        start_from=args.start_from, keep_all=args.keep_all, promote=args.promote, mixed_precision=args.fp16,
+        distribute=args.distribute, **more,
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 import zlib
 from pathlib import Path
 
@@ -25,27 +26,31 @@ OFFSETS = 4
 OFFSET_STEP = 165
 
 
-def encode_corpus(data_dir, tracks, codec: weights.WeightSet, offsets: int, say) -> list:
-    """[(track file, offset index, (codes file, codes))] of every track and offset; what is not cached is encoded."""
+def encode_corpus(data_dir, tracks, codec: weights.WeightSet, offsets: int, say, here: bool = True) -> list:
+    """[(track file, offset index, (codes file, codes))] of every track and offset; what is not cached is encoded.
+
+    here: False waits until another process has done it.
+    """
     folder = Path(data_dir) / ".codes" / codec.encoding_checksum[:16]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise UserError(f"{folder}: the cache of codes cannot be written: {e.strerror}") from e
-    index = _read_index(folder)
-    level = codec.config.level
-    found, missing = [], []
+    wanted, found = [], []
     for track in tracks:
         for i in range(offsets):
-            count = -(-(track.samples - i * OFFSET_STEP) // level)
+            count = -(-(track.samples - i * OFFSET_STEP) // codec.config.level)
             path = folder / f"{track.file}.{i}.u16"
+            wanted.append((track, i, path, count))
             found.append((track.file, i, (path, count)))
-            entry = index.get(path.relative_to(folder).as_posix())
-            if not entry or entry["track"] != track.sha256 or entry["codes"] != count or _crc(path) != entry["crc"]:
-                missing.append((track, i, path))
+    missing = _missing(folder, wanted)
+    while missing and not here:
+        time.sleep(5)
+        missing = _missing(folder, missing)
     if not missing:
         return found
     model = weights.load_codec(codec).encode_model()
+    level = codec.config.level
     say.start(len(missing), 0, f"encoding at {level}x")
     say(f"encoding {len(missing)} of {len(found)} tracks × offsets at {level}x, once")
     if earlier := _earlier(folder, codec.name):
@@ -57,7 +62,7 @@ def encode_corpus(data_dir, tracks, codec: weights.WeightSet, offsets: int, say)
     with open(folder / "index.jsonl", "a", encoding="utf-8") as log:
         if not log.tell():
             log.write(json.dumps({"codec": codec.name}) + "\n")
-        for done, (track, i, path) in enumerate(missing):
+        for done, (track, i, path, _) in enumerate(missing):
             skipped = i * OFFSET_STEP
             samples = dataset.read_window(Path(data_dir) / track.file, skipped, track.samples - skipped)
             made = chunking.encode(model.predict_on_batch, audio.from_u16(samples)[None], codec.config)[0].astype("<u2")
@@ -71,6 +76,16 @@ def encode_corpus(data_dir, tracks, codec: weights.WeightSet, offsets: int, say)
             say.advance(done + 1)
     say.stop()
     return found
+
+
+def _missing(folder: Path, wanted: list) -> list:
+    """Those of `wanted`, (track, offset index, path, codes) each, that are not there whole."""
+    index, missing = _read_index(folder), []
+    for track, i, path, count in wanted:
+        entry = index.get(path.relative_to(folder).as_posix())
+        if not entry or entry["track"] != track.sha256 or entry["codes"] != count or _crc(path) != entry["crc"]:
+            missing.append((track, i, path, count))
+    return missing
 
 
 def _earlier(folder: Path, name: str) -> list[Path]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from . import audio, config, manifest
+from . import audio, config, distribution, manifest
 from .errors import UserError
 
 # Which random stream a generator of numbers belongs to; one key a purpose, so that no two share their draws.
@@ -123,15 +123,18 @@ class _Batches(keras.utils.PyDataset):
     """Batches of windows: endless from batch `start` on, or (evenly spread) a fixed number of them for validation.
 
     Endless batch i holds windows i·batch_size … of the sequence named by the seed, so training resumes at any step.
+    In a `group` of several processes `batch_size` is that of all together, and each serves its share of the rows.
     """
 
-    def __init__(self, sizes, batch_size: int, seed: int, start: int = 0, fixed: int | None = None):
+    def __init__(self, sizes, batch_size: int, seed: int, start: int = 0, fixed: int | None = None,
+                 group: distribution.Group = distribution.ALONE):
         super().__init__(workers=1)
-        self.batch_size, self.start, self.fixed = batch_size, start, fixed
+        self.batch_size, self.start, self.fixed, self.group = batch_size, start, fixed, group
         self.sampler = Sampler(sizes, seed)
         self.places = int(self.sampler.ends[-1])
         if fixed is not None:
-            self.fixed = min(fixed, self.places)
+            # Every batch, the last one too, can be shared out alike.
+            self.fixed = max(1, min(fixed, self.places) // group.devices) * group.devices
 
     @property
     def num_batches(self):
@@ -140,8 +143,9 @@ class _Batches(keras.utils.PyDataset):
     def positions(self, batch: int) -> list[tuple[int, int]]:
         if self.fixed is None:
             first = (self.start + batch) * self.batch_size
-            return [self.sampler(i) for i in range(first, first + self.batch_size)]
-        chosen = range(batch * self.batch_size, min((batch + 1) * self.batch_size, self.fixed))
+            return [self.sampler(first + i) for i in self.group.rows(self.batch_size)]
+        first = batch * self.batch_size
+        chosen = [first + i for i in self.group.rows(min(self.batch_size, self.fixed - first))]
         spread = [int((i + 0.5) * self.places / self.fixed) for i in chosen]
         items = [int(np.searchsorted(self.sampler.ends, p, side="right")) for p in spread]
         return [(i, p - int(self.sampler.ends[i - 1] if i else 0)) for i, p in zip(items, spread, strict=True)]
@@ -150,8 +154,9 @@ class _Batches(keras.utils.PyDataset):
 class AudioWindows(_Batches):
     """Batches (x, x) of audio float32 [batch, length] in [-1, 1] from the prepared tracks of a data folder."""
 
-    def __init__(self, folder, tracks, length: int, batch_size: int, seed: int, start=0, fixed=None):
-        super().__init__([t.samples - length + 1 for t in tracks], batch_size, seed, start, fixed)
+    def __init__(self, folder, tracks, length: int, batch_size: int, seed: int, start=0, fixed=None,
+                 group=distribution.ALONE):
+        super().__init__([t.samples - length + 1 for t in tracks], batch_size, seed, start, fixed, group)
         self.paths, self.length = [Path(folder) / t.file for t in tracks], length
 
     def __getitem__(self, batch: int):
@@ -169,14 +174,14 @@ class CodeWindows(_Batches):
     """
 
     def __init__(self, tracks, generator: config.GeneratorConfig, length: int, batch_size: int, seed: int, start=0,
-                 fixed=None):
+                 fixed=None, group=distribution.ALONE):
         self.tracks, self.generator, self.length = tracks, generator, length
         self.unit = generator.ratio or 1
         # A place is one source code. Half a window of extra places before the track all mean its very beginning, so
         # that starting a piece is practised more often than one place in thousands.
         self.lead = length // self.unit // 2 if fixed is None else 0
         sizes = [(count - length) // self.unit + 1 + self.lead for _, count, _, _ in tracks]
-        super().__init__(sizes, batch_size, seed, start, fixed)
+        super().__init__(sizes, batch_size, seed, start, fixed, group)
 
     def __getitem__(self, batch: int):
         previous, source, target = [], [], []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers, ops
 
+from . import distribution
 from .adversary import Adversary
 from .config import PERIOD, CodecConfig
 from .layers import ResidualBlock, SubPixelUpsampling, VectorQuantizer, gelu
@@ -102,8 +103,9 @@ class VQVAE(keras.Model):
             start = ops.zeros(ops.shape(audio)[:1], "int32")
             if training:
                 # Anywhere, so that what is learnt holds for every phase of the tones and any noise.
-                start = keras.random.randint(ops.shape(audio)[:1], 0, PERIOD // self.config.level,
-                                             seed=self.seed_generator)
+                rows = distribution.joint(ops.shape(audio)[0])
+                start = distribution.share(
+                    keras.random.randint((rows,), 0, PERIOD // self.config.level, seed=self.seed_generator))
             given = [quantized, start]
         return ops.cast(self.decoder(given, training=training)[..., 0], "float32")
 

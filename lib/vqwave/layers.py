@@ -5,6 +5,8 @@ from __future__ import annotations
 import keras
 from keras import layers, ops
 
+from . import distribution
+
 
 def register(cls):
     return keras.saving.register_keras_serializable("vqwave")(cls)
@@ -184,8 +186,9 @@ class VectorQuantizer(layers.Layer):
         flat = ops.stop_gradient(ops.reshape(latents, (-1, self.code_dim)))
         codebook = ops.convert_to_tensor(self.codebook)
         if training:
-            rows = keras.random.randint((self.num_codes,), 0, ops.shape(flat)[0], seed=self.seed_generator)
-            candidates = ops.take(flat, rows, axis=0)
+            latent_count = distribution.joint(ops.shape(flat)[0])
+            rows = keras.random.randint((self.num_codes,), 0, latent_count, seed=self.seed_generator)
+            candidates = distribution.take(flat, rows)
             started = self.started > 0
             codebook = ops.where(started, codebook, candidates)
         codes = self.nearest(flat, codebook)
@@ -193,7 +196,9 @@ class VectorQuantizer(layers.Layer):
         quantized = ops.reshape(ops.take(codebook, codes, axis=0), ops.shape(latents))
         if training:
             batch_total = ops.segment_sum(flat, codes, num_segments=self.num_codes)
-            self._follow(codebook, started, candidates, batch_count, batch_total)
+            # The codebook follows the batch of all devices.
+            sums = distribution.total(batch_count), distribution.total(batch_total)
+            self._follow(codebook, started, candidates, *sums)
         self.batch_count = batch_count
         self.add_loss(self.commitment * ops.mean((latents - ops.stop_gradient(quantized)) ** 2))
         return latents + ops.stop_gradient(quantized - latents), ops.reshape(codes, ops.shape(latents)[:2])

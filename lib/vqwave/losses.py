@@ -10,6 +10,7 @@ import functools
 import numpy as np
 from keras import ops
 
+from .distribution import mean, total
 from .metrics import MEL_BANDS as MEL_SCALES
 from .metrics import MEL_FLOOR
 
@@ -45,13 +46,14 @@ def reconstruction_terms(x, y, sample_rate: int) -> dict:
     convergence, log_magnitude, mel = [], [], []
     for scale in STFT_SCALES:
         a, b = magnitude(x, *scale), magnitude(y, *scale)
-        convergence.append(ops.sqrt(ops.sum((a - b) ** 2) + 1e-9) / (ops.sqrt(ops.sum(a**2)) + 1e-3))
+        error, power = total(ops.sum((a - b) ** 2)), total(ops.sum(a**2))
+        convergence.append(ops.sqrt(error + 1e-9) / (ops.sqrt(power) + 1e-3))
         log_magnitude.append(ops.mean(ops.abs(ops.log(a + 1e-3) - ops.log(b + 1e-3))))
     for n_fft, mels in MEL_SCALES:
         matrix = mel_matrix(sample_rate, n_fft, mels)
         a, b = (ops.matmul(magnitude(s, n_fft, n_fft // 4, n_fft), matrix) for s in (x, y))
         mel.append(ops.mean(ops.abs(ops.log10(a + MEL_FLOOR) - ops.log10(b + MEL_FLOOR))))
-    waveform = ops.mean((x - y) ** 2) / (ops.mean(x**2) + 1e-6)
+    waveform = mean((x - y) ** 2) / (mean(x**2) + 1e-6)
     return {
         "spectral_convergence": sum(convergence) / len(convergence),
         "log_magnitude": sum(log_magnitude) / len(log_magnitude),
