@@ -20,9 +20,12 @@ def main(argv=None) -> int:
                         metavar="HZ", help="sample rate of the tracks")
     parser.add_argument("--workers", type=cli.number(int, least=1, most=256), metavar="N",
                         help="processes (default: one a core)")
+    parser.add_argument("--scheduler", metavar="tcp://HOST:PORT",
+                        help="convert on the workers of a Dask cluster instead (docs/scaling.md)")
     parser.add_argument("--overwrite", action="store_true", help="convert also what is up to date")
     args = parser.parse_args(argv)
-    report = manifest.prepare(args.src, args.dst, args.sample_rate, args.workers, args.overwrite, progress=True)
+    report = manifest.prepare(args.src, args.dst, args.sample_rate, args.workers, args.overwrite, progress=True,
+                              scheduler=args.scheduler)
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)
     for source, reason in report.failed:

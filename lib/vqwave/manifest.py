@@ -20,6 +20,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+from . import cluster
 from .audio import AUDIO_SUFFIXES, Decoder, replacing, shown, to_u16, why
 from .config import SAMPLE_RATE
 from .errors import UserError
@@ -28,6 +29,7 @@ NAME = "manifest.jsonl"
 TAGS = ("artist", "title", "album", "genre", "year")
 _SAVE_EVERY = 5.0
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_ENDED_ITS_PROCESS = "decoding it ended the process (a crash, or out of memory)"
 
 
 @dataclass(frozen=True)
@@ -178,14 +180,16 @@ class _Job:
     known: Track | None
 
 
-def prepare(src, dst, sample_rate=SAMPLE_RATE, workers=None, overwrite=False, progress=False) -> Report:
+def prepare(src, dst, sample_rate=SAMPLE_RATE, workers=None, overwrite=False, progress=False,
+            scheduler: str | None = None) -> Report:
     """Convert every audio file under `src` to mono u16 under `dst`, the folder structure kept, and bring the manifest
     up to date. `a/song.mp3` becomes `a/song.mp3.u16`, so that `song.flac` beside it has a name of its own.
 
     A track whose source has not changed since (size and time, else SHA-256) is left alone unless `overwrite`. What
     cannot be converted is in the report and stops nothing else, a decoder that takes its process down included.
     Tracks whose source is gone stay. `workers` processes (default: one a core); `progress` shows a bar where stderr is
-    a terminal. Interrupted at any instant, it leaves whole tracks only, and the next run continues.
+    a terminal. Interrupted at any instant, it leaves whole tracks only, and the next run continues. `scheduler` is the
+    address of a Dask cluster that does the converting; its workers see `src` and `dst` under the same names.
 
     Errors: `UserError` if `src` is no folder or holds no audio, or `dst` cannot be written to or is in use.
     """
@@ -205,7 +209,8 @@ def prepare(src, dst, sample_rate=SAMPLE_RATE, workers=None, overwrite=False, pr
             except OSError as e:
                 report.failed.append((os.path.join(src, relative), why(e)))
         with _bar(sum(job.size for job in jobs), len(jobs), progress) as advance:
-            _run(jobs, dst, sample_rate, workers, overwrite, tracks, report, advance, len(tracks) < len(existing))
+            _run(jobs, dst, sample_rate, workers, scheduler, overwrite, tracks, report, advance,
+                 len(tracks) < len(existing))
         others = [t for t in tracks.values() if t.sample_rate != sample_rate]
         if others:
             report.notes.append(f"{len(others)} tracks in {shown(dst)} have another sample rate, for instance "
@@ -339,8 +344,8 @@ def _sha256(path):
     return digest.hexdigest()
 
 
-def _run(jobs, dst, sample_rate, workers, overwrite, tracks, report, advance, dirty):
-    """Every job through a pool of processes; `tracks` and `report` are filled as they come in."""
+def _run(jobs, dst, sample_rate, workers, scheduler, overwrite, tracks, report, advance, dirty):
+    """Every job through a pool of processes or a cluster; `tracks` and `report` are filled as they come in."""
     saved = time.monotonic()
 
     def done(job, result):
@@ -366,7 +371,9 @@ def _run(jobs, dst, sample_rate, workers, overwrite, tracks, report, advance, di
         else:
             open_jobs.append(job)
     try:
-        if open_jobs:
+        if open_jobs and scheduler:
+            _cluster(open_jobs, dst, sample_rate, scheduler, overwrite, done)
+        elif open_jobs:
             _pool(open_jobs, dst, sample_rate, workers, overwrite, done)
     finally:
         # Also where Ctrl-C or a full disk ends the run: what is done is done.
@@ -425,7 +432,7 @@ def _pool(jobs, dst, sample_rate, workers, overwrite, done):
                     try:
                         result = _submit(executor, job, dst, sample_rate, overwrite).result()
                     except BrokenProcessPool:
-                        result = "failed", "decoding it ended the process (a crash, or out of memory)", None
+                        result = "failed", _ENDED_ITS_PROCESS, None
                     except BaseException:
                         stop.set()
                         raise
@@ -433,6 +440,16 @@ def _pool(jobs, dst, sample_rate, workers, overwrite, done):
             alone.clear()
     finally:
         stop.set()
+
+
+def _cluster(jobs, dst, sample_rate, scheduler, overwrite, done):
+    for (job, *_), result in cluster.run(scheduler, _convert, ((job, dst, sample_rate, overwrite) for job in jobs)):
+        if isinstance(result, cluster.WorkerDied):
+            result = "failed", _ENDED_ITS_PROCESS, None
+        elif result[0] == "converted" and not result[1].intact(dst):
+            raise UserError(f"{shown(result[1].path(dst))}: a worker has written it, but it is not here: all workers "
+                            "must see the same folders under the same names")
+        done(job, result)
 
 
 def _submit(executor, *job):
