@@ -80,6 +80,69 @@ def test_a_broken_line_is_named(tmp_path, change, reason):
     assert "line 2" in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_every_flipped_bit_and_every_missing_end_is_found_and_the_manifest_named(tmp_path):
+    manifest.write(tmp_path, [track(tmp_path, f"{i}.ogg.u16", tags=TAGS | {"title": "ü\n"}) for i in range(3)])
+    path = tmp_path / manifest.NAME
+    whole = path.read_bytes()
+    damaged = [whole[:end] for end in range(1, len(whole) - 1)]  # without its last line break it is still whole
+    for place in range(len(whole)):
+        damaged += [whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :] for bit in range(8)]
+    found = 0
+    for content in damaged:
+        path.write_bytes(content)
+        try:
+            # The line break after the last line is no part of it.
+            assert manifest.read(tmp_path) and content[:-1] == whole[:-1]
+        except UserError as e:
+            assert str(path) in str(e) and "\n" not in str(e)
+            found += 1
+    assert found >= len(damaged) - 8
+
+
+@pytest.mark.parametrize("change", ("drop", "swap", "add", "repeat", "plain"))
+def test_lines_that_come_go_or_trade_places_are_found(tmp_path, change):
+    manifest.write(tmp_path, [track(tmp_path, f"{i}.ogg.u16") for i in range(3)])
+    path = tmp_path / manifest.NAME
+    a, b, c = path.read_text().splitlines(keepends=True)
+    other = c.replace("2.ogg", "3.ogg")
+    plain = json.dumps(json.loads(b) | {"crc32": None}) + "\n"
+    path.write_text({"drop": a + c, "swap": b + a + c, "add": a + b + c + other, "repeat": a + b + b + c,
+                     "plain": a + plain + c}[change])
+    track(tmp_path, "3.ogg.u16")
+    with pytest.raises(UserError, match=r"manifest.jsonl, line \d: "):
+        manifest.read(tmp_path)
+
+
+def test_a_manifest_of_before_checksums_is_read(tmp_path):
+    tracks = [track(tmp_path, f"{i}.ogg.u16") for i in range(3)]
+    (tmp_path / manifest.NAME).write_text("".join(json.dumps(dataclasses.asdict(t)) + "\n" for t in tracks))
+    assert manifest.read(tmp_path) == tracks
+    manifest.write(tmp_path, tracks)
+    assert manifest.read(tmp_path) == tracks
+
+
+@pytest.mark.parametrize("link", ("file", "folder", "above"))
+def test_no_link_leads_a_track_outside_the_folder(tmp_path, link):
+    data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    tracks = [track(data, "album/a.ogg.u16"), track(elsewhere, "b.ogg.u16")]
+    manifest.write(data, [tracks[0]])
+    (data / "same").symlink_to("album")
+    inside = dataclasses.replace(tracks[0], file="same/a.ogg.u16")
+    manifest.write(data, [tracks[0], inside])
+    assert manifest.read(data) == [tracks[0], inside]
+    if link == "file":
+        (data / "album" / "b.ogg.u16").symlink_to(elsewhere / "b.ogg.u16")
+    elif link == "folder":
+        (data / "out").symlink_to(elsewhere)
+    else:
+        (data / "out").symlink_to("..")
+    file = {"file": "album/b.ogg.u16", "folder": "out/b.ogg.u16", "above": "out/elsewhere/b.ogg.u16"}[link]
+    assert (data / file).exists()
+    manifest.write(data, [*tracks[:1], dataclasses.replace(tracks[1], file=file)])
+    with pytest.raises(UserError, match=f"{file} lies outside the folder"):
+        manifest.read(data)
+
+
 def test_what_cannot_be_read(tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         manifest.read(tmp_path / "no")

@@ -1,4 +1,8 @@
-"""Data folders: `manifest.jsonl`, a line a track, beside `.u16` files; and how a folder of music becomes one."""
+"""Data folders: `manifest.jsonl`, a line a track, beside `.u16` files; and how a folder of music becomes one.
+
+Each line of a manifest ends with the CRC-32 of all lines up to it, and the last says that it is the last, so that
+damage and a missing end are found. A manifest of which no line has a CRC-32 is read without that.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ import stat
 import sys
 import threading
 import time
+import zlib
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -27,6 +32,7 @@ from .errors import UserError
 
 NAME = "manifest.jsonl"
 TAGS = ("artist", "title", "album", "genre", "year")
+_CHECKED = re.compile(r'(.*), "crc32": "([0-9a-f]{8})"\}')
 _SAVE_EVERY = 5.0
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _ENDED_ITS_PROCESS = "decoding it ended the process (a crash, or out of memory)"
@@ -71,7 +77,7 @@ def read(folder) -> list[Track]:
     """The tracks of a data folder in the order of their names, each with its file in place, all at one sample rate.
 
     Errors: `UserError` for no folder or no manifest, a line that is broken (by number), a file that is missing, has
-    another length or lies outside the folder, and for mixed sample rates.
+    another length or lies outside the folder, by its name or by a link, and for mixed sample rates.
     """
     folder = Path(folder)
     tracks = _load(folder)
@@ -91,7 +97,12 @@ def read(folder) -> list[Track]:
 
 def write(folder, tracks):
     """Put the manifest of `tracks` into `folder`, sorted by file, all at once."""
-    lines = [json.dumps(asdict(track)) + "\n" for track in sorted(tracks, key=lambda t: t.file)]
+    lines, check = [], 0
+    tracks = sorted(tracks, key=lambda t: t.file)
+    for number, track in enumerate(tracks, 1):
+        content = json.dumps(asdict(track) | ({"last": True} if number == len(tracks) else {})).removesuffix("}")
+        check = zlib.crc32(content.encode("ascii"), check)
+        lines.append(f'{content}, "crc32": "{check:08x}"}}\n')
     with replacing(Path(folder, NAME)) as out:
         out.write("".join(lines).encode("ascii"))
 
@@ -108,6 +119,7 @@ def _load(folder):
     except UnicodeDecodeError as e:
         raise UserError(f"{shown(path)}: is not a manifest; remove it and run scripts/prepare_audio.py again") from e
     tracks, seen = [], set()
+    check, checked = 0, None
     # Not splitlines(): that also splits at characters which JSON allows inside a string.
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
@@ -116,12 +128,41 @@ def _load(folder):
             track = _parse(line)
             if track.file in seen:
                 raise ValueError(f"{track.file!r} is there twice")
+            if checked and checked[1].endswith('"last": true'):
+                raise ValueError("it comes after the last one")
+            before, checked = checked, _CHECKED.fullmatch(line)
+            if checked:
+                check = zlib.crc32(checked[1].encode(), check)
+            if (checked and checked[2] != f"{check:08x}") or (tracks and bool(checked) != bool(before)):
+                raise ValueError("damaged, or changed by hand: its checksum is another")
         except (ValueError, RecursionError) as e:
             raise UserError(f"{shown(path)}, line {number}: {shown(str(e))}; "
                             "remove it and run scripts/prepare_audio.py again") from e
         seen.add(track.file)
         tracks.append(track)
+    if checked and not checked[1].endswith('"last": true'):
+        raise UserError(f"{shown(path)}: damaged: its end is missing after {len(tracks)} tracks; remove it and run "
+                        "scripts/prepare_audio.py again")
+    for file in _leading_outside(folder, seen):
+        raise UserError(f"{shown(folder)}: {shown(file)} lies outside the folder, where a link leads")
     return sorted(tracks, key=lambda t: t.file)
+
+
+def _leading_outside(folder, files):
+    """Those of `files` that links lead out of `folder`."""
+    root = os.path.realpath(folder)
+
+    def outside(path):
+        real = os.path.realpath(path)
+        return real != root and not real.startswith(os.path.join(root, ""))
+
+    folders = {}
+    for file in sorted(files):
+        parent, path = os.path.dirname(file), os.path.join(folder, file)
+        if parent not in folders:
+            folders[parent] = outside(os.path.join(folder, parent))
+        if folders[parent] or (os.path.islink(path) and outside(path)):
+            yield file
 
 
 def _parse(line):

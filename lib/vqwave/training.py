@@ -15,6 +15,7 @@ import json
 import math
 import secrets
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -23,7 +24,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from . import callbacks, codes, config, dataset, distribution, losses, machine, manifest, weights
+from . import audio, callbacks, codes, config, dataset, distribution, losses, machine, manifest, weights
 from .encoder import VQVAE
 from .errors import UserError
 from .generator import Generator
@@ -241,10 +242,12 @@ def _open_folder(folder, name: str):
     """Make the output folder, and see that it can be written to, before hours go into what would be written there."""
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        with open(Path(folder) / f".{name}.lock", "a"):
-            pass
+        with open(Path(folder) / f".{name}.lock", "a"), tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+            file.flush()
     except OSError as e:
         raise UserError(f"{folder}: cannot be written to: {e.strerror}") from e
+    audio.sweep(folder)
 
 
 def _split(tracks, options, samples, say):
