@@ -310,7 +310,30 @@ class Level(Codes):
                 )
 
 
-class Stream:
+class Blocks:
+    """An iterator of blocks that `codec` decodes, until `close` ends it."""
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples per second."""
+        return self.codec.config.sample_rate
+
+    @property
+    def level(self) -> int:
+        """Samples per code of the level that is decoded."""
+        return self.codec.config.level
+
+    def __iter__(self):
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class Stream(Blocks):
     """An endless iterator of float32 blocks of music; with `samples` a piece of that length.
 
     Args:
@@ -397,16 +420,6 @@ class Stream:
         self._failed = False
 
     @property
-    def sample_rate(self) -> int:
-        """Samples per second."""
-        return self.codec.config.sample_rate
-
-    @property
-    def level(self) -> int:
-        """Samples per code of the level that is decoded."""
-        return self.codec.config.level
-
-    @property
     def position(self) -> int:
         """Samples handed out so far (per piece)."""
         made = self._done * BLOCK
@@ -426,9 +439,6 @@ class Stream:
         bits = {name: nats / np.log(2) / drawn if drawn else np.full_like(nats, np.nan)
                 for name, (nats, drawn) in levels.items()}
         return bits if self.batch else {name: float(x[0]) for name, x in bits.items()}
-
-    def __iter__(self):
-        return self
 
     def __next__(self) -> np.ndarray:
         with self._lock:
@@ -455,12 +465,6 @@ class Stream:
         """End the stream and its threads: `next` raises StopIteration from here on. `state` still works."""
         with self._lock:
             self._shut()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
 
     def state(self) -> dict:
         """Where the stream stands between two blocks: numpy arrays, numbers and text, as `np.savez` stores them.

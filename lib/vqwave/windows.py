@@ -18,7 +18,7 @@ from . import chunking, engine
 from .errors import UserError
 from .finishing import cross_fade
 from .sampling import uniforms
-from .streaming import BLOCK, Level, decoded, draw_seed, settings_per_level, whole
+from .streaming import BLOCK, Blocks, Level, decoded, draw_seed, settings_per_level, whole
 
 WARM_UP = 4
 """Blocks (1.5 s) that a window samples before it takes over."""
@@ -30,7 +30,7 @@ _GROUPS = 2
 """Threads that share the windows. Fixed: how they are shared changes what int8 rounds, so no machine decides it."""
 
 
-class Windows:
+class Windows(Blocks):
     """The blocks of a finite piece, float32 [8192], the last one shorter. What `Stream` is, but for `state`.
 
     Args: as `Stream`; windows: how many to cut each level into (fewer where the piece is short); report: called with
@@ -54,19 +54,6 @@ class Windows:
         self._blocks = self._made()
         self._closed = False
 
-    @property
-    def sample_rate(self) -> int:
-        """Samples per second."""
-        return self.codec.config.sample_rate
-
-    @property
-    def level(self) -> int:
-        """Samples per code of the level that is decoded."""
-        return self.codec.config.level
-
-    def __iter__(self):
-        return self
-
     def __next__(self) -> np.ndarray:
         block = next(self._blocks)
         self.position += len(block)
@@ -76,12 +63,6 @@ class Windows:
         """End the iteration."""
         self._closed = True
         self._blocks.close()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
 
     def _made(self):
         if not self.samples:
