@@ -24,7 +24,7 @@ def main(argv=None) -> int:
     parser.add_argument("--epoch", metavar="N|best",
                         help="the generators' set to take (default: the one that ships, else the best)")
     parser.add_argument("--engine", choices=engine.ENGINES[:2], default=engine.ENGINES[0],
-                        help="the loops with int8 or with float32 weights")
+                        help="the loops with int8 weights (large ones also with 4-bit ones) or with float32 ones")
     parser.add_argument("--output-dir", metavar="DIR", help="where to write NAME_KIND.onnx (default: the cache)")
     args = parser.parse_args(argv)
 
