@@ -218,3 +218,67 @@ def test_a_codec_s_shades_are_those_of_its_codebook(tiny_weights):
     shades = plots.codec_shades(codec)
     assert shades.shape == (codec.config.num_codes,)
     assert shades[codec.encode(np.zeros((1, 20480), np.float32))[0, 20]] <= 0.5
+
+
+# ------------------------------------------------------------------------------ several at once, runs, codes in numbers
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7])
+def test_any_number_of_signals_is_drawn_with_their_names(tmp_path, count):
+    signals = {f"${i}_<音>.mp3": music(0.2 + 0.1 * i, 220.0 * (i + 1)) for i in range(count)}
+    for draw in (plots.waveforms, plots.spectrograms):
+        path = tmp_path / f"{draw.__name__}.svg"
+        draw(signals, path)
+        text = path.read_text(encoding="utf-8")
+        assert "Time (s)" in text and "Amplitude" in text
+        shown = ElementTree.parse(path).getroot()  # noqa: S314 - our own file
+        comments = text.count("<!-- $")
+        assert shown.tag.endswith("svg") and comments == count
+
+
+def test_no_signal_and_no_code_are_refused(tmp_path):
+    for draw in (plots.waveforms, plots.spectrograms):
+        with pytest.raises(ValueError, match="no signal"):
+            draw({}, tmp_path / "a.png")
+    for counts in ({}, {"a": np.zeros(4, int)}):
+        with pytest.raises(ValueError, match="needs codes"):
+            plots.code_usage(counts, tmp_path / "a.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_runs_are_drawn_each_as_far_as_it_has_come(tmp_path):
+    logs = {}
+    for name, text in {"vqvae_8": HEADER + "0,0.5,3,2,3.5,2.5\n1,0.6,2,1,2.5,1.", "vqvae_32": HEADER,
+                       "generator_8": "epoch,bits,loss,val_bits\n0,7,5,6\n1,6,4,5\n"}.items():
+        logs[name] = tmp_path / f"{name}.csv"
+        logs[name].write_text(text)
+    assert plots.training_curves(logs, tmp_path / "a.svg")
+    text = (tmp_path / "a.svg").read_text(encoding="utf-8")
+    assert "vqvae_8" in text and "generator_8" in text and "vqvae_32" not in text
+    assert "Bits per code" in text and "Loss" in text
+    assert plots.training_curves({"vqvae_32": logs["vqvae_32"]}, tmp_path / "b.png") is False
+    assert not (tmp_path / "b.png").exists()
+
+
+def test_usage_says_how_many_codes_and_how_evenly(tmp_path):
+    even, two, one = np.full(64, 3), np.zeros(64, int), np.zeros(64, int)
+    two[[5, 7]], one[9] = 10, 1
+    plots.code_usage({"even": even, "two": two, "one": one, "x": even, "y": even}, tmp_path / "a.svg")
+    text = (tmp_path / "a.svg").read_text(encoding="utf-8")
+    for words in ("even: 64 of 64 codes", "perplexity 64", "two: 2 of 64 codes", "perplexity 2", "one: 1 of 64 codes"):
+        assert words in text
+
+
+@pytest.mark.parametrize(("codes", "dim", "unused"), [(64, 32, 10), (64, 32, 0), (64, 1, 3), (2, 8, 1), (8, 4, 8)])
+def test_a_codebook_of_any_size_is_mapped(tmp_path, rng, codes, dim, unused):
+    counts = np.arange(1, codes + 1)
+    counts[:unused] = 0
+    plots.codebook_map(rng.normal(size=(codes, dim)), counts, tmp_path / "a.svg")
+    text = (tmp_path / "a.svg").read_text(encoding="utf-8")
+    assert f"{codes - unused} codes in use" in text and ("never used" in text) == (unused > 0)
+
+
+def test_loudness_of_several_pieces_has_units(tmp_path):
+    plots.loudness({"a": [-20.0, -25.0], "b": [-120.0]}, tmp_path / "a.svg")
+    text = (tmp_path / "a.svg").read_text(encoding="utf-8")
+    assert "Time (min)" in text and "dBFS" in text

@@ -76,7 +76,7 @@ def loss_curves(csv_path, png_path, title: str = "") -> bool:
     """
     from matplotlib.ticker import MaxNLocator
 
-    _check_output(png_path)
+    check_output(png_path)
     epochs, columns = read_log(csv_path)
     if not columns:
         return False
@@ -110,7 +110,7 @@ def speeds(results: dict, path) -> bool:
 
     Without either of the two nothing is drawn and the answer is False. Errors: `UserError` as above.
     """
-    _check_output(path)
+    check_output(path)
     steps = [r for r in results.get("steps", ()) if r["streams"] == 1]
     chain = results.get("chain", ())
     if not steps and not chain:
@@ -154,9 +154,9 @@ def speeds(results: dict, path) -> bool:
 def codes(made: dict, shades: dict, path, audio=None, sample_rate: int = 22050, title: str = ""):
     """The codes of several levels as coloured rows over time, under the mel spectrogram of `audio` where it is given.
 
-    made: {level: codes int [n]}; shades: {level: what `codec_shades` says of that codec}. Each column is one code of the
-    top level's time, 512 samples; below it, from top to bottom, stand the 1, 4, 16 or 64 codes of that moment. So every
-    code is seen, and what repeats in the sound is a pattern. Errors: as `demo_picture`.
+    made: {level: codes int [n]}; shades: {level: what `codec_shades` says of that codec}. Each column is one code of
+    the top level's time, 512 samples; below it, from top to bottom, stand the 1, 4, 16 or 64 codes of that moment. So
+    every code is seen, and what repeats in the sound is a pattern. Errors: as `demo_picture`.
     """
     levels = sorted(made, reverse=True)
     rasters = [code_raster(made[level], level, shades[level]) for level in levels]
@@ -218,6 +218,184 @@ def code_raster(codes, level: int, shades) -> np.ndarray:
     rows = LEVELS[0] // level
     shown = np.asarray(shades, np.float32)[np.asarray(codes, np.int64)]
     return np.pad(shown, (0, -len(shown) % rows), constant_values=np.nan).reshape(-1, rows).T
+
+
+def waveforms(signals: dict, path, sample_rate: int = 22050, title: str = ""):
+    """A row for each of several signals, {name: audio}, by librosa's `waveshow`, on one time axis and one scale.
+
+    Errors: as `demo_picture`; `ValueError` where there is no signal.
+    """
+    import librosa
+    from matplotlib.ticker import AutoLocator, ScalarFormatter
+
+    signals = _signals(signals)
+    figure = _figure(10.0, 0.7 + 1.1 * len(signals), title)
+    axes = figure.subplots(len(signals), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    for axis, (name, audio) in zip(axes, signals.items(), strict=True):
+        librosa.display.waveshow(audio, sr=sample_rate, ax=axis, max_points=COLUMNS, color="black", axis=None)
+        axis.set_title(name, loc="left", fontsize="small", parse_math=False)
+        axis.grid(alpha=0.3)
+        axis.set_xlabel("")
+    axes[0].set_xlim(0, max(map(len, signals.values())) / sample_rate)
+    axes[0].set_ylim(*_limits(signals.values()))
+    # waveshow without its own time axis, which has no unit, leaves none.
+    axes[-1].xaxis.set_major_locator(AutoLocator())
+    axes[-1].xaxis.set_major_formatter(ScalarFormatter())
+    axes[-1].set_xlabel("Time (s)")
+    figure.supylabel("Amplitude", fontsize="medium")
+    _save(figure, path)
+
+
+def spectrograms(signals: dict, path, sample_rate: int = 22050, title: str = "", across: int = 3):
+    """Waveform over mel spectrogram of each of {name: audio}, `across` of them beside each other, on the same axes.
+
+    0 dB is the loudest point of the first. Errors: as `waveforms`.
+    """
+    signals = _signals(signals)
+    across = min(across, len(signals))
+    down = -(-len(signals) // across)
+    figure = _figure(max(3.3 * across + 0.8, 6.0), 3.1 * down + 0.6, title)
+    axes = figure.subplots(2 * down, across, sharex=True, squeeze=False, height_ratios=[1, 2.4] * down)
+    spectra = [mel_spectrogram(s, sample_rate) for s in signals.values()]
+    top, limits = max(float(spectra[0].max()), metrics.MEL_FLOOR), _limits(signals.values())
+    for i, (name, audio) in enumerate(signals.items()):
+        wave, image_axis = axes[2 * (i // across) : 2 * (i // across) + 2, i % across]
+        _waveform(wave, audio, sample_rate)
+        wave.set_ylim(*limits)
+        wave.set_title(name, fontsize="medium", parse_math=False)
+        image = _spectrogram(image_axis, spectra[i], len(audio), sample_rate, top)
+        if i % across:
+            wave.tick_params(labelleft=False)
+            image_axis.tick_params(labelleft=False)
+        else:
+            wave.set_ylabel("Amplitude")
+            image_axis.set_ylabel("Frequency (kHz, mel scale)")
+        if i + across >= len(signals):
+            image_axis.set_xlabel("Time (s)")
+            image_axis.tick_params(labelbottom=True)
+    for axis in axes.T.reshape(across, down, 2)[:, -1].reshape(-1, 2)[len(signals) - across * (down - 1) :].ravel():
+        axis.set_visible(False)
+    axes[0, 0].set_xlim(0, max(map(len, signals.values())) / sample_rate)
+    figure.colorbar(image, ax=list(axes.ravel()), label="Level (dB)", pad=0.02, shrink=0.6)
+    _save(figure, path)
+
+
+def training_curves(logs: dict, path, title: str = "") -> bool:
+    """A panel for each run, {model: path of its CSV log}: bits per code of a generator, the loss of a codec.
+
+    Logs may be of runs that still train, see `loss_curves`; those without a whole row are left out, and if none has one
+    nothing is drawn and the answer is False. Errors: as `loss_curves`.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    check_output(path)
+    found = {name: read_log(log) for name, log in logs.items()}
+    found = {name: (epochs, columns) for name, (epochs, columns) in found.items() if columns}
+    if not found:
+        return False
+    across = min(4, len(found))
+    down = -(-len(found) // across)
+    figure = _figure(max(2.9 * across, 5.0), 2.5 * down + 0.4, title)
+    axes = figure.subplots(down, across, squeeze=False).ravel()
+    for axis, (name, (epochs, columns)) in zip(axes, found.items(), strict=False):
+        shown_one = "bits" if "bits" in columns else "loss" if "loss" in columns else next(iter(columns))
+        looks = {shown_one: ("-o", "black", "training"), f"val_{shown_one}": ("--s", "tab:orange", "validation")}
+        for column, (line, color, label) in looks.items():
+            if column in columns:
+                axis.plot(epochs, columns[column], line, markersize=2.5, linewidth=1.1, color=color, label=label)
+        axis.set_title(name, fontsize="medium", parse_math=False)
+        axis.set_ylabel("Bits per code" if shown_one == "bits" else shown_one.capitalize().replace("_", " "))
+        axis.set_xlabel("Epoch")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.grid(alpha=0.3)
+    axes[0].legend(frameon=False, fontsize="small")
+    for axis in axes[len(found):]:
+        axis.set_visible(False)
+    _save(figure, path)
+    return True
+
+
+def code_usage(counts: dict, path, title: str = ""):
+    """How often each code occurs, {name: counts int [num_codes]}, a panel each: the codes by rank, their share.
+
+    The dotted line is where all would lie if all were used evenly; codes that never occur end the curve. Errors: as
+    `demo_picture`; `ValueError` where nothing is counted.
+    """
+    across = min(4, len(counts))
+    down = -(-len(counts) // max(across, 1))
+    if not counts or not all(np.sum(c) for c in counts.values()):
+        raise ValueError("a histogram of codes needs codes")
+    figure = _figure(max(2.9 * across, 5.0), 2.6 * down + 0.4, title)
+    axes = figure.subplots(down, across, squeeze=False).ravel()
+    for axis, (name, count) in zip(axes, counts.items(), strict=False):
+        count = np.sort(np.asarray(count, np.float64))[::-1]
+        share = 100 * count / count.sum()
+        used = int((count > 0).sum())
+        axis.fill_between(np.arange(used + 1), np.append(share[:used], share[used - 1]), 1e-6, step="post",
+                          color="0.7", edgecolor="black", linewidth=0.8)
+        axis.axhline(100 / len(count), color="black", linestyle=":", linewidth=0.9)
+        p = share[:used] / 100
+        perplexity = float(np.exp(-(p * np.log(p)).sum()))
+        axis.set_title(f"{name}: {used} of {len(count)} codes\nperplexity {perplexity:.0f}", fontsize="medium",
+                       parse_math=False)
+        axis.set_yscale("log")
+        axis.set_xlim(0, len(count))
+        axis.set_ylim(bottom=share[used - 1] / 2, top=max(2 * share[0], 200 / len(count)))
+        axis.set_xlabel("Code, by rank")
+        axis.set_ylabel("Share of all codes (%)")
+    for axis in axes[len(counts):]:
+        axis.set_visible(False)
+    _save(figure, path)
+
+
+def codebook_map(codebook, counts, path, title: str = ""):
+    """The vectors of a codebook, float [num_codes, dim], on the plane in which they differ most (principal components).
+
+    The area of a dot is how often its code occurs, by `counts` int [num_codes]; one that never does is a cross. Errors:
+    as `demo_picture`.
+    """
+    codebook, counts = np.asarray(codebook, np.float64), np.asarray(counts, np.float64)
+    centred = codebook - codebook.mean(0)
+    left, strength, _ = np.linalg.svd(centred, full_matrices=False)
+    plane = np.pad(left * strength, ((0, 0), (0, max(0, 2 - len(strength)))))[:, :2]
+    kept = 100 * np.pad(strength, (0, 2))[:2] ** 2 / max(float((strength**2).sum()), 1e-12)
+    figure = _figure(6.6, 6.0, title)
+    axis = figure.subplots()
+    used = counts > 0
+    share = counts[used] / max(counts.sum(), 1.0)
+    axis.scatter(*plane[used].T, s=4 + 3000 * share, color="0.35", alpha=0.6, linewidth=0.4, edgecolor="black",
+                 label=f"{int(used.sum())} codes in use, by how often")
+    if not used.all():
+        axis.scatter(*plane[~used].T, s=14, marker="x", color="tab:orange", linewidth=0.9,
+                     label=f"{int((~used).sum())} never used")
+    for i, label in enumerate((axis.set_xlabel, axis.set_ylabel)):
+        label(f"Principal component {i + 1} ({kept[i]:.0f} % of the variance)")
+    legend = axis.legend(frameon=False, fontsize="small", loc="best")
+    for handle in legend.legend_handles:
+        handle.set_sizes([20])
+    axis.set_aspect("equal", adjustable="datalim")
+    axis.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def loudness(curves: dict, path, seconds: float = 10.0, title: str = ""):
+    """Loudness of several pieces over time, {name: dBFS of every `seconds`}. Errors: as `demo_picture`."""
+    figure = _figure(8.0, 3.0, title)
+    axis = figure.subplots()
+    for (name, values), line in zip(curves.items(), ("-", "--", ":", "-.") * len(curves), strict=False):
+        axis.plot((np.arange(len(values)) + 0.5) * seconds / 60, values, line, linewidth=1.3, label=name)
+    axis.set_ylim(-70, 0)
+    axis.set_xlabel("Time (min)")
+    axis.set_ylabel("Loudness (dBFS, rms)")
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False, fontsize="small", loc="lower left")
+    _save(figure, path)
+
+
+def _signals(signals):
+    if not signals:
+        raise ValueError("there is no signal to draw")
+    return {name: _signal(audio) for name, audio in signals.items()}
 
 
 def read_log(csv_path) -> tuple[list[int], dict[str, list[float]]]:
@@ -315,7 +493,7 @@ def _figure(width, height, title):
     return figure
 
 
-def _check_output(path) -> str:
+def check_output(path) -> str:
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
@@ -326,7 +504,7 @@ def _check_output(path) -> str:
 
 
 def _save(figure, path):
-    kind = _check_output(path)
+    kind = check_output(path)
     # A picture says nothing of when it was made: the same data give the same bytes (PNG) or nearly (SVG's random ids).
     metadata = {"Date": None} if kind == "svg" else {"Software": None}
     with warnings.catch_warnings():

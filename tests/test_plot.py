@@ -1,0 +1,97 @@
+"""scripts/plot.py: every kind of picture from files and folders, and what it refuses."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+from encoded import encode
+from prepared import music
+
+from vqwave import cli
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "plot.py"
+
+
+@pytest.fixture(scope="module")
+def main():
+    spec = importlib.util.spec_from_file_location("scripts_plot", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+@pytest.fixture(scope="module")
+def songs(tmp_path_factory):
+    """A folder of three songs, one of them in a folder of its own, and a file that is none."""
+    root = tmp_path_factory.mktemp("songs")
+    (root / "more").mkdir()
+    for i, name in enumerate(("a song.mp3", "b.wav", "more/a song.mp3")):
+        encode(root / name, music(2.0 + i, i, 44100))
+    (root / "cover.txt").write_text("no music")
+    return root
+
+
+def run(main, capsys, *arguments):
+    code = cli.entry(main, list(map(str, arguments)))
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+@pytest.mark.parametrize("kind", ["waveforms", "spectrograms"])
+def test_a_folder_of_music_is_drawn_each_file_by_its_name(main, capsys, songs, tmp_path, kind):
+    output = tmp_path / "picture.svg"
+    code, said, _ = run(main, capsys, kind, songs, "--start", 1, "--seconds", 0.5, "--output", output, "--title", "All")
+    assert code == 0 and said == f"wrote {output}\n"
+    text = output.read_text(encoding="utf-8")
+    for words in ("All", "b.wav", f"{songs}/a song.mp3", f"{songs}/more/a song.mp3"):
+        assert words in text
+    assert "cover" not in text
+
+
+def test_curves_of_a_run_and_of_one_model(main, capsys, tmp_path):
+    (tmp_path / "vqvae_8.csv").write_text("epoch,loss,mel,val_loss\n0,3,2,4\n1,2,1,3\n2,1.")
+    for given in (tmp_path, tmp_path / "vqvae_8.csv"):
+        output = tmp_path / f"{given.name}.svg"
+        code, _, _ = run(main, capsys, "curves", given, "--output", output)
+        assert code == 0 and "vqvae_8" in output.read_text(encoding="utf-8")
+
+
+def test_pictures_of_codes(main, capsys, songs, tiny_weights, tmp_path):
+    shared = [songs / "b.wav", "--seconds", 1, "--vqvae-weights-dir", tiny_weights.codecs, "--output"]
+    for kind, more, words in (("usage", ["--levels", 512, 8], ["512x: ", "8x: ", " of 64 codes"]),
+                              ("codebook", ["--model", "vqvae_32"], ["vqvae_32", "codes in use"]),
+                              ("codes", ["--levels", 128, 32], ["128x", "32x", "b.wav", "Time (s)"])):
+        output = tmp_path / f"{kind}.svg"
+        code, _, said = run(main, capsys, kind, *shared, output, *more)
+        assert code == 0, said
+        text = output.read_text(encoding="utf-8")
+        assert all(word in text for word in words)
+
+
+def test_what_a_user_can_get_wrong_is_one_line_and_draws_nothing(main, capsys, songs, tmp_path):
+    output = tmp_path / "a.png"
+    (tmp_path / "empty").mkdir()
+    for arguments, why in [
+        (["waveforms", songs, "--output", tmp_path / "a.jpg"], "must end in .png or .svg"),
+        (["waveforms", songs, "--output", tmp_path / "no" / "a.png"], "there is no folder"),
+        (["waveforms", tmp_path / "empty", "--output", output], "holds no music"),
+        (["waveforms", tmp_path / "none.mp3", "--output", output], "no such file"),
+        (["spectrograms", songs, "--start", 60, "--output", output], "lasts 2.0 s"),
+        (["curves", tmp_path / "empty", "--output", output], "no epoch"),
+        (["curves", songs, songs, "--output", output], "one run"),
+        (["codes", songs, "--output", output], "one file"),
+        (["usage", songs / "b.wav", "--vqvae-weights-dir", tmp_path / "none", "--output", output], "no such folder"),
+    ]:
+        code, said, notes = run(main, capsys, *arguments)
+        assert (code, said) == (2, "") and why in notes.splitlines()[-1]
+        assert len(notes.splitlines()) == 1 and not list(tmp_path.glob("*.png"))
+    assert run_help(main, capsys)
+
+
+def run_help(main, capsys):
+    """Each kind tells its own options."""
+    for kind in ("waveforms", "spectrograms", "curves", "usage", "codebook", "codes"):
+        with pytest.raises(SystemExit) as stopped:
+            main([kind, "--help"])
+        assert stopped.value.code == 0 and "--output FILE" in capsys.readouterr().out
+    return True
