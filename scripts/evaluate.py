@@ -1,0 +1,107 @@
+#!/usr/bin/env python3
+"""Recompute every figure of RESULTS.md from trained weights and the corpus they were trained on."""
+
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from vqwave import audio, cli, engine, evaluation, model, results
+from vqwave.config import LEVELS
+from vqwave.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main(argv=None) -> int:
+    parser = cli.parser(
+        "Measure codecs (beside Opus and MP3), generators, the chain, variations, what is copied, and how ten minutes\n"
+        "hold up; write the corpus's section of RESULTS.md, pictures and examples. About an hour on two cores; what\n"
+        "is measured is kept, so that the same command goes on where it was stopped. How alike recordings sound is\n"
+        "told by a network that is fetched once (29 MB).\n"
+        f"Parts: {', '.join(evaluation.PARTS)}.",
+        "scripts/evaluate.py --data-dir data/wesnoth --depths 8 32 128 --temperatures default 0.9",
+    )
+    number = cli.number
+    parser.add_argument("--data-dir", required=True, help="folder that prepare_audio.py wrote")
+    parser.add_argument("--name", help="the section of RESULTS.md (default: the data folder's name)")
+    parser.add_argument("--split", metavar="F.yml", help="which tracks are for testing "
+                        "(default: recipes/NAME/split.yml)")
+    parser.add_argument("--only", default=",".join(evaluation.PARTS), metavar="PART,...",
+                        help="the parts to measure; of others what was measured before is kept")
+    parser.add_argument("--depths", type=int, nargs="+", choices=LEVELS, metavar="LEVEL",
+                        help="where the chain ends, each measured by itself; the first is what is shipped "
+                             "(default: where it ends by itself)")
+    parser.add_argument("--temperatures", nargs="+", default=["default"], metavar="T",
+                        help="each measured by itself: default (what the generators' configs say), a number, or one a "
+                             "level from the top down with commas between")
+    parser.add_argument("--top-p", type=number(above=0, most=1), metavar="P", help="see generate_audio.py")
+    parser.add_argument("--seeds", type=number(int, 0), nargs="+", default=[1], metavar="S",
+                        help="a piece is generated and measured for each")
+    parser.add_argument("--minutes", type=number(above=0), default=10.0, help="of music a generated piece")
+    parser.add_argument("--offsets", type=number(int, 1, 64), default=4,
+                        help="alignments of the training codes that copies are sought in: as many as in training")
+    parser.add_argument("--quick", action="store_true", help="half a minute of music, rough figures: to try it out")
+    parser.add_argument("--context-free", metavar="DIR",
+                        help="generators trained with source_level: 0, to tell what the context is worth")
+    parser.add_argument("--runs", metavar="DIR", help="the folder of the training runs, whose curves are drawn")
+    parser.add_argument("--vqvae-weights-dir", default=model.CODECS, metavar="DIR", help="where the codecs are")
+    parser.add_argument("--generator-weights-dir", default=model.GENERATORS, metavar="DIR",
+                        help="where the generators are")
+    parser.add_argument("--epoch", metavar="N|best", help="the generators' set (default: what ships, else the best)")
+    parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0], help="what runs the models")
+    parser.add_argument("--musicnn", metavar="PATH", help=f"the wheel of {evaluation.fad.PACKAGE}, or the folder it "
+                        "was unpacked in (default: fetched once)")
+    parser.add_argument("--cache-dir", metavar="DIR", help="where what was measured is kept "
+                        "(default: .evaluation in the data folder)")
+    parser.add_argument("--output-dir", default=str(ROOT), metavar="DIR", help="where RESULTS.md and docs/ are")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON, write nothing")
+    args = parser.parse_args(argv)
+
+    name = args.name or Path(args.data_dir).resolve().name
+    split = args.split or ROOT / "recipes" / name / "split.yml"
+    if not Path(split).is_file():
+        raise UserError(f"{audio.shown(split)}: no such file: --split names the file that says which tracks test")
+    music = model.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch)
+    settings = results.parse_settings(args.depths or [music.level], args.temperatures, args.top_p)
+    plan = evaluation.Plan(settings, tuple(args.seeds), args.minutes, offsets=args.offsets)
+    if args.quick:
+        plan = evaluation.Plan(settings, tuple(args.seeds), 0.5, bits_seconds=5.0, warm_up=1.0, offsets=1)
+    parts = [part.strip() for part in args.only.split(",")]
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:.0f} %"),
+               TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        tasks = {}
+
+        def show(part, what, share):
+            """One bar, of what is being done; each new thing has its own time."""
+            if what not in tasks:
+                for task in tasks.values():
+                    progress.remove_task(task)
+                tasks.clear()
+                tasks[what] = progress.add_task(f"{part}: {what}", total=1.0)
+            progress.update(tasks[what], completed=share)
+
+        evaluated = evaluation.Evaluation(
+            music, args.data_dir, split, plan, cache_dir=args.cache_dir, musicnn=args.musicnn,
+            context_free=args.context_free, progress=show)
+        found = evaluated.run(parts)
+        if args.json:
+            written = []
+        else:
+            show("results", "drawing and writing", 0.0)
+            command = "python scripts/evaluate.py " + " ".join(argv if argv is not None else sys.argv[1:])
+            written = results.write(found, evaluated, name, args.output_dir, args.runs, command)
+    if args.json:
+        print(json.dumps(found, indent=1))
+    for path in written:
+        print(f"wrote {audio.shown(path)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.entry(main))
