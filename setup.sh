@@ -197,7 +197,7 @@ install_playback() {
 install() {
     make_venv
     rm -f "$stamp"
-    say "Installing into $venv (TensorFlow, ONNX Runtime, ...: about 3 GB, minutes the first time) ..."
+    say "Installing into $venv (TensorFlow, ONNX Runtime, ...: about 3.5 GB, minutes the first time) ..."
     local done_with=no
     if has_gpu; then
         say "An NVIDIA GPU is here: with TensorFlow's CUDA libraries."

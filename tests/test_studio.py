@@ -107,7 +107,8 @@ def test_a_link_says_all_the_settings(settings):
 
 
 @pytest.mark.parametrize("mode, more", [
-    ("continue", {"prompt_seconds": 2.5, "keep_original": False}), ("continue", {"keep_original": True}),
+    ("continue", {"prompt_start": 1.5, "prompt_seconds": 2.5, "keep_original": False}),
+    ("continue", {"keep_original": True}),
     ("vary", {"keep": 128, "level": 32}),
 ])
 def test_a_link_says_what_is_done_with_a_recording(mode, more):
@@ -129,6 +130,7 @@ def test_a_link_says_what_is_done_with_a_recording(mode, more):
     ({"mode": "vary"}, "There is no recording yet: drop one in"),
     ({"mode": "vary", "recording": "x", "keep": 32, "level": 128}, "nothing would be left to make"),
     ({"mode": "vary", "recording": "x", "keep": 8}, "The level to keep must be one of 512, 128, 32"),
+    ({"mode": "continue", "recording": "x", "prompt_start": -1}, "Where in the recording to begin must be a number"),
     ({"mode": "continue", "recording": "x", "prompt_seconds": -2}, "The part of the recording to begin with must be"),
     ({"mode": "vary", "recording": "gone", "name": "a.mp3"}, "a.mp3 is not in this studio (any more): drop it in"),
     ({"weights": "/etc"}, "There is no folder of weights called '/etc' here; there are"),
@@ -175,7 +177,8 @@ def test_a_take_is_the_piece_that_the_library_makes_and_shows_its_codes(make, st
 @pytest.mark.parametrize("settings", [
     {"level": 8, "seed": 3, "seconds": 0.7},
     {"level": 128, "seed": 4, "seconds": 1.23456, "temperature": [1, 0.5, 1, 1], "epoch": ""},
-    {"mode": "continue", "level": 32, "seed": 1, "seconds": 2.5, "prompt_seconds": 1.5, "keep_original": True},
+    {"mode": "continue", "level": 32, "seed": 1, "seconds": 2.5, "prompt_start": 0.4, "prompt_seconds": 1.5,
+     "keep_original": True},
     {"mode": "continue", "level": 128, "seed": 2, "seconds": 2, "prompt_seconds": 1, "keep_original": False},
     {"mode": "vary", "keep": 128, "level": 32, "seed": 6, "seconds": 30},
     {"mode": "vary", "keep": 512, "level": 128, "seed": 6, "seconds": 1.1, "temperature": [1, 0.7, 1, 1]},

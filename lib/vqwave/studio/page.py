@@ -19,8 +19,8 @@ HEAD = """
 FORMATS = ", ".join(suffix[1:] for suffix in AUDIO_SUFFIXES)
 NO_RECORDING = f"Drop in a recording ({FORMATS}), up to {LONGEST_RECORDING / 60:g} minutes."
 # The order of these is the order of the form's components below.
-FIELDS = ("mode", "recording", "name", "prompt_seconds", "keep_original", "keep", "seconds", "endless", "level", "seed",
-          "weights", "epoch")
+FIELDS = ("mode", "recording", "name", "prompt_start", "prompt_seconds", "keep_original", "keep", "seconds", "endless",
+          "level", "seed", "weights", "epoch")
 
 
 def build(studio: Studio):
@@ -66,8 +66,10 @@ def _form(studio: Studio, folders) -> dict:
                             value="new", label="What to make", elem_id="mode")
     with gr.Group(elem_id="recorded"):
         file, form["recording"], form["name"], form["said"] = _recording("play")
-        form["prompt_seconds"] = gr.Number(5, label="Begin with its first … seconds", minimum=0.1,
-                                           elem_id="prompt-seconds")
+        with gr.Row(elem_id="prompt"):
+            form["prompt_start"] = gr.Number(0, label="From second", minimum=0, min_width=80, elem_id="prompt-start")
+            form["prompt_seconds"] = gr.Number(5, label="Seconds of it", minimum=0.1, min_width=80,
+                                               elem_id="prompt-seconds")
         form["keep_original"] = gr.Checkbox(True, label="Begin with the recording itself",
                                             info="and not with what the codecs hear of it", elem_id="keep-original")
         form["keep"] = gr.Radio([("512x, freest", 512), ("128x", 128), ("32x, nearest", 32)], value=512,
@@ -153,9 +155,10 @@ def _filler(studio: Studio):
             except UserError as e:
                 said, recording = f"<span class='vq-refused'>{escape(str(e))}</span>", ""
         return [
-            settings.mode, recording, settings.name if recording else "", settings.prompt_seconds,
-            settings.keep_original, settings.keep, 30 if settings.seconds is None else settings.seconds,
-            settings.seconds is None, settings.level, str(settings.seed) if "seed" in fields else "", settings.weights,
+            settings.mode, recording, settings.name if recording else "", settings.prompt_start,
+            settings.prompt_seconds, settings.keep_original, settings.keep,
+            30 if settings.seconds is None else settings.seconds, settings.seconds is None,
+            settings.level, str(settings.seed) if "seed" in fields else "", settings.weights,
             gr.update(choices=_epochs(studio, settings.weights), value=settings.epoch), said, gr.skip(),
             *settings.temperature,
         ]

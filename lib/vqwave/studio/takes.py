@@ -78,6 +78,7 @@ class Settings:
     mode: str = "new"
     recording: str = ""
     name: str = ""
+    prompt_start: float = 0.0
     prompt_seconds: float = 5.0
     keep_original: bool = True
     keep: int = LEVELS[0]
@@ -120,6 +121,8 @@ class Settings:
         if mode == "continue":
             return dataclasses.replace(
                 settings,
+                prompt_start=round(_number(given, "prompt_start", 0, LONGEST_RECORDING, cls.prompt_start,
+                                           "Where in the recording to begin"), 5),
                 prompt_seconds=round(_number(given, "prompt_seconds", 0.1, LONGEST_RECORDING, cls.prompt_seconds,
                                              "The part of the recording to begin with"), 5),
                 keep_original=str(given.get("keep_original", True)).lower() in ("true", "1"),
@@ -144,7 +147,7 @@ class Settings:
     def link(self) -> str:
         """The query that fills the form with these settings."""
         unused = {"recording", "name"} if self.mode == "new" else set()
-        unused |= {"prompt_seconds", "keep_original"} if self.mode != "continue" else set()
+        unused |= {"prompt_start", "prompt_seconds", "keep_original"} if self.mode != "continue" else set()
         unused |= {"keep"} if self.mode != "vary" else set()
         values = {key: value for key, value in dataclasses.asdict(self).items() if key not in unused and value != ""}
         values["seconds"] = "endless" if self.seconds is None else _plain(self.seconds)
@@ -155,7 +158,8 @@ class Settings:
     def title(self) -> str:
         """What it is, in words."""
         if self.mode == "continue":
-            return f"{self.name}, continued after {_plain(self.prompt_seconds)} s"
+            begins = f" from {_plain(self.prompt_start)} s" if self.prompt_start else ""
+            return f"{self.name}{begins}, continued after {_plain(self.prompt_seconds)} s"
         return f"{self.name}, played anew below {self.keep}x" if self.mode == "vary" else "New piece"
 
 
@@ -442,6 +446,7 @@ class Studio:
             words += ["--generators", generator_name(settings.level)]
         if settings.mode == "continue":
             words += ["--prompt", settings.name, "--prompt-seconds", _plain(settings.prompt_seconds)]
+            words += ["--prompt-start", _plain(settings.prompt_start)] if settings.prompt_start else []
             words += ["--keep-original"] * settings.keep_original
         if settings.mode == "vary":
             words += ["--variation-of", settings.name, "--keep", str(settings.keep)]
@@ -558,7 +563,8 @@ class Take:
         options = {"temperature": {x: t for x, t in zip(LEVELS, s.temperature, strict=True) if x in s.sampled}}
         if s.mode == "continue":
             report(f"Encoding {s.name}")
-            options["prompt"] = loaded.music.prompt(recording.path, seconds=s.prompt_seconds, level=s.level)
+            options["prompt"] = loaded.music.prompt(recording.path, start=s.prompt_start, seconds=s.prompt_seconds,
+                                                  level=s.level)
             options["keep_original"] = s.keep_original
         if s.mode == "vary":
             options |= {"variation_of": recording.path, "keep": s.keep,
