@@ -81,7 +81,7 @@ class VQWave:
 
     @property
     def level(self) -> int:
-        """Where a chain ends unless told otherwise: `chain.yml` beside the generators says it, else the finest level."""
+        """Where a chain ends unless told otherwise: `chain.yml` beside the generators says it, else the finest."""
         level = weights.chain_level(self._folders["generator"])
         return LEVELS[-1] if level is None else level
 
@@ -176,8 +176,8 @@ class VQWave:
                keep: int = LEVELS[0], report: Callable[[float], None] | None = None, **options) -> Stream | Windows:
         """An iterator of float32 blocks, endless unless `seconds` or `samples` are given.
 
-        level: the chain is built from the top down to this level, and decoded there (None: see `ending`). windows: above 1 one long piece is
-        made faster, all of it before the first block, see `Windows`. options: `batch`, `temperature`, `top_k`, `top_p`,
+        level: the chain is built from the top down to this level, and decoded there (None: see `ending`). windows:
+        above 1 one long piece is made faster, all of it before the first block, see `Windows`. options: `batch`, `temperature`, `top_k`, `top_p`,
         `chunk` and `log_probs` as `Stream` takes them.
 
         Continue: prompt is a recording (a file's path, or float [samples]) or what `prompt` made of one; the piece
