@@ -322,7 +322,10 @@ def override(config, path):
         if isinstance(merged.get(key), dict) and isinstance(value, dict):
             value = merged[key] | value
         merged[key] = value
-    return from_dict(type(config), merged, os.fspath(path))
+    try:
+        return from_dict(type(config), merged, os.fspath(path))
+    except ConfigError as e:
+        raise ConfigError(f"{os.fspath(path)}: {str(e).removeprefix(f'{os.fspath(path)}: ')}") from e
 
 
 def codec_preset(name: str, size: str = "compact") -> CodecConfig:

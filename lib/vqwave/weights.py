@@ -273,7 +273,10 @@ def _open(folder: Path, name: str, tag: str) -> WeightSet:
     if not all(isinstance(part, dict) for part in (described.get("config"), sums, training)):
         raise WeightsError(f"{path}: is not the description of a weights set (keys config, training and sha256)")
     config_class = configs.CodecConfig if kind(name) == "vqvae" else configs.GeneratorConfig
-    config = configs.from_dict(config_class, described["config"], os.fspath(path))
+    try:
+        config = configs.from_dict(config_class, described["config"], os.fspath(path))
+    except configs.ConfigError as e:
+        raise WeightsError(f"{path}: {str(e).removeprefix(f'{path}: ')}") from e
     if config.name != name:
         raise WeightsError(f"{path}: describes {config.name}, not {name}")
     top = kind(name) == "generator" and not config.source_level
