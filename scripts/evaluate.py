@@ -31,7 +31,7 @@ def main(argv=None) -> int:
                         "(default: recipes/NAME/split.yml)")
     parser.add_argument("--only", default=",".join(evaluation.PARTS), metavar="PART,...",
                         help="the parts to measure; of others what was measured before is kept")
-    parser.add_argument("--depths", type=int, nargs="+", choices=LEVELS, metavar="LEVEL",
+    parser.add_argument("--depths", type=cli.one_of(*LEVELS), nargs="+", metavar="LEVEL",
                         help="where the chain ends, each measured by itself; the first is what is shipped "
                              "(default: where it ends by itself)")
     parser.add_argument("--temperatures", nargs="+", default=["default"], metavar="T",

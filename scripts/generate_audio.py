@@ -119,8 +119,9 @@ def parse(argv):
     recording.add_argument("--variation-of", metavar="FILE",
                            help="vary this recording: its codes at one level are kept, every finer level is made anew; "
                                 "as long as the recording, unless a length cuts it")
-    steering.add_argument("--keep", type=int, choices=LEVELS[:-1],
-                          help="the level that is kept: the smaller, the closer to the recording (default: 512)")
+    steering.add_argument("--keep", type=cli.one_of(*LEVELS[:-1]), metavar="LEVEL",
+                          help="the level that is kept, 512, 128 or 32: the smaller, the closer to the recording "
+                               "(default: 512)")
     steering.add_argument("--candidates", type=cli.number(int, least=2), metavar="N",
                           help="make N pieces, of the seeds S, S+1, …, and write each, named by rank and bits per "
                                "code; the best under the name given too")

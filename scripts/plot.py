@@ -56,7 +56,7 @@ def main(argv=None) -> int:
         if name == "codebook":
             one.add_argument("--model", default="vqvae_128", choices=[codec_name(x) for x in LEVELS], help="the codec")
         else:
-            one.add_argument("--levels", type=int, nargs="+", choices=LEVELS, default=list(LEVELS), metavar="L",
+            one.add_argument("--levels", type=cli.one_of(*LEVELS), nargs="+", default=list(LEVELS), metavar="L",
                              help="which levels")
     args = parser.parse_args(argv)
     plots.check_output(args.output)
