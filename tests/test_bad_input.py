@@ -1,0 +1,572 @@
+"""Whatever it is given: sound, or one line that says what is wrong. Files, configs and command lines, in bulk.
+
+A few hundred cases in every run, thousands with `-m large`. Files are read in processes of their own, each with its
+time, so that a decoder that crashes or hangs is seen as that.
+"""
+
+import argparse
+import concurrent.futures
+import dataclasses
+import functools
+import importlib.util
+import itertools
+import json
+import multiprocessing
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import traceback
+import typing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from encoded import encode, tone
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prepared import data_folder, music
+
+from vqwave import audio, cli, dataset, manifest, weights
+from vqwave import config as configs
+from vqwave.errors import UserError
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+TIMEOUT = 300.0  # seconds a file; all of them take milliseconds where nothing hangs
+
+few_or_many = pytest.mark.parametrize("cases", [300, pytest.param(2500, marks=pytest.mark.large)])
+
+
+# ------------------------------------------------------------------------------------------------------ a seeded corpus
+
+SOUNDFILE = {".wav": ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW", "IMA_ADPCM"),
+             ".flac": ("PCM_S8", "PCM_16", "PCM_24"), ".aiff": ("PCM_S8", "PCM_16", "PCM_24", "PCM_32", "FLOAT"),
+             ".ogg": ("VORBIS",)}
+RATES = (8000, 11025, 16000, 22050, 32000, 44100, 48000, 88200, 96000, 176400, 192000)
+ODD_NAMES = ("two words", "-rf", "--help", "ünï 日本 🎵", "new\nline", "tab\there", "[red]", "%s %d", "a'b\"c", "*?",
+             "~", os.fsdecode(b"bad \xff\xfe bytes"), "x" * 200, ".hidden", "a;b&c|d", "$(HOME)", "back\\slash",
+             "\x1b[2J")
+
+
+def good_files(folder):
+    """Real files in every format, rate, width and number of channels that there is: (path, seconds)."""
+    made, seconds = [], 0.25
+
+    def add(suffix, rate, channels, subtype=None):
+        path = folder / f"good {suffix[1:]} {rate} {channels} {subtype}{suffix}"
+        sound = np.stack([tone(seconds, rate)] * channels, 1)
+        made.append((encode(path, sound, rate, subtype=subtype), seconds))
+
+    for suffix, subtypes in SOUNDFILE.items():
+        for rate, channels in {*((r, 1) for r in RATES), *((44100, c) for c in range(1, 9))}:
+            add(suffix, rate, channels, subtypes[0] if suffix == ".ogg" else subtypes[1])
+        for subtype in subtypes:
+            add(suffix, 22050, 2, subtype)
+    for suffix, rates in ((".mp3", (8000, 22050, 44100, 48000)), (".m4a", (8000, 44100, 96000)),
+                          (".aac", (8000, 44100, 96000)), (".opus", (8000, 16000, 48000))):
+        for rate, channels in itertools.product(rates, (1, 2)):
+            add(suffix, rate, channels)
+    strange = tone(seconds, 44100)
+    strange[::7], strange[3::11], strange[5::13] = np.nan, np.inf, -np.inf
+    for name, sound in (("nan", strange), ("huge", 1e30 * tone(seconds)), ("silent", np.zeros(11025)), ("one", [0.5])):
+        for suffix in (".wav", ".aiff"):
+            made.append((encode(folder / f"good {name}{suffix}", sound, subtype="FLOAT"), len(sound) / 44100))
+    for i, name in enumerate(ODD_NAMES):
+        path = folder / f"{name}{('.wav', '.flac', '.mp3')[i % 3]}"
+        # Not straight to its name: FFmpeg, which writes some of these, cannot take every name.
+        os.replace(encode(folder / f"odd{path.suffix}", tone(seconds, 22050), 22050), path)
+        made.append((path, seconds))
+    return made
+
+
+def harmed(content: bytes, random) -> bytes:
+    """`content` with something done to it that happens to files, or that somebody might do to one."""
+    data = bytearray(content)
+    size = len(data)
+
+    def place(most=size):
+        # Half of the time near the beginning, where the headers are.
+        return int(random.integers(0, max(1, min(most, 200 if random.random() < 0.5 else most))))
+
+    what = random.integers(0, 9)
+    if what == 0:
+        del data[place():]
+    elif what == 1:
+        for _ in range(int(random.integers(1, 5))):
+            data[place()] ^= 1 << int(random.integers(0, 8))
+    elif what == 2:
+        for _ in range(int(random.integers(1, 100))):
+            data[place()] = int(random.integers(0, 256))
+    elif what == 3:
+        start = place()
+        data[start : start + int(random.integers(1, 500))] = bytes(int(random.integers(0, 500)))
+    elif what == 4:
+        start = place()
+        data[start:start] = random.bytes(int(random.integers(1, 500)))
+    elif what == 5:
+        start, length = place(), int(random.integers(1, 2000))
+        data[start:start] = data[start : start + length]
+    elif what == 6:  # a number that says too much
+        start = place(size - 4)
+        data[start : start + 4] = struct.pack(("<I", ">I")[int(random.integers(2))],
+                                              int(random.choice([0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])))
+    elif what == 7:
+        del data[: place()]
+    else:
+        data += random.bytes(int(random.integers(1, 5000)))
+    return bytes(data)
+
+
+def bad_files(folder, good, random, count):
+    """`count` files made of the good ones by harming them, or of nothing, some under the ending of another format."""
+    suffixes = audio.AUDIO_SUFFIXES
+    for i, suffix in enumerate(suffixes):
+        for name, content in (("empty", b""), ("byte", b"\0"), ("noise", random.bytes(20_000)),
+                              ("text", b"these are words\n" * 99), ("list", b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n"),
+                              ("page", b"<!DOCTYPE html><html>not found</html>"), ("zeros", bytes(50_000))):
+            (folder / f"bad {name}{suffix}").write_bytes(content)
+            yield folder / f"bad {name}{suffix}"
+        other = good[int(random.integers(len(good)))][0]
+        path = folder / f"bad wrong ending {i}{suffix}"
+        shutil.copy(other, path)
+        yield path
+    for i in range(8 * len(suffixes), count):
+        source = good[int(random.integers(len(good)))][0]
+        content = source.read_bytes()
+        for _ in range(int(random.integers(1, 4))):
+            content = harmed(content, random) or b"\0"
+        suffix = suffixes[int(random.integers(len(suffixes)))] if random.random() < 0.2 else source.suffix
+        path = folder / f"bad {i}{suffix}"
+        path.write_bytes(content)
+        yield path
+
+
+def probe(path) -> tuple[str, object]:
+    """In a process of its own: ("sound", samples), ("refused", the line) or ("raised", a traceback)."""
+    try:
+        samples = 0
+        for block in audio.Decoder(path):
+            if block.dtype != np.float32 or block.ndim != 1 or not np.isfinite(block).all() or abs(block).max() > 1:
+                return "raised", f"a block of {block.dtype} {block.shape} that is no sound"
+            samples += len(block)
+        return "sound", samples
+    except UserError as e:
+        return "refused", str(e)
+    except BaseException:
+        return "raised", traceback.format_exc()
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with concurrent.futures.ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as made:
+        yield made
+
+
+def assert_sound_or_one_line(path, found):
+    kind, value = found
+    assert kind != "raised", f"{path}: {value}"
+    if kind == "refused":
+        assert "\n" not in value and value.startswith(audio.shown(path)) and len(value) < len(audio.shown(path)) + 200
+    else:
+        assert value > 0
+
+
+@few_or_many
+def test_every_file_is_sound_or_one_line_and_no_good_track_is_lost(tmp_path, pool, cases):
+    """Each file by itself, then all of them as a user has them: in one folder, through prepare_audio.py."""
+    src = tmp_path / "music"
+    src.mkdir()
+    good = good_files(src)
+    bad = list(bad_files(src, good, np.random.default_rng(cases), cases - len(good)))
+    assert len(good) + len(bad) == cases or cases < len(good) + 64
+    paths = [path for path, _ in good] + bad
+    futures = [pool.submit(probe, path) for path in paths]
+    found = {path: future.result(TIMEOUT) for path, future in zip(paths, futures, strict=True)}
+    for path in paths:
+        assert_sound_or_one_line(path, found[path])
+    for path, seconds in good:
+        kind, value = found[path]
+        assert kind == "sound", value
+        # Lossy formats pad, by a frame or two of theirs.
+        assert -0.01 < value / 22050 - seconds < 0.4, path
+
+    # What is no file, or cannot be opened, among them.
+    (src / "folder.mp3").mkdir()
+    encode(src / "folder.mp3" / "inside.wav", tone(0.25))
+    (src / "circle.wav").symlink_to("circle.wav")
+    (src / "a.flac").symlink_to("b.flac")
+    (src / "b.flac").symlink_to("a.flac")
+    (src / "up").symlink_to("..")
+    (src / "self").symlink_to(".")
+    (src / "gone.ogg").symlink_to("nowhere")
+    os.mkfifo(src / "pipe.mp3")
+    done = subprocess.run([sys.executable, SCRIPTS / "prepare_audio.py", src, tmp_path / "data", "--workers", "2"],
+                          capture_output=True, text=True, timeout=len(paths) + TIMEOUT, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr and "ended the process" not in done.stderr
+    lines = done.stderr.splitlines()
+    assert all(line.startswith(("failed: ", "note: ")) for line in lines)
+    tracks = {t.source: t for t in manifest.read(tmp_path / "data")}
+    failed = [line for line in lines if line.startswith("failed: ")]
+    for path in paths:
+        is_sound = found[path][0] == "sound"
+        assert (str(path) in tracks) == is_sound, path
+        if is_sound:
+            assert tracks[str(path)].samples == found[path][1]
+    assert len(tracks) == sum(kind == "sound" for kind, _ in found.values()) + 1
+    assert len(failed) == sum(kind == "refused" for kind, _ in found.values()) + 4
+    print(f"{len(paths)} files: {len(tracks)} tracks, {len(failed)} refused, {len(lines) - len(failed)} notes")
+
+
+def test_files_and_folders_without_permission_are_named_and_stop_nothing(tmp_path):
+    plain = []
+    if os.geteuid() == 0:  # who may read everything, unless told not to
+        plain = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
+        if not shutil.which("setpriv"):
+            pytest.skip("root may read everything, and there is no setpriv")
+    src = tmp_path / "music"
+    (src / "locked").mkdir(parents=True)
+    for name in ("good.wav", "secret.wav", "locked/inside.wav"):
+        encode(src / name, tone(0.25))
+    (src / "secret.wav").chmod(0)
+    (src / "locked").chmod(0)
+    (tmp_path / "shut").mkdir(mode=0o555)
+
+    def prepared(dst):
+        done = subprocess.run([*plain, sys.executable, SCRIPTS / "prepare_audio.py", src, dst, "--workers", "1"],
+                              capture_output=True, text=True, check=False)
+        return done.returncode, done.stderr
+
+    assert prepared(tmp_path / "data") == (1, f"failed: {src}/locked: permission denied\n"
+                                              f"failed: {src}/secret.wav: permission denied\n")
+    assert [t.source for t in manifest.read(tmp_path / "data")] == [str(src / "good.wav")]
+    line = f"prepare_audio.py: {tmp_path}/shut: cannot be written to: permission denied\n"
+    assert prepared(tmp_path / "shut") == (2, line)
+    (src / "locked").chmod(0o700)
+
+
+@pytest.mark.parametrize("hours", [0.1, pytest.param(6, marks=pytest.mark.large)])
+def test_hours_of_silence_are_hours_of_silence(tmp_path, pool, hours):
+    import soundfile
+
+    for suffix in (".flac", ".ogg", ".wav"):
+        path = tmp_path / f"silence{suffix}"
+        with soundfile.SoundFile(str(path), "w", 8000, 1) as out:
+            for _ in range(round(hours * 60)):
+                out.write(np.zeros(8000 * 60, np.float32))
+        kind, samples = pool.submit(probe, path).result(TIMEOUT + 600 * hours)
+        assert kind == "sound" and samples == pytest.approx(hours * 3600 * 22050, abs=50)
+
+
+chunk_sizes = st.integers(0, 2**32 - 1) | st.sampled_from([0, 1, 16, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])
+
+
+@st.composite
+def waves(draw):
+    """A wav file whose header says anything at all."""
+    tag = draw(st.sampled_from([0, 1, 2, 3, 6, 7, 0x11, 0x31, 0x50, 0x55, 0xFF, 0x161, 0x162, 0xFFFE])
+               | st.integers(0, 65535))
+    channels = draw(st.integers(0, 12) | st.integers(0, 65535))
+    rate = draw(st.sampled_from(RATES) | st.integers(0, 2**32 - 1))
+    bits = draw(st.sampled_from([0, 1, 4, 8, 12, 16, 20, 24, 32, 64]) | st.integers(0, 65535))
+    align = draw(st.just(min(65535, channels * -(-bits // 8))) | st.integers(0, 65535))
+    a_second = draw(st.just(min(2**32 - 1, rate * align)) | chunk_sizes)
+    header = struct.pack("<HHIIHH", tag, channels, rate, a_second, align, bits) + draw(st.binary(max_size=40))
+    sound = np.random.default_rng(0).bytes(draw(st.integers(0, 5000)))
+    chunks = b"fmt " + struct.pack("<I", draw(st.just(len(header)) | chunk_sizes)) + header
+    chunks += draw(st.just(b"") | st.binary(max_size=30))
+    chunks += b"data" + struct.pack("<I", draw(st.just(len(sound)) | chunk_sizes)) + sound
+    return b"RIFF" + struct.pack("<I", draw(st.just(len(chunks) + 4) | chunk_sizes)) + b"WAVE" + chunks
+
+
+@pytest.mark.parametrize("cases", [100, pytest.param(1000, marks=pytest.mark.large)])
+def test_whatever_a_wav_header_says_is_sound_or_one_line(tmp_path, pool, cases):
+    @settings(max_examples=cases)
+    @given(waves())
+    def check(content):
+        path = tmp_path / "a.wav"
+        path.write_bytes(content)
+        assert_sound_or_one_line(path, pool.submit(probe, path).result(TIMEOUT))
+
+    check()
+
+
+# ---------------------------------------------------------------------------------------------------- every config key
+
+
+def fields(kind):
+    hints = typing.get_type_hints(kind)
+    return [(kind, f.name, hints[f.name]) for f in dataclasses.fields(kind)]
+
+
+KEYS = [*fields(configs.CodecConfig), *fields(configs.GeneratorConfig), *fields(configs.LossConfig)]
+
+
+@pytest.mark.parametrize("kind, key, hint", KEYS, ids=lambda x: getattr(x, "__name__", str(x)))
+def test_a_wrong_value_of_any_key_is_one_line_that_says_what_it_was_and_may_be(tmp_path, kind, key, hint):
+    generator, codec = configs.generator_preset("generator_8"), configs.codec_preset("vqvae_8")
+    base = generator if kind is configs.GeneratorConfig else codec
+    wrong = ["words", None, {"a": 1}, float("nan"), [["x"]], -7, 10**30, float("-inf"), [], True]
+    if hint is str:
+        wrong.remove("words")
+        wrong += ["../../etc", "vqvae_9", ""]
+    elif hint is bool:
+        wrong.remove(True)
+    path = tmp_path / "f.yml"
+    for value in wrong:
+        path.write_text(yaml.safe_dump({"loss": {key: value}} if kind is configs.LossConfig else {key: value}))
+        with pytest.raises(configs.ConfigError) as caught:
+            configs.override(base, path)
+        said = str(caught.value)
+        assert "\n" not in said and len(said) < 300
+        assert re.search(rf"\b{key}\b", said) or (key == "name" and "name" in said), said
+        held = ["x"] if value == [["x"]] else value if isinstance(value, list | dict) else [value]
+        assert any(text(x)[:20] in said for x in (value, *held) for text in (str, repr)), said
+        assert re.search("must (be|hold|lie)|multiple of|one entry a stage|the numbers say|unknown key", said), said
+
+
+# ------------------------------------------------------------------- whatever a file holds: what it is for, or one line
+
+scalars = (st.none() | st.booleans() | st.integers(-10, 10**6) | st.floats() | st.text(max_size=12) | st.dates()
+           | st.sampled_from(["vqvae_8", "1e-4", "00001", "best", "../x", 10**400]))
+anything = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+    st.text(max_size=6) | st.integers(0, 3) | st.sampled_from(["config", "training", "sha256", "epoch", "encoder"]),
+    inner, max_size=4), max_leaves=6)
+many = settings(max_examples=150)
+
+
+def one_line_or(call, *names):
+    """The call's value, or None where it raises a `UserError`, which is one line and names one of `names`."""
+    try:
+        return call()
+    except UserError as e:
+        assert "\n" not in str(e)
+        assert any(str(name) in str(e) for name in names), str(e)
+
+
+@pytest.fixture(scope="module")
+def codec_set(tmp_path_factory):
+    """A weights set of a codec, of made-up numbers; returns its folder and what its YAML holds."""
+    folder = tmp_path_factory.mktemp("set")
+    config = configs.codec_preset("vqvae_8", "tiny")
+    parts = {part: {"layer/kernel": np.ones((2, 3), "f4")} for part in weights.PARTS["vqvae"]}
+    weights.save(folder, config.name, "best", parts, config, {"epoch": 1, "step": 2})
+    return folder, configs.load_yaml(weights.config_path(folder, config.name, "best"))
+
+
+def test_whatever_describes_a_weights_set(codec_set):
+    folder, good = codec_set
+    path = weights.config_path(folder, "vqvae_8", "best")
+
+    @many
+    @given(st.dictionaries(st.sampled_from(["config", "training", "sha256", "more"]), anything, max_size=3)
+           | st.dictionaries(st.sampled_from([*good["config"], *good["sha256"], "epoch"]), anything, max_size=2).map(
+               lambda changes: {part: values | {k: v for k, v in changes.items() if k in values}
+                                for part, values in good.items()}))
+    def check(changes):
+        path.write_text(yaml.safe_dump(good | changes))
+        found = one_line_or(lambda: weights.find(folder, "vqvae_8"), folder)
+        if found:
+            assert set(found.files) == set(weights.PARTS["vqvae"])
+
+    check()
+    path.write_text(yaml.safe_dump(good))
+
+
+def test_whatever_a_weights_file_holds(codec_set, tmp_path):
+    """Every kind of harm to the real file is refused by its checksum before anything of it is read."""
+    folder, _ = codec_set
+    original = weights.find(folder, "vqvae_8", "best").files["decoder"]
+    content, random = original.read_bytes(), np.random.default_rng(0)
+    for i in range(300):
+        damaged = harmed(content, random)
+        if damaged == content:
+            continue
+        original.write_bytes(damaged)
+        with pytest.raises(weights.WeightsError, match="decoder_best.weights.h5: damaged"):
+            weights.find(folder, "vqvae_8", "best")
+        # And by those who have no checksum to look at, without a crash.
+        (tmp_path / f"{i}.h5").write_bytes(damaged)
+        one_line_or(lambda i=i: weights.read_arrays(tmp_path / f"{i}.h5"), tmp_path / f"{i}.h5")
+    original.write_bytes(content)
+
+
+def test_whatever_a_manifest_holds(tmp_path):
+    tracks = data_folder(tmp_path, {"a": np.zeros(50), "b": np.zeros(70)})
+    good = [dataclasses.asdict(track) for track in tracks]
+    path = tmp_path / manifest.NAME
+
+    @many
+    @given(st.lists(st.tuples(st.integers(0, 1), st.dictionaries(
+        st.sampled_from([*good[0], "last", "crc32"]), anything | st.sampled_from(["/etc/passwd", "../a", "a\0", "."]),
+        max_size=2)), max_size=3) | st.binary(max_size=300) | anything)
+    def check(content):
+        if isinstance(content, list) and all(isinstance(line, tuple) for line in content):
+            content = "\n".join(json.dumps(good[i] | changes, default=str) for i, changes in content).encode()
+        elif not isinstance(content, bytes):
+            content = json.dumps(content, default=str, skipkeys=True).encode()
+        path.write_bytes(content)
+        for track in one_line_or(lambda: manifest.read(tmp_path), tmp_path) or ():
+            assert track.path(tmp_path).resolve().is_relative_to(tmp_path.resolve())
+            assert track.intact(tmp_path)
+
+    check()
+
+
+def test_whatever_says_where_a_chain_ends_and_which_tracks_validate(tmp_path):
+    tracks = [manifest.Track(f"{name}.u16", f"/{name}", 22050, 10, "", {}) for name in ("a", "b", "c")]
+
+    @many
+    @given(st.dictionaries(st.sampled_from(["level", "validation", "test", "excluded", "x"]),
+                           anything | st.lists(st.sampled_from("abcd")) | st.sampled_from(configs.LEVELS), max_size=3)
+           | anything)
+    def check(content):
+        text = yaml.safe_dump(content)
+        for name in ("chain.yml", "split.yml"):
+            (tmp_path / name).write_text(text)
+        assert one_line_or(lambda: weights.chain_level(tmp_path), "chain.yml") in (None, *configs.LEVELS)
+        found = one_line_or(lambda: dataset.split(tracks, tmp_path / "split.yml", 0), "split.yml")
+        if found:
+            assert found[0] and not {t.file for t in found[0]} & {t.file for t in found[1]}
+
+    check()
+
+
+# -------------------------------------------------------------------------------------------------- every command line
+
+
+@functools.cache
+def script(name):
+    spec = importlib.util.spec_from_file_location(f"scripts_{name}", SCRIPTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Parsed(Exception):
+    """Raised in place of parsing; holds the parser."""
+
+
+def options(name) -> list:
+    """The options of a script, as argparse knows them: (the command of its that has the option, the option)."""
+    def caught(self, *_, **__):
+        raise Parsed(self)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Parsed) as e:
+        patch.setattr(argparse.ArgumentParser, "parse_known_args", caught)
+        script(name).main([])
+    found = []
+    for action in e.value.args[0]._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found += [([command], inner) for command, parser in action.choices.items() for inner in parser._actions]
+        elif action.option_strings:
+            found.append(([], action))
+    return [(command, action) for command, action in found if action.option_strings]
+
+
+def run(capsys, name, *argv):
+    """(exit code, stderr) of a script's main."""
+    try:
+        code = cli.entry(script(name).main, [str(a) for a in argv])
+    except SystemExit as e:
+        code = e.code
+    return code, capsys.readouterr().err
+
+
+NAMES = sorted(p.stem for p in SCRIPTS.glob("*.py"))
+TYPED = [(name, command, action.option_strings[-1]) for name in NAMES for command, action in options(name)
+         if action.choices or (action.type and action.type is not str)]
+
+
+@pytest.mark.parametrize("name, command, flag", TYPED, ids=lambda x: x if isinstance(x, str) else "".join(x))
+def test_a_wrong_value_of_any_option_is_one_line_that_names_it(capsys, name, command, flag):
+    for value in ("words", "", "nan", "inf", "1e999", "0x10", "1,5", "½", "-99999999999999999999", "1\n2", "٣x"):
+        code, said = run(capsys, name, *command, f"{flag}={value}")
+        assert code == 2, value
+        line = said.splitlines()[-1]
+        assert len(said.splitlines()) == 1
+        assert flag in line and re.search("is not a|is none of|invalid choice", line), line
+        assert " ".join(repr(value).split()) in line or " ".join(value.split()) in line
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_unknown_option_and_a_missing_value_are_one_line(capsys, name):
+    takers = [[*command, action.option_strings[-1]] for command, action in options(name) if action.nargs is None]
+    for argv in (["--no-such-option"], *takers):
+        code, said = run(capsys, name, *argv)
+        assert code == 2
+        assert len(said.splitlines()) == 1 and "Traceback" not in said
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """Paths that a command line may name by mistake, by what is wrong with them."""
+    root = tmp_path_factory.mktemp("places")
+    data_folder(root / "data", {f"t{i}": music(0.5, i) for i in range(3)})
+    (root / "folder").mkdir()
+    (root / "text.yml").write_text("words")
+    (root / "wrong.yml").write_text("unitz: 3\nstridez: 3\n")
+    (root / "noise.mp3").write_bytes(b"noise" * 1000)
+    encode(root / "good.wav", music(1.0))
+    return root
+
+
+TRAIN = ["--data-dir", "DATA", "--output-dir", "OUT", "--size", "tiny"]
+CODEC, GENERATOR = ["--model", "vqvae_8", *TRAIN], ["--generator", "generator_512", *TRAIN]
+NAMED = [
+    ("prepare_audio", ["none", "OUT"], "none: there is no such folder"),
+    ("prepare_audio", ["text.yml", "OUT"], "is not a folder"),
+    ("prepare_audio", ["folder", "OUT"], "no audio in it"),
+    ("train_vqvae", ["--model", "vqvae_9", *TRAIN], "'vqvae_9'; there are vqvae_512"),
+    ("train_vqvae", [*CODEC, "--size", "huge"], "'huge'; there are compact"),
+    ("train_vqvae", [*CODEC, "--data-dir", "none"], "none: there is no such folder"),
+    ("train_vqvae", [*CODEC, "--data-dir", "folder"], "there is no manifest.jsonl in it"),
+    ("train_vqvae", [*CODEC, "--config", "none.yml"], "none.yml: cannot be read"),
+    ("train_vqvae", [*CODEC, "--config", "text.yml"], "text.yml: must hold a mapping"),
+    ("train_vqvae", [*CODEC, "--config", "wrong.yml"], "wrong.yml: unknown key"),
+    ("train_vqvae", [*CODEC, "--val-split", "1.5"], "--val-split is 1.5; it must be a share"),
+    ("train_vqvae", [*CODEC, "--val-split", "none.yml"], "none.yml: cannot be read"),
+    ("train_vqvae", [*CODEC, "--val-split", "wrong.yml"], "wrong.yml: unknown key"),
+    ("train_vqvae", [*CODEC, "--input-length", "2049"], "--input-length is 2049"),
+    ("train_vqvae", [*CODEC, "--input-length", "20480000"], "--input-length, 20480000 samples"),
+    ("train_vqvae", [*CODEC, "--output-dir", "text.yml"], "text.yml: cannot be written to"),
+    ("train_vqvae", [*CODEC, "--input-length", "2048", "--start-from", "folder"], "folder: no weights of vqvae_8"),
+    ("train_vqvae", [*CODEC, "--input-length", "2048", "--start-epoch", "3"], "no epoch 3 of vqvae_8"),
+    ("train_vqvae", [*CODEC, "--decoder-only"], "--decoder-only needs --start-from"),
+    ("train_generator", ["--generator", "vqvae_8", *TRAIN], "'vqvae_8'; there are generator_512"),
+    ("train_generator", [*GENERATOR, "--vqvae-weights-dir", "none"], "none: no such folder"),
+    ("train_generator", [*GENERATOR, "--vqvae-weights-dir", "folder"], "no weights of vqvae_512"),
+    ("train_generator", [*GENERATOR, "--epoch", "first"], "epoch is 'first'; it must be a number or 'best'"),
+    ("train_generator", [*GENERATOR, "--input-length", "1000"], "--input-length is 1000"),
+    ("train_all", ["--data-dir", "none"], "none: there is no such folder"),
+    ("train_all", [*TRAIN, "--levels", "512,64"], "--levels is '512,64'"),
+    ("generate_audio", ["--generators", "x", "--seconds", "1"], "no generator is called 'x'"),
+    ("generate_audio", ["--output", "OUT/a.mp3", "--seconds", "1"], "'.mp3' is none of them"),
+    ("generate_audio", ["--output", "OUT/none/a.wav", "--seconds", "1"], "there is no folder"),
+    ("generate_audio", ["--generator-weights-dir", "none", "--output", "folder/a.wav", "--seconds", "1"], "none"),
+    ("generate_audio", ["--vqvae-weights-dir", "none", "--output", "folder/a.wav", "--seconds", "1"], "none"),
+    ("test_vqvae", ["--model", "vqvae_9", "--input", "good.wav", "--output-dir", "OUT"], "vqvae_9"),
+    ("test_vqvae", ["--model", "all", "--input", "noise.mp3", "--output-dir", "OUT"], "noise.mp3: not audio"),
+    ("test_vqvae", ["--model", "all", "--input", "none.mp3", "--output-dir", "OUT"], "none.mp3: no such file"),
+    ("export", ["--models", "x"], "'x'"),
+    ("export", ["--vqvae-weights-dir", "none", "--generator-weights-dir", "none"], "none"),
+    ("benchmark", ["--sizes", "huge", "--quick"], "huge"),
+    ("benchmark", ["--only", "luck", "--quick"], "luck"),
+]
+
+
+@pytest.mark.parametrize("name, argv, said", NAMED, ids=lambda x: x if isinstance(x, str) else " ".join(x[:2]))
+def test_a_wrong_name_or_place_is_one_line_and_leaves_nothing(places, tmp_path, capsys, name, argv, said):
+    argv = [a.replace("DATA", str(places / "data")).replace("OUT", str(tmp_path / "out")) for a in argv]
+    argv = [str(places / a) if re.fullmatch(r"(none|folder|text|wrong|noise|good)(\.\w+|/a\.wav)?", a) else a
+            for a in argv]
+    code, told = run(capsys, name, *argv)
+    assert code == 2, told
+    assert said in told.splitlines()[-1]
+    assert "Traceback" not in told
+    out = tmp_path / "out"
+    assert not [p for p in out.rglob("*") if p.is_file() and not p.name.startswith(".")] if out.exists() else True
+    assert len(told.splitlines()[-1]) < 600
