@@ -179,7 +179,8 @@ def guard(script, argv=None) -> int | None:
             ours = line.startswith(f"{Path(script).name}: ")
             hidden = hidden or bool(re.match(r"F\d{4} |\*\*\* ", line))
             explained = explained or ours
-            if ours or not (hidden or re.match(r"[IWE]\d{4} |WARNING: All log messages|Additional GRPC|:UNKNOWN", line)):
+            noise = re.match(r"[IWE]\d{4} |WARNING: All log messages|Additional GRPC|:UNKNOWN", line)
+            if ours or not (hidden or noise):
                 print(line, end="", file=sys.stderr, flush=True)
         code = child.wait()
     finally:
