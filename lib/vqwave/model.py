@@ -177,8 +177,8 @@ class VQWave:
         """An iterator of float32 blocks, endless unless `seconds` or `samples` are given.
 
         level: the chain is built from the top down to this level, and decoded there (None: see `ending`). windows:
-        above 1 one long piece is made faster, all of it before the first block, see `Windows`. options: `batch`, `temperature`, `top_k`, `top_p`,
-        `chunk` and `log_probs` as `Stream` takes them.
+        above 1 one long piece is made faster, all of it before the first block, see `Windows`. options: `batch`,
+        `temperature`, `top_k`, `top_p`, `chunk` and `log_probs` as `Stream` takes them.
 
         Continue: prompt is a recording (a file's path, or float [samples]) or what `prompt` made of one; the piece
         begins with it, decoded, and goes on. prompt_seconds, prompt_start: the part that is taken, see `prompt`.
