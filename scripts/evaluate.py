@@ -2,6 +2,7 @@
 """Recompute every figure of RESULTS.md from trained weights and the corpus they were trained on."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -94,7 +95,7 @@ def main(argv=None) -> int:
             written = []
         else:
             show("results", "drawing and writing", 0.0)
-            command = "python scripts/evaluate.py " + " ".join(argv if argv is not None else sys.argv[1:])
+            command = shlex.join(["python", "scripts/evaluate.py", *(sys.argv[1:] if argv is None else argv)])
             written = results.write(found, evaluated, name, args.output_dir, args.runs, command)
     if args.json:
         print(json.dumps(found, indent=1))

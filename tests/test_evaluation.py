@@ -225,6 +225,11 @@ def test_a_context_free_generator_is_asked_beside_the_shipped_one(evaluated, tin
     weights.save(evaluated.context_free, config.name, "", Generator(config).parts, config)
     rows = {row["level"]: row for row in evaluated.run(("generators",))["generators"]}
     assert rows[128]["context_free"] == pytest.approx(6, abs=0.5) and "context_free" not in rows[32]
+    (worth,) = [t for t in results.TARGETS if "context" in t.what]
+    judged = worth.judge({"generators": list(rows.values())})
+    assert judged["measured"] == rows[128]["context_free"] - rows[128]["bits"]
+    # What asks a model that was trained with a context is no such figure.
+    assert worth.judge({"generators": [rows[32]]})["verdict"] == "not measured"
 
 
 @pytest.fixture(scope="module")

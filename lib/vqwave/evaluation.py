@@ -329,16 +329,26 @@ class Evaluation:
         pairs = []
         for x in self.excerpts().values():
             pairs.append((x, codec.decode(codec.encode(x[None]))[0, : len(x)]))
-        codes = []
-        for i, track in enumerate(self.test):
-            codes.append(codec.encode(self.samples(track)[None])[0])
-            self.progress(self.part, codec_name(level), (i + 1) / len(self.test))
-        codes, size = np.concatenate(codes), codec.config.num_codes
+        counts = self.counts(level)
+        codes = np.repeat(np.arange(len(counts)), counts)
         silence = codec.decode(codec.encode(np.zeros((1, 5 * SAMPLE_RATE), np.float32)))[0]
         return {"codec": codec_name(level), "level": level, "kbps": metrics.bitrate(codec.config)} | self._compared(
-            pairs) | {"usage": metrics.usage(codes, size), "perplexity": metrics.perplexity(codes, size),
+            pairs) | {"usage": metrics.usage(codes, len(counts)), "perplexity": metrics.perplexity(codes, len(counts)),
                       "silence_db": decibels(float(np.sqrt(np.mean(np.square(silence, dtype=np.float64))))),
                       "silence_peak_db": decibels(float(np.abs(silence).max()))} | buzz(pairs, level)
+
+    def counts(self, level: int) -> np.ndarray:
+        """How often each code of a level occurs in the test tracks: int64 [num_codes]."""
+
+        def count():
+            counts = np.zeros(self.music.codec(level).config.num_codes, np.int64)
+            for i, track in enumerate(self.test):
+                self.progress(self.part, codec_name(level), i / len(self.test))
+                counts += np.bincount(self.music.encode(self.samples(track), level), minlength=len(counts))
+            return {"counts": counts}
+
+        key = {"figure": "counts", "by": self.codec_key(level), "test": self.corpus(self.test)}
+        return self._arrays(key | {"engine": self.music.engine}, count)["counts"]
 
     def _baseline(self, name, encoder, rate) -> dict:
         pairs, size, seconds = [], 0, 0.0
