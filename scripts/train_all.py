@@ -2,14 +2,13 @@
 """Train every codec, then every generator, on a prepared folder."""
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from vqwave import cli, config, machine, manifest
+from vqwave import cli, config, distribution, machine, manifest
 from vqwave.audio import replacing
 from vqwave.errors import Interrupted, UserError
 
@@ -24,8 +23,8 @@ def main(argv=None) -> int:
     parser = cli.parser(
         "Train the whole chain: four codecs, then four generators, one after the other. What is finished is skipped, "
         "what was interrupted goes on; the same command again resumes. Options that are not listed here are passed on "
-        "to train_vqvae.py and train_generator.py (see their --help): --batch-size, --epochs, --keep-all, "
-        "--learning-rate, --patience, --promote, --seed, --val-split.",
+        "to train_vqvae.py and train_generator.py (see their --help): --batch-size, --distribute, --epochs, "
+        "--keep-all, --learning-rate, --patience, --promote, --seed, --val-split.",
         "scripts/train_all.py --data-dir data/my_music --hours 8",
     )
     parser.add_argument("--data-dir", required=True, help="folder that prepare_audio.py wrote")
@@ -145,6 +144,8 @@ def _read_plan(output: Path, size: str) -> dict:
 
 
 def _write_plan(output: Path, plan: dict):
+    if not distribution.leads():
+        return
     output.mkdir(parents=True, exist_ok=True)
     with replacing(output / PLAN) as f:
         f.write(config.dump_yaml(plan | {"spent": round(plan["spent"], 1)}).encode())
@@ -177,13 +178,7 @@ def _run(command: list[str], spend) -> int:
     spend(seconds) is told of the time that passes, every half minute and at the end.
     """
     told = time.monotonic()
-    lifeline, held = os.pipe()
-    environment = os.environ | {cli.LIFELINE: str(lifeline)}
-    child = subprocess.Popen(command, pass_fds=[lifeline], env=environment)  # noqa: S603
-    os.close(lifeline)
-    before = {s: signal.signal(s, h) for s, h in (
-        (signal.SIGTERM, lambda *_: child.terminate()), (signal.SIGINT, signal.SIG_IGN))}
-    try:
+    with cli.child(command) as child:
         code = None
         while code is None:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -191,10 +186,6 @@ def _run(command: list[str], spend) -> int:
             now = time.monotonic()
             spend(now - told)
             told = now
-    finally:
-        for s, handler in before.items():
-            signal.signal(s, handler)
-        os.close(held)
     return code if code >= 0 else 128 - code
 
 

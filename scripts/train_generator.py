@@ -26,6 +26,8 @@ def main(argv=None) -> int:
     if args.input_length is None:
         args.input_length = 512 * generator.level
 
+    if args.distribute and (code := cli.guarded(argv)) is not None:
+        return code
     quiet.import_keras()
     from vqwave import training
 

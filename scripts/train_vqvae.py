@@ -24,6 +24,8 @@ def main(argv=None) -> int:
     if args.config:
         codec = config.override(codec, args.config)
 
+    if args.distribute and (code := cli.guarded(argv)) is not None:
+        return code
     quiet.import_keras()
     from vqwave import training
 

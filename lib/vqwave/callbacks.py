@@ -72,7 +72,7 @@ class RunState:
                             "--start-epoch") from e
 
     def save(self, record: dict, variables: list):
-        arrays = {f"v{i}": ops.convert_to_numpy(v.value) for i, v in enumerate(variables)}
+        arrays = {f"v{i}": weights.to_numpy(v) for i, v in enumerate(variables)}
         for v, array in zip(variables, arrays.values(), strict=True):
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise TrainingError(f"step {record['step']}: {v.path} is not finite; the last good state is kept")

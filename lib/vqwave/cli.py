@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import os
+import re
+import signal
+import subprocess
 import sys
 import threading
 
+from . import distribution
 from .errors import Interrupted, UserError
 
 
@@ -28,6 +33,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 LIFELINE = "VQWAVE_LIFELINE"
+_GUARDED = "VQWAVE_GUARDED"
 _NO_MEMORY = "out of memory: lower --batch-size or --input-length (training), --batch (generating)"
 
 
@@ -132,6 +138,50 @@ def _end_with_parent():
         os._exit(2)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+@contextlib.contextmanager
+def child(command: list[str], **options):
+    """A `Popen` of a command that ends when this process is killed. SIGTERM is passed on to it, Ctrl-C reaches it."""
+    lifeline, held = os.pipe()
+    environment = options.pop("env", os.environ) | {LIFELINE: str(lifeline)}
+    process = subprocess.Popen(command, pass_fds=[lifeline], env=environment, **options)  # noqa: S603
+    os.close(lifeline)
+    before = {s: signal.signal(s, h) for s, h in (
+        (signal.SIGTERM, lambda *_: process.terminate()), (signal.SIGINT, signal.SIG_IGN))}
+    try:
+        yield process
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)
+        os.close(held)
+
+
+def guarded(argv=None) -> int | None:
+    """Run this script as a child and return its exit code; None where there is nothing to guard, so the script goes on.
+
+    JAX ends a process whose peer has died from C, with pages of its own words: whoever started it gets one line and 2.
+    """
+    if distribution.processes() == 1 or os.environ.pop(_GUARDED, None):
+        return None
+    command = [sys.executable, sys.argv[0], *(sys.argv[1:] if argv is None else argv)]
+    environment, name = os.environ | {_GUARDED: "1"}, os.path.basename(sys.argv[0])
+    explained, hidden = False, False
+    with child(command, env=environment, stderr=subprocess.PIPE, text=True, errors="replace") as process:
+        for line in process.stderr:
+            ours = line.startswith(f"{name}: ")
+            # JAX's last words, and those before them.
+            hidden = hidden or bool(re.match(r"F\d{4} |\*\*\* ", line))
+            noise = re.match(r"[IWE]\d{4} |WARNING: All log messages|Additional GRPC|:UNKNOWN", line)
+            explained = explained or ours
+            if ours or not (hidden or noise):
+                print(line, end="", file=sys.stderr, flush=True)
+        code = process.wait()
+    if code >= 0 or code == -signal.SIGKILL:
+        return code if code >= 0 else 128 - code
+    if not explained:
+        raise UserError(distribution.DIED)
+    return 2
 
 
 def _flush():

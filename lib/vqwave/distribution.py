@@ -13,22 +13,17 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import json
 import os
-import re
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from .errors import Interrupted, UserError
 
 DIED = ("another process of this training has ended or cannot be reached: what it said last tells why. The same "
         "command on every machine goes on from the last state that was saved")
-_GUARDED = "VQWAVE_GUARDED"
 _MESSAGE = 4096
 
 
@@ -95,6 +90,11 @@ def processes() -> int:
     return int(text)
 
 
+def leads() -> bool:
+    """Is this, by the environment, the process that writes and speaks for all? The first always is."""
+    return processes() == 1 or os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID") == "0"
+
+
 @contextlib.contextmanager
 def joined(wanted: bool, batch_size: int) -> Iterator[Group]:
     """The group that this process trains in: `ALONE`, or (`wanted`) every device of every process.
@@ -124,7 +124,9 @@ def joined(wanted: bool, batch_size: int) -> Iterator[Group]:
         raise
 
 
+@functools.cache
 def _join() -> Group:
+    """Once a process: JAX's meet once only, and a second strategy would take up the numbers of the first one's sums."""
     import keras
 
     backend, count = keras.backend.backend(), processes()
@@ -161,38 +163,6 @@ def _peer_lost(error: BaseException) -> bool:
         sign in text for sign in ("Gloo", "gloo", "Connection closed by peer", "coordination service", "UNAVAILABLE"))
 
 
-def guard(script, argv=None) -> int | None:
-    """Run the script once more as a child and return its exit code; None where there is nothing to guard, so go on.
-
-    JAX ends a process whose peer died from C, with pages of its own words; whoever started it gets one line and a 2.
-    """
-    if processes() == 1 or _GUARDED in os.environ:
-        return None
-    command = [sys.executable, os.fspath(script), *(sys.argv[1:] if argv is None else argv)]
-    child = subprocess.Popen(command, env=os.environ | {_GUARDED: "1"}, stderr=subprocess.PIPE, text=True,  # noqa: S603
-                             errors="replace")
-    before = {s: signal.signal(s, h) for s, h in (
-        (signal.SIGTERM, lambda *_: child.terminate()), (signal.SIGINT, signal.SIG_IGN))}
-    explained, hidden = False, False
-    try:
-        for line in child.stderr:
-            ours = line.startswith(f"{Path(script).name}: ")
-            hidden = hidden or bool(re.match(r"F\d{4} |\*\*\* ", line))
-            explained = explained or ours
-            noise = re.match(r"[IWE]\d{4} |WARNING: All log messages|Additional GRPC|:UNKNOWN", line)
-            if ours or not (hidden or noise):
-                print(line, end="", file=sys.stderr, flush=True)
-        code = child.wait()
-    finally:
-        for s, handler in before.items():
-            signal.signal(s, handler)
-    if code >= 0 or code == -signal.SIGKILL:
-        return code if code >= 0 else 137
-    if not explained:
-        raise UserError(DIED)
-    return 2
-
-
 # ----------------------------------------------------------------------------------- sums over TensorFlow's replicas
 
 
@@ -223,14 +193,21 @@ def mean(x):
     return ops.mean(x) if here is None else total(ops.mean(x)) / here.num_replicas_in_sync
 
 
-def mean_of(gradient):
-    """The mean of a gradient over the replicas, in each of them."""
-    from keras import ops
-
+def means(gradients: list) -> list:
+    """The means of gradients over the replicas, in each of them."""
     here = _replicas()
-    if here is None or gradient is None:
-        return gradient
-    return total(ops.convert_to_tensor(gradient)) / here.num_replicas_in_sync
+    if here is None:
+        return gradients
+    import tensorflow as tf
+
+    # An embedding's gradient names the rows that it is of, which differ from replica to replica.
+    return [g / here.num_replicas_in_sync for g in total([tf.convert_to_tensor(g) for g in gradients])]
+
+
+def part(loss):
+    """This replica's part of a loss that is a mean over its rows: Keras adds up what the replicas' parts come to."""
+    here = _replicas()
+    return loss if here is None else loss / here.num_replicas_in_sync
 
 
 def joint(count):

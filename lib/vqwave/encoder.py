@@ -125,7 +125,7 @@ class VQVAE(keras.Model):
             if metric.name in terms:
                 metric.update_state(terms[metric.name])
                 total = total + getattr(self.config.loss, metric.name, 0.0) * terms[metric.name]
-        return total
+        return distribution.part(total)
 
     def encode_model(self) -> keras.Model:
         """Functional model: audio float32 [batch, T] -> codes int32 [batch, T / level]."""

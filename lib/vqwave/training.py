@@ -262,14 +262,14 @@ def _split(tracks, options, samples, say):
     return kept, kept_val
 
 
-class _Joint(keras.optimizers.AdamW):
+class JointAdamW(keras.optimizers.AdamW):
     """For TensorFlow's replicas: Keras clips each one's gradients and then adds them up; here their sum is clipped.
 
     global_clipnorm: 1 / replicas, to which the gradients are scaled before the clipping; Keras's sum undoes it.
     """
 
     def apply(self, grads, trainable_variables=None):
-        super().apply([distribution.mean_of(g) for g in grads], trainable_variables)
+        super().apply(distribution.means(grads), trainable_variables)
 
 
 def _compile(model, options: Options, steps: int, group: distribution.Group):
@@ -281,7 +281,7 @@ def _compile(model, options: Options, steps: int, group: distribution.Group):
         warmup_steps=warmup,
     )
     replicas = group.devices if keras.backend.backend() == "tensorflow" else 1
-    kind = _Joint if replicas > 1 else keras.optimizers.AdamW
+    kind = JointAdamW if replicas > 1 else keras.optimizers.AdamW
     optimizer = kind(rate, weight_decay=options.weight_decay, global_clipnorm=1.0 / replicas, beta_2=0.99)
     # XLA makes these steps slower on a CPU, and knows no replicas; JAX's accelerators compile whatever is said here.
     jit = keras.backend.backend() == "jax" or (accelerator() and replicas == 1)

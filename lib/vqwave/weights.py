@@ -173,7 +173,7 @@ def save(folder, name: str, tag: str, parts: dict[str, list], config, info=None,
     folder = Path(folder)
     written = {}
     for part, variables in parts.items():
-        arrays = variables if isinstance(variables, dict) else {v.path: _numpy(v) for v in variables}
+        arrays = variables if isinstance(variables, dict) else {v.path: to_numpy(v) for v in variables}
         with np.errstate(over="ignore"):
             written[part] = {key: np.asarray(array).astype(dtype) for key, array in arrays.items()}
         # As they will be written: what float32 holds may be too large for float16.
@@ -190,10 +190,9 @@ def save(folder, name: str, tag: str, parts: dict[str, list], config, info=None,
         f.write(text.encode())
 
 
-def _numpy(variable) -> np.ndarray:
-    from keras import ops
-
-    return ops.convert_to_numpy(variable.value)
+def to_numpy(variable) -> np.ndarray:
+    """What a Keras variable holds; where it is mirrored on several devices, the first of them."""
+    return np.asarray(variable.numpy())
 
 
 def tags(folder, name: str) -> list[str]:
