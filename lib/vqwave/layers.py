@@ -68,8 +68,9 @@ class CroppedResidual(layers.Layer):
 class SubPixelUpsampling(layers.Layer):
     """A convolution folded into time: [batch, N, c] -> [batch, N·ratio, channels] (Shi et al. 2016).
 
-    even: what is constant stays constant. Otherwise each of the `ratio` phases answers a constant in its own way, which
-    is heard as lines at the multiples of the rate of the N (the checkerboard of Odena et al. 2016).
+    What is constant is answered with a constant at first (Aitken et al. 2017), and with `even` for ever, at the cost of
+    notches at the multiples of the rate of the N. Otherwise each of the `ratio` phases may learn to answer a constant in
+    its own way: too much of it is heard as lines there (the checkerboard of Odena et al. 2016).
     """
 
     def __init__(self, channels: int, ratio: int, kernel_size: int = 3, even: bool = False, **kwargs):
@@ -79,6 +80,7 @@ class SubPixelUpsampling(layers.Layer):
 
     def build(self, shape):
         self.conv.build(shape)
+        self.conv.kernel.assign(self._kernel())
 
     def call(self, x):
         x = ops.conv(x, self._kernel(), 1, "same") + self._bias() if self.even else self.conv(x)
