@@ -37,6 +37,7 @@ def main(argv=None) -> int:
     parser.add_argument("--input-length", type=cli.number(int, 1),
                         help="samples a window (default: chosen for each level)")
     parser.add_argument("--offsets", type=cli.number(int, 1, 64), default=4, help="see train_generator.py")
+    parser.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="see train_generator.py")
     parser.add_argument("--no-fp16", action="store_true", help="float32 even where mixed precision is faster")
     args, extra = parser.parse_known_args(argv)
     if args.hours and args.steps:
@@ -64,6 +65,7 @@ def main(argv=None) -> int:
                    str(data), "--output-dir", str(output), "--size", args.size, *extra]
         if name.startswith("generator"):
             command += ["--vqvae-weights-dir", str(output), "--offsets", str(args.offsets)]
+            command += ["--scheduler", args.scheduler] if args.scheduler else []
         length = args.input_length or (CODEC_WINDOW[int(name.split("_")[1])] if name.startswith("vqvae") else None)
         if length:
             command += ["--input-length", str(length)]

@@ -18,6 +18,8 @@ def main(argv=None) -> int:
     parser.add_argument("--epoch", help="the codecs' epoch, or best (default: the set that ships, else the best)")
     parser.add_argument("--offsets", type=cli.number(int, 1, 64), default=4,
                         help="encode each track at so many sample offsets, so that no one alignment is learnt")
+    parser.add_argument("--scheduler", metavar="tcp://HOST:PORT",
+                        help="encode the tracks on the workers of a Dask cluster (docs/scaling.md)")
     cli.add_training_options(parser, batch_size=16, input_length=None)
     args = parser.parse_args(argv)
     generator = config.generator_preset(args.generator, args.size)
@@ -32,7 +34,7 @@ def main(argv=None) -> int:
     from vqwave import training
 
     training.train_generator(generator, args.data_dir, args.vqvae_weights_dir, cli.training_options(args), args.epoch,
-                             args.offsets)
+                             args.offsets, scheduler=args.scheduler)
     return 0
 
 

@@ -1,5 +1,6 @@
-"""cluster.py and prepare_audio.py --scheduler, with a real scheduler and real workers, some of which die."""
+"""cluster.py, preparing and encoding with --scheduler: a real scheduler and real workers, some of which die."""
 
+import json
 import os
 import re
 import shutil
@@ -11,8 +12,9 @@ from pathlib import Path
 
 import pytest
 from encoded import encode, tone
+from prepared import data_folder, music
 
-from vqwave import audio, cluster, manifest
+from vqwave import audio, cluster, codes, manifest, training, weights
 from vqwave.errors import UserError
 
 pytest.importorskip("distributed")
@@ -88,6 +90,40 @@ def test_a_worker_killed_half_way_costs_no_track_and_makes_none_twice(tmp_path):
     wanted = audio.to_u16(audio.decode(src / "0.flac")).astype("<u2").tobytes()
     assert all(path.read_bytes() == wanted for path in dst.glob("*.u16"))
     assert sorted(p.name for p in dst.iterdir()) == sorted([manifest.NAME, *(f"{i}.flac.u16" for i in range(30))])
+
+
+class Killing(training.Say):
+    """Kills a process once something is encoded; counts how much is, by what the command is told."""
+
+    def __init__(self, process):
+        super().__init__()
+        self.process, self.done = process, []
+
+    def __call__(self, line):
+        pass
+
+    def advance(self, done, loss=None):
+        self.done.append(done)
+        self.process.kill()
+
+
+def test_a_worker_killed_half_way_costs_no_codes_and_makes_none_twice(tmp_path, tiny_weights):
+    folders = [tmp_path / "here", tmp_path / "there"]
+    sounds = {f"track {i}": music(1.0, i) for i in range(10)}
+    tracks = [data_folder(folder, sounds) for folder in folders][0]
+    codec = weights.find(tiny_weights.codecs, "vqvae_32")
+    here = codes.encode_corpus(folders[0], tracks, codec, 3, training.Silent())
+    with Cluster(2) as dask:
+        say = Killing(dask.workers[0])
+        there = codes.encode_corpus(folders[1], tracks, codec, 3, say, scheduler=dask.address)
+        assert say.done == list(range(1, 31))
+    # Each is there with what the index says of it, once, and none is left half written.
+    index = (there[0][2][0].parent / "index.jsonl").read_text().splitlines()
+    assert len(index) == 31 and len({json.loads(line)["file"] for line in index[1:]}) == 30
+    assert codes.encode_corpus(folders[1], tracks, codec, 3, Killing(None)) == there
+    assert len(list(there[0][2][0].parent.iterdir())) == 31
+    for (track, offset, (path, count)), (*same, (other, length)) in zip(here, there, strict=True):
+        assert (track, offset, count, path.read_bytes()) == (*same, length, other.read_bytes())
 
 
 def test_a_job_that_ends_its_worker_is_told_apart_and_the_others_are_done():

@@ -89,7 +89,7 @@ def test_codecs_come_before_generators_and_options_are_passed_on(train_all, stag
     run, _ = stages
     out = tmp_path / "out"
     assert train_all.main(["--data-dir", "d", "--output-dir", str(out), "--steps", "9", "--size", "tiny", "--no-fp16",
-                           "--val-split", "s.yml", "--promote"]) == 0
+                           "--val-split", "s.yml", "--promote", "--scheduler", "tcp://s:8786"]) == 0
     assert names(run) == NAMES
     for command in run:
         assert command[0] == sys.executable
@@ -102,6 +102,7 @@ def test_codecs_come_before_generators_and_options_are_passed_on(train_all, stag
         assert option(command, "--minutes") is None
         codec = "--model" in command
         assert option(command, "--vqvae-weights-dir") == (None if codec else str(out))
+        assert option(command, "--scheduler") == (None if codec else "tcp://s:8786")
         # Windows grow with the codec's own reach; a generator's is its script's to choose.
         assert (option(command, "--input-length") is None) != codec
     assert "generate_audio.py" in capsys.readouterr().out

@@ -9,27 +9,35 @@ the same music under several alignments of the codes. The index's first line nam
 
 from __future__ import annotations
 
+import functools
 import json
 import math
+import threading
 import time
 import zlib
 from pathlib import Path
 
 import numpy as np
 
-from . import audio, chunking, dataset, weights
+from . import audio, chunking, cluster, dataset, weights
 from .audio import replacing
 from .errors import UserError
 
 OFFSETS = 4
 # Odd and no divisor of any level, so that successive offsets differ modulo 8, 32, 128 and 512 alike.
 OFFSET_STEP = 165
+# Samples read at once.
+BLOCK = 1 << 20
+# A worker of a cluster may have several threads; Keras's models are made and called by one at a time.
+_ENCODING = threading.Lock()
 
 
-def encode_corpus(data_dir, tracks, codec: weights.WeightSet, offsets: int, say, here: bool = True) -> list:
+def encode_corpus(data_dir, tracks, codec: weights.WeightSet, offsets: int, say, here: bool = True,
+                  scheduler: str | None = None) -> list:
     """[(track file, offset index, (codes file, codes))] of every track and offset; what is not cached is encoded.
 
-    here: False waits until another process has done it.
+    Memory: the codes of one track. here: False waits until another process has done it. scheduler: the address of a
+    Dask cluster whose workers do it; they see data and codec under the same names.
     """
     folder = Path(data_dir) / ".codes" / codec.encoding_checksum[:16]
     try:
@@ -49,7 +57,6 @@ def encode_corpus(data_dir, tracks, codec: weights.WeightSet, offsets: int, say,
         missing = _missing(folder, missing)
     if not missing:
         return found
-    model = weights.load_codec(codec).encode_model()
     level = codec.config.level
     say.start(len(missing), 0, f"encoding at {level}x")
     say(f"encoding {len(missing)} of {len(found)} tracks × offsets at {level}x, once")
@@ -62,20 +69,47 @@ def encode_corpus(data_dir, tracks, codec: weights.WeightSet, offsets: int, say,
     with open(folder / "index.jsonl", "a", encoding="utf-8") as log:
         if not log.tell():
             log.write(json.dumps({"codec": codec.name}) + "\n")
-        for done, (track, i, path, _) in enumerate(missing):
-            skipped = i * OFFSET_STEP
-            samples = dataset.read_window(Path(data_dir) / track.file, skipped, track.samples - skipped)
-            made = chunking.encode(model.predict_on_batch, audio.from_u16(samples)[None], codec.config)[0].astype("<u2")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as f:
-                f.write(made.tobytes())
-            entry = {"file": path.relative_to(folder).as_posix(), "track": track.sha256, "codes": len(made),
-                     "crc": zlib.crc32(made.tobytes())}
+        source = codec.folder.resolve(), codec.name, codec.tag, codec.checksum
+        jobs = [(source, Path(data_dir).resolve() / t.file, t.samples, i, path.resolve()) for t, i, path, _ in missing]
+        made = cluster.run(scheduler, _encode, jobs) if scheduler else ((job, _encode(*job)) for job in jobs)
+        known = {job[-1]: (track, path) for job, (track, _, path, _) in zip(jobs, missing, strict=True)}
+        for done, (job, result) in enumerate(made):
+            track, path = known[job[-1]]
+            if isinstance(result, cluster.WorkerDied):
+                raise UserError(f"{track.file}: encoding it ended the worker (a crash, or out of memory)") from result
+            if scheduler and not path.exists():
+                raise UserError(f"{path}: a worker has written it, but it is not here: all workers must see the same "
+                                "folders under the same names")
+            entry = {"file": path.relative_to(folder).as_posix(), "track": track.sha256, **result}
             log.write(json.dumps(entry) + "\n")
             log.flush()
             say.advance(done + 1)
     say.stop()
+    _encoder.cache_clear()
     return found
+
+
+@functools.lru_cache(1)
+def _encoder(source):
+    """(config, samples float32 [1, n·level] -> codes) of a codec, found where and as `encode_corpus` says."""
+    folder, name, tag, checksum = source
+    codec = weights.find(folder, name, int(tag) if tag.isdigit() else tag or None)
+    if codec.checksum != checksum:
+        raise UserError(f"{codec.described}: is another here than where the encoding was begun")
+    return codec.config, weights.load_codec(codec).encode_model().predict_on_batch
+
+
+def _encode(source, track: Path, count: int, offset: int, path: Path) -> dict:
+    """Write the codes of `count` samples of `track` less the offset to `path`; what the index holds of them."""
+    starts = range(offset * OFFSET_STEP, count, BLOCK)
+    blocks = (audio.from_u16(dataset.read_window(track, start, min(BLOCK, count - start))) for start in starts)
+    with _ENCODING:
+        codec_config, encode = _encoder(source)
+        made = np.concatenate([piece.astype("<u2") for piece in chunking.encode_blocks(encode, blocks, codec_config)])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as f:
+        f.write(made.tobytes())
+    return {"codes": len(made), "crc": zlib.crc32(made.tobytes())}
 
 
 def _missing(folder: Path, wanted: list) -> list:

@@ -159,14 +159,17 @@ def _train_codec(codec, data_dir, options, group, say):
 
 
 def train_generator(generator: config.GeneratorConfig, data_dir, codec_dir, options: Options, codec_epoch=None,
-                    offsets: int = codes.OFFSETS, say=None) -> dict:
-    """Train one generator on the codes that the codecs in `codec_dir` make of a prepared folder."""
+                    offsets: int = codes.OFFSETS, say=None, scheduler: str | None = None) -> dict:
+    """Train one generator on the codes that the codecs in `codec_dir` make of a prepared folder.
+
+    scheduler: the address of a Dask cluster that does the encoding.
+    """
     with distribution.joined(options.distribute, options.batch_size) as group:
-        return _train_generator(generator, data_dir, codec_dir, options, codec_epoch, offsets, group,
+        return _train_generator(generator, data_dir, codec_dir, options, codec_epoch, offsets, scheduler, group,
                                 (say or Say()) if group.first else Silent())
 
 
-def _train_generator(generator, data_dir, codec_dir, options, codec_epoch, offsets, group, say):
+def _train_generator(generator, data_dir, codec_dir, options, codec_epoch, offsets, scheduler, group, say):
     unit = generator.source_level or generator.level
     if options.input_length % unit:
         raise UserError(f"--input-length is {options.input_length}; for {generator.name} it must be a multiple of "
@@ -185,19 +188,21 @@ def _train_generator(generator, data_dir, codec_dir, options, codec_epoch, offse
                             f"{codec.config.sample_rate} Hz")
     # Offsets take a little off each track's end; what is left must still hold a window.
     train, val = _split(tracks, options, options.input_length + codes.OFFSET_STEP * (offsets - 1) + unit, say)
-    corpora = [codes.encode_corpus(data_dir, train + val, codec, offsets, say, group.first) for codec in codecs]
+    corpora = [codes.encode_corpus(data_dir, train + val, codec, offsets, say, group.first, scheduler)
+               for codec in codecs]
     length, batch = options.input_length // generator.level, options.batch_size
 
     def windows(chosen, **more):
         files = {(t, o): c for t, o, c in corpora[0]}
         above = {(t, o): c for t, o, c in corpora[1]} if len(corpora) > 1 else {}
-        wanted = [k for k in files if k[0] in {t.file for t in chosen}]
+        names = {t.file for t in chosen}
+        wanted = [k for k in files if k[0] in names]
         rows = [(*files[k], *above.get(k, (None, 0))) for k in wanted]
         return dataset.CodeWindows(rows, generator, length, batch, options.seed, group=group, **more)
 
+    sides = [{t.file for t in side} for side in (train, val or train)]
     unigram = group.from_first(lambda: codes.unigram_bits(
-        *([[c for t, o, c in corpora[0] if t in {x.file for x in side}] for side in (train, val or train)]),
-        generator.num_codes))
+        *([c for t, o, c in corpora[0] if t in side] for side in sides), generator.num_codes))
     say(f"{generator.name}: held-out codes have {unigram:.3f} bits each by their frequencies alone "
         f"({math.log2(generator.num_codes):.3f} knows nothing)")
     validation = windows(val, fixed=VALIDATION_WINDOWS) if val else None
