@@ -102,6 +102,16 @@ def test_ctrl_c_is_130_and_no_traceback(tmp_path):
         assert process.stderr.read() == "\n"
 
 
+def test_sigterm_is_143_and_closes_what_is_open(tmp_path):
+    command = script(tmp_path, "try:\n    print('ready', flush=True)\n    time.sleep(99)\nfinally: print('closed')")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.terminate()
+        assert process.wait(600) == 143
+        assert process.stdout.read() == "closed\n"
+        assert process.stderr.read() == "command.py: stopped by SIGTERM; the same command continues\n"
+
+
 @pytest.mark.parametrize("arguments", [[], ["--help"]])
 def test_a_reader_who_left_is_no_error(tmp_path, arguments):
     reading, writing = os.pipe()

@@ -80,17 +80,19 @@ def one_of(*numbers):
 
 
 def entry(main, argv=None) -> int:
-    """Run `main(argv) -> int` as a command: user errors are one line and 2, Ctrl-C is 130, a closed pipe is silent.
+    """Run `main(argv) -> int` as a command: user errors are one line and 2, a closed pipe is silent.
 
-    Called as `sys.exit(entry(main))` by each script; tests call it with a list.
+    Ctrl-C is 130, SIGTERM 143, and either lets what is open be closed first. Called as `sys.exit(entry(main))` by each
+    script; tests call it with a list.
     """
     name = os.path.basename(sys.argv[0] or "vqwave")
     _end_with_parent()
     try:
-        try:
-            return main(argv) or 0
-        finally:
-            _flush()
+        with _heeding_sigterm():
+            try:
+                return main(argv) or 0
+            finally:
+                _flush()
     except UserError as e:
         return _fail(name, e)
     except Interrupted as e:
@@ -121,6 +123,20 @@ def entry(main, argv=None) -> int:
                                            "Failed to allocate memory", "bad_alloc", "bad allocation")):
             return _fail(name, _NO_MEMORY)
         raise
+
+
+@contextlib.contextmanager
+def _heeding_sigterm():
+    """SIGTERM raises `Interrupted`, as Ctrl-C raises KeyboardInterrupt."""
+
+    def stop(number, frame):
+        raise Interrupted(number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _no_space(where=None):

@@ -496,9 +496,10 @@ def _cluster(jobs, dst, sample_rate, scheduler, overwrite, done):
 def _submit(executor, *job):
     """`executor.submit`, with Ctrl-C held back meanwhile: a process that is started then never sees it, however early.
 
-    It is the parent's to handle alone; here it arrives as soon as the submission is done.
+    It is the parent's to handle alone; here it arrives as soon as the submission is done. So does SIGTERM, which would
+    else leave a process half started.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         return executor.submit(_convert, *job)
     finally:
@@ -517,6 +518,8 @@ def _begin(stop):
     global _stop
     _stop = stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Held back by `_submit`; the executor ends with it what is left of a broken pool.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     parent = multiprocessing.parent_process()
 
     def watch():
