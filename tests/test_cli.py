@@ -58,7 +58,8 @@ def test_the_exit_code_is_what_main_returns(tmp_path, body, code):
     *((error, "command.py: out of memory: lower --batch-size or --input-length (training), --batch (generating)")
       for error in ("MemoryError()", "RuntimeError('Exception: OOM when allocating tensor with shape[9]')",
                     "RuntimeError('RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes')",
-                    "type('ResourceExhaustedError', (Exception,), {})()")),
+                    "type('ResourceExhaustedError', (Exception,), {})()",
+                    "RuntimeError('Operation received an exception:Status: 1, message: no primitive')")),
     ("type('ResourceExhaustedError', (Exception,), {})('events.v2; No space left on device')",
      "command.py: no space left on the disk: make room and run the same command again"),
 ])

@@ -119,8 +119,10 @@ def entry(main, argv=None) -> int:
         said = f"{type(e).__name__}: {e}"
         if "No space left on device" in said:
             return _fail(name, _no_space())
+        # The last one is oneDNN's, which numbers what went wrong: 1 is memory.
         if any(words in said for words in ("ResourceExhausted", "RESOURCE_EXHAUSTED", "OOM when allocating",
-                                           "Failed to allocate memory", "bad_alloc", "bad allocation")):
+                                           "Failed to allocate memory", "bad_alloc", "bad allocation",
+                                           "Operation received an exception:Status: 1,")):
             return _fail(name, _NO_MEMORY)
         raise
 
