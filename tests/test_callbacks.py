@@ -181,16 +181,20 @@ def test_a_signal_at_an_epochs_last_step_waits_for_its_end(run):
     assert weights.epochs(run.folder, NAME) == [1]
 
 
-def test_a_signal_in_validation_does_not_wait_for_its_end(run):
-    """What the epoch's training came to is kept, so that the next run can end the epoch."""
-    with run.checkpoint.listening():
+@pytest.mark.parametrize("batches", [0, 1])
+def test_a_signal_in_validation_does_not_wait_for_its_end(run, batches):
+    """Nor for its compiling. What the epoch's training came to is kept, so that the next run can end the epoch."""
+    with pytest.raises(Interrupted), run.checkpoint.listening():
         for _ in range(PER_EPOCH - 1):
             run.step()
         run.step(0.25)
-        run.checkpoint.on_test_batch_end(0, {"loss": 1.0})
+        run.checkpoint.on_test_begin()
+        for i in range(batches):
+            run.checkpoint.on_test_batch_end(i, {"loss": 1.0})
         os.kill(os.getpid(), signal.SIGTERM)
-        with pytest.raises(Interrupted):
-            run.checkpoint.on_test_batch_end(1, {"loss": 1.0})
+        signal.sigtimedwait([], 1)  # the handler comes first
+        assert batches
+        run.checkpoint.on_test_batch_end(batches, {"loss": 1.0})
     record, _ = run.state.load()
     assert (record["step"], record["unjudged"], record["best"]) == (PER_EPOCH, {"loss": 0.25}, None)
     assert weights.epochs(run.folder, NAME) == []
@@ -242,6 +246,19 @@ def test_a_state_comes_back_as_it_was(run, tmp_path, model):
     for v, array in zip(variables, arrays, strict=True):
         np.testing.assert_array_equal(array, keras.ops.convert_to_numpy(v))
         assert array.dtype == keras.ops.convert_to_numpy(v).dtype
+
+
+def test_a_state_holds_no_python_objects(tmp_path):
+    """Reading one would run what its pickle says."""
+    class Harm:
+        def __reduce__(self):
+            return os.mkdir, (os.fspath(tmp_path / "made"),)
+
+    state = RunState(tmp_path, NAME)
+    np.savez(state.path, record=np.array("{}"), v0=np.array([Harm()], dtype=object))
+    with pytest.raises(UserError, match="state.npz: damaged"):
+        state.load()
+    assert not (tmp_path / "made").exists()
 
 
 @pytest.mark.parametrize("harm", ["empty", "text", "cut", "flip"])

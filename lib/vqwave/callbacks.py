@@ -113,6 +113,8 @@ class Checkpoint(keras.callbacks.Callback):
         self.signal = None
         self.saved_at = time.monotonic()
         self.began, self.trained = record["step"], {}
+        # While True, validation's first batch is on its way, which takes seconds to compile.
+        self.first_test = False
 
     @contextlib.contextmanager
     def listening(self):
@@ -126,10 +128,16 @@ class Checkpoint(keras.callbacks.Callback):
             os.write(2, "stopping after this step …\n".encode())
             if self.record["step"] == self.began and "unjudged" not in self.record:
                 raise Interrupted(number)  # nothing to save yet, and the first step takes long to compile
+            if self.first_test and self.group.processes == 1:
+                raise Interrupted(number)  # saved below: this may be the middle of compiling
 
         before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
+        except Interrupted:
+            if self.first_test:
+                self._save_unjudged()
+            raise
         finally:
             for s, handler in before.items():
                 signal.signal(s, handler)
@@ -151,11 +159,18 @@ class Checkpoint(keras.callbacks.Callback):
             if told:
                 raise Interrupted(told)
 
+    def on_test_begin(self, logs=None):
+        self.first_test = True
+
     def on_test_batch_end(self, batch, logs=None):
+        self.first_test = False
         if told := self._told():
-            self.record.setdefault("unjudged", self.trained)
-            self.save_state()
+            self._save_unjudged()
             raise Interrupted(told)
+
+    def _save_unjudged(self):
+        self.record.setdefault("unjudged", self.trained)
+        self.save_state()
 
     def _told(self) -> int:
         """The signal that this process, or another of its group, was sent; 0 where there was none. All ask at once."""
