@@ -69,8 +69,8 @@ class SubPixelUpsampling(layers.Layer):
     """A convolution folded into time: [batch, N, c] -> [batch, N·ratio, channels] (Shi et al. 2016).
 
     What is constant is answered with a constant at first (Aitken et al. 2017), and with `even` for ever, at the cost of
-    notches at the multiples of the rate of the N. Otherwise each of the `ratio` phases may learn to answer a constant in
-    its own way: too much of it is heard as lines there (the checkerboard of Odena et al. 2016).
+    notches at the multiples of the rate of the N. Otherwise each of the `ratio` phases may learn to answer a constant
+    in its own way: too much of it is heard as lines there (the checkerboard of Odena et al. 2016).
     """
 
     def __init__(self, channels: int, ratio: int, kernel_size: int = 3, even: bool = False, **kwargs):
