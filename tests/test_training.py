@@ -5,9 +5,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,7 +18,6 @@ from vqwave import config as configs
 from vqwave.errors import Interrupted, UserError
 from vqwave.training import Options
 
-ROOT = Path(__file__).resolve().parents[1]
 CODEC, GENERATOR = "vqvae_8", "generator_512"
 SMALL, NEXT = configs.codec_preset(CODEC, "tiny"), configs.generator_preset("generator_128", "tiny")
 STEPS = 7  # in epochs of 3, 3 and 1
@@ -173,63 +169,6 @@ def test_stopped_again_and_again_it_ends_the_same(train, straight, tmp_path):
     last = train(tmp_path)
     assert last.told.steps == [] and "all 7 steps done" in last.told.text
     assert_alike(tmp_path, straight[GENERATOR].folder, GENERATOR)
-
-
-CHILD = """
-import sys
-from vqwave import callbacks, config, training
-callbacks.SAVE_EVERY_SECONDS = -1.0  # so that a kill may meet a half-written state
-class Say(training.Say):
-    def __call__(self, line): print(line, flush=True)
-    def advance(self, done, loss=None): print("step", done, flush=True)
-options = training.Options(output_dir=sys.argv[2], steps=7, epochs=3, batch_size=2, learning_rate=3e-3, warmup=2,
-                           seed=5, keep_all=True, input_length=2048)
-training.train_codec(config.codec_preset("vqvae_8", "tiny"), sys.argv[1], options, Say())
-"""
-
-
-def started(*command):
-    command = [sys.executable, *map(str, command)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
-
-
-def read_until(child, pattern):
-    lines = []
-    for line in child.stdout:
-        lines.append(line)
-        if re.search(pattern, line):
-            return lines
-    raise AssertionError("".join(lines) + child.stderr.read())
-
-
-def test_killed_at_any_moment_or_stopped_as_a_command_a_codec_ends_the_same(train, straight, data, tmp_path):
-    """Two processes at once, since starting TensorFlow takes most of the time."""
-    killed, stopped = tmp_path / "killed", tmp_path / "stopped"
-    command = ["scripts/train_vqvae.py", "--model", CODEC, "--size", "tiny", "--data-dir", data, "--steps", STEPS]
-    command += ["--output-dir", stopped, "--epochs", 3, "--batch-size", 2, "--input-length", 2048, "--keep-all"]
-    with started("-c", CHILD, data, killed) as first, started(*command) as second:
-        read_until(second, "^epoch 1/")
-        second.send_signal(signal.SIGTERM)
-        step = int(np.random.default_rng().integers(1, STEPS))
-        read_until(first, f"^step {step}$")
-        delay = float(np.random.default_rng().uniform(0, 0.5))
-        time.sleep(delay)
-        first.kill()
-        out, err = second.communicate()
-        first.communicate()
-    print(f"killed {delay:.3f} s after step {step}")
-    assert first.returncode == -signal.SIGKILL
-    # The whole state is that of some step reached, and going on from it ends where the straight run did.
-    train(killed, CODEC)
-    assert_alike(killed, straight[CODEC].folder, CODEC)
-
-    if second.returncode:  # a fast machine may be through before the signal comes
-        assert second.returncode == 143, out + err
-        assert "the same command continues" in err
-        assert "Traceback" not in out + err
-        assert 3 <= state(stopped, CODEC)[0]["step"] < STEPS
-        train(stopped, CODEC, warmup=200, learning_rate=3e-4, seed=0)
-    assert state(stopped, CODEC)[0]["step"] == STEPS
 
 
 def test_what_a_killed_run_left_half_written_is_no_hindrance(train, straight, begun):
