@@ -84,22 +84,27 @@ def test_upsampling_unfolds_channels_into_time(rng):
 
 def test_even_upsampling_keeps_what_is_constant_constant(rng):
     x = np.broadcast_to(rng.normal(0, 1, (1, 1, 5)), (1, 30, 5)).astype("float32")
-    for even in (False, True):
+    changes = [rng.normal(0, 1, (7, 5, 24)), rng.normal(0, 1, 24)]
+    ripple = {}
+    for even in (0.0, 0.75, 1.0):
         layer = SubPixelUpsampling(3, 8, 7, even)
         layer.build(x.shape)
-        # Untrained, both do.
+        # Untrained, all do.
         assert np.ptp(np.asarray(layer(x))[0, 24:-24], axis=0).max() < 1e-5
-        for weight in layer.conv.variables:
-            weight.assign(weight + rng.normal(0, 1, weight.shape))
-        middle = np.asarray(layer(x))[0, 24:-24]
-        assert (np.ptp(middle, axis=0).max() < 1e-4) == even
+        for weight, change in zip((layer.conv.kernel, layer.conv.bias), changes, strict=True):
+            weight.assign(change)
+        middle = np.asarray(layer(x))[0, 24:32]
+        ripple[even] = middle - middle.mean(0)
         # It is no constant function: what changes still differs from phase to phase.
         changing = np.asarray(layer(x * rng.normal(0, 1, (1, 30, 1)).astype("float32")))[0, 24:32]
         assert np.ptp(changing, axis=0).min() > 0.01
+    assert np.abs(ripple[0.0]).max() > 1
+    np.testing.assert_allclose(ripple[0.75], 0.25 * ripple[0.0], atol=1e-4)
+    np.testing.assert_allclose(ripple[1.0], 0, atol=1e-4)
 
 
 @pytest.mark.parametrize("layer", [ResidualBlock(4, 3), CroppedResidual(4, 2), SubPixelUpsampling(4, 2),
-                                   SubPixelUpsampling(4, 2, even=True), VectorQuantizer(CODES, DIM, decay=0.5,
+                                   SubPixelUpsampling(4, 2, even=0.5), VectorQuantizer(CODES, DIM, decay=0.5,
                                                                                         revival_threshold=0.2)])
 def test_a_layer_can_be_made_again_from_its_config(layer):
     config = layer.get_config()

@@ -58,8 +58,9 @@ class CodecConfig:
 
     `strides[i]` is followed by residual blocks of width `channels[i]`, one for each of `dilations[i]`; the decoder
     mirrors the encoder. `level` is the product of the strides and stated nowhere else. With `tones` oscillators and
-    `noise`, the decoder says how loud these are and makes no waveform of its own (see `synthesis.py`). `even`
-    up-sampling makes nothing that repeats at the rate of the codes out of what does not (`SubPixelUpsampling`).
+    `noise`, the decoder says how loud these are and makes no waveform of its own (see `synthesis.py`). `even`,
+    in [0, 1], is how far up-sampling is kept from making what repeats at the rate of the codes out of what does not
+    (`SubPixelUpsampling`).
     """
 
     name: str
@@ -71,7 +72,7 @@ class CodecConfig:
     code_dim: int = 32
     tones: int = 0
     noise: bool = False
-    even: bool = False
+    even: float = 0.0
     ema_decay: float = 0.96
     revival_threshold: float = 0.3
     loss: LossConfig = field(default_factory=LossConfig)
@@ -87,6 +88,8 @@ class CodecConfig:
         at_least(self, 0, "revival_threshold", "tones")
         at_least(self, 2, "num_codes")
         fits_uint16(self, "num_codes")
+        if not 0.0 <= self.even <= 1.0:
+            raise ConfigError(f"{self.name}: even is {self.even}; it must lie in 0 … 1")
         if not 0.0 < self.ema_decay < 1.0:
             raise ConfigError(f"{self.name}: ema_decay is {self.ema_decay}; it must lie between 0 and 1")
         name_says_level(self, "vqvae")
@@ -340,14 +343,14 @@ def codec_preset(name: str, size: str = "compact") -> CodecConfig:
         strides = {512: (8, 4, 4, 4), 128: (8, 4, 4), 32: (8, 4), 8: (8,)}[level]
         return CodecConfig(
             name, strides, channels=(8, 12, 16, 16)[: len(strides)], dilations=((1, 3),) * len(strides),
-            num_codes=64, code_dim=8, tones=24 if level >= 128 else 0, noise=level >= 128, even=level < 128,
+            num_codes=64, code_dim=8, tones=24 if level >= 128 else 0, noise=level >= 128, even=0.9 * (level < 128),
         )
     full = {
         8: dict(strides=(8,), channels=(128,), dilations=((1, 3, 9, 27),),
-                even=True,
-                loss=LossConfig(spectral_convergence=2.0, waveform=2.0)),
+                even=0.9,
+                loss=LossConfig(spectral_convergence=4.0, log_magnitude=0.3, waveform=8.0)),
         32: dict(strides=(8, 4), channels=(96, 160), dilations=((1, 3), (1, 3, 9, 27)),
-                 even=True, loss=LossConfig(spectral_convergence=1.5, waveform=0.5)),
+                 even=1.0, loss=LossConfig(spectral_convergence=1.5, waveform=0.5)),
         128: dict(
             strides=(8, 4, 4), channels=(64, 128, 192), dilations=((1, 3), (1, 3), (1, 3, 9, 27)),
             tones=192, noise=True,

@@ -73,29 +73,29 @@ class SubPixelUpsampling(layers.Layer):
     in its own way: too much of it is heard as lines there (the checkerboard of Odena et al. 2016).
     """
 
-    def __init__(self, channels: int, ratio: int, kernel_size: int = 3, even: bool = False, **kwargs):
+    def __init__(self, channels: int, ratio: int, kernel_size: int = 3, even: float = 0.0, **kwargs):
         super().__init__(**kwargs)
         self.channels, self.ratio, self.kernel_size, self.even = channels, ratio, kernel_size, even
         self.conv = layers.Conv1D(channels * ratio, kernel_size, padding="same", name="conv", dtype=self.dtype_policy)
 
     def build(self, shape):
         self.conv.build(shape)
-        self.conv.kernel.assign(self._kernel())
+        self.conv.kernel.assign(self._evened(self.conv.kernel, 1.0))
 
     def call(self, x):
-        x = ops.conv(x, self._kernel(), 1, "same") + self._bias() if self.even else self.conv(x)
+        if self.even:
+            x = ops.conv(x, self._evened(self.conv.kernel, self.even), 1, "same") + self._evened(
+                ops.reshape(self.conv.bias, (1, 1, -1)), self.even)
+        else:
+            x = self.conv(x)
         return ops.reshape(x, (ops.shape(x)[0], -1, self.channels))
 
-    def _kernel(self):
-        """The kernel with the same sum over its taps at every phase."""
-        kernel = ops.convert_to_tensor(self.conv.kernel)
+    def _evened(self, kernel, share: float):
+        """[taps, c, ratio·channels], of whose sums over the taps only 1 - share of what is each phase's own is left."""
+        kernel = ops.convert_to_tensor(kernel)
         phases = ops.reshape(kernel, (*kernel.shape[:2], self.ratio, self.channels))
-        own = ops.mean(phases, axis=0, keepdims=True)
-        return ops.reshape(phases - own + ops.mean(own, axis=2, keepdims=True), kernel.shape)
-
-    def _bias(self):
-        bias = ops.reshape(ops.convert_to_tensor(self.conv.bias), (self.ratio, self.channels))
-        return ops.tile(ops.mean(bias, axis=0), self.ratio)
+        mean = ops.mean(phases, axis=0, keepdims=True)
+        return ops.reshape(phases - share * (mean - ops.mean(mean, axis=2, keepdims=True)), kernel.shape)
 
     def get_config(self):
         own = {"channels": self.channels, "ratio": self.ratio, "kernel_size": self.kernel_size, "even": self.even}

@@ -92,8 +92,8 @@ class WeightSet:
     @property
     def encoding_checksum(self) -> str:
         """A checksum of what encoding depends on: the config's shapes and the files of encoder and codebook."""
-        shapes = {k: v for k, v in configs.to_dict(self.config).items() if k not in ("loss", "ema_decay",
-                                                                                    "revival_threshold")}
+        shapes = {k: v for k, v in configs.to_dict(self.config).items() if k not in (
+            "loss", "ema_decay", "revival_threshold", "tones", "noise", "even")}
         sums = [sha256(self.files[part]) for part in ("encoder", "codebook")]
         return hashlib.sha256(json.dumps([shapes, sums], sort_keys=True).encode()).hexdigest()
 
