@@ -157,10 +157,11 @@ class AudioWindows(_Batches):
     def __init__(self, folder, tracks, length: int, batch_size: int, seed: int, start=0, fixed=None,
                  group=distribution.ALONE):
         super().__init__([t.samples - length + 1 for t in tracks], batch_size, seed, start, fixed, group)
-        self.paths, self.length = [Path(folder) / t.file for t in tracks], length
+        self.folder, self.files, self.length = Path(folder), [t.file for t in tracks], length
 
     def __getitem__(self, batch: int):
-        x = np.stack([audio.from_u16(read_window(self.paths[i], s, self.length)) for i, s in self.positions(batch)])
+        x = np.stack([audio.from_u16(read_window(self.folder / self.files[i], s, self.length))
+                      for i, s in self.positions(batch)])
         return x, x
 
 

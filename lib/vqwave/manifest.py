@@ -22,7 +22,7 @@ import threading
 import time
 import zlib
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from . import cluster
@@ -97,20 +97,21 @@ def read(folder) -> list[Track]:
 
 def write(folder, tracks):
     """Put the manifest of `tracks` into `folder`, sorted by file, all at once."""
-    lines, check = [], 0
+    check = 0
     tracks = sorted(tracks, key=lambda t: t.file)
-    for number, track in enumerate(tracks, 1):
-        content = json.dumps(asdict(track) | ({"last": True} if number == len(tracks) else {})).removesuffix("}")
-        check = zlib.crc32(content.encode("ascii"), check)
-        lines.append(f'{content}, "crc32": "{check:08x}"}}\n')
     with replacing(Path(folder, NAME)) as out:
-        out.write("".join(lines).encode("ascii"))
+        for number, track in enumerate(tracks, 1):
+            content = json.dumps(vars(track) | ({"last": True} if number == len(tracks) else {})).removesuffix("}")
+            check = zlib.crc32(content.encode("ascii"), check)
+            out.write(f'{content}, "crc32": "{check:08x}"}}\n'.encode("ascii"))
 
 
 def _load(folder):
     path = folder / NAME
     try:
-        text = path.read_text(encoding="utf-8")
+        # newline: JSON allows other line breaks inside a string.
+        with open(path, encoding="utf-8", newline="\n") as lines:
+            tracks = _tracks(path, lines)
     except FileNotFoundError as e:
         what = f"there is no {NAME} in it" if folder.is_dir() else "there is no such folder"
         raise UserError(f"{shown(folder)}: {what}; make it with scripts/prepare_audio.py") from e
@@ -118,10 +119,16 @@ def _load(folder):
         raise UserError(f"{shown(path)}: cannot be read: {why(e)}") from e
     except UnicodeDecodeError as e:
         raise UserError(f"{shown(path)}: is not a manifest; remove it and run scripts/prepare_audio.py again") from e
+    for file in _leading_outside(folder, [t.file for t in tracks]):
+        raise UserError(f"{shown(folder)}: {shown(file)} lies outside the folder, where a link leads")
+    return sorted(tracks, key=lambda t: t.file)
+
+
+def _tracks(path, lines):
     tracks, seen = [], set()
     check, checked = 0, None
-    # Not splitlines(): that also splits at characters which JSON allows inside a string.
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(lines, 1):
+        line = line.removesuffix("\n")
         if not line.strip():
             continue
         try:
@@ -143,9 +150,7 @@ def _load(folder):
     if checked and not checked[1].endswith('"last": true'):
         raise UserError(f"{shown(path)}: damaged: its end is missing after {len(tracks)} tracks; remove it and run "
                         "scripts/prepare_audio.py again")
-    for file in _leading_outside(folder, seen):
-        raise UserError(f"{shown(folder)}: {shown(file)} lies outside the folder, where a link leads")
-    return sorted(tracks, key=lambda t: t.file)
+    return tracks
 
 
 def _leading_outside(folder, files):
@@ -387,10 +392,10 @@ def _sha256(path):
 
 def _run(jobs, dst, sample_rate, workers, scheduler, overwrite, tracks, report, advance, dirty):
     """Every job through a pool of processes or a cluster; `tracks` and `report` are filled as they come in."""
-    saved = time.monotonic()
+    saved, pause = time.monotonic(), _SAVE_EVERY
 
     def done(job, result):
-        nonlocal saved, dirty
+        nonlocal saved, pause, dirty
         state, value, note = result
         advance(job.size)
         if state == "failed":
@@ -401,9 +406,11 @@ def _run(jobs, dst, sample_rate, workers, scheduler, overwrite, tracks, report, 
             report.notes.append(note)
         dirty = dirty or tracks.get(value.file) != value
         tracks[value.file] = value
-        if time.monotonic() - saved > _SAVE_EVERY:
+        if (began := time.monotonic()) - saved > pause:
             write(dst, tracks.values())
             saved, dirty = time.monotonic(), False
+            # The manifest of a million tracks takes long to write.
+            pause = max(_SAVE_EVERY, 20 * (saved - began))
 
     open_jobs = []
     for job in jobs:
