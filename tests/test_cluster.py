@@ -63,6 +63,7 @@ class Cluster:
 @pytest.fixture
 def impatient(monkeypatch):
     monkeypatch.setattr(cluster, "PATIENCE", 1.0)
+    monkeypatch.setattr(cluster, "UNSTAFFED", 1.0)
 
 
 def test_a_worker_killed_half_way_costs_no_track_and_makes_none_twice(tmp_path):
@@ -135,10 +136,16 @@ def test_a_job_that_ends_its_worker_is_told_apart_and_the_others_are_done():
             list(cluster.run(dask.address, divmod, [(7, 0)]))
 
 
-def test_without_workers_without_a_scheduler_and_when_it_goes_away(impatient):
+def test_without_workers_without_a_scheduler_and_when_they_go_away(impatient):
     with Cluster(0) as dask:
         with pytest.raises(UserError, match="has no workers; start some with: dask worker tcp://"):
             list(cluster.run(dask.address, abs, [(1,)]))
+        dask.workers.append(dask.worker())
+        running = cluster.run(dask.address, time.sleep, [(0,), (600,)])
+        assert next(running) == ((0,), None)
+        dask.workers[0].kill()
+        with pytest.raises(UserError, match="has had no workers for 1 s; what is done is kept"):
+            next(running)
         dask.workers.append(dask.worker())
         running = cluster.run(dask.address, time.sleep, [(0,), (600,)])
         assert next(running) == ((0,), None)

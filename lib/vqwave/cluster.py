@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import concurrent.futures
 import contextlib
 import logging
@@ -14,6 +13,8 @@ from .errors import UserError
 
 # Seconds until somebody is told that a scheduler, or any worker of it, is not there.
 PATIENCE = 30.0
+# Seconds for which a cluster may be without workers while there is work: whoever runs it may be starting new ones.
+UNSTAFFED = 600.0
 _KEPT = "; what is done is kept, and the same command goes on from here"
 
 
@@ -31,21 +32,29 @@ def run(address: str, function: Callable, jobs: Iterable[tuple]) -> Iterator[tup
     Errors: `UserError` for a scheduler that cannot be reached or goes away, has no worker, or whose workers cannot
     import the function.
     """
-    waiting, flying = collections.deque(jobs), {}
+    waiting, flying, more = iter(jobs), {}, True
     with _connected(address) as client, client.get_executor(pure=False) as executor:
         try:
-            heard = time.monotonic()
-            while waiting or flying:
+            heard = staffed = time.monotonic()
+            while more or flying:
                 threads = 0
                 # It fails while the client tries to connect anew.
                 with contextlib.suppress(OSError):
                     threads, heard = sum(client.nthreads().values()), time.monotonic()
-                if time.monotonic() - heard > PATIENCE:
+                now = time.monotonic()
+                staffed = now if threads else staffed
+                if now - heard > PATIENCE:
                     raise UserError(f"{address}: the scheduler has gone away{_KEPT}")
+                if now - staffed > UNSTAFFED:
+                    raise UserError(f"{address}: the scheduler has had no workers for {UNSTAFFED:.0f} s{_KEPT}")
                 # A few for each thread, so that a million jobs are no load for the scheduler.
-                while waiting and len(flying) < 4 * threads:
-                    job = waiting.popleft()
-                    flying[executor.submit(function, *job)] = job
+                while more and len(flying) < 4 * threads:
+                    job = next(waiting, None)
+                    more = job is not None
+                    if more:
+                        flying[executor.submit(function, *job)] = job
+                if more and not flying:
+                    time.sleep(1.0)
                 finished, _ = concurrent.futures.wait(flying, 1.0, concurrent.futures.FIRST_COMPLETED)
                 for future in finished:
                     job = flying.pop(future)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import os
 import threading
 import time
 import zlib
@@ -39,7 +40,8 @@ def encode_corpus(data_dir, tracks, codec: weights.WeightSet, offsets: int, say,
     Memory: the codes of one track. here: False waits until another process has done it. scheduler: the address of a
     Dask cluster whose workers do it; they see data and codec under the same names.
     """
-    folder = Path(data_dir) / ".codes" / codec.encoding_checksum[:16]
+    data_dir = Path(os.path.abspath(data_dir))
+    folder = data_dir / ".codes" / codec.encoding_checksum[:16]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
@@ -69,12 +71,13 @@ def encode_corpus(data_dir, tracks, codec: weights.WeightSet, offsets: int, say,
     with open(folder / "index.jsonl", "a", encoding="utf-8") as log:
         if not log.tell():
             log.write(json.dumps({"codec": codec.name}) + "\n")
-        source = codec.folder.resolve(), codec.name, codec.tag, codec.checksum
-        jobs = [(source, Path(data_dir).resolve() / t.file, t.samples, i, path.resolve()) for t, i, path, _ in missing]
+        source = Path(os.path.abspath(codec.folder)), codec.name, codec.tag, codec.checksum
+        known = {path: track for track, _, path, _ in missing}
+        jobs = ((source, data_dir / track.file, track.samples, i, path) for track, i, path, _ in missing)
         made = cluster.run(scheduler, _encode, jobs) if scheduler else ((job, _encode(*job)) for job in jobs)
-        known = {job[-1]: (track, path) for job, (track, _, path, _) in zip(jobs, missing, strict=True)}
         for done, (job, result) in enumerate(made):
-            track, path = known[job[-1]]
+            path = job[-1]
+            track = known[path]
             if isinstance(result, cluster.WorkerDied):
                 raise UserError(f"{track.file}: encoding it ended the worker (a crash, or out of memory)") from result
             if scheduler and not path.exists():
