@@ -57,6 +57,7 @@ def main(argv=None) -> int:
     plan = _read_plan(output, args.size)
     # A stage is finished for good when the time was shared out; with --steps, when it has made that many.
     finished = [name for name, _ in stages if plan["finished"].get(name, 0) >= (args.steps or 1)]
+    _begin_plan(output, plan)
     _announce(stages, finished, plan, hours, args, output)
     for i, (name, share) in enumerate(stages):
         if name in finished:
@@ -151,6 +152,14 @@ def _write_plan(output: Path, plan: dict):
     output.mkdir(parents=True, exist_ok=True)
     with replacing(output / PLAN) as f:
         f.write(config.dump_yaml(plan | {"spent": round(plan["spent"], 1)}).encode())
+
+
+def _begin_plan(output: Path, plan: dict):
+    """See that the folder can be written to while there is nothing to lose."""
+    try:
+        _write_plan(output, plan)
+    except OSError as e:
+        raise UserError(f"{output}: cannot be written to: {e.strerror}") from e
 
 
 def _spend(output: Path, plan: dict, seconds: float):
