@@ -1,0 +1,166 @@
+"""Several processes train as one on JAX, where it is installed: the same losses, and what one meets all heed."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prepared import data_folder, music
+
+from vqwave import callbacks
+
+pytest.importorskip("jax")
+SCRIPT = Path(__file__).with_name("distributed_run.py")
+
+
+class Training:
+    """`count` processes of one training, on this machine."""
+
+    def __init__(self, folder, name, steps, count=2, cache=None):
+        folder.mkdir(exist_ok=True)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        env = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(cache),
+                            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2"}
+        flags = []
+        if count > 1:
+            flags = ["--distribute"]
+            env |= {"KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{port}",
+                    "KERAS_DISTRIBUTION_NUM_PROCESSES": str(count)}
+        self.processes = [
+            subprocess.Popen([sys.executable, SCRIPT, folder, name, str(steps), *flags], stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True, env=env | {"KERAS_DISTRIBUTION_PROCESS_ID": str(i)})
+            for i in range(count)]
+        self.told = []
+
+    def until(self, step):
+        """Read what the first process says up to that step's loss."""
+        said = ""
+        for line in self.processes[0].stdout:
+            said += line
+            if line.startswith("{"):
+                self.told.append(json.loads(line))
+                if self.told[-1]["step"] == step:
+                    return
+        raise AssertionError(said + self.processes[0].stderr.read())
+
+    def ends(self):
+        """(exit code, stdout, stderr) of each."""
+        ends = []
+        for process in self.processes:
+            out, err = process.communicate(timeout=600)
+            ends.append((process.returncode, out, err))
+        self.told += [json.loads(line) for line in ends[0][1].splitlines() if line.startswith("{")]
+        return ends
+
+    def losses(self, per_epoch):
+        """{step: its loss}: Keras tells means, since an epoch's first step or, where one was stopped, the next."""
+        losses, count, total = {}, 0, 0.0
+        for line in self.told:
+            count, total = (1, 0.0) if line["step"] % per_epoch == 1 else (count + 1, total)
+            losses[line["step"]] = line["loss"] * count - total
+            total = line["loss"] * count
+        return losses
+
+
+@pytest.fixture(scope="module")
+def straight(beside):
+    """Twelve steps of one process, in the folder `straight`."""
+    run = Training(beside / "straight", "vqvae_8", 12, 1, beside / "cache")
+    assert run.ends()[0][0] == 0
+    return run.losses(6)
+
+
+@pytest.fixture(scope="module")
+def beside(tmp_path_factory, tiny_weights):
+    """A folder with `data`, `codecs` and JAX's `cache`."""
+    folder = tmp_path_factory.mktemp("distributed")
+    data_folder(folder / "data", {f"track {i}": music(1.5, i) for i in range(3)})
+    (folder / "codecs").symlink_to(tiny_weights.codecs)
+    return folder
+
+
+def trained(folder, name):
+    record, variables = callbacks.RunState(folder / "out", name).load()
+    return record, variables
+
+
+def assert_same(folder, other, name, losses, wanted):
+    assert losses and losses == pytest.approx({step: wanted[step] for step in losses}, rel=1e-4)
+    (record, variables), (expected, arrays) = trained(folder, name), trained(other, name)
+    assert record["step"] == expected["step"] and record["best"] == pytest.approx(expected["best"], rel=1e-4)
+    for a, b in zip(variables, arrays, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-3, rtol=1e-3)
+
+
+def test_two_processes_train_as_one_does(beside):
+    one = Training(beside / "one", "vqvae_8", 6, 1, beside / "cache")
+    ends = one.ends()
+    assert ends[0][0] == 0, ends
+    two = Training(beside / "two", "vqvae_8", 6, 2, beside / "cache")
+    ends = two.ends()
+    assert [code for code, _, _ in ends] == [0, 0], ends
+    assert len(two.losses(3)) == 6
+    assert_same(beside / "two", beside / "one", "vqvae_8", two.losses(3), one.losses(3))
+    # The second says and writes nothing.
+    assert not re.sub(r"\[Gloo\].*\n?", "", ends[1][1])
+    assert {p.name for p in (beside / "two" / "out").iterdir()} == {p.name for p in (beside / "one" / "out").iterdir()}
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_process_that_dies_or_is_stopped_ends_all_and_the_same_command_goes_on(beside, straight, lost):
+    """Epochs of six steps: what is killed goes on from the first one's end, what is stopped from where it was."""
+    folder, name = beside / f"killed {lost}", "vqvae_8"
+    killed = Training(folder, name, 12, 2, beside / "cache")
+    killed.until(8)
+    killed.processes[lost].kill()
+    ends = killed.ends()
+    assert ends[1 - lost][0] == 2, ends
+    assert re.fullmatch(r"distributed_run.py: another process of this training has ended .* goes on from .*\n",
+                        ends[1 - lost][2].split("stopping")[0]), ends
+    assert trained(folder, name)[0]["step"] == 6
+    stopped = Training(folder, name, 12, 2, beside / "cache")
+    stopped.until(8)
+    stopped.processes[lost].send_signal(signal.SIGTERM)
+    ends = stopped.ends()
+    assert [code for code, _, _ in ends] == [143, 143], ends
+    reached = trained(folder, name)[0]["step"]
+    assert 8 <= reached < 12
+    rest = Training(folder, name, 12, 2, beside / "cache")
+    assert [code for code, _, _ in rest.ends()] == [0, 0]
+    assert min(rest.losses(6)) == reached + 1
+    assert_same(folder, beside / "straight", name, rest.losses(6), straight)
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("name", ["generator_512", "adversary"])
+def test_generators_and_adversaries_too(beside, name):
+    one = Training(beside / f"one {name}", name, 4, 1, beside / "cache")
+    assert one.ends()[0][0] == 0
+    two = Training(beside / f"two {name}", name, 4, 2, beside / "cache")
+    ends = two.ends()
+    assert [code for code, _, _ in ends] == [0, 0], ends
+    assert_same(beside / f"two {name}", beside / f"one {name}", name.replace("adversary", "vqvae_8"), two.losses(2),
+                one.losses(2))
+
+
+@pytest.mark.large
+def test_what_keeps_the_first_from_training_is_said_by_all(beside):
+    """A folder that another training has, a batch that cannot be divided."""
+    folder = beside / "taken"
+    (folder / "out").mkdir(parents=True)
+    with callbacks.locked(folder / "out", "vqvae_8"):
+        ends = Training(folder, "vqvae_8", 4, 2, beside / "cache").ends()
+    assert [code for code, _, _ in ends] == [2, 2], ends
+    assert all(err.count("\n") == 1 and "is already being trained here by process" in err for _, _, err in ends), ends
+    ends = Training(folder, "vqvae_8", 4, 3, beside / "cache").ends()
+    assert [code for code, _, _ in ends] == [2, 2, 2], ends
+    assert all("--batch-size is 4" in err for _, _, err in ends), ends
