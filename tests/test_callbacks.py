@@ -211,6 +211,22 @@ def test_a_signal_before_the_first_step_waits_for_nothing(run):
     assert run.state.load() is None
 
 
+@pytest.mark.parametrize("steps", [0, PER_EPOCH])
+def test_a_signal_is_one_whatever_the_backend_makes_of_it(run, steps):
+    """As TensorFlow does, where it comes while a tensor is converted."""
+    with pytest.raises(Interrupted), run.checkpoint.listening():
+        for _ in range(steps):
+            run.step()
+        if steps:
+            run.checkpoint.on_test_begin()
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.sigtimedwait([], 1)  # the handler comes first
+        except Interrupted:
+            raise TypeError("failed to convert") from None
+    assert run.state.load() is None if not steps else run.state.load()[0]["unjudged"] == {"loss": 1.0}
+
+
 def test_asked_twice_it_leaves_at_once(run):
     run.step()
     with run.checkpoint.listening(), pytest.raises(KeyboardInterrupt):

@@ -103,6 +103,17 @@ def test_ctrl_c_is_130_and_no_traceback(tmp_path):
         assert process.stderr.read() == "\n"
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_is_one_whatever_a_library_makes_of_it(tmp_path, number, code):
+    command = script(tmp_path, "try:\n    print('ready', flush=True)\n    time.sleep(99)\n"
+                               "except BaseException:\n    raise TypeError('failed to convert') from None")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        assert process.wait(600) == code
+        assert "Traceback" not in process.stderr.read()
+
+
 def test_sigterm_is_143_and_closes_what_is_open(tmp_path):
     command = script(tmp_path, "try:\n    print('ready', flush=True)\n    time.sleep(99)\nfinally: print('closed')")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

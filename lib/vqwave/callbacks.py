@@ -126,18 +126,24 @@ class Checkpoint(keras.callbacks.Callback):
             self.signal = number
             # Not print: a handler may have come in the middle of one, which it would fail.
             os.write(2, "stopping after this step …\n".encode())
-            if self.record["step"] == self.began and "unjudged" not in self.record:
-                raise Interrupted(number)  # nothing to save yet, and the first step takes long to compile
-            if self.first_test and self.group.processes == 1:
-                raise Interrupted(number)  # saved below: this may be the middle of compiling
+            # Both take long to compile: at the first step there is nothing to save yet, for the other it is done below.
+            first_step = self.record["step"] == self.began and "unjudged" not in self.record
+            if first_step or (self.first_test and self.group.processes == 1):
+                nonlocal left
+                left = True
+                raise Interrupted(number)
 
+        left = False
         before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
-        except Interrupted:
+        except (Interrupted, Exception) as e:
+            # TensorFlow may have made an error of its own out of what was raised in the middle of it.
+            if not left or isinstance(e, UserError | OSError):
+                raise
             if self.first_test:
                 self._save_unjudged()
-            raise
+            raise Interrupted(self.signal) from e
         finally:
             for s, handler in before.items():
                 signal.signal(s, handler)

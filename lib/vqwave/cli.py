@@ -88,7 +88,7 @@ def entry(main, argv=None) -> int:
     name = os.path.basename(sys.argv[0] or "vqwave")
     _end_with_parent()
     try:
-        with _heeding_sigterm():
+        with _heeding_signals():
             try:
                 return main(argv) or 0
             finally:
@@ -128,17 +128,31 @@ def entry(main, argv=None) -> int:
 
 
 @contextlib.contextmanager
-def _heeding_sigterm():
-    """SIGTERM raises `Interrupted`, as Ctrl-C raises KeyboardInterrupt."""
+def _heeding_signals():
+    """SIGTERM raises `Interrupted`, as Ctrl-C raises KeyboardInterrupt.
+
+    Either may come in the middle of a library, which then makes an error of its own out of it: here it is undone.
+    """
+    raised = None
 
     def stop(number, frame):
-        raise Interrupted(number)
+        nonlocal raised
+        raised = KeyboardInterrupt() if number == signal.SIGINT else Interrupted(number)
+        raise raised
 
-    before = signal.signal(signal.SIGTERM, stop)
+    numbers = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # in the background of a shell it is ignored
+        numbers.append(signal.SIGINT)
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
+    except Exception as e:
+        if raised is None or isinstance(e, UserError | OSError):
+            raise
+        raise raised from e
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _no_space(where=None):
