@@ -194,13 +194,13 @@ class VectorQuantizer(layers.Layer):
             started = self.started > 0
             codebook = ops.where(started, codebook, candidates)
         codes = self.nearest(flat, codebook)
-        batch_count = ops.segment_sum(ops.ones_like(codes, dtype="float32"), codes, num_segments=self.num_codes)
+        # The codebook follows, and its figures tell of, the batch of all devices.
+        batch_count = distribution.total(
+            ops.segment_sum(ops.ones_like(codes, dtype="float32"), codes, num_segments=self.num_codes))
         quantized = ops.reshape(ops.take(codebook, codes, axis=0), ops.shape(latents))
         if training:
-            batch_total = ops.segment_sum(flat, codes, num_segments=self.num_codes)
-            # The codebook follows the batch of all devices.
-            sums = distribution.total(batch_count), distribution.total(batch_total)
-            self._follow(codebook, started, candidates, *sums)
+            batch_total = distribution.total(ops.segment_sum(flat, codes, num_segments=self.num_codes))
+            self._follow(codebook, started, candidates, batch_count, batch_total)
         self.batch_count = batch_count
         self.add_loss(self.commitment * ops.mean((latents - ops.stop_gradient(quantized)) ** 2))
         return latents + ops.stop_gradient(quantized - latents), ops.reshape(codes, ops.shape(latents)[:2])
