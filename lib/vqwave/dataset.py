@@ -162,7 +162,8 @@ class AudioWindows(_Batches):
     def __getitem__(self, batch: int):
         x = np.stack([audio.from_u16(read_window(self.folder / self.files[i], s, self.length))
                       for i, s in self.positions(batch)])
-        return x, x
+        # A second array: TensorFlow takes over an array's memory, and its replicas compute in what they are given.
+        return x, x.copy()
 
 
 class CodeWindows(_Batches):
