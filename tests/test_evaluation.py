@@ -32,6 +32,15 @@ def test_a_hum_at_the_codes_rate_is_told_from_louder_or_duller_music(rng):
         assert humming["buzz_db"] > 10 and humming["line_db"] > 10
 
 
+@pytest.mark.parametrize("level", [512, 128])
+def test_notes_that_come_back_out_of_tune_are_no_hum(rng, level):
+    t = np.arange(8 * SAMPLE_RATE) / SAMPLE_RATE
+    notes = rng.uniform(100, 10000, 300)
+    x, y = (sum(np.sin(2 * np.pi * f * t) for f in notes * off).astype(np.float32) for off in (1, 1.003))
+    figures = evaluation.buzz([(x, y)], level)
+    assert figures["line_db"] > 10 and figures["buzz_db"] < 3
+
+
 @pytest.mark.parametrize(("encoder", "rate"), [("libopus", 32000), ("libmp3lame", 32000)])
 def test_an_encoder_gives_back_the_music_in_place_at_the_rate_named(encoder, rate):
     x = music(4.0)
