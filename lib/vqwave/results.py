@@ -219,7 +219,8 @@ def section(results: dict, evaluated: Evaluation, name: str, files: list[str], c
                   "Lower is better for SC, mel and distance (between the reconstructions and their originals), higher "
                   "for SI-SDR. Codes in use and perplexity are of the whole test tracks. Hum: how far lines at the "
                   "codes' rate and its multiples stand out of what lies beside them, more than in the original, at "
-                  "worst, less the same half-way between them; beyond 3 dB it can be heard. Silence: what comes back of digital silence.", ""]
+                  "worst, less the same half-way between them; beyond 3 dB it can be heard. Silence: what "
+                  "comes back of digital silence.", ""]
         lines += table(
             ("codec", "kbit/s", "SC dB", "mel", "SI-SDR dB", "distance", "codes in use", "perplexity", "hum dB",
              "silence dBFS"),
