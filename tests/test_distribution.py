@@ -187,6 +187,9 @@ def main(argv):
         print("E1120 12:00:00.000001 7 x.cc:1] bad", "F1120 12:00:00.000001 7 client.h:77] Terminating",
               "more of it", "end.py: the batch is too large", sep="\n", file=sys.stderr)
         return 2
+    if argv == ["said"]:
+        print(f"end.py: {cli.distribution.DIED}", "See the logs of the leader", sep="\n", file=sys.stderr)
+        return 2
     os.write(2, b"our own\nE1120 12:00:00.000001 7 x.cc:1] bad\nF1120 12:00:00.000001 7 client.h:7] Ending\n:more\n")
     os.abort()
 sys.exit(cli.entry(main, sys.argv[1:]))
@@ -198,7 +201,8 @@ def test_a_guarded_training_ends_in_one_line(tmp_path, monkeypatch):
     script = tmp_path / "end.py"
     script.write_text(DYING)
     for argv, line in (([], f"our own\nend.py: {distribution.DIED}\n"),
-                       (["explained"], "end.py: the batch is too large\n")):
+                       (["explained"], "end.py: the batch is too large\n"),
+                       (["said"], f"end.py: {distribution.DIED}\n")):
         done = subprocess.run([sys.executable, script, *argv], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (2, line)
 

@@ -202,8 +202,8 @@ def guarded(argv=None) -> int | None:
     with child(command, env=environment, stderr=subprocess.PIPE, text=True, errors="replace") as process:
         for line in process.stderr:
             ours = line.startswith(f"{name}: ")
-            # JAX's last words, and those before them.
-            hidden = hidden or bool(re.match(r"F\d{4} |\*\*\* ", line))
+            # JAX's last words, and those before them; after ours it only says the same at greater length.
+            hidden = hidden or bool(re.match(r"F\d{4} |\*\*\* ", line)) or (ours and distribution.DIED in line)
             noise = re.match(r"[IWE]\d{4} |WARNING: All log messages|Additional GRPC|:UNKNOWN", line)
             explained = explained or ours
             if ours or not (hidden or noise):
