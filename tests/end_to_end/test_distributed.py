@@ -92,12 +92,12 @@ def trained(folder, name):
     return record, variables
 
 
-def assert_same(folder, other, name, losses, wanted):
+def assert_same(folder, other, name, losses, wanted, atol=1e-3):
     assert losses and losses == pytest.approx({step: wanted[step] for step in losses}, rel=1e-4)
     (record, variables), (expected, arrays) = trained(folder, name), trained(other, name)
     assert record["step"] == expected["step"] and record["best"] == pytest.approx(expected["best"], rel=1e-4)
     for a, b in zip(variables, arrays, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-3, rtol=1e-3)
+        np.testing.assert_allclose(a, b, atol=atol, rtol=1e-3)
 
 
 def test_two_processes_train_as_one_does(beside):
@@ -148,8 +148,10 @@ def test_generators_and_adversaries_too(beside, name):
     two = Training(beside / f"two {name}", name, 4, 2, beside / "cache")
     ends = two.ends()
     assert [code for code, _, _ in ends] == [0, 0], ends
+    # Where a spectrum is next to nothing, its discriminators' gradients hang on the rounding: with other flags of XLA,
+    # one process differs from itself by as much (0.008 in the gradients' running means).
     assert_same(beside / f"two {name}", beside / f"one {name}", name.replace("adversary", "vqvae_8"), two.losses(2),
-                one.losses(2))
+                one.losses(2), atol=0.02 if name == "adversary" else 1e-3)
 
 
 @pytest.mark.large
