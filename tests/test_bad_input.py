@@ -8,7 +8,6 @@ import argparse
 import concurrent.futures
 import dataclasses
 import functools
-import importlib.util
 import itertools
 import json
 import multiprocessing
@@ -22,6 +21,7 @@ import traceback
 import typing
 from pathlib import Path
 
+import imported
 import numpy as np
 import pytest
 import yaml
@@ -438,12 +438,7 @@ def test_whatever_says_where_a_chain_ends_and_which_tracks_validate(tmp_path):
 # -------------------------------------------------------------------------------------------------- every command line
 
 
-@functools.cache
-def script(name):
-    spec = importlib.util.spec_from_file_location(f"scripts_{name}", SCRIPTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+script = functools.cache(imported.script)
 
 
 class Parsed(Exception):

@@ -1,6 +1,5 @@
 """scripts/benchmark.py on tiny weights: that it measures what it says. Nothing here depends on how fast anything is."""
 
-import importlib.util
 import json
 import math
 import os
@@ -9,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import imported
 import numpy as np
 import pytest
 
@@ -17,17 +17,13 @@ from vqwave import audio, benchmark, cli, config, engine, machine, manifest, plo
 from vqwave.config import LEVELS, SAMPLE_RATE
 from vqwave.errors import UserError
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "benchmark.py"
 TINY = benchmark.Effort(rounds=2, turn=0.001, chain_rounds=2, chain_turn=0.001, starts=1, minutes=(0.01, 0.02),
                         bandwidth_bytes=1 << 16, codes=128, seconds=0.2, streams=(1, 2))
 
 
 @pytest.fixture(scope="module")
 def main():
-    spec = importlib.util.spec_from_file_location("scripts_benchmark", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return imported.script("benchmark").main
 
 
 @pytest.fixture(scope="module")

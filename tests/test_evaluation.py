@@ -1,10 +1,9 @@
 """evaluation.py, results.py and scripts/evaluate.py: single figures by hand, and the whole on tiny random weights."""
 
-import importlib.util
 import json
 import shutil
-from pathlib import Path
 
+import imported
 import numpy as np
 import pytest
 from prepared import data_folder, music
@@ -13,9 +12,6 @@ from vqwave import cli, evaluation, model, results, weights
 from vqwave.config import LEVELS, SAMPLE_RATE, codec_name, generator_name
 from vqwave.errors import UserError
 from vqwave.evaluation import Evaluation, Plan, Setting
-
-SCRIPT = Path(__file__).parents[1] / "scripts" / "evaluate.py"
-
 
 # ------------------------------------------------------------------------------------------------------ single figures
 
@@ -243,10 +239,7 @@ def test_a_context_free_generator_is_asked_beside_the_shipped_one(evaluated, tin
 
 @pytest.fixture(scope="module")
 def main():
-    spec = importlib.util.spec_from_file_location("scripts_evaluate", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return imported.script("evaluate").main
 
 
 def test_the_command_writes_results_pictures_and_examples(main, corpus, musicnn, tiny_weights, tmp_path, capsys):

@@ -1,12 +1,12 @@
 """Weights to ONNX graphs: what they compute, the cache they are kept in, and scripts/export.py."""
 
-import importlib.util
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import imported
 import numpy as np
 import onnx
 import onnxruntime
@@ -214,9 +214,7 @@ def test_where_the_cache_is(monkeypatch):
 
 @pytest.fixture
 def run(capfd, tiny_weights):
-    spec = importlib.util.spec_from_file_location("scripts_export", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = imported.script("export")
 
     def run(*arguments):
         folders = ["--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir", tiny_weights.generators]

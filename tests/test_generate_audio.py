@@ -1,6 +1,5 @@
 """scripts/generate_audio.py on tiny weights: lengths, seeds, files, playing, and every error a user can cause."""
 
-import importlib.util
 import os
 import re
 import signal
@@ -10,6 +9,7 @@ import textwrap
 import time
 from pathlib import Path
 
+import imported
 import numpy as np
 import prepared
 import pytest
@@ -24,10 +24,7 @@ SCRIPT = Path(__file__).parents[1] / "scripts" / "generate_audio.py"
 
 @pytest.fixture(scope="module")
 def main():
-    spec = importlib.util.spec_from_file_location("scripts_generate_audio", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return imported.script("generate_audio").main
 
 
 @pytest.fixture

@@ -1,23 +1,17 @@
 """scripts/plot.py: every kind of picture from files and folders, and what it refuses."""
 
-import importlib.util
-from pathlib import Path
 
+import imported
 import pytest
 from encoded import encode
 from prepared import music
 
 from vqwave import cli
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "plot.py"
-
 
 @pytest.fixture(scope="module")
 def main():
-    spec = importlib.util.spec_from_file_location("scripts_plot", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return imported.script("plot").main
 
 
 @pytest.fixture(scope="module")

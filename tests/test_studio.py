@@ -1,6 +1,5 @@
 """The studio without a browser: settings and links, takes and their tapes, recordings, codecs heard, and its routes."""
 
-import importlib.util
 import json
 import shlex
 import socket
@@ -12,8 +11,8 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
+import imported
 import numpy as np
 import pytest
 from encoded import encode
@@ -27,7 +26,6 @@ from vqwave.config import LEVELS
 from vqwave.errors import UserError
 from vqwave.studio import Settings, Studio, takes, web
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
 RATE = 22050
 
 
@@ -84,9 +82,7 @@ def command_line(words, codecs, tmp_path, **replaced):
     """Run a command the studio gave, in this process; the bytes of the file it writes."""
     python, script, *arguments = shlex.split(words)
     assert (python, script) == ("python", "scripts/generate_audio.py")
-    spec = importlib.util.spec_from_file_location("scripts_generate_audio", SCRIPTS / "generate_audio.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = imported.script("generate_audio")
     arguments = [str(replaced.get(a, a)) for a in arguments]
     assert arguments[-2:] == ["--output", "take.wav"]
     assert module.main([*arguments[:-1], str(tmp_path / "take.wav")]) == 0

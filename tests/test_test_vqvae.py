@@ -1,9 +1,9 @@
 """scripts/test_vqvae.py: through a tiny codec on files of every kind, what it writes, prints and refuses."""
 
-import importlib.util
 import json
 from pathlib import Path
 
+import imported
 import numpy as np
 import pytest
 from encoded import encode
@@ -11,15 +11,10 @@ from encoded import encode
 from vqwave import audio, cli, metrics
 from vqwave.config import LEVELS, SAMPLE_RATE
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "test_vqvae.py"
-
 
 @pytest.fixture(scope="module")
 def main():
-    spec = importlib.util.spec_from_file_location("scripts_test_vqvae", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return imported.script("test_vqvae").main
 
 
 @pytest.fixture

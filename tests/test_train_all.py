@@ -1,6 +1,5 @@
 """train_all.py: every model in order, what is finished skipped, the time shared out, a failure or a stop passed on."""
 
-import importlib.util
 import os
 import re
 import signal
@@ -10,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import imported
 import pytest
 
 from vqwave import cli, weights
@@ -22,10 +22,7 @@ NAMES = [configs.codec_name(level) for level in configs.LEVELS] + [configs.gener
 
 @pytest.fixture(scope="module")
 def train_all():
-    spec = importlib.util.spec_from_file_location("scripts_train_all", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return imported.script("train_all")
 
 
 @pytest.fixture

@@ -3,24 +3,19 @@
 The training itself is the session's (`trained` in conftest.py), since it is what takes the time.
 """
 
-import importlib.util
 from pathlib import Path
 
+import imported
 import numpy as np
 import pytest
 import soundfile
 
 from vqwave import cli, manifest
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-
 
 def run(script, *argv):
     """The command's exit code, run as `python scripts/… argv` runs it."""
-    spec = importlib.util.spec_from_file_location(f"scripts_{script}", SCRIPTS / f"{script}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return cli.entry(module.main, [str(a) for a in argv])
+    return cli.entry(imported.script(script).main, [str(a) for a in argv])
 
 
 @pytest.fixture(scope="module")
