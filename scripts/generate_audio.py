@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vqwave import audio, cli, engine, finishing, model, playback, weights
 from vqwave.config import LEVELS, codec_name, generator_name
-from vqwave.errors import Interrupted, UserError
+from vqwave.errors import Interrupted, UserError, handling
 from vqwave.windows import Windows
 
 
@@ -226,17 +226,6 @@ def outputs(output, batch: int) -> list[Path]:
     if batch == 1:
         return [path]
     return [audio.check_output(path.with_name(f"{path.stem}_{i}{path.suffix}")) for i in range(1, batch + 1)]
-
-
-@contextlib.contextmanager
-def handling(handler, *numbers):
-    """`handler` for these signals while the block runs."""
-    before = {number: signal.signal(number, handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
 
 
 def write(stream, paths, args, what="generating") -> tuple[list[int], float]:

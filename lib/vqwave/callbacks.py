@@ -21,7 +21,7 @@ from keras import ops
 
 from . import distribution, weights
 from .audio import replacing
-from .errors import Interrupted, UserError
+from .errors import Interrupted, UserError, handling
 
 SAVE_EVERY_SECONDS = 120.0
 
@@ -134,19 +134,16 @@ class Checkpoint(keras.callbacks.Callback):
                 raise Interrupted(number)
 
         left = False
-        before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        except (Interrupted, Exception) as e:
-            # TensorFlow may have made an error of its own out of what was raised in the middle of it.
-            if not left or isinstance(e, UserError | OSError):
-                raise
-            if self.first_test:
-                self._save_unjudged()
-            raise Interrupted(self.signal) from e
-        finally:
-            for s, handler in before.items():
-                signal.signal(s, handler)
+        with handling(note, signal.SIGINT, signal.SIGTERM):
+            try:
+                yield
+            except (Interrupted, Exception) as e:
+                # TensorFlow may have made an error of its own out of what was raised in the middle of it.
+                if not left or isinstance(e, UserError | OSError):
+                    raise
+                if self.first_test:
+                    self._save_unjudged()
+                raise Interrupted(self.signal) from e
 
     def on_train_batch_end(self, batch, logs=None):
         self.record["step"] += 1

@@ -13,7 +13,7 @@ import sys
 import threading
 
 from . import distribution
-from .errors import Interrupted, UserError
+from .errors import Interrupted, UserError, handling
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -143,16 +143,13 @@ def _heeding_signals():
     numbers = [signal.SIGTERM]
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # in the background of a shell it is ignored
         numbers.append(signal.SIGINT)
-    before = {number: signal.signal(number, stop) for number in numbers}
     try:
-        yield
+        with handling(stop, *numbers):
+            yield
     except Exception as e:
         if raised is None or isinstance(e, UserError | OSError):
             raise
         raise raised from e
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _no_space(where=None):
@@ -179,13 +176,10 @@ def child(command: list[str], **options):
     environment = options.pop("env", os.environ) | {LIFELINE: str(lifeline)}
     process = subprocess.Popen(command, pass_fds=[lifeline], env=environment, **options)  # noqa: S603
     os.close(lifeline)
-    before = {s: signal.signal(s, h) for s, h in (
-        (signal.SIGTERM, lambda *_: process.terminate()), (signal.SIGINT, signal.SIG_IGN))}
     try:
-        yield process
+        with handling(lambda *_: process.terminate(), signal.SIGTERM), handling(signal.SIG_IGN, signal.SIGINT):
+            yield process
     finally:
-        for s, handler in before.items():
-            signal.signal(s, handler)
         os.close(held)
 
 

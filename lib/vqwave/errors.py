@@ -1,5 +1,6 @@
 """How a run ends early. Scripts print a `UserError` as one line and leave with exit code 2; other errors are ours."""
 
+import contextlib
 import signal
 
 
@@ -13,3 +14,14 @@ class Interrupted(BaseException):
     def __init__(self, number: int, message: str = ""):
         super().__init__(message or f"stopped by {signal.Signals(number).name}; the same command continues")
         self.code = 128 + number
+
+
+@contextlib.contextmanager
+def handling(handler, *numbers: int):
+    """`handler` for these signals while the block runs, then what was there before."""
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
