@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vqwave import audio, cli, model, plots
-from vqwave.config import LEVELS, SAMPLE_RATE, codec_name, generator_name
+from vqwave import audio, cli, metrics, model, plots
+from vqwave.config import LEVELS, SAMPLE_RATE, codec_name
 from vqwave.errors import UserError
 
 
@@ -78,9 +78,7 @@ def curves(args):
         raise UserError("curves draws one run: give one folder, or one .csv log")
     path = Path(args.inputs[0])
     if path.is_dir():
-        names = [make(level) for make in (codec_name, generator_name) for level in LEVELS]
-        logs = {name: path / f"{name}.csv" for name in names if (path / f"{name}.csv").is_file()}
-        drawn = plots.training_curves(logs, args.output, args.title) if logs else False
+        drawn = plots.training_curves(plots.logs(path), args.output, args.title)
     else:
         drawn = plots.loss_curves(path, args.output, args.title or path.stem)
     if not drawn:
@@ -138,7 +136,7 @@ def _heard(args) -> dict[str, np.ndarray]:
 
 def _counts(loaded, level, heard) -> np.ndarray:
     size = loaded.codec(level).config.num_codes
-    return sum(np.bincount(loaded.encode(sound, level), minlength=size) for sound in heard.values())
+    return sum(metrics.histogram(loaded.encode(sound, level), size) for sound in heard.values())
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from prepared import data_folder, music
 
-from vqwave import cli, evaluation, model, results, weights
+from vqwave import audio, cli, evaluation, model, results, weights
 from vqwave.config import LEVELS, SAMPLE_RATE, codec_name, generator_name
 from vqwave.errors import UserError
 from vqwave.evaluation import Evaluation, Plan, Setting
@@ -70,10 +70,11 @@ def test_what_ails_a_piece_is_said(rng):
 def test_settings_are_read_and_refused():
     made = results.parse_settings([8, 128], ["default", "0.9", "1,0.9,0.8,0.7"])
     assert [s.depth for s in made] == [8] * 3 + [128] * 3
-    assert made[0].options(4) == {"level": 8, "temperature": None, "top_p": None}
-    assert made[1].options(4)["temperature"] == 0.9
+    assert made[0].options() == {"level": 8, "temperature": None, "top_p": None}
+    assert made[1].options()["temperature"] == 0.9
     # A chain that ends sooner has the first ones; a variation, whose first generators rest, the last of those.
-    assert made[5].options(2)["temperature"] == [1, 0.9] and made[2].options(3)["temperature"] == [0.9, 0.8, 0.7]
+    assert made[5].options()["temperature"] == [1, 0.9]
+    assert made[2].options([128, 32, 8])["temperature"] == [0.9, 0.8, 0.7]
     with pytest.raises(UserError, match="'warm'"):
         results.parse_settings([8], ["warm"])
     with pytest.raises(UserError, match="4 levels; 2 temperatures"):
@@ -210,8 +211,7 @@ def test_a_copy_is_found_where_it_was_taken(evaluated, monkeypatch):
     track = next(t for t in evaluated.train if evaluated.track_name(t) == "a")
     part = evaluated.samples(track, 0, 300 * 512)
     codes = {f"codes_{x}": evaluated.music.encode(evaluated.samples(track), x)[: len(part) // x] for x in LEVELS}
-    quiet = (part * 32768).astype(np.int16)
-    monkeypatch.setattr(evaluated, "piece", lambda *_: {"audio": quiet, **codes})
+    monkeypatch.setattr(evaluated, "piece", lambda *_: {"audio": audio.to_u16(part), **codes})
     found = evaluated.run(("copying",))["copying"]
     for row in found["codes"]:
         assert row["codes"] == len(codes[f"codes_{row['level']}"]) and (row["track"], row["track_at"]) == ("a", 0.0)

@@ -35,7 +35,7 @@ from .config import LEVELS, SAMPLE_RATE, codec_name, generator_name
 from .errors import UserError
 
 PARTS = ("controls", "codecs", "generators", "chain", "variations", "copying", "health")
-PROTOCOL = 1
+PROTOCOL = 2
 """Counts up when a figure would come out otherwise for the same weights; what is cached under another is not read."""
 
 EXCERPT = 20.0
@@ -60,16 +60,21 @@ class Setting:
     temperature: tuple[float, ...] | None = None
     top_p: float | None = None
 
-    def options(self, levels: int) -> dict:
-        """For `model.VQWave.stream`, with `levels` generators at work, the last ones of the chain."""
+    @property
+    def levels(self) -> list[int]:
+        """Those of the whole chain, from the top down."""
+        return [x for x in LEVELS if x >= self.depth]
+
+    def options(self, generated: Sequence[int] | None = None) -> dict:
+        """For `model.VQWave.stream`; generated: the levels at work, the last ones of the chain, where not all are."""
         if self.temperature is None or len(self.temperature) == 1:
             temperature = self.temperature and self.temperature[0]
         else:
-            whole = [x for x in LEVELS if x >= self.depth]
-            if len(self.temperature) < len(whole):
-                raise UserError(f"a chain down to {self.depth}x has {len(whole)} levels; "
+            if len(self.temperature) < len(self.levels):
+                raise UserError(f"a chain down to {self.depth}x has {len(self.levels)} levels; "
                                 f"{len(self.temperature)} temperatures are too few")
-            temperature = list(self.temperature[: len(whole)][-levels:])
+            by_level = dict(zip(self.levels, self.temperature, strict=False))
+            temperature = [by_level[x] for x in generated or self.levels]
         return {"level": self.depth, "temperature": temperature, "top_p": self.top_p}
 
     def __str__(self):
@@ -234,11 +239,11 @@ class Evaluation:
                 | {"engine": self.music.engine})
 
     def collected(self, stream, levels, what: str) -> dict[str, np.ndarray]:
-        """A finite stream as {"audio": int16 [samples], "codes_L": uint16 [n] for each of `levels`}."""
+        """A finite stream as {"audio": uint16 [samples], "codes_L": uint16 [n] for each of `levels`}."""
         blocks, codes = [], {level: [] for level in levels}
         with stream:
             for block in stream:
-                blocks.append((audio.to_u16(block).astype(np.int32) - audio.SILENCE).astype(np.int16))
+                blocks.append(audio.to_u16(block))
                 for level in levels:
                     codes[level].append(stream.codes[level])
                 self.progress(self.part, what, stream.position / stream.samples)
@@ -246,18 +251,17 @@ class Evaluation:
             f"codes_{level}": np.concatenate(values).astype(np.uint16) for level, values in codes.items()}
 
     def piece(self, setting: Setting, seed: int, minutes: float | None = None) -> dict[str, np.ndarray]:
-        """A generated piece: {"audio": int16 [samples], "codes_512": uint16 [n], …}."""
+        """A generated piece: {"audio": uint16 [samples], "codes_512": uint16 [n], …}."""
         minutes = self.plan.minutes if minutes is None else minutes
-        levels = [x for x in LEVELS if x >= setting.depth]
-        options = setting.options(len(levels))
+        options = setting.options()
         key = {"figure": "piece", "seed": seed, "minutes": minutes, **options, "by": self.chain_key(setting.depth)}
         return self._arrays(key, lambda: self.collected(
-            self.music.stream(seconds=60 * minutes, seed=seed, **options), levels,
+            self.music.stream(seconds=60 * minutes, seed=seed, **options), setting.levels,
             f"generating {minutes:g} min {setting}, seed {seed}"))
 
     def heard(self, setting: Setting, seed: int) -> np.ndarray:
         """Embeddings of a generated piece."""
-        return self.embed(_float(self.piece(setting, seed)["audio"]))
+        return self.embed(audio.from_u16(self.piece(setting, seed)["audio"]))
 
     def training_codes(self, level: int, offsets: int = 1) -> list[tuple[manifest.Track, int, np.ndarray]]:
         """[(track, samples left off its start, codes)] of the training tracks, from the cache that training uses."""
@@ -308,8 +312,7 @@ class Evaluation:
 
     def codecs(self) -> list[dict]:
         """A row for each codec and baseline: {"codec", "kbps", "sc_db", "mel", "si_sdr_db", "fad", …}."""
-        # The measures have changed once: what was measured before is measured again.
-        common = {"figure": "codec", "measures": 2, "test": self.corpus(self.test), "excerpt": EXCERPT}
+        common = {"figure": "codec", "test": self.corpus(self.test), "excerpt": EXCERPT}
         rows = []
         for level in LEVELS:
             key = common | {"by": self.codec_key(level), "engine": self.music.engine}
@@ -331,12 +334,11 @@ class Evaluation:
         for x in self.excerpts().values():
             pairs.append((x, codec.decode(codec.encode(x[None]))[0, : len(x)]))
         counts = self.counts(level)
-        codes = np.repeat(np.arange(len(counts)), counts)
         silence = codec.decode(codec.encode(np.zeros((1, 5 * SAMPLE_RATE), np.float32)))[0]
         return {"codec": codec_name(level), "level": level, "kbps": metrics.bitrate(codec.config)} | self._compared(
-            pairs) | {"usage": metrics.usage(codes, len(counts)), "perplexity": metrics.perplexity(codes, len(counts)),
-                      "silence_db": decibels(float(np.sqrt(np.mean(np.square(silence, dtype=np.float64))))),
-                      "silence_peak_db": decibels(float(np.abs(silence).max()))} | buzz(pairs, level)
+            pairs) | {"usage": metrics.usage(counts), "perplexity": metrics.perplexity(counts),
+                      "silence_db": loudness(silence), "silence_peak_db": decibels(float(np.abs(silence).max()))
+                      } | buzz(pairs, level)
 
     def counts(self, level: int) -> np.ndarray:
         """How often each code of a level occurs in the test tracks: int64 [num_codes]."""
@@ -345,7 +347,7 @@ class Evaluation:
             counts = np.zeros(self.music.codec(level).config.num_codes, np.int64)
             for i, track in enumerate(self.test):
                 self.progress(self.part, codec_name(level), i / len(self.test))
-                counts += np.bincount(self.music.encode(self.samples(track), level), minlength=len(counts))
+                counts += metrics.histogram(self.music.encode(self.samples(track), level), len(counts))
             return {"counts": counts}
 
         key = {"figure": "counts", "by": self.codec_key(level), "test": self.corpus(self.test)}
@@ -460,7 +462,7 @@ class Evaluation:
         """A row for each setting: {"setting", "depth", "fad": mean over the seeds, "each": [fad]}."""
         rows = []
         for setting in self.plan.settings:
-            options = setting.options(sum(x >= setting.depth for x in LEVELS))
+            options = setting.options()
             each = []
             for seed in self.plan.seeds:
                 key = {"figure": "chain", "seed": seed, "minutes": self.plan.minutes, **options,
@@ -477,7 +479,7 @@ class Evaluation:
         rows = []
         for setting in self.plan.settings:
             for keep in (*(k for k in self.plan.keeps if k > setting.depth), setting.depth):
-                below = sum(setting.depth <= x < keep for x in LEVELS)
+                below = [x for x in setting.levels if x < keep]
                 options = setting.options(below) if below else {"level": setting.depth}
                 key = {"figure": "variation", "keep": keep, "minutes": self.plan.minutes, **options,
                        "by": self.chain_key(setting.depth, keep) | self.codec_key(keep),
@@ -495,7 +497,7 @@ class Evaluation:
             if keep == options["level"]:
                 sound = self.music.decode(codes, keep)
             else:
-                sound = _float(self.collected(self.music.stream(
+                sound = audio.from_u16(self.collected(self.music.stream(
                     source_codes=codes, keep=keep, seed=self.plan.seeds[0] + i, **options), (), what)["audio"])
             made.append(self.embed(sound))
         return fad.frechet(np.concatenate(made), self.reference)
@@ -508,14 +510,13 @@ class Evaluation:
         The same is told of the test tracks, which nobody copied: what chance and music alone make alike.
         """
         setting, seed = self.plan.settings[0], self.plan.seeds[0]
-        levels = [x for x in LEVELS if x >= setting.depth]
-        rows = []
-        for level in levels:
+        options, rows = setting.options(), []
+        for level in setting.levels:
             key = {"figure": "copied", "level": level, "minutes": self.plan.minutes, "seed": seed,
-                   **setting.options(len(levels)), "by": self.chain_key(setting.depth) | self.codec_key(level),
+                   **options, "by": self.chain_key(setting.depth) | self.codec_key(level),
                    "train": self.corpus(self.train), "test": self.corpus(self.test), "offsets": self.plan.offsets}
             rows.append(self.figure(key, lambda x=level: self._copied(setting, seed, x), f"copies at {level}x"))
-        key = {"figure": "nearest", "minutes": self.plan.minutes, "seed": seed, **setting.options(len(levels)),
+        key = {"figure": "nearest", "minutes": self.plan.minutes, "seed": seed, **options,
                "by": self.chain_key(setting.depth), "train": self.corpus(self.train), "test": self.corpus(self.test)}
         return {"setting": str(setting), "codes": rows,
                 "passages": self.figure(key, lambda: self._nearest(setting, seed), "the nearest training passage")}
@@ -549,7 +550,7 @@ class Evaluation:
         """A row for each setting and seed: `vitals` of the piece, and "ailments" in words."""
         rows = []
         for setting in self.plan.settings:
-            options = setting.options(sum(x >= setting.depth for x in LEVELS))
+            options = setting.options()
             for seed in self.plan.seeds:
                 key = {"figure": "health", "seed": seed, "minutes": self.plan.minutes, **options,
                        "by": self.chain_key(setting.depth)}
@@ -559,7 +560,7 @@ class Evaluation:
 
     def _vitals(self, setting, seed):
         piece = self.piece(setting, seed)
-        return vitals(_float(piece["audio"]), {x: piece[f"codes_{x}"] for x in LEVELS if x >= setting.depth})
+        return vitals(audio.from_u16(piece["audio"]), {x: piece[f"codes_{x}"] for x in setting.levels})
 
 
 class _Encoding:
@@ -671,7 +672,7 @@ def vitals(sound, codes: dict[int, np.ndarray]) -> dict:
     rate = SAMPLE_RATE
     window = 10 * rate
     parts = [sound[i : i + window] for i in range(0, max(1, len(sound) - window // 2), window)]
-    rms = [decibels(float(np.sqrt(np.mean(np.square(p, dtype=np.float64))))) for p in parts]
+    rms = [loudness(p) for p in parts]
     hop = rate // 10
     loud = np.array([float(np.abs(sound[i : i + hop]).max()) for i in range(0, len(sound), hop)])
     repeats = {}
@@ -701,6 +702,11 @@ def ailments(figures: dict) -> list[str]:
     return found
 
 
+def loudness(sound) -> float:
+    """The rms of float [samples] in dB of full scale."""
+    return decibels(float(np.sqrt(np.mean(np.square(sound, dtype=np.float64)))))
+
+
 def decibels(amplitude: float) -> float:
     """dB of full scale; -120 is as quiet as is told."""
     return max(20 * math.log10(max(amplitude, 1e-6)), -120.0)
@@ -709,7 +715,3 @@ def decibels(amplitude: float) -> float:
 def _longest_true(flags) -> int:
     edges = np.flatnonzero(np.diff(np.concatenate([[0], np.asarray(flags, np.int8), [0]])))
     return int((edges[1::2] - edges[::2]).max(initial=0))
-
-
-def _float(samples) -> np.ndarray:
-    return samples.astype(np.float32) / 32768

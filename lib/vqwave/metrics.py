@@ -97,14 +97,22 @@ def si_sdr(original, reconstruction) -> float:
     return _decibels(scale * scale * xx / noise if noise > 0.0 else math.inf)
 
 
-def usage(codes, num_codes: int) -> float:
-    """Share of the codebook that occurs in `codes` (int, any shape), in [0, 1]. Few codes cannot use many."""
-    return float(np.count_nonzero(_histogram(codes, num_codes)) / num_codes)
+def histogram(codes, num_codes: int) -> np.ndarray:
+    """How often each code occurs in `codes` (int, any shape, at least one): int64 [num_codes]."""
+    codes = np.asarray(codes).ravel()
+    if codes.size == 0 or codes.min() < 0 or codes.max() >= num_codes:
+        raise ValueError(f"codes must be at least one, each in [0, {num_codes})")
+    return np.bincount(codes, minlength=num_codes)
 
 
-def perplexity(codes, num_codes: int) -> float:
-    """exp of the entropy of the codes' own distribution, in [1, num_codes]: how many codes would do, used evenly."""
-    counts = _histogram(codes, num_codes)
+def usage(counts) -> float:
+    """Share of the codebook that occurs, in [0, 1], of how often each code does [num_codes]. Few cannot use many."""
+    return float(np.count_nonzero(counts) / len(counts))
+
+
+def perplexity(counts) -> float:
+    """exp of the entropy of a `histogram` of codes, in [1, num_codes]: how many codes would do, used evenly."""
+    counts = np.asarray(counts)
     p = counts[counts > 0] / counts.sum()
     return float(np.exp(-np.sum(p * np.log(p))))
 
@@ -152,10 +160,11 @@ def codec(engine, audio) -> tuple[np.ndarray, dict[str, float]]:
     made = engine.decode(codes)[0, : len(audio)]
     decoded = time.perf_counter()
     seconds = len(audio) / config.sample_rate
+    counts = histogram(codes, config.num_codes)
     return made, distances(audio, made, config.sample_rate) | {
         "bitrate_kbps": bitrate(config),
-        "usage": usage(codes, config.num_codes),
-        "perplexity": perplexity(codes, config.num_codes),
+        "usage": usage(counts),
+        "perplexity": perplexity(counts),
         "codes": int(codes.size),
         "encode_speed": seconds / max(encoded - start, 1e-9),
         "decode_speed": seconds / max(decoded - encoded, 1e-9),
@@ -214,10 +223,3 @@ def _pair(original, reconstruction):
     if x.shape != y.shape:
         raise ValueError(f"original has {len(x)} samples, reconstruction {len(y)}; only equal lengths can be compared")
     return x, y
-
-
-def _histogram(codes, num_codes):
-    codes = np.asarray(codes).ravel()
-    if codes.size == 0 or codes.min() < 0 or codes.max() >= num_codes:
-        raise ValueError(f"codes must be at least one, each in [0, {num_codes})")
-    return np.bincount(codes, minlength=num_codes)

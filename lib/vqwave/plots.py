@@ -17,7 +17,7 @@ import numpy as np
 
 from . import metrics
 from .audio import replacing, shown, why
-from .config import LEVELS
+from .config import LEVELS, codec_name, generator_name
 from .errors import UserError
 
 SUFFIXES = (".png", ".svg")
@@ -280,6 +280,13 @@ def spectrograms(signals: dict, path, sample_rate: int = 22050, title: str = "",
     _save(figure, path)
 
 
+def logs(folder) -> dict[str, Path]:
+    """The training logs in a folder, {model: path}, codecs before generators and each from the top down."""
+    names = [make(level) for make in (codec_name, generator_name) for level in LEVELS]
+    paths = {name: Path(folder) / f"{name}.csv" for name in names}
+    return {name: path for name, path in paths.items() if path.is_file()}
+
+
 def training_curves(logs: dict, path, title: str = "") -> bool:
     """A panel for each run, {model: path of its CSV log}: bits per code of a generator, the loss of a codec.
 
@@ -293,11 +300,8 @@ def training_curves(logs: dict, path, title: str = "") -> bool:
     found = {name: (epochs, columns) for name, (epochs, columns) in found.items() if columns}
     if not found:
         return False
-    across = min(4, len(found))
-    down = -(-len(found) // across)
-    figure = _figure(max(2.9 * across, 5.0), 2.5 * down + 0.4, title)
-    axes = figure.subplots(down, across, squeeze=False).ravel()
-    for axis, (name, (epochs, columns)) in zip(axes, found.items(), strict=False):
+    figure, axes = _panels(len(found), title)
+    for axis, (name, (epochs, columns)) in zip(axes, found.items(), strict=True):
         shown_one = "bits" if "bits" in columns else "loss" if "loss" in columns else next(iter(columns))
         looks = {shown_one: ("-o", "black", "training"), f"val_{shown_one}": ("--s", "tab:orange", "validation")}
         for column, (line, color, label) in looks.items():
@@ -309,8 +313,6 @@ def training_curves(logs: dict, path, title: str = "") -> bool:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
     axes[0].legend(frameon=False, fontsize="small")
-    for axis in axes[len(found):]:
-        axis.set_visible(False)
     _save(figure, path)
     return True
 
@@ -321,30 +323,23 @@ def code_usage(counts: dict, path, title: str = ""):
     The dotted line is where all would lie if all were used evenly; codes that never occur end the curve. Errors: as
     `demo_picture`; `ValueError` where nothing is counted.
     """
-    across = min(4, len(counts))
-    down = -(-len(counts) // max(across, 1))
     if not counts or not all(np.sum(c) for c in counts.values()):
         raise ValueError("a histogram of codes needs codes")
-    figure = _figure(max(2.9 * across, 5.0), 2.6 * down + 0.4, title)
-    axes = figure.subplots(down, across, squeeze=False).ravel()
-    for axis, (name, count) in zip(axes, counts.items(), strict=False):
+    figure, axes = _panels(len(counts), title)
+    for axis, (name, count) in zip(axes, counts.items(), strict=True):
         count = np.sort(np.asarray(count, np.float64))[::-1]
         share = 100 * count / count.sum()
         used = int((count > 0).sum())
         axis.fill_between(np.arange(used + 1), np.append(share[:used], share[used - 1]), 1e-6, step="post",
                           color="0.7", edgecolor="black", linewidth=0.8)
         axis.axhline(100 / len(count), color="black", linestyle=":", linewidth=0.9)
-        p = share[:used] / 100
-        perplexity = float(np.exp(-(p * np.log(p)).sum()))
-        axis.set_title(f"{name}: {used} of {len(count)} codes\nperplexity {perplexity:.0f}", fontsize="medium",
-                       parse_math=False)
+        axis.set_title(f"{name}: {used} of {len(count)} codes\nperplexity {metrics.perplexity(count):.0f}",
+                       fontsize="medium", parse_math=False)
         axis.set_yscale("log")
         axis.set_xlim(0, len(count))
         axis.set_ylim(bottom=share[used - 1] / 2, top=max(2 * share[0], 200 / len(count)))
         axis.set_xlabel("Code, by rank")
         axis.set_ylabel("Share of all codes (%)")
-    for axis in axes[len(counts):]:
-        axis.set_visible(False)
     _save(figure, path)
 
 
@@ -482,6 +477,17 @@ def _float(text):
     except ValueError:
         return math.nan
     return value if math.isfinite(value) else math.nan
+
+
+def _panels(count: int, title: str):
+    """(figure, its `count` axes), four in a row."""
+    across = min(4, count)
+    down = -(-count // across)
+    figure = _figure(max(2.9 * across, 5.0), 2.6 * down + 0.4, title)
+    axes = figure.subplots(down, across, squeeze=False).ravel()
+    for axis in axes[count:]:
+        axis.set_visible(False)
+    return figure, axes[:count]
 
 
 def _figure(width, height, title):

@@ -6,12 +6,10 @@ import math
 import re
 from pathlib import Path
 
-import numpy as np
-
-from . import evaluation, machine, plots
+from . import audio, evaluation, machine, plots
 from .audio import replacing
-from .benchmark import Target
-from .config import LEVELS, SAMPLE_RATE, codec_name, generator_name
+from .benchmark import Target, worst
+from .config import LEVELS, SAMPLE_RATE
 from .errors import UserError
 from .evaluation import Evaluation, Setting
 
@@ -25,14 +23,6 @@ PIECES = (1, 2, 3)
 """Seeds of the generated examples."""
 
 
-def _worst(part, key, over=max, **wanted):
-    def measured(results):
-        rows = [row for row in results.get(part) or () if key in row and all(row[k] == wanted[k] for k in wanted)]
-        return over(row[key] for row in rows) if rows else None
-
-    return measured
-
-
 def _gain(key):
     """The least that the model is better by, in bits, over the levels that have `key`."""
 
@@ -44,7 +34,7 @@ def _gain(key):
 
 
 def _of_codec(level, key):
-    return _worst("codecs", key, level=level)
+    return worst("codecs", key, max, level=level)
 
 
 # (level, SC dB, mel, SI-SDR dB, distance), each what must be reached and what is aimed at on Wesnoth's test tracks.
@@ -68,9 +58,9 @@ def _codec_targets():
 
 WESNOTH_TARGETS = tuple(_codec_targets())
 TARGETS = (
-    Target("codes in use, worst level", "≥", 0.95, 0.95, "", _worst("codecs", "usage", min)),
-    Target("hum at the codes' rate, worst level", "≤", 3, 3, "dB", _worst("codecs", "buzz_db")),
-    Target("silence, worst level", "<", -60, -60, "dBFS", _worst("codecs", "silence_db")),
+    Target("codes in use, worst level", "≥", 0.95, 0.95, "", worst("codecs", "usage", min)),
+    Target("hum at the codes' rate, worst level", "≤", 3, 3, "dB", worst("codecs", "buzz_db", max)),
+    Target("silence, worst level", "<", -60, -60, "dBFS", worst("codecs", "silence_db", max)),
     Target("bits under the unigram, worst level", "≥", 1.5, 3, "", _gain("unigram")),
     Target("bits that the context is worth, worst level", "≥", 0.3, 0.6, "", _gain("context_free")),
     Target("Fréchet distance of the chain", "≤", 45, 25, "", lambda results: (
@@ -144,14 +134,13 @@ def _draw(results, evaluated, media, runs_dir) -> list[Path]:
     if "chain" in results:
         setting = evaluated.plan.settings[0]
         pieces = {seed: evaluated.piece(setting, seed, SECONDS / 60) for seed in PIECES}
-        sounds = {f"seed {seed}": p["audio"].astype(np.float32) / 32768 for seed, p in pieces.items()}
+        sounds = {f"seed {seed}": audio.from_u16(p["audio"]) for seed, p in pieces.items()}
         for seed, sound in zip(PIECES, sounds.values(), strict=True):
             example(f"generated_{seed}.ogg", sound)
         picture("generated.png", plots.spectrograms, sounds, title=f"Generated {setting}")
-        levels = [x for x in LEVELS if x >= setting.depth]
         part = round(10 * SAMPLE_RATE)
-        codes = {x: pieces[PIECES[0]][f"codes_{x}"][: part // x] for x in levels}
-        shades = {x: plots.codec_shades(music.codec(x)) for x in levels}
+        codes = {x: pieces[PIECES[0]][f"codes_{x}"][: part // x] for x in setting.levels}
+        shades = {x: plots.codec_shades(music.codec(x)) for x in setting.levels}
         title = f"Ten seconds of seed {PIECES[0]}, as it is made: from the top down"
         picture("codes.png", lambda path: plots.codes(codes, shades, path, sounds[f"seed {PIECES[0]}"][:part],
                                                       title=title))
@@ -159,9 +148,7 @@ def _draw(results, evaluated, media, runs_dir) -> list[Path]:
         curves = {f"{row['setting']}, seed {row['seed']}": row["loudness_db"] for row in results["health"]}
         picture("loudness.png", plots.loudness, curves)
     if runs_dir:
-        names = [make(level) for make in (codec_name, generator_name) for level in LEVELS]
-        logs = {n: Path(runs_dir) / f"{n}.csv" for n in names if (Path(runs_dir) / f"{n}.csv").is_file()}
-        picture("training.png", plots.training_curves, logs)
+        picture("training.png", plots.training_curves, plots.logs(runs_dir))
     return written
 
 
@@ -318,7 +305,7 @@ def parse_settings(depths, temperatures, top_p=None) -> tuple[Setting, ...]:
                 raise UserError(f"--temperatures has {text!r}; it takes default, a number, or one a level with "
                                 "commas between") from None
             setting = Setting(depth, values, top_p)
-            setting.options(sum(x >= depth for x in LEVELS))
+            setting.options()  # refuses too few temperatures
             made.append(setting)
     return tuple(made)
 

@@ -696,9 +696,10 @@ class Heard:
             config = music.codec(level).config
             codes = music.encode(original, level)
             made = music.decode(codes, level)[: len(original)]
+            counts = metrics.histogram(codes, config.num_codes)
             figures = metrics.distances(original, made, self.rate) | {
-                "bitrate_kbps": metrics.bitrate(config), "usage": metrics.usage(codes, config.num_codes),
-                "perplexity": metrics.perplexity(codes, config.num_codes),
+                "bitrate_kbps": metrics.bitrate(config), "usage": metrics.usage(counts),
+                "perplexity": metrics.perplexity(counts),
             }
             self._add(str(level), made, level=level, codes=codes, figures=figures, shades=loaded.shades(level))
 
