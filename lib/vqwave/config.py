@@ -272,7 +272,10 @@ _short.maxlevel, _short.maxother, _short.maxstring = 3, 60, 60
 
 
 def from_dict(kind, values, who="config"):
-    """A config of class `kind` from a mapping; an unknown key is refused with the nearest known name."""
+    """A config of class `kind` from a mapping; an unknown key is refused with the nearest known name.
+
+    who: where the mapping stands, which every error begins with.
+    """
     known = [f.name for f in dataclasses.fields(kind)]
     for key in values:
         if key not in known:
@@ -283,7 +286,10 @@ def from_dict(kind, values, who="config"):
     missing = [key for key in required if key not in values]
     if missing:
         raise ConfigError(f"{who}: missing key {missing[0]!r}")
-    return kind(**values)
+    try:
+        return kind(**values)
+    except ConfigError as e:
+        raise ConfigError(f"{who}: {e}") from e
 
 
 def to_dict(config) -> dict:
@@ -325,10 +331,7 @@ def override(config, path):
         if isinstance(merged.get(key), dict) and isinstance(value, dict):
             value = merged[key] | value
         merged[key] = value
-    try:
-        return from_dict(type(config), merged, os.fspath(path))
-    except ConfigError as e:
-        raise ConfigError(f"{os.fspath(path)}: {str(e).removeprefix(f'{os.fspath(path)}: ')}") from e
+    return from_dict(type(config), merged, os.fspath(path))
 
 
 def codec_preset(name: str, size: str = "compact") -> CodecConfig:

@@ -275,7 +275,7 @@ def _open(folder: Path, name: str, tag: str) -> WeightSet:
     try:
         config = configs.from_dict(config_class, described["config"], os.fspath(path))
     except configs.ConfigError as e:
-        raise WeightsError(f"{path}: {str(e).removeprefix(f'{path}: ')}") from e
+        raise WeightsError(str(e)) from e
     if config.name != name:
         raise WeightsError(f"{path}: describes {config.name}, not {name}")
     top = kind(name) == "generator" and not config.source_level
