@@ -38,8 +38,8 @@ def test_every_term_and_its_gradient_are_finite_in_silence(x, y, music):
     made = tf.convert_to_tensor(signals[y])
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(made)
-        values = losses.reconstruction_terms(signals[x], made, RATE)
-    for name in TERMS:
+        values = losses.reconstruction_terms(signals[x], made, RATE) | {"hum": losses.hum(signals[x], made, 32)}
+    for name in (*TERMS, "hum"):
         assert np.isfinite(values[name]), name
         assert np.isfinite(tape.gradient(values[name], made)).all(), name
     if x == y == "silence":
@@ -77,6 +77,19 @@ def test_terms_by_their_definitions(music, rng):
     log = np.mean([np.abs(np.log(a + 1e-3) - np.log(b + 1e-3)).mean() for a, b in pairs])
     np.testing.assert_allclose(cost["log_magnitude"], log, rtol=1e-3)
     np.testing.assert_allclose(cost["waveform"], ((music - y) ** 2).mean() / (music**2).mean(), rtol=1e-3)
+
+
+def test_a_hum_is_what_stands_out_of_noise_as_the_original_does_not(rng):
+    x = rng.normal(0, 0.1, (4, 16384)).astype("float32")
+    t = np.arange(x.shape[1])
+    for level in (8, 32, 512):
+        line = 0.05 * np.sin(2 * np.pi * 3 * t / level).astype("float32")
+        beside = 0.05 * np.sin(2 * np.pi * 3.4 * t / level).astype("float32")
+        same, louder, humming, tone = (float(losses.hum(x, y, level)) for y in (x, 4 * x, x + line, x + beside))
+        assert same == 0 and louder < 1e-3
+        # Some 26 dB, which are 6 nepers of power, at one of the multiples.
+        assert 25 < humming * (level / 2 - 1) < 50 and tone < 1e-3
+        assert float(losses.hum(x + line, x + line, level)) == 0  # the music's own
 
 
 def test_one_shortest_window_of_audio_is_enough():

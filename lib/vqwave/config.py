@@ -43,6 +43,7 @@ class LossConfig:
     log_magnitude: float = 0.5
     mel: float = 1.0
     waveform: float = 0.2
+    hum: float = 0.0
     commitment: float = 0.25
     adversarial: float = 0.0
     feature_matching: float = 0.0

@@ -9,7 +9,7 @@ from . import distribution
 from .adversary import Adversary
 from .config import PERIOD, CodecConfig
 from .layers import ResidualBlock, SubPixelUpsampling, VectorQuantizer, gelu
-from .losses import reconstruction_terms
+from .losses import hum, reconstruction_terms
 from .synthesis import Loudness, NoiseBank, ToneBank
 
 
@@ -76,7 +76,7 @@ class VQVAE(keras.Model):
         )
         self.quantizer.build((None, None, config.code_dim))
         self.encoder.trainable = not decoder_only
-        terms = ["spectral_convergence", "log_magnitude", "mel", "waveform"]
+        terms = ["spectral_convergence", "log_magnitude", "mel", "waveform"] + ["hum"] * (config.loss.hum > 0)
         self.seed_generator = keras.random.SeedGenerator(seed + 1) if config.positioned else None
         self.adversary = None
         if config.loss.adversarial or config.loss.feature_matching:
@@ -115,6 +115,8 @@ class VQVAE(keras.Model):
         Validation judges by the reconstruction alone: a discriminator's opinion changes from epoch to epoch.
         """
         terms = reconstruction_terms(y, y_pred, self.config.sample_rate)
+        if self.config.loss.hum:
+            terms["hum"] = hum(y, y_pred, self.config.level)
         total = sum(self.losses)
         if self.adversary is not None and training:
             terms |= self.adversary.losses_of(y, y_pred)

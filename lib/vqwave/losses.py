@@ -20,6 +20,11 @@ STFT_SCALES = ((2048, 480, 1200), (1024, 240, 600), (512, 100, 240))
 SHORTEST = max(scale[0] for scale in STFT_SCALES + MEL_SCALES) // 2 + 1
 
 
+# Bins of a Hann window's line (three of them are it) and of what lies beside it.
+_LINE, _BESIDE = np.array([-1, 0, 1]), np.array([-7, -6, -5, 5, 6, 7])
+LINE_BINS = 16
+
+
 def magnitude(audio, n_fft: int, hop: int, window: int):
     """|STFT| with a Hann window: [batch, samples] -> [batch, frames, n_fft / 2 + 1]."""
     real, imag = ops.stft(audio, window, hop, n_fft)
@@ -60,3 +65,27 @@ def reconstruction_terms(x, y, sample_rate: int) -> dict:
         "mel": sum(mel),
         "waveform": waveform,
     }
+
+
+def hum(x, y, level: int):
+    """How much further lines at the rate of the codes stand out of y than of x, both float32 [batch, samples].
+
+    With P the batch's power spectrum over all samples, e_k = ln of P at k/level of the sample rate over P beside it:
+    mean over k of max(0, e_k(y) - e_k(x))^2. What is 80 dB under x's loudest counts as silence. samples: a multiple of
+    level, at least `LINE_BINS` of them.
+    """
+    samples = x.shape[-1]
+    window = np.hanning(samples).astype("float32")
+    lines = np.arange(samples // level, samples // 2 - LINE_BINS // 2, samples // level)
+
+    def power(audio):
+        real, imag = ops.rfft(audio * window)
+        return total(ops.sum(real**2 + imag**2, axis=0))
+
+    def excess(p):
+        at, beside = (ops.mean(ops.take(p, lines[:, None] + bins), axis=1) for bins in (_LINE, _BESIDE))
+        return ops.log(at) - ops.log(beside)
+
+    original = power(x)
+    floor = 1e-8 * ops.max(original) + 1e-9
+    return ops.mean(ops.relu(excess(power(y) + floor) - excess(original + floor)) ** 2)

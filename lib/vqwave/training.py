@@ -131,9 +131,10 @@ def train_codec(codec: config.CodecConfig, data_dir, options: Options, say=None)
 
 
 def _train_codec(codec, data_dir, options, group, say):
-    if options.input_length % codec.level or options.input_length < losses.SHORTEST:
+    shortest = max(losses.SHORTEST, losses.LINE_BINS * codec.level if codec.loss.hum else 0)
+    if options.input_length % codec.level or options.input_length < shortest:
         raise UserError(f"--input-length is {options.input_length}; for {codec.name} it must be a multiple of "
-                        f"{codec.level} and at least {losses.SHORTEST}")
+                        f"{codec.level} and at least {shortest}")
     tracks = manifest.read(data_dir)
     group.from_first(lambda: _open_folder(options.output_dir, codec.name))
     if tracks[0].sample_rate != codec.sample_rate:
