@@ -68,7 +68,8 @@ def train(data, tiny_weights):
             if name == CODEC:
                 record = training.train_codec(config or SMALL, data, options, told)
             else:
-                config = config or configs.generator_preset(name, "tiny")
+                # Wide enough that Muon trains some of it and AdamW the rest.
+                config = config or dataclasses.replace(configs.generator_preset(name, "tiny"), units=40)
                 record = training.train_generator(config, data, codecs, options, None, 2, told)
         return SimpleNamespace(record=record, told=told)
 
@@ -270,7 +271,7 @@ def test_start_epoch_without_a_state_keeps_the_length_of_an_epoch(train, begun):
     ({"start_epoch": 9}, "no epoch 9 of generator_512; there are: 1, 2, 3, best"),
     ({"start_epoch": 2, "steps": 6}, "epoch 2 .*step 6 already; --steps 6"),
     ({"config": dataclasses.replace(configs.generator_preset(GENERATOR, "tiny"), units=32)},
-     r"another config \(units: 24 there, 32 now\).*--output-dir"),
+     r"another config \(units: 40 there, 32 now\).*--output-dir"),
 ])
 def test_what_cannot_go_on_is_refused_and_nothing_changes(train, begun, more, said):
     before = {p: p.read_bytes() for p in begun.rglob("*") if p.is_file() and ".lock" not in p.name}

@@ -28,6 +28,7 @@ from . import audio, callbacks, codes, config, dataset, distribution, losses, ma
 from .encoder import VQVAE
 from .errors import UserError
 from .generator import Generator
+from .optimizer import Muon
 
 VALIDATION_WINDOWS = 64
 STEPS_PER_EPOCH = 250
@@ -268,16 +269,6 @@ def _split(tracks, options, samples, say):
     return kept, kept_val
 
 
-class JointAdamW(keras.optimizers.AdamW):
-    """For TensorFlow's replicas: Keras clips each one's gradients and then adds them up; here their sum is clipped.
-
-    global_clipnorm: 1 / replicas, to which the gradients are scaled before the clipping; Keras's sum undoes it.
-    """
-
-    def apply(self, grads, trainable_variables=None):
-        super().apply(distribution.means(grads), trainable_variables)
-
-
 def _compile(model, options: Options, steps: int, group: distribution.Group):
     warmup = min(options.warmup, steps // 2)
     peak = options.learning_rate
@@ -287,8 +278,7 @@ def _compile(model, options: Options, steps: int, group: distribution.Group):
         warmup_steps=warmup,
     )
     replicas = group.devices if keras.backend.backend() == "tensorflow" else 1
-    kind = JointAdamW if replicas > 1 else keras.optimizers.AdamW
-    optimizer = kind(rate, weight_decay=options.weight_decay, global_clipnorm=1.0 / replicas, beta_2=0.99)
+    optimizer = Muon(rate, options.weight_decay, replicas)
     # XLA makes these steps slower on a CPU, and knows no replicas; JAX's accelerators compile whatever is said here.
     jit = keras.backend.backend() == "jax" or (accelerator() and replicas == 1)
     if isinstance(model, VQVAE):
