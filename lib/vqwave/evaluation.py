@@ -627,13 +627,13 @@ def encoded(x, encoder: str, bit_rate: int, **options) -> bytes:
 
 
 def buzz(pairs, level: int) -> dict[str, float]:
-    """How much a codec hums at the rate of its codes: {"line_db", "buzz_db"}, from (original, made) float32 [n] each.
+    """How much a codec hums at the rate of its codes, from (original, made) float32 [n] each: three figures in dB.
 
     At 22050 / level Hz and each of its multiples: the level there, made against original ("line_db", the greatest), and
     how much further it stands out of what lies beside it than the original's does. Notes that come back a little off
     make such differences anywhere, so "buzz_db" is the greatest of these less the greatest half-way between the
-    multiples, where no codec hums: more than 3 dB can be heard as a tone. Long-term spectra of all pairs; what is 80 dB
-    under the loudest is taken for silence.
+    multiples, where no codec hums: more than 3 dB can be heard as a tone. "notch_db": the same of the least ones, where
+    the line is missed. Long-term spectra of all pairs; what is 80 dB under the loudest is taken for silence.
     """
     n_fft = max(8192, 32 * level)
     spectra = []
@@ -659,7 +659,8 @@ def buzz(pairs, level: int) -> dict[str, float]:
     lines = np.arange(spacing, n_fft // 2 - 8, spacing)
     gain, excess = gained(lines)
     _, elsewhere = gained(lines - spacing // 2)
-    return {"line_db": float(gain.max()), "buzz_db": float(excess.max() - max(0.0, elsewhere.max()))}
+    return {"line_db": float(gain.max()), "buzz_db": float(excess.max() - max(0.0, elsewhere.max())),
+            "notch_db": float(excess.min() - min(0.0, elsewhere.min()))}
 
 
 def vitals(sound, codes: dict[int, np.ndarray]) -> dict:

@@ -68,11 +68,11 @@ def reconstruction_terms(x, y, sample_rate: int) -> dict:
 
 
 def hum(x, y, level: int):
-    """How much further lines at the rate of the codes stand out of y than of x, both float32 [batch, samples].
+    """How much further, or less, lines at the rate of the codes stand out of y than of x, float32 [batch, samples].
 
     With P the batch's power spectrum over all samples, e_k = ln of P at k/level of the sample rate over P beside it:
-    mean over k of max(0, e_k(y) - e_k(x))^2. What is 80 dB under x's loudest counts as silence. samples: a multiple of
-    level, at least `LINE_BINS` of them.
+    mean over k of (e_k(y) - e_k(x))^2, for lines are heard as a hum and notches are missed. What is 80 dB under x's
+    loudest counts as silence. samples: a multiple of level, at least `LINE_BINS` of them.
     """
     samples = x.shape[-1]
     window = np.hanning(samples).astype("float32")
@@ -88,4 +88,4 @@ def hum(x, y, level: int):
 
     original = power(x)
     floor = 1e-8 * ops.max(original) + 1e-9
-    return ops.mean(ops.relu(excess(power(y) + floor) - excess(original + floor)) ** 2)
+    return ops.mean((excess(power(y) + floor) - excess(original + floor)) ** 2)

@@ -60,6 +60,7 @@ WESNOTH_TARGETS = tuple(_codec_targets())
 TARGETS = (
     Target("codes in use, worst level", "≥", 0.95, 0.95, "", worst("codecs", "usage", min)),
     Target("hum at the codes' rate, worst level", "≤", 3, 3, "dB", worst("codecs", "buzz_db", max)),
+    Target("notches at the codes' rate, worst level", "≥", -3, -3, "dB", worst("codecs", "notch_db")),
     Target("silence, worst level", "<", -60, -60, "dBFS", worst("codecs", "silence_db", max)),
     Target("bits under the unigram, worst level", "≥", 1.5, 3, "", _gain("unigram")),
     Target("bits that the context is worth, asked without it, worst level", "≥", 0.3, 0.6, "", _gain("padded")),
@@ -208,14 +209,15 @@ def section(results: dict, evaluated: Evaluation, name: str, files: list[str], c
                   "Lower is better for SC, mel and distance (between the reconstructions and their originals), higher "
                   "for SI-SDR. Codes in use and perplexity are of the whole test tracks. Hum: how far lines at the "
                   "codes' rate and its multiples stand out of what lies beside them, more than in the original, at "
-                  "worst, less the same half-way between them; beyond 3 dB it can be heard. Silence: what "
-                  "comes back of digital silence.", ""]
+                  "worst, less the same half-way between them; beyond 3 dB it can be heard. Notches: how far they fall "
+                  "short, likewise. Silence: what comes back of digital silence.", ""]
         lines += table(
             ("codec", "kbit/s", "SC dB", "mel", "SI-SDR dB", "distance", "codes in use", "perplexity", "hum dB",
-             "silence dBFS"),
+             "notches dB", "silence dBFS"),
             [(row["codec"], f"{row['kbps']:.2f}", f"{row['sc_db']:.2f}", f"{row['mel']:.3f}", f"{row['si_sdr_db']:.2f}",
               f"{row['fad']:.1f}", *((f"{row['usage']:.1%}", f"{row['perplexity']:.0f}", f"{row['buzz_db']:+.1f}",
-                                      f"{row['silence_db']:.0f}") if row["level"] else ("",) * 4))
+                                      f"{row['notch_db']:+.1f}", f"{row['silence_db']:.0f}") if row["level"]
+                else ("",) * 5))
              for row in results["codecs"]])
         listen([("original.ogg", "original"), *((f"reconstruction_{x}.ogg", f"{x}x") for x in LEVELS)])
         picture("reconstructions.png", "Waveform and spectrogram of an original and of each level's reconstruction")
