@@ -59,7 +59,7 @@ codec = config.codec_preset("vqvae_8", "tiny")
 if sys.argv[4] == "adversary":
     # Everything that could see a part of the batch where it should see all: both banks of the decoder, the adversary,
     # the norms, the codebook.
-    loss = dataclasses.replace(codec.loss, adversarial=0.5, feature_matching=1.0)
+    loss = dataclasses.replace(codec.loss, adversarial=0.5, feature_matching=1.0, hum=0.1)
     codec = dataclasses.replace(codec, tones=24, noise=True, loss=loss)
 name = "generator_512" if sys.argv[4] == "generator_512" else codec.name
 
@@ -70,7 +70,9 @@ def ends(distribute):
     if name == "vqvae_8":
         training.train_codec(codec, sys.argv[1], options)
     else:
-        training.train_generator(config.generator_preset(name, "tiny"), sys.argv[1], sys.argv[3], options, offsets=1)
+        # Wide enough that Muon trains some of it.
+        generator = dataclasses.replace(config.generator_preset(name, "tiny"), units=40)
+        training.train_generator(generator, sys.argv[1], sys.argv[3], options, offsets=1)
     record, variables = callbacks.RunState(folder, name).load()
     rows = [line.split(",") for line in open(f"{folder}/{name}.csv")]
     return {"losses": dict(zip(rows[0], map(float, rows[1]))), "end": [a.tolist() for a in variables]}

@@ -32,14 +32,15 @@ def main(argv):
     if name == "adversary":
         # Everything that could see a part of the batch where it should see all: tones, noise, discriminators, norms.
         codec = config.codec_preset("vqvae_8", "tiny")
-        loss = dataclasses.replace(codec.loss, adversarial=0.5, feature_matching=1.0)
+        loss = dataclasses.replace(codec.loss, adversarial=0.5, feature_matching=1.0, hum=0.1)
         codec = dataclasses.replace(codec, tones=24, noise=True, loss=loss)
         training.train_codec(codec, beside / "data", options, Say())
     elif name.startswith("vqvae"):
         training.train_codec(config.codec_preset(name, "tiny"), beside / "data", options, Say())
     else:
-        training.train_generator(config.generator_preset(name, "tiny"), beside / "data", beside / "codecs", options,
-                                 offsets=1, say=Say())
+        # Wide enough that Muon trains some of it.
+        generator = dataclasses.replace(config.generator_preset(name, "tiny"), units=40)
+        training.train_generator(generator, beside / "data", beside / "codecs", options, offsets=1, say=Say())
     return 0
 
 
