@@ -351,9 +351,9 @@ def codec_preset(name: str, size: str = "compact") -> CodecConfig:
         )
     full = {
         8: dict(strides=(8,), channels=(128,), dilations=((1, 3, 9, 27),),
-                even=1.0, loss=LossConfig(spectral_convergence=6.0, log_magnitude=0.3, waveform=8.0, hum=0.05)),
+                even=0.9, loss=LossConfig(spectral_convergence=6.0, log_magnitude=0.3, waveform=8.0, hum=0.05)),
         32: dict(strides=(8, 4), channels=(96, 160), dilations=((1, 3), (1, 3, 9, 27)),
-                 even=1.0, loss=LossConfig(spectral_convergence=1.5, waveform=0.5, hum=0.2)),
+                 even=0.9, loss=LossConfig(spectral_convergence=1.5, waveform=0.5, hum=0.2)),
         128: dict(
             strides=(8, 4, 4), channels=(64, 128, 192), dilations=((1, 3), (1, 3), (1, 3, 9, 27)),
             tones=192, noise=True,
