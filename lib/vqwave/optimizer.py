@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import keras
 from keras import ops
 
@@ -26,10 +28,9 @@ class Muon(keras.optimizers.Muon):
         # The clipping is of what Keras sums, so that each replica gives its part of a norm of 1.
         super().__init__(learning_rate, adam_beta_2=0.99, adam_weight_decay=weight_decay, weight_decay=weight_decay,
                          global_clipnorm=1.0 / replicas, exclude_layers=["logits"])
-        self.replicas = replicas
 
     def apply(self, grads, trainable_variables=None):
-        super().apply(distribution.means(grads) if self.replicas > 1 else grads, trainable_variables)
+        super().apply(distribution.means(grads), trainable_variables)
 
     def _should_use_adamw(self, variable):
         shape = variable.shape
@@ -46,5 +47,4 @@ class Muon(keras.optimizers.Muon):
 
     def lr_adjust(self, x):
         """The scale of the matrix that was orthogonalised, not of its taps."""
-        rows = x.shape[0] * x.shape[1] if len(x.shape) == 3 else x.shape[0]
-        return x * (self.rms_rate * max(rows, x.shape[-1]) ** 0.5)
+        return x * (self.rms_rate * max(math.prod(x.shape[:-1]), x.shape[-1]) ** 0.5)
