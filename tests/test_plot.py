@@ -1,6 +1,5 @@
 """scripts/plot.py: every kind of picture from files and folders, and what it refuses."""
 
-
 import imported
 import pytest
 from encoded import encode

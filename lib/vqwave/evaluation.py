@@ -646,13 +646,11 @@ def buzz(pairs, level: int) -> dict[str, float]:
     floor = spectra[0].max() * 1e-8
     original, made = (np.maximum(s, floor) for s in spectra)
     spacing = n_fft // level
-    # A Hann window's line is three bins wide; what lies beside it is five to seven away.
-    beside = np.array([-7, -6, -5, 5, 6, 7])
 
     def gained(bins):
         """dB that each place gained, and dB by which it gained more than what lies beside it."""
         at, around = ([fold(power[bins[:, None] + near], 1) for power in (made, original)]
-                      for fold, near in ((np.max, np.array([-1, 0, 1])), (np.median, beside)))
+                      for fold, near in ((np.max, metrics.LINE), (np.median, metrics.BESIDE)))
         gain = 10 * np.log10(at[0] / at[1])
         return gain, gain - 10 * np.log10(around[0] / around[1])
 

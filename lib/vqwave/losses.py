@@ -11,8 +11,8 @@ import numpy as np
 from keras import ops
 
 from .distribution import mean, total
+from .metrics import BESIDE, LINE, MEL_FLOOR
 from .metrics import MEL_BANDS as MEL_SCALES
-from .metrics import MEL_FLOOR
 
 # (n_fft, hop, window): the windows of the SC metric at twice its hop, which trains as well for half the cost.
 STFT_SCALES = ((2048, 480, 1200), (1024, 240, 600), (512, 100, 240))
@@ -20,8 +20,7 @@ STFT_SCALES = ((2048, 480, 1200), (1024, 240, 600), (512, 100, 240))
 SHORTEST = max(scale[0] for scale in STFT_SCALES + MEL_SCALES) // 2 + 1
 
 
-# Bins of a Hann window's line (three of them are it) and of what lies beside it.
-_LINE, _BESIDE = np.array([-1, 0, 1]), np.array([-7, -6, -5, 5, 6, 7])
+# Between two lines at the codes' rate: room for each and for what lies beside it.
 LINE_BINS = 16
 
 
@@ -72,7 +71,7 @@ def hum(x, y, level: int):
 
     With P the batch's power spectrum over all samples, e_k = ln of P at k/level of the sample rate over P beside it:
     mean over k of (e_k(y) - e_k(x))^2, for lines are heard as a hum and notches are missed. What is 80 dB under x's
-    loudest counts as silence. samples: a multiple of level, at least `LINE_BINS` of them.
+    loudest counts as silence. samples: a multiple of level, at least `LINE_BINS` times it.
     """
     samples = x.shape[-1]
     window = np.hanning(samples).astype("float32")
@@ -83,7 +82,7 @@ def hum(x, y, level: int):
         return total(ops.sum(real**2 + imag**2, axis=0))
 
     def excess(p):
-        at, beside = (ops.mean(ops.take(p, lines[:, None] + bins), axis=1) for bins in (_LINE, _BESIDE))
+        at, beside = (ops.mean(ops.take(p, lines[:, None] + bins), axis=1) for bins in (LINE, BESIDE))
         return ops.log(at) - ops.log(beside)
 
     original = power(x)

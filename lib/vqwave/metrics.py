@@ -20,6 +20,8 @@ import numpy as np
 SC_WINDOWS = ((2048, 240, 1200), (1024, 120, 600), (512, 50, 240))
 MEL_BANDS = ((2048, 80), (512, 40))
 MEL_FLOOR = 1e-5
+# Bins of a Hann window's line, which is three wide, and of what lies beside it.
+LINE, BESIDE = np.array([-1, 0, 1]), np.array([-7, -6, -5, 5, 6, 7])
 DB_LIMIT = 120.0
 # Below -200 dBFS there is only rounding: a constant less its own mean.
 SILENCE_POWER = 1e-20
