@@ -8,9 +8,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from vqwave import audio, benchmark, cli, model
+from vqwave import cli
+from vqwave.files import printable
+from vqwave.measure import benchmark
+from vqwave.play import api
 
 ROOT = Path(__file__).resolve().parents[1]
+
 
 
 def main(argv=None) -> int:
@@ -28,9 +32,9 @@ def main(argv=None) -> int:
                         help="folder that prepare_audio.py wrote: its held-out tracks tell what int8 and int4 cost")
     parser.add_argument("--val-split", default="0.1", metavar="S",
                         help="which tracks those are: as the generators were trained with")
-    parser.add_argument("--vqvae-weights-dir", default=str(ROOT / model.CODECS), metavar="DIR",
+    parser.add_argument("--vqvae-weights-dir", default=str(ROOT / api.CODECS), metavar="DIR",
                         help="where the codecs are")
-    parser.add_argument("--generator-weights-dir", default=str(ROOT / model.GENERATORS), metavar="DIR",
+    parser.add_argument("--generator-weights-dir", default=str(ROOT / api.GENERATORS), metavar="DIR",
                         help="where the generators are")
     parser.add_argument("--output-dir", default="docs/benchmark", metavar="DIR", help="where the results go")
     parser.add_argument("--json", action="store_true", help="print the results as JSON, and nothing else, on stdout")
@@ -57,7 +61,7 @@ def main(argv=None) -> int:
     out = Console()
     benchmark.report(results, out if out.is_terminal else Console(width=120))
     for path in written:
-        print(f"wrote {audio.shown(path)}")
+        print(f"wrote {printable(path)}")
     return 0
 
 

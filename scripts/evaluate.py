@@ -9,9 +9,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from vqwave import audio, cli, engine, evaluation, model, results
+from vqwave import cli
 from vqwave.config import LEVELS
 from vqwave.errors import UserError
+from vqwave.files import printable
+from vqwave.measure import evaluation, report
+from vqwave.play import api, engine
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -48,8 +51,8 @@ def main(argv=None) -> int:
     parser.add_argument("--context-free", metavar="DIR",
                         help="generators trained with source_level: 0, to tell what the context is worth")
     parser.add_argument("--runs", metavar="DIR", help="the folder of the training runs, whose curves are drawn")
-    parser.add_argument("--vqvae-weights-dir", default=model.CODECS, metavar="DIR", help="where the codecs are")
-    parser.add_argument("--generator-weights-dir", default=model.GENERATORS, metavar="DIR",
+    parser.add_argument("--vqvae-weights-dir", default=api.CODECS, metavar="DIR", help="where the codecs are")
+    parser.add_argument("--generator-weights-dir", default=api.GENERATORS, metavar="DIR",
                         help="where the generators are")
     parser.add_argument("--epoch", metavar="N|best", help="the generators' set (default: what ships, else the best)")
     parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0], help="what runs the models")
@@ -64,9 +67,9 @@ def main(argv=None) -> int:
     name = args.name or Path(args.data_dir).resolve().name
     split = args.split or ROOT / "recipes" / name / "split.yml"
     if not Path(split).is_file():
-        raise UserError(f"{audio.shown(split)}: no such file: --split names the file that says which tracks test")
-    music = model.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch)
-    settings = results.parse_settings(args.depths or [music.level], args.temperatures, args.top_p)
+        raise UserError(f"{printable(split)}: no such file: --split names the file that says which tracks test")
+    music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch)
+    settings = report.parse_settings(args.depths or [music.level], args.temperatures, args.top_p)
     plan = evaluation.Plan(settings, tuple(args.seeds), args.minutes, offsets=args.offsets)
     if args.quick:
         plan = evaluation.Plan(settings, tuple(args.seeds), 0.5, bits_seconds=5.0, warm_up=1.0, offsets=1)
@@ -96,11 +99,11 @@ def main(argv=None) -> int:
         else:
             show("results", "drawing and writing", 0.0)
             command = shlex.join(["python", "scripts/evaluate.py", *(sys.argv[1:] if argv is None else argv)])
-            written = results.write(found, evaluated, name, args.output_dir, args.runs, command)
+            written = report.write(found, evaluated, name, args.output_dir, args.runs, command)
     if args.json:
         print(json.dumps(found, indent=1))
     for path in written:
-        print(f"wrote {audio.shown(path)}")
+        print(f"wrote {printable(path)}")
     return 0
 
 

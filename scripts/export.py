@@ -3,9 +3,11 @@
 
 import sys
 
-from vqwave import audio, cli, engine, export, model, weights
+from vqwave import cli, weights
 from vqwave.config import LEVELS, codec_name, generator_name
 from vqwave.errors import UserError
+from vqwave.files import printable
+from vqwave.play import api, engine, export
 
 NAMES = [f(level) for f in (codec_name, generator_name) for level in LEVELS]
 
@@ -18,8 +20,8 @@ def main(argv=None) -> int:
     )
     parser.add_argument("--models", default="all", metavar="NAMES",
                         help=f"all that there are, or names with commas between, of {', '.join(NAMES)}")
-    parser.add_argument("--vqvae-weights-dir", default=model.CODECS, metavar="DIR", help="where the codecs are")
-    parser.add_argument("--generator-weights-dir", default=model.GENERATORS, metavar="DIR",
+    parser.add_argument("--vqvae-weights-dir", default=api.CODECS, metavar="DIR", help="where the codecs are")
+    parser.add_argument("--generator-weights-dir", default=api.GENERATORS, metavar="DIR",
                         help="where the generators are")
     parser.add_argument("--epoch", metavar="N|best",
                         help="the generators' set to take (default: the one that ships, else the best)")
@@ -28,21 +30,21 @@ def main(argv=None) -> int:
     parser.add_argument("--output-dir", metavar="DIR", help="where to write NAME_KIND.onnx (default: the cache)")
     args = parser.parse_args(argv)
 
-    found = model.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch).found
+    found = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch).found
     folders = {"vqvae": args.vqvae_weights_dir, "generator": args.generator_weights_dir}
     names = [n for n in NAMES if weights.tags(folders[weights.kind(n)], n)]
     if args.models != "all":
         names = [name.strip() for name in args.models.split(",")]
     elif not names:
-        raise UserError(f"no weights in {' or '.join(map(audio.shown, folders.values()))}")
+        raise UserError(f"no weights in {' or '.join(map(printable, folders.values()))}")
     for name in names:
         if name not in NAMES:
             raise UserError(f"no model is called {name!r}; there are {', '.join(NAMES)}, or all")
     for one in [found(name) for name in names]:
-        print(audio.shown(one.described), file=sys.stderr)
+        print(printable(one.described), file=sys.stderr)
         if args.output_dir:
             for path in export.export(one, args.output_dir, args.engine):
-                print(f"wrote {audio.shown(path)}")
+                print(f"wrote {printable(path)}")
         else:
             for kind in export.kinds(one, args.engine):
                 export.cached_graph(one, kind)

@@ -14,10 +14,13 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from vqwave import audio, cli, engine, finishing, model, playback, weights
+from vqwave import cli, weights
 from vqwave.config import LEVELS, codec_name, generator_name
-from vqwave.errors import Interrupted, UserError, handling
-from vqwave.windows import Windows
+from vqwave.data import audio
+from vqwave.errors import Interrupted, UserError, signal_handlers
+from vqwave.files import atomic_write, printable
+from vqwave.play import api, engine, mastering, playback
+from vqwave.play.parallel import Windows
 
 
 def main(argv=None) -> int:
@@ -29,7 +32,7 @@ def main(argv=None) -> int:
     paths = outputs(args.output, args.batch or 1)
     check(args)
 
-    music = model.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch)
+    music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch)
     level = music.ending(level, args.keep)
     options = {"level": level, "temperature": args.temperature, "top_k": args.top_k, "top_p": args.top_p,
                "seconds": args.seconds, "samples": args.length and args.length * LEVELS[0],
@@ -38,11 +41,11 @@ def main(argv=None) -> int:
     codecs = LEVELS[: LEVELS.index(level) + 1] if args.prompt else [args.keep or level, level]
     sets = [music.found(name) for name in dict.fromkeys([*map(codec_name, codecs), *map(generator_name, used)])]
     for line in weights.described(sets):
-        print(audio.shown(line), file=sys.stderr)
+        print(printable(line), file=sys.stderr)
     rate = music.found(codec_name(level)).config.sample_rate
     if args.loop and not args.variation_of:
-        samples = options["samples"] or model.samples_in(args.seconds, rate)
-        options |= {"seconds": None, "samples": samples + finishing.loop_margin(rate, samples)}
+        samples = options["samples"] or api.samples_in(args.seconds, rate)
+        options |= {"seconds": None, "samples": samples + mastering.loop_margin(rate, samples)}
     options |= steer(args, music, level, rate)
 
     if args.candidates:
@@ -55,7 +58,7 @@ def main(argv=None) -> int:
             return play(stream, args.device, args.fade)
         lengths, speed = write(stream, paths, args)
     for path, samples in zip(paths, lengths, strict=True):
-        print(f"wrote {audio.shown(path)}: {samples / rate:.2f} s, {samples} samples")
+        print(f"wrote {printable(path)}: {samples / rate:.2f} s, {samples} samples")
     print(f"{speed:.1f} x real time", file=sys.stderr)
     return 0
 
@@ -77,8 +80,8 @@ def parse(argv):
                         help="all; or generators by name with commas between: the finest of them decides where the "
                              "chain ends, and those above it that are not named are added (default: as far down as "
                              "chain.yml in the generators' folder says, else all)")
-    parser.add_argument("--vqvae-weights-dir", default=model.CODECS, metavar="DIR", help="where the codecs are")
-    parser.add_argument("--generator-weights-dir", default=model.GENERATORS, metavar="DIR",
+    parser.add_argument("--vqvae-weights-dir", default=api.CODECS, metavar="DIR", help="where the codecs are")
+    parser.add_argument("--generator-weights-dir", default=api.GENERATORS, metavar="DIR",
                         help="where the generators are")
     parser.add_argument("--epoch", metavar="N|best",
                         help="the generators' set to take (default: the one that ships, else the best)")
@@ -136,7 +139,7 @@ def parse(argv):
     finish.add_argument("--fade", type=cli.number(above=0), metavar="S",
                         help="fade in and out over so many seconds (played, too)")
     finish.add_argument("--normalize", action="store_true",
-                        help=f"as loud as streaming services play, {finishing.LOUDNESS:g} LUFS, with a limiter so that "
+                        help=f"as loud as streaming services play, {mastering.LOUDNESS:g} LUFS, with a limiter so that "
                              "nothing clips")
     return parser.parse_args(argv)
 
@@ -189,7 +192,7 @@ def steer(args, music, level: int, rate: int) -> dict:
     if args.prompt:
         start = args.prompt_start or 0.0
         prompt = music.prompt(args.prompt, seconds=args.prompt_seconds or 5.0, start=start, level=level)
-        print(f"goes on from {audio.shown(args.prompt)}: {len(prompt.audio) / rate:.2f} s from {start:g} s on",
+        print(f"goes on from {printable(args.prompt)}: {len(prompt.audio) / rate:.2f} s from {start:g} s on",
               file=sys.stderr)
         return {"prompt": prompt, "keep_original": args.keep_original}
     if args.variation_of:
@@ -198,7 +201,7 @@ def steer(args, music, level: int, rate: int) -> dict:
         with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
             task = progress.add_task("", total=1.0)
             source = music.source(args.variation_of, args.keep, lambda share: progress.update(task, completed=share))
-        print(f"varies {audio.shown(args.variation_of)}: {source.samples / rate:.2f} s, of which the codes at "
+        print(f"varies {printable(args.variation_of)}: {source.samples / rate:.2f} s, of which the codes at "
               f"{args.keep}x are kept", file=sys.stderr)
         return {"variation_of": source}
     return {}
@@ -222,7 +225,7 @@ def outputs(output, batch: int) -> list[Path]:
         return []
     path = audio.check_output(output)
     if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise UserError(f"{audio.shown(path)}: cannot be written: no permission in that folder")
+        raise UserError(f"{printable(path)}: cannot be written: no permission in that folder")
     if batch == 1:
         return [path]
     return [audio.check_output(path.with_name(f"{path.stem}_{i}{path.suffix}")) for i in range(1, batch + 1)]
@@ -258,7 +261,7 @@ def write(stream, paths, args, what="generating") -> tuple[list[int], float]:
         first = first or (time.monotonic(), made)
         progress.update(task, completed=made, speed=speed)
 
-    with handling(note, signal.SIGINT, signal.SIGTERM), contextlib.ExitStack() as stack:
+    with signal_handlers(note, signal.SIGINT, signal.SIGTERM), contextlib.ExitStack() as stack:
         files = [stack.enter_context(audio.Writer(path, rate)) for path in paths]
         with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
             task = progress.add_task(what, total=stream.samples, speed=speed)
@@ -281,14 +284,14 @@ def write(stream, paths, args, what="generating") -> tuple[list[int], float]:
 def finished(piece: np.ndarray, rate: int, args) -> np.ndarray:
     """A whole piece, looped and normalised as asked."""
     if args.loop:
-        piece = finishing.loop(piece, rate)
+        piece = mastering.loop(piece, rate)
     if args.normalize:
-        before, piece = piece, finishing.normalize(piece, rate, looped=args.loop)
-        loudness = finishing.loudness(piece, rate)
+        before, piece = piece, mastering.normalize(piece, rate, looped=args.loop)
+        loudness = mastering.loudness(piece, rate)
         if loudness == -float("inf"):
             print("the piece is silent, and left so", file=sys.stderr)
         else:
-            print(f"loudness {finishing.loudness(before, rate):.1f} -> {loudness:.1f} LUFS", file=sys.stderr)
+            print(f"loudness {mastering.loudness(before, rate):.1f} -> {loudness:.1f} LUFS", file=sys.stderr)
     return piece
 
 
@@ -297,7 +300,7 @@ def fade(stream, seconds):
     position = 0
     for block in stream:
         if seconds:
-            block = finishing.faded(block, position, round(seconds * stream.sample_rate), stream.samples)
+            block = mastering.faded(block, position, round(seconds * stream.sample_rate), stream.samples)
         yield block
         position += block.shape[-1]
 
@@ -310,7 +313,7 @@ def candidates(args, music, options, path: Path) -> int:
         raise Interrupted(number, "stopped; nothing was written")
 
     with (tempfile.TemporaryDirectory(prefix=".vqwave-", dir=path.parent) as folder,
-          handling(end, signal.SIGINT, signal.SIGTERM)):
+          signal_handlers(end, signal.SIGINT, signal.SIGTERM)):
         # Renamed when all are there: an interrupt, or a full disk, leaves nothing.
         seed = args.seed
         for i in range(args.candidates):
@@ -328,16 +331,16 @@ def candidates(args, music, options, path: Path) -> int:
         levels = [x for x in made[0][2] if x != "all"]
         names = [path.with_name(f"{path.stem}_{rank:0{wide}}_{one[0]:.3f}bits{path.suffix}")
                  for rank, one in enumerate(made, 1)]
-        with open(made[0][3], "rb") as best, audio.replacing(path) as copy:
+        with open(made[0][3], "rb") as best, atomic_write(path) as copy:
             shutil.copyfileobj(best, copy)
         for one, name in zip(made, names, strict=True):
             os.replace(one[3], name)
     row = "{:>4}  {:>10}  {:>13}  " + "{:>6}  " * len(levels) + "{}"
     print(row.format("rank", "seed", "bits per code", *(f"{x}x" for x in levels), "file"))
     for rank, ((total, seed, bits, *_), name) in enumerate(zip(made, names, strict=True), 1):
-        print(row.format(rank, seed, f"{total:.3f}", *(f"{bits[x]:.3f}" for x in levels), audio.shown(name)))
+        print(row.format(rank, seed, f"{total:.3f}", *(f"{bits[x]:.3f}" for x in levels), printable(name)))
     best = made[0]
-    print(f"wrote {audio.shown(path)}: {best[4] / stream.sample_rate:.2f} s, {best[4]} samples, the piece of rank 1")
+    print(f"wrote {printable(path)}: {best[4] / stream.sample_rate:.2f} s, {best[4]} samples, the piece of rank 1")
     print(f"{best[5]:.1f} x real time", file=sys.stderr)
     return 0
 
@@ -356,7 +359,7 @@ def play(stream, device, fade_seconds) -> int:
 
     blocks = fade(stream, fade_seconds)
     try:
-        with handling(end, signal.SIGTERM):
+        with signal_handlers(end, signal.SIGTERM):
             report = playback.play(
                 blocks, stream.sample_rate, device=device, status=show if console.is_terminal else None
             )

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from vqwave import audio, cli, metrics, model, plots
+from vqwave import cli, metrics, plots
 from vqwave.config import LEVELS, SAMPLE_RATE, codec_name
+from vqwave.data import audio
 from vqwave.errors import UserError
+from vqwave.files import printable
+from vqwave.play import api
 
 
 def main(argv=None) -> int:
@@ -38,7 +41,7 @@ def main(argv=None) -> int:
                          help="seconds to take" + ("" if seconds else " (default: to the end)"))
 
     def codecs(one):
-        one.add_argument("--vqvae-weights-dir", default=model.CODECS, metavar="DIR", help="where the codecs are")
+        one.add_argument("--vqvae-weights-dir", default=api.CODECS, metavar="DIR", help="where the codecs are")
 
     music = "files of music, or folders of them, searched to the bottom"
     part(kind("waveforms", waveforms, "the waveforms of a folder, one under the other", music), None)
@@ -61,7 +64,7 @@ def main(argv=None) -> int:
     args = parser.parse_args(argv)
     plots.check_output(args.output)
     args.draw(args)
-    print(f"wrote {audio.shown(args.output)}")
+    print(f"wrote {printable(args.output)}")
     return 0
 
 
@@ -82,19 +85,19 @@ def curves(args):
     else:
         drawn = plots.loss_curves(path, args.output, args.title or path.stem)
     if not drawn:
-        raise UserError(f"{audio.shown(path)}: no epoch of any model is logged there yet")
+        raise UserError(f"{printable(path)}: no epoch of any model is logged there yet")
 
 
 def usage(args):
     heard = _heard(args)
-    loaded = model.load(args.vqvae_weights_dir)
+    loaded = api.load(args.vqvae_weights_dir)
     counts = {f"{level}x": _counts(loaded, level, heard) for level in sorted(args.levels, reverse=True)}
     plots.code_usage(counts, args.output, args.title)
 
 
 def codebook(args):
     heard = _heard(args)
-    loaded = model.load(args.vqvae_weights_dir)
+    loaded = api.load(args.vqvae_weights_dir)
     level = loaded.found(args.model).config.level
     (vectors,) = loaded.codec(level).weight_set.load("codebook").values()
     plots.codebook_map(vectors, _counts(loaded, level, heard), args.output, args.title or args.model)
@@ -105,7 +108,7 @@ def codes(args):
     if len(heard) > 1:
         raise UserError("codes draws one file")
     (name, sound), = heard.items()
-    loaded = model.load(args.vqvae_weights_dir)
+    loaded = api.load(args.vqvae_weights_dir)
     made = {level: loaded.encode(sound, level) for level in args.levels}
     shades = {level: plots.codec_shades(loaded.codec(level)) for level in args.levels}
     plots.codes(made, shades, args.output, sound, title=args.title or name)
@@ -118,7 +121,7 @@ def _heard(args) -> dict[str, np.ndarray]:
         if name.is_dir():
             there = sorted(p for p in name.rglob("*") if p.suffix.lower() in audio.AUDIO_SUFFIXES and p.is_file())
             if not there:
-                raise UserError(f"{audio.shown(name)}: holds no music ({', '.join(audio.AUDIO_SUFFIXES)})")
+                raise UserError(f"{printable(name)}: holds no music ({', '.join(audio.AUDIO_SUFFIXES)})")
             files += there
         else:
             files.append(name)
@@ -128,9 +131,9 @@ def _heard(args) -> dict[str, np.ndarray]:
         first = round(args.start * SAMPLE_RATE)
         last = len(sound) if args.seconds is None else first + max(1, round(args.seconds * SAMPLE_RATE))
         if first >= len(sound):
-            raise UserError(f"{audio.shown(path)}: lasts {len(sound) / SAMPLE_RATE:.1f} s, so --start leaves nothing")
+            raise UserError(f"{printable(path)}: lasts {len(sound) / SAMPLE_RATE:.1f} s, so --start leaves nothing")
         name = path.name if sum(p.name == path.name for p in files) == 1 else str(path)
-        heard[audio.shown(name)] = sound[first:last]
+        heard[printable(name)] = sound[first:last]
     return heard
 
 

@@ -3,9 +3,10 @@
 
 import sys
 
-from vqwave import cli, manifest
-from vqwave.audio import shown
+from vqwave import cli
 from vqwave.config import SAMPLE_RATE
+from vqwave.data import manifest
+from vqwave.files import printable
 
 
 def main(argv=None) -> int:
@@ -29,11 +30,11 @@ def main(argv=None) -> int:
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)
     for source, reason in report.failed:
-        print(f"failed: {shown(source)}: {reason}", file=sys.stderr)
+        print(f"failed: {printable(source)}: {reason}", file=sys.stderr)
     tracks = report.converted + report.up_to_date
     hours = sum(track.seconds for track in tracks) / 3600
     print(f"{len(report.converted)} converted, {len(report.up_to_date)} up to date, {len(report.failed)} failed; "
-          f"{hours:.2f} hours of audio at {args.sample_rate} Hz in {shown(args.dst)}")
+          f"{hours:.2f} hours of audio at {args.sample_rate} Hz in {printable(args.dst)}")
     return report.exit_code
 
 

@@ -8,9 +8,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from vqwave import audio, cli, engine, metrics, plots, weights
+from vqwave import cli, metrics, plots, weights
 from vqwave.config import LEVELS, codec_name
+from vqwave.data import audio
 from vqwave.errors import UserError
+from vqwave.files import printable
+from vqwave.play import engine
 
 COLUMNS = (
     ("SC dB", "sc_db", "{:.2f}"), ("mel", "mel", "{:.3f}"), ("SI-SDR dB", "si_sdr_db", "{:.2f}"),
@@ -50,7 +53,7 @@ def main(argv=None) -> int:
     console = Console(stderr=True)
     rows, decoded = [], {}
     for one in found:
-        console.print(audio.shown(one.described), markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(one.described), markup=False, highlight=False, soft_wrap=True)
         rate = one.config.sample_rate
         with console.status(f"{one.name}: encoding, decoding, comparing"):  # draws nothing where no terminal is
             if rate not in decoded:
@@ -62,7 +65,7 @@ def main(argv=None) -> int:
             files = {"wav": str(output)}
             if args.output_dir:
                 files["picture"] = str(output.with_suffix(".png"))
-                title = f"{audio.shown(Path(args.input).name)}: {one.name}, {figures['bitrate_kbps']:.2f} kbit/s"
+                title = f"{printable(Path(args.input).name)}: {one.name}, {figures['bitrate_kbps']:.2f} kbit/s"
                 plots.waveform_and_spectrogram(original, made, files["picture"], rate, title)
         rows.append({"model": one.name, "set": one.tag, "seconds": len(original) / rate, **figures, **files})
     if args.json:
@@ -78,7 +81,7 @@ def excerpt(path, rate, start, seconds):
     first = round(start * rate)
     last = len(samples) if seconds is None else first + max(1, round(seconds * rate))
     if first >= len(samples):
-        raise UserError(f"{audio.shown(path)}: lasts {len(samples) / rate:.1f} s, so --start leaves nothing of it")
+        raise UserError(f"{printable(path)}: lasts {len(samples) / rate:.1f} s, so --start leaves nothing of it")
     return samples[first:last]
 
 
@@ -95,7 +98,7 @@ def print_table(rows):
     for row in rows:
         for key in ("wav", "picture"):
             if key in row:
-                console.print(f"wrote {audio.shown(row[key])}", markup=False, highlight=False, soft_wrap=True)
+                console.print(f"wrote {printable(row[key])}", markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-from vqwave import cli, config, distribution, machine, manifest
-from vqwave.audio import replacing
+from vqwave import cli, config, machine
+from vqwave.data import manifest
 from vqwave.errors import Interrupted, UserError
+from vqwave.files import atomic_write
+from vqwave.train import replicas
 
 # Parts of the time. A generator learns for as long as it is let; a codec is good after a fraction of that.
 CODEC_SHARE, GENERATOR_SHARE = 1.0, 2.5
@@ -147,10 +149,10 @@ def _read_plan(output: Path, size: str) -> dict:
 
 
 def _write_plan(output: Path, plan: dict):
-    if not distribution.leads():
+    if not replicas.leads():
         return
     output.mkdir(parents=True, exist_ok=True)
-    with replacing(output / PLAN) as f:
+    with atomic_write(output / PLAN) as f:
         f.write(config.dump_yaml(plan | {"spent": round(plan["spent"], 1)}).encode())
 
 

@@ -31,7 +31,7 @@ def main(argv=None) -> int:
     if args.distribute and (code := cli.guarded(argv)) is not None:
         return code
     quiet.import_keras()
-    from vqwave import training
+    from vqwave.train import training
 
     training.train_generator(generator, args.data_dir, args.vqvae_weights_dir, cli.training_options(args), args.epoch,
                              args.offsets, scheduler=args.scheduler)

@@ -27,7 +27,7 @@ def main(argv=None) -> int:
     if args.distribute and (code := cli.guarded(argv)) is not None:
         return code
     quiet.import_keras()
-    from vqwave import training
+    from vqwave.train import training
 
     training.train_codec(codec, args.data_dir, cli.training_options(args, decoder_only=args.decoder_only))
     return 0

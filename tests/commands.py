@@ -13,7 +13,7 @@ SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(
-    ["keras", "onnxruntime", "librosa.filters", "matplotlib.pyplot", "vqwave.training", "vqwave.model", "commands"])
+    ["keras", "onnxruntime", "librosa.filters", "matplotlib.pyplot", "vqwave.train.training", "vqwave.play.api", "commands"])
 
 
 class Command:
@@ -98,7 +98,7 @@ class _Forked:
 
 def every_step_is_saved():
     """A setting, so that a kill may meet a state half written; two minutes lie between two savings otherwise."""
-    from vqwave import callbacks
+    from vqwave.train import callbacks
 
     callbacks.SAVE_EVERY_SECONDS = -1.0
 

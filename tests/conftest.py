@@ -47,8 +47,8 @@ def tiny_weights(tmp_path_factory):
     """
     import keras
 
-    from vqwave.encoder import VQVAE
-    from vqwave.generator import Generator
+    from vqwave.nn.codec import VQVAE
+    from vqwave.nn.generator import Generator
 
     root = tmp_path_factory.mktemp("tiny")
     folders = SimpleNamespace(codecs=root / "final_weights", generators=root / "weights")

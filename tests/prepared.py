@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from vqwave import audio, manifest
+from vqwave.data import audio, manifest
 
 
 def data_folder(folder, sounds, sample_rate=22050):

@@ -30,8 +30,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prepared import data_folder, music
 
-from vqwave import audio, cli, dataset, manifest, weights
+from vqwave import cli, files, weights
 from vqwave import config as configs
+from vqwave.data import audio, manifest, windows
 from vqwave.errors import UserError
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
@@ -169,7 +170,7 @@ def assert_sound_or_one_line(path, found):
     kind, value = found
     assert kind != "raised", f"{path}: {value}"
     if kind == "refused":
-        assert "\n" not in value and value.startswith(audio.shown(path)) and len(value) < len(audio.shown(path)) + 200
+        assert "\n" not in value and value.startswith(files.printable(path)) and len(value) < len(files.printable(path)) + 200
     else:
         assert value > 0
 
@@ -428,7 +429,7 @@ def test_whatever_says_where_a_chain_ends_and_which_tracks_validate(tmp_path):
         for name in ("chain.yml", "split.yml"):
             (tmp_path / name).write_text(text)
         assert one_line_or(lambda: weights.chain_level(tmp_path), "chain.yml") in (None, *configs.LEVELS)
-        found = one_line_or(lambda: dataset.split(tracks, tmp_path / "split.yml", 0), "split.yml")
+        found = one_line_or(lambda: windows.split(tracks, tmp_path / "split.yml", 0), "split.yml")
         if found:
             assert found[0] and not {t.file for t in found[0]} & {t.file for t in found[1]}
 

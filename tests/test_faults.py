@@ -21,7 +21,8 @@ from commands import SCRIPTS, Command, done, every_step_is_saved, stages_are_for
 from encoded import encode
 from prepared import data_folder, music
 
-from vqwave import manifest, weights
+from vqwave import weights
+from vqwave.data import manifest
 from vqwave.errors import UserError
 
 CODEC, GENERATOR = "vqvae_512", "generator_512"

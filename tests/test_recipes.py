@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from prepared import music
 
-from vqwave import audio, dataset
+from vqwave.data import audio, windows
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = sorted(path.parent.name for path in (ROOT / "recipes").glob("*/run.sh"))
@@ -33,7 +33,7 @@ def run(checkout, name, *arguments, **environment):
 def songs(folder, name, seconds=1.0):
     """A song of the right name for each track that the split names, and two that train."""
     folder.mkdir()
-    held = sum(dataset.read_split(ROOT / "recipes" / name / "split.yml").values(), [])
+    held = sum(windows.read_split(ROOT / "recipes" / name / "split.yml").values(), [])
     for i, track in enumerate([*held, "one more", "another"]):
         audio.write(folder / f"{track}.wav", music(seconds, i))
     return len(held) + 2
@@ -45,7 +45,7 @@ def test_there_are_the_two_corpora():
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_split_holds_tracks_out_and_none_of_them_twice(name):
-    split = dataset.read_split(ROOT / "recipes" / name / "split.yml")
+    split = windows.read_split(ROOT / "recipes" / name / "split.yml")
     named = sum(split.values(), [])
     assert split["test"] and split["validation"] and len(set(named)) == len(named)
 

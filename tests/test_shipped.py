@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import vqwave
-from vqwave import config, evaluation, weights
+from vqwave import config, weights
+from vqwave.measure import evaluation
 
 ROOT = Path(__file__).parent.parent
 CODECS, GENERATORS = ROOT / "final_weights", ROOT / "weights"

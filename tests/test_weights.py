@@ -12,9 +12,9 @@ import pytest
 
 from vqwave import config as configs
 from vqwave import weights
-from vqwave.encoder import VQVAE
 from vqwave.errors import UserError
-from vqwave.generator import Generator
+from vqwave.nn.codec import VQVAE
+from vqwave.nn.generator import Generator
 from vqwave.weights import WeightsError
 
 NAME = "vqvae_8"

@@ -12,7 +12,7 @@ import importlib
 import importlib.metadata
 
 # Importing this package imports nothing heavy: what a name needs is imported when the name is used.
-_HOMES = {"VQWave": "model", "load": "model", "Stream": "streaming"}
+_HOMES = {"VQWave": "play.api", "load": "play.api", "Stream": "play.stream"}
 
 __all__ = ["Stream", "VQWave", "load"]
 

@@ -12,8 +12,8 @@ import subprocess
 import sys
 import threading
 
-from . import distribution
-from .errors import Interrupted, UserError, handling
+from .errors import Interrupted, UserError, signal_handlers
+from .train import replicas
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -144,7 +144,7 @@ def _heeding_signals():
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # in the background of a shell it is ignored
         numbers.append(signal.SIGINT)
     try:
-        with handling(stop, *numbers):
+        with signal_handlers(stop, *numbers):
             yield
     except Exception as e:
         if raised is None or isinstance(e, UserError | OSError):
@@ -177,7 +177,7 @@ def child(command: list[str], **options):
     process = subprocess.Popen(command, pass_fds=[lifeline], env=environment, **options)  # noqa: S603
     os.close(lifeline)
     try:
-        with handling(lambda *_: process.terminate(), signal.SIGTERM), handling(signal.SIG_IGN, signal.SIGINT):
+        with signal_handlers(lambda *_: process.terminate(), signal.SIGTERM), signal_handlers(signal.SIG_IGN, signal.SIGINT):
             yield process
     finally:
         os.close(held)
@@ -188,7 +188,7 @@ def guarded(argv=None) -> int | None:
 
     JAX ends a process whose peer has died from C, with pages of its own words: whoever started it gets one line and 2.
     """
-    if distribution.processes() == 1 or os.environ.pop(_GUARDED, None):
+    if replicas.processes() == 1 or os.environ.pop(_GUARDED, None):
         return None
     command = [sys.executable, sys.argv[0], *(sys.argv[1:] if argv is None else argv)]
     environment, name = os.environ | {_GUARDED: "1"}, os.path.basename(sys.argv[0])
@@ -197,7 +197,7 @@ def guarded(argv=None) -> int | None:
         for line in process.stderr:
             ours = line.startswith(f"{name}: ")
             # JAX's last words, and those before them; after ours it only says the same at greater length.
-            hidden = hidden or bool(re.match(r"F\d{4} |\*\*\* ", line)) or (ours and distribution.DIED in line)
+            hidden = hidden or bool(re.match(r"F\d{4} |\*\*\* ", line)) or (ours and replicas.DIED in line)
             noise = re.match(r"[IWE]\d{4} |WARNING: All log messages|Additional GRPC|:UNKNOWN", line)
             explained = explained or ours
             if ours or not (hidden or noise):
@@ -206,7 +206,7 @@ def guarded(argv=None) -> int | None:
     if code >= 0 or code == -signal.SIGKILL:
         return code if code >= 0 else 128 - code
     if not explained:
-        raise UserError(distribution.DIED)
+        raise UserError(replicas.DIED)
     return 2
 
 
@@ -264,7 +264,7 @@ def add_training_options(p: argparse.ArgumentParser, batch_size: int, input_leng
 
 def training_options(args, **more):
     """`training.Options` from what `add_training_options` parsed, and what a trainer adds of its own."""
-    from .training import Options
+    from .train.training import Options
 
     return Options(
         output_dir=args.output_dir, steps=args.steps, epochs=args.epochs, minutes=args.minutes,

@@ -17,7 +17,7 @@ class Interrupted(BaseException):
 
 
 @contextlib.contextmanager
-def handling(handler, *numbers: int):
+def signal_handlers(handler, *numbers: int):
     """`handler` for these signals while the block runs, then what was there before."""
     before = {number: signal.signal(number, handler) for number in numbers}
     try:

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from . import metrics
-from .audio import replacing, shown, why
 from .config import LEVELS, codec_name, generator_name
 from .errors import UserError
+from .files import atomic_write, printable, reason
 
 SUFFIXES = (".png", ".svg")
 COLUMNS = 1200
@@ -401,7 +401,7 @@ def read_log(csv_path) -> tuple[list[int], dict[str, list[float]]]:
     try:
         text = Path(csv_path).read_text(encoding="utf-8", errors="replace")
     except OSError as e:
-        raise UserError(f"{shown(csv_path)}: cannot be read: {why(e)}") from e
+        raise UserError(f"{printable(csv_path)}: cannot be read: {reason(e)}") from e
     whole = text[: text.rfind("\n") + 1].replace("\0", "")  # the last line may still be on its way to the disk
     rows = csv.reader(io.StringIO(whole), strict=False)
     header = next(rows, [])
@@ -503,9 +503,9 @@ def check_output(path) -> str:
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise UserError(f"{shown(path)}: a picture's name must end in {' or '.join(SUFFIXES)}")
+        raise UserError(f"{printable(path)}: a picture's name must end in {' or '.join(SUFFIXES)}")
     if not path.parent.is_dir():
-        raise UserError(f"{shown(path)}: there is no folder {shown(path.parent)}")
+        raise UserError(f"{printable(path)}: there is no folder {printable(path.parent)}")
     return suffix[1:]
 
 
@@ -515,5 +515,5 @@ def _save(figure, path):
     metadata = {"Date": None} if kind == "svg" else {"Software": None}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
-        with replacing(path) as file:
+        with atomic_write(path) as file:
             figure.savefig(file, format=kind, metadata=metadata)

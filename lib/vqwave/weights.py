@@ -25,8 +25,8 @@ import numpy as np
 
 from . import config as configs
 from . import quiet
-from .audio import replacing
 from .errors import UserError
+from .files import CHECKOUT, atomic_write
 
 CHAIN = "chain.yml"
 PARTS = {"vqvae": ("encoder", "decoder", "codebook"), "generator": ("generator", "context")}
@@ -73,7 +73,7 @@ class WeightSet:
     def which(self) -> str:
         """One phrase for the user: which of a folder's sets this is."""
         if self.tag in ("", "best"):
-            shipped = self.folder.resolve().parent == Path(__file__).resolve().parents[2]
+            shipped = self.folder.resolve().parent == CHECKOUT
             return "the best set" if self.tag else "the shipped set" if shipped else "the set without a number"
         return f"epoch {self.tag.lstrip('0') or '0'}"
 
@@ -147,7 +147,7 @@ def read_arrays(path) -> dict[str, np.ndarray]:
 
 def write_arrays(path, arrays: dict[str, np.ndarray]):
     """One dataset an array, atomically."""
-    with replacing(path) as file, h5py.File(file, "w") as f:
+    with atomic_write(path) as file, h5py.File(file, "w") as f:
         for key, array in arrays.items():
             f.create_dataset(key, data=array)
 
@@ -186,7 +186,7 @@ def save(folder, name: str, tag: str, parts: dict[str, list], config, info=None,
         write_arrays(path, arrays)
         files[part] = sha256(path)
     text = configs.dump_yaml({"config": configs.to_dict(config), "training": info or {}, "sha256": files})
-    with replacing(config_path(folder, name, tag)) as f:
+    with atomic_write(config_path(folder, name, tag)) as f:
         f.write(text.encode())
 
 
@@ -308,7 +308,7 @@ def copy_set(source: WeightSet, folder, tag: str, dtype="float32"):
 def load_codec(found: WeightSet):
     """The Keras `VQVAE` of a set."""
     quiet.import_keras()
-    from .encoder import VQVAE
+    from .nn.codec import VQVAE
 
     model = VQVAE(found.config)
     for part, variables in model.parts.items():
@@ -323,7 +323,7 @@ def load_codec(found: WeightSet):
 def load_generator(found: WeightSet):
     """The Keras `Generator` of a set."""
     quiet.import_keras()
-    from .generator import Generator
+    from .nn.generator import Generator
 
     model = Generator(found.config)
     for part, variables in model.parts.items():

@@ -19,7 +19,7 @@ def main(argv):
         return code
     # As where it is not installed.
     sys.modules["tensorflow"] = None
-    from vqwave import training
+    from vqwave.train import training
 
     class Say(training.Say):
         def advance(self, done, loss=None):

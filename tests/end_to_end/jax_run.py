@@ -13,8 +13,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import keras
 from prepared import data_folder, music
 
-from vqwave import config, training, weights
+from vqwave import config, weights
 from vqwave.errors import Interrupted
+from vqwave.train import training
 
 
 class Say(training.Say):

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from prepared import data_folder, music
 
-from vqwave import callbacks
+from vqwave import files
+from vqwave.train import callbacks
 
 pytest.importorskip("jax")
 SCRIPT = Path(__file__).with_name("distributed_run.py")
@@ -159,7 +160,7 @@ def test_what_keeps_the_first_from_training_is_said_by_all(beside):
     """A folder that another training has, a batch that cannot be divided."""
     folder = beside / "taken"
     (folder / "out").mkdir(parents=True)
-    with callbacks.locked(folder / "out", "vqvae_8"):
+    with files.lock_folder(folder / "out", "vqvae_8", "being trained"):
         ends = Training(folder, "vqvae_8", 4, 2, beside / "cache").ends()
     assert [code for code, _, _ in ends] == [2, 2], ends
     assert all(err.count("\n") == 1 and "is already being trained here by process" in err for _, _, err in ends), ends

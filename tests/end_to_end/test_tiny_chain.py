@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from vqwave import cli, manifest
+from vqwave import cli
+from vqwave.data import manifest
 
 
 def run(script, *argv):

@@ -6,8 +6,8 @@ from html import escape
 
 import gradio as gr
 
-from ..audio import AUDIO_SUFFIXES
 from ..config import LEVELS
+from ..data.audio import AUDIO_SUFFIXES
 from ..errors import UserError
 from .takes import LONGEST, LONGEST_HEARD, LONGEST_RECORDING, Settings, Studio
 

@@ -28,10 +28,12 @@ from urllib.parse import urlencode
 
 import numpy as np
 
-from .. import audio, metrics, model, plots, weights
+from .. import files, metrics, plots, weights
 from ..config import LEVELS, SAMPLE_RATE, codec_name, generator_name
+from ..data import audio
 from ..errors import UserError
-from ..streaming import draw_seed
+from ..play import api as model
+from ..play.stream import draw_seed
 
 COLUMN = LEVELS[0]
 """Samples in a column of every picture: one code of the top level."""
@@ -114,7 +116,7 @@ class Settings:
         )
         if mode == "new":
             return settings
-        recording, name = str(given.get("recording", "")), audio.shown(str(given.get("name", "")))[:200]
+        recording, name = str(given.get("recording", "")), files.printable(str(given.get("name", "")))[:200]
         if not recording:
             raise UserError("There is no recording yet: drop one in, or choose to make a new piece.")
         settings = dataclasses.replace(settings, recording=recording, name=name)
@@ -211,7 +213,7 @@ class Studio:
         self.codecs, self.engine, self.streams = codecs, engine, streams
         self.folders = _folders(generators)
         if not self.folders:
-            asked = ", ".join(audio.shown(g) for g in generators)
+            asked = ", ".join(files.printable(g) for g in generators)
             raise UserError(f"{asked}: no generators in there (nor in its folders); train some, or name another folder "
                             "with --generator-weights-dir")
         self._temporary = tempfile.TemporaryDirectory(prefix="vqwave-studio-")
@@ -297,7 +299,7 @@ class Studio:
         Errors: `UserError` where it holds no sound that can be decoded, too much of it, or silence.
         """
         path = Path(path)
-        name = audio.shown(Path(name or path.name).name)[:200]
+        name = files.printable(Path(name or path.name).name)[:200]
         if path.stat().st_size > UPLOAD_BYTES:
             raise UserError(f"{name}: larger than {UPLOAD_BYTES >> 20} MB; cut it, or give it as mp3 or flac.")
         identity = hashlib.sha256(path.read_bytes()).hexdigest()[:24]
@@ -314,7 +316,7 @@ class Studio:
                     raise UserError(f"{name}: longer than {LONGEST_RECORDING / 60:g} minutes; cut it first.")
         except UserError as e:
             # The file's name here is not the one that its owner knows.
-            raise UserError(str(e).replace(audio.shown(path), name)) from e
+            raise UserError(str(e).replace(files.printable(path), name)) from e
         if samples < COLUMN:
             raise UserError(f"{name}: has {samples} samples; {COLUMN} are one code of the top level, the least.")
         if peak < model.SILENT:
@@ -357,7 +359,7 @@ class Studio:
         except UserError as e:
             yield frame({"error": str(e)})
         except OSError as e:
-            yield frame({"error": f"The studio's disk failed: {audio.why(e)}."})
+            yield frame({"error": f"The studio's disk failed: {files.reason(e)}."})
         finally:
             if take:
                 take.end()
@@ -495,7 +497,7 @@ class Studio:
         except UserError as e:
             yield frame({"error": str(e)})
         except OSError as e:
-            yield frame({"error": f"The studio's disk failed: {audio.why(e)}."})
+            yield frame({"error": f"The studio's disk failed: {files.reason(e)}."})
 
     def heard(self, identity: str, name: str) -> Path:
         """The wav of a sound of the codec page. Errors: `UserError` where it is not here any more."""

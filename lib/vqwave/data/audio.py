@@ -1,0 +1,341 @@
+"""Files <-> samples: decode and resample (PyAV), float32 in [-1, 1] <-> uint16, write wav, flac and ogg (soundfile)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from ..config import SAMPLE_RATE
+from ..errors import UserError
+from ..files import atomic_write, printable, reason, sweep
+
+AUDIO_SUFFIXES = (".m4a", ".mp3", ".wav", ".flac", ".ogg", ".opus", ".aac", ".aiff")
+SILENCE = 32768
+
+# What is probed for is what plays: without this a playlist or a subtitle file called song.mp3 would be "opened" too.
+_DEMUXERS = "mp3,aac,flac,ogg,wav,w64,aiff,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm"
+_BLOCK = 65536
+_FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
+_WAV_LIMIT = (2**32 - 4096) // 2
+
+
+# ---------------------------------------------------------------------------------------------- float32 <-> uint16
+
+
+def to_u16(audio) -> np.ndarray:
+    """round(x·32768)+32768 clipped to [0, 65535]: float [...] -> uint16 [...].
+
+    Louder than full scale (infinity included) clips, never wraps; NaN becomes silence (32768).
+    """
+    scaled = np.nan_to_num(np.asarray(audio, np.float32), nan=0.0, posinf=1.0, neginf=-1.0) * np.float32(32768)
+    return (np.clip(np.rint(scaled), -32768, 32767).astype(np.int32) + SILENCE).astype(np.uint16)
+
+
+def from_u16(values) -> np.ndarray:
+    """uint16 [...] -> float32 [...] in [-1, 1). `from_u16(to_u16(x))` is within 1/65536 of x inside that range."""
+    return (np.asarray(values).astype(np.float32) - SILENCE) / np.float32(32768)
+
+
+# -------------------------------------------------------------------------------------------------------- decoding
+
+
+class Decoder:
+    """One file's audio as mono blocks, in constant memory.
+
+    Iterating yields float32 [n] in [-1, 1] at `sample_rate` (n varies; the last may be short). Channels are mixed down
+    with weights that sum to one, so nothing clips that did not before. NaN in a float file is silence.
+
+    Errors: `UserError` naming the file and the reason, before the first block or after any of them.
+    While it runs, `seconds` is what has been decoded and `expected` the length in seconds that the file says it has
+    (None where it does not say): after the last block, much less of the former means that the file was cut short. So
+    does `ended`, False where the format marks its end and the file has no such mark.
+    """
+
+    def __init__(self, path, sample_rate: int = SAMPLE_RATE):
+        self.path = Path(path)
+        self.sample_rate = sample_rate
+        self.seconds = 0.0
+        self.expected = None
+        self.ended = True
+
+    def __iter__(self):
+        import av
+
+        self.seconds = 0.0
+        try:
+            # An open file, not a name: FFmpeg would take "a:b.mp3" for a protocol, and cannot take every file name.
+            with open(self.path, "rb") as file:
+                if not os.fstat(file.fileno()).st_size:
+                    raise UserError(f"{printable(self.path)}: the file is empty")
+                options = {"format_whitelist": _DEMUXERS}
+                with av.open(_Nameless(file), options=options, buffer_size=1 << 18, metadata_errors="ignore") as box:
+                    stream = box.streams.best("audio")
+                    if stream is None:
+                        raise UserError(f"{printable(self.path)}: there is no sound in it")
+                    self.expected = _announced(self.path, box.format.name, stream)
+                    self.ended = box.format.name != "ogg" or _ogg_ends(self.path)
+                    samples = 0
+                    for block in _mono(self._counted(box.decode(stream)), self.sample_rate):
+                        samples += block.size
+                        yield block
+                    if self.seconds and not samples:
+                        yield np.zeros(1, np.float32)  # A few samples at a higher rate round to none; they are a file.
+        except (OSError, ValueError, EOFError, av.FFmpegError) as e:
+            raise UserError(f"{printable(self.path)}: {_reason(e, self.seconds)}") from e
+        if not self.seconds:
+            raise UserError(f"{printable(self.path)}: there is no sound in it")
+
+    def _counted(self, frames):
+        for frame in frames:
+            self.seconds += frame.samples / frame.sample_rate
+            yield frame
+
+
+def decode(path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+    """A whole file as float32 [samples] in [-1, 1], mono, at `sample_rate`. Errors: as `Decoder`."""
+    return np.concatenate(list(Decoder(path, sample_rate)))
+
+
+class _Nameless:
+    """An open file without its name, so that FFmpeg judges by content alone."""
+
+    def __init__(self, file):
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+
+
+def _announced(path, kind, stream):
+    """Seconds that the file says it has, or None where FFmpeg's figure would be a guess from its size."""
+    if not stream.duration:
+        return None
+    seconds = float(stream.duration * stream.time_base)
+    with open(path, "rb") as file:
+        head, size = file.read(1 << 16), os.fstat(file.fileno()).st_size
+    if kind == "wav":
+        # FFmpeg goes by the file's size; the header has the real one, unless it was written to a pipe.
+        riff = 8 + int.from_bytes(head[4:8], "little")
+        return seconds * riff / size if head[:4] == b"RIFF" and riff < 0x7FFFFFFF else None
+    if kind == "mp3":
+        return seconds if b"Xing" in head or b"Info" in head else None
+    return seconds if kind.split(",")[0] in ("aiff", "flac", "mov", "ogg") else None
+
+
+def _ogg_ends(path):
+    """Whether the last page of an Ogg file says that it is the last: a file cut between pages is whole but for that."""
+    with open(path, "rb") as file:
+        # A page has at most 65,307 bytes.
+        file.seek(-min(1 << 17, file.seek(0, os.SEEK_END)), os.SEEK_END)
+        tail = file.read()
+    page = tail.rfind(b"OggS")
+    return page < 0 or page + 5 >= len(tail) or bool(tail[page + 5] & 4)
+
+
+def _reason(error, seconds):
+    import av
+
+    if not isinstance(error, av.FFmpegError):
+        return reason(error) if isinstance(error, OSError) else str(error)
+    if seconds:
+        return f"broken after {seconds:.1f} s ({reason(error)})"
+    return f"not audio that can be decoded ({reason(error)})"
+
+
+def _mono(frames, rate):
+    """Decoded frames -> finite float32 blocks [n] in [-1, 1] at `rate`, through one FFmpeg graph a source format."""
+    graph, key, pending = None, None, 0
+    for frame in frames:
+        now = (frame.sample_rate, frame.format.name, frame.layout.name)
+        if now != key:  # Chained Ogg and broadcast AAC change rate or channels part way.
+            if graph is not None:
+                yield from _drain(graph, end=True)
+            graph, key, pending = _graph(frame, rate), now, 0
+        frame.pts = None  # Gaps in time stamps are not our business: what was decoded is what counts.
+        graph.push(frame)
+        pending += frame.samples
+        # Asking an empty graph costs an exception; ask when about a block's worth has gone in.
+        if pending * rate >= _BLOCK * frame.sample_rate:
+            pending = 0
+            yield from _drain(graph)
+    if graph is not None:
+        yield from _drain(graph, end=True)
+
+
+def _graph(frame, rate):
+    import av
+
+    if frame.sample_rate < 1000:
+        raise ValueError(f"a sample rate of {frame.sample_rate} Hz is too low for music")
+    channels = len(frame.layout.channels)
+    if channels > 8:
+        # FFmpeg has no mix for layouts this wide; the mean is what is left.
+        mix = ("pan", "mono|c0=" + "+".join(f"{1 / channels}*c{i}" for i in range(channels)))
+        resample = f"{rate}:out_sample_fmt=flt"
+    else:
+        # In float, FFmpeg's stereo mix is 0.71 (L + R), which clips; rematrix_maxval=1 makes it the mean.
+        mix = ("anull", None)
+        resample = f"{rate}:out_sample_fmt=flt:out_chlayout=mono:rematrix_maxval=1"
+    graph = av.filter.Graph()
+    source = graph.add_abuffer(sample_rate=frame.sample_rate, format=frame.format.name, layout=frame.layout.name,
+                               time_base=frame.time_base)
+    nodes = [graph.add(*mix), graph.add("aresample", resample), graph.add("asetnsamples", f"n={_BLOCK}:p=0"),
+             graph.add("abuffersink")]
+    graph.link_nodes(source, *nodes).configure()
+    return graph
+
+
+def _drain(graph, end=False):
+    import av
+
+    if end:
+        graph.push(None)
+    while True:
+        try:
+            block = graph.pull().to_ndarray()[0]
+        except (av.BlockingIOError, av.EOFError):
+            return
+        yield np.clip(np.nan_to_num(block, nan=0.0, posinf=1.0, neginf=-1.0), -1.0, 1.0)
+
+
+# --------------------------------------------------------------------------------------------------------- writing
+
+
+def check_output(path) -> Path:
+    """The path, if audio can be written there. Errors: `UserError` for an unknown ending, no folder, a folder."""
+    path = Path(path)
+    if path.suffix.lower() not in _FORMATS:
+        raise UserError(f"{printable(path)}: audio is written as {', '.join(_FORMATS)}; "
+                        + (f"{printable(path.suffix)!r} is none of them" if path.suffix else "the name has no such ending"))
+    if path.is_dir():
+        raise UserError(f"{printable(path)}: is a folder; name a file")
+    if not path.parent.is_dir():
+        raise UserError(f"{printable(path)}: there is no folder {printable(path.parent)}")
+    return path
+
+
+class Writer:
+    """Mono audio to a wav (16 bit), flac (16 bit) or ogg (Vorbis) file by its ending, a block at a time.
+
+    >>> with Writer("out.wav", 22050) as out:
+    ...     out.write(block)                     # float [n] in [-1, 1]; louder clips, NaN is silence
+
+    Constant memory; the same samples give the same bytes. Nothing stands under the final name until the block ends
+    without an exception. soundfile, not PyAV: PyAV's wheels carry no Vorbis encoder, and librosa brings soundfile.
+    Errors: `UserError` on construction, before any work (as `check_output`; also a folder that cannot be written to);
+    `OSError` where the disk fills up.
+    """
+
+    def __init__(self, path, sample_rate: int = SAMPLE_RATE):
+        import soundfile
+
+        self.path = check_output(path)
+        self.sample_rate = sample_rate
+        self.samples = 0
+        self._suffix = self.path.suffix.lower()
+        sweep(self.path.parent)
+        kind, subtype = _FORMATS[self._suffix]
+        self._finish = atomic_write(self.path)
+        try:
+            self._file = _Sink(self._finish.__enter__())
+        except OSError as e:
+            raise UserError(f"{printable(self.path)}: cannot be written: {reason(e)}") from e
+        try:
+            self._sound = soundfile.SoundFile(self._file, "w", sample_rate, channels=1, format=kind, subtype=subtype)
+        except BaseException as e:
+            self._finish.__exit__(type(e), e, e.__traceback__)
+            raise
+
+    def write(self, block):
+        """Append float [n]."""
+        block = np.asarray(block)
+        if block.ndim != 1:
+            raise ValueError(f"a block is [samples], not {list(block.shape)}")
+        if self._suffix == ".wav" and self.samples + block.size > _WAV_LIMIT:
+            raise UserError(f"{printable(self.path)}: a wav file ends at 4 GiB; write .flac or .ogg")
+        # Rounded here, since libsndfile scales by 32767.
+        exact = (to_u16(block).astype(np.int32) - SILENCE).astype(np.int16)
+        # In slices: libsndfile's Vorbis encoder puts a whole block on the stack.
+        for start in range(0, exact.size, _BLOCK):
+            with self._file.errors():
+                self._sound.write(exact[start : start + _BLOCK])
+        self.samples += block.size
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        try:
+            with self._file.errors():
+                self._sound.close()
+                if kind is None and self._suffix == ".ogg":
+                    _steady_serial(self._file.file)
+        except BaseException as e:
+            self._finish.__exit__(type(e), e, e.__traceback__)
+            raise
+        self._finish.__exit__(kind, error, trace)
+
+
+def write(path, audio, sample_rate: int = SAMPLE_RATE):
+    """float [samples] to `path` (wav, flac or ogg by its ending), all or nothing. Errors: as `Writer`."""
+    with Writer(path, sample_rate) as out:
+        out.write(audio)
+
+
+class _Sink:
+    """The file that soundfile writes through. libsndfile loses the reason of a failed call; this keeps it."""
+
+    def __init__(self, file):
+        self.file = file
+        self._failed = None
+
+    def read(self, size):
+        return self._kept(b"", self.file.read, size)
+
+    def write(self, data):
+        return self._kept(0, self.file.write, data)
+
+    # These two fail as well: they write what the file still buffers.
+    def seek(self, offset, whence=os.SEEK_SET):
+        return self._kept(0, self.file.seek, offset, whence)
+
+    def tell(self):
+        return self._kept(0, self.file.tell)
+
+    def _kept(self, otherwise, call, *arguments):
+        try:
+            return call(*arguments)
+        except OSError as e:
+            self._failed = e
+            return otherwise
+
+    @contextlib.contextmanager
+    def errors(self):
+        try:
+            yield
+        finally:
+            if self._failed:
+                raise self._failed
+
+
+_MIRROR = bytes(int(f"{i:08b}"[::-1], 2) for i in range(256))
+
+
+def _steady_serial(file):
+    """Set an Ogg file's stream serial number to 0: libsndfile draws it, and equal audio should be an equal file."""
+    file.flush()
+    start, end = 0, file.seek(0, os.SEEK_END)
+    while start < end:
+        file.seek(start)
+        head = bytearray(file.read(27))
+        lacing = file.read(head[26])
+        head[14:18] = head[22:26] = bytes(4)
+        page = bytes(head) + lacing + file.read(sum(lacing))
+        # Ogg's CRC-32 is zlib's without the inversions and with every bit order turned round.
+        checksum = zlib.crc32(page.translate(_MIRROR), 0xFFFFFFFF) ^ 0xFFFFFFFF
+        head[22:26] = struct.pack("<I", int(f"{checksum:032b}"[::-1], 2))
+        file.seek(start)
+        file.write(head)
+        start += len(page)

@@ -1,0 +1,100 @@
+"""Work on other machines: one function over many jobs, through the `concurrent.futures` interface of a Dask cluster."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from ..errors import UserError
+
+# Seconds until somebody is told that a scheduler, or any worker of it, is not there.
+PATIENCE = 30.0
+# Seconds for which a cluster may be without workers while there is work: whoever runs it may be starting new ones.
+UNSTAFFED = 600.0
+_KEPT = "; what is done is kept, and the same command goes on from here"
+
+
+class WorkerDied(Exception):
+    """The process that worked on a job has died, again and again on several workers."""
+
+
+def run(address: str, function: Callable, jobs: Iterable[tuple]) -> Iterator[tuple[tuple, Any]]:
+    """(job, result of function(*job)) as they come in; the result is a `WorkerDied` where the job ends its workers.
+
+    A job whose worker dies is given to another one. What a job raises is raised here. The workers import `function`, so
+    they need this package in the same version, and they see the same files under the same names. Whoever can reach a
+    Dask scheduler can run any code on its workers: it belongs into a network of its own.
+
+    Errors: `UserError` for a scheduler that cannot be reached or goes away, has no worker, or whose workers cannot
+    import the function.
+    """
+    waiting, flying, more = iter(jobs), {}, True
+    with _connected(address) as client, client.get_executor(pure=False) as executor:
+        try:
+            heard = staffed = time.monotonic()
+            while more or flying:
+                threads = 0
+                # It fails while the client tries to connect anew.
+                with contextlib.suppress(OSError):
+                    threads, heard = sum(client.nthreads().values()), time.monotonic()
+                now = time.monotonic()
+                staffed = now if threads else staffed
+                if now - heard > PATIENCE:
+                    raise UserError(f"{address}: the scheduler has gone away{_KEPT}")
+                if now - staffed > UNSTAFFED:
+                    raise UserError(f"{address}: the scheduler has had no workers for {UNSTAFFED:.0f} s{_KEPT}")
+                # A few for each thread, so that a million jobs are no load for the scheduler.
+                while more and len(flying) < 4 * threads:
+                    job = next(waiting, None)
+                    more = job is not None
+                    if more:
+                        flying[executor.submit(function, *job)] = job
+                if more and not flying:
+                    time.sleep(1.0)
+                finished, _ = concurrent.futures.wait(flying, 1.0, concurrent.futures.FIRST_COMPLETED)
+                for future in finished:
+                    job = flying.pop(future)
+                    yield job, _result(address, future)
+        finally:
+            # Also where whoever asked has had enough: nothing new is begun.
+            for future in flying:
+                future.cancel()
+
+
+def _result(address, future):
+    from distributed import KilledWorker
+
+    try:
+        return future.result()
+    except KilledWorker as e:
+        return WorkerDied(str(e))
+    except ImportError as e:
+        raise UserError(f"{address}: a worker there has not this version of vqwave installed ({e})") from e
+    except concurrent.futures.CancelledError as e:
+        raise UserError(f"{address}: the scheduler was stopped{_KEPT}") from e
+
+
+@contextlib.contextmanager
+def _connected(address):
+    try:
+        import distributed
+    except ImportError as e:
+        raise UserError("--scheduler needs Dask's distributed: pip install '.[cluster]'") from e
+    # What they have to say in tracebacks is said here in one line; each of them has a level of its own.
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("distributed"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        client = distributed.Client(address, timeout=PATIENCE, set_as_default=False)
+    except (OSError, ValueError) as e:
+        raise UserError(f"{address}: no Dask scheduler answers there ({' '.join(str(e).split())})") from e
+    with client:
+        try:
+            client.wait_for_workers(1, PATIENCE)
+        except TimeoutError as e:
+            raise UserError(f"{address}: the scheduler has no workers; start some with: dask worker {address}") from e
+        yield client

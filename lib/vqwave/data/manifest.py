@@ -1,0 +1,620 @@
+"""Data folders: `manifest.jsonl`, a line a track, beside `.u16` files; and how a folder of music becomes one.
+
+Each line of a manifest ends with the CRC-32 of all lines up to it, and the last says that it is the last, so that
+damage and a missing end are found. A manifest of which no line has a CRC-32 is read without that.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import errno
+import hashlib
+import itertools
+import json
+import multiprocessing
+import os
+import re
+import signal
+import stat
+import sys
+import threading
+import time
+import zlib
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+from ..config import SAMPLE_RATE
+from ..errors import UserError
+from ..files import atomic_write, printable, reason
+from . import cluster
+from .audio import AUDIO_SUFFIXES, Decoder, to_u16
+
+NAME = "manifest.jsonl"
+TAGS = ("artist", "title", "album", "genre", "year")
+_CHECKED = re.compile(r'(.*), "crc32": "([0-9a-f]{8})"\}')
+_SAVE_EVERY = 5.0
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_ENDED_ITS_PROCESS = "decoding it ended the process (a crash, or out of memory)"
+
+
+@dataclass(frozen=True)
+class Track:
+    """One line of a manifest: `samples` uint16 samples in `file` (relative to the folder, with slashes).
+
+    `source` is the absolute path it was made from, `sha256`, `source_size` (bytes) and `source_mtime_ns` what that
+    file was like; `tags` has every name of `TAGS`, None where the file does not say.
+    """
+
+    file: str
+    source: str
+    sample_rate: int
+    samples: int
+    sha256: str
+    tags: dict[str, str | None]
+    source_size: int = -1
+    source_mtime_ns: int = -1
+
+    @property
+    def seconds(self) -> float:
+        return self.samples / self.sample_rate
+
+    def path(self, folder) -> Path:
+        return Path(folder, self.file)
+
+    def intact(self, folder) -> bool:
+        """Its file is there and has the recorded length."""
+        try:
+            return self.path(folder).stat().st_size == 2 * self.samples
+        except (OSError, ValueError):
+            return False
+
+
+# --------------------------------------------------------------------------------------------- reading and writing
+
+
+def read(folder) -> list[Track]:
+    """The tracks of a data folder in the order of their names, each with its file in place, all at one sample rate.
+
+    Errors: `UserError` for no folder or no manifest, a line that is broken (by number), a file that is missing, has
+    another length or lies outside the folder, by its name or by a link, and for mixed sample rates.
+    """
+    folder = Path(folder)
+    tracks = _load(folder)
+    if not tracks:
+        raise UserError(f"{printable(folder)}: the manifest names no track; fill it with scripts/prepare_audio.py")
+    for track in tracks:
+        if not track.intact(folder):
+            raise UserError(f"{printable(folder)}: {printable(track.file)} is missing or not {2 * track.samples} bytes long as "
+                            f"{NAME} says; run scripts/prepare_audio.py again")
+    first = tracks[0]
+    for track in tracks:
+        if track.sample_rate != first.sample_rate:
+            raise UserError(f"{printable(folder)}: mixed sample rates: {printable(first.file)} has {first.sample_rate} Hz, "
+                            f"{printable(track.file)} {track.sample_rate} Hz; run scripts/prepare_audio.py again for all")
+    return tracks
+
+
+def write(folder, tracks):
+    """Put the manifest of `tracks` into `folder`, sorted by file, all at once."""
+    check = 0
+    tracks = sorted(tracks, key=lambda t: t.file)
+    with atomic_write(Path(folder, NAME)) as out:
+        for number, track in enumerate(tracks, 1):
+            content = json.dumps(vars(track) | ({"last": True} if number == len(tracks) else {})).removesuffix("}")
+            check = zlib.crc32(content.encode("ascii"), check)
+            out.write(f'{content}, "crc32": "{check:08x}"}}\n'.encode("ascii"))
+
+
+def _load(folder):
+    path = folder / NAME
+    try:
+        # newline: JSON allows other line breaks inside a string.
+        with open(path, encoding="utf-8", newline="\n") as lines:
+            tracks = _tracks(path, lines)
+    except FileNotFoundError as e:
+        what = f"there is no {NAME} in it" if folder.is_dir() else "there is no such folder"
+        raise UserError(f"{printable(folder)}: {what}; make it with scripts/prepare_audio.py") from e
+    except OSError as e:
+        raise UserError(f"{printable(path)}: cannot be read: {reason(e)}") from e
+    except UnicodeDecodeError as e:
+        raise UserError(f"{printable(path)}: is not a manifest; remove it and run scripts/prepare_audio.py again") from e
+    for file in _leading_outside(folder, [t.file for t in tracks]):
+        raise UserError(f"{printable(folder)}: {printable(file)} lies outside the folder, where a link leads")
+    return sorted(tracks, key=lambda t: t.file)
+
+
+def _tracks(path, lines):
+    tracks, seen = [], set()
+    check, checked = 0, None
+    for number, line in enumerate(lines, 1):
+        line = line.removesuffix("\n")
+        if not line.strip():
+            continue
+        try:
+            track = _parse(line)
+            if track.file in seen:
+                raise ValueError(f"{track.file!r} is there twice")
+            if checked and checked[1].endswith('"last": true'):
+                raise ValueError("it comes after the last one")
+            before, checked = checked, _CHECKED.fullmatch(line)
+            if checked:
+                check = zlib.crc32(checked[1].encode(), check)
+            if (checked and checked[2] != f"{check:08x}") or (tracks and bool(checked) != bool(before)):
+                raise ValueError("damaged, or changed by hand: its checksum is another")
+        except (ValueError, RecursionError) as e:
+            raise UserError(f"{printable(path)}, line {number}: {printable(str(e))}; "
+                            "remove it and run scripts/prepare_audio.py again") from e
+        seen.add(track.file)
+        tracks.append(track)
+    if checked and not checked[1].endswith('"last": true'):
+        raise UserError(f"{printable(path)}: damaged: its end is missing after {len(tracks)} tracks; remove it and run "
+                        "scripts/prepare_audio.py again")
+    return tracks
+
+
+def _leading_outside(folder, files):
+    """Those of `files` that links lead out of `folder`."""
+    root = os.path.realpath(folder)
+
+    def outside(path):
+        real = os.path.realpath(path)
+        return real != root and not real.startswith(os.path.join(root, ""))
+
+    folders = {}
+    for file in sorted(files):
+        parent, path = os.path.dirname(file), os.path.join(folder, file)
+        if parent not in folders:
+            folders[parent] = outside(os.path.join(folder, parent))
+        if folders[parent] or (os.path.islink(path) and outside(path)):
+            yield file
+
+
+def _parse(line):
+    try:
+        values = json.loads(line)
+    except ValueError as e:
+        raise ValueError(f"not JSON ({e})") from e
+    if not isinstance(values, dict):
+        raise ValueError("not a JSON object")
+    kinds = {"file": str, "source": str, "sample_rate": int, "samples": int, "sha256": str, "tags": dict}
+    optional = {"source_size": int, "source_mtime_ns": int}
+    for key, kind in (kinds | {k: v for k, v in optional.items() if k in values}).items():
+        if key not in values:
+            raise ValueError(f"{key} is missing")
+        if not isinstance(values[key], kind) or isinstance(values[key], bool):
+            raise ValueError(f"{key} is {values[key]!r}")
+    for key in ("sample_rate", "samples"):
+        if values[key] < 1:
+            raise ValueError(f"{key} is {values[key]}")
+    file = PurePosixPath(values["file"])
+    if file.is_absolute() or ".." in file.parts or not file.parts or "\0" in values["file"]:
+        raise ValueError(f"{values['file']!r} lies outside the folder")
+    # Keys of a later version are no reason to refuse a folder that can be read.
+    return Track(**{k: values[k] for k in (*kinds, *optional) if k in values})
+
+
+# ------------------------------------------------------------------------------------------------------- preparing
+
+
+@dataclass
+class Report:
+    """What `prepare` did: tracks made, tracks that were up to date, (source path, reason) of what failed, and `notes`:
+    lines on what the user may want to look at although nothing failed."""
+
+    converted: list[Track] = field(default_factory=list)
+    up_to_date: list[Track] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0: everything is there; 1: some failed; 2: nothing could be done."""
+        if not self.failed:
+            return 0
+        return 1 if self.converted or self.up_to_date else 2
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One source to look at: its absolute path, its output relative to the folder, what was known of it before."""
+
+    source: str
+    file: str
+    size: int
+    mtime_ns: int
+    known: Track | None
+
+
+def prepare(src, dst, sample_rate=SAMPLE_RATE, workers=None, overwrite=False, progress=False,
+            scheduler: str | None = None) -> Report:
+    """Convert every audio file under `src` to mono u16 under `dst`, the folder structure kept, and bring the manifest
+    up to date. `a/song.mp3` becomes `a/song.mp3.u16`, so that `song.flac` beside it has a name of its own.
+
+    A track whose source has not changed since (size and time, else SHA-256) is left alone unless `overwrite`. What
+    cannot be converted is in the report and stops nothing else, a decoder that takes its process down included.
+    Tracks whose source is gone stay. `workers` processes (default: one a core); `progress` shows a bar where stderr is
+    a terminal. Interrupted at any instant, it leaves whole tracks only, and the next run continues. `scheduler` is the
+    address of a Dask cluster that does the converting; its workers see `src` and `dst` under the same names.
+
+    Errors: `UserError` if `src` is no folder or holds no audio, or `dst` cannot be written to or is in use.
+    """
+    src, dst = Path(os.path.abspath(src)), Path(os.path.abspath(dst))
+    sources, failed = _scan(src)
+    if not sources and not failed:
+        raise UserError(f"{printable(src)}: no audio in it (looked for {' '.join(AUDIO_SUFFIXES)})")
+    report = Report(failed=failed)
+    with _claimed(dst):
+        existing = _existing(dst, overwrite)
+        tracks = {t.file: t for t in existing if t.intact(dst)}
+        by_source = {t.source: t for t in tracks.values()}
+        jobs = []
+        for relative in sources:
+            try:
+                jobs.append(_plan(src, relative, tracks, by_source))
+            except OSError as e:
+                report.failed.append((os.path.join(src, relative), reason(e)))
+        with _bar(sum(job.size for job in jobs), len(jobs), progress) as advance:
+            _run(jobs, dst, sample_rate, workers, scheduler, overwrite, tracks, report, advance,
+                 len(tracks) < len(existing))
+        others = [t for t in tracks.values() if t.sample_rate != sample_rate]
+        if others:
+            report.notes.append(f"{len(others)} tracks in {printable(dst)} have another sample rate, for instance "
+                                f"{printable(others[0].file)} ({others[0].sample_rate} Hz); training refuses such a folder")
+    report.failed.sort()
+    return report
+
+
+def _scan(src):
+    """Paths of audio files relative to `src`, sorted, and what failed. Links are followed, each folder entered once."""
+    if not src.is_dir():
+        raise UserError(f"{printable(src)}: " + ("is not a folder" if src.exists() else "there is no such folder"))
+    found, failed, seen = [], [], set()
+    # Real folders first, linked ones after: a folder that has both names goes by its own.
+    waiting, linked = [""], []
+    while waiting or linked:
+        relative = waiting.pop() if waiting else linked.pop()
+        here = os.path.join(src, relative)
+        try:
+            status = os.stat(here)
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            entries = sorted(os.scandir(here), key=lambda e: e.name, reverse=True)
+        except OSError as e:
+            failed.append((here, reason(e)))
+            continue
+        for entry in entries:
+            name = os.path.join(relative, entry.name)
+            try:
+                mode = entry.stat().st_mode
+            except OSError as e:
+                # A dangling or circular link matters only if it looks like music.
+                if _is_audio(entry.name):
+                    failed.append((os.path.join(src, name), reason(e)))
+                continue
+            if stat.S_ISDIR(mode):
+                (linked if entry.is_symlink() else waiting).append(name)
+            elif stat.S_ISREG(mode) and _is_audio(entry.name):
+                found.append(name)
+    return sorted(found), failed
+
+
+def _is_audio(name):
+    # "._song.mp3" is what macOS leaves beside song.mp3 on foreign disks; it holds no sound.
+    return os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES and not name.startswith("._")
+
+
+@contextlib.contextmanager
+def _claimed(dst):
+    """`dst` made, checked to be writable, cleared of what a killed run left, and ours alone."""
+    import fcntl
+
+    try:
+        dst.mkdir(parents=True, exist_ok=True)
+        lock = os.open(dst, os.O_RDONLY)
+    except OSError as e:
+        raise UserError(f"{printable(dst)}: cannot be written to: {reason(e)}") from e
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as e:
+            raise UserError(f"{printable(dst)}: another prepare_audio is at work there") from e
+        except OSError as e:
+            if e.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EBADF):
+                raise  # Some network file systems have no locks; the run is right without, only not exclusive.
+        _sweep(dst)
+        if not os.access(dst, os.W_OK | os.X_OK):
+            raise UserError(f"{printable(dst)}: cannot be written to: permission denied")
+        try:
+            yield
+        finally:
+            _sweep(dst)  # A worker that died left its unfinished track.
+    finally:
+        os.close(lock)
+
+
+def _sweep(dst):
+    for folder, _, names in os.walk(dst):
+        for name in names:
+            if re.fullmatch(r"\.vqwave-[0-9a-f]+\.part", name):
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.join(folder, name))
+
+
+def _existing(dst, overwrite):
+    if not (dst / NAME).exists():
+        return []
+    try:
+        return _load(dst)
+    except UserError:
+        if overwrite:
+            return []
+        raise
+
+
+def _plan(src, relative, tracks, by_source):
+    """The output of a source: the one it has, else the one named after it, else (that is another's) one numbered."""
+    source = os.path.join(src, relative)
+    status = os.stat(source)
+    facts = status.st_size, status.st_mtime_ns
+    known = by_source.get(source)
+    if known:
+        return _Job(source, known.file, *facts, known)
+    plain = PurePosixPath(Path(relative))
+    sha256 = None
+    for attempt in itertools.count(1):
+        file = os.fspath(plain.with_name(_short(plain.name, "" if attempt == 1 else f"~{attempt}")))
+        known = tracks.get(file)
+        if known is None:
+            return _Job(source, file, *facts, None)
+        sha256 = sha256 or _sha256(source)
+        if known.sha256 == sha256:  # The music folder has moved, or this is a copy: the same track.
+            return _Job(source, file, *facts, known)
+
+
+def _short(name, mark):
+    """`name` + `mark` + .u16, shortened (with a hash of the whole) where a file system would refuse the length."""
+    raw = os.fsencode(name)
+    if len(raw) > 240:
+        raw = raw[:200] + b"~" + hashlib.sha256(raw).hexdigest()[:12].encode()
+        name = raw.decode("utf-8", "ignore")
+    return f"{name}{mark}.u16"
+
+
+def _sha256(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _run(jobs, dst, sample_rate, workers, scheduler, overwrite, tracks, report, advance, dirty):
+    """Every job through a pool of processes or a cluster; `tracks` and `report` are filled as they come in."""
+    saved, pause = time.monotonic(), _SAVE_EVERY
+
+    def done(job, result):
+        nonlocal saved, pause, dirty
+        state, value, note = result
+        advance(job.size)
+        if state == "failed":
+            report.failed.append((job.source, value))
+            return
+        (report.converted if state == "converted" else report.up_to_date).append(value)
+        if note:
+            report.notes.append(note)
+        dirty = dirty or tracks.get(value.file) != value
+        tracks[value.file] = value
+        if (began := time.monotonic()) - saved > pause:
+            write(dst, tracks.values())
+            saved, dirty = time.monotonic(), False
+            # The manifest of a million tracks takes long to write.
+            pause = max(_SAVE_EVERY, 20 * (saved - began))
+
+    open_jobs = []
+    for job in jobs:
+        if not overwrite and _unchanged(job, sample_rate):
+            done(job, ("up to date", replace(job.known, source=job.source), None))
+        else:
+            open_jobs.append(job)
+    try:
+        if open_jobs and scheduler:
+            _cluster(open_jobs, dst, sample_rate, scheduler, overwrite, done)
+        elif open_jobs:
+            _pool(open_jobs, dst, sample_rate, workers, overwrite, done)
+    finally:
+        # Also where Ctrl-C or a full disk ends the run: what is done is done.
+        if dirty:
+            write(dst, tracks.values())
+
+
+def _unchanged(job, sample_rate):
+    """Up to date by size and time alone; `tracks` holds only what is intact."""
+    known = job.known
+    return (known is not None and known.sample_rate == sample_rate
+            and (known.source_size, known.source_mtime_ns) == (job.size, job.mtime_ns))
+
+
+def _pool(jobs, dst, sample_rate, workers, overwrite, done):
+    # Spawned, not forked: FFmpeg's and the progress bar's threads do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
+    count = max(1, min(workers or _cores(), len(jobs)))
+    waiting = list(reversed(jobs))
+    alone = []
+
+    def pool(size):
+        return concurrent.futures.ProcessPoolExecutor(size, context, initializer=_begin, initargs=(stop,))
+
+    try:
+        while waiting:
+            # In flight are few, since they are the suspects if a worker dies.
+            flying = {}
+            with pool(count) as executor:
+                try:
+                    while waiting or flying:
+                        while waiting and len(flying) < 2 * count:
+                            job = waiting.pop()
+                            flying[_submit(executor, job, dst, sample_rate, overwrite)] = job
+                        finished, _ = concurrent.futures.wait(flying, return_when=concurrent.futures.FIRST_COMPLETED)
+                        for future in finished:
+                            result = future.result()
+                            done(flying.pop(future), result)
+                except BrokenProcessPool:
+                    for future, job in flying.items():
+                        if future.done() and future.exception() is None:
+                            done(job, future.result())
+                        else:
+                            alone.append(job)
+                except BaseException:
+                    stop.set()
+                    executor.shutdown(cancel_futures=True)
+                    for future, job in flying.items():
+                        if not future.cancelled() and future.exception() is None and future.result()[0] != "failed":
+                            done(job, future.result())
+                    raise
+            # One of these took its process down: each alone, so that it is known which.
+            for job in alone:
+                with pool(1) as executor:
+                    try:
+                        result = _submit(executor, job, dst, sample_rate, overwrite).result()
+                    except BrokenProcessPool:
+                        result = "failed", _ENDED_ITS_PROCESS, None
+                    except BaseException:
+                        stop.set()
+                        raise
+                done(job, result)
+            alone.clear()
+    finally:
+        stop.set()
+
+
+def _cluster(jobs, dst, sample_rate, scheduler, overwrite, done):
+    for (job, *_), result in cluster.run(scheduler, _convert, ((job, dst, sample_rate, overwrite) for job in jobs)):
+        if isinstance(result, cluster.WorkerDied):
+            result = "failed", _ENDED_ITS_PROCESS, None
+        elif result[0] == "converted" and not result[1].intact(dst):
+            raise UserError(f"{printable(result[1].path(dst))}: a worker has written it, but it is not here: all workers "
+                            "must see the same folders under the same names")
+        done(job, result)
+
+
+def _submit(executor, *job):
+    """`executor.submit`, with Ctrl-C held back meanwhile: a process that is started then never sees it, however early.
+
+    It is the parent's to handle alone; here it arrives as soon as the submission is done. So does SIGTERM, which would
+    else leave a process half started.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        return executor.submit(_convert, *job)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _cores():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_stop = None
+
+
+def _begin(stop):
+    """In each worker: Ctrl-C is the parent's to handle, and no worker outlives its parent."""
+    global _stop
+    _stop = stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Held back by `_submit`; the executor ends with it what is left of a broken pool.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    parent = multiprocessing.parent_process()
+
+    def watch():
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _convert(job, dst, sample_rate, overwrite):
+    """In a worker: one source -> (state, `Track` or reason, note). Raises only where the disk is full."""
+    try:
+        status = os.stat(job.source)
+        sha256 = _sha256(job.source)
+        old = job.known
+        if old and not overwrite and (old.sha256, old.sample_rate) == (sha256, sample_rate):
+            return "up to date", replace(old, source=job.source, source_size=status.st_size,
+                                         source_mtime_ns=status.st_mtime_ns), None
+        out = Path(dst, job.file)
+        decoder = Decoder(job.source, sample_rate)
+        samples = 0
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(out) as file:
+                for block in decoder:
+                    if _stop is not None and _stop.is_set():
+                        raise InterruptedError("stopped")
+                    file.write(to_u16(block).astype("<u2").tobytes())
+                    samples += block.size
+        except OSError as e:
+            if e.errno in _NO_SPACE:
+                raise OSError(e.errno, e.strerror, os.fspath(dst)) from e
+            return "failed", f"{printable(job.file)} cannot be written: {reason(e)}", None
+    except UserError as e:
+        return "failed", str(e).removeprefix(f"{printable(job.source)}: "), None
+    except OSError as e:
+        if e.errno in _NO_SPACE:
+            raise
+        return "failed", reason(e), None
+    except MemoryError:
+        return "failed", "out of memory", None
+    except Exception as e:
+        # Whatever foreign bytes bring about in a decoder, the other files are converted.
+        return "failed", printable(f"{type(e).__name__}: {e}"), None
+    track = Track(job.file, job.source, sample_rate, samples, sha256, _tags(job.source),
+                  status.st_size, status.st_mtime_ns)
+    note = None
+    if decoder.expected and decoder.expected - track.seconds > 0.5:
+        note = (f"{printable(job.source)}: cut short: {track.seconds:.1f} s of the {decoder.expected:.1f} s that it "
+                "announces; what is there was taken")
+    elif not decoder.ended:
+        note = (f"{printable(job.source)}: cut short: the mark of its end is missing after {track.seconds:.1f} s; what is "
+                "there was taken")
+    return "converted", track, note
+
+
+def _tags(path):
+    """artist, title, album, genre and year as TinyTag reads them; None where there is none."""
+    from tinytag import TinyTag
+
+    try:
+        with open(path, "rb") as file:
+            found = TinyTag.get(os.fsdecode(path), file_obj=file)
+    except Exception:
+        # A track is good without tags, and a parser of foreign bytes may raise anything.
+        return dict.fromkeys(TAGS)
+    return {name: str(value).strip("\0 ") or None if (value := getattr(found, name, None)) else None for name in TAGS}
+
+
+@contextlib.contextmanager
+def _bar(total, count, wanted):
+    """Yields `advance(size)`: a bar on stderr with files, rate and time left, if wanted and stderr is a terminal."""
+    if not (wanted and sys.stderr.isatty()):
+        yield lambda size: None
+        return
+    from rich import progress as rich
+    from rich.console import Console
+
+    # By bytes rather than files: an album in one file is not as quick as a jingle.
+    columns = (rich.TextColumn("{task.fields[files]}"), rich.BarColumn(), rich.TaskProgressColumn(),
+               rich.TransferSpeedColumn(), rich.TimeRemainingColumn(), rich.TextColumn("left"))
+    with rich.Progress(*columns, console=Console(stderr=True)) as progress:
+        task, files = progress.add_task("", total=max(total, 1), files=f"0/{count} files"), 0
+
+        def advance(size):
+            nonlocal files
+            files += 1
+            progress.update(task, advance=size, files=f"{files}/{count} files")
+
+        yield advance

@@ -1,0 +1,94 @@
+"""Files and folders, for every room: all-or-nothing writing, locks, and names and errors as one line of text."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+from pathlib import Path
+
+from .errors import UserError
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+"""The checkout that this library runs from; where it was installed elsewhere, a folder without weights."""
+
+
+def printable(path) -> str:
+    """`path` as text that fits one line of any terminal: control characters and undecodable bytes escaped."""
+    text = os.fsdecode(path).encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def reason(error: OSError) -> str:
+    """What the system says went wrong, without the error's number and path."""
+    return (error.strerror or str(error) or type(error).__name__).lower()
+
+
+@contextlib.contextmanager
+def atomic_write(path):
+    """A binary file that becomes `path` when the block ends well: written beside, flushed, renamed.
+
+    On any exception, Ctrl-C included, it is removed and whatever stood at `path` before stays. A process that is killed
+    leaves a hidden `.vqwave-*.part` at worst, which `sweep` removes later, never half a file under the final name.
+    """
+    path = Path(path)
+    # A short name of its own, since the final one may already be as long as the file system allows.
+    beside = path.parent / f".vqwave-{secrets.token_hex(6)}.part"
+    file = open(beside, "x+b")  # noqa: SIM115
+    try:
+        with file:
+            try_lock(file)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
+        raise
+
+
+def sweep(folder):
+    """Remove what killed processes left half written in `folder`: the `.vqwave-*.part` that nobody holds."""
+    for path in Path(folder).glob(".vqwave-*.part"):
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            # A minute, since a file is not locked in the instant in which it is made.
+            if time.time() - os.fstat(file.fileno()).st_mtime > 60 and try_lock(file):
+                os.unlink(path)
+
+
+def try_lock(file) -> bool:
+    """Lock `file` for as long as it is open; False where another process has it, or the file system has no locks."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def lock_folder(folder, name: str, doing: str):
+    """Hold `folder` for `name` while the block runs. A process that died holds nothing.
+
+    Raises:
+        UserError: another process holds it; the message says `name` is already `doing` there, and since when.
+    """
+    import fcntl
+
+    path = Path(folder) / f".{name}.lock"
+    with open(path, "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            who = file.read().strip() or "another process"
+            raise UserError(f"{folder}: {name} is already {doing} here by {who}") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        file.flush()
+        yield
+        # Only a run that ended well tidies up: removing a lock file others may be opening is a race, so it is emptied.
+        file.truncate(0)

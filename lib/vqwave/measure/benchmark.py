@@ -1,0 +1,729 @@
+"""How fast the playing plane is on this machine, against what it is meant to reach.
+
+What plays is measured in processes of their own, where TensorFlow was never imported, as a listener's is; what is
+compared with a baseline takes turns with it, so that a ratio holds where the machine's speed wavers. Figures are
+medians.
+A size for which there are no trained weights is measured with random ones: arithmetic costs the same whatever it says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .. import config, files, machine, metrics, quiet, weights
+from ..config import LEVELS, codec_name, generator_name
+from ..data import audio, manifest
+from ..errors import UserError
+from ..play import api, engine, export, playback, sampling
+from ..play import stream as streaming
+
+PARTS = ("bandwidth", "codecs", "steps", "accuracy", "chain", "start", "memory")
+STREAMS = (1, 8, 32)
+EAGER = "eager"
+# Random numbers and contexts for so many steps are made beforehand, outside what is timed; a stream asks for no more.
+MOST_STEPS = 1024
+# Blocks after which the work of a stream repeats: the runs of the context models that serve several blocks.
+CYCLE = 4
+_SETTINGS = ("temperature", "top_k", "top_p")
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long is measured. `turn`: seconds of one turn of one contender; `chain_turn`: of one stream;
+    `minutes`: of music, after which memory is read; `bandwidth_bytes`: size of the array that is read and copied;
+    `codes`: held-out codes a level that accuracy is told from; `seconds`: of audio through each codec."""
+
+    rounds: int = 5
+    turn: float = 0.12
+    chain_rounds: int = 4
+    chain_turn: float = 2.5
+    starts: int = 5
+    minutes: tuple[float, ...] = (1, 10)
+    bandwidth_bytes: int = 256 << 20
+    codes: int = 8192
+    seconds: float = 10.0
+    streams: tuple[int, ...] = STREAMS
+
+
+FULL = Effort()
+QUICK = Effort(rounds=2, turn=0.04, chain_rounds=1, chain_turn=1.0, starts=1, minutes=(0.1, 0.5),
+               bandwidth_bytes=64 << 20, codes=1024, seconds=3.0)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The weights that a size is measured with; `source` says where they come from, `cache` where their graphs go."""
+
+    size: str
+    codecs: Path
+    generators: Path
+    source: dict[str, str]
+    cache: Path | None
+
+    def find(self, name: str) -> weights.WeightSet:
+        return weights.find(self.codecs if weights.kind(name) == "vqvae" else self.generators, name)
+
+    @contextlib.contextmanager
+    def active(self):
+        """Graphs of random weights stay out of the user's cache; the processes started inside inherit this."""
+        before = os.environ.get("VQWAVE_CACHE")
+        if self.cache:
+            os.environ["VQWAVE_CACHE"] = str(self.cache)
+        try:
+            yield
+        finally:
+            if self.cache:
+                os.environ.pop("VQWAVE_CACHE")
+                if before is not None:
+                    os.environ["VQWAVE_CACHE"] = before
+
+
+def run(sizes, codecs, generators, parts=PARTS, effort: Effort = FULL, *, data_dir=None, val_split="0.1",
+        progress=lambda done, total, what: None) -> dict:
+    """Measure `parts` of `sizes`; the figures, plain lists and numbers as JSON holds them, with `targets` judged.
+
+    codecs, generators: folders of trained weights, taken for the size that they are of. data_dir: prepared music whose
+    validation tracks (by val_split, as the trainers split) tell what int8 and int4 cost, which is not measured without.
+    progress(done, total, what): called as things are begun, in roughly seconds. Errors: `UserError`; `RuntimeError`
+    where a process that plays fails, or loads TensorFlow.
+    """
+    for given, there, what in ((sizes, config.SIZES, "size"), (parts, PARTS, "part of the benchmark")):
+        for one in given:
+            if one not in there:
+                raise UserError(f"no {what} is called {one!r}; there are {', '.join(there)}")
+    tracks = held_out(data_dir, val_split) if data_dir is not None and "accuracy" in parts else []
+    results = {
+        "when": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "machine": machine.describe(),
+        "load_before": list(os.getloadavg()),
+        "quick": effort != FULL,
+        "weights": {},
+        **{part: [] for part in parts},
+    }
+    with tempfile.TemporaryDirectory(prefix="vqwave_benchmark_") as folder:
+        jobs = []
+        for size in sizes:
+            progress(0, 1, f"{size}: preparing weights and graphs")
+            chain = choose(size, Path(codecs), Path(generators), Path(folder))
+            # Compact and reference have the same codecs, which are measured once.
+            new = "codecs" in parts and all(c.codecs != chain.codecs for c, *_ in jobs)
+            with chain.active():
+                _export(chain, new)
+            results["weights"][size] = chain.source
+            jobs += _jobs(chain, parts, effort, data_dir, tracks, size == sizes[0], new)
+        jobs.sort(key=lambda job: PARTS.index(job[1]))
+        total, done = sum(job[2] for job in jobs), 0
+        for chain, part, cost, what, job in jobs:
+            progress(done, total, what)
+            with chain.active():
+                results[part] += job()
+            done += cost
+        progress(total, total, "done")
+    results["load_after"] = list(os.getloadavg())
+    _share_bandwidth(results)
+    results["targets"] = judge(results)
+    return results
+
+
+def _jobs(chain, parts, effort, data_dir, tracks, first, new_codecs):
+    """(chain, part, seconds it takes about, what it is, function that returns rows), for the parts asked for."""
+    size = chain.size
+    made = []
+    if first:
+        made.append((chain, "bandwidth", 2, "the machine's memory bandwidth", lambda: [bandwidth(effort)]))
+    if new_codecs:
+        made.append((chain, "codecs", 10, f"{size}: codecs", lambda: _child("codecs", chain, effort)))
+    for level in LEVELS:
+        made.append((chain, "steps", 14, f"{size}: steps/s at {level}x",
+                     lambda level=level: steps(chain, level, effort)))
+        if tracks:
+            made.append((chain, "accuracy", 6, f"{size}: int8 and int4 against float32 at {level}x",
+                         lambda level=level: [accuracy(chain, level, data_dir, tracks, effort)]))
+    made.append((chain, "chain", 45, f"{size}: the whole chain", lambda: _child("chain", chain, effort)))
+    made.append((chain, "start", 12, f"{size}: time to first audio", lambda: [start(chain, effort)]))
+    # Ten minutes of the largest size would take longer than all the rest; what could grow is the same code.
+    minutes = effort.minutes if first else effort.minutes[:1]
+    made.append((chain, "memory", 10 * minutes[-1], f"{size}: memory over {minutes[-1]:g} min of music",
+                 lambda: _child("memory", chain, effort, minutes=minutes)))
+    return [job for job in made if job[1] in parts]
+
+
+# --- weights ---------------------------------------------------------------------------------------------------------
+
+
+def _here(folder: Path) -> str:
+    """A folder as the report names it: from where the user stands, if it is below that."""
+    full, here = Path(folder).resolve(), Path.cwd()
+    return str(full.relative_to(here) if full.is_relative_to(here) else folder)
+
+
+def choose(size: str, codecs: Path, generators: Path, folder: Path) -> Chain:
+    """The trained weights of a size where the two folders hold them, else random ones made in `folder`."""
+    wanted = [config.generator_preset(generator_name(level), size) for level in LEVELS]
+    source = {"codecs": "random", "generators": "random"}
+    if all(weights.tags(generators, c.name) for c in wanted):
+        units = [weights.find(generators, c.name).config.units for c in wanted]
+        presets = {s: [config.generator_preset(c.name, s).units for c in wanted] for s in config.SIZES}
+        # Weights that are of no preset's size are what this user calls compact.
+        if next((s for s, u in presets.items() if u == units), "compact") == size:
+            source["generators"] = _here(generators)
+    if all(weights.tags(codecs, codec_name(level)) for level in LEVELS):
+        found = [weights.find(codecs, codec_name(level)).config.num_codes for level in LEVELS]
+        if found == [c.num_codes for c in wanted]:
+            source["codecs"] = _here(codecs)
+    if source["generators"] == "random":
+        generators = _random_generators(folder / f"generators_{size}", wanted)
+    if source["codecs"] == "random":
+        # Compact and reference share their codecs.
+        codecs = _random_codecs(folder / f"codecs_{wanted[0].num_codes}", size)
+    return Chain(size, codecs, generators, source, folder / "cache" if "random" in source.values() else None)
+
+
+def _random_generators(folder, configs) -> Path:
+    quiet.import_keras()
+    import keras
+
+    from ..nn.generator import Generator
+
+    folder.mkdir()
+    keras.utils.set_random_seed(0)
+    for one in configs:
+        weights.save(folder, one.name, "", Generator(one).parts, one)
+    return folder
+
+
+def _random_codecs(folder, size) -> Path:
+    quiet.import_keras()
+    import keras
+
+    from ..nn.codec import VQVAE
+
+    if folder.is_dir():
+        return folder
+    folder.mkdir()
+    keras.utils.set_random_seed(0)
+    noise = np.random.default_rng(0).normal(0.0, 0.1, (2, 65536)).astype(np.float32)
+    for level in LEVELS:
+        codec = VQVAE(config.codec_preset(codec_name(level), size))
+        codec(noise, training=True)  # a codebook in which most codes are in use
+        weights.save(folder, codec.config.name, "", codec.parts, codec.config)
+    return folder
+
+
+def _export(chain, all_codecs: bool):
+    """Make the graphs that processes without TensorFlow will look for."""
+    names = [generator_name(level) for level in LEVELS]
+    names += [codec_name(level) for level in (LEVELS if all_codecs else LEVELS[-1:])]
+    for name in names:
+        found = chain.find(name)
+        for kind in export.kinds(found, "onnx"):
+            export.cached_graph(found, kind)
+
+
+# --- steps a second --------------------------------------------------------------------------------------------------
+
+
+def steps(chain: Chain, level: int, effort: Effort) -> list[dict]:
+    """codes/s of one level: a row for each number of streams side by side and each engine, and the eager loop.
+
+    A step makes one code in each stream, so codes/s = streams x steps/s. `against_eager` is the median of the ratios
+    within a round, not the ratio of medians.
+    """
+    found = chain.find(generator_name(level))
+    settings = {key: getattr(found.config, key) for key in _SETTINGS}
+    engines = {name: engine.load_generator(found, name) for name in engine.ENGINES}
+    eager = weights.load_generator(found)
+    read = weights_read(found)
+    rows = []
+    for streams in effort.streams:
+        contenders = {name: chunk_sampler(e, streams, settings) for name, e in engines.items()}
+        contenders[EAGER] = eager_sampler(eager, streams, settings)
+        rates = race(contenders, effort.rounds, effort.turn)
+        ratios = {name: np.median(np.divide(rate, rates[EAGER])) for name, rate in rates.items()}
+        for name, rate in rates.items():
+            per_second = float(np.median(rate))
+            number = engines[name].number(streams) if name.startswith("onnx") else "float32"
+            rows.append({
+                "size": chain.size, "level": level, "streams": streams, "engine": name, "number": number,
+                "steps_per_s": per_second, "codes_per_s": per_second * streams,
+                "real_time": per_second * streams * level / config.SAMPLE_RATE,
+                "against_eager": float(ratios[name]),
+                "weights_bytes_per_s": per_second * read[number],
+            })
+    return rows
+
+
+def weights_read(found: weights.WeightSet) -> dict[str, int]:
+    """Bytes of weights that one step reads, by what they are held in: the LSTMs' and the logits' matrices, and one row
+    of the embedding. In 4 bits a block's scale counts too; the first layer's inputs come as a row each of its gates."""
+    arrays = found.load("generator")
+    count = sum(a.size for path, a in arrays.items() if path.endswith("kernel"))
+    row = 4 * found.config.embedding_dim
+    given = arrays["lstm_0/lstm_cell/kernel"]
+    rows = 4 * given.shape[1] * (2 if found.config.source_level else 1)
+    return {"int4": (count - given.size) // 2 + 4 * (count - given.size) // export.INT4_BLOCK + rows,
+            "int8": count + row, "float32": 4 * count + row}
+
+
+def race(contenders: dict, rounds: int, turn: float) -> dict[str, list[float]]:
+    """Steps/s of each contender in each round. A contender is a function that takes n steps; they take turns."""
+    sizes = {}
+    for name, run_steps in contenders.items():
+        run_steps(4)  # what is compiled or allocated at first
+        took = _time(run_steps, 4)
+        sizes[name] = int(np.clip(4 * turn / took, 4, MOST_STEPS))
+        run_steps(sizes[name])
+    rates = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, run_steps in contenders.items():
+            done, took = 0, 0.0
+            while took < turn:
+                took += _time(run_steps, sizes[name])
+                done += sizes[name]
+            rates[name].append(done / took)
+    return rates
+
+
+def _time(function, *arguments) -> float:
+    began = time.perf_counter()
+    function(*arguments)
+    return max(time.perf_counter() - began, 1e-9)
+
+
+def chunk_sampler(generator: engine.GeneratorEngine, streams: int, settings: dict):
+    """A function that samples n steps in one call of an engine, as a stream does."""
+    context, draws = _given(generator.config, streams)
+    previous = np.full(streams, generator.config.start_token, np.int32)
+    state = generator.initial_state(streams)
+
+    def run_steps(n):
+        nonlocal previous, state
+        part = None if context is None else context[:, :n]
+        codes, _, state = generator.sample(part, draws[:, :n], previous, state, log_probs=False, **settings)
+        previous = codes[:, -1]
+
+    return run_steps
+
+
+def eager_sampler(generator, streams: int, settings: dict):
+    """A function that samples n steps as the original does: an eager call of the framework for each code."""
+    from keras import ops
+
+    context, draws = _given(generator.config, streams)
+    previous = np.full(streams, generator.config.start_token, np.int32)
+    state = generator.initial_state(streams)
+
+    def run_steps(n):
+        nonlocal previous, state
+        for i in range(n):
+            logits, state = generator.step(previous, None if context is None else context[:, i], state)
+            probabilities = sampling.distribution(ops.convert_to_numpy(logits), **settings)
+            previous = sampling.pick(probabilities, draws[:, i])
+
+    return run_steps
+
+
+def _given(c, streams):
+    rng = np.random.default_rng(0)
+    context = rng.normal(size=(streams, MOST_STEPS, c.context_channels)).astype(np.float32) if c.source_level else None
+    return context, rng.random((streams, MOST_STEPS), np.float32)
+
+
+# --- accuracy --------------------------------------------------------------------------------------------------------
+
+
+def held_out(data_dir, val_split) -> list[manifest.Track]:
+    """The validation tracks of a data folder."""
+    quiet.import_keras()
+    from ..data import windows
+
+    tracks = windows.split(manifest.read(data_dir), val_split, seed=0)[1]
+    if not tracks:
+        raise UserError(f"{data_dir}: --val-split {val_split} holds no track out: there is none to measure accuracy on")
+    return tracks
+
+
+def accuracy(chain: Chain, level: int, data_dir, tracks, effort: Effort) -> dict:
+    """Bits per code of held-out music, teacher-forced one row at a time, as a stream plays; in int8 and int4 whichever
+    of them these weights are played in."""
+    found = chain.find(generator_name(level))
+    codec = engine.load_codec(chain.find(codec_name(level)))
+    source = engine.load_codec(chain.find(codec_name(found.config.source_level))) if found.config.source_level else None
+    engines = {name: engine.load_generator(found, "onnx") for name in ("int4", "int8", "float32")}
+    for name, generator in engines.items():
+        generator.numbers = [name]
+    each = -(-effort.codes // len(tracks))
+    log_probs = {name: [] for name in engines}
+    for track in tracks:
+        codes, source_codes = _forced(track, data_dir, codec, source, found.config, each)
+        count = codes.shape[1]
+        for name, generator in engines.items():
+            context = None if source is None else generator.context(source_codes)
+            _, chosen, _ = generator.sample(
+                context, np.zeros((1, count), np.float32), np.array([found.config.start_token], np.int32),
+                generator.initial_state(1), forced=codes,
+            )
+            log_probs[name].append(chosen[0])
+    bits = {name: metrics.bits(np.concatenate(values)) for name, values in log_probs.items()}
+    return {
+        "size": chain.size, "level": level, "weights": "random" if "random" in chain.source.values() else "trained",
+        "codes": sum(map(len, log_probs["float32"])), **{f"bits_{name}": value for name, value in bits.items()},
+        **{f"difference_{name}": bits[name] - bits["float32"] for name in ("int4", "int8")},
+    }
+
+
+def _forced(track, data_dir, codec, source, c, wanted):
+    """Codes [1, n] from the middle of a track and the codes of the level above around them [1, n / ratio + 2·halo]."""
+    from ..data import windows
+
+    unit = c.source_level or c.level
+    margin = c.halo * c.source_level
+    count = min(-(-wanted * c.level // unit), (track.samples - 2 * margin) // unit) * unit
+    if count <= 0:
+        raise UserError(f"{files.printable(track.file)}: is too short to measure accuracy on: {track.seconds:.1f} s")
+    first = (track.samples - count - 2 * margin) // 2
+    samples = audio.from_u16(windows.read_window(track.path(data_dir), first, count + 2 * margin))[None]
+    codes = codec.encode(samples[:, margin : margin + count])
+    return codes, None if source is None else source.encode(samples)
+
+
+# --- the machine -----------------------------------------------------------------------------------------------------
+
+
+def bandwidth(effort: Effort) -> dict:
+    """Bytes/s of memory through one thread: reading (the sum of an array) and copying (read and written)."""
+    source = np.ones(effort.bandwidth_bytes // 8)
+    target = np.zeros_like(source)  # touched, so that its pages are there
+    read = [_time(source.sum) for _ in range(effort.rounds)]
+    copy = [_time(np.copyto, target, source) for _ in range(effort.rounds)]
+    return {"read_bytes_per_s": source.nbytes / float(np.median(read)),
+            "copy_bytes_per_s": 2 * source.nbytes / float(np.median(copy))}
+
+
+def _share_bandwidth(results):
+    """How much of the bandwidth reading the weights takes. Above 1: they stay in the processor's caches."""
+    if results.get("bandwidth"):
+        limit = max(results["bandwidth"][0].values())
+        for row in results.get("steps", ()):
+            row["share_of_bandwidth"] = row["weights_bytes_per_s"] / limit
+
+
+# --- processes without TensorFlow ------------------------------------------------------------------------------------
+
+_CHILD = "import sys; from vqwave.measure import benchmark; benchmark.child(*sys.argv[1:])"
+
+# What the command that plays imports and does, up to where the sound starts.
+_COLD = """
+import contextlib, sys
+from rich.console import Console
+from rich.progress import Progress
+from vqwave import cli
+from vqwave.data import audio
+from vqwave.play import api, engine, playback
+with contextlib.suppress(ImportError):
+    import pyaudio
+held = 0
+with api.load(sys.argv[1], sys.argv[2]).stream(seed=1) as stream:
+    while held < playback.PREBUFFER * stream.sample_rate:
+        held += len(next(stream))
+        print("block", flush=True)
+loaded = {"tensorflow", "keras"} & set(sys.modules)
+assert not loaded, f"playing loaded {loaded}"
+"""
+
+
+def _python(program, *arguments, **options):
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,  # noqa: S603
+                            env=environment, **options)
+
+
+def _child(job: str, chain: Chain, effort: Effort, **more) -> list[dict]:
+    options = {"size": chain.size, "codecs": str(chain.codecs), "generators": str(chain.generators),
+               "effort": vars(effort), **more}
+    with _python(_CHILD, job, json.dumps(options)) as process:
+        out, error = process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"measuring {job} of {chain.size} failed:\n{error}")
+    return json.loads(out)
+
+
+def child(job: str, options: str):
+    """What runs in a process of its own: one of the functions below; the rows it returns go to stdout."""
+    options = json.loads(options)
+    effort = Effort(**options["effort"])
+    music = api.load(options["codecs"], options["generators"])
+    jobs = {"codecs": codecs_rows, "chain": chain_rows, "warm": warm_rows, "memory": memory_rows}
+    rows = jobs[job](music, effort, *([options["minutes"]] if job == "memory" else []))
+    loaded = {"tensorflow", "keras"} & set(sys.modules)
+    if loaded:
+        raise RuntimeError(f"playing loaded {loaded}")
+    print(json.dumps([{"size": options["size"], **row} for row in rows]))
+
+
+def chain_rows(music, effort: Effort) -> list[dict]:
+    """RTF of 1, 8 and 32 streams side by side, which take turns; in total, and the blocks' own times."""
+    with contextlib.ExitStack() as stack:
+        streams = {n: stack.enter_context(music.stream(seed=0, batch=None if n == 1 else n)) for n in effort.streams}
+        for stream in streams.values():
+            for _ in range(2):  # the first blocks also fill the levels above, far ahead
+                next(stream)
+        rtf = {n: [] for n in streams}
+        blocks = {n: [] for n in streams}
+        for _ in range(effort.chain_rounds):
+            for n, stream in streams.items():
+                took = []
+                while sum(took) < effort.chain_turn or len(took) % CYCLE:
+                    took.append(_time(next, stream))
+                duration = streaming.BLOCK / stream.sample_rate
+                rtf[n].append(n * duration * len(took) / sum(took))
+                blocks[n] += took
+    rows = []
+    for n, took in blocks.items():
+        p95 = float(np.percentile(took, 95))
+        rows.append({"streams": n, "rtf": float(np.median(rtf[n])), "rtf_rounds": rtf[n], "blocks": len(took),
+                     "block_median_s": float(np.median(took)), "block_p95_s": p95, "p95_share": p95 / duration})
+    return rows
+
+
+def warm_rows(music, effort: Effort) -> list[dict]:
+    """Seconds from asking for a new piece to its first block, and to where its sound starts; models loaded."""
+    first, sound = [], []
+    for seed in range(effort.starts + 1):
+        began, marks, held = time.perf_counter(), [], 0
+        with music.stream(seed=seed) as stream:
+            while held < playback.PREBUFFER * stream.sample_rate:
+                held += len(next(stream))
+                marks.append(time.perf_counter() - began)
+        if seed:  # the very first piece loads the models
+            first.append(marks[0])
+            sound.append(marks[-1])
+    return [{"first_block_s": float(np.median(first)), "sound_s": float(np.median(sound))}]
+
+
+def start(chain: Chain, effort: Effort) -> dict:
+    """Seconds to the first block and to where the sound starts; a cold process finds its files cached."""
+    warm = _child("warm", chain, effort)[0]
+    first, sound = [], []
+    for _ in range(effort.starts):
+        began = time.perf_counter()
+        with _python(_COLD, chain.codecs, chain.generators) as process:
+            marks = [time.perf_counter() - began for _ in process.stdout]
+            error = process.stderr.read()
+        if process.returncode:
+            raise RuntimeError(f"playing {chain.size} failed:\n{error}")
+        first.append(marks[0])
+        sound.append(marks[-1])
+    return {"size": chain.size, "warm_first_block_s": warm["first_block_s"], "warm_sound_s": warm["sound_s"],
+            "cold_first_block_s": float(np.median(first)), "cold_sound_s": float(np.median(sound)),
+            "prebuffer_s": playback.PREBUFFER}
+
+
+def codecs_rows(music, effort: Effort) -> list[dict]:
+    """Seconds of audio encoded and decoded per second, one thread."""
+    noise = np.random.default_rng(0).normal(0, 0.1, round(effort.seconds * config.SAMPLE_RATE)).astype(np.float32)
+    rows = []
+    for level in LEVELS:
+        codes = music.encode(noise, level)
+        music.decode(codes, level)
+        encode, decode = [], []
+        for _ in range(effort.rounds):
+            encode.append(_time(music.encode, noise, level))
+            decode.append(_time(music.decode, codes, level))
+        rows.append({"level": level, "encode_rtf": effort.seconds / float(np.median(encode)),
+                     "decode_rtf": effort.seconds / float(np.median(decode))})
+    return rows
+
+
+def memory_rows(music, effort: Effort, minutes) -> list[dict]:
+    """Memory of a process that plays one stream as fast as it goes, after so many minutes of music."""
+    marks, began = [], time.perf_counter()
+    with music.stream(seed=0) as stream:
+        for mark in minutes:
+            while stream.position < mark * 60 * stream.sample_rate:
+                next(stream)
+            marks.append(machine.resident())
+        rtf = stream.position / stream.sample_rate / (time.perf_counter() - began)
+    return [{"minutes": list(minutes), "peak_bytes": [m["peak"] for m in marks], "now_bytes": [m["now"] for m in marks],
+             "growth_bytes": marks[-1]["peak"] - marks[0]["peak"] if len(marks) > 1 else None, "rtf": rtf}]
+
+
+# --- targets ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Target:
+    """A figure that is meant to be reached: `sign` is ≥, < or ≤, `must` has to be, `aim` should."""
+
+    what: str
+    sign: str
+    must: float
+    aim: float
+    unit: str
+    measured: object
+
+    def judge(self, results) -> dict:
+        value = self.measured(results)
+
+        def reached(bound):
+            if self.sign == "≥":
+                return value >= bound
+            return value < bound if self.sign == "<" else value <= bound
+
+        # A figure that is not finite reaches nothing.
+        number = value is not None and math.isfinite(value)
+        verdict = ("not measured" if value is None else "aim met" if number and reached(self.aim)
+                   else "must met" if number and reached(self.must) else "missed")
+        return {"what": self.what, "sign": self.sign, "must": self.must, "aim": self.aim, "unit": self.unit,
+                "measured": value, "verdict": verdict}
+
+
+def worst(part, key, over=min, **wanted):
+    """A function of the results: the worst `key` of a part's rows that have what is wanted, None where none has."""
+
+    def measured(results):
+        rows = [r for r in results.get(part, ()) if key in r and all(r[k] == v for k, v in wanted.items())]
+        return over(r[key] for r in rows) if rows else None
+
+    return measured
+
+
+def _growth(results):
+    rows = [r for r in results.get("memory", ()) if r["minutes"][0] <= 1 and r["minutes"][-1] >= 10]
+    if not rows:
+        return None
+    # Whole ones: below that an allocator's habits are all there is to see.
+    return round(max(r["growth_bytes"] for r in rows) / (1 << 20))
+
+
+TARGETS = (
+    Target("RTF, one stream, compact", "≥", 4, 8, "x", worst("chain", "rtf", size="compact", streams=1)),
+    Target("RTF, one stream, reference", "≥", 1.3, 2.5, "x", worst("chain", "rtf", size="reference", streams=1)),
+    Target("P95 of block time / block duration, compact", "<", 0.4, 0.2, "",
+           worst("chain", "p95_share", size="compact", streams=1)),
+    Target("total RTF, 32 streams, compact", "≥", 15, 30, "x", worst("chain", "rtf", size="compact", streams=32)),
+    Target("from Enter to sound, cold process, compact", "<", 2.5, 1.2, "s",
+           worst("start", "cold_sound_s", size="compact")),
+    Target("against the eager loop, compact, worst level", "≥", 50, 100, "x",
+           worst("steps", "against_eager", size="compact", streams=1, engine="onnx")),
+    Target("against the eager loop, reference, worst level", "≥", 50, 100, "x",
+           worst("steps", "against_eager", size="reference", streams=1, engine="onnx")),
+    Target("growth of memory between minute 1 and 10", "≤", 0, 0, "whole MiB", _growth),
+    Target("bits per code that int8 costs, worst level", "≤", 0.02, 0.02, "bits",
+           worst("accuracy", "difference_int8", max, weights="trained")),
+    Target("bits per code that int4 costs, worst level", "≤", 0.02, 0.02, "bits",
+           worst("accuracy", "difference_int4", max, weights="trained")),
+)
+
+
+def judge(results: dict) -> list[dict]:
+    """Every target with what was measured and "aim met", "must met", "missed" or "not measured"."""
+    return [target.judge(results) for target in TARGETS]
+
+
+# --- report ----------------------------------------------------------------------------------------------------------
+
+
+def report(results: dict, console):
+    """Print the figures as tables."""
+    console.print(described(results), markup=False, highlight=False, soft_wrap=True)
+    for size, source in results["weights"].items():
+        console.print(f"{size}: generators {source['generators']}, codecs {source['codecs']}", markup=False,
+                      highlight=False, soft_wrap=True)
+    for title, headers, rows in _tables(results):
+        if rows:
+            console.print(_table(title, headers, rows))
+    for part in PARTS:
+        if not results.get(part):
+            why = " (it needs prepared music: --data-dir)" if part == "accuracy" and part in results else ""
+            console.print(f"{part}: not measured{why}", markup=False, highlight=False)
+
+
+def described(results) -> str:
+    """The machine in two lines."""
+    it = results["machine"]
+    memory = f"{it['memory_bytes'] / 2**30:.1f} GiB" if it["memory_bytes"] else "memory unknown"
+    load = f"load {results['load_before'][0]:.1f} before, {results['load_after'][0]:.1f} after"
+    versions = ", ".join(f"{name} {version}" for name, version in it["versions"].items())
+    return (f"{it['cpu']}, {it['cores']} cores, {memory}; {it['os']}; {load}; {results['when']}"
+            f"{'; quick: figures are rough' if results['quick'] else ''}\nPython {it['python']}, {versions}")
+
+
+def _table(title, headers, rows):
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for i, header in enumerate(headers):
+        table.add_column(header, justify="right" if i else "left", no_wrap=not i)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _tables(results):
+    """(title, headers, rows of text) of each part."""
+    get = results.get
+    yield "Memory bandwidth, one thread, GB/s", ("read", "copy"), [
+        (f"{r['read_bytes_per_s'] / 1e9:.1f}", f"{r['copy_bytes_per_s'] / 1e9:.1f}") for r in get("bandwidth", ())]
+    yield "Codecs, times real time", ("size", "level", "encode", "decode"), [
+        (r["size"], f"{r['level']}x", f"{r['encode_rtf']:.1f}", f"{r['decode_rtf']:.1f}") for r in get("codecs", ())]
+    yield ("Sampling: codes/s (= streams x steps/s), times its level's real time, times the eager loop",
+           ("size", "level", "streams", "engine", "codes/s", "real time", "eager", "weights GB/s", "of bandwidth"), [
+               (r["size"], f"{r['level']}x", str(r["streams"]), r["engine"], f"{r['codes_per_s']:,.0f}",
+                f"{r['real_time']:.2f}", f"{r['against_eager']:.1f}", f"{r['weights_bytes_per_s'] / 1e9:.1f}",
+                f"{r['share_of_bandwidth']:.0%}" if "share_of_bandwidth" in r else "") for r in get("steps", ())])
+    yield ("Bits per code on held-out music", ("size", "level", "weights", "codes", "float32", "int8", "int4"), [
+        (r["size"], f"{r['level']}x", r["weights"], f"{r['codes']:,}", f"{r['bits_float32']:.4f}",
+         f"{r['difference_int8']:+.4f}", f"{r['difference_int4']:+.4f}") for r in get("accuracy", ())])
+    yield "The whole chain", ("size", "streams", "total RTF", "block median", "block P95", "P95 / duration"), [
+        (r["size"], str(r["streams"]), f"{r['rtf']:.2f}", f"{1000 * r['block_median_s']:.0f} ms",
+         f"{1000 * r['block_p95_s']:.0f} ms", f"{r['p95_share']:.2f}") for r in get("chain", ())]
+    yield ("Seconds to audio (the sound starts when the player's buffer is full)",
+           ("size", "warm, first block", "warm, sound", "cold, first block", "cold, sound"), [
+               (r["size"], *(f"{r[k]:.2f}" for k in ("warm_first_block_s", "warm_sound_s", "cold_first_block_s",
+                                                     "cold_sound_s"))) for r in get("start", ())])
+    yield "Peak memory, MiB", ("size", "after", "growth", "RTF"), [
+        (r["size"], ", ".join(f"{m:g} min: {p / 2**20:.1f}"
+                              for m, p in zip(r["minutes"], r["peak_bytes"], strict=True)),
+         "" if r["growth_bytes"] is None else f"{r['growth_bytes'] / 2**20:.2f}", f"{r['rtf']:.2f}")
+        for r in get("memory", ())]
+    yield "Targets", ("target", "measured", "must", "aim", "verdict"), [
+        (t["what"], "" if t["measured"] is None else f"{t['measured']:.3g} {t['unit']}".strip(),
+         f"{t['sign']} {t['must']:g}", f"{t['sign']} {t['aim']:g}", t["verdict"]) for t in get("targets", ())]
+
+
+def write(results: dict, folder) -> list[Path]:
+    """results.json, report.txt (the machine, the tables) and, where there is what it shows, speed.png; their paths."""
+    from rich.console import Console
+
+    from .. import plots
+
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise UserError(f"{files.printable(folder)}: cannot be made: {files.reason(e)}") from e
+    with open(os.devnull, "w") as nowhere:
+        console = Console(file=nowhere, width=120, record=True)
+        report(results, console)
+    written = [folder / "results.json", folder / "report.txt"]
+    text = console.export_text()
+    for path, content in zip(written, (json.dumps(results, indent=1) + "\n", text), strict=True):
+        with files.atomic_write(path) as file:
+            file.write(content.encode())
+    if plots.speeds(results, folder / "speed.png"):
+        written.append(folder / "speed.png")
+    return written

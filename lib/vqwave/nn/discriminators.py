@@ -1,0 +1,114 @@
+"""The decoder's adversary: convolutions over spectrograms that learn to tell recordings from reconstructions.
+
+Spectral distances punish a guess that is wrong more than one that is dull, so a decoder trained on them alone gives
+hiss for what it does not know and a hum for phases it was never told. A discriminator has no such preference.
+"""
+
+from __future__ import annotations
+
+from keras import layers, ops
+
+from ..train.replicas import mean
+from .layers import register
+
+# (n_fft, hop): long windows see partials, short ones see onsets and the buzz of a frame rate.
+SCALES = ((2048, 512), (512, 128))
+CHANNELS = (16, 32, 64)
+
+
+@register
+class FreezableConv2D(layers.Layer):
+    """2-D convolution [batch, time, frequency, c] -> [batch, ⌈time/s⌉, ⌈frequency/f⌉, filters], strides (s, f), 'same'.
+
+    With `frozen` its weights pass no gradient to themselves, only to its input: one loss, one optimizer and plain `fit`
+    then serve both players, the discriminator's own terms unfrozen and the decoder's frozen.
+    """
+
+    def __init__(self, filters: int, kernel_size: tuple[int, int], strides: tuple[int, int], **kwargs):
+        super().__init__(**kwargs)
+        self.filters, self.kernel_size, self.strides = filters, tuple(kernel_size), tuple(strides)
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(*self.kernel_size, shape[-1], self.filters), name="kernel")
+        self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
+
+    def call(self, x, frozen=False):
+        kernel, bias = ops.convert_to_tensor(self.kernel), ops.convert_to_tensor(self.bias)
+        if frozen:
+            kernel, bias = ops.stop_gradient(kernel), ops.stop_gradient(bias)
+        return ops.conv(x, kernel, self.strides, "same") + bias
+
+    def get_config(self):
+        own = {"filters": self.filters, "kernel_size": self.kernel_size, "strides": self.strides}
+        return super().get_config() | own
+
+
+@register
+class STFTDiscriminator(layers.Layer):
+    """audio float32 [batch, samples] -> [features of the layers, the last of them the verdict [batch, t, f, 1]].
+
+    It sees real and imaginary part, compressed to the 0.3th power of the magnitude so that quiet partials count, and
+    the log of the magnitude. Complex spectra at several resolutions as in EnCodec (Défossez et al. 2022, section 3.4),
+    far narrower and with strides along frequency, which is what two CPU cores can bear.
+    """
+
+    def __init__(self, n_fft: int, hop: int, **kwargs):
+        super().__init__(**kwargs)
+        self.n_fft, self.hop = n_fft, hop
+        self.convolutions = [
+            FreezableConv2D(c, (3, 9), (2 if i else 1, 4 if i < 2 else 2), name=f"conv_{i}", dtype=self.dtype_policy)
+            for i, c in enumerate(CHANNELS)
+        ]
+        self.verdict = FreezableConv2D(1, (3, 3), (1, 1), name="verdict", dtype=self.dtype_policy)
+
+    def build(self, shape):
+        seen = 3
+        for conv in self.convolutions:
+            conv.build((None, None, None, seen))
+            seen = conv.filters
+        self.verdict.build((None, None, None, seen))
+
+    def call(self, audio, frozen=False):
+        real, imag = ops.stft(ops.cast(audio, "float32"), self.n_fft, self.hop, self.n_fft)
+        power = real**2 + imag**2 + 1e-8
+        shrink = power**-0.35
+        x = ops.stack([real * shrink, imag * shrink, ops.log(power) / 8.0], axis=-1)
+        x = ops.cast(x, self.compute_dtype)
+        features = []
+        for conv in self.convolutions:
+            x = ops.leaky_relu(conv(x, frozen=frozen), 0.2)
+            features.append(ops.cast(x, "float32"))
+        return [*features, ops.cast(self.verdict(x, frozen=frozen), "float32")]
+
+    def get_config(self):
+        return super().get_config() | {"n_fft": self.n_fft, "hop": self.hop}
+
+
+class Adversary(layers.Layer):
+    """All discriminators and the two games' losses, least squares (Mao et al. 2017)."""
+
+    def __init__(self, scales=SCALES, **kwargs):
+        super().__init__(**kwargs)
+        self.discriminators = [STFTDiscriminator(*scale, name=f"stft_{scale[0]}", dtype=self.dtype_policy)
+                               for scale in scales]
+
+    def build(self, shape):
+        for d in self.discriminators:
+            d.build(shape)
+
+    def losses_of(self, recording, made) -> dict:
+        """recording, made: float32 [batch, samples] -> {"discriminator", "adversarial", "feature_matching"}.
+
+        discriminator: mean (D(x) − 1)² + mean D(ŷ)², blind to the decoder; adversarial: mean (D(y) − 1)²;
+        feature_matching: mean over layers of ‖f(x) − f(y)‖₁ / ‖f(x)‖₁ (Larsen et al. 2016); both blind to D's weights.
+        """
+        totals = {"discriminator": 0.0, "adversarial": 0.0, "feature_matching": 0.0}
+        for d in self.discriminators:
+            real, fake = d(recording), d(ops.stop_gradient(made))
+            seen = d(made, frozen=True)
+            totals["discriminator"] += ops.mean((real[-1] - 1.0) ** 2) + ops.mean(fake[-1] ** 2)
+            totals["adversarial"] += ops.mean((seen[-1] - 1.0) ** 2)
+            pairs = [(ops.stop_gradient(a), b) for a, b in zip(real[:-1], seen[:-1], strict=True)]
+            matched = [mean(ops.abs(a - b)) / (mean(ops.abs(a)) + 1e-6) for a, b in pairs]
+            totals["feature_matching"] += sum(matched) / len(matched)
+        return {key: value / len(self.discriminators) for key, value in totals.items()}

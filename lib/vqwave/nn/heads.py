@@ -1,0 +1,134 @@
+"""What a decoder is given to shape, besides its codes: a bank of tones and a source of noise.
+
+Codes that carry no phase are easy to predict, but a decoder of convolutions alone repeats itself at the rate of its
+codes while they stay the same: it hums at every multiple of that rate. Here phase belongs to oscillators that run with
+the position in the piece, and randomness to a table; codes only say how loud each is, as in DDSP (Engel et al. 2020).
+Both have a period of `config.PERIOD` samples, so a stream's position may be known modulo that.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from keras import layers, ops
+
+from ..config import PERIOD
+from .layers import register
+
+LOWEST = 27.5  # Hz, A0
+PER_OCTAVE = 24  # quarter tones: music in tune lies on them, and what does not is at most an eighth tone away
+
+
+def frequencies(count: int, sample_rate: int) -> np.ndarray:
+    """The bank's tones as whole cycles in `PERIOD` samples, int64 [count]: quarter tones up from A0, below Nyquist."""
+    hertz = LOWEST * 2.0 ** (np.arange(count) / PER_OCTAVE)
+    return np.round(np.minimum(hertz, 0.49 * sample_rate) * PERIOD / sample_rate).astype(np.int64)
+
+
+def _frames(x, start):
+    """Numbers of the frames of x [batch, frames, …] whose first is `start` [batch]: int32 [batch, frames]."""
+    ones = ops.ones_like(x[..., 0], dtype="int32")
+    return ops.cumsum(ones, axis=1) - 1 + ops.cast(start, "int32")[:, None]
+
+
+@register
+class ToneBank(layers.Layer):
+    """Amplitudes float32 [batch, frames, tones], start int32 [batch] in frames -> audio [batch, frames·hop, 1].
+
+    y(t) = Σ_k a_k(t)·sin(2π·f_k·t + φ_k), a_k drawn straight from frame to frame, t counted from the piece's begin, φ_k
+    fixed and scattered. One product of matrices: the phase at a frame's begin, turned on by sin(α+β).
+    """
+
+    def __init__(self, count: int, hop: int, sample_rate: int, **kwargs):
+        super().__init__(**({"dtype": "float32"} | kwargs))
+        self.count, self.hop, self.sample_rate = count, hop, sample_rate
+        self.cycle = PERIOD // hop
+        cycles = frequencies(count, sample_rate)
+        # Golden-ratio steps scatter the phases, so that the bank has no click in common.
+        self.phases = (2 * math.pi * ((np.arange(count) * 0.6180339887) % 1.0)).astype("float32")
+        # A frame turns the phase by m·hop of PERIOD, which is m mod cycle of cycle.
+        self.turns = (cycles % self.cycle).astype("int32")
+        angle = 2 * math.pi * cycles[:, None] * np.arange(hop) / PERIOD
+        rise = np.arange(hop) / hop
+        turn = np.concatenate([np.cos(angle), np.sin(angle)])
+        self.basis = np.concatenate([turn * (1 - rise), turn * rise]).astype("float32")
+
+    def call(self, amplitudes, start):
+        frame = ops.mod(_frames(amplitudes, start), self.cycle)
+        turned = ops.mod(frame[..., None] * self.turns, self.cycle)
+        angle = ops.cast(turned, "float32") * (2 * math.pi / self.cycle) + self.phases
+        sine, cosine = ops.sin(angle), ops.cos(angle)
+        following = ops.concatenate([amplitudes[:, 1:], amplitudes[:, -1:]], axis=1)
+        weights = ops.concatenate([x * y for x in (amplitudes, following) for y in (sine, cosine)], axis=-1)
+        audio = ops.matmul(weights, self.basis)
+        return ops.reshape(audio, (ops.shape(audio)[0], -1, 1))
+
+    def compute_output_shape(self, amplitudes_shape, start_shape):
+        batch, frames, _ = amplitudes_shape
+        return (batch, None if frames is None else frames * self.hop, 1)
+
+    def get_config(self):
+        return super().get_config() | {"count": self.count, "hop": self.hop, "sample_rate": self.sample_rate}
+
+
+@register
+class Loudness(layers.Layer):
+    """Features [batch, frames, c] -> amplitudes of `count` tones, float32: 2·sigmoid(conv(x))^2.3, DDSP's scale."""
+
+    def __init__(self, count: int, **kwargs):
+        super().__init__(**({"dtype": "float32"} | kwargs))
+        self.count = count
+        # Quiet at first: two hundred tones at once are loud.
+        self.conv = layers.Conv1D(count, 3, padding="same", bias_initializer=_quiet, name="conv", dtype="float32")
+
+    def build(self, shape):
+        self.conv.build(shape)
+
+    def call(self, x):
+        return 2.0 * ops.sigmoid(self.conv(x)) ** 2.3
+
+    def get_config(self):
+        return super().get_config() | {"count": self.count}
+
+
+def _quiet(shape, dtype=None):
+    return ops.full(shape, -3.0, dtype=dtype)
+
+
+@register
+class NoiseBank(layers.Layer):
+    """Features [batch, frames, c], start int32 [batch] in frames -> audio float32 [batch, frames·hop, 1].
+
+    Bands of noise whose loudness the features say and whose sound is learnt: a convolution over gate(x)·mix(noise). It
+    is linear in the noise, so that nothing in it can repeat at the rate of the frames. The noise of a frame, as many
+    white bands as it has samples, is that of its position: a table of `PERIOD` samples, the same in every model.
+    """
+
+    def __init__(self, bands: int, hop: int, kernel_size: int = 7, **kwargs):
+        super().__init__(**kwargs)
+        self.bands, self.hop, self.kernel_size = bands, hop, kernel_size
+        draws = np.random.Generator(np.random.Philox(key=0))
+        self.table = draws.standard_normal((PERIOD // hop, hop)).astype("float32")
+        self.gate = layers.Dense(bands, name="gate", dtype=self.dtype_policy)
+        self.mix = layers.Dense(bands, use_bias=False, name="mix", dtype=self.dtype_policy)
+        self.sound = layers.Conv1D(hop, kernel_size, padding="same", use_bias=False, name="sound",
+                                   dtype=self.dtype_policy)
+
+    def build(self, x_shape, start_shape):
+        self.gate.build(x_shape)
+        self.mix.build((*x_shape[:-1], self.hop))
+        self.sound.build((*x_shape[:-1], self.bands))
+
+    def call(self, x, start):
+        frame = ops.mod(_frames(x, start), self.table.shape[0])
+        noise = ops.cast(ops.take(ops.convert_to_tensor(self.table), frame, axis=0), self.compute_dtype)
+        audio = ops.cast(self.sound(self.gate(x) * self.mix(noise)), "float32")
+        return ops.reshape(audio, (ops.shape(audio)[0], -1, 1))
+
+    def compute_output_shape(self, x_shape, start_shape):
+        batch, frames, _ = x_shape
+        return (batch, None if frames is None else frames * self.hop, 1)
+
+    def get_config(self):
+        return super().get_config() | {"bands": self.bands, "hop": self.hop, "kernel_size": self.kernel_size}

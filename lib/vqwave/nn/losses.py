@@ -1,0 +1,90 @@
+"""What a codec is trained to keep: spectra at several resolutions, mel bands, and the waveform itself.
+
+All terms compare audio float32 [batch, samples] with audio float32 [batch, samples] and are dimensionless.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from keras import ops
+
+from ..metrics import BESIDE, LINE, MEL_FLOOR
+from ..metrics import MEL_BANDS as MEL_SCALES
+from ..train.replicas import mean, total
+
+# (n_fft, hop, window): the windows of the SC metric at twice its hop, which trains as well for half the cost.
+STFT_SCALES = ((2048, 480, 1200), (1024, 240, 600), (512, 100, 240))
+# Samples: spectra are padded by reflection, which needs more than half a window to reflect.
+SHORTEST = max(scale[0] for scale in STFT_SCALES + MEL_SCALES) // 2 + 1
+
+
+# Between two lines at the codes' rate: room for each and for what lies beside it.
+LINE_BINS = 16
+
+
+def magnitude(audio, n_fft: int, hop: int, window: int):
+    """|STFT| with a Hann window: [batch, samples] -> [batch, frames, n_fft / 2 + 1]."""
+    real, imag = ops.stft(audio, window, hop, n_fft)
+    # The floor keeps the root's gradient finite in silence.
+    return ops.sqrt(real**2 + imag**2 + 1e-9)
+
+
+@functools.cache
+def mel_matrix(sample_rate: int, n_fft: int, mels: int) -> np.ndarray:
+    """[n_fft / 2 + 1, mels], Slaney's bands as librosa makes them."""
+    import librosa
+
+    return librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=mels).T.astype("float32")
+
+
+def reconstruction_terms(x, y, sample_rate: int) -> dict:
+    """Original x and reconstruction y, float32 [batch, samples] -> each term by its name in `LossConfig`.
+
+    spectral_convergence: ‖|S(x)|−|S(y)|‖_F / ‖|S(x)|‖_F; log_magnitude: mean |ln|S(x)| − ln|S(y)||, both averaged over
+    the scales (Arık et al. 2019, Yamamoto et al. 2020). mel: mean |log10 M(x) − log10 M(y)| summed over its scales, of
+    magnitudes and with the floor of `metrics.mel_distance`: a higher one leaves hiss in quiet bands unpunished.
+    waveform: mean (x−y)² / mean x².
+    """
+    convergence, log_magnitude, mel = [], [], []
+    for scale in STFT_SCALES:
+        a, b = magnitude(x, *scale), magnitude(y, *scale)
+        error, power = total(ops.sum((a - b) ** 2)), total(ops.sum(a**2))
+        convergence.append(ops.sqrt(error + 1e-9) / (ops.sqrt(power) + 1e-3))
+        log_magnitude.append(ops.mean(ops.abs(ops.log(a + 1e-3) - ops.log(b + 1e-3))))
+    for n_fft, mels in MEL_SCALES:
+        matrix = mel_matrix(sample_rate, n_fft, mels)
+        a, b = (ops.matmul(magnitude(s, n_fft, n_fft // 4, n_fft), matrix) for s in (x, y))
+        mel.append(ops.mean(ops.abs(ops.log10(a + MEL_FLOOR) - ops.log10(b + MEL_FLOOR))))
+    waveform = mean((x - y) ** 2) / (mean(x**2) + 1e-6)
+    return {
+        "spectral_convergence": sum(convergence) / len(convergence),
+        "log_magnitude": sum(log_magnitude) / len(log_magnitude),
+        "mel": sum(mel),
+        "waveform": waveform,
+    }
+
+
+def hum(x, y, level: int):
+    """How much further, or less, lines at the rate of the codes stand out of y than of x, float32 [batch, samples].
+
+    With P the batch's power spectrum over all samples, e_k = ln of P at k/level of the sample rate over P beside it:
+    mean over k of (e_k(y) - e_k(x))^2, for lines are heard as a hum and notches are missed. What is 80 dB under x's
+    loudest counts as silence. samples: a multiple of level, at least `LINE_BINS` times it.
+    """
+    samples = x.shape[-1]
+    window = np.hanning(samples).astype("float32")
+    lines = np.arange(samples // level, samples // 2 - LINE_BINS // 2, samples // level)
+
+    def power(audio):
+        real, imag = ops.rfft(audio * window)
+        return total(ops.sum(real**2 + imag**2, axis=0))
+
+    def excess(p):
+        at, beside = (ops.mean(ops.take(p, lines[:, None] + bins), axis=1) for bins in (LINE, BESIDE))
+        return ops.log(at) - ops.log(beside)
+
+    original = power(x)
+    floor = 1e-8 * ops.max(original) + 1e-9
+    return ops.mean((excess(power(y) + floor) - excess(original + floor)) ** 2)

@@ -1,0 +1,257 @@
+"""What plays: one object per model, the same for every engine, numpy in and numpy out.
+
+`onnx` samples with int8 weights (large generators: 4-bit ones) and `onnx-float32` with float32 ones, both in ONNX
+Runtime and without TensorFlow once their graphs are cached; `keras` is the reference, and the one for GPUs.
+"""
+
+from __future__ import annotations
+
+import os
+from itertools import pairwise
+
+import numpy as np
+
+from .. import weights
+from ..config import PERIOD
+from ..data import chunking
+from ..errors import UserError
+from . import export, sampling
+
+ENGINES = ("onnx", "onnx-float32", "keras")
+
+
+def load_codec(weight_set, engine: str = "onnx") -> CodecEngine:
+    """The codec of a set. Errors: `UserError` for an engine that there is not."""
+    return {"keras": _KerasCodec}.get(known(engine), _OnnxCodec)(weight_set, engine)
+
+
+def load_generator(weight_set, engine: str = "onnx") -> GeneratorEngine:
+    """The generator of a set. Errors: `UserError` for an engine that there is not."""
+    return {"keras": _KerasGenerator}.get(known(engine), _OnnxGenerator)(weight_set, engine)
+
+
+def known(engine: str) -> str:
+    if engine not in ENGINES:
+        raise UserError(f"no engine is called {engine!r}; there are {', '.join(ENGINES)}")
+    return engine
+
+
+def check_chain(codec, generators, kept: int = 0):
+    """Each generator continues the one above it, and the last makes what `codec` decodes.
+
+    codec, generators (top of the chain first): anything with a `.config`; kept: the level whose codes the first is
+    given, 0 where it begins the chain. Errors: `UserError` that prints both sides.
+    """
+    if not generators:
+        raise UserError("a chain needs at least one generator")
+    configs = [g.config for g in generators]
+    if configs[0].source_level != kept:
+        given = f"level {kept} is what is kept" if kept else "the chain begins with it"
+        raise UserError(f"{configs[0].name} reads level {configs[0].source_level}, but {given}")
+    for above, below in pairwise(configs):
+        if below.source_level != above.level:
+            raise UserError(f"{below.name} reads level {below.source_level}, but {above.name} makes {above.level}")
+        if below.source_codes != above.num_codes:
+            raise UserError(f"{below.name} reads {below.source_codes} codes, but {above.name} makes {above.num_codes}")
+    last, codec = configs[-1], codec.config
+    if (codec.level, codec.num_codes) != (last.level, last.num_codes):
+        raise UserError(f"{codec.name} decodes {codec.num_codes} codes of level {codec.level}, "
+                        f"but {last.name} makes {last.num_codes} of level {last.level}")
+
+
+class CodecEngine:
+    """audio <-> codes at one level; `config` is its `CodecConfig`, `weight_set` and `engine` what made it."""
+
+    def __init__(self, weight_set, engine: str):
+        self.config, self.weight_set, self.engine = weight_set.config, weight_set, engine
+
+    def encode(self, audio) -> np.ndarray:
+        """audio float32 [batch, T] in [-1, 1] -> codes int32 [batch, ceil(T / level)], in constant memory."""
+        return chunking.encode(self.encode_window, audio, self.config)
+
+    def decode(self, codes) -> np.ndarray:
+        """codes int32 [batch, N] -> audio float32 [batch, N·level], in constant memory."""
+        return chunking.decode(self.decode_window, codes, self.config)
+
+    def encode_window(self, audio) -> np.ndarray:
+        """One run of the encoder: float32 [batch, n·level] -> int32 [batch, n]."""
+        raise NotImplementedError
+
+    def decode_window(self, codes, start: int = 0) -> np.ndarray:
+        """One run of the decoder: int32 [batch, n] -> float32 [batch, n·level].
+
+        start: the number of the first of these codes in the piece, which tones and noise are a function of.
+        """
+        raise NotImplementedError
+
+    def _decoder_inputs(self, codes, start: int) -> list[np.ndarray]:
+        codes = np.asarray(codes, np.int32)
+        if not self.config.positioned:
+            return [codes]
+        return [codes, np.full(len(codes), start % (PERIOD // self.config.level), np.int32)]
+
+
+class GeneratorEngine:
+    """Codes of one level, a chunk at a time; `config` is its `GeneratorConfig`, the rest as in `CodecEngine`."""
+
+    def __init__(self, weight_set, engine: str):
+        self.config, self.weight_set, self.engine = weight_set.config, weight_set, engine
+
+    def context(self, source) -> np.ndarray:
+        """source codes int32 [batch, N + 2·halo] -> context float32 [batch, N·ratio, context_channels]."""
+        raise NotImplementedError
+
+    def initial_state(self, batch: int) -> list[np.ndarray]:
+        """h and c of each LSTM layer in turn, zeros float32 [batch, units]."""
+        return [np.zeros((batch, self.config.units), np.float32) for _ in range(2 * self.config.lstm_layers)]
+
+    def sample(self, context, uniforms, previous, state, *, temperature: float = 1.0, top_k: int = 0,
+               top_p: float = 1.0, forced=None, log_probs: bool = True):
+        """n steps: (codes int32 [B, n], log_probs float32 [B, n] or None where they are not asked for, state).
+
+        context: float32 [B, n, C], None at the top; uniforms: float32 [B, n] in [0, 1); previous: int32 [B], the code
+        before the first, `config.start_token` where a piece begins; state: as `initial_state`; forced: int32 [B, n], a
+        code that is given instead of drawn, or -1; temperature 0: the likeliest code. log_probs: the natural log of
+        each code's probability under the distribution that was drawn from.
+        """
+        inverse, top_k, top_p = sampling.settings(temperature, top_k, top_p)
+        uniforms = np.asarray(uniforms, np.float32)
+        feeds = {
+            "uniforms": np.ascontiguousarray(uniforms.T),
+            "previous": np.asarray(previous, np.int32),
+            "inverse_temperature": np.array(inverse, np.float32),
+        }
+        if self.config.source_level:
+            feeds["context"] = np.ascontiguousarray(np.swapaxes(np.asarray(context, np.float32), 0, 1))
+        full = log_probs or forced is not None or top_k > 0 or top_p < 1
+        if full:
+            forced = np.full(uniforms.shape, -1, np.int32) if forced is None else np.asarray(forced, np.int32)
+            if forced.size and forced.max() >= self.config.num_codes:
+                raise ValueError(f"forced holds {forced.max()}; codes are less than {self.config.num_codes}")
+            feeds["forced"] = np.ascontiguousarray(forced.T)
+            feeds |= {"top_k": np.array(top_k, np.int64), "top_p": np.array(top_p, np.float32)}
+        codes, chosen, state = self._run(feeds, [np.ascontiguousarray(s, np.float32) for s in state], full)
+        return np.ascontiguousarray(codes.T), np.ascontiguousarray(chosen.T) if log_probs else None, state
+
+    def _run(self, feeds, state, full):
+        """(codes [n, B], log_probs [n, B], state) from feeds with time first. Not `full`: neither forced codes nor a
+        filter are fed, and log_probs may be None."""
+        raise NotImplementedError
+
+
+# --- ONNX Runtime ----------------------------------------------------------------------------------------------------
+
+
+def session(graph: bytes, arena: bool = True):
+    """An ONNX Runtime session that keeps to the thread it is called from, so that levels can run side by side.
+
+    Without the arena a loop, whose tensors are small, runs 3 % faster; a convolution, whose are large, runs slower.
+    """
+    # From 1.29 on it otherwise reports each session to its makers, from threads of its own, for which memory grows too.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3
+    options.enable_cpu_mem_arena = arena
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+class _OnnxCodec(CodecEngine):
+    def __init__(self, weight_set, engine):
+        super().__init__(weight_set, engine)
+        self._graphs = _Graphs(weight_set)
+
+    def encode_window(self, audio):
+        return self._graphs("encode", np.asarray(audio, np.float32))
+
+    def decode_window(self, codes, start=0):
+        return self._graphs("decode", *self._decoder_inputs(codes, start))
+
+
+class _OnnxGenerator(GeneratorEngine):
+    def __init__(self, weight_set, engine):
+        super().__init__(weight_set, engine)
+        self._graphs = _Graphs(weight_set)
+        self.numbers = export.numbers(weight_set.config, engine)
+
+    def number(self, streams: int) -> str:
+        """What the weights are held in that so many streams are sampled with."""
+        return self.numbers[0 if streams <= export.INT4_STREAMS else -1]
+
+    def context(self, source):
+        return self._graphs("context", np.asarray(source, np.int32))
+
+    def _run(self, feeds, state, full):
+        feeds |= {f"{'hc'[i % 2]}_{i // 2}": s for i, s in enumerate(state)}
+        number = self.number(len(feeds["previous"]))
+        loop = self._graphs.session(f"loop_full_{number}" if full else f"loop_{number}")
+        codes, *rest = loop.run(None, feeds)
+        return (codes, rest[0], rest[1:]) if full else (codes, None, rest)
+
+
+class _Graphs:
+    """The sessions of a set, each opened when it is first wanted."""
+
+    def __init__(self, weight_set):
+        self.weight_set, self.sessions = weight_set, {}
+
+    def session(self, kind: str):
+        if kind not in self.sessions:
+            self.sessions[kind] = session(export.cached_graph(self.weight_set, kind), arena=not kind.startswith("loop"))
+        return self.sessions[kind]
+
+    def __call__(self, kind: str, *given: np.ndarray) -> np.ndarray:
+        """Run a graph of one output, its inputs in their order."""
+        opened = self.session(kind)
+        return opened.run(None, {x.name: array for x, array in zip(opened.get_inputs(), given, strict=True)})[0]
+
+
+# --- Keras -----------------------------------------------------------------------------------------------------------
+
+
+def _runnable(model):
+    """Run as a graph, but not through XLA, which would compile for minutes each time a length is new."""
+    model.compile(jit_compile=False)
+    return model
+
+
+class _KerasCodec(CodecEngine):
+    def __init__(self, weight_set, engine):
+        super().__init__(weight_set, engine)
+        model = weights.load_codec(weight_set)
+        self._encode, self._decode = _runnable(model.encode_model()), _runnable(model.decode_model())
+
+    def encode_window(self, audio):
+        return np.asarray(self._encode.predict_on_batch(np.asarray(audio, np.float32)))
+
+    def decode_window(self, codes, start=0):
+        given = self._decoder_inputs(codes, start)
+        return np.asarray(self._decode.predict_on_batch(given if len(given) > 1 else given[0]))
+
+
+class _KerasGenerator(GeneratorEngine):
+    def __init__(self, weight_set, engine):
+        super().__init__(weight_set, engine)
+        self._model = weights.load_generator(weight_set)
+        self._loops = {}
+        if self._model.context:
+            _runnable(self._model.context)
+
+    def context(self, source):
+        return np.asarray(self._model.context.predict_on_batch(np.asarray(source, np.int32)))
+
+    def _run(self, feeds, state, full):
+        with_filter = full and bool(feeds["top_k"] or feeds["top_p"] < 1)
+        if with_filter not in self._loops:
+            self._loops[with_filter] = sampling.keras_loop(self._model, with_filter)
+        feeds.setdefault("forced", np.full(feeds["uniforms"].shape, -1, np.int32))
+        # Keras wants a batch axis on every input.
+        for name in ("inverse_temperature", "top_k", "top_p"):
+            if name in feeds:
+                feeds[name] = feeds[name].reshape(1)
+        codes, log_probs, state = self._loops[with_filter].predict_on_batch(feeds | {"state": state})
+        return codes, log_probs, list(state)

@@ -1,0 +1,650 @@
+"""The chain as an endless iterator of audio blocks, in constant memory.
+
+Every level works on one grid: a block is 8,192 samples, so 16, 64, 256 and 1,024 codes at 512, 128, 32 and 8 samples
+per code. A level pulls codes from the level above only as far as its context model looks ahead; the top levels
+therefore run a few blocks before the sound. Context and decoder always see the same windows of that grid, which is why
+neither the chunk size nor a stop and a resume changes a bit.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from .. import weights
+from ..config import codec_name, generator_name
+from ..data import chunking
+from ..errors import UserError
+from . import engine
+from .mastering import cross_fade
+from .sampling import uniforms
+
+BLOCK = 8192
+"""Samples in a block."""
+
+JOIN = 2048
+"""Samples over which a recording passes into the music that continues it, at most."""
+
+_LEAST_SOURCE = 64
+"""Source codes that one run of a context model covers at least: its halo is computed anew each time."""
+
+_SETTINGS = ("temperature", "top_k", "top_p")
+_STATE_VERSION = 2
+
+
+def settings_per_level(configs, temperature=None, top_k=None, top_p=None) -> dict[int, dict]:
+    """What each level samples with: {level: {"temperature": float, "top_k": int, "top_p": float}}.
+
+    Each argument is None (what the generator's config says), one number for all levels, one a level from the top
+    down, or a mapping from level to number (the levels it leaves out keep their config's).
+    Errors: `UserError` for a count that does not fit the chain, a level that is not in it, a value out of range.
+    """
+    levels = [c.level for c in configs]
+    chosen = {c.level: {key: getattr(c, key) for key in _SETTINGS} for c in configs}
+    for key, value in zip(_SETTINGS, (temperature, top_k, top_p), strict=True):
+        if value is None:
+            continue
+        if isinstance(value, Mapping):
+            strange = [level for level in value if level not in levels]
+            if strange:
+                raise UserError(f"{key} names level {strange[0]}; the chain has {_listed(levels)}")
+            value = dict(value)
+        elif isinstance(value, Sequence | np.ndarray) and not isinstance(value, str):
+            if len(value) not in (1, len(levels)):
+                raise UserError(f"{key} has {len(value)} values; give one, or one for each of {_listed(levels)}")
+            value = dict(zip(levels, list(value) * (len(levels) if len(value) == 1 else 1), strict=True))
+        else:
+            value = dict.fromkeys(levels, value)
+        for level, one in value.items():
+            chosen[level][key] = _setting(key, one)
+    return chosen
+
+
+def _setting(key, value):
+    good = {
+        "temperature": lambda v: 0 <= v < float("inf"),
+        "top_k": lambda v: v >= 0 and v == int(v),
+        "top_p": lambda v: 0 < v <= 1,
+    }[key]
+    try:
+        if good(value):
+            return int(value) if key == "top_k" else float(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    wanted = {
+        "temperature": "a number of at least 0",
+        "top_k": "a whole number of at least 0",
+        "top_p": "a number above 0 and at most 1",
+    }
+    raise UserError(f"{key} is {value!r}; it must be {wanted[key]}")
+
+
+def whole(key: str, value, least: int) -> int:
+    """`value` as an int. Errors: `UserError` unless it is a whole number of at least `least`."""
+    if value != int(value) or value < least:
+        raise UserError(f"{key} is {value!r}; it must be a whole number of at least {least}")
+    return int(value)
+
+
+def draw_seed(seed: int | None) -> int:
+    """`seed`, or one drawn where it is None, short enough to be typed."""
+    return secrets.randbits(32) if seed is None else whole("seed", seed, 0)
+
+
+def _checked(what: str, codes, num_codes: int) -> np.ndarray:
+    """Codes that a caller gives, as int32 [n]. Errors: `ValueError` where they are not that."""
+    codes = np.asarray(codes)
+    if codes.ndim != 1 or codes.dtype.kind not in "iu":
+        raise ValueError(f"{what} are whole numbers, [n], not {codes.dtype} {list(codes.shape)}")
+    if codes.size and not 0 <= codes.min() <= codes.max() < num_codes:
+        raise ValueError(f"{what} are {codes.min()} … {codes.max()}; there are 0 … {num_codes - 1}")
+    return codes.astype(np.int32)
+
+
+def _prompt(prompt: Mapping, configs) -> dict[int, np.ndarray]:
+    """A prompt's codes by level, checked to be there at every level and to end at the same sample."""
+    if not prompt:
+        return {}
+    levels = [c.level for c in configs]
+    if sorted(prompt, reverse=True) != levels:
+        raise ValueError(f"the prompt has {_listed(sorted(prompt, reverse=True))}; the chain has {_listed(levels)}")
+    checked = {c.level: _checked(f"the prompt's codes of level {c.level}", prompt[c.level], c.num_codes)
+               for c in configs}
+    lengths = {level: codes.size * level for level, codes in checked.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError("the prompt's levels end at different samples: " + ", ".join(
+            f"{level} at {length}" for level, length in lengths.items()))
+    return checked
+
+
+def decoded(codec, codes, start: int) -> np.ndarray:
+    """One run of the decoder: int32 [batch, n] -> float32 [batch, n·level].
+
+    start: which code of the piece the first is. Errors: `UserError` if it is not finite.
+    """
+    audio = np.asarray(codec.decode_window(codes, start), np.float32)
+    if not np.isfinite(audio).all():
+        raise UserError(f"{codec.config.name} decoded to a number that is not finite: its weights are damaged")
+    return audio
+
+
+def _listed(levels):
+    return "levels " + ", ".join(map(str, levels))
+
+
+class Codes:
+    """Some positions of one level's codes: int32 [batch, stop − first]; `trim` forgets the oldest.
+
+    `end` is the position after the piece's last code: `pad` stands from there on, as it does left of the first. None
+    where the piece goes on for ever.
+    """
+
+    def __init__(self, level: int, codes: np.ndarray, end: int | None):
+        self.per_block = BLOCK // level
+        self.codes, self.first, self.end = codes, 0, end
+
+    @property
+    def stop(self) -> int:
+        """The position after the last code that is there."""
+        return self.first + self.codes.shape[1]
+
+    def window(self, begin: int, end: int, pad: int) -> np.ndarray:
+        """Codes at positions begin … end − 1; `pad` stands outside the piece. int32 [batch, end − begin]."""
+        return self._cut(self.codes, begin, end, pad)
+
+    def _cut(self, values, begin, end, pad):
+        last = end if self.end is None else min(end, self.end)
+        kept = values[:, max(begin, 0) - self.first : max(last - self.first, 0)]
+        left = min(max(-begin, 0), end - begin)
+        return np.pad(kept, ((0, 0), (left, end - begin - left - kept.shape[1])), constant_values=pad)
+
+    def trim(self, position: int):
+        """Forget the codes before `position`."""
+        if position > self.first:
+            self.codes = self.codes[:, position - self.first :].copy()
+            self.first = position
+
+
+class Kept(Codes):
+    """Codes that are given, not sampled: what a variation keeps. Stands where a chain has the `Level` above."""
+
+    log_probs = None
+
+    def __init__(self, level: int, codes: np.ndarray, batch: int):
+        """codes: int32 [N], the whole piece; every piece of a batch has them."""
+        self.level = level
+        super().__init__(level, np.broadcast_to(codes, (batch, len(codes))), len(codes))
+
+    def fill(self, stop: int):
+        """All of them are there."""
+
+    def state(self) -> dict:
+        return {"kept_first": self.first, "kept_codes": self.codes[:1].copy()}
+
+    def restore(self, state):
+        self.first = int(state["kept_first"])
+        codes = np.array(state["kept_codes"], np.int32)
+        self.codes = np.broadcast_to(codes, (len(self.codes), codes.shape[1]))
+
+
+class Level(Codes):
+    """One generator at work: what it sampled lately, and where it stands.
+
+    prompt: codes that the piece begins with, int32 [n], or None: they are given to the generator instead of drawn, so
+    that it has heard them when it goes on. log_probs: keep the natural log of the probability each code was drawn with.
+    """
+
+    def __init__(self, generator, source: Level | Kept | None, seed: int, batch: int, settings: dict,
+                 chunk: int | None, prompt: np.ndarray | None = None, log_probs: bool = False):
+        self.generator, self.config, self.source, self.seed = generator, generator.config, source, seed
+        ended = source is not None and source.end is not None
+        super().__init__(self.config.level, np.empty((batch, 0), np.int32),
+                         source.end * self.config.ratio if ended else None)
+        self.settings = settings
+        self.chunk = chunk or self.per_block
+        self.prompt = np.empty(0, np.int32) if prompt is None else prompt
+        self.log_probs = np.empty((batch, 0), np.float32) if log_probs else None
+        # Of the codes handed out: how many were drawn, and their negative log-likelihood.
+        self.drawn, self.nats = 0, np.zeros(batch)
+        self.previous = np.full(batch, self.config.start_token, np.int32)
+        self.lstm = [np.asarray(x) for x in generator.initial_state(batch)]
+        if source:
+            # Blocks that share one run of the context model.
+            self.group = max(1, -(-_LEAST_SOURCE // source.per_block))
+            self.cached = (-1, None)
+
+    @property
+    def blocks(self) -> int:
+        """Blocks sampled."""
+        return self.stop // self.per_block
+
+    def fill(self, stop: int):
+        """Sample on, block by block, until all codes before position `stop` are there, or the piece ends."""
+        while self.stop < (stop if self.end is None else min(stop, self.end)):
+            self.sample(self.context(self.blocks))
+
+    def context(self, block: int):
+        """The context of one block: float32 [batch, per_block, channels]; None at the top. Fills the level above."""
+        if self.source is None:
+            return None
+        group, row = divmod(block, self.group)
+        if self.cached[0] != group:
+            begin, end = self.span(group)
+            self.source.fill(end)
+            window = self.source.window(begin, end, self.config.pad_token)
+            self.cached = (group, self.generator.context(window))
+        return self.cached[1][:, row * self.per_block : (row + 1) * self.per_block]
+
+    def span(self, group: int) -> tuple[int, int]:
+        """The positions of the level above that the context of a group of blocks is made from."""
+        wide = self.group * self.source.per_block
+        return group * wide - self.config.halo, (group + 1) * wide + self.config.halo
+
+    def sample(self, context):
+        """Sample one block, or give it what the prompt has of it."""
+        start, batch = self.stop, len(self.previous)
+        draws = self.draws(start, self.per_block)
+        given = self.prompt[start : start + self.per_block]
+        forced = None
+        if given.size:
+            forced = np.full((batch, self.per_block), -1, np.int32)
+            forced[:, : given.size] = given
+        codes, log_probs = [self.codes], [self.log_probs]
+        for i in range(0, self.per_block, self.chunk):
+            part = slice(i, i + self.chunk)
+            more = {} if forced is None else {"forced": forced[:, part]}
+            made, chosen, self.lstm = self.generator.sample(
+                None if context is None else context[:, part], draws[:, part], self.previous, self.lstm,
+                **self.settings, **more, log_probs=self.log_probs is not None,
+            )
+            self.previous = made[:, -1]
+            codes.append(made)
+            log_probs.append(chosen)
+        self.codes = np.concatenate(codes, axis=1)
+        if self.log_probs is not None:
+            self.log_probs = np.concatenate(log_probs, axis=1)
+
+    def draws(self, start: int, count: int) -> np.ndarray:
+        """The random numbers of the next steps: float32 [batch, count]."""
+        rows = range(len(self.previous))
+        return np.stack([uniforms(self.seed, b, self.config.level, start, count) for b in rows])
+
+    def likely(self, begin: int, end: int) -> np.ndarray:
+        """The log-probabilities of the codes begin … end − 1: float32 [batch, end − begin]."""
+        return self._cut(self.log_probs, begin, end, np.nan)
+
+    def trim(self, position: int):
+        if self.log_probs is not None and position > self.first:
+            self.log_probs = self.log_probs[:, position - self.first :].copy()
+        super().trim(position)
+
+    def state(self) -> dict:
+        name = self.config.name
+        kept = {f"{name}_lstm_{i}": x.copy() for i, x in enumerate(self.lstm)}
+        if self.log_probs is not None:
+            kept |= {f"{name}_log_probs": self.log_probs.copy(), f"{name}_drawn": self.drawn,
+                     f"{name}_nats": self.nats.copy()}
+        # Once they have all been given, the prompt's codes are no longer needed.
+        prompt = self.prompt if self.stop < len(self.prompt) else self.prompt[:0]
+        return kept | {f"{name}_first": self.first, f"{name}_codes": self.codes.copy(),
+                       f"{name}_previous": self.previous.copy(), f"{name}_prompt": prompt}
+
+    def restore(self, state):
+        name = self.config.name
+        self.first = int(state[f"{name}_first"])
+        self.codes = np.array(state[f"{name}_codes"], np.int32)
+        self.previous = np.array(state[f"{name}_previous"], np.int32)
+        self.prompt = np.array(state[f"{name}_prompt"], np.int32)
+        if self.log_probs is not None:
+            self.log_probs = np.array(state[f"{name}_log_probs"], np.float32)
+            self.drawn, self.nats = int(state[f"{name}_drawn"]), np.array(state[f"{name}_nats"], np.float64)
+        fresh = self.lstm
+        self.lstm = [np.array(state[f"{name}_lstm_{i}"], np.float32) for i in range(len(fresh))]
+        for was, now in zip(fresh, self.lstm, strict=True):
+            if was.shape != now.shape:
+                raise UserError(
+                    f"the saved state does not fit {self.config.name}: LSTM state {now.shape}, expected {was.shape}"
+                )
+
+
+class Blocks:
+    """An iterator of blocks that `codec` decodes, until `close` ends it."""
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples per second."""
+        return self.codec.config.sample_rate
+
+    @property
+    def level(self) -> int:
+        """Samples per code of the level that is decoded."""
+        return self.codec.config.level
+
+    def __iter__(self):
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class Stream(Blocks):
+    """An endless iterator of float32 blocks of music; with `samples` a piece of that length.
+
+    Args:
+        codec: a `CodecEngine` at the level of the last generator.
+        generators: `GeneratorEngine`s from the top of the chain down.
+        seed: with it everything is decided; a whole number of at least 0. None draws one; `.seed` tells it.
+        batch: None for one piece, blocks [8192]; N for N independent pieces side by side, blocks [N, 8192]. Piece b
+            draws from random stream b, so (in float32) it is the same piece whatever N is.
+        samples: length of the piece; None is endless. A finite piece is the endless one cut, its last block shorter.
+        temperature, top_k, top_p: see `settings_per_level`.
+        chunk: most codes sampled in one call of a generator; changes no code, only how soon an interrupt is seen.
+        prompt: the codes that the piece begins with, at every level of the chain: {level: int [n]}, all of one length
+            in samples. The generators hear them, and go on.
+        original: float32 [samples of the prompt]: the recording, to be heard in place of the prompt's decoded codes; it
+            passes into them over the last `JOIN` samples (fewer where a block begins in between).
+        source_codes: int [N], the codes of the level above the first generator: a variation of the piece they are of.
+            It ends where they end, and `samples` only cuts it.
+        log_probs: note how likely each code was, see `log_probs`.
+
+    Attributes:
+        codes: {level: int32 [n]} of the block handed out last, for every level from the top (or the level kept) down,
+            [batch, n] with a batch. n = ceil(len(block) / level).
+        log_probs: {level: float32 of the same shape} of the levels that have a generator: the natural log of the
+            probability that the code had where it was drawn, or given by the prompt. None unless asked for.
+
+    Iterating raises what went wrong in any thread; the stream is closed then. Blocks come from whichever thread calls
+    `next`, one at a time. While the bottom level samples a block in that thread, workers run the levels above for the
+    next block and decode the one before.
+
+    Example:
+        with Stream(codec, generators, seed=1) as stream:
+            for block in stream:
+                speaker.write(block)
+    """
+
+    def __init__(self, codec, generators: Sequence, *, seed: int | None = None, batch: int | None = None,
+                 samples: int | None = None, temperature=None, top_k=None, top_p=None, chunk: int | None = None,
+                 prompt: Mapping[int, np.ndarray] | None = None, original: np.ndarray | None = None,
+                 source_codes: np.ndarray | None = None, log_probs: bool = False):
+        kept = generators[0].config.source_level if source_codes is not None and generators else 0
+        engine.check_chain(codec, generators, kept)
+        if source_codes is not None and not kept:
+            raise UserError(f"{generators[0].config.name} reads no codes: a variation begins with the level below")
+        for key, value, least in (("batch", batch, 1), ("samples", samples, 0), ("chunk", chunk, 1)):
+            if value is not None:
+                whole(key, value, least)
+        self.codec, self.batch = codec, batch
+        self.seed = draw_seed(seed)
+        self.samples = None if samples is None else int(samples)
+        configs = [g.config for g in generators]
+        self.settings = settings_per_level(configs, temperature, top_k, top_p)
+        self._kept = None
+        if source_codes is not None:
+            self._kept = Kept(kept, _checked(f"the codes of level {kept}", source_codes, configs[0].source_codes),
+                              batch or 1)
+            length = self._kept.end * kept
+            self.samples = length if samples is None else self.samples
+            if self.samples > length:
+                raise UserError(f"{self.samples} samples are asked for, but the piece that is varied has {length}")
+        prompt = _prompt(prompt or {}, configs)
+        self.prompt_samples = prompt[configs[0].level].size * configs[0].level if prompt else 0
+        if prompt and self._kept:
+            raise UserError("a piece is either a continuation or a variation: give either prompt or source_codes")
+        if original is not None and np.shape(original) != (self.prompt_samples,):
+            raise ValueError(f"original is {list(np.shape(original))}; the prompt has {self.prompt_samples} samples")
+        self._original = None if original is None else np.asarray(original, np.float32)
+        self._levels: list[Level] = []
+        above = self._kept
+        for generator in generators:
+            level = generator.config.level
+            above = Level(generator, above, self.seed, batch or 1, self.settings[level], chunk, prompt.get(level),
+                          log_probs)
+            self._levels.append(above)
+        self._chain = [self._kept, *self._levels] if self._kept else self._levels
+        self._bottom = self._levels[-1]
+        self.codes: dict[int, np.ndarray] = {}
+        self.log_probs: dict[int, np.ndarray] | None = {} if log_probs else None
+        self._halo = chunking.decode_halo(codec.config)
+        self._done = 0
+        self._fresh = True
+        self._pool: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+        self._open = True
+        self._failed = False
+
+    @property
+    def position(self) -> int:
+        """Samples handed out so far (per piece)."""
+        made = self._done * BLOCK
+        return made if self.samples is None else min(made, self.samples)
+
+    @property
+    def bits(self) -> dict[int | str, float | np.ndarray]:
+        """Bits per code so far, by level, and under "all" those of all levels' codes together; [batch] with a batch.
+
+        Of codes that were drawn, under the distribution they were drawn from; a prompt's do not count. It takes
+        `log_probs`. NaN before the first.
+        """
+        if self.log_probs is None:
+            raise ValueError("bits are counted where the stream was made with log_probs=True")
+        levels = {level.config.level: (level.nats, level.drawn) for level in self._levels}
+        levels["all"] = tuple(map(sum, zip(*levels.values(), strict=True)))
+        bits = {name: nats / np.log(2) / drawn if drawn else np.full_like(nats, np.nan)
+                for name, (nats, drawn) in levels.items()}
+        return bits if self.batch else {name: float(x[0]) for name, x in bits.items()}
+
+    def __next__(self) -> np.ndarray:
+        with self._lock:
+            if not self._open or self.position == self.samples:
+                self._shut()
+                raise StopIteration
+            try:
+                audio = self._advance()
+            except BaseException:
+                # A level may stand in the middle of a block: nothing can go on from here.
+                self._failed = True
+                self._shut()
+                raise
+            if self._original is not None:
+                self._join(audio)
+            if self.samples is not None:
+                audio = audio[:, : self.samples - self.position]
+            self._note(audio.shape[1])
+            self._done += 1
+            self._trim()
+            return audio if self.batch else audio[0]
+
+    def close(self):
+        """End the stream and its threads: `next` raises StopIteration from here on. `state` still works."""
+        with self._lock:
+            self._shut()
+
+    def state(self) -> dict:
+        """Where the stream stands between two blocks: numpy arrays, numbers and text, as `np.savez` stores them.
+
+        Errors: `RuntimeError` after an error in the stream, which leaves nothing to go on from.
+        """
+        with self._lock:
+            if self._failed:
+                raise RuntimeError("the stream failed; it has no state to go on from")
+            state = {
+                "version": _STATE_VERSION, "seed": self.seed, "batch": self.batch or 0, "blocks": self._done,
+                "samples": -1 if self.samples is None else self.samples,
+                "levels": np.array([level.config.level for level in self._levels]),
+                "prompt_samples": self.prompt_samples, "log_probs": self.log_probs is not None,
+            }
+            if self._kept:
+                state |= {"kept_level": self._kept.level, "kept_end": self._kept.end} | self._kept.state()
+            if self._original is not None:
+                past = self.position >= self.prompt_samples
+                state["original"] = self._original[:0] if past else self._original
+            state |= _origin(self.codec)
+            for level in self._levels:
+                settings = {f"{level.config.name}_{key}": value for key, value in level.settings.items()}
+                state |= _origin(level.generator) | settings | level.state()
+            return state
+
+    @classmethod
+    def resume(cls, state: Mapping, codec=None, generators: Sequence | None = None, *,
+               chunk: int | None = None) -> Stream:
+        """The stream that goes on where `state` was taken (a dict, or what `np.load` gives for it), bit for bit.
+
+        Without `codec` and `generators` they are loaded from where they were when the state was taken. Errors:
+        `UserError` where they are not those that made it, or the state is damaged.
+        """
+        try:
+            if int(state["version"]) != _STATE_VERSION:
+                raise UserError(f"the saved state has version {state['version']}; this program reads {_STATE_VERSION}")
+            levels = [int(x) for x in state["levels"]]
+            if codec is None:
+                codec = _reload(state, codec_name(levels[-1]), engine.load_codec)
+            if generators is None:
+                generators = [_reload(state, generator_name(level), engine.load_generator) for level in levels]
+            if levels != [g.config.level for g in generators]:
+                raise UserError(
+                    f"the saved state is of {_listed(levels)}, not of {_listed([g.config.level for g in generators])}"
+                )
+            for part in (codec, *generators):
+                key = f"{part.config.name}_made_by"
+                if str(state[key]) != _origin(part)[key]:
+                    raise UserError(
+                        f"the saved state was made with other weights, or another engine, of {part.config.name}"
+                    )
+            settings = {key: {g.config.level: float(state[f"{g.config.name}_{key}"]) for g in generators}
+                        for key in _SETTINGS}
+            samples = int(state["samples"])
+            # What a variation keeps is put in its place below; here its length counts.
+            kept = np.zeros(int(state["kept_end"]), np.int32) if "kept_end" in state else None
+            stream = cls(codec, generators, seed=int(state["seed"]), batch=int(state["batch"]) or None,
+                         samples=None if samples < 0 else samples, chunk=chunk, source_codes=kept,
+                         log_probs=bool(state["log_probs"]), **settings)
+            for level in stream._chain:
+                level.restore(state)
+            stream.prompt_samples = int(state["prompt_samples"])
+            stream._original = np.array(state["original"], np.float32) if "original" in state else None
+            stream._done = int(state["blocks"])
+        except UserError:
+            raise
+        except (KeyError, ValueError, TypeError) as e:
+            raise UserError(f"the saved state is damaged: {e}") from e
+        return stream
+
+    def _advance(self) -> np.ndarray:
+        """Decode the next block: float32 [batch, 8192]."""
+        needed = (self._done + 1) * self._bottom.per_block + self._halo
+        if self._bottom.end is not None:
+            needed = min(needed, self._bottom.end)
+        while self._bottom.stop < needed:
+            self._sample()
+        if self._fresh:
+            # The first block is wanted now; from the second on, sampling runs one block ahead so that both cores work.
+            self._fresh = False
+            return self._decode(*self._decoder_window())
+        return self._sample(decode=True)
+
+    def _sample(self, decode: bool = False):
+        """Sample the bottom level's next block, at the same time preparing its next context and decoding."""
+        bottom = self._bottom
+        if self._pool is None:
+            # On two cores a third thread would only take turns with the sampling one.
+            workers = 1 if (os.cpu_count() or 1) <= 2 else 2
+            self._pool = ThreadPoolExecutor(workers, thread_name_prefix="vqwave-stream")
+        jobs = []
+        if decode:
+            jobs.append(self._pool.submit(self._decode, *self._decoder_window()))
+        block = bottom.blocks
+        if self._wanted(block):
+            context = bottom.context(block)
+            if bottom.source and self._wanted(block + 1):
+                jobs.append(self._pool.submit(bottom.context, block + 1))
+            bottom.sample(context)
+        results = [job.result() for job in jobs]
+        return results[0] if decode else None
+
+    def _wanted(self, block: int) -> bool:
+        """Whether a block of the bottom level is still heard, or seen by the decoder of one that is."""
+        if self.samples is None:
+            return True
+        last = -(-self.samples // BLOCK) * self._bottom.per_block + self._halo
+        if self._bottom.end is not None:
+            last = min(last, self._bottom.end)
+        return block * self._bottom.per_block < last
+
+    def _decoder_window(self) -> tuple[np.ndarray, int]:
+        """The codes that the next block is decoded from, and how many of them lie before it."""
+        begin = self._done * self._bottom.per_block
+        first, last = max(0, begin - self._halo), begin + self._bottom.per_block + self._halo
+        if self._bottom.end is not None:
+            last = min(last, self._bottom.end)
+        return self._bottom.window(first, last, pad=0), begin - first
+
+    def _decode(self, codes: np.ndarray, before: int) -> np.ndarray:
+        level = self.codec.config.level
+        start = self._done * self._bottom.per_block - before
+        return decoded(self.codec, codes, start)[:, before * level : before * level + BLOCK]
+
+    def _join(self, audio: np.ndarray):
+        """Lay the recording over the block that comes next, [batch, 8192]; at its end it passes into the codes'."""
+        begin, end = self._done * BLOCK, self.prompt_samples
+        fade = max(end - JOIN, (end - 1) // BLOCK * BLOCK)  # within a block, so that blocks are made one by one
+        heard = self._original[begin : begin + BLOCK]
+        clear = min(max(fade - begin, 0), len(heard))
+        audio[:, :clear] = heard[:clear]
+        if clear < len(heard):
+            for row in audio:
+                row[clear : len(heard)] = cross_fade(heard[clear:], row[clear : len(heard)])
+
+    def _note(self, samples: int):
+        """Show the codes of the block that is handed out next."""
+        self.codes, self.log_probs = {}, None if self.log_probs is None else {}
+        for level in self._chain:
+            rate = BLOCK // level.per_block
+            begin = self._done * level.per_block
+            codes = level.window(begin, begin - (-samples // rate), pad=0)
+            self.codes[rate] = codes if self.batch else codes[0]
+            if level.log_probs is not None:
+                chosen = level.likely(begin, begin + codes.shape[1])
+                self.log_probs[rate] = chosen if self.batch else chosen[0]
+                drawn = chosen[:, max(0, self.prompt_samples // rate - begin) :]
+                level.drawn += drawn.shape[1]
+                level.nats -= drawn.sum(1, dtype=np.float64)
+
+    def _trim(self):
+        """Forget the codes that neither the decoder, nor the context of a block to come, nor `codes` will look at."""
+        for level, below in zip(self._chain, [*self._chain[1:], None], strict=True):
+            keep = self._done * level.per_block
+            if below is None:
+                keep -= self._halo
+            else:
+                keep = min(keep, below.span(below.blocks // below.group)[0])
+            level.trim(min(keep, level.stop))
+
+    def _shut(self):
+        self._open = False
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+
+
+def _origin(part) -> dict[str, str]:
+    """What a state says of an engine: what identifies its numbers, and where to load it from."""
+    found, name = part.weight_set, part.config.name
+    return {
+        f"{name}_made_by": f"{found.checksum} {part.engine}", f"{name}_engine": part.engine,
+        f"{name}_folder": str(found.folder.absolute()), f"{name}_tag": found.tag,
+    }
+
+
+def _reload(state, name: str, load):
+    """The engine that a state names."""
+    found = weights.find(str(state[f"{name}_folder"]), name, str(state[f"{name}_tag"]) or None)
+    return load(found, str(state[f"{name}_engine"]))

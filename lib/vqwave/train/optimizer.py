@@ -1,0 +1,50 @@
+"""What every model is trained by."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+from keras import ops
+
+from . import replicas as distribution
+
+NARROW = 32
+"""A kernel from or to no more channels than this is AdamW's: code vectors, the waveform, all of a tiny model."""
+
+
+class Muon(keras.optimizers.Muon):
+    """Keras's Muon for the matrices between hidden features, of convolutions too, and AdamW for all else.
+
+    A step of Muon is the momentum with its singular values made alike (Jordan et al. 2024), at the scale that lets one
+    learning rate serve both (Liu et al. 2025, §2.2). A convolution's kernel [taps, in, out] is taken for the matrix
+    [taps·in, out]. Embeddings, logits, biases and kernels that are `NARROW` on one side are AdamW's.
+
+    replicas: how many devices' gradients Keras adds up; what is clipped is the norm of their mean. Other arguments: as
+    of Keras's.
+    """
+
+    def __init__(self, learning_rate, weight_decay: float, replicas: int = 1):
+        # The clipping is of what Keras sums, so that each replica gives its part of a norm of 1.
+        super().__init__(learning_rate, adam_beta_2=0.99, adam_weight_decay=weight_decay, weight_decay=weight_decay,
+                         global_clipnorm=1.0 / replicas, exclude_layers=["logits"])
+
+    def apply(self, grads, trainable_variables=None):
+        super().apply(distribution.means(grads), trainable_variables)
+
+    def _should_use_adamw(self, variable):
+        shape = variable.shape
+        if len(shape) == 3 and min(shape[1:]) > NARROW:
+            return False
+        return min(shape, default=0) <= NARROW or super()._should_use_adamw(variable)
+
+    def zeropower_via_newtonschulz5(self, x, steps: int):
+        """In bfloat16 where the model computes in it, as the method's authors do: it is products of matrices alone."""
+        matrix = ops.reshape(x, (-1, x.shape[-1]))
+        kind = keras.mixed_precision.dtype_policy().compute_dtype
+        made = super().zeropower_via_newtonschulz5(ops.cast(matrix, kind), steps)
+        return ops.reshape(ops.cast(made, x.dtype), x.shape)
+
+    def lr_adjust(self, x):
+        """The scale of the matrix that was orthogonalised, not of its taps."""
+        return x * (self.rms_rate * max(math.prod(x.shape[:-1]), x.shape[-1]) ** 0.5)

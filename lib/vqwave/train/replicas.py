@@ -1,0 +1,239 @@
+"""One training on several devices, of one machine or of more, each of which computes a share of every batch.
+
+TensorFlow: `tf.distribute.MirroredStrategy`, the GPUs of one machine. JAX: `keras.distribution.DataParallel`, every
+device of every process that `KERAS_DISTRIBUTION_JOB_ADDRESSES`, `…_NUM_PROCESSES` and `…_PROCESS_ID` tell of. (Keras's
+`fit` does not work under TensorFlow's `MultiWorkerMirroredStrategy`: keras issue 20585.)
+
+A step is the one that a single device would make with the joint batch. JAX sees to that itself, since it divides a
+program that is written for the whole; on TensorFlow each replica runs for its own rows, and what is not a mean over
+rows takes its sums over all replicas by `total`, `mean`, `take` and `share` below, which elsewhere do nothing.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import Interrupted, UserError
+
+DIED = ("another process of this training has ended or cannot be reached: what it said last tells why. The same "
+        "command on every machine goes on from the last state that was saved")
+_MESSAGE = 4096
+
+
+@dataclass(frozen=True)
+class Group:
+    """The devices that train together, and which of their `processes` this is."""
+
+    devices: int = 1
+    processes: int = 1
+    rank: int = 0
+    scope: Callable = contextlib.nullcontext
+
+    @property
+    def first(self) -> bool:
+        """Is this the process that writes and speaks for all?"""
+        return self.rank == 0
+
+    def rows(self, count: int) -> range:
+        """Which of the `count` rows of a joint batch this process reads."""
+        own = count // self.processes
+        return range(self.rank * own, (self.rank + 1) * own)
+
+    def from_first(self, make: Callable[[], Any]) -> Any:
+        """What `make` returns in the first process (something short that JSON can hold), or its `UserError`, in all."""
+        if self.processes == 1:
+            return make()
+        import numpy as np
+        from jax.experimental import multihost_utils
+
+        text = b""
+        if self.first:
+            try:
+                text = json.dumps({"value": make()}).encode()
+            except UserError as e:
+                text = json.dumps({"error": str(e)[: _MESSAGE // 8]}).encode()
+        sent = np.zeros(_MESSAGE, np.uint8)
+        sent[: len(text)] = np.frombuffer(text, np.uint8)
+        told = json.loads(bytes(np.asarray(multihost_utils.broadcast_one_to_all(sent))).rstrip(b"\0"))
+        if "error" in told:
+            raise UserError(told["error"])
+        return told["value"]
+
+    def greatest(self, number: int) -> int:
+        """The greatest `number` among the processes, each of which must ask."""
+        if self.processes == 1:
+            return number
+        import numpy as np
+        from jax.experimental import multihost_utils
+
+        return int(np.max(multihost_utils.process_allgather(np.int32(number))))
+
+
+ALONE = Group()
+
+
+# ------------------------------------------------------------------------------------------------------ coming together
+
+
+def processes() -> int:
+    """How many processes the environment says train together."""
+    text = os.environ.get("KERAS_DISTRIBUTION_NUM_PROCESSES", "1")
+    if not text.isdigit() or int(text) < 1:
+        raise UserError(f"KERAS_DISTRIBUTION_NUM_PROCESSES is {text!r}; it must be a whole number of at least 1")
+    return int(text)
+
+
+def leads() -> bool:
+    """Is this, by the environment, the process that writes and speaks for all? The first always is."""
+    return processes() == 1 or os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID") == "0"
+
+
+@contextlib.contextmanager
+def joined(wanted: bool, batch_size: int) -> Iterator[Group]:
+    """The group that this process trains in: `ALONE`, or (`wanted`) every device of every process.
+
+    To be entered before anything is computed. Errors: `UserError` for a batch that cannot be divided, a backend that
+    cannot do it, and when another process of the group ends before its time.
+    """
+    if not wanted:
+        yield ALONE
+        return
+    group = _join()
+    if batch_size % group.devices:
+        raise UserError(f"--batch-size is {batch_size}; with --distribute it is shared out over {group.devices} "
+                        f"devices, so it must be a multiple of {group.devices}")
+    try:
+        yield group
+    except BaseException as e:
+        if group.processes == 1:
+            raise
+        lost = _peer_lost(e)
+        if lost or not isinstance(e, Interrupted):
+            # The others would be waited for at the exit, while they wait for this one.
+            code = e.code if isinstance(e, Interrupted) else 2 if lost or isinstance(e, UserError) else 1
+            atexit.register(os._exit, code)
+        if lost:
+            raise UserError(DIED) from e
+        raise
+
+
+@functools.cache
+def _join() -> Group:
+    """Once a process: JAX's meet once only, and a second strategy would take up the numbers of the first one's sums."""
+    import keras
+
+    backend, count = keras.backend.backend(), processes()
+    if backend == "tensorflow":
+        if count > 1:
+            raise UserError("--distribute over several processes needs the JAX backend: install it (pip install "
+                            "'.[jax]') and set KERAS_BACKEND=jax")
+        import tensorflow as tf
+
+        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        strategy = tf.distribute.MirroredStrategy([d.name for d in devices])
+        return Group(strategy.num_replicas_in_sync, scope=strategy.scope)
+    if backend != "jax":
+        raise UserError(f"--distribute works with the TensorFlow and JAX backends, not with {backend}")
+    if count > 1:
+        for name in ("JOB_ADDRESSES", "PROCESS_ID"):
+            if not os.environ.get(f"KERAS_DISTRIBUTION_{name}"):
+                raise UserError(f"KERAS_DISTRIBUTION_NUM_PROCESSES is {count}, but KERAS_DISTRIBUTION_{name} is not "
+                                "set")
+        try:
+            keras.distribution.initialize()
+        except (ValueError, RuntimeError) as e:
+            raise UserError(f"the {count} processes could not be brought together: {e}") from e
+    import jax
+
+    parallel = keras.distribution.DataParallel(auto_shard_dataset=False)
+    return Group(parallel.device_mesh.shape[0], count, jax.process_index(), parallel.scope)
+
+
+def _peer_lost(error: BaseException) -> bool:
+    """Is this how JAX puts it that a collective operation lost the other side?"""
+    text = str(error)
+    return type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError") and any(
+        sign in text for sign in ("Gloo", "gloo", "Connection closed by peer", "coordination service", "UNAVAILABLE"))
+
+
+# ----------------------------------------------------------------------------------- sums over TensorFlow's replicas
+
+
+def _replicas():
+    """TensorFlow's replica context where there are several replicas and this is inside one of them, else None."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return None
+    import tensorflow as tf
+
+    if tf.distribute.get_strategy().num_replicas_in_sync == 1 or tf.distribute.in_cross_replica_context():
+        return None
+    return tf.distribute.get_replica_context()
+
+
+def total(x):
+    """The sum of x over all replicas, in each of them; gradients pass."""
+    here = _replicas()
+    return x if here is None else here.all_reduce("SUM", x)
+
+
+def mean(x):
+    """The mean over all elements of x in all replicas, which have as many each."""
+    from keras import ops
+
+    here = _replicas()
+    return ops.mean(x) if here is None else total(ops.mean(x)) / here.num_replicas_in_sync
+
+
+def means(gradients: list) -> list:
+    """The means of gradients over the replicas, in each of them."""
+    here = _replicas()
+    if here is None:
+        return gradients
+    import tensorflow as tf
+
+    # An embedding's gradient names the rows that it is of, which differ from replica to replica.
+    return [g / here.num_replicas_in_sync for g in total([tf.convert_to_tensor(g) for g in gradients])]
+
+
+def part(loss):
+    """This replica's part of a loss that is a mean over its rows: Keras adds up what the replicas' parts come to."""
+    here = _replicas()
+    return loss if here is None else loss / here.num_replicas_in_sync
+
+
+def joint(count):
+    """How many rows the replicas have together, where this one has `count`."""
+    here = _replicas()
+    return count if here is None else count * here.num_replicas_in_sync
+
+
+def take(x, rows):
+    """x[rows], where `rows` are counted over the rows of all replicas and x is this one's share of them."""
+    from keras import ops
+
+    here = _replicas()
+    if here is None:
+        return ops.take(x, rows, axis=0)
+    count = ops.shape(x)[0]
+    own = ops.take(x, rows % count, axis=0)
+    return total(ops.where((rows // count == here.replica_id_in_sync_group)[:, None], own, 0.0))
+
+
+def share(values):
+    """This replica's share of `values` [joint rows, …], which are the same in all of them."""
+    from keras import ops
+
+    here = _replicas()
+    if here is None:
+        return values
+    count = ops.shape(values)[0] // here.num_replicas_in_sync
+    return ops.take(values, here.replica_id_in_sync_group * count + ops.arange(count), axis=0)

@@ -1,0 +1,305 @@
+import os
+import struct
+import time
+
+import numpy as np
+import pytest
+from encoded import encode, tone
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vqwave import files
+from vqwave.data import audio
+from vqwave.errors import UserError
+
+FORMATS = (".mp3", ".m4a", ".wav", ".flac", ".ogg", ".aac", ".aiff", ".opus")
+
+
+def level(x, frequency, sample_rate=22050):
+    """Amplitude of `frequency` in the middle of x."""
+    x = x[len(x) // 4 : -len(x) // 4]
+    window = np.hanning(len(x)) / np.hanning(len(x)).sum()
+    return 2 * abs(np.sum(x * window * np.exp(-2j * np.pi * frequency / sample_rate * np.arange(len(x)))))
+
+
+@given(st.floats(-1, 1 - 1 / 65536, width=32))
+def test_u16_round_trip_is_within_half_a_step(x):
+    assert abs(float(audio.from_u16(audio.to_u16(x))) - x) <= 1 / 65536
+
+
+@given(st.integers(0, 65535))
+def test_u16_values_survive(value):
+    assert audio.to_u16(audio.from_u16(np.uint16(value))) == value
+
+
+def test_u16_clips_and_never_wraps():
+    loud = np.array([0, 1, -1, 2, -2, 1e30, np.inf, -np.inf, np.nan, 32767.4 / 32768, 0.99999], np.float32)
+    assert audio.to_u16(loud).tolist() == [32768, 65535, 0, 65535, 0, 65535, 65535, 0, 32768, 65535, 65535]
+    assert audio.to_u16(loud).dtype == np.uint16
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("channels", (1, 2))
+def test_every_format_decodes_to_the_same_tone(tmp_path, suffix, channels):
+    rate = 48000 if suffix == ".opus" else 44100
+    path = encode(tmp_path / f"a{suffix}", np.stack([tone(2, rate)] * channels, 1), rate)
+    x = audio.decode(path)
+    assert x.dtype == np.float32 and x.ndim == 1
+    assert abs(len(x) - 2 * 22050) <= 0.05 * 22050  # Encoders of lossy formats pad.
+    assert level(x, 440) == pytest.approx(0.5, rel=0.05)
+    if suffix in (".wav", ".flac", ".aiff", ".mp3", ".opus"):
+        assert len(x) == 2 * 22050
+
+
+def test_all_suffixes_are_tested():
+    assert set(FORMATS) == set(audio.AUDIO_SUFFIXES)
+
+
+@pytest.mark.parametrize("channels", (1, 2, 3, 4, 5, 6, 7, 8, 9, 16))
+def test_a_mix_of_equal_channels_is_as_loud_as_each(tmp_path, channels):
+    path = encode(tmp_path / "a.wav", np.stack([tone(1, amplitude=0.9)] * channels, 1), subtype="FLOAT")
+    assert level(audio.decode(path), 440) == pytest.approx(0.9, rel=0.01)
+
+
+def test_stereo_is_mixed_half_and_half(tmp_path):
+    both = np.stack([tone(1, frequency=440), tone(1, frequency=1000)], 1)
+    x = audio.decode(encode(tmp_path / "a.wav", both))
+    assert level(x, 440) == pytest.approx(0.25, rel=0.02) and level(x, 1000) == pytest.approx(0.25, rel=0.02)
+
+
+def test_resampling_keeps_the_band_and_folds_nothing_back(tmp_path):
+    x = audio.decode(encode(tmp_path / "a.wav", tone(2, 96000, 5000) + tone(2, 96000, 15000), 96000, subtype="FLOAT"))
+    assert len(x) == 2 * 22050
+    assert level(x, 5000) == pytest.approx(0.5, rel=0.01)
+    assert level(x, 22050 - 15000) < 0.5e-3
+
+
+@pytest.mark.parametrize("rate", (16000, 44100, 48000))
+def test_other_rates(tmp_path, rate):
+    x = audio.decode(encode(tmp_path / "a.flac", tone(1)), rate)
+    assert len(x) == rate and level(x, 440, rate) == pytest.approx(0.5, rel=0.01)
+
+
+def test_one_sample_and_silence(tmp_path):
+    assert audio.decode(encode(tmp_path / "one.wav", [0.5], 22050)).tolist() == [0.5]
+    for rate, wanted in ((44100, 1000), (96000, 22050), (22050, 44100)):
+        assert len(audio.decode(encode(tmp_path / "one.wav", [0.5], rate), wanted)) in (1, 2)
+    silent = audio.decode(encode(tmp_path / "silent.flac", np.zeros(44100)))
+    assert len(silent) == 22050 and not silent.any()
+
+
+def test_what_is_not_finite_becomes_finite(tmp_path):
+    x = tone(1, 22050)
+    x[[100, 200, 300, 400]] = np.nan, np.inf, -np.inf, 1e30
+    y = audio.decode(encode(tmp_path / "a.wav", x, 22050, subtype="FLOAT"))
+    assert y[100] == 0 and y[200] == 1 and y[300] == -1 and y[400] == 1
+    keep = np.ones(len(x), bool)
+    keep[[100, 200, 300, 400]] = False
+    assert np.array_equal(y[keep], x[keep])
+    resampled = audio.decode(encode(tmp_path / "a.wav", x, 44100, subtype="FLOAT"))
+    assert np.isfinite(resampled).all() and np.abs(resampled).max() <= 1
+
+
+@pytest.mark.parametrize("name", ("a:b.wav", "-dash.wav", "new\nline.wav", "ünï 日本.wav", "%03d.wav", b"bad\xff.wav"))
+def test_odd_names(tmp_path, name):
+    path = tmp_path / os.fsdecode(name)
+    audio.write(path, tone(0.1, 22050))
+    assert len(audio.decode(path)) == 2205
+
+
+def test_names_are_shown_in_one_printable_line():
+    assert files.printable(b"a\n\x1b[2J\xff.mp3") == r"a\n\x1b[2J\udcff.mp3"
+    assert files.printable("ünï 日本.mp3") == "ünï 日本.mp3"
+
+
+def test_an_attached_picture_is_no_obstacle(tmp_path):
+    path = encode(tmp_path / "a.mp3", tone(1))
+    picture = b"\0image/png\0\x03\0" + b"\x89PNG\r\n\x1a\n" + bytes(5000)
+    frame = b"APIC" + struct.pack(">IH", len(picture), 0) + picture
+    size = bytes(len(frame) >> shift & 127 for shift in (21, 14, 7, 0))
+    path.write_bytes(b"ID3\x03\0\0" + size + frame + path.read_bytes())
+    assert len(audio.decode(path)) == pytest.approx(22050, abs=1200)
+
+
+def test_a_stream_that_changes_its_format_is_followed(tmp_path):
+    one, two = encode(tmp_path / "1.aac", tone(2)), encode(tmp_path / "2.aac", np.stack([tone(2, 22050)] * 2, 1), 22050)
+    (tmp_path / "both.aac").write_bytes(one.read_bytes() + two.read_bytes())
+    x = audio.decode(tmp_path / "both.aac")
+    assert len(x) == pytest.approx(4 * 22050, abs=5000)
+    assert level(x[:40000], 440) == pytest.approx(0.5, rel=0.05) == level(x[-40000:], 440)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_what_is_no_audio_is_one_line_that_names_it(tmp_path, suffix):
+    for name, content, reason in (
+        ("empty", b"", "the file is empty"),
+        ("noise", np.random.default_rng(0).bytes(100_000), "not audio|no sound|broken"),
+        ("text", b"these are words\n" * 1000, "not audio|no sound"),
+        ("list", b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", "not audio|no sound"),
+    ):
+        path = tmp_path / f"{name}{suffix}"
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=reason) as caught:
+            audio.decode(path)
+        assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        audio.decode(tmp_path / "a.mp3")
+    with pytest.raises(UserError, match="is a directory"):
+        audio.decode(tmp_path)
+
+
+def test_a_file_broken_part_way_fails_and_says_where(tmp_path):
+    path = encode(tmp_path / "a.flac", tone(10))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(UserError, match=r"broken after [45]\.\d s"):
+        audio.decode(path)
+
+
+@pytest.mark.parametrize("suffix", (".wav", ".mp3"))
+def test_a_file_cut_short_tells_what_it_announced(tmp_path, suffix):
+    path = encode(tmp_path / f"a{suffix}", tone(10))
+    whole = audio.Decoder(path)
+    list(whole)
+    assert whole.seconds == pytest.approx(whole.expected, abs=0.1) == 10
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    half = audio.Decoder(path)
+    samples = sum(len(block) for block in half)
+    assert half.expected == pytest.approx(10, abs=0.1)
+    assert half.seconds == pytest.approx(5, abs=0.2) == samples / 22050
+
+
+@pytest.mark.parametrize("suffix", (".ogg", ".opus"))
+@pytest.mark.parametrize("more", (0, 100))
+def test_an_ogg_file_cut_between_or_within_pages_lacks_the_mark_of_its_end(tmp_path, suffix, more):
+    """FFmpeg takes the length of such a file from its last page, so nothing that it announces is missing."""
+    path = encode(tmp_path / f"a{suffix}", tone(10, 48000), 48000)
+    whole = audio.Decoder(path)
+    list(whole)
+    assert whole.ended
+    content = path.read_bytes()
+    pages = [i for i in range(len(content)) if content[i : i + 4] == b"OggS"]
+    path.write_bytes(content[: pages[len(pages) // 2 + 1] + more])
+    cut = audio.Decoder(path)
+    list(cut)
+    assert not cut.ended
+    assert cut.seconds == pytest.approx(cut.expected, abs=0.1)
+    assert 2 < cut.seconds < 9.5
+
+
+def test_decoding_is_done_in_blocks(tmp_path):
+    path = encode(tmp_path / "a.flac", tone(60))
+    blocks = [len(block) for block in audio.Decoder(path)]
+    assert sum(blocks) == 60 * 22050 and max(blocks) <= 65536
+
+
+@pytest.mark.parametrize("suffix", (".wav", ".flac", ".ogg", ".WAV"))
+@pytest.mark.parametrize("length", (1, 1000, 22050, 200_001))
+def test_writing_and_reading_gives_the_samples_back(tmp_path, suffix, length):
+    import soundfile
+
+    path = tmp_path / f"a{suffix}"
+    x = tone(length / 22050, 22050)
+    with audio.Writer(path) as out:
+        for start in range(0, length, 7777):
+            out.write(x[start : start + 7777])
+    y, rate = soundfile.read(path, dtype="float32")
+    assert rate == 22050 and y.shape == (length,) and os.listdir(tmp_path) == [path.name]
+    assert path.stat().st_mode & 0o777 == 0o666 & ~umask()
+    if suffix != ".ogg":
+        assert np.abs(y - x).max() <= 1 / 65536
+        assert np.array_equal(audio.decode(path), y)
+    elif length > 5000:
+        assert level(y, 440) == pytest.approx(0.5, rel=0.05)
+
+
+def umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_wav_is_as_long_as_its_samples(tmp_path):
+    audio.write(tmp_path / "a.wav", np.zeros(12345))
+    assert (tmp_path / "a.wav").stat().st_size == 44 + 2 * 12345
+
+
+def test_writing_clips(tmp_path):
+    audio.write(tmp_path / "a.wav", [2.0, -2.0, np.nan, np.inf])
+    assert audio.decode(tmp_path / "a.wav").tolist() == [32767 / 32768, -1, 0, 32767 / 32768]
+
+
+@pytest.mark.parametrize("suffix", (".wav", ".flac", ".ogg"))
+def test_equal_audio_is_an_equal_file(tmp_path, suffix):
+    x = np.random.default_rng(0).normal(0, 0.1, 100_000)
+    for name in "ab":
+        audio.write(tmp_path / f"{name}{suffix}", x)
+    assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
+
+
+@pytest.mark.parametrize("error", (RuntimeError, KeyboardInterrupt))
+@pytest.mark.parametrize("before", (None, b"what was there"))
+def test_an_interrupted_writer_leaves_what_was_there(tmp_path, error, before):
+    path = tmp_path / "a.ogg"
+    if before:
+        path.write_bytes(before)
+    with pytest.raises(error), audio.Writer(path) as out:
+        out.write(np.zeros(100_000))
+        raise error
+    assert os.listdir(tmp_path) == ([path.name] if before else [])
+    assert not before or path.read_bytes() == before
+
+
+@pytest.mark.parametrize("suffix", (".wav", ".flac", ".ogg"))
+@pytest.mark.parametrize("block", (1000, 8192, 1_000_000))
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path, capfd, suffix, block):
+    """Nor does libsndfile's way back into Python print what went wrong there."""
+    import resource
+    import signal
+
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, old[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"), audio.Writer(tmp_path / f"a{suffix}") as out:
+            noise = np.random.default_rng(0).uniform(-1, 1, 1_000_000)
+            for start in range(0, len(noise), block):
+                out.write(noise[start : start + block])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert os.listdir(tmp_path) == []
+    assert capfd.readouterr().err == ""
+
+
+def test_what_a_killed_process_left_is_removed_and_what_another_writes_is_not(tmp_path):
+    long_ago = time.time() - 3600
+    with files.atomic_write(tmp_path / "b.wav") as theirs:
+        (being_written,) = tmp_path.iterdir()
+        (left := tmp_path / ".vqwave-0123456789ab.part").write_bytes(b"half")
+        (recent := tmp_path / ".vqwave-ba9876543210.part").write_bytes(b"half")
+        for path in (being_written, left):
+            os.utime(path, (long_ago, long_ago))
+        audio.write(tmp_path / "a.wav", np.zeros(9))
+        assert set(tmp_path.iterdir()) == {being_written, recent, tmp_path / "a.wav"}
+        theirs.write(b"whole")
+    assert (tmp_path / "b.wav").read_bytes() == b"whole"
+
+
+def test_where_audio_cannot_be_written(tmp_path):
+    (tmp_path / "d.wav").mkdir()
+    for name, reason in (("a.mp3", "wav, .flac, .ogg"), ("a", "wav, .flac, .ogg"), ("no/a.wav", "there is no folder"),
+                         ("d.wav", "is a folder")):
+        with pytest.raises(UserError, match=reason) as caught:
+            audio.Writer(tmp_path / name)
+        assert str(tmp_path / name) in str(caught.value)
+
+
+def test_an_unwritable_folder_is_found_at_once(tmp_path):
+    tmp_path.chmod(0o500)
+    if os.access(tmp_path, os.W_OK):
+        pytest.skip("root may write anywhere")
+    with pytest.raises(UserError, match="permission denied"):
+        audio.Writer(tmp_path / "a.wav")

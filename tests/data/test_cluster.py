@@ -1,0 +1,158 @@
+"""cluster.py, preparing and encoding with --scheduler: a real scheduler and real workers, some of which die."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from encoded import encode, tone
+from prepared import data_folder, music
+
+from vqwave import weights
+from vqwave.data import audio, cluster, codes, manifest
+from vqwave.errors import UserError
+from vqwave.train import training
+
+pytest.importorskip("distributed")
+SCRIPT = Path(__file__).parents[2] / "scripts" / "prepare_audio.py"
+
+
+class Cluster:
+    """A scheduler and workers of one thread, each a process."""
+
+    def __init__(self, workers, allowed_failures=3):
+        """allowed_failures: on how many more workers a job is tried that one has died with; 3 is Dask's default."""
+        self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
+                                     DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=str(allowed_failures))
+        self.address = self._said(self.scheduler, r"(tcp://[\d.]+:\d+)")
+        self.workers = [self.worker() for _ in range(workers)]
+
+    def worker(self):
+        process = self._start("worker", self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard")
+        self._said(process, "Registered to")
+        return process
+
+    @staticmethod
+    def _start(what, *args, **env):
+        source = str(Path(manifest.__file__).parents[2])
+        return subprocess.Popen([sys.executable, "-m", f"distributed.cli.dask_{what}", *args], text=True,
+                                env=os.environ | env | {"PYTHONPATH": source}, stderr=subprocess.PIPE)
+
+    @staticmethod
+    def _said(process, pattern):
+        said = ""
+        for line in process.stderr:
+            said += line
+            if found := re.search(pattern, line):
+                return found[0]
+        raise AssertionError(said)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in (*self.workers, self.scheduler):
+            process.kill()
+            process.communicate()
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(cluster, "PATIENCE", 1.0)
+    monkeypatch.setattr(cluster, "UNSTAFFED", 1.0)
+
+
+def test_a_worker_killed_half_way_costs_no_track_and_makes_none_twice(tmp_path):
+    src, dst = tmp_path / "m", tmp_path / "d"
+    src.mkdir()
+    encode(src / "0.flac", tone(40))
+    for i in range(1, 30):
+        shutil.copy(src / "0.flac", src / f"{i}.flac")
+    (src / "bad.mp3").write_bytes(b"no")
+    with Cluster(2) as dask:
+        command = [sys.executable, SCRIPT, src, dst, "--scheduler", dask.address]
+        run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while not list(dst.glob("*.u16")):
+            assert run.poll() is None, run.communicate()
+            time.sleep(0.005)
+        dask.workers[0].send_signal(signal.SIGKILL)
+        assert len(list(dst.glob("*.u16"))) < 30
+        out, err = run.communicate(timeout=300)
+        assert run.returncode == 1
+        assert out.startswith("30 converted, 0 up to date, 1 failed")
+        assert err.startswith(f"failed: {src}/bad.mp3: not audio") and err.count("\n") == 1
+        again = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert again.stdout.startswith("0 converted, 30 up to date, 1 failed")
+    assert [t.file for t in manifest.read(dst)] == sorted(f"{i}.flac.u16" for i in range(30))
+    wanted = audio.to_u16(audio.decode(src / "0.flac")).astype("<u2").tobytes()
+    assert all(path.read_bytes() == wanted for path in dst.glob("*.u16"))
+    assert sorted(p.name for p in dst.iterdir()) == sorted([manifest.NAME, *(f"{i}.flac.u16" for i in range(30))])
+
+
+class Killing(training.Say):
+    """Kills a process once something is encoded; counts how much is, by what the command is told."""
+
+    def __init__(self, process):
+        super().__init__()
+        self.process, self.done = process, []
+
+    def __call__(self, line):
+        pass
+
+    def advance(self, done, loss=None):
+        self.done.append(done)
+        self.process.kill()
+
+
+def test_a_worker_killed_half_way_costs_no_codes_and_makes_none_twice(tmp_path, tiny_weights):
+    folders = [tmp_path / "here", tmp_path / "there"]
+    sounds = {f"track {i}": music(1.0, i) for i in range(10)}
+    tracks = [data_folder(folder, sounds) for folder in folders][0]
+    codec = weights.find(tiny_weights.codecs, "vqvae_32")
+    here = codes.encode_corpus(folders[0], tracks, codec, 3, training.Silent())
+    with Cluster(2) as dask:
+        say = Killing(dask.workers[0])
+        there = codes.encode_corpus(folders[1], tracks, codec, 3, say, scheduler=dask.address)
+        assert say.done == list(range(1, 31))
+    # Each is there with what the index says of it, once, and none is left half written.
+    index = (there[0][2][0].parent / "index.jsonl").read_text().splitlines()
+    assert len(index) == 31 and len({json.loads(line)["file"] for line in index[1:]}) == 30
+    assert codes.encode_corpus(folders[1], tracks, codec, 3, Killing(None)) == there
+    assert len(list(there[0][2][0].parent.iterdir())) == 31
+    for (track, offset, (path, count)), (*same, (other, length)) in zip(here, there, strict=True):
+        assert (track, offset, count, path.read_bytes()) == (*same, length, other.read_bytes())
+
+
+def test_a_job_that_ends_its_worker_is_told_apart_and_the_others_are_done():
+    with Cluster(2, allowed_failures=0) as dask:
+        results = dict(cluster.run(dask.address, os._exit, [(3,)]))
+        assert isinstance(results[(3,)], cluster.WorkerDied)
+        assert dict(cluster.run(dask.address, divmod, [(7, 2), (9, 4)])) == {(7, 2): (3, 1), (9, 4): (2, 1)}
+        with pytest.raises(ZeroDivisionError):
+            list(cluster.run(dask.address, divmod, [(7, 0)]))
+
+
+def test_without_workers_without_a_scheduler_and_when_they_go_away(impatient):
+    with Cluster(0) as dask:
+        with pytest.raises(UserError, match="has no workers; start some with: dask worker tcp://"):
+            list(cluster.run(dask.address, abs, [(1,)]))
+        dask.workers.append(dask.worker())
+        running = cluster.run(dask.address, time.sleep, [(0,), (600,)])
+        assert next(running) == ((0,), None)
+        dask.workers[0].kill()
+        with pytest.raises(UserError, match="has had no workers for 1 s; what is done is kept"):
+            next(running)
+        dask.workers.append(dask.worker())
+        running = cluster.run(dask.address, time.sleep, [(0,), (600,)])
+        assert next(running) == ((0,), None)
+        dask.scheduler.kill()
+        with pytest.raises(UserError, match="the scheduler (has gone away|was stopped); what is done is kept"):
+            next(running)
+    with pytest.raises(UserError, match="no Dask scheduler answers there"):
+        list(cluster.run(dask.address, abs, [(1,)]))

@@ -1,0 +1,156 @@
+"""codes.py: a track is encoded once a codec and offset; a new codec, a torn file or a changed track encode again."""
+
+import numpy as np
+import pytest
+from prepared import data_folder, music
+
+from vqwave import weights
+from vqwave.data import audio, chunking, codes
+from vqwave.data.codes import OFFSET_STEP
+from vqwave.train.training import Say
+
+NAME = "vqvae_32"
+
+
+class Told(Say):
+    """Keeps the lines."""
+
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+
+    def __call__(self, line):
+        self.lines.append(line)
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    tracks = data_folder(tmp_path / "data", {"a": music(0.3, 1), "b c": music(0.21, 2)})
+    return tmp_path / "data", tracks
+
+
+@pytest.fixture(scope="module")
+def codec(tiny_weights):
+    return weights.find(tiny_weights.codecs, NAME)
+
+
+def encode(corpus, codec, offsets=2):
+    """(what was found, how many files were encoded)"""
+    said = Told()
+    found = codes.encode_corpus(*corpus, codec, offsets, said)
+    return found, sum(int(line.split()[1]) for line in said.lines if line.startswith("encoding"))
+
+
+def read(entry):
+    path, count = entry[2]
+    values = np.fromfile(path, "<u2")
+    assert len(values) == count
+    return values
+
+
+def test_cached_codes_are_the_codecs_of_the_track_from_its_offset_on(corpus, codec):
+    folder, tracks = corpus
+    found, made = encode(corpus, codec, offsets=3)
+    assert made == 6
+    assert [(f, i) for f, i, _ in found] == [(t.file, i) for t in tracks for i in range(3)]
+    model = weights.load_codec(codec).encode_model()
+    for entry in found:
+        sound = audio.from_u16(np.fromfile(folder / entry[0], "<u2"))[entry[1] * OFFSET_STEP :]
+        expected = chunking.encode(model.predict_on_batch, sound[None], codec.config)[0]
+        np.testing.assert_array_equal(read(entry), expected)
+
+
+def test_offsets_differ_within_a_code_at_every_level():
+    for level in (8, 32, 128, 512):
+        assert len({i * OFFSET_STEP % level for i in range(codes.OFFSETS)}) == codes.OFFSETS
+
+
+def test_nothing_is_encoded_twice(corpus, codec):
+    first, made = encode(corpus, codec)
+    assert made == 4
+    again, made = encode(corpus, codec)
+    assert made == 0
+    assert again == first
+    # More offsets encode only those that are new.
+    assert encode(corpus, codec, offsets=3)[1] == 2
+
+
+@pytest.mark.parametrize("harm", ["cut", "flip", "gone", "empty"])
+def test_a_torn_file_is_made_again(corpus, codec, harm):
+    found, _ = encode(corpus, codec)
+    before = read(found[1])
+    path = found[1][2][0]
+    if harm == "gone":
+        path.unlink()
+    else:
+        data = path.read_bytes()
+        path.write_bytes({"cut": data[:-2], "flip": bytes([data[0] ^ 1]) + data[1:], "empty": b""}[harm])
+    again, made = encode(corpus, codec)
+    assert made == 1
+    np.testing.assert_array_equal(read(again[1]), before)
+    assert encode(corpus, codec)[1] == 0
+
+
+def test_a_torn_index_costs_only_what_it_lost(corpus, codec):
+    found, _ = encode(corpus, codec)
+    index = next(corpus[0].glob(".codes/*/index.jsonl"))
+    index.write_bytes(index.read_bytes()[:-15])
+    assert encode(corpus, codec)[1] == 1
+    index.write_bytes(b"\xff\x00 rubbish\n[]\n{}\n" + index.read_bytes())
+    assert encode(corpus, codec)[1] == 0
+    index.unlink()
+    assert encode(corpus, codec)[1] == 4
+
+
+def test_another_codec_encodes_anew_beside(corpus, codec, tmp_path):
+    found, _ = encode(corpus, codec)
+    before = read(found[0])
+    parts = {part: codec.load(part) for part in codec.files}
+    (key,) = parts["codebook"]
+    parts["codebook"][key] = parts["codebook"][key][::-1].copy()
+    weights.save(tmp_path, NAME, "", parts, codec.config)
+    other, made = encode(corpus, weights.find(tmp_path, NAME))
+    assert made == 4
+    np.testing.assert_array_equal(read(other[0]), 63 - before)
+    np.testing.assert_array_equal(read(found[0]), before)
+
+
+def test_codes_of_earlier_codecs_are_told_of_with_the_way_to_remove_them(corpus, codec, tmp_path):
+    first, said = Told(), Told()
+    codes.encode_corpus(*corpus, codec, 1, first)
+    assert not [line for line in first.lines if "rm -r" in line]
+    (old,) = (corpus[0] / ".codes").iterdir()
+    (old / "a.ogg.u16.0.u16").write_bytes(bytes(50_000_000))
+    (corpus[0] / ".codes" / "foreign").mkdir()
+    (corpus[0] / ".codes" / "foreign" / "index.jsonl").write_bytes(b'{"codec": "vqvae_8"}\n')
+    parts = {part: codec.load(part) for part in codec.files}
+    (key,) = parts["codebook"]
+    parts["codebook"][key] = parts["codebook"][key][::-1].copy()
+    weights.save(tmp_path, NAME, "", parts, codec.config)
+    codes.encode_corpus(*corpus, weights.find(tmp_path, NAME), 1, said)
+    (line,) = [line for line in said.lines if "rm -r" in line]
+    assert line == f"codes of earlier {NAME}s take 0.05 GB; where those codecs are gone: rm -r '{old}'"
+
+
+def test_a_changed_track_is_encoded_again(corpus, codec):
+    folder, _ = corpus
+    encode(corpus, codec)
+    tracks = data_folder(folder, {"a": music(0.3, 9), "b c": music(0.21, 2)})
+    assert encode((folder, tracks), codec)[1] == 2
+    # Back again: what the cache holds now is the other's.
+    assert encode(corpus, codec)[1] == 2
+
+
+def test_unigram_bits_by_hand(tmp_path):
+    def file(name, values):
+        path = tmp_path / name
+        path.write_bytes(np.array(values, "<u2").tobytes())
+        return path, len(values)
+
+    train, held = file("t", [0, 0, 0, 1]), file("h", [0, 1, 2, 2])
+    p = np.array([4, 2, 1, 1]) / 8
+    expected = -(np.log2(p[0]) + np.log2(p[1]) + 2 * np.log2(p[2])) / 4
+    assert codes.unigram_bits([train], [held], 4) == pytest.approx(expected)
+    # Codes that are all alike cost what an even guess costs.
+    even = file("e", range(64))
+    assert codes.unigram_bits([even], [even], 64) == pytest.approx(6.0)

@@ -1,0 +1,422 @@
+import dataclasses
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from encoded import encode, tone
+
+from vqwave.data import audio, manifest
+from vqwave.data.manifest import Track
+from vqwave.errors import UserError
+
+TAGS = dict.fromkeys(manifest.TAGS)
+
+
+def track(folder, file="a.mp3.u16", samples=100, **changes):
+    """A track whose file is in `folder`."""
+    path = folder / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.full(samples, 32768, "<u2").tofile(path)
+    return dataclasses.replace(Track(file, f"/music/{file[:-4]}", 22050, samples, "0" * 64, TAGS, 5, 7), **changes)
+
+
+def samples(folder, file):
+    return np.fromfile(folder / file, "<u2")
+
+
+def prepare(src, dst, **options):
+    return manifest.prepare(src, dst, workers=1, **options)
+
+
+# --------------------------------------------------------------------------------------------- reading and writing
+
+
+def test_written_is_read_in_the_order_of_names(tmp_path):
+    odd = {**TAGS, "title": "Zeile\u2028zwei \n ünï"}
+    tracks = [track(tmp_path, f, tags=odd, source=s) for f, s in
+              (("b/ü.ogg.u16", "/m/\udcff.ogg"), ("a\nb.mp3.u16", "/m/x"), ("c.wav.u16", "/m/y"))]
+    manifest.write(tmp_path, tracks)
+    assert manifest.read(tmp_path) == sorted(tracks, key=lambda t: t.file)
+    assert [p for p in os.listdir(tmp_path) if p.startswith(".")] == []
+    assert manifest.read(tmp_path)[0].seconds == 100 / 22050
+
+
+def test_a_line_without_the_optional_keys_and_with_unknown_ones_is_read(tmp_path):
+    wanted = track(tmp_path)
+    line = dataclasses.asdict(wanted) | {"mood": "calm"}
+    del line["source_size"], line["source_mtime_ns"]
+    (tmp_path / manifest.NAME).write_text(json.dumps(line) + "\n\n")
+    assert manifest.read(tmp_path) == [dataclasses.replace(wanted, source_size=-1, source_mtime_ns=-1)]
+
+
+@pytest.mark.parametrize("change, reason", (
+    (lambda t: "{", "not JSON"),
+    (lambda t: "[1]", "not a JSON object"),
+    (lambda t: "[" * 100_000, "line 2"),
+    (lambda t: json.dumps({k: v for k, v in t.items() if k != "sha256"}), "sha256 is missing"),
+    (lambda t: json.dumps(t | {"samples": "100"}), "samples is '100'"),
+    (lambda t: json.dumps(t | {"samples": True}), "samples is True"),
+    (lambda t: json.dumps(t | {"samples": 0}), "samples is 0"),
+    (lambda t: json.dumps(t | {"sample_rate": -1}), "sample_rate is -1"),
+    (lambda t: json.dumps(t | {"tags": []}), "tags is"),
+    (lambda t: json.dumps(t | {"file": "/etc/passwd"}), "outside the folder"),
+    (lambda t: json.dumps(t | {"file": "a/../../b.u16"}), "outside the folder"),
+    (lambda t: json.dumps(t | {"file": "."}), "outside the folder"),
+    (lambda t: json.dumps(t | {"file": "a\0b"}), "outside the folder"),
+    (lambda t: json.dumps(t), "there twice"),
+))
+def test_a_broken_line_is_named(tmp_path, change, reason):
+    good = dataclasses.asdict(track(tmp_path))
+    (tmp_path / manifest.NAME).write_text(json.dumps(good) + "\n" + change(good) + "\n")
+    with pytest.raises(UserError, match=reason) as caught:
+        manifest.read(tmp_path)
+    assert "line 2" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_every_flipped_bit_and_every_missing_end_is_found_and_the_manifest_named(tmp_path):
+    manifest.write(tmp_path, [track(tmp_path, f"{i}.ogg.u16", tags=TAGS | {"title": "ü\n"}) for i in range(3)])
+    path = tmp_path / manifest.NAME
+    whole = path.read_bytes()
+    damaged = [whole[:end] for end in range(1, len(whole) - 1)]  # without its last line break it is still whole
+    for place in range(len(whole)):
+        damaged += [whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :] for bit in range(8)]
+    found = 0
+    for content in damaged:
+        path.write_bytes(content)
+        try:
+            # The line break after the last line is no part of it.
+            assert manifest.read(tmp_path) and content[:-1] == whole[:-1]
+        except UserError as e:
+            assert str(path) in str(e) and "\n" not in str(e)
+            found += 1
+    assert found >= len(damaged) - 8
+
+
+@pytest.mark.parametrize("change", ("drop", "swap", "add", "repeat", "plain"))
+def test_lines_that_come_go_or_trade_places_are_found(tmp_path, change):
+    manifest.write(tmp_path, [track(tmp_path, f"{i}.ogg.u16") for i in range(3)])
+    path = tmp_path / manifest.NAME
+    a, b, c = path.read_text().splitlines(keepends=True)
+    other = c.replace("2.ogg", "3.ogg")
+    plain = json.dumps(json.loads(b) | {"crc32": None}) + "\n"
+    path.write_text({"drop": a + c, "swap": b + a + c, "add": a + b + c + other, "repeat": a + b + b + c,
+                     "plain": a + plain + c}[change])
+    track(tmp_path, "3.ogg.u16")
+    with pytest.raises(UserError, match=r"manifest.jsonl, line \d: "):
+        manifest.read(tmp_path)
+
+
+def test_a_manifest_of_before_checksums_is_read(tmp_path):
+    tracks = [track(tmp_path, f"{i}.ogg.u16") for i in range(3)]
+    (tmp_path / manifest.NAME).write_text("".join(json.dumps(dataclasses.asdict(t)) + "\n" for t in tracks))
+    assert manifest.read(tmp_path) == tracks
+    manifest.write(tmp_path, tracks)
+    assert manifest.read(tmp_path) == tracks
+
+
+@pytest.mark.parametrize("link", ("file", "folder", "above"))
+def test_no_link_leads_a_track_outside_the_folder(tmp_path, link):
+    data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    tracks = [track(data, "album/a.ogg.u16"), track(elsewhere, "b.ogg.u16")]
+    manifest.write(data, [tracks[0]])
+    (data / "same").symlink_to("album")
+    inside = dataclasses.replace(tracks[0], file="same/a.ogg.u16")
+    manifest.write(data, [tracks[0], inside])
+    assert manifest.read(data) == [tracks[0], inside]
+    if link == "file":
+        (data / "album" / "b.ogg.u16").symlink_to(elsewhere / "b.ogg.u16")
+    elif link == "folder":
+        (data / "out").symlink_to(elsewhere)
+    else:
+        (data / "out").symlink_to("..")
+    file = {"file": "album/b.ogg.u16", "folder": "out/b.ogg.u16", "above": "out/elsewhere/b.ogg.u16"}[link]
+    assert (data / file).exists()
+    manifest.write(data, [*tracks[:1], dataclasses.replace(tracks[1], file=file)])
+    with pytest.raises(UserError, match=f"{file} lies outside the folder"):
+        manifest.read(data)
+
+
+def test_what_cannot_be_read(tmp_path):
+    with pytest.raises(UserError, match="no such folder"):
+        manifest.read(tmp_path / "no")
+    with pytest.raises(UserError, match="no manifest.jsonl"):
+        manifest.read(tmp_path)
+    (tmp_path / manifest.NAME).write_bytes(b"")
+    with pytest.raises(UserError, match="names no track"):
+        manifest.read(tmp_path)
+    (tmp_path / manifest.NAME).write_bytes(b"\xff\xfe\xfa")
+    with pytest.raises(UserError, match="is not a manifest"):
+        manifest.read(tmp_path)
+
+
+def test_a_track_that_is_missing_or_of_another_length_is_named(tmp_path):
+    manifest.write(tmp_path, [track(tmp_path, "x.ogg.u16")])
+    (tmp_path / "x.ogg.u16").write_bytes(b"12")
+    with pytest.raises(UserError, match="x.ogg.u16 is missing or not 200 bytes"):
+        manifest.read(tmp_path)
+    (tmp_path / "x.ogg.u16").unlink()
+    with pytest.raises(UserError, match="x.ogg.u16 is missing"):
+        manifest.read(tmp_path)
+
+
+def test_mixed_sample_rates_are_refused_by_name(tmp_path):
+    manifest.write(tmp_path, [track(tmp_path, "x.u16"), track(tmp_path, "y.u16", sample_rate=44100)])
+    with pytest.raises(UserError, match="x.u16 has 22050 Hz, y.u16 44100 Hz"):
+        manifest.read(tmp_path)
+
+
+# ------------------------------------------------------------------------------------------------------- preparing
+
+
+@pytest.fixture
+def music(tmp_path):
+    """A folder with three tracks in two formats, two of one name."""
+    src = tmp_path / "music"
+    (src / "album").mkdir(parents=True)
+    encode(src / "a.wav", tone(1))
+    encode(src / "a.flac", tone(2, frequency=880), tags={"title": "Ä", "artist": "B"})
+    encode(src / "album" / "c.MP3", tone(1))
+    return src
+
+
+def test_structure_names_samples_and_tags(music, tmp_path):
+    dst = tmp_path / "new" / "data"
+    report = prepare(music, dst)
+    tracks = {t.file: t for t in manifest.read(dst)}
+    assert sorted(tracks) == ["a.flac.u16", "a.wav.u16", "album/c.MP3.u16"]
+    assert report.exit_code == 0 and len(report.converted) == 3 and not report.notes
+    for t in tracks.values():
+        assert np.array_equal(samples(dst, t.file), audio.to_u16(audio.decode(t.source)))
+        assert t.samples == len(samples(dst, t.file)) and t.sample_rate == 22050
+    assert tracks["a.flac.u16"].tags == TAGS | {"title": "Ä", "artist": "B"}
+    assert tracks["a.wav.u16"].tags == TAGS
+    assert tracks["a.wav.u16"].source == str(music / "a.wav")
+
+
+def test_a_second_run_touches_nothing(music, tmp_path):
+    prepare(music, tmp_path / "d")
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "d").rglob("*")}
+    report = prepare(music, tmp_path / "d")
+    assert len(report.up_to_date) == 3 and not report.converted and report.exit_code == 0
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "d").rglob("*")}
+
+
+def test_what_changed_is_converted_again(music, tmp_path):
+    dst = tmp_path / "d"
+    prepare(music, dst)
+    os.utime(music / "a.wav")  # Touched, same content.
+    encode(music / "a.flac", tone(3))
+    (dst / "album/c.MP3.u16").write_bytes(b"half")
+    report = prepare(music, dst)
+    assert sorted(t.file for t in report.converted) == ["a.flac.u16", "album/c.MP3.u16"]
+    assert [t.file for t in report.up_to_date] == ["a.wav.u16"]
+    assert {t.file: t.seconds for t in manifest.read(dst)}["a.flac.u16"] == 3
+    assert len(prepare(music, dst).up_to_date) == 3
+
+
+def test_another_rate_and_overwrite_convert_again(music, tmp_path):
+    dst = tmp_path / "d"
+    prepare(music, dst)
+    assert len(prepare(music, dst, sample_rate=16000).converted) == 3
+    assert {t.sample_rate for t in manifest.read(dst)} == {16000}
+    assert len(prepare(music, dst, sample_rate=16000, overwrite=True).converted) == 3
+
+
+def test_tracks_whose_source_is_gone_stay(music, tmp_path):
+    dst = tmp_path / "d"
+    prepare(music, dst)
+    (music / "a.wav").unlink()
+    (music / "a.flac").unlink()
+    (dst / "a.flac.u16").unlink()
+    report = prepare(music, dst)
+    assert report.exit_code == 0 and [t.file for t in manifest.read(dst)] == ["a.wav.u16", "album/c.MP3.u16"]
+    report = prepare(music, dst, sample_rate=16000)
+    assert "a.wav.u16 (22050 Hz)" in report.notes[0]
+
+
+def test_a_moved_music_folder_is_recognised(music, tmp_path):
+    prepare(music, tmp_path / "d")
+    music.rename(tmp_path / "moved")
+    report = prepare(tmp_path / "moved", tmp_path / "d")
+    assert len(report.up_to_date) == 3 and not report.converted
+    assert all(t.source.startswith(str(tmp_path / "moved")) for t in manifest.read(tmp_path / "d"))
+
+
+def test_two_folders_with_the_same_names_both_survive(music, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    encode(other / "a.wav", tone(2))
+    dst = tmp_path / "d"
+    for _ in range(2):
+        prepare(music, dst)
+        prepare(other, dst)
+    lengths = {t.file: (t.seconds, t.source) for t in manifest.read(dst)}
+    assert lengths["a.wav.u16"] == (1, str(music / "a.wav")) and lengths["a.wav~2.u16"] == (2, str(other / "a.wav"))
+    assert len(lengths) == 4
+
+
+def test_what_is_bad_is_named_and_stops_nothing(music, tmp_path):
+    (music / "empty.mp3").touch()
+    (music / "noise.ogg").write_bytes(np.random.default_rng(0).bytes(50_000))
+    (music / "cut.flac").write_bytes((music / "a.flac").read_bytes()[:20_000])
+    (music / "dir.mp3").mkdir()
+    (music / "note.txt").write_text("x")
+    (music / "._a.mp3").write_bytes(b"x")
+    (music / "gone.mp3").symlink_to("nowhere")
+    encode(music / "one.wav", [0.5], 22050)
+    encode(music / "silent.wav", np.zeros(1000))
+    report = prepare(music, tmp_path / "d")
+    assert report.exit_code == 1 and len(manifest.read(tmp_path / "d")) == 5
+    names = [os.path.basename(source) for source, _ in report.failed]
+    assert names == ["cut.flac", "empty.mp3", "gone.mp3", "noise.ogg"]
+    assert all(reason and "\n" not in reason and str(music) not in reason for _, reason in report.failed)
+
+
+def test_nothing_good_is_2_and_leaves_no_manifest(tmp_path):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "a.mp3").write_bytes(b"no")
+    report = prepare(tmp_path / "m", tmp_path / "d")
+    assert report.exit_code == 2 and os.listdir(tmp_path / "d") == []
+
+
+def test_a_file_cut_short_is_noted(music, tmp_path):
+    whole = encode(music / "cut.wav", tone(4)).read_bytes()
+    (music / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    report = prepare(music, tmp_path / "d")
+    assert report.exit_code == 0 and "cut.wav: cut short: 2.0 s of the 4.0 s" in report.notes[0]
+
+
+def test_an_ogg_file_without_its_end_is_noted(music, tmp_path):
+    whole = encode(music / "cut.ogg", tone(10)).read_bytes()
+    (music / "cut.ogg").write_bytes(whole[: whole.rindex(b"OggS")])
+    report = prepare(music, tmp_path / "d")
+    assert report.exit_code == 0 and len(report.converted) == 4
+    assert len(report.notes) == 1 and "cut.ogg: cut short: the mark of its end is missing" in report.notes[0]
+
+
+def test_links_are_followed_once(music, tmp_path):
+    encode(tmp_path / "outside.wav", tone(1))
+    (music / "link.wav").symlink_to(tmp_path / "outside.wav")
+    (music / "loop").symlink_to(music)
+    (music / "album" / "up").symlink_to("..")
+    (music / "self.wav").symlink_to("self.wav")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    encode(elsewhere / "e.wav", tone(1))
+    (music / "more").symlink_to(elsewhere)
+    os.mkfifo(music / "pipe.mp3")
+    report = prepare(music, tmp_path / "d")
+    assert [t.file for t in manifest.read(tmp_path / "d")] == [
+        "a.flac.u16", "a.wav.u16", "album/c.MP3.u16", "link.wav.u16", "more/e.wav.u16"]
+    assert [os.path.basename(source) for source, _ in report.failed] == ["self.wav"]
+
+
+@pytest.mark.parametrize("src, dst", (("x", "x/data"), ("x/music", "x"), ("x", "x")))
+def test_folders_inside_each_other(tmp_path, src, dst):
+    (tmp_path / src).mkdir(parents=True)
+    source = encode(tmp_path / src / "a.wav", tone(1))
+    before = source.read_bytes()
+    for _ in range(2):
+        report = prepare(tmp_path / src, tmp_path / dst)
+        assert report.exit_code == 0 and [t.file for t in manifest.read(tmp_path / dst)] == ["a.wav.u16"]
+    assert source.read_bytes() == before
+
+
+def test_odd_names(tmp_path):
+    src = tmp_path / "m"
+    src.mkdir()
+    one = encode(tmp_path / "one.wav", tone(0.1))
+    names = ["-x.wav", "a b.wav", "new\nline.wav", "日" * 83 + ".wav", "%s [red].wav", os.fsdecode(b"\xff\xfe.wav"),
+             ".wav.wav"]
+    for name in names:
+        shutil.copy(one, src / name)
+    report = prepare(src, tmp_path / "d")
+    assert report.exit_code == 0 and len(manifest.read(tmp_path / "d")) == len(names)
+    assert len(prepare(src, tmp_path / "d").up_to_date) == len(names)
+
+
+def test_what_makes_a_run_impossible(music, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (tmp_path / "file").touch()
+    for src, dst, reason in ((empty, "d", "no audio in it"), (tmp_path / "no", "d", "no such folder"),
+                             (tmp_path / "file", "d", "is not a folder"), (music, "file", "cannot be written to")):
+        with pytest.raises(UserError, match=reason):
+            prepare(src, tmp_path / dst)
+    assert not (tmp_path / "d").exists()
+
+
+def test_permissions(music, tmp_path):
+    (music / "a.wav").chmod(0)
+    if os.access(music / "a.wav", os.R_OK):
+        pytest.skip("root may read and write anything")
+    (music / "album").chmod(0)
+    report = prepare(music, tmp_path / "d")
+    assert report.exit_code == 1 and [reason for _, reason in report.failed] == ["permission denied"] * 2
+    (tmp_path / "d").chmod(0o500)
+    with pytest.raises(UserError, match="cannot be written to"):
+        prepare(music, tmp_path / "d")
+
+
+def test_a_broken_manifest_is_an_error_unless_overwriting(music, tmp_path):
+    prepare(music, tmp_path / "d")
+    (tmp_path / "d" / manifest.NAME).write_text("{")
+    with pytest.raises(UserError, match="line 1"):
+        prepare(music, tmp_path / "d")
+    assert len(prepare(music, tmp_path / "d", overwrite=True).converted) == 3
+    assert len(manifest.read(tmp_path / "d")) == 3
+
+
+def test_only_one_run_at_a_time_and_leftovers_go(music, tmp_path):
+    dst = tmp_path / "d"
+    (dst / "album").mkdir(parents=True)
+    (dst / "album" / ".vqwave-00ff.part").write_bytes(b"half")
+    with manifest._claimed(dst), pytest.raises(UserError, match="another prepare_audio"):
+        prepare(music, dst)
+    prepare(music, dst)
+    assert not list(dst.rglob(".*"))
+
+
+def test_a_file_that_ends_its_process_is_named_and_the_rest_goes_on(music, tmp_path, monkeypatch):
+    # The workers import this in place of the tag reader: what a decoder that crashes looks like from outside.
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "tinytag.py").write_text(
+        "import os\nclass TinyTag:\n  def get(name, file_obj): 'a.flac' in name and os.kill(os.getpid(), 9)\n")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.delitem(sys.modules, "tinytag", raising=False)
+    for name in "defgh":
+        shutil.copy(music / "a.wav", music / f"{name}.wav")
+    report = manifest.prepare(music, tmp_path / "d", workers=2)
+    assert [os.path.basename(source) for source, _ in report.failed] == ["a.flac"]
+    assert "ended the process" in report.failed[0][1] and report.exit_code == 1
+    assert len(manifest.read(tmp_path / "d")) == 7
+
+
+def test_workers_killed_from_outside_cost_no_track(tmp_path):
+    src = tmp_path / "m"
+    src.mkdir()
+    one = encode(src / "0.flac", tone(20))
+    for i in range(1, 12):
+        shutil.copy(one, src / f"{i}.flac")
+    killed = []
+
+    def kill():
+        while not list(tmp_path.glob("d/*.u16")):
+            time.sleep(0.002)
+        for child in multiprocessing.active_children():
+            os.kill(child.pid, signal.SIGKILL)
+            killed.append(child.pid)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    report = manifest.prepare(src, tmp_path / "d", workers=2)
+    killer.join()
+    assert killed and not report.failed and len(manifest.read(tmp_path / "d")) == 12
+    assert not list((tmp_path / "d").glob(".*"))

@@ -1,0 +1,268 @@
+"""dataset.py: windows are functions of (seed, index), tracks stay on one side, codes stand where their source says."""
+
+import math
+
+import numpy as np
+import pytest
+from prepared import data_folder, music
+
+from vqwave import config as configs
+from vqwave.data import audio, manifest
+from vqwave.data import windows as dataset
+from vqwave.data.windows import AudioWindows, CodeWindows, Sampler
+from vqwave.errors import UserError
+
+LENGTH = 2048
+
+
+def track(name, samples=1000):
+    return manifest.Track(f"{name}.ogg.u16", f"/music/{name}.ogg", 22050, samples, "", {})
+
+
+def files(tracks):
+    return [t.file for t in tracks]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    data_folder(tmp_path / "data", {"a": music(0.3, 1), "b": music(1.2, 2), "c": music(0.1, 3)})
+    return tmp_path / "data"
+
+
+# ------------------------------------------------------------------------------------------------------------ splitting
+
+
+def test_a_share_holds_out_whole_tracks_by_hours():
+    tracks = [track(f"t{i}", 1000 + i) for i in range(40)]
+    train, val = dataset.split(tracks, "0.25", seed=1)
+    assert sorted(files(train) + files(val)) == sorted(files(tracks))
+    assert not set(files(train)) & set(files(val))
+    held = sum(t.samples for t in val) / sum(t.samples for t in tracks)
+    assert 0.25 <= held < 0.25 + 1039 / sum(t.samples for t in tracks)
+
+
+def test_the_split_is_a_function_of_seed_and_names():
+    tracks = [track(f"t{i}") for i in range(30)]
+    _, val = dataset.split(tracks, 0.3, seed=1)
+    _, again = dataset.split(tracks[::-1], 0.3, seed=1)
+    assert set(files(again)) == set(files(val))
+    assert set(files(dataset.split(tracks, 0.3, seed=2)[1])) != set(files(val))
+
+
+def test_a_track_keeps_its_side_when_another_comes():
+    tracks = [track(f"t{i}") for i in range(30)]
+    before = set(files(dataset.split(tracks, 0.3, seed=1)[1]))
+    after = set(files(dataset.split([*tracks, track("new")], 0.3, seed=1)[1]))
+    assert len(before ^ after) <= 2
+
+
+@pytest.mark.parametrize("count, share, held", [(1, 0.5, 0), (2, 0.01, 1), (2, 0.99, 1), (5, 0, 0), (5, 0.999, 4)])
+def test_at_least_one_track_trains_and_one_validates(count, share, held):
+    train, val = dataset.split([track(f"t{i}") for i in range(count)], share, seed=0)
+    assert len(val) == held
+    assert len(train) == count - held
+
+
+@pytest.mark.parametrize("share", ["1", "-0.1", "nan", "2"])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(UserError, match="val-split"):
+        dataset.split([track("a"), track("b")], share, seed=0)
+
+
+def test_a_split_file_names_the_sides(tmp_path):
+    path = tmp_path / "split.yml"
+    path.write_text("validation: [b]\ntest: [c, d e]\nexcluded: [f]\n")
+    tracks = [track(f"album/{n}") for n in ("a", "b", "c", "d e", "f")]
+    train, val = dataset.split(tracks, path, seed=0)
+    assert (files(train), files(val)) == (["album/a.ogg.u16"], ["album/b.ogg.u16"])
+    path.write_text("test: [c]\n")
+    train, val = dataset.split(tracks, str(path), seed=0)
+    assert len(train) == 4
+    assert val == []
+
+
+@pytest.mark.parametrize("text, said", [
+    ("validation: [x]", "'x'"),
+    ("valid: [a]", "'valid'.*validation"),
+    ("validation: a", "list"),
+    ("validation: [1]", "list"),
+    ("validation: [a, b]", "no track to train"),
+    ("[a]", "mapping"),
+])
+def test_a_wrong_split_file_is_one_line_that_says_what(tmp_path, text, said):
+    path = tmp_path / "split.yml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=said) as e:
+        dataset.split([track("a"), track("b")], path, seed=0)
+    assert "split.yml" in str(e.value)
+
+
+def test_a_split_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UserError, match="nothing.yml"):
+        dataset.split([track("a")], tmp_path / "nothing.yml", seed=0)
+
+
+def test_short_tracks_are_left_out_and_none_left_says_how_long():
+    tracks = [track("a", 100), track("b", 3000), track("c", 2000)]
+    assert files(dataset.long_enough(tracks, 2000)) == ["b.ogg.u16", "c.ogg.u16"]
+    with pytest.raises(UserError, match=r"22050 samples \(1.00 s\).*3000 \(0.14 s\)"):
+        dataset.long_enough(tracks, 22050)
+
+
+# -------------------------------------------------------------------------------------------------------- audio windows
+
+
+def test_tracks_are_drawn_by_duration_and_places_uniformly():
+    sampler = Sampler([100, 700, 200], seed=0)
+    drawn = [sampler(i) for i in range(4000)]
+    shares = np.bincount([item for item, _ in drawn], minlength=3) / len(drawn)
+    np.testing.assert_allclose(shares, [0.1, 0.7, 0.2], atol=0.03)
+    places = np.array([place for item, place in drawn if item == 1])
+    assert places.min() >= 0
+    assert places.max() < 700
+    np.testing.assert_allclose(np.histogram(places, 7, (0, 700))[0] / len(places), 1 / 7, atol=0.03)
+
+
+def test_every_draw_can_be_made_again_alone():
+    one, other = Sampler([5, 9], seed=3), Sampler([5, 9], seed=3)
+    assert [one(i) for i in range(50)] == [other(i) for i in reversed(range(50))][::-1]
+    assert [Sampler([5, 9], seed=4)(i) for i in range(50)] != [one(i) for i in range(50)]
+
+
+def windows(folder, **more):
+    tracks = dataset.long_enough(manifest.read(folder), LENGTH + 1000)
+    return AudioWindows(folder, tracks, LENGTH, **({"batch_size": 4, "seed": 7} | more))
+
+
+def test_windows_are_audio_of_the_tracks_where_they_say(folder):
+    made = windows(folder)
+    assert made.num_batches is None
+    sounds = [audio.from_u16(np.fromfile(p, "<u2")) for p in (made.folder / f for f in made.files)]
+    for batch in (0, 5):
+        x, y = made[batch]
+        # TensorFlow computes in their memory.
+        assert np.array_equal(x, y) and not np.shares_memory(x, y)
+        assert x.shape == (4, LENGTH)
+        assert x.dtype == np.float32
+        for row, (item, start) in zip(x, made.positions(batch), strict=True):
+            np.testing.assert_array_equal(row, sounds[item][start : start + LENGTH])
+
+
+def test_starting_later_is_the_same_sequence(folder):
+    whole, later = windows(folder), windows(folder, start=3)
+    for i in range(4):
+        np.testing.assert_array_equal(later[i][0], whole[3 + i][0])
+    assert whole.positions(0) != whole.positions(1)
+    assert windows(folder, seed=8).positions(0) != whole.positions(0)
+
+
+def test_validation_windows_are_fixed_and_spread_over_all(folder):
+    made = windows(folder, fixed=10)
+    assert made.num_batches == 3
+    batches = [made.positions(i) for i in range(3)]
+    assert [len(b) for b in batches] == [4, 4, 2]
+    flat = sum(batches, [])
+    assert len(set(flat)) == 10
+    assert flat == sorted(flat)
+    assert {item for item, _ in flat} == {0, 1}
+    assert windows(folder, fixed=10, seed=99).positions(0) == batches[0]
+
+
+def test_a_track_of_just_the_length_has_one_window(tmp_path):
+    tracks = data_folder(tmp_path / "d", {"a": np.linspace(-1, 1, LENGTH)})
+    made = AudioWindows(tmp_path / "d", tracks, LENGTH, 2, 0)
+    assert made.positions(0) == [(0, 0), (0, 0)]
+    assert AudioWindows(tmp_path / "d", tracks, LENGTH, 2, 0, fixed=64).num_batches == 1
+
+
+def test_a_file_that_shrank_or_vanished_is_named(folder):
+    made = windows(folder)
+    for path in (made.folder / f for f in made.files):
+        path.write_bytes(b"\0\0")
+    with pytest.raises(UserError, match="shorter than the manifest"):
+        made[0]
+    for path in (made.folder / f for f in made.files):
+        path.unlink()
+    with pytest.raises(UserError, match="ogg.u16"):
+        made[0]
+
+
+def test_many_tracks_hold_no_file_open(tmp_path):
+    import os
+
+    tracks = data_folder(tmp_path / "d", {f"t{i}": np.zeros(LENGTH + 5) for i in range(60)})
+    before = len(os.listdir("/proc/self/fd"))
+    made = AudioWindows(tmp_path / "d", tracks, LENGTH, 32, 0)
+    for i in range(6):
+        made[i]
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
+# --------------------------------------------------------------------------------------------------------- code windows
+
+
+RATIO = 4
+CONFIG = configs.GeneratorConfig("generator_128", 128, 512, num_codes=4096, source_codes=1024, context_dilations=(1, 2))
+
+
+@pytest.fixture
+def tracks(tmp_path):
+    """Dummy codes that say where they stand: code t of track k is 1000·k + t, its source code 100·k + t // ratio."""
+    rows = []
+    for k, count in enumerate((50, 83)):
+        sources = math.ceil(count / RATIO)
+        (tmp_path / f"{k}.u16").write_bytes((1000 * k + np.arange(count)).astype("<u2").tobytes())
+        (tmp_path / f"{k}s.u16").write_bytes((100 * k + np.arange(sources)).astype("<u2").tobytes())
+        rows.append((tmp_path / f"{k}.u16", count, tmp_path / f"{k}s.u16", sources))
+    return rows
+
+
+@pytest.mark.parametrize("fixed", [None, 1000])
+def test_codes_stand_under_their_source_and_behind_their_predecessor(tracks, fixed):
+    length, halo = 12, CONFIG.halo
+    made = CodeWindows(tracks, CONFIG, length, batch_size=8, seed=1, fixed=fixed)
+    starts = set()
+    for batch in range(made.num_batches or 40):
+        inputs, target = made[batch]
+        assert inputs["source"].shape == (len(target), length // RATIO + 2 * halo)
+        assert {x.dtype for x in (*inputs.values(), target)} == {np.dtype("int32")}
+        for previous, source, codes in zip(inputs["previous"], inputs["source"], target, strict=True):
+            k, start = divmod(int(codes[0]), 1000)
+            starts.add((k, start))
+            assert start % RATIO == 0
+            np.testing.assert_array_equal(codes, 1000 * k + start + np.arange(length))
+            np.testing.assert_array_equal(previous[1:], codes[:-1])
+            assert previous[0] == (codes[0] - 1 if start else CONFIG.start_token)
+            places = start // RATIO - halo + np.arange(len(source))
+            inside = (places >= 0) & (places < tracks[k][3])
+            np.testing.assert_array_equal(source, np.where(inside, 100 * k + places, CONFIG.pad_token))
+            # Code by code: the source code of step t is the one it was made under.
+            np.testing.assert_array_equal(np.repeat(source[halo : len(source) - halo], RATIO) - 100 * k,
+                                          (codes - 1000 * k) // RATIO)
+    # Every start there is occurs: the first, the last that fits, both tracks.
+    assert starts == {(k, s) for k, (_, count, _, _) in enumerate(tracks) for s in range(0, count - length + 1, RATIO)}
+
+
+def test_beginnings_are_practised_in_training_and_not_in_validation(tracks):
+    length = 12
+    begins = {}
+    for fixed in (None, 1000):
+        made = CodeWindows(tracks, CONFIG, length, 8, 1, fixed=fixed)
+        batches = [made[i][0]["previous"] for i in range(made.num_batches or 60)]
+        begins[fixed] = np.mean(np.concatenate(batches)[:, 0] == CONFIG.start_token)
+    assert begins[1000] == pytest.approx(2 / 28)
+    assert begins[None] > 1.4 * begins[1000]
+
+
+def test_the_top_level_has_no_source(tracks):
+    config = configs.GeneratorConfig("generator_512", 512, num_codes=4096)
+    rows = [(path, count, None, 0) for path, count, _, _ in tracks]
+    inputs, target = CodeWindows(rows, config, 9, 4, 0)[0]
+    assert set(inputs) == {"previous"}
+    assert inputs["previous"].shape == target.shape == (4, 9)
+
+
+def test_code_windows_start_later_as_the_same_sequence(tracks):
+    whole, later = (CodeWindows(tracks, CONFIG, 12, 3, 5, start=start) for start in (0, 2))
+    for key in ("previous", "source"):
+        np.testing.assert_array_equal(later[1][0][key], whole[3][0][key])

@@ -1,0 +1,277 @@
+"""scripts/benchmark.py on tiny weights: that it measures what it says. Nothing here depends on how fast anything is."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import imported
+import numpy as np
+import pytest
+
+import vqwave
+from vqwave import cli, config, machine, plots, weights
+from vqwave.config import LEVELS, SAMPLE_RATE
+from vqwave.data import audio, manifest
+from vqwave.errors import UserError
+from vqwave.measure import benchmark
+from vqwave.play import engine
+
+TINY = benchmark.Effort(rounds=2, turn=0.001, chain_rounds=2, chain_turn=0.001, starts=1, minutes=(0.01, 0.02),
+                        bandwidth_bytes=1 << 16, codes=128, seconds=0.2, streams=(1, 2))
+
+
+@pytest.fixture(scope="module")
+def main():
+    return imported.script("benchmark").main
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory):
+    """A data folder of two tracks, ten seconds each."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    tracks = []
+    for name in ("a", "b"):
+        samples = audio.to_u16(0.1 * rng.standard_normal(10 * SAMPLE_RATE))
+        samples.astype("<u2").tofile(folder / f"{name}.u16")
+        tracks.append(manifest.Track(f"{name}.u16", f"/music/{name}.wav", SAMPLE_RATE, len(samples), "0" * 64,
+                                     dict.fromkeys(manifest.TAGS)))
+    manifest.write(folder, tracks)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(tiny_weights, music):
+    return benchmark.run(["tiny"], tiny_weights.codecs, tiny_weights.generators, effort=TINY, data_dir=music,
+                         val_split="0.5")
+
+
+@pytest.fixture(scope="module")
+def chain(tiny_weights):
+    return benchmark.choose("tiny", tiny_weights.codecs, tiny_weights.generators, None)
+
+
+def test_every_level_engine_and_number_of_streams_is_measured(results):
+    wanted = {(level, n, name) for level in LEVELS for n in TINY.streams for name in (*engine.ENGINES, "eager")}
+    rows = {(r["level"], r["streams"], r["engine"]): r for r in results["steps"]}
+    assert rows.keys() == wanted and len(results["steps"]) == len(wanted)
+    for (level, streams, name), row in rows.items():
+        assert row["codes_per_s"] == row["steps_per_s"] * streams > 0
+        assert row["real_time"] == pytest.approx(row["codes_per_s"] / (SAMPLE_RATE / level))
+        assert row["against_eager"] > 0 and row["share_of_bandwidth"] > 0
+        assert name != "eager" or row["against_eager"] == 1
+
+
+def test_the_chain_its_start_its_codecs_and_its_memory_are_measured(results):
+    assert [r["streams"] for r in results["chain"]] == [1, 2]
+    for row in results["chain"]:
+        assert row["rtf"] > 0 and len(row["rtf_rounds"]) == 2
+        assert row["blocks"] % (2 * benchmark.CYCLE) == 0
+        assert 0 < row["block_median_s"] <= row["block_p95_s"]
+        assert row["p95_share"] == pytest.approx(row["block_p95_s"] * SAMPLE_RATE / 8192)
+    assert [r["level"] for r in results["codecs"]] == list(LEVELS)
+    assert all(r["encode_rtf"] > 0 and r["decode_rtf"] > 0 for r in results["codecs"])
+    (start,) = results["start"]
+    assert 0 < start["warm_first_block_s"] <= start["warm_sound_s"]
+    assert 0 < start["cold_first_block_s"] <= start["cold_sound_s"]
+    (memory,) = results["memory"]
+    assert memory["minutes"] == [0.01, 0.02] and all(peak > 1 << 20 for peak in memory["peak_bytes"])
+    assert memory["growth_bytes"] == memory["peak_bytes"][1] - memory["peak_bytes"][0] >= 0
+    assert min(results["bandwidth"][0].values()) > 0
+
+
+def test_int8_and_int4_are_compared_with_float32_on_held_out_codes(results):
+    rows = results["accuracy"]
+    assert [r["level"] for r in rows] == list(LEVELS)
+    for row in rows:
+        assert row["codes"] >= 128 and row["weights"] == "trained"
+        # Random weights hold about every code for equally likely.
+        assert row["bits_float32"] == pytest.approx(6, abs=0.5)
+        for number in ("int8", "int4"):
+            assert row[f"difference_{number}"] == pytest.approx(row[f"bits_{number}"] - row["bits_float32"])
+            assert 0 < abs(row[f"difference_{number}"]) < 0.05
+
+
+def test_the_codes_and_the_source_codes_of_held_out_music_belong_together(chain, music):
+    """The level above, around the same samples: what lies between the halos is what it makes of them alone."""
+    track = manifest.read(music)[0]
+    c = chain.find("generator_8").config
+    codec, source = (engine.load_codec(chain.find(name)) for name in ("vqvae_8", "vqvae_32"))
+    codes, above = benchmark._forced(track, music, codec, source, c, 400)
+    assert codes.shape == (1, 400) and above.shape == (1, 400 // c.ratio + 2 * c.halo)
+    samples = audio.from_u16(np.fromfile(music / track.file, "<u2"))
+    first = (len(samples) - 400 * 8 - 2 * c.halo * 32) // 2 + c.halo * 32
+    np.testing.assert_array_equal(codes[0], codec.encode(samples[None, first : first + 3200])[0])
+    inner = source.encode(samples[None, first - 3200 : first + 6400])[0, 100:200]
+    np.testing.assert_array_equal(above[0, c.halo : -c.halo], inner)
+
+
+def test_the_eager_loop_draws_the_codes_that_the_engines_draw(chain):
+    found = chain.find("generator_32")
+    model, reference = weights.load_generator(found), engine.load_generator(found, "onnx-float32")
+    settings = {"temperature": 1.0, "top_k": 0, "top_p": 1.0}
+    eager = benchmark.eager_sampler(model, 2, settings)
+    drawn = []
+    step = model.step
+    model.step = lambda previous, *rest: (drawn.append(previous), step(previous, *rest))[1]
+    eager(33)
+    context, draws = benchmark._given(found.config, 2)
+    start = np.full(2, found.config.start_token, np.int32)
+    codes, _, _ = reference.sample(context[:, :33], draws[:, :33], start, reference.initial_state(2), **settings)
+    np.testing.assert_array_equal(np.stack(drawn[1:], axis=1), codes[:, :32])
+
+
+def test_contenders_take_turns_and_rates_are_steps_a_second(monkeypatch):
+    """With a clock that only the contenders move, rates are exact whatever the machine does."""
+    clock, order = [0.0], []
+    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: clock[0])
+
+    def contender(name, seconds):
+        def steps(n):
+            assert n <= benchmark.MOST_STEPS
+            order.append(name)
+            clock[0] += n * seconds
+
+        return steps
+
+    rates = benchmark.race({"a": contender("a", 0.001), "b": contender("b", 0.01)}, rounds=3, turn=0.1)
+    assert rates["a"] == pytest.approx([1000] * 3) and rates["b"] == pytest.approx([100] * 3)
+    turns = [name for i, name in enumerate(order[6:]) if not i or order[6:][i - 1] != name]
+    assert turns == ["a", "b"] * 3
+
+
+def test_a_step_reads_every_matrix_of_the_core_once(chain):
+    found = chain.find("generator_8")
+    c = found.config
+    first, rest = c.embedding_dim + c.context_channels + c.units, 2 * c.units
+    count = 4 * c.units * (first + rest * (c.lstm_layers - 1)) + c.units * c.num_codes
+    row = 4 * c.embedding_dim
+    read = benchmark.weights_read(found)
+    assert (read["int8"], read["float32"]) == (count + row, 4 * count + row)
+    # The first layer's inputs are multiplied before: of their product a row each is read, for the code and the context.
+    rest = count - 4 * c.units * (c.embedding_dim + c.context_channels)
+    assert read["int4"] == pytest.approx(rest * (0.5 + 4 / 256) + 2 * 4 * 4 * c.units, abs=2)
+
+
+def full_results(rtf, p95, cold, ratio, growth, difference):
+    return {
+        "chain": [{"size": size, "streams": n, "rtf": rtf, "p95_share": p95} for n in (1, 32)
+                  for size in ("compact", "reference")],
+        "start": [{"size": "compact", "cold_sound_s": cold}],
+        "steps": [{"size": size, "streams": 1, "engine": "onnx", "against_eager": r} for r in (ratio, 1000)
+                  for size in ("compact", "reference")],
+        "memory": [{"minutes": [1, 10], "growth_bytes": growth}],
+        "accuracy": [{"weights": "trained", "difference_int8": d, "difference_int4": d} for d in (difference, -1.0)],
+    }
+
+
+def verdicts(results):
+    return [target["verdict"] for target in benchmark.judge(results)]
+
+
+def test_targets_are_judged_by_the_worst_figure():
+    assert verdicts(full_results(30, 0.19, 1.1, 100, 0, 0.02)) == ["aim met"] * len(benchmark.TARGETS)
+    assert set(verdicts(full_results(0.1, 0.4, 2.5, 49, 2 << 20, 0.021))) == {"missed"}
+    middle = verdicts(full_results(15, 0.2, 1.2, 99, 1000, 0.02))
+    assert middle == ["aim met", "aim met", *["must met"] * 5, *["aim met"] * 3]
+    nothing = full_results(math.nan, math.nan, math.nan, math.nan, 1 << 30, math.nan)
+    assert set(verdicts(nothing)) == {"missed"}
+
+
+def test_what_was_not_measured_is_not_met():
+    assert set(verdicts({})) == {"not measured"}
+    short = {"memory": [{"minutes": [0.1, 0.5], "growth_bytes": 0}]}
+    random = {"accuracy": [{"weights": "random", "difference_int8": 0.0, "difference_int4": 0.0}]}
+    assert set(verdicts(short | random)) == {"not measured"}
+
+
+def test_trained_weights_serve_the_size_they_are_of_and_random_ones_the_others(tiny_weights, tmp_path):
+    wanted = [config.generator_preset(f"generator_{level}", "tiny") for level in LEVELS]
+    folder = tmp_path / "other"
+    folder.mkdir()
+    for c in wanted:
+        found = weights.find(tiny_weights.generators, c.name)
+        weights.copy_set(found, folder, "")
+    chosen = benchmark.choose("tiny", tiny_weights.codecs, folder, tmp_path)
+    assert chosen.source == {"codecs": str(tiny_weights.codecs), "generators": str(folder)} and chosen.cache is None
+    weights.weights_path(folder, "generator_8", "context").write_bytes(b"torn")
+    with pytest.raises(UserError, match="damaged"):
+        benchmark.choose("tiny", tiny_weights.codecs, folder, tmp_path)
+    random = benchmark.choose("tiny", tmp_path / "none", tmp_path / "none", tmp_path)
+    assert random.source == {"codecs": "random", "generators": "random"}
+    assert random.find("generator_8").config == wanted[-1] and random.find("vqvae_512").config.num_codes == 64
+    before = os.environ["VQWAVE_CACHE"]
+    with random.active():
+        assert os.environ["VQWAVE_CACHE"] == str(random.cache) and random.cache.is_relative_to(tmp_path)
+    assert os.environ["VQWAVE_CACHE"] == before
+
+
+def test_the_command_prints_json_alone_and_writes_files(main, tiny_weights, tmp_path, capsys):
+    out = tmp_path / "new" / "folder"
+    arguments = ["--sizes", "tiny", "--only", "codecs,chain", "--quick", "--json", "--output-dir", str(out),
+                 "--vqvae-weights-dir", str(tiny_weights.codecs),
+                 "--generator-weights-dir", str(tiny_weights.generators)]
+    assert cli.entry(main, arguments) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((out / "results.json").read_text())
+    assert printed["quick"] and len(printed["codecs"]) == 4 and len(printed["chain"]) == 3 and "steps" not in printed
+    assert sorted(p.name for p in out.iterdir()) == ["report.txt", "results.json", "speed.png"]
+    report = (out / "report.txt").read_text()
+    assert printed["machine"]["cpu"] in report and "The whole chain" in report and "steps: not measured" in report
+
+
+@pytest.mark.parametrize("arguments, said", [
+    (["--sizes", "huge"], "no size is called 'huge'"),
+    (["--only", "chain,tea"], "no part of the benchmark is called 'tea'"),
+    (["--data-dir", "/nowhere"], "/nowhere"),
+])
+def test_mistakes_are_one_line(main, capsys, tmp_path, arguments, said):
+    assert cli.entry(main, [*arguments, "--output-dir", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+
+
+def test_tables_and_picture_show_whatever_there_is(results, tmp_path):
+    written = benchmark.write(results, tmp_path)
+    text = written[1].read_text()
+    for row in results["targets"]:
+        assert row["what"] in text and row["verdict"] in text
+    assert "eager" in text and "onnx-float32" in text and max(map(len, text.splitlines())) <= 400
+    assert written[2].read_bytes().startswith(b"\x89PNG")
+    for part in ("steps", "chain"):
+        only = {key: value for key, value in results.items() if key not in {"steps", "chain"} - {part}}
+        assert plots.speeds(only, tmp_path / f"{part}.svg")
+    two = {**results, "chain": results["chain"] + [{**r, "size": "other"} for r in results["chain"]]}
+    assert plots.speeds(two, tmp_path / "two.png")
+    assert not plots.speeds({}, tmp_path / "nothing.png") and not (tmp_path / "nothing.png").exists()
+
+
+def test_a_process_that_fails_says_why(chain, tmp_path):
+    gone = replace(chain, generators=tmp_path)
+    with pytest.raises(RuntimeError, match="no weights of generator_512"):
+        benchmark.start(gone, TINY)
+
+
+def test_the_machine_is_described():
+    it = machine.describe()
+    assert it["cpu"] and it["cores"] >= 1 and it["memory_bytes"] > 1 << 28 and it["os"]
+    assert it["python"] == sys.version.split()[0] and it["versions"]["numpy"] == np.__version__
+    json.dumps(it)
+
+
+def test_resident_memory_is_what_the_process_holds():
+    before = machine.resident()
+    assert 0 < before["now"] <= before["peak"]
+    held = np.ones(16 << 20, np.uint8)
+    assert machine.resident()["peak"] >= before["now"] + held.nbytes // 2
+
+
+def test_importing_it_imports_no_framework():
+    program = "import sys, vqwave.benchmark; print({'keras', 'tensorflow', 'matplotlib'} & set(sys.modules) or 'none')"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True,
+                          env=os.environ | {"PYTHONPATH": str(Path(vqwave.__file__).parents[1])})
+    assert done.stdout == "none\n"

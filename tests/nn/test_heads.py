@@ -1,0 +1,100 @@
+"""synthesis.py: tones by their definition, noise that is a function of the position, and decoders that do not hum."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+from vqwave import config as configs
+from vqwave.config import PERIOD
+from vqwave.nn.codec import VQVAE
+from vqwave.nn.heads import Loudness, NoiseBank, ToneBank, frequencies
+
+RATE, HOP = 22050, 128
+
+
+def test_the_tones_are_quarter_tones_on_concert_pitch_below_nyquist():
+    hertz = frequencies(300, RATE) * RATE / PERIOD
+    assert np.abs(hertz - 440).min() < 0.05
+    np.testing.assert_allclose(np.diff(np.log2(hertz[24:192])), 1 / 24, atol=5e-3)
+    assert hertz.max() < RATE / 2
+    assert len(set(frequencies(192, RATE))) == 192
+
+
+@pytest.mark.parametrize("start", [0, 5, PERIOD // HOP - 3])
+@pytest.mark.parametrize("hop", [HOP, 8])
+def test_the_bank_is_the_sum_of_its_sines(rng, start, hop):
+    count, frames = 192, 12
+    bank = ToneBank(count, hop, RATE)
+    amplitudes = rng.uniform(0, 1 / count, (2, frames, count)).astype("float32")
+    audio = np.asarray(bank(amplitudes, np.array([start, 0])))
+    assert audio.shape == (2, frames * hop, 1)
+    places = np.arange(frames * hop) / hop
+    for row, first in zip(range(2), (start, 0), strict=True):
+        time = np.arange(frames * hop) + first * hop
+        drawn = np.stack([np.interp(places, np.arange(frames), a) for a in amplitudes[row].T])
+        angle = 2 * np.pi * frequencies(count, RATE)[:, None] * time / PERIOD + bank.phases[:, None]
+        np.testing.assert_allclose(audio[row, :, 0], (drawn * np.sin(angle)).sum(0), atol=2e-5)
+
+
+def test_a_tone_held_over_many_frames_is_one_line_in_the_spectrum():
+    bank, frames = ToneBank(192, HOP, RATE), 256
+    amplitudes = np.zeros((1, frames, 192), "float32")
+    amplitudes[..., 90] = 0.5
+    audio = np.asarray(bank(amplitudes, np.zeros(1, "int32")))[0, :, 0]
+    spectrum = np.abs(np.fft.rfft(audio * np.hanning(len(audio))))
+    peak = int(spectrum.argmax())
+    assert peak * RATE / len(audio) == pytest.approx(frequencies(192, RATE)[90] * RATE / PERIOD, abs=1)
+    spectrum[peak - 10 : peak + 11] = 0
+    assert spectrum.max() < 1e-3 * len(audio) / 8
+
+
+def test_loudness_begins_low_and_stays_in_its_range(rng):
+    x = rng.normal(0, 1, (1, 9, 16)).astype("float32")
+    loud = np.asarray(Loudness(24)(x))
+    assert loud.shape == (1, 9, 24)
+    assert loud.min() > 0
+    assert loud.max() < 2
+    assert np.median(loud) < 0.05
+
+
+def test_noise_depends_on_the_position_and_is_as_loud_as_the_features_say(rng):
+    layer = NoiseBank(6, 8)
+    x = rng.normal(0, 1, (1, 40, 5)).astype("float32")
+    whole = np.asarray(layer(x, np.array([100])))
+    assert whole.shape == (1, 320, 1)
+    part = np.asarray(layer(x[:, 15:], np.array([115])))
+    np.testing.assert_allclose(part[:, 24:], whole[:, 15 * 8 + 24 :], atol=1e-6)
+    np.testing.assert_allclose(np.asarray(layer(x, np.array([100 + PERIOD // 8]))), whole, atol=1e-6)
+    assert np.abs(np.asarray(layer(x, np.array([101]))) - whole).max() > 0.1
+    np.testing.assert_allclose(np.asarray(layer(3 * x, np.array([100]))), 3 * whole, atol=1e-5)
+    assert not np.asarray(layer(0 * x, np.array([100]))).any()
+
+
+def test_a_decoder_of_noise_does_not_repeat_itself_while_its_codes_do():
+    """A convolutional one hums at the rate of its codes."""
+    keras.utils.set_random_seed(0)
+    small = dataclasses.replace(configs.codec_preset("vqvae_128", "tiny"), dilations=((1,),) * 3)
+    codes, start = np.full((1, 60), 7, "int32"), np.zeros(1, "int32")
+    for tones, noise in ((0, False), (0, True), (24, True)):
+        model = VQVAE(dataclasses.replace(small, tones=tones, noise=noise)).decode_model()
+        audio = np.asarray(model([codes, start] if noise else codes))[0].reshape(60, 128)[20:40]
+        assert np.abs(audio).max() > 1e-5
+        assert (np.abs(np.diff(audio, axis=0)).max() < 1e-5) == (not noise)
+
+
+def test_where_a_piece_is_cut_changes_nothing(rng):
+    config = configs.codec_preset("vqvae_512", "tiny")
+    model = VQVAE(config).decode_model()
+    codes = rng.integers(0, 64, (1, 90)).astype("int32")
+    whole = np.asarray(model([codes, np.array([0], "int32")]))[0]
+    part = np.asarray(model([codes[:, 30:], np.array([30], "int32")]))[0]
+    np.testing.assert_allclose(part[30 * 512 :], whole[60 * 512 :], atol=1e-5)
+
+
+def test_a_level_that_does_not_divide_the_period_is_refused():
+    with pytest.raises(configs.ConfigError, match="power of 2"):
+        configs.CodecConfig("vqvae_60", (60,), (4,), ((1,),), noise=True)
+    with pytest.raises(configs.ConfigError, match="needs noise too"):
+        configs.CodecConfig("vqvae_64", (64,), (4,), ((1,),), tones=8)

@@ -1,0 +1,98 @@
+"""losses.py: nothing at equality, finite in silence, ordered as the ear would, and the definitions of each term."""
+
+import librosa
+import numpy as np
+import pytest
+from encoded import tone
+from keras import ops
+
+from vqwave.nn import losses
+
+RATE, SAMPLES = 22050, 8192
+TERMS = ("spectral_convergence", "log_magnitude", "mel", "waveform")
+
+
+def terms(x, y):
+    return {k: float(v) for k, v in losses.reconstruction_terms(x, y, RATE).items()}
+
+
+@pytest.fixture(scope="module")
+def music():
+    noise = np.random.default_rng(0).normal(0, 0.02, (2, SAMPLES))
+    tones = [tone(1.0, RATE, f)[:SAMPLES] for f in (440.0, 660.0)]
+    return (np.stack(tones) + noise).astype("float32")
+
+
+def test_equal_audio_costs_nothing(music):
+    assert set(terms(music, music)) == set(TERMS)
+    for name, value in terms(music, music).items():
+        assert 0 <= value < 1e-3, name
+
+
+@pytest.mark.parametrize("x", ["silence", "music"])
+@pytest.mark.parametrize("y", ["silence", "music"])
+def test_every_term_and_its_gradient_are_finite_in_silence(x, y, music):
+    import tensorflow as tf
+
+    signals = {"silence": np.zeros_like(music), "music": music}
+    made = tf.convert_to_tensor(signals[y])
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(made)
+        values = losses.reconstruction_terms(signals[x], made, RATE) | {"hum": losses.hum(signals[x], made, 32)}
+    for name in (*TERMS, "hum"):
+        assert np.isfinite(values[name]), name
+        assert np.isfinite(tape.gradient(values[name], made)).all(), name
+    if x == y == "silence":
+        assert float(sum(values.values())) < 0.1
+
+
+def test_more_noise_costs_more(music, rng):
+    noise = rng.normal(0, 1, music.shape).astype("float32")
+    near, far = terms(music, music + 0.01 * noise), terms(music, music + 0.1 * noise)
+    for name in TERMS:
+        assert near[name] < far[name], name
+
+
+def test_a_shifted_phase_costs_the_waveform_but_hardly_the_spectra():
+    x, y = (tone(1.0, RATE)[None, s : s + SAMPLES] for s in (0, 25))  # half a period of 440 Hz
+    cost = terms(x, y)
+    assert cost["waveform"] > 3
+    assert cost["spectral_convergence"] < 0.05
+
+
+def test_the_magnitude_is_that_of_librosa(music):
+    for n_fft, hop, window in losses.STFT_SCALES:
+        ours = ops.convert_to_numpy(losses.magnitude(music, n_fft, hop, window))
+        theirs = np.abs(librosa.stft(music, n_fft=n_fft, hop_length=hop, win_length=window, pad_mode="reflect"))
+        assert ours.shape[1:] == (theirs.shape[2], n_fft // 2 + 1)
+        np.testing.assert_allclose(ours, theirs.transpose(0, 2, 1), atol=2e-3)
+
+
+def test_terms_by_their_definitions(music, rng):
+    y = (music + rng.normal(0, 0.05, music.shape)).astype("float32")
+    cost = terms(music, y)
+    pairs = [[np.asarray(losses.magnitude(s, *scale)) for s in (music, y)] for scale in losses.STFT_SCALES]
+    convergence = np.mean([np.linalg.norm(a - b) / np.linalg.norm(a) for a, b in pairs])
+    np.testing.assert_allclose(cost["spectral_convergence"], convergence, rtol=1e-3)
+    log = np.mean([np.abs(np.log(a + 1e-3) - np.log(b + 1e-3)).mean() for a, b in pairs])
+    np.testing.assert_allclose(cost["log_magnitude"], log, rtol=1e-3)
+    np.testing.assert_allclose(cost["waveform"], ((music - y) ** 2).mean() / (music**2).mean(), rtol=1e-3)
+
+
+def test_a_hum_is_what_stands_out_of_noise_otherwise_than_in_the_original(rng):
+    x = rng.normal(0, 0.1, (4, 16384)).astype("float32")
+    t = np.arange(x.shape[1])
+    for level in (8, 32, 512):
+        line = 0.05 * np.sin(2 * np.pi * 3 * t / level).astype("float32")
+        beside = 0.05 * np.sin(2 * np.pi * 3.4 * t / level).astype("float32")
+        same, louder, humming, tone = (float(losses.hum(x, y, level)) for y in (x, 4 * x, x + line, x + beside))
+        assert same == 0 and louder < 1e-3
+        # Some 26 dB, which are 6 nepers of power, at one of the multiples.
+        assert 25 < humming * (level / 2 - 1) < 50 and tone < 1e-3
+        assert float(losses.hum(x + line, x + line, level)) == 0  # the music's own
+        assert float(losses.hum(x + line, x, level)) == pytest.approx(humming, rel=1e-3)  # a notch instead
+
+
+def test_one_shortest_window_of_audio_is_enough():
+    short = np.full((1, losses.SHORTEST), 0.1, "float32")
+    assert all(np.isfinite(v) for v in terms(short, 0.5 * short).values())

@@ -1,0 +1,304 @@
+"""Weights to ONNX graphs: what they compute, the cache they are kept in, and scripts/export.py."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import imported
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from vqwave import cli, weights
+from vqwave.config import LEVELS, GeneratorConfig
+from vqwave.play import export
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "export.py"
+
+
+def small_set(folder, seed=0, units=6):
+    """A top-level generator of random weights, without Keras."""
+    config = GeneratorConfig("generator_512", 512, num_codes=10, embedding_dim=3, units=units)
+    rng = np.random.default_rng(seed)
+    shapes = {"embedding/embeddings": (11, 3), "logits/kernel": (units, 10), "logits/bias": (10,)}
+    for i, given in enumerate((3, units)):
+        shapes |= {f"lstm_{i}/lstm_cell/kernel": (given, 4 * units), f"lstm_{i}/lstm_cell/bias": (4 * units,),
+                   f"lstm_{i}/lstm_cell/recurrent_kernel": (units, 4 * units)}
+    arrays = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    weights.save(folder, config.name, "", {"generator": arrays}, config)
+    return weights.find(folder, config.name)
+
+
+def by_hand(arrays, previous, layers=2):
+    """Teacher-forced logits of one sequence, from the LSTM's equations in Keras's gate order (i, f, c, o)."""
+    def sigmoid(x):
+        return 1 / (1 + np.exp(-x))
+
+    units = len(arrays["logits/kernel"])
+    state = [(np.zeros(units), np.zeros(units)) for _ in range(layers)]
+    logits = []
+    for code in previous:
+        x = arrays["embedding/embeddings"][code]
+        for i, (h, c) in enumerate(state):
+            own = {n: arrays[f"lstm_{i}/lstm_cell/{n}"] for n in ("kernel", "recurrent_kernel", "bias")}
+            i_, f_, c_, o_ = np.split(x @ own["kernel"] + h @ own["recurrent_kernel"] + own["bias"], 4)
+            c = sigmoid(f_) * c + sigmoid(i_) * np.tanh(c_)
+            x = sigmoid(o_) * np.tanh(c)
+            state[i] = x, c
+        logits.append(x @ arrays["logits/kernel"] + arrays["logits/bias"])
+    return np.array(logits)
+
+
+@pytest.fixture
+def small(tmp_path):
+    return small_set(tmp_path / "weights")
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("VQWAVE_CACHE", str(folder))
+    monkeypatch.setattr(export, "_stand_in", [])
+    return folder
+
+
+@pytest.mark.parametrize("number, tolerance", [("float32", 1e-5), ("int8", 0.25), ("int4", 1.0)])
+def test_the_loop_computes_the_lstms_equations(small, rng, number, tolerance):
+    codes = rng.integers(0, 10, 40)
+    graph = export.build(small, f"loop_full_{number}")
+    feeds = {
+        "uniforms": np.zeros((40, 1), np.float32), "previous": np.array([10], np.int32),
+        "inverse_temperature": np.array(1 / 0.8, np.float32), "forced": codes[:, None].astype(np.int32),
+        "top_k": np.array(0), "top_p": np.array(1, np.float32),
+    } | {f"{n}_{i}": np.zeros((1, 6), np.float32) for i in (0, 1) for n in "hc"}
+    made, log_probs, *_ = onnxruntime.InferenceSession(graph).run(None, feeds)
+    np.testing.assert_array_equal(made[:, 0], codes)
+    logits = by_hand(small.load("generator"), [10, *codes[:-1]]) / 0.8
+    expected = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    np.testing.assert_allclose(log_probs[:, 0], expected[np.arange(40), codes], atol=tolerance)
+
+
+@pytest.mark.parametrize("kind", [f"{kind}_{number}" for kind in ("loop", "loop_full")
+                                  for number in ("int4", "int8", "float32")])
+def test_graphs_say_what_they_take_and_give(small, kind):
+    model = onnx.load_from_string(export.build(small, kind))
+    onnx.checker.check_model(model)
+    shapes = {
+        v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim]
+        for v in (*model.graph.input, *model.graph.output)
+    }
+    states = {f"{n}_{i}{end}": ["B", 6] for i in (0, 1) for n in "hc" for end in ("", "_out")}
+    plain = {"uniforms": ["n", "B"], "previous": ["B"], "inverse_temperature": [], "codes": ["n", "B"]}
+    full = {"forced": ["n", "B"], "top_k": [], "top_p": [], "log_probs": ["n", "B"]}
+    assert shapes == plain | states | (full if "full" in kind else {})
+
+
+def test_plain_loops_never_sort(small):
+    for number in ("int4", "int8"):
+        for kind, sorts in (("loop", False), ("loop_full", True)):
+            assert (b"TopK" in export.build(small, f"{kind}_{number}")) == sorts
+
+
+def test_int8_weights_are_a_quarter_of_float32_ones_and_int4_an_eighth(tmp_path):
+    wide = small_set(tmp_path, units=256)
+    whole, quarter, eighth = (len(export.build(wide, f"loop_{number}")) for number in ("float32", "int8", "int4"))
+    assert whole / quarter > 3.8 and whole / eighth > 6.5
+
+
+def test_four_bits_hold_a_column_to_a_fifteenth_of_its_range(rng):
+    """Against the definition: what a product with ones in turn gives back is the matrix, each number rounded."""
+    weights = rng.normal(size=(600, 5)).astype(np.float32)
+    bias = rng.normal(size=5).astype(np.float32)
+    nodes = export._Nodes("")
+    out = export._int4_product(nodes, "x", weights, bias)
+    info = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(nodes.nodes, "product", [info("x", 1, ["n", 600])], [info(out, 1, ["n", 5])],
+                                   nodes.constants)
+    opsets = [onnx.helper.make_opsetid("", 18), onnx.helper.make_opsetid("com.microsoft", 1)]
+    session = onnxruntime.InferenceSession(
+        onnx.helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
+    )
+    made = session.run(None, {"x": np.eye(600, dtype=np.float32)})[0] - bias
+    for first in range(0, 600, export.INT4_BLOCK):
+        block = slice(first, first + export.INT4_BLOCK)
+        step = np.abs(weights[block]).max(0) / 8
+        # The largest number is exact; of the other sign there are only seven steps.
+        assert (abs(made[block] - weights[block]) <= 1.01 * step).all()
+        assert (abs(made[block] - weights[block]).mean(0) < 0.3 * step).all()
+
+
+@pytest.mark.parametrize("units, kinds", [(6, ["int8"]), (export.INT4_UNITS, ["int4", "int8"])])
+def test_large_loops_have_four_bits_for_few_streams(tmp_path, units, kinds):
+    large = small_set(tmp_path, units=units)
+    assert export.kinds(large, "onnx") == [f"{loop}_{number}" for number in kinds for loop in ("loop", "loop_full")]
+    assert export.kinds(large, "onnx-float32") == ["loop_float32", "loop_full_float32"]
+
+
+def test_a_graph_is_made_once(small, cache, capsys):
+    first = export.cached_graph(small, "loop_int8")
+    assert capsys.readouterr().err == "exporting generator_512 (loop_int8) to ONNX, once\n"
+    assert export.cached_graph(small, "loop_int8") == first
+    assert capsys.readouterr().err == ""
+    assert sorted(p.suffix for p in cache.iterdir()) == [".onnx", ".sha256"]
+
+
+@pytest.mark.parametrize(
+    "damage", ["torn graph", "empty graph", "no graph", "torn sum", "no sum", "other sum", "folder"]
+)
+def test_a_damaged_cache_is_made_again(small, cache, capsys, damage):
+    good = export.cached_graph(small, "loop_int8")
+    graph, checksum = sorted(cache.iterdir(), key=lambda p: p.suffix)
+    if damage == "torn graph":
+        graph.write_bytes(good[:-10])
+    elif damage == "empty graph":
+        graph.write_bytes(b"")
+    elif damage == "torn sum":
+        checksum.write_bytes(b"\xff\xfe")
+    elif damage == "other sum":
+        checksum.write_text("0" * 64)
+    elif damage == "folder":
+        checksum.unlink()
+        checksum.mkdir()
+    else:
+        (graph if damage == "no graph" else checksum).unlink()
+    capsys.readouterr()
+    assert export.cached_graph(small, "loop_int8") == good
+    assert "exporting" in capsys.readouterr().err
+    if damage != "folder":
+        assert export.cached_graph(small, "loop_int8") == good
+        assert capsys.readouterr().err == ""
+
+
+def test_other_weights_and_another_exporter_make_other_graphs(small, cache, tmp_path, monkeypatch):
+    first = export.cached_graph(small, "loop_int8")
+    assert export.cached_graph(small_set(tmp_path / "other", seed=1), "loop_int8") != first
+    monkeypatch.setattr(export, "EXPORTER", "next")
+    export.cached_graph(small, "loop_int8")
+    assert len(list(cache.glob("*.onnx"))) == 3
+
+
+def test_old_graphs_are_forgotten(cache, tmp_path):
+    for seed in range(export.KEPT + 2):
+        last = small_set(tmp_path / str(seed), seed)
+        export.cached_graph(last, "loop_int8")
+        for i, path in enumerate(sorted(cache.iterdir(), key=lambda p: p.stat().st_mtime)):
+            os.utime(path, (i, i))
+    assert len(list(cache.glob("*.onnx"))) == len(list(cache.glob("*.sha256"))) == export.KEPT
+
+
+def test_a_cache_that_cannot_be_written_is_stood_in_for(small, cache, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("VQWAVE_CACHE", str(tmp_path / "file" / "cache"))
+    first = export.cached_graph(small, "loop_int8")
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2 and "cannot be cached" in said[1] and "VQWAVE_CACHE" in said[1]
+    assert export.cached_graph(small, "loop_int8") == first
+    assert capsys.readouterr().err == ""
+    export.cached_graph(small, "loop_full_int8")
+    assert "cannot be cached" not in capsys.readouterr().err
+
+
+def test_where_the_cache_is(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    monkeypatch.setenv("VQWAVE_CACHE", "")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert export.cache_folder() == Path("/home/someone/.cache/vqwave")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/x")
+    assert export.cache_folder() == Path("/x/vqwave")
+    monkeypatch.setenv("VQWAVE_CACHE", "/mine")
+    assert export.cache_folder() == Path("/mine")
+
+
+@pytest.fixture
+def run(capfd, tiny_weights):
+    module = imported.script("export")
+
+    def run(*arguments):
+        folders = ["--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir", tiny_weights.generators]
+        code = cli.entry(module.main, [str(a) for a in (*folders, *arguments)])
+        said = capfd.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def test_the_script_writes_graphs_that_run_alone(run, tmp_path, cache):
+    folder = tmp_path / "new" / "graphs"
+    code, said, notes = run("--models", "vqvae_32, generator_128", "--output-dir", folder)
+    assert code == 0
+    names = ["vqvae_32_encode", "vqvae_32_decode", "generator_128_context", "generator_128_loop_int8",
+             "generator_128_loop_full_int8"]
+    assert said.splitlines() == [f"wrote {folder / name}.onnx" for name in names]
+    # Nothing of what TensorFlow and tf2onnx say on the way reaches the user.
+    assert all(line.startswith(("exporting ", "vqvae_32: ", "generator_128: ")) for line in notes.splitlines())
+    names_of = {"vqvae_32_encode": ("samples", "codes"), "vqvae_32_decode": ("codes", "samples"),
+                "generator_128_context": ("source", "context")}
+    for batch, length in ((1, 7), (3, 50)):
+        for name, given, made in (
+            ("vqvae_32_encode", np.zeros((batch, 32 * length), np.float32), (batch, length)),
+            ("vqvae_32_decode", np.zeros((batch, length), np.int32), (batch, 32 * length)),
+            ("generator_128_context", np.zeros((batch, length + 14), np.int32), (batch, 4 * length, 12)),
+        ):
+            session = onnxruntime.InferenceSession(folder / f"{name}.onnx")
+            takes, gives = session.get_inputs()[0], session.get_outputs()[0]
+            assert takes.shape == ["B", takes.name] and gives.shape[:2] == ["B", gives.name]
+            assert (takes.name, gives.name) == names_of[name]
+            (out,) = session.run(None, {takes.name: given})
+            assert out.shape == made
+
+
+def test_exporting_says_one_line_and_nothing_else(cache, tiny_weights):
+    program = "import sys\nfrom vqwave.play.export import cached_graph, weights\n"
+    program += "cached_graph(weights.find(sys.argv[1], 'vqvae_8'), 'decode')"
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", program, tiny_weights.codecs], capture_output=True, text=True, check=True,
+        env=os.environ | {"PYTHONPATH": str(Path(export.__file__).parents[2])},
+    )
+    assert (done.stdout, done.stderr) == ("", "exporting vqvae_8 (decode) to ONNX, once\n")
+
+
+def test_the_script_fills_the_cache_with_all_there_is(run, cache, small, tiny_weights):
+    weights.copy_set(weights.find(tiny_weights.codecs, "vqvae_8"), small.folder, "")
+    folders = ("--vqvae-weights-dir", small.folder, "--generator-weights-dir", small.folder)
+    arguments = ("--engine", "onnx-float32", *folders)
+    code, said, _ = run(*arguments)
+    assert code == 0 and said == ""
+    kinds = {path.name.rsplit("_", 1)[0] for path in cache.glob("*.onnx")}
+    loops = {"generator_512_loop_float32", "generator_512_loop_full_float32"}
+    assert kinds == loops | {"vqvae_8_encode", "vqvae_8_decode"}
+    code, said, notes = run(*arguments)
+    assert code == 0 and "exporting" not in notes
+
+
+def test_the_script_names_mistakes(run, tmp_path):
+    code, _, notes = run("--models", "generator_9")
+    assert code == 2 and "no model is called 'generator_9'" in notes
+    (tmp_path / "empty").mkdir()
+    nothing = ("--vqvae-weights-dir", tmp_path / "empty", "--generator-weights-dir", tmp_path / "empty")
+    code, _, notes = run(*nothing)
+    assert code == 2 and "no weights in" in notes
+    code, _, notes = run(*nothing, "--models", "vqvae_8")
+    assert code == 2 and "no weights of vqvae_8" in notes
+    (tmp_path / "file").touch()
+    code, _, notes = run("--models", "generator_512", "--output-dir", tmp_path / "file" / "graphs")
+    assert code == 2 and "cannot be made" in notes
+
+
+def test_the_program_in_the_docs_makes_music(run, cache, tiny_weights, tmp_path):
+    text = (SCRIPT.parents[1] / "docs" / "onnx.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    names = ["vqvae_8", *(f"generator_{level}" for level in LEVELS)]
+    assert run("--models", ",".join(names), "--output-dir", tmp_path)[0] == 0
+    subprocess.run([sys.executable, "-W", "error", "-c", program, tmp_path, "0.5", tmp_path / "out.raw"], check=True)  # noqa: S603
+    samples = np.fromfile(tmp_path / "out.raw", "<i2")
+    assert len(samples) == 22 * 512 and samples.std() > 0
+
+
+def test_graphs_carry_the_numbers_that_running_them_takes(small):
+    held = onnxruntime.InferenceSession(export.build(small, "loop_int8")).get_modelmeta().custom_metadata_map
+    assert held == {"level": "512", "source_level": "0", "ratio": "0", "halo": "0", "num_codes": "10",
+                    "start_token": "10", "pad_token": "1024"}

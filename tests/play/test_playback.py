@@ -1,0 +1,394 @@
+"""What is generated is what is heard: no sample lost, repeated or changed, and the terminal is left as it was."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vqwave.errors import UserError
+from vqwave.play import playback
+from vqwave.play.playback import Feed, Report, Status, play, status_line
+
+RATE = 22050
+
+
+def wave(samples):
+    """Never zero, so that silence around and within it shows; exact in 16 bits."""
+    return ((np.arange(samples) * 37 % 30000 + 1) / 32768).astype(np.float32)
+
+
+def blocks_of(audio, size=1000):
+    return [audio[i : i + size] for i in range(0, len(audio), size)]
+
+
+def wait_until(condition):
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize("count", [1, 64, 1000, 1024, 50_000])
+def test_a_feed_gives_every_sample_once_in_order(count):
+    audio = wave(20_000)
+    feed = Feed(blocks_of(audio), RATE)
+    feed.start()
+    wait_until(lambda: feed._finished)
+    got, more = [], True
+    while more:
+        piece, more = feed.read(count)
+        got.append(piece)
+    got = np.concatenate(got)
+    np.testing.assert_array_equal(got[: len(audio)], audio)
+    assert not got[len(audio) :].any()
+    assert len(got) < len(audio) + count
+    assert feed.underruns == 0
+    feed.close()
+
+
+def test_a_feed_computes_ahead_only_as_far_as_its_buffer():
+    made = []
+
+    def endless():
+        while True:
+            made.append(1)
+            yield wave(1000)
+
+    feed = Feed(endless(), RATE, buffer=10_000 / RATE)
+    feed.start()
+    wait_until(lambda: feed._full)
+    assert len(made) == 11  # ten in the queue, one in hand
+    feed.read(2500)
+    wait_until(lambda: len(made) == 13 and feed._full)
+    feed.close()
+    assert not feed._thread.is_alive()
+    assert len(made) == 13
+
+
+class Gate:
+    """Blocks that a test lets through one by one."""
+
+    def __init__(self, audio, size):
+        self.blocks, self.open = blocks_of(audio, size), threading.Semaphore(0)
+
+    def __iter__(self):
+        for block in self.blocks:
+            self.open.acquire()
+            yield block
+
+
+def test_a_slow_producer_is_counted_and_loses_nothing():
+    audio = wave(8000)
+    gate = Gate(audio, 1000)
+    feed = Feed(gate, RATE, prebuffer=1000 / RATE)
+    feed.start()
+    assert not feed.read(500)[0].any()
+    assert feed.underruns == 0  # it has not begun: no underrun
+    gate.open.release()
+    wait_until(lambda: feed.ready)
+    heard = [feed.read(1500)[0]]
+    assert feed.underruns == 1
+    gate.open.release()
+    wait_until(lambda: feed._held == 1000)
+    # After an underrun it waits for twice the pre-buffer, so that it does not stutter from block to block.
+    assert not feed.read(500)[0].any()
+    for _ in range(6):
+        gate.open.release()
+    wait_until(lambda: feed._finished)
+    more = True
+    while more:
+        piece, more = feed.read(700)
+        heard.append(piece)
+    heard = np.concatenate(heard)
+    np.testing.assert_array_equal(heard[heard != 0], audio)
+    assert feed.underruns == 1
+    feed.close()
+
+
+def test_a_block_longer_than_the_buffer_passes():
+    audio = wave(5000)
+    feed = Feed([audio[:2000], audio[2000:]], RATE, buffer=0.01, prebuffer=1)
+    feed.start()
+    heard, more = [], True
+    while more:
+        piece, more = feed.read(100)
+        heard.append(piece)
+    heard = np.concatenate(heard)
+    np.testing.assert_array_equal(heard[heard != 0], audio)
+    feed.close()
+
+
+def test_stopping_fades_out_and_ends():
+    feed = Feed([np.full(1000, 0.5, np.float32)] * 100, RATE, fade=2000 / RATE)
+    feed.start()
+    wait_until(lambda: feed._finished or feed._full)
+    assert feed.read(500)[0].min() == 0.5
+    feed.stop()
+    heard, more = [], True
+    while more:
+        piece, more = feed.read(512)
+        heard.append(piece)
+    heard = np.concatenate(heard)
+    assert len(heard) < 2000 + 512
+    assert heard[0] > 0.49
+    assert (np.diff(heard) <= 0).all()
+    assert np.abs(np.diff(heard)).max() < 0.001
+    assert heard[-1] == 0
+    feed.close()
+
+
+def test_pausing_holds_and_resuming_loses_nothing():
+    audio = np.full(60_000, 0.5, np.float32)
+    feed = Feed(blocks_of(audio), RATE, fade=1000 / RATE)
+    feed.start()
+    wait_until(lambda: feed._finished)
+    feed.read(500)
+    feed.pause(True)
+    assert feed.status.paused
+    feed.read(1000)
+    for _ in range(5):
+        silence, more = feed.read(400)
+        assert more and not silence.any()
+    assert feed.status.seconds == 1500 / RATE
+    feed.pause(False)
+    back, _ = feed.read(1000)
+    assert (np.diff(back) >= 0).all() and back[-1] == 0.5
+    rest, more = [], True
+    while more:
+        piece, more = feed.read(1000)
+        rest.append(piece)
+    assert feed.status.seconds == len(audio) / RATE
+    assert feed.underruns == 0
+    feed.close()
+
+
+def test_stopping_while_paused_ends_at_once():
+    feed = Feed([np.full(1000, 0.5, np.float32)] * 100, RATE, fade=0.001)
+    feed.start()
+    wait_until(lambda: feed.ready)
+    feed.pause(True)
+    feed.read(1000)
+    feed.stop()
+    assert feed.read(100)[1] is False
+    feed.close()
+
+
+def test_an_error_comes_after_what_was_made_before_it():
+    def breaks():
+        yield wave(1000)
+        raise UserError("broken weights")
+
+    feed = Feed(breaks(), RATE)
+    feed.start()
+    wait_until(lambda: feed._finished)
+    heard, more = feed.read(1000)
+    np.testing.assert_array_equal(heard, wave(1000))
+    assert not more
+    assert str(feed.error) == "broken weights"
+    feed.close()
+
+
+def test_the_status_line_says_what_matters():
+    line = status_line(8, Status(seconds=75.4, speed=6.12, buffered=3.21, underruns=0, paused=False))
+    assert line == "1:15 · level 8 · 6.1 x real time · buffer 3.2 s · space pauses, q quits"
+    assert "· 1 underrun · paused" in status_line(8, Status(1, 1, 1, 1, True))
+
+
+def test_without_pyaudio_the_error_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyaudio", None)
+    with pytest.raises(UserError, match="playing needs PyAudio: pip install pyaudio .*portaudio19-dev.*--output"):
+        play([wave(10)], RATE)
+
+
+# ------------------------------------------------------------------------------------------- through PortAudio, ALSA
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """ALSA with devices that need no sound card; `.received()` is what the `default` one was given."""
+    pytest.importorskip("pyaudio")
+    folder = tmp_path_factory.mktemp("alsa")
+    raw = folder / "heard.raw"
+    (folder / "asound.conf").write_text(textwrap.dedent(f"""
+        pcm.null {{ type null }}
+        pcm.!default {{ type file slave.pcm "null" file "{raw}" format "raw" }}
+        pcm.other_default {{ type null }}
+        pcm.broken {{ type hw card 31 }}
+    """))
+    patch = pytest.MonkeyPatch()
+    patch.setenv("ALSA_CONFIG_PATH", str(folder / "asound.conf"))
+
+    class Sound:
+        def received(self):
+            return np.fromfile(raw, np.int16)
+
+    yield Sound()
+    patch.undo()
+
+
+def trimmed(heard):
+    """Without the silence before and after."""
+    sounding = np.flatnonzero(heard)
+    return heard[sounding[0] : sounding[-1] + 1] if len(sounding) else heard[:0]
+
+
+@pytest.mark.parametrize("samples", [1, 1023, 50_000])
+def test_a_device_receives_what_was_generated_sample_for_sample(sound, samples):
+    audio = wave(samples)
+    report = play(blocks_of(audio, 8192), RATE, buffer=60, prebuffer=60)
+    assert report == Report(samples / RATE, 0, False)
+    np.testing.assert_array_equal(trimmed(sound.received()), np.round(audio * 32768).astype(np.int16))
+
+
+def test_loud_samples_clip_and_never_wrap(sound):
+    play([np.array([0.5, 1.0, 1.5, -1.5, -1.0, 0.25], np.float32)], RATE)
+    np.testing.assert_array_equal(trimmed(sound.received()), [16384, 32767, 32767, -32768, -32768, 8192])
+
+
+def test_devices_go_by_index_and_by_name(sound):
+    names = listed()
+    for device in ("default", "DEFAULT", names.index("default"), str(names.index("default"))):
+        play([wave(100)], RATE, device=device)
+        assert len(trimmed(sound.received())) == 100
+    assert play([wave(100)], RATE, device="other").seconds == 100 / RATE
+
+
+def listed():
+    import pyaudio
+
+    pa = pyaudio.PyAudio()
+    try:
+        return [pa.get_device_info_by_index(i)["name"] for i in range(pa.get_device_count())]
+    finally:
+        pa.terminate()
+
+
+@pytest.mark.parametrize("device", ["gramophone", 99, "-1"])
+def test_a_missing_device_is_one_line_that_lists_those_there_are(sound, device):
+    with pytest.raises(UserError, match=rf"no device '{device}' to play on; there are: .*\(default\)") as e:
+        play([wave(10)], RATE, device=device)
+    assert "\n" not in str(e.value)
+
+
+def test_an_ambiguous_name_lists_what_it_could_mean(sound):
+    with pytest.raises(UserError, match=r"device 'def' could be several; there are: .*other_default"):
+        play([wave(10)], RATE, device="def")
+
+
+def test_a_busy_device_is_one_line_that_lists_those_there_are(sound, monkeypatch):
+    import pyaudio
+
+    def refuse(*_, **__):
+        raise OSError(-9985, "Device unavailable")
+
+    monkeypatch.setattr(pyaudio.PyAudio, "open", refuse)
+    with pytest.raises(UserError, match=r"cannot play 22050 Hz on device \d .*: Device unavailable.* There are: "):
+        play([wave(10)], RATE)
+
+
+def test_a_producer_s_error_reaches_the_caller(sound):
+    def breaks():
+        yield wave(10_000)
+        raise UserError("broken weights")
+
+    with pytest.raises(UserError, match="broken weights"):
+        play(breaks(), RATE)
+    assert len(trimmed(sound.received())) == 10_000
+    assert not [t for t in threading.enumerate() if t.name == "vqwave-producer"]
+
+
+PLAYER = """
+    import os, sys, time
+    if len(sys.argv) > 1:
+        os.dup2(os.open(sys.argv[1], os.O_RDWR), 0)  # the first terminal that a session opens is its own
+    import numpy as np
+    from vqwave.play.playback import play
+
+    def endless():
+        while True:
+            time.sleep(0.01)
+            yield np.full(2048, 0.5, np.float32)
+
+    def say(status, said=[]):
+        now = "paused" if status.paused else "playing" if status.seconds else "waiting"
+        if said[-1:] != [now]:
+            said.append(now)
+            print(now, flush=True)
+
+    report = play(endless(), 22050, status=say, prebuffer=0.1)
+    print("stopped" if report.stopped else "ended", flush=True)
+"""
+
+
+@pytest.fixture
+def player(sound):
+    """Starts a program that plays for ever, in a session of its own."""
+    started = []
+
+    def start(*arguments):
+        path = str(Path(playback.__file__).parents[2])
+        process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-c", textwrap.dedent(PLAYER), *arguments], stdout=subprocess.PIPE, text=True,
+            stdin=subprocess.DEVNULL, start_new_session=True, env=os.environ | {"PYTHONPATH": path},
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def expect(process, *lines):
+    for line in lines:
+        while (said := process.stdout.readline().strip()) != line:
+            assert said in ("waiting", "playing"), said
+
+
+def test_keys_pause_resume_and_quit_and_the_terminal_is_restored(player):
+    termios = pytest.importorskip("termios")
+    keys, terminal = os.openpty()
+    before = termios.tcgetattr(terminal)
+    process = player(os.ttyname(terminal))
+    expect(process, "playing")
+    assert termios.tcgetattr(terminal) != before
+    os.write(keys, b" ")
+    expect(process, "paused")
+    os.write(keys, b"x ")
+    expect(process, "playing")
+    os.write(keys, b"q")
+    expect(process, "stopped")
+    assert process.wait(30) == 0
+    assert termios.tcgetattr(terminal) == before
+    os.close(keys)
+    os.close(terminal)
+
+
+def test_ctrl_c_stops_cleanly_and_the_terminal_is_restored(player):
+    termios = pytest.importorskip("termios")
+    keys, terminal = os.openpty()
+    before = termios.tcgetattr(terminal)
+    process = player(os.ttyname(terminal))
+    expect(process, "playing")
+    os.write(keys, b"\x03")
+    expect(process, "stopped")
+    assert process.wait(30) == 0
+    assert termios.tcgetattr(terminal) == before
+    os.close(keys)
+    os.close(terminal)
+
+
+def test_an_interrupt_stops_where_there_is_no_terminal(player):
+    process = player()
+    expect(process, "playing")
+    process.send_signal(signal.SIGINT)
+    expect(process, "stopped")
+    assert process.wait(30) == 0

@@ -1,0 +1,117 @@
+"""Randomness by position, and logits to codes in numpy: what the graphs are held against."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from vqwave.play import sampling
+
+
+@given(start=st.integers(0, 2**40), cut=st.integers(0, 40), count=st.integers(0, 40))
+def test_a_number_depends_on_its_position_alone(start, cut, count):
+    whole = sampling.uniforms(7, 3, 32, start, cut + count)
+    parts = [sampling.uniforms(7, 3, 32, start, cut), sampling.uniforms(7, 3, 32, start + cut, count)]
+    np.testing.assert_array_equal(whole, np.concatenate(parts))
+    assert whole.dtype == np.float32 and whole.shape == (cut + count,)
+
+
+def test_numbers_are_uniform_and_exact_in_float32():
+    u = sampling.uniforms(1, 0, 8, 0, 1_000_000)
+    assert u.min() >= 0 and u.max() <= 1 - 2.0**-24
+    np.testing.assert_array_equal(u * 2**24, np.round(u * 2.0**24))
+    counts = np.bincount((u * 1000).astype(int), minlength=1000)
+    assert stats.chisquare(counts).pvalue > 1e-3
+    assert abs(np.corrcoef(u[:-1], u[1:])[0, 1]) < 0.005
+
+
+def test_each_of_seed_stream_and_level_makes_other_numbers():
+    keys = [(s, r, v) for s in (0, 1, 2**64, 2**127) for r in (0, 1) for v in (8, 512)]
+    rows = np.stack([sampling.uniforms(*key, 5, 4000) for key in keys])
+    assert np.abs(np.corrcoef(rows) - np.eye(len(keys))).max() < 0.08
+
+
+def philox(counter, key):
+    """Philox-4x64-10 as Salmon et al. 2011 print it: four 64-bit words from a counter of four and a key of two."""
+    mask = 2**64 - 1
+    c, (k0, k1) = list(counter), key
+    for _ in range(10):
+        a, b = 0xD2E7470EE14C6C93 * c[0], 0xCA5A826395121157 * c[2]
+        c = [(b >> 64) ^ c[1] ^ k0, b & mask, (a >> 64) ^ c[3] ^ k1, a & mask]
+        k0, k1 = (k0 + 0x9E3779B97F4A7C15) & mask, (k1 + 0xBB67AE8584CAA73B) & mask
+    return c
+
+
+@pytest.mark.parametrize("seed", [0, 1234, 2**100 + 5])
+def test_a_seed_stays_the_same_music(seed):
+    # By hand, so that no other release of NumPy can change what a seed plays. NumPy counts before it draws.
+    stream, level, start = 5, 32, 803
+    halves = []
+    for block in range(100, 104):
+        for word in philox([block + 1, stream, level, 0], [seed % 2**64, seed >> 64]):
+            halves += [word & 0xFFFFFFFF, word >> 32]
+    expected = [(half >> 8) / 2**24 for half in halves]
+    np.testing.assert_array_equal(sampling.uniforms(seed, stream, level, start, 20), expected[3:23])
+
+
+@pytest.mark.parametrize("bad", [(-1, 0, 0, 0, 1), (2**128, 0, 0, 0, 1), (0, -1, 0, 0, 1), (0, 0, 0, -1, 1)])
+def test_numbers_out_of_range_are_refused(bad):
+    with pytest.raises(ValueError, match="must"):
+        sampling.uniforms(*bad)
+
+
+def test_plain_is_the_softmax(rng):
+    logits = rng.normal(size=(3, 50)).astype(np.float32)
+    expected = np.exp(logits / 0.7) / np.exp(logits / 0.7).sum(-1, keepdims=True)
+    np.testing.assert_allclose(sampling.distribution(logits, 0.7), expected, rtol=1e-5)
+
+
+def test_top_k_keeps_exactly_k_the_lower_code_where_two_tie():
+    logits = np.array([1.0, 3.0, 2.0, 3.0, 2.0, 2.0], np.float32)
+    every = range(6)
+    for k, kept in ((1, [1]), (2, [1, 3]), (3, [1, 2, 3]), (4, [1, 2, 3, 4]), (6, every), (0, every), (99, every)):
+        probs = sampling.distribution(logits, top_k=k)
+        assert np.flatnonzero(probs).tolist() == list(kept)
+        assert probs.sum() == pytest.approx(1, abs=1e-6)
+
+
+@given(logits=st.lists(st.floats(-8, 8, width=32), min_size=1, max_size=30), top_p=st.floats(0.01, 1.0))
+def test_top_p_is_the_smallest_set_that_reaches_p(logits, top_p):
+    full, cut = sampling.distribution(logits), sampling.distribution(logits, top_p=top_p)
+    kept = np.flatnonzero(cut)
+    mass = full[kept].sum()
+    assert mass >= min(top_p, full.sum()) - 1e-5
+    assert mass - full[kept].min() < top_p + 1e-5 or len(kept) == 1
+    assert full[kept].min() >= np.delete(full, kept).max(initial=0)
+    np.testing.assert_allclose(cut[kept], full[kept] / mass, rtol=1e-4)
+
+
+def test_top_p_looks_at_what_top_k_left():
+    logits = np.log(np.array([0.4, 0.3, 0.2, 0.1], np.float32))
+    # Of the two that top-k leaves, the first alone has 4/7.
+    np.testing.assert_allclose(sampling.distribution(logits, top_k=2, top_p=0.55), [1, 0, 0, 0])
+    np.testing.assert_allclose(sampling.distribution(logits, top_k=2, top_p=0.6), [4 / 7, 3 / 7, 0, 0], rtol=1e-6)
+
+
+def test_temperature_0_is_the_likeliest_the_lower_code_where_two_tie():
+    np.testing.assert_array_equal(sampling.distribution([1.0, 5.0, 5.0], temperature=0), [0, 1, 0])
+
+
+@pytest.mark.parametrize("bad", [(-1, 0, 1), (np.nan, 0, 1), (np.inf, 0, 1), (1, -1, 1), (1, 0, 0), (1, 0, 1.1)])
+def test_settings_out_of_range_are_refused(bad):
+    with pytest.raises(ValueError, match="must"):
+        sampling.distribution([0.0, 1.0], *bad)
+
+
+def test_pick_inverts_the_cumulative_distribution():
+    probs = np.array([0.0, 0.25, 0.0, 0.5, 0.25, 0.0], np.float32)
+    for u, code in ((0.0, 1), (0.2499, 1), (0.25, 3), (0.7499, 3), (0.75, 4), (1 - 2.0**-24, 4)):
+        assert sampling.pick(probs, u) == code
+
+
+@given(weights=st.lists(st.floats(0, 1, width=32), min_size=1, max_size=40).filter(lambda w: sum(w) > 1e-3),
+       u=st.sampled_from([0.0, 2.0**-24, 0.5, 1 - 2.0**-24]))
+def test_pick_never_takes_what_has_no_probability(weights, u):
+    weights = np.array(weights, np.float32)
+    assert weights[sampling.pick(weights, u)] > 0

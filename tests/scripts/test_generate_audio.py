@@ -1,0 +1,388 @@
+"""scripts/generate_audio.py on tiny weights: lengths, seeds, files, playing, and every error a user can cause."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import imported
+import numpy as np
+import prepared
+import pytest
+import soundfile
+from encoded import encode
+
+import vqwave
+from vqwave import cli
+from vqwave.data import audio
+from vqwave.play import mastering
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "generate_audio.py"
+
+
+@pytest.fixture(scope="module")
+def main():
+    return imported.script("generate_audio").main
+
+
+@pytest.fixture
+def run(main, capsys, tiny_weights):
+    def run(*arguments):
+        folders = ["--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir", tiny_weights.generators]
+        try:
+            code = cli.entry(main, [str(a) for a in (*folders, *arguments)])
+        except SystemExit as e:  # argparse's own way out
+            code = e.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    """A folder: song.mp3 (2 s, stereo, 44.1 kHz), silent.flac (1 s), text.mp3."""
+    folder = tmp_path_factory.mktemp("recordings")
+    sound = prepared.music(2.0, 3, 44100)
+    encode(folder / "song.mp3", np.stack([sound, sound], axis=1))
+    encode(folder / "silent.flac", np.zeros(22050), 22050)
+    (folder / "text.mp3").write_text("no sound")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def music(tiny_weights):
+    return vqwave.load(tiny_weights.codecs, tiny_weights.generators)
+
+
+def command(tiny_weights, *arguments):
+    """The command line, and the environment, to run the script as a process of its own."""
+    folders = ["--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir", tiny_weights.generators]
+    environment = os.environ | {"PYTHONPATH": str(Path(vqwave.__file__).parents[1])}
+    return [sys.executable, str(SCRIPT), *map(str, (*folders, *arguments))], environment
+
+
+@pytest.mark.parametrize("name, level", [("all", 8), ("generator_32", 32), ("generator_512,generator_128", 128)])
+def test_length_counts_top_codes_and_the_same_seed_is_the_same_file(run, tmp_path, name, level, tiny_weights):
+    files = []
+    for i, seed in enumerate((1, 1, 2)):
+        path = tmp_path / f"{i}.wav"
+        code, said, notes = run("--length", 33, "--generators", name, "--seed", seed, "--output", path)
+        assert code == 0, notes
+        assert said.splitlines() == [f"seed {seed}", f"wrote {path}: 0.77 s, 16896 samples"]
+        files.append(path.read_bytes())
+    assert files[0] == files[1] != files[2]
+    made = audio.decode(tmp_path / "0.wav")
+    assert len(made) == 33 * 512
+    piece = vqwave.load(tiny_weights.codecs, tiny_weights.generators).generate(samples=33 * 512, seed=1, level=level)
+    np.testing.assert_array_equal(audio.to_u16(made), audio.to_u16(piece))
+
+
+@pytest.mark.parametrize("seconds, samples", [(0.5, 11025), (0.0001, 2), (1.00003, 22051)])
+def test_seconds_give_the_nearest_number_of_samples(run, tmp_path, seconds, samples):
+    code, said, _ = run("--seconds", seconds, "--generators", "generator_512", "--output", tmp_path / "a.flac")
+    assert code == 0
+    assert f"{samples} samples" in said
+    assert len(audio.decode(tmp_path / "a.flac")) == samples
+
+
+def test_a_seed_is_drawn_and_printed_and_makes_the_piece_again(run, tmp_path):
+    arguments = ["--length", 3, "--generators", "generator_512", "--output"]
+    _, said, _ = run(*arguments, tmp_path / "a.wav")
+    seed = re.match(r"seed (\d+)\n", said)[1]
+    _, other, _ = run(*arguments, tmp_path / "b.wav")
+    assert f"seed {seed}\n" not in other
+    run(*arguments, tmp_path / "c.wav", "--seed", seed)
+    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "c.wav").read_bytes()
+
+
+def test_a_batch_is_written_piece_by_piece(run, tmp_path):
+    code, said, _ = run("--length", 20, "--generators", "generator_128", "--batch", 3, "--seed", 1, "--output",
+                        tmp_path / "out.ogg")
+    assert code == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out_1.ogg", "out_2.ogg", "out_3.ogg"]
+    assert said.count("wrote") == 3
+    pieces = [soundfile.read(tmp_path / f"out_{i}.ogg")[0] for i in (1, 2, 3)]
+    assert {p.shape for p in pieces} == {(20 * 512,)}
+    assert not np.array_equal(pieces[0], pieces[1])
+
+
+def test_windows_make_a_piece_of_the_same_length(run, tmp_path):
+    def made(windows):
+        code, said, notes = run("--length", 700, "--generators", "generator_128", "--windows", windows, "--seed", 1,
+                                "--output", tmp_path / "a.wav")
+        assert code == 0, notes
+        assert "358400 samples" in said
+        return (tmp_path / "a.wav").read_bytes()
+
+    assert made(4) == made(4)
+    made(1)
+
+
+def test_settings_are_one_or_one_a_level_and_greedy_ways_agree(run, tmp_path):
+    def made(*settings):
+        path = tmp_path / "x.wav"
+        code, _, notes = run("--length", 20, "--generators", "generator_128", "--seed", 1, "--output", path, *settings)
+        assert code == 0, notes
+        return path.read_bytes()
+
+    plain = made()
+    assert plain == made("--temperature", 1) == made("--temperature", 1, 1.0, "--top-k", 0, "--top-p", 1)
+    assert plain != made("--temperature", 1, 0.01)
+    assert made("--temperature", 0) == made("--top-k", 1) != plain
+    assert made("--top-p", 0.3) != plain
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--generators", "generator_9"], "no generator is called 'generator_9'; there are generator_512, generator_128, "
+                                      "generator_32, generator_8, or all"),
+    (["--generators", ""], "no generator is called ''"),
+    (["--generators", "generator_8,"], "no generator is called ''"),
+    (["--length", "0"], "'0' is not a whole number of at least 1"),
+    (["--length", "-3"], "'-3' is not a whole number of at least 1"),
+    (["--length", "2.5"], "'2.5' is not a whole number"),
+    (["--seconds", "nan"], "'nan' is not a number above 0"),
+    (["--seconds", "0"], "'0' is not a number above 0"),
+    (["--seconds", "1e-9", "--output", "TMP/a.wav"], "less than one sample"),
+    (["--seconds", "1", "--length", "1"], "not allowed with argument"),
+    (["--temperature", "-1"], "'-1' is not a number of at least 0"),
+    (["--top-p", "0"], "'0' is not a number above 0 and of at most 1"),
+    (["--top-k", "1.5"], "'1.5' is not a whole number"),
+    (["--temperature", "1", "2", "--length", "1", "--output", "TMP/a.wav"],
+     "temperature has 2 values; give one, or one for each of levels 512, 128, 32, 8"),
+    (["--seed", "-1"], "'-1' is not a whole number"),
+    (["--batch", "2"], "--batch is for files"),
+    (["--windows", "2", "--length", "1"], "--windows makes one long piece as a whole: it needs --output"),
+    (["--windows", "2", "--batch", "2", "--length", "1", "--output", "TMP/a.wav"], "and no --batch"),
+    (["--output", "TMP/a.wav"], "--output needs --length or --seconds"),
+    (["--output", "TMP/a.mp3", "--length", "1"], "'.mp3' is none of them"),
+    (["--output", "TMP/a", "--length", "1"], "no such ending"),
+    (["--output", "TMP/no/a.wav", "--length", "1"], "there is no folder"),
+    (["--output", "TMP", "--length", "1"], "TMP"),
+    (["--output", "TMP/a.wav", "--length", "1", "--device", "1"], "--device is where to play"),
+    (["--epoch", "7", "--length", "1", "--output", "TMP/a.wav"], "no epoch 7 of generator_512"),
+    (["--epoch", "first", "--length", "1", "--output", "TMP/a.wav"], "epoch is 'first'; it must be a number or 'best'"),
+    (["--generator-weights-dir", "TMP", "--length", "1", "--output", "TMP/a.wav"], "no weights of generator_512"),
+    (["--vqvae-weights-dir", "TMP/no", "--length", "1", "--output", "TMP/a.wav"], "no such folder"),
+    (["--engine", "abacus"], "invalid choice: 'abacus'"),
+    (["--prompt", "SONG", "--variation-of", "SONG"], "--variation-of: not allowed with argument --prompt"),
+    (["--prompt", "TMP/no.mp3", "--length", "99", "--output", "TMP/a.wav"], "no.mp3: no such file or directory"),
+    (["--prompt", "TEXT", "--length", "99", "--output", "TMP/a.wav"], "text.mp3: not audio that can be decoded"),
+    (["--prompt", "SILENT", "--length", "99", "--output", "TMP/a.wav"], "the 1.00 s from 0 s on are silent"),
+    (["--prompt", "SONG", "--prompt-start", "3", "--length", "99", "--output", "TMP/a.wav"],
+     "song.mp3: ends after 2.00 s, before the prompt starts (3 s)"),
+    (["--prompt", "SONG", "--prompt-start", "1.99", "--length", "99", "--output", "TMP/a.wav"],
+     "samples from 1.99 s on; a prompt needs 512, one code of the top level"),
+    (["--prompt", "SONG", "--prompt-seconds", "0.02", "--length", "99", "--output", "TMP/a.wav"],
+     "a prompt of 0.02 s is too short: one code of the top level is 512 samples, 0.0232 s"),
+    (["--prompt", "SONG", "--seconds", "1", "--output", "TMP/a.wav"],
+     "the piece is to last 1.00 s, but the prompt alone lasts 2.00 s: ask for more, or for a shorter prompt"),
+    (["--prompt", "SONG", "--output", "TMP/a.wav"], "--output needs --length or --seconds"),
+    (["--prompt-seconds", "1"], "--prompt-seconds needs --prompt"),
+    (["--prompt-start", "0"], "--prompt-start needs --prompt"),
+    (["--keep-original"], "--keep-original needs --prompt"),
+    (["--keep", "512"], "--keep needs --variation-of"),
+    (["--variation-of", "SONG", "--keep", "8", "--output", "TMP/a.wav"],
+     "argument --keep: '8' is none of 512, 128, 32"),
+    (["--variation-of", "SONG", "--keep", "32", "--generators", "generator_32", "--output", "TMP/a.wav"],
+     "level 32 is kept and the chain ends at 32: nothing is left to generate; end it at a finer level"),
+    (["--variation-of", "SILENT", "--output", "TMP/a.wav"], "silent.flac: is silent"),
+    (["--variation-of", "SONG", "--seconds", "3", "--output", "TMP/a.wav"],
+     "3.00 s are asked for, but what is varied lasts 2.00 s"),
+    (["--variation-of", "SONG", "--temperature", "1", "1", "1", "1", "--output", "TMP/a.wav"],
+     "temperature has 4 values; give one, or one for each of levels 128, 32, 8"),
+    (["--prompt", "SONG", "--windows", "2", "--length", "99", "--output", "TMP/a.wav"], "--windows makes a piece from"),
+    (["--normalize"], "--normalize is for files: name one with --output"),
+    (["--loop", "--seconds", "1"], "--loop is for files"),
+    (["--candidates", "2", "--seconds", "1"], "--candidates is for files"),
+    (["--candidates", "1"], "'1' is not a whole number of at least 2"),
+    (["--candidates", "2", "--batch", "2", "--length", "1", "--output", "TMP/a.wav"], "leave out --batch"),
+    (["--candidates", "2", "--temperature", "0", "--length", "1", "--output", "TMP/a.wav"], "every candidate the same"),
+    (["--candidates", "2", "--windows", "2", "--length", "1", "--output", "TMP/a.wav"], "it goes with none of"),
+    (["--best-by", "likelihood"], "--best-by needs --candidates"),
+    (["--best-by", "beauty"], "invalid choice: 'beauty'"),
+    (["--loop", "--fade", "1", "--length", "99", "--output", "TMP/a.wav"], "give either --loop or --fade"),
+    (["--fade", "1", "--seconds", "1.5", "--output", "TMP/a.wav"],
+     "1 s of fade at both ends need 2 s, and the piece lasts 1.50 s"),
+])
+def test_errors_are_one_line_and_code_2_and_leave_nothing(run, recordings, tmp_path, arguments, message):
+    named = {"TMP": tmp_path, "SONG": recordings / "song.mp3", "SILENT": recordings / "silent.flac",
+             "TEXT": recordings / "text.mp3"}
+    for name, path in named.items():
+        arguments = [a.replace(name, str(path)) for a in arguments]
+    code, said, notes = run(*arguments)
+    assert code == 2
+    assert message.replace("TMP", str(tmp_path)) in notes.splitlines()[-1]
+    told = (": the set without a number in", "to ONNX, once", "goes on from", "varies")
+    assert not [line for line in notes.splitlines()[:-1] if not any(part in line for part in told)]
+    assert said == ""
+    assert not list(tmp_path.iterdir())
+
+
+def heard(path):
+    """float32 samples of a file, exactly."""
+    return audio.decode(path)
+
+
+def test_a_recording_is_continued(run, recordings, music, tmp_path):
+    arguments = ["--prompt", recordings / "song.mp3", "--prompt-seconds", 1, "--prompt-start", 0.5, "--seconds", 2,
+                 "--generators", "generator_32", "--seed", 1, "--output"]
+    code, said, notes = run(*arguments, tmp_path / "a.wav")
+    assert code == 0, notes
+    assert said.splitlines() == ["seed 1", f"wrote {tmp_path / 'a.wav'}: 2.00 s, 44100 samples"]
+    assert f"goes on from {recordings / 'song.mp3'}: 1.00 s from 0.5 s on" in notes.splitlines()
+    piece = music.generate(prompt=recordings / "song.mp3", prompt_seconds=1, prompt_start=0.5, seconds=2, level=32,
+                           seed=1)
+    np.testing.assert_array_equal(audio.to_u16(heard(tmp_path / "a.wav")), audio.to_u16(piece))
+    code, _, notes = run(*arguments, tmp_path / "b.wav", "--keep-original")
+    assert code == 0, notes
+    song = heard(recordings / "song.mp3")[11025:]
+    length = 22050 // 512 * 512
+    np.testing.assert_allclose(heard(tmp_path / "b.wav")[: length - 2048], song[: length - 2048], atol=1e-4)
+    np.testing.assert_array_equal(heard(tmp_path / "b.wav")[length:], heard(tmp_path / "a.wav")[length:])
+
+
+def test_a_prompt_longer_than_its_recording_is_what_there_is(run, recordings, tmp_path):
+    code, _, notes = run("--prompt", recordings / "song.mp3", "--seconds", 2.5, "--generators", "generator_512",
+                         "--output", tmp_path / "a.wav")
+    assert code == 0
+    assert "song.mp3: 2.00 s from 0 s on" in notes
+
+
+@pytest.mark.parametrize("keep", [512, 128, 32])
+def test_a_recording_is_varied(run, recordings, music, tmp_path, keep):
+    code, said, notes = run("--variation-of", recordings / "song.mp3", "--keep", keep, "--seed", 1, "--output",
+                            tmp_path / "a.wav")
+    assert code == 0, notes
+    assert f"of which the codes at {keep}x are kept" in notes
+    song = heard(recordings / "song.mp3")
+    assert len(heard(tmp_path / "a.wav")) == len(song) and f"{len(song)} samples" in said
+    piece = music.generate(variation_of=recordings / "song.mp3", keep=keep, seed=1)
+    np.testing.assert_array_equal(audio.to_u16(heard(tmp_path / "a.wav")), audio.to_u16(piece))
+    run("--variation-of", recordings / "song.mp3", "--keep", keep, "--seed", 1, "--seconds", 0.7, "--output",
+        tmp_path / "b.wav")
+    np.testing.assert_array_equal(heard(tmp_path / "b.wav"), heard(tmp_path / "a.wav")[:15435])
+
+
+def test_a_batch_of_variations_is_normalised_and_faded_piece_by_piece(run, recordings, tmp_path):
+    code, said, notes = run("--variation-of", recordings / "song.mp3", "--keep", 128, "--batch", 2, "--seed", 1,
+                            "--fade", 0.25, "--normalize", "--output", tmp_path / "a.wav")
+    assert code == 0, notes
+    assert said.count("wrote") == notes.count("LUFS") == 2
+    pieces = [heard(tmp_path / f"a_{i}.wav") for i in (1, 2)]
+    assert not np.array_equal(*pieces)
+    for piece in pieces:
+        assert mastering.loudness(piece, 22050) == pytest.approx(-14, abs=0.2)
+        assert mastering.true_peak(piece) < 0.91
+        assert np.abs(piece[:50]).max() < 0.02 and np.abs(piece[-50:]).max() < 0.02
+
+
+def test_a_loop_is_at_most_as_long_as_asked_and_has_no_seam(run, tmp_path):
+    code, said, notes = run("--seconds", 3, "--loop", "--seed", 1, "--generators", "generator_128", "--output",
+                            tmp_path / "a.wav")
+    assert code == 0, notes
+    made = heard(tmp_path / "a.wav")
+    assert 2.5 * 22050 <= len(made) <= 3 * 22050 and f"{len(made)} samples" in said
+    steps = np.abs(np.diff(np.tile(made, 2)))
+    assert steps[len(made) - 20 : len(made) + 20].max() <= steps[1000 : len(made) - 1000].max()
+
+
+@pytest.mark.parametrize("more", [[], ["--normalize"]])
+def test_candidates_are_ranked_by_their_bits(run, music, tmp_path, more):
+    code, said, notes = run("--seconds", 1, "--candidates", 3, "--seed", 5, "--generators", "generator_128", "--output",
+                            tmp_path / "a.wav", *more)
+    assert code == 0, notes
+    seed, head, *rows, wrote = said.splitlines()
+    assert seed == "seed 5" and wrote == f"wrote {tmp_path / 'a.wav'}: 1.00 s, 22050 samples, the piece of rank 1"
+    assert head.split() == ["rank", "seed", "bits", "per", "code", "512x", "128x", "file"]
+    bits = []
+    for i, row in enumerate(rows, 1):
+        rank, seed, total, *levels, name = row.split()
+        assert rank == str(i) and Path(name).name == f"a_{i}_{total}bits.wav"
+        with music.stream(samples=22050, seed=int(seed), level=128, log_probs=True) as stream:
+            piece = np.concatenate(list(stream))
+        assert [total, *levels] == [f"{stream.bits[x]:.3f}" for x in ("all", 512, 128)]
+        if not more:
+            np.testing.assert_array_equal(audio.to_u16(heard(name)), audio.to_u16(piece))
+        bits.append(float(total))
+    assert bits == sorted(bits) and len(bits) == 3
+    assert (tmp_path / "a.wav").read_bytes() == next(tmp_path.glob("a_1_*")).read_bytes()
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_one_line_tells_what_is_alike(run, tiny_weights, tmp_path):
+    _, _, notes = run("--length", 1, "--output", tmp_path / "a.wav")
+    assert notes.splitlines()[0] == (
+        "vqvae_8, generator_512, generator_128, generator_32, generator_8: the set without a number in "
+        f"{tiny_weights.codecs} and {tiny_weights.generators}")
+
+
+def test_a_folder_without_permission_is_refused_before_any_work(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    code, said, notes = run("--length", 1, "--output", tmp_path / "a.wav")
+    assert code == 2
+    assert notes.endswith("a.wav: cannot be written: no permission in that folder\n")
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_while_writing_it_leaves_no_file(tiny_weights, tmp_path, number, code):
+    line, environment = command(tiny_weights, "--seconds", 100_000, "--generators", "generator_128", "--seed", 1,
+                                "--output", tmp_path / "long.flac")
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(line, env=environment, **pipes) as process:  # noqa: S603
+        try:
+            end = time.monotonic() + 120
+            while not any(p.stat().st_size > 20_000 for p in tmp_path.iterdir()):
+                assert process.poll() is None and time.monotonic() < end
+                time.sleep(0.02)
+            process.send_signal(number)
+            _, notes = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == code, notes
+    assert "Traceback" not in notes
+    assert not list(tmp_path.iterdir())
+
+
+def test_it_plays_through_the_sound_device_what_it_writes(run, tiny_weights, tmp_path):
+    pytest.importorskip("pyaudio")
+    raw = tmp_path / "heard.raw"
+    (tmp_path / "asound.conf").write_text(textwrap.dedent(f"""
+        pcm.null {{ type null }}
+        pcm.!default {{ type file slave.pcm "null" file "{raw}" format "raw" }}
+    """))
+    arguments = ["--length", 100, "--generators", "generator_128", "--seed", 1]
+    run(*arguments, "--output", tmp_path / "a.wav")
+    line, environment = command(tiny_weights, *arguments)
+    done = subprocess.run(line, env=environment | {"ALSA_CONFIG_PATH": str(tmp_path / "asound.conf")},  # noqa: S603
+                          capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "seed 1\nplayed 2.3 s\n"
+    assert "\x1b" not in done.stderr
+    heard, written = np.fromfile(raw, np.int16), audio.to_u16(audio.decode(tmp_path / "a.wav")).astype(int) - 32768
+    # This device takes sound faster than it plays, so silence may stand between blocks; the sounds are the same.
+    np.testing.assert_array_equal(heard[heard != 0], written[written != 0])
+
+
+def test_without_a_sound_device_the_error_is_one_line(tiny_weights, tmp_path):
+    pytest.importorskip("pyaudio")
+    (tmp_path / "asound.conf").write_text("pcm.unplugged { type hw card 31 }")
+    line, environment = command(tiny_weights, "--generators", "generator_512")
+    done = subprocess.run(line, env=environment | {"ALSA_CONFIG_PATH": str(tmp_path / "asound.conf")},  # noqa: S603
+                          capture_output=True, text=True)
+    assert done.returncode == 2
+    found, error = done.stderr.splitlines()
+    assert error == "generate_audio.py: there is no device to play on; --output FILE writes the sound instead"
+    assert found.startswith("vqvae_512, generator_512: the set without a number in ")
+
+
+def test_help_shows_an_example(main, capsys):
+    with pytest.raises(SystemExit) as e:
+        main(["--help"])
+    assert e.value.code == 0
+    said = capsys.readouterr().out
+    assert "example:\n  scripts/generate_audio.py --seconds 30 --seed 1 --output out.wav" in said
+    assert "(default: final_weights)" in said

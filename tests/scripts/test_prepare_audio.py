@@ -1,0 +1,104 @@
+"""The command as a user runs it: processes, exit codes, what is printed."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from encoded import encode, tone
+
+from vqwave.data import audio, manifest
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "prepare_audio.py"
+
+
+def run(*args, **options):
+    # The source root, so that the test also runs where the package is not installed.
+    path = os.pathsep.join(p for p in (str(Path(manifest.__file__).parents[2]), os.environ.get("PYTHONPATH")) if p)
+    return subprocess.Popen([sys.executable, SCRIPT, *map(str, args)], env=os.environ | {"PYTHONPATH": path},
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def finished(*args):
+    process = run(*args)
+    out, err = process.communicate()
+    return process.returncode, out, err
+
+
+def test_mixed_formats_with_bad_ones_among_them(tmp_path):
+    src, dst = tmp_path / "my music", tmp_path / "data"
+    (src / "sub").mkdir(parents=True)
+    for suffix in (".mp3", ".flac", ".ogg", ".m4a", ".wav", ".aiff", ".aac"):
+        encode(src / "sub" / f"song{suffix}", tone(1))
+    encode(src / "big.wav", np.stack([tone(1, 96000)] * 2, 1), 96000)
+    encode(src / "one.wav", [0.5], 22050)
+    encode(src / "silent.flac", np.zeros(44100))
+    (src / "empty.mp3").touch()
+    (src / "cor\nrupt.ogg").write_bytes(np.random.default_rng(0).bytes(9999))
+    code, out, err = finished(src, dst)
+    assert code == 1
+    assert out == f"10 converted, 0 up to date, 2 failed; 0.00 hours of audio at 22050 Hz in {dst}\n"
+    assert err.splitlines() == [
+        rf"failed: {src}/cor\nrupt.ogg: not audio that can be decoded (invalid data found when processing input)",
+        f"failed: {src}/empty.mp3: the file is empty",
+    ]
+    assert len(manifest.read(dst)) == 10
+    code, out, _ = finished(src, dst)
+    assert code == 1 and out.startswith("0 converted, 10 up to date, 2 failed")
+    for name in ("empty.mp3", "cor\nrupt.ogg"):
+        (src / name).unlink()
+    code, out, err = finished(src, dst, "--sample-rate", "16000", "--workers", "1")
+    assert code == 0 and err == "" and out.startswith("10 converted, 0 up to date, 0 failed")
+    assert {t.sample_rate for t in manifest.read(dst)} == {16000}
+
+
+@pytest.mark.parametrize("args, message", (
+    (["{t}/no", "{t}/d"], "{t}/no: there is no such folder"),
+    (["{t}", "{t}/d"], "{t}: no audio in it (looked for .m4a .mp3 .wav .flac .ogg .opus .aac .aiff)"),
+    (["{t}"], "the following arguments are required: DST (see --help)"),
+    (["{t}", "{t}/d", "--workers", "0"],
+     "argument --workers: '0' is not a whole number of at least 1 and of at most 256 (see --help)"),
+    (["{t}", "{t}/d", "--sample-rate", "nan"],
+     "argument --sample-rate: 'nan' is not a whole number of at least 1000 and of at most 192000 (see --help)"),
+))
+def test_what_cannot_be_done_is_one_line_and_2(tmp_path, args, message):
+    code, out, err = finished(*(a.format(t=tmp_path) for a in args))
+    assert code == 2 and out == "" and err == f"prepare_audio.py: {message.format(t=tmp_path)}\n"
+
+
+def test_all_bad_is_2(tmp_path):
+    (tmp_path / "a.mp3").write_bytes(b"no")
+    code, out, err = finished(tmp_path, tmp_path / "d")
+    assert code == 2 and out.startswith("0 converted, 0 up to date, 1 failed") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("how", (signal.SIGKILL, signal.SIGINT, signal.SIGTERM))
+def test_an_interrupted_run_leaves_whole_tracks_and_is_continued(tmp_path, how):
+    src, dst = tmp_path / "m", tmp_path / "d"
+    src.mkdir()
+    encode(src / "0.flac", tone(20))
+    for i in range(1, 30):
+        shutil.copy(src / "0.flac", src / f"{i}.flac")
+    # A group of its own, so that Ctrl-C reaches the workers too, as in a terminal.
+    process = run(src, dst, "--workers", "2", start_new_session=True)
+    while not list(dst.glob("*.u16")):
+        assert process.poll() is None
+        time.sleep(0.005)
+    (os.killpg if how == signal.SIGINT else os.kill)(process.pid, how)
+    # Ends only when the last worker has closed its end of the pipes: none outlives its parent.
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == (-how if how == signal.SIGKILL else 128 + how)
+    assert "Traceback" not in err
+    wanted = audio.to_u16(audio.decode(src / "0.flac")).astype("<u2").tobytes()
+    made = list(dst.glob("*.u16"))
+    assert 0 < len(made) < 30 and all(path.read_bytes() == wanted for path in made)
+    code, out, err = finished(src, dst)
+    assert code == 0 and err == "" and len(manifest.read(dst)) == 30
+    if how != signal.SIGKILL:
+        assert not out.startswith("30 converted")  # What was done counted.
+    assert sorted(p.name for p in dst.iterdir()) == sorted([manifest.NAME, *(f"{i}.flac.u16" for i in range(30))])

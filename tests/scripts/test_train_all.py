@@ -1,0 +1,240 @@
+"""train_all.py: every model in order, what is finished skipped, the time shared out, a failure or a stop passed on."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import imported
+import pytest
+
+from vqwave import cli, weights
+from vqwave import config as configs
+from vqwave.errors import Interrupted, UserError
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "train_all.py"
+NAMES = [configs.codec_name(level) for level in configs.LEVELS] + [configs.generator_name(x) for x in configs.LEVELS]
+
+
+@pytest.fixture(scope="module")
+def train_all():
+    return imported.script("train_all")
+
+
+@pytest.fixture
+def stages(train_all, monkeypatch):
+    """The commands that would be run, each ending with the exit code in `ends` (0 unless said) after a minute."""
+    run, ends = [], {}
+
+    def end(command, spend):
+        run.append(command)
+        spend(60.0)
+        return ends.get(len(run), 0)
+
+    monkeypatch.setattr(train_all, "_run", end)
+    # No music is needed to see what would be run.
+    monkeypatch.setattr(train_all.manifest, "read", lambda folder: [])
+    return run, ends
+
+
+def option(command, flag):
+    return command[command.index(flag) + 1] if flag in command else None
+
+
+def names(run):
+    return [option(c, "--model") or option(c, "--generator") for c in run]
+
+
+# ------------------------------------------------------------------------------------------- a real run, of tiny models
+
+
+def test_every_model_is_there_trained_and_in_order(trained):
+    for name in NAMES:
+        found = weights.find(trained.weights, name)
+        assert found.tag == "best"
+        assert found.info["step"] == trained.steps
+        assert set(weights.tags(trained.weights, name)) == {"00001", "best"}
+        assert (trained.weights / f"{name}.png").exists()
+    assert re.findall(r"^== (\w+)", trained.output, re.MULTILINE) == NAMES
+    assert "All 8 models are trained" in trained.output
+    assert "Traceback" not in trained.output
+    assert configs.load_yaml(trained.weights / "train_all.yml")["finished"] == dict.fromkeys(NAMES, trained.steps)
+
+
+def test_the_generators_go_with_the_codecs_they_were_trained_on(trained):
+    for level, above in zip(configs.LEVELS, (None, *configs.LEVELS), strict=False):
+        codecs = weights.find(trained.weights, configs.generator_name(level)).info["codecs"]
+        wanted = [configs.codec_name(x) for x in (level, above) if x]
+        assert codecs == {name: weights.find(trained.weights, name).codes_id for name in wanted}
+
+
+def test_what_is_finished_is_skipped(trained, train_all, stages, capsys):
+    run, _ = stages
+    assert train_all.main([*trained.command]) == 0
+    assert run == []
+    assert capsys.readouterr().out.count("finished") == 8
+
+
+# ---------------------------------------------------------------------------------------------------- the plan of a run
+
+
+def test_codecs_come_before_generators_and_options_are_passed_on(train_all, stages, tmp_path, capsys):
+    run, _ = stages
+    out = tmp_path / "out"
+    assert train_all.main(["--data-dir", "d", "--output-dir", str(out), "--steps", "9", "--size", "tiny", "--no-fp16",
+                           "--val-split", "s.yml", "--promote", "--scheduler", "tcp://s:8786"]) == 0
+    assert names(run) == NAMES
+    for command in run:
+        assert command[0] == sys.executable
+        assert Path(command[1]).is_file()
+        for flag, value in (("--data-dir", "d"), ("--output-dir", str(out)), ("--size", "tiny"), ("--steps", "9"),
+                            ("--val-split", "s.yml")):
+            assert option(command, flag) == value
+        assert "--promote" in command
+        assert "--fp16" not in command
+        assert option(command, "--minutes") is None
+        codec = "--model" in command
+        assert option(command, "--vqvae-weights-dir") == (None if codec else str(out))
+        assert option(command, "--scheduler") == (None if codec else "tcp://s:8786")
+        # Windows grow with the codec's own reach; a generator's is its script's to choose.
+        assert (option(command, "--input-length") is None) != codec
+    assert "generate_audio.py" in capsys.readouterr().out
+
+
+def test_hours_are_shared_out_and_what_is_not_used_is_shared_again(train_all, stages, tmp_path, capsys):
+    run, _ = stages
+    train_all.main(["--data-dir", "d", "--output-dir", str(tmp_path), "--hours", "2"])
+    minutes = [float(option(c, "--minutes")) for c in run]
+    # A stage took a minute, whatever it was given.
+    left = 120.0
+    for i, given in enumerate(minutes):
+        shares = [1.0] * 4 + [2.5] * 4
+        assert given == pytest.approx(left * shares[i] / sum(shares[i:]), abs=0.02)
+        left -= 1.0
+    out = capsys.readouterr().out
+    assert "vqvae_512      about 8.6 min" in out
+    assert "== vqvae_128 (2 of 8, 1 h 59 min left in all)" in out
+
+
+def test_a_failing_stage_ends_it_and_the_same_command_goes_on_there(train_all, stages, tmp_path, capsys):
+    run, ends = stages
+    command = ["--data-dir", "d", "--output-dir", str(tmp_path), "--hours", "2"]
+    ends[3] = 1
+    assert train_all.main(command) == 2
+    assert "vqvae_32 ended with exit code 1" in capsys.readouterr().err
+    run.clear()
+    ends.clear()
+    assert train_all.main(command) == 0
+    assert names(run) == NAMES[2:]
+
+
+def test_a_stage_that_was_killed_says_what_may_have_been(train_all, stages, tmp_path, capsys):
+    stages[1][1] = 128 + signal.SIGKILL
+    assert train_all.main(["--data-dir", "d", "--output-dir", str(tmp_path), "--steps", "3"]) == 2
+    said = capsys.readouterr().err
+    assert "vqvae_512 was killed (where memory ran out: a lower --batch-size or --input-length" in said
+
+
+def test_more_steps_go_on_with_every_model(train_all, stages, tmp_path):
+    run, _ = stages
+    command = ["--data-dir", "d", "--output-dir", str(tmp_path), "--steps"]
+    train_all.main([*command, "5"])
+    train_all.main([*command, "5"])
+    assert names(run) == NAMES
+    train_all.main([*command, "9"])
+    assert names(run) == NAMES * 2
+
+
+@pytest.mark.parametrize("code", [130, 143])
+def test_a_stage_that_was_stopped_stops_all(train_all, stages, tmp_path, code):
+    _, ends = stages
+    ends[2] = code
+    with pytest.raises(Interrupted) as e:
+        train_all.main(["--data-dir", "d", "--output-dir", str(tmp_path), "--steps", "3"])
+    assert e.value.code == code
+    assert configs.load_yaml(tmp_path / "train_all.yml")["finished"] == {NAMES[0]: 3}
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 0)])
+def test_a_signal_reaches_the_stage_and_its_end_is_waited_for(train_all, number, code):
+    """SIGTERM is passed on; Ctrl-C the terminal sends to both, so here the stage is left to end by itself."""
+    before = signal.getsignal(number)
+    threading.Timer(0.3, os.kill, (os.getpid(), number)).start()
+    spent = []
+    assert train_all._run(["sleep", "1.5"], spent.append) == code
+    assert sum(spent) > 0.2
+    assert signal.getsignal(number) == before
+
+
+def test_a_stage_ends_when_train_all_is_killed(tmp_path):
+    """What a kill of it leaves running would hold the folder, and the same command again be refused."""
+    stage = ("import os, time, sys; from vqwave import cli\n"
+             f"def main(argv): open({os.fspath(tmp_path / 'pid')!r}, 'w').write(f'{{os.getpid()}} '); time.sleep(600)\n"
+             "sys.exit(cli.entry(main))")
+    parent = ("import importlib.util, sys\n"
+              f"spec = importlib.util.spec_from_file_location('train_all', {os.fspath(SCRIPT)!r})\n"
+              "module = importlib.util.module_from_spec(spec); spec.loader.exec_module(module)\n"
+              f"module._run([sys.executable, '-c', {stage!r}], print)")
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE) as process:
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text().endswith(" "):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.kill()
+        # The end of the pipe that both write to: nobody is left.
+        process.communicate(timeout=60)
+
+
+def test_the_first_levels_alone(train_all, stages, tmp_path):
+    run, _ = stages
+    train_all.main(["--data-dir", "d", "--output-dir", str(tmp_path), "--steps", "3", "--levels", "512,128"])
+    assert names(run) == ["vqvae_512", "vqvae_128", "generator_512", "generator_128"]
+
+
+@pytest.mark.parametrize("argv, said", [
+    (["--levels", "128,32"], "--levels is '128,32'; it must be 512"),
+    (["--levels", "all"], "--levels"),
+    (["--hours", "1", "--steps", "5"], "exclude"),
+    (["--minutes", "5"], "use --hours"),
+    (["--start-epoch=5"], "train that one"),
+    (["--config", "c.yml"], "train that one"),
+    (["--size", "huge"], "no size is called 'huge'"),
+])
+def test_wrong_options_are_one_line(train_all, stages, tmp_path, argv, said):
+    with pytest.raises(UserError, match=said):
+        train_all.main(["--data-dir", "d", "--output-dir", str(tmp_path), *argv])
+    assert stages[0] == []
+
+
+def test_a_folder_of_another_size_or_a_foreign_plan_is_refused(train_all, stages, tmp_path):
+    command = ["--data-dir", "d", "--output-dir", str(tmp_path), "--steps", "3"]
+    train_all.main([*command, "--size", "tiny"])
+    with pytest.raises(UserError, match="size tiny, not compact"):
+        train_all.main(command)
+    good = {"size": "tiny", "spent": 1.0, "finished": {"vqvae_512": 3}}
+    for wrong in ({"a": 1}, good | {"spent": "long"}, good | {"spent": float("nan")}, good | {"finished": [1]},
+                  good | {"finished": {"vqvae_512": "all"}}):
+        (tmp_path / "train_all.yml").write_text(configs.dump_yaml(wrong))
+        with pytest.raises(UserError, match="train_all.yml: is not a plan"):
+            train_all.main(command)
+
+
+@pytest.mark.parametrize("extra, said", [
+    ([], "none: there is no such folder"),
+    (["--batch-size", "0"], "--batch-size"),
+    (["--no-such-flag"], "--no-such-flag"),
+])
+def test_what_is_wrong_is_said_before_anything_is_trained(train_all, tmp_path, capfd, extra, said):
+    out = tmp_path / "out"
+    argv = ["--data-dir", str(tmp_path / "none"), "--output-dir", str(out), "--size", "tiny", *extra]
+    try:
+        assert cli.entry(train_all.main, argv) == 2
+    except SystemExit as e:
+        assert e.code == 2
+    err = capfd.readouterr().err
+    assert said in err
+    assert len(err.splitlines()) == 1
+    assert not out.exists()

@@ -1,0 +1,528 @@
+"""The studio without a browser: settings and links, takes and their tapes, recordings, codecs heard, and its routes."""
+
+import json
+import shlex
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import imported
+import numpy as np
+import pytest
+from encoded import encode
+from hypothesis import given
+from hypothesis import strategies as st
+from prepared import music as tune
+
+import vqwave
+from vqwave import metrics
+from vqwave.config import LEVELS
+from vqwave.data import audio
+from vqwave.errors import UserError
+from vqwave.studio import Settings, Studio, takes, web
+
+RATE = 22050
+
+
+@pytest.fixture(scope="module")
+def studio(tiny_weights):
+    studio = Studio(tiny_weights.codecs, [tiny_weights.generators])
+    yield studio
+    studio.close()
+
+
+@pytest.fixture(scope="module")
+def weights_folder(studio):
+    return next(iter(studio.folders))
+
+
+@pytest.fixture(scope="module")
+def song(tmp_path_factory):
+    path = tmp_path_factory.mktemp("dropped") / "my song.mp3"
+    encode(path, tune(3.0, 1, 44100)[:, None])
+    return path
+
+
+@pytest.fixture
+def make(studio, weights_folder):
+    """Make a take to its end: (header, blocks as (about, payload), record)."""
+
+    def make(**settings):
+        made = unframed(studio.perform({"weights": weights_folder, **settings}))
+        assert "error" not in made[-1][0], made[-1][0]
+        kinds = [next(iter(about)) for about, _ in made]
+        first = kinds.index("take")
+        assert set(kinds[:first]) <= {"progress"} and kinds[-1] == "end"
+        return made[first][0]["take"], made[first + 1 : -1], made[-1][0]["end"]
+
+    return make
+
+
+def unframed(frames):
+    return takes.unframe(b"".join(frames))
+
+
+def refusal(studio, **settings):
+    """What the studio says instead of making a take."""
+    made = unframed(studio.perform(settings))
+    assert list(made[-1][0]) == ["error"]
+    return made[-1][0]["error"]
+
+
+def sound(blocks):
+    return np.concatenate([np.frombuffer(payload, "<i2", about["samples"]) for about, payload in blocks])
+
+
+def command_line(words, codecs, tmp_path, **replaced):
+    """Run a command the studio gave, in this process; the bytes of the file it writes."""
+    python, script, *arguments = shlex.split(words)
+    assert (python, script) == ("python", "scripts/generate_audio.py")
+    module = imported.script("generate_audio")
+    arguments = [str(replaced.get(a, a)) for a in arguments]
+    assert arguments[-2:] == ["--output", "take.wav"]
+    assert module.main([*arguments[:-1], str(tmp_path / "take.wav")]) == 0
+    return (tmp_path / "take.wav").read_bytes()
+
+
+# ------------------------------------------------------------------------------------------------- settings and links
+
+
+@given(st.builds(
+    Settings, weights=st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size=1),
+    epoch=st.sampled_from(["", "best", "00012"]), level=st.sampled_from(LEVELS), seed=st.integers(0, 2**53 - 1),
+    seconds=st.none() | st.integers(1, 10**6).map(lambda n: round(max(n / RATE, 0.1), 5)),
+    temperature=st.tuples(*[st.integers(0, 200).map(lambda n: n / 100)] * 4),
+))
+def test_a_link_says_all_the_settings(settings):
+    assert Settings.parse(dict(urllib.parse.parse_qsl(settings.link))) == settings
+
+
+@pytest.mark.parametrize("mode, more", [
+    ("continue", {"prompt_start": 1.5, "prompt_seconds": 2.5, "keep_original": False}),
+    ("continue", {"keep_original": True}),
+    ("vary", {"keep": 128, "level": 32}),
+])
+def test_a_link_says_what_is_done_with_a_recording(mode, more):
+    settings = Settings(mode=mode, recording="abc", name="a & b = ü?.mp3", **more)
+    assert Settings.parse(dict(urllib.parse.parse_qsl(settings.link))) == settings
+
+
+@pytest.mark.parametrize("given, words", [
+    ({"mode": "sing"}, "no way of making music called 'sing'"),
+    ({"level": 64}, "The level to stop at must be one of 512, 128, 32, 8, not '64'"),
+    ({"seed": -1}, "The seed must be a whole number from 0 to 9007199254740991, not '-1'"),
+    ({"seed": 1.5}, "The seed must be a whole number"),
+    ({"seed": "twelve"}, "not 'twelve'"),
+    ({"seconds": 0}, "The length must be a number from 0.1 to 14400, not '0'"),
+    ({"seconds": "nan"}, "The length must be a number"),
+    ({"seconds": True}, "The length must be a number"),
+    ({"temperature": [1, 1, 1]}, "There must be 4 temperatures"),
+    ({"temperature": [1, 1, -1, 1]}, "The temperature of level 32 must be a number from 0 to 10"),
+    ({"mode": "vary"}, "There is no recording yet: drop one in"),
+    ({"mode": "vary", "recording": "x", "keep": 32, "level": 128}, "nothing would be left to make"),
+    ({"mode": "vary", "recording": "x", "keep": 8}, "The level to keep must be one of 512, 128, 32"),
+    ({"mode": "continue", "recording": "x", "prompt_start": -1}, "Where in the recording to begin must be a number"),
+    ({"mode": "continue", "recording": "x", "prompt_seconds": -2}, "The part of the recording to begin with must be"),
+    ({"mode": "vary", "recording": "gone", "name": "a.mp3"}, "a.mp3 is not in this studio (any more): drop it in"),
+    ({"weights": "/etc"}, "There is no folder of weights called '/etc' here; there are"),
+    ({"epoch": "7"}, "has no epoch 7"),
+])
+def test_what_cannot_be_is_refused_in_words(studio, weights_folder, given, words):
+    assert words in refusal(studio, **{"weights": weights_folder, **given})
+    assert studio.busy() == 0
+
+
+def test_a_seed_is_drawn_where_none_is_given():
+    assert Settings.parse({}).seed != Settings.parse({"seed": ""}).seed
+
+
+# --------------------------------------------------------------------------------------------------------------- takes
+
+
+@pytest.mark.parametrize("level, seconds", [(8, 1.0), (128, 2.00003)])
+def test_a_take_is_the_piece_that_the_library_makes_and_shows_its_codes(make, studio, tiny_weights, level, seconds):
+    header, blocks, record = make(level=level, seed=5, seconds=seconds, temperature=[1, 0.9, 1, 0.8])
+    music = vqwave.load(tiny_weights.codecs, tiny_weights.generators)
+    used = [t for t, x in zip([1, 0.9, 1, 0.8], LEVELS, strict=True) if x >= level]
+    heard = sound(blocks)
+    with music.stream(level=level, seed=5, seconds=seconds, temperature=used) as stream:
+        made, codes = zip(*((block, stream.codes) for block in stream), strict=True)
+    np.testing.assert_array_equal(heard, takes.to_int16(np.concatenate(made)))
+    assert header["samples"] == len(heard) and header["seed"] == 5 and record["seconds"] == len(heard) / RATE
+    columns = sum(about["columns"] for about, _ in blocks)
+    assert columns == -(-len(heard) // takes.COLUMN)
+    for (about, payload), block in zip(blocks, codes, strict=True):
+        at = 2 * about["samples"] + about["columns"] * takes.BANDS
+        for shown, count, x in zip(header["levels"], about["codes"], [x for x in LEVELS if x >= level], strict=True):
+            assert shown["level"] == x and len(shown["shades"]) == 64
+            np.testing.assert_array_equal(np.frombuffer(payload, "<u2", count, at), block[x])
+            at += 2 * count
+        assert at == len(payload)
+        assert all(bits >= 0 for bits in about["bits"].values()) and len(about["bits"]) == len(header["levels"])
+    take = studio.take(record["id"])
+    np.testing.assert_array_equal(heard, takes.to_int16(audio.decode(take.file("wav"))))
+    assert take.file("flac").read_bytes()[:4] == b"fLaC"
+    np.testing.assert_array_equal(heard, takes.to_int16(audio.decode(take.file("flac"))))
+
+
+@pytest.mark.parametrize("settings", [
+    {"level": 8, "seed": 3, "seconds": 0.7},
+    {"level": 128, "seed": 4, "seconds": 1.23456, "temperature": [1, 0.5, 1, 1], "epoch": ""},
+    {"mode": "continue", "level": 32, "seed": 1, "seconds": 2.5, "prompt_start": 0.4, "prompt_seconds": 1.5,
+     "keep_original": True},
+    {"mode": "continue", "level": 128, "seed": 2, "seconds": 2, "prompt_seconds": 1, "keep_original": False},
+    {"mode": "vary", "keep": 128, "level": 32, "seed": 6, "seconds": 30},
+    {"mode": "vary", "keep": 512, "level": 128, "seed": 6, "seconds": 1.1, "temperature": [1, 0.7, 1, 1]},
+])
+def test_the_command_and_the_link_make_the_same_wav_byte_for_byte(make, studio, song, tiny_weights, tmp_path, settings):
+    if "mode" in settings:
+        settings = settings | {"recording": studio.receive(song).id, "name": song.name}
+    header, blocks, record = make(**settings)
+    wav = studio.take(record["id"]).file("wav").read_bytes()
+    assert command_line(record["command"], tiny_weights.codecs, tmp_path, **{song.name: song}) == wav
+    _, _, again = make(**dict(urllib.parse.parse_qsl(record["link"])))
+    assert studio.take(again["id"]).file("wav").read_bytes() == wav
+    assert again["link"] == record["link"] and again["command"] == record["command"]
+
+
+@pytest.mark.parametrize("mode", ["new", "continue"])
+def test_a_stopped_take_ends_where_it_was_heard_and_is_made_again_by_its_command(
+    studio, weights_folder, song, tiny_weights, tmp_path, mode
+):
+    given = {"weights": weights_folder, "level": 128, "seed": 2, "seconds": "endless", "mode": mode,
+             "recording": studio.receive(song).id, "name": song.name, "prompt_seconds": 1}
+    frames = studio.perform(given)
+    made = []
+    while sum("bits" in about for about, _ in made) < 6:
+        made += takes.unframe(next(frames))
+    take = next(about["take"] for about, _ in made if "take" in about)
+    with pytest.raises(UserError, match="still being made"):
+        studio.take(take["id"]).file("wav")
+    record = studio.stop(take["id"], 30_000)
+    assert record["seconds"] == 30_208 / RATE and record["ended"]
+    rest = unframed(frames)
+    assert all("bits" not in about for about, _ in rest)
+    wav = studio.take(take["id"]).file("wav")
+    heard = sound([block for block in made if "bits" in block[0]])
+    np.testing.assert_array_equal(takes.to_int16(audio.decode(wav)), heard[:30_208])
+    assert command_line(record["command"], tiny_weights.codecs, tmp_path, **{song.name: song}) == wav.read_bytes()
+    assert studio.stop(take["id"], 1) == studio.record(studio.take(take["id"])), "stopping twice changes nothing"
+
+
+def test_who_leaves_frees_the_stream_whenever_it_is(studio, weights_folder):
+    frames = studio.perform({"weights": weights_folder, "level": 128, "seconds": "endless"})
+    next(frames)
+    assert studio.busy() == 1
+    frames.close()
+    assert studio.busy() == 0
+    frames = studio.perform({"weights": weights_folder, "level": 128, "seconds": "endless"})
+    while "take" not in (about := takes.unframe(next(frames))[0][0]):
+        pass
+    identity = about["take"]["id"]
+    for _ in range(3):
+        next(frames)
+    assert not studio.has(identity)
+    frames.close()
+    assert studio.busy() == 0 and studio.has(identity), "what was made stays"
+    assert not [t for t in threading.enumerate() if "vqwave" in t.name]
+
+
+def test_a_take_that_was_stopped_before_it_began_is_nothing(studio, weights_folder):
+    frames = studio.perform({"weights": weights_folder, "level": 512, "seconds": "endless"})
+    while "take" not in (about := takes.unframe(next(frames))[0][0]):
+        pass
+    assert studio.stop(about["take"]["id"], 0) is None
+    frames.close()
+    assert not studio.has(about["take"]["id"])
+    with pytest.raises(UserError, match="not in this studio any more"):
+        studio.take(about["take"]["id"])
+
+
+def test_many_at_once_share_the_models_and_each_has_its_own_music(studio, weights_folder, tiny_weights):
+    def perform(seed):
+        made = unframed(studio.perform({"weights": weights_folder, "level": 32, "seed": seed, "seconds": 3}))
+        return sound([block for block in made if "bits" in block[0]])
+
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(perform, range(6)))
+    music = vqwave.load(tiny_weights.codecs, tiny_weights.generators)
+    for seed in (0, 5):
+        np.testing.assert_array_equal(together[seed], takes.to_int16(music.generate(seconds=3, seed=seed, level=32)))
+    assert len(studio._models) == 1
+
+
+def test_no_more_takes_than_there_is_room_for_but_whoever_sleeps_makes_room(tiny_weights, monkeypatch):
+    studio = Studio(tiny_weights.codecs, [tiny_weights.generators], streams=2)
+    try:
+        given = {"weights": next(iter(studio.folders)), "level": 512, "seconds": "endless"}
+        first, second = studio.perform(given), studio.perform(given)
+        begun = []
+        for frames in (first, second):
+            while "take" not in (about := takes.unframe(next(frames))[0][0]):
+                pass
+            begun.append(about["take"]["id"])
+            next(frames)
+        assert "2 takes are being made here at this moment" in refusal(studio, **given)
+        monkeypatch.setattr(takes, "IDLE_SECONDS", 0.0)
+        next(second)
+        third = studio.perform(given)
+        next(third)
+        assert not studio.take(begun[0]).busy and studio.take(begun[1]).busy
+        assert "end" in takes.unframe(b"".join(first))[-1][0]
+        third.close()
+        second.close()
+        assert studio.busy() == 0
+    finally:
+        studio.close()
+    assert not studio.folder.exists()
+
+
+def test_the_disk_is_bounded_the_oldest_take_goes_first(make, studio, monkeypatch):
+    old = make(level=512, seconds=1)[2]["id"]
+    new = make(level=512, seconds=1)[2]["id"]
+    path = studio.take(old).file("wav")
+    monkeypatch.setattr(takes, "TAPES_BYTES", 3 * RATE * 2)
+    last = make(level=512, seconds=1)[2]["id"]
+    last = make(level=512, seconds=1)[2]["id"]
+    assert not studio.has(old) and studio.has(last) and not path.exists()
+    assert not studio.has(new) or len(studio._takes) <= 3
+
+
+# ------------------------------------------------------------------------------------------------------------ pictures
+
+
+@given(st.lists(st.integers(1, 9000), min_size=1, max_size=6), st.integers(0, 3))
+def test_a_spectrogram_grows_the_same_however_it_is_cut(cuts, seed):
+    signal = np.random.default_rng(seed).normal(0, 0.1, sum(cuts)).astype(np.float32)
+    growing, at, parts = takes.Spectrum(RATE), 0, []
+    for i, cut in enumerate(cuts):
+        parts.append(growing.push(signal[at : at + cut], i == len(cuts) - 1))
+        at += cut
+        assert growing._kept.size <= 9000 + takes.N_FFT
+    whole = np.concatenate(list(metrics.magnitudes(signal, takes.N_FFT, takes.COLUMN)))
+    whole = whole[: -(-len(signal) // takes.COLUMN)] @ metrics.mel_filters(RATE, takes.N_FFT, takes.BANDS).T
+    shown = np.concatenate(parts)
+    assert shown.shape == whole.shape and shown.dtype == np.uint8
+    level = np.clip((20 * np.log10(whole + 1e-9) - takes.LOUDEST_DB) / takes.RANGE_DB + 1, 0, 1) * 255
+    assert np.abs(shown - level).max() < 1
+
+
+# ---------------------------------------------------------------------------------------------- recordings and codecs
+
+
+def test_a_recording_is_taken_once_and_keeps_its_name(studio, song):
+    first, second = studio.receive(song), studio.receive(song, "other.mp3")
+    assert first.id == second.id and (first.name, second.name) == ("my song.mp3", "other.mp3")
+    assert first.seconds == pytest.approx(3.0, abs=0.1)
+    assert studio.recording(first.id).path.read_bytes() == song.read_bytes()
+
+
+def test_what_is_no_music_is_refused_by_its_name(studio, tmp_path, monkeypatch):
+    (tmp_path / "notes.mp3").write_text("These are only words.")
+    (tmp_path / "empty.wav").touch()
+    audio.write(tmp_path / "silence.wav", np.zeros(RATE))
+    audio.write(tmp_path / "click.wav", np.ones(100) / 2)
+    audio.write(tmp_path / "long.wav", np.ones(RATE) / 2)
+    monkeypatch.setattr(takes, "LONGEST_RECORDING", 0.5)
+    for name, words in (("notes.mp3", "notes.mp3: not audio that can be decoded"), ("empty.wav", "empty.wav: "),
+                        ("silence.wav", "silence.wav: "), ("click.wav", "click.wav: has 100 samples"),
+                        ("long.wav", "long.wav: longer than")):
+        with pytest.raises(UserError, match="^[^/]*$") as error:
+            studio.receive(tmp_path / name)
+        assert words in str(error.value)
+    monkeypatch.setattr(takes, "UPLOAD_BYTES", 10)
+    with pytest.raises(UserError, match="long.wav: larger than"):
+        studio.receive(tmp_path / "long.wav")
+
+
+def test_each_codec_is_heard_seen_and_measured(studio, weights_folder, song, tiny_weights):
+    recording = studio.receive(song).id
+    frames = unframed(studio.listen({"recording": recording, "start": 1, "seconds": 1.5, "weights": weights_folder}))
+    heard = next(about["heard"] for about, _ in frames if "heard" in about)
+    sounds = [(about["sound"], payload) for about, payload in frames if "sound" in about]
+    assert heard["samples"] == round(1.5 * RATE)
+    assert [about["name"] for about, _ in sounds] == ["original", "512", "128", "32", "8"]
+    original = audio.decode(song)[RATE : RATE + heard["samples"]]
+    music = vqwave.load(tiny_weights.codecs, tiny_weights.generators)
+    for about, payload in sounds:
+        pcm = np.frombuffer(payload, "<i2", heard["samples"])
+        expected, codes = original, 0
+        if about["name"] != "original":
+            made = music.encode(original, about["level"])
+            expected, codes = music.decode(made, about["level"])[: len(original)], about["codes"]
+            assert about["figures"]["sc_db"] == pytest.approx(metrics.distances(original, expected)["sc_db"])
+            assert about["figures"]["bitrate_kbps"] == metrics.bitrate(music.codec(about["level"]).config)
+            np.testing.assert_array_equal(np.frombuffer(payload[-2 * codes :], "<u2"), made)
+        np.testing.assert_array_equal(pcm, takes.to_int16(expected))
+        assert len(payload) == 2 * len(pcm) + about["columns"] * takes.BANDS + 2 * codes
+        np.testing.assert_array_equal(takes.to_int16(audio.decode(studio.heard(heard["id"], about["name"]))), pcm)
+    with pytest.raises(UserError, match="listen to the codecs again"):
+        studio.heard(heard["id"], "../take")
+
+
+@pytest.mark.parametrize("given, words", [
+    ({"recording": ""}, "drop it in again"), ({"start": 100}, "my song.mp3 lasts 3."),
+    ({"seconds": 61}, "from 0.1 to 60"),
+])
+def test_what_codecs_cannot_be_given_is_refused_in_words(studio, song, given, words):
+    frames = unframed(studio.listen({"recording": studio.receive(song).id, **given}))
+    assert words in frames[-1][0]["error"]
+
+
+def test_folders_and_epochs_that_can_be_chosen_are_found(tiny_weights, tmp_path):
+    import shutil
+
+    from vqwave import weights
+
+    shutil.copytree(tiny_weights.generators, tmp_path / "all" / "mine")
+    folder = tmp_path / "all" / "mine"
+    for level in LEVELS[:2]:
+        found = weights.find(folder, f"generator_{level}")
+        for tag in ("00003", "00012", "best"):
+            weights.copy_set(found, folder, tag)
+    studio = Studio(tiny_weights.codecs, [tmp_path / "all", tiny_weights.generators])
+    try:
+        names = list(studio.folders)
+        assert names == [str(folder), str(tiny_weights.generators)]
+        assert studio.epochs(names[0]) == ["", "best", "00012", "00003"] and studio.epochs(names[1]) == [""]
+        assert studio.codecs_of(names[0]) == tiny_weights.codecs
+        made = unframed(studio.perform({"weights": names[0], "epoch": "00012", "level": 128, "seconds": 0.5}))
+        assert "--epoch 12 " in made[-1][0]["end"]["command"]
+        assert "no epoch 12 of generator_32" in refusal(studio, weights=names[0], epoch="00012", level=32)
+    finally:
+        studio.close()
+    with pytest.raises(UserError, match="no generators in there"):
+        Studio(tiny_weights.codecs, [tmp_path])
+
+
+# --------------------------------------------------------------------------------------------------------------- routes
+
+
+@pytest.fixture(scope="module")
+def client(studio):
+    pytest.importorskip("fastapi", reason="the studio's page needs Gradio: pip install -e '.[app]'")
+    import threading
+
+    import uvicorn
+
+    listening = web.listen("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(web._Guard(web.routes(studio)), log_level="warning"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+
+    def client(path, body=None, **headers):
+        """(status, body, headers) of an answer; a body that is no bytes is sent as JSON."""
+        if body is not None and not isinstance(body, bytes):
+            body, headers = json.dumps(body).encode(), {"Content-Type": "application/json", **headers}
+        port = listening.getsockname()[1]
+        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", body, headers)  # noqa: S310 - ours
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+                return answer.status, answer.read(), answer.headers
+        except urllib.error.HTTPError as e:
+            return e.code, e.read(), e.headers
+
+    client.port = listening.getsockname()[1]
+    deadline = time.monotonic() + 30
+    while not server.started and time.monotonic() < deadline:
+        time.sleep(0.02)
+    yield client
+    server.should_exit = True
+    thread.join()
+    listening.close()
+
+
+def test_a_take_goes_over_http_and_is_downloaded_as_wav_and_flac(client, studio, weights_folder):
+    status, body, headers = client("/studio/takes", {"weights": weights_folder, "level": 128, "seconds": 1, "seed": 9})
+    made = takes.unframe(body)
+    record = made[-1][0]["end"]
+    assert status == 200 and record["seconds"] == 1.0
+    assert "default-src 'self'" in headers["content-security-policy"]
+    for kind in ("wav", "flac"):
+        status, body, headers = client(f"/studio/takes/{record['id']}.{kind}")
+        assert status == 200 and body == studio.take(record["id"]).file(kind).read_bytes()
+        assert headers["content-disposition"] == f'attachment; filename="vqwave-seed-9-1.0s.{kind}"'
+    assert json.loads(client(f"/studio/takes?ids=no,{record['id']}")[1]) == [record["id"]]
+    assert json.loads(client(f"/studio/takes/{record['id']}/stop", {"heard": 1})[1])["seconds"] == 1.0
+
+
+@pytest.mark.parametrize("path, body, words", [
+    ("/studio/takes/none.wav", None, b"not in this studio any more"),
+    ("/studio/heard/none/8.wav", None, b"listen to the codecs again"),
+    ("/studio/takes", b"{}", b"This takes JSON."),
+    ("/studio/takes", [1], b"not an object"),
+    ("/studio/takes", {"x": "y" * 70_000}, b"too much"),
+    ("/studio/takes/none/stop", {"heard": -1}, b"heard counts samples"),
+])
+def test_bad_requests_are_answered_in_words(client, path, body, words):
+    status, said, _ = client(path, body)
+    assert status == 400 and words in said and b"Traceback" not in said
+
+
+def test_another_site_s_page_may_not_use_the_studio(client):
+    status, _, _ = client("/studio/takes", {}, Origin="https://elsewhere.example")
+    assert status == 403
+
+
+def test_a_connection_that_breaks_frees_its_stream(client, studio, weights_folder):
+    body = json.dumps({"weights": weights_folder, "level": 128, "seconds": "endless"}).encode()
+    with socket.create_connection(("127.0.0.1", client.port)) as connection:
+        connection.sendall(b"POST /studio/takes HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                           + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        received = 0
+        while received < 50_000:
+            received += len(connection.recv(65536))
+        assert studio.busy() == 1
+        # Nobody reads: the stream comes to rest, and does not run ahead without end.
+        take = next(t for t in studio._takes.values() if t.busy)
+        deadline, made = time.monotonic() + 120, -1
+        while take.samples != made:
+            assert time.monotonic() < deadline, "a stream that nobody reads must wait"
+            made = take.samples
+            time.sleep(2)
+        assert take.busy
+    deadline = time.monotonic() + 30
+    while studio.busy() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert studio.busy() == 0
+
+
+def test_palettes_grow_lighter_evenly(client):
+    for name, colours in json.loads(client("/studio/palettes")[1]).items():
+        light = np.array(colours) @ [0.299, 0.587, 0.114]
+        assert light.shape == (256,) and (np.diff(light) > -0.5).all(), name
+        assert light[-1] - light[0] > 150
+
+
+def test_a_port_that_is_taken_is_said_in_one_line():
+    with web.listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"port {port} is taken"):
+            web.listen("127.0.0.1", port)
+    with pytest.raises(UserError, match="cannot listen on nowhere.invalid:80"):
+        web.listen("nowhere.invalid", 80)
+
+
+NO_TENSORFLOW = """
+import sys
+from vqwave.studio import Studio, takes
+studio = Studio(sys.argv[1], [sys.argv[2]])
+made = takes.unframe(b"".join(studio.perform({"weights": sys.argv[2], "level": 512, "seconds": 0.5})))
+assert "end" in made[-1][0], made[-1][0]
+studio.close()
+loaded = {"keras", "tensorflow", "gradio"} & set(sys.modules)
+assert not loaded, loaded
+"""
+
+
+def test_making_music_loads_neither_tensorflow_nor_gradio(make, tiny_weights):
+    make(level=512, seconds=0.5)  # exports what is missing, so that the other process need not
+    done = subprocess.run([sys.executable, "-W", "error", "-c", NO_TENSORFLOW, tiny_weights.codecs,
+                           tiny_weights.generators], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

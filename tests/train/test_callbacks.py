@@ -1,0 +1,415 @@
+"""callbacks.py: what is saved, kept, stopped and told around `fit`, driven by hand on a real tiny model."""
+
+import csv
+import math
+import os
+import signal
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+
+from vqwave import config as configs
+from vqwave import files, weights
+from vqwave.errors import Interrupted, UserError
+from vqwave.nn.generator import Generator
+from vqwave.train import callbacks
+from vqwave.train.callbacks import Checkpoint, Log, RunState, TrainingError
+
+NAME = "generator_512"
+PER_EPOCH = 3
+
+
+@pytest.fixture(scope="module")
+def model():
+    made = Generator(configs.generator_preset(NAME, "tiny"))
+    made.compile(optimizer=keras.optimizers.Adam(1e-3), loss="mse")
+    made.optimizer.build(made.trainable_variables)
+    return made
+
+
+class Run:
+    """A run of `steps` whose losses are given."""
+
+    def __init__(self, folder, model, steps=30, patience=0, keep=3):
+        self.lines = []
+        self.record = {"step": 0, "steps": steps, "best": None, "best_epoch": None, "waited": 0, "seed": 1, "id": "x"}
+        self.folder, self.model, self.state = folder, model, RunState(folder, NAME)
+        self.checkpoint = Checkpoint(folder, model.config, self.state, self.record, PER_EPOCH, patience, keep,
+                                     self.lines.append)
+        self.checkpoint.set_model(model)
+
+    def step(self, loss=1.0):
+        self.checkpoint.on_train_batch_end(self.record["step"] % PER_EPOCH, {"loss": loss})
+
+    def epoch(self, number, bias=None, **logs):
+        """Its steps, then its end; every epoch has other weights."""
+        for _ in range(PER_EPOCH):
+            self.step()
+        self.assign(number if bias is None else bias)
+        self.checkpoint.on_epoch_end(number - 1, {"loss": 1.0} | logs)
+
+    def assign(self, bias):
+        self.model.core.get_layer("logits").bias.assign(np.full(64, float(bias)))
+
+    def bias(self, tag):
+        return weights.find(self.folder, NAME, tag).load("generator")["logits/bias"][0]
+
+
+@pytest.fixture
+def run(tmp_path, model):
+    model.stop_training = False
+    made = Run(tmp_path, model)
+    made.assign(0)
+    return made
+
+
+# --------------------------------------------------------------------------------------------------------- checkpoints
+
+
+def test_best_is_by_validation_loss_and_stands_apart(run):
+    for number, loss in enumerate((3.0, 2.0, 2.5, 2.0, 1.9, 4.0), 1):
+        run.epoch(number, val_loss=loss)
+        assert weights.find(run.folder, NAME, "best").info["epoch"] == (1, 2, 2, 2, 5, 5)[number - 1]
+    assert run.bias("best") == 5.0
+    assert run.record["best"] == 1.9
+    assert run.bias(6) == 6.0
+    info = weights.find(run.folder, NAME, 6).info
+    assert (info["epoch"], info["step"], info["validation_loss"]) == (6, 18, 4.0)
+
+
+def test_without_validation_the_training_loss_judges(run):
+    run.epoch(1, loss=2.0)
+    run.epoch(2, loss=3.0)
+    assert run.record["best_epoch"] == 1
+
+
+def test_old_epochs_go_but_the_last_few_and_the_best_stay(run):
+    for number, loss in enumerate((3.0, 1.0, 2.5, 2.0, 1.9, 4.0), 1):
+        run.epoch(number, val_loss=loss)
+    assert weights.epochs(run.folder, NAME) == [2, 4, 5, 6]
+    assert len(list(run.folder.glob("*.weights.h5"))) == 5
+
+
+def test_keep_all_keeps_all(tmp_path, model):
+    run = Run(tmp_path, model, keep=None)
+    for number in range(1, 7):
+        run.epoch(number, val_loss=number)
+    assert weights.epochs(tmp_path, NAME) == [1, 2, 3, 4, 5, 6]
+
+
+def test_patience_counts_epochs_without_a_better_loss(tmp_path, model):
+    model.stop_training = False
+    run = Run(tmp_path, model, patience=2)
+    for number, loss in enumerate((3.0, 3.5, 2.0, 2.5), 1):
+        run.epoch(number, val_loss=loss)
+        assert not model.stop_training
+        assert "finished" not in run.record
+    run.epoch(5, val_loss=2.0)  # no better is not better
+    assert model.stop_training
+    assert "2 epochs" in run.record["finished"]
+    assert run.state.load()[0] == run.record
+
+
+def test_the_last_step_finishes(tmp_path, model):
+    run = Run(tmp_path, model, steps=2 * PER_EPOCH)
+    run.epoch(1, val_loss=1.0)
+    assert "finished" not in run.record
+    run.epoch(2, val_loss=2.0)
+    assert "6 steps" in run.record["finished"]
+
+
+# ------------------------------------------------------------------------------------------------------- what is wrong
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_names_its_step_and_leaves_the_disk_good(run, loss):
+    run.epoch(1, val_loss=1.0)
+    before = {p: p.read_bytes() for p in run.folder.iterdir()}
+    run.step()
+    with pytest.raises(TrainingError, match="step 5"):
+        run.step(loss)
+    assert {p: p.read_bytes() for p in run.folder.iterdir()} == before
+
+
+def test_a_validation_loss_that_is_not_finite_is_no_best(run):
+    run.epoch(1, val_loss=1.0)
+    with pytest.raises(TrainingError, match="validation loss.*step 6"):
+        run.epoch(2, val_loss=math.nan)
+    assert weights.epochs(run.folder, NAME) == [1]
+    assert run.bias("best") == 1.0
+
+
+def test_weights_that_are_not_finite_reach_no_file(run, monkeypatch):
+    run.epoch(1, val_loss=1.0)
+    before = {p: p.read_bytes() for p in run.folder.iterdir()}
+    with pytest.raises(UserError, match="logits/bias is not finite"):
+        run.epoch(2, bias=math.nan, val_loss=0.5)
+    assert {p: p.read_bytes() for p in run.folder.iterdir()} == before
+    monkeypatch.setattr(callbacks, "SAVE_EVERY_SECONDS", -1.0)
+    with pytest.raises(TrainingError, match="step 7.*not finite"):
+        run.step()
+    assert {p: p.read_bytes() for p in run.folder.iterdir()} == before
+
+
+# ------------------------------------------------------------------------------------------------------------- signals
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_after_the_step_and_ends(run, number, code):
+    with run.checkpoint.listening():
+        run.step()
+        assert run.state.load() is None
+        os.kill(os.getpid(), number)
+        with pytest.raises(Interrupted) as e:
+            run.step()
+    assert e.value.code == code
+    assert run.state.load()[0]["step"] == 2
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_signal_at_an_epochs_last_step_waits_for_its_end(run):
+    with run.checkpoint.listening():
+        run.step()
+        run.step()
+        os.kill(os.getpid(), signal.SIGTERM)
+        run.step()
+        with pytest.raises(Interrupted):
+            run.checkpoint.on_epoch_end(0, {"loss": 1.0, "val_loss": 1.0})
+    record, _ = run.state.load()
+    assert (record["step"], record["best"]) == (3, 1.0)
+    assert weights.epochs(run.folder, NAME) == [1]
+
+
+@pytest.mark.parametrize("batches", [0, 1])
+def test_a_signal_in_validation_does_not_wait_for_its_end(run, batches):
+    """Nor for its compiling. What the epoch's training came to is kept, so that the next run can end the epoch."""
+    with pytest.raises(Interrupted), run.checkpoint.listening():
+        for _ in range(PER_EPOCH - 1):
+            run.step()
+        run.step(0.25)
+        run.checkpoint.on_test_begin()
+        for i in range(batches):
+            run.checkpoint.on_test_batch_end(i, {"loss": 1.0})
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.sigtimedwait([], 1)  # the handler comes first
+        assert batches
+        run.checkpoint.on_test_batch_end(batches, {"loss": 1.0})
+    record, _ = run.state.load()
+    assert (record["step"], record["unjudged"], record["best"]) == (PER_EPOCH, {"loss": 0.25}, None)
+    assert weights.epochs(run.folder, NAME) == []
+    run.checkpoint.signal = None
+    run.checkpoint.on_epoch_end(0, {"loss": 0.25, "val_loss": 1.0})
+    record, _ = run.state.load()
+    assert "unjudged" not in record and record["best"] == 1.0
+
+
+def test_a_signal_before_the_first_step_waits_for_nothing(run):
+    with run.checkpoint.listening(), pytest.raises(Interrupted):
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.sigtimedwait([], 1)  # the handler comes first
+    assert run.state.load() is None
+
+
+@pytest.mark.parametrize("steps", [0, PER_EPOCH])
+def test_a_signal_is_one_whatever_the_backend_makes_of_it(run, steps):
+    """As TensorFlow does, where it comes while a tensor is converted."""
+    with pytest.raises(Interrupted), run.checkpoint.listening():
+        for _ in range(steps):
+            run.step()
+        if steps:
+            run.checkpoint.on_test_begin()
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.sigtimedwait([], 1)  # the handler comes first
+        except Interrupted:
+            raise TypeError("failed to convert") from None
+    assert run.state.load() is None if not steps else run.state.load()[0]["unjudged"] == {"loss": 1.0}
+
+
+def test_asked_twice_it_leaves_at_once(run):
+    run.step()
+    with run.checkpoint.listening(), pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        run.step()
+
+
+def test_the_state_is_saved_from_time_to_time(run, monkeypatch):
+    run.step()
+    assert run.state.load() is None
+    monkeypatch.setattr(callbacks, "SAVE_EVERY_SECONDS", -1.0)
+    run.step()
+    assert run.state.load()[0]["step"] == 2
+
+
+# ----------------------------------------------------------------------------------------------------------- the state
+
+
+def test_a_state_comes_back_as_it_was(run, tmp_path, model):
+    state = RunState(tmp_path, NAME)
+    assert state.load() is None
+    variables = callbacks.run_variables(model)
+    held = {id(v) for v in variables}
+    assert len(held) == len(variables)
+    # Weights and all that the optimizer remembers, each once; no metric.
+    assert {id(v) for v in (*model.weights, *model.optimizer.variables)} <= held
+    assert not held & {id(v) for m in model.metrics for v in m.variables}
+    record = {"step": 7, "best": 0.1 + 0.2, "finished": "ä"}
+    state.save(record, variables)
+    again, arrays = state.load()
+    assert again == record
+    for v, array in zip(variables, arrays, strict=True):
+        np.testing.assert_array_equal(array, keras.ops.convert_to_numpy(v))
+        assert array.dtype == keras.ops.convert_to_numpy(v).dtype
+
+
+def test_a_state_holds_no_python_objects(tmp_path):
+    """Reading one would run what its pickle says."""
+    class Harm:
+        def __reduce__(self):
+            return os.mkdir, (os.fspath(tmp_path / "made"),)
+
+    state = RunState(tmp_path, NAME)
+    np.savez(state.path, record=np.array("{}"), v0=np.array([Harm()], dtype=object))
+    with pytest.raises(UserError, match="state.npz: damaged"):
+        state.load()
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("harm", ["empty", "text", "cut", "flip"])
+def test_a_damaged_state_says_how_to_go_on(run, tmp_path, model, harm):
+    state = RunState(tmp_path, NAME)
+    state.save({"step": 1}, callbacks.run_variables(model))
+    data = bytearray(state.path.read_bytes())
+    if harm == "flip":
+        data[len(data) // 2] ^= 255
+    state.path.write_bytes({"empty": b"", "text": b"hello", "cut": data[: len(data) // 2], "flip": data}[harm])
+    with pytest.raises(UserError, match=r"state.npz: damaged.*--start-epoch"):
+        state.load()
+
+
+# ------------------------------------------------------------------------------------------------------------ the lock
+
+
+def test_a_folder_is_trained_in_by_one_process_at_a_time(tmp_path):
+    with files.lock_folder(tmp_path, NAME, "being trained"):
+        with pytest.raises(UserError, match=f"{NAME} is already being trained.*process {os.getpid()} since"), \
+                files.lock_folder(tmp_path, NAME, "being trained"):
+            pass
+        with files.lock_folder(tmp_path, "generator_8", "being trained"):
+            pass
+    with pytest.raises(ValueError), files.lock_folder(tmp_path, NAME, "being trained"):
+        raise ValueError
+    with files.lock_folder(tmp_path, NAME, "being trained"):
+        pass
+
+
+def test_a_dead_process_holds_nothing(tmp_path):
+    (tmp_path / f".{NAME}.lock").write_text("process 12345 since 1999-01-01 00:00:00")
+    with files.lock_folder(tmp_path, NAME, "being trained"):
+        assert f"process {os.getpid()} " in (tmp_path / f".{NAME}.lock").read_text()
+
+
+# --------------------------------------------------------------------------------------------------- what a person sees
+
+
+def rows(path):
+    with open(path, newline="") as f:
+        return list(csv.reader(f))
+
+
+@pytest.mark.parametrize("tail", ["", "5,0.5", "5,0.5,0.4\n", "\x00garbage"])
+def test_rows_of_epochs_that_were_not_saved_are_dropped(tmp_path, model, tail):
+    path = tmp_path / "run.csv"
+    path.write_text("epoch,loss,val_loss\n" + "".join(f"{e},{9 - e},{8 - e}\n" for e in range(5)) + tail)
+    log = Log(path, epochs_done=3)
+    assert rows(path) == [["epoch", "loss", "val_loss"], ["0", "9", "8"], ["1", "8", "7"], ["2", "7", "6"]]
+    log.set_model(model)
+    for epoch in (3, 4):
+        # Each stretch of a run begins and ends the callback anew.
+        log.on_train_begin()
+        log.on_epoch_end(epoch, {"loss": 0.5, "val_loss": 0.25})
+        log.on_train_end()
+    assert [r[0] for r in rows(path)] == ["epoch", "0", "1", "2", "3", "4"]
+    assert rows(path)[-1] == ["4", "0.5", "0.25"]
+
+
+def test_a_log_begins_with_its_header(tmp_path, model):
+    for content in (None, ""):
+        path = tmp_path / "run.csv"
+        if content is not None:
+            path.write_text(content)
+        log = Log(path, 0)
+        log.set_model(model)
+        log.on_train_begin()
+        log.on_epoch_end(0, {"loss": 1.5, "val_loss": 2.5})
+        log.close()
+        assert rows(path) == [["epoch", "loss", "val_loss"], ["0", "1.5", "2.5"]]
+        path.unlink()
+
+
+def test_curves_are_drawn_from_the_log(tmp_path, model):
+    (tmp_path / "run.csv").write_text("epoch,loss,val_loss\n0,2,3\n1,1,2\n")
+    callbacks.Curves(tmp_path / "run.csv", tmp_path / "run.png").on_epoch_end(1)
+    assert (tmp_path / "run.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_epochs_line_says_where_the_run_stands(capsys):
+    from vqwave.train.training import Say
+
+    record = {"step": 10, "best_epoch": 3}
+    progress = callbacks.Progress(record, 40, 10, Say(), ("loss", "val_loss", "absent"))
+    progress.on_train_begin()
+    for _ in range(10):
+        record["step"] += 1
+        progress.on_train_batch_end(0, {"loss": 1.0})
+    progress.on_epoch_end(1, {"loss": 1.0, "val_loss": 0.5})
+    record["best_epoch"] = 2
+    progress.on_epoch_end(1, {"loss": 1.0, "val_loss": 0.5})
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("epoch 2/4  loss 1  val_loss 0.5  ")
+    assert first.endswith(" left")
+    assert second.endswith("(best)")
+
+
+@pytest.mark.parametrize("seconds, text", [(0, "0:00:00"), (59.9, "0:00:59"), (3725, "1:02:05"), (360000, "100:00:00")])
+def test_durations(seconds, text):
+    assert callbacks.duration(seconds) == text
+
+
+def test_examples_can_be_heard_in_tensorboard(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    sound = np.zeros((2, 256), "float32")
+    model = keras.Sequential([keras.layers.Identity()])
+    hook = callbacks.AudioExamples(tmp_path / "board", sound, 22050)
+    hook.set_model(model)
+    for epoch in (0, 1):
+        hook.on_epoch_end(epoch)
+    written = EventAccumulator(str(tmp_path / "board"))
+    written.Reload()
+    assert [e.step for e in written.Tensors("reconstruction")] == [0, 1]
+    assert [e.step for e in written.Tensors("original")] == [0]
+
+
+def test_rate_and_time_left_hold_no_compiling_and_no_first_step(monkeypatch, capsys):
+    """A run goes on at the last step of its first epoch: that step alone, slow from compiling, tells no rate."""
+    from vqwave.train.training import Say
+
+    clock, record = [0.0], {"step": 9, "best_epoch": None}
+    monkeypatch.setattr(callbacks, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    progress = callbacks.Progress(record, 40, 10, Say(), ("loss",))
+    for epoch, steps, after in ((0, [11.0], 30.0), (1, [9.0] + [0.5] * 9, 5.0), (2, [0.5] * 10, 5.0)):
+        progress.on_train_begin()
+        for seconds in steps:
+            clock[0] += seconds
+            record["step"] += 1
+            progress.on_train_batch_end(0, {"loss": 1.0})
+        clock[0] += after
+        progress.on_epoch_end(epoch, {"loss": 1.0})
+    assert capsys.readouterr().out.splitlines() == [
+        "epoch 1/4  loss 1", "epoch 2/4  loss 1  2.00 steps/s  0:00:20 left",
+        "epoch 3/4  loss 1  2.00 steps/s  0:00:10 left",
+    ]

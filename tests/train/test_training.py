@@ -1,0 +1,448 @@
+"""training.py: an interrupted run ends as an uninterrupted one, whatever ends it; and what a run refuses and says."""
+
+import dataclasses
+import os
+import re
+import shutil
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+from prepared import data_folder, music
+
+from vqwave import cli, files, weights
+from vqwave import config as configs
+from vqwave.errors import Interrupted, UserError
+from vqwave.train import callbacks, training
+from vqwave.train.training import Options
+
+CODEC, GENERATOR = "vqvae_8", "generator_512"
+SMALL, NEXT = configs.codec_preset(CODEC, "tiny"), configs.generator_preset("generator_128", "tiny")
+STEPS = 7  # in epochs of 3, 3 and 1
+
+
+class Told(training.Say):
+    """Keeps the lines; calls `at_step` after each step."""
+
+    def __init__(self, at_step=None):
+        super().__init__()
+        self.lines, self.at_step, self.steps = [], at_step, []
+
+    def __call__(self, line):
+        self.lines.append(line)
+
+    def advance(self, done, loss=None):
+        super().advance(done, loss)
+        if loss is not None:
+            self.steps.append(done)
+            if self.at_step:
+                self.at_step(done)
+
+    @property
+    def text(self):
+        return "\n".join(self.lines)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    data_folder(folder, {f"track {i}": music(1.5, i) for i in range(3)})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def train(data, tiny_weights):
+    """Train a tiny model for a few steps into a folder; what it says is in the record's `told`."""
+
+    def train(folder, name=GENERATOR, at_step=None, draw=False, config=None, codecs=tiny_weights.codecs, **more):
+        """The top level's generator where it does not matter which model it is: that one is the quickest to compile."""
+        told = Told(at_step)
+        options = {"steps": STEPS, "epochs": 3, "batch_size": 2, "learning_rate": 3e-3, "warmup": 2, "seed": 5,
+                   "keep_all": True, "input_length": 2048 if name == CODEC else 4096} | more
+        options = Options(output_dir=folder, **options)
+        with pytest.MonkeyPatch.context() as patch:
+            if not draw:  # half a second an epoch
+                patch.setattr(callbacks.Curves, "on_epoch_end", lambda *_: None)
+            if name == CODEC:
+                record = training.train_codec(config or SMALL, data, options, told)
+            else:
+                # Wide enough that Muon trains some of it and AdamW the rest.
+                config = config or dataclasses.replace(configs.generator_preset(name, "tiny"), units=40)
+                record = training.train_generator(config, data, codecs, options, None, 2, told)
+        return SimpleNamespace(record=record, told=told)
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def straight(train, tmp_path_factory):
+    """An uninterrupted run of each kind."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in (CODEC, GENERATOR)}
+    return {name: SimpleNamespace(folder=f, **vars(train(f, name, draw=True))) for name, f in folders.items()}
+
+
+@pytest.fixture
+def begun(straight, tmp_path):
+    """A copy of the finished generator run, to go on from."""
+    shutil.copytree(straight[GENERATOR].folder, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def state(folder, name):
+    return callbacks.RunState(folder, name).load()
+
+
+def assert_alike(folder, other, name):
+    """Weights, codebook, optimizer, seeds and every saved epoch are the same."""
+    (record, variables), (expected, wanted) = state(folder, name), state(other, name)
+    for key in ("step", "best_epoch", "waited", "finished"):
+        assert record[key] == expected[key]
+    assert record["best"] == pytest.approx(expected["best"], rel=1e-5)
+    for i, (a, b) in enumerate(zip(variables, wanted, strict=True)):
+        np.testing.assert_allclose(a, b, atol=1e-6, rtol=1e-6, err_msg=str(i))
+    assert weights.tags(folder, name) == weights.tags(other, name)
+    for tag in (1, 2, 3, "best"):
+        a, b = weights.find(folder, name, tag), weights.find(other, name, tag)
+        for part in a.files:
+            for key, array in a.load(part).items():
+                np.testing.assert_allclose(array, b.load(part)[key], atol=1e-6, rtol=1e-6, err_msg=key)
+    a, b = ([line.split(",")[0] for line in (f / f"{name}.csv").read_text().splitlines()] for f in (folder, other))
+    assert a == b == ["epoch", "0", "1", "2"]
+
+
+# --------------------------------------------------------------------------------------------------- what a run leaves
+
+
+@pytest.mark.parametrize("name", [CODEC, GENERATOR])
+def test_a_run_leaves_its_epochs_the_best_a_log_and_a_picture(straight, name):
+    run = straight[name]
+    assert run.record["step"] == STEPS
+    assert "7 steps" in run.record["finished"]
+    assert weights.tags(run.folder, name) == ["00001", "00002", "00003", "best"]
+    losses = {e: weights.find(run.folder, name, e).info["validation_loss"] for e in (1, 2, 3)}
+    best = weights.find(run.folder, name, "best")
+    assert best.info["validation_loss"] == min(losses.values())
+    assert best.info["epoch"] == run.record["best_epoch"]
+    assert [weights.find(run.folder, name, e).info["step"] for e in (1, 2, 3)] == [3, 6, 7]
+    assert (run.folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert list((run.folder / "tensorboard" / name).rglob("events*"))
+    header, *rows = (run.folder / f"{name}.csv").read_text().splitlines()
+    shown = {CODEC: {"val_loss", "val_usage", "val_perplexity", "val_mel"}, GENERATOR: {"bits", "val_bits", "val_top1"}}
+    assert shown[name] <= set(header.split(","))
+    assert len(rows) == 3
+    assert not list(run.folder.glob(".vqwave-*"))
+    # The seed alone decides where a run begins; its weights did move from there.
+    first, last = (weights.find(run.folder, name, e) for e in (1, 3))
+    assert first.checksum != last.checksum
+
+
+def test_what_is_loaded_by_default_is_left_to_the_user(straight):
+    for name, run in straight.items():
+        assert "" not in weights.tags(run.folder, name)
+        copies = re.findall(r"cp '([^']+)' '([^']+)'", run.told.text)
+        assert {Path(a) for a, _ in copies} == set(run.folder.glob(f"{name}*_best.*"))
+        assert all(b == a.replace("_best", "") for a, b in copies)
+
+
+def test_a_generator_learns_and_says_its_bits(straight):
+    run = straight[GENERATOR]
+    assert re.search(r"held-out codes have \d\.\d+ bits each .* alone \(6\.000 knows nothing\)", run.told.text)
+    assert run.record["unigram_bits"] < 6.0
+    assert "2 tracks to train on" in run.told.text
+    assert "1 held out" in run.told.text
+
+
+# ------------------------------------------------------------------------------------------------- stopped and resumed
+
+
+def test_stopped_again_and_again_it_ends_the_same(train, straight, tmp_path):
+    """A signal after a step is heeded after the next one, or within the validation of the epoch that the step ended."""
+    for expected in (2, 3, 5, 6, 7):
+        with pytest.raises(Interrupted) as e:
+            train(tmp_path, at_step=lambda done: os.kill(os.getpid(), signal.SIGTERM))
+        assert e.value.code == 143
+        record = state(tmp_path, GENERATOR)[0]
+        assert record["step"] == expected
+        assert ("unjudged" in record) == (expected in (3, 6, 7))
+    # What is left is the validation of the last epoch.
+    last = train(tmp_path)
+    assert last.told.steps == [] and "all 7 steps done" in last.told.text
+    assert_alike(tmp_path, straight[GENERATOR].folder, GENERATOR)
+
+
+def test_what_a_killed_run_left_half_written_is_no_hindrance(train, straight, begun):
+    """A kill between the files of a set, or between set and state: an epoch too many on disk, a torn best."""
+    shutil.copy(straight[GENERATOR].folder / f"{GENERATOR}_generator_00001.weights.h5",
+                begun / f"{GENERATOR}_generator_best.weights.h5")
+    (begun / f"{GENERATOR}_00003.yml").unlink()
+    (begun / ".vqwave-0123.part").write_bytes(b"half")
+    saved = callbacks.RunState(begun, GENERATOR)
+    shutil.copy(straight[GENERATOR].folder / f"{GENERATOR}.state.npz", saved.path)
+    assert "finished" in train(begun).record
+    again = train(begun, start_epoch=2)
+    assert again.told.steps == [7]
+    assert weights.find(begun, GENERATOR, 3).info["step"] == STEPS
+
+
+# ----------------------------------------------------------------------------------------------------- going on, or not
+
+
+def test_a_finished_run_says_so_and_more_steps_go_on(train, begun):
+    before = {p: p.read_bytes() for p in begun.rglob("*") if p.is_file()}
+    again = train(begun)
+    assert "already finished (all 7 steps done)" in again.told.text
+    assert again.told.steps == []
+    assert {p: p.read_bytes() for p in begun.rglob("*") if p.is_file() and ".lock" not in p.name} == {
+        p: b for p, b in before.items() if ".lock" not in p.name}
+    assert "already finished" in train(begun, steps=5).told.text
+    more = train(begun, steps=10)
+    assert "planned for 7 steps; it goes on to 10" in more.told.text
+    assert more.told.steps == [8, 9, 10]
+    assert more.record["step"] == 10
+    assert weights.epochs(begun, GENERATOR)[-1] == 4
+    assert [line.split(",")[0] for line in (begun / f"{GENERATOR}.csv").read_text().splitlines()[1:]] == list("0123")
+
+
+def test_start_from_begins_with_the_weights_of_another_run(train, tmp_path, straight, tiny_weights):
+    source = weights.find(straight[GENERATOR].folder, GENERATOR, "best")
+    run = train(tmp_path, start_from=straight[GENERATOR].folder, learning_rate=1e-9, seed=6)
+    assert f"begins with {source.described}" in run.told.text
+    assert run.told.steps[0] == 1
+    for key, array in weights.find(tmp_path, GENERATOR, 1).load("generator").items():
+        np.testing.assert_allclose(array, source.load("generator")[key], atol=1e-6)
+    # Once begun, the run goes on from its own state.
+    assert "begins with" not in train(tmp_path, start_from=straight[GENERATOR].folder, seed=6).told.text
+    with pytest.raises(UserError, match="no weights of generator_512"):
+        train(tmp_path / "b", start_from=tmp_path / "none")
+
+
+def test_decoder_only_changes_no_code_and_can_have_an_adversary(train, tmp_path, straight):
+    source = weights.find(straight[CODEC].folder, CODEC)
+    loss = dataclasses.replace(SMALL.loss, adversarial=0.1, feature_matching=0.5)
+    options = {"config": dataclasses.replace(SMALL, loss=loss), "start_from": straight[CODEC].folder,
+               "decoder_only": True, "steps": 4, "epochs": 2}
+    train(tmp_path, CODEC, **options)
+    tuned = weights.find(tmp_path, CODEC, 2)
+    assert tuned.codes_id == source.codes_id
+    assert tuned.encoding_checksum == source.encoding_checksum
+    for part in ("encoder", "codebook"):
+        for key, array in tuned.load(part).items():
+            np.testing.assert_array_equal(array, source.load(part)[key])
+    assert any(np.abs(a - source.load("decoder")[k]).max() > 1e-4 for k, a in tuned.load("decoder").items())
+    header, first, *_ = (tmp_path / f"{CODEC}.csv").read_text().splitlines()
+    row = dict(zip(header.split(","), first.split(","), strict=True))
+    assert 0 < float(row["discriminator"]) < 4 and float(row["adversarial"]) > 0
+    with pytest.raises(UserError, match="begun with --decoder-only"):
+        train(tmp_path, CODEC, **options | {"decoder_only": False, "steps": 6})
+
+
+def test_another_step_of_a_codec_makes_other_codes(straight):
+    first, last = (weights.find(straight[CODEC].folder, CODEC, e) for e in (1, 3))
+    assert first.codes_id != last.codes_id
+    assert first.encoding_checksum != last.encoding_checksum
+
+
+def test_start_epoch_goes_on_from_that_epoch(train, begun, straight):
+    earlier = weights.find(begun, GENERATOR, 1)
+    again = train(begun, start_epoch=1, learning_rate=1e-9)
+    assert again.told.steps == [4, 5, 6, 7]
+    # With a rate of nearly nothing it stays at what it began from.
+    for key, array in weights.find(begun, GENERATOR, 3).load("generator").items():
+        np.testing.assert_allclose(array, earlier.load("generator")[key], atol=1e-6)
+    # The best of before was better and still stands.
+    best = weights.find(straight[GENERATOR].folder, GENERATOR, "best")
+    if best.info["epoch"] != 1:
+        assert weights.find(begun, GENERATOR, "best").checksum == best.checksum
+
+
+def test_start_epoch_without_a_state_keeps_the_length_of_an_epoch(train, begun):
+    (begun / f"{GENERATOR}.state.npz").write_bytes(b"damaged")
+    with pytest.raises(UserError, match="--start-epoch"):
+        train(begun)
+    (begun / f"{GENERATOR}.state.npz").unlink()
+    again = train(begun, start_epoch=2, epochs=None)
+    assert again.record["steps_per_epoch"] == 3
+    assert again.told.steps == [7]
+
+
+@pytest.mark.parametrize("more, said", [
+    ({"start_epoch": 9}, "no epoch 9 of generator_512; there are: 1, 2, 3, best"),
+    ({"start_epoch": 2, "steps": 6}, "epoch 2 .*step 6 already; --steps 6"),
+    ({"config": dataclasses.replace(configs.generator_preset(GENERATOR, "tiny"), units=32)},
+     r"another config \(units: 40 there, 32 now\).*--output-dir"),
+])
+def test_what_cannot_go_on_is_refused_and_nothing_changes(train, begun, more, said):
+    before = {p: p.read_bytes() for p in begun.rglob("*") if p.is_file() and ".lock" not in p.name}
+    with pytest.raises(UserError, match=said):
+        train(begun, **more)
+    assert {p: p.read_bytes() for p in begun.rglob("*") if p.is_file() and ".lock" not in p.name} == before
+
+
+def test_fewer_steps_than_were_made_are_refused(train, tmp_path):
+    with pytest.raises(Interrupted):
+        train(tmp_path, at_step=lambda done: done == 4 and os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(UserError, match="step 5 of 7 already; --steps 4"):
+        train(tmp_path, steps=4)
+
+
+def test_other_codecs_are_another_run(train, begun, tmp_path, tiny_weights):
+    found = weights.find(tiny_weights.codecs, "vqvae_512")
+    parts = {p: found.load(p) for p in found.files}
+    parts["codebook"] = {k: a[::-1] for k, a in parts["codebook"].items()}
+    weights.save(tmp_path, "vqvae_512", "", parts, found.config)
+    with pytest.raises(UserError, match="codes of other codecs"):
+        train(begun, codecs=tmp_path)
+
+
+@pytest.mark.parametrize("name", [CODEC, GENERATOR])
+def test_a_folder_that_cannot_be_written_is_said_before_anything_else(train, data, tmp_path, name):
+    (tmp_path / "file").write_text("")
+    cached = set((data / ".codes").rglob("*"))
+    with pytest.raises(UserError, match="file/run: cannot be written to"):
+        train(tmp_path / "file" / "run", name)
+    assert set((data / ".codes").rglob("*")) == cached
+
+
+def test_epochs_are_settled_when_a_run_begins_and_it_says_so(train, begun):
+    assert "--epochs" not in train(begun, epochs=3).told.text
+    again = train(begun, epochs=2, steps=8)
+    assert "an epoch keeps the 3 steps" in again.told.text
+    assert again.record["steps_per_epoch"] == 3
+
+
+def test_a_folder_in_use_is_refused_with_who_uses_it(train, begun):
+    with files.lock_folder(begun, GENERATOR, "being trained"), pytest.raises(UserError, match=f"by process {os.getpid()}"):
+        train(begun)
+
+
+def test_promote_and_only_promote_makes_the_best_the_shipped_set(train, begun):
+    best = weights.find(begun, GENERATOR, "best")
+    done = train(begun, promote=True)
+    shipped = weights.find(begun, GENERATOR)
+    assert shipped.tag == ""
+    assert shipped.info == best.info
+    assert "float16" in done.told.text
+    for key, array in shipped.load("generator").items():
+        wanted = best.load("generator")[key]
+        np.testing.assert_allclose(array, wanted, rtol=1e-3, atol=1e-6)
+        np.testing.assert_array_equal(array, wanted.astype("float16").astype("float32"))
+    before = shipped.checksum
+    train(begun, steps=9)
+    assert weights.find(begun, GENERATOR).checksum == before
+
+
+def test_minutes_are_measured_once_and_then_kept(train, tmp_path):
+    first = train(tmp_path, minutes=0.01, epochs=None)
+    assert "measuring the speed" in first.told.text
+    assert first.record["step"] == first.record["steps"] >= 10
+    assert first.told.steps == list(range(1, first.record["steps"] + 1))
+    again = train(tmp_path, minutes=0.01, epochs=None)
+    assert "already finished" in again.told.text
+    assert "measuring" not in again.told.text
+    more = train(tmp_path, minutes=0.01, epochs=None, start_epoch=1, steps=1)
+    assert more.record["step"] == more.record["steps"] >= first.record["steps"]
+
+
+def test_patience_ends_a_run_that_gets_no_better(train, tmp_path):
+    done = train(tmp_path, steps=60, epochs=20, patience=2, learning_rate=1e-12)
+    assert done.record["step"] <= 12
+    assert "no better validation loss for 2 epochs" in done.record["finished"]
+    assert "already finished" in train(tmp_path, steps=60, patience=2).told.text
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_spares_the_disk(train, begun):
+    before = {p: p.read_bytes() for p in begun.glob("*.weights.h5")} | {
+        p: p.read_bytes() for p in (*begun.glob("*.yml"), *begun.glob("*.npz"))}
+    with pytest.raises(callbacks.TrainingError, match=r"not finite at step (8|9)\b.*--learning-rate"):
+        train(begun, steps=40, learning_rate=1e38, warmup=0)
+    assert {p: p.read_bytes() for p in before} == before
+    assert train(begun, steps=8).told.steps == [8]
+
+
+# ------------------------------------------------------------------------------------------------------ other settings
+
+
+def test_without_validation_and_in_mixed_precision(train, tmp_path):
+    done = train(tmp_path, CODEC, draw=True, val_split="0", mixed_precision=True, steps=3, epochs=1)
+    assert "no track is held out" in done.told.text
+    assert ", mixed_" in done.told.text
+    assert keras.mixed_precision.dtype_policy().name == "float32"
+    assert done.record["step"] == 3
+    for part in ("encoder", "codebook"):
+        assert all(a.dtype == np.float32 for a in weights.find(tmp_path, CODEC).load(part).values())
+    assert (tmp_path / f"{CODEC}.png").exists()
+
+
+def test_a_generator_begins_with_what_its_codecs_know(tiny_weights):
+    codecs = [weights.find(tiny_weights.codecs, f"vqvae_{level}") for level in (32, 128)]
+    from vqwave.nn.generator import Generator
+
+    config = configs.generator_preset("generator_32", "tiny")
+    first, again, other = (training._from_codebooks(Generator(config), codecs, seed) for seed in (1, 1, 2))
+    book = next(iter(codecs[0].load("codebook").values()))
+    table = first.core.get_layer("embedding").embeddings.numpy()
+    # As wide as the codes: the codebook itself, standardised, and nothing for the start token.
+    np.testing.assert_allclose(table[:64], (book - book.mean(0)) / book.std(), rtol=1e-3, atol=1e-5)
+    assert not table[64].any()
+    assert not first.context.get_layer("embedding").embeddings.numpy()[64].any()
+    kernels = [made.core.get_layer("logits").kernel.numpy() for made in (first, again, other)]
+    np.testing.assert_array_equal(kernels[0], kernels[1])
+    assert not np.array_equal(kernels[0], kernels[2])
+    # Codes that lie near each other have near logits, whatever the step.
+    unit = book - book.mean(0)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    likeness = np.corrcoef((unit @ unit.T).ravel(), np.corrcoef(kernels[0].T).ravel())[0, 1]
+    assert likeness > 0.5
+
+
+@pytest.mark.parametrize("name, more, said", [
+    (CODEC, {"input_length": 2047}, "--input-length is 2047.*multiple of 8"),
+    (CODEC, {"input_length": 1024}, "--input-length is 1024.*at least 1025"),
+    (CODEC, {"input_length": 220500 * 8}, "no training track is as long as --input-length, 1764000 samples"),
+    (CODEC, {"val_split": "nothing.yml"}, "nothing.yml"),
+    (GENERATOR, {"input_length": 4000}, "--input-length is 4000.*multiple of 512"),
+    (GENERATOR, {"codecs": Path("nowhere")}, "nowhere.*vqvae_512"),
+    (GENERATOR, {"config": configs.generator_preset(GENERATOR)}, "num_codes is 1024, but vqvae_512 has 64"),
+    ("generator_128", {"config": dataclasses.replace(NEXT, source_codes=9)}, "source_codes is 9, but vqvae_512 has 64"),
+    (CODEC, {"config": dataclasses.replace(SMALL, sample_rate=8000)}, "22050 Hz.*8000 Hz"),
+])
+def test_what_a_user_can_get_wrong_is_one_line(train, tmp_path, name, more, said):
+    with pytest.raises(UserError, match=said) as e:
+        train(tmp_path / "out", name, **more)
+    assert "\n" not in str(e.value)
+
+
+def test_a_folder_that_cannot_be_made_is_named(train, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="file/out.*cannot be written"):
+        train(tmp_path / "file" / "out", CODEC)
+
+
+def test_the_stretches_of_a_run_cover_every_step_once():
+    for step in range(11):
+        for steps in range(12):
+            for per_epoch in (1, 3, 4, 20):
+                covered, at = 0, step
+                for first, last, count in training._stretches(step, steps, per_epoch):
+                    assert first == at // per_epoch
+                    assert last > first
+                    # `fit` runs so many epochs of `count` steps; only the rest of an epoch is shorter than one.
+                    at += (last - first) * count
+                    covered += (last - first) * count
+                    assert at % per_epoch == 0 or at == steps
+                assert covered == max(0, steps - step)
+
+
+def test_the_options_of_the_command_reach_the_run():
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    cli.add_training_options(parser, batch_size=8, input_length=65536)
+    line = ("--data-dir d --output-dir o --minutes 3 --seed 4 --patience 5 --fp16 --keep-all --promote --epochs 6 "
+            "--val-split s.yml --learning-rate 1e-4 --start-epoch 2 --batch-size 3 --input-length 1")
+    assert cli.training_options(parser.parse_args(line.split())) == Options(
+        output_dir="o", minutes=3.0, seed=4, patience=5, mixed_precision=True, keep_all=True, promote=True, epochs=6,
+        val_split="s.yml", learning_rate=1e-4, start_epoch=2, batch_size=3, input_length=1)
