@@ -1,173 +1,384 @@
-"""What a model is, in numbers: frozen configs, their presets, YAML in and out.
+"""What a system is, as data: models, training, chains and presets, validated by pydantic, YAML in and out.
 
-A fact is stated once: a codec's level is the product of its strides, a generator's ratio is its source level divided
-by its level. Whoever states one of them again and disagrees gets a `ConfigError` that prints both sides.
+Each axis of a model (front end, quantizer, head, core, …) is a field whose `kind` names one class here, and a layer in
+`nn/` is registered for that class. A fact is stated once: a codec's level is the product of its strides, a generator's
+ratio is its source's level divided by its own. Where two statements disagree, a `ConfigError` prints both sides.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import math
 import os
 import re
 import reprlib
-import types
-import typing
-from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
+import pydantic
 import yaml
+from pydantic import Field
+from pydantic_core import PydanticKnownError
 
 from .errors import UserError
 
-SAMPLE_RATE = 22050
-LEVELS = (512, 128, 32, 8)
-SIZES = ("compact", "reference", "tiny")
+SCHEMA = 2
+"""The version of the YAML files that this program writes; `upgrade` reads the one before."""
+
 LARGEST = 2**31 - 1
-# Samples after which a decoder's tones and noise repeat (12 s): positions are known modulo this.
 PERIOD = 1 << 18
-# Samples: how often, at most, a decoder's tones are given a new loudness.
+"""Samples after which a decoder's tones and noise repeat: positions are known modulo this."""
+
 TONE_HOP = 128
+"""Samples: how often, at most, a decoder's tones are given a new loudness."""
+
+PRESETS = Path(__file__).parent / "presets"
 
 
 class ConfigError(UserError, ValueError):
     """A config that cannot be: names the key, the value it had and what it may be."""
 
 
-@dataclass(frozen=True)
-class LossConfig:
-    """Weights of the terms of a codec's loss (see `losses.py`); the last two need `adversary.py`'s networks."""
-
-    spectral_convergence: float = 1.0
-    log_magnitude: float = 0.5
-    mel: float = 1.0
-    waveform: float = 0.2
-    hum: float = 0.0
-    commitment: float = 0.25
-    adversarial: float = 0.0
-    feature_matching: float = 0.0
-
-    def __post_init__(self):
-        check(self)
-        at_least(self, 0, *(f.name for f in dataclasses.fields(self)))
+# ---------------------------------------------------------------------------------------------------- types of values
 
 
-@dataclass(frozen=True)
-class CodecConfig:
-    """One VQ-VAE: audio float32 [batch, samples] <-> codes int32 [batch, samples / level].
+def _number(value):
+    """A float from what YAML makes of a number; YAML 1.1 takes 1e-4 for text, which nobody who writes it means."""
+    if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+", value):
+        return float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise PydanticKnownError("float_type")
+    return float(value) if abs(value) <= LARGEST or isinstance(value, float) else math.inf
 
-    `strides[i]` is followed by residual blocks of width `channels[i]`, one for each of `dilations[i]`; the decoder
-    mirrors the encoder. `level` is the product of the strides and stated nowhere else. With `tones` oscillators and
-    `noise`, the decoder says how loud these are and makes no waveform of its own (see `synthesis.py`). `even`,
-    in [0, 1], is how far up-sampling is kept from making what repeats at the rate of the codes out of what does not
-    (`SubPixelUpsampling`).
+
+Whole = Annotated[int, Field(strict=True, ge=0, le=LARGEST)]
+Positive = Annotated[int, Field(strict=True, ge=1, le=LARGEST)]
+Codes = Annotated[int, Field(strict=True, ge=2, le=65536)]
+"""How many codes there are: cached codes are uint16, so at most 65,536."""
+Real = Annotated[float, pydantic.BeforeValidator(_number), Field(allow_inf_nan=False)]
+Weight = Annotated[float, pydantic.BeforeValidator(_number), Field(allow_inf_nan=False, ge=0)]
+Share = Annotated[float, pydantic.BeforeValidator(_number), Field(allow_inf_nan=False, ge=0, le=1)]
+Flag = Annotated[bool, Field(strict=True)]
+Text = Annotated[str, Field(strict=True)]
+Name = Annotated[str, Field(strict=True, max_length=100, pattern=r"^[A-Za-z][A-Za-z0-9-]*(_[A-Za-z0-9-]+)*$")]
+
+
+class Config(pydantic.BaseModel):
+    """A frozen part of a config; unknown keys are refused with the nearest known one."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, values):
+        if isinstance(values, dict):
+            known = list(cls.model_fields)
+            for key in values:
+                if key not in known:
+                    near = difflib.get_close_matches(_short(key).lower(), known, n=1, cutoff=0.0)[0]
+                    raise ValueError(f"unknown key {_short(key)}; did you mean {near!r}? Known: {', '.join(known)}")
+        return values
+
+
+ConfigType = TypeVar("ConfigType", bound=Config)
+
+
+# ------------------------------------------------------------------------------------------------------- axes of codecs
+
+
+class WaveformFrontEnd(Config):
+    """The encoder sees the samples themselves."""
+
+    kind: Literal["waveform"] = "waveform"
+
+
+FrontEnd = WaveformFrontEnd
+
+
+class DilatedBlock(Config):
+    """Residual blocks of dilated convolutions, as in SEANet."""
+
+    kind: Literal["dilated"] = "dilated"
+    kernel_size: Annotated[int, Field(strict=True, ge=1, le=99)] = 3
+
+    @pydantic.model_validator(mode="after")
+    def _check(self):
+        if self.kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size is {self.kernel_size}; it must be odd")
+        return self
+
+
+Block = DilatedBlock
+
+
+class Stage(Config):
+    """One step down in rate: a strided convolution to `channels`, then a block for each of `dilations`."""
+
+    stride: Positive
+    channels: Positive
+    dilations: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 3)
+
+
+class EMAQuantizer(Config):
+    """One codebook that follows the latents by moving averages (van den Oord et al. 2017, appendix A.1)."""
+
+    kind: Literal["ema"] = "ema"
+    num_codes: Codes = 1024
+    code_dim: Positive = 32
+    decay: Annotated[Real, Field(gt=0, lt=1)] = 0.96
+    revival_threshold: Weight = 0.3
+    commitment: Weight = 0.25
+    books: ClassVar[int] = 1
+
+
+class ResidualQuantizer(Config):
+    """Codebooks in turn, each for what the ones before it leave (SoundStream, Zeghidour et al. 2021).
+
+    dropout: the share of training windows for which only the first n books are used, n drawn evenly, so that the codes
+    may be cut to any number of books when encoding.
     """
 
-    name: str
-    strides: tuple[int, ...]
-    channels: tuple[int, ...]
-    dilations: tuple[tuple[int, ...], ...]
-    sample_rate: int = SAMPLE_RATE
-    num_codes: int = 1024
-    code_dim: int = 32
-    tones: int = 0
-    noise: bool = False
-    even: float = 0.0
-    ema_decay: float = 0.96
-    revival_threshold: float = 0.3
-    loss: LossConfig = field(default_factory=LossConfig)
+    kind: Literal["residual"] = "residual"
+    books: Annotated[int, Field(strict=True, ge=1, le=64)] = 4
+    dropout: Share = 0.5
+    num_codes: Codes = 1024
+    code_dim: Positive = 32
+    decay: Annotated[Real, Field(gt=0, lt=1)] = 0.96
+    revival_threshold: Weight = 0.3
+    commitment: Weight = 0.25
 
-    def __post_init__(self):
-        check(self)
-        if not len(self.strides) == len(self.channels) == len(self.dilations):
-            raise ConfigError(
-                f"{self.name}: strides, channels and dilations must have one entry a stage, but have "
-                f"{len(self.strides)}, {len(self.channels)} and {len(self.dilations)}"
-            )
-        at_least(self, 1, "strides", "channels", "dilations", "sample_rate", "code_dim")
-        at_least(self, 0, "revival_threshold", "tones")
-        at_least(self, 2, "num_codes")
-        fits_uint16(self, "num_codes")
-        if not 0.0 <= self.even <= 1.0:
-            raise ConfigError(f"{self.name}: even is {self.even}; it must lie in 0 … 1")
-        if not 0.0 < self.ema_decay < 1.0:
-            raise ConfigError(f"{self.name}: ema_decay is {self.ema_decay}; it must lie between 0 and 1")
-        name_says_level(self, "vqvae")
-        if self.tones and not self.noise:
-            raise ConfigError(f"{self.name}: tones is {self.tones} and noise false; a decoder of tones needs noise too")
-        if self.positioned and PERIOD % self.level:
-            raise ConfigError(f"{self.name}: tones and noise need a level that is a power of 2, not {self.level}")
+
+class SOMQuantizer(Config):
+    """One codebook whose codes lie on a grid and drag their neighbours along (Kohonen 1982; SOM-VQ).
+
+    dimensions: 1 or 2; the grid is as square as `num_codes` allows. radius: of the neighbourhood at first, as a share
+    of the grid's longest side; it shrinks to none over `shrink_steps` training steps.
+    """
+
+    kind: Literal["som"] = "som"
+    num_codes: Codes = 1024
+    code_dim: Positive = 32
+    decay: Annotated[Real, Field(gt=0, lt=1)] = 0.96
+    revival_threshold: Weight = 0.1
+    commitment: Weight = 0.25
+    dimensions: Literal[1, 2] = 2
+    radius: Annotated[Real, Field(gt=0, le=1)] = 0.25
+    shrink_steps: Positive = 2000
+    books: ClassVar[int] = 1
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns; one row in one dimension."""
+        if self.dimensions == 1:
+            return 1, self.num_codes
+        rows = next(r for r in range(math.isqrt(self.num_codes), 0, -1) if self.num_codes % r == 0)
+        return rows, self.num_codes // rows
+
+
+Quantizer = Annotated[EMAQuantizer | ResidualQuantizer | SOMQuantizer, Field(discriminator="kind")]
+
+
+class WaveformHead(Config):
+    """The decoder's last up-sampling makes the waveform itself."""
+
+    kind: Literal["waveform"] = "waveform"
+    positioned: ClassVar[bool] = False
+
+
+class TonesHead(Config):
+    """The decoder says how loud `tones` oscillators (0: none) and a source of noise are, as in DDSP."""
+
+    kind: Literal["tones"] = "tones"
+    tones: Whole = 192
+    positioned: ClassVar[bool] = True
+
+
+Head = Annotated[WaveformHead | TonesHead, Field(discriminator="kind")]
+
+
+class LossConfig(Config):
+    """Weights of the terms of a codec's loss (see `nn/losses.py`)."""
+
+    spectral_convergence: Weight = 1.0
+    log_magnitude: Weight = 0.5
+    mel: Weight = 1.0
+    waveform: Weight = 0.2
+    hum: Weight = 0.0
+
+
+class STFTDiscriminator(Config):
+    """Convolutions over the complex spectrogram of this window."""
+
+    kind: Literal["stft"] = "stft"
+    n_fft: Annotated[int, Field(strict=True, ge=16, le=65536)]
+    hop: Annotated[int, Field(strict=True, ge=1, le=65536)]
+
+
+Discriminator = STFTDiscriminator
+
+
+class AdversaryConfig(Config):
+    """Discriminators and the game they play with the decoder.
+
+    game: `least_squares` (Mao et al. 2017). weight, feature_matching: of the decoder's two terms in its loss.
+    """
+
+    discriminators: Annotated[tuple[Discriminator, ...], Field(min_length=1)] = (
+        # Long windows see partials, short ones see onsets and the buzz of a frame rate.
+        STFTDiscriminator(n_fft=2048, hop=512), STFTDiscriminator(n_fft=512, hop=128))
+    game: Literal["least_squares"] = "least_squares"
+    weight: Weight = 0.2
+    feature_matching: Weight = 1.0
+
+
+class CodecConfig(Config):
+    """One VQ-VAE: audio float32 [batch, samples] <-> codes int32 [batch, samples / level, books].
+
+    The decoder mirrors the encoder. `level` is the product of the strides. even: how far up-sampling is kept from
+    making what repeats at the rate of the codes out of what does not (`SubPixelUpsampling`), in [0, 1].
+    """
+
+    kind: Literal["codec"] = "codec"
+    name: Name
+    sample_rate: Positive
+    front_end: FrontEnd = WaveformFrontEnd()
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    block: Block = DilatedBlock()
+    quantizer: Quantizer = EMAQuantizer()
+    head: Head = WaveformHead()
+    even: Share = 0.0
+    loss: LossConfig = LossConfig()
+    adversary: AdversaryConfig | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _check(self):
+        _check_name(self.name)
+        if self.level > PERIOD:
+            raise ValueError(f"the strides multiply to {self.level} samples a code; at most {PERIOD} are possible")
+        if self.head.positioned and PERIOD % self.level:
+            raise ValueError(f"a head of tones needs a level that is a power of 2, but the strides multiply to "
+                             f"{self.level}")
+        return self
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        return tuple(stage.stride for stage in self.stages)
+
+    @property
+    def num_codes(self) -> int:
+        """Codes in each codebook."""
+        return self.quantizer.num_codes
+
+    @property
+    def books(self) -> int:
+        """Codes in a frame."""
+        return self.quantizer.books
 
     @property
     def positioned(self) -> bool:
         """Whether the decoder must be told where in the piece its codes stand."""
-        return bool(self.tones or self.noise)
-
-    @property
-    def tone_stage(self) -> int:
-        """The stage whose features say how loud each tone is: the coarsest of at most `TONE_HOP` samples a step."""
-        return max((i for i in range(len(self.strides)) if self.hop(i) <= TONE_HOP), default=0)
+        return self.head.positioned
 
     def hop(self, stage: int) -> int:
         """Samples per step of the features that stage `stage` works on."""
         return math.prod(self.strides[: stage + 1])
 
     @property
+    def tone_stage(self) -> int:
+        """The stage whose features say how loud each tone is: the coarsest of at most `TONE_HOP` samples a step."""
+        return max((i for i in range(len(self.stages)) if self.hop(i) <= TONE_HOP), default=0)
+
+    @property
     def level(self) -> int:
-        """Samples per code."""
+        """Samples per frame of codes."""
         return math.prod(self.strides)
 
     @property
     def bitrate(self) -> float:
-        """Bits per second: sample_rate / level · log2(num_codes)."""
-        return self.sample_rate / self.level * math.log2(self.num_codes)
+        """Bits per second: sample_rate / level · books · log2(num_codes)."""
+        return self.sample_rate / self.level * self.books * math.log2(self.num_codes)
 
 
-@dataclass(frozen=True)
-class GeneratorConfig:
-    """P(code_t | code_<t, context) of one level: context model (if there is a level above) + LSTM layers.
+# --------------------------------------------------------------------------------------------------- axes of generators
 
-    `source_level` is the level above, whose codes are the context; 0 for the top of the chain. The context model maps
-    N source codes to N·ratio vectors of `context_channels`. `num_codes` and `source_codes` count the codes of this
-    level and of the one above; temperature, top_k and top_p are what sampling uses unless told otherwise.
-    """
 
-    name: str
-    level: int
-    source_level: int = 0
-    num_codes: int = 1024
-    source_codes: int = 1024
-    embedding_dim: int = 32
-    units: int = 512
-    lstm_layers: int = 2
-    dropout: float = 0.0
-    context_channels: int = 128
-    context_dilations: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
+class LSTMCore(Config):
+    """A stack of LSTMs over frames. head_dim: features from which each book after the first is drawn."""
 
-    def __post_init__(self):
-        check(self)
-        at_least(self, 1, "level", "embedding_dim", "units", "lstm_layers", "context_channels", "context_dilations")
-        at_least(self, 0, "source_level", "temperature", "top_k")
-        at_least(self, 2, "num_codes", "source_codes")
-        fits_uint16(self, "num_codes", "source_codes")
-        if not 0.0 <= self.dropout < 1.0:
-            raise ConfigError(f"{self.name}: dropout is {self.dropout}; it must lie in [0, 1)")
-        if not 0.0 < self.top_p <= 1.0:
-            raise ConfigError(f"{self.name}: top_p is {self.top_p}; it must lie in (0, 1]")
-        if self.source_level % self.level or self.source_level == self.level:
-            raise ConfigError(
-                f"{self.name}: source_level {self.source_level} is not a multiple of its level {self.level}"
-            )
-        name_says_level(self, "generator")
+    kind: Literal["lstm"] = "lstm"
+    embedding_dim: Positive = 32
+    units: Positive = 512
+    layers: Annotated[int, Field(strict=True, ge=1, le=100)] = 2
+    dropout: Annotated[Real, Field(ge=0, lt=1)] = 0.0
+    head_dim: Positive = 256
+
+
+Core = LSTMCore
+
+
+class CodesAbove(Config):
+    """What a generator knows of the level above: its frames, through a dilated CNN, at the generator's own rate."""
+
+    kind: Literal["codes"] = "codes"
+    level: Positive
+    num_codes: Codes
+    books: Annotated[int, Field(strict=True, ge=1, le=64)] = 1
+    channels: Positive = 128
+    dilations: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 4, 8, 16, 32)
+
+
+Condition = CodesAbove
+
+
+class Sampling(Config):
+    """How a generator's codes are drawn: temperature 0 takes the likeliest; top_k 0 and top_p 1 leave nothing out."""
+
+    temperature: Weight = 1.0
+    top_k: Whole = 0
+    top_p: Annotated[Real, Field(gt=0, le=1)] = 1.0
+
+
+class GeneratorConfig(Config):
+    """P(frame_t | frame_<t, conditions) of one level, the books of a frame in order."""
+
+    kind: Literal["generator"] = "generator"
+    name: Name
+    level: Positive
+    num_codes: Codes
+    books: Annotated[int, Field(strict=True, ge=1, le=64)] = 1
+    core: Core = LSTMCore()
+    conditions: tuple[Condition, ...] = ()
+    sampling: Sampling = Sampling()
+
+    @pydantic.model_validator(mode="after")
+    def _check(self):
+        _check_name(self.name)
+        if len(self.conditions) > 1:
+            raise ValueError(f"conditions holds {len(self.conditions)} levels above; a generator reads at most one")
+        if self.source and (self.source.level % self.level or self.source.level == self.level):
+            raise ValueError(f"the level above, {self.source.level}, is not a multiple of its level {self.level}")
+        return self
+
+    @property
+    def source(self) -> CodesAbove | None:
+        """The level above, or None at the top of a chain."""
+        return next((c for c in self.conditions if isinstance(c, CodesAbove)), None)
+
+    @property
+    def source_level(self) -> int:
+        """Samples per frame of the level above; 0 at the top of a chain."""
+        return self.source.level if self.source else 0
 
     @property
     def ratio(self) -> int:
-        """Steps of this level per source code; 0 at the top of the chain, which has no context."""
+        """Steps of this level per source frame; 0 at the top of a chain."""
         return self.source_level // self.level
+
+    @property
+    def context_channels(self) -> int:
+        """Width of what the conditions add to each step's input."""
+        return sum(c.channels for c in self.conditions)
 
     @property
     def start_token(self) -> int:
@@ -176,136 +387,357 @@ class GeneratorConfig:
 
     @property
     def pad_token(self) -> int:
-        """The source id that stands for "outside the piece", left of its first code and right of its last."""
-        return self.source_codes
+        """The source id that stands for "outside the piece", left of its first frame and right of its last."""
+        return self.source.num_codes if self.source else 0
 
     @property
     def halo(self) -> int:
-        """Source codes that the context of one position sees on either side (0 at the top)."""
-        return sum(self.context_dilations) if self.source_level else 0
+        """Source frames that the context of one position sees on either side (0 at the top)."""
+        return sum(self.source.dilations) if self.source else 0
 
 
-def name_says_level(config, prefix):
-    """`vqvae_512` is the codec of level 512: a name that says another level is refused with both."""
-    if config.name == f"{prefix}_{config.level}":
-        return
-    said = re.fullmatch(prefix + "_([0-9]+)", config.name)
-    if said:
-        raise ConfigError(f"{_who(config)}: the name says level {said[1][:20]}, the numbers say {config.level}")
-    raise ConfigError(f"name is {_shown(config.name)}; at level {config.level} it must be '{prefix}_{config.level}'")
+Model = Annotated[CodecConfig | GeneratorConfig, Field(discriminator="kind")]
 
 
-def check(config):
-    """Every field has its declared type, or `ConfigError` names the key, what it was and what it may be."""
-    hints = typing.get_type_hints(type(config))
-    for f in dataclasses.fields(config):
-        object.__setattr__(config, f.name, _coerce(config, f.name, getattr(config, f.name), hints[f.name]))
+def _check_name(name: str):
+    if re.fullmatch(r".*_(best|\d{5,})", name):
+        raise ValueError(f"name is {name!r}; an ending of five digits or `best` is how sets of weights are told apart")
 
 
-def _coerce(config, key, value, kind):
-    who = _who(config)
-    origin = typing.get_origin(kind)
-    if origin in (typing.Union, types.UnionType):
-        kinds = typing.get_args(kind)
-        if value is None and type(None) in kinds:
-            return None
-        return _coerce(config, key, value, next(k for k in kinds if k is not type(None)))
-    if origin is tuple:
-        if not isinstance(value, list | tuple) or not value:
-            raise ConfigError(f"{who}: {key} is {_shown(value)}; it must be a list")
-        return tuple(_coerce(config, key, v, typing.get_args(kind)[0]) for v in value)
-    if dataclasses.is_dataclass(kind):
-        if isinstance(value, dict):
-            value = from_dict(kind, value, key)
-        if not isinstance(value, kind):
-            raise ConfigError(f"{who}: {key} is {_shown(value)}; it must be a mapping")
-        return value
-    if isinstance(value, int) and abs(value) > LARGEST:
-        raise ConfigError(f"{who}: {key} is {_shown(value)}; it must be at most {LARGEST}")
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if kind is float and isinstance(value, str) and re.fullmatch(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+", value):
-        # YAML 1.1 takes 1e-4 for text, which nobody who writes it means.
-        value = float(value)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        wanted = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
-        raise ConfigError(f"{who}: {key} is {_shown(value)}; it must be {wanted}")
-    if kind is float and not math.isfinite(value):
-        raise ConfigError(f"{who}: {key} is {_shown(value)}; it must be finite")
-    return value
+# -------------------------------------------------------------------------------------------------- training and chains
 
 
-def at_least(config, least, *keys):
-    """Each named field, or each number in it, is at least `least`."""
-    for key in keys:
-        value = getattr(config, key)
-        flat = [value]
-        while any(isinstance(v, tuple) for v in flat):
-            flat = [x for v in flat for x in (v if isinstance(v, tuple) else (v,))]
-        if any(v < least for v in flat):
-            raise ConfigError(f"{_who(config)}: {key} is {_shown(value)}; it must be at least {least}")
+class TrainingConfig(Config):
+    """How a model is trained. input_length: samples a window; offsets: alignments of the codes (generators)."""
+
+    steps: Positive = 10000
+    epochs: Positive | None = None
+    batch_size: Positive = 8
+    input_length: Positive = 65536
+    learning_rate: Annotated[Real, Field(gt=0)] = 3e-4
+    weight_decay: Weight = 0.01
+    warmup: Whole = 200
+    seed: Whole = 0
+    patience: Whole = 0
+    mixed_precision: Flag = False
+    offsets: Annotated[int, Field(strict=True, ge=1, le=64)] = 4
 
 
-def fits_uint16(config, *keys):
-    """Each named field counts codes that files hold as uint16."""
-    for key in keys:
-        value = getattr(config, key)
-        if value > 65536:
-            raise ConfigError(f"{_who(config)}: {key} is {value}; cached codes are uint16, so at most 65536")
+class Split(Config):
+    """Tracks by name (file name without folders and endings) and the side they are on; the rest trains.
+
+    `test` is for the final report alone; `excluded` is on no side (a test track's other version).
+    """
+
+    validation: tuple[Text, ...] = ()
+    test: tuple[Text, ...] = ()
+    excluded: tuple[Text, ...] = ()
 
 
-def _who(config) -> str:
-    name = getattr(config, "name", type(config).__name__)
-    return name if isinstance(name, str) and len(name) < 40 else _shown(name)
+class DataConfig(Config):
+    """What a model is trained on. split: a share of the hours in [0, 1) held out by track, or the tracks by name."""
+
+    split: Annotated[Real, Field(ge=0, lt=1)] | Split = 0.1
 
 
-def _shown(value) -> str:
-    """`value` as an error line shows it: cut short, for YAML's aliases can make a small file mean a very long value."""
+class ChainLevel(Config):
+    """One level of a chain and the models that make and play it."""
+
+    level: Positive
+    codec: Name
+    generator: Name
+
+
+class ChainConfig(Config):
+    """Generators from the top down and the codecs of their levels: what plays, where it ends, in which blocks.
+
+    block: samples that are computed in one go. end: the level that is decoded unless told otherwise (None: the finest).
+    """
+
+    sample_rate: Positive = 22050
+    block: Positive = 8192
+    end: Positive | None = None
+    levels: Annotated[tuple[ChainLevel, ...], Field(min_length=1)]
+
+    @pydantic.model_validator(mode="after")
+    def _check(self):
+        sizes = self.sizes
+        for above, below in pairwise(sizes):
+            if above <= below or above % below:
+                raise ValueError(f"level {above} is not a multiple of the level below it, {below}")
+        if self.block % sizes[0]:
+            raise ValueError(f"block is {self.block}; it must be a multiple of the top level, {sizes[0]}")
+        if self.end is not None and self.end not in sizes:
+            raise ValueError(f"end is {self.end}; it must be one of the levels {', '.join(map(str, sizes))}")
+        for role in ("codec", "generator"):
+            names = [getattr(one, role) for one in self.levels]
+            if len(set(names)) < len(names):
+                raise ValueError(f"two levels have the same {role}: {', '.join(names)}")
+        return self
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The levels from the top down, in samples per frame."""
+        return tuple(one.level for one in self.levels)
+
+    @property
+    def top(self) -> int:
+        return self.levels[0].level
+
+    @property
+    def bottom(self) -> int:
+        return self.levels[-1].level
+
+    @property
+    def ending(self) -> int:
+        """The level that is decoded unless told otherwise."""
+        return self.bottom if self.end is None else self.end
+
+    @property
+    def codecs(self) -> dict[int, str]:
+        """Names of the codecs by level, from the top down."""
+        return {one.level: one.codec for one in self.levels}
+
+    @property
+    def generators(self) -> dict[int, str]:
+        """Names of the generators by level, from the top down."""
+        return {one.level: one.generator for one in self.levels}
+
+    @property
+    def names(self) -> list[str]:
+        """Every model: the codecs from the top down, then the generators."""
+        return [*self.codecs.values(), *self.generators.values()]
+
+    def check_level(self, level: int) -> int:
+        """`level`. Raises `UserError` where it is none of the chain's."""
+        if level not in self.sizes:
+            raise UserError(f"there is no level {level!r}; there are {', '.join(map(str, self.sizes))}")
+        return level
+
+
+class Preset:
+    """A whole system: its chain, and for each model of it what it is and how it is trained."""
+
+    def __init__(self, name: str, about: str, chain: ChainConfig, models: dict[str, CodecConfig | GeneratorConfig],
+                 training: dict[str, TrainingConfig]):
+        self.name, self.about, self.chain, self._models, self._training = name, about, chain, models, training
+
+    def model(self, name: str) -> CodecConfig | GeneratorConfig:
+        return self._models[self._known(name, "model", self._models)]
+
+    def codec(self, name: str | int) -> CodecConfig:
+        """The codec of this name, or of a level."""
+        names = self.chain.codecs
+        return self._models[names[name] if isinstance(name, int) else self._known(name, "codec", names.values())]
+
+    def generator(self, name: str | int) -> GeneratorConfig:
+        """The generator of this name, or of a level."""
+        names = self.chain.generators
+        return self._models[names[name] if isinstance(name, int) else self._known(name, "generator", names.values())]
+
+    def training(self, name: str) -> TrainingConfig:
+        return self._training[self._known(name, "model", self._models)]
+
+    def _known(self, name, what, names):
+        if name not in names:
+            raise ConfigError(f"preset {self.name}: no {what} is called {name!r}; there are {', '.join(names)}")
+        return name
+
+
+class _PresetFile(Config):
+    """A preset as its YAML file has it. What the chain says of a model is not said again by the model."""
+
+    schema_: Annotated[int, Field(strict=True, alias="schema")] = SCHEMA
+    about: Text = ""
+    chain: ChainConfig
+    training: dict[Literal["codec", "generator"], dict[str, Any]] = {}
+    codecs: dict[Name, dict[str, Any]]
+    generators: dict[Name, dict[str, Any]]
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, values):
+        return values  # the alias makes pydantic's own check the right one
+
+
+def preset_names() -> list[str]:
+    """The presets that come with the library."""
+    return sorted(path.stem for path in PRESETS.glob("*.yml"))
+
+
+def preset(name="compact") -> Preset:
+    """A preset by name, or by the path of its YAML file.
+
+    Raises:
+        ConfigError: no preset is called that, or its file says what cannot be.
+    """
+    if str(name) in preset_names():
+        path = PRESETS / f"{name}.yml"
+    elif str(name).endswith((".yml", ".yaml")) or os.sep in str(name):
+        path = Path(name)
+    else:
+        raise ConfigError(f"no preset is called {str(name)!r}; there are {', '.join(preset_names())}, or name a file")
+    values = load_yaml(path)
+    if isinstance(base := values.pop("base", None), str):
+        if base not in preset_names():
+            raise ConfigError(f"{path}: base is {base!r}; it must be one of {', '.join(preset_names())}")
+        values = merge(load_yaml(PRESETS / f"{base}.yml"), values)
+    check_schema(values, os.fspath(path))
+    file = validate(_PresetFile, values, os.fspath(path))
+    models, training = {}, {}
+
+    def build(kind, name, own, derived):
+        own = dict(own)
+        learning = merge(file.training.get(kind.model_fields["kind"].default, {}), own.pop("training", {}))
+        for key, value in derived.items():
+            if own.setdefault(key, value) != value:
+                raise ConfigError(f"{path}: {name}: {key} is {_short(own[key])}, but the chain says {_short(value)}")
+        models[name] = validate(kind, own, f"{path}: {name}")
+        training[name] = validate(TrainingConfig, learning, f"{path}: {name}: training")
+
+    for role, entries, wanted in (("codecs", file.codecs, file.chain.codecs.values()),
+                                  ("generators", file.generators, file.chain.generators.values())):
+        for missing in set(wanted) - set(entries):
+            raise ConfigError(f"{path}: the chain names {missing}, which {role} does not describe")
+    for name, own in file.codecs.items():
+        build(CodecConfig, name, own, {"name": name, "sample_rate": file.chain.sample_rate})
+    above = None
+    for one in file.chain.levels:
+        codec = models[one.codec]
+        if codec.level != one.level:
+            raise ConfigError(f"{path}: the chain has {one.codec} at level {one.level}, but its strides multiply to "
+                              f"{codec.level}")
+        own = dict(file.generators[one.generator])
+        if above:
+            facts = {"level": above.level, "num_codes": above.num_codes, "books": above.books}
+            given = own.get("conditions", [{"kind": "codes"}])
+            own["conditions"] = [facts | c if c.get("kind", "codes") == "codes" else c for c in given]
+        elif own.get("conditions"):
+            raise ConfigError(f"{path}: {one.generator} is the top of the chain and has no level above")
+        build(GeneratorConfig, one.generator, own,
+              {"name": one.generator, "level": one.level, "num_codes": codec.num_codes, "books": codec.books})
+        above = codec
+    label = path.stem if path.parent == PRESETS else os.fspath(path)
+    return Preset(label, " ".join(file.about.split()), file.chain, models, training)
+
+
+# ----------------------------------------------------------------------------------------------------------- validation
+
+
+def validate(kind: type[ConfigType], values, who: str = "config") -> ConfigType:
+    """A config of class `kind` from a mapping.
+
+    Args:
+        values: as YAML holds it: mappings, lists, numbers and text.
+        who: where the mapping stands; every error begins with it.
+
+    Raises:
+        ConfigError: one line that names the key, what it was and what it may be.
+    """
     try:
-        text = _short.repr(value)
+        return kind.model_validate(values)
+    except pydantic.ValidationError as e:
+        raise ConfigError(f"{who}: {_first_error(e, values)}") from None
+    except RecursionError:
+        raise ConfigError(f"{who}: is nested too deeply") from None
+
+
+def validate_model(values, who: str = "config") -> CodecConfig | GeneratorConfig:
+    """A model's config from a mapping; its `kind` says which of the two it is."""
+    kind = values.get("kind") if isinstance(values, dict) else None
+    known = {"codec": CodecConfig, "generator": GeneratorConfig}
+    if not isinstance(kind, str) or kind not in known:
+        raise ConfigError(f"{who}: kind is {_short(kind)}; it must be codec or generator")
+    return validate(known[kind], values, who)
+
+
+_WANTED = {
+    "int": "a whole number", "float": "a number", "bool": "true or false", "string": "text", "tuple": "a list",
+    "model": "a mapping", "dict": "a mapping", "finite": "finite",
+}
+# Fields whose class is chosen by `kind`: pydantic puts the kind into the path of an error, where no reader expects it.
+_UNIONS = {"quantizer", "head", "model", "split"}
+
+
+def _first_error(error: pydantic.ValidationError, values) -> str:
+    """The first of pydantic's errors in our words."""
+    first = error.errors(include_url=False)[0]
+    path, kind = first["loc"], first["type"]
+    words = [part for i, part in enumerate(path)
+             if not (i and path[i - 1] in _UNIONS) and not str(part).startswith("constrained")]
+    if words and isinstance(words[-1], str) and words[-1].startswith("function-"):
+        words.pop()
+    key = "".join(f"[{w}]" if isinstance(w, int) else f".{w}" for w in words).lstrip(".")
+    shown, context = _short(first["input"]), first.get("ctx", {})
+    if kind == "missing":
+        return f"{'.'.join(str(w) for w in words[:-1])}{': ' if words[:-1] else ''}missing key {str(words[-1])!r}"
+    if kind in ("value_error", "assertion_error"):
+        return f"{key}: {context['error']}" if key else str(context["error"])
+    if kind == "extra_forbidden":
+        return f"unknown key {key!r}"
+    limit = {"greater_than_equal": ("at least", "ge"), "greater_than": ("above", "gt"),
+             "less_than_equal": ("at most", "le"), "less_than": ("below", "lt")}.get(kind)
+    if limit:
+        wanted = f"{limit[0]} {context[limit[1]]:g}" if isinstance(context[limit[1]], float) else \
+            f"{limit[0]} {context[limit[1]]}"
+    elif kind in ("literal_error", "enum"):
+        wanted = context["expected"]
+    elif kind in ("union_tag_invalid", "union_tag_not_found"):
+        wanted = f"a mapping whose kind is one of {context.get('expected_tags', 'those there are')}"
+    elif kind == "too_short":
+        wanted = "a list of at least one"
+    elif kind == "string_pattern_mismatch":
+        wanted = "a name of letters, digits, - and _ that begins with a letter"
+    else:
+        wanted = next((text for prefix, text in _WANTED.items() if kind.startswith(prefix)), first["msg"])
+    return f"{key or 'it'} is {shown}; it must be {wanted}"
+
+
+def _short(value) -> str:
+    """`value` for an error line, cut short: YAML's aliases can make a small file mean a very long value."""
+    try:
+        text = _repr.repr(value)
     except ValueError:
         return "a number too long to print"
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-_short = reprlib.Repr()
-_short.maxlevel, _short.maxother, _short.maxstring = 3, 60, 60
+_repr = reprlib.Repr()
+_repr.maxlevel, _repr.maxother, _repr.maxstring = 3, 60, 60
 
 
-def from_dict(kind, values, who="config"):
-    """A config of class `kind` from a mapping; an unknown key is refused with the nearest known name.
-
-    who: where the mapping stands, which every error begins with.
-    """
-    known = [f.name for f in dataclasses.fields(kind)]
-    for key in values:
-        if key not in known:
-            near = difflib.get_close_matches(_shown(key).lower(), known, n=1, cutoff=0.0)[0]
-            raise ConfigError(f"{who}: unknown key {_shown(key)}; did you mean {near!r}? Known: {', '.join(known)}")
-    required = [f.name for f in dataclasses.fields(kind)
-                if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING]
-    missing = [key for key in required if key not in values]
-    if missing:
-        raise ConfigError(f"{who}: missing key {missing[0]!r}")
-    try:
-        return kind(**values)
-    except ConfigError as e:
-        raise ConfigError(f"{who}: {e}") from e
-
-
-def to_dict(config) -> dict:
+def to_dict(config: Config) -> dict:
     """Plain lists and numbers, as YAML writes them."""
+    return config.model_dump(mode="json", by_alias=True)
 
-    def plain(x):
-        if isinstance(x, dict):
-            return {k: plain(v) for k, v in x.items()}
-        return [plain(v) for v in x] if isinstance(x, list | tuple) else x
 
-    return plain(dataclasses.asdict(config))
+def replace(config: ConfigType, **changes) -> ConfigType:
+    """`config` with these fields changed, validated anew."""
+    return validate(type(config), {**to_dict(config), **{k: to_dict(v) if isinstance(v, Config) else v
+                                                        for k, v in changes.items()}}, getattr(config, "name", "config"))
+
+
+def merge(base: dict, changes: dict) -> dict:
+    """`base` with `changes` laid over it, mappings within mappings; a mapping of another `kind` replaces the old one."""
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        if isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind"):
+            value = merge(old, value)
+        merged[key] = value
+    return merged
+
+
+def override(config: ConfigType, values: dict, who: str) -> ConfigType:
+    """`config` with what a mapping says in its place."""
+    return validate(type(config), merge(to_dict(config), values), who)
+
+
+# ----------------------------------------------------------------------------------------------------------- YAML files
 
 
 def load_yaml(path) -> dict:
-    """The mapping a YAML file holds. Errors: `ConfigError` where it is unreadable, no YAML, or no mapping."""
+    """The mapping a YAML file holds. Raises `ConfigError` where it is unreadable, no YAML, or no mapping."""
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as e:
@@ -322,82 +754,52 @@ def dump_yaml(values: dict) -> str:
     return yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=100)
 
 
-def override(config, path):
-    """`config` with what the YAML file at `path` says in its place."""
-    values = load_yaml(path)
-    # The YAML beside a weights set holds its config under a key of that name; it serves here as it is.
-    values = values["config"] if isinstance(values.get("config"), dict) else values
-    merged = to_dict(config)
-    for key, value in values.items():
-        if isinstance(merged.get(key), dict) and isinstance(value, dict):
-            value = merged[key] | value
-        merged[key] = value
-    return from_dict(type(config), merged, os.fspath(path))
+def check_schema(values: dict, who: str):
+    """Raises `ConfigError` where the file is of a later program, or says no whole number."""
+    schema = values.get("schema", SCHEMA)
+    if isinstance(schema, bool) or not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
+        raise ConfigError(f"{who}: schema is {_short(schema)}; this program reads 1 to {SCHEMA}")
 
 
-def codec_preset(name: str, size: str = "compact") -> CodecConfig:
-    """The codec `vqvae_512` … `vqvae_8`. Compact and reference share their codecs; `tiny` is for tests.
-
-    The waveform term falls as the rate falls, because phase at low rates costs bits that the ear does not hear; where
-    it is next to nothing the decoder has tones and noise of its own, and an adversary to learn their use from.
-    """
-    level = _level_of(name, "vqvae")
-    _known_size(size)
-    if size == "tiny":
-        strides = {512: (8, 4, 4, 4), 128: (8, 4, 4), 32: (8, 4), 8: (8,)}[level]
-        return CodecConfig(
-            name, strides, channels=(8, 12, 16, 16)[: len(strides)], dilations=((1, 3),) * len(strides),
-            num_codes=64, code_dim=8, tones=24 if level >= 128 else 0, noise=level >= 128, even=0.9 * (level < 128),
-        )
-    full = {
-        8: dict(strides=(8,), channels=(128,), dilations=((1, 3, 9, 27),),
-                even=0.9, loss=LossConfig(spectral_convergence=6.0, log_magnitude=0.3, waveform=8.0, hum=0.05)),
-        32: dict(strides=(8, 4), channels=(96, 160), dilations=((1, 3), (1, 3, 9, 27)),
-                 even=0.9, loss=LossConfig(spectral_convergence=1.5, waveform=0.5, hum=0.2)),
-        128: dict(
-            strides=(8, 4, 4), channels=(64, 128, 192), dilations=((1, 3), (1, 3), (1, 3, 9, 27)),
-            tones=192, noise=True,
-            loss=LossConfig(mel=1.5, waveform=0.02, adversarial=0.2, feature_matching=1.0),
-        ),
-        512: dict(
-            strides=(8, 4, 4, 4), channels=(48, 96, 160, 256),
-            dilations=((1, 3), (1, 3), (1, 3), (1, 3, 9, 27)),
-            tones=192, noise=True,
-            loss=LossConfig(mel=2.0, waveform=0.0, adversarial=0.2, feature_matching=1.0),
-        ),
-    }
-    return CodecConfig(name, **full[level])
-
-
-def generator_preset(name: str, size: str = "compact") -> GeneratorConfig:
-    """The generator `generator_512` … `generator_8`: `compact` ships, `reference` has 1024 units, `tiny` tests."""
-    level = _level_of(name, "generator")
-    _known_size(size)
-    source = dict(zip(LEVELS, (0, *LEVELS), strict=False))[level]
-    if size == "tiny":
-        return GeneratorConfig(name, level, source, num_codes=64, source_codes=64, embedding_dim=8, units=24,
-                               context_channels=12, context_dilations=(1, 2, 4))
-    if size == "reference":
-        return GeneratorConfig(name, level, source, units=1024, context_channels=512)
-    return GeneratorConfig(name, level, source, units=256 if level == 8 else 512,
-                           context_channels=128)
+def upgrade_model(values: dict) -> dict:
+    """The mapping of a model as schema 1 wrote it (flat, no `kind`) in the words of today; others as they are."""
+    if not isinstance(values, dict) or "kind" in values:
+        return values
+    values = dict(values)
+    if "strides" in values:
+        loss = dict(values.pop("loss", {}))
+        quantizer = {"kind": "ema", "commitment": loss.pop("commitment", 0.25)}
+        for old, new in {"num_codes": "num_codes", "code_dim": "code_dim", "ema_decay": "decay",
+                         "revival_threshold": "revival_threshold"}.items():
+            if old in values:
+                quantizer[new] = values.pop(old)
+        tones, noise = values.pop("tones", 0), values.pop("noise", False)
+        weight, matching = loss.pop("adversarial", 0.0), loss.pop("feature_matching", 0.0)
+        columns = (values.pop("strides"), values.pop("channels", []), values.pop("dilations", []))
+        stages = [dict(zip(("stride", "channels", "dilations"), row, strict=True))
+                  for row in zip(*columns, strict=False)]
+        return {"kind": "codec", "stages": stages, "quantizer": quantizer, "loss": loss,
+                "head": {"kind": "tones", "tones": tones} if noise else {"kind": "waveform"},
+                "adversary": {"weight": weight, "feature_matching": matching} if weight or matching else None} | values
+    if "lstm_layers" in values or "source_level" in values:
+        core = {"kind": "lstm"}
+        for old, new in {"embedding_dim": "embedding_dim", "units": "units", "lstm_layers": "layers",
+                         "dropout": "dropout"}.items():
+            if old in values:
+                core[new] = values.pop(old)
+        source = {"kind": "codes", "level": values.pop("source_level", 0), "num_codes": values.pop("source_codes", 1024)}
+        for old, new in {"context_channels": "channels", "context_dilations": "dilations"}.items():
+            if old in values:
+                source[new] = values.pop(old)
+        sampling = {key: values.pop(key) for key in ("temperature", "top_k", "top_p") if key in values}
+        return {"kind": "generator", "core": core, "conditions": [source] if source["level"] else [],
+                "sampling": sampling} | values
+    return values
 
 
-def codec_name(level: int) -> str:
-    return f"vqvae_{level}"
-
-
-def generator_name(level: int) -> str:
-    return f"generator_{level}"
-
-
-def _level_of(name, prefix):
-    known = [f"{prefix}_{level}" for level in LEVELS]
-    if name not in known:
-        raise ConfigError(f"no {prefix} is called {name!r}; there are {', '.join(known)}")
-    return int(name.rsplit("_", 1)[1])
-
-
-def _known_size(size):
-    if size not in SIZES:
-        raise ConfigError(f"no size is called {size!r}; there are {', '.join(SIZES)}")
+def upgrade(values: dict) -> dict:
+    """The YAML beside a set of weights as schema 1 wrote it (config, training, sha256) in the words of today."""
+    if "schema" in values or "config" not in values:
+        return values
+    return {"schema": SCHEMA, "model": upgrade_model(values["config"]), "record": values.get("training") or {},
+            "sha256": values.get("sha256")}

@@ -2,13 +2,14 @@
 
 A *set* is the files of one codec or generator plus the YAML that describes them:
 
-    vqvae_32_{encoder,decoder,codebook}[_TAG].weights.h5        vqvae_32[_TAG].yml
-    generator_32_{generator,context}[_TAG].weights.h5           generator_32[_TAG].yml
+    NAME_{encoder,decoder,codebook}[_TAG].weights.h5     NAME[_TAG].yml     of a codec
+    NAME_{generator,context}[_TAG].weights.h5            NAME[_TAG].yml     of a generator
 
-TAG is an epoch (`00010`), `best`, or absent: the set that ships. The YAML holds the config and each file's sha256 and
-is written last, so a set without it, or whose files are not those it names, was never finished and is not taken for
-whole. Files are HDF5 with one dataset a variable, by its path; they are data, and nothing in them can run code.
-TensorFlow-free.
+NAME is the model's own; its level is in its config. TAG is an epoch (`00010`), `best`, or absent: the set that ships.
+The YAML holds the whole run (model, training, data), what the training recorded and each file's sha256. It is written
+last, so a set without it, or whose files are not those it names, was never finished. Files are HDF5 with one dataset a
+variable, by its path; they are data, and nothing in them can run code. A chain's description lies beside its
+generators as `chain.yml`. TensorFlow-free.
 """
 
 from __future__ import annotations
@@ -24,21 +25,32 @@ import h5py
 import numpy as np
 
 from . import config as configs
-from . import quiet
 from .errors import UserError
 from .files import CHECKOUT, atomic_write
 
 CHAIN = "chain.yml"
-PARTS = {"vqvae": ("encoder", "decoder", "codebook"), "generator": ("generator", "context")}
+PARTS = {"codec": ("encoder", "decoder", "codebook"), "generator": ("generator", "context")}
+
+CODECS = "final_weights"
+GENERATORS = "weights"
+"""Where what ships is: in the working folder or, where that has none, in the checkout this file belongs to."""
 
 
 class WeightsError(UserError):
     """A weights file or set that cannot be used; names the file, and the layer where there is one."""
 
 
-def kind(name: str) -> str:
-    """`vqvae` or `generator`."""
-    return name.split("_")[0]
+def parts_of(config: configs.CodecConfig | configs.GeneratorConfig) -> tuple[str, ...]:
+    """The files of a set of this model, by part."""
+    if isinstance(config, configs.GeneratorConfig) and not config.conditions:
+        return ("generator",)
+    return PARTS[config.kind]
+
+
+def find_folder(folder, shipped: str) -> Path:
+    """`folder`; where it is the default of that name and absent here, the checkout's own."""
+    own = CHECKOUT / shipped
+    return own if str(folder) == shipped and not Path(shipped).is_dir() and own.is_dir() else Path(folder)
 
 
 def weights_path(folder, name: str, part: str, tag: str = "") -> Path:
@@ -59,7 +71,11 @@ def sha256(path) -> str:
 
 @dataclass(frozen=True)
 class WeightSet:
-    """A whole set found on disk, its checksums verified. `info` is what training recorded: epoch, step, losses."""
+    """A whole set found on disk, its checksums verified.
+
+    record: what training noted down (epoch, step, losses, the codecs it learnt from); training, data: how and on what
+    it was trained, None where an older program wrote the set.
+    """
 
     folder: Path
     name: str
@@ -67,7 +83,9 @@ class WeightSet:
     config: configs.CodecConfig | configs.GeneratorConfig
     files: dict[str, Path]
     checksum: str
-    info: dict
+    record: dict
+    training: configs.TrainingConfig | None = None
+    data: configs.DataConfig | None = None
 
     @property
     def which(self) -> str:
@@ -85,15 +103,16 @@ class WeightSet:
     @property
     def codes_id(self) -> str:
         """Which codes a codec makes, whatever its decoder and its precision: the run and the step its encoder is of."""
-        if "codes_of" in self.info:
-            return str(self.info["codes_of"])
-        return f"{self.info['id']}:{self.info.get('step')}" if "id" in self.info else self.checksum[:16]
+        if "codes_of" in self.record:
+            return str(self.record["codes_of"])
+        return f"{self.record['id']}:{self.record.get('step')}" if "id" in self.record else self.checksum[:16]
 
     @property
     def encoding_checksum(self) -> str:
         """A checksum of what encoding depends on: the config's shapes and the files of encoder and codebook."""
-        shapes = {k: v for k, v in configs.to_dict(self.config).items() if k not in (
-            "loss", "ema_decay", "revival_threshold", "tones", "noise", "even")}
+        keys = ("sample_rate", "front_end", "stages", "block")
+        shapes = {key: configs.to_dict(self.config)[key] for key in keys}
+        shapes["quantizer"] = [self.config.quantizer.kind, self.config.num_codes, self.config.books]
         sums = [sha256(self.files[part]) for part in ("encoder", "codebook")]
         return hashlib.sha256(json.dumps([shapes, sums], sort_keys=True).encode()).hexdigest()
 
@@ -168,8 +187,14 @@ def assign(variables, arrays: dict[str, np.ndarray], path):
         v.assign(arrays[v.path])
 
 
-def save(folder, name: str, tag: str, parts: dict[str, list], config, info=None, dtype="float32"):
-    """Write a set: `parts` are Keras variables, or arrays by path, by part. The YAML goes last and makes it whole."""
+def save(folder, name: str, tag: str, parts: dict[str, list], config, record=None, dtype="float32", training=None,
+         data=None):
+    """Write a set. The YAML goes last and makes it whole.
+
+    Args:
+        parts: Keras variables, or arrays by path, by part.
+        config: the model; record, training, data: what else the YAML holds, see `WeightSet`.
+    """
     folder = Path(folder)
     written = {}
     for part, variables in parts.items():
@@ -185,7 +210,9 @@ def save(folder, name: str, tag: str, parts: dict[str, list], config, info=None,
         path = weights_path(folder, name, part, tag)
         write_arrays(path, arrays)
         files[part] = sha256(path)
-    text = configs.dump_yaml({"config": configs.to_dict(config), "training": info or {}, "sha256": files})
+    described = {"schema": configs.SCHEMA, "model": configs.to_dict(config)}
+    described |= {key: configs.to_dict(value) for key, value in (("training", training), ("data", data)) if value}
+    text = configs.dump_yaml(described | {"record": record or {}, "sha256": files})
     with atomic_write(config_path(folder, name, tag)) as f:
         f.write(text.encode())
 
@@ -206,19 +233,26 @@ def tags(folder, name: str) -> list[str]:
     return sorted(found, key=lambda t: (not t.isdigit(), t == "", t))
 
 
-def chain_level(folder) -> int | None:
-    """The level that a chain of the generators in `folder` ends at unless told otherwise: what its `chain.yml` says.
-
-    None where there is no such file. The file has one key, `level`; it is written by hand, where listening or measuring
-    shows that finer levels do not pay.
-    """
+def chain(folder) -> configs.ChainConfig:
+    """The chain of the generators in `folder`: what its `chain.yml` says, else four levels named as in `compact`."""
     path = Path(folder) / CHAIN
+    default = configs.to_dict(configs.preset("compact").chain)
     if not path.exists():
-        return None
+        return configs.validate(configs.ChainConfig, default | {"end": None})
     values = configs.load_yaml(path)
-    if set(values) != {"level"} or values["level"] not in configs.LEVELS or isinstance(values["level"], bool):
-        raise WeightsError(f"{path}: must hold one key, level, one of {', '.join(map(str, configs.LEVELS))}")
-    return values["level"]
+    configs.check_schema(values, os.fspath(path))
+    if set(values) == {"level"}:  # as schema 1 wrote it
+        return configs.validate(configs.ChainConfig, default | {"end": values["level"]}, os.fspath(path))
+    if set(values) - {"schema"} != {"chain"}:
+        raise WeightsError(f"{path}: must hold the keys schema and chain")
+    return configs.validate(configs.ChainConfig, values["chain"], os.fspath(path))
+
+
+def save_chain(folder, chain: configs.ChainConfig):
+    """Write `chain.yml` beside the generators."""
+    text = configs.dump_yaml({"schema": configs.SCHEMA, "chain": configs.to_dict(chain)})
+    with atomic_write(Path(folder) / CHAIN) as f:
+        f.write(text.encode())
 
 
 def epochs(folder, name: str) -> list[int]:
@@ -254,38 +288,44 @@ def find(folder, name: str, epoch: int | str | None = None) -> WeightSet:
     except WeightsError:
         if wanted != "best":
             raise
-        training = configs.load_yaml(config_path(folder, name, wanted)).get("training")
-        epoch = training.get("epoch") if isinstance(training, dict) else None
+        record = _read(config_path(folder, name, wanted)).get("record")
+        epoch = record.get("epoch") if isinstance(record, dict) else None
         source = epoch_tag(epoch) if isinstance(epoch, int) else None
         if source not in there:
             raise
         found = _open(folder, name, source)
-        if found.info != training:
+        if found.record != record:
             raise  # that number has since been given to another run's epoch
         return found
 
 
+def _read(path: Path) -> dict:
+    """The YAML of a set in the words of today."""
+    values = configs.upgrade(configs.load_yaml(path))
+    configs.check_schema(values, os.fspath(path))
+    return values
+
+
 def _open(folder: Path, name: str, tag: str) -> WeightSet:
     path = config_path(folder, name, tag)
-    described = configs.load_yaml(path)
-    sums, training = described.get("sha256"), described.get("training") or {}
-    if not all(isinstance(part, dict) for part in (described.get("config"), sums, training)):
-        raise WeightsError(f"{path}: is not the description of a weights set (keys config, training and sha256)")
-    config_class = configs.CodecConfig if kind(name) == "vqvae" else configs.GeneratorConfig
+    described = _read(path)
+    sums, record = described.get("sha256"), described.get("record") or {}
+    if not all(isinstance(part, dict) for part in (described.get("model"), sums, record)):
+        raise WeightsError(f"{path}: is not the description of a weights set (keys model, record and sha256)")
     try:
-        config = configs.from_dict(config_class, described["config"], os.fspath(path))
+        config = configs.validate_model(described["model"], os.fspath(path))
+        training, data = (
+            configs.validate(kind, described[key], f"{path}: {key}") if described.get(key) else None
+            for kind, key in ((configs.TrainingConfig, "training"), (configs.DataConfig, "data")))
     except configs.ConfigError as e:
         raise WeightsError(str(e)) from e
     if config.name != name:
         raise WeightsError(f"{path}: describes {config.name}, not {name}")
-    top = kind(name) == "generator" and not config.source_level
-    expected = set(PARTS[kind(name)]) - ({"context"} if top else set())
-    if set(sums) != expected:
+    expected = parts_of(config)
+    if set(sums) != set(expected):
         raise WeightsError(f"{path}: names the parts {sorted(map(str, sums))}, but {name} has {sorted(expected)}")
     files = {}
-    for part in PARTS[kind(name)]:
-        if part not in expected:
-            continue
+    for part in expected:
         files[part] = weights_path(folder, name, part, tag)
         try:
             found = sha256(files[part])
@@ -293,39 +333,13 @@ def _open(folder: Path, name: str, tag: str) -> WeightSet:
             raise WeightsError(f"{files[part]}: cannot be read: {e.strerror}") from e
         if found != sums[part]:
             raise WeightsError(f"{files[part]}: damaged, or of another set: its checksum is not the one in {path.name}")
-    identity = json.dumps([described["config"], sums], sort_keys=True).encode()
-    return WeightSet(folder, name, tag, config, files, hashlib.sha256(identity).hexdigest(), training)
+    identity = json.dumps([configs.to_dict(config), sums], sort_keys=True).encode()
+    return WeightSet(folder, name, tag, config, files, hashlib.sha256(identity).hexdigest(), record, training, data)
 
 
 def copy_set(source: WeightSet, folder, tag: str, dtype="float32"):
     """Write `source` again under another folder, tag or dtype, without building a model."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    parts = {part: source.load(part) for part in source.files}
-    save(folder, source.name, tag, parts, source.config, source.info, dtype)
-
-
-def load_codec(found: WeightSet):
-    """The Keras `VQVAE` of a set."""
-    quiet.import_keras()
-    from .nn.codec import VQVAE
-
-    model = VQVAE(found.config)
-    for part, variables in model.parts.items():
-        if part == "codebook":
-            continue
-        assign(variables, found.load(part), found.files[part])
-    assign([model.quantizer.codebook], found.load("codebook"), found.files["codebook"])
-    model.quantizer.set_codebook(model.quantizer.codebook.value)
-    return model
-
-
-def load_generator(found: WeightSet):
-    """The Keras `Generator` of a set."""
-    quiet.import_keras()
-    from .nn.generator import Generator
-
-    model = Generator(found.config)
-    for part, variables in model.parts.items():
-        assign(variables, found.load(part), found.files[part])
-    return model
+    arrays = {part: source.load(part) for part in source.files}
+    save(folder, source.name, tag, arrays, source.config, source.record, dtype, source.training, source.data)

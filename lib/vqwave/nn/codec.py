@@ -1,60 +1,74 @@
-"""The codec of one level: encoder, quantizer and decoder, built from a `CodecConfig`."""
+"""The codec of one level: front end, encoder, quantizer, decoder and head, built from a `CodecConfig`."""
 
 from __future__ import annotations
+
+import math
 
 import keras
 from keras import layers, ops
 
+from .. import weights
 from ..config import PERIOD, CodecConfig
-from ..train import replicas
-from .discriminators import Adversary
-from .heads import Loudness, NoiseBank, ToneBank
-from .layers import ResidualBlock, SubPixelUpsampling, VectorQuantizer, gelu
+from . import replica_sums
+from .discriminators import build_adversary
+from .frontends import FRONT_ENDS
+from .heads import HEADS
+from .layers import BLOCKS, Conv, Reach, SubPixelUpsampling, gelu
 from .losses import hum, reconstruction_terms
+from .quantizers import build_quantizer
 
 
-def build_encoder(config: CodecConfig) -> keras.Model:
-    """audio float32 [batch, T, 1], T a multiple of the level -> latents [batch, T / level, code_dim]."""
-    audio = x = keras.Input((None, 1), name="audio")
-    for i, (stride, channels) in enumerate(zip(config.strides, config.channels, strict=True)):
-        x = layers.Conv1D(channels, 2 * stride, strides=stride, padding="same", name=f"down_{i}")(x)
-        for dilation in config.dilations[i]:
-            x = ResidualBlock(channels, dilation, name=f"block_{i}_{dilation}")(x)
+def _blocks(config: CodecConfig, stage: int) -> list:
+    make = BLOCKS[type(config.block)]
+    return [make(config.block, config.stages[stage].channels, dilation, f"block_{stage}_{dilation}")
+            for dilation in config.stages[stage].dilations]
+
+
+def build_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, Reach]:
+    """(features [batch, steps, channels] -> latents [batch, N, code_dim], how far a code sees in steps)."""
+    audio = x = keras.Input((None, front_end.channels), name="audio")
+    reach = Reach()
+    for i, stage in enumerate(config.stages):
+        down = Conv(stage.channels, 2 * stage.stride, strides=stage.stride, name=f"down_{i}")
+        x = down(x)
+        reach.add(down, stride=stage.stride)
+        for block in _blocks(config, i):
+            x = block(x)
+            reach.add(block)
     x = layers.Activation(gelu, name="activation")(x)
-    return keras.Model(audio, layers.Conv1D(config.code_dim, 3, padding="same", name="latents")(x), name="encoder")
+    latents = Conv(config.quantizer.code_dim, 3, name="latents")
+    reach.add(latents)
+    return keras.Model(audio, latents(x), name="encoder"), reach
 
 
-def build_decoder(config: CodecConfig) -> keras.Model:
-    """vectors float32 [batch, N, code_dim] -> audio float32 [batch, N·level, 1]; the encoder's mirror image.
+def build_decoder(config: CodecConfig) -> tuple[keras.Model, list[Reach]]:
+    """(vectors float32 [batch, N, code_dim] -> audio float32 [batch, N·level, 1], how far its branches see in codes).
 
-    With tones or noise (`config.positioned`) it takes [vectors, start], start int32 [batch] the number of the first of
-    these codes in the piece, modulo PERIOD / level.
+    The encoder's mirror image. With a head that must know its position it takes [vectors, start], start int32 [batch]
+    the number of the first of these codes in the piece, modulo PERIOD / level.
     """
-    vectors = keras.Input((None, config.code_dim), name="vectors")
-    inputs, tones = vectors, None
+    vectors = keras.Input((None, config.quantizer.code_dim), name="vectors")
+    inputs, start = vectors, None
     if config.positioned:
         start = keras.Input((), dtype="int32", name="start")
         inputs = [vectors, start]
-    x = layers.Conv1D(config.channels[-1], 3, padding="same", name="expand")(vectors)
-    for i in reversed(range(len(config.strides))):
-        hop = config.hop(i)
-        for dilation in config.dilations[i]:
-            x = ResidualBlock(config.channels[i], dilation, name=f"block_{i}_{dilation}")(x)
+    reach = Reach()
+    expand = Conv(config.stages[-1].channels, 3, name="expand")
+    x = expand(vectors)
+    reach.add(expand)
+    head = HEADS[type(config.head)](config)
+    for i in reversed(range(len(config.stages))):
+        for block in _blocks(config, i):
+            x = block(x)
+            reach.add(block)
         x = layers.Activation(gelu, name=f"activation_{i}")(x)
-        if config.tones and i == config.tone_stage:
-            loudness = Loudness(config.tones, name="loudness")(x)
-            first = start * (config.level // hop)
-            tones = ToneBank(config.tones, hop, config.sample_rate, name="tones")(loudness, first)
+        head.tap(i, x, start, reach)
         if i:
-            x = SubPixelUpsampling(config.channels[i - 1], config.strides[i], 3, config.even, name=f"up_{i}")(x)
-        elif config.noise:
-            x = NoiseBank(config.channels[0], hop, name="noise")(x, start * (config.level // hop))
-        else:
-            # The last, to the waveform, overlaps its neighbours widely: short patches would buzz at their rate.
-            x = SubPixelUpsampling(1, hop, 7, config.even, name="up_0")(x)
-    if tones is not None:
-        x = layers.Add(name="sum", dtype="float32")([x, tones])
-    return keras.Model(inputs, x, name="decoder")
+            ratio = config.stages[i].stride
+            up = SubPixelUpsampling(config.stages[i - 1].channels, ratio, 3, config.even, name=f"up_{i}")
+            x = up(x)
+            reach.add(up, ratio=ratio)
+    return keras.Model(inputs, head.synthesise(x, start, reach), name="decoder"), head.reaches
 
 
 @keras.saving.register_keras_serializable("vqwave")
@@ -68,20 +82,24 @@ class VQVAE(keras.Model):
     def __init__(self, config: CodecConfig, seed: int = 0, decoder_only: bool = False, **kwargs):
         super().__init__(name=config.name, **kwargs)
         self.config, self.decoder_only = config, decoder_only
-        self.encoder = build_encoder(config)
-        self.decoder = build_decoder(config)
-        self.quantizer = VectorQuantizer(
-            config.num_codes, config.code_dim, config.ema_decay, config.revival_threshold, config.loss.commitment,
-            seed=seed, name="quantizer",
-        )
-        self.quantizer.build((None, None, config.code_dim))
+        self.front_end = FRONT_ENDS[type(config.front_end)](config.front_end, config.sample_rate)
+        self.encoder, sees = build_encoder(config, self.front_end)
+        before, after = self.front_end.receptive_field
+        hop, level = self.front_end.hop, config.level
+        self.encode_halo = math.ceil(max(before + sees.left * hop, after + sees.right * hop) / level)
+        """Codes' worth of samples to either side that one code can see."""
+        self.decoder, branches = build_decoder(config)
+        self.decode_halo = math.ceil(max(max(r.left, r.right) for r in branches))
+        """Codes to either side that one code's samples can see."""
+        self.quantizer = build_quantizer(config.quantizer, seed)
         self.encoder.trainable = not decoder_only
         terms = ["spectral_convergence", "log_magnitude", "mel", "waveform"] + ["hum"] * (config.loss.hum > 0)
         self.seed_generator = keras.random.SeedGenerator(seed + 1) if config.positioned else None
-        self.adversary = None
-        if config.loss.adversarial or config.loss.feature_matching:
-            self.adversary = Adversary(name="adversary")
-            self.adversary.build((None, None))
+        self.adversary = build_adversary(config.adversary)
+        self.weights_of_terms = {**dict(config.loss)}
+        if self.adversary is not None:
+            self.weights_of_terms |= {"adversarial": config.adversary.weight,
+                                      "feature_matching": config.adversary.feature_matching}
             terms += ["discriminator", "adversarial", "feature_matching"]
         self.term_metrics = [keras.metrics.Mean(name=term) for term in terms]
 
@@ -89,28 +107,28 @@ class VQVAE(keras.Model):
     def parts(self) -> dict[str, list]:
         """The variables that each file of a weights set holds, by part name."""
         return {
-            "encoder": self.encoder.weights, "decoder": self.decoder.weights, "codebook": [self.quantizer.codebook],
+            "encoder": self.encoder.weights, "decoder": self.decoder.weights, "codebook": self.quantizer.codebooks,
         }
 
     def build(self, input_shape=None):
         self.built = True
 
     def call(self, audio, training=False):
-        latents = self.encoder(audio[..., None], training=training and not self.decoder_only)
+        latents = self.encoder(self.front_end(audio), training=training and not self.decoder_only)
         quantized, _ = self.quantizer(latents, training=training and not self.decoder_only)
         given = quantized
         if self.config.positioned:
             start = ops.zeros(ops.shape(audio)[:1], "int32")
             if training:
                 # Anywhere, so that what is learnt holds for every phase of the tones and any noise.
-                rows = replicas.joint(ops.shape(audio)[0])
-                start = replicas.share(
+                rows = replica_sums.joint(ops.shape(audio)[0])
+                start = replica_sums.share(
                     keras.random.randint((rows,), 0, PERIOD // self.config.level, seed=self.seed_generator))
             given = [quantized, start]
         return ops.cast(self.decoder(given, training=training)[..., 0], "float32")
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Σ weight·term over `LossConfig`'s terms + the quantizer's commitment; each term is a metric too.
+        """Σ weight·term over the terms of `LossConfig` and the adversary + the quantizer's commitment; each term is a metric too.
 
         Validation judges by the reconstruction alone: a discriminator's opinion changes from epoch to epoch.
         """
@@ -121,27 +139,26 @@ class VQVAE(keras.Model):
         if self.adversary is not None and training:
             terms |= self.adversary.losses_of(y, y_pred)
             total = total + terms["discriminator"]
-        for metric in (self.quantizer.usage, self.quantizer.perplexity):
-            metric.update_state(self.quantizer.batch_count)
+        self.quantizer.update_metrics()
         for metric in self.term_metrics:
             if metric.name in terms:
                 metric.update_state(terms[metric.name])
-                total = total + getattr(self.config.loss, metric.name, 0.0) * terms[metric.name]
-        return replicas.part(total)
+                total = total + self.weights_of_terms.get(metric.name, 0.0) * terms[metric.name]
+        return replica_sums.part(total)
 
     def encode_model(self) -> keras.Model:
-        """Functional model: audio float32 [batch, T] -> codes int32 [batch, T / level]."""
+        """Functional model: audio float32 [batch, T] -> codes int32 [batch, T / level, books]."""
         audio = keras.Input((None,), name="samples")
-        latents = self.encoder(layers.Reshape((-1, 1), name="channel")(audio))
+        latents = self.encoder(self.front_end(audio))
         codes = _Call(self.quantizer.encode, name="encode")(latents)
         return keras.Model(audio, codes, name=f"{self.config.name}_encode")
 
     def decode_model(self) -> keras.Model:
-        """Functional model: codes int32 [batch, N] -> audio float32 [batch, N·level].
+        """Functional model: codes int32 [batch, N, books] -> audio float32 [batch, N·level].
 
         Where the config is `positioned`: [codes, start], start int32 [batch] as in `build_decoder`.
         """
-        inputs = codes = keras.Input((None,), dtype="int32", name="codes")
+        inputs = codes = keras.Input((None, None if self.config.books > 1 else 1), dtype="int32", name="codes")
         vectors = _Call(self.quantizer.lookup, name="lookup")(codes)
         if self.config.positioned:
             start = keras.Input((), dtype="int32", name="start")
@@ -159,3 +176,17 @@ class _Call(layers.Layer):
 
     def call(self, x):
         return self.method(x)
+
+
+def load_codec(found: weights.WeightSet) -> VQVAE:
+    """The Keras `VQVAE` of a set."""
+    model = VQVAE(found.config)
+    take_weights(model, found)
+    return model
+
+
+def take_weights(model: VQVAE, found: weights.WeightSet):
+    """The weights of a set into a model of its shapes."""
+    for part, variables in model.parts.items():
+        weights.assign(variables, found.load(part), found.files[part])
+    model.quantizer.set_codebooks()

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from keras import layers, ops
 
-from ..train.replicas import mean
+from ..config import AdversaryConfig
+from ..config import STFTDiscriminator as STFTConfig
 from .layers import register
+from .replica_sums import mean
 
-# (n_fft, hop): long windows see partials, short ones see onsets and the buzz of a frame rate.
-SCALES = ((2048, 512), (512, 128))
 CHANNELS = (16, 32, 64)
 
 
@@ -84,13 +84,19 @@ class STFTDiscriminator(layers.Layer):
         return super().get_config() | {"n_fft": self.n_fft, "hop": self.hop}
 
 
+DISCRIMINATORS = {
+    STFTConfig: lambda config, dtype: STFTDiscriminator(config.n_fft, config.hop, name=f"stft_{config.n_fft}",
+                                                        dtype=dtype),
+}
+"""The layer of each kind of discriminator: (config, dtype) -> layer, which returns its features, its verdict last."""
+
+
 class Adversary(layers.Layer):
     """All discriminators and the two games' losses, least squares (Mao et al. 2017)."""
 
-    def __init__(self, scales=SCALES, **kwargs):
+    def __init__(self, config: AdversaryConfig, **kwargs):
         super().__init__(**kwargs)
-        self.discriminators = [STFTDiscriminator(*scale, name=f"stft_{scale[0]}", dtype=self.dtype_policy)
-                               for scale in scales]
+        self.discriminators = [DISCRIMINATORS[type(one)](one, self.dtype_policy) for one in config.discriminators]
 
     def build(self, shape):
         for d in self.discriminators:
@@ -112,3 +118,12 @@ class Adversary(layers.Layer):
             matched = [mean(ops.abs(a - b)) / (mean(ops.abs(a)) + 1e-6) for a, b in pairs]
             totals["feature_matching"] += sum(matched) / len(matched)
         return {key: value / len(self.discriminators) for key, value in totals.items()}
+
+
+def build_adversary(config: AdversaryConfig | None) -> Adversary | None:
+    """The adversary that a config describes, built; None where there is none."""
+    if config is None:
+        return None
+    adversary = Adversary(config, name="adversary")
+    adversary.build((None, None))
+    return adversary

@@ -1,9 +1,9 @@
-"""What a decoder is given to shape, besides its codes: a bank of tones and a source of noise.
+"""Heads: what makes audio of the decoder's features, one class for each kind of the config's `head`.
 
 Codes that carry no phase are easy to predict, but a decoder of convolutions alone repeats itself at the rate of its
-codes while they stay the same: it hums at every multiple of that rate. Here phase belongs to oscillators that run with
-the position in the piece, and randomness to a table; codes only say how loud each is, as in DDSP (Engel et al. 2020).
-Both have a period of `config.PERIOD` samples, so a stream's position may be known modulo that.
+codes while they stay the same: it hums at every multiple of that rate. With a head of tones phase belongs to
+oscillators that run with the position in the piece, and randomness to a table; codes only say how loud each is, as in
+DDSP (Engel et al. 2020). Both have a period of `config.PERIOD` samples, so positions may be known modulo that.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import math
 import numpy as np
 from keras import layers, ops
 
-from ..config import PERIOD
-from .layers import register
+from ..config import PERIOD, TonesHead, WaveformHead
+from .layers import Conv, Reach, SubPixelUpsampling, register
 
 LOWEST = 27.5  # Hz, A0
 PER_OCTAVE = 24  # quarter tones: music in tune lies on them, and what does not is at most an eighth tone away
@@ -54,6 +54,9 @@ class ToneBank(layers.Layer):
         turn = np.concatenate([np.cos(angle), np.sin(angle)])
         self.basis = np.concatenate([turn * (1 - rise), turn * rise]).astype("float32")
 
+    # Loudness is drawn straight on to the next frame's.
+    receptive_field = (0, 1)
+
     def call(self, amplitudes, start):
         frame = ops.mod(_frames(amplitudes, start), self.cycle)
         turned = ops.mod(frame[..., None] * self.turns, self.cycle)
@@ -80,10 +83,14 @@ class Loudness(layers.Layer):
         super().__init__(**({"dtype": "float32"} | kwargs))
         self.count = count
         # Quiet at first: two hundred tones at once are loud.
-        self.conv = layers.Conv1D(count, 3, padding="same", bias_initializer=_quiet, name="conv", dtype="float32")
+        self.conv = Conv(count, 3, bias_initializer=_quiet, name="conv", dtype="float32")
 
     def build(self, shape):
         self.conv.build(shape)
+
+    @property
+    def receptive_field(self) -> tuple[int, int]:
+        return self.conv.receptive_field
 
     def call(self, x):
         return 2.0 * ops.sigmoid(self.conv(x)) ** 2.3
@@ -112,13 +119,16 @@ class NoiseBank(layers.Layer):
         self.table = draws.standard_normal((PERIOD // hop, hop)).astype("float32")
         self.gate = layers.Dense(bands, name="gate", dtype=self.dtype_policy)
         self.mix = layers.Dense(bands, use_bias=False, name="mix", dtype=self.dtype_policy)
-        self.sound = layers.Conv1D(hop, kernel_size, padding="same", use_bias=False, name="sound",
-                                   dtype=self.dtype_policy)
+        self.sound = Conv(hop, kernel_size, use_bias=False, name="sound", dtype=self.dtype_policy)
 
     def build(self, x_shape, start_shape):
         self.gate.build(x_shape)
         self.mix.build((*x_shape[:-1], self.hop))
         self.sound.build((*x_shape[:-1], self.bands))
+
+    @property
+    def receptive_field(self) -> tuple[int, int]:
+        return self.sound.receptive_field
 
     def call(self, x, start):
         frame = ops.mod(_frames(x, start), self.table.shape[0])
@@ -132,3 +142,60 @@ class NoiseBank(layers.Layer):
 
     def get_config(self):
         return super().get_config() | {"bands": self.bands, "hop": self.hop, "kernel_size": self.kernel_size}
+
+
+class Waveform:
+    """A last up-sampling to the waveform.
+
+    What every head offers: `tap`, shown the features of each stage on their way down, `synthesise`, which makes audio
+    float32 [batch, samples, 1] of the last stage's, `reaches`, how far each of its branches sees, and whether it must
+    know its position in the piece (`positioned`, in the config). start: int32 [batch], the number of the first code
+    in the piece, modulo PERIOD / level.
+    """
+
+    def __init__(self, config):
+        self.config = config
+
+    def tap(self, stage: int, features, start, reach: Reach):
+        pass
+
+    def synthesise(self, features, start, reach: Reach):
+        # It overlaps its neighbours widely: short patches would buzz at their rate.
+        up = SubPixelUpsampling(1, self.config.hop(0), 7, self.config.even, name="up_0")
+        self.reaches = [reach.add(up)]
+        return up(features)
+
+
+class TonesAndNoise:
+    """A bank of tones, whose loudness an early stage says, and a bank of noise, whose colour the last one does."""
+
+    def __init__(self, config):
+        self.config = config
+        self.reaches, self.audio = [], None
+
+    def _first(self, start, hop: int):
+        """The number of the first step of `hop` samples."""
+        return start * (self.config.level // hop)
+
+    def tap(self, stage: int, features, start, reach: Reach):
+        config = self.config
+        if not config.head.tones or stage != config.tone_stage:
+            return
+        hop = config.hop(stage)
+        loudness = Loudness(config.head.tones, name="loudness")
+        tones = ToneBank(config.head.tones, hop, config.sample_rate, name="tones")
+        self.audio = tones(loudness(features), self._first(start, hop))
+        self.reaches.append(reach.copy().add(loudness).add(tones))
+
+    def synthesise(self, features, start, reach: Reach):
+        hop = self.config.hop(0)
+        bank = NoiseBank(self.config.stages[0].channels, hop, name="noise")
+        noise = bank(features, self._first(start, hop))
+        self.reaches.append(reach.add(bank))
+        if self.audio is None:
+            return noise
+        return layers.Add(name="sum", dtype="float32")([noise, self.audio])
+
+
+HEADS = {WaveformHead: Waveform, TonesHead: TonesAndNoise}
+"""The class of each kind of head, made with the codec's config."""

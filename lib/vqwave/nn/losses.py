@@ -12,7 +12,7 @@ from keras import ops
 
 from ..metrics import BESIDE, LINE, MEL_FLOOR
 from ..metrics import MEL_BANDS as MEL_SCALES
-from ..train.replicas import mean, total
+from .replica_sums import mean, total
 
 # (n_fft, hop, window): the windows of the SC metric at twice its hop, which trains as well for half the cost.
 STFT_SCALES = ((2048, 480, 1200), (1024, 240, 600), (512, 100, 240))

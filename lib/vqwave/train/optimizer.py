@@ -7,7 +7,7 @@ import math
 import keras
 from keras import ops
 
-from . import replicas as distribution
+from ..nn import replica_sums
 
 NARROW = 32
 """A kernel from or to no more channels than this is AdamW's: code vectors, the waveform, all of a tiny model."""
@@ -30,7 +30,7 @@ class Muon(keras.optimizers.Muon):
                          global_clipnorm=1.0 / replicas, exclude_layers=["logits"])
 
     def apply(self, grads, trainable_variables=None):
-        super().apply(distribution.means(grads), trainable_variables)
+        super().apply(replica_sums.means(grads), trainable_variables)
 
     def _should_use_adamw(self, variable):
         shape = variable.shape

@@ -1,0 +1,63 @@
+"""Conditions: what a generator knows besides its own past, one class for each kind of the config's `conditions`.
+
+Each becomes a Keras model from an input that `data/windows.py` serves (and that a stream provides) to float32
+[batch, T, channels], joined to the core's input at each step.
+"""
+
+from __future__ import annotations
+
+import keras
+from keras import layers, ops
+
+from ..config import CodesAbove, GeneratorConfig
+from .layers import CroppedResidual, SubPixelUpsampling, register
+
+
+@register
+class FrameEmbedding(layers.Embedding):
+    """Frames int32 [batch, N, books] of codes or one token past them -> float32 [batch, N, width].
+
+    Each book has rows of its own. join: "sum" adds the books' vectors up, "concatenate" lays them side by side, so that
+    width is books·dim.
+    """
+
+    def __init__(self, books: int, num_codes: int, dim: int, join: str = "sum", **kwargs):
+        super().__init__(books * (num_codes + 1), dim, **kwargs)
+        self.books, self.num_codes, self.join = books, num_codes, join
+
+    def call(self, frames):
+        if self.books == 1:
+            return super().call(frames[..., 0])
+        first = ops.arange(self.books, dtype="int32") * (self.num_codes + 1)
+        vectors = super().call(frames + first)
+        if self.join == "sum":
+            return ops.sum(vectors, axis=-2)
+        return ops.reshape(vectors, (*ops.shape(frames)[:-1], self.books * self.output_dim))
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], self.output_dim * (self.books if self.join == "concatenate" else 1))
+
+    def get_config(self):
+        own = {"books": self.books, "num_codes": self.num_codes, "dim": self.output_dim, "join": self.join}
+        config = super().get_config() | own
+        return {k: v for k, v in config.items() if k not in ("input_dim", "output_dim")}
+
+
+def context_model(config: CodesAbove, generator: GeneratorConfig) -> keras.Model:
+    """source frames int32 [batch, N + 2·halo, books] -> context float32 [batch, N·ratio, channels].
+
+    A stack of dilated convolutions after WaveNet's (van den Oord et al. 2016). They are unpadded: what lies outside the
+    piece is not zeros that only some positions meet, but the token `pad_token`, so that a window anywhere in a piece
+    gives exactly what the whole piece gives there.
+    """
+    codes = keras.Input((None, config.books), dtype="int32", name="source")
+    x = FrameEmbedding(config.books, config.num_codes, config.channels, name="embedding")(codes)
+    for dilation in config.dilations:
+        x = CroppedResidual(config.channels, dilation, name=f"dilated_{dilation}")(x)
+    x = SubPixelUpsampling(config.channels, generator.ratio, kernel_size=1, name="upsample")(x)
+    x = layers.Activation("gelu", name="activation")(x)
+    return keras.Model(codes, x, name="context")
+
+
+CONDITIONS = {CodesAbove: context_model}
+"""The model of each kind of condition: (config, generator config) -> Keras model."""

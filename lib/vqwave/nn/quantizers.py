@@ -1,0 +1,307 @@
+"""Quantizers: latents <-> codes, one class for each kind of the config's `quantizer`."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from ..config import EMAQuantizer, ResidualQuantizer, SOMQuantizer
+from . import replica_sums
+from .layers import register
+
+
+class CodeCounts(keras.metrics.Metric):
+    """A histogram of the codes seen since the last reset; what is reported of it is the subclass's matter."""
+
+    def __init__(self, num_codes: int, name: str, **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.counts = self.add_weight(shape=(num_codes,), initializer="zeros", name="counts")
+
+    def update_state(self, counts, sample_weight=None):
+        self.counts.assign_add(ops.cast(counts, self.counts.dtype))
+
+
+class Usage(CodeCounts):
+    """Share of the codes that were used at all, in [0, 1]."""
+
+    def result(self):
+        return ops.mean(ops.cast(self.counts > 0, "float32"))
+
+
+class Perplexity(CodeCounts):
+    """2 to the entropy of the code histogram: how many codes would do as much if all were used alike."""
+
+    def result(self):
+        p = self.counts / ops.maximum(ops.sum(self.counts), 1.0)
+        return ops.exp(-ops.sum(p * ops.log(ops.maximum(p, 1e-10))))
+
+
+def distances(latents, codebook):
+    """|x - e|² less |x|², which is the same for all codes: [..., code_dim], [codes, code_dim] -> [..., codes]."""
+    return ops.sum(codebook**2, axis=1) - 2.0 * ops.matmul(latents, ops.transpose(codebook))
+
+
+@register
+class VectorQuantizer(layers.Layer):
+    """latents float32 [batch, N, code_dim] -> (quantized float32 [batch, N, code_dim], codes int32 [batch, N, 1]).
+
+    VQ-VAE with an EMA codebook (van den Oord et al. 2017, appendix A.1). With n_i latents x given code i in a batch:
+        count_i <- γ·count_i + (1−γ)·n_i      total_i <- γ·total_i + (1−γ)·Σ x      e_i = total_i / smoothed(count_i)
+    In training the first batch gives the initial codes, and a code whose count falls under `revival_threshold` of a
+    fair share is moved onto a random latent of the batch, its vector, count and total at once (as in Jukebox).
+    Gradients pass straight through. In inference nothing moves. Stays in float32 under mixed precision.
+
+    What every quantizer offers: `call`; `encode` and `lookup` by operations that ONNX has; `codebooks`, the variables
+    that a file of weights holds; `set_codebooks`; `update_metrics`, of each book's usage and perplexity.
+    """
+
+    def __init__(self, num_codes, code_dim, decay=0.96, revival_threshold=0.3, commitment=0.25, seed=0, suffix="",
+                 **kwargs):
+        super().__init__(**({"dtype": "float32"} | kwargs))
+        self.num_codes, self.code_dim, self.decay = num_codes, code_dim, decay
+        self.revival_threshold, self.commitment = revival_threshold, commitment
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        # Fed by the model's `compute_loss` with `batch_count` of the last call: in a call JAX updates no metric.
+        self.usage = Usage(num_codes, name=f"usage{suffix}")
+        self.perplexity = Perplexity(num_codes, name=f"perplexity{suffix}")
+
+    def build(self, shape):
+        def weight(name, *size, initializer="zeros"):
+            return self.add_weight(shape=size, initializer=initializer, trainable=False, name=name)
+
+        self.codebook = weight("codebook", self.num_codes, self.code_dim, initializer="random_normal")
+        self.count = weight("count", self.num_codes)
+        self.total = weight("total", self.num_codes, self.code_dim)
+        # 0 until codes have come from data or from a file; also the switch of the data-driven start.
+        self.started = weight("started")
+
+    @property
+    def codebooks(self) -> list:
+        return [self.codebook]
+
+    def set_codebooks(self):
+        """Take the codebook as it is for a start, each code with the weight of a fair share of one batch."""
+        self.count.assign(ops.ones(self.num_codes))
+        self.total.assign(self.codebook.value)
+        self.started.assign(1.0)
+
+    def encode(self, latents):
+        """latents [batch, N, code_dim] -> codes int32 [batch, N, 1]. A top-1, since ONNX lacks Keras's argmin."""
+        return ops.cast(ops.top_k(-distances(ops.cast(latents, "float32"), self.codebook), 1)[1], "int32")
+
+    def lookup(self, codes):
+        """codes int32 [batch, N, 1] -> vectors float32 [batch, N, code_dim]."""
+        return ops.take(self.codebook, codes[..., 0], axis=0)
+
+    def call(self, latents, training=False, mask=None):
+        """mask: float32 [batch], 1 for the windows that count; None counts all."""
+        latents = ops.cast(latents, "float32")
+        flat = ops.stop_gradient(ops.reshape(latents, (-1, self.code_dim)))
+        codebook = ops.convert_to_tensor(self.codebook)
+        if training:
+            latent_count = replica_sums.joint(ops.shape(flat)[0])
+            rows = keras.random.randint((self.num_codes,), 0, latent_count, seed=self.seed_generator)
+            candidates = replica_sums.take(flat, rows)
+            started = self.started > 0
+            codebook = ops.where(started, codebook, candidates)
+        codes = ops.cast(ops.argmin(distances(flat, codebook), axis=1), "int32")
+        counted = ops.ones_like(codes, dtype="float32")
+        if mask is not None:
+            counted = ops.reshape(ops.broadcast_to(mask[:, None], ops.shape(latents)[:2]), (-1,))
+        # The codebook follows, and its figures tell of, the batch of all devices.
+        batch_count = replica_sums.total(ops.segment_sum(counted, codes, num_segments=self.num_codes))
+        quantized = ops.reshape(ops.take(codebook, codes, axis=0), ops.shape(latents))
+        if training:
+            summed = flat if mask is None else flat * counted[:, None]
+            batch_total = replica_sums.total(ops.segment_sum(summed, codes, num_segments=self.num_codes))
+            self._follow(codebook, started, candidates, *self._spread(batch_count, batch_total))
+        self.batch_count = batch_count
+        error = (latents - ops.stop_gradient(quantized)) ** 2
+        self.add_loss(self.commitment * ops.mean(error if mask is None else error * mask[:, None, None]))
+        codes = ops.reshape(codes, (*ops.shape(latents)[:2], 1))
+        return latents + ops.stop_gradient(quantized - latents), codes
+
+    def _spread(self, count, total):
+        """What each code learns from the batch: its own share."""
+        return count, total
+
+    def _follow(self, codebook, started, candidates, batch_count, batch_total):
+        """One EMA step towards the batch, then revival of the codes that fell out of use."""
+        # Before the start there is no past: the first batch's own counts stand for it.
+        keep = ops.where(started, self.decay, 0.0)
+        count = keep * self.count + (1.0 - keep) * batch_count
+        total = keep * self.total + (1.0 - keep) * batch_total
+        size = ops.sum(count)
+        # Laplace smoothing keeps a count of nearly nothing from dividing by nearly nothing.
+        smoothed = (count + 1e-5) / (size + self.num_codes * 1e-5) * size
+        vectors = total / smoothed[:, None]
+        fair = size / self.num_codes
+        dead = count < self.revival_threshold * fair
+        self.count.assign(ops.where(dead, fair, count))
+        self.total.assign(ops.where(dead[:, None], candidates * fair, total))
+        self.codebook.assign(ops.where(dead[:, None], candidates, vectors))
+        self.started.assign(1.0)
+
+    def update_metrics(self):
+        """Count the codes of the last call."""
+        self.usage.update_state(self.batch_count)
+        self.perplexity.update_state(self.batch_count)
+
+    def get_config(self):
+        own = {k: getattr(self, k) for k in ("num_codes", "code_dim", "decay", "revival_threshold", "commitment")}
+        return super().get_config() | own
+
+
+@register
+class ResidualVectorQuantizer(layers.Layer):
+    """latents float32 [batch, N, code_dim] -> (quantized float32 [batch, N, code_dim], codes int32 [batch, N, books]).
+
+    Each book quantizes what the ones before it leave, and their vectors add up (SoundStream, Zeghidour et al. 2021,
+    section III.C). The first n books of a frame's codes are what n books alone would give, so the bitrate is chosen by
+    cutting codes when encoding; `lookup` takes any number of books. In training, a share `dropout` of the windows uses
+    the first n books only, n drawn evenly from 1 … books.
+    """
+
+    def __init__(self, books, dropout, num_codes, code_dim, decay=0.96, revival_threshold=0.3, commitment=0.25, seed=0,
+                 **kwargs):
+        super().__init__(**({"dtype": "float32"} | kwargs))
+        self.num_books, self.dropout, self.code_dim = books, dropout, code_dim
+        self.num_codes = num_codes
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.books = [VectorQuantizer(num_codes, code_dim, decay, revival_threshold, commitment, seed + 1 + k,
+                                      f"_{k}", name=f"book_{k}") for k in range(books)]
+
+    def build(self, shape):
+        for book in self.books:
+            book.build(shape)
+
+    @property
+    def codebooks(self) -> list:
+        return [book.codebook for book in self.books]
+
+    def set_codebooks(self):
+        for book in self.books:
+            book.set_codebooks()
+
+    def encode(self, latents):
+        """latents [batch, N, code_dim] -> codes int32 [batch, N, books]."""
+        left, codes = ops.cast(latents, "float32"), []
+        for book in self.books:
+            codes.append(book.encode(left))
+            left = left - book.lookup(codes[-1])
+        return ops.concatenate(codes, axis=-1)
+
+    def lookup(self, codes):
+        """codes int32 [batch, N, n], n up to the number of books -> vectors float32 [batch, N, code_dim]."""
+        table = ops.concatenate([book.codebook for book in self.books], axis=0)
+        first = ops.cumsum(ops.ones_like(codes), axis=-1) - 1
+        return ops.sum(ops.take(table, codes + first * self.num_codes, axis=0), axis=-2)
+
+    def call(self, latents, training=False):
+        latents = ops.cast(latents, "float32")
+        kept = None
+        if training and self.dropout:
+            # One draw a window of the joint batch, so that replicas draw what one device would.
+            rows = replica_sums.joint(ops.shape(latents)[0])
+            cut = keras.random.uniform((rows,), seed=self.seed_generator) < self.dropout
+            count = keras.random.randint((rows,), 1, self.num_books + 1, seed=self.seed_generator)
+            kept = replica_sums.share(ops.where(cut, count, self.num_books))
+        left, quantized, codes = latents, ops.zeros_like(latents), []
+        for k, book in enumerate(self.books):
+            mask = None if kept is None else ops.cast(kept > k, "float32")
+            made, chosen = book(left, training=training, mask=mask)
+            vectors = ops.stop_gradient(made)
+            if mask is not None:
+                vectors = vectors * mask[:, None, None]
+            left, quantized = left - vectors, quantized + vectors
+            codes.append(chosen)
+        return latents + ops.stop_gradient(quantized - latents), ops.concatenate(codes, axis=-1)
+
+    def update_metrics(self):
+        for book in self.books:
+            book.update_metrics()
+
+    def get_config(self):
+        own = {k: getattr(self.books[0], k) for k in ("num_codes", "code_dim", "decay", "revival_threshold",
+                                                      "commitment")}
+        return super().get_config() | own | {"books": self.num_books, "dropout": self.dropout}
+
+
+@register
+class SelfOrganizingMap(VectorQuantizer):
+    """A `VectorQuantizer` whose codes lie on a grid and learn from their neighbours' latents too (Kohonen 1982).
+
+    The batch's counts and sums are spread by h_ij = exp(−d_ij² / 2σ²), d the distance on the grid, before the EMA
+    follows them, so that codes side by side come to sound alike. σ falls from `radius` of the longest side to nothing
+    over `shrink_steps` steps; from there on it is the EMA codebook. `topographic_error`: the share of latents whose two
+    nearest codes are not neighbours on the grid (Kiviluoto 1996).
+    """
+
+    def __init__(self, rows, columns, radius, shrink_steps, code_dim, decay=0.96, revival_threshold=0.1,
+                 commitment=0.25, seed=0, **kwargs):
+        super().__init__(rows * columns, code_dim, decay, revival_threshold, commitment, seed, **kwargs)
+        self.rows, self.columns, self.radius, self.shrink_steps = rows, columns, radius, shrink_steps
+        place = np.stack(np.divmod(np.arange(rows * columns), columns), axis=1).astype("float32")
+        self.squared = ((place[:, None] - place[None]) ** 2).sum(-1)
+        self.topographic_error = keras.metrics.Mean(name="topographic_error")
+
+    def build(self, shape):
+        super().build(shape)
+        self.steps = self.add_weight(shape=(), initializer="zeros", trainable=False, name="steps")
+
+    def set_codebooks(self):
+        super().set_codebooks()
+        self.steps.assign(float(self.shrink_steps))
+
+    def _spread(self, count, total):
+        left = ops.maximum(1.0 - self.steps / self.shrink_steps, 0.0)
+        width = self.radius * max(self.rows, self.columns) * left
+        self.steps.assign(self.steps + 1.0)
+        share = ops.exp(-self.squared / (2.0 * ops.maximum(width, 1e-2) ** 2))
+        return ops.matmul(share, count[:, None])[:, 0], ops.matmul(share, total)
+
+    def call(self, latents, training=False, mask=None):
+        flat = ops.reshape(ops.cast(latents, "float32"), (-1, self.code_dim))
+        nearest = ops.top_k(-distances(flat, ops.convert_to_tensor(self.codebook)), 2)[1]
+        between = ops.take(ops.reshape(ops.convert_to_tensor(self.squared), (-1,)),
+                           nearest[:, 0] * self.num_codes + nearest[:, 1])
+        # Neighbours lie at most one step away along each axis: a squared distance of 1, or 2 across a corner.
+        self.batch_error = replica_sums.mean(ops.cast(between > 2.5, "float32"))
+        return super().call(latents, training, mask)
+
+    def update_metrics(self):
+        super().update_metrics()
+        self.topographic_error.update_state(self.batch_error)
+
+    def get_config(self):
+        own = {k: getattr(self, k) for k in ("rows", "columns", "radius", "shrink_steps")}
+        config = super().get_config() | own
+        del config["num_codes"]
+        return config
+
+
+def _ema(config: EMAQuantizer, seed: int):
+    return VectorQuantizer(config.num_codes, config.code_dim, config.decay, config.revival_threshold,
+                           config.commitment, seed=seed, name="quantizer")
+
+
+def _residual(config: ResidualQuantizer, seed: int):
+    return ResidualVectorQuantizer(config.books, config.dropout, config.num_codes, config.code_dim, config.decay,
+                                   config.revival_threshold, config.commitment, seed=seed, name="quantizer")
+
+
+def _som(config: SOMQuantizer, seed: int):
+    return SelfOrganizingMap(*config.grid, config.radius, config.shrink_steps, config.code_dim, config.decay,
+                             config.revival_threshold, config.commitment, seed=seed, name="quantizer")
+
+
+QUANTIZERS = {EMAQuantizer: _ema, ResidualQuantizer: _residual, SOMQuantizer: _som}
+"""The layer of each kind of quantizer: (config, seed) -> layer."""
+
+
+def build_quantizer(config, seed: int):
+    """The quantizer that a config names, built."""
+    layer = QUANTIZERS[type(config)](config, seed)
+    layer.build((None, None, config.code_dim))
+    return layer
