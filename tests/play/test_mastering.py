@@ -24,9 +24,9 @@ def test_a_cross_fade_keeps_the_loudness(rng):
 
 @given(st.integers(1, 300), st.integers(1, 900), st.lists(st.integers(1, 200), min_size=1, max_size=8))
 def test_a_fade_does_not_depend_on_blocks(length, total, cuts):
-    whole = mastering.faded(np.ones(total, np.float32), 0, length, total)
+    whole = mastering.fade(np.ones(total, np.float32), 0, length, total)
     edges = [0, *sorted({min(c, total) for c in np.cumsum(cuts)}), total]
-    parts = [mastering.faded(np.ones((2, b - a), np.float32), a, length, total)[1]
+    parts = [mastering.fade(np.ones((2, b - a), np.float32), a, length, total)[1]
              for a, b in zip(edges[:-1], edges[1:], strict=True)]
     np.testing.assert_array_equal(np.concatenate(parts), whole)
     np.testing.assert_allclose(whole, whole[::-1], atol=1e-6)
@@ -36,7 +36,7 @@ def test_a_fade_does_not_depend_on_blocks(length, total, cuts):
 
 
 def test_without_an_end_there_is_only_a_fade_in():
-    made = mastering.faded(np.ones(100, np.float32), 50, 100, None)
+    made = mastering.fade(np.ones(100, np.float32), 50, 100, None)
     assert made[0] == pytest.approx(0.5, abs=0.02) and np.all(made[50:] == 1)
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import SAMPLE_RATE
 from ..errors import UserError
 from ..files import atomic_write, printable, reason, sweep
 
@@ -56,7 +55,7 @@ class Decoder:
     does `ended`, False where the format marks its end and the file has no such mark.
     """
 
-    def __init__(self, path, sample_rate: int = SAMPLE_RATE):
+    def __init__(self, path, sample_rate: int):
         self.path = Path(path)
         self.sample_rate = sample_rate
         self.seconds = 0.0
@@ -96,7 +95,7 @@ class Decoder:
             yield frame
 
 
-def decode(path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+def decode(path, sample_rate: int) -> np.ndarray:
     """A whole file as float32 [samples] in [-1, 1], mono, at `sample_rate`. Errors: as `Decoder`."""
     return np.concatenate(list(Decoder(path, sample_rate)))
 
@@ -228,7 +227,7 @@ class Writer:
     `OSError` where the disk fills up.
     """
 
-    def __init__(self, path, sample_rate: int = SAMPLE_RATE):
+    def __init__(self, path, sample_rate: int):
         import soundfile
 
         self.path = check_output(path)
@@ -278,7 +277,7 @@ class Writer:
         self._finish.__exit__(kind, error, trace)
 
 
-def write(path, audio, sample_rate: int = SAMPLE_RATE):
+def write(path, audio, sample_rate: int):
     """float [samples] to `path` (wav, flac or ogg by its ending), all or nothing. Errors: as `Writer`."""
     with Writer(path, sample_rate) as out:
         out.write(audio)

@@ -6,52 +6,27 @@ ends there is no halo: there the convolutions' own zero padding is met in the sa
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 import numpy as np
 
-from ..config import CodecConfig
-
 WINDOW_SAMPLES = 1 << 18
 
 
-def decode_halo(config: CodecConfig) -> int:
-    """Codes to either side that one code's samples can see through the decoder."""
-    reach = 1.0  # expand, kernel 3
-    tones = 0.0
-    jump = 1.0  # codes per step at this depth
-    for i in reversed(range(len(config.strides))):
-        reach += sum(config.dilations[i]) * jump
-        if config.tones and i == config.tone_stage:
-            tones = reach + 2 * jump  # the loudness, kernel 3, and the way to the next frame's
-        reach += (1 if i else 3) * jump  # the up-sampling convolution, kernel 3, or 7 to the waveform
-        jump /= config.strides[i]
-    return math.ceil(max(reach, tones))
+def encode(run, audio: np.ndarray, level: int, halo: int, window: int | None = None) -> np.ndarray:
+    """audio float32 [batch, T] -> codes int32 [batch, ceil(T / level), books]; missing samples at the end are zeros.
 
-
-def encode_halo(config: CodecConfig) -> int:
-    """Codes' worth of samples to either side that one code can see through the encoder."""
-    reach = 0.0
-    jump = 1.0  # samples per step at this depth
-    for i, stride in enumerate(config.strides):
-        reach += stride * jump  # kernel 2·stride
-        jump *= stride
-        reach += sum(config.dilations[i]) * jump
-    return math.ceil((reach + jump) / config.level)
-
-
-def encode(run, audio: np.ndarray, config: CodecConfig, window: int | None = None) -> np.ndarray:
-    """audio float32 [batch, T] -> codes int32 [batch, ceil(T / level)]; the last code's missing samples are zeros.
-
-    run: audio float32 [batch, n·level] -> codes int32 [batch, n]. window: codes kept per run.
+    Args:
+        run: audio float32 [batch, n·level] -> codes int32 [batch, n, books].
+        level: samples a code.
+        halo: codes' worth of samples to either side that one code can see.
+        window: codes kept per run.
     """
     audio = np.asarray(audio, np.float32)
     batch, samples = audio.shape
-    level, halo = config.level, encode_halo(config)
     count = -(-samples // level)
     window = window or max(1, WINDOW_SAMPLES // level)
-    codes = np.empty((batch, count), np.int32)
+    pieces = []
     for start in range(0, count, window):
         stop = min(start + window, count)
         left, right = max(0, start - halo), min(count, stop + halo)
@@ -59,16 +34,15 @@ def encode(run, audio: np.ndarray, config: CodecConfig, window: int | None = Non
         missing = (right - left) * level - piece.shape[1]
         if missing:
             piece = np.pad(piece, ((0, 0), (0, missing)))
-        codes[:, start:stop] = np.asarray(run(piece))[:, start - left : stop - left]
-    return codes
+        pieces.append(np.asarray(run(piece))[:, start - left : stop - left])
+    return np.concatenate(pieces, axis=1) if pieces else np.asarray(run(np.zeros((batch, level), np.float32)))[:, :0]
 
 
-def encode_blocks(run, blocks: Iterable[np.ndarray], config: CodecConfig, window: int | None = None):
-    """`encode` of a signal that arrives in float32 blocks [n] of any lengths: an iterator of int32 [codes].
+def encode_blocks(run, blocks: Iterable[np.ndarray], level: int, halo: int, window: int | None = None):
+    """`encode` of a signal that arrives in float32 blocks [n] of any lengths: an iterator of int32 [codes, books].
 
     The codes are those of the whole signal at once; no more than a window of it is held.
     """
-    level, halo = config.level, encode_halo(config)
     window = window or max(1, WINDOW_SAMPLES // level)
     pending, held = [], 0
     left = start = 0  # the code that what is held begins with; the first that is still to be made
@@ -97,15 +71,16 @@ def encode_blocks(run, blocks: Iterable[np.ndarray], config: CodecConfig, window
         audio, left, start = audio[drop * level :], left + drop, stop
 
 
-def decode(run, codes: np.ndarray, config: CodecConfig, window: int | None = None) -> np.ndarray:
-    """codes int32 [batch, N] -> audio float32 [batch, N·level].
+def decode(run, codes: np.ndarray, level: int, halo: int, window: int | None = None) -> np.ndarray:
+    """codes int32 [batch, N, books] -> audio float32 [batch, N·level].
 
-    run: (codes int32 [batch, n], the number of the first of them) -> audio float32 [batch, n·level]. window: codes
-    kept per run.
+    Args:
+        run: (codes int32 [batch, n, books], the number of the first of them) -> audio float32 [batch, n·level].
+        halo: codes to either side that one code's samples can see.
+        window: codes kept per run.
     """
     codes = np.asarray(codes, np.int32)
-    batch, count = codes.shape
-    level, halo = config.level, decode_halo(config)
+    batch, count = codes.shape[:2]
     window = window or max(1, WINDOW_SAMPLES // level)
     audio = np.empty((batch, count * level), np.float32)
     for start in range(0, count, window):

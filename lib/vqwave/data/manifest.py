@@ -25,7 +25,6 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from ..config import SAMPLE_RATE
 from ..errors import UserError
 from ..files import atomic_write, printable, reason
 from . import cluster
@@ -227,7 +226,7 @@ class _Job:
     known: Track | None
 
 
-def prepare(src, dst, sample_rate=SAMPLE_RATE, workers=None, overwrite=False, progress=False,
+def prepare(src, dst, sample_rate: int, workers=None, overwrite=False, progress=False,
             scheduler: str | None = None) -> Report:
     """Convert every audio file under `src` to mono u16 under `dst`, the folder structure kept, and bring the manifest
     up to date. `a/song.mp3` becomes `a/song.mp3.u16`, so that `song.flac` beside it has a name of its own.

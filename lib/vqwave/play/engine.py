@@ -11,26 +11,29 @@ from itertools import pairwise
 
 import numpy as np
 
-from .. import weights
-from ..config import PERIOD
+from .. import quiet
+from ..config import PERIOD, Sampling
 from ..data import chunking
 from ..errors import UserError
 from . import export, sampling
+from .loops import INT4_STREAMS, LOOPS, precisions
+from .sampling import loop_settings
 
 ENGINES = ("onnx", "onnx-float32", "keras")
 
 
 def load_codec(weight_set, engine: str = "onnx") -> CodecEngine:
     """The codec of a set. Errors: `UserError` for an engine that there is not."""
-    return {"keras": _KerasCodec}.get(known(engine), _OnnxCodec)(weight_set, engine)
+    return {"keras": _KerasCodec}.get(check_engine(engine), _OnnxCodec)(weight_set, engine)
 
 
 def load_generator(weight_set, engine: str = "onnx") -> GeneratorEngine:
     """The generator of a set. Errors: `UserError` for an engine that there is not."""
-    return {"keras": _KerasGenerator}.get(known(engine), _OnnxGenerator)(weight_set, engine)
+    return {"keras": _KerasGenerator}.get(check_engine(engine), _OnnxGenerator)(weight_set, engine)
 
 
-def known(engine: str) -> str:
+def check_engine(engine: str) -> str:
+    """`engine`. Raises `UserError` where there is none of that name."""
     if engine not in ENGINES:
         raise UserError(f"no engine is called {engine!r}; there are {', '.join(ENGINES)}")
     return engine
@@ -51,12 +54,27 @@ def check_chain(codec, generators, kept: int = 0):
     for above, below in pairwise(configs):
         if below.source_level != above.level:
             raise UserError(f"{below.name} reads level {below.source_level}, but {above.name} makes {above.level}")
-        if below.source_codes != above.num_codes:
-            raise UserError(f"{below.name} reads {below.source_codes} codes, but {above.name} makes {above.num_codes}")
-    last, codec = configs[-1], codec.config
-    if (codec.level, codec.num_codes) != (last.level, last.num_codes):
-        raise UserError(f"{codec.name} decodes {codec.num_codes} codes of level {codec.level}, "
-                        f"but {last.name} makes {last.num_codes} of level {last.level}")
+        check_source(below, above)
+    check_codec(generators[-1], codec)
+
+
+def check_codec(generator, codec):
+    """The generator makes what the codec of its level does. Raises `UserError` with both sides."""
+    ours, theirs = generator.config, codec.config
+    if (ours.level, ours.num_codes, ours.books) != (theirs.level, theirs.num_codes, theirs.books):
+        raise UserError(f"{theirs.name} decodes {_frame(theirs)} of level {theirs.level}, "
+                        f"but {ours.name} makes {_frame(ours)} of level {ours.level}")
+
+
+def check_source(below, above):
+    """The generator `below` reads what `above`, a codec or generator, makes. Raises `UserError` with both sides."""
+    source = below.source
+    if (source.num_codes, source.books) != (above.num_codes, above.books):
+        raise UserError(f"{below.name} reads {_frame(source)}, but {above.name} makes {_frame(above)}")
+
+
+def _frame(config) -> str:
+    return f"{config.num_codes} codes" if config.books == 1 else f"{config.books} books of {config.num_codes} codes"
 
 
 class CodecEngine:
@@ -66,19 +84,32 @@ class CodecEngine:
         self.config, self.weight_set, self.engine = weight_set.config, weight_set, engine
 
     def encode(self, audio) -> np.ndarray:
-        """audio float32 [batch, T] in [-1, 1] -> codes int32 [batch, ceil(T / level)], in constant memory."""
-        return chunking.encode(self.encode_window, audio, self.config)
+        """audio float32 [batch, T] in [-1, 1] -> codes int32 [batch, ceil(T / level), books], in constant memory."""
+        return chunking.encode(self.encode_window, audio, self.config.level, self.encode_halo)
 
     def decode(self, codes) -> np.ndarray:
-        """codes int32 [batch, N] -> audio float32 [batch, N·level], in constant memory."""
-        return chunking.decode(self.decode_window, codes, self.config)
+        """codes int32 [batch, N, books] -> audio float32 [batch, N·level], in constant memory.
+
+        A residual codec takes any number of its first books.
+        """
+        return chunking.decode(self.decode_window, codes, self.config.level, self.decode_halo)
+
+    @property
+    def encode_halo(self) -> int:
+        """Codes' worth of samples to either side that one code can see."""
+        raise NotImplementedError
+
+    @property
+    def decode_halo(self) -> int:
+        """Codes to either side that one code's samples can see."""
+        raise NotImplementedError
 
     def encode_window(self, audio) -> np.ndarray:
-        """One run of the encoder: float32 [batch, n·level] -> int32 [batch, n]."""
+        """One run of the encoder: float32 [batch, n·level] -> int32 [batch, n, books]."""
         raise NotImplementedError
 
     def decode_window(self, codes, start: int = 0) -> np.ndarray:
-        """One run of the decoder: int32 [batch, n] -> float32 [batch, n·level].
+        """One run of the decoder: int32 [batch, n, books] -> float32 [batch, n·level].
 
         start: the number of the first of these codes in the piece, which tones and noise are a function of.
         """
@@ -98,43 +129,49 @@ class GeneratorEngine:
         self.config, self.weight_set, self.engine = weight_set.config, weight_set, engine
 
     def context(self, source) -> np.ndarray:
-        """source codes int32 [batch, N + 2·halo] -> context float32 [batch, N·ratio, context_channels]."""
+        """source frames int32 [batch, N + 2·halo, books above] -> context float32 [batch, N·ratio, context_channels]."""
         raise NotImplementedError
 
     def initial_state(self, batch: int) -> list[np.ndarray]:
-        """h and c of each LSTM layer in turn, zeros float32 [batch, units]."""
-        return [np.zeros((batch, self.config.units), np.float32) for _ in range(2 * self.config.lstm_layers)]
+        """Zeros float32 [batch, …], one array for each of the core's states."""
+        shapes = LOOPS[type(self.config.core)].states(self.config)
+        return [np.zeros((batch, *shape), np.float32) for shape in shapes.values()]
 
-    def sample(self, context, uniforms, previous, state, *, temperature: float = 1.0, top_k: int = 0,
-               top_p: float = 1.0, forced=None, log_probs: bool = True):
-        """n steps: (codes int32 [B, n], log_probs float32 [B, n] or None where they are not asked for, state).
+    def sample(self, context, uniforms, previous, state, sampling: Sampling | None = None, forced=None,
+               log_probs: bool = True):
+        """n steps: (codes int32 [B, n, books], log_probs float32 of that shape or None, state).
 
-        context: float32 [B, n, C], None at the top; uniforms: float32 [B, n] in [0, 1); previous: int32 [B], the code
-        before the first, `config.start_token` where a piece begins; state: as `initial_state`; forced: int32 [B, n], a
-        code that is given instead of drawn, or -1; temperature 0: the likeliest code. log_probs: the natural log of
-        each code's probability under the distribution that was drawn from.
+        Args:
+            context: float32 [B, n, C], None at the top.
+            uniforms: float32 [B, n, books] in [0, 1).
+            previous: int32 [B, books], the frame before the first; `config.start_token` where a piece begins.
+            state: as `initial_state`.
+            sampling: None is the generator's own. Temperature 0: the likeliest code.
+            forced: int32 [B, n, books], a code that is given instead of drawn, or -1.
+            log_probs: whether to return the natural log of each code's probability under what it was drawn from.
         """
-        inverse, top_k, top_p = sampling.settings(temperature, top_k, top_p)
+        inverse, top_k, top_p = loop_settings(sampling or self.config.sampling)
         uniforms = np.asarray(uniforms, np.float32)
         feeds = {
-            "uniforms": np.ascontiguousarray(uniforms.T),
+            "uniforms": np.ascontiguousarray(uniforms.swapaxes(0, 1)),
             "previous": np.asarray(previous, np.int32),
             "inverse_temperature": np.array(inverse, np.float32),
         }
-        if self.config.source_level:
+        if self.config.conditions:
             feeds["context"] = np.ascontiguousarray(np.swapaxes(np.asarray(context, np.float32), 0, 1))
         full = log_probs or forced is not None or top_k > 0 or top_p < 1
         if full:
             forced = np.full(uniforms.shape, -1, np.int32) if forced is None else np.asarray(forced, np.int32)
             if forced.size and forced.max() >= self.config.num_codes:
                 raise ValueError(f"forced holds {forced.max()}; codes are less than {self.config.num_codes}")
-            feeds["forced"] = np.ascontiguousarray(forced.T)
+            feeds["forced"] = np.ascontiguousarray(forced.swapaxes(0, 1))
             feeds |= {"top_k": np.array(top_k, np.int64), "top_p": np.array(top_p, np.float32)}
         codes, chosen, state = self._run(feeds, [np.ascontiguousarray(s, np.float32) for s in state], full)
-        return np.ascontiguousarray(codes.T), np.ascontiguousarray(chosen.T) if log_probs else None, state
+        chosen = np.ascontiguousarray(chosen.swapaxes(0, 1)) if log_probs else None
+        return np.ascontiguousarray(codes.swapaxes(0, 1)), chosen, state
 
     def _run(self, feeds, state, full):
-        """(codes [n, B], log_probs [n, B], state) from feeds with time first. Not `full`: neither forced codes nor a
+        """(codes [n, B, books], log_probs [n, B, books], state) from feeds with time first. Not `full`: neither forced codes nor a
         filter are fed, and log_probs may be None."""
         raise NotImplementedError
 
@@ -165,6 +202,14 @@ class _OnnxCodec(CodecEngine):
         super().__init__(weight_set, engine)
         self._graphs = _Graphs(weight_set)
 
+    @property
+    def encode_halo(self):
+        return self._graphs.fact("encode", "encode_halo")
+
+    @property
+    def decode_halo(self):
+        return self._graphs.fact("decode", "decode_halo")
+
     def encode_window(self, audio):
         return self._graphs("encode", np.asarray(audio, np.float32))
 
@@ -176,19 +221,20 @@ class _OnnxGenerator(GeneratorEngine):
     def __init__(self, weight_set, engine):
         super().__init__(weight_set, engine)
         self._graphs = _Graphs(weight_set)
-        self.numbers = export.numbers(weight_set.config, engine)
+        self.precisions = precisions(weight_set.config, engine)
+        self.states = list(LOOPS[type(self.config.core)].states(self.config))
 
-    def number(self, streams: int) -> str:
+    def precision(self, streams: int) -> str:
         """What the weights are held in that so many streams are sampled with."""
-        return self.numbers[0 if streams <= export.INT4_STREAMS else -1]
+        return self.precisions[0 if streams <= INT4_STREAMS else -1]
 
     def context(self, source):
         return self._graphs("context", np.asarray(source, np.int32))
 
     def _run(self, feeds, state, full):
-        feeds |= {f"{'hc'[i % 2]}_{i // 2}": s for i, s in enumerate(state)}
-        number = self.number(len(feeds["previous"]))
-        loop = self._graphs.session(f"loop_full_{number}" if full else f"loop_{number}")
+        feeds |= dict(zip(self.states, state, strict=True))
+        precision = self.precision(len(feeds["previous"]))
+        loop = self._graphs.session(f"loop_full_{precision}" if full else f"loop_{precision}")
         codes, *rest = loop.run(None, feeds)
         return (codes, rest[0], rest[1:]) if full else (codes, None, rest)
 
@@ -203,6 +249,10 @@ class _Graphs:
         if kind not in self.sessions:
             self.sessions[kind] = session(export.cached_graph(self.weight_set, kind), arena=not kind.startswith("loop"))
         return self.sessions[kind]
+
+    def fact(self, kind: str, key: str) -> int:
+        """A number that a graph's metadata hold."""
+        return int(self.session(kind).get_modelmeta().custom_metadata_map[key])
 
     def __call__(self, kind: str, *given: np.ndarray) -> np.ndarray:
         """Run a graph of one output, its inputs in their order."""
@@ -222,8 +272,20 @@ def _runnable(model):
 class _KerasCodec(CodecEngine):
     def __init__(self, weight_set, engine):
         super().__init__(weight_set, engine)
-        model = weights.load_codec(weight_set)
+        quiet.import_keras()
+        from ..nn.codec import load_codec
+
+        model = load_codec(weight_set)
+        self._halos = model.encode_halo, model.decode_halo
         self._encode, self._decode = _runnable(model.encode_model()), _runnable(model.decode_model())
+
+    @property
+    def encode_halo(self):
+        return self._halos[0]
+
+    @property
+    def decode_halo(self):
+        return self._halos[1]
 
     def encode_window(self, audio):
         return np.asarray(self._encode.predict_on_batch(np.asarray(audio, np.float32)))
@@ -236,7 +298,10 @@ class _KerasCodec(CodecEngine):
 class _KerasGenerator(GeneratorEngine):
     def __init__(self, weight_set, engine):
         super().__init__(weight_set, engine)
-        self._model = weights.load_generator(weight_set)
+        quiet.import_keras()
+        from ..nn.generator import load_generator
+
+        self._model = load_generator(weight_set)
         self._loops = {}
         if self._model.context:
             _runnable(self._model.context)

@@ -34,7 +34,7 @@ def cross_fade(old: np.ndarray, new: np.ndarray) -> np.ndarray:
     return ((old * (1 - up) + new * up) / loudness).astype(np.float32)
 
 
-def faded(block: np.ndarray, position: int, length: int, total: int | None) -> np.ndarray:
+def fade(block: np.ndarray, position: int, length: int, total: int | None) -> np.ndarray:
     """A block of a piece that fades in and out over `length` samples each: float32 [n], [batch, n] -> the same.
 
     position: of its first sample in the piece; total: samples of the piece, None where it has no end to fade out.

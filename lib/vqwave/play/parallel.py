@@ -14,12 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from ..data import chunking
 from ..errors import UserError
 from . import engine
 from .mastering import cross_fade
-from .sampling import uniforms
-from .stream import BLOCK, Blocks, Level, decoded, draw_seed, settings_per_level, whole
+from .sampling import sampling_per_level
+from .stream import Blocks, Level, check_whole, decode_finite, draw_seed
 
 WARM_UP = 4
 """Blocks (1.5 s) that a window samples before it takes over."""
@@ -32,7 +31,7 @@ _GROUPS = 2
 
 
 class Windows(Blocks):
-    """The blocks of a finite piece, float32 [8192], the last one shorter. What `Stream` is, but for `state`.
+    """The blocks of a finite piece, float32 [block], the last one shorter. What `Stream` is, but for `state`.
 
     Args: as `Stream`; windows: how many to cut each level into (fewer where the piece is short); report: called with
     the share of the sampling that is done, from 0 to 1 (an attribute too). All sampling comes before the first block.
@@ -40,18 +39,18 @@ class Windows(Blocks):
 
     batch = None
 
-    def __init__(self, codec, generators: Sequence, *, windows: int, samples: int, seed: int | None = None,
-                 temperature=None, top_k=None, top_p=None, report: Callable[[float], None] | None = None):
+    def __init__(self, codec, generators: Sequence, *, block: int, windows: int, samples: int, seed: int | None = None,
+                 sampling=None, report: Callable[[float], None] | None = None):
         engine.check_chain(codec, generators)
         if samples is None:
             raise UserError("windows need a length: an endless piece has no end to begin at")
-        self.codec = codec
-        self.windows, self.samples = whole("windows", windows, 1), whole("samples", samples, 0)
+        self.codec, self.block = codec, block
+        self.windows, self.samples = check_whole("windows", windows, 1), check_whole("samples", samples, 0)
         self.seed = draw_seed(seed)
         self.position = 0
         self._generators, self.report = list(generators), report or (lambda share: None)
-        self._settings = settings_per_level([g.config for g in generators], temperature, top_k, top_p)
-        self._halo = chunking.decode_halo(codec.config)
+        self._sampling = sampling_per_level([g.config for g in generators], sampling)
+        self._halo = codec.decode_halo
         self._blocks = self._made()
         self._closed = False
 
@@ -69,29 +68,29 @@ class Windows(Blocks):
         if not self.samples:
             return
         codes, patches = self._sample()
-        per_block = BLOCK // self.level
-        for block in range(-(-self.samples // BLOCK)):
+        per_block = self.block // self.level
+        for block in range(-(-self.samples // self.block)):
             audio = self._decode(codes, block * per_block, (block + 1) * per_block)
             for start, patch in patches:
-                a, b = max(block * BLOCK, start), min((block + 1) * BLOCK, start + len(patch))
+                a, b = max(block * self.block, start), min((block + 1) * self.block, start + len(patch))
                 if a < b:
-                    audio[a - block * BLOCK : b - block * BLOCK] = patch[a - start : b - start]
-            yield audio[: self.samples - block * BLOCK]
+                    audio[a - block * self.block : b - block * self.block] = patch[a - start : b - start]
+            yield audio[: self.samples - block * self.block]
 
     def _sample(self):
-        """The bottom level's codes int32 [N], and what to lay over the decoded sound where windows meet."""
+        """The bottom level's codes int32 [N, books], and what to lay over the decoded sound where windows meet."""
         lengths = self._lengths()
-        total = sum(length * (BLOCK // g.config.level) for length, g in zip(lengths, self._generators, strict=True))
+        total = sum(length * (self.block // g.config.level) for length, g in zip(lengths, self._generators, strict=True))
         done, above = 0, None
         for generator, length in zip(self._generators, lengths, strict=True):
-            per_block = BLOCK // generator.config.level
+            per_block = self.block // generator.config.level
             share = length * per_block / total
 
             def report(part, done=done, share=share):
                 self.report(done + share * part)
 
             if above is None:
-                level = Level(generator, None, self.seed, 1, self._settings[generator.config.level], None)
+                level = Level(generator, None, self.seed, 1, self.block, self._sampling[generator.config.level], None)
                 for block in range(length):
                     level.fill((block + 1) * per_block)
                     report((block + 1) / length)
@@ -107,27 +106,27 @@ class Windows(Blocks):
         lengths = []
         reach = -(-self.samples // self.level) + self._halo
         for generator in reversed(self._generators):
-            per_block = BLOCK // generator.config.level
+            per_block = self.block // generator.config.level
             lengths.append(-(-reach // per_block))
             if generator.config.source_level:
                 reach = lengths[-1] * per_block // generator.config.ratio + generator.config.halo
         return lengths[::-1]
 
     def _cut(self, generator, above, length, report):
-        """A level sampled in windows: its codes int32 [N]; where each window takes over, and what it sampled before.
+        """A level sampled in windows: its codes int32 [N, books]; where each window takes over, and what it sampled before.
 
-        above: the codes of the level above, int32 [M].
+        above: the codes of the level above, int32 [M, books].
         """
         config = generator.config
-        per_block = BLOCK // config.level
+        per_block = self.block // config.level
         # Enough to warm up, and for the decoder to see nothing but the window's own codes where it is faded in.
-        warm = max(WARM_UP, -(-(CROSS_FADE + self._halo * self.level) // BLOCK))
+        warm = max(WARM_UP, -(-(CROSS_FADE + self._halo * self.level) // self.block))
         count = min(self.windows, max(1, length // warm))
         edges = [length * i // count for i in range(count + 1)]
         steps = max(b - a for a, b in zip(edges[:-1], edges[1:], strict=True)) + (warm if count > 1 else 0)
         starts = [max(0, end - steps) for end in edges[1:]]
         groups = [g for g in np.array_split(np.arange(count), _GROUPS) if len(g)]
-        levels = [_Rows(generator, above, self.seed, [starts[i] for i in g], self._settings[config.level])
+        levels = [_Rows(generator, above, self.seed, [starts[i] for i in g], self.block, self._sampling[config.level])
                   for g in groups]
 
         def run(level):
@@ -173,20 +172,20 @@ class Windows(Blocks):
     def _decode(self, codes, begin: int, end: int) -> np.ndarray:
         """The sound of the codes begin … end − 1 among the others: float32 [(end − begin)·level]."""
         first = max(0, begin - self._halo)
-        audio = decoded(self.codec, codes[None, first : end + self._halo], first)[0]
+        audio = decode_finite(self.codec, codes[None, first : end + self._halo], first)[0]
         return audio[(begin - first) * self.level : (end - first) * self.level].copy()
 
 
 class _Rows(Level):
     """Windows of one level as the rows of a batch; row i starts at block `starts[i]` of the piece."""
 
-    def __init__(self, generator, above, seed, starts, settings):
+    def __init__(self, generator, above, seed, starts, block, sampling):
         self.starts = starts
-        super().__init__(generator, _Above(generator.config, above, starts), seed, len(starts), settings, None)
+        source = _Above(generator.config, above, starts, block)
+        super().__init__(generator, source, seed, len(starts), block, sampling, None)
 
     def draws(self, start, count):
-        rows = (start + first * self.per_block for first in self.starts)
-        return np.stack([uniforms(self.seed, 0, self.config.level, row, count) for row in rows])
+        return np.stack([self._row(0, start + first * self.per_block, count) for first in self.starts])
 
 
 class _Above:
@@ -194,8 +193,8 @@ class _Above:
 
     end = None
 
-    def __init__(self, config, codes, starts):
-        self.per_block = BLOCK // config.source_level
+    def __init__(self, config, codes, starts, block):
+        self.per_block = block // config.source_level
         self.codes, self.starts, self.pad = codes, starts, config.pad_token
 
     def fill(self, stop):
@@ -207,5 +206,5 @@ class _Above:
             a, b = begin + start * self.per_block, end + start * self.per_block
             row = self.codes[max(a, 0) : max(b, 0)]
             left = min(max(-a, 0), b - a)
-            rows.append(np.pad(row, (left, b - a - left - len(row)), constant_values=pad))
+            rows.append(np.pad(row, ((left, b - a - left - len(row)), (0, 0)), constant_values=pad))
         return np.stack(rows)

@@ -6,28 +6,35 @@ top-p over what is left, then the inverse of the cumulative distribution in the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from ..config import GeneratorConfig, Sampling, override
+from ..errors import UserError
 
-def uniforms(seed: int, stream: int, level: int, start: int, count: int) -> np.ndarray:
+
+def uniforms(seed: int, stream: int, level: int, start: int, count: int, book: int = 0) -> np.ndarray:
     """The random numbers of steps `start` … `start + count - 1`: float32 [count] in [0, 1), multiples of 2^-24.
 
-    A function of (seed, stream, level, step) and nothing else: Philox-4x64 (Salmon et al. 2011) keyed by the seed, its
-    counter holding step, stream and level. seed: 0 … 2^128 - 1; stream, level, start: from 0. Errors: `ValueError`.
+    A function of (seed, stream, level, step, book) and nothing else: Philox-4x64 (Salmon et al. 2011) keyed by the
+    seed, its counter holding step, stream, level and book. seed: 0 … 2^128 - 1; the others: from 0. Raises
+    `ValueError` for what is outside that.
     """
     if not 0 <= seed < 1 << 128:
         raise ValueError(f"seed is {seed}; it must be at least 0 and less than 2^128")
-    if min(stream, level, start, count) < 0:
-        raise ValueError(f"stream, level, start and count must not be negative: {stream}, {level}, {start}, {count}")
+    if min(stream, level, start, count, book) < 0:
+        raise ValueError("stream, level, start, count and book must not be negative: "
+                         f"{stream}, {level}, {start}, {count}, {book}")
     # Each counter value gives four 64-bit words, that is eight numbers.
     first, skip = divmod(start, 8)
-    words = np.random.Philox(key=seed, counter=[first, stream, level, 0]).random_raw(4 * (-(-(skip + count) // 8)))
+    words = np.random.Philox(key=seed, counter=[first, stream, level, book]).random_raw(4 * (-(-(skip + count) // 8)))
     # Little-endian on every machine, so that the same seed is the same music.
     halves = words.astype("<u8", copy=False).view("<u4")[skip : skip + count]
     return (halves >> 8).astype(np.float32) * np.float32(2.0**-24)
 
 
-def filtered(scaled: np.ndarray, top_k: int, top_p: float) -> np.ndarray:
+def filter_logits(scaled: np.ndarray, top_k: int, top_p: float) -> np.ndarray:
     """Logits float32 [..., codes], already divided by the temperature, with -inf for what top-k and top-p leave out.
 
     top_k keeps exactly that many (0: all), the lower code where two tie; top_p the smallest set of the likeliest of
@@ -46,23 +53,42 @@ def filtered(scaled: np.ndarray, top_k: int, top_p: float) -> np.ndarray:
     return out
 
 
-def settings(temperature: float, top_k: int, top_p: float) -> tuple[float, int, float]:
-    """(1 / temperature, top_k, top_p) as the loops take them; temperature 0 is top-k 1. Errors: `ValueError`."""
-    if not (np.isfinite(temperature) and temperature >= 0):
-        raise ValueError(f"temperature is {temperature}; it must be at least 0")
-    if top_k < 0:
-        raise ValueError(f"top_k is {top_k}; it must be at least 0")
-    if not 0 < top_p <= 1:
-        raise ValueError(f"top_p is {top_p}; it must lie in (0, 1]")
-    return (1.0, 1, 1.0) if temperature == 0 else (1.0 / temperature, int(top_k), float(top_p))
+def loop_settings(sampling: Sampling) -> tuple[float, int, float]:
+    """(1 / temperature, top_k, top_p) as the loops take them; temperature 0 is top-k 1."""
+    if sampling.temperature == 0:
+        return 1.0, 1, 1.0
+    return 1.0 / sampling.temperature, sampling.top_k, sampling.top_p
 
 
-def distribution(logits, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> np.ndarray:
+def sampling_per_level(configs: Sequence[GeneratorConfig], chosen=None) -> dict[int, Sampling]:
+    """What each level of a chain samples with.
+
+    Args:
+        configs: the chain's generators, top first.
+        chosen: None (each generator's own), a `Sampling` for all levels, or a mapping from level to a `Sampling` or to
+            a mapping of what differs from the generator's own.
+
+    Raises:
+        UserError: `chosen` names a level that is not in the chain, or a value is out of range.
+    """
+    own = {c.level: c.sampling for c in configs}
+    if chosen is None:
+        return own
+    if isinstance(chosen, Sampling):
+        return dict.fromkeys(own, chosen)
+    for level, one in chosen.items():
+        if level not in own:
+            raise UserError(f"sampling names level {level}; the chain has levels {', '.join(map(str, own))}")
+        own[level] = one if isinstance(one, Sampling) else override(own[level], one, f"sampling of level {level}")
+    return own
+
+
+def distribution(logits, sampling: Sampling = Sampling()) -> np.ndarray:  # noqa: B008
     """The probabilities that codes are drawn from: logits float32 [..., codes] -> float32 of the same shape."""
-    inverse, top_k, top_p = settings(temperature, top_k, top_p)
+    inverse, top_k, top_p = loop_settings(sampling)
     scaled = np.asarray(logits, np.float32) * np.float32(inverse)
     if top_k or top_p < 1:
-        scaled = filtered(scaled, top_k, top_p)
+        scaled = filter_logits(scaled, top_k, top_p)
     weights = np.exp(scaled - scaled.max(-1, keepdims=True))
     return weights / weights.sum(-1, keepdims=True)
 
@@ -81,10 +107,10 @@ def pick(weights, u) -> np.ndarray:
 def keras_loop(generator, with_filter: bool):
     """The reference: a Keras model that samples a whole chunk in one compiled `ops.while_loop`, float32.
 
-    Called through `predict_on_batch` with a dict: uniforms [n, B], context [n, B, C] (none at the top), previous int32
-    [B], forced int32 [n, B] (-1: sample), inverse_temperature, top_k int64 and top_p (each [1]), state: list of
-    [B, units]. Returns (codes int32 [n, B], log_probs [n, B], state). Without `with_filter` top_k and top_p are not
-    looked at, and nothing is sorted.
+    Called through `predict_on_batch` with a dict: uniforms [n, B, books], context [n, B, C] (none at the top), previous
+    int32 [B, books], forced int32 [n, B, books] (-1: sample), inverse_temperature, top_k int64 and top_p (each [1]),
+    state: a list as the core's `states` names it. Returns (codes int32 [n, B, books], log_probs of that shape, state).
+    Without `with_filter` top_k and top_p are not looked at, and nothing is sorted.
     """
     import keras
     from keras import ops
@@ -111,26 +137,30 @@ def keras_loop(generator, with_filter: bool):
         def call(self, inputs):
             us, forced = inputs["uniforms"], inputs["forced"]
             context = inputs.get("context")
-            steps, batch = ops.shape(us)[0], ops.shape(us)[1]
-            rows = ops.expand_dims(ops.arange(steps), 1)
+            steps = ops.shape(us)[0]
+            rows = ops.reshape(ops.arange(steps), (-1, 1, 1))
 
             def body(i, previous, codes, log_probs, *state):
                 at = None if context is None else ops.take(context, i, axis=0)
-                logits, state = generator.step(previous, at, state)
-                scaled = logits * inputs["inverse_temperature"]
-                if with_filter:
-                    scaled = keep_likeliest(scaled, inputs["top_k"], inputs["top_p"])
-                reached = ops.cumsum(ops.softmax(scaled), axis=-1)
-                threshold = reached[:, -1:] * ops.expand_dims(ops.take(us, i, axis=0), 1)
-                drawn = ops.sum(ops.cast(reached <= threshold, "int32"), axis=-1)
-                given = ops.take(forced, i, axis=0)
-                code = ops.where(given < 0, drawn, given)
-                chosen = ops.take_along_axis(ops.log_softmax(scaled), ops.expand_dims(code, 1), axis=-1)
-                codes = ops.where(rows == i, code, codes)
-                log_probs = ops.where(rows == i, chosen[:, 0], log_probs)
-                return i + 1, code, codes, log_probs, *state
+                u, given, chosen = ops.take(us, i, axis=0), ops.take(forced, i, axis=0), []
 
-            first = (0, inputs["previous"], ops.zeros((steps, batch), "int32"), ops.zeros((steps, batch)))
+                def draw(book, logits):
+                    scaled = logits * inputs["inverse_temperature"]
+                    if with_filter:
+                        scaled = keep_likeliest(scaled, inputs["top_k"], inputs["top_p"])
+                    reached = ops.cumsum(ops.softmax(scaled), axis=-1)
+                    threshold = reached[:, -1:] * u[:, book, None]
+                    drawn = ops.sum(ops.cast(reached <= threshold, "int32"), axis=-1)
+                    code = ops.where(given[:, book] < 0, drawn, given[:, book])
+                    chosen.append(ops.take_along_axis(ops.log_softmax(scaled), code[:, None], axis=-1)[:, 0])
+                    return code
+
+                frame, state = generator.core.step(previous, at, list(state), draw)
+                codes = ops.where(rows == i, frame, codes)
+                log_probs = ops.where(rows == i, ops.stack(chosen, axis=-1), log_probs)
+                return i + 1, frame, codes, log_probs, *state
+
+            first = (0, inputs["previous"], ops.zeros_like(us, dtype="int32"), ops.zeros_like(us))
             _, _, codes, log_probs, *state = ops.while_loop(
                 lambda i, *_: i < steps, body, (*first, *inputs["state"]), maximum_iterations=None
             )

@@ -1,7 +1,7 @@
 """The chain as an endless iterator of audio blocks, in constant memory.
 
-Every level works on one grid: a block is 8,192 samples, so 16, 64, 256 and 1,024 codes at 512, 128, 32 and 8 samples
-per code. A level pulls codes from the level above only as far as its context model looks ahead; the top levels
+Every level works on one grid of blocks: of 8,192 samples, say, so 16, 64, 256 and 1,024 frames at 512, 128, 32 and 8
+samples per frame. A level pulls codes from the level above only as far as its context model looks ahead; the top levels
 therefore run a few blocks before the sound. Context and decoder always see the same windows of that grid, which is why
 neither the chunk size nor a stop and a resume changes a bit.
 """
@@ -13,19 +13,16 @@ import secrets
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 
 from .. import weights
-from ..config import codec_name, generator_name
-from ..data import chunking
+from ..config import Sampling
 from ..errors import UserError
 from . import engine
 from .mastering import cross_fade
-from .sampling import uniforms
-
-BLOCK = 8192
-"""Samples in a block."""
+from .sampling import sampling_per_level, uniforms
 
 JOIN = 2048
 """Samples over which a recording passes into the music that continues it, at most."""
@@ -33,74 +30,33 @@ JOIN = 2048
 _LEAST_SOURCE = 64
 """Source codes that one run of a context model covers at least: its halo is computed anew each time."""
 
-_SETTINGS = ("temperature", "top_k", "top_p")
-_STATE_VERSION = 2
+_STATE_VERSION = 3
 
 
-def settings_per_level(configs, temperature=None, top_k=None, top_p=None) -> dict[int, dict]:
-    """What each level samples with: {level: {"temperature": float, "top_k": int, "top_p": float}}.
-
-    Each argument is None (what the generator's config says), one number for all levels, one a level from the top
-    down, or a mapping from level to number (the levels it leaves out keep their config's).
-    Errors: `UserError` for a count that does not fit the chain, a level that is not in it, a value out of range.
-    """
-    levels = [c.level for c in configs]
-    chosen = {c.level: {key: getattr(c, key) for key in _SETTINGS} for c in configs}
-    for key, value in zip(_SETTINGS, (temperature, top_k, top_p), strict=True):
-        if value is None:
-            continue
-        if isinstance(value, Mapping):
-            strange = [level for level in value if level not in levels]
-            if strange:
-                raise UserError(f"{key} names level {strange[0]}; the chain has {_listed(levels)}")
-            value = dict(value)
-        elif isinstance(value, Sequence | np.ndarray) and not isinstance(value, str):
-            if len(value) not in (1, len(levels)):
-                raise UserError(f"{key} has {len(value)} values; give one, or one for each of {_listed(levels)}")
-            value = dict(zip(levels, list(value) * (len(levels) if len(value) == 1 else 1), strict=True))
-        else:
-            value = dict.fromkeys(levels, value)
-        for level, one in value.items():
-            chosen[level][key] = _setting(key, one)
-    return chosen
-
-
-def _setting(key, value):
-    good = {
-        "temperature": lambda v: 0 <= v < float("inf"),
-        "top_k": lambda v: v >= 0 and v == int(v),
-        "top_p": lambda v: 0 < v <= 1,
-    }[key]
-    try:
-        if good(value):
-            return int(value) if key == "top_k" else float(value)
-    except (TypeError, ValueError, OverflowError):
-        pass
-    wanted = {
-        "temperature": "a number of at least 0",
-        "top_k": "a whole number of at least 0",
-        "top_p": "a number above 0 and at most 1",
-    }
-    raise UserError(f"{key} is {value!r}; it must be {wanted[key]}")
-
-
-def whole(key: str, value, least: int) -> int:
-    """`value` as an int. Errors: `UserError` unless it is a whole number of at least `least`."""
-    if value != int(value) or value < least:
-        raise UserError(f"{key} is {value!r}; it must be a whole number of at least {least}")
-    return int(value)
+def check_whole(key: str, value, least: int) -> int:
+    """`value` as an int. Raises `UserError` unless it is a whole number of at least `least`."""
+    if isinstance(value, int | float | np.number) and value == value // 1 and value >= least:
+        return int(value)
+    raise UserError(f"{key} is {value!r}; it must be a whole number of at least {least}")
 
 
 def draw_seed(seed: int | None) -> int:
     """`seed`, or one drawn where it is None, short enough to be typed."""
-    return secrets.randbits(32) if seed is None else whole("seed", seed, 0)
+    return secrets.randbits(32) if seed is None else check_whole("seed", seed, 0)
 
 
-def _checked(what: str, codes, num_codes: int) -> np.ndarray:
-    """Codes that a caller gives, as int32 [n]. Errors: `ValueError` where they are not that."""
+def check_codes(what: str, codes, num_codes: int, books: int) -> np.ndarray:
+    """Codes that a caller gives, [n, books] (or [n] where there is one book), as int32 [n, books].
+
+    Raises:
+        ValueError: they are not that.
+    """
     codes = np.asarray(codes)
-    if codes.ndim != 1 or codes.dtype.kind not in "iu":
-        raise ValueError(f"{what} are whole numbers, [n], not {codes.dtype} {list(codes.shape)}")
+    if codes.ndim == 1 and books == 1:
+        codes = codes[:, None]
+    if codes.ndim != 2 or codes.shape[1] != books or codes.dtype.kind not in "iu":
+        wanted = "[n]" if books == 1 else f"[n, {books}]"
+        raise ValueError(f"{what} are whole numbers, {wanted}, not {codes.dtype} {list(codes.shape)}")
     if codes.size and not 0 <= codes.min() <= codes.max() < num_codes:
         raise ValueError(f"{what} are {codes.min()} … {codes.max()}; there are 0 … {num_codes - 1}")
     return codes.astype(np.int32)
@@ -112,20 +68,20 @@ def _prompt(prompt: Mapping, configs) -> dict[int, np.ndarray]:
         return {}
     levels = [c.level for c in configs]
     if sorted(prompt, reverse=True) != levels:
-        raise ValueError(f"the prompt has {_listed(sorted(prompt, reverse=True))}; the chain has {_listed(levels)}")
-    checked = {c.level: _checked(f"the prompt's codes of level {c.level}", prompt[c.level], c.num_codes)
+        raise ValueError(f"the prompt has {_list_levels(sorted(prompt, reverse=True))}; the chain has {_list_levels(levels)}")
+    checked = {c.level: check_codes(f"the prompt's codes of level {c.level}", prompt[c.level], c.num_codes, c.books)
                for c in configs}
-    lengths = {level: codes.size * level for level, codes in checked.items()}
+    lengths = {level: len(codes) * level for level, codes in checked.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError("the prompt's levels end at different samples: " + ", ".join(
             f"{level} at {length}" for level, length in lengths.items()))
     return checked
 
 
-def decoded(codec, codes, start: int) -> np.ndarray:
-    """One run of the decoder: int32 [batch, n] -> float32 [batch, n·level].
+def decode_finite(codec, codes, start: int) -> np.ndarray:
+    """One run of the decoder: int32 [batch, n, books] -> float32 [batch, n·level].
 
-    start: which code of the piece the first is. Errors: `UserError` if it is not finite.
+    start: which code of the piece the first is. Raises `UserError` where the sound is not finite.
     """
     audio = np.asarray(codec.decode_window(codes, start), np.float32)
     if not np.isfinite(audio).all():
@@ -133,19 +89,19 @@ def decoded(codec, codes, start: int) -> np.ndarray:
     return audio
 
 
-def _listed(levels):
+def _list_levels(levels):
     return "levels " + ", ".join(map(str, levels))
 
 
 class Codes:
-    """Some positions of one level's codes: int32 [batch, stop − first]; `trim` forgets the oldest.
+    """Some positions of one level's codes: int32 [batch, stop − first, books]; `trim` forgets the oldest.
 
     `end` is the position after the piece's last code: `pad` stands from there on, as it does left of the first. None
     where the piece goes on for ever.
     """
 
-    def __init__(self, level: int, codes: np.ndarray, end: int | None):
-        self.per_block = BLOCK // level
+    def __init__(self, level: int, block: int, codes: np.ndarray, end: int | None):
+        self.level, self.per_block = level, block // level
         self.codes, self.first, self.end = codes, 0, end
 
     @property
@@ -154,14 +110,15 @@ class Codes:
         return self.first + self.codes.shape[1]
 
     def window(self, begin: int, end: int, pad: int) -> np.ndarray:
-        """Codes at positions begin … end − 1; `pad` stands outside the piece. int32 [batch, end − begin]."""
+        """Codes at positions begin … end − 1; `pad` stands outside the piece. int32 [batch, end − begin, books]."""
         return self._cut(self.codes, begin, end, pad)
 
     def _cut(self, values, begin, end, pad):
         last = end if self.end is None else min(end, self.end)
         kept = values[:, max(begin, 0) - self.first : max(last - self.first, 0)]
         left = min(max(-begin, 0), end - begin)
-        return np.pad(kept, ((0, 0), (left, end - begin - left - kept.shape[1])), constant_values=pad)
+        right = end - begin - left - kept.shape[1]
+        return np.pad(kept, ((0, 0), (left, right), (0, 0)), constant_values=pad)
 
     def trim(self, position: int):
         """Forget the codes before `position`."""
@@ -175,10 +132,9 @@ class Kept(Codes):
 
     log_probs = None
 
-    def __init__(self, level: int, codes: np.ndarray, batch: int):
-        """codes: int32 [N], the whole piece; every piece of a batch has them."""
-        self.level = level
-        super().__init__(level, np.broadcast_to(codes, (batch, len(codes))), len(codes))
+    def __init__(self, level: int, block: int, codes: np.ndarray, batch: int):
+        """codes: int32 [N, books], the whole piece; every piece of a batch has them."""
+        super().__init__(level, block, np.broadcast_to(codes, (batch, *codes.shape)), len(codes))
 
     def fill(self, stop: int):
         """All of them are there."""
@@ -189,30 +145,31 @@ class Kept(Codes):
     def restore(self, state):
         self.first = int(state["kept_first"])
         codes = np.array(state["kept_codes"], np.int32)
-        self.codes = np.broadcast_to(codes, (len(self.codes), codes.shape[1]))
+        self.codes = np.broadcast_to(codes, (len(self.codes), *codes.shape[1:]))
 
 
 class Level(Codes):
     """One generator at work: what it sampled lately, and where it stands.
 
-    prompt: codes that the piece begins with, int32 [n], or None: they are given to the generator instead of drawn, so
+    prompt: codes that the piece begins with, int32 [n, books], or None: they are given to the generator instead of drawn, so
     that it has heard them when it goes on. log_probs: keep the natural log of the probability each code was drawn with.
     """
 
-    def __init__(self, generator, source: Level | Kept | None, seed: int, batch: int, settings: dict,
+    def __init__(self, generator, source: Level | Kept | None, seed: int, batch: int, block: int, sampling: Sampling,
                  chunk: int | None, prompt: np.ndarray | None = None, log_probs: bool = False):
         self.generator, self.config, self.source, self.seed = generator, generator.config, source, seed
         ended = source is not None and source.end is not None
-        super().__init__(self.config.level, np.empty((batch, 0), np.int32),
+        self.books = self.config.books
+        super().__init__(self.config.level, block, np.empty((batch, 0, self.books), np.int32),
                          source.end * self.config.ratio if ended else None)
-        self.settings = settings
+        self.sampling = sampling
         self.chunk = chunk or self.per_block
-        self.prompt = np.empty(0, np.int32) if prompt is None else prompt
-        self.log_probs = np.empty((batch, 0), np.float32) if log_probs else None
+        self.prompt = np.empty((0, self.books), np.int32) if prompt is None else prompt
+        self.log_probs = np.empty((batch, 0, self.books), np.float32) if log_probs else None
         # Of the codes handed out: how many were drawn, and their negative log-likelihood.
         self.drawn, self.nats = 0, np.zeros(batch)
-        self.previous = np.full(batch, self.config.start_token, np.int32)
-        self.lstm = [np.asarray(x) for x in generator.initial_state(batch)]
+        self.previous = np.full((batch, self.books), self.config.start_token, np.int32)
+        self.memory = [np.asarray(x) for x in generator.initial_state(batch)]
         if source:
             # Blocks that share one run of the context model.
             self.group = max(1, -(-_LEAST_SOURCE // source.per_block))
@@ -251,16 +208,15 @@ class Level(Codes):
         draws = self.draws(start, self.per_block)
         given = self.prompt[start : start + self.per_block]
         forced = None
-        if given.size:
-            forced = np.full((batch, self.per_block), -1, np.int32)
-            forced[:, : given.size] = given
+        if len(given):
+            forced = np.full((batch, self.per_block, self.books), -1, np.int32)
+            forced[:, : len(given)] = given
         codes, log_probs = [self.codes], [self.log_probs]
         for i in range(0, self.per_block, self.chunk):
             part = slice(i, i + self.chunk)
-            more = {} if forced is None else {"forced": forced[:, part]}
-            made, chosen, self.lstm = self.generator.sample(
-                None if context is None else context[:, part], draws[:, part], self.previous, self.lstm,
-                **self.settings, **more, log_probs=self.log_probs is not None,
+            made, chosen, self.memory = self.generator.sample(
+                None if context is None else context[:, part], draws[:, part], self.previous, self.memory,
+                self.sampling, None if forced is None else forced[:, part], self.log_probs is not None,
             )
             self.previous = made[:, -1]
             codes.append(made)
@@ -270,12 +226,16 @@ class Level(Codes):
             self.log_probs = np.concatenate(log_probs, axis=1)
 
     def draws(self, start: int, count: int) -> np.ndarray:
-        """The random numbers of the next steps: float32 [batch, count]."""
-        rows = range(len(self.previous))
-        return np.stack([uniforms(self.seed, b, self.config.level, start, count) for b in rows])
+        """The random numbers of the next steps: float32 [batch, count, books]."""
+        return np.stack([self._row(b, start, count) for b in range(len(self.previous))])
+
+    def _row(self, stream: int, start: int, count: int) -> np.ndarray:
+        """The random numbers of one piece: float32 [count, books]."""
+        books = range(self.books)
+        return np.stack([uniforms(self.seed, stream, self.level, start, count, book) for book in books], axis=-1)
 
     def likely(self, begin: int, end: int) -> np.ndarray:
-        """The log-probabilities of the codes begin … end − 1: float32 [batch, end − begin]."""
+        """The log-probabilities of the codes begin … end − 1: float32 [batch, end − begin, books]."""
         return self._cut(self.log_probs, begin, end, np.nan)
 
     def trim(self, position: int):
@@ -285,7 +245,7 @@ class Level(Codes):
 
     def state(self) -> dict:
         name = self.config.name
-        kept = {f"{name}_lstm_{i}": x.copy() for i, x in enumerate(self.lstm)}
+        kept = {f"{name}_state_{i}": x.copy() for i, x in enumerate(self.memory)}
         if self.log_probs is not None:
             kept |= {f"{name}_log_probs": self.log_probs.copy(), f"{name}_drawn": self.drawn,
                      f"{name}_nats": self.nats.copy()}
@@ -303,13 +263,39 @@ class Level(Codes):
         if self.log_probs is not None:
             self.log_probs = np.array(state[f"{name}_log_probs"], np.float32)
             self.drawn, self.nats = int(state[f"{name}_drawn"]), np.array(state[f"{name}_nats"], np.float64)
-        fresh = self.lstm
-        self.lstm = [np.array(state[f"{name}_lstm_{i}"], np.float32) for i in range(len(fresh))]
-        for was, now in zip(fresh, self.lstm, strict=True):
+        fresh = self.memory
+        self.memory = [np.array(state[f"{name}_state_{i}"], np.float32) for i in range(len(fresh))]
+        for was, now in zip(fresh, self.memory, strict=True):
             if was.shape != now.shape:
                 raise UserError(
-                    f"the saved state does not fit {self.config.name}: LSTM state {now.shape}, expected {was.shape}"
+                    f"the saved state does not fit {self.config.name}: state {now.shape}, expected {was.shape}"
                 )
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A recording that a piece begins with.
+
+    codes: int32 [samples / level] (or [.., books]) by level, all of one length in samples; audio: float32 [samples].
+    keep_original: the recording itself is heard in place of its decoded codes; it passes into them over the last `JOIN`
+    samples (fewer where a block begins in between).
+    """
+
+    codes: Mapping[int, np.ndarray]
+    audio: np.ndarray
+    keep_original: bool = False
+
+
+@dataclass(frozen=True)
+class Variation:
+    """A recording that is varied: its `codes` int32 [N] (or [N, books]) at `level`, which are kept, its `samples`."""
+
+    level: int
+    codes: np.ndarray
+    samples: int
+
+
+Begin = Prompt | Variation
 
 
 class Blocks:
@@ -342,22 +328,19 @@ class Stream(Blocks):
         codec: a `CodecEngine` at the level of the last generator.
         generators: `GeneratorEngine`s from the top of the chain down.
         seed: with it everything is decided; a whole number of at least 0. None draws one; `.seed` tells it.
-        batch: None for one piece, blocks [8192]; N for N independent pieces side by side, blocks [N, 8192]. Piece b
+        batch: None for one piece, blocks [block]; N for N independent pieces side by side, blocks [N, block]. Piece b
             draws from random stream b, so (in float32) it is the same piece whatever N is.
         samples: length of the piece; None is endless. A finite piece is the endless one cut, its last block shorter.
-        temperature, top_k, top_p: see `settings_per_level`.
-        chunk: most codes sampled in one call of a generator; changes no code, only how soon an interrupt is seen.
-        prompt: the codes that the piece begins with, at every level of the chain: {level: int [n]}, all of one length
-            in samples. The generators hear them, and go on.
-        original: float32 [samples of the prompt]: the recording, to be heard in place of the prompt's decoded codes; it
-            passes into them over the last `JOIN` samples (fewer where a block begins in between).
-        source_codes: int [N], the codes of the level above the first generator: a variation of the piece they are of.
-            It ends where they end, and `samples` only cuts it.
+        block: samples of a block, a multiple of the top level.
+        sampling: see `sampling_per_level`.
+        chunk: most frames sampled in one call of a generator; changes no code, only how soon an interrupt is seen.
+        begin: a `Prompt`, whose codes the generators hear before they go on, or a `Variation`, whose codes the first
+            generator reads instead of a level above; such a piece ends where they end, and `samples` only cuts it.
         log_probs: note how likely each code was, see `log_probs`.
 
     Attributes:
         codes: {level: int32 [n]} of the block handed out last, for every level from the top (or the level kept) down,
-            [batch, n] with a batch. n = ceil(len(block) / level).
+            [batch, n] with a batch, and [..., n, books] with several books. n = ceil(len(block) / level).
         log_probs: {level: float32 of the same shape} of the levels that have a generator: the natural log of the
             probability that the code had where it was drawn, or given by the prompt. None unless asked for.
 
@@ -371,49 +354,52 @@ class Stream(Blocks):
                 speaker.write(block)
     """
 
-    def __init__(self, codec, generators: Sequence, *, seed: int | None = None, batch: int | None = None,
-                 samples: int | None = None, temperature=None, top_k=None, top_p=None, chunk: int | None = None,
-                 prompt: Mapping[int, np.ndarray] | None = None, original: np.ndarray | None = None,
-                 source_codes: np.ndarray | None = None, log_probs: bool = False):
-        kept = generators[0].config.source_level if source_codes is not None and generators else 0
-        engine.check_chain(codec, generators, kept)
-        if source_codes is not None and not kept:
-            raise UserError(f"{generators[0].config.name} reads no codes: a variation begins with the level below")
+    def __init__(self, codec, generators: Sequence, *, block: int, seed: int | None = None, batch: int | None = None,
+                 samples: int | None = None, sampling=None, chunk: int | None = None, begin: Begin | None = None,
+                 log_probs: bool = False):
+        varied = begin if isinstance(begin, Variation) else None
+        engine.check_chain(codec, generators, varied.level if varied else 0)
         for key, value, least in (("batch", batch, 1), ("samples", samples, 0), ("chunk", chunk, 1)):
             if value is not None:
-                whole(key, value, least)
-        self.codec, self.batch = codec, batch
+                check_whole(key, value, least)
+        configs = [g.config for g in generators]
+        top = configs[0].source_level or configs[0].level
+        if block % top:
+            raise UserError(f"block is {block}; it must be a multiple of the top level, {top}")
+        self.codec, self.batch, self.block = codec, batch, int(block)
         self.seed = draw_seed(seed)
         self.samples = None if samples is None else int(samples)
-        configs = [g.config for g in generators]
-        self.settings = settings_per_level(configs, temperature, top_k, top_p)
+        self.sampling = sampling_per_level(configs, sampling)
         self._kept = None
-        if source_codes is not None:
-            self._kept = Kept(kept, _checked(f"the codes of level {kept}", source_codes, configs[0].source_codes),
-                              batch or 1)
-            length = self._kept.end * kept
+        if varied:
+            source = configs[0].source
+            codes = check_codes(f"the codes of level {varied.level}", varied.codes, source.num_codes, source.books)
+            self._kept = Kept(varied.level, self.block, codes, batch or 1)
+            length = self._kept.end * varied.level
             self.samples = length if samples is None else self.samples
             if self.samples > length:
                 raise UserError(f"{self.samples} samples are asked for, but the piece that is varied has {length}")
-        prompt = _prompt(prompt or {}, configs)
-        self.prompt_samples = prompt[configs[0].level].size * configs[0].level if prompt else 0
-        if prompt and self._kept:
-            raise UserError("a piece is either a continuation or a variation: give either prompt or source_codes")
-        if original is not None and np.shape(original) != (self.prompt_samples,):
-            raise ValueError(f"original is {list(np.shape(original))}; the prompt has {self.prompt_samples} samples")
-        self._original = None if original is None else np.asarray(original, np.float32)
+        prompt, self._original, self.prompt_samples = {}, None, 0
+        if isinstance(begin, Prompt):
+            prompt = _prompt({c.level: begin.codes[c.level] for c in configs if c.level in begin.codes}, configs)
+            self.prompt_samples = len(prompt[configs[0].level]) * configs[0].level
+            if begin.keep_original:
+                if np.shape(begin.audio) != (self.prompt_samples,):
+                    raise ValueError(f"the prompt's audio is {list(np.shape(begin.audio))}; its codes last "
+                                     f"{self.prompt_samples} samples")
+                self._original = np.asarray(begin.audio, np.float32)
         self._levels: list[Level] = []
         above = self._kept
         for generator in generators:
             level = generator.config.level
-            above = Level(generator, above, self.seed, batch or 1, self.settings[level], chunk, prompt.get(level),
-                          log_probs)
+            above = Level(generator, above, self.seed, batch or 1, self.block, self.sampling[level], chunk,
+                          prompt.get(level), log_probs)
             self._levels.append(above)
         self._chain = [self._kept, *self._levels] if self._kept else self._levels
         self._bottom = self._levels[-1]
         self.codes: dict[int, np.ndarray] = {}
         self.log_probs: dict[int, np.ndarray] | None = {} if log_probs else None
-        self._halo = chunking.decode_halo(codec.config)
+        self._halo = codec.decode_halo
         self._done = 0
         self._fresh = True
         self._pool: ThreadPoolExecutor | None = None
@@ -424,7 +410,7 @@ class Stream(Blocks):
     @property
     def position(self) -> int:
         """Samples handed out so far (per piece)."""
-        made = self._done * BLOCK
+        made = self._done * self.block
         return made if self.samples is None else min(made, self.samples)
 
     @property
@@ -478,6 +464,8 @@ class Stream(Blocks):
                 raise RuntimeError("the stream failed; it has no state to go on from")
             state = {
                 "version": _STATE_VERSION, "seed": self.seed, "batch": self.batch or 0, "blocks": self._done,
+                "block": self.block, "codec": self.codec.config.name,
+                "generators": np.array([level.config.name for level in self._levels]),
                 "samples": -1 if self.samples is None else self.samples,
                 "levels": np.array([level.config.level for level in self._levels]),
                 "prompt_samples": self.prompt_samples, "log_probs": self.log_probs is not None,
@@ -489,7 +477,7 @@ class Stream(Blocks):
                 state["original"] = self._original[:0] if past else self._original
             state |= _origin(self.codec)
             for level in self._levels:
-                settings = {f"{level.config.name}_{key}": value for key, value in level.settings.items()}
+                settings = {f"{level.config.name}_{key}": value for key, value in level.sampling}
                 state |= _origin(level.generator) | settings | level.state()
             return state
 
@@ -498,7 +486,7 @@ class Stream(Blocks):
                chunk: int | None = None) -> Stream:
         """The stream that goes on where `state` was taken (a dict, or what `np.load` gives for it), bit for bit.
 
-        Without `codec` and `generators` they are loaded from where they were when the state was taken. Errors:
+        Without `codec` and `generators` they are loaded from where they were when the state was taken. Raises
         `UserError` where they are not those that made it, or the state is damaged.
         """
         try:
@@ -506,12 +494,12 @@ class Stream(Blocks):
                 raise UserError(f"the saved state has version {state['version']}; this program reads {_STATE_VERSION}")
             levels = [int(x) for x in state["levels"]]
             if codec is None:
-                codec = _reload(state, codec_name(levels[-1]), engine.load_codec)
+                codec = _reload(state, str(state["codec"]), engine.load_codec)
             if generators is None:
-                generators = [_reload(state, generator_name(level), engine.load_generator) for level in levels]
+                generators = [_reload(state, str(name), engine.load_generator) for name in state["generators"]]
             if levels != [g.config.level for g in generators]:
                 raise UserError(
-                    f"the saved state is of {_listed(levels)}, not of {_listed([g.config.level for g in generators])}"
+                    f"the saved state is of {_list_levels(levels)}, not of {_list_levels([g.config.level for g in generators])}"
                 )
             for part in (codec, *generators):
                 key = f"{part.config.name}_made_by"
@@ -519,14 +507,17 @@ class Stream(Blocks):
                     raise UserError(
                         f"the saved state was made with other weights, or another engine, of {part.config.name}"
                     )
-            settings = {key: {g.config.level: float(state[f"{g.config.name}_{key}"]) for g in generators}
-                        for key in _SETTINGS}
-            samples = int(state["samples"])
-            # What a variation keeps is put in its place below; here its length counts.
-            kept = np.zeros(int(state["kept_end"]), np.int32) if "kept_end" in state else None
-            stream = cls(codec, generators, seed=int(state["seed"]), batch=int(state["batch"]) or None,
-                         samples=None if samples < 0 else samples, chunk=chunk, source_codes=kept,
-                         log_probs=bool(state["log_probs"]), **settings)
+            sampling = {g.config.level: {"temperature": float(state[f"{g.config.name}_temperature"]),
+                                         "top_k": int(state[f"{g.config.name}_top_k"]),
+                                         "top_p": float(state[f"{g.config.name}_top_p"])} for g in generators}
+            samples, begin = int(state["samples"]), None
+            if "kept_end" in state:
+                # What a variation keeps is put in its place below; here its length counts.
+                source = generators[0].config.source
+                begin = Variation(source.level, np.zeros((int(state["kept_end"]), source.books), np.int32), 0)
+            stream = cls(codec, generators, block=int(state["block"]), seed=int(state["seed"]),
+                         batch=int(state["batch"]) or None, samples=None if samples < 0 else samples, chunk=chunk,
+                         begin=begin, log_probs=bool(state["log_probs"]), sampling=sampling)
             for level in stream._chain:
                 level.restore(state)
             stream.prompt_samples = int(state["prompt_samples"])
@@ -539,7 +530,7 @@ class Stream(Blocks):
         return stream
 
     def _advance(self) -> np.ndarray:
-        """Decode the next block: float32 [batch, 8192]."""
+        """Decode the next block: float32 [batch, block]."""
         needed = (self._done + 1) * self._bottom.per_block + self._halo
         if self._bottom.end is not None:
             needed = min(needed, self._bottom.end)
@@ -574,7 +565,7 @@ class Stream(Blocks):
         """Whether a block of the bottom level is still heard, or seen by the decoder of one that is."""
         if self.samples is None:
             return True
-        last = -(-self.samples // BLOCK) * self._bottom.per_block + self._halo
+        last = -(-self.samples // self.block) * self._bottom.per_block + self._halo
         if self._bottom.end is not None:
             last = min(last, self._bottom.end)
         return block * self._bottom.per_block < last
@@ -590,13 +581,13 @@ class Stream(Blocks):
     def _decode(self, codes: np.ndarray, before: int) -> np.ndarray:
         level = self.codec.config.level
         start = self._done * self._bottom.per_block - before
-        return decoded(self.codec, codes, start)[:, before * level : before * level + BLOCK]
+        return decode_finite(self.codec, codes, start)[:, before * level : before * level + self.block]
 
     def _join(self, audio: np.ndarray):
-        """Lay the recording over the block that comes next, [batch, 8192]; at its end it passes into the codes'."""
-        begin, end = self._done * BLOCK, self.prompt_samples
-        fade = max(end - JOIN, (end - 1) // BLOCK * BLOCK)  # within a block, so that blocks are made one by one
-        heard = self._original[begin : begin + BLOCK]
+        """Lay the recording over the block that comes next, [batch, block]; at its end it passes into the codes'."""
+        begin, end = self._done * self.block, self.prompt_samples
+        fade = max(end - JOIN, (end - 1) // self.block * self.block)  # within a block, so that blocks are made one by one
+        heard = self._original[begin : begin + self.block]
         clear = min(max(fade - begin, 0), len(heard))
         audio[:, :clear] = heard[:clear]
         if clear < len(heard):
@@ -607,16 +598,21 @@ class Stream(Blocks):
         """Show the codes of the block that is handed out next."""
         self.codes, self.log_probs = {}, None if self.log_probs is None else {}
         for level in self._chain:
-            rate = BLOCK // level.per_block
+            rate = level.level
             begin = self._done * level.per_block
             codes = level.window(begin, begin - (-samples // rate), pad=0)
-            self.codes[rate] = codes if self.batch else codes[0]
+            self.codes[rate] = self._squeeze(codes)
             if level.log_probs is not None:
                 chosen = level.likely(begin, begin + codes.shape[1])
-                self.log_probs[rate] = chosen if self.batch else chosen[0]
+                self.log_probs[rate] = self._squeeze(chosen)
                 drawn = chosen[:, max(0, self.prompt_samples // rate - begin) :]
-                level.drawn += drawn.shape[1]
-                level.nats -= drawn.sum(1, dtype=np.float64)
+                level.drawn += drawn.shape[1] * drawn.shape[2]
+                level.nats -= drawn.sum((1, 2), dtype=np.float64)
+
+    def _squeeze(self, values: np.ndarray) -> np.ndarray:
+        """[batch, n, books] without the axes of which there is only one."""
+        values = values[..., 0] if values.shape[-1] == 1 else values
+        return values if self.batch else values[0]
 
     def _trim(self):
         """Forget the codes that neither the decoder, nor the context of a block to come, nor `codes` will look at."""

@@ -1,0 +1,366 @@
+"""A generator's core and its sampling as one ONNX loop, built node by node from its arrays with numpy and onnx alone.
+
+One class for each kind of the config's `core`, in `LOOPS`. The arithmetic of drawing is `sampling.distribution` and
+`sampling.pick`. Weights are held in float32, int8 or 4 bits (`precision`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..config import GeneratorConfig, LSTMCore
+
+OPSET = 18
+# From so many units on a loop is bound by the weights it reads, and 4-bit ones pay for up to so many streams.
+INT4_UNITS, INT4_STREAMS = 768, 8
+# Weights that share a scale in 4 bits: the most that the kernels take, and the fastest; bits per code are as with 64.
+INT4_BLOCK = 256
+
+
+def precisions(config: GeneratorConfig, engine: str) -> list[str]:
+    """What an ONNX engine's loops hold their weights in: for up to `INT4_STREAMS` streams the first, else the last."""
+    if engine != "onnx":
+        return ["float32"]
+    return LOOPS[type(config.core)].precisions(config)
+
+
+def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], precision: str, full: bool, producer: str):
+    """A chunk of n steps in one call, as an `onnx.ModelProto`.
+
+    Inputs: uniforms float32 [n, B, books], context float32 [n, B, C] (not at the top of the chain), previous int32
+    [B, books], inverse_temperature float32 []; the core's states, each float32 [B, …].
+    Outputs: codes int32 [n, B, books] and each state, its name with `_out`.
+    A full graph also has the inputs forced int32 [n, B, books] (-1: sample), top_k int64 [] (0: all) and top_p float32
+    [] (1: all), and the output log_probs float32 [n, B, books] (natural).
+
+    Args:
+        arrays: by the Keras variables' paths.
+        precision: "float32", "int8" or "int4".
+    """
+    from onnx import TensorProto, helper
+
+    books, codes, channels = config.books, config.num_codes, config.context_channels
+    f32, i32, i64 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64
+    info = helper.make_tensor_value_info
+
+    # The body works on [1, B, …], the shape an LSTM node's time, batch and features have: nothing needs reshaping. With
+    # one book a frame is [1, B] inside.
+    main, body = Nodes("main_"), Nodes("body_")
+    core = LOOPS[type(config.core)](config, arrays, precision, main, body)
+    shapes = core.states(config)
+    frame = [1, "B"] if books == 1 else [1, "B", books]
+
+    def of_book(sequence: str, k: int, keep: bool) -> str:
+        """Book k of what is scanned, [1, B, 1] or [1, B]."""
+        if books == 1:
+            return sequence
+        return body("Gather", sequence, np.array([k]) if keep else np.array(k), axis=2)
+
+    features = core.features("body_previous", "body_context")
+    drawn, chosen = [], []
+    for k in range(books):
+        scaled = core.logits(k, features, drawn)
+        if full:
+            scaled = _filter(main, body, scaled, codes)
+        reached = body("CumSum", body("Softmax", scaled, axis=-1), np.array(2))
+        threshold = body("Mul", body("Gather", reached, np.array([codes - 1]), axis=2), of_book("body_uniform", k, True))
+        code = body("ReduceSum", body("Cast", body("LessOrEqual", reached, threshold), to=i32), np.array([-1]),
+                    keepdims=0)
+        if full:
+            given = of_book("body_forced", k, False)
+            code = body("Where", body("Less", given, np.array(0, np.int32)), code, given)
+            at = body("Unsqueeze", code, np.array([2]))
+            chosen.append(body("GatherElements", body("LogSoftmax", scaled, axis=-1), at, axis=2))
+        drawn.append(code)
+    if books == 1:
+        (code,) = drawn
+    else:
+        code = body("Concat", *(body("Unsqueeze", c, np.array([2])) for c in drawn), axis=2)
+    made = [info(body("Identity", code), i32, frame)]
+    if full:
+        log_probs = chosen[0] if books == 1 else body("Concat", *chosen, axis=2)
+        made.append(info(log_probs, f32, [1, "B", books]))
+
+    scanned = [info("body_uniform", f32, [1, "B", books])]
+    sequences = [main("Unsqueeze", "uniforms", np.array([1]))]
+    if channels:
+        scanned.append(info("body_context", f32, [1, "B", core.context_width]))
+        sequences.append(main("Unsqueeze", core.context("context"), np.array([1])))
+    one = np.array([2])  # the axis of books, where there is one
+    if full:
+        scanned.append(info("body_forced", i32, frame))
+        forced = main("Squeeze", "forced", one) if books == 1 else "forced"
+        sequences.append(main("Unsqueeze", forced, np.array([1])))
+    step = helper.make_graph(
+        body.nodes, "step",
+        [info("body_previous", i32, frame), *(info(f"body_{s}", f32, [1, "B", *x]) for s, x in shapes.items()),
+         *scanned],
+        [info(code, i32, frame), *(info(f"body_{s}_out", f32, [1, "B", *x]) for s, x in shapes.items()), *made],
+        body.constants,
+    )
+    previous = main("Squeeze", "previous", np.array([1])) if books == 1 else "previous"
+    # A Scan rather than a Loop: it slices its inputs itself, which saves a gather of each at every step.
+    main.node(
+        "Scan", *(main("Unsqueeze", s, np.array([0])) for s in (previous, *shapes)), *sequences,
+        outputs=["last", *(f"last_{s}" for s in shapes), "made_codes", *(["made_log_probs"] if full else [])],
+        body=step, num_scan_inputs=len(scanned),
+    )
+    if books == 1:  # [n, 1, B] -> [n, B, 1]
+        main.node("Unsqueeze", main("Squeeze", "made_codes", np.array([1])), one, outputs=["codes"])
+    else:
+        main.node("Squeeze", "made_codes", np.array([1]), outputs=["codes"])
+    if full:
+        main.node("Squeeze", "made_log_probs", np.array([1]), outputs=["log_probs"])
+    for s in shapes:
+        main.node("Squeeze", f"last_{s}", np.array([0]), outputs=[f"{s}_out"])
+
+    inputs = [info("uniforms", f32, ["n", "B", books]), info("previous", i32, ["B", books]),
+              info("inverse_temperature", f32, [])]
+    inputs += [info("context", f32, ["n", "B", channels])] if channels else []
+    inputs += [info("forced", i32, ["n", "B", books]), info("top_k", i64, []), info("top_p", f32, [])] if full else []
+    inputs += [info(s, f32, ["B", *x]) for s, x in shapes.items()]
+    outputs = [info("codes", i32, ["n", "B", books])] + ([info("log_probs", f32, ["n", "B", books])] if full else [])
+    outputs += [info(f"{s}_out", f32, ["B", *x]) for s, x in shapes.items()]
+    return helper.make_model(
+        helper.make_graph(main.nodes, config.name, inputs, outputs, main.constants),
+        opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)],
+        ir_version=9, producer_name="vqwave", producer_version=producer,
+    )
+
+
+class LSTMLoop:
+    """The body of `nn.cores.LSTM`. In int8 weights are symmetric, one scale a matrix, and activations as each step's
+    range asks; in 4 bits one product a layer, where what is read of the weights sets the speed."""
+
+    def __init__(self, config, arrays, precision: str, main: Nodes, body: Nodes):
+        self.config, self.arrays, self.precision = config, arrays, precision
+        self.main, self.body = main, body
+        # In 4 bits what the context adds to the first layer's gates comes from outside the loop.
+        self.context_width = 4 * config.core.units if precision == "int4" else config.context_channels
+
+    @staticmethod
+    def precisions(config) -> list[str]:
+        return ["int4", "int8"] if config.core.units >= INT4_UNITS else ["int8"]
+
+    @staticmethod
+    def states(config) -> dict[str, tuple[int, ...]]:
+        """The state's arrays by name, in order, each of this shape behind the batch axis."""
+        return {f"{name}_{i}": (config.core.units,) for i in range(config.core.layers) for name in "hc"}
+
+    def context(self, given: str) -> str:
+        return self._context_gates(given) if self.precision == "int4" else given
+
+    def features(self, previous: str, context: str) -> str:
+        """The last LSTM's output [1, B, units] from the frame before and the context."""
+        return (self._int4_layers if self.precision == "int4" else self._layers)(previous, context)
+
+    def logits(self, book: int, features: str, drawn: list[str]) -> str:
+        """logits / temperature [1, B, codes] of a book; drawn: the codes [1, B] of those before it in the frame."""
+        arrays, body = self.arrays, self.body
+        if not book:
+            return self._temper("logits", features)
+        added = body("Gather", arrays[f"before_{book}/embeddings"], drawn[-1], axis=0)
+        self.before = added if book == 1 else body("Add", self.before, added)
+        state = self._dense(features, arrays[f"state_{book}/kernel"], arrays[f"state_{book}/bias"])
+        hidden = body("FastGelu", body("Add", state, self.before), domain="com.microsoft")
+        return self._temper(f"logits_{book}", hidden)
+
+    def _dense(self, x: str, kernel, bias) -> str:
+        body = self.body
+        if self.precision == "float32":
+            return body("Add", body("MatMul", x, kernel), bias)
+        if self.precision == "int4":
+            return _int4_product(body, x, kernel, bias)
+        w, scale = _int8(kernel)
+        return body("DynamicQuantizeMatMul", x, w, scale, np.array(0, np.int8), bias, domain="com.microsoft")
+
+    def _temper(self, name: str, x: str) -> str:
+        """The layer `name` of x, divided by the temperature."""
+        kernel, bias, main, body = self.arrays[f"{name}/kernel"], self.arrays[f"{name}/bias"], self.main, self.body
+        if self.precision != "int8":
+            return body("Mul", self._dense(x, kernel, bias), "inverse_temperature")
+        # The temperature goes into the scale and the bias, once a chunk, and costs the step nothing.
+        w, scale = _int8(kernel)
+        main.node("Mul", scale, "inverse_temperature", outputs=[f"{name}_scale"])
+        main.node("Mul", bias, "inverse_temperature", outputs=[f"{name}_bias"])
+        zero = np.array(0, np.int8)
+        return body("DynamicQuantizeMatMul", x, w, f"{name}_scale", zero, f"{name}_bias", domain="com.microsoft")
+
+    def _embed(self, table: np.ndarray, previous: str) -> str:
+        """[1, B, width]: the vectors of a frame's books side by side."""
+        books, body = self.config.books, self.body
+        if books == 1:
+            return body("Gather", table, previous, axis=0)
+        first = (np.arange(books) * (self.config.num_codes + 1)).astype(np.int32)
+        vectors = body("Gather", table, body("Add", previous, first), axis=0)
+        return body("Reshape", vectors, np.array([0, 0, -1]))
+
+    def _weights(self, layer: int, name: str, order: str) -> np.ndarray:
+        return _gates(self.arrays[f"lstm_{layer}/lstm_cell/{name}"], order)
+
+    def _layers(self, previous: str, context: str) -> str:
+        body, config = self.body, self.config
+        x = self._embed(self.arrays["embedding/embeddings"], previous)
+        if config.context_channels:
+            x = body("Concat", x, context, axis=-1)
+        for i in range(config.core.layers):
+            kernel, recurrent, bias = (self._weights(i, name, "iofc") for name in ("kernel", "recurrent_kernel", "bias"))
+            bias = np.concatenate([bias, np.zeros_like(bias)])[None]
+            before, after = (f"body_h_{i}", f"body_c_{i}"), ["", f"body_h_{i}_out", f"body_c_{i}_out"]
+            if self.precision == "int8":
+                (w, w_scale), (r, r_scale) = _int8(kernel), _int8(recurrent)
+                scales = (w_scale[None], np.zeros(1, np.int8), r_scale[None], np.zeros(1, np.int8))
+                body.node(
+                    "DynamicQuantizeLSTM", x, w[None], r[None], bias, "", *before, "", *scales,
+                    outputs=after, domain="com.microsoft", hidden_size=config.core.units,
+                )
+            else:
+                body.node("LSTM", x, kernel.T[None], recurrent.T[None], bias, "", *before, outputs=after,
+                          hidden_size=config.core.units)
+            x = after[1]
+        return x
+
+    def _int4_layers(self, previous: str, context: str) -> str:
+        """In 4 bits are the recurrence, the layers above the first, and the logits. What the previous frame adds to the
+        first layer's gates is looked up in float32, a table a book."""
+        body, config, units = self.body, self.config, self.config.core.units
+        first, bias = (self._weights(0, name, "ifoc") for name in ("kernel", "bias"))
+        width, rows = config.core.embedding_dim, config.num_codes + 1
+        embeddings = self.arrays["embedding/embeddings"]
+        tables = [embeddings[k * rows : (k + 1) * rows] @ first[k * width : (k + 1) * width]
+                  for k in range(config.books)]
+        tables[0] = tables[0] + bias
+        given = self._embed_sum(tables, previous)
+        if config.context_channels:
+            given = body("Add", given, context)
+        x = None
+        for i in range(config.core.layers):
+            kernel, recurrent, bias = (self._weights(i, name, "ifoc") for name in ("kernel", "recurrent_kernel", "bias"))
+            h, c = f"body_h_{i}_out", f"body_c_{i}_out"
+            if x is None:
+                gates = body("Add", given, _int4_product(body, f"body_h_{i}", recurrent))
+            else:
+                both = body("Concat", x, f"body_h_{i}", axis=-1)
+                gates = _int4_product(body, both, np.concatenate([kernel, recurrent]), bias)
+            ifo, new = body.split(gates, 3 * units, units)
+            i_, f_, o_ = body.split(body("Sigmoid", ifo), units, units, units)
+            added = body("Mul", i_, body("Tanh", new))
+            body.node("Add", body("Mul", f_, f"body_c_{i}"), added, outputs=[c])
+            body.node("Mul", o_, body("Tanh", c), outputs=[h])
+            x = h
+        return x
+
+    def _embed_sum(self, tables: list[np.ndarray], previous: str) -> str:
+        """[1, B, 4·units]: the rows of a frame's books, added up."""
+        if len(tables) == 1:
+            return self.body("Gather", tables[0], previous, axis=0)
+        first = (np.arange(len(tables)) * len(tables[0])).astype(np.int32)
+        rows = self.body("Gather", np.concatenate(tables), self.body("Add", previous, first), axis=0)
+        return self.body("ReduceSum", rows, np.array([2]), keepdims=0)
+
+    def _context_gates(self, context: str) -> str:
+        """What the context adds to the first layer's gates, for a whole chunk: float32 [n, B, 4·units].
+
+        One int8 product outside the loop. Each row has a scale of its own and integers add up exactly, so that a step's
+        gates do not depend on the chunk it is in.
+        """
+        main, config = self.main, self.config
+        kernel = self._weights(0, "kernel", "ifoc")[config.books * config.core.embedding_dim :]
+        scale = np.maximum(np.abs(kernel).max(0), 1e-12).astype(np.float32) / 127
+        largest = main("Max", main("ReduceMax", main("Abs", context), np.array([-1])), np.array(1e-12, np.float32))
+        unit, zero = np.array(1 / 127, np.float32), np.array(128, np.uint8)
+        rows = main("QuantizeLinear", main("Div", context, largest), unit, zero)
+        gates = main("MatMulIntegerToFloat", rows, np.round(kernel / scale).astype(np.int8), unit, scale, zero,
+                     domain="com.microsoft")
+        return main("Mul", gates, largest)
+
+
+LOOPS = {LSTMCore: LSTMLoop}
+"""The body of each kind of core."""
+
+
+class Nodes:
+    """Nodes and constants of one graph in the making; arrays among the inputs become constants."""
+
+    def __init__(self, prefix: str):
+        self.prefix, self.nodes, self.constants = prefix, [], []
+
+    def __call__(self, kind: str, *inputs, **attributes) -> str:
+        """Add a node of one output; its name."""
+        name = f"{self.prefix}{len(self.nodes)}"
+        self.node(kind, *inputs, outputs=[name], **attributes)
+        return name
+
+    def split(self, x: str, *widths: int) -> list[str]:
+        """Parts of the last of three axes."""
+        outputs = [f"{self.prefix}{len(self.nodes)}_{i}" for i in range(len(widths))]
+        self.node("Split", x, np.array(widths), outputs=outputs, axis=2)
+        return outputs
+
+    def node(self, kind: str, *inputs, outputs: list[str], domain: str = "", **attributes):
+        from onnx import helper, numpy_helper
+
+        names = []
+        for given in inputs:
+            if not isinstance(given, str):
+                name = f"{self.prefix}constant_{len(self.constants)}"
+                self.constants.append(numpy_helper.from_array(np.ascontiguousarray(given).reshape(given.shape), name))
+                given = name
+            names.append(given)
+        name = f"{self.prefix}{kind}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, names, outputs, name, domain=domain, **attributes))
+
+
+def _filter(main: Nodes, body: Nodes, scaled: str, codes: int) -> str:
+    """`sampling.filtered` on [1, B, codes] where top_k or top_p leave something out; else `scaled`, nothing sorted."""
+    from onnx import TensorProto, helper
+
+    some_k, some_p = main("Greater", "top_k", np.array(0)), main("Less", "top_p", np.array(1, np.float32))
+    filtering = main("Or", some_k, some_p)
+    kept = main("Where", some_k, main("Min", "top_k", np.array(codes)), np.array(codes))
+    kept = main("Reshape", kept, np.array([1]))
+    # All of it, whatever the rounding, where top_p is 1.
+    share = main("Where", some_p, "top_p", np.array(2, np.float32))
+
+    sort, leave = Nodes("sort_"), Nodes("leave_")
+    sort.node("TopK", scaled, kept, outputs=["ranked", "order"], axis=-1)
+    weights = sort("Exp", sort("Sub", "ranked", sort("Gather", "ranked", np.array([0]), axis=2)))
+    total = sort("ReduceSum", weights, np.array([-1]))
+    likely = sort("Less", sort("CumSum", weights, np.array(2), exclusive=1), sort("Mul", total, share))
+    lowest = np.array(-np.inf, np.float32)
+    nothing = sort("Expand", lowest, sort("Shape", scaled))
+    out = sort("ScatterElements", nothing, "order", sort("Where", likely, "ranked", lowest), axis=2)
+    branches = {}
+    for name, nodes, result in (
+        ("then_branch", sort, out), ("else_branch", leave, leave("Identity", scaled))
+    ):
+        shape = helper.make_tensor_value_info(result, TensorProto.FLOAT, [1, "B", codes])
+        branches[name] = helper.make_graph(nodes.nodes, name, [], [shape], nodes.constants)
+    return body("If", filtering, **branches)
+
+
+def _gates(array: np.ndarray, order: str) -> np.ndarray:
+    """The last axis from Keras's gate order (input, forget, cell, output) to another, "iofc" being ONNX's."""
+    parts = dict(zip("ifco", np.split(array, 4, axis=-1), strict=True))
+    return np.concatenate([parts[gate] for gate in order], axis=-1)
+
+
+def _int8(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """float32 [in, out] -> symmetric int8 [in, out], its scale float32 []."""
+    scale = np.float32(max(np.abs(array).max(), 1e-12) / 127)
+    return np.round(array / scale).astype(np.int8), np.array(scale)
+
+
+def _int4_product(nodes: Nodes, x: str, weights: np.ndarray, bias: np.ndarray | None = None) -> str:
+    """x [..., in] times float32 [in, out], held in 4 bits, plus bias: `MatMulNBits` with its products in int8.
+
+    Each block of a column has a scale that takes its largest number to -8 and 0 to 0; two go into a byte.
+    """
+    count, width = weights.shape
+    blocks = np.pad(weights.T, ((0, 0), (0, -count % INT4_BLOCK))).reshape(width, -1, INT4_BLOCK)
+    largest = np.take_along_axis(blocks, np.abs(blocks).argmax(-1, keepdims=True), -1)
+    scale = np.where(largest == 0, 1, largest / -8).astype(np.float32)
+    whole = (np.clip(np.round(blocks / scale), -8, 7) + 8).astype(np.uint8)
+    more = [] if bias is None else ["", "", bias]
+    return nodes("MatMulNBits", x, whole[..., ::2] | whole[..., 1::2] << 4, scale[..., 0], *more,
+                 domain="com.microsoft", K=count, N=width, bits=4, block_size=INT4_BLOCK, accuracy_level=4)
