@@ -1,26 +1,17 @@
 #!/usr/bin/env python3
 """Make music with the trained chain: play it as it is made, or write it to a file."""
 
-import contextlib
 import os
-import shutil
 import signal
 import sys
-import tempfile
-import time
-from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from vqwave import cli, weights
-from vqwave.config import LEVELS, codec_name, generator_name
-from vqwave.data import audio
+from vqwave import cli, config, weights
 from vqwave.errors import Interrupted, UserError, signal_handlers
-from vqwave.files import atomic_write, printable
-from vqwave.play import api, engine, mastering, playback
-from vqwave.play.parallel import Windows
+from vqwave.files import printable
+from vqwave.play import api, engine, mastering, playback, render
 
 
 def main(argv=None) -> int:
@@ -28,37 +19,41 @@ def main(argv=None) -> int:
     if args.no_gpu:
         # Before anything that looks for one is imported.
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    level = None if args.generators is None else bottom(args.generators)
-    paths = outputs(args.output, args.batch or 1)
+    paths = render.check_outputs(args.output, args.batch or 1) if args.output is not None else []
     check(args)
+    finish = render.Finish(args.fade, args.loop, args.normalize)
 
     music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch)
-    level = music.ending(level, args.keep)
-    options = {"level": level, "temperature": args.temperature, "top_k": args.top_k, "top_p": args.top_p,
-               "seconds": args.seconds, "samples": args.length and args.length * LEVELS[0],
-               "batch": args.batch if len(paths) > 1 else None, "windows": args.windows}
-    used = [x for x in LEVELS if level <= x < (args.keep or float("inf"))]
-    codecs = LEVELS[: LEVELS.index(level) + 1] if args.prompt else [args.keep or level, level]
-    sets = [music.found(name) for name in dict.fromkeys([*map(codec_name, codecs), *map(generator_name, used)])]
-    for line in weights.described(sets):
+    chain = music.chain
+    if args.variation_of and args.keep is None:
+        args.keep = chain.top
+    level = music.ending(bottom(args.generators, chain), args.keep)
+    rate = music.sample_rate
+    samples = args.length * chain.top if args.length else None
+    if args.seconds:
+        samples = api.samples_in(args.seconds, rate)
+    if args.loop and samples is not None and not args.variation_of:
+        samples += mastering.loop_margin(rate, samples)
+    sampled = [x for x in chain.sizes if level <= x < (args.keep or float("inf"))]
+    options = {"level": level, "samples": samples, "batch": args.batch if len(paths) > 1 else None,
+               "windows": args.windows, "sampling": sampling(args, sampled)}
+    codecs = [x for x in chain.sizes if x >= level] if args.prompt else [args.keep or level, level]
+    names = [*(chain.codecs[x] for x in codecs), *(chain.generators[x] for x in sampled)]
+    for line in weights.describe([music.found(name) for name in dict.fromkeys(names)]):
         print(printable(line), file=sys.stderr)
-    rate = music.found(codec_name(level)).config.sample_rate
-    if args.loop and not args.variation_of:
-        samples = options["samples"] or api.samples_in(args.seconds, rate)
-        options |= {"seconds": None, "samples": samples + mastering.loop_margin(rate, samples)}
-    options |= steer(args, music, level, rate)
+    options["begin"] = begin(args, music, level)
 
     if args.candidates:
-        return candidates(args, music, options, paths[0])
+        return candidates(args, music, options, paths[0], finish)
     stream = music.stream(seed=args.seed, **options)
-    check_fade(args.fade, stream)
+    finish.check(stream)
     print(f"seed {stream.seed}", flush=True)
     with stream:
         if not paths:
-            return play(stream, args.device, args.fade)
-        lengths, speed = write(stream, paths, args)
-    for path, samples in zip(paths, lengths, strict=True):
-        print(f"wrote {printable(path)}: {samples / rate:.2f} s, {samples} samples")
+            return play(stream, args.device, finish, chain)
+        lengths, speed = write(stream, paths, finish)
+    for path, count in zip(paths, lengths, strict=True):
+        print(f"wrote {printable(path)}: {count / rate:.2f} s, {count} samples")
     print(f"{speed:.1f} x real time", file=sys.stderr)
     return 0
 
@@ -80,14 +75,14 @@ def parse(argv):
                         help="all; or generators by name with commas between: the finest of them decides where the "
                              "chain ends, and those above it that are not named are added (default: as far down as "
                              "chain.yml in the generators' folder says, else all)")
-    parser.add_argument("--vqvae-weights-dir", default=api.CODECS, metavar="DIR", help="where the codecs are")
-    parser.add_argument("--generator-weights-dir", default=api.GENERATORS, metavar="DIR",
+    parser.add_argument("--vqvae-weights-dir", default=weights.CODECS, metavar="DIR", help="where the codecs are")
+    parser.add_argument("--generator-weights-dir", default=weights.GENERATORS, metavar="DIR",
                         help="where the generators are")
     parser.add_argument("--epoch", metavar="N|best",
                         help="the generators' set to take (default: the one that ships, else the best)")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--length", type=cli.number(int, least=1), metavar="CODES",
-                        help=f"length in codes of the top level: {LEVELS[0]} samples each")
+                        help="length in codes of the top level (512 samples each in what ships)")
     length.add_argument("--seconds", type=cli.number(above=0), metavar="S", help="length in seconds")
     parser.add_argument("--temperature", type=cli.number(least=0), nargs="+", metavar="T",
                         help=f"below 1 safer, above 1 wilder, 0 always the likeliest code{per_level}, 1.0)")
@@ -122,9 +117,9 @@ def parse(argv):
     recording.add_argument("--variation-of", metavar="FILE",
                            help="vary this recording: its codes at one level are kept, every finer level is made anew; "
                                 "as long as the recording, unless a length cuts it")
-    steering.add_argument("--keep", type=cli.one_of(*LEVELS[:-1]), metavar="LEVEL",
-                          help="the level that is kept, 512, 128 or 32: the smaller, the closer to the recording "
-                               "(default: 512)")
+    steering.add_argument("--keep", type=cli.number(int, least=1), metavar="LEVEL",
+                          help="the level that is kept, 512, 128 or 32 in what ships: the smaller, the closer to the "
+                               "recording (default: the top level)")
     steering.add_argument("--candidates", type=cli.number(int, least=2), metavar="N",
                           help="make N pieces, of the seeds S, S+1, …, and write each, named by rank and bits per "
                                "code; the best under the name given too")
@@ -176,25 +171,33 @@ def check(args):
         raise UserError("--candidates are made one by one, so that each seed makes its piece again: leave out --batch")
     if args.candidates and (not any(args.temperature or [1]) or set(args.top_k or [0]) == {1}):
         raise UserError("always the likeliest code makes every candidate the same: raise --temperature, or --top-k")
-    if args.variation_of and not args.keep:
-        args.keep = LEVELS[0]
 
 
-def check_fade(fade, stream):
-    """Both fades fit the piece."""
-    if fade and stream.samples is not None and 2 * fade * stream.sample_rate > stream.samples:
-        raise UserError(f"{fade:g} s of fade at both ends need {2 * fade:g} s, and the piece lasts "
-                        f"{stream.samples / stream.sample_rate:.2f} s")
+def sampling(args, levels) -> dict | None:
+    """What each sampled level draws with, from one value or one a level of each option."""
+    chosen: dict[int, dict] = {}
+    for key in ("temperature", "top_k", "top_p"):
+        values = getattr(args, key)
+        if values is None:
+            continue
+        if len(values) not in (1, len(levels)):
+            raise UserError(f"{key} has {len(values)} values; give one, or one for each of levels "
+                            f"{', '.join(map(str, levels))}")
+        for level, value in zip(levels, values * (len(levels) if len(values) == 1 else 1), strict=True):
+            chosen.setdefault(level, {})[key] = value
+    return chosen or None
 
 
-def steer(args, music, level: int, rate: int) -> dict:
-    """The options of a stream that say what it continues or varies; encodes that."""
+def begin(args, music, level: int):
+    """What the piece continues or varies, encoded; None where it begins from nothing."""
+    rate = music.sample_rate
     if args.prompt:
         start = args.prompt_start or 0.0
-        prompt = music.prompt(args.prompt, seconds=args.prompt_seconds or 5.0, start=start, level=level)
+        prompt = music.prompt(args.prompt, seconds=args.prompt_seconds or 5.0, start=start, level=level,
+                              keep_original=args.keep_original)
         print(f"goes on from {printable(args.prompt)}: {len(prompt.audio) / rate:.2f} s from {start:g} s on",
               file=sys.stderr)
-        return {"prompt": prompt, "keep_original": args.keep_original}
+        return prompt
     if args.variation_of:
         console = Console(stderr=True)
         columns = (TextColumn("encoding"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeRemainingColumn())
@@ -203,15 +206,17 @@ def steer(args, music, level: int, rate: int) -> dict:
             source = music.source(args.variation_of, args.keep, lambda share: progress.update(task, completed=share))
         print(f"varies {printable(args.variation_of)}: {source.samples / rate:.2f} s, of which the codes at "
               f"{args.keep}x are kept", file=sys.stderr)
-        return {"variation_of": source}
-    return {}
+        return source
+    return None
 
 
-def bottom(text: str) -> int:
-    """The level at which the chain ends. Errors: `UserError` for a name that no generator has."""
+def bottom(text: str | None, chain: config.ChainConfig) -> int | None:
+    """The level that --generators says the chain ends at. Raises `UserError` for a name that no generator has."""
+    if text is None:
+        return None
     if text == "all":
-        return LEVELS[-1]
-    known = {generator_name(level): level for level in LEVELS}
+        return chain.bottom
+    known = {name: level for level, name in chain.generators.items()}
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in known:
@@ -219,133 +224,49 @@ def bottom(text: str) -> int:
     return min(known[name] for name in names)
 
 
-def outputs(output, batch: int) -> list[Path]:
-    """The files to write, checked before any work; none to play."""
-    if output is None:
-        return []
-    path = audio.check_output(output)
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise UserError(f"{printable(path)}: cannot be written: no permission in that folder")
-    if batch == 1:
-        return [path]
-    return [audio.check_output(path.with_name(f"{path.stem}_{i}{path.suffix}")) for i in range(1, batch + 1)]
-
-
-def write(stream, paths, args, what="generating") -> tuple[list[int], float]:
-    """Every piece to its file, a block at a time or, where it takes the whole, at once: (samples each, x real time)."""
+def write(stream, paths, finish, what="generating") -> tuple[list[int], float]:
+    """Every piece to its file, with a bar: (samples each, x real time)."""
     console = Console(stderr=True)
-    rate = stream.sample_rate
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"),
                TextColumn("{task.fields[speed]:.1f} x real time"), TimeRemainingColumn())
-    windowed = isinstance(stream, Windows)
-    whole = [[] for _ in paths] if args.loop or args.normalize else None
-    start, first, speed = time.monotonic(), None, 0.0
-    caught = []
-
-    def note(number, _):
-        # Raised now it could be lost in libsndfile's calls back into Python; asked for twice, it is.
-        if caught:
-            raise KeyboardInterrupt
-        caught.append(number)
-
-    def stop():
-        if caught:
-            raise Interrupted(caught[0], "stopped; nothing was written")
-
-    def show(made):
-        nonlocal first, speed
-        stop()
-        since, before = first or (start, 0)
-        speed = len(paths) * (made - before) / rate / (time.monotonic() - since)
-        # The time up to here went mostly into loading, or even exporting, the models.
-        first = first or (time.monotonic(), made)
-        progress.update(task, completed=made, speed=speed)
-
-    with signal_handlers(note, signal.SIGINT, signal.SIGTERM), contextlib.ExitStack() as stack:
-        files = [stack.enter_context(audio.Writer(path, rate)) for path in paths]
-        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-            task = progress.add_task(what, total=stream.samples, speed=speed)
-            if windowed:
-                stream.report = lambda share: show(share * stream.samples)
-            for block in fade(stream, args.fade):
-                for i, piece in enumerate(block if stream.batch else [block]):
-                    if whole:
-                        whole[i].append(piece)
-                    else:
-                        files[i].write(piece)
-                # Windows are all sampled before the first block.
-                show(stream.samples if windowed else stream.position)
-        for file, blocks in zip(files, whole or [], strict=False):
-            file.write(finished(np.concatenate(blocks), rate, args))
-            stop()
-    return [file.samples for file in files], speed
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=stream.samples, speed=0.0)
+        return render.write_pieces(stream, paths, finish,
+                                   lambda made, speed: progress.update(task, completed=made, speed=speed),
+                                   lambda line: print(line, file=sys.stderr))
 
 
-def finished(piece: np.ndarray, rate: int, args) -> np.ndarray:
-    """A whole piece, looped and normalised as asked."""
-    if args.loop:
-        piece = mastering.loop(piece, rate)
-    if args.normalize:
-        before, piece = piece, mastering.normalize(piece, rate, looped=args.loop)
-        loudness = mastering.loudness(piece, rate)
-        if loudness == -float("inf"):
-            print("the piece is silent, and left so", file=sys.stderr)
-        else:
-            print(f"loudness {mastering.loudness(before, rate):.1f} -> {loudness:.1f} LUFS", file=sys.stderr)
-    return piece
-
-
-def fade(stream, seconds):
-    """The stream's blocks, faded in and (where there is an end) out."""
-    position = 0
-    for block in stream:
-        if seconds:
-            block = mastering.faded(block, position, round(seconds * stream.sample_rate), stream.samples)
-        yield block
-        position += block.shape[-1]
-
-
-def candidates(args, music, options, path: Path) -> int:
+def candidates(args, music, options, path, finish) -> int:
     """Pieces of successive seeds, each to a file named by its rank and bits per code; the best to `path` too."""
-    made = []
+    count = iter(range(1, args.candidates + 1))
 
-    def end(number, _):
-        raise Interrupted(number, "stopped; nothing was written")
-
-    with (tempfile.TemporaryDirectory(prefix=".vqwave-", dir=path.parent) as folder,
-          signal_handlers(end, signal.SIGINT, signal.SIGTERM)):
-        # Renamed when all are there: an interrupt, or a full disk, leaves nothing.
+    def streams():
         seed = args.seed
         for i in range(args.candidates):
             stream = music.stream(seed=seed, log_probs=True, **options)
-            check_fade(args.fade, stream)
             if not i:
                 print(f"seed {stream.seed}", flush=True)
-            file = Path(folder, f"{i}{path.suffix}")
-            with stream:
-                [samples], speed = write(stream, [file], args, f"candidate {i + 1} of {args.candidates}")
-            made.append((stream.bits["all"], stream.seed, stream.bits, file, samples, speed))
+            yield stream
             seed = stream.seed + 1
-        made.sort(key=lambda one: one[:2])
-        wide = len(str(len(made)))
-        levels = [x for x in made[0][2] if x != "all"]
-        names = [path.with_name(f"{path.stem}_{rank:0{wide}}_{one[0]:.3f}bits{path.suffix}")
-                 for rank, one in enumerate(made, 1)]
-        with open(made[0][3], "rb") as best, atomic_write(path) as copy:
-            shutil.copyfileobj(best, copy)
-        for one, name in zip(made, names, strict=True):
-            os.replace(one[3], name)
+
+    def write_one(stream, paths, finish):
+        return write(stream, paths, finish, f"candidate {next(count)} of {args.candidates}")
+
+    made = render.write_candidates(streams(), path, finish, write_one)
+    levels = [x for x in made[0].bits if x != "all"]
     row = "{:>4}  {:>10}  {:>13}  " + "{:>6}  " * len(levels) + "{}"
     print(row.format("rank", "seed", "bits per code", *(f"{x}x" for x in levels), "file"))
-    for rank, ((total, seed, bits, *_), name) in enumerate(zip(made, names, strict=True), 1):
-        print(row.format(rank, seed, f"{total:.3f}", *(f"{bits[x]:.3f}" for x in levels), printable(name)))
+    for rank, one in enumerate(made, 1):
+        print(row.format(rank, one.seed, f"{one.bits['all']:.3f}", *(f"{one.bits[x]:.3f}" for x in levels),
+                         printable(one.path)))
     best = made[0]
-    print(f"wrote {printable(path)}: {best[4] / stream.sample_rate:.2f} s, {best[4]} samples, the piece of rank 1")
-    print(f"{best[5]:.1f} x real time", file=sys.stderr)
+    print(f"wrote {printable(path)}: {best.samples / music.sample_rate:.2f} s, {best.samples} samples, the piece of "
+          "rank 1")
+    print(f"{best.speed:.1f} x real time", file=sys.stderr)
     return 0
 
 
-def play(stream, device, fade_seconds) -> int:
+def play(stream, device, finish, chain) -> int:
     """Until it ends or the listener stops it."""
     console = Console(stderr=True)
 
@@ -357,7 +278,7 @@ def play(stream, device, fade_seconds) -> int:
         sys.stderr.write(f"\r{line[: console.width - 1]}\x1b[K")
         sys.stderr.flush()
 
-    blocks = fade(stream, fade_seconds)
+    blocks = finish.fade_blocks(stream)
     try:
         with signal_handlers(end, signal.SIGTERM):
             report = playback.play(
@@ -369,7 +290,7 @@ def play(stream, device, fade_seconds) -> int:
     print(f"played {report.seconds:.1f} s")
     if report.underruns:
         runs = "once" if report.underruns == 1 else f"{report.underruns} times"
-        cheaper = [generator_name(level) for level in LEVELS if level > stream.level]
+        cheaper = [name for level, name in chain.generators.items() if level > stream.level]
         print(f"the sound ran dry {runs}: this machine is too slow or too busy for level {stream.level}"
               + (f"; --generators {cheaper[-1]} needs less" if cheaper else ""), file=sys.stderr)
     return 0

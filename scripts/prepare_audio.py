@@ -3,8 +3,7 @@
 
 import sys
 
-from vqwave import cli
-from vqwave.config import SAMPLE_RATE
+from vqwave import cli, config
 from vqwave.data import manifest
 from vqwave.files import printable
 
@@ -17,7 +16,7 @@ def main(argv=None) -> int:
     )
     parser.add_argument("src", metavar="SRC", help="folder of music, searched to the bottom")
     parser.add_argument("dst", metavar="DST", help="data folder, made if it is not there")
-    parser.add_argument("--sample-rate", type=cli.number(int, least=1000, most=192000), default=SAMPLE_RATE,
+    parser.add_argument("--sample-rate", type=cli.number(int, least=1000, most=192000), default=config.preset().chain.sample_rate,
                         metavar="HZ", help="sample rate of the tracks")
     parser.add_argument("--workers", type=cli.number(int, least=1, most=256), metavar="N",
                         help="processes (default: one a core)")

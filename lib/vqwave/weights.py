@@ -121,7 +121,7 @@ class WeightSet:
         return read_arrays(self.files[part])
 
 
-def described(sets) -> list[str]:
+def describe(sets) -> list[str]:
     """What was taken, and from where: one line for all sets of which the same is to be said."""
     alike = {}
     for one in sets:
