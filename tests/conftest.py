@@ -56,12 +56,13 @@ def tiny_weights(tmp_path_factory):
     folders.generators.mkdir()
     keras.utils.set_random_seed(0)
     noise = np.random.default_rng(0).normal(0.0, 0.1, (2, 65536)).astype("float32")
-    for level in configs.LEVELS:
-        config = configs.codec_preset(configs.codec_name(level), "tiny")
+    preset = configs.preset("tiny")
+    for level in preset.chain.sizes:
+        config = preset.codec(level)
         codec = VQVAE(config)
         codec(noise, training=True)
         weights.save(folders.codecs, config.name, "", codec.parts, config)
-        config = configs.generator_preset(configs.generator_name(level), "tiny")
+        config = preset.generator(level)
         weights.save(folders.generators, config.name, "", Generator(config).parts, config)
     return folders
 

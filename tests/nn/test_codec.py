@@ -11,7 +11,7 @@ from vqwave.nn.codec import VQVAE, build_decoder, build_encoder
 @pytest.fixture(scope="module")
 def codec():
     keras.utils.set_random_seed(3)
-    made = VQVAE(configs.codec_preset("vqvae_32", "tiny"))
+    made = VQVAE(configs.preset("tiny").codec("vqvae_32"))
     made(np.random.default_rng(0).normal(0, 0.1, (2, 4096)).astype("float32"), training=True)
     return made
 
@@ -34,7 +34,7 @@ def test_every_preset_maps_a_level_of_samples_to_a_code_and_back(level, size):
 
 @pytest.mark.parametrize("level", configs.LEVELS)
 def test_a_tiny_codec_really_makes_those_shapes(level):
-    config = configs.codec_preset(f"vqvae_{level}", "tiny")
+    config = configs.preset("tiny").codec(f"vqvae_{level}")
     made = VQVAE(config)
     sound = np.zeros((2, 5 * level), "float32")
     assert made(sound).shape == sound.shape
@@ -92,7 +92,7 @@ def test_training_learns_and_evaluating_changes_nothing(codec, sound):
 def test_under_mixed_precision_only_the_convolutions_are_narrow(sound):
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:
-        made = VQVAE(configs.codec_preset("vqvae_32", "tiny"))
+        made = VQVAE(configs.preset("tiny").codec("vqvae_32"))
         out = made(sound, training=True)
     finally:
         keras.mixed_precision.set_global_policy("float32")

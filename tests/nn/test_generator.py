@@ -16,7 +16,7 @@ N = 9
 @pytest.fixture(scope="module")
 def generators():
     keras.utils.set_random_seed(5)
-    return {level: Generator(configs.generator_preset(f"generator_{level}", "tiny")) for level in (512, 32)}
+    return {level: Generator(configs.preset("tiny").generator(f"generator_{level}")) for level in (512, 32)}
 
 
 def inputs(config, rng, batch=2, n=N):
@@ -134,7 +134,7 @@ def test_the_parts_hold_every_weight(generators):
 
 
 def test_dropout_acts_in_training_alone(rng):
-    config = dataclasses.replace(configs.generator_preset("generator_512", "tiny"), dropout=0.5)
+    config = configs.replace(configs.preset("tiny").generator("generator_512"), dropout=0.5)
     generator = Generator(config)
     given = inputs(config, rng)
     still = np.asarray(generator(given))

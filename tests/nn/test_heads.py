@@ -75,7 +75,7 @@ def test_noise_depends_on_the_position_and_is_as_loud_as_the_features_say(rng):
 def test_a_decoder_of_noise_does_not_repeat_itself_while_its_codes_do():
     """A convolutional one hums at the rate of its codes."""
     keras.utils.set_random_seed(0)
-    small = dataclasses.replace(configs.codec_preset("vqvae_128", "tiny"), dilations=((1,),) * 3)
+    small = configs.replace(configs.preset("tiny").codec("vqvae_128"), dilations=((1,),) * 3)
     codes, start = np.full((1, 60), 7, "int32"), np.zeros(1, "int32")
     for tones, noise in ((0, False), (0, True), (24, True)):
         model = VQVAE(dataclasses.replace(small, tones=tones, noise=noise)).decode_model()
@@ -85,7 +85,7 @@ def test_a_decoder_of_noise_does_not_repeat_itself_while_its_codes_do():
 
 
 def test_where_a_piece_is_cut_changes_nothing(rng):
-    config = configs.codec_preset("vqvae_512", "tiny")
+    config = configs.preset("tiny").codec("vqvae_512")
     model = VQVAE(config).decode_model()
     codes = rng.integers(0, 64, (1, 90)).astype("int32")
     whole = np.asarray(model([codes, np.array([0], "int32")]))[0]

@@ -31,7 +31,7 @@ def lively(tmp_path_factory):
 def random_generators(folder, size, spread):
     keras.utils.set_random_seed(1)
     for level in LEVELS:
-        config = configs.generator_preset(configs.generator_name(level), size)
+        config = configs.generator_preset(f"generator_{level}", size)
         model = Generator(config)
         for variables in model.parts.values():
             for v in variables:
@@ -58,7 +58,7 @@ def load(lively):
 
     def load(level, name):
         if (level, name) not in made:
-            made[level, name] = load_generator(weights.find(lively, configs.generator_name(level)), name)
+            made[level, name] = load_generator(weights.find(lively, f"generator_{level}"), name)
         return made[level, name]
 
     return load
@@ -84,7 +84,7 @@ def played_as(found, given, expected, played):
     """
     context, uniforms, previous, _ = given
     before = [np.concatenate([previous[:, None], expected[:, :-1]], axis=1)] + ([] if context is None else [context])
-    core = weights.load_generator(found).core
+    core = load_generator(found).core
     core.compile(jit_compile=False)
     logits = np.asarray(core.predict_on_batch(before), np.float64)[0]
     reached = np.cumsum(np.exp(logits - logits.max(-1, keepdims=True)), -1)
@@ -107,7 +107,7 @@ def test_float32_codes_are_the_references_step_by_step(lively, load, level):
     reference, played = load(level, "keras"), load(level, "onnx-float32")
     given = arguments(reference, 5000)
     expected, log_probs, state = reference.sample(*given)
-    codes, again, after = played_as(weights.find(lively, configs.generator_name(level)), given, expected, played)
+    codes, again, after = played_as(weights.find(lively, f"generator_{level}"), given, expected, played)
     # Rounding adds up in the cells over so many steps.
     np.testing.assert_allclose(again, log_probs, atol=2e-3)
     for a, b in zip(after, state, strict=True):
@@ -118,7 +118,7 @@ def test_float32_codes_are_the_references_step_by_step(lively, load, level):
 @pytest.mark.large
 @pytest.mark.parametrize("level", LEVELS)
 def test_float32_codes_are_the_references_at_full_size(tmp_path, level):
-    found = weights.find(random_generators(tmp_path, "compact", spread=1.5), configs.generator_name(level))
+    found = weights.find(random_generators(tmp_path, "compact", spread=1.5), f"generator_{level}")
     reference, played = (engine.load_generator(found, name) for name in ("keras", "onnx-float32"))
     given = arguments(reference, 5000)
     played_as(found, given, reference.sample(*given)[0], played)
@@ -146,7 +146,7 @@ def test_forced_codes_are_scored_as_teacher_forcing_scores_them(load, lively, na
     source = rng.integers(0, config.source_codes, (2, 30 + 2 * config.halo)).astype(np.int32)
     codes = rng.integers(0, config.num_codes, (2, 30 * config.ratio)).astype(np.int32)
     previous = np.concatenate([np.full((2, 1), config.start_token), codes[:, :-1]], axis=1)
-    model = weights.load_generator(weights.find(lively, config.name))
+    model = load_generator(weights.find(lively, config.name))
     logits = np.asarray(model({"previous": previous, "source": source})) / 0.9
     expected = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     expected = np.take_along_axis(expected, codes[..., None], -1)[..., 0]
@@ -286,7 +286,7 @@ def test_contexts_of_windows_are_those_of_the_whole(load, name):
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_codecs_are_the_same_in_every_engine(tiny_weights, rng, level):
-    found = weights.find(tiny_weights.codecs, configs.codec_name(level))
+    found = weights.find(tiny_weights.codecs, f"vqvae_{level}")
     played, reference = (engine.load_codec(found, name) for name in ("onnx", "keras"))
     audio = rng.normal(0, 0.1, (2, 5001)).astype(np.float32)
     codes = played.encode(audio)
@@ -346,7 +346,7 @@ def test_a_chain_that_does_not_fit_together_prints_both_sides(load):
             self.config = config
 
     chain = [Model(load(level, "onnx").config) for level in LEVELS]
-    codec = Model(configs.codec_preset("vqvae_8", "tiny"))
+    codec = Model(configs.preset("tiny").codec("vqvae_8"))
     engine.check_chain(codec, chain)
     for bad, message in (
         ([], "at least one"),
