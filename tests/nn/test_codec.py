@@ -1,11 +1,13 @@
-"""encoder.py: shapes of every preset, the two halves against the whole, and what training does and leaves alone."""
+"""codec.py: shapes of every preset, the two halves against the whole, and what training does and leaves alone."""
 
 import keras
 import numpy as np
 import pytest
 
 from vqwave import config as configs
-from vqwave.nn.codec import VQVAE, build_decoder, build_encoder
+from vqwave.nn.codec import VQVAE
+
+LEVELS = configs.preset("tiny").chain.sizes
 
 
 @pytest.fixture(scope="module")
@@ -22,24 +24,49 @@ def sound(rng):
 
 
 @pytest.mark.parametrize("size", ["compact", "tiny"])
-@pytest.mark.parametrize("level", configs.LEVELS)
+@pytest.mark.parametrize("level", LEVELS)
 def test_every_preset_maps_a_level_of_samples_to_a_code_and_back(level, size):
-    config = configs.codec_preset(f"vqvae_{level}", size)
-    encoder, decoder = build_encoder(config), build_decoder(config)
+    config = configs.preset(size).codec(level)
+    made = VQVAE(config)
     assert int(np.prod(config.strides)) == config.level == level
-    assert encoder.output_shape == (None, None, config.code_dim)
-    assert decoder.output_shape == (None, None, 1)
-    assert configs.codec_preset(f"vqvae_{level}", "reference") == configs.codec_preset(f"vqvae_{level}", "compact")
+    assert made.encoder.output_shape == (None, None, config.quantizer.code_dim)
+    assert made.decoder.output_shape == (None, None, 1)
+    assert configs.preset("reference").codec(level) == configs.preset("compact").codec(level)
 
 
-@pytest.mark.parametrize("level", configs.LEVELS)
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_codec_sees_as_far_as_its_halos_say_and_no_further(level, rng):
+    """By changing one place far from the ends: nothing outside the halo moves, and the halo is not much too wide."""
+    made = VQVAE(configs.preset("tiny").codec(level))
+    for v in made.encoder.weights + made.decoder.weights:  # residual blocks begin as the identity
+        v.assign(rng.normal(0, 0.3, v.shape))
+    encode, decode = made.encoder, made.decode_model()
+    halo, count = made.encode_halo, 2 * made.encode_halo + 9
+    sound = rng.normal(0, 0.1, (1, count * level, 1)).astype("float32")
+    changed = sound.copy()
+    at = count // 2
+    changed[0, at * level : (at + 1) * level] += 0.3
+    moved = np.flatnonzero(np.abs(np.asarray(encode(changed)) - np.asarray(encode(sound))).max((0, 2)) > 1e-9)
+    assert at - halo <= moved.min() <= at - halo / 2 and at + halo / 2 <= moved.max() <= at + halo
+    halo, count = made.decode_halo, 2 * made.decode_halo + 9
+    codes = rng.integers(0, 64, (1, count, 1)).astype("int32")
+    other = codes.copy()
+    at = count // 2
+    other[0, at] = (codes[0, at] + 1) % 64
+    sounds = [np.asarray(decode([c, np.zeros(1, "int32")] if made.config.positioned else c))[0] for c in (codes, other)]
+    moved = np.flatnonzero(np.abs(sounds[1] - sounds[0]) > 1e-9) // level
+    assert at - halo <= moved.min() and moved.max() <= at + halo
+    assert moved.max() - moved.min() >= halo
+
+
+@pytest.mark.parametrize("level", LEVELS)
 def test_a_tiny_codec_really_makes_those_shapes(level):
     config = configs.preset("tiny").codec(f"vqvae_{level}")
     made = VQVAE(config)
     sound = np.zeros((2, 5 * level), "float32")
     assert made(sound).shape == sound.shape
     codes = np.asarray(made.encode_model()(sound))
-    assert codes.shape == (2, 5)
+    assert codes.shape == (2, 5, 1)
     assert codes.dtype == np.int32
     audio = np.asarray(made.decode_model()([codes, np.zeros(2, "int32")] if config.positioned else codes))
     assert audio.shape == sound.shape
@@ -78,9 +105,9 @@ def test_training_learns_and_evaluating_changes_nothing(codec, sound):
     loss = codec.config.loss
     terms = {name: getattr(loss, name) * first[name]
              for name in ("spectral_convergence", "log_magnitude", "mel", "waveform")}
-    latents = np.asarray(codec.encoder(sound[..., None]))
+    latents = np.asarray(codec.encoder(codec.front_end(sound)))
     quantized = np.asarray(codec.quantizer.lookup(codec.quantizer.encode(latents)))
-    commitment = loss.commitment * ((latents - quantized) ** 2).mean()
+    commitment = codec.config.quantizer.commitment * ((latents - quantized) ** 2).mean()
     np.testing.assert_allclose(first["loss"], sum(terms.values()) + commitment, rtol=1e-4)
 
     codec.fit(sound, sound, epochs=15, verbose=0)
@@ -100,3 +127,26 @@ def test_under_mixed_precision_only_the_convolutions_are_narrow(sound):
     assert made.quantizer.compute_dtype == "float32"
     assert made.encoder.get_layer("down_0").compute_dtype == "bfloat16"
     assert all(v.dtype == "float32" for v in made.trainable_variables)
+
+
+@pytest.mark.parametrize("quantizer", [
+    {"kind": "residual", "books": 3, "num_codes": 16, "code_dim": 8}, {"kind": "som", "num_codes": 16, "code_dim": 8},
+])
+def test_a_codec_trains_with_every_quantizer(quantizer, sound):
+    config = configs.override(configs.preset("tiny").codec(32), {"quantizer": quantizer}, "test")
+    keras.utils.set_random_seed(0)
+    made = VQVAE(config)
+    made.compile(optimizer=keras.optimizers.Adam(2e-3), jit_compile=False)
+    sound = np.concatenate([sound, sound], axis=1)
+    made.fit(sound, sound, epochs=3, verbose=0)  # the first step takes its codes from the data
+    first = made.evaluate(sound, sound, verbose=0, return_dict=True)
+    made.fit(sound, sound, epochs=12, verbose=0)
+    last = made.evaluate(sound, sound, verbose=0, return_dict=True)
+    assert last["loss"] < first["loss"]
+    codes = np.asarray(made.encode_model()(sound))
+    assert codes.shape == (2, sound.shape[1] // 32, config.books)
+    np.testing.assert_allclose(made.decode_model()(codes), made(sound), atol=1e-4)
+    assert {v.path for v in made.parts["codebook"]} == (
+        {"quantizer/codebook"} if config.books == 1 else {f"quantizer/book_{k}/codebook" for k in range(3)})
+    names = {"usage_0", "usage_2", "perplexity_1"} if config.books > 1 else {"usage", "topographic_error"}
+    assert names <= set(last)

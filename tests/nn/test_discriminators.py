@@ -1,4 +1,4 @@
-"""adversary.py: two players in one loss, each blind to what is not its own to learn, and a game that can be won."""
+"""discriminators.py: two players in one loss, each blind to what is not its own to learn, and a game that can be won."""
 
 import keras
 import numpy as np
@@ -6,7 +6,8 @@ import pytest
 from encoded import tone
 from keras import ops
 
-from vqwave.nn.discriminators import Adversary
+from vqwave.config import AdversaryConfig
+from vqwave.nn.discriminators import build_adversary
 
 RATE, SAMPLES = 22050, 4096
 
@@ -14,9 +15,7 @@ RATE, SAMPLES = 22050, 4096
 @pytest.fixture
 def adversary():
     keras.utils.set_random_seed(1)
-    made = Adversary()
-    made.build((None, None))
-    return made
+    return build_adversary(AdversaryConfig())
 
 
 @pytest.fixture(scope="module")

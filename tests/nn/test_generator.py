@@ -1,14 +1,12 @@
 """generator.py: N source codes give N·ratio steps, no step knows a later one, and stepping equals teaching."""
 
-import dataclasses
-
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
 from vqwave import config as configs
-from vqwave.nn.generator import Generator, build_context, build_core
+from vqwave.nn.generator import Generator
 
 N = 9
 
@@ -16,28 +14,40 @@ N = 9
 @pytest.fixture(scope="module")
 def generators():
     keras.utils.set_random_seed(5)
-    return {level: Generator(configs.preset("tiny").generator(f"generator_{level}")) for level in (512, 32)}
+    preset = configs.preset("tiny")
+    made = {level: Generator(preset.generator(level)) for level in (512, 32)}
+    # Three books a frame, under a level of two.
+    config = configs.replace(preset.generator(32), books=3)
+    source = configs.replace(config.source, books=2)
+    made["books"] = Generator(configs.replace(config, conditions=[configs.to_dict(source)]))
+    return made
 
 
 def inputs(config, rng, batch=2, n=N):
     steps = n * (config.ratio or 4)
-    given = {"previous": rng.integers(0, config.num_codes + 1, (batch, steps)).astype("int32")}
-    if config.source_level:
-        given["source"] = rng.integers(0, config.source_codes + 1, (batch, n + 2 * config.halo)).astype("int32")
+    shape = (batch, steps, config.books)
+    given = {"previous": rng.integers(0, config.num_codes + 1, shape).astype("int32")}
+    if config.books > 1:
+        given["current"] = rng.integers(0, config.num_codes, shape).astype("int32")
+    if config.source:
+        shape = (batch, n + 2 * config.halo, config.source.books)
+        given["source"] = rng.integers(0, config.source.num_codes + 1, shape).astype("int32")
     return given
 
 
-@pytest.mark.parametrize("size", configs.SIZES)
-@pytest.mark.parametrize("level", configs.LEVELS)
-def test_every_preset_has_the_shapes_it_says(level, size):
-    config = configs.generator_preset(f"generator_{level}", size)
-    core = build_core(config)
-    assert core.output_shape == (None, None, config.num_codes)
-    assert len(core.inputs) == (2 if config.source_level else 1)
-    if config.source_level:
-        context = build_context(config)
-        assert config.halo == sum(config.context_dilations)
-        made = context(np.full((1, 1 + 2 * config.halo), config.pad_token, "int32"))
+KINDS = [512, 32, "books"]
+
+
+@pytest.mark.parametrize("size", configs.preset_names())
+@pytest.mark.parametrize("level", configs.preset("tiny").chain.sizes)
+def test_every_preset_has_the_shapes_it_says(level, size, rng):
+    config = configs.preset(size).generator(level)
+    generator = Generator(config)
+    assert generator(inputs(config, rng, 1, 1)).shape == (1, config.ratio or 4, 1, config.num_codes)
+    assert (generator.context is None) == (config.source is None)
+    if config.source:
+        assert config.halo == sum(config.source.dilations)
+        made = generator.context(np.full((1, 1 + 2 * config.halo, 1), config.pad_token, "int32"))
         assert made.shape == (1, config.ratio, config.context_channels)
 
 
@@ -52,8 +62,8 @@ def test_context_of_n_source_codes_is_n_times_ratio_steps(generators, n, rng):
 def test_context_of_a_window_is_that_of_the_whole_there(generators, rng):
     generator = generators[32]
     halo, ratio, pad = generator.config.halo, generator.config.ratio, generator.config.pad_token
-    piece = rng.integers(0, 64, (1, 40)).astype("int32")
-    padded = np.pad(piece, ((0, 0), (halo, halo)), constant_values=pad)
+    piece = rng.integers(0, 64, (1, 40, 1)).astype("int32")
+    padded = np.pad(piece, ((0, 0), (halo, halo), (0, 0)), constant_values=pad)
     whole = np.asarray(generator.context(padded))
     for start, stop in ((0, 5), (17, 18), (30, 40), (0, 40)):
         window = generator.context(padded[:, start : stop + 2 * halo])
@@ -73,31 +83,31 @@ def test_context_sees_its_halo_and_no_further(generators, rng):
     assert moved.max() == 15 + halo
 
 
-@pytest.mark.parametrize("level", [512, 32])
-def test_no_logit_depends_on_a_later_code(generators, level, rng):
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_logit_depends_on_a_later_frame(generators, kind, rng):
     """By gradient: of the logits at t with respect to the embedded inputs, only those up to t are not zero."""
     import tensorflow as tf
 
-    generator = generators[level]
+    generator = generators[kind]
     core, config = generator.core, generator.config
     given = inputs(config, rng, batch=1)
-    embedded = core.get_layer("embedding")(given["previous"])
-    context = generator.context(given["source"]) if config.source_level else None
+    embedded = core.embedding(given["previous"])
+    context = generator.context(given["source"]) if config.source else None
     t = 7
     with tf.GradientTape() as tape:
         tape.watch(embedded)
         x = embedded if context is None else ops.concatenate([embedded, context], axis=-1)
-        for i in range(config.lstm_layers):
-            x = core.get_layer(f"lstm_{i}")(x)
-        picked = ops.sum(core.get_layer("logits")(x)[:, t] ** 2)
+        for lstm in core.lstms:
+            x = lstm(x)
+        picked = ops.sum(core.logits(x)[:, t] ** 2)
     seen = np.abs(tape.gradient(picked, embedded).numpy()).sum(axis=(0, 2))
     assert (seen[: t + 1] > 0).all()
     assert (seen[t + 1 :] == 0).all()
 
 
-@pytest.mark.parametrize("level", [512, 32])
-def test_changing_a_code_changes_no_earlier_logits(generators, level, rng):
-    generator = generators[level]
+@pytest.mark.parametrize("kind", KINDS)
+def test_changing_a_frame_changes_no_earlier_logits(generators, kind, rng):
+    generator = generators[kind]
     given = inputs(generator.config, rng)
     before = np.asarray(generator(given))
     assert before.shape == (*given["previous"].shape, generator.config.num_codes)
@@ -108,18 +118,39 @@ def test_changing_a_code_changes_no_earlier_logits(generators, level, rng):
     assert np.abs(after[:, 10] - before[:, 10]).max() > 1e-6
 
 
-@pytest.mark.parametrize("level", [512, 32])
-def test_step_by_step_is_teacher_forcing(generators, level, rng):
-    generator = generators[level]
+def test_a_book_knows_those_before_it_in_its_frame_and_no_others(generators, rng):
+    generator = generators["books"]
+    given = inputs(generator.config, rng)
+    before = np.asarray(generator(given))
+    for book in range(3):
+        changed = given["current"].copy()
+        changed[:, 5, book] = (changed[:, 5, book] + 1) % 64
+        moved = np.abs(np.asarray(generator(given | {"current": changed})) - before).max(axis=(0, 3)) > 1e-7
+        expected = np.zeros_like(moved)
+        expected[5, book + 1 :] = True
+        np.testing.assert_array_equal(moved, expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_step_by_step_is_teacher_forcing(generators, kind, rng):
+    generator = generators[kind]
     config = generator.config
     given = inputs(config, rng)
     taught = np.asarray(generator(given))
-    context = generator.context(given["source"]) if config.source_level else None
+    context = generator.context(given["source"]) if config.source else None
     state = generator.initial_state(2)
-    assert len(state) == 2 * config.lstm_layers
+    assert len(state) == 2 * config.core.layers
     for t in range(taught.shape[1]):
-        logits, state = generator.step(given["previous"][:, t], None if context is None else context[:, t], state)
-        np.testing.assert_allclose(logits, taught[:, t], atol=1e-4)
+        seen = []
+
+        def draw(book, logits, t=t, seen=seen):
+            seen.append(logits)
+            return ops.convert_to_tensor(given["current"][:, t, book] if config.books > 1 else given["previous"][:, t, 0])
+
+        frame, state = generator.core.step(
+            given["previous"][:, t], None if context is None else context[:, t], state, draw)
+        assert frame.shape == (2, config.books)
+        np.testing.assert_allclose(np.stack(seen, axis=1), taught[:, t], atol=1e-4)
 
 
 def test_the_parts_hold_every_weight(generators):
@@ -134,7 +165,8 @@ def test_the_parts_hold_every_weight(generators):
 
 
 def test_dropout_acts_in_training_alone(rng):
-    config = configs.replace(configs.preset("tiny").generator("generator_512"), dropout=0.5)
+    config = configs.replace(configs.preset("tiny").generator("generator_512"), core={"kind": "lstm", "embedding_dim": 8, "units": 24,
+                                                                     "dropout": 0.5})
     generator = Generator(config)
     given = inputs(config, rng)
     still = np.asarray(generator(given))

@@ -1,6 +1,4 @@
-"""synthesis.py: tones by their definition, noise that is a function of the position, and decoders that do not hum."""
-
-import dataclasses
+"""heads.py: tones by their definition, noise that is a function of the position, and decoders that do not hum."""
 
 import keras
 import numpy as np
@@ -75,26 +73,28 @@ def test_noise_depends_on_the_position_and_is_as_loud_as_the_features_say(rng):
 def test_a_decoder_of_noise_does_not_repeat_itself_while_its_codes_do():
     """A convolutional one hums at the rate of its codes."""
     keras.utils.set_random_seed(0)
-    small = configs.replace(configs.preset("tiny").codec("vqvae_128"), dilations=((1,),) * 3)
-    codes, start = np.full((1, 60), 7, "int32"), np.zeros(1, "int32")
-    for tones, noise in ((0, False), (0, True), (24, True)):
-        model = VQVAE(dataclasses.replace(small, tones=tones, noise=noise)).decode_model()
-        audio = np.asarray(model([codes, start] if noise else codes))[0].reshape(60, 128)[20:40]
+    small = configs.preset("tiny").codec("vqvae_128")
+    small = configs.replace(small, stages=[configs.to_dict(x) | {"dilations": [1]} for x in small.stages])
+    codes, start = np.full((1, 60, 1), 7, "int32"), np.zeros(1, "int32")
+    for head in ({"kind": "waveform"}, {"kind": "tones", "tones": 0}, {"kind": "tones", "tones": 24}):
+        config = configs.replace(small, head=head)
+        model = VQVAE(config).decode_model()
+        audio = np.asarray(model([codes, start] if config.positioned else codes))[0].reshape(60, 128)[20:40]
         assert np.abs(audio).max() > 1e-5
-        assert (np.abs(np.diff(audio, axis=0)).max() < 1e-5) == (not noise)
+        assert (np.abs(np.diff(audio, axis=0)).max() < 1e-5) == (head["kind"] == "waveform")
 
 
 def test_where_a_piece_is_cut_changes_nothing(rng):
     config = configs.preset("tiny").codec("vqvae_512")
     model = VQVAE(config).decode_model()
-    codes = rng.integers(0, 64, (1, 90)).astype("int32")
+    codes = rng.integers(0, 64, (1, 90, 1)).astype("int32")
     whole = np.asarray(model([codes, np.array([0], "int32")]))[0]
     part = np.asarray(model([codes[:, 30:], np.array([30], "int32")]))[0]
     np.testing.assert_allclose(part[30 * 512 :], whole[60 * 512 :], atol=1e-5)
 
 
 def test_a_level_that_does_not_divide_the_period_is_refused():
-    with pytest.raises(configs.ConfigError, match="power of 2"):
-        configs.CodecConfig("vqvae_60", (60,), (4,), ((1,),), noise=True)
-    with pytest.raises(configs.ConfigError, match="needs noise too"):
-        configs.CodecConfig("vqvae_64", (64,), (4,), ((1,),), tones=8)
+    stages = [{"stride": 60, "channels": 4, "dilations": [1]}]
+    with pytest.raises(configs.ConfigError, match="power of 2.*60"):
+        configs.validate(configs.CodecConfig, {"name": "vqvae_60", "sample_rate": 22050, "stages": stages,
+                                               "head": {"kind": "tones"}})

@@ -94,8 +94,8 @@ class VectorQuantizer(layers.Layer):
         """codes int32 [batch, N, 1] -> vectors float32 [batch, N, code_dim]."""
         return ops.take(self.codebook, codes[..., 0], axis=0)
 
-    def call(self, latents, training=False, mask=None):
-        """mask: float32 [batch], 1 for the windows that count; None counts all."""
+    def call(self, latents, training=False, counts=None):
+        """counts: float32 [batch], 1 for the windows that count, 0 for others; None counts all."""
         latents = ops.cast(latents, "float32")
         flat = ops.stop_gradient(ops.reshape(latents, (-1, self.code_dim)))
         codebook = ops.convert_to_tensor(self.codebook)
@@ -107,18 +107,18 @@ class VectorQuantizer(layers.Layer):
             codebook = ops.where(started, codebook, candidates)
         codes = ops.cast(ops.argmin(distances(flat, codebook), axis=1), "int32")
         counted = ops.ones_like(codes, dtype="float32")
-        if mask is not None:
-            counted = ops.reshape(ops.broadcast_to(mask[:, None], ops.shape(latents)[:2]), (-1,))
+        if counts is not None:
+            counted = ops.reshape(ops.broadcast_to(counts[:, None], ops.shape(latents)[:2]), (-1,))
         # The codebook follows, and its figures tell of, the batch of all devices.
         batch_count = replica_sums.total(ops.segment_sum(counted, codes, num_segments=self.num_codes))
         quantized = ops.reshape(ops.take(codebook, codes, axis=0), ops.shape(latents))
         if training:
-            summed = flat if mask is None else flat * counted[:, None]
+            summed = flat if counts is None else flat * counted[:, None]
             batch_total = replica_sums.total(ops.segment_sum(summed, codes, num_segments=self.num_codes))
             self._follow(codebook, started, candidates, *self._spread(batch_count, batch_total))
         self.batch_count = batch_count
         error = (latents - ops.stop_gradient(quantized)) ** 2
-        self.add_loss(self.commitment * ops.mean(error if mask is None else error * mask[:, None, None]))
+        self.add_loss(self.commitment * ops.mean(error if counts is None else error * counts[:, None, None]))
         codes = ops.reshape(codes, (*ops.shape(latents)[:2], 1))
         return latents + ops.stop_gradient(quantized - latents), codes
 
@@ -209,11 +209,11 @@ class ResidualVectorQuantizer(layers.Layer):
             kept = replica_sums.share(ops.where(cut, count, self.num_books))
         left, quantized, codes = latents, ops.zeros_like(latents), []
         for k, book in enumerate(self.books):
-            mask = None if kept is None else ops.cast(kept > k, "float32")
-            made, chosen = book(left, training=training, mask=mask)
+            counts = None if kept is None else ops.cast(kept > k, "float32")
+            made, chosen = book(left, training=training, counts=counts)
             vectors = ops.stop_gradient(made)
-            if mask is not None:
-                vectors = vectors * mask[:, None, None]
+            if counts is not None:
+                vectors = vectors * counts[:, None, None]
             left, quantized = left - vectors, quantized + vectors
             codes.append(chosen)
         return latents + ops.stop_gradient(quantized - latents), ops.concatenate(codes, axis=-1)
@@ -261,14 +261,14 @@ class SelfOrganizingMap(VectorQuantizer):
         share = ops.exp(-self.squared / (2.0 * ops.maximum(width, 1e-2) ** 2))
         return ops.matmul(share, count[:, None])[:, 0], ops.matmul(share, total)
 
-    def call(self, latents, training=False, mask=None):
+    def call(self, latents, training=False, counts=None):
         flat = ops.reshape(ops.cast(latents, "float32"), (-1, self.code_dim))
         nearest = ops.top_k(-distances(flat, ops.convert_to_tensor(self.codebook)), 2)[1]
         between = ops.take(ops.reshape(ops.convert_to_tensor(self.squared), (-1,)),
                            nearest[:, 0] * self.num_codes + nearest[:, 1])
         # Neighbours lie at most one step away along each axis: a squared distance of 1, or 2 across a corner.
         self.batch_error = replica_sums.mean(ops.cast(between > 2.5, "float32"))
-        return super().call(latents, training, mask)
+        return super().call(latents, training, counts)
 
     def update_metrics(self):
         super().update_metrics()

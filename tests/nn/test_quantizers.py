@@ -1,0 +1,334 @@
+"""quantizers.py: each follows its equations in training, rests in inference, and looks up what it quantized."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from vqwave import config as configs
+from vqwave.nn.quantizers import (
+    Perplexity,
+    ResidualVectorQuantizer,
+    SelfOrganizingMap,
+    Usage,
+    VectorQuantizer,
+    build_quantizer,
+)
+
+CODES, DIM = 6, 3
+
+
+def quantizer(codes=CODES, **more):
+    made = VectorQuantizer(codes, DIM, **({"decay": 0.9, "revival_threshold": 0.0, "seed": 1} | more))
+    made.build((None, None, DIM))
+    return made
+
+
+def at(made, codebook, count, total=None):
+    """`made` in a state known by hand."""
+    codebook, count = np.asarray(codebook, "float32"), np.asarray(count, "float32")
+    made.codebook.assign(codebook)
+    made.count.assign(count)
+    made.total.assign(codebook * count[:, None] if total is None else total)
+    made.started.assign(1.0)
+    return made
+
+
+def state(made):
+    return [np.array(v.numpy()) for v in (made.codebook, made.count, made.total, made.started)]
+
+
+def gradient(function, x):
+    import tensorflow as tf
+
+    x = tf.convert_to_tensor(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = function(x)
+    return tape.gradient(y, x).numpy()
+
+
+@pytest.fixture
+def latents(rng):
+    return rng.normal(size=(2, 40, DIM)).astype("float32")
+
+
+@pytest.fixture
+def known(rng):
+    return at(quantizer(), rng.normal(size=(CODES, DIM)), np.full(CODES, 5.0))
+
+
+
+
+def test_each_latent_gets_its_nearest_code_and_lookup_gives_what_was_quantized(known, latents):
+    quantized, codes = (np.asarray(x) for x in known(latents))
+    codebook = known.codebook.numpy()
+    distances = ((latents[:, :, None] - codebook) ** 2).sum(-1)
+    np.testing.assert_array_equal(codes[..., 0], distances.argmin(-1))
+    np.testing.assert_array_equal(np.asarray(known.encode(latents)), codes)
+    np.testing.assert_allclose(quantized, np.asarray(known.lookup(codes)), atol=1e-6)
+    assert codes.dtype == np.int32
+    # A code's own vector is its own nearest.
+    np.testing.assert_array_equal(np.asarray(known.encode(codebook[None]))[0, :, 0], np.arange(CODES))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_the_straight_through_gradient_is_ones(known, latents, training):
+    gradients = gradient(lambda x: ops.sum(known(x, training=training)[0]), latents)
+    np.testing.assert_array_equal(gradients, np.ones_like(latents))
+
+
+def test_commitment_pulls_latents_to_their_codes(known, latents):
+    def commitment(x):
+        known(x)
+        return known.losses[0]
+
+    quantized = np.asarray(known.lookup(known.encode(latents)))
+    expected = 2 * 0.25 * (latents - quantized) / latents.size
+    np.testing.assert_allclose(gradient(commitment, latents), expected, atol=1e-7)
+    np.testing.assert_allclose(commitment(latents), 0.25 * ((latents - quantized) ** 2).mean(), rtol=1e-5)
+
+
+def test_evaluating_moves_nothing(known, latents):
+    before = state(known)
+    known(latents, training=False)
+    known(latents)
+    known.encode(latents)
+    for a, b in zip(before, state(known), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_one_training_step_is_the_formula(known, latents):
+    codebook, count, total, _ = state(known)
+    codes = np.asarray(known.encode(latents)).ravel()
+    quantized, _ = known(latents, training=True)
+    np.testing.assert_allclose(quantized.numpy().reshape(-1, DIM), codebook[codes], atol=1e-6)
+    flat = latents.reshape(-1, DIM)
+    n = np.bincount(codes, minlength=CODES)
+    sums = np.stack([flat[codes == i].sum(0) for i in range(CODES)])
+    new_count, new_total = 0.9 * count + 0.1 * n, 0.9 * total + 0.1 * sums
+    smoothed = (new_count + 1e-5) / (new_count.sum() + CODES * 1e-5) * new_count.sum()
+    np.testing.assert_allclose(known.count.numpy(), new_count, rtol=1e-5)
+    np.testing.assert_allclose(known.total.numpy(), new_total, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(known.codebook.numpy(), new_total / smoothed[:, None], rtol=1e-4, atol=1e-5)
+
+
+def test_ema_finds_the_means_of_clusters(rng):
+    centres = 10.0 * np.eye(DIM, dtype="float32")
+    made = at(quantizer(DIM, decay=0.8), centres + 2.0, np.full(DIM, 10.0))
+    for _ in range(40):
+        x = np.repeat(centres, 20, axis=0) + rng.normal(0, 0.01, (20 * DIM, DIM))
+        made(x[None].astype("float32"), training=True)
+    np.testing.assert_allclose(made.codebook.numpy(), centres, atol=0.02)
+
+
+def test_a_dead_code_is_moved_onto_a_latent_of_the_batch_with_its_count_and_total(latents):
+    codebook = np.zeros((CODES, DIM))
+    codebook[2] = 1e3  # far from every latent
+    codebook[4] = -1e3
+    made = at(quantizer(revival_threshold=0.1), codebook, [5, 5, 0.01, 5, 0.02, 5])
+    made(latents, training=True)
+    vectors, counts, totals, _ = state(made)
+    flat = latents.reshape(-1, DIM)
+    for dead in (2, 4):
+        assert np.abs(flat - vectors[dead]).sum(1).min() == 0
+        # A fair share: the code neither dies again at once nor outweighs the others.
+        assert counts[dead] > 1.0
+        np.testing.assert_allclose(totals[dead] / counts[dead], vectors[dead], rtol=1e-5)
+    # The revived codes come from anywhere in the batch, not all from one place.
+    assert not np.array_equal(vectors[2], vectors[4])
+    assert counts[0] > 1.0
+
+
+def test_revived_codes_stay_alive_and_codes_in_use_are_let_be(rng):
+    made = at(quantizer(revival_threshold=0.1), np.zeros((CODES, DIM)), [20, 0, 0, 0, 0, 0])
+    x = rng.normal(size=(1, 600, DIM)).astype("float32")
+    for _ in range(30):
+        made(x, training=True)
+    before = made.codebook.numpy().copy()
+    made(x, training=True)
+    assert np.unique(made.encode(x)).size == CODES
+    # No jump: nothing was revived in the last step.
+    assert np.abs(made.codebook.numpy() - before).max() < 0.2
+
+
+def test_the_first_batch_gives_the_initial_codes(latents):
+    made = quantizer()
+    assert made.started.numpy() == 0
+    quantized, codes = made(latents, training=True)
+    flat = latents.reshape(-1, DIM)
+    for vector in np.unique(quantized.numpy().reshape(-1, DIM), axis=0):
+        assert np.abs(flat - vector).sum(1).min() < 1e-6
+    assert made.started.numpy() == 1
+    # The first batch's counts stand for the past.
+    np.testing.assert_allclose(made.count.numpy().sum(), flat.shape[0], rtol=1e-5)
+    np.testing.assert_array_equal(made.count.numpy(), np.bincount(codes.numpy().ravel(), minlength=CODES))
+
+
+def test_a_given_codebook_is_not_started_again(rng, latents):
+    made = quantizer()
+    vectors = rng.normal(size=(CODES, DIM)).astype("float32")
+    made.codebook.assign(vectors)
+    made.set_codebooks()
+    np.testing.assert_array_equal(made.encode(latents), made(latents, training=True)[1])
+    np.testing.assert_allclose(made.lookup(np.arange(CODES)[None, :, None])[0], made.codebook.numpy())
+
+
+def test_the_same_seed_revives_alike(latents):
+    first, again = (quantizer(revival_threshold=0.5) for _ in range(2))
+    other = quantizer(revival_threshold=0.5, seed=2)
+    for made in (first, again, other):
+        made(latents, training=True)
+    np.testing.assert_array_equal(first.codebook.numpy(), again.codebook.numpy())
+    assert not np.array_equal(first.codebook.numpy(), other.codebook.numpy())
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_it_stays_in_float32_under_mixed_precision(policy, latents):
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        made = quantizer()
+        quantized, _ = made(latents.astype("float16"), training=True)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    assert made.compute_dtype == made.variable_dtype == "float32"
+    assert keras.backend.standardize_dtype(quantized.dtype) == "float32"
+
+
+def test_usage_and_perplexity_of_a_known_histogram(known):
+    usage, perplexity = Usage(8, "usage"), Perplexity(8, "perplexity")
+    assert usage.result() == 0
+    assert np.isfinite(perplexity.result())
+    for metric in (usage, perplexity):
+        metric.update_state([3, 0, 0, 1, 0, 0, 0, 0])
+        metric.update_state([0, 3, 0, 2, 0, 3, 0, 0])
+    assert usage.result() == 4 / 8
+    np.testing.assert_allclose(perplexity.result(), 4.0, rtol=1e-6)
+    perplexity.reset_state()
+    perplexity.update_state([5, 0, 0, 0, 0, 0, 0, 0])
+    np.testing.assert_allclose(perplexity.result(), 1.0, rtol=1e-6)
+    # The quantizer counts what it assigned.
+    known(known.codebook.numpy()[None, [0, 0, 1, 1, 5]])
+    np.testing.assert_array_equal(known.batch_count, [2, 2, 0, 0, 0, 1])
+
+
+# ------------------------------------------------------------------------------------------------- residual quantizers
+
+
+def residual(books=3, dropout=0.0, codes=8, **more):
+    made = ResidualVectorQuantizer(books, dropout, codes, DIM, **({"decay": 0.9, "revival_threshold": 0.0} | more))
+    made.build((None, None, DIM))
+    return made
+
+
+def test_each_book_quantizes_what_the_ones_before_it_leave(latents):
+    made = residual()
+    made(latents, training=True)
+    codes = np.asarray(made.encode(latents))
+    assert codes.shape == (2, 40, 3) and codes.dtype == np.int32
+    left = latents.copy()
+    for k, book in enumerate(made.books):
+        table = book.codebook.numpy()
+        nearest = ((left[:, :, None] - table) ** 2).sum(-1).argmin(-1)
+        np.testing.assert_array_equal(codes[..., k], nearest)
+        left = left - table[nearest]
+    quantized, chosen = made(latents)
+    np.testing.assert_array_equal(chosen, codes)
+    np.testing.assert_allclose(quantized, made.lookup(codes), atol=1e-5)
+    np.testing.assert_allclose(latents - np.asarray(quantized), left, atol=1e-5)
+
+
+def test_the_first_books_alone_are_a_coarser_codec(latents):
+    made = residual()
+    for _ in range(30):
+        made(latents, training=True)
+    codes = made.encode(latents)
+    errors = [float(((np.asarray(made.lookup(codes[..., :n])) - latents) ** 2).mean()) for n in (1, 2, 3)]
+    assert errors[0] > errors[1] > errors[2]
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_the_residual_straight_through_gradient_is_ones(latents, training):
+    made = residual()
+    made(latents, training=True)
+    gradients = gradient(lambda x: ops.sum(made(x, training=training)[0]), latents)
+    np.testing.assert_array_equal(gradients, np.ones_like(latents))
+
+
+def test_dropout_cuts_whole_windows_to_their_first_books_in_training_alone(rng):
+    x = rng.normal(size=(64, 10, DIM)).astype("float32")
+    made = residual(dropout=1.0)
+    made(x, training=True)
+    codes = made.encode(x)
+    by_count = [np.asarray(made.lookup(codes[..., :n])) for n in (1, 2, 3)]
+    seen = np.asarray(made(x, training=True)[0])
+    # The step moved the codebooks after it looked them up, so the windows are told by the nearest of the three.
+    which = [int(np.argmin([np.abs(seen[i] - one[i]).mean() for one in by_count])) + 1 for i in range(64)]
+    assert set(which) == {1, 2, 3}
+    before = [book.count.numpy() for book in made.books]
+    assert before[0].sum() > before[1].sum() > before[2].sum()
+    np.testing.assert_allclose(made(x)[0], made.lookup(made.encode(x)), atol=1e-5)
+
+
+def test_evaluating_a_residual_quantizer_moves_nothing(latents):
+    made = residual(dropout=0.5)
+    made(latents, training=True)
+    before = [v.numpy().copy() for v in made.variables]
+    made(latents)
+    made.encode(latents)
+    changed = [v.path for v, old in zip(made.variables, before, strict=True)
+               if not np.array_equal(v.numpy(), old) and "usage" not in v.path and "perplexity" not in v.path]
+    assert changed == []
+
+
+# ------------------------------------------------------------------------------------------------ self-organizing maps
+
+
+def plane(rng, count=4000):
+    """Latents on a bent square, which a map in two dimensions can lie on."""
+    u, v = rng.uniform(-1, 1, (2, count))
+    return np.stack([u, v, 0.3 * u * v], axis=-1)[None].astype("float32")
+
+
+def test_a_map_comes_to_lie_in_order_and_ends_as_an_ema_codebook(rng):
+    x = plane(rng)
+    made = SelfOrganizingMap(6, 6, 0.5, 60, DIM, decay=0.8, revival_threshold=0.0)
+    plain = VectorQuantizer(36, DIM, decay=0.8, revival_threshold=0.0)
+    for one in (made, plain):
+        one.build((None, None, DIM))
+        for _ in range(120):
+            one(x, training=True)
+    table = made.codebook.numpy().reshape(6, 6, DIM)
+    across = np.linalg.norm(np.diff(table, axis=1), axis=-1).mean()
+    anywhere = np.linalg.norm(table.reshape(-1, 1, DIM) - table.reshape(1, -1, DIM), axis=-1).mean()
+    assert across < 0.45 * anywhere
+    shuffled = plain.codebook.numpy().reshape(6, 6, DIM)
+    assert across < 0.6 * np.linalg.norm(np.diff(shuffled, axis=1), axis=-1).mean()
+    error = float(((np.asarray(made(x)[0]) - x) ** 2).mean())
+    assert error < 2.0 * float(((np.asarray(plain(x)[0]) - x) ** 2).mean())
+    assert float(made.batch_error) < 0.25
+    # At the end of its steps the neighbourhood is gone: a step is the plain one.
+    codes, counts = np.asarray(made.encode(x)).ravel(), made.count.numpy()
+    made(x, training=True)
+    np.testing.assert_allclose(made.count.numpy(), 0.8 * counts + 0.2 * np.bincount(codes, minlength=36), rtol=1e-4)
+
+
+def test_a_map_in_one_dimension_is_a_line():
+    config = configs.SOMQuantizer(num_codes=12, code_dim=3, dimensions=1)
+    assert config.grid == (1, 12)
+    assert configs.SOMQuantizer(num_codes=1024, code_dim=3).grid == (32, 32)
+    assert configs.SOMQuantizer(num_codes=14, code_dim=3).grid == (2, 7)
+
+
+@pytest.mark.parametrize("config", [
+    configs.EMAQuantizer(num_codes=8, code_dim=DIM), configs.SOMQuantizer(num_codes=8, code_dim=DIM),
+    configs.ResidualQuantizer(num_codes=8, code_dim=DIM, books=2),
+])
+def test_every_kind_of_quantizer_is_built_from_its_config(config, latents):
+    made = build_quantizer(config, 0)
+    quantized, codes = made(latents, training=True)
+    assert codes.shape == (2, 40, config.books)
+    assert quantized.shape == latents.shape
+    assert len(made.codebooks) == config.books
+    made.update_metrics()
+    assert all(np.isfinite(float(m.result())) for m in made.metrics) if hasattr(made, "metrics") else True
