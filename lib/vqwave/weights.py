@@ -333,7 +333,8 @@ def _open(folder: Path, name: str, tag: str) -> WeightSet:
             raise WeightsError(f"{files[part]}: cannot be read: {e.strerror}") from e
         if found != sums[part]:
             raise WeightsError(f"{files[part]}: damaged, or of another set: its checksum is not the one in {path.name}")
-    identity = json.dumps([configs.to_dict(config), sums], sort_keys=True).encode()
+    # Without what is at its default, so that a field that a later version adds changes no checksum.
+    identity = json.dumps([config.model_dump(mode="json", exclude_defaults=True), sums], sort_keys=True).encode()
     return WeightSet(folder, name, tag, config, files, hashlib.sha256(identity).hexdigest(), record, training, data)
 
 
