@@ -3,7 +3,8 @@
 
 import sys
 
-from vqwave import cli, config, quiet
+from vqwave import cli, quiet, weights
+from vqwave.train import options
 
 
 def main(argv=None) -> int:
@@ -12,29 +13,23 @@ def main(argv=None) -> int:
         "command again resumes where it was.",
         "scripts/train_generator.py --generator generator_128 --data-dir data/my_music --minutes 60 --fp16",
     )
-    parser.add_argument("--generator", required=True, metavar="NAME",
-                        help="generator_512, generator_128, generator_32 or generator_8")
-    parser.add_argument("--vqvae-weights-dir", default="final_weights", help="folder of the codecs")
+    options.add_options(parser, "generator")
+    parser.add_argument("--vqvae-weights-dir", default=weights.CODECS, help="folder of the codecs")
     parser.add_argument("--epoch", help="the codecs' epoch, or best (default: the set that ships, else the best)")
-    parser.add_argument("--offsets", type=cli.number(int, 1, 64), default=4,
-                        help="encode each track at so many sample offsets, so that no one alignment is learnt")
+    parser.add_argument("--offsets", type=cli.number(int, 1, 64),
+                        help="encode each track at so many sample offsets, so that no one alignment is learnt "
+                             "(default: the preset's)")
     parser.add_argument("--scheduler", metavar="tcp://HOST:PORT",
                         help="encode the tracks on the workers of a Dask cluster (docs/scaling.md)")
-    cli.add_training_options(parser, batch_size=16, input_length=None)
     args = parser.parse_args(argv)
-    generator = config.generator_preset(args.generator, args.size)
-    if args.config:
-        generator = config.override(generator, args.config)
-    if args.input_length is None:
-        args.input_length = 512 * generator.level
+    settings = options.read_settings(args, "generator")
 
-    if args.distribute and (code := cli.guarded(argv)) is not None:
-        return code
     quiet.import_keras()
     from vqwave.train import training
 
-    training.train_generator(generator, args.data_dir, args.vqvae_weights_dir, cli.training_options(args), args.epoch,
-                             args.offsets, scheduler=args.scheduler)
+    training.train_generator(settings.model, args.data_dir, args.vqvae_weights_dir, settings.options,
+                             settings.training, settings.data, codec_epoch=args.epoch, chain=settings.chain,
+                             scheduler=args.scheduler)
     return 0
 
 

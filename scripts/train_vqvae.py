@@ -3,8 +3,9 @@
 
 import sys
 
-from vqwave import cli, config, quiet
+from vqwave import cli, quiet
 from vqwave.errors import UserError
+from vqwave.train import options
 
 
 def main(argv=None) -> int:
@@ -12,24 +13,19 @@ def main(argv=None) -> int:
         "Train one codec (VQ-VAE) on music prepared by prepare_audio.py. The same command again resumes where it was.",
         "scripts/train_vqvae.py --model vqvae_32 --data-dir data/my_music --minutes 30 --fp16",
     )
-    parser.add_argument("--model", required=True, metavar="NAME", help="vqvae_512, vqvae_128, vqvae_32 or vqvae_8")
+    options.add_options(parser, "codec")
     parser.add_argument("--decoder-only", action="store_true",
                         help="leave encoder and codebook as they are, so that generators trained on their codes stay "
                              "valid (with --start-from)")
-    cli.add_training_options(parser, batch_size=8, input_length=65536)
     args = parser.parse_args(argv)
     if args.decoder_only and not args.start_from:
         raise UserError("--decoder-only needs --start-from: a decoder for the codes of an untrained encoder is no use")
-    codec = config.codec_preset(args.model, args.size)
-    if args.config:
-        codec = config.override(codec, args.config)
+    settings = options.read_settings(args, "codec")
 
-    if args.distribute and (code := cli.guarded(argv)) is not None:
-        return code
     quiet.import_keras()
     from vqwave.train import training
 
-    training.train_codec(codec, args.data_dir, cli.training_options(args, decoder_only=args.decoder_only))
+    training.train_codec(settings.model, args.data_dir, settings.options, settings.training, settings.data)
     return 0
 
 

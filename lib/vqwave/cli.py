@@ -6,14 +6,12 @@ import argparse
 import contextlib
 import errno
 import os
-import re
 import signal
 import subprocess
 import sys
 import threading
 
 from .errors import Interrupted, UserError, signal_handlers
-from .train import replicas
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -33,7 +31,6 @@ class _Parser(argparse.ArgumentParser):
 
 
 LIFELINE = "VQWAVE_LIFELINE"
-_GUARDED = "VQWAVE_GUARDED"
 _NO_MEMORY = "out of memory: lower --batch-size or --input-length (training), --batch (generating)"
 
 
@@ -183,33 +180,6 @@ def child(command: list[str], **options):
         os.close(held)
 
 
-def guarded(argv=None) -> int | None:
-    """Run this script as a child and return its exit code; None where there is nothing to guard, so the script goes on.
-
-    JAX ends a process whose peer has died from C, with pages of its own words: whoever started it gets one line and 2.
-    """
-    if replicas.processes() == 1 or os.environ.pop(_GUARDED, None):
-        return None
-    command = [sys.executable, sys.argv[0], *(sys.argv[1:] if argv is None else argv)]
-    environment, name = os.environ | {_GUARDED: "1"}, os.path.basename(sys.argv[0])
-    explained, hidden = False, False
-    with child(command, env=environment, stderr=subprocess.PIPE, text=True, errors="replace") as process:
-        for line in process.stderr:
-            ours = line.startswith(f"{name}: ")
-            # JAX's last words, and those before them; after ours it only says the same at greater length.
-            hidden = hidden or bool(re.match(r"F\d{4} |\*\*\* ", line)) or (ours and replicas.DIED in line)
-            noise = re.match(r"[IWE]\d{4} |WARNING: All log messages|Additional GRPC|:UNKNOWN", line)
-            explained = explained or ours
-            if ours or not (hidden or noise):
-                print(line, end="", file=sys.stderr, flush=True)
-        code = process.wait()
-    if code >= 0 or code == -signal.SIGKILL:
-        return code if code >= 0 else 128 - code
-    if not explained:
-        raise UserError(replicas.DIED)
-    return 2
-
-
 def _flush():
     """What was printed reaches its reader, or the error is met here and not in the interpreter's last moments."""
     try:
@@ -225,51 +195,3 @@ def _flush():
 def _fail(name, message) -> int:
     print(f"{name}: {' '.join(str(message).split())}", file=sys.stderr)
     return 2
-
-
-def add_training_options(p: argparse.ArgumentParser, batch_size: int, input_length: int | None):
-    """The options that every trainer has; `training_options` turns them into a `training.Options`."""
-    p.add_argument("--data-dir", required=True, help="folder that prepare_audio.py wrote")
-    p.add_argument("--output-dir", default="weights", help="where weights, state and logs go")
-    p.add_argument("--size", default="compact", metavar="SIZE", help="compact, reference or tiny")
-    p.add_argument("--config", metavar="F.yml", help="a YAML file whose keys replace the preset's")
-    p.add_argument("--batch-size", type=number(int, 1), default=batch_size, help="windows a step")
-    p.add_argument("--input-length", type=number(int, 1), default=input_length, help="samples a window"
-                   + ("" if input_length else " (default: 512 codes' worth, 262144 at 512x)"))
-    p.add_argument("--steps", type=number(int, 1), default=10000, help="optimizer steps in all")
-    p.add_argument("--minutes", type=number(float, above=0), help="train for about so long, in place of --steps")
-    p.add_argument("--epochs", type=number(int, 1),
-                   help="divide the steps into so many epochs, each of which ends with validation and saving "
-                        "(default: every 250 steps)")
-    p.add_argument("--learning-rate", type=number(float, above=0), default=3e-4, help="its peak, after warm-up")
-    p.add_argument("--seed", type=number(int, 0), default=0, help="initial weights and the order of windows")
-    p.add_argument("--val-split", default="0.1",
-                   help="share of the hours held out for validation, by track, or a split.yml that names tracks")
-    p.add_argument("--patience", type=number(int, 0), default=0,
-                   help="stop after so many epochs without a better validation loss; 0 never does")
-    p.add_argument("--start-epoch", type=number(int, 1), metavar="N",
-                   help="go on from epoch N instead of the latest step")
-    p.add_argument("--start-from", metavar="DIR",
-                   help="begin with the weights of this model in DIR (the set without a number, else the best), not "
-                        "with random ones: tunes a trained model further, or to other music")
-    p.add_argument("--distribute", action="store_true",
-                   help="train on all GPUs of this machine, or on several machines (docs/scaling.md); --batch-size is "
-                        "that of all together")
-    p.add_argument("--fp16", action="store_true", help="mixed precision: float16 on a GPU, bfloat16 on a CPU")
-    p.add_argument("--keep-all", action="store_true",
-                   help="keep every epoch's weights, not only the last three and the best")
-    p.add_argument("--promote", action="store_true",
-                   help="when done, make the best set the one without a number, which is loaded by default (float16)")
-
-
-def training_options(args, **more):
-    """`training.Options` from what `add_training_options` parsed, and what a trainer adds of its own."""
-    from .train.training import Options
-
-    return Options(
-        output_dir=args.output_dir, steps=args.steps, epochs=args.epochs, minutes=args.minutes,
-        batch_size=args.batch_size, input_length=args.input_length, learning_rate=args.learning_rate,
-        seed=args.seed, patience=args.patience, val_split=args.val_split, start_epoch=args.start_epoch,
-        start_from=args.start_from, keep_all=args.keep_all, promote=args.promote, mixed_precision=args.fp16,
-        distribute=args.distribute, **more,
-    )

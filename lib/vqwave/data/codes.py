@@ -1,8 +1,8 @@
-"""The corpus as codes: each track encoded once a codec and sample offset, cached as uint16 by its encoder's checksum.
+"""The corpus as codes: each track encoded once a codec and sample offset, cached as uint16 [frames, books].
 
     data/.codes/<checksum>/<track file>.<offset>.u16       data/.codes/<checksum>/index.jsonl
 
-A cached file counts only while the index names it with the checksum of the track it was made from and of its own bytes;
+<checksum> is that of what encodes. A cached file counts only while the index names it with the checksum of the track it was made from and of its own bytes;
 a torn or stale one is made again. An offset drops that many samples off the track's start, so that a generator meets
 the same music under several alignments of the codes. The index's first line names the codec.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 import os
 import threading
 import time
@@ -25,7 +24,6 @@ from ..errors import UserError
 from ..files import atomic_write
 from . import audio, chunking, cluster, windows
 
-OFFSETS = 4
 # Odd and no divisor of any level, so that successive offsets differ modulo 8, 32, 128 and 512 alike.
 OFFSET_STEP = 165
 # Samples read at once.
@@ -34,12 +32,18 @@ BLOCK = 1 << 20
 _ENCODING = threading.Lock()
 
 
-def encode_corpus(data_dir, tracks, codec: weights.WeightSet, offsets: int, say, here: bool = True,
+def encode_corpus(data_dir, tracks, codec: weights.WeightSet, offsets: int, say, load, here: bool = True,
                   scheduler: str | None = None) -> list:
-    """[(track file, offset index, (codes file, codes))] of every track and offset; what is not cached is encoded.
+    """[(track file, offset index, (codes file, frames))] of every track and offset; what is not cached is encoded.
 
-    Memory: the codes of one track. here: False waits until another process has done it. scheduler: the address of a
-    Dask cluster whose workers do it; they see data and codec under the same names.
+    Memory: the codes of one track.
+
+    Args:
+        say: a `progress.Reporter`.
+        load: (folder, name, epoch, checksum) -> (config, halo, encode), as `nn.codec.load_encoder`; a function that
+            workers of a cluster can import.
+        here: False waits until another process has done it.
+        scheduler: the address of a Dask cluster whose workers do it; they see data and codec under the same names.
     """
     data_dir = Path(os.path.abspath(data_dir))
     folder = data_dir / ".codes" / codec.encoding_checksum[:16]
@@ -72,7 +76,8 @@ def encode_corpus(data_dir, tracks, codec: weights.WeightSet, offsets: int, say,
     with open(folder / "index.jsonl", "a", encoding="utf-8") as log:
         if not log.tell():
             log.write(json.dumps({"codec": codec.name}) + "\n")
-        source = Path(os.path.abspath(codec.folder)), codec.name, codec.tag, codec.checksum
+        epoch = int(codec.tag) if codec.tag.isdigit() else codec.tag or None
+        source = load, os.path.abspath(codec.folder), codec.name, epoch, codec.checksum
         known = {path: track for track, _, path, _ in missing}
         jobs = ((source, data_dir / track.file, track.samples, i, path) for track, i, path, _ in missing)
         made = cluster.run(scheduler, _encode, jobs) if scheduler else ((job, _encode(*job)) for job in jobs)
@@ -94,13 +99,9 @@ def encode_corpus(data_dir, tracks, codec: weights.WeightSet, offsets: int, say,
 
 
 @functools.lru_cache(1)
-def _encoder(source):
-    """(config, samples float32 [1, n·level] -> codes) of a codec, found where and as `encode_corpus` says."""
-    folder, name, tag, checksum = source
-    codec = weights.find(folder, name, int(tag) if tag.isdigit() else tag or None)
-    if codec.checksum != checksum:
-        raise UserError(f"{codec.described}: is another here than where the encoding was begun")
-    return codec.config, weights.load_codec(codec).encode_model().predict_on_batch
+def _encoder(load, *source):
+    """What `load` makes of a codec, kept for the next track."""
+    return load(*source)
 
 
 def _encode(source, track: Path, count: int, offset: int, path: Path) -> dict:
@@ -108,8 +109,9 @@ def _encode(source, track: Path, count: int, offset: int, path: Path) -> dict:
     starts = range(offset * OFFSET_STEP, count, BLOCK)
     blocks = (audio.from_u16(windows.read_window(track, start, min(BLOCK, count - start))) for start in starts)
     with _ENCODING:
-        codec_config, encode = _encoder(source)
-        made = np.concatenate([piece.astype("<u2") for piece in chunking.encode_blocks(encode, blocks, codec_config)])
+        codec, halo, encode = _encoder(*source)
+        pieces = chunking.encode_blocks(encode, blocks, codec.level, halo)
+        made = np.concatenate([piece.astype("<u2") for piece in pieces])
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as f:
         f.write(made.tobytes())
@@ -164,14 +166,27 @@ def _crc(path: Path) -> int | None:
         return None
 
 
-def unigram_bits(train, held_out, num_codes: int) -> float:
-    """Bits a held-out code costs when each is coded by how often it stands in training (add-one smoothed).
+def count_codes(frames, num_codes: int, books: int = 1) -> np.ndarray:
+    """How often each code stands in each book, [books, num_codes], over arrays of whole numbers [frames, books]."""
+    counts = np.zeros((books, num_codes), np.int64)
+    for some in frames:
+        for book in range(books):
+            counts[book] += np.bincount(some[:, book], minlength=num_codes)
+    return counts
 
-    train, held_out: `(codes file, codes)` each.
+
+def unigram_costs(counts: np.ndarray) -> np.ndarray:
+    """Bits of each code by its frequency alone, add-one smoothed: counts and costs [books, num_codes]."""
+    return -np.log2((counts + 1) / (counts.sum(axis=1, keepdims=True) + counts.shape[1]))
+
+
+def unigram_bits(train, held_out, num_codes: int, books: int = 1) -> float:
+    """Bits a held-out frame costs when each of its codes is coded by how often it stands in training; books add up.
+
+    train, held_out: `(codes file, frames)` each.
     """
     seen, asked = (
-        sum((np.bincount(windows.read_window(path, 0, count), minlength=num_codes) for path, count in side),
-            start=np.zeros(num_codes)) for side in (train, held_out)
-    )
-    p = (seen + 1) / (seen.sum() + num_codes)
-    return float(-(asked * np.log2(p)).sum() / max(asked.sum(), 1)) if asked.sum() else math.log2(num_codes)
+        count_codes((windows.read_frames(path, 0, count, books) for path, count in side), num_codes, books)
+        for side in (train, held_out))
+    frames = asked[0].sum()
+    return float((asked * unigram_costs(seen)).sum() / frames) if frames else books * float(np.log2(num_codes))

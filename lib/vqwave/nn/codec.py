@@ -9,6 +9,7 @@ from keras import layers, ops
 
 from .. import weights
 from ..config import PERIOD, CodecConfig
+from ..errors import UserError
 from . import replica_sums
 from .discriminators import build_adversary
 from .frontends import FRONT_ENDS
@@ -183,6 +184,22 @@ def load_codec(found: weights.WeightSet) -> VQVAE:
     model = VQVAE(found.config)
     take_weights(model, found)
     return model
+
+
+def load_encoder(folder, name: str, epoch: int | str | None, checksum: str):
+    """What encodes, by name, so that a process that must find the codec itself can be asked for it.
+
+    Returns:
+        Its config, its `encode_halo`, and audio float32 [batch, n·level] -> codes int32 [batch, n, books].
+
+    Raises:
+        UserError: the set found there has another checksum.
+    """
+    found = weights.find(folder, name, epoch)
+    if found.checksum != checksum:
+        raise UserError(f"{found.described}: is another here than where the encoding was begun")
+    model = load_codec(found)
+    return found.config, model.encode_halo, model.encode_model().predict_on_batch
 
 
 def take_weights(model: VQVAE, found: weights.WeightSet):

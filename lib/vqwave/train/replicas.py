@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ..data.splits import Share
 from ..errors import Interrupted, UserError
 
 DIED = ("another process of this training has ended or cannot be reached: what it said last tells why. The same "
@@ -26,23 +27,15 @@ _MESSAGE = 4096
 
 
 @dataclass(frozen=True)
-class Group:
+class Group(Share):
     """The devices that train together, and which of their `processes` this is."""
 
-    devices: int = 1
-    processes: int = 1
-    rank: int = 0
     scope: Callable = contextlib.nullcontext
 
     @property
     def first(self) -> bool:
-        """Is this the process that writes and speaks for all?"""
+        """Whether this is the process that writes and speaks for all."""
         return self.rank == 0
-
-    def rows(self, count: int) -> range:
-        """Which of the `count` rows of a joint batch this process reads."""
-        own = count // self.processes
-        return range(self.rank * own, (self.rank + 1) * own)
 
     def from_first(self, make: Callable[[], Any]) -> Any:
         """What `make` returns in the first process (something short that JSON can hold), or its `UserError`, in all."""
@@ -63,6 +56,12 @@ class Group:
         if "error" in told:
             raise UserError(told["error"])
         return told["value"]
+
+    def check_batch(self, batch_size: int):
+        """Raises `UserError` where the devices cannot have the same share of a batch."""
+        if batch_size % self.devices:
+            raise UserError(f"--batch-size is {batch_size}; with --distribute it is shared out over {self.devices} "
+                            f"devices, so it must be a multiple of {self.devices}")
 
     def greatest(self, number: int) -> int:
         """The greatest `number` among the processes, each of which must ask."""
@@ -88,25 +87,24 @@ def processes() -> int:
     return int(text)
 
 
-def leads() -> bool:
-    """Is this, by the environment, the process that writes and speaks for all? The first always is."""
+def is_first() -> bool:
+    """Whether this is, by the environment, the process that writes and speaks for all. One process alone is."""
     return processes() == 1 or os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID") == "0"
 
 
 @contextlib.contextmanager
-def joined(wanted: bool, batch_size: int) -> Iterator[Group]:
+def join(wanted: bool) -> Iterator[Group]:
     """The group that this process trains in: `ALONE`, or (`wanted`) every device of every process.
 
-    To be entered before anything is computed. Errors: `UserError` for a batch that cannot be divided, a backend that
-    cannot do it, and when another process of the group ends before its time.
+    To be entered before anything is computed.
+
+    Raises:
+        UserError: the backend cannot do it, or another process of the group ends before its time.
     """
     if not wanted:
         yield ALONE
         return
     group = _join()
-    if batch_size % group.devices:
-        raise UserError(f"--batch-size is {batch_size}; with --distribute it is shared out over {group.devices} "
-                        f"devices, so it must be a multiple of {group.devices}")
     try:
         yield group
     except BaseException as e:

@@ -1,0 +1,279 @@
+"""What is particular to training a codec, or a generator: its data, its model, what is shown of it."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from .. import config, weights
+from ..data import codes, manifest, splits
+from ..data import windows as dataset
+from ..errors import UserError
+from ..nn import codec as codec_layers
+from ..nn import generator as generator_layers
+from ..nn import losses
+from . import callbacks
+from .record import RunRecord
+from .replicas import Group
+
+VALIDATION_WINDOWS = 64
+
+
+class Job:
+    """A model and what it is trained on.
+
+    In order: `check` before anything is written, `check_settings` and `prepare` once the run's settings are known, then
+    `build`, `batches` and `validation`.
+    """
+
+    shown: tuple[str, ...]
+
+    def __init__(self, model: config.CodecConfig | config.GeneratorConfig, data_dir):
+        self.model, self.data_dir = model, data_dir
+        self.codecs: list[weights.WeightSet] = []
+        """The codecs on whose codes a generator trains: its own, then that of the level above."""
+
+    def check(self, say):
+        """Read what there is. Raises `UserError` where the model cannot train on it."""
+        self.tracks = manifest.read(self.data_dir)
+
+    def check_rate(self, name: str, sample_rate: int, advice: str = ""):
+        if self.tracks[0].sample_rate != sample_rate:
+            raise UserError(f"{self.data_dir}: is at {self.tracks[0].sample_rate} Hz, {name} at {sample_rate} Hz"
+                            + advice)
+
+    def split(self, record: RunRecord, samples: int, say):
+        """Keep what is long enough of the tracks on both sides, and note down what is trained on."""
+        train, val = splits.split(self.tracks, record.data.split, record.training.seed)
+        kept, kept_val = splits.long_enough(train, samples), [t for t in val if t.samples >= samples]
+        short = len(train) + len(val) - len(kept) - len(kept_val)
+        hours = [sum(t.seconds for t in side) / 3600 for side in (kept, kept_val)]
+        say(f"{len(kept)} tracks to train on ({hours[0]:.2f} h), {len(kept_val)} held out ({hours[1]:.2f} h)"
+            + (f"; {short} left out as shorter than {samples} samples" if short else ""))
+        if not kept_val:
+            say("no track is held out: the best set is chosen by the training loss, which cannot see over-fitting")
+        self.train, self.val = kept, kept_val
+        met = {t.sha256[:16] for t in kept}
+        for source in self.codecs:
+            met |= set(source.record.get("tracks") or ())
+        record.tracks = sorted(met | set(record.tracks))
+
+    def examples(self, folder) -> list[keras.callbacks.Callback]:
+        """Callbacks that show in TensorBoard what the model makes."""
+        return []
+
+
+class CodecJob(Job):
+    """A codec on the windows of a prepared folder."""
+
+    shown = ("loss", "val_loss", "val_mel", "val_spectral_convergence", "val_usage", "val_perplexity")
+
+    def __init__(self, model: config.CodecConfig, data_dir, decoder_only: bool):
+        super().__init__(model, data_dir)
+        self.decoder_only = decoder_only
+
+    def check(self, say):
+        super().check(say)
+        self.check_rate(self.model.name, self.model.sample_rate,
+                        "; prepare the audio at that rate or set sample_rate with --config")
+
+    def check_settings(self, training: config.TrainingConfig):
+        shortest = max(losses.SHORTEST, losses.LINE_BINS * self.model.level if self.model.loss.hum else 0)
+        if training.input_length % self.model.level or training.input_length < shortest:
+            raise UserError(f"--input-length is {training.input_length}; for {self.model.name} it must be a multiple "
+                            f"of {self.model.level} and at least {shortest}")
+
+    def prepare(self, record: RunRecord, group: Group, say):
+        self.training, self.group = record.training, group
+        self.split(record, self.training.input_length, say)
+
+    def _windows(self, tracks, **more):
+        chosen = {"batch_size": self.training.batch_size, "share": self.group} | more
+        return dataset.AudioWindows(self.data_dir, tracks, self.training.input_length, seed=self.training.seed, **chosen)
+
+    def batches(self, step: int):
+        """The training batches from number `step` on, without end."""
+        return self._windows(self.train, start=step)
+
+    @property
+    def validation(self):
+        """The validation batches; None where no track is held out."""
+        return self._windows(self.val, fixed=VALIDATION_WINDOWS) if self.val else None
+
+    def examples(self, folder):
+        sound = self._windows(self.val or self.train, batch_size=4, fixed=4, share=splits.WHOLE)[0][0]
+        return [callbacks.AudioExamples(folder, sound, self.model.sample_rate)]
+
+    def build(self, seed: int):
+        return codec_layers.VQVAE(self.model, seed, self.decoder_only)
+
+    def take_weights(self, model, found: weights.WeightSet):
+        codec_layers.take_weights(model, found)
+
+    def compile_options(self) -> dict:
+        return {}
+
+
+class GeneratorJob(Job):
+    """A generator on the codes that codecs make of a prepared folder.
+
+    Args:
+        chain: names the codec of each level; None where `codec_dir` tells.
+        scheduler: the address of a Dask cluster that does the encoding.
+    """
+
+    shown = ("bits", "top1", "val_bits", "val_top1")
+
+    def __init__(self, model: config.GeneratorConfig, data_dir, codec_dir, codec_epoch, chain, scheduler):
+        super().__init__(model, data_dir)
+        self.chain = chain
+        self.codec_dir, self.codec_epoch, self.scheduler = codec_dir, codec_epoch, scheduler
+
+    def check(self, say):
+        super().check(say)
+        model = self.model
+        asked = [(model.level, "", model.num_codes, model.books)]
+        if model.source:
+            above = model.source
+            asked.append((above.level, "the level above: ", above.num_codes, above.books))
+        self.codecs = [find_codec(self.codec_dir, level, self.codec_epoch, self.chain) for level, *_ in asked]
+        for found, (_, which, num_codes, books) in zip(self.codecs, asked, strict=True):
+            say(f"codec {found.described}")
+            for key, value in (("num_codes", num_codes), ("books", books)):
+                if getattr(found.config, key) != value:
+                    raise UserError(f"{model.name}: {which}{key} is {value}, but {found.name} has "
+                                    f"{getattr(found.config, key)}")
+            self.check_rate(found.name, found.config.sample_rate)
+
+    def check_settings(self, training: config.TrainingConfig):
+        unit = self.model.source_level or self.model.level
+        if training.input_length % unit:
+            raise UserError(f"--input-length is {training.input_length}; for {self.model.name} it must be a multiple "
+                            f"of {unit}")
+
+    def prepare(self, record: RunRecord, group: Group, say):
+        self.training, self.group = record.training, group
+        offsets, model = self.training.offsets, self.model
+        # Offsets take a little off each track's end; what is left must still hold a window.
+        shortest = self.training.input_length + codes.OFFSET_STEP * (offsets - 1) + (model.source_level or model.level)
+        self.split(record, shortest, say)
+        self.corpora = [
+            {(track, offset): entry for track, offset, entry in codes.encode_corpus(
+                self.data_dir, self.train + self.val, found, offsets, say, codec_layers.load_encoder, group.first,
+                self.scheduler)}
+            for found in self.codecs]
+        sides = [[entry for (track, _), entry in self.corpora[0].items() if track in {t.file for t in side}]
+                 for side in (self.train, self.val or self.train)]
+        bits = group.from_first(lambda: codes.unigram_bits(*sides, model.num_codes, model.books))
+        say(f"{model.name}: held-out frames have {bits:.3f} bits each by their codes' frequencies alone "
+            f"({model.books * math.log2(model.num_codes):.3f} knows nothing)")
+        record.unigram_bits = round(bits, 4)
+
+    def _windows(self, tracks, **more):
+        names = {t.file for t in tracks}
+        above = self.corpora[1] if len(self.corpora) > 1 else {}
+        rows = [(*entry, *above.get(key, (None, 0))) for key, entry in self.corpora[0].items() if key[0] in names]
+        length = self.training.input_length // self.model.level
+        return dataset.CodeWindows(rows, self.model, length, self.training.batch_size, self.training.seed,
+                                   share=self.group, **more)
+
+    def batches(self, step: int):
+        """The training batches from number `step` on, without end."""
+        return self._windows(self.train, start=step)
+
+    @property
+    def validation(self):
+        """The validation batches; None where no track is held out."""
+        return self._windows(self.val, fixed=VALIDATION_WINDOWS) if self.val else None
+
+    def build(self, seed: int):
+        model = generator_layers.Generator(self.model)
+        start_from_codebooks(model, self.codecs, seed)
+        return model
+
+    def take_weights(self, model, found: weights.WeightSet):
+        generator_layers.take_weights(model, found)
+
+    def compile_options(self) -> dict:
+        return {"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+                "metrics": [Bits(), keras.metrics.SparseCategoricalAccuracy(name="top1")]}
+
+
+class Bits(keras.metrics.MeanMetricWrapper):
+    """Bits per frame: Σ over books of −log2 p of the right code; logits [batch, T, books, num_codes]."""
+
+    def __init__(self, name="bits", **kwargs):
+        def bits(y, logits):
+            each = keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True) / math.log(2)
+            return keras.ops.sum(each, axis=-1)
+
+        super().__init__(bits, name=name, **kwargs)
+
+
+def find_codec(folder, level: int, epoch=None, chain: config.ChainConfig | None = None) -> weights.WeightSet:
+    """The codec of that level in a folder: the one that `chain` names, the folder's own chain, or the only one.
+
+    Raises:
+        UserError: there is none, or there are several and no chain says which.
+    """
+    names = [one.codecs[level] for one in (chain, weights.chain(folder)) if one and level in one.codecs]
+    for name in names:
+        if weights.tags(folder, name):
+            return weights.find(folder, name, epoch)
+    stems = {re.sub(r"_(best|\d{5,})$", "", path.stem) for path in Path(folder).glob("*.yml")}
+    there = [weights.find(folder, name, epoch) for name in sorted(stems)
+             if weights.tags(folder, name) and _describes_codec(folder, name, level)]
+    if len(there) > 1:
+        raise UserError(f"{folder}: holds several codecs of level {level}, {', '.join(one.name for one in there)}; a "
+                        f"{weights.CHAIN} there must name one")
+    return there[0] if there else weights.find(folder, names[0] if names else f"vqvae_{level}", epoch)
+
+
+def _describes_codec(folder, name: str, level: int) -> bool:
+    values = config.upgrade(config.load_yaml(weights.config_path(folder, name, weights.tags(folder, name)[-1])))
+    if (values.get("model") or {}).get("kind") != "codec":
+        return False
+    return config.validate_model(values["model"], name).level == level
+
+
+def start_from_codebooks(model: generator_layers.Generator, codecs: list[weights.WeightSet], seed: int):
+    """Begin with what the codecs know: codes whose vectors lie near each other start with near embeddings and logits.
+
+    Embeddings are the standardised codebooks (or a random projection of them, where the widths differ), with zeros for
+    the start and pad tokens; each book's head is its transpose behind a random projection, at the scale of Glorot's
+    initialiser.
+    """
+    random = dataset.rng(seed, dataset.START)
+
+    def standardise(vectors):
+        return (vectors - vectors.mean(0)) / (vectors.std() + 1e-6)
+
+    def project(book, width):
+        if book.shape[1] != width:
+            book = book @ random.normal(0, book.shape[1] ** -0.5, (book.shape[1], width))
+        return book
+
+    def embed(layer, books):
+        rows = [row for book in books
+                for row in (project(book, layer.output_dim), np.zeros((1, layer.output_dim)))]
+        layer.embeddings.assign(np.concatenate(rows))
+
+    books = [[standardise(vectors) for vectors in read_codebooks(found)] for found in codecs]
+    embed(model.core.embedding, books[0])
+    if model.context is not None:
+        embed(model.context.get_layer("embedding"), books[1])
+    for layer, book in zip([model.core.logits, *model.core.later_logits], books[0], strict=True):
+        scale = (2.0 / sum(layer.kernel.shape)) ** 0.5
+        unit = book / (np.linalg.norm(book, axis=1, keepdims=True) + 1e-6)
+        layer.kernel.assign(random.normal(0, scale, (layer.kernel.shape[0], unit.shape[1])) @ unit.T)
+
+
+def read_codebooks(found: weights.WeightSet) -> list[np.ndarray]:
+    """The codebooks of a codec in order, float32 [num_codes, code_dim] each."""
+    arrays = found.load("codebook")
+    # By the numbers in their names: book_10 comes after book_2.
+    return [arrays[key] for key in sorted(arrays, key=lambda key: [int(n) for n in re.findall(r"\d+", key)])]

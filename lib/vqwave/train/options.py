@@ -1,0 +1,217 @@
+"""The options of a training: what a command line and a YAML file say, made into configs. TensorFlow-free.
+
+A setting is the preset's, unless the `--config` file has it, unless a flag has it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from .. import cli, config, weights
+from ..config import ChainConfig, CodecConfig, ConfigError, DataConfig, GeneratorConfig, TrainingConfig
+from ..data.splits import read_split
+from ..errors import UserError
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What belongs to one invocation, not to the model that it trains.
+
+    minutes: train for about so long, in place of the config's steps. start_epoch: go on from that epoch. start_from: a
+    folder with the weights to begin with. decoder_only: leave encoder and codebook as they are. given: names of the
+    settings of `TrainingConfig` and `DataConfig` that were asked for; a run that goes on keeps its others as they are
+    (None: those that the two configs were made with).
+    """
+
+    output_dir: str | Path
+    minutes: float | None = None
+    start_epoch: int | None = None
+    start_from: str | Path | None = None
+    decoder_only: bool = False
+    keep_all: bool = False
+    promote: bool = False
+    distribute: bool = False
+    given: frozenset[str] | None = None
+
+
+class Settings(NamedTuple):
+    """Everything that a training needs to be told; `chain` names the codecs of a generator."""
+
+    model: CodecConfig | GeneratorConfig
+    training: TrainingConfig
+    data: DataConfig
+    options: RunOptions
+    chain: ChainConfig
+
+
+# ------------------------------------------------------------------------------------------------------------ the flags
+
+# Flags that set a field of `TrainingConfig`, and that field.
+_SETTINGS = ("batch_size", "input_length", "steps", "epochs", "learning_rate", "seed", "patience", "offsets")
+
+
+def add_options(p: argparse.ArgumentParser, role: str):
+    """The options of a trainer of one `role`, "codec" or "generator"; `read_settings` understands them."""
+    flag, which = ("--model", "the codec") if role == "codec" else ("--generator", "the generator")
+    p.add_argument(flag, dest="name", metavar="NAME", help=f"{which}: one of the preset's chain, or (default) the one "
+                                                           "that --config describes")
+    p.add_argument("--data-dir", required=True, help="folder that prepare_audio.py wrote")
+    p.add_argument("--output-dir", default=weights.GENERATORS, help="where weights, state and logs go")
+    add_preset(p)
+    p.add_argument("--config", metavar="F.yml", help="a YAML file that replaces what the preset says: keys model, "
+                                                     "training and data, as in the file beside a set of weights")
+    add_training_flags(p)
+    p.add_argument("--minutes", type=cli.number(float, above=0), help="train for about so long, in place of --steps")
+    p.add_argument("--start-epoch", type=cli.number(int, 1), metavar="N",
+                   help="go on from epoch N instead of the latest step")
+
+
+def add_preset(p: argparse.ArgumentParser):
+    p.add_argument("--preset", "--size", default="compact", metavar="NAME",
+                   help=f"{', '.join(config.preset_names())}, or the path of a preset's YAML file")
+
+
+def add_training_flags(p: argparse.ArgumentParser):
+    """The flags that can be meant for every model of a chain alike."""
+    p.add_argument("--batch-size", type=cli.number(int, 1), help="windows a step (default: the preset's)")
+    p.add_argument("--input-length", type=cli.number(int, 1), help="samples a window (default: the preset's)")
+    p.add_argument("--steps", type=cli.number(int, 1), help="optimizer steps in all (default: the preset's)")
+    p.add_argument("--epochs", type=cli.number(int, 1),
+                   help="divide the steps into so many epochs, each of which ends with validation and saving "
+                        "(default: every 250 steps)")
+    p.add_argument("--learning-rate", type=cli.number(float, above=0),
+                   help="its peak, after warm-up (default: the preset's)")
+    p.add_argument("--seed", type=cli.number(int, 0), help="of the initial weights and the order of windows (default: 0)")
+    p.add_argument("--val-split", metavar="SHARE|F.yml",
+                   help="share of the hours held out for validation, by track, or a split.yml that names tracks "
+                        "(default: 0.1)")
+    p.add_argument("--patience", type=cli.number(int, 0),
+                   help="stop after so many epochs without a better validation loss (default: never)")
+    p.add_argument("--start-from", metavar="DIR",
+                   help="begin with the weights of this model in DIR (the set without a number, else the best), not "
+                        "with random ones: tunes a trained model further, or to other music")
+    p.add_argument("--distribute", action="store_true",
+                   help="train on all GPUs of this machine, or on several machines (docs/scaling.md); --batch-size is "
+                        "that of all together")
+    p.add_argument("--fp16", action="store_true", help="mixed precision: float16 on a GPU, bfloat16 on a CPU")
+    p.add_argument("--keep-all", action="store_true",
+                   help="keep every epoch's weights, not only the last three and the best")
+    p.add_argument("--promote", action="store_true",
+                   help="when done, make the best set the one without a number, which is loaded by default (float16)")
+
+
+def parse_split(text) -> float | config.Split:
+    """What `--val-split` says: a share of the hours, or the tracks that a `split.yml` names."""
+    try:
+        share = float(text)
+    except ValueError:
+        return read_split(text)
+    if not 0.0 <= share < 1.0:
+        raise UserError(f"--val-split is {text}; it must be a share from 0 to below 1, or the path of a split.yml")
+    return share
+
+
+# --------------------------------------------------------------------------------------------------------- the settings
+
+
+def read_settings(args, role: str) -> Settings:
+    """What preset, `--config` and flags say together.
+
+    Args:
+        args: what a parser with `add_options` has read.
+        role: "codec" or "generator".
+
+    Raises:
+        UserError: one of them says what cannot be.
+    """
+    preset = config.preset(args.preset)
+    file = _read_file(args.config)
+    name, model = _model(preset, role, args.name, file.get("model") or {}, args.config)
+    own = file.get("training") or {}
+    own = own | {key: getattr(args, key) for key in _SETTINGS if getattr(args, key, None) is not None}
+    if args.fp16:
+        own["mixed_precision"] = True
+    base = preset.training(name) if name in preset.chain.names else TrainingConfig()
+    training = config.override(base, own, f"{args.config}: training" if args.config else "training")
+    held = dict(file.get("data") or {})
+    if args.val_split is not None:
+        held["split"] = parse_split(args.val_split)
+        if isinstance(held["split"], config.Split):
+            held["split"] = config.to_dict(held["split"])
+    data = config.validate(DataConfig, held, f"{args.config}: data")
+    return Settings(model, training, data, RunOptions(
+        args.output_dir, args.minutes, args.start_epoch, args.start_from, getattr(args, "decoder_only", False),
+        args.keep_all, args.promote, args.distribute, frozenset(own) | frozenset(held)), preset.chain)
+
+
+def _read_file(path) -> dict:
+    """{"model": …, "training": …, "data": …} as far as a `--config` file has them."""
+    if path is None:
+        return {}
+    values = config.upgrade(config.load_yaml(path))
+    config.check_schema(values, path)
+    sections, other = ("model", "training", "data"), ("schema", "record", "sha256")
+    if not set(values) & {*sections, *other}:
+        return {"model": values}
+    for key in values:
+        if key not in sections + other:
+            near = difflib.get_close_matches(str(key).lower(), sections, n=1, cutoff=0.0)[0]
+            raise ConfigError(f"{path}: unknown key {str(key)[:60]!r}; did you mean {near!r}? Known: "
+                              f"{', '.join(sections)}")
+    for key in sections:
+        if not isinstance(values.get(key) or {}, dict):
+            raise ConfigError(f"{path}: {key} must be a mapping")
+    return values
+
+
+def _model(preset: config.Preset, role: str, name: str | None, own: dict, path) -> tuple[str, object]:
+    """The preset's name of the model, and the model as the file has it."""
+    names = (preset.chain.codecs if role == "codec" else preset.chain.generators).values()
+    if own.get("kind", role) != role:
+        raise ConfigError(f"{path}: describes a {own['kind']}, not a {role}")
+    name = name or own.get("name")
+    if name is None:
+        flag = "--model" if role == "codec" else "--generator"
+        raise UserError(f"{flag} is missing: it must be one of {', '.join(names)}, or --config must describe one")
+    if name not in names and "stages" not in own and "level" not in own:
+        getattr(preset, role)(name)  # which says what names there are
+    base = config.to_dict(preset.model(name)) if name in names else {"kind": role, "name": name}
+    _refuse_old_keys(own, role, path)
+    own = dict(own)
+    if isinstance(own.get("conditions"), list):
+        known = {c["kind"]: c for c in base.get("conditions", ())}
+        own["conditions"] = [config.merge(known.get(c.get("kind", "codes"), {}), c) if isinstance(c, dict) else c
+                             for c in own["conditions"]]
+    return name, config.validate_model(config.merge(base, own), path or f"preset {preset.name}: {name}")
+
+
+# Where the keys of the flat configs of schema 1 stand now.
+_MOVED = {
+    "codec": {
+        "strides": "stages", "channels": "stages", "dilations": "stages", "num_codes": "quantizer: {num_codes: …}",
+        "code_dim": "quantizer: {code_dim: …}", "ema_decay": "quantizer: {decay: …}",
+        "revival_threshold": "quantizer: {revival_threshold: …}", "tones": "head: {kind: tones, tones: …}",
+        "noise": "head: {kind: tones}"},
+    "loss": {
+        "commitment": "quantizer: {commitment: …}", "adversarial": "adversary: {weight: …}",
+        "feature_matching": "adversary: {feature_matching: …}"},
+    "generator": {
+        "units": "core: {units: …}", "lstm_layers": "core: {layers: …}", "embedding_dim": "core: {embedding_dim: …}",
+        "dropout": "core: {dropout: …}", "context_channels": "conditions: [{channels: …}]",
+        "context_dilations": "conditions: [{dilations: …}]", "source_level": "conditions: [{level: …}]",
+        "source_codes": "conditions: [{num_codes: …}]", "temperature": "sampling: {temperature: …}",
+        "top_k": "sampling: {top_k: …}", "top_p": "sampling: {top_p: …}"},
+}
+
+
+def _refuse_old_keys(own: dict, role: str, path):
+    """Raises `ConfigError` for a key of schema 1, with what to write now."""
+    loss = own.get("loss") if isinstance(own.get("loss"), dict) else {}
+    for part, values in ((role, own), ("loss", loss)):
+        for key, now in _MOVED[part].items():
+            if key in values:
+                raise ConfigError(f"{path}: {key} is a key of an older version; write {now}")

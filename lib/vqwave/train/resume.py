@@ -1,0 +1,169 @@
+"""Where a run begins: anew, from its saved state, from a numbered set, or from another run's weights."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import secrets
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .. import config, files, weights
+from ..config import DataConfig, TrainingConfig
+from ..errors import UserError
+from .options import RunOptions
+from .record import RunRecord, RunState
+
+
+@dataclass
+class Start:
+    """A record and what the model is restored from: a saved run's variables, or a set of weights, or neither."""
+
+    record: RunRecord
+    path: Path
+    variables: list[np.ndarray] | None = None
+    weights: weights.WeightSet | None = None
+
+
+def open_folder(folder, name: str):
+    """Make the output folder, and see that it can be written to, before hours go into what would be written there."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with open(Path(folder) / f".{name}.lock", "a"), tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+            file.flush()
+    except OSError as e:
+        raise UserError(f"{folder}: cannot be written to: {e.strerror}") from e
+    files.sweep(folder)
+
+
+def find_start(job, options: RunOptions, training: TrainingConfig, data: DataConfig, say) -> Start:
+    """Where this run begins, and what differs from how it was begun told to the user.
+
+    Args:
+        job: whose `model` is trained, on the codes of its `codecs`.
+        training, data: the settings asked for; `options.given` says which of them are more than defaults.
+
+    Raises:
+        UserError: the folder holds a run that this one cannot go on with.
+    """
+    folder, name = options.output_dir, job.model.name
+    state = RunState(folder, name)
+    saved, variables = state.load(job.model) or (None, None)
+    begin = None if options.start_epoch is None else weights.find(folder, name, options.start_epoch)
+    if begin and saved and begin.record.get("step") == saved.step and begin.record.get("id") == saved.id:
+        begin = None  # the saved state is that very point
+    given = options.given
+    if given is None:
+        given = training.model_fields_set | data.model_fields_set
+    if before := saved or (begin if begin and begin.training else None):
+        training = _settle(before.training, training, given)
+        data = _settle(before.data or DataConfig(), data, given)
+    codecs = {found.name: found.codes_id for found in job.codecs} or None
+    if begin or not saved:
+        record = RunRecord(job.model, training, data, secrets.token_hex(8), codecs=codecs,
+                           steps=None if options.minutes else training.steps)
+        start = Start(record, state.path)
+        if begin:
+            _check_part(begin.record.get("codes_of"), name, options)
+            _rewind(record, begin, options, saved)
+            start.weights = begin
+        elif options.start_from:
+            start.weights = _begin_with(record, options, say)
+        return start
+    _check_same(saved, job.model, codecs, options)
+    _adopt(saved, training, data, given, options, say)
+    return Start(saved, state.path, variables)
+
+
+def _settle(kept, asked, given):
+    """`asked` where that was `given`, else what a run before has `kept`."""
+    values = {key: value for key, value in config.to_dict(asked).items() if key in given}
+    return config.validate(type(kept), config.to_dict(kept) | values)
+
+
+def _begin_with(record: RunRecord, options: RunOptions, say) -> weights.WeightSet:
+    source = weights.find(options.start_from, record.name)
+    say(f"begins with {source.described}")
+    if options.decoder_only:
+        record.codes_of = source.codes_id
+    record.tracks = list(source.record.get("tracks") or ())
+    return source
+
+
+def _check_same(saved: RunRecord, model, codecs, options: RunOptions):
+    """Raises `UserError` where the saved run is of another model, other codes, or trains another part."""
+    folder, name = options.output_dir, saved.name
+    if saved.model != model:
+        key, there, now = _first_difference(config.to_dict(saved.model), config.to_dict(model))
+        raise UserError(f"{folder}: holds a run of {name} with another config ({key}: {there!r} there, {now!r} now); "
+                        f"use another --output-dir, or remove {name}.state.npz")
+    if saved.codecs != codecs:
+        raise UserError(f"{folder}: holds a run of {name} on the codes of other codecs; use another --output-dir, or "
+                        f"remove {name}.state.npz to begin anew")
+    _check_part(saved.codes_of, name, options)
+
+
+def _check_part(codes_of: str | None, name: str, options: RunOptions):
+    if options.decoder_only != (codes_of is not None):
+        begun = "with" if codes_of is not None else "without"
+        raise UserError(f"{options.output_dir}: holds a run of {name} that was begun {begun} --decoder-only; use "
+                        "another --output-dir")
+
+
+def _first_difference(there, now, path=""):
+    """(key, value, value) where two nested mappings first differ."""
+    if isinstance(there, dict) and isinstance(now, dict):
+        for key in [*there, *(k for k in now if k not in there)]:
+            if there.get(key) != now.get(key):
+                return _first_difference(there.get(key), now.get(key), f"{path}.{key}" if path else key)
+    return path, there, now
+
+
+def _adopt(record: RunRecord, training: TrainingConfig, data: DataConfig, given, options: RunOptions, say):
+    """Make the settled settings those of a saved run that goes on."""
+    steps = record.steps if options.minutes else training.steps
+    for key, value in training:
+        old = getattr(record.training, key)
+        # What the version before did not note down is not known to differ.
+        if value != old and key in record.training.model_fields_set and key not in ("steps", "epochs", "patience"):
+            say(f"the run so far had {key} {old}; it goes on with {value}")
+    if data != record.data and record.data.model_fields_set:
+        say("the run so far had another split; it goes on with the one asked for")
+    epochs, planned = training.epochs, record.steps_per_epoch
+    if "epochs" in given and epochs and planned and planned != math.ceil((steps or planned) / epochs):
+        say(f"--epochs: an epoch keeps the {planned} steps that it had when the run began")
+    record.training, record.data = training, data
+    if steps is None:
+        return
+    if steps != record.steps:
+        if steps > record.step:
+            say(f"the run was planned for {record.steps} steps; it goes on to {steps}")
+            record.waited, record.finished = 0, None
+            record.plan(steps)
+        elif not record.finished:
+            raise UserError(f"{record.name} in {options.output_dir} is at step {record.step} of {record.steps} "
+                            f"already; --steps {steps} is not beyond that")
+    record.training = config.replace(record.training, steps=record.steps)
+
+
+def _rewind(record: RunRecord, begin: weights.WeightSet, options: RunOptions, saved: RunRecord | None):
+    """Set a new record to where a numbered set was saved."""
+    step, epoch = begin.record.get("step"), options.start_epoch
+    if not isinstance(step, int) or step < 1:
+        raise UserError(f"{begin.described}: does not say at which step it was saved, so no run can go on from it")
+    if record.steps is not None and record.steps <= step:
+        raise UserError(f"{begin.described}: is step {step} already; --steps {record.steps} is not beyond that")
+    best, best_epoch = begin.record.get("validation_loss"), epoch
+    with contextlib.suppress(UserError, KeyError):
+        # A later epoch may have been better; what follows must beat that one to stand in its place.
+        known = weights.find(begin.folder, begin.name, "best").record
+        if best is None or known["validation_loss"] < best:
+            best, best_epoch = known["validation_loss"], known["epoch"]
+    record.step, record.best, record.best_epoch = step, best, best_epoch
+    record.steps_per_epoch = saved.steps_per_epoch if saved else -(-step // epoch)
+    record.tracks = list(begin.record.get("tracks") or ())
+    record.codes_of = begin.record.get("codes_of")
