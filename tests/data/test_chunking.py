@@ -6,6 +6,7 @@ import pytest
 from vqwave import config as configs
 from vqwave import weights
 from vqwave.data import chunking
+from vqwave.nn.codec import VQVAE, load_codec
 
 
 class Counted:
@@ -26,7 +27,7 @@ def codecs(tiny_weights):
     """Tiny codecs whose residual blocks do something, so that a halo too narrow would be seen."""
     made = {}
     for level in (512, 32, 8):
-        codec = weights.load_codec(weights.find(tiny_weights.codecs, f"vqvae_{level}"))
+        codec = load_codec(weights.find(tiny_weights.codecs, f"vqvae_{level}"))
         for v in codec.weights:
             if v.path.endswith("mix/kernel"):
                 v.assign(np.random.default_rng(1).normal(0, 0.2, v.shape))
@@ -36,79 +37,80 @@ def codecs(tiny_weights):
 
 @pytest.mark.parametrize("level, lengths", [(8, (1, 7, 8, 299)), (32, (1, 31, 33, 32 * 29)), (512, (1, 512 * 9 + 17))])
 def test_chunked_encoding_is_that_of_the_whole(codecs, level, lengths, rng):
-    config, _, encode, _ = codecs[level]
+    config, codec, encode, _ = codecs[level]
     for samples in lengths:
         audio = rng.normal(0, 0.1, (2, samples)).astype("float32")
         count = -(-samples // level)
         whole = encode(np.pad(audio, ((0, 0), (0, count * level - samples))))
         for window in (1, 3, 7, None):
-            codes = chunking.encode(encode, audio, config, window)
-            assert codes.shape == (2, count)
+            codes = chunking.encode(encode, audio, level, codec.encode_halo, window)
+            assert codes.shape == (2, count, 1)
             assert codes.dtype == np.int32
             np.testing.assert_array_equal(codes, whole)
 
 
 @pytest.mark.parametrize("level", [8, 32, 512])
 def test_encoding_as_it_arrives_is_that_of_the_whole_and_holds_a_window(codecs, level, rng):
-    config, _, encode, _ = codecs[level]
+    config, codec, encode, _ = codecs[level]
     for samples in (0, 1, level, 29 * level - 3, 150 * level + 1):
         audio = rng.normal(0, 0.1, samples).astype("float32")
-        whole = chunking.encode(encode, audio[None], config)[0]
+        whole = chunking.encode(encode, audio[None], level, codec.encode_halo)[0]
         for window, sizes in ((1, [1000]), (7, [1, 50000]), (40, [10**6]), (None, [777])):
             edges = np.cumsum(sizes * (samples // sum(sizes) + 1))
             encode.lengths.clear()
-            made = list(chunking.encode_blocks(encode, np.split(audio, edges[edges < samples]), config, window))
-            np.testing.assert_array_equal(np.concatenate([np.empty(0, int), *made]), whole)
+            made = list(chunking.encode_blocks(encode, np.split(audio, edges[edges < samples]), level,
+                                                codec.encode_halo, window))
+            np.testing.assert_array_equal(np.concatenate([np.empty((0, 1), int), *made]), whole)
             if window and samples:
-                assert max(encode.lengths) <= (window + 2 * chunking.encode_halo(config)) * level
+                assert max(encode.lengths) <= (window + 2 * codec.encode_halo) * level
 
 
 @pytest.mark.parametrize("level", [8, 32, 512])
 def test_chunked_decoding_is_that_of_the_whole(codecs, level, rng):
-    config, _, _, decode = codecs[level]
+    config, codec, _, decode = codecs[level]
     for count in (1, 2, 29):
-        codes = rng.integers(0, config.num_codes, (2, count)).astype("int32")
+        codes = rng.integers(0, config.num_codes, (2, count, 1)).astype("int32")
         whole = decode(codes)
         for window in (1, 4, 11, None):
-            audio = chunking.decode(decode, codes, config, window)
+            audio = chunking.decode(decode, codes, level, codec.decode_halo, window)
             assert audio.shape == (2, count * level)
             assert audio.dtype == np.float32
             np.testing.assert_allclose(audio, whole, atol=1e-5)
 
 
 def test_silence_stays_the_same_code_wherever_the_windows_fall(codecs):
-    config, _, encode, decode = codecs[8]
+    config, codec, encode, decode = codecs[8]
     audio = np.zeros((1, 8 * 60), "float32")
-    codes = chunking.encode(encode, audio, config, 5)
+    codes = chunking.encode(encode, audio, 8, codec.encode_halo, 5)
     np.testing.assert_array_equal(codes, encode(audio))
-    np.testing.assert_allclose(chunking.decode(decode, codes, config, 5), decode(codes), atol=1e-5)
+    np.testing.assert_allclose(chunking.decode(decode, codes, 8, codec.decode_halo, 5), decode(codes), atol=1e-5)
 
 
 def test_nothing_gives_nothing(codecs):
-    config, _, encode, decode = codecs[8]
-    assert chunking.encode(encode, np.zeros((1, 0)), config).shape == (1, 0)
-    assert chunking.decode(decode, np.zeros((1, 0)), config).shape == (1, 0)
+    config, codec, encode, decode = codecs[8]
+    assert chunking.encode(encode, np.zeros((1, 0)), 8, codec.encode_halo).shape == (1, 0, 1)
+    assert chunking.decode(decode, np.zeros((1, 0, 1)), 8, codec.decode_halo).shape == (1, 0)
 
 
 def test_a_run_never_grows_with_the_length(codecs, rng):
-    config, _, encode, decode = codecs[8]
+    config, codec, encode, decode = codecs[8]
     for count in (100, 400):
         encode.lengths.clear()
         decode.lengths.clear()
-        chunking.encode(encode, rng.normal(0, 0.1, (1, 8 * count)), config, 20)
-        chunking.decode(decode, rng.integers(0, 64, (1, count)), config, 20)
-        assert max(encode.lengths) <= 8 * (20 + 2 * chunking.encode_halo(config))
-        assert max(decode.lengths) <= 20 + 2 * chunking.decode_halo(config)
+        chunking.encode(encode, rng.normal(0, 0.1, (1, 8 * count)), 8, codec.encode_halo, 20)
+        chunking.decode(decode, rng.integers(0, 64, (1, count, 1)), 8, codec.decode_halo, 20)
+        assert max(encode.lengths) <= 8 * (20 + 2 * codec.encode_halo)
+        assert max(decode.lengths) <= 20 + 2 * codec.decode_halo
 
 
 @pytest.mark.parametrize("level", [8, 32, 512])
 def test_the_halo_covers_what_a_code_can_see(codecs, level, rng):
     """By changing one place and looking how far it is heard."""
     config, codec, _, decode = codecs[level]
-    halo = chunking.decode_halo(config)
+    halo = codec.decode_halo
     count = 2 * halo + 9
     middle = count // 2
-    codes = rng.integers(0, config.num_codes, (1, count)).astype("int32")
+    codes = rng.integers(0, config.num_codes, (1, count, 1)).astype("int32")
     changed = codes.copy()
     changed[0, middle] = (changed[0, middle] + 7) % config.num_codes
     heard = np.flatnonzero(np.abs(decode(changed) - decode(codes))[0] > 0) // level
@@ -117,7 +119,7 @@ def test_the_halo_covers_what_a_code_can_see(codecs, level, rng):
     # And is not much wider than that, which would cost time.
     assert halo - (heard.max() - middle) <= 3
 
-    halo = chunking.encode_halo(config)
+    halo = codec.encode_halo
     count = 2 * halo + 9
     middle = count // 2
     audio = rng.normal(0, 0.1, (1, count * level)).astype("float32")
@@ -129,8 +131,27 @@ def test_the_halo_covers_what_a_code_can_see(codecs, level, rng):
 
 
 def test_halos_of_the_shipped_presets_are_small_against_a_window():
-    for level in configs.LEVELS:
-        config = configs.codec_preset(f"vqvae_{level}")
+    compact = configs.preset("compact")
+    for level in compact.chain.sizes:
+        codec = VQVAE(compact.codec(level))
         window = chunking.WINDOW_SAMPLES // level
-        assert 0 < chunking.encode_halo(config) < window / 2
-        assert 0 < chunking.decode_halo(config) < window / 2
+        assert 0 < codec.encode_halo < window / 2
+        assert 0 < codec.decode_halo < window / 2
+
+
+def test_several_books_keep_their_places(rng):
+    """A codec of three books, window by window and as the signal arrives."""
+    quantizer = {"kind": "residual", "books": 3, "num_codes": 16, "code_dim": 4}
+    config = configs.override(configs.preset("tiny").codec(32), {"quantizer": quantizer}, "test")
+    codec = VQVAE(config)
+    codec(rng.normal(0, 0.1, (2, 4096)).astype("float32"), training=True)
+    encode, decode = Counted(codec.encode_model()), Counted(codec.decode_model())
+    audio = rng.normal(0, 0.1, (2, 32 * 41 - 5)).astype("float32")
+    codes = chunking.encode(encode, audio, 32, codec.encode_halo, 7)
+    assert codes.shape == (2, 41, 3)
+    np.testing.assert_array_equal(codes, encode(np.pad(audio, ((0, 0), (0, 5)))))
+    blocks = chunking.encode_blocks(encode, np.split(audio[0], [100, 700]), 32, codec.encode_halo, 5)
+    np.testing.assert_array_equal(np.concatenate(list(blocks)), codes[0])
+    for books in (1, 3):
+        cut = codes[..., :books]
+        np.testing.assert_allclose(chunking.decode(decode, cut, 32, codec.decode_halo, 9), decode(cut), atol=1e-5)

@@ -5,14 +5,16 @@ import pytest
 from prepared import data_folder, music
 
 from vqwave import weights
+from vqwave.config import TrainingConfig
 from vqwave.data import audio, chunking, codes
 from vqwave.data.codes import OFFSET_STEP
-from vqwave.train.training import Say
+from vqwave.nn.codec import load_codec, load_encoder
+from vqwave.progress import Reporter
 
 NAME = "vqvae_32"
 
 
-class Told(Say):
+class Told(Reporter):
     """Keeps the lines."""
 
     def __init__(self):
@@ -37,7 +39,7 @@ def codec(tiny_weights):
 def encode(corpus, codec, offsets=2):
     """(what was found, how many files were encoded)"""
     said = Told()
-    found = codes.encode_corpus(*corpus, codec, offsets, said)
+    found = codes.encode_corpus(*corpus, codec, offsets, said, load_encoder)
     return found, sum(int(line.split()[1]) for line in said.lines if line.startswith("encoding"))
 
 
@@ -53,16 +55,17 @@ def test_cached_codes_are_the_codecs_of_the_track_from_its_offset_on(corpus, cod
     found, made = encode(corpus, codec, offsets=3)
     assert made == 6
     assert [(f, i) for f, i, _ in found] == [(t.file, i) for t in tracks for i in range(3)]
-    model = weights.load_codec(codec).encode_model()
+    model = load_codec(codec)
+    run = model.encode_model().predict_on_batch
     for entry in found:
         sound = audio.from_u16(np.fromfile(folder / entry[0], "<u2"))[entry[1] * OFFSET_STEP :]
-        expected = chunking.encode(model.predict_on_batch, sound[None], codec.config)[0]
+        expected = chunking.encode(run, sound[None], codec.config.level, model.encode_halo)[0, :, 0]
         np.testing.assert_array_equal(read(entry), expected)
 
 
 def test_offsets_differ_within_a_code_at_every_level():
     for level in (8, 32, 128, 512):
-        assert len({i * OFFSET_STEP % level for i in range(codes.OFFSETS)}) == codes.OFFSETS
+        assert len({i * OFFSET_STEP % level for i in range(TrainingConfig().offsets)}) == 4
 
 
 def test_nothing_is_encoded_twice(corpus, codec):
@@ -117,7 +120,7 @@ def test_another_codec_encodes_anew_beside(corpus, codec, tmp_path):
 
 def test_codes_of_earlier_codecs_are_told_of_with_the_way_to_remove_them(corpus, codec, tmp_path):
     first, said = Told(), Told()
-    codes.encode_corpus(*corpus, codec, 1, first)
+    codes.encode_corpus(*corpus, codec, 1, first, load_encoder)
     assert not [line for line in first.lines if "rm -r" in line]
     (old,) = (corpus[0] / ".codes").iterdir()
     (old / "a.ogg.u16.0.u16").write_bytes(bytes(50_000_000))
@@ -127,7 +130,7 @@ def test_codes_of_earlier_codecs_are_told_of_with_the_way_to_remove_them(corpus,
     (key,) = parts["codebook"]
     parts["codebook"][key] = parts["codebook"][key][::-1].copy()
     weights.save(tmp_path, NAME, "", parts, codec.config)
-    codes.encode_corpus(*corpus, weights.find(tmp_path, NAME), 1, said)
+    codes.encode_corpus(*corpus, weights.find(tmp_path, NAME), 1, said, load_encoder)
     (line,) = [line for line in said.lines if "rm -r" in line]
     assert line == f"codes of earlier {NAME}s take 0.05 GB; where those codecs are gone: rm -r '{old}'"
 
@@ -154,3 +157,19 @@ def test_unigram_bits_by_hand(tmp_path):
     # Codes that are all alike cost what an even guess costs.
     even = file("e", range(64))
     assert codes.unigram_bits([even], [even], 64) == pytest.approx(6.0)
+
+
+def test_unigram_bits_of_several_books_add_up(tmp_path, rng):
+    frames = rng.integers(0, 8, (200, 3))
+    (tmp_path / "f").write_bytes(frames.astype("<u2").tobytes())
+    entry = tmp_path / "f", len(frames)
+    alone = []
+    for book in range(3):
+        (tmp_path / f"{book}").write_bytes(frames[:, book].astype("<u2").tobytes())
+        one = tmp_path / f"{book}", len(frames)
+        alone.append(codes.unigram_bits([one], [one], 8))
+    assert codes.unigram_bits([entry], [entry], 8, 3) == pytest.approx(sum(alone))
+    costs = codes.unigram_costs(codes.count_codes([frames], 8, 3))
+    assert costs.shape == (3, 8)
+    each = costs[np.arange(3), frames]
+    assert each.sum(1).mean() == pytest.approx(sum(alone))

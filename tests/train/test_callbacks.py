@@ -1,6 +1,7 @@
 """callbacks.py: what is saved, kept, stopped and told around `fit`, driven by hand on a real tiny model."""
 
 import csv
+import json
 import math
 import os
 import signal
@@ -14,16 +15,25 @@ from vqwave import config as configs
 from vqwave import files, weights
 from vqwave.errors import Interrupted, UserError
 from vqwave.nn.generator import Generator
+from vqwave.progress import Reporter
 from vqwave.train import callbacks
-from vqwave.train.callbacks import Checkpoint, Log, RunState, TrainingError
+from vqwave.train.callbacks import Checkpoint, Log
+from vqwave.train.record import RunRecord, RunState, TrainingError, run_variables
 
 NAME = "generator_512"
+MODEL = configs.preset("tiny").generator(NAME)
 PER_EPOCH = 3
+
+
+def new_record(**more):
+    """The record of a run that has just begun."""
+    training = configs.TrainingConfig(patience=more.pop("patience", 0), seed=1)
+    return RunRecord(MODEL, training, configs.DataConfig(), "x", **{"steps": 30, "steps_per_epoch": PER_EPOCH} | more)
 
 
 @pytest.fixture(scope="module")
 def model():
-    made = Generator(configs.generator_preset(NAME, "tiny"))
+    made = Generator(MODEL)
     made.compile(optimizer=keras.optimizers.Adam(1e-3), loss="mse")
     made.optimizer.build(made.trainable_variables)
     return made
@@ -33,15 +43,17 @@ class Run:
     """A run of `steps` whose losses are given."""
 
     def __init__(self, folder, model, steps=30, patience=0, keep=3):
-        self.lines = []
-        self.record = {"step": 0, "steps": steps, "best": None, "best_epoch": None, "waited": 0, "seed": 1, "id": "x"}
-        self.folder, self.model, self.state = folder, model, RunState(folder, NAME)
-        self.checkpoint = Checkpoint(folder, model.config, self.state, self.record, PER_EPOCH, patience, keep,
-                                     self.lines.append)
+        self.record = new_record(steps=steps, patience=patience)
+        self.folder, self.model = folder, model
+        self.checkpoint = Checkpoint(folder, self.record, keep)
         self.checkpoint.set_model(model)
 
+    def saved(self):
+        """(record, arrays) as they stand on disk, or None."""
+        return RunState(self.folder, NAME).load(MODEL)
+
     def step(self, loss=1.0):
-        self.checkpoint.on_train_batch_end(self.record["step"] % PER_EPOCH, {"loss": loss})
+        self.checkpoint.on_train_batch_end(self.record.step % PER_EPOCH, {"loss": loss})
 
     def epoch(self, number, bias=None, **logs):
         """Its steps, then its end; every epoch has other weights."""
@@ -51,7 +63,7 @@ class Run:
         self.checkpoint.on_epoch_end(number - 1, {"loss": 1.0} | logs)
 
     def assign(self, bias):
-        self.model.core.get_layer("logits").bias.assign(np.full(64, float(bias)))
+        self.model.core.logits.bias.assign(np.full(64, float(bias)))
 
     def bias(self, tag):
         return weights.find(self.folder, NAME, tag).load("generator")["logits/bias"][0]
@@ -71,18 +83,18 @@ def run(tmp_path, model):
 def test_best_is_by_validation_loss_and_stands_apart(run):
     for number, loss in enumerate((3.0, 2.0, 2.5, 2.0, 1.9, 4.0), 1):
         run.epoch(number, val_loss=loss)
-        assert weights.find(run.folder, NAME, "best").info["epoch"] == (1, 2, 2, 2, 5, 5)[number - 1]
+        assert weights.find(run.folder, NAME, "best").record["epoch"] == (1, 2, 2, 2, 5, 5)[number - 1]
     assert run.bias("best") == 5.0
-    assert run.record["best"] == 1.9
+    assert run.record.best == 1.9
     assert run.bias(6) == 6.0
-    info = weights.find(run.folder, NAME, 6).info
+    info = weights.find(run.folder, NAME, 6).record
     assert (info["epoch"], info["step"], info["validation_loss"]) == (6, 18, 4.0)
 
 
 def test_without_validation_the_training_loss_judges(run):
     run.epoch(1, loss=2.0)
     run.epoch(2, loss=3.0)
-    assert run.record["best_epoch"] == 1
+    assert run.record.best_epoch == 1
 
 
 def test_old_epochs_go_but_the_last_few_and_the_best_stay(run):
@@ -105,19 +117,19 @@ def test_patience_counts_epochs_without_a_better_loss(tmp_path, model):
     for number, loss in enumerate((3.0, 3.5, 2.0, 2.5), 1):
         run.epoch(number, val_loss=loss)
         assert not model.stop_training
-        assert "finished" not in run.record
+        assert run.record.finished is None
     run.epoch(5, val_loss=2.0)  # no better is not better
     assert model.stop_training
-    assert "2 epochs" in run.record["finished"]
-    assert run.state.load()[0] == run.record
+    assert "2 epochs" in run.record.finished
+    assert run.saved()[0] == run.record
 
 
 def test_the_last_step_finishes(tmp_path, model):
     run = Run(tmp_path, model, steps=2 * PER_EPOCH)
     run.epoch(1, val_loss=1.0)
-    assert "finished" not in run.record
+    assert run.record.finished is None
     run.epoch(2, val_loss=2.0)
-    assert "6 steps" in run.record["finished"]
+    assert "6 steps" in run.record.finished
 
 
 # ------------------------------------------------------------------------------------------------------- what is wrong
@@ -158,34 +170,34 @@ def test_weights_that_are_not_finite_reach_no_file(run, monkeypatch):
 
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_after_the_step_and_ends(run, number, code):
-    with run.checkpoint.listening():
+    with run.checkpoint.listen():
         run.step()
-        assert run.state.load() is None
+        assert run.saved() is None
         os.kill(os.getpid(), number)
         with pytest.raises(Interrupted) as e:
             run.step()
     assert e.value.code == code
-    assert run.state.load()[0]["step"] == 2
+    assert run.saved()[0].step == 2
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_a_signal_at_an_epochs_last_step_waits_for_its_end(run):
-    with run.checkpoint.listening():
+    with run.checkpoint.listen():
         run.step()
         run.step()
         os.kill(os.getpid(), signal.SIGTERM)
         run.step()
         with pytest.raises(Interrupted):
             run.checkpoint.on_epoch_end(0, {"loss": 1.0, "val_loss": 1.0})
-    record, _ = run.state.load()
-    assert (record["step"], record["best"]) == (3, 1.0)
+    record, _ = run.saved()
+    assert (record.step, record.best) == (3, 1.0)
     assert weights.epochs(run.folder, NAME) == [1]
 
 
 @pytest.mark.parametrize("batches", [0, 1])
 def test_a_signal_in_validation_does_not_wait_for_its_end(run, batches):
     """Nor for its compiling. What the epoch's training came to is kept, so that the next run can end the epoch."""
-    with pytest.raises(Interrupted), run.checkpoint.listening():
+    with pytest.raises(Interrupted), run.checkpoint.listen():
         for _ in range(PER_EPOCH - 1):
             run.step()
         run.step(0.25)
@@ -196,26 +208,26 @@ def test_a_signal_in_validation_does_not_wait_for_its_end(run, batches):
         signal.sigtimedwait([], 1)  # the handler comes first
         assert batches
         run.checkpoint.on_test_batch_end(batches, {"loss": 1.0})
-    record, _ = run.state.load()
-    assert (record["step"], record["unjudged"], record["best"]) == (PER_EPOCH, {"loss": 0.25}, None)
+    record, _ = run.saved()
+    assert (record.step, record.unjudged, record.best) == (PER_EPOCH, {"loss": 0.25}, None)
     assert weights.epochs(run.folder, NAME) == []
     run.checkpoint.signal = None
     run.checkpoint.on_epoch_end(0, {"loss": 0.25, "val_loss": 1.0})
-    record, _ = run.state.load()
-    assert "unjudged" not in record and record["best"] == 1.0
+    record, _ = run.saved()
+    assert record.unjudged is None and record.best == 1.0
 
 
 def test_a_signal_before_the_first_step_waits_for_nothing(run):
-    with run.checkpoint.listening(), pytest.raises(Interrupted):
+    with run.checkpoint.listen(), pytest.raises(Interrupted):
         os.kill(os.getpid(), signal.SIGTERM)
         signal.sigtimedwait([], 1)  # the handler comes first
-    assert run.state.load() is None
+    assert run.saved() is None
 
 
 @pytest.mark.parametrize("steps", [0, PER_EPOCH])
 def test_a_signal_is_one_whatever_the_backend_makes_of_it(run, steps):
     """As TensorFlow does, where it comes while a tensor is converted."""
-    with pytest.raises(Interrupted), run.checkpoint.listening():
+    with pytest.raises(Interrupted), run.checkpoint.listen():
         for _ in range(steps):
             run.step()
         if steps:
@@ -225,12 +237,12 @@ def test_a_signal_is_one_whatever_the_backend_makes_of_it(run, steps):
             signal.sigtimedwait([], 1)  # the handler comes first
         except Interrupted:
             raise TypeError("failed to convert") from None
-    assert run.state.load() is None if not steps else run.state.load()[0]["unjudged"] == {"loss": 1.0}
+    assert run.saved() is None if not steps else run.saved()[0].unjudged == {"loss": 1.0}
 
 
 def test_asked_twice_it_leaves_at_once(run):
     run.step()
-    with run.checkpoint.listening(), pytest.raises(KeyboardInterrupt):
+    with run.checkpoint.listen(), pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
         run.step()
@@ -238,10 +250,10 @@ def test_asked_twice_it_leaves_at_once(run):
 
 def test_the_state_is_saved_from_time_to_time(run, monkeypatch):
     run.step()
-    assert run.state.load() is None
+    assert run.saved() is None
     monkeypatch.setattr(callbacks, "SAVE_EVERY_SECONDS", -1.0)
     run.step()
-    assert run.state.load()[0]["step"] == 2
+    assert run.saved()[0].step == 2
 
 
 # ----------------------------------------------------------------------------------------------------------- the state
@@ -249,16 +261,16 @@ def test_the_state_is_saved_from_time_to_time(run, monkeypatch):
 
 def test_a_state_comes_back_as_it_was(run, tmp_path, model):
     state = RunState(tmp_path, NAME)
-    assert state.load() is None
-    variables = callbacks.run_variables(model)
+    assert state.load(MODEL) is None
+    variables = run_variables(model)
     held = {id(v) for v in variables}
     assert len(held) == len(variables)
     # Weights and all that the optimizer remembers, each once; no metric.
     assert {id(v) for v in (*model.weights, *model.optimizer.variables)} <= held
     assert not held & {id(v) for m in model.metrics for v in m.variables}
-    record = {"step": 7, "best": 0.1 + 0.2, "finished": "ä"}
+    record = new_record(step=7, best=0.1 + 0.2, finished="ä", tracks=["0a"], codecs={"c": "d"})
     state.save(record, variables)
-    again, arrays = state.load()
+    again, arrays = state.load(MODEL)
     assert again == record
     for v, array in zip(variables, arrays, strict=True):
         np.testing.assert_array_equal(array, keras.ops.convert_to_numpy(v))
@@ -274,20 +286,46 @@ def test_a_state_holds_no_python_objects(tmp_path):
     state = RunState(tmp_path, NAME)
     np.savez(state.path, record=np.array("{}"), v0=np.array([Harm()], dtype=object))
     with pytest.raises(UserError, match="state.npz: damaged"):
-        state.load()
+        state.load(MODEL)
     assert not (tmp_path / "made").exists()
 
 
 @pytest.mark.parametrize("harm", ["empty", "text", "cut", "flip"])
 def test_a_damaged_state_says_how_to_go_on(run, tmp_path, model, harm):
     state = RunState(tmp_path, NAME)
-    state.save({"step": 1}, callbacks.run_variables(model))
+    state.save(new_record(step=1), run_variables(model))
     data = bytearray(state.path.read_bytes())
     if harm == "flip":
         data[len(data) // 2] ^= 255
     state.path.write_bytes({"empty": b"", "text": b"hello", "cut": data[: len(data) // 2], "flip": data}[harm])
     with pytest.raises(UserError, match=r"state.npz: damaged.*--start-epoch"):
-        state.load()
+        state.load(MODEL)
+
+
+# What the version before saved in the middle of a run, codes and id shortened.
+BEFORE = {
+    "name": NAME, "config": {
+        "name": NAME, "level": 512, "source_level": 0, "num_codes": 64, "source_codes": 1024, "embedding_dim": 8,
+        "units": 24, "lstm_layers": 2, "dropout": 0.0, "context_channels": 12, "context_dilations": [1, 2, 4],
+        "temperature": 1.0, "top_k": 0, "top_p": 1.0},
+    "batch_size": 2, "input_length": 8192, "learning_rate": 0.003, "seed": 3, "steps": 12, "steps_per_epoch": 4,
+    "step": 6, "best": 4.5, "best_epoch": 1, "waited": 0, "id": "b8", "codecs": {"vqvae_512": "c8:4"},
+    "unigram_bits": 5.35, "unjudged": {"loss": 4.0}}
+
+
+def test_a_record_of_the_version_before_is_read(tmp_path):
+    np.savez(tmp_path / f"{NAME}.state.npz", record=np.array(json.dumps(BEFORE)), v0=np.ones(3))
+    record, arrays = RunState(tmp_path, NAME).load(MODEL)
+    # What that version had no word for, the width of the heads of later books, is as the config of today has it.
+    assert record.model == MODEL
+    settings = record.training
+    assert (settings.batch_size, settings.input_length, settings.learning_rate, settings.seed, settings.steps) == (
+        2, 8192, 0.003, 3, 12)
+    assert (record.step, record.steps, record.best, record.unjudged, record.codecs, record.id) == (
+        6, 12, 4.5, {"loss": 4.0}, {"vqvae_512": "c8:4"}, "b8")
+    assert (record.tracks, record.finished) == ([], None)
+    np.testing.assert_array_equal(arrays[0], np.ones(3))
+    assert RunRecord.from_dict(record.to_dict(), MODEL) == record
 
 
 # ------------------------------------------------------------------------------------------------------------ the lock
@@ -357,16 +395,14 @@ def test_curves_are_drawn_from_the_log(tmp_path, model):
 
 
 def test_an_epochs_line_says_where_the_run_stands(capsys):
-    from vqwave.train.training import Say
-
-    record = {"step": 10, "best_epoch": 3}
-    progress = callbacks.Progress(record, 40, 10, Say(), ("loss", "val_loss", "absent"))
+    record = new_record(step=10, best_epoch=3, steps=40, steps_per_epoch=10)
+    progress = callbacks.Progress(record, Reporter(), ("loss", "val_loss", "absent"))
     progress.on_train_begin()
     for _ in range(10):
-        record["step"] += 1
+        record.step += 1
         progress.on_train_batch_end(0, {"loss": 1.0})
     progress.on_epoch_end(1, {"loss": 1.0, "val_loss": 0.5})
-    record["best_epoch"] = 2
+    record.best_epoch = 2
     progress.on_epoch_end(1, {"loss": 1.0, "val_loss": 0.5})
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("epoch 2/4  loss 1  val_loss 0.5  ")
@@ -396,16 +432,14 @@ def test_examples_can_be_heard_in_tensorboard(tmp_path):
 
 def test_rate_and_time_left_hold_no_compiling_and_no_first_step(monkeypatch, capsys):
     """A run goes on at the last step of its first epoch: that step alone, slow from compiling, tells no rate."""
-    from vqwave.train.training import Say
-
-    clock, record = [0.0], {"step": 9, "best_epoch": None}
+    clock, record = [0.0], new_record(step=9, steps=40, steps_per_epoch=10)
     monkeypatch.setattr(callbacks, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    progress = callbacks.Progress(record, 40, 10, Say(), ("loss",))
+    progress = callbacks.Progress(record, Reporter(), ("loss",))
     for epoch, steps, after in ((0, [11.0], 30.0), (1, [9.0] + [0.5] * 9, 5.0), (2, [0.5] * 10, 5.0)):
         progress.on_train_begin()
         for seconds in steps:
             clock[0] += seconds
-            record["step"] += 1
+            record.step += 1
             progress.on_train_batch_end(0, {"loss": 1.0})
         clock[0] += after
         progress.on_epoch_end(epoch, {"loss": 1.0})

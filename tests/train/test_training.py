@@ -1,6 +1,5 @@
 """training.py: an interrupted run ends as an uninterrupted one, whatever ends it; and what a run refuses and says."""
 
-import dataclasses
 import os
 import re
 import shutil
@@ -13,18 +12,26 @@ import numpy as np
 import pytest
 from prepared import data_folder, music
 
-from vqwave import cli, files, weights
 from vqwave import config as configs
+from vqwave import files, weights
+from vqwave.config import DataConfig, TrainingConfig
 from vqwave.errors import Interrupted, UserError
-from vqwave.train import callbacks, training
-from vqwave.train.training import Options
+from vqwave.nn.codec import load_codec
+from vqwave.nn.generator import Generator, load_generator
+from vqwave.progress import Reporter
+from vqwave.train import callbacks, jobs, training
+from vqwave.train.options import RunOptions
+from vqwave.train.record import RunState, TrainingError
 
 CODEC, GENERATOR = "vqvae_8", "generator_512"
-SMALL, NEXT = configs.codec_preset(CODEC, "tiny"), configs.generator_preset("generator_128", "tiny")
+TINY = configs.preset("tiny")
+SMALL, NEXT = TINY.codec(CODEC), TINY.generator("generator_128")
+# Wide enough that Muon trains some of it and AdamW the rest.
+WIDE = configs.override(TINY.generator(GENERATOR), {"core": {"units": 40}}, "test")
 STEPS = 7  # in epochs of 3, 3 and 1
 
 
-class Told(training.Say):
+class Told(Reporter):
     """Keeps the lines; calls `at_step` after each step."""
 
     def __init__(self, at_step=None):
@@ -59,19 +66,20 @@ def train(data, tiny_weights):
 
     def train(folder, name=GENERATOR, at_step=None, draw=False, config=None, codecs=tiny_weights.codecs, **more):
         """The top level's generator where it does not matter which model it is: that one is the quickest to compile."""
-        told = Told(at_step)
-        options = {"steps": STEPS, "epochs": 3, "batch_size": 2, "learning_rate": 3e-3, "warmup": 2, "seed": 5,
-                   "keep_all": True, "input_length": 2048 if name == CODEC else 4096} | more
-        options = Options(output_dir=folder, **options)
+        told, data_config = Told(at_step), DataConfig(split=more.pop("split", 0.1))
+        run = {key: more.pop(key) for key in list(more) if key in RunOptions.__dataclass_fields__}
+        settings = {"steps": STEPS, "epochs": 3, "batch_size": 2, "learning_rate": 3e-3, "warmup": 2, "seed": 5,
+                    "offsets": 2, "input_length": 2048 if name == CODEC else 4096} | more
+        settings = TrainingConfig(**{key: value for key, value in settings.items() if value is not None})
+        options = RunOptions(folder, **{"keep_all": True} | run)
         with pytest.MonkeyPatch.context() as patch:
             if not draw:  # half a second an epoch
                 patch.setattr(callbacks.Curves, "on_epoch_end", lambda *_: None)
-            if name == CODEC:
-                record = training.train_codec(config or SMALL, data, options, told)
+            if isinstance(config or (SMALL if name == CODEC else WIDE), configs.CodecConfig):
+                record = training.train_codec(config or SMALL, data, options, settings, data_config, told)
             else:
-                # Wide enough that Muon trains some of it and AdamW the rest.
-                config = config or dataclasses.replace(configs.generator_preset(name, "tiny"), units=40)
-                record = training.train_generator(config, data, codecs, options, None, 2, told)
+                config = config or (WIDE if name == GENERATOR else NEXT)
+                record = training.train_generator(config, data, codecs, options, settings, data_config, told)
         return SimpleNamespace(record=record, told=told)
 
     return train
@@ -92,15 +100,15 @@ def begun(straight, tmp_path):
 
 
 def state(folder, name):
-    return callbacks.RunState(folder, name).load()
+    return RunState(folder, name).load(SMALL if name == CODEC else WIDE)
 
 
 def assert_alike(folder, other, name):
     """Weights, codebook, optimizer, seeds and every saved epoch are the same."""
     (record, variables), (expected, wanted) = state(folder, name), state(other, name)
     for key in ("step", "best_epoch", "waited", "finished"):
-        assert record[key] == expected[key]
-    assert record["best"] == pytest.approx(expected["best"], rel=1e-5)
+        assert getattr(record, key) == getattr(expected, key)
+    assert record.best == pytest.approx(expected.best, rel=1e-5)
     for i, (a, b) in enumerate(zip(variables, wanted, strict=True)):
         np.testing.assert_allclose(a, b, atol=1e-6, rtol=1e-6, err_msg=str(i))
     assert weights.tags(folder, name) == weights.tags(other, name)
@@ -119,14 +127,14 @@ def assert_alike(folder, other, name):
 @pytest.mark.parametrize("name", [CODEC, GENERATOR])
 def test_a_run_leaves_its_epochs_the_best_a_log_and_a_picture(straight, name):
     run = straight[name]
-    assert run.record["step"] == STEPS
-    assert "7 steps" in run.record["finished"]
+    assert run.record.step == STEPS
+    assert "7 steps" in run.record.finished
     assert weights.tags(run.folder, name) == ["00001", "00002", "00003", "best"]
-    losses = {e: weights.find(run.folder, name, e).info["validation_loss"] for e in (1, 2, 3)}
+    losses = {e: weights.find(run.folder, name, e).record["validation_loss"] for e in (1, 2, 3)}
     best = weights.find(run.folder, name, "best")
-    assert best.info["validation_loss"] == min(losses.values())
-    assert best.info["epoch"] == run.record["best_epoch"]
-    assert [weights.find(run.folder, name, e).info["step"] for e in (1, 2, 3)] == [3, 6, 7]
+    assert best.record["validation_loss"] == min(losses.values())
+    assert best.record["epoch"] == run.record.best_epoch
+    assert [weights.find(run.folder, name, e).record["step"] for e in (1, 2, 3)] == [3, 6, 7]
     assert (run.folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert list((run.folder / "tensorboard" / name).rglob("events*"))
     header, *rows = (run.folder / f"{name}.csv").read_text().splitlines()
@@ -149,8 +157,8 @@ def test_what_is_loaded_by_default_is_left_to_the_user(straight):
 
 def test_a_generator_learns_and_says_its_bits(straight):
     run = straight[GENERATOR]
-    assert re.search(r"held-out codes have \d\.\d+ bits each .* alone \(6\.000 knows nothing\)", run.told.text)
-    assert run.record["unigram_bits"] < 6.0
+    assert re.search(r"held-out frames have \d\.\d+ bits each .* alone \(6\.000 knows nothing\)", run.told.text)
+    assert run.record.unigram_bits < 6.0
     assert "2 tracks to train on" in run.told.text
     assert "1 held out" in run.told.text
 
@@ -165,8 +173,8 @@ def test_stopped_again_and_again_it_ends_the_same(train, straight, tmp_path):
             train(tmp_path, at_step=lambda done: os.kill(os.getpid(), signal.SIGTERM))
         assert e.value.code == 143
         record = state(tmp_path, GENERATOR)[0]
-        assert record["step"] == expected
-        assert ("unjudged" in record) == (expected in (3, 6, 7))
+        assert record.step == expected
+        assert (record.unjudged is not None) == (expected in (3, 6, 7))
     # What is left is the validation of the last epoch.
     last = train(tmp_path)
     assert last.told.steps == [] and "all 7 steps done" in last.told.text
@@ -179,12 +187,12 @@ def test_what_a_killed_run_left_half_written_is_no_hindrance(train, straight, be
                 begun / f"{GENERATOR}_generator_best.weights.h5")
     (begun / f"{GENERATOR}_00003.yml").unlink()
     (begun / ".vqwave-0123.part").write_bytes(b"half")
-    saved = callbacks.RunState(begun, GENERATOR)
+    saved = RunState(begun, GENERATOR)
     shutil.copy(straight[GENERATOR].folder / f"{GENERATOR}.state.npz", saved.path)
-    assert "finished" in train(begun).record
+    assert train(begun).record.finished
     again = train(begun, start_epoch=2)
     assert again.told.steps == [7]
-    assert weights.find(begun, GENERATOR, 3).info["step"] == STEPS
+    assert weights.find(begun, GENERATOR, 3).record["step"] == STEPS
 
 
 # ----------------------------------------------------------------------------------------------------- going on, or not
@@ -201,7 +209,7 @@ def test_a_finished_run_says_so_and_more_steps_go_on(train, begun):
     more = train(begun, steps=10)
     assert "planned for 7 steps; it goes on to 10" in more.told.text
     assert more.told.steps == [8, 9, 10]
-    assert more.record["step"] == 10
+    assert more.record.step == 10
     assert weights.epochs(begun, GENERATOR)[-1] == 4
     assert [line.split(",")[0] for line in (begun / f"{GENERATOR}.csv").read_text().splitlines()[1:]] == list("0123")
 
@@ -221,8 +229,8 @@ def test_start_from_begins_with_the_weights_of_another_run(train, tmp_path, stra
 
 def test_decoder_only_changes_no_code_and_can_have_an_adversary(train, tmp_path, straight):
     source = weights.find(straight[CODEC].folder, CODEC)
-    loss = dataclasses.replace(SMALL.loss, adversarial=0.1, feature_matching=0.5)
-    options = {"config": dataclasses.replace(SMALL, loss=loss), "start_from": straight[CODEC].folder,
+    adversary = {"weight": 0.1, "feature_matching": 0.5}
+    options = {"config": configs.override(SMALL, {"adversary": adversary}, "test"), "start_from": straight[CODEC].folder,
                "decoder_only": True, "steps": 4, "epochs": 2}
     train(tmp_path, CODEC, **options)
     tuned = weights.find(tmp_path, CODEC, 2)
@@ -254,7 +262,7 @@ def test_start_epoch_goes_on_from_that_epoch(train, begun, straight):
         np.testing.assert_allclose(array, earlier.load("generator")[key], atol=1e-6)
     # The best of before was better and still stands.
     best = weights.find(straight[GENERATOR].folder, GENERATOR, "best")
-    if best.info["epoch"] != 1:
+    if best.record["epoch"] != 1:
         assert weights.find(begun, GENERATOR, "best").checksum == best.checksum
 
 
@@ -264,15 +272,15 @@ def test_start_epoch_without_a_state_keeps_the_length_of_an_epoch(train, begun):
         train(begun)
     (begun / f"{GENERATOR}.state.npz").unlink()
     again = train(begun, start_epoch=2, epochs=None)
-    assert again.record["steps_per_epoch"] == 3
+    assert again.record.steps_per_epoch == 3
     assert again.told.steps == [7]
 
 
 @pytest.mark.parametrize("more, said", [
     ({"start_epoch": 9}, "no epoch 9 of generator_512; there are: 1, 2, 3, best"),
     ({"start_epoch": 2, "steps": 6}, "epoch 2 .*step 6 already; --steps 6"),
-    ({"config": dataclasses.replace(configs.generator_preset(GENERATOR, "tiny"), units=32)},
-     r"another config \(units: 40 there, 32 now\).*--output-dir"),
+    ({"config": configs.override(WIDE, {"core": {"units": 32}}, "test")},
+     r"another config \(core.units: 40 there, 32 now\).*--output-dir"),
 ])
 def test_what_cannot_go_on_is_refused_and_nothing_changes(train, begun, more, said):
     before = {p: p.read_bytes() for p in begun.rglob("*") if p.is_file() and ".lock" not in p.name}
@@ -310,7 +318,7 @@ def test_epochs_are_settled_when_a_run_begins_and_it_says_so(train, begun):
     assert "--epochs" not in train(begun, epochs=3).told.text
     again = train(begun, epochs=2, steps=8)
     assert "an epoch keeps the 3 steps" in again.told.text
-    assert again.record["steps_per_epoch"] == 3
+    assert again.record.steps_per_epoch == 3
 
 
 def test_a_folder_in_use_is_refused_with_who_uses_it(train, begun):
@@ -323,7 +331,7 @@ def test_promote_and_only_promote_makes_the_best_the_shipped_set(train, begun):
     done = train(begun, promote=True)
     shipped = weights.find(begun, GENERATOR)
     assert shipped.tag == ""
-    assert shipped.info == best.info
+    assert shipped.record == best.record
     assert "float16" in done.told.text
     for key, array in shipped.load("generator").items():
         wanted = best.load("generator")[key]
@@ -337,26 +345,26 @@ def test_promote_and_only_promote_makes_the_best_the_shipped_set(train, begun):
 def test_minutes_are_measured_once_and_then_kept(train, tmp_path):
     first = train(tmp_path, minutes=0.01, epochs=None)
     assert "measuring the speed" in first.told.text
-    assert first.record["step"] == first.record["steps"] >= 10
-    assert first.told.steps == list(range(1, first.record["steps"] + 1))
+    assert first.record.step == first.record.steps >= 10
+    assert first.told.steps == list(range(1, first.record.steps + 1))
     again = train(tmp_path, minutes=0.01, epochs=None)
     assert "already finished" in again.told.text
     assert "measuring" not in again.told.text
     more = train(tmp_path, minutes=0.01, epochs=None, start_epoch=1, steps=1)
-    assert more.record["step"] == more.record["steps"] >= first.record["steps"]
+    assert more.record.step == more.record.steps >= first.record.steps
 
 
 def test_patience_ends_a_run_that_gets_no_better(train, tmp_path):
     done = train(tmp_path, steps=60, epochs=20, patience=2, learning_rate=1e-12)
-    assert done.record["step"] <= 12
-    assert "no better validation loss for 2 epochs" in done.record["finished"]
+    assert done.record.step <= 12
+    assert "no better validation loss for 2 epochs" in done.record.finished
     assert "already finished" in train(tmp_path, steps=60, patience=2).told.text
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_spares_the_disk(train, begun):
     before = {p: p.read_bytes() for p in begun.glob("*.weights.h5")} | {
         p: p.read_bytes() for p in (*begun.glob("*.yml"), *begun.glob("*.npz"))}
-    with pytest.raises(callbacks.TrainingError, match=r"not finite at step (8|9)\b.*--learning-rate"):
+    with pytest.raises(TrainingError, match=r"not finite at step (8|9)\b.*--learning-rate"):
         train(begun, steps=40, learning_rate=1e38, warmup=0)
     assert {p: p.read_bytes() for p in before} == before
     assert train(begun, steps=8).told.steps == [8]
@@ -366,11 +374,11 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_spares_the_disk(train, begun
 
 
 def test_without_validation_and_in_mixed_precision(train, tmp_path):
-    done = train(tmp_path, CODEC, draw=True, val_split="0", mixed_precision=True, steps=3, epochs=1)
+    done = train(tmp_path, CODEC, draw=True, split=0.0, mixed_precision=True, steps=3, epochs=1)
     assert "no track is held out" in done.told.text
     assert ", mixed_" in done.told.text
     assert keras.mixed_precision.dtype_policy().name == "float32"
-    assert done.record["step"] == 3
+    assert done.record.step == 3
     for part in ("encoder", "codebook"):
         assert all(a.dtype == np.float32 for a in weights.find(tmp_path, CODEC).load(part).values())
     assert (tmp_path / f"{CODEC}.png").exists()
@@ -378,17 +386,16 @@ def test_without_validation_and_in_mixed_precision(train, tmp_path):
 
 def test_a_generator_begins_with_what_its_codecs_know(tiny_weights):
     codecs = [weights.find(tiny_weights.codecs, f"vqvae_{level}") for level in (32, 128)]
-    from vqwave.nn.generator import Generator
-
-    config = configs.generator_preset("generator_32", "tiny")
-    first, again, other = (training._from_codebooks(Generator(config), codecs, seed) for seed in (1, 1, 2))
+    first, again, other = (Generator(TINY.generator(32)) for _ in range(3))
+    for made, seed in ((first, 1), (again, 1), (other, 2)):
+        jobs.start_from_codebooks(made, codecs, seed)
     book = next(iter(codecs[0].load("codebook").values()))
-    table = first.core.get_layer("embedding").embeddings.numpy()
+    table = first.core.embedding.embeddings.numpy()
     # As wide as the codes: the codebook itself, standardised, and nothing for the start token.
     np.testing.assert_allclose(table[:64], (book - book.mean(0)) / book.std(), rtol=1e-3, atol=1e-5)
     assert not table[64].any()
     assert not first.context.get_layer("embedding").embeddings.numpy()[64].any()
-    kernels = [made.core.get_layer("logits").kernel.numpy() for made in (first, again, other)]
+    kernels = [made.core.logits.kernel.numpy() for made in (first, again, other)]
     np.testing.assert_array_equal(kernels[0], kernels[1])
     assert not np.array_equal(kernels[0], kernels[2])
     # Codes that lie near each other have near logits, whatever the step.
@@ -402,12 +409,13 @@ def test_a_generator_begins_with_what_its_codecs_know(tiny_weights):
     (CODEC, {"input_length": 2047}, "--input-length is 2047.*multiple of 8"),
     (CODEC, {"input_length": 1024}, "--input-length is 1024.*at least 1025"),
     (CODEC, {"input_length": 220500 * 8}, "no training track is as long as --input-length, 1764000 samples"),
-    (CODEC, {"val_split": "nothing.yml"}, "nothing.yml"),
+    (CODEC, {"split": configs.Split(validation=("nothing",))}, "'nothing' that the data folder does not hold"),
     (GENERATOR, {"input_length": 4000}, "--input-length is 4000.*multiple of 512"),
     (GENERATOR, {"codecs": Path("nowhere")}, "nowhere.*vqvae_512"),
-    (GENERATOR, {"config": configs.generator_preset(GENERATOR)}, "num_codes is 1024, but vqvae_512 has 64"),
-    ("generator_128", {"config": dataclasses.replace(NEXT, source_codes=9)}, "source_codes is 9, but vqvae_512 has 64"),
-    (CODEC, {"config": dataclasses.replace(SMALL, sample_rate=8000)}, "22050 Hz.*8000 Hz"),
+    (GENERATOR, {"config": configs.preset().generator(GENERATOR)}, "num_codes is 1024, but vqvae_512 has 64"),
+    ("generator_128", {"config": configs.replace(NEXT, conditions=[{"kind": "codes", "level": 512, "num_codes": 9}])},
+     "the level above: num_codes is 9, but vqvae_512 has 64"),
+    (CODEC, {"config": configs.replace(SMALL, sample_rate=8000)}, "22050 Hz.*8000 Hz"),
 ])
 def test_what_a_user_can_get_wrong_is_one_line(train, tmp_path, name, more, said):
     with pytest.raises(UserError, match=said) as e:
@@ -436,13 +444,85 @@ def test_the_stretches_of_a_run_cover_every_step_once():
                 assert covered == max(0, steps - step)
 
 
-def test_the_options_of_the_command_reach_the_run():
-    import argparse
+# ------------------------------------------------------------------------------------------- settings, noted and kept
 
-    parser = argparse.ArgumentParser()
-    cli.add_training_options(parser, batch_size=8, input_length=65536)
-    line = ("--data-dir d --output-dir o --minutes 3 --seed 4 --patience 5 --fp16 --keep-all --promote --epochs 6 "
-            "--val-split s.yml --learning-rate 1e-4 --start-epoch 2 --batch-size 3 --input-length 1")
-    assert cli.training_options(parser.parse_args(line.split())) == Options(
-        output_dir="o", minutes=3.0, seed=4, patience=5, mixed_precision=True, keep_all=True, promote=True, epochs=6,
-        val_split="s.yml", learning_rate=1e-4, start_epoch=2, batch_size=3, input_length=1)
+
+def test_what_was_not_asked_for_stays_as_the_run_had_it(begun, data, tiny_weights):
+    """A run of batch 2, seed 5 and a rate of 0.003 goes on so where only more steps are asked for."""
+    told = Told()
+    record = training.train_generator(WIDE, data, tiny_weights.codecs, RunOptions(begun), TrainingConfig(steps=8),
+                                      say=told)
+    assert "so far had" not in told.text and "goes on to 8" in told.text
+    assert (record.training.batch_size, record.training.seed, record.training.learning_rate) == (2, 5, 3e-3)
+    assert record.training.steps == 8
+
+
+def test_a_set_says_how_and_on_what_it_was_trained(straight):
+    for name, run in straight.items():
+        found = weights.find(run.folder, name, "best")
+        assert found.training == run.record.training and found.training.batch_size == 2
+        assert found.data == DataConfig(split=0.1)
+        assert found.record["tracks"] == sorted(found.record["tracks"]) == run.record.tracks
+        assert len(found.record["tracks"]) == 2 and all(len(t) == 16 for t in found.record["tracks"])
+
+
+def test_a_generator_lists_the_tracks_of_its_codecs_too(train, tmp_path, tiny_weights):
+    found = weights.find(tiny_weights.codecs, "vqvae_512")
+    weights.save(tmp_path, "vqvae_512", "", {p: found.load(p) for p in found.files}, found.config,
+                 {"tracks": ["0" * 16]})
+    run = train(tmp_path / "run", codecs=tmp_path, steps=1, epochs=1)
+    assert run.record.tracks[0] == "0" * 16 and len(run.record.tracks) == 3
+
+
+# ------------------------------------------------------------------------------------------------- books and other maps
+
+
+QUANTIZERS = {"residual": {"kind": "residual", "books": 3, "num_codes": 64, "code_dim": 8},
+              "som": {"kind": "som", "num_codes": 64, "code_dim": 8}}
+
+
+@pytest.mark.parametrize("kind", QUANTIZERS)
+def test_other_quantizers_train_are_saved_and_resume(train, tmp_path, kind):
+    config = configs.override(SMALL, {"quantizer": QUANTIZERS[kind]}, "test")
+    options = {"config": config, "steps": 4, "epochs": 2}
+    whole = train(tmp_path / "whole", CODEC, **options)
+    with pytest.raises(Interrupted):
+        train(tmp_path / "cut", CODEC, at_step=lambda done: done == 2 and os.kill(os.getpid(), signal.SIGTERM),
+              **options)
+    assert train(tmp_path / "cut", CODEC, **options).told.steps[0] == 3
+    (_, cut), (_, expected) = (RunState(tmp_path / f, CODEC).load(config) for f in ("cut", "whole"))
+    for a, b in zip(cut, expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6, rtol=1e-6)
+    found = weights.find(tmp_path / "whole", CODEC)
+    assert found.config == config and whole.record.finished
+    books = jobs.read_codebooks(found)
+    assert [book.shape for book in books] == [(64, 8)] * config.books
+    made, again = (load_codec(found) for _ in range(2))
+    sound = np.random.default_rng(0).normal(0, 0.1, (1, 800)).astype("float32")
+    codes = made.encode_model()(sound)
+    assert codes.shape == (1, 100, config.books)
+    np.testing.assert_array_equal(codes, again.encode_model()(sound))
+    header = (tmp_path / "whole" / f"{CODEC}.csv").read_text().splitlines()[0].split(",")
+    assert {"residual": "usage_2", "som": "topographic_error"}[kind] in header
+
+
+def test_a_generator_trains_on_the_frames_of_three_books(train, tmp_path):
+    codec = configs.override(SMALL, {"quantizer": QUANTIZERS["residual"]}, "test")
+    train(tmp_path / "codecs", CODEC, config=codec, steps=2, epochs=1)
+    generator = configs.replace(TINY.generator("generator_8"), books=3, conditions=[])
+    run = train(tmp_path / "out", "generator_8", config=generator, codecs=tmp_path / "codecs", input_length=1024)
+    assert run.record.step == STEPS and run.record.unigram_bits < 18
+    assert re.search(r"held-out frames have \d+\.\d+ bits .* \(18\.000 knows nothing\)", run.told.text)
+    rows = [row.split(",") for row in (tmp_path / "out" / "generator_8.csv").read_text().splitlines()]
+    first = dict(zip(rows[0], map(float, rows[1]), strict=True))
+    # The loss is a mean over codes in nats, the bits are those of whole frames.
+    assert first["val_bits"] == pytest.approx(3 * first["val_loss"] / np.log(2), rel=1e-4)
+    found = weights.find(tmp_path / "out", "generator_8")
+    book = jobs.read_codebooks(weights.find(tmp_path / "codecs", CODEC))[2]
+    made = Generator(generator)
+    jobs.start_from_codebooks(made, [weights.find(tmp_path / "codecs", CODEC)], 5)
+    table = made.core.embedding.embeddings.numpy()
+    np.testing.assert_allclose(table[2 * 65 : 2 * 65 + 64], (book - book.mean(0)) / (book.std() + 1e-6), rtol=1e-3,
+                               atol=1e-5)
+    assert not table[[64, 129, 194]].any()
+    assert load_generator(found).config == generator
