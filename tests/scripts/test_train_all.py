@@ -1,4 +1,4 @@
-"""train_all.py: every model in order, what is finished skipped, the time shared out, a failure or a stop passed on."""
+"""train_all.py and train/plan.py: every model in order, what is finished skipped, the time shared out, a failure or a stop passed on."""
 
 import os
 import re
@@ -15,9 +15,11 @@ import pytest
 from vqwave import cli, weights
 from vqwave import config as configs
 from vqwave.errors import Interrupted, UserError
+from vqwave.train import plan
+from vqwave.train.plan import Plan
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "train_all.py"
-NAMES = [configs.codec_name(level) for level in configs.LEVELS] + [configs.generator_name(x) for x in configs.LEVELS]
+CHAIN = configs.preset("tiny").chain
+NAMES = CHAIN.names
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,7 @@ def train_all():
 
 
 @pytest.fixture
-def stages(train_all, monkeypatch):
+def stages(monkeypatch):
     """The commands that would be run, each ending with the exit code in `ends` (0 unless said) after a minute."""
     run, ends = [], {}
 
@@ -35,9 +37,9 @@ def stages(train_all, monkeypatch):
         spend(60.0)
         return ends.get(len(run), 0)
 
-    monkeypatch.setattr(train_all, "_run", end)
+    monkeypatch.setattr(plan, "run_command", end)
     # No music is needed to see what would be run.
-    monkeypatch.setattr(train_all.manifest, "read", lambda folder: [])
+    monkeypatch.setattr(plan.manifest, "read", lambda folder: [])
     return run, ends
 
 
@@ -56,7 +58,7 @@ def test_every_model_is_there_trained_and_in_order(trained):
     for name in NAMES:
         found = weights.find(trained.weights, name)
         assert found.tag == "best"
-        assert found.info["step"] == trained.steps
+        assert found.record["step"] == trained.steps
         assert set(weights.tags(trained.weights, name)) == {"00001", "best"}
         assert (trained.weights / f"{name}.png").exists()
     assert re.findall(r"^== (\w+)", trained.output, re.MULTILINE) == NAMES
@@ -66,9 +68,9 @@ def test_every_model_is_there_trained_and_in_order(trained):
 
 
 def test_the_generators_go_with_the_codecs_they_were_trained_on(trained):
-    for level, above in zip(configs.LEVELS, (None, *configs.LEVELS), strict=False):
-        codecs = weights.find(trained.weights, configs.generator_name(level)).info["codecs"]
-        wanted = [configs.codec_name(x) for x in (level, above) if x]
+    for level, above in zip(CHAIN.sizes, (None, *CHAIN.sizes), strict=False):
+        codecs = weights.find(trained.weights, CHAIN.generators[level]).record["codecs"]
+        wanted = [CHAIN.codecs[x] for x in (level, above) if x]
         assert codecs == {name: weights.find(trained.weights, name).codes_id for name in wanted}
 
 
@@ -91,7 +93,7 @@ def test_codecs_come_before_generators_and_options_are_passed_on(train_all, stag
     for command in run:
         assert command[0] == sys.executable
         assert Path(command[1]).is_file()
-        for flag, value in (("--data-dir", "d"), ("--output-dir", str(out)), ("--size", "tiny"), ("--steps", "9"),
+        for flag, value in (("--data-dir", "d"), ("--output-dir", str(out)), ("--preset", "tiny"), ("--steps", "9"),
                             ("--val-split", "s.yml")):
             assert option(command, flag) == value
         assert "--promote" in command
@@ -100,8 +102,8 @@ def test_codecs_come_before_generators_and_options_are_passed_on(train_all, stag
         codec = "--model" in command
         assert option(command, "--vqvae-weights-dir") == (None if codec else str(out))
         assert option(command, "--scheduler") == (None if codec else "tcp://s:8786")
-        # Windows grow with the codec's own reach; a generator's is its script's to choose.
-        assert (option(command, "--input-length") is None) != codec
+        # What is not given is the preset's to say.
+        assert option(command, "--input-length") is option(command, "--offsets") is None
     assert "generate_audio.py" in capsys.readouterr().out
 
 
@@ -120,23 +122,22 @@ def test_hours_are_shared_out_and_what_is_not_used_is_shared_again(train_all, st
     assert "== vqvae_128 (2 of 8, 1 h 59 min left in all)" in out
 
 
-def test_a_failing_stage_ends_it_and_the_same_command_goes_on_there(train_all, stages, tmp_path, capsys):
+def test_a_failing_stage_ends_it_and_the_same_command_goes_on_there(train_all, stages, tmp_path):
     run, ends = stages
     command = ["--data-dir", "d", "--output-dir", str(tmp_path), "--hours", "2"]
     ends[3] = 1
-    assert train_all.main(command) == 2
-    assert "vqvae_32 ended with exit code 1" in capsys.readouterr().err
+    with pytest.raises(UserError, match="vqvae_32 ended with exit code 1; what is finished is kept"):
+        train_all.main(command)
     run.clear()
     ends.clear()
     assert train_all.main(command) == 0
     assert names(run) == NAMES[2:]
 
 
-def test_a_stage_that_was_killed_says_what_may_have_been(train_all, stages, tmp_path, capsys):
+def test_a_stage_that_was_killed_says_what_may_have_been(train_all, stages, tmp_path):
     stages[1][1] = 128 + signal.SIGKILL
-    assert train_all.main(["--data-dir", "d", "--output-dir", str(tmp_path), "--steps", "3"]) == 2
-    said = capsys.readouterr().err
-    assert "vqvae_512 was killed (where memory ran out: a lower --batch-size or --input-length" in said
+    with pytest.raises(UserError, match="vqvae_512 was killed .where memory ran out: a lower --batch-size or --input"):
+        train_all.main(["--data-dir", "d", "--output-dir", str(tmp_path), "--steps", "3"])
 
 
 def test_more_steps_go_on_with_every_model(train_all, stages, tmp_path):
@@ -160,12 +161,12 @@ def test_a_stage_that_was_stopped_stops_all(train_all, stages, tmp_path, code):
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 0)])
-def test_a_signal_reaches_the_stage_and_its_end_is_waited_for(train_all, number, code):
+def test_a_signal_reaches_the_stage_and_its_end_is_waited_for(number, code):
     """SIGTERM is passed on; Ctrl-C the terminal sends to both, so here the stage is left to end by itself."""
     before = signal.getsignal(number)
     threading.Timer(0.3, os.kill, (os.getpid(), number)).start()
     spent = []
-    assert train_all._run(["sleep", "1.5"], spent.append) == code
+    assert plan.run_command(["sleep", "1.5"], spent.append) == code
     assert sum(spent) > 0.2
     assert signal.getsignal(number) == before
 
@@ -175,10 +176,8 @@ def test_a_stage_ends_when_train_all_is_killed(tmp_path):
     stage = ("import os, time, sys; from vqwave import cli\n"
              f"def main(argv): open({os.fspath(tmp_path / 'pid')!r}, 'w').write(f'{{os.getpid()}} '); time.sleep(600)\n"
              "sys.exit(cli.entry(main))")
-    parent = ("import importlib.util, sys\n"
-              f"spec = importlib.util.spec_from_file_location('train_all', {os.fspath(SCRIPT)!r})\n"
-              "module = importlib.util.module_from_spec(spec); spec.loader.exec_module(module)\n"
-              f"module._run([sys.executable, '-c', {stage!r}], print)")
+    parent = ("import sys; from vqwave.train import plan\n"
+              f"plan.run_command([sys.executable, '-c', {stage!r}], print)")
     with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE) as process:
         while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text().endswith(" "):
             assert process.poll() is None
@@ -197,16 +196,67 @@ def test_the_first_levels_alone(train_all, stages, tmp_path):
 @pytest.mark.parametrize("argv, said", [
     (["--levels", "128,32"], "--levels is '128,32'; it must be 512"),
     (["--levels", "all"], "--levels"),
+    (["--preset", "none.yml"], "none.yml: cannot be read"),
     (["--hours", "1", "--steps", "5"], "exclude"),
     (["--minutes", "5"], "use --hours"),
     (["--start-epoch=5"], "train that one"),
     (["--config", "c.yml"], "train that one"),
-    (["--size", "huge"], "no size is called 'huge'"),
+    (["--size", "huge"], "no preset is called 'huge'"),
 ])
 def test_wrong_options_are_one_line(train_all, stages, tmp_path, argv, said):
     with pytest.raises(UserError, match=said):
         train_all.main(["--data-dir", "d", "--output-dir", str(tmp_path), *argv])
     assert stages[0] == []
+
+
+def test_any_chain_is_planned_and_lies_beside_the_weights(train_all, stages, tmp_path):
+    preset = os.fspath(Path(__file__).parents[1] / "presets" / "notes_2048.yml")
+    train_all.main(["--data-dir", "d", "--output-dir", str(tmp_path), "--steps", "3", "--preset", preset])
+    chain = configs.preset(preset).chain
+    assert names(stages[0]) == chain.names
+    assert weights.chain(tmp_path) == chain
+    (tmp_path / "part").mkdir()
+    train_all.main(["--data-dir", "d", "--output-dir", str(tmp_path / "part"), "--steps", "3", "--levels", "512"])
+    assert weights.chain(tmp_path / "part").sizes == (512,)
+    assert weights.chain(tmp_path / "part").ending == 512
+
+
+def test_the_presets_are_listed_with_what_they_are_about(train_all, capsys):
+    with pytest.raises(SystemExit) as e:
+        train_all.main(["--list"])
+    assert e.value.code == 0
+    out = capsys.readouterr().out
+    for name in configs.preset_names():
+        assert f"{name}: {configs.preset(name).about}\n    " in out
+
+
+def test_a_plan_is_reached_from_python(stages, tmp_path):
+    said = []
+    made = Plan("d", tmp_path, "tiny", (512, 128), steps=3)
+    plan.run(made, said.append)
+    assert [stage.name for stage in made.stages] == names(stages[0]) == [
+        "vqvae_512", "vqvae_128", "generator_512", "generator_128"]
+    assert made.open == [] and made.spent == 240.0
+    again = Plan("d", tmp_path, "tiny", (512, 128), steps=3)
+    again.read()
+    assert again.finished == made.finished and again.spent == made.spent
+    for hours, steps, wanted in ((None, None, "hours, or steps"), (1.0, 3, "exclude")):
+        with pytest.raises(UserError, match=wanted):
+            Plan("d", tmp_path, "tiny", hours=hours, steps=steps)
+
+
+def test_music_at_another_rate_than_the_presets_is_refused(train_all, trained, tmp_path):
+    preset = os.fspath(Path(__file__).parents[1] / "presets" / "cd_44100.yml")
+    with pytest.raises(UserError, match="at 22050 Hz, .*44100 Hz; prepare the audio with --sample-rate 44100"):
+        train_all.main(["--data-dir", str(trained.data), "--output-dir", str(tmp_path), "--preset", preset])
+
+
+def test_the_plan_of_the_version_before_goes_on(train_all, stages, tmp_path):
+    (tmp_path / "train_all.yml").write_text("size: tiny\nspent: 30.0\nfinished: {vqvae_512: 3, vqvae_128: 3}\n")
+    train_all.main(["--data-dir", "d", "--output-dir", str(tmp_path), "--steps", "3", "--size", "tiny"])
+    assert names(stages[0]) == NAMES[2:]
+    written = configs.load_yaml(tmp_path / "train_all.yml")
+    assert (written["preset"], written["spent"]) == ("tiny", 30.0 + 6 * 60)
 
 
 def test_a_folder_of_another_size_or_a_foreign_plan_is_refused(train_all, stages, tmp_path):

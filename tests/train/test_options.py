@@ -1,0 +1,119 @@
+"""options.py: a setting is the preset's, unless the file has it, unless a flag has it."""
+
+import argparse
+
+import pytest
+
+from vqwave import config as configs
+from vqwave import files, weights
+from vqwave.errors import UserError
+from vqwave.train import options
+from vqwave.train.options import RunOptions
+
+TINY = configs.preset("tiny")
+
+
+def read(*argv, role="codec"):
+    parser = argparse.ArgumentParser()
+    options.add_options(parser, role)
+    return options.read_settings(parser.parse_args(["--data-dir", "d", *map(str, argv)]), role)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text):
+        (tmp_path / "c.yml").write_text(text)
+        return tmp_path / "c.yml"
+
+    return write
+
+
+def test_what_nobody_says_is_the_presets():
+    for role, name in (("codec", "vqvae_32"), ("generator", "generator_32")):
+        flag = "--model" if role == "codec" else "--generator"
+        settings = read(flag, name, "--size", "tiny", role=role)
+        assert settings.model == TINY.model(name) and settings.training == TINY.training(name)
+        assert settings.options == RunOptions("weights", given=frozenset())
+        assert settings.data == configs.DataConfig() and settings.chain == TINY.chain
+
+
+def test_a_flag_outdoes_the_file_and_the_file_the_preset(write):
+    path = write("training: {batch_size: 3, seed: 7}\ndata: {split: 0.5}\nmodel: {quantizer: {num_codes: 32}}\n")
+    settings = read("--model", "vqvae_8", "--preset", "tiny", "--config", path, "--seed", 9)
+    assert (settings.training.batch_size, settings.training.seed, settings.training.input_length) == (3, 9, 8192)
+    assert settings.data.split == 0.5
+    assert settings.options.given == {"batch_size", "seed", "split"}
+    assert settings.model == configs.override(TINY.codec(8), {"quantizer": {"num_codes": 32}}, "test")
+    assert read("--model", "vqvae_8", "--config", path, "--val-split", "0.25").data.split == 0.25
+
+
+def test_every_flag_reaches_its_setting(tmp_path):
+    (tmp_path / "s.yml").write_text("validation: [a]\n")
+    line = ("--model vqvae_8 --output-dir o --minutes 3 --seed 4 --patience 5 --fp16 --keep-all --promote --epochs 6 "
+            f"--val-split {tmp_path}/s.yml --learning-rate 1e-4 --start-epoch 2 --batch-size 3 --input-length 16 "
+            "--steps 8 --start-from w --distribute")
+    settings = read(*line.split())
+    assert settings.training == configs.replace(
+        configs.preset().training("vqvae_8"), seed=4, patience=5, mixed_precision=True, epochs=6, learning_rate=1e-4,
+        batch_size=3, input_length=16, steps=8)
+    assert settings.data.split == configs.Split(validation=("a",))
+    assert settings.options == RunOptions("o", minutes=3.0, start_epoch=2, start_from="w", keep_all=True, promote=True,
+                                          distribute=True, given=settings.options.given)
+
+
+def test_the_file_beside_a_set_trains_it_again(tmp_path, tiny_weights):
+    found = weights.find(tiny_weights.codecs, "vqvae_32")
+    model = configs.replace(found.config, name="my_own")
+    training = configs.replace(TINY.training("vqvae_32"), batch_size=5)
+    weights.save(tmp_path, "my_own", "", {p: found.load(p) for p in found.files}, model, {"step": 3},
+                 training=training, data=configs.DataConfig(split={"test": ["a"]}))
+    settings = read("--config", tmp_path / "my_own.yml")
+    assert (settings.model, settings.training) == (model, training)
+    assert settings.data.split == configs.Split(test=("a",))
+
+
+def test_the_file_beside_what_ships_trains_it_again():
+    for path in sorted((files.CHECKOUT / "final_weights").glob("*.yml")):
+        settings = read("--config", path)
+        assert settings.model == weights.find(path.parent, path.stem).config
+        assert settings.training == configs.preset().training(path.stem)
+
+
+def test_bare_keys_of_a_model_are_taken_and_a_condition_keeps_what_is_not_said(write):
+    path = write("core: {units: 40}\nconditions: [{channels: 40}]\n")
+    model = read("--generator", "generator_128", "--preset", "tiny", "--config", path, role="generator").model
+    assert (model.core.units, model.core.head_dim, model.context_channels) == (40, 16, 40)
+    assert (model.source.level, model.source.num_codes, model.source.dilations) == (512, 64, (1, 2, 4))
+
+
+@pytest.mark.parametrize("text, role, said", [
+    ("units: 40", "generator", "units is a key of an older version; write core: {units"),
+    ("strides: [8]", "codec", "strides is a key of an older version; write stages"),
+    ("loss: {adversarial: 0.2}", "codec", "adversarial .*; write adversary: {weight"),
+    ("model: {num_codes: 40}", "codec", "num_codes .*; write quantizer: {num_codes"),
+    ("quantiser: {}", "codec", "did you mean 'quantizer'"),
+    ("training: {batchsize: 3}", "codec", "c.yml: training: unknown key 'batchsize'; did you mean 'batch_size'"),
+    ("model: {}\ntrainings: {}", "codec", "unknown key 'trainings'; did you mean 'training'"),
+    ("training: 3", "codec", "training must be a mapping"),
+    ("kind: generator", "codec", "describes a generator, not a codec"),
+    ("data: {split: 1.5}", "codec", "split"),
+    ("schema: 99", "codec", "schema is 99"),
+])
+def test_a_file_that_says_what_cannot_be_is_one_line(write, text, role, said):
+    name = ("--model", "vqvae_8") if role == "codec" else ("--generator", "generator_8")
+    with pytest.raises(UserError, match=said) as e:
+        read(*name, "--config", write(text), role=role)
+    assert "c.yml" in str(e.value) and "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("argv, said", [
+    ([], "--model is missing: it must be one of vqvae_512"),
+    (["--model", "vqvae_9"], "'vqvae_9'; there are vqvae_512"),
+    (["--model", "vqvae_8", "--preset", "huge"], "'huge'; there are compact"),
+    *[(["--model", "vqvae_8", f"--val-split={share}"], f"--val-split is {share}; it must be a share")
+      for share in ("1", "-0.1", "nan", "2")],
+    (["--model", "vqvae_8", "--val-split", "nothing.yml"], "nothing.yml"),
+])
+def test_flags_that_cannot_be_are_one_line(argv, said):
+    with pytest.raises(UserError, match=said):
+        read(*argv)
