@@ -1,23 +1,31 @@
 """config.py: what a config may be, and that anything else is a `ConfigError` that says so."""
 
 import contextlib
-import dataclasses
 
+import pydantic
 import pytest
 import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vqwave import config as configs
-from vqwave.config import CodecConfig, ConfigError, GeneratorConfig, LossConfig
+from vqwave.config import (
+    ChainConfig,
+    CodecConfig,
+    ConfigError,
+    GeneratorConfig,
+    LossConfig,
+    SOMQuantizer,
+    TrainingConfig,
+    validate,
+    validate_model,
+)
 from vqwave.errors import UserError
 
-PRESETS = [
-    preset(f"{prefix}_{level}", size)
-    for prefix, preset in (("vqvae", configs.codec_preset), ("generator", configs.generator_preset))
-    for level in configs.LEVELS
-    for size in configs.SIZES
-]
+PRESETS = {name: configs.preset(name) for name in configs.preset_names()}
+MODELS = [preset.model(name) for preset in PRESETS.values() for name in preset.chain.names]
+COMPACT = PRESETS["compact"]
+CODEC, GENERATOR = COMPACT.codec("vqvae_8"), COMPACT.generator("generator_8")
 
 
 def write(tmp_path, text):
@@ -26,138 +34,251 @@ def write(tmp_path, text):
     return path
 
 
-@pytest.mark.parametrize("config", PRESETS, ids=lambda c: f"{c.name}-{c.num_codes}")
-def test_a_preset_is_of_the_level_its_name_says_and_survives_yaml(config, tmp_path):
-    assert config.name.endswith(f"_{config.level}")
-    path = write(tmp_path, configs.dump_yaml(configs.to_dict(config)))
-    assert configs.from_dict(type(config), configs.load_yaml(path)) == config
-    assert configs.override(config, path) == config
+def override(base, text, who="f.yml"):
+    return configs.override(base, yaml.safe_load(text), who)
 
 
-@pytest.mark.parametrize("size", configs.SIZES)
-def test_presets_of_one_size_form_a_chain(size):
+# ------------------------------------------------------------------------------------------------------------- presets
+
+
+@pytest.mark.parametrize("config", MODELS, ids=lambda c: f"{c.name}-{c.num_codes}")
+def test_a_model_survives_yaml(config):
+    again = yaml.safe_load(configs.dump_yaml(configs.to_dict(config)))
+    assert validate_model(again) == validate(type(config), again) == config
+    assert configs.override(config, again, "") == configs.replace(config) == config
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
+def test_the_models_of_a_preset_form_its_chain(preset):
     above = None
-    for level in configs.LEVELS:
-        codec = configs.codec_preset(f"vqvae_{level}", size)
-        generator = configs.generator_preset(f"generator_{level}", size)
-        assert generator.num_codes == codec.num_codes
+    assert preset.chain.names == [*preset.chain.codecs.values(), *preset.chain.generators.values()]
+    for level in preset.chain.sizes:
+        codec, generator = preset.codec(level), preset.generator(level)
+        assert codec.level == generator.level == level and codec.sample_rate == preset.chain.sample_rate
+        assert preset.codec(codec.name) == preset.model(codec.name) == codec
+        assert (generator.num_codes, generator.books) == (codec.num_codes, codec.books)
         assert generator.start_token == codec.num_codes
         if above is None:
-            assert (generator.source_level, generator.ratio, generator.halo) == (0, 0, 0)
+            assert (generator.source, generator.source_level, generator.ratio, generator.halo) == (None, 0, 0, 0)
         else:
-            assert generator.source_level == above.level
-            assert generator.source_codes == generator.pad_token == above.num_codes
-            assert generator.ratio * generator.level == above.level
-            assert generator.halo == sum(generator.context_dilations)
+            assert generator.source.num_codes == generator.pad_token == above.num_codes
+            assert generator.ratio * generator.level == generator.source_level == above.level
+            assert generator.halo == sum(generator.source.dilations)
+        # A window holds whole frames of the level above.
+        assert preset.training(codec.name).input_length % level == 0
+        assert preset.training(generator.name).input_length % (above or codec).level == 0
         above = codec
 
 
-def test_bitrate_is_codes_a_second_times_bits_a_code():
-    assert configs.codec_preset("vqvae_8").bitrate == 22050 / 8 * 10
+def test_a_presets_training_is_its_own_where_the_models_do_not_say_otherwise():
+    assert COMPACT.training("vqvae_512").batch_size == 8 and COMPACT.training("generator_512").batch_size == 16
+    assert COMPACT.training("vqvae_8").input_length == 8192
 
 
-def test_a_config_cannot_be_changed():
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        PRESETS[0].num_codes = 3
+def test_a_preset_may_stand_on_another(tmp_path):
+    path = write(tmp_path, "base: tiny\nabout: wider\ngenerators: {generator_8: {core: {units: 40}}}\n")
+    wider, tiny = configs.preset(path), PRESETS["tiny"]
+    assert wider.generator(8) == configs.override(tiny.generator(8), {"core": {"units": 40}}, "")
+    assert wider.codec(8) == tiny.codec(8) and wider.about == "wider"
+
+
+SMALL = """
+chain: {block: 64, levels: [{level: 16, codec: a, generator: b}, {level: 8, codec: c, generator: d}]}
+codecs: {a: {stages: [{stride: 16, channels: 4}]}, c: {stages: [{stride: 8, channels: 4}]}}
+generators: {b: {}, d: {}}
+"""
+
+
+@pytest.mark.parametrize("old, new, said", [
+    ("", "", None),
+    ("stride: 8", "stride: 4", "has c at level 8, but its strides multiply to 4"),
+    ("level: 16", "level: 12", "level 12 is not a multiple of the level below it, 8"),
+    ("block: 64", "block: 24", "block is 24; it must be a multiple of the top level, 16"),
+    ("d: {}", "e: {}", "the chain names d, which generators does not describe"),
+    ("codec: c", "codec: a", "two levels have the same codec: a, a"),
+    ("{b: {}", "{b: {conditions: [{kind: codes}]}", "b is the top of the chain"),
+    ("d: {}", "d: {num_codes: 3}", "d: num_codes is 3, but the chain says 1024"),
+    ("d: {}", "d: {training: {stpes: 3}}", "d: training: unknown key 'stpes'; did you mean 'steps'"),
+    ("chain:", "about: 3\nchain:", "about is 3; it must be text"),
+    ("block: 64", "block: 64, end: 9", "end is 9; it must be one of the levels 16, 8"),
+    ("chain:", "schema: 9\nchain:", "schema is 9; this program reads 1 to 2"),
+    ("chain:", "base: none\nchain:", "base is 'none'; it must be one of compact"),
+])
+def test_a_preset_that_disagrees_with_itself_says_both_sides(old, new, said, tmp_path):
+    path = write(tmp_path, SMALL.replace(old, new, 1) if old else SMALL)
+    if said is None:
+        assert configs.preset(path).chain.sizes == (16, 8)
+        return
+    with pytest.raises(ConfigError, match=said) as caught:
+        configs.preset(path)
+    assert str(path) in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["vqvae_64", "vqvae", "generator_32", "", "vqvae_32 "])
 def test_an_unknown_codec_is_refused_with_those_there_are(name):
     with pytest.raises(ConfigError, match="vqvae_512, vqvae_128, vqvae_32, vqvae_8"):
-        configs.codec_preset(name)
+        COMPACT.codec(name)
 
 
-def test_an_unknown_generator_or_size_is_refused():
+def test_an_unknown_generator_preset_or_level_is_refused():
     with pytest.raises(ConfigError, match="generator_512"):
-        configs.generator_preset("vqvae_512")
-    with pytest.raises(ConfigError, match="'huge'.*compact, reference, tiny"):
-        configs.generator_preset("generator_8", "huge")
+        COMPACT.generator("vqvae_512")
+    with pytest.raises(ConfigError, match="'huge'; there are compact, reference, tiny"):
+        configs.preset("huge")
+    with pytest.raises(UserError, match="no level 64; there are 512, 128, 32, 8"):
+        COMPACT.chain.check_level(64)
 
 
-NEAR = [("unit", "units"), ("Top_K", "top_k"), ("contex_chanels", "context_channels")]
+def test_where_a_chain_ends():
+    assert (COMPACT.chain.top, COMPACT.chain.bottom, COMPACT.chain.ending) == (512, 8, 128)
+    assert configs.replace(COMPACT.chain, end=None).ending == 8
 
 
-@pytest.mark.parametrize(("key", "near"), NEAR)
-def test_an_unknown_key_is_refused_with_the_nearest(key, near, tmp_path):
-    path = write(tmp_path, f"{key}: 3\n")
-    with pytest.raises(ConfigError, match=f"{key}.*did you mean '{near}'") as caught:
-        configs.override(configs.generator_preset("generator_8"), path)
-    assert str(path) in str(caught.value)
+# -------------------------------------------------------------------------------------------------------------- configs
 
 
-def test_an_unknown_key_of_the_loss_is_refused_too(tmp_path):
-    with pytest.raises(ConfigError, match="'mell'.*did you mean 'mel'"):
-        configs.override(configs.codec_preset("vqvae_8"), write(tmp_path, "loss: {mell: 1.0}"))
+def test_bitrate_is_codes_a_second_times_bits_a_code():
+    assert CODEC.bitrate == 22050 / 8 * 10
+    residual = override(CODEC, "quantizer: {kind: residual, books: 3, num_codes: 64}")
+    assert (residual.books, residual.bitrate) == (3, 22050 / 8 * 3 * 6)
+
+
+def test_a_map_is_as_square_as_it_can_be():
+    assert SOMQuantizer(num_codes=1024).grid == (32, 32)
+    assert SOMQuantizer(num_codes=96).grid == (8, 12)
+    assert SOMQuantizer(num_codes=96, dimensions=1).grid == (1, 96)
+
+
+def test_a_config_cannot_be_changed():
+    with pytest.raises(pydantic.ValidationError):
+        CODEC.name = "other"
+    with pytest.raises(ConfigError, match="unknown key 'nmae'; did you mean 'name'"):
+        configs.replace(CODEC, nmae="b")
+
+
+NEAR = [("{nam: x}", "nam", "name"), ("{core: {unit: 3}}", "unit", "units"), ("{sampling: {Top_K: 3}}", "Top_K", "top_k"),
+        ("{conditions: [{kind: codes, level: 32, num_codes: 9, chanels: 3}]}", "chanels", "channels")]
+
+
+@pytest.mark.parametrize("text, key, near", NEAR)
+def test_an_unknown_key_is_refused_with_the_nearest(text, key, near):
+    with pytest.raises(ConfigError, match=f"f.yml.*{key}.*did you mean '{near}'"):
+        override(GENERATOR, text)
+
+
+def test_an_unknown_key_of_the_loss_is_refused_too():
+    with pytest.raises(ConfigError, match="loss.*'mell'.*did you mean 'mel'"):
+        override(CODEC, "loss: {mell: 1.0}")
 
 
 def test_a_missing_key_is_named():
-    with pytest.raises(ConfigError, match="missing key 'strides'"):
-        configs.from_dict(CodecConfig, {"name": "vqvae_8"})
+    with pytest.raises(ConfigError, match="missing key 'stages'"):
+        validate(CodecConfig, {"name": "a", "sample_rate": 8000})
 
 
-def test_override_takes_only_what_the_file_says(tmp_path):
-    base = configs.codec_preset("vqvae_32")
-    config = configs.override(base, write(tmp_path, "num_codes: 256\nloss: {mel: 3}\n"))
-    expected = dataclasses.replace(base, num_codes=256, loss=dataclasses.replace(base.loss, mel=3.0))
-    assert config == expected
+def test_override_takes_only_what_is_said_and_another_kind_begins_anew():
+    config = override(CODEC, "quantizer: {num_codes: 256}\nloss: {mel: 3}")
+    assert config.quantizer == configs.replace(CODEC.quantizer, num_codes=256)
+    assert config.loss == configs.replace(CODEC.loss, mel=3.0)
+    other = override(config, "quantizer: {kind: residual, books: 2}").quantizer
+    assert (other.kind, other.books, other.num_codes) == ("residual", 2, 1024)
 
 
-def test_a_number_in_scientific_notation_is_a_number_with_or_without_a_point(tmp_path):
+def test_a_number_in_scientific_notation_is_a_number_with_or_without_a_point():
     # YAML 1.1 takes 1e-1 for text.
     for text in ("1e-1", "1.0e-1", "0.1"):
-        config = configs.override(configs.codec_preset("vqvae_8"), write(tmp_path, f"loss: {{mel: {text}}}"))
-        assert config.loss.mel == 0.1
+        assert override(CODEC, f"loss: {{mel: {text}}}").loss.mel == 0.1
 
 
 @pytest.mark.parametrize(("text", "said"), [
-    ("strides: 8", "strides is 8; it must be a list"),
-    ("strides: []", "strides is .*; it must be a list"),
-    ("strides: [8, 4]", "one entry a stage"),
-    ("strides: [4]", "the name says level 8, the numbers say 4"),
-    ("strides: [0]", "at least 1"),
-    ("strides: [8.0]", "strides is 8.0; it must be a whole number"),
-    ("dilations: [[1, -3]]", "at least 1"),
-    ("num_codes: true", "num_codes is True; it must be a whole number"),
-    ("num_codes: 1", "at least 2"),
-    ("num_codes: 65537", "at most 65536"),
-    ("num_codes: 0x" + "f" * 5000, "num_codes is .*at most"),
+    ("stages: 8", "stages is 8; it must be a list"),
+    ("stages: []", "stages is .*; it must be a list of at least one"),
+    ("stages: [{stride: 0, channels: 1}]", r"stages\[0\].stride is 0; it must be at least 1"),
+    ("stages: [{stride: 8.0, channels: 1}]", "stride is 8.0; it must be a whole number"),
+    ("stages: [{stride: 8, channels: 1, dilations: [1, -3]}]", "at least 1"),
+    ("stages: [{stride: 300000, channels: 1}]", "multiply to 300000 samples a code; at most 262144"),
+    ("quantizer: {num_codes: true}", "num_codes is True; it must be a whole number"),
+    ("quantizer: {num_codes: 1}", "at least 2"),
+    ("quantizer: {num_codes: 65537}", "at most 65536"),
+    ("quantizer: {num_codes: 0x" + "f" * 5000 + "}", "num_codes is .*at most|num_codes is .*whole number"),
+    ("quantizer: {kind: huffman}", "kind is one of 'ema', 'residual', 'som'"),
+    ("quantizer: {kind: residual, books: 0}", "books is 0; it must be at least 1"),
+    ("quantizer: {decay: 1}", "below 1"),
+    ("quantizer: {decay: .nan}", "finite"),
+    ("quantizer: {decay: abc}", "decay is 'abc'; it must be a number"),
+    ("quantizer: {revival_threshold: -1}", "at least 0"),
     ("sample_rate: -1", "at least 1"),
-    ("ema_decay: 1", "between 0 and 1"),
-    ("ema_decay: .nan", "must be finite"),
-    ("ema_decay: abc", "ema_decay is 'abc'; it must be a number"),
-    ("revival_threshold: -1", "at least 0"),
-    ("name: vqvae_16", "the name says level 16, the numbers say 8"),
-    ("name: ../../vqvae_8", "vqvae_8"),
-    ("name: vqvae_²", "vqvae_8"),
+    ("block: {kernel_size: 4}", "kernel_size is 4; it must be odd"),
+    ("head: {kind: tones}\nstages: [{stride: 3, channels: 1}]", "power of 2, but the strides multiply to 3"),
+    ("name: ../../vqvae_8", "name is .*; it must be a name of letters"),
+    ("name: vqvae_²", "name is .*; it must be a name of letters"),
+    ("name: vqvae_00010", "how sets of weights are told apart"),
     ("loss: 3", "loss is 3; it must be a mapping"),
     ("loss: {mel: text}", "mel is 'text'; it must be a number"),
-    ("loss: {mel: -1}", "mel is -1.0; it must be at least 0"),
+    ("loss: {mel: -1}", "mel is -1.*; it must be at least 0"),
+    ("adversary: {discriminators: [{n_fft: 3, hop: 1}]}", "n_fft is 3; it must be at least 16"),
 ])
-def test_a_codec_that_cannot_be_is_refused(text, said, tmp_path):
+def test_a_codec_that_cannot_be_is_refused(text, said):
     with pytest.raises(ConfigError, match=said) as caught:
-        configs.override(configs.codec_preset("vqvae_8"), write(tmp_path, text))
+        override(CODEC, text)
     assert len(str(caught.value)) < 500
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    ("source_level: 33", "33 is not a multiple of its level 8"),
-    ("source_level: 8", "8 is not a multiple of its level 8"),
-    ("source_level: -32", "at least 0"),
-    ("level: 0", "at least 1"),
-    ("level: 16", "the name says level 8, the numbers say 16"),
-    ("dropout: 1", r"\[0, 1\)"),
-    ("top_p: 0", r"\(0, 1\]"),
-    ("top_p: 1.5", r"\(0, 1\]"),
-    ("temperature: -0.1", "at least 0"),
-    ("temperature: .inf", "must be finite"),
-    ("top_k: 1.5", "must be a whole number"),
-    ("units: null", "units is None; it must be a whole number"),
-    ("context_dilations: [1, two]", "'two'; it must be a whole number"),
-    ("num_codes: 65537", "at most 65536"),
+def condition(**more):
+    return {"conditions": [{"kind": "codes", "level": 32, "num_codes": 64} | more]}
+
+
+@pytest.mark.parametrize(("values", "said"), [
+    (condition(level=33), "33, is not a multiple of its level 8"),
+    (condition(level=8), "8, is not a multiple of its level 8"),
+    (condition(level=-32), "at least 1"),
+    (condition(dilations=[1, "two"]), "'two'; it must be a whole number"),
+    ({"conditions": condition()["conditions"] * 2}, "holds 2 levels above"),
+    ({"level": 0}, "at least 1"),
+    ({"core": {"dropout": 1}}, "below 1"),
+    ({"core": {"units": None}}, "units is None; it must be a whole number"),
+    ({"sampling": {"top_p": 0}}, "above 0"),
+    ({"sampling": {"top_p": 1.5}}, "at most 1"),
+    ({"sampling": {"temperature": -0.1}}, "at least 0"),
+    ({"sampling": {"temperature": float("inf")}}, "finite"),
+    ({"sampling": {"top_k": 1.5}}, "must be a whole number"),
+    ({"num_codes": 65537}, "at most 65536"),
 ])
-def test_a_generator_that_cannot_be_is_refused(text, said, tmp_path):
+def test_a_generator_that_cannot_be_is_refused(values, said):
     with pytest.raises(ConfigError, match=said):
-        configs.override(configs.generator_preset("generator_8"), write(tmp_path, text))
+        configs.override(GENERATOR, values, "f.yml")
+
+
+@pytest.mark.parametrize("values, said", [
+    ({"steps": 0}, "steps is 0; it must be at least 1"),
+    ({"learning_rate": 0}, "learning_rate is 0.*; it must be above 0"),
+    ({"offsets": 65}, "at most 64"),
+    ({"mixed_precision": 1}, "mixed_precision is 1; it must be true or false"),
+])
+def test_a_training_that_cannot_be_is_refused(values, said):
+    with pytest.raises(ConfigError, match=said):
+        validate(TrainingConfig, values)
+
+
+# -------------------------------------------------------------------------------------------------------------- schema 1
+
+
+def test_the_flat_configs_of_the_version_before_are_upgraded():
+    flat = {"name": "vqvae_128", "strides": [8, 4, 4], "channels": [64, 128, 192],
+            "dilations": [[1, 3], [1, 3], [1, 3, 9, 27]], "sample_rate": 22050, "num_codes": 1024, "code_dim": 32,
+            "tones": 192, "noise": True, "even": 0.0, "ema_decay": 0.96, "revival_threshold": 0.3,
+            "loss": {"spectral_convergence": 1.0, "log_magnitude": 0.5, "mel": 1.5, "waveform": 0.02, "hum": 0.0,
+                     "commitment": 0.25, "adversarial": 0.2, "feature_matching": 1.0}}
+    assert validate_model(configs.upgrade_model(flat)) == COMPACT.codec(128)
+    flat = {"name": "generator_128", "level": 128, "source_level": 512, "num_codes": 1024, "source_codes": 1024,
+            "embedding_dim": 32, "units": 512, "lstm_layers": 2, "dropout": 0.0, "context_channels": 128,
+            "context_dilations": [1, 2, 4, 8, 16, 32], "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+    assert validate_model(configs.upgrade_model(flat)) == COMPACT.generator(128)
+    now = configs.to_dict(CODEC)
+    assert configs.upgrade_model(now) == now and configs.upgrade({"schema": 2, "model": now})["model"] == now
+
+
+# ---------------------------------------------------------------------------------------------------------------- files
 
 
 @pytest.mark.parametrize("content", [
@@ -183,10 +304,8 @@ def test_a_file_of_aliases_that_would_unfold_without_end_is_refused_in_one_short
     lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
     path = write(tmp_path, "\n".join([*lines, "num_codes: *a11"]))
-    nested = {"name": "vqvae_8", "strides": [8], "channels": [8], "dilations": [[1]],
-              "num_codes": configs.load_yaml(path)["num_codes"]}
     with pytest.raises(ConfigError) as caught:
-        configs.from_dict(CodecConfig, nested)
+        configs.override(CODEC, {"quantizer": {"num_codes": configs.load_yaml(path)["num_codes"]}}, "f.yml")
     assert len(str(caught.value)) < 500
 
 
@@ -198,34 +317,37 @@ def test_a_config_error_is_a_user_error_and_a_value_error():
 scalars = (
     st.none() | st.booleans() | st.integers() | st.integers(min_value=10**400, max_value=10**401) | st.floats()
     | st.text(max_size=20) | st.binary(max_size=4) | st.dates()
-    | st.sampled_from(["1e5", "1e999", "vqvae_8", "generator_8"])
+    | st.sampled_from(["1e5", "1e999", "vqvae_8", "generator_8", "residual", "som", "tones"])
 )
 anything = st.recursive(
     scalars,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8) | st.integers(), inner, max_size=4),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(
+        st.sampled_from(["kind", "level", "num_codes", "books"]) | st.text(max_size=8) | st.integers(), inner,
+        max_size=4),
     max_leaves=8,
 )
 
 
 def keys(kind):
-    return st.sampled_from([f.name for f in dataclasses.fields(kind)])
+    return st.sampled_from(list(kind.model_fields))
 
 
 def is_sound(config):
-    """Every number is finite, the types are those declared, and the config survives YAML."""
-    text = configs.dump_yaml(configs.to_dict(config))
-    return configs.from_dict(type(config), yaml.safe_load(text)) == config
+    """Whether the config survives YAML."""
+    return validate(type(config), yaml.safe_load(configs.dump_yaml(configs.to_dict(config)))) == config
 
 
-@pytest.mark.parametrize("base", [configs.codec_preset("vqvae_8"), configs.generator_preset("generator_8")],
-                         ids=["codec", "generator"])
+@pytest.mark.parametrize("base", [CODEC, GENERATOR, COMPACT.chain, TrainingConfig()],
+                         ids=["codec", "generator", "chain", "training"])
 def test_any_value_under_any_key_gives_a_sound_config_or_a_config_error(base):
     @given(st.dictionaries(keys(type(base)) | st.text(max_size=12) | st.integers(), anything, max_size=3))
-    @example({"temperature": 10**400, "ema_decay": 10**400})
+    @example({"sampling": {"temperature": 10**400}, "quantizer": {"decay": 10**400}})
     @example({"loss": {"mel": 10**400}})
+    @example({"quantizer": {"kind": []}})
+    @example({"learning_rate": 10**400, "levels": [{"level": 10**400}]})
     def check(changes):
         try:
-            config = configs.from_dict(type(base), configs.to_dict(base) | changes)
+            config = validate(type(base), configs.to_dict(base) | changes)
         except ConfigError as e:
             assert len(str(e)) < 1000
         else:
@@ -237,11 +359,11 @@ def test_any_value_under_any_key_gives_a_sound_config_or_a_config_error(base):
 @given(st.dictionaries(keys(LossConfig), anything, max_size=3))
 def test_any_loss_is_sound_or_a_config_error(values):
     try:
-        loss = configs.from_dict(LossConfig, values)
+        loss = validate(LossConfig, values)
     except ConfigError:
         return
     assert is_sound(loss)
-    assert all(v >= 0 for v in dataclasses.astuple(loss))
+    assert all(v >= 0 for _, v in loss)
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode) | anything.map(
@@ -253,6 +375,11 @@ def test_any_file_gives_a_mapping_or_a_config_error(tmp_path_factory, content):
         assert isinstance(configs.load_yaml(path), dict)
 
 
-def test_generator_config_needs_no_source_at_the_top():
-    top = GeneratorConfig("generator_512", 512)
-    assert top.ratio == 0 and top.halo == 0
+def test_a_generator_needs_no_level_above():
+    top = GeneratorConfig(name="g", level=512, num_codes=1024)
+    assert top.ratio == 0 and top.halo == 0 and top.source is None
+
+
+def test_a_chain_needs_a_level():
+    with pytest.raises(ConfigError, match="levels is .*; it must be a list of at least one"):
+        validate(ChainConfig, {"levels": []})

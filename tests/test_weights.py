@@ -13,8 +13,8 @@ import pytest
 from vqwave import config as configs
 from vqwave import weights
 from vqwave.errors import UserError
-from vqwave.nn.codec import VQVAE
-from vqwave.nn.generator import Generator
+from vqwave.nn.codec import VQVAE, load_codec
+from vqwave.nn.generator import Generator, load_generator
 from vqwave.weights import WeightsError
 
 NAME = "vqvae_8"
@@ -23,7 +23,7 @@ NAME = "vqvae_8"
 @pytest.fixture(scope="module")
 def codec():
     keras.utils.set_random_seed(0)
-    made = VQVAE(configs.codec_preset(NAME, "tiny"))
+    made = VQVAE(configs.preset("tiny").codec(NAME))
     made(np.random.default_rng(0).normal(0, 0.1, (1, 4096)).astype("float32"), training=True)
     return made
 
@@ -71,7 +71,7 @@ def test_what_is_saved_is_loaded(tmp_path, codec, save, dtype, tolerance):
 
 
 def test_a_loaded_codec_is_the_codec(codec, save, rng):
-    again = weights.load_codec(save())
+    again = load_codec(save())
     sound = rng.normal(0, 0.1, (1, 1024)).astype("float32")
     np.testing.assert_array_equal(again(sound), codec(sound))
     np.testing.assert_array_equal(again.encode_model()(sound), codec.encode_model()(sound))
@@ -79,11 +79,12 @@ def test_a_loaded_codec_is_the_codec(codec, save, rng):
 
 @pytest.mark.parametrize("level", [512, 8])
 def test_a_loaded_generator_is_the_generator(tmp_path, level, rng):
-    config = configs.generator_preset(f"generator_{level}", "tiny")
+    config = configs.preset("tiny").generator(level)
     made = Generator(config)
     weights.save(tmp_path, config.name, "", made.parts, config)
-    again = weights.load_generator(weights.find(tmp_path, config.name))
-    given = {"previous": rng.integers(0, 64, (1, 8)), "source": rng.integers(0, 64, (1, 2 + 2 * config.halo))}
+    again = load_generator(weights.find(tmp_path, config.name))
+    given = {"previous": rng.integers(0, 64, (1, 8, 1)),
+             "source": rng.integers(0, 64, (1, 2 + 2 * config.halo, 1))}
     np.testing.assert_array_equal(again(given), made(given))
     assert (tmp_path / f"{config.name}_context.weights.h5").exists() == bool(config.source_level)
 
@@ -93,7 +94,7 @@ def test_a_copy_is_the_same_set_elsewhere(tmp_path, save):
     weights.copy_set(found, tmp_path / "a" / "b", "", "float16")
     copied = weights.find(tmp_path / "a" / "b", NAME)
     assert copied.config == found.config
-    assert copied.info == found.info
+    assert copied.record == found.record
     np.testing.assert_allclose(first(copied), first(found), rtol=1e-3)
 
 
@@ -192,8 +193,11 @@ def test_a_torn_set_without_a_description_is_no_set(save, tmp_path):
 
 
 @pytest.mark.parametrize("text, said", [
+    ("schema: 2\nmodel: 3\nsha256: {}\n", "description"),
+    ("schema: 2\nmodel: {}\nsha256: {}\nrecord: [1]\n", "description"),
     ("config: 3\nsha256: {}\n", "description"),
-    ("config: {}\nsha256: {}\ntraining: [1]\n", "description"),
+    ("schema: 9\nmodel: {}\n", "schema is 9"),
+    ("schema: 2\nmodel: {kind: codecs}\nsha256: {}\n", "kind is 'codecs'; it must be codec or generator"),
     ("- a\n", "mapping"),
     ("config: [\n", "YAML"),
     ("", "mapping"),
@@ -209,10 +213,10 @@ def test_a_broken_description_is_named(save, text, said):
 
 def test_a_description_of_another_model_is_refused(save, tmp_path):
     save()
-    other = configs.codec_preset("vqvae_32", "tiny")
+    other = configs.preset("tiny").codec("vqvae_32")
     path = weights.config_path(tmp_path, NAME)
     described = configs.load_yaml(path)
-    path.write_text(configs.dump_yaml(described | {"config": configs.to_dict(other)}))
+    path.write_text(configs.dump_yaml(described | {"model": configs.to_dict(other)}))
     refused("vqvae_32", "vqvae_8", call=lambda: weights.find(tmp_path, NAME))
     path.write_text(configs.dump_yaml(described | {"sha256": {"encoder": "0"}}))
     refused("encoder", "codebook", call=lambda: weights.find(tmp_path, NAME))
@@ -225,9 +229,9 @@ def test_a_description_of_another_model_is_refused(save, tmp_path):
 
 def test_another_shape_names_file_layer_and_both_shapes(save, codec):
     found = save()
-    wider = dataclasses.replace(found, config=dataclasses.replace(codec.config, channels=(10,)))
+    wider = dataclasses.replace(found, config=configs.replace(codec.config, stages=[{"stride": 8, "channels": 10}]))
     shapes = "(16, 1, 8)", "(16, 1, 10)"
-    refused(found.files["encoder"], "down_0/kernel", *shapes, call=lambda: weights.load_codec(wider))
+    refused(found.files["encoder"], "down_0/kernel", *shapes, call=lambda: load_codec(wider))
 
 
 def test_a_layer_too_few_or_too_many_is_named(codec):
@@ -316,11 +320,54 @@ def test_saving_that_fails_leaves_the_set_before(save, tmp_path, codec, monkeypa
     assert not list(tmp_path.glob(".vqwave-*"))
 
 
-def test_where_a_chain_ends_is_said_beside_its_generators(tmp_path):
-    assert weights.chain_level(tmp_path) is None
+def test_a_set_keeps_its_settings_and_where_they_are_wrong_it_says_which(tmp_path, codec):
+    training = configs.TrainingConfig(steps=3, batch_size=2)
+    data = configs.DataConfig(split={"test": ["a"]})
+    weights.save(tmp_path, NAME, "", codec.parts, codec.config, {"step": 3}, training=training, data=data)
+    found = weights.find(tmp_path, NAME)
+    assert (found.training, found.data, found.record) == (training, data, {"step": 3})
+    path = weights.config_path(tmp_path, NAME)
+    described = configs.load_yaml(path)
+    assert set(described) == {"schema", "model", "training", "data", "record", "sha256"}
+    path.write_text(configs.dump_yaml(described | {"training": {"stpes": 3}}))
+    refused(path, "training: unknown key 'stpes'; did you mean 'steps'", call=lambda: weights.find(tmp_path, NAME))
+
+
+def test_a_set_of_the_version_before_is_read(tmp_path, codec, save):
+    """Flat config, `training` for what is now `record`; what ships was written so."""
+    save(epoch=3)
+    path = weights.config_path(tmp_path, NAME)
+    sums = configs.load_yaml(path)["sha256"]
+    flat = {"name": NAME, "strides": [8], "channels": [8], "dilations": [[1, 3]], "sample_rate": 22050,
+            "num_codes": 64, "code_dim": 8, "tones": 0, "noise": False, "even": 0.9, "ema_decay": 0.96,
+            "revival_threshold": 0.3,
+            "loss": {"mel": 1.0, "commitment": 0.25, "adversarial": 0.0, "feature_matching": 0.0}}
+    path.write_text(configs.dump_yaml({"config": flat, "training": {"epoch": 3}, "sha256": sums}))
+    found = weights.find(tmp_path, NAME)
+    assert found.config == codec.config
+    assert (found.record, found.training, found.data) == ({"epoch": 3}, None, None)
+
+
+def test_names_are_free_and_the_level_is_in_the_config(tmp_path, codec):
+    for name in ("eight-fine", "eight_b"):
+        config = configs.replace(codec.config, name=name)
+        weights.save(tmp_path, name, "", codec.parts, config)
+        assert weights.find(tmp_path, name).config.level == 8
+    assert weights.tags(tmp_path, "eight") == []
+
+
+def test_a_chain_lies_beside_its_generators(tmp_path):
+    default = configs.preset("compact").chain
+    assert weights.chain(tmp_path) == configs.replace(default, end=None)
+    # As the version before wrote it.
     (tmp_path / "chain.yml").write_text("level: 128\n")
-    assert weights.chain_level(tmp_path) == 128
-    for wrong in ("level: 64", "level: true", "depth: 8", "level: 8\nmore: 1"):
+    assert weights.chain(tmp_path).ending == 128
+    own = configs.ChainConfig(sample_rate=3000, block=960, end=60, levels=[
+        {"level": 60, "codec": "a", "generator": "b"}, {"level": 12, "codec": "c", "generator": "d"}])
+    weights.save_chain(tmp_path, own)
+    assert weights.chain(tmp_path) == own
+    for wrong in ("level: 64", "level: true", "depth: 8", "level: 8\nmore: 1", "schema: 9\nchain: {}",
+                  "schema: 2\nchain: {levels: []}"):
         (tmp_path / "chain.yml").write_text(wrong)
-        with pytest.raises(weights.WeightsError, match="one key, level, one of 512, 128, 32, 8"):
-            weights.chain_level(tmp_path)
+        with pytest.raises(UserError, match="chain.yml"):
+            weights.chain(tmp_path)

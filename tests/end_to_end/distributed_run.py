@@ -5,42 +5,40 @@
 FOLDER gets `out`; beside it are `data` and, for a generator, `codecs`.
 """
 
-import dataclasses
 import json
 import sys
 from pathlib import Path
 
-from vqwave import cli, config
+from vqwave import cli, config, progress
 
 
 def main(argv):
     folder, name, steps, *flags = argv
-    if (code := cli.guarded(argv)) is not None:
-        return code
     # As where it is not installed.
     sys.modules["tensorflow"] = None
     from vqwave.train import training
+    from vqwave.train.options import RunOptions
 
-    class Say(training.Say):
+    class Say(progress.Reporter):
         def advance(self, done, loss=None):
             if loss is not None:
                 print(json.dumps({"step": done, "loss": loss}), flush=True)
 
-    folder, beside = Path(folder), Path(folder).parent
-    options = training.Options(output_dir=folder / "out", steps=int(steps), epochs=2, batch_size=4, warmup=1,
-                               input_length=2048, learning_rate=3e-3, distribute="--distribute" in flags)
+    folder, beside, tiny = Path(folder), Path(folder).parent, config.preset("tiny")
+    options = RunOptions(folder / "out", distribute="--distribute" in flags)
+    settings = config.TrainingConfig(steps=int(steps), epochs=2, batch_size=4, warmup=1, input_length=2048,
+                                     learning_rate=3e-3, offsets=1)
     if name == "adversary":
         # Everything that could see a part of the batch where it should see all: tones, noise, discriminators, norms.
-        codec = config.codec_preset("vqvae_8", "tiny")
-        loss = dataclasses.replace(codec.loss, adversarial=0.5, feature_matching=1.0, hum=0.1)
-        codec = dataclasses.replace(codec, tones=24, noise=True, loss=loss)
-        training.train_codec(codec, beside / "data", options, Say())
+        codec = config.override(tiny.codec("vqvae_8"), {"head": {"kind": "tones", "tones": 24}, "loss": {"hum": 0.1},
+                                                        "adversary": {"weight": 0.5}}, "test")
+        training.train_codec(codec, beside / "data", options, settings, say=Say())
     elif name.startswith("vqvae"):
-        training.train_codec(config.codec_preset(name, "tiny"), beside / "data", options, Say())
+        training.train_codec(tiny.codec(name), beside / "data", options, settings, say=Say())
     else:
         # Wide enough that Muon trains some of it.
-        generator = dataclasses.replace(config.generator_preset(name, "tiny"), units=40)
-        training.train_generator(generator, beside / "data", beside / "codecs", options, offsets=1, say=Say())
+        generator = config.override(tiny.generator(name), {"core": {"units": 40}}, "test")
+        training.train_generator(generator, beside / "data", beside / "codecs", options, settings, say=Say())
     return 0
 
 

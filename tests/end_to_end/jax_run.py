@@ -15,10 +15,12 @@ from prepared import data_folder, music
 
 from vqwave import config, weights
 from vqwave.errors import Interrupted
+from vqwave.progress import Reporter
 from vqwave.train import training
+from vqwave.train.options import RunOptions
 
 
-class Say(training.Say):
+class Say(Reporter):
     def __init__(self, stop_after=None):
         super().__init__()
         self.stop_after = stop_after
@@ -32,20 +34,20 @@ def main(folder):
     assert keras.backend.backend() == "jax"
     data, codecs = folder / "data", folder / "codecs"
     data_folder(data, {f"track {i}": music(1.0, i) for i in range(3)})
-    options = {"steps": 4, "epochs": 2, "batch_size": 2, "warmup": 1, "input_length": 4096}
+    tiny = config.preset("tiny")
+    settings = config.TrainingConfig(steps=4, epochs=2, batch_size=2, warmup=1, input_length=4096, offsets=1)
     for level in (512, 128):
-        codec = config.codec_preset(config.codec_name(level), "tiny")
-        training.train_codec(codec, data, training.Options(output_dir=codecs, **options))
+        training.train_codec(tiny.codec(level), data, RunOptions(codecs), settings)
     ends = []
     for name, stop_after in (("straight", None), ("stopped", 2)):
-        chosen = training.Options(output_dir=folder / name, **options)
-        for generator in (config.generator_preset(config.generator_name(level), "tiny") for level in (512, 128)):
+        chosen = RunOptions(folder / name)
+        for generator in (tiny.generator(level) for level in (512, 128)):
             try:
-                training.train_generator(generator, data, codecs, chosen, offsets=1, say=Say(stop_after))
+                training.train_generator(generator, data, codecs, chosen, settings, say=Say(stop_after))
                 assert stop_after is None
             except Interrupted:
                 assert stop_after is not None
-                training.train_generator(generator, data, codecs, chosen, offsets=1)
+                training.train_generator(generator, data, codecs, chosen, settings)
             found = weights.find(folder / name, generator.name, 2)
             ends.append({k: a for part in found.files for k, a in found.load(part).items()})
     for straight, stopped in zip(ends[:2], ends[2:], strict=True):

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from prepared import data_folder, music
 
-from vqwave import files
-from vqwave.train import callbacks
+from vqwave import config, files
+from vqwave.train.record import RunState
 
 pytest.importorskip("jax")
 SCRIPT = Path(__file__).with_name("distributed_run.py")
@@ -89,14 +89,13 @@ def beside(tmp_path_factory, tiny_weights):
 
 
 def trained(folder, name):
-    record, variables = callbacks.RunState(folder / "out", name).load()
-    return record, variables
+    return RunState(folder / "out", name).load(config.preset("tiny").model(name))
 
 
 def assert_same(folder, other, name, losses, wanted, atol=1e-3):
     assert losses and losses == pytest.approx({step: wanted[step] for step in losses}, rel=1e-4)
     (record, variables), (expected, arrays) = trained(folder, name), trained(other, name)
-    assert record["step"] == expected["step"] and record["best"] == pytest.approx(expected["best"], rel=1e-4)
+    assert record.step == expected.step and record.best == pytest.approx(expected.best, rel=1e-4)
     for a, b in zip(variables, arrays, strict=True):
         np.testing.assert_allclose(a, b, atol=atol, rtol=1e-3)
 
@@ -127,13 +126,13 @@ def test_a_process_that_dies_or_is_stopped_ends_all_and_the_same_command_goes_on
     assert ends[1 - lost][0] == 2, ends
     assert re.fullmatch(r"distributed_run.py: another process of this training has ended .* goes on from .*\n",
                         ends[1 - lost][2].split("stopping")[0]), ends
-    assert trained(folder, name)[0]["step"] == 6
+    assert trained(folder, name)[0].step == 6
     stopped = Training(folder, name, 12, 2, beside / "cache")
     stopped.until(8)
     stopped.processes[lost].send_signal(signal.SIGTERM)
     ends = stopped.ends()
     assert [code for code, _, _ in ends] == [143, 143], ends
-    reached = trained(folder, name)[0]["step"]
+    reached = trained(folder, name)[0].step
     assert 8 <= reached < 12
     rest = Training(folder, name, 12, 2, beside / "cache")
     assert [code for code, _, _ in rest.ends()] == [0, 0]
