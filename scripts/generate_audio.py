@@ -5,10 +5,9 @@ import os
 import signal
 import sys
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import TextColumn, TimeRemainingColumn
 
-from vqwave import cli, config, weights
+from vqwave import cli, config, progress, weights
 from vqwave.errors import Interrupted, UserError, signal_handlers
 from vqwave.files import printable
 from vqwave.play import api, engine, mastering, playback, render
@@ -199,11 +198,9 @@ def begin(args, music, level: int):
               file=sys.stderr)
         return prompt
     if args.variation_of:
-        console = Console(stderr=True)
-        columns = (TextColumn("encoding"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeRemainingColumn())
-        with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-            task = progress.add_task("", total=1.0)
-            source = music.source(args.variation_of, args.keep, lambda share: progress.update(task, completed=share))
+        with progress.bar() as bar:
+            task = bar.add_task("encoding", total=1.0)
+            source = music.source(args.variation_of, args.keep, lambda share: bar.update(task, completed=share))
         print(f"varies {printable(args.variation_of)}: {source.samples / rate:.2f} s, of which the codes at "
               f"{args.keep}x are kept", file=sys.stderr)
         return source
@@ -226,13 +223,12 @@ def bottom(text: str | None, chain: config.ChainConfig) -> int | None:
 
 def write(stream, paths, finish, what="generating") -> tuple[list[int], float]:
     """Every piece to its file, with a bar: (samples each, x real time)."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"),
-               TextColumn("{task.fields[speed]:.1f} x real time"), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=stream.samples, speed=0.0)
+    columns = (TextColumn("{task.percentage:.0f} %"), TextColumn("{task.fields[speed]:.1f} x real time"),
+               TimeRemainingColumn())
+    with progress.bar(*columns, transient=False) as bar:
+        task = bar.add_task(what, total=stream.samples, speed=0.0)
         return render.write_pieces(stream, paths, finish,
-                                   lambda made, speed: progress.update(task, completed=made, speed=speed),
+                                   lambda made, speed: bar.update(task, completed=made, speed=speed),
                                    lambda line: print(line, file=sys.stderr))
 
 
@@ -268,7 +264,7 @@ def candidates(args, music, options, path, finish) -> int:
 
 def play(stream, device, finish, chain) -> int:
     """Until it ends or the listener stops it."""
-    console = Console(stderr=True)
+    console = progress.console()
 
     def end(number, _):
         raise Interrupted(number, "stopped by SIGTERM")
