@@ -232,11 +232,15 @@ def test_writing_clips(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", (".wav", ".flac", ".ogg"))
-def test_equal_audio_is_an_equal_file(tmp_path, suffix):
+def test_equal_audio_is_an_equal_file_but_for_the_serial_number_of_an_ogg(tmp_path, suffix):
     x = np.random.default_rng(0).normal(0, 0.1, 100_000)
-    for name in "ab":
-        audio.write(tmp_path / f"{name}{suffix}", x)
-    assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
+    a, b = (tmp_path / f"{name}{suffix}" for name in "ab")
+    for path in (a, b):
+        audio.write(path, x)
+    if suffix == ".ogg":
+        assert np.array_equal(audio.decode(a), audio.decode(b))
+    else:
+        assert a.read_bytes() == b.read_bytes()
 
 
 @pytest.mark.parametrize("error", (RuntimeError, KeyboardInterrupt))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -221,8 +219,9 @@ class Writer:
     >>> with Writer("out.wav", 22050) as out:
     ...     out.write(block)                     # float [n] in [-1, 1]; louder clips, NaN is silence
 
-    Constant memory; the same samples give the same bytes. Nothing stands under the final name until the block ends
-    without an exception. soundfile, not PyAV: PyAV's wheels carry no Vorbis encoder, and librosa brings soundfile.
+    Constant memory. The same samples give the same wav and flac, byte for byte; each ogg file has a serial number of
+    its own. Nothing stands under the final name until the block ends without an exception. soundfile, not PyAV: PyAV's
+    wheels carry no Vorbis encoder, and librosa brings soundfile.
     Errors: `UserError` on construction, before any work (as `check_output`; also a folder that cannot be written to);
     `OSError` where the disk fills up.
     """
@@ -269,8 +268,6 @@ class Writer:
         try:
             with self._file.errors():
                 self._sound.close()
-                if kind is None and self._suffix == ".ogg":
-                    _steady_serial(self._file.file)
         except BaseException as e:
             self._finish.__exit__(type(e), e, e.__traceback__)
             raise
@@ -289,9 +286,6 @@ class _Sink:
     def __init__(self, file):
         self.file = file
         self._failed = None
-
-    def read(self, size):
-        return self._kept(b"", self.file.read, size)
 
     def write(self, data):
         return self._kept(0, self.file.write, data)
@@ -317,24 +311,3 @@ class _Sink:
         finally:
             if self._failed:
                 raise self._failed
-
-
-_MIRROR = bytes(int(f"{i:08b}"[::-1], 2) for i in range(256))
-
-
-def _steady_serial(file):
-    """Set an Ogg file's stream serial number to 0: libsndfile draws it, and equal audio should be an equal file."""
-    file.flush()
-    start, end = 0, file.seek(0, os.SEEK_END)
-    while start < end:
-        file.seek(start)
-        head = bytearray(file.read(27))
-        lacing = file.read(head[26])
-        head[14:18] = head[22:26] = bytes(4)
-        page = bytes(head) + lacing + file.read(sum(lacing))
-        # Ogg's CRC-32 is zlib's without the inversions and with every bit order turned round.
-        checksum = zlib.crc32(page.translate(_MIRROR), 0xFFFFFFFF) ^ 0xFFFFFFFF
-        head[22:26] = struct.pack("<I", int(f"{checksum:032b}"[::-1], 2))
-        file.seek(start)
-        file.write(head)
-        start += len(page)
