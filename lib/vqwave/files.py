@@ -49,12 +49,14 @@ def atomic_write(path):
         raise
 
 
-def sweep(folder):
-    """Remove what killed processes left half written in `folder`: the `.vqwave-*.part` that nobody holds."""
+def sweep(folder, seconds: float = 60):
+    """Remove what killed processes left half written in `folder`: the `.vqwave-*.part` that nobody holds.
+
+    seconds: the age of what is removed. A minute, since a file is not locked in the instant in which it is made.
+    """
     for path in Path(folder).glob(".vqwave-*.part"):
         with contextlib.suppress(OSError), open(path, "rb") as file:
-            # A minute, since a file is not locked in the instant in which it is made.
-            if time.time() - os.fstat(file.fileno()).st_mtime > 60 and try_lock(file):
+            if time.time() - os.fstat(file.fileno()).st_mtime >= seconds and try_lock(file):
                 os.unlink(path)
 
 

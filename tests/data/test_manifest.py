@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from encoded import encode, tone
 
+from vqwave import files
 from vqwave.data import audio, manifest
 from vqwave.data.manifest import Track
 from vqwave.errors import UserError
@@ -376,8 +377,13 @@ def test_only_one_run_at_a_time_and_leftovers_go(music, tmp_path):
     (dst / "album" / ".vqwave-00ff.part").write_bytes(b"half")
     with manifest._claimed(dst), pytest.raises(UserError, match="another prepare_audio"):
         prepare(music, dst)
-    prepare(music, dst)
-    assert not list(dst.rglob(".*"))
+    # What another process is writing there, as a training its codes, is not ours to remove.
+    (dst / ".codes").mkdir()
+    with files.atomic_write(dst / ".codes" / "a.u16") as theirs:
+        prepare(music, dst)
+        theirs.write(b"whole")
+    assert [p.name for p in dst.rglob(".*")] == [".codes"]
+    assert (dst / ".codes" / "a.u16").read_bytes() == b"whole"
 
 
 def test_a_file_that_ends_its_process_is_named_and_the_rest_goes_on(music, tmp_path, monkeypatch):

@@ -9,12 +9,12 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import errno
+import functools
 import hashlib
 import itertools
 import json
 import multiprocessing
 import os
-import re
 import signal
 import stat
 import sys
@@ -24,8 +24,9 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+from .. import machine
 from ..errors import UserError
-from ..files import atomic_write, printable, reason
+from ..files import atomic_write, printable, reason, sweep
 from . import cluster
 from .audio import AUDIO_SUFFIXES, Decoder, to_u16
 
@@ -113,9 +114,10 @@ def _load(folder):
         raise UserError(f"{printable(path)}: cannot be read: {reason(e)}") from e
     except UnicodeDecodeError as e:
         raise UserError(f"{printable(path)}: is not a manifest; remove it and run scripts/prepare_audio.py again") from e
+    tracks.sort(key=lambda t: t.file)
     for file in _leading_outside(folder, [t.file for t in tracks]):
         raise UserError(f"{printable(folder)}: {printable(file)} lies outside the folder, where a link leads")
-    return sorted(tracks, key=lambda t: t.file)
+    return tracks
 
 
 def _tracks(path, lines):
@@ -139,18 +141,13 @@ def _tracks(path, lines):
 
 def _leading_outside(folder, files):
     """Those of `files` that links lead out of `folder`."""
-    root = os.path.realpath(folder)
-
-    def outside(path):
-        real = os.path.realpath(path)
-        return real != root and not real.startswith(os.path.join(root, ""))
-
-    folders = {}
-    for file in sorted(files):
-        parent, path = os.path.dirname(file), os.path.join(folder, file)
-        if parent not in folders:
-            folders[parent] = outside(os.path.join(folder, parent))
-        if folders[parent] or (os.path.islink(path) and outside(path)):
+    # Folders once: a million tracks lie in few of them.
+    real = functools.cache(os.path.realpath)
+    for file in files:
+        parent, name = os.path.split(os.path.join(folder, file))
+        path = os.path.join(real(parent), name)
+        path = os.path.realpath(path) if os.path.islink(path) else path
+        if not path.startswith(os.path.join(real(folder), "")):
             yield file
 
 
@@ -201,13 +198,22 @@ class Report:
 
 @dataclass(frozen=True)
 class _Job:
-    """One source to look at: its absolute path, its output relative to the folder, what was known of it before."""
+    """One source: its absolute path, its output `file` in `folder`, and the track that is there already, if any."""
 
     source: str
+    folder: Path
     file: str
+    sample_rate: int
     size: int
     mtime_ns: int
     known: Track | None
+
+    @property
+    def unchanged(self) -> bool:
+        """The track is up to date by size and time alone."""
+        t = self.known
+        return t is not None and (t.sample_rate, t.source_size, t.source_mtime_ns) == (
+            self.sample_rate, self.size, self.mtime_ns)
 
 
 def prepare(src, dst, sample_rate: int, workers=None, overwrite=False, progress=False,
@@ -234,18 +240,34 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False, progress=
         by_source = {t.source: t for t in tracks.values()}
         jobs = []
         for relative in sources:
+            source = os.path.join(src, relative)
             try:
-                jobs.append(_plan(src, relative, tracks, by_source))
+                status = os.stat(source)
+                file, known = _output(source, relative, tracks, by_source)
             except OSError as e:
-                report.failed.append((os.path.join(src, relative), reason(e)))
+                failed.append((source, reason(e)))
+                continue
+            jobs.append(_Job(source, dst, file, sample_rate, status.st_size, status.st_mtime_ns,
+                             None if overwrite else known))
         with _bar(sum(job.size for job in jobs), len(jobs), progress) as advance:
-            _run(jobs, dst, sample_rate, workers, scheduler, overwrite, tracks, report, advance,
-                 len(tracks) < len(existing))
-        others = [t for t in tracks.values() if t.sample_rate != sample_rate]
-        if others:
-            report.notes.append(f"{len(others)} tracks in {printable(dst)} have another sample rate, for instance "
-                                f"{printable(others[0].file)} ({others[0].sample_rate} Hz); training refuses such a folder")
+            results = _Results(dst, tracks, report, advance, changed=len(tracks) < len(existing))
+            try:
+                for job in jobs:
+                    if job.unchanged:
+                        results.add(job, ("up to date", replace(job.known, source=job.source), None))
+                jobs = [job for job in jobs if not job.unchanged]
+                if jobs and scheduler:
+                    _cluster(jobs, scheduler, results.add)
+                elif jobs:
+                    _pool(jobs, workers or machine.cores(), results.add)
+            finally:
+                # Also where Ctrl-C or a full disk ends the run: what is done is done.
+                results.save()
     report.failed.sort()
+    others = [t for t in tracks.values() if t.sample_rate != sample_rate]
+    if others:
+        report.notes.append(f"{len(others)} tracks in {printable(dst)} have another sample rate, for instance "
+                            f"{printable(others[0].file)} ({others[0].sample_rate} Hz); training refuses such a folder")
     return report
 
 
@@ -319,11 +341,8 @@ def _claimed(dst):
 
 
 def _sweep(dst):
-    for folder, _, names in os.walk(dst):
-        for name in names:
-            if re.fullmatch(r"\.vqwave-[0-9a-f]+\.part", name):
-                with contextlib.suppress(OSError):
-                    os.unlink(os.path.join(folder, name))
+    for folder, _, _ in os.walk(dst):
+        sweep(folder, seconds=0)
 
 
 def _existing(dst, overwrite):
@@ -337,24 +356,19 @@ def _existing(dst, overwrite):
         raise
 
 
-def _plan(src, relative, tracks, by_source):
-    """The output of a source: the one it has, else the one named after it, else (that is another's) one numbered."""
-    source = os.path.join(src, relative)
-    status = os.stat(source)
-    facts = status.st_size, status.st_mtime_ns
-    known = by_source.get(source)
-    if known:
-        return _Job(source, known.file, *facts, known)
-    plain = PurePosixPath(Path(relative))
-    sha256 = None
+def _output(source, relative, tracks, by_source):
+    """(file, its track or None): what the source has, else what is named after it, else (another's) that, numbered."""
+    if source in by_source:
+        return by_source[source].file, by_source[source]
+    plain, sha256 = PurePosixPath(Path(relative)), None
     for attempt in itertools.count(1):
         file = os.fspath(plain.with_name(_short(plain.name, "" if attempt == 1 else f"~{attempt}")))
         known = tracks.get(file)
         if known is None:
-            return _Job(source, file, *facts, None)
+            return file, None
         sha256 = sha256 or _sha256(source)
         if known.sha256 == sha256:  # The music folder has moved, or this is a copy: the same track.
-            return _Job(source, file, *facts, known)
+            return file, known
 
 
 def _short(name, mark):
@@ -374,57 +388,42 @@ def _sha256(path):
     return digest.hexdigest()
 
 
-def _run(jobs, dst, sample_rate, workers, scheduler, overwrite, tracks, report, advance, dirty):
-    """Every job through a pool of processes or a cluster; `tracks` and `report` are filled as they come in."""
-    saved, pause = time.monotonic(), _SAVE_EVERY
+class _Results:
+    """Fills `tracks` and `report` with what comes in, and saves the manifest now and then."""
 
-    def done(job, result):
-        nonlocal saved, pause, dirty
+    def __init__(self, dst, tracks, report, advance, changed):
+        self.dst, self.tracks, self.report, self.advance, self.changed = dst, tracks, report, advance, changed
+        self._saved, self._pause = time.monotonic(), _SAVE_EVERY
+
+    def add(self, job, result):
+        """result: (state, `Track` or why it failed, note), as `_convert` returns it."""
         state, value, note = result
-        advance(job.size)
+        self.advance(job.size)
         if state == "failed":
-            report.failed.append((job.source, value))
+            self.report.failed.append((job.source, value))
             return
-        (report.converted if state == "converted" else report.up_to_date).append(value)
+        (self.report.converted if state == "converted" else self.report.up_to_date).append(value)
         if note:
-            report.notes.append(note)
-        dirty = dirty or tracks.get(value.file) != value
-        tracks[value.file] = value
-        if (began := time.monotonic()) - saved > pause:
-            write(dst, tracks.values())
-            saved, dirty = time.monotonic(), False
+            self.report.notes.append(note)
+        self.changed = self.changed or self.tracks.get(value.file) != value
+        self.tracks[value.file] = value
+        if (began := time.monotonic()) - self._saved > self._pause:
+            self.save()
+            self._saved = time.monotonic()
             # The manifest of a million tracks takes long to write.
-            pause = max(_SAVE_EVERY, 20 * (saved - began))
+            self._pause = max(_SAVE_EVERY, 20 * (self._saved - began))
 
-    open_jobs = []
-    for job in jobs:
-        if not overwrite and _unchanged(job, sample_rate):
-            done(job, ("up to date", replace(job.known, source=job.source), None))
-        else:
-            open_jobs.append(job)
-    try:
-        if open_jobs and scheduler:
-            _cluster(open_jobs, dst, sample_rate, scheduler, overwrite, done)
-        elif open_jobs:
-            _pool(open_jobs, dst, sample_rate, workers, overwrite, done)
-    finally:
-        # Also where Ctrl-C or a full disk ends the run: what is done is done.
-        if dirty:
-            write(dst, tracks.values())
+    def save(self):
+        if self.changed:
+            write(self.dst, self.tracks.values())
+            self.changed = False
 
 
-def _unchanged(job, sample_rate):
-    """Up to date by size and time alone; `tracks` holds only what is intact."""
-    known = job.known
-    return (known is not None and known.sample_rate == sample_rate
-            and (known.source_size, known.source_mtime_ns) == (job.size, job.mtime_ns))
-
-
-def _pool(jobs, dst, sample_rate, workers, overwrite, done):
+def _pool(jobs, workers, done):
     # Spawned, not forked: FFmpeg's and the progress bar's threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
-    count = max(1, min(workers or _cores(), len(jobs)))
+    count = min(workers, len(jobs))
     waiting = list(reversed(jobs))
     alone = []
 
@@ -440,7 +439,7 @@ def _pool(jobs, dst, sample_rate, workers, overwrite, done):
                     while waiting or flying:
                         while waiting and len(flying) < 2 * count:
                             job = waiting.pop()
-                            flying[_submit(executor, job, dst, sample_rate, overwrite)] = job
+                            flying[_submit(executor, job)] = job
                         finished, _ = concurrent.futures.wait(flying, return_when=concurrent.futures.FIRST_COMPLETED)
                         for future in finished:
                             result = future.result()
@@ -462,7 +461,7 @@ def _pool(jobs, dst, sample_rate, workers, overwrite, done):
             for job in alone:
                 with pool(1) as executor:
                     try:
-                        result = _submit(executor, job, dst, sample_rate, overwrite).result()
+                        result = _submit(executor, job).result()
                     except BrokenProcessPool:
                         result = "failed", _ENDED_ITS_PROCESS, None
                     except BaseException:
@@ -474,17 +473,17 @@ def _pool(jobs, dst, sample_rate, workers, overwrite, done):
         stop.set()
 
 
-def _cluster(jobs, dst, sample_rate, scheduler, overwrite, done):
-    for (job, *_), result in cluster.run(scheduler, _convert, ((job, dst, sample_rate, overwrite) for job in jobs)):
+def _cluster(jobs, scheduler, done):
+    for (job,), result in cluster.run(scheduler, _convert, ((job,) for job in jobs)):
         if isinstance(result, cluster.WorkerDied):
             result = "failed", _ENDED_ITS_PROCESS, None
-        elif result[0] == "converted" and not result[1].intact(dst):
-            raise UserError(f"{printable(result[1].path(dst))}: a worker has written it, but it is not here: all workers "
-                            "must see the same folders under the same names")
+        elif result[0] == "converted" and not result[1].intact(job.folder):
+            raise UserError(f"{printable(result[1].path(job.folder))}: a worker has written it, but it is not here: "
+                            "all workers must see the same folders under the same names")
         done(job, result)
 
 
-def _submit(executor, *job):
+def _submit(executor, job):
     """`executor.submit`, with Ctrl-C held back meanwhile: a process that is started then never sees it, however early.
 
     It is the parent's to handle alone; here it arrives as soon as the submission is done. So does SIGTERM, which would
@@ -492,13 +491,9 @@ def _submit(executor, *job):
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
-        return executor.submit(_convert, *job)
+        return executor.submit(_convert, job)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _cores():
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 _stop = None
@@ -520,17 +515,17 @@ def _begin(stop):
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _convert(job, dst, sample_rate, overwrite):
+def _convert(job):
     """In a worker: one source -> (state, `Track` or reason, note). Raises only where the disk is full."""
     try:
         status = os.stat(job.source)
         sha256 = _sha256(job.source)
         old = job.known
-        if old and not overwrite and (old.sha256, old.sample_rate) == (sha256, sample_rate):
+        if old and (old.sha256, old.sample_rate) == (sha256, job.sample_rate):
             return "up to date", replace(old, source=job.source, source_size=status.st_size,
                                          source_mtime_ns=status.st_mtime_ns), None
-        out = Path(dst, job.file)
-        decoder = Decoder(job.source, sample_rate)
+        out = job.folder / job.file
+        decoder = Decoder(job.source, job.sample_rate)
         samples = 0
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
@@ -542,7 +537,7 @@ def _convert(job, dst, sample_rate, overwrite):
                     samples += block.size
         except OSError as e:
             if e.errno in _NO_SPACE:
-                raise OSError(e.errno, e.strerror, os.fspath(dst)) from e
+                raise OSError(e.errno, e.strerror, os.fspath(job.folder)) from e
             return "failed", f"{printable(job.file)} cannot be written: {reason(e)}", None
     except UserError as e:
         return "failed", str(e).removeprefix(f"{printable(job.source)}: "), None
@@ -555,7 +550,7 @@ def _convert(job, dst, sample_rate, overwrite):
     except Exception as e:
         # Whatever foreign bytes bring about in a decoder, the other files are converted.
         return "failed", printable(f"{type(e).__name__}: {e}"), None
-    track = Track(job.file, job.source, sample_rate, samples, sha256, _tags(job.source),
+    track = Track(job.file, job.source, job.sample_rate, samples, sha256, _tags(job.source),
                   status.st_size, status.st_mtime_ns)
     note = None
     if decoder.expected and decoder.expected - track.seconds > 0.5:
@@ -583,16 +578,14 @@ def _tags(path):
 @contextlib.contextmanager
 def _bar(total, count, wanted):
     """Yields `advance(size)`: a bar on stderr with files, rate and time left, if wanted and stderr is a terminal."""
-    if not (wanted and sys.stderr.isatty()):
-        yield lambda size: None
-        return
     from rich import progress as rich
     from rich.console import Console
 
     # By bytes rather than files: an album in one file is not as quick as a jingle.
     columns = (rich.TextColumn("{task.fields[files]}"), rich.BarColumn(), rich.TaskProgressColumn(),
                rich.TransferSpeedColumn(), rich.TimeRemainingColumn(), rich.TextColumn("left"))
-    with rich.Progress(*columns, console=Console(stderr=True)) as progress:
+    shown = wanted and sys.stderr.isatty()
+    with rich.Progress(*columns, console=Console(stderr=True), disable=not shown) as progress:
         task, files = progress.add_task("", total=max(total, 1), files=f"0/{count} files"), 0
 
         def advance(size):
