@@ -20,6 +20,14 @@ pytest.importorskip("jax")
 SCRIPT = Path(__file__).with_name("distributed_run.py")
 
 
+PEER_DIED = r"^distributed_run.py: another process of this training has ended .* goes on from .*$"
+
+
+def ours(said: str) -> list[str]:
+    """The lines of a process's stderr that are not JAX's own."""
+    return [line for line in said.splitlines() if line.startswith("distributed_run.py: ")]
+
+
 class Training:
     """`count` processes of one training, on this machine."""
 
@@ -123,9 +131,10 @@ def test_a_process_that_dies_or_is_stopped_ends_all_and_the_same_command_goes_on
     killed.until(8)
     killed.processes[lost].kill()
     ends = killed.ends()
-    assert ends[1 - lost][0] == 2, ends
-    assert re.fullmatch(r"distributed_run.py: another process of this training has ended .* goes on from .*\n",
-                        ends[1 - lost][2].split("stopping")[0]), ends
+    code, _, said = ends[1 - lost]
+    # JAX may notice first; it then ends the process itself, at length.
+    assert code in (2, -signal.SIGABRT), ends
+    assert said if code < 0 else re.search(PEER_DIED, said, re.MULTILINE), ends
     assert trained(folder, name)[0].step == 6
     stopped = Training(folder, name, 12, 2, beside / "cache")
     stopped.until(8)
@@ -162,7 +171,7 @@ def test_what_keeps_the_first_from_training_is_said_by_all(beside):
     with files.lock_folder(folder / "out", "vqvae_8", "being trained"):
         ends = Training(folder, "vqvae_8", 4, 2, beside / "cache").ends()
     assert [code for code, _, _ in ends] == [2, 2], ends
-    assert all(err.count("\n") == 1 and "is already being trained here by process" in err for _, _, err in ends), ends
+    assert all(len(ours(err)) == 1 and "is already being trained here by process" in err for _, _, err in ends), ends
     ends = Training(folder, "vqvae_8", 4, 3, beside / "cache").ends()
     assert [code for code, _, _ in ends] == [2, 2, 2], ends
-    assert all("--batch-size is 4" in err for _, _, err in ends), ends
+    assert all(len(ours(err)) == 1 and "--batch-size is 4" in err for _, _, err in ends), ends
