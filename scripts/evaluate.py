@@ -33,6 +33,8 @@ def main(argv=None) -> int:
     parser.add_argument("--name", help="the section of RESULTS.md (default: the data folder's name)")
     parser.add_argument("--split", metavar="F.yml", help="which tracks are for testing "
                         "(default: recipes/NAME/split.yml)")
+    parser.add_argument("--targets", metavar="F.yml", help="what is wanted of the figures "
+                        "(default: targets.yml beside the split file, where there is one)")
     parser.add_argument("--only", default=",".join(evaluation.PARTS), metavar="PART,...",
                         help="the parts to measure; of others what was measured before is kept")
     parser.add_argument("--depths", type=cli.one_of(*LEVELS), nargs="+", metavar="LEVEL",
@@ -68,6 +70,8 @@ def main(argv=None) -> int:
     split = args.split or ROOT / "recipes" / name / "split.yml"
     if not Path(split).is_file():
         raise UserError(f"{printable(split)}: no such file: --split names the file that says which tracks test")
+    wanted = args.targets or Path(split).with_name("targets.yml")
+    targets = report.read_targets(wanted) if args.targets or wanted.is_file() else report.FIGURES
     music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch)
     settings = report.parse_settings(args.depths or [music.level], args.temperatures, args.top_p)
     plan = evaluation.Plan(settings, tuple(args.seeds), args.minutes, offsets=args.offsets)
@@ -99,7 +103,7 @@ def main(argv=None) -> int:
         else:
             show("results", "drawing and writing", 0.0)
             command = shlex.join(["python", "scripts/evaluate.py", *(sys.argv[1:] if argv is None else argv)])
-            written = report.write(found, evaluated, name, args.output_dir, args.runs, command)
+            written = report.write(found, evaluated, name, args.output_dir, args.runs, command, targets)
     if args.json:
         print(json.dumps(found, indent=1))
     for path in written:

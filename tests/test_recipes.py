@@ -11,6 +11,7 @@ import pytest
 from prepared import music
 
 from vqwave.data import audio, windows
+from vqwave.measure import report
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = sorted(path.parent.name for path in (ROOT / "recipes").glob("*/run.sh"))
@@ -48,6 +49,12 @@ def test_a_split_holds_tracks_out_and_none_of_them_twice(name):
     split = windows.read_split(ROOT / "recipes" / name / "split.yml")
     named = sum(split.values(), [])
     assert split["test"] and split["validation"] and len(set(named)) == len(named)
+
+
+def test_targets_are_of_figures_that_there_are():
+    bounds = {t.what: (t.must, t.aim) for t in report.read_targets(ROOT / "recipes" / "wesnoth" / "targets.yml")}
+    assert bounds["SC, 8x"] == (-26.5, -28) and bounds["SI-SDR, 32x"] == (None, 13)
+    assert not (ROOT / "recipes" / "singularity" / "targets.yml").exists()
 
 
 @pytest.mark.parametrize("name", RECIPES)

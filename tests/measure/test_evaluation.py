@@ -1,6 +1,7 @@
 """evaluation.py, results.py and scripts/evaluate.py: single figures by hand, and the whole on tiny random weights."""
 
 import json
+import re
 import shutil
 
 import imported
@@ -84,6 +85,38 @@ def test_settings_are_read_and_refused():
         report.parse_settings([8], ["warm"])
     with pytest.raises(UserError, match="4 levels; 2 temperatures"):
         report.parse_settings([8], ["1,1"])
+
+
+def judged(targets, what, **figures):
+    (target,) = [t for t in targets if t.what == what]
+    return target.judge({"codecs": [{"level": 32, **figures}]})["verdict"]
+
+
+def test_targets_are_read_and_only_a_bound_that_is_there_is_met(tmp_path):
+    path = tmp_path / "targets.yml"
+    path.write_text("SC, 32x: {must: -14.5, aim: -16}\nSI-SDR, 32x: {aim: 13}\nmel, 32x: {must: 0.5}\n")
+    targets = report.read_targets(path)
+    for value, verdict in ((-16, "aim met"), (-15, "must met"), (-14, "missed"), (float("nan"), "missed")):
+        assert judged(targets, "SC, 32x", sc_db=value) == verdict
+    for value, verdict in ((13, "aim met"), (12, "aim missed")):
+        assert judged(targets, "SI-SDR, 32x", si_sdr_db=value) == verdict
+    assert [judged(targets, "mel, 32x", mel=x) for x in (0.4, 0.6)] == ["must met", "missed"]
+    assert judged(targets, "Fréchet distance, 32x", fad=1.0) == ""
+    assert judged(targets, "Fréchet distance, 32x") == "not measured"
+    assert judged(report.FIGURES, "SC, 32x", sc_db=-30) == ""
+
+
+@pytest.mark.parametrize("text, why", [
+    ("SC, 31x: {aim: 1}", "did you mean 'SC, 32x'?"), ("SC, 8x: 3", "'SC, 8x' must have a number"),
+    ("SC, 8x: {}", "'SC, 8x' must have a number"), ("SC, 8x: {least: 1}", "'SC, 8x' must have a number"),
+    ("SC, 8x: {aim: .inf}", "'SC, 8x' must have a number"), ("SC, 8x: {aim: yes}", "'SC, 8x' must have a number"),
+    ("[1]", "targets.yml"),
+])
+def test_targets_that_are_none_are_refused_in_one_line(tmp_path, text, why):
+    (tmp_path / "targets.yml").write_text(text)
+    with pytest.raises(UserError) as caught:
+        report.read_targets(tmp_path / "targets.yml")
+    assert why in str(caught.value) and "targets.yml" in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_section_of_the_results_is_replaced_and_the_rest_is_kept():
@@ -235,7 +268,7 @@ def test_a_context_free_generator_is_asked_beside_the_shipped_one(evaluated, tin
     weights.save(evaluated.context_free, config.name, "", Generator(config).parts, config)
     rows = {row["level"]: row for row in evaluated.run(("generators",))["generators"]}
     assert rows[128]["context_free"] == pytest.approx(6, abs=0.5) and "context_free" not in rows[32]
-    (worth,) = [t for t in report.TARGETS if "trained without" in t.what]
+    (worth,) = [t for t in report.FIGURES if "trained without" in t.what]
     judged = worth.judge({"generators": list(rows.values())})
     assert judged["measured"] == rows[128]["context_free"] - rows[128]["bits"]
     # What asks a model that was trained with a context is no such figure.
@@ -252,12 +285,16 @@ def test_the_command_writes_results_pictures_and_examples(main, corpus, musicnn,
     runs_dir = tmp_path / "runs"
     runs_dir.mkdir()
     (runs_dir / "vqvae_8.csv").write_text("epoch,loss,val_loss\n0,3,4\n1,2,3\n")
-    shared = ["--data-dir", corpus / "songs", "--split", corpus / "split.yml", "--musicnn", musicnn, "--cache-dir",
+    for name, bound in (("targets.yml", -1), ("other.yml", 1e6)):
+        (tmp_path / name).write_text(f"Fréchet distance of the chain: {{must: {bound}}}\n")
+    shutil.copy(corpus / "split.yml", tmp_path)
+    shared = ["--data-dir", corpus / "songs", "--split", tmp_path / "split.yml", "--musicnn", musicnn, "--cache-dir",
               tmp_path / "cache", "--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir",
               tiny_weights.generators, "--minutes", "0.1", "--output-dir", tmp_path, "--depths", "128"]
     assert cli.entry(main, [*map(str, shared), "--only", "chain,health", "--runs", str(runs_dir)]) == 0
     text = (tmp_path / "RESULTS.md").read_text()
     assert "A word before." in text and "## songs" in text and "### The chain" in text and "### Codecs" not in text
+    assert re.search(r"distance of the chain \| ≤ -1 \|  \| [\d.]+ \| missed \|", text)
     media = tmp_path / "docs" / "results" / "songs"
     assert {p.name for p in media.iterdir()} == {"generated_1.ogg", "generated_2.ogg", "generated_3.ogg",
                                                  "generated.png", "codes.png", "loudness.png", "training.png"}
@@ -271,6 +308,9 @@ def test_the_command_writes_results_pictures_and_examples(main, corpus, musicnn,
     figures = json.loads(capsys.readouterr().out)
     assert set(figures) == {"chain", "health"} and figures["chain"][0]["depth"] == 128
 
+    assert cli.entry(main, [*map(str, shared), "--only", "chain", "--targets", str(tmp_path / "other.yml")]) == 0
+    assert re.search(r"\| ≤ 1e\+06 \|  \| [\d.]+ \| must met \|", (tmp_path / "RESULTS.md").read_text())
+
 
 def test_what_a_user_can_get_wrong_is_one_line(main, corpus, musicnn, tiny_weights, tmp_path, capsys):
     good = {"--data-dir": corpus / "songs", "--split": corpus / "split.yml", "--musicnn": musicnn,
@@ -283,7 +323,7 @@ def test_what_a_user_can_get_wrong_is_one_line(main, corpus, musicnn, tiny_weigh
         ({"--musicnn": tmp_path, "--only": "controls"}, "it must be musicnn==0.1.0's wheel"),
         ({"--generator-weights-dir": tmp_path, "--only": "chain"}, "no weights of generator_512"),
         ({"--cache-dir": tmp_path / "file", "--only": "controls"}, "cannot be written"),
-        ({"--temperatures": "hot"}, "'hot'"),
+        ({"--temperatures": "hot"}, "'hot'"), ({"--targets": tmp_path / "no.yml"}, "no.yml"),
     ]:
         code = cli.entry(main, [str(x) for pair in (good | change).items() for x in pair])
         assert code == 2

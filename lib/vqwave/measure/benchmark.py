@@ -566,27 +566,37 @@ def memory_rows(music, effort: Effort, minutes) -> list[dict]:
 
 @dataclass(frozen=True)
 class Target:
-    """A figure that is meant to be reached: `sign` is ≥, < or ≤, `must` has to be, `aim` should."""
+    """A figure that is meant to be reached: `sign` is ≥, < or ≤, `must` has to be, `aim` should; None: no such bound."""
 
     what: str
     sign: str
-    must: float
-    aim: float
+    must: float | None
+    aim: float | None
     unit: str
     measured: object
 
     def judge(self, results) -> dict:
+        """What was measured, and "aim met", "must met", "missed" or "aim missed" (there is no must); "" without bounds."""
         value = self.measured(results)
 
         def reached(bound):
+            # A figure that is not finite reaches nothing.
+            if bound is None or not math.isfinite(value):
+                return False
             if self.sign == "≥":
                 return value >= bound
             return value < bound if self.sign == "<" else value <= bound
 
-        # A figure that is not finite reaches nothing.
-        number = value is not None and math.isfinite(value)
-        verdict = ("not measured" if value is None else "aim met" if number and reached(self.aim)
-                   else "must met" if number and reached(self.must) else "missed")
+        if value is None:
+            verdict = "not measured"
+        elif self.must is None and self.aim is None:
+            verdict = ""
+        elif reached(self.aim):
+            verdict = "aim met"
+        elif reached(self.must):
+            verdict = "must met"
+        else:
+            verdict = "aim missed" if self.must is None else "missed"
         return {"what": self.what, "sign": self.sign, "must": self.must, "aim": self.aim, "unit": self.unit,
                 "measured": value, "verdict": verdict}
 

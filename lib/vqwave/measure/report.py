@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from .. import machine, plots
-from ..config import LEVELS, SAMPLE_RATE
+from ..config import LEVELS, SAMPLE_RATE, load_yaml
 from ..data import audio
 from ..errors import UserError
-from ..files import atomic_write
+from ..files import atomic_write, printable
 from . import evaluation
 from .benchmark import Target, worst
 from .evaluation import Evaluation, Setting
@@ -35,51 +37,54 @@ def _gain(key):
     return measured
 
 
-def _of_codec(level, key):
-    return worst("codecs", key, max, level=level)
+def _of_each_codec():
+    """SC, mel, SI-SDR and the distance of every level."""
+    for level in reversed(LEVELS):
+        for key, title, unit, sign in (("sc_db", "SC", "dB", "≤"), ("mel", "mel", "", "≤"),
+                                       ("si_sdr_db", "SI-SDR", "dB", "≥"), ("fad", "Fréchet distance", "", "≤")):
+            yield Target(f"{title}, {level}x", sign, None, None, unit, worst("codecs", key, level=level))
 
 
-# (level, SC dB, mel, SI-SDR dB, distance), each what must be reached and what is aimed at on Wesnoth's test tracks.
-_CODECS = (
-    (8, (-26.5, -28), (0.32, 0.25), (22.4, 24), (8, 4)), (32, (-14.5, -16), (0.55, 0.45), (None, 13), (22, 12)),
-    (128, None, (0.65, 0.55), None, (30, 18)), (512, None, (0.68, 0.58), None, (33, 22)),
-)
-
-
-def _codec_targets():
-    for level, *bounds in _CODECS:
-        for key, title, unit, sign, bound in zip(
-            ("sc_db", "mel", "si_sdr_db", "fad"), ("SC", "mel", "SI-SDR", "Fréchet distance"), ("dB", "", "dB", ""),
-            ("≤", "≤", "≥", "≤"), bounds, strict=True,
-        ):
-            if bound:
-                must, aim = bound
-                must = {"≤": math.inf, "≥": -math.inf}[sign] if must is None else must
-                yield Target(f"{title}, {level}x", sign, must, aim, unit, _of_codec(level, key))
-
-
-WESNOTH_TARGETS = tuple(_codec_targets())
-TARGETS = (
-    Target("codes in use, worst level", "≥", 0.95, 0.95, "", worst("codecs", "usage", min)),
-    Target("hum at the codes' rate, worst level", "≤", 3, 3, "dB", worst("codecs", "buzz_db", max)),
-    Target("notches at the codes' rate, worst level", "≥", -3, -3, "dB", worst("codecs", "notch_db")),
-    Target("silence, worst level", "<", -60, -60, "dBFS", worst("codecs", "silence_db", max)),
-    Target("bits under the unigram, worst level", "≥", 1.5, 3, "", _gain("unigram")),
-    Target("bits that the context is worth, asked without it, worst level", "≥", 0.3, 0.6, "", _gain("padded")),
-    Target("bits that the context is worth, against one trained without, worst level", "≥", 0.3, 0.6, "",
+FIGURES = (
+    *_of_each_codec(),
+    Target("codes in use, worst level", "≥", None, None, "", worst("codecs", "usage", min)),
+    Target("hum at the codes' rate, worst level", "≤", None, None, "dB", worst("codecs", "buzz_db", max)),
+    Target("notches at the codes' rate, worst level", "≥", None, None, "dB", worst("codecs", "notch_db")),
+    Target("silence, worst level", "<", None, None, "dBFS", worst("codecs", "silence_db", max)),
+    Target("bits under the unigram, worst level", "≥", None, None, "", _gain("unigram")),
+    Target("bits that the context is worth, asked without it, worst level", "≥", None, None, "", _gain("padded")),
+    Target("bits that the context is worth, against one trained without, worst level", "≥", None, None, "",
            _gain("context_free")),
-    Target("Fréchet distance of the chain", "≤", 45, 25, "", lambda results: (
+    Target("Fréchet distance of the chain", "≤", None, None, "", lambda results: (
         results["chain"][0]["fad"] if results.get("chain") else None)),
-    Target("Fréchet distance of variations, 512x kept", "≤", 40, 20, "", lambda results: next(
+    Target("Fréchet distance of variations, 512x kept", "≤", None, None, "", lambda results: next(
         (row["fad"] for row in results.get("variations") or () if row["keep"] == LEVELS[0] > row["depth"]), None)),
 )
+"""The figures that stand first. What they have to reach is not known here: a corpus says it, see `read_targets`."""
 
 
-def write(results: dict, evaluated: Evaluation, name: str, folder, runs_dir=None, command: str = "") -> list[Path]:
+def read_targets(path) -> tuple[Target, ...]:
+    """`FIGURES` with the bounds that a `targets.yml` has for them: `mel, 8x: {must: 0.32, aim: 0.25}`, or one of both.
+
+    Errors: `UserError` for a file that cannot be read, a figure that there is not, a bound that is no number.
+    """
+    values, known = load_yaml(path), [figure.what for figure in FIGURES]
+    for what, bounds in values.items():
+        if what not in known:
+            near = difflib.get_close_matches(str(what), known, n=1, cutoff=0.0)[0]
+            raise UserError(f"{printable(path)}: there is no figure {str(what)!r}; did you mean {near!r}?")
+        if not isinstance(bounds, dict) or not bounds or not set(bounds) <= {"must", "aim"} or not all(
+                type(x) in (int, float) and math.isfinite(x) for x in bounds.values()):
+            raise UserError(f"{printable(path)}: {what!r} must have a number for must, for aim, or for both")
+    return tuple(replace(figure, **values.get(figure.what, {})) for figure in FIGURES)
+
+
+def write(results: dict, evaluated: Evaluation, name: str, folder, runs_dir=None, command: str = "",
+          targets: tuple[Target, ...] = FIGURES) -> list[Path]:
     """RESULTS.md in `folder`, the section of corpus `name` alone; pictures and examples in docs/results/`name`/.
 
-    runs_dir: the folder of training logs whose curves are drawn. Only what was measured is drawn. Returns what was
-    written. Errors: `UserError`.
+    runs_dir: the folder of training logs whose curves are drawn; targets: see `read_targets`. Only what was measured is
+    drawn. Returns what was written. Errors: `UserError`.
     """
     folder = Path(folder)
     media = folder / "docs" / "results" / name
@@ -88,7 +93,7 @@ def write(results: dict, evaluated: Evaluation, name: str, folder, runs_dir=None
     except OSError as e:
         raise UserError(f"{media}: {(e.strerror or str(e)).lower()}") from e
     written = _draw(results, evaluated, media, runs_dir)
-    text = section(results, evaluated, name, [p.name for p in written], command)
+    text = section(results, evaluated, name, [p.name for p in written], command, targets)
     path = folder / "RESULTS.md"
     before = path.read_text(encoding="utf-8") if path.exists() else "# Results\n"
     with atomic_write(path) as f:
@@ -170,7 +175,8 @@ def _smaller(path):
 # ------------------------------------------------------------------------------------------------------------- the text
 
 
-def section(results: dict, evaluated: Evaluation, name: str, files: list[str], command: str) -> str:
+def section(results: dict, evaluated: Evaluation, name: str, files: list[str], command: str,
+            targets: tuple[Target, ...] = FIGURES) -> str:
     """The Markdown of one corpus."""
     plan, here = evaluated.plan, f"docs/results/{name}"
     hours = [sum(t.seconds for t in side) / 3600 for side in (evaluated.train, evaluated.validation, evaluated.test)]
@@ -193,11 +199,9 @@ def section(results: dict, evaluated: Evaluation, name: str, files: list[str], c
         if links:
             lines.extend(["", "Listen: " + " · ".join(links)])
 
-    targets = [*(WESNOTH_TARGETS if name == "wesnoth" else ()), *TARGETS]
-    judged = [t.judge(results) for t in targets]
-    judged = [row for row in judged if row["measured"] is not None]
+    judged = [row for row in (t.judge(results) for t in targets) if row["measured"] is not None]
     if judged:
-        lines += ["", "### What was wanted", ""]
+        lines += ["", "### What was wanted" if any(row["verdict"] for row in judged) else "### Figures", ""]
         lines += table(("", "must", "aim", "measured", ""), [
             (row["what"], _bound(row, "must"), _bound(row, "aim"), f"{row['measured']:.4g} {row['unit']}".strip(),
              row["verdict"]) for row in judged])
@@ -297,7 +301,7 @@ def table(head, rows) -> list[str]:
 
 
 def _bound(row, which) -> str:
-    return f"{row['sign']} {row[which]:g} {row['unit']}".strip() if math.isfinite(row[which]) else ""
+    return "" if row[which] is None else f"{row['sign']} {row[which]:g} {row['unit']}".strip()
 
 
 def parse_settings(depths, temperatures, top_p=None) -> tuple[Setting, ...]:
