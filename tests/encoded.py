@@ -1,5 +1,7 @@
 """Real encoded audio for the tests, in every format that is read."""
 
+import struct
+
 import av
 import numpy as np
 import soundfile
@@ -33,3 +35,37 @@ def encode(path, audio, sample_rate=44100, tags=None, subtype=None):
         box.mux(stream.encode(frame))
         box.mux(stream.encode(None))
     return path
+
+
+def with_headers_twice(content: bytes, within: bool) -> bytes:
+    """An Ogg Vorbis file with its three header packets once more, in a page before the audio or within the first one."""
+    pages = []
+    while content:
+        lacing = content[27 : 27 + content[26]]
+        size = 27 + len(lacing) + sum(lacing)
+        pages.append((content[:27], lacing, content[27 + len(lacing) : size]))
+        content = content[size:]
+    first = next(i for i, (head, _, _) in enumerate(pages) if struct.unpack_from("<q", head, 6)[0] > 0)
+    lacing = b"".join(lacing for _, lacing, _ in pages[:first])
+    packets = b"".join(data for _, _, data in pages[:first])
+    assert packets.count(b"vorbis") == 3
+    if within:
+        head, own, data = pages[first]
+        pages[first] = head, lacing + own, packets + data
+    else:
+        pages.insert(first, (pages[first - 1][0], lacing, packets))
+    made = b""
+    for number, (head, lacing, data) in enumerate(pages):
+        page = head[:18] + struct.pack("<II", number, 0) + bytes([len(lacing)]) + lacing + data
+        made += page[:22] + struct.pack("<I", _ogg_checksum(page)) + page[26:]
+    return made
+
+
+def _ogg_checksum(page) -> int:
+    """Ogg's CRC-32: the polynomial 0x04c11db7, no bit order turned round, nothing inverted."""
+    value = 0
+    for byte in page:
+        value ^= byte << 24
+        for _ in range(8):
+            value = (value << 1 ^ (0x04C11DB7 if value >> 31 else 0)) & 0xFFFFFFFF
+    return value

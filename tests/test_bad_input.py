@@ -25,7 +25,7 @@ import imported
 import numpy as np
 import pytest
 import yaml
-from encoded import encode, tone
+from encoded import encode, tone, with_headers_twice
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prepared import data_folder, music
@@ -75,6 +75,12 @@ def good_files(folder):
     for name, sound in (("nan", strange), ("huge", 1e30 * tone(seconds)), ("silent", np.zeros(11025)), ("one", [0.5])):
         for suffix in (".wav", ".aiff"):
             made.append((encode(folder / f"good {name}{suffix}", sound, subtype="FLOAT"), len(sound) / 44100))
+    ogg = encode(folder / "good headers.ogg", tone(seconds))
+    for within in (False, True):
+        path = folder / f"good headers twice {within}.ogg"
+        path.write_bytes(with_headers_twice(ogg.read_bytes(), within))
+        made.append((path, seconds))
+    ogg.unlink()
     for i, name in enumerate(ODD_NAMES):
         path = folder / f"{name}{('.wav', '.flac', '.mp3')[i % 3]}"
         # Not straight to its name: FFmpeg, which writes some of these, cannot take every name.

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from encoded import encode, tone
+from encoded import encode, tone, with_headers_twice
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -127,6 +127,36 @@ def test_a_stream_that_changes_its_format_is_followed(tmp_path):
     x = audio.decode(tmp_path / "both.aac")
     assert len(x) == pytest.approx(4 * 22050, abs=5000)
     assert level(x[:40000], 440) == pytest.approx(0.5, rel=0.05) == level(x[-40000:], 440)
+
+
+@pytest.mark.parametrize("within", (False, True))
+@pytest.mark.parametrize("rate", (22050, 44100))
+def test_an_ogg_file_with_its_headers_twice_has_the_samples_of_the_one_without(tmp_path, within, rate):
+    import av
+
+    good = encode(tmp_path / "good.ogg", np.stack([tone(3), tone(3, frequency=1000)], 1))
+    (tmp_path / "bad.ogg").write_bytes(with_headers_twice(good.read_bytes(), within))
+    with pytest.raises(av.FFmpegError), av.open(str(tmp_path / "bad.ogg")):
+        pass
+    decoder, wanted = audio.Decoder(tmp_path / "bad.ogg", rate), audio.decode(good, rate)
+    blocks = list(decoder)
+    np.testing.assert_allclose(np.concatenate(blocks), wanted, atol=1e-6)
+    assert max(map(len, blocks)) <= 65536
+    assert (decoder.seconds, decoder.expected, decoder.ended) == (3.0, 3.0, True)
+    # Cut short, it is noted as another would be.
+    content = (tmp_path / "bad.ogg").read_bytes()
+    (tmp_path / "bad.ogg").write_bytes(content[: content.rindex(b"OggS")])
+    decoder = audio.Decoder(tmp_path / "bad.ogg", rate)
+    assert 1 < sum(map(len, decoder)) / rate < 3 and not decoder.ended
+
+
+def test_where_both_decoders_refuse_a_file_the_first_one_says_why(tmp_path, capfd):
+    good = encode(tmp_path / "good.ogg", tone(1)).read_bytes()
+    for name, content in (("a.ogg", good[:3000]), ("b.mp3", b"\xff\xe3" + np.random.default_rng(0).bytes(9999))):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match=r"not audio that can be decoded \(\w|broken after|no sound in it"):
+            audio.decode(tmp_path / name)
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("suffix", FORMATS)

@@ -1,4 +1,4 @@
-"""Files <-> samples: decode and resample (PyAV), float32 in [-1, 1] <-> uint16, write wav, flac and ogg (soundfile)."""
+"""Files <-> samples: decode (PyAV, else soundfile), resample, float32 in [-1, 1] <-> uint16, write wav, flac and ogg."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ SILENCE = 32768
 
 # What is probed for is what plays: without this a playlist or a subtitle file called song.mp3 would be "opened" too.
 _DEMUXERS = "mp3,aac,flac,ogg,wav,w64,aiff,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm"
+# How files begin that libsndfile is asked about. Not MP3: FFmpeg is the better judge, and mpg123 prints what it thinks.
+_SNDFILE_STARTS = (b"OggS", b"fLaC", b"RIFF", b"RF64", b"FORM")
 _BLOCK = 65536
 _FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
 _WAV_LIMIT = (2**32 - 4096) // 2
@@ -45,7 +47,8 @@ class Decoder:
     """One file's audio as mono blocks, in constant memory.
 
     Iterating yields float32 [n] in [-1, 1] at `sample_rate` (n varies; the last may be short). Channels are mixed down
-    with weights that sum to one, so nothing clips that did not before. NaN in a float file is silence.
+    with weights that sum to one, so nothing clips that did not before. NaN in a float file is silence. What FFmpeg
+    refuses libsndfile may read; where both do, the reason is FFmpeg's.
 
     Errors: `UserError` naming the file and the reason, before the first block or after any of them.
     While it runs, `seconds` is what has been decoded and `expected` the length in seconds that the file says it has
@@ -61,36 +64,84 @@ class Decoder:
         self.ended = True
 
     def __iter__(self):
-        import av
-
-        self.seconds = 0.0
         try:
             # An open file, not a name: FFmpeg would take "a:b.mp3" for a protocol, and cannot take every file name.
-            with open(self.path, "rb") as file:
-                if not os.fstat(file.fileno()).st_size:
-                    raise UserError(f"{printable(self.path)}: the file is empty")
-                options = {"format_whitelist": _DEMUXERS}
-                with av.open(_Nameless(file), options=options, buffer_size=1 << 18, metadata_errors="ignore") as box:
-                    stream = box.streams.best("audio")
-                    if stream is None:
-                        raise UserError(f"{printable(self.path)}: there is no sound in it")
-                    self.expected = _announced(self.path, box.format.name, stream)
-                    self.ended = box.format.name != "ogg" or _ogg_ends(self.path)
-                    samples = 0
-                    for block in _mono(self._counted(box.decode(stream)), self.sample_rate):
-                        samples += block.size
-                        yield block
-                    if self.seconds and not samples:
-                        yield np.zeros(1, np.float32)  # A few samples at a higher rate round to none; they are a file.
+            file = open(self.path, "rb")  # noqa: SIM115
+        except (OSError, ValueError) as e:
+            raise UserError(f"{printable(self.path)}: {_reason(e, 0.0)}") from e
+        with file:
+            if not os.fstat(file.fileno()).st_size:
+                raise UserError(f"{printable(self.path)}: the file is empty")
+            try:
+                yield from self._blocks(self._ffmpeg(file))
+                return
+            except UserError as e:
+                if self.seconds:
+                    raise
+                refused = e
+            # Vorbis files whose headers stand in them twice, for one, are refused by FFmpeg alone.
+            try:
+                yield from self._blocks(self._libsndfile(file))
+            except UserError:
+                if self.seconds:
+                    raise
+                raise refused from None
+
+    def _blocks(self, frames):
+        """Frames of either decoder -> blocks. Errors: `UserError`."""
+        import av
+
+        self.seconds, samples = 0.0, 0
+        try:
+            for block in _mono(self._counted(frames), self.sample_rate):
+                samples += block.size
+                yield block
         except (OSError, ValueError, EOFError, av.FFmpegError) as e:
             raise UserError(f"{printable(self.path)}: {_reason(e, self.seconds)}") from e
         if not self.seconds:
             raise UserError(f"{printable(self.path)}: there is no sound in it")
+        if not samples:
+            yield np.zeros(1, np.float32)  # A few samples at a higher rate round to none; they are a file.
 
     def _counted(self, frames):
         for frame in frames:
             self.seconds += frame.samples / frame.sample_rate
             yield frame
+
+    def _ffmpeg(self, file):
+        """The file's frames as FFmpeg decodes them."""
+        import av
+
+        options = {"format_whitelist": _DEMUXERS}
+        with av.open(_Nameless(file), options=options, buffer_size=1 << 18, metadata_errors="ignore") as box:
+            stream = box.streams.best("audio")
+            if stream is None:
+                return
+            self.expected = _announced(self.path, box.format.name, stream)
+            self.ended = box.format.name != "ogg" or _ogg_ends(self.path)
+            yield from box.decode(stream)
+
+    def _libsndfile(self, file):
+        """The file's frames as libsndfile decodes them, mixed down already."""
+        import av
+        import soundfile
+
+        file.seek(0)
+        if file.read(4) not in _SNDFILE_STARTS:
+            return
+        # A descriptor: libsndfile reads it without a way back into Python, where an error would be printed.
+        os.lseek(file.fileno(), 0, os.SEEK_SET)
+        try:
+            with soundfile.SoundFile(file.fileno(), closefd=False) as sound:
+                self.expected = sound.frames / sound.samplerate
+                self.ended = sound.format != "OGG" or _ogg_ends(self.path)
+                while (block := sound.read(max(1, _BLOCK // sound.channels), "float32", always_2d=True)).size:
+                    mono = _finite(block, 1e6).mean(axis=1, dtype=np.float32)
+                    frame = av.AudioFrame.from_ndarray(mono[None], "flt", "mono")
+                    frame.sample_rate = sound.samplerate
+                    yield frame
+        except soundfile.LibsndfileError as e:
+            raise ValueError(f"broken after {self.seconds:.1f} s ({e.error_string.lower()})") from e
 
 
 def decode(path, sample_rate: int) -> np.ndarray:
@@ -194,7 +245,12 @@ def _drain(graph, end=False):
             block = graph.pull().to_ndarray()[0]
         except (av.BlockingIOError, av.EOFError):
             return
-        yield np.clip(np.nan_to_num(block, nan=0.0, posinf=1.0, neginf=-1.0), -1.0, 1.0)
+        yield _finite(block, 1.0)
+
+
+def _finite(samples, most):
+    """The samples within ±most; NaN is silence."""
+    return np.clip(np.nan_to_num(samples, nan=0.0, posinf=most, neginf=-most), -most, most)
 
 
 # --------------------------------------------------------------------------------------------------------- writing
