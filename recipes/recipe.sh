@@ -1,5 +1,5 @@
 # What the recipes share; sourced by recipes/NAME/run.sh, which says what is fetched:
-#   package, music (the folder of music inside it), url and sha256 (of the package, for where there is no such apt), hours
+#   about, package, music (the folder of music inside it), hours, hardware
 # shellcheck shell=bash disable=SC2154
 set -euo pipefail
 
@@ -13,12 +13,12 @@ usage: recipes/$name/run.sh [--hours H] [--music DIR] [--step STEP] [-- OPTION..
 
 $about
 
-Fetches the music (Debian's $package, without installing it), prepares it, trains the compact
-size at every level, evaluates, and fills RESULTS.md. What is done is not done again: the same command again goes on
+Fetches the music (the Debian package $package, through apt-get, without installing it), prepares it, trains the
+compact size at every level, evaluates, and fills RESULTS.md. What is done is not done again: the same command again goes on
 where it was stopped. Needs $hardware.
 
   --hours H     for training, shared out over the eight models (default $hours)
-  --music DIR   the music is here already
+  --music DIR   the music is here already: needed where there is no apt-get, or it does not know the package
   --step STEP   do one step only: fetch, prepare, train or evaluate
   -- OPTION...  further options, of that step's script: prepare_audio.py, train_all.py or evaluate.py
 
@@ -53,46 +53,19 @@ command -v python >/dev/null || fail "there is no Python environment here: bash 
 fetched=data/music/$name
 source=${given:-$fetched/$music}
 
-unpack() {
-    if command -v dpkg-deb >/dev/null; then
-        dpkg-deb -x "$1" "$2"
-    elif command -v ar >/dev/null; then
-        ar p "$1" data.tar.xz | tar -xJ -C "$2"
-    else
-        fail "neither dpkg-deb nor ar is here to unpack $1: unpack it yourself, and give the folder with --music"
-    fi
-}
-
 fetch() {
     if [ -n "$given" ] || [ -d "$source" ]; then
         say "music: $source"
         return
     fi
     say "fetching $package"
-    local part=$fetched.part deb
+    local part=$fetched.part
     rm -rf "$part"
     mkdir -p "$part/unpacked"
-    # apt knows the package's checksum itself; it wants a folder that its own user may write to.
-    if command -v apt-get >/dev/null && (cd "$part" && apt-get download -q "$package" >&2) 2>/dev/null; then
-        deb=$(echo "$part"/*.deb)
-    else
-        deb=$part/package.deb
-        say "apt has no $package; from $url"
-        python - "$url" "$deb" "$sha256" <<'PYTHON' || fail "$url could not be fetched: fetch the package elsewhere, unpack it, and give the folder of music with --music"
-import hashlib, shutil, sys, urllib.request
-url, path, wanted = sys.argv[1:]
-try:
-    with urllib.request.urlopen(url, timeout=60) as source, open(path, "wb") as file:
-        shutil.copyfileobj(source, file)
-except OSError as e:
-    sys.exit(f"{url}: {e}")
-with open(path, "rb") as file:
-    if hashlib.file_digest(file, "sha256").hexdigest() != wanted if sys.version_info >= (3, 11) else (
-            hashlib.sha256(file.read()).hexdigest() != wanted):
-        sys.exit(f"{url}: is not the package that this recipe knows (its checksum is another)")
-PYTHON
-    fi
-    unpack "$deb" "$part/unpacked"
+    # In a folder of its own, which apt's own user may write to; apt checks what it fetches.
+    (cd "$part" && apt-get download -q "$package" >&2) || fail "apt-get cannot fetch $package here:" \
+        "fetch the package elsewhere, unpack it, and give the folder of music with --music"
+    dpkg-deb -x "$part"/*.deb "$part/unpacked"
     [ -d "$part/unpacked/$music" ] || fail "$package holds no folder $music"
     rm -rf "$fetched"
     mv "$part/unpacked" "$fetched"

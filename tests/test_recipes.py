@@ -75,17 +75,46 @@ def test_what_a_user_can_get_wrong_is_one_line(checkout, tmp_path):
         assert done.stderr.splitlines()[-1].startswith("recipes/wesnoth/run.sh: ") and why in done.stderr
 
 
-def test_without_apt_and_network_it_says_what_to_do(checkout, tmp_path):
-    apt = tmp_path / "bin" / "apt-get"
-    apt.parent.mkdir()
-    apt.write_text("#!/bin/sh\nexit 100\n")
-    apt.chmod(0o755)
-    path = os.pathsep.join([str(apt.parent), str(Path(sys.executable).parent), os.environ["PATH"]])
-    done = run(checkout, "singularity", "--step", "fetch", PATH=path, https_proxy="http://127.0.0.1:9",
-               HTTPS_PROXY="http://127.0.0.1:9")
+def path_with(folder, **commands):
+    """A PATH that begins with `folder`, in which these shell scripts are put; Python is found as in `run`."""
+    folder.mkdir()
+    for name, body in commands.items():
+        (folder / name.replace("_", "-")).write_text(f"#!/bin/sh\n{body}\n")
+        (folder / name.replace("_", "-")).chmod(0o755)
+    return os.pathsep.join([str(folder), str(Path(sys.executable).parent), os.environ["PATH"]])
+
+
+@pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="needs dpkg-deb")
+def test_the_package_is_asked_for_by_name_unpacked_and_not_fetched_twice(checkout, tmp_path):
+    tree = tmp_path / "package"
+    (tree / "DEBIAN").mkdir(parents=True)
+    (tree / "DEBIAN" / "control").write_text("Package: a\nVersion: 1\nArchitecture: all\nMaintainer: a\nDescription: a\n")
+    songs_folder = tree / "usr/share/games/singularity/music"
+    songs_folder.mkdir(parents=True)
+    (songs_folder / "a.ogg").write_bytes(b"music")
+    subprocess.run(["dpkg-deb", "--build", tree, tmp_path / "made.deb"], check=True, capture_output=True)
+    path = path_with(tmp_path / "bin", apt_get=f'echo "$@" >> {tmp_path}/asked; cp {tmp_path}/made.deb a_1_all.deb')
+    fetched = checkout / "data" / "music" / "singularity"
+    for _ in range(2):
+        done = run(checkout, "singularity", "--step", "fetch", PATH=path)
+        assert done.returncode == 0, done.stderr
+        assert [p.relative_to(fetched) for p in fetched.rglob("*.*")] == [Path("usr/share/games/singularity/music/a.ogg")]
+    assert (tmp_path / "asked").read_text() == "download -q singularity-music\n"
+    assert not list(fetched.parent.glob("*.part"))
+    done = run(checkout, "wesnoth", "--step", "fetch", PATH=path)
+    assert done.returncode == 2 and "wesnoth-1.16-music holds no folder usr/share" in done.stderr.splitlines()[-1]
+
+
+def test_where_apt_cannot_fetch_it_says_what_to_do(checkout, tmp_path):
+    done = run(checkout, "singularity", "--step", "fetch", PATH=path_with(tmp_path / "bin", apt_get="exit 100"))
     assert done.returncode == 2
     assert "give the folder of music with --music" in done.stderr.splitlines()[-1]
     assert not (checkout / "data" / "music" / "singularity").exists()
+
+
+def test_recipes_name_packages_and_no_address():
+    for path in (ROOT / "recipes").rglob("*"):
+        assert path.is_dir() or "://" not in path.read_text(encoding="utf-8")
 
 
 def test_prepare_takes_the_music_that_is_given(checkout, tmp_path):

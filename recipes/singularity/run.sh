@@ -4,8 +4,6 @@ about='The soundtrack of Endgame: Singularity: 16 tracks of ambient electronic m
 CC BY-SA 3.0.'
 package=singularity-music
 music=usr/share/games/singularity/music
-url=https://deb.debian.org/debian/pool/main/s/singularity-music/singularity-music_007-2_all.deb
-sha256=139ba1e408eeb0a72f1fff3760ca46558b9f81bed97dc8c0efa108c4007f4845
 hours=20
 hardware='two CPU cores, 8 GB of memory, 2 GB of disk, the hours named below, and one more to evaluate'
 . "$(dirname "${BASH_SOURCE[0]}")/../recipe.sh"
