@@ -127,13 +127,8 @@ def _heard(args) -> dict[str, np.ndarray]:
             files.append(name)
     heard = {}
     for path in files:
-        sound = audio.decode(path)
-        first = round(args.start * SAMPLE_RATE)
-        last = len(sound) if args.seconds is None else first + max(1, round(args.seconds * SAMPLE_RATE))
-        if first >= len(sound):
-            raise UserError(f"{printable(path)}: lasts {len(sound) / SAMPLE_RATE:.1f} s, so --start leaves nothing")
         name = path.name if sum(p.name == path.name for p in files) == 1 else str(path)
-        heard[printable(name)] = sound[first:last]
+        heard[printable(name)] = audio.excerpt(path, SAMPLE_RATE, args.start, args.seconds)
     return heard
 
 

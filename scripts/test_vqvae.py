@@ -11,7 +11,6 @@ from rich.table import Table
 from vqwave import cli, metrics, plots, weights
 from vqwave.config import LEVELS, codec_name
 from vqwave.data import audio
-from vqwave.errors import UserError
 from vqwave.files import printable
 from vqwave.play import engine
 
@@ -57,7 +56,7 @@ def main(argv=None) -> int:
         rate = one.config.sample_rate
         with console.status(f"{one.name}: encoding, decoding, comparing"):  # draws nothing where no terminal is
             if rate not in decoded:
-                decoded[rate] = excerpt(args.input, rate, args.start, args.seconds)
+                decoded[rate] = audio.excerpt(args.input, rate, args.start, args.seconds)
             original = decoded[rate]
             made, figures = metrics.codec(engine.load_codec(one, args.engine), original)
             output = folder / f"{Path(args.input).stem}_{one.name}.wav"
@@ -73,16 +72,6 @@ def main(argv=None) -> int:
     else:
         print_table(rows)
     return 0
-
-
-def excerpt(path, rate, start, seconds):
-    """The wanted part of a file, float32 [samples]. Errors: `UserError` where the piece ends before it begins."""
-    samples = audio.decode(path, rate)
-    first = round(start * rate)
-    last = len(samples) if seconds is None else first + max(1, round(seconds * rate))
-    if first >= len(samples):
-        raise UserError(f"{printable(path)}: lasts {len(samples) / rate:.1f} s, so --start leaves nothing of it")
-    return samples[first:last]
 
 
 def print_table(rows):

@@ -36,6 +36,8 @@ def test_u16_clips_and_never_wraps():
     loud = np.array([0, 1, -1, 2, -2, 1e30, np.inf, -np.inf, np.nan, 32767.4 / 32768, 0.99999], np.float32)
     assert audio.to_u16(loud).tolist() == [32768, 65535, 0, 65535, 0, 65535, 65535, 0, 32768, 65535, 65535]
     assert audio.to_u16(loud).dtype == np.uint16
+    assert audio.to_int16(loud).tolist() == [x - 32768 for x in audio.to_u16(loud).tolist()]
+    assert audio.to_int16(loud).dtype == np.int16
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -223,6 +225,34 @@ def test_decoding_is_done_in_blocks(tmp_path):
     path = encode(tmp_path / "a.flac", tone(60))
     blocks = [len(block) for block in audio.Decoder(path)]
     assert sum(blocks) == 60 * 22050 and max(blocks) <= 65536
+
+
+def test_a_part_is_that_of_the_whole_and_no_more_is_read_than_it_takes(tmp_path):
+    path = encode(tmp_path / "a.flac", np.random.default_rng(0).uniform(-0.5, 0.5, 20 * 44100))
+    whole = audio.decode(path)
+    end = len(whole)
+    for first, count in ((0, None), (0, 5), (1, 1), (65530, 12), (100_000, 70_000)):
+        samples, read = audio.part(path, 22050, first, count)
+        np.testing.assert_array_equal(samples, whole[first:][:count])
+        assert read == end if count is None else first + count <= read < first + count + 65536
+    for first in (end - 3, end, end + 1):
+        samples, read = audio.part(path, 22050, first, 9)
+        np.testing.assert_array_equal(samples, whole[first:])
+        assert read == end
+    # Damage behind it is not met.
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    np.testing.assert_array_equal(audio.part(path, 22050, 100, 1000)[0], whole[100:1100])
+
+
+def test_an_excerpt_is_told_in_seconds(tmp_path):
+    path = encode(tmp_path / "a.wav", tone(3))
+    whole = audio.decode(path, 16000)
+    for start, seconds, wanted in ((0, None, whole), (1.5, 0.25, whole[24000:28000]), (2.9, 5, whole[46400:]),
+                                   (1, 1e-9, whole[16000:16001])):
+        np.testing.assert_array_equal(audio.excerpt(path, 16000, start, seconds), wanted)
+    with pytest.raises(UserError, match=r"a.wav: lasts 3.0 s; nothing is left of it from 3.5 s on"):
+        audio.excerpt(path, 16000, 3.5, 1)
 
 
 @pytest.mark.parametrize("suffix", (".wav", ".flac", ".ogg", ".WAV"))

@@ -153,7 +153,7 @@ def test_a_take_is_the_piece_that_the_library_makes_and_shows_its_codes(make, st
     heard = sound(blocks)
     with music.stream(level=level, seed=5, seconds=seconds, temperature=used) as stream:
         made, codes = zip(*((block, stream.codes) for block in stream), strict=True)
-    np.testing.assert_array_equal(heard, takes.to_int16(np.concatenate(made)))
+    np.testing.assert_array_equal(heard, audio.to_int16(np.concatenate(made)))
     assert header["samples"] == len(heard) and header["seed"] == 5 and record["seconds"] == len(heard) / RATE
     columns = sum(about["columns"] for about, _ in blocks)
     assert columns == -(-len(heard) // takes.COLUMN)
@@ -166,9 +166,9 @@ def test_a_take_is_the_piece_that_the_library_makes_and_shows_its_codes(make, st
         assert at == len(payload)
         assert all(bits >= 0 for bits in about["bits"].values()) and len(about["bits"]) == len(header["levels"])
     take = studio.take(record["id"])
-    np.testing.assert_array_equal(heard, takes.to_int16(audio.decode(take.file("wav"))))
+    np.testing.assert_array_equal(heard, audio.to_int16(audio.decode(take.file("wav"))))
     assert take.file("flac").read_bytes()[:4] == b"fLaC"
-    np.testing.assert_array_equal(heard, takes.to_int16(audio.decode(take.file("flac"))))
+    np.testing.assert_array_equal(heard, audio.to_int16(audio.decode(take.file("flac"))))
 
 
 @pytest.mark.parametrize("settings", [
@@ -210,7 +210,7 @@ def test_a_stopped_take_ends_where_it_was_heard_and_is_made_again_by_its_command
     assert all("bits" not in about for about, _ in rest)
     wav = studio.take(take["id"]).file("wav")
     heard = sound([block for block in made if "bits" in block[0]])
-    np.testing.assert_array_equal(takes.to_int16(audio.decode(wav)), heard[:30_208])
+    np.testing.assert_array_equal(audio.to_int16(audio.decode(wav)), heard[:30_208])
     assert command_line(record["command"], tiny_weights.codecs, tmp_path, **{song.name: song}) == wav.read_bytes()
     assert studio.stop(take["id"], 1) == studio.record(studio.take(take["id"])), "stopping twice changes nothing"
 
@@ -253,7 +253,7 @@ def test_many_at_once_share_the_models_and_each_has_its_own_music(studio, weight
         together = list(pool.map(perform, range(6)))
     music = vqwave.load(tiny_weights.codecs, tiny_weights.generators)
     for seed in (0, 5):
-        np.testing.assert_array_equal(together[seed], takes.to_int16(music.generate(seconds=3, seed=seed, level=32)))
+        np.testing.assert_array_equal(together[seed], audio.to_int16(music.generate(seconds=3, seed=seed, level=32)))
     assert len(studio._models) == 1
 
 
@@ -359,9 +359,9 @@ def test_each_codec_is_heard_seen_and_measured(studio, weights_folder, song, tin
             assert about["figures"]["sc_db"] == pytest.approx(metrics.distances(original, expected)["sc_db"])
             assert about["figures"]["bitrate_kbps"] == metrics.bitrate(music.codec(about["level"]).config)
             np.testing.assert_array_equal(np.frombuffer(payload[-2 * codes :], "<u2"), made)
-        np.testing.assert_array_equal(pcm, takes.to_int16(expected))
+        np.testing.assert_array_equal(pcm, audio.to_int16(expected))
         assert len(payload) == 2 * len(pcm) + about["columns"] * takes.BANDS + 2 * codes
-        np.testing.assert_array_equal(takes.to_int16(audio.decode(studio.heard(heard["id"], about["name"]))), pcm)
+        np.testing.assert_array_equal(audio.to_int16(audio.decode(studio.heard(heard["id"], about["name"]))), pcm)
     with pytest.raises(UserError, match="listen to the codecs again"):
         studio.heard(heard["id"], "../take")
 

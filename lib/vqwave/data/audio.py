@@ -26,13 +26,18 @@ _WAV_LIMIT = (2**32 - 4096) // 2
 # ---------------------------------------------------------------------------------------------- float32 <-> uint16
 
 
-def to_u16(audio) -> np.ndarray:
-    """round(x·32768)+32768 clipped to [0, 65535]: float [...] -> uint16 [...].
+def to_int16(audio) -> np.ndarray:
+    """round(x·32768) clipped to [-32768, 32767]: float [...] -> int16 [...], the numbers that a wav of it holds.
 
-    Louder than full scale (infinity included) clips, never wraps; NaN becomes silence (32768).
+    Louder than full scale (infinity included) clips, never wraps; NaN becomes silence.
     """
     scaled = np.nan_to_num(np.asarray(audio, np.float32), nan=0.0, posinf=1.0, neginf=-1.0) * np.float32(32768)
-    return (np.clip(np.rint(scaled), -32768, 32767).astype(np.int32) + SILENCE).astype(np.uint16)
+    return np.clip(np.rint(scaled), -32768, 32767).astype(np.int16)
+
+
+def to_u16(audio) -> np.ndarray:
+    """`to_int16` + 32768: float [...] -> uint16 [...], silence is 32768."""
+    return (to_int16(audio).astype(np.int32) + SILENCE).astype(np.uint16)
 
 
 def from_u16(values) -> np.ndarray:
@@ -147,6 +152,36 @@ class Decoder:
 def decode(path, sample_rate: int) -> np.ndarray:
     """A whole file as float32 [samples] in [-1, 1], mono, at `sample_rate`. Errors: as `Decoder`."""
     return np.concatenate(list(Decoder(path, sample_rate)))
+
+
+def part(path, sample_rate: int, first: int, count: int | None = None) -> tuple[np.ndarray, int]:
+    """Samples `first` … `first` + `count` − 1 of a file, as far as there are any, and how many were read of it.
+
+    float32 [at most count] (None: to the end), mono, at `sample_rate`. What comes after is not read, so where fewer
+    samples than asked for come back, the second number is the file's length. Errors: as `Decoder`.
+    """
+    blocks, position = [np.empty(0, np.float32)], 0
+    for block in Decoder(path, sample_rate):
+        # An empty piece of a block would keep all of it.
+        if position + block.size > first:
+            blocks.append(block[max(0, first - position) :])
+        position += block.size
+        if count is not None and position >= first + count:
+            break
+    return np.concatenate(blocks)[:count], position
+
+
+def excerpt(path, sample_rate: int = SAMPLE_RATE, start: float = 0.0, seconds: float | None = None) -> np.ndarray:
+    """`seconds` of a file (None: to its end) from second `start` on, or as much as there is: float32 [samples].
+
+    Errors: `UserError` as `Decoder`, and where the file ends before `start`.
+    """
+    count = None if seconds is None else max(1, round(seconds * sample_rate))
+    samples, length = part(path, sample_rate, round(start * sample_rate), count)
+    if not samples.size:
+        raise UserError(f"{printable(path)}: lasts {length / sample_rate:.1f} s; nothing is left of it from "
+                        f"{start:g} s on")
+    return samples
 
 
 class _Nameless:
@@ -310,7 +345,7 @@ class Writer:
         if self._suffix == ".wav" and self.samples + block.size > _WAV_LIMIT:
             raise UserError(f"{printable(self.path)}: a wav file ends at 4 GiB; write .flac or .ogg")
         # Rounded here, since libsndfile scales by 32767.
-        exact = (to_u16(block).astype(np.int32) - SILENCE).astype(np.int16)
+        exact = to_int16(block)
         # In slices: libsndfile's Vorbis encoder puts a whole block on the stack.
         for start in range(0, exact.size, _BLOCK):
             with self._file.errors():

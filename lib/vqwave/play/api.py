@@ -313,13 +313,7 @@ def _part(recording, rate: int, begin: int, count: int | None) -> tuple[np.ndarr
     if not isinstance(recording, str | os.PathLike):
         audio = _check_samples(recording, (1,))
         return audio[begin:][:count], audio.size
-    blocks, position = [], 0
-    for block in audio_files.Decoder(recording, rate):
-        blocks.append(block[max(0, begin - position) :])
-        position += block.size
-        if count is not None and position >= begin + count:
-            break
-    return np.concatenate(blocks)[:count], position
+    return audio_files.part(recording, rate, begin, count)
 
 
 def samples_in(seconds: float, sample_rate: int) -> int:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import quiet
-from ..data.audio import to_u16
+from ..data.audio import to_int16
 from ..errors import UserError
 
 PREBUFFER = 0.7
@@ -242,8 +242,7 @@ class _Output:
         def callback(_, count, *__):
             audio, more = feed.read(count)
             # 16-bit, converted here: PortAudio would add dither to floats.
-            samples = (to_u16(audio).astype(np.int32) - 32768).astype(np.int16)
-            data = np.repeat(samples, channels).tobytes()
+            data = np.repeat(to_int16(audio), channels).tobytes()
             return data, pyaudio.paContinue if more else pyaudio.paComplete
 
         self._stream = pa.open(

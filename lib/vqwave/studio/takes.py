@@ -599,7 +599,7 @@ class Take:
         stream, most = self._stream, self._length or int(LONGEST * self.rate)
         with open(self._path, "ab") as tape:
             for block in stream or ():
-                exact = to_int16(block)
+                exact = audio.to_int16(block)
                 with self._lock:
                     if not self.busy:
                         return
@@ -691,7 +691,10 @@ class Heard:
         loaded.ready((), tuple(levels), report)
         self.rate = music.codec(levels[0]).config.sample_rate
         report(f"Reading {recording.name}")
-        original = excerpt(recording, self.rate, start, seconds)
+        original, _ = audio.part(recording.path, self.rate, round(start * self.rate), round(seconds * self.rate))
+        if not original.size:
+            raise UserError(f"{recording.name} lasts {recording.seconds:.1f} s, so nothing is left of it from second "
+                            f"{start:g} on.")
         self._add("original", original)
         for i, level in enumerate(levels):
             report(f"Through the codec of level {level} and back", i / len(levels))
@@ -714,7 +717,7 @@ class Heard:
         """A {"sound"} frame."""
         picture = Spectrum(self.rate).push(sound["audio"], last=True)
         about = {"name": sound["name"], "column": COLUMN, "bands": BANDS, "columns": len(picture)}
-        parts = [to_int16(sound["audio"]).astype("<i2"), picture]
+        parts = [audio.to_int16(sound["audio"]).astype("<i2"), picture]
         if "codes" in sound:
             parts.append(sound["codes"].astype("<u2"))
             about |= {"level": sound["level"], "codes": sound["codes"].size, "figures": sound["figures"],
@@ -754,27 +757,6 @@ class Spectrum:
         self._first = begin
         level = (20 * np.log10(np.maximum(mel, 1e-9)) - LOUDEST_DB + RANGE_DB) / RANGE_DB
         return np.rint(np.clip(level, 0.0, 1.0) * 255).astype(np.uint8)
-
-
-def excerpt(recording: Recording, rate: int, start: float, seconds: float) -> np.ndarray:
-    """Part of a recording: float32 [samples]. Errors: `UserError` where it ends before that begins."""
-    first, count = round(start * rate), round(seconds * rate)
-    blocks, there = [], 0
-    for block in audio.Decoder(recording.path, rate):
-        blocks.append(block[max(0, first - there) :])
-        there += block.size
-        if there >= first + count:
-            break
-    part = np.concatenate(blocks)[:count]
-    if not part.size:
-        raise UserError(f"{recording.name} lasts {recording.seconds:.1f} s, so nothing is left of it from second "
-                        f"{start:g} on.")
-    return part
-
-
-def to_int16(block) -> np.ndarray:
-    """float [n] in [-1, 1] -> int16 [n], the numbers that a wav of it holds."""
-    return (audio.to_u16(block).astype(np.int32) - audio.SILENCE).astype(np.int16)
 
 
 def frame(about: dict, *parts: np.ndarray) -> bytes:
