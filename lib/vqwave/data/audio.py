@@ -171,7 +171,7 @@ def part(path, sample_rate: int, first: int, count: int | None = None) -> tuple[
     return np.concatenate(blocks)[:count], position
 
 
-def excerpt(path, sample_rate: int = SAMPLE_RATE, start: float = 0.0, seconds: float | None = None) -> np.ndarray:
+def excerpt(path, sample_rate: int, start: float = 0.0, seconds: float | None = None) -> np.ndarray:
     """`seconds` of a file (None: to its end) from second `start` on, or as much as there is: float32 [samples].
 
     Errors: `UserError` as `Decoder`, and where the file ends before `start`.
