@@ -207,7 +207,7 @@ class LossConfig(Config):
     hum: Weight = 0.0
 
 
-class STFTDiscriminator(Config):
+class STFTConfig(Config):
     """Convolutions over the complex spectrogram of this window."""
 
     kind: Literal["stft"] = "stft"
@@ -215,7 +215,7 @@ class STFTDiscriminator(Config):
     hop: Annotated[int, Field(strict=True, ge=1, le=65536)]
 
 
-Discriminator = STFTDiscriminator
+Discriminator = STFTConfig
 
 
 class AdversaryConfig(Config):
@@ -226,7 +226,7 @@ class AdversaryConfig(Config):
 
     discriminators: Annotated[tuple[Discriminator, ...], Field(min_length=1)] = (
         # Long windows see partials, short ones see onsets and the buzz of a frame rate.
-        STFTDiscriminator(n_fft=2048, hop=512), STFTDiscriminator(n_fft=512, hop=128))
+        STFTConfig(n_fft=2048, hop=512), STFTConfig(n_fft=512, hop=128))
     game: Literal["least_squares"] = "least_squares"
     weight: Weight = 0.2
     feature_matching: Weight = 1.0

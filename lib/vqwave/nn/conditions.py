@@ -6,10 +6,12 @@ Each becomes a Keras model from an input that `data/windows.py` serves (and that
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 from keras import layers, ops
 
-from ..config import CodesAbove, GeneratorConfig
+from ..config import CodesAbove, Config, GeneratorConfig
 from .layers import CroppedResidual, SubPixelUpsampling, register
 
 
@@ -59,5 +61,5 @@ def context_model(config: CodesAbove, generator: GeneratorConfig) -> keras.Model
     return keras.Model(codes, x, name="context")
 
 
-CONDITIONS = {CodesAbove: context_model}
+CONDITIONS: dict[type[Config], Callable] = {CodesAbove: context_model}
 """The model of each kind of condition: (config, generator config) -> Keras model."""

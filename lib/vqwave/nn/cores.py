@@ -9,12 +9,12 @@ from __future__ import annotations
 import keras
 from keras import layers, ops
 
-from ..config import GeneratorConfig, LSTMCore
+from ..config import Config, GeneratorConfig, LSTMCore
 from .conditions import FrameEmbedding
 from .layers import gelu
 
 
-class LSTM(keras.Model):
+class LSTMStack(keras.Model):
     """Embedded frames and context through a stack of LSTMs; the books of a frame are drawn in order.
 
     Book 0 has its logits from the last LSTM's output h. Book k knows the books before it in its frame:
@@ -105,7 +105,7 @@ class LSTM(keras.Model):
         return ops.stack(codes, axis=-1), new
 
 
-CORES = {LSTMCore: LSTM}
+CORES: dict[type[Config], type[LSTMStack]] = {LSTMCore: LSTMStack}
 """The class of each kind of core, made with the generator's config."""
 
 

@@ -6,10 +6,11 @@ hiss for what it does not know and a hum for phases it was never told. A discrim
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from keras import layers, ops
 
-from ..config import AdversaryConfig
-from ..config import STFTDiscriminator as STFTConfig
+from ..config import AdversaryConfig, Config, STFTConfig
 from .layers import register
 from .replica_sums import mean
 
@@ -84,7 +85,7 @@ class STFTDiscriminator(layers.Layer):
         return super().get_config() | {"n_fft": self.n_fft, "hop": self.hop}
 
 
-DISCRIMINATORS = {
+DISCRIMINATORS: dict[type[Config], Callable] = {
     STFTConfig: lambda config, dtype: STFTDiscriminator(config.n_fft, config.hop, name=f"stft_{config.n_fft}",
                                                         dtype=dtype),
 }

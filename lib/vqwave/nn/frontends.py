@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from keras import layers
 
-from ..config import WaveformFrontEnd
+from ..config import Config, WaveformFrontEnd
 from .layers import register
 
 
 @register
-class Waveform(layers.Reshape):
+class WaveformInput(layers.Reshape):
     """audio float32 [batch, T] -> [batch, T, 1]: the samples themselves, as one channel.
 
     What every front end offers: `call` (analyse), `hop` in samples a step, `channels` of a step and `receptive_field`,
@@ -22,5 +24,5 @@ class Waveform(layers.Reshape):
         super().__init__(target_shape, **kwargs)
 
 
-FRONT_ENDS = {WaveformFrontEnd: lambda config, sample_rate: Waveform(name="channel")}
+FRONT_ENDS: dict[type[Config], Callable] = {WaveformFrontEnd: lambda config, sample_rate: WaveformInput(name="channel")}
 """The layer of each kind of front end: (config, sample rate) -> layer."""

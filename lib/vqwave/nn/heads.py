@@ -13,7 +13,7 @@ import math
 import numpy as np
 from keras import layers, ops
 
-from ..config import PERIOD, TonesHead, WaveformHead
+from ..config import PERIOD, Config, TonesHead, WaveformHead
 from .layers import Conv, Reach, SubPixelUpsampling, register
 
 LOWEST = 27.5  # Hz, A0
@@ -144,20 +144,28 @@ class NoiseBank(layers.Layer):
         return super().get_config() | {"bands": self.bands, "hop": self.hop, "kernel_size": self.kernel_size}
 
 
-class Waveform:
-    """A last up-sampling to the waveform.
+class Head:
+    """What every head offers; it is made with the codec's config.
 
-    What every head offers: `tap`, shown the features of each stage on their way down, `synthesise`, which makes audio
-    float32 [batch, samples, 1] of the last stage's, `reaches`, how far each of its branches sees, and whether it must
-    know its position in the piece (`positioned`, in the config). start: int32 [batch], the number of the first code
-    in the piece, modulo PERIOD / level.
+    reaches: how far each of its branches sees, once they are made. Whether it must know its position in the piece is
+    said by the config (`positioned`); start: int32 [batch], the number of the first code in the piece, modulo
+    PERIOD / level.
     """
 
     def __init__(self, config):
         self.config = config
+        self.reaches: list[Reach] = []
 
     def tap(self, stage: int, features, start, reach: Reach):
-        pass
+        """Look at the features of a stage on their way down."""
+
+    def synthesise(self, features, start, reach: Reach):
+        """The last stage's features -> audio float32 [batch, samples, 1]."""
+        raise NotImplementedError
+
+
+class WaveformOutput(Head):
+    """A last up-sampling to the waveform."""
 
     def synthesise(self, features, start, reach: Reach):
         # It overlaps its neighbours widely: short patches would buzz at their rate.
@@ -166,12 +174,12 @@ class Waveform:
         return up(features)
 
 
-class TonesAndNoise:
+class TonesAndNoise(Head):
     """A bank of tones, whose loudness an early stage says, and a bank of noise, whose colour the last one does."""
 
     def __init__(self, config):
-        self.config = config
-        self.reaches, self.audio = [], None
+        super().__init__(config)
+        self.audio = None
 
     def _first(self, start, hop: int):
         """The number of the first step of `hop` samples."""
@@ -197,5 +205,5 @@ class TonesAndNoise:
         return layers.Add(name="sum", dtype="float32")([noise, self.audio])
 
 
-HEADS = {WaveformHead: Waveform, TonesHead: TonesAndNoise}
+HEADS: dict[type[Config], type[Head]] = {WaveformHead: WaveformOutput, TonesHead: TonesAndNoise}
 """The class of each kind of head, made with the codec's config."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 from keras import layers, ops
 
-from ..config import DilatedBlock
+from ..config import Config, DilatedBlock
 
 
 class Reach:
@@ -161,6 +163,6 @@ def gelu(x):
     return ops.gelu(x, approximate=True)
 
 
-BLOCKS = {DilatedBlock: lambda config, channels, dilation, name: ResidualBlock(
+BLOCKS: dict[type[Config], Callable] = {DilatedBlock: lambda config, channels, dilation, name: ResidualBlock(
     channels, dilation, config.kernel_size, name=name)}
 """The layer of each kind of block: (config, channels, dilation, name) -> layer."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 from keras import layers, ops
 
-from ..config import EMAQuantizer, ResidualQuantizer, SOMQuantizer
+from ..config import Config, EMAQuantizer, ResidualQuantizer, SOMQuantizer
 from . import replica_sums
 from .layers import register
 
@@ -296,7 +298,7 @@ def _som(config: SOMQuantizer, seed: int):
                              config.revival_threshold, config.commitment, seed=seed, name="quantizer")
 
 
-QUANTIZERS = {EMAQuantizer: _ema, ResidualQuantizer: _residual, SOMQuantizer: _som}
+QUANTIZERS: dict[type[Config], Callable] = {EMAQuantizer: _ema, ResidualQuantizer: _residual, SOMQuantizer: _som}
 """The layer of each kind of quantizer: (config, seed) -> layer."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..config import GeneratorConfig, LSTMCore
+from ..config import Config, GeneratorConfig, LSTMCore
 
 OPSET = 18
 # From so many units on a loop is bound by the weights it reads, and 4-bit ones pay for up to so many streams.
@@ -129,12 +129,13 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], precision
 
 
 class LSTMLoop:
-    """The body of `nn.cores.LSTM`. In int8 weights are symmetric, one scale a matrix, and activations as each step's
+    """The body of `nn.cores.LSTMStack`. In int8 weights are symmetric, one scale a matrix, and activations as each step's
     range asks; in 4 bits one product a layer, where what is read of the weights sets the speed."""
 
     def __init__(self, config, arrays, precision: str, main: Nodes, body: Nodes):
         self.config, self.arrays, self.precision = config, arrays, precision
         self.main, self.body = main, body
+        self.before = ""  # what the books drawn so far in a frame add to the next one's
         # In 4 bits what the context adds to the first layer's gates comes from outside the loop.
         self.context_width = 4 * config.core.units if precision == "int4" else config.context_channels
 
@@ -275,7 +276,7 @@ class LSTMLoop:
         return main("Mul", gates, largest)
 
 
-LOOPS = {LSTMCore: LSTMLoop}
+LOOPS: dict[type[Config], type[LSTMLoop]] = {LSTMCore: LSTMLoop}
 """The body of each kind of core."""
 
 

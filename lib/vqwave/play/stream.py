@@ -35,7 +35,7 @@ _STATE_VERSION = 3
 
 def check_whole(key: str, value, least: int) -> int:
     """`value` as an int. Raises `UserError` unless it is a whole number of at least `least`."""
-    if isinstance(value, int | float | np.number) and value == value // 1 and value >= least:
+    if isinstance(value, int | float | np.number) and float(value).is_integer() and value >= least:
         return int(value)
     raise UserError(f"{key} is {value!r}; it must be a whole number of at least {least}")
 
@@ -100,6 +100,8 @@ class Codes:
     where the piece goes on for ever.
     """
 
+    log_probs: np.ndarray | None = None
+
     def __init__(self, level: int, block: int, codes: np.ndarray, end: int | None):
         self.level, self.per_block = level, block // level
         self.codes, self.first, self.end = codes, 0, end
@@ -129,8 +131,6 @@ class Codes:
 
 class Kept(Codes):
     """Codes that are given, not sampled: what a variation keeps. Stands where a chain has the `Level` above."""
-
-    log_probs = None
 
     def __init__(self, level: int, block: int, codes: np.ndarray, batch: int):
         """codes: int32 [N, books], the whole piece; every piece of a batch has them."""
@@ -301,6 +301,8 @@ Begin = Prompt | Variation
 class Blocks:
     """An iterator of blocks that `codec` decodes, until `close` ends it."""
 
+    codec: engine.CodecEngine
+
     @property
     def sample_rate(self) -> int:
         """Samples per second."""
@@ -389,13 +391,13 @@ class Stream(Blocks):
                                      f"{self.prompt_samples} samples")
                 self._original = np.asarray(begin.audio, np.float32)
         self._levels: list[Level] = []
-        above = self._kept
+        above: Kept | Level | None = self._kept
         for generator in generators:
             level = generator.config.level
             above = Level(generator, above, self.seed, batch or 1, self.block, self.sampling[level], chunk,
                           prompt.get(level), log_probs)
             self._levels.append(above)
-        self._chain = [self._kept, *self._levels] if self._kept else self._levels
+        self._chain: list = [self._kept, *self._levels] if self._kept else self._levels
         self._bottom = self._levels[-1]
         self.codes: dict[int, np.ndarray] = {}
         self.log_probs: dict[int, np.ndarray] | None = {} if log_probs else None

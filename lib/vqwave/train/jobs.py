@@ -62,6 +62,35 @@ class Job:
             met |= set(source.record.get("tracks") or ())
         record.tracks = sorted(met | set(record.tracks))
 
+    def check_settings(self, training: config.TrainingConfig):
+        """The run's settings fit the model. Raises `UserError` where they do not."""
+        raise NotImplementedError
+
+    def prepare(self, record: RunRecord, group: Group, say):
+        """Get the data ready: split it, encode it."""
+        raise NotImplementedError
+
+    def build(self, seed: int) -> keras.Model:
+        """The model, with its initial weights."""
+        raise NotImplementedError
+
+    def compile_options(self) -> dict:
+        """What `compile` is given besides the optimizer."""
+        return {}
+
+    def take_weights(self, model, found: weights.WeightSet):
+        """The weights of a set into the model."""
+        raise NotImplementedError
+
+    def batches(self, step: int):
+        """The training batches from number `step` on, without end."""
+        raise NotImplementedError
+
+    @property
+    def validation(self):
+        """The validation batches; None where no track is held out."""
+        raise NotImplementedError
+
     def examples(self, folder) -> list[keras.callbacks.Callback]:
         """Callbacks that show in TensorBoard what the model makes."""
         return []
@@ -114,9 +143,6 @@ class CodecJob(Job):
     def take_weights(self, model, found: weights.WeightSet):
         codec_layers.take_weights(model, found)
 
-    def compile_options(self) -> dict:
-        return {}
-
 
 class GeneratorJob(Job):
     """A generator on the codes that codecs make of a prepared folder.
@@ -168,7 +194,7 @@ class GeneratorJob(Job):
             for found in self.codecs]
         sides = [[entry for (track, _), entry in self.corpora[0].items() if track in {t.file for t in side}]
                  for side in (self.train, self.val or self.train)]
-        bits = group.from_first(lambda: codes.unigram_bits(*sides, model.num_codes, model.books))
+        bits = group.from_first(lambda: codes.unigram_bits(sides[0], sides[1], model.num_codes, model.books))
         say(f"{model.name}: held-out frames have {bits:.3f} bits each by their codes' frequencies alone "
             f"({model.books * math.log2(model.num_codes):.3f} knows nothing)")
         record.unigram_bits = round(bits, 4)
