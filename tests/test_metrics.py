@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vqwave import metrics
-from vqwave.config import codec_preset
+from vqwave.config import preset
 
 RATE = 22050
 
@@ -41,7 +41,7 @@ def test_spectral_convergence_of_a_scaled_copy_is_the_scale():
 
 def test_mel_of_a_scaled_copy_is_the_number_of_resolutions_times_its_log():
     x = noise(scale=0.3)  # above the floor in every band
-    assert metrics.mel_distance(x, x / 10) == pytest.approx(2.0, abs=1e-3)
+    assert metrics.mel_distance(x, x / 10, RATE) == pytest.approx(2.0, abs=1e-3)
 
 
 def test_mel_is_of_magnitudes_through_librosas_filters():
@@ -51,15 +51,15 @@ def test_mel_is_of_magnitudes_through_librosas_filters():
         m = [np.log10(np.maximum(librosa.feature.melspectrogram(
             y=s, sr=RATE, n_fft=n_fft, hop_length=n_fft // 4, n_mels=bands, power=1.0), 1e-5)) for s in (x, y)]
         wanted += np.abs(m[0] - m[1]).mean()
-    assert metrics.mel_distance(x, y) == pytest.approx(wanted, rel=1e-5)
+    assert metrics.mel_distance(x, y, RATE) == pytest.approx(wanted, rel=1e-5)
 
 
 def test_mel_has_an_absolute_floor_so_level_counts_below_it():
     x = noise(scale=0.3)
     silent = np.zeros_like(x)
-    louder = metrics.mel_distance(2 * x, silent) - metrics.mel_distance(x, silent)
+    louder = metrics.mel_distance(2 * x, silent, RATE) - metrics.mel_distance(x, silent, RATE)
     assert louder == pytest.approx(2 * math.log10(2), abs=1e-3)
-    assert metrics.mel_distance(1e-9 * x, silent) == 0.0
+    assert metrics.mel_distance(1e-9 * x, silent, RATE) == 0.0
 
 
 def test_si_sdr_is_the_ratio_of_orthogonal_noise_and_blind_to_scale_and_offset():
@@ -72,17 +72,17 @@ def test_si_sdr_is_the_ratio_of_orthogonal_noise_and_blind_to_scale_and_offset()
 
 def test_equal_signals_are_at_the_good_end_and_worse_noise_is_worse():
     x = tone() + noise(scale=0.01)
-    assert metrics.distances(x, x) == {"sc_db": -120.0, "mel": 0.0, "si_sdr_db": 120.0}
-    near, far = (metrics.distances(x, x + noise(seed=1, scale=s)) for s in (0.001, 0.05))
+    assert metrics.distances(x, x, RATE) == {"sc_db": -120.0, "mel": 0.0, "si_sdr_db": 120.0}
+    near, far = (metrics.distances(x, x + noise(seed=1, scale=s), RATE) for s in (0.001, 0.05))
     assert near["sc_db"] < far["sc_db"] and near["mel"] < far["mel"] and near["si_sdr_db"] > far["si_sdr_db"]
 
 
 @pytest.mark.parametrize("samples", [1, 2, 100, 2047, 2048, 5000])
 def test_silence_and_short_signals_have_finite_figures(samples):
     silent, constant, loud = np.zeros(samples, np.float32), np.full(samples, 0.3, np.float32), noise(samples)
-    assert metrics.distances(silent, silent) == {"sc_db": -120.0, "mel": 0.0, "si_sdr_db": 120.0}
+    assert metrics.distances(silent, silent, RATE) == {"sc_db": -120.0, "mel": 0.0, "si_sdr_db": 120.0}
     for x, y in [(silent, loud), (loud, silent), (silent, constant), (constant, loud), (loud, constant), (loud, loud)]:
-        assert all(math.isfinite(v) and abs(v) <= 120 for v in metrics.distances(x, y).values())
+        assert all(math.isfinite(v) and abs(v) <= 120 for v in metrics.distances(x, y, RATE).values())
     assert metrics.spectral_convergence(loud, silent) == pytest.approx(0.0, abs=1e-6)
     assert metrics.spectral_convergence(silent, loud) == 120.0
     assert metrics.si_sdr(constant, silent) == 120.0  # less their means, both are silent
@@ -99,11 +99,11 @@ def test_what_cannot_be_compared_is_refused(name):
         (x, np.where(x > 0, np.inf, x), "reconstruction holds"),
     ]:
         with pytest.raises(ValueError, match=why):
-            getattr(metrics, name)(original, other)
+            getattr(metrics, name)(original, other, *[RATE] * (name == "mel_distance"))
 
 
 def test_usage_and_perplexity():
-    counts = metrics.histogram(np.array([[3, 3], [5, 5]]), 8)
+    counts = metrics.histogram(np.array([3, 3, 5, 5]), 8)
     np.testing.assert_array_equal(counts, [0, 0, 0, 2, 0, 2, 0, 0])
     assert metrics.usage(counts) == 0.25
     assert metrics.perplexity(counts) == pytest.approx(2.0)
@@ -116,8 +116,20 @@ def test_usage_and_perplexity():
             metrics.histogram(np.array(codes, np.int32), 8)
 
 
+def test_each_book_has_figures_of_its_own():
+    codes = np.stack([np.zeros(8, int), np.arange(8), np.arange(8) // 4], axis=-1)[None]
+    counts = metrics.histogram(codes, 8)
+    np.testing.assert_array_equal(counts, [[8] + [0] * 7, [1] * 8, [4, 4] + [0] * 6])
+    figures = metrics.codebook_figures(counts)
+    assert [b["usage"] for b in figures["books"]] == [1 / 8, 1.0, 2 / 8]
+    assert [b["perplexity"] for b in figures["books"]] == pytest.approx([1.0, 8.0, 2.0])
+    assert figures["usage"] == pytest.approx(11 / 24) and figures["perplexity"] == pytest.approx(11 / 3)
+    assert metrics.codebook_figures(counts[1:2]) == {"usage": 1.0, "perplexity": pytest.approx(8.0)}
+    assert metrics.codebook_figures(counts[1]) == metrics.codebook_figures(counts[1:2])
+
+
 def test_bitrates_are_those_of_the_levels():
-    rates = [metrics.bitrate(codec_preset(f"vqvae_{level}")) for level in (8, 32, 128, 512)]
+    rates = [metrics.bitrate(preset("compact").codec(level)) for level in (8, 32, 128, 512)]
     assert rates == pytest.approx([27.5625, 6.890625, 1.72265625, 0.4306640625])
 
 
@@ -134,26 +146,26 @@ def test_bits_of_a_model_that_knows_nothing_everything_or_the_wrong_thing():
 class _Rounding:
     """A codec whose every answer is known: a code is the mean of its samples in 1/32nds, decoded as a constant."""
 
-    config = codec_preset("vqvae_8", "tiny")
+    config = preset("tiny").codec(8)
 
     def encode(self, audio):
         padded = np.pad(audio, ((0, 0), (0, -audio.shape[1] % 8)))
-        return np.clip(np.round(padded.reshape(len(audio), -1, 8).mean(2) * 32) + 32, 0, 63).astype(np.int32)
+        return np.clip(np.round(padded.reshape(len(audio), -1, 8).mean(2) * 32) + 32, 0, 63).astype(np.int32)[..., None]
 
     def decode(self, codes):
-        return np.repeat((codes - 32) / 32, 8, axis=1).astype(np.float32)
+        return np.repeat((codes[..., 0] - 32) / 32, 8, axis=1).astype(np.float32)
 
 
 @pytest.mark.parametrize("samples", [1, 8, 1001, RATE + 3])
 def test_codec_figures_are_of_the_whole_signal_at_its_own_length(samples):
     audio = tone(samples, hz=50.0) + 0.25
-    made, figures = metrics.codec(_Rounding(), audio)
+    made, figures = metrics.reconstruct(_Rounding(), audio)
     assert made.shape == audio.shape
     codes = _Rounding().encode(audio[None])
     assert figures["codes"] == codes.size == -(-samples // 8)
-    counts = metrics.histogram(codes, 64)
+    (counts,) = metrics.histogram(codes, 64)
     assert figures["usage"] == metrics.usage(counts) and figures["perplexity"] == metrics.perplexity(counts)
-    assert {k: figures[k] for k in ("sc_db", "mel", "si_sdr_db")} == metrics.distances(audio, made)
+    assert {k: figures[k] for k in ("sc_db", "mel", "si_sdr_db")} == metrics.distances(audio, made, RATE)
     assert figures["encode_speed"] > 0 and figures["decode_speed"] > 0
     with pytest.raises(ValueError, match="at least one sample"):
-        metrics.codec(_Rounding(), audio[:0])
+        metrics.reconstruct(_Rounding(), audio[:0])

@@ -30,7 +30,7 @@ def read_png(path):
 def test_a_picture_is_whole_alone_in_its_folder_and_the_same_each_time(tmp_path):
     x = music()
     for name in ("a.png", "b.PNG"):
-        plots.waveform_and_spectrogram(x, 0.5 * x[:-7], tmp_path / name, title="$a_1 & <音>.mp3")
+        plots.waveform_and_spectrogram(x, 0.5 * x[:-7], tmp_path / name, RATE, title="$a_1 & <音>.mp3")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "b.PNG"]
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.PNG").read_bytes()
     pixels = read_png(tmp_path / "a.png")
@@ -40,7 +40,7 @@ def test_a_picture_is_whole_alone_in_its_folder_and_the_same_each_time(tmp_path)
 
 def test_svg_is_xml_with_units_on_its_axes(tmp_path):
     path = tmp_path / "demo.svg"
-    plots.demo_picture(music(), path, title="a piece")
+    plots.demo_picture(music(), path, RATE, title="a piece")
     assert ElementTree.parse(path).getroot().tag.endswith("svg")  # noqa: S314 - our own file
     text = path.read_text(encoding="utf-8")
     for label in ("Time (s)", "Frequency (kHz, mel scale)", "Level (dB)", "Amplitude", "a piece"):
@@ -50,9 +50,9 @@ def test_svg_is_xml_with_units_on_its_axes(tmp_path):
 @pytest.mark.parametrize("samples", [1, 2, 300, 2047])
 def test_short_silent_and_not_finite_signals_are_drawn(tmp_path, samples):
     broken = np.full(samples, np.nan, np.float32)
-    plots.waveform_and_spectrogram(np.zeros(samples), np.ones(samples), tmp_path / "a.png")
-    plots.waveform_and_spectrogram(music()[:samples], broken, tmp_path / "b.png")
-    plots.demo_picture(np.zeros(samples, np.float32), tmp_path / "c.png")
+    plots.waveform_and_spectrogram(np.zeros(samples), np.ones(samples), tmp_path / "a.png", RATE)
+    plots.waveform_and_spectrogram(music()[:samples], broken, tmp_path / "b.png", RATE)
+    plots.demo_picture(np.zeros(samples, np.float32), tmp_path / "c.png", RATE)
     for name in "abc":
         read_png(tmp_path / f"{name}.png")
 
@@ -60,14 +60,14 @@ def test_short_silent_and_not_finite_signals_are_drawn(tmp_path, samples):
 @pytest.mark.parametrize("shape", [(0,), (1, 100)])
 def test_what_is_no_signal_is_refused(tmp_path, shape):
     with pytest.raises(ValueError, match="one signal"):
-        plots.demo_picture(np.zeros(shape), tmp_path / "a.png")
+        plots.demo_picture(np.zeros(shape), tmp_path / "a.png", RATE)
     assert not list(tmp_path.iterdir())
 
 
 def test_other_endings_and_missing_folders_are_refused_with_the_name(tmp_path):
     for name, why in [("a.jpg", "must end in .png or .svg"), ("no/a.png", "there is no folder")]:
         with pytest.raises(UserError, match=why):
-            plots.demo_picture(music(), tmp_path / name)
+            plots.demo_picture(music(), tmp_path / name, RATE)
     assert not list(tmp_path.iterdir())
 
 
@@ -75,7 +75,7 @@ def test_a_failed_picture_leaves_the_one_before(tmp_path, monkeypatch):
     from matplotlib.figure import Figure
 
     path = tmp_path / "a.png"
-    plots.demo_picture(music(), path)
+    plots.demo_picture(music(), path, RATE)
     before = path.read_bytes()
 
     def fail(self, file, **kwargs):
@@ -84,23 +84,23 @@ def test_a_failed_picture_leaves_the_one_before(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Figure, "savefig", fail)
     with pytest.raises(OSError, match="disk full"):
-        plots.demo_picture(music(hz=880.0), path)
+        plots.demo_picture(music(hz=880.0), path, RATE)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
 def test_the_spectrogram_is_bounded_and_loses_no_peak():
     audio = np.zeros(60 * RATE, np.float32)
     audio[30 * RATE] = 1.0  # one click in a minute
-    spectrum = plots.mel_spectrogram(audio)
+    spectrum = plots.mel_spectrogram(audio, RATE)
     assert spectrum.shape[0] == plots.BANDS and spectrum.shape[1] <= plots.COLUMNS
     loud = np.flatnonzero(spectrum.max(axis=0) > 0)
     assert len(loud) in (1, 2, 3) and abs(loud.mean() / spectrum.shape[1] - 0.5) < 0.01
-    short = plots.mel_spectrogram(audio[:RATE])
+    short = plots.mel_spectrogram(audio[:RATE], RATE)
     assert short.shape[1] == 1 + RATE // (plots.N_FFT // 8)
 
 
 def test_a_tone_stands_in_its_mel_band():
-    spectrum = plots.mel_spectrogram(music(hz=1000.0)).mean(axis=1)
+    spectrum = plots.mel_spectrogram(music(hz=1000.0), RATE).mean(axis=1)
     filters = metrics.mel_filters(RATE, plots.N_FFT, plots.BANDS)
     assert spectrum.argmax() == filters[:, round(1000 * plots.N_FFT / RATE)].argmax()
 
@@ -110,7 +110,7 @@ def test_pictures_need_no_pyplot_and_no_main_thread(tmp_path):
         import sys, threading, numpy as np
         from vqwave import plots
         assert not any(m.startswith("matplotlib") for m in sys.modules)
-        t = threading.Thread(target=plots.demo_picture, args=(np.zeros(100), sys.argv[1]))
+        t = threading.Thread(target=plots.demo_picture, args=(np.zeros(100), sys.argv[1], 22050))
         t.start(); t.join()
         assert "matplotlib.pyplot" not in sys.modules and "tensorflow" not in sys.modules
     """
@@ -171,7 +171,7 @@ def test_a_log_that_is_not_there_is_named(tmp_path):
 
 
 def test_two_threads_draw_at_once(tmp_path):
-    threads = [threading.Thread(target=plots.demo_picture, args=(music(), tmp_path / f"{i}.png")) for i in range(2)]
+    threads = [threading.Thread(target=plots.demo_picture, args=(music(), tmp_path / f"{i}.png", RATE)) for i in range(2)]
     for t in threads:
         t.start()
     for t in threads:
@@ -192,7 +192,9 @@ def test_shades_of_codes_are_spread_evenly_alike_where_vectors_are_and_dark_wher
 @pytest.mark.parametrize("level, count", [(512, 5), (128, 20), (8, 64 * 5 - 3)])
 def test_a_raster_holds_every_code_with_time_from_top_to_bottom(rng, level, count):
     codes = rng.integers(0, 64, count)
-    raster = plots.code_raster(codes, level, np.arange(64) / 63)
+    raster = plots.code_raster(codes, level, np.arange(64) / 63, 512)
+    several = np.stack([codes, rng.integers(0, 64, count)], axis=1)
+    np.testing.assert_array_equal(raster, plots.code_raster(several, level, np.arange(64) / 63, 512))
     assert raster.shape == (512 // level, 5) and raster.dtype == np.float32
     read = raster.T.ravel()
     np.testing.assert_allclose(read[:count] * 63, codes, atol=1e-4)
@@ -202,13 +204,13 @@ def test_a_raster_holds_every_code_with_time_from_top_to_bottom(rng, level, coun
 def test_the_codes_of_the_levels_are_drawn_with_and_without_the_sound(tmp_path, rng):
     made = {level: rng.integers(0, 64, 43 * 512 // level) for level in (512, 128, 32, 8)}
     shades = dict.fromkeys(made, np.linspace(0, 1, 64))
-    plots.codes(made, shades, tmp_path / "a.png", title="$a$")
-    plots.codes({512: made[512]}, shades, tmp_path / "b.svg", audio=music())
+    plots.codes(made, shades, tmp_path / "a.png", RATE, 512, title="$a$")
+    plots.codes({512: made[512]}, shades, tmp_path / "b.svg", RATE, 512, audio=music())
     assert read_png(tmp_path / "a.png")[..., :3].std() > 0.1
     assert "Level (dB)" in (tmp_path / "b.svg").read_text(encoding="utf-8")
     for nothing in ({}, {512: np.empty(0, int)}):
         with pytest.raises(ValueError, match="needs a level"):
-            plots.codes(nothing, shades, tmp_path / "c.png")
+            plots.codes(nothing, shades, tmp_path / "c.png", RATE, 512)
 
 
 def test_a_codec_s_shades_are_those_of_its_codebook(tiny_weights):
@@ -218,7 +220,7 @@ def test_a_codec_s_shades_are_those_of_its_codebook(tiny_weights):
     codec = engine.load_codec(weights.find(tiny_weights.codecs, "vqvae_512"))
     shades = plots.codec_shades(codec)
     assert shades.shape == (codec.config.num_codes,)
-    assert shades[codec.encode(np.zeros((1, 20480), np.float32))[0, 20]] <= 0.5
+    assert shades[codec.encode(np.zeros((1, 20480), np.float32))[0, 20, 0]] <= 0.5
 
 
 # ------------------------------------------------------------------------------ several at once, runs, codes in numbers
@@ -229,7 +231,7 @@ def test_any_number_of_signals_is_drawn_with_their_names(tmp_path, count):
     signals = {f"${i}_<音>.mp3": music(0.2 + 0.1 * i, 220.0 * (i + 1)) for i in range(count)}
     for draw in (plots.waveforms, plots.spectrograms):
         path = tmp_path / f"{draw.__name__}.svg"
-        draw(signals, path)
+        draw(signals, path, RATE)
         text = path.read_text(encoding="utf-8")
         assert "Time (s)" in text and "Amplitude" in text
         shown = ElementTree.parse(path).getroot()  # noqa: S314 - our own file
@@ -240,7 +242,7 @@ def test_any_number_of_signals_is_drawn_with_their_names(tmp_path, count):
 def test_no_signal_and_no_code_are_refused(tmp_path):
     for draw in (plots.waveforms, plots.spectrograms):
         with pytest.raises(ValueError, match="no signal"):
-            draw({}, tmp_path / "a.png")
+            draw({}, tmp_path / "a.png", RATE)
     for counts in ({}, {"a": np.zeros(4, int)}):
         with pytest.raises(ValueError, match="needs codes"):
             plots.code_usage(counts, tmp_path / "a.png")
@@ -256,9 +258,26 @@ def test_runs_are_drawn_each_as_far_as_it_has_come(tmp_path):
     assert plots.training_curves(logs, tmp_path / "a.svg")
     text = (tmp_path / "a.svg").read_text(encoding="utf-8")
     assert "vqvae_8" in text and "generator_8" in text and "vqvae_32" not in text
-    assert "Bits per code" in text and "Loss" in text
+    assert "Bits a frame" in text and "Loss" in text
     assert plots.training_curves({"vqvae_32": logs["vqvae_32"]}, tmp_path / "b.png") is False
     assert not (tmp_path / "b.png").exists()
+
+
+def test_logs_are_found_by_whatever_their_models_are_called(tmp_path):
+    for name in ("zither_4", "vqvae_8", "a_codec"):
+        (tmp_path / f"{name}.csv").write_text(HEADER)
+    (tmp_path / "vqvae_8.png").write_bytes(b"")
+    assert list(plots.logs(tmp_path)) == ["a_codec", "vqvae_8", "zither_4"]
+    assert list(plots.logs(tmp_path, ("zither_4", "missing", "vqvae_8"))) == ["zither_4", "vqvae_8", "a_codec"]
+    assert plots.logs(tmp_path / "nowhere") == {}
+
+
+def test_books_of_a_codec_come_in_the_order_they_are_used_in():
+    class Weights:
+        def load(self, part):
+            return {f"quantizer/book_{k}/codebook": np.full((4, 2), k) for k in (10, 2, 0, 1)}
+
+    assert [book[0, 0] for book in plots.codebooks(Weights())] == [0, 1, 2, 10]
 
 
 def test_usage_says_how_many_codes_and_how_evenly(tmp_path):

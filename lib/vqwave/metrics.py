@@ -45,7 +45,7 @@ def spectral_convergence(original, reconstruction) -> float:
     return _decibels(float(np.mean(ratios)) ** 2)
 
 
-def mel_distance(original, reconstruction, sample_rate: int = 22050) -> float:
+def mel_distance(original, reconstruction, sample_rate: int) -> float:
     """mel, lower is better: Σ over `MEL_BANDS` (n_fft, mels) of mean |log10 max(M(x), 1e-5) − log10 max(M(y), 1e-5)|.
 
     M is the *magnitude* spectrogram (not power; hop n_fft/4, periodic Hann of n_fft, full scale 1, frames centred)
@@ -100,23 +100,43 @@ def si_sdr(original, reconstruction) -> float:
 
 
 def histogram(codes, num_codes: int) -> np.ndarray:
-    """How often each code occurs in `codes` (int, any shape, at least one): int64 [num_codes]."""
-    codes = np.asarray(codes).ravel()
+    """How often each code of a book occurs.
+
+    Args:
+        codes: int, at least one: [..., books] of a codec, or [frames] of one book.
+
+    Returns:
+        int64 [books, num_codes]; [num_codes] where `codes` has one axis.
+    """
+    codes = np.asarray(codes)
     if codes.size == 0 or codes.min() < 0 or codes.max() >= num_codes:
         raise ValueError(f"codes must be at least one, each in [0, {num_codes})")
-    return np.bincount(codes, minlength=num_codes)
+    if codes.ndim < 2:
+        return np.bincount(codes.ravel(), minlength=num_codes)
+    return np.stack([np.bincount(book, minlength=num_codes) for book in codes.reshape(-1, codes.shape[-1]).T])
 
 
 def usage(counts) -> float:
-    """Share of the codebook that occurs, in [0, 1], of how often each code does [num_codes]. Few cannot use many."""
+    """Share of a codebook that occurs, in [0, 1], of a `histogram` [num_codes]. Few codes cannot use many entries."""
     return float(np.count_nonzero(counts) / len(counts))
 
 
 def perplexity(counts) -> float:
-    """exp of the entropy of a `histogram` of codes, in [1, num_codes]: how many codes would do, used evenly."""
+    """exp of the entropy of a `histogram` [num_codes], in [1, num_codes]: how many codes would do, used evenly."""
     counts = np.asarray(counts)
     p = counts[counts > 0] / counts.sum()
     return float(np.exp(-np.sum(p * np.log(p))))
+
+
+def codebook_figures(counts) -> dict:
+    """How the books of a codec are used, of a `histogram` int [books, num_codes].
+
+    Returns:
+        {"usage", "perplexity"}: of one book, or the means over several; then also "books": a row of both for each.
+    """
+    books = [{"usage": usage(row), "perplexity": perplexity(row)} for row in np.atleast_2d(counts)]
+    mean = {key: float(np.mean([row[key] for row in books])) for key in books[0]}
+    return mean | ({"books": books} if len(books) > 1 else {})
 
 
 def bitrate(config) -> float:
@@ -125,18 +145,18 @@ def bitrate(config) -> float:
 
 
 def bits(log_probs) -> float:
-    """Bits per code from natural logarithms of the probabilities that a model gave the true codes (any shape).
+    """Bits a frame from natural logarithms of the probabilities that a model gave the true frames (any shape).
 
-    The mean of -log2 p: log2(num_codes) is a model that knows nothing, 0 one that is always sure and right. A code held
-    impossible makes it infinite.
+    The mean of -log2 p, all books of a frame multiplied: books · log2(num_codes) is a model that knows nothing, 0 one
+    that is always sure and right. A frame held impossible makes it infinite.
     """
     log_probs = np.asarray(log_probs, np.float64)
     if log_probs.size == 0 or np.isnan(log_probs).any():
-        raise ValueError("log_probs is empty or holds NaN; no bits per code can be told from it")
+        raise ValueError("log_probs is empty or holds NaN: there are no bits a frame to compute")
     return float(-log_probs.mean() / math.log(2.0)) + 0.0  # + 0.0: no negative zero
 
 
-def distances(original, reconstruction, sample_rate: int = 22050) -> dict[str, float]:
+def distances(original, reconstruction, sample_rate: int) -> dict[str, float]:
     """The three distances of a reconstruction: {"sc_db", "mel", "si_sdr_db"}."""
     return {
         "sc_db": spectral_convergence(original, reconstruction),
@@ -145,28 +165,30 @@ def distances(original, reconstruction, sample_rate: int = 22050) -> dict[str, f
     }
 
 
-def codec(engine, audio) -> tuple[np.ndarray, dict[str, float]]:
-    """Through a codec and back: (reconstruction float32 [samples], figures).
+def reconstruct(codec_engine, audio) -> tuple[np.ndarray, dict]:
+    """Audio through a codec and back, and how near it comes.
 
-    engine: what `engine.load_codec` returns. audio: float32 [samples] at the codec's rate, of any length. Figures:
-    those of `distances`, `bitrate_kbps`, `usage`, `perplexity`, `codes` (their number) and `encode_speed`,
-    `decode_speed` in seconds of audio per second of wall time, after a first run on a second of it that is not counted.
+    Args:
+        codec_engine: what `play.engine.load_codec` returns.
+        audio: float32 [samples] at the codec's rate, of any length.
+
+    Returns:
+        The reconstruction, float32 [samples], and the figures: those of `distances` and `codebook_figures`,
+        `bitrate_kbps`, `codes` (their number) and `encode_speed`, `decode_speed` in seconds of audio per second of wall
+        time, after a first run on a second of it that is not counted.
     """
-    config = engine.config
+    config = codec_engine.config
     audio = np.asarray(audio, np.float32)
-    _checked(audio, "audio")
-    engine.decode(engine.encode(audio[None, : config.sample_rate]))
+    _check(audio, "audio")
+    codec_engine.decode(codec_engine.encode(audio[None, : config.sample_rate]))
     start = time.perf_counter()
-    codes = engine.encode(audio[None])
+    codes = codec_engine.encode(audio[None])
     encoded = time.perf_counter()
-    made = engine.decode(codes)[0, : len(audio)]
+    made = codec_engine.decode(codes)[0, : len(audio)]
     decoded = time.perf_counter()
     seconds = len(audio) / config.sample_rate
-    counts = histogram(codes, config.num_codes)
-    return made, distances(audio, made, config.sample_rate) | {
+    return made, distances(audio, made, config.sample_rate) | codebook_figures(histogram(codes, config.num_codes)) | {
         "bitrate_kbps": bitrate(config),
-        "usage": usage(counts),
-        "perplexity": perplexity(counts),
         "codes": int(codes.size),
         "encode_speed": seconds / max(encoded - start, 1e-9),
         "decode_speed": seconds / max(decoded - encoded, 1e-9),
@@ -211,7 +233,7 @@ def _decibels(power) -> float:
     return 10.0 * math.log10(min(max(power, least), 1.0 / least))
 
 
-def _checked(signal, which):
+def _check(signal, which):
     if signal.ndim != 1 or signal.size == 0:
         raise ValueError(f"{which} must be one signal [samples] of at least one sample, not of shape {signal.shape}")
     if not np.isfinite(signal).all():
@@ -220,8 +242,8 @@ def _checked(signal, which):
 
 def _pair(original, reconstruction):
     x, y = np.asarray(original, np.float32), np.asarray(reconstruction, np.float32)
-    _checked(x, "original")
-    _checked(y, "reconstruction")
+    _check(x, "original")
+    _check(y, "reconstruction")
     if x.shape != y.shape:
         raise ValueError(f"original has {len(x)} samples, reconstruction {len(y)}; only equal lengths can be compared")
     return x, y

@@ -10,13 +10,13 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 import warnings
 from pathlib import Path
 
 import numpy as np
 
 from . import metrics
-from .config import LEVELS, codec_name, generator_name
 from .errors import UserError
 from .files import atomic_write, printable, reason
 
@@ -28,7 +28,7 @@ RANGE_DB = 80.0
 TICKS_HZ = (200, 500, 1000, 2000, 4000, 8000, 16000)
 
 
-def waveform_and_spectrogram(original, reconstruction, path, sample_rate: int = 22050, title: str = ""):
+def waveform_and_spectrogram(original, reconstruction, path, sample_rate: int, title: str = ""):
     """Both signals side by side, waveform over mel spectrogram, with the same axes and one dB scale.
 
     0 dB is the loudest point of the original. The two may differ in length. Errors: `UserError` for an ending that is
@@ -52,7 +52,7 @@ def waveform_and_spectrogram(original, reconstruction, path, sample_rate: int = 
     _save(figure, path)
 
 
-def demo_picture(audio, path, sample_rate: int = 22050, title: str = ""):
+def demo_picture(audio, path, sample_rate: int, title: str = ""):
     """Waveform over mel spectrogram of one piece; 0 dB is its own loudest point. Errors as above."""
     audio = _signal(audio)
     figure = _figure(10.0, 4.6, title)
@@ -115,7 +115,8 @@ def speeds(results: dict, path) -> bool:
     chain = results.get("chain", ())
     if not steps and not chain:
         return False
-    sampled, chained = (list(dict.fromkeys(r["size"] for r in rows)) for rows in (steps, chain))
+    sampled = list(dict.fromkeys(r["size"] for r in steps))
+    chained = list(dict.fromkeys((r["size"], r["level"]) for r in chain))
     figure = _figure(4.6 * len(sampled) + 4.2 * bool(chained), 4.2, "")
     axes = list(figure.subplots(1, len(sampled) + bool(chained), squeeze=False)[0])
     looks = [dict(color=color, hatch=hatch, edgecolor="black", linewidth=0.5)
@@ -135,13 +136,15 @@ def speeds(results: dict, path) -> bool:
         axis.legend(frameon=False, fontsize="small")
     if chain:
         axis = axes.pop(0)
-        for i, (size, look) in enumerate(zip(chained, looks[1:], strict=False)):
-            rows = [r for r in chain if r["size"] == size]
-            where = np.arange(len(rows)) + 0.3 * (i - (len(chained) - 1) / 2)
-            bars = axis.bar(where, [r["rtf"] for r in rows], 0.3, label=size, **look)
+        width = min(0.3, 0.9 / len(chained))
+        for i, (size, level) in enumerate(chained):
+            rows = [r for r in chain if (r["size"], r["level"]) == (size, level)]
+            where = np.arange(len(rows)) + width * (i - (len(chained) - 1) / 2)
+            bars = axis.bar(where, [r["rtf"] for r in rows], width, label=f"{size}, to {level}x",
+                            **looks[(i + 1) % len(looks)])
             axis.bar_label(bars, fmt="{:.1f}", fontsize="small")
             axis.set_xticks(range(len(rows)), [str(r["streams"]) for r in rows])
-        axis.set_title("The whole chain")
+        axis.set_title("The chain")
         axis.set_xlabel("Streams side by side")
         axis.set_ylabel("Total real-time factor")
         axis.legend(frameon=False, fontsize="small")
@@ -151,18 +154,25 @@ def speeds(results: dict, path) -> bool:
     return True
 
 
-def codes(made: dict, shades: dict, path, audio=None, sample_rate: int = 22050, title: str = ""):
+def codes(made: dict, shades: dict, path, sample_rate: int, column: int, audio=None, title: str = ""):
     """The codes of several levels as coloured rows over time, under the mel spectrogram of `audio` where it is given.
 
-    made: {level: codes int [n]}; shades: {level: what `codec_shades` says of that codec}. Each column is one code of
-    the top level's time, 512 samples; below it, from top to bottom, stand the 1, 4, 16 or 64 codes of that moment. So
-    every code is seen, and what repeats in the sound is a pattern. Errors: as `demo_picture`.
+    A column is `column` samples wide, a frame of the chain's top level; in it, from top to bottom, stand the codes of
+    that moment, `column` / level of them. So every code is seen, and what repeats in the sound is a pattern.
+
+    Args:
+        made: {level: codes int [n], or [n, books], of which the first book is drawn}.
+        shades: {level: what `codec_shades` says of that codec}.
+        column: a multiple of every level.
+
+    Raises:
+        UserError, ValueError: as `demo_picture`.
     """
     levels = sorted(made, reverse=True)
-    rasters = [code_raster(made[level], level, shades[level]) for level in levels]
+    rasters = [code_raster(made[level], level, shades[level], column) for level in levels]
     if not levels or any(not r.size for r in rasters):
         raise ValueError("a picture of codes needs a level, and a code of each")
-    # A lane of 64 rows is wider than one of a single row, but not 64 times.
+    # A lane of many rows is taller than one of a single row, but not as many times.
     heights = [0.5 + 0.35 * math.log2(r.shape[0]) for r in rasters]
     figure = _figure(10.0, 1.6 + sum(heights) * 0.75 + (2.2 if audio is not None else 0.0), title)
     ratios = ([sum(heights) * 0.6] if audio is not None else []) + heights
@@ -177,7 +187,7 @@ def codes(made: dict, shades: dict, path, audio=None, sample_rate: int = 22050, 
         figure.colorbar(image, ax=axes[0], label="Level (dB)", pad=0.02)
         rows = axes[1:]
     for axis, level, raster in zip(rows, levels, rasters, strict=True):
-        seconds = raster.shape[1] * LEVELS[0] / sample_rate
+        seconds = raster.shape[1] * column / sample_rate
         each = -(-raster.shape[1] // (4 * COLUMNS))
         image = axis.imshow(raster[:, ::each], aspect="auto", cmap="viridis", vmin=0.0, vmax=1.0,
                             interpolation="nearest", extent=(0.0, seconds, raster.shape[0], 0.0))
@@ -204,23 +214,34 @@ def code_shades(codebook, quiet: int | None = None) -> np.ndarray:
 
 
 def codec_shades(codec) -> np.ndarray:
-    """`code_shades` of a codec (what `engine.load_codec` returns), dark where it is quiet."""
-    (codebook,) = codec.weight_set.load("codebook").values()
+    """`code_shades` of a codec's first book, dark where it is quiet; codec: what `engine.load_codec` returns."""
     quiet = codec.encode(np.zeros((1, 64 * codec.config.level), np.float32))[0]
-    return code_shades(codebook, int(quiet[len(quiet) // 2]))
+    return code_shades(codebooks(codec.weight_set)[0], int(quiet[len(quiet) // 2, 0]))
 
 
-def code_raster(codes, level: int, shades) -> np.ndarray:
-    """Codes int [n] as a picture: float32 [512 / level, ceil(n·level / 512)], one column a code of the top level.
+def codebooks(codec_weights) -> list[np.ndarray]:
+    """The vectors of each book of a codec's weights, float32 [num_codes, dim], in the order they are used in."""
+    arrays = codec_weights.load("codebook")
+    return [arrays[path] for path in sorted(arrays, key=lambda p: [int(n) for n in re.findall(r"\d+", p)])]
 
-    In a column time runs from top to bottom. NaN where the last column is not full.
+
+def first_book(codes) -> np.ndarray:
+    """Codes int [n], or [n, books] -> int [n], those of the first book."""
+    codes = np.asarray(codes)
+    return codes[:, 0] if codes.ndim == 2 else codes
+
+
+def code_raster(codes, level: int, shades, column: int) -> np.ndarray:
+    """Codes int [n] or [n, books] as a picture: float32 [column / level, ceil(n·level / column)] of the first book.
+
+    In a column of `column` samples time runs from top to bottom. NaN where the last column is not full.
     """
-    rows = LEVELS[0] // level
-    shown = np.asarray(shades, np.float32)[np.asarray(codes, np.int64)]
+    rows = column // level
+    shown = np.asarray(shades, np.float32)[first_book(codes).astype(np.int64)]
     return np.pad(shown, (0, -len(shown) % rows), constant_values=np.nan).reshape(-1, rows).T
 
 
-def waveforms(signals: dict, path, sample_rate: int = 22050, title: str = ""):
+def waveforms(signals: dict, path, sample_rate: int, title: str = ""):
     """A row for each of several signals, {name: audio}, by librosa's `waveshow`, on one time axis and one scale.
 
     Errors: as `demo_picture`; `ValueError` where there is no signal.
@@ -246,7 +267,7 @@ def waveforms(signals: dict, path, sample_rate: int = 22050, title: str = ""):
     _save(figure, path)
 
 
-def spectrograms(signals: dict, path, sample_rate: int = 22050, title: str = "", across: int = 3):
+def spectrograms(signals: dict, path, sample_rate: int, title: str = "", across: int = 3):
     """Waveform over mel spectrogram of each of {name: audio}, `across` of them beside each other, on the same axes.
 
     0 dB is the loudest point of the first. Errors: as `waveforms`.
@@ -280,15 +301,14 @@ def spectrograms(signals: dict, path, sample_rate: int = 22050, title: str = "",
     _save(figure, path)
 
 
-def logs(folder) -> dict[str, Path]:
-    """The training logs in a folder, {model: path}, codecs before generators and each from the top down."""
-    names = [make(level) for make in (codec_name, generator_name) for level in LEVELS]
-    paths = {name: Path(folder) / f"{name}.csv" for name in names}
-    return {name: path for name, path in paths.items() if path.is_file()}
+def logs(folder, names=()) -> dict[str, Path]:
+    """The training logs in a folder, {model: path of its CSV}: those of `names` in that order, then all others."""
+    there = {path.stem: path for path in sorted(Path(folder).glob("*.csv")) if path.is_file()}
+    return {name: there[name] for name in (*(n for n in names if n in there), *(n for n in there if n not in names))}
 
 
 def training_curves(logs: dict, path, title: str = "") -> bool:
-    """A panel for each run, {model: path of its CSV log}: bits per code of a generator, the loss of a codec.
+    """A panel for each run, {model: path of its CSV log}: bits a frame of a generator, the loss of a codec.
 
     Logs may be of runs that still train, see `loss_curves`; those without a whole row are left out, and if none has one
     nothing is drawn and the answer is False. Errors: as `loss_curves`.
@@ -308,7 +328,7 @@ def training_curves(logs: dict, path, title: str = "") -> bool:
             if column in columns:
                 axis.plot(epochs, columns[column], line, markersize=2.5, linewidth=1.1, color=color, label=label)
         axis.set_title(name, fontsize="medium", parse_math=False)
-        axis.set_ylabel("Bits per code" if shown_one == "bits" else shown_one.capitalize().replace("_", " "))
+        axis.set_ylabel("Bits a frame" if shown_one == "bits" else shown_one.capitalize().replace("_", " "))
         axis.set_xlabel("Epoch")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
@@ -417,7 +437,7 @@ def read_log(csv_path) -> tuple[list[int], dict[str, list[float]]]:
     return epochs, {n: v for n, v in columns.items() if n and any(map(math.isfinite, v))}
 
 
-def mel_spectrogram(audio, sample_rate: int = 22050) -> np.ndarray:
+def mel_spectrogram(audio, sample_rate: int) -> np.ndarray:
     """Mel magnitudes float32 [`BANDS`, at most `COLUMNS`] for a picture, each the loudest of its column's time."""
     hop = N_FFT // 8
     frames = 1 + len(audio) // hop

@@ -5,12 +5,10 @@ All terms compare audio float32 [batch, samples] with audio float32 [batch, samp
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 from keras import ops
 
-from ..metrics import BESIDE, LINE, MEL_FLOOR
+from ..metrics import BESIDE, LINE, MEL_FLOOR, mel_filters
 from ..metrics import MEL_BANDS as MEL_SCALES
 from .replica_sums import mean, total
 
@@ -31,14 +29,6 @@ def magnitude(audio, n_fft: int, hop: int, window: int):
     return ops.sqrt(real**2 + imag**2 + 1e-9)
 
 
-@functools.cache
-def mel_matrix(sample_rate: int, n_fft: int, mels: int) -> np.ndarray:
-    """[n_fft / 2 + 1, mels], Slaney's bands as librosa makes them."""
-    import librosa
-
-    return librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=mels).T.astype("float32")
-
-
 def reconstruction_terms(x, y, sample_rate: int) -> dict:
     """Original x and reconstruction y, float32 [batch, samples] -> each term by its name in `LossConfig`.
 
@@ -54,8 +44,8 @@ def reconstruction_terms(x, y, sample_rate: int) -> dict:
         convergence.append(ops.sqrt(error + 1e-9) / (ops.sqrt(power) + 1e-3))
         log_magnitude.append(ops.mean(ops.abs(ops.log(a + 1e-3) - ops.log(b + 1e-3))))
     for n_fft, mels in MEL_SCALES:
-        matrix = mel_matrix(sample_rate, n_fft, mels)
-        a, b = (ops.matmul(magnitude(s, n_fft, n_fft // 4, n_fft), matrix) for s in (x, y))
+        filters = mel_filters(sample_rate, n_fft, mels).T
+        a, b = (ops.matmul(magnitude(s, n_fft, n_fft // 4, n_fft), filters) for s in (x, y))
         mel.append(ops.mean(ops.abs(ops.log10(a + MEL_FLOOR) - ops.log10(b + MEL_FLOOR))))
     waveform = mean((x - y) ** 2) / (mean(x**2) + 1e-6)
     return {
