@@ -426,12 +426,20 @@ class TrainingConfig(Config):
 class Split(Config):
     """Tracks by name (file name without folders and endings) and the side they are on; the rest trains.
 
-    `test` is for the final report alone; `excluded` is on no side (a test track's other version).
+    `test` is for the final report alone, and so is `fresh`, by which nothing was ever chosen; `excluded` is on no side
+    (a test track's other version). chosen_by_test: what was chosen by looking at the test tracks, in words.
     """
 
     validation: tuple[Text, ...] = ()
     test: tuple[Text, ...] = ()
+    fresh: tuple[Text, ...] = ()
     excluded: tuple[Text, ...] = ()
+    chosen_by_test: Text = ""
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """Every track that does not train."""
+        return (*self.validation, *self.test, *self.fresh, *self.excluded)
 
 
 class DataConfig(Config):

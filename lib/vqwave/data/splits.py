@@ -53,7 +53,7 @@ def split(tracks: list[manifest.Track], sides: float | Split, seed: int) -> tupl
     """
     if isinstance(sides, Split):
         known = {track_name(t) for t in tracks}
-        held = [*sides.validation, *sides.test, *sides.excluded]
+        held = sides.held_out
         missing = [n for n in held if n not in known]
         if missing:
             raise UserError(f"the split names a track {missing[0]!r} that the data folder does not hold")
