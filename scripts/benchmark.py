@@ -6,12 +6,11 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from vqwave import cli
+from vqwave import cli, progress, weights
 from vqwave.files import printable
 from vqwave.measure import benchmark
-from vqwave.play import api
+from vqwave.train.options import parse_split
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -25,29 +24,26 @@ def main(argv=None) -> int:
         "scripts/benchmark.py --data-dir data/wesnoth --val-split recipes/wesnoth/split.yml",
     )
     parser.add_argument("--sizes", default=None, metavar="SIZE,...",
-                        help="of compact, reference and tiny (default: compact,reference; with --quick compact)")
+                        help="presets, by name or path (default: compact,reference; with --quick compact)")
     parser.add_argument("--only", default=",".join(benchmark.PARTS), metavar="NAME,...", help="what to measure")
     parser.add_argument("--quick", action="store_true", help="a minute or less, rough figures")
     parser.add_argument("--data-dir", metavar="DIR",
                         help="folder that prepare_audio.py wrote: its held-out tracks tell what int8 and int4 cost")
-    parser.add_argument("--val-split", default="0.1", metavar="S",
+    parser.add_argument("--val-split", type=parse_split, default=0.1, metavar="S",
                         help="which tracks those are: as the generators were trained with")
-    parser.add_argument("--vqvae-weights-dir", default=str(ROOT / api.CODECS), metavar="DIR",
+    parser.add_argument("--vqvae-weights-dir", default=str(ROOT / weights.CODECS), metavar="DIR",
                         help="where the codecs are")
-    parser.add_argument("--generator-weights-dir", default=str(ROOT / api.GENERATORS), metavar="DIR",
+    parser.add_argument("--generator-weights-dir", default=str(ROOT / weights.GENERATORS), metavar="DIR",
                         help="where the generators are")
     parser.add_argument("--output-dir", default="docs/benchmark", metavar="DIR", help="where the results go")
     parser.add_argument("--json", action="store_true", help="print the results as JSON, and nothing else, on stdout")
     args = parser.parse_args(argv)
 
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"),
-               TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("starting")
+    with progress.bar(transient=False, elapsed=True) as bar:
+        task = bar.add_task("starting")
 
         def show(done, total, what):
-            progress.update(task, completed=done, total=total, description=what)
+            bar.update(task, completed=done, total=total, description=what)
 
         results = benchmark.run(
             _names(args.sizes or ("compact" if args.quick else "compact,reference")), args.vqvae_weights_dir,

@@ -6,11 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-from vqwave import cli
-from vqwave.config import LEVELS
+from vqwave import cli, progress, weights
 from vqwave.errors import UserError
 from vqwave.files import printable
 from vqwave.measure import evaluation, report
@@ -36,8 +32,12 @@ def main(argv=None) -> int:
     parser.add_argument("--targets", metavar="F.yml", help="what is wanted of the figures "
                         "(default: targets.yml beside the split file, where there is one)")
     parser.add_argument("--only", default=",".join(evaluation.PARTS), metavar="PART,...",
-                        help="the parts to measure; of others what was measured before is kept")
-    parser.add_argument("--depths", type=cli.one_of(*LEVELS), nargs="+", metavar="LEVEL",
+                        help="the parts to measure; of others what was measured before is kept. Published figures are "
+                             "replaced by a run with all of them alone")
+    parser.add_argument("--side", choices=evaluation.SIDES, default="test",
+                        help="the tracks that are measured; settings are chosen on validation, and what is not test is "
+                             "printed alone")
+    parser.add_argument("--depths", type=number(int, 1), nargs="+", metavar="LEVEL",
                         help="where the chain ends, each measured by itself; the first is what is shipped "
                              "(default: where it ends by itself)")
     parser.add_argument("--temperatures", nargs="+", default=["default"], metavar="T",
@@ -49,12 +49,13 @@ def main(argv=None) -> int:
     parser.add_argument("--minutes", type=number(above=0), default=10.0, help="of music a generated piece")
     parser.add_argument("--offsets", type=number(int, 1, 64), default=4,
                         help="alignments of the training codes that copies are sought in: as many as in training")
-    parser.add_argument("--quick", action="store_true", help="half a minute of music, rough figures: to try it out")
+    parser.add_argument("--quick", action="store_true",
+                        help="half a minute of music, rough figures: to try it out; published figures stay")
     parser.add_argument("--context-free", metavar="DIR",
-                        help="generators trained with source_level: 0, to tell what the context is worth")
+                        help="generators trained without conditions, to tell what the context is worth")
     parser.add_argument("--runs", metavar="DIR", help="the folder of the training runs, whose curves are drawn")
-    parser.add_argument("--vqvae-weights-dir", default=api.CODECS, metavar="DIR", help="where the codecs are")
-    parser.add_argument("--generator-weights-dir", default=api.GENERATORS, metavar="DIR",
+    parser.add_argument("--vqvae-weights-dir", default=weights.CODECS, metavar="DIR", help="where the codecs are")
+    parser.add_argument("--generator-weights-dir", default=weights.GENERATORS, metavar="DIR",
                         help="where the generators are")
     parser.add_argument("--epoch", metavar="N|best", help="the generators' set (default: what ships, else the best)")
     parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0], help="what runs the models")
@@ -70,42 +71,43 @@ def main(argv=None) -> int:
     split = args.split or ROOT / "recipes" / name / "split.yml"
     if not Path(split).is_file():
         raise UserError(f"{printable(split)}: no such file: --split names the file that says which tracks test")
-    wanted = args.targets or Path(split).with_name("targets.yml")
-    targets = report.read_targets(wanted) if args.targets or wanted.is_file() else report.FIGURES
     music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch)
-    settings = report.parse_settings(args.depths or [music.level], args.temperatures, args.top_p)
+    wanted = args.targets or Path(split).with_name("targets.yml")
+    targets = report.read_targets(wanted, music.chain) if args.targets or wanted.is_file() else None
+    depths = [music.chain.check_level(depth) for depth in args.depths or [music.level]]
+    settings = report.parse_settings(music.chain, depths, args.temperatures, args.top_p)
     plan = evaluation.Plan(settings, tuple(args.seeds), args.minutes, offsets=args.offsets)
     if args.quick:
-        plan = evaluation.Plan(settings, tuple(args.seeds), 0.5, bits_seconds=5.0, warm_up=1.0, offsets=1)
+        plan = evaluation.Plan(settings, tuple(args.seeds), 0.5, bits_seconds=5.0, warm_up=1.0, offsets=1,
+                               rough=True)
     parts = [part.strip() for part in args.only.split(",")]
 
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:.0f} %"),
-               TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+    with progress.bar() as bar:
         tasks = {}
 
         def show(part, what, share):
             """One bar, of what is being done; each new thing has its own time."""
             if what not in tasks:
                 for task in tasks.values():
-                    progress.remove_task(task)
+                    bar.remove_task(task)
                 tasks.clear()
-                tasks[what] = progress.add_task(f"{part}: {what}", total=1.0)
-            progress.update(tasks[what], completed=share)
+                tasks[what] = bar.add_task(f"{part}: {what}", total=1.0)
+            bar.update(tasks[what], completed=share)
 
         evaluated = evaluation.Evaluation(
             music, args.data_dir, split, plan, cache_dir=args.cache_dir, musicnn=args.musicnn,
-            context_free=args.context_free, progress=show)
+            context_free=args.context_free, progress=show, side=args.side)
         found = evaluated.run(parts)
-        if args.json:
-            written = []
-        else:
+        command, written = shlex.join(["python", "scripts/evaluate.py", *(sys.argv[1:] if argv is None else argv)]), []
+        if not args.json and args.side == "test":
             show("results", "drawing and writing", 0.0)
-            command = shlex.join(["python", "scripts/evaluate.py", *(sys.argv[1:] if argv is None else argv)])
             written = report.write(found, evaluated, name, args.output_dir, args.runs, command, targets)
     if args.json:
-        print(json.dumps(found, indent=1))
+        print(json.dumps({"overlap": evaluated.overlap()} | found, indent=1))
+    elif not written:
+        print(report.section(found, evaluated, name, [], command, targets))
+        if args.side == "test":
+            print(f"RESULTS.md keeps its figures of {name}: only a whole run replaces them", file=sys.stderr)
     for path in written:
         print(f"wrote {printable(path)}")
     return 0

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,12 +15,14 @@ import pytest
 
 import vqwave
 from vqwave import cli, config, machine, plots, weights
-from vqwave.config import LEVELS, SAMPLE_RATE
+from vqwave.config import preset
 from vqwave.data import audio, manifest
 from vqwave.errors import UserError
 from vqwave.measure import benchmark
 from vqwave.play import engine
 
+CHAIN = preset("tiny").chain
+LEVELS, RATE = CHAIN.sizes, CHAIN.sample_rate
 TINY = benchmark.Effort(rounds=2, turn=0.001, chain_rounds=2, chain_turn=0.001, starts=1, minutes=(0.01, 0.02),
                         bandwidth_bytes=1 << 16, codes=128, seconds=0.2, streams=(1, 2))
 
@@ -36,9 +39,9 @@ def music(tmp_path_factory):
     rng = np.random.default_rng(0)
     tracks = []
     for name in ("a", "b"):
-        samples = audio.to_u16(0.1 * rng.standard_normal(10 * SAMPLE_RATE))
+        samples = audio.to_u16(0.1 * rng.standard_normal(10 * RATE))
         samples.astype("<u2").tofile(folder / f"{name}.u16")
-        tracks.append(manifest.Track(f"{name}.u16", f"/music/{name}.wav", SAMPLE_RATE, len(samples), "0" * 64,
+        tracks.append(manifest.Track(f"{name}.u16", f"/music/{name}.wav", RATE, len(samples), "0" * 64,
                                      dict.fromkeys(manifest.TAGS)))
     manifest.write(folder, tracks)
     return folder
@@ -47,12 +50,12 @@ def music(tmp_path_factory):
 @pytest.fixture(scope="module")
 def results(tiny_weights, music):
     return benchmark.run(["tiny"], tiny_weights.codecs, tiny_weights.generators, effort=TINY, data_dir=music,
-                         val_split="0.5")
+                         val_split=0.5)
 
 
 @pytest.fixture(scope="module")
 def chain(tiny_weights):
-    return benchmark.choose("tiny", tiny_weights.codecs, tiny_weights.generators, None)
+    return benchmark.choose(preset("tiny"), tiny_weights.codecs, tiny_weights.generators, None)
 
 
 def test_every_level_engine_and_number_of_streams_is_measured(results):
@@ -61,21 +64,23 @@ def test_every_level_engine_and_number_of_streams_is_measured(results):
     assert rows.keys() == wanted and len(results["steps"]) == len(wanted)
     for (level, streams, name), row in rows.items():
         assert row["codes_per_s"] == row["steps_per_s"] * streams > 0
-        assert row["real_time"] == pytest.approx(row["codes_per_s"] / (SAMPLE_RATE / level))
+        assert row["real_time"] == pytest.approx(row["codes_per_s"] / (RATE / level))
         assert row["against_eager"] > 0 and row["share_of_bandwidth"] > 0
         assert name != "eager" or row["against_eager"] == 1
 
 
 def test_the_chain_its_start_its_codecs_and_its_memory_are_measured(results):
-    assert [r["streams"] for r in results["chain"]] == [1, 2]
+    assert [(r["level"], r["streams"], r["shipped"], r["whole"]) for r in results["chain"]] == [
+        (8, 1, True, True), (8, 2, True, True)]
     for row in results["chain"]:
         assert row["rtf"] > 0 and len(row["rtf_rounds"]) == 2
         assert row["blocks"] % (2 * benchmark.CYCLE) == 0
         assert 0 < row["block_median_s"] <= row["block_p95_s"]
-        assert row["p95_share"] == pytest.approx(row["block_p95_s"] * SAMPLE_RATE / 8192)
+        assert row["p95_share"] == pytest.approx(row["block_p95_s"] * RATE / CHAIN.block)
     assert [r["level"] for r in results["codecs"]] == list(LEVELS)
     assert all(r["encode_rtf"] > 0 and r["decode_rtf"] > 0 for r in results["codecs"])
     (start,) = results["start"]
+    assert start["level"] == results["memory"][0]["level"] == 8
     assert 0 < start["warm_first_block_s"] <= start["warm_sound_s"]
     assert 0 < start["cold_first_block_s"] <= start["cold_sound_s"]
     (memory,) = results["memory"]
@@ -99,10 +104,10 @@ def test_int8_and_int4_are_compared_with_float32_on_held_out_codes(results):
 def test_the_codes_and_the_source_codes_of_held_out_music_belong_together(chain, music):
     """The level above, around the same samples: what lies between the halos is what it makes of them alone."""
     track = manifest.read(music)[0]
-    c = chain.find("generator_8").config
-    codec, source = (engine.load_codec(chain.find(name)) for name in ("vqvae_8", "vqvae_32"))
-    codes, above = benchmark._forced(track, music, codec, source, c, 400)
-    assert codes.shape == (1, 400) and above.shape == (1, 400 // c.ratio + 2 * c.halo)
+    c = chain.generator(8).config
+    codec, source = (engine.load_codec(chain.codec(level)) for level in (8, 32))
+    codes, above = benchmark._held_out_codes(track, music, codec, source, c, 400)
+    assert codes.shape == (1, 400, 1) and above.shape == (1, 400 // c.ratio + 2 * c.halo, 1)
     samples = audio.from_u16(np.fromfile(music / track.file, "<u2"))
     first = (len(samples) - 400 * 8 - 2 * c.halo * 32) // 2 + c.halo * 32
     np.testing.assert_array_equal(codes[0], codec.encode(samples[None, first : first + 3200])[0])
@@ -111,17 +116,18 @@ def test_the_codes_and_the_source_codes_of_held_out_music_belong_together(chain,
 
 
 def test_the_eager_loop_draws_the_codes_that_the_engines_draw(chain):
-    found = chain.find("generator_32")
-    model, reference = weights.load_generator(found), engine.load_generator(found, "onnx-float32")
-    settings = {"temperature": 1.0, "top_k": 0, "top_p": 1.0}
-    eager = benchmark.eager_sampler(model, 2, settings)
+    from vqwave.nn.generator import load_generator
+
+    found = chain.generator(32)
+    model, reference = load_generator(found), engine.load_generator(found, "onnx-float32")
+    eager = benchmark.eager_sampler(model, 2)
     drawn = []
-    step = model.step
-    model.step = lambda previous, *rest: (drawn.append(previous), step(previous, *rest))[1]
+    step = model.core.step
+    model.core.step = lambda previous, *rest: (drawn.append(previous), step(previous, *rest))[1]
     eager(33)
-    context, draws = benchmark._given(found.config, 2)
-    start = np.full(2, found.config.start_token, np.int32)
-    codes, _, _ = reference.sample(context[:, :33], draws[:, :33], start, reference.initial_state(2), **settings)
+    context, draws = benchmark._inputs(found.config, 2)
+    start = np.full((2, 1), found.config.start_token, np.int32)
+    codes, _, _ = reference.sample(context[:, :33], draws[:, :33], start, reference.initial_state(2))
     np.testing.assert_array_equal(np.stack(drawn[1:], axis=1), codes[:, :32])
 
 
@@ -145,23 +151,23 @@ def test_contenders_take_turns_and_rates_are_steps_a_second(monkeypatch):
 
 
 def test_a_step_reads_every_matrix_of_the_core_once(chain):
-    found = chain.find("generator_8")
-    c = found.config
-    first, rest = c.embedding_dim + c.context_channels + c.units, 2 * c.units
-    count = 4 * c.units * (first + rest * (c.lstm_layers - 1)) + c.units * c.num_codes
+    found = chain.generator(8)
+    config, c = found.config, found.config.core
+    first, rest = c.embedding_dim + config.context_channels + c.units, 2 * c.units
+    count = 4 * c.units * (first + rest * (c.layers - 1)) + c.units * config.num_codes
     row = 4 * c.embedding_dim
     read = benchmark.weights_read(found)
     assert (read["int8"], read["float32"]) == (count + row, 4 * count + row)
     # The first layer's inputs are multiplied before: of their product a row each is read, for the code and the context.
-    rest = count - 4 * c.units * (c.embedding_dim + c.context_channels)
+    rest = count - 4 * c.units * (c.embedding_dim + config.context_channels)
     assert read["int4"] == pytest.approx(rest * (0.5 + 4 / 256) + 2 * 4 * 4 * c.units, abs=2)
 
 
 def full_results(rtf, p95, cold, ratio, growth, difference):
     return {
-        "chain": [{"size": size, "streams": n, "rtf": rtf, "p95_share": p95} for n in (1, 32)
-                  for size in ("compact", "reference")],
-        "start": [{"size": "compact", "cold_sound_s": cold}],
+        "chain": [{"size": size, "streams": n, "rtf": rtf, "p95_share": p95, "whole": whole, "level": 8 if whole else 128}
+                  for n in (1, 32) for whole in (True, False) for size in ("compact", "reference")],
+        "start": [{"size": "compact", "cold_sound_s": cold, "whole": True, "level": 8}],
         "steps": [{"size": size, "streams": 1, "engine": "onnx", "against_eager": r} for r in (ratio, 1000)
                   for size in ("compact", "reference")],
         "memory": [{"minutes": [1, 10], "growth_bytes": growth}],
@@ -190,42 +196,56 @@ def test_what_was_not_measured_is_not_met():
 
 
 def test_trained_weights_serve_the_size_they_are_of_and_random_ones_the_others(tiny_weights, tmp_path):
-    wanted = [config.generator_preset(f"generator_{level}", "tiny") for level in LEVELS]
+    tiny = preset("tiny")
+    wanted = [tiny.generator(level) for level in LEVELS]
     folder = tmp_path / "other"
     folder.mkdir()
     for c in wanted:
         found = weights.find(tiny_weights.generators, c.name)
         weights.copy_set(found, folder, "")
-    chosen = benchmark.choose("tiny", tiny_weights.codecs, folder, tmp_path)
+    weights.save_chain(folder, config.replace(tiny.chain, end=128))
+    chosen = benchmark.choose(tiny, tiny_weights.codecs, folder, tmp_path)
+    assert chosen.endings == [128, 8]
+    assert chosen.checksums["vqvae_32"] == weights.find(tiny_weights.codecs, "vqvae_32").checksum[:16]
     assert chosen.source == {"codecs": str(tiny_weights.codecs), "generators": str(folder)} and chosen.cache is None
     weights.weights_path(folder, "generator_8", "context").write_bytes(b"torn")
     with pytest.raises(UserError, match="damaged"):
-        benchmark.choose("tiny", tiny_weights.codecs, folder, tmp_path)
-    random = benchmark.choose("tiny", tmp_path / "none", tmp_path / "none", tmp_path)
+        benchmark.choose(tiny, tiny_weights.codecs, folder, tmp_path)
+    random = benchmark.choose(tiny, tmp_path / "none", tmp_path / "none", tmp_path)
     assert random.source == {"codecs": "random", "generators": "random"}
-    assert random.find("generator_8").config == wanted[-1] and random.find("vqvae_512").config.num_codes == 64
+    assert random.generator(8).config == wanted[-1] and random.codec(512).config.num_codes == 64
     before = os.environ["VQWAVE_CACHE"]
     with random.active():
         assert os.environ["VQWAVE_CACHE"] == str(random.cache) and random.cache.is_relative_to(tmp_path)
     assert os.environ["VQWAVE_CACHE"] == before
 
 
-def test_the_command_prints_json_alone_and_writes_files(main, tiny_weights, tmp_path, capsys):
+def test_the_command_prints_json_alone_and_writes_files(main, tiny_weights, tmp_path, capsys, monkeypatch):
     out = tmp_path / "new" / "folder"
-    arguments = ["--sizes", "tiny", "--only", "codecs,chain", "--quick", "--json", "--output-dir", str(out),
-                 "--vqvae-weights-dir", str(tiny_weights.codecs),
-                 "--generator-weights-dir", str(tiny_weights.generators)]
+    generators = tmp_path / "weights"
+    shutil.copytree(tiny_weights.generators, generators)
+    weights.save_chain(generators, config.replace(CHAIN, end=128))
+    # Of a cache that holds nothing yet.
+    monkeypatch.setenv("VQWAVE_CACHE", str(tmp_path / "cache"))
+    arguments = ["--sizes", "tiny", "--only", "chain", "--quick", "--json", "--output-dir", str(out),
+                 "--vqvae-weights-dir", str(tiny_weights.codecs), "--generator-weights-dir", str(generators)]
     assert cli.entry(main, arguments) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed == json.loads((out / "results.json").read_text())
-    assert printed["quick"] and len(printed["codecs"]) == 4 and len(printed["chain"]) == 3 and "steps" not in printed
+    # The chain to where it ends by itself, and the whole of it.
+    assert [(r["level"], r["streams"], r["shipped"], r["whole"]) for r in printed["chain"]] == [
+        *((128, n, True, False) for n in (1, 8, 32)), *((8, n, False, True) for n in (1, 8, 32))]
+    assert printed["quick"] and "steps" not in printed
+    assert printed["weights"]["tiny"]["ending"] == 128
+    assert set(printed["weights"]["tiny"]["checksums"]) == set(CHAIN.names)
     assert sorted(p.name for p in out.iterdir()) == ["report.txt", "results.json", "speed.png"]
     report = (out / "report.txt").read_text()
-    assert printed["machine"]["cpu"] in report and "The whole chain" in report and "steps: not measured" in report
+    assert printed["machine"]["cpu"] in report and "The chain" in report
+    assert printed["weights"]["tiny"]["checksums"]["vqvae_8"] in report and "steps: not measured" in report
 
 
 @pytest.mark.parametrize("arguments, said", [
-    (["--sizes", "huge"], "no size is called 'huge'"),
+    (["--sizes", "huge"], "no preset is called 'huge'"),
     (["--only", "chain,tea"], "no part of the benchmark is called 'tea'"),
     (["--data-dir", "/nowhere"], "/nowhere"),
 ])
@@ -253,7 +273,7 @@ def test_tables_and_picture_show_whatever_there_is(results, tmp_path):
 def test_a_process_that_fails_says_why(chain, tmp_path):
     gone = replace(chain, generators=tmp_path)
     with pytest.raises(RuntimeError, match="no weights of generator_512"):
-        benchmark.start(gone, TINY)
+        benchmark.start(gone, 8, TINY)
 
 
 def test_the_machine_is_described():
@@ -271,7 +291,7 @@ def test_resident_memory_is_what_the_process_holds():
 
 
 def test_importing_it_imports_no_framework():
-    program = "import sys, vqwave.benchmark; print({'keras', 'tensorflow', 'matplotlib'} & set(sys.modules) or 'none')"
+    program = "import sys, vqwave.measure.benchmark; print({'keras', 'tensorflow', 'matplotlib'} & set(sys.modules) or 'none')"
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True,
                           env=os.environ | {"PYTHONPATH": str(Path(vqwave.__file__).parents[1])})
     assert done.stdout == "none\n"

@@ -53,6 +53,17 @@ def test_a_loop_is_one_long_run_and_silence_has_one_code(rng):
     assert longest_repeat(np.zeros(50, int)) == Run(49, 0, 0, 1, 1)
 
 
+def test_frames_of_several_books_are_alike_where_every_book_is(rng):
+    frames = rng.integers(0, 64, (500, 3))
+    frames[300:340] = frames[100:140]
+    frames[200:240, :2] = frames[100:140, :2]  # another last book: no copy
+    run = longest_repeat(frames)
+    assert (run.length, run.position, run.other) == (40, 100, 300)
+    assert longest_shared(frames[100:150], [rng.integers(0, 64, (50, 3)), frames[290:400]]).length == 40
+    one = rng.integers(0, 8, 200)
+    assert longest_repeat(one[:, None]) == longest_repeat(one)
+
+
 def test_what_is_no_sequence_is_refused():
     with pytest.raises(ValueError, match="one sequence"):
-        longest_repeat(np.zeros((2, 3), int))
+        longest_repeat(np.zeros((2, 3, 4), int))

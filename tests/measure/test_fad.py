@@ -36,14 +36,17 @@ def test_the_distance_is_exact_where_covariances_are_singular(rng):
 
 def test_nearest_is_the_nearest(rng):
     queries, among = rng.normal(size=(300, 4)), rng.normal(size=(70, 4))
-    by_hand = np.sqrt(((queries[:, None] - among[None]) ** 2).sum(-1)).min(1)
-    np.testing.assert_allclose(fad.nearest(queries, among), by_hand)
+    by_hand = np.sqrt(((queries[:, None] - among[None]) ** 2).sum(-1))
+    distances, places = fad.nearest(queries, among)
+    np.testing.assert_allclose(distances, by_hand.min(1))
+    np.testing.assert_array_equal(places, by_hand.argmin(1))
 
 
 @pytest.mark.parametrize(("seconds", "count"), [(0.5, 0), (2.9, 0), (3.0, 1), (4.4, 1), (4.5, 2), (30, 19)])
 def test_patches_last_three_seconds_and_come_every_one_and_a_half(rng, seconds, count):
-    cut = fad.patches(rng.normal(size=round(seconds * RATE)).astype(np.float32) * 0.1)
+    cut = fad.patches(rng.normal(size=round(seconds * RATE)).astype(np.float32) * 0.1, RATE)
     assert cut.shape == (count, 187, 96) and cut.dtype == np.float32
+    assert fad.patch_count(seconds) == max(count, 2)
 
 
 def test_the_network_is_what_keras_makes_of_the_same_numbers(rng):
@@ -73,9 +76,9 @@ def test_the_network_is_what_keras_makes_of_the_same_numbers(rng):
                                                     ("gamma", "beta", "moving_mean", "moving_variance")]
         layer.set_weights([variables[k] for k in keys])
     audio = (0.1 * rng.normal(size=40 * RATE)).astype(np.float32)
-    made = fad.Embedder(variables)(audio)
-    np.testing.assert_allclose(made, model(fad.patches(audio)[..., None]).numpy(), rtol=1e-3, atol=1e-3)
-    assert len(made) > 16 and fad.Embedder(variables)(audio[:RATE]).shape == (0, made.shape[1])
+    made = fad.Embedder(variables)(audio, RATE)
+    np.testing.assert_allclose(made, model(fad.patches(audio, RATE)[..., None]).numpy(), rtol=1e-3, atol=1e-3)
+    assert len(made) > 16 and fad.Embedder(variables)(audio[:RATE], RATE).shape == (0, made.shape[1])
 
 
 def test_what_is_no_wheel_is_refused_by_name(tmp_path):
@@ -108,9 +111,9 @@ def test_the_real_network_gives_the_figures_it_is_known_by():
     t = np.arange(60 * RATE) / RATE
     noise = np.random.Generator(np.random.Philox(1)).normal(0, 0.1, t.size).astype(np.float32)
     notes = (0.3 * np.sin(2 * np.pi * 220 * 2 ** (np.floor(t * 2) % 12 / 12) * t)).astype(np.float32)
-    a, b = embed(noise), embed(notes)
+    a, b = embed(noise, RATE), embed(notes, RATE)
     assert a.shape == (39, 256)
     assert [float(x) for x in (a[0, 0], a[-1, 255], b[0, 7])] == pytest.approx(KNOWN["values"], abs=1e-3)
     assert fad.frechet(a, b) == pytest.approx(KNOWN["noise to notes"], rel=1e-3)
-    assert fad.frechet(a, embed(np.zeros_like(noise))) == pytest.approx(KNOWN["noise to silence"], rel=1e-3)
+    assert fad.frechet(a, embed(np.zeros_like(noise), RATE)) == pytest.approx(KNOWN["noise to silence"], rel=1e-3)
 

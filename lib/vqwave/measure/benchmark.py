@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import json
 import math
 import os
@@ -17,17 +18,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from .. import config, files, machine, metrics, quiet, weights
-from ..config import LEVELS, codec_name, generator_name
+from ..config import ChainConfig, Preset, Split
 from ..data import audio, manifest
 from ..errors import UserError
-from ..play import api, engine, export, playback, sampling
-from ..play import stream as streaming
+from ..play import api, engine, export, loops, playback, sampling
 
 PARTS = ("bandwidth", "codecs", "steps", "accuracy", "chain", "start", "memory")
 STREAMS = (1, 8, 32)
@@ -36,7 +37,6 @@ EAGER = "eager"
 MOST_STEPS = 1024
 # Blocks after which the work of a stream repeats: the runs of the context models that serve several blocks.
 CYCLE = 4
-_SETTINGS = ("temperature", "top_k", "top_p")
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,28 @@ class Chain:
     """The weights that a size is measured with; `source` says where they come from, `cache` where their graphs go."""
 
     size: str
+    chain: ChainConfig
     codecs: Path
     generators: Path
     source: dict[str, str]
     cache: Path | None
 
-    def find(self, name: str) -> weights.WeightSet:
-        return weights.find(self.codecs if weights.kind(name) == "vqvae" else self.generators, name)
+    def codec(self, level: int) -> weights.WeightSet:
+        return weights.find(self.codecs, self.chain.codecs[level])
+
+    def generator(self, level: int) -> weights.WeightSet:
+        return weights.find(self.generators, self.chain.generators[level])
+
+    @property
+    def endings(self) -> list[int]:
+        """The levels that the chain is measured to: where it ends by itself, and the finest."""
+        return list(dict.fromkeys((self.chain.ending, self.chain.bottom)))
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """The beginning of each set's checksum, by its name."""
+        sets = [*map(self.codec, self.chain.sizes), *map(self.generator, self.chain.sizes)]
+        return {found.name: found.checksum[:16] for found in sets}
 
     @contextlib.contextmanager
     def active(self):
@@ -90,19 +105,25 @@ class Chain:
                     os.environ["VQWAVE_CACHE"] = before
 
 
-def run(sizes, codecs, generators, parts=PARTS, effort: Effort = FULL, *, data_dir=None, val_split="0.1",
-        progress=lambda done, total, what: None) -> dict:
+def run(sizes, codecs, generators, parts=PARTS, effort: Effort = FULL, *, data_dir=None,
+        val_split: float | Split = 0.1, progress=lambda done, total, what: None) -> dict:
     """Measure `parts` of `sizes`; the figures, plain lists and numbers as JSON holds them, with `targets` judged.
 
-    codecs, generators: folders of trained weights, taken for the size that they are of. data_dir: prepared music whose
-    validation tracks (by val_split, as the trainers split) tell what int8 and int4 cost, which is not measured without.
-    progress(done, total, what): called as things are begun, in roughly seconds. Errors: `UserError`; `RuntimeError`
-    where a process that plays fails, or loads TensorFlow.
+    Args:
+        sizes: presets, by name or path.
+        codecs, generators: folders of trained weights, taken for the size that they are of.
+        data_dir: prepared music whose validation tracks (by val_split, as the trainers split) tell what int8 and int4
+            cost, which is not measured without.
+        progress: called with (done, total, what) as things are begun, in roughly seconds.
+
+    Raises:
+        UserError: there is no such preset or part, or its weights are damaged.
+        RuntimeError: a process that plays fails, or loads TensorFlow.
     """
-    for given, there, what in ((sizes, config.SIZES, "size"), (parts, PARTS, "part of the benchmark")):
-        for one in given:
-            if one not in there:
-                raise UserError(f"no {what} is called {one!r}; there are {', '.join(there)}")
+    presets = {size: config.preset(size) for size in sizes}
+    for one in parts:
+        if one not in PARTS:
+            raise UserError(f"no part of the benchmark is called {one!r}; there are {', '.join(PARTS)}")
     tracks = held_out(data_dir, val_split) if data_dir is not None and "accuracy" in parts else []
     results = {
         "when": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -114,14 +135,14 @@ def run(sizes, codecs, generators, parts=PARTS, effort: Effort = FULL, *, data_d
     }
     with tempfile.TemporaryDirectory(prefix="vqwave_benchmark_") as folder:
         jobs = []
-        for size in sizes:
+        for size, preset in presets.items():
             progress(0, 1, f"{size}: preparing weights and graphs")
-            chain = choose(size, Path(codecs), Path(generators), Path(folder))
+            chain = choose(preset, Path(codecs), Path(generators), Path(folder))
             # Compact and reference have the same codecs, which are measured once.
             new = "codecs" in parts and all(c.codecs != chain.codecs for c, *_ in jobs)
             with chain.active():
                 _export(chain, new)
-            results["weights"][size] = chain.source
+            results["weights"][size] = chain.source | {"checksums": chain.checksums, "ending": chain.chain.ending}
             jobs += _jobs(chain, parts, effort, data_dir, tracks, size == sizes[0], new)
         jobs.sort(key=lambda job: PARTS.index(job[1]))
         total, done = sum(job[2] for job in jobs), 0
@@ -144,54 +165,71 @@ def _jobs(chain, parts, effort, data_dir, tracks, first, new_codecs):
     if first:
         made.append((chain, "bandwidth", 2, "the machine's memory bandwidth", lambda: [bandwidth(effort)]))
     if new_codecs:
-        made.append((chain, "codecs", 10, f"{size}: codecs", lambda: _child("codecs", chain, effort)))
-    for level in LEVELS:
+        made.append((chain, "codecs", 10, f"{size}: codecs",
+                     lambda: _child("codecs", chain, chain.chain.bottom, effort)))
+    for level in chain.chain.sizes:
         made.append((chain, "steps", 14, f"{size}: steps/s at {level}x",
                      lambda level=level: steps(chain, level, effort)))
         if tracks:
             made.append((chain, "accuracy", 6, f"{size}: int8 and int4 against float32 at {level}x",
                          lambda level=level: [accuracy(chain, level, data_dir, tracks, effort)]))
-    made.append((chain, "chain", 45, f"{size}: the whole chain", lambda: _child("chain", chain, effort)))
-    made.append((chain, "start", 12, f"{size}: time to first audio", lambda: [start(chain, effort)]))
     # Ten minutes of the largest size would take longer than all the rest; what could grow is the same code.
     minutes = effort.minutes if first else effort.minutes[:1]
-    made.append((chain, "memory", 10 * minutes[-1], f"{size}: memory over {minutes[-1]:g} min of music",
-                 lambda: _child("memory", chain, effort, minutes=minutes)))
+    for level in chain.endings:
+        made.append((chain, "chain", 45, f"{size}: the chain to {level}x",
+                     lambda level=level: _child("chain", chain, level, effort)))
+        made.append((chain, "start", 12, f"{size}: time to first audio at {level}x",
+                     lambda level=level: [start(chain, level, effort)]))
+        made.append((chain, "memory", 10 * minutes[-1], f"{size}: memory over {minutes[-1]:g} min of music at {level}x",
+                     lambda level=level: _child("memory", chain, level, effort, minutes=minutes)))
     return [job for job in made if job[1] in parts]
 
 
 # --- weights ---------------------------------------------------------------------------------------------------------
 
 
-def _here(folder: Path) -> str:
+def _relative(folder: Path) -> str:
     """A folder as the report names it: from where the user stands, if it is below that."""
     full, here = Path(folder).resolve(), Path.cwd()
     return str(full.relative_to(here) if full.is_relative_to(here) else folder)
 
 
-def choose(size: str, codecs: Path, generators: Path, folder: Path) -> Chain:
-    """The trained weights of a size where the two folders hold them, else random ones made in `folder`."""
-    wanted = [config.generator_preset(generator_name(level), size) for level in LEVELS]
-    source = {"codecs": "random", "generators": "random"}
-    if all(weights.tags(generators, c.name) for c in wanted):
-        units = [weights.find(generators, c.name).config.units for c in wanted]
-        presets = {s: [config.generator_preset(c.name, s).units for c in wanted] for s in config.SIZES}
+def choose(preset: Preset, codecs: Path, generators: Path, folder: Path) -> Chain:
+    """The trained weights of a preset's size where the two folders hold them, else random ones made in `folder`."""
+    chain, source = preset.chain, {"codecs": "random", "generators": "random"}
+    trained = weights.chain(generators)
+    if all(weights.tags(generators, name) for name in trained.generators.values()):
+        found = [weights.find(generators, name).config for name in trained.generators.values()]
         # Weights that are of no preset's size are what this user calls compact.
-        if next((s for s, u in presets.items() if u == units), "compact") == size:
-            source["generators"] = _here(generators)
-    if all(weights.tags(codecs, codec_name(level)) for level in LEVELS):
-        found = [weights.find(codecs, codec_name(level)).config.num_codes for level in LEVELS]
-        if found == [c.num_codes for c in wanted]:
-            source["codecs"] = _here(codecs)
+        if next((p.name for p in (preset, *map(config.preset, config.preset_names())) if _sizes(p) == [
+                (one.level, one.core) for one in found]), "compact") == preset.name:
+            source["generators"] = _relative(generators)
+            chain = trained
+    if all(weights.tags(codecs, name) for name in chain.codecs.values()):
+        found = [weights.find(codecs, name).config for name in chain.codecs.values()]
+        wanted = [preset.codec(level) for level in preset.chain.sizes]
+        if [(c.level, c.num_codes, c.books) for c in found] == [(c.level, c.num_codes, c.books) for c in wanted]:
+            source["codecs"] = _relative(codecs)
+    if "random" in source.values() and chain is not preset.chain:
+        # Names and ending are the preset's where some of its models are made here.
+        source["generators"], chain = "random", preset.chain
+        if list(chain.codecs.values()) != list(trained.codecs.values()):
+            source["codecs"] = "random"
     if source["generators"] == "random":
-        generators = _random_generators(folder / f"generators_{size}", wanted)
+        generators = _random_generators(folder / f"generators_{Path(preset.name).stem}", preset)
     if source["codecs"] == "random":
         # Compact and reference share their codecs.
-        codecs = _random_codecs(folder / f"codecs_{wanted[0].num_codes}", size)
-    return Chain(size, codecs, generators, source, folder / "cache" if "random" in source.values() else None)
+        shapes = json.dumps([config.to_dict(preset.codec(level)) for level in chain.sizes], sort_keys=True)
+        codecs = _random_codecs(folder / f"codecs_{hashlib.sha256(shapes.encode()).hexdigest()[:16]}", preset)
+    return Chain(preset.name, chain, codecs, generators, source,
+                 folder / "cache" if "random" in source.values() else None)
 
 
-def _random_generators(folder, configs) -> Path:
+def _sizes(preset: Preset) -> list:
+    return [(level, preset.generator(level).core) for level in preset.chain.sizes]
+
+
+def _random_generators(folder, preset) -> Path:
     quiet.import_keras()
     import keras
 
@@ -199,12 +237,14 @@ def _random_generators(folder, configs) -> Path:
 
     folder.mkdir()
     keras.utils.set_random_seed(0)
-    for one in configs:
+    for level in preset.chain.sizes:
+        one = preset.generator(level)
         weights.save(folder, one.name, "", Generator(one).parts, one)
+    weights.save_chain(folder, preset.chain)
     return folder
 
 
-def _random_codecs(folder, size) -> Path:
+def _random_codecs(folder, preset) -> Path:
     quiet.import_keras()
     import keras
 
@@ -214,20 +254,19 @@ def _random_codecs(folder, size) -> Path:
         return folder
     folder.mkdir()
     keras.utils.set_random_seed(0)
-    noise = np.random.default_rng(0).normal(0.0, 0.1, (2, 65536)).astype(np.float32)
-    for level in LEVELS:
-        codec = VQVAE(config.codec_preset(codec_name(level), size))
-        codec(noise, training=True)  # a codebook in which most codes are in use
+    noise = np.random.default_rng(0).normal(0.0, 0.1, (2, 65536 // preset.chain.top * preset.chain.top))
+    for level in preset.chain.sizes:
+        codec = VQVAE(preset.codec(level))
+        codec(noise.astype(np.float32), training=True)  # a codebook in which most codes are in use
         weights.save(folder, codec.config.name, "", codec.parts, codec.config)
     return folder
 
 
 def _export(chain, all_codecs: bool):
     """Make the graphs that processes without TensorFlow will look for."""
-    names = [generator_name(level) for level in LEVELS]
-    names += [codec_name(level) for level in (LEVELS if all_codecs else LEVELS[-1:])]
-    for name in names:
-        found = chain.find(name)
+    sets = [*map(chain.generator, chain.chain.sizes),
+            *map(chain.codec, chain.chain.sizes if all_codecs else chain.endings)]
+    for found in sets:
         for kind in export.kinds(found, "onnx"):
             export.cached_graph(found, kind)
 
@@ -238,42 +277,45 @@ def _export(chain, all_codecs: bool):
 def steps(chain: Chain, level: int, effort: Effort) -> list[dict]:
     """codes/s of one level: a row for each number of streams side by side and each engine, and the eager loop.
 
-    A step makes one code in each stream, so codes/s = streams x steps/s. `against_eager` is the median of the ratios
+    A step makes one frame in each stream, so codes/s = streams x steps/s x books. `against_eager` is the median of the ratios
     within a round, not the ratio of medians.
     """
-    found = chain.find(generator_name(level))
-    settings = {key: getattr(found.config, key) for key in _SETTINGS}
+    quiet.import_keras()
+    from ..nn.generator import load_generator
+
+    found = chain.generator(level)
     engines = {name: engine.load_generator(found, name) for name in engine.ENGINES}
-    eager = weights.load_generator(found)
+    eager = load_generator(found)
     read = weights_read(found)
     rows = []
     for streams in effort.streams:
-        contenders = {name: chunk_sampler(e, streams, settings) for name, e in engines.items()}
-        contenders[EAGER] = eager_sampler(eager, streams, settings)
+        contenders = {name: chunk_sampler(e, streams) for name, e in engines.items()}
+        contenders[EAGER] = eager_sampler(eager, streams)
         rates = race(contenders, effort.rounds, effort.turn)
         ratios = {name: np.median(np.divide(rate, rates[EAGER])) for name, rate in rates.items()}
         for name, rate in rates.items():
             per_second = float(np.median(rate))
-            number = engines[name].number(streams) if name.startswith("onnx") else "float32"
+            precision = engines[name].precision(streams) if name.startswith("onnx") else "float32"
             rows.append({
-                "size": chain.size, "level": level, "streams": streams, "engine": name, "number": number,
-                "steps_per_s": per_second, "codes_per_s": per_second * streams,
-                "real_time": per_second * streams * level / config.SAMPLE_RATE,
+                "size": chain.size, "level": level, "streams": streams, "engine": name, "precision": precision,
+                "steps_per_s": per_second, "codes_per_s": per_second * streams * found.config.books,
+                "real_time": per_second * streams * level / chain.chain.sample_rate,
                 "against_eager": float(ratios[name]),
-                "weights_bytes_per_s": per_second * read[number],
+                "weights_bytes_per_s": per_second * read[precision],
             })
     return rows
 
 
 def weights_read(found: weights.WeightSet) -> dict[str, int]:
-    """Bytes of weights that one step reads, by what they are held in: the LSTMs' and the logits' matrices, and one row
-    of the embedding. In 4 bits a block's scale counts too; the first layer's inputs come as a row each of its gates."""
+    """Bytes of weights that one step reads, by what they are held in: the LSTMs' and the logits' matrices, and a row of
+    each book's embedding. In 4 bits a block's scale counts too; the first layer's inputs come as a row each of its
+    gates."""
     arrays = found.load("generator")
     count = sum(a.size for path, a in arrays.items() if path.endswith("kernel"))
-    row = 4 * found.config.embedding_dim
+    row = 4 * found.config.books * found.config.core.embedding_dim
     given = arrays["lstm_0/lstm_cell/kernel"]
-    rows = 4 * given.shape[1] * (2 if found.config.source_level else 1)
-    return {"int4": (count - given.size) // 2 + 4 * (count - given.size) // export.INT4_BLOCK + rows,
+    rows = 4 * given.shape[1] * (found.config.books + bool(found.config.conditions))
+    return {"int4": (count - given.size) // 2 + 4 * (count - given.size) // loops.INT4_BLOCK + rows,
             "int8": count + row, "float32": 4 * count + row}
 
 
@@ -302,80 +344,84 @@ def _time(function, *arguments) -> float:
     return max(time.perf_counter() - began, 1e-9)
 
 
-def chunk_sampler(generator: engine.GeneratorEngine, streams: int, settings: dict):
+def chunk_sampler(generator: engine.GeneratorEngine, streams: int):
     """A function that samples n steps in one call of an engine, as a stream does."""
-    context, draws = _given(generator.config, streams)
-    previous = np.full(streams, generator.config.start_token, np.int32)
+    context, draws = _inputs(generator.config, streams)
+    previous = np.full((streams, generator.config.books), generator.config.start_token, np.int32)
     state = generator.initial_state(streams)
 
     def run_steps(n):
         nonlocal previous, state
         part = None if context is None else context[:, :n]
-        codes, _, state = generator.sample(part, draws[:, :n], previous, state, log_probs=False, **settings)
+        codes, _, state = generator.sample(part, draws[:, :n], previous, state, log_probs=False)
         previous = codes[:, -1]
 
     return run_steps
 
 
-def eager_sampler(generator, streams: int, settings: dict):
-    """A function that samples n steps as the original does: an eager call of the framework for each code."""
+def eager_sampler(generator, streams: int):
+    """A function that samples n steps as the original does: an eager call of the framework for each frame."""
     from keras import ops
 
-    context, draws = _given(generator.config, streams)
-    previous = np.full(streams, generator.config.start_token, np.int32)
+    settings = generator.config.sampling
+    context, draws = _inputs(generator.config, streams)
+    previous = np.full((streams, generator.config.books), generator.config.start_token, np.int32)
     state = generator.initial_state(streams)
 
     def run_steps(n):
         nonlocal previous, state
         for i in range(n):
-            logits, state = generator.step(previous, None if context is None else context[:, i], state)
-            probabilities = sampling.distribution(ops.convert_to_numpy(logits), **settings)
-            previous = sampling.pick(probabilities, draws[:, i])
+
+            def draw(book, logits, i=i):
+                return sampling.pick(sampling.distribution(ops.convert_to_numpy(logits), settings), draws[:, i, book])
+
+            frame, state = generator.core.step(previous, None if context is None else context[:, i], state, draw)
+            previous = ops.convert_to_numpy(frame)
 
     return run_steps
 
 
-def _given(c, streams):
+def _inputs(c, streams):
+    """A context float32 [streams, steps, channels], or None at the top, and draws [streams, steps, books]."""
     rng = np.random.default_rng(0)
-    context = rng.normal(size=(streams, MOST_STEPS, c.context_channels)).astype(np.float32) if c.source_level else None
-    return context, rng.random((streams, MOST_STEPS), np.float32)
+    context = rng.normal(size=(streams, MOST_STEPS, c.context_channels)).astype(np.float32) if c.conditions else None
+    return context, rng.random((streams, MOST_STEPS, c.books), np.float32)
 
 
 # --- accuracy --------------------------------------------------------------------------------------------------------
 
 
-def held_out(data_dir, val_split) -> list[manifest.Track]:
+def held_out(data_dir, val_split: float | Split) -> list[manifest.Track]:
     """The validation tracks of a data folder."""
-    quiet.import_keras()
-    from ..data import windows
+    from ..data import splits
 
-    tracks = windows.split(manifest.read(data_dir), val_split, seed=0)[1]
+    tracks = splits.split(manifest.read(data_dir), val_split, seed=0)[1]
     if not tracks:
-        raise UserError(f"{data_dir}: --val-split {val_split} holds no track out: there is none to measure accuracy on")
+        raise UserError(f"{data_dir}: --val-split holds no track out: there is none to measure accuracy on")
     return tracks
 
 
 def accuracy(chain: Chain, level: int, data_dir, tracks, effort: Effort) -> dict:
-    """Bits per code of held-out music, teacher-forced one row at a time, as a stream plays; in int8 and int4 whichever
+    """Bits a frame of held-out music, teacher-forced one row at a time, as a stream plays; in int8 and int4 whichever
     of them these weights are played in."""
-    found = chain.find(generator_name(level))
-    codec = engine.load_codec(chain.find(codec_name(level)))
-    source = engine.load_codec(chain.find(codec_name(found.config.source_level))) if found.config.source_level else None
+    found = chain.generator(level)
+    codec = engine.load_codec(chain.codec(level))
+    source = engine.load_codec(chain.codec(found.config.source_level)) if found.config.source else None
     engines = {name: engine.load_generator(found, "onnx") for name in ("int4", "int8", "float32")}
     for name, generator in engines.items():
-        generator.numbers = [name]
+        generator.precisions = [name]
     each = -(-effort.codes // len(tracks))
     log_probs = {name: [] for name in engines}
     for track in tracks:
-        codes, source_codes = _forced(track, data_dir, codec, source, found.config, each)
-        count = codes.shape[1]
+        codes, source_codes = _held_out_codes(track, data_dir, codec, source, found.config, each)
         for name, generator in engines.items():
             context = None if source is None else generator.context(source_codes)
             _, chosen, _ = generator.sample(
-                context, np.zeros((1, count), np.float32), np.array([found.config.start_token], np.int32),
-                generator.initial_state(1), forced=codes,
+                context, np.zeros(codes.shape, np.float32),
+                np.full((1, found.config.books), found.config.start_token, np.int32), generator.initial_state(1),
+                forced=codes,
             )
-            log_probs[name].append(chosen[0])
+            log_probs[name].append(chosen[0].sum(axis=-1))
     bits = {name: metrics.bits(np.concatenate(values)) for name, values in log_probs.items()}
     return {
         "size": chain.size, "level": level, "weights": "random" if "random" in chain.source.values() else "trained",
@@ -384,8 +430,9 @@ def accuracy(chain: Chain, level: int, data_dir, tracks, effort: Effort) -> dict
     }
 
 
-def _forced(track, data_dir, codec, source, c, wanted):
-    """Codes [1, n] from the middle of a track and the codes of the level above around them [1, n / ratio + 2·halo]."""
+def _held_out_codes(track, data_dir, codec, source, c, wanted):
+    """Codes [1, n, books] from the middle of a track and those of the level above around them [1, n / ratio + 2·halo,
+    books]."""
     from ..data import windows
 
     unit = c.source_level or c.level
@@ -435,7 +482,7 @@ from vqwave.play import api, engine, playback
 with contextlib.suppress(ImportError):
     import pyaudio
 held = 0
-with api.load(sys.argv[1], sys.argv[2]).stream(seed=1) as stream:
+with api.load(sys.argv[1], sys.argv[2]).stream(level=int(sys.argv[3]), seed=1) as stream:
     while held < playback.PREBUFFER * stream.sample_rate:
         held += len(next(stream))
         print("block", flush=True)
@@ -451,8 +498,9 @@ def _python(program, *arguments, **options):
                             env=environment, **options)
 
 
-def _child(job: str, chain: Chain, effort: Effort, **more) -> list[dict]:
-    options = {"size": chain.size, "codecs": str(chain.codecs), "generators": str(chain.generators),
+def _child(job: str, chain: Chain, level: int, effort: Effort, **more) -> list[dict]:
+    """Rows of a job that plays the chain to `level`."""
+    options = {"size": chain.size, "codecs": str(chain.codecs), "generators": str(chain.generators), "level": level,
                "effort": vars(effort), **more}
     with _python(_CHILD, job, json.dumps(options)) as process:
         out, error = process.communicate()
@@ -467,17 +515,24 @@ def child(job: str, options: str):
     effort = Effort(**options["effort"])
     music = api.load(options["codecs"], options["generators"])
     jobs = {"codecs": codecs_rows, "chain": chain_rows, "warm": warm_rows, "memory": memory_rows}
-    rows = jobs[job](music, effort, *([options["minutes"]] if job == "memory" else []))
+    levels = () if job == "codecs" else (options["level"],)
+    rows = jobs[job](music, effort, *levels, *([options["minutes"]] if job == "memory" else []))
     loaded = {"tensorflow", "keras"} & set(sys.modules)
     if loaded:
         raise RuntimeError(f"playing loaded {loaded}")
     print(json.dumps([{"size": options["size"], **row} for row in rows]))
 
 
-def chain_rows(music, effort: Effort) -> list[dict]:
+def _where(chain: ChainConfig, level: int) -> dict:
+    """What a row says of the level that the chain is played to."""
+    return {"level": level, "shipped": level == chain.ending, "whole": level == chain.bottom}
+
+
+def chain_rows(music, effort: Effort, level: int) -> list[dict]:
     """RTF of 1, 8 and 32 streams side by side, which take turns; in total, and the blocks' own times."""
     with contextlib.ExitStack() as stack:
-        streams = {n: stack.enter_context(music.stream(seed=0, batch=None if n == 1 else n)) for n in effort.streams}
+        streams = {n: stack.enter_context(music.stream(level=level, seed=0, batch=None if n == 1 else n))
+                   for n in effort.streams}
         for stream in streams.values():
             for _ in range(2):  # the first blocks also fill the levels above, far ahead
                 next(stream)
@@ -488,23 +543,23 @@ def chain_rows(music, effort: Effort) -> list[dict]:
                 took = []
                 while sum(took) < effort.chain_turn or len(took) % CYCLE:
                     took.append(_time(next, stream))
-                duration = streaming.BLOCK / stream.sample_rate
+                duration = music.chain.block / stream.sample_rate
                 rtf[n].append(n * duration * len(took) / sum(took))
                 blocks[n] += took
     rows = []
     for n, took in blocks.items():
         p95 = float(np.percentile(took, 95))
-        rows.append({"streams": n, "rtf": float(np.median(rtf[n])), "rtf_rounds": rtf[n], "blocks": len(took),
+        rows.append({**_where(music.chain, level), "streams": n, "rtf": float(np.median(rtf[n])), "rtf_rounds": rtf[n], "blocks": len(took),
                      "block_median_s": float(np.median(took)), "block_p95_s": p95, "p95_share": p95 / duration})
     return rows
 
 
-def warm_rows(music, effort: Effort) -> list[dict]:
+def warm_rows(music, effort: Effort, level: int) -> list[dict]:
     """Seconds from asking for a new piece to its first block, and to where its sound starts; models loaded."""
     first, sound = [], []
     for seed in range(effort.starts + 1):
         began, marks, held = time.perf_counter(), [], 0
-        with music.stream(seed=seed) as stream:
+        with music.stream(level=level, seed=seed) as stream:
             while held < playback.PREBUFFER * stream.sample_rate:
                 held += len(next(stream))
                 marks.append(time.perf_counter() - began)
@@ -514,29 +569,29 @@ def warm_rows(music, effort: Effort) -> list[dict]:
     return [{"first_block_s": float(np.median(first)), "sound_s": float(np.median(sound))}]
 
 
-def start(chain: Chain, effort: Effort) -> dict:
+def start(chain: Chain, level: int, effort: Effort) -> dict:
     """Seconds to the first block and to where the sound starts; a cold process finds its files cached."""
-    warm = _child("warm", chain, effort)[0]
+    warm = _child("warm", chain, level, effort)[0]
     first, sound = [], []
     for _ in range(effort.starts):
         began = time.perf_counter()
-        with _python(_COLD, chain.codecs, chain.generators) as process:
+        with _python(_COLD, chain.codecs, chain.generators, level) as process:
             marks = [time.perf_counter() - began for _ in process.stdout]
             error = process.stderr.read()
         if process.returncode:
             raise RuntimeError(f"playing {chain.size} failed:\n{error}")
         first.append(marks[0])
         sound.append(marks[-1])
-    return {"size": chain.size, "warm_first_block_s": warm["first_block_s"], "warm_sound_s": warm["sound_s"],
+    return {"size": chain.size, **_where(chain.chain, level), "warm_first_block_s": warm["first_block_s"], "warm_sound_s": warm["sound_s"],
             "cold_first_block_s": float(np.median(first)), "cold_sound_s": float(np.median(sound)),
             "prebuffer_s": playback.PREBUFFER}
 
 
 def codecs_rows(music, effort: Effort) -> list[dict]:
     """Seconds of audio encoded and decoded per second, one thread."""
-    noise = np.random.default_rng(0).normal(0, 0.1, round(effort.seconds * config.SAMPLE_RATE)).astype(np.float32)
+    noise = np.random.default_rng(0).normal(0, 0.1, round(effort.seconds * music.sample_rate)).astype(np.float32)
     rows = []
-    for level in LEVELS:
+    for level in music.chain.sizes:
         codes = music.encode(noise, level)
         music.decode(codes, level)
         encode, decode = [], []
@@ -548,16 +603,16 @@ def codecs_rows(music, effort: Effort) -> list[dict]:
     return rows
 
 
-def memory_rows(music, effort: Effort, minutes) -> list[dict]:
+def memory_rows(music, effort: Effort, level: int, minutes) -> list[dict]:
     """Memory of a process that plays one stream as fast as it goes, after so many minutes of music."""
     marks, began = [], time.perf_counter()
-    with music.stream(seed=0) as stream:
+    with music.stream(level=level, seed=0) as stream:
         for mark in minutes:
             while stream.position < mark * 60 * stream.sample_rate:
                 next(stream)
             marks.append(machine.resident())
         rtf = stream.position / stream.sample_rate / (time.perf_counter() - began)
-    return [{"minutes": list(minutes), "peak_bytes": [m["peak"] for m in marks], "now_bytes": [m["now"] for m in marks],
+    return [{**_where(music.chain, level), "minutes": list(minutes), "peak_bytes": [m["peak"] for m in marks], "now_bytes": [m["now"] for m in marks],
              "growth_bytes": marks[-1]["peak"] - marks[0]["peak"] if len(marks) > 1 else None, "rtf": rtf}]
 
 
@@ -566,18 +621,22 @@ def memory_rows(music, effort: Effort, minutes) -> list[dict]:
 
 @dataclass(frozen=True)
 class Target:
-    """A figure that is meant to be reached: `sign` is ≥, < or ≤, `must` has to be, `aim` should; None: no such bound."""
+    """A figure that is meant to be reached: `sign` is ≥, < or ≤, `must` has to be, `aim` should; None is no bound.
+
+    measured: a function of the results: the figure, or None where it was not measured; where it is the worst of several
+    levels, (figure, the levels).
+    """
 
     what: str
     sign: str
     must: float | None
     aim: float | None
     unit: str
-    measured: object
+    measured: Callable[[dict], float | None | tuple[float, list[int]]]
 
     def judge(self, results) -> dict:
-        """What was measured, and "aim met", "must met", "missed" or "aim missed" (there is no must); "" without bounds."""
-        value = self.measured(results)
+        found = self.measured(results)
+        value, levels = found if isinstance(found, tuple) else (found, [])
 
         def reached(bound):
             # A figure that is not finite reaches nothing.
@@ -593,22 +652,29 @@ class Target:
             verdict = ""
         elif reached(self.aim):
             verdict = "aim met"
-        elif reached(self.must):
-            verdict = "must met"
+        elif self.must is None:
+            verdict = "aim missed"
         else:
-            verdict = "aim missed" if self.must is None else "missed"
-        return {"what": self.what, "sign": self.sign, "must": self.must, "aim": self.aim, "unit": self.unit,
+            verdict = "must met" if reached(self.must) else "missed"
+        covered = f" of {', '.join(f'{x}x' for x in levels)}" if levels else ""
+        return {"what": self.what + covered, "sign": self.sign, "must": self.must, "aim": self.aim, "unit": self.unit,
                 "measured": value, "verdict": verdict}
 
 
 def worst(part, key, over=min, **wanted):
-    """A function of the results: the worst `key` of a part's rows that have what is wanted, None where none has."""
+    """A function of the results: (the worst `key` of a part's rows that have what is wanted, the levels these are of).
 
-    def measured(results):
-        rows = [r for r in results.get(part, ()) if key in r and all(r[k] == v for k, v in wanted.items())]
-        return over(r[key] for r in rows) if rows else None
+    None where no row has it; the figure alone where the rows are not one a level.
+    """
 
-    return measured
+    def measure(results):
+        rows = [r for r in results.get(part, ()) if key in r and all(r.get(k) == v for k, v in wanted.items())]
+        if not rows:
+            return None
+        value, levels = over(r[key] for r in rows), list(dict.fromkeys(r["level"] for r in rows if r.get("level")))
+        return (value, levels) if levels and not {"level", "whole"} & wanted.keys() else value
+
+    return measure
 
 
 def _growth(results):
@@ -620,21 +686,24 @@ def _growth(results):
 
 
 TARGETS = (
-    Target("RTF, one stream, compact", "≥", 4, 8, "x", worst("chain", "rtf", size="compact", streams=1)),
-    Target("RTF, one stream, reference", "≥", 1.3, 2.5, "x", worst("chain", "rtf", size="reference", streams=1)),
-    Target("P95 of block time / block duration, compact", "<", 0.4, 0.2, "",
-           worst("chain", "p95_share", size="compact", streams=1)),
-    Target("total RTF, 32 streams, compact", "≥", 15, 30, "x", worst("chain", "rtf", size="compact", streams=32)),
-    Target("from Enter to sound, cold process, compact", "<", 2.5, 1.2, "s",
-           worst("start", "cold_sound_s", size="compact")),
+    Target("RTF, one stream, compact, all levels", "≥", 4, 8, "x",
+           worst("chain", "rtf", size="compact", streams=1, whole=True)),
+    Target("RTF, one stream, reference, all levels", "≥", 1.3, 2.5, "x",
+           worst("chain", "rtf", size="reference", streams=1, whole=True)),
+    Target("P95 of block time / block duration, compact, all levels", "<", 0.4, 0.2, "",
+           worst("chain", "p95_share", size="compact", streams=1, whole=True)),
+    Target("total RTF, 32 streams, compact, all levels", "≥", 15, 30, "x",
+           worst("chain", "rtf", size="compact", streams=32, whole=True)),
+    Target("from Enter to sound, cold process, compact, all levels", "<", 2.5, 1.2, "s",
+           worst("start", "cold_sound_s", size="compact", whole=True)),
     Target("against the eager loop, compact, worst level", "≥", 50, 100, "x",
            worst("steps", "against_eager", size="compact", streams=1, engine="onnx")),
     Target("against the eager loop, reference, worst level", "≥", 50, 100, "x",
            worst("steps", "against_eager", size="reference", streams=1, engine="onnx")),
     Target("growth of memory between minute 1 and 10", "≤", 0, 0, "whole MiB", _growth),
-    Target("bits per code that int8 costs, worst level", "≤", 0.02, 0.02, "bits",
+    Target("bits a frame that int8 costs, worst level", "≤", 0.02, 0.02, "bits",
            worst("accuracy", "difference_int8", max, weights="trained")),
-    Target("bits per code that int4 costs, worst level", "≤", 0.02, 0.02, "bits",
+    Target("bits a frame that int4 costs, worst level", "≤", 0.02, 0.02, "bits",
            worst("accuracy", "difference_int4", max, weights="trained")),
 )
 
@@ -651,7 +720,9 @@ def report(results: dict, console):
     """Print the figures as tables."""
     console.print(described(results), markup=False, highlight=False, soft_wrap=True)
     for size, source in results["weights"].items():
-        console.print(f"{size}: generators {source['generators']}, codecs {source['codecs']}", markup=False,
+        console.print(f"{size}: generators {source['generators']}, codecs {source['codecs']}; by itself the chain ends "
+                      f"at {source['ending']}x", markup=False, highlight=False, soft_wrap=True)
+        console.print(", ".join(f"{name} {checksum}" for name, checksum in source["checksums"].items()), markup=False,
                       highlight=False, soft_wrap=True)
     for title, headers, rows in _tables(results):
         if rows:
@@ -695,24 +766,25 @@ def _tables(results):
                (r["size"], f"{r['level']}x", str(r["streams"]), r["engine"], f"{r['codes_per_s']:,.0f}",
                 f"{r['real_time']:.2f}", f"{r['against_eager']:.1f}", f"{r['weights_bytes_per_s'] / 1e9:.1f}",
                 f"{r['share_of_bandwidth']:.0%}" if "share_of_bandwidth" in r else "") for r in get("steps", ())])
-    yield ("Bits per code on held-out music", ("size", "level", "weights", "codes", "float32", "int8", "int4"), [
+    yield ("Bits a frame on held-out music", ("size", "level", "weights", "codes", "float32", "int8", "int4"), [
         (r["size"], f"{r['level']}x", r["weights"], f"{r['codes']:,}", f"{r['bits_float32']:.4f}",
          f"{r['difference_int8']:+.4f}", f"{r['difference_int4']:+.4f}") for r in get("accuracy", ())])
-    yield "The whole chain", ("size", "streams", "total RTF", "block median", "block P95", "P95 / duration"), [
-        (r["size"], str(r["streams"]), f"{r['rtf']:.2f}", f"{1000 * r['block_median_s']:.0f} ms",
+    yield "The chain", ("size", "to", "streams", "total RTF", "block median", "block P95", "P95 / duration"), [
+        (r["size"], f"{r['level']}x", str(r["streams"]), f"{r['rtf']:.2f}", f"{1000 * r['block_median_s']:.0f} ms",
          f"{1000 * r['block_p95_s']:.0f} ms", f"{r['p95_share']:.2f}") for r in get("chain", ())]
     yield ("Seconds to audio (the sound starts when the player's buffer is full)",
-           ("size", "warm, first block", "warm, sound", "cold, first block", "cold, sound"), [
-               (r["size"], *(f"{r[k]:.2f}" for k in ("warm_first_block_s", "warm_sound_s", "cold_first_block_s",
+           ("size", "to", "warm, first block", "warm, sound", "cold, first block", "cold, sound"), [
+               (r["size"], f"{r['level']}x", *(f"{r[k]:.2f}" for k in ("warm_first_block_s", "warm_sound_s", "cold_first_block_s",
                                                      "cold_sound_s"))) for r in get("start", ())])
-    yield "Peak memory, MiB", ("size", "after", "growth", "RTF"), [
-        (r["size"], ", ".join(f"{m:g} min: {p / 2**20:.1f}"
+    yield "Peak memory, MiB", ("size", "to", "after", "growth", "RTF"), [
+        (r["size"], f"{r['level']}x", ", ".join(f"{m:g} min: {p / 2**20:.1f}"
                               for m, p in zip(r["minutes"], r["peak_bytes"], strict=True)),
          "" if r["growth_bytes"] is None else f"{r['growth_bytes'] / 2**20:.2f}", f"{r['rtf']:.2f}")
         for r in get("memory", ())]
     yield "Targets", ("target", "measured", "must", "aim", "verdict"), [
         (t["what"], "" if t["measured"] is None else f"{t['measured']:.3g} {t['unit']}".strip(),
-         f"{t['sign']} {t['must']:g}", f"{t['sign']} {t['aim']:g}", t["verdict"]) for t in get("targets", ())]
+         *("" if t[bound] is None else f"{t['sign']} {t[bound]:g}" for bound in ("must", "aim")), t["verdict"])
+        for t in get("targets", ())]
 
 
 def write(results: dict, folder) -> list[Path]:

@@ -29,8 +29,8 @@ class Run:
 
 
 def longest_shared(codes, corpus: Sequence) -> Run:
-    """The longest run of `codes` (int [n]) that stands in one of the sequences of `corpus` (int [m] each)."""
-    sequences = [_hashed(codes), *map(_hashed, corpus)]
+    """The longest run of `codes` that stands in one of the sequences of `corpus`: each int [n], or [n, books]."""
+    sequences = [_hash_frames(codes), *map(_hash_frames, corpus)]
 
     def also_elsewhere(hashes):
         piece, masks = np.unique(hashes[0]), []
@@ -57,8 +57,8 @@ def longest_shared(codes, corpus: Sequence) -> Run:
 
 
 def longest_repeat(codes) -> Run:
-    """The longest run of `codes` (int [n]) that stands in them twice; the two may overlap: a loop is one long run."""
-    codes = _hashed(codes)
+    """The longest run of `codes` (int [n], or [n, books]) that stands in them twice; a loop is one long run."""
+    codes = _hash_frames(codes)
 
     def twice(hashes):
         _, inverse, counts = np.unique(hashes[0], return_inverse=True, return_counts=True)
@@ -84,7 +84,7 @@ def _longest(sequences, occurs):
     occurs: hashes of windows, an array a sequence -> for each a mask of those that count as occurring twice.
     """
 
-    def kept(found):
+    def keep(found):
         masks = occurs([hashes for _, hashes in found])
         return [(where[mask], hashes[mask]) for (where, hashes), mask in zip(found, masks, strict=True)]
 
@@ -93,18 +93,18 @@ def _longest(sequences, occurs):
         extended = []
         for (where, hashes), tail in zip(found, more, strict=True):
             inside = where + length < len(tail)
-            extended.append((where[inside], _joined(hashes[inside], tail[where[inside] + length])))
-        return kept(extended)
+            extended.append((where[inside], _join(hashes[inside], tail[where[inside] + length])))
+        return keep(extended)
 
     def some(found):
         return any(len(where) for where, _ in found)
 
     powers = [sequences]  # hashes of all windows of 1, 2, 4 … codes
-    best, found = 1, kept([(np.arange(len(s)), s) for s in sequences])
+    best, found = 1, keep([(np.arange(len(s)), s) for s in sequences])
     if not some(found):
         return 0, found
     while some(twofold := longer(found, best, powers[-1])):
-        powers.append([_joined(h[: max(0, len(h) - best)], h[best:]) for h in powers[-1]])
+        powers.append([_join(h[: max(0, len(h) - best)], h[best:]) for h in powers[-1]])
         best, found = 2 * best, twofold
     for power in reversed(range(len(powers) - 1)):
         if some(extended := longer(found, best, powers[power])):
@@ -112,14 +112,20 @@ def _longest(sequences, occurs):
     return best, found
 
 
-def _hashed(codes) -> np.ndarray:
+def _hash_frames(codes) -> np.ndarray:
+    """uint64 [n]: a frame of one book is its code, one of several the hash of its codes in order."""
     codes = np.asarray(codes)
-    if codes.ndim != 1:
+    if codes.ndim not in (1, 2):
         raise ValueError(f"codes are one sequence, not of shape {codes.shape}")
-    return codes.astype(np.uint64)
+    if codes.ndim == 1:
+        return codes.astype(np.uint64)
+    first, *others = codes.astype(np.uint64).T
+    for book in others:
+        first = _join(first, book)
+    return first
 
 
-def _joined(first, second) -> np.ndarray:
+def _join(first, second) -> np.ndarray:
     """Hashes of the windows that begin with those of `first` and go on with those of `second`: uint64 [n] each."""
     with np.errstate(over="ignore"):
         x = first * np.uint64(0x9E3779B97F4A7C15) + second

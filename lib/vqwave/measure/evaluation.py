@@ -2,13 +2,14 @@
 
 `Evaluation` measures part by part; each figure is cached as JSON under what it depends on (weights' checksums, the
 tracks, the settings), so that a run that was interrupted, or asked for other parts, goes on from what there is. The
-distance is `fad.frechet`; the test tracks are read here and nowhere else.
+distance is `fad.frechet`. The test tracks, and those of the fresh split, are read here and nowhere else; settings are
+chosen on the validation tracks (`Evaluation.on("validation")`).
 
 | part | what it tells |
 |---|---|
 | controls | the scale of the distance: other real music, noise, silence |
 | codecs | how much of the test tracks each codec keeps, beside Opus and MP3 at like bit rates; hum; silence |
-| generators | bits per code of the test tracks: the unigram's, the model's, the model's without its context |
+| generators | bits a frame of the test tracks: the unigram's, the model's, the model's without its context |
 | chain | how far ten minutes of generated music are from the test tracks |
 | variations | the same where the codes of one level are real and those below are generated |
 | copying | the longest run of generated codes that stands in the training set; the nearest training passage |
@@ -17,6 +18,7 @@ distance is `fad.frechet`; the test tracks are read here and nowhere else.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import json
@@ -30,7 +32,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import metrics, quiet, weights
-from ..config import LEVELS, SAMPLE_RATE, codec_name, generator_name
+from ..config import ChainConfig
 from ..data import audio, manifest
 from ..errors import UserError
 from ..files import atomic_write
@@ -39,6 +41,9 @@ from . import copying as runs
 from . import fad
 
 PARTS = ("controls", "codecs", "generators", "chain", "variations", "copying", "health")
+FRESH_PARTS = ("codecs", "generators", "chain", "variations")
+"""What is measured on the tracks of the fresh split too."""
+SIDES = ("test", "fresh", "validation")
 PROTOCOL = 2
 """Counts up when a figure would come out otherwise for the same weights; what is cached under another is not read."""
 
@@ -50,6 +55,11 @@ BASELINES = (("Opus", "libopus", 32000), ("Opus", "libopus", 6000), ("MP3", "lib
 """Name, encoder and bits per second: near to the codecs at 8x and 32x."""
 
 SILENT_DB, LOUD_DB = -60.0, -3.0
+PAUSE_WINDOW = 0.1
+"""Seconds whose rms says whether a piece pauses: what a codec makes of digital silence is -66 to -70 dBFS, with single
+peaks of 20 dB more."""
+HUM_FFT = 8192
+"""Samples of a spectrum in which hum is looked for, at least."""
 LONGEST_PAUSE, LONGEST_REPEAT, MOST_CLIPPED = 20.0, 20.0, 0.01
 """A healthy piece has no pause and no exact repeat of more seconds, and no larger share of samples at full scale."""
 
@@ -58,28 +68,39 @@ _CHUNK = 2048
 
 @dataclass(frozen=True)
 class Setting:
-    """How a chain is played: down to level `depth`, `temperature` and `top_p` one number, one a level, or None."""
+    """How a chain is played: down to level `depth`.
 
-    depth: int = LEVELS[-1]
+    temperature: one number, or one a level from the top down; None, as top_p None: what the generators' configs say.
+    """
+
+    depth: int
     temperature: tuple[float, ...] | None = None
     top_p: float | None = None
 
-    @property
-    def levels(self) -> list[int]:
-        """Those of the whole chain, from the top down."""
-        return [x for x in LEVELS if x >= self.depth]
+    def levels(self, chain: ChainConfig) -> list[int]:
+        """Those that play, from the top down."""
+        return [x for x in chain.sizes if x >= self.depth]
 
-    def options(self, generated: Sequence[int] | None = None) -> dict:
-        """For `model.VQWave.stream`; generated: the levels at work, the last ones of the chain, where not all are."""
-        if self.temperature is None or len(self.temperature) == 1:
-            temperature = self.temperature and self.temperature[0]
-        else:
-            if len(self.temperature) < len(self.levels):
-                raise UserError(f"a chain down to {self.depth}x has {len(self.levels)} levels; "
-                                f"{len(self.temperature)} temperatures are too few")
-            by_level = dict(zip(self.levels, self.temperature, strict=False))
-            temperature = [by_level[x] for x in generated or self.levels]
-        return {"level": self.depth, "temperature": temperature, "top_p": self.top_p}
+    def sampling(self, chain: ChainConfig, generated: Sequence[int] | None = None) -> dict[int, dict]:
+        """What differs from the generators' own sampling, by level; generated: the levels at work (None: all)."""
+        levels = self.levels(chain)
+        temperatures = self.temperature or ()
+        if len(temperatures) == 1:
+            temperatures *= len(levels)
+        if temperatures and len(temperatures) < len(levels):
+            raise UserError(f"a chain down to {self.depth}x has {len(levels)} levels; "
+                            f"{len(temperatures)} temperatures are too few")
+        chosen = {level: {} for level in levels}
+        for level, temperature in zip(levels, temperatures, strict=False):
+            chosen[level]["temperature"] = temperature
+        if self.top_p is not None:
+            for one in chosen.values():
+                one["top_p"] = self.top_p
+        return {level: one for level, one in chosen.items() if one and (generated is None or level in generated)}
+
+    def key(self, chain: ChainConfig, generated: Sequence[int] | None = None) -> dict:
+        """What a figure's cache knows the setting by."""
+        return {"level": self.depth, "sampling": sorted(self.sampling(chain, generated).items(), reverse=True)}
 
     def __str__(self):
         said = "temperature " + ("/".join(f"{t:g}" for t in self.temperature) if self.temperature else "as shipped")
@@ -89,15 +110,17 @@ class Setting:
 @dataclass(frozen=True)
 class Plan:
     """How much is measured. minutes: of music a generated piece; seeds: one such piece each; bits_seconds: of each
-    test track that generators are asked about; offsets: alignments of the training codes that copies are sought in."""
+    test track that generators are asked about; offsets: alignments of the training codes that copies are sought in;
+    keeps: the levels whose real codes variations keep (None: each); rough: a short run, to try things out."""
 
-    settings: tuple[Setting, ...] = (Setting(),)
+    settings: tuple[Setting, ...]
     seeds: tuple[int, ...] = (1,)
     minutes: float = 10.0
     bits_seconds: float = 60.0
     warm_up: float = 5.0
     offsets: int = 4
-    keeps: tuple[int, ...] = (512, 128, 32)
+    keeps: tuple[int, ...] | None = None
+    rough: bool = False
 
 
 class _Absent(Exception):
@@ -107,35 +130,58 @@ class _Absent(Exception):
 class Evaluation:
     """Measures what `plan` says of `music` on the corpus in `data_dir`.
 
-    split: the path of a `split.yml` that names test tracks; musicnn: see `fad.checkpoint`; context_free: a folder of
-    generators trained with `source_level: 0`, for comparison; progress(part, what, share): called as things go on.
-    Errors: `UserError`.
+    `test` are the tracks that figures are of: those of `side`.
+
+    Args:
+        split: the path of a `split.yml` that names test tracks.
+        musicnn: see `fad.checkpoint`.
+        context_free: a folder of generators that were trained without conditions, for comparison.
+        progress: called with (part, what, share) as things go on.
+        side: `test`, `fresh` or `validation`.
+
+    Raises:
+        UserError: the corpus, the split and the chain do not fit each other.
     """
 
-    def __init__(self, music: api.VQWave, data_dir, split, plan: Plan = Plan(), *, cache_dir=None, musicnn=None,
-                 context_free=None, progress: Callable[[str, str, float], None] = lambda part, what, share: None):
+    def __init__(self, music: api.VQWave, data_dir, split, plan: Plan, *, cache_dir=None, musicnn=None,
+                 context_free=None, progress: Callable[[str, str, float], None] = lambda part, what, share: None,
+                 side: str = "test"):
         quiet.import_keras()
-        from ..data import windows
+        from ..data import splits, windows
 
-        self.music, self.data_dir, self.plan, self.progress = music, Path(data_dir), plan, progress
+        self.music, self.rate = music, music.sample_rate
+        self.data_dir, self.plan, self.progress = Path(data_dir), plan, progress
         self.musicnn, self.context_free = musicnn, context_free
         self.cache_dir = Path(cache_dir) if cache_dir else self.data_dir / ".evaluation"
         tracks = manifest.read(data_dir)
-        if tracks[0].sample_rate != SAMPLE_RATE:
-            raise UserError(f"{data_dir}: is at {tracks[0].sample_rate} Hz; figures are told at {SAMPLE_RATE} Hz")
-        named = windows.read_split(split)
-        self.train, self.validation = windows.split(tracks, split, seed=0)
-        self.test = [t for name in named["test"] for t in tracks if windows.track_name(t) == name]
-        if not self.test:
-            raise UserError(f"{split}: names no test track, which is what is measured here")
-        self.read_window, self.track_name = windows.read_window, windows.track_name
+        if tracks[0].sample_rate != self.rate:
+            raise UserError(f"{data_dir}: is at {tracks[0].sample_rate} Hz, but the chain at {self.rate} Hz")
+        self.split = splits.read_split(split)
+        self.train, self.validation = splits.split(tracks, self.split, seed=0)
+        self.sides = {name: [t for wanted in getattr(self.split, name) for t in tracks
+                             if splits.track_name(t) == wanted] for name in SIDES}
+        if not self.sides[side]:
+            raise UserError(f"{split}: names no {side} track, which is what is measured here")
+        self.side, self.test = side, self.sides[side]
+        self.read_window, self.read_frames = windows.read_window, windows.read_frames
+        self.track_name = splits.track_name
         self.asked = set(PARTS)
         self.part = ""
+
+    def on(self, side: str) -> Evaluation:
+        """The same of another side's tracks."""
+        other = copy.copy(self)
+        other.__dict__.pop("reference", None)
+        other.side, other.test = side, self.sides[side]
+        return other
 
     # ---------------------------------------------------------------------------------------------- the parts' frame
 
     def run(self, parts: Sequence[str] = PARTS) -> dict[str, object]:
-        """{part: its figures}; parts that are not among `parts` only as far as they were measured before."""
+        """{part: its figures}; parts that are not among `parts` only as far as they were measured before.
+
+        Of the test side, where the split names fresh tracks, "fresh" holds the `FRESH_PARTS` of those.
+        """
         for part in parts:
             if part not in PARTS:
                 raise UserError(f"no part of the evaluation is called {part!r}; there are {', '.join(PARTS)}")
@@ -146,6 +192,27 @@ class Evaluation:
                 found[part] = getattr(self, part)()
             except _Absent:
                 continue
+        if self.side == "test" and self.sides["fresh"]:
+            fresh = self.on("fresh").run([p for p in parts if p in FRESH_PARTS])
+            if fresh := {part: fresh[part] for part in FRESH_PARTS if part in fresh}:
+                found["fresh"] = fresh
+        return found
+
+    def overlap(self) -> dict[str, list[str] | None]:
+        """{model: the tracks of this side that it, or the codecs it learnt from, were trained on}, by name.
+
+        None where the model's record names no tracks: it was trained by an older program.
+        """
+        found = {}
+        for name in self.music.chain.names:
+            try:
+                record = self.music.found(name).record
+            except UserError:
+                continue  # a part that needs it will say so
+            known = record.get("tracks")
+            # Records hold the first 16 digits.
+            found[name] = None if known is None else [
+                self.track_name(t) for t in self.test if t.sha256[:16] in {digits[:16] for digits in known}]
         return found
 
     def figure(self, key: dict, make: Callable[[], object], what: str):
@@ -198,21 +265,25 @@ class Evaluation:
         count = track.samples - start if count is None else count
         return audio.from_u16(self.read_window(track.path(self.data_dir), start, count))
 
+    def cut(self, samples: int) -> int:
+        """`samples`, less what is over a multiple of the top level."""
+        return samples // self.music.chain.top * self.music.chain.top
+
     def excerpts(self) -> dict[str, np.ndarray]:
-        """`EXCERPT` seconds from a third of each test track's length, cut to a multiple of 512 samples."""
+        """`EXCERPT` seconds from a third of each test track's length, cut to a multiple of the top level."""
         made = {}
         for track in self.test:
             start = track.samples // 3
-            count = min(round(EXCERPT * SAMPLE_RATE), track.samples - start) // LEVELS[0] * LEVELS[0]
+            count = self.cut(min(round(EXCERPT * self.rate), track.samples - start))
             made[self.track_name(track)] = self.samples(track, start, count)
         return made
 
     def passages(self) -> dict[str, np.ndarray]:
         """The middle of each test track, so long that all together are `plan.minutes`, for variations."""
-        each = round(self.plan.minutes * 60 / len(self.test) * SAMPLE_RATE)
+        each = round(self.plan.minutes * 60 / len(self.test) * self.rate)
         made = {}
         for track in self.test:
-            count = min(each, track.samples) // LEVELS[0] * LEVELS[0]
+            count = self.cut(min(each, track.samples))
             made[self.track_name(track)] = self.samples(track, (track.samples - count) // 2, count)
         return made
 
@@ -222,7 +293,8 @@ class Evaluation:
         for i, track in enumerate(tracks):
             self.progress(self.part, f"listening to {name}", i / len(tracks))
             key = {"figure": "heard", "track": track.sha256, "samples": track.samples}
-            made.append(self._arrays(key, lambda t=track: {"patches": self.embed(self.samples(t))})["patches"])
+            made.append(self._arrays(key, lambda t=track: {"patches": self.embed(self.samples(t), self.rate)}
+                                     )["patches"])
         return np.concatenate(made)
 
     @cached_property
@@ -234,16 +306,16 @@ class Evaluation:
         return hashlib.sha256(json.dumps([[t.file, t.sha256, t.samples] for t in tracks]).encode()).hexdigest()[:16]
 
     def codec_key(self, *levels: int) -> dict[str, str]:
-        return {codec_name(x): self.music.found(codec_name(x)).checksum[:16] for x in levels}
+        return {name: self.music.found(name).checksum[:16] for name in (self.music.chain.codecs[x] for x in levels)}
 
-    def chain_key(self, depth: int, below: int = 2 * LEVELS[0]) -> dict[str, str]:
+    def chain_key(self, depth: int, below: float = math.inf) -> dict[str, str]:
         """What the sound of a chain depends on: its generators finer than `below`, the codec, the engine."""
-        names = [generator_name(x) for x in LEVELS if depth <= x < below]
+        names = [name for x, name in self.music.chain.generators.items() if depth <= x < below]
         return ({name: self.music.found(name).checksum[:16] for name in names} | self.codec_key(depth)
                 | {"engine": self.music.engine})
 
-    def collected(self, stream, levels, what: str) -> dict[str, np.ndarray]:
-        """A finite stream as {"audio": uint16 [samples], "codes_L": uint16 [n] for each of `levels`}."""
+    def collect(self, stream, levels, what: str) -> dict[str, np.ndarray]:
+        """A finite stream as {"audio": uint16 [samples], "codes_L": uint16 [n] (or [n, books]) for each of `levels`}."""
         blocks, codes = [], {level: [] for level in levels}
         with stream:
             for block in stream:
@@ -255,27 +327,45 @@ class Evaluation:
             f"codes_{level}": np.concatenate(values).astype(np.uint16) for level, values in codes.items()}
 
     def piece(self, setting: Setting, seed: int, minutes: float | None = None) -> dict[str, np.ndarray]:
-        """A generated piece: {"audio": uint16 [samples], "codes_512": uint16 [n], …}."""
+        """A generated piece: {"audio": uint16 [samples], "codes_L": uint16 [n] (or [n, books]) of each level L}."""
         minutes = self.plan.minutes if minutes is None else minutes
-        options = setting.options()
-        key = {"figure": "piece", "seed": seed, "minutes": minutes, **options, "by": self.chain_key(setting.depth)}
-        return self._arrays(key, lambda: self.collected(
-            self.music.stream(seconds=60 * minutes, seed=seed, **options), setting.levels,
-            f"generating {minutes:g} min {setting}, seed {seed}"))
+        key = {"figure": "piece", "seed": seed, "minutes": minutes, **setting.key(self.music.chain),
+               "by": self.chain_key(setting.depth)}
+        return self._arrays(key, lambda: self.collect(
+            self.music.stream(level=setting.depth, seconds=60 * minutes, seed=seed,
+                              sampling=setting.sampling(self.music.chain)),
+            setting.levels(self.music.chain), f"generating {minutes:g} min {setting}, seed {seed}"))
 
     def heard(self, setting: Setting, seed: int) -> np.ndarray:
         """Embeddings of a generated piece."""
-        return self.embed(audio.from_u16(self.piece(setting, seed)["audio"]))
+        return self.embed(audio.from_u16(self.piece(setting, seed)["audio"]), self.rate)
 
-    def training_codes(self, level: int, offsets: int = 1) -> list[tuple[manifest.Track, int, np.ndarray]]:
-        """[(track, samples left off its start, codes)] of the training tracks, from the cache that training uses."""
+    def training_codes(self, level: int, offsets: int = 1, tracks=None
+                       ) -> list[tuple[manifest.Track, int, np.ndarray]]:
+        """[(track, samples left off its start, codes [frames, books])] of the training tracks, or of `tracks`.
+
+        They come from the cache that training uses.
+        """
         from ..data import codes
+        from ..nn import codec
 
         say = _Encoding(lambda what, share: self.progress(self.part, what, share))
-        by_file = {t.file: t for t in self.train}
-        made = codes.encode_corpus(self.data_dir, self.train, self.music.found(codec_name(level)), offsets, say)
-        return [(by_file[file], offset * codes.OFFSET_STEP, self.read_window(path, 0, count))
+        tracks = self.train if tracks is None else tracks
+        by_file, found = {t.file: t for t in tracks}, self.music.found(self.music.chain.codecs[level])
+        made = codes.encode_corpus(self.data_dir, tracks, found, offsets, say, codec.load_encoder)
+        return [(by_file[file], offset * codes.OFFSET_STEP, self.read_frames(path, 0, count, found.config.books))
                 for file, offset, (path, count) in made]
+
+    @cached_property
+    def searched(self) -> list[manifest.Track]:
+        """The tracks that what is generated may have been copied from.
+
+        Those of the fresh split too, unless every model's record says that it did not train on them.
+        """
+        overlap = self.on("fresh").overlap()
+        seen = [t for t in self.sides["fresh"] if any(
+            names is None or self.track_name(t) in names for names in overlap.values())]
+        return [*self.train, *seen]
 
     # ------------------------------------------------------------------------------------------------------- controls
 
@@ -285,32 +375,38 @@ class Evaluation:
 
         def noise():
             random = np.random.Generator(np.random.Philox(key=0))
-            return self.embed(random.normal(0, 0.1, seconds * SAMPLE_RATE).astype(np.float32))
+            return self.embed(random.normal(0, 0.1, seconds * self.rate).astype(np.float32), self.rate), seconds
 
         rows = {
-            "training tracks, all": lambda: self.embedded("the training tracks", self.train),
-            f"{self.plan.minutes:g} minutes of training tracks": self._some_training,
+            "training tracks": lambda: self._some("the training tracks", self.train),
             "white noise": noise,
-            "silence": lambda: self.embed(np.zeros(seconds * SAMPLE_RATE, np.float32)),
+            "silence": lambda: (self.embed(np.zeros(seconds * self.rate, np.float32), self.rate), seconds),
         }
-        if self.validation:
-            rows["validation tracks, all"] = lambda: self.embedded("the validation tracks", self.validation)
+        if self.validation and self.side != "validation":
+            rows["validation tracks"] = lambda: self._some("the validation tracks", self.validation)
         made = []
         for what, make in rows.items():
             key = {"figure": "control", "what": what, "test": self.corpus(self.test), "seconds": seconds,
                    "train": self.corpus(self.train), "validation": self.corpus(self.validation)}
-            made.append({"what": what, "fad": self.figure(
-                key, lambda make=make: fad.frechet(make(), self.reference), what)})
+            made.append({"what": what} | self.figure(key, lambda make=make: self._distance(*make()), what))
         return sorted(made, key=lambda row: row["fad"])
 
-    def _some_training(self):
-        """Embeddings of as much training music as is generated, spread evenly over the tracks."""
-        patches = self.embedded("the training tracks", self.train)
-        # A patch begins every 1.5 s; whole stretches of ten keep what is near together.
-        wanted = max(2, round(self.plan.minutes * 60 / 1.5))
+    def _distance(self, patches, seconds: float) -> dict:
+        """The Fréchet distance to the test tracks, and the seconds of sound that both sides are made of."""
+        return {"fad": fad.frechet(patches, self.reference), "seconds": seconds,
+                "reference_seconds": sum(t.seconds for t in self.test)}
+
+    def _some(self, name, tracks):
+        """(embeddings, seconds) of as much of `tracks` as is generated, spread evenly over them, or of all there is."""
+        patches = self.embedded(name, tracks)
+        seconds = min(60 * self.plan.minutes, sum(t.seconds for t in tracks))
+        wanted = fad.patch_count(seconds)
+        if len(patches) <= wanted:
+            return patches, seconds
+        # Whole stretches of ten keep what is near together.
         blocks = np.array_split(patches, max(1, len(patches) // 10))
-        step = max(1, round(len(patches) / wanted))
-        return np.concatenate(blocks[::step])
+        starts = np.linspace(0, len(blocks), max(1, -(-wanted // 10)), endpoint=False).astype(int)
+        return np.concatenate([blocks[i] for i in starts])[:wanted], seconds
 
     # --------------------------------------------------------------------------------------------------------- codecs
 
@@ -318,9 +414,9 @@ class Evaluation:
         """A row for each codec and baseline: {"codec", "kbps", "sc_db", "mel", "si_sdr_db", "fad", …}."""
         common = {"figure": "codec", "test": self.corpus(self.test), "excerpt": EXCERPT}
         rows = []
-        for level in LEVELS:
+        for level, name in self.music.chain.codecs.items():
             key = common | {"by": self.codec_key(level), "engine": self.music.engine}
-            rows.append(self.figure(key, lambda level=level: self._codec(level), codec_name(level)))
+            rows.append(self.figure(key, lambda level=level: self._codec(level), name))
         for name, encoder, rate in BASELINES:
             key = common | {"by": encoder, "rate": rate}
             rows.append(self.figure(key, lambda b=(name, encoder, rate): self._baseline(*b), f"{name} {rate // 1000}"))
@@ -328,9 +424,10 @@ class Evaluation:
 
     def _compared(self, pairs) -> dict:
         """The means of the distances of (original, made), and the distance between both sides as a whole."""
-        rows = [metrics.distances(x, y, SAMPLE_RATE) for x, y in pairs]
-        sides = [np.concatenate([self.embed(pair[i]) for pair in pairs]) for i in (0, 1)]
-        return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]} | {"fad": fad.frechet(*sides)}
+        rows = [metrics.distances(x, y, self.rate) for x, y in pairs]
+        original, made = (np.concatenate([self.embed(pair[i], self.rate) for pair in pairs]) for i in (0, 1))
+        return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]} | {
+            "fad": fad.frechet(made, original), "seconds": sum(len(x) for x, _ in pairs) / self.rate}
 
     def _codec(self, level) -> dict:
         codec = self.music.codec(level)
@@ -338,20 +435,21 @@ class Evaluation:
         for x in self.excerpts().values():
             pairs.append((x, codec.decode(codec.encode(x[None]))[0, : len(x)]))
         counts = self.counts(level)
-        silence = codec.decode(codec.encode(np.zeros((1, 5 * SAMPLE_RATE), np.float32)))[0]
-        return {"codec": codec_name(level), "level": level, "kbps": metrics.bitrate(codec.config)} | self._compared(
-            pairs) | {"usage": metrics.usage(counts), "perplexity": metrics.perplexity(counts),
-                      "silence_db": loudness(silence), "silence_peak_db": decibels(float(np.abs(silence).max()))
-                      } | buzz(pairs, level)
+        silence = codec.decode(codec.encode(np.zeros((1, 5 * self.rate), np.float32)))[0]
+        return {"codec": codec.config.name, "level": level, "kbps": metrics.bitrate(codec.config)} | self._compared(
+            pairs) | metrics.codebook_figures(counts) | {
+                "silence_db": loudness(silence), "silence_peak_db": decibels(float(np.abs(silence).max()))
+            } | buzz(pairs, level)
 
     def counts(self, level: int) -> np.ndarray:
-        """How often each code of a level occurs in the test tracks: int64 [num_codes]."""
+        """How often each code of a level's books occurs in the test tracks: int64 [books, num_codes]."""
 
         def count():
-            counts = np.zeros(self.music.codec(level).config.num_codes, np.int64)
+            codec, counts = self.music.codec(level), 0
             for i, track in enumerate(self.test):
-                self.progress(self.part, codec_name(level), i / len(self.test))
-                counts += metrics.histogram(self.music.encode(self.samples(track), level), len(counts))
+                self.progress(self.part, codec.config.name, i / len(self.test))
+                codes = codec.encode(self.samples(track)[None])[0]
+                counts = counts + metrics.histogram(codes, codec.config.num_codes)
             return {"counts": counts}
 
         key = {"figure": "counts", "by": self.codec_key(level), "test": self.corpus(self.test)}
@@ -360,23 +458,22 @@ class Evaluation:
     def _baseline(self, name, encoder, rate) -> dict:
         pairs, size, seconds = [], 0, 0.0
         for x in self.excerpts().values():
-            made, length = recoded(x, encoder, rate)
+            made, length = recode(x, self.rate, encoder, rate)
             pairs.append((x, made))
-            size, seconds = size + length, seconds + len(x) / SAMPLE_RATE
+            size, seconds = size + length, seconds + len(x) / self.rate
         row = {"codec": f"{name} {rate // 1000}", "level": 0, "kbps": 8 * size / seconds / 1000}
         return row | self._compared(pairs)
 
     # ----------------------------------------------------------------------------------------------------- generators
 
     def generators(self) -> list[dict]:
-        """A row a level: {"generator", "unigram", "bits", "without" …}, bits per code of the test tracks.
+        """A row a level: {"generator", "unigram", "bits", "padded" …}, bits a frame of the test tracks.
 
         "padded": all source codes replaced by the token for "nothing there"; "foreign": by those of other test music;
         both ask a model that was trained with a context. "context_free": a model of its own, trained without one.
         """
         rows = []
-        for level in LEVELS:
-            name = generator_name(level)
+        for level, name in self.music.chain.generators.items():
             found = self.music.found(name)
             source = found.config.source_level
             key = {"figure": "bits", "by": found.checksum[:16], "engine": self.music.engine,
@@ -385,8 +482,8 @@ class Evaluation:
             row = self.figure(key, lambda found=found: self._bits(found), name)
             if self.context_free and source and weights.tags(self.context_free, name):
                 free = weights.find(self.context_free, name)
-                if free.config.source_level:
-                    raise UserError(f"{free.described}: has a context (source_level {free.config.source_level}); one "
+                if free.config.conditions:
+                    raise UserError(f"{free.described}: has a context (it reads level {free.config.source_level}); one "
                                     "trained without is what --context-free is for")
                 row["context_free"] = self.figure(
                     key | {"by": free.checksum[:16]}, lambda free=free: self._bits(free), f"{name} without context"
@@ -395,40 +492,44 @@ class Evaluation:
         return rows
 
     def _bits(self, found) -> dict:
+        from ..data.codes import count_codes, unigram_costs
+
         config, level = found.config, found.config.level
-        codes, source, warm = self._asked(config)
-        made = {"generator": config.name, "level": level}
-        counts = np.zeros(config.num_codes)
-        for _, _, track in self.training_codes(level):
-            counts += np.bincount(track, minlength=config.num_codes)
-        p = (counts + 1) / (counts.sum() + config.num_codes)
-        made["unigram"] = float(-np.log2(p[codes[:, warm:]]).mean())
+        codes, source, warm = self._ask(config)
+        made = {"generator": config.name, "level": level, "most": config.books * math.log2(config.num_codes)}
+        costs = unigram_costs(count_codes((c for _, _, c in self.training_codes(level)), config.num_codes,
+                                          config.books))
+        asked = codes[:, warm:].reshape(-1, config.books)
+        made["unigram"] = float(sum(costs[book][asked[:, book]].mean() for book in range(config.books)))
         generator = engine.load_generator(found, self.music.engine)
         variants = {"bits": source}
         if source is not None:
             variants["padded"] = np.full_like(source, config.pad_token)
             variants["foreign"] = np.roll(source, 1, 0) if len(source) > 1 else np.roll(source, source.shape[1] // 2, 1)
         for i, (name, given) in enumerate(variants.items()):
-            made[name] = self._scored(generator, codes, given, warm, f"{config.name}, {name}", i / len(variants))
-        return made | {"codes": int(codes[:, warm:].size)}
+            made[name] = self._score(generator, codes, given, warm, f"{config.name}, {name}", i / len(variants))
+        return made | {"frames": len(asked)}
 
-    def _asked(self, config):
-        """(codes [tracks, n], source codes [tracks, n / ratio + 2·halo] or None, codes at the start not to count).
+    def _ask(self, config):
+        """(codes [tracks, n, books], source [tracks, n / ratio + 2·halo, books] or None, frames at first not to count).
 
         From the middle of each test track; all rows have the length that the shortest track allows.
         """
-        top, ratio = LEVELS[0], config.ratio or 1
-        warm = round(self.plan.warm_up * SAMPLE_RATE) // top * top
-        each = min(warm + round(self.plan.bits_seconds * SAMPLE_RATE), *(t.samples for t in self.test)) // top * top
+        top, ratio = self.music.chain.top, config.ratio or 1
+        warm = self.cut(round(self.plan.warm_up * self.rate))
+        each = self.cut(min(warm + round(self.plan.bits_seconds * self.rate), *(t.samples for t in self.test)))
         if each <= warm:
             raise UserError(f"the test tracks are shorter than {self.plan.warm_up:g} s: too short to ask about")
         codec = self.music.codec(config.level)
         above = self.music.codec(config.source_level) if config.source_level else None
+        reach = codec.encode_halo * config.level
+        if above is not None:
+            reach = max(reach, (above.encode_halo + config.halo) * config.source_level)
         codes, sources = [], []
         for track in self.test:
-            start = (track.samples - each) // 2 // top * top
-            # The codes are those of the whole track: some seconds to either side are all an encoder sees.
-            margin = min(start, 8 * SAMPLE_RATE // top * top)
+            start = self.cut((track.samples - each) // 2)
+            # Codes and source are those of the whole track: what encoders and context see to either side is there.
+            margin = min(start, -(-reach // top) * top)
             x = self.samples(track, start - margin, min(margin + each + margin, track.samples - start + margin))[None]
             first, count = margin // config.level, each // config.level
             codes.append(codec.encode(x)[0, first : first + count])
@@ -438,42 +539,43 @@ class Evaluation:
                 row = made[max(0, first - halo) : first + count + halo]
                 left = max(0, halo - first)
                 outside = left, count + 2 * halo - left - len(row)
-                sources.append(np.pad(row, outside, constant_values=config.pad_token))
+                sources.append(np.pad(row, (outside, (0, 0)), constant_values=config.pad_token))
         return np.stack(codes), np.stack(sources) if sources else None, warm // config.level
 
-    def _scored(self, generator, codes, source, warm, what, begun) -> float:
-        """Bits per code of `codes` after the first `warm`, each given the real ones before it."""
+    def _score(self, generator, codes, source, warm, what, begun) -> float:
+        """Bits a frame of `codes` after the first `warm` frames, each given the real ones before it."""
         config = generator.config
         ratio = config.ratio or 1
         chunk = _CHUNK // ratio * ratio
-        previous = np.full(len(codes), config.start_token, np.int32)
+        previous = np.full((len(codes), config.books), config.start_token, np.int32)
         state, nats = generator.initial_state(len(codes)), []
         for i in range(0, codes.shape[1], chunk):
             part = codes[:, i : i + chunk]
             context = None
-            if config.source_level:
+            if config.conditions:
                 first = i // ratio
                 context = generator.context(source[:, first : first + part.shape[1] // ratio + 2 * config.halo])
             _, chosen, state = generator.sample(context, np.zeros(part.shape, np.float32), previous, state, forced=part)
             previous = part[:, -1]
-            nats.append(chosen)
+            nats.append(chosen.sum(axis=-1))
             self.progress(self.part, what, begun + i / codes.shape[1] / 3)
         return metrics.bits(np.concatenate(nats, 1)[:, warm:])
 
     # ---------------------------------------------------------------------------------------------------------- chain
 
     def chain(self) -> list[dict]:
-        """A row for each setting: {"setting", "depth", "fad": mean over the seeds, "each": [fad]}."""
+        """A row for each setting: {"setting", "depth", "fad": mean over the seeds, "each": [fad], "seconds" …}."""
         rows = []
         for setting in self.plan.settings:
-            options = setting.options()
             each = []
             for seed in self.plan.seeds:
-                key = {"figure": "chain", "seed": seed, "minutes": self.plan.minutes, **options,
+                key = {"figure": "chain", "seed": seed, "minutes": self.plan.minutes, **setting.key(self.music.chain),
                        "by": self.chain_key(setting.depth), "test": self.corpus(self.test)}
-                each.append(self.figure(key, lambda s=setting, seed=seed: fad.frechet(
-                    self.heard(s, seed), self.reference), f"{setting}, seed {seed}"))
-            rows.append({"setting": str(setting), "depth": setting.depth, "fad": float(np.mean(each)), "each": each})
+                each.append(self.figure(key, lambda s=setting, seed=seed: self._distance(
+                    self.heard(s, seed), 60 * self.plan.minutes), f"{setting}, seed {seed}"))
+            distances = [row["fad"] for row in each]
+            rows.append({"setting": str(setting), "depth": setting.depth} | each[0] | {
+                "fad": float(np.mean(distances)), "each": distances})
         return rows
 
     # ----------------------------------------------------------------------------------------------------- variations
@@ -482,29 +584,28 @@ class Evaluation:
         """{"setting", "depth", "keep", "fad"}: real codes at level `keep`, all below generated (keep = depth: none)."""
         rows = []
         for setting in self.plan.settings:
-            for keep in (*(k for k in self.plan.keeps if k > setting.depth), setting.depth):
-                below = [x for x in setting.levels if x < keep]
-                options = setting.options(below) if below else {"level": setting.depth}
-                key = {"figure": "variation", "keep": keep, "minutes": self.plan.minutes, **options,
-                       "by": self.chain_key(setting.depth, keep) | self.codec_key(keep),
+            keeps = self.music.chain.sizes if self.plan.keeps is None else self.plan.keeps
+            for keep in (*(k for k in keeps if k > setting.depth), setting.depth):
+                below = [x for x in setting.levels(self.music.chain) if x < keep]
+                key = {"figure": "variation", "keep": keep, "minutes": self.plan.minutes,
+                       **setting.key(self.music.chain, below), "by": self.chain_key(setting.depth, keep) | self.codec_key(keep),
                        "test": self.corpus(self.test), "seed": self.plan.seeds[0]}
-                rows.append({"setting": str(setting), "depth": setting.depth, "keep": keep, "fad": self.figure(
-                    key, lambda k=keep, o=options: self._variation(k, o), f"{keep}x kept, {setting}")})
+                rows.append({"setting": str(setting), "depth": setting.depth, "keep": keep} | self.figure(
+                    key, lambda k=keep, s=setting, b=below: self._variation(k, s, b), f"{keep}x kept, {setting}"))
         return rows
 
-    def _variation(self, keep, options) -> float:
-        passages = self.passages()
-        made = []
-        for i, (name, x) in enumerate(passages.items()):
-            what = f"{keep}x of {name} kept"
-            codes = self.music.encode(x, keep)
-            if keep == options["level"]:
-                sound = self.music.decode(codes, keep)
+    def _variation(self, keep, setting, below) -> dict:
+        made, samples = [], 0
+        for i, (name, x) in enumerate(self.passages().items()):
+            if below:
+                stream = self.music.stream(level=setting.depth, begin=self.music.source(x, keep),
+                                           seed=self.plan.seeds[0] + i, sampling=setting.sampling(self.music.chain, below))
+                sound = audio.from_u16(self.collect(stream, (), f"{keep}x of {name} kept")["audio"])
             else:
-                sound = audio.from_u16(self.collected(self.music.stream(
-                    source_codes=codes, keep=keep, seed=self.plan.seeds[0] + i, **options), (), what)["audio"])
-            made.append(self.embed(sound))
-        return fad.frechet(np.concatenate(made), self.reference)
+                sound = self.music.decode(self.music.encode(x, keep), keep)
+            made.append(self.embed(sound, self.rate))
+            samples += len(sound)
+        return self._distance(np.concatenate(made), samples / self.rate)
 
     # -------------------------------------------------------------------------------------------------------- copying
 
@@ -514,19 +615,19 @@ class Evaluation:
         The same is told of the test tracks, which nobody copied: what chance and music alone make alike.
         """
         setting, seed = self.plan.settings[0], self.plan.seeds[0]
-        options, rows = setting.options(), []
-        for level in setting.levels:
-            key = {"figure": "copied", "level": level, "minutes": self.plan.minutes, "seed": seed,
-                   **options, "by": self.chain_key(setting.depth) | self.codec_key(level),
-                   "train": self.corpus(self.train), "test": self.corpus(self.test), "offsets": self.plan.offsets}
-            rows.append(self.figure(key, lambda x=level: self._copied(setting, seed, x), f"copies at {level}x"))
-        key = {"figure": "nearest", "minutes": self.plan.minutes, "seed": seed, **options,
-               "by": self.chain_key(setting.depth), "train": self.corpus(self.train), "test": self.corpus(self.test)}
+        rows = []
+        common = {"minutes": self.plan.minutes, "seed": seed, **setting.key(self.music.chain),
+                  "train": self.corpus(self.searched), "test": self.corpus(self.test)}
+        for level in setting.levels(self.music.chain):
+            key = {"figure": "copied", "at": level, **common, "offsets": self.plan.offsets,
+                   "by": self.chain_key(setting.depth) | self.codec_key(level)}
+            rows.append(self.figure(key, lambda x=level: self._find_copies(setting, seed, x), f"copies at {level}x"))
+        key = {"figure": "nearest", **common, "by": self.chain_key(setting.depth), "where": True}
         return {"setting": str(setting), "codes": rows,
                 "passages": self.figure(key, lambda: self._nearest(setting, seed), "the nearest training passage")}
 
-    def _copied(self, setting, seed, level) -> dict:
-        training = self.training_codes(level, self.plan.offsets)
+    def _find_copies(self, setting, seed, level) -> dict:
+        training = self.training_codes(level, self.plan.offsets, self.searched)
         corpus = [codes for _, _, codes in training]
         generated = self.piece(setting, seed)[f"codes_{level}"]
         run = runs.longest_shared(generated, corpus)
@@ -534,18 +635,38 @@ class Evaluation:
         real = np.concatenate([self.music.encode(x, level) for x in self.passages().values()])
         control = runs.longest_shared(real, corpus)
         track, skipped, _ = training[run.track]
-        return {"level": level, "codes": run.length, "seconds": run.length * level / SAMPLE_RATE,
-                "distinct": run.distinct, "at": run.position * level / SAMPLE_RATE, "track": self.track_name(track),
-                "track_at": (run.other * level + skipped) / SAMPLE_RATE, "held_out_codes": control.length,
-                "held_out_seconds": control.length * level / SAMPLE_RATE, "held_out_distinct": control.distinct}
+        return {"level": level, "codes": run.length, "seconds": run.length * level / self.rate,
+                "distinct": run.distinct, "at": run.position * level / self.rate, "track": self.track_name(track),
+                "track_at": (run.other * level + skipped) / self.rate, "held_out_codes": control.length,
+                "held_out_seconds": control.length * level / self.rate, "held_out_distinct": control.distinct}
 
     def _nearest(self, setting, seed) -> dict:
-        training = self.embedded("the training tracks", self.train)
-        sides = {"generated": self.heard(setting, seed), "held_out": self.reference}
+        """{"generated", "held_out": {"least", "median", and where: "at", "track", "track_at" (and "of": whose)}}.
+
+        "loudness_db": of the three seconds that are nearest: two endings that fade out are alike, and no copy.
+        """
+
+        def places(name, tracks):
+            """[(track, second)] of each patch of `embedded`."""
+            return [(self.track_name(t), i * fad.STEP_SECONDS) for t in tracks
+                    for i in range(len(self.embedded(name, [t])))]
+
+        piece = audio.from_u16(self.piece(setting, seed)["audio"])
+        named = {self.track_name(t): t for t in self.test}
+        training = self.embedded("the training tracks", self.searched)
+        where = places("the training tracks", self.searched)
         made = {}
-        for name, patches in sides.items():
-            distances = fad.nearest(patches, training)
-            made[name] = {"least": float(distances.min()), "median": float(np.median(distances))}
+        for name, patches in (("generated", self.heard(setting, seed)), ("held_out", self.reference)):
+            distances, others = fad.nearest(patches, training)
+            first = int(distances.argmin())
+            made[name] = {"least": float(distances[first]), "median": float(np.median(distances)),
+                          "at": first * fad.STEP_SECONDS}
+            made[name]["track"], made[name]["track_at"] = where[others[first]]
+            if name == "held_out":
+                made[name]["of"], made[name]["at"] = places("the test tracks", self.test)[first]
+            begin = round(made[name]["at"] * self.rate)
+            sound = piece if name == "generated" else self.samples(named[made[name]["of"]])
+            made[name]["loudness_db"] = loudness(sound[begin : begin + round(fad.PATCH_SECONDS * self.rate)])
         return made
 
     # --------------------------------------------------------------------------------------------------------- health
@@ -554,17 +675,17 @@ class Evaluation:
         """A row for each setting and seed: `vitals` of the piece, and "ailments" in words."""
         rows = []
         for setting in self.plan.settings:
-            options = setting.options()
             for seed in self.plan.seeds:
-                key = {"figure": "health", "seed": seed, "minutes": self.plan.minutes, **options,
-                       "by": self.chain_key(setting.depth)}
+                key = {"figure": "health", "seed": seed, "minutes": self.plan.minutes, **setting.key(self.music.chain),
+                       "by": self.chain_key(setting.depth), "pauses": ["rms", PAUSE_WINDOW, SILENT_DB]}
                 row = self.figure(key, lambda s=setting, seed=seed: self._vitals(s, seed), f"{setting}, seed {seed}")
                 rows.append({"setting": str(setting), "seed": seed} | row | {"ailments": ailments(row)})
         return rows
 
     def _vitals(self, setting, seed):
         piece = self.piece(setting, seed)
-        return vitals(audio.from_u16(piece["audio"]), {x: piece[f"codes_{x}"] for x in setting.levels})
+        codes = {x: piece[f"codes_{x}"] for x in setting.levels(self.music.chain)}
+        return vitals(audio.from_u16(piece["audio"]), codes, self.rate)
 
 
 class _Encoding:
@@ -589,38 +710,39 @@ class _Encoding:
 # ----------------------------------------------------------------------------------------------------- single figures
 
 
-def recoded(x, encoder: str, bit_rate: int) -> tuple[np.ndarray, int]:
-    """float32 [samples] at 22,050 Hz through an encoder of FFmpeg and back: (float32 [samples], bytes of the file).
+def recode(x, sample_rate: int, encoder: str, bit_rate: int) -> tuple[np.ndarray, int]:
+    """float32 [samples] through an encoder of FFmpeg and back: (float32 [samples], bytes of the file).
 
     Opus: 24 kHz, frames of 60 ms (the best at such rates) and a constant bit rate, so that it is the one named; what
     comes back is shifted by the few samples that its low-rate mode is late, since a waveform's figures would hear
-    nothing but that. MP3: as LAME does by itself, at 22,050 Hz.
+    nothing but that. MP3: as LAME does by itself, at the rate of the music.
     """
-    data = encoded(x, encoder, bit_rate, **({"frame_duration": 60, "vbr": "off"} if encoder == "libopus" else {}))
+    options = {"frame_duration": 60, "vbr": "off"} if encoder == "libopus" else {}
+    data = encode_file(x, sample_rate, encoder, bit_rate, **options)
     # Decoded as music is everywhere here, which takes a file.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "music"
         path.write_bytes(data)
-        made = audio.decode(path, SAMPLE_RATE)
+        made = audio.decode(path, sample_rate)
     late = 8 if encoder == "libopus" else 1
     made = np.pad(made, (0, max(0, len(x) + late - len(made))))
     shifted = [made[i : i + len(x)] for i in range(late)]
     return max(shifted, key=lambda y: metrics.si_sdr(x, y)), len(data)
 
 
-def encoded(x, encoder: str, bit_rate: int, **options) -> bytes:
-    """float32 [samples] at 22,050 Hz as a file: Ogg for `libopus`, else MP3. options: FFmpeg's, of the encoder."""
+def encode_file(x, sample_rate: int, encoder: str, bit_rate: int, **options) -> bytes:
+    """float32 [samples] as a file: Ogg for `libopus`, else MP3. options: FFmpeg's, of the encoder."""
     import av
 
     opus = encoder == "libopus"
-    rate = 24000 if opus else SAMPLE_RATE
+    rate = 24000 if opus else sample_rate
     file = io.BytesIO()
     with av.open(file, "w", format="ogg" if opus else "mp3") as box:
         options = {key: str(value) for key, value in options.items()}
         stream = box.add_stream(encoder, rate=rate, layout="mono", options=options)
         stream.bit_rate = bit_rate
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(x, np.float32)[None], "flt", "mono")
-        frame.sample_rate = SAMPLE_RATE
+        frame.sample_rate = sample_rate
         context = stream.codec_context
         context.open()
         resampler = av.AudioResampler(context.format.name, "mono", rate, context.frame_size or None)
@@ -633,13 +755,13 @@ def encoded(x, encoder: str, bit_rate: int, **options) -> bytes:
 def buzz(pairs, level: int) -> dict[str, float]:
     """How much a codec hums at the rate of its codes, from (original, made) float32 [n] each: three figures in dB.
 
-    At 22050 / level Hz and each of its multiples: the level there, made against original ("line_db", the greatest), and
+    At sample rate / level Hz and each of its multiples: the level there, made against original ("line_db", the greatest), and
     how much further it stands out of what lies beside it than the original's does. Notes that come back a little off
     make such differences anywhere, so "buzz_db" is the greatest of these less the greatest half-way between the
     multiples, where no codec hums: more than 3 dB can be heard as a tone. "notch_db": the same of the least ones, where
     the line is missed. Long-term spectra of all pairs; what is 80 dB under the loudest is taken for silence.
     """
-    n_fft = max(8192, 32 * level)
+    n_fft = level * max(-(-HUM_FFT // level), 32)
     spectra = []
     for side in (0, 1):
         power, frames = 0.0, 0
@@ -665,19 +787,26 @@ def buzz(pairs, level: int) -> dict[str, float]:
             "notch_db": float(excess.min() - min(0.0, elsewhere.min()))}
 
 
-def vitals(sound, codes: dict[int, np.ndarray]) -> dict:
-    """Figures of a piece, float32 [samples] at 22,050 Hz and its codes by level, that tell whether it lives.
+def vitals(sound, codes: dict[int, np.ndarray], rate: int) -> dict:
+    """Figures of a piece that tell whether it lives.
 
-    loudness_db: rms of every ten seconds; peak; clipped: share of samples at full scale; pause: seconds of the longest
-    stretch below -60 dBFS; end_db: rms of the last ten seconds; repeat: {level: {"seconds", "distinct"}}, the longest
-    run of codes that occurs twice.
+    Args:
+        sound: float32 [samples] at `rate`.
+        codes: int [n], or [n, books], by level.
+
+    Returns:
+        loudness_db: rms of every ten seconds; peak; clipped: share of samples at full scale; pause: seconds of the
+        longest stretch whose every `PAUSE_WINDOW` has an rms under -60 dBFS, pause_at: where it begins, pause_peak_db:
+        the loudest sample in it (None without a pause); end_db: rms of the last ten seconds; repeat: {level:
+        {"seconds", "distinct", …}}, the longest run of codes that occurs twice.
     """
-    rate = SAMPLE_RATE
     window = 10 * rate
     parts = [sound[i : i + window] for i in range(0, max(1, len(sound) - window // 2), window)]
     rms = [loudness(p) for p in parts]
-    hop = rate // 10
-    loud = np.array([float(np.abs(sound[i : i + hop]).max()) for i in range(0, len(sound), hop)])
+    hop = max(1, round(PAUSE_WINDOW * rate))
+    quiet_windows = [loudness(sound[i : i + hop]) < SILENT_DB for i in range(0, len(sound), hop)]
+    first, count = _longest_true(quiet_windows)
+    pause = sound[first * hop : (first + count) * hop]
     repeats = {}
     for level, values in codes.items():
         run = runs.longest_repeat(values)
@@ -685,14 +814,15 @@ def vitals(sound, codes: dict[int, np.ndarray]) -> dict:
                                "at": run.position * level / rate, "again": run.other * level / rate}
     return {"seconds": len(sound) / rate, "loudness_db": rms, "peak": float(np.abs(sound).max()),
             "clipped": float(np.mean(np.abs(sound) >= 32767 / 32768)), "end_db": rms[-1],
-            "pause": _longest_true(loud < 10 ** (SILENT_DB / 20)) * hop / rate, "repeat": repeats}
+            "pause": len(pause) / rate, "pause_at": first * hop / rate,
+            "pause_peak_db": decibels(float(np.abs(pause).max())) if count else None, "repeat": repeats}
 
 
 def ailments(figures: dict) -> list[str]:
     """What is wrong with a piece by its `vitals`, in words; nothing where it is healthy."""
     found = []
     if figures["pause"] > LONGEST_PAUSE:
-        found.append(f"silent for {figures['pause']:.0f} s")
+        found.append(f"silent for {figures['pause']:.0f} s (peaks of {figures['pause_peak_db']:.0f} dBFS)")
     if figures["end_db"] < SILENT_DB:
         found.append("ends in silence")
     if max(figures["loudness_db"]) > LOUD_DB:
@@ -711,10 +841,12 @@ def loudness(sound) -> float:
 
 
 def decibels(amplitude: float) -> float:
-    """dB of full scale; -120 is as quiet as is told."""
+    """dB of full scale, not less than -120."""
     return max(20 * math.log10(max(amplitude, 1e-6)), -120.0)
 
 
-def _longest_true(flags) -> int:
+def _longest_true(flags) -> tuple[int, int]:
+    """(where the longest run of true begins, its length)."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], np.asarray(flags, np.int8), [0]])))
-    return int((edges[1::2] - edges[::2]).max(initial=0))
+    lengths = edges[1::2] - edges[::2]
+    return (int(edges[2 * lengths.argmax()]), int(lengths.max())) if len(lengths) else (0, 0)

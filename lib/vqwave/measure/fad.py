@@ -33,6 +33,7 @@ SAMPLE_RATE = 16000
 N_FFT, HOP, BANDS = 512, 256, 96
 FRAMES, STEP = 187, 93
 """Mel frames of a patch (3 s), and from one patch to the next."""
+PATCH_SECONDS, STEP_SECONDS = FRAMES * HOP / SAMPLE_RATE, STEP * HOP / SAMPLE_RATE
 
 # Max pooling behind each convolution: (frames, bands) pooled, and the stride.
 _POOLS = (((4, 1), (2, 2)), ((2, 2), (2, 2)), ((2, 2), (2, 2)), ((2, 2), (2, 2)), ((4, 4), (4, 4)))
@@ -102,7 +103,7 @@ def read_checkpoint(folder) -> dict[str, np.ndarray]:
     return {name.removeprefix("model/"): value for name, value in found.items()}
 
 
-def patches(audio, sample_rate: int = 22050) -> np.ndarray:
+def patches(audio, sample_rate: int) -> np.ndarray:
     """audio float [samples] -> log-mel patches float32 [n, 187 frames, 96 bands], 3 s each, one every 1.5 s.
 
     Shorter than a patch: none.
@@ -127,7 +128,7 @@ class Embedder:
     def __init__(self, variables: dict[str, np.ndarray]):
         self.variables = variables
 
-    def __call__(self, audio, sample_rate: int = 22050) -> np.ndarray:
+    def __call__(self, audio, sample_rate: int) -> np.ndarray:
         import tensorflow as tf
 
         cut = patches(audio, sample_rate)
@@ -171,9 +172,19 @@ def frechet(a, b) -> float:
     return max(float(distance), 0.0)
 
 
-def nearest(queries, among) -> np.ndarray:
-    """The Euclidean distance of each embedding [n, d] to the nearest of [m, d]: float [n]."""
+def patch_count(seconds: float) -> int:
+    """The patches of so many seconds of sound, at least two."""
+    return max(2, int((seconds - PATCH_SECONDS) / STEP_SECONDS) + 1)
+
+
+def nearest(queries, among) -> tuple[np.ndarray, np.ndarray]:
+    """The Euclidean distance of each embedding [n, d] to the nearest of [m, d], and which that is: float, int [n]."""
     from scipy.spatial.distance import cdist
 
     queries, among = np.asarray(queries, np.float64), np.asarray(among, np.float64)
-    return np.concatenate([cdist(queries[i : i + 256], among).min(1) for i in range(0, len(queries), 256)])
+    distances, places = [], []
+    for i in range(0, len(queries), 256):
+        block = cdist(queries[i : i + 256], among)
+        places.append(block.argmin(1))
+        distances.append(block.min(1))
+    return np.concatenate(distances), np.concatenate(places)
