@@ -4,12 +4,9 @@
 import sys
 
 from vqwave import cli, weights
-from vqwave.config import LEVELS, codec_name, generator_name
 from vqwave.errors import UserError
 from vqwave.files import printable
 from vqwave.play import api, engine, export
-
-NAMES = [f(level) for f in (codec_name, generator_name) for level in LEVELS]
 
 
 def main(argv=None) -> int:
@@ -19,9 +16,9 @@ def main(argv=None) -> int:
         "scripts/export.py --models vqvae_8,generator_8 --output-dir graphs",
     )
     parser.add_argument("--models", default="all", metavar="NAMES",
-                        help=f"all that there are, or names with commas between, of {', '.join(NAMES)}")
-    parser.add_argument("--vqvae-weights-dir", default=api.CODECS, metavar="DIR", help="where the codecs are")
-    parser.add_argument("--generator-weights-dir", default=api.GENERATORS, metavar="DIR",
+                        help="all that there are of the chain, or names with commas between")
+    parser.add_argument("--vqvae-weights-dir", default=weights.CODECS, metavar="DIR", help="where the codecs are")
+    parser.add_argument("--generator-weights-dir", default=weights.GENERATORS, metavar="DIR",
                         help="where the generators are")
     parser.add_argument("--epoch", metavar="N|best",
                         help="the generators' set to take (default: the one that ships, else the best)")
@@ -30,17 +27,20 @@ def main(argv=None) -> int:
     parser.add_argument("--output-dir", metavar="DIR", help="where to write NAME_KIND.onnx (default: the cache)")
     args = parser.parse_args(argv)
 
-    found = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch).found
-    folders = {"vqvae": args.vqvae_weights_dir, "generator": args.generator_weights_dir}
-    names = [n for n in NAMES if weights.tags(folders[weights.kind(n)], n)]
-    if args.models != "all":
+    music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch)
+    codecs = weights.find_folder(args.vqvae_weights_dir, weights.CODECS)
+    generators = weights.find_folder(args.generator_weights_dir, weights.GENERATORS)
+    if args.models == "all":
+        names = [name for name in music.chain.names
+                 if weights.tags(codecs if name in music.chain.codecs.values() else generators, name)]
+        if not names:
+            raise UserError(f"no weights in {printable(codecs)} or {printable(generators)}")
+    else:
         names = [name.strip() for name in args.models.split(",")]
-    elif not names:
-        raise UserError(f"no weights in {' or '.join(map(printable, folders.values()))}")
     for name in names:
-        if name not in NAMES:
-            raise UserError(f"no model is called {name!r}; there are {', '.join(NAMES)}, or all")
-    for one in [found(name) for name in names]:
+        if name not in music.chain.names:
+            raise UserError(f"no model is called {name!r}; there are {', '.join(music.chain.names)}, or all")
+    for one in [music.found(name) for name in names]:
         print(printable(one.described), file=sys.stderr)
         if args.output_dir:
             for path in export.export(one, args.output_dir, args.engine):

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vqwave import cli, metrics, plots
-from vqwave.config import LEVELS, SAMPLE_RATE, codec_name
+from vqwave import cli, metrics, plots, weights
 from vqwave.data import audio
 from vqwave.errors import UserError
 from vqwave.files import printable
@@ -41,12 +40,20 @@ def main(argv=None) -> int:
                          help="seconds to take" + ("" if seconds else " (default: to the end)"))
 
     def codecs(one):
-        one.add_argument("--vqvae-weights-dir", default=api.CODECS, metavar="DIR", help="where the codecs are")
+        one.add_argument("--vqvae-weights-dir", default=weights.CODECS, metavar="DIR",
+                         help="where the codecs are, and chain.yml if they are of a chain of your own")
+
+    def rate(one):
+        one.add_argument("--sample-rate", type=cli.number(int, 1), metavar="HZ", help="as which it is drawn "
+                         "(default: that of the chain that ships)")
 
     music = "files of music, or folders of them, searched to the bottom"
-    part(kind("waveforms", waveforms, "the waveforms of a folder, one under the other", music), None)
+    one = kind("waveforms", waveforms, "the waveforms of a folder, one under the other", music)
+    part(one, None)
+    rate(one)
     one = kind("spectrograms", spectrograms, "waveforms and mel spectrograms side by side", music)
     part(one, None)
+    rate(one)
     one.add_argument("--across", type=cli.number(int, 1, 12), default=3, help="how many beside each other")
     kind("curves", curves, "training curves, also of a run that still trains: all models of a folder, or every metric "
          "of one", "the folder of a run, or the .csv log of one model")
@@ -57,10 +64,11 @@ def main(argv=None) -> int:
         part(one, 10.0 if name == "codes" else None)
         codecs(one)
         if name == "codebook":
-            one.add_argument("--model", default="vqvae_128", choices=[codec_name(x) for x in LEVELS], help="the codec")
+            one.add_argument("--model", metavar="NAME", help="the codec (default: the one that the chain ends with)")
+            one.add_argument("--book", type=cli.number(int, 1), default=1, metavar="N", help="which of its codebooks")
         else:
-            one.add_argument("--levels", type=cli.one_of(*LEVELS), nargs="+", default=list(LEVELS), metavar="L",
-                             help="which levels")
+            one.add_argument("--levels", type=cli.number(int, 1), nargs="+", metavar="L",
+                             help="which levels (default: all of the chain)")
     args = parser.parse_args(argv)
     plots.check_output(args.output)
     args.draw(args)
@@ -69,11 +77,13 @@ def main(argv=None) -> int:
 
 
 def waveforms(args):
-    plots.waveforms(_heard(args), args.output, title=args.title)
+    rate = _rate(args)
+    plots.waveforms(_read(args, rate), args.output, rate, args.title)
 
 
 def spectrograms(args):
-    plots.spectrograms(_heard(args), args.output, title=args.title, across=args.across)
+    rate = _rate(args)
+    plots.spectrograms(_read(args, rate), args.output, rate, args.title, across=args.across)
 
 
 def curves(args):
@@ -81,7 +91,7 @@ def curves(args):
         raise UserError("curves draws one run: give one folder, or one .csv log")
     path = Path(args.inputs[0])
     if path.is_dir():
-        drawn = plots.training_curves(plots.logs(path), args.output, args.title)
+        drawn = plots.training_curves(plots.logs(path, weights.chain(path).names), args.output, args.title)
     else:
         drawn = plots.loss_curves(path, args.output, args.title or path.stem)
     if not drawn:
@@ -89,32 +99,55 @@ def curves(args):
 
 
 def usage(args):
-    heard = _heard(args)
-    loaded = api.load(args.vqvae_weights_dir)
-    counts = {f"{level}x": _counts(loaded, level, heard) for level in sorted(args.levels, reverse=True)}
+    loaded = _load(args)
+    heard = _read(args, loaded.sample_rate)
+    counts = {}
+    for level in _levels(args, loaded):
+        books = _counts(loaded, level, heard)
+        counts |= {f"{level}x" + f", book {i + 1}" * (len(books) > 1): book for i, book in enumerate(books)}
     plots.code_usage(counts, args.output, args.title)
 
 
 def codebook(args):
-    heard = _heard(args)
-    loaded = api.load(args.vqvae_weights_dir)
-    level = loaded.found(args.model).config.level
-    (vectors,) = loaded.codec(level).weight_set.load("codebook").values()
-    plots.codebook_map(vectors, _counts(loaded, level, heard), args.output, args.title or args.model)
+    loaded = _load(args)
+    codecs = {name: level for level, name in loaded.chain.codecs.items()}
+    name = args.model or loaded.chain.codecs[loaded.level]
+    if name not in codecs:
+        raise UserError(f"no codec of the chain is called {name!r}; there are {', '.join(codecs)}")
+    level = codecs[name]
+    vectors = plots.codebooks(loaded.found(name))
+    if args.book > len(vectors):
+        raise UserError(f"--book is {args.book}; {name} has {len(vectors)}")
+    counts = _counts(loaded, level, _read(args, loaded.sample_rate))[args.book - 1]
+    plots.codebook_map(vectors[args.book - 1], counts, args.output, args.title or name)
 
 
 def codes(args):
-    heard = _heard(args)
+    loaded = _load(args)
+    heard = _read(args, loaded.sample_rate)
     if len(heard) > 1:
         raise UserError("codes draws one file")
     (name, sound), = heard.items()
-    loaded = api.load(args.vqvae_weights_dir)
-    made = {level: loaded.encode(sound, level) for level in args.levels}
-    shades = {level: plots.codec_shades(loaded.codec(level)) for level in args.levels}
-    plots.codes(made, shades, args.output, sound, title=args.title or name)
+    levels = _levels(args, loaded)
+    made = {level: loaded.encode(sound, level) for level in levels}
+    shades = {level: plots.codec_shades(loaded.codec(level)) for level in levels}
+    plots.codes(made, shades, args.output, loaded.sample_rate, loaded.chain.top, sound, title=args.title or name)
 
 
-def _heard(args) -> dict[str, np.ndarray]:
+def _load(args) -> api.VQWave:
+    """The codecs of a folder, by the chain that it says or the default one."""
+    return api.load(args.vqvae_weights_dir, weights.find_folder(args.vqvae_weights_dir, weights.CODECS))
+
+
+def _rate(args) -> int:
+    return args.sample_rate or weights.chain(weights.find_folder(weights.GENERATORS, weights.GENERATORS)).sample_rate
+
+
+def _levels(args, loaded) -> list[int]:
+    return sorted(map(loaded.chain.check_level, args.levels or loaded.chain.sizes), reverse=True)
+
+
+def _read(args, rate: int) -> dict[str, np.ndarray]:
     """{name: float32 [samples]} of the files that are named, the part of each that is wanted."""
     files = []
     for name in map(Path, args.inputs):
@@ -128,13 +161,14 @@ def _heard(args) -> dict[str, np.ndarray]:
     heard = {}
     for path in files:
         name = path.name if sum(p.name == path.name for p in files) == 1 else str(path)
-        heard[printable(name)] = audio.excerpt(path, SAMPLE_RATE, args.start, args.seconds)
+        heard[printable(name)] = audio.excerpt(path, rate, args.start, args.seconds)
     return heard
 
 
 def _counts(loaded, level, heard) -> np.ndarray:
-    size = loaded.codec(level).config.num_codes
-    return sum(metrics.histogram(loaded.encode(sound, level), size) for sound in heard.values())
+    """How often each code of each book occurs in what is heard: int [books, num_codes]."""
+    codec = loaded.codec(level)
+    return sum(metrics.histogram(codec.encode(sound[None])[0], codec.config.num_codes) for sound in heard.values())
 
 
 if __name__ == "__main__":

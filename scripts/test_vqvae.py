@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from vqwave import cli, metrics, plots, weights
-from vqwave.config import LEVELS, codec_name
+from vqwave.config import CodecConfig
 from vqwave.data import audio
+from vqwave.errors import UserError
 from vqwave.files import printable
 from vqwave.play import engine
 
@@ -27,8 +28,7 @@ def main(argv=None) -> int:
         "SC and mel: lower is better; SI-SDR: higher is better; encode and decode: times faster than it plays.",
         "scripts/test_vqvae.py --model all --input song.mp3 --output-dir heard",
     )
-    names = [codec_name(level) for level in LEVELS]
-    parser.add_argument("--model", required=True, choices=[*names, "all"], help="the codec, or all four")
+    parser.add_argument("--model", required=True, metavar="NAME", help="the codec, by its name, or all of the chain")
     parser.add_argument("--input", required=True, metavar="FILE", help="music in any common format, of any length")
     parser.add_argument("--output-dir", metavar="DIR",
                         help="where the wav goes, and a picture of both waveforms and spectrograms with it; "
@@ -36,17 +36,20 @@ def main(argv=None) -> int:
     parser.add_argument("--start", type=cli.number(least=0), default=0.0, metavar="S", help="seconds to skip first")
     parser.add_argument("--seconds", type=cli.number(above=0), metavar="S",
                         help="seconds to take (default: to the end)")
-    parser.add_argument("--vqvae-weights-dir", default="final_weights", metavar="DIR", help="where the codecs are")
+    parser.add_argument("--vqvae-weights-dir", default=weights.CODECS, metavar="DIR",
+                        help="where the codecs are, and chain.yml if they are of a chain of your own")
     parser.add_argument("--epoch", metavar="N|best",
                         help="the set to take (default: the one that ships, else the best)")
     parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0], help="what runs the codec")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     args = parser.parse_args(argv)
 
-    if args.model != "all":
-        names = [args.model]
+    codecs = weights.find_folder(args.vqvae_weights_dir, weights.CODECS)
     # All of them before any work: a missing one is found now, not after minutes.
-    found = [weights.find(args.vqvae_weights_dir, name, args.epoch) for name in names]
+    names = weights.chain(codecs).codecs.values() if args.model == "all" else [args.model]
+    found = [weights.find(codecs, name, args.epoch) for name in names]
+    if wrong := [one for one in found if not isinstance(one.config, CodecConfig)]:
+        raise UserError(f"{wrong[0].name} is a generator; --model names a codec")
     folder = Path(args.output_dir or ".")
     folder.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True)
@@ -58,7 +61,7 @@ def main(argv=None) -> int:
             if rate not in decoded:
                 decoded[rate] = audio.excerpt(args.input, rate, args.start, args.seconds)
             original = decoded[rate]
-            made, figures = metrics.codec(engine.load_codec(one, args.engine), original)
+            made, figures = metrics.reconstruct(engine.load_codec(one, args.engine), original)
             output = folder / f"{Path(args.input).stem}_{one.name}.wav"
             audio.write(output, made, rate)
             files = {"wav": str(output)}
@@ -83,6 +86,8 @@ def print_table(rows):
         table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(row["model"], *(form.format(row[key]) for _, key, form in COLUMNS))
+        for i, book in enumerate(row.get("books", ())):
+            table.add_row(f"  book {i + 1}", *(form.format(book[key]) if key in book else "" for _, key, form in COLUMNS))
     console.print(table)
     for row in rows:
         for key in ("wav", "picture"):

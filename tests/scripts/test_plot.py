@@ -61,7 +61,7 @@ def test_pictures_of_codes(main, capsys, songs, tiny_weights, tmp_path):
         assert all(word in text for word in words)
 
 
-def test_what_a_user_can_get_wrong_is_one_line_and_draws_nothing(main, capsys, songs, tmp_path):
+def test_what_a_user_can_get_wrong_is_one_line_and_draws_nothing(main, capsys, songs, tiny_weights, tmp_path):
     output = tmp_path / "a.png"
     (tmp_path / "empty").mkdir()
     for arguments, why in [
@@ -78,6 +78,14 @@ def test_what_a_user_can_get_wrong_is_one_line_and_draws_nothing(main, capsys, s
         code, said, notes = run(main, capsys, *arguments)
         assert (code, said) == (2, "") and why in notes.splitlines()[-1]
         assert len(notes.splitlines()) == 1 and not list(tmp_path.glob("*.png"))
+    for arguments, why in [
+        (["codebook", "--model", "vqvae_9"], "no codec of the chain is called 'vqvae_9'"),
+        (["codebook", "--model", "vqvae_8", "--book", 2], "vqvae_8 has 1"),
+        (["usage", "--levels", 64], "there is no level 64"),
+    ]:
+        code, _, notes = run(main, capsys, arguments[0], songs / "b.wav", *arguments[1:], "--vqvae-weights-dir",
+                             tiny_weights.codecs, "--output", output)
+        assert code == 2 and why in notes and not output.exists()
     assert run_help(main, capsys)
 
 

@@ -9,8 +9,11 @@ import pytest
 from encoded import encode
 
 from vqwave import cli, metrics
-from vqwave.config import LEVELS, SAMPLE_RATE
+from vqwave.config import preset
 from vqwave.data import audio
+
+CHAIN = preset("tiny").chain
+LEVELS, RATE = CHAIN.sizes, CHAIN.sample_rate
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +24,11 @@ def main():
 @pytest.fixture
 def song(tmp_path):
     """Two seconds and a bit that no level divides, with partials, a decay and noise."""
-    t = np.arange(2 * SAMPLE_RATE + 331) / SAMPLE_RATE
+    t = np.arange(2 * RATE + 331) / RATE
     rng = np.random.default_rng(0)
     x = sum(np.sin(2 * np.pi * hz * t) / i for i, hz in enumerate((220, 331, 447), 1)) * np.exp(-t)
     path = tmp_path / "a song [1].wav"
-    audio.write(path, (0.3 * x + 0.01 * rng.standard_normal(len(t))).astype(np.float32))
+    audio.write(path, (0.3 * x + 0.01 * rng.standard_normal(len(t))).astype(np.float32), RATE)
     return path
 
 
@@ -43,16 +46,16 @@ def test_all_levels_write_wavs_and_pictures_of_the_inputs_length(main, capsys, s
     report = json.loads(said)
     assert report["input"] == str(song) and report["engine"] == "onnx"
     assert [m["model"] for m in report["models"]] == [f"vqvae_{level}" for level in LEVELS]
-    original = audio.decode(song)
+    original = audio.decode(song, RATE)
     for level, model in zip(LEVELS, report["models"], strict=True):
         assert model["codes"] == -(-len(original) // level)
-        assert model["bitrate_kbps"] == pytest.approx(SAMPLE_RATE / level * 6 / 1000)
+        assert model["bitrate_kbps"] == pytest.approx(RATE / level * 6 / 1000)
         assert 0 < model["usage"] <= 1 <= model["perplexity"] <= 64
         assert model["encode_speed"] > 0 and model["decode_speed"] > 0
-        made = audio.decode(model["wav"])
+        made = audio.decode(model["wav"], RATE)
         assert made.shape == original.shape
         # What is printed is of what is written, but for the wav's 16 bits.
-        again = metrics.distances(original, made)
+        again = metrics.distances(original, made, RATE)
         assert again["sc_db"] == pytest.approx(model["sc_db"], abs=0.05)
         assert again["si_sdr_db"] == pytest.approx(model["si_sdr_db"], abs=0.5)
         assert Path(model["picture"]).read_bytes().startswith(b"\x89PNG")
@@ -82,7 +85,7 @@ def test_without_a_folder_a_table_is_printed_and_the_wav_written_here(
                         "--vqvae-weights-dir", tiny_weights.codecs)
     assert code == 0
     assert [p.name for p in here.iterdir()] == ["a song [1]_vqvae_8.wav"]
-    assert len(audio.decode(here / "a song [1]_vqvae_8.wav")) == round(0.25 * SAMPLE_RATE)
+    assert len(audio.decode(here / "a song [1]_vqvae_8.wav", RATE)) == round(0.25 * RATE)
     for word in ("SC dB", "mel", "SI-SDR dB", "kbit/s", "usage", "perplexity", "encode", "decode", "vqvae_8", "16.54",
                  "wrote a song [1]_vqvae_8.wav"):
         assert word in said
@@ -90,7 +93,7 @@ def test_without_a_folder_a_table_is_printed_and_the_wav_written_here(
 
 @pytest.mark.parametrize(("name", "rate", "channels", "samples"), [
     ("stereo.flac", 96000, 2, 50000), ("lossy.ogg", 44100, 1, 20000), ("lossy.mp3", 44100, 2, 20000),
-    ("lossy.m4a", 48000, 2, 20000), ("one.wav", SAMPLE_RATE, 1, 1), ("silent.wav", SAMPLE_RATE, 1, 5000),
+    ("lossy.m4a", 48000, 2, 20000), ("one.wav", RATE, 1, 1), ("silent.wav", RATE, 1, 5000),
 ])
 def test_any_format_rate_and_length(main, capsys, tiny_weights, tmp_path, name, rate, channels, samples):
     loud = 0.0 if name == "silent.wav" else 0.1
@@ -100,7 +103,7 @@ def test_any_format_rate_and_length(main, capsys, tiny_weights, tmp_path, name, 
                         tmp_path / "out", "--json", "--vqvae-weights-dir", tiny_weights.codecs)
     assert code == 0
     model = json.loads(said)["models"][0]
-    assert len(audio.decode(model["wav"])) == len(audio.decode(tmp_path / name))
+    assert len(audio.decode(model["wav"], RATE)) == len(audio.decode(tmp_path / name, RATE))
     assert all(np.isfinite(model[key]) for key in ("sc_db", "mel", "si_sdr_db"))
 
 
@@ -112,14 +115,15 @@ def test_what_a_user_can_get_wrong_is_one_line_and_writes_nothing(main, capsys, 
     for change, why in [
         ({"--input": tmp_path / "no.mp3"}, "no.mp3: no such file"), ({"--input": tmp_path / "empty.mp3"}, "is empty"),
         ({"--input": tmp_path / "text.mp3"}, "text.mp3: not audio"), ({"--start": 60}, "lasts 2.0 s"),
-        ({"--vqvae-weights-dir": tmp_path / "none"}, "no such folder"), ({"--epoch": 7}, "no epoch 7 of vqvae_8"),
+        ({"--vqvae-weights-dir": tmp_path / "none"}, "no such folder"), ({"--model": "vqvae_9"}, "no weights of vqvae_9"),
+        ({"--vqvae-weights-dir": tiny_weights.generators, "--model": "generator_8"}, "generator_8 is a generator"), ({"--epoch": 7}, "no epoch 7 of vqvae_8"),
         ({"--epoch": "last"}, "'last'"), ({"--output-dir": song}, "a song [1].wav"),
     ]:
         code, said, notes = run(main, capsys, *(text for pair in (good | change).items() for text in pair))
         assert code == 2 and not said
         assert why in notes.splitlines()[-1]
         assert not list(tmp_path.rglob("*_vqvae_8.*"))
-    for wrong in (["--model", "vqvae_9"], ["--seconds", "0"], ["--start", "-1"], ["--engine", "fast"]):
+    for wrong in (["--seconds", "0"], ["--start", "-1"], ["--engine", "fast"]):
         with pytest.raises(SystemExit) as stopped:
             main(["--model", "vqvae_8", "--input", str(song), *wrong])
         assert stopped.value.code == 2
