@@ -3,8 +3,8 @@
 
 import sys
 
-from vqwave import cli
-from vqwave.play import api, engine
+from vqwave import cli, weights
+from vqwave.play import engine
 from vqwave.studio import Studio, web
 
 
@@ -16,11 +16,12 @@ def main(argv=None) -> int:
         "scripts/app.py --port 8000",
     )
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS",
-                        help="address to listen on; 0.0.0.0 is every network this machine is in")
+                        help="address to listen on; 0.0.0.0 is every network this machine is in. Only requests for it, "
+                             "localhost, 127.0.0.1 and [::1] are answered")
     parser.add_argument("--port", type=cli.number(int, least=0, most=65535), default=web.PORT, metavar="N",
                         help="port to listen on; 0 takes a free one")
-    parser.add_argument("--vqvae-weights-dir", default=api.CODECS, metavar="DIR", help="where the codecs are")
-    parser.add_argument("--generator-weights-dir", default=[api.GENERATORS], nargs="+", metavar="DIR",
+    parser.add_argument("--vqvae-weights-dir", default=weights.CODECS, metavar="DIR", help="where the codecs are")
+    parser.add_argument("--generator-weights-dir", default=[weights.GENERATORS], nargs="+", metavar="DIR",
                         help="where generators are: these folders, and those in them, can be chosen on the page; one "
                              "that holds codecs of its own is used with those")
     parser.add_argument("--engine", choices=engine.ENGINES[:2], default=engine.ENGINES[0], help="what runs the models")

@@ -22,12 +22,13 @@ from prepared import music as tune
 
 import vqwave
 from vqwave import metrics
-from vqwave.config import LEVELS
+from vqwave.config import preset, replace
 from vqwave.data import audio
 from vqwave.errors import UserError
 from vqwave.studio import Settings, Studio, takes, web
 
-RATE = 22050
+CHAIN = preset("tiny").chain
+LEVELS, RATE, COLUMN = CHAIN.sizes, CHAIN.sample_rate, CHAIN.top
 
 
 @pytest.fixture(scope="module")
@@ -94,13 +95,13 @@ def command_line(words, codecs, tmp_path, **replaced):
 
 
 @given(st.builds(
-    Settings, weights=st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size=1),
+    Settings, chain=st.just(LEVELS), keep=st.just(COLUMN), weights=st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size=1),
     epoch=st.sampled_from(["", "best", "00012"]), level=st.sampled_from(LEVELS), seed=st.integers(0, 2**53 - 1),
     seconds=st.none() | st.integers(1, 10**6).map(lambda n: round(max(n / RATE, 0.1), 5)),
     temperature=st.tuples(*[st.integers(0, 200).map(lambda n: n / 100)] * 4),
 ))
 def test_a_link_says_all_the_settings(settings):
-    assert Settings.parse(dict(urllib.parse.parse_qsl(settings.link))) == settings
+    assert Settings.parse(dict(urllib.parse.parse_qsl(settings.link)), CHAIN) == settings
 
 
 @pytest.mark.parametrize("mode, more", [
@@ -109,8 +110,9 @@ def test_a_link_says_all_the_settings(settings):
     ("vary", {"keep": 128, "level": 32}),
 ])
 def test_a_link_says_what_is_done_with_a_recording(mode, more):
-    settings = Settings(mode=mode, recording="abc", name="a & b = ü?.mp3", **more)
-    assert Settings.parse(dict(urllib.parse.parse_qsl(settings.link))) == settings
+    settings = Settings(**{"chain": LEVELS, "level": 8, "temperature": (1.0,) * 4, "keep": COLUMN, "mode": mode,
+                           "recording": "abc", "name": "a & b = ü?.mp3"} | more)
+    assert Settings.parse(dict(urllib.parse.parse_qsl(settings.link)), CHAIN) == settings
 
 
 @pytest.mark.parametrize("given, words", [
@@ -139,7 +141,20 @@ def test_what_cannot_be_is_refused_in_words(studio, weights_folder, given, words
 
 
 def test_a_seed_is_drawn_where_none_is_given():
-    assert Settings.parse({}).seed != Settings.parse({"seed": ""}).seed
+    assert Settings.parse({}, CHAIN).seed != Settings.parse({"seed": ""}, CHAIN).seed
+
+
+def test_a_form_begins_where_the_chain_ends_and_gives_a_temperature_to_each_level():
+    chain = replace(CHAIN, end=128)
+    assert Settings.parse({}, chain).level == 128
+    named = Settings.parse({"level": 8, "temperature": {"128": 0.5, "8": "0.25", "4096": 7}}, chain)
+    assert named.temperature == (1.0, 0.5, 1.0, 0.25)
+    assert named.temperatures == dict(zip(LEVELS, named.temperature, strict=True))
+    three = Settings.parse({"mode": "vary", "recording": "x", "temperature": [0.1, 0.2]},
+                           replace(chain, levels=chain.levels[2:], end=None))
+    assert three.chain == (32, 8) and three.keep == 32 and three.temperatures == {8: 0.2}
+    with pytest.raises(UserError, match="one level"):
+        Settings.parse({"mode": "vary", "recording": "x"}, replace(chain, levels=chain.levels[:1], end=None))
 
 
 # --------------------------------------------------------------------------------------------------------------- takes
@@ -151,12 +166,15 @@ def test_a_take_is_the_piece_that_the_library_makes_and_shows_its_codes(make, st
     music = vqwave.load(tiny_weights.codecs, tiny_weights.generators)
     used = [t for t, x in zip([1, 0.9, 1, 0.8], LEVELS, strict=True) if x >= level]
     heard = sound(blocks)
-    with music.stream(level=level, seed=5, seconds=seconds, temperature=used) as stream:
+    sampling = {x: {"temperature": t} for x, t in zip(LEVELS, used, strict=False)}
+    with music.stream(level=level, seed=5, seconds=seconds, sampling=sampling) as stream:
         made, codes = zip(*((block, stream.codes) for block in stream), strict=True)
     np.testing.assert_array_equal(heard, audio.to_int16(np.concatenate(made)))
+    assert (header["rate"], header["block"], header["column"]) == (RATE, CHAIN.block, COLUMN)
+    assert all(about["most_bits"] == 6 and about["num_codes"] == 64 for about in header["levels"])
     assert header["samples"] == len(heard) and header["seed"] == 5 and record["seconds"] == len(heard) / RATE
     columns = sum(about["columns"] for about, _ in blocks)
-    assert columns == -(-len(heard) // takes.COLUMN)
+    assert columns == -(-len(heard) // COLUMN)
     for (about, payload), block in zip(blocks, codes, strict=True):
         at = 2 * about["samples"] + about["columns"] * takes.BANDS
         for shown, count, x in zip(header["levels"], about["codes"], [x for x in LEVELS if x >= level], strict=True):
@@ -166,9 +184,9 @@ def test_a_take_is_the_piece_that_the_library_makes_and_shows_its_codes(make, st
         assert at == len(payload)
         assert all(bits >= 0 for bits in about["bits"].values()) and len(about["bits"]) == len(header["levels"])
     take = studio.take(record["id"])
-    np.testing.assert_array_equal(heard, audio.to_int16(audio.decode(take.file("wav"))))
+    np.testing.assert_array_equal(heard, audio.to_int16(audio.decode(take.file("wav"), RATE)))
     assert take.file("flac").read_bytes()[:4] == b"fLaC"
-    np.testing.assert_array_equal(heard, audio.to_int16(audio.decode(take.file("flac"))))
+    np.testing.assert_array_equal(heard, audio.to_int16(audio.decode(take.file("flac"), RATE)))
 
 
 @pytest.mark.parametrize("settings", [
@@ -210,7 +228,7 @@ def test_a_stopped_take_ends_where_it_was_heard_and_is_made_again_by_its_command
     assert all("bits" not in about for about, _ in rest)
     wav = studio.take(take["id"]).file("wav")
     heard = sound([block for block in made if "bits" in block[0]])
-    np.testing.assert_array_equal(audio.to_int16(audio.decode(wav)), heard[:30_208])
+    np.testing.assert_array_equal(audio.to_int16(audio.decode(wav, RATE)), heard[:30_208])
     assert command_line(record["command"], tiny_weights.codecs, tmp_path, **{song.name: song}) == wav.read_bytes()
     assert studio.stop(take["id"], 1) == studio.record(studio.take(take["id"])), "stopping twice changes nothing"
 
@@ -294,19 +312,76 @@ def test_the_disk_is_bounded_the_oldest_take_goes_first(make, studio, monkeypatc
     assert not studio.has(new) or len(studio._takes) <= 3
 
 
+def test_copies_count_and_a_copy_for_which_there_is_no_room_is_refused(tiny_weights, monkeypatch):
+    studio = Studio(tiny_weights.codecs, [tiny_weights.generators])
+    try:
+        folder = next(iter(studio.folders))
+
+        def make():
+            return unframed(studio.perform({"weights": folder, "level": 512, "seconds": 1}))[-1][0]["end"]["id"]
+
+        first, second = make(), make()
+        bytes_of_one = 2 * RATE
+        assert studio._kept() == 2 * bytes_of_one
+        path = studio.file(first, "wav")
+        assert studio._kept() == 2 * bytes_of_one + path.stat().st_size
+        # The second makes room for the first's other copy.
+        monkeypatch.setattr(takes, "TAPES_BYTES", 4 * bytes_of_one)
+        assert studio.file(first, "flac").exists() and not studio.has(second) and studio.has(first)
+        monkeypatch.setattr(takes, "TAPES_BYTES", 3 * bytes_of_one)
+        third = make()
+        assert not studio.has(first) and not path.exists() and studio.has(third)
+        monkeypatch.setattr(takes, "TAPES_BYTES", bytes_of_one)
+        with pytest.raises(UserError, match="room for takes is full .* download this one again"):
+            studio.file(third, "wav")
+        assert studio.has(third), "what is asked for is not what goes"
+        monkeypatch.setattr(takes, "TAPES_BYTES", 1000)
+        made = unframed(studio.perform({"weights": folder, "level": 512, "seconds": "endless"}))
+        assert "The studio's room for takes is full" in made[-1][0]["error"] and studio.busy() == 0
+        monkeypatch.undo()
+        monkeypatch.setattr(takes, "TAKES_KEPT", 3)
+        for _ in range(5):
+            make()
+        assert len(studio._takes) == 3
+        assert len(list(studio.folder.glob("take-*"))) == 3
+    finally:
+        studio.close()
+
+
+def test_a_form_of_another_chain_makes_the_piece_that_its_command_line_makes(tiny_weights, tmp_path):
+    """`chain.yml` ends the chain sooner: the default is that level, and the command names it all the same."""
+    import shutil
+
+    from vqwave import weights
+
+    folder = tmp_path / "weights"
+    shutil.copytree(tiny_weights.generators, folder)
+    weights.save_chain(folder, replace(CHAIN, end=128))
+    studio = Studio(tiny_weights.codecs, [folder])
+    try:
+        for level, generator in ((None, "generator_128"), (8, "generator_8")):
+            given = {"seed": 3, "seconds": 0.6} | ({"level": level} if level else {})
+            record = unframed(studio.perform(given))[-1][0]["end"]
+            assert f"--generators {generator} " in record["command"] and record["level"] == (level or 128)
+            wav = studio.file(record["id"], "wav").read_bytes()
+            assert command_line(record["command"], tiny_weights.codecs, tmp_path) == wav
+    finally:
+        studio.close()
+
+
 # ------------------------------------------------------------------------------------------------------------ pictures
 
 
 @given(st.lists(st.integers(1, 9000), min_size=1, max_size=6), st.integers(0, 3))
 def test_a_spectrogram_grows_the_same_however_it_is_cut(cuts, seed):
     signal = np.random.default_rng(seed).normal(0, 0.1, sum(cuts)).astype(np.float32)
-    growing, at, parts = takes.Spectrum(RATE), 0, []
+    growing, at, parts = takes.Spectrum(RATE, COLUMN), 0, []
     for i, cut in enumerate(cuts):
         parts.append(growing.push(signal[at : at + cut], i == len(cuts) - 1))
         at += cut
         assert growing._kept.size <= 9000 + takes.N_FFT
-    whole = np.concatenate(list(metrics.magnitudes(signal, takes.N_FFT, takes.COLUMN)))
-    whole = whole[: -(-len(signal) // takes.COLUMN)] @ metrics.mel_filters(RATE, takes.N_FFT, takes.BANDS).T
+    whole = np.concatenate(list(metrics.magnitudes(signal, takes.N_FFT, COLUMN)))
+    whole = whole[: -(-len(signal) // COLUMN)] @ metrics.mel_filters(RATE, takes.N_FFT, takes.BANDS).T
     shown = np.concatenate(parts)
     assert shown.shape == whole.shape and shown.dtype == np.uint8
     level = np.clip((20 * np.log10(whole + 1e-9) - takes.LOUDEST_DB) / takes.RANGE_DB + 1, 0, 1) * 255
@@ -326,9 +401,9 @@ def test_a_recording_is_taken_once_and_keeps_its_name(studio, song):
 def test_what_is_no_music_is_refused_by_its_name(studio, tmp_path, monkeypatch):
     (tmp_path / "notes.mp3").write_text("These are only words.")
     (tmp_path / "empty.wav").touch()
-    audio.write(tmp_path / "silence.wav", np.zeros(RATE))
-    audio.write(tmp_path / "click.wav", np.ones(100) / 2)
-    audio.write(tmp_path / "long.wav", np.ones(RATE) / 2)
+    audio.write(tmp_path / "silence.wav", np.zeros(RATE), RATE)
+    audio.write(tmp_path / "click.wav", np.ones(100) / 2, RATE)
+    audio.write(tmp_path / "long.wav", np.ones(RATE) / 2, RATE)
     monkeypatch.setattr(takes, "LONGEST_RECORDING", 0.5)
     for name, words in (("notes.mp3", "notes.mp3: not audio that can be decoded"), ("empty.wav", "empty.wav: "),
                         ("silence.wav", "silence.wav: "), ("click.wav", "click.wav: has 100 samples"),
@@ -348,7 +423,7 @@ def test_each_codec_is_heard_seen_and_measured(studio, weights_folder, song, tin
     sounds = [(about["sound"], payload) for about, payload in frames if "sound" in about]
     assert heard["samples"] == round(1.5 * RATE)
     assert [about["name"] for about, _ in sounds] == ["original", "512", "128", "32", "8"]
-    original = audio.decode(song)[RATE : RATE + heard["samples"]]
+    original = audio.decode(song, RATE)[RATE : RATE + heard["samples"]]
     music = vqwave.load(tiny_weights.codecs, tiny_weights.generators)
     for about, payload in sounds:
         pcm = np.frombuffer(payload, "<i2", heard["samples"])
@@ -356,12 +431,12 @@ def test_each_codec_is_heard_seen_and_measured(studio, weights_folder, song, tin
         if about["name"] != "original":
             made = music.encode(original, about["level"])
             expected, codes = music.decode(made, about["level"])[: len(original)], about["codes"]
-            assert about["figures"]["sc_db"] == pytest.approx(metrics.distances(original, expected)["sc_db"])
+            assert about["figures"]["sc_db"] == pytest.approx(metrics.distances(original, expected, RATE)["sc_db"])
             assert about["figures"]["bitrate_kbps"] == metrics.bitrate(music.codec(about["level"]).config)
             np.testing.assert_array_equal(np.frombuffer(payload[-2 * codes :], "<u2"), made)
         np.testing.assert_array_equal(pcm, audio.to_int16(expected))
         assert len(payload) == 2 * len(pcm) + about["columns"] * takes.BANDS + 2 * codes
-        np.testing.assert_array_equal(audio.to_int16(audio.decode(studio.heard(heard["id"], about["name"]))), pcm)
+        np.testing.assert_array_equal(audio.to_int16(audio.decode(studio.heard(heard["id"], about["name"]), RATE)), pcm)
     with pytest.raises(UserError, match="listen to the codecs again"):
         studio.heard(heard["id"], "../take")
 
@@ -373,6 +448,29 @@ def test_each_codec_is_heard_seen_and_measured(studio, weights_folder, song, tin
 def test_what_codecs_cannot_be_given_is_refused_in_words(studio, song, given, words):
     frames = unframed(studio.listen({"recording": studio.receive(song).id, **given}))
     assert words in frames[-1][0]["error"]
+
+
+def test_no_more_recordings_go_through_the_codecs_than_there_is_room_for(studio, weights_folder, song, monkeypatch):
+    monkeypatch.setattr(takes, "HEARD_AT_ONCE", 1)
+    given = {"recording": studio.receive(song).id, "seconds": 0.5, "weights": weights_folder}
+    first = studio.listen(given)
+    next(first)
+    assert "1 recordings are going through the codecs" in unframed(studio.listen(given))[-1][0]["error"]
+    first.close()
+    assert "end" in unframed(studio.listen(given))[-1][0]
+    kept = {path for one in studio._heard.values() for path in one.files.values()}
+    assert set(studio.folder.glob("heard-*")) == kept, "what nobody waited for is gone"
+
+
+def test_only_so_many_recordings_are_kept(studio, tmp_path, monkeypatch):
+    monkeypatch.setattr(takes, "RECORDINGS_KEPT", 2)
+    ids = []
+    for i in range(3):
+        audio.write(tmp_path / f"{i}.wav", tune(0.2, i), RATE)
+        ids.append(studio.receive(tmp_path / f"{i}.wav").id)
+    assert list(studio._recordings) == ids[1:]
+    with pytest.raises(UserError, match="drop it in again"):
+        studio.recording(ids[0], "0.wav")
 
 
 def test_folders_and_epochs_that_can_be_chosen_are_found(tiny_weights, tmp_path):
@@ -470,10 +568,90 @@ def test_another_site_s_page_may_not_use_the_studio(client):
     assert status == 403
 
 
+@pytest.mark.parametrize("host, status", [
+    ("127.0.0.1", 200), ("127.0.0.1:7860", 200), ("localhost:1", 200), ("LOCALHOST", 200), ("[::1]:7860", 200),
+    ("elsewhere.example", 421), ("elsewhere.example:7860", 421), ("127.0.0.1.elsewhere.example", 421),
+    ("localhost.elsewhere.example", 421), ("10.0.0.1", 421), ("[::2]", 421), ("", 421),
+])
+def test_only_this_machine_s_own_names_are_answered(client, host, status):
+    """A site whose name was made to point here is not: its page would count as the studio's own."""
+    assert client("/studio/palettes", Host=host)[0] == status
+    if status != 200:
+        assert client("/studio/takes", {}, Host=host, Origin=f"http://{host}")[0] == status
+
+
+def test_the_host_that_is_named_is_answered_too():
+    for host, asked, answered in [
+        ("studio.lan", "studio.lan", True), ("studio.lan", "10.0.0.1", False), ("10.0.0.1", "10.0.0.1", True),
+        ("::1", "[::1]", True), ("fe80::1", "[fe80::1]", True), ("0.0.0.0", "10.0.0.1", True),  # noqa: S104
+        ("0.0.0.0", "[fe80::1]", True), ("0.0.0.0", "elsewhere.example", False), ("::", "10.1.1.1", True),  # noqa: S104
+        ("0.0.0.0", socket.gethostname().lower(), True),  # noqa: S104
+    ]:
+        assert web._Guard(None, host).answers(asked) == answered, (host, asked)
+
+
+def test_uploads_end_where_the_room_does(tmp_path, monkeypatch):
+    guard = web._Guard(None, uploads=tmp_path)
+    scope = {"type": "http", "method": "POST", "path": "/gradio_api/upload"}
+    headers = {"host": "localhost"}
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "song.wav").write_bytes(b"x" * 1000)
+    monkeypatch.setattr(web, "UPLOADS_BYTES", 1000)
+    assert guard.refusal(scope, headers) is None
+    (tmp_path / "more.wav").write_bytes(b"x")
+    status, words = guard.refusal(scope, headers)
+    assert status == 507 and "room for recordings is full" in words
+    assert guard.refusal(scope | {"path": "/studio/takes"}, headers) is None
+
+
+@pytest.mark.parametrize("seconds", [3, pytest.param(60, marks=pytest.mark.large)])
+def test_sixteen_browsers_lose_nothing_and_leave_memory_flat(client, studio, weights_folder, song, seconds, monkeypatch):
+    """Takes, downloads, codecs and lists, again and again; every answer is the music, or the one clear message."""
+    from vqwave import machine
+
+    monkeypatch.setattr(takes, "TAPES_BYTES", 40 * 2 * RATE)
+    recording = studio.receive(song).id
+    counts = {"made": 0, "refused": 0}
+
+    def browse(number):
+        body = {"weights": weights_folder, "level": 512, "seconds": 0.5, "seed": number}
+        _, answer, _ = client("/studio/takes", body)
+        made = takes.unframe(answer)[-1][0]
+        if "error" in made:
+            assert "which is all that this studio does at once" in made["error"], made
+            counts["refused"] += 1
+            return
+        counts["made"] += 1
+        record = made["end"]
+        assert record["seconds"] == pytest.approx(0.5, abs=1e-4)
+        status, wav, _ = client(f"/studio/takes/{record['id']}.wav")
+        assert (status, len(wav)) == (200, 44 + round(0.5 * RATE) * 2) or b"any more" in wav
+        client(f"/studio/takes?ids={record['id']}")
+        if number % 8 == 0:
+            heard = {"recording": recording, "seconds": 0.2, "weights": weights_folder}
+            last = takes.unframe(client("/studio/heard", heard)[1])[-1][0]
+            assert "end" in last or "going through the codecs" in last["error"]
+
+    def rounds(pool, seconds):
+        until, number = time.monotonic() + seconds, 0
+        while time.monotonic() < until:
+            list(pool.map(browse, range(number, number + 16)))
+            number += 16
+
+    with ThreadPoolExecutor(16) as pool:
+        rounds(pool, 2)
+        before = machine.resident()["now"]
+        rounds(pool, seconds)
+        after = machine.resident()["now"]
+    assert counts["made"] > 8 and studio.busy() == 0
+    assert after - before < 24 << 20, f"grew by {(after - before) >> 20} MiB over {counts}"
+    assert studio._kept() <= takes.TAPES_BYTES and len(studio._heard) <= takes.HEARD_KEPT
+
+
 def test_a_connection_that_breaks_frees_its_stream(client, studio, weights_folder):
     body = json.dumps({"weights": weights_folder, "level": 128, "seconds": "endless"}).encode()
     with socket.create_connection(("127.0.0.1", client.port)) as connection:
-        connection.sendall(b"POST /studio/takes HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        connection.sendall(b"POST /studio/takes HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                            + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
         received = 0
         while received < 50_000:

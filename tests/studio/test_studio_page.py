@@ -254,7 +254,7 @@ def test_a_dropped_mp3_is_varied_and_what_is_no_music_is_refused_in_words(open_p
     piece = samples(download(page, "wav")[1])
     assert abs(len(piece) / RATE - 2.0) < 0.1
     assert "kept from the recording" in page.locator(".codes-128").inner_text()
-    assert "bits a code" in page.locator(".codes-32").inner_text()
+    assert "bits a frame" in page.locator(".codes-32").inner_text()
     assert page.locator(".codes-512").count() == 0
     assert "--variation-of 'my song.mp3' --keep 128" in page.locator("#command").inner_text()
 

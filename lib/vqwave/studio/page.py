@@ -6,7 +6,7 @@ from html import escape
 
 import gradio as gr
 
-from ..config import LEVELS
+from ..config import ChainConfig
 from ..data.audio import AUDIO_SUFFIXES
 from ..errors import UserError
 from .takes import LONGEST, LONGEST_HEARD, LONGEST_RECORDING, Settings, Studio
@@ -34,7 +34,7 @@ def build(studio: Studio):
                 with gr.Column(scale=1, min_width=300, elem_classes="vq-form"):
                     form = _form(studio, folders)
                 with gr.Column(scale=3, min_width=320):
-                    gr.HTML("<vq-player></vq-player>", padding=False)
+                    gr.HTML(f"<vq-player data-rate='{studio.rate}'></vq-player>", padding=False)
             with gr.Tab("Codecs"), gr.Row(elem_classes="vq-columns"):
                 with gr.Column(scale=1, min_width=300, elem_classes="vq-form"):
                     gr.Markdown("How much of a recording survives each level: the codecs alone, without a generator.")
@@ -53,7 +53,7 @@ def build(studio: Studio):
         listen.click(None, [identity, name, start, seconds, folder], None, js="""
             (recording, name, start, seconds, weights) =>
                 { window.vqwave.listen({recording, name, start, seconds, weights}) }""")
-        filled = [form[name] for name in (*FIELDS, "said", "notice", *_temperatures())]
+        filled = [form[name] for name in (*FIELDS, "said", "notice", *_temperatures(studio))]
         blocks.load(_filler(studio), None, filled, **quiet)
     return blocks, {"theme": _theme(), "head": HEAD}
 
@@ -61,6 +61,7 @@ def build(studio: Studio):
 def _form(studio: Studio, folders) -> dict:
     """The components by name, with what happens between them."""
     quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    chain = studio.chains[folders[0]]
     form = {"notice": gr.Markdown(visible="hidden", elem_id="notice")}
     form["mode"] = gr.Radio([("New piece", "new"), ("Continue a recording", "continue"), ("Vary a recording", "vary")],
                             value="new", label="What to make", elem_id="mode")
@@ -72,35 +73,34 @@ def _form(studio: Studio, folders) -> dict:
                                                elem_id="prompt-seconds")
         form["keep_original"] = gr.Checkbox(True, label="Begin with the recording itself",
                                             info="and not with what the codecs hear of it", elem_id="keep-original")
-        form["keep"] = gr.Radio([("512x, freest", 512), ("128x", 128), ("32x, nearest", 32)], value=512,
-                                label="Level to keep", info="Its codes stay; everything finer is made anew.",
-                                elem_id="keep")
+        form["keep"] = gr.Radio(_keeps(chain), value=chain.top, label="Level to keep",
+                                info="Its codes stay; everything finer is made anew.", elem_id="keep")
     with gr.Group():
         form["seconds"] = gr.Number(30, label="Length in seconds", minimum=0.1, maximum=LONGEST, elem_id="seconds")
         form["endless"] = gr.Checkbox(False, label="Until I stop it", elem_id="endless")
-    form["level"] = gr.Radio([("8x, finest", 8), ("32x", 32), ("128x", 128), ("512x, coarsest", 512)], value=8,
-                             label="Level to stop at", elem_id="level",
-                             info="Each level adds detail, and costs four times the work.")
+    form["level"] = gr.Radio(_levels(chain), value=chain.ending, label="Level to stop at", elem_id="level",
+                             info="Each level adds detail, and costs several times the work.")
     form["seed"] = gr.Textbox("", label="Seed", elem_id="seed", placeholder="drawn for you", max_lines=1,
                               info="The same seed and settings are the same music, to the byte.")
     make = gr.Button("Make music", variant="primary", elem_id="make")
     with gr.Accordion("Temperatures", open=False):
         gr.Markdown("Below 1 safer, above 1 wilder, 0 always the likeliest code.")
-        for name, level in _temperatures().items():
-            form[name] = gr.Slider(0, 2, 1, step=0.01, label=f"Level {level}", elem_id=name)
+        for name, level in _temperatures(studio).items():
+            form[name] = gr.Slider(0, 2, 1, step=0.01, label=f"Level {level}", elem_id=name,
+                                   visible=level in chain.sizes or "hidden")
     with gr.Accordion("Weights", open=False):
         form["weights"] = gr.Dropdown(folders, value=folders[0], label="Folder", elem_id="weights")
         form["epoch"] = gr.Dropdown(_epochs(studio, folders[0]), value="", label="Epoch", elem_id="epoch")
 
     # The style sheet shows what belongs to a mode: what Gradio takes out of the page takes no value from a link.
     form["mode"].change(None, form["mode"], None, js="(mode) => { document.body.dataset.mode = mode }")
-    form["weights"].input(lambda folder: gr.update(choices=_epochs(studio, folder), value=""), form["weights"],
-                          form["epoch"], **quiet)
+    form["weights"].input(_chooser(studio), form["weights"],
+                          [form[name] for name in ("epoch", "level", "keep", *_temperatures(studio))], **quiet)
     said = [form["recording"], form["name"], form["said"]]
     file.upload(_receiver(studio), file, said, api_visibility="private", show_progress="minimal",
                 show_progress_on=form["said"])
     file.clear(lambda: ("", "", NO_RECORDING), None, said, **quiet)
-    names = (*FIELDS, *_temperatures())
+    names = (*FIELDS, *_temperatures(studio))
     make.click(None, [form[name] for name in names], None, js=f"""
         (...values) => {{ window.vqwave.make(Object.fromEntries({list(names)!r}.map((name, i) => [name, values[i]]))) }}
     """)
@@ -140,14 +140,16 @@ def _filler(studio: Studio):
     def fill(request: gr.Request):
         given = dict(request.query_params)
         fields = {key: given[key] for key in given if key in Settings.__dataclass_fields__}
+        sliders = _temperatures(studio)
         nothing = [gr.skip()] * len(FIELDS)
         if not fields:
-            return [*nothing, gr.skip(), gr.skip(), *[gr.skip()] * len(LEVELS)]
+            return [*nothing, gr.skip(), gr.skip(), *[gr.skip()] * len(sliders)]
         try:
             settings = studio.settings(fields)
         except UserError as e:
             words = f"<span class='vq-refused' role='alert'>The link cannot be followed. {escape(str(e))}</span>"
-            return [*nothing, gr.skip(), gr.update(value=words, visible=True), *[gr.skip()] * len(LEVELS)]
+            return [*nothing, gr.skip(), gr.update(value=words, visible=True), *[gr.skip()] * len(sliders)]
+        chain = studio.chains[settings.weights]
         said, recording = NO_RECORDING, settings.recording
         if recording:
             try:
@@ -156,11 +158,11 @@ def _filler(studio: Studio):
                 said, recording = f"<span class='vq-refused'>{escape(str(e))}</span>", ""
         return [
             settings.mode, recording, settings.name if recording else "", settings.prompt_start,
-            settings.prompt_seconds, settings.keep_original, settings.keep,
+            settings.prompt_seconds, settings.keep_original, gr.update(choices=_keeps(chain), value=settings.keep),
             30 if settings.seconds is None else settings.seconds, settings.seconds is None,
-            settings.level, str(settings.seed) if "seed" in fields else "", settings.weights,
+            gr.update(choices=_levels(chain), value=settings.level), str(settings.seed) if "seed" in fields else "", settings.weights,
             gr.update(choices=_epochs(studio, settings.weights), value=settings.epoch), said, gr.skip(),
-            *settings.temperature,
+            *_sliders(studio, chain, dict(zip(settings.chain, settings.temperature, strict=True))),
         ]
 
     return fill
@@ -173,8 +175,41 @@ def _epochs(studio: Studio, folder: str) -> list[tuple[str, str]]:
     return [("the shipped set" if "" in tags else "the best set", ""), *named]
 
 
-def _temperatures() -> dict[str, int]:
-    return {f"temperature-{level}": level for level in LEVELS}
+def _chooser(studio: Studio):
+    """What another folder of weights changes in the form."""
+
+    def choose(folder):
+        chain = studio.chains[folder]
+        return [gr.update(choices=_epochs(studio, folder), value=""),
+                gr.update(choices=_levels(chain), value=chain.ending),
+                gr.update(choices=_keeps(chain), value=chain.top), *_sliders(studio, chain, {})]
+
+    return choose
+
+
+def _sliders(studio: Studio, chain: ChainConfig, temperatures: dict[int, float]) -> list:
+    """Each temperature's slider, seen where the chain has its level; those that are not given stay as they are."""
+    return [gr.update(visible=level in chain.sizes or "hidden", **(
+        {"value": temperatures[level]} if level in temperatures else {})) for level in _temperatures(studio).values()]
+
+
+def _levels(chain: ChainConfig) -> list[tuple[str, int]]:
+    """(what is shown, level), from the bottom of a chain up."""
+    ends = {chain.top: ", coarsest", chain.bottom: ", finest"} if len(chain.sizes) > 1 else {}
+    return [(f"{level}x{ends.get(level, '')}", level) for level in reversed(chain.sizes)]
+
+
+def _keeps(chain: ChainConfig) -> list[tuple[str, int]]:
+    """(what is shown, level) of the levels that a variation can keep, from the top down."""
+    above = chain.sizes[:-1] or chain.sizes
+    ends = {above[-1]: ", nearest", above[0]: ", freest"} if len(above) > 1 else {}
+    return [(f"{level}x{ends.get(level, '')}", level) for level in above]
+
+
+def _temperatures(studio: Studio) -> dict[str, int]:
+    """{the slider's name: its level}, of the levels of every chain that can be chosen, from the top down."""
+    levels = {level for chain in studio.chains.values() for level in chain.sizes}
+    return {f"temperature-{level}": level for level in sorted(levels, reverse=True)}
 
 
 def _theme():

@@ -2,7 +2,7 @@
 
 A `Studio` holds the loaded models, which everyone shares, and what each browser makes with them. A take is one piece:
 its stream is pulled by one reader, a block at a time, and everything that was pulled stands on its tape, a file of 16
-bit samples in a folder that is removed with the studio. Memory does not grow with time; the disk is bounded.
+bit samples in a folder that is removed with the studio. Memory does not grow with time; all that is kept is bounded.
 """
 
 from __future__ import annotations
@@ -29,14 +29,12 @@ from urllib.parse import urlencode
 import numpy as np
 
 from .. import files, metrics, plots, weights
-from ..config import LEVELS, SAMPLE_RATE, codec_name, generator_name
+from ..config import ChainConfig
 from ..data import audio
 from ..errors import UserError
 from ..play import api as model
-from ..play.stream import draw_seed
+from ..play.stream import Variation, draw_seed
 
-COLUMN = LEVELS[0]
-"""Samples in a column of every picture: one code of the top level."""
 BANDS = 96
 N_FFT = 2048
 LOUDEST_DB, RANGE_DB = 15.0, 65.0
@@ -49,17 +47,23 @@ IDLE_SECONDS = 120.0
 LONGEST = 4 * 3600.0
 """Seconds of a take that has no end of its own."""
 TAPES_BYTES = 2 * 2**30
+"""On the disk, of all takes with their wav and flac copies."""
+TAKES_KEPT = 200
 UPLOAD_BYTES = 200 * 2**20
 UPLOADS_BYTES = 2 * 2**30
+RECORDINGS_KEPT = 200
 LONGEST_RECORDING = 30 * 60.0
 LONGEST_HEARD = 60.0
 HEARD_KEPT = 8
+HEARD_AT_ONCE = 2
 MODELS_KEPT = 3
 LARGEST_SEED = 2**53 - 1
 """What a browser can count to."""
 
 MODES = ("new", "continue", "vary")
 FORMATS = ("wav", "flac")
+ROLES = ("the course of the piece", "its phrases", "its texture", "its grain")
+"""What levels say, from the top of a chain to its bottom."""
 
 
 @dataclass(frozen=True)
@@ -67,42 +71,53 @@ class Settings:
     """Everything that decides a piece. `weights`: a folder that the studio offers, "" its first; `epoch` "": the set
     that ships, else the best; `seconds` None: without an end.
 
-    `temperature` has a number for each of `LEVELS`; a chain uses those of its levels. `recording` is the id that
-    `Studio.receive` gave, `name` the file's name; both are empty in mode "new".
+    `chain` are the levels that the folder's chain has, `temperature` a number for each; the levels that are not at work
+    have theirs for nothing. `recording` is the id that `Studio.receive` gave, `name` the file's name; both are empty in
+    mode "new". `level` is where the music stops, `keep` the level that mode "vary" keeps.
     """
 
+    chain: tuple[int, ...]
+    level: int
+    temperature: tuple[float, ...]
     weights: str = ""
     epoch: str = ""
-    level: int = LEVELS[-1]
     seed: int = 0
     seconds: float | None = 30.0
-    temperature: tuple[float, ...] = (1.0,) * len(LEVELS)
     mode: str = "new"
     recording: str = ""
     name: str = ""
     prompt_start: float = 0.0
     prompt_seconds: float = 5.0
     keep_original: bool = True
-    keep: int = LEVELS[0]
+    keep: int = 0
 
     @classmethod
-    def parse(cls, given: dict) -> Settings:
+    def parse(cls, given: dict, chain: ChainConfig) -> Settings:
         """Settings from what a form or a link says; what is left out has its default, no seed draws one.
 
-        Errors: `UserError` that names the field and what it may be.
+        Args:
+            given: temperature is a mapping from level to number (a level that it leaves out has 1), or a number for
+                each level from the top down, in a list or with commas between.
+            chain: that of the folder of weights; the default of `level` is where it ends.
+
+        Raises:
+            UserError: names the field and what it may be.
         """
         given = {key: value for key, value in given.items() if value is not None and value != ""}
         mode = given.get("mode", "new")
         if mode not in MODES:
             raise UserError(f"There is no way of making music called {mode!r}; there are {', '.join(MODES)}.")
-        level = _one_of(given, "level", LEVELS, cls.level, "The level to stop at")
-        temperature = given.get("temperature", cls.temperature)
+        level = _one_of(given, "level", chain.sizes, chain.ending, "The level to stop at")
+        temperature = given.get("temperature", {})
+        if isinstance(temperature, dict):
+            temperature = [temperature.get(str(x), 1.0) for x in chain.sizes]
         if isinstance(temperature, str):
             temperature = temperature.split(",")
-        if not isinstance(temperature, list | tuple) or len(temperature) != len(LEVELS):
-            raise UserError(f"There must be {len(LEVELS)} temperatures, one for each level.")
+        if not isinstance(temperature, list | tuple) or len(temperature) != len(chain.sizes):
+            raise UserError(f"There must be {len(chain.sizes)} temperatures, one for each level.")
         endless = str(given.get("seconds", "")) == "endless"
         settings = cls(
+            chain=chain.sizes,
             weights=str(given.get("weights", cls.weights)),
             epoch=str(given.get("epoch", "")),
             level=level,
@@ -110,9 +125,10 @@ class Settings:
             seconds=None if endless else round(_number(given, "seconds", 0.1, LONGEST, cls.seconds, "The length"), 5),
             temperature=tuple(
                 round(_number({"t": t}, "t", 0, 10, 1.0, f"The temperature of level {x}"), 4)
-                for x, t in zip(LEVELS, temperature, strict=True)
+                for x, t in zip(chain.sizes, temperature, strict=True)
             ),
             mode=mode,
+            keep=chain.top,
         )
         if mode == "new":
             return settings
@@ -129,7 +145,9 @@ class Settings:
                                              "The part of the recording to begin with"), 5),
                 keep_original=str(given.get("keep_original", True)).lower() in ("true", "1"),
             )
-        keep = _one_of(given, "keep", LEVELS[:-1], cls.keep, "The level to keep")
+        if len(chain.sizes) == 1:
+            raise UserError("This chain has one level, so a variation would keep nothing or everything.")
+        keep = _one_of(given, "keep", chain.sizes[:-1], chain.top, "The level to keep")
         if keep <= level:
             raise UserError(f"Level {keep} is kept and the music stops at level {level}, so nothing would be left to "
                             "make: stop at a finer level, or keep a coarser one.")
@@ -138,7 +156,7 @@ class Settings:
     @property
     def levels(self) -> tuple[int, ...]:
         """The levels whose codes are seen, from the top or the level kept down."""
-        return tuple(x for x in LEVELS if self.level <= x <= (self.keep if self.mode == "vary" else LEVELS[0]))
+        return tuple(x for x in self.chain if self.level <= x <= (self.keep if self.mode == "vary" else self.chain[0]))
 
     @property
     def sampled(self) -> tuple[int, ...]:
@@ -146,9 +164,14 @@ class Settings:
         return self.levels[self.mode == "vary":]
 
     @property
+    def temperatures(self) -> dict[int, float]:
+        """Those of the levels whose codes are made."""
+        return {x: t for x, t in zip(self.chain, self.temperature, strict=True) if x in self.sampled}
+
+    @property
     def link(self) -> str:
         """The query that fills the form with these settings."""
-        unused = {"recording", "name"} if self.mode == "new" else set()
+        unused = {"chain"} | ({"recording", "name"} if self.mode == "new" else set())
         unused |= {"prompt_start", "prompt_seconds", "keep_original"} if self.mode != "continue" else set()
         unused |= {"keep"} if self.mode != "vary" else set()
         values = {key: value for key, value in dataclasses.asdict(self).items() if key not in unused and value != ""}
@@ -184,6 +207,12 @@ def _number(given, key, least, most, default, what, whole=False) -> float:
     return number
 
 
+def role(chain: tuple[int, ...], level: int) -> str:
+    """What a level of a chain decides, in words."""
+    place = chain.index(level) / max(len(chain) - 1, 1)
+    return ROLES[round(place * (len(ROLES) - 1))]
+
+
 def _one_of(given, key, allowed, default, what) -> int:
     value = given.get(key, default)
     if str(value) not in map(str, allowed):
@@ -208,10 +237,11 @@ class Studio:
     too. A folder that holds codecs of its own is used with those. Errors: `UserError` where there are no generators.
     """
 
-    def __init__(self, codecs=model.CODECS, generators=(model.GENERATORS,), engine: str = "onnx",
+    def __init__(self, codecs=weights.CODECS, generators=(weights.GENERATORS,), engine: str = "onnx",
                  streams: int = STREAMS):
         self.codecs, self.engine, self.streams = codecs, engine, streams
         self.folders = _folders(generators)
+        self.chains = {label: weights.chain(path) for label, path in self.folders.items()}
         if not self.folders:
             asked = ", ".join(files.printable(g) for g in generators)
             raise UserError(f"{asked}: no generators in there (nor in its folders); train some, or name another folder "
@@ -223,6 +253,7 @@ class Studio:
         self._takes: OrderedDict[str, Take] = OrderedDict()
         self._recordings: OrderedDict[str, Recording] = OrderedDict()
         self._heard: OrderedDict[str, Heard] = OrderedDict()
+        self._hearing = 0
         self._open = True
 
     def close(self):
@@ -236,27 +267,22 @@ class Studio:
 
     def settings(self, given: dict) -> Settings:
         """`Settings.parse`, with a folder that is here. Errors: `UserError`."""
-        settings = Settings.parse(given)
-        settings = dataclasses.replace(settings, weights=settings.weights or next(iter(self.folders)))
-        self._folder(settings.weights)
-        return settings
+        folder = str(given.get("weights") or next(iter(self.folders)))
+        self._folder(folder)
+        return Settings.parse(given | {"weights": folder}, self.chains[folder])
+
+    @property
+    def rate(self) -> int:
+        """The sample rate of the first folder's chain."""
+        return next(iter(self.chains.values())).sample_rate
 
     # ------------------------------------------------------------------------------------------------- models
 
     def epochs(self, folder: str) -> list[str]:
         """The sets of generators that a folder has: "" where one ships, "best", then epochs, the latest first."""
-        tags = {tag for level in LEVELS for tag in weights.tags(self._folder(folder), generator_name(level))}
+        path = self._folder(folder)
+        tags = {tag for name in self.chains[folder].generators.values() for tag in weights.tags(path, name)}
         return sorted(tags, key=lambda t: (t.isdigit(), -int(t) if t.isdigit() else len(t)))
-
-    def levels(self, folder: str, epoch: str = "") -> list[int]:
-        """The levels a chain of this set can stop at."""
-        found = []
-        for level in LEVELS:
-            tags = weights.tags(self._folder(folder), generator_name(level))
-            if (epoch or "" if "" in tags else epoch or "best") not in tags:
-                break
-            found.append(level)
-        return found
 
     def _folder(self, folder: str) -> Path:
         if folder not in self.folders:
@@ -267,7 +293,7 @@ class Studio:
     def codecs_of(self, folder: str):
         """The folder of codecs that goes with a folder of generators."""
         path = self._folder(folder)
-        return path if any(weights.tags(path, codec_name(level)) for level in LEVELS) else self.codecs
+        return path if any(weights.tags(path, name) for name in self.chains[folder].codecs.values()) else self.codecs
 
     def model(self, folder: str, epoch: str = "") -> _Model:
         """The models of a folder and epoch, loaded once for all; anew when training has replaced them meanwhile."""
@@ -276,7 +302,7 @@ class Studio:
             raise UserError(f"{folder} has no epoch {epoch[:20]}.")
         music = model.load(codecs, path, self.engine, epoch.lstrip("0") or None)
         key = [folder, epoch]
-        for name in [f(level) for level in LEVELS for f in (codec_name, generator_name)]:
+        for name in music.chain.names:
             try:
                 key.append(music.found(name).checksum)
             except UserError:
@@ -309,25 +335,26 @@ class Studio:
             return dataclasses.replace(known, name=name)
         samples, peak = 0, 0.0
         try:
-            for block in audio.Decoder(path, SAMPLE_RATE):
+            for block in audio.Decoder(path, self.rate):
                 samples += block.size
                 peak = max(peak, float(np.abs(block).max(initial=0.0)))
-                if samples > LONGEST_RECORDING * SAMPLE_RATE:
+                if samples > LONGEST_RECORDING * self.rate:
                     raise UserError(f"{name}: longer than {LONGEST_RECORDING / 60:g} minutes; cut it first.")
         except UserError as e:
             # The file's name here is not the one that its owner knows.
             raise UserError(str(e).replace(files.printable(path), name)) from e
-        if samples < COLUMN:
-            raise UserError(f"{name}: has {samples} samples; {COLUMN} are one code of the top level, the least.")
+        least = min(chain.top for chain in self.chains.values())
+        if samples < least:
+            raise UserError(f"{name}: has {samples} samples; {least} are one code of the top level, the least.")
         if peak < model.SILENT:
             raise UserError(f"{name}: is silent.")
         kept = self.folder / f"recording-{identity}{path.suffix[:8]}"
         shutil.copyfile(path, kept)
-        recording = Recording(identity, kept, name, samples / SAMPLE_RATE)
+        recording = Recording(identity, kept, name, samples / self.rate)
         with self._lock:
             self._recordings[identity] = recording
             sizes = {key: r.path.stat().st_size for key, r in self._recordings.items()}
-            while sum(sizes.values()) > UPLOADS_BYTES and len(sizes) > 1:
+            while len(sizes) > 1 and (sum(sizes.values()) > UPLOADS_BYTES or len(sizes) > RECORDINGS_KEPT):
                 oldest = self._recordings.popitem(last=False)[1]
                 sizes.pop(oldest.id)
                 oldest.path.unlink()
@@ -354,7 +381,12 @@ class Studio:
             take = self._admit(self.settings(given))
             yield from self._waiting(lambda report: take.prepare(self, report))
             yield frame({"take": take.header()})
-            yield from take.frames()
+            for one in take.frames():
+                yield one
+                self._trim()
+                if self._kept() > TAPES_BYTES:
+                    raise UserError(f"The studio's room for takes is full ({TAPES_BYTES >> 20} MB), so this one ends "
+                                    "here: download it, or wait until others end.")
             yield frame({"end": self.record(take)})
         except UserError as e:
             yield frame({"error": str(e)})
@@ -439,13 +471,13 @@ class Studio:
         words = ["python", "scripts/generate_audio.py"]
         codecs, folder = str(self.codecs_of(settings.weights)), str(self.folders[settings.weights])
         for flag, value, default in (
-            ("--vqvae-weights-dir", codecs, model.CODECS), ("--generator-weights-dir", folder, model.GENERATORS),
+            ("--vqvae-weights-dir", codecs, weights.CODECS), ("--generator-weights-dir", folder, weights.GENERATORS),
             ("--epoch", settings.epoch.lstrip("0"), ""), ("--engine", self.engine, "onnx"),
         ):
             if value != default:
                 words += [flag, value]
-        if settings.level != LEVELS[-1]:
-            words += ["--generators", generator_name(settings.level)]
+        # Also where the chain ends by itself: a `chain.yml` may say otherwise where the command is run.
+        words += ["--generators", self.chains[settings.weights].generators[settings.level]]
         if settings.mode == "continue":
             words += ["--prompt", settings.name, "--prompt-seconds", _plain(settings.prompt_seconds)]
             words += ["--prompt-start", _plain(settings.prompt_start)] if settings.prompt_start else []
@@ -454,19 +486,33 @@ class Studio:
             words += ["--variation-of", settings.name, "--keep", str(settings.keep)]
         if settings.seconds is not None:
             words += ["--seconds", _plain(settings.seconds)]
-        used = [_plain(t) for t, x in zip(settings.temperature, LEVELS, strict=True) if x in settings.sampled]
+        used = [_plain(t) for t in settings.temperatures.values()]
         words += ["--temperature", *(used if len(set(used)) > 1 else used[:1])]
         return shlex.join([*words, "--seed", str(settings.seed), "--output", "take.wav"])
 
-    def _trim(self):
-        """Forget the oldest takes, whose tapes are more than the disk is to hold."""
+    def file(self, identity: str, kind: str) -> Path:
+        """A take as a wav or flac file. Errors: `UserError` where it is not here, or there is no room for a copy."""
+        take = self.take(identity)
+        self._trim(keep=take, room=2 * take.samples)
+        if self._kept() + 2 * take.samples > TAPES_BYTES and kind not in take.copies:
+            raise UserError(f"The studio's room for takes is full ({TAPES_BYTES >> 20} MB): wait until others end, then "
+                            "download this one again.")
+        return take.file(kind)
+
+    def _kept(self) -> int:
+        """Bytes of all takes and their copies."""
         with self._lock:
-            ended = [t for t in self._takes.values() if not t.busy]
-            total = sum(t.samples * 2 for t in self._takes.values())
+            return sum(t.bytes for t in self._takes.values())
+
+    def _trim(self, keep: Take | None = None, room: int = 0):
+        """Forget the oldest takes, but for `keep`, until `room` more bytes may be kept."""
+        with self._lock:
+            ended = [t for t in self._takes.values() if not t.busy and t is not keep]
+            total = sum(t.bytes for t in self._takes.values()) + room
             for take in ended:
-                if total <= TAPES_BYTES and take.samples:
+                if total <= TAPES_BYTES and len(self._takes) <= TAKES_KEPT and take.samples:
                     continue
-                total -= take.samples * 2
+                total -= take.bytes
                 del self._takes[take.id]
                 take.remove()
 
@@ -475,14 +521,21 @@ class Studio:
     def listen(self, given: dict) -> Iterator[bytes]:
         """Put part of a recording through every codec: frames {"progress"}, {"heard"}, then a {"sound"} each.
 
-        A sound's payload is its samples, then its spectrogram, then its codes (the original has none).
+        A sound's payload is its samples, then its spectrogram, then its codes of the first book (the original has none).
         """
+        counted, heard = False, None
         try:
+            with self._lock:
+                if self._hearing >= HEARD_AT_ONCE:
+                    raise UserError(f"{self._hearing} recordings are going through the codecs here at this moment, which "
+                                    "is all that this studio does at once: wait a little, then try again.")
+                self._hearing += 1
+                counted = True
             recording = self.recording(str(given.get("recording", "")), str(given.get("name", ""))[:200])
             start = _number(given, "start", 0, LONGEST_RECORDING, 0, "The second to start at")
             seconds = _number(given, "seconds", 0.1, LONGEST_HEARD, 20, "The seconds to hear")
             music = self.model(str(given.get("weights") or next(iter(self.folders))))
-            heard = Heard(secrets.token_urlsafe(12), self.folder)
+            heard = Heard(secrets.token_urlsafe(12), self.folder, music.music.sample_rate)
             yield from self._waiting(lambda report: heard.prepare(music, recording, start, seconds, report))
             with self._lock:
                 self._heard[heard.id] = heard
@@ -498,6 +551,12 @@ class Studio:
             yield frame({"error": str(e)})
         except OSError as e:
             yield frame({"error": f"The studio's disk failed: {files.reason(e)}."})
+        finally:
+            if counted:
+                with self._lock:
+                    self._hearing -= 1
+            if heard and heard.id not in self._heard:
+                heard.remove()  # nobody waited for it
 
     def heard(self, identity: str, name: str) -> Path:
         """The wav of a sound of the codec page. Errors: `UserError` where it is not here any more."""
@@ -522,14 +581,17 @@ class _Model:
         with self._lock:
             if sampled and sampled not in self._ready:
                 # The least that runs every graph.
-                kept = LEVELS[LEVELS.index(sampled[0]) - 1]
-                above = {} if sampled[0] == LEVELS[0] else {"source_codes": np.zeros(1, np.int32), "keep": kept}
-                for _ in self.music.stream(level=sampled[-1], samples=1, seed=0, log_probs=True, **above):
+                chain, begin = self.music.chain, None
+                if sampled[0] != chain.top:
+                    kept = chain.sizes[chain.sizes.index(sampled[0]) - 1]
+                    books = self.music.generator(sampled[0]).config.source.books
+                    begin = Variation(kept, np.zeros((1, books) if books > 1 else 1, np.int32), kept)
+                for _ in self.music.stream(level=sampled[-1], samples=1, seed=0, log_probs=True, begin=begin):
                     pass
                 self._ready.add(sampled)
             for level in encode:
                 if level not in self._ready:
-                    self.music.decode(self.music.encode(np.zeros(COLUMN, np.float32), level), level)
+                    self.music.decode(self.music.encode(np.zeros(level, np.float32), level), level)
                     self._ready.add(level)
 
     def shades(self, level: int) -> np.ndarray:
@@ -545,7 +607,9 @@ class Take:
 
     def __init__(self, identity: str, settings: Settings, folder: Path):
         self.id, self.settings, self.folder = identity, settings, folder
-        self.samples, self.rate = 0, SAMPLE_RATE
+        self.samples, self.rate = 0, 0  # the rate is known once the stream is open
+        self.column = settings.chain[0]
+        self.copies: dict[str, int] = {}  # bytes, by kind
         self.busy = True
         self.touched = time.monotonic()
         self._lock = threading.Lock()
@@ -562,20 +626,22 @@ class Take:
         loaded = studio.model(s.weights, s.epoch)
         loaded.ready(s.sampled, {"new": (), "continue": s.levels, "vary": (s.keep,)}[s.mode], report)
         self._shades = {x: loaded.shades(x) for x in s.levels}
-        options = {"temperature": {x: t for x, t in zip(LEVELS, s.temperature, strict=True) if x in s.sampled}}
+        self._configs = {x: loaded.music.codec(x).config for x in s.levels}
+        self._block = loaded.music.chain.block
+        begin = None
         if s.mode == "continue":
             report(f"Encoding {s.name}")
-            options["prompt"] = loaded.music.prompt(recording.path, start=s.prompt_start, seconds=s.prompt_seconds,
-                                                  level=s.level)
-            options["keep_original"] = s.keep_original
+            begin = loaded.music.prompt(recording.path, start=s.prompt_start, seconds=s.prompt_seconds, level=s.level,
+                                        keep_original=s.keep_original)
         if s.mode == "vary":
-            options |= {"variation_of": recording.path, "keep": s.keep,
-                        "report": lambda share: report(f"Encoding {s.name}", share)}
+            begin = loaded.music.source(recording.path, s.keep, lambda share: report(f"Encoding {s.name}", share))
         seconds = s.seconds
         if s.mode == "vary" and seconds is not None and seconds >= recording.seconds:
             # "As long as it is" is what the form means by more.
             seconds = None
-        stream = loaded.music.stream(level=s.level, seed=s.seed, seconds=seconds, log_probs=True, **options)
+        sampling = {x: {"temperature": t} for x, t in s.temperatures.items()}
+        stream = loaded.music.stream(level=s.level, seed=s.seed, seconds=seconds, log_probs=True, sampling=sampling,
+                                     begin=begin)
         self.rate, self._length, self._prompt = stream.sample_rate, stream.samples, stream.prompt_samples
         with self._lock:
             if self.busy:
@@ -588,14 +654,21 @@ class Take:
         """What a player must know before the first block."""
         s = self.settings
         return {
-            "id": self.id, "title": s.title, "seed": s.seed, "level": s.level, "rate": self.rate, "column": COLUMN,
-            "bands": BANDS, "samples": self._length, "prompt": self._prompt,
-            "levels": [{"level": x, "made": x in s.sampled, "shades": self._shades[x].tolist()} for x in s.levels],
+            "id": self.id, "title": s.title, "seed": s.seed, "level": s.level, "rate": self.rate, "column": self.column,
+            "block": self._block, "bands": BANDS, "samples": self._length, "prompt": self._prompt,
+            "levels": [{
+                "level": x, "made": x in s.sampled, "role": role(s.chain, x), "num_codes": self._configs[x].num_codes,
+                "most_bits": self._configs[x].books * math.log2(self._configs[x].num_codes),
+                "shades": self._shades[x].tolist(),
+            } for x in s.levels],
         }
 
     def frames(self) -> Iterator[bytes]:
-        """A frame a block: {"samples", "columns", "codes", "bits"}, then 16 bit samples, spectrogram and codes."""
-        spectrum = Spectrum(self.rate)
+        """A frame a block: {"samples", "columns", "codes", "bits"}, then 16 bit samples, spectrogram and codes.
+
+        The codes are those of each level's first book; bits are of whole frames.
+        """
+        spectrum = Spectrum(self.rate, self.column)
         stream, most = self._stream, self._length or int(LONGEST * self.rate)
         with open(self._path, "ab") as tape:
             for block in stream or ():
@@ -609,8 +682,12 @@ class Take:
                 self.touched = time.monotonic()
                 last = self.samples >= most
                 picture = spectrum.push(exact / np.float32(32768), last)
-                codes = [stream.codes[x] for x in self.settings.levels]
-                bits = {x: round(float(-stream.log_probs[x].mean() / math.log(2)), 2) for x in self.settings.sampled}
+                codes = [plots.first_book(stream.codes[x]) for x in self.settings.levels]
+                bits = {}
+                for x in self.settings.sampled:
+                    likely = np.asarray(stream.log_probs[x])
+                    likely = likely.sum(axis=-1) if likely.ndim > 1 else likely
+                    bits[x] = round(float(-likely.mean() / math.log(2)), 2)
                 yield frame(
                     {"samples": exact.size, "columns": len(picture), "codes": [c.size for c in codes], "bits": bits},
                     exact.astype("<i2"), picture, *(c.astype("<u2") for c in codes),
@@ -634,7 +711,7 @@ class Take:
                     # No piece is as short as its prompt.
                     least = self._prompt + 1
                     if heard is not None:
-                        made = min(made, -(-max(heard, least) // COLUMN) * COLUMN)
+                        made = min(made, -(-max(heard, least) // self.column) * self.column)
                     self.samples = made if made >= least else 0
                     os.truncate(self._path, 2 * self.samples)
                 if self.samples:
@@ -655,7 +732,13 @@ class Take:
                 with audio.Writer(path, self.rate) as out:
                     for start in range(0, self.samples, 1 << 20):
                         out.write(tape[start : start + (1 << 20)] / np.float32(32768))
+                self.copies[kind] = path.stat().st_size
         return path
+
+    @property
+    def bytes(self) -> int:
+        """What it takes of the disk, its copies with it."""
+        return 2 * self.samples + sum(self.copies.values())
 
     @property
     def file_name(self) -> str:
@@ -670,26 +753,25 @@ class Take:
 class Heard:
     """Part of a recording and what each codec makes of it."""
 
-    def __init__(self, identity: str, folder: Path):
-        self.id, self.folder = identity, folder
+    def __init__(self, identity: str, folder: Path, rate: int):
+        self.id, self.folder, self.rate = identity, folder, rate
         self.sounds: list[dict] = []
         self.files: dict[str, Path] = {}
-        self.rate = SAMPLE_RATE
 
     def prepare(self, loaded: _Model, recording: Recording, start: float, seconds: float, report):
         """Encode, decode and compare at every level that has a codec."""
         music = loaded.music
+        self.column = music.chain.top
         levels = []
-        for level in LEVELS:
+        for level, name in music.chain.codecs.items():
             try:
-                music.found(codec_name(level))
+                music.found(name)
                 levels.append(level)
             except UserError:
                 continue
         if not levels:
             raise UserError("There are no codecs here to listen to.")
         loaded.ready((), tuple(levels), report)
-        self.rate = music.codec(levels[0]).config.sample_rate
         report(f"Reading {recording.name}")
         original, _ = audio.part(recording.path, self.rate, round(start * self.rate), round(seconds * self.rate))
         if not original.size:
@@ -698,15 +780,13 @@ class Heard:
         self._add("original", original)
         for i, level in enumerate(levels):
             report(f"Through the codec of level {level} and back", i / len(levels))
-            config = music.codec(level).config
-            codes = music.encode(original, level)
-            made = music.decode(codes, level)[: len(original)]
-            counts = metrics.histogram(codes, config.num_codes)
-            figures = metrics.distances(original, made, self.rate) | {
-                "bitrate_kbps": metrics.bitrate(config), "usage": metrics.usage(counts),
-                "perplexity": metrics.perplexity(counts),
-            }
-            self._add(str(level), made, level=level, codes=codes, figures=figures, shades=loaded.shades(level))
+            codec = music.codec(level)
+            codes = codec.encode(original[None])
+            made = codec.decode(codes)[0, : len(original)]
+            figures = metrics.distances(original, made, self.rate) | metrics.codebook_figures(
+                metrics.histogram(codes, codec.config.num_codes)) | {"bitrate_kbps": metrics.bitrate(codec.config)}
+            self._add(str(level), made, level=level, codes=codes[0, :, 0], figures=figures,
+                      shades=loaded.shades(level))
 
     def _add(self, name, made, **more):
         self.files[name] = self.folder / f"heard-{secrets.token_hex(8)}.wav"
@@ -715,8 +795,8 @@ class Heard:
 
     def frame(self, sound) -> bytes:
         """A {"sound"} frame."""
-        picture = Spectrum(self.rate).push(sound["audio"], last=True)
-        about = {"name": sound["name"], "column": COLUMN, "bands": BANDS, "columns": len(picture)}
+        picture = Spectrum(self.rate, self.column).push(sound["audio"], last=True)
+        about = {"name": sound["name"], "column": self.column, "bands": BANDS, "columns": len(picture)}
         parts = [audio.to_int16(sound["audio"]).astype("<i2"), picture]
         if "codes" in sound:
             parts.append(sound["codes"].astype("<u2"))
@@ -732,11 +812,12 @@ class Heard:
 class Spectrum:
     """A mel spectrogram that grows: uint8 [columns, `BANDS`], 0 … 255 over `RANGE_DB` up to `LOUDEST_DB`.
 
-    Column t is centred on sample t·`COLUMN`; it is ready `N_FFT` / 2 samples later. How the signal is cut into blocks
+    Column t is centred on sample t·`column`; it is ready `N_FFT` / 2 samples later. How the signal is cut into blocks
     changes nothing.
     """
 
-    def __init__(self, rate: int):
+    def __init__(self, rate: int, column: int):
+        self._column = column
         self._filters = metrics.mel_filters(rate, N_FFT, BANDS).T
         self._kept = np.empty(0, np.float32)
         self._first = self._next = 0  # the column where `_kept` begins, and the next one to give
@@ -745,15 +826,16 @@ class Spectrum:
         """Append float32 [n]; the columns that are ready now, all of them with `last`."""
         self._kept = np.concatenate([self._kept, block])
         there = self._kept.size
-        ready = self._first + (-(-there // COLUMN) if last else max(0, (there - N_FFT // 2) // COLUMN + 1))
+        column = self._column
+        ready = self._first + (-(-there // column) if last else max(0, (there - N_FFT // 2) // column + 1))
         if ready <= self._next:
             return np.empty((0, BANDS), np.uint8)
-        frames = np.concatenate(list(metrics.magnitudes(self._kept, N_FFT, COLUMN)))
+        frames = np.concatenate(list(metrics.magnitudes(self._kept, N_FFT, column)))
         mel = frames[self._next - self._first : ready - self._first].astype(np.float32) @ self._filters
         self._next = ready
         # The next column looks back half a window.
-        begin = max(self._first, ready - N_FFT // 2 // COLUMN)
-        self._kept = self._kept[(begin - self._first) * COLUMN :].copy()
+        begin = max(self._first, ready - -(-N_FFT // 2 // column))
+        self._kept = self._kept[(begin - self._first) * column :].copy()
         self._first = begin
         level = (20 * np.log10(np.maximum(mel, 1e-9)) - LOUDEST_DB + RANGE_DB) / RANGE_DB
         return np.rint(np.clip(level, 0.0, 1.0) * 255).astype(np.uint8)
@@ -780,10 +862,11 @@ def _folders(named) -> dict[str, Path]:
     """Folders that hold generators of the top level, by what they are called: those named and the folders in them."""
     found = {}
     for one in named:
-        root = model._folder(one, model.GENERATORS)
+        root = weights.find_folder(one, weights.GENERATORS)
         inside = sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
         for path in [root, *inside]:
-            if weights.tags(path, generator_name(LEVELS[0])):
+            chain = weights.chain(path)
+            if weights.tags(path, chain.generators[chain.top]):
                 label = str(one) if path == root else str(Path(one) / path.name)
                 found[label] = path
     return found

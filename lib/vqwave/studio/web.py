@@ -5,17 +5,21 @@ Everything is served from here: the page works without a network, and a browser 
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import ipaddress
 import json
 import os
 import socket
 from pathlib import Path
 
 from ..errors import UserError
-from .takes import Studio
+from .takes import UPLOADS_BYTES, Studio
 
 STATIC = Path(__file__).parent / "static"
 PORT = 7860
+CONNECTIONS = 256
+"""Served at one time; one more is told that the service is unavailable."""
 # Gradio's page holds inline scripts and makes functions of text; nothing comes from outside, and nothing goes there.
 POLICY = ("default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; base-uri 'self'; "
           "form-action 'self'; frame-ancestors 'self'")
@@ -26,8 +30,8 @@ def run(studio: Studio, host: str = "127.0.0.1", port: int = PORT, say=print):
     import uvicorn
 
     listening = listen(host, port)
-    app = build(studio)
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
+    app = build(studio, host)
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, limit_concurrency=CONNECTIONS)
     shown = "127.0.0.1" if host in ("0.0.0.0", "") else "[::1]" if host == "::" else host  # noqa: S104
     say(f"The studio is at http://{shown}:{listening.getsockname()[1]} (Ctrl-C ends it)")
     try:
@@ -56,8 +60,8 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def build(studio: Studio):
-    """The whole ASGI application. Errors: `UserError` where Gradio is not installed."""
+def build(studio: Studio, host: str = "127.0.0.1"):
+    """The whole ASGI application, for the `host` it listens on. Errors: `UserError` where Gradio is not installed."""
     # Before Gradio is imported: it reads these then.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -74,7 +78,7 @@ def build(studio: Studio):
     app = gradio.mount_gradio_app(app, blocks, path="/", max_file_size=UPLOAD_BYTES, allowed_paths=[],
                                   show_error=True, footer_links=[], ssr_mode=False,
                                   favicon_path=str(STATIC / "icon.svg"), **looks)
-    app.add_middleware(_Guard)
+    app.add_middleware(_Guard, host=host, uploads=studio.folder / "uploads")
     return app
 
 
@@ -142,7 +146,7 @@ def routes(studio: Studio):
 
     async def download(request):
         take, kind = studio.take(request.path_params["take"]), request.path_params["kind"]
-        path = await aside(take.file, kind)
+        path = await aside(studio.file, take.id, kind)
         return FileResponse(path, media_type=f"audio/{kind}", filename=f"{take.file_name}.{kind}")
 
     async def hear(request):
@@ -180,20 +184,63 @@ def palettes() -> dict[str, list[list[int]]]:
     return {name: matplotlib.colormaps[name](steps, bytes=True)[:, :3].tolist() for name in ("viridis", "magma")}
 
 
-class _Guard:
-    """Refuses what other sites' pages send here, and tells browsers to load nothing from elsewhere."""
+def hosts_of(host: str) -> set[str]:
+    """The names under which a studio that listens on `host` is asked for; "*": every address of this machine too."""
+    names = {"localhost", "127.0.0.1", "[::1]"}
+    if host in ("", "0.0.0.0", "::"):  # noqa: S104
+        return names | {"*", socket.gethostname().lower()}
+    return names | {f"[{host}]" if ":" in host else host.lower()}
 
-    def __init__(self, app):
-        self.app = app
+
+def _host_name(header: str) -> str:
+    """The name in a Host header, without the port."""
+    name = header.lower()
+    end = name.find("]") + 1 if name.startswith("[") else name.find(":")
+    return name[:end] if end > 0 else name
+
+
+class _Guard:
+    """Answers under this machine's own names alone, refuses what other sites' pages send, bounds what is uploaded.
+
+    A site whose name is made to point here would otherwise count as the page's own. Addresses cannot be made to, so
+    where every network is listened on, they are all answered. Browsers are told to load nothing from elsewhere.
+    """
+
+    def __init__(self, app, host: str = "127.0.0.1", uploads: Path | None = None):
+        self.app, self.hosts, self.uploads = app, hosts_of(host), uploads
+
+    def answers(self, name: str) -> bool:
+        if name in self.hosts:
+            return True
+        if "*" in self.hosts:
+            with contextlib.suppress(ValueError):
+                return bool(ipaddress.ip_address(name.strip("[]")))
+        return False
+
+    def refusal(self, scope, headers) -> tuple[int, str] | None:
+        """Status and words where a request is not to be answered."""
+        host = headers.get("host", "")
+        if not self.answers(_host_name(host)):
+            return 421, "The studio answers at this machine's own addresses alone; --host adds the name it is given."
+        origin = headers.get("origin")
+        if origin and origin.split("://")[-1] != host:
+            return 403, "Another site's page may not use the studio."
+        if self.uploads and scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith("/upload"):
+            kept = sum(p.stat().st_size for p in self.uploads.rglob("*") if p.is_file()) if self.uploads.is_dir() else 0
+            if kept > UPLOADS_BYTES:
+                return 507, "The studio's room for recordings is full: try again in an hour."
+        return None
 
     async def __call__(self, scope, receive, send):
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             return await self.app(scope, receive, send)
         headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
-        origin = headers.get("origin")
-        if origin and origin.split("://")[-1] != headers.get("host"):
-            await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
-            return await send({"type": "http.response.body", "body": b"Another site's page may not use the studio."})
+        if refused := self.refusal(scope, headers):
+            if scope["type"] == "websocket":
+                return await send({"type": "websocket.close", "code": 1008})
+            status, words = refused
+            await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain")]})
+            return await send({"type": "http.response.body", "body": words.encode()})
 
         async def guarded(message):
             if message["type"] == "http.response.start":

@@ -8,7 +8,7 @@ import { ask, cutter, frames } from "./wire.js";
 const FIGURES = [
   ["bitrate_kbps", "kbit/s", 2, "bits that the codes take"], ["sc_db", "SC dB", 1, "spectral convergence: lower is nearer"],
   ["mel", "mel", 3, "distance of mel spectrograms: lower is nearer"], ["si_sdr_db", "SI-SDR dB", 1, "waveforms alike: higher is nearer; at coarse levels a codec can sound right and score badly"],
-  ["usage", "codes used", 0, "share of the 1,024 codes"],
+  ["usage", "codes used", 0, "share of the codebook"],
 ];
 
 export class Codecs extends Part {
@@ -19,7 +19,7 @@ export class Codecs extends Part {
     append(
       (this.alertBox = element("p", { class: "alert", role: "alert", hidden: true })),
       (this.empty = element("div", { class: "empty" }, element("h2", {}, "Hear what the codecs keep"),
-        element("p", {}, "Drop in a recording and press “Listen”. It goes through each codec and back; switch between the original and the four results while it plays, and compare their spectrograms, codes and figures."))),
+        element("p", {}, "Drop in a recording and press “Listen”. It goes through each codec and back; switch between the original and the results while it plays, and compare their spectrograms, codes and figures."))),
       (this.status = element("p", { class: "status", role: "status" })),
       (this.waiting = element("progress", { max: 1, hidden: true })),
       (this.stage = element("section", { hidden: true, class: "stage" })),

@@ -3,6 +3,7 @@
 import { dark, element } from "./dom.js";
 
 export const PAGE = 256; // columns of pictures drawn on one canvas
+const MOST_PAIRS = 8000; // of an outline; more are finer than a screen
 
 let palettes = null;
 
@@ -104,8 +105,8 @@ export class Strip {
 
 /** The outline of a whole signal, however long: pairs of columns are merged when there are too many. */
 export class Outline {
-  constructor() {
-    Object.assign(this, { each: 512, low: [], high: [], open: 0, samples: 0 });
+  constructor(each) {
+    Object.assign(this, { each, low: [], high: [], open: 0, samples: 0 });
   }
 
   append(samples) {
@@ -126,7 +127,7 @@ export class Outline {
       at = end;
     }
     this.samples += samples.length;
-    if (this.low.length > 8192 && !this.open && this.low.length % 2 === 0) {
+    if (this.low.length > MOST_PAIRS && !this.open && this.low.length % 2 === 0) {
       const merge = (pick) => (list) => Array.from({ length: list.length / 2 }, (_, i) => pick(list[2 * i], list[2 * i + 1]));
       this.low = merge(Math.min)(this.low);
       this.high = merge(Math.max)(this.high);

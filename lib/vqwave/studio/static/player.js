@@ -8,8 +8,6 @@ import { ask, cutter, frames } from "./wire.js";
 const AHEAD = 20; // seconds read ahead of what is heard, where a take is not short enough to be read as a whole
 const KEY = "vqwave.takes";
 
-const SAID = { 512: "the course of the piece", 128: "its phrases", 32: "its texture", 8: "its grain" };
-
 export class Player extends Part {
   build(append) {
     window.vqwave.player = this;
@@ -32,9 +30,7 @@ export class Player extends Part {
         (this.lanes = element("div", { class: "lanes" })),
         (this.done = element("div", { class: "done", hidden: true })),
         element("details", { class: "explain" }, element("summary", {}, "How to read this picture"),
-          element("p", {}, "The piece is made at up to four levels. Level 512 has one code for 512 samples, 43 a second, and decides what happens; each level below has four times as many and fills in detail, and the last one is decoded into sound."),
-          element("p", {}, "In a coloured row each column is one code of level 512. Under it stand the 1, 4, 16 or 64 codes of that same moment, from top to bottom: every code of the music is a point. Codes that mean something alike have a similar shade, and at level 512 dark is quiet. Slanted stripes are tones: the steeper, the further from a whole number of waves in a column."),
-          element("p", {}, "“bits a code” says how surprised the model is by what it plays: 0 is certain, 10 is a guess among all 1,024 codes. What is pale to the right of the line is made already, and not yet heard. Click on the waveform to hear it from there.")))),
+          (this.explained = element("div", {}))))),
       element("section", { class: "history", "aria-label": "History of takes" },
         element("h2", {}, "Your takes"), (this.list = element("div", {}))),
     );
@@ -127,7 +123,8 @@ export class Player extends Part {
   begin(take) {
     this.take = take;
     this.sound = new Sound(take.rate);
-    this.outline = new Outline();
+    this.outline = new Outline(take.column);
+    this.explained.replaceChildren(...explain(take));
     this.spectrum = new Strip(take.bands, "sound", null, true);
     this.codes = take.levels.map(({ level, shades }) => new Strip(take.column / level, "codes", Uint8Array.from(shades)));
     this.state = "making";
@@ -155,8 +152,8 @@ export class Player extends Part {
     this.lanes.replaceChildren(
       lane("wave", [element("b", {}, "Waveform"), " the whole take"], this.overview),
       lane("spectrum", [element("b", {}, "Mel spectrogram"), ` 0 to ${(take.rate / 2000).toFixed(0)} kHz`], this.spectrumCanvas),
-      ...take.levels.map(({ level, made }, i) => lane(`codes codes-${level}`,
-        [element("b", {}, `${level}x`), ` ${made ? SAID[level] : "kept from the recording"}`, element("i", {}, `, ${Math.round(take.rate / level).toLocaleString("en")} codes a second`)],
+      ...take.levels.map(({ level, made, role }, i) => lane(`codes codes-${level}`,
+        [element("b", {}, `${level}x`), ` ${made ? role : "kept from the recording"}`, element("i", {}, `, ${Math.round(take.rate / level).toLocaleString("en")} codes a second`)],
         this.codeCanvases[i], this.notes[i])),
       element("figure", { class: "lane axis" }, this.axis),
     );
@@ -172,12 +169,12 @@ export class Player extends Part {
     const pcm = cut(Int16Array, about.samples);
     this.spectrum.append(cut(Uint8Array, about.columns * this.take.bands), this.table.sound);
     about.codes.forEach((count, i) => this.codes[i].append(cut(Uint16Array, count), this.table.codes));
-    this.bits.set(Math.floor(this.sound.end / 8192), about.bits);
+    this.bits.set(Math.floor(this.sound.end / this.take.block), about.bits);
     this.outline.append(pcm);
     this.sound.push(pcm);
     const oldest = Math.floor((this.sound.blocks[0]?.start ?? 0) / this.take.column);
     for (const strip of [this.spectrum, ...this.codes]) strip.forget(oldest);
-    for (const block of this.bits.keys()) if (block * 16 < oldest - PAGE) this.bits.delete(block);
+    for (const block of this.bits.keys()) if ((block * this.take.block) / this.take.column < oldest - PAGE) this.bits.delete(block);
     this.speed = this.sound.end / this.take.rate / ((performance.now() - this.started) / 1000);
     this.waiting.hidden = true;
     this.dirty = true;
@@ -318,8 +315,8 @@ export class Player extends Part {
       this.codes[i].draw(context, high, left, wide, seen);
       if (take.prompt) this.join(context, x(take.prompt), high, colour);
       this.shade(context, x(position), x(sound.end), high, colour);
-      const bits = this.bits.get(Math.floor(position / 8192))?.[take.levels[i].level];
-      this.notes[i].textContent = bits === undefined ? "" : `${bits.toFixed(1)} bits a code`;
+      const bits = this.bits.get(Math.floor(position / take.block))?.[take.levels[i].level];
+      this.notes[i].textContent = bits === undefined ? "" : `${bits.toFixed(1)} bits a frame`;
     });
     if (this.pointed) {
       const [i, right, down] = this.pointed;
@@ -426,6 +423,19 @@ export class Player extends Part {
       element("button", { type: "button", onclick: () => { localStorage.removeItem(KEY); this.history(); } }, "Clear the list"),
     );
   }
+}
+
+/** How to read the pictures of a take, in its own numbers. */
+function explain({ levels, column, rate }) {
+  const number = (value) => Math.round(value).toLocaleString("en");
+  const counts = levels.map(({ level }) => column / level);
+  const [most] = levels.filter(({ made }) => made);
+  const paragraphs = [
+    `The piece is made at ${levels.length === 1 ? "one level" : `${levels.length} levels`}. Level ${levels[0].level} has one code for ${levels[0].level} samples, ${number(rate / levels[0].level)} a second; each level below has more of them and fills in detail, and the last one is decoded into sound.`,
+    `In a coloured row each column is ${number(column)} samples. In it stand the codes of that moment (${counts.join(", ")} of them at levels ${levels.map(({ level }) => level).join(", ")}), from top to bottom: every code of the music is a point. Codes that mean something alike have a similar shade, and dark is quiet. Slanted stripes are tones: the steeper, the further from a whole number of waves in a column.`,
+    `“bits a frame” says how surprised the model is by what it plays: 0 is certain, ${most.most_bits.toFixed(0)} is a guess among all ${number(most.num_codes)} codes. What is pale to the right of the line is made already, and not yet heard. Click on the waveform to hear it from there.`,
+  ];
+  return paragraphs.map((words) => element("p", {}, words));
 }
 
 function copies(record) {

@@ -21,8 +21,10 @@ export function clock(rate) {
 }
 
 // A browser lets a page sound once it has been touched; what is made may be ready too long after that touch.
-document.addEventListener("click", () => clock(audio?.sampleRate ?? 22050), { capture: true });
-
+document.addEventListener("click", () => {
+  const rate = audio?.sampleRate ?? Number(document.querySelector("vq-player")?.dataset.rate);
+  if (rate) clock(rate);
+}, { capture: true });
 
 /** Blocks in order, played as they come. Positions are samples of the piece. */
 export class Sound {

@@ -6,7 +6,8 @@ import { Player } from "./player.js";
 window.vqwave = {
   make(form) {
     const settings = { ...form, seconds: form.endless ? "endless" : form.seconds };
-    settings.temperature = [512, 128, 32, 8].map((level) => form[`temperature-${level}`]);
+    const levels = Object.keys(form).filter((name) => name.startsWith("temperature-"));
+    settings.temperature = Object.fromEntries(levels.map((name) => [name.slice("temperature-".length), form[name]]));
     return window.vqwave.player.make(settings);
   },
   listen: (settings) => window.vqwave.codecs.listen(settings),
