@@ -190,6 +190,15 @@ def test_old_graphs_are_forgotten(cache, tmp_path):
     assert len(list(cache.glob("*.onnx"))) == len(list(cache.glob("*.sha256"))) == export.KEPT
 
 
+def test_two_processes_may_forget_at_once(small, cache, capsys):
+    """One lists a graph that the other has removed by the time that its age is asked."""
+    cache.mkdir()
+    for i in range(export.KEPT + 1):
+        (cache / f"{small.name}_loop_int8_{i}.onnx").symlink_to("gone")
+    export.cached_graph(small, "loop_int8")
+    assert [line.split()[0] for line in capsys.readouterr().err.splitlines()] == ["exporting"]
+
+
 def test_a_cache_that_cannot_be_written_is_stood_in_for(small, cache, tmp_path, monkeypatch, capsys):
     (tmp_path / "file").touch()
     monkeypatch.setenv("VQWAVE_CACHE", str(tmp_path / "file" / "cache"))
