@@ -1,6 +1,8 @@
 """Fixtures that more than one test file uses."""
 
+import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,10 +30,38 @@ hypothesis.settings.load_profile("steady")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory):
+    """The folder of the whole run: with `pytest -n` its processes have session fixtures of their own, and share this."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 @pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory):
+def cache(run_folder):
     """No test reads or fills the cache of whoever runs it; the scripts that tests start inherit this."""
-    os.environ["VQWAVE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["VQWAVE_CACHE"] = str(run_folder / "cache")
+
+
+@pytest.fixture(scope="session")
+def shared(run_folder):
+    """`shared(name, fill)`: a folder that `fill(folder)` fills once for the whole run; the processes take turns.
+
+    Read-only for all that `fill` does not do.
+    """
+    def shared(name, fill):
+        folder, done = run_folder / name, run_folder / f"{name}.done"
+        with open(run_folder / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                # What a process left that failed half way.
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                fill(folder)
+                done.touch()
+        return folder
+
+    return shared
 
 
 @pytest.fixture
@@ -40,17 +70,21 @@ def rng():
 
 
 @pytest.fixture(scope="session")
-def tiny_weights(tmp_path_factory):
+def tiny_weights(shared):
     """Random weights of every tiny codec and generator, as they ship: `.codecs` and `.generators` are folders.
 
-    Read-only: the whole session shares them. Each codebook comes from latents of noise, so that most codes are in use.
+    Read-only: the whole run shares them. Each codebook comes from latents of noise, so that most codes are in use.
     """
+    root = shared("tiny", make_tiny_weights)
+    return SimpleNamespace(codecs=root / "final_weights", generators=root / "weights")
+
+
+def make_tiny_weights(root):
     import keras
 
     from vqwave.nn.codec import VQVAE
     from vqwave.nn.generator import Generator
 
-    root = tmp_path_factory.mktemp("tiny")
     folders = SimpleNamespace(codecs=root / "final_weights", generators=root / "weights")
     folders.codecs.mkdir()
     folders.generators.mkdir()
@@ -64,33 +98,42 @@ def tiny_weights(tmp_path_factory):
         weights.save(folders.codecs, config.name, "", codec.parts, config)
         config = preset.generator(level)
         weights.save(folders.generators, config.name, "", Generator(config).parts, config)
-    return folders
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory):
+def trained(shared):
     """The whole chain as a user makes it: music in four formats, prepared, then every tiny model trained on it.
 
     `.music`, `.data` and `.weights` are folders, `.output` is what train_all.py said, `.command` its arguments,
-    `.steps` the steps of each model, `.seconds` the length of each song. Read-only: the whole session shares it.
+    `.steps` the steps of each model, `.seconds` the length of each song. Read-only: the whole run shares it.
     """
+    root = shared("trained", lambda root: train_tiny_models(chain_of(root)))
+    made = chain_of(root)
+    made.output = (root / "output").read_text()
+    return made
+
+
+def chain_of(root):
+    made = SimpleNamespace(music=root / "music", data=root / "data", weights=root / "weights", steps=2, seconds=1.0)
+    made.command = ["--data-dir", str(made.data), "--output-dir", str(made.weights), "--size", "tiny", "--no-fp16",
+                    "--steps", str(made.steps), "--epochs", "1", "--batch-size", "2", "--input-length", "4096",
+                    "--offsets", "1"]
+    return made
+
+
+def train_tiny_models(made):
     from encoded import encode
     from prepared import music
 
-    root = tmp_path_factory.mktemp("trained")
-    made = SimpleNamespace(music=root / "music", data=root / "data", weights=root / "weights", steps=2, seconds=1.0)
     made.music.mkdir()
     for i, suffix in enumerate((".mp3", ".flac", ".ogg", ".m4a")):
         sound = music(made.seconds, i, 44100)
         encode(made.music / f"song {i}{suffix}", np.stack([sound, sound], axis=1))
-    made.command = ["--data-dir", str(made.data), "--output-dir", str(made.weights), "--size", "tiny", "--no-fp16",
-                    "--steps", str(made.steps), "--epochs", "1", "--batch-size", "2", "--input-length", "4096",
-                    "--offsets", "1"]
-    made.output = ""
+    output = ""
     for command in (["prepare_audio.py", str(made.music), str(made.data)], ["train_all.py", *made.command]):
         scripts = Path(__file__).resolve().parents[1] / "scripts"
         done = subprocess.run([sys.executable, scripts / command[0], *command[1:]], capture_output=True, text=True,
                               check=False)
         assert done.returncode == 0, done.stdout + done.stderr
-        made.output += done.stdout + done.stderr
-    return made
+        output += done.stdout + done.stderr
+    (made.music.parent / "output").write_text(output)
