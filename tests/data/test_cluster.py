@@ -1,9 +1,9 @@
 """cluster.py, preparing and encoding with --scheduler: a real scheduler and real workers, some of which die."""
 
+import hashlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -72,9 +72,9 @@ def impatient(monkeypatch):
 def test_a_worker_killed_half_way_costs_no_track_and_makes_none_twice(tmp_path):
     src, dst = tmp_path / "m", tmp_path / "d"
     src.mkdir()
-    encode(src / "0.flac", tone(40))
-    for i in range(1, 30):
-        shutil.copy(src / "0.flac", src / f"{i}.flac")
+    # Each of its own pitch and length, so that results that trade places are seen.
+    for i in range(30):
+        encode(src / f"{i}.flac", tone(35 + i / 10, frequency=200 + 20 * i))
     (src / "bad.mp3").write_bytes(b"no")
     with Cluster(2) as dask:
         command = [sys.executable, SCRIPT, src, dst, "--scheduler", dask.address]
@@ -90,9 +90,17 @@ def test_a_worker_killed_half_way_costs_no_track_and_makes_none_twice(tmp_path):
         assert err.startswith(f"failed: {src}/bad.mp3: not audio") and err.count("\n") == 1
         again = subprocess.run(command, capture_output=True, text=True, check=False)
         assert again.stdout.startswith("0 converted, 30 up to date, 1 failed")
-    assert [t.file for t in manifest.read(dst)] == sorted(f"{i}.flac.u16" for i in range(30))
-    wanted = audio.to_u16(audio.decode(src / "0.flac")).astype("<u2").tobytes()
-    assert all(path.read_bytes() == wanted for path in dst.glob("*.u16"))
+    tracks = manifest.read(dst)
+    assert [t.file for t in tracks] == sorted(f"{i}.flac.u16" for i in range(30))
+    made = set()
+    for track in tracks:
+        source = src / track.file.removesuffix(".u16")
+        wanted = audio.to_u16(audio.decode(source)).astype("<u2")
+        assert (dst / track.file).read_bytes() == wanted.tobytes()
+        digest = hashlib.sha256(source.read_bytes()).hexdigest()
+        assert (track.source, track.samples, track.sha256) == (str(source), len(wanted), digest)
+        made.add(wanted.tobytes())
+    assert len(made) == 30
     assert sorted(p.name for p in dst.iterdir()) == sorted([manifest.NAME, *(f"{i}.flac.u16" for i in range(30))])
 
 
