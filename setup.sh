@@ -88,8 +88,8 @@ import sys
 import av, h5py, numpy, onnxruntime, yaml  # noqa: E401, F401
 import pip, vqwave  # noqa: E401, F401
 
-for module in ("tensorflow", "keras", "onnx", "tf2onnx", "librosa", "matplotlib", "gradio", "pytest", "playwright",
-               "tensorboard"):
+for module in ("tensorflow", "keras", "onnx", "tf2onnx", "librosa", "matplotlib", "gradio", "pytest", "xdist",
+               "playwright", "tensorboard"):
     assert importlib.util.find_spec(module), module
 # A checkout that was moved or copied has an environment that still points to the old place.
 assert pathlib.Path(sys.argv[1], "lib").resolve() in pathlib.Path(next(iter(vqwave.__path__))).resolve().parents
@@ -253,7 +253,9 @@ if [ $test = yes ]; then
     has_chromium || apt_install chromium --no-install-recommends || true
     has_chromium || say "Without Chromium the tests of the studio's page are left out. To have them: sudo apt-get install chromium"
     "$py" -m ruff check .
-    "$py" -m pytest -q -m "not large"
+    # A process a core, up to eight: each holds TensorFlow. -rs: what was skipped, and why.
+    workers=$("$py" -c 'import os; print(min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))')
+    "$py" -m pytest -q -rs -m "not large" -n "$workers" --dist worksteal
 elif [ $demo = no ]; then
     say "Ready. Enter the environment: source activate.sh    Hear it: bash setup.sh --demo"
 fi
