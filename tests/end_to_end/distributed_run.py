@@ -1,7 +1,8 @@
 """One process of a training on JAX, for test_distributed.py: prints the loss of every step as a line of JSON.
 
-    KERAS_BACKEND=jax python tests/end_to_end/distributed_run.py FOLDER NAME STEPS [--distribute]
+    KERAS_BACKEND=jax python tests/end_to_end/distributed_run.py FOLDER NAME STEPS [--distribute] [--half]
 
+--half trains wrongly on purpose: as a process that hears nothing of another one, on the first half of every batch.
 FOLDER gets `out`; beside it are `data` and, for a generator, `codecs`.
 """
 
@@ -16,8 +17,15 @@ def main(argv):
     folder, name, steps, *flags = argv
     # As where it is not installed.
     sys.modules["tensorflow"] = None
-    from vqwave.train import training
+    from vqwave.train import replicas, training
     from vqwave.train.options import RunOptions
+
+    class Half(replicas.Group):
+        def rows(self, count):
+            return range((count + 1) // 2)
+
+    if "--half" in flags:
+        replicas._join = Half
 
     class Say(progress.Reporter):
         def advance(self, done, loss=None):
@@ -25,7 +33,7 @@ def main(argv):
                 print(json.dumps({"step": done, "loss": loss}), flush=True)
 
     folder, beside, tiny = Path(folder), Path(folder).parent, config.preset("tiny")
-    options = RunOptions(folder / "out", distribute="--distribute" in flags)
+    options = RunOptions(folder / "out", distribute=bool(flags))
     settings = config.TrainingConfig(steps=int(steps), epochs=2, batch_size=4, warmup=1, input_length=2048,
                                      learning_rate=3e-3, offsets=1)
     if name == "adversary":

@@ -10,8 +10,11 @@ import pytest
 pytest.importorskip("jax")
 
 
-def test_codecs_and_generators_train_and_resume_on_jax(tmp_path):
-    script = Path(__file__).with_name("jax_run.py")
-    done = subprocess.run([sys.executable, script, tmp_path], env=os.environ | {"KERAS_BACKEND": "jax"}, text=True,
-                          capture_output=True, check=False)
+def test_codecs_and_generators_train_and_resume_on_jax(tmp_path, tiny_weights):
+    # Most of the time is XLA's: compiled without optimizing, and once for the runs that are the same.
+    env = os.environ | {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_backend_optimization_level=0",
+                        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "jax"),
+                        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
+    command = [sys.executable, Path(__file__).with_name("jax_run.py"), tmp_path, tiny_weights.codecs]
+    done = subprocess.run(command, env=env, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

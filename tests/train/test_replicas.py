@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+from apart import assert_apart
 from prepared import data_folder, music
 
 from vqwave import config
@@ -59,8 +60,12 @@ print(json.dumps([group.devices, *ends]))
 MIRRORED = REPLICAS + """
 from vqwave import config
 from vqwave.config import TrainingConfig
-from vqwave.train import record, training
+from vqwave.train import record, replicas, training
 from vqwave.train.options import RunOptions
+
+class Half(replicas.Group):
+    def rows(self, count):
+        return range((count + 1) // 2)
 
 tiny = config.preset("tiny")
 if sys.argv[4] == "generator_512":
@@ -75,9 +80,12 @@ if sys.argv[4] == "adversary":
                                     "adversary": {"weight": 0.5}}, "test")
 name = model.name
 
-def ends(distribute):
-    folder = f"{sys.argv[2]}/{distribute}"
-    options = RunOptions(folder, distribute=distribute)
+def ends(kind):
+    folder = f"{sys.argv[2]}/{kind}"
+    if kind == "half":
+        # Wrong on purpose: what a device makes of its own half of every batch.
+        replicas._join = Half
+    options = RunOptions(folder, distribute=kind != "one")
     settings = TrainingConfig(steps=3, epochs=1, batch_size=4, warmup=1, learning_rate=1e-3, offsets=1,
                               input_length=4096 if name == "generator_512" else 2048)
     if name == "vqvae_8":
@@ -88,7 +96,7 @@ def ends(distribute):
     rows = [line.split(",") for line in open(f"{folder}/{name}.csv")]
     return {"losses": dict(zip(rows[0], map(float, rows[1]))), "end": [a.tolist() for a in variables]}
 
-print(json.dumps([ends(distribute) for distribute in (False, True)]))
+print(json.dumps([ends(kind) for kind in ("one", "two", "half")]))
 """
 
 
@@ -116,14 +124,11 @@ def test_two_replicas_train_as_one_device_does(data, tmp_path, request, what):
     done = subprocess.run([sys.executable, "-c", MIRRORED, data[0], tmp_path, codecs, what], text=True,
                           capture_output=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    alone, together = next(json.loads(line) for line in done.stdout.splitlines() if line.startswith("[{"))
-    assert alone["losses"].keys() == together["losses"].keys()
-    for key, loss in alone["losses"].items():
-        assert together["losses"][key] == pytest.approx(loss, rel=2e-3, abs=0.02), key
-    for a, b in zip(alone["end"], together["end"], strict=True):
-        a, b = np.array(a), np.array(b)
-        # Adam moves a number whose gradient is next to nothing by a whole step this way or that.
-        assert np.abs(a - b).mean() < 1e-3 * max(1.0, np.abs(a).mean())
+    one, two, half = next(json.loads(line) for line in done.stdout.splitlines() if line.startswith("[{"))
+    assert two["losses"] == pytest.approx(one["losses"], rel=1e-3, abs=0.01)
+    # Measured: nothing is off by more than a thousandth of what half the batch makes it.
+    ends = ([[run["losses"]["loss"], run["losses"]["val_loss"]], *run["end"]] for run in (one, two, half))
+    assert_apart(*ends, worst=0.05, middle=0.005)
 
 
 def test_the_shares_of_a_batch_are_the_batch(data):
