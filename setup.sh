@@ -4,18 +4,26 @@ set -euo pipefail
 
 usage() {
     cat <<'HELP'
-usage: bash setup.sh [--demo] [--test] [--help]
+usage: bash setup.sh [--demo] [--test] [--no-apt] [--help]
 
 Makes the Python environment .venv beside this file, installs VQWave into it in editable mode and prepares the shipped
-models for playing. What is done already is not done again; an interrupted run is completed by the next.
+models for playing. It skips what is done already; if it was interrupted, run it again.
 
-  --demo   then makes 20 seconds of music from the shipped weights: demo.wav
-  --test   then runs ruff and the tests (those of the studio's page need Chromium, which apt installs if it may)
-  --help   shows this
+  --demo     then makes 20 seconds of music from the shipped weights: demo.wav
+  --test     then runs ruff and the tests
+  --no-apt   installs no Debian package; shows the command instead
+  --help     shows this
 
-An NVIDIA GPU (one that nvidia-smi shows) adds TensorFlow's CUDA libraries. Live playback needs PortAudio's headers and a
-C compiler: they are installed through apt as root or with a sudo that asks for no password; otherwise the command to
-type is shown and the rest works without.
+As root, or with a sudo that asks for no password, it installs these Debian packages through apt where they are missing:
+  portaudio19-dev gcc python3.X-dev   for live playback (without them music goes to files)
+  python3.X-venv                      where Python has no venv module
+  chromium                            with --test, for the tests of the studio's page (skipped without it)
+Otherwise it shows the command to type, and goes on without them where it can.
+
+Outside this folder it writes ~/.cache/vqwave (the exported models, 70 MB; VQWAVE_CACHE moves it) and pip's cache;
+the libraries it starts leave ~/.keras and ~/.cache/matplotlib.
+
+An NVIDIA GPU (one that nvidia-smi shows) adds TensorFlow's CUDA libraries.
 
   PYTHON=python3.12 bash setup.sh    uses that Python (3.10 or later) in place of python3
 HELP
@@ -24,11 +32,12 @@ HELP
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "setup.sh: $*"; exit 2; }
 
-demo=no test=no
+demo=no test=no apt=yes
 for argument in "$@"; do
     case $argument in
         --demo) demo=yes ;;
         --test) test=yes ;;
+        --no-apt) apt=no ;;
         -h | --help) usage; exit 0 ;;
         *) fail "unknown argument '$argument' (see bash setup.sh --help)" ;;
     esac
@@ -119,6 +128,7 @@ as_root() {
 
 # Installs packages, or returns 1 where that is not possible.
 apt_install() {
+    [ $apt = yes ] || return 1
     command -v apt-get >/dev/null || return 1
     [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null || return 1
     local named="${*/--no-install-recommends/}"

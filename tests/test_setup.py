@@ -5,6 +5,7 @@ apt-get, sudo and nvidia-smi are the test's own.
 """
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -102,7 +103,7 @@ def test_ci_can_be_executed():
 def test_help_says_what_there_is_and_does_nothing(checkout, flag):
     done = setup(checkout, flag)
     assert done.returncode == 0 and done.stderr == ""
-    assert all(word in done.stdout for word in ("--demo", "--test", "--help", "PYTHON="))
+    assert all(word in done.stdout for word in ("--demo", "--test", "--no-apt", "--help", "PYTHON="))
     assert not (checkout / ".venv").exists()
 
 
@@ -226,22 +227,54 @@ def test_the_tests_run_last_and_their_exit_code_is_that_of_ci(checkout):
     assert setup(checkout, script=".ci/run").returncode == 1
 
 
-def test_the_tests_get_chromium_if_apt_may_and_do_without_it_otherwise(checkout):
-    tools, programs = checkout.parent / "tools", checkout.parent / "programs"
+@pytest.fixture
+def no_chromium(checkout):
+    """A PATH on which there is no browser."""
+    programs = checkout.parent / "programs"
     programs.mkdir()
     for program in Path("/usr/bin").iterdir():
         if not program.name.startswith(("chromium", "google-chrome")):
             (programs / program.name).symlink_to(program)
-    path = f"{tools}:{programs}"
-    done = setup(checkout, "--test", PATH=path)
-    assert done.returncode == 0 and "sudo apt-get install chromium" in done.stderr
+    return f"{checkout.parent / 'tools'}:{programs}"
+
+
+def allow_apt(checkout):
+    """Make sudo ask for nothing, and apt-get "install" Chromium; the file where apt-get lists what it was asked to do."""
+    tools = checkout.parent / "tools"
     (tools / "sudo").write_text('#!/bin/sh\nshift; exec "$@"\n')
     (tools / "apt-get").write_text(f'#!/bin/sh\ncp {tools}/nvidia-smi {tools}/chromium\necho "$@" >>{tools}/asked\n')
-    done = setup(checkout, "--test", PATH=path)
+    return tools / "asked"
+
+
+def test_the_tests_get_chromium_if_apt_may_and_do_without_it_otherwise(checkout, no_chromium):
+    done = setup(checkout, "--test", PATH=no_chromium)
+    assert done.returncode == 0 and "sudo apt-get install chromium" in done.stderr
+    asked = allow_apt(checkout)
+    done = setup(checkout, "--test", PATH=no_chromium)
     assert done.returncode == 0 and "Installing chromium (apt)" in done.stderr
     assert "sudo apt-get install chromium" not in done.stderr
-    assert "chromium" in (tools / "asked").read_text()
+    assert "chromium" in asked.read_text()
     assert calls(checkout)[-1] == TESTS
+
+
+def test_no_apt_leaves_apt_alone_and_shows_the_commands(checkout, no_chromium):
+    asked = allow_apt(checkout)
+    done = setup(checkout, "--no-apt", "--test", PATH=no_chromium)
+    assert done.returncode == 0 and "(apt)" not in done.stderr
+    assert not asked.exists()
+    assert "sudo apt-get install portaudio19-dev gcc python3." in done.stderr
+    assert "sudo apt-get install chromium" in done.stderr
+    assert calls(checkout)[-1] == TESTS
+
+
+def test_help_names_every_package_that_apt_may_install(checkout):
+    """Each is either in a list or an argument of `apt_install`; the Python's version is filled in."""
+    script, said = (checkout / "setup.sh").read_text(), setup(checkout, "--help").stdout
+    packages = re.search(r"^playback_packages=\((.*)\)$", script, re.MULTILINE)[1].split(" ", 2)[:2]
+    packages += re.findall(r"apt_install (\w+)", script) + ["python3.X-dev", "python3.X-venv"]
+    assert {"portaudio19-dev", "gcc", "chromium"} <= set(packages)
+    assert re.findall(r'print\("(python\S*)" %', script) == ["python%d.%d-venv", "python%d.%d-dev"]
+    assert [name for name in packages if name not in said] == []
 
 
 def test_the_demo_says_where_it_is(checkout):
