@@ -1,0 +1,45 @@
+"""NOTICE and pyproject.toml: the terms of the program, the weights and the recordings are stated, for each file."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vqwave.data.audio import AUDIO_SUFFIXES
+
+tomllib = pytest.importorskip("tomllib")  # Python 3.11
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTICE = (ROOT / "NOTICE").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def sounds(folder):
+    return sorted(path.relative_to(ROOT).as_posix() for path in folder.rglob("*") if path.suffix in AUDIO_SUFFIXES)
+
+
+def test_every_sound_in_docs_is_named_and_every_named_sound_is_there():
+    named = re.findall(r"^ +(docs/\S+)$", NOTICE, re.MULTILINE)
+    assert sorted(named) == sounds(ROOT / "docs") != []
+
+
+def test_every_track_of_the_split_has_a_title_and_a_composer():
+    split = yaml.safe_load((ROOT / "recipes/wesnoth/split.yml").read_text())
+    listed = dict(re.findall(r"^  (\S+) {2,}(\S.*\S) {2,}\S", NOTICE, re.MULTILINE))
+    assert len(listed) == 41 + 1  # and the line that names the columns
+    assert [name for names in split.values() for name in names if name not in listed] == []
+
+
+def test_files_that_the_notice_points_to_are_there():
+    for name in ("LICENSE", "LICENSES/GPL-2.0.txt", "RESULTS.md", "final_weights/README.md"):
+        assert name in NOTICE and (ROOT / name).is_file()
+
+
+def test_the_package_is_under_the_licence_that_it_names():
+    """The wheel holds what lies in lib/: the program alone, so that MIT is all of its licence."""
+    project = PROJECT["project"]
+    assert project["license"] == "MIT" and {"LICENSE", "NOTICE"} <= set(project["license-files"])
+    assert (ROOT / "LICENSE").read_text().startswith("MIT License")
+    assert PROJECT["tool"]["setuptools"]["packages"]["find"]["where"] == ["lib"]
+    assert sounds(ROOT / "lib") == [] and not list((ROOT / "lib").rglob("*.h5"))
