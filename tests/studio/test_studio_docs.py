@@ -1,0 +1,57 @@
+"""docs/studio.md: the paths, keys and limits that it lists are those of the code, all of them."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from vqwave.studio import takes, web
+
+PAGE = (Path(__file__).parents[2] / "docs/studio.md").read_text(encoding="utf-8")
+UNITS = {"": 1, "s": 1, "min": 60, "h": 3600, "MiB": 2**20, "GiB": 2**30}
+PICTURES = {"COLUMN", "BANDS", "N_FFT", "LOUDEST_DB", "RANGE_DB"}
+
+
+def rows(heading):
+    """The rows of the table that begins with `heading`, each a list of cells."""
+    table = re.search(rf"^\| {heading} \|.*\n\|[-:| ]+\|\n((?:\|.*\n)+)", PAGE, re.MULTILINE)[1]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()]
+
+
+def test_every_limit_has_its_value():
+    limits = {name: value for name, value in vars(takes).items()
+              if re.fullmatch(r"[A-Z_]+", name) and type(value) in (int, float) and name not in PICTURES}
+    limits.pop("SAMPLE_RATE", None)
+    shown = {}
+    for name, value, _ in rows("constant"):
+        number, unit = re.fullmatch(r"(\d+) ?(\w*)", value).groups()
+        shown[name.strip("`")] = int(number) * UNITS[unit]
+    assert shown == limits
+
+
+def test_every_path_of_the_studio_is_listed():
+    pytest.importorskip("gradio")
+    paths = {route.path for route in web.routes(_NoTakes()).routes if route.path.startswith("/studio")}
+    listed = {path.removesuffix("/…") for row in rows("path") for path in re.findall(r"`(/studio[^`]*)`", row[0])}
+    assert listed == paths
+
+
+class _NoTakes:
+    """A studio as far as its routes ask for one when they are made."""
+
+    streams = 1
+
+
+def test_every_key_that_the_browser_keeps_is_listed():
+    scripts = "".join(path.read_text(encoding="utf-8") for path in web.STATIC.glob("*.js"))
+    assert {key.strip("`") for key, _ in rows("key")} == set(re.findall(r'"(vqwave\.\w+)"', scripts))
+    assert not re.search(r"sessionStorage|indexedDB|document\.cookie", scripts)
+    ahead, whole = (int(re.search(rf"const {name} = (\d+);", scripts)[1]) for name in ("AHEAD", "WHOLE"))
+    assert f"at most {ahead}\nseconds ahead" in PAGE and whole == 600 and "ten minutes of a take" in PAGE
+    assert int(re.search(r"takes\.slice\(0, (\d+)\)", scripts)[1]) == 50 and "the last 50 takes" in PAGE
+
+
+def test_every_kind_of_file_is_listed():
+    source = Path(takes.__file__).read_text(encoding="utf-8") + Path(web.__file__).read_text(encoding="utf-8")
+    kinds = set(re.findall(r'folder / f?"([a-z]+)', source))
+    assert kinds == {re.match(r"`([a-z]+)", row[0])[1] for row in rows("file")}
