@@ -1,0 +1,47 @@
+"""A script's own argument parser, without the script: what it makes of a command line."""
+
+import argparse
+import shlex
+from unittest import mock
+
+from imported import script
+
+
+class _Parsed(Exception):
+    """(namespace, words that no parser knows): thrown where parsing is done, before anything else is."""
+
+
+def unknown(name: str, words: list[str]) -> list[str]:
+    """The words that scripts/NAME.py does not know. train_all.py passes on what it does not know to both trainers.
+
+    Raises: ValueError where the script refuses them.
+    """
+    left = _parse(name, words)
+    if name == "train_all" and left:
+        trainers = (("train_vqvae", "--model"), ("train_generator", "--generator"))
+        left = max((_parse(trainer, [flag, "any", "--data-dir", "data", *left]) for trainer, flag in trainers), key=len)
+    return left
+
+
+def _parse(name, words):
+    original, depth = argparse.ArgumentParser.parse_known_args, 0
+
+    def parse_known_args(self, args=None, namespace=None):
+        nonlocal depth
+        depth += 1
+        try:
+            found = original(self, args, namespace)
+        finally:
+            depth -= 1
+        if depth:  # a subcommand's parser, called by its parent
+            return found
+        raise _Parsed(*found)
+
+    with mock.patch.object(argparse.ArgumentParser, "parse_known_args", parse_known_args):
+        try:
+            script(name).main(words)
+        except _Parsed as parsed:
+            return parsed.args[1]
+        except SystemExit as e:
+            raise ValueError(f"{name}.py refuses {shlex.join(words)}") from e
+    raise AssertionError(f"{name}.py has parsed nothing")

@@ -1,0 +1,105 @@
+"""Dockerfile and .dockerignore: what is copied is there, and every command that runs is one that the program accepts."""
+
+import fnmatch
+import json
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path, PurePosixPath
+
+import pytest
+from parsed import unknown
+from test_setup import calls, checkout, setup  # noqa: F401
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def instructions():
+    """[(word, rest)] of the Dockerfile, with continued lines joined and comments left out."""
+    text = "\n".join(x for x in (ROOT / "Dockerfile").read_text().splitlines() if not x.startswith("#"))
+    return [line.split(None, 1) for line in re.sub(r"\\\n\s*", " ", text).splitlines() if line]
+
+
+def all_of(word):
+    return [rest for found, rest in instructions() if found == word]
+
+
+def sources():
+    """Every path that is copied into the image; the last word of a COPY is where it goes."""
+    return [w for rest in all_of("COPY") for w in shlex.split(rest)[:-1] if not w.startswith("--")]
+
+
+def ignored(path):
+    """Whether .dockerignore keeps a path out of the build: the last line that names it, or a folder above it, decides."""
+    answer = False
+    for line in (ROOT / ".dockerignore").read_text().splitlines():
+        if not line or line.startswith("#"):
+            continue
+        keep, pattern = line.startswith("!"), line.lstrip("!").split("/")
+        for part in [PurePosixPath(path), *PurePosixPath(path).parents][:-1]:
+            parts = part.parts
+            if pattern[0] == "**":
+                parts, names = parts[-len(pattern[1:]) :], pattern[1:]
+            else:
+                names = pattern
+            if len(parts) == len(names) and all(map(fnmatch.fnmatchcase, parts, names)):
+                answer = not keep
+    return answer
+
+
+@pytest.fixture(scope="module")
+def tracked():
+    if not (ROOT / ".git").exists() or not shutil.which("git"):
+        pytest.skip("needs a git checkout")
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    return [path for path in listed if (ROOT / path).exists()]
+
+
+def test_what_is_copied_is_there_and_not_ignored(tracked):
+    for source in sources():
+        inside = [path for path in tracked if path == source or path.startswith(f"{source}/")]
+        assert inside, source
+        assert [path for path in inside if ignored(path)] == []
+
+
+def test_everything_else_stays_out_of_the_build():
+    inside = [".git/config", ".venv/bin/python", "data/mine/a.u16", "demo.wav", "tests/test_docker.py", "docs/demo.png",
+              "lib/vqwave/__pycache__/config.pyc", "lib/vqwave.egg-info/PKG-INFO", "weights/mine/vqvae_8_best.yml",
+              "weights/generator_8_generator_00010.weights.h5", "weights/generator_8_best.yml",
+              "final_weights/vqvae_8_encoder_00010.weights.h5", "final_weights/vqvae_8_best.yml"]
+    assert [path for path in inside if not ignored(path)] == []
+    assert not ignored("weights/generator_8.yml") and not ignored("lib/vqwave/config.py")
+
+
+def test_it_begins_with_the_python_that_is_tested():
+    (base,) = all_of("FROM")
+    tested = re.search(r"\(Python (\d+\.\d+),", (ROOT / "constraints.txt").read_text())[1]
+    assert re.fullmatch(rf"python:{re.escape(tested)}-slim-\w+", base)
+
+
+def test_set_up_runs_with_what_is_copied_alone(tmp_path, checkout):  # noqa: F811
+    """By the very command of the Dockerfile; Python and pip are those of test_setup.py."""
+    for path in checkout.iterdir():
+        if path.name in ("setup.py", "setup.sh", "activate.sh", "pyproject.toml", "constraints.txt"):
+            path.unlink()
+    for source in sources():
+        if (ROOT / source).is_file():
+            shutil.copy(ROOT / source, checkout / source)
+    (command,) = [rest for rest in all_of("RUN") if "setup.sh" in rest]
+    words = shlex.split(command)
+    variables = dict(word.split("=") for word in words if "=" in word)
+    at = words.index("setup.sh")
+    assert words[at - 1] == "bash"
+    done = setup(checkout, *words[at + 1 :], **variables)
+    assert done.returncode == 0, done.stderr
+    assert "scripts/generate_audio.py" in calls(checkout)[-1]
+
+
+def test_the_studio_accepts_its_command_and_listens_on_the_port_that_is_exposed():
+    (command,) = map(json.loads, all_of("CMD"))
+    python, program, *words = command
+    assert python == ".venv/bin/python" and (ROOT / program).is_file()
+    assert unknown(Path(program).stem, words) == []
+    assert [words[words.index("--port") + 1]] == all_of("EXPOSE")
+    assert words[words.index("--host") + 1] == "0.0.0.0"  # noqa: S104
