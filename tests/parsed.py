@@ -8,18 +8,21 @@ from imported import script
 
 
 class _Parsed(Exception):
-    """(namespace, words that no parser knows): thrown where parsing is done, before anything else is."""
+    """(namespace, words that no parser knows): raised once parsing is done, before more."""
 
 
 def unknown(name: str, words: list[str]) -> list[str]:
-    """The words that scripts/NAME.py does not know. train_all.py passes on what it does not know to both trainers.
+    """The words that scripts/NAME.py does not know.
+
+    train_all.py passes on what it does not know to both trainers, which may refuse it.
 
     Raises: ValueError where the script refuses them.
     """
     left = _parse(name, words)
     if name == "train_all" and left:
         trainers = (("train_vqvae", "--model"), ("train_generator", "--generator"))
-        left = max((_parse(trainer, [flag, "any", "--data-dir", "data", *left]) for trainer, flag in trainers), key=len)
+        given = ["any", "--data-dir", "data", *left]
+        left = max((_parse(trainer, [flag, *given]) for trainer, flag in trainers), key=len)
     return left
 
 

@@ -1,4 +1,4 @@
-"""Dockerfile and .dockerignore: what is copied is there, and every command that runs is one that the program accepts."""
+"""Dockerfile and .dockerignore: what is copied exists, and the program accepts every command."""
 
 import fnmatch
 import json
@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def instructions():
     """[(word, rest)] of the Dockerfile, with continued lines joined and comments left out."""
-    text = "\n".join(x for x in (ROOT / "Dockerfile").read_text().splitlines() if not x.startswith("#"))
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    text = "\n".join(line for line in lines if not line.startswith("#"))
     return [line.split(None, 1) for line in re.sub(r"\\\n\s*", " ", text).splitlines() if line]
 
 
@@ -31,7 +32,7 @@ def sources():
 
 
 def ignored(path):
-    """Whether .dockerignore keeps a path out of the build: the last line that names it, or a folder above it, decides."""
+    """Whether .dockerignore keeps a path out: the last line for it or a folder above decides."""
     answer = False
     for line in (ROOT / ".dockerignore").read_text().splitlines():
         if not line or line.startswith("#"):
@@ -52,7 +53,7 @@ def ignored(path):
 def tracked():
     if not (ROOT / ".git").exists() or not shutil.which("git"):
         pytest.skip("needs a git checkout")
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    listed = subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).splitlines()
     return [path for path in listed if (ROOT / path).exists()]
 
 
@@ -64,8 +65,9 @@ def test_what_is_copied_is_there_and_not_ignored(tracked):
 
 
 def test_everything_else_stays_out_of_the_build():
-    inside = [".git/config", ".venv/bin/python", "data/mine/a.u16", "demo.wav", "tests/test_docker.py", "docs/demo.png",
-              "lib/vqwave/__pycache__/config.pyc", "lib/vqwave.egg-info/PKG-INFO", "weights/mine/vqvae_8_best.yml",
+    inside = [".git/config", ".venv/bin/python", "data/mine/a.u16", "demo.wav", "docs/demo.png",
+              "tests/test_docker.py", "lib/vqwave/__pycache__/config.pyc",
+              "lib/vqwave.egg-info/PKG-INFO", "weights/mine/vqvae_8_best.yml",
               "weights/generator_8_generator_00010.weights.h5", "weights/generator_8_best.yml",
               "final_weights/vqvae_8_encoder_00010.weights.h5", "final_weights/vqvae_8_best.yml"]
     assert [path for path in inside if not ignored(path)] == []
@@ -80,9 +82,8 @@ def test_it_begins_with_the_python_that_is_tested():
 
 def test_set_up_runs_with_what_is_copied_alone(tmp_path, checkout):  # noqa: F811
     """By the very command of the Dockerfile; Python and pip are those of test_setup.py."""
-    for path in checkout.iterdir():
-        if path.name in ("setup.py", "setup.sh", "activate.sh", "pyproject.toml", "constraints.txt"):
-            path.unlink()
+    for name in ("setup.py", "setup.sh", "activate.sh", "pyproject.toml", "constraints.txt"):
+        (checkout / name).unlink()
     for source in sources():
         if (ROOT / source).is_file():
             shutil.copy(ROOT / source, checkout / source)

@@ -1,4 +1,4 @@
-"""NOTICE and pyproject.toml: the terms of the program, the weights and the recordings are stated, for each file."""
+"""NOTICE and pyproject.toml: the terms of the program, the weights and each recording."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def sounds(folder):
-    return sorted(path.relative_to(ROOT).as_posix() for path in folder.rglob("*") if path.suffix in AUDIO_SUFFIXES)
+    found = [path for path in folder.rglob("*") if path.suffix in AUDIO_SUFFIXES]
+    return sorted(path.relative_to(ROOT).as_posix() for path in found)
 
 
 def test_every_sound_in_docs_is_named_and_every_named_sound_is_there():

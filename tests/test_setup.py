@@ -103,7 +103,8 @@ def test_ci_can_be_executed():
 def test_help_says_what_there_is_and_does_nothing(checkout, flag):
     done = setup(checkout, flag)
     assert done.returncode == 0 and done.stderr == ""
-    assert all(word in done.stdout for word in ("--demo", "--test", "--no-apt", "--help", "PYTHON="))
+    flags = ("--demo", "--test", "--no-apt", "--help", "PYTHON=")
+    assert all(word in done.stdout for word in flags)
     assert not (checkout / ".venv").exists()
 
 
@@ -239,7 +240,7 @@ def no_chromium(checkout):
 
 
 def allow_apt(checkout):
-    """Make sudo ask for nothing, and apt-get "install" Chromium; the file where apt-get lists what it was asked to do."""
+    """Let sudo ask for nothing and apt-get install; the file where apt-get lists its arguments."""
     tools = checkout.parent / "tools"
     (tools / "sudo").write_text('#!/bin/sh\nshift; exec "$@"\n')
     (tools / "apt-get").write_text(f'#!/bin/sh\ncp {tools}/nvidia-smi {tools}/chromium\necho "$@" >>{tools}/asked\n')
@@ -268,7 +269,7 @@ def test_no_apt_leaves_apt_alone_and_shows_the_commands(checkout, no_chromium):
 
 
 def test_help_names_every_package_that_apt_may_install(checkout):
-    """Each is either in a list or an argument of `apt_install`; the Python's version is filled in."""
+    """Each is in a list or an argument of `apt_install`; the Python's version is filled in."""
     script, said = (checkout / "setup.sh").read_text(), setup(checkout, "--help").stdout
     packages = re.search(r"^playback_packages=\((.*)\)$", script, re.MULTILINE)[1].split(" ", 2)[:2]
     packages += re.findall(r"apt_install (\w+)", script) + ["python3.X-dev", "python3.X-venv"]

@@ -1,0 +1,261 @@
+"""README.md and docs/: every link leads somewhere, the programs accept every command shown.
+
+Commands are only parsed, never run: each script's own argument parser reads them, setup.sh and the
+recipes read theirs with --help behind, and Dask's parsers read Dask's.
+"""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from parsed import unknown
+
+ROOT = Path(__file__).resolve().parent.parent
+CARD = ROOT / "final_weights/README.md"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), CARD]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page, *kinds):
+    """The fenced blocks of a page that are of these kinds."""
+    found = FENCE.findall(page.read_text(encoding="utf-8"))
+    return [text for kind, text in found if kind in kinds]
+
+
+def prose(page):
+    """A page without its fenced blocks."""
+    return FENCE.sub("\n\n", page.read_text(encoding="utf-8"))
+
+
+def name(page):
+    return page.relative_to(ROOT).as_posix()
+
+
+# ---------------------------------------------------------------------------------------- the pages
+
+
+def test_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 160
+
+
+def anchors(page):
+    """What GitHub makes of a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "RESULTS.md"], ids=name)
+def test_every_link_leads_somewhere(page):
+    links = re.findall(r"\]\(([^)\s]+)\)", prose(page))
+    for link in [link for link in links if "://" not in link]:
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{name(page)}: {link}"
+        assert target.is_relative_to(ROOT), link
+        if anchor:
+            assert anchor in anchors(target), f"{name(page)}: {link}"
+
+
+def test_the_table_of_contents_lists_every_page():
+    contents = ROOT / "docs/README.md"
+    listed = re.findall(r"\]\((\w[\w-]*\.md)\)", contents.read_text(encoding="utf-8"))
+    assert sorted(listed) == sorted(p.name for p in (ROOT / "docs").glob("*.md") if p != contents)
+
+
+def sentences(page):
+    """The longer sentences of a page's text, and the longer cells of its tables."""
+    paragraphs = [" ".join(text.split()) for text in re.split(r"\n\s*\n|\n(?=[-|#] )", prose(page))]
+    found = {part.strip() for text in paragraphs for part in re.split(r"(?<=[.:;])\s|\|", text)}
+    return {sentence for sentence in found if len(sentence) > 60}
+
+
+def test_no_sentence_stands_on_two_pages():
+    seen = {}
+    for page in PAGES:
+        for sentence in sentences(page):
+            other = seen.setdefault(sentence, page)
+            assert other == page, f"{name(other)} and {name(page)}: {sentence}"
+
+
+# ------------------------------------------------------------------------------------- the commands
+
+
+def containers(page):
+    """Every container of the Kubernetes examples of a page."""
+    found = []
+    for block in blocks(page, "yaml"):
+        for document in yaml.safe_load_all(block):
+            spec = document.get("spec", {}).get("template", {}).get("spec", {})
+            found += spec.get("containers", [])
+    return found
+
+
+def shell_lines(page):
+    """Every line of shell on a page, continued lines as one, and what Kubernetes is to run."""
+    scripts = blocks(page, "bash", "console", "dockerfile")
+    for container in containers(page):
+        command, given = container.get("command", []), container.get("args", [])
+        if command[-1:] == ["-c"]:
+            scripts += given
+        else:
+            scripts.append(shlex.join([*command, *given]))
+    lines = [line for text in scripts for line in re.sub(r"\\\n\s*", " ", text).splitlines()]
+    return [re.sub(r"^\$ ", "", line) for line in lines]
+
+
+def commands(page, program):
+    """The words that stand behind a program (a regular expression) in each command of a page."""
+    found = []
+    for line in shell_lines(page):
+        # A command ends where a comment, a pipe or another command begins.
+        lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+        lexer.whitespace_split, words, parts = True, [], []
+        for word in lexer:
+            if set(word) <= set("();<>|&"):
+                parts, words = [*parts, words], []
+            else:
+                words.append(word)
+        for part in [*parts, words]:
+            at = next((i for i, word in enumerate(part) if re.fullmatch(program, word)), None)
+            if at is not None:
+                found.append((part[at], part[at + 1 :]))
+    return found
+
+
+SCRIPT = r"(?:/\S+/)?scripts/\w+\.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_scripts_accept_every_command_shown(page):
+    for program, words in commands(page, SCRIPT):
+        assert unknown(Path(program).stem, words) == [], f"{program} {shlex.join(words)}"
+
+
+def test_commands_are_found_in_every_kind_of_block():
+    """Behind prompts and continuations, behind srun, in both forms of a container."""
+    readme = [Path(program).stem for program, _ in commands(ROOT / "README.md", SCRIPT)]
+    assert {"prepare_audio", "train_all", "test_vqvae", "generate_audio", "app"} <= set(readme)
+    found = commands(ROOT / "docs/scaling.md", SCRIPT)
+    assert sum("--distribute" in words for _, words in found) >= 5
+    assert sum("tcp://dask:8786" in words for _, words in found) == 1
+    found = commands(ROOT / "docs/training.md", SCRIPT)
+    assert any("--generator" in words and "800" in words for _, words in found)
+
+
+def test_a_flag_that_does_not_exist_is_found():
+    assert unknown("generate_audio", ["--seconds", "3", "--moods", "calm"]) == ["--moods", "calm"]
+    for_all = ["--data-dir", "data"]
+    assert unknown("train_all", [*for_all, "--patience-of", "3"]) == ["--patience-of", "3"]
+    assert unknown("plot", ["curves", "weights", "--output", "a.png", "--moods"]) == ["--moods"]
+    for words in (["--hours", "many"], ["--patience", "much"]):
+        with pytest.raises(ValueError, match="refuses"):
+            unknown("train_all", [*for_all, *words])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_shell_programs_accept_every_command_shown(page):
+    """They read their arguments in turn: --help last, a wrong one is refused and nothing done."""
+    for program, words in commands(page, r"setup\.sh|recipes/\w+/run\.sh"):
+        command = ["bash", ROOT / program, *words, "--help"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, ""), f"{program} {shlex.join(words)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_extras_that_are_installed_exist(page):
+    from importlib.metadata import metadata
+
+    known = metadata("vqwave").get_all("Provides-Extra")
+    for _, words in commands(page, r"(\S*/)?pip"):
+        extras = re.findall(r"\.\[(\w+)\]", " ".join(words))
+        assert [extra for extra in extras if extra not in known] == []
+
+
+def test_dask_accepts_every_command_shown():
+    import distributed.cli.dask_scheduler
+    import distributed.cli.dask_worker
+
+    found = 0
+    for page in PAGES:
+        for _, (kind, *words) in commands(page, r"(\S*/)?dask"):
+            if kind not in ("scheduler", "worker"):  # a name in kubectl's line
+                continue
+            parser = getattr(distributed.cli, f"dask_{kind}").main
+            parser.make_context(f"dask {kind}", words)
+            found += 1
+    assert found >= 6
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_flag_in_the_text_belongs_to_some_command(page):
+    shell = (ROOT / "setup.sh").read_text() + (ROOT / "recipes/recipe.sh").read_text()
+    known = set(re.findall(r"--[a-z][\w-]+", shell))
+    for path in [*(ROOT / "scripts").glob("*.py"), *(ROOT / "lib").rglob("*.py")]:
+        known |= set(re.findall(r'"(--[a-z][\w-]*)"', path.read_text(encoding="utf-8")))
+    spans = " ".join(prose(page).split()).split("`")[1::2]
+    others = re.compile(r"(pip|docker|pytest|kubectl|dask|tensorboard) ")
+    ours = [span for span in spans if not others.match(span)]
+    named = [flag for span in ours for flag in re.findall(r"(?<![\w-])--[a-z][\w-]*", span)]
+    assert [flag for flag in named if flag not in known] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_environment_variables_are_read_by_the_program(page):
+    text = page.read_text(encoding="utf-8")
+    named = set(re.findall(r"\b(?:VQWAVE|KERAS_DISTRIBUTION)_\w+", text))
+    sources = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "lib").rglob("*.py"))
+    assert [variable for variable in named if variable not in sources] == []
+
+
+# ----------------------------------------------------------------------------- Slurm and Kubernetes
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_shell_examples_are_valid_bash(page):
+    for block in blocks(page, "bash"):
+        text = re.sub(r"<[a-z ]+>", "PLACEHOLDER", block)
+        done = subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True)
+        assert (done.returncode, done.stderr) == (0, ""), block
+
+
+def test_batch_files_ask_slurm_before_they_do_anything():
+    files = [block for page in PAGES for block in blocks(page, "bash") if "#SBATCH" in block]
+    assert len(files) >= 2
+    for text in files:
+        first, *lines = text.splitlines()
+        assert first == "#!/bin/bash"
+        asked = [i for i, line in enumerate(lines) if line.startswith("#SBATCH ")]
+        assert asked == list(range(len(asked)))  # sbatch stops reading them at the first command
+        assert all(re.fullmatch(r"#SBATCH --[a-z-]+(=\S+)?", lines[i]) for i in asked)
+
+
+def test_kubernetes_examples_fit_together():
+    examples = blocks(ROOT / "docs/scaling.md", "yaml")
+    documents = [document for text in examples for document in yaml.safe_load_all(text)]
+    services = {d["metadata"]["name"]: d["spec"] for d in documents if d["kind"] == "Service"}
+    assert {d["kind"] for d in documents} == {"Service", "Job", "Deployment"}
+    pods = {}
+    for document in documents:
+        if document["kind"] == "Service":
+            continue
+        template = document["spec"]["template"]
+        own = document["metadata"]["name"]
+        labels = template.get("metadata", {}).get("labels", {}) | {"job-name": own}
+        pods[own] = labels
+        if document["kind"] == "Deployment":
+            assert document["spec"]["selector"]["matchLabels"].items() <= labels.items()
+        volumes = {volume["name"] for volume in template["spec"].get("volumes", [])}
+        for container in template["spec"]["containers"]:
+            assert {mount["name"] for mount in container.get("volumeMounts", [])} <= volumes
+            given = {pair["name"]: pair["value"] for pair in container.get("env", [])}
+            if address := given.get("KERAS_DISTRIBUTION_JOB_ADDRESSES"):
+                job, subdomain = re.fullmatch(r"(\w+)-0\.(\w+):\d+", address).groups()
+                assert job == own
+                assert subdomain == template["spec"]["subdomain"] and subdomain in services
+                processes = int(given["KERAS_DISTRIBUTION_NUM_PROCESSES"])
+                assert processes == document["spec"]["completions"]
+    for service in services.values():
+        assert any(service["selector"].items() <= labels.items() for labels in pods.values())
