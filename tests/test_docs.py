@@ -4,6 +4,8 @@ Commands are only parsed, never run: each script's own argument parser reads the
 recipes read theirs with --help behind, and Dask's parsers read Dask's.
 """
 
+import ast
+import inspect
 import re
 import shlex
 import subprocess
@@ -208,6 +210,26 @@ def test_environment_variables_are_read_by_the_program(page):
     named = set(re.findall(r"\b(?:VQWAVE|KERAS_DISTRIBUTION)_\w+", text))
     sources = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "lib").rglob("*.py"))
     assert [variable for variable in named if variable not in sources] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_python_examples_name_what_there_is(page):
+    """Methods, attributes and keywords; tests/play/test_export.py runs the program in onnx.md."""
+    from vqwave.play.api import VQWave, load
+    from vqwave.play.stream import Stream
+
+    shown = set(re.findall(r"self\.(\w+)", inspect.getsource(Stream)))
+    shown |= set(vars(Stream))
+    homes = {"vqwave": {"load", "Stream"}, "model": vars(VQWave), "stream": shown}
+    calls = {"load": load, **{key: call for key, call in vars(VQWave).items() if callable(call)}}
+    for node in [node for text in blocks(page, "python") for node in ast.walk(ast.parse(text))]:
+        if isinstance(node, ast.Attribute) and getattr(node.value, "id", None) in homes:
+            assert node.attr in homes[node.value.id], ast.unparse(node)
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", None) in calls:
+            known = set(inspect.signature(calls[node.func.attr]).parameters)
+            if "options" in known:  # those of `stream`
+                known |= set(inspect.signature(VQWave.stream).parameters)
+            assert {keyword.arg for keyword in node.keywords} <= known, ast.unparse(node)
 
 
 # ----------------------------------------------------------------------------- Slurm and Kubernetes
