@@ -46,5 +46,7 @@ def _parse(name, words):
         except _Parsed as parsed:
             return parsed.args[1]
         except SystemExit as e:
+            if not e.code:  # --help, and whatever else answers at once
+                return []
             raise ValueError(f"{name}.py refuses {shlex.join(words)}") from e
     raise AssertionError(f"{name}.py has parsed nothing")

@@ -95,17 +95,24 @@ def containers(page):
     return found
 
 
+def joined(text):
+    """The lines of a text, those that a backslash continues as one."""
+    return re.sub(r"\\\n\s*", " ", text).splitlines()
+
+
 def shell_lines(page):
     """Every line of shell on a page, continued lines as one, and what Kubernetes is to run."""
-    scripts = blocks(page, "bash", "console", "dockerfile")
+    scripts = blocks(page, "bash", "dockerfile")
     for container in containers(page):
         command, given = container.get("command", []), container.get("args", [])
         if command[-1:] == ["-c"]:
             scripts += given
         else:
             scripts.append(shlex.join([*command, *given]))
-    lines = [line for text in scripts for line in re.sub(r"\\\n\s*", " ", text).splitlines()]
-    return [re.sub(r"^\$ ", "", line) for line in lines]
+    lines = [line for text in scripts for line in joined(text)]
+    # On a console what follows no prompt was printed.
+    typed = [line for text in blocks(page, "console") for line in joined(text)]
+    return lines + [line[2:] for line in typed if line.startswith("$ ")]
 
 
 def commands(page, program):
@@ -230,6 +237,24 @@ def test_python_examples_name_what_there_is(page):
             if "options" in known:  # those of `stream`
                 known |= set(inspect.signature(VQWave.stream).parameters)
             assert {keyword.arg for keyword in node.keywords} <= known, ast.unparse(node)
+
+
+def test_the_example_of_a_config_is_accepted(tmp_path):
+    from vqwave import cli
+    from vqwave.train import options
+
+    (example,) = blocks(ROOT / "docs/training.md", "yaml")
+    words = shlex.split(example.splitlines()[0])
+    words = words[words.index("train_generator.py") + 1 :]
+    file = words[words.index("--config") + 1] = str(tmp_path / words[words.index("--config") + 1])
+    Path(file).write_text(example)
+    parser = cli.parser("", "")
+    options.add_options(parser, "generator")
+    settings = options.read_settings(parser.parse_args([*words, "--data-dir", "data"]), "generator")
+    said = yaml.safe_load(example)
+    assert settings.model.core.units == said["model"]["core"]["units"]
+    assert settings.training.learning_rate == said["training"]["learning_rate"]
+    assert settings.data.split == said["data"]["split"]
 
 
 # ----------------------------------------------------------------------------- Slurm and Kubernetes
