@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from parsed import unknown
-from test_setup import calls, checkout, setup  # noqa: F401
+from test_setup import CONSTRAINED, calls, checkout, setup  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -80,21 +80,28 @@ def test_it_begins_with_the_python_that_is_tested():
     assert re.fullmatch(rf"python:{re.escape(tested)}-slim-\w+", base)
 
 
-def test_set_up_runs_with_what_is_copied_alone(tmp_path, checkout):  # noqa: F811
-    """By the very command of the Dockerfile; Python and pip are those of test_setup.py."""
+def test_set_up_runs_with_what_is_copied_so_far(checkout):  # noqa: F811
+    """By the very commands of the Dockerfile; Python and pip are those of test_setup.py."""
     for name in ("setup.py", "setup.sh", "activate.sh", "pyproject.toml", "constraints.txt"):
         (checkout / name).unlink()
-    for source in sources():
-        if (ROOT / source).is_file():
-            shutil.copy(ROOT / source, checkout / source)
-    (command,) = [rest for rest in all_of("RUN") if "setup.sh" in rest]
-    words = shlex.split(command)
-    variables = dict(word.split("=") for word in words if "=" in word)
-    at = words.index("setup.sh")
-    assert words[at - 1] == "bash"
-    done = setup(checkout, *words[at + 1 :], **variables)
-    assert done.returncode == 0, done.stderr
-    assert "scripts/generate_audio.py" in calls(checkout)[-1]
+    asked = []
+    for word, rest in instructions():
+        words = shlex.split(rest)
+        if word == "COPY":
+            for source in [source for source in words[:-1] if not source.startswith("--")]:
+                copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
+                copy(ROOT / source, checkout / source)
+        elif word == "RUN" and "setup.sh" in words:
+            at = words.index("setup.sh")
+            assert words[at - 1] == "bash"
+            variables = dict(one.split("=") for one in words[: at - 1])
+            done = setup(checkout, *words[at + 1 :], **variables)
+            assert done.returncode == 0, done.stderr
+            asked.append(calls(checkout))
+    # The second run installs nothing: it exports the models and makes the demo.
+    assert asked[0] == [CONSTRAINED]
+    started = [line.split()[0] for line in asked[1]]
+    assert started == ["scripts/export.py", "scripts/generate_audio.py"]
 
 
 def test_the_studio_accepts_its_command_and_listens_on_the_port_that_is_exposed():
