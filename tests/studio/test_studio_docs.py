@@ -9,7 +9,7 @@ from vqwave.studio import takes, web
 
 PAGE = (Path(__file__).parents[2] / "docs/studio.md").read_text(encoding="utf-8")
 UNITS = {"": 1, "s": 1, "min": 60, "h": 3600, "MiB": 2**20, "GiB": 2**30}
-NO_LIMITS = {"SAMPLE_RATE", "COLUMN", "BANDS", "N_FFT", "LOUDEST_DB", "RANGE_DB"}
+NO_LIMITS = {"BANDS", "N_FFT", "LOUDEST_DB", "RANGE_DB", "PORT"}
 
 
 def rows(heading):
@@ -19,7 +19,8 @@ def rows(heading):
 
 
 def test_every_limit_has_its_value():
-    numbers = {name: value for name, value in vars(takes).items() if type(value) in (int, float)}
+    constants = vars(takes) | vars(web)
+    numbers = {name: value for name, value in constants.items() if type(value) in (int, float)}
     limits = {name: value for name, value in numbers.items()
               if re.fullmatch(r"[A-Z_]+", name) and name not in NO_LIMITS}
     shown = {}
