@@ -6,6 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from vqwave import config as configs
+from vqwave.config import Sampling
+from vqwave.errors import UserError
 from vqwave.play import sampling
 
 
@@ -26,9 +29,9 @@ def test_numbers_are_uniform_and_exact_in_float32():
     assert abs(np.corrcoef(u[:-1], u[1:])[0, 1]) < 0.005
 
 
-def test_each_of_seed_stream_and_level_makes_other_numbers():
-    keys = [(s, r, v) for s in (0, 1, 2**64, 2**127) for r in (0, 1) for v in (8, 512)]
-    rows = np.stack([sampling.uniforms(*key, 5, 4000) for key in keys])
+def test_each_of_seed_stream_level_and_book_makes_other_numbers():
+    keys = [(s, r, v, b) for s in (0, 1, 2**64, 2**127) for r in (0, 1) for v in (8, 512) for b in (0, 1)]
+    rows = np.stack([sampling.uniforms(seed, stream, level, 5, 4000, book) for seed, stream, level, book in keys])
     assert np.abs(np.corrcoef(rows) - np.eye(len(keys))).max() < 0.08
 
 
@@ -47,15 +50,17 @@ def philox(counter, key):
 def test_a_seed_stays_the_same_music(seed):
     # By hand, so that no other release of NumPy can change what a seed plays. NumPy counts before it draws.
     stream, level, start = 5, 32, 803
-    halves = []
-    for block in range(100, 104):
-        for word in philox([block + 1, stream, level, 0], [seed % 2**64, seed >> 64]):
-            halves += [word & 0xFFFFFFFF, word >> 32]
-    expected = [(half >> 8) / 2**24 for half in halves]
-    np.testing.assert_array_equal(sampling.uniforms(seed, stream, level, start, 20), expected[3:23])
+    for book in (0, 2):
+        halves = []
+        for block in range(100, 104):
+            for word in philox([block + 1, stream, level, book], [seed % 2**64, seed >> 64]):
+                halves += [word & 0xFFFFFFFF, word >> 32]
+        expected = [(half >> 8) / 2**24 for half in halves]
+        np.testing.assert_array_equal(sampling.uniforms(seed, stream, level, start, 20, book), expected[3:23])
 
 
-@pytest.mark.parametrize("bad", [(-1, 0, 0, 0, 1), (2**128, 0, 0, 0, 1), (0, -1, 0, 0, 1), (0, 0, 0, -1, 1)])
+@pytest.mark.parametrize("bad", [(-1, 0, 0, 0, 1), (2**128, 0, 0, 0, 1), (0, -1, 0, 0, 1), (0, 0, 0, -1, 1),
+                                 (0, 0, 0, 0, 1, -1)])
 def test_numbers_out_of_range_are_refused(bad):
     with pytest.raises(ValueError, match="must"):
         sampling.uniforms(*bad)
@@ -64,21 +69,21 @@ def test_numbers_out_of_range_are_refused(bad):
 def test_plain_is_the_softmax(rng):
     logits = rng.normal(size=(3, 50)).astype(np.float32)
     expected = np.exp(logits / 0.7) / np.exp(logits / 0.7).sum(-1, keepdims=True)
-    np.testing.assert_allclose(sampling.distribution(logits, 0.7), expected, rtol=1e-5)
+    np.testing.assert_allclose(sampling.distribution(logits, Sampling(temperature=0.7)), expected, rtol=1e-5)
 
 
 def test_top_k_keeps_exactly_k_the_lower_code_where_two_tie():
     logits = np.array([1.0, 3.0, 2.0, 3.0, 2.0, 2.0], np.float32)
     every = range(6)
     for k, kept in ((1, [1]), (2, [1, 3]), (3, [1, 2, 3]), (4, [1, 2, 3, 4]), (6, every), (0, every), (99, every)):
-        probs = sampling.distribution(logits, top_k=k)
+        probs = sampling.distribution(logits, Sampling(top_k=k))
         assert np.flatnonzero(probs).tolist() == list(kept)
         assert probs.sum() == pytest.approx(1, abs=1e-6)
 
 
 @given(logits=st.lists(st.floats(-8, 8, width=32), min_size=1, max_size=30), top_p=st.floats(0.01, 1.0))
 def test_top_p_is_the_smallest_set_that_reaches_p(logits, top_p):
-    full, cut = sampling.distribution(logits), sampling.distribution(logits, top_p=top_p)
+    full, cut = sampling.distribution(logits), sampling.distribution(logits, Sampling(top_p=top_p))
     kept = np.flatnonzero(cut)
     mass = full[kept].sum()
     assert mass >= min(top_p, full.sum()) - 1e-5
@@ -90,18 +95,77 @@ def test_top_p_is_the_smallest_set_that_reaches_p(logits, top_p):
 def test_top_p_looks_at_what_top_k_left():
     logits = np.log(np.array([0.4, 0.3, 0.2, 0.1], np.float32))
     # Of the two that top-k leaves, the first alone has 4/7.
-    np.testing.assert_allclose(sampling.distribution(logits, top_k=2, top_p=0.55), [1, 0, 0, 0])
-    np.testing.assert_allclose(sampling.distribution(logits, top_k=2, top_p=0.6), [4 / 7, 3 / 7, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(sampling.distribution(logits, Sampling(top_k=2, top_p=0.55)), [1, 0, 0, 0])
+    np.testing.assert_allclose(sampling.distribution(logits, Sampling(top_k=2, top_p=0.6)), [4 / 7, 3 / 7, 0, 0], rtol=1e-6)
 
 
 def test_temperature_0_is_the_likeliest_the_lower_code_where_two_tie():
-    np.testing.assert_array_equal(sampling.distribution([1.0, 5.0, 5.0], temperature=0), [0, 1, 0])
+    np.testing.assert_array_equal(sampling.distribution([1.0, 5.0, 5.0], Sampling(temperature=0)), [0, 1, 0])
 
 
-@pytest.mark.parametrize("bad", [(-1, 0, 1), (np.nan, 0, 1), (np.inf, 0, 1), (1, -1, 1), (1, 0, 0), (1, 0, 1.1)])
-def test_settings_out_of_range_are_refused(bad):
-    with pytest.raises(ValueError, match="must"):
-        sampling.distribution([0.0, 1.0], *bad)
+OUT_OF_RANGE = [
+    ({"temperature": -1}, "temperature is -1; it must be at least 0"),
+    ({"temperature": float("nan")}, "temperature is nan; it must be at least 0"),
+    ({"temperature": float("inf")}, "temperature is inf; it must be finite"),
+    ({"temperature": "hot"}, "temperature is 'hot'; it must be a number"),
+    ({"temperature": True}, "temperature is True; it must be a number"),
+    ({"top_k": -1}, "top_k is -1; it must be at least 0"),
+    ({"top_k": 1.5}, "top_k is 1.5; it must be a whole number"),
+    ({"top_p": 0}, "top_p is 0; it must be above 0"),
+    ({"top_p": 1.1}, "top_p is 1.1; it must be at most 1"),
+    ({"top_p": "much"}, "top_p is 'much'; it must be a number"),
+    ({"topk": 1}, "unknown key 'topk'; did you mean 'top_k'"),
+]
+
+
+@pytest.mark.parametrize("bad, message", OUT_OF_RANGE)
+def test_settings_out_of_range_are_refused(bad, message):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        Sampling(**bad)
+    with pytest.raises(UserError, match=f"^settings: {message}"):
+        configs.validate(Sampling, bad, "settings")
+
+
+def chain_configs():
+    preset = configs.preset("tiny")
+    return [preset.generator(level) for level in (512, 128, 32)]
+
+
+def test_sampling_comes_from_each_config_from_one_for_all_or_from_a_mapping():
+    made = chain_configs()
+    made[1] = configs.replace(made[1], sampling=Sampling(temperature=0.8, top_k=9))
+    own = {512: Sampling(), 128: Sampling(temperature=0.8, top_k=9), 32: Sampling()}
+    assert sampling.sampling_per_level(made) == own
+    assert list(sampling.sampling_per_level(made)) == [512, 128, 32]
+    everywhere = Sampling(top_p=0.5)
+    assert sampling.sampling_per_level(made, everywhere) == dict.fromkeys(own, everywhere)
+    chosen = sampling.sampling_per_level(made, {32: everywhere, 128: {"temperature": 0}})
+    # A mapping says what differs from the generator's own; a Sampling says everything.
+    assert chosen == {512: Sampling(), 128: Sampling(temperature=0, top_k=9), 32: everywhere}
+    assert sampling.sampling_per_level(made, {}) == sampling.sampling_per_level(made) == own
+
+
+@pytest.mark.parametrize("bad, message", OUT_OF_RANGE)
+def test_what_a_level_cannot_be_sampled_with_is_one_line(bad, message):
+    with pytest.raises(UserError, match=f"^sampling of level 128: {message}"):
+        sampling.sampling_per_level(chain_configs(), {128: bad})
+
+
+@pytest.mark.parametrize("bad, message", [
+    ({8: {"top_p": 0.5}}, "sampling names level 8; the chain has levels 512, 128, 32"),
+    ({"temperature": 0.9}, "sampling names level temperature; the chain has levels 512, 128, 32"),
+    ({128: 0.9}, "sampling of level 128 is 0.9; it must be a mapping, or a Sampling"),
+    (0.9, "sampling is 0.9; it must be a Sampling, or a mapping from level to one"),
+    ([0.9, 1.0], r"sampling is \[0.9, 1.0\]; it must be a Sampling, or a mapping from level to one"),
+])
+def test_sampling_of_another_shape_is_refused(bad, message):
+    with pytest.raises(UserError, match=f"^{message}"):
+        sampling.sampling_per_level(chain_configs(), bad)
+
+
+def test_loops_take_greedy_as_top_k_1():
+    assert sampling.loop_settings(Sampling(temperature=0, top_k=7, top_p=0.5)) == (1.0, 1, 1.0)
+    assert sampling.loop_settings(Sampling(temperature=0.5, top_k=7, top_p=0.25)) == (2.0, 7, 0.25)
 
 
 def test_pick_inverts_the_cumulative_distribution():

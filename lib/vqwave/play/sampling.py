@@ -6,7 +6,7 @@ top-p over what is left, then the inverse of the cumulative distribution in the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -69,16 +69,20 @@ def sampling_per_level(configs: Sequence[GeneratorConfig], chosen=None) -> dict[
             a mapping of what differs from the generator's own.
 
     Raises:
-        UserError: `chosen` names a level that is not in the chain, or a value is out of range.
+        UserError: `chosen` is none of these, names a level that is not in the chain, or a value is out of range.
     """
     own = {c.level: c.sampling for c in configs}
     if chosen is None:
         return own
     if isinstance(chosen, Sampling):
         return dict.fromkeys(own, chosen)
+    if not isinstance(chosen, Mapping):
+        raise UserError(f"sampling is {chosen!r}; it must be a Sampling, or a mapping from level to one")
     for level, one in chosen.items():
         if level not in own:
             raise UserError(f"sampling names level {level}; the chain has levels {', '.join(map(str, own))}")
+        if not isinstance(one, Sampling | Mapping):
+            raise UserError(f"sampling of level {level} is {one!r}; it must be a mapping, or a Sampling")
         own[level] = one if isinstance(one, Sampling) else override(own[level], one, f"sampling of level {level}")
     return own
 
