@@ -4,36 +4,38 @@ import threading
 
 import numpy as np
 import pytest
-from test_stream import CODES, IntegerCodec, IntegerGenerator, chain, collect
+from test_stream import BLOCK, CODES, LAYOUTS, LEVELS, PLAIN, IntegerCodec, IntegerGenerator, chain, collect, start
 
 import vqwave
-from vqwave.config import LEVELS
 from vqwave.errors import UserError
 from vqwave.play import parallel as windows
 from vqwave.play.parallel import CROSS_FADE, WARM_UP, Windows
 from vqwave.play.sampling import uniforms
-from vqwave.play.stream import BLOCK, Stream
 
 
 class Forgetful(IntegerGenerator):
     """Codes that depend on context and uniform alone, so that where a window begins cannot show."""
 
-    def sample(self, context, uniforms, previous, state, **settings):
-        seen = np.zeros((*uniforms.shape, 3)) if context is None else context
-        codes = (seen @ [3, 5, 7] + np.floor(uniforms * 1000)) % CODES
+    def sample(self, context, uniforms, previous, state, *settings):
+        seen = 0 if context is None else context @ (3 + 2 * np.arange(context.shape[2]))[:, None]
+        codes = (seen + 17 * np.arange(uniforms.shape[2]) + np.floor(uniforms * 1000)) % CODES
         return codes.astype(np.int32), None, state
 
 
-def forgetful(down_to):
-    return IntegerCodec(down_to), [Forgetful(level) for level in LEVELS if level >= down_to]
+def forgetful(down_to, layout=PLAIN):
+    return (IntegerCodec(down_to, layout[down_to]),
+            [Forgetful(level, layout=layout) for level in layout if level >= down_to])
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("name, level", [
+    *(("plain", level) for level in LEVELS), ("books", 128), ("books", 32), ("books at both ends", 32),
+    ("other levels", 512), ("other levels", 128), ("other ratios", 32), ("one level", 256),
+])
 @pytest.mark.parametrize("windows", [1, 3, 8])
-def test_windows_line_up_with_the_stream(level, windows):
-    samples = 30 * BLOCK + 123
-    whole = collect(Stream(*forgetful(level), seed=3, samples=samples))
-    cut = collect(Windows(*forgetful(level), seed=3, samples=samples, windows=windows))
+def test_windows_line_up_with_the_stream(name, level, windows):
+    samples, parts = 30 * BLOCK + 123, forgetful(level, LAYOUTS[name])
+    whole = collect(start(parts, seed=3, samples=samples))
+    cut = collect(Windows(*parts, block=BLOCK, seed=3, samples=samples, windows=windows))
     assert cut.dtype == np.float32
     np.testing.assert_allclose(cut, whole, rtol=1e-5)
 
@@ -41,20 +43,24 @@ def test_windows_line_up_with_the_stream(level, windows):
 @pytest.mark.parametrize("samples", [0, 1, BLOCK, 3 * BLOCK + 1, 20 * BLOCK])
 @pytest.mark.parametrize("windows", [1, 2, 50])
 def test_lengths_are_exact_however_short(samples, windows):
-    stream = Windows(*chain(128), seed=1, samples=samples, windows=windows)
+    stream = Windows(*chain(128), block=BLOCK, seed=1, samples=samples, windows=windows)
     assert sum(len(block) for block in stream) == samples == stream.position
 
 
 def test_the_seed_decides():
-    first, again, other = (collect(Windows(*chain(32), seed=s, samples=20 * BLOCK, windows=4)) for s in (1, 1, 2))
+    def drawn():
+        return Windows(*chain(32), block=BLOCK, samples=1, windows=2).seed
+
+    first, again, other = (collect(Windows(*chain(32, LAYOUTS["books"]), block=BLOCK, seed=s, samples=20 * BLOCK,
+                                           windows=4)) for s in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
-    assert Windows(*chain(32), samples=1, windows=2).seed != Windows(*chain(32), samples=1, windows=2).seed
+    assert drawn() != drawn()
 
 
 def test_the_share_done_grows_to_one():
     shares = []
-    collect(Windows(*chain(128), seed=1, samples=20 * BLOCK, windows=3, report=shares.append))
+    collect(Windows(*chain(128), block=BLOCK, seed=1, samples=20 * BLOCK, windows=3, report=shares.append))
     assert shares == sorted(shares)
     assert shares[0] > 0 and shares[-1] == pytest.approx(1)
 
@@ -68,7 +74,7 @@ def test_an_error_in_a_window_reaches_the_caller_and_ends_the_threads():
     generators[1].sample = fail
     before = threading.active_count()
     with pytest.raises(ValueError, match="broke"):
-        next(Windows(codec, generators, seed=1, samples=20 * BLOCK, windows=4))
+        next(Windows(codec, generators, block=BLOCK, seed=1, samples=20 * BLOCK, windows=4))
     assert threading.active_count() == before
 
 
@@ -77,10 +83,12 @@ def test_an_error_in_a_window_reaches_the_caller_and_ends_the_threads():
     ({"samples": 10, "windows": 0}, "windows is 0; it must be a whole number of at least 1"),
     ({"samples": -1}, "samples is -1"),
     ({"samples": 1, "seed": -1}, "seed is -1"),
+    ({"samples": 1, "block": 8448}, "block is 8448; it must be a multiple of the top level, 512"),
+    ({"samples": 1, "sampling": {8: {}}}, "sampling names level 8; the chain has levels 512, 128"),
 ])
 def test_arguments_that_cannot_be_are_refused(arguments, message):
     with pytest.raises(UserError, match=message):
-        Windows(*chain(128), **{"windows": 2} | arguments)
+        Windows(*chain(128), **{"windows": 2, "block": BLOCK} | arguments)
 
 
 def test_joins_do_not_stand_out(tiny_weights, monkeypatch):
@@ -91,7 +99,7 @@ def test_joins_do_not_stand_out(tiny_weights, monkeypatch):
     joins = []
 
     def draws(self, start, count):
-        return np.stack([uniforms(first, 1, self.config.level, start, count) for first in self.starts])
+        return np.stack([uniforms(first, 1, self.config.level, start, count) for first in self.starts])[..., None]
 
     monkeypatch.setattr(windows._Rows, "draws", draws)
     patch = Windows._patch

@@ -9,16 +9,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vqwave.config import LEVELS, CodecConfig, GeneratorConfig
-from vqwave.data import chunking
+from vqwave import config as configs
+from vqwave.config import CodecConfig, GeneratorConfig, Sampling
 from vqwave.errors import UserError
 from vqwave.play import stream as streaming
 from vqwave.play.sampling import uniforms
-from vqwave.play.stream import BLOCK, JOIN, Stream, settings_per_level
+from vqwave.play.stream import JOIN, Prompt, Stream, Variation
 from vqwave.weights import WeightSet
 
+LEVELS = configs.preset("tiny").chain.sizes
+BLOCK = 8192
 CODES = 64
 HALO_DILATIONS = (1, 2, 4, 8, 16, 32)
+PLAIN = dict.fromkeys(LEVELS, 1)
+"""A layout: how many books a frame of each level has, from the top down."""
+LAYOUTS = {
+    "plain": PLAIN, "books": {512: 1, 128: 3, 32: 2, 8: 1}, "books at both ends": {512: 3, 128: 1, 32: 2},
+    "other levels": {2048: 2, 512: 3, 128: 1}, "other ratios": {1024: 1, 64: 2, 32: 1}, "one level": {256: 3},
+}
 
 
 def origin(config):
@@ -26,53 +34,71 @@ def origin(config):
 
 
 class IntegerGenerator:
-    """Codes by whole-number arithmetic: right only where position, context, previous code and uniform all line up."""
+    """Codes by whole-number arithmetic: right only where position, context, previous frame, the books before, and the
+    uniform number all line up."""
 
-    def __init__(self, level, dilations=HALO_DILATIONS):
-        self.config = GeneratorConfig(f"generator_{level}", level, 0 if level == 512 else level * 4, num_codes=CODES,
-                                      source_codes=CODES, units=2, context_channels=3, context_dilations=dilations)
+    def __init__(self, level, dilations=HALO_DILATIONS, layout=PLAIN):
+        levels = list(layout)
+        above = levels[levels.index(level) - 1] if level != levels[0] else None
+        source = [{"kind": "codes", "level": above, "num_codes": CODES, "books": layout[above],
+                   "channels": 3 * layout[above], "dilations": dilations}] if above else []
+        self.config = GeneratorConfig(name=f"generator_{level}", level=level, num_codes=CODES, books=layout[level],
+                                      core={"kind": "lstm", "units": 2}, conditions=source)
         self.weight_set, self.engine = origin(self.config), "integers"
 
     def context(self, source):
-        """The source code at the position, at the far left and at the far right of what a context sees."""
+        """The source frame at the position, at the far left and at the far right of what a context sees."""
         halo, count = self.config.halo, source.shape[1] - 2 * self.config.halo
-        seen = np.stack([source[:, halo : halo + count], source[:, :count], source[:, 2 * halo :]], axis=-1)
+        assert source.shape[2] == self.config.source.books
+        seen = np.concatenate([source[:, halo : halo + count], source[:, :count], source[:, 2 * halo :]], axis=-1)
         return np.repeat(seen, self.config.ratio, axis=1).astype(np.float32)
 
     def initial_state(self, batch):
         return [np.zeros((batch, 2), np.float32)]
 
-    def sample(self, context, uniforms, previous, state, *, temperature, top_k, top_p, log_probs, forced=None):
-        """The log-probability of a code is that of its uniform number, so that it too tells its position."""
-        batch, count = uniforms.shape
-        codes = np.empty((batch, count), np.int32)
+    def sample(self, context, uniforms, previous, state, sampling=None, forced=None, log_probs=True):
+        """The log-probability of a code is that of its uniform number, so that it too tells its position and book."""
+        batch, count, books = uniforms.shape
+        assert previous.shape == (batch, books) == (batch, self.config.books)
+        sampling = sampling or self.config.sampling
+        codes = np.empty((batch, count, books), np.int32)
         position = state[0][:, 0].copy()
         for t in range(count):
-            seen = np.zeros((batch, 3)) if context is None else context[:, t]
-            previous = code(seen, uniforms[:, t], previous, position, temperature)
-            if forced is not None:
-                previous = np.where(forced[:, t] < 0, previous, forced[:, t])
-            codes[:, t] = previous
+            seen = None if context is None else context[:, t]
+            given = None if forced is None else forced[:, t]
+            codes[:, t] = previous = frame(seen, uniforms[:, t], previous, position, sampling.temperature, given)
             position += 1
         return codes, -uniforms if log_probs else None, [np.stack([position, position], axis=1)]
 
 
-def code(seen, uniform, previous, position, temperature):
-    mixed = seen @ [3, 5, 7] + np.floor(uniform * 1000) + 11 * position + previous
-    return ((mixed + np.floor(100 * temperature)) % CODES).astype(np.int32)
+def frame(seen, uniform, previous, position, temperature, given=None):
+    """The codes of one step, int32 [batch, books], book by book; `given` [batch, books] where they are at least 0."""
+    mixed = 11 * position + previous @ (1 + 2 * np.arange(previous.shape[1])) + np.floor(100 * temperature)
+    if seen is not None:
+        mixed = mixed + seen @ (3 + 2 * np.arange(seen.shape[1]))
+    codes = []
+    for book in range(uniform.shape[1]):
+        code = ((mixed + 17 * book + np.floor(uniform[:, book] * 1000)) % CODES).astype(np.int32)
+        codes.append(code if given is None else np.where(given[:, book] < 0, code, given[:, book]))
+        mixed = mixed + (13 + 2 * book) * codes[-1]
+    return np.stack(codes, axis=1)
 
 
 class IntegerCodec:
-    """Each sample tells its code, its place in code and piece, and the codes at both ends of what the decoder sees."""
+    """Each sample tells its frame, its place in frame and piece, and the frames at both ends of what is seen."""
 
-    def __init__(self, level):
-        strides = {512: (8, 4, 4, 4), 128: (8, 4, 4), 32: (8, 4), 8: (8,)}[level]
-        self.config = CodecConfig(f"vqvae_{level}", strides, (4,) * len(strides), ((1,),) * len(strides),
-                                  num_codes=CODES)
+    def __init__(self, level, books=1):
+        # The more so at the top: there more is seen than a block.
+        self.decode_halo = 20 if level >= 512 else 7
+        quantizer = {"kind": "residual", "books": books} if books > 1 else {"kind": "ema"}
+        self.config = CodecConfig(name=f"vqvae_{level}", sample_rate=22050, stages=[{"stride": level, "channels": 4}],
+                                  quantizer=quantizer | {"num_codes": CODES})
         self.weight_set, self.engine = origin(self.config), "integers"
 
     def decode_window(self, codes, start=0):
-        level, halo = self.config.level, chunking.decode_halo(self.config)
+        level, halo = self.config.level, self.decode_halo
+        assert codes.ndim == 3 and codes.shape[2] == self.config.books
+        codes = codes @ (1 + 2 * np.arange(self.config.books)) % CODES
         padded = np.pad(codes, ((0, 0), (halo, halo)))
         turned = (codes + start + np.arange(codes.shape[1])) % CODES
         told = turned + 64 * padded[:, : codes.shape[1]] + 4096 * padded[:, 2 * halo :]
@@ -80,35 +106,56 @@ class IntegerCodec:
         return (audio.reshape(len(codes), -1) / 2**28).astype(np.float32)
 
 
-def chain(down_to=8, **kwargs):
-    return IntegerCodec(down_to), [IntegerGenerator(level, **kwargs) for level in LEVELS if level >= down_to]
+def chain(down_to=None, layout=PLAIN, **kwargs):
+    """(codec, generators) of the levels from the top down to one."""
+    down_to = down_to or min(layout)
+    return (IntegerCodec(down_to, layout[down_to]),
+            [IntegerGenerator(level, layout=layout, **kwargs) for level in layout if level >= down_to])
 
 
-def expected_codes(level, count, seed, stream=0, temperature=1.0, prompt=None, kept=None):
-    """The first `count` codes of a level, one by one, from the definition.
+def start(parts, **options):
+    return Stream(*parts, **{"block": BLOCK} | options)
 
-    prompt: {level: codes that the piece begins with}; kept: {level: codes}, the whole piece at one level. A piece of
+
+def expected_codes(level, count, seed, stream=0, temperature=1.0, prompt=None, kept=None, layout=PLAIN):
+    """The first `count` frames of a level, int32 [count, books], code by code from the definition.
+
+    prompt: {level: frames that the piece begins with}; kept: {level: frames}, the whole piece at one level. A piece of
     which a level is kept ends where that ends.
     """
-    config = IntegerGenerator(level).config
-    halo = config.halo
     if kept and level in kept:
         return kept[level]
-    if config.source_level:
-        source = expected_codes(level * 4, -(-count // 4) + halo, seed, stream, temperature, prompt, kept)
-        source = np.concatenate([np.full(halo, config.pad_token), source])
+    config = IntegerGenerator(level, layout=layout).config
+    halo, books, ratio = config.halo, config.books, config.ratio
+    source = None
+    if config.source:
+        source = expected_codes(config.source_level, -(-count // ratio) + halo, seed, stream, temperature, prompt, kept,
+                                layout)
+        outside = np.full((halo, config.source.books), config.pad_token)
+        source = np.concatenate([outside, source])
         if kept:
-            count = min(count, (len(source) - halo) * 4)
-            source = np.concatenate([source, np.full(halo, config.pad_token)])
-    draws = uniforms(seed, stream, level, 0, count)
+            count = min(count, (len(source) - halo) * ratio)
+            source = np.concatenate([source, outside])
+    draws = [uniforms(seed, stream, level, 0, count, book) for book in range(books)]
     given = prompt[level] if prompt else []
-    codes, previous = [], config.start_token
+    frames, previous = [], [config.start_token] * books
     for t in range(count):
-        at = t // 4
-        seen = np.array([source[at + halo], source[at], source[at + 2 * halo]]) if config.source_level else np.zeros(3)
-        previous = int(given[t] if t < len(given) else code(seen, draws[t], previous, t, temperature))
-        codes.append(previous)
-    return np.array(codes, np.int32)
+        seen = [] if source is None else np.concatenate([source[t // ratio + n * halo] for n in (1, 0, 2)])
+        mixed = 11 * t + sum((1 + 2 * k) * previous[k] for k in range(books)) + int(100 * temperature)
+        mixed += sum((3 + 2 * i) * int(x) for i, x in enumerate(seen))
+        codes = []
+        for k in range(books):
+            code = (mixed + 17 * k + int(draws[k][t] * np.float32(1000))) % CODES
+            codes.append(int(given[t][k]) if t < len(given) else code)
+            mixed += (13 + 2 * k) * codes[k]
+        frames.append(codes)
+        previous = codes
+    return np.array(frames, np.int32).reshape(-1, books)
+
+
+def without_book(codes):
+    """Frames [..., books] as a stream shows them: codes [...] where there is one book."""
+    return codes[..., 0] if codes.shape[-1] == 1 else codes
 
 
 def collect(stream, blocks=None):
@@ -116,81 +163,114 @@ def collect(stream, blocks=None):
         return np.concatenate([b for _, b in zip(range(blocks or 10**9), stream, strict=False)], axis=-1)
 
 
-@pytest.mark.parametrize("level", LEVELS)
-def test_codes_and_samples_line_up_at_every_level(level):
-    blocks = 3
-    halo = chunking.decode_halo(IntegerCodec(level).config)
-    made = collect(Stream(*chain(level), seed=7), blocks)
-    count = blocks * BLOCK // level
-    codes = expected_codes(level, count + halo, seed=7)
-    whole = IntegerCodec(level).decode_window(codes[None])[0]
-    np.testing.assert_array_equal(made, whole[: count * level])
+@pytest.mark.parametrize("name, level", [(name, level) for name, layout in LAYOUTS.items() for level in layout])
+def test_codes_and_samples_line_up_at_every_level(name, level):
+    blocks, layout = 3, LAYOUTS[name]
+    parts = codec, _ = chain(level, layout)
+    made, codes, _ = blocks_of(start(parts, seed=7), blocks)
+    assert list(codes) == [x for x in layout if x >= level]
+    for at, seen in codes.items():
+        expected = expected_codes(at, blocks * BLOCK // at, seed=7, layout=layout)
+        np.testing.assert_array_equal(seen, without_book(expected))
+    whole = expected_codes(level, blocks * BLOCK // level + codec.decode_halo, seed=7, layout=layout)
+    np.testing.assert_array_equal(made, codec.decode_window(whole[None])[0, : blocks * BLOCK])
+
+
+@pytest.mark.parametrize("block", [512, 1024, 3 * 512, 16384])
+def test_the_block_decides_what_is_handed_out_and_not_what_is_heard(block):
+    whole = collect(start(chain(32), seed=3), 3)
+    made = collect(start(chain(32), seed=3, block=block), -(-len(whole) // block))
+    np.testing.assert_array_equal(made[: len(whole)], whole)
+
+
+def test_a_block_is_a_multiple_of_the_top_level():
+    for parts in (chain(32), (chain(32)[0], chain(32)[1][1:])):
+        begin = {} if len(parts[1]) == 3 else {"begin": varied(512, given(BLOCK)[512])}
+        with pytest.raises(UserError, match="block is 8448; it must be a multiple of the top level, 512"):
+            start(parts, block=8448, **begin)
+        for bad in (0, -512, 512.5):
+            with pytest.raises(UserError, match=f"block is {bad}; it must be a whole number of at least 1"):
+                start(parts, block=bad, **begin)
 
 
 @pytest.mark.parametrize("samples", [1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 513])
 def test_a_piece_is_the_endless_stream_cut_to_its_length(samples):
-    endless = collect(Stream(*chain(), seed=3), 3)
-    np.testing.assert_array_equal(collect(Stream(*chain(), seed=3, samples=samples)), endless[:samples])
+    endless = collect(start(chain(), seed=3), 3)
+    np.testing.assert_array_equal(collect(start(chain(), seed=3, samples=samples)), endless[:samples])
 
 
 def test_no_samples_is_no_block():
-    assert list(Stream(*chain(), seed=3, samples=0)) == []
+    assert list(start(chain(), seed=3, samples=0)) == []
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 100, 5000])
 def test_chunks_change_nothing(chunk):
     np.testing.assert_array_equal(
-        collect(Stream(*chain(128), seed=1, chunk=chunk), 2), collect(Stream(*chain(128), seed=1), 2)
+        collect(start(chain(128), seed=1, chunk=chunk), 2), collect(start(chain(128), seed=1), 2)
     )
 
 
-def test_a_batch_is_its_pieces_side_by_side():
-    both = collect(Stream(*chain(32), seed=5, batch=2), 3)
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_batch_is_its_pieces_side_by_side(name):
+    parts = chain(layout=LAYOUTS[name])
+    both, codes, log_probs = blocks_of(start(parts, seed=5, batch=2, log_probs=True), 3)
     assert both.shape == (2, 3 * BLOCK)
-    np.testing.assert_array_equal(both[0], collect(Stream(*chain(32), seed=5), 3))
-    np.testing.assert_array_equal(both[1], collect(Stream(*chain(32), seed=5, batch=3), 3)[1])
+    alone, of_one, scored = blocks_of(start(parts, seed=5, log_probs=True), 3)
+    np.testing.assert_array_equal(both[0], alone)
+    for level, books in LAYOUTS[name].items():
+        shape = (2, 3 * BLOCK // level) if books == 1 else (2, 3 * BLOCK // level, books)
+        assert codes[level].shape == log_probs[level].shape == shape
+        np.testing.assert_array_equal(codes[level][0], of_one[level])
+        np.testing.assert_array_equal(log_probs[level][0], scored[level])
+        second = expected_codes(level, 3 * BLOCK // level, seed=5, stream=1, layout=LAYOUTS[name])
+        np.testing.assert_array_equal(codes[level][1], without_book(second))
+    np.testing.assert_array_equal(both[1], collect(start(parts, seed=5, batch=3), 3)[1])
     assert not np.array_equal(both[0], both[1])
 
 
 def test_seeds_differ_and_repeat():
-    first, again, other = (collect(Stream(*chain(128), seed=s), 2) for s in (1, 1, 2))
+    first, again, other = (collect(start(chain(128), seed=s), 2) for s in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
+@pytest.mark.parametrize("name", ["plain", "books", "other levels"])
 @pytest.mark.parametrize("stop", [0, 1, 2, 5])
 @pytest.mark.parametrize("batch", [None, 2])
-def test_resumes_bit_for_bit(tmp_path, stop, batch):
-    parts = chain(32)
-    whole = collect(Stream(*parts, seed=9, batch=batch, temperature=0.5), 8)
-    with Stream(*parts, seed=9, batch=batch, temperature=0.5) as stream:
+def test_resumes_bit_for_bit(tmp_path, name, stop, batch):
+    parts, sampling = chain(max(32, min(LAYOUTS[name])), LAYOUTS[name]), Sampling(temperature=0.5)
+    whole = collect(start(parts, seed=9, batch=batch, sampling=sampling), 8)
+    with start(parts, seed=9, batch=batch, sampling=sampling) as stream:
         head = [next(stream) for _ in range(stop)]
         np.savez(tmp_path / "state.npz", **stream.state())
     with np.load(tmp_path / "state.npz", allow_pickle=False) as state:
         resumed = Stream.resume(state, *parts)
-    assert resumed.position == stop * BLOCK
+    assert (resumed.position, resumed.block) == (stop * BLOCK, BLOCK)
+    assert set(resumed.sampling.values()) == {sampling}
     tail = collect(resumed, 8 - stop)
     np.testing.assert_array_equal(np.concatenate([*head, tail], axis=-1), whole)
 
 
 def test_a_piece_resumes_with_what_is_left_of_it():
     parts = chain(128)
-    with Stream(*parts, seed=9, samples=3 * BLOCK + 5) as stream:
+    with start(parts, seed=9, samples=3 * BLOCK + 5) as stream:
         head = [next(stream), next(stream)]
     tail = collect(Stream.resume(stream.state(), *parts))
-    whole = collect(Stream(*parts, seed=9, samples=3 * BLOCK + 5))
+    whole = collect(start(parts, seed=9, samples=3 * BLOCK + 5))
     np.testing.assert_array_equal(np.concatenate([*head, tail]), whole)
 
 
 def test_resumes_in_another_process(tmp_path):
-    parts = chain(32)
-    whole = collect(Stream(*parts, seed=4), 5)
-    with Stream(*parts, seed=4) as stream:
+    parts = chain(32, LAYOUTS["books"])
+    whole = collect(start(parts, seed=4), 5)
+    with start(parts, seed=4) as stream:
         head = [next(stream) for _ in range(2)]
         np.savez(tmp_path / "state.npz", **stream.state())
     program = (
-        "import sys, numpy as np; from test_stream import chain, collect; from vqwave.play.stream import Stream\n"
-        "state = np.load(sys.argv[1]); np.save(sys.argv[2], collect(Stream.resume(state, *chain(32)), 3))"
+        "import sys, numpy as np; from test_stream import LAYOUTS, chain, collect\n"
+        "from vqwave.play.stream import Stream\n"
+        "state, parts = np.load(sys.argv[1]), chain(32, LAYOUTS['books'])\n"
+        "np.save(sys.argv[2], collect(Stream.resume(state, *parts), 3))"
     )
     path = os.pathsep.join([str(Path(__file__).parent), str(Path(streaming.__file__).parents[2])])
     subprocess.run(  # noqa: S603
@@ -202,7 +282,7 @@ def test_resumes_in_another_process(tmp_path):
 
 def test_a_state_is_only_resumed_with_what_made_it():
     codec, generators = chain(128)
-    state = Stream(codec, generators, seed=1).state()
+    state = start((codec, generators), seed=1).state()
     with pytest.raises(UserError, match="levels 512, 128, not of levels 512$"):
         Stream.resume(state, *chain(512))
     with pytest.raises(UserError, match="damaged.*generator_128_codes"):
@@ -215,18 +295,18 @@ def test_a_state_is_only_resumed_with_what_made_it():
 
 
 def test_memory_and_look_ahead_do_not_grow():
-    stream = Stream(*chain(32), seed=2)
+    stream = start(chain(32, LAYOUTS["books"]), seed=2)
     sizes = []
     with stream:
         for _, _ in zip(range(40), stream, strict=False):
             sizes.append(sum(np.asarray(x).nbytes for x in stream.state().values()))
     # The top runs in bursts of a few blocks, so the size breathes with that period.
     assert max(sizes[8:24]) == max(sizes[24:])
-    assert max(sizes) < 100_000
+    assert max(sizes) < 200_000
 
 
 def test_upper_levels_run_ahead_only_as_the_look_ahead_needs():
-    with Stream(*chain(), seed=2) as stream:
+    with start(chain(), seed=2) as stream:
         for done, _ in zip(range(1, 20), stream, strict=False):
             ahead = {level.config.level: level.blocks - done for level in stream._levels}
             assert 1 <= ahead[8] <= 2
@@ -238,10 +318,10 @@ def test_upper_levels_run_ahead_only_as_the_look_ahead_needs():
 class Broken(IntegerGenerator):
     """Fails once its position passes a bound."""
 
-    def sample(self, context, uniforms, previous, state, **settings):
+    def sample(self, context, uniforms, previous, state, *settings):
         if state[0][0, 0] * self.config.level >= 10 * BLOCK:
             raise ValueError(f"level {self.config.level} broke")
-        return super().sample(context, uniforms, previous, state, **settings)
+        return super().sample(context, uniforms, previous, state, *settings)
 
 
 @pytest.mark.parametrize("level", [512, 128, 32])
@@ -249,7 +329,7 @@ def test_an_error_in_any_thread_reaches_the_caller(level):
     codec, generators = chain(32)
     generators[LEVELS.index(level)] = Broken(level)
     before = threading.active_count()
-    stream = Stream(codec, generators, seed=1)
+    stream = start((codec, generators), seed=1)
     with pytest.raises(ValueError, match=f"level {level} broke"):
         for _ in stream:
             pass
@@ -263,12 +343,12 @@ def test_a_decoder_s_error_reaches_the_caller():
     codec, generators = chain(128)
     codec.decode_window = lambda codes, start: np.full((1, codes.shape[1] * 128), np.nan, np.float32)
     with pytest.raises(UserError, match="vqvae_128 decoded to a number that is not finite"):
-        next(Stream(codec, generators))
+        next(start((codec, generators)))
 
 
 def test_closing_ends_the_threads_and_the_iteration():
     before = threading.active_count()
-    stream = Stream(*chain(128), seed=1)
+    stream = start(chain(128), seed=1)
     next(stream), next(stream)
     assert threading.active_count() > before
     stream.close()
@@ -278,22 +358,37 @@ def test_closing_ends_the_threads_and_the_iteration():
 
 def test_a_finished_piece_ends_its_threads():
     before = threading.active_count()
-    stream = Stream(*chain(128), seed=1, samples=3 * BLOCK)
+    stream = start(chain(128), seed=1, samples=3 * BLOCK)
     assert sum(len(block) for block in stream) == 3 * BLOCK == stream.position
     assert threading.active_count() == before
 
 
 def test_each_level_has_its_own_settings():
     codec, generators = chain(128)
-    made = collect(Stream(codec, generators, seed=6, temperature={128: 1.0, 512: 1.0}), 1)
-    np.testing.assert_array_equal(made, collect(Stream(codec, generators, seed=6), 1))
-    assert not np.array_equal(made, collect(Stream(codec, generators, seed=6, temperature=[1.0, 0.3]), 1))
+    made = collect(start((codec, generators), seed=6, sampling={128: Sampling(), 512: {"temperature": 1.0}}), 1)
+    np.testing.assert_array_equal(made, collect(start((codec, generators), seed=6), 1))
+    np.testing.assert_array_equal(made, collect(start((codec, generators), seed=6, sampling=Sampling()), 1))
+    _, codes, _ = blocks_of(start((codec, generators), seed=6, sampling={128: {"temperature": 0.3}}), 1)
+    np.testing.assert_array_equal(codes[512], expected_codes(512, BLOCK // 512, seed=6)[:, 0])
+    assert not np.array_equal(codes[128], expected_codes(128, BLOCK // 128, seed=6)[:, 0])
+    _, codes, _ = blocks_of(start((codec, generators), seed=6, sampling=Sampling(temperature=0.3)), 1)
+    np.testing.assert_array_equal(codes[128], expected_codes(128, BLOCK // 128, seed=6, temperature=0.3)[:, 0])
 
 
-def given(samples, down_to=8, seed=0):
-    """Codes of a recording of so many samples, by level."""
+def given(samples, down_to=0, seed=0, layout=PLAIN):
+    """Frames of a recording of so many samples, by level: int32 [samples / level, books]."""
     random = np.random.default_rng(seed)
-    return {level: random.integers(0, CODES, samples // level) for level in LEVELS if level >= down_to}
+    return {level: random.integers(0, CODES, (samples // level, books)) for level, books in layout.items()
+            if level >= down_to}
+
+
+def prompted(codes, audio=None, keep_original=False):
+    """A `Prompt` of frames by level, with codes as a caller has them: without an axis of one book."""
+    return Prompt({level: without_book(x) for level, x in codes.items()}, audio, keep_original)
+
+
+def varied(level, frames):
+    return Variation(level, without_book(frames), len(frames) * level)
 
 
 def blocks_of(stream, blocks=None):
@@ -301,58 +396,79 @@ def blocks_of(stream, blocks=None):
     with stream:
         made = [(b, stream.codes, stream.log_probs) for _, b in zip(range(blocks or 10**9), stream, strict=False)]
     audio, codes, log_probs = zip(*made, strict=True)
-    return (np.concatenate(audio, axis=-1), {k: np.concatenate([c[k] for c in codes], axis=-1) for k in codes[0]},
-            log_probs[0] and {k: np.concatenate([x[k] for x in log_probs], axis=-1) for k in log_probs[0]})
+    axis = 1 if stream.batch else 0
+    return (np.concatenate(audio, axis), {k: np.concatenate([c[k] for c in codes], axis) for k in codes[0]},
+            log_probs[0] and {k: np.concatenate([x[k] for x in log_probs], axis) for k in log_probs[0]})
 
 
-@pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("samples", [512, BLOCK - 512, BLOCK, 3 * BLOCK + 1536])
-def test_a_prompt_is_followed_code_by_code_at_every_level(level, samples):
-    prompt, blocks = given(samples, level), 5
-    audio, codes, _ = blocks_of(Stream(*chain(level), seed=7, prompt=prompt), blocks)
-    assert sorted(codes, reverse=True) == [x for x in LEVELS if x >= level]
+@pytest.mark.parametrize("name, level", [(name, level) for name in ("plain", "books", "other levels", "other ratios")
+                                         for level in LAYOUTS[name]])
+@pytest.mark.parametrize("length", ["one", "less", "block", "more"])
+def test_a_prompt_is_followed_code_by_code_at_every_level(name, level, length):
+    layout, blocks = LAYOUTS[name], 5
+    top = max(layout)
+    samples = {"one": top, "less": BLOCK - top, "block": BLOCK, "more": 3 * BLOCK + 3 * top}[length]
+    prompt = given(samples, level, layout=layout)
+    parts = codec, _ = chain(level, layout)
+    stream = start(parts, seed=7, begin=prompted(prompt))
+    assert stream.prompt_samples == samples
+    audio, codes, _ = blocks_of(stream, blocks)
+    assert list(codes) == [x for x in layout if x >= level]
     for at, made in codes.items():
-        np.testing.assert_array_equal(made[: samples // at], prompt[at])
-        np.testing.assert_array_equal(made, expected_codes(at, blocks * BLOCK // at, seed=7, prompt=prompt))
-    halo = chunking.decode_halo(IntegerCodec(level).config)
-    whole = expected_codes(level, blocks * BLOCK // level + halo, seed=7, prompt=prompt)
-    np.testing.assert_array_equal(audio, IntegerCodec(level).decode_window(whole[None])[0, : len(audio)])
+        expected = expected_codes(at, blocks * BLOCK // at, seed=7, prompt=prompt, layout=layout)
+        np.testing.assert_array_equal(made[: samples // at], without_book(prompt[at]))
+        np.testing.assert_array_equal(made, without_book(expected))
+    whole = expected_codes(level, blocks * BLOCK // level + codec.decode_halo, seed=7, prompt=prompt, layout=layout)
+    np.testing.assert_array_equal(audio, codec.decode_window(whole[None])[0, : len(audio)])
 
 
-@pytest.mark.parametrize("kept, level", [(512, 128), (512, 8), (128, 32), (128, 8), (32, 8)])
+@pytest.mark.parametrize("name, kept, level", [
+    *(("plain", *pair) for pair in ((512, 128), (512, 8), (128, 32), (128, 8), (32, 8))),
+    *(("books", *pair) for pair in ((512, 128), (512, 8), (128, 32), (128, 8), (32, 8))),
+    ("other levels", 2048, 512), ("other levels", 2048, 128), ("other levels", 512, 128),
+    ("other ratios", 1024, 64), ("other ratios", 64, 32),
+])
 @pytest.mark.parametrize("count", [1, 16, 70, 161])
-def test_a_variation_keeps_a_level_and_ends_where_it_ends(kept, level, count):
-    source = given(count * kept, kept)[kept]
-    codec, generators = chain(level)
-    generators = [g for g in generators if g.config.level < kept]
-    audio, codes, _ = blocks_of(Stream(codec, generators, seed=3, source_codes=source))
+def test_a_variation_keeps_a_level_and_ends_where_it_ends(name, kept, level, count):
+    layout = LAYOUTS[name]
+    source = given(count * kept, kept, layout=layout)[kept]
+    codec, generators = chain(level, layout)
+    parts = codec, [g for g in generators if g.config.level < kept]
+    audio, codes, _ = blocks_of(start(parts, seed=3, begin=varied(kept, source)))
     assert len(audio) == count * kept
-    assert sorted(codes, reverse=True) == [x for x in LEVELS if level <= x <= kept]
+    assert list(codes) == [x for x in layout if level <= x <= kept]
+    np.testing.assert_array_equal(codes[kept], without_book(source))
     for at, made in codes.items():
-        np.testing.assert_array_equal(made, expected_codes(at, count * kept // at, seed=3, kept={kept: source}))
+        expected = expected_codes(at, count * kept // at, seed=3, kept={kept: source}, layout=layout)
+        np.testing.assert_array_equal(made, without_book(expected))
     # What the decoder sees ends there too.
-    np.testing.assert_array_equal(audio, codec.decode_window(codes[level][None])[0])
-    cut, cut_codes, _ = blocks_of(Stream(codec, generators, seed=3, source_codes=source, samples=len(audio) - 20))
+    frames = codes[level].reshape(1, -1, layout[level])
+    np.testing.assert_array_equal(audio, codec.decode_window(frames)[0])
+    cut, cut_codes, _ = blocks_of(start(parts, seed=3, begin=varied(kept, source), samples=len(audio) - 20))
     np.testing.assert_array_equal(cut, audio[:-20])
     assert {at: len(x) for at, x in cut_codes.items()} == {at: -(-len(cut) // at) for at in codes}
 
 
-STEERED = {
-    "nothing": {}, "prompt": {"prompt": given(2 * BLOCK + 512, 32)},
-    "original": {"prompt": given(2 * BLOCK + 512, 32), "original": np.full(2 * BLOCK + 512, 0.1)},
-    "variation": {"source_codes": given(7 * BLOCK + 512)[512]},
-}
+def steered(how, layout):
+    """What a stream of these levels begins with, down to 32."""
+    codes = given(2 * BLOCK + 512, 32, layout=layout)
+    return {
+        "nothing": None, "prompt": prompted(codes),
+        "original": prompted(codes, np.full(2 * BLOCK + 512, 0.1), keep_original=True),
+        "variation": varied(512, given(7 * BLOCK + 512, layout=layout)[512]),
+    }[how]
 
 
-@pytest.mark.parametrize("how", STEERED)
+@pytest.mark.parametrize("name", ["plain", "books", "books at both ends"])
+@pytest.mark.parametrize("how", ["nothing", "prompt", "original", "variation"])
 @pytest.mark.parametrize("stop", [0, 1, 2, 3, 5])
 @pytest.mark.parametrize("batch", [None, 2])
-def test_steered_streams_resume_bit_for_bit(tmp_path, how, stop, batch):
-    codec, generators = chain(32)
+def test_steered_streams_resume_bit_for_bit(tmp_path, name, how, stop, batch):
+    codec, generators = chain(32, LAYOUTS[name])
     generators = generators[1:] if how == "variation" else generators
 
     def stream():
-        return Stream(codec, generators, seed=9, batch=batch, log_probs=True, **STEERED[how])
+        return start((codec, generators), seed=9, batch=batch, log_probs=True, begin=steered(how, LAYOUTS[name]))
 
     unbroken = stream()
     whole = blocks_of(unbroken, 7)
@@ -366,12 +482,14 @@ def test_steered_streams_resume_bit_for_bit(tmp_path, how, stop, batch):
         stop * BLOCK, first.prompt_samples, first.samples)
     tail = blocks_of(resumed, 7 - stop)
     assert {level: np.all(bits == final[level]) for level, bits in resumed.bits.items()} == dict.fromkeys(final, True)
-    np.testing.assert_array_equal(np.concatenate([*(b for b, _ in head), tail[0]], axis=-1), whole[0])
+    time = 1 if batch else 0
+    np.testing.assert_array_equal(np.concatenate([*(b for b, _ in head), tail[0]], time), whole[0])
     for level in whole[1]:
-        joined = np.concatenate([*(c[level] for _, c in head), tail[1][level]], axis=-1)
+        joined = np.concatenate([*(c[level] for _, c in head), tail[1][level]], time)
         np.testing.assert_array_equal(joined, whole[1][level])
     for level in whole[2]:
-        np.testing.assert_array_equal(tail[2][level], whole[2][level][..., -tail[2][level].shape[-1] :])
+        scored = np.moveaxis(whole[2][level], time, 0)[-tail[2][level].shape[time] :]
+        np.testing.assert_array_equal(np.moveaxis(tail[2][level], time, 0), scored)
 
 
 def test_the_recording_is_heard_as_it_is_and_then_passes_into_what_continues_it(rng):
@@ -379,94 +497,96 @@ def test_the_recording_is_heard_as_it_is_and_then_passes_into_what_continues_it(
     for samples in (512, 1024, BLOCK, BLOCK + 512, 2 * BLOCK + 6144):
         recording = rng.normal(0, 0.1, samples).astype(np.float32)
         prompt = given(samples, 128)
-        decoded = collect(Stream(*chain(128), seed=1, prompt=prompt), 4)
-        made = collect(Stream(*chain(128), seed=1, prompt=prompt, original=recording), 4)
+        decoded = collect(start(chain(128), seed=1, begin=prompted(prompt, recording)), 4)
+        kept = prompted(prompt, recording, keep_original=True)
+        made = collect(start(chain(128), seed=1, begin=kept), 4)
         clear = max(samples - JOIN, (samples - 1) // BLOCK * BLOCK)
         np.testing.assert_array_equal(made[:clear], recording[:clear])
         np.testing.assert_array_equal(made[samples:], decoded[samples:])
         assert abs(made[clear] - recording[clear]) < 0.01 and abs(made[samples - 1] - decoded[samples - 1]) < 0.01
-        cut = collect(Stream(*chain(128), seed=1, prompt=prompt, original=recording, samples=samples - 100))
+        cut = collect(start(chain(128), seed=1, begin=kept, samples=samples - 100))
         np.testing.assert_array_equal(cut, made[: samples - 100])
 
 
 def test_a_batch_continues_one_prompt_and_varies_one_piece():
-    for options, parts in (({"prompt": given(BLOCK + 512, 128)}, chain(128)),
-                           ({"source_codes": given(5 * BLOCK)[512]}, (chain(128)[0], chain(128)[1][1:]))):
-        both = collect(Stream(*parts, seed=5, batch=2, **options), 3)
-        np.testing.assert_array_equal(both[0], collect(Stream(*parts, seed=5, **options), 3))
-        assert not np.array_equal(both[0], both[1])
+    for layout in (PLAIN, LAYOUTS["books"]):
+        codec, generators = chain(128, layout)
+        for begin, parts in ((prompted(given(BLOCK + 512, 128, layout=layout)), (codec, generators)),
+                             (varied(512, given(5 * BLOCK, layout=layout)[512]), (codec, generators[1:]))):
+            both = collect(start(parts, seed=5, batch=2, begin=begin), 3)
+            np.testing.assert_array_equal(both[0], collect(start(parts, seed=5, begin=begin), 3))
+            assert not np.array_equal(both[0], both[1])
 
 
 def test_log_probabilities_belong_to_the_codes_of_the_block():
-    _, codes, log_probs = blocks_of(Stream(*chain(32), seed=2, log_probs=True), 20)
-    assert codes.keys() == log_probs.keys()
-    for level, chosen in log_probs.items():
-        np.testing.assert_array_equal(chosen, -uniforms(2, 0, level, 0, 20 * BLOCK // level))
-    assert Stream(*chain(32)).log_probs is None
+    for layout in (PLAIN, LAYOUTS["books"]):
+        _, codes, log_probs = blocks_of(start(chain(32, layout), seed=2, log_probs=True), 20)
+        assert codes.keys() == log_probs.keys()
+        for level, chosen in log_probs.items():
+            draws = [uniforms(2, 0, level, 0, 20 * BLOCK // level, book) for book in range(layout[level])]
+            np.testing.assert_array_equal(chosen, -without_book(np.stack(draws, axis=-1)))
+    assert start(chain(32)).log_probs is None
 
 
-def test_bits_are_those_of_the_codes_drawn_so_far():
-    prompt = given(BLOCK + 512, 128)
-    with Stream(*chain(128), seed=2, batch=2, log_probs=True, prompt=prompt, samples=2 * BLOCK + 1000) as stream:
+@pytest.mark.parametrize("name", ["plain", "books at both ends"])
+def test_bits_are_those_of_the_codes_drawn_so_far(name):
+    layout, samples = LAYOUTS[name], 2 * BLOCK + 1000
+    begin = prompted(given(BLOCK + 512, 128, layout=layout))
+    with start(chain(128, layout), seed=2, batch=2, log_probs=True, begin=begin, samples=samples) as stream:
         next(stream)
         assert np.isnan(stream.bits[512]).all() and np.isnan(stream.bits["all"]).all()
         for _ in stream:
             pass
-    nats = {level: np.stack([uniforms(2, row, level, 0, -(-(2 * BLOCK + 1000) // level)) for row in range(2)])
-            [:, (BLOCK + 512) // level :].astype(float) for level in (512, 128)}
+    nats = {}
+    for level in (512, 128):
+        rows = [[uniforms(2, row, level, 0, -(-samples // level), book) for book in range(layout[level])]
+                for row in range(2)]
+        nats[level] = np.array(rows, float)[:, :, (BLOCK + 512) // level :].reshape(2, -1)
     for level, drawn in nats.items():
         np.testing.assert_allclose(stream.bits[level], drawn.mean(1) / np.log(2))
     np.testing.assert_allclose(stream.bits["all"], np.concatenate(list(nats.values()), axis=1).mean(1) / np.log(2))
     with pytest.raises(ValueError, match="log_probs=True"):
-        Stream(*chain(128)).bits  # noqa: B018
+        start(chain(128)).bits  # noqa: B018
 
 
-@pytest.mark.parametrize("options, error, message", [
-    ({"prompt": given(BLOCK, 128), "source_codes": [1]}, UserError, "begins the chain|reads no codes"),
-    ({"source_codes": [1]}, UserError, "generator_512 reads no codes"),
-    ({"prompt": given(BLOCK, 32)}, ValueError, "the prompt has levels 512, 128, 32; the chain has levels 512, 128"),
-    ({"prompt": {512: [1], 128: [1, 2, 3]}}, ValueError, "end at different samples: 512 at 512, 128 at 384"),
-    ({"prompt": {512: [1], 128: [1, 2, 3, CODES]}}, ValueError, "the prompt's codes of level 128 are 1 … 64"),
-    ({"prompt": {512: [1.5], 128: [1, 2, 3, 4]}}, ValueError, "whole numbers"),
-    ({"prompt": given(BLOCK, 128), "original": np.zeros(5)}, ValueError, "original is .5.; the prompt has 8192"),
+@pytest.mark.parametrize("begin, error, message", [
+    (Variation(512, np.array([1]), 512), UserError, "generator_512 reads level 0, but level 512 is what is kept"),
+    (Prompt(given(BLOCK, 32), None), ValueError,
+     "the prompt has levels 512, 128, 32; the chain has levels 512, 128"),
+    (Prompt({512: [1]}, None), ValueError, "the prompt has levels 512; the chain has levels 512, 128"),
+    (Prompt({}, None), ValueError, "the prompt has no codes; the chain has levels 512, 128"),
+    (Prompt({512: [1], 128: [1, 2, 3]}, None), ValueError, "end at different samples: 512 at 512, 128 at 384"),
+    (Prompt({512: [1], 128: [1, 2, 3, CODES]}, None), ValueError,
+     "the prompt's codes of level 128 are 1 … 64; there are 0 … 63"),
+    (Prompt({512: [1.5], 128: [1, 2, 3, 4]}, None), ValueError,
+     r"the prompt's codes of level 512 are whole numbers, \[n\], not float64 \[1\]"),
+    (Prompt({512: [[1, 2]], 128: [1, 2, 3, 4]}, None), ValueError, r"whole numbers, \[n\], not int64 \[1, 2\]"),
+    (Prompt({level: without_book(x) for level, x in given(BLOCK, 128).items()}, np.zeros(5), True), ValueError,
+     r"the prompt's audio is \[5\]; its codes last 8192 samples"),
 ])
-def test_what_cannot_steer_is_refused(options, error, message):
+def test_what_cannot_steer_is_refused(begin, error, message):
     with pytest.raises(error, match=message):
-        Stream(*chain(128), **options)
+        start(chain(128), begin=begin)
+
+
+@pytest.mark.parametrize("codes", [[1, 2, 3], [[1, 2]], [[[1, 2, 3]]], [[1, 2, CODES]], [[-1, 2, 3]], [[0.5, 1, 2]]])
+def test_frames_of_several_books_are_checked(codes):
+    codec, generators = chain(128, {512: 3, 128: 2})
+    with pytest.raises(ValueError, match=r"codes of level 512 are (whole numbers, \[n, 3\], not|\S+ … \S+; there are)"):
+        start((codec, generators[1:]), begin=Variation(512, codes, 512))
+    with pytest.raises(ValueError, match="codes of level 512 are"):
+        start((codec, generators), begin=Prompt({512: codes, 128: np.zeros((4, 2), int)}, None))
 
 
 def test_a_variation_is_not_longer_than_what_it_varies():
     codec, generators = chain(128)
     with pytest.raises(UserError, match="1025 samples are asked for, but the piece that is varied has 1024"):
-        Stream(codec, generators[1:], source_codes=[1, 2], samples=1025)
-    with pytest.raises(UserError, match="give either prompt or source_codes"):
-        Stream(codec, generators[1:], source_codes=[1, 2], prompt={128: [1, 2, 3, 4]})
-
-
-def test_settings_come_from_config_number_list_or_mapping():
-    configs = [g.config for g in chain(32)[1]]
-    assert settings_per_level(configs)[128] == {"temperature": 1.0, "top_k": 0, "top_p": 1.0}
-    chosen = settings_per_level(configs, temperature=0, top_k=[1, 2, 3], top_p={32: 0.5})
-    assert [chosen[level]["temperature"] for level in (512, 128, 32)] == [0.0, 0.0, 0.0]
-    assert [chosen[level]["top_k"] for level in (512, 128, 32)] == [1, 2, 3]
-    assert [chosen[level]["top_p"] for level in (512, 128, 32)] == [1.0, 1.0, 0.5]
-
-
-@pytest.mark.parametrize("settings, message", [
-    ({"temperature": [1, 2]}, "temperature has 2 values; give one, or one for each of levels 512, 128, 32"),
-    ({"temperature": -1}, "temperature is -1; it must be a number of at least 0"),
-    ({"temperature": float("nan")}, "temperature is nan"),
-    ({"top_k": 1.5}, "top_k is 1.5; it must be a whole number of at least 0"),
-    ({"top_p": 0}, "top_p is 0; it must be a number above 0 and at most 1"),
-    ({"top_p": "much"}, "top_p is 'much'"),
-    ({"top_p": {8: 0.5}}, "top_p names level 8; the chain has levels 512, 128, 32"),
-])
-def test_settings_out_of_range_are_refused(settings, message):
-    with pytest.raises(UserError, match=message):
-        settings_per_level([g.config for g in chain(32)[1]], **settings)
+        start((codec, generators[1:]), begin=Variation(512, [1, 2], 1024), samples=1025)
+    with pytest.raises(UserError, match="generator_128 reads level 512, but the chain begins with it"):
+        start((codec, generators[1:]), begin=Prompt({128: [1, 2, 3, 4]}, None))
 
 
 @pytest.mark.parametrize("arguments", [{"seed": -1}, {"batch": 0}, {"samples": -5}, {"chunk": 0}, {"seed": 0.5}])
 def test_arguments_out_of_range_are_refused(arguments):
     with pytest.raises(UserError, match=f"{next(iter(arguments))} is .*; it must be a whole number"):
-        Stream(*chain(128), **arguments)
+        start(chain(128), **arguments)

@@ -174,11 +174,12 @@ class VQWave:
         """
         codec = self.codec(self.chain.bottom if level is None else level)
         config, codes = codec.config, np.asarray(codes)
+        given = codes
         if config.books == 1:
             codes = codes[..., None]
         if codes.ndim not in (2, 3) or codes.dtype.kind not in "iu" or not 0 < codes.shape[-1] <= config.books:
             wanted = "[N] or [batch, N]" if config.books == 1 else f"[N, books] or [batch, N, books] of up to {config.books}"
-            raise ValueError(f"codes are whole numbers, {wanted}, not {codes.dtype} {list(codes.shape)}")
+            raise ValueError(f"codes are whole numbers, {wanted}, not {given.dtype} {list(given.shape)}")
         if codes.size and not 0 <= codes.min() <= codes.max() < config.num_codes:
             raise ValueError(f"codes are {codes.min()} … {codes.max()}; {config.name} has 0 … {config.num_codes - 1}")
         audio = codec.decode(codes.astype(np.int32)[None] if codes.ndim == 2 else codes.astype(np.int32))

@@ -7,6 +7,7 @@ Runtime and without TensorFlow once their graphs are cached; `keras` is the refe
 from __future__ import annotations
 
 import os
+import threading
 from itertools import pairwise
 
 import numpy as np
@@ -239,6 +240,9 @@ class _OnnxGenerator(GeneratorEngine):
         return (codes, rest[0], rest[1:]) if full else (codes, None, rest)
 
 
+_opening = threading.Lock()
+
+
 class _Graphs:
     """The sessions of a set, each opened when it is first wanted."""
 
@@ -247,7 +251,11 @@ class _Graphs:
 
     def session(self, kind: str):
         if kind not in self.sessions:
-            self.sessions[kind] = session(export.cached_graph(self.weight_set, kind), arena=not kind.startswith("loop"))
+            # Levels and windows run side by side, and an export silences the whole process while it lasts.
+            with _opening:
+                if kind not in self.sessions:
+                    graph = export.cached_graph(self.weight_set, kind)
+                    self.sessions[kind] = session(graph, arena=not kind.startswith("loop"))
         return self.sessions[kind]
 
     def fact(self, kind: str, key: str) -> int:

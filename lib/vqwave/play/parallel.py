@@ -18,7 +18,7 @@ from ..errors import UserError
 from . import engine
 from .mastering import cross_fade
 from .sampling import sampling_per_level
-from .stream import Blocks, Level, check_whole, decode_finite, draw_seed
+from .stream import Blocks, Level, check_block, check_whole, decode_finite, draw_seed
 
 WARM_UP = 4
 """Blocks (1.5 s) that a window samples before it takes over."""
@@ -44,7 +44,7 @@ class Windows(Blocks):
         engine.check_chain(codec, generators)
         if samples is None:
             raise UserError("windows need a length: an endless piece has no end to begin at")
-        self.codec, self.block = codec, block
+        self.codec, self.block = codec, check_block(block, [g.config for g in generators])
         self.windows, self.samples = check_whole("windows", windows, 1), check_whole("samples", samples, 0)
         self.seed = draw_seed(seed)
         self.position = 0

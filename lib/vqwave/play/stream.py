@@ -45,18 +45,26 @@ def draw_seed(seed: int | None) -> int:
     return secrets.randbits(32) if seed is None else check_whole("seed", seed, 0)
 
 
+def check_block(block: int, configs) -> int:
+    """Samples of a block, as an int: a multiple of the top level of these generators. Raises `UserError` otherwise."""
+    top = configs[0].source_level or configs[0].level
+    if check_whole("block", block, 1) % top:
+        raise UserError(f"block is {block}; it must be a multiple of the top level, {top}")
+    return int(block)
+
+
 def check_codes(what: str, codes, num_codes: int, books: int) -> np.ndarray:
     """Codes that a caller gives, [n, books] (or [n] where there is one book), as int32 [n, books].
 
     Raises:
         ValueError: they are not that.
     """
-    codes = np.asarray(codes)
+    given = codes = np.asarray(codes)
     if codes.ndim == 1 and books == 1:
         codes = codes[:, None]
     if codes.ndim != 2 or codes.shape[1] != books or codes.dtype.kind not in "iu":
         wanted = "[n]" if books == 1 else f"[n, {books}]"
-        raise ValueError(f"{what} are whole numbers, {wanted}, not {codes.dtype} {list(codes.shape)}")
+        raise ValueError(f"{what} are whole numbers, {wanted}, not {given.dtype} {list(given.shape)}")
     if codes.size and not 0 <= codes.min() <= codes.max() < num_codes:
         raise ValueError(f"{what} are {codes.min()} … {codes.max()}; there are 0 … {num_codes - 1}")
     return codes.astype(np.int32)
@@ -64,11 +72,10 @@ def check_codes(what: str, codes, num_codes: int, books: int) -> np.ndarray:
 
 def _prompt(prompt: Mapping, configs) -> dict[int, np.ndarray]:
     """A prompt's codes by level, checked to be there at every level and to end at the same sample."""
-    if not prompt:
-        return {}
-    levels = [c.level for c in configs]
-    if sorted(prompt, reverse=True) != levels:
-        raise ValueError(f"the prompt has {_list_levels(sorted(prompt, reverse=True))}; the chain has {_list_levels(levels)}")
+    levels, there = [c.level for c in configs], sorted(prompt, reverse=True)
+    if there != levels:
+        has = _list_levels(there) if there else "no codes"
+        raise ValueError(f"the prompt has {has}; the chain has {_list_levels(levels)}")
     checked = {c.level: check_codes(f"the prompt's codes of level {c.level}", prompt[c.level], c.num_codes, c.books)
                for c in configs}
     lengths = {level: len(codes) * level for level, codes in checked.items()}
@@ -365,10 +372,7 @@ class Stream(Blocks):
             if value is not None:
                 check_whole(key, value, least)
         configs = [g.config for g in generators]
-        top = configs[0].source_level or configs[0].level
-        if block % top:
-            raise UserError(f"block is {block}; it must be a multiple of the top level, {top}")
-        self.codec, self.batch, self.block = codec, batch, int(block)
+        self.codec, self.batch, self.block = codec, batch, check_block(block, configs)
         self.seed = draw_seed(seed)
         self.samples = None if samples is None else int(samples)
         self.sampling = sampling_per_level(configs, sampling)
@@ -383,7 +387,7 @@ class Stream(Blocks):
                 raise UserError(f"{self.samples} samples are asked for, but the piece that is varied has {length}")
         prompt, self._original, self.prompt_samples = {}, None, 0
         if isinstance(begin, Prompt):
-            prompt = _prompt({c.level: begin.codes[c.level] for c in configs if c.level in begin.codes}, configs)
+            prompt = _prompt(begin.codes, configs)
             self.prompt_samples = len(prompt[configs[0].level]) * configs[0].level
             if begin.keep_original:
                 if np.shape(begin.audio) != (self.prompt_samples,):
