@@ -1,6 +1,5 @@
 """The engines against each other, against closed forms, and what a warm start loads."""
 
-import dataclasses
 import os
 import subprocess
 import sys
@@ -9,17 +8,30 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from chains import save_codec, save_generator
 from scipy import stats
 
 import vqwave
 from vqwave import config as configs
 from vqwave import weights
-from vqwave.config import LEVELS, GeneratorConfig
+from vqwave.config import GeneratorConfig, Sampling
 from vqwave.errors import UserError
-from vqwave.nn.generator import Generator
-from vqwave.play import engine, export, sampling
+from vqwave.nn import generator as reference_models
+from vqwave.play import engine, export, loops, sampling
 
-SETTINGS = [{}, {"temperature": 0.7, "top_k": 5}, {"top_p": 0.6}, {"temperature": 1.3, "top_k": 20, "top_p": 0.8}]
+LEVELS = configs.preset("tiny").chain.sizes
+SETTINGS = [Sampling(), Sampling(temperature=0.7, top_k=5), Sampling(top_p=0.6),
+            Sampling(temperature=1.3, top_k=20, top_p=0.8)]
+BOOKS, BOOKS_TOP = "generator_books", "generator_books_top"
+"""Generators of three books a frame: one reads two books of the level above, one begins a chain."""
+
+
+def with_books(preset):
+    """The configs of `BOOKS` and `BOOKS_TOP`, as large as a preset's generators."""
+    reads, begins = preset.generator(128), preset.generator(512)
+    source = configs.to_dict(reads.source) | {"books": 2}
+    return (configs.replace(reads, name=BOOKS, books=3, conditions=[source]),
+            configs.replace(begins, name=BOOKS_TOP, books=3))
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +42,12 @@ def lively(tmp_path_factory):
 
 def random_generators(folder, size, spread):
     keras.utils.set_random_seed(1)
+    preset = configs.preset(size)
     for level in LEVELS:
-        config = configs.generator_preset(f"generator_{level}", size)
-        model = Generator(config)
-        for variables in model.parts.values():
-            for v in variables:
-                v.assign(v * spread)
-        weights.save(folder, config.name, "", model.parts, config)
+        save_generator(folder, preset.generator(level), spread)
+    for config in with_books(preset):
+        # Their first layer reads more: as large, it would be chaotic, and tell no rounding from a mistake.
+        save_generator(folder, config, 0.7 * spread)
     return folder
 
 
@@ -47,111 +58,178 @@ def load_generator(found, name):
     """An engine's generator; "int4" is `onnx` as it plays large ones."""
     made = engine.load_generator(found, "onnx" if name == "int4" else name)
     if name == "int4":
-        made.numbers = ["int4"]
+        made.precisions = ["int4"]
     return made
 
 
 @pytest.fixture(scope="module")
 def load(lively):
-    """Each engine of each level, made once."""
+    """Each engine of each generator, by level or name, made once."""
     made = {}
 
-    def load(level, name):
-        if (level, name) not in made:
-            made[level, name] = load_generator(weights.find(lively, f"generator_{level}"), name)
-        return made[level, name]
+    def load(which, name):
+        if (which, name) not in made:
+            one = which if isinstance(which, str) else f"generator_{which}"
+            made[which, name] = load_generator(weights.find(lively, one), name)
+        return made[which, name]
 
     return load
+
+
+def random_source(config, count, batch=1, seed=0):
+    """Frames of the level above that `count` of them, and a halo to either side, are read from; tokens among them."""
+    source = config.source
+    shape = (batch, count + 2 * config.halo, source.books)
+    return np.random.default_rng(seed).integers(0, source.num_codes + 1, shape).astype(np.int32)
 
 
 def arguments(generator, steps, batch=1, seed=0):
     """(context, uniforms, previous, state) of a piece's first steps."""
     config = generator.config
-    rng = np.random.default_rng(seed)
     context = None
-    if config.source_level:
-        source = rng.integers(0, config.source_codes + 1, (batch, -(-steps // config.ratio) + 2 * config.halo))
-        context = generator.context(source.astype(np.int32))[:, :steps]
-    uniforms = np.stack([sampling.uniforms(seed, b, config.level, 0, steps) for b in range(batch)])
-    return context, uniforms, np.full(batch, config.start_token, np.int32), generator.initial_state(batch)
+    if config.source:
+        context = generator.context(random_source(config, -(-steps // config.ratio), batch, seed))[:, :steps]
+    uniforms = np.stack([
+        np.stack([sampling.uniforms(seed, b, config.level, 0, steps, book) for book in range(config.books)], axis=-1)
+        for b in range(batch)])
+    previous = np.full((batch, config.books), config.start_token, np.int32)
+    return context, uniforms, previous, generator.initial_state(batch)
 
 
 def played_as(found, given, expected, played):
     """What `played.sample` gives where its codes are `expected`, ties aside.
 
     A boundary between codes may lie so near to u that rounding decides, which over thousands of steps adds up in the
-    cells. Such a step is checked to be one, given the reference's code, and the rest goes on from there.
+    cells. Such a code is checked to be one, given the reference's codes before it, and the rest goes on from there.
     """
     context, uniforms, previous, _ = given
-    before = [np.concatenate([previous[:, None], expected[:, :-1]], axis=1)] + ([] if context is None else [context])
-    core = load_generator(found).core
-    core.compile(jit_compile=False)
-    logits = np.asarray(core.predict_on_batch(before), np.float64)[0]
-    reached = np.cumsum(np.exp(logits - logits.max(-1, keepdims=True)), -1)
-    steps, start = expected.shape[1], 0
+    order, start, reached = np.arange(expected[0].size).reshape(expected.shape), 0, None
     for _ in range(10):
-        result = played.sample(*given, forced=np.where(np.arange(steps) < start, expected, -1))
+        result = played.sample(*given, forced=np.where(order < start, expected, -1))
         differ = np.flatnonzero(result[0] != expected)
         if not len(differ):
             return result
-        step = differ[0]
-        lower = min(result[0][0, step], expected[0, step])
-        assert abs(result[0][0, step] - expected[0, step]) == 1
-        assert abs(reached[step, lower] / reached[step, -1] - uniforms[0, step]) < 1e-5
-        start = step + 1
+        if reached is None:
+            before = np.concatenate([previous[:, None], expected[:, :-1]], axis=1)
+            logits = np.asarray(reference_models.load_generator(found).core(before, context, expected), np.float64)[0]
+            reached = np.cumsum(np.exp(logits - logits.max(-1, keepdims=True)), -1)
+        step, book = np.divmod(differ[0], expected.shape[2])
+        ours, theirs = result[0][0, step, book], expected[0, step, book]
+        assert abs(ours - theirs) == 1
+        sums = reached[step, book]
+        assert abs(sums[min(ours, theirs)] / sums[-1] - uniforms[0, step, book]) < 1e-5
+        start = differ[0] + 1
     raise AssertionError("ten ties are no ties")
 
 
-@pytest.mark.parametrize("level", LEVELS)
-def test_float32_codes_are_the_references_step_by_step(lively, load, level):
-    reference, played = load(level, "keras"), load(level, "onnx-float32")
+@pytest.mark.parametrize("which", [*LEVELS, BOOKS, BOOKS_TOP])
+def test_float32_codes_are_the_references_step_by_step(lively, load, which):
+    reference, played = load(which, "keras"), load(which, "onnx-float32")
     given = arguments(reference, 5000)
     expected, log_probs, state = reference.sample(*given)
-    codes, again, after = played_as(weights.find(lively, f"generator_{level}"), given, expected, played)
+    assert expected.shape == log_probs.shape == given[1].shape
+    codes, again, after = played_as(weights.find(lively, reference.config.name), given, expected, played)
     # Rounding adds up in the cells over so many steps.
     np.testing.assert_allclose(again, log_probs, atol=2e-3)
     for a, b in zip(after, state, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-3)
-    assert len(np.unique(codes)) > 20
+    for book in range(codes.shape[2]):
+        assert len(np.unique(codes[..., book])) > 20
+
+
+@pytest.mark.parametrize("which", [128, BOOKS, BOOKS_TOP])
+def test_teacher_forced_logits_are_those_of_step_after_step(lively, load, rng, which):
+    config, steps = load(which, "keras").config, 24
+    model = reference_models.load_generator(weights.find(lively, config.name))
+    codes = rng.integers(0, config.num_codes, (2, steps, config.books)).astype(np.int32)
+    previous = np.concatenate([np.full((2, 1, config.books), config.start_token, np.int32), codes[:, :-1]], axis=1)
+    given, context = {"previous": previous, "current": codes}, None
+    if config.source:
+        given["source"] = random_source(config, steps // config.ratio, 2)
+        context = np.asarray(model.context(given["source"]))
+    whole = np.asarray(model(given))
+    assert whole.shape == (2, steps, config.books, config.num_codes)
+    state, seen = model.initial_state(2), []
+    for t in range(steps):
+        logits = {}
+
+        def draw(book, scaled, t=t, logits=logits):
+            assert book == len(logits)
+            logits[book] = np.asarray(scaled)
+            return codes[:, t, book]
+
+        made, state = model.core.step(previous[:, t], None if context is None else context[:, t], state, draw)
+        np.testing.assert_array_equal(made, codes[:, t])
+        seen.append(np.stack(list(logits.values()), axis=1))
+    np.testing.assert_allclose(np.stack(seen, axis=1), whole, atol=1e-4)
+    # A book knows those before it in its frame, and none after it.
+    other = given | {"current": np.concatenate([codes[..., :1], (codes[..., 1:] + 1) % config.num_codes], axis=-1)}
+    changed = np.abs(np.asarray(model(other)) - whole).max((0, 1, 3))
+    assert (changed[:2] < 1e-6).all() and (changed[2:] > 1e-3).all()
 
 
 @pytest.mark.large
-@pytest.mark.parametrize("level", LEVELS)
-def test_float32_codes_are_the_references_at_full_size(tmp_path, level):
-    found = weights.find(random_generators(tmp_path, "compact", spread=1.5), f"generator_{level}")
-    reference, played = (engine.load_generator(found, name) for name in ("keras", "onnx-float32"))
+@pytest.mark.parametrize("name", [*(f"generator_{level}" for level in LEVELS), BOOKS])
+def test_float32_codes_are_the_references_at_full_size(tmp_path, name):
+    found = weights.find(random_generators(tmp_path, "compact", spread=1.5), name)
+    reference, played = (engine.load_generator(found, kind) for kind in ("keras", "onnx-float32"))
     given = arguments(reference, 5000)
     played_as(found, given, reference.sample(*given)[0], played)
 
 
+@pytest.mark.parametrize("which", [128, BOOKS])
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_settings_do_the_same_in_every_engine(load, settings):
-    reference = load(128, "keras")
+def test_settings_do_the_same_in_every_engine(load, which, settings):
+    reference = load(which, "keras")
     given = arguments(reference, 400, batch=3)
-    expected, log_probs, _ = reference.sample(*given, **settings)
-    codes, again, _ = load(128, "onnx-float32").sample(*given, **settings)
+    expected, log_probs, _ = reference.sample(*given, settings)
+    codes, again, _ = load(which, "onnx-float32").sample(*given, settings)
     np.testing.assert_array_equal(codes, expected)
     np.testing.assert_allclose(again, log_probs, atol=1e-4)
     # int8 strays from the reference once a code differs, so it is held to its own account of the same codes.
-    _, near, _ = load(128, "onnx").sample(*given, temperature=settings.get("temperature", 1.0), forced=expected)
-    _, exact, _ = reference.sample(*given, temperature=settings.get("temperature", 1.0), forced=expected)
+    tempered = Sampling(temperature=settings.temperature)
+    _, near, _ = load(which, "onnx").sample(*given, tempered, forced=expected)
+    _, exact, _ = reference.sample(*given, tempered, forced=expected)
     assert abs(near - exact).mean() < 0.1
 
 
+@pytest.mark.parametrize("which", [128, BOOKS_TOP])
+def test_a_generator_s_own_sampling_holds_where_none_is_given(lively, load, tmp_path, which):
+    config = load(which, "onnx-float32").config
+    own = Sampling(temperature=0.6, top_k=9, top_p=0.9)
+    found = weights.find(lively, config.name)
+    parts = {part: found.load(part) for part in found.files}
+    weights.save(tmp_path, config.name, "", parts, configs.replace(config, sampling=own))
+    played = load_generator(weights.find(tmp_path, config.name), "onnx-float32")
+    given = arguments(played, 200)
+    codes, log_probs, _ = played.sample(*given)
+    expected, scored, _ = load(which, "onnx-float32").sample(*given, own)
+    np.testing.assert_array_equal(codes, expected)
+    np.testing.assert_array_equal(log_probs, scored)
+    assert not np.array_equal(played.sample(*given, Sampling())[0], codes)
+
+
+@pytest.mark.parametrize("which", [32, BOOKS, BOOKS_TOP])
 @pytest.mark.parametrize("name", KINDS)
-def test_forced_codes_are_scored_as_teacher_forcing_scores_them(load, lively, name):
-    played = load(32, name)
+def test_forced_codes_are_scored_as_teacher_forcing_scores_them(load, lively, which, name):
+    played = load(which, name)
+    score_forced(played, weights.find(lively, played.config.name), name)
+
+
+def score_forced(played, found, name):
     config = played.config
     rng = np.random.default_rng(3)
-    source = rng.integers(0, config.source_codes, (2, 30 + 2 * config.halo)).astype(np.int32)
-    codes = rng.integers(0, config.num_codes, (2, 30 * config.ratio)).astype(np.int32)
-    previous = np.concatenate([np.full((2, 1), config.start_token), codes[:, :-1]], axis=1)
-    model = load_generator(weights.find(lively, config.name))
-    logits = np.asarray(model({"previous": previous, "source": source})) / 0.9
+    codes = rng.integers(0, config.num_codes, (2, 120, config.books)).astype(np.int32)
+    previous = np.concatenate([np.full((2, 1, config.books), config.start_token), codes[:, :-1]], axis=1)
+    given, context = {"previous": previous.astype(np.int32), "current": codes}, None
+    if config.source:
+        given["source"] = random_source(config, 120 // config.ratio, 2, seed=3)
+        context = played.context(given["source"])
+    logits = np.asarray(reference_models.load_generator(found)(given)) / 0.9
     expected = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     expected = np.take_along_axis(expected, codes[..., None], -1)[..., 0]
     made, log_probs, _ = played.sample(
-        played.context(source), np.zeros(codes.shape), previous[:, 0], played.initial_state(2), temperature=0.9,
+        context, np.zeros(codes.shape), previous[:, 0], played.initial_state(2), Sampling(temperature=0.9),
         forced=codes,
     )
     np.testing.assert_array_equal(made, codes)
@@ -162,12 +240,34 @@ def test_forced_codes_are_scored_as_teacher_forcing_scores_them(load, lively, na
     assert abs(log_probs.mean() - expected.mean()) < mean
 
 
+@pytest.mark.parametrize("which", [128, BOOKS, BOOKS_TOP])
+def test_large_generators_play_few_streams_in_4_bits_and_many_in_8(load, lively, monkeypatch, which):
+    """Large is what has `INT4_UNITS` units; here the tiny ones do."""
+    eight = load(which, "onnx")
+    monkeypatch.setattr(loops, "INT4_UNITS", eight.config.core.units)
+    found = weights.find(lively, eight.config.name)
+    played = engine.load_generator(found, "onnx")
+    assert played.precisions == ["int4", "int8"]
+    assert [played.precision(n) for n in (1, loops.INT4_STREAMS, loops.INT4_STREAMS + 1)] == ["int4", "int4", "int8"]
+    score_forced(played, found, "int4")
+    for batch, same in ((loops.INT4_STREAMS, load(which, "int4")), (loops.INT4_STREAMS + 1, eight)):
+        given = arguments(played, 60, batch)
+        codes, log_probs, state = played.sample(*given)
+        expected, scored, after = same.sample(*given)
+        np.testing.assert_array_equal(codes, expected)
+        np.testing.assert_array_equal(log_probs, scored)
+        for a, b in zip(state, after, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("which", [512, BOOKS_TOP])
 @pytest.mark.parametrize("name", KINDS)
-def test_a_prompt_is_kept_and_continued(load, name):
-    played = load(512, name)
+def test_a_prompt_is_kept_and_continued(load, which, name):
+    played = load(which, name)
     given = arguments(played, 60)
     free, _, _ = played.sample(*given)
-    prompt = np.where(np.arange(60) < 20, free, -1).astype(np.int32)
+    early = np.arange(60)[:, None] < 20
+    prompt = np.where(early, free, -1).astype(np.int32)
     np.testing.assert_array_equal(played.sample(*given, forced=prompt)[0], free)
     other = np.where(prompt >= 0, 5, -1).astype(np.int32)
     continued = played.sample(*given, forced=other)[0]
@@ -175,15 +275,32 @@ def test_a_prompt_is_kept_and_continued(load, name):
 
 
 @pytest.mark.parametrize("name", KINDS)
+def test_one_book_of_a_frame_can_be_given_and_the_others_drawn(load, name):
+    """What is drawn before it stays; what is drawn after it knows it."""
+    played = load(BOOKS, name)
+    given = arguments(played, 1, batch=40)
+    free, scored, _ = played.sample(*given)
+    forced = np.full(free.shape, -1, np.int32)
+    forced[..., 1] = (free[..., 1] + 17) % played.config.num_codes
+    codes, log_probs, _ = played.sample(*given, forced=forced)
+    np.testing.assert_array_equal(codes[..., 0], free[..., 0])
+    np.testing.assert_array_equal(codes[..., 1], forced[..., 1])
+    assert (codes[..., 2] != free[..., 2]).any()
+    # Its score in 8 bits depends on the range that a batch's activations have, which it has no part in yet.
+    np.testing.assert_allclose(log_probs[..., 0], scored[..., 0], atol=1e-6)
+
+
+@pytest.mark.parametrize("which", [128, BOOKS])
+@pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("settings", SETTINGS[:2])
-def test_chunks_make_what_one_call_makes_bit_for_bit(load, name, settings):
-    played = load(128, name)
+def test_chunks_make_what_one_call_makes_bit_for_bit(load, which, name, settings):
+    played = load(which, name)
     context, uniforms, previous, state = arguments(played, 96, batch=2)
-    whole, scored, last = played.sample(context, uniforms, previous, state, **settings)
+    whole, scored, last = played.sample(context, uniforms, previous, state, settings)
     codes, log_probs, begin = [], [], 0
     for stop in (1, 2, 5, 33, 96):
         part = slice(begin, stop)
-        made, chosen, state = played.sample(context[:, part], uniforms[:, part], previous, state, **settings)
+        made, chosen, state = played.sample(context[:, part], uniforms[:, part], previous, state, settings)
         codes.append(made)
         log_probs.append(chosen)
         previous, begin = made[:, -1], stop
@@ -193,20 +310,22 @@ def test_chunks_make_what_one_call_makes_bit_for_bit(load, name, settings):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("which", [32, BOOKS])
 @pytest.mark.parametrize("name", ["onnx", "onnx-float32", "int4"])
-def test_the_plain_loop_makes_what_the_full_one_makes(load, name):
-    played = load(32, name)
+def test_the_plain_loop_makes_what_the_full_one_makes(load, which, name):
+    played = load(which, name)
     given = arguments(played, 500, batch=2)
-    codes, log_probs, state = played.sample(*given, temperature=0.8, log_probs=False)
-    full, _, after = played.sample(*given, temperature=0.8)
+    codes, log_probs, state = played.sample(*given, Sampling(temperature=0.8), log_probs=False)
+    full, _, after = played.sample(*given, Sampling(temperature=0.8))
     assert log_probs is None
     np.testing.assert_array_equal(codes, full)
     for a, b in zip(state, after, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
-def test_in_float32_a_row_of_a_batch_is_the_row_alone(load):
-    played = load(128, "onnx-float32")
+@pytest.mark.parametrize("which", [128, BOOKS])
+def test_in_float32_a_row_of_a_batch_is_the_row_alone(load, which):
+    played = load(which, "onnx-float32")
     context, uniforms, previous, state = arguments(played, 200, batch=3)
     together, _, _ = played.sample(context, uniforms, previous, state)
     for i in range(3):
@@ -215,73 +334,99 @@ def test_in_float32_a_row_of_a_batch_is_the_row_alone(load):
         np.testing.assert_array_equal(alone, together[row])
 
 
+@pytest.mark.parametrize("which", [512, BOOKS_TOP])
 @pytest.mark.parametrize("name", KINDS)
-def test_greedy_is_the_likeliest_code_at_every_step(load, name):
-    played = load(512, name)
+def test_greedy_is_the_likeliest_code_at_every_step(load, which, name):
+    played = load(which, name)
     given = arguments(played, 100, batch=2)
-    codes, log_probs, _ = played.sample(*given, temperature=0)
+    greedy = Sampling(temperature=0)
+    codes, log_probs, _ = played.sample(*given, greedy)
     assert (log_probs == 0).all()
-    np.testing.assert_array_equal(played.sample(*given, top_k=1)[0], codes)
-    np.testing.assert_array_equal(played.sample(*given, temperature=0, log_probs=False)[0], codes)
+    np.testing.assert_array_equal(played.sample(*given, Sampling(top_k=1))[0], codes)
+    np.testing.assert_array_equal(played.sample(*given, greedy, log_probs=False)[0], codes)
     # No code in a code's place would have been likelier.
     _, chosen, _ = played.sample(*given, forced=codes)
-    for other in range(0, played.config.num_codes, 7):
-        for step in (0, 1, 50, 99):
-            instead = codes.copy()
-            instead[:, step] = other
-            assert (played.sample(*given, forced=instead)[1][:, step] <= chosen[:, step] + 1e-6).all()
+    for book in range(codes.shape[2]):
+        for other in range(0, played.config.num_codes, 7):
+            for step in (0, 1, 50, 99):
+                at, instead = np.s_[:, step, book], codes.copy()
+                instead[at] = other
+                assert (played.sample(*given, forced=instead)[1][at] <= chosen[at] + 1e-6).all()
+
+
+LOGITS = np.array([0.5, 2.0, -1.0, 1.0, 1.0, 0.0, -3.0, 1.5, 0.2, 2.0, -0.5, -8.0], np.float32)
 
 
 @pytest.fixture(scope="module")
 def known(tmp_path_factory):
-    """A generator whose every code has the same distribution, whatever came before: its logits, and its set."""
-    config = GeneratorConfig("generator_512", 512, num_codes=12, embedding_dim=2, units=4)
-    logits = np.array([0.5, 2.0, -1.0, 1.0, 1.0, 0.0, -3.0, 1.5, 0.2, 2.0, -0.5, -8.0], np.float32)
-    shapes = {"embedding/embeddings": (13, 2), "logits/kernel": (4, 12)}
-    for i, given in enumerate((2, 4)):
-        shapes |= {f"lstm_{i}/lstm_cell/kernel": (given, 16), f"lstm_{i}/lstm_cell/recurrent_kernel": (4, 16),
-                   f"lstm_{i}/lstm_cell/bias": (16,)}
-    arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()} | {"logits/bias": logits}
-    folder = tmp_path_factory.mktemp("known")
-    weights.save(folder, config.name, "", {"generator": arrays}, config)
-    return logits, weights.find(folder, config.name)
+    """Generators of one and of three books whose every code has the same distribution, whatever came before.
+
+    The set by its books; the logits of book k are `LOGITS`, turned by k.
+    """
+    made = {}
+    for books in (1, 3):
+        config = GeneratorConfig(name="generator_512", level=512, num_codes=12, books=books,
+                                 core={"kind": "lstm", "embedding_dim": 2, "units": 4, "head_dim": 5})
+        shapes = {"embedding/embeddings": (13 * books, 2), "logits/kernel": (4, 12)}
+        for i, given in enumerate((2 * books, 4)):
+            shapes |= {f"lstm_{i}/lstm_cell/kernel": (given, 16), f"lstm_{i}/lstm_cell/recurrent_kernel": (4, 16),
+                       f"lstm_{i}/lstm_cell/bias": (16,)}
+        for k in range(1, books):
+            shapes |= {f"state_{k}/kernel": (4, 5), f"state_{k}/bias": (5,), f"before_{k}/embeddings": (12, 5),
+                       f"logits_{k}/kernel": (5, 12)}
+        arrays = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()} | {"logits/bias": LOGITS}
+        arrays |= {f"logits_{k}/bias": np.roll(LOGITS, k) for k in range(1, books)}
+        folder = tmp_path_factory.mktemp("known")
+        weights.save(folder, config.name, "", {"generator": arrays}, config)
+        made[books] = weights.find(folder, config.name)
+    return made
+
+
+CLOSED = [Sampling(), Sampling(temperature=1.4, top_k=7, top_p=0.9), Sampling(temperature=0)]
 
 
 @pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize("settings", [
-    {}, {"temperature": 0.6}, {"temperature": 1.7}, {"top_k": 4}, {"top_k": 1}, {"top_p": 0.75}, {"top_p": 0.05},
-    {"temperature": 1.4, "top_k": 7, "top_p": 0.9}, {"temperature": 0},
+@pytest.mark.parametrize("books, settings", [
+    *((1, one) for one in CLOSED), *((3, one) for one in CLOSED), (1, Sampling(temperature=0.6)),
+    (1, Sampling(temperature=1.7)), (1, Sampling(top_k=4)), (1, Sampling(top_k=1)), (1, Sampling(top_p=0.75)),
+    (1, Sampling(top_p=0.05)),
 ])
-def test_a_hundred_thousand_draws_follow_the_closed_form(known, name, settings):
-    logits, found = known
-    played = load_generator(found, name)
-    codes, log_probs, _ = played.sample(*arguments(played, 1000, batch=100, seed=8), **settings)
-    # By hand, from the definition: scale, rank (the lower code first), keep k, keep until p is reached.
-    temperature = settings.get("temperature", 1.0)
-    kept = sorted(range(12), key=lambda i: -logits[i])[: 1 if temperature == 0 else settings.get("top_k") or 12]
-    share = np.exp(logits[kept].astype(float) / (temperature or 1))
-    reached = np.cumsum(share / share.sum())
-    count = int(np.sum(reached < settings.get("top_p", 1.0) - 1e-6)) + 1
-    expected = np.zeros(12)
-    expected[kept[:count]] = share[:count] / share[:count].sum()
-    counts = np.bincount(codes.ravel(), minlength=12)
-    there = expected > 0
-    assert counts[~there].sum() == 0
-    if there.sum() > 1:
-        assert stats.chisquare(counts[there], 100_000 * expected[there]).pvalue > 1e-3
-    np.testing.assert_allclose(log_probs, np.log(np.maximum(expected, 1e-30))[codes], atol=1e-4)
+def test_a_hundred_thousand_draws_follow_the_closed_form(known, name, books, settings):
+    played = load_generator(known[books], name)
+    codes, log_probs, _ = played.sample(*arguments(played, 1000, batch=100, seed=8), settings)
+    for book in range(books):
+        logits = np.roll(LOGITS, book)
+        # By hand, from the definition: scale, rank (the lower code first), keep k, keep until p is reached.
+        temperature = settings.temperature
+        kept = sorted(range(12), key=lambda i: -logits[i])[: 1 if temperature == 0 else settings.top_k or 12]  # noqa: B023
+        share = np.exp(logits[kept].astype(float) / (temperature or 1))
+        reached = np.cumsum(share / share.sum())
+        count = int(np.sum(reached < settings.top_p - 1e-6)) + 1
+        expected = np.zeros(12)
+        expected[kept[:count]] = share[:count] / share[:count].sum()
+        counts = np.bincount(codes[..., book].ravel(), minlength=12)
+        there = expected > 0
+        assert counts[~there].sum() == 0
+        if there.sum() > 1:
+            assert stats.chisquare(counts[there], 100_000 * expected[there]).pvalue > 1e-3
+        scores = np.log(np.maximum(expected, 1e-30))[codes[..., book]]
+        np.testing.assert_allclose(log_probs[..., book], scores, atol=1e-4)
+    if books > 1 and settings.temperature:
+        pairs = np.corrcoef(codes.reshape(-1, books).T) - np.eye(books)
+        assert np.abs(pairs).max() < 0.02  # each book draws for itself
 
 
 @pytest.mark.parametrize("name", ["onnx", "keras"])
-def test_contexts_of_windows_are_those_of_the_whole(load, name):
-    played = load(8, name)
+@pytest.mark.parametrize("which", [8, BOOKS])
+def test_contexts_of_windows_are_those_of_the_whole(load, which, name):
+    played = load(which, name)
     config = played.config
-    source = np.random.default_rng(0).integers(0, config.source_codes + 1, (2, 40 + 2 * config.halo)).astype(np.int32)
+    source = random_source(config, 40, 2)
     whole = played.context(source)
     assert whole.shape == (2, 40 * config.ratio, config.context_channels) and whole.dtype == np.float32
     part = played.context(source[:, 10 : 25 + 2 * config.halo])
     np.testing.assert_allclose(part, whole[:, 10 * config.ratio : 25 * config.ratio], atol=1e-5)
-    np.testing.assert_allclose(load(8, "keras").context(source), whole, atol=1e-5)
+    np.testing.assert_allclose(load(which, "keras").context(source), whole, atol=1e-5)
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -290,26 +435,81 @@ def test_codecs_are_the_same_in_every_engine(tiny_weights, rng, level):
     played, reference = (engine.load_codec(found, name) for name in ("onnx", "keras"))
     audio = rng.normal(0, 0.1, (2, 5001)).astype(np.float32)
     codes = played.encode(audio)
-    assert codes.shape == (2, -(-5001 // level)) and codes.dtype == np.int32
+    assert codes.shape == (2, -(-5001 // level), 1) and codes.dtype == np.int32
     # A latent between two codes may fall to either, by the last bit.
     assert (codes == reference.encode(audio)).mean() > 0.99
     made = played.decode(codes)
     assert made.shape == (2, codes.shape[1] * level) and made.dtype == np.float32
     np.testing.assert_allclose(made, reference.decode(codes), atol=1e-5)
+    assert (played.encode_halo, played.decode_halo) == (reference.encode_halo, reference.decode_halo)
+
+
+QUANTIZERS = {
+    "residual": {"kind": "residual", "books": 3, "num_codes": 64, "code_dim": 8},
+    "som": {"kind": "som", "num_codes": 64, "code_dim": 8},
+}
+
+
+@pytest.fixture(scope="module")
+def other_codecs(tmp_path_factory):
+    """Tiny codecs of 128x with each quantizer but the usual one, in one folder."""
+    folder = tmp_path_factory.mktemp("codecs")
+    keras.utils.set_random_seed(2)
+    for kind, quantizer in QUANTIZERS.items():
+        tiny = configs.preset("tiny").codec(128)
+        save_codec(folder, configs.replace(tiny, name=f"vqvae_{kind}", quantizer=quantizer))
+    return folder
+
+
+@pytest.mark.parametrize("kind, books", [("residual", 3), ("som", 1)])
+def test_codecs_of_every_quantizer_are_the_same_in_every_engine(other_codecs, rng, kind, books):
+    found = weights.find(other_codecs, f"vqvae_{kind}")
+    played, reference = (engine.load_codec(found, name) for name in ("onnx", "keras"))
+    audio = rng.normal(0, 0.1, (2, 40_001)).astype(np.float32)
+    codes = played.encode(audio)
+    assert codes.shape == (2, -(-40_001 // 128), books) and codes.dtype == np.int32
+    # Where a latent between two codes falls to the other, the books after it quantize another remainder.
+    assert (codes == reference.encode(audio)).all(-1).mean() > 0.97
+    for book in range(books):
+        assert len(np.unique(codes[..., book])) > 20
+    for n in range(1, books + 1):
+        np.testing.assert_allclose(played.decode(codes[..., :n]), reference.decode(codes[..., :n]), atol=1e-5)
+    # In windows as in one run, with tones and noise where they belong.
+    step, halo = 40, played.decode_halo
+    whole = played.decode_window(codes)
+    for start in range(0, codes.shape[1], step):
+        left = max(0, start - halo)
+        part = played.decode_window(codes[:, left : start + step + halo], left)[:, (start - left) * 128 :]
+        expected = whole[:, start * 128 : (start + step) * 128]
+        np.testing.assert_allclose(part[:, : expected.shape[1]], expected, atol=1e-5)
+
+
+def test_each_book_of_a_residual_codec_adds_to_the_ones_before_it(other_codecs, rng):
+    played = engine.load_codec(weights.find(other_codecs, "vqvae_residual"))
+    codes = played.encode(rng.normal(0, 0.1, (1, 20_000)).astype(np.float32))
+    full, fewer = played.decode(codes), [played.decode(codes[..., :n]) for n in (1, 2)]
+    for made in fewer:
+        assert made.shape == full.shape and np.abs(made - full).max() > 1e-3
+    other = codes.copy()
+    other[..., 2] = (other[..., 2] + 1) % 64
+    assert np.abs(played.decode(other) - full).max() > 1e-4
+    np.testing.assert_array_equal(played.decode(other[..., :2]), fewer[1])
 
 
 WARM = """
 import sys
 import numpy as np
-from vqwave import weights\nfrom vqwave.play import engine
+from vqwave import weights
+from vqwave.config import Sampling
+from vqwave.play import engine
 name, codecs, generators = sys.argv[1:]
 codec = engine.load_codec(weights.find(codecs, "vqvae_32"), name)
 codec.decode(codec.encode(np.zeros((1, 4096), np.float32)))
 played = engine.load_generator(weights.find(generators, "generator_128"), name)
 config = played.config
-context = played.context(np.zeros((1, 4 + 2 * config.halo), np.int32))
-for settings in ({}, {"top_k": 3}, {"log_probs": False}):
-    played.sample(context, np.zeros((1, 16)), np.array([config.start_token]), played.initial_state(1), **settings)
+context = played.context(np.zeros((1, 4 + 2 * config.halo, 1), np.int32))
+for settings in ({}, {"sampling": Sampling(top_k=3)}, {"log_probs": False}):
+    played.sample(context, np.zeros((1, 16, 1)), np.array([[config.start_token]]), played.initial_state(1), **settings)
 print(sorted({"tensorflow", "keras", "onnx", "tf2onnx", "jax", "librosa", "matplotlib"} & set(sys.modules)))
 """
 
@@ -330,7 +530,7 @@ def test_a_warm_start_loads_no_tensorflow(tiny_weights, name):
 def test_playing_tells_nobody(tiny_weights, tmp_path):
     """ONNX Runtime would leave a device's number and what it means to send in the user's home."""
     program = "import sys, numpy as np\nfrom vqwave import weights\nfrom vqwave.play import engine\n"
-    program += "engine.load_codec(weights.find(sys.argv[1], 'vqvae_8')).decode(np.zeros((1, 8), np.int32))"
+    program += "engine.load_codec(weights.find(sys.argv[1], 'vqvae_8')).decode(np.zeros((1, 8, 1), np.int32))"
     export.cached_graph(weights.find(tiny_weights.codecs, "vqvae_8"), "decode")
     kept = {key: value for key, value in os.environ.items()
             if key not in ("ORT_DISABLE_TELEMETRY", "CI", "XDG_CACHE_HOME")}
@@ -348,22 +548,27 @@ def test_a_chain_that_does_not_fit_together_prints_both_sides(load):
     chain = [Model(load(level, "onnx").config) for level in LEVELS]
     codec = Model(configs.preset("tiny").codec("vqvae_8"))
     engine.check_chain(codec, chain)
-    for bad, message in (
-        ([], "at least one"),
-        (chain[1:], "generator_128 reads level 512"),
-        ([chain[0], chain[2]], "generator_32 reads level 128, but generator_512 makes 512"),
-        (chain[:3], "vqvae_8 decodes 64 codes of level 8, but generator_32 makes 64 of level 32"),
-        ([Model(dataclasses.replace(chain[0].config, num_codes=99)), *chain[1:]], "reads 64 codes, but .* makes 99"),
+    books, top = (Model(load(name, "onnx").config) for name in (BOOKS, BOOKS_TOP))
+    fewer = Model(configs.replace(top.config, books=2))
+    residual = Model(configs.replace(configs.preset("tiny").codec(128), quantizer=QUANTIZERS["residual"]))
+    engine.check_chain(residual, [fewer, books])
+    for last, bad, message in (
+        (codec, [], "at least one"),
+        (codec, chain[1:], "generator_128 reads level 512, but the chain begins with it"),
+        (codec, [chain[0], chain[2]], "generator_32 reads level 128, but generator_512 makes 512"),
+        (codec, chain[:3], "vqvae_8 decodes 64 codes of level 8, but generator_32 makes 64 codes of level 32"),
+        (codec, [Model(configs.replace(chain[0].config, num_codes=99)), *chain[1:]],
+         "generator_128 reads 64 codes, but generator_512 makes 99 codes"),
+        (residual, [top, books], f"{BOOKS} reads 2 books of 64 codes, but {BOOKS_TOP} makes 3 books of 64 codes"),
+        (residual, chain[:2], "vqvae_128 decodes 3 books of 64 codes of level 128, but generator_128 makes 64 codes"),
     ):
         with pytest.raises(UserError, match=message):
-            engine.check_chain(codec, bad)
+            engine.check_chain(last, bad)
 
 
 def test_what_cannot_be_is_refused(load, lively):
     with pytest.raises(UserError, match="no engine is called 'onx'; there are onnx, onnx-float32, keras"):
         engine.load_generator(weights.find(lively, "generator_512"), "onx")
     played = load(512, "onnx")
-    given = arguments(played, 4)
-    for settings in ({"temperature": -1}, {"top_k": -1}, {"top_p": 0}, {"forced": np.full((1, 4), 64)}):
-        with pytest.raises(ValueError, match="must|less than"):
-            played.sample(*given, **settings)
+    with pytest.raises(ValueError, match="forced holds 64; codes are less than 64"):
+        played.sample(*arguments(played, 4), forced=np.full((1, 4, 1), 64))
