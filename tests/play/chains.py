@@ -49,11 +49,14 @@ def save_codec(folder, config):
 
 
 def save_generator(folder, config, spread=1.0):
-    """Random weights of a generator, times `spread`: the larger, the more each code depends on those before it."""
+    """Random weights of a generator, times `spread`: the larger, the more each code depends on those before it.
+
+    What a book is told of those before it in its frame starts out so small that it would not show.
+    """
     model = Generator(config)
     for variables in model.parts.values():
         for v in variables:
-            v.assign(v * spread)
+            v.assign(v * spread * (15.0 if v.path.startswith("before_") else 1.0))
     weights.save(folder, config.name, "", model.parts, config)
 
 
