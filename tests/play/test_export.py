@@ -13,43 +13,57 @@ import onnxruntime
 import pytest
 
 from vqwave import cli, weights
-from vqwave.config import LEVELS, GeneratorConfig
-from vqwave.play import export
+from vqwave import config as configs
+from vqwave.config import GeneratorConfig
+from vqwave.play import engine, export, loops
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "export.py"
 
 
-def small_set(folder, seed=0, units=6):
+def small_set(folder, seed=0, units=6, books=1):
     """A top-level generator of random weights, without Keras."""
-    config = GeneratorConfig("generator_512", 512, num_codes=10, embedding_dim=3, units=units)
+    config = GeneratorConfig(name="generator_512", level=512, num_codes=10, books=books,
+                             core={"kind": "lstm", "embedding_dim": 3, "units": units, "head_dim": 4})
     rng = np.random.default_rng(seed)
-    shapes = {"embedding/embeddings": (11, 3), "logits/kernel": (units, 10), "logits/bias": (10,)}
-    for i, given in enumerate((3, units)):
+    shapes = {"embedding/embeddings": (11 * books, 3), "logits/kernel": (units, 10), "logits/bias": (10,)}
+    for i, given in enumerate((3 * books, units)):
         shapes |= {f"lstm_{i}/lstm_cell/kernel": (given, 4 * units), f"lstm_{i}/lstm_cell/bias": (4 * units,),
                    f"lstm_{i}/lstm_cell/recurrent_kernel": (units, 4 * units)}
+    for k in range(1, books):
+        shapes |= {f"state_{k}/kernel": (units, 4), f"state_{k}/bias": (4,), f"before_{k}/embeddings": (10, 4),
+                   f"logits_{k}/kernel": (4, 10), f"logits_{k}/bias": (10,)}
     arrays = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
     folder.mkdir(parents=True, exist_ok=True)
     weights.save(folder, config.name, "", {"generator": arrays}, config)
     return weights.find(folder, config.name)
 
 
-def by_hand(arrays, previous, layers=2):
-    """Teacher-forced logits of one sequence, from the LSTM's equations in Keras's gate order (i, f, c, o)."""
+def by_hand(arrays, previous, current, layers=2):
+    """Teacher-forced logits [n, books, codes] of one sequence [n, books], from the equations of the LSTM (in Keras's
+    gate order: i, f, c, o) and of the books of a frame."""
     def sigmoid(x):
         return 1 / (1 + np.exp(-x))
+
+    def gelu(x):
+        return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
 
     units = len(arrays["logits/kernel"])
     state = [(np.zeros(units), np.zeros(units)) for _ in range(layers)]
     logits = []
-    for code in previous:
-        x = arrays["embedding/embeddings"][code]
+    for before, frame in zip(previous, current, strict=True):
+        x = np.concatenate([arrays["embedding/embeddings"][11 * k + code] for k, code in enumerate(before)])
         for i, (h, c) in enumerate(state):
             own = {n: arrays[f"lstm_{i}/lstm_cell/{n}"] for n in ("kernel", "recurrent_kernel", "bias")}
             i_, f_, c_, o_ = np.split(x @ own["kernel"] + h @ own["recurrent_kernel"] + own["bias"], 4)
             c = sigmoid(f_) * c + sigmoid(i_) * np.tanh(c_)
             x = sigmoid(o_) * np.tanh(c)
             state[i] = x, c
-        logits.append(x @ arrays["logits/kernel"] + arrays["logits/bias"])
+        rows, known = [x @ arrays["logits/kernel"] + arrays["logits/bias"]], 0
+        for k in range(1, len(frame)):
+            known = known + arrays[f"before_{k}/embeddings"][frame[k - 1]]
+            hidden = gelu(x @ arrays[f"state_{k}/kernel"] + arrays[f"state_{k}/bias"] + known)
+            rows.append(hidden @ arrays[f"logits_{k}/kernel"] + arrays[f"logits_{k}/bias"])
+        logits.append(rows)
     return np.array(logits)
 
 
@@ -66,34 +80,43 @@ def cache(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.mark.parametrize("books", [1, 3])
 @pytest.mark.parametrize("number, tolerance", [("float32", 1e-5), ("int8", 0.25), ("int4", 1.0)])
-def test_the_loop_computes_the_lstms_equations(small, rng, number, tolerance):
-    codes = rng.integers(0, 10, 40)
+def test_the_loop_computes_the_equations(tmp_path, rng, books, number, tolerance):
+    small = small_set(tmp_path, books=books)
+    codes = rng.integers(0, 10, (40, books))
     graph = export.build(small, f"loop_full_{number}")
     feeds = {
-        "uniforms": np.zeros((40, 1), np.float32), "previous": np.array([10], np.int32),
+        "uniforms": np.zeros((40, 1, books), np.float32), "previous": np.full((1, books), 10, np.int32),
         "inverse_temperature": np.array(1 / 0.8, np.float32), "forced": codes[:, None].astype(np.int32),
         "top_k": np.array(0), "top_p": np.array(1, np.float32),
     } | {f"{n}_{i}": np.zeros((1, 6), np.float32) for i in (0, 1) for n in "hc"}
     made, log_probs, *_ = onnxruntime.InferenceSession(graph).run(None, feeds)
     np.testing.assert_array_equal(made[:, 0], codes)
-    logits = by_hand(small.load("generator"), [10, *codes[:-1]]) / 0.8
+    previous = np.concatenate([np.full((1, books), 10), codes[:-1]])
+    logits = by_hand(small.load("generator"), previous, codes) / 0.8
     expected = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    np.testing.assert_allclose(log_probs[:, 0], expected[np.arange(40), codes], atol=tolerance)
+    expected = np.take_along_axis(expected, codes[..., None], -1)[..., 0]
+    difference = np.abs(log_probs[:, 0] - expected)
+    assert difference.max(initial=0, where=np.arange(books) == 0) < tolerance
+    # What a book is told of those before it doubles the rounding.
+    assert difference.max() < (1 if books == 1 else 2) * tolerance
 
 
+@pytest.mark.parametrize("books", [1, 3])
 @pytest.mark.parametrize("kind", [f"{kind}_{number}" for kind in ("loop", "loop_full")
                                   for number in ("int4", "int8", "float32")])
-def test_graphs_say_what_they_take_and_give(small, kind):
-    model = onnx.load_from_string(export.build(small, kind))
+def test_graphs_say_what_they_take_and_give(tmp_path, kind, books):
+    model = onnx.load_from_string(export.build(small_set(tmp_path, books=books), kind))
     onnx.checker.check_model(model)
     shapes = {
         v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim]
         for v in (*model.graph.input, *model.graph.output)
     }
     states = {f"{n}_{i}{end}": ["B", 6] for i in (0, 1) for n in "hc" for end in ("", "_out")}
-    plain = {"uniforms": ["n", "B"], "previous": ["B"], "inverse_temperature": [], "codes": ["n", "B"]}
-    full = {"forced": ["n", "B"], "top_k": [], "top_p": [], "log_probs": ["n", "B"]}
+    step = ["n", "B", books]
+    plain = {"uniforms": step, "previous": ["B", books], "inverse_temperature": [], "codes": step}
+    full = {"forced": step, "top_k": [], "top_p": [], "log_probs": step}
     assert shapes == plain | states | (full if "full" in kind else {})
 
 
@@ -113,8 +136,8 @@ def test_four_bits_hold_a_column_to_a_fifteenth_of_its_range(rng):
     """Against the definition: what a product with ones in turn gives back is the matrix, each number rounded."""
     weights = rng.normal(size=(600, 5)).astype(np.float32)
     bias = rng.normal(size=5).astype(np.float32)
-    nodes = export._Nodes("")
-    out = export._int4_product(nodes, "x", weights, bias)
+    nodes = loops.Nodes("")
+    out = loops._int4_product(nodes, "x", weights, bias)
     info = onnx.helper.make_tensor_value_info
     graph = onnx.helper.make_graph(nodes.nodes, "product", [info("x", 1, ["n", 600])], [info(out, 1, ["n", 5])],
                                    nodes.constants)
@@ -123,15 +146,15 @@ def test_four_bits_hold_a_column_to_a_fifteenth_of_its_range(rng):
         onnx.helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
     )
     made = session.run(None, {"x": np.eye(600, dtype=np.float32)})[0] - bias
-    for first in range(0, 600, export.INT4_BLOCK):
-        block = slice(first, first + export.INT4_BLOCK)
+    for first in range(0, 600, loops.INT4_BLOCK):
+        block = slice(first, first + loops.INT4_BLOCK)
         step = np.abs(weights[block]).max(0) / 8
         # The largest number is exact; of the other sign there are only seven steps.
         assert (abs(made[block] - weights[block]) <= 1.01 * step).all()
         assert (abs(made[block] - weights[block]).mean(0) < 0.3 * step).all()
 
 
-@pytest.mark.parametrize("units, kinds", [(6, ["int8"]), (export.INT4_UNITS, ["int4", "int8"])])
+@pytest.mark.parametrize("units, kinds", [(6, ["int8"]), (loops.INT4_UNITS, ["int4", "int8"])])
 def test_large_loops_have_four_bits_for_few_streams(tmp_path, units, kinds):
     large = small_set(tmp_path, units=units)
     assert export.kinds(large, "onnx") == [f"{loop}_{number}" for number in kinds for loop in ("loop", "loop_full")]
@@ -248,20 +271,21 @@ def test_the_script_writes_graphs_that_run_alone(run, tmp_path, cache):
                 "generator_128_context": ("source", "context")}
     for batch, length in ((1, 7), (3, 50)):
         for name, given, made in (
-            ("vqvae_32_encode", np.zeros((batch, 32 * length), np.float32), (batch, length)),
-            ("vqvae_32_decode", np.zeros((batch, length), np.int32), (batch, 32 * length)),
-            ("generator_128_context", np.zeros((batch, length + 14), np.int32), (batch, 4 * length, 12)),
+            ("vqvae_32_encode", np.zeros((batch, 32 * length), np.float32), (batch, length, 1)),
+            ("vqvae_32_decode", np.zeros((batch, length, 1), np.int32), (batch, 32 * length)),
+            ("generator_128_context", np.zeros((batch, length + 14, 1), np.int32), (batch, 4 * length, 12)),
         ):
             session = onnxruntime.InferenceSession(folder / f"{name}.onnx")
             takes, gives = session.get_inputs()[0], session.get_outputs()[0]
-            assert takes.shape == ["B", takes.name] and gives.shape[:2] == ["B", gives.name]
+            assert takes.shape == ["B", takes.name, 1][: given.ndim]
+            assert gives.shape == ["B", gives.name, made[-1]][: len(made)]
             assert (takes.name, gives.name) == names_of[name]
             (out,) = session.run(None, {takes.name: given})
             assert out.shape == made
 
 
 def test_exporting_says_one_line_and_nothing_else(cache, tiny_weights):
-    program = "import sys\nfrom vqwave.play.export import cached_graph, weights\n"
+    program = "import sys\nfrom vqwave import weights\nfrom vqwave.play.export import cached_graph\n"
     program += "cached_graph(weights.find(sys.argv[1], 'vqvae_8'), 'decode')"
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-c", program, tiny_weights.codecs], capture_output=True, text=True, check=True,
@@ -300,14 +324,29 @@ def test_the_script_names_mistakes(run, tmp_path):
 def test_the_program_in_the_docs_makes_music(run, cache, tiny_weights, tmp_path):
     text = (SCRIPT.parents[1] / "docs" / "onnx.md").read_text(encoding="utf-8")
     (program,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    names = ["vqvae_8", *(f"generator_{level}" for level in LEVELS)]
+    names = ["vqvae_8", *(f"generator_{level}" for level in configs.preset("tiny").chain.sizes)]
     assert run("--models", ",".join(names), "--output-dir", tmp_path)[0] == 0
     subprocess.run([sys.executable, "-W", "error", "-c", program, tmp_path, "0.5", tmp_path / "out.raw"], check=True)  # noqa: S603
     samples = np.fromfile(tmp_path / "out.raw", "<i2")
     assert len(samples) == 22 * 512 and samples.std() > 0
 
 
-def test_graphs_carry_the_numbers_that_running_them_takes(small):
-    held = onnxruntime.InferenceSession(export.build(small, "loop_int8")).get_modelmeta().custom_metadata_map
-    assert held == {"level": "512", "source_level": "0", "ratio": "0", "halo": "0", "num_codes": "10",
-                    "start_token": "10", "pad_token": "1024"}
+def test_graphs_carry_the_numbers_that_running_them_takes(small, tmp_path, tiny_weights, cache):
+    def held(graph):
+        return onnxruntime.InferenceSession(graph).get_modelmeta().custom_metadata_map
+
+    facts = {"level": "512", "source_level": "0", "ratio": "0", "halo": "0", "num_codes": "10", "books": "1",
+             "start_token": "10", "pad_token": "0"}
+    assert held(export.build(small, "loop_int8")) == facts
+    several = small_set(tmp_path / "several", books=3)
+    assert held(export.build(several, "loop_full_float32")) == facts | {"books": "3"}
+    reads = weights.find(tiny_weights.generators, "generator_128")
+    facts = {"level": "128", "source_level": "512", "ratio": "4", "halo": "7", "num_codes": "64", "books": "1",
+             "start_token": "64", "pad_token": "64"}
+    assert held(export.build(reads, "loop_int8")) == held(export.cached_graph(reads, "context")) == facts
+    for name, period in (("vqvae_128", 2048), ("vqvae_8", 0)):
+        found = weights.find(tiny_weights.codecs, name)
+        codec = engine.load_codec(found)
+        facts = {"level": str(found.config.level), "num_codes": "64", "books": "1", "sample_rate": "22050",
+                 "encode_halo": str(codec.encode_halo), "decode_halo": str(codec.decode_halo), "period": str(period)}
+        assert held(export.cached_graph(found, "encode")) == held(export.cached_graph(found, "decode")) == facts
