@@ -1,5 +1,6 @@
 """The library as a user meets it: `vqwave.load` on tiny weights, through the real engines."""
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -10,15 +11,20 @@ import numpy as np
 import prepared
 import pytest
 from encoded import encode
+from whole import whole_as_windows
 
 import vqwave
+from vqwave import config as configs
 from vqwave import weights
-from vqwave.config import LEVELS
-from vqwave.data import audio, chunking
+from vqwave.config import Sampling
+from vqwave.data import audio
 from vqwave.errors import UserError
 from vqwave.files import CHECKOUT
 from vqwave.play import api, engine
-from vqwave.play.stream import BLOCK, Stream
+from vqwave.play.stream import Stream, Variation
+
+LEVELS = configs.preset("tiny").chain.sizes
+BLOCK = 8192
 
 
 @pytest.fixture(scope="module")
@@ -94,56 +100,9 @@ def test_float32_rows_of_a_batch_are_the_pieces_alone(exact):
     np.testing.assert_allclose(both[0], exact.generate(samples=BLOCK, level=128, seed=3), atol=1e-6)
 
 
-class Recorder:
-    """An engine that keeps what it sampled."""
-
-    def __init__(self, generator):
-        self.generator, self.codes, self.log_probs = generator, [], []
-
-    def __getattr__(self, name):
-        return getattr(self.generator, name)
-
-    def sample(self, *arguments, **settings):
-        codes, log_probs, state = self.generator.sample(*arguments, **settings | {"log_probs": True})
-        self.codes.append(codes)
-        self.log_probs.append(log_probs)
-        return codes, log_probs, state
-
-
 @pytest.mark.parametrize("how", ["nothing", "prompt", "variation"])
 def test_the_stream_s_windows_see_what_the_whole_piece_sees(exact, how):
-    """Every level's codes are as likely in one run over the whole piece as they were when they were drawn, or given."""
-    song = prepared.music(1.5)
-    levels, options = LEVELS, {}
-    if how == "prompt":
-        options = {"prompt": exact.prompt(song[:12000]).codes}
-    elif how == "variation":
-        levels, options = LEVELS[1:], {"source_codes": exact.encode(song, 512)}
-    recorders = [Recorder(exact.generator(level)) for level in levels]
-    with Stream(exact.codec(8), recorders, seed=5, **options) as stream:
-        blocks = 99 if how == "variation" else 3
-        sound = np.concatenate([block for _, block in zip(range(blocks), stream, strict=False)])
-    codes = {level: np.concatenate(r.codes, axis=1) for level, r in zip(levels, recorders, strict=True)}
-    if how == "variation":
-        # The last block is sampled whole; the piece ends where what is kept ends.
-        codes = {level: codes[level][:, : len(options["source_codes"]) * 512 // level] for level in levels}
-        codes[512] = options["source_codes"][None]
-    for level, recorder in zip(levels, recorders, strict=True):
-        config, context = recorder.config, None
-        count = codes[level].shape[1]
-        if config.source_level:
-            wanted = count // config.ratio + config.halo
-            source = codes[config.source_level][:, :wanted]
-            source = np.pad(source, ((0, 0), (config.halo, wanted - source.shape[1])), constant_values=config.pad_token)
-            context = exact.generator(level).context(source)
-            assert context.shape[1] == count
-        _, log_probs, _ = exact.generator(level).sample(
-            context, np.zeros((1, count)), [config.start_token], recorder.initial_state(1), forced=codes[level]
-        )
-        np.testing.assert_allclose(log_probs, np.concatenate(recorder.log_probs, axis=1)[:, :count], atol=1e-4)
-    whole = exact.decode(codes[8][0], 8)
-    assert how != "variation" or len(sound) == len(whole)
-    np.testing.assert_allclose(sound, whole[: len(sound)], atol=1e-5)
+    whole_as_windows(exact, how)
 
 
 def test_the_keras_engine_makes_the_same_music(exact, tiny_weights):
@@ -163,7 +122,7 @@ assert not loaded, loaded
 """
 
 
-@pytest.mark.parametrize("settings", [{}, {"top_k": 20, "temperature": [1, 1, 0.9, 0.9]}])
+@pytest.mark.parametrize("settings", [{}, {"sampling": {512: Sampling(top_k=20), 32: {"temperature": 0.9}}}])
 def test_another_process_goes_on_bit_for_bit_and_without_tensorflow(music, tmp_path, settings):
     with music.stream(seed=6, **settings) as stream:
         whole = np.concatenate([next(stream) for _ in range(5)])
@@ -176,11 +135,11 @@ def test_another_process_goes_on_bit_for_bit_and_without_tensorflow(music, tmp_p
 
 @pytest.mark.parametrize("how", ["prompt", "original", "variation"])
 def test_another_process_goes_on_with_what_was_steered(music, recordings, tmp_path, how):
-    options = {"log_probs": True, "seed": 6}
+    options, song = {"log_probs": True, "seed": 6}, recordings / "song.mp3"
     if how == "variation":
-        options |= {"variation_of": recordings / "song.mp3", "keep": 128}
+        options |= {"begin": music.source(song, 128)}
     else:
-        options |= {"prompt": recordings / "song.mp3", "prompt_seconds": 0.9, "keep_original": how == "original"}
+        options |= {"begin": music.prompt(song, seconds=0.9, keep_original=how == "original")}
     with music.stream(**options) as stream:
         whole = np.concatenate([next(stream) for _ in range(5)])
     with music.stream(**options) as stream:
@@ -204,7 +163,7 @@ def test_a_file_is_encoded_as_the_sound_in_it(music, recordings):
     for level in LEVELS:
         shares = []
         codes = music.encode(recordings / "song.mp3", level, report=shares.append)
-        np.testing.assert_array_equal(codes, music.encode(audio.decode(recordings / "song.mp3"), level))
+        np.testing.assert_array_equal(codes, music.encode(audio.decode(recordings / "song.mp3", 22050), level))
         assert shares == sorted(shares) and 0 < shares[-1] <= 1
 
 
@@ -216,7 +175,7 @@ def test_a_prompt_s_levels_cover_the_same_samples_and_are_the_recording_s_codes(
     """The grid begins a multiple of 512 samples before the prompt; the codes are those of the recording from there."""
     for name in ("song.mp3", "song.flac", "song.wav"):
         prompt = music.prompt(recordings / name, start=start, seconds=seconds)
-        whole, begin = audio.decode(recordings / name), round(start * 22050)
+        whole, begin = audio.decode(recordings / name, 22050), round(start * 22050)
         np.testing.assert_array_equal(prompt.audio, whole[begin : begin + samples])
         for level in LEVELS:
             assert prompt.codes[level].size * level == samples
@@ -232,20 +191,23 @@ def test_a_prompt_s_levels_cover_the_same_samples_and_are_the_recording_s_codes(
 def test_a_piece_begins_with_its_prompt_code_by_code(music, recordings, level):
     prompt = music.prompt(recordings / "song.mp3", seconds=0.8)
     options = {"seconds": 2, "level": level, "seed": 1}
-    with music.stream(prompt=prompt, **options) as stream:
+    with music.stream(begin=prompt, **options) as stream:
         codes = [stream.codes for _ in stream]
     assert stream.prompt_samples == len(prompt.audio) == 17408
     for at in LEVELS[: LEVELS.index(level) + 1]:
         made = np.concatenate([one[at] for one in codes])
         assert len(made) == -(-44100 // at)
         np.testing.assert_array_equal(made[: 17408 // at], prompt.codes[at])
-    piece = music.generate(prompt=recordings / "song.mp3", prompt_seconds=0.8, **options)
-    np.testing.assert_array_equal(piece, music.generate(prompt=prompt, **options))
+    piece = music.generate(begin=prompt, **options)
+    # One that was encoded down to this level alone is the same prompt.
+    shorter = music.prompt(recordings / "song.mp3", seconds=0.8, level=level)
+    assert list(shorter.codes) == [x for x in LEVELS if x >= level]
+    np.testing.assert_array_equal(piece, music.generate(begin=shorter, **options))
     made = np.concatenate([one[level] for one in codes])
     # The prompt too is decoded among what follows it; what follows the piece's own end is not known here.
-    end = (len(made) - chunking.decode_halo(music.codec(level).config)) * level
+    end = (len(made) - music.codec(level).decode_halo) * level
     np.testing.assert_allclose(piece[:end], music.decode(made, level)[: len(piece)][:end], atol=1e-5)
-    kept = music.generate(prompt=prompt, keep_original=True, **options)
+    kept = music.generate(begin=dataclasses.replace(prompt, keep_original=True), **options)
     np.testing.assert_array_equal(kept[:16384], prompt.audio[:16384])
     np.testing.assert_array_equal(kept[17408:], piece[17408:])
 
@@ -259,20 +221,20 @@ def test_a_variation_keeps_its_level_and_needs_no_generator_from_there_up(music,
     fewer = vqwave.load(tiny_weights.codecs, tmp_path)
     song = recordings / "song.mp3"
     source = fewer.source(song, keep)
-    assert source.samples == len(audio.decode(song)) and source.level == keep
-    with fewer.stream(variation_of=source, seed=1) as stream:
+    assert source.samples == len(audio.decode(song, 22050)) and source.level == keep
+    with fewer.stream(begin=source, seed=1) as stream:
         blocks, codes = zip(*((block, stream.codes) for block in stream), strict=True)
     made = np.concatenate(blocks)
     assert len(made) == source.samples == stream.samples
     np.testing.assert_array_equal(np.concatenate([one[keep] for one in codes]), source.codes)
     assert list(codes[0]) == [level for level in LEVELS if level <= keep]
-    np.testing.assert_array_equal(made, music.generate(variation_of=song, keep=keep, seed=1))
-    np.testing.assert_array_equal(made, music.generate(variation_of=audio.decode(song), keep=keep, seed=1))
-    by_codes = music.generate(source_codes=source.codes, keep=keep, seed=1)
+    np.testing.assert_array_equal(made, music.generate(begin=music.source(song, keep), seed=1))
+    np.testing.assert_array_equal(made, music.generate(begin=music.source(audio.decode(song, 22050), keep), seed=1))
+    by_codes = music.generate(begin=Variation(keep, source.codes, len(source.codes) * keep), seed=1)
     assert len(by_codes) == len(source.codes) * keep
     np.testing.assert_array_equal(by_codes[: len(made)], made)
-    assert not np.array_equal(made, music.generate(variation_of=source, seed=2))
-    np.testing.assert_array_equal(made[:15435], music.generate(variation_of=source, seed=1, seconds=0.7))
+    assert not np.array_equal(made, music.generate(begin=source, seed=2))
+    np.testing.assert_array_equal(made[:15435], music.generate(begin=source, seed=1, seconds=0.7))
 
 
 def test_noting_log_probabilities_changes_no_music(music):
@@ -284,32 +246,52 @@ def test_noting_log_probabilities_changes_no_music(music):
     assert list(stream.bits) == [*LEVELS, "all"]
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"prompt": "no.mp3"}, "no.mp3: no such file"),
-    ({"prompt": "silent.wav"}, "silent.wav: the 1.35 s from 0 s on are silent; there is nothing to go on from"),
-    ({"prompt": "song.flac", "prompt_start": 3}, "song.flac: ends after 3.00 s, before the prompt starts .3 s."),
-    ({"prompt": "song.flac", "prompt_start": 2.99}, "has 220 samples from 2.99 s on; a prompt needs 512"),
-    ({"prompt": "song.flac", "prompt_start": -1}, "prompt_start is -1; it must be a number of at least 0"),
-    ({"prompt": "song.flac", "prompt_seconds": 0.02}, "a prompt of 0.02 s is too short: one code of the top level is"),
-    ({"prompt": "song.flac", "prompt_seconds": float("nan")}, "seconds is nan"),
-    ({"prompt": "song.flac", "seconds": 2}, "the piece is to last 2.00 s, but the prompt alone lasts 3.00 s"),
-    ({"prompt": np.zeros(511) + 0.1}, "the recording: has 511 samples from 0 s on; a prompt needs 512"),
-    ({"prompt": "song.flac", "windows": 2}, "windows make a piece from nothing"),
-    ({"prompt": "song.flac", "variation_of": "song.flac"}, "give one of prompt, variation_of and source_codes"),
-    ({"keep_original": True}, "keep_original needs a prompt"),
-    ({"variation_of": "silent.wav"}, "silent.wav: is silent"),
-    ({"variation_of": np.zeros(5000)}, "the recording is silent"),
-    ({"variation_of": "song.flac", "keep": 8}, "keep is 8; it must be one of 512, 128, 32"),
-    ({"variation_of": "song.flac", "keep": 128, "level": 128}, "level 128 is kept and the chain ends at 128"),
-    ({"variation_of": "song.flac", "seconds": 3.5}, "3.50 s are asked for, but what is varied lasts 3.00 s"),
-    ({"source_codes": [1, 2], "seconds": 3.5}, "77175 samples are asked for, but the piece that is varied has 1024"),
+@pytest.mark.parametrize("recording, options, message", [
+    ("no.mp3", {}, "no.mp3: no such file"),
+    ("silent.wav", {}, "silent.wav: the 1.35 s from 0 s on are silent; there is nothing to go on from"),
+    ("song.flac", {"start": 3}, "song.flac: ends after 3.00 s, before the prompt starts .3 s."),
+    ("song.flac", {"start": 2.99}, "has 220 samples from 2.99 s on; a prompt needs 512"),
+    ("song.flac", {"start": -1}, "prompt_start is -1; it must be a number of at least 0"),
+    ("song.flac", {"seconds": 0.02}, "a prompt of 0.02 s is too short: one code of the top level is"),
+    ("song.flac", {"seconds": float("nan")}, "seconds is nan"),
+    ("song.flac", {"level": 64}, "there is no level 64; there are 512, 128, 32, 8"),
+    (np.zeros(511) + 0.1, {}, "the recording: has 511 samples from 0 s on; a prompt needs 512"),
 ])
-def test_what_cannot_steer_is_refused(music, recordings, options, message):
-    for key in ("prompt", "variation_of"):
-        if isinstance(options.get(key), str):
-            options = options | {key: recordings / options[key]}
+def test_what_cannot_be_a_prompt_is_refused(music, recordings, recording, options, message):
     with pytest.raises(UserError, match=message):
-        music.generate(**{"samples": None if "seconds" in options else 10**6} | options)
+        music.prompt(recordings / recording if isinstance(recording, str) else recording, **options)
+
+
+@pytest.mark.parametrize("recording, keep, message", [
+    ("no.mp3", None, "no.mp3: no such file"), ("silent.wav", None, "silent.wav: is silent"),
+    (np.zeros(5000), None, "the recording is silent"), (np.zeros(0), None, "the recording is silent"),
+    ("song.flac", 8, "keep is 8; it must be one of 512, 128, 32"),
+    ("song.flac", 64, "keep is 64; it must be one of 512, 128, 32"),
+])
+def test_what_cannot_be_varied_is_refused(music, recordings, recording, keep, message):
+    with pytest.raises(UserError, match=message):
+        music.source(recordings / recording if isinstance(recording, str) else recording, keep)
+
+
+@pytest.mark.parametrize("begin, options, message", [
+    ("prompt", {"seconds": 2}, "the piece is to last 2.00 s, but the prompt alone lasts 3.00 s"),
+    ("prompt", {"windows": 2}, "windows make a piece from nothing"),
+    ("prompt to 128", {"level": 32}, "the prompt was encoded to a coarser level than 32: it has no codes of level 32"),
+    (Variation(128, np.zeros(9, int), 1152), {"windows": 2}, "windows make a piece from nothing"),
+    (Variation(128, np.zeros(9, int), 1152), {"level": 128}, "level 128 is kept and the chain ends at 128"),
+    (Variation(8, np.zeros(9, int), 72), {}, "keep is 8; it must be one of 512, 128, 32"),
+    (Variation(512, np.array([1, 2]), 1024), {"seconds": 3.5},
+     "3.50 s are asked for, but what is varied lasts 0.05 s"),
+    (Variation(512, np.array([1, 2]), 1025), {}, "1025 samples are asked for, but the piece that is varied has 1024"),
+    ("song.flac", {}, "begin is 'song.flac'; it must be what prompt or source made of a recording"),
+    (np.zeros(9), {}, "it must be what prompt or source made of a recording"),
+])
+def test_what_cannot_steer_is_refused(music, recordings, begin, options, message):
+    if isinstance(begin, str) and begin.startswith("prompt"):
+        begin = music.prompt(recordings / "song.flac", level=128 if begin.endswith("128") else None)
+    options = options if "seconds" in options or isinstance(begin, Variation) else {"samples": 10**6} | options
+    with pytest.raises(UserError, match=message):
+        music.generate(begin=begin, **options)
 
 
 LONG = """
@@ -323,7 +305,7 @@ def resident():
 
 music = load(sys.argv[1], sys.argv[2])
 for path in sys.argv[3:]:
-    with music.stream(variation_of=path, keep=128, level=32, seed=1) as stream:
+    with music.stream(begin=music.source(path, 128), level=32, seed=1) as stream:
         made = sum(len(block) for block in stream)
     print(made, resident())
 """
@@ -334,8 +316,8 @@ for path in sys.argv[3:]:
 def test_a_song_of_minutes_is_varied_in_the_memory_of_a_short_one(music, tiny_weights, tmp_path):
     sound = prepared.music(30.0)
     for name, times in (("short.flac", 1), ("long.flac", 20)):
-        audio.write(tmp_path / name, np.tile(sound, times))
-    music.generate(variation_of=tmp_path / "short.flac", keep=128, level=32)  # exports what is missing
+        audio.write(tmp_path / name, np.tile(sound, times), 22050)
+    music.generate(begin=music.source(tmp_path / "short.flac", 128), level=32)  # exports what is missing
     said = python(LONG, tiny_weights.codecs, tiny_weights.generators, tmp_path / "short.flac", tmp_path / "long.flac")
     (short, before), (long, after) = (map(int, line.split()) for line in said.splitlines())
     assert (short, long) == (len(sound), 20 * len(sound))
@@ -384,7 +366,13 @@ def test_a_state_is_not_resumed_with_another_engine(music, exact):
     ({"seconds": 1e-9}, "less than one sample"),
     ({"samples": -1}, "samples is -1; it must be a whole number of at least 0"),
     ({"samples": 1, "level": 64}, "no level 64; there are 512, 128, 32, 8"),
-    ({"samples": 1, "temperature": [1, 2]}, "temperature has 2 values"),
+    ({"samples": 1, "sampling": [1, 2]}, r"sampling is \[1, 2\]; it must be a Sampling, or a mapping"),
+    ({"samples": 1, "sampling": {64: {"top_k": 1}}}, "sampling names level 64; the chain has levels 512, 128, 32, 8"),
+    ({"samples": 1, "level": 128, "sampling": {8: {"top_k": 1}}}, "names level 8; the chain has levels 512, 128$"),
+    ({"samples": 1, "sampling": {512: {"temperature": -1}}},
+     "sampling of level 512: temperature is -1; it must be at least 0"),
+    ({"samples": 1, "windows": 2, "batch": 2}, "windows make one piece: give either windows or batch"),
+    ({"samples": 1, "windows": 2, "log_probs": True}, "give either windows or log_probs"),
     ({"samples": 1, "seed": -1}, "seed is -1"),
 ])
 def test_arguments_that_cannot_be_are_refused(music, options, message):
@@ -411,14 +399,32 @@ def test_missing_weights_and_engines_are_named(tiny_weights, tmp_path):
 
 
 def test_a_chain_that_does_not_fit_is_refused_before_it_is_loaded(tiny_weights, tmp_path):
-    from vqwave.config import codec_preset
-
     found = weights.find(tiny_weights.codecs, "vqvae_512")
-    config = codec_preset("vqvae_512", "compact")
+    config = configs.preset("compact").codec("vqvae_512")
     parts = {part: {"x": np.zeros(1)} for part in found.files}
     weights.save(tmp_path, "vqvae_512", "", parts, config)
-    with pytest.raises(UserError, match="vqvae_512 decodes 1024 codes of level 512, but generator_512 makes 64"):
+    with pytest.raises(UserError, match="vqvae_512 decodes 1024 codes of level 512, but generator_512 makes 64 codes"):
         vqwave.load(tmp_path, tiny_weights.generators).stream(level=512)
+
+
+def test_models_of_another_rate_or_level_than_the_chain_s_are_refused(tiny_weights, tmp_path):
+    folder = tmp_path / "generators"
+    shutil.copytree(tiny_weights.generators, folder)
+    chain = configs.preset("tiny").chain
+
+    def refused(changed, message):
+        weights.save_chain(folder, changed)
+        with pytest.raises(UserError, match=message):
+            vqwave.load(tiny_weights.codecs, folder).stream()
+
+    refused(configs.replace(chain, sample_rate=44100), "vqvae_8 is of 22050 Hz, but the chain of 44100 Hz")
+    levels = [dict(one) for one in configs.to_dict(chain)["levels"]]
+    levels[3]["level"] = 16
+    refused(configs.replace(chain, levels=levels), "vqvae_8 is of level 8, but the chain has it at level 16")
+    levels[3] |= {"level": 8, "generator": "generator_9"}
+    refused(configs.replace(chain, levels=levels), "no weights of generator_9; there are none at all")
+    levels[3]["generator"], levels[2]["generator"] = "generator_32", "generator_8"
+    refused(configs.replace(chain, levels=levels), "generator_8 is of level 8, but the chain has it at level 32")
 
 
 def test_a_chain_ends_where_its_folder_says_unless_told_otherwise(music, tiny_weights, tmp_path):
@@ -427,6 +433,8 @@ def test_a_chain_ends_where_its_folder_says_unless_told_otherwise(music, tiny_we
     (folder / "chain.yml").write_text("level: 128\n")
     short = vqwave.load(tiny_weights.codecs, folder)
     assert (music.level, short.level) == (8, 128)
+    weights.save_chain(folder, configs.replace(music.chain, end=128))
+    assert vqwave.load(tiny_weights.codecs, folder).chain == short.chain
     np.testing.assert_array_equal(short.generate(samples=3000, seed=1), music.generate(samples=3000, seed=1, level=128))
     np.testing.assert_array_equal(short.generate(samples=3000, seed=1, level=8), music.generate(samples=3000, seed=1))
     # What keeps the level it would end at goes on to the finest.
@@ -437,10 +445,10 @@ def test_a_chain_ends_where_its_folder_says_unless_told_otherwise(music, tiny_we
 def test_the_default_folders_are_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     checkout = CHECKOUT
-    assert api._folder("weights", api.GENERATORS) in (checkout / "weights", Path("weights"))
+    assert weights.find_folder("weights", weights.GENERATORS) in (checkout / "weights", Path("weights"))
     (tmp_path / "weights").mkdir()
-    assert api._folder("weights", api.GENERATORS) == Path("weights")
-    assert api._folder("elsewhere", api.GENERATORS) == Path("elsewhere")
+    assert weights.find_folder("weights", weights.GENERATORS) == Path("weights")
+    assert weights.find_folder("elsewhere", weights.GENERATORS) == Path("elsewhere")
 
 
 def test_every_engine_is_offered():

@@ -75,7 +75,7 @@ def test_length_counts_top_codes_and_the_same_seed_is_the_same_file(run, tmp_pat
         assert said.splitlines() == [f"seed {seed}", f"wrote {path}: 0.77 s, 16896 samples"]
         files.append(path.read_bytes())
     assert files[0] == files[1] != files[2]
-    made = audio.decode(tmp_path / "0.wav")
+    made = audio.decode(tmp_path / "0.wav", 22050)
     assert len(made) == 33 * 512
     piece = vqwave.load(tiny_weights.codecs, tiny_weights.generators).generate(samples=33 * 512, seed=1, level=level)
     np.testing.assert_array_equal(audio.to_u16(made), audio.to_u16(piece))
@@ -86,7 +86,7 @@ def test_seconds_give_the_nearest_number_of_samples(run, tmp_path, seconds, samp
     code, said, _ = run("--seconds", seconds, "--generators", "generator_512", "--output", tmp_path / "a.flac")
     assert code == 0
     assert f"{samples} samples" in said
-    assert len(audio.decode(tmp_path / "a.flac")) == samples
+    assert len(audio.decode(tmp_path / "a.flac", 22050)) == samples
 
 
 def test_a_seed_is_drawn_and_printed_and_makes_the_piece_again(run, tmp_path):
@@ -224,7 +224,7 @@ def test_errors_are_one_line_and_code_2_and_leave_nothing(run, recordings, tmp_p
 
 def heard(path):
     """float32 samples of a file, exactly."""
-    return audio.decode(path)
+    return audio.decode(path, 22050)
 
 
 def test_a_recording_is_continued(run, recordings, music, tmp_path):
@@ -362,7 +362,7 @@ def test_it_plays_through_the_sound_device_what_it_writes(run, tiny_weights, tmp
     assert done.returncode == 0, done.stderr
     assert done.stdout == "seed 1\nplayed 2.3 s\n"
     assert "\x1b" not in done.stderr
-    heard, written = np.fromfile(raw, np.int16), audio.to_u16(audio.decode(tmp_path / "a.wav")).astype(int) - 32768
+    heard, written = np.fromfile(raw, np.int16), audio.to_u16(audio.decode(tmp_path / "a.wav", 22050)).astype(int) - 32768
     # This device takes sound faster than it plays, so silence may stand between blocks; the sounds are the same.
     np.testing.assert_array_equal(heard[heard != 0], written[written != 0])
 

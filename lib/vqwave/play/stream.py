@@ -366,6 +366,8 @@ class Stream(Blocks):
     def __init__(self, codec, generators: Sequence, *, block: int, seed: int | None = None, batch: int | None = None,
                  samples: int | None = None, sampling=None, chunk: int | None = None, begin: Begin | None = None,
                  log_probs: bool = False):
+        if begin is not None and not isinstance(begin, Prompt | Variation):
+            raise UserError(f"begin is {begin!r}; it must be what prompt or source made of a recording")
         varied = begin if isinstance(begin, Variation) else None
         engine.check_chain(codec, generators, varied.level if varied else 0)
         for key, value, least in (("batch", batch, 1), ("samples", samples, 0), ("chunk", chunk, 1)):

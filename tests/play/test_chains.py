@@ -1,0 +1,273 @@
+"""Chains of other levels, rates and books than what ships has, through the real engines."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import prepared
+import pytest
+import soundfile
+from chains import preset, save_chain
+from whole import whole_as_windows
+
+import vqwave
+from vqwave import weights
+from vqwave.config import Sampling
+from vqwave.play import engine
+
+CHAINS = {
+    "finer": ({128: 1, 32: 1, 8: 1}, 44100, 4096),
+    "coarser": ({2048: 1, 512: 1, 128: 1}, 3000, 8192),
+    "books": ({512: 3, 128: 1}, 22050, 8192),
+}
+"""Books by level from the top down, samples a second, samples a block."""
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Random weights of a chain by its name, made once: `.codecs`, `.generators`, and the `.chain` they are of."""
+    made = {}
+
+    def save(name):
+        if name not in made:
+            root = tmp_path_factory.mktemp(name)
+            # Large weights, so that a code in another place would show.
+            made[name] = save_chain(root, preset(root / "preset.yml", *CHAINS[name]), spread=1.5)
+        return made[name]
+
+    return save
+
+
+@pytest.fixture(scope="module", params=CHAINS)
+def folders(request, saved):
+    """One chain after another."""
+    made = saved(request.param)
+    made.name = request.param
+    return made
+
+
+@pytest.fixture(scope="module")
+def music(folders):
+    return vqwave.load(folders.codecs, folders.generators)
+
+
+@pytest.fixture(scope="module")
+def song(music):
+    """A recording of five blocks and a little: float32 [samples] at the chain's rate."""
+    chain = music.chain
+    return prepared.music((5 * chain.block + chain.top + 3) / chain.sample_rate, 3, chain.sample_rate)
+
+
+def collect(stream):
+    """(sound, codes by level) of a finite stream."""
+    with stream:
+        blocks, codes = zip(*((block, stream.codes) for block in stream), strict=True)
+    return np.concatenate(blocks), {level: np.concatenate([c[level] for c in codes]) for level in codes[0]}
+
+
+def test_the_chain_is_what_lies_beside_the_generators(folders, music):
+    books, rate, block = CHAINS[folders.name]
+    assert music.chain == folders.chain == weights.chain(folders.generators)
+    assert (music.chain.sizes, music.sample_rate, music.chain.block) == (tuple(books), rate, block)
+    assert music.level == min(books)
+    assert [music.codec(x).config.books for x in books] == [music.generator(x).config.books for x in books] == [
+        *books.values()]
+
+
+def test_a_piece_is_as_long_as_asked_in_blocks_of_the_chain_s(music):
+    chain = music.chain
+    samples = 2 * chain.block + 77
+    with music.stream(seed=1, samples=samples) as stream:
+        blocks = list(stream)
+    assert [len(block) for block in blocks] == [chain.block, chain.block, 77]
+    assert stream.sample_rate == chain.sample_rate
+    piece = music.generate(seed=1, seconds=samples / chain.sample_rate)
+    np.testing.assert_array_equal(piece, np.concatenate(blocks))
+    np.testing.assert_array_equal(piece, music.generate(seed=1, samples=samples, chunk=100))
+    assert piece.std() > 0 and not np.array_equal(piece, music.generate(seed=2, samples=samples))
+    for level in chain.sizes:
+        assert music.generate(samples=chain.block + 1, level=level, seed=1, batch=2).shape == (2, chain.block + 1)
+
+
+def test_codes_have_an_axis_of_books_where_there_are_several(music, song):
+    for level in music.chain.sizes:
+        books = music.codec(level).config.books
+        codes = music.encode(song, level)
+        count = -(-song.size // level)
+        assert codes.shape == ((count,) if books == 1 else (count, books)) and codes.dtype == np.int32
+        both = music.encode(np.stack([song, -song]), level)
+        np.testing.assert_array_equal(both[0], codes)
+        assert music.decode(codes, level).shape == (count * level,)
+        np.testing.assert_allclose(music.decode(both, level)[0], music.decode(codes, level), atol=1e-5)
+        # Most codes are in use: what is compared below could differ.
+        assert len(np.unique(codes)) > 15
+
+
+@pytest.mark.parametrize("how", ["nothing", "prompt", "variation"])
+def test_the_stream_s_windows_see_what_the_whole_piece_sees(folders, how):
+    whole_as_windows(vqwave.load(folders.codecs, folders.generators, "onnx-float32"), how)
+
+
+def test_a_piece_begins_with_its_prompt_code_by_code(music, song):
+    chain = music.chain
+    start, samples = song.size // 7, 3 * chain.top
+    for level in chain.sizes:
+        prompt = music.prompt(song, start=start / chain.sample_rate, seconds=(samples + 1) / chain.sample_rate,
+                              level=level)
+        np.testing.assert_array_equal(prompt.audio, song[start : start + samples])
+        piece, codes = collect(music.stream(begin=prompt, seed=1, level=level, samples=2 * chain.block + 5))
+        assert list(codes) == [x for x in chain.sizes if x >= level]
+        for at, made in codes.items():
+            assert len(made) == -(-len(piece) // at)
+            np.testing.assert_array_equal(made[: samples // at], prompt.codes[at])
+            # The grid begins a multiple of the top level before the prompt.
+            there = music.encode(song[start % chain.top :], at)[start // chain.top * chain.top // at :]
+            np.testing.assert_array_equal(prompt.codes[at], there[: samples // at])
+        end = (len(codes[level]) - music.codec(level).decode_halo) * level
+        heard = music.decode(codes[level], level)
+        np.testing.assert_allclose(piece[: max(end, 0)], heard[: max(end, 0)], atol=1e-5)
+
+
+def test_a_variation_keeps_a_level_and_lasts_as_long_as_the_recording(music, song):
+    chain = music.chain
+    for keep in chain.sizes[:-1]:
+        source = music.source(song, keep)
+        np.testing.assert_array_equal(source.codes, music.encode(song, keep))
+        piece, codes = collect(music.stream(begin=source, seed=1))
+        assert len(piece) == song.size == source.samples
+        np.testing.assert_array_equal(codes[keep], source.codes)
+        assert list(codes) == [x for x in chain.sizes if x <= keep]
+        assert not np.array_equal(piece, music.generate(begin=source, seed=2))
+        np.testing.assert_array_equal(music.generate(begin=source, seed=1, samples=999), piece[:999])
+
+
+def test_windows_make_a_piece_of_the_same_length_and_the_same_beginning(music):
+    samples = 14 * music.chain.block + 5
+    piece = music.generate(samples=samples, seed=1, windows=3)
+    assert piece.shape == (samples,) and np.isfinite(piece).all()
+    np.testing.assert_array_equal(piece, music.generate(samples=samples, seed=1, windows=3))
+    assert not np.array_equal(piece, music.generate(samples=samples, seed=2, windows=3))
+
+
+def test_a_window_alone_is_the_stream(folders):
+    exact = vqwave.load(folders.codecs, folders.generators, "onnx-float32")
+    samples = 2 * exact.chain.block + 5
+    np.testing.assert_allclose(exact.generate(samples=samples, seed=1, windows=1),
+                               exact.generate(samples=samples, seed=1), atol=1e-5)
+
+
+def test_a_file_at_another_rate_is_resampled_to_the_chain_s(music, tmp_path):
+    chain = music.chain
+    samples = 3 * chain.block
+    soundfile.write(tmp_path / "song.wav", prepared.music(samples / chain.sample_rate, 1, 16000), 16000)
+    source = music.source(tmp_path / "song.wav")
+    assert abs(source.samples - samples) <= 2
+    prompt = music.prompt(tmp_path / "song.wav", seconds=2 * chain.top / chain.sample_rate)
+    assert len(prompt.audio) == 2 * chain.top
+
+
+RESUME = """
+import sys
+import numpy as np
+from vqwave import Stream
+with Stream.resume(np.load(sys.argv[1])) as stream:
+    np.save(sys.argv[2], np.concatenate([next(stream) for _ in range(2)]))
+"""
+
+
+def resumed_elsewhere(stream, folder, blocks):
+    """(what a stream makes, what it makes where another process takes over after `blocks`): two blocks more."""
+    with stream() as one:
+        whole = np.concatenate([next(one) for _ in range(blocks + 2)])
+    with stream() as one:
+        head = [next(one) for _ in range(blocks)]
+        np.savez(folder / "state.npz", **one.state())
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", RESUME, folder / "state.npz", folder / "tail.npy"], capture_output=True,
+        text=True, env=os.environ | {"PYTHONPATH": str(Path(vqwave.__file__).parents[1])},
+    )
+    assert done.returncode == 0, done.stderr
+    return whole, np.concatenate([*head, np.load(folder / "tail.npy")])
+
+
+@pytest.mark.parametrize("how", ["nothing", "prompt", "variation"])
+def test_another_process_goes_on_bit_for_bit(music, song, tmp_path, how):
+    chain = music.chain
+    begin = {"nothing": lambda: None, "variation": lambda: music.source(song),
+             "prompt": lambda: music.prompt(song[: chain.block + 2 * chain.top], keep_original=True)}[how]()
+    sampling = {chain.bottom: Sampling(temperature=0.8, top_k=20)}
+
+    def stream():
+        return music.stream(begin=begin, seed=6, log_probs=True, sampling=sampling)
+
+    whole, joined = resumed_elsewhere(stream, tmp_path, 2)
+    np.testing.assert_array_equal(joined, whole)
+
+
+# --------------------------------------------------------------------------------- a residual codec above a plain one
+
+
+@pytest.fixture(scope="module")
+def residual(saved):
+    return saved("books")
+
+
+@pytest.fixture(scope="module", params=engine.ENGINES)
+def of_books(request, residual):
+    return vqwave.load(residual.codecs, residual.generators, request.param)
+
+
+def test_every_engine_streams_frames_of_three_books_and_resumes_them(of_books, tmp_path):
+    def stream():
+        return of_books.stream(seed=2, log_probs=True)
+
+    with stream() as one:
+        next(one)
+        assert one.codes[512].shape == one.log_probs[512].shape == (16, 3)
+        assert one.codes[128].shape == one.log_probs[128].shape == (64,)
+        with of_books.stream(seed=2, batch=2) as two:
+            next(two)
+        assert two.codes[512].shape == (2, 16, 3) and two.codes[128].shape == (2, 64)
+    whole, joined = resumed_elsewhere(stream, tmp_path, 1)
+    np.testing.assert_array_equal(joined, whole)
+
+
+def test_every_engine_continues_and_varies_a_recording(of_books):
+    song = prepared.music(1.0, 3)
+    prompt, source = of_books.prompt(song), of_books.source(song)
+    assert prompt.codes[512].shape == (43, 3) and prompt.codes[128].shape == (172,)
+    assert source.codes.shape == (44, 3)
+    np.testing.assert_array_equal(source.codes[:43], prompt.codes[512])
+    piece, codes = collect(of_books.stream(begin=prompt, seed=1, seconds=1.5))
+    assert len(piece) == 33075
+    for level in (512, 128):
+        np.testing.assert_array_equal(codes[level][: len(prompt.codes[level])], prompt.codes[level])
+    piece, codes = collect(of_books.stream(begin=source, seed=1))
+    assert len(piece) == song.size
+    np.testing.assert_array_equal(codes[512], source.codes)
+
+
+def test_engines_agree_on_a_chain_of_books(residual):
+    reference, exact = (vqwave.load(residual.codecs, residual.generators, name) for name in ("keras", "onnx-float32"))
+    np.testing.assert_allclose(exact.generate(samples=20_000, seed=2), reference.generate(samples=20_000, seed=2),
+                               atol=1e-4)
+    song = prepared.music(1.0, 3)
+    codes = exact.encode(song, 512)
+    # A latent between two codes may fall to either, by the last bit.
+    assert (codes == reference.encode(song, 512)).all(-1).mean() > 0.95
+    np.testing.assert_allclose(exact.decode(codes, 512), reference.decode(codes, 512), atol=1e-5)
+    np.testing.assert_allclose(exact.decode(codes[:, :2], 512), reference.decode(codes[:, :2], 512), atol=1e-5)
+
+
+@pytest.mark.parametrize("codes, level, message", [
+    (np.zeros((5, 4), int), 512, r"\[N, books\] or \[batch, N, books\] of up to 3, not int64 \[5, 4\]"),
+    (np.zeros(5, int), 512, r"\[N, books\] or \[batch, N, books\] of up to 3, not int64 \[5\]"),
+    (np.zeros((5, 0), int), 512, "of up to 3"), (np.zeros((5, 3)), 512, "whole numbers"),
+    (np.full((5, 3), 64), 512, "codes are 64 … 64; codec-of-512 has 0 … 63"),
+    (np.zeros((1, 5, 3), int), 128, r"\[N\] or \[batch, N\], not int64 \[1, 5, 3\]"),
+])
+def test_codes_that_cannot_be_decoded_are_refused(residual, codes, level, message):
+    with pytest.raises(ValueError, match=message):
+        vqwave.load(residual.codecs, residual.generators).decode(codes, level)
