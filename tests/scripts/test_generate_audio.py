@@ -17,7 +17,7 @@ import soundfile
 from encoded import encode
 
 import vqwave
-from vqwave import cli
+from vqwave import cli, config, weights
 from vqwave.data import audio
 from vqwave.play import mastering
 
@@ -131,8 +131,8 @@ def test_settings_are_one_or_one_a_level_and_greedy_ways_agree(run, tmp_path):
 
     plain = made()
     assert plain == made("--temperature", 1) == made("--temperature", 1, 1.0, "--top-k", 0, "--top-p", 1)
-    assert plain != made("--temperature", 1, 0.01)
-    assert made("--temperature", 0) == made("--top-k", 1) != plain
+    assert plain != made("--temperature", 1, 0.01) != made("--temperature", 0.01, 1)
+    assert made("--temperature", 0) == made("--top-k", 1) == made("--temperature", 0, 1, "--top-k", 0, 1) != plain
     assert made("--top-p", 0.3) != plain
 
 
@@ -186,7 +186,7 @@ def test_settings_are_one_or_one_a_level_and_greedy_ways_agree(run, tmp_path):
     (["--keep-original"], "--keep-original needs --prompt"),
     (["--keep", "512"], "--keep needs --variation-of"),
     (["--variation-of", "SONG", "--keep", "8", "--output", "TMP/a.wav"],
-     "argument --keep: '8' is none of 512, 128, 32"),
+     "keep is 8; it must be one of 512, 128, 32"),
     (["--variation-of", "SONG", "--keep", "32", "--generators", "generator_32", "--output", "TMP/a.wav"],
      "level 32 is kept and the chain ends at 32: nothing is left to generate; end it at a finer level"),
     (["--variation-of", "SILENT", "--output", "TMP/a.wav"], "silent.flac: is silent"),
@@ -234,8 +234,8 @@ def test_a_recording_is_continued(run, recordings, music, tmp_path):
     assert code == 0, notes
     assert said.splitlines() == ["seed 1", f"wrote {tmp_path / 'a.wav'}: 2.00 s, 44100 samples"]
     assert f"goes on from {recordings / 'song.mp3'}: 1.00 s from 0.5 s on" in notes.splitlines()
-    piece = music.generate(prompt=recordings / "song.mp3", prompt_seconds=1, prompt_start=0.5, seconds=2, level=32,
-                           seed=1)
+    prompt = music.prompt(recordings / "song.mp3", seconds=1, start=0.5, level=32)
+    piece = music.generate(begin=prompt, seconds=2, level=32, seed=1)
     np.testing.assert_array_equal(audio.to_u16(heard(tmp_path / "a.wav")), audio.to_u16(piece))
     code, _, notes = run(*arguments, tmp_path / "b.wav", "--keep-original")
     assert code == 0, notes
@@ -260,7 +260,7 @@ def test_a_recording_is_varied(run, recordings, music, tmp_path, keep):
     assert f"of which the codes at {keep}x are kept" in notes
     song = heard(recordings / "song.mp3")
     assert len(heard(tmp_path / "a.wav")) == len(song) and f"{len(song)} samples" in said
-    piece = music.generate(variation_of=recordings / "song.mp3", keep=keep, seed=1)
+    piece = music.generate(begin=music.source(recordings / "song.mp3", keep), seed=1)
     np.testing.assert_array_equal(audio.to_u16(heard(tmp_path / "a.wav")), audio.to_u16(piece))
     run("--variation-of", recordings / "song.mp3", "--keep", keep, "--seed", 1, "--seconds", 0.7, "--output",
         tmp_path / "b.wav")
@@ -311,6 +311,43 @@ def test_candidates_are_ranked_by_their_bits(run, music, tmp_path, more):
     assert bits == sorted(bits) and len(bits) == 3
     assert (tmp_path / "a.wav").read_bytes() == next(tmp_path.glob("a_1_*")).read_bytes()
     assert len(list(tmp_path.iterdir())) == 4
+
+
+@pytest.fixture(scope="module")
+def renamed(tiny_weights, tmp_path_factory):
+    """A chain of two levels, 512 and 128, whose models have names of their own: the folder of all of it."""
+    folder = tmp_path_factory.mktemp("renamed")
+    levels = []
+    for level in (512, 128):
+        names = {"codec": f"ear-{level}", "generator": f"hand-{level}"}
+        for shipped, old, new in ((tiny_weights.codecs, f"vqvae_{level}", names["codec"]),
+                                  (tiny_weights.generators, f"generator_{level}", names["generator"])):
+            found = weights.find(shipped, old)
+            parts = {part: found.load(part) for part in found.files}
+            weights.save(folder, new, "", parts, config.replace(found.config, name=new))
+        levels.append({"level": level} | names)
+    chain = {"sample_rate": 22050, "block": 4096, "end": 512, "levels": levels}
+    weights.save_chain(folder, config.validate(config.ChainConfig, chain))
+    return folder
+
+
+def test_names_levels_and_where_it_ends_come_from_the_chain(run, renamed, recordings, music, tmp_path):
+    folders = ("--vqvae-weights-dir", renamed, "--generator-weights-dir", renamed, "--seed", 1, "--output",
+               tmp_path / "a.wav")
+    for more, level in (([], 512), (["--generators", "hand-128"], 128), (["--generators", "all"], 128)):
+        code, said, notes = run(*folders, "--length", 20, *more)
+        assert code == 0, notes
+        assert "10240 samples" in said and f"ear-{level}, hand-512" in notes
+        piece = music.generate(samples=10240, seed=1, level=level)
+        np.testing.assert_array_equal(audio.to_u16(heard(tmp_path / "a.wav")), audio.to_u16(piece))
+    code, _, notes = run(*folders, "--variation-of", recordings / "song.mp3")
+    assert code == 0 and "the codes at 512x are kept" in notes
+    piece = music.generate(begin=music.source(recordings / "song.mp3"), seed=1, level=128)
+    np.testing.assert_array_equal(audio.to_u16(heard(tmp_path / "a.wav")), audio.to_u16(piece))
+    code, _, notes = run(*folders, "--length", 20, "--generators", "generator_128")
+    assert code == 2 and "no generator is called 'generator_128'; there are hand-512, hand-128, or all" in notes
+    code, _, notes = run(*folders, "--variation-of", recordings / "song.mp3", "--keep", 128)
+    assert code == 2 and "keep is 128; it must be one of 512" in notes
 
 
 def test_one_line_tells_what_is_alike(run, tiny_weights, tmp_path):
