@@ -10,7 +10,7 @@ Makes the Python environment .venv beside this file, installs VQWave into it in 
 models for playing. It skips what is done already; if it was interrupted, run it again.
 
   --demo     then makes 20 seconds of music from the shipped weights: demo.wav
-  --test     then runs ruff and the tests
+  --test     then runs ruff, mypy and the tests
   --no-apt   installs no Debian package; shows the command instead
   --help     shows this
 
@@ -263,6 +263,7 @@ if [ $test = yes ]; then
     has_chromium || apt_install chromium --no-install-recommends || true
     has_chromium || say "Without Chromium the tests of the studio's page are left out. To have them: sudo apt-get install chromium"
     "$py" -m ruff check .
+    "$py" -m mypy
     # A process a core, up to eight: each holds TensorFlow. -rs: what was skipped, and why.
     workers=$("$py" -c 'import os; print(min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))')
     "$py" -m pytest -q -rs -m "not large" -n "$workers" --dist worksteal

@@ -223,7 +223,7 @@ def test_without_playback_it_says_the_command_and_goes_on(checkout):
 
 def test_the_tests_run_last_and_their_exit_code_is_that_of_ci(checkout):
     assert setup(checkout, script=".ci/run").returncode == 0
-    assert calls(checkout) == [CONSTRAINED, "-m ruff check .", TESTS]
+    assert calls(checkout) == [CONSTRAINED, "-m ruff check .", "-m mypy", TESTS]
     (checkout / "exit-code").write_text("1")
     assert setup(checkout, script=".ci/run").returncode == 1
 

@@ -295,7 +295,7 @@ def steps(chain: Chain, level: int, effort: Effort) -> list[dict]:
         ratios = {name: np.median(np.divide(rate, rates[EAGER])) for name, rate in rates.items()}
         for name, rate in rates.items():
             per_second = float(np.median(rate))
-            precision = engines[name].precision(streams) if name.startswith("onnx") else "float32"
+            precision = engines[name].precision(streams) if name != EAGER else "float32"
             rows.append({
                 "size": chain.size, "level": level, "streams": streams, "engine": name, "precision": precision,
                 "steps_per_s": per_second, "codes_per_s": per_second * streams * found.config.books,
@@ -409,7 +409,7 @@ def accuracy(chain: Chain, level: int, data_dir, tracks, effort: Effort) -> dict
     source = engine.load_codec(chain.codec(found.config.source_level)) if found.config.source else None
     engines = {name: engine.load_generator(found, "onnx") for name in ("int4", "int8", "float32")}
     for name, generator in engines.items():
-        generator.precisions = [name]
+        generator.precisions = [name]  # type: ignore[attr-defined]  # of the ONNX engine
     each = -(-effort.codes // len(tracks))
     log_probs = {name: [] for name in engines}
     for track in tracks:
@@ -514,7 +514,7 @@ def child(job: str, options: str):
     options = json.loads(options)
     effort = Effort(**options["effort"])
     music = api.load(options["codecs"], options["generators"])
-    jobs = {"codecs": codecs_rows, "chain": chain_rows, "warm": warm_rows, "memory": memory_rows}
+    jobs: dict[str, Callable] = {"codecs": codecs_rows, "chain": chain_rows, "warm": warm_rows, "memory": memory_rows}
     levels = () if job == "codecs" else (options["level"],)
     rows = jobs[job](music, effort, *levels, *([options["minutes"]] if job == "memory" else []))
     loaded = {"tensorflow", "keras"} & set(sys.modules)

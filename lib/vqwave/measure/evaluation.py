@@ -764,7 +764,7 @@ def buzz(pairs, level: int) -> dict[str, float]:
     n_fft = level * max(-(-HUM_FFT // level), 32)
     spectra = []
     for side in (0, 1):
-        power, frames = 0.0, 0
+        power, frames = np.zeros(1), 0
         for pair in pairs:
             for block in metrics.magnitudes(pair[side], n_fft, n_fft // 2, frames=64):
                 power, frames = power + np.square(block, dtype=np.float64).sum(0), frames + len(block)

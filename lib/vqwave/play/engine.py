@@ -129,6 +129,10 @@ class GeneratorEngine:
     def __init__(self, weight_set, engine: str):
         self.config, self.weight_set, self.engine = weight_set.config, weight_set, engine
 
+    def precision(self, streams: int) -> str:
+        """What the weights are held in that so many streams are sampled with."""
+        return "float32"
+
     def context(self, source) -> np.ndarray:
         """source frames int32 [batch, N + 2·halo, books above] -> context float32 [batch, N·ratio, context_channels]."""
         raise NotImplementedError
@@ -226,7 +230,6 @@ class _OnnxGenerator(GeneratorEngine):
         self.states = list(LOOPS[type(self.config.core)].states(self.config))
 
     def precision(self, streams: int) -> str:
-        """What the weights are held in that so many streams are sampled with."""
         return self.precisions[0 if streams <= INT4_STREAMS else -1]
 
     def context(self, source):

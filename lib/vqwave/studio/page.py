@@ -62,7 +62,7 @@ def _form(studio: Studio, folders) -> dict:
     """The components by name, with what happens between them."""
     quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     chain = studio.chains[folders[0]]
-    form = {"notice": gr.Markdown(visible="hidden", elem_id="notice")}
+    form: dict = {"notice": gr.Markdown(visible="hidden", elem_id="notice")}
     form["mode"] = gr.Radio([("New piece", "new"), ("Continue a recording", "continue"), ("Vary a recording", "vary")],
                             value="new", label="What to make", elem_id="mode")
     with gr.Group(elem_id="recorded"):

@@ -33,7 +33,7 @@ from ..config import ChainConfig
 from ..data import audio
 from ..errors import UserError
 from ..play import api as model
-from ..play.stream import Variation, draw_seed
+from ..play.stream import Stream, Variation, draw_seed
 
 BANDS = 96
 N_FFT = 2048
@@ -613,7 +613,7 @@ class Take:
         self.busy = True
         self.touched = time.monotonic()
         self._lock = threading.Lock()
-        self._stream = None
+        self._stream: Stream | None = None
         self._length, self._prompt = None, 0
         self._path = folder / f"take-{secrets.token_hex(8)}.pcm"
         self._shades: dict[int, np.ndarray] = {}
