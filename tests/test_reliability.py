@@ -44,10 +44,11 @@ def marks():
     """{"file::test": [whether each case is of the large run]} of every file that a page names."""
     every = [*promises("reliability.md"), *promises("scaling.md")]
     names = {file for _, named in every for file, *_ in named}
-    paths = list(TESTS.rglob("test_*.py"))
-    found = {path.name: path for path in paths}
-    assert len(found) == len(paths)  # so that a name without its folder is enough
-    command = [sys.executable, "-c", COLLECT, *(str(found[name]) for name in sorted(names))]
+    files = []
+    for name in sorted(names):
+        (path,) = TESTS.rglob(name)  # one, so that a name without its folder is enough
+        files.append(str(path))
+    command = [sys.executable, "-c", COLLECT, *files]
     done = subprocess.run(command, cwd=TESTS.parent, capture_output=True, text=True)
     line = next((line for line in done.stdout.splitlines() if line.startswith("MARKS ")), None)
     assert line, done.stdout + done.stderr
