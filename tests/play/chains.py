@@ -1,4 +1,5 @@
-"""Chains of any levels, with random weights: small presets, written and saved as a trained chain is."""
+"""Chains of any levels, with random weights: small presets, written and saved as a trained chain
+is."""
 
 from types import SimpleNamespace
 
@@ -27,29 +28,35 @@ def stages(level):
 
 
 def preset(path, books, sample_rate=22050, block=8192, end=None):
-    """The preset of a chain, which `path` is written for. books: of a frame, by level from the top down."""
-    levels = [{"level": x, "codec": f"codec-of-{x}", "generator": f"generator-of-{x}"} for x in books]
+    """The preset of a chain, which `path` is written for. books: of a frame, by level from the top
+    down."""
+    levels = [{"level": x, "codec": f"codec-of-{x}", "generator": f"generator-of-{x}"}
+              for x in books]
     tones = {"head": {"kind": "tones", "tones": 12}}
-    codecs = {one["codec"]: {"stages": stages(one["level"]), "quantizer": quantizer(books[one["level"]])}
+    codecs = {one["codec"]: {"stages": stages(one["level"]),
+                             "quantizer": quantizer(books[one["level"]])}
               | (tones if one["level"] >= 128 else {}) for one in levels}
     core = {"core": {"embedding_dim": 8, "units": 24, "head_dim": 16}}
     above = {"conditions": [{"kind": "codes", "channels": 12, "dilations": [1, 2, 4]}]}
     generators = {one["generator"]: core | (above if i else {}) for i, one in enumerate(levels)}
-    values = {"schema": 2, "chain": {"sample_rate": sample_rate, "block": block, "end": end, "levels": levels},
+    values = {"schema": 2,
+              "chain": {"sample_rate": sample_rate, "block": block, "end": end, "levels": levels},
               "codecs": codecs, "generators": generators}
     path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     return configs.preset(path)
 
 
 def save_codec(folder, config):
-    """Random weights of a codec; its codebooks come from latents of noise, so that most codes are in use."""
+    """Random weights of a codec; its codebooks come from latents of noise, so that most codes are
+    in use."""
     codec = VQVAE(config)
     codec(np.random.default_rng(0).normal(0.0, 0.1, (2, 65536)).astype("float32"), training=True)
     weights.save(folder, config.name, "", codec.parts, config)
 
 
 def save_generator(folder, config, spread=1.0):
-    """Random weights of a generator, times `spread`: the larger, the more each code depends on those before it.
+    """Random weights of a generator, times `spread`: the larger, the more each code depends on
+    those before it.
 
     What a book is told of those before it in its frame starts out so small that it would not show.
     """
@@ -61,8 +68,10 @@ def save_generator(folder, config, spread=1.0):
 
 
 def save_chain(root, made, spread=1.0):
-    """Weights of every model of a preset: `.codecs` and `.generators` are folders, `.chain` what lies beside them."""
-    folders = SimpleNamespace(codecs=root / "codecs", generators=root / "generators", chain=made.chain)
+    """Weights of every model of a preset: `.codecs` and `.generators` are folders, `.chain` what
+    lies beside them."""
+    folders = SimpleNamespace(codecs=root / "codecs", generators=root / "generators",
+                              chain=made.chain)
     folders.codecs.mkdir()
     folders.generators.mkdir()
     keras.utils.set_random_seed(0)

@@ -41,7 +41,8 @@ def python(program, *arguments):
     """Run a program in a fresh interpreter that warns as the tests do."""
     path = str(Path(vqwave.__file__).parents[1])
     done = subprocess.run(  # noqa: S603
-        [sys.executable, "-W", "error", "-c", program, *map(str, arguments)], capture_output=True, text=True,
+        [sys.executable, "-W", "error", "-c", program, *map(str, arguments)],
+        capture_output=True, text=True,
         env=os.environ | {"PYTHONPATH": path},
     )
     assert done.returncode == 0, done.stderr
@@ -122,7 +123,8 @@ assert not loaded, loaded
 """
 
 
-@pytest.mark.parametrize("settings", [{}, {"sampling": {512: Sampling(top_k=20), 32: {"temperature": 0.9}}}])
+@pytest.mark.parametrize("settings",
+                         [{}, {"sampling": {512: Sampling(top_k=20), 32: {"temperature": 0.9}}}])
 def test_another_process_goes_on_bit_for_bit_and_without_tensorflow(music, tmp_path, settings):
     with music.stream(seed=6, **settings) as stream:
         whole = np.concatenate([next(stream) for _ in range(5)])
@@ -151,9 +153,11 @@ def test_another_process_goes_on_with_what_was_steered(music, recordings, tmp_pa
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory):
-    """A folder with one song of 3 s in several formats, rates and channels; and one file that is silent."""
+    """A folder with one song of 3 s in several formats, rates and channels; and one file that is
+    silent."""
     folder = tmp_path_factory.mktemp("recordings")
-    for name, rate, channels in (("song.mp3", 44100, 2), ("song.flac", 22050, 1), ("song.wav", 48000, 2)):
+    for name, rate, channels in (("song.mp3", 44100, 2), ("song.flac", 22050, 1),
+                                 ("song.wav", 48000, 2)):
         encode(folder / name, np.stack([prepared.music(3.0, 3, rate)] * channels, axis=1), rate)
     encode(folder / "silent.wav", np.zeros(30000), 22050)
     return folder
@@ -163,16 +167,20 @@ def test_a_file_is_encoded_as_the_sound_in_it(music, recordings):
     for level in LEVELS:
         shares = []
         codes = music.encode(recordings / "song.mp3", level, report=shares.append)
-        np.testing.assert_array_equal(codes, music.encode(audio.decode(recordings / "song.mp3", 22050), level))
+        np.testing.assert_array_equal(codes, music.encode(audio.decode(recordings / "song.mp3",
+                                                                       22050), level))
         assert shares == sorted(shares) and 0 < shares[-1] <= 1
 
 
 @pytest.mark.parametrize("start, seconds, samples", [
-    (0, None, 129 * 512), (0, 1, 43 * 512), (0.5, 1.5, 64 * 512), (1.00002, 10, 86 * 512), (2.97, None, 512),
+    (0, None, 129 * 512), (0, 1, 43 * 512), (0.5, 1.5, 64 * 512), (1.00002, 10, 86 * 512),
+    (2.97, None, 512),
 ])
-def test_a_prompt_s_levels_cover_the_same_samples_and_are_the_recording_s_codes(music, recordings, start, seconds,
+def test_a_prompt_s_levels_cover_the_same_samples_and_are_the_recording_s_codes(music, recordings,
+                                                                                start, seconds,
                                                                                 samples):
-    """The grid begins a multiple of 512 samples before the prompt; the codes are those of the recording from there."""
+    """The grid begins a multiple of 512 samples before the prompt; the codes are those of the
+    recording from there."""
     for name in ("song.mp3", "song.flac", "song.wav"):
         prompt = music.prompt(recordings / name, start=start, seconds=seconds)
         whole, begin = audio.decode(recordings / name, 22050), round(start * 22050)
@@ -204,16 +212,19 @@ def test_a_piece_begins_with_its_prompt_code_by_code(music, recordings, level):
     assert list(shorter.codes) == [x for x in LEVELS if x >= level]
     np.testing.assert_array_equal(piece, music.generate(begin=shorter, **options))
     made = np.concatenate([one[level] for one in codes])
-    # The prompt too is decoded among what follows it; what follows the piece's own end is not known here.
+    # The prompt too is decoded among what follows it; what follows the piece's own end is not known
+    # here.
     end = (len(made) - music.codec(level).decode_halo) * level
-    np.testing.assert_allclose(piece[:end], music.decode(made, level)[: len(piece)][:end], atol=1e-5)
+    np.testing.assert_allclose(piece[:end], music.decode(made, level)[: len(piece)][:end],
+                               atol=1e-5)
     kept = music.generate(begin=dataclasses.replace(prompt, keep_original=True), **options)
     np.testing.assert_array_equal(kept[:16384], prompt.audio[:16384])
     np.testing.assert_array_equal(kept[17408:], piece[17408:])
 
 
 @pytest.mark.parametrize("keep", [512, 128, 32])
-def test_a_variation_keeps_its_level_and_needs_no_generator_from_there_up(music, tiny_weights, recordings, tmp_path,
+def test_a_variation_keeps_its_level_and_needs_no_generator_from_there_up(music, tiny_weights,
+                                                                          recordings, tmp_path,
                                                                            keep):
     for path in tiny_weights.generators.iterdir():
         if int(path.name.split("_")[1].split(".")[0]) < keep:
@@ -229,7 +240,8 @@ def test_a_variation_keeps_its_level_and_needs_no_generator_from_there_up(music,
     np.testing.assert_array_equal(np.concatenate([one[keep] for one in codes]), source.codes)
     assert list(codes[0]) == [level for level in LEVELS if level <= keep]
     np.testing.assert_array_equal(made, music.generate(begin=music.source(song, keep), seed=1))
-    np.testing.assert_array_equal(made, music.generate(begin=music.source(audio.decode(song, 22050), keep), seed=1))
+    np.testing.assert_array_equal(made, music.generate(begin=music.source(audio.decode(song, 22050),
+                                                                          keep), seed=1))
     by_codes = music.generate(begin=Variation(keep, source.codes, len(source.codes) * keep), seed=1)
     assert len(by_codes) == len(source.codes) * keep
     np.testing.assert_array_equal(by_codes[: len(made)], made)
@@ -248,11 +260,13 @@ def test_noting_log_probabilities_changes_no_music(music):
 
 @pytest.mark.parametrize("recording, options, message", [
     ("no.mp3", {}, "no.mp3: no such file"),
-    ("silent.wav", {}, "silent.wav: the 1.35 s from 0 s on are silent; there is nothing to go on from"),
+    ("silent.wav", {},
+     "silent.wav: the 1.35 s from 0 s on are silent; there is nothing to go on from"),
     ("song.flac", {"start": 3}, "song.flac: ends after 3.00 s, before the prompt starts .3 s."),
     ("song.flac", {"start": 2.99}, "has 220 samples from 2.99 s on; a prompt needs 512"),
     ("song.flac", {"start": -1}, "prompt_start is -1; it must be a number of at least 0"),
-    ("song.flac", {"seconds": 0.02}, "a prompt of 0.02 s is too short: one code of the top level is"),
+    ("song.flac", {"seconds": 0.02},
+     "a prompt of 0.02 s is too short: one code of the top level is"),
     ("song.flac", {"seconds": float("nan")}, "seconds is nan"),
     ("song.flac", {"level": 64}, "there is no level 64; there are 512, 128, 32, 8"),
     (np.zeros(511) + 0.1, {}, "the recording: has 511 samples from 0 s on; a prompt needs 512"),
@@ -264,7 +278,8 @@ def test_what_cannot_be_a_prompt_is_refused(music, recordings, recording, option
 
 @pytest.mark.parametrize("recording, keep, message", [
     ("no.mp3", None, "no.mp3: no such file"), ("silent.wav", None, "silent.wav: is silent"),
-    (np.zeros(5000), None, "the recording is silent"), (np.zeros(0), None, "the recording is silent"),
+    (np.zeros(5000), None, "the recording is silent"),
+    (np.zeros(0), None, "the recording is silent"),
     ("song.flac", 8, "keep is 8; it must be one of 512, 128, 32"),
     ("song.flac", 64, "keep is 64; it must be one of 512, 128, 32"),
 ])
@@ -276,20 +291,24 @@ def test_what_cannot_be_varied_is_refused(music, recordings, recording, keep, me
 @pytest.mark.parametrize("begin, options, message", [
     ("prompt", {"seconds": 2}, "the piece is to last 2.00 s, but the prompt alone lasts 3.00 s"),
     ("prompt", {"windows": 2}, "windows make a piece from nothing"),
-    ("prompt to 128", {"level": 32}, "the prompt was encoded to a coarser level than 32: it has no codes of level 32"),
+    ("prompt to 128", {"level": 32},
+     "the prompt was encoded to a coarser level than 32: it has no codes of level 32"),
     (Variation(128, np.zeros(9, int), 1152), {"windows": 2}, "windows make a piece from nothing"),
-    (Variation(128, np.zeros(9, int), 1152), {"level": 128}, "level 128 is kept and the chain ends at 128"),
+    (Variation(128, np.zeros(9, int), 1152), {"level": 128},
+     "level 128 is kept and the chain ends at 128"),
     (Variation(8, np.zeros(9, int), 72), {}, "keep is 8; it must be one of 512, 128, 32"),
     (Variation(512, np.array([1, 2]), 1024), {"seconds": 3.5},
      "3.50 s are asked for, but what is varied lasts 0.05 s"),
-    (Variation(512, np.array([1, 2]), 1025), {}, "1025 samples are asked for, but the piece that is varied has 1024"),
+    (Variation(512, np.array([1, 2]), 1025), {},
+     "1025 samples are asked for, but the piece that is varied has 1024"),
     ("song.flac", {}, "begin is 'song.flac'; it must be what prompt or source made of a recording"),
     (np.zeros(9), {}, "it must be what prompt or source made of a recording"),
 ])
 def test_what_cannot_steer_is_refused(music, recordings, begin, options, message):
     if isinstance(begin, str) and begin.startswith("prompt"):
         begin = music.prompt(recordings / "song.flac", level=128 if begin.endswith("128") else None)
-    options = options if "seconds" in options or isinstance(begin, Variation) else {"samples": 10**6} | options
+    if not isinstance(begin, Variation) and "seconds" not in options:
+        options = {"samples": 10**6} | options
     with pytest.raises(UserError, match=message):
         music.generate(begin=begin, **options)
 
@@ -317,8 +336,10 @@ def test_a_song_of_minutes_is_varied_in_the_memory_of_a_short_one(music, tiny_we
     sound = prepared.music(30.0)
     for name, times in (("short.flac", 1), ("long.flac", 20)):
         audio.write(tmp_path / name, np.tile(sound, times), 22050)
-    music.generate(begin=music.source(tmp_path / "short.flac", 128), level=32)  # exports what is missing
-    said = python(LONG, tiny_weights.codecs, tiny_weights.generators, tmp_path / "short.flac", tmp_path / "long.flac")
+    music.generate(begin=music.source(tmp_path / "short.flac", 128),
+                   level=32)  # exports what is missing
+    said = python(LONG, tiny_weights.codecs, tiny_weights.generators, tmp_path / "short.flac",
+                  tmp_path / "long.flac")
     (short, before), (long, after) = (map(int, line.split()) for line in said.splitlines())
     assert (short, long) == (len(sound), 20 * len(sound))
     # Ten minutes of samples would be 53 MB.
@@ -366,12 +387,16 @@ def test_a_state_is_not_resumed_with_another_engine(music, exact):
     ({"seconds": 1e-9}, "less than one sample"),
     ({"samples": -1}, "samples is -1; it must be a whole number of at least 0"),
     ({"samples": 1, "level": 64}, "no level 64; there are 512, 128, 32, 8"),
-    ({"samples": 1, "sampling": [1, 2]}, r"sampling is \[1, 2\]; it must be a Sampling, or a mapping"),
-    ({"samples": 1, "sampling": {64: {"top_k": 1}}}, "sampling names level 64; the chain has levels 512, 128, 32, 8"),
-    ({"samples": 1, "level": 128, "sampling": {8: {"top_k": 1}}}, "names level 8; the chain has levels 512, 128$"),
+    ({"samples": 1, "sampling": [1, 2]},
+     r"sampling is \[1, 2\]; it must be a Sampling, or a mapping"),
+    ({"samples": 1, "sampling": {64: {"top_k": 1}}},
+     "sampling names level 64; the chain has levels 512, 128, 32, 8"),
+    ({"samples": 1, "level": 128, "sampling": {8: {"top_k": 1}}},
+     "names level 8; the chain has levels 512, 128$"),
     ({"samples": 1, "sampling": {512: {"temperature": -1}}},
      "sampling of level 512: temperature is -1; it must be at least 0"),
-    ({"samples": 1, "windows": 2, "batch": 2}, "windows make one piece: give either windows or batch"),
+    ({"samples": 1, "windows": 2, "batch": 2},
+     "windows make one piece: give either windows or batch"),
     ({"samples": 1, "windows": 2, "log_probs": True}, "give either windows or log_probs"),
     ({"samples": 1, "seed": -1}, "seed is -1"),
 ])
@@ -382,7 +407,8 @@ def test_arguments_that_cannot_be_are_refused(music, options, message):
 
 @pytest.mark.parametrize("call", [
     lambda m: m.encode(np.zeros((1, 2, 3))), lambda m: m.encode([0.0, np.nan]),
-    lambda m: m.decode([0.5]), lambda m: m.decode([64]), lambda m: m.decode([-1]), lambda m: m.decode([[[1]]]),
+    lambda m: m.decode([0.5]), lambda m: m.decode([64]), lambda m: m.decode([-1]),
+    lambda m: m.decode([[[1]]]),
 ])
 def test_arrays_that_cannot_be_are_refused(music, call):
     with pytest.raises(ValueError, match="audio|codes"):
@@ -390,7 +416,8 @@ def test_arrays_that_cannot_be_are_refused(music, call):
 
 
 def test_missing_weights_and_engines_are_named(tiny_weights, tmp_path):
-    with pytest.raises(UserError, match="no engine is called 'tpu'; there are onnx, onnx-float32, keras"):
+    with pytest.raises(UserError,
+                       match="no engine is called 'tpu'; there are onnx, onnx-float32, keras"):
         vqwave.load(engine="tpu")
     with pytest.raises(UserError, match=r"no weights of generator_512; there are none at all"):
         vqwave.load(tiny_weights.codecs, tmp_path).stream()
@@ -403,7 +430,8 @@ def test_a_chain_that_does_not_fit_is_refused_before_it_is_loaded(tiny_weights, 
     config = configs.preset("compact").codec("vqvae_512")
     parts = {part: {"x": np.zeros(1)} for part in found.files}
     weights.save(tmp_path, "vqvae_512", "", parts, config)
-    with pytest.raises(UserError, match="vqvae_512 decodes 1024 codes of level 512, but generator_512 makes 64 codes"):
+    both = "vqvae_512 decodes 1024 codes of level 512, but generator_512 makes 64 codes"
+    with pytest.raises(UserError, match=both):
         vqwave.load(tmp_path, tiny_weights.generators).stream(level=512)
 
 
@@ -417,14 +445,18 @@ def test_models_of_another_rate_or_level_than_the_chain_s_are_refused(tiny_weigh
         with pytest.raises(UserError, match=message):
             vqwave.load(tiny_weights.codecs, folder).stream()
 
-    refused(configs.replace(chain, sample_rate=44100), "vqvae_8 is of 22050 Hz, but the chain of 44100 Hz")
+    refused(configs.replace(chain, sample_rate=44100),
+            "vqvae_8 is of 22050 Hz, but the chain of 44100 Hz")
     levels = [dict(one) for one in configs.to_dict(chain)["levels"]]
     levels[3]["level"] = 16
-    refused(configs.replace(chain, levels=levels), "vqvae_8 is of level 8, but the chain has it at level 16")
+    refused(configs.replace(chain, levels=levels),
+            "vqvae_8 is of level 8, but the chain has it at level 16")
     levels[3] |= {"level": 8, "generator": "generator_9"}
-    refused(configs.replace(chain, levels=levels), "no weights of generator_9; there are none at all")
+    refused(configs.replace(chain, levels=levels),
+            "no weights of generator_9; there are none at all")
     levels[3]["generator"], levels[2]["generator"] = "generator_32", "generator_8"
-    refused(configs.replace(chain, levels=levels), "generator_8 is of level 8, but the chain has it at level 32")
+    refused(configs.replace(chain, levels=levels),
+            "generator_8 is of level 8, but the chain has it at level 32")
 
 
 def test_a_chain_ends_where_its_folder_says_unless_told_otherwise(music, tiny_weights, tmp_path):
@@ -435,8 +467,10 @@ def test_a_chain_ends_where_its_folder_says_unless_told_otherwise(music, tiny_we
     assert (music.level, short.level) == (8, 128)
     weights.save_chain(folder, configs.replace(music.chain, end=128))
     assert vqwave.load(tiny_weights.codecs, folder).chain == short.chain
-    np.testing.assert_array_equal(short.generate(samples=3000, seed=1), music.generate(samples=3000, seed=1, level=128))
-    np.testing.assert_array_equal(short.generate(samples=3000, seed=1, level=8), music.generate(samples=3000, seed=1))
+    np.testing.assert_array_equal(short.generate(samples=3000, seed=1),
+                                  music.generate(samples=3000, seed=1, level=128))
+    np.testing.assert_array_equal(short.generate(samples=3000, seed=1, level=8),
+                                  music.generate(samples=3000, seed=1))
     # What keeps the level it would end at goes on to the finest.
     assert [short.ending(None, keep) for keep in (None, 512, 128, 32)] == [128, 128, 8, 8]
     assert set(short.prompt(prepared.music(1.0)).codes) == {512, 128}
@@ -445,7 +479,8 @@ def test_a_chain_ends_where_its_folder_says_unless_told_otherwise(music, tiny_we
 def test_the_default_folders_are_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     checkout = CHECKOUT
-    assert weights.find_folder("weights", weights.GENERATORS) in (checkout / "weights", Path("weights"))
+    assert weights.find_folder("weights", weights.GENERATORS) in (checkout / "weights",
+                                                                  Path("weights"))
     (tmp_path / "weights").mkdir()
     assert weights.find_folder("weights", weights.GENERATORS) == Path("weights")
     assert weights.find_folder("elsewhere", weights.GENERATORS) == Path("elsewhere")

@@ -23,14 +23,18 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "export.py"
 def small_set(folder, seed=0, units=6, books=1):
     """A top-level generator of random weights, without Keras."""
     config = GeneratorConfig(name="generator_512", level=512, num_codes=10, books=books,
-                             core={"kind": "lstm", "embedding_dim": 3, "units": units, "head_dim": 4})
+                             core={"kind": "lstm", "embedding_dim": 3, "units": units,
+                                   "head_dim": 4})
     rng = np.random.default_rng(seed)
-    shapes = {"embedding/embeddings": (11 * books, 3), "logits/kernel": (units, 10), "logits/bias": (10,)}
+    shapes = {"embedding/embeddings": (11 * books, 3), "logits/kernel": (units, 10),
+              "logits/bias": (10,)}
     for i, given in enumerate((3 * books, units)):
-        shapes |= {f"lstm_{i}/lstm_cell/kernel": (given, 4 * units), f"lstm_{i}/lstm_cell/bias": (4 * units,),
+        shapes |= {f"lstm_{i}/lstm_cell/kernel": (given, 4 * units),
+                   f"lstm_{i}/lstm_cell/bias": (4 * units,),
                    f"lstm_{i}/lstm_cell/recurrent_kernel": (units, 4 * units)}
     for k in range(1, books):
-        shapes |= {f"state_{k}/kernel": (units, 4), f"state_{k}/bias": (4,), f"before_{k}/embeddings": (10, 4),
+        shapes |= {f"state_{k}/kernel": (units, 4), f"state_{k}/bias": (4,),
+                   f"before_{k}/embeddings": (10, 4),
                    f"logits_{k}/kernel": (4, 10), f"logits_{k}/bias": (10,)}
     arrays = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
     folder.mkdir(parents=True, exist_ok=True)
@@ -39,8 +43,8 @@ def small_set(folder, seed=0, units=6, books=1):
 
 
 def by_hand(arrays, previous, current, layers=2):
-    """Teacher-forced logits [n, books, codes] of one sequence [n, books], from the equations of the LSTM (in Keras's
-    gate order: i, f, c, o) and of the books of a frame."""
+    """Teacher-forced logits [n, books, codes] of one sequence [n, books], from the equations of the
+    LSTM (in Keras's gate order: i, f, c, o) and of the books of a frame."""
     def sigmoid(x):
         return 1 / (1 + np.exp(-x))
 
@@ -51,10 +55,13 @@ def by_hand(arrays, previous, current, layers=2):
     state = [(np.zeros(units), np.zeros(units)) for _ in range(layers)]
     logits = []
     for before, frame in zip(previous, current, strict=True):
-        x = np.concatenate([arrays["embedding/embeddings"][11 * k + code] for k, code in enumerate(before)])
+        x = np.concatenate([arrays["embedding/embeddings"][11 * k + code] for k,
+                            code in enumerate(before)])
         for i, (h, c) in enumerate(state):
-            own = {n: arrays[f"lstm_{i}/lstm_cell/{n}"] for n in ("kernel", "recurrent_kernel", "bias")}
-            i_, f_, c_, o_ = np.split(x @ own["kernel"] + h @ own["recurrent_kernel"] + own["bias"], 4)
+            own = {n: arrays[f"lstm_{i}/lstm_cell/{n}"]
+                   for n in ("kernel", "recurrent_kernel", "bias")}
+            i_, f_, c_, o_ = np.split(x @ own["kernel"] + h @ own["recurrent_kernel"] + own["bias"],
+                                      4)
             c = sigmoid(f_) * c + sigmoid(i_) * np.tanh(c_)
             x = sigmoid(o_) * np.tanh(c)
             state[i] = x, c
@@ -87,8 +94,10 @@ def test_the_loop_computes_the_equations(tmp_path, rng, books, number, tolerance
     codes = rng.integers(0, 10, (40, books))
     graph = export.build(small, f"loop_full_{number}")
     feeds = {
-        "uniforms": np.zeros((40, 1, books), np.float32), "previous": np.full((1, books), 10, np.int32),
-        "inverse_temperature": np.array(1 / 0.8, np.float32), "forced": codes[:, None].astype(np.int32),
+        "uniforms": np.zeros((40, 1, books), np.float32),
+        "previous": np.full((1, books), 10, np.int32),
+        "inverse_temperature": np.array(1 / 0.8, np.float32),
+        "forced": codes[:, None].astype(np.int32),
         "top_k": np.array(0), "top_p": np.array(1, np.float32),
     } | {f"{n}_{i}": np.zeros((1, 6), np.float32) for i in (0, 1) for n in "hc"}
     made, log_probs, *_ = onnxruntime.InferenceSession(graph).run(None, feeds)
@@ -128,18 +137,21 @@ def test_plain_loops_never_sort(small):
 
 def test_int8_weights_are_a_quarter_of_float32_ones_and_int4_an_eighth(tmp_path):
     wide = small_set(tmp_path, units=256)
-    whole, quarter, eighth = (len(export.build(wide, f"loop_{number}")) for number in ("float32", "int8", "int4"))
+    whole, quarter, eighth = (len(export.build(wide, f"loop_{number}"))
+                              for number in ("float32", "int8", "int4"))
     assert whole / quarter > 3.8 and whole / eighth > 6.5
 
 
 def test_four_bits_hold_a_column_to_a_fifteenth_of_its_range(rng):
-    """Against the definition: what a product with ones in turn gives back is the matrix, each number rounded."""
+    """Against the definition: what a product with ones in turn gives back is the matrix, each
+    number rounded."""
     weights = rng.normal(size=(600, 5)).astype(np.float32)
     bias = rng.normal(size=5).astype(np.float32)
     nodes = loops.Nodes("")
     out = loops._int4_product(nodes, "x", weights, bias)
     info = onnx.helper.make_tensor_value_info
-    graph = onnx.helper.make_graph(nodes.nodes, "product", [info("x", 1, ["n", 600])], [info(out, 1, ["n", 5])],
+    graph = onnx.helper.make_graph(nodes.nodes, "product", [info("x", 1, ["n", 600])],
+                                   [info(out, 1, ["n", 5])],
                                    nodes.constants)
     opsets = [onnx.helper.make_opsetid("", 18), onnx.helper.make_opsetid("com.microsoft", 1)]
     session = onnxruntime.InferenceSession(
@@ -157,7 +169,8 @@ def test_four_bits_hold_a_column_to_a_fifteenth_of_its_range(rng):
 @pytest.mark.parametrize("units, kinds", [(6, ["int8"]), (loops.INT4_UNITS, ["int4", "int8"])])
 def test_large_loops_have_four_bits_for_few_streams(tmp_path, units, kinds):
     large = small_set(tmp_path, units=units)
-    assert export.kinds(large, "onnx") == [f"{loop}_{number}" for number in kinds for loop in ("loop", "loop_full")]
+    assert export.kinds(large, "onnx") == [f"{loop}_{number}" for number in kinds
+                                           for loop in ("loop", "loop_full")]
     assert export.kinds(large, "onnx-float32") == ["loop_float32", "loop_full_float32"]
 
 
@@ -222,7 +235,8 @@ def test_two_processes_may_forget_at_once(small, cache, capsys):
     assert [line.split()[0] for line in capsys.readouterr().err.splitlines()] == ["exporting"]
 
 
-def test_a_cache_that_cannot_be_written_is_stood_in_for(small, cache, tmp_path, monkeypatch, capsys):
+def test_a_cache_that_cannot_be_written_is_stood_in_for(small, cache, tmp_path, monkeypatch,
+                                                        capsys):
     (tmp_path / "file").touch()
     monkeypatch.setenv("VQWAVE_CACHE", str(tmp_path / "file" / "cache"))
     first = export.cached_graph(small, "loop_int8")
@@ -250,7 +264,8 @@ def run(capfd, tiny_weights):
     module = imported.script("export")
 
     def run(*arguments):
-        folders = ["--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir", tiny_weights.generators]
+        folders = ["--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir",
+                   tiny_weights.generators]
         code = cli.entry(module.main, [str(a) for a in (*folders, *arguments)])
         said = capfd.readouterr()
         return code, said.out, said.err
@@ -262,18 +277,21 @@ def test_the_script_writes_graphs_that_run_alone(run, tmp_path, cache):
     folder = tmp_path / "new" / "graphs"
     code, said, notes = run("--models", "vqvae_32, generator_128", "--output-dir", folder)
     assert code == 0
-    names = ["vqvae_32_encode", "vqvae_32_decode", "generator_128_context", "generator_128_loop_int8",
+    names = ["vqvae_32_encode", "vqvae_32_decode", "generator_128_context",
+             "generator_128_loop_int8",
              "generator_128_loop_full_int8"]
     assert said.splitlines() == [f"wrote {folder / name}.onnx" for name in names]
     # Nothing of what TensorFlow and tf2onnx say on the way reaches the user.
-    assert all(line.startswith(("exporting ", "vqvae_32: ", "generator_128: ")) for line in notes.splitlines())
+    assert all(line.startswith(("exporting ", "vqvae_32: ", "generator_128: "))
+               for line in notes.splitlines())
     names_of = {"vqvae_32_encode": ("samples", "codes"), "vqvae_32_decode": ("codes", "samples"),
                 "generator_128_context": ("source", "context")}
     for batch, length in ((1, 7), (3, 50)):
         for name, given, made in (
             ("vqvae_32_encode", np.zeros((batch, 32 * length), np.float32), (batch, length, 1)),
             ("vqvae_32_decode", np.zeros((batch, length, 1), np.int32), (batch, 32 * length)),
-            ("generator_128_context", np.zeros((batch, length + 14, 1), np.int32), (batch, 4 * length, 12)),
+            ("generator_128_context", np.zeros((batch, length + 14, 1), np.int32),
+             (batch, 4 * length, 12)),
         ):
             session = onnxruntime.InferenceSession(folder / f"{name}.onnx")
             takes, gives = session.get_inputs()[0], session.get_outputs()[0]
@@ -288,7 +306,8 @@ def test_exporting_says_one_line_and_nothing_else(cache, tiny_weights):
     program = "import sys\nfrom vqwave import weights\nfrom vqwave.play.export import cached_graph\n"
     program += "cached_graph(weights.find(sys.argv[1], 'vqvae_8'), 'decode')"
     done = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", program, tiny_weights.codecs], capture_output=True, text=True, check=True,
+        [sys.executable, "-c", program, tiny_weights.codecs], capture_output=True, text=True,
+                          check=True,
         env=os.environ | {"PYTHONPATH": str(Path(export.__file__).parents[2])},
     )
     assert (done.stdout, done.stderr) == ("", "exporting vqvae_8 (decode) to ONNX, once\n")
@@ -311,7 +330,8 @@ def test_the_script_names_mistakes(run, tmp_path):
     code, _, notes = run("--models", "generator_9")
     assert code == 2 and "no model is called 'generator_9'" in notes
     (tmp_path / "empty").mkdir()
-    nothing = ("--vqvae-weights-dir", tmp_path / "empty", "--generator-weights-dir", tmp_path / "empty")
+    nothing = ("--vqvae-weights-dir", tmp_path / "empty", "--generator-weights-dir",
+               tmp_path / "empty")
     code, _, notes = run(*nothing)
     assert code == 2 and "no weights in" in notes
     code, _, notes = run(*nothing, "--models", "vqvae_8")
@@ -326,7 +346,8 @@ def test_the_program_in_the_docs_makes_music(run, cache, tiny_weights, tmp_path)
     (program,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     names = ["vqvae_8", *(f"generator_{level}" for level in configs.preset("tiny").chain.sizes)]
     assert run("--models", ",".join(names), "--output-dir", tmp_path)[0] == 0
-    subprocess.run([sys.executable, "-W", "error", "-c", program, tmp_path, "0.5", tmp_path / "out.raw"], check=True)  # noqa: S603
+    subprocess.run([sys.executable, "-W", "error", "-c", program, tmp_path, "0.5",
+                    tmp_path / "out.raw"], check=True)  # noqa: S603
     samples = np.fromfile(tmp_path / "out.raw", "<i2")
     assert len(samples) == 22 * 512 and samples.std() > 0
 
@@ -335,18 +356,24 @@ def test_graphs_carry_the_numbers_that_running_them_takes(small, tmp_path, tiny_
     def held(graph):
         return onnxruntime.InferenceSession(graph).get_modelmeta().custom_metadata_map
 
-    facts = {"level": "512", "source_level": "0", "ratio": "0", "halo": "0", "num_codes": "10", "books": "1",
+    facts = {"level": "512", "source_level": "0", "ratio": "0", "halo": "0", "num_codes": "10",
+             "books": "1",
              "start_token": "10", "pad_token": "0"}
     assert held(export.build(small, "loop_int8")) == facts
     several = small_set(tmp_path / "several", books=3)
     assert held(export.build(several, "loop_full_float32")) == facts | {"books": "3"}
     reads = weights.find(tiny_weights.generators, "generator_128")
-    facts = {"level": "128", "source_level": "512", "ratio": "4", "halo": "7", "num_codes": "64", "books": "1",
+    facts = {"level": "128", "source_level": "512", "ratio": "4", "halo": "7", "num_codes": "64",
+             "books": "1",
              "start_token": "64", "pad_token": "64"}
-    assert held(export.build(reads, "loop_int8")) == held(export.cached_graph(reads, "context")) == facts
+    assert held(export.build(reads, "loop_int8")) == facts
+    assert held(export.cached_graph(reads, "context")) == facts
     for name, period in (("vqvae_128", 2048), ("vqvae_8", 0)):
         found = weights.find(tiny_weights.codecs, name)
         codec = engine.load_codec(found)
-        facts = {"level": str(found.config.level), "num_codes": "64", "books": "1", "sample_rate": "22050",
-                 "encode_halo": str(codec.encode_halo), "decode_halo": str(codec.decode_halo), "period": str(period)}
-        assert held(export.cached_graph(found, "encode")) == held(export.cached_graph(found, "decode")) == facts
+        facts = {"level": str(found.config.level), "num_codes": "64", "books": "1",
+                 "sample_rate": "22050",
+                 "encode_halo": str(codec.encode_halo), "decode_halo": str(codec.decode_halo),
+                 "period": str(period)}
+        for kind in ("encode", "decode"):
+            assert held(export.cached_graph(found, kind)) == facts

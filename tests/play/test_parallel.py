@@ -1,10 +1,22 @@
-"""A piece cut into windows: the same music where nothing depends on the past, no seam where something does."""
+"""A piece cut into windows: the same music where nothing depends on the past, no seam where
+something does."""
 
 import threading
 
 import numpy as np
 import pytest
-from test_stream import BLOCK, CODES, LAYOUTS, LEVELS, PLAIN, IntegerCodec, IntegerGenerator, chain, collect, start
+from test_stream import (
+    BLOCK,
+    CODES,
+    LAYOUTS,
+    LEVELS,
+    PLAIN,
+    IntegerCodec,
+    IntegerGenerator,
+    chain,
+    collect,
+    start,
+)
 
 import vqwave
 from vqwave.errors import UserError
@@ -28,7 +40,8 @@ def forgetful(down_to, layout=PLAIN):
 
 
 @pytest.mark.parametrize("name, level", [
-    *(("plain", level) for level in LEVELS), ("books", 128), ("books", 32), ("books at both ends", 32),
+    *(("plain", level) for level in LEVELS), ("books", 128), ("books", 32),
+    ("books at both ends", 32),
     ("other levels", 512), ("other levels", 128), ("other ratios", 32), ("one level", 256),
 ])
 @pytest.mark.parametrize("windows", [1, 3, 8])
@@ -51,7 +64,8 @@ def test_the_seed_decides():
     def drawn():
         return Windows(*chain(32), block=BLOCK, samples=1, windows=2).seed
 
-    first, again, other = (collect(Windows(*chain(32, LAYOUTS["books"]), block=BLOCK, seed=s, samples=20 * BLOCK,
+    first, again, other = (collect(Windows(*chain(32, LAYOUTS["books"]), block=BLOCK, seed=s,
+                                           samples=20 * BLOCK,
                                            windows=4)) for s in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -60,7 +74,8 @@ def test_the_seed_decides():
 
 def test_the_share_done_grows_to_one():
     shares = []
-    collect(Windows(*chain(128), block=BLOCK, seed=1, samples=20 * BLOCK, windows=3, report=shares.append))
+    collect(Windows(*chain(128), block=BLOCK, seed=1, samples=20 * BLOCK, windows=3,
+                    report=shares.append))
     assert shares == sorted(shares)
     assert shares[0] > 0 and shares[-1] == pytest.approx(1)
 
@@ -92,14 +107,17 @@ def test_arguments_that_cannot_be_are_refused(arguments, message):
 
 
 def test_joins_do_not_stand_out(tiny_weights, monkeypatch):
-    """Neither the jump from sample to sample nor the short-time spectrum tells where a window takes over.
+    """Neither the jump from sample to sample nor the short-time spectrum tells where a window takes
+    over.
 
-    At its hardest: each window draws its own random numbers, so that where they overlap they play different codes.
+    At its hardest: each window draws its own random numbers, so that where they overlap they play
+    different codes.
     """
     joins = []
 
     def draws(self, start, count):
-        return np.stack([uniforms(first, 1, self.config.level, start, count) for first in self.starts])[..., None]
+        return np.stack([uniforms(first, 1, self.config.level, start, count)
+                         for first in self.starts])[..., None]
 
     monkeypatch.setattr(windows._Rows, "draws", draws)
     patch = Windows._patch
@@ -113,9 +131,11 @@ def test_joins_do_not_stand_out(tiny_weights, monkeypatch):
     audio = model.generate(samples=60 * BLOCK, seed=1, level=32, windows=8)
     assert len(joins) == 7 and min(joins) > WARM_UP * BLOCK
     span = 2 * CROSS_FADE
-    pieces = {start: audio[start : start + span] for start in range(0, len(audio) - span, CROSS_FADE)}
+    pieces = {start: audio[start : start + span]
+              for start in range(0, len(audio) - span, CROSS_FADE)}
     pieces |= {join - CROSS_FADE - 512: audio[join - CROSS_FADE - 512 :][:span] for join in joins}
-    at_joins = [any(start < join + 512 and join - CROSS_FADE < start + span for join in joins) for start in pieces]
+    at_joins = [any(start < join + 512 and join - CROSS_FADE < start + span for join in joins)
+                for start in pieces]
     for measure in (jump, flux):
         measured = np.array([measure(piece) for piece in pieces.values()])
         elsewhere = measured[np.logical_not(at_joins)]

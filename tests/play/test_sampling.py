@@ -15,7 +15,8 @@ from vqwave.play import sampling
 @given(start=st.integers(0, 2**40), cut=st.integers(0, 40), count=st.integers(0, 40))
 def test_a_number_depends_on_its_position_alone(start, cut, count):
     whole = sampling.uniforms(7, 3, 32, start, cut + count)
-    parts = [sampling.uniforms(7, 3, 32, start, cut), sampling.uniforms(7, 3, 32, start + cut, count)]
+    parts = [sampling.uniforms(7, 3, 32, start, cut),
+             sampling.uniforms(7, 3, 32, start + cut, count)]
     np.testing.assert_array_equal(whole, np.concatenate(parts))
     assert whole.dtype == np.float32 and whole.shape == (cut + count,)
 
@@ -30,13 +31,16 @@ def test_numbers_are_uniform_and_exact_in_float32():
 
 
 def test_each_of_seed_stream_level_and_book_makes_other_numbers():
-    keys = [(s, r, v, b) for s in (0, 1, 2**64, 2**127) for r in (0, 1) for v in (8, 512) for b in (0, 1)]
-    rows = np.stack([sampling.uniforms(seed, stream, level, 5, 4000, book) for seed, stream, level, book in keys])
+    keys = [(s, r, v, b) for s in (0, 1, 2**64, 2**127) for r in (0, 1) for v in (8, 512)
+            for b in (0, 1)]
+    rows = np.stack([sampling.uniforms(seed, stream, level, 5, 4000, book) for seed, stream, level,
+                     book in keys])
     assert np.abs(np.corrcoef(rows) - np.eye(len(keys))).max() < 0.08
 
 
 def philox(counter, key):
-    """Philox-4x64-10 as Salmon et al. 2011 print it: four 64-bit words from a counter of four and a key of two."""
+    """Philox-4x64-10 as Salmon et al. 2011 print it: four 64-bit words from a counter of four and a
+    key of two."""
     mask = 2**64 - 1
     c, (k0, k1) = list(counter), key
     for _ in range(10):
@@ -48,7 +52,8 @@ def philox(counter, key):
 
 @pytest.mark.parametrize("seed", [0, 1234, 2**100 + 5])
 def test_a_seed_stays_the_same_music(seed):
-    # By hand, so that no other release of NumPy can change what a seed plays. NumPy counts before it draws.
+    # By hand, so that no other release of NumPy can change what a seed plays. NumPy counts before
+    # it draws.
     stream, level, start = 5, 32, 803
     for book in (0, 2):
         halves = []
@@ -56,10 +61,12 @@ def test_a_seed_stays_the_same_music(seed):
             for word in philox([block + 1, stream, level, book], [seed % 2**64, seed >> 64]):
                 halves += [word & 0xFFFFFFFF, word >> 32]
         expected = [(half >> 8) / 2**24 for half in halves]
-        np.testing.assert_array_equal(sampling.uniforms(seed, stream, level, start, 20, book), expected[3:23])
+        np.testing.assert_array_equal(sampling.uniforms(seed, stream, level, start, 20, book),
+                                      expected[3:23])
 
 
-@pytest.mark.parametrize("bad", [(-1, 0, 0, 0, 1), (2**128, 0, 0, 0, 1), (0, -1, 0, 0, 1), (0, 0, 0, -1, 1),
+@pytest.mark.parametrize("bad", [(-1, 0, 0, 0, 1), (2**128, 0, 0, 0, 1), (0, -1, 0, 0, 1),
+                                 (0, 0, 0, -1, 1),
                                  (0, 0, 0, 0, 1, -1)])
 def test_numbers_out_of_range_are_refused(bad):
     with pytest.raises(ValueError, match="must"):
@@ -69,19 +76,22 @@ def test_numbers_out_of_range_are_refused(bad):
 def test_plain_is_the_softmax(rng):
     logits = rng.normal(size=(3, 50)).astype(np.float32)
     expected = np.exp(logits / 0.7) / np.exp(logits / 0.7).sum(-1, keepdims=True)
-    np.testing.assert_allclose(sampling.distribution(logits, Sampling(temperature=0.7)), expected, rtol=1e-5)
+    np.testing.assert_allclose(sampling.distribution(logits, Sampling(temperature=0.7)), expected,
+                               rtol=1e-5)
 
 
 def test_top_k_keeps_exactly_k_the_lower_code_where_two_tie():
     logits = np.array([1.0, 3.0, 2.0, 3.0, 2.0, 2.0], np.float32)
     every = range(6)
-    for k, kept in ((1, [1]), (2, [1, 3]), (3, [1, 2, 3]), (4, [1, 2, 3, 4]), (6, every), (0, every), (99, every)):
+    for k, kept in ((1, [1]), (2, [1, 3]), (3, [1, 2, 3]), (4, [1, 2, 3, 4]), (6, every),
+                    (0, every), (99, every)):
         probs = sampling.distribution(logits, Sampling(top_k=k))
         assert np.flatnonzero(probs).tolist() == list(kept)
         assert probs.sum() == pytest.approx(1, abs=1e-6)
 
 
-@given(logits=st.lists(st.floats(-8, 8, width=32), min_size=1, max_size=30), top_p=st.floats(0.01, 1.0))
+@given(logits=st.lists(st.floats(-8, 8, width=32), min_size=1, max_size=30),
+       top_p=st.floats(0.01, 1.0))
 def test_top_p_is_the_smallest_set_that_reaches_p(logits, top_p):
     full, cut = sampling.distribution(logits), sampling.distribution(logits, Sampling(top_p=top_p))
     kept = np.flatnonzero(cut)
@@ -95,12 +105,15 @@ def test_top_p_is_the_smallest_set_that_reaches_p(logits, top_p):
 def test_top_p_looks_at_what_top_k_left():
     logits = np.log(np.array([0.4, 0.3, 0.2, 0.1], np.float32))
     # Of the two that top-k leaves, the first alone has 4/7.
-    np.testing.assert_allclose(sampling.distribution(logits, Sampling(top_k=2, top_p=0.55)), [1, 0, 0, 0])
-    np.testing.assert_allclose(sampling.distribution(logits, Sampling(top_k=2, top_p=0.6)), [4 / 7, 3 / 7, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(sampling.distribution(logits, Sampling(top_k=2, top_p=0.55)),
+                               [1, 0, 0, 0])
+    np.testing.assert_allclose(sampling.distribution(logits, Sampling(top_k=2, top_p=0.6)),
+                               [4 / 7, 3 / 7, 0, 0], rtol=1e-6)
 
 
 def test_temperature_0_is_the_likeliest_the_lower_code_where_two_tie():
-    np.testing.assert_array_equal(sampling.distribution([1.0, 5.0, 5.0], Sampling(temperature=0)), [0, 1, 0])
+    np.testing.assert_array_equal(sampling.distribution([1.0, 5.0, 5.0], Sampling(temperature=0)),
+                                  [0, 1, 0])
 
 
 OUT_OF_RANGE = [
@@ -156,7 +169,8 @@ def test_what_a_level_cannot_be_sampled_with_is_one_line(bad, message):
     ({"temperature": 0.9}, "sampling names level temperature; the chain has levels 512, 128, 32"),
     ({128: 0.9}, "sampling of level 128 is 0.9; it must be a mapping, or a Sampling"),
     (0.9, "sampling is 0.9; it must be a Sampling, or a mapping from level to one"),
-    ([0.9, 1.0], r"sampling is \[0.9, 1.0\]; it must be a Sampling, or a mapping from level to one"),
+    ([0.9, 1.0],
+     r"sampling is \[0.9, 1.0\]; it must be a Sampling, or a mapping from level to one"),
 ])
 def test_sampling_of_another_shape_is_refused(bad, message):
     with pytest.raises(UserError, match=f"^{message}"):
@@ -174,7 +188,8 @@ def test_pick_inverts_the_cumulative_distribution():
         assert sampling.pick(probs, u) == code
 
 
-@given(weights=st.lists(st.floats(0, 1, width=32), min_size=1, max_size=40).filter(lambda w: sum(w) > 1e-3),
+@given(weights=st.lists(st.floats(0, 1, width=32), min_size=1,
+                        max_size=40).filter(lambda w: sum(w) > 1e-3),
        u=st.sampled_from([0.0, 2.0**-24, 0.5, 1 - 2.0**-24]))
 def test_pick_never_takes_what_has_no_probability(weights, u):
     weights = np.array(weights, np.float32)

@@ -1,4 +1,5 @@
-"""A stream is a function of its seed alone: not of chunks, threads, stops, batches, or of how far one listens."""
+"""A stream is a function of its seed alone: not of chunks, threads, stops, batches, or of how far
+one listens."""
 
 import os
 import subprocess
@@ -24,8 +25,10 @@ HALO_DILATIONS = (1, 2, 4, 8, 16, 32)
 PLAIN = dict.fromkeys(LEVELS, 1)
 """A layout: how many books a frame of each level has, from the top down."""
 LAYOUTS = {
-    "plain": PLAIN, "books": {512: 1, 128: 3, 32: 2, 8: 1}, "books at both ends": {512: 3, 128: 1, 32: 2},
-    "other levels": {2048: 2, 512: 3, 128: 1}, "other ratios": {1024: 1, 64: 2, 32: 1}, "one level": {256: 3},
+    "plain": PLAIN, "books": {512: 1, 128: 3, 32: 2, 8: 1},
+    "books at both ends": {512: 3, 128: 1, 32: 2},
+    "other levels": {2048: 2, 512: 3, 128: 1}, "other ratios": {1024: 1, 64: 2, 32: 1},
+    "one level": {256: 3},
 }
 
 
@@ -34,30 +37,35 @@ def origin(config):
 
 
 class IntegerGenerator:
-    """Codes by whole-number arithmetic: right only where position, context, previous frame, the books before, and the
-    uniform number all line up."""
+    """Codes by whole-number arithmetic: right only where position, context, previous frame, the
+    books before, and the uniform number all line up."""
 
     def __init__(self, level, dilations=HALO_DILATIONS, layout=PLAIN):
         levels = list(layout)
         above = levels[levels.index(level) - 1] if level != levels[0] else None
         source = [{"kind": "codes", "level": above, "num_codes": CODES, "books": layout[above],
                    "channels": 3 * layout[above], "dilations": dilations}] if above else []
-        self.config = GeneratorConfig(name=f"generator_{level}", level=level, num_codes=CODES, books=layout[level],
+        self.config = GeneratorConfig(name=f"generator_{level}", level=level, num_codes=CODES,
+                                      books=layout[level],
                                       core={"kind": "lstm", "units": 2}, conditions=source)
         self.weight_set, self.engine = origin(self.config), "integers"
 
     def context(self, source):
-        """The source frame at the position, at the far left and at the far right of what a context sees."""
+        """The source frame at the position, at the far left and at the far right of what a context
+        sees."""
         halo, count = self.config.halo, source.shape[1] - 2 * self.config.halo
         assert source.shape[2] == self.config.source.books
-        seen = np.concatenate([source[:, halo : halo + count], source[:, :count], source[:, 2 * halo :]], axis=-1)
+        seen = np.concatenate([source[:, halo : halo + count], source[:, :count],
+                               source[:, 2 * halo :]], axis=-1)
         return np.repeat(seen, self.config.ratio, axis=1).astype(np.float32)
 
     def initial_state(self, batch):
         return [np.zeros((batch, 2), np.float32)]
 
-    def sample(self, context, uniforms, previous, state, sampling=None, forced=None, log_probs=True):
-        """The log-probability of a code is that of its uniform number, so that it too tells its position and book."""
+    def sample(self, context, uniforms, previous, state, sampling=None, forced=None,
+               log_probs=True):
+        """The log-probability of a code is that of its uniform number, so that it too tells its
+        position and book."""
         batch, count, books = uniforms.shape
         assert previous.shape == (batch, books) == (batch, self.config.books)
         sampling = sampling or self.config.sampling
@@ -66,14 +74,17 @@ class IntegerGenerator:
         for t in range(count):
             seen = None if context is None else context[:, t]
             given = None if forced is None else forced[:, t]
-            codes[:, t] = previous = frame(seen, uniforms[:, t], previous, position, sampling.temperature, given)
+            codes[:, t] = previous = frame(seen, uniforms[:, t], previous, position,
+                                           sampling.temperature, given)
             position += 1
         return codes, -uniforms if log_probs else None, [np.stack([position, position], axis=1)]
 
 
 def frame(seen, uniform, previous, position, temperature, given=None):
-    """The codes of one step, int32 [batch, books], book by book; `given` [batch, books] where they are at least 0."""
-    mixed = 11 * position + previous @ (1 + 2 * np.arange(previous.shape[1])) + np.floor(100 * temperature)
+    """The codes of one step, int32 [batch, books], book by book; `given` [batch, books] where they
+    are at least 0."""
+    mixed = 11 * position + np.floor(100 * temperature)
+    mixed = mixed + previous @ (1 + 2 * np.arange(previous.shape[1]))
     if seen is not None:
         mixed = mixed + seen @ (3 + 2 * np.arange(seen.shape[1]))
     codes = []
@@ -85,13 +96,15 @@ def frame(seen, uniform, previous, position, temperature, given=None):
 
 
 class IntegerCodec:
-    """Each sample tells its frame, its place in frame and piece, and the frames at both ends of what is seen."""
+    """Each sample tells its frame, its place in frame and piece, and the frames at both ends of
+    what is seen."""
 
     def __init__(self, level, books=1):
         # The more so at the top: there more is seen than a block.
         self.decode_halo = 20 if level >= 512 else 7
         quantizer = {"kind": "residual", "books": books} if books > 1 else {"kind": "ema"}
-        self.config = CodecConfig(name=f"vqvae_{level}", sample_rate=22050, stages=[{"stride": level, "channels": 4}],
+        self.config = CodecConfig(name=f"vqvae_{level}", sample_rate=22050,
+                                  stages=[{"stride": level, "channels": 4}],
                                   quantizer=quantizer | {"num_codes": CODES})
         self.weight_set, self.engine = origin(self.config), "integers"
 
@@ -110,18 +123,20 @@ def chain(down_to=None, layout=PLAIN, **kwargs):
     """(codec, generators) of the levels from the top down to one."""
     down_to = down_to or min(layout)
     return (IntegerCodec(down_to, layout[down_to]),
-            [IntegerGenerator(level, layout=layout, **kwargs) for level in layout if level >= down_to])
+            [IntegerGenerator(level, layout=layout, **kwargs) for level in layout if level
+             >= down_to])
 
 
 def start(parts, **options):
     return Stream(*parts, **{"block": BLOCK} | options)
 
 
-def expected_codes(level, count, seed, stream=0, temperature=1.0, prompt=None, kept=None, layout=PLAIN):
+def expected_codes(level, count, seed, stream=0, temperature=1.0, prompt=None, kept=None,
+                   layout=PLAIN):
     """The first `count` frames of a level, int32 [count, books], code by code from the definition.
 
-    prompt: {level: frames that the piece begins with}; kept: {level: frames}, the whole piece at one level. A piece of
-    which a level is kept ends where that ends.
+    prompt: {level: frames that the piece begins with}; kept: {level: frames}, the whole piece at
+    one level. A piece of which a level is kept ends where that ends.
     """
     if kept and level in kept:
         return kept[level]
@@ -129,7 +144,8 @@ def expected_codes(level, count, seed, stream=0, temperature=1.0, prompt=None, k
     halo, books, ratio = config.halo, config.books, config.ratio
     source = None
     if config.source:
-        source = expected_codes(config.source_level, -(-count // ratio) + halo, seed, stream, temperature, prompt, kept,
+        source = expected_codes(config.source_level, -(-count // ratio) + halo, seed, stream,
+                                temperature, prompt, kept,
                                 layout)
         outside = np.full((halo, config.source.books), config.pad_token)
         source = np.concatenate([outside, source])
@@ -140,8 +156,10 @@ def expected_codes(level, count, seed, stream=0, temperature=1.0, prompt=None, k
     given = prompt[level] if prompt else []
     frames, previous = [], [config.start_token] * books
     for t in range(count):
-        seen = [] if source is None else np.concatenate([source[t // ratio + n * halo] for n in (1, 0, 2)])
-        mixed = 11 * t + sum((1 + 2 * k) * previous[k] for k in range(books)) + int(100 * temperature)
+        seen = [] if source is None else np.concatenate([source[t // ratio + n * halo]
+                                                         for n in (1, 0, 2)])
+        mixed = 11 * t + sum((1 + 2 * k) * previous[k] for k in range(books)) + int(100
+                                                                                    * temperature)
         mixed += sum((3 + 2 * i) * int(x) for i, x in enumerate(seen))
         codes = []
         for k in range(books):
@@ -160,10 +178,12 @@ def without_book(codes):
 
 def collect(stream, blocks=None):
     with stream:
-        return np.concatenate([b for _, b in zip(range(blocks or 10**9), stream, strict=False)], axis=-1)
+        return np.concatenate([b for _, b in zip(range(blocks or 10**9), stream, strict=False)],
+                              axis=-1)
 
 
-@pytest.mark.parametrize("name, level", [(name, level) for name, layout in LAYOUTS.items() for level in layout])
+@pytest.mark.parametrize("name, level",
+                         [(name, level) for name, layout in LAYOUTS.items() for level in layout])
 def test_codes_and_samples_line_up_at_every_level(name, level):
     blocks, layout = 3, LAYOUTS[name]
     parts = codec, _ = chain(level, layout)
@@ -172,7 +192,8 @@ def test_codes_and_samples_line_up_at_every_level(name, level):
     for at, seen in codes.items():
         expected = expected_codes(at, blocks * BLOCK // at, seed=7, layout=layout)
         np.testing.assert_array_equal(seen, without_book(expected))
-    whole = expected_codes(level, blocks * BLOCK // level + codec.decode_halo, seed=7, layout=layout)
+    whole = expected_codes(level, blocks * BLOCK // level + codec.decode_halo, seed=7,
+                           layout=layout)
     np.testing.assert_array_equal(made, codec.decode_window(whole[None])[0, : blocks * BLOCK])
 
 
@@ -186,17 +207,20 @@ def test_the_block_decides_what_is_handed_out_and_not_what_is_heard(block):
 def test_a_block_is_a_multiple_of_the_top_level():
     for parts in (chain(32), (chain(32)[0], chain(32)[1][1:])):
         begin = {} if len(parts[1]) == 3 else {"begin": varied(512, given(BLOCK)[512])}
-        with pytest.raises(UserError, match="block is 8448; it must be a multiple of the top level, 512"):
+        with pytest.raises(UserError,
+                           match="block is 8448; it must be a multiple of the top level, 512"):
             start(parts, block=8448, **begin)
         for bad in (0, -512, 512.5):
-            with pytest.raises(UserError, match=f"block is {bad}; it must be a whole number of at least 1"):
+            with pytest.raises(UserError,
+                               match=f"block is {bad}; it must be a whole number of at least 1"):
                 start(parts, block=bad, **begin)
 
 
 @pytest.mark.parametrize("samples", [1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 513])
 def test_a_piece_is_the_endless_stream_cut_to_its_length(samples):
     endless = collect(start(chain(), seed=3), 3)
-    np.testing.assert_array_equal(collect(start(chain(), seed=3, samples=samples)), endless[:samples])
+    np.testing.assert_array_equal(collect(start(chain(), seed=3, samples=samples)),
+                                  endless[:samples])
 
 
 def test_no_samples_is_no_block():
@@ -286,7 +310,8 @@ def test_a_state_is_only_resumed_with_what_made_it():
     with pytest.raises(UserError, match="levels 512, 128, not of levels 512$"):
         Stream.resume(state, *chain(512))
     with pytest.raises(UserError, match="damaged.*generator_128_codes"):
-        Stream.resume({k: v for k, v in state.items() if k != "generator_128_codes"}, codec, generators)
+        Stream.resume({k: v for k, v in state.items() if k != "generator_128_codes"}, codec,
+                      generators)
     with pytest.raises(UserError, match="version 99"):
         Stream.resume(state | {"version": 99}, codec, generators)
     generators[1].engine = "floats"
@@ -341,7 +366,8 @@ def test_an_error_in_any_thread_reaches_the_caller(level):
 
 def test_a_decoder_s_error_reaches_the_caller():
     codec, generators = chain(128)
-    codec.decode_window = lambda codes, start: np.full((1, codes.shape[1] * 128), np.nan, np.float32)
+    codec.decode_window = lambda codes, start: np.full((1, codes.shape[1] * 128), np.nan,
+                                                       np.float32)
     with pytest.raises(UserError, match="vqvae_128 decoded to a number that is not finite"):
         next(start((codec, generators)))
 
@@ -365,25 +391,32 @@ def test_a_finished_piece_ends_its_threads():
 
 def test_each_level_has_its_own_settings():
     codec, generators = chain(128)
-    made = collect(start((codec, generators), seed=6, sampling={128: Sampling(), 512: {"temperature": 1.0}}), 1)
+    made = collect(start((codec, generators), seed=6,
+                         sampling={128: Sampling(), 512: {"temperature": 1.0}}), 1)
     np.testing.assert_array_equal(made, collect(start((codec, generators), seed=6), 1))
-    np.testing.assert_array_equal(made, collect(start((codec, generators), seed=6, sampling=Sampling()), 1))
-    _, codes, _ = blocks_of(start((codec, generators), seed=6, sampling={128: {"temperature": 0.3}}), 1)
+    np.testing.assert_array_equal(made, collect(start((codec, generators), seed=6,
+                                                      sampling=Sampling()), 1))
+    _, codes, _ = blocks_of(start((codec, generators), seed=6,
+                                  sampling={128: {"temperature": 0.3}}), 1)
     np.testing.assert_array_equal(codes[512], expected_codes(512, BLOCK // 512, seed=6)[:, 0])
     assert not np.array_equal(codes[128], expected_codes(128, BLOCK // 128, seed=6)[:, 0])
-    _, codes, _ = blocks_of(start((codec, generators), seed=6, sampling=Sampling(temperature=0.3)), 1)
-    np.testing.assert_array_equal(codes[128], expected_codes(128, BLOCK // 128, seed=6, temperature=0.3)[:, 0])
+    _, codes, _ = blocks_of(start((codec, generators), seed=6, sampling=Sampling(temperature=0.3)),
+                            1)
+    np.testing.assert_array_equal(codes[128],
+                                  expected_codes(128, BLOCK // 128, seed=6, temperature=0.3)[:, 0])
 
 
 def given(samples, down_to=0, seed=0, layout=PLAIN):
     """Frames of a recording of so many samples, by level: int32 [samples / level, books]."""
     random = np.random.default_rng(seed)
-    return {level: random.integers(0, CODES, (samples // level, books)) for level, books in layout.items()
+    return {level: random.integers(0, CODES, (samples // level, books)) for level,
+            books in layout.items()
             if level >= down_to}
 
 
 def prompted(codes, audio=None, keep_original=False):
-    """A `Prompt` of frames by level, with codes as a caller has them: without an axis of one book."""
+    """A `Prompt` of frames by level, with codes as a caller has them: without an axis of one
+    book."""
     return Prompt({level: without_book(x) for level, x in codes.items()}, audio, keep_original)
 
 
@@ -394,14 +427,18 @@ def varied(level, frames):
 def blocks_of(stream, blocks=None):
     """(audio, codes by level, log-probabilities by level) of a stream, each in one piece."""
     with stream:
-        made = [(b, stream.codes, stream.log_probs) for _, b in zip(range(blocks or 10**9), stream, strict=False)]
+        made = [(b, stream.codes, stream.log_probs) for _,
+                b in zip(range(blocks or 10**9), stream, strict=False)]
     audio, codes, log_probs = zip(*made, strict=True)
     axis = 1 if stream.batch else 0
-    return (np.concatenate(audio, axis), {k: np.concatenate([c[k] for c in codes], axis) for k in codes[0]},
-            log_probs[0] and {k: np.concatenate([x[k] for x in log_probs], axis) for k in log_probs[0]})
+    return (np.concatenate(audio, axis),
+            {k: np.concatenate([c[k] for c in codes], axis) for k in codes[0]},
+            log_probs[0] and {k: np.concatenate([x[k] for x in log_probs], axis)
+                              for k in log_probs[0]})
 
 
-@pytest.mark.parametrize("name, level", [(name, level) for name in ("plain", "books", "other levels", "other ratios")
+@pytest.mark.parametrize("name, level", [(name, level) for name in ("plain", "books",
+                                                                    "other levels", "other ratios")
                                          for level in LAYOUTS[name]])
 @pytest.mark.parametrize("length", ["one", "less", "block", "more"])
 def test_a_prompt_is_followed_code_by_code_at_every_level(name, level, length):
@@ -418,7 +455,8 @@ def test_a_prompt_is_followed_code_by_code_at_every_level(name, level, length):
         expected = expected_codes(at, blocks * BLOCK // at, seed=7, prompt=prompt, layout=layout)
         np.testing.assert_array_equal(made[: samples // at], without_book(prompt[at]))
         np.testing.assert_array_equal(made, without_book(expected))
-    whole = expected_codes(level, blocks * BLOCK // level + codec.decode_halo, seed=7, prompt=prompt, layout=layout)
+    whole = expected_codes(level, blocks * BLOCK // level + codec.decode_halo, seed=7,
+                           prompt=prompt, layout=layout)
     np.testing.assert_array_equal(audio, codec.decode_window(whole[None])[0, : len(audio)])
 
 
@@ -439,12 +477,14 @@ def test_a_variation_keeps_a_level_and_ends_where_it_ends(name, kept, level, cou
     assert list(codes) == [x for x in layout if level <= x <= kept]
     np.testing.assert_array_equal(codes[kept], without_book(source))
     for at, made in codes.items():
-        expected = expected_codes(at, count * kept // at, seed=3, kept={kept: source}, layout=layout)
+        expected = expected_codes(at, count * kept // at, seed=3, kept={kept: source},
+                                  layout=layout)
         np.testing.assert_array_equal(made, without_book(expected))
     # What the decoder sees ends there too.
     frames = codes[level].reshape(1, -1, layout[level])
     np.testing.assert_array_equal(audio, codec.decode_window(frames)[0])
-    cut, cut_codes, _ = blocks_of(start(parts, seed=3, begin=varied(kept, source), samples=len(audio) - 20))
+    cut, cut_codes, _ = blocks_of(start(parts, seed=3, begin=varied(kept, source),
+                                        samples=len(audio) - 20))
     np.testing.assert_array_equal(cut, audio[:-20])
     assert {at: len(x) for at, x in cut_codes.items()} == {at: -(-len(cut) // at) for at in codes}
 
@@ -468,7 +508,8 @@ def test_steered_streams_resume_bit_for_bit(tmp_path, name, how, stop, batch):
     generators = generators[1:] if how == "variation" else generators
 
     def stream():
-        return start((codec, generators), seed=9, batch=batch, log_probs=True, begin=steered(how, LAYOUTS[name]))
+        return start((codec, generators), seed=9, batch=batch, log_probs=True,
+                     begin=steered(how, LAYOUTS[name]))
 
     unbroken = stream()
     whole = blocks_of(unbroken, 7)
@@ -481,7 +522,8 @@ def test_steered_streams_resume_bit_for_bit(tmp_path, name, how, stop, batch):
     assert (resumed.position, resumed.prompt_samples, resumed.samples) == (
         stop * BLOCK, first.prompt_samples, first.samples)
     tail = blocks_of(resumed, 7 - stop)
-    assert {level: np.all(bits == final[level]) for level, bits in resumed.bits.items()} == dict.fromkeys(final, True)
+    assert {level: np.all(bits == final[level]) for level,
+            bits in resumed.bits.items()} == dict.fromkeys(final, True)
     time = 1 if batch else 0
     np.testing.assert_array_equal(np.concatenate([*(b for b, _ in head), tail[0]], time), whole[0])
     for level in whole[1]:
@@ -493,7 +535,8 @@ def test_steered_streams_resume_bit_for_bit(tmp_path, name, how, stop, batch):
 
 
 def test_the_recording_is_heard_as_it_is_and_then_passes_into_what_continues_it(rng):
-    """Its last samples are faded, and from its end on nothing of it is left; whatever block it ends in."""
+    """Its last samples are faded, and from its end on nothing of it is left; whatever block it ends
+    in."""
     for samples in (512, 1024, BLOCK, BLOCK + 512, 2 * BLOCK + 6144):
         recording = rng.normal(0, 0.1, samples).astype(np.float32)
         prompt = given(samples, 128)
@@ -503,7 +546,9 @@ def test_the_recording_is_heard_as_it_is_and_then_passes_into_what_continues_it(
         clear = max(samples - JOIN, (samples - 1) // BLOCK * BLOCK)
         np.testing.assert_array_equal(made[:clear], recording[:clear])
         np.testing.assert_array_equal(made[samples:], decoded[samples:])
-        assert abs(made[clear] - recording[clear]) < 0.01 and abs(made[samples - 1] - decoded[samples - 1]) < 0.01
+        assert abs(made[clear] - recording[clear]) < 0.01 and abs(made[samples
+                                                                       - 1] - decoded[samples
+                                                                                      - 1]) < 0.01
         cut = collect(start(chain(128), seed=1, begin=kept, samples=samples - 100))
         np.testing.assert_array_equal(cut, made[: samples - 100])
 
@@ -511,8 +556,10 @@ def test_the_recording_is_heard_as_it_is_and_then_passes_into_what_continues_it(
 def test_a_batch_continues_one_prompt_and_varies_one_piece():
     for layout in (PLAIN, LAYOUTS["books"]):
         codec, generators = chain(128, layout)
-        for begin, parts in ((prompted(given(BLOCK + 512, 128, layout=layout)), (codec, generators)),
-                             (varied(512, given(5 * BLOCK, layout=layout)[512]), (codec, generators[1:]))):
+        for begin, parts in ((prompted(given(BLOCK + 512, 128, layout=layout)),
+                              (codec, generators)),
+                             (varied(512, given(5 * BLOCK, layout=layout)[512]),
+                              (codec, generators[1:]))):
             both = collect(start(parts, seed=5, batch=2, begin=begin), 3)
             np.testing.assert_array_equal(both[0], collect(start(parts, seed=5, begin=begin), 3))
             assert not np.array_equal(both[0], both[1])
@@ -523,7 +570,8 @@ def test_log_probabilities_belong_to_the_codes_of_the_block():
         _, codes, log_probs = blocks_of(start(chain(32, layout), seed=2, log_probs=True), 20)
         assert codes.keys() == log_probs.keys()
         for level, chosen in log_probs.items():
-            draws = [uniforms(2, 0, level, 0, 20 * BLOCK // level, book) for book in range(layout[level])]
+            draws = [uniforms(2, 0, level, 0, 20 * BLOCK // level, book)
+                     for book in range(layout[level])]
             np.testing.assert_array_equal(chosen, -without_book(np.stack(draws, axis=-1)))
     assert start(chain(32)).log_probs is None
 
@@ -532,36 +580,44 @@ def test_log_probabilities_belong_to_the_codes_of_the_block():
 def test_bits_are_those_of_the_codes_drawn_so_far(name):
     layout, samples = LAYOUTS[name], 2 * BLOCK + 1000
     begin = prompted(given(BLOCK + 512, 128, layout=layout))
-    with start(chain(128, layout), seed=2, batch=2, log_probs=True, begin=begin, samples=samples) as stream:
+    with start(chain(128, layout), seed=2, batch=2, log_probs=True, begin=begin,
+               samples=samples) as stream:
         next(stream)
         assert np.isnan(stream.bits[512]).all() and np.isnan(stream.bits["all"]).all()
         for _ in stream:
             pass
     nats = {}
     for level in (512, 128):
-        rows = [[uniforms(2, row, level, 0, -(-samples // level), book) for book in range(layout[level])]
+        rows = [[uniforms(2, row, level, 0, -(-samples // level), book)
+                 for book in range(layout[level])]
                 for row in range(2)]
         nats[level] = np.array(rows, float)[:, :, (BLOCK + 512) // level :].reshape(2, -1)
     for level, drawn in nats.items():
         np.testing.assert_allclose(stream.bits[level], drawn.mean(1) / np.log(2))
-    np.testing.assert_allclose(stream.bits["all"], np.concatenate(list(nats.values()), axis=1).mean(1) / np.log(2))
+    np.testing.assert_allclose(stream.bits["all"],
+                               np.concatenate(list(nats.values()), axis=1).mean(1) / np.log(2))
     with pytest.raises(ValueError, match="log_probs=True"):
         start(chain(128)).bits  # noqa: B018
 
 
 @pytest.mark.parametrize("begin, error, message", [
-    (Variation(512, np.array([1]), 512), UserError, "generator_512 reads level 0, but level 512 is what is kept"),
+    (Variation(512, np.array([1]), 512), UserError,
+     "generator_512 reads level 0, but level 512 is what is kept"),
     (Prompt(given(BLOCK, 32), None), ValueError,
      "the prompt has levels 512, 128, 32; the chain has levels 512, 128"),
-    (Prompt({512: [1]}, None), ValueError, "the prompt has levels 512; the chain has levels 512, 128"),
+    (Prompt({512: [1]}, None), ValueError,
+     "the prompt has levels 512; the chain has levels 512, 128"),
     (Prompt({}, None), ValueError, "the prompt has no codes; the chain has levels 512, 128"),
-    (Prompt({512: [1], 128: [1, 2, 3]}, None), ValueError, "end at different samples: 512 at 512, 128 at 384"),
+    (Prompt({512: [1], 128: [1, 2, 3]}, None), ValueError,
+     "end at different samples: 512 at 512, 128 at 384"),
     (Prompt({512: [1], 128: [1, 2, 3, CODES]}, None), ValueError,
      "the prompt's codes of level 128 are 1 … 64; there are 0 … 63"),
     (Prompt({512: [1.5], 128: [1, 2, 3, 4]}, None), ValueError,
      r"the prompt's codes of level 512 are whole numbers, \[n\], not float64 \[1\]"),
-    (Prompt({512: [[1, 2]], 128: [1, 2, 3, 4]}, None), ValueError, r"whole numbers, \[n\], not int64 \[1, 2\]"),
-    (Prompt({level: without_book(x) for level, x in given(BLOCK, 128).items()}, np.zeros(5), True), ValueError,
+    (Prompt({512: [[1, 2]], 128: [1, 2, 3, 4]}, None), ValueError,
+     r"whole numbers, \[n\], not int64 \[1, 2\]"),
+    (Prompt({level: without_book(x) for level, x in given(BLOCK, 128).items()}, np.zeros(5), True),
+     ValueError,
      r"the prompt's audio is \[5\]; its codes last 8192 samples"),
 ])
 def test_what_cannot_steer_is_refused(begin, error, message):
@@ -569,10 +625,12 @@ def test_what_cannot_steer_is_refused(begin, error, message):
         start(chain(128), begin=begin)
 
 
-@pytest.mark.parametrize("codes", [[1, 2, 3], [[1, 2]], [[[1, 2, 3]]], [[1, 2, CODES]], [[-1, 2, 3]], [[0.5, 1, 2]]])
+@pytest.mark.parametrize("codes", [[1, 2, 3], [[1, 2]], [[[1, 2, 3]]], [[1, 2, CODES]],
+                                   [[-1, 2, 3]], [[0.5, 1, 2]]])
 def test_frames_of_several_books_are_checked(codes):
     codec, generators = chain(128, {512: 3, 128: 2})
-    with pytest.raises(ValueError, match=r"codes of level 512 are (whole numbers, \[n, 3\], not|\S+ … \S+; there are)"):
+    with pytest.raises(ValueError,
+                       match=r"codes of level 512 are (whole numbers, \[n, 3\], not|\S+ … \S+;)"):
         start((codec, generators[1:]), begin=Variation(512, codes, 512))
     with pytest.raises(ValueError, match="codes of level 512 are"):
         start((codec, generators), begin=Prompt({512: codes, 128: np.zeros((4, 2), int)}, None))
@@ -580,13 +638,17 @@ def test_frames_of_several_books_are_checked(codes):
 
 def test_a_variation_is_not_longer_than_what_it_varies():
     codec, generators = chain(128)
-    with pytest.raises(UserError, match="1025 samples are asked for, but the piece that is varied has 1024"):
+    with pytest.raises(UserError,
+                       match="1025 samples are asked for, but the piece that is varied has 1024"):
         start((codec, generators[1:]), begin=Variation(512, [1, 2], 1024), samples=1025)
-    with pytest.raises(UserError, match="generator_128 reads level 512, but the chain begins with it"):
+    with pytest.raises(UserError,
+                       match="generator_128 reads level 512, but the chain begins with it"):
         start((codec, generators[1:]), begin=Prompt({128: [1, 2, 3, 4]}, None))
 
 
-@pytest.mark.parametrize("arguments", [{"seed": -1}, {"batch": 0}, {"samples": -5}, {"chunk": 0}, {"seed": 0.5}])
+@pytest.mark.parametrize("arguments",
+                         [{"seed": -1}, {"batch": 0}, {"samples": -5}, {"chunk": 0}, {"seed": 0.5}])
 def test_arguments_out_of_range_are_refused(arguments):
-    with pytest.raises(UserError, match=f"{next(iter(arguments))} is .*; it must be a whole number"):
+    with pytest.raises(UserError,
+                       match=f"{next(iter(arguments))} is .*; it must be a whole number"):
         start(chain(128), **arguments)

@@ -1,4 +1,5 @@
-"""What every stream is held to: its windows of codes give what one run over the whole piece gives."""
+"""What every stream is held to: its windows of codes give what one run over the whole piece
+gives."""
 
 import numpy as np
 import prepared
@@ -15,17 +16,21 @@ class Recorder:
     def __getattr__(self, name):
         return getattr(self.generator, name)
 
-    def sample(self, context, uniforms, previous, state, sampling=None, forced=None, log_probs=True):
-        codes, log_probs, state = self.generator.sample(context, uniforms, previous, state, sampling, forced)
+    def sample(self, context, uniforms, previous, state, sampling=None, forced=None,
+               log_probs=True):
+        codes, log_probs, state = self.generator.sample(context, uniforms, previous, state,
+                                                        sampling, forced)
         self.codes.append(codes)
         self.log_probs.append(log_probs)
         return codes, log_probs, state
 
 
 def whole_as_windows(exact, how):
-    """Every level's codes are as likely in one run over the whole piece as they were when they were drawn, or given.
+    """Every level's codes are as likely in one run over the whole piece as they were when they were
+    drawn, or given.
 
-    exact: a `VQWave` of float32; how: "nothing", "prompt" or "variation", what the piece begins with.
+    exact: a `VQWave` of float32; how: what the piece begins with, "nothing", "prompt" or
+    "variation".
     """
     chain = exact.chain
     levels, begin, top, bottom = chain.sizes, None, chain.top, chain.bottom
@@ -40,7 +45,8 @@ def whole_as_windows(exact, how):
     with Stream(exact.codec(bottom), recorders, block=chain.block, seed=5, begin=begin) as stream:
         blocks = 99 if how == "variation" else 3
         sound = np.concatenate([block for _, block in zip(range(blocks), stream, strict=False)])
-    codes = {level: np.concatenate(r.codes, axis=1) for level, r in zip(levels, recorders, strict=True)}
+    codes = {level: np.concatenate(r.codes, axis=1) for level,
+             r in zip(levels, recorders, strict=True)}
     if how == "variation":
         # The last block is sampled whole; the piece ends where what is kept ends.
         codes = {level: codes[level][:, : len(begin.codes) * top // level] for level in levels}
@@ -57,9 +63,11 @@ def whole_as_windows(exact, how):
             assert context.shape[1] == count
         start = np.full((1, config.books), config.start_token)
         _, log_probs, _ = exact.generator(level).sample(
-            context, np.zeros((1, count, config.books)), start, recorder.initial_state(1), forced=codes[level]
+            context, np.zeros((1, count, config.books)), start, recorder.initial_state(1),
+            forced=codes[level]
         )
-        np.testing.assert_allclose(log_probs, np.concatenate(recorder.log_probs, axis=1)[:, :count], atol=1e-4)
+        np.testing.assert_allclose(log_probs, np.concatenate(recorder.log_probs, axis=1)[:, :count],
+                                   atol=1e-4)
     last = codes[bottom][0]
     whole = exact.decode(last if last.shape[1] > 1 else last[:, 0], bottom)
     assert how != "variation" or len(sound) == len(whole)

@@ -1,4 +1,5 @@
-"""scripts/generate_audio.py on tiny weights: lengths, seeds, files, playing, and every error a user can cause."""
+"""scripts/generate_audio.py on tiny weights: lengths, seeds, files, playing, and every error a user
+can cause."""
 
 import os
 import re
@@ -32,7 +33,8 @@ def main():
 @pytest.fixture
 def run(main, capsys, tiny_weights):
     def run(*arguments):
-        folders = ["--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir", tiny_weights.generators]
+        folders = ["--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir",
+                   tiny_weights.generators]
         try:
             code = cli.entry(main, [str(a) for a in (*folders, *arguments)])
         except SystemExit as e:  # argparse's own way out
@@ -60,30 +62,36 @@ def music(tiny_weights):
 
 def command(tiny_weights, *arguments):
     """The command line, and the environment, to run the script as a process of its own."""
-    folders = ["--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir", tiny_weights.generators]
+    folders = ["--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir",
+               tiny_weights.generators]
     environment = os.environ | {"PYTHONPATH": str(Path(vqwave.__file__).parents[1])}
     return [sys.executable, str(SCRIPT), *map(str, (*folders, *arguments))], environment
 
 
-@pytest.mark.parametrize("name, level", [("all", 8), ("generator_32", 32), ("generator_512,generator_128", 128)])
-def test_length_counts_top_codes_and_the_same_seed_is_the_same_file(run, tmp_path, name, level, tiny_weights):
+@pytest.mark.parametrize("name, level",
+                         [("all", 8), ("generator_32", 32), ("generator_512,generator_128", 128)])
+def test_length_counts_top_codes_and_the_same_seed_is_the_same_file(run, tmp_path, name, level,
+                                                                    tiny_weights):
     files = []
     for i, seed in enumerate((1, 1, 2)):
         path = tmp_path / f"{i}.wav"
-        code, said, notes = run("--length", 33, "--generators", name, "--seed", seed, "--output", path)
+        code, said, notes = run("--length", 33, "--generators", name, "--seed", seed, "--output",
+                                path)
         assert code == 0, notes
         assert said.splitlines() == [f"seed {seed}", f"wrote {path}: 0.77 s, 16896 samples"]
         files.append(path.read_bytes())
     assert files[0] == files[1] != files[2]
     made = audio.decode(tmp_path / "0.wav", 22050)
     assert len(made) == 33 * 512
-    piece = vqwave.load(tiny_weights.codecs, tiny_weights.generators).generate(samples=33 * 512, seed=1, level=level)
+    piece = vqwave.load(tiny_weights.codecs, tiny_weights.generators).generate(samples=33 * 512,
+                                                                               seed=1, level=level)
     np.testing.assert_array_equal(audio.to_u16(made), audio.to_u16(piece))
 
 
 @pytest.mark.parametrize("seconds, samples", [(0.5, 11025), (0.0001, 2), (1.00003, 22051)])
 def test_seconds_give_the_nearest_number_of_samples(run, tmp_path, seconds, samples):
-    code, said, _ = run("--seconds", seconds, "--generators", "generator_512", "--output", tmp_path / "a.flac")
+    code, said, _ = run("--seconds", seconds, "--generators", "generator_512", "--output",
+                        tmp_path / "a.flac")
     assert code == 0
     assert f"{samples} samples" in said
     assert len(audio.decode(tmp_path / "a.flac", 22050)) == samples
@@ -100,7 +108,8 @@ def test_a_seed_is_drawn_and_printed_and_makes_the_piece_again(run, tmp_path):
 
 
 def test_a_batch_is_written_piece_by_piece(run, tmp_path):
-    code, said, _ = run("--length", 20, "--generators", "generator_128", "--batch", 3, "--seed", 1, "--output",
+    code, said, _ = run("--length", 20, "--generators", "generator_128", "--batch", 3, "--seed", 1,
+                        "--output",
                         tmp_path / "out.ogg")
     assert code == 0
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out_1.ogg", "out_2.ogg", "out_3.ogg"]
@@ -112,7 +121,8 @@ def test_a_batch_is_written_piece_by_piece(run, tmp_path):
 
 def test_windows_make_a_piece_of_the_same_length(run, tmp_path):
     def made(windows):
-        code, said, notes = run("--length", 700, "--generators", "generator_128", "--windows", windows, "--seed", 1,
+        code, said, notes = run("--length", 700, "--generators", "generator_128", "--windows",
+                                windows, "--seed", 1,
                                 "--output", tmp_path / "a.wav")
         assert code == 0, notes
         assert "358400 samples" in said
@@ -125,19 +135,23 @@ def test_windows_make_a_piece_of_the_same_length(run, tmp_path):
 def test_settings_are_one_or_one_a_level_and_greedy_ways_agree(run, tmp_path):
     def made(*settings):
         path = tmp_path / "x.wav"
-        code, _, notes = run("--length", 20, "--generators", "generator_128", "--seed", 1, "--output", path, *settings)
+        code, _, notes = run("--length", 20, "--generators", "generator_128", "--seed", 1,
+                             "--output", path, *settings)
         assert code == 0, notes
         return path.read_bytes()
 
     plain = made()
-    assert plain == made("--temperature", 1) == made("--temperature", 1, 1.0, "--top-k", 0, "--top-p", 1)
+    assert plain == made("--temperature", 1) == made("--temperature", 1, 1.0, "--top-k", 0,
+                                                     "--top-p", 1)
     assert plain != made("--temperature", 1, 0.01) != made("--temperature", 0.01, 1)
-    assert made("--temperature", 0) == made("--top-k", 1) == made("--temperature", 0, 1, "--top-k", 0, 1) != plain
+    assert made("--temperature", 0) == made("--top-k", 1) == made("--temperature", 0, 1, "--top-k",
+                                                                  0, 1) != plain
     assert made("--top-p", 0.3) != plain
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (["--generators", "generator_9"], "no generator is called 'generator_9'; there are generator_512, generator_128, "
+    (["--generators", "generator_9"],
+     "no generator is called 'generator_9'; there are generator_512, generator_128, "
                                       "generator_32, generator_8, or all"),
     (["--generators", ""], "no generator is called ''"),
     (["--generators", "generator_8,"], "no generator is called ''"),
@@ -155,8 +169,10 @@ def test_settings_are_one_or_one_a_level_and_greedy_ways_agree(run, tmp_path):
      "temperature has 2 values; give one, or one for each of levels 512, 128, 32, 8"),
     (["--seed", "-1"], "'-1' is not a whole number"),
     (["--batch", "2"], "--batch is for files"),
-    (["--windows", "2", "--length", "1"], "--windows makes one long piece as a whole: it needs --output"),
-    (["--windows", "2", "--batch", "2", "--length", "1", "--output", "TMP/a.wav"], "and no --batch"),
+    (["--windows", "2", "--length", "1"],
+     "--windows makes one long piece as a whole: it needs --output"),
+    (["--windows", "2", "--batch", "2", "--length", "1", "--output", "TMP/a.wav"],
+     "and no --batch"),
     (["--output", "TMP/a.wav"], "--output needs --length or --seconds"),
     (["--output", "TMP/a.mp3", "--length", "1"], "'.mp3' is none of them"),
     (["--output", "TMP/a", "--length", "1"], "no such ending"),
@@ -164,14 +180,20 @@ def test_settings_are_one_or_one_a_level_and_greedy_ways_agree(run, tmp_path):
     (["--output", "TMP", "--length", "1"], "TMP"),
     (["--output", "TMP/a.wav", "--length", "1", "--device", "1"], "--device is where to play"),
     (["--epoch", "7", "--length", "1", "--output", "TMP/a.wav"], "no epoch 7 of generator_512"),
-    (["--epoch", "first", "--length", "1", "--output", "TMP/a.wav"], "epoch is 'first'; it must be a number or 'best'"),
-    (["--generator-weights-dir", "TMP", "--length", "1", "--output", "TMP/a.wav"], "no weights of generator_512"),
+    (["--epoch", "first", "--length", "1", "--output", "TMP/a.wav"],
+     "epoch is 'first'; it must be a number or 'best'"),
+    (["--generator-weights-dir", "TMP", "--length", "1", "--output", "TMP/a.wav"],
+     "no weights of generator_512"),
     (["--vqvae-weights-dir", "TMP/no", "--length", "1", "--output", "TMP/a.wav"], "no such folder"),
     (["--engine", "abacus"], "invalid choice: 'abacus'"),
-    (["--prompt", "SONG", "--variation-of", "SONG"], "--variation-of: not allowed with argument --prompt"),
-    (["--prompt", "TMP/no.mp3", "--length", "99", "--output", "TMP/a.wav"], "no.mp3: no such file or directory"),
-    (["--prompt", "TEXT", "--length", "99", "--output", "TMP/a.wav"], "text.mp3: not audio that can be decoded"),
-    (["--prompt", "SILENT", "--length", "99", "--output", "TMP/a.wav"], "the 1.00 s from 0 s on are silent"),
+    (["--prompt", "SONG", "--variation-of", "SONG"],
+     "--variation-of: not allowed with argument --prompt"),
+    (["--prompt", "TMP/no.mp3", "--length", "99", "--output", "TMP/a.wav"],
+     "no.mp3: no such file or directory"),
+    (["--prompt", "TEXT", "--length", "99", "--output", "TMP/a.wav"],
+     "text.mp3: not audio that can be decoded"),
+    (["--prompt", "SILENT", "--length", "99", "--output", "TMP/a.wav"],
+     "the 1.00 s from 0 s on are silent"),
     (["--prompt", "SONG", "--prompt-start", "3", "--length", "99", "--output", "TMP/a.wav"],
      "song.mp3: ends after 2.00 s, before the prompt starts (3 s)"),
     (["--prompt", "SONG", "--prompt-start", "1.99", "--length", "99", "--output", "TMP/a.wav"],
@@ -179,7 +201,8 @@ def test_settings_are_one_or_one_a_level_and_greedy_ways_agree(run, tmp_path):
     (["--prompt", "SONG", "--prompt-seconds", "0.02", "--length", "99", "--output", "TMP/a.wav"],
      "a prompt of 0.02 s is too short: one code of the top level is 512 samples, 0.0232 s"),
     (["--prompt", "SONG", "--seconds", "1", "--output", "TMP/a.wav"],
-     "the piece is to last 1.00 s, but the prompt alone lasts 2.00 s: ask for more, or for a shorter prompt"),
+     "the piece is to last 1.00 s, but the prompt alone lasts 2.00 s: ask for more, or for "
+     "a shorter prompt"),
     (["--prompt", "SONG", "--output", "TMP/a.wav"], "--output needs --length or --seconds"),
     (["--prompt-seconds", "1"], "--prompt-seconds needs --prompt"),
     (["--prompt-start", "0"], "--prompt-start needs --prompt"),
@@ -187,28 +210,36 @@ def test_settings_are_one_or_one_a_level_and_greedy_ways_agree(run, tmp_path):
     (["--keep", "512"], "--keep needs --variation-of"),
     (["--variation-of", "SONG", "--keep", "8", "--output", "TMP/a.wav"],
      "keep is 8; it must be one of 512, 128, 32"),
-    (["--variation-of", "SONG", "--keep", "32", "--generators", "generator_32", "--output", "TMP/a.wav"],
-     "level 32 is kept and the chain ends at 32: nothing is left to generate; end it at a finer level"),
+    (["--variation-of", "SONG", "--keep", "32", "--generators", "generator_32", "--output",
+      "TMP/a.wav"],
+     "level 32 is kept and the chain ends at 32: nothing is left to generate; end it at a finer "
+     "level"),
     (["--variation-of", "SILENT", "--output", "TMP/a.wav"], "silent.flac: is silent"),
     (["--variation-of", "SONG", "--seconds", "3", "--output", "TMP/a.wav"],
      "3.00 s are asked for, but what is varied lasts 2.00 s"),
     (["--variation-of", "SONG", "--temperature", "1", "1", "1", "1", "--output", "TMP/a.wav"],
      "temperature has 4 values; give one, or one for each of levels 128, 32, 8"),
-    (["--prompt", "SONG", "--windows", "2", "--length", "99", "--output", "TMP/a.wav"], "--windows makes a piece from"),
+    (["--prompt", "SONG", "--windows", "2", "--length", "99", "--output", "TMP/a.wav"],
+     "--windows makes a piece from"),
     (["--normalize"], "--normalize is for files: name one with --output"),
     (["--loop", "--seconds", "1"], "--loop is for files"),
     (["--candidates", "2", "--seconds", "1"], "--candidates is for files"),
     (["--candidates", "1"], "'1' is not a whole number of at least 2"),
-    (["--candidates", "2", "--batch", "2", "--length", "1", "--output", "TMP/a.wav"], "leave out --batch"),
-    (["--candidates", "2", "--temperature", "0", "--length", "1", "--output", "TMP/a.wav"], "every candidate the same"),
-    (["--candidates", "2", "--windows", "2", "--length", "1", "--output", "TMP/a.wav"], "it goes with none of"),
+    (["--candidates", "2", "--batch", "2", "--length", "1", "--output", "TMP/a.wav"],
+     "leave out --batch"),
+    (["--candidates", "2", "--temperature", "0", "--length", "1", "--output", "TMP/a.wav"],
+     "every candidate the same"),
+    (["--candidates", "2", "--windows", "2", "--length", "1", "--output", "TMP/a.wav"],
+     "it goes with none of"),
     (["--best-by", "likelihood"], "--best-by needs --candidates"),
     (["--best-by", "beauty"], "invalid choice: 'beauty'"),
-    (["--loop", "--fade", "1", "--length", "99", "--output", "TMP/a.wav"], "give either --loop or --fade"),
+    (["--loop", "--fade", "1", "--length", "99", "--output", "TMP/a.wav"],
+     "give either --loop or --fade"),
     (["--fade", "1", "--seconds", "1.5", "--output", "TMP/a.wav"],
      "1 s of fade at both ends need 2 s, and the piece lasts 1.50 s"),
 ])
-def test_errors_are_one_line_and_code_2_and_leave_nothing(run, recordings, tmp_path, arguments, message):
+def test_errors_are_one_line_and_code_2_and_leave_nothing(run, recordings, tmp_path, arguments,
+                                                          message):
     named = {"TMP": tmp_path, "SONG": recordings / "song.mp3", "SILENT": recordings / "silent.flac",
              "TEXT": recordings / "text.mp3"}
     for name, path in named.items():
@@ -228,7 +259,8 @@ def heard(path):
 
 
 def test_a_recording_is_continued(run, recordings, music, tmp_path):
-    arguments = ["--prompt", recordings / "song.mp3", "--prompt-seconds", 1, "--prompt-start", 0.5, "--seconds", 2,
+    arguments = ["--prompt", recordings / "song.mp3", "--prompt-seconds", 1, "--prompt-start", 0.5,
+                 "--seconds", 2,
                  "--generators", "generator_32", "--seed", 1, "--output"]
     code, said, notes = run(*arguments, tmp_path / "a.wav")
     assert code == 0, notes
@@ -241,12 +273,15 @@ def test_a_recording_is_continued(run, recordings, music, tmp_path):
     assert code == 0, notes
     song = heard(recordings / "song.mp3")[11025:]
     length = 22050 // 512 * 512
-    np.testing.assert_allclose(heard(tmp_path / "b.wav")[: length - 2048], song[: length - 2048], atol=1e-4)
-    np.testing.assert_array_equal(heard(tmp_path / "b.wav")[length:], heard(tmp_path / "a.wav")[length:])
+    np.testing.assert_allclose(heard(tmp_path / "b.wav")[: length - 2048], song[: length - 2048],
+                               atol=1e-4)
+    np.testing.assert_array_equal(heard(tmp_path / "b.wav")[length:],
+                                  heard(tmp_path / "a.wav")[length:])
 
 
 def test_a_prompt_longer_than_its_recording_is_what_there_is(run, recordings, tmp_path):
-    code, _, notes = run("--prompt", recordings / "song.mp3", "--seconds", 2.5, "--generators", "generator_512",
+    code, _, notes = run("--prompt", recordings / "song.mp3", "--seconds", 2.5, "--generators",
+                         "generator_512",
                          "--output", tmp_path / "a.wav")
     assert code == 0
     assert "song.mp3: 2.00 s from 0 s on" in notes
@@ -254,7 +289,8 @@ def test_a_prompt_longer_than_its_recording_is_what_there_is(run, recordings, tm
 
 @pytest.mark.parametrize("keep", [512, 128, 32])
 def test_a_recording_is_varied(run, recordings, music, tmp_path, keep):
-    code, said, notes = run("--variation-of", recordings / "song.mp3", "--keep", keep, "--seed", 1, "--output",
+    code, said, notes = run("--variation-of", recordings / "song.mp3", "--keep", keep, "--seed", 1,
+                            "--output",
                             tmp_path / "a.wav")
     assert code == 0, notes
     assert f"of which the codes at {keep}x are kept" in notes
@@ -262,13 +298,15 @@ def test_a_recording_is_varied(run, recordings, music, tmp_path, keep):
     assert len(heard(tmp_path / "a.wav")) == len(song) and f"{len(song)} samples" in said
     piece = music.generate(begin=music.source(recordings / "song.mp3", keep), seed=1)
     np.testing.assert_array_equal(audio.to_u16(heard(tmp_path / "a.wav")), audio.to_u16(piece))
-    run("--variation-of", recordings / "song.mp3", "--keep", keep, "--seed", 1, "--seconds", 0.7, "--output",
+    run("--variation-of", recordings / "song.mp3", "--keep", keep, "--seed", 1, "--seconds", 0.7,
+        "--output",
         tmp_path / "b.wav")
     np.testing.assert_array_equal(heard(tmp_path / "b.wav"), heard(tmp_path / "a.wav")[:15435])
 
 
 def test_a_batch_of_variations_is_normalised_and_faded_piece_by_piece(run, recordings, tmp_path):
-    code, said, notes = run("--variation-of", recordings / "song.mp3", "--keep", 128, "--batch", 2, "--seed", 1,
+    code, said, notes = run("--variation-of", recordings / "song.mp3", "--keep", 128, "--batch", 2,
+                            "--seed", 1,
                             "--fade", 0.25, "--normalize", "--output", tmp_path / "a.wav")
     assert code == 0, notes
     assert said.count("wrote") == notes.count("LUFS") == 2
@@ -281,7 +319,8 @@ def test_a_batch_of_variations_is_normalised_and_faded_piece_by_piece(run, recor
 
 
 def test_a_loop_is_at_most_as_long_as_asked_and_has_no_seam(run, tmp_path):
-    code, said, notes = run("--seconds", 3, "--loop", "--seed", 1, "--generators", "generator_128", "--output",
+    code, said, notes = run("--seconds", 3, "--loop", "--seed", 1, "--generators", "generator_128",
+                            "--output",
                             tmp_path / "a.wav")
     assert code == 0, notes
     made = heard(tmp_path / "a.wav")
@@ -292,11 +331,13 @@ def test_a_loop_is_at_most_as_long_as_asked_and_has_no_seam(run, tmp_path):
 
 @pytest.mark.parametrize("more", [[], ["--normalize"]])
 def test_candidates_are_ranked_by_their_bits(run, music, tmp_path, more):
-    code, said, notes = run("--seconds", 1, "--candidates", 3, "--seed", 5, "--generators", "generator_128", "--output",
+    code, said, notes = run("--seconds", 1, "--candidates", 3, "--seed", 5, "--generators",
+                            "generator_128", "--output",
                             tmp_path / "a.wav", *more)
     assert code == 0, notes
     seed, head, *rows, wrote = said.splitlines()
-    assert seed == "seed 5" and wrote == f"wrote {tmp_path / 'a.wav'}: 1.00 s, 22050 samples, the piece of rank 1"
+    assert seed == "seed 5"
+    assert wrote == f"wrote {tmp_path / 'a.wav'}: 1.00 s, 22050 samples, the piece of rank 1"
     assert head.split() == ["rank", "seed", "bits", "per", "code", "512x", "128x", "file"]
     bits = []
     for i, row in enumerate(rows, 1):
@@ -315,13 +356,15 @@ def test_candidates_are_ranked_by_their_bits(run, music, tmp_path, more):
 
 @pytest.fixture(scope="module")
 def renamed(tiny_weights, tmp_path_factory):
-    """A chain of two levels, 512 and 128, whose models have names of their own: the folder of all of it."""
+    """A chain of two levels, 512 and 128, whose models have names of their own: the folder of all
+    of it."""
     folder = tmp_path_factory.mktemp("renamed")
     levels = []
     for level in (512, 128):
         names = {"codec": f"ear-{level}", "generator": f"hand-{level}"}
         for shipped, old, new in ((tiny_weights.codecs, f"vqvae_{level}", names["codec"]),
-                                  (tiny_weights.generators, f"generator_{level}", names["generator"])):
+                                  (tiny_weights.generators, f"generator_{level}",
+                                   names["generator"])):
             found = weights.find(shipped, old)
             parts = {part: found.load(part) for part in found.files}
             weights.save(folder, new, "", parts, config.replace(found.config, name=new))
@@ -331,10 +374,13 @@ def renamed(tiny_weights, tmp_path_factory):
     return folder
 
 
-def test_names_levels_and_where_it_ends_come_from_the_chain(run, renamed, recordings, music, tmp_path):
-    folders = ("--vqvae-weights-dir", renamed, "--generator-weights-dir", renamed, "--seed", 1, "--output",
+def test_names_levels_and_where_it_ends_come_from_the_chain(run, renamed, recordings, music,
+                                                            tmp_path):
+    folders = ("--vqvae-weights-dir", renamed, "--generator-weights-dir", renamed, "--seed", 1,
+               "--output",
                tmp_path / "a.wav")
-    for more, level in (([], 512), (["--generators", "hand-128"], 128), (["--generators", "all"], 128)):
+    for more, level in (([], 512), (["--generators", "hand-128"], 128),
+                        (["--generators", "all"], 128)):
         code, said, notes = run(*folders, "--length", 20, *more)
         assert code == 0, notes
         assert "10240 samples" in said and f"ear-{level}, hand-512" in notes
@@ -345,7 +391,8 @@ def test_names_levels_and_where_it_ends_come_from_the_chain(run, renamed, record
     piece = music.generate(begin=music.source(recordings / "song.mp3"), seed=1, level=128)
     np.testing.assert_array_equal(audio.to_u16(heard(tmp_path / "a.wav")), audio.to_u16(piece))
     code, _, notes = run(*folders, "--length", 20, "--generators", "generator_128")
-    assert code == 2 and "no generator is called 'generator_128'; there are hand-512, hand-128, or all" in notes
+    assert code == 2
+    assert "no generator is called 'generator_128'; there are hand-512, hand-128, or all" in notes
     code, _, notes = run(*folders, "--variation-of", recordings / "song.mp3", "--keep", 128)
     assert code == 2 and "keep is 128; it must be one of 512" in notes
 
@@ -353,7 +400,8 @@ def test_names_levels_and_where_it_ends_come_from_the_chain(run, renamed, record
 def test_one_line_tells_what_is_alike(run, tiny_weights, tmp_path):
     _, _, notes = run("--length", 1, "--output", tmp_path / "a.wav")
     assert notes.splitlines()[0] == (
-        "vqvae_8, generator_512, generator_128, generator_32, generator_8: the set without a number in "
+        "vqvae_8, generator_512, generator_128, generator_32, generator_8: the set without a "
+        "number in "
         f"{tiny_weights.codecs} and {tiny_weights.generators}")
 
 
@@ -366,7 +414,8 @@ def test_a_folder_without_permission_is_refused_before_any_work(run, tmp_path, m
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_while_writing_it_leaves_no_file(tiny_weights, tmp_path, number, code):
-    line, environment = command(tiny_weights, "--seconds", 100_000, "--generators", "generator_128", "--seed", 1,
+    line, environment = command(tiny_weights, "--seconds", 100_000, "--generators", "generator_128",
+                                "--seed", 1,
                                 "--output", tmp_path / "long.flac")
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(line, env=environment, **pipes) as process:  # noqa: S603
@@ -394,13 +443,17 @@ def test_it_plays_through_the_sound_device_what_it_writes(run, tiny_weights, tmp
     arguments = ["--length", 100, "--generators", "generator_128", "--seed", 1]
     run(*arguments, "--output", tmp_path / "a.wav")
     line, environment = command(tiny_weights, *arguments)
-    done = subprocess.run(line, env=environment | {"ALSA_CONFIG_PATH": str(tmp_path / "asound.conf")},  # noqa: S603
+    done = subprocess.run(line, env=environment
+                          | {"ALSA_CONFIG_PATH": str(tmp_path / "asound.conf")},  # noqa: S603
                           capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "seed 1\nplayed 2.3 s\n"
     assert "\x1b" not in done.stderr
-    heard, written = np.fromfile(raw, np.int16), audio.to_u16(audio.decode(tmp_path / "a.wav", 22050)).astype(int) - 32768
-    # This device takes sound faster than it plays, so silence may stand between blocks; the sounds are the same.
+    heard, written = np.fromfile(raw,
+                                 np.int16), audio.to_u16(audio.decode(tmp_path / "a.wav",
+                                                                      22050)).astype(int) - 32768
+    # This device takes sound faster than it plays, so silence may stand between blocks; the sounds
+    # are the same.
     np.testing.assert_array_equal(heard[heard != 0], written[written != 0])
 
 
@@ -408,11 +461,13 @@ def test_without_a_sound_device_the_error_is_one_line(tiny_weights, tmp_path):
     pytest.importorskip("pyaudio")
     (tmp_path / "asound.conf").write_text("pcm.unplugged { type hw card 31 }")
     line, environment = command(tiny_weights, "--generators", "generator_512")
-    done = subprocess.run(line, env=environment | {"ALSA_CONFIG_PATH": str(tmp_path / "asound.conf")},  # noqa: S603
+    done = subprocess.run(line, env=environment
+                          | {"ALSA_CONFIG_PATH": str(tmp_path / "asound.conf")},  # noqa: S603
                           capture_output=True, text=True)
     assert done.returncode == 2
     found, error = done.stderr.splitlines()
-    assert error == "generate_audio.py: there is no device to play on; --output FILE writes the sound instead"
+    assert error == ("generate_audio.py: there is no device to play on; --output FILE writes the "
+                     "sound instead")
     assert found.startswith("vqvae_512, generator_512: the set without a number in ")
 
 
