@@ -25,7 +25,7 @@ the libraries it starts leave ~/.keras and ~/.cache/matplotlib.
 
 An NVIDIA GPU (one that nvidia-smi shows) adds TensorFlow's CUDA libraries.
 
-  PYTHON=python3.12 bash setup.sh    uses that Python (3.10 or later) in place of python3
+  PYTHON=python3.12 bash setup.sh    uses that Python (3.11 or later) in place of python3
 HELP
 }
 
@@ -59,14 +59,14 @@ log=$venv/setup.log
 find_python() {
     local candidate current
     current=$("$py" -c 'import sys; print(sys._base_executable)' 2>/dev/null) || current=
-    for candidate in ${PYTHON:+"$PYTHON"} ${current:+"$current"} python3 python3.{13,12,11,10}; do
-        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+    for candidate in ${PYTHON:+"$PYTHON"} ${current:+"$current"} python3 python3.{13,12,11}; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             command -v "$candidate"
             return
         fi
-        [ "$candidate" != "${PYTHON:-}" ] || fail "PYTHON=$PYTHON is not a Python 3.10 or later"
+        [ "$candidate" != "${PYTHON:-}" ] || fail "PYTHON=$PYTHON is not a Python 3.11 or later"
     done
-    fail "Python 3.10 or later is needed and python3 is not one: install it, or name one with PYTHON=/path/to/python3"
+    fail "Python 3.11 or later is needed and python3 is not one: install it, or name one with PYTHON=/path/to/python3"
 }
 
 has_gpu() { [[ $(nvidia-smi -L 2>/dev/null) == GPU* ]]; }

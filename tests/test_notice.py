@@ -1,14 +1,12 @@
 """NOTICE and pyproject.toml: the terms of the program, the weights and each recording."""
 
 import re
+import tomllib
 from pathlib import Path
 
-import pytest
 import yaml
 
 from vqwave.data.audio import AUDIO_SUFFIXES
-
-tomllib = pytest.importorskip("tomllib")  # Python 3.11
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTICE = (ROOT / "NOTICE").read_text(encoding="utf-8")

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from importlib.metadata import requires
 from pathlib import Path
 
@@ -212,7 +213,25 @@ def test_a_gpu_adds_cuda_and_does_without_where_that_fails(checkout):
 
 def test_a_python_that_is_none_is_refused(checkout):
     done = setup(checkout, PYTHON="/bin/false")
-    assert (done.returncode, done.stderr) == (2, "setup.sh: PYTHON=/bin/false is not a Python 3.10 or later\n")
+    assert (done.returncode, done.stderr) == (2, "setup.sh: PYTHON=/bin/false is not a Python 3.11 or later\n")
+
+
+def test_the_oldest_python_is_the_one_that_the_package_takes():
+    script = (ROOT / "setup.sh").read_text()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    oldest = project["requires-python"].removeprefix(">=")
+    assert set(re.findall(r"(?<=Python )\(?(3\.\d+) or later", script)) == {oldest}
+    assert re.findall(r"sys.version_info < \((\d+), (\d+)\)", script) == [tuple(oldest.split("."))]
+
+
+def test_the_package_takes_every_file_of_the_library_along():
+    """What is no Python lies in it because package-data names it."""
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    patterns = [f"{module.replace('.', '/')}/{one}" for module, all_of in named.items() for one in all_of]
+    library = ROOT / "lib"
+    files = [path.relative_to(library) for path in (library / "vqwave").rglob("*") if path.is_file()]
+    data = [path for path in files if path.suffix not in (".py", ".pyc")]
+    assert data and [path for path in data if not any(map(path.match, patterns))] == []
 
 
 def test_without_playback_it_says_the_command_and_goes_on(checkout):

@@ -126,7 +126,7 @@ def run(sizes, codecs, generators, parts=PARTS, effort: Effort = FULL, *, data_d
             raise UserError(f"no part of the benchmark is called {one!r}; there are {', '.join(PARTS)}")
     tracks = held_out(data_dir, val_split) if data_dir is not None and "accuracy" in parts else []
     results = {
-        "when": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": machine.describe(),
         "load_before": list(os.getloadavg()),
         "quick": effort != FULL,
