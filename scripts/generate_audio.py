@@ -208,7 +208,9 @@ def begin(args, music, level: int):
 
 
 def bottom(text: str | None, chain: config.ChainConfig) -> int | None:
-    """The level that --generators says the chain ends at. Raises `UserError` for a name that no generator has."""
+    """The level that --generators says the chain ends at. Raises `UserError` for a name that no
+    generator has.
+    """
     if text is None:
         return None
     if text == "all":
@@ -233,7 +235,9 @@ def write(stream, paths, finish, what="generating") -> tuple[list[int], float]:
 
 
 def candidates(args, music, options, path, finish) -> int:
-    """Pieces of successive seeds, each to a file named by its rank and bits per code; the best to `path` too."""
+    """Pieces of successive seeds, each to a file named by its rank and bits per code; the best to
+    `path` too.
+    """
     count = iter(range(1, args.candidates + 1))
 
     def streams():

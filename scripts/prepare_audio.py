@@ -16,8 +16,11 @@ def main(argv=None) -> int:
     )
     parser.add_argument("src", metavar="SRC", help="folder of music, searched to the bottom")
     parser.add_argument("dst", metavar="DST", help="data folder, made if it is not there")
-    parser.add_argument("--sample-rate", type=cli.number(int, least=1000, most=192000), default=config.preset().chain.sample_rate,
-                        metavar="HZ", help="sample rate of the tracks")
+    parser.add_argument("--sample-rate",
+                        type=cli.number(int, least=1000, most=192000),
+                        default=config.preset().chain.sample_rate,
+                        metavar="HZ",
+                        help="sample rate of the tracks")
     parser.add_argument("--workers", type=cli.number(int, least=1, most=256), metavar="N",
                         help="processes (default: one a core)")
     parser.add_argument("--scheduler", metavar="tcp://HOST:PORT",

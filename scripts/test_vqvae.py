@@ -87,7 +87,8 @@ def print_table(rows):
     for row in rows:
         table.add_row(row["model"], *(form.format(row[key]) for _, key, form in COLUMNS))
         for i, book in enumerate(row.get("books", ())):
-            table.add_row(f"  book {i + 1}", *(form.format(book[key]) if key in book else "" for _, key, form in COLUMNS))
+            table.add_row(f"  book {i + 1}",
+                          *(form.format(book[key]) if key in book else "" for _, key, form in COLUMNS))
     console.print(table)
     for row in rows:
         for key in ("wav", "picture"):

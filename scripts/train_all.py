@@ -54,7 +54,9 @@ def main(argv=None) -> int:
 
 
 def _check_extra(extra: list[str]):
-    """The options for the trainings are read once here, so that a mistake is not found by the fifth of them."""
+    """The options for the trainings are read once here, so that a mistake is not found by the fifth
+    of them.
+    """
     alone = "train that one with train_vqvae.py or train_generator.py"
     for flag, instead in {"--minutes": "use --hours", "--start-epoch": alone, "--config": alone}.items():
         if any(x == flag or x.startswith(f"{flag}=") for x in extra):

@@ -1,14 +1,18 @@
-"""Two trainings that must end alike, held against one that was wrong on purpose: what tells right from wrong is shown."""
+"""Two trainings that must end alike, held against one that was wrong on purpose: what tells right
+from wrong is shown.
+"""
 
 import numpy as np
 
 
 def assert_apart(wanted, right, wrong, worst, middle):
-    """Fails unless `right` ended where `wanted` did and `wrong` did not; each is a list of arrays, in the same order.
+    """Fails unless `right` ended where `wanted` did and `wrong` did not; each is a list of arrays,
+    in the same order.
 
-    Each array (a loss, a variable) is judged by itself: how far (Euclidean) `right` is off, as a share of how far
-    `wrong` is off. worst, middle: what the largest of these shares and their median may be. Arrays that are the same in
-    `wrong` (what counts steps, seeds of what is drawn) must be the same in `right`, and are few.
+    Each array (a loss, a variable) is judged by itself: how far (Euclidean) `right` is off, as a
+    share of how far `wrong` is off. worst, middle: what the largest of these shares and their
+    median may be. Arrays that are the same in `wrong` (what counts steps, seeds of what is drawn)
+    must be the same in `right`, and are few.
     """
     shares = []
     for i, arrays in enumerate(zip(wanted, right, wrong, strict=True)):

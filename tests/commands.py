@@ -1,4 +1,6 @@
-"""The commands as processes that start at once: each is forked from a server that has imported what takes long."""
+"""The commands as processes that start at once: each is forked from a server that has imported what
+takes long.
+"""
 
 import contextlib
 import multiprocessing
@@ -12,8 +14,10 @@ from pathlib import Path
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
 _server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(
-    ["keras", "onnxruntime", "librosa.filters", "matplotlib.pyplot", "vqwave.train.training", "vqwave.play.api", "commands"])
+_server.set_forkserver_preload([
+    "keras", "onnxruntime", "librosa.filters", "matplotlib.pyplot", "vqwave.train.training", "vqwave.play.api",
+    "commands"
+])
 
 
 class Command:
@@ -48,7 +52,8 @@ class Command:
 
 
 def _run(argv, log, setting):
-    # A group of its own, so that a test's Ctrl-C, or a kill of the group, reaches it and what it starts alone.
+    # A group of its own, so that a test's Ctrl-C, or a kill of the group, reaches it and what it
+    # starts alone.
     os.setsid()
     file = os.open(log, os.O_WRONLY | os.O_APPEND)
     for descriptor in (1, 2):
@@ -72,7 +77,9 @@ def done(log, name: str, *arguments, setting=None) -> tuple[int, str, float]:
 
 
 class _Forked:
-    """What `subprocess.Popen` is for a Python script, but that the child begins with all that is imported here."""
+    """What `subprocess.Popen` is for a Python script, but that the child begins with all that is
+    imported here.
+    """
 
     def __init__(self, command, env, pass_fds=()):
         sys.stdout.flush()
@@ -91,19 +98,24 @@ class _Forked:
         runpy.run_path(command[1], run_name="__main__")
 
     def wait(self, timeout=None):
-        # No timeout: the descriptor that multiprocessing would watch has been closed among the others.
+        # No timeout: the descriptor that multiprocessing would watch has been closed among the
+        # others.
         self.process.join()
         return self.process.exitcode
 
 
 def every_step_is_saved():
-    """A setting, so that a kill may meet a state half written; two minutes lie between two savings otherwise."""
+    """A setting, so that a kill may meet a state half written; two minutes lie between two savings
+    otherwise.
+    """
     from vqwave.train import callbacks
 
     callbacks.SAVE_EVERY_SECONDS = -1.0
 
 
 def stages_are_forked():
-    """The same for train_all.py, and the trainings that it starts need not import TensorFlow first, each anew."""
+    """The same for train_all.py, and the trainings that it starts need not import TensorFlow first,
+    each anew.
+    """
     every_step_is_saved()
     subprocess.Popen = _Forked

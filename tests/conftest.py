@@ -26,26 +26,32 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("steady")
 
-# A test run started in the background by a shell ignores Ctrl-C, and so would every command that it starts.
+# A test run started in the background by a shell ignores Ctrl-C, and so would every command that it
+# starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory):
-    """The folder of the whole run: with `pytest -n` its processes have session fixtures of their own, and share this."""
+    """The folder of the whole run: with `pytest -n` its processes have session fixtures of their
+    own, and share this.
+    """
     own = tmp_path_factory.getbasetemp()
     return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(run_folder):
-    """No test reads or fills the cache of whoever runs it; the scripts that tests start inherit this."""
+    """No test reads or fills the cache of whoever runs it; the scripts that tests start inherit
+    this.
+    """
     os.environ["VQWAVE_CACHE"] = str(run_folder / "cache")
 
 
 @pytest.fixture(scope="session")
 def shared(run_folder):
-    """`shared(name, fill)`: a folder that `fill(folder)` fills once for the whole run; the processes take turns.
+    """`shared(name, fill)`: a folder that `fill(folder)` fills once for the whole run; the
+    processes take turns.
 
     Read-only for all that `fill` does not do.
     """
@@ -71,9 +77,11 @@ def rng():
 
 @pytest.fixture(scope="session")
 def tiny_weights(shared):
-    """Random weights of every tiny codec and generator, as they ship: `.codecs` and `.generators` are folders.
+    """Random weights of every tiny codec and generator, as they ship: `.codecs` and `.generators`
+    are folders.
 
-    Read-only: the whole run shares them. Each codebook comes from latents of noise, so that most codes are in use.
+    Read-only: the whole run shares them. Each codebook comes from latents of noise, so that most
+    codes are in use.
     """
     root = shared("tiny", make_tiny_weights)
     return SimpleNamespace(codecs=root / "final_weights", generators=root / "weights")
@@ -102,10 +110,12 @@ def make_tiny_weights(root):
 
 @pytest.fixture(scope="session")
 def trained(shared):
-    """The whole chain as a user makes it: music in four formats, prepared, then every tiny model trained on it.
+    """The whole chain as a user makes it: music in four formats, prepared, then every tiny model
+    trained on it.
 
-    `.music`, `.data` and `.weights` are folders, `.output` is what train_all.py said, `.command` its arguments,
-    `.steps` the steps of each model, `.seconds` the length of each song. Read-only: the whole run shares it.
+    `.music`, `.data` and `.weights` are folders, `.output` is what train_all.py said, `.command`
+    its arguments, `.steps` the steps of each model, `.seconds` the length of each song. Read-only:
+    the whole run shares it.
     """
     root = shared("trained", lambda root: train_tiny_models(chain_of(root)))
     made = chain_of(root)

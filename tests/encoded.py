@@ -38,7 +38,9 @@ def encode(path, audio, sample_rate=44100, tags=None, subtype=None):
 
 
 def with_headers_twice(content: bytes, within: bool) -> bytes:
-    """An Ogg Vorbis file with its three header packets once more, in a page before the audio or within the first one."""
+    """An Ogg Vorbis file with its three header packets once more, in a page before the audio or
+    within the first one.
+    """
     pages = []
     while content:
         lacing = content[27 : 27 + content[26]]

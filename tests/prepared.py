@@ -9,7 +9,8 @@ from vqwave.data import audio, manifest
 
 
 def data_folder(folder, sounds, sample_rate=22050):
-    """Write float [samples] in `sounds`, by track name, as tracks of `folder`; returns its tracks."""
+    """Write float [samples] in `sounds`, by track name, as tracks of `folder`; returns its tracks.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tracks = []
     for name, sound in sounds.items():
@@ -23,7 +24,9 @@ def data_folder(folder, sounds, sample_rate=22050):
 
 
 def music(seconds, seed=0, sample_rate=22050):
-    """float32 [samples]: a few notes with overtones and a little noise, so that there is something to learn."""
+    """float32 [samples]: a few notes with overtones and a little noise, so that there is something
+    to learn.
+    """
     random = np.random.default_rng(seed)
     t = np.arange(round(seconds * sample_rate)) / sample_rate
     sound = 0.01 * random.normal(size=t.size)

@@ -1,7 +1,8 @@
-"""Whatever it is given: sound, or one line that says what is wrong. Files, configs and command lines, in bulk.
+"""Whatever it is given: sound, or one line that says what is wrong. Files, configs and command
+lines, in bulk.
 
-A few hundred cases in every run, thousands with `-m large`. Files are read in processes of their own, each with its
-time, so that a decoder that crashes or hangs is seen as that.
+A few hundred cases in every run, thousands with `-m large`. Files are read in processes of their
+own, each with its time, so that a decoder that crashes or hangs is seen as that.
 """
 
 import argparse
@@ -41,7 +42,7 @@ TIMEOUT = 300.0  # seconds a file; all of them take milliseconds where nothing h
 few_or_many = pytest.mark.parametrize("cases", [300, pytest.param(2500, marks=pytest.mark.large)])
 
 
-# ------------------------------------------------------------------------------------------------------ a seeded corpus
+# ---------------------------------------------------------------------------------- a seeded corpus
 
 SOUNDFILE = {".wav": ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW", "IMA_ADPCM"),
              ".flac": ("PCM_S8", "PCM_16", "PCM_24"), ".aiff": ("PCM_S8", "PCM_16", "PCM_24", "PCM_32", "FLOAT"),
@@ -53,7 +54,9 @@ ODD_NAMES = ("two words", "-rf", "--help", "ünï 日本 🎵", "new\nline", "ta
 
 
 def good_files(folder):
-    """Real files in every format, rate, width and number of channels that there is: (path, seconds)."""
+    """Real files in every format, rate, width and number of channels that there is: (path,
+    seconds).
+    """
     made, seconds = [], 0.25
 
     def add(suffix, rate, channels, subtype=None):
@@ -90,7 +93,8 @@ def good_files(folder):
 
 
 def harmed(content: bytes, random) -> bytes:
-    """`content` with something done to it that happens to files, or that somebody might do to one."""
+    """`content` with something done to it that happens to files, or that somebody might do to one.
+    """
     data = bytearray(content)
     size = len(data)
 
@@ -128,7 +132,9 @@ def harmed(content: bytes, random) -> bytes:
 
 
 def bad_files(folder, good, random, count):
-    """`count` files made of the good ones by harming them, or of nothing, some under the ending of another format."""
+    """`count` files made of the good ones by harming them, or of nothing, some under the ending of
+    another format.
+    """
     suffixes = audio.AUDIO_SUFFIXES
     for i, suffix in enumerate(suffixes):
         for name, content in (("empty", b""), ("byte", b"\0"), ("noise", random.bytes(20_000)),
@@ -152,7 +158,9 @@ def bad_files(folder, good, random, count):
 
 
 def probe(path) -> tuple[str, object]:
-    """In a process of its own: ("sound", samples), ("refused", the line) or ("raised", a traceback)."""
+    """In a process of its own: ("sound", samples), ("refused", the line) or ("raised", a
+    traceback).
+    """
     try:
         samples = 0
         for block in audio.Decoder(path):
@@ -176,14 +184,17 @@ def assert_sound_or_one_line(path, found):
     kind, value = found
     assert kind != "raised", f"{path}: {value}"
     if kind == "refused":
-        assert "\n" not in value and value.startswith(files.printable(path)) and len(value) < len(files.printable(path)) + 200
+        assert "\n" not in value and value.startswith(
+            files.printable(path)) and len(value) < len(files.printable(path)) + 200
     else:
         assert value > 0
 
 
 @few_or_many
 def test_every_file_is_sound_or_one_line_and_no_good_track_is_lost(tmp_path, pool, cases):
-    """Each file by itself, then all of them as a user has them: in one folder, through prepare_audio.py."""
+    """Each file by itself, then all of them as a user has them: in one folder, through
+    prepare_audio.py.
+    """
     src = tmp_path / "music"
     src.mkdir()
     good = good_files(src)
@@ -301,7 +312,7 @@ def test_whatever_a_wav_header_says_is_sound_or_one_line(tmp_path, pool, cases):
     check()
 
 
-# ---------------------------------------------------------------------------------------------------- every config key
+# --------------------------------------------------------------------------------- every config key
 
 
 def fields(kind):
@@ -335,7 +346,7 @@ def test_a_wrong_value_of_any_key_is_one_line_that_says_what_it_was_and_may_be(t
         assert re.search("must (be|hold|lie)|multiple of|one entry a stage|the numbers say|unknown key", said), said
 
 
-# ------------------------------------------------------------------- whatever a file holds: what it is for, or one line
+# ----------------------------------------------- whatever a file holds: what it is for, or one line
 
 scalars = (st.none() | st.booleans() | st.integers(-10, 10**6) | st.floats() | st.text(max_size=12) | st.dates()
            | st.sampled_from(["vqvae_8", "1e-4", "00001", "best", "../x", 10**400]))
@@ -346,7 +357,9 @@ many = settings(max_examples=150)
 
 
 def one_line_or(call, *names):
-    """The call's value, or None where it raises a `UserError`, which is one line and names one of `names`."""
+    """The call's value, or None where it raises a `UserError`, which is one line and names one of
+    `names`.
+    """
     try:
         return call()
     except UserError as e:
@@ -384,7 +397,8 @@ def test_whatever_describes_a_weights_set(codec_set):
 
 
 def test_whatever_a_weights_file_holds(codec_set, tmp_path):
-    """Every kind of harm to the real file is refused by its checksum before anything of it is read."""
+    """Every kind of harm to the real file is refused by its checksum before anything of it is read.
+    """
     folder, _ = codec_set
     original = weights.find(folder, "vqvae_8", "best").files["decoder"]
     content, random = original.read_bytes(), np.random.default_rng(0)
@@ -442,7 +456,7 @@ def test_whatever_says_where_a_chain_ends_and_which_tracks_validate(tmp_path):
     check()
 
 
-# -------------------------------------------------------------------------------------------------- every command line
+# ------------------------------------------------------------------------------- every command line
 
 
 script = functools.cache(imported.script)
@@ -453,7 +467,9 @@ class Parsed(Exception):
 
 
 def options(name) -> list:
-    """The options of a script, as argparse knows them: (the command of its that has the option, the option)."""
+    """The options of a script, as argparse knows them: (the command of its that has the option, the
+    option).
+    """
     def caught(self, *_, **__):
         raise Parsed(self)
 

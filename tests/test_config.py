@@ -38,7 +38,7 @@ def override(base, text, who="f.yml"):
     return configs.override(base, yaml.safe_load(text), who)
 
 
-# ------------------------------------------------------------------------------------------------------------- presets
+# ------------------------------------------------------------------------------------------ presets
 
 
 @pytest.mark.parametrize("config", MODELS, ids=lambda c: f"{c.name}-{c.num_codes}")
@@ -134,7 +134,7 @@ def test_where_a_chain_ends():
     assert configs.replace(COMPACT.chain, end=None).ending == 8
 
 
-# -------------------------------------------------------------------------------------------------------------- configs
+# ------------------------------------------------------------------------------------------ configs
 
 
 def test_bitrate_is_codes_a_second_times_bits_a_code():
@@ -156,7 +156,8 @@ def test_a_config_cannot_be_changed():
         configs.replace(CODEC, nmae="b")
 
 
-NEAR = [("{nam: x}", "nam", "name"), ("{core: {unit: 3}}", "unit", "units"), ("{sampling: {Top_K: 3}}", "Top_K", "top_k"),
+NEAR = [("{nam: x}", "nam", "name"), ("{core: {unit: 3}}", "unit", "units"),
+        ("{sampling: {Top_K: 3}}", "Top_K", "top_k"),
         ("{conditions: [{kind: codes, level: 32, num_codes: 9, chanels: 3}]}", "chanels", "channels")]
 
 
@@ -260,7 +261,7 @@ def test_a_training_that_cannot_be_is_refused(values, said):
         validate(TrainingConfig, values)
 
 
-# -------------------------------------------------------------------------------------------------------------- schema 1
+# ----------------------------------------------------------------------------------------- schema 1
 
 
 def test_the_flat_configs_of_the_version_before_are_upgraded():
@@ -278,7 +279,7 @@ def test_the_flat_configs_of_the_version_before_are_upgraded():
     assert configs.upgrade_model(now) == now and configs.upgrade({"schema": 2, "model": now})["model"] == now
 
 
-# ---------------------------------------------------------------------------------------------------------------- files
+# -------------------------------------------------------------------------------------------- files
 
 
 @pytest.mark.parametrize("content", [
@@ -313,7 +314,8 @@ def test_a_config_error_is_a_user_error_and_a_value_error():
     assert issubclass(ConfigError, UserError) and issubclass(ConfigError, ValueError)
 
 
-# ---- whatever a file says: a config or a ConfigError -----------------------------------------------------------------
+# ---- whatever a file says: a config or a ConfigError
+# -----------------------------------------------------------------
 scalars = (
     st.none() | st.booleans() | st.integers() | st.integers(min_value=10**400, max_value=10**401) | st.floats()
     | st.text(max_size=20) | st.binary(max_size=4) | st.dates()

@@ -1,7 +1,8 @@
-"""What becomes of a night's work when it is killed, when the disk is full, when memory ends: done to the real commands.
+"""What becomes of a night's work when it is killed, when the disk is full, when memory ends: done
+to the real commands.
 
-Moments are drawn by seed over the time that the same command takes undisturbed: a few in every run, twenty of each
-command with -m large.
+Moments are drawn by seed over the time that the same command takes undisturbed: a few in every run,
+twenty of each command with -m large.
 """
 
 import contextlib
@@ -37,8 +38,11 @@ few_or_many = pytest.mark.parametrize("times", [2, many(20)])
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """A codec and its generator, each trained undisturbed: `.data`, `.weights`; `.codec` and `.generator` are
-    functions of an output folder that return (command, arguments), `.seconds` what each command took."""
+    """A codec and its generator, each trained undisturbed: `.data`, `.weights`; `.codec` and
+    `.generator` are
+    functions of an output folder that return (command, arguments), `.seconds` what each command
+    took.
+    """
     root = tmp_path_factory.mktemp("faults")
     made = SimpleNamespace(data=root / "data", weights=root / "weights", seconds={}, root=root)
     data_folder(made.data, {f"track {i}": music(1.0, i) for i in range(3)})
@@ -87,7 +91,9 @@ def assert_whole_or_refused(folder, name):
 
 
 def in_turns(times, seed, seconds, start, look, finish, chain=10):
-    """Start, wait for a random part of `seconds`, kill, `look`; every `chain` kills, and at the end, `finish`."""
+    """Start, wait for a random part of `seconds`, kill, `look`; every `chain` kills, and at the
+    end, `finish`.
+    """
     random, killed = np.random.default_rng(seed), 0
     while killed < times:
         command = start()
@@ -101,7 +107,7 @@ def in_turns(times, seed, seconds, start, look, finish, chain=10):
     return killed
 
 
-# ------------------------------------------------------------------------------------------------------------ kill -9
+# ------------------------------------------------------------------------------------------ kill -9
 
 
 @pytest.mark.parametrize("name, times", [(CODEC, 1), (GENERATOR, 2), many(CODEC, 20), many(GENERATOR, 20)])
@@ -133,7 +139,9 @@ def alive(pid) -> bool:
 
 
 class Process(subprocess.Popen):
-    """A script as a process of its own, from nothing; as `Command`, but that it takes its time to begin."""
+    """A script as a process of its own, from nothing; as `Command`, but that it takes its time to
+    begin.
+    """
 
     def __init__(self, log, name, *arguments):
         self.log = Path(log)
@@ -154,7 +162,9 @@ class Process(subprocess.Popen):
 
 @pytest.mark.parametrize("times", [many(20)])
 def test_train_all_killed_at_any_moment_ends_as_if_it_had_not_been(tiny, tmp_path, times):
-    """Every other time it is the training it has started that is killed, as by a system whose memory is full."""
+    """Every other time it is the training it has started that is killed, as by a system whose
+    memory is full.
+    """
     out, random = tmp_path / "out", np.random.default_rng(times)
     arguments = ["--data-dir", tiny.data, "--output-dir", out, "--size", "tiny", "--no-fp16", "--levels", 512]
     arguments += ["--steps", STEPS, "--epochs", 3, "--batch-size", 2, "--input-length", 4096, "--offsets", 1]
@@ -251,7 +261,7 @@ def test_music_in_the_making_never_stands_under_its_final_name(tiny_weights, tmp
     assert in_turns(times, times, seconds, start, look, finish) == times
 
 
-# ------------------------------------------------------------------------------------------------- SIGTERM and Ctrl-C
+# ------------------------------------------------------------------------------- SIGTERM and Ctrl-C
 
 
 @pytest.mark.parametrize("name, times", [(GENERATOR, 2), many(CODEC, 6), many(GENERATOR, 20)])
@@ -284,7 +294,7 @@ def test_told_to_stop_a_training_saves_and_leaves(tiny, tmp_path, name, times):
     assert_trained_as(out, tiny.weights, name)
 
 
-# ------------------------------------------------------------------------------------------------ one training a folder
+# ---------------------------------------------------------------------------- one training a folder
 
 
 def test_the_second_training_into_a_folder_is_refused_and_a_dead_one_holds_nothing(tiny, tmp_path):
@@ -302,7 +312,7 @@ def test_the_second_training_into_a_folder_is_refused_and_a_dead_one_holds_nothi
     assert_trained_as(tmp_path / "out", tiny.weights, GENERATOR)
 
 
-# --------------------------------------------------------------------------------------------------------- a full disk
+# -------------------------------------------------------------------------------------- a full disk
 
 
 @pytest.fixture
@@ -418,7 +428,7 @@ def test_a_folder_that_can_only_be_read_is_said_before_anything_is_done(tiny, ti
         assert len(said.splitlines()) == 1
 
 
-# ---------------------------------------------------------------------------------------------------------- memory
+# ------------------------------------------------------------------------------------------- memory
 
 
 def little_memory():
@@ -443,7 +453,7 @@ def test_where_memory_ends_it_says_which_two_flags_to_lower(tiny, tmp_path, batc
     assert weights.tags(tmp_path / "out", CODEC) == []
 
 
-# -------------------------------------------------------------------------------------------------------------- damage
+# ------------------------------------------------------------------------------------------- damage
 
 
 def test_damaged_data_is_named_by_every_command_that_reads_it(tiny, tmp_path):

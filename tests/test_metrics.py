@@ -1,4 +1,6 @@
-"""metrics.py: distances by hand and against librosa's own STFT, their ends, silence, short signals, code statistics."""
+"""metrics.py: distances by hand and against librosa's own STFT, their ends, silence, short signals,
+code statistics.
+"""
 
 import math
 
@@ -144,7 +146,9 @@ def test_bits_of_a_model_that_knows_nothing_everything_or_the_wrong_thing():
 
 
 class _Rounding:
-    """A codec whose every answer is known: a code is the mean of its samples in 1/32nds, decoded as a constant."""
+    """A codec whose every answer is known: a code is the mean of its samples in 1/32nds, decoded as
+    a constant.
+    """
 
     config = preset("tiny").codec(8)
 

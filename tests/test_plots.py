@@ -1,4 +1,5 @@
-"""plots.py: what each picture holds, which files it makes or refuses, and log files in every state."""
+"""plots.py: what each picture holds, which files it makes or refuses, and log files in every state.
+"""
 
 import subprocess
 import sys
@@ -118,7 +119,7 @@ def test_pictures_need_no_pyplot_and_no_main_thread(tmp_path):
     read_png(tmp_path / "a.png")
 
 
-# ------------------------------------------------------------------------------------------------------ training logs
+# ------------------------------------------------------------------------------------ training logs
 
 HEADER = "epoch,codes_used,loss,spectral,val_loss,val_spectral\n"
 
@@ -171,7 +172,9 @@ def test_a_log_that_is_not_there_is_named(tmp_path):
 
 
 def test_two_threads_draw_at_once(tmp_path):
-    threads = [threading.Thread(target=plots.demo_picture, args=(music(), tmp_path / f"{i}.png", RATE)) for i in range(2)]
+    threads = [
+        threading.Thread(target=plots.demo_picture, args=(music(), tmp_path / f"{i}.png", RATE)) for i in range(2)
+    ]
     for t in threads:
         t.start()
     for t in threads:
@@ -223,7 +226,7 @@ def test_a_codec_s_shades_are_those_of_its_codebook(tiny_weights):
     assert shades[codec.encode(np.zeros((1, 20480), np.float32))[0, 20, 0]] <= 0.5
 
 
-# ------------------------------------------------------------------------------ several at once, runs, codes in numbers
+# ---------------------------------------------------------- several at once, runs, codes in numbers
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7])

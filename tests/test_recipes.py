@@ -1,4 +1,6 @@
-"""recipes/: splits that name no track twice, and the command of each, step by step, on stand-ins for its music."""
+"""recipes/: splits that name no track twice, and the command of each, step by step, on stand-ins
+for its music.
+"""
 
 import json
 import os
@@ -19,7 +21,8 @@ RECIPES = sorted(path.parent.name for path in (ROOT / "recipes").glob("*/run.sh"
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A checkout of its own as far as recipes look at it, so that what they write is not in ours."""
+    """A checkout of its own as far as recipes look at it, so that what they write is not in ours.
+    """
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
     (tmp_path / "scripts").symlink_to(ROOT / "scripts")
     return tmp_path
@@ -76,7 +79,9 @@ def test_what_a_user_can_get_wrong_is_one_line(checkout, tmp_path):
 
 
 def path_with(folder, **commands):
-    """A PATH that begins with `folder`, in which these shell scripts are put; Python is found as in `run`."""
+    """A PATH that begins with `folder`, in which these shell scripts are put; Python is found as in
+    `run`.
+    """
     folder.mkdir()
     for name, body in commands.items():
         (folder / name.replace("_", "-")).write_text(f"#!/bin/sh\n{body}\n")
@@ -88,7 +93,8 @@ def path_with(folder, **commands):
 def test_the_package_is_asked_for_by_name_unpacked_and_not_fetched_twice(checkout, tmp_path):
     tree = tmp_path / "package"
     (tree / "DEBIAN").mkdir(parents=True)
-    (tree / "DEBIAN" / "control").write_text("Package: a\nVersion: 1\nArchitecture: all\nMaintainer: a\nDescription: a\n")
+    (tree / "DEBIAN"
+     / "control").write_text("Package: a\nVersion: 1\nArchitecture: all\nMaintainer: a\nDescription: a\n")
     songs_folder = tree / "usr/share/games/singularity/music"
     songs_folder.mkdir(parents=True)
     (songs_folder / "a.ogg").write_bytes(b"music")
@@ -98,7 +104,8 @@ def test_the_package_is_asked_for_by_name_unpacked_and_not_fetched_twice(checkou
     for _ in range(2):
         done = run(checkout, "singularity", "--step", "fetch", PATH=path)
         assert done.returncode == 0, done.stderr
-        assert [p.relative_to(fetched) for p in fetched.rglob("*.*")] == [Path("usr/share/games/singularity/music/a.ogg")]
+        assert [p.relative_to(fetched)
+                for p in fetched.rglob("*.*")] == [Path("usr/share/games/singularity/music/a.ogg")]
     assert (tmp_path / "asked").read_text() == "download -q singularity-music\n"
     assert not list(fetched.parent.glob("*.part"))
     done = run(checkout, "wesnoth", "--step", "fetch", PATH=path)

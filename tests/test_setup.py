@@ -1,7 +1,8 @@
-"""setup.sh, activate.sh, .ci/run and the packaging, as far as they can be tried without installing anything.
+"""setup.sh, activate.sh, .ci/run and the packaging, as far as they can be tried without installing
+anything.
 
-The logic of setup.sh runs in a copy whose `python3` keeps a list of what pip and the tests were asked to do, and whose
-apt-get, sudo and nvidia-smi are the test's own.
+The logic of setup.sh runs in a copy whose `python3` keeps a list of what pip and the tests were
+asked to do, and whose apt-get, sudo and nvidia-smi are the test's own.
 """
 
 import os

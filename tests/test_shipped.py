@@ -78,6 +78,8 @@ def test_ten_minutes_neither_die_nor_blow_up_nor_loop(seed):
             codes.setdefault(level, []).append(made)
         if sum(map(len, parts)) >= 600 * CHAIN.sample_rate:
             break
-    figures = evaluation.vitals(np.concatenate(parts), {x: np.concatenate(c) for x, c in codes.items()}, CHAIN.sample_rate)
-    # What ships pauses for up to 25 s where the music it learnt from ends; it neither ends nor loops there.
+    figures = evaluation.vitals(np.concatenate(parts), {x: np.concatenate(c) for x, c in codes.items()},
+                                CHAIN.sample_rate)
+    # What ships pauses for up to 25 s where the music it learnt from ends; it neither ends nor
+    # loops there.
     assert [a for a in evaluation.ailments(figures) if not a.startswith("silent for")] == []

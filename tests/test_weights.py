@@ -1,4 +1,6 @@
-"""weights.py: a set comes back as it was saved; whatever is missing, damaged or of another shape is named."""
+"""weights.py: a set comes back as it was saved; whatever is missing, damaged or of another shape is
+named.
+"""
 
 import dataclasses
 import os
@@ -52,7 +54,7 @@ def refused(text, *more, call):
     assert "\n" not in str(e.value)
 
 
-# -------------------------------------------------------------------------------------------------------- round trips
+# -------------------------------------------------------------------------------------- round trips
 
 
 @pytest.mark.parametrize("dtype, tolerance", [("float32", 0), ("float16", 1e-3)])
@@ -105,7 +107,7 @@ def test_the_checksum_tells_sets_apart_and_not_copies(tmp_path, save):
     assert dataclasses.replace(one, tag="").checksum == one.checksum
 
 
-# ------------------------------------------------------------------------------------------------------ which is taken
+# ----------------------------------------------------------------------------------- which is taken
 
 
 def test_which_set_is_taken_and_said(save, tmp_path):
@@ -140,7 +142,7 @@ def test_what_is_missing_is_said_with_what_there_is(save, tmp_path):
     refused("2, 10, best, one without a number", call=lambda: weights.find(tmp_path, NAME, 99))
 
 
-# --------------------------------------------------------------------------------------------------------------- damage
+# ------------------------------------------------------------------------------------------- damage
 
 
 @pytest.mark.parametrize("harm", ["cut", "flip", "empty", "text"])
@@ -224,7 +226,7 @@ def test_a_description_of_another_model_is_refused(save, tmp_path):
     refused("['1', 'encoder']", call=lambda: weights.find(tmp_path, NAME))
 
 
-# -------------------------------------------------------------------------------------------- shapes, links and numbers
+# ------------------------------------------------------------------------ shapes, links and numbers
 
 
 def test_another_shape_names_file_layer_and_both_shapes(save, codec):

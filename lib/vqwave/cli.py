@@ -15,7 +15,8 @@ from .errors import Interrupted, UserError, signal_handlers
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Defaults behind each option (unless there is none to tell), the text around them as written."""
+    """Defaults behind each option (unless there is none to tell), the text around them as written.
+    """
 
     def _get_help_string(self, action):
         # By identity: 0 equals False, and is a default worth telling.
@@ -40,7 +41,9 @@ def parser(description: str, example: str) -> argparse.ArgumentParser:
 
 
 def number(kind=float, least=None, most=None, above=None):
-    """An argparse type: a finite number, at least `least`, at most `most`, strictly more than `above`."""
+    """An argparse type: a finite number, at least `least`, at most `most`, strictly more than
+    `above`.
+    """
 
     def parse(text):
         wanted = "a whole number" if kind is int else "a number"
@@ -77,10 +80,11 @@ def one_of(*numbers):
 
 
 def entry(main, argv=None) -> int:
-    """Run `main(argv) -> int` as a command: user errors are one line and 2, a closed pipe is silent.
+    """Run `main(argv) -> int` as a command: user errors are one line and 2, a closed pipe is
+    silent.
 
-    Ctrl-C is 130, SIGTERM 143, and either lets what is open be closed first. Called as `sys.exit(entry(main))` by each
-    script; tests call it with a list.
+    Ctrl-C is 130, SIGTERM 143, and either lets what is open be closed first. Called as
+    `sys.exit(entry(main))` by each script; tests call it with a list.
     """
     name = os.path.basename(sys.argv[0] or "vqwave")
     _end_with_parent()
@@ -112,7 +116,8 @@ def entry(main, argv=None) -> int:
             return _fail(name, f"a file could not be read or written: {e.strerror}")
         raise
     except Exception as e:
-        # The backends have exceptions of their own for what the system says, and Keras wraps those in others.
+        # The backends have exceptions of their own for what the system says, and Keras wraps those
+        # in others.
         said = f"{type(e).__name__}: {e}"
         if "No space left on device" in said:
             return _fail(name, _no_space())
@@ -128,7 +133,8 @@ def entry(main, argv=None) -> int:
 def _heeding_signals():
     """SIGTERM raises `Interrupted`, as Ctrl-C raises KeyboardInterrupt.
 
-    Either may come in the middle of a library, which then makes an error of its own out of it: here it is undone.
+    Either may come in the middle of a library, which then makes an error of its own out of it: here
+        it is undone.
     """
     raised = None
 
@@ -154,7 +160,9 @@ def _no_space(where=None):
 
 
 def _end_with_parent():
-    """A command that was given a lifeline, a pipe whose other end its parent holds, ends when the parent is killed."""
+    """A command that was given a lifeline, a pipe whose other end its parent holds, ends when the
+    parent is killed.
+    """
     lifeline = os.environ.pop(LIFELINE, None)
     if lifeline is None:
         return
@@ -168,20 +176,25 @@ def _end_with_parent():
 
 @contextlib.contextmanager
 def child(command: list[str], **options):
-    """A `Popen` of a command that ends when this process is killed. SIGTERM is passed on to it, Ctrl-C reaches it."""
+    """A `Popen` of a command that ends when this process is killed. SIGTERM is passed on to it,
+    Ctrl-C reaches it.
+    """
     lifeline, held = os.pipe()
     environment = options.pop("env", os.environ) | {LIFELINE: str(lifeline)}
     process = subprocess.Popen(command, pass_fds=[lifeline], env=environment, **options)  # noqa: S603
     os.close(lifeline)
     try:
-        with signal_handlers(lambda *_: process.terminate(), signal.SIGTERM), signal_handlers(signal.SIG_IGN, signal.SIGINT):
+        with signal_handlers(lambda *_: process.terminate(),
+                             signal.SIGTERM), signal_handlers(signal.SIG_IGN, signal.SIGINT):
             yield process
     finally:
         os.close(held)
 
 
 def _flush():
-    """What was printed reaches its reader, or the error is met here and not in the interpreter's last moments."""
+    """What was printed reaches its reader, or the error is met here and not in the interpreter's
+    last moments.
+    """
     try:
         # None where the process was started with its stdout closed.
         if sys.stdout is not None:

@@ -1,8 +1,10 @@
-"""What a system is, as data: models, training, chains and presets, validated by pydantic, YAML in and out.
+"""What a system is, as data: models, training, chains and presets, validated by pydantic, YAML in
+and out.
 
-Each axis of a model (front end, quantizer, head, core, …) is a field whose `kind` names one class here, and a layer in
-`nn/` is registered for that class. A fact is stated once: a codec's level is the product of its strides, a generator's
-ratio is its source's level divided by its own. Where two statements disagree, a `ConfigError` prints both sides.
+Each axis of a model (front end, quantizer, head, core, …) is a field whose `kind` names one class
+here, and a layer in `nn/` is registered for that class. A fact is stated once: a codec's level is
+the product of its strides, a generator's ratio is its source's level divided by its own. Where two
+statements disagree, a `ConfigError` prints both sides.
 """
 
 from __future__ import annotations
@@ -40,11 +42,13 @@ class ConfigError(UserError, ValueError):
     """A config that cannot be: names the key, the value it had and what it may be."""
 
 
-# ---------------------------------------------------------------------------------------------------- types of values
+# ---------------------------------------------------------------------------------- types of values
 
 
 def _number(value):
-    """A float from what YAML makes of a number; YAML 1.1 takes 1e-4 for text, which nobody who writes it means."""
+    """A float from what YAML makes of a number; YAML 1.1 takes 1e-4 for text, which nobody who
+    writes it means.
+    """
     if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+", value):
         return float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -84,7 +88,7 @@ class Config(pydantic.BaseModel):
 ConfigType = TypeVar("ConfigType", bound=Config)
 
 
-# ------------------------------------------------------------------------------------------------------- axes of codecs
+# ----------------------------------------------------------------------------------- axes of codecs
 
 
 class WaveformFrontEnd(Config):
@@ -113,7 +117,9 @@ Block = DilatedBlock
 
 
 class Stage(Config):
-    """One step down in rate: a strided convolution to `channels`, then a block for each of `dilations`."""
+    """One step down in rate: a strided convolution to `channels`, then a block for each of
+    `dilations`.
+    """
 
     stride: Positive
     channels: Positive
@@ -121,7 +127,9 @@ class Stage(Config):
 
 
 class EMAQuantizer(Config):
-    """One codebook that follows the latents by moving averages (van den Oord et al. 2017, appendix A.1)."""
+    """One codebook that follows the latents by moving averages (van den Oord et al. 2017, appendix
+    A.1).
+    """
 
     kind: Literal["ema"] = "ema"
     num_codes: Codes = 1024
@@ -133,10 +141,11 @@ class EMAQuantizer(Config):
 
 
 class ResidualQuantizer(Config):
-    """Codebooks in turn, each for what the ones before it leave (SoundStream, Zeghidour et al. 2021).
+    """Codebooks in turn, each for what the ones before it leave (SoundStream, Zeghidour et al.
+    2021).
 
-    dropout: the share of training windows for which only the first n books are used, n drawn evenly, so that the codes
-    may be cut to any number of books when encoding.
+    dropout: the share of training windows for which only the first n books are used, n drawn
+    evenly, so that the codes may be cut to any number of books when encoding.
     """
 
     kind: Literal["residual"] = "residual"
@@ -150,10 +159,12 @@ class ResidualQuantizer(Config):
 
 
 class SOMQuantizer(Config):
-    """One codebook whose codes lie on a grid and drag their neighbours along (Kohonen 1982; SOM-VQ).
+    """One codebook whose codes lie on a grid and drag their neighbours along (Kohonen 1982;
+    SOM-VQ).
 
-    dimensions: 1 or 2; the grid is as square as `num_codes` allows. radius: of the neighbourhood at first, as a share
-    of the grid's longest side; it shrinks to none over `shrink_steps` training steps.
+    dimensions: 1 or 2; the grid is as square as `num_codes` allows. radius: of the neighbourhood at
+    first, as a share of the grid's longest side; it shrinks to none over `shrink_steps` training
+    steps.
     """
 
     kind: Literal["som"] = "som"
@@ -187,7 +198,9 @@ class WaveformHead(Config):
 
 
 class TonesHead(Config):
-    """The decoder says how loud `tones` oscillators (0: none) and a source of noise are, as in DDSP."""
+    """The decoder says how loud `tones` oscillators (0: none) and a source of noise are, as in
+    DDSP.
+    """
 
     kind: Literal["tones"] = "tones"
     tones: Whole = 192
@@ -221,7 +234,8 @@ Discriminator = STFTConfig
 class AdversaryConfig(Config):
     """Discriminators and the game they play with the decoder.
 
-    game: `least_squares` (Mao et al. 2017). weight, feature_matching: of the decoder's two terms in its loss.
+    game: `least_squares` (Mao et al. 2017). weight, feature_matching: of the decoder's two terms in
+        its loss.
     """
 
     discriminators: Annotated[tuple[Discriminator, ...], Field(min_length=1)] = (
@@ -235,8 +249,9 @@ class AdversaryConfig(Config):
 class CodecConfig(Config):
     """One VQ-VAE: audio float32 [batch, samples] <-> codes int32 [batch, samples / level, books].
 
-    The decoder mirrors the encoder. `level` is the product of the strides. even: how far up-sampling is kept from
-    making what repeats at the rate of the codes out of what does not (`SubPixelUpsampling`), in [0, 1].
+    The decoder mirrors the encoder. `level` is the product of the strides. even: how far
+    up-sampling is kept from making what repeats at the rate of the codes out of what does not
+    (`SubPixelUpsampling`), in [0, 1].
     """
 
     kind: Literal["codec"] = "codec"
@@ -286,7 +301,9 @@ class CodecConfig(Config):
 
     @property
     def tone_stage(self) -> int:
-        """The stage whose features say how loud each tone is: the coarsest of at most `TONE_HOP` samples a step."""
+        """The stage whose features say how loud each tone is: the coarsest of at most `TONE_HOP`
+        samples a step.
+        """
         return max((i for i in range(len(self.stages)) if self.hop(i) <= TONE_HOP), default=0)
 
     @property
@@ -300,11 +317,13 @@ class CodecConfig(Config):
         return self.sample_rate / self.level * self.books * math.log2(self.num_codes)
 
 
-# --------------------------------------------------------------------------------------------------- axes of generators
+# ------------------------------------------------------------------------------- axes of generators
 
 
 class LSTMCore(Config):
-    """A stack of LSTMs over frames. head_dim: features from which each book after the first is drawn."""
+    """A stack of LSTMs over frames. head_dim: features from which each book after the first is
+    drawn.
+    """
 
     kind: Literal["lstm"] = "lstm"
     embedding_dim: Positive = 32
@@ -318,7 +337,9 @@ Core = LSTMCore
 
 
 class CodesAbove(Config):
-    """What a generator knows of the level above: its frames, through a dilated CNN, at the generator's own rate."""
+    """What a generator knows of the level above: its frames, through a dilated CNN, at the
+    generator's own rate.
+    """
 
     kind: Literal["codes"] = "codes"
     level: Positive
@@ -332,7 +353,9 @@ Condition = CodesAbove
 
 
 class Sampling(Config):
-    """How a generator's codes are drawn: temperature 0 takes the likeliest; top_k 0 and top_p 1 leave nothing out."""
+    """How a generator's codes are drawn: temperature 0 takes the likeliest; top_k 0 and top_p 1
+    leave nothing out.
+    """
 
     temperature: Weight = 1.0
     top_k: Whole = 0
@@ -387,7 +410,9 @@ class GeneratorConfig(Config):
 
     @property
     def pad_token(self) -> int:
-        """The source id that stands for "outside the piece", left of its first frame and right of its last."""
+        """The source id that stands for "outside the piece", left of its first frame and right of
+        its last.
+        """
         return self.source.num_codes if self.source else 0
 
     @property
@@ -404,11 +429,13 @@ def _check_name(name: str):
         raise ValueError(f"name is {name!r}; an ending of five digits or `best` is how sets of weights are told apart")
 
 
-# -------------------------------------------------------------------------------------------------- training and chains
+# ------------------------------------------------------------------------------ training and chains
 
 
 class TrainingConfig(Config):
-    """How a model is trained. input_length: samples a window; offsets: alignments of the codes (generators)."""
+    """How a model is trained. input_length: samples a window; offsets: alignments of the codes
+    (generators).
+    """
 
     steps: Positive = 10000
     epochs: Positive | None = None
@@ -424,10 +451,12 @@ class TrainingConfig(Config):
 
 
 class Split(Config):
-    """Tracks by name (file name without folders and endings) and the side they are on; the rest trains.
+    """Tracks by name (file name without folders and endings) and the side they are on; the rest
+    trains.
 
-    `test` is for the final report alone, and so is `fresh`, by which nothing was ever chosen; `excluded` is on no side
-    (a test track's other version). chosen_by_test: what was chosen by looking at the test tracks, in words.
+    `test` is for the final report alone, and so is `fresh`, by which nothing was ever chosen;
+    `excluded` is on no side (a test track's other version). chosen_by_test: what was chosen by
+    looking at the test tracks, in words.
     """
 
     validation: tuple[Text, ...] = ()
@@ -443,7 +472,9 @@ class Split(Config):
 
 
 class DataConfig(Config):
-    """What a model is trained on. split: a share of the hours in [0, 1) held out by track, or the tracks by name."""
+    """What a model is trained on. split: a share of the hours in [0, 1) held out by track, or the
+    tracks by name.
+    """
 
     split: Annotated[Real, Field(ge=0, lt=1)] | Split = 0.1
 
@@ -457,9 +488,11 @@ class ChainLevel(Config):
 
 
 class ChainConfig(Config):
-    """Generators from the top down and the codecs of their levels: what plays, where it ends, in which blocks.
+    """Generators from the top down and the codecs of their levels: what plays, where it ends, in
+    which blocks.
 
-    block: samples that are computed in one go. end: the level that is decoded unless told otherwise (None: the finest).
+    block: samples that are computed in one go. end: the level that is decoded unless told otherwise
+        (None: the finest).
     """
 
     sample_rate: Positive = 22050
@@ -553,7 +586,9 @@ class Preset:
 
 
 class _PresetFile(Config):
-    """A preset as its YAML file has it. What the chain says of a model is not said again by the model."""
+    """A preset as its YAML file has it. What the chain says of a model is not said again by the
+    model.
+    """
 
     schema_: Annotated[int, Field(strict=True, alias="schema")] = SCHEMA
     about: Text = ""
@@ -629,7 +664,7 @@ def preset(name="compact") -> Preset:
     return Preset(label, " ".join(file.about.split()), file.chain, models, training)
 
 
-# ----------------------------------------------------------------------------------------------------------- validation
+# --------------------------------------------------------------------------------------- validation
 
 
 def validate(kind: type[ConfigType], values, who: str = "config") -> ConfigType:
@@ -663,7 +698,8 @@ _WANTED = {
     "int": "a whole number", "float": "a number", "bool": "true or false", "string": "text", "tuple": "a list",
     "model": "a mapping", "dict": "a mapping", "finite": "finite",
 }
-# Fields whose class is chosen by `kind`: pydantic puts the kind into the path of an error, where no reader expects it.
+# Fields whose class is chosen by `kind`: pydantic puts the kind into the path of an error, where no
+# reader expects it.
 _UNIONS = {"quantizer", "head", "model", "split"}
 
 
@@ -702,7 +738,9 @@ def _first_error(error: pydantic.ValidationError, values) -> str:
 
 
 def _short(value) -> str:
-    """`value` for an error line, cut short: YAML's aliases can make a small file mean a very long value."""
+    """`value` for an error line, cut short: YAML's aliases can make a small file mean a very long
+    value.
+    """
     try:
         text = _repr.repr(value)
     except ValueError:
@@ -721,12 +759,16 @@ def to_dict(config: Config) -> dict:
 
 def replace(config: ConfigType, **changes) -> ConfigType:
     """`config` with these fields changed, validated anew."""
-    return validate(type(config), {**to_dict(config), **{k: to_dict(v) if isinstance(v, Config) else v
-                                                        for k, v in changes.items()}}, getattr(config, "name", "config"))
+    return validate(
+        type(config),
+        {**to_dict(config), **{k: to_dict(v) if isinstance(v, Config) else v for k, v in changes.items()}},
+        getattr(config, "name", "config"))
 
 
 def merge(base: dict, changes: dict) -> dict:
-    """`base` with `changes` laid over it, mappings within mappings; a mapping of another `kind` replaces the old one."""
+    """`base` with `changes` laid over it, mappings within mappings; a mapping of another `kind`
+    replaces the old one.
+    """
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)
@@ -741,17 +783,20 @@ def override(config: ConfigType, values: dict, who: str) -> ConfigType:
     return validate(type(config), merge(to_dict(config), values), who)
 
 
-# ----------------------------------------------------------------------------------------------------------- YAML files
+# --------------------------------------------------------------------------------------- YAML files
 
 
 def load_yaml(path) -> dict:
-    """The mapping a YAML file holds. Raises `ConfigError` where it is unreadable, no YAML, or no mapping."""
+    """The mapping a YAML file holds. Raises `ConfigError` where it is unreadable, no YAML, or no
+    mapping.
+    """
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as e:
         raise ConfigError(f"{os.fspath(path)}: cannot be read: {e.strerror or e}") from e
     except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as e:
-        # All but the first are what PyYAML lets through: a date that is none, a tag on what it does not fit.
+        # All but the first are what PyYAML lets through: a date that is none, a tag on what it does
+        # not fit.
         raise ConfigError(f"{os.fspath(path)}: not valid YAML: {' '.join(str(e).split())}") from e
     if not isinstance(values, dict):
         raise ConfigError(f"{os.fspath(path)}: must hold a mapping of keys to values, not {type(values).__name__}")
@@ -770,7 +815,9 @@ def check_schema(values: dict, who: str):
 
 
 def upgrade_model(values: dict) -> dict:
-    """The mapping of a model as schema 1 wrote it (flat, no `kind`) in the words of today; others as they are."""
+    """The mapping of a model as schema 1 wrote it (flat, no `kind`) in the words of today; others
+    as they are.
+    """
     if not isinstance(values, dict) or "kind" in values:
         return values
     values = dict(values)
@@ -795,7 +842,9 @@ def upgrade_model(values: dict) -> dict:
                          "dropout": "dropout"}.items():
             if old in values:
                 core[new] = values.pop(old)
-        source = {"kind": "codes", "level": values.pop("source_level", 0), "num_codes": values.pop("source_codes", 1024)}
+        source = {
+            "kind": "codes", "level": values.pop("source_level", 0), "num_codes": values.pop("source_codes", 1024)
+        }
         for old, new in {"context_channels": "channels", "context_dilations": "dilations"}.items():
             if old in values:
                 source[new] = values.pop(old)
@@ -806,7 +855,9 @@ def upgrade_model(values: dict) -> dict:
 
 
 def upgrade(values: dict) -> dict:
-    """The YAML beside a set of weights as schema 1 wrote it (config, training, sha256) in the words of today."""
+    """The YAML beside a set of weights as schema 1 wrote it (config, training, sha256) in the words
+    of today.
+    """
     if "schema" in values or "config" not in values:
         return values
     return {"schema": SCHEMA, "model": upgrade_model(values["config"]), "record": values.get("training") or {},

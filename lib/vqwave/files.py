@@ -1,4 +1,6 @@
-"""Files and folders, for every room: all-or-nothing writing, locks, and names and errors as one line of text."""
+"""Files and folders, for every room: all-or-nothing writing, locks, and names and errors as one
+line of text.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,15 @@ from pathlib import Path
 from .errors import UserError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-"""The checkout that this library runs from; where it was installed elsewhere, a folder without weights."""
+"""The checkout that this library runs from; where it was installed elsewhere, a folder without
+weights.
+"""
 
 
 def printable(path) -> str:
-    """`path` as text that fits one line of any terminal: control characters and undecodable bytes escaped."""
+    """`path` as text that fits one line of any terminal: control characters and undecodable bytes
+    escaped.
+    """
     text = os.fsdecode(path).encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
@@ -29,8 +35,9 @@ def reason(error: OSError) -> str:
 def atomic_write(path):
     """A binary file that becomes `path` when the block ends well: written beside, flushed, renamed.
 
-    On any exception, Ctrl-C included, it is removed and whatever stood at `path` before stays. A process that is killed
-    leaves a hidden `.vqwave-*.part` at worst, which `sweep` removes later, never half a file under the final name.
+    On any exception, Ctrl-C included, it is removed and whatever stood at `path` before stays. A
+    process that is killed leaves a hidden `.vqwave-*.part` at worst, which `sweep` removes later,
+    never half a file under the final name.
     """
     path = Path(path)
     # A short name of its own, since the final one may already be as long as the file system allows.
@@ -50,9 +57,11 @@ def atomic_write(path):
 
 
 def sweep(folder, seconds: float = 60):
-    """Remove what killed processes left half written in `folder`: the `.vqwave-*.part` that nobody holds.
+    """Remove what killed processes left half written in `folder`: the `.vqwave-*.part` that nobody
+    holds.
 
-    seconds: the age of what is removed. A minute, since a file is not locked in the instant in which it is made.
+    seconds: the age of what is removed. A minute, since a file is not locked in the instant in
+        which it is made.
     """
     for path in Path(folder).glob(".vqwave-*.part"):
         with contextlib.suppress(OSError), open(path, "rb") as file:
@@ -61,7 +70,9 @@ def sweep(folder, seconds: float = 60):
 
 
 def try_lock(file) -> bool:
-    """Lock `file` for as long as it is open; False where another process has it, or the file system has no locks."""
+    """Lock `file` for as long as it is open; False where another process has it, or the file system
+    has no locks.
+    """
     try:
         import fcntl
 
@@ -76,7 +87,8 @@ def lock_folder(folder, name: str, doing: str):
     """Hold `folder` for `name` while the block runs. A process that died holds nothing.
 
     Raises:
-        UserError: another process holds it; the message says `name` is already `doing` there, and since when.
+        UserError: another process holds it; the message says `name` is already `doing` there, and
+            since when.
     """
     import fcntl
 
@@ -92,5 +104,6 @@ def lock_folder(folder, name: str, doing: str):
         file.write(f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         file.flush()
         yield
-        # Only a run that ended well tidies up: removing a lock file others may be opening is a race, so it is emptied.
+        # Only a run that ended well tidies up: removing a lock file others may be opening is a
+        # race, so it is emptied.
         file.truncate(0)

@@ -16,7 +16,8 @@ LIBRARIES = ("vqwave", "numpy", "onnxruntime", "onnx", "tensorflow", "keras", "t
 
 
 def describe() -> dict:
-    """What figures depend on: {"cpu", "cores", "memory_bytes", "os", "python", "versions": {library: version}}.
+    """What figures depend on: {"cpu", "cores", "memory_bytes", "os", "python", "versions":
+    {library: version}}.
 
     `cores` are those that this process may use. A library that is not installed is left out.
     """
@@ -40,7 +41,9 @@ def cores() -> int:
 
 
 def resident() -> dict[str, int]:
-    """Bytes of memory that this process holds, {"now", "peak"}; where the system tells no more, `now` is the peak."""
+    """Bytes of memory that this process holds, {"now", "peak"}; where the system tells no more,
+    `now` is the peak.
+    """
     with contextlib.suppress(OSError):
         found = dict(re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE))
         if len(found) == 2:

@@ -1,12 +1,17 @@
-"""What is measured: how near a reconstruction is to its original, how its codes are used, what a code costs.
+"""What is measured: how near a reconstruction is to its original, how its codes are used, what a
+code costs.
 
-Signals are float [samples] in [-1, 1], original first, both of one length; memory does not grow with it. Every figure
-is finite: decibels are held within ±120, which is also what the two ends mean (equal signals; nothing in common).
-Silence and signals shorter than a window are therefore no special case to a caller: a short signal counts as followed
-by silence, and a silent original has a spectral convergence of -120 dB if its reconstruction is silent too, else of up
-to +120. Figures of several tracks are meant to be averaged in the units given here (dB, not ratios).
+Signals are float [samples] in [-1, 1], original first, both of one length; memory does not grow
+with it. Every figure
+is finite: decibels are held within ±120, which is also what the two ends mean (equal signals;
+    nothing in common).
+Silence and signals shorter than a window are therefore no special case to a caller: a short signal
+counts as followed by silence, and a silent original has a spectral convergence of -120 dB if its
+reconstruction is silent too, else of up to +120. Figures of several tracks are meant to be averaged
+in the units given here (dB, not ratios).
 
-Errors: `ValueError` where the two lengths differ, a signal is empty, has more than one channel, or is not finite.
+Errors: `ValueError` where the two lengths differ, a signal is empty, has more than one channel, or
+    is not finite.
 """
 
 from __future__ import annotations
@@ -29,10 +34,11 @@ FRAMES_AT_ONCE = 4096
 
 
 def spectral_convergence(original, reconstruction) -> float:
-    """SC in dB, lower is better: 20·log10 of the mean over `SC_WINDOWS` of ‖|S(x)| − |S(y)|‖_F / ‖|S(x)|‖_F.
+    """SC in dB, lower is better: 20·log10 of the mean over `SC_WINDOWS` of ‖|S(x)| − |S(y)|‖_F /
+    ‖|S(x)|‖_F.
 
-    The windows are (n_fft, hop, window), Hann, as in Jukebox (Dhariwal et al. 2020, section 3.2); the definition of the
-    ratio is Arik et al. 2018. 0 dB is what silence as a reconstruction gets.
+    The windows are (n_fft, hop, window), Hann, as in Jukebox (Dhariwal et al. 2020, section 3.2);
+    the definition of the ratio is Arik et al. 2018. 0 dB is what silence as a reconstruction gets.
     """
     x, y = _pair(original, reconstruction)
     ratios = []
@@ -46,14 +52,16 @@ def spectral_convergence(original, reconstruction) -> float:
 
 
 def mel_distance(original, reconstruction, sample_rate: int) -> float:
-    """mel, lower is better: Σ over `MEL_BANDS` (n_fft, mels) of mean |log10 max(M(x), 1e-5) − log10 max(M(y), 1e-5)|.
+    """mel, lower is better: Σ over `MEL_BANDS` (n_fft, mels) of mean |log10 max(M(x), 1e-5) − log10
+    max(M(y), 1e-5)|.
 
-    M is the *magnitude* spectrogram (not power; hop n_fft/4, periodic Hann of n_fft, full scale 1, frames centred)
-    through librosa's default filters: Slaney's mel scale, each filter of unit area. Figures from power spectra, from
-    HTK's scale or from filters of unit height differ by 10 to 70 % and are not comparable; on the test tracks of the
-    Wesnoth recipe, decoded by `audio.decode`, MP3 at 32 and 8 kbit/s has 0.387 and 2.647 by this. The floor is
-    absolute, so level counts where one of the two falls below it: 3 dB louder, both MP3 figures are 4 to 5 % higher.
-    Two signals below the floor everywhere are 0 apart.
+    M is the *magnitude* spectrogram (not power; hop n_fft/4, periodic Hann of n_fft, full scale 1,
+    frames centred) through librosa's default filters: Slaney's mel scale, each filter of unit area.
+    Figures from power spectra, from HTK's scale or from filters of unit height differ by 10 to 70 %
+    and are not comparable; on the test tracks of the Wesnoth recipe, decoded by `audio.decode`, MP3
+    at 32 and 8 kbit/s has 0.387 and 2.647 by this. The floor is
+    absolute, so level counts where one of the two falls below it: 3 dB louder, both MP3 figures are
+    4 to 5 % higher. Two signals below the floor everywhere are 0 apart.
     """
     x, y = _pair(original, reconstruction)
     total = 0.0
@@ -69,12 +77,14 @@ def mel_distance(original, reconstruction, sample_rate: int) -> float:
 
 
 def si_sdr(original, reconstruction) -> float:
-    """Scale-invariant signal-to-distortion ratio in dB, higher is better (Le Roux et al. 2019, equation 3).
+    """Scale-invariant signal-to-distortion ratio in dB, higher is better (Le Roux et al. 2019,
+    equation 3).
 
-    10·log10(‖αx‖² / ‖αx − y‖²) with α = ⟨y, x⟩ / ‖x‖², both signals less their means. Equal signals, or two silent
-    ones, have 120; where one alone is silent it is -120.
+    10·log10(‖αx‖² / ‖αx − y‖²) with α = ⟨y, x⟩ / ‖x‖², both signals less their means. Equal
+    signals, or two silent ones, have 120; where one alone is silent it is -120.
     """
-    # In blocks and float64: the error of a good reconstruction is far below float32's rounding of a long sum.
+    # In blocks and float64: the error of a good reconstruction is far below float32's rounding of a
+    # long sum.
     x, y = _pair(original, reconstruction)
     mean_x, mean_y = x.mean(dtype=np.float64), y.mean(dtype=np.float64)
     block = 1 << 20
@@ -117,12 +127,16 @@ def histogram(codes, num_codes: int) -> np.ndarray:
 
 
 def usage(counts) -> float:
-    """Share of a codebook that occurs, in [0, 1], of a `histogram` [num_codes]. Few codes cannot use many entries."""
+    """Share of a codebook that occurs, in [0, 1], of a `histogram` [num_codes]. Few codes cannot
+    use many entries.
+    """
     return float(np.count_nonzero(counts) / len(counts))
 
 
 def perplexity(counts) -> float:
-    """exp of the entropy of a `histogram` [num_codes], in [1, num_codes]: how many codes would do, used evenly."""
+    """exp of the entropy of a `histogram` [num_codes], in [1, num_codes]: how many codes would do,
+    used evenly.
+    """
     counts = np.asarray(counts)
     p = counts[counts > 0] / counts.sum()
     return float(np.exp(-np.sum(p * np.log(p))))
@@ -132,7 +146,8 @@ def codebook_figures(counts) -> dict:
     """How the books of a codec are used, of a `histogram` int [books, num_codes].
 
     Returns:
-        {"usage", "perplexity"}: of one book, or the means over several; then also "books": a row of both for each.
+        {"usage", "perplexity"}: of one book, or the means over several; then also "books": a row of
+        both for each.
     """
     books = [{"usage": usage(row), "perplexity": perplexity(row)} for row in np.atleast_2d(counts)]
     mean = {key: float(np.mean([row[key] for row in books])) for key in books[0]}
@@ -140,15 +155,18 @@ def codebook_figures(counts) -> dict:
 
 
 def bitrate(config) -> float:
-    """kbit/s of a codec's codes (`CodecConfig.bitrate`), each of log2(num_codes) bits; entropy coding needs less."""
+    """kbit/s of a codec's codes (`CodecConfig.bitrate`), each of log2(num_codes) bits; entropy
+    coding needs less.
+    """
     return config.bitrate / 1000.0
 
 
 def bits(log_probs) -> float:
-    """Bits a frame from natural logarithms of the probabilities that a model gave the true frames (any shape).
+    """Bits a frame from natural logarithms of the probabilities that a model gave the true frames
+    (any shape).
 
-    The mean of -log2 p, all books of a frame multiplied: books · log2(num_codes) is a model that knows nothing, 0 one
-    that is always sure and right. A frame held impossible makes it infinite.
+    The mean of -log2 p, all books of a frame multiplied: books · log2(num_codes) is a model that
+    knows nothing, 0 one that is always sure and right. A frame held impossible makes it infinite.
     """
     log_probs = np.asarray(log_probs, np.float64)
     if log_probs.size == 0 or np.isnan(log_probs).any():
@@ -173,9 +191,10 @@ def reconstruct(codec_engine, audio) -> tuple[np.ndarray, dict]:
         audio: float32 [samples] at the codec's rate, of any length.
 
     Returns:
-        The reconstruction, float32 [samples], and the figures: those of `distances` and `codebook_figures`,
-        `bitrate_kbps`, `codes` (their number) and `encode_speed`, `decode_speed` in seconds of audio per second of wall
-        time, after a first run on a second of it that is not counted.
+        The reconstruction, float32 [samples], and the figures: those of `distances` and
+        `codebook_figures`, `bitrate_kbps`, `codes` (their number) and `encode_speed`,
+        `decode_speed` in seconds of audio per second of wall time, after a first run on a second of
+        it that is not counted.
     """
     config = codec_engine.config
     audio = np.asarray(audio, np.float32)
@@ -196,10 +215,12 @@ def reconstruct(codec_engine, audio) -> tuple[np.ndarray, dict]:
 
 
 def magnitudes(audio, n_fft: int, hop: int, window: int | None = None, frames: int = FRAMES_AT_ONCE):
-    """|STFT| in blocks: an iterator of float32 [up to `frames`, n_fft // 2 + 1], 1 + len(audio) // hop frames in all.
+    """|STFT| in blocks: an iterator of float32 [up to `frames`, n_fft // 2 + 1], 1 + len(audio) //
+    hop frames in all.
 
-    Periodic Hann of `window` samples (default n_fft) in the middle of n_fft; frame t is centred on sample t·hop, with
-    zeros outside the signal, as librosa's `stft`. No scaling: a sine of amplitude a peaks at a·window/4.
+    Periodic Hann of `window` samples (default n_fft) in the middle of n_fft; frame t is centred on
+    sample t·hop, with zeros outside the signal, as librosa's `stft`. No scaling: a sine of
+    amplitude a peaks at a·window/4.
     """
     audio = np.asarray(audio, np.float32)
     shape = _hann(n_fft, window or n_fft)
@@ -214,7 +235,9 @@ def magnitudes(audio, n_fft: int, hop: int, window: int | None = None, frames: i
 
 @functools.lru_cache(maxsize=8)
 def mel_filters(sample_rate: int, n_fft: int, bands: int) -> np.ndarray:
-    """librosa's default mel filters: float32 [bands, n_fft // 2 + 1], Slaney's scale, unit area, 0 Hz to Nyquist."""
+    """librosa's default mel filters: float32 [bands, n_fft // 2 + 1], Slaney's scale, unit area, 0
+    Hz to Nyquist.
+    """
     import librosa
 
     return librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=bands)

@@ -1,8 +1,11 @@
-"""What is drawn: waveforms with spectrograms, and training curves. PNG or SVG by the file's ending, written atomically.
+"""What is drawn: waveforms with spectrograms, and training curves. PNG or SVG by the file's ending,
+written atomically.
 
-Figures are made through matplotlib's objects, never `pyplot`: no window system, no global state, safe in any thread.
-Colour is never alone in telling things apart: spectrograms are dark where it is loud, curves differ by line and marker.
-Signals are float [samples] in [-1, 1] and may be long; a picture never holds more than a few thousand columns of them.
+Figures are made through matplotlib's objects, never `pyplot`: no window system, no global state,
+safe in any thread.
+Colour is never alone in telling things apart: spectrograms are dark where it is loud, curves differ
+by line and marker. Signals are float [samples] in [-1, 1] and may be long; a picture never holds
+more than a few thousand columns of them.
 """
 
 from __future__ import annotations
@@ -29,10 +32,12 @@ TICKS_HZ = (200, 500, 1000, 2000, 4000, 8000, 16000)
 
 
 def waveform_and_spectrogram(original, reconstruction, path, sample_rate: int, title: str = ""):
-    """Both signals side by side, waveform over mel spectrogram, with the same axes and one dB scale.
+    """Both signals side by side, waveform over mel spectrogram, with the same axes and one dB
+    scale.
 
-    0 dB is the loudest point of the original. The two may differ in length. Errors: `UserError` for an ending that is
-    neither .png nor .svg and for a folder that is not there, `ValueError` for an empty signal.
+    0 dB is the loudest point of the original. The two may differ in length. Errors: `UserError` for
+    an ending that is neither .png nor .svg and for a folder that is not there, `ValueError` for an
+    empty signal.
     """
     signals = [_signal(s) for s in (original, reconstruction)]
     figure = _figure(10.0, 5.4, title)
@@ -53,7 +58,8 @@ def waveform_and_spectrogram(original, reconstruction, path, sample_rate: int, t
 
 
 def demo_picture(audio, path, sample_rate: int, title: str = ""):
-    """Waveform over mel spectrogram of one piece; 0 dB is its own loudest point. Errors as above."""
+    """Waveform over mel spectrogram of one piece; 0 dB is its own loudest point. Errors as above.
+    """
     audio = _signal(audio)
     figure = _figure(10.0, 4.6, title)
     axes = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
@@ -68,11 +74,13 @@ def demo_picture(audio, path, sample_rate: int, title: str = ""):
 
 
 def loss_curves(csv_path, png_path, title: str = "") -> bool:
-    """The curves of a Keras `CSVLogger` file: the loss first, a panel for each metric, training and validation.
+    """The curves of a Keras `CSVLogger` file: the loss first, a panel for each metric, training and
+    validation.
 
-    The file may be one that is being written or was continued: rows that are not whole are left out, of an epoch logged
-    twice the later one counts, and cells without a finite number are gaps. Without a whole row nothing is drawn and the
-    answer is False. Errors: `UserError` where the file cannot be read or the picture's ending is neither .png nor .svg.
+    The file may be one that is being written or was continued: rows that are not whole are left
+    out, of an epoch logged twice the later one counts, and cells without a finite number are gaps.
+    Without a whole row nothing is drawn and the answer is False. Errors: `UserError` where the file
+    cannot be read or the picture's ending is neither .png nor .svg.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -106,9 +114,11 @@ def loss_curves(csv_path, png_path, title: str = "") -> bool:
 
 
 def speeds(results: dict, path) -> bool:
-    """What `benchmark.run` measured: sampling one stream, each engine beside the eager loop, and the chain's RTF.
+    """What `benchmark.run` measured: sampling one stream, each engine beside the eager loop, and
+    the chain's RTF.
 
-    Without either of the two nothing is drawn and the answer is False. Errors: `UserError` as above.
+    Without either of the two nothing is drawn and the answer is False. Errors: `UserError` as
+    above.
     """
     check_output(path)
     steps = [r for r in results.get("steps", ()) if r["streams"] == 1]
@@ -155,10 +165,12 @@ def speeds(results: dict, path) -> bool:
 
 
 def codes(made: dict, shades: dict, path, sample_rate: int, column: int, audio=None, title: str = ""):
-    """The codes of several levels as coloured rows over time, under the mel spectrogram of `audio` where it is given.
+    """The codes of several levels as coloured rows over time, under the mel spectrogram of `audio`
+    where it is given.
 
-    A column is `column` samples wide, a frame of the chain's top level; in it, from top to bottom, stand the codes of
-    that moment, `column` / level of them. So every code is seen, and what repeats in the sound is a pattern.
+    A column is `column` samples wide, a frame of the chain's top level; in it, from top to bottom,
+    stand the codes of that moment, `column` / level of them. So every code is seen, and what
+    repeats in the sound is a pattern.
 
     Args:
         made: {level: codes int [n], or [n, books], of which the first book is drawn}.
@@ -200,9 +212,11 @@ def codes(made: dict, shades: dict, path, sample_rate: int, column: int, audio=N
 
 
 def code_shades(codebook, quiet: int | None = None) -> np.ndarray:
-    """A shade for each code, similar where their vectors are: float32 [num_codes], evenly spread over 0 … 1.
+    """A shade for each code, similar where their vectors are: float32 [num_codes], evenly spread
+    over 0 … 1.
 
-    The codes are ranked along the first principal component of the codebook, float [num_codes, dim]. That has no
+    The codes are ranked along the first principal component of the codebook, float [num_codes,
+    dim]. That has no
     direction of its own: with `quiet`, the code of silence, that one falls into the dark half.
     """
     codebook = np.asarray(codebook, np.float64)
@@ -214,13 +228,17 @@ def code_shades(codebook, quiet: int | None = None) -> np.ndarray:
 
 
 def codec_shades(codec) -> np.ndarray:
-    """`code_shades` of a codec's first book, dark where it is quiet; codec: what `engine.load_codec` returns."""
+    """`code_shades` of a codec's first book, dark where it is quiet; codec: what
+    `engine.load_codec` returns.
+    """
     quiet = codec.encode(np.zeros((1, 64 * codec.config.level), np.float32))[0]
     return code_shades(codebooks(codec.weight_set)[0], int(quiet[len(quiet) // 2, 0]))
 
 
 def codebooks(codec_weights) -> list[np.ndarray]:
-    """The vectors of each book of a codec's weights, float32 [num_codes, dim], in the order they are used in."""
+    """The vectors of each book of a codec's weights, float32 [num_codes, dim], in the order they
+    are used in.
+    """
     arrays = codec_weights.load("codebook")
     return [arrays[path] for path in sorted(arrays, key=lambda p: [int(n) for n in re.findall(r"\d+", p)])]
 
@@ -232,9 +250,11 @@ def first_book(codes) -> np.ndarray:
 
 
 def code_raster(codes, level: int, shades, column: int) -> np.ndarray:
-    """Codes int [n] or [n, books] as a picture: float32 [column / level, ceil(n·level / column)] of the first book.
+    """Codes int [n] or [n, books] as a picture: float32 [column / level, ceil(n·level / column)] of
+    the first book.
 
-    In a column of `column` samples time runs from top to bottom. NaN where the last column is not full.
+    In a column of `column` samples time runs from top to bottom. NaN where the last column is not
+    full.
     """
     rows = column // level
     shown = np.asarray(shades, np.float32)[first_book(codes).astype(np.int64)]
@@ -242,7 +262,8 @@ def code_raster(codes, level: int, shades, column: int) -> np.ndarray:
 
 
 def waveforms(signals: dict, path, sample_rate: int, title: str = ""):
-    """A row for each of several signals, {name: audio}, by librosa's `waveshow`, on one time axis and one scale.
+    """A row for each of several signals, {name: audio}, by librosa's `waveshow`, on one time axis
+    and one scale.
 
     Errors: as `demo_picture`; `ValueError` where there is no signal.
     """
@@ -268,7 +289,8 @@ def waveforms(signals: dict, path, sample_rate: int, title: str = ""):
 
 
 def spectrograms(signals: dict, path, sample_rate: int, title: str = "", across: int = 3):
-    """Waveform over mel spectrogram of each of {name: audio}, `across` of them beside each other, on the same axes.
+    """Waveform over mel spectrogram of each of {name: audio}, `across` of them beside each other,
+    on the same axes.
 
     0 dB is the loudest point of the first. Errors: as `waveforms`.
     """
@@ -302,16 +324,19 @@ def spectrograms(signals: dict, path, sample_rate: int, title: str = "", across:
 
 
 def logs(folder, names=()) -> dict[str, Path]:
-    """The training logs in a folder, {model: path of its CSV}: those of `names` in that order, then all others."""
+    """The training logs in a folder, {model: path of its CSV}: those of `names` in that order, then
+    all others.
+    """
     there = {path.stem: path for path in sorted(Path(folder).glob("*.csv")) if path.is_file()}
     return {name: there[name] for name in (*(n for n in names if n in there), *(n for n in there if n not in names))}
 
 
 def training_curves(logs: dict, path, title: str = "") -> bool:
-    """A panel for each run, {model: path of its CSV log}: bits a frame of a generator, the loss of a codec.
+    """A panel for each run, {model: path of its CSV log}: bits a frame of a generator, the loss of
+    a codec.
 
-    Logs may be of runs that still train, see `loss_curves`; those without a whole row are left out, and if none has one
-    nothing is drawn and the answer is False. Errors: as `loss_curves`.
+    Logs may be of runs that still train, see `loss_curves`; those without a whole row are left out,
+    and if none has one nothing is drawn and the answer is False. Errors: as `loss_curves`.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -338,10 +363,11 @@ def training_curves(logs: dict, path, title: str = "") -> bool:
 
 
 def code_usage(counts: dict, path, title: str = ""):
-    """How often each code occurs, {name: counts int [num_codes]}, a panel each: the codes by rank, their share.
+    """How often each code occurs, {name: counts int [num_codes]}, a panel each: the codes by rank,
+    their share.
 
-    The dotted line is where all would lie if all were used evenly; codes that never occur end the curve. Errors: as
-    `demo_picture`; `ValueError` where nothing is counted.
+    The dotted line is where all would lie if all were used evenly; codes that never occur end the
+    curve. Errors: as `demo_picture`; `ValueError` where nothing is counted.
     """
     if not counts or not all(np.sum(c) for c in counts.values()):
         raise ValueError("a histogram of codes needs codes")
@@ -364,10 +390,11 @@ def code_usage(counts: dict, path, title: str = ""):
 
 
 def codebook_map(codebook, counts, path, title: str = ""):
-    """The vectors of a codebook, float [num_codes, dim], on the plane in which they differ most (principal components).
+    """The vectors of a codebook, float [num_codes, dim], on the plane in which they differ most
+    (principal components).
 
-    The area of a dot is how often its code occurs, by `counts` int [num_codes]; one that never does is a cross. Errors:
-    as `demo_picture`.
+    The area of a dot is how often its code occurs, by `counts` int [num_codes]; one that never does
+    is a cross. Errors: as `demo_picture`.
     """
     codebook, counts = np.asarray(codebook, np.float64), np.asarray(counts, np.float64)
     centred = codebook - codebook.mean(0)
@@ -394,7 +421,9 @@ def codebook_map(codebook, counts, path, title: str = ""):
 
 
 def loudness(curves: dict, path, seconds: float = 10.0, title: str = ""):
-    """Loudness of several pieces over time, {name: dBFS of every `seconds`}. Errors: as `demo_picture`."""
+    """Loudness of several pieces over time, {name: dBFS of every `seconds`}. Errors: as
+    `demo_picture`.
+    """
     figure = _figure(8.0, 3.0, title)
     axis = figure.subplots()
     for (name, values), line in zip(curves.items(), ("-", "--", ":", "-.") * len(curves), strict=False):
@@ -414,7 +443,8 @@ def _signals(signals):
 
 
 def read_log(csv_path) -> tuple[list[int], dict[str, list[float]]]:
-    """Epochs in order and each column's numbers (NaN for a gap) of a `CSVLogger` file; see `loss_curves`.
+    """Epochs in order and each column's numbers (NaN for a gap) of a `CSVLogger` file; see
+    `loss_curves`.
 
     Epochs count from 1, as the names of weights files do; `CSVLogger` counts from 0.
     """
@@ -438,7 +468,9 @@ def read_log(csv_path) -> tuple[list[int], dict[str, list[float]]]:
 
 
 def mel_spectrogram(audio, sample_rate: int) -> np.ndarray:
-    """Mel magnitudes float32 [`BANDS`, at most `COLUMNS`] for a picture, each the loudest of its column's time."""
+    """Mel magnitudes float32 [`BANDS`, at most `COLUMNS`] for a picture, each the loudest of its
+    column's time.
+    """
     hop = N_FFT // 8
     frames = 1 + len(audio) // hop
     each = -(-frames // COLUMNS)
@@ -451,7 +483,9 @@ def mel_spectrogram(audio, sample_rate: int) -> np.ndarray:
 
 
 def _waveform(axis, audio, sample_rate):
-    """The range of each column's samples: no peak is lost, however many samples a column stands for."""
+    """The range of each column's samples: no peak is lost, however many samples a column stands
+    for.
+    """
     each = -(-len(audio) // COLUMNS)
     starts = np.arange(0, len(audio), each)
     low, high = np.minimum.reduceat(audio, starts), np.maximum.reduceat(audio, starts)
@@ -531,7 +565,8 @@ def check_output(path) -> str:
 
 def _save(figure, path):
     kind = check_output(path)
-    # A picture says nothing of when it was made: the same data give the same bytes (PNG) or nearly (SVG's random ids).
+    # A picture says nothing of when it was made: the same data give the same bytes (PNG) or nearly
+    # (SVG's random ids).
     metadata = {"Date": None} if kind == "svg" else {"Software": None}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)

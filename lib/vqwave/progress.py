@@ -1,4 +1,6 @@
-"""Lines and bars for a person who waits: bars go to stderr where that is a terminal, and nowhere else."""
+"""Lines and bars for a person who waits: bars go to stderr where that is a terminal, and nowhere
+else.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,15 @@ def console() -> Console:
 
 
 def bar(*columns, transient: bool = True, elapsed: bool = False) -> Progress:
-    """A bar of a description, how far it is and the time left (or `elapsed`); silent where stderr is no terminal.
+    """A bar of a description, how far it is and the time left (or `elapsed`); silent where stderr
+    is no terminal.
 
     Args:
         columns: what to show in place of the share in percent and the time.
         transient: remove it when it is done.
     """
-    shown = columns or (TextColumn("{task.percentage:.0f} %"), TimeElapsedColumn() if elapsed else TimeRemainingColumn())
+    shown = columns or (TextColumn("{task.percentage:.0f} %"),
+                        TimeElapsedColumn() if elapsed else TimeRemainingColumn())
     terminal = console()
     return Progress(TextColumn("{task.description}", markup=False), BarColumn(), *shown, console=terminal,
                     disable=not terminal.is_terminal, transient=transient)

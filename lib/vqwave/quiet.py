@@ -1,4 +1,5 @@
-"""Libraries without the lines that they write to stderr from C, where nobody can ask them not to."""
+"""Libraries without the lines that they write to stderr from C, where nobody can ask them not to.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ import sys
 import tempfile
 import threading
 
-# Descriptor 2 is the whole process's: two threads that take turns could each put back what the other had put there.
+# Descriptor 2 is the whole process's: two threads that take turns could each put back what the
+# other had put there.
 _one_at_a_time = threading.RLock()
 
 
@@ -21,7 +23,9 @@ def always():
 
 @contextlib.contextmanager
 def unless_it_fails():
-    """What the block, C libraries included, writes to stderr is dropped if it ends well and shown if it raises."""
+    """What the block, C libraries included, writes to stderr is dropped if it ends well and shown
+    if it raises.
+    """
     with tempfile.TemporaryFile() as held:
         try:
             with _going_to(held):

@@ -5,11 +5,12 @@ A *set* is the files of one codec or generator plus the YAML that describes them
     NAME_{encoder,decoder,codebook}[_TAG].weights.h5     NAME[_TAG].yml     of a codec
     NAME_{generator,context}[_TAG].weights.h5            NAME[_TAG].yml     of a generator
 
-NAME is the model's own; its level is in its config. TAG is an epoch (`00010`), `best`, or absent: the set that ships.
-The YAML holds the whole run (model, training, data), what the training recorded and each file's sha256. It is written
-last, so a set without it, or whose files are not those it names, was never finished. Files are HDF5 with one dataset a
-variable, by its path; they are data, and nothing in them can run code. A chain's description lies beside its
-generators as `chain.yml`. TensorFlow-free.
+NAME is the model's own; its level is in its config. TAG is an epoch (`00010`), `best`, or absent:
+the set that ships. The YAML holds the whole run (model, training, data), what the training recorded
+and each file's sha256. It is written last, so a set without it, or whose files are not those it
+names, was never finished. Files are HDF5 with one dataset a variable, by its path; they are data,
+and nothing in them can run code. A chain's description lies beside its generators as `chain.yml`.
+TensorFlow-free.
 """
 
 from __future__ import annotations
@@ -33,11 +34,14 @@ PARTS = {"codec": ("encoder", "decoder", "codebook"), "generator": ("generator",
 
 CODECS = "final_weights"
 GENERATORS = "weights"
-"""Where what ships is: in the working folder or, where that has none, in the checkout this file belongs to."""
+"""Where what ships is: in the working folder or, where that has none, in the checkout this file
+belongs to.
+"""
 
 
 class WeightsError(UserError):
-    """A weights file or set that cannot be used; names the file, and the layer where there is one."""
+    """A weights file or set that cannot be used; names the file, and the layer where there is one.
+    """
 
 
 def parts_of(config: configs.CodecConfig | configs.GeneratorConfig) -> tuple[str, ...]:
@@ -73,8 +77,8 @@ def sha256(path) -> str:
 class WeightSet:
     """A whole set found on disk, its checksums verified.
 
-    record: what training noted down (epoch, step, losses, the codecs it learnt from); training, data: how and on what
-    it was trained, None where an older program wrote the set.
+    record: what training noted down (epoch, step, losses, the codecs it learnt from); training,
+    data: how and on what it was trained, None where an older program wrote the set.
     """
 
     folder: Path
@@ -102,14 +106,18 @@ class WeightSet:
 
     @property
     def codes_id(self) -> str:
-        """Which codes a codec makes, whatever its decoder and its precision: the run and the step its encoder is of."""
+        """Which codes a codec makes, whatever its decoder and its precision: the run and the step
+        its encoder is of.
+        """
         if "codes_of" in self.record:
             return str(self.record["codes_of"])
         return f"{self.record['id']}:{self.record.get('step')}" if "id" in self.record else self.checksum[:16]
 
     @property
     def encoding_checksum(self) -> str:
-        """A checksum of what encoding depends on: the config's shapes and the files of encoder and codebook."""
+        """A checksum of what encoding depends on: the config's shapes and the files of encoder and
+        codebook.
+        """
         keys = ("sample_rate", "front_end", "stages", "block")
         shapes = {key: configs.to_dict(self.config)[key] for key in keys}
         shapes["quantizer"] = [self.config.quantizer.kind, self.config.num_codes, self.config.books]
@@ -134,7 +142,9 @@ def describe(sets) -> list[str]:
 
 
 def read_arrays(path) -> dict[str, np.ndarray]:
-    """Every dataset of an HDF5 file as float32. Links out of the file are refused, as is what is no number."""
+    """Every dataset of an HDF5 file as float32. Links out of the file are refused, as is what is no
+    number.
+    """
     arrays = {}
 
     def walk(group, prefix):
@@ -172,7 +182,9 @@ def write_arrays(path, arrays: dict[str, np.ndarray]):
 
 
 def assign(variables, arrays: dict[str, np.ndarray], path):
-    """Set Keras variables from `arrays` by path. `WeightsError` says which file, which layer, which two shapes."""
+    """Set Keras variables from `arrays` by path. `WeightsError` says which file, which layer, which
+    two shapes.
+    """
     for v in variables:
         if v.path not in arrays:
             raise WeightsError(f"{path}: has no layer {v.path}, which its config asks for")
@@ -223,7 +235,9 @@ def to_numpy(variable) -> np.ndarray:
 
 
 def tags(folder, name: str) -> list[str]:
-    """The tags of the sets that have a YAML in `folder`: epochs in order, then `best`, then `` if one ships."""
+    """The tags of the sets that have a YAML in `folder`: epochs in order, then `best`, then `` if
+    one ships.
+    """
     found = []
     if Path(folder).is_dir():
         for path in Path(folder).iterdir():
@@ -234,7 +248,9 @@ def tags(folder, name: str) -> list[str]:
 
 
 def chain(folder) -> configs.ChainConfig:
-    """The chain of the generators in `folder`: what its `chain.yml` says, else four levels named as in `compact`."""
+    """The chain of the generators in `folder`: what its `chain.yml` says, else four levels named as
+    in `compact`.
+    """
     path = Path(folder) / CHAIN
     default = configs.to_dict(configs.preset("compact").chain)
     if not path.exists():
@@ -260,10 +276,12 @@ def epochs(folder, name: str) -> list[int]:
 
 
 def find(folder, name: str, epoch: int | str | None = None) -> WeightSet:
-    """The set of that epoch, or the best, or (None) the one that ships and, where none does, the best.
+    """The set of that epoch, or the best, or (None) the one that ships and, where none does, the
+    best.
 
-    A `best` torn by a crash while it was replaced is taken from the numbered set it was copied from. Errors:
-    `WeightsError` names what is missing and what there is, or the file whose checksum is not the recorded one.
+    A `best` torn by a crash while it was replaced is taken from the numbered set it was copied
+    from. Errors: `WeightsError` names what is missing and what there is, or the file whose checksum
+    is not the recorded one.
     """
     folder = Path(folder)
     there = tags(folder, name)

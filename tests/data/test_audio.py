@@ -206,7 +206,9 @@ def test_a_file_cut_short_tells_what_it_announced(tmp_path, suffix):
 @pytest.mark.parametrize("suffix", (".ogg", ".opus"))
 @pytest.mark.parametrize("more", (0, 100))
 def test_an_ogg_file_cut_between_or_within_pages_lacks_the_mark_of_its_end(tmp_path, suffix, more):
-    """FFmpeg takes the length of such a file from its last page, so nothing that it announces is missing."""
+    """FFmpeg takes the length of such a file from its last page, so nothing that it announces is
+    missing.
+    """
     path = encode(tmp_path / f"a{suffix}", tone(10, 48000), 48000)
     whole = audio.Decoder(path)
     list(whole)

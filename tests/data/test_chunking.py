@@ -1,4 +1,6 @@
-"""chunking.py: window by window is the whole, at every length, with halos no narrower than what a code can see."""
+"""chunking.py: window by window is the whole, at every length, with halos no narrower than what a
+code can see.
+"""
 
 import numpy as np
 import pytest

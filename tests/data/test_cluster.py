@@ -1,4 +1,6 @@
-"""cluster.py, preparing and encoding with --scheduler: a real scheduler and real workers, some of which die."""
+"""cluster.py, preparing and encoding with --scheduler: a real scheduler and real workers, some of
+which die.
+"""
 
 import hashlib
 import json
@@ -28,7 +30,9 @@ class Cluster:
     """A scheduler and workers of one thread, each a process."""
 
     def __init__(self, workers, allowed_failures=3):
-        """allowed_failures: on how many more workers a job is tried that one has died with; 3 is Dask's default."""
+        """allowed_failures: on how many more workers a job is tried that one has died with; 3 is
+        Dask's default.
+        """
         self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
                                      DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=str(allowed_failures))
         self.address = self._said(self.scheduler, r"(tcp://[\d.]+:\d+)")
@@ -105,7 +109,8 @@ def test_a_worker_killed_half_way_costs_no_track_and_makes_none_twice(tmp_path):
 
 
 class Killing(Reporter):
-    """Kills a process once something is encoded; counts how much is, by what the command is told."""
+    """Kills a process once something is encoded; counts how much is, by what the command is told.
+    """
 
     def __init__(self, process):
         super().__init__()

@@ -1,4 +1,6 @@
-"""codes.py: a track is encoded once a codec and offset; a new codec, a torn file or a changed track encode again."""
+"""codes.py: a track is encoded once a codec and offset; a new codec, a torn file or a changed track
+encode again.
+"""
 
 import numpy as np
 import pytest

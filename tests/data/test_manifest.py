@@ -36,7 +36,7 @@ def prepare(src, dst, **options):
     return manifest.prepare(src, dst, workers=1, **options)
 
 
-# --------------------------------------------------------------------------------------------- reading and writing
+# ------------------------------------------------------------------------------ reading and writing
 
 
 def test_written_is_read_in_the_order_of_names(tmp_path):
@@ -158,7 +158,7 @@ def test_mixed_sample_rates_are_refused_by_name(tmp_path):
         manifest.read(tmp_path)
 
 
-# ------------------------------------------------------------------------------------------------------- preparing
+# ---------------------------------------------------------------------------------------- preparing
 
 
 @pytest.fixture
@@ -387,7 +387,8 @@ def test_only_one_run_at_a_time_and_leftovers_go(music, tmp_path):
 
 
 def test_a_file_that_ends_its_process_is_named_and_the_rest_goes_on(music, tmp_path, monkeypatch):
-    # The workers import this in place of the tag reader: what a decoder that crashes looks like from outside.
+    # The workers import this in place of the tag reader: what a decoder that crashes looks like
+    # from outside.
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "tinytag.py").write_text(
         "import os\nclass TinyTag:\n  def get(name, file_obj): 'a.flac' in name and os.kill(os.getpid(), 9)\n")

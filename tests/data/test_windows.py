@@ -1,4 +1,6 @@
-"""splits.py and windows.py: windows are functions of (seed, index), tracks stay on one side, codes stand where their source says."""
+"""splits.py and windows.py: windows are functions of (seed, index), tracks stay on one side, codes
+stand where their source says.
+"""
 
 import math
 
@@ -29,7 +31,7 @@ def folder(tmp_path):
     return tmp_path / "data"
 
 
-# ------------------------------------------------------------------------------------------------------------ splitting
+# ---------------------------------------------------------------------------------------- splitting
 
 
 def test_a_share_holds_out_whole_tracks_by_hours():
@@ -103,7 +105,7 @@ def test_short_tracks_are_left_out_and_none_left_says_how_long():
         dataset.long_enough(tracks, 22050)
 
 
-# -------------------------------------------------------------------------------------------------------- audio windows
+# ------------------------------------------------------------------------------------ audio windows
 
 
 def test_tracks_are_drawn_by_duration_and_places_uniformly():
@@ -192,7 +194,7 @@ def test_many_tracks_hold_no_file_open(tmp_path):
     assert len(os.listdir("/proc/self/fd")) <= before
 
 
-# --------------------------------------------------------------------------------------------------------- code windows
+# ------------------------------------------------------------------------------------- code windows
 
 
 RATIO = 4
@@ -202,7 +204,9 @@ CONFIG = configs.GeneratorConfig(name="generator_128", level=128, num_codes=4096
 
 @pytest.fixture
 def tracks(tmp_path):
-    """Dummy codes that say where they stand: code t of track k is 1000·k + t, its source code 100·k + t // ratio."""
+    """Dummy codes that say where they stand: code t of track k is 1000·k + t, its source code 100·k
+    + t // ratio.
+    """
     rows = []
     for k, count in enumerate((50, 83)):
         sources = math.ceil(count / RATIO)
@@ -265,7 +269,8 @@ def test_code_windows_start_later_as_the_same_sequence(tracks):
 
 
 def test_every_book_of_a_frame_stands_beside_the_others(tmp_path):
-    """Frame t of the track is (t, 100 + t, 200 + t); its source frame (50 + t // 4, 60 + t // 4)."""
+    """Frame t of the track is (t, 100 + t, 200 + t); its source frame (50 + t // 4, 60 + t // 4).
+    """
     frames = np.arange(40)[:, None] + 100 * np.arange(3)
     (tmp_path / "f").write_bytes(frames.astype("<u2").tobytes())
     (tmp_path / "s").write_bytes((np.arange(10)[:, None] + [50, 60]).astype("<u2").tobytes())

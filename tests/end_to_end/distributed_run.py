@@ -1,9 +1,11 @@
-"""One process of a training on JAX, for test_distributed.py: prints the loss of every step as a line of JSON.
+"""One process of a training on JAX, for test_distributed.py: prints the loss of every step as a
+line of JSON.
 
-    KERAS_BACKEND=jax python tests/end_to_end/distributed_run.py FOLDER NAME STEPS [--distribute] [--half]
+    KERAS_BACKEND=jax python tests/end_to_end/distributed_run.py FOLDER NAME STEPS [--distribute]
+    [--half]
 
---half trains wrongly on purpose: as a process that hears nothing of another one, on the first half of every batch.
-FOLDER gets `out`; beside it are `data` and, for a generator, `codecs`.
+--half trains wrongly on purpose: as a process that hears nothing of another one, on the first half
+of every batch. FOLDER gets `out`; beside it are `data` and, for a generator, `codecs`.
 """
 
 import json
@@ -37,7 +39,8 @@ def main(argv):
     settings = config.TrainingConfig(steps=int(steps), epochs=2, batch_size=4, warmup=1, input_length=2048,
                                      learning_rate=3e-3, offsets=1)
     if name == "adversary":
-        # Everything that could see a part of the batch where it should see all: tones, noise, discriminators, norms.
+        # Everything that could see a part of the batch where it should see all: tones, noise,
+        # discriminators, norms.
         codec = config.override(tiny.codec("vqvae_8"), {"head": {"kind": "tones", "tones": 24}, "loss": {"hum": 0.1},
                                                         "adversary": {"weight": 0.5}}, "test")
         training.train_codec(codec, beside / "data", options, settings, say=Say())

@@ -1,4 +1,6 @@
-"""Chains of other levels and rates, as presets, through the commands: prepare, train every model, hear it."""
+"""Chains of other levels and rates, as presets, through the commands: prepare, train every model,
+hear it.
+"""
 
 import os
 import re

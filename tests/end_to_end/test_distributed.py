@@ -1,4 +1,6 @@
-"""Several processes train as one on JAX, where it is installed: the same losses, and what one meets all heed."""
+"""Several processes train as one on JAX, where it is installed: the same losses, and what one meets
+all heed.
+"""
 
 import json
 import os
@@ -72,7 +74,9 @@ class Training:
         return ends
 
     def losses(self, per_epoch):
-        """{step: its loss}: Keras tells means, since an epoch's first step or, where one was stopped, the next."""
+        """{step: its loss}: Keras tells means, since an epoch's first step or, where one was
+        stopped, the next.
+        """
         losses, count, total = {}, 0, 0.0
         for line in self.told:
             count, total = (1, 0.0) if line["step"] % per_epoch == 1 else (count + 1, total)
@@ -111,7 +115,9 @@ def assert_same(folder, other, name, losses, wanted):
 
 
 def assert_as_one(beside, name, steps):
-    """Train in two processes, in one, and wrongly, on half of each batch: two end where one does, the wrong one apart."""
+    """Train in two processes, in one, and wrongly, on half of each batch: two end where one does,
+    the wrong one apart.
+    """
     runs, ends = {}, {}
     for kind, count, flags in (("one", 1, ()), ("half", 1, ("--half",)), ("two", 2, ())):
         runs[kind] = Training(beside / f"{kind} {name}", name, steps, count, beside / "cache", flags)
@@ -124,8 +130,9 @@ def assert_as_one(beside, name, steps):
         assert len(losses) == record["step"] == steps
         arrived.append([list(losses.values()), record["best"], *variables])
     assert arrived[1][0] == pytest.approx(arrived[0][0], rel=1e-4)
-    # Where a spectrum is next to nothing, the optimizer's means for the discriminators hang on the rounding: up to an
-    # eighth of what half the batch makes them was measured. Of all else it is a hundredth.
+    # Where a spectrum is next to nothing, the optimizer's means for the discriminators hang on the
+    # rounding: up to an eighth of what half the batch makes them was measured. Of all else it is a
+    # hundredth.
     assert_apart(*arrived, worst=0.3, middle=0.02)
     return ends["two"]
 
@@ -141,7 +148,9 @@ def test_two_processes_train_as_one_does(beside):
 @pytest.mark.large
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_process_that_dies_or_is_stopped_ends_all_and_the_same_command_goes_on(beside, straight, lost):
-    """Epochs of six steps: what is killed goes on from the first one's end, what is stopped from where it was."""
+    """Epochs of six steps: what is killed goes on from the first one's end, what is stopped from
+    where it was.
+    """
     folder, name = beside / f"killed {lost}", "vqvae_8"
     killed = Training(folder, name, 12, 2, beside / "cache")
     killed.until(8)

@@ -11,7 +11,8 @@ pytest.importorskip("jax")
 
 
 def test_codecs_and_generators_train_and_resume_on_jax(tmp_path, tiny_weights):
-    # Most of the time is XLA's: compiled without optimizing, and once for the runs that are the same.
+    # Most of the time is XLA's: compiled without optimizing, and once for the runs that are the
+    # same.
     env = os.environ | {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_backend_optimization_level=0",
                         "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "jax"),
                         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}

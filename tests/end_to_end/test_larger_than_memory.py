@@ -1,4 +1,6 @@
-"""A data folder that no memory would hold trains like a small one: nothing of it is read but the windows in hand."""
+"""A data folder that no memory would hold trains like a small one: nothing of it is read but the
+windows in hand.
+"""
 
 import os
 import re

@@ -1,4 +1,5 @@
-"""From a folder of music to sound, through the commands: prepare, four codecs, four generators, a wav.
+"""From a folder of music to sound, through the commands: prepare, four codecs, four generators, a
+wav.
 
 The training itself is the session's (`trained` in conftest.py), since it is what takes the time.
 """

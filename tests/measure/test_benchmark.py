@@ -1,4 +1,6 @@
-"""scripts/benchmark.py on tiny weights: that it measures what it says. Nothing here depends on how fast anything is."""
+"""scripts/benchmark.py on tiny weights: that it measures what it says. Nothing here depends on how
+fast anything is.
+"""
 
 import json
 import math
@@ -102,7 +104,9 @@ def test_int8_and_int4_are_compared_with_float32_on_held_out_codes(results):
 
 
 def test_the_codes_and_the_source_codes_of_held_out_music_belong_together(chain, music):
-    """The level above, around the same samples: what lies between the halos is what it makes of them alone."""
+    """The level above, around the same samples: what lies between the halos is what it makes of
+    them alone.
+    """
     track = manifest.read(music)[0]
     c = chain.generator(8).config
     codec, source = (engine.load_codec(chain.codec(level)) for level in (8, 32))
@@ -158,17 +162,20 @@ def test_a_step_reads_every_matrix_of_the_core_once(chain):
     row = 4 * c.embedding_dim
     read = benchmark.weights_read(found)
     assert (read["int8"], read["float32"]) == (count + row, 4 * count + row)
-    # The first layer's inputs are multiplied before: of their product a row each is read, for the code and the context.
+    # The first layer's inputs are multiplied before: of their product a row each is read, for the
+    # code and the context.
     rest = count - 4 * c.units * (c.embedding_dim + config.context_channels)
     assert read["int4"] == pytest.approx(rest * (0.5 + 4 / 256) + 2 * 4 * 4 * c.units, abs=2)
 
 
 def full_results(rtf, p95, cold, ratio, growth, difference):
     return {
-        "chain": [{"size": size, "streams": n, "rtf": rtf, "p95_share": p95, "whole": whole, "level": 8 if whole else 128}
-                  for n in (1, 32) for whole in (True, False) for size in ("compact", "reference")],
+        "chain": [{
+            "size": size, "streams": n, "rtf": rtf, "p95_share": p95, "whole": whole, "level": 8 if whole else 128
+        } for n in (1, 32) for whole in (True, False) for size in ("compact", "reference")],
         "start": [{"size": "compact", "cold_sound_s": cold, "whole": True, "level": 8}],
-        "steps": [{"size": size, "streams": 1, "engine": "onnx", "against_eager": r} for r in (ratio, 1000)
+        "steps": [{"size": size, "streams": 1, "engine": "onnx", "against_eager": r}
+                  for r in (ratio, 1000)
                   for size in ("compact", "reference")],
         "memory": [{"minutes": [1, 10], "growth_bytes": growth}],
         "accuracy": [{"weights": "trained", "difference_int8": d, "difference_int4": d} for d in (difference, -1.0)],
@@ -291,7 +298,8 @@ def test_resident_memory_is_what_the_process_holds():
 
 
 def test_importing_it_imports_no_framework():
-    program = "import sys, vqwave.measure.benchmark; print({'keras', 'tensorflow', 'matplotlib'} & set(sys.modules) or 'none')"
+    program = "import sys, vqwave.measure.benchmark as _; "
+    program += "print({'keras', 'tensorflow', 'matplotlib'} & set(sys.modules) or 'none')"
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True,
                           env=os.environ | {"PYTHONPATH": str(Path(vqwave.__file__).parents[1])})
     assert done.stdout == "none\n"

@@ -1,4 +1,6 @@
-"""evaluation.py, results.py and scripts/evaluate.py: single figures by hand, and the whole on tiny random weights."""
+"""evaluation.py, results.py and scripts/evaluate.py: single figures by hand, and the whole on tiny
+random weights.
+"""
 
 import json
 import re
@@ -21,7 +23,7 @@ from vqwave.play import api
 CHAIN = preset("tiny").chain
 LEVELS, RATE = CHAIN.sizes, CHAIN.sample_rate
 
-# ------------------------------------------------------------------------------------------------------ single figures
+# ----------------------------------------------------------------------------------- single figures
 
 
 def test_a_hum_at_the_codes_rate_is_told_from_louder_or_duller_music(rng):
@@ -78,7 +80,9 @@ def test_what_ails_a_piece_is_said(rng):
 
 
 def test_a_pause_is_heard_by_rms_whatever_its_peaks(rng):
-    """What a codec makes of digital silence: -66 dBFS with a tick of -48 in every tenth of a second."""
+    """What a codec makes of digital silence: -66 dBFS with a tick of -48 in every tenth of a
+    second.
+    """
     alive = 0.1 * rng.normal(size=60 * RATE)
     hiss = 10 ** (-70 / 20) * rng.normal(size=25 * RATE)
     hiss[:: RATE // 10] = 10 ** (-48 / 20)
@@ -97,7 +101,8 @@ def test_settings_are_read_and_refused():
     assert made[0].sampling(CHAIN) == plain
     assert made[1].sampling(CHAIN) == {x: {"temperature": 0.9, "top_p": 0.95} for x in LEVELS}
     assert evaluation.Setting(8).sampling(CHAIN) == {}
-    # A chain that ends sooner has the first ones; a variation, whose first generators rest, the last of those.
+    # A chain that ends sooner has the first ones; a variation, whose first generators rest, the
+    # last of those.
     assert [one["temperature"] for one in made[5].sampling(CHAIN).values()] == [1, 0.9]
     assert {x: one["temperature"] for x, one in made[2].sampling(CHAIN, [128, 32, 8]).items()} == {
         128: 0.9, 32: 0.8, 8: 0.7}
@@ -172,12 +177,14 @@ def test_a_section_of_the_results_is_replaced_and_the_rest_is_kept():
     assert report.merge(again, "a", "second") == again
 
 
-# ----------------------------------------------------------------------------------------------------------- the whole
+# ---------------------------------------------------------------------------------------- the whole
 
 
 @pytest.fixture(scope="module")
 def musicnn(tmp_path_factory):
-    """A checkpoint of the right names with random numbers, narrower than the real one: what fad.py reads."""
+    """A checkpoint of the right names with random numbers, narrower than the real one: what fad.py
+    reads.
+    """
     import tensorflow as tf
 
     folder = tmp_path_factory.mktemp("musicnn")
@@ -298,7 +305,9 @@ def test_variations_copies_and_bits(evaluated):
 
 
 def test_a_copy_is_found_where_it_was_taken(evaluated, monkeypatch):
-    """A "generated" piece that is a training track, three seconds in: its codes, and its embeddings, are all there."""
+    """A "generated" piece that is a training track, three seconds in: its codes, and its
+    embeddings, are all there.
+    """
     track = next(t for t in evaluated.train if evaluated.track_name(t) == "a")
     part = evaluated.samples(track, 0, 300 * 512)
     codes = {f"codes_{x}": evaluated.music.encode(evaluated.samples(track), x)[: len(part) // x] for x in LEVELS}
@@ -310,11 +319,14 @@ def test_a_copy_is_found_where_it_was_taken(evaluated, monkeypatch):
     near = found["passages"]
     assert near["generated"]["median"] < 0.1 * near["held_out"]["median"]
     assert near["generated"]["track"] == "a" and near["generated"]["track_at"] == near["generated"]["at"]
-    assert near["held_out"]["track"] in ("a", "b", "c") and near["held_out"]["of"] in ("one", "two") and -60 < near["held_out"]["loudness_db"] < 0
+    assert near["held_out"]["track"] in ("a", "b", "c") and near["held_out"]["of"] in (
+        "one", "two") and -60 < near["held_out"]["loudness_db"] < 0
 
 
 def test_tracks_that_a_model_was_trained_on_are_named(evaluated, tiny_weights, tmp_path):
-    """By its record; without one nobody knows, and the fresh tracks count as heard, and as what may be copied."""
+    """By its record; without one nobody knows, and the fresh tracks count as heard, and as what may
+    be copied.
+    """
     assert set(evaluated.overlap()) == set(CHAIN.names) and set(evaluated.overlap().values()) == {None}
     assert [evaluated.track_name(t) for t in evaluated.searched] == ["a", "c", "b"]
     (words,) = report._trust(evaluated)
@@ -441,7 +453,8 @@ def test_the_shipped_chain_is_well_after_ten_minutes(seed):
             for level in codes:
                 codes[level].append(stream.codes[level])
     figures = evaluation.vitals(np.concatenate(blocks), {x: np.concatenate(c) for x, c in codes.items()}, RATE)
-    # What ships pauses for up to 25 s where the music it learnt from ends; it neither ends nor loops there.
+    # What ships pauses for up to 25 s where the music it learnt from ends; it neither ends nor
+    # loops there.
     assert [a for a in evaluation.ailments(figures) if not a.startswith("silent for")] == []
     # Also not by becoming another thing: neither much louder nor much quieter than it began.
     loudness = figures["loudness_db"]

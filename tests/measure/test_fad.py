@@ -1,4 +1,6 @@
-"""fad.py: the distance against Gaussians known by hand, the network against Keras's own layers, the wheel."""
+"""fad.py: the distance against Gaussians known by hand, the network against Keras's own layers, the
+wheel.
+"""
 
 import os
 import zipfile
@@ -25,7 +27,9 @@ def test_the_distance_of_known_gaussians(rng):
 
 
 def test_the_distance_is_exact_where_covariances_are_singular(rng):
-    """Fewer patches than dimensions, or one sound over and over: what scipy's matrix root stumbles over."""
+    """Fewer patches than dimensions, or one sound over and over: what scipy's matrix root stumbles
+    over.
+    """
     few = rng.normal(size=(10, 50))
     assert fad.frechet(few, few) == pytest.approx(0.0, abs=1e-6)
     same = np.ones((5, 50))
@@ -106,7 +110,8 @@ def test_offline_it_says_how_to_bring_the_wheel(tmp_path, monkeypatch):
 
 @pytest.mark.large
 def test_the_real_network_gives_the_figures_it_is_known_by():
-    """Figures of an independent program for the same network, on sounds that anyone can make again."""
+    """Figures of an independent program for the same network, on sounds that anyone can make again.
+    """
     embed = fad.load(os.environ.get("VQWAVE_MUSICNN"))
     t = np.arange(60 * RATE) / RATE
     noise = np.random.Generator(np.random.Philox(1)).normal(0, 0.1, t.size).astype(np.float32)

@@ -1,4 +1,6 @@
-"""codec.py: shapes of every preset, the two halves against the whole, and what training does and leaves alone."""
+"""codec.py: shapes of every preset, the two halves against the whole, and what training does and
+leaves alone.
+"""
 
 import keras
 import numpy as np
@@ -36,7 +38,9 @@ def test_every_preset_maps_a_level_of_samples_to_a_code_and_back(level, size):
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_codec_sees_as_far_as_its_halos_say_and_no_further(level, rng):
-    """By changing one place far from the ends: nothing outside the halo moves, and the halo is not much too wide."""
+    """By changing one place far from the ends: nothing outside the halo moves, and the halo is not
+    much too wide.
+    """
     made = VQVAE(configs.preset("tiny").codec(level))
     for v in made.encoder.weights + made.decoder.weights:  # residual blocks begin as the identity
         v.assign(rng.normal(0, 0.3, v.shape))
@@ -101,7 +105,8 @@ def test_training_learns_and_evaluating_changes_nothing(codec, sound):
     assert 0 < first["usage"] <= 1
     assert 1 <= first["perplexity"] <= 64
 
-    # The loss is the weighted sum of its terms and the commitment, and every term a metric of its name.
+    # The loss is the weighted sum of its terms and the commitment, and every term a metric of its
+    # name.
     loss = codec.config.loss
     terms = {name: getattr(loss, name) * first[name]
              for name in ("spectral_convergence", "log_magnitude", "mel", "waveform")}

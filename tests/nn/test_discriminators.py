@@ -1,4 +1,6 @@
-"""discriminators.py: two players in one loss, each blind to what is not its own to learn, and a game that can be won."""
+"""discriminators.py: two players in one loss, each blind to what is not its own to learn, and a
+game that can be won.
+"""
 
 import keras
 import numpy as np

@@ -1,4 +1,6 @@
-"""generator.py: N source codes give N·ratio steps, no step knows a later one, and stepping equals teaching."""
+"""generator.py: N source codes give N·ratio steps, no step knows a later one, and stepping equals
+teaching.
+"""
 
 import keras
 import numpy as np
@@ -85,7 +87,9 @@ def test_context_sees_its_halo_and_no_further(generators, rng):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_logit_depends_on_a_later_frame(generators, kind, rng):
-    """By gradient: of the logits at t with respect to the embedded inputs, only those up to t are not zero."""
+    """By gradient: of the logits at t with respect to the embedded inputs, only those up to t are
+    not zero.
+    """
     import tensorflow as tf
 
     generator = generators[kind]
@@ -145,7 +149,8 @@ def test_step_by_step_is_teacher_forcing(generators, kind, rng):
 
         def draw(book, logits, t=t, seen=seen):
             seen.append(logits)
-            return ops.convert_to_tensor(given["current"][:, t, book] if config.books > 1 else given["previous"][:, t, 0])
+            return ops.convert_to_tensor(given["current"][:, t, book] if config.books > 1 else given["previous"][:, t,
+                                                                                                                 0])
 
         frame, state = generator.core.step(
             given["previous"][:, t], None if context is None else context[:, t], state, draw)
@@ -165,8 +170,8 @@ def test_the_parts_hold_every_weight(generators):
 
 
 def test_dropout_acts_in_training_alone(rng):
-    config = configs.replace(configs.preset("tiny").generator("generator_512"), core={"kind": "lstm", "embedding_dim": 8, "units": 24,
-                                                                     "dropout": 0.5})
+    config = configs.replace(configs.preset("tiny").generator("generator_512"),
+                             core={"kind": "lstm", "embedding_dim": 8, "units": 24, "dropout": 0.5})
     generator = Generator(config)
     given = inputs(config, rng)
     still = np.asarray(generator(given))

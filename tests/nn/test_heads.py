@@ -1,4 +1,6 @@
-"""heads.py: tones by their definition, noise that is a function of the position, and decoders that do not hum."""
+"""heads.py: tones by their definition, noise that is a function of the position, and decoders that
+do not hum.
+"""
 
 import keras
 import numpy as np

@@ -1,4 +1,6 @@
-"""quantizers.py: each follows its equations in training, rests in inference, and looks up what it quantized."""
+"""quantizers.py: each follows its equations in training, rests in inference, and looks up what it
+quantized.
+"""
 
 import keras
 import numpy as np
@@ -212,7 +214,7 @@ def test_usage_and_perplexity_of_a_known_histogram(known):
     np.testing.assert_array_equal(known.batch_count, [2, 2, 0, 0, 0, 1])
 
 
-# ------------------------------------------------------------------------------------------------- residual quantizers
+# ------------------------------------------------------------------------------ residual quantizers
 
 
 def residual(books=3, dropout=0.0, codes=8, **more):
@@ -262,7 +264,8 @@ def test_dropout_cuts_whole_windows_to_their_first_books_in_training_alone(rng):
     codes = made.encode(x)
     by_count = [np.asarray(made.lookup(codes[..., :n])) for n in (1, 2, 3)]
     seen = np.asarray(made(x, training=True)[0])
-    # The step moved the codebooks after it looked them up, so the windows are told by the nearest of the three.
+    # The step moved the codebooks after it looked them up, so the windows are told by the nearest
+    # of the three.
     which = [int(np.argmin([np.abs(seen[i] - one[i]).mean() for one in by_count])) + 1 for i in range(64)]
     assert set(which) == {1, 2, 3}
     before = [book.count.numpy() for book in made.books]
@@ -281,7 +284,7 @@ def test_evaluating_a_residual_quantizer_moves_nothing(latents):
     assert changed == []
 
 
-# ------------------------------------------------------------------------------------------------ self-organizing maps
+# ----------------------------------------------------------------------------- self-organizing maps
 
 
 def plane(rng, count=4000):

@@ -1,4 +1,6 @@
-"""What is done to finished sound: it gets as loud as asked, never clips, fades, and loops without a seam."""
+"""What is done to finished sound: it gets as loud as asked, never clips, fades, and loops without a
+seam.
+"""
 
 import numpy as np
 import pytest
@@ -60,7 +62,8 @@ def test_loudness_is_that_of_the_standard():
     """ITU-R BS.1770-4: a full-scale sine of 997 Hz in one channel reads -3.01 LUFS."""
     sine = np.sin(2 * np.pi * 997 * np.arange(48000 * 5) / 48000)
     assert mastering.loudness(sine, 48000) == pytest.approx(-3.01, abs=0.05)
-    # A quarter of the sampling rate, sampled half way between its peaks: 3 dB more than the samples show.
+    # A quarter of the sampling rate, sampled half way between its peaks: 3 dB more than the samples
+    # show.
     between = np.sin(np.pi / 2 * np.arange(4000) + np.pi / 4) * np.hanning(4000)
     assert mastering.true_peak(between) == pytest.approx(1, abs=0.02)
 

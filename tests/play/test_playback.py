@@ -1,4 +1,6 @@
-"""What is generated is what is heard: no sample lost, repeated or changed, and the terminal is left as it was."""
+"""What is generated is what is heard: no sample lost, repeated or changed, and the terminal is left
+as it was.
+"""
 
 import os
 import signal
@@ -97,7 +99,8 @@ def test_a_slow_producer_is_counted_and_loses_nothing():
     assert feed.underruns == 1
     gate.open.release()
     wait_until(lambda: feed._held == 1000)
-    # After an underrun it waits for twice the pre-buffer, so that it does not stutter from block to block.
+    # After an underrun it waits for twice the pre-buffer, so that it does not stutter from block to
+    # block.
     assert not feed.read(500)[0].any()
     for _ in range(6):
         gate.open.release()
@@ -207,12 +210,13 @@ def test_without_pyaudio_the_error_says_how_to_get_it(monkeypatch):
         play([wave(10)], RATE)
 
 
-# ------------------------------------------------------------------------------------------- through PortAudio, ALSA
+# -------------------------------------------------------------------------- through PortAudio, ALSA
 
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
-    """ALSA with devices that need no sound card; `.received()` is what the `default` one was given."""
+    """ALSA with devices that need no sound card; `.received()` is what the `default` one was given.
+    """
     pytest.importorskip("pyaudio")
     folder = tmp_path_factory.mktemp("alsa")
     raw = folder / "heard.raw"

@@ -1,4 +1,6 @@
-"""scripts/test_vqvae.py: through a tiny codec on files of every kind, what it writes, prints and refuses."""
+"""scripts/test_vqvae.py: through a tiny codec on files of every kind, what it writes, prints and
+refuses.
+"""
 
 import json
 from pathlib import Path
@@ -113,11 +115,16 @@ def test_what_a_user_can_get_wrong_is_one_line_and_writes_nothing(main, capsys, 
     good = {"--model": "vqvae_8", "--input": song, "--vqvae-weights-dir": tiny_weights.codecs,
             "--output-dir": tmp_path / "out"}
     for change, why in [
-        ({"--input": tmp_path / "no.mp3"}, "no.mp3: no such file"), ({"--input": tmp_path / "empty.mp3"}, "is empty"),
-        ({"--input": tmp_path / "text.mp3"}, "text.mp3: not audio"), ({"--start": 60}, "lasts 2.0 s"),
-        ({"--vqvae-weights-dir": tmp_path / "none"}, "no such folder"), ({"--model": "vqvae_9"}, "no weights of vqvae_9"),
-        ({"--vqvae-weights-dir": tiny_weights.generators, "--model": "generator_8"}, "generator_8 is a generator"), ({"--epoch": 7}, "no epoch 7 of vqvae_8"),
-        ({"--epoch": "last"}, "'last'"), ({"--output-dir": song}, "a song [1].wav"),
+        ({"--input": tmp_path / "no.mp3"}, "no.mp3: no such file"),
+        ({"--input": tmp_path / "empty.mp3"}, "is empty"),
+        ({"--input": tmp_path / "text.mp3"}, "text.mp3: not audio"),
+        ({"--start": 60}, "lasts 2.0 s"),
+        ({"--vqvae-weights-dir": tmp_path / "none"}, "no such folder"),
+        ({"--model": "vqvae_9"}, "no weights of vqvae_9"),
+        ({"--vqvae-weights-dir": tiny_weights.generators, "--model": "generator_8"}, "generator_8 is a generator"),
+        ({"--epoch": 7}, "no epoch 7 of vqvae_8"),
+        ({"--epoch": "last"}, "'last'"),
+        ({"--output-dir": song}, "a song [1].wav"),
     ]:
         code, said, notes = run(main, capsys, *(text for pair in (good | change).items() for text in pair))
         assert code == 2 and not said

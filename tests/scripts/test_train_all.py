@@ -1,4 +1,6 @@
-"""train_all.py and train/plan.py: every model in order, what is finished skipped, the time shared out, a failure or a stop passed on."""
+"""train_all.py and train/plan.py: every model in order, what is finished skipped, the time shared
+out, a failure or a stop passed on.
+"""
 
 import os
 import re
@@ -29,7 +31,9 @@ def train_all():
 
 @pytest.fixture
 def stages(monkeypatch):
-    """The commands that would be run, each ending with the exit code in `ends` (0 unless said) after a minute."""
+    """The commands that would be run, each ending with the exit code in `ends` (0 unless said)
+    after a minute.
+    """
     run, ends = [], {}
 
     def end(command, spend):
@@ -51,7 +55,7 @@ def names(run):
     return [option(c, "--model") or option(c, "--generator") for c in run]
 
 
-# ------------------------------------------------------------------------------------------- a real run, of tiny models
+# ----------------------------------------------------------------------- a real run, of tiny models
 
 
 def test_every_model_is_there_trained_and_in_order(trained):
@@ -81,7 +85,7 @@ def test_what_is_finished_is_skipped(trained, train_all, stages, capsys):
     assert capsys.readouterr().out.count("finished") == 8
 
 
-# ---------------------------------------------------------------------------------------------------- the plan of a run
+# -------------------------------------------------------------------------------- the plan of a run
 
 
 def test_codecs_come_before_generators_and_options_are_passed_on(train_all, stages, tmp_path, capsys):
@@ -162,7 +166,9 @@ def test_a_stage_that_was_stopped_stops_all(train_all, stages, tmp_path, code):
 
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 0)])
 def test_a_signal_reaches_the_stage_and_its_end_is_waited_for(number, code):
-    """SIGTERM is passed on; Ctrl-C the terminal sends to both, so here the stage is left to end by itself."""
+    """SIGTERM is passed on; Ctrl-C the terminal sends to both, so here the stage is left to end by
+    itself.
+    """
     before = signal.getsignal(number)
     threading.Timer(0.3, os.kill, (os.getpid(), number)).start()
     spent = []
@@ -172,7 +178,9 @@ def test_a_signal_reaches_the_stage_and_its_end_is_waited_for(number, code):
 
 
 def test_a_stage_ends_when_train_all_is_killed(tmp_path):
-    """What a kill of it leaves running would hold the folder, and the same command again be refused."""
+    """What a kill of it leaves running would hold the folder, and the same command again be
+    refused.
+    """
     stage = ("import os, time, sys; from vqwave import cli\n"
              f"def main(argv): open({os.fspath(tmp_path / 'pid')!r}, 'w').write(f'{{os.getpid()}} '); time.sleep(600)\n"
              "sys.exit(cli.entry(main))")

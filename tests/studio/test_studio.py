@@ -1,4 +1,6 @@
-"""The studio without a browser: settings and links, takes and their tapes, recordings, codecs heard, and its routes."""
+"""The studio without a browser: settings and links, takes and their tapes, recordings, codecs
+heard, and its routes.
+"""
 
 import json
 import shlex
@@ -91,15 +93,21 @@ def command_line(words, codecs, tmp_path, **replaced):
     return (tmp_path / "take.wav").read_bytes()
 
 
-# ------------------------------------------------------------------------------------------------- settings and links
+# ------------------------------------------------------------------------------- settings and links
 
 
-@given(st.builds(
-    Settings, chain=st.just(LEVELS), keep=st.just(COLUMN), weights=st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size=1),
-    epoch=st.sampled_from(["", "best", "00012"]), level=st.sampled_from(LEVELS), seed=st.integers(0, 2**53 - 1),
-    seconds=st.none() | st.integers(1, 10**6).map(lambda n: round(max(n / RATE, 0.1), 5)),
-    temperature=st.tuples(*[st.integers(0, 200).map(lambda n: n / 100)] * 4),
-))
+@given(
+    st.builds(
+        Settings,
+        chain=st.just(LEVELS),
+        keep=st.just(COLUMN),
+        weights=st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size=1),
+        epoch=st.sampled_from(["", "best", "00012"]),
+        level=st.sampled_from(LEVELS),
+        seed=st.integers(0, 2**53 - 1),
+        seconds=st.none() | st.integers(1, 10**6).map(lambda n: round(max(n / RATE, 0.1), 5)),
+        temperature=st.tuples(*[st.integers(0, 200).map(lambda n: n / 100)] * 4),
+    ))
 def test_a_link_says_all_the_settings(settings):
     assert Settings.parse(dict(urllib.parse.parse_qsl(settings.link)), CHAIN) == settings
 
@@ -157,7 +165,7 @@ def test_a_form_begins_where_the_chain_ends_and_gives_a_temperature_to_each_leve
         Settings.parse({"mode": "vary", "recording": "x"}, replace(chain, levels=chain.levels[:1], end=None))
 
 
-# --------------------------------------------------------------------------------------------------------------- takes
+# -------------------------------------------------------------------------------------------- takes
 
 
 @pytest.mark.parametrize("level, seconds", [(8, 1.0), (128, 2.00003)])
@@ -349,7 +357,9 @@ def test_copies_count_and_a_copy_for_which_there_is_no_room_is_refused(tiny_weig
 
 
 def test_a_form_of_another_chain_makes_the_piece_that_its_command_line_makes(tiny_weights, tmp_path):
-    """`chain.yml` ends the chain sooner: the default is that level, and the command names it all the same."""
+    """`chain.yml` ends the chain sooner: the default is that level, and the command names it all
+    the same.
+    """
     import shutil
 
     from vqwave import weights
@@ -369,7 +379,7 @@ def test_a_form_of_another_chain_makes_the_piece_that_its_command_line_makes(tin
         studio.close()
 
 
-# ------------------------------------------------------------------------------------------------------------ pictures
+# ----------------------------------------------------------------------------------------- pictures
 
 
 @given(st.lists(st.integers(1, 9000), min_size=1, max_size=6), st.integers(0, 3))
@@ -388,7 +398,7 @@ def test_a_spectrogram_grows_the_same_however_it_is_cut(cuts, seed):
     assert np.abs(shown - level).max() < 1
 
 
-# ---------------------------------------------------------------------------------------------- recordings and codecs
+# ---------------------------------------------------------------------------- recordings and codecs
 
 
 def test_a_recording_is_taken_once_and_keeps_its_name(studio, song):
@@ -499,7 +509,7 @@ def test_folders_and_epochs_that_can_be_chosen_are_found(tiny_weights, tmp_path)
         Studio(tiny_weights.codecs, [tmp_path])
 
 
-# --------------------------------------------------------------------------------------------------------------- routes
+# ------------------------------------------------------------------------------------------- routes
 
 
 @pytest.fixture(scope="module")
@@ -605,8 +615,11 @@ def test_uploads_end_where_the_room_does(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("seconds", [3, pytest.param(60, marks=pytest.mark.large)])
-def test_sixteen_browsers_lose_nothing_and_leave_memory_flat(client, studio, weights_folder, song, seconds, monkeypatch):
-    """Takes, downloads, codecs and lists, again and again; every answer is the music, or the one clear message."""
+def test_sixteen_browsers_lose_nothing_and_leave_memory_flat(client, studio, weights_folder, song, seconds,
+                                                             monkeypatch):
+    """Takes, downloads, codecs and lists, again and again; every answer is the music, or the one
+    clear message.
+    """
     from vqwave import machine
 
     monkeypatch.setattr(takes, "TAPES_BYTES", 40 * 2 * RATE)

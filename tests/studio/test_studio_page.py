@@ -1,4 +1,6 @@
-"""The studio's page in a real Chromium: made, heard without a gap, downloaded, varied, refused, shared and left."""
+"""The studio's page in a real Chromium: made, heard without a gap, downloaded, varied, refused,
+shared and left.
+"""
 
 import io
 import os
@@ -73,7 +75,9 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 @pytest.fixture(scope="module")
 def url(tiny_weights, tmp_path_factory):
-    """A studio as a user starts it. At the end it reached no other machine, said nothing, and Ctrl-C ended it."""
+    """A studio as a user starts it. At the end it reached no other machine, said nothing, and
+    Ctrl-C ended it.
+    """
     folder = tmp_path_factory.mktemp("served")
     script = Path(__file__).parents[2] / "scripts" / "app.py"
     folders = ["--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir", tiny_weights.generators]
@@ -109,7 +113,9 @@ def browser():
 
 @pytest.fixture
 def open_page(browser, url):
-    """Opens the page as somebody else each time; at the end nothing was asked of another machine, and nothing broke."""
+    """Opens the page as somebody else each time; at the end nothing was asked of another machine,
+    and nothing broke.
+    """
     contexts, wrong = [], []
 
     def open_page(query="", **options):

@@ -1,4 +1,6 @@
-"""callbacks.py: what is saved, kept, stopped and told around `fit`, driven by hand on a real tiny model."""
+"""callbacks.py: what is saved, kept, stopped and told around `fit`, driven by hand on a real tiny
+model.
+"""
 
 import csv
 import json
@@ -77,7 +79,7 @@ def run(tmp_path, model):
     return made
 
 
-# --------------------------------------------------------------------------------------------------------- checkpoints
+# -------------------------------------------------------------------------------------- checkpoints
 
 
 def test_best_is_by_validation_loss_and_stands_apart(run):
@@ -132,7 +134,7 @@ def test_the_last_step_finishes(tmp_path, model):
     assert "6 steps" in run.record.finished
 
 
-# ------------------------------------------------------------------------------------------------------- what is wrong
+# ------------------------------------------------------------------------------------ what is wrong
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
@@ -165,7 +167,7 @@ def test_weights_that_are_not_finite_reach_no_file(run, monkeypatch):
     assert {p: p.read_bytes() for p in run.folder.iterdir()} == before
 
 
-# ------------------------------------------------------------------------------------------------------------- signals
+# ------------------------------------------------------------------------------------------ signals
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -196,7 +198,9 @@ def test_a_signal_at_an_epochs_last_step_waits_for_its_end(run):
 
 @pytest.mark.parametrize("batches", [0, 1])
 def test_a_signal_in_validation_does_not_wait_for_its_end(run, batches):
-    """Nor for its compiling. What the epoch's training came to is kept, so that the next run can end the epoch."""
+    """Nor for its compiling. What the epoch's training came to is kept, so that the next run can
+    end the epoch.
+    """
     with pytest.raises(Interrupted), run.checkpoint.listen():
         for _ in range(PER_EPOCH - 1):
             run.step()
@@ -256,7 +260,7 @@ def test_the_state_is_saved_from_time_to_time(run, monkeypatch):
     assert run.saved()[0].step == 2
 
 
-# ----------------------------------------------------------------------------------------------------------- the state
+# ---------------------------------------------------------------------------------------- the state
 
 
 def test_a_state_comes_back_as_it_was(run, tmp_path, model):
@@ -316,7 +320,8 @@ BEFORE = {
 def test_a_record_of_the_version_before_is_read(tmp_path):
     np.savez(tmp_path / f"{NAME}.state.npz", record=np.array(json.dumps(BEFORE)), v0=np.ones(3))
     record, arrays = RunState(tmp_path, NAME).load(MODEL)
-    # What that version had no word for, the width of the heads of later books, is as the config of today has it.
+    # What that version had no word for, the width of the heads of later books, is as the config of
+    # today has it.
     assert record.model == MODEL
     settings = record.training
     assert (settings.batch_size, settings.input_length, settings.learning_rate, settings.seed, settings.steps) == (
@@ -328,7 +333,7 @@ def test_a_record_of_the_version_before_is_read(tmp_path):
     assert RunRecord.from_dict(record.to_dict(), MODEL) == record
 
 
-# ------------------------------------------------------------------------------------------------------------ the lock
+# ----------------------------------------------------------------------------------------- the lock
 
 
 def test_a_folder_is_trained_in_by_one_process_at_a_time(tmp_path):
@@ -350,7 +355,7 @@ def test_a_dead_process_holds_nothing(tmp_path):
         assert f"process {os.getpid()} " in (tmp_path / f".{NAME}.lock").read_text()
 
 
-# --------------------------------------------------------------------------------------------------- what a person sees
+# ------------------------------------------------------------------------------- what a person sees
 
 
 def rows(path):
@@ -431,7 +436,9 @@ def test_examples_can_be_heard_in_tensorboard(tmp_path):
 
 
 def test_rate_and_time_left_hold_no_compiling_and_no_first_step(monkeypatch, capsys):
-    """A run goes on at the last step of its first epoch: that step alone, slow from compiling, tells no rate."""
+    """A run goes on at the last step of its first epoch: that step alone, slow from compiling,
+    tells no rate.
+    """
     clock, record = [0.0], new_record(step=9, steps=40, steps_per_epoch=10)
     monkeypatch.setattr(callbacks, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     progress = callbacks.Progress(record, Reporter(), ("loss",))

@@ -1,4 +1,5 @@
-"""replicas.py: several devices, and several processes, train as one device does with the joint batch.
+"""replicas.py: several devices, and several processes, train as one device does with the joint
+batch.
 
 Processes are tried in end_to_end/test_distributed.py.
 """
@@ -74,8 +75,8 @@ if sys.argv[4] == "generator_512":
 else:
     model = tiny.codec("vqvae_8")
 if sys.argv[4] == "adversary":
-    # Everything that could see a part of the batch where it should see all: both banks of the decoder, the adversary,
-    # the norms, the codebook.
+    # Everything that could see a part of the batch where it should see all: both banks of the
+    # decoder, the adversary, the norms, the codebook.
     model = config.override(model, {"head": {"kind": "tones", "tones": 24}, "loss": {"hum": 0.1},
                                     "adversary": {"weight": 0.5}}, "test")
 name = model.name

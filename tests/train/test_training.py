@@ -1,4 +1,6 @@
-"""training.py: an interrupted run ends as an uninterrupted one, whatever ends it; and what a run refuses and says."""
+"""training.py: an interrupted run ends as an uninterrupted one, whatever ends it; and what a run
+refuses and says.
+"""
 
 import os
 import re
@@ -65,7 +67,9 @@ def train(data, tiny_weights):
     """Train a tiny model for a few steps into a folder; what it says is in the record's `told`."""
 
     def train(folder, name=GENERATOR, at_step=None, draw=False, config=None, codecs=tiny_weights.codecs, **more):
-        """The top level's generator where it does not matter which model it is: that one is the quickest to compile."""
+        """The top level's generator where it does not matter which model it is: that one is the
+        quickest to compile.
+        """
         told, data_config = Told(at_step), DataConfig(split=more.pop("split", 0.1))
         run = {key: more.pop(key) for key in list(more) if key in RunOptions.__dataclass_fields__}
         settings = {"steps": STEPS, "epochs": 3, "batch_size": 2, "learning_rate": 3e-3, "warmup": 2, "seed": 5,
@@ -121,7 +125,7 @@ def assert_alike(folder, other, name):
     assert a == b == ["epoch", "0", "1", "2"]
 
 
-# --------------------------------------------------------------------------------------------------- what a run leaves
+# -------------------------------------------------------------------------------- what a run leaves
 
 
 @pytest.mark.parametrize("name", [CODEC, GENERATOR])
@@ -163,11 +167,13 @@ def test_a_generator_learns_and_says_its_bits(straight):
     assert "1 held out" in run.told.text
 
 
-# ------------------------------------------------------------------------------------------------- stopped and resumed
+# ------------------------------------------------------------------------------ stopped and resumed
 
 
 def test_stopped_again_and_again_it_ends_the_same(train, straight, tmp_path):
-    """A signal after a step is heeded after the next one, or within the validation of the epoch that the step ended."""
+    """A signal after a step is heeded after the next one, or within the validation of the epoch
+    that the step ended.
+    """
     for expected in (2, 3, 5, 6, 7):
         with pytest.raises(Interrupted) as e:
             train(tmp_path, at_step=lambda done: os.kill(os.getpid(), signal.SIGTERM))
@@ -182,7 +188,9 @@ def test_stopped_again_and_again_it_ends_the_same(train, straight, tmp_path):
 
 
 def test_what_a_killed_run_left_half_written_is_no_hindrance(train, straight, begun):
-    """A kill between the files of a set, or between set and state: an epoch too many on disk, a torn best."""
+    """A kill between the files of a set, or between set and state: an epoch too many on disk, a
+    torn best.
+    """
     shutil.copy(straight[GENERATOR].folder / f"{GENERATOR}_generator_00001.weights.h5",
                 begun / f"{GENERATOR}_generator_best.weights.h5")
     (begun / f"{GENERATOR}_00003.yml").unlink()
@@ -195,7 +203,7 @@ def test_what_a_killed_run_left_half_written_is_no_hindrance(train, straight, be
     assert weights.find(begun, GENERATOR, 3).record["step"] == STEPS
 
 
-# ----------------------------------------------------------------------------------------------------- going on, or not
+# --------------------------------------------------------------------------------- going on, or not
 
 
 def test_a_finished_run_says_so_and_more_steps_go_on(train, begun):
@@ -230,8 +238,10 @@ def test_start_from_begins_with_the_weights_of_another_run(train, tmp_path, stra
 def test_decoder_only_changes_no_code_and_can_have_an_adversary(train, tmp_path, straight):
     source = weights.find(straight[CODEC].folder, CODEC)
     adversary = {"weight": 0.1, "feature_matching": 0.5}
-    options = {"config": configs.override(SMALL, {"adversary": adversary}, "test"), "start_from": straight[CODEC].folder,
-               "decoder_only": True, "steps": 4, "epochs": 2}
+    options = {
+        "config": configs.override(SMALL, {"adversary": adversary}, "test"), "start_from": straight[CODEC].folder,
+        "decoder_only": True, "steps": 4, "epochs": 2
+    }
     train(tmp_path, CODEC, **options)
     tuned = weights.find(tmp_path, CODEC, 2)
     assert tuned.codes_id == source.codes_id
@@ -322,7 +332,8 @@ def test_epochs_are_settled_when_a_run_begins_and_it_says_so(train, begun):
 
 
 def test_a_folder_in_use_is_refused_with_who_uses_it(train, begun):
-    with files.lock_folder(begun, GENERATOR, "being trained"), pytest.raises(UserError, match=f"by process {os.getpid()}"):
+    with files.lock_folder(begun, GENERATOR, "being trained"), pytest.raises(UserError,
+                                                                             match=f"by process {os.getpid()}"):
         train(begun)
 
 
@@ -370,7 +381,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_spares_the_disk(train, begun
     assert train(begun, steps=8).told.steps == [8]
 
 
-# ------------------------------------------------------------------------------------------------------ other settings
+# ----------------------------------------------------------------------------------- other settings
 
 
 def test_without_validation_and_in_mixed_precision(train, tmp_path):
@@ -437,18 +448,20 @@ def test_the_stretches_of_a_run_cover_every_step_once():
                 for first, last, count in training._stretches(step, steps, per_epoch):
                     assert first == at // per_epoch
                     assert last > first
-                    # `fit` runs so many epochs of `count` steps; only the rest of an epoch is shorter than one.
+                    # `fit` runs so many epochs of `count` steps; only the rest of an epoch is
+                    # shorter than one.
                     at += (last - first) * count
                     covered += (last - first) * count
                     assert at % per_epoch == 0 or at == steps
                 assert covered == max(0, steps - step)
 
 
-# ------------------------------------------------------------------------------------------- settings, noted and kept
+# ------------------------------------------------------------------------- settings, noted and kept
 
 
 def test_what_was_not_asked_for_stays_as_the_run_had_it(begun, data, tiny_weights):
-    """A run of batch 2, seed 5 and a rate of 0.003 goes on so where only more steps are asked for."""
+    """A run of batch 2, seed 5 and a rate of 0.003 goes on so where only more steps are asked for.
+    """
     told = Told()
     record = training.train_generator(WIDE, data, tiny_weights.codecs, RunOptions(begun), TrainingConfig(steps=8),
                                       say=told)
@@ -474,7 +487,7 @@ def test_a_generator_lists_the_tracks_of_its_codecs_too(train, tmp_path, tiny_we
     assert run.record.tracks[0] == "0" * 16 and len(run.record.tracks) == 3
 
 
-# ------------------------------------------------------------------------------------------------- books and other maps
+# ----------------------------------------------------------------------------- books and other maps
 
 
 QUANTIZERS = {"residual": {"kind": "residual", "books": 3, "num_codes": 64, "code_dim": 8},

@@ -1,4 +1,6 @@
-"""Files <-> samples: decode (PyAV, else soundfile), resample, float32 in [-1, 1] <-> uint16, write wav, flac and ogg."""
+"""Files <-> samples: decode (PyAV, else soundfile), resample, float32 in [-1, 1] <-> uint16, write
+wav, flac and ogg.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +16,23 @@ from ..files import atomic_write, printable, reason, sweep
 AUDIO_SUFFIXES = (".m4a", ".mp3", ".wav", ".flac", ".ogg", ".opus", ".aac", ".aiff")
 SILENCE = 32768
 
-# What is probed for is what plays: without this a playlist or a subtitle file called song.mp3 would be "opened" too.
+# What is probed for is what plays: without this a playlist or a subtitle file called song.mp3 would
+# be "opened" too.
 _DEMUXERS = "mp3,aac,flac,ogg,wav,w64,aiff,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm"
-# How files begin that libsndfile is asked about. Not MP3: FFmpeg is the better judge, and mpg123 prints what it thinks.
+# How files begin that libsndfile is asked about. Not MP3: FFmpeg is the better judge, and mpg123
+# prints what it thinks.
 _SNDFILE_STARTS = (b"OggS", b"fLaC", b"RIFF", b"RF64", b"FORM")
 _BLOCK = 65536
 _FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
 _WAV_LIMIT = (2**32 - 4096) // 2
 
 
-# ---------------------------------------------------------------------------------------------- float32 <-> uint16
+# ------------------------------------------------------------------------------- float32 <-> uint16
 
 
 def to_int16(audio) -> np.ndarray:
-    """round(x·32768) clipped to [-32768, 32767]: float [...] -> int16 [...], the numbers that a wav of it holds.
+    """round(x·32768) clipped to [-32768, 32767]: float [...] -> int16 [...], the numbers that a wav
+    of it holds.
 
     Louder than full scale (infinity included) clips, never wraps; NaN becomes silence.
     """
@@ -41,24 +46,28 @@ def to_u16(audio) -> np.ndarray:
 
 
 def from_u16(values) -> np.ndarray:
-    """uint16 [...] -> float32 [...] in [-1, 1). `from_u16(to_u16(x))` is within 1/65536 of x inside that range."""
+    """uint16 [...] -> float32 [...] in [-1, 1). `from_u16(to_u16(x))` is within 1/65536 of x inside
+    that range.
+    """
     return (np.asarray(values).astype(np.float32) - SILENCE) / np.float32(32768)
 
 
-# -------------------------------------------------------------------------------------------------------- decoding
+# ----------------------------------------------------------------------------------------- decoding
 
 
 class Decoder:
     """One file's audio as mono blocks, in constant memory.
 
-    Iterating yields float32 [n] in [-1, 1] at `sample_rate` (n varies; the last may be short). Channels are mixed down
-    with weights that sum to one, so nothing clips that did not before. NaN in a float file is silence. What FFmpeg
-    refuses libsndfile may read; where both do, the reason is FFmpeg's.
+    Iterating yields float32 [n] in [-1, 1] at `sample_rate` (n varies; the last may be short).
+    Channels are mixed down with weights that sum to one, so nothing clips that did not before. NaN
+    in a float file is silence. What FFmpeg refuses libsndfile may read; where both do, the reason
+    is FFmpeg's.
 
     Errors: `UserError` naming the file and the reason, before the first block or after any of them.
-    While it runs, `seconds` is what has been decoded and `expected` the length in seconds that the file says it has
-    (None where it does not say): after the last block, much less of the former means that the file was cut short. So
-    does `ended`, False where the format marks its end and the file has no such mark.
+    While it runs, `seconds` is what has been decoded and `expected` the length in seconds that the
+    file says it has (None where it does not say): after the last block, much less of the former
+    means that the file was cut short. So does `ended`, False where the format marks its end and the
+    file has no such mark.
     """
 
     def __init__(self, path, sample_rate: int):
@@ -70,7 +79,8 @@ class Decoder:
 
     def __iter__(self):
         try:
-            # An open file, not a name: FFmpeg would take "a:b.mp3" for a protocol, and cannot take every file name.
+            # An open file, not a name: FFmpeg would take "a:b.mp3" for a protocol, and cannot take
+            # every file name.
             file = open(self.path, "rb")  # noqa: SIM115
         except (OSError, ValueError) as e:
             raise UserError(f"{printable(self.path)}: {_reason(e, 0.0)}") from e
@@ -134,7 +144,8 @@ class Decoder:
         file.seek(0)
         if file.read(4) not in _SNDFILE_STARTS:
             return
-        # A descriptor: libsndfile reads it without a way back into Python, where an error would be printed.
+        # A descriptor: libsndfile reads it without a way back into Python, where an error would be
+        # printed.
         os.lseek(file.fileno(), 0, os.SEEK_SET)
         try:
             with soundfile.SoundFile(file.fileno(), closefd=False) as sound:
@@ -150,15 +161,18 @@ class Decoder:
 
 
 def decode(path, sample_rate: int) -> np.ndarray:
-    """A whole file as float32 [samples] in [-1, 1], mono, at `sample_rate`. Errors: as `Decoder`."""
+    """A whole file as float32 [samples] in [-1, 1], mono, at `sample_rate`. Errors: as `Decoder`.
+    """
     return np.concatenate(list(Decoder(path, sample_rate)))
 
 
 def part(path, sample_rate: int, first: int, count: int | None = None) -> tuple[np.ndarray, int]:
-    """Samples `first` … `first` + `count` − 1 of a file, as far as there are any, and how many were read of it.
+    """Samples `first` … `first` + `count` − 1 of a file, as far as there are any, and how many were
+    read of it.
 
-    float32 [at most count] (None: to the end), mono, at `sample_rate`. What comes after is not read, so where fewer
-    samples than asked for come back, the second number is the file's length. Errors: as `Decoder`.
+    float32 [at most count] (None: to the end), mono, at `sample_rate`. What comes after is not
+    read, so where fewer samples than asked for come back, the second number is the file's length.
+    Errors: as `Decoder`.
     """
     blocks, position = [np.empty(0, np.float32)], 0
     for block in Decoder(path, sample_rate):
@@ -172,7 +186,8 @@ def part(path, sample_rate: int, first: int, count: int | None = None) -> tuple[
 
 
 def excerpt(path, sample_rate: int, start: float = 0.0, seconds: float | None = None) -> np.ndarray:
-    """`seconds` of a file (None: to its end) from second `start` on, or as much as there is: float32 [samples].
+    """`seconds` of a file (None: to its end) from second `start` on, or as much as there is:
+    float32 [samples].
 
     Errors: `UserError` as `Decoder`, and where the file ends before `start`.
     """
@@ -192,14 +207,17 @@ class _Nameless:
 
 
 def _announced(path, kind, stream):
-    """Seconds that the file says it has, or None where FFmpeg's figure would be a guess from its size."""
+    """Seconds that the file says it has, or None where FFmpeg's figure would be a guess from its
+    size.
+    """
     if not stream.duration:
         return None
     seconds = float(stream.duration * stream.time_base)
     with open(path, "rb") as file:
         head, size = file.read(1 << 16), os.fstat(file.fileno()).st_size
     if kind == "wav":
-        # FFmpeg goes by the file's size; the header has the real one, unless it was written to a pipe.
+        # FFmpeg goes by the file's size; the header has the real one, unless it was written to a
+        # pipe.
         riff = 8 + int.from_bytes(head[4:8], "little")
         return seconds * riff / size if head[:4] == b"RIFF" and riff < 0x7FFFFFFF else None
     if kind == "mp3":
@@ -208,7 +226,9 @@ def _announced(path, kind, stream):
 
 
 def _ogg_ends(path):
-    """Whether the last page of an Ogg file says that it is the last: a file cut between pages is whole but for that."""
+    """Whether the last page of an Ogg file says that it is the last: a file cut between pages is
+    whole but for that.
+    """
     with open(path, "rb") as file:
         # A page has at most 65,307 bytes.
         file.seek(-min(1 << 17, file.seek(0, os.SEEK_END)), os.SEEK_END)
@@ -228,7 +248,9 @@ def _reason(error, seconds):
 
 
 def _mono(frames, rate):
-    """Decoded frames -> finite float32 blocks [n] in [-1, 1] at `rate`, through one FFmpeg graph a source format."""
+    """Decoded frames -> finite float32 blocks [n] in [-1, 1] at `rate`, through one FFmpeg graph a
+    source format.
+    """
     graph, key, pending = None, None, 0
     for frame in frames:
         now = (frame.sample_rate, frame.format.name, frame.layout.name)
@@ -258,7 +280,8 @@ def _graph(frame, rate):
         mix = ("pan", "mono|c0=" + "+".join(f"{1 / channels}*c{i}" for i in range(channels)))
         resample = f"{rate}:out_sample_fmt=flt"
     else:
-        # In float, FFmpeg's stereo mix is 0.71 (L + R), which clips; rematrix_maxval=1 makes it the mean.
+        # In float, FFmpeg's stereo mix is 0.71 (L + R), which clips; rematrix_maxval=1 makes it the
+        # mean.
         mix = ("anull", None)
         resample = f"{rate}:out_sample_fmt=flt:out_chlayout=mono:rematrix_maxval=1"
     graph = av.filter.Graph()
@@ -288,15 +311,17 @@ def _finite(samples, most):
     return np.clip(np.nan_to_num(samples, nan=0.0, posinf=most, neginf=-most), -most, most)
 
 
-# --------------------------------------------------------------------------------------------------------- writing
+# ------------------------------------------------------------------------------------------ writing
 
 
 def check_output(path) -> Path:
-    """The path, if audio can be written there. Errors: `UserError` for an unknown ending, no folder, a folder."""
+    """The path, if audio can be written there. Errors: `UserError` for an unknown ending, no
+    folder, a folder.
+    """
     path = Path(path)
     if path.suffix.lower() not in _FORMATS:
-        raise UserError(f"{printable(path)}: audio is written as {', '.join(_FORMATS)}; "
-                        + (f"{printable(path.suffix)!r} is none of them" if path.suffix else "the name has no such ending"))
+        raise UserError(f"{printable(path)}: audio is written as {', '.join(_FORMATS)}; " + (
+            f"{printable(path.suffix)!r} is none of them" if path.suffix else "the name has no such ending"))
     if path.is_dir():
         raise UserError(f"{printable(path)}: is a folder; name a file")
     if not path.parent.is_dir():
@@ -305,16 +330,18 @@ def check_output(path) -> Path:
 
 
 class Writer:
-    """Mono audio to a wav (16 bit), flac (16 bit) or ogg (Vorbis) file by its ending, a block at a time.
+    """Mono audio to a wav (16 bit), flac (16 bit) or ogg (Vorbis) file by its ending, a block at a
+    time.
 
     >>> with Writer("out.wav", 22050) as out:
     ...     out.write(block)                     # float [n] in [-1, 1]; louder clips, NaN is silence
 
-    Constant memory. The same samples give the same wav and flac, byte for byte; each ogg file has a serial number of
-    its own. Nothing stands under the final name until the block ends without an exception. soundfile, not PyAV: PyAV's
-    wheels carry no Vorbis encoder, and librosa brings soundfile.
-    Errors: `UserError` on construction, before any work (as `check_output`; also a folder that cannot be written to);
-    `OSError` where the disk fills up.
+    Constant memory. The same samples give the same wav and flac, byte for byte; each ogg file has a
+    serial number of its own. Nothing stands under the final name until the block ends without an
+    exception. soundfile, not PyAV: PyAV's wheels carry no Vorbis encoder, and librosa brings
+    soundfile.
+    Errors: `UserError` on construction, before any work (as `check_output`; also a folder that
+    cannot be written to); `OSError` where the disk fills up.
     """
 
     def __init__(self, path, sample_rate: int):
@@ -366,13 +393,17 @@ class Writer:
 
 
 def write(path, audio, sample_rate: int):
-    """float [samples] to `path` (wav, flac or ogg by its ending), all or nothing. Errors: as `Writer`."""
+    """float [samples] to `path` (wav, flac or ogg by its ending), all or nothing. Errors: as
+    `Writer`.
+    """
     with Writer(path, sample_rate) as out:
         out.write(audio)
 
 
 class _Sink:
-    """The file that soundfile writes through. libsndfile loses the reason of a failed call; this keeps it."""
+    """The file that soundfile writes through. libsndfile loses the reason of a failed call; this
+    keeps it.
+    """
 
     def __init__(self, file):
         self.file = file

@@ -1,7 +1,10 @@
-"""Long signals in constant memory: a codec's window-by-window encode and decode that equal the whole-file result.
+"""Long signals in constant memory: a codec's window-by-window encode and decode that equal the
+whole-file result.
 
-A window is computed with a halo, what its convolutions see to either side, and only its middle is kept. At a signal's
-ends there is no halo: there the convolutions' own zero padding is met in the same place as in the whole.
+A window is computed with a halo, what its convolutions see to either side, and only its middle is
+kept. At a signal's
+ends there is no halo: there the convolutions' own zero padding is met in the same place as in the
+    whole.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ WINDOW_SAMPLES = 1 << 18
 
 
 def encode(run, audio: np.ndarray, level: int, halo: int, window: int | None = None) -> np.ndarray:
-    """audio float32 [batch, T] -> codes int32 [batch, ceil(T / level), books]; missing samples at the end are zeros.
+    """audio float32 [batch, T] -> codes int32 [batch, ceil(T / level), books]; missing samples at
+    the end are zeros.
 
     Args:
         run: audio float32 [batch, n·level] -> codes int32 [batch, n, books].
@@ -39,7 +43,8 @@ def encode(run, audio: np.ndarray, level: int, halo: int, window: int | None = N
 
 
 def encode_blocks(run, blocks: Iterable[np.ndarray], level: int, halo: int, window: int | None = None):
-    """`encode` of a signal that arrives in float32 blocks [n] of any lengths: an iterator of int32 [codes, books].
+    """`encode` of a signal that arrives in float32 blocks [n] of any lengths: an iterator of int32
+    [codes, books].
 
     The codes are those of the whole signal at once; no more than a window of it is held.
     """
@@ -75,7 +80,8 @@ def decode(run, codes: np.ndarray, level: int, halo: int, window: int | None = N
     """codes int32 [batch, N, books] -> audio float32 [batch, N·level].
 
     Args:
-        run: (codes int32 [batch, n, books], the number of the first of them) -> audio float32 [batch, n·level].
+        run: (codes int32 [batch, n, books], the number of the first of them) -> audio float32
+            [batch, n·level].
         halo: codes to either side that one code's samples can see.
         window: codes kept per run.
     """

@@ -1,4 +1,6 @@
-"""Work on other machines: one function over many jobs, through the `concurrent.futures` interface of a Dask cluster."""
+"""Work on other machines: one function over many jobs, through the `concurrent.futures` interface
+of a Dask cluster.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from ..errors import UserError
 
 # Seconds until somebody is told that a scheduler, or any worker of it, is not there.
 PATIENCE = 30.0
-# Seconds for which a cluster may be without workers while there is work: whoever runs it may be starting new ones.
+# Seconds for which a cluster may be without workers while there is work: whoever runs it may be
+# starting new ones.
 UNSTAFFED = 600.0
 _KEPT = "; what is done is kept, and the same command goes on from here"
 
@@ -23,14 +26,16 @@ class WorkerDied(Exception):
 
 
 def run(address: str, function: Callable, jobs: Iterable[tuple]) -> Iterator[tuple[tuple, Any]]:
-    """(job, result of function(*job)) as they come in; the result is a `WorkerDied` where the job ends its workers.
+    """(job, result of function(*job)) as they come in; the result is a `WorkerDied` where the job
+    ends its workers.
 
-    A job whose worker dies is given to another one. What a job raises is raised here. The workers import `function`, so
-    they need this package in the same version, and they see the same files under the same names. Whoever can reach a
+    A job whose worker dies is given to another one. What a job raises is raised here. The workers
+    import `function`, so they need this package in the same version, and they see the same files
+    under the same names. Whoever can reach a
     Dask scheduler can run any code on its workers: it belongs into a network of its own.
 
-    Errors: `UserError` for a scheduler that cannot be reached or goes away, has no worker, or whose workers cannot
-    import the function.
+    Errors: `UserError` for a scheduler that cannot be reached or goes away, has no worker, or whose
+    workers cannot import the function.
     """
     waiting, flying, more = iter(jobs), {}, True
     with _connected(address) as client, client.get_executor(pure=False) as executor:
@@ -84,7 +89,8 @@ def _connected(address):
         import distributed
     except ImportError as e:
         raise UserError("--scheduler needs Dask's distributed: pip install '.[cluster]'") from e
-    # What they have to say in tracebacks is said here in one line; each of them has a level of its own.
+    # What they have to say in tracebacks is said here in one line; each of them has a level of its
+    # own.
     for name in list(logging.root.manager.loggerDict):
         if name.startswith("distributed"):
             logging.getLogger(name).setLevel(logging.CRITICAL)

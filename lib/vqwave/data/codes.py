@@ -1,10 +1,12 @@
-"""The corpus as codes: each track encoded once a codec and sample offset, cached as uint16 [frames, books].
+"""The corpus as codes: each track encoded once a codec and sample offset, cached as uint16 [frames,
+books].
 
     data/.codes/<checksum>/<track file>.<offset>.u16       data/.codes/<checksum>/index.jsonl
 
-<checksum> is that of what encodes. A cached file counts only while the index names it with the checksum of the track it was made from and of its own bytes;
-a torn or stale one is made again. An offset drops that many samples off the track's start, so that a generator meets
-the same music under several alignments of the codes. The index's first line names the codec.
+<checksum> is that of what encodes. A cached file counts only while the index names it with the
+checksum of the track it was made from and of its own bytes; a torn or stale one is made again. An
+offset drops that many samples off the track's start, so that a generator meets the same music under
+several alignments of the codes. The index's first line names the codec.
 """
 
 from __future__ import annotations
@@ -24,26 +26,30 @@ from ..errors import UserError
 from ..files import atomic_write
 from . import audio, chunking, cluster, windows
 
-# Odd and no divisor of any level, so that successive offsets differ modulo 8, 32, 128 and 512 alike.
+# Odd and no divisor of any level, so that successive offsets differ modulo 8, 32, 128 and 512
+# alike.
 OFFSET_STEP = 165
 # Samples read at once.
 BLOCK = 1 << 20
-# A worker of a cluster may have several threads; Keras's models are made and called by one at a time.
+# A worker of a cluster may have several threads; Keras's models are made and called by one at a
+# time.
 _ENCODING = threading.Lock()
 
 
 def encode_corpus(data_dir, tracks, codec: weights.WeightSet, offsets: int, say, load, here: bool = True,
                   scheduler: str | None = None) -> list:
-    """[(track file, offset index, (codes file, frames))] of every track and offset; what is not cached is encoded.
+    """[(track file, offset index, (codes file, frames))] of every track and offset; what is not
+    cached is encoded.
 
     Memory: the codes of one track.
 
     Args:
         say: a `progress.Reporter`.
-        load: (folder, name, epoch, checksum) -> (config, halo, encode), as `nn.codec.load_encoder`; a function that
-            workers of a cluster can import.
+        load: (folder, name, epoch, checksum) -> (config, halo, encode), as `nn.codec.load_encoder`;
+            a function that workers of a cluster can import.
         here: False waits until another process has done it.
-        scheduler: the address of a Dask cluster whose workers do it; they see data and codec under the same names.
+        scheduler: the address of a Dask cluster whose workers do it; they see data and codec under
+            the same names.
     """
     data_dir = Path(os.path.abspath(data_dir))
     folder = data_dir / ".codes" / codec.encoding_checksum[:16]
@@ -105,7 +111,9 @@ def _encoder(load, *source):
 
 
 def _encode(source, track: Path, count: int, offset: int, path: Path) -> dict:
-    """Write the codes of `count` samples of `track` less the offset to `path`; what the index holds of them."""
+    """Write the codes of `count` samples of `track` less the offset to `path`; what the index holds
+    of them.
+    """
     starts = range(offset * OFFSET_STEP, count, BLOCK)
     blocks = (audio.from_u16(windows.read_window(track, start, min(BLOCK, count - start))) for start in starts)
     with _ENCODING:
@@ -167,7 +175,9 @@ def _crc(path: Path) -> int | None:
 
 
 def count_codes(frames, num_codes: int, books: int = 1) -> np.ndarray:
-    """How often each code stands in each book, [books, num_codes], over arrays of whole numbers [frames, books]."""
+    """How often each code stands in each book, [books, num_codes], over arrays of whole numbers
+    [frames, books].
+    """
     counts = np.zeros((books, num_codes), np.int64)
     for some in frames:
         for book in range(books):
@@ -176,12 +186,15 @@ def count_codes(frames, num_codes: int, books: int = 1) -> np.ndarray:
 
 
 def unigram_costs(counts: np.ndarray) -> np.ndarray:
-    """Bits of each code by its frequency alone, add-one smoothed: counts and costs [books, num_codes]."""
+    """Bits of each code by its frequency alone, add-one smoothed: counts and costs [books,
+    num_codes].
+    """
     return -np.log2((counts + 1) / (counts.sum(axis=1, keepdims=True) + counts.shape[1]))
 
 
 def unigram_bits(train, held_out, num_codes: int, books: int = 1) -> float:
-    """Bits a held-out frame costs when each of its codes is coded by how often it stands in training; books add up.
+    """Bits a held-out frame costs when each of its codes is coded by how often it stands in
+    training; books add up.
 
     train, held_out: `(codes file, frames)` each.
     """

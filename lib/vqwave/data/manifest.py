@@ -1,7 +1,8 @@
-"""Data folders: `manifest.jsonl`, a line a track, beside `.u16` files; and how a folder of music becomes one.
+"""Data folders: `manifest.jsonl`, a line a track, beside `.u16` files; and how a folder of music
+becomes one.
 
-A manifest is replaced as a whole. Where its last line is cut off all the same, as by a copy that was broken off, that
-line is left out, and `prepare` makes its track again.
+A manifest is replaced as a whole. Where its last line is cut off all the same, as by a copy that
+was broken off, that line is left out, and `prepare` makes its track again.
 """
 
 from __future__ import annotations
@@ -39,10 +40,12 @@ _ENDED_ITS_PROCESS = "decoding it ended the process (a crash, or out of memory)"
 
 @dataclass(frozen=True)
 class Track:
-    """One line of a manifest: `samples` uint16 samples in `file` (relative to the folder, with slashes).
+    """One line of a manifest: `samples` uint16 samples in `file` (relative to the folder, with
+    slashes).
 
-    `source` is the absolute path it was made from, `sha256`, `source_size` (bytes) and `source_mtime_ns` what that
-    file was like; `tags` has every name of `TAGS`, None where the file does not say.
+    `source` is the absolute path it was made from, `sha256`, `source_size` (bytes) and
+    `source_mtime_ns` what that file was like; `tags` has every name of `TAGS`, None where the file
+    does not say.
     """
 
     file: str
@@ -69,14 +72,16 @@ class Track:
             return False
 
 
-# --------------------------------------------------------------------------------------------- reading and writing
+# ------------------------------------------------------------------------------ reading and writing
 
 
 def read(folder) -> list[Track]:
-    """The tracks of a data folder in the order of their names, each with its file in place, all at one sample rate.
+    """The tracks of a data folder in the order of their names, each with its file in place, all at
+    one sample rate.
 
-    Errors: `UserError` for no folder or no manifest, a line that is broken (by number), a file that is missing, has
-    another length or lies outside the folder, by its name or by a link, and for mixed sample rates.
+    Errors: `UserError` for no folder or no manifest, a line that is broken (by number), a file that
+    is missing, has another length or lies outside the folder, by its name or by a link, and for
+    mixed sample rates.
     """
     folder = Path(folder)
     tracks = _load(folder)
@@ -84,13 +89,15 @@ def read(folder) -> list[Track]:
         raise UserError(f"{printable(folder)}: the manifest names no track; fill it with scripts/prepare_audio.py")
     for track in tracks:
         if not track.intact(folder):
-            raise UserError(f"{printable(folder)}: {printable(track.file)} is missing or not {2 * track.samples} bytes long as "
-                            f"{NAME} says; run scripts/prepare_audio.py again")
+            raise UserError(
+                f"{printable(folder)}: {printable(track.file)} is missing or not {2 * track.samples} bytes long as "
+                f"{NAME} says; run scripts/prepare_audio.py again")
     first = tracks[0]
     for track in tracks:
         if track.sample_rate != first.sample_rate:
-            raise UserError(f"{printable(folder)}: mixed sample rates: {printable(first.file)} has {first.sample_rate} Hz, "
-                            f"{printable(track.file)} {track.sample_rate} Hz; run scripts/prepare_audio.py again for all")
+            raise UserError(
+                f"{printable(folder)}: mixed sample rates: {printable(first.file)} has {first.sample_rate} Hz, "
+                f"{printable(track.file)} {track.sample_rate} Hz; run scripts/prepare_audio.py again for all")
     return tracks
 
 
@@ -113,7 +120,8 @@ def _load(folder):
     except OSError as e:
         raise UserError(f"{printable(path)}: cannot be read: {reason(e)}") from e
     except UnicodeDecodeError as e:
-        raise UserError(f"{printable(path)}: is not a manifest; remove it and run scripts/prepare_audio.py again") from e
+        raise UserError(
+            f"{printable(path)}: is not a manifest; remove it and run scripts/prepare_audio.py again") from e
     tracks.sort(key=lambda t: t.file)
     for file in _leading_outside(folder, [t.file for t in tracks]):
         raise UserError(f"{printable(folder)}: {printable(file)} lies outside the folder, where a link leads")
@@ -171,16 +179,18 @@ def _parse(line):
     file = PurePosixPath(values["file"])
     if file.is_absolute() or ".." in file.parts or not file.parts or "\0" in values["file"]:
         raise ValueError(f"{values['file']!r} lies outside the folder")
-    # Keys of other versions (an earlier one had checksums) are no reason to refuse a folder that can be read.
+    # Keys of other versions (an earlier one had checksums) are no reason to refuse a folder that
+    # can be read.
     return Track(**{k: values[k] for k in (*kinds, *optional) if k in values})
 
 
-# ------------------------------------------------------------------------------------------------------- preparing
+# ---------------------------------------------------------------------------------------- preparing
 
 
 @dataclass
 class Report:
-    """What `prepare` did: tracks made, tracks that were up to date, (source path, reason) of what failed, and `notes`:
+    """What `prepare` did: tracks made, tracks that were up to date, (source path, reason) of what
+    failed, and `notes`:
     lines on what the user may want to look at although nothing failed."""
 
     converted: list[Track] = field(default_factory=list)
@@ -198,7 +208,9 @@ class Report:
 
 @dataclass(frozen=True)
 class _Job:
-    """One source: its absolute path, its output `file` in `folder`, and the track that is there already, if any."""
+    """One source: its absolute path, its output `file` in `folder`, and the track that is there
+    already, if any.
+    """
 
     source: str
     folder: Path
@@ -218,16 +230,19 @@ class _Job:
 
 def prepare(src, dst, sample_rate: int, workers=None, overwrite=False, progress=False,
             scheduler: str | None = None) -> Report:
-    """Convert every audio file under `src` to mono u16 under `dst`, the folder structure kept, and bring the manifest
-    up to date. `a/song.mp3` becomes `a/song.mp3.u16`, so that `song.flac` beside it has a name of its own.
+    """Convert every audio file under `src` to mono u16 under `dst`, the folder structure kept, and
+    bring the manifest up to date. `a/song.mp3` becomes `a/song.mp3.u16`, so that `song.flac` beside
+    it has a name of its own.
 
-    A track whose source has not changed since (size and time, else SHA-256) is left alone unless `overwrite`. What
-    cannot be converted is in the report and stops nothing else, a decoder that takes its process down included.
-    Tracks whose source is gone stay. `workers` processes (default: one a core); `progress` shows a bar where stderr is
-    a terminal. Interrupted at any instant, it leaves whole tracks only, and the next run continues. `scheduler` is the
-    address of a Dask cluster that does the converting; its workers see `src` and `dst` under the same names.
+    A track whose source has not changed since (size and time, else SHA-256) is left alone unless
+    `overwrite`. What cannot be converted is in the report and stops nothing else, a decoder that
+    takes its process down included. Tracks whose source is gone stay. `workers` processes (default:
+    one a core); `progress` shows a bar where stderr is a terminal. Interrupted at any instant, it
+    leaves whole tracks only, and the next run continues. `scheduler` is the address of a Dask
+    cluster that does the converting; its workers see `src` and `dst` under the same names.
 
-    Errors: `UserError` if `src` is no folder or holds no audio, or `dst` cannot be written to or is in use.
+    Errors: `UserError` if `src` is no folder or holds no audio, or `dst` cannot be written to or is
+        in use.
     """
     src, dst = Path(os.path.abspath(src)), Path(os.path.abspath(dst))
     sources, failed = _scan(src)
@@ -272,7 +287,9 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False, progress=
 
 
 def _scan(src):
-    """Paths of audio files relative to `src`, sorted, and what failed. Links are followed, each folder entered once."""
+    """Paths of audio files relative to `src`, sorted, and what failed. Links are followed, each
+    folder entered once.
+    """
     if not src.is_dir():
         raise UserError(f"{printable(src)}: " + ("is not a folder" if src.exists() else "there is no such folder"))
     found, failed, seen = [], [], set()
@@ -357,7 +374,9 @@ def _existing(dst, overwrite):
 
 
 def _output(source, relative, tracks, by_source):
-    """(file, its track or None): what the source has, else what is named after it, else (another's) that, numbered."""
+    """(file, its track or None): what the source has, else what is named after it, else (another's)
+    that, numbered.
+    """
     if source in by_source:
         return by_source[source].file, by_source[source]
     plain, sha256 = PurePosixPath(Path(relative)), None
@@ -372,7 +391,9 @@ def _output(source, relative, tracks, by_source):
 
 
 def _short(name, mark):
-    """`name` + `mark` + .u16, shortened (with a hash of the whole) where a file system would refuse the length."""
+    """`name` + `mark` + .u16, shortened (with a hash of the whole) where a file system would refuse
+    the length.
+    """
     raw = os.fsencode(name)
     if len(raw) > 240:
         raw = raw[:200] + b"~" + hashlib.sha256(raw).hexdigest()[:12].encode()
@@ -484,10 +505,11 @@ def _cluster(jobs, scheduler, done):
 
 
 def _submit(executor, job):
-    """`executor.submit`, with Ctrl-C held back meanwhile: a process that is started then never sees it, however early.
+    """`executor.submit`, with Ctrl-C held back meanwhile: a process that is started then never sees
+    it, however early.
 
-    It is the parent's to handle alone; here it arrives as soon as the submission is done. So does SIGTERM, which would
-    else leave a process half started.
+    It is the parent's to handle alone; here it arrives as soon as the submission is done. So does
+    SIGTERM, which would else leave a process half started.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
@@ -516,7 +538,9 @@ def _begin(stop):
 
 
 def _convert(job):
-    """In a worker: one source -> (state, `Track` or reason, note). Raises only where the disk is full."""
+    """In a worker: one source -> (state, `Track` or reason, note). Raises only where the disk is
+    full.
+    """
     try:
         status = os.stat(job.source)
         sha256 = _sha256(job.source)
@@ -557,8 +581,9 @@ def _convert(job):
         note = (f"{printable(job.source)}: cut short: {track.seconds:.1f} s of the {decoder.expected:.1f} s that it "
                 "announces; what is there was taken")
     elif not decoder.ended:
-        note = (f"{printable(job.source)}: cut short: the mark of its end is missing after {track.seconds:.1f} s; what is "
-                "there was taken")
+        note = (
+            f"{printable(job.source)}: cut short: the mark of its end is missing after {track.seconds:.1f} s; what is "
+            "there was taken")
     return "converted", track, note
 
 
@@ -577,7 +602,9 @@ def _tags(path):
 
 @contextlib.contextmanager
 def _bar(total, count, wanted):
-    """Yields `advance(size)`: a bar on stderr with files, rate and time left, if wanted and stderr is a terminal."""
+    """Yields `advance(size)`: a bar on stderr with files, rate and time left, if wanted and stderr
+    is a terminal.
+    """
     from rich import progress as rich
     from rich.console import Console
 

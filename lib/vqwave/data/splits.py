@@ -36,7 +36,9 @@ WHOLE = Share()
 
 
 def read_split(path) -> Split:
-    """`split.yml`: track names (file name without folders and endings) by the side they are on; the rest trains."""
+    """`split.yml`: track names (file name without folders and endings) by the side they are on; the
+    rest trains.
+    """
     return config.validate(Split, config.load_yaml(path), str(path))
 
 
@@ -48,8 +50,8 @@ def track_name(track: manifest.Track) -> str:
 def split(tracks: list[manifest.Track], sides: float | Split, seed: int) -> tuple[list, list]:
     """(training tracks, validation tracks).
 
-    sides: a share in [0, 1) of the hours, or the tracks by name (`read_split`). At least one track trains; where there
-    are two or more and the share is not 0, at least one validates.
+    sides: a share in [0, 1) of the hours, or the tracks by name (`read_split`). At least one track
+    trains; where there are two or more and the share is not 0, at least one validates.
     """
     if isinstance(sides, Split):
         known = {track_name(t) for t in tracks}
@@ -74,7 +76,9 @@ def split(tracks: list[manifest.Track], sides: float | Split, seed: int) -> tupl
 
 
 def long_enough(tracks: list, samples: int, what="training") -> list:
-    """The tracks of at least `samples`; `UserError` where that leaves none says how long they would need to be."""
+    """The tracks of at least `samples`; `UserError` where that leaves none says how long they would
+    need to be.
+    """
     kept = [t for t in tracks if t.samples >= samples]
     if tracks and not kept:
         rate = tracks[0].sample_rate

@@ -1,4 +1,5 @@
-"""Windows of audio and of codes for training, each a pure function of (seed, index), served by `keras.utils.PyDataset`.
+"""Windows of audio and of codes for training, each a pure function of (seed, index), served by
+`keras.utils.PyDataset`.
 
 Tracks are drawn by duration. A window is read straight from its file: none stays
 open, so a folder of a hundred thousand tracks needs no more descriptors or memory than one of ten.
@@ -17,7 +18,8 @@ from ..errors import UserError
 from . import audio
 from .splits import WHOLE, Share
 
-# Which random stream a generator of numbers belongs to; one key a purpose, so that no two share their draws.
+# Which random stream a generator of numbers belongs to; one key a purpose, so that no two share
+# their draws.
 _WINDOW, START = 2, 3
 
 
@@ -27,7 +29,9 @@ def rng(seed: int, purpose: int, index: int = 0) -> np.random.Generator:
 
 
 def read_window(path, start: int, count: int, dtype="<u2") -> np.ndarray:
-    """`count` uint16 from position `start` of a file; `UserError` where the file is shorter than that."""
+    """`count` uint16 from position `start` of a file; `UserError` where the file is shorter than
+    that.
+    """
     try:
         values = np.fromfile(path, dtype, count, offset=start * np.dtype(dtype).itemsize)
     except OSError as e:
@@ -55,10 +59,12 @@ class Sampler:
 
 
 class _Batches(keras.utils.PyDataset):
-    """Batches of windows: endless from batch `start` on, or (evenly spread) a fixed number of them for validation.
+    """Batches of windows: endless from batch `start` on, or (evenly spread) a fixed number of them
+    for validation.
 
-    Endless batch i holds windows i·batch_size … of the sequence named by the seed, so training resumes at any step.
-    Where several processes train together `batch_size` is that of all, and each serves its `share` of the rows.
+    Endless batch i holds windows i·batch_size … of the sequence named by the seed, so training
+    resumes at any step. Where several processes train together `batch_size` is that of all, and
+    each serves its `share` of the rows.
     """
 
     def __init__(self, sizes, batch_size: int, seed: int, start: int = 0, fixed: int | None = None,
@@ -88,7 +94,9 @@ class _Batches(keras.utils.PyDataset):
 
 
 class AudioWindows(_Batches):
-    """Batches (x, x) of audio float32 [batch, length] in [-1, 1] from the prepared tracks of a data folder."""
+    """Batches (x, x) of audio float32 [batch, length] in [-1, 1] from the prepared tracks of a data
+    folder.
+    """
 
     def __init__(self, folder, tracks, length: int, batch_size: int, seed: int, start=0, fixed=None, share=WHOLE):
         super().__init__([t.samples - length + 1 for t in tracks], batch_size, seed, start, fixed, share)
@@ -97,7 +105,8 @@ class AudioWindows(_Batches):
     def __getitem__(self, batch: int):
         x = np.stack([audio.from_u16(read_window(self.folder / self.files[i], s, self.length))
                       for i, s in self.positions(batch)])
-        # A second array: TensorFlow takes over an array's memory, and its replicas compute in what they are given.
+        # A second array: TensorFlow takes over an array's memory, and its replicas compute in what
+        # they are given.
         return x, x.copy()
 
 
@@ -109,10 +118,11 @@ def read_frames(path, start: int, count: int, books: int) -> np.ndarray:
 class CodeWindows(_Batches):
     """Batches (inputs, frames) for a `Generator`, from cached codes.
 
-    inputs: "previous" int32 [batch, length, books], the frame before each, the start token at a track's begin;
-    "source" int32 [batch, length / ratio + 2·halo, books above], the level above with what the context model sees
-    around the window, the pad token where there is no track (not at the top of a chain); "current" int32 [batch,
-    length, books], the frames themselves (only where there are several books, each of which sees those before it).
+    inputs: "previous" int32 [batch, length, books], the frame before each, the start token at a
+    track's begin; "source" int32 [batch, length / ratio + 2·halo, books above], the level above
+    with what the context model sees around the window, the pad token where there is no track (not
+    at the top of a chain); "current" int32 [batch, length, books], the frames themselves (only
+    where there are several books, each of which sees those before it).
     frames: int32 [batch, length, books].
 
     Args:
@@ -124,8 +134,9 @@ class CodeWindows(_Batches):
                  fixed=None, share=WHOLE):
         self.tracks, self.generator, self.length = tracks, generator, length
         self.unit = generator.ratio or 1
-        # A place is one source frame. Half a window of extra places before the track all mean its very beginning, so
-        # that starting a piece is practised more often than one place in thousands.
+        # A place is one source frame. Half a window of extra places before the track all mean its
+        # very beginning, so that starting a piece is practised more often than one place in
+        # thousands.
         self.lead = length // self.unit // 2 if fixed is None else 0
         sizes = [(count - length) // self.unit + 1 + self.lead for _, count, _, _ in tracks]
         super().__init__(sizes, batch_size, seed, start, fixed, share)

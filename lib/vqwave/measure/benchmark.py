@@ -1,9 +1,10 @@
 """How fast the playing plane is on this machine, against what it is meant to reach.
 
-What plays is measured in processes of their own, where TensorFlow was never imported, as a listener's is; what is
-compared with a baseline takes turns with it, so that a ratio holds where the machine's speed wavers. Figures are
-medians.
-A size for which there are no trained weights is measured with random ones: arithmetic costs the same whatever it says.
+What plays is measured in processes of their own, where TensorFlow was never imported, as a
+listener's is; what is compared with a baseline takes turns with it, so that a ratio holds where the
+machine's speed wavers. Figures are medians.
+A size for which there are no trained weights is measured with random ones: arithmetic costs the
+    same whatever it says.
 """
 
 from __future__ import annotations
@@ -33,17 +34,22 @@ from ..play import api, engine, export, loops, playback, sampling
 PARTS = ("bandwidth", "codecs", "steps", "accuracy", "chain", "start", "memory")
 STREAMS = (1, 8, 32)
 EAGER = "eager"
-# Random numbers and contexts for so many steps are made beforehand, outside what is timed; a stream asks for no more.
+# Random numbers and contexts for so many steps are made beforehand, outside what is timed; a stream
+# asks for no more.
 MOST_STEPS = 1024
-# Blocks after which the work of a stream repeats: the runs of the context models that serve several blocks.
+# Blocks after which the work of a stream repeats: the runs of the context models that serve several
+# blocks.
 CYCLE = 4
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How long is measured. `turn`: seconds of one turn of one contender; `chain_turn`: of one stream;
-    `minutes`: of music, after which memory is read; `bandwidth_bytes`: size of the array that is read and copied;
-    `codes`: held-out codes a level that accuracy is told from; `seconds`: of audio through each codec."""
+    """How long is measured. `turn`: seconds of one turn of one contender; `chain_turn`: of one
+    stream; `minutes`: of music, after which memory is read; `bandwidth_bytes`: size of the array
+    that is read and copied;
+    `codes`: held-out codes a level that accuracy is told from; `seconds`: of audio through each
+    codec.
+    """
 
     rounds: int = 5
     turn: float = 0.12
@@ -64,7 +70,9 @@ QUICK = Effort(rounds=2, turn=0.04, chain_rounds=1, chain_turn=1.0, starts=1, mi
 
 @dataclass(frozen=True)
 class Chain:
-    """The weights that a size is measured with; `source` says where they come from, `cache` where their graphs go."""
+    """The weights that a size is measured with; `source` says where they come from, `cache` where
+    their graphs go.
+    """
 
     size: str
     chain: ChainConfig
@@ -92,7 +100,9 @@ class Chain:
 
     @contextlib.contextmanager
     def active(self):
-        """Graphs of random weights stay out of the user's cache; the processes started inside inherit this."""
+        """Graphs of random weights stay out of the user's cache; the processes started inside
+        inherit this.
+        """
         before = os.environ.get("VQWAVE_CACHE")
         if self.cache:
             os.environ["VQWAVE_CACHE"] = str(self.cache)
@@ -107,13 +117,14 @@ class Chain:
 
 def run(sizes, codecs, generators, parts=PARTS, effort: Effort = FULL, *, data_dir=None,
         val_split: float | Split = 0.1, progress=lambda done, total, what: None) -> dict:
-    """Measure `parts` of `sizes`; the figures, plain lists and numbers as JSON holds them, with `targets` judged.
+    """Measure `parts` of `sizes`; the figures, plain lists and numbers as JSON holds them, with
+    `targets` judged.
 
     Args:
         sizes: presets, by name or path.
         codecs, generators: folders of trained weights, taken for the size that they are of.
-        data_dir: prepared music whose validation tracks (by val_split, as the trainers split) tell what int8 and int4
-            cost, which is not measured without.
+        data_dir: prepared music whose validation tracks (by val_split, as the trainers split) tell
+            what int8 and int4 cost, which is not measured without.
         progress: called with (done, total, what) as things are begun, in roughly seconds.
 
     Raises:
@@ -159,7 +170,9 @@ def run(sizes, codecs, generators, parts=PARTS, effort: Effort = FULL, *, data_d
 
 
 def _jobs(chain, parts, effort, data_dir, tracks, first, new_codecs):
-    """(chain, part, seconds it takes about, what it is, function that returns rows), for the parts asked for."""
+    """(chain, part, seconds it takes about, what it is, function that returns rows), for the parts
+    asked for.
+    """
     size = chain.size
     made = []
     if first:
@@ -173,7 +186,8 @@ def _jobs(chain, parts, effort, data_dir, tracks, first, new_codecs):
         if tracks:
             made.append((chain, "accuracy", 6, f"{size}: int8 and int4 against float32 at {level}x",
                          lambda level=level: [accuracy(chain, level, data_dir, tracks, effort)]))
-    # Ten minutes of the largest size would take longer than all the rest; what could grow is the same code.
+    # Ten minutes of the largest size would take longer than all the rest; what could grow is the
+    # same code.
     minutes = effort.minutes if first else effort.minutes[:1]
     for level in chain.endings:
         made.append((chain, "chain", 45, f"{size}: the chain to {level}x",
@@ -185,7 +199,8 @@ def _jobs(chain, parts, effort, data_dir, tracks, first, new_codecs):
     return [job for job in made if job[1] in parts]
 
 
-# --- weights ---------------------------------------------------------------------------------------------------------
+# --- weights
+# ---------------------------------------------------------------------------------------------------------
 
 
 def _relative(folder: Path) -> str:
@@ -195,7 +210,9 @@ def _relative(folder: Path) -> str:
 
 
 def choose(preset: Preset, codecs: Path, generators: Path, folder: Path) -> Chain:
-    """The trained weights of a preset's size where the two folders hold them, else random ones made in `folder`."""
+    """The trained weights of a preset's size where the two folders hold them, else random ones made
+    in `folder`.
+    """
     chain, source = preset.chain, {"codecs": "random", "generators": "random"}
     trained = weights.chain(generators)
     if all(weights.tags(generators, name) for name in trained.generators.values()):
@@ -271,14 +288,16 @@ def _export(chain, all_codecs: bool):
             export.cached_graph(found, kind)
 
 
-# --- steps a second --------------------------------------------------------------------------------------------------
+# --- steps a second
+# --------------------------------------------------------------------------------------------------
 
 
 def steps(chain: Chain, level: int, effort: Effort) -> list[dict]:
-    """codes/s of one level: a row for each number of streams side by side and each engine, and the eager loop.
+    """codes/s of one level: a row for each number of streams side by side and each engine, and the
+    eager loop.
 
-    A step makes one frame in each stream, so codes/s = streams x steps/s x books. `against_eager` is the median of the ratios
-    within a round, not the ratio of medians.
+    A step makes one frame in each stream, so codes/s = streams x steps/s x books. `against_eager`
+    is the median of the ratios within a round, not the ratio of medians.
     """
     quiet.import_keras()
     from ..nn.generator import load_generator
@@ -307,8 +326,9 @@ def steps(chain: Chain, level: int, effort: Effort) -> list[dict]:
 
 
 def weights_read(found: weights.WeightSet) -> dict[str, int]:
-    """Bytes of weights that one step reads, by what they are held in: the LSTMs' and the logits' matrices, and a row of
-    each book's embedding. In 4 bits a block's scale counts too; the first layer's inputs come as a row each of its
+    """Bytes of weights that one step reads, by what they are held in: the LSTMs' and the logits'
+    matrices, and a row of each book's embedding. In 4 bits a block's scale counts too; the first
+    layer's inputs come as a row each of its
     gates."""
     arrays = found.load("generator")
     count = sum(a.size for path, a in arrays.items() if path.endswith("kernel"))
@@ -320,7 +340,9 @@ def weights_read(found: weights.WeightSet) -> dict[str, int]:
 
 
 def race(contenders: dict, rounds: int, turn: float) -> dict[str, list[float]]:
-    """Steps/s of each contender in each round. A contender is a function that takes n steps; they take turns."""
+    """Steps/s of each contender in each round. A contender is a function that takes n steps; they
+    take turns.
+    """
     sizes = {}
     for name, run_steps in contenders.items():
         run_steps(4)  # what is compiled or allocated at first
@@ -360,7 +382,9 @@ def chunk_sampler(generator: engine.GeneratorEngine, streams: int):
 
 
 def eager_sampler(generator, streams: int):
-    """A function that samples n steps as the original does: an eager call of the framework for each frame."""
+    """A function that samples n steps as the original does: an eager call of the framework for each
+    frame.
+    """
     from keras import ops
 
     settings = generator.config.sampling
@@ -382,13 +406,16 @@ def eager_sampler(generator, streams: int):
 
 
 def _inputs(c, streams):
-    """A context float32 [streams, steps, channels], or None at the top, and draws [streams, steps, books]."""
+    """A context float32 [streams, steps, channels], or None at the top, and draws [streams, steps,
+    books].
+    """
     rng = np.random.default_rng(0)
     context = rng.normal(size=(streams, MOST_STEPS, c.context_channels)).astype(np.float32) if c.conditions else None
     return context, rng.random((streams, MOST_STEPS, c.books), np.float32)
 
 
-# --- accuracy --------------------------------------------------------------------------------------------------------
+# --- accuracy
+# --------------------------------------------------------------------------------------------------------
 
 
 def held_out(data_dir, val_split: float | Split) -> list[manifest.Track]:
@@ -402,7 +429,8 @@ def held_out(data_dir, val_split: float | Split) -> list[manifest.Track]:
 
 
 def accuracy(chain: Chain, level: int, data_dir, tracks, effort: Effort) -> dict:
-    """Bits a frame of held-out music, teacher-forced one row at a time, as a stream plays; in int8 and int4 whichever
+    """Bits a frame of held-out music, teacher-forced one row at a time, as a stream plays; in int8
+    and int4 whichever
     of them these weights are played in."""
     found = chain.generator(level)
     codec = engine.load_codec(chain.codec(level))
@@ -431,7 +459,8 @@ def accuracy(chain: Chain, level: int, data_dir, tracks, effort: Effort) -> dict
 
 
 def _held_out_codes(track, data_dir, codec, source, c, wanted):
-    """Codes [1, n, books] from the middle of a track and those of the level above around them [1, n / ratio + 2·halo,
+    """Codes [1, n, books] from the middle of a track and those of the level above around them [1, n
+    / ratio + 2·halo,
     books]."""
     from ..data import windows
 
@@ -446,11 +475,14 @@ def _held_out_codes(track, data_dir, codec, source, c, wanted):
     return codes, None if source is None else source.encode(samples)
 
 
-# --- the machine -----------------------------------------------------------------------------------------------------
+# --- the machine
+# -----------------------------------------------------------------------------------------------------
 
 
 def bandwidth(effort: Effort) -> dict:
-    """Bytes/s of memory through one thread: reading (the sum of an array) and copying (read and written)."""
+    """Bytes/s of memory through one thread: reading (the sum of an array) and copying (read and
+    written).
+    """
     source = np.ones(effort.bandwidth_bytes // 8)
     target = np.zeros_like(source)  # touched, so that its pages are there
     read = [_time(source.sum) for _ in range(effort.rounds)]
@@ -460,14 +492,17 @@ def bandwidth(effort: Effort) -> dict:
 
 
 def _share_bandwidth(results):
-    """How much of the bandwidth reading the weights takes. Above 1: they stay in the processor's caches."""
+    """How much of the bandwidth reading the weights takes. Above 1: they stay in the processor's
+    caches.
+    """
     if results.get("bandwidth"):
         limit = max(results["bandwidth"][0].values())
         for row in results.get("steps", ()):
             row["share_of_bandwidth"] = row["weights_bytes_per_s"] / limit
 
 
-# --- processes without TensorFlow ------------------------------------------------------------------------------------
+# --- processes without TensorFlow
+# ------------------------------------------------------------------------------------
 
 _CHILD = "import sys; from vqwave.measure import benchmark; benchmark.child(*sys.argv[1:])"
 
@@ -510,7 +545,9 @@ def _child(job: str, chain: Chain, level: int, effort: Effort, **more) -> list[d
 
 
 def child(job: str, options: str):
-    """What runs in a process of its own: one of the functions below; the rows it returns go to stdout."""
+    """What runs in a process of its own: one of the functions below; the rows it returns go to
+    stdout.
+    """
     options = json.loads(options)
     effort = Effort(**options["effort"])
     music = api.load(options["codecs"], options["generators"])
@@ -529,7 +566,9 @@ def _where(chain: ChainConfig, level: int) -> dict:
 
 
 def chain_rows(music, effort: Effort, level: int) -> list[dict]:
-    """RTF of 1, 8 and 32 streams side by side, which take turns; in total, and the blocks' own times."""
+    """RTF of 1, 8 and 32 streams side by side, which take turns; in total, and the blocks' own
+    times.
+    """
     with contextlib.ExitStack() as stack:
         streams = {n: stack.enter_context(music.stream(level=level, seed=0, batch=None if n == 1 else n))
                    for n in effort.streams}
@@ -549,13 +588,18 @@ def chain_rows(music, effort: Effort, level: int) -> list[dict]:
     rows = []
     for n, took in blocks.items():
         p95 = float(np.percentile(took, 95))
-        rows.append({**_where(music.chain, level), "streams": n, "rtf": float(np.median(rtf[n])), "rtf_rounds": rtf[n], "blocks": len(took),
-                     "block_median_s": float(np.median(took)), "block_p95_s": p95, "p95_share": p95 / duration})
+        rows.append({
+            **_where(music.chain, level), "streams": n, "rtf": float(np.median(rtf[n])), "rtf_rounds": rtf[n],
+            "blocks": len(took), "block_median_s": float(np.median(took)), "block_p95_s": p95,
+            "p95_share": p95 / duration
+        })
     return rows
 
 
 def warm_rows(music, effort: Effort, level: int) -> list[dict]:
-    """Seconds from asking for a new piece to its first block, and to where its sound starts; models loaded."""
+    """Seconds from asking for a new piece to its first block, and to where its sound starts; models
+    loaded.
+    """
     first, sound = [], []
     for seed in range(effort.starts + 1):
         began, marks, held = time.perf_counter(), [], 0
@@ -570,7 +614,9 @@ def warm_rows(music, effort: Effort, level: int) -> list[dict]:
 
 
 def start(chain: Chain, level: int, effort: Effort) -> dict:
-    """Seconds to the first block and to where the sound starts; a cold process finds its files cached."""
+    """Seconds to the first block and to where the sound starts; a cold process finds its files
+    cached.
+    """
     warm = _child("warm", chain, level, effort)[0]
     first, sound = [], []
     for _ in range(effort.starts):
@@ -582,9 +628,11 @@ def start(chain: Chain, level: int, effort: Effort) -> dict:
             raise RuntimeError(f"playing {chain.size} failed:\n{error}")
         first.append(marks[0])
         sound.append(marks[-1])
-    return {"size": chain.size, **_where(chain.chain, level), "warm_first_block_s": warm["first_block_s"], "warm_sound_s": warm["sound_s"],
-            "cold_first_block_s": float(np.median(first)), "cold_sound_s": float(np.median(sound)),
-            "prebuffer_s": playback.PREBUFFER}
+    return {
+        "size": chain.size, **_where(chain.chain, level), "warm_first_block_s": warm["first_block_s"],
+        "warm_sound_s": warm["sound_s"], "cold_first_block_s": float(np.median(first)),
+        "cold_sound_s": float(np.median(sound)), "prebuffer_s": playback.PREBUFFER
+    }
 
 
 def codecs_rows(music, effort: Effort) -> list[dict]:
@@ -604,7 +652,8 @@ def codecs_rows(music, effort: Effort) -> list[dict]:
 
 
 def memory_rows(music, effort: Effort, level: int, minutes) -> list[dict]:
-    """Memory of a process that plays one stream as fast as it goes, after so many minutes of music."""
+    """Memory of a process that plays one stream as fast as it goes, after so many minutes of music.
+    """
     marks, began = [], time.perf_counter()
     with music.stream(level=level, seed=0) as stream:
         for mark in minutes:
@@ -612,19 +661,24 @@ def memory_rows(music, effort: Effort, level: int, minutes) -> list[dict]:
                 next(stream)
             marks.append(machine.resident())
         rtf = stream.position / stream.sample_rate / (time.perf_counter() - began)
-    return [{**_where(music.chain, level), "minutes": list(minutes), "peak_bytes": [m["peak"] for m in marks], "now_bytes": [m["now"] for m in marks],
-             "growth_bytes": marks[-1]["peak"] - marks[0]["peak"] if len(marks) > 1 else None, "rtf": rtf}]
+    return [{
+        **_where(music.chain, level), "minutes": list(minutes), "peak_bytes": [m["peak"] for m in marks],
+        "now_bytes": [m["now"] for m in marks],
+        "growth_bytes": marks[-1]["peak"] - marks[0]["peak"] if len(marks) > 1 else None, "rtf": rtf
+    }]
 
 
-# --- targets ---------------------------------------------------------------------------------------------------------
+# --- targets
+# ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Target:
-    """A figure that is meant to be reached: `sign` is ≥, < or ≤, `must` has to be, `aim` should; None is no bound.
+    """A figure that is meant to be reached: `sign` is ≥, < or ≤, `must` has to be, `aim` should;
+    None is no bound.
 
-    measured: a function of the results: the figure, or None where it was not measured; where it is the worst of several
-    levels, (figure, the levels).
+    measured: a function of the results: the figure, or None where it was not measured; where it is
+    the worst of several levels, (figure, the levels).
     """
 
     what: str
@@ -662,7 +716,8 @@ class Target:
 
 
 def worst(part, key, over=min, **wanted):
-    """A function of the results: (the worst `key` of a part's rows that have what is wanted, the levels these are of).
+    """A function of the results: (the worst `key` of a part's rows that have what is wanted, the
+    levels these are of).
 
     None where no row has it; the figure alone where the rows are not one a level.
     """
@@ -713,7 +768,8 @@ def judge(results: dict) -> list[dict]:
     return [target.judge(results) for target in TARGETS]
 
 
-# --- report ----------------------------------------------------------------------------------------------------------
+# --- report
+# ----------------------------------------------------------------------------------------------------------
 
 
 def report(results: dict, console):
@@ -774,8 +830,11 @@ def _tables(results):
          f"{1000 * r['block_p95_s']:.0f} ms", f"{r['p95_share']:.2f}") for r in get("chain", ())]
     yield ("Seconds to audio (the sound starts when the player's buffer is full)",
            ("size", "to", "warm, first block", "warm, sound", "cold, first block", "cold, sound"), [
-               (r["size"], f"{r['level']}x", *(f"{r[k]:.2f}" for k in ("warm_first_block_s", "warm_sound_s", "cold_first_block_s",
-                                                     "cold_sound_s"))) for r in get("start", ())])
+               (r["size"], f"{r['level']}x",
+                *(f"{r[k]:.2f}"
+                  for k in ("warm_first_block_s", "warm_sound_s", "cold_first_block_s", "cold_sound_s")))
+               for r in get("start", ())
+           ])
     yield "Peak memory, MiB", ("size", "to", "after", "growth", "RTF"), [
         (r["size"], f"{r['level']}x", ", ".join(f"{m:g} min: {p / 2**20:.1f}"
                               for m, p in zip(r["minutes"], r["peak_bytes"], strict=True)),
@@ -788,7 +847,9 @@ def _tables(results):
 
 
 def write(results: dict, folder) -> list[Path]:
-    """results.json, report.txt (the machine, the tables) and, where there is what it shows, speed.png; their paths."""
+    """results.json, report.txt (the machine, the tables) and, where there is what it shows,
+    speed.png; their paths.
+    """
     from rich.console import Console
 
     from .. import plots

@@ -1,9 +1,9 @@
 """Runs of codes that occur twice: copied out of the training set, or looped within a piece.
 
-Windows of a length are told apart by a 64-bit hash, made for all positions at once by joining the hashes of shorter
-ones; the longest length that still occurs twice is found by doubling and then halving, and a longer run can only begin
-where a shorter one did. So a million codes among fifteen million take seconds, and what is found is compared code by
-code in the end.
+Windows of a length are told apart by a 64-bit hash, made for all positions at once by joining the
+hashes of shorter ones; the longest length that still occurs twice is found by doubling and then
+halving, and a longer run can only begin where a shorter one did. So a million codes among fifteen
+million take seconds, and what is found is compared code by code in the end.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Run:
-    """`length` codes that stand at `position` of one sequence and at `other` of sequence `track` of the others.
+    """`length` codes that stand at `position` of one sequence and at `other` of sequence `track` of
+    the others.
 
-    `distinct` is how many different codes the run has: one is a held silence or hum, no copy of music.
+    `distinct` is how many different codes the run has: one is a held silence or hum, no copy of
+    music.
     """
 
     length: int
@@ -29,7 +31,9 @@ class Run:
 
 
 def longest_shared(codes, corpus: Sequence) -> Run:
-    """The longest run of `codes` that stands in one of the sequences of `corpus`: each int [n], or [n, books]."""
+    """The longest run of `codes` that stands in one of the sequences of `corpus`: each int [n], or
+    [n, books].
+    """
     sequences = [_hash_frames(codes), *map(_hash_frames, corpus)]
 
     def also_elsewhere(hashes):
@@ -57,7 +61,9 @@ def longest_shared(codes, corpus: Sequence) -> Run:
 
 
 def longest_repeat(codes) -> Run:
-    """The longest run of `codes` (int [n], or [n, books]) that stands in them twice; a loop is one long run."""
+    """The longest run of `codes` (int [n], or [n, books]) that stands in them twice; a loop is one
+    long run.
+    """
     codes = _hash_frames(codes)
 
     def twice(hashes):
@@ -79,9 +85,11 @@ def _run(codes, among, length, position, track, other) -> Run:
 
 
 def _longest(sequences, occurs):
-    """The greatest length of which a window occurs twice, and for each sequence (positions, hashes) of those windows.
+    """The greatest length of which a window occurs twice, and for each sequence (positions, hashes)
+    of those windows.
 
-    occurs: hashes of windows, an array a sequence -> for each a mask of those that count as occurring twice.
+    occurs: hashes of windows, an array a sequence -> for each a mask of those that count as
+        occurring twice.
     """
 
     def keep(found):
@@ -113,7 +121,8 @@ def _longest(sequences, occurs):
 
 
 def _hash_frames(codes) -> np.ndarray:
-    """uint64 [n]: a frame of one book is its code, one of several the hash of its codes in order."""
+    """uint64 [n]: a frame of one book is its code, one of several the hash of its codes in order.
+    """
     codes = np.asarray(codes)
     if codes.ndim not in (1, 2):
         raise ValueError(f"codes are one sequence, not of shape {codes.shape}")
@@ -126,10 +135,13 @@ def _hash_frames(codes) -> np.ndarray:
 
 
 def _join(first, second) -> np.ndarray:
-    """Hashes of the windows that begin with those of `first` and go on with those of `second`: uint64 [n] each."""
+    """Hashes of the windows that begin with those of `first` and go on with those of `second`:
+    uint64 [n] each.
+    """
     with np.errstate(over="ignore"):
         x = first * np.uint64(0x9E3779B97F4A7C15) + second
-        # The finaliser of splitmix64 (Steele, Lea & Flood 2014): every bit of the sum reaches every bit of the hash.
+        # The finaliser of splitmix64 (Steele, Lea & Flood 2014): every bit of the sum reaches every
+        # bit of the hash.
         x ^= x >> np.uint64(30)
         x *= np.uint64(0xBF58476D1CE4E5B9)
         x ^= x >> np.uint64(27)

@@ -1,19 +1,20 @@
 """Every figure of RESULTS.md, from shipped weights and a prepared corpus with its split.
 
-`Evaluation` measures part by part; each figure is cached as JSON under what it depends on (weights' checksums, the
-tracks, the settings), so that a run that was interrupted, or asked for other parts, goes on from what there is. The
-distance is `fad.frechet`. The test tracks, and those of the fresh split, are read here and nowhere else; settings are
-chosen on the validation tracks (`Evaluation.on("validation")`).
+`Evaluation` measures part by part; each figure is cached as JSON under what it depends on (weights'
+checksums, the tracks, the settings), so that a run that was interrupted, or asked for other parts,
+goes on from what there is. The distance is `fad.frechet`. The test tracks, and those of the fresh
+split, are read here and nowhere else; settings are chosen on the validation tracks
+(`Evaluation.on("validation")`).
 
 | part | what it tells |
 |---|---|
 | controls | the scale of the distance: other real music, noise, silence |
-| codecs | how much of the test tracks each codec keeps, beside Opus and MP3 at like bit rates; hum; silence |
-| generators | bits a frame of the test tracks: the unigram's, the model's, the model's without its context |
-| chain | how far ten minutes of generated music are from the test tracks |
-| variations | the same where the codes of one level are real and those below are generated |
-| copying | the longest run of generated codes that stands in the training set; the nearest training passage |
-| health | loudness over ten minutes, the longest exact repeat |
+| codecs | how much of the test tracks each codec keeps, beside Opus and MP3 at like bit rates; hum;
+silence | | generators | bits a frame of the test tracks: the unigram's, the model's, the model's
+without its context | | chain | how far ten minutes of generated music are from the test tracks | |
+variations | the same where the codes of one level are real and those below are generated | |
+copying | the longest run of generated codes that stands in the training set; the nearest training
+passage | | health | loudness over ten minutes, the longest exact repeat |
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ FRESH_PARTS = ("codecs", "generators", "chain", "variations")
 """What is measured on the tracks of the fresh split too."""
 SIDES = ("test", "fresh", "validation")
 PROTOCOL = 2
-"""Counts up when a figure would come out otherwise for the same weights; what is cached under another is not read."""
+"""Counts up when a figure would come out otherwise for the same weights; what is cached under
+another is not read.
+"""
 
 EXCERPT = 20.0
 """Seconds of each test track, from a third of its length, that codecs are judged by."""
@@ -56,12 +59,15 @@ BASELINES = (("Opus", "libopus", 32000), ("Opus", "libopus", 6000), ("MP3", "lib
 
 SILENT_DB, LOUD_DB = -60.0, -3.0
 PAUSE_WINDOW = 0.1
-"""Seconds whose rms says whether a piece pauses: what a codec makes of digital silence is -66 to -70 dBFS, with single
+"""Seconds whose rms says whether a piece pauses: what a codec makes of digital silence is -66 to
+-70 dBFS, with single
 peaks of 20 dB more."""
 HUM_FFT = 8192
 """Samples of a spectrum in which hum is looked for, at least."""
 LONGEST_PAUSE, LONGEST_REPEAT, MOST_CLIPPED = 20.0, 20.0, 0.01
-"""A healthy piece has no pause and no exact repeat of more seconds, and no larger share of samples at full scale."""
+"""A healthy piece has no pause and no exact repeat of more seconds, and no larger share of samples
+at full scale.
+"""
 
 _CHUNK = 2048
 
@@ -70,7 +76,8 @@ _CHUNK = 2048
 class Setting:
     """How a chain is played: down to level `depth`.
 
-    temperature: one number, or one a level from the top down; None, as top_p None: what the generators' configs say.
+    temperature: one number, or one a level from the top down; None, as top_p None: what the
+        generators' configs say.
     """
 
     depth: int
@@ -82,7 +89,9 @@ class Setting:
         return [x for x in chain.sizes if x >= self.depth]
 
     def sampling(self, chain: ChainConfig, generated: Sequence[int] | None = None) -> dict[int, dict]:
-        """What differs from the generators' own sampling, by level; generated: the levels at work (None: all)."""
+        """What differs from the generators' own sampling, by level; generated: the levels at work
+        (None: all).
+        """
         levels = self.levels(chain)
         temperatures = self.temperature or ()
         if len(temperatures) == 1:
@@ -109,9 +118,12 @@ class Setting:
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured. minutes: of music a generated piece; seeds: one such piece each; bits_seconds: of each
-    test track that generators are asked about; offsets: alignments of the training codes that copies are sought in;
-    keeps: the levels whose real codes variations keep (None: each); rough: a short run, to try things out."""
+    """How much is measured. minutes: of music a generated piece; seeds: one such piece each;
+    bits_seconds: of each test track that generators are asked about; offsets: alignments of the
+    training codes that copies are sought in;
+    keeps: the levels whose real codes variations keep (None: each); rough: a short run, to try
+        things out.
+    """
 
     settings: tuple[Setting, ...]
     seeds: tuple[int, ...] = (1,)
@@ -178,9 +190,11 @@ class Evaluation:
     # ---------------------------------------------------------------------------------------------- the parts' frame
 
     def run(self, parts: Sequence[str] = PARTS) -> dict[str, object]:
-        """{part: its figures}; parts that are not among `parts` only as far as they were measured before.
+        """{part: its figures}; parts that are not among `parts` only as far as they were measured
+        before.
 
-        Of the test side, where the split names fresh tracks, "fresh" holds the `FRESH_PARTS` of those.
+        Of the test side, where the split names fresh tracks, "fresh" holds the `FRESH_PARTS` of
+        those.
         """
         for part in parts:
             if part not in PARTS:
@@ -199,7 +213,8 @@ class Evaluation:
         return found
 
     def overlap(self) -> dict[str, list[str] | None]:
-        """{model: the tracks of this side that it, or the codecs it learnt from, were trained on}, by name.
+        """{model: the tracks of this side that it, or the codecs it learnt from, were trained on},
+        by name.
 
         None where the model's record names no tracks: it was trained by an older program.
         """
@@ -216,7 +231,9 @@ class Evaluation:
         return found
 
     def figure(self, key: dict, make: Callable[[], object], what: str):
-        """What `make()` gives, as JSON has it: from the cache where the same `key` was measured before."""
+        """What `make()` gives, as JSON has it: from the cache where the same `key` was measured
+        before.
+        """
         path = self._path(key, ".json")
         try:
             return json.loads(path.read_text(encoding="utf-8"))["value"]
@@ -270,7 +287,9 @@ class Evaluation:
         return samples // self.music.chain.top * self.music.chain.top
 
     def excerpts(self) -> dict[str, np.ndarray]:
-        """`EXCERPT` seconds from a third of each test track's length, cut to a multiple of the top level."""
+        """`EXCERPT` seconds from a third of each test track's length, cut to a multiple of the top
+        level.
+        """
         made = {}
         for track in self.test:
             start = track.samples // 3
@@ -279,7 +298,9 @@ class Evaluation:
         return made
 
     def passages(self) -> dict[str, np.ndarray]:
-        """The middle of each test track, so long that all together are `plan.minutes`, for variations."""
+        """The middle of each test track, so long that all together are `plan.minutes`, for
+        variations.
+        """
         each = round(self.plan.minutes * 60 / len(self.test) * self.rate)
         made = {}
         for track in self.test:
@@ -309,13 +330,17 @@ class Evaluation:
         return {name: self.music.found(name).checksum[:16] for name in (self.music.chain.codecs[x] for x in levels)}
 
     def chain_key(self, depth: int, below: float = math.inf) -> dict[str, str]:
-        """What the sound of a chain depends on: its generators finer than `below`, the codec, the engine."""
+        """What the sound of a chain depends on: its generators finer than `below`, the codec, the
+        engine.
+        """
         names = [name for x, name in self.music.chain.generators.items() if depth <= x < below]
         return ({name: self.music.found(name).checksum[:16] for name in names} | self.codec_key(depth)
                 | {"engine": self.music.engine})
 
     def collect(self, stream, levels, what: str) -> dict[str, np.ndarray]:
-        """A finite stream as {"audio": uint16 [samples], "codes_L": uint16 [n] (or [n, books]) for each of `levels`}."""
+        """A finite stream as {"audio": uint16 [samples], "codes_L": uint16 [n] (or [n, books]) for
+        each of `levels`}.
+        """
         blocks, codes = [], {level: [] for level in levels}
         with stream:
             for block in stream:
@@ -327,7 +352,9 @@ class Evaluation:
             f"codes_{level}": np.concatenate(values).astype(np.uint16) for level, values in codes.items()}
 
     def piece(self, setting: Setting, seed: int, minutes: float | None = None) -> dict[str, np.ndarray]:
-        """A generated piece: {"audio": uint16 [samples], "codes_L": uint16 [n] (or [n, books]) of each level L}."""
+        """A generated piece: {"audio": uint16 [samples], "codes_L": uint16 [n] (or [n, books]) of
+        each level L}.
+        """
         minutes = self.plan.minutes if minutes is None else minutes
         key = {"figure": "piece", "seed": seed, "minutes": minutes, **setting.key(self.music.chain),
                "by": self.chain_key(setting.depth)}
@@ -342,7 +369,8 @@ class Evaluation:
 
     def training_codes(self, level: int, offsets: int = 1, tracks=None
                        ) -> list[tuple[manifest.Track, int, np.ndarray]]:
-        """[(track, samples left off its start, codes [frames, books])] of the training tracks, or of `tracks`.
+        """[(track, samples left off its start, codes [frames, books])] of the training tracks, or
+        of `tracks`.
 
         They come from the cache that training uses.
         """
@@ -360,7 +388,8 @@ class Evaluation:
     def searched(self) -> list[manifest.Track]:
         """The tracks that what is generated may have been copied from.
 
-        Those of the fresh split too, unless every model's record says that it did not train on them.
+        Those of the fresh split too, unless every model's record says that it did not train on
+        them.
         """
         overlap = self.on("fresh").overlap()
         seen = [t for t in self.sides["fresh"] if any(
@@ -370,7 +399,9 @@ class Evaluation:
     # ------------------------------------------------------------------------------------------------------- controls
 
     def controls(self) -> list[dict]:
-        """[{"what", "fad"}]: what the distance to the test tracks is for sounds whose worth is known."""
+        """[{"what", "fad"}]: what the distance to the test tracks is for sounds whose worth is
+        known.
+        """
         seconds = round(60 * self.plan.minutes)
 
         def noise():
@@ -392,12 +423,16 @@ class Evaluation:
         return sorted(made, key=lambda row: row["fad"])
 
     def _distance(self, patches, seconds: float) -> dict:
-        """The Fréchet distance to the test tracks, and the seconds of sound that both sides are made of."""
+        """The Fréchet distance to the test tracks, and the seconds of sound that both sides are
+        made of.
+        """
         return {"fad": fad.frechet(patches, self.reference), "seconds": seconds,
                 "reference_seconds": sum(t.seconds for t in self.test)}
 
     def _some(self, name, tracks):
-        """(embeddings, seconds) of as much of `tracks` as is generated, spread evenly over them, or of all there is."""
+        """(embeddings, seconds) of as much of `tracks` as is generated, spread evenly over them, or
+        of all there is.
+        """
         patches = self.embedded(name, tracks)
         seconds = min(60 * self.plan.minutes, sum(t.seconds for t in tracks))
         wanted = fad.patch_count(seconds)
@@ -411,7 +446,9 @@ class Evaluation:
     # --------------------------------------------------------------------------------------------------------- codecs
 
     def codecs(self) -> list[dict]:
-        """A row for each codec and baseline: {"codec", "kbps", "sc_db", "mel", "si_sdr_db", "fad", …}."""
+        """A row for each codec and baseline: {"codec", "kbps", "sc_db", "mel", "si_sdr_db", "fad",
+        …}.
+        """
         common = {"figure": "codec", "test": self.corpus(self.test), "excerpt": EXCERPT}
         rows = []
         for level, name in self.music.chain.codecs.items():
@@ -423,7 +460,9 @@ class Evaluation:
         return rows
 
     def _compared(self, pairs) -> dict:
-        """The means of the distances of (original, made), and the distance between both sides as a whole."""
+        """The means of the distances of (original, made), and the distance between both sides as a
+        whole.
+        """
         rows = [metrics.distances(x, y, self.rate) for x, y in pairs]
         original, made = (np.concatenate([self.embed(pair[i], self.rate) for pair in pairs]) for i in (0, 1))
         return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]} | {
@@ -442,7 +481,9 @@ class Evaluation:
             } | buzz(pairs, level)
 
     def counts(self, level: int) -> np.ndarray:
-        """How often each code of a level's books occurs in the test tracks: int64 [books, num_codes]."""
+        """How often each code of a level's books occurs in the test tracks: int64 [books,
+        num_codes].
+        """
 
         def count():
             codec, counts = self.music.codec(level), 0
@@ -467,10 +508,12 @@ class Evaluation:
     # ----------------------------------------------------------------------------------------------------- generators
 
     def generators(self) -> list[dict]:
-        """A row a level: {"generator", "unigram", "bits", "padded" …}, bits a frame of the test tracks.
+        """A row a level: {"generator", "unigram", "bits", "padded" …}, bits a frame of the test
+        tracks.
 
-        "padded": all source codes replaced by the token for "nothing there"; "foreign": by those of other test music;
-        both ask a model that was trained with a context. "context_free": a model of its own, trained without one.
+        "padded": all source codes replaced by the token for "nothing there"; "foreign": by those of
+        other test music; both ask a model that was trained with a context. "context_free": a model
+        of its own, trained without one.
         """
         rows = []
         for level, name in self.music.chain.generators.items():
@@ -511,7 +554,8 @@ class Evaluation:
         return made | {"frames": len(asked)}
 
     def _ask(self, config):
-        """(codes [tracks, n, books], source [tracks, n / ratio + 2·halo, books] or None, frames at first not to count).
+        """(codes [tracks, n, books], source [tracks, n / ratio + 2·halo, books] or None, frames at
+        first not to count).
 
         From the middle of each test track; all rows have the length that the shortest track allows.
         """
@@ -528,7 +572,8 @@ class Evaluation:
         codes, sources = [], []
         for track in self.test:
             start = self.cut((track.samples - each) // 2)
-            # Codes and source are those of the whole track: what encoders and context see to either side is there.
+            # Codes and source are those of the whole track: what encoders and context see to either
+            # side is there.
             margin = min(start, -(-reach // top) * top)
             x = self.samples(track, start - margin, min(margin + each + margin, track.samples - start + margin))[None]
             first, count = margin // config.level, each // config.level
@@ -543,7 +588,9 @@ class Evaluation:
         return np.stack(codes), np.stack(sources) if sources else None, warm // config.level
 
     def _score(self, generator, codes, source, warm, what, begun) -> float:
-        """Bits a frame of `codes` after the first `warm` frames, each given the real ones before it."""
+        """Bits a frame of `codes` after the first `warm` frames, each given the real ones before
+        it.
+        """
         config = generator.config
         ratio = config.ratio or 1
         chunk = _CHUNK // ratio * ratio
@@ -564,7 +611,9 @@ class Evaluation:
     # ---------------------------------------------------------------------------------------------------------- chain
 
     def chain(self) -> list[dict]:
-        """A row for each setting: {"setting", "depth", "fad": mean over the seeds, "each": [fad], "seconds" …}."""
+        """A row for each setting: {"setting", "depth", "fad": mean over the seeds, "each": [fad],
+        "seconds" …}.
+        """
         rows = []
         for setting in self.plan.settings:
             each = []
@@ -581,15 +630,19 @@ class Evaluation:
     # ----------------------------------------------------------------------------------------------------- variations
 
     def variations(self) -> list[dict]:
-        """{"setting", "depth", "keep", "fad"}: real codes at level `keep`, all below generated (keep = depth: none)."""
+        """{"setting", "depth", "keep", "fad"}: real codes at level `keep`, all below generated
+        (keep = depth: none).
+        """
         rows = []
         for setting in self.plan.settings:
             keeps = self.music.chain.sizes if self.plan.keeps is None else self.plan.keeps
             for keep in (*(k for k in keeps if k > setting.depth), setting.depth):
                 below = [x for x in setting.levels(self.music.chain) if x < keep]
-                key = {"figure": "variation", "keep": keep, "minutes": self.plan.minutes,
-                       **setting.key(self.music.chain, below), "by": self.chain_key(setting.depth, keep) | self.codec_key(keep),
-                       "test": self.corpus(self.test), "seed": self.plan.seeds[0]}
+                key = {
+                    "figure": "variation", "keep": keep, "minutes": self.plan.minutes, **setting.key(
+                        self.music.chain, below), "by": self.chain_key(setting.depth, keep) | self.codec_key(keep),
+                    "test": self.corpus(self.test), "seed": self.plan.seeds[0]
+                }
                 rows.append({"setting": str(setting), "depth": setting.depth, "keep": keep} | self.figure(
                     key, lambda k=keep, s=setting, b=below: self._variation(k, s, b), f"{keep}x kept, {setting}"))
         return rows
@@ -598,8 +651,10 @@ class Evaluation:
         made, samples = [], 0
         for i, (name, x) in enumerate(self.passages().items()):
             if below:
-                stream = self.music.stream(level=setting.depth, begin=self.music.source(x, keep),
-                                           seed=self.plan.seeds[0] + i, sampling=setting.sampling(self.music.chain, below))
+                stream = self.music.stream(level=setting.depth,
+                                           begin=self.music.source(x, keep),
+                                           seed=self.plan.seeds[0] + i,
+                                           sampling=setting.sampling(self.music.chain, below))
                 sound = audio.from_u16(self.collect(stream, (), f"{keep}x of {name} kept")["audio"])
             else:
                 sound = self.music.decode(self.music.encode(x, keep), keep)
@@ -610,9 +665,11 @@ class Evaluation:
     # -------------------------------------------------------------------------------------------------------- copying
 
     def copying(self) -> dict:
-        """{"codes": a row a level, "passages": …}: what of the first setting's piece stands in the training set.
+        """{"codes": a row a level, "passages": …}: what of the first setting's piece stands in the
+        training set.
 
-        The same is told of the test tracks, which nobody copied: what chance and music alone make alike.
+        The same is told of the test tracks, which nobody copied: what chance and music alone make
+            alike.
         """
         setting, seed = self.plan.settings[0], self.plan.seeds[0]
         rows = []
@@ -641,9 +698,11 @@ class Evaluation:
                 "held_out_seconds": control.length * level / self.rate, "held_out_distinct": control.distinct}
 
     def _nearest(self, setting, seed) -> dict:
-        """{"generated", "held_out": {"least", "median", and where: "at", "track", "track_at" (and "of": whose)}}.
+        """{"generated", "held_out": {"least", "median", and where: "at", "track", "track_at" (and
+        "of": whose)}}.
 
-        "loudness_db": of the three seconds that are nearest: two endings that fade out are alike, and no copy.
+        "loudness_db": of the three seconds that are nearest: two endings that fade out are alike,
+        and no copy.
         """
 
         def places(name, tracks):
@@ -707,15 +766,17 @@ class _Encoding:
         """There is nothing to take down."""
 
 
-# ----------------------------------------------------------------------------------------------------- single figures
+# ----------------------------------------------------------------------------------- single figures
 
 
 def recode(x, sample_rate: int, encoder: str, bit_rate: int) -> tuple[np.ndarray, int]:
-    """float32 [samples] through an encoder of FFmpeg and back: (float32 [samples], bytes of the file).
+    """float32 [samples] through an encoder of FFmpeg and back: (float32 [samples], bytes of the
+    file).
 
-    Opus: 24 kHz, frames of 60 ms (the best at such rates) and a constant bit rate, so that it is the one named; what
-    comes back is shifted by the few samples that its low-rate mode is late, since a waveform's figures would hear
-    nothing but that. MP3: as LAME does by itself, at the rate of the music.
+    Opus: 24 kHz, frames of 60 ms (the best at such rates) and a constant bit rate, so that it is
+    the one named; what comes back is shifted by the few samples that its low-rate mode is late,
+    since a waveform's figures would hear nothing but that. MP3: as LAME does by itself, at the rate
+    of the music.
     """
     options = {"frame_duration": 60, "vbr": "off"} if encoder == "libopus" else {}
     data = encode_file(x, sample_rate, encoder, bit_rate, **options)
@@ -731,7 +792,8 @@ def recode(x, sample_rate: int, encoder: str, bit_rate: int) -> tuple[np.ndarray
 
 
 def encode_file(x, sample_rate: int, encoder: str, bit_rate: int, **options) -> bytes:
-    """float32 [samples] as a file: Ogg for `libopus`, else MP3. options: FFmpeg's, of the encoder."""
+    """float32 [samples] as a file: Ogg for `libopus`, else MP3. options: FFmpeg's, of the encoder.
+    """
     import av
 
     opus = encoder == "libopus"
@@ -753,13 +815,16 @@ def encode_file(x, sample_rate: int, encoder: str, bit_rate: int, **options) -> 
 
 
 def buzz(pairs, level: int) -> dict[str, float]:
-    """How much a codec hums at the rate of its codes, from (original, made) float32 [n] each: three figures in dB.
+    """How much a codec hums at the rate of its codes, from (original, made) float32 [n] each: three
+    figures in dB.
 
-    At sample rate / level Hz and each of its multiples: the level there, made against original ("line_db", the greatest), and
-    how much further it stands out of what lies beside it than the original's does. Notes that come back a little off
-    make such differences anywhere, so "buzz_db" is the greatest of these less the greatest half-way between the
-    multiples, where no codec hums: more than 3 dB can be heard as a tone. "notch_db": the same of the least ones, where
-    the line is missed. Long-term spectra of all pairs; what is 80 dB under the loudest is taken for silence.
+    At sample rate / level Hz and each of its multiples: the level there, made against original
+    ("line_db", the greatest), and how much further it stands out of what lies beside it than the
+    original's does. Notes that come back a little off make such differences anywhere, so "buzz_db"
+    is the greatest of these less the greatest half-way between the
+    multiples, where no codec hums: more than 3 dB can be heard as a tone. "notch_db": the same of
+    the least ones, where the line is missed. Long-term spectra of all pairs; what is 80 dB under
+    the loudest is taken for silence.
     """
     n_fft = level * max(-(-HUM_FFT // level), 32)
     spectra = []
@@ -795,10 +860,11 @@ def vitals(sound, codes: dict[int, np.ndarray], rate: int) -> dict:
         codes: int [n], or [n, books], by level.
 
     Returns:
-        loudness_db: rms of every ten seconds; peak; clipped: share of samples at full scale; pause: seconds of the
-        longest stretch whose every `PAUSE_WINDOW` has an rms under -60 dBFS, pause_at: where it begins, pause_peak_db:
-        the loudest sample in it (None without a pause); end_db: rms of the last ten seconds; repeat: {level:
-        {"seconds", "distinct", …}}, the longest run of codes that occurs twice.
+        loudness_db: rms of every ten seconds; peak; clipped: share of samples at full scale; pause:
+        seconds of the longest stretch whose every `PAUSE_WINDOW` has an rms under -60 dBFS,
+        pause_at: where it begins, pause_peak_db: the loudest sample in it (None without a pause);
+        end_db: rms of the last ten seconds; repeat: {level: {"seconds", "distinct", …}}, the
+        longest run of codes that occurs twice.
     """
     window = 10 * rate
     parts = [sound[i : i + window] for i in range(0, max(1, len(sound) - window // 2), window)]

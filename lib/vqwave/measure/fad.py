@@ -1,9 +1,10 @@
 """Fréchet audio distance: how far a set of recordings is, as a whole, from another set.
 
-Three-second patches of sound are embedded by a network that was trained to tag music; a Gaussian is fitted to the
-embeddings of either side, and the distance is the one between the Gaussians (Kilgour et al. 2019). The network is
-`MSD_vgg` of musicnn 0.1.0 (Pons & Serra 2019, ISC licence), whose checkpoint is taken out of the package's wheel; none
-of its code is. Distances from another network, or from other patches, are on another scale and not comparable.
+Three-second patches of sound are embedded by a network that was trained to tag music; a Gaussian is
+fitted to the embeddings of either side, and the distance is the one between the Gaussians (Kilgour
+et al. 2019). The network is `MSD_vgg` of musicnn 0.1.0 (Pons & Serra 2019, ISC licence), whose
+checkpoint is taken out of the package's wheel; none of its code is. Distances from another network,
+or from other patches, are on another scale and not comparable.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from ..play.export import cache_folder
 
 PACKAGE = "musicnn==0.1.0"
 WHEEL_SHA256 = "f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa"
-# The checkpoint's files in the wheel, and what TensorFlow wants them called: a prefix and these endings.
+# The checkpoint's files in the wheel, and what TensorFlow wants them called: a prefix and these
+# endings.
 _MEMBERS = ("musicnn/MSD_vgg/.index", "musicnn/MSD_vgg/.data-00000-of-00001")
 
 SAMPLE_RATE = 16000
@@ -41,16 +43,19 @@ _AT_ONCE = 16
 
 
 def checkpoint(path=None) -> Path:
-    """The folder that holds the network's two files, from `path`, from the cache, or fetched with pip into the cache.
+    """The folder that holds the network's two files, from `path`, from the cache, or fetched with
+    pip into the cache.
 
-    path: the wheel `musicnn-0.1.0-py3-none-any.whl`, or a folder in which it was unpacked. Errors: `UserError` where
-    that is neither, or where there is no way to fetch it (it says how to get the wheel from elsewhere).
+    path: the wheel `musicnn-0.1.0-py3-none-any.whl`, or a folder in which it was unpacked. Errors:
+    `UserError` where that is neither, or where there is no way to fetch it (it says how to get the
+    wheel from elsewhere).
     """
     if path is not None and Path(path).is_dir():
         folder = Path(path)
         for member in _MEMBERS:
             if not (folder / member).is_file():
-                raise UserError(f"{printable(folder)}: there is no {member} in it; it must be {PACKAGE}'s wheel, unpacked")
+                raise UserError(
+                    f"{printable(folder)}: there is no {member} in it; it must be {PACKAGE}'s wheel, unpacked")
         return folder
     folder = cache_folder() / PACKAGE.replace("==", "-")
     if path is not None:
@@ -104,7 +109,8 @@ def read_checkpoint(folder) -> dict[str, np.ndarray]:
 
 
 def patches(audio, sample_rate: int) -> np.ndarray:
-    """audio float [samples] -> log-mel patches float32 [n, 187 frames, 96 bands], 3 s each, one every 1.5 s.
+    """audio float [samples] -> log-mel patches float32 [n, 187 frames, 96 bands], 3 s each, one
+    every 1.5 s.
 
     Shorter than a patch: none.
     """
@@ -121,8 +127,8 @@ def patches(audio, sample_rate: int) -> np.ndarray:
 class Embedder:
     """audio float [samples] in [-1, 1] -> embeddings float32 [patches, 256].
 
-    variables: what `read_checkpoint` gives. Batch normalisation, then five times: convolution of 3×3, rectifier, batch
-    normalisation, max pooling.
+    variables: what `read_checkpoint` gives. Batch normalisation, then five times: convolution of
+    3×3, rectifier, batch normalisation, max pooling.
     """
 
     def __init__(self, variables: dict[str, np.ndarray]):
@@ -155,16 +161,19 @@ def load(path=None) -> Embedder:
 
 
 def frechet(a, b) -> float:
-    """Fréchet distance (squared, as is the custom) of the Gaussians fitted to embeddings [n, d] and [m, d].
+    """Fréchet distance (squared, as is the custom) of the Gaussians fitted to embeddings [n, d] and
+    [m, d].
 
-    ‖μa − μb‖² + tr(Ca + Cb − 2·(Ca·Cb)^½). Few patches read too high: a minute or more of sound on either side.
+    ‖μa − μb‖² + tr(Ca + Cb − 2·(Ca·Cb)^½). Few patches read too high: a minute or more of sound on
+    either side.
     Errors: `ValueError` where a side has fewer than two.
     """
     a, b = (np.asarray(x, np.float64) for x in (a, b))
     if min(len(a), len(b)) < 2:
         raise ValueError("each side needs at least two patches, that is 4.5 s of sound")
     cov_a, cov_b = np.cov(a.T), np.cov(b.T)
-    # The trace of (Ca·Cb)^½ through symmetric matrices alone, which is exact where a covariance is singular.
+    # The trace of (Ca·Cb)^½ through symmetric matrices alone, which is exact where a covariance is
+    # singular.
     values, vectors = np.linalg.eigh(cov_a)
     half = vectors * np.sqrt(np.maximum(values, 0.0)) @ vectors.T
     cross = np.sqrt(np.maximum(np.linalg.eigvalsh(half @ cov_b @ half), 0.0)).sum()
@@ -178,7 +187,9 @@ def patch_count(seconds: float) -> int:
 
 
 def nearest(queries, among) -> tuple[np.ndarray, np.ndarray]:
-    """The Euclidean distance of each embedding [n, d] to the nearest of [m, d], and which that is: float, int [n]."""
+    """The Euclidean distance of each embedding [n, d] to the nearest of [m, d], and which that is:
+    float, int [n].
+    """
     from scipy.spatial.distance import cdist
 
     queries, among = np.asarray(queries, np.float64), np.asarray(among, np.float64)

@@ -1,4 +1,5 @@
-"""What `evaluation` measured as a person reads it: RESULTS.md, pictures, and examples to listen to."""
+"""What `evaluation` measured as a person reads it: RESULTS.md, pictures, and examples to listen to.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +55,8 @@ def figures(chain: ChainConfig) -> tuple[Target, ...]:
         Target("notches at the codes' rate, worst level", "≥", None, None, "dB", worst("codecs", "notch_db")),
         Target("silence, worst level", "<", None, None, "dBFS", worst("codecs", "silence_db", max)),
         Target("bits under the unigram, worst level", "≥", None, None, "", _gain("unigram")),
-        # A model that was taught to rely on its context is worse without it than one that never had any: no bound fits.
+        # A model that was taught to rely on its context is worse without it than one that never had
+        # any: no bound fits.
         Target("bits that the context is worth, asked without it, worst level", "≥", None, None, "", _gain("padded")),
         Target("bits that the context is worth, against one trained without, worst level", "≥", None, None, "",
                _gain("context_free")),
@@ -66,7 +68,8 @@ def figures(chain: ChainConfig) -> tuple[Target, ...]:
 
 
 def read_targets(path, chain: ChainConfig) -> tuple[Target, ...]:
-    """`figures` with the bounds that a `targets.yml` has for them: `mel, 8x: {must: 0.32, aim: 0.25}`, or one of both.
+    """`figures` with the bounds that a `targets.yml` has for them: `mel, 8x: {must: 0.32, aim:
+    0.25}`, or one of both.
 
     Raises:
         UserError: the file cannot be read, there is no such figure, or a bound is no number.
@@ -84,7 +87,8 @@ def read_targets(path, chain: ChainConfig) -> tuple[Target, ...]:
 
 def write(results: dict, evaluated: Evaluation, name: str, folder, runs_dir=None, command: str = "",
           targets: tuple[Target, ...] | None = None) -> list[Path]:
-    """RESULTS.md in `folder`, the section of corpus `name` alone; pictures and examples in docs/results/`name`/.
+    """RESULTS.md in `folder`, the section of corpus `name` alone; pictures and examples in
+    docs/results/`name`/.
 
     Only what was measured is drawn.
 
@@ -93,7 +97,8 @@ def write(results: dict, evaluated: Evaluation, name: str, folder, runs_dir=None
         targets: see `read_targets`; None: figures without bounds.
 
     Returns:
-        What was written: nothing where a section is published already and `results` are not `whole`.
+        What was written: nothing where a section is published already and `results` are not
+            `whole`.
 
     Raises:
         UserError: a file cannot be written.
@@ -116,7 +121,9 @@ def write(results: dict, evaluated: Evaluation, name: str, folder, runs_dir=None
 
 
 def whole(results: dict, evaluated: Evaluation) -> bool:
-    """Whether every part was measured, on the test tracks and at full length: what may replace published figures."""
+    """Whether every part was measured, on the test tracks and at full length: what may replace
+    published figures.
+    """
     return not evaluated.plan.rough and evaluated.side == "test" and set(evaluation.PARTS) <= set(results)
 
 
@@ -131,7 +138,9 @@ def _markers(name):
 
 
 def merge(document: str, name: str, text: str) -> str:
-    """`document` with what stands between the markers of `name` replaced by `text`, or that added at its end."""
+    """`document` with what stands between the markers of `name` replaced by `text`, or that added
+    at its end.
+    """
     begin, end = _markers(name)
     whole = f"{begin}\n{text.strip()}\n{end}"
     pattern = re.escape(begin) + ".*?" + re.escape(end)
@@ -140,7 +149,7 @@ def merge(document: str, name: str, text: str) -> str:
     return f"{document.rstrip()}\n\n{whole}\n"
 
 
-# ------------------------------------------------------------------------------------------------ pictures and examples
+# ---------------------------------------------------------------------------- pictures and examples
 
 
 def _draw(results, evaluated, media, runs_dir) -> list[Path]:
@@ -202,7 +211,7 @@ def _smaller(path):
         few.save(f, "PNG", optimize=True)
 
 
-# ------------------------------------------------------------------------------------------------------------- the text
+# ----------------------------------------------------------------------------------------- the text
 
 
 def section(results: dict, evaluated: Evaluation, name: str, files: list[str], command: str,
@@ -251,18 +260,22 @@ def section(results: dict, evaluated: Evaluation, name: str, files: list[str], c
                   "worst, less the same half-way between them; beyond 3 dB it can be heard. Notches: how far they fall "
                   "short, likewise. Silence: what comes back of digital silence, rms and peak.", ""]
         lines += _codecs(results["codecs"])
-        listen([("original.ogg", "original"), *((f"reconstruction_{x}.ogg", f"{x}x") for x in evaluated.music.chain.sizes)])
+        listen([("original.ogg", "original"),
+                *((f"reconstruction_{x}.ogg", f"{x}x") for x in evaluated.music.chain.sizes)])
         picture("reconstructions.png", "Waveform and spectrogram of an original and of each level's reconstruction")
         picture("usage.png", "How often each code occurs, by rank")
     if "generators" in results:
         own = any("context_free" in row for row in results["generators"])
-        lines += ["", "### Generators", "",
-                  f"Bits a frame of {plan.bits_seconds:g} s from the middle of each test track, each frame given the "
-                  f"real ones before it (the first {plan.warm_up:g} s are heard, not counted). At most: coded without "
-                  "knowing anything. Unigram: coded by how often each code stands in training. Without context: asked "
-                  "with every source code replaced by the token for nothing (padded) or by another track's (foreign), which overstates "
-                  "what it is worth, since the model was taught to rely on it"
-                  + ("; own model: one that was trained without" if own else "") + ".", ""]
+        lines += [
+            "", "### Generators", "",
+            f"Bits a frame of {plan.bits_seconds:g} s from the middle of each test track, each frame given the "
+            f"real ones before it (the first {plan.warm_up:g} s are heard, not counted). At most: coded without "
+            "knowing anything. Unigram: coded by how often each code stands in training. Without context: asked "
+            "with every source code replaced by the token for nothing (padded) or by another track's (foreign), which "
+            "overstates "
+            "what it is worth, since the model was taught to rely on it" +
+            ("; own model: one that was trained without" if own else "") + ".", ""
+        ]
         lines += _generators(results["generators"])
     if "chain" in results:
         lines += ["", "### The chain", "",
@@ -397,7 +410,9 @@ def _variations(rows) -> list[str]:
 
 
 def _by_size(rows, head, cells) -> list[str]:
-    """Tables of distances, one for each size of the two sides: distances of several sizes do not compare."""
+    """Tables of distances, one for each size of the two sides: distances of several sizes do not
+    compare.
+    """
     lines = []
     for size in dict.fromkeys((row["seconds"], row["reference_seconds"]) for row in rows):
         alike = [row for row in rows if (row["seconds"], row["reference_seconds"]) == size]
@@ -418,7 +433,9 @@ def _bound(row, which) -> str:
 
 
 def parse_settings(chain, depths, temperatures, top_p=None) -> tuple[Setting, ...]:
-    """Every depth with every temperature: int; and `default`, a number, or one a level as text: `1,0.9,0.9`."""
+    """Every depth with every temperature: int; and `default`, a number, or one a level as text:
+    `1,0.9,0.9`.
+    """
     made = []
     for depth in depths:
         for text in temperatures:
@@ -431,5 +448,3 @@ def parse_settings(chain, depths, temperatures, top_p=None) -> tuple[Setting, ..
             setting.sampling(chain)  # refuses too few temperatures
             made.append(setting)
     return tuple(made)
-
-

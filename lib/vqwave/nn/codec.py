@@ -1,4 +1,6 @@
-"""The codec of one level: front end, encoder, quantizer, decoder and head, built from a `CodecConfig`."""
+"""The codec of one level: front end, encoder, quantizer, decoder and head, built from a
+`CodecConfig`.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def _blocks(config: CodecConfig, stage: int) -> list:
 
 
 def build_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, Reach]:
-    """(features [batch, steps, channels] -> latents [batch, N, code_dim], how far a code sees in steps)."""
+    """(features [batch, steps, channels] -> latents [batch, N, code_dim], how far a code sees in
+    steps).
+    """
     audio = x = keras.Input((None, front_end.channels), name="audio")
     reach = Reach()
     for i, stage in enumerate(config.stages):
@@ -43,10 +47,11 @@ def build_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, Reach]:
 
 
 def build_decoder(config: CodecConfig) -> tuple[keras.Model, list[Reach]]:
-    """(vectors float32 [batch, N, code_dim] -> audio float32 [batch, N·level, 1], how far its branches see in codes).
+    """(vectors float32 [batch, N, code_dim] -> audio float32 [batch, N·level, 1], how far its
+    branches see in codes).
 
-    The encoder's mirror image. With a head that must know its position it takes [vectors, start], start int32 [batch]
-    the number of the first of these codes in the piece, modulo PERIOD / level.
+    The encoder's mirror image. With a head that must know its position it takes [vectors, start],
+    start int32 [batch] the number of the first of these codes in the piece, modulo PERIOD / level.
     """
     vectors = keras.Input((None, config.quantizer.code_dim), name="vectors")
     inputs, start = vectors, None
@@ -74,9 +79,11 @@ def build_decoder(config: CodecConfig) -> tuple[keras.Model, list[Reach]]:
 
 @keras.saving.register_keras_serializable("vqwave")
 class VQVAE(keras.Model):
-    """audio float32 [batch, T] -> reconstruction float32 [batch, T]; T a multiple of the level. Trained by plain `fit`.
+    """audio float32 [batch, T] -> reconstruction float32 [batch, T]; T a multiple of the level.
+    Trained by plain `fit`.
 
-    `encode_model` and `decode_model` are its halves as they are used and exported: samples to codes, codes to samples.
+    `encode_model` and `decode_model` are its halves as they are used and exported: samples to
+    codes, codes to samples.
     decoder_only: training leaves encoder and codebook, and so every code, as they are.
     """
 
@@ -129,9 +136,11 @@ class VQVAE(keras.Model):
         return ops.cast(self.decoder(given, training=training)[..., 0], "float32")
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Σ weight·term over the terms of `LossConfig` and the adversary + the quantizer's commitment; each term is a metric too.
+        """Σ weight·term over the terms of `LossConfig` and the adversary + the quantizer's
+        commitment; each term is a metric too.
 
-        Validation judges by the reconstruction alone: a discriminator's opinion changes from epoch to epoch.
+        Validation judges by the reconstruction alone: a discriminator's opinion changes from epoch
+            to epoch.
         """
         terms = reconstruction_terms(y, y_pred, self.config.sample_rate)
         if self.config.loss.hum:
@@ -190,7 +199,8 @@ def load_encoder(folder, name: str, epoch: int | str | None, checksum: str):
     """What encodes, by name, so that a process that must find the codec itself can be asked for it.
 
     Returns:
-        Its config, its `encode_halo`, and audio float32 [batch, n·level] -> codes int32 [batch, n, books].
+        Its config, its `encode_halo`, and audio float32 [batch, n·level] -> codes int32 [batch, n,
+        books].
 
     Raises:
         UserError: the set found there has another checksum.

@@ -1,7 +1,8 @@
-"""Conditions: what a generator knows besides its own past, one class for each kind of the config's `conditions`.
+"""Conditions: what a generator knows besides its own past, one class for each kind of the config's
+`conditions`.
 
-Each becomes a Keras model from an input that `data/windows.py` serves (and that a stream provides) to float32
-[batch, T, channels], joined to the core's input at each step.
+Each becomes a Keras model from an input that `data/windows.py` serves (and that a stream provides)
+to float32 [batch, T, channels], joined to the core's input at each step.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from .layers import CroppedResidual, SubPixelUpsampling, register
 class FrameEmbedding(layers.Embedding):
     """Frames int32 [batch, N, books] of codes or one token past them -> float32 [batch, N, width].
 
-    Each book has rows of its own. join: "sum" adds the books' vectors up, "concatenate" lays them side by side, so that
-    width is books·dim.
+    Each book has rows of its own. join: "sum" adds the books' vectors up, "concatenate" lays them
+    side by side, so that width is books·dim.
     """
 
     def __init__(self, books: int, num_codes: int, dim: int, join: str = "sum", **kwargs):
@@ -48,9 +49,10 @@ class FrameEmbedding(layers.Embedding):
 def context_model(config: CodesAbove, generator: GeneratorConfig) -> keras.Model:
     """source frames int32 [batch, N + 2·halo, books] -> context float32 [batch, N·ratio, channels].
 
-    A stack of dilated convolutions after WaveNet's (van den Oord et al. 2016). They are unpadded: what lies outside the
-    piece is not zeros that only some positions meet, but the token `pad_token`, so that a window anywhere in a piece
-    gives exactly what the whole piece gives there.
+    A stack of dilated convolutions after WaveNet's (van den Oord et al. 2016). They are unpadded:
+    what lies outside the piece is not zeros that only some positions meet, but the token
+    `pad_token`, so that a window anywhere in a piece gives exactly what the whole piece gives
+    there.
     """
     codes = keras.Input((None, config.books), dtype="int32", name="source")
     x = FrameEmbedding(config.books, config.num_codes, config.channels, name="embedding")(codes)

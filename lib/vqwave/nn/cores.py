@@ -1,7 +1,8 @@
 """Cores: P(frame_t | frame_<t, conditions), one class for each kind of the config's `core`.
 
-What every core offers: `states`, the shapes of its state by name; `call`, teacher-forced over whole windows; `step`,
-the same numbers one position at a time. Its loop in ONNX stands in `play/loops.py`.
+What every core offers: `states`, the shapes of its state by name; `call`, teacher-forced over whole
+windows; `step`, the same numbers one position at a time. Its loop in ONNX stands in
+`play/loops.py`.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from .layers import gelu
 
 
 class LSTMStack(keras.Model):
-    """Embedded frames and context through a stack of LSTMs; the books of a frame are drawn in order.
+    """Embedded frames and context through a stack of LSTMs; the books of a frame are drawn in
+    order.
 
-    Book 0 has its logits from the last LSTM's output h. Book k knows the books before it in its frame:
-        logits_k = W_k·gelu(P_k·h + Σ_{j<k} V_j[code_j]) + b_k
+    Book 0 has its logits from the last LSTM's output h. Book k knows the books before it in its
+        frame: logits_k = W_k·gelu(P_k·h + Σ_{j<k} V_j[code_j]) + b_k
     """
 
     def __init__(self, config: GeneratorConfig, **kwargs):
@@ -66,10 +68,11 @@ class LSTMStack(keras.Model):
         """Teacher-forced logits float32 [batch, T, books, num_codes].
 
         Args:
-            previous: int32 [batch, T, books], the frame before each; `start_token` before a piece's first.
+            previous: int32 [batch, T, books], the frame before each; `start_token` before a piece's
+                first.
             context: float32 [batch, T, context_channels], or None without conditions.
-            current: int32 [batch, T, books], the frames themselves, of which each book sees those before it; not used
-                where there is one book.
+            current: int32 [batch, T, books], the frames themselves, of which each book sees those
+                before it; not used where there is one book.
         """
         x = self._join(previous, context)
         for i, lstm in enumerate(self.lstms):
@@ -86,9 +89,10 @@ class LSTMStack(keras.Model):
         """One frame, for sampling.
 
         Args:
-            previous: int32 [batch, books]; context: float32 [batch, context_channels] or None; state: a list of
-                float32 [batch, …] as `states` names them.
-            draw: (book, logits float32 [batch, num_codes]) -> code int32 [batch], called for each book in order.
+            previous: int32 [batch, books]; context: float32 [batch, context_channels] or None;
+                state: a list of float32 [batch, …] as `states` names them.
+            draw: (book, logits float32 [batch, num_codes]) -> code int32 [batch], called for each
+                book in order.
 
         Returns:
             The frame int32 [batch, books] and the new state.

@@ -1,7 +1,9 @@
-"""The decoder's adversary: convolutions over spectrograms that learn to tell recordings from reconstructions.
+"""The decoder's adversary: convolutions over spectrograms that learn to tell recordings from
+reconstructions.
 
-Spectral distances punish a guess that is wrong more than one that is dull, so a decoder trained on them alone gives
-hiss for what it does not know and a hum for phases it was never told. A discriminator has no such preference.
+Spectral distances punish a guess that is wrong more than one that is dull, so a decoder trained on
+them alone gives hiss for what it does not know and a hum for phases it was never told. A
+discriminator has no such preference.
 """
 
 from __future__ import annotations
@@ -19,10 +21,12 @@ CHANNELS = (16, 32, 64)
 
 @register
 class FreezableConv2D(layers.Layer):
-    """2-D convolution [batch, time, frequency, c] -> [batch, ⌈time/s⌉, ⌈frequency/f⌉, filters], strides (s, f), 'same'.
+    """2-D convolution [batch, time, frequency, c] -> [batch, ⌈time/s⌉, ⌈frequency/f⌉, filters],
+    strides (s, f), 'same'.
 
-    With `frozen` its weights pass no gradient to themselves, only to its input: one loss, one optimizer and plain `fit`
-    then serve both players, the discriminator's own terms unfrozen and the decoder's frozen.
+    With `frozen` its weights pass no gradient to themselves, only to its input: one loss, one
+    optimizer and plain `fit` then serve both players, the discriminator's own terms unfrozen and
+    the decoder's frozen.
     """
 
     def __init__(self, filters: int, kernel_size: tuple[int, int], strides: tuple[int, int], **kwargs):
@@ -46,11 +50,13 @@ class FreezableConv2D(layers.Layer):
 
 @register
 class STFTDiscriminator(layers.Layer):
-    """audio float32 [batch, samples] -> [features of the layers, the last of them the verdict [batch, t, f, 1]].
+    """audio float32 [batch, samples] -> [features of the layers, the last of them the verdict
+    [batch, t, f, 1]].
 
-    It sees real and imaginary part, compressed to the 0.3th power of the magnitude so that quiet partials count, and
-    the log of the magnitude. Complex spectra at several resolutions as in EnCodec (Défossez et al. 2022, section 3.4),
-    far narrower and with strides along frequency, which is what two CPU cores can bear.
+    It sees real and imaginary part, compressed to the 0.3th power of the magnitude so that quiet
+    partials count, and the log of the magnitude. Complex spectra at several resolutions as in
+    EnCodec (Défossez et al. 2022, section 3.4), far narrower and with strides along frequency,
+    which is what two CPU cores can bear.
     """
 
     def __init__(self, n_fft: int, hop: int, **kwargs):
@@ -89,7 +95,9 @@ DISCRIMINATORS: dict[type[Config], Callable] = {
     STFTConfig: lambda config, dtype: STFTDiscriminator(config.n_fft, config.hop, name=f"stft_{config.n_fft}",
                                                         dtype=dtype),
 }
-"""The layer of each kind of discriminator: (config, dtype) -> layer, which returns its features, its verdict last."""
+"""The layer of each kind of discriminator: (config, dtype) -> layer, which returns its features,
+its verdict last.
+"""
 
 
 class Adversary(layers.Layer):
@@ -104,10 +112,13 @@ class Adversary(layers.Layer):
             d.build(shape)
 
     def losses_of(self, recording, made) -> dict:
-        """recording, made: float32 [batch, samples] -> {"discriminator", "adversarial", "feature_matching"}.
+        """recording, made: float32 [batch, samples] -> {"discriminator", "adversarial",
+        "feature_matching"}.
 
-        discriminator: mean (D(x) − 1)² + mean D(ŷ)², blind to the decoder; adversarial: mean (D(y) − 1)²;
-        feature_matching: mean over layers of ‖f(x) − f(y)‖₁ / ‖f(x)‖₁ (Larsen et al. 2016); both blind to D's weights.
+        discriminator: mean (D(x) − 1)² + mean D(ŷ)², blind to the decoder; adversarial: mean (D(y)
+            − 1)²;
+        feature_matching: mean over layers of ‖f(x) − f(y)‖₁ / ‖f(x)‖₁ (Larsen et al. 2016); both
+            blind to D's weights.
         """
         totals = {"discriminator": 0.0, "adversarial": 0.0, "feature_matching": 0.0}
         for d in self.discriminators:

@@ -1,4 +1,6 @@
-"""Front ends: what the encoder sees of the audio, one class for each kind of the config's `front_end`."""
+"""Front ends: what the encoder sees of the audio, one class for each kind of the config's
+`front_end`.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,8 @@ from .layers import register
 class WaveformInput(layers.Reshape):
     """audio float32 [batch, T] -> [batch, T, 1]: the samples themselves, as one channel.
 
-    What every front end offers: `call` (analyse), `hop` in samples a step, `channels` of a step and `receptive_field`,
-    (left, right) in samples.
+    What every front end offers: `call` (analyse), `hop` in samples a step, `channels` of a step and
+    `receptive_field`, (left, right) in samples.
     """
 
     hop, channels, receptive_field = 1, 1, (0, 0)

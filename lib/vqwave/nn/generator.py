@@ -1,7 +1,7 @@
 """The generator of one level: P(frame_t | frame_<t, context), conditions and a core.
 
-Two parts, because they are run differently: the conditions see whole windows at once, the core is run step by step when
-music is made. The chain of levels is Jukebox's (Dhariwal et al. 2020).
+Two parts, because they are run differently: the conditions see whole windows at once, the core is
+run step by step when music is made. The chain of levels is Jukebox's (Dhariwal et al. 2020).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from .cores import CORES, state_shapes
 class Generator(keras.Model):
     """Teacher-forced model of one level, trained by plain `fit`.
 
-    call({"previous": int32 [batch, T, books], "source": int32 [batch, T / ratio + 2·halo, books above], "current":
-    int32 [batch, T, books]}) -> logits float32 [batch, T, books, num_codes]. At the top of the chain there is no
-    "source", with one book no "current".
+    call({"previous": int32 [batch, T, books], "source": int32 [batch, T / ratio + 2·halo, books
+    above], "current": int32 [batch, T, books]}) -> logits float32 [batch, T, books, num_codes]. At
+    the top of the chain there is no "source", with one book no "current".
     """
 
     def __init__(self, config: GeneratorConfig, **kwargs):

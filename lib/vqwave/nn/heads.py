@@ -1,9 +1,12 @@
-"""Heads: what makes audio of the decoder's features, one class for each kind of the config's `head`.
+"""Heads: what makes audio of the decoder's features, one class for each kind of the config's
+`head`.
 
-Codes that carry no phase are easy to predict, but a decoder of convolutions alone repeats itself at the rate of its
-codes while they stay the same: it hums at every multiple of that rate. With a head of tones phase belongs to
-oscillators that run with the position in the piece, and randomness to a table; codes only say how loud each is, as in
-DDSP (Engel et al. 2020). Both have a period of `config.PERIOD` samples, so positions may be known modulo that.
+Codes that carry no phase are easy to predict, but a decoder of convolutions alone repeats itself at
+the rate of its
+codes while they stay the same: it hums at every multiple of that rate. With a head of tones phase
+belongs to oscillators that run with the position in the piece, and randomness to a table; codes
+only say how loud each is, as in DDSP (Engel et al. 2020). Both have a period of `config.PERIOD`
+samples, so positions may be known modulo that.
 """
 
 from __future__ import annotations
@@ -21,23 +24,29 @@ PER_OCTAVE = 24  # quarter tones: music in tune lies on them, and what does not 
 
 
 def frequencies(count: int, sample_rate: int) -> np.ndarray:
-    """The bank's tones as whole cycles in `PERIOD` samples, int64 [count]: quarter tones up from A0, below Nyquist."""
+    """The bank's tones as whole cycles in `PERIOD` samples, int64 [count]: quarter tones up from
+    A0, below Nyquist.
+    """
     hertz = LOWEST * 2.0 ** (np.arange(count) / PER_OCTAVE)
     return np.round(np.minimum(hertz, 0.49 * sample_rate) * PERIOD / sample_rate).astype(np.int64)
 
 
 def _frames(x, start):
-    """Numbers of the frames of x [batch, frames, …] whose first is `start` [batch]: int32 [batch, frames]."""
+    """Numbers of the frames of x [batch, frames, …] whose first is `start` [batch]: int32 [batch,
+    frames].
+    """
     ones = ops.ones_like(x[..., 0], dtype="int32")
     return ops.cumsum(ones, axis=1) - 1 + ops.cast(start, "int32")[:, None]
 
 
 @register
 class ToneBank(layers.Layer):
-    """Amplitudes float32 [batch, frames, tones], start int32 [batch] in frames -> audio [batch, frames·hop, 1].
+    """Amplitudes float32 [batch, frames, tones], start int32 [batch] in frames -> audio [batch,
+    frames·hop, 1].
 
-    y(t) = Σ_k a_k(t)·sin(2π·f_k·t + φ_k), a_k drawn straight from frame to frame, t counted from the piece's begin, φ_k
-    fixed and scattered. One product of matrices: the phase at a frame's begin, turned on by sin(α+β).
+    y(t) = Σ_k a_k(t)·sin(2π·f_k·t + φ_k), a_k drawn straight from frame to frame, t counted from
+    the piece's begin, φ_k fixed and scattered. One product of matrices: the phase at a frame's
+    begin, turned on by sin(α+β).
     """
 
     def __init__(self, count: int, hop: int, sample_rate: int, **kwargs):
@@ -77,7 +86,9 @@ class ToneBank(layers.Layer):
 
 @register
 class Loudness(layers.Layer):
-    """Features [batch, frames, c] -> amplitudes of `count` tones, float32: 2·sigmoid(conv(x))^2.3, DDSP's scale."""
+    """Features [batch, frames, c] -> amplitudes of `count` tones, float32: 2·sigmoid(conv(x))^2.3,
+    DDSP's scale.
+    """
 
     def __init__(self, count: int, **kwargs):
         super().__init__(**({"dtype": "float32"} | kwargs))
@@ -105,11 +116,14 @@ def _quiet(shape, dtype=None):
 
 @register
 class NoiseBank(layers.Layer):
-    """Features [batch, frames, c], start int32 [batch] in frames -> audio float32 [batch, frames·hop, 1].
+    """Features [batch, frames, c], start int32 [batch] in frames -> audio float32 [batch,
+    frames·hop, 1].
 
-    Bands of noise whose loudness the features say and whose sound is learnt: a convolution over gate(x)·mix(noise). It
-    is linear in the noise, so that nothing in it can repeat at the rate of the frames. The noise of a frame, as many
-    white bands as it has samples, is that of its position: a table of `PERIOD` samples, the same in every model.
+    Bands of noise whose loudness the features say and whose sound is learnt: a convolution over
+    gate(x)·mix(noise). It is linear in the noise, so that nothing in it can repeat at the rate of
+    the frames. The noise of a frame, as many
+    white bands as it has samples, is that of its position: a table of `PERIOD` samples, the same in
+        every model.
     """
 
     def __init__(self, bands: int, hop: int, kernel_size: int = 7, **kwargs):
@@ -147,9 +161,9 @@ class NoiseBank(layers.Layer):
 class Head:
     """What every head offers; it is made with the codec's config.
 
-    reaches: how far each of its branches sees, once they are made. Whether it must know its position in the piece is
-    said by the config (`positioned`); start: int32 [batch], the number of the first code in the piece, modulo
-    PERIOD / level.
+    reaches: how far each of its branches sees, once they are made. Whether it must know its
+    position in the piece is said by the config (`positioned`); start: int32 [batch], the number of
+    the first code in the piece, modulo PERIOD / level.
     """
 
     def __init__(self, config):
@@ -175,7 +189,9 @@ class WaveformOutput(Head):
 
 
 class TonesAndNoise(Head):
-    """A bank of tones, whose loudness an early stage says, and a bank of noise, whose colour the last one does."""
+    """A bank of tones, whose loudness an early stage says, and a bank of noise, whose colour the
+    last one does.
+    """
 
     def __init__(self, config):
         super().__init__(config)

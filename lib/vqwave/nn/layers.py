@@ -1,4 +1,6 @@
-"""The building blocks: residual dilated convolutions, sub-pixel up-sampling, and how far each of them sees."""
+"""The building blocks: residual dilated convolutions, sub-pixel up-sampling, and how far each of
+them sees.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,9 @@ from ..config import Config, DilatedBlock
 class Reach:
     """How far a stack of layers sees, composed from the receptive field that each of them reports.
 
-    Layers are added in the order in which the signal walks through them. A layer's `receptive_field` is (left, right)
-    in steps of its own input; `stride` divides the rate behind it, `ratio` multiplies it. left, right: in steps of the
-    stack's input.
+    Layers are added in the order in which the signal walks through them. A layer's
+    `receptive_field` is (left, right) in steps of its own input; `stride` divides the rate behind
+    it, `ratio` multiplies it. left, right: in steps of the stack's input.
     """
 
     def __init__(self):
@@ -41,10 +43,11 @@ def register(cls):
 
 @register
 class ResidualBlock(layers.Layer):
-    """x + 1x1(act(dilated conv(act(x)))): [batch, time, channels] -> the same shape ('same' padding).
+    """x + 1x1(act(dilated conv(act(x)))): [batch, time, channels] -> the same shape ('same'
+    padding).
 
-    Dilated residual units as in SEANet / SoundStream (Zeghidour et al. 2021); GELU in its tanh form costs a CPU less
-    than Snake and trains as well at these sizes.
+    Dilated residual units as in SEANet / SoundStream (Zeghidour et al. 2021); GELU in its tanh form
+    costs a CPU less than Snake and trains as well at these sizes.
     """
 
     def __init__(self, channels: int, dilation: int, kernel_size: int = 3, **kwargs):
@@ -52,7 +55,8 @@ class ResidualBlock(layers.Layer):
         self.channels, self.dilation, self.kernel_size = channels, dilation, kernel_size
         self.dilated = layers.Conv1D(channels, kernel_size, dilation_rate=dilation, padding="same", name="dilated",
                                      dtype=self.dtype_policy)
-        # Zeros at first: every block begins as the identity, which lets deep stacks learn from the first step.
+        # Zeros at first: every block begins as the identity, which lets deep stacks learn from the
+        # first step.
         self.mix = layers.Conv1D(channels, 1, kernel_initializer="zeros", name="mix", dtype=self.dtype_policy)
 
     def build(self, shape):
@@ -75,7 +79,9 @@ class ResidualBlock(layers.Layer):
 
 @register
 class CroppedResidual(layers.Layer):
-    """x[d:-d] + conv of kernel 3 and dilation d, unpadded: [batch, time, channels] -> [batch, time − 2·d, channels]."""
+    """x[d:-d] + conv of kernel 3 and dilation d, unpadded: [batch, time, channels] -> [batch, time
+    − 2·d, channels].
+    """
 
     def __init__(self, channels: int, dilation: int, **kwargs):
         super().__init__(**kwargs)
@@ -94,7 +100,8 @@ class CroppedResidual(layers.Layer):
         return self.dilation, self.dilation
 
     def compute_output_shape(self, shape):
-        """Stated, because JAX cannot tell that both sides of the sum have the same unknown length."""
+        """Stated, because JAX cannot tell that both sides of the sum have the same unknown length.
+        """
         return (shape[0], None if shape[1] is None else shape[1] - 2 * self.dilation, self.channels)
 
     def get_config(self):
@@ -103,12 +110,14 @@ class CroppedResidual(layers.Layer):
 
 @register
 class SubPixelUpsampling(layers.Layer):
-    """A convolution folded into time: [batch, N, c] -> [batch, N·ratio, channels] (Shi et al. 2016).
+    """A convolution folded into time: [batch, N, c] -> [batch, N·ratio, channels] (Shi et al.
+    2016).
 
-    What is constant is answered with a constant at first (Aitken et al. 2017). Then each of the `ratio` phases may
-    learn to answer a constant in its own way: too much of it is heard as lines at the multiples of the input's rate
-    (the checkerboard of Odena et al. 2016), none of it as notches there. even: the share of it that is taken away, in
-    [0, 1].
+    What is constant is answered with a constant at first (Aitken et al. 2017). Then each of the
+    `ratio` phases may
+    learn to answer a constant in its own way: too much of it is heard as lines at the multiples of
+    the input's rate (the checkerboard of Odena et al. 2016), none of it as notches there. even: the
+    share of it that is taken away, in [0, 1].
     """
 
     def __init__(self, channels: int, ratio: int, kernel_size: int = 3, even: float = 0.0, **kwargs):
@@ -133,7 +142,9 @@ class SubPixelUpsampling(layers.Layer):
         return self.kernel_size // 2, self.kernel_size // 2
 
     def _even(self, kernel, share: float):
-        """[taps, c, ratio·channels], of whose sums over the taps only 1 - share of what is each phase's own is left."""
+        """[taps, c, ratio·channels], of whose sums over the taps only 1 - share of what is each
+        phase's own is left.
+        """
         kernel = ops.convert_to_tensor(kernel)
         phases = ops.reshape(kernel, (*kernel.shape[:2], self.ratio, self.channels))
         mean = ops.mean(phases, axis=0, keepdims=True)
@@ -153,7 +164,9 @@ class Conv(layers.Conv1D):
 
     @property
     def receptive_field(self) -> tuple[int, int]:
-        """With a stride the padding's side depends on the length: either side may see what the kernel has over it."""
+        """With a stride the padding's side depends on the length: either side may see what the
+        kernel has over it.
+        """
         (kernel,), (stride,) = self.kernel_size, self.strides
         reach = kernel // 2 if stride == 1 else kernel - stride
         return reach, reach

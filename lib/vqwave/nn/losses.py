@@ -1,6 +1,8 @@
-"""What a codec is trained to keep: spectra at several resolutions, mel bands, and the waveform itself.
+"""What a codec is trained to keep: spectra at several resolutions, mel bands, and the waveform
+itself.
 
-All terms compare audio float32 [batch, samples] with audio float32 [batch, samples] and are dimensionless.
+All terms compare audio float32 [batch, samples] with audio float32 [batch, samples] and are
+dimensionless.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ from ..metrics import BESIDE, LINE, MEL_FLOOR, mel_filters
 from ..metrics import MEL_BANDS as MEL_SCALES
 from .replica_sums import mean, total
 
-# (n_fft, hop, window): the windows of the SC metric at twice its hop, which trains as well for half the cost.
+# (n_fft, hop, window): the windows of the SC metric at twice its hop, which trains as well for half
+# the cost.
 STFT_SCALES = ((2048, 480, 1200), (1024, 240, 600), (512, 100, 240))
 # Samples: spectra are padded by reflection, which needs more than half a window to reflect.
 SHORTEST = max(scale[0] for scale in STFT_SCALES + MEL_SCALES) // 2 + 1
@@ -30,11 +33,13 @@ def magnitude(audio, n_fft: int, hop: int, window: int):
 
 
 def reconstruction_terms(x, y, sample_rate: int) -> dict:
-    """Original x and reconstruction y, float32 [batch, samples] -> each term by its name in `LossConfig`.
+    """Original x and reconstruction y, float32 [batch, samples] -> each term by its name in
+    `LossConfig`.
 
-    spectral_convergence: ‖|S(x)|−|S(y)|‖_F / ‖|S(x)|‖_F; log_magnitude: mean |ln|S(x)| − ln|S(y)||, both averaged over
-    the scales (Arık et al. 2019, Yamamoto et al. 2020). mel: mean |log10 M(x) − log10 M(y)| summed over its scales, of
-    magnitudes and with the floor of `metrics.mel_distance`: a higher one leaves hiss in quiet bands unpunished.
+    spectral_convergence: ‖|S(x)|−|S(y)|‖_F / ‖|S(x)|‖_F; log_magnitude: mean |ln|S(x)| − ln|S(y)||,
+    both averaged over the scales (Arık et al. 2019, Yamamoto et al. 2020). mel: mean |log10 M(x) −
+    log10 M(y)| summed over its scales, of magnitudes and with the floor of `metrics.mel_distance`:
+    a higher one leaves hiss in quiet bands unpunished.
     waveform: mean (x−y)² / mean x².
     """
     convergence, log_magnitude, mel = [], [], []
@@ -57,11 +62,13 @@ def reconstruction_terms(x, y, sample_rate: int) -> dict:
 
 
 def hum(x, y, level: int):
-    """How much further, or less, lines at the rate of the codes stand out of y than of x, float32 [batch, samples].
+    """How much further, or less, lines at the rate of the codes stand out of y than of x, float32
+    [batch, samples].
 
-    With P the batch's power spectrum over all samples, e_k = ln of P at k/level of the sample rate over P beside it:
-    mean over k of (e_k(y) - e_k(x))^2, for lines are heard as a hum and notches are missed. What is 80 dB under x's
-    loudest counts as silence. samples: a multiple of level, at least `LINE_BINS` times it.
+    With P the batch's power spectrum over all samples, e_k = ln of P at k/level of the sample rate
+    over P beside it: mean over k of (e_k(y) - e_k(x))^2, for lines are heard as a hum and notches
+    are missed. What is 80 dB under x's loudest counts as silence. samples: a multiple of level, at
+    least `LINE_BINS` times it.
     """
     samples = x.shape[-1]
     window = np.hanning(samples).astype("float32")

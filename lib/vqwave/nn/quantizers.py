@@ -14,7 +14,9 @@ from .layers import register
 
 
 class CodeCounts(keras.metrics.Metric):
-    """A histogram of the codes seen since the last reset; what is reported of it is the subclass's matter."""
+    """A histogram of the codes seen since the last reset; what is reported of it is the subclass's
+    matter.
+    """
 
     def __init__(self, num_codes: int, name: str, **kwargs):
         super().__init__(name=name, **kwargs)
@@ -32,7 +34,9 @@ class Usage(CodeCounts):
 
 
 class Perplexity(CodeCounts):
-    """2 to the entropy of the code histogram: how many codes would do as much if all were used alike."""
+    """2 to the entropy of the code histogram: how many codes would do as much if all were used
+    alike.
+    """
 
     def result(self):
         p = self.counts / ops.maximum(ops.sum(self.counts), 1.0)
@@ -40,22 +44,28 @@ class Perplexity(CodeCounts):
 
 
 def distances(latents, codebook):
-    """|x - e|² less |x|², which is the same for all codes: [..., code_dim], [codes, code_dim] -> [..., codes]."""
+    """|x - e|² less |x|², which is the same for all codes: [..., code_dim], [codes, code_dim] ->
+    [..., codes].
+    """
     return ops.sum(codebook**2, axis=1) - 2.0 * ops.matmul(latents, ops.transpose(codebook))
 
 
 @register
 class VectorQuantizer(layers.Layer):
-    """latents float32 [batch, N, code_dim] -> (quantized float32 [batch, N, code_dim], codes int32 [batch, N, 1]).
+    """latents float32 [batch, N, code_dim] -> (quantized float32 [batch, N, code_dim], codes int32
+    [batch, N, 1]).
 
-    VQ-VAE with an EMA codebook (van den Oord et al. 2017, appendix A.1). With n_i latents x given code i in a batch:
-        count_i <- γ·count_i + (1−γ)·n_i      total_i <- γ·total_i + (1−γ)·Σ x      e_i = total_i / smoothed(count_i)
-    In training the first batch gives the initial codes, and a code whose count falls under `revival_threshold` of a
-    fair share is moved onto a random latent of the batch, its vector, count and total at once (as in Jukebox).
-    Gradients pass straight through. In inference nothing moves. Stays in float32 under mixed precision.
+    VQ-VAE with an EMA codebook (van den Oord et al. 2017, appendix A.1). With n_i latents x given
+        code i in a batch: count_i <- γ·count_i + (1−γ)·n_i      total_i <- γ·total_i + (1−γ)·Σ x
+        e_i = total_i / smoothed(count_i)
+    In training the first batch gives the initial codes, and a code whose count falls under
+    `revival_threshold` of a fair share is moved onto a random latent of the batch, its vector,
+    count and total at once (as in Jukebox). Gradients pass straight through. In inference nothing
+    moves. Stays in float32 under mixed precision.
 
-    What every quantizer offers: `call`; `encode` and `lookup` by operations that ONNX has; `codebooks`, the variables
-    that a file of weights holds; `set_codebooks`; `update_metrics`, of each book's usage and perplexity.
+    What every quantizer offers: `call`; `encode` and `lookup` by operations that ONNX has;
+    `codebooks`, the variables that a file of weights holds; `set_codebooks`; `update_metrics`, of
+    each book's usage and perplexity.
     """
 
     def __init__(self, num_codes, code_dim, decay=0.96, revival_threshold=0.3, commitment=0.25, seed=0, suffix="",
@@ -64,7 +74,8 @@ class VectorQuantizer(layers.Layer):
         self.num_codes, self.code_dim, self.decay = num_codes, code_dim, decay
         self.revival_threshold, self.commitment = revival_threshold, commitment
         self.seed_generator = keras.random.SeedGenerator(seed)
-        # Fed by the model's `compute_loss` with `batch_count` of the last call: in a call JAX updates no metric.
+        # Fed by the model's `compute_loss` with `batch_count` of the last call: in a call JAX
+        # updates no metric.
         self.usage = Usage(num_codes, name=f"usage{suffix}")
         self.perplexity = Perplexity(num_codes, name=f"perplexity{suffix}")
 
@@ -75,7 +86,8 @@ class VectorQuantizer(layers.Layer):
         self.codebook = weight("codebook", self.num_codes, self.code_dim, initializer="random_normal")
         self.count = weight("count", self.num_codes)
         self.total = weight("total", self.num_codes, self.code_dim)
-        # 0 until codes have come from data or from a file; also the switch of the data-driven start.
+        # 0 until codes have come from data or from a file; also the switch of the data-driven
+        # start.
         self.started = weight("started")
 
     @property
@@ -83,13 +95,17 @@ class VectorQuantizer(layers.Layer):
         return [self.codebook]
 
     def set_codebooks(self):
-        """Take the codebook as it is for a start, each code with the weight of a fair share of one batch."""
+        """Take the codebook as it is for a start, each code with the weight of a fair share of one
+        batch.
+        """
         self.count.assign(ops.ones(self.num_codes))
         self.total.assign(self.codebook.value)
         self.started.assign(1.0)
 
     def encode(self, latents):
-        """latents [batch, N, code_dim] -> codes int32 [batch, N, 1]. A top-1, since ONNX lacks Keras's argmin."""
+        """latents [batch, N, code_dim] -> codes int32 [batch, N, 1]. A top-1, since ONNX lacks
+        Keras's argmin.
+        """
         return ops.cast(ops.top_k(-distances(ops.cast(latents, "float32"), self.codebook), 1)[1], "int32")
 
     def lookup(self, codes):
@@ -157,12 +173,14 @@ class VectorQuantizer(layers.Layer):
 
 @register
 class ResidualVectorQuantizer(layers.Layer):
-    """latents float32 [batch, N, code_dim] -> (quantized float32 [batch, N, code_dim], codes int32 [batch, N, books]).
+    """latents float32 [batch, N, code_dim] -> (quantized float32 [batch, N, code_dim], codes int32
+    [batch, N, books]).
 
-    Each book quantizes what the ones before it leave, and their vectors add up (SoundStream, Zeghidour et al. 2021,
-    section III.C). The first n books of a frame's codes are what n books alone would give, so the bitrate is chosen by
-    cutting codes when encoding; `lookup` takes any number of books. In training, a share `dropout` of the windows uses
-    the first n books only, n drawn evenly from 1 … books.
+    Each book quantizes what the ones before it leave, and their vectors add up (SoundStream,
+    Zeghidour et al. 2021, section III.C). The first n books of a frame's codes are what n books
+    alone would give, so the bitrate is chosen by cutting codes when encoding; `lookup` takes any
+    number of books. In training, a share `dropout` of the windows uses the first n books only, n
+    drawn evenly from 1 … books.
     """
 
     def __init__(self, books, dropout, num_codes, code_dim, decay=0.96, revival_threshold=0.3, commitment=0.25, seed=0,
@@ -195,7 +213,9 @@ class ResidualVectorQuantizer(layers.Layer):
         return ops.concatenate(codes, axis=-1)
 
     def lookup(self, codes):
-        """codes int32 [batch, N, n], n up to the number of books -> vectors float32 [batch, N, code_dim]."""
+        """codes int32 [batch, N, n], n up to the number of books -> vectors float32 [batch, N,
+        code_dim].
+        """
         table = ops.concatenate([book.codebook for book in self.books], axis=0)
         first = ops.cumsum(ops.ones_like(codes), axis=-1) - 1
         return ops.sum(ops.take(table, codes + first * self.num_codes, axis=0), axis=-2)
@@ -232,12 +252,14 @@ class ResidualVectorQuantizer(layers.Layer):
 
 @register
 class SelfOrganizingMap(VectorQuantizer):
-    """A `VectorQuantizer` whose codes lie on a grid and learn from their neighbours' latents too (Kohonen 1982).
+    """A `VectorQuantizer` whose codes lie on a grid and learn from their neighbours' latents too
+    (Kohonen 1982).
 
-    The batch's counts and sums are spread by h_ij = exp(−d_ij² / 2σ²), d the distance on the grid, before the EMA
-    follows them, so that codes side by side come to sound alike. σ falls from `radius` of the longest side to nothing
-    over `shrink_steps` steps; from there on it is the EMA codebook. `topographic_error`: the share of latents whose two
-    nearest codes are not neighbours on the grid (Kiviluoto 1996).
+    The batch's counts and sums are spread by h_ij = exp(−d_ij² / 2σ²), d the distance on the grid,
+    before the EMA follows them, so that codes side by side come to sound alike. σ falls from
+    `radius` of the longest side to nothing over `shrink_steps` steps; from there on it is the EMA
+    codebook. `topographic_error`: the share of latents whose two nearest codes are not neighbours
+    on the grid (Kiviluoto 1996).
     """
 
     def __init__(self, rows, columns, radius, shrink_steps, code_dim, decay=0.96, revival_threshold=0.1,
@@ -268,7 +290,8 @@ class SelfOrganizingMap(VectorQuantizer):
         nearest = ops.top_k(-distances(flat, ops.convert_to_tensor(self.codebook)), 2)[1]
         between = ops.take(ops.reshape(ops.convert_to_tensor(self.squared), (-1,)),
                            nearest[:, 0] * self.num_codes + nearest[:, 1])
-        # Neighbours lie at most one step away along each axis: a squared distance of 1, or 2 across a corner.
+        # Neighbours lie at most one step away along each axis: a squared distance of 1, or 2 across
+        # a corner.
         self.batch_error = replica_sums.mean(ops.cast(between > 2.5, "float32"))
         return super().call(latents, training, counts)
 

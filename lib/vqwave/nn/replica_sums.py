@@ -1,14 +1,18 @@
-"""Sums over TensorFlow's replicas, for the few layers and losses that are not means over a batch's rows.
+"""Sums over TensorFlow's replicas, for the few layers and losses that are not means over a batch's
+rows.
 
-JAX divides a program that is written for the whole batch and sees to sums itself. On TensorFlow each replica runs for
-its own rows, and what is not a mean over rows takes its sums over all replicas here; on one device these do nothing.
+JAX divides a program that is written for the whole batch and sees to sums itself. On TensorFlow
+each replica runs for its own rows, and what is not a mean over rows takes its sums over all
+replicas here; on one device these do nothing.
 """
 
 from __future__ import annotations
 
 
 def _replicas():
-    """TensorFlow's replica context where there are several replicas and this is inside one of them, else None."""
+    """TensorFlow's replica context where there are several replicas and this is inside one of them,
+    else None.
+    """
     import keras
 
     if keras.backend.backend() != "tensorflow":
@@ -46,7 +50,9 @@ def means(gradients: list) -> list:
 
 
 def part(loss):
-    """This replica's part of a loss that is a mean over its rows: Keras adds up what the replicas' parts come to."""
+    """This replica's part of a loss that is a mean over its rows: Keras adds up what the replicas'
+    parts come to.
+    """
     here = _replicas()
     return loss if here is None else loss / here.num_replicas_in_sync
 
@@ -58,7 +64,9 @@ def joint(count):
 
 
 def take(x, rows):
-    """x[rows], where `rows` are counted over the rows of all replicas and x is this one's share of them."""
+    """x[rows], where `rows` are counted over the rows of all replicas and x is this one's share of
+    them.
+    """
     from keras import ops
 
     here = _replicas()

@@ -1,4 +1,6 @@
-"""The trained models of every level behind one object: encode, decode, generate, stream; and what steers them."""
+"""The trained models of every level behind one object: encode, decode, generate, stream; and what
+steers them.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +30,13 @@ def load(codecs=weights.CODECS, generators=weights.GENERATORS, engine: str = "on
     """The trained models found in two folders.
 
     Args:
-        codecs, generators: folders of weights; the chain is what `chain.yml` beside the generators says.
+        codecs, generators: folders of weights; the chain is what `chain.yml` beside the generators
+            says.
         engine: `onnx` (int8), `onnx-float32` or `keras`.
         epoch: the generators' set, a number or "best" (None: what ships, else the best).
 
-    Nothing but the chain is read until a level is used: then a missing or damaged set is a `UserError`. The first use
-    of a set exports it to ONNX, which takes some seconds, once.
+    Nothing but the chain is read until a level is used: then a missing or damaged set is a
+    `UserError`. The first use of a set exports it to ONNX, which takes some seconds, once.
     """
     return VQWave(codecs, generators, engine, epoch)
 
@@ -57,11 +60,12 @@ class VQWave:
         return self.chain.sample_rate
 
     def encode(self, audio, level: int | None = None, report: Callable[[float], None] | None = None) -> np.ndarray:
-        """Audio -> codes int32 [ceil(samples / level)], a row each for a batch; [..., books] with several codebooks.
+        """Audio -> codes int32 [ceil(samples / level)], a row each for a batch; [..., books] with
+        several codebooks.
 
         Args:
-            audio: float [samples] or [batch, samples] in [-1, 1]; or the path of a file in any format, of any length,
-                which is encoded as it is decoded, in constant memory.
+            audio: float [samples] or [batch, samples] in [-1, 1]; or the path of a file in any
+                format, of any length, which is encoded as it is decoded, in constant memory.
             level: None is the chain's finest.
             report: called with the share of a file that is done.
         """
@@ -99,26 +103,30 @@ class VQWave:
         return self.chain.ending
 
     def ending(self, level: int | None, keep: int | None = None) -> int:
-        """`level`, or where it is None the chain's own (`level`), if that is finer than what a variation keeps."""
+        """`level`, or where it is None the chain's own (`level`), if that is finer than what a
+        variation keeps.
+        """
         if level is None:
             return self.level if keep is None or self.level < keep else self.chain.bottom
         return self.chain.check_level(level)
 
     def prompt(self, recording, *, seconds: float | None = None, start: float = 0.0,
                level: int | None = None, keep_original: bool = False) -> Prompt:
-        """What a piece can begin with: a part of a recording, encoded at every level from the top down to `level`.
+        """What a piece can begin with: a part of a recording, encoded at every level from the top
+        down to `level`.
 
-        What is over a multiple of the top level's samples is left off the part's end, so that all levels end with the
-        same sample. The codes are those of the whole recording there.
+        What is over a multiple of the top level's samples is left off the part's end, so that all
+        levels end with the same sample. The codes are those of the whole recording there.
 
         Args:
             recording: a file's path, or float [samples] in [-1, 1] at the chain's rate.
-            seconds: how long the part is (None: to the end of the recording), start: where it begins.
+            seconds: how long the part is (None: to the end of the recording), start: where it
+                begins.
             keep_original: the recording itself is heard, not its decoded codes.
 
         Raises:
-            UserError: there is nothing to begin with: unreadable, silent, shorter than one code of the top level, over
-                before `start`.
+            UserError: there is nothing to begin with: unreadable, silent, shorter than one code of
+                the top level, over before `start`.
         """
         levels = [x for x in self.chain.sizes if x >= self.ending(level)]
         for x in levels:
@@ -168,7 +176,8 @@ class VQWave:
         return Variation(keep, self.encode(recording, keep), recording.size)
 
     def decode(self, codes, level: int | None = None) -> np.ndarray:
-        """codes int [N] or [batch, N] -> audio float32 [N·level], or a row each; with several codebooks [..., books].
+        """codes int [N] or [batch, N] -> audio float32 [N·level], or a row each; with several
+        codebooks [..., books].
 
         A residual codec takes any number of its first books.
         """
@@ -178,7 +187,9 @@ class VQWave:
         if config.books == 1:
             codes = codes[..., None]
         if codes.ndim not in (2, 3) or codes.dtype.kind not in "iu" or not 0 < codes.shape[-1] <= config.books:
-            wanted = "[N] or [batch, N]" if config.books == 1 else f"[N, books] or [batch, N, books] of up to {config.books}"
+            wanted = "[N] or [batch, N]"
+            if config.books > 1:
+                wanted = f"[N, books] or [batch, N, books] of up to {config.books}"
             raise ValueError(f"codes are whole numbers, {wanted}, not {given.dtype} {list(given.shape)}")
         if codes.size and not 0 <= codes.min() <= codes.max() < config.num_codes:
             raise ValueError(f"codes are {codes.min()} … {codes.max()}; {config.name} has 0 … {config.num_codes - 1}")
@@ -187,7 +198,8 @@ class VQWave:
 
     def generate(self, *, seconds: float | None = None, samples: int | None = None, begin: Begin | None = None,
                  **options) -> np.ndarray:
-        """A piece: float32 [samples], or [batch, samples] with `batch=`; the collected `stream` of those options.
+        """A piece: float32 [samples], or [batch, samples] with `batch=`; the collected `stream` of
+        those options.
 
         Without a length a variation is as long as what it varies; anything else needs one.
         """
@@ -204,13 +216,16 @@ class VQWave:
         """An iterator of float32 blocks, endless unless `seconds` or `samples` are given.
 
         Args:
-            level: the chain is built from the top down to this level, and decoded there (None: see `ending`).
+            level: the chain is built from the top down to this level, and decoded there (None: see
+                `ending`).
             seed: decides everything; None draws one.
-            sampling: a `config.Sampling` for all levels, or a mapping from level to one (or to what differs from the
-                generator's own, such as {512: {"temperature": 0.9}}).
-            begin: what `prompt` or `source` made of a recording: the piece begins with it and goes on, or varies it. A
-                length counts the prompt; a variation is as long as its recording unless a length cuts it.
-            windows: above 1 one long piece is made faster, all of it before the first block, see `Windows`.
+            sampling: a `config.Sampling` for all levels, or a mapping from level to one (or to what
+                differs from the generator's own, such as {512: {"temperature": 0.9}}).
+            begin: what `prompt` or `source` made of a recording: the piece begins with it and goes
+                on, or varies it. A length counts the prompt; a variation is as long as its
+                recording unless a length cuts it.
+            windows: above 1 one long piece is made faster, all of it before the first block, see
+                `Windows`.
             batch, chunk, log_probs: see `Stream`.
             report: called with the share of the piece that is sampled, with windows.
         """
@@ -247,7 +262,13 @@ class VQWave:
         loaded = [self._load(name, engines.load_generator) for name in names]
         common = {"block": self.chain.block, "samples": samples, "seed": seed, "sampling": sampling}
         if windows == 1:
-            return Stream(self.codec(level), loaded, begin=begin, batch=batch, chunk=chunk, log_probs=log_probs, **common)
+            return Stream(self.codec(level),
+                          loaded,
+                          begin=begin,
+                          batch=batch,
+                          chunk=chunk,
+                          log_probs=log_probs,
+                          **common)
         for key, value in (("batch", batch), ("log_probs", log_probs)):
             if value:
                 raise UserError(f"windows make one piece: give either windows or {key}")
@@ -262,7 +283,9 @@ class VQWave:
         return self._load(self.chain.generators[self.chain.check_level(level)], engines.load_generator)
 
     def found(self, name: str) -> weights.WeightSet:
-        """The set of weights of a model of the chain. Raises `UserError` where there is none, or its rate is another."""
+        """The set of weights of a model of the chain. Raises `UserError` where there is none, or
+        its rate is another.
+        """
         if name not in self._sets:
             if name in self.chain.codecs.values():
                 one = weights.find(self._codecs, name)
@@ -299,7 +322,9 @@ def _without_book(codes: np.ndarray) -> np.ndarray:
 
 
 def _check_samples(audio, dimensions) -> np.ndarray:
-    """float32 [samples] or [batch, samples]. Raises `ValueError` for another shape, or what is not finite."""
+    """float32 [samples] or [batch, samples]. Raises `ValueError` for another shape, or what is not
+    finite.
+    """
     audio = np.asarray(audio, np.float32)
     if audio.ndim not in dimensions:
         wanted = " or ".join(("[samples]", "[batch, samples]")[d - 1] for d in dimensions)
@@ -310,7 +335,9 @@ def _check_samples(audio, dimensions) -> np.ndarray:
 
 
 def _part(recording, rate: int, begin: int, count: int | None) -> tuple[np.ndarray, int]:
-    """Samples begin … begin + count − 1 of a file or an array, as far as there are any, and where reading stopped."""
+    """Samples begin … begin + count − 1 of a file or an array, as far as there are any, and where
+    reading stopped.
+    """
     if not isinstance(recording, str | os.PathLike):
         audio = _check_samples(recording, (1,))
         return audio[begin:][:count], audio.size

@@ -1,7 +1,8 @@
 """What plays: one object per model, the same for every engine, numpy in and numpy out.
 
-`onnx` samples with int8 weights (large generators: 4-bit ones) and `onnx-float32` with float32 ones, both in ONNX
-Runtime and without TensorFlow once their graphs are cached; `keras` is the reference, and the one for GPUs.
+`onnx` samples with int8 weights (large generators: 4-bit ones) and `onnx-float32` with float32
+ones, both in ONNX Runtime and without TensorFlow once their graphs are cached; `keras` is the
+reference, and the one for GPUs.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ def check_engine(engine: str) -> str:
 def check_chain(codec, generators, kept: int = 0):
     """Each generator continues the one above it, and the last makes what `codec` decodes.
 
-    codec, generators (top of the chain first): anything with a `.config`; kept: the level whose codes the first is
-    given, 0 where it begins the chain. Errors: `UserError` that prints both sides.
+    codec, generators (top of the chain first): anything with a `.config`; kept: the level whose
+    codes the first is given, 0 where it begins the chain. Errors: `UserError` that prints both
+    sides.
     """
     if not generators:
         raise UserError("a chain needs at least one generator")
@@ -68,7 +70,9 @@ def check_codec(generator, codec):
 
 
 def check_source(below, above):
-    """The generator `below` reads what `above`, a codec or generator, makes. Raises `UserError` with both sides."""
+    """The generator `below` reads what `above`, a codec or generator, makes. Raises `UserError`
+    with both sides.
+    """
     source = below.source
     if (source.num_codes, source.books) != (above.num_codes, above.books):
         raise UserError(f"{below.name} reads {_frame(source)}, but {above.name} makes {_frame(above)}")
@@ -79,13 +83,17 @@ def _frame(config) -> str:
 
 
 class CodecEngine:
-    """audio <-> codes at one level; `config` is its `CodecConfig`, `weight_set` and `engine` what made it."""
+    """audio <-> codes at one level; `config` is its `CodecConfig`, `weight_set` and `engine` what
+    made it.
+    """
 
     def __init__(self, weight_set, engine: str):
         self.config, self.weight_set, self.engine = weight_set.config, weight_set, engine
 
     def encode(self, audio) -> np.ndarray:
-        """audio float32 [batch, T] in [-1, 1] -> codes int32 [batch, ceil(T / level), books], in constant memory."""
+        """audio float32 [batch, T] in [-1, 1] -> codes int32 [batch, ceil(T / level), books], in
+        constant memory.
+        """
         return chunking.encode(self.encode_window, audio, self.config.level, self.encode_halo)
 
     def decode(self, codes) -> np.ndarray:
@@ -112,7 +120,8 @@ class CodecEngine:
     def decode_window(self, codes, start: int = 0) -> np.ndarray:
         """One run of the decoder: int32 [batch, n, books] -> float32 [batch, n·level].
 
-        start: the number of the first of these codes in the piece, which tones and noise are a function of.
+        start: the number of the first of these codes in the piece, which tones and noise are a
+            function of.
         """
         raise NotImplementedError
 
@@ -124,7 +133,9 @@ class CodecEngine:
 
 
 class GeneratorEngine:
-    """Codes of one level, a chunk at a time; `config` is its `GeneratorConfig`, the rest as in `CodecEngine`."""
+    """Codes of one level, a chunk at a time; `config` is its `GeneratorConfig`, the rest as in
+    `CodecEngine`.
+    """
 
     def __init__(self, weight_set, engine: str):
         self.config, self.weight_set, self.engine = weight_set.config, weight_set, engine
@@ -134,7 +145,9 @@ class GeneratorEngine:
         return "float32"
 
     def context(self, source) -> np.ndarray:
-        """source frames int32 [batch, N + 2·halo, books above] -> context float32 [batch, N·ratio, context_channels]."""
+        """source frames int32 [batch, N + 2·halo, books above] -> context float32 [batch, N·ratio,
+        context_channels].
+        """
         raise NotImplementedError
 
     def initial_state(self, batch: int) -> list[np.ndarray]:
@@ -149,11 +162,13 @@ class GeneratorEngine:
         Args:
             context: float32 [B, n, C], None at the top.
             uniforms: float32 [B, n, books] in [0, 1).
-            previous: int32 [B, books], the frame before the first; `config.start_token` where a piece begins.
+            previous: int32 [B, books], the frame before the first; `config.start_token` where a
+                piece begins.
             state: as `initial_state`.
             sampling: None is the generator's own. Temperature 0: the likeliest code.
             forced: int32 [B, n, books], a code that is given instead of drawn, or -1.
-            log_probs: whether to return the natural log of each code's probability under what it was drawn from.
+            log_probs: whether to return the natural log of each code's probability under what it
+                was drawn from.
         """
         inverse, top_k, top_p = loop_settings(sampling or self.config.sampling)
         uniforms = np.asarray(uniforms, np.float32)
@@ -176,20 +191,25 @@ class GeneratorEngine:
         return np.ascontiguousarray(codes.swapaxes(0, 1)), chosen, state
 
     def _run(self, feeds, state, full):
-        """(codes [n, B, books], log_probs [n, B, books], state) from feeds with time first. Not `full`: neither forced codes nor a
+        """(codes [n, B, books], log_probs [n, B, books], state) from feeds with time first. Not
+        `full`: neither forced codes nor a
         filter are fed, and log_probs may be None."""
         raise NotImplementedError
 
 
-# --- ONNX Runtime ----------------------------------------------------------------------------------------------------
+# --- ONNX Runtime
+# ----------------------------------------------------------------------------------------------------
 
 
 def session(graph: bytes, arena: bool = True):
-    """An ONNX Runtime session that keeps to the thread it is called from, so that levels can run side by side.
+    """An ONNX Runtime session that keeps to the thread it is called from, so that levels can run
+    side by side.
 
-    Without the arena a loop, whose tensors are small, runs 3 % faster; a convolution, whose are large, runs slower.
+    Without the arena a loop, whose tensors are small, runs 3 % faster; a convolution, whose are
+    large, runs slower.
     """
-    # From 1.29 on it otherwise reports each session to its makers, from threads of its own, for which memory grows too.
+    # From 1.29 on it otherwise reports each session to its makers, from threads of its own, for
+    # which memory grows too.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
@@ -254,7 +274,8 @@ class _Graphs:
 
     def session(self, kind: str):
         if kind not in self.sessions:
-            # Levels and windows run side by side, and an export silences the whole process while it lasts.
+            # Levels and windows run side by side, and an export silences the whole process while it
+            # lasts.
             with _opening:
                 if kind not in self.sessions:
                     graph = export.cached_graph(self.weight_set, kind)
@@ -271,11 +292,14 @@ class _Graphs:
         return opened.run(None, {x.name: array for x, array in zip(opened.get_inputs(), given, strict=True)})[0]
 
 
-# --- Keras -----------------------------------------------------------------------------------------------------------
+# --- Keras
+# -----------------------------------------------------------------------------------------------------------
 
 
 def _runnable(model):
-    """Run as a graph, but not through XLA, which would compile for minutes each time a length is new."""
+    """Run as a graph, but not through XLA, which would compile for minutes each time a length is
+    new.
+    """
     model.compile(jit_compile=False)
     return model
 

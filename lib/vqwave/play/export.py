@@ -1,7 +1,9 @@
-"""The bridge between the two planes: trained Keras weights -> ONNX graphs, made once and cached by checksum.
+"""The bridge between the two planes: trained Keras weights -> ONNX graphs, made once and cached by
+checksum.
 
-Convolutional parts (encoder, decoder, context) go through Keras's own ONNX export and need TensorFlow. A generator's
-core becomes one ONNX loop, built here node by node from its arrays, which needs nothing but numpy and onnx.
+Convolutional parts (encoder, decoder, context) go through Keras's own ONNX export and need
+TensorFlow. A generator's core becomes one ONNX loop, built here node by node from its arrays, which
+needs nothing but numpy and onnx.
 """
 
 from __future__ import annotations
@@ -44,9 +46,11 @@ def kinds(weight_set, engine: str) -> list[str]:
 
 
 def build(weight_set, kind: str) -> bytes:
-    """One serialised ONNX graph of a set: `encode`, `decode`, `context`, `loop[_full]_{int4,int8,float32}`.
+    """One serialised ONNX graph of a set: `encode`, `decode`, `context`,
+    `loop[_full]_{int4,int8,float32}`.
 
-    Its metadata hold the numbers that running it takes. Raises `UserError` where something it needs is not installed.
+    Its metadata hold the numbers that running it takes. Raises `UserError` where something it needs
+    is not installed.
     """
     try:
         from onnx import helper
@@ -64,7 +68,8 @@ def build(weight_set, kind: str) -> bytes:
     return made.SerializeToString()
 
 
-# --- convolutional parts ---------------------------------------------------------------------------------------------
+# --- convolutional parts
+# ---------------------------------------------------------------------------------------------
 
 
 def _keras_part(weight_set, kind: str):
@@ -115,7 +120,9 @@ def keras_graph(model, output: str):
 
 
 def _replace_erfc(graph):
-    """1 - Erf for each Erfc: TensorFlow makes its exact GELU of it, tf2onnx passes it on, and ONNX has none."""
+    """1 - Erf for each Erfc: TensorFlow makes its exact GELU of it, tf2onnx passes it on, and ONNX
+    has none.
+    """
     from onnx import helper, numpy_helper
 
     one = numpy_helper.from_array(np.ones((), np.float32), "one_of_erfc")
@@ -134,17 +141,22 @@ def _replace_erfc(graph):
 
 @contextlib.contextmanager
 def _quiet():
-    """TensorFlow and tf2onnx say on C's stderr and in warnings what no user can act on, unless they fail."""
+    """TensorFlow and tf2onnx say on C's stderr and in warnings what no user can act on, unless they
+    fail.
+    """
     with warnings.catch_warnings(), quiet.unless_it_fails():
         warnings.simplefilter("ignore")
         yield
 
 
-# --- the cache -------------------------------------------------------------------------------------------------------
+# --- the cache
+# -------------------------------------------------------------------------------------------------------
 
 
 def cache_folder() -> Path:
-    """$VQWAVE_CACHE, else $XDG_CACHE_HOME/vqwave, else ~/.cache/vqwave. Errors: `UserError` where there is no home."""
+    """$VQWAVE_CACHE, else $XDG_CACHE_HOME/vqwave, else ~/.cache/vqwave. Errors: `UserError` where
+    there is no home.
+    """
     if os.environ.get("VQWAVE_CACHE"):
         return Path(os.environ["VQWAVE_CACHE"])
     try:
@@ -154,10 +166,11 @@ def cache_folder() -> Path:
 
 
 def cached_graph(weight_set, kind: str) -> bytes:
-    """The graph `kind` of a set, from the cache or made and put there. A torn or stale file is made again.
+    """The graph `kind` of a set, from the cache or made and put there. A torn or stale file is made
+    again.
 
-    A line on stderr says what is being made. Where the cache cannot be written, another line says so, and a folder for
-    temporary files stands in for it as long as the process lives.
+    A line on stderr says what is being made. Where the cache cannot be written, another line says
+    so, and a folder for temporary files stands in for it as long as the process lives.
     """
     key = hashlib.sha256("\n".join((weight_set.checksum, kind, EXPORTER)).encode()).hexdigest()[:32]
     name = f"{weight_set.name}_{kind}_{key}.onnx"
@@ -177,8 +190,12 @@ def cached_graph(weight_set, kind: str) -> bytes:
             folder = tempfile.mkdtemp(prefix="vqwave_")
             atexit.register(shutil.rmtree, folder, ignore_errors=True)
             _stand_in.append(Path(folder))
-            print(f"graphs cannot be cached in {printable(cache_folder())} ({reason(e)}) and will be made again next time: "
-                  "VQWAVE_CACHE names another folder", file=sys.stderr, flush=True)
+            print(
+                f"graphs cannot be cached in {printable(cache_folder())} ({reason(e)}) and will be made again next "
+                "time: "
+                "VQWAVE_CACHE names another folder",
+                file=sys.stderr,
+                flush=True)
         with contextlib.suppress(OSError):
             write_graph(_stand_in[0] / name, graph)
     return graph
@@ -206,7 +223,9 @@ def write_graph(path: Path, graph: bytes):
 
 
 def export(weight_set, folder, engine: str = "onnx") -> list[Path]:
-    """Write a set's graphs into `folder` as NAME_KIND.onnx; their paths. Errors: `UserError`: no such folder can be."""
+    """Write a set's graphs into `folder` as NAME_KIND.onnx; their paths. Errors: `UserError`: no
+    such folder can be.
+    """
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)

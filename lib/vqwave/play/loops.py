@@ -1,7 +1,9 @@
-"""A generator's core and its sampling as one ONNX loop, built node by node from its arrays with numpy and onnx alone.
+"""A generator's core and its sampling as one ONNX loop, built node by node from its arrays with
+numpy and onnx alone.
 
-One class for each kind of the config's `core`, in `LOOPS`. The arithmetic of drawing is `sampling.distribution` and
-`sampling.pick`. Weights are held in float32, int8 or 4 bits (`precision`).
+One class for each kind of the config's `core`, in `LOOPS`. The arithmetic of drawing is
+`sampling.distribution` and `sampling.pick`. Weights are held in float32, int8 or 4 bits
+(`precision`).
 """
 
 from __future__ import annotations
@@ -11,14 +13,18 @@ import numpy as np
 from ..config import Config, GeneratorConfig, LSTMCore
 
 OPSET = 18
-# From so many units on a loop is bound by the weights it reads, and 4-bit ones pay for up to so many streams.
+# From so many units on a loop is bound by the weights it reads, and 4-bit ones pay for up to so
+# many streams.
 INT4_UNITS, INT4_STREAMS = 768, 8
-# Weights that share a scale in 4 bits: the most that the kernels take, and the fastest; bits per code are as with 64.
+# Weights that share a scale in 4 bits: the most that the kernels take, and the fastest; bits per
+# code are as with 64.
 INT4_BLOCK = 256
 
 
 def precisions(config: GeneratorConfig, engine: str) -> list[str]:
-    """What an ONNX engine's loops hold their weights in: for up to `INT4_STREAMS` streams the first, else the last."""
+    """What an ONNX engine's loops hold their weights in: for up to `INT4_STREAMS` streams the
+    first, else the last.
+    """
     if engine != "onnx":
         return ["float32"]
     return LOOPS[type(config.core)].precisions(config)
@@ -27,11 +33,12 @@ def precisions(config: GeneratorConfig, engine: str) -> list[str]:
 def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], precision: str, full: bool, producer: str):
     """A chunk of n steps in one call, as an `onnx.ModelProto`.
 
-    Inputs: uniforms float32 [n, B, books], context float32 [n, B, C] (not at the top of the chain), previous int32
-    [B, books], inverse_temperature float32 []; the core's states, each float32 [B, …].
+    Inputs: uniforms float32 [n, B, books], context float32 [n, B, C] (not at the top of the chain),
+    previous int32 [B, books], inverse_temperature float32 []; the core's states, each float32 [B,
+    …].
     Outputs: codes int32 [n, B, books] and each state, its name with `_out`.
-    A full graph also has the inputs forced int32 [n, B, books] (-1: sample), top_k int64 [] (0: all) and top_p float32
-    [] (1: all), and the output log_probs float32 [n, B, books] (natural).
+    A full graph also has the inputs forced int32 [n, B, books] (-1: sample), top_k int64 [] (0:
+    all) and top_p float32 [] (1: all), and the output log_probs float32 [n, B, books] (natural).
 
     Args:
         arrays: by the Keras variables' paths.
@@ -43,8 +50,8 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], precision
     f32, i32, i64 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64
     info = helper.make_tensor_value_info
 
-    # The body works on [1, B, …], the shape an LSTM node's time, batch and features have: nothing needs reshaping. With
-    # one book a frame is [1, B] inside.
+    # The body works on [1, B, …], the shape an LSTM node's time, batch and features have: nothing
+    # needs reshaping. With one book a frame is [1, B] inside.
     main, body = Nodes("main_"), Nodes("body_")
     core = LOOPS[type(config.core)](config, arrays, precision, main, body)
     shapes = core.states(config)
@@ -63,7 +70,8 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], precision
         if full:
             scaled = _filter(main, body, scaled, codes)
         reached = body("CumSum", body("Softmax", scaled, axis=-1), np.array(2))
-        threshold = body("Mul", body("Gather", reached, np.array([codes - 1]), axis=2), of_book("body_uniform", k, True))
+        threshold = body("Mul", body("Gather", reached, np.array([codes - 1]), axis=2),
+                         of_book("body_uniform", k, True))
         code = body("ReduceSum", body("Cast", body("LessOrEqual", reached, threshold), to=i32), np.array([-1]),
                     keepdims=0)
         if full:
@@ -99,7 +107,8 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], precision
         body.constants,
     )
     previous = main("Squeeze", "previous", np.array([1])) if books == 1 else "previous"
-    # A Scan rather than a Loop: it slices its inputs itself, which saves a gather of each at every step.
+    # A Scan rather than a Loop: it slices its inputs itself, which saves a gather of each at every
+    # step.
     main.node(
         "Scan", *(main("Unsqueeze", s, np.array([0])) for s in (previous, *shapes)), *sequences,
         outputs=["last", *(f"last_{s}" for s in shapes), "made_codes", *(["made_log_probs"] if full else [])],
@@ -129,7 +138,8 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], precision
 
 
 class LSTMLoop:
-    """The body of `nn.cores.LSTMStack`. In int8 weights are symmetric, one scale a matrix, and activations as each step's
+    """The body of `nn.cores.LSTMStack`. In int8 weights are symmetric, one scale a matrix, and
+    activations as each step's
     range asks; in 4 bits one product a layer, where what is read of the weights sets the speed."""
 
     def __init__(self, config, arrays, precision: str, main: Nodes, body: Nodes):
@@ -156,7 +166,9 @@ class LSTMLoop:
         return (self._int4_layers if self.precision == "int4" else self._layers)(previous, context)
 
     def logits(self, book: int, features: str, drawn: list[str]) -> str:
-        """logits / temperature [1, B, codes] of a book; drawn: the codes [1, B] of those before it in the frame."""
+        """logits / temperature [1, B, codes] of a book; drawn: the codes [1, B] of those before it
+        in the frame.
+        """
         arrays, body = self.arrays, self.body
         if not book:
             return self._temper("logits", features)
@@ -180,7 +192,8 @@ class LSTMLoop:
         kernel, bias, main, body = self.arrays[f"{name}/kernel"], self.arrays[f"{name}/bias"], self.main, self.body
         if self.precision != "int8":
             return body("Mul", self._dense(x, kernel, bias), "inverse_temperature")
-        # The temperature goes into the scale and the bias, once a chunk, and costs the step nothing.
+        # The temperature goes into the scale and the bias, once a chunk, and costs the step
+        # nothing.
         w, scale = _int8(kernel)
         main.node("Mul", scale, "inverse_temperature", outputs=[f"{name}_scale"])
         main.node("Mul", bias, "inverse_temperature", outputs=[f"{name}_bias"])
@@ -205,7 +218,8 @@ class LSTMLoop:
         if config.context_channels:
             x = body("Concat", x, context, axis=-1)
         for i in range(config.core.layers):
-            kernel, recurrent, bias = (self._weights(i, name, "iofc") for name in ("kernel", "recurrent_kernel", "bias"))
+            kernel, recurrent, bias = (self._weights(i, name, "iofc")
+                                       for name in ("kernel", "recurrent_kernel", "bias"))
             bias = np.concatenate([bias, np.zeros_like(bias)])[None]
             before, after = (f"body_h_{i}", f"body_c_{i}"), ["", f"body_h_{i}_out", f"body_c_{i}_out"]
             if self.precision == "int8":
@@ -222,7 +236,8 @@ class LSTMLoop:
         return x
 
     def _int4_layers(self, previous: str, context: str) -> str:
-        """In 4 bits are the recurrence, the layers above the first, and the logits. What the previous frame adds to the
+        """In 4 bits are the recurrence, the layers above the first, and the logits. What the
+        previous frame adds to the
         first layer's gates is looked up in float32, a table a book."""
         body, config, units = self.body, self.config, self.config.core.units
         first, bias = (self._weights(0, name, "ifoc") for name in ("kernel", "bias"))
@@ -236,7 +251,8 @@ class LSTMLoop:
             given = body("Add", given, context)
         x = None
         for i in range(config.core.layers):
-            kernel, recurrent, bias = (self._weights(i, name, "ifoc") for name in ("kernel", "recurrent_kernel", "bias"))
+            kernel, recurrent, bias = (self._weights(i, name, "ifoc")
+                                       for name in ("kernel", "recurrent_kernel", "bias"))
             h, c = f"body_h_{i}_out", f"body_c_{i}_out"
             if x is None:
                 gates = body("Add", given, _int4_product(body, f"body_h_{i}", recurrent))
@@ -260,10 +276,11 @@ class LSTMLoop:
         return self.body("ReduceSum", rows, np.array([2]), keepdims=0)
 
     def _context_gates(self, context: str) -> str:
-        """What the context adds to the first layer's gates, for a whole chunk: float32 [n, B, 4·units].
+        """What the context adds to the first layer's gates, for a whole chunk: float32 [n, B,
+        4·units].
 
-        One int8 product outside the loop. Each row has a scale of its own and integers add up exactly, so that a step's
-        gates do not depend on the chunk it is in.
+        One int8 product outside the loop. Each row has a scale of its own and integers add up
+        exactly, so that a step's gates do not depend on the chunk it is in.
         """
         main, config = self.main, self.config
         kernel = self._weights(0, "kernel", "ifoc")[config.books * config.core.embedding_dim :]
@@ -313,7 +330,9 @@ class Nodes:
 
 
 def _filter(main: Nodes, body: Nodes, scaled: str, codes: int) -> str:
-    """`sampling.filtered` on [1, B, codes] where top_k or top_p leave something out; else `scaled`, nothing sorted."""
+    """`sampling.filtered` on [1, B, codes] where top_k or top_p leave something out; else `scaled`,
+    nothing sorted.
+    """
     from onnx import TensorProto, helper
 
     some_k, some_p = main("Greater", "top_k", np.array(0)), main("Less", "top_p", np.array(1, np.float32))
@@ -341,7 +360,9 @@ def _filter(main: Nodes, body: Nodes, scaled: str, codes: int) -> str:
 
 
 def _gates(array: np.ndarray, order: str) -> np.ndarray:
-    """The last axis from Keras's gate order (input, forget, cell, output) to another, "iofc" being ONNX's."""
+    """The last axis from Keras's gate order (input, forget, cell, output) to another, "iofc" being
+    ONNX's.
+    """
     parts = dict(zip("ifco", np.split(array, 4, axis=-1), strict=True))
     return np.concatenate([parts[gate] for gate in order], axis=-1)
 
@@ -353,9 +374,11 @@ def _int8(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _int4_product(nodes: Nodes, x: str, weights: np.ndarray, bias: np.ndarray | None = None) -> str:
-    """x [..., in] times float32 [in, out], held in 4 bits, plus bias: `MatMulNBits` with its products in int8.
+    """x [..., in] times float32 [in, out], held in 4 bits, plus bias: `MatMulNBits` with its
+    products in int8.
 
-    Each block of a column has a scale that takes its largest number to -8 and 0 to 0; two go into a byte.
+    Each block of a column has a scale that takes its largest number to -8 and 0 to 0; two go into a
+    byte.
     """
     count, width = weights.shape
     blocks = np.pad(weights.T, ((0, 0), (0, -count % INT4_BLOCK))).reshape(width, -1, INT4_BLOCK)

@@ -10,16 +10,21 @@ LOUDNESS = -14.0
 """LUFS that music is normalised to: what the large streaming services play at."""
 
 CEILING = -1.0
-"""dB (true peak) that normalised sound stays under, so that no lossy encoder pushes it over full scale."""
+"""dB (true peak) that normalised sound stays under, so that no lossy encoder pushes it over full
+scale.
+"""
 
 _MOST_LIMITED = 9.0
-"""dB that the limiter takes off the loudest peak at most; music that would need more stays quieter."""
+"""dB that the limiter takes off the loudest peak at most; music that would need more stays quieter.
+"""
 
 _LOOK_AHEAD = 0.02
 """Seconds before a peak in which the limiter's gain goes down, and after it, up again."""
 
 _SEAM = 0.5
-"""Seconds over which a loop's end passes into its beginning, and within which the best place for that is sought."""
+"""Seconds over which a loop's end passes into its beginning, and within which the best place for
+that is sought.
+"""
 
 
 def cross_fade(old: np.ndarray, new: np.ndarray) -> np.ndarray:
@@ -35,9 +40,11 @@ def cross_fade(old: np.ndarray, new: np.ndarray) -> np.ndarray:
 
 
 def fade(block: np.ndarray, position: int, length: int, total: int | None) -> np.ndarray:
-    """A block of a piece that fades in and out over `length` samples each: float32 [n], [batch, n] -> the same.
+    """A block of a piece that fades in and out over `length` samples each: float32 [n], [batch, n]
+    -> the same.
 
-    position: of its first sample in the piece; total: samples of the piece, None where it has no end to fade out.
+    position: of its first sample in the piece; total: samples of the piece, None where it has no
+        end to fade out.
     """
     at = position + np.arange(block.shape[-1]) + 0.5
     edge = at if total is None else np.minimum(at, total - at)
@@ -50,11 +57,13 @@ def loop_margin(sample_rate: int, samples: int) -> int:
 
 
 def loop(audio: np.ndarray, sample_rate: int) -> np.ndarray:
-    """A piece without its last second or less, whose end joins its beginning: float32 [n] -> float32 [m].
+    """A piece without its last second or less, whose end joins its beginning: float32 [n] ->
+    float32 [m].
 
-    What follows the end is cross-faded into the beginning, so that the last sample is followed by the one that followed
-    it when it was made. The end is put, within half a second, where what follows it matches the beginning best
-    (normalised cross-correlation), so that their waves add up instead of cancelling.
+    What follows the end is cross-faded into the beginning, so that the last sample is followed by
+    the one that followed it when it was made. The end is put, within half a second, where what
+    follows it matches the beginning best (normalised cross-correlation), so that their waves add up
+    instead of cancelling.
     """
     from scipy.signal import correlate
 
@@ -73,7 +82,9 @@ def loop(audio: np.ndarray, sample_rate: int) -> np.ndarray:
 
 
 def loudness(audio: np.ndarray, sample_rate: int) -> float:
-    """Integrated loudness in LUFS (ITU-R BS.1770-4): float [n] -> -inf where all of it is below -70 LUFS."""
+    """Integrated loudness in LUFS (ITU-R BS.1770-4): float [n] -> -inf where all of it is below -70
+    LUFS.
+    """
     import pyloudnorm
 
     meter = pyloudnorm.Meter(sample_rate)
@@ -87,15 +98,18 @@ def loudness(audio: np.ndarray, sample_rate: int) -> float:
 
 
 def true_peak(audio: np.ndarray) -> float:
-    """The peak of the wave between samples too, by four-fold oversampling (BS.1770-4, annex 2): float [n] -> 0 … ."""
+    """The peak of the wave between samples too, by four-fold oversampling (BS.1770-4, annex 2):
+    float [n] -> 0 … .
+    """
     return float(_peaks(audio).max(initial=0.0))
 
 
 def normalize(audio: np.ndarray, sample_rate: int, target: float = LOUDNESS, looped: bool = False) -> np.ndarray:
     """Sound brought to `target` LUFS without clipping: float [n] -> float32 [n].
 
-    Peaks above -1 dB (true peak) are held by a look-ahead limiter, by 9 dB at most: what would need more stays quieter.
-    Silence, all below -70 LUFS, is left as it is. looped: the end is followed by the beginning.
+    Peaks above -1 dB (true peak) are held by a look-ahead limiter, by 9 dB at most: what would need
+    more stays quieter. Silence, all below -70 LUFS, is left as it is. looped: the end is followed
+    by the beginning.
     """
     measured = loudness(audio, sample_rate)
     if measured == -math.inf:
@@ -113,7 +127,9 @@ def normalize(audio: np.ndarray, sample_rate: int, target: float = LOUDNESS, loo
 
 
 def _limited(audio, sample_rate, looped):
-    """Under the ceiling by a gain that moves slowly: at each sample no more than any peak within reach allows."""
+    """Under the ceiling by a gain that moves slowly: at each sample no more than any peak within
+    reach allows.
+    """
     from scipy.ndimage import convolve1d, minimum_filter1d
 
     reach = max(1, round(_LOOK_AHEAD * sample_rate))
@@ -126,7 +142,9 @@ def _limited(audio, sample_rate, looped):
 
 
 def _peaks(audio):
-    """The largest magnitude from half a sample before to half a sample after each sample: float [n] -> float [n]."""
+    """The largest magnitude from half a sample before to half a sample after each sample: float [n]
+    -> float [n].
+    """
     from scipy.signal import resample_poly
 
     # Three points to either side of each sample, which are up to 3/4 of a sample away.

@@ -1,9 +1,11 @@
-"""One long piece made faster: each level below the top is cut into windows that are sampled side by side.
+"""One long piece made faster: each level below the top is cut into windows that are sampled side by
+side.
 
-A window starts from nothing some blocks before the place where it takes over, so that its LSTM knows the music by then.
-The levels above are whole when a level is cut, so all windows play the same music; the windows draw the same random
-numbers where they overlap; the sound is cross-faded where one takes over. The piece is not the one that `Stream`
-makes of the same seed, but as much a function of it.
+A window starts from nothing some blocks before the place where it takes over, so that its LSTM
+knows the music by then. The levels above are whole when a level is cut, so all windows play the
+same music; the windows draw the same random numbers where they overlap; the sound is cross-faded
+where one takes over. The piece is not the one that `Stream` makes of the same seed, but as much a
+function of it.
 """
 
 from __future__ import annotations
@@ -27,14 +29,18 @@ CROSS_FADE = 2048
 """Samples over which the sound passes from one window to the next."""
 
 _GROUPS = 2
-"""Threads that share the windows. Fixed: how they are shared changes what int8 rounds, so no machine decides it."""
+"""Threads that share the windows. Fixed: how they are shared changes what int8 rounds, so no
+machine decides it.
+"""
 
 
 class Windows(Blocks):
-    """The blocks of a finite piece, float32 [block], the last one shorter. What `Stream` is, but for `state`.
+    """The blocks of a finite piece, float32 [block], the last one shorter. What `Stream` is, but
+    for `state`.
 
-    Args: as `Stream`; windows: how many to cut each level into (fewer where the piece is short); report: called with
-    the share of the sampling that is done, from 0 to 1 (an attribute too). All sampling comes before the first block.
+    Args: as `Stream`; windows: how many to cut each level into (fewer where the piece is short);
+    report: called with the share of the sampling that is done, from 0 to 1 (an attribute too). All
+    sampling comes before the first block.
     """
 
     batch = None
@@ -78,9 +84,12 @@ class Windows(Blocks):
             yield audio[: self.samples - block * self.block]
 
     def _sample(self):
-        """The bottom level's codes int32 [N, books], and what to lay over the decoded sound where windows meet."""
+        """The bottom level's codes int32 [N, books], and what to lay over the decoded sound where
+        windows meet.
+        """
         lengths = self._lengths()
-        total = sum(length * (self.block // g.config.level) for length, g in zip(lengths, self._generators, strict=True))
+        total = sum(length * (self.block // g.config.level)
+                    for length, g in zip(lengths, self._generators, strict=True))
         done, above = 0, None
         for generator, length in zip(self._generators, lengths, strict=True):
             per_block = self.block // generator.config.level
@@ -102,7 +111,9 @@ class Windows(Blocks):
         return codes, [self._patch(codes, *cut) for cut in cuts]
 
     def _lengths(self) -> list[int]:
-        """Blocks that each level needs, top first: what is heard, and what the level below or the decoder sees."""
+        """Blocks that each level needs, top first: what is heard, and what the level below or the
+        decoder sees.
+        """
         lengths = []
         reach = -(-self.samples // self.level) + self._halo
         for generator in reversed(self._generators):
@@ -113,13 +124,15 @@ class Windows(Blocks):
         return lengths[::-1]
 
     def _cut(self, generator, above, length, report):
-        """A level sampled in windows: its codes int32 [N, books]; where each window takes over, and what it sampled before.
+        """A level sampled in windows: its codes int32 [N, books]; where each window takes over, and
+        what it sampled before.
 
         above: the codes of the level above, int32 [M, books].
         """
         config = generator.config
         per_block = self.block // config.level
-        # Enough to warm up, and for the decoder to see nothing but the window's own codes where it is faded in.
+        # Enough to warm up, and for the decoder to see nothing but the window's own codes where it
+        # is faded in.
         warm = max(WARM_UP, -(-(CROSS_FADE + self._halo * self.level) // self.block))
         count = min(self.windows, max(1, length // warm))
         edges = [length * i // count for i in range(count + 1)]
@@ -157,9 +170,11 @@ class Windows(Blocks):
         return np.concatenate(kept), cuts
 
     def _patch(self, codes, position: int, before):
-        """The sound of the window that takes over at `position`, faded in, to where the decoder sees no other window.
+        """The sound of the window that takes over at `position`, faded in, to where the decoder
+        sees no other window.
 
-        before: the codes it sampled to warm up, the last of them at `position` − 1. -> (start, float32 [n])
+        before: the codes it sampled to warm up, the last of them at `position` − 1. -> (start,
+            float32 [n])
         """
         own = codes.copy()
         own[position - len(before) : position] = before
@@ -170,14 +185,16 @@ class Windows(Blocks):
         return (position - fade) * self.level, audio
 
     def _decode(self, codes, begin: int, end: int) -> np.ndarray:
-        """The sound of the codes begin … end − 1 among the others: float32 [(end − begin)·level]."""
+        """The sound of the codes begin … end − 1 among the others: float32 [(end − begin)·level].
+        """
         first = max(0, begin - self._halo)
         audio = decode_finite(self.codec, codes[None, first : end + self._halo], first)[0]
         return audio[(begin - first) * self.level : (end - first) * self.level].copy()
 
 
 class _Rows(Level):
-    """Windows of one level as the rows of a batch; row i starts at block `starts[i]` of the piece."""
+    """Windows of one level as the rows of a batch; row i starts at block `starts[i]` of the piece.
+    """
 
     def __init__(self, generator, above, seed, starts, block, sampling):
         self.starts = starts
@@ -189,7 +206,9 @@ class _Rows(Level):
 
 
 class _Above:
-    """The finished level above, as each row sees it from where it starts; stands where a `Level` has its source."""
+    """The finished level above, as each row sees it from where it starts; stands where a `Level`
+    has its source.
+    """
 
     end = None
 

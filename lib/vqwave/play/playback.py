@@ -1,4 +1,6 @@
-"""Sound from a stream of blocks: PyAudio pulls samples from a bounded queue that a producer thread keeps filled."""
+"""Sound from a stream of blocks: PyAudio pulls samples from a bounded queue that a producer thread
+keeps filled.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from ..data.audio import to_int16
 from ..errors import UserError
 
 PREBUFFER = 0.7
-"""Seconds in the queue before the sound starts; doubled after each underrun, up to the whole queue."""
+"""Seconds in the queue before the sound starts; doubled after each underrun, up to the whole queue.
+"""
 
 BUFFER = 4.0
 """Seconds that the queue holds at most."""
@@ -32,7 +35,9 @@ INSTALL = "pip install pyaudio (it needs PortAudio: apt-get install portaudio19-
 
 @dataclass(frozen=True)
 class Report:
-    """What came of playing: seconds heard, how often the sound ran dry, whether the listener stopped it."""
+    """What came of playing: seconds heard, how often the sound ran dry, whether the listener
+    stopped it.
+    """
 
     seconds: float
     underruns: int
@@ -53,8 +58,8 @@ class Status:
 class Feed:
     """Blocks from an iterator, computed ahead in a thread, taken out in pieces of any length.
 
-    `read` never waits: where samples are missing it gives silence and counts an underrun, then stays silent until the
-    queue has filled again. Nothing is lost or repeated.
+    `read` never waits: where samples are missing it gives silence and counts an underrun, then
+    stays silent until the queue has filled again. Nothing is lost or repeated.
     """
 
     def __init__(self, blocks: Iterable[np.ndarray], sample_rate: int, buffer: float = BUFFER,
@@ -177,11 +182,13 @@ class Feed:
 def play(blocks: Iterable[np.ndarray], sample_rate: int, *, device: int | str | None = None,
          status: Callable[[Status], None] | None = None, buffer: float = BUFFER, prebuffer: float = PREBUFFER,
          fade: float = FADE) -> Report:
-    """Play float32 blocks [samples] in [-1, 1] until they end, q is pressed, or Ctrl-C; space pauses and resumes.
+    """Play float32 blocks [samples] in [-1, 1] until they end, q is pressed, or Ctrl-C; space
+    pauses and resumes.
 
-    Computing runs in a thread of its own. `status` is called some times a second. Call it from the main thread.
-    Errors: `UserError` where PyAudio is missing, or the device is, or does not play; what `blocks` raised, after what
-    it gave until then has been heard.
+    Computing runs in a thread of its own. `status` is called some times a second. Call it from the
+    main thread.
+    Errors: `UserError` where PyAudio is missing, or the device is, or does not play; what `blocks`
+    raised, after what it gave until then has been heard.
     """
     pyaudio = _pyaudio()
     feed = Feed(blocks, sample_rate, buffer, prebuffer, fade)
@@ -189,7 +196,8 @@ def play(blocks: Iterable[np.ndarray], sample_rate: int, *, device: int | str | 
     with quiet.always():
         pa = pyaudio.PyAudio()
     try:
-        # The device first: that there is none should not be learned after minutes of exporting models.
+        # The device first: that there is none should not be learned after minutes of exporting
+        # models.
         with _open(pyaudio, pa, feed, device) as output:
             feed.start()
             try:
@@ -205,7 +213,8 @@ def play(blocks: Iterable[np.ndarray], sample_rate: int, *, device: int | str | 
 
 
 def _watch(output: _Output, feed: Feed, status) -> bool:
-    """Wait until the feed is at its end, minding the keys. Returns whether the listener ended it."""
+    """Wait until the feed is at its end, minding the keys. Returns whether the listener ended it.
+    """
     stopped = False
     with keyboard() as key:
         while True:
@@ -338,7 +347,8 @@ def _pyaudio():
 
 @contextlib.contextmanager
 def keyboard() -> Iterator[Callable[[float], str]]:
-    """A function that waits so many seconds for a key and returns it, or "". The terminal is restored on leaving.
+    """A function that waits so many seconds for a key and returns it, or "". The terminal is
+    restored on leaving.
 
     Where stdin is no terminal, or one that another program holds, it only waits.
     """

@@ -1,4 +1,6 @@
-"""Pieces to files: written as they are made, finished as a whole where that takes it, several made and ranked."""
+"""Pieces to files: written as they are made, finished as a whole where that takes it, several made
+and ranked.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ from .stream import Stream
 
 @dataclass(frozen=True)
 class Finish:
-    """What is done to a piece: fade in and out over `fade` seconds, join its end to its beginning, make it as loud as
+    """What is done to a piece: fade in and out over `fade` seconds, join its end to its beginning,
+    make it as loud as
     streaming services play (`mastering.LOUDNESS`)."""
 
     fade: float | None = None
@@ -57,7 +60,8 @@ class Finish:
             position += block.shape[-1]
 
     def master(self, piece: np.ndarray, sample_rate: int, say: Callable[[str], None]) -> np.ndarray:
-        """A whole piece float32 [n], looped and normalised as asked; `say` is told of its loudness."""
+        """A whole piece float32 [n], looped and normalised as asked; `say` is told of its loudness.
+        """
         if self.loop:
             piece = mastering.loop(piece, sample_rate)
         if self.normalize:
@@ -81,8 +85,8 @@ def write_pieces(stream: Stream | Windows, paths: Sequence[Path], finish: Finish
         say: is told in a line what finishing did.
 
     Returns:
-        The samples in each file, and the speed. The time up to the first block goes mostly into loading the models and
-        does not count.
+        The samples in each file, and the speed. The time up to the first block goes mostly into
+        loading the models and does not count.
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM; nothing is written then.
@@ -93,7 +97,8 @@ def write_pieces(stream: Stream | Windows, paths: Sequence[Path], finish: Finish
     caught = []
 
     def note(number, _):
-        # Raised now it could be lost in libsndfile's calls back into Python; asked for twice, it is.
+        # Raised now it could be lost in libsndfile's calls back into Python; asked for twice, it
+        # is.
         if caught:
             raise KeyboardInterrupt
         caught.append(number)
@@ -131,7 +136,9 @@ def write_pieces(stream: Stream | Windows, paths: Sequence[Path], finish: Finish
 
 @dataclass(frozen=True)
 class Candidate:
-    """One of several pieces. bits: per code under the generators that made it, by level and over "all"."""
+    """One of several pieces. bits: per code under the generators that made it, by level and over
+    "all".
+    """
 
     seed: int
     bits: dict
@@ -142,9 +149,11 @@ class Candidate:
 
 def write_candidates(streams: Iterator[Stream], path: Path, finish: Finish = Finish(),  # noqa: B008
                      write=write_pieces) -> list[Candidate]:
-    """Write a piece for each stream, the likeliest first: each to a file named by its rank and bits per code.
+    """Write a piece for each stream, the likeliest first: each to a file named by its rank and bits
+    per code.
 
-    The best is written to `path` too. All appear when the last is done: an interrupt, or a full disk, leaves nothing.
+    The best is written to `path` too. All appear when the last is done: an interrupt, or a full
+    disk, leaves nothing.
 
     Args:
         streams: made with `log_probs=True`, one after the other.

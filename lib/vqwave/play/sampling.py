@@ -1,7 +1,9 @@
-"""Logits to codes: randomness by position, temperature, top-k, top-p, greedy; and the Keras reference loop.
+"""Logits to codes: randomness by position, temperature, top-k, top-p, greedy; and the Keras
+reference loop.
 
-One order everywhere (here in numpy, in the Keras loop, in the ONNX loop of `export.py`): logits / temperature, top-k,
-top-p over what is left, then the inverse of the cumulative distribution in the codes' own order.
+One order everywhere (here in numpy, in the Keras loop, in the ONNX loop of `export.py`): logits /
+temperature, top-k, top-p over what is left, then the inverse of the cumulative distribution in the
+codes' own order.
 """
 
 from __future__ import annotations
@@ -15,11 +17,12 @@ from ..errors import UserError
 
 
 def uniforms(seed: int, stream: int, level: int, start: int, count: int, book: int = 0) -> np.ndarray:
-    """The random numbers of steps `start` … `start + count - 1`: float32 [count] in [0, 1), multiples of 2^-24.
+    """The random numbers of steps `start` … `start + count - 1`: float32 [count] in [0, 1),
+    multiples of 2^-24.
 
-    A function of (seed, stream, level, step, book) and nothing else: Philox-4x64 (Salmon et al. 2011) keyed by the
-    seed, its counter holding step, stream, level and book. seed: 0 … 2^128 - 1; the others: from 0. Raises
-    `ValueError` for what is outside that.
+    A function of (seed, stream, level, step, book) and nothing else: Philox-4x64 (Salmon et al.
+    2011) keyed by the seed, its counter holding step, stream, level and book. seed: 0 … 2^128 - 1;
+    the others: from 0. Raises `ValueError` for what is outside that.
     """
     if not 0 <= seed < 1 << 128:
         raise ValueError(f"seed is {seed}; it must be at least 0 and less than 2^128")
@@ -35,10 +38,11 @@ def uniforms(seed: int, stream: int, level: int, start: int, count: int, book: i
 
 
 def filter_logits(scaled: np.ndarray, top_k: int, top_p: float) -> np.ndarray:
-    """Logits float32 [..., codes], already divided by the temperature, with -inf for what top-k and top-p leave out.
+    """Logits float32 [..., codes], already divided by the temperature, with -inf for what top-k and
+    top-p leave out.
 
-    top_k keeps exactly that many (0: all), the lower code where two tie; top_p the smallest set of the likeliest of
-    those whose share of their probability reaches it (1: all).
+    top_k keeps exactly that many (0: all), the lower code where two tie; top_p the smallest set of
+    the likeliest of those whose share of their probability reaches it (1: all).
     """
     codes = scaled.shape[-1]
     k = min(top_k, codes) if top_k else codes
@@ -65,11 +69,12 @@ def sampling_per_level(configs: Sequence[GeneratorConfig], chosen=None) -> dict[
 
     Args:
         configs: the chain's generators, top first.
-        chosen: None (each generator's own), a `Sampling` for all levels, or a mapping from level to a `Sampling` or to
-            a mapping of what differs from the generator's own.
+        chosen: None (each generator's own), a `Sampling` for all levels, or a mapping from level to
+            a `Sampling` or to a mapping of what differs from the generator's own.
 
     Raises:
-        UserError: `chosen` is none of these, names a level that is not in the chain, or a value is out of range.
+        UserError: `chosen` is none of these, names a level that is not in the chain, or a value is
+            out of range.
     """
     own = {c.level: c.sampling for c in configs}
     if chosen is None:
@@ -88,7 +93,9 @@ def sampling_per_level(configs: Sequence[GeneratorConfig], chosen=None) -> dict[
 
 
 def distribution(logits, sampling: Sampling = Sampling()) -> np.ndarray:  # noqa: B008
-    """The probabilities that codes are drawn from: logits float32 [..., codes] -> float32 of the same shape."""
+    """The probabilities that codes are drawn from: logits float32 [..., codes] -> float32 of the
+    same shape.
+    """
     inverse, top_k, top_p = loop_settings(sampling)
     scaled = np.asarray(logits, np.float32) * np.float32(inverse)
     if top_k or top_p < 1:
@@ -98,10 +105,11 @@ def distribution(logits, sampling: Sampling = Sampling()) -> np.ndarray:  # noqa
 
 
 def pick(weights, u) -> np.ndarray:
-    """The first code whose cumulative sum exceeds u of the whole: float32 [..., codes], [...] in [0, 1) -> int32 [...].
+    """The first code whose cumulative sum exceeds u of the whole: float32 [..., codes], [...] in
+    [0, 1) -> int32 [...].
 
-    `weights` need no normalising. u times the last sum is always less than that sum in float32 (u is at most
-    1 - 2^-24), so a code is always found and never one of probability 0.
+    `weights` need no normalising. u times the last sum is always less than that sum in float32 (u
+    is at most 1 - 2^-24), so a code is always found and never one of probability 0.
     """
     reached = np.cumsum(weights, -1, dtype=np.float32)
     threshold = reached[..., -1] * np.asarray(u, np.float32)
@@ -109,12 +117,15 @@ def pick(weights, u) -> np.ndarray:
 
 
 def keras_loop(generator, with_filter: bool):
-    """The reference: a Keras model that samples a whole chunk in one compiled `ops.while_loop`, float32.
+    """The reference: a Keras model that samples a whole chunk in one compiled `ops.while_loop`,
+    float32.
 
-    Called through `predict_on_batch` with a dict: uniforms [n, B, books], context [n, B, C] (none at the top), previous
-    int32 [B, books], forced int32 [n, B, books] (-1: sample), inverse_temperature, top_k int64 and top_p (each [1]),
-    state: a list as the core's `states` names it. Returns (codes int32 [n, B, books], log_probs of that shape, state).
-    Without `with_filter` top_k and top_p are not looked at, and nothing is sorted.
+    Called through `predict_on_batch` with a dict: uniforms [n, B, books], context [n, B, C] (none
+    at the top), previous int32 [B, books], forced int32 [n, B, books] (-1: sample),
+    inverse_temperature, top_k int64 and top_p (each [1]),
+    state: a list as the core's `states` names it. Returns (codes int32 [n, B, books], log_probs of
+    that shape, state). Without `with_filter` top_k and top_p are not looked at, and nothing is
+    sorted.
     """
     import keras
     from keras import ops

@@ -1,9 +1,10 @@
 """The chain as an endless iterator of audio blocks, in constant memory.
 
-Every level works on one grid of blocks: of 8,192 samples, say, so 16, 64, 256 and 1,024 frames at 512, 128, 32 and 8
-samples per frame. A level pulls codes from the level above only as far as its context model looks ahead; the top levels
-therefore run a few blocks before the sound. Context and decoder always see the same windows of that grid, which is why
-neither the chunk size nor a stop and a resume changes a bit.
+Every level works on one grid of blocks: of 8,192 samples, say, so 16, 64, 256 and 1,024 frames at
+512, 128, 32 and 8 samples per frame. A level pulls codes from the level above only as far as its
+context model looks ahead; the top levels therefore run a few blocks before the sound. Context and
+decoder always see the same windows of that grid, which is why neither the chunk size nor a stop and
+a resume changes a bit.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ JOIN = 2048
 """Samples over which a recording passes into the music that continues it, at most."""
 
 _LEAST_SOURCE = 64
-"""Source codes that one run of a context model covers at least: its halo is computed anew each time."""
+"""Source codes that one run of a context model covers at least: its halo is computed anew each
+time.
+"""
 
 _STATE_VERSION = 3
 
@@ -46,7 +49,9 @@ def draw_seed(seed: int | None) -> int:
 
 
 def check_block(block: int, configs) -> int:
-    """Samples of a block, as an int: a multiple of the top level of these generators. Raises `UserError` otherwise."""
+    """Samples of a block, as an int: a multiple of the top level of these generators. Raises
+    `UserError` otherwise.
+    """
     top = configs[0].source_level or configs[0].level
     if check_whole("block", block, 1) % top:
         raise UserError(f"block is {block}; it must be a multiple of the top level, {top}")
@@ -71,7 +76,8 @@ def check_codes(what: str, codes, num_codes: int, books: int) -> np.ndarray:
 
 
 def _prompt(prompt: Mapping, configs) -> dict[int, np.ndarray]:
-    """A prompt's codes by level, checked to be there at every level and to end at the same sample."""
+    """A prompt's codes by level, checked to be there at every level and to end at the same sample.
+    """
     levels, there = [c.level for c in configs], sorted(prompt, reverse=True)
     if there != levels:
         has = _list_levels(there) if there else "no codes"
@@ -101,10 +107,11 @@ def _list_levels(levels):
 
 
 class Codes:
-    """Some positions of one level's codes: int32 [batch, stop − first, books]; `trim` forgets the oldest.
+    """Some positions of one level's codes: int32 [batch, stop − first, books]; `trim` forgets the
+    oldest.
 
-    `end` is the position after the piece's last code: `pad` stands from there on, as it does left of the first. None
-    where the piece goes on for ever.
+    `end` is the position after the piece's last code: `pad` stands from there on, as it does left
+    of the first. None where the piece goes on for ever.
     """
 
     log_probs: np.ndarray | None = None
@@ -119,7 +126,9 @@ class Codes:
         return self.first + self.codes.shape[1]
 
     def window(self, begin: int, end: int, pad: int) -> np.ndarray:
-        """Codes at positions begin … end − 1; `pad` stands outside the piece. int32 [batch, end − begin, books]."""
+        """Codes at positions begin … end − 1; `pad` stands outside the piece. int32 [batch, end −
+        begin, books].
+        """
         return self._cut(self.codes, begin, end, pad)
 
     def _cut(self, values, begin, end, pad):
@@ -137,7 +146,9 @@ class Codes:
 
 
 class Kept(Codes):
-    """Codes that are given, not sampled: what a variation keeps. Stands where a chain has the `Level` above."""
+    """Codes that are given, not sampled: what a variation keeps. Stands where a chain has the
+    `Level` above.
+    """
 
     def __init__(self, level: int, block: int, codes: np.ndarray, batch: int):
         """codes: int32 [N, books], the whole piece; every piece of a batch has them."""
@@ -158,8 +169,9 @@ class Kept(Codes):
 class Level(Codes):
     """One generator at work: what it sampled lately, and where it stands.
 
-    prompt: codes that the piece begins with, int32 [n, books], or None: they are given to the generator instead of drawn, so
-    that it has heard them when it goes on. log_probs: keep the natural log of the probability each code was drawn with.
+    prompt: codes that the piece begins with, int32 [n, books], or None: they are given to the
+    generator instead of drawn, so that it has heard them when it goes on. log_probs: keep the
+    natural log of the probability each code was drawn with.
     """
 
     def __init__(self, generator, source: Level | Kept | None, seed: int, batch: int, block: int, sampling: Sampling,
@@ -188,12 +200,16 @@ class Level(Codes):
         return self.stop // self.per_block
 
     def fill(self, stop: int):
-        """Sample on, block by block, until all codes before position `stop` are there, or the piece ends."""
+        """Sample on, block by block, until all codes before position `stop` are there, or the piece
+        ends.
+        """
         while self.stop < (stop if self.end is None else min(stop, self.end)):
             self.sample(self.context(self.blocks))
 
     def context(self, block: int):
-        """The context of one block: float32 [batch, per_block, channels]; None at the top. Fills the level above."""
+        """The context of one block: float32 [batch, per_block, channels]; None at the top. Fills
+        the level above.
+        """
         if self.source is None:
             return None
         group, row = divmod(block, self.group)
@@ -242,7 +258,8 @@ class Level(Codes):
         return np.stack([uniforms(self.seed, stream, self.level, start, count, book) for book in books], axis=-1)
 
     def likely(self, begin: int, end: int) -> np.ndarray:
-        """The log-probabilities of the codes begin … end − 1: float32 [batch, end − begin, books]."""
+        """The log-probabilities of the codes begin … end − 1: float32 [batch, end − begin, books].
+        """
         return self._cut(self.log_probs, begin, end, np.nan)
 
     def trim(self, position: int):
@@ -283,9 +300,10 @@ class Level(Codes):
 class Prompt:
     """A recording that a piece begins with.
 
-    codes: int32 [samples / level] (or [.., books]) by level, all of one length in samples; audio: float32 [samples].
-    keep_original: the recording itself is heard in place of its decoded codes; it passes into them over the last `JOIN`
-    samples (fewer where a block begins in between).
+    codes: int32 [samples / level] (or [.., books]) by level, all of one length in samples; audio:
+        float32 [samples].
+    keep_original: the recording itself is heard in place of its decoded codes; it passes into them
+    over the last `JOIN` samples (fewer where a block begins in between).
     """
 
     codes: Mapping[int, np.ndarray]
@@ -295,7 +313,9 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Variation:
-    """A recording that is varied: its `codes` int32 [N] (or [N, books]) at `level`, which are kept, its `samples`."""
+    """A recording that is varied: its `codes` int32 [N] (or [N, books]) at `level`, which are kept,
+    its `samples`.
+    """
 
     level: int
     codes: np.ndarray
@@ -336,26 +356,33 @@ class Stream(Blocks):
     Args:
         codec: a `CodecEngine` at the level of the last generator.
         generators: `GeneratorEngine`s from the top of the chain down.
-        seed: with it everything is decided; a whole number of at least 0. None draws one; `.seed` tells it.
-        batch: None for one piece, blocks [block]; N for N independent pieces side by side, blocks [N, block]. Piece b
-            draws from random stream b, so (in float32) it is the same piece whatever N is.
-        samples: length of the piece; None is endless. A finite piece is the endless one cut, its last block shorter.
+        seed: with it everything is decided; a whole number of at least 0. None draws one; `.seed`
+            tells it.
+        batch: None for one piece, blocks [block]; N for N independent pieces side by side, blocks
+            [N, block]. Piece b draws from random stream b, so (in float32) it is the same piece
+            whatever N is.
+        samples: length of the piece; None is endless. A finite piece is the endless one cut, its
+            last block shorter.
         block: samples of a block, a multiple of the top level.
         sampling: see `sampling_per_level`.
-        chunk: most frames sampled in one call of a generator; changes no code, only how soon an interrupt is seen.
-        begin: a `Prompt`, whose codes the generators hear before they go on, or a `Variation`, whose codes the first
-            generator reads instead of a level above; such a piece ends where they end, and `samples` only cuts it.
+        chunk: most frames sampled in one call of a generator; changes no code, only how soon an
+            interrupt is seen.
+        begin: a `Prompt`, whose codes the generators hear before they go on, or a `Variation`,
+            whose codes the first generator reads instead of a level above; such a piece ends where
+            they end, and `samples` only cuts it.
         log_probs: note how likely each code was, see `log_probs`.
 
     Attributes:
-        codes: {level: int32 [n]} of the block handed out last, for every level from the top (or the level kept) down,
-            [batch, n] with a batch, and [..., n, books] with several books. n = ceil(len(block) / level).
-        log_probs: {level: float32 of the same shape} of the levels that have a generator: the natural log of the
-            probability that the code had where it was drawn, or given by the prompt. None unless asked for.
+        codes: {level: int32 [n]} of the block handed out last, for every level from the top (or the
+            level kept) down, [batch, n] with a batch, and [..., n, books] with several books. n =
+            ceil(len(block) / level).
+        log_probs: {level: float32 of the same shape} of the levels that have a generator: the
+            natural log of the probability that the code had where it was drawn, or given by the
+            prompt. None unless asked for.
 
-    Iterating raises what went wrong in any thread; the stream is closed then. Blocks come from whichever thread calls
-    `next`, one at a time. While the bottom level samples a block in that thread, workers run the levels above for the
-    next block and decode the one before.
+    Iterating raises what went wrong in any thread; the stream is closed then. Blocks come from
+    whichever thread calls `next`, one at a time. While the bottom level samples a block in that
+    thread, workers run the levels above for the next block and decode the one before.
 
     Example:
         with Stream(codec, generators, seed=1) as stream:
@@ -423,10 +450,11 @@ class Stream(Blocks):
 
     @property
     def bits(self) -> dict[int | str, float | np.ndarray]:
-        """Bits per code so far, by level, and under "all" those of all levels' codes together; [batch] with a batch.
+        """Bits per code so far, by level, and under "all" those of all levels' codes together;
+        [batch] with a batch.
 
-        Of codes that were drawn, under the distribution they were drawn from; a prompt's do not count. It takes
-        `log_probs`. NaN before the first.
+        Of codes that were drawn, under the distribution they were drawn from; a prompt's do not
+        count. It takes `log_probs`. NaN before the first.
         """
         if self.log_probs is None:
             raise ValueError("bits are counted where the stream was made with log_probs=True")
@@ -458,12 +486,15 @@ class Stream(Blocks):
             return audio if self.batch else audio[0]
 
     def close(self):
-        """End the stream and its threads: `next` raises StopIteration from here on. `state` still works."""
+        """End the stream and its threads: `next` raises StopIteration from here on. `state` still
+        works.
+        """
         with self._lock:
             self._shut()
 
     def state(self) -> dict:
-        """Where the stream stands between two blocks: numpy arrays, numbers and text, as `np.savez` stores them.
+        """Where the stream stands between two blocks: numpy arrays, numbers and text, as `np.savez`
+        stores them.
 
         Errors: `RuntimeError` after an error in the stream, which leaves nothing to go on from.
         """
@@ -492,10 +523,11 @@ class Stream(Blocks):
     @classmethod
     def resume(cls, state: Mapping, codec=None, generators: Sequence | None = None, *,
                chunk: int | None = None) -> Stream:
-        """The stream that goes on where `state` was taken (a dict, or what `np.load` gives for it), bit for bit.
+        """The stream that goes on where `state` was taken (a dict, or what `np.load` gives for it),
+        bit for bit.
 
-        Without `codec` and `generators` they are loaded from where they were when the state was taken. Raises
-        `UserError` where they are not those that made it, or the state is damaged.
+        Without `codec` and `generators` they are loaded from where they were when the state was
+        taken. Raises `UserError` where they are not those that made it, or the state is damaged.
         """
         try:
             if int(state["version"]) != _STATE_VERSION:
@@ -507,7 +539,8 @@ class Stream(Blocks):
                 generators = [_reload(state, str(name), engine.load_generator) for name in state["generators"]]
             if levels != [g.config.level for g in generators]:
                 raise UserError(
-                    f"the saved state is of {_list_levels(levels)}, not of {_list_levels([g.config.level for g in generators])}"
+                    f"the saved state is of {_list_levels(levels)}, "
+                    f"not of {_list_levels([g.config.level for g in generators])}"
                 )
             for part in (codec, *generators):
                 key = f"{part.config.name}_made_by"
@@ -545,13 +578,16 @@ class Stream(Blocks):
         while self._bottom.stop < needed:
             self._sample()
         if self._fresh:
-            # The first block is wanted now; from the second on, sampling runs one block ahead so that both cores work.
+            # The first block is wanted now; from the second on, sampling runs one block ahead so
+            # that both cores work.
             self._fresh = False
             return self._decode(*self._decoder_window())
         return self._sample(decode=True)
 
     def _sample(self, decode: bool = False):
-        """Sample the bottom level's next block, at the same time preparing its next context and decoding."""
+        """Sample the bottom level's next block, at the same time preparing its next context and
+        decoding.
+        """
         bottom = self._bottom
         if self._pool is None:
             # On two cores a third thread would only take turns with the sampling one.
@@ -570,7 +606,9 @@ class Stream(Blocks):
         return results[0] if decode else None
 
     def _wanted(self, block: int) -> bool:
-        """Whether a block of the bottom level is still heard, or seen by the decoder of one that is."""
+        """Whether a block of the bottom level is still heard, or seen by the decoder of one that
+        is.
+        """
         if self.samples is None:
             return True
         last = -(-self.samples // self.block) * self._bottom.per_block + self._halo
@@ -592,9 +630,12 @@ class Stream(Blocks):
         return decode_finite(self.codec, codes, start)[:, before * level : before * level + self.block]
 
     def _join(self, audio: np.ndarray):
-        """Lay the recording over the block that comes next, [batch, block]; at its end it passes into the codes'."""
+        """Lay the recording over the block that comes next, [batch, block]; at its end it passes
+        into the codes'.
+        """
         begin, end = self._done * self.block, self.prompt_samples
-        fade = max(end - JOIN, (end - 1) // self.block * self.block)  # within a block, so that blocks are made one by one
+        fade = max(end - JOIN,
+                   (end - 1) // self.block * self.block)  # within a block, so that blocks are made one by one
         heard = self._original[begin : begin + self.block]
         clear = min(max(fade - begin, 0), len(heard))
         audio[:, :clear] = heard[:clear]
@@ -623,7 +664,9 @@ class Stream(Blocks):
         return values if self.batch else values[0]
 
     def _trim(self):
-        """Forget the codes that neither the decoder, nor the context of a block to come, nor `codes` will look at."""
+        """Forget the codes that neither the decoder, nor the context of a block to come, nor
+        `codes` will look at.
+        """
         for level, below in zip(self._chain, [*self._chain[1:], None], strict=True):
             keep = self._done * level.per_block
             if below is None:

@@ -92,7 +92,8 @@ def _form(studio: Studio, folders) -> dict:
         form["weights"] = gr.Dropdown(folders, value=folders[0], label="Folder", elem_id="weights")
         form["epoch"] = gr.Dropdown(_epochs(studio, folders[0]), value="", label="Epoch", elem_id="epoch")
 
-    # The style sheet shows what belongs to a mode: what Gradio takes out of the page takes no value from a link.
+    # The style sheet shows what belongs to a mode: what Gradio takes out of the page takes no value
+    # from a link.
     form["mode"].change(None, form["mode"], None, js="(mode) => { document.body.dataset.mode = mode }")
     form["weights"].input(_chooser(studio), form["weights"],
                           [form[name] for name in ("epoch", "level", "keep", *_temperatures(studio))], **quiet)
@@ -157,11 +158,21 @@ def _filler(studio: Studio):
             except UserError as e:
                 said, recording = f"<span class='vq-refused'>{escape(str(e))}</span>", ""
         return [
-            settings.mode, recording, settings.name if recording else "", settings.prompt_start,
-            settings.prompt_seconds, settings.keep_original, gr.update(choices=_keeps(chain), value=settings.keep),
-            30 if settings.seconds is None else settings.seconds, settings.seconds is None,
-            gr.update(choices=_levels(chain), value=settings.level), str(settings.seed) if "seed" in fields else "", settings.weights,
-            gr.update(choices=_epochs(studio, settings.weights), value=settings.epoch), said, gr.skip(),
+            settings.mode,
+            recording,
+            settings.name if recording else "",
+            settings.prompt_start,
+            settings.prompt_seconds,
+            settings.keep_original,
+            gr.update(choices=_keeps(chain), value=settings.keep),
+            30 if settings.seconds is None else settings.seconds,
+            settings.seconds is None,
+            gr.update(choices=_levels(chain), value=settings.level),
+            str(settings.seed) if "seed" in fields else "",
+            settings.weights,
+            gr.update(choices=_epochs(studio, settings.weights), value=settings.epoch),
+            said,
+            gr.skip(),
             *_sliders(studio, chain, dict(zip(settings.chain, settings.temperature, strict=True))),
         ]
 
@@ -188,7 +199,9 @@ def _chooser(studio: Studio):
 
 
 def _sliders(studio: Studio, chain: ChainConfig, temperatures: dict[int, float]) -> list:
-    """Each temperature's slider, seen where the chain has its level; those that are not given stay as they are."""
+    """Each temperature's slider, seen where the chain has its level; those that are not given stay
+    as they are.
+    """
     return [gr.update(visible=level in chain.sizes or "hidden", **(
         {"value": temperatures[level]} if level in temperatures else {})) for level in _temperatures(studio).values()]
 
@@ -207,7 +220,9 @@ def _keeps(chain: ChainConfig) -> list[tuple[str, int]]:
 
 
 def _temperatures(studio: Studio) -> dict[str, int]:
-    """{the slider's name: its level}, of the levels of every chain that can be chosen, from the top down."""
+    """{the slider's name: its level}, of the levels of every chain that can be chosen, from the top
+    down.
+    """
     levels = {level for chain in studio.chains.values() for level in chain.sizes}
     return {f"temperature-{level}": level for level in sorted(levels, reverse=True)}
 

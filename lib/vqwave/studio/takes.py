@@ -1,8 +1,10 @@
-"""What the studio makes and remembers: settings, recordings, takes and codecs heard, without a word of any web.
+"""What the studio makes and remembers: settings, recordings, takes and codecs heard, without a word
+of any web.
 
-A `Studio` holds the loaded models, which everyone shares, and what each browser makes with them. A take is one piece:
-its stream is pulled by one reader, a block at a time, and everything that was pulled stands on its tape, a file of 16
-bit samples in a folder that is removed with the studio. Memory does not grow with time; all that is kept is bounded.
+A `Studio` holds the loaded models, which everyone shares, and what each browser makes with them. A
+take is one piece: its stream is pulled by one reader, a block at a time, and everything that was
+pulled stands on its tape, a file of 16 bit samples in a folder that is removed with the studio.
+Memory does not grow with time; all that is kept is bounded.
 """
 
 from __future__ import annotations
@@ -68,12 +70,13 @@ ROLES = ("the course of the piece", "its phrases", "its texture", "its grain")
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides a piece. `weights`: a folder that the studio offers, "" its first; `epoch` "": the set
-    that ships, else the best; `seconds` None: without an end.
+    """Everything that decides a piece. `weights`: a folder that the studio offers, "" its first;
+    `epoch` "": the set that ships, else the best; `seconds` None: without an end.
 
-    `chain` are the levels that the folder's chain has, `temperature` a number for each; the levels that are not at work
-    have theirs for nothing. `recording` is the id that `Studio.receive` gave, `name` the file's name; both are empty in
-    mode "new". `level` is where the music stops, `keep` the level that mode "vary" keeps.
+    `chain` are the levels that the folder's chain has, `temperature` a number for each; the levels
+    that are not at work have theirs for nothing. `recording` is the id that `Studio.receive` gave,
+    `name` the file's name; both are empty in mode "new". `level` is where the music stops, `keep`
+    the level that mode "vary" keeps.
     """
 
     chain: tuple[int, ...]
@@ -93,11 +96,12 @@ class Settings:
 
     @classmethod
     def parse(cls, given: dict, chain: ChainConfig) -> Settings:
-        """Settings from what a form or a link says; what is left out has its default, no seed draws one.
+        """Settings from what a form or a link says; what is left out has its default, no seed draws
+        one.
 
         Args:
-            given: temperature is a mapping from level to number (a level that it leaves out has 1), or a number for
-                each level from the top down, in a list or with commas between.
+            given: temperature is a mapping from level to number (a level that it leaves out has 1),
+                or a number for each level from the top down, in a list or with commas between.
             chain: that of the folder of weights; the default of `level` is where it ends.
 
         Raises:
@@ -222,7 +226,9 @@ def _one_of(given, key, allowed, default, what) -> int:
 
 @dataclass(frozen=True)
 class Recording:
-    """A file that someone dropped in: `path` in the studio's folder, `name` as it was called, `seconds` long."""
+    """A file that someone dropped in: `path` in the studio's folder, `name` as it was called,
+    `seconds` long.
+    """
 
     id: str
     path: Path
@@ -231,10 +237,12 @@ class Recording:
 
 
 class Studio:
-    """The models, recordings and takes of one running studio. Every method may be called from any thread.
+    """The models, recordings and takes of one running studio. Every method may be called from any
+    thread.
 
-    codecs: folder of codecs; generators: folders of generators; each of their subfolders that holds some is offered
-    too. A folder that holds codecs of its own is used with those. Errors: `UserError` where there are no generators.
+    codecs: folder of codecs; generators: folders of generators; each of their subfolders that holds
+    some is offered too. A folder that holds codecs of its own is used with those. Errors:
+    `UserError` where there are no generators.
     """
 
     def __init__(self, codecs=weights.CODECS, generators=(weights.GENERATORS,), engine: str = "onnx",
@@ -279,7 +287,9 @@ class Studio:
     # ------------------------------------------------------------------------------------------------- models
 
     def epochs(self, folder: str) -> list[str]:
-        """The sets of generators that a folder has: "" where one ships, "best", then epochs, the latest first."""
+        """The sets of generators that a folder has: "" where one ships, "best", then epochs, the
+        latest first.
+        """
         path = self._folder(folder)
         tags = {tag for name in self.chains[folder].generators.values() for tag in weights.tags(path, name)}
         return sorted(tags, key=lambda t: (t.isdigit(), -int(t) if t.isdigit() else len(t)))
@@ -296,7 +306,9 @@ class Studio:
         return path if any(weights.tags(path, name) for name in self.chains[folder].codecs.values()) else self.codecs
 
     def model(self, folder: str, epoch: str = "") -> _Model:
-        """The models of a folder and epoch, loaded once for all; anew when training has replaced them meanwhile."""
+        """The models of a folder and epoch, loaded once for all; anew when training has replaced
+        them meanwhile.
+        """
         path, codecs = self._folder(folder), self.codecs_of(folder)
         if epoch and epoch not in self.epochs(folder):
             raise UserError(f"{folder} has no epoch {epoch[:20]}.")
@@ -361,7 +373,9 @@ class Studio:
         return recording
 
     def recording(self, identity: str, name: str = "") -> Recording:
-        """A recording that was received. Errors: `UserError` where it was not, or is no longer here."""
+        """A recording that was received. Errors: `UserError` where it was not, or is no longer
+        here.
+        """
         with self._lock:
             if identity not in self._recordings:
                 raise UserError(f"{name or 'The recording'} is not in this studio (any more): drop it in again.")
@@ -371,10 +385,11 @@ class Studio:
     # -------------------------------------------------------------------------------------------------- takes
 
     def perform(self, given: dict) -> Iterator[bytes]:
-        """Make a take: the frames that a player reads (see `frame`), until it ends or the iterator is closed.
+        """Make a take: the frames that a player reads (see `frame`), until it ends or the iterator
+        is closed.
 
-        Frames are {"progress": words, "share": 0 … 1 or null}, then one {"take": ...}, then a block each, then one
-        {"end": record}; an {"error": words} ends it at any time.
+        Frames are {"progress": words, "share": 0 … 1 or null}, then one {"take": ...}, then a block
+        each, then one {"end": record}; an {"error": words} ends it at any time.
         """
         take = None
         try:
@@ -398,7 +413,9 @@ class Studio:
                 self._trim()
 
     def _waiting(self, work: Callable) -> Iterator[bytes]:
-        """Do `work(report)` in a thread of its own; frames that say how far it is, until it is done."""
+        """Do `work(report)` in a thread of its own; frames that say how far it is, until it is
+        done.
+        """
         said: list = [None]
         left = threading.Event()
 
@@ -467,7 +484,9 @@ class Studio:
         }
 
     def command(self, settings: Settings) -> str:
-        """The command line that writes the same piece. A recording has the name that its owner knows."""
+        """The command line that writes the same piece. A recording has the name that its owner
+        knows.
+        """
         words = ["python", "scripts/generate_audio.py"]
         codecs, folder = str(self.codecs_of(settings.weights)), str(self.folders[settings.weights])
         for flag, value, default in (
@@ -476,7 +495,8 @@ class Studio:
         ):
             if value != default:
                 words += [flag, value]
-        # Also where the chain ends by itself: a `chain.yml` may say otherwise where the command is run.
+        # Also where the chain ends by itself: a `chain.yml` may say otherwise where the command is
+        # run.
         words += ["--generators", self.chains[settings.weights].generators[settings.level]]
         if settings.mode == "continue":
             words += ["--prompt", settings.name, "--prompt-seconds", _plain(settings.prompt_seconds)]
@@ -491,12 +511,15 @@ class Studio:
         return shlex.join([*words, "--seed", str(settings.seed), "--output", "take.wav"])
 
     def file(self, identity: str, kind: str) -> Path:
-        """A take as a wav or flac file. Errors: `UserError` where it is not here, or there is no room for a copy."""
+        """A take as a wav or flac file. Errors: `UserError` where it is not here, or there is no
+        room for a copy.
+        """
         take = self.take(identity)
         self._trim(keep=take, room=2 * take.samples)
         if self._kept() + 2 * take.samples > TAPES_BYTES and kind not in take.copies:
-            raise UserError(f"The studio's room for takes is full ({TAPES_BYTES >> 20} MB): wait until others end, then "
-                            "download this one again.")
+            raise UserError(
+                f"The studio's room for takes is full ({TAPES_BYTES >> 20} MB): wait until others end, then "
+                "download this one again.")
         return take.file(kind)
 
     def _kept(self) -> int:
@@ -519,16 +542,19 @@ class Studio:
     # ------------------------------------------------------------------------------------------------- codecs
 
     def listen(self, given: dict) -> Iterator[bytes]:
-        """Put part of a recording through every codec: frames {"progress"}, {"heard"}, then a {"sound"} each.
+        """Put part of a recording through every codec: frames {"progress"}, {"heard"}, then a
+        {"sound"} each.
 
-        A sound's payload is its samples, then its spectrogram, then its codes of the first book (the original has none).
+        A sound's payload is its samples, then its spectrogram, then its codes of the first book
+        (the original has none).
         """
         counted, heard = False, None
         try:
             with self._lock:
                 if self._hearing >= HEARD_AT_ONCE:
-                    raise UserError(f"{self._hearing} recordings are going through the codecs here at this moment, which "
-                                    "is all that this studio does at once: wait a little, then try again.")
+                    raise UserError(
+                        f"{self._hearing} recordings are going through the codecs here at this moment, which "
+                        "is all that this studio does at once: wait a little, then try again.")
                 self._hearing += 1
                 counted = True
             recording = self.recording(str(given.get("recording", "")), str(given.get("name", ""))[:200])
@@ -559,7 +585,8 @@ class Studio:
                 heard.remove()  # nobody waited for it
 
     def heard(self, identity: str, name: str) -> Path:
-        """The wav of a sound of the codec page. Errors: `UserError` where it is not here any more."""
+        """The wav of a sound of the codec page. Errors: `UserError` where it is not here any more.
+        """
         with self._lock:
             if identity not in self._heard or name not in self._heard[identity].files:
                 raise UserError("That sound is not in this studio any more: listen to the codecs again.")
@@ -567,7 +594,9 @@ class Studio:
 
 
 class _Model:
-    """Models that many takes share. Each graph is opened under a lock, before several threads use it."""
+    """Models that many takes share. Each graph is opened under a lock, before several threads use
+    it.
+    """
 
     def __init__(self, music):
         self.music = music
@@ -576,7 +605,9 @@ class _Model:
         self._shades: dict[int, np.ndarray] = {}
 
     def ready(self, sampled: tuple[int, ...], encode: tuple[int, ...], report):
-        """Load the generators of the levels `sampled` and the codecs of the levels `encode`, from the top down."""
+        """Load the generators of the levels `sampled` and the codecs of the levels `encode`, from
+        the top down.
+        """
         report("Loading the models (the first time they are converted, which takes a minute or two)")
         with self._lock:
             if sampled and sampled not in self._ready:
@@ -603,7 +634,9 @@ class _Model:
 
 
 class Take:
-    """One piece while it is made and after. `end` may come from any thread, at any time, more than once."""
+    """One piece while it is made and after. `end` may come from any thread, at any time, more than
+    once.
+    """
 
     def __init__(self, identity: str, settings: Settings, folder: Path):
         self.id, self.settings, self.folder = identity, settings, folder
@@ -664,7 +697,8 @@ class Take:
         }
 
     def frames(self) -> Iterator[bytes]:
-        """A frame a block: {"samples", "columns", "codes", "bits"}, then 16 bit samples, spectrogram and codes.
+        """A frame a block: {"samples", "columns", "codes", "bits"}, then 16 bit samples,
+        spectrogram and codes.
 
         The codes are those of each level's first book; bits are of whole frames.
         """
@@ -698,9 +732,11 @@ class Take:
         self.end()
 
     def end(self, heard: int | None = None):
-        """Stop, if it is not over: the take ends after `heard` samples (None: with all that was made).
+        """Stop, if it is not over: the take ends after `heard` samples (None: with all that was
+        made).
 
-        Its settings then say the length it has, in whole columns, so that they make just this piece again.
+        Its settings then say the length it has, in whole columns, so that they make just this piece
+        again.
         """
         with self._lock:
             stream, self._stream = self._stream, None
@@ -720,7 +756,9 @@ class Take:
             stream.close()
 
     def file(self, kind: str) -> Path:
-        """The take as a wav or flac file. Errors: `UserError` while it is being made, and for another kind."""
+        """The take as a wav or flac file. Errors: `UserError` while it is being made, and for
+        another kind.
+        """
         if kind not in FORMATS:
             raise UserError(f"A take is written as {' or '.join(FORMATS)}, not as {kind[:20]!r}.")
         if self.busy or not self.samples:
@@ -810,10 +848,11 @@ class Heard:
 
 
 class Spectrum:
-    """A mel spectrogram that grows: uint8 [columns, `BANDS`], 0 … 255 over `RANGE_DB` up to `LOUDEST_DB`.
+    """A mel spectrogram that grows: uint8 [columns, `BANDS`], 0 … 255 over `RANGE_DB` up to
+    `LOUDEST_DB`.
 
-    Column t is centred on sample t·`column`; it is ready `N_FFT` / 2 samples later. How the signal is cut into blocks
-    changes nothing.
+    Column t is centred on sample t·`column`; it is ready `N_FFT` / 2 samples later. How the signal
+    is cut into blocks changes nothing.
     """
 
     def __init__(self, rate: int, column: int):
@@ -842,7 +881,9 @@ class Spectrum:
 
 
 def frame(about: dict, *parts: np.ndarray) -> bytes:
-    """One message to a player: two little-endian uint32 lengths, `about` as JSON, then the bytes of `parts`."""
+    """One message to a player: two little-endian uint32 lengths, `about` as JSON, then the bytes of
+    `parts`.
+    """
     text = json.dumps(about).encode()
     payload = b"".join(np.ascontiguousarray(p).tobytes() for p in parts)
     return struct.pack("<II", len(text), len(payload)) + text + payload
@@ -859,7 +900,9 @@ def unframe(data: bytes) -> list[tuple[dict, bytes]]:
 
 
 def _folders(named) -> dict[str, Path]:
-    """Folders that hold generators of the top level, by what they are called: those named and the folders in them."""
+    """Folders that hold generators of the top level, by what they are called: those named and the
+    folders in them.
+    """
     found = {}
     for one in named:
         root = weights.find_folder(one, weights.GENERATORS)

@@ -1,6 +1,7 @@
 """The studio over HTTP: routes for a page's player, and the page itself mounted beside them.
 
-Everything is served from here: the page works without a network, and a browser is told to load nothing from elsewhere.
+Everything is served from here: the page works without a network, and a browser is told to load
+    nothing from elsewhere.
 """
 
 from __future__ import annotations
@@ -20,13 +21,16 @@ STATIC = Path(__file__).parent / "static"
 PORT = 7860
 CONNECTIONS = 256
 """Served at one time; one more is told that the service is unavailable."""
-# Gradio's page holds inline scripts and makes functions of text; nothing comes from outside, and nothing goes there.
+# Gradio's page holds inline scripts and makes functions of text; nothing comes from outside, and
+# nothing goes there.
 POLICY = ("default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; base-uri 'self'; "
           "form-action 'self'; frame-ancestors 'self'")
 
 
 def run(studio: Studio, host: str = "127.0.0.1", port: int = PORT, say=print):
-    """Serve a studio until Ctrl-C. Port 0 takes a free one. Errors: `UserError` where it cannot listen there."""
+    """Serve a studio until Ctrl-C. Port 0 takes a free one. Errors: `UserError` where it cannot
+    listen there.
+    """
     import uvicorn
 
     listening = listen(host, port)
@@ -45,7 +49,9 @@ def run(studio: Studio, host: str = "127.0.0.1", port: int = PORT, say=print):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Errors: `UserError` for a port that is taken or an address that is not this machine's."""
+    """A listening socket. Errors: `UserError` for a port that is taken or an address that is not
+    this machine's.
+    """
     try:
         family, _, _, _, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM,
                                                       flags=socket.AI_PASSIVE)[0]
@@ -55,13 +61,16 @@ def listen(host: str, port: int) -> socket.socket:
             raise UserError(f"port {port} is taken, perhaps by another studio; --port 0 takes a free one") from e
         why = getattr(e, "strerror", None) or str(e)
         raise UserError(f"cannot listen on {host}:{port}: {why}") from e
-    # What is sent and not yet read is what the server is ahead of a player that has enough: seconds, not minutes.
+    # What is sent and not yet read is what the server is ahead of a player that has enough:
+    # seconds, not minutes.
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
     return listening
 
 
 def build(studio: Studio, host: str = "127.0.0.1"):
-    """The whole ASGI application, for the `host` it listens on. Errors: `UserError` where Gradio is not installed."""
+    """The whole ASGI application, for the `host` it listens on. Errors: `UserError` where Gradio is
+    not installed.
+    """
     # Before Gradio is imported: it reads these then.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -97,7 +106,9 @@ def routes(studio: Studio):
         return await anyio.to_thread.run_sync(call, *arguments, limiter=threads)
 
     class Frames(StreamingResponse):
-        """Frames as they are made. Whoever leaves ends the making: the iterator is closed, whatever happens."""
+        """Frames as they are made. Whoever leaves ends the making: the iterator is closed, whatever
+        happens.
+        """
 
         def __init__(self, frames):
             self.frames = frames
@@ -176,7 +187,9 @@ def routes(studio: Studio):
 
 
 def palettes() -> dict[str, list[list[int]]]:
-    """The colours of pictures, 256 times [red, green, blue]: they grow lighter evenly, so they read without colour."""
+    """The colours of pictures, 256 times [red, green, blue]: they grow lighter evenly, so they read
+    without colour.
+    """
     import matplotlib
     import numpy as np
 
@@ -185,7 +198,9 @@ def palettes() -> dict[str, list[list[int]]]:
 
 
 def hosts_of(host: str) -> set[str]:
-    """The names under which a studio that listens on `host` is asked for; "*": every address of this machine too."""
+    """The names under which a studio that listens on `host` is asked for; "*": every address of
+    this machine too.
+    """
     names = {"localhost", "127.0.0.1", "[::1]"}
     if host in ("", "0.0.0.0", "::"):  # noqa: S104
         return names | {"*", socket.gethostname().lower()}
@@ -200,10 +215,12 @@ def _host_name(header: str) -> str:
 
 
 class _Guard:
-    """Answers under this machine's own names alone, refuses what other sites' pages send, bounds what is uploaded.
+    """Answers under this machine's own names alone, refuses what other sites' pages send, bounds
+    what is uploaded.
 
-    A site whose name is made to point here would otherwise count as the page's own. Addresses cannot be made to, so
-    where every network is listened on, they are all answered. Browsers are told to load nothing from elsewhere.
+    A site whose name is made to point here would otherwise count as the page's own. Addresses
+    cannot be made to, so where every network is listened on, they are all answered. Browsers are
+    told to load nothing from elsewhere.
     """
 
     def __init__(self, app, host: str = "127.0.0.1", uploads: Path | None = None):

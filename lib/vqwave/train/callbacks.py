@@ -25,13 +25,17 @@ SAVE_EVERY_SECONDS = 120.0
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves the run: its state often and when told to stop; a numbered weights set each epoch; the best apart.
+    """Saves the run: its state often and when told to stop; a numbered weights set each epoch; the
+    best apart.
 
-    Also stops: on a non-finite loss with an error that names the step (what is on disk stays good), after `patience`
-    epochs without a better validation loss, and on SIGTERM or Ctrl-C after the step in hand. Where that was an epoch's
-    last, validation is not waited for: the record keeps, as `unjudged`, what the epoch's training came to.
+    Also stops: on a non-finite loss with an error that names the step (what is on disk stays good),
+    after `patience` epochs without a better validation loss, and on SIGTERM or Ctrl-C after the
+    step in hand. Where that was an epoch's
+    last, validation is not waited for: the record keeps, as `unjudged`, what the epoch's training
+        came to.
 
-    In a group of processes only the first one writes, and a signal to one of them stops all at the same step.
+    In a group of processes only the first one writes, and a signal to one of them stops all at the
+    same step.
     """
 
     def __init__(self, folder, record: RunRecord, keep: int | None = None, group: replicas.Group = replicas.ALONE):
@@ -55,7 +59,8 @@ class Checkpoint(keras.callbacks.Callback):
             self.signal = number
             # Not print: a handler may have come in the middle of one, which it would fail.
             os.write(2, "stopping after this step …\n".encode())
-            # Both take long to compile: at the first step there is nothing to save yet, for the other it is done below.
+            # Both take long to compile: at the first step there is nothing to save yet, for the
+            # other it is done below.
             first_step = self.record.step == self.began and self.record.unjudged is None
             if first_step or (self.first_test and self.group.processes == 1):
                 nonlocal left
@@ -67,7 +72,8 @@ class Checkpoint(keras.callbacks.Callback):
             try:
                 yield
             except (Interrupted, Exception) as e:
-                # TensorFlow may have made an error of its own out of what was raised in the middle of it.
+                # TensorFlow may have made an error of its own out of what was raised in the middle
+                # of it.
                 if not left or isinstance(e, UserError | OSError):
                     raise
                 if self.first_test:
@@ -81,7 +87,8 @@ class Checkpoint(keras.callbacks.Callback):
         if loss is not None and not math.isfinite(float(loss)):
             raise TrainingError(f"the loss is not finite at step {step}; the weights on disk are those before it. "
                                 "Try a lower --learning-rate, or leave out --fp16")
-        # An epoch's last step is saved by on_epoch_end, with what validation says; saving here would skip that.
+        # An epoch's last step is saved by on_epoch_end, with what validation says; saving here
+        # would skip that.
         within = step % self.record.steps_per_epoch and step < self.record.steps
         if not within:
             self.trained = {key: float(value) for key, value in (logs or {}).items()}
@@ -106,7 +113,9 @@ class Checkpoint(keras.callbacks.Callback):
         self.save_state()
 
     def _asked_to_stop(self) -> int:
-        """The signal that this process, or another of its group, was sent; 0 where there was none. All ask at once."""
+        """The signal that this process, or another of its group, was sent; 0 where there was none.
+        All ask at once.
+        """
         return self.group.greatest(self.signal or 0)
 
     def save_state(self):
@@ -152,7 +161,9 @@ class Checkpoint(keras.callbacks.Callback):
                          training=record.training, data=record.data)
 
     def _prune(self):
-        """Remove all but the newest epochs; the one that is best stays, as `best` can be restored from it."""
+        """Remove all but the newest epochs; the one that is best stays, as `best` can be restored
+        from it.
+        """
         if self.keep is None or not self.group.first:
             return
         name = self.record.name
@@ -201,13 +212,16 @@ class Curves(keras.callbacks.Callback):
 
 
 class Progress(keras.callbacks.Callback):
-    """A bar over all steps with rate and time left, and a line an epoch; only the lines where there is no terminal."""
+    """A bar over all steps with rate and time left, and a line an epoch; only the lines where there
+    is no terminal.
+    """
 
     def __init__(self, record: RunRecord, say, show: tuple[str, ...]):
         super().__init__()
         self.record, self.say, self.show = record, say, show
         self.started = False
-        # A step is timed from the one before it in its epoch, so no figure holds compiling, validating or saving.
+        # A step is timed from the one before it in its epoch, so no figure holds compiling,
+        # validating or saving.
         self.ended, self.timed, self.seconds = None, 0, 0.0
         self.between = math.inf
 

@@ -1,4 +1,5 @@
-"""What is particular to training a codec, or a generator: its data, its model, what is shown of it."""
+"""What is particular to training a codec, or a generator: its data, its model, what is shown of it.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +27,8 @@ VALIDATION_WINDOWS = 64
 class Job:
     """A model and what it is trained on.
 
-    In order: `check` before anything is written, `check_settings` and `prepare` once the run's settings are known, then
-    `build`, `batches` and `validation`.
+    In order: `check` before anything is written, `check_settings` and `prepare` once the run's
+    settings are known, then `build`, `batches` and `validation`.
     """
 
     shown: tuple[str, ...]
@@ -47,7 +48,8 @@ class Job:
                             + advice)
 
     def split(self, record: RunRecord, samples: int, say):
-        """Keep what is long enough of the tracks on both sides, and note down what is trained on."""
+        """Keep what is long enough of the tracks on both sides, and note down what is trained on.
+        """
         train, val = splits.split(self.tracks, record.data.split, record.training.seed)
         kept, kept_val = splits.long_enough(train, samples), [t for t in val if t.samples >= samples]
         short = len(train) + len(val) - len(kept) - len(kept_val)
@@ -122,7 +124,11 @@ class CodecJob(Job):
 
     def _windows(self, tracks, **more):
         chosen = {"batch_size": self.training.batch_size, "share": self.group} | more
-        return dataset.AudioWindows(self.data_dir, tracks, self.training.input_length, seed=self.training.seed, **chosen)
+        return dataset.AudioWindows(self.data_dir,
+                                    tracks,
+                                    self.training.input_length,
+                                    seed=self.training.seed,
+                                    **chosen)
 
     def batches(self, step: int):
         """The training batches from number `step` on, without end."""
@@ -230,7 +236,9 @@ class GeneratorJob(Job):
 
 
 class Bits(keras.metrics.MeanMetricWrapper):
-    """Bits per frame: Σ over books of −log2 p of the right code; logits [batch, T, books, num_codes]."""
+    """Bits per frame: Σ over books of −log2 p of the right code; logits [batch, T, books,
+    num_codes].
+    """
 
     def __init__(self, name="bits", **kwargs):
         def bits(y, logits):
@@ -241,7 +249,8 @@ class Bits(keras.metrics.MeanMetricWrapper):
 
 
 def find_codec(folder, level: int, epoch=None, chain: config.ChainConfig | None = None) -> weights.WeightSet:
-    """The codec of that level in a folder: the one that `chain` names, the folder's own chain, or the only one.
+    """The codec of that level in a folder: the one that `chain` names, the folder's own chain, or
+    the only one.
 
     Raises:
         UserError: there is none, or there are several and no chain says which.
@@ -267,11 +276,12 @@ def _describes_codec(folder, name: str, level: int) -> bool:
 
 
 def start_from_codebooks(model: generator_layers.Generator, codecs: list[weights.WeightSet], seed: int):
-    """Begin with what the codecs know: codes whose vectors lie near each other start with near embeddings and logits.
+    """Begin with what the codecs know: codes whose vectors lie near each other start with near
+    embeddings and logits.
 
-    Embeddings are the standardised codebooks (or a random projection of them, where the widths differ), with zeros for
-    the start and pad tokens; each book's head is its transpose behind a random projection, at the scale of Glorot's
-    initialiser.
+    Embeddings are the standardised codebooks (or a random projection of them, where the widths
+    differ), with zeros for the start and pad tokens; each book's head is its transpose behind a
+    random projection, at the scale of Glorot's initialiser.
     """
     random = dataset.rng(seed, dataset.START)
 

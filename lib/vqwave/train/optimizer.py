@@ -10,18 +10,22 @@ from keras import ops
 from ..nn import replica_sums
 
 NARROW = 32
-"""A kernel from or to no more channels than this is AdamW's: code vectors, the waveform, all of a tiny model."""
+"""A kernel from or to no more channels than this is AdamW's: code vectors, the waveform, all of a
+tiny model.
+"""
 
 
 class Muon(keras.optimizers.Muon):
-    """Keras's Muon for the matrices between hidden features, of convolutions too, and AdamW for all else.
+    """Keras's Muon for the matrices between hidden features, of convolutions too, and AdamW for all
+    else.
 
-    A step of Muon is the momentum with its singular values made alike (Jordan et al. 2024), at the scale that lets one
-    learning rate serve both (Liu et al. 2025, §2.2). A convolution's kernel [taps, in, out] is taken for the matrix
-    [taps·in, out]. Embeddings, logits, biases and kernels that are `NARROW` on one side are AdamW's.
+    A step of Muon is the momentum with its singular values made alike (Jordan et al. 2024), at the
+    scale that lets one learning rate serve both (Liu et al. 2025, §2.2). A convolution's kernel
+    [taps, in, out] is taken for the matrix [taps·in, out]. Embeddings, logits, biases and kernels
+    that are `NARROW` on one side are AdamW's.
 
-    replicas: how many devices' gradients Keras adds up; what is clipped is the norm of their mean. Other arguments: as
-    of Keras's.
+    replicas: how many devices' gradients Keras adds up; what is clipped is the norm of their mean.
+    Other arguments: as of Keras's.
     """
 
     def __init__(self, learning_rate, weight_decay: float, replicas: int = 1):
@@ -39,7 +43,9 @@ class Muon(keras.optimizers.Muon):
         return min(shape, default=0) <= NARROW or super()._should_use_adamw(variable)
 
     def zeropower_via_newtonschulz5(self, x, steps: int):
-        """In bfloat16 where the model computes in it, as the method's authors do: it is products of matrices alone."""
+        """In bfloat16 where the model computes in it, as the method's authors do: it is products of
+        matrices alone.
+        """
         matrix = ops.reshape(x, (-1, x.shape[-1]))
         kind = keras.mixed_precision.dtype_policy().compute_dtype
         made = super().zeropower_via_newtonschulz5(ops.cast(matrix, kind), steps)

@@ -1,4 +1,5 @@
-"""The options of a training: what a command line and a YAML file say, made into configs. TensorFlow-free.
+"""The options of a training: what a command line and a YAML file say, made into configs.
+TensorFlow-free.
 
 A setting is the preset's, unless the `--config` file has it, unless a flag has it.
 """
@@ -21,10 +22,11 @@ from ..errors import UserError
 class RunOptions:
     """What belongs to one invocation, not to the model that it trains.
 
-    minutes: train for about so long, in place of the config's steps. start_epoch: go on from that epoch. start_from: a
-    folder with the weights to begin with. decoder_only: leave encoder and codebook as they are. given: names of the
-    settings of `TrainingConfig` and `DataConfig` that were asked for; a run that goes on keeps its others as they are
-    (None: those that the two configs were made with).
+    minutes: train for about so long, in place of the config's steps. start_epoch: go on from that
+    epoch. start_from: a folder with the weights to begin with. decoder_only: leave encoder and
+    codebook as they are. given: names of the settings of `TrainingConfig` and `DataConfig` that
+    were asked for; a run that goes on keeps its others as they are (None: those that the two
+    configs were made with).
     """
 
     output_dir: str | Path
@@ -48,14 +50,16 @@ class Settings(NamedTuple):
     chain: ChainConfig
 
 
-# ------------------------------------------------------------------------------------------------------------ the flags
+# ---------------------------------------------------------------------------------------- the flags
 
 # Flags that set a field of `TrainingConfig`, and that field.
 _SETTINGS = ("batch_size", "input_length", "steps", "epochs", "learning_rate", "seed", "patience", "offsets")
 
 
 def add_options(p: argparse.ArgumentParser, role: str):
-    """The options of a trainer of one `role`, "codec" or "generator"; `read_settings` understands them."""
+    """The options of a trainer of one `role`, "codec" or "generator"; `read_settings` understands
+    them.
+    """
     flag, which = ("--model", "the codec") if role == "codec" else ("--generator", "the generator")
     p.add_argument(flag, dest="name", metavar="NAME", help=f"{which}: one of the preset's chain, or (default) the one "
                                                            "that --config describes")
@@ -85,7 +89,9 @@ def add_training_flags(p: argparse.ArgumentParser):
                         "(default: every 250 steps)")
     p.add_argument("--learning-rate", type=cli.number(float, above=0),
                    help="its peak, after warm-up (default: the preset's)")
-    p.add_argument("--seed", type=cli.number(int, 0), help="of the initial weights and the order of windows (default: 0)")
+    p.add_argument("--seed",
+                   type=cli.number(int, 0),
+                   help="of the initial weights and the order of windows (default: 0)")
     p.add_argument("--val-split", metavar="SHARE|F.yml",
                    help="share of the hours held out for validation, by track, or a split.yml that names tracks "
                         "(default: 0.1)")
@@ -115,7 +121,7 @@ def parse_split(text) -> float | config.Split:
     return share
 
 
-# --------------------------------------------------------------------------------------------------------- the settings
+# ------------------------------------------------------------------------------------- the settings
 
 
 def read_settings(args, role: str) -> Settings:

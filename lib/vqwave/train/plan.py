@@ -1,6 +1,8 @@
-"""Training a whole chain: every codec, then every generator, one after the other, each in a process of its own.
+"""Training a whole chain: every codec, then every generator, one after the other, each in a process
+of its own.
 
-What is finished is noted in the output folder as `train_all.yml`, so that the same plan again resumes. TensorFlow-free.
+What is finished is noted in the output folder as `train_all.yml`, so that the same plan again
+resumes. TensorFlow-free.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from ..files import CHECKOUT, atomic_write
 from . import replicas
 
 SHARES = {"codec": 1.0, "generator": 2.5}
-"""Parts of the time. A generator learns for as long as it is let; a codec is good after a fraction of that."""
+"""Parts of the time. A generator learns for as long as it is let; a codec is good after a fraction
+of that.
+"""
 
 FILE = "train_all.yml"
 COMMANDS = CHECKOUT / "scripts"
@@ -47,9 +51,11 @@ class Stage:
 class Plan:
     """What is to be trained on a data folder, and how far that is.
 
-    preset: a preset's name or file. levels: those to train, from the top down; None for all of the chain. hours: for
-    all of it, shared out over the stages; or `steps` of each. input_length, offsets: None for each model's own.
-    scheduler: see `train_generator`. extra: options that every training is given as they are. spent: seconds so far.
+    preset: a preset's name or file. levels: those to train, from the top down; None for all of the
+    chain. hours: for all of it, shared out over the stages; or `steps` of each. input_length,
+    offsets: None for each model's own.
+    scheduler: see `train_generator`. extra: options that every training is given as they are.
+        spent: seconds so far.
     finished: models, and how many steps each was asked for (1 where the time was shared out).
     """
 
@@ -93,7 +99,9 @@ class Plan:
 
     @property
     def open(self) -> list[Stage]:
-        """The stages that are still to be trained: finished for good where time was shared out, else after `steps`."""
+        """The stages that are still to be trained: finished for good where time was shared out,
+        else after `steps`.
+        """
         return [stage for stage in self.stages if self.finished.get(stage.name, 0) < (self.steps or 1)]
 
     def seconds(self, stage: Stage, among: list[Stage]) -> float:
@@ -170,8 +178,9 @@ def run(plan: Plan, say: Callable[[str], None] = print):
     tracks = manifest.read(plan.data_dir)
     rate = plan.system.chain.sample_rate
     if tracks and tracks[0].sample_rate != rate:
-        raise UserError(f"{plan.data_dir}: is at {tracks[0].sample_rate} Hz, preset {plan.preset} at {rate} Hz; prepare "
-                        f"the audio with --sample-rate {rate}")
+        raise UserError(
+            f"{plan.data_dir}: is at {tracks[0].sample_rate} Hz, preset {plan.preset} at {rate} Hz; prepare "
+            f"the audio with --sample-rate {rate}")
     plan.read()
     try:
         plan.write()
@@ -214,9 +223,11 @@ def describe(plan: Plan, say: Callable[[str], None] = print):
 
 
 def run_command(command: list[str], spend: Callable[[float], None]) -> int:
-    """The command's exit code. SIGTERM is passed on to it, Ctrl-C reaches it anyway; either way it is waited for.
+    """The command's exit code. SIGTERM is passed on to it, Ctrl-C reaches it anyway; either way it
+    is waited for.
 
-    Where this process is killed the command ends too, so that the next run does not find its folder taken.
+    Where this process is killed the command ends too, so that the next run does not find its folder
+    taken.
 
     Args:
         spend: told of the seconds that pass, every half minute and at the end.
@@ -241,7 +252,9 @@ def format_hours(seconds: float) -> str:
 
 
 def describe_presets() -> str:
-    """The presets that come with the library: what each is about, and the comment at the top of its file."""
+    """The presets that come with the library: what each is about, and the comment at the top of its
+    file.
+    """
     blocks = []
     for name in config.preset_names():
         text = (config.PRESETS / f"{name}.yml").read_text(encoding="utf-8")

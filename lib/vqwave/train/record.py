@@ -1,4 +1,6 @@
-"""What a run remembers: its models and settings, how far it is, and every variable that the next step depends on."""
+"""What a run remembers: its models and settings, how far it is, and every variable that the next
+step depends on.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +27,12 @@ class TrainingError(UserError):
 class RunRecord:
     """Where a run stands and how it is made.
 
-    id: names the run for good. steps: the plan; None until `--minutes` is measured. best, best_epoch: the lowest
-    validation loss so far and whose it is; waited: epochs since then. tracks: the first 16 digits of the sha256 of
-    every track that it, its codecs or what it began with were trained on, sorted. codecs: the codes that a generator
-    is trained on, by the codec's name; codes_of: whose codes a decoder that is trained alone decodes. unjudged: what
-    training said of an epoch whose validation is still to come. finished: why there is nothing more to do.
+    id: names the run for good. steps: the plan; None until `--minutes` is measured. best,
+    best_epoch: the lowest validation loss so far and whose it is; waited: epochs since then.
+    tracks: the first 16 digits of the sha256 of every track that it, its codecs or what it began
+    with were trained on, sorted. codecs: the codes that a generator is trained on, by the codec's
+    name; codes_of: whose codes a decoder that is trained alone decodes. unjudged: what training
+    said of an epoch whose validation is still to come. finished: why there is nothing more to do.
     """
 
     model: CodecConfig | GeneratorConfig
@@ -73,8 +76,8 @@ class RunRecord:
         """What `to_dict` made, or the version before.
 
         Args:
-            model: what the run is to train now; a record of the version before takes from it what that version's
-                config had no word for.
+            model: what the run is to train now; a record of the version before takes from it what
+                that version's config had no word for.
         """
         values = dict(values) if "schema" in values else _upgrade(values, model)
         config.check_schema(values, "record")
@@ -133,7 +136,8 @@ class RunState:
 
 
 def run_variables(model) -> list:
-    """Every variable that training changes and the next step depends on: weights, codebook, seeds, optimizer.
+    """Every variable that training changes and the next step depends on: weights, codebook, seeds,
+    optimizer.
 
     Metrics are left out: they start anew with each stretch of training.
     """

@@ -1,10 +1,13 @@
-"""One training on several devices, of one machine or of more, each of which computes a share of every batch.
+"""One training on several devices, of one machine or of more, each of which computes a share of
+every batch.
 
-TensorFlow: `tf.distribute.MirroredStrategy`, the GPUs of one machine. JAX: `keras.distribution.DataParallel`, every
-device of every process that `KERAS_DISTRIBUTION_JOB_ADDRESSES`, `…_NUM_PROCESSES` and `…_PROCESS_ID` tell of. (Keras's
-`fit` does not work under TensorFlow's `MultiWorkerMirroredStrategy`: keras issue 20585.)
+TensorFlow: `tf.distribute.MirroredStrategy`, the GPUs of one machine. JAX:
+`keras.distribution.DataParallel`, every device of every process that
+`KERAS_DISTRIBUTION_JOB_ADDRESSES`, `…_NUM_PROCESSES` and `…_PROCESS_ID` tell of. (Keras's `fit`
+does not work under TensorFlow's `MultiWorkerMirroredStrategy`: keras issue 20585.)
 
-A step is the one that a single device would make with the joint batch; `nn/replica_sums.py` has the sums that takes.
+A step is the one that a single device would make with the joint batch; `nn/replica_sums.py` has the
+sums that takes.
 """
 
 from __future__ import annotations
@@ -38,7 +41,9 @@ class Group(Share):
         return self.rank == 0
 
     def from_first(self, make: Callable[[], Any]) -> Any:
-        """What `make` returns in the first process (something short that JSON can hold), or its `UserError`, in all."""
+        """What `make` returns in the first process (something short that JSON can hold), or its
+        `UserError`, in all.
+        """
         if self.processes == 1:
             return make()
         import numpy as np
@@ -76,7 +81,7 @@ class Group(Share):
 ALONE = Group()
 
 
-# ------------------------------------------------------------------------------------------------------ coming together
+# ---------------------------------------------------------------------------------- coming together
 
 
 def processes() -> int:
@@ -88,7 +93,9 @@ def processes() -> int:
 
 
 def is_first() -> bool:
-    """Whether this is, by the environment, the process that writes and speaks for all. One process alone is."""
+    """Whether this is, by the environment, the process that writes and speaks for all. One process
+    alone is.
+    """
     return processes() == 1 or os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID") == "0"
 
 
@@ -122,7 +129,9 @@ def join(wanted: bool) -> Iterator[Group]:
 
 @functools.cache
 def _join() -> Group:
-    """Once a process: JAX's meet once only, and a second strategy would take up the numbers of the first one's sums."""
+    """Once a process: JAX's meet once only, and a second strategy would take up the numbers of the
+    first one's sums.
+    """
     import keras
 
     backend, count = keras.backend.backend(), processes()

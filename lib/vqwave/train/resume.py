@@ -1,4 +1,6 @@
-"""Where a run begins: anew, from its saved state, from a numbered set, or from another run's weights."""
+"""Where a run begins: anew, from its saved state, from a numbered set, or from another run's
+weights.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from .record import RunRecord, RunState
 
 @dataclass
 class Start:
-    """A record and what the model is restored from: a saved run's variables, or a set of weights, or neither."""
+    """A record and what the model is restored from: a saved run's variables, or a set of weights,
+    or neither.
+    """
 
     record: RunRecord
     path: Path
@@ -29,7 +33,9 @@ class Start:
 
 
 def open_folder(folder, name: str):
-    """Make the output folder, and see that it can be written to, before hours go into what would be written there."""
+    """Make the output folder, and see that it can be written to, before hours go into what would be
+    written there.
+    """
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         with open(Path(folder) / f".{name}.lock", "a"), tempfile.TemporaryFile(dir=folder) as file:
@@ -45,7 +51,8 @@ def find_start(job, options: RunOptions, training: TrainingConfig, data: DataCon
 
     Args:
         job: whose `model` is trained, on the codes of its `codecs`.
-        training, data: the settings asked for; `options.given` says which of them are more than defaults.
+        training, data: the settings asked for; `options.given` says which of them are more than
+            defaults.
 
     Raises:
         UserError: the folder holds a run that this one cannot go on with.
@@ -95,7 +102,9 @@ def _begin_with(record: RunRecord, options: RunOptions, say) -> weights.WeightSe
 
 
 def _check_same(saved: RunRecord, model, codecs, options: RunOptions):
-    """Raises `UserError` where the saved run is of another model, other codes, or trains another part."""
+    """Raises `UserError` where the saved run is of another model, other codes, or trains another
+    part.
+    """
     folder, name = options.output_dir, saved.name
     if saved.model != model:
         key, there, now = _first_difference(config.to_dict(saved.model), config.to_dict(model))

@@ -2,8 +2,9 @@
 
     find where the run stands  ->  prepare the data  ->  build the model  ->  restore it  ->  fit  ->  report
 
-A run lives in its output folder: numbered weights sets, `…_best`, `{name}.state.npz` (see `record.RunState`), a CSV
-log, a picture of the curves and, on TensorFlow, a TensorBoard folder. The same command again goes on where it was.
+A run lives in its output folder: numbered weights sets, `…_best`, `{name}.state.npz` (see
+`record.RunState`), a CSV log, a picture of the curves and, on TensorFlow, a TensorBoard folder. The
+same command again goes on where it was.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ def train_generator(model: GeneratorConfig, data_dir, codec_dir, options: RunOpt
 
 
 def _train(job: Job, options: RunOptions, training, data, say) -> RunRecord:
-    """One training from where it stands to its end; in a group each process is here, and the first one writes."""
+    """One training from where it stands to its end; in a group each process is here, and the first
+    one writes.
+    """
     folder, name = Path(options.output_dir), job.model.name
     with replicas.join(options.distribute) as group, contextlib.ExitStack() as closing:
         say = (say or Reporter()) if group.first else QuietReporter()
@@ -95,7 +98,8 @@ def _train(job: Job, options: RunOptions, training, data, say) -> RunRecord:
 
         # As it was.
         _restore(job, model, start)
-        say(f"{name}: {sum(int(np.prod(v.shape)) for v in model.trainable_variables):,} trainable parameters, {policy}, "
+        parameters = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+        say(f"{name}: {parameters:,} trainable parameters, {policy}, "
             f"step {record.step} of {record.steps}, {record.steps_per_epoch} steps an epoch"
             + (f", {group.devices} devices in {group.processes} processes" if options.distribute else ""))
 
@@ -112,7 +116,7 @@ def _train(job: Job, options: RunOptions, training, data, say) -> RunRecord:
         return record
 
 
-# ------------------------------------------------------------------------------------------------------- where it stands
+# ---------------------------------------------------------------------------------- where it stands
 
 
 def _check_agreement(group: replicas.Group, record: RunRecord):
@@ -130,11 +134,13 @@ def _check_agreement(group: replicas.Group, record: RunRecord):
                             f"{theirs[key]!r}: all need the same command and must see the same folders")
 
 
-# ------------------------------------------------------------------------------------------------------------- the model
+# ---------------------------------------------------------------------------------------- the model
 
 
 def set_precision(mixed: bool, say) -> str:
-    """Set Keras's global policy: float32, or (`mixed`) float16 on a GPU and bfloat16 on a CPU. Returns its name."""
+    """Set Keras's global policy: float32, or (`mixed`) float16 on a GPU and bfloat16 on a CPU.
+    Returns its name.
+    """
     policy = "float32"
     if mixed:
         policy = "mixed_float16" if has_accelerator() else "mixed_bfloat16"
@@ -158,17 +164,21 @@ def has_accelerator() -> bool:
 
 
 def compile_model(model, training: TrainingConfig, steps: int, group: replicas.Group = replicas.ALONE, **more):
-    """Compile `model` with `Muon`, a warm-up and a cosine decay over `steps`. more: its loss and metrics."""
+    """Compile `model` with `Muon`, a warm-up and a cosine decay over `steps`. more: its loss and
+    metrics.
+    """
     warmup = min(training.warmup, steps // 2)
     peak = training.learning_rate
-    # A schedule even where there is nothing to warm up: a bare rate would be one more variable in the saved state.
+    # A schedule even where there is nothing to warm up: a bare rate would be one more variable in
+    # the saved state.
     rate = keras.optimizers.schedules.CosineDecay(
         peak / 100 if warmup else peak, max(1, steps - warmup), alpha=0.05, warmup_target=peak if warmup else None,
         warmup_steps=warmup,
     )
     replica_count = group.devices if keras.backend.backend() == "tensorflow" else 1
     optimizer = Muon(rate, training.weight_decay, replica_count)
-    # XLA makes these steps slower on a CPU, and knows no replicas; JAX's accelerators compile whatever is said here.
+    # XLA makes these steps slower on a CPU, and knows no replicas; JAX's accelerators compile
+    # whatever is said here.
     jit = keras.backend.backend() == "jax" or (has_accelerator() and replica_count == 1)
     model.compile(optimizer=optimizer, jit_compile=jit, **more)
 
@@ -198,7 +208,9 @@ class _Clock(keras.callbacks.Callback):
 
 
 def _plan(job: Job, record: RunRecord, options: RunOptions, group, say):
-    """Fill in how many steps there will be, and how many an epoch has, where the record does not say."""
+    """Fill in how many steps there will be, and how many an epoch has, where the record does not
+    say.
+    """
     if record.steps is None:
         record.plan(record.step + _steps_for(job, record, options.minutes, group, say))
     if record.steps_per_epoch is None:
@@ -222,7 +234,8 @@ def _restore(job: Job, model, start: resume.Start):
     """Bring the model to where the record says the run stands."""
     # Variables exist once the model has seen a batch of its data and the optimizer its variables.
     x, _ = job.batches(0)[0]
-    # Of zeros: the processes of a group have different batches, and this is computed by all of them as one.
+    # Of zeros: the processes of a group have different batches, and this is computed by all of them
+    # as one.
     model(np.zeros_like(x) if isinstance(x, np.ndarray) else {k: np.zeros_like(v[:1]) for k, v in x.items()},
           training=False)
     model.optimizer.build(model.trainable_variables)
@@ -239,7 +252,7 @@ def _restore(job: Job, model, start: resume.Start):
         v.assign(array)
 
 
-# ------------------------------------------------------------------------------------------------------------- the steps
+# ---------------------------------------------------------------------------------------- the steps
 
 
 def _hooks(job: Job, checkpoint: callbacks.Checkpoint, folder: Path, say, closing) -> list:
@@ -271,7 +284,9 @@ def _fit(job: Job, model, checkpoint: callbacks.Checkpoint, hooks: list):
 
 
 def _judge(model, checkpoint, hooks, validation):
-    """The end of an epoch that was stopped before its validation was through, as `fit` would have made it."""
+    """The end of an epoch that was stopped before its validation was through, as `fit` would have
+    made it.
+    """
     record = checkpoint.record
     found = model.evaluate(validation, return_dict=True, verbose=0, callbacks=[checkpoint])
     logs = record.unjudged | {f"val_{key}": value for key, value in found.items()}
@@ -282,7 +297,9 @@ def _judge(model, checkpoint, hooks, validation):
 
 
 def _stretches(step: int, steps: int, per_epoch: int):
-    """(initial_epoch, epochs, steps_per_epoch) for `fit`: the rest of a begun epoch, whole ones, a last short one."""
+    """(initial_epoch, epochs, steps_per_epoch) for `fit`: the rest of a begun epoch, whole ones, a
+    last short one.
+    """
     while step < steps:
         epoch, done = divmod(step, per_epoch)
         whole = (steps - step) // per_epoch
@@ -305,7 +322,7 @@ def _has_tensorboard() -> bool:
     return True
 
 
-# --------------------------------------------------------------------------------------------------------- what came out
+# ------------------------------------------------------------------------------------ what came out
 
 
 def _promote(record: RunRecord, options: RunOptions, group, say):
