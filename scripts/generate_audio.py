@@ -38,7 +38,7 @@ def main(argv=None) -> int:
                "windows": args.windows, "sampling": sampling(args, sampled)}
     codecs = [x for x in chain.sizes if x >= level] if args.prompt else [args.keep or level, level]
     names = [*(chain.codecs[x] for x in codecs), *(chain.generators[x] for x in sampled)]
-    for line in weights.describe([music.found(name) for name in dict.fromkeys(names)]):
+    for line in weights.describe([music.weight_set(name) for name in dict.fromkeys(names)]):
         print(printable(line), file=sys.stderr)
     options["begin"] = begin(args, music, level)
 

@@ -14,7 +14,7 @@ def run(body, *command, **environment):
     return subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | environment)
 
 
-@pytest.mark.parametrize("way", ["always", "unless_it_fails"])
+@pytest.mark.parametrize("way", ["mute_stderr", "mute_stderr_unless_it_fails"])
 def test_what_ends_well_is_quiet_and_stderr_is_back_afterwards(way):
     body = f"""
 with quiet.{way}():
@@ -29,31 +29,31 @@ os.write(2, b"after too\\n")
 
 
 def test_what_was_written_before_stays():
-    done = run("sys.stderr.write('before ')\nwith quiet.unless_it_fails():\n    pass")
+    done = run("sys.stderr.write('before ')\nwith quiet.mute_stderr_unless_it_fails():\n    pass")
     assert done.stderr == "before "
 
 
 @pytest.mark.parametrize("error", ["ImportError('libfoo')", "KeyboardInterrupt()", "SystemExit(3)"])
 def test_what_was_written_before_an_error_is_shown(error):
-    done = run(f"with quiet.unless_it_fails():\n    os.write(2, b'the reason\\n')\n    raise {error}")
+    done = run(f"with quiet.mute_stderr_unless_it_fails():\n    os.write(2, b'the reason\\n')\n    raise {error}")
     assert done.returncode and done.stderr.startswith("the reason\n")
 
 
 def test_always_is_quiet_whatever_happens():
-    done = run("try:\n    with quiet.always():\n        os.write(2, b'the reason\\n')\n        raise ValueError\n"
+    done = run("try:\n    with quiet.mute_stderr():\n        os.write(2, b'the reason\\n')\n        raise ValueError\n"
                "except ValueError:\n    print('caught', file=sys.stderr)")
     assert done.stderr == "caught\n"
 
 
 def test_no_descriptor_is_left_open():
     done = run("before = os.listdir('/proc/self/fd')\n"
-               "for _ in range(3):\n    with quiet.unless_it_fails():\n        pass\n"
+               "for _ in range(3):\n    with quiet.mute_stderr_unless_it_fails():\n        pass\n"
                "print(len(os.listdir('/proc/self/fd')) - len(before))")
     assert done.stdout == "0\n"
 
 
 def test_a_process_without_stderr_goes_on():
-    code = HEAD + "with quiet.unless_it_fails():\n    print('done')"
+    code = HEAD + "with quiet.mute_stderr_unless_it_fails():\n    print('done')"
     done = run("", "bash", "-c", '"$@" 2>&-', "bash", sys.executable, "-c", code)
     assert (done.returncode, done.stdout) == (0, "done\n")
 
@@ -69,7 +69,7 @@ def test_threads_at_once_leave_stderr_as_it_was():
 import threading, time
 def work():
     for _ in range(20):
-        with quiet.unless_it_fails():
+        with quiet.mute_stderr_unless_it_fails():
             os.write(2, b"noise\\n")
             time.sleep(0.001)
 threads = [threading.Thread(target=work) for _ in range(4)]

@@ -564,22 +564,26 @@ class Preset:
         self.name, self.about, self.chain, self._models, self._training = name, about, chain, models, training
 
     def model(self, name: str) -> CodecConfig | GeneratorConfig:
-        return self._models[self._known(name, "model", self._models)]
+        return self._models[self._check_known(name, "model", self._models)]
 
     def codec(self, name: str | int) -> CodecConfig:
         """The codec of this name, or of a level."""
         names = self.chain.codecs
-        return self._models[names[name] if isinstance(name, int) else self._known(name, "codec", names.values())]
+        if not isinstance(name, int):
+            return self._models[self._check_known(name, "codec", names.values())]
+        return self._models[names[name]]
 
     def generator(self, name: str | int) -> GeneratorConfig:
         """The generator of this name, or of a level."""
         names = self.chain.generators
-        return self._models[names[name] if isinstance(name, int) else self._known(name, "generator", names.values())]
+        if not isinstance(name, int):
+            return self._models[self._check_known(name, "generator", names.values())]
+        return self._models[names[name]]
 
     def training(self, name: str) -> TrainingConfig:
-        return self._training[self._known(name, "model", self._models)]
+        return self._training[self._check_known(name, "model", self._models)]
 
-    def _known(self, name, what, names):
+    def _check_known(self, name, what, names):
         if name not in names:
             raise ConfigError(f"preset {self.name}: no {what} is called {name!r}; there are {', '.join(names)}")
         return name

@@ -40,7 +40,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def resident() -> dict[str, int]:
+def memory_use() -> dict[str, int]:
     """Bytes of memory that this process holds, {"now", "peak"}; where the system tells no more,
     `now` is the peak.
     """

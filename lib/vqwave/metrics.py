@@ -90,12 +90,12 @@ def si_sdr(original, reconstruction) -> float:
     block = 1 << 20
     pieces = range(0, len(x), block)
 
-    def centred(i):
+    def subtract_means(i):
         return x[i : i + block].astype(np.float64) - mean_x, y[i : i + block].astype(np.float64) - mean_y
 
     xx = yy = xy = 0.0
     for i in pieces:
-        a, b = centred(i)
+        a, b = subtract_means(i)
         xx, yy, xy = xx + float(a @ a), yy + float(b @ b), xy + float(a @ b)
     silent_x, silent_y = xx <= SILENCE_POWER * len(x), yy <= SILENCE_POWER * len(y)
     if silent_x or silent_y:
@@ -103,7 +103,7 @@ def si_sdr(original, reconstruction) -> float:
     scale = xy / xx
     noise = 0.0
     for i in pieces:
-        a, b = centred(i)
+        a, b = subtract_means(i)
         error = scale * a - b
         noise += float(error @ error)
     return _decibels(scale * scale * xx / noise if noise > 0.0 else math.inf)

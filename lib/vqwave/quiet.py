@@ -15,14 +15,14 @@ _one_at_a_time = threading.RLock()
 
 
 @contextlib.contextmanager
-def always():
+def mute_stderr():
     """What the block, C libraries included, writes to stderr is dropped."""
     with open(os.devnull, "wb") as nowhere, _going_to(nowhere):
         yield
 
 
 @contextlib.contextmanager
-def unless_it_fails():
+def mute_stderr_unless_it_fails():
     """What the block, C libraries included, writes to stderr is dropped if it ends well and shown
     if it raises.
     """
@@ -67,5 +67,5 @@ def import_keras():
     """
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "3" or "keras" in sys.modules:
         return
-    with unless_it_fails():
+    with mute_stderr_unless_it_fails():
         import keras  # noqa: F401

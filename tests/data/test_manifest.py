@@ -375,7 +375,7 @@ def test_only_one_run_at_a_time_and_leftovers_go(music, tmp_path):
     dst = tmp_path / "d"
     (dst / "album").mkdir(parents=True)
     (dst / "album" / ".vqwave-00ff.part").write_bytes(b"half")
-    with manifest._claimed(dst), pytest.raises(UserError, match="another prepare_audio"):
+    with manifest._claim(dst), pytest.raises(UserError, match="another prepare_audio"):
         prepare(music, dst)
     # What another process is writing there, as a training its codes, is not ours to remove.
     (dst / ".codes").mkdir()

@@ -291,10 +291,10 @@ def test_the_machine_is_described():
 
 
 def test_resident_memory_is_what_the_process_holds():
-    before = machine.resident()
+    before = machine.memory_use()
     assert 0 < before["now"] <= before["peak"]
     held = np.ones(16 << 20, np.uint8)
-    assert machine.resident()["peak"] >= before["now"] + held.nbytes // 2
+    assert machine.memory_use()["peak"] >= before["now"] + held.nbytes // 2
 
 
 def test_importing_it_imports_no_framework():

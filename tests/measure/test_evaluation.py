@@ -234,7 +234,7 @@ def test_bits_are_those_of_the_teacher_forced_model(evaluated, tiny_weights):
 
     evaluated.music = api.load(tiny_weights.codecs, tiny_weights.generators, engine="onnx-float32")
     for level in (512, 128):
-        found = evaluated.music.found(CHAIN.generators[level])
+        found = evaluated.music.weight_set(CHAIN.generators[level])
         codes, source, warm = evaluated._ask(found.config)
         assert codes.shape == (2, (round(2.5 * RATE) // 512 * 512) // level, 1)
         start = np.full((2, 1, 1), found.config.start_token)

@@ -16,7 +16,7 @@ import pytest
 
 from vqwave.errors import UserError
 from vqwave.play import playback
-from vqwave.play.playback import Feed, Report, Status, play, status_line
+from vqwave.play.playback import Feed, PlayReport, Status, play, status_line
 
 RATE = 22050
 
@@ -247,7 +247,7 @@ def trimmed(heard):
 def test_a_device_receives_what_was_generated_sample_for_sample(sound, samples):
     audio = wave(samples)
     report = play(blocks_of(audio, 8192), RATE, buffer=60, prebuffer=60)
-    assert report == Report(samples / RATE, 0, False)
+    assert report == PlayReport(samples / RATE, 0, False)
     np.testing.assert_array_equal(trimmed(sound.received()), np.round(audio * 32768).astype(np.int16))
 
 

@@ -653,9 +653,9 @@ def test_sixteen_browsers_lose_nothing_and_leave_memory_flat(client, studio, wei
 
     with ThreadPoolExecutor(16) as pool:
         rounds(pool, 2)
-        before = machine.resident()["now"]
+        before = machine.memory_use()["now"]
         rounds(pool, seconds)
-        after = machine.resident()["now"]
+        after = machine.memory_use()["now"]
     assert counts["made"] > 8 and studio.busy() == 0
     assert after - before < 24 << 20, f"grew by {(after - before) >> 20} MiB over {counts}"
     assert studio._kept() <= takes.TAPES_BYTES and len(studio._heard) <= takes.HEARD_KEPT

@@ -108,7 +108,7 @@ class Decoder:
 
         self.seconds, samples = 0.0, 0
         try:
-            for block in _mono(self._counted(frames), self.sample_rate):
+            for block in _mono(self._count_seconds(frames), self.sample_rate):
                 samples += block.size
                 yield block
         except (OSError, ValueError, EOFError, av.FFmpegError) as e:
@@ -118,7 +118,7 @@ class Decoder:
         if not samples:
             yield np.zeros(1, np.float32)  # A few samples at a higher rate round to none; they are a file.
 
-    def _counted(self, frames):
+    def _count_seconds(self, frames):
         for frame in frames:
             self.seconds += frame.samples / frame.sample_rate
             yield frame
@@ -132,7 +132,7 @@ class Decoder:
             stream = box.streams.best("audio")
             if stream is None:
                 return
-            self.expected = _announced(self.path, box.format.name, stream)
+            self.expected = _stated_seconds(self.path, box.format.name, stream)
             self.ended = box.format.name != "ogg" or _ogg_ends(self.path)
             yield from box.decode(stream)
 
@@ -206,7 +206,7 @@ class _Nameless:
         self.read, self.seek, self.tell = file.read, file.seek, file.tell
 
 
-def _announced(path, kind, stream):
+def _stated_seconds(path, kind, stream):
     """Seconds that the file says it has, or None where FFmpeg's figure would be a guess from its
     size.
     """

@@ -38,7 +38,7 @@ def run(address: str, function: Callable, jobs: Iterable[tuple]) -> Iterator[tup
     workers cannot import the function.
     """
     waiting, flying, more = iter(jobs), {}, True
-    with _connected(address) as client, client.get_executor(pure=False) as executor:
+    with _connect(address) as client, client.get_executor(pure=False) as executor:
         try:
             heard = staffed = time.monotonic()
             while more or flying:
@@ -84,7 +84,7 @@ def _result(address, future):
 
 
 @contextlib.contextmanager
-def _connected(address):
+def _connect(address):
     try:
         import distributed
     except ImportError as e:

@@ -64,10 +64,10 @@ def encode_corpus(data_dir, tracks, codec: weights.WeightSet, offsets: int, say,
             path = folder / f"{track.file}.{i}.u16"
             wanted.append((track, i, path, count))
             found.append((track.file, i, (path, count)))
-    missing = _missing(folder, wanted)
+    missing = _find_missing(folder, wanted)
     while missing and not here:
         time.sleep(5)
-        missing = _missing(folder, missing)
+        missing = _find_missing(folder, missing)
     if not missing:
         return found
     level = codec.config.level
@@ -126,7 +126,7 @@ def _encode(source, track: Path, count: int, offset: int, path: Path) -> dict:
     return {"codes": len(made), "crc": zlib.crc32(made.tobytes())}
 
 
-def _missing(folder: Path, wanted: list) -> list:
+def _find_missing(folder: Path, wanted: list) -> list:
     """Those of `wanted`, (track, offset index, path, codes) each, that are not there whole."""
     index, missing = _read_index(folder), []
     for track, i, path, count in wanted:

@@ -123,7 +123,7 @@ def _load(folder):
         raise UserError(
             f"{printable(path)}: is not a manifest; remove it and run scripts/prepare_audio.py again") from e
     tracks.sort(key=lambda t: t.file)
-    for file in _leading_outside(folder, [t.file for t in tracks]):
+    for file in _find_links_outside(folder, [t.file for t in tracks]):
         raise UserError(f"{printable(folder)}: {printable(file)} lies outside the folder, where a link leads")
     return tracks
 
@@ -147,7 +147,7 @@ def _tracks(path, lines):
     return tracks
 
 
-def _leading_outside(folder, files):
+def _find_links_outside(folder, files):
     """Those of `files` that links lead out of `folder`."""
     # Folders once: a million tracks lie in few of them.
     real = functools.cache(os.path.realpath)
@@ -188,7 +188,7 @@ def _parse(line):
 
 
 @dataclass
-class Report:
+class PrepareReport:
     """What `prepare` did: tracks made, tracks that were up to date, (source path, reason) of what
     failed, and `notes`:
     lines on what the user may want to look at although nothing failed."""
@@ -229,7 +229,7 @@ class _Job:
 
 
 def prepare(src, dst, sample_rate: int, workers=None, overwrite=False, progress=False,
-            scheduler: str | None = None) -> Report:
+            scheduler: str | None = None) -> PrepareReport:
     """Convert every audio file under `src` to mono u16 under `dst`, the folder structure kept, and
     bring the manifest up to date. `a/song.mp3` becomes `a/song.mp3.u16`, so that `song.flac` beside
     it has a name of its own.
@@ -248,9 +248,9 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False, progress=
     sources, failed = _scan(src)
     if not sources and not failed:
         raise UserError(f"{printable(src)}: no audio in it (looked for {' '.join(AUDIO_SUFFIXES)})")
-    report = Report(failed=failed)
-    with _claimed(dst):
-        existing = _existing(dst, overwrite)
+    report = PrepareReport(failed=failed)
+    with _claim(dst):
+        existing = _read_existing(dst, overwrite)
         tracks = {t.file: t for t in existing if t.intact(dst)}
         by_source = {t.source: t for t in tracks.values()}
         jobs = []
@@ -329,7 +329,7 @@ def _is_audio(name):
 
 
 @contextlib.contextmanager
-def _claimed(dst):
+def _claim(dst):
     """`dst` made, checked to be writable, cleared of what a killed run left, and ours alone."""
     import fcntl
 
@@ -362,7 +362,7 @@ def _sweep(dst):
         sweep(folder, seconds=0)
 
 
-def _existing(dst, overwrite):
+def _read_existing(dst, overwrite):
     if not (dst / NAME).exists():
         return []
     try:

@@ -659,7 +659,7 @@ def memory_rows(music, effort: Effort, level: int, minutes) -> list[dict]:
         for mark in minutes:
             while stream.position < mark * 60 * stream.sample_rate:
                 next(stream)
-            marks.append(machine.resident())
+            marks.append(machine.memory_use())
         rtf = stream.position / stream.sample_rate / (time.perf_counter() - began)
     return [{
         **_where(music.chain, level), "minutes": list(minutes), "peak_bytes": [m["peak"] for m in marks],

@@ -221,7 +221,7 @@ class Evaluation:
         found = {}
         for name in self.music.chain.names:
             try:
-                record = self.music.found(name).record
+                record = self.music.weight_set(name).record
             except UserError:
                 continue  # a part that needs it will say so
             known = record.get("tracks")
@@ -327,14 +327,15 @@ class Evaluation:
         return hashlib.sha256(json.dumps([[t.file, t.sha256, t.samples] for t in tracks]).encode()).hexdigest()[:16]
 
     def codec_key(self, *levels: int) -> dict[str, str]:
-        return {name: self.music.found(name).checksum[:16] for name in (self.music.chain.codecs[x] for x in levels)}
+        names = (self.music.chain.codecs[x] for x in levels)
+        return {name: self.music.weight_set(name).checksum[:16] for name in names}
 
     def chain_key(self, depth: int, below: float = math.inf) -> dict[str, str]:
         """What the sound of a chain depends on: its generators finer than `below`, the codec, the
         engine.
         """
         names = [name for x, name in self.music.chain.generators.items() if depth <= x < below]
-        return ({name: self.music.found(name).checksum[:16] for name in names} | self.codec_key(depth)
+        return ({name: self.music.weight_set(name).checksum[:16] for name in names} | self.codec_key(depth)
                 | {"engine": self.music.engine})
 
     def collect(self, stream, levels, what: str) -> dict[str, np.ndarray]:
@@ -379,7 +380,7 @@ class Evaluation:
 
         say = _Encoding(lambda what, share: self.progress(self.part, what, share))
         tracks = self.train if tracks is None else tracks
-        by_file, found = {t.file: t for t in tracks}, self.music.found(self.music.chain.codecs[level])
+        by_file, found = {t.file: t for t in tracks}, self.music.weight_set(self.music.chain.codecs[level])
         made = codes.encode_corpus(self.data_dir, tracks, found, offsets, say, codec.load_encoder)
         return [(by_file[file], offset * codes.OFFSET_STEP, self.read_frames(path, 0, count, found.config.books))
                 for file, offset, (path, count) in made]
@@ -459,7 +460,7 @@ class Evaluation:
             rows.append(self.figure(key, lambda b=(name, encoder, rate): self._baseline(*b), f"{name} {rate // 1000}"))
         return rows
 
-    def _compared(self, pairs) -> dict:
+    def _compare(self, pairs) -> dict:
         """The means of the distances of (original, made), and the distance between both sides as a
         whole.
         """
@@ -475,7 +476,7 @@ class Evaluation:
             pairs.append((x, codec.decode(codec.encode(x[None]))[0, : len(x)]))
         counts = self.counts(level)
         silence = codec.decode(codec.encode(np.zeros((1, 5 * self.rate), np.float32)))[0]
-        return {"codec": codec.config.name, "level": level, "kbps": metrics.bitrate(codec.config)} | self._compared(
+        return {"codec": codec.config.name, "level": level, "kbps": metrics.bitrate(codec.config)} | self._compare(
             pairs) | metrics.codebook_figures(counts) | {
                 "silence_db": loudness(silence), "silence_peak_db": decibels(float(np.abs(silence).max()))
             } | buzz(pairs, level)
@@ -503,7 +504,7 @@ class Evaluation:
             pairs.append((x, made))
             size, seconds = size + length, seconds + len(x) / self.rate
         row = {"codec": f"{name} {rate // 1000}", "level": 0, "kbps": 8 * size / seconds / 1000}
-        return row | self._compared(pairs)
+        return row | self._compare(pairs)
 
     # ----------------------------------------------------------------------------------------------------- generators
 
@@ -517,7 +518,7 @@ class Evaluation:
         """
         rows = []
         for level, name in self.music.chain.generators.items():
-            found = self.music.found(name)
+            found = self.music.weight_set(name)
             source = found.config.source_level
             key = {"figure": "bits", "by": found.checksum[:16], "engine": self.music.engine,
                    "codecs": self.codec_key(level, *[source] * bool(source)), "test": self.corpus(self.test),

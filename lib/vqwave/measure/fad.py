@@ -140,15 +140,15 @@ class Embedder:
         cut = patches(audio, sample_rate)
         made = [np.empty((0, self.variables["5CNN/bias"].size * 2), np.float32)]
         for i in range(0, len(cut), _AT_ONCE):
-            x = self._normalised(tf.constant(cut[i : i + _AT_ONCE, :, :, None]), 0)
+            x = self._normalise(tf.constant(cut[i : i + _AT_ONCE, :, :, None]), 0)
             for layer, (size, stride) in enumerate(_POOLS, 1):
                 x = tf.nn.conv2d(x, self.variables[f"{layer}CNN/kernel"], 1, "SAME")
                 x = tf.nn.relu(tf.nn.bias_add(x, self.variables[f"{layer}CNN/bias"]))
-                x = tf.nn.max_pool2d(self._normalised(x, layer), size, stride, "VALID")
+                x = tf.nn.max_pool2d(self._normalise(x, layer), size, stride, "VALID")
             made.append(x.numpy().reshape(len(x), -1))
         return np.concatenate(made)
 
-    def _normalised(self, x, layer):
+    def _normalise(self, x, layer):
         name = "batch_normalization" + (f"_{layer}" if layer else "")
         mean, variance, scale, offset = (
             self.variables[f"{name}/{key}"] for key in ("moving_mean", "moving_variance", "gamma", "beta"))

@@ -130,7 +130,7 @@ class VQWave:
         """
         levels = [x for x in self.chain.sizes if x >= self.ending(level)]
         for x in levels:
-            self.found(self.chain.codecs[x])
+            self.weight_set(self.chain.codecs[x])
         rate, top = self.sample_rate, levels[0]
         name = printable(recording) if isinstance(recording, str | os.PathLike) else "the recording"
         if not (isinstance(start, int | float | np.number) and math.isfinite(start) and start >= 0):
@@ -236,7 +236,7 @@ class VQWave:
         top = self._check_keep(varied.level, level) if varied else math.inf
         names = [name for x, name in self.chain.generators.items() if level <= x < top]
         # Everything that can be wrong is found before anything heavy is loaded.
-        codec, generators = self.found(self.chain.codecs[level]), [self.found(name) for name in names]
+        codec, generators = self.weight_set(self.chain.codecs[level]), [self.weight_set(name) for name in names]
         engines.check_chain(codec, generators, varied.level if varied else 0)
         sampling = sampling_per_level([g.config for g in generators], sampling)
         if seconds is not None:
@@ -245,7 +245,7 @@ class VQWave:
             samples = samples_in(seconds, self.sample_rate)
         if isinstance(begin, Prompt):
             for generator in generators:
-                engines.check_codec(generator, self.found(self.chain.codecs[generator.config.level]))
+                engines.check_codec(generator, self.weight_set(self.chain.codecs[generator.config.level]))
             if missing := [x for x in self.chain.sizes if x >= level and x not in begin.codes]:
                 raise UserError(f"the prompt was encoded to a coarser level than {level}: it has no codes of level "
                                 f"{missing[0]}")
@@ -254,7 +254,7 @@ class VQWave:
                                 f"{len(begin.audio) / self.sample_rate:.2f} s: ask for more, or for a shorter prompt")
             begin = dataclasses.replace(begin, codes={x: begin.codes[x] for x in self.chain.sizes if x >= level})
         if varied:
-            engines.check_source(generators[0].config, self.found(self.chain.codecs[varied.level]).config)
+            engines.check_source(generators[0].config, self.weight_set(self.chain.codecs[varied.level]).config)
             if samples is not None and samples > varied.samples:
                 raise UserError(f"{samples / self.sample_rate:.2f} s are asked for, but what is varied lasts "
                                 f"{varied.samples / self.sample_rate:.2f} s")
@@ -282,7 +282,7 @@ class VQWave:
         """The generator of a level."""
         return self._load(self.chain.generators[self.chain.check_level(level)], engines.load_generator)
 
-    def found(self, name: str) -> weights.WeightSet:
+    def weight_set(self, name: str) -> weights.WeightSet:
         """The set of weights of a model of the chain. Raises `UserError` where there is none, or
         its rate is another.
         """
@@ -302,7 +302,7 @@ class VQWave:
 
     def _load(self, name, load):
         if name not in self._engines:
-            self._engines[name] = load(self.found(name), self.engine)
+            self._engines[name] = load(self.weight_set(name), self.engine)
         return self._engines[name]
 
     def _check_keep(self, keep: int, level: int) -> int:

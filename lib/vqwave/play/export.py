@@ -144,7 +144,7 @@ def _quiet():
     """TensorFlow and tf2onnx say on C's stderr and in warnings what no user can act on, unless they
     fail.
     """
-    with warnings.catch_warnings(), quiet.unless_it_fails():
+    with warnings.catch_warnings(), quiet.mute_stderr_unless_it_fails():
         warnings.simplefilter("ignore")
         yield
 

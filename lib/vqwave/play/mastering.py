@@ -119,14 +119,14 @@ def normalize(audio: np.ndarray, sample_rate: int, target: float = LOUDNESS, loo
     # The limiter takes off some loudness too: made up for until it is within a tenth of a dB.
     for _ in range(5):
         gain = min(gain + target - measured, most)
-        made = _limited(audio * np.float32(10 ** (gain / 20)), sample_rate, looped)
+        made = _limit_peaks(audio * np.float32(10 ** (gain / 20)), sample_rate, looped)
         measured = loudness(made, sample_rate)
         if gain == most or abs(target - measured) < 0.1:
             break
     return made
 
 
-def _limited(audio, sample_rate, looped):
+def _limit_peaks(audio, sample_rate, looped):
     """Under the ceiling by a gain that moves slowly: at each sample no more than any peak within
     reach allows.
     """

@@ -57,7 +57,7 @@ class Windows(Blocks):
         self._generators, self.report = list(generators), report or (lambda share: None)
         self._sampling = sampling_per_level([g.config for g in generators], sampling)
         self._halo = codec.decode_halo
-        self._blocks = self._made()
+        self._blocks = self._play()
         self._closed = False
 
     def __next__(self) -> np.ndarray:
@@ -70,7 +70,7 @@ class Windows(Blocks):
         self._closed = True
         self._blocks.close()
 
-    def _made(self):
+    def _play(self):
         if not self.samples:
             return
         codes, patches = self._sample()

@@ -34,7 +34,7 @@ INSTALL = "pip install pyaudio (it needs PortAudio: apt-get install portaudio19-
 
 
 @dataclass(frozen=True)
-class Report:
+class PlayReport:
     """What came of playing: seconds heard, how often the sound ran dry, whether the listener
     stopped it.
     """
@@ -181,7 +181,7 @@ class Feed:
 
 def play(blocks: Iterable[np.ndarray], sample_rate: int, *, device: int | str | None = None,
          status: Callable[[Status], None] | None = None, buffer: float = BUFFER, prebuffer: float = PREBUFFER,
-         fade: float = FADE) -> Report:
+         fade: float = FADE) -> PlayReport:
     """Play float32 blocks [samples] in [-1, 1] until they end, q is pressed, or Ctrl-C; space
     pauses and resumes.
 
@@ -193,7 +193,7 @@ def play(blocks: Iterable[np.ndarray], sample_rate: int, *, device: int | str | 
     pyaudio = _pyaudio()
     feed = Feed(blocks, sample_rate, buffer, prebuffer, fade)
     # ALSA and JACK write of their own on every probe, from C.
-    with quiet.always():
+    with quiet.mute_stderr():
         pa = pyaudio.PyAudio()
     try:
         # The device first: that there is none should not be learned after minutes of exporting
@@ -205,11 +205,11 @@ def play(blocks: Iterable[np.ndarray], sample_rate: int, *, device: int | str | 
             finally:
                 feed.close()
     finally:
-        with quiet.always():
+        with quiet.mute_stderr():
             pa.terminate()
     if feed.error is not None:
         raise feed.error
-    return Report(feed.status.seconds, feed.underruns, stopped)
+    return PlayReport(feed.status.seconds, feed.underruns, stopped)
 
 
 def _watch(output: _Output, feed: Feed, status) -> bool:
@@ -293,7 +293,7 @@ def _open(pyaudio, pa, feed, device) -> _Output:
     rate = feed.sample_rate
     for channels in (1, 2):
         try:
-            with quiet.always():
+            with quiet.mute_stderr():
                 pa.is_format_supported(
                     rate, output_device=index, output_channels=channels, output_format=pyaudio.paInt16
                 )

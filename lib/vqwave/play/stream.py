@@ -257,7 +257,7 @@ class Level(Codes):
         books = range(self.books)
         return np.stack([uniforms(self.seed, stream, self.level, start, count, book) for book in books], axis=-1)
 
-    def likely(self, begin: int, end: int) -> np.ndarray:
+    def log_probs_between(self, begin: int, end: int) -> np.ndarray:
         """The log-probabilities of the codes begin … end − 1: float32 [batch, end − begin, books].
         """
         return self._cut(self.log_probs, begin, end, np.nan)
@@ -597,15 +597,15 @@ class Stream(Blocks):
         if decode:
             jobs.append(self._pool.submit(self._decode, *self._decoder_window()))
         block = bottom.blocks
-        if self._wanted(block):
+        if self._is_needed(block):
             context = bottom.context(block)
-            if bottom.source and self._wanted(block + 1):
+            if bottom.source and self._is_needed(block + 1):
                 jobs.append(self._pool.submit(bottom.context, block + 1))
             bottom.sample(context)
         results = [job.result() for job in jobs]
         return results[0] if decode else None
 
-    def _wanted(self, block: int) -> bool:
+    def _is_needed(self, block: int) -> bool:
         """Whether a block of the bottom level is still heard, or seen by the decoder of one that
         is.
         """
@@ -652,7 +652,7 @@ class Stream(Blocks):
             codes = level.window(begin, begin - (-samples // rate), pad=0)
             self.codes[rate] = self._squeeze(codes)
             if level.log_probs is not None:
-                chosen = level.likely(begin, begin + codes.shape[1])
+                chosen = level.log_probs_between(begin, begin + codes.shape[1])
                 self.log_probs[rate] = self._squeeze(chosen)
                 drawn = chosen[:, max(0, self.prompt_samples // rate - begin) :]
                 level.drawn += drawn.shape[1] * drawn.shape[2]

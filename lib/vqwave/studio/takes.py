@@ -316,7 +316,7 @@ class Studio:
         key = [folder, epoch]
         for name in music.chain.names:
             try:
-                key.append(music.found(name).checksum)
+                key.append(music.weight_set(name).checksum)
             except UserError:
                 # A take that needs it will say so.
                 key.append(None)
@@ -803,7 +803,7 @@ class Heard:
         levels = []
         for level, name in music.chain.codecs.items():
             try:
-                music.found(name)
+                music.weight_set(name)
                 levels.append(level)
             except UserError:
                 continue
