@@ -163,7 +163,7 @@ def probe(path) -> tuple[str, object]:
     """
     try:
         samples = 0
-        for block in audio.Decoder(path):
+        for block in audio.Decoder(path, 22050):
             if block.dtype != np.float32 or block.ndim != 1 or not np.isfinite(block).all() or abs(block).max() > 1:
                 return "raised", f"a block of {block.dtype} {block.shape} that is no sound"
             samples += len(block)

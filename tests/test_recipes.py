@@ -39,7 +39,7 @@ def songs(folder, name, seconds=1.0):
     folder.mkdir()
     held = sum(windows.read_split(ROOT / "recipes" / name / "split.yml").values(), [])
     for i, track in enumerate([*held, "one more", "another"]):
-        audio.write(folder / f"{track}.wav", music(seconds, i))
+        audio.write(folder / f"{track}.wav", music(seconds, i), 22050)
     return len(held) + 2
 
 

@@ -45,7 +45,7 @@ def test_u16_clips_and_never_wraps():
 def test_every_format_decodes_to_the_same_tone(tmp_path, suffix, channels):
     rate = 48000 if suffix == ".opus" else 44100
     path = encode(tmp_path / f"a{suffix}", np.stack([tone(2, rate)] * channels, 1), rate)
-    x = audio.decode(path)
+    x = audio.decode(path, 22050)
     assert x.dtype == np.float32 and x.ndim == 1
     assert abs(len(x) - 2 * 22050) <= 0.05 * 22050  # Encoders of lossy formats pad.
     assert level(x, 440) == pytest.approx(0.5, rel=0.05)
@@ -60,17 +60,17 @@ def test_all_suffixes_are_tested():
 @pytest.mark.parametrize("channels", (1, 2, 3, 4, 5, 6, 7, 8, 9, 16))
 def test_a_mix_of_equal_channels_is_as_loud_as_each(tmp_path, channels):
     path = encode(tmp_path / "a.wav", np.stack([tone(1, amplitude=0.9)] * channels, 1), subtype="FLOAT")
-    assert level(audio.decode(path), 440) == pytest.approx(0.9, rel=0.01)
+    assert level(audio.decode(path, 22050), 440) == pytest.approx(0.9, rel=0.01)
 
 
 def test_stereo_is_mixed_half_and_half(tmp_path):
     both = np.stack([tone(1, frequency=440), tone(1, frequency=1000)], 1)
-    x = audio.decode(encode(tmp_path / "a.wav", both))
+    x = audio.decode(encode(tmp_path / "a.wav", both), 22050)
     assert level(x, 440) == pytest.approx(0.25, rel=0.02) and level(x, 1000) == pytest.approx(0.25, rel=0.02)
 
 
 def test_resampling_keeps_the_band_and_folds_nothing_back(tmp_path):
-    x = audio.decode(encode(tmp_path / "a.wav", tone(2, 96000, 5000) + tone(2, 96000, 15000), 96000, subtype="FLOAT"))
+    x = audio.decode(encode(tmp_path / "a.wav", tone(2, 96000, 5000) + tone(2, 96000, 15000), 96000, subtype="FLOAT"), 22050)
     assert len(x) == 2 * 22050
     assert level(x, 5000) == pytest.approx(0.5, rel=0.01)
     assert level(x, 22050 - 15000) < 0.5e-3
@@ -83,30 +83,30 @@ def test_other_rates(tmp_path, rate):
 
 
 def test_one_sample_and_silence(tmp_path):
-    assert audio.decode(encode(tmp_path / "one.wav", [0.5], 22050)).tolist() == [0.5]
+    assert audio.decode(encode(tmp_path / "one.wav", [0.5], 22050), 22050).tolist() == [0.5]
     for rate, wanted in ((44100, 1000), (96000, 22050), (22050, 44100)):
         assert len(audio.decode(encode(tmp_path / "one.wav", [0.5], rate), wanted)) in (1, 2)
-    silent = audio.decode(encode(tmp_path / "silent.flac", np.zeros(44100)))
+    silent = audio.decode(encode(tmp_path / "silent.flac", np.zeros(44100)), 22050)
     assert len(silent) == 22050 and not silent.any()
 
 
 def test_what_is_not_finite_becomes_finite(tmp_path):
     x = tone(1, 22050)
     x[[100, 200, 300, 400]] = np.nan, np.inf, -np.inf, 1e30
-    y = audio.decode(encode(tmp_path / "a.wav", x, 22050, subtype="FLOAT"))
+    y = audio.decode(encode(tmp_path / "a.wav", x, 22050, subtype="FLOAT"), 22050)
     assert y[100] == 0 and y[200] == 1 and y[300] == -1 and y[400] == 1
     keep = np.ones(len(x), bool)
     keep[[100, 200, 300, 400]] = False
     assert np.array_equal(y[keep], x[keep])
-    resampled = audio.decode(encode(tmp_path / "a.wav", x, 44100, subtype="FLOAT"))
+    resampled = audio.decode(encode(tmp_path / "a.wav", x, 44100, subtype="FLOAT"), 22050)
     assert np.isfinite(resampled).all() and np.abs(resampled).max() <= 1
 
 
 @pytest.mark.parametrize("name", ("a:b.wav", "-dash.wav", "new\nline.wav", "ünï 日本.wav", "%03d.wav", b"bad\xff.wav"))
 def test_odd_names(tmp_path, name):
     path = tmp_path / os.fsdecode(name)
-    audio.write(path, tone(0.1, 22050))
-    assert len(audio.decode(path)) == 2205
+    audio.write(path, tone(0.1, 22050), 22050)
+    assert len(audio.decode(path, 22050)) == 2205
 
 
 def test_names_are_shown_in_one_printable_line():
@@ -120,13 +120,13 @@ def test_an_attached_picture_is_no_obstacle(tmp_path):
     frame = b"APIC" + struct.pack(">IH", len(picture), 0) + picture
     size = bytes(len(frame) >> shift & 127 for shift in (21, 14, 7, 0))
     path.write_bytes(b"ID3\x03\0\0" + size + frame + path.read_bytes())
-    assert len(audio.decode(path)) == pytest.approx(22050, abs=1200)
+    assert len(audio.decode(path, 22050)) == pytest.approx(22050, abs=1200)
 
 
 def test_a_stream_that_changes_its_format_is_followed(tmp_path):
     one, two = encode(tmp_path / "1.aac", tone(2)), encode(tmp_path / "2.aac", np.stack([tone(2, 22050)] * 2, 1), 22050)
     (tmp_path / "both.aac").write_bytes(one.read_bytes() + two.read_bytes())
-    x = audio.decode(tmp_path / "both.aac")
+    x = audio.decode(tmp_path / "both.aac", 22050)
     assert len(x) == pytest.approx(4 * 22050, abs=5000)
     assert level(x[:40000], 440) == pytest.approx(0.5, rel=0.05) == level(x[-40000:], 440)
 
@@ -157,7 +157,7 @@ def test_where_both_decoders_refuse_a_file_the_first_one_says_why(tmp_path, capf
     for name, content in (("a.ogg", good[:3000]), ("b.mp3", b"\xff\xe3" + np.random.default_rng(0).bytes(9999))):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match=r"not audio that can be decoded \(\w|broken after|no sound in it"):
-            audio.decode(tmp_path / name)
+            audio.decode(tmp_path / name, 22050)
     assert capfd.readouterr() == ("", "")
 
 
@@ -172,32 +172,32 @@ def test_what_is_no_audio_is_one_line_that_names_it(tmp_path, suffix):
         path = tmp_path / f"{name}{suffix}"
         path.write_bytes(content)
         with pytest.raises(UserError, match=reason) as caught:
-            audio.decode(path)
+            audio.decode(path, 22050)
         assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_missing_file_and_folder(tmp_path):
     with pytest.raises(UserError, match="no such file"):
-        audio.decode(tmp_path / "a.mp3")
+        audio.decode(tmp_path / "a.mp3", 22050)
     with pytest.raises(UserError, match="is a directory"):
-        audio.decode(tmp_path)
+        audio.decode(tmp_path, 22050)
 
 
 def test_a_file_broken_part_way_fails_and_says_where(tmp_path):
     path = encode(tmp_path / "a.flac", tone(10))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(UserError, match=r"broken after [45]\.\d s"):
-        audio.decode(path)
+        audio.decode(path, 22050)
 
 
 @pytest.mark.parametrize("suffix", (".wav", ".mp3"))
 def test_a_file_cut_short_tells_what_it_announced(tmp_path, suffix):
     path = encode(tmp_path / f"a{suffix}", tone(10))
-    whole = audio.Decoder(path)
+    whole = audio.Decoder(path, 22050)
     list(whole)
     assert whole.seconds == pytest.approx(whole.expected, abs=0.1) == 10
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    half = audio.Decoder(path)
+    half = audio.Decoder(path, 22050)
     samples = sum(len(block) for block in half)
     assert half.expected == pytest.approx(10, abs=0.1)
     assert half.seconds == pytest.approx(5, abs=0.2) == samples / 22050
@@ -210,13 +210,13 @@ def test_an_ogg_file_cut_between_or_within_pages_lacks_the_mark_of_its_end(tmp_p
     missing.
     """
     path = encode(tmp_path / f"a{suffix}", tone(10, 48000), 48000)
-    whole = audio.Decoder(path)
+    whole = audio.Decoder(path, 22050)
     list(whole)
     assert whole.ended
     content = path.read_bytes()
     pages = [i for i in range(len(content)) if content[i : i + 4] == b"OggS"]
     path.write_bytes(content[: pages[len(pages) // 2 + 1] + more])
-    cut = audio.Decoder(path)
+    cut = audio.Decoder(path, 22050)
     list(cut)
     assert not cut.ended
     assert cut.seconds == pytest.approx(cut.expected, abs=0.1)
@@ -225,13 +225,13 @@ def test_an_ogg_file_cut_between_or_within_pages_lacks_the_mark_of_its_end(tmp_p
 
 def test_decoding_is_done_in_blocks(tmp_path):
     path = encode(tmp_path / "a.flac", tone(60))
-    blocks = [len(block) for block in audio.Decoder(path)]
+    blocks = [len(block) for block in audio.Decoder(path, 22050)]
     assert sum(blocks) == 60 * 22050 and max(blocks) <= 65536
 
 
 def test_a_part_is_that_of_the_whole_and_no_more_is_read_than_it_takes(tmp_path):
     path = encode(tmp_path / "a.flac", np.random.default_rng(0).uniform(-0.5, 0.5, 20 * 44100))
-    whole = audio.decode(path)
+    whole = audio.decode(path, 22050)
     end = len(whole)
     for first, count in ((0, None), (0, 5), (1, 1), (65530, 12), (100_000, 70_000)):
         samples, read = audio.part(path, 22050, first, count)
@@ -264,7 +264,7 @@ def test_writing_and_reading_gives_the_samples_back(tmp_path, suffix, length):
 
     path = tmp_path / f"a{suffix}"
     x = tone(length / 22050, 22050)
-    with audio.Writer(path) as out:
+    with audio.Writer(path, 22050) as out:
         for start in range(0, length, 7777):
             out.write(x[start : start + 7777])
     y, rate = soundfile.read(path, dtype="float32")
@@ -272,7 +272,7 @@ def test_writing_and_reading_gives_the_samples_back(tmp_path, suffix, length):
     assert path.stat().st_mode & 0o777 == 0o666 & ~umask()
     if suffix != ".ogg":
         assert np.abs(y - x).max() <= 1 / 65536
-        assert np.array_equal(audio.decode(path), y)
+        assert np.array_equal(audio.decode(path, 22050), y)
     elif length > 5000:
         assert level(y, 440) == pytest.approx(0.5, rel=0.05)
 
@@ -284,13 +284,13 @@ def umask():
 
 
 def test_wav_is_as_long_as_its_samples(tmp_path):
-    audio.write(tmp_path / "a.wav", np.zeros(12345))
+    audio.write(tmp_path / "a.wav", np.zeros(12345), 22050)
     assert (tmp_path / "a.wav").stat().st_size == 44 + 2 * 12345
 
 
 def test_writing_clips(tmp_path):
-    audio.write(tmp_path / "a.wav", [2.0, -2.0, np.nan, np.inf])
-    assert audio.decode(tmp_path / "a.wav").tolist() == [32767 / 32768, -1, 0, 32767 / 32768]
+    audio.write(tmp_path / "a.wav", [2.0, -2.0, np.nan, np.inf], 22050)
+    assert audio.decode(tmp_path / "a.wav", 22050).tolist() == [32767 / 32768, -1, 0, 32767 / 32768]
 
 
 @pytest.mark.parametrize("suffix", (".wav", ".flac", ".ogg"))
@@ -298,9 +298,9 @@ def test_equal_audio_is_an_equal_file_but_for_the_serial_number_of_an_ogg(tmp_pa
     x = np.random.default_rng(0).normal(0, 0.1, 100_000)
     a, b = (tmp_path / f"{name}{suffix}" for name in "ab")
     for path in (a, b):
-        audio.write(path, x)
+        audio.write(path, x, 22050)
     if suffix == ".ogg":
-        assert np.array_equal(audio.decode(a), audio.decode(b))
+        assert np.array_equal(audio.decode(a, 22050), audio.decode(b, 22050))
     else:
         assert a.read_bytes() == b.read_bytes()
 
@@ -311,7 +311,7 @@ def test_an_interrupted_writer_leaves_what_was_there(tmp_path, error, before):
     path = tmp_path / "a.ogg"
     if before:
         path.write_bytes(before)
-    with pytest.raises(error), audio.Writer(path) as out:
+    with pytest.raises(error), audio.Writer(path, 22050) as out:
         out.write(np.zeros(100_000))
         raise error
     assert os.listdir(tmp_path) == ([path.name] if before else [])
@@ -329,7 +329,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path, capfd, suffix, block)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, old[1]))
     try:
-        with pytest.raises(OSError, match="File too large"), audio.Writer(tmp_path / f"a{suffix}") as out:
+        with pytest.raises(OSError, match="File too large"), audio.Writer(tmp_path / f"a{suffix}", 22050) as out:
             noise = np.random.default_rng(0).uniform(-1, 1, 1_000_000)
             for start in range(0, len(noise), block):
                 out.write(noise[start : start + block])
@@ -348,7 +348,7 @@ def test_what_a_killed_process_left_is_removed_and_what_another_writes_is_not(tm
         (recent := tmp_path / ".vqwave-ba9876543210.part").write_bytes(b"half")
         for path in (being_written, left):
             os.utime(path, (long_ago, long_ago))
-        audio.write(tmp_path / "a.wav", np.zeros(9))
+        audio.write(tmp_path / "a.wav", np.zeros(9), 22050)
         assert set(tmp_path.iterdir()) == {being_written, recent, tmp_path / "a.wav"}
         theirs.write(b"whole")
     assert (tmp_path / "b.wav").read_bytes() == b"whole"
@@ -359,7 +359,7 @@ def test_where_audio_cannot_be_written(tmp_path):
     for name, reason in (("a.mp3", "wav, .flac, .ogg"), ("a", "wav, .flac, .ogg"), ("no/a.wav", "there is no folder"),
                          ("d.wav", "is a folder")):
         with pytest.raises(UserError, match=reason) as caught:
-            audio.Writer(tmp_path / name)
+            audio.Writer(tmp_path / name, 22050)
         assert str(tmp_path / name) in str(caught.value)
 
 
@@ -368,4 +368,4 @@ def test_an_unwritable_folder_is_found_at_once(tmp_path):
     if os.access(tmp_path, os.W_OK):
         pytest.skip("root may write anywhere")
     with pytest.raises(UserError, match="permission denied"):
-        audio.Writer(tmp_path / "a.wav")
+        audio.Writer(tmp_path / "a.wav", 22050)

@@ -33,7 +33,7 @@ def samples(folder, file):
 
 
 def prepare(src, dst, **options):
-    return manifest.prepare(src, dst, workers=1, **options)
+    return manifest.prepare(src, dst, **{"sample_rate": 22050, "workers": 1} | options)
 
 
 # ------------------------------------------------------------------------------ reading and writing
@@ -179,7 +179,7 @@ def test_structure_names_samples_and_tags(music, tmp_path):
     assert sorted(tracks) == ["a.flac.u16", "a.wav.u16", "album/c.MP3.u16"]
     assert report.exit_code == 0 and len(report.converted) == 3 and not report.notes
     for t in tracks.values():
-        assert np.array_equal(samples(dst, t.file), audio.to_u16(audio.decode(t.source)))
+        assert np.array_equal(samples(dst, t.file), audio.to_u16(audio.decode(t.source, 22050)))
         assert t.samples == len(samples(dst, t.file)) and t.sample_rate == 22050
     assert tracks["a.flac.u16"].tags == TAGS | {"title": "Ä", "artist": "B"}
     assert tracks["a.wav.u16"].tags == TAGS
@@ -396,7 +396,7 @@ def test_a_file_that_ends_its_process_is_named_and_the_rest_goes_on(music, tmp_p
     monkeypatch.delitem(sys.modules, "tinytag", raising=False)
     for name in "defgh":
         shutil.copy(music / "a.wav", music / f"{name}.wav")
-    report = manifest.prepare(music, tmp_path / "d", workers=2)
+    report = manifest.prepare(music, tmp_path / "d", 22050, workers=2)
     assert [os.path.basename(source) for source, _ in report.failed] == ["a.flac"]
     assert "ended the process" in report.failed[0][1] and report.exit_code == 1
     assert len(manifest.read(tmp_path / "d")) == 7
@@ -419,7 +419,7 @@ def test_workers_killed_from_outside_cost_no_track(tmp_path):
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    report = manifest.prepare(src, tmp_path / "d", workers=2)
+    report = manifest.prepare(src, tmp_path / "d", 22050, workers=2)
     killer.join()
     assert killed and not report.failed and len(manifest.read(tmp_path / "d")) == 12
     assert not list((tmp_path / "d").glob(".*"))
