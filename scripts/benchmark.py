@@ -29,7 +29,7 @@ def main(argv=None) -> int:
     parser.add_argument("--quick", action="store_true", help="a minute or less, rough figures")
     parser.add_argument("--data-dir", metavar="DIR",
                         help="folder that prepare_audio.py wrote: its held-out tracks tell what int8 and int4 cost")
-    parser.add_argument("--val-split", type=parse_split, default=0.1, metavar="S",
+    parser.add_argument("--val-split", default="0.1", metavar="S",
                         help="which tracks those are: as the generators were trained with")
     parser.add_argument("--vqvae-weights-dir", default=str(ROOT / weights.CODECS), metavar="DIR",
                         help="where the codecs are")
@@ -48,7 +48,7 @@ def main(argv=None) -> int:
         results = benchmark.run(
             _names(args.sizes or ("compact" if args.quick else "compact,reference")), args.vqvae_weights_dir,
             args.generator_weights_dir, _names(args.only), benchmark.QUICK if args.quick else benchmark.FULL,
-            data_dir=args.data_dir, val_split=args.val_split, progress=show,
+            data_dir=args.data_dir, val_split=parse_split(args.val_split), progress=show,
         )
     written = benchmark.write(results, args.output_dir)
     if args.json:

@@ -299,7 +299,7 @@ def test_told_to_stop_a_training_saves_and_leaves(tiny, tmp_path, name, times):
 
 def test_the_second_training_into_a_folder_is_refused_and_a_dead_one_holds_nothing(tiny, tmp_path):
     first = Command(tmp_path / "first", *tiny.generator(tmp_path / "out"))
-    first.wait_for("trainable numbers")
+    first.wait_for("trainable parameters")
     os.kill(first.pid, signal.SIGSTOP)
     since = time.strftime("%Y-%m-%d")
     code, said, _ = done(tmp_path / "second", *tiny.generator(tmp_path / "out"))

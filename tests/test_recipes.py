@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from prepared import music
 
-from vqwave.data import audio, windows
+from vqwave.config import preset
+from vqwave.data import audio, splits
 from vqwave.measure import report
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,7 +38,7 @@ def run(checkout, name, *arguments, **environment):
 def songs(folder, name, seconds=1.0):
     """A song of the right name for each track that the split names, and two that train."""
     folder.mkdir()
-    held = sum(windows.read_split(ROOT / "recipes" / name / "split.yml").values(), [])
+    held = splits.read_split(ROOT / "recipes" / name / "split.yml").held_out
     for i, track in enumerate([*held, "one more", "another"]):
         audio.write(folder / f"{track}.wav", music(seconds, i), 22050)
     return len(held) + 2
@@ -49,13 +50,13 @@ def test_there_are_the_two_corpora():
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_split_holds_tracks_out_and_none_of_them_twice(name):
-    split = windows.read_split(ROOT / "recipes" / name / "split.yml")
-    named = sum(split.values(), [])
-    assert split["test"] and split["validation"] and len(set(named)) == len(named)
+    split = splits.read_split(ROOT / "recipes" / name / "split.yml")
+    assert split.test and split.validation and len(set(split.held_out)) == len(split.held_out)
 
 
 def test_targets_are_of_figures_that_there_are():
-    bounds = {t.what: (t.must, t.aim) for t in report.read_targets(ROOT / "recipes" / "wesnoth" / "targets.yml")}
+    targets = report.read_targets(ROOT / "recipes" / "wesnoth" / "targets.yml", preset().chain)
+    bounds = {t.what: (t.must, t.aim) for t in targets}
     assert bounds["SC, 8x"] == (-26.5, -28) and bounds["SI-SDR, 32x"] == (None, 13)
     assert not (ROOT / "recipes" / "singularity" / "targets.yml").exists()
 

@@ -143,6 +143,12 @@ def _heeding_signals():
         raised = KeyboardInterrupt() if number == signal.SIGINT else Interrupted(number)
         raise raised
 
+    def stay_silent(unraisable, otherwise=sys.unraisablehook):
+        # Raised in a destructor it cannot go on; whoever installed a handler has noted the signal.
+        if not isinstance(unraisable.exc_value, Interrupted | KeyboardInterrupt):
+            otherwise(unraisable)
+
+    sys.unraisablehook = stay_silent
     numbers = [signal.SIGTERM]
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # in the background of a shell it is ignored
         numbers.append(signal.SIGINT)

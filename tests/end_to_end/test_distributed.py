@@ -127,8 +127,8 @@ def assert_as_one(beside, name, steps):
     for kind in ("one", "two", "half"):
         losses = runs[kind].losses(steps // 2)
         record, variables = trained(beside / f"{kind} {name}", saved)
-        assert len(losses) == record["step"] == steps
-        arrived.append([list(losses.values()), record["best"], *variables])
+        assert len(losses) == record.step == steps
+        arrived.append([list(losses.values()), record.best, *variables])
     assert arrived[1][0] == pytest.approx(arrived[0][0], rel=1e-4)
     # Where a spectrum is next to nothing, the optimizer's means for the discriminators hang on the
     # rounding: up to an eighth of what half the batch makes them was measured. Of all else it is a

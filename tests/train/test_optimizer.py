@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from vqwave.config import codec_preset, generator_preset
+from vqwave.config import preset
 from vqwave.nn.codec import VQVAE
 from vqwave.nn.generator import Generator
 from vqwave.train.optimizer import Muon
@@ -19,14 +19,14 @@ def orthogonalised(model) -> set[str]:
 
 
 def test_matrices_between_features_are_muons_and_all_else_is_not():
-    codec = orthogonalised(VQVAE(codec_preset("vqvae_32")))
+    codec = orthogonalised(VQVAE(preset().codec("vqvae_32")))
     assert {p.split("/")[0] for p in codec} == {*(f"block_{i}_{d}" for i, d in ((0, 1), (0, 3), (1, 1), (1, 3), (1, 9),
                                                                                 (1, 27))), "down_1", "up_1"}
-    generator = Generator(generator_preset("generator_128"))
+    generator = Generator(preset().generator("generator_128"))
     names = orthogonalised(generator)
     assert {p.split("/")[0] for p in names} == {"lstm_0", "lstm_1", "upsample", *(f"dilated_{2**i}" for i in range(6))}
     assert not any("bias" in p for p in codec | names)
-    assert not orthogonalised(VQVAE(codec_preset("vqvae_32", "tiny")))
+    assert not orthogonalised(VQVAE(preset("tiny").codec("vqvae_32")))
 
 
 @pytest.mark.parametrize("shape", [(40, 48), (48, 40), (3, 40, 48), (3, 48, 40)])

@@ -38,7 +38,7 @@ class Job:
         self.codecs: list[weights.WeightSet] = []
         """The codecs on whose codes a generator trains: its own, then that of the level above."""
 
-    def check(self, say):
+    def check(self):
         """Read what there is. Raises `UserError` where the model cannot train on it."""
         self.tracks = manifest.read(self.data_dir)
 
@@ -107,8 +107,8 @@ class CodecJob(Job):
         super().__init__(model, data_dir)
         self.decoder_only = decoder_only
 
-    def check(self, say):
-        super().check(say)
+    def check(self):
+        super().check()
         self.check_rate(self.model.name, self.model.sample_rate,
                         "; prepare the audio at that rate or set sample_rate with --config")
 
@@ -165,8 +165,8 @@ class GeneratorJob(Job):
         self.chain = chain
         self.codec_dir, self.codec_epoch, self.scheduler = codec_dir, codec_epoch, scheduler
 
-    def check(self, say):
-        super().check(say)
+    def check(self):
+        super().check()
         model = self.model
         asked = [(model.level, "", model.num_codes, model.books)]
         if model.source:
@@ -174,7 +174,6 @@ class GeneratorJob(Job):
             asked.append((above.level, "the level above: ", above.num_codes, above.books))
         self.codecs = [find_codec(self.codec_dir, level, self.codec_epoch, self.chain) for level, *_ in asked]
         for found, (_, which, num_codes, books) in zip(self.codecs, asked, strict=True):
-            say(f"codec {found.described}")
             for key, value in (("num_codes", num_codes), ("books", books)):
                 if getattr(found.config, key) != value:
                     raise UserError(f"{model.name}: {which}{key} is {value}, but {found.name} has "
@@ -188,6 +187,8 @@ class GeneratorJob(Job):
                             f"of {unit}")
 
     def prepare(self, record: RunRecord, group: Group, say):
+        for found in self.codecs:
+            say(f"codec {found.described}")
         self.training, self.group = record.training, group
         offsets, model = self.training.offsets, self.model
         # Offsets take a little off each track's end; what is left must still hold a window.

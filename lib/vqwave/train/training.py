@@ -72,7 +72,7 @@ def _train(job: Job, options: RunOptions, training, data, say) -> RunRecord:
         closing.callback(say.stop)
 
         # Where it stands.
-        job.check(say)
+        job.check()
         group.from_first(lambda: resume.open_folder(folder, name))
         group.from_first(lambda: closing.enter_context(files.lock_folder(folder, name, "being trained")))
         start = resume.find_start(job, options, training or TrainingConfig(), data or DataConfig(), say)
