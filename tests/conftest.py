@@ -4,9 +4,6 @@ import fcntl
 import os
 import shutil
 import signal
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 # Before anything imports TensorFlow or matplotlib.
@@ -132,6 +129,7 @@ def chain_of(root):
 
 
 def train_tiny_models(made):
+    from commands import done, stages_are_forked
     from encoded import encode
     from prepared import music
 
@@ -140,10 +138,9 @@ def train_tiny_models(made):
         sound = music(made.seconds, i, 44100)
         encode(made.music / f"song {i}{suffix}", np.stack([sound, sound], axis=1))
     output = ""
-    for command in (["prepare_audio.py", str(made.music), str(made.data)], ["train_all.py", *made.command]):
-        scripts = Path(__file__).resolve().parents[1] / "scripts"
-        done = subprocess.run([sys.executable, scripts / command[0], *command[1:]], capture_output=True, text=True,
-                              check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        output += done.stdout + done.stderr
+    # Forked, so that no training has to import TensorFlow first.
+    for name, *arguments in (["prepare_audio", made.music, made.data], ["train_all", *made.command]):
+        code, said, _ = done(made.music.parent / "log", name, *arguments, setting=stages_are_forked)
+        assert code == 0, said
+        output += said
     (made.music.parent / "output").write_text(output)
