@@ -5,7 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from vqwave import cli, machine
+from vqwave import cli, machine, weights
 from vqwave.errors import UserError
 from vqwave.train import options, plan
 
@@ -42,7 +42,7 @@ def main(argv=None) -> int:
     if not args.no_fp16 and (machine.bfloat16_cpu() or machine.nvidia_gpu()):
         extra.append("--fp16")
     hours = args.hours or (None if args.steps else 8.0)
-    output = args.output_dir or Path("weights") / Path(args.data_dir).resolve().name
+    output = args.output_dir or Path(weights.GENERATORS) / Path(args.data_dir).resolve().name
     chosen = plan.Plan(args.data_dir, output, args.preset, _parse_levels(args.levels), hours, args.steps,
                        args.input_length, args.offsets, args.scheduler, tuple(extra))
     plan.run(chosen)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import vqwave
-from vqwave import weights
+from vqwave import config, weights
 from vqwave.measure import evaluation
 
 ROOT = Path(__file__).parent.parent
@@ -31,6 +31,14 @@ def test_every_level_ships_whole_and_in_half_precision(level):
         for part, path in found.files.items():
             assert set(dtypes(path)) == {np.dtype("float16")}, path
             assert all(np.isfinite(a).all() for a in found.load(part).values()), path
+
+
+def test_what_ships_is_what_its_preset_says():
+    preset, chain = config.preset("compact"), weights.chain(GENERATORS)
+    assert chain == preset.chain
+    for name in chain.names:
+        folder = CODECS if name in chain.codecs.values() else GENERATORS
+        assert weights.find(folder, name).config == preset.model(name)
 
 
 def test_generators_were_trained_on_the_codecs_that_ship():

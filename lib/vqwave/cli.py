@@ -67,18 +67,6 @@ def number(kind=float, least=None, most=None, above=None):
     return parse
 
 
-def one_of(*numbers):
-    """An argparse type: one of these numbers."""
-    known = {str(number): number for number in numbers}
-
-    def parse(text):
-        if text not in known:
-            raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(known)}")
-        return known[text]
-
-    return parse
-
-
 def entry(main, argv=None) -> int:
     """Run `main(argv) -> int` as a command: user errors are one line and 2, a closed pipe is
     silent.

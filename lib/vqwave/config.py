@@ -88,6 +88,11 @@ class Config(pydantic.BaseModel):
 ConfigType = TypeVar("ConfigType", bound=Config)
 
 
+def default_kind(kind: str) -> pydantic.BeforeValidator:
+    """For a field that is a union of classes told apart by `kind`: which one where none is named."""
+    return pydantic.BeforeValidator(lambda value: {"kind": kind} | value if isinstance(value, dict) else value)
+
+
 # ----------------------------------------------------------------------------------- axes of codecs
 
 
@@ -95,6 +100,8 @@ class WaveformFrontEnd(Config):
     """The encoder sees the samples themselves."""
 
     kind: Literal["waveform"] = "waveform"
+    hop: ClassVar[int] = 1
+    """Samples per step of what the encoder sees."""
 
 
 FrontEnd = WaveformFrontEnd
@@ -187,7 +194,7 @@ class SOMQuantizer(Config):
         return rows, self.num_codes // rows
 
 
-Quantizer = Annotated[EMAQuantizer | ResidualQuantizer | SOMQuantizer, Field(discriminator="kind")]
+Quantizer = Annotated[EMAQuantizer | ResidualQuantizer | SOMQuantizer, Field(discriminator="kind"), default_kind("ema")]
 
 
 class WaveformHead(Config):
@@ -207,7 +214,7 @@ class TonesHead(Config):
     positioned: ClassVar[bool] = True
 
 
-Head = Annotated[WaveformHead | TonesHead, Field(discriminator="kind")]
+Head = Annotated[WaveformHead | TonesHead, Field(discriminator="kind"), default_kind("waveform")]
 
 
 class LossConfig(Config):
@@ -297,7 +304,7 @@ class CodecConfig(Config):
 
     def hop(self, stage: int) -> int:
         """Samples per step of the features that stage `stage` works on."""
-        return math.prod(self.strides[: stage + 1])
+        return self.front_end.hop * math.prod(self.strides[: stage + 1])
 
     @property
     def tone_stage(self) -> int:
@@ -309,7 +316,7 @@ class CodecConfig(Config):
     @property
     def level(self) -> int:
         """Samples per frame of codes."""
-        return math.prod(self.strides)
+        return self.front_end.hop * math.prod(self.strides)
 
     @property
     def bitrate(self) -> float:
@@ -331,6 +338,11 @@ class LSTMCore(Config):
     layers: Annotated[int, Field(strict=True, ge=1, le=100)] = 2
     dropout: Annotated[Real, Field(ge=0, lt=1)] = 0.0
     head_dim: Positive = 256
+
+    @property
+    def states(self) -> dict[str, tuple[int, ...]]:
+        """The core's state: its arrays by name, in order, each of this shape behind the batch axis."""
+        return {f"{name}_{i}": (self.units,) for i in range(self.layers) for name in "hc"}
 
 
 Core = LSTMCore
@@ -426,7 +438,9 @@ Model = Annotated[CodecConfig | GeneratorConfig, Field(discriminator="kind")]
 
 def _check_name(name: str):
     if re.fullmatch(r".*_(best|\d{5,})", name):
-        raise ValueError(f"name is {name!r}; an ending of five digits or `best` is how sets of weights are told apart")
+        raise ValueError(f"name is {name!r}; it must not end in `_best` or five digits, which tell saved sets apart")
+    if name in ("chain", "train_all"):
+        raise ValueError(f"name is {name!r}; a file beside the weights is called that")
 
 
 # ------------------------------------------------------------------------------ training and chains
@@ -510,10 +524,8 @@ class ChainConfig(Config):
             raise ValueError(f"block is {self.block}; it must be a multiple of the top level, {sizes[0]}")
         if self.end is not None and self.end not in sizes:
             raise ValueError(f"end is {self.end}; it must be one of the levels {', '.join(map(str, sizes))}")
-        for role in ("codec", "generator"):
-            names = [getattr(one, role) for one in self.levels]
-            if len(set(names)) < len(names):
-                raise ValueError(f"two levels have the same {role}: {', '.join(names)}")
+        if len(set(self.names)) < len(self.names):
+            raise ValueError(f"two models of the chain have the same name: {', '.join(self.names)}")
         return self
 
     @property
@@ -625,20 +637,32 @@ def preset(name="compact") -> Preset:
     else:
         raise ConfigError(f"no preset is called {str(name)!r}; there are {', '.join(preset_names())}, or name a file")
     values = load_yaml(path)
-    if isinstance(base := values.pop("base", None), str):
+    if (base := values.pop("base", None)) is not None:
         if base not in preset_names():
             raise ConfigError(f"{path}: base is {base!r}; it must be one of {', '.join(preset_names())}")
         values = merge(load_yaml(PRESETS / f"{base}.yml"), values)
     check_schema(values, os.fspath(path))
+    known = ["schema", "about", "chain", "training", "codecs", "generators"]
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(_short(key).lower(), known, n=1, cutoff=0.0)[0]
+            raise ConfigError(f"{path}: unknown key {_short(key)}; did you mean {near!r}? Known: {', '.join(known)}")
     file = validate(_PresetFile, values, os.fspath(path))
     models, training = {}, {}
 
-    def build(kind, name, own, derived):
-        own = dict(own)
-        learning = merge(file.training.get(kind.model_fields["kind"].default, {}), own.pop("training", {}))
+    def agree(name, own: dict, derived: dict):
+        """Fill in what the chain says; what the model says itself must be the same."""
         for key, value in derived.items():
             if own.setdefault(key, value) != value:
                 raise ConfigError(f"{path}: {name}: {key} is {_short(own[key])}, but the chain says {_short(value)}")
+
+    def build(kind, name, own, derived):
+        own = dict(own)
+        learning = own.pop("training", {})
+        if not isinstance(learning, dict):
+            raise ConfigError(f"{path}: {name}: training is {_short(learning)}; it must be a mapping")
+        learning = merge(file.training.get(kind.model_fields["kind"].default, {}), learning)
+        agree(name, own, derived)
         models[name] = validate(kind, own, f"{path}: {name}")
         training[name] = validate(TrainingConfig, learning, f"{path}: {name}: training")
 
@@ -646,6 +670,8 @@ def preset(name="compact") -> Preset:
                                   ("generators", file.generators, file.chain.generators.values())):
         for missing in set(wanted) - set(entries):
             raise ConfigError(f"{path}: the chain names {missing}, which {role} does not describe")
+        for stray in set(entries) - set(wanted):
+            raise ConfigError(f"{path}: {role} describes {stray}, which the chain does not name")
     for name, own in file.codecs.items():
         build(CodecConfig, name, own, {"name": name, "sample_rate": file.chain.sample_rate})
     above = None
@@ -657,8 +683,14 @@ def preset(name="compact") -> Preset:
         own = dict(file.generators[one.generator])
         if above:
             facts = {"level": above.level, "num_codes": above.num_codes, "books": above.books}
-            given = own.get("conditions", [{"kind": "codes"}])
-            own["conditions"] = [facts | c if c.get("kind", "codes") == "codes" else c for c in given]
+            given = own.get("conditions", [{}])
+            if not isinstance(given, list) or not all(isinstance(c, dict) for c in given):
+                raise ConfigError(f"{path}: {one.generator}: conditions is {_short(given)}; it must be a list of "
+                                  "mappings")
+            own["conditions"] = given = [{"kind": "codes"} | c for c in given]
+            for condition in given:
+                if condition["kind"] == "codes":
+                    agree(f"{one.generator}: conditions", condition, facts)
         elif own.get("conditions"):
             raise ConfigError(f"{path}: {one.generator} is the top of the chain and has no level above")
         build(GeneratorConfig, one.generator, own,
@@ -702,19 +734,20 @@ _WANTED = {
     "int": "a whole number", "float": "a number", "bool": "true or false", "string": "text", "tuple": "a list",
     "model": "a mapping", "dict": "a mapping", "finite": "finite",
 }
-# Fields whose class is chosen by `kind`: pydantic puts the kind into the path of an error, where no
-# reader expects it.
-_UNIONS = {"quantizer", "head", "model", "split"}
 
 
 def _first_error(error: pydantic.ValidationError, values) -> str:
     """The first of pydantic's errors in our words."""
     first = error.errors(include_url=False)[0]
     path, kind = first["loc"], first["type"]
-    words = [part for i, part in enumerate(path)
-             if not (i and path[i - 1] in _UNIONS) and not str(part).startswith("constrained")]
-    if words and isinstance(words[-1], str) and words[-1].startswith("function-"):
-        words.pop()
+    # pydantic names the classes of a union in the path as well, where no reader expects them.
+    words, here = [], values
+    for i, part in enumerate(path):
+        if isinstance(here, dict) and part in here or isinstance(here, list | tuple) and isinstance(part, int):
+            words.append(part)
+            here = here[part]
+        elif kind == "missing" and i == len(path) - 1:
+            words.append(part)
     key = "".join(f"[{w}]" if isinstance(w, int) else f".{w}" for w in words).lstrip(".")
     shown, context = _short(first["input"]), first.get("ctx", {})
     if kind == "missing":
@@ -864,5 +897,8 @@ def upgrade(values: dict) -> dict:
     """
     if "schema" in values or "config" not in values:
         return values
-    return {"schema": SCHEMA, "model": upgrade_model(values["config"]), "record": values.get("training") or {},
-            "sha256": values.get("sha256")}
+    try:
+        model = upgrade_model(values["config"])
+    except (TypeError, ValueError, AttributeError) as e:
+        raise ConfigError(f"config holds what no config of schema 1 had: {e}") from e
+    return {"schema": SCHEMA, "model": model, "record": values.get("training") or {}, "sha256": values.get("sha256")}

@@ -120,7 +120,9 @@ class WeightSet:
         """
         keys = ("sample_rate", "front_end", "stages", "block")
         shapes = {key: configs.to_dict(self.config)[key] for key in keys}
-        shapes["quantizer"] = [self.config.quantizer.kind, self.config.num_codes, self.config.books]
+        learning = ("decay", "revival_threshold", "commitment", "dropout", "radius", "shrink_steps")
+        shapes["quantizer"] = {
+            k: v for k, v in configs.to_dict(self.config.quantizer).items() if k not in learning}
         sums = [sha256(self.files[part]) for part in ("encoder", "codebook")]
         return hashlib.sha256(json.dumps([shapes, sums], sort_keys=True).encode()).hexdigest()
 
@@ -319,7 +321,10 @@ def find(folder, name: str, epoch: int | str | None = None) -> WeightSet:
 
 def _read(path: Path) -> dict:
     """The YAML of a set in the words of today."""
-    values = configs.upgrade(configs.load_yaml(path))
+    try:
+        values = configs.upgrade(configs.load_yaml(path))
+    except configs.ConfigError as e:
+        raise WeightsError(str(e) if os.fspath(path) in str(e) else f"{path}: {e}") from e
     configs.check_schema(values, os.fspath(path))
     return values
 

@@ -17,7 +17,7 @@ from vqwave.config import preset, replace
 from vqwave.data import audio
 from vqwave.errors import UserError
 from vqwave.measure import evaluation, report
-from vqwave.measure.evaluation import Evaluation, Plan, Setting
+from vqwave.measure.evaluation import Evaluation, Extent, Setting
 from vqwave.play import api
 
 CHAIN = preset("tiny").chain
@@ -216,7 +216,7 @@ def corpus(tmp_path_factory):
     return root
 
 
-PLAN = Plan((Setting(8),), minutes=0.15, bits_seconds=2.0, warm_up=0.5, offsets=2)
+PLAN = Extent((Setting(8),), minutes=0.15, bits_seconds=2.0, warm_up=0.5, offsets=2)
 
 
 @pytest.fixture
@@ -292,7 +292,7 @@ def test_everything_is_measured_once_and_kept(evaluated, tiny_weights, tmp_path)
 
 
 def test_variations_copies_and_bits(evaluated):
-    evaluated.plan = Plan((Setting(32, (0.9,)),), minutes=0.1, bits_seconds=1.0, warm_up=0.5, offsets=2)
+    evaluated.plan = Extent((Setting(32, (0.9,)),), minutes=0.1, bits_seconds=1.0, warm_up=0.5, offsets=2)
     found = evaluated.run(("generators", "variations", "copying"))
     assert [(r["depth"], r["keep"]) for r in found["variations"]] == [(32, 512), (32, 128), (32, 32)]
     assert [r["generator"] for r in found["generators"]] == list(CHAIN.generators.values())

@@ -199,8 +199,7 @@ def _jobs(chain, parts, effort, data_dir, tracks, first, new_codecs):
     return [job for job in made if job[1] in parts]
 
 
-# --- weights
-# ---------------------------------------------------------------------------------------------------------
+# --- weights --------------------------------------------------------------------------------------
 
 
 def _relative(folder: Path) -> str:
@@ -288,8 +287,7 @@ def _export(chain, all_codecs: bool):
             export.cached_graph(found, kind)
 
 
-# --- steps a second
-# --------------------------------------------------------------------------------------------------
+# --- steps a second -------------------------------------------------------------------------------
 
 
 def steps(chain: Chain, level: int, effort: Effort) -> list[dict]:
@@ -414,8 +412,7 @@ def _inputs(c, streams):
     return context, rng.random((streams, MOST_STEPS, c.books), np.float32)
 
 
-# --- accuracy
-# --------------------------------------------------------------------------------------------------------
+# --- accuracy -------------------------------------------------------------------------------------
 
 
 def held_out(data_dir, val_split: float | Split) -> list[manifest.Track]:
@@ -475,8 +472,7 @@ def _held_out_codes(track, data_dir, codec, source, c, wanted):
     return codes, None if source is None else source.encode(samples)
 
 
-# --- the machine
-# -----------------------------------------------------------------------------------------------------
+# --- the machine ----------------------------------------------------------------------------------
 
 
 def bandwidth(effort: Effort) -> dict:
@@ -501,8 +497,7 @@ def _share_bandwidth(results):
             row["share_of_bandwidth"] = row["weights_bytes_per_s"] / limit
 
 
-# --- processes without TensorFlow
-# ------------------------------------------------------------------------------------
+# --- processes without TensorFlow -----------------------------------------------------------------
 
 _CHILD = "import sys; from vqwave.measure import benchmark; benchmark.child(*sys.argv[1:])"
 
@@ -668,8 +663,7 @@ def memory_rows(music, effort: Effort, level: int, minutes) -> list[dict]:
     }]
 
 
-# --- targets
-# ---------------------------------------------------------------------------------------------------------
+# --- targets --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -768,8 +762,7 @@ def judge(results: dict) -> list[dict]:
     return [target.judge(results) for target in TARGETS]
 
 
-# --- report
-# ----------------------------------------------------------------------------------------------------------
+# --- report ---------------------------------------------------------------------------------------
 
 
 def report(results: dict, console):

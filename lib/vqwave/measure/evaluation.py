@@ -6,15 +6,13 @@ goes on from what there is. The distance is `fad.frechet`. The test tracks, and 
 split, are read here and nowhere else; settings are chosen on the validation tracks
 (`Evaluation.on("validation")`).
 
-| part | what it tells |
-|---|---|
-| controls | the scale of the distance: other real music, noise, silence |
-| codecs | how much of the test tracks each codec keeps, beside Opus and MP3 at like bit rates; hum;
-silence | | generators | bits a frame of the test tracks: the unigram's, the model's, the model's
-without its context | | chain | how far ten minutes of generated music are from the test tracks | |
-variations | the same where the codes of one level are real and those below are generated | |
-copying | the longest run of generated codes that stands in the training set; the nearest training
-passage | | health | loudness over ten minutes, the longest exact repeat |
+controls: the scale of the distance, by other real music, noise and silence.
+codecs: how much of the test tracks each keeps, beside Opus and MP3 at like bit rates; hum; silence.
+generators: bits a frame of the test tracks, of the model, without its context, of the unigram.
+chain: how far ten minutes of generated music are from the test tracks.
+variations: the same where the codes of one level are real and those below are generated.
+copying: the longest run of generated codes in the training set; the nearest training passage.
+health: loudness over ten minutes, the longest pause, the longest exact repeat.
 """
 
 from __future__ import annotations
@@ -117,7 +115,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Extent:
     """How much is measured. minutes: of music a generated piece; seeds: one such piece each;
     bits_seconds: of each test track that generators are asked about; offsets: alignments of the
     training codes that copies are sought in;
@@ -155,7 +153,7 @@ class Evaluation:
         UserError: the corpus, the split and the chain do not fit each other.
     """
 
-    def __init__(self, music: api.VQWave, data_dir, split, plan: Plan, *, cache_dir=None, musicnn=None,
+    def __init__(self, music: api.VQWave, data_dir, split, plan: Extent, *, cache_dir=None, musicnn=None,
                  context_free=None, progress: Callable[[str, str, float], None] = lambda part, what, share: None,
                  side: str = "test"):
         quiet.import_keras()

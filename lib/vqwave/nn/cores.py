@@ -1,7 +1,7 @@
 """Cores: P(frame_t | frame_<t, conditions), one class for each kind of the config's `core`.
 
-What every core offers: `states`, the shapes of its state by name; `call`, teacher-forced over whole
-windows; `step`, the same numbers one position at a time. Its loop in ONNX stands in
+What every core offers: `call`, teacher-forced over whole windows; `step`, the same numbers one
+position at a time. Its config says the shapes of its states; its loop in ONNX stands in
 `play/loops.py`.
 """
 
@@ -55,11 +55,6 @@ class LSTMStack(keras.Model):
             logits.build((None, None, core.head_dim))
         self.built = True
 
-    @staticmethod
-    def states(config: GeneratorConfig) -> dict[str, tuple[int, ...]]:
-        """The state's arrays by name, in order, each of this shape behind the batch axis."""
-        return {f"{name}_{i}": (config.core.units,) for i in range(config.core.layers) for name in "hc"}
-
     def _join(self, previous, context):
         x = self.embedding(previous)
         return x if context is None else ops.concatenate([x, ops.cast(context, x.dtype)], axis=-1)
@@ -90,7 +85,7 @@ class LSTMStack(keras.Model):
 
         Args:
             previous: int32 [batch, books]; context: float32 [batch, context_channels] or None;
-                state: a list of float32 [batch, …] as `states` names them.
+                state: a list of float32 [batch, …] as the config's `states` names them.
             draw: (book, logits float32 [batch, num_codes]) -> code int32 [batch], called for each
                 book in order.
 
@@ -111,8 +106,3 @@ class LSTMStack(keras.Model):
 
 CORES: dict[type[Config], type[LSTMStack]] = {LSTMCore: LSTMStack}
 """The class of each kind of core, made with the generator's config."""
-
-
-def state_shapes(config: GeneratorConfig) -> dict[str, tuple[int, ...]]:
-    """The arrays of a core's state by name, each of this shape behind the batch axis."""
-    return CORES[type(config.core)].states(config)

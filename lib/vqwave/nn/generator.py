@@ -12,7 +12,7 @@ from keras import ops
 from .. import weights
 from ..config import GeneratorConfig
 from .conditions import CONDITIONS
-from .cores import CORES, state_shapes
+from .cores import CORES
 
 
 @keras.saving.register_keras_serializable("vqwave")
@@ -44,7 +44,7 @@ class Generator(keras.Model):
 
     def initial_state(self, batch: int) -> list:
         """Zeros, [batch, …] for each of the core's states."""
-        return [ops.zeros((batch, *shape)) for shape in state_shapes(self.config).values()]
+        return [ops.zeros((batch, *shape)) for shape in self.config.core.states.values()]
 
 
 def load_generator(found: weights.WeightSet) -> Generator:

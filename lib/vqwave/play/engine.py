@@ -18,7 +18,7 @@ from ..config import PERIOD, Sampling
 from ..data import chunking
 from ..errors import UserError
 from . import export, sampling
-from .loops import INT4_STREAMS, LOOPS, precisions
+from .loops import INT4_STREAMS, precisions
 from .sampling import loop_settings
 
 ENGINES = ("onnx", "onnx-float32", "keras")
@@ -152,7 +152,7 @@ class GeneratorEngine:
 
     def initial_state(self, batch: int) -> list[np.ndarray]:
         """Zeros float32 [batch, …], one array for each of the core's states."""
-        shapes = LOOPS[type(self.config.core)].states(self.config)
+        shapes = self.config.core.states
         return [np.zeros((batch, *shape), np.float32) for shape in shapes.values()]
 
     def sample(self, context, uniforms, previous, state, sampling: Sampling | None = None, forced=None,
@@ -197,8 +197,7 @@ class GeneratorEngine:
         raise NotImplementedError
 
 
-# --- ONNX Runtime
-# ----------------------------------------------------------------------------------------------------
+# --- ONNX Runtime ---------------------------------------------------------------------------------
 
 
 def session(graph: bytes, arena: bool = True):
@@ -247,7 +246,7 @@ class _OnnxGenerator(GeneratorEngine):
         super().__init__(weight_set, engine)
         self._graphs = _Graphs(weight_set)
         self.precisions = precisions(weight_set.config, engine)
-        self.states = list(LOOPS[type(self.config.core)].states(self.config))
+        self.states = list(self.config.core.states)
 
     def precision(self, streams: int) -> str:
         return self.precisions[0 if streams <= INT4_STREAMS else -1]
@@ -292,8 +291,7 @@ class _Graphs:
         return opened.run(None, {x.name: array for x, array in zip(opened.get_inputs(), given, strict=True)})[0]
 
 
-# --- Keras
-# -----------------------------------------------------------------------------------------------------------
+# --- Keras ----------------------------------------------------------------------------------------
 
 
 def _runnable(model):

@@ -54,7 +54,7 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], precision
     # needs reshaping. With one book a frame is [1, B] inside.
     main, body = Nodes("main_"), Nodes("body_")
     core = LOOPS[type(config.core)](config, arrays, precision, main, body)
-    shapes = core.states(config)
+    shapes = config.core.states
     frame = [1, "B"] if books == 1 else [1, "B", books]
 
     def of_book(sequence: str, k: int, keep: bool) -> str:
@@ -152,11 +152,6 @@ class LSTMLoop:
     @staticmethod
     def precisions(config) -> list[str]:
         return ["int4", "int8"] if config.core.units >= INT4_UNITS else ["int8"]
-
-    @staticmethod
-    def states(config) -> dict[str, tuple[int, ...]]:
-        """The state's arrays by name, in order, each of this shape behind the batch axis."""
-        return {f"{name}_{i}": (config.core.units,) for i in range(config.core.layers) for name in "hc"}
 
     def context(self, given: str) -> str:
         return self._context_gates(given) if self.precision == "int4" else given

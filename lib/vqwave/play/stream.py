@@ -548,9 +548,10 @@ class Stream(Blocks):
                     raise UserError(
                         f"the saved state was made with other weights, or another engine, of {part.config.name}"
                     )
-            sampling = {g.config.level: {"temperature": float(state[f"{g.config.name}_temperature"]),
-                                         "top_k": int(state[f"{g.config.name}_top_k"]),
-                                         "top_p": float(state[f"{g.config.name}_top_p"])} for g in generators}
+            sampling = {
+                g.config.level: {key: _scalar(state[f"{g.config.name}_{key}"]) for key in Sampling.model_fields}
+                for g in generators
+            }
             samples, begin = int(state["samples"]), None
             if "kept_end" in state:
                 # What a variation keeps is put in its place below; here its length counts.
@@ -680,6 +681,11 @@ class Stream(Blocks):
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
+
+
+def _scalar(array):
+    """A number or text that `np.savez` has made an array of."""
+    return np.asarray(array).item()
 
 
 def _origin(part) -> dict[str, str]:

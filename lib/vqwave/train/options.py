@@ -40,7 +40,7 @@ class RunOptions:
     given: frozenset[str] | None = None
 
 
-class Settings(NamedTuple):
+class TrainingSettings(NamedTuple):
     """Everything that a training needs to be told; `chain` names the codecs of a generator."""
 
     model: CodecConfig | GeneratorConfig
@@ -124,7 +124,7 @@ def parse_split(text) -> float | config.Split:
 # ------------------------------------------------------------------------------------- the settings
 
 
-def read_settings(args, role: str) -> Settings:
+def read_settings(args, role: str) -> TrainingSettings:
     """What preset, `--config` and flags say together.
 
     Args:
@@ -149,7 +149,7 @@ def read_settings(args, role: str) -> Settings:
         if isinstance(held["split"], config.Split):
             held["split"] = config.to_dict(held["split"])
     data = config.validate(DataConfig, held, f"{args.config}: data")
-    return Settings(model, training, data, RunOptions(
+    return TrainingSettings(model, training, data, RunOptions(
         args.output_dir, args.minutes, args.start_epoch, args.start_from, getattr(args, "decoder_only", False),
         args.keep_all, args.promote, args.distribute, frozenset(own) | frozenset(held)), preset.chain)
 

@@ -36,7 +36,7 @@ COMMANDS = CHECKOUT / "scripts"
 
 
 @dataclass(frozen=True)
-class Stage:
+class PlannedTraining:
     """One model to train: its role ("codec" or "generator"), its name and its share of the time."""
 
     role: str
@@ -92,24 +92,24 @@ class Plan:
                               end=whole.end if whole.end in self.levels else None)
 
     @property
-    def stages(self) -> list[Stage]:
+    def stages(self) -> list[PlannedTraining]:
         """Every model in order: the codecs from the top down, then the generators."""
-        return [Stage("codec", name) for name in self.chain.codecs.values()] + [
-            Stage("generator", name) for name in self.chain.generators.values()]
+        return [PlannedTraining("codec", name) for name in self.chain.codecs.values()] + [
+            PlannedTraining("generator", name) for name in self.chain.generators.values()]
 
     @property
-    def open(self) -> list[Stage]:
+    def open(self) -> list[PlannedTraining]:
         """The stages that are still to be trained: finished for good where time was shared out,
         else after `steps`.
         """
         return [stage for stage in self.stages if self.finished.get(stage.name, 0) < (self.steps or 1)]
 
-    def seconds(self, stage: Stage, among: list[Stage]) -> float:
+    def seconds(self, stage: PlannedTraining, among: list[PlannedTraining]) -> float:
         """How long a stage may take, of what time is left for the stages that are still open."""
         left = max(0.0, self.hours * 3600 - self.spent)
         return left * stage.share / sum(other.share for other in among)
 
-    def command(self, stage: Stage, seconds: float | None = None) -> list[str]:
+    def command(self, stage: PlannedTraining, seconds: float | None = None) -> list[str]:
         """The command line of one training."""
         script, flag = ("train_vqvae.py", "--model") if stage.role == "codec" else (
             "train_generator.py", "--generator")
