@@ -631,14 +631,16 @@ def test_sixteen_browsers_lose_nothing_and_leave_memory_flat(client, studio, wei
         _, answer, _ = client("/studio/takes", body)
         made = takes.unframe(answer)[-1][0]
         if "error" in made:
-            assert "which is all that this studio does at once" in made["error"], made
+            words = ("which is all that this studio does at once", "room for takes is full")
+            assert any(one in made["error"] for one in words), made
             counts["refused"] += 1
             return
         counts["made"] += 1
         record = made["end"]
         assert record["seconds"] == pytest.approx(0.5, abs=1e-4)
         status, wav, _ = client(f"/studio/takes/{record['id']}.wav")
-        assert (status, len(wav)) == (200, 44 + round(0.5 * RATE) * 2) or b"any more" in wav
+        assert (status, len(wav)) == (200, 44 + round(0.5 * RATE) * 2) or any(
+            words in wav for words in (b"any more", b"room for takes is full")), wav[:200]
         client(f"/studio/takes?ids={record['id']}")
         if number % 8 == 0:
             heard = {"recording": recording, "seconds": 0.2, "weights": weights_folder}

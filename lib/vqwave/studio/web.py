@@ -214,6 +214,10 @@ def _host_name(header: str) -> str:
     return name[:end] if end > 0 else name
 
 
+REFUSED_BYTES = 1 << 20
+"""So much of a request that is refused is read before it is answered."""
+
+
 class _Guard:
     """Answers under this machine's own names alone, refuses what other sites' pages send, bounds
     what is uploaded.
@@ -256,6 +260,12 @@ class _Guard:
             if scope["type"] == "websocket":
                 return await send({"type": "websocket.close", "code": 1008})
             status, words = refused
+            # What is closed with its request half read is reset, and the words are lost.
+            left = REFUSED_BYTES
+            while left > 0 and (message := await receive())["type"] == "http.request":
+                left -= len(message.get("body", b""))
+                if not message.get("more_body"):
+                    break
             await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain")]})
             return await send({"type": "http.response.body", "body": words.encode()})
 
