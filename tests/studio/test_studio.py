@@ -660,7 +660,10 @@ def test_sixteen_browsers_lose_nothing_and_leave_memory_flat(client, studio, wei
         after = machine.memory_use()["now"]
     assert counts["made"] > 8 and studio.busy() == 0
     assert after - before < 24 << 20, f"grew by {(after - before) >> 20} MiB over {counts}"
-    assert studio._kept() <= takes.TAPES_BYTES and len(studio._heard) <= takes.HEARD_KEPT
+    # Those at work at once see the bound after a block, or a copy, each.
+    over = takes.STREAMS * 2 * (8192 + round(0.5 * RATE))
+    assert studio._kept() <= takes.TAPES_BYTES + over
+    assert len(studio._heard) <= takes.HEARD_KEPT
 
 
 def test_a_connection_that_breaks_frees_its_stream(client, studio, weights_folder):
