@@ -234,7 +234,7 @@ def condition(**more):
     (condition(level=8), "8, is not a multiple of its level 8"),
     (condition(level=-32), "at least 1"),
     (condition(dilations=[1, "two"]), "'two'; it must be a whole number"),
-    ({"conditions": condition()["conditions"] * 2}, "holds 2 levels above"),
+    ({"conditions": condition()["conditions"] * 2}, "holds 2 with the input source"),
     ({"level": 0}, "at least 1"),
     ({"core": {"dropout": 1}}, "below 1"),
     ({"core": {"units": None}}, "units is None; it must be a whole number"),

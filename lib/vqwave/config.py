@@ -348,10 +348,29 @@ class LSTMCore(Config):
 Core = LSTMCore
 
 
-class CodesAbove(Config):
-    """What a generator knows of the level above: its frames, through a dilated CNN, at the
-    generator's own rate.
+class ConditionConfig(Config):
+    """What a generator knows besides its own past: one input and the `channels` that are made of
+    it.
+
+    A generator's conditions have inputs of different names. Each input is int32 [batch, *shape].
     """
+
+    input: ClassVar[str]
+    """The name of its input."""
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """Of its input behind the batch axis; None is an axis as long as the window."""
+        raise NotImplementedError
+
+    def check(self, level: int):
+        """Raises `ValueError` where a generator of this level cannot have the condition."""
+
+
+class CodesAbove(ConditionConfig):
+    """The frames of the level above, through a dilated CNN, at the generator's own rate."""
+
+    input: ClassVar[str] = "source"
 
     kind: Literal["codes"] = "codes"
     level: Positive
@@ -359,6 +378,14 @@ class CodesAbove(Config):
     books: Annotated[int, Field(strict=True, ge=1, le=64)] = 1
     channels: Positive = 128
     dilations: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 4, 8, 16, 32)
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        return None, self.books
+
+    def check(self, level: int):
+        if self.level % level or self.level == level:
+            raise ValueError(f"the level above, {self.level}, is not a multiple of its level {level}")
 
 
 Condition = CodesAbove
@@ -389,10 +416,11 @@ class GeneratorConfig(Config):
     @pydantic.model_validator(mode="after")
     def _check(self):
         _check_name(self.name)
-        if len(self.conditions) > 1:
-            raise ValueError(f"conditions holds {len(self.conditions)} levels above; a generator reads at most one")
-        if self.source and (self.source.level % self.level or self.source.level == self.level):
-            raise ValueError(f"the level above, {self.source.level}, is not a multiple of its level {self.level}")
+        inputs = [condition.input for condition in self.conditions]
+        if twice := next((name for name in inputs if inputs.count(name) > 1), None):
+            raise ValueError(f"conditions holds {inputs.count(twice)} with the input {twice}; each must have its own")
+        for condition in self.conditions:
+            condition.check(self.level)
         return self
 
     @property

@@ -11,7 +11,7 @@ from prepared import data_folder, music
 from vqwave import config as configs
 from vqwave.data import audio, manifest
 from vqwave.data import splits as dataset
-from vqwave.data.windows import AudioWindows, CodeWindows, Sampler
+from vqwave.data.windows import AudioWindows, CodeTrack, CodeWindows, Sampler
 from vqwave.errors import UserError
 
 LENGTH = 2048
@@ -212,7 +212,7 @@ def tracks(tmp_path):
         sources = math.ceil(count / RATIO)
         (tmp_path / f"{k}.u16").write_bytes((1000 * k + np.arange(count)).astype("<u2").tobytes())
         (tmp_path / f"{k}s.u16").write_bytes((100 * k + np.arange(sources)).astype("<u2").tobytes())
-        rows.append((tmp_path / f"{k}.u16", count, tmp_path / f"{k}s.u16", sources))
+        rows.append(CodeTrack(tmp_path / f"{k}.u16", count, tmp_path / f"{k}s.u16", sources))
     return rows
 
 
@@ -234,13 +234,13 @@ def test_codes_stand_under_their_source_and_behind_their_predecessor(tracks, fix
             np.testing.assert_array_equal(previous[1:], codes[:-1])
             assert previous[0] == (codes[0] - 1 if start else CONFIG.start_token)
             places = start // RATIO - halo + np.arange(len(source))
-            inside = (places >= 0) & (places < tracks[k][3])
+            inside = (places >= 0) & (places < tracks[k].frames_above)
             np.testing.assert_array_equal(source, np.where(inside, 100 * k + places, CONFIG.pad_token))
             # Code by code: the source code of step t is the one it was made under.
             np.testing.assert_array_equal(np.repeat(source[halo : len(source) - halo], RATIO) - 100 * k,
                                           (codes - 1000 * k) // RATIO)
     # Every start there is occurs: the first, the last that fits, both tracks.
-    assert starts == {(k, s) for k, (_, count, _, _) in enumerate(tracks) for s in range(0, count - length + 1, RATIO)}
+    assert starts == {(k, s) for k, track in enumerate(tracks) for s in range(0, track.frames - length + 1, RATIO)}
 
 
 def test_beginnings_are_practised_in_training_and_not_in_validation(tracks):
@@ -256,7 +256,7 @@ def test_beginnings_are_practised_in_training_and_not_in_validation(tracks):
 
 def test_the_top_level_has_no_source(tracks):
     config = configs.GeneratorConfig(name="generator_512", level=512, num_codes=4096)
-    rows = [(path, count, None, 0) for path, count, _, _ in tracks]
+    rows = [CodeTrack(track.path, track.frames) for track in tracks]
     inputs, target = CodeWindows(rows, config, 9, 4, 0)[0]
     assert set(inputs) == {"previous"}
     assert inputs["previous"].shape == target.shape == (4, 9, 1)
@@ -276,7 +276,7 @@ def test_every_book_of_a_frame_stands_beside_the_others(tmp_path):
     (tmp_path / "s").write_bytes((np.arange(10)[:, None] + [50, 60]).astype("<u2").tobytes())
     config = configs.GeneratorConfig(name="g", level=128, num_codes=300, books=3, conditions=[
         configs.CodesAbove(level=512, num_codes=80, books=2, dilations=(1,))])
-    made = CodeWindows([(tmp_path / "f", 40, tmp_path / "s", 10)], config, 8, 4, 0)
+    made = CodeWindows([CodeTrack(tmp_path / "f", 40, tmp_path / "s", 10)], config, 8, 4, 0)
     for batch in range(6):
         inputs, target = made[batch]
         assert set(inputs) == {"previous", "source", "current"}

@@ -46,10 +46,11 @@ def test_every_preset_has_the_shapes_it_says(level, size, rng):
     config = configs.preset(size).generator(level)
     generator = Generator(config)
     assert generator(inputs(config, rng, 1, 1)).shape == (1, config.ratio or 4, 1, config.num_codes)
-    assert (generator.context is None) == (config.source is None)
+    assert bool(generator.conditions) == bool(config.source)
     if config.source:
         assert config.halo == sum(config.source.dilations)
-        made = generator.context(np.full((1, 1 + 2 * config.halo, 1), config.pad_token, "int32"))
+        outside = np.full((1, 1 + 2 * config.halo, 1), config.pad_token, "int32")
+        made = generator.context({"source": outside})
         assert made.shape == (1, config.ratio, config.context_channels)
 
 
@@ -57,7 +58,7 @@ def test_every_preset_has_the_shapes_it_says(level, size, rng):
 def test_context_of_n_source_codes_is_n_times_ratio_steps(generators, n, rng):
     generator = generators[32]
     config = generator.config
-    made = generator.context(inputs(config, rng, n=n)["source"])
+    made = generator.context(inputs(config, rng, n=n))
     assert made.shape == (2, n * config.ratio, config.context_channels)
 
 
@@ -66,9 +67,9 @@ def test_context_of_a_window_is_that_of_the_whole_there(generators, rng):
     halo, ratio, pad = generator.config.halo, generator.config.ratio, generator.config.pad_token
     piece = rng.integers(0, 64, (1, 40, 1)).astype("int32")
     padded = np.pad(piece, ((0, 0), (halo, halo), (0, 0)), constant_values=pad)
-    whole = np.asarray(generator.context(padded))
+    whole = np.asarray(generator.context({"source": padded}))
     for start, stop in ((0, 5), (17, 18), (30, 40), (0, 40)):
-        window = generator.context(padded[:, start : stop + 2 * halo])
+        window = generator.context({"source": padded[:, start : stop + 2 * halo]})
         np.testing.assert_allclose(window, whole[:, start * ratio : stop * ratio], atol=1e-5)
 
 
@@ -76,11 +77,12 @@ def test_context_sees_its_halo_and_no_further(generators, rng):
     generator = generators[32]
     halo, ratio = generator.config.halo, generator.config.ratio
     source = inputs(generator.config, rng, batch=1, n=30)["source"]
-    before = np.asarray(generator.context(source))
+    before = np.asarray(generator.context({"source": source}))
     changed = source.copy()
     at = halo + 15
     changed[0, at] = (changed[0, at] + 1) % 64
-    moved = np.flatnonzero(np.abs(np.asarray(generator.context(changed)) - before).max(axis=(0, 2)) > 0) // ratio
+    after = np.asarray(generator.context({"source": changed}))
+    moved = np.flatnonzero(np.abs(after - before).max(axis=(0, 2)) > 0) // ratio
     assert moved.min() == 15 - halo
     assert moved.max() == 15 + halo
 
@@ -96,7 +98,7 @@ def test_no_logit_depends_on_a_later_frame(generators, kind, rng):
     core, config = generator.core, generator.config
     given = inputs(config, rng, batch=1)
     embedded = core.embedding(given["previous"])
-    context = generator.context(given["source"]) if config.source else None
+    context = generator.context(given) if config.source else None
     t = 7
     with tf.GradientTape() as tape:
         tape.watch(embedded)
@@ -141,7 +143,7 @@ def test_step_by_step_is_teacher_forcing(generators, kind, rng):
     config = generator.config
     given = inputs(config, rng)
     taught = np.asarray(generator(given))
-    context = generator.context(given["source"]) if config.source else None
+    context = generator.context(given) if config.source else None
     state = generator.initial_state(2)
     assert len(state) == 2 * config.core.layers
     for t in range(taught.shape[1]):

@@ -91,8 +91,8 @@ def arguments(generator, steps, batch=1, seed=0):
     config = generator.config
     context = None
     if config.source:
-        context = generator.context(random_source(config, -(-steps // config.ratio), batch,
-                                                  seed))[:, :steps]
+        source = random_source(config, -(-steps // config.ratio), batch, seed)
+        context = generator.context({"source": source})[:, :steps]
     uniforms = np.stack([
         np.stack([sampling.uniforms(seed, b, config.level, 0, steps, book)
                   for book in range(config.books)], axis=-1)
@@ -155,7 +155,7 @@ def test_teacher_forced_logits_are_those_of_step_after_step(lively, load, rng, w
     given, context = {"previous": previous, "current": codes}, None
     if config.source:
         given["source"] = random_source(config, steps // config.ratio, 2)
-        context = np.asarray(model.context(given["source"]))
+        context = np.asarray(model.context(given))
     whole = np.asarray(model(given))
     assert whole.shape == (2, steps, config.books, config.num_codes)
     state, seen = model.initial_state(2), []
@@ -237,7 +237,7 @@ def score_forced(played, found, name):
     given, context = {"previous": previous.astype(np.int32), "current": codes}, None
     if config.source:
         given["source"] = random_source(config, 120 // config.ratio, 2, seed=3)
-        context = played.context(given["source"])
+        context = played.context({"source": given["source"]})
     logits = np.asarray(reference_models.load_generator(found)(given)) / 0.9
     expected = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     expected = np.take_along_axis(expected, codes[..., None], -1)[..., 0]
@@ -450,12 +450,14 @@ def test_contexts_of_windows_are_those_of_the_whole(load, which, name):
     played = load(which, name)
     config = played.config
     source = random_source(config, 40, 2)
-    whole = played.context(source)
+    whole = played.context({"source": source})
     assert whole.shape == (2, 40 * config.ratio, config.context_channels)
     assert whole.dtype == np.float32
-    part = played.context(source[:, 10 : 25 + 2 * config.halo])
+    part = played.context({"source": source[:, 10 : 25 + 2 * config.halo]})
     np.testing.assert_allclose(part, whole[:, 10 * config.ratio : 25 * config.ratio], atol=1e-5)
-    np.testing.assert_allclose(load(which, "keras").context(source), whole, atol=1e-5)
+    np.testing.assert_allclose(load(which, "keras").context({"source": source}), whole, atol=1e-5)
+    with pytest.raises(UserError, match="reads 'source', which is not given"):
+        played.context({})
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -540,7 +542,7 @@ codec = engine.load_codec(weights.find(codecs, "vqvae_32"), name)
 codec.decode(codec.encode(np.zeros((1, 4096), np.float32)))
 played = engine.load_generator(weights.find(generators, "generator_128"), name)
 config = played.config
-context = played.context(np.zeros((1, 4 + 2 * config.halo, 1), np.int32))
+context = played.context({"source": np.zeros((1, 4 + 2 * config.halo, 1), np.int32)})
 for settings in ({}, {"sampling": Sampling(top_k=3)}, {"log_probs": False}):
     start, state = np.array([[config.start_token]]), played.initial_state(1)
     played.sample(context, np.zeros((1, 16, 1)), start, state, **settings)

@@ -50,9 +50,10 @@ class IntegerGenerator:
                                       core={"kind": "lstm", "units": 2}, conditions=source)
         self.weight_set, self.engine = origin(self.config), "integers"
 
-    def context(self, source):
+    def context(self, inputs):
         """The source frame at the position, at the far left and at the far right of what a context
         sees."""
+        source = inputs["source"]
         halo, count = self.config.halo, source.shape[1] - 2 * self.config.halo
         assert source.shape[2] == self.config.source.books
         seen = np.concatenate([source[:, halo : halo + count], source[:, :count],

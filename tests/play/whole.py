@@ -59,7 +59,7 @@ def whole_as_windows(exact, how):
             source = codes[config.source_level][:, :wanted]
             around = ((0, 0), (config.halo, wanted - source.shape[1]), (0, 0))
             source = np.pad(source, around, constant_values=config.pad_token)
-            context = exact.generator(level).context(source)
+            context = exact.generator(level).context({"source": source})
             assert context.shape[1] == count
         start = np.full((1, config.books), config.start_token)
         _, log_probs, _ = exact.generator(level).sample(

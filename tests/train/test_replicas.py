@@ -15,7 +15,7 @@ from apart import assert_apart
 from prepared import data_folder, music
 
 from vqwave import config
-from vqwave.data.windows import AudioWindows, CodeWindows
+from vqwave.data.windows import AudioWindows, CodeTrack, CodeWindows
 from vqwave.errors import UserError
 from vqwave.nn import replica_sums
 from vqwave.train import options, replicas
@@ -150,7 +150,7 @@ def test_the_shares_of_a_batch_are_the_batch(data):
 def test_the_shares_of_codes_are_the_batch(tmp_path):
     np.arange(4000, dtype="<u2").tofile(tmp_path / "codes")
     generator = config.preset("tiny").generator("generator_512")
-    rows = [(tmp_path / "codes", 4000, None, 0)]
+    rows = [CodeTrack(tmp_path / "codes", 4000)]
     joint, *shares = (CodeWindows(rows, generator, 16, 6, 0, share=share)
                       for share in (Group(3), *(Group(3, 3, rank) for rank in range(3))))
     assert np.array_equal(joint[1][1], np.concatenate([share[1][1] for share in shares]))

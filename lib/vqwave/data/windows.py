@@ -8,14 +8,17 @@ open, so a folder of a hundred thousand tracks needs no more descriptors or memo
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
 
-from .. import config
+from ..config import CodesAbove, Config, GeneratorConfig
 from ..errors import UserError
 from . import audio
+from .manifest import Track
 from .splits import WHOLE, Share
 
 # Which random stream a generator of numbers belongs to; one key a purpose, so that no two share
@@ -115,54 +118,83 @@ def read_frames(path, start: int, count: int, books: int) -> np.ndarray:
     return read_window(path, start * books, count * books).astype(np.int32).reshape(count, books)
 
 
+class CodeTrack(NamedTuple):
+    """A track as codes, under one alignment: what windows are cut from.
+
+    path, frames: its cached codes; above, frames_above: those of the level above, None at the top
+    of a chain. track: the track itself, for what its tags say; offset: samples of it that are left
+    out before the first frame.
+    """
+
+    path: Path
+    frames: int
+    above: Path | None = None
+    frames_above: int = 0
+    track: Track | None = None
+    offset: int = 0
+
+
+def window_above(condition: CodesAbove, generator: GeneratorConfig, track: CodeTrack, start: int,
+                 length: int) -> np.ndarray:
+    """The frames above a window with what the condition sees around it: int32 [length / ratio +
+    2·halo, books above]. The pad token stands where there is no track.
+    """
+    if track.above is None:
+        raise ValueError(f"{generator.name} reads level {condition.level}, of which {track.path} has no codes")
+    halo, count = generator.halo, track.frames_above
+    first, last = start // generator.ratio - halo, (start + length) // generator.ratio + halo
+    begin = max(0, first)
+    inside = read_frames(track.above, begin, min(count, last) - begin, condition.books)
+    return np.pad(inside, ((max(0, -first), max(0, last - count)), (0, 0)), constant_values=generator.pad_token)
+
+
+SERVERS: dict[type[Config], Callable] = {CodesAbove: window_above}
+"""What cuts the input of each kind of condition: (condition, generator config, track, first frame,
+frames) -> int32 array as the condition's `shape` says.
+"""
+
+
 class CodeWindows(_Batches):
     """Batches (inputs, frames) for a `Generator`, from cached codes.
 
     inputs: "previous" int32 [batch, length, books], the frame before each, the start token at a
-    track's begin; "source" int32 [batch, length / ratio + 2·halo, books above], the level above
-    with what the context model sees around the window, the pad token where there is no track (not
-    at the top of a chain); "current" int32 [batch, length, books], the frames themselves (only
-    where there are several books, each of which sees those before it).
+    track's begin; the input of each of the generator's conditions by its name; "current" int32
+    [batch, length, books], the frames themselves (only where there are several books, each of which
+    sees those before it).
     frames: int32 [batch, length, books].
 
     Args:
-        tracks: `(codes file, frames, source file or None, source frames)` each.
+        tracks: a `CodeTrack` each.
         length: frames a window, a multiple of the ratio.
     """
 
-    def __init__(self, tracks, generator: config.GeneratorConfig, length: int, batch_size: int, seed: int, start=0,
-                 fixed=None, share=WHOLE):
+    def __init__(self, tracks: Sequence[CodeTrack], generator: GeneratorConfig, length: int, batch_size: int,
+                 seed: int, start=0, fixed=None, share=WHOLE):
         self.tracks, self.generator, self.length = tracks, generator, length
         self.unit = generator.ratio or 1
         # A place is one source frame. Half a window of extra places before the track all mean its
         # very beginning, so that starting a piece is practised more often than one place in
         # thousands.
         self.lead = length // self.unit // 2 if fixed is None else 0
-        sizes = [(count - length) // self.unit + 1 + self.lead for _, count, _, _ in tracks]
+        sizes = [(track.frames - length) // self.unit + 1 + self.lead for track in tracks]
         super().__init__(sizes, batch_size, seed, start, fixed, share)
 
     def __getitem__(self, batch: int):
-        previous, source, target, books = [], [], [], self.generator.books
+        conditions, books = self.generator.conditions, self.generator.books
+        previous, target, served = [], [], {condition.input: [] for condition in conditions}
         for item, place in self.positions(batch):
-            path, _, source_path, source_count = self.tracks[item]
+            track = self.tracks[item]
             start = max(0, place - self.lead) * self.unit
-            frames = read_frames(path, max(0, start - 1), self.length + (start > 0), books)
+            frames = read_frames(track.path, max(0, start - 1), self.length + (start > 0), books)
             target.append(frames[-self.length :])
             if not start:
                 frames = np.concatenate([np.full((1, books), self.generator.start_token, np.int32), frames])
             previous.append(frames[:-1])
-            if source_path:
-                source.append(self._source(source_path, source_count, start // self.unit))
+            for condition in conditions:
+                serve = SERVERS[type(condition)]
+                served[condition.input].append(serve(condition, self.generator, track, start, self.length))
         inputs, target = {"previous": np.stack(previous)}, np.stack(target)
-        if source:
-            inputs["source"] = np.stack(source)
+        inputs |= {name: np.stack(rows) for name, rows in served.items()}
         if books > 1:
             inputs["current"] = target.copy()
         return inputs, target
-
-    def _source(self, path, count: int, start: int) -> np.ndarray:
-        halo, pad = self.generator.halo, self.generator.pad_token
-        first, last = start - halo, start + self.length // self.unit + halo
-        begin = max(0, first)
-        inside = read_frames(path, begin, min(count, last) - begin, self.generator.source.books)
-        return np.pad(inside, ((max(0, -first), max(0, last - count)), (0, 0)), constant_values=pad)

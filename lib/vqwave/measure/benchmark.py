@@ -440,7 +440,7 @@ def accuracy(chain: Chain, level: int, data_dir, tracks, effort: Effort) -> dict
     for track in tracks:
         codes, source_codes = _held_out_codes(track, data_dir, codec, source, found.config, each)
         for name, generator in engines.items():
-            context = None if source is None else generator.context(source_codes)
+            context = None if source is None else generator.context({"source": source_codes})
             _, chosen, _ = generator.sample(
                 context, np.zeros(codes.shape, np.float32),
                 np.full((1, found.config.books), found.config.start_token, np.int32), generator.initial_state(1),

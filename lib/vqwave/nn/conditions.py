@@ -1,8 +1,12 @@
 """Conditions: what a generator knows besides its own past, one class for each kind of the config's
 `conditions`.
 
-Each becomes a Keras model from an input that `data/windows.py` serves (and that a stream provides)
-to float32 [batch, T, channels], joined to the core's input at each step.
+Each becomes a Keras model of one input, whose name and shape its config says. Its output is float32
+[batch, T, channels], or [batch, 1, channels] where it is the same for every frame. `join` lays
+them side by side: that is the context, which the core has beside its own past.
+
+Where the inputs come from: `data/windows.py` `SERVERS` in training, `play/conditions.py` `FEEDS`
+when music is made.
 """
 
 from __future__ import annotations
@@ -46,7 +50,7 @@ class FrameEmbedding(layers.Embedding):
         return {k: v for k, v in config.items() if k not in ("input_dim", "output_dim")}
 
 
-def context_model(config: CodesAbove, generator: GeneratorConfig) -> keras.Model:
+def codes_above_model(config: CodesAbove, generator: GeneratorConfig) -> keras.Model:
     """source frames int32 [batch, N + 2·halo, books] -> context float32 [batch, N·ratio, channels].
 
     A stack of dilated convolutions after WaveNet's (van den Oord et al. 2016). They are unpadded:
@@ -54,7 +58,7 @@ def context_model(config: CodesAbove, generator: GeneratorConfig) -> keras.Model
     `pad_token`, so that a window anywhere in a piece gives exactly what the whole piece gives
     there.
     """
-    codes = keras.Input((None, config.books), dtype="int32", name="source")
+    codes = keras.Input(config.shape, dtype="int32", name=config.input)
     x = FrameEmbedding(config.books, config.num_codes, config.channels, name="embedding")(codes)
     for dilation in config.dilations:
         x = CroppedResidual(config.channels, dilation, name=f"dilated_{dilation}")(x)
@@ -63,5 +67,16 @@ def context_model(config: CodesAbove, generator: GeneratorConfig) -> keras.Model
     return keras.Model(codes, x, name="context")
 
 
-CONDITIONS: dict[type[Config], Callable] = {CodesAbove: context_model}
+def join(outputs: list):
+    """Outputs of conditions, float32 [batch, T or 1, channels] each -> [batch, T or 1, Σ channels].
+
+    T is that of those that have one; where none does it stays 1.
+    """
+    if len(outputs) == 1:
+        return outputs[0]
+    long = next((x for x in outputs if x.shape[1] != 1), outputs[0])
+    return ops.concatenate([x if x.shape[1] != 1 else x + ops.zeros_like(long[..., :1]) for x in outputs], axis=-1)
+
+
+CONDITIONS: dict[type[Config], Callable] = {CodesAbove: codes_above_model}
 """The model of each kind of condition: (config, generator config) -> Keras model."""

@@ -1,17 +1,20 @@
 """The generator of one level: P(frame_t | frame_<t, context), conditions and a core.
 
-Two parts, because they are run differently: the conditions see whole windows at once, the core is
-run step by step when music is made. The chain of levels is Jukebox's (Dhariwal et al. 2020).
+Two parts, because they are run differently: the conditions see whole windows at once and make the
+context of them, the core is run step by step when music is made. The chain of levels is Jukebox's
+(Dhariwal et al. 2020).
 """
 
 from __future__ import annotations
+
+import contextlib
 
 import keras
 from keras import ops
 
 from .. import weights
 from ..config import GeneratorConfig
-from .conditions import CONDITIONS
+from .conditions import CONDITIONS, join
 from .cores import CORES
 
 
@@ -19,28 +22,50 @@ from .cores import CORES
 class Generator(keras.Model):
     """Teacher-forced model of one level, trained by plain `fit`.
 
-    call({"previous": int32 [batch, T, books], "source": int32 [batch, T / ratio + 2·halo, books
-    above], "current": int32 [batch, T, books]}) -> logits float32 [batch, T, books, num_codes]. At
-    the top of the chain there is no "source", with one book no "current".
+    call({"previous": int32 [batch, T, books], "current": int32 [batch, T, books], and the input of
+    each condition by its name}) -> logits float32 [batch, T, books, num_codes]. With one book there
+    is no "current"; the level above is "source", int32 [batch, T / ratio + 2·halo, books above].
     """
 
     def __init__(self, config: GeneratorConfig, **kwargs):
         super().__init__(name=config.name, **kwargs)
         self.config = config
         self.core = CORES[type(config.core)](config)
-        self.context = CONDITIONS[type(config.source)](config.source, config) if config.source else None
+        self.conditions = {}
+        for condition in config.conditions:
+            # A weights file holds variables by path. Those of the level above have no prefix.
+            scope = contextlib.nullcontext() if condition is config.source else keras.name_scope(condition.input)
+            with scope:
+                self.conditions[condition.input] = CONDITIONS[type(condition)](condition, config)
 
     @property
     def parts(self) -> dict[str, list]:
         """The variables that each file of a weights set holds, by part name."""
-        return {"generator": self.core.weights} | ({"context": self.context.weights} if self.context else {})
+        parts = {"generator": self.core.weights}
+        if self.conditions:
+            parts["context"] = [v for condition in self.conditions.values() for v in condition.weights]
+        return parts
 
     def build(self, input_shape=None):
         self.built = True
 
     def call(self, inputs, training=False):
-        context = None if self.context is None else self.context(inputs["source"], training=training)
-        return self.core(inputs["previous"], context, inputs.get("current"), training=training)
+        previous, context = inputs["previous"], None
+        if self.conditions:
+            context = self.context(inputs, training)
+            if context.shape[1] == 1:
+                context = ops.repeat(context, ops.shape(previous)[1], axis=1)
+        return self.core(previous, context, inputs.get("current"), training=training)
+
+    def context(self, inputs, training=False):
+        """The conditions' inputs by name -> float32 [batch, T or 1, context_channels], see `join`."""
+        return join([condition(inputs[name], training=training) for name, condition in self.conditions.items()])
+
+    def context_model(self) -> keras.Model:
+        """Functional model of `context`: the conditions' inputs in order (one: itself) -> context."""
+        inputs = [keras.Input(c.shape, dtype="int32", name=c.input) for c in self.config.conditions]
+        context = self.context({x.name: x for x in inputs})
+        return keras.Model(inputs if len(inputs) > 1 else inputs[0], context, name="context")
 
     def initial_state(self, batch: int) -> list:
         """Zeros, [batch, …] for each of the core's states."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -212,7 +212,7 @@ class VQWave:
     def stream(self, *, level: int | None = None, seconds: float | None = None, samples: int | None = None,
                seed: int | None = None, sampling=None, begin: Begin | None = None, windows: int = 1,
                batch: int | None = None, chunk: int | None = None, log_probs: bool = False,
-               report: Callable[[float], None] | None = None) -> Stream | Windows:
+               chosen: Mapping | None = None, report: Callable[[float], None] | None = None) -> Stream | Windows:
         """An iterator of float32 blocks, endless unless `seconds` or `samples` are given.
 
         Args:
@@ -226,7 +226,7 @@ class VQWave:
                 recording unless a length cuts it.
             windows: above 1 one long piece is made faster, all of it before the first block, see
                 `Windows`.
-            batch, chunk, log_probs: see `Stream`.
+            batch, chunk, log_probs, chosen: see `Stream`.
             report: called with the share of the piece that is sampled, with windows.
         """
         varied = begin if isinstance(begin, Variation) else None
@@ -260,7 +260,7 @@ class VQWave:
                                 f"{varied.samples / self.sample_rate:.2f} s")
             samples = varied.samples if samples is None else samples
         loaded = [self._load(name, engines.load_generator) for name in names]
-        common = {"block": self.chain.block, "samples": samples, "seed": seed, "sampling": sampling}
+        common = {"block": self.chain.block, "samples": samples, "seed": seed, "sampling": sampling, "chosen": chosen}
         if windows == 1:
             return Stream(self.codec(level),
                           loaded,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 from itertools import pairwise
 
 import numpy as np
@@ -144,10 +145,20 @@ class GeneratorEngine:
         """What the weights are held in that so many streams are sampled with."""
         return "float32"
 
-    def context(self, source) -> np.ndarray:
-        """source frames int32 [batch, N + 2·halo, books above] -> context float32 [batch, N·ratio,
-        context_channels].
+    def context(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The conditions' inputs by name -> context float32 [batch, n, context_channels].
+
+        The level above is "source", int32 [batch, N + 2·halo, books above]: n is N·ratio. Without it
+        n may be 1, for all frames.
         """
+        given = {}
+        for condition in self.config.conditions:
+            if condition.input not in inputs:
+                raise UserError(f"{self.config.name} reads {condition.input!r}, which is not given here")
+            given[condition.input] = np.asarray(inputs[condition.input], np.int32)
+        return self._context(given)
+
+    def _context(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
         raise NotImplementedError
 
     def initial_state(self, batch: int) -> list[np.ndarray]:
@@ -251,8 +262,8 @@ class _OnnxGenerator(GeneratorEngine):
     def precision(self, streams: int) -> str:
         return self.precisions[0 if streams <= INT4_STREAMS else -1]
 
-    def context(self, source):
-        return self._graphs("context", np.asarray(source, np.int32))
+    def _context(self, inputs):
+        return self._graphs.session("context").run(None, inputs)[0]
 
     def _run(self, feeds, state, full):
         feeds |= dict(zip(self.states, state, strict=True))
@@ -336,11 +347,12 @@ class _KerasGenerator(GeneratorEngine):
 
         self._model = load_generator(weight_set)
         self._loops = {}
-        if self._model.context:
-            _runnable(self._model.context)
+        if self._model.conditions:
+            self._contexts = _runnable(self._model.context_model())
 
-    def context(self, source):
-        return np.asarray(self._model.context.predict_on_batch(np.asarray(source, np.int32)))
+    def _context(self, inputs):
+        given = list(inputs.values())
+        return np.asarray(self._contexts.predict_on_batch(given if len(given) > 1 else given[0]))
 
     def _run(self, feeds, state, full):
         with_filter = full and bool(feeds["top_k"] or feeds["top_p"] < 1)

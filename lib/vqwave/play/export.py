@@ -78,7 +78,7 @@ def _keras_part(weight_set, kind: str):
     if kind == "context":
         from ..nn.generator import load_generator
 
-        return (keras_graph(load_generator(weight_set).context, "context"),
+        return (keras_graph(load_generator(weight_set).context_model(), "context"),
                 {key: getattr(config, key) for key in GENERATOR_FACTS})
     from ..nn.codec import load_codec
 

@@ -11,13 +11,14 @@ function of it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from ..errors import UserError
 from . import engine
+from .conditions import check_chosen
 from .mastering import cross_fade
 from .sampling import sampling_per_level
 from .stream import Blocks, Level, check_block, check_whole, decode_finite, draw_seed
@@ -46,7 +47,7 @@ class Windows(Blocks):
     batch = None
 
     def __init__(self, codec, generators: Sequence, *, block: int, windows: int, samples: int, seed: int | None = None,
-                 sampling=None, report: Callable[[float], None] | None = None):
+                 sampling=None, chosen: Mapping | None = None, report: Callable[[float], None] | None = None):
         engine.check_chain(codec, generators)
         if samples is None:
             raise UserError("windows need a length: an endless piece has no end to begin at")
@@ -55,7 +56,8 @@ class Windows(Blocks):
         self.seed = draw_seed(seed)
         self.position = 0
         self._generators, self.report = list(generators), report or (lambda share: None)
-        self._sampling = sampling_per_level([g.config for g in generators], sampling)
+        configs = [g.config for g in generators]
+        self._sampling, self._chosen = sampling_per_level(configs, sampling), check_chosen(configs, chosen)
         self._halo = codec.decode_halo
         self._blocks = self._play()
         self._closed = False
@@ -99,7 +101,8 @@ class Windows(Blocks):
                 self.report(done + share * part)
 
             if above is None:
-                level = Level(generator, None, self.seed, 1, self.block, self._sampling[generator.config.level], None)
+                level = Level(generator, None, self.seed, 1, self.block, self._sampling[generator.config.level], None,
+                              chosen=self._chosen)
                 for block in range(length):
                     level.fill((block + 1) * per_block)
                     report((block + 1) / length)
@@ -139,8 +142,8 @@ class Windows(Blocks):
         steps = max(b - a for a, b in zip(edges[:-1], edges[1:], strict=True)) + (warm if count > 1 else 0)
         starts = [max(0, end - steps) for end in edges[1:]]
         groups = [g for g in np.array_split(np.arange(count), _GROUPS) if len(g)]
-        levels = [_Rows(generator, above, self.seed, [starts[i] for i in g], self.block, self._sampling[config.level])
-                  for g in groups]
+        levels = [_Rows(generator, above, self.seed, [starts[i] for i in g], self.block, self._sampling[config.level],
+                        self._chosen) for g in groups]
 
         def run(level):
             try:
@@ -196,10 +199,10 @@ class _Rows(Level):
     """Windows of one level as the rows of a batch; row i starts at block `starts[i]` of the piece.
     """
 
-    def __init__(self, generator, above, seed, starts, block, sampling):
+    def __init__(self, generator, above, seed, starts, block, sampling, chosen):
         self.starts = starts
         source = _Above(generator.config, above, starts, block)
-        super().__init__(generator, source, seed, len(starts), block, sampling, None)
+        super().__init__(generator, source, seed, len(starts), block, sampling, None, chosen=chosen)
 
     def draws(self, start, count):
         return np.stack([self._row(0, start + first * self.per_block, count) for first in self.starts])

@@ -22,6 +22,7 @@ from .. import weights
 from ..config import Sampling
 from ..errors import UserError
 from . import engine
+from .conditions import FEEDS, check_chosen
 from .mastering import cross_fade
 from .sampling import sampling_per_level, uniforms
 
@@ -34,6 +35,8 @@ time.
 """
 
 _STATE_VERSION = 3
+_CHOSEN = "chosen_"
+"""What a state's keys for the values of conditions begin with."""
 
 
 def check_whole(key: str, value, least: int) -> int:
@@ -171,17 +174,19 @@ class Level(Codes):
 
     prompt: codes that the piece begins with, int32 [n, books], or None: they are given to the
     generator instead of drawn, so that it has heard them when it goes on. log_probs: keep the
-    natural log of the probability each code was drawn with.
+    natural log of the probability each code was drawn with. chosen: the caller's values for
+    conditions, by their inputs' names.
     """
 
     def __init__(self, generator, source: Level | Kept | None, seed: int, batch: int, block: int, sampling: Sampling,
-                 chunk: int | None, prompt: np.ndarray | None = None, log_probs: bool = False):
+                 chunk: int | None, prompt: np.ndarray | None = None, log_probs: bool = False,
+                 chosen: Mapping | None = None):
         self.generator, self.config, self.source, self.seed = generator, generator.config, source, seed
         ended = source is not None and source.end is not None
         self.books = self.config.books
         super().__init__(self.config.level, block, np.empty((batch, 0, self.books), np.int32),
                          source.end * self.config.ratio if ended else None)
-        self.sampling = sampling
+        self.sampling, self.batch, self.chosen = sampling, batch, chosen or {}
         self.chunk = chunk or self.per_block
         self.prompt = np.empty((0, self.books), np.int32) if prompt is None else prompt
         self.log_probs = np.empty((batch, 0, self.books), np.float32) if log_probs else None
@@ -189,10 +194,9 @@ class Level(Codes):
         self.drawn, self.nats = 0, np.zeros(batch)
         self.previous = np.full((batch, self.books), self.config.start_token, np.int32)
         self.memory = [np.asarray(x) for x in generator.initial_state(batch)]
-        if source:
-            # Blocks that share one run of the context model.
-            self.group = max(1, -(-_LEAST_SOURCE // source.per_block))
-            self.cached = (-1, None)
+        # Blocks that share one run of the context model.
+        self.group = max(1, -(-_LEAST_SOURCE // source.per_block)) if source else 1
+        self.cached: tuple[int, np.ndarray | None] = (-1, None)
 
     @property
     def blocks(self) -> int:
@@ -207,23 +211,24 @@ class Level(Codes):
             self.sample(self.context(self.blocks))
 
     def context(self, block: int):
-        """The context of one block: float32 [batch, per_block, channels]; None at the top. Fills
-        the level above.
+        """The context of one block: float32 [batch, per_block, channels]; None without conditions.
+        Fills the level above.
         """
-        if self.source is None:
+        if not self.config.conditions:
             return None
         group, row = divmod(block, self.group)
         if self.cached[0] != group:
-            begin, end = self.span(group)
-            self.source.fill(end)
-            window = self.source.window(begin, end, self.config.pad_token)
-            self.cached = (group, self.generator.context(window))
+            wide = self.group * self.per_block
+            made = self.generator.context({c.input: FEEDS[type(c)](self, c, group * wide, wide)
+                                           for c in self.config.conditions})
+            self.cached = (group, np.broadcast_to(made, (self.batch, wide, made.shape[2])))
         return self.cached[1][:, row * self.per_block : (row + 1) * self.per_block]
 
-    def span(self, group: int) -> tuple[int, int]:
-        """The positions of the level above that the context of a group of blocks is made from."""
-        wide = self.group * self.source.per_block
-        return group * wide - self.config.halo, (group + 1) * wide + self.config.halo
+    def span(self, start: int, stop: int) -> tuple[int, int]:
+        """The positions of the level above that the context of the codes start … stop − 1 is made
+        from.
+        """
+        return start // self.config.ratio - self.config.halo, stop // self.config.ratio + self.config.halo
 
     def sample(self, context):
         """Sample one block, or give it what the prompt has of it."""
@@ -371,6 +376,8 @@ class Stream(Blocks):
             whose codes the first generator reads instead of a level above; such a piece ends where
             they end, and `samples` only cuts it.
         log_probs: note how likely each code was, see `log_probs`.
+        chosen: a value for each of the generators' conditions but the level above, by its input's
+            name; one for all pieces, or one for each.
 
     Attributes:
         codes: {level: int32 [n]} of the block handed out last, for every level from the top (or the
@@ -392,7 +399,7 @@ class Stream(Blocks):
 
     def __init__(self, codec, generators: Sequence, *, block: int, seed: int | None = None, batch: int | None = None,
                  samples: int | None = None, sampling=None, chunk: int | None = None, begin: Begin | None = None,
-                 log_probs: bool = False):
+                 log_probs: bool = False, chosen: Mapping | None = None):
         if begin is not None and not isinstance(begin, Prompt | Variation):
             raise UserError(f"begin is {begin!r}; it must be what prompt or source made of a recording")
         varied = begin if isinstance(begin, Variation) else None
@@ -405,6 +412,7 @@ class Stream(Blocks):
         self.seed = draw_seed(seed)
         self.samples = None if samples is None else int(samples)
         self.sampling = sampling_per_level(configs, sampling)
+        self.chosen = check_chosen(configs, chosen, batch or 1)
         self._kept = None
         if varied:
             source = configs[0].source
@@ -428,7 +436,7 @@ class Stream(Blocks):
         for generator in generators:
             level = generator.config.level
             above = Level(generator, above, self.seed, batch or 1, self.block, self.sampling[level], chunk,
-                          prompt.get(level), log_probs)
+                          prompt.get(level), log_probs, self.chosen)
             self._levels.append(above)
         self._chain: list = [self._kept, *self._levels] if self._kept else self._levels
         self._bottom = self._levels[-1]
@@ -509,6 +517,7 @@ class Stream(Blocks):
                 "levels": np.array([level.config.level for level in self._levels]),
                 "prompt_samples": self.prompt_samples, "log_probs": self.log_probs is not None,
             }
+            state |= {f"{_CHOSEN}{name}": value for name, value in self.chosen.items()}
             if self._kept:
                 state |= {"kept_level": self._kept.level, "kept_end": self._kept.end} | self._kept.state()
             if self._original is not None:
@@ -559,7 +568,8 @@ class Stream(Blocks):
                 begin = Variation(source.level, np.zeros((int(state["kept_end"]), source.books), np.int32), 0)
             stream = cls(codec, generators, block=int(state["block"]), seed=int(state["seed"]),
                          batch=int(state["batch"]) or None, samples=None if samples < 0 else samples, chunk=chunk,
-                         begin=begin, log_probs=bool(state["log_probs"]), sampling=sampling)
+                         begin=begin, log_probs=bool(state["log_probs"]), sampling=sampling,
+                         chosen={k.removeprefix(_CHOSEN): state[k] for k in state if k.startswith(_CHOSEN)})
             for level in stream._chain:
                 level.restore(state)
             stream.prompt_samples = int(state["prompt_samples"])
@@ -673,7 +683,8 @@ class Stream(Blocks):
             if below is None:
                 keep -= self._halo
             else:
-                keep = min(keep, below.span(below.blocks // below.group)[0])
+                group = below.blocks // below.group * below.group * below.per_block
+                keep = min(keep, below.span(group, group)[0])
             level.trim(min(keep, level.stop))
 
     def _shut(self):

@@ -207,9 +207,10 @@ class GeneratorJob(Job):
         record.unigram_bits = round(bits, 4)
 
     def _windows(self, tracks, **more):
-        names = {t.file for t in tracks}
+        by_file = {t.file: t for t in tracks}
         above = self.corpora[1] if len(self.corpora) > 1 else {}
-        rows = [(*entry, *above.get(key, (None, 0))) for key, entry in self.corpora[0].items() if key[0] in names]
+        rows = [dataset.CodeTrack(*entry, *above.get((file, i), (None, 0)), by_file[file], i * codes.OFFSET_STEP)
+                for (file, i), entry in self.corpora[0].items() if file in by_file]
         length = self.training.input_length // self.model.level
         return dataset.CodeWindows(rows, self.model, length, self.training.batch_size, self.training.seed,
                                    share=self.group, **more)
@@ -301,8 +302,8 @@ def start_from_codebooks(model: generator_layers.Generator, codecs: list[weights
 
     books = [[standardise(vectors) for vectors in read_codebooks(found)] for found in codecs]
     embed(model.core.embedding, books[0])
-    if model.context is not None:
-        embed(model.context.get_layer("embedding"), books[1])
+    if model.config.source:
+        embed(model.conditions[model.config.source.input].get_layer("embedding"), books[1])
     for layer, book in zip([model.core.logits, *model.core.later_logits], books[0], strict=True):
         scale = (2.0 / sum(layer.kernel.shape)) ** 0.5
         unit = book / (np.linalg.norm(book, axis=1, keepdims=True) + 1e-6)

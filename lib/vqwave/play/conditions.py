@@ -1,0 +1,60 @@
+"""What a stream gives its generators' conditions: one function for each kind of the config's
+`conditions`.
+
+Each makes the input of some frames of one level, as the condition's `shape` says. The level above
+is in the chain; any other value is chosen by the caller, by the name of the input: one for all
+pieces, or one for each piece of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from ..config import CodesAbove, Config, GeneratorConfig
+from ..errors import UserError
+
+
+def frames_above(level, condition: CodesAbove, start: int, count: int) -> np.ndarray:
+    """The frames of the level above with their halo, sampled as far as that: int32 [batch, count /
+    ratio + 2·halo, books above].
+    """
+    begin, end = level.span(start, start + count)
+    level.source.fill(end)
+    return level.source.window(begin, end, level.config.pad_token)
+
+
+def chosen_value(level, condition, start: int, count: int) -> np.ndarray:
+    """What the caller chose for each piece: int32 [batch]."""
+    return np.broadcast_to(level.chosen[condition.input], (level.batch,))
+
+
+FEEDS: dict[type[Config], Callable] = {CodesAbove: frames_above}
+"""What makes the input of each kind of condition: (`stream.Level`, condition, first frame, frames)
+-> int32 [batch, …].
+"""
+
+
+def check_chosen(configs: Sequence[GeneratorConfig], chosen: Mapping | None, batch: int = 1) -> dict[str, np.ndarray]:
+    """What a caller chose for the conditions of a chain, by the inputs' names, int32 [batch] each.
+
+    Raises:
+        UserError: a condition has no value, a value no condition, or it is not whole numbers.
+    """
+    chosen = dict(chosen or {})
+    wanted = {condition.input: config.name for config in reversed(configs) for condition in config.conditions
+              if FEEDS[type(condition)] is chosen_value}
+    for name in chosen:
+        if name not in wanted:
+            there = f"there are {', '.join(sorted(wanted))}" if wanted else "it has none to choose"
+            raise UserError(f"the chain has no condition called {name!r}; {there}")
+    values = {}
+    for name, generator in wanted.items():
+        if name not in chosen:
+            raise UserError(f"{generator} wants a value for its condition {name!r}")
+        value = np.asarray(chosen[name])
+        if value.dtype.kind not in "iu" or value.shape not in ((), (1,), (batch,)):
+            raise UserError(f"{name} is {chosen[name]!r}; it must be a whole number, or one for each of {batch} pieces")
+        values[name] = np.broadcast_to(value, (batch,)).astype(np.int32)
+    return values
