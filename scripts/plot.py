@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Pictures of music, of codes, of codebooks and of training."""
+"""Pictures of music, of its notes, of codes, of codebooks and of training."""
 
 import sys
 from pathlib import Path
@@ -10,6 +10,7 @@ from vqwave import cli, metrics, plots, weights
 from vqwave.data import audio
 from vqwave.errors import UserError
 from vqwave.files import printable
+from vqwave.measure import notes as note_measure
 from vqwave.play import api
 
 
@@ -21,7 +22,8 @@ def main(argv=None) -> int:
         "  scripts/plot.py curves weights/wesnoth --output curves.png\n"
         "  scripts/plot.py usage song.mp3 --output usage.png\n"
         "  scripts/plot.py codebook song.mp3 --model vqvae_128 --output codebook.png\n"
-        "  scripts/plot.py codes song.mp3 --start 60 --seconds 10 --output codes.png",
+        "  scripts/plot.py codes song.mp3 --start 60 --seconds 10 --output codes.png\n"
+        "  scripts/plot.py notes song.mp3 out.wav --seconds 30 --output notes.png",
     )
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND", parser_class=type(parser))
 
@@ -55,6 +57,7 @@ def main(argv=None) -> int:
     part(one, None)
     rate(one)
     one.add_argument("--across", type=cli.number(int, 1, 12), default=3, help="how many beside each other")
+    part(kind("notes", notes, "piano rolls over log-frequency spectrograms, one under the other", music), 30.0)
     kind("curves", curves, "training curves, also of a run that still trains: all models of a folder, or every metric "
          "of one", "the folder of a run, or the .csv log of one model")
     for name, draw, what in (("usage", usage, "how often each code occurs in music, of every level"),
@@ -84,6 +87,13 @@ def waveforms(args):
 def spectrograms(args):
     rate = _rate(args)
     plots.spectrograms(_read(args, rate), args.output, rate, args.title, across=args.across)
+
+
+def notes(args):
+    heard = _read(args, note_measure.SAMPLE_RATE)
+    rolls = {name: note_measure.roll(sound, note_measure.SAMPLE_RATE, start=args.start)
+             for name, sound in heard.items()}
+    plots.notes(rolls, args.output, args.title)
 
 
 def curves(args):

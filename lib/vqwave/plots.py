@@ -28,6 +28,8 @@ COLUMNS = 1200
 N_FFT = 2048
 BANDS = 128
 RANGE_DB = 80.0
+LOWEST_NOTE = 36
+"""The note number of the lowest row of a piano roll, C2."""
 TICKS_HZ = (200, 500, 1000, 2000, 4000, 8000, 16000)
 
 
@@ -320,6 +322,50 @@ def spectrograms(signals: dict, path, sample_rate: int, title: str = "", across:
         axis.set_visible(False)
     axes[0, 0].set_xlim(0, max(map(len, signals.values())) / sample_rate)
     figure.colorbar(image, ax=list(axes.ravel()), label="Level (dB)", pad=0.02, shrink=0.6)
+    _save(figure, path)
+
+
+def notes(rolls: dict, path, title: str = ""):
+    """Piano rolls over log-frequency spectrograms, one under the other on the same axes: {name:
+    `measure.notes.Roll`}.
+
+    A note is a bar as long as it sounds and a semitone high; the stronger, the more opaque. Lines
+    mark the Cs. Levels are of full scale, and reach down from the loudest point of the first.
+
+    Raises:
+        UserError: the ending is neither .png nor .svg, or the folder is not there.
+        ValueError: there is nothing to draw.
+    """
+    from matplotlib.collections import PolyCollection
+
+    if not rolls:
+        raise ValueError("there are no notes to draw")
+    figure = _figure(10.0, 0.9 + 2.4 * len(rolls), title)
+    axes = figure.subplots(len(rolls), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    top = max(float(next(iter(rolls.values())).spectrum.max()), -RANGE_DB)
+    for axis, (name, roll) in zip(axes, rolls.items(), strict=True):
+        # Bins stand two to a semitone, the first on C2.
+        image = axis.imshow(roll.spectrum, origin="lower", aspect="auto", cmap="Greys", vmin=top - RANGE_DB / 2,
+                            vmax=top, interpolation="nearest", extent=(
+                                roll.start, roll.start + roll.length, LOWEST_NOTE - 0.25,
+                                LOWEST_NOTE + len(roll.spectrum) / 2 - 0.25))
+        ends = roll.time + roll.seconds
+        bars = [[(a, m - 0.5), (b, m - 0.5), (b, m + 0.5), (a, m + 0.5)]
+                for a, b, m in zip(roll.time, ends, roll.midi, strict=True)]
+        clear = np.clip(1.0 + (roll.strength - top) / (RANGE_DB / 2), 0.15, 1.0)
+        axis.add_collection(PolyCollection(bars, facecolors=[(0.85, 0.3, 0.0, float(c)) for c in clear],
+                                           edgecolors="white", linewidths=0.4), autolim=False)
+        octaves = range(LOWEST_NOTE, LOWEST_NOTE + len(roll.spectrum) // 2 + 1, 12)
+        axis.set_yticks(octaves, [f"C{note // 12 - 1}" for note in octaves])
+        axis.set_yticks([note + step for note in octaves[:-1] for step in (4, 7)], minor=True,
+                        labels=[f"{letter}{note // 12 - 1}" for note in octaves[:-1] for letter in "EG"])
+        axis.tick_params(axis="y", which="minor", labelsize=5)
+        axis.grid(axis="y", linewidth=0.6, color="black", alpha=0.5)
+        axis.set_title(name, loc="left", fontsize="small", parse_math=False)
+        axis.set_ylabel("Note")
+    axes[0].set_xlim(min(r.start for r in rolls.values()), max(r.start + r.length for r in rolls.values()))
+    axes[-1].set_xlabel("Time (s)")
+    figure.colorbar(image, ax=list(axes), label="Level (dBFS)", pad=0.02)
     _save(figure, path)
 
 

@@ -41,6 +41,16 @@ def test_a_folder_of_music_is_drawn_each_file_by_its_name(main, capsys, songs, t
     assert "cover" not in text
 
 
+def test_notes_of_a_part_are_drawn_with_their_names(main, capsys, songs, tmp_path):
+    output = tmp_path / "notes.svg"
+    code, said, _ = run(main, capsys, "notes", songs / "b.wav", songs / "a song.mp3", "--start", 1, "--seconds", 0.5,
+                        "--output", output)
+    assert code == 0 and said == f"wrote {output}\n"
+    text = output.read_text(encoding="utf-8")
+    for words in ("b.wav", "a song.mp3", "C4", "Note", "Time (s)", "1.5"):
+        assert f">{words}<" in text or f"<!-- {words} -->" in text, words
+
+
 def test_curves_of_a_run_and_of_one_model(main, capsys, tmp_path):
     (tmp_path / "vqvae_8.csv").write_text("epoch,loss,mel,val_loss\n0,3,2,4\n1,2,1,3\n2,1.")
     for given in (tmp_path, tmp_path / "vqvae_8.csv"):
@@ -91,7 +101,7 @@ def test_what_a_user_can_get_wrong_is_one_line_and_draws_nothing(main, capsys, s
 
 def run_help(main, capsys):
     """Each kind tells its own options."""
-    for kind in ("waveforms", "spectrograms", "curves", "usage", "codebook", "codes"):
+    for kind in ("waveforms", "spectrograms", "notes", "curves", "usage", "codebook", "codes"):
         with pytest.raises(SystemExit) as stopped:
             main([kind, "--help"])
         assert stopped.value.code == 0 and "--output FILE" in capsys.readouterr().out
