@@ -211,7 +211,7 @@ class VQWave:
 
     def stream(self, *, level: int | None = None, seconds: float | None = None, samples: int | None = None,
                seed: int | None = None, sampling=None, begin: Begin | None = None, windows: int = 1,
-               batch: int | None = None, chunk: int | None = None, log_probs: bool = False,
+               batch: int | None = None, chunk: int | None = None, log_probs: bool = False, past: float = 0.0,
                chosen: Mapping | None = None, report: Callable[[float], None] | None = None) -> Stream | Windows:
         """An iterator of float32 blocks, endless unless `seconds` or `samples` are given.
 
@@ -226,7 +226,7 @@ class VQWave:
                 recording unless a length cuts it.
             windows: above 1 one long piece is made faster, all of it before the first block, see
                 `Windows`.
-            batch, chunk, log_probs, chosen: see `Stream`.
+            batch, chunk, log_probs, past, chosen: see `Stream`.
             report: called with the share of the piece that is sampled, with windows.
         """
         varied = begin if isinstance(begin, Variation) else None
@@ -268,8 +268,9 @@ class VQWave:
                           batch=batch,
                           chunk=chunk,
                           log_probs=log_probs,
+                          past=past,
                           **common)
-        for key, value in (("batch", batch), ("log_probs", log_probs)):
+        for key, value in (("batch", batch), ("log_probs", log_probs), ("past", past)):
             if value:
                 raise UserError(f"windows make one piece: give either windows or {key}")
         return Windows(self.codec(level), loaded, windows=windows, report=report, **common)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import secrets
 import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,9 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import weights
-from ..config import Sampling
+from ..config import Sampling, override
 from ..errors import UserError
-from . import engine
+from . import controls, engine
 from .conditions import FEEDS, check_chosen
 from .mastering import cross_fade
 from .sampling import sampling_per_level, uniforms
@@ -34,7 +35,7 @@ _LEAST_SOURCE = 64
 time.
 """
 
-_STATE_VERSION = 3
+_STATE_VERSION = 4
 _CHOSEN = "chosen_"
 """What a state's keys for the values of conditions begin with."""
 
@@ -378,6 +379,7 @@ class Stream(Blocks):
         log_probs: note how likely each code was, see `log_probs`.
         chosen: a value for each of the generators' conditions but the level above, by its input's
             name; one for all pieces, or one for each.
+        past: seconds that `set(hold=…)` can repeat, at most; they are kept, here and in the state.
 
     Attributes:
         codes: {level: int32 [n]} of the block handed out last, for every level from the top (or the
@@ -399,7 +401,7 @@ class Stream(Blocks):
 
     def __init__(self, codec, generators: Sequence, *, block: int, seed: int | None = None, batch: int | None = None,
                  samples: int | None = None, sampling=None, chunk: int | None = None, begin: Begin | None = None,
-                 log_probs: bool = False, chosen: Mapping | None = None):
+                 log_probs: bool = False, past: float = 0.0, chosen: Mapping | None = None):
         if begin is not None and not isinstance(begin, Prompt | Variation):
             raise UserError(f"begin is {begin!r}; it must be what prompt or source made of a recording")
         varied = begin if isinstance(begin, Variation) else None
@@ -409,7 +411,7 @@ class Stream(Blocks):
                 check_whole(key, value, least)
         configs = [g.config for g in generators]
         self.codec, self.batch, self.block = codec, batch, check_block(block, configs)
-        self.seed = draw_seed(seed)
+        seed = draw_seed(seed)
         self.samples = None if samples is None else int(samples)
         self.sampling = sampling_per_level(configs, sampling)
         self.chosen = check_chosen(configs, chosen, batch or 1)
@@ -422,44 +424,106 @@ class Stream(Blocks):
             self.samples = length if samples is None else self.samples
             if self.samples > length:
                 raise UserError(f"{self.samples} samples are asked for, but the piece that is varied has {length}")
-        prompt, self._original, self.prompt_samples = {}, None, 0
-        if isinstance(begin, Prompt):
-            prompt = _prompt(begin.codes, configs)
-            self.prompt_samples = len(prompt[configs[0].level]) * configs[0].level
-            if begin.keep_original:
-                if np.shape(begin.audio) != (self.prompt_samples,):
-                    raise ValueError(f"the prompt's audio is {list(np.shape(begin.audio))}; its codes last "
-                                     f"{self.prompt_samples} samples")
-                self._original = np.asarray(begin.audio, np.float32)
-        self._levels: list[Level] = []
-        above: Kept | Level | None = self._kept
-        for generator in generators:
-            level = generator.config.level
-            above = Level(generator, above, self.seed, batch or 1, self.block, self.sampling[level], chunk,
-                          prompt.get(level), log_probs, self.chosen)
-            self._levels.append(above)
-        self._chain: list = [self._kept, *self._levels] if self._kept else self._levels
-        self._bottom = self._levels[-1]
+        self._generators, self._chunk = generators, chunk
         self.codes: dict[int, np.ndarray] = {}
         self.log_probs: dict[int, np.ndarray] | None = {} if log_probs else None
         self._halo = codec.decode_halo
-        self._done = 0
-        self._fresh = True
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
         self._open = True
         self._failed = False
+        self._start(seed, begin if isinstance(begin, Prompt) else None)
+        # What `set` changes. Blocks handed out, and those that the chain made, differ once there was
+        # a hold or a jump.
+        self._handed = 0
+        self._queue = controls.Queue(self.block)
+        self._loudness = controls.Loudness()
+        kept = controls.check_number("past", past, 0, 60) * self.sample_rate
+        self._past: deque[controls.Made] = deque(maxlen=round(kept / self.block))
+        self._held = self._at = 0  # blocks that are repeated, and the one of them that comes next
+        self._ahead: controls.Made | None = None  # what the chain goes on with after a hold
+        self._outgoing: tuple[np.ndarray, int] | None = None  # what passes into the next block, over so many samples
+
+    def _start(self, seed: int, prompt: Prompt | None, skip: bool = False):
+        """Begin the chain anew, after `skip` where a prompt of whole blocks ends."""
+        configs = [g.config for g in self._generators]
+        self.seed = seed
+        codes, self._original, self.prompt_samples = {}, None, 0
+        if prompt is not None:
+            codes = _prompt(prompt.codes, configs)
+            self.prompt_samples = len(codes[configs[0].level]) * configs[0].level
+            if prompt.keep_original and not skip:
+                if np.shape(prompt.audio) != (self.prompt_samples,):
+                    raise ValueError(f"the prompt's audio is {list(np.shape(prompt.audio))}; its codes last "
+                                     f"{self.prompt_samples} samples")
+                self._original = np.asarray(prompt.audio, np.float32)
+        self._levels: list[Level] = []
+        above: Kept | Level | None = self._kept
+        for generator in self._generators:
+            level = generator.config.level
+            above = Level(generator, above, seed, self.batch or 1, self.block, self.sampling[level], self._chunk,
+                          codes.get(level), self.log_probs is not None, self.chosen)
+            self._levels.append(above)
+        self._chain: list = [self._kept, *self._levels] if self._kept else self._levels
+        self._bottom = self._levels[-1]
+        self._done = self.prompt_samples // self.block if skip else 0
+        self._fresh = True
 
     @property
     def position(self) -> int:
         """Samples handed out so far (per piece)."""
-        made = self._done * self.block
+        made = self._handed * self.block
         return made if self.samples is None else min(made, self.samples)
+
+    def set(self, *, sampling=None, loudness: float | None = None, jump: int | None = None,
+            begin: Prompt | None = None, hold: float | None = None) -> int:
+        """Change what plays, from the next block on that is not begun. Any thread may call this.
+
+        Args:
+            sampling: a `Sampling` for all levels, or a mapping from level to one, or to what
+                differs from what the level has now: `{512: {"temperature": 1.2}}`. Each level
+                follows from its own next block, and they run ahead of the sound by some.
+            loudness: dB, 0 as the music is made.
+            jump: a seed: the music passes to the piece that begins with it.
+            begin: with `jump`, what that piece goes on from: its prompt is not heard.
+            hold: repeat so many of the last seconds, in whole blocks, until `hold=0`. At most the
+                stream's `past`. The chain then goes on where it stood.
+
+        Returns:
+            The sample (of the stream) that the change holds from. The same changes at the same
+            samples are the same music, see `controls.replay`; they are part of the state.
+
+        Raises:
+            UserError: what cannot be; nothing is changed then.
+        """
+        configs = [g.config for g in self._generators]
+        if sampling is not None:
+            sampling_per_level(configs, sampling)
+        if loudness is not None:
+            loudness = controls.check_number("loudness", loudness, controls.QUIETEST, controls.LOUDEST)
+        if jump is not None:
+            jump = check_whole("jump", jump, 0)
+            if self._kept:
+                raise UserError("a variation follows its recording: there is nowhere to jump to")
+        if begin is not None:
+            if jump is None or not isinstance(begin, Prompt):
+                raise UserError("begin must be what prompt made of a recording, and goes with jump, a seed")
+            given = _prompt({x: codes for x, codes in begin.codes.items() if x >= self.level}, configs)
+            blocks = len(given[self.level]) * self.level // self.block
+            if not blocks:
+                raise UserError(f"what a jump goes on from must last a block, {self.block / self.sample_rate:.2f} s")
+            count = blocks * self.block
+            begin = Prompt({level: x[-(count // level):] for level, x in given.items()}, begin.audio[-count:])
+        if hold is not None:
+            if hold and not self._past.maxlen:
+                raise UserError("this stream keeps nothing to hold: make it with past, in seconds")
+            hold = controls.check_number("hold", hold, 0, self._past.maxlen * self.block / self.sample_rate)
+        return self._queue.put(controls.Change(sampling, loudness, jump, begin, hold))
 
     @property
     def bits(self) -> dict[int | str, float | np.ndarray]:
-        """Bits per code so far, by level, and under "all" those of all levels' codes together;
-        [batch] with a batch.
+        """Bits per code so far, since the last jump, by level, and under "all" those of all levels'
+        codes together; [batch] with a batch.
 
         Of codes that were drawn, under the distribution they were drawn from; a prompt's do not
         count. It takes `log_probs`. NaN before the first.
@@ -477,21 +541,84 @@ class Stream(Blocks):
             if not self._open or self.position == self.samples:
                 self._shut()
                 raise StopIteration
+            left = self.block if self.samples is None else min(self.block, self.samples - self.position)
             try:
-                audio = self._advance()
+                self._change(self._queue.take(self._handed + 1))
+                made = self._play(left).cut(left, 1 if self.batch else 0)
             except BaseException:
                 # A level may stand in the middle of a block: nothing can go on from here.
                 self._failed = True
                 self._shut()
                 raise
-            if self._original is not None:
-                self._join(audio)
-            if self.samples is not None:
-                audio = audio[:, : self.samples - self.position]
-            self._note(audio.shape[1])
-            self._done += 1
-            self._trim()
+            self.codes, self.log_probs = made.codes, made.log_probs
+            self._handed += 1
+            audio = self._loudness.apply(made.audio)
             return audio if self.batch else audio[0]
+
+    def _change(self, changes: list[controls.Change]):
+        """Do what was asked for, between two blocks."""
+        for change in changes:
+            if change.sampling is not None:
+                self._resample(change.sampling)
+            if change.loudness is not None:
+                self._loudness.decibel = change.loudness
+            if change.seed is not None:
+                if self._handed:
+                    self._leave(controls.PASSAGE, jumping=True)
+                self._held, self._ahead = 0, None
+                self._start(change.seed, change.begin, skip=True)
+            if change.hold is not None:
+                blocks = max(1, round(change.hold * self.sample_rate / self.block)) if change.hold else 0
+                if self._held:
+                    self._leave(controls.SEAM)
+                elif blocks and self._ahead is None:
+                    self._ahead = self._make(self.block)
+                self._held, self._at = min(blocks, len(self._past)), 0
+
+    def _leave(self, over: int, jumping: bool = False):
+        """What would come next passes into the next block, over so many samples."""
+        if self._outgoing is not None:
+            return
+        if self._held and self._at:
+            self._outgoing = self._past[self._at - self._held].audio, over
+        elif jumping:
+            self._outgoing = (self._ahead or self._make(self.block)).audio, over
+
+    def _play(self, samples: int) -> controls.Made:
+        """The block that comes next, of which so many samples are handed out."""
+        held = bool(self._held)
+        if held:
+            made, first = self._past[self._at - self._held], self._at == 0
+            if first and self._outgoing is None:
+                made = made.join(self._ahead.audio, controls.SEAM)
+            self._at = (self._at + 1) % self._held
+        elif self._ahead is not None:
+            made, self._ahead = self._ahead, None
+        else:
+            made = self._make(samples)
+        if self._outgoing is not None:
+            made, self._outgoing = made.join(*self._outgoing), None
+        if not held:
+            self._past.append(made)
+        return made
+
+    def _make(self, samples: int) -> controls.Made:
+        """The chain's next block; codes are noted for so many samples of it."""
+        audio = self._advance()
+        if self._original is not None:
+            self._join(audio)
+        codes, log_probs = self._note(samples)
+        self._done += 1
+        self._trim()
+        return controls.Made(audio, codes, log_probs)
+
+    def _resample(self, chosen):
+        for level in self._levels:
+            name = level.config.level
+            one = chosen if isinstance(chosen, Sampling) else chosen.get(name)
+            if one is not None:
+                level.sampling = one if isinstance(one, Sampling) else override(level.sampling, one, "sampling")
+                self.sampling = self.sampling | {name: level.sampling}
 
     def close(self):
         """End the stream and its threads: `next` raises StopIteration from here on. `state` still
@@ -509,8 +636,12 @@ class Stream(Blocks):
         with self._lock:
             if self._failed:
                 raise RuntimeError("the stream failed; it has no state to go on from")
+            if self._open:
+                self._change(self._queue.take(self._handed))
             state = {
                 "version": _STATE_VERSION, "seed": self.seed, "batch": self.batch or 0, "blocks": self._done,
+                "fresh": self._fresh, "handed": self._handed, "loudness": np.array(self._loudness.state()),
+                "past": self._past.maxlen * self.block / self.sample_rate, "held": self._held, "at": self._at,
                 "block": self.block, "codec": self.codec.config.name,
                 "generators": np.array([level.config.name for level in self._levels]),
                 "samples": -1 if self.samples is None else self.samples,
@@ -521,13 +652,45 @@ class Stream(Blocks):
             if self._kept:
                 state |= {"kept_level": self._kept.level, "kept_end": self._kept.end} | self._kept.state()
             if self._original is not None:
-                past = self.position >= self.prompt_samples
+                past = self._done * self.block >= self.prompt_samples
                 state["original"] = self._original[:0] if past else self._original
-            state |= _origin(self.codec)
+            state |= self._past_state() | _origin(self.codec)
             for level in self._levels:
                 settings = {f"{level.config.name}_{key}": value for key, value in level.sampling}
                 state |= _origin(level.generator) | settings | level.state()
             return state
+
+    def _past_state(self) -> dict:
+        """What a hold repeats, and what comes after it."""
+        state: dict = {"ahead": self._ahead is not None}
+        if self._outgoing is not None:
+            state |= {"outgoing": self._outgoing[0], "outgoing_over": self._outgoing[1]}
+        made = [*self._past, *([self._ahead] if self._ahead else [])]
+        if made:
+            state["past_audio"] = np.stack([one.audio for one in made])
+            for level in made[0].codes:
+                state[f"past_codes_{level}"] = np.stack([one.codes[level] for one in made])
+            for level in made[0].log_probs or ():
+                state[f"past_log_probs_{level}"] = np.stack([one.log_probs[level] for one in made])
+        return state
+
+    def _restore_past(self, state):
+        if "outgoing" in state:
+            self._outgoing = np.array(state["outgoing"], np.float32), int(state["outgoing_over"])
+        made = []
+        if "past_audio" in state:
+            levels = [level.level for level in self._chain]
+            scored = [level.level for level in self._levels]
+            codes = {x: np.array(state[f"past_codes_{x}"], np.int32) for x in levels}
+            likely = None
+            if self.log_probs is not None:
+                likely = {x: np.array(state[f"past_log_probs_{x}"], np.float32) for x in scored}
+            made = [controls.Made(audio, {x: codes[x][i] for x in levels},
+                                  likely and {x: likely[x][i] for x in scored})
+                    for i, audio in enumerate(np.array(state["past_audio"], np.float32))]
+        if bool(state["ahead"]):
+            self._ahead = made.pop()
+        self._past.extend(made)
 
     @classmethod
     def resume(cls, state: Mapping, codec=None, generators: Sequence | None = None, *,
@@ -569,12 +732,19 @@ class Stream(Blocks):
             stream = cls(codec, generators, block=int(state["block"]), seed=int(state["seed"]),
                          batch=int(state["batch"]) or None, samples=None if samples < 0 else samples, chunk=chunk,
                          begin=begin, log_probs=bool(state["log_probs"]), sampling=sampling,
+                         past=float(state["past"]),
                          chosen={k.removeprefix(_CHOSEN): state[k] for k in state if k.startswith(_CHOSEN)})
             for level in stream._chain:
                 level.restore(state)
             stream.prompt_samples = int(state["prompt_samples"])
             stream._original = np.array(state["original"], np.float32) if "original" in state else None
-            stream._done = int(state["blocks"])
+            stream._done, stream._handed = int(state["blocks"]), int(state["handed"])
+            # How far the levels run ahead decides where a change of their sampling holds.
+            stream._fresh = bool(state["fresh"])
+            stream._queue.begun = stream._handed
+            stream._held, stream._at = int(state["held"]), int(state["at"])
+            stream._loudness.restore(state["loudness"])
+            stream._restore_past(state)
         except UserError:
             raise
         except (KeyError, ValueError, TypeError) as e:
@@ -622,7 +792,8 @@ class Stream(Blocks):
         """
         if self.samples is None:
             return True
-        last = -(-self.samples // self.block) * self._bottom.per_block + self._halo
+        left = -(-self.samples // self.block) - self._handed
+        last = (self._done + left) * self._bottom.per_block + self._halo
         if self._bottom.end is not None:
             last = min(last, self._bottom.end)
         return block * self._bottom.per_block < last
@@ -654,20 +825,23 @@ class Stream(Blocks):
             for row in audio:
                 row[clear : len(heard)] = cross_fade(heard[clear:], row[clear : len(heard)])
 
-    def _note(self, samples: int):
-        """Show the codes of the block that is handed out next."""
-        self.codes, self.log_probs = {}, None if self.log_probs is None else {}
+    def _note(self, samples: int) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray] | None]:
+        """The codes of the block that was decoded last, and how likely they were; what `bits` counts.
+        """
+        noted: dict[int, np.ndarray] = {}
+        likely: dict[int, np.ndarray] | None = None if self.log_probs is None else {}
         for level in self._chain:
             rate = level.level
             begin = self._done * level.per_block
             codes = level.window(begin, begin - (-samples // rate), pad=0)
-            self.codes[rate] = self._squeeze(codes)
+            noted[rate] = self._squeeze(codes)
             if level.log_probs is not None:
                 chosen = level.log_probs_between(begin, begin + codes.shape[1])
-                self.log_probs[rate] = self._squeeze(chosen)
+                likely[rate] = self._squeeze(chosen)
                 drawn = chosen[:, max(0, self.prompt_samples // rate - begin) :]
                 level.drawn += drawn.shape[1] * drawn.shape[2]
                 level.nats -= drawn.sum((1, 2), dtype=np.float64)
+        return noted, likely
 
     def _squeeze(self, values: np.ndarray) -> np.ndarray:
         """[batch, n, books] without the axes of which there is only one."""

@@ -1,0 +1,233 @@
+"""What is changed while a stream plays: each change holds from the sample that `set` names, replays
+and resumes bit for bit."""
+
+import threading
+
+import numpy as np
+import pytest
+from test_stream import BLOCK, CODES, LAYOUTS, LEVELS, blocks_of, chain, collect, start
+
+from vqwave.config import Sampling
+from vqwave.errors import UserError
+from vqwave.play import controls
+from vqwave.play.stream import Prompt, Stream, Variation
+
+PAST = 4 * BLOCK / 22050
+WILD = {512: {"temperature": 0.5}, 128: {"temperature": 0.25, "top_p": 0.5}}
+CHANGES = [(2, {"loudness": -6.0}), (3, {"sampling": WILD}), (4, {"hold": 2 * BLOCK / 22050}),
+           (7, {"hold": 0}), (8, {"jump": 77}), (10, {"hold": 3 * BLOCK / 22050, "loudness": 3}),
+           (12, {"jump": 5}), (13, {"hold": 2 * BLOCK / 22050}), (14, {"hold": BLOCK / 22050}),
+           (15, {"hold": 0}), (16, {"sampling": Sampling(temperature=0.75)})]
+LENGTH = 20
+
+
+def perform(stream, changes, blocks):
+    """The stream's next blocks, [..., samples], with each change made before the block it names."""
+    made = []
+    for i in range(stream.position // BLOCK, stream.position // BLOCK + blocks):
+        for at, change in changes:
+            if at == i:
+                assert stream.set(**change) == i * BLOCK
+        made.append(next(stream))
+    return np.concatenate(made, axis=-1)
+
+
+def block(audio, i):
+    return audio[..., i * BLOCK : (i + 1) * BLOCK]
+
+
+def test_nothing_that_is_set_to_what_it_is_changes_anything():
+    whole = collect(start(chain(128), seed=3), 6)
+    same = [(1, {"loudness": 0}), (2, {"sampling": {128: {"temperature": 1.0}}}), (3, {})]
+    np.testing.assert_array_equal(perform(start(chain(128), seed=3, past=PAST), same, 6), whole)
+
+
+def test_loudness_moves_in_a_ramp_from_the_block_that_is_named():
+    whole = collect(start(chain(128), seed=3), 6)
+    heard = perform(start(chain(128), seed=3), [(2, {"loudness": -6.0}), (4, {"loudness": -80})], 6)
+    gain = np.divide(heard, whole, out=np.ones_like(whole), where=whole != 0)
+    assert (gain[: 2 * BLOCK] == 1).all()
+    ramp = gain[2 * BLOCK : 2 * BLOCK + controls.RAMP]
+    assert np.abs(np.diff(ramp)).max() < 0.01
+    np.testing.assert_allclose(gain[2 * BLOCK + controls.RAMP : 4 * BLOCK], 10 ** -0.3, rtol=1e-5)
+    assert not heard[4 * BLOCK + controls.RAMP :].any()
+
+
+def test_sampling_holds_for_each_level_from_its_next_block():
+    parts = chain(32)
+    plain, codes, _ = blocks_of(start(parts, seed=3), 16)
+    stream = start(parts, seed=3)
+    head = [next(stream) for _ in range(3)]
+    ahead = {level.level: level.stop for level in stream._levels}
+    assert stream.set(sampling={512: {"temperature": 0.5}}) == 3 * BLOCK
+    tail, changed, _ = blocks_of(stream, 13)
+    first = ahead[512] - 3 * BLOCK // 512
+    np.testing.assert_array_equal(changed[512][:first], codes[512][3 * BLOCK // 512 :][:first])
+    differs = changed[512] != codes[512][3 * BLOCK // 512 :]
+    assert differs[first : first + 4].any(), "from the level's next block on"
+    assert stream.sampling[512].temperature == 0.5 and stream.sampling[128].temperature == 1.0
+    np.testing.assert_array_equal(np.concatenate(head), plain[: 3 * BLOCK])
+    assert not np.array_equal(tail, plain[3 * BLOCK :])
+
+
+def test_a_jump_passes_to_the_piece_of_the_other_seed():
+    whole, other = (collect(start(chain(128), seed=seed), 8) for seed in (3, 77))
+    stream = start(chain(128), seed=3)
+    heard = perform(stream, [(3, {"jump": 77})], 8)
+    np.testing.assert_array_equal(heard[: 3 * BLOCK], whole[: 3 * BLOCK])
+    begins = 3 * BLOCK + controls.PASSAGE
+    np.testing.assert_array_equal(heard[begins:], other[controls.PASSAGE : 5 * BLOCK])
+    mixed = controls.cross_fade(whole[3 * BLOCK : begins], other[: controls.PASSAGE])
+    np.testing.assert_array_equal(heard[3 * BLOCK : begins], mixed)
+    assert stream.seed == 77
+
+
+def prompt(rng, blocks, levels=LEVELS):
+    codes = {x: rng.integers(0, CODES, blocks * BLOCK // x, np.int32) for x in levels if x >= 128}
+    return Prompt(codes, np.zeros(blocks * BLOCK, np.float32), keep_original=True)
+
+
+def test_a_jump_to_a_recording_is_heard_from_where_that_ends(rng):
+    given = prompt(rng, 3)
+    alone = collect(start(chain(128), seed=8, begin=Prompt(given.codes, given.audio)), 9)
+    heard = perform(start(chain(128), seed=3), [(2, {"jump": 8, "begin": given})], 8)
+    np.testing.assert_array_equal(heard[3 * BLOCK :], alone[4 * BLOCK :])
+
+
+def test_what_is_held_is_repeated_and_then_the_music_goes_on_where_it_stood():
+    whole = collect(start(chain(128), seed=3), 8)
+    stream = start(chain(128), seed=3, past=PAST)
+    heard = perform(stream, [(4, {"hold": 2 * BLOCK / 22050}), (8, {"hold": 0})], 12)
+    np.testing.assert_array_equal(heard[: 4 * BLOCK], whole[: 4 * BLOCK])
+    for again in (4, 6):
+        seam = controls.cross_fade(whole[4 * BLOCK :][: controls.SEAM], whole[2 * BLOCK :][: controls.SEAM])
+        np.testing.assert_array_equal(block(heard, again)[: controls.SEAM], seam)
+        np.testing.assert_array_equal(block(heard, again)[controls.SEAM :], block(whole, 2)[controls.SEAM :])
+        np.testing.assert_array_equal(block(heard, again + 1), block(whole, 3))
+    np.testing.assert_array_equal(heard[8 * BLOCK :], whole[4 * BLOCK :])
+
+
+def test_a_hold_that_ends_half_way_passes_into_what_goes_on():
+    whole = collect(start(chain(128), seed=3), 6)
+    heard = perform(start(chain(128), seed=3, past=PAST), [(4, {"hold": PAST}), (5, {"hold": 0})], 7)
+    seam = controls.cross_fade(block(whole, 1)[: controls.SEAM], block(whole, 4)[: controls.SEAM])
+    np.testing.assert_array_equal(block(heard, 5)[: controls.SEAM], seam)
+    np.testing.assert_array_equal(block(heard, 5)[controls.SEAM :], block(whole, 4)[controls.SEAM :])
+    np.testing.assert_array_equal(block(heard, 6), block(whole, 5))
+
+
+def test_what_is_shown_of_a_held_block_are_its_own_codes():
+    _, codes, scored = blocks_of(start(chain(128), seed=3, log_probs=True), 4)
+    stream = start(chain(128), seed=3, past=PAST, log_probs=True)
+    for _ in range(4):
+        next(stream)
+    stream.set(hold=2 * BLOCK / 22050)
+    _, held, likely = blocks_of(stream, 2)
+    for level in held:
+        np.testing.assert_array_equal(held[level], codes[level][2 * BLOCK // level :])
+        np.testing.assert_array_equal(likely[level], scored[level][2 * BLOCK // level :])
+
+
+@pytest.mark.parametrize("batch", [None, 2])
+def test_a_performance_is_replayed_bit_for_bit(batch):
+    options = {"seed": 3, "past": PAST, "batch": batch}
+    heard = perform(start(chain(128), **options), CHANGES, LENGTH)
+    score = [(at * BLOCK, change) for at, change in CHANGES]
+    again = controls.replay(start(chain(128), **options), score)
+    np.testing.assert_array_equal(np.concatenate([next(again) for _ in range(LENGTH)], axis=-1), heard)
+    if batch:
+        alone = perform(start(chain(128), seed=3, past=PAST), CHANGES, LENGTH)
+        np.testing.assert_array_equal(heard[0], alone)
+
+
+@pytest.mark.parametrize("name", ["plain", "books"])
+@pytest.mark.parametrize("batch", [None, 2])
+def test_a_performance_that_is_stopped_anywhere_resumes_bit_for_bit(tmp_path, name, batch):
+    parts = chain(128 if name == "plain" else 32, LAYOUTS[name])
+    options = {"seed": 3, "past": PAST, "batch": batch, "log_probs": True}
+    heard = perform(start(parts, **options), CHANGES, LENGTH)
+    stream, pieces = start(parts, **options), []
+    for i in range(LENGTH):
+        # What is asked for and not yet done is part of the state too.
+        for at, change in CHANGES:
+            if at == i:
+                stream.set(**change)
+        np.savez(tmp_path / "state.npz", **stream.state())
+        stream.close()
+        with np.load(tmp_path / "state.npz", allow_pickle=False) as state:
+            stream = Stream.resume(state, *parts)
+        assert stream.position == i * BLOCK
+        pieces.append(next(stream))
+    np.testing.assert_array_equal(np.concatenate(pieces, axis=-1), heard)
+
+
+def test_a_piece_keeps_its_length_whatever_is_done_to_it():
+    samples = 7 * BLOCK + 777
+    heard = collect(start(chain(128), seed=3, samples=samples))
+    stream = start(chain(128), seed=3, samples=samples, past=PAST)
+    changes = [(2, {"hold": PAST / 2}), (4, {"jump": 9}), (7, {"hold": PAST / 4})]
+    changed = perform(stream, changes, 8)
+    assert changed.shape == heard.shape and next(stream, None) is None
+
+
+def test_any_thread_may_set_and_the_sample_it_is_told_says_all():
+    stream = start(chain(128), seed=3, past=PAST)
+    first, score = next(stream), []
+
+    def turn():
+        for i in range(30):
+            change = [{"loudness": -i / 2}, {"jump": i}, {"sampling": {512: {"temperature": i / 30}}},
+                      {"hold": PAST * (i % 2)}][i % 4]
+            score.append((stream.set(**change), change))
+
+    thread = threading.Thread(target=turn)
+    thread.start()
+    rest = [next(stream) for _ in range(5)]
+    thread.join()
+    rest += [next(stream) for _ in range(5)]
+    again = controls.replay(start(chain(128), seed=3, past=PAST), score)
+    for was, now in zip([first, *rest], again, strict=False):
+        np.testing.assert_array_equal(was, now)
+
+
+@pytest.mark.parametrize("change, words", [
+    ({"loudness": 13}, "loudness is 13; it must be a number from -80 to 12"),
+    ({"loudness": float("nan")}, "loudness is nan"),
+    ({"loudness": True}, "loudness is True"),
+    ({"hold": -1}, "hold is -1; it must be a number from 0 to"),
+    ({"hold": 60}, "hold is 60"),
+    ({"jump": -1}, "jump is -1; it must be a whole number"),
+    ({"begin": "song.mp3", "jump": 1}, "begin must be what prompt made"),
+    ({"sampling": {8: {"temperature": 1}}}, "sampling names level 8; the chain has levels 512, 128"),
+    ({"sampling": {512: {"temperature": -1}}}, "sampling of level 512"),
+    ({"sampling": {512: {"warmth": 1}}}, "warmth"),
+])
+def test_what_cannot_be_is_refused_and_changes_nothing(change, words):
+    stream = start(chain(128), seed=3, past=PAST)
+    next(stream)
+    with pytest.raises(UserError, match=words):
+        stream.set(loudness=change.pop("loudness", -3), **change)
+    np.testing.assert_array_equal(next(stream), collect(start(chain(128), seed=3), 2)[BLOCK:])
+
+
+def test_there_must_be_something_to_hold_and_somewhere_to_jump_to(rng):
+    with pytest.raises(UserError, match="nothing was played"):
+        start(chain(128), past=PAST).set(hold=PAST)
+    with pytest.raises(UserError, match="make it with past"):
+        start(chain(128)).set(hold=1)
+    short = prompt(rng, 1)
+    short = Prompt({x: codes[:-1] if x == 512 else codes[:-4] for x, codes in short.codes.items()}, short.audio)
+    with pytest.raises(UserError, match="must last a block"):
+        start(chain(128)).set(jump=1, begin=short)
+    codec, generators = chain(128)
+    varied = start((codec, generators[1:]), begin=Variation(512, np.zeros(64, np.int32), 64 * 512))
+    with pytest.raises(UserError, match="nowhere to jump to"):
+        varied.set(jump=1)
+
+
+def test_what_is_kept_to_hold_does_not_grow():
+    stream, sizes = start(chain(128), seed=2, past=PAST), []
+    for _ in range(30):
+        next(stream)
+        sizes.append(sum(np.asarray(x).nbytes for x in stream.state().values()))
+    assert max(sizes[6:18]) == max(sizes[18:])
