@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from prepared import music as tune
 
 import vqwave
-from vqwave import metrics
+from vqwave import files, metrics
 from vqwave.config import preset, replace
 from vqwave.data import audio
 from vqwave.errors import UserError
@@ -68,7 +68,7 @@ def make(studio, weights_folder):
 
 
 def unframed(frames):
-    return takes.unframe(b"".join(frames))
+    return takes.parse_frames(b"".join(frames))
 
 
 def refusal(studio, **settings):
@@ -133,7 +133,7 @@ def test_a_link_says_what_is_done_with_a_recording(mode, more):
     ({"seconds": "nan"}, "The length must be a number"),
     ({"seconds": True}, "The length must be a number"),
     ({"temperature": [1, 1, 1]}, "There must be 4 temperatures"),
-    ({"temperature": [1, 1, -1, 1]}, "The temperature of level 32 must be a number from 0 to 10"),
+    ({"temperature": [1, 1, -1, 1]}, "The temperature of level 32: temperature"),
     ({"mode": "vary"}, "There is no recording yet: drop one in"),
     ({"mode": "vary", "recording": "x", "keep": 32, "level": 128}, "nothing would be left to make"),
     ({"mode": "vary", "recording": "x", "keep": 8}, "The level to keep must be one of 512, 128, 32"),
@@ -217,6 +217,35 @@ def test_the_command_and_the_link_make_the_same_wav_byte_for_byte(make, studio, 
     assert again["link"] == record["link"] and again["command"] == record["command"]
 
 
+def test_a_recording_that_is_short_is_continued_after_what_there_is_of_it(studio, weights_folder, tmp_path):
+    """The title says how much was heard, not how much was asked for."""
+    audio.write(tmp_path / "short.wav", tune(0.8, 1), RATE)
+    recording = studio.receive(tmp_path / "short.wav")
+    given = {"weights": weights_folder, "mode": "continue", "recording": recording.id, "name": recording.name,
+             "level": 128, "seconds": 2, "prompt_seconds": 5}
+    assert unframed(studio.perform(given))[-1][0]["end"]["title"] == "short.wav, continued after 0.8 s"
+    error = refusal(studio, **given, prompt_start=3)
+    assert "short.wav: ends after 0.80 s" in error and str(studio.folder) not in error
+
+
+def test_the_folder_of_a_studio_that_was_killed_is_swept_and_no_other(studio, tmp_path, monkeypatch):
+    import os
+    import tempfile
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name, age in (("killed", 100), ("young", 0), ("held", 100)):
+        (tmp_path / f"vqwave-studio-{name}").mkdir()
+        lock = tmp_path / f"vqwave-studio-{name}" / "lock"
+        lock.touch()
+        os.utime(lock, (time.time() - age,) * 2)
+    (tmp_path / "vqwave-studio-unlike").mkdir()
+    with open(tmp_path / "vqwave-studio-held" / "lock") as held:
+        assert files.try_lock(held)
+        takes.sweep_folders()
+    assert sorted(p.name.split("-")[2] for p in tmp_path.iterdir()) == ["held", "unlike", "young"]
+    assert studio.folder.exists()
+
+
 @pytest.mark.parametrize("mode", ["new", "continue"])
 def test_a_stopped_take_ends_where_it_was_heard_and_is_made_again_by_its_command(
     studio, weights_folder, song, tiny_weights, tmp_path, mode
@@ -226,7 +255,7 @@ def test_a_stopped_take_ends_where_it_was_heard_and_is_made_again_by_its_command
     frames = studio.perform(given)
     made = []
     while sum("bits" in about for about, _ in made) < 6:
-        made += takes.unframe(next(frames))
+        made += takes.parse_frames(next(frames))
     take = next(about["take"] for about, _ in made if "take" in about)
     with pytest.raises(UserError, match="still being made"):
         studio.take(take["id"]).file("wav")
@@ -248,24 +277,24 @@ def test_who_leaves_frees_the_stream_whenever_it_is(studio, weights_folder):
     frames.close()
     assert studio.busy() == 0
     frames = studio.perform({"weights": weights_folder, "level": 128, "seconds": "endless"})
-    while "take" not in (about := takes.unframe(next(frames))[0][0]):
+    while "take" not in (about := takes.parse_frames(next(frames))[0][0]):
         pass
     identity = about["take"]["id"]
     for _ in range(3):
         next(frames)
-    assert not studio.has(identity)
+    assert identity not in studio.records([identity])
     frames.close()
-    assert studio.busy() == 0 and studio.has(identity), "what was made stays"
+    assert studio.busy() == 0 and identity in studio.records([identity]), "what was made stays"
     assert not [t for t in threading.enumerate() if "vqwave" in t.name]
 
 
 def test_a_take_that_was_stopped_before_it_began_is_nothing(studio, weights_folder):
     frames = studio.perform({"weights": weights_folder, "level": 512, "seconds": "endless"})
-    while "take" not in (about := takes.unframe(next(frames))[0][0]):
+    while "take" not in (about := takes.parse_frames(next(frames))[0][0]):
         pass
     assert studio.stop(about["take"]["id"], 0) is None
     frames.close()
-    assert not studio.has(about["take"]["id"])
+    assert about["take"]["id"] not in studio.records([about["take"]["id"]])
     with pytest.raises(UserError, match="not in this studio any more"):
         studio.take(about["take"]["id"])
 
@@ -290,7 +319,7 @@ def test_no_more_takes_than_there_is_room_for_but_whoever_sleeps_makes_room(tiny
         first, second = studio.perform(given), studio.perform(given)
         begun = []
         for frames in (first, second):
-            while "take" not in (about := takes.unframe(next(frames))[0][0]):
+            while "take" not in (about := takes.parse_frames(next(frames))[0][0]):
                 pass
             begun.append(about["take"]["id"])
             next(frames)
@@ -300,7 +329,7 @@ def test_no_more_takes_than_there_is_room_for_but_whoever_sleeps_makes_room(tiny
         third = studio.perform(given)
         next(third)
         assert not studio.take(begun[0]).busy and studio.take(begun[1]).busy
-        assert "end" in takes.unframe(b"".join(first))[-1][0]
+        assert "end" in takes.parse_frames(b"".join(first))[-1][0]
         third.close()
         second.close()
         assert studio.busy() == 0
@@ -316,8 +345,8 @@ def test_the_disk_is_bounded_the_oldest_take_goes_first(make, studio, monkeypatc
     monkeypatch.setattr(takes, "TAPES_BYTES", 3 * RATE * 2)
     last = make(level=512, seconds=1)[2]["id"]
     last = make(level=512, seconds=1)[2]["id"]
-    assert not studio.has(old) and studio.has(last) and not path.exists()
-    assert not studio.has(new) or len(studio._takes) <= 3
+    assert old not in studio.records([old]) and last in studio.records([last]) and not path.exists()
+    assert new not in studio.records([new]) or len(studio._takes) <= 3
 
 
 def test_copies_count_and_a_copy_for_which_there_is_no_room_is_refused(tiny_weights, monkeypatch):
@@ -330,19 +359,19 @@ def test_copies_count_and_a_copy_for_which_there_is_no_room_is_refused(tiny_weig
 
         first, second = make(), make()
         bytes_of_one = 2 * RATE
-        assert studio._kept() == 2 * bytes_of_one
+        assert studio.bytes_in_use() == 2 * bytes_of_one
         path = studio.file(first, "wav")
-        assert studio._kept() == 2 * bytes_of_one + path.stat().st_size
+        assert studio.bytes_in_use() == 2 * bytes_of_one + path.stat().st_size
         # The second makes room for the first's other copy.
         monkeypatch.setattr(takes, "TAPES_BYTES", 4 * bytes_of_one)
-        assert studio.file(first, "flac").exists() and not studio.has(second) and studio.has(first)
+        assert studio.file(first, "flac").exists() and set(studio.records([first, second])) == {first}
         monkeypatch.setattr(takes, "TAPES_BYTES", 3 * bytes_of_one)
         third = make()
-        assert not studio.has(first) and not path.exists() and studio.has(third)
+        assert first not in studio.records([first]) and not path.exists() and third in studio.records([third])
         monkeypatch.setattr(takes, "TAPES_BYTES", bytes_of_one)
         with pytest.raises(UserError, match="room for takes is full .* download this one again"):
             studio.file(third, "wav")
-        assert studio.has(third), "what is asked for is not what goes"
+        assert third in studio.records([third]), "what is asked for is not what goes"
         monkeypatch.setattr(takes, "TAPES_BYTES", 1000)
         made = unframed(studio.perform({"weights": folder, "level": 512, "seconds": "endless"}))
         assert "The studio's room for takes is full" in made[-1][0]["error"] and studio.busy() == 0
@@ -389,7 +418,7 @@ def test_a_spectrogram_grows_the_same_however_it_is_cut(cuts, seed):
     for i, cut in enumerate(cuts):
         parts.append(growing.push(signal[at : at + cut], i == len(cuts) - 1))
         at += cut
-        assert growing._kept.size <= 9000 + takes.N_FFT
+        assert growing._signal.size <= 9000 + takes.N_FFT
     whole = np.concatenate(list(metrics.magnitudes(signal, takes.N_FFT, COLUMN)))
     whole = whole[: -(-len(signal) // COLUMN)] @ metrics.mel_filters(RATE, takes.N_FFT, takes.BANDS).T
     shown = np.concatenate(parts)
@@ -428,8 +457,8 @@ def test_what_is_no_music_is_refused_by_its_name(studio, tmp_path, monkeypatch):
 
 def test_each_codec_is_heard_seen_and_measured(studio, weights_folder, song, tiny_weights):
     recording = studio.receive(song).id
-    frames = unframed(studio.listen({"recording": recording, "start": 1, "seconds": 1.5, "weights": weights_folder}))
-    heard = next(about["heard"] for about, _ in frames if "heard" in about)
+    frames = unframed(studio.compare({"recording": recording, "start": 1, "seconds": 1.5, "weights": weights_folder}))
+    heard = next(about["comparison"] for about, _ in frames if "comparison" in about)
     sounds = [(about["sound"], payload) for about, payload in frames if "sound" in about]
     assert heard["samples"] == round(1.5 * RATE)
     assert [about["name"] for about, _ in sounds] == ["original", "512", "128", "32", "8"]
@@ -446,30 +475,32 @@ def test_each_codec_is_heard_seen_and_measured(studio, weights_folder, song, tin
             np.testing.assert_array_equal(np.frombuffer(payload[-2 * codes :], "<u2"), made)
         np.testing.assert_array_equal(pcm, audio.to_int16(expected))
         assert len(payload) == 2 * len(pcm) + about["columns"] * takes.BANDS + 2 * codes
-        np.testing.assert_array_equal(audio.to_int16(audio.decode(studio.heard(heard["id"], about["name"]), RATE)), pcm)
+        written = audio.decode(studio.sound_path(heard["id"], about["name"]), RATE)
+        np.testing.assert_array_equal(audio.to_int16(written), pcm)
     with pytest.raises(UserError, match="listen to the codecs again"):
-        studio.heard(heard["id"], "../take")
+        studio.sound_path(heard["id"], "../take")
 
 
 @pytest.mark.parametrize("given, words", [
-    ({"recording": ""}, "drop it in again"), ({"start": 100}, "my song.mp3 lasts 3."),
+    ({"recording": ""}, "There is no recording yet"), ({"recording": "gone", "name": "a.mp3"}, "a.mp3 is not in"),
+    ({"start": 100}, "my song.mp3 lasts 3."),
     ({"seconds": 61}, "from 0.1 to 60"),
 ])
 def test_what_codecs_cannot_be_given_is_refused_in_words(studio, song, given, words):
-    frames = unframed(studio.listen({"recording": studio.receive(song).id, **given}))
+    frames = unframed(studio.compare({"recording": studio.receive(song).id, **given}))
     assert words in frames[-1][0]["error"]
 
 
 def test_no_more_recordings_go_through_the_codecs_than_there_is_room_for(studio, weights_folder, song, monkeypatch):
-    monkeypatch.setattr(takes, "HEARD_AT_ONCE", 1)
+    monkeypatch.setattr(takes, "COMPARISONS_AT_ONCE", 1)
     given = {"recording": studio.receive(song).id, "seconds": 0.5, "weights": weights_folder}
-    first = studio.listen(given)
+    first = studio.compare(given)
     next(first)
-    assert "1 recordings are going through the codecs" in unframed(studio.listen(given))[-1][0]["error"]
+    assert "1 recordings are going through the codecs" in unframed(studio.compare(given))[-1][0]["error"]
     first.close()
-    assert "end" in unframed(studio.listen(given))[-1][0]
-    kept = {path for one in studio._heard.values() for path in one.files.values()}
-    assert set(studio.folder.glob("heard-*")) == kept, "what nobody waited for is gone"
+    assert "end" in unframed(studio.compare(given))[-1][0]
+    kept = {path for one in studio._comparisons.values() for path in one.files.values()}
+    assert set(studio.folder.glob("comparison-*")) == kept, "what nobody waited for is gone"
 
 
 def test_only_so_many_recordings_are_kept(studio, tmp_path, monkeypatch):
@@ -548,7 +579,7 @@ def client(studio):
 
 def test_a_take_goes_over_http_and_is_downloaded_as_wav_and_flac(client, studio, weights_folder):
     status, body, headers = client("/studio/takes", {"weights": weights_folder, "level": 128, "seconds": 1, "seed": 9})
-    made = takes.unframe(body)
+    made = takes.parse_frames(body)
     record = made[-1][0]["end"]
     assert status == 200 and record["seconds"] == 1.0
     assert "default-src 'self'" in headers["content-security-policy"]
@@ -556,13 +587,13 @@ def test_a_take_goes_over_http_and_is_downloaded_as_wav_and_flac(client, studio,
         status, body, headers = client(f"/studio/takes/{record['id']}.{kind}")
         assert status == 200 and body == studio.take(record["id"]).file(kind).read_bytes()
         assert headers["content-disposition"] == f'attachment; filename="vqwave-seed-9-1.0s.{kind}"'
-    assert json.loads(client(f"/studio/takes?ids=no,{record['id']}")[1]) == [record["id"]]
+    assert json.loads(client(f"/studio/takes?ids=no,{record['id']}")[1]) == {record["id"]: record}
     assert json.loads(client(f"/studio/takes/{record['id']}/stop", {"heard": 1})[1])["seconds"] == 1.0
 
 
 @pytest.mark.parametrize("path, body, words", [
     ("/studio/takes/none.wav", None, b"not in this studio any more"),
-    ("/studio/heard/none/8.wav", None, b"listen to the codecs again"),
+    ("/studio/comparisons/none/8.wav", None, b"listen to the codecs again"),
     ("/studio/takes", b"{}", b"This takes JSON."),
     ("/studio/takes", [1], b"not an object"),
     ("/studio/takes", {"x": "y" * 70_000}, b"too much"),
@@ -597,7 +628,7 @@ def test_the_host_that_is_named_is_answered_too():
         ("0.0.0.0", "[fe80::1]", True), ("0.0.0.0", "elsewhere.example", False), ("::", "10.1.1.1", True),  # noqa: S104
         ("0.0.0.0", socket.gethostname().lower(), True),  # noqa: S104
     ]:
-        assert web._Guard(None, host).answers(asked) == answered, (host, asked)
+        assert web._Guard(None, host).knows(asked) == answered, (host, asked)
 
 
 def test_uploads_end_where_the_room_does(tmp_path, monkeypatch):
@@ -629,7 +660,7 @@ def test_sixteen_browsers_lose_nothing_and_leave_memory_flat(client, studio, wei
     def browse(number):
         body = {"weights": weights_folder, "level": 512, "seconds": 0.5, "seed": number}
         _, answer, _ = client("/studio/takes", body)
-        made = takes.unframe(answer)[-1][0]
+        made = takes.parse_frames(answer)[-1][0]
         if "error" in made:
             words = ("which is all that this studio does at once", "room for takes is full")
             assert any(one in made["error"] for one in words), made
@@ -644,7 +675,7 @@ def test_sixteen_browsers_lose_nothing_and_leave_memory_flat(client, studio, wei
         client(f"/studio/takes?ids={record['id']}")
         if number % 8 == 0:
             heard = {"recording": recording, "seconds": 0.2, "weights": weights_folder}
-            last = takes.unframe(client("/studio/heard", heard)[1])[-1][0]
+            last = takes.parse_frames(client("/studio/comparisons", heard)[1])[-1][0]
             assert "end" in last or "going through the codecs" in last["error"]
 
     def rounds(pool, seconds):
@@ -662,8 +693,8 @@ def test_sixteen_browsers_lose_nothing_and_leave_memory_flat(client, studio, wei
     assert after - before < 24 << 20, f"grew by {(after - before) >> 20} MiB over {counts}"
     # Those at work at once see the bound after a block, or a copy, each.
     over = takes.STREAMS * 2 * (8192 + round(0.5 * RATE))
-    assert studio._kept() <= takes.TAPES_BYTES + over
-    assert len(studio._heard) <= takes.HEARD_KEPT
+    assert studio.bytes_in_use() <= takes.TAPES_BYTES + over
+    assert len(studio._comparisons) <= takes.COMPARISONS_KEPT
 
 
 def test_a_connection_that_breaks_frees_its_stream(client, studio, weights_folder):
@@ -689,6 +720,33 @@ def test_a_connection_that_breaks_frees_its_stream(client, studio, weights_folde
     assert studio.busy() == 0
 
 
+def test_ctrl_c_ends_a_studio_that_plays_without_a_word(make, tiny_weights, tmp_path):
+    import os
+    import signal
+    from pathlib import Path
+
+    make(level=128, seconds=0.5)  # exports what is missing, which is said
+    script = Path(__file__).parents[2] / "scripts" / "app.py"
+    line = [sys.executable, script, "--port", "0", "--vqvae-weights-dir", tiny_weights.codecs,
+            "--generator-weights-dir", tiny_weights.generators]
+    environment = os.environ | {"PYTHONPATH": str(Path(vqwave.__file__).parents[1]), "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(list(map(str, line)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          env=environment) as process:
+        try:
+            url = process.stdout.readline().split()[4]
+            body = json.dumps({"level": 128, "seconds": "endless"}).encode()
+            request = urllib.request.Request(f"{url}/studio/takes", body, {"Content-Type": "application/json"})  # noqa: S310
+            with urllib.request.urlopen(request, timeout=120) as answer:  # noqa: S310 - ours
+                assert len(answer.read(30_000)) == 30_000
+                process.send_signal(signal.SIGINT)
+                while answer.read(1 << 16):  # to an end, not to a connection that broke
+                    pass
+            assert process.wait(30) == 0 and process.stderr.read() == ""
+        finally:
+            process.kill()
+    assert not list(tmp_path.iterdir())
+
+
 def test_palettes_grow_lighter_evenly(client):
     for name, colours in json.loads(client("/studio/palettes")[1]).items():
         light = np.array(colours) @ [0.299, 0.587, 0.114]
@@ -709,7 +767,7 @@ NO_TENSORFLOW = """
 import sys
 from vqwave.studio import Studio, takes
 studio = Studio(sys.argv[1], [sys.argv[2]])
-made = takes.unframe(b"".join(studio.perform({"weights": sys.argv[2], "level": 512, "seconds": 0.5})))
+made = takes.parse_frames(b"".join(studio.perform({"weights": sys.argv[2], "level": 512, "seconds": 0.5})))
 assert "end" in made[-1][0], made[-1][0]
 studio.close()
 loaded = {"keras", "tensorflow", "gradio"} & set(sys.modules)

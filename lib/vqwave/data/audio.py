@@ -40,6 +40,11 @@ def to_int16(audio) -> np.ndarray:
     return np.clip(np.rint(scaled), -32768, 32767).astype(np.int16)
 
 
+def from_int16(values) -> np.ndarray:
+    """int16 [...] -> float32 [...] in [-1, 1), what `to_int16` took it from but for the rounding."""
+    return np.asarray(values).astype(np.float32) / np.float32(32768)
+
+
 def to_u16(audio) -> np.ndarray:
     """`to_int16` + 32768: float [...] -> uint16 [...], silence is 32768."""
     return (to_int16(audio).astype(np.int32) + SILENCE).astype(np.uint16)

@@ -9,7 +9,7 @@ import gradio as gr
 from ..config import ChainConfig
 from ..data.audio import AUDIO_SUFFIXES
 from ..errors import UserError
-from .takes import LONGEST, LONGEST_HEARD, LONGEST_RECORDING, Settings, Studio
+from .takes import LONGEST, LONGEST_COMPARISON, LONGEST_RECORDING, Settings, Studio
 
 HEAD = """
 <meta name="color-scheme" content="light dark">
@@ -40,7 +40,7 @@ def build(studio: Studio):
                     gr.Markdown("How much of a recording survives each level: the codecs alone, without a generator.")
                     file, identity, name, said = _recording("codec")
                     start = gr.Number(0, label="From second", minimum=0, elem_id="codec-start")
-                    seconds = gr.Number(20, label="Seconds to hear", minimum=0.1, maximum=LONGEST_HEARD,
+                    seconds = gr.Number(20, label="Seconds to hear", minimum=0.1, maximum=LONGEST_COMPARISON,
                                         elem_id="codec-seconds")
                     folder = gr.Dropdown(folders, value=folders[0], label="Weights", visible=len(folders) > 1)
                     listen = gr.Button("Listen", variant="primary", elem_id="codec-listen")

@@ -9,6 +9,7 @@ Memory does not grow with time; all that is kept is bounded.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -31,12 +32,14 @@ from urllib.parse import urlencode
 import numpy as np
 
 from .. import files, metrics, plots, weights
-from ..config import ChainConfig
+from ..config import ChainConfig, Sampling, override
 from ..data import audio
 from ..errors import UserError
-from ..play import api as model
+from ..play import api
 from ..play.stream import Stream, Variation, draw_seed
 
+FOLDER = "vqwave-studio-"
+"""How the names of studios' folders begin, in the system's temporary one."""
 BANDS = 96
 N_FFT = 2048
 LOUDEST_DB, RANGE_DB = 15.0, 65.0
@@ -55,13 +58,14 @@ UPLOAD_BYTES = 200 * 2**20
 UPLOADS_BYTES = 2 * 2**30
 RECORDINGS_KEPT = 200
 LONGEST_RECORDING = 30 * 60.0
-LONGEST_HEARD = 60.0
-HEARD_KEPT = 8
-HEARD_AT_ONCE = 2
+LONGEST_COMPARISON = 60.0
+COMPARISONS_KEPT = 8
+COMPARISONS_AT_ONCE = 2
 MODELS_KEPT = 3
 LARGEST_SEED = 2**53 - 1
 """What a browser can count to."""
 
+NO_RECORDING = "There is no recording yet: drop one in, or choose to make a new piece."
 MODES = ("new", "continue", "vary")
 FORMATS = ("wav", "flac")
 ROLES = ("the course of the piece", "its phrases", "its texture", "its grain")
@@ -128,7 +132,7 @@ class Settings:
             seed=int(_number(given, "seed", 0, LARGEST_SEED, draw_seed(None), "The seed", whole=True)),
             seconds=None if endless else round(_number(given, "seconds", 0.1, LONGEST, cls.seconds, "The length"), 5),
             temperature=tuple(
-                round(_number({"t": t}, "t", 0, 10, 1.0, f"The temperature of level {x}"), 4)
+                round(_temperature(t, x), 4)
                 for x, t in zip(chain.sizes, temperature, strict=True)
             ),
             mode=mode,
@@ -138,7 +142,7 @@ class Settings:
             return settings
         recording, name = str(given.get("recording", "")), files.printable(str(given.get("name", "")))[:200]
         if not recording:
-            raise UserError("There is no recording yet: drop one in, or choose to make a new piece.")
+            raise UserError(NO_RECORDING)
         settings = dataclasses.replace(settings, recording=recording, name=name)
         if mode == "continue":
             return dataclasses.replace(
@@ -163,14 +167,14 @@ class Settings:
         return tuple(x for x in self.chain if self.level <= x <= (self.keep if self.mode == "vary" else self.chain[0]))
 
     @property
-    def sampled(self) -> tuple[int, ...]:
+    def new_levels(self) -> tuple[int, ...]:
         """The levels whose codes are made."""
         return self.levels[self.mode == "vary":]
 
     @property
     def temperatures(self) -> dict[int, float]:
         """Those of the levels whose codes are made."""
-        return {x: t for x, t in zip(self.chain, self.temperature, strict=True) if x in self.sampled}
+        return {x: t for x, t in zip(self.chain, self.temperature, strict=True) if x in self.new_levels}
 
     @property
     def link(self) -> str:
@@ -209,6 +213,13 @@ def _number(given, key, least, most, default, what, whole=False) -> float:
         kind = "a whole number" if whole else "a number"
         raise UserError(f"{what} must be {kind} from {least:g} to {most:.16g}, not {str(value)[:40]!r}.") from None
     return number
+
+
+def _temperature(value, level: int) -> float:
+    """A temperature that `Sampling` takes; text is a number, as a link has it."""
+    if isinstance(value, str):
+        value = _number({"t": value}, "t", -math.inf, math.inf, 1.0, f"The temperature of level {level}")
+    return override(Sampling(), {"temperature": value}, f"The temperature of level {level}").temperature
 
 
 def role(chain: tuple[int, ...], level: int) -> str:
@@ -254,14 +265,18 @@ class Studio:
             asked = ", ".join(files.printable(g) for g in generators)
             raise UserError(f"{asked}: no generators in there (nor in its folders); train some, or name another folder "
                             "with --generator-weights-dir")
-        self._temporary = tempfile.TemporaryDirectory(prefix="vqwave-studio-")
+        sweep_folders()
+        self._temporary = tempfile.TemporaryDirectory(prefix=FOLDER)
         self.folder = Path(self._temporary.name)
+        # While this process lives the folder is in use, see `sweep_folders`.
+        self._held = open(self.folder / "lock", "wb")  # noqa: SIM115
+        files.try_lock(self._held)
         self._lock = threading.Lock()
         self._models: OrderedDict[tuple, _Model] = OrderedDict()
         self._takes: OrderedDict[str, Take] = OrderedDict()
         self._recordings: OrderedDict[str, Recording] = OrderedDict()
-        self._heard: OrderedDict[str, Heard] = OrderedDict()
-        self._hearing = 0
+        self._comparisons: OrderedDict[str, Comparison] = OrderedDict()
+        self._comparing = 0
         self._open = True
 
     def close(self):
@@ -271,13 +286,19 @@ class Studio:
             takes = list(self._takes.values())
         for take in takes:
             take.end()
+        self._held.close()
         self._temporary.cleanup()
 
     def settings(self, given: dict) -> Settings:
         """`Settings.parse`, with a folder that is here. Errors: `UserError`."""
         folder = str(given.get("weights") or next(iter(self.folders)))
         self._folder(folder)
-        return Settings.parse(given | {"weights": folder}, self.chains[folder])
+        settings = Settings.parse(given | {"weights": folder}, self.chains[folder])
+        if settings.mode == "continue" and (there := self._recordings.get(settings.recording)):
+            # As much as there is: what is said of the take then holds.
+            left = round(there.seconds - settings.prompt_start, 5)
+            settings = dataclasses.replace(settings, prompt_seconds=min(settings.prompt_seconds, max(left, 0.1)))
+        return settings
 
     @property
     def rate(self) -> int:
@@ -312,7 +333,7 @@ class Studio:
         path, codecs = self._folder(folder), self.codecs_of(folder)
         if epoch and epoch not in self.epochs(folder):
             raise UserError(f"{folder} has no epoch {epoch[:20]}.")
-        music = model.load(codecs, path, self.engine, epoch.lstrip("0") or None)
+        music = api.load(codecs, path, self.engine, epoch.lstrip("0") or None)
         key = [folder, epoch]
         for name in music.chain.names:
             try:
@@ -358,7 +379,7 @@ class Studio:
         least = min(chain.top for chain in self.chains.values())
         if samples < least:
             raise UserError(f"{name}: has {samples} samples; {least} are one code of the top level, the least.")
-        if peak < model.SILENT:
+        if peak < api.SILENT:
             raise UserError(f"{name}: is silent.")
         kept = self.folder / f"recording-{identity}{path.suffix[:8]}"
         shutil.copyfile(path, kept)
@@ -378,9 +399,21 @@ class Studio:
         """
         with self._lock:
             if identity not in self._recordings:
+                if not identity:
+                    raise UserError(NO_RECORDING)
                 raise UserError(f"{name or 'The recording'} is not in this studio (any more): drop it in again.")
             self._recordings.move_to_end(identity)
             return self._recordings[identity]
+
+    def _own_names(self, error: UserError) -> str:
+        """An error in words, in which a recording has the name that its owner knows, not the file's
+        here.
+        """
+        words = str(error)
+        with self._lock:
+            for one in self._recordings.values():
+                words = words.replace(files.printable(one.path), one.name)
+        return words
 
     # -------------------------------------------------------------------------------------------------- takes
 
@@ -399,12 +432,12 @@ class Studio:
             for one in take.frames():
                 yield one
                 self._trim()
-                if self._kept() > TAPES_BYTES:
+                if self.bytes_in_use() > TAPES_BYTES:
                     raise UserError(f"The studio's room for takes is full ({TAPES_BYTES >> 20} MB), so this one ends "
                                     "here: download it, or wait until others end.")
             yield frame({"end": self.record(take)})
         except UserError as e:
-            yield frame({"error": str(e)})
+            yield frame({"error": self._own_names(e)})
         except OSError as e:
             yield frame({"error": f"The studio's disk failed: {files.reason(e)}."})
         finally:
@@ -458,10 +491,11 @@ class Studio:
                 raise UserError("That take is not in this studio any more. Its settings make it again, the same.")
             return self._takes[identity]
 
-    def has(self, identity: str) -> bool:
-        """Whether a take is here, whole."""
+    def records(self, identities) -> dict[str, dict]:
+        """What is to be remembered of those takes that are here, whole, by their ids."""
         with self._lock:
-            return identity in self._takes and not self._takes[identity].busy
+            there = [self._takes[x] for x in identities if x in self._takes and not self._takes[x].busy]
+        return {take.id: self.record(take) for take in there if take.samples}
 
     def stop(self, identity: str, heard: int) -> dict | None:
         """Stop a take after `heard` samples; its record, or None where nothing of it is left."""
@@ -516,13 +550,13 @@ class Studio:
         """
         take = self.take(identity)
         self._trim(keep=take, room=2 * take.samples)
-        if self._kept() + 2 * take.samples > TAPES_BYTES and kind not in take.copies:
+        if self.bytes_in_use() + 2 * take.samples > TAPES_BYTES and kind not in take.copies:
             raise UserError(
                 f"The studio's room for takes is full ({TAPES_BYTES >> 20} MB): wait until others end, then "
                 "download this one again.")
         return take.file(kind)
 
-    def _kept(self) -> int:
+    def bytes_in_use(self) -> int:
         """Bytes of all takes and their copies."""
         with self._lock:
             return sum(t.bytes for t in self._takes.values())
@@ -541,56 +575,56 @@ class Studio:
 
     # ------------------------------------------------------------------------------------------------- codecs
 
-    def listen(self, given: dict) -> Iterator[bytes]:
-        """Put part of a recording through every codec: frames {"progress"}, {"heard"}, then a
+    def compare(self, given: dict) -> Iterator[bytes]:
+        """Put part of a recording through every codec: frames {"progress"}, {"comparison"}, then a
         {"sound"} each.
 
         A sound's payload is its samples, then its spectrogram, then its codes of the first book
         (the original has none).
         """
-        counted, heard = False, None
+        counted, made = False, None
         try:
             with self._lock:
-                if self._hearing >= HEARD_AT_ONCE:
+                if self._comparing >= COMPARISONS_AT_ONCE:
                     raise UserError(
-                        f"{self._hearing} recordings are going through the codecs here at this moment, which "
+                        f"{self._comparing} recordings are going through the codecs here at this moment, which "
                         "is all that this studio does at once: wait a little, then try again.")
-                self._hearing += 1
+                self._comparing += 1
                 counted = True
             recording = self.recording(str(given.get("recording", "")), str(given.get("name", ""))[:200])
             start = _number(given, "start", 0, LONGEST_RECORDING, 0, "The second to start at")
-            seconds = _number(given, "seconds", 0.1, LONGEST_HEARD, 20, "The seconds to hear")
+            seconds = _number(given, "seconds", 0.1, LONGEST_COMPARISON, 20, "The seconds to hear")
             music = self.model(str(given.get("weights") or next(iter(self.folders))))
-            heard = Heard(secrets.token_urlsafe(12), self.folder, music.music.sample_rate)
-            yield from self._waiting(lambda report: heard.prepare(music, recording, start, seconds, report))
+            made = Comparison(secrets.token_urlsafe(12), self.folder, music.music.sample_rate)
+            yield from self._waiting(lambda report: made.prepare(music, recording, start, seconds, report))
             with self._lock:
-                self._heard[heard.id] = heard
-                while len(self._heard) > HEARD_KEPT:
-                    self._heard.popitem(last=False)[1].remove()
-            yield frame({"heard": {"id": heard.id, "rate": heard.rate, "samples": len(heard.sounds[0]["audio"]),
+                self._comparisons[made.id] = made
+                while len(self._comparisons) > COMPARISONS_KEPT:
+                    self._comparisons.popitem(last=False)[1].remove()
+            yield frame({"comparison": {"id": made.id, "rate": made.rate, "samples": len(made.sounds[0]["audio"]),
                                    "name": str(given.get("name") or recording.name)[:200], "start": start}})
-            for sound in heard.sounds:
-                yield heard.frame(sound)
-            heard.sounds = []  # what is left is on the disk
-            yield frame({"end": {"id": heard.id}})
+            for sound in made.sounds:
+                yield made.frame(sound)
+            made.sounds = []  # what is left is on the disk
+            yield frame({"end": {"id": made.id}})
         except UserError as e:
-            yield frame({"error": str(e)})
+            yield frame({"error": self._own_names(e)})
         except OSError as e:
             yield frame({"error": f"The studio's disk failed: {files.reason(e)}."})
         finally:
             if counted:
                 with self._lock:
-                    self._hearing -= 1
-            if heard and heard.id not in self._heard:
-                heard.remove()  # nobody waited for it
+                    self._comparing -= 1
+            if made and made.id not in self._comparisons:
+                made.remove()  # nobody waited for it
 
-    def heard(self, identity: str, name: str) -> Path:
+    def sound_path(self, identity: str, name: str) -> Path:
         """The wav of a sound of the codec page. Errors: `UserError` where it is not here any more.
         """
         with self._lock:
-            if identity not in self._heard or name not in self._heard[identity].files:
+            if identity not in self._comparisons or name not in self._comparisons[identity].files:
                 raise UserError("That sound is not in this studio any more: listen to the codecs again.")
-            return self._heard[identity].files[name]
+            return self._comparisons[identity].files[name]
 
 
 class _Model:
@@ -604,22 +638,22 @@ class _Model:
         self._ready: set = set()
         self._shades: dict[int, np.ndarray] = {}
 
-    def ready(self, sampled: tuple[int, ...], encode: tuple[int, ...], report):
-        """Load the generators of the levels `sampled` and the codecs of the levels `encode`, from
+    def prepare(self, new: tuple[int, ...], encode: tuple[int, ...], report):
+        """Load the generators of the levels `new` and the codecs of the levels `encode`, from
         the top down.
         """
         report("Loading the models (the first time they are converted, which takes a minute or two)")
         with self._lock:
-            if sampled and sampled not in self._ready:
+            if new and new not in self._ready:
                 # The least that runs every graph.
                 chain, begin = self.music.chain, None
-                if sampled[0] != chain.top:
-                    kept = chain.sizes[chain.sizes.index(sampled[0]) - 1]
-                    books = self.music.generator(sampled[0]).config.source.books
+                if new[0] != chain.top:
+                    kept = chain.sizes[chain.sizes.index(new[0]) - 1]
+                    books = self.music.generator(new[0]).config.source.books
                     begin = Variation(kept, np.zeros((1, books) if books > 1 else 1, np.int32), kept)
-                for _ in self.music.stream(level=sampled[-1], samples=1, seed=0, log_probs=True, begin=begin):
+                for _ in self.music.stream(level=new[-1], samples=1, seed=0, log_probs=True, begin=begin):
                     pass
-                self._ready.add(sampled)
+                self._ready.add(new)
             for level in encode:
                 if level not in self._ready:
                     self.music.decode(self.music.encode(np.zeros(level, np.float32), level), level)
@@ -657,7 +691,7 @@ class Take:
         # Before anything that takes long.
         recording = studio.recording(s.recording, s.name) if s.mode != "new" else None
         loaded = studio.model(s.weights, s.epoch)
-        loaded.ready(s.sampled, {"new": (), "continue": s.levels, "vary": (s.keep,)}[s.mode], report)
+        loaded.prepare(s.new_levels, {"new": (), "continue": s.levels, "vary": (s.keep,)}[s.mode], report)
         self._shades = {x: loaded.shades(x) for x in s.levels}
         self._configs = {x: loaded.music.codec(x).config for x in s.levels}
         self._block = loaded.music.chain.block
@@ -690,7 +724,8 @@ class Take:
             "id": self.id, "title": s.title, "seed": s.seed, "level": s.level, "rate": self.rate, "column": self.column,
             "block": self._block, "bands": BANDS, "samples": self._length, "prompt": self._prompt,
             "levels": [{
-                "level": x, "made": x in s.sampled, "role": role(s.chain, x), "num_codes": self._configs[x].num_codes,
+                "level": x, "made": x in s.new_levels, "role": role(s.chain, x),
+                "num_codes": self._configs[x].num_codes,
                 "most_bits": self._configs[x].books * math.log2(self._configs[x].num_codes),
                 "shades": self._shades[x].tolist(),
             } for x in s.levels],
@@ -715,10 +750,10 @@ class Take:
                     self.samples += exact.size
                 self.touched = time.monotonic()
                 last = self.samples >= most
-                picture = spectrum.push(exact / np.float32(32768), last)
+                picture = spectrum.push(audio.from_int16(exact), last)
                 codes = [plots.first_book(stream.codes[x]) for x in self.settings.levels]
                 bits = {}
-                for x in self.settings.sampled:
+                for x in self.settings.new_levels:
                     likely = np.asarray(stream.log_probs[x])
                     likely = likely.sum(axis=-1) if likely.ndim > 1 else likely
                     bits[x] = round(float(-likely.mean() / math.log(2)), 2)
@@ -769,7 +804,7 @@ class Take:
                 tape = np.memmap(self._path, "<i2", "r", shape=(self.samples,))
                 with audio.Writer(path, self.rate) as out:
                     for start in range(0, self.samples, 1 << 20):
-                        out.write(tape[start : start + (1 << 20)] / np.float32(32768))
+                        out.write(audio.from_int16(tape[start : start + (1 << 20)]))
                 self.copies[kind] = path.stat().st_size
         return path
 
@@ -788,7 +823,7 @@ class Take:
             self._path.with_suffix(f".{kind}").unlink(missing_ok=True)
 
 
-class Heard:
+class Comparison:
     """Part of a recording and what each codec makes of it."""
 
     def __init__(self, identity: str, folder: Path, rate: int):
@@ -809,7 +844,7 @@ class Heard:
                 continue
         if not levels:
             raise UserError("There are no codecs here to listen to.")
-        loaded.ready((), tuple(levels), report)
+        loaded.prepare((), tuple(levels), report)
         report(f"Reading {recording.name}")
         original, _ = audio.part(recording.path, self.rate, round(start * self.rate), round(seconds * self.rate))
         if not original.size:
@@ -827,7 +862,7 @@ class Heard:
                       shades=loaded.shades(level))
 
     def _add(self, name, made, **more):
-        self.files[name] = self.folder / f"heard-{secrets.token_hex(8)}.wav"
+        self.files[name] = self.folder / f"comparison-{secrets.token_hex(8)}.wav"
         audio.write(self.files[name], made, self.rate)
         self.sounds.append({"name": name, "audio": made} | more)
 
@@ -858,26 +893,37 @@ class Spectrum:
     def __init__(self, rate: int, column: int):
         self._column = column
         self._filters = metrics.mel_filters(rate, N_FFT, BANDS).T
-        self._kept = np.empty(0, np.float32)
-        self._first = self._next = 0  # the column where `_kept` begins, and the next one to give
+        self._signal = np.empty(0, np.float32)
+        self._first = self._next = 0  # the column where `_signal` begins, and the next one to give
 
     def push(self, block, last: bool = False) -> np.ndarray:
         """Append float32 [n]; the columns that are ready now, all of them with `last`."""
-        self._kept = np.concatenate([self._kept, block])
-        there = self._kept.size
+        self._signal = np.concatenate([self._signal, block])
+        there = self._signal.size
         column = self._column
         ready = self._first + (-(-there // column) if last else max(0, (there - N_FFT // 2) // column + 1))
         if ready <= self._next:
             return np.empty((0, BANDS), np.uint8)
-        frames = np.concatenate(list(metrics.magnitudes(self._kept, N_FFT, column)))
+        frames = np.concatenate(list(metrics.magnitudes(self._signal, N_FFT, column)))
         mel = frames[self._next - self._first : ready - self._first].astype(np.float32) @ self._filters
         self._next = ready
         # The next column looks back half a window.
         begin = max(self._first, ready - -(-N_FFT // 2 // column))
-        self._kept = self._kept[(begin - self._first) * column :].copy()
+        self._signal = self._signal[(begin - self._first) * column :].copy()
         self._first = begin
         level = (20 * np.log10(np.maximum(mel, 1e-9)) - LOUDEST_DB + RANGE_DB) / RANGE_DB
         return np.rint(np.clip(level, 0.0, 1.0) * 255).astype(np.uint8)
+
+
+def sweep_folders():
+    """Remove the folders of studios that were killed: those whose lock nobody holds.
+
+    A minute old at least, since a folder is not locked in the instant in which it is made.
+    """
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
+        with contextlib.suppress(OSError), open(folder / "lock", "rb") as lock:
+            if time.time() - os.fstat(lock.fileno()).st_mtime >= 60 and files.try_lock(lock):
+                shutil.rmtree(folder)
 
 
 def frame(about: dict, *parts: np.ndarray) -> bytes:
@@ -889,7 +935,7 @@ def frame(about: dict, *parts: np.ndarray) -> bytes:
     return struct.pack("<II", len(text), len(payload)) + text + payload
 
 
-def unframe(data: bytes) -> list[tuple[dict, bytes]]:
+def parse_frames(data: bytes) -> list[tuple[dict, bytes]]:
     """The messages in `data`, as (about, payload)."""
     found, at = [], 0
     while at < len(data):

@@ -6,6 +6,7 @@ Everything is served from here: the page works without a network, and a browser 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import ipaddress
@@ -33,13 +34,20 @@ def run(studio: Studio, host: str = "127.0.0.1", port: int = PORT, say=print):
     """
     import uvicorn
 
+    class _Server(uvicorn.Server):
+        """Ends what is being made before connections are closed: whoever listens gets an end."""
+
+        async def shutdown(self, sockets=None):
+            await asyncio.to_thread(studio.close)
+            await super().shutdown(sockets)
+
     listening = listen(host, port)
     app = build(studio, host)
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, limit_concurrency=CONNECTIONS)
     shown = "127.0.0.1" if host in ("0.0.0.0", "") else "[::1]" if host == "::" else host  # noqa: S104
     say(f"The studio is at http://{shown}:{listening.getsockname()[1]} (Ctrl-C ends it)")
     try:
-        uvicorn.Server(config).run(sockets=[listening])
+        _Server(config).run(sockets=[listening])
     except KeyboardInterrupt:
         # How uvicorn says, when it is done, that this was why.
         pass
@@ -102,7 +110,7 @@ def routes(studio: Studio):
     # Pulling a block keeps a thread for as long as it takes; others must still be served.
     threads = anyio.CapacityLimiter(2 * studio.streams + 4)
 
-    async def aside(call, *arguments):
+    async def run_in_thread(call, *arguments):
         return await anyio.to_thread.run_sync(call, *arguments, limiter=threads)
 
     class Frames(StreamingResponse):
@@ -112,11 +120,11 @@ def routes(studio: Studio):
 
         def __init__(self, frames):
             self.frames = frames
-            super().__init__(self.pulled(), media_type="application/octet-stream",
+            super().__init__(self.body_parts(), media_type="application/octet-stream",
                              headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
 
-        async def pulled(self):
-            while (data := await aside(next, self.frames, None)) is not None:
+        async def body_parts(self):
+            while (data := await run_in_thread(next, self.frames, None)) is not None:
                 yield data
 
         async def __call__(self, scope, receive, send):
@@ -124,9 +132,9 @@ def routes(studio: Studio):
                 await super().__call__(scope, receive, send)
             finally:
                 with anyio.CancelScope(shield=True):
-                    await aside(self.frames.close)
+                    await run_in_thread(self.frames.close)
 
-    async def given(request) -> dict:
+    async def read_json(request) -> dict:
         if request.headers.get("content-type", "").split(";")[0] != "application/json":
             raise UserError("This takes JSON.")
         body = b""
@@ -143,42 +151,42 @@ def routes(studio: Studio):
         return found
 
     async def perform(request):
-        return Frames(studio.perform(await given(request)))
+        return Frames(studio.perform(await read_json(request)))
 
     async def stop(request):
-        heard = (await given(request)).get("heard")
+        heard = (await read_json(request)).get("heard")
         if not isinstance(heard, int) or heard < 0:
             raise UserError("heard counts samples.")
-        return JSONResponse(await aside(studio.stop, request.path_params["take"], heard))
+        return JSONResponse(await run_in_thread(studio.stop, request.path_params["take"], heard))
 
-    async def there(request):
+    async def list_takes(request):
         asked = request.query_params.get("ids", "").split(",")[:200]
-        return JSONResponse([identity for identity in asked if studio.has(identity)])
+        return JSONResponse(studio.records(asked))
 
     async def download(request):
         take, kind = studio.take(request.path_params["take"]), request.path_params["kind"]
-        path = await aside(studio.file, take.id, kind)
+        path = await run_in_thread(studio.file, take.id, kind)
         return FileResponse(path, media_type=f"audio/{kind}", filename=f"{take.file_name}.{kind}")
 
-    async def hear(request):
-        return Frames(studio.listen(await given(request)))
+    async def compare(request):
+        return Frames(studio.compare(await read_json(request)))
 
     async def sound(request):
         name = request.path_params["name"]
-        return FileResponse(studio.heard(request.path_params["heard"], name), media_type="audio/wav",
+        return FileResponse(studio.sound_path(request.path_params["comparison"], name), media_type="audio/wav",
                             filename=f"{name}.wav")
 
     async def colours(_):
-        return JSONResponse(await aside(palettes))
+        return JSONResponse(await run_in_thread(palettes))
 
-    async def refused(_, error):
+    async def explain(_, error):
         return PlainTextResponse(str(error), status_code=400)
 
-    app.add_exception_handler(UserError, refused)
+    app.add_exception_handler(UserError, explain)
     for method, path, answer in (
-        ("POST", "/studio/takes", perform), ("GET", "/studio/takes", there),
+        ("POST", "/studio/takes", perform), ("GET", "/studio/takes", list_takes),
         ("POST", "/studio/takes/{take}/stop", stop), ("GET", "/studio/takes/{take}.{kind}", download),
-        ("POST", "/studio/heard", hear), ("GET", "/studio/heard/{heard}/{name}.wav", sound),
+        ("POST", "/studio/comparisons", compare), ("GET", "/studio/comparisons/{comparison}/{name}.wav", sound),
         ("GET", "/studio/palettes", colours),
     ):
         app.add_route(path, answer, methods=[method])
@@ -230,7 +238,7 @@ class _Guard:
     def __init__(self, app, host: str = "127.0.0.1", uploads: Path | None = None):
         self.app, self.hosts, self.uploads = app, hosts_of(host), uploads
 
-    def answers(self, name: str) -> bool:
+    def knows(self, name: str) -> bool:
         if name in self.hosts:
             return True
         if "*" in self.hosts:
@@ -241,7 +249,7 @@ class _Guard:
     def refusal(self, scope, headers) -> tuple[int, str] | None:
         """Status and words where a request is not to be answered."""
         host = headers.get("host", "")
-        if not self.answers(_host_name(host)):
+        if not self.knows(_host_name(host)):
             return 421, "The studio answers at this machine's own addresses alone; --host adds the name it is given."
         origin = headers.get("origin")
         if origin and origin.split("://")[-1] != host:
@@ -269,10 +277,10 @@ class _Guard:
             await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain")]})
             return await send({"type": "http.response.body", "body": words.encode()})
 
-        async def guarded(message):
+        async def send_with_policy(message):
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), (b"content-security-policy", POLICY.encode()),
                                       (b"referrer-policy", b"no-referrer"), (b"x-content-type-options", b"nosniff")]
             await send(message)
 
-        await self.app(scope, receive, guarded)
+        await self.app(scope, receive, send_with_policy)

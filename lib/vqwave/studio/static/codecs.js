@@ -41,12 +41,12 @@ export class Codecs extends Part {
     this.status.textContent = "Asking the studio …";
     try {
       this.table = tables(await colours());
-      for await (const [about, payload] of frames(await ask("studio/heard", settings, control.signal))) {
+      for await (const [about, payload] of frames(await ask("studio/comparisons", settings, control.signal))) {
         if (about.error) throw new Error(about.error);
         if (about.progress) {
           this.status.textContent = `${about.progress} …`;
           if (about.share != null) this.waiting.value = about.share;
-        } else if (about.heard) this.heard = about.heard;
+        } else if (about.comparison) this.heard = about.comparison;
         else if (about.sound) this.add(about.sound, payload);
         else this.show();
       }
@@ -92,7 +92,7 @@ export class Codecs extends Part {
         element("thead", {}, element("tr", {}, element("th", {}, "Level"), ...FIGURES.map(([, name, , why]) => element("th", { title: why }, name)), element("th", {}, ""))),
         element("tbody", {}, ...this.sounds.map((sound) => element("tr", {}, element("th", { scope: "row" }, title(sound)),
           ...FIGURES.map(([key, , digits]) => element("td", {}, sound.figures ? (key === "usage" ? `${(100 * sound.figures[key]).toFixed(0)} %` : sound.figures[key].toFixed(digits)) : "")),
-          element("td", {}, element("a", { class: "button", href: `studio/heard/${this.heard.id}/${sound.name}.wav`, download: true }, "wav"))))))),
+          element("td", {}, element("a", { class: "button", href: `studio/comparisons/${this.heard.id}/${sound.name}.wav`, download: true }, "wav"))))))),
       element("p", { class: "faint" }, "SC and mel: lower is nearer to the original. SI-SDR: higher is nearer, but a coarse codec can sound right and score badly. Click on a picture to hear that sound from there."),
       element("div", { class: "lanes" }, ...this.sounds.map((sound, i) => {
         const [spectrum, codes] = this.canvases[i];

@@ -405,10 +405,10 @@ export class Player extends Part {
       this.list.replaceChildren(element("p", { class: "faint" }, "Each take will be listed here with its settings, to hear it again, to download it, or to share it as a link. The list stays in this browser."));
       return;
     }
-    let here = [];
+    let here = {};
     try {
       const answer = await fetch(`studio/takes?ids=${takes.map(({ id }) => id).join(",")}`);
-      here = answer.ok ? await answer.json() : [];
+      here = answer.ok ? await answer.json() : {};
     } catch {
       // Without the studio there is nothing to download; the settings are still worth a look.
     }
@@ -418,7 +418,7 @@ export class Player extends Part {
         element("div", {}, element("b", {}, take.title), element("span", { class: "faint" }, ` seed ${take.seed}, ${take.seconds.toFixed(1)} s, down to ${take.level}x, ${day.format(take.when)}`)),
         element("div", { class: "actions" },
           element("a", { class: "button", href: `?${take.link}` }, "Settings"),
-          ...(here.includes(take.id) ? ["wav", "flac"].map((kind) => element("a", { class: "button", href: `studio/takes/${take.id}.${kind}`, download: true }, kind)) : []),
+          ...(take.id in here ? ["wav", "flac"].map((kind) => element("a", { class: "button", href: `studio/takes/${take.id}.${kind}`, download: true }, kind)) : []),
           ...copies(take))))),
       element("button", { type: "button", onclick: () => { localStorage.removeItem(KEY); this.history(); } }, "Clear the list"),
     );
