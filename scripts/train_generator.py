@@ -19,6 +19,8 @@ def main(argv=None) -> int:
     parser.add_argument("--offsets", type=cli.number(int, 1, 64),
                         help="encode each track at so many sample offsets, so that no one alignment is learnt "
                              "(default: the preset's)")
+    parser.add_argument("--transpose", type=cli.number(int, 0, 12), metavar="SEMITONES",
+                        help="encode each training track also 1 … SEMITONES higher and lower (default: the preset's)")
     parser.add_argument("--scheduler", metavar="tcp://HOST:PORT",
                         help="encode the tracks on the workers of a Dask cluster (docs/scaling.md)")
     args = parser.parse_args(argv)

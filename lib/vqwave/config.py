@@ -475,8 +475,10 @@ def _check_name(name: str):
 
 
 class TrainingConfig(Config):
-    """How a model is trained. input_length: samples a window; offsets: alignments of the codes
-    (generators).
+    """How a model is trained. input_length: samples a window.
+
+    Of generators alone: offsets: alignments of the codes under which each training track is
+    encoded; transpose: how many semitones up and down it is encoded besides (0: not).
     """
 
     steps: Positive = 10000
@@ -490,6 +492,7 @@ class TrainingConfig(Config):
     patience: Whole = 0
     mixed_precision: Flag = False
     offsets: Annotated[int, Field(strict=True, ge=1, le=64)] = 4
+    transpose: Annotated[int, Field(strict=True, ge=0, le=12)] = 0
 
 
 class Split(Config):

@@ -370,3 +370,36 @@ def test_an_unwritable_folder_is_found_at_once(tmp_path):
         pytest.skip("root may write anywhere")
     with pytest.raises(UserError, match="permission denied"):
         audio.Writer(tmp_path / "a.wav", 22050)
+
+
+# --------------------------------------------------------------------------------------- transposing
+
+
+@pytest.mark.parametrize("semitones", [-12, -3, -1, 1, 3, 12])
+def test_transposing_moves_a_tone_by_semitones_and_keeps_its_level(semitones):
+    sound = tone(2.0, 22050, 440.0, 0.5)
+    made = np.concatenate(list(audio.transpose([sound], sound.size, semitones)))
+    assert made.dtype == np.float32
+    assert made.size == audio.transposed_length(sound.size, semitones) == int(np.ceil(44100 / 2 ** (semitones / 12)))
+    assert level(made, 440.0 * 2 ** (semitones / 12)) == pytest.approx(0.5, abs=0.002)
+    assert level(made, 440.0) < 0.001
+
+
+def test_transposing_is_the_same_however_the_signal_is_cut(rng):
+    sound = rng.uniform(-1, 1, 30000).astype(np.float32)
+    whole = np.concatenate(list(audio.transpose([sound], sound.size, 2)))
+    cut = list(audio.transpose(np.split(sound, [1, 2000, 2000, 9999]), sound.size, 2))
+    assert np.abs(whole).max() <= 1
+    np.testing.assert_allclose(np.concatenate(cut), whole, atol=1e-5)
+
+
+def test_transposing_up_leaves_nothing_that_was_above_the_new_nyquist_frequency():
+    sound = tone(2.0, 22050, 10000.0, 0.5)
+    assert np.abs(np.concatenate(list(audio.transpose([sound], sound.size, 4)))[2000:-2000]).max() < 0.001
+
+
+@pytest.mark.parametrize("samples", [0, 1, 2, 7])
+def test_the_shortest_signals_are_transposed(samples):
+    for semitones in (-5, 5):
+        made = list(audio.transpose([np.full(samples, 0.5, np.float32)], samples, semitones))
+        assert sum(block.size for block in made) == audio.transposed_length(samples, semitones)

@@ -129,15 +129,16 @@ def test_a_worker_killed_half_way_costs_no_codes_and_makes_none_twice(tmp_path, 
     sounds = {f"track {i}": music(1.0, i) for i in range(10)}
     tracks = [data_folder(folder, sounds) for folder in folders][0]
     codec = weights.find(tiny_weights.codecs, "vqvae_32")
-    here = codes.encode_corpus(folders[0], tracks, codec, 3, QuietReporter(), load_encoder)
+    wanted = [(t, v) for t in tracks for v in codes.variants(1, 1)]
+    here = codes.encode_corpus(folders[0], wanted, codec, QuietReporter(), load_encoder)
     with Cluster(2) as dask:
         say = Killing(dask.workers[0])
-        there = codes.encode_corpus(folders[1], tracks, codec, 3, say, load_encoder, scheduler=dask.address)
+        there = codes.encode_corpus(folders[1], wanted, codec, say, load_encoder, scheduler=dask.address)
         assert say.done == list(range(1, 31))
     # Each is there with what the index says of it, once, and none is left half written.
     index = (there[0][2][0].parent / "index.jsonl").read_text().splitlines()
     assert len(index) == 31 and len({json.loads(line)["file"] for line in index[1:]}) == 30
-    assert codes.encode_corpus(folders[1], tracks, codec, 3, Killing(None), load_encoder) == there
+    assert codes.encode_corpus(folders[1], wanted, codec, Killing(None), load_encoder) == there
     assert len(list(there[0][2][0].parent.iterdir())) == 31
     for (track, offset, (path, count)), (*same, (other, length)) in zip(here, there, strict=True):
         assert (track, offset, count, path.read_bytes()) == (*same, length, other.read_bytes())

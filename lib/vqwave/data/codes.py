@@ -1,12 +1,12 @@
-"""The corpus as codes: each track encoded once a codec and sample offset, cached as uint16 [frames,
+"""The corpus as codes: each track encoded once a codec and variant, cached as uint16 [frames,
 books].
 
-    data/.codes/<checksum>/<track file>.<offset>.u16       data/.codes/<checksum>/index.jsonl
+    data/.codes/<checksum>/<track file>.<variant>.u16      data/.codes/<checksum>/index.jsonl
 
 <checksum> is that of what encodes. A cached file counts only while the index names it with the
-checksum of the track it was made from and of its own bytes; a torn or stale one is made again. An
-offset drops that many samples off the track's start, so that a generator meets the same music under
-several alignments of the codes. The index's first line names the codec.
+checksum of the track it was made from and of its own bytes; a torn or stale one is made again. A
+variant is an alignment of the codes and a transposition: a generator meets the same music under
+several of them. The index's first line names the codec.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ import threading
 import time
 import zlib
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from .. import files, weights
 from ..errors import UserError
 from ..files import atomic_write
-from . import audio, chunking, cluster, windows
+from . import audio, chunking, cluster, manifest, windows
 
 # Odd and no divisor of any level, so that successive offsets differ modulo 8, 32, 128 and 512
 # alike.
@@ -36,10 +37,44 @@ BLOCK = 1 << 20
 _ENCODING = threading.Lock()
 
 
-def encode_corpus(data_dir, tracks, codec: weights.WeightSet, offsets: int, say, load, here: bool = True,
+class Variant(NamedTuple):
+    """How a track is encoded: transposed by `shift` semitones, then without its first `offset` ·
+    `OFFSET_STEP` samples.
+    """
+
+    offset: int
+    shift: int = 0
+
+    def __str__(self):
+        return f"{self.offset}{self.shift:+d}" if self.shift else str(self.offset)
+
+    @property
+    def skipped(self) -> int:
+        """Samples left off the start, after the transposition."""
+        return self.offset * OFFSET_STEP
+
+    def samples(self, track: manifest.Track) -> int:
+        """How many samples of the track are encoded."""
+        return audio.transposed_length(track.samples, self.shift) - self.skipped
+
+
+def variants(offsets: int, transpose: int = 0) -> list[Variant]:
+    """The variants of a training track: `offsets` alignments at its own pitch, then each other
+    pitch within ±`transpose` semitones.
+
+    A transposed variant has one alignment, a function of its shift alone, and not each: it is
+    other audio already, and encoding is what costs. ±3 semitones and four offsets are 10 encodings
+    of the corpus, all pairs would be 28.
+    """
+    shifts = [shift for size in range(1, transpose + 1) for shift in (size, -size)]
+    return [Variant(offset) for offset in range(offsets)] + [
+        Variant(number, shift) for number, shift in enumerate(shifts, 1)]
+
+
+def encode_corpus(data_dir, wanted, codec: weights.WeightSet, say, load, here: bool = True,
                   scheduler: str | None = None) -> list:
-    """[(track file, offset index, (codes file, frames))] of every track and offset; what is not
-    cached is encoded.
+    """[(track file, variant, (codes file, frames))] of every (track, variant) of `wanted`; what is
+    not cached is encoded.
 
     Memory: the codes of one track.
 
@@ -57,14 +92,13 @@ def encode_corpus(data_dir, tracks, codec: weights.WeightSet, offsets: int, say,
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise UserError(f"{folder}: the cache of codes cannot be written: {e.strerror}") from e
-    wanted, found = [], []
-    for track in tracks:
-        for i in range(offsets):
-            count = -(-(track.samples - i * OFFSET_STEP) // codec.config.level)
-            path = folder / f"{track.file}.{i}.u16"
-            wanted.append((track, i, path, count))
-            found.append((track.file, i, (path, count)))
-    missing = _find_missing(folder, wanted)
+    files_wanted, found = [], []
+    for track, variant in wanted:
+        count = -(-variant.samples(track) // codec.config.level)
+        path = folder / f"{track.file}.{variant}.u16"
+        files_wanted.append((track, variant, path, count))
+        found.append((track.file, variant, (path, count)))
+    missing = _find_missing(folder, files_wanted)
     while missing and not here:
         time.sleep(5)
         missing = _find_missing(folder, missing)
@@ -72,7 +106,7 @@ def encode_corpus(data_dir, tracks, codec: weights.WeightSet, offsets: int, say,
         return found
     level = codec.config.level
     say.start(len(missing), 0, f"encoding at {level}x")
-    say(f"encoding {len(missing)} of {len(found)} tracks × offsets at {level}x, once")
+    say(f"encoding {len(missing)} of {len(found)} copies of tracks at {level}x, once")
     if earlier := _earlier(folder, codec.name):
         size = sum(p.stat().st_size for other in earlier for p in other.rglob("*.u16")) / 1e9
         say(f"codes of earlier {codec.name}s take {size:.2f} GB; where those codecs are gone: rm -r "
@@ -85,7 +119,7 @@ def encode_corpus(data_dir, tracks, codec: weights.WeightSet, offsets: int, say,
         epoch = int(codec.tag) if codec.tag.isdigit() else codec.tag or None
         source = load, os.path.abspath(codec.folder), codec.name, epoch, codec.checksum
         known = {path: track for track, _, path, _ in missing}
-        jobs = ((source, data_dir / track.file, track.samples, i, path) for track, i, path, _ in missing)
+        jobs = ((source, data_dir / track.file, track.samples, variant, path) for track, variant, path, _ in missing)
         made = cluster.run(scheduler, _encode, jobs) if scheduler else ((job, _encode(*job)) for job in jobs)
         for done, (job, result) in enumerate(made):
             path = job[-1]
@@ -110,12 +144,15 @@ def _encoder(load, *source):
     return load(*source)
 
 
-def _encode(source, track: Path, count: int, offset: int, path: Path) -> dict:
-    """Write the codes of `count` samples of `track` less the offset to `path`; what the index holds
-    of them.
+def _encode(source, track: Path, count: int, variant: Variant, path: Path) -> dict:
+    """Write the codes of a variant of the track, a file of `count` samples, to `path`; what the
+    index holds of them.
     """
-    starts = range(offset * OFFSET_STEP, count, BLOCK)
-    blocks = (audio.from_u16(windows.read_window(track, start, min(BLOCK, count - start))) for start in starts)
+    first = 0 if variant.shift else variant.skipped
+    blocks = (audio.from_u16(windows.read_window(track, start, min(BLOCK, count - start)))
+              for start in range(first, count, BLOCK))
+    if variant.shift:
+        blocks = _drop(audio.transpose(blocks, count, variant.shift), variant.skipped)
     with _ENCODING:
         codec, halo, encode = _encoder(*source)
         pieces = chunking.encode_blocks(encode, blocks, codec.level, halo)
@@ -126,13 +163,20 @@ def _encode(source, track: Path, count: int, offset: int, path: Path) -> dict:
     return {"codes": len(made), "crc": zlib.crc32(made.tobytes())}
 
 
+def _drop(blocks, count: int):
+    """The blocks [n] of a signal without its first `count` samples."""
+    for block in blocks:
+        yield block[count:]
+        count = max(0, count - block.size)
+
+
 def _find_missing(folder: Path, wanted: list) -> list:
-    """Those of `wanted`, (track, offset index, path, codes) each, that are not there whole."""
+    """Those of `wanted`, (track, variant, path, codes) each, that are not there whole."""
     index, missing = _read_index(folder), []
-    for track, i, path, count in wanted:
+    for track, variant, path, count in wanted:
         entry = index.get(path.relative_to(folder).as_posix())
         if not entry or entry["track"] != track.sha256 or entry["codes"] != count or _crc(path) != entry["crc"]:
-            missing.append((track, i, path, count))
+            missing.append((track, variant, path, count))
     return missing
 
 

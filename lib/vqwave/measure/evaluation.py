@@ -379,9 +379,10 @@ class Evaluation:
         say = _Encoding(lambda what, share: self.progress(self.part, what, share))
         tracks = self.train if tracks is None else tracks
         by_file, found = {t.file: t for t in tracks}, self.music.weight_set(self.music.chain.codecs[level])
-        made = codes.encode_corpus(self.data_dir, tracks, found, offsets, say, codec.load_encoder)
-        return [(by_file[file], offset * codes.OFFSET_STEP, self.read_frames(path, 0, count, found.config.books))
-                for file, offset, (path, count) in made]
+        made = codes.encode_corpus(
+            self.data_dir, [(t, v) for t in tracks for v in codes.variants(offsets)], found, say, codec.load_encoder)
+        return [(by_file[file], variant.skipped, self.read_frames(path, 0, count, found.config.books))
+                for file, variant, (path, count) in made]
 
     @cached_property
     def searched(self) -> list[manifest.Track]:

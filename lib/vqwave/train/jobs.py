@@ -190,14 +190,17 @@ class GeneratorJob(Job):
         for found in self.codecs:
             say(f"codec {found.described}")
         self.training, self.group = record.training, group
-        offsets, model = self.training.offsets, self.model
-        # Offsets take a little off each track's end; what is left must still hold a window.
-        shortest = self.training.input_length + codes.OFFSET_STEP * (offsets - 1) + (model.source_level or model.level)
+        model, training = self.model, self.training
+        own, all_variants = (codes.variants(training.offsets, n) for n in (0, training.transpose))
+        # What a variant takes off a track must still leave a window.
+        unit = model.source_level or model.level
+        shortest = max(math.ceil((training.input_length + v.skipped + unit) * 2 ** (v.shift / 12))
+                       for v in all_variants)
         self.split(record, shortest, say)
+        wanted = [(t, v) for t in self.train for v in all_variants] + [(t, v) for t in self.val for v in own]
         self.corpora = [
-            {(track, offset): entry for track, offset, entry in codes.encode_corpus(
-                self.data_dir, self.train + self.val, found, offsets, say, codec_layers.load_encoder, group.first,
-                self.scheduler)}
+            {(track, variant): entry for track, variant, entry in codes.encode_corpus(
+                self.data_dir, wanted, found, say, codec_layers.load_encoder, group.first, self.scheduler)}
             for found in self.codecs]
         sides = [[entry for (track, _), entry in self.corpora[0].items() if track in {t.file for t in side}]
                  for side in (self.train, self.val or self.train)]

@@ -53,7 +53,8 @@ class TrainingSettings(NamedTuple):
 # ---------------------------------------------------------------------------------------- the flags
 
 # Flags that set a field of `TrainingConfig`, and that field.
-_SETTINGS = ("batch_size", "input_length", "steps", "epochs", "learning_rate", "seed", "patience", "offsets")
+_SETTINGS = ("batch_size", "input_length", "steps", "epochs", "learning_rate", "seed", "patience", "offsets",
+             "transpose")
 
 
 def add_options(p: argparse.ArgumentParser, role: str):
