@@ -3,38 +3,8 @@
 
 import sys
 
-from vqwave import cli, weights
-from vqwave.play import engine
-from vqwave.studio import Studio, web
-
-
-def main(argv=None) -> int:
-    parser = cli.parser(
-        "A page in the browser: make music, continue or vary a recording, hear and see it while it is made, listen to\n"
-        "the codecs. Only this machine can reach it unless --host says otherwise; whoever can reach it may use it.\n"
-        "Ctrl-C ends it.",
-        "scripts/app.py --port 8000",
-    )
-    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS",
-                        help="address to listen on; 0.0.0.0 is every network this machine is in. Only requests for it, "
-                             "localhost, 127.0.0.1 and [::1] are answered")
-    parser.add_argument("--port", type=cli.number(int, least=0, most=65535), default=web.PORT, metavar="N",
-                        help="port to listen on; 0 takes a free one")
-    parser.add_argument("--vqvae-weights-dir", default=weights.CODECS, metavar="DIR", help="where the codecs are")
-    parser.add_argument("--generator-weights-dir", default=[weights.GENERATORS], nargs="+", metavar="DIR",
-                        help="where generators are: these folders, and those in them, can be chosen on the page; one "
-                             "that holds codecs of its own is used with those")
-    parser.add_argument("--engine", choices=engine.ENGINES[:2], default=engine.ENGINES[0], help="what runs the models")
-    parser.add_argument("--streams", type=cli.number(int, least=1, most=64), default=8, metavar="N",
-                        help="most takes that are made at one time")
-    args = parser.parse_args(argv)
-    studio = Studio(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.streams)
-    try:
-        web.run(studio, args.host, args.port, say=lambda line: print(line, flush=True))
-    finally:
-        studio.close()
-    return 0
-
+from vqwave import cli
+from vqwave.commands.studio import main
 
 if __name__ == "__main__":
     sys.exit(cli.entry(main))

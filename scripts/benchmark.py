@@ -1,70 +1,10 @@
 #!/usr/bin/env python3
 """Measure how fast music is made on this machine, and compare with what is wanted."""
 
-import json
 import sys
-from pathlib import Path
 
-from rich.console import Console
-
-from vqwave import cli, progress, weights
-from vqwave.files import printable
-from vqwave.measure import benchmark
-from vqwave.train.options import parse_split
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-
-def main(argv=None) -> int:
-    parser = cli.parser(
-        "Measure sampling, decoding, the whole chain, its start and its memory; print tables and which targets are\n"
-        "met. Takes about eight minutes; let nothing else run meanwhile. Sizes without trained weights get random\n"
-        "ones, which are as fast. Writes results.json, report.txt and speed.png.",
-        "scripts/benchmark.py --data-dir data/wesnoth --val-split recipes/wesnoth/split.yml",
-    )
-    parser.add_argument("--sizes", default=None, metavar="SIZE,...",
-                        help="presets, by name or path (default: compact,reference; with --quick compact)")
-    parser.add_argument("--only", default=",".join(benchmark.PARTS), metavar="NAME,...", help="what to measure")
-    parser.add_argument("--quick", action="store_true", help="a minute or less, rough figures")
-    parser.add_argument("--data-dir", metavar="DIR",
-                        help="folder that prepare_audio.py wrote: its held-out tracks tell what int8 and int4 cost")
-    parser.add_argument("--val-split", default="0.1", metavar="S",
-                        help="which tracks those are: as the generators were trained with")
-    parser.add_argument("--vqvae-weights-dir", default=str(ROOT / weights.CODECS), metavar="DIR",
-                        help="where the codecs are")
-    parser.add_argument("--generator-weights-dir", default=str(ROOT / weights.GENERATORS), metavar="DIR",
-                        help="where the generators are")
-    parser.add_argument("--output-dir", default="docs/benchmark", metavar="DIR", help="where the results go")
-    parser.add_argument("--json", action="store_true", help="print the results as JSON, and nothing else, on stdout")
-    args = parser.parse_args(argv)
-
-    with progress.bar(transient=False, elapsed=True) as bar:
-        task = bar.add_task("starting")
-
-        def show(done, total, what):
-            bar.update(task, completed=done, total=total, description=what)
-
-        results = benchmark.run(
-            _names(args.sizes or ("compact" if args.quick else "compact,reference")), args.vqvae_weights_dir,
-            args.generator_weights_dir, _names(args.only), benchmark.QUICK if args.quick else benchmark.FULL,
-            data_dir=args.data_dir, val_split=parse_split(args.val_split), progress=show,
-        )
-    written = benchmark.write(results, args.output_dir)
-    if args.json:
-        print(json.dumps(results, indent=1))
-        return 0
-    out = Console()
-    benchmark.report(results, out if out.is_terminal else Console(width=120))
-    for path in written:
-        print(f"wrote {printable(path)}")
-    return 0
-
-
-def _names(text: str) -> list[str]:
-    """Names with commas between, each once."""
-    return list(dict.fromkeys(name.strip() for name in text.split(",")))
-
+from vqwave import cli
+from vqwave.commands.benchmark import main
 
 if __name__ == "__main__":
     sys.exit(cli.entry(main))

@@ -3,31 +3,8 @@
 
 import sys
 
-from vqwave import cli, quiet
-from vqwave.errors import UserError
-from vqwave.train import options
-
-
-def main(argv=None) -> int:
-    parser = cli.parser(
-        "Train one codec (VQ-VAE) on music prepared by prepare_audio.py. The same command again resumes where it was.",
-        "scripts/train_vqvae.py --model vqvae_32 --data-dir data/my_music --minutes 30 --fp16",
-    )
-    options.add_options(parser, "codec")
-    parser.add_argument("--decoder-only", action="store_true",
-                        help="leave encoder and codebook as they are, so that generators trained on their codes stay "
-                             "valid (with --start-from)")
-    args = parser.parse_args(argv)
-    if args.decoder_only and not args.start_from:
-        raise UserError("--decoder-only needs --start-from: a decoder for the codes of an untrained encoder is no use")
-    settings = options.read_settings(args, "codec")
-
-    quiet.import_keras()
-    from vqwave.train import training
-
-    training.train_codec(settings.model, args.data_dir, settings.options, settings.training, settings.data)
-    return 0
-
+from vqwave import cli
+from vqwave.commands.train_codec import main
 
 if __name__ == "__main__":
     sys.exit(cli.entry(main))

@@ -94,8 +94,9 @@ class _Forked:
                     os.close(descriptor)
         os.environ.clear()
         os.environ.update(env)
-        sys.argv = command[1:]
-        runpy.run_path(command[1], run_name="__main__")
+        at = command.index("-m")
+        sys.argv = command[at + 1 :]
+        runpy.run_module(command[at + 1], run_name="__main__")
 
     def wait(self, timeout=None):
         # No timeout: the descriptor that multiprocessing would watch has been closed among the

@@ -9,11 +9,13 @@ from vqwave import config
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = ROOT / "lib/vqwave"
 PAGE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
-ROOMS = ("ground", "data", "nn", "train", "play", "measure", "studio")
+ROOMS = ("ground", "data", "nn", "train", "play", "measure", "studio", "commands")
 
 
 def room(path):
     """The room that a file or module of the library, relative to it, is in."""
+    if path.name == "__main__.py":  # `python -m vqwave`
+        return "commands"
     return path.parts[0] if path.parts[0] in ROOMS else "ground"
 
 
@@ -48,7 +50,7 @@ def test_every_module_is_in_its_room_of_the_drawing():
     assert set(drawn) == {"scripts", *ROOMS}
     there = {name: set() for name in ROOMS}
     for path in modules():
-        if path.stem != "__init__":
+        if path.stem not in ("__init__", "__main__"):
             there[room(path)].add(path.stem)
     there["ground"] |= {"presets", "yml"}
     there["studio"] |= {"static"}

@@ -17,7 +17,7 @@ from vqwave import cli
 from vqwave.errors import UserError
 
 def main(argv=None):
-    p = cli.parser("Does a thing.", "command.py --steps 3")
+    p = cli.parser("Does a thing.", "--steps 3")
     p.add_argument("--steps", type=cli.number(int, least=1), default=7, help="how many")
     p.add_argument("--quick", action="store_true", help="hurry")
     p.add_argument("--name", help="what it is called")
@@ -90,7 +90,7 @@ def test_help_shows_defaults_and_an_example(tmp_path):
     done = run(tmp_path, "return 0", "--help")
     assert done.returncode == 0 and done.stderr == ""
     assert "how many (default: 7)" in done.stdout and "how many not (default: 0)" in done.stdout
-    assert "example:\n  command.py --steps 3\n" in done.stdout
+    assert "example:\n  python scripts/command.py --steps 3\n" in done.stdout
     assert "hurry\n" in done.stdout and "what it is called\n" in done.stdout
 
 

@@ -1,4 +1,4 @@
-"""What every script shares: how help looks and how a run ends."""
+"""What all commands share: what they are called, how their help looks, how a run ends."""
 
 from __future__ import annotations
 
@@ -9,14 +9,21 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 
 from .errors import Interrupted, UserError, signal_handlers
 
 
-class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Defaults behind each option (unless there is none to tell), the text around them as written.
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Defaults behind each option (unless there is none to tell); the text around them keeps its lines,
+    those that are too long are wrapped, those that are indented stay as they are.
     """
+
+    def _fill_text(self, text, width, indent):
+        lines = [line if line.startswith(" ") else textwrap.fill(line, width, break_on_hyphens=False)
+                 for line in text.splitlines()]
+        return "\n".join(textwrap.indent(line, indent) for line in lines)
 
     def _get_help_string(self, action):
         # By identity: 0 equals False, and is a default worth telling.
@@ -31,13 +38,62 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {' '.join(message.split())} (see --help)\n")
 
 
+COMMANDS = {
+    "play": (None, "play music as it is made, without end"),
+    "generate": ("generate_audio", "write music to a file, continue or vary a recording"),
+    "studio": ("app", "open a page in the browser to make music on"),
+    "prepare": ("prepare_audio", "turn a folder of music into a data folder"),
+    "train": ("train_all", "train every codec and generator of a chain on a data folder"),
+    "train-codec": ("train_vqvae", "train one codec"),
+    "train-generator": ("train_generator", "train one generator"),
+    "test-codec": ("test_vqvae", "hear and measure what a codec keeps of a recording"),
+    "plot": ("plot", "draw music, codes, codebooks or training curves"),
+    "evaluate": ("evaluate", "measure codecs, generators and music for RESULTS.md"),
+    "benchmark": ("benchmark", "measure how fast this machine makes music"),
+    "export": ("export", "write the ONNX graphs of trained models"),
+}
+"""What `vqwave NAME` does, and the script of a checkout that does the same: {name: (script, what)}."""
+
 LIFELINE = "VQWAVE_LIFELINE"
 _NO_MEMORY = "out of memory: lower --batch-size or --input-length (training), --batch (generating)"
 
 
-def parser(description: str, example: str) -> argparse.ArgumentParser:
-    """An argument parser whose help ends with `example`."""
-    return _Parser(description=description, epilog=f"example:\n  {example}", formatter_class=_Formatter)
+_called: str | None = None
+
+
+def program() -> str:
+    """What this run is called in its help and its errors: `generate_audio.py`, or `vqwave generate`."""
+    return _called or os.path.basename(sys.argv[0] or "vqwave")
+
+
+@contextlib.contextmanager
+def called(name: str):
+    """`program()` is `name` while the block runs."""
+    global _called
+    before, _called = _called, name
+    try:
+        yield
+    finally:
+        _called = before
+
+
+def command(name: str) -> str:
+    """How to type another command, in the form in which this one runs.
+
+    Args:
+        name: a key of `COMMANDS`.
+    """
+    script = COMMANDS[name][0]
+    return f"vqwave {name}" if script is None or program().startswith("vqwave ") else f"python scripts/{script}.py"
+
+
+def parser(description: str, *examples: str) -> argparse.ArgumentParser:
+    """An argument parser whose help ends with examples, each given without the program's name."""
+    name = program()
+    typed = f"python scripts/{name}" if name.endswith(".py") else name
+    lines = [f"  {typed} {example}".rstrip() for example in examples]
+    return _Parser(prog=name, description=description, formatter_class=_Formatter,
+                   epilog="\n".join([f"example{'s' * (len(lines) > 1)}:", *lines]) if lines else None)
 
 
 def number(kind=float, least=None, most=None, above=None):
@@ -67,14 +123,21 @@ def number(kind=float, least=None, most=None, above=None):
     return parse
 
 
+def field(config, name: str):
+    """An argparse type: a number in the bounds of a field of a config class."""
+    described = config.model_fields[name]
+    said = {key: getattr(bound, key) for bound in described.metadata for key in ("ge", "gt", "le")
+            if hasattr(bound, key)}
+    return number(described.annotation, said.get("ge"), said.get("le"), said.get("gt"))
+
+
 def entry(main, argv=None) -> int:
     """Run `main(argv) -> int` as a command: user errors are one line and 2, a closed pipe is
     silent.
 
     Ctrl-C is 130, SIGTERM 143, and either lets what is open be closed first. Called as
-    `sys.exit(entry(main))` by each script; tests call it with a list.
+    `sys.exit(entry(main))` by each program; tests call it with a list.
     """
-    name = os.path.basename(sys.argv[0] or "vqwave")
     _end_with_parent()
     try:
         with _heeding_signals():
@@ -83,9 +146,9 @@ def entry(main, argv=None) -> int:
             finally:
                 _flush()
     except UserError as e:
-        return _fail(name, e)
+        return _fail(e)
     except Interrupted as e:
-        print(f"{name}: {e}", file=sys.stderr)
+        print(f"{program()}: {e}", file=sys.stderr)
         return e.code
     except KeyboardInterrupt:
         print(file=sys.stderr)
@@ -94,26 +157,26 @@ def entry(main, argv=None) -> int:
         # Whoever read our output has left.
         return 0
     except MemoryError:
-        return _fail(name, _NO_MEMORY)
+        return _fail(_NO_MEMORY)
     except OSError as e:
         if e.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _fail(name, _no_space(e.filename))
+            return _fail(_no_space(e.filename))
         if e.filename is not None:
-            return _fail(name, f"{e.filename}: {e.strerror}")
+            return _fail(f"{e.filename}: {e.strerror}")
         if e.errno in (errno.EFBIG, errno.EIO, errno.EROFS, errno.ESTALE):
-            return _fail(name, f"a file could not be read or written: {e.strerror}")
+            return _fail(f"a file could not be read or written: {e.strerror}")
         raise
     except Exception as e:
         # The backends have exceptions of their own for what the system says, and Keras wraps those
         # in others.
         said = f"{type(e).__name__}: {e}"
         if "No space left on device" in said:
-            return _fail(name, _no_space())
+            return _fail(_no_space())
         # The last one is oneDNN's, which numbers what went wrong: 1 is memory.
         if any(words in said for words in ("ResourceExhausted", "RESOURCE_EXHAUSTED", "OOM when allocating",
                                            "Failed to allocate memory", "bad_alloc", "bad allocation",
                                            "Operation received an exception:Status: 1,")):
-            return _fail(name, _NO_MEMORY)
+            return _fail(_NO_MEMORY)
         raise
 
 
@@ -199,6 +262,6 @@ def _flush():
         raise
 
 
-def _fail(name, message) -> int:
-    print(f"{name}: {' '.join(str(message).split())}", file=sys.stderr)
+def _fail(message) -> int:
+    print(f"{program()}: {' '.join(str(message).split())}", file=sys.stderr)
     return 2

@@ -22,7 +22,7 @@ from .. import cli, config, weights
 from ..config import ChainConfig, Preset
 from ..data import manifest
 from ..errors import Interrupted, UserError
-from ..files import CHECKOUT, atomic_write
+from ..files import atomic_write
 from . import replicas
 
 SHARES = {"codec": 1.0, "generator": 2.5}
@@ -31,8 +31,6 @@ of that.
 """
 
 FILE = "train_all.yml"
-COMMANDS = CHECKOUT / "scripts"
-"""The folder of the commands that train one model."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +109,9 @@ class Plan:
 
     def command(self, stage: PlannedTraining, seconds: float | None = None) -> list[str]:
         """The command line of one training."""
-        script, flag = ("train_vqvae.py", "--model") if stage.role == "codec" else (
-            "train_generator.py", "--generator")
-        command = [sys.executable, str(COMMANDS / script), flag, stage.name, "--data-dir", str(self.data_dir),
+        name, flag = ("train-codec", "--model") if stage.role == "codec" else ("train-generator", "--generator")
+        # -P: nothing that lies in the working folder is taken for a library.
+        command = [sys.executable, "-P", "-m", "vqwave", name, flag, stage.name, "--data-dir", str(self.data_dir),
                    "--output-dir", str(self.output_dir), "--preset", self.preset, *self.extra]
         if stage.role == "generator":
             command += ["--vqvae-weights-dir", str(self.output_dir)]

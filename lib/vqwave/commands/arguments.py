@@ -1,0 +1,28 @@
+"""Arguments that several commands share."""
+
+from .. import weights
+
+
+def add_codecs(parser, with_chain: bool = False):
+    """--vqvae-weights-dir. with_chain: the folder's chain.yml says which codecs there are."""
+    chain = ", and of chain.yml if they are of a chain of your own" if with_chain else ""
+    parser.add_argument("--vqvae-weights-dir", default=weights.CODECS, metavar="DIR",
+                        help="the folder of the codecs" + chain)
+
+
+def add_generators(parser):
+    parser.add_argument("--generator-weights-dir", default=weights.GENERATORS, metavar="DIR",
+                        help="the folder of the generators, and of chain.yml")
+
+
+def add_weights(parser):
+    """The folders of both."""
+    add_codecs(parser)
+    add_generators(parser)
+
+
+def add_epoch(parser, of: str):
+    """--epoch, of the codecs or the generators."""
+    parser.add_argument("--epoch", metavar="N|best",
+                        help=f"which weights of the {of}: an epoch's, or the best by validation (default: the set "
+                             "without a number, else the best)")

@@ -1,0 +1,115 @@
+"""Recompute every figure of RESULTS.md from trained weights and the corpus they were trained on."""
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+
+from .. import cli, progress
+from ..errors import UserError
+from ..files import CHECKOUT, printable
+from ..measure import evaluation, report
+from ..play import api, engine
+from . import arguments
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command can be told."""
+    parser = cli.parser(
+        "Measure codecs (beside Opus and MP3), generators, the chain, variations, what is copied, and how ten minutes\n"
+        "hold up; write the corpus's section of RESULTS.md, pictures and examples. About an hour on two cores; what\n"
+        "is measured is kept, so that the same command goes on where it was stopped. How alike recordings sound is\n"
+        "told by a network that is fetched once (29 MB).\n"
+        f"Parts: {', '.join(evaluation.PARTS)}.",
+        "--data-dir data/wesnoth --depths 8 32 128 --temperatures default 0.9",
+    )
+    number = cli.number
+    parser.add_argument("--data-dir", required=True, help="folder that prepare_audio.py wrote")
+    parser.add_argument("--name", help="the section of RESULTS.md (default: the data folder's name)")
+    parser.add_argument("--split", metavar="F.yml", help="which tracks are for testing "
+                        "(default: recipes/NAME/split.yml)")
+    parser.add_argument("--targets", metavar="F.yml", help="what is wanted of the figures "
+                        "(default: targets.yml beside the split file, where there is one)")
+    parser.add_argument("--only", default=",".join(evaluation.PARTS), metavar="PART,...",
+                        help="the parts to measure; of others what was measured before is kept. Published figures are "
+                             "replaced by a run with all of them alone")
+    parser.add_argument("--side", choices=evaluation.SIDES, default="test",
+                        help="the tracks that are measured; settings are chosen on validation, and what is not test is "
+                             "printed alone")
+    parser.add_argument("--depths", type=number(int, 1), nargs="+", metavar="LEVEL",
+                        help="where the chain ends, each measured by itself; the first is what is shipped "
+                             "(default: where it ends by itself)")
+    parser.add_argument("--temperatures", nargs="+", default=["default"], metavar="T",
+                        help="each measured by itself: default (what the generators' configs say), a number, or one a "
+                             "level from the top down with commas between")
+    parser.add_argument("--top-p", type=number(above=0, most=1), metavar="P", help="see generate_audio.py")
+    parser.add_argument("--seeds", type=number(int, 0), nargs="+", default=[1], metavar="S",
+                        help="a piece is generated and measured for each")
+    parser.add_argument("--minutes", type=number(above=0), default=10.0, help="of music a generated piece")
+    parser.add_argument("--offsets", type=number(int, 1, 64), default=4,
+                        help="alignments of the training codes that copies are sought in: as many as in training")
+    parser.add_argument("--quick", action="store_true",
+                        help="half a minute of music, rough figures: to try it out; published figures stay")
+    parser.add_argument("--context-free", metavar="DIR",
+                        help="generators trained without conditions, to tell what the context is worth")
+    parser.add_argument("--runs", metavar="DIR", help="the folder of the training runs, whose curves are drawn")
+    arguments.add_weights(parser)
+    arguments.add_epoch(parser, "generators")
+    parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0], help="what runs the models")
+    parser.add_argument("--musicnn", metavar="PATH", help=f"the wheel of {evaluation.fad.PACKAGE}, or the folder it "
+                        "was unpacked in (default: fetched once)")
+    parser.add_argument("--cache-dir", metavar="DIR", help="where what was measured is kept "
+                        "(default: .evaluation in the data folder)")
+    parser.add_argument("--output-dir", default=str(CHECKOUT), metavar="DIR", help="where RESULTS.md and docs/ are")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON, write nothing")
+    return parser
+
+
+def main(argv=None) -> int:
+    args = parser().parse_args(argv)
+
+    name = args.name or Path(args.data_dir).resolve().name
+    split = args.split or CHECKOUT / "recipes" / name / "split.yml"
+    if not Path(split).is_file():
+        raise UserError(f"{printable(split)}: no such file: --split names the file that says which tracks test")
+    music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch)
+    wanted = args.targets or Path(split).with_name("targets.yml")
+    targets = report.read_targets(wanted, music.chain) if args.targets or wanted.is_file() else None
+    depths = [music.chain.check_level(depth) for depth in args.depths or [music.level]]
+    settings = report.parse_settings(music.chain, depths, args.temperatures, args.top_p)
+    plan = evaluation.Extent(settings, tuple(args.seeds), args.minutes, offsets=args.offsets)
+    if args.quick:
+        plan = evaluation.Extent(settings, tuple(args.seeds), 0.5, bits_seconds=5.0, warm_up=1.0, offsets=1,
+                               rough=True)
+    parts = [part.strip() for part in args.only.split(",")]
+
+    with progress.bar() as bar:
+        tasks = {}
+
+        def show(part, what, share):
+            """One bar, of what is being done; each new thing has its own time."""
+            if what not in tasks:
+                for task in tasks.values():
+                    bar.remove_task(task)
+                tasks.clear()
+                tasks[what] = bar.add_task(f"{part}: {what}", total=1.0)
+            bar.update(tasks[what], completed=share)
+
+        evaluated = evaluation.Evaluation(
+            music, args.data_dir, split, plan, cache_dir=args.cache_dir, musicnn=args.musicnn,
+            context_free=args.context_free, progress=show, side=args.side)
+        found = evaluated.run(parts)
+        command, written = shlex.join(["python", "scripts/evaluate.py", *(sys.argv[1:] if argv is None else argv)]), []
+        if not args.json and args.side == "test":
+            show("results", "drawing and writing", 0.0)
+            written = report.write(found, evaluated, name, args.output_dir, args.runs, command, targets)
+    if args.json:
+        print(json.dumps({"overlap": evaluated.overlap()} | found, indent=1))
+    elif not written:
+        print(report.section(found, evaluated, name, [], command, targets))
+        if args.side == "test":
+            print(f"RESULTS.md keeps its figures of {name}: only a whole run replaces them", file=sys.stderr)
+    for path in written:
+        print(f"wrote {printable(path)}")
+    return 0

@@ -1,0 +1,327 @@
+"""Make music with the trained chain: play it as it is made, or write it to a file."""
+
+import argparse
+import os
+import signal
+import sys
+
+from rich.progress import TextColumn, TimeRemainingColumn
+
+from .. import cli, config, progress, weights
+from ..errors import Interrupted, UserError, signal_handlers
+from ..files import printable
+from ..play import api, engine, mastering, playback, render
+from . import arguments
+
+LONGEST = 24 * 3600
+"""Seconds: the longest piece that a length can ask for."""
+
+PROMPT_SECONDS, PROMPT_START = 5.0, 0.0
+BEST_BY = ("likelihood",)
+TOP, *_ = KEEPABLE = config.preset().chain.sizes[:-1]
+KEPT = ", ".join(map(str, KEEPABLE[:-1])) + f" or {KEEPABLE[-1]}"
+"""The levels of the chain that ships that can be kept, as text."""
+
+
+def main(argv=None) -> int:
+    return make(parser().parse_args(argv))
+
+
+def make(args) -> int:
+    """Make what the arguments, as `parser` reads them, ask for; returns the exit code."""
+    if args.no_gpu:
+        # Before anything that looks for one is imported.
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    paths = render.check_outputs(args.output, args.batch or 1) if args.output is not None else []
+    check(args)
+    finish = render.Finish(args.fade, args.loop, args.normalize)
+
+    music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch)
+    chain = music.chain
+    if args.variation_of and args.keep is None:
+        args.keep = chain.top
+    level = music.ending(bottom(args.generators, chain), args.keep)
+    rate = music.sample_rate
+    samples = args.length * chain.top if args.length else None
+    if args.seconds:
+        samples = api.samples_in(args.seconds, rate)
+    if args.loop and samples is not None and not args.variation_of:
+        samples += mastering.loop_margin(rate, samples)
+    sampled = [x for x in chain.sizes if level <= x < (args.keep or float("inf"))]
+    options = {"level": level, "samples": samples, "batch": args.batch if len(paths) > 1 else None,
+               "windows": args.windows, "sampling": sampling(args, sampled)}
+    codecs = [x for x in chain.sizes if x >= level] if args.prompt else [args.keep or level, level]
+    names = [*(chain.codecs[x] for x in codecs), *(chain.generators[x] for x in sampled)]
+    for line in weights.describe([music.weight_set(name) for name in dict.fromkeys(names)]):
+        print(printable(line), file=sys.stderr)
+    options["begin"] = begin(args, music, level)
+
+    if args.candidates:
+        return candidates(args, music, options, paths[0], finish)
+    stream = music.stream(seed=args.seed, **options)
+    finish.check(stream)
+    print(f"seed {stream.seed}", flush=True)
+    with stream:
+        if not paths:
+            return play(stream, args.device, finish, chain)
+        lengths, speed = write(stream, paths, finish)
+    for path, count in zip(paths, lengths, strict=True):
+        print(f"wrote {printable(path)}: {count / rate:.2f} s, {count} samples")
+    print(f"{speed:.1f} x real time", file=sys.stderr)
+    return 0
+
+
+def parser(written: bool = True) -> argparse.ArgumentParser:
+    """What the command can be told. written: with what is for files, which `vqwave play` does without."""
+    playing = ("plays while the music is made, without end unless you give a length: space pauses, q or Ctrl-C fades "
+               "out and stops. The same seed gives the same music.")
+    if written:
+        parser = cli.parser(
+            "Make music. The generators invent codes, from the top of the chain down; the last level's codec turns "
+            f"them into sound. With --output it goes into a file. Without, this {playing}\n"
+            "Exit codes: 0 finished, or stopped while playing; 2 an error; 130 Ctrl-C while writing (no file is left).",
+            "--seconds 30 --seed 1 --output out.wav",
+            "--prompt song.mp3 --prompt-start 60 --seconds 30 --output continued.wav",
+            "--variation-of song.mp3 --keep 128 --output varied.flac",
+            "--seconds 20 --loop --normalize --output loop.wav",
+            "--seconds 20 --candidates 8 --output best.wav",
+        )
+    else:
+        parser = cli.parser(
+            f"Play music to the speakers. It {playing} `vqwave generate` writes files.\n"
+            "Exit codes: 0 finished or stopped; 2 an error.",
+            "",
+            "--seed 1 --temperature 0.95",
+            "--prompt song.mp3 --prompt-start 60",
+            "--variation-of song.mp3 --keep 128",
+        )
+    parser.add_argument("--generators", metavar="NAMES",
+                        help="all, or names with commas between; the finest of them decides where the chain ends, and "
+                             "those above it are always used (default: what chain.yml beside the generators says, else "
+                             "all)")
+    arguments.add_weights(parser)
+    arguments.add_epoch(parser, "generators")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--length", type=cli.number(int, least=1), metavar="CODES",
+                        help=f"length in codes of the top level ({TOP} samples each in the chain that ships)")
+    length.add_argument("--seconds", type=cli.number(above=0, most=LONGEST), metavar="S", help="length in seconds")
+    for flag, metavar, what in (("--temperature", "T", "below 1 safer, above 1 wilder, 0 always the likeliest code"),
+                                ("--top-k", "K", "draw from the K likeliest codes only; 0 from all"),
+                                ("--top-p", "P", "draw from the likeliest codes that together reach this probability")):
+        field = flag.strip("-").replace("-", "_")
+        parser.add_argument(flag, type=cli.field(config.Sampling, field), nargs="+", metavar=metavar,
+                            help=f"{what}; one value, or one for each level from the top down (default: what each "
+                                 f"generator's config says, {getattr(config.Sampling(), field)} unless it does)")
+    parser.add_argument("--seed", type=cli.number(int, least=0, most=2**63 - 1), metavar="S",
+                        help="a whole number (default: one is drawn, and printed)")
+    if written:
+        parser.add_argument("--batch", type=cli.number(int, least=1), metavar="N",
+                            help="make N pieces at once: out_1.wav, out_2.wav, …")
+        parser.add_argument("--windows", type=cli.number(int, least=1, most=256), default=1, metavar="N",
+                            help="make one long piece faster: each level below the top is cut into N windows, which "
+                                 "are sampled side by side and cross-faded")
+        parser.add_argument("--output", metavar="FILE", help="write this .wav, .flac or .ogg file instead of playing")
+        parser.add_argument("--force", action="store_true", help="replace files that exist already")
+    parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0],
+                        help="what runs the models: int8 or float32 on the CPU, or Keras (the one for GPUs)")
+    parser.add_argument("--device", metavar="D", help="the sound device to play on, by number or name")
+    parser.add_argument("--no-gpu", action="store_true", help="leave a GPU alone")
+
+    steering = parser.add_argument_group("begin with a recording")
+    recording = steering.add_mutually_exclusive_group()
+    recording.add_argument("--prompt", metavar="FILE",
+                           help="continue this recording, in any format: the piece begins with a part of it as the "
+                                "codecs hear it, and goes on; a length includes that part")
+    steering.add_argument("--prompt-seconds", type=cli.number(above=0), metavar="S",
+                          help=f"how long that part is, cut to whole codes of the top level (default: "
+                               f"{PROMPT_SECONDS:g})")
+    steering.add_argument("--prompt-start", type=cli.number(least=0), metavar="S",
+                          help=f"where in the recording it starts, in seconds (default: {PROMPT_START:g})")
+    steering.add_argument("--keep-original", action="store_true",
+                          help="begin with the recording itself, cross-faded into what follows")
+    recording.add_argument("--variation-of", metavar="FILE",
+                           help="vary this recording: its codes at one level are kept and every finer level is "
+                                "generated; as long as the recording, unless a length cuts it")
+    steering.add_argument("--keep", type=cli.number(int, least=1), metavar="LEVEL",
+                          help=f"the level that is kept, {KEPT} in the chain that ships: the smaller, the closer to "
+                               "the recording (default: the top level)")
+    if written:
+        steering = parser.add_argument_group("choose")
+        steering.add_argument("--candidates", type=cli.number(int, least=2), metavar="N",
+                              help="make N pieces, of the seeds S, S+1, …; each is written under a name with its rank "
+                                   "and bits per code, the best also under the name that --output gives")
+        steering.add_argument("--best-by", choices=BEST_BY,
+                              help="what makes a candidate the best: the fewest bits per code under the generators, "
+                                   f"over all levels (default: {BEST_BY[0]})")
+
+    finish = parser.add_argument_group("finish")
+    finish.add_argument("--fade", type=cli.number(above=0), metavar="S", help="fade in and out over so many seconds")
+    if written:
+        finish.add_argument("--loop", action="store_true",
+                            help="make a piece whose end joins its beginning; up to half a second shorter than you "
+                                 "ask for, a variation up to a second")
+        finish.add_argument("--normalize", action="store_true",
+                            help=f"make it as loud as streaming services play, {mastering.LOUDNESS:g} LUFS, with a "
+                                 "limiter so that nothing clips")
+    else:
+        parser.set_defaults(batch=None, windows=1, output=None, force=False, candidates=None, best_by=None, loop=False,
+                            normalize=False)
+    return parser
+
+
+def check(args):
+    """What cannot go together, before any work; fills in what depends on what was given."""
+    written, pieces = args.output is not None, args.batch or 1
+    if not written:
+        for flag, value in (("--batch", pieces > 1), ("--normalize", args.normalize), ("--loop", args.loop),
+                            ("--candidates", args.candidates)):
+            if value:
+                raise UserError(f"{flag} is for files: name one with --output")
+    if args.windows > 1 and (not written or pieces > 1):
+        raise UserError("--windows makes one long piece as a whole: it needs --output, and no --batch")
+    if args.windows > 1 and (args.prompt or args.variation_of or args.candidates):
+        raise UserError("--windows makes a piece from nothing: it goes with none of --prompt, --variation-of and "
+                        "--candidates")
+    if written and args.length is None and args.seconds is None and not args.variation_of:
+        raise UserError("--output needs --length or --seconds: without them the music has no end")
+    if written and args.device is not None:
+        raise UserError("--device is where to play; with --output nothing is played")
+    for flag, value, needed, there in (
+        ("--prompt-seconds", args.prompt_seconds, "--prompt", args.prompt),
+        ("--prompt-start", args.prompt_start, "--prompt", args.prompt),
+        ("--keep-original", args.keep_original or None, "--prompt", args.prompt),
+        ("--keep", args.keep, "--variation-of", args.variation_of),
+        ("--best-by", args.best_by, "--candidates", args.candidates),
+    ):
+        if value is not None and there is None:
+            raise UserError(f"{flag} needs {needed}")
+    if args.loop and args.fade:
+        raise UserError("a loop has no end to fade: give either --loop or --fade")
+    if args.candidates and pieces > 1:
+        raise UserError("--candidates are made one by one, so that each seed makes its piece again: leave out --batch")
+    if args.candidates and (not any(args.temperature or [1]) or set(args.top_k or [0]) == {1}):
+        raise UserError("always the likeliest code makes every candidate the same: raise --temperature, or --top-k")
+
+
+def sampling(args, levels) -> dict | None:
+    """What each sampled level draws with, from one value or one a level of each option."""
+    chosen: dict[int, dict] = {}
+    for key in ("temperature", "top_k", "top_p"):
+        values = getattr(args, key)
+        if values is None:
+            continue
+        if len(values) not in (1, len(levels)):
+            raise UserError(f"{key} has {len(values)} values; give one, or one for each of levels "
+                            f"{', '.join(map(str, levels))}")
+        for level, value in zip(levels, values * (len(levels) if len(values) == 1 else 1), strict=True):
+            chosen.setdefault(level, {})[key] = value
+    return chosen or None
+
+
+def begin(args, music, level: int):
+    """What the piece continues or varies, encoded; None where it begins from nothing."""
+    rate = music.sample_rate
+    if args.prompt:
+        start = args.prompt_start or 0.0
+        prompt = music.prompt(args.prompt, seconds=args.prompt_seconds or 5.0, start=start, level=level,
+                              keep_original=args.keep_original)
+        print(f"goes on from {printable(args.prompt)}: {len(prompt.audio) / rate:.2f} s from {start:g} s on",
+              file=sys.stderr)
+        return prompt
+    if args.variation_of:
+        with progress.bar() as bar:
+            task = bar.add_task("encoding", total=1.0)
+            source = music.source(args.variation_of, args.keep, lambda share: bar.update(task, completed=share))
+        print(f"varies {printable(args.variation_of)}: {source.samples / rate:.2f} s, of which the codes at "
+              f"{args.keep}x are kept", file=sys.stderr)
+        return source
+    return None
+
+
+def bottom(text: str | None, chain: config.ChainConfig) -> int | None:
+    """The level that --generators says the chain ends at. Raises `UserError` for a name that no
+    generator has.
+    """
+    if text is None:
+        return None
+    if text == "all":
+        return chain.bottom
+    known = {name: level for level, name in chain.generators.items()}
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in known:
+            raise UserError(f"no generator is called {name!r}; there are {', '.join(known)}, or all")
+    return min(known[name] for name in names)
+
+
+def write(stream, paths, finish, what="generating") -> tuple[list[int], float]:
+    """Every piece to its file, with a bar: (samples each, x real time)."""
+    columns = (TextColumn("{task.percentage:.0f} %"), TextColumn("{task.fields[speed]:.1f} x real time"),
+               TimeRemainingColumn())
+    with progress.bar(*columns, transient=False) as bar:
+        task = bar.add_task(what, total=stream.samples, speed=0.0)
+        return render.write_pieces(stream, paths, finish,
+                                   lambda made, speed: bar.update(task, completed=made, speed=speed),
+                                   lambda line: print(line, file=sys.stderr))
+
+
+def candidates(args, music, options, path, finish) -> int:
+    """Pieces of successive seeds, each to a file named by its rank and bits per code; the best to
+    `path` too.
+    """
+    count = iter(range(1, args.candidates + 1))
+
+    def streams():
+        seed = args.seed
+        for i in range(args.candidates):
+            stream = music.stream(seed=seed, log_probs=True, **options)
+            if not i:
+                print(f"seed {stream.seed}", flush=True)
+            yield stream
+            seed = stream.seed + 1
+
+    def write_one(stream, paths, finish):
+        return write(stream, paths, finish, f"candidate {next(count)} of {args.candidates}")
+
+    made = render.write_candidates(streams(), path, finish, write_one)
+    levels = [x for x in made[0].bits if x != "all"]
+    row = "{:>4}  {:>10}  {:>13}  " + "{:>6}  " * len(levels) + "{}"
+    print(row.format("rank", "seed", "bits per code", *(f"{x}x" for x in levels), "file"))
+    for rank, one in enumerate(made, 1):
+        print(row.format(rank, one.seed, f"{one.bits['all']:.3f}", *(f"{one.bits[x]:.3f}" for x in levels),
+                         printable(one.path)))
+    best = made[0]
+    print(f"wrote {printable(path)}: {best.samples / music.sample_rate:.2f} s, {best.samples} samples, the piece of "
+          "rank 1")
+    print(f"{best.speed:.1f} x real time", file=sys.stderr)
+    return 0
+
+
+def play(stream, device, finish, chain) -> int:
+    """Until it ends or the listener stops it."""
+    console = progress.console()
+
+    def end(number, _):
+        raise Interrupted(number, "stopped by SIGTERM")
+
+    def show(status):
+        line = playback.status_line(stream.level, status)
+        sys.stderr.write(f"\r{line[: console.width - 1]}\x1b[K")
+        sys.stderr.flush()
+
+    blocks = finish.fade_blocks(stream)
+    try:
+        with signal_handlers(end, signal.SIGTERM):
+            report = playback.play(
+                blocks, stream.sample_rate, device=device, status=show if console.is_terminal else None
+            )
+    finally:
+        if console.is_terminal:
+            sys.stderr.write("\r\x1b[K")
+    print(f"played {report.seconds:.1f} s")
+    if report.underruns:
+        runs = "once" if report.underruns == 1 else f"{report.underruns} times"
+        cheaper = [name for level, name in chain.generators.items() if level > stream.level]
+        print(f"the sound ran dry {runs}: this machine is too slow or too busy for level {stream.level}"
+              + (f"; --generators {cheaper[-1]} needs less" if cheaper else ""), file=sys.stderr)
+    return 0

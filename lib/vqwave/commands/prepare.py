@@ -1,0 +1,45 @@
+"""Turn a folder of music into a data folder: mono uint16 tracks and a manifest."""
+
+import argparse
+import sys
+
+from .. import cli, config
+from ..data import manifest
+from ..files import printable
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command can be told."""
+    parser = cli.parser(
+        "Convert every audio file under SRC to a mono .u16 track under DST and list them in DST/manifest.jsonl.\n"
+        "Run it again to continue, or to add what is new. Exit code: 0 all is there, 1 some failed, 2 nothing worked.",
+        "~/Music data",
+    )
+    parser.add_argument("src", metavar="SRC", help="folder of music, searched to the bottom")
+    parser.add_argument("dst", metavar="DST", help="data folder, made if it is not there")
+    parser.add_argument("--sample-rate",
+                        type=cli.number(int, least=1000, most=192000),
+                        default=config.preset().chain.sample_rate,
+                        metavar="HZ",
+                        help="sample rate of the tracks")
+    parser.add_argument("--workers", type=cli.number(int, least=1, most=256), metavar="N",
+                        help="processes (default: one a core)")
+    parser.add_argument("--scheduler", metavar="tcp://HOST:PORT",
+                        help="convert on the workers of a Dask cluster instead (docs/scaling.md)")
+    parser.add_argument("--overwrite", action="store_true", help="convert also what is up to date")
+    return parser
+
+
+def main(argv=None) -> int:
+    args = parser().parse_args(argv)
+    report = manifest.prepare(args.src, args.dst, args.sample_rate, args.workers, args.overwrite, progress=True,
+                              scheduler=args.scheduler)
+    for note in report.notes:
+        print(f"note: {note}", file=sys.stderr)
+    for source, reason in report.failed:
+        print(f"failed: {printable(source)}: {reason}", file=sys.stderr)
+    tracks = report.converted + report.up_to_date
+    hours = sum(track.seconds for track in tracks) / 3600
+    print(f"{len(report.converted)} converted, {len(report.up_to_date)} up to date, {len(report.failed)} failed; "
+          f"{hours:.2f} hours of audio at {args.sample_rate} Hz in {printable(args.dst)}")
+    return report.exit_code

@@ -1,0 +1,99 @@
+"""Listen to and measure what a codec keeps of a piece of music."""
+
+import argparse
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from .. import cli, metrics, plots, weights
+from ..config import CodecConfig
+from ..data import audio
+from ..errors import UserError
+from ..files import printable
+from ..play import engine
+from . import arguments
+
+COLUMNS = (
+    ("SC dB", "sc_db", "{:.2f}"), ("mel", "mel", "{:.3f}"), ("SI-SDR dB", "si_sdr_db", "{:.2f}"),
+    ("kbit/s", "bitrate_kbps", "{:.2f}"), ("usage", "usage", "{:.1%}"), ("perplexity", "perplexity", "{:.0f}"),
+    ("encode", "encode_speed", "{:.0f} ×"), ("decode", "decode_speed", "{:.0f} ×"),
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command can be told."""
+    parser = cli.parser(
+        "Encode a piece of music with a codec, decode it again, write what came back as wav and print how near it is.\n"
+        "SC and mel: lower is better; SI-SDR: higher is better; encode and decode: times faster than it plays.",
+        "--model all --input song.mp3 --output-dir heard",
+    )
+    parser.add_argument("--model", required=True, metavar="NAME", help="the codec, by its name, or all of the chain")
+    parser.add_argument("--input", required=True, metavar="FILE", help="music in any common format, of any length")
+    parser.add_argument("--output-dir", metavar="DIR",
+                        help="where the wav goes, and a picture of both waveforms and spectrograms with it; "
+                             "without this the wav alone is written where you are")
+    parser.add_argument("--start", type=cli.number(least=0), default=0.0, metavar="S", help="seconds to skip first")
+    parser.add_argument("--seconds", type=cli.number(above=0), metavar="S",
+                        help="seconds to take (default: to the end)")
+    arguments.add_codecs(parser, with_chain=True)
+    arguments.add_epoch(parser, "codecs")
+    parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0], help="what runs the codec")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    return parser
+
+
+def main(argv=None) -> int:
+    args = parser().parse_args(argv)
+
+    codecs = weights.find_folder(args.vqvae_weights_dir, weights.CODECS)
+    # All of them before any work: a missing one is found now, not after minutes.
+    names = weights.chain(codecs).codecs.values() if args.model == "all" else [args.model]
+    found = [weights.find(codecs, name, args.epoch) for name in names]
+    if wrong := [one for one in found if not isinstance(one.config, CodecConfig)]:
+        raise UserError(f"{wrong[0].name} is a generator; --model names a codec")
+    folder = Path(args.output_dir or ".")
+    folder.mkdir(parents=True, exist_ok=True)
+    console = Console(stderr=True)
+    rows, decoded = [], {}
+    for one in found:
+        console.print(printable(one.described), markup=False, highlight=False, soft_wrap=True)
+        rate = one.config.sample_rate
+        with console.status(f"{one.name}: encoding, decoding, comparing"):  # draws nothing where no terminal is
+            if rate not in decoded:
+                decoded[rate] = audio.excerpt(args.input, rate, args.start, args.seconds)
+            original = decoded[rate]
+            made, figures = metrics.reconstruct(engine.load_codec(one, args.engine), original)
+            output = folder / f"{Path(args.input).stem}_{one.name}.wav"
+            audio.write(output, made, rate)
+            files = {"wav": str(output)}
+            if args.output_dir:
+                files["picture"] = str(output.with_suffix(".png"))
+                title = f"{printable(Path(args.input).name)}: {one.name}, {figures['bitrate_kbps']:.2f} kbit/s"
+                plots.waveform_and_spectrogram(original, made, files["picture"], rate, title)
+        rows.append({"model": one.name, "set": one.tag, "seconds": len(original) / rate, **figures, **files})
+    if args.json:
+        print(json.dumps({"input": args.input, "engine": args.engine, "models": rows}, indent=2))
+    else:
+        print_table(rows)
+    return 0
+
+
+def print_table(rows):
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)  # a file or a pipe has no width to fit
+    table = Table("codec")
+    for title, _, _ in COLUMNS:
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(row["model"], *(form.format(row[key]) for _, key, form in COLUMNS))
+        for i, book in enumerate(row.get("books", ())):
+            table.add_row(f"  book {i + 1}",
+                          *(form.format(book[key]) if key in book else "" for _, key, form in COLUMNS))
+    console.print(table)
+    for row in rows:
+        for key in ("wav", "picture"):
+            if key in row:
+                console.print(f"wrote {printable(row[key])}", markup=False, highlight=False, soft_wrap=True)

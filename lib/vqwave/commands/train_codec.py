@@ -1,0 +1,33 @@
+"""Train one codec on a prepared folder."""
+
+import argparse
+
+from .. import cli, quiet
+from ..errors import UserError
+from ..train import options
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command can be told."""
+    parser = cli.parser(
+        "Train one codec (VQ-VAE) on music prepared by prepare_audio.py. The same command again resumes where it was.",
+        "--model vqvae_32 --data-dir data/my_music --minutes 30 --fp16",
+    )
+    options.add_options(parser, "codec")
+    parser.add_argument("--decoder-only", action="store_true",
+                        help="leave encoder and codebook as they are, so that generators trained on their codes stay "
+                             "valid (with --start-from)")
+    return parser
+
+
+def main(argv=None) -> int:
+    args = parser().parse_args(argv)
+    if args.decoder_only and not args.start_from:
+        raise UserError("--decoder-only needs --start-from: a decoder for the codes of an untrained encoder is no use")
+    settings = options.read_settings(args, "codec")
+
+    quiet.import_keras()
+    from ..train import training
+
+    training.train_codec(settings.model, args.data_dir, settings.options, settings.training, settings.data)
+    return 0

@@ -1,0 +1,40 @@
+"""Train the generator of one level on a prepared folder."""
+
+import argparse
+
+from .. import cli, quiet
+from ..train import options
+from . import arguments
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command can be told."""
+    parser = cli.parser(
+        "Train one generator on the codes that trained codecs make of music prepared by prepare_audio.py. The same "
+        "command again resumes where it was.",
+        "--generator generator_128 --data-dir data/my_music --minutes 60 --fp16",
+    )
+    options.add_options(parser, "generator")
+    arguments.add_codecs(parser)
+    arguments.add_epoch(parser, "codecs")
+    parser.add_argument("--offsets", type=cli.number(int, 1, 64),
+                        help="encode each track at so many sample offsets, so that no one alignment is learnt "
+                             "(default: the preset's)")
+    parser.add_argument("--transpose", type=cli.number(int, 0, 12), metavar="SEMITONES",
+                        help="encode each training track also 1 … SEMITONES higher and lower (default: the preset's)")
+    parser.add_argument("--scheduler", metavar="tcp://HOST:PORT",
+                        help="encode the tracks on the workers of a Dask cluster (docs/scaling.md)")
+    return parser
+
+
+def main(argv=None) -> int:
+    args = parser().parse_args(argv)
+    settings = options.read_settings(args, "generator")
+
+    quiet.import_keras()
+    from ..train import training
+
+    training.train_generator(settings.model, args.data_dir, args.vqvae_weights_dir, settings.options,
+                             settings.training, settings.data, codec_epoch=args.epoch, chain=settings.chain,
+                             scheduler=args.scheduler)
+    return 0
