@@ -21,7 +21,7 @@ from vqwave.config import preset
 from vqwave.data import audio, manifest
 from vqwave.errors import UserError
 from vqwave.measure import benchmark
-from vqwave.play import engine
+from vqwave.play import engine, loops
 
 CHAIN = preset("tiny").chain
 LEVELS, RATE = CHAIN.sizes, CHAIN.sample_rate
@@ -160,7 +160,7 @@ def test_a_step_reads_every_matrix_of_the_core_once(chain):
     first, rest = c.embedding_dim + config.context_channels + c.units, 2 * c.units
     count = 4 * c.units * (first + rest * (c.layers - 1)) + c.units * config.num_codes
     row = 4 * c.embedding_dim
-    read = benchmark.weights_read(found)
+    read = loops.LOOPS[type(c)].bytes_per_step(config, found.load("generator"))
     assert (read["int8"], read["float32"]) == (count + row, 4 * count + row)
     # The first layer's inputs are multiplied before: of their product a row each is read, for the
     # code and the context.

@@ -303,7 +303,7 @@ def steps(chain: Chain, level: int, effort: Effort) -> list[dict]:
     found = chain.generator(level)
     engines = {name: engine.load_generator(found, name) for name in engine.ENGINES}
     eager = load_generator(found)
-    read = weights_read(found)
+    read = loops.LOOPS[type(found.config.core)].bytes_per_step(found.config, found.load("generator"))
     rows = []
     for streams in effort.streams:
         contenders = {name: chunk_sampler(e, streams) for name, e in engines.items()}
@@ -321,20 +321,6 @@ def steps(chain: Chain, level: int, effort: Effort) -> list[dict]:
                 "weights_bytes_per_s": per_second * read[precision],
             })
     return rows
-
-
-def weights_read(found: weights.WeightSet) -> dict[str, int]:
-    """Bytes of weights that one step reads, by what they are held in: the LSTMs' and the logits'
-    matrices, and a row of each book's embedding. In 4 bits a block's scale counts too; the first
-    layer's inputs come as a row each of its
-    gates."""
-    arrays = found.load("generator")
-    count = sum(a.size for path, a in arrays.items() if path.endswith("kernel"))
-    row = 4 * found.config.books * found.config.core.embedding_dim
-    given = arrays["lstm_0/lstm_cell/kernel"]
-    rows = 4 * given.shape[1] * (found.config.books + bool(found.config.conditions))
-    return {"int4": (count - given.size) // 2 + 4 * (count - given.size) // loops.INT4_BLOCK + rows,
-            "int8": count + row, "float32": 4 * count + row}
 
 
 def race(contenders: dict, rounds: int, turn: float) -> dict[str, list[float]]:

@@ -14,10 +14,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from ..config import CodesAbove, Config, GeneratorConfig
 from .layers import CroppedResidual, SubPixelUpsampling, register
+
+
+def project(vectors: np.ndarray, width: int, random: np.random.Generator) -> np.ndarray:
+    """[n, any width] -> [n, width] by a random matrix that keeps lengths on average; as they are
+    where they have that width.
+    """
+    if vectors.shape[1] == width:
+        return vectors
+    return vectors @ random.normal(0, vectors.shape[1] ** -0.5, (vectors.shape[1], width))
 
 
 @register
@@ -40,6 +50,14 @@ class FrameEmbedding(layers.Embedding):
         if self.join == "sum":
             return ops.sum(vectors, axis=-2)
         return ops.reshape(vectors, (*ops.shape(frames)[:-1], self.books * self.output_dim))
+
+    def start_from(self, codebooks: list[np.ndarray], random: np.random.Generator):
+        """Set the rows of each book to the codes' vectors, float32 [num_codes, any width] each, with
+        zeros for the token; `random` projects vectors of another width.
+        """
+        dim = self.output_dim
+        rows = [row for book in codebooks for row in (project(book, dim, random), np.zeros((1, dim)))]
+        self.embeddings.assign(np.concatenate(rows))
 
     def compute_output_shape(self, shape):
         return (*shape[:-1], self.output_dim * (self.books if self.join == "concatenate" else 1))

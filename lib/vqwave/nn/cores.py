@@ -1,13 +1,16 @@
 """Cores: P(frame_t | frame_<t, conditions), one class for each kind of the config's `core`.
 
 What every core offers: `call`, teacher-forced over whole windows; `step`, the same numbers one
-position at a time. Its config says the shapes of its states; its loop in ONNX stands in
-`play/loops.py`.
+position at a time; `start_inputs` and `start_outputs`, which take over what codebooks know before
+training. Its config says the shapes of its states; its loop in ONNX is in `play/loops.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
+import numpy as np
 from keras import layers, ops
 
 from ..config import Config, GeneratorConfig, LSTMCore
@@ -54,6 +57,22 @@ class LSTMStack(keras.Model):
             before.build((None, None))
             logits.build((None, None, core.head_dim))
         self.built = True
+
+    def start_inputs(self, codebooks: list[np.ndarray], random: np.random.Generator):
+        """Before training: embed each book's codes as their vectors, standardised float32
+        [num_codes, code_dim], so that codes near each other are heard alike.
+        """
+        self.embedding.start_from(codebooks, random)
+
+    def start_outputs(self, codebooks: list[np.ndarray], random: np.random.Generator):
+        """Before training: make each book's logits its vectors' products with a random projection
+        of the state, at the scale of Glorot's initialiser, so that codes near each other are
+        predicted alike.
+        """
+        for layer, book in zip([self.logits, *self.later_logits], codebooks, strict=True):
+            scale = (2.0 / sum(layer.kernel.shape)) ** 0.5
+            unit = book / (np.linalg.norm(book, axis=1, keepdims=True) + 1e-6)
+            layer.kernel.assign(random.normal(0, scale, (layer.kernel.shape[0], unit.shape[1])) @ unit.T)
 
     def _join(self, previous, context):
         x = self.embedding(previous)
@@ -104,5 +123,5 @@ class LSTMStack(keras.Model):
         return ops.stack(codes, axis=-1), new
 
 
-CORES: dict[type[Config], type[LSTMStack]] = {LSTMCore: LSTMStack}
+CORES: dict[type[Config], Callable] = {LSTMCore: LSTMStack}
 """The class of each kind of core, made with the generator's config."""

@@ -8,6 +8,8 @@ One class for each kind of the config's `core`, in `LOOPS`. The arithmetic of dr
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..config import Config, GeneratorConfig, LSTMCore
@@ -139,8 +141,25 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], precision
 
 class LSTMLoop:
     """The body of `nn.cores.LSTMStack`. In int8 weights are symmetric, one scale a matrix, and
-    activations as each step's
-    range asks; in 4 bits one product a layer, where what is read of the weights sets the speed."""
+    activations as each step's range asks; in 4 bits one product a layer, where what is read of the
+    weights sets the speed.
+
+    What a loop class offers `loop_graph`, for a core of any kind:
+        LOOP(config, arrays, precision, main, body): config is the generator's, arrays its weights by
+            the Keras variables' paths; it adds nodes to `body`, one step, and to `main`, once a
+            chunk.
+        precisions(config): what the ONNX engine holds its weights in, the one for few streams first.
+        bytes_per_step(config, arrays): bytes of weights that a step reads, by precision.
+        context_width: channels of what `context` makes.
+        context(name): what each step gets of the context, from the whole chunk's float32 [n, B, C];
+            a name in `main`, float32 [n, B, context_width].
+        features(previous, context): names in `body` of the frame before, int32 [1, B] (with several
+            books [1, B, books]), and of the context, float32 [1, B, context_width] -> the name of
+            float32 [1, B, any width]. It reads each state s of the config's `states` from
+            `body_{s}` and writes `body_{s}_out`, [1, B, …] both.
+        logits(book, features, drawn): called for each book in order; the name of float32 [1, B,
+            num_codes], times `inverse_temperature`.
+    """
 
     def __init__(self, config, arrays, precision: str, main: Nodes, body: Nodes):
         self.config, self.arrays, self.precision = config, arrays, precision
@@ -152,6 +171,18 @@ class LSTMLoop:
     @staticmethod
     def precisions(config) -> list[str]:
         return ["int4", "int8"] if config.core.units >= INT4_UNITS else ["int8"]
+
+    @staticmethod
+    def bytes_per_step(config, arrays: dict[str, np.ndarray]) -> dict[str, int]:
+        """The LSTMs' and the logits' matrices, and a row of each book's embedding. In 4 bits a
+        block's scale counts too; the first layer's inputs come as a row each of its gates.
+        """
+        count = sum(a.size for path, a in arrays.items() if path.endswith("kernel"))
+        row = 4 * config.books * config.core.embedding_dim
+        given = arrays["lstm_0/lstm_cell/kernel"]
+        rows = 4 * given.shape[1] * (config.books + bool(config.conditions))
+        return {"int4": (count - given.size) // 2 + 4 * (count - given.size) // INT4_BLOCK + rows,
+                "int8": count + row, "float32": 4 * count + row}
 
     def context(self, given: str) -> str:
         return self._context_gates(given) if self.precision == "int4" else given
@@ -288,8 +319,8 @@ class LSTMLoop:
         return main("Mul", gates, largest)
 
 
-LOOPS: dict[type[Config], type[LSTMLoop]] = {LSTMCore: LSTMLoop}
-"""The body of each kind of core."""
+LOOPS: dict[type[Config], Any] = {LSTMCore: LSTMLoop}
+"""The body of each kind of core: a class that offers what `LSTMLoop` says."""
 
 
 class Nodes:

@@ -284,33 +284,18 @@ def start_from_codebooks(model: generator_layers.Generator, codecs: list[weights
     """Begin with what the codecs know: codes whose vectors lie near each other start with near
     embeddings and logits.
 
-    Embeddings are the standardised codebooks (or a random projection of them, where the widths
-    differ), with zeros for the start and pad tokens; each book's head is its transpose behind a
-    random projection, at the scale of Glorot's initialiser.
+    codecs: that of the generator's level, and that of the level above where it has one.
     """
     random = dataset.rng(seed, dataset.START)
 
     def standardise(vectors):
         return (vectors - vectors.mean(0)) / (vectors.std() + 1e-6)
 
-    def project(book, width):
-        if book.shape[1] != width:
-            book = book @ random.normal(0, book.shape[1] ** -0.5, (book.shape[1], width))
-        return book
-
-    def embed(layer, books):
-        rows = [row for book in books
-                for row in (project(book, layer.output_dim), np.zeros((1, layer.output_dim)))]
-        layer.embeddings.assign(np.concatenate(rows))
-
-    books = [[standardise(vectors) for vectors in read_codebooks(found)] for found in codecs]
-    embed(model.core.embedding, books[0])
+    own, *above = [[standardise(vectors) for vectors in read_codebooks(found)] for found in codecs]
+    model.core.start_inputs(own, random)
     if model.config.source:
-        embed(model.conditions[model.config.source.input].get_layer("embedding"), books[1])
-    for layer, book in zip([model.core.logits, *model.core.later_logits], books[0], strict=True):
-        scale = (2.0 / sum(layer.kernel.shape)) ** 0.5
-        unit = book / (np.linalg.norm(book, axis=1, keepdims=True) + 1e-6)
-        layer.kernel.assign(random.normal(0, scale, (layer.kernel.shape[0], unit.shape[1])) @ unit.T)
+        model.conditions[model.config.source.input].get_layer("embedding").start_from(above[0], random)
+    model.core.start_outputs(own, random)
 
 
 def read_codebooks(found: weights.WeightSet) -> list[np.ndarray]:
