@@ -241,14 +241,14 @@ Discriminator = STFTConfig
 class AdversaryConfig(Config):
     """Discriminators and the game they play with the decoder.
 
-    game: `least_squares` (Mao et al. 2017). weight, feature_matching: of the decoder's two terms in
-        its loss.
+    game: what the two play, see `nn/discriminators.py`. weight, feature_matching: of the decoder's
+        two terms in its loss.
     """
 
     discriminators: Annotated[tuple[Discriminator, ...], Field(min_length=1)] = (
         # Long windows see partials, short ones see onsets and the buzz of a frame rate.
         STFTConfig(n_fft=2048, hop=512), STFTConfig(n_fft=512, hop=128))
-    game: Literal["least_squares"] = "least_squares"
+    game: Literal["least_squares", "hinge"] = "least_squares"
     weight: Weight = 0.2
     feature_matching: Weight = 1.0
 

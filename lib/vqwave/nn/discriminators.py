@@ -9,6 +9,7 @@ discriminator has no such preference.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from keras import layers, ops
 
@@ -100,11 +101,46 @@ its verdict last.
 """
 
 
+class LeastSquares:
+    """Verdicts are pulled to 1 and 0 (LSGAN, Mao et al. 2017)."""
+
+    @staticmethod
+    def discriminator(real, fake):
+        """mean (D(x) − 1)² + mean D(ŷ)², from the verdicts on recordings and on what is made."""
+        return ops.mean((real - 1.0) ** 2) + ops.mean(fake**2)
+
+    @staticmethod
+    def decoder(fake):
+        """mean (D(y) − 1)²."""
+        return ops.mean((fake - 1.0) ** 2)
+
+
+class Hinge:
+    """Verdicts are pushed beyond 1 and −1, and left alone there (Lim & Ye 2017)."""
+
+    @staticmethod
+    def discriminator(real, fake):
+        """mean max(0, 1 − D(x)) + mean max(0, 1 + D(ŷ))."""
+        return ops.mean(ops.relu(1.0 - real)) + ops.mean(ops.relu(1.0 + fake))
+
+    @staticmethod
+    def decoder(fake):
+        """−mean D(y)."""
+        return -ops.mean(fake)
+
+
+GAMES: dict[str, Any] = {"least_squares": LeastSquares, "hinge": Hinge}
+"""The losses of each game: a class whose `discriminator` takes the verdicts on both sides and whose
+`decoder` those on what is made, float32 [batch, …] -> float32 [].
+"""
+
+
 class Adversary(layers.Layer):
-    """All discriminators and the two games' losses, least squares (Mao et al. 2017)."""
+    """All discriminators and the losses of both players."""
 
     def __init__(self, config: AdversaryConfig, **kwargs):
         super().__init__(**kwargs)
+        self.game = GAMES[config.game]
         self.discriminators = [DISCRIMINATORS[type(one)](one, self.dtype_policy) for one in config.discriminators]
 
     def build(self, shape):
@@ -115,17 +151,16 @@ class Adversary(layers.Layer):
         """recording, made: float32 [batch, samples] -> {"discriminator", "adversarial",
         "feature_matching"}.
 
-        discriminator: mean (D(x) − 1)² + mean D(ŷ)², blind to the decoder; adversarial: mean (D(y)
-            − 1)²;
-        feature_matching: mean over layers of ‖f(x) − f(y)‖₁ / ‖f(x)‖₁ (Larsen et al. 2016); both
-            blind to D's weights.
+        discriminator: the game's loss of the discriminators, blind to the decoder; adversarial:
+            its loss of the decoder; feature_matching: mean over layers of ‖f(x) − f(y)‖₁ / ‖f(x)‖₁
+            (Larsen et al. 2016); both blind to the discriminators' weights.
         """
         totals = {"discriminator": 0.0, "adversarial": 0.0, "feature_matching": 0.0}
         for d in self.discriminators:
             real, fake = d(recording), d(ops.stop_gradient(made))
             seen = d(made, frozen=True)
-            totals["discriminator"] += ops.mean((real[-1] - 1.0) ** 2) + ops.mean(fake[-1] ** 2)
-            totals["adversarial"] += ops.mean((seen[-1] - 1.0) ** 2)
+            totals["discriminator"] += self.game.discriminator(real[-1], fake[-1])
+            totals["adversarial"] += self.game.decoder(seen[-1])
             pairs = [(ops.stop_gradient(a), b) for a, b in zip(real[:-1], seen[:-1], strict=True)]
             matched = [mean(ops.abs(a - b)) / (mean(ops.abs(a)) + 1e-6) for a, b in pairs]
             totals["feature_matching"] += sum(matched) / len(matched)
