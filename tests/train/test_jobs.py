@@ -5,6 +5,7 @@ from prepared import data_folder, music
 
 from vqwave import config as configs
 from vqwave.config import DataConfig, TrainingConfig
+from vqwave.data.codes import OFFSET_STEP
 from vqwave.progress import QuietReporter
 from vqwave.train.jobs import GeneratorJob
 from vqwave.train.record import RunRecord
@@ -55,3 +56,8 @@ def test_training_tracks_are_transposed_and_held_out_ones_never(folder, tiny_wei
     for track in job.val:
         assert shifts[track.file] == {(0, 0), (1, 0)}
     assert len(job.batches(0).tracks) == 12 and len(job.validation.tracks) == 2
+    # Whatever serves a condition's input can tell which part of which track a window is.
+    rows = job.batches(0).tracks
+    assert {(row.track.file, row.shift, row.skipped) for row in rows} == {
+        (track.file, shift, skipped) for track in job.train for shift, skipped in
+        ((0, 0), (0, OFFSET_STEP), (1, OFFSET_STEP), (-1, 2 * OFFSET_STEP))}

@@ -119,11 +119,11 @@ def read_frames(path, start: int, count: int, books: int) -> np.ndarray:
 
 
 class CodeTrack(NamedTuple):
-    """A track as codes, under one alignment: what windows are cut from.
+    """A track as codes, in one variant: what windows are cut from.
 
     path, frames: its cached codes; above, frames_above: those of the level above, None at the top
-    of a chain. track: the track itself, for what its tags say; offset: samples of it that are left
-    out before the first frame.
+    of a chain. track: the track itself, for what its tags say. shift: semitones that it was
+    transposed by; skipped: samples left off its start after that.
     """
 
     path: Path
@@ -131,7 +131,8 @@ class CodeTrack(NamedTuple):
     above: Path | None = None
     frames_above: int = 0
     track: Track | None = None
-    offset: int = 0
+    shift: int = 0
+    skipped: int = 0
 
 
 def window_above(condition: CodesAbove, generator: GeneratorConfig, track: CodeTrack, start: int,

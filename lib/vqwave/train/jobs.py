@@ -212,8 +212,9 @@ class GeneratorJob(Job):
     def _windows(self, tracks, **more):
         by_file = {t.file: t for t in tracks}
         above = self.corpora[1] if len(self.corpora) > 1 else {}
-        rows = [dataset.CodeTrack(*entry, *above.get((file, i), (None, 0)), by_file[file], i * codes.OFFSET_STEP)
-                for (file, i), entry in self.corpora[0].items() if file in by_file]
+        rows = [dataset.CodeTrack(*entry, *above.get((file, variant), (None, 0)), by_file[file], variant.shift,
+                                  variant.skipped)
+                for (file, variant), entry in self.corpora[0].items() if file in by_file]
         length = self.training.input_length // self.model.level
         return dataset.CodeWindows(rows, self.model, length, self.training.batch_size, self.training.seed,
                                    share=self.group, **more)
