@@ -133,21 +133,30 @@ class Stage(Config):
     dilations: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 3)
 
 
-class EMAQuantizer(Config):
-    """One codebook that follows the latents by moving averages (van den Oord et al. 2017, appendix
-    A.1).
+class CodebookConfig(Config):
+    """What is said of each codebook that follows the latents by moving averages.
+
+    num_codes vectors of code_dim numbers. decay: of the averages. revival_threshold: the share of
+    its fair part of the latents under which a code is moved. commitment: weight of the latents'
+    distance from their codes in the loss.
     """
 
-    kind: Literal["ema"] = "ema"
+    kind: str
     num_codes: Codes = 1024
     code_dim: Positive = 32
     decay: Annotated[Real, Field(gt=0, lt=1)] = 0.96
     revival_threshold: Weight = 0.3
     commitment: Weight = 0.25
+
+
+class EMAQuantizer(CodebookConfig):
+    """One codebook (van den Oord et al. 2017, appendix A.1)."""
+
+    kind: Literal["ema"] = "ema"
     books: ClassVar[int] = 1
 
 
-class ResidualQuantizer(Config):
+class ResidualQuantizer(CodebookConfig):
     """Codebooks in turn, each for what the ones before it leave (SoundStream, Zeghidour et al.
     2021).
 
@@ -158,14 +167,9 @@ class ResidualQuantizer(Config):
     kind: Literal["residual"] = "residual"
     books: Annotated[int, Field(strict=True, ge=1, le=64)] = 4
     dropout: Share = 0.5
-    num_codes: Codes = 1024
-    code_dim: Positive = 32
-    decay: Annotated[Real, Field(gt=0, lt=1)] = 0.96
-    revival_threshold: Weight = 0.3
-    commitment: Weight = 0.25
 
 
-class SOMQuantizer(Config):
+class SOMQuantizer(CodebookConfig):
     """One codebook whose codes lie on a grid and drag their neighbours along (Kohonen 1982;
     SOM-VQ).
 
@@ -175,11 +179,7 @@ class SOMQuantizer(Config):
     """
 
     kind: Literal["som"] = "som"
-    num_codes: Codes = 1024
-    code_dim: Positive = 32
-    decay: Annotated[Real, Field(gt=0, lt=1)] = 0.96
     revival_threshold: Weight = 0.1
-    commitment: Weight = 0.25
     dimensions: Literal[1, 2] = 2
     radius: Annotated[Real, Field(gt=0, le=1)] = 0.25
     shrink_steps: Positive = 2000

@@ -57,10 +57,13 @@ def test_even_upsampling_keeps_what_is_constant_constant(rng):
     np.testing.assert_allclose(ripple[1.0], 0, atol=1e-4)
 
 
+BOOK = {"decay": 0.5, "revival_threshold": 0.2, "commitment": 0.1}
+
+
 @pytest.mark.parametrize("layer", [
     ResidualBlock(4, 3), CroppedResidual(4, 2), SubPixelUpsampling(4, 2), SubPixelUpsampling(4, 2, even=0.5),
-    VectorQuantizer(6, 3, decay=0.5, revival_threshold=0.2), ResidualVectorQuantizer(2, 0.25, 6, 3, decay=0.5),
-    SelfOrganizingMap(2, 3, 0.5, 10, 3),
+    VectorQuantizer(6, 3, **BOOK), ResidualVectorQuantizer(2, 0.25, 6, 3, **BOOK),
+    SelfOrganizingMap(2, 3, 0.5, 10, code_dim=3, **BOOK),
 ])
 def test_a_layer_can_be_made_again_from_its_config(layer):
     config = layer.get_config()

@@ -18,10 +18,11 @@ from vqwave.nn.quantizers import (
 )
 
 CODES, DIM = 6, 3
+BOOK = {"decay": 0.8, "revival_threshold": 0.0, "commitment": 0.25}
 
 
 def quantizer(codes=CODES, **more):
-    made = VectorQuantizer(codes, DIM, **({"decay": 0.9, "revival_threshold": 0.0, "seed": 1} | more))
+    made = VectorQuantizer(codes, DIM, **(BOOK | {"decay": 0.9, "seed": 1} | more))
     made.build((None, None, DIM))
     return made
 
@@ -218,7 +219,7 @@ def test_usage_and_perplexity_of_a_known_histogram(known):
 
 
 def residual(books=3, dropout=0.0, codes=8, **more):
-    made = ResidualVectorQuantizer(books, dropout, codes, DIM, **({"decay": 0.9, "revival_threshold": 0.0} | more))
+    made = ResidualVectorQuantizer(books, dropout, codes, DIM, **(BOOK | {"decay": 0.9} | more))
     made.build((None, None, DIM))
     return made
 
@@ -295,8 +296,8 @@ def plane(rng, count=4000):
 
 def test_a_map_comes_to_lie_in_order_and_ends_as_an_ema_codebook(rng):
     x = plane(rng)
-    made = SelfOrganizingMap(6, 6, 0.5, 60, DIM, decay=0.8, revival_threshold=0.0)
-    plain = VectorQuantizer(36, DIM, decay=0.8, revival_threshold=0.0)
+    made = SelfOrganizingMap(6, 6, 0.5, 60, code_dim=DIM, **BOOK)
+    plain = VectorQuantizer(36, DIM, **BOOK)
     for one in (made, plain):
         one.build((None, None, DIM))
         for _ in range(120):

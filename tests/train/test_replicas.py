@@ -40,7 +40,7 @@ with replicas.join(True) as group:
     ends = []
     for devices in (1, 2):
         with group.scope() if devices == 2 else tf.device("CPU:0"):
-            quantizer = VectorQuantizer(64, 8)
+            quantizer = VectorQuantizer(64, 8, decay=0.96, revival_threshold=0.3, commitment=0.25)
             quantizer.build((None, None, 8))
             strategy = tf.distribute.get_strategy()
 

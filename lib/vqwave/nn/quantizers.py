@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from ..config import Config, EMAQuantizer, ResidualQuantizer, SOMQuantizer
+from ..config import CodebookConfig, Config, EMAQuantizer, ResidualQuantizer, SOMQuantizer
 from . import replica_sums
 from .layers import register
 
@@ -68,8 +68,7 @@ class VectorQuantizer(layers.Layer):
     each book's usage and perplexity.
     """
 
-    def __init__(self, num_codes, code_dim, decay=0.96, revival_threshold=0.3, commitment=0.25, seed=0, suffix="",
-                 **kwargs):
+    def __init__(self, num_codes, code_dim, decay, revival_threshold, commitment, seed=0, suffix="", **kwargs):
         super().__init__(**({"dtype": "float32"} | kwargs))
         self.num_codes, self.code_dim, self.decay = num_codes, code_dim, decay
         self.revival_threshold, self.commitment = revival_threshold, commitment
@@ -167,8 +166,7 @@ class VectorQuantizer(layers.Layer):
         self.perplexity.update_state(self.batch_count)
 
     def get_config(self):
-        own = {k: getattr(self, k) for k in ("num_codes", "code_dim", "decay", "revival_threshold", "commitment")}
-        return super().get_config() | own
+        return super().get_config() | _book_values(self)
 
 
 @register
@@ -183,8 +181,7 @@ class ResidualVectorQuantizer(layers.Layer):
     drawn evenly from 1 … books.
     """
 
-    def __init__(self, books, dropout, num_codes, code_dim, decay=0.96, revival_threshold=0.3, commitment=0.25, seed=0,
-                 **kwargs):
+    def __init__(self, books, dropout, num_codes, code_dim, decay, revival_threshold, commitment, seed=0, **kwargs):
         super().__init__(**({"dtype": "float32"} | kwargs))
         self.num_books, self.dropout, self.code_dim = books, dropout, code_dim
         self.num_codes = num_codes
@@ -245,9 +242,7 @@ class ResidualVectorQuantizer(layers.Layer):
             book.update_metrics()
 
     def get_config(self):
-        own = {k: getattr(self.books[0], k) for k in ("num_codes", "code_dim", "decay", "revival_threshold",
-                                                      "commitment")}
-        return super().get_config() | own | {"books": self.num_books, "dropout": self.dropout}
+        return super().get_config() | _book_values(self.books[0]) | {"books": self.num_books, "dropout": self.dropout}
 
 
 @register
@@ -262,9 +257,8 @@ class SelfOrganizingMap(VectorQuantizer):
     on the grid (Kiviluoto 1996).
     """
 
-    def __init__(self, rows, columns, radius, shrink_steps, code_dim, decay=0.96, revival_threshold=0.1,
-                 commitment=0.25, seed=0, **kwargs):
-        super().__init__(rows * columns, code_dim, decay, revival_threshold, commitment, seed, **kwargs)
+    def __init__(self, rows, columns, radius, shrink_steps, **kwargs):
+        super().__init__(rows * columns, **kwargs)
         self.rows, self.columns, self.radius, self.shrink_steps = rows, columns, radius, shrink_steps
         place = np.stack(np.divmod(np.arange(rows * columns), columns), axis=1).astype("float32")
         self.squared = ((place[:, None] - place[None]) ** 2).sum(-1)
@@ -306,19 +300,22 @@ class SelfOrganizingMap(VectorQuantizer):
         return config
 
 
+def _book_values(codebook) -> dict:
+    """What a `CodebookConfig`, or a layer, says of each of its books, by the layers' arguments."""
+    return {key: getattr(codebook, key) for key in CodebookConfig.model_fields if key != "kind"}
+
+
 def _ema(config: EMAQuantizer, seed: int):
-    return VectorQuantizer(config.num_codes, config.code_dim, config.decay, config.revival_threshold,
-                           config.commitment, seed=seed, name="quantizer")
+    return VectorQuantizer(**_book_values(config), seed=seed, name="quantizer")
 
 
 def _residual(config: ResidualQuantizer, seed: int):
-    return ResidualVectorQuantizer(config.books, config.dropout, config.num_codes, config.code_dim, config.decay,
-                                   config.revival_threshold, config.commitment, seed=seed, name="quantizer")
+    return ResidualVectorQuantizer(config.books, config.dropout, **_book_values(config), seed=seed, name="quantizer")
 
 
 def _som(config: SOMQuantizer, seed: int):
-    return SelfOrganizingMap(*config.grid, config.radius, config.shrink_steps, config.code_dim, config.decay,
-                             config.revival_threshold, config.commitment, seed=seed, name="quantizer")
+    values = {key: value for key, value in _book_values(config).items() if key != "num_codes"}
+    return SelfOrganizingMap(*config.grid, config.radius, config.shrink_steps, **values, seed=seed, name="quantizer")
 
 
 QUANTIZERS: dict[type[Config], Callable] = {EMAQuantizer: _ema, ResidualQuantizer: _residual, SOMQuantizer: _som}
