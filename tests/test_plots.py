@@ -275,14 +275,6 @@ def test_logs_are_found_by_whatever_their_models_are_called(tmp_path):
     assert plots.logs(tmp_path / "nowhere") == {}
 
 
-def test_books_of_a_codec_come_in_the_order_they_are_used_in():
-    class Weights:
-        def load(self, part):
-            return {f"quantizer/book_{k}/codebook": np.full((4, 2), k) for k in (10, 2, 0, 1)}
-
-    assert [book[0, 0] for book in plots.codebooks(Weights())] == [0, 1, 2, 10]
-
-
 def test_usage_says_how_many_codes_and_how_evenly(tmp_path):
     even, two, one = np.full(64, 3), np.zeros(64, int), np.zeros(64, int)
     two[[5, 7]], one[9] = 10, 1

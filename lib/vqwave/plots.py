@@ -13,7 +13,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import re
 import warnings
 from pathlib import Path
 
@@ -234,15 +233,7 @@ def codec_shades(codec) -> np.ndarray:
     `engine.load_codec` returns.
     """
     quiet = codec.encode(np.zeros((1, 64 * codec.config.level), np.float32))[0]
-    return code_shades(codebooks(codec.weight_set)[0], int(quiet[len(quiet) // 2, 0]))
-
-
-def codebooks(codec_weights) -> list[np.ndarray]:
-    """The vectors of each book of a codec's weights, float32 [num_codes, dim], in the order they
-    are used in.
-    """
-    arrays = codec_weights.load("codebook")
-    return [arrays[path] for path in sorted(arrays, key=lambda p: [int(n) for n in re.findall(r"\d+", p)])]
+    return code_shades(codec.weight_set.codebooks()[0], int(quiet[len(quiet) // 2, 0]))
 
 
 def first_book(codes) -> np.ndarray:

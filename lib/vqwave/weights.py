@@ -130,6 +130,14 @@ class WeightSet:
         """float32 arrays of one file by variable path."""
         return read_arrays(self.files[part])
 
+    def codebooks(self) -> list[np.ndarray]:
+        """The codebooks of a codec, float32 [num_codes, code_dim] each, in the order they are used
+        in.
+        """
+        arrays = self.load("codebook")
+        # By the numbers in their names: book_10 comes after book_2.
+        return [arrays[path] for path in sorted(arrays, key=lambda p: [int(n) for n in re.findall(r"\d+", p)])]
+
 
 def describe(sets) -> list[str]:
     """What was taken, and from where: one line for all sets of which the same is to be said."""

@@ -508,7 +508,7 @@ def test_other_quantizers_train_are_saved_and_resume(train, tmp_path, kind):
         np.testing.assert_allclose(a, b, atol=1e-6, rtol=1e-6)
     found = weights.find(tmp_path / "whole", CODEC)
     assert found.config == config and whole.record.finished
-    books = jobs.read_codebooks(found)
+    books = found.codebooks()
     assert [book.shape for book in books] == [(64, 8)] * config.books
     made, again = (load_codec(found) for _ in range(2))
     sound = np.random.default_rng(0).normal(0, 0.1, (1, 800)).astype("float32")
@@ -531,7 +531,7 @@ def test_a_generator_trains_on_the_frames_of_three_books(train, tmp_path):
     # The loss is a mean over codes in nats, the bits are those of whole frames.
     assert first["val_bits"] == pytest.approx(3 * first["val_loss"] / np.log(2), rel=1e-4)
     found = weights.find(tmp_path / "out", "generator_8")
-    book = jobs.read_codebooks(weights.find(tmp_path / "codecs", CODEC))[2]
+    book = weights.find(tmp_path / "codecs", CODEC).codebooks()[2]
     made = Generator(generator)
     jobs.start_from_codebooks(made, [weights.find(tmp_path / "codecs", CODEC)], 5)
     table = made.core.embedding.embeddings.numpy()

@@ -129,7 +129,7 @@ def codebook(args):
     if name not in codecs:
         raise UserError(f"no codec of the chain is called {name!r}; there are {', '.join(codecs)}")
     level = codecs[name]
-    vectors = plots.codebooks(loaded.weight_set(name))
+    vectors = loaded.weight_set(name).codebooks()
     if args.book > len(vectors):
         raise UserError(f"--book is {args.book}; {name} has {len(vectors)}")
     counts = _counts(loaded, level, _read(args, loaded.sample_rate))[args.book - 1]

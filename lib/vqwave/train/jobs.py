@@ -8,7 +8,6 @@ import re
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from .. import config, weights
 from ..data import codes, manifest, splits
@@ -292,15 +291,8 @@ def start_from_codebooks(model: generator_layers.Generator, codecs: list[weights
     def standardise(vectors):
         return (vectors - vectors.mean(0)) / (vectors.std() + 1e-6)
 
-    own, *above = [[standardise(vectors) for vectors in read_codebooks(found)] for found in codecs]
+    own, *above = [[standardise(vectors) for vectors in found.codebooks()] for found in codecs]
     model.core.start_inputs(own, random)
     if model.config.source:
         model.conditions[model.config.source.input].get_layer("embedding").start_from(above[0], random)
     model.core.start_outputs(own, random)
-
-
-def read_codebooks(found: weights.WeightSet) -> list[np.ndarray]:
-    """The codebooks of a codec in order, float32 [num_codes, code_dim] each."""
-    arrays = found.load("codebook")
-    # By the numbers in their names: book_10 comes after book_2.
-    return [arrays[key] for key in sorted(arrays, key=lambda key: [int(n) for n in re.findall(r"\d+", key)])]
