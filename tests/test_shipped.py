@@ -9,7 +9,7 @@ import pytest
 
 import vqwave
 from vqwave import config, weights
-from vqwave.measure import evaluation
+from vqwave.measure.parts.health import ailments, vitals
 
 ROOT = Path(__file__).parent.parent
 CODECS, GENERATORS = ROOT / weights.CODECS, ROOT / weights.GENERATORS
@@ -70,9 +70,9 @@ def test_what_codecs_make_of_digital_silence_counts_as_a_pause():
     music, silence = vqwave.load(CODECS, GENERATORS), np.zeros(25 * CHAIN.sample_rate, np.float32)
     for level in (CHAIN.ending, CHAIN.top):
         codes = music.encode(silence, level)
-        figures = evaluation.vitals(music.decode(codes, level), {}, CHAIN.sample_rate)
+        figures = vitals(music.decode(codes, level), {}, CHAIN.sample_rate)
         assert figures["pause"] > 24 and figures["pause_peak_db"] > -60, level
-        assert evaluation.ailments(figures)[0].startswith("silent for 25 s")
+        assert ailments(figures)[0].startswith("silent for 25 s")
 
 
 @pytest.mark.large
@@ -86,8 +86,7 @@ def test_ten_minutes_neither_die_nor_blow_up_nor_loop(seed):
             codes.setdefault(level, []).append(made)
         if sum(map(len, parts)) >= 600 * CHAIN.sample_rate:
             break
-    figures = evaluation.vitals(np.concatenate(parts), {x: np.concatenate(c) for x, c in codes.items()},
-                                CHAIN.sample_rate)
+    figures = vitals(np.concatenate(parts), {x: np.concatenate(c) for x, c in codes.items()}, CHAIN.sample_rate)
     # What ships pauses for up to 25 s where the music it learnt from ends; it neither ends nor
     # loops there.
-    assert [a for a in evaluation.ailments(figures) if not a.startswith("silent for")] == []
+    assert [a for a in ailments(figures) if not a.startswith("silent for")] == []

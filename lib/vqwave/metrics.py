@@ -109,6 +109,16 @@ def si_sdr(original, reconstruction) -> float:
     return _decibels(scale * scale * xx / noise if noise > 0.0 else math.inf)
 
 
+def rms_db(audio) -> float:
+    """The rms of float [samples] in dB of full scale, not less than -120."""
+    return _full_scale_db(math.sqrt(float(np.mean(np.square(audio, dtype=np.float64)))))
+
+
+def peak_db(audio) -> float:
+    """The loudest sample of float [samples] in dB of full scale, not less than -120."""
+    return _full_scale_db(float(np.abs(audio).max()))
+
+
 def histogram(codes, num_codes: int) -> np.ndarray:
     """How often each code of a book occurs.
 
@@ -249,6 +259,10 @@ def _hann(n_fft, window):
     left = (n_fft - window) // 2
     shape[left : left + window] = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
     return shape
+
+
+def _full_scale_db(amplitude) -> float:
+    return max(20.0 * math.log10(max(amplitude, 1e-6)), -DB_LIMIT)
 
 
 def _decibels(power) -> float:

@@ -1,11 +1,11 @@
-"""runs.py: the longest shared and repeated runs, against search by hand."""
+"""copying.py: the longest shared and repeated runs, against search by hand."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vqwave.measure.copying import Run, longest_repeat, longest_shared
+from vqwave.measure.copying import Run, find_held, longest_repeat, longest_shared
 
 few = st.lists(st.integers(0, 2), max_size=40)
 
@@ -24,6 +24,24 @@ def test_shared_is_what_trying_every_length_finds(codes, corpus):
         found = codes[run.position : run.position + best]
         assert found == corpus[run.track][run.other : run.other + best]
         assert run.distinct == len(set(found))
+
+
+@given(few, st.integers(1, 8), st.integers(0, 3))
+def test_held_is_what_lies_in_a_window_of_few_codes(codes, length, distinct):
+    held = [any(len(set(codes[i : i + length])) <= distinct for i in range(max(0, at - length + 1), at + 1)
+                if i + length <= len(codes)) for at in range(len(codes))]
+    assert find_held(np.array(codes, int), length, distinct).tolist() == held
+
+
+def test_a_melody_is_found_beside_a_longer_held_note(rng):
+    melody, flicker = rng.integers(0, 500, 60), np.tile([600, 601], 100)
+    corpus = [np.concatenate([rng.integers(700, 800, 50), flicker, rng.integers(700, 800, 50), melody])]
+    codes = np.concatenate([rng.integers(800, 900, 70), flicker, rng.integers(800, 900, 70), melody[:50]])
+    assert longest_shared(codes, corpus).length == 200
+    run = longest_shared(codes, corpus, find_held(codes, 20, 4))
+    assert (run.length, run.position, run.other) == (50, 340, 300)
+    frames = np.stack([codes, codes], axis=1)
+    np.testing.assert_array_equal(find_held(frames, 20, 4), find_held(codes, 20, 4))
 
 
 @given(few)

@@ -60,7 +60,7 @@ def test_figures_are_those_of_an_independent_implementation():
     x, other = song(0), song(1)
     assert notes.compare(x, worn(x), RATE) == pytest.approx(KEPT, abs=2e-3)
     first = notes.portrait(x, RATE)
-    found = notes.divergences([first], [notes.portrait(other, RATE)])
+    found = notes.divergences(first, notes.portrait(other, RATE))
     assert {key: found[key] for key in APART} == pytest.approx(APART, abs=2e-3)
     assert first["line"] == pytest.approx(1.0, abs=2e-3)
 
@@ -130,9 +130,9 @@ def test_what_is_kept_is_a_matter_of_pitch_alone():
 
 def test_divergence_is_none_for_the_same_music_and_grows_with_what_differs():
     still, lively = np.concatenate([tone(60, 2.0), tone(67, 2.0)] * 6), np.concatenate([scale(0.25)] * 12)
-    same = notes.divergences([notes.portrait(still, RATE)], [notes.portrait(still, RATE)])
+    same = notes.divergences(*[notes.portrait(still, RATE)] * 2)
     assert [same[key] for key in notes.STATISTICS] == [0.0] * 4
-    apart = notes.divergences([notes.portrait(still, RATE)], [notes.portrait(lively, RATE)])
+    apart = notes.divergences(notes.portrait(still, RATE), notes.portrait(lively, RATE))
     assert apart["intervals"] == 1.0 and apart["durations"] == 1.0
     assert apart["line"] == pytest.approx(4.0, abs=0.1) and apart["alike"] < same["alike"]
     nothing = notes.portrait(np.zeros(15 * RATE, np.float32), RATE)
@@ -143,6 +143,13 @@ def test_portraits_are_of_whole_pieces():
     assert len(notes.portraits(song(0), RATE)) == 1
     assert len(notes.portraits(song(0), RATE, 20.0)) == 3
     assert notes.portraits(song(0)[: 10 * RATE], RATE) == []
+
+
+def test_the_mean_of_portraits_is_that_of_each_figure():
+    a, b = notes.portrait(scale(), RATE), notes.portrait(tone(60, 4.0), RATE)
+    mean = notes.average([a, b])
+    assert mean["line"] == (a["line"] + b["line"]) / 2
+    np.testing.assert_allclose(mean["durations"], (a["durations"] + b["durations"]) / 2)
 
 
 def test_the_bass_is_lifted_in_the_transform_and_not_in_a_strength():

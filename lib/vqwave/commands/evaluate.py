@@ -77,7 +77,7 @@ def main(argv=None) -> int:
     wanted = args.targets or Path(split).with_name("targets.yml")
     targets = report.read_targets(wanted, music.chain) if args.targets or wanted.is_file() else None
     depths = [music.chain.check_level(depth) for depth in args.depths or [music.level]]
-    settings = report.parse_settings(music.chain, depths, args.temperatures, args.top_p)
+    settings = evaluation.parse_settings(music.chain, depths, args.temperatures, args.top_p)
     plan = evaluation.Extent(settings, tuple(args.seeds), args.minutes, offsets=args.offsets)
     if args.quick:
         plan = evaluation.Extent(settings, tuple(args.seeds), 0.5, bits_seconds=5.0, warm_up=1.0, offsets=1,

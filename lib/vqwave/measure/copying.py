@@ -30,11 +30,18 @@ class Run:
     distinct: int = 0
 
 
-def longest_shared(codes, corpus: Sequence) -> Run:
-    """The longest run of `codes` that stands in one of the sequences of `corpus`: each int [n], or
-    [n, books].
+def longest_shared(codes, corpus: Sequence, barred=None) -> Run:
+    """The longest run of `codes` that stands in one of the sequences of `corpus`.
+
+    Args:
+        codes: int [n], or [n, books]; corpus: sequences of the same kind.
+        barred: bool [n]: codes that no run may hold, such as `find_held` finds; None: any may.
     """
     sequences = [_hash_frames(codes), *map(_hash_frames, corpus)]
+    if barred is not None:
+        # Numbers that stand nowhere else.
+        nowhere = np.random.Generator(np.random.Philox(key=0)).integers(1 << 63, size=len(codes), dtype=np.uint64)
+        sequences[0] = np.where(barred, nowhere, sequences[0])
 
     def also_elsewhere(hashes):
         piece, masks = np.unique(hashes[0]), []
@@ -58,6 +65,34 @@ def longest_shared(codes, corpus: Sequence) -> Run:
     track, (others, hashes) = next((i, found) for i, found in enumerate(tracks) if len(found[0]))
     position, other = int(piece[0][piece[1] == hashes[0]][0]), int(others[0])
     return _run(sequences[0], sequences[track + 1], length, position, track, other)
+
+
+def find_held(codes, length: int, distinct: int) -> np.ndarray:
+    """Which of `codes` (int [n], or [n, books]) are part of a held sound: bool [n].
+
+    A stretch of `length` frames with no more than `distinct` different ones is held.
+    """
+    frames = _hash_frames(codes)
+    count = len(frames) - length + 1
+    if count < 1:
+        return np.zeros(len(frames), bool)
+    # Where the same frame stood before: it is new in each window that begins after that.
+    order = np.argsort(frames, kind="stable")
+    before = np.full(len(frames), -1)
+    same = frames[order[1:]] == frames[order[:-1]]
+    before[order[1:][same]] = order[:-1][same]
+    at = np.arange(len(frames))
+    change = np.zeros(len(frames) + 1, np.int64)
+    first = np.maximum(before + 1, np.maximum(at - length + 1, 0))
+    np.add.at(change, first, 1)
+    np.add.at(change, at + 1, -1)
+    # Frame `at` is new in the windows that begin at first … at.
+    few = np.cumsum(change)[:count] <= distinct
+    edges = np.zeros(len(frames) + 1, np.int64)
+    begins = np.flatnonzero(few)
+    np.add.at(edges, begins, 1)
+    np.add.at(edges, begins + length, -1)
+    return np.cumsum(edges)[:-1] > 0
 
 
 def longest_repeat(codes) -> Run:

@@ -170,18 +170,20 @@ def portraits(audio, sample_rate: int, seconds: float = PIECE_SECONDS) -> list[d
     return [portrait(audio[i : i + count], sample_rate) for i in range(0, len(audio) - count + 1, count)]
 
 
-def divergences(real: Sequence[dict], other: Sequence[dict]) -> dict[str, float]:
-    """How far other music's notes are from real music's, by the `portraits` of both.
+def average(portraits: Sequence[dict]) -> dict:
+    """The mean of the portraits of several pieces."""
+    return {what: np.mean([one[what] for one in portraits], axis=0) for what in portraits[0]}
+
+
+def divergences(real: dict, other: dict) -> dict[str, float]:
+    """How far other music's notes are from real music's, by a portrait of each.
 
     Returns:
-        For each of `STATISTICS` the Jensen-Shannon divergence of the mean histograms in bits, 0
-        (alike) to 1; "line" and "alike": means of `other`.
+        For each of `STATISTICS` the Jensen-Shannon divergence of the two histograms in bits, 0
+        (alike) to 1; line, alike: those of `other`.
     """
-    def mean(side, what):
-        return np.mean([one[what] for one in side], axis=0)
-
-    return {what: _jensen_shannon(mean(real, what), mean(other, what)) for what in STATISTICS} | {
-        what: float(mean(other, what)) for what in ("line", "alike")}
+    return {what: _jensen_shannon(np.asarray(real[what]), np.asarray(other[what])) for what in STATISTICS} | {
+        what: float(other[what]) for what in ("line", "alike")}
 
 
 def profile(audio, sample_rate: int) -> np.ndarray:

@@ -1,0 +1,140 @@
+"""What is copied: the longest run of generated codes that stands in the training set, and the
+nearest training passage.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ... import metrics
+from ...data import audio
+from .. import fad
+from ..benchmark import Target
+from ..copying import find_held, longest_shared
+from .part import Part, table
+
+HELD_SECONDS, HELD_FRAMES = 1.0, 4
+"""A sound is held where a second has no more than four different frames: no melody is copied there.
+"""
+
+
+class Copying(Part):
+    """{"setting", "codes": a row a level, "passages": …}: what of the first setting's piece stands
+    in the training set.
+
+    The same is told of the test tracks, which nobody copied: what chance and music alone make
+    alike.
+    """
+
+    name = "copying"
+
+    def measure(self, evaluation):
+        plan, chain = evaluation.plan, evaluation.music.chain
+        setting, seed = plan.settings[0], plan.seeds[0]
+        rows = []
+        common = {"minutes": plan.minutes, "seed": seed, **setting.key(chain),
+                  "train": evaluation.corpus(evaluation.copyable), "test": evaluation.corpus(evaluation.test)}
+        for level in setting.levels(chain):
+            key = {"figure": "copied", "at": level, **common, "offsets": plan.offsets,
+                   "by": evaluation.chain_key(setting.depth) | evaluation.codec_key(level)}
+            row = evaluation.figure(key, lambda x=level: find_copies(evaluation, x), f"copies at {level}x")
+            moving = evaluation.figure(key | {"moving": [HELD_SECONDS, HELD_FRAMES]},
+                                       lambda x=level: find_copies(evaluation, x, moving=True),
+                                       f"copied melodies at {level}x")
+            rows.append(row | {"moving": moving})
+        key = {"figure": "nearest", **common, "by": evaluation.chain_key(setting.depth), "where": True}
+        return {"setting": str(setting), "codes": rows, "passages": evaluation.figure(
+            key, lambda: find_nearest(evaluation), "the nearest training passage")}
+
+    def figures(self, chain):
+        def excess(results):
+            rows = results["copying"]["codes"] if "copying" in results else ()
+            return (max(row["moving"]["seconds"] - row["moving"]["held_out_seconds"] for row in rows),
+                    [row["level"] for row in rows]) if rows else None
+
+        return (Target("longest copy but for held sounds, beyond test music's own, worst level", "≤", None, None, "s",
+                       excess),)
+
+    def write(self, page, sides, evaluation):
+        for side, results in sides.items():
+            found = results[self.name]
+            page.heading("How much is copied" + (f", beside {side} tracks" if len(sides) > 1 else ""))
+            page.add(f"The longest run of codes of the generated piece ({found['setting']}) that stands in the "
+                     f"training set, under any of {evaluation.plan.offsets} alignments; and, for comparison, of test "
+                     "music, which copies nothing. A run of few different codes is a held sound, not a melody; so the "
+                     f"last columns leave out every second with no more than {HELD_FRAMES} different frames.")
+            page.add(*table(("level", "generated", "different codes", "where", "test music", "melodies",
+                             "test music's"), [
+                (f"{row['level']}x", f"{row['codes']} codes, {row['seconds']:.2f} s", str(row["distinct"]),
+                 f"{row['track']} at {row['track_at']:.1f} s", f"{row['held_out_codes']} codes, "
+                 f"{row['held_out_seconds']:.2f} s, {row['held_out_distinct']} different",
+                 f"{row['moving']['seconds']:.2f} s", f"{row['moving']['held_out_seconds']:.2f} s")
+                for row in found["codes"]]))
+            near = found["passages"]
+            page.add("The distance of each three seconds to the most alike three seconds of the training set, by the "
+                     "embedding (0 is the same sound):")
+            page.add(*table(("", "nearest of all", "where", "median"), [
+                (what, f"{near[key]['least']:.2f}", f"{near[key].get('of', 'the piece')} at {near[key]['at']:.1f} s "
+                 f"({near[key]['loudness_db']:.0f} dBFS), {near[key]['track']} at {near[key]['track_at']:.1f} s",
+                 f"{near[key]['median']:.2f}")
+                for what, key in (("generated", "generated"), ("test music", "held_out"))]))
+
+
+def find_copies(evaluation, level: int, moving: bool = False) -> dict:
+    """The longest run of codes of a level that the first setting's piece shares with the training
+    set.
+
+    moving: leave out what is held, see `HELD_SECONDS`.
+    """
+    plan, rate = evaluation.plan, evaluation.rate
+    training = evaluation.codes(level, evaluation.copyable, plan.offsets)
+    corpus = [codes for _, _, codes in training]
+
+    def longest(codes):
+        length = max(2, round(HELD_SECONDS * rate / level))
+        return longest_shared(codes, corpus, find_held(codes, length, HELD_FRAMES) if moving else None)
+
+    run = longest(evaluation.piece(plan.settings[0], plan.seeds[0])[f"codes_{level}"])
+    evaluation.progress(evaluation.part, f"copies at {level}x", 0.5)
+    control = longest(np.concatenate([evaluation.music.encode(x, level) for x in evaluation.passages().values()]))
+    track, skipped, _ = training[run.track]
+    return {"level": level, "codes": run.length, "seconds": run.length * level / rate, "distinct": run.distinct,
+            "at": run.position * level / rate, "track": evaluation.track_name(track),
+            "track_at": (run.other * level + skipped) / rate, "held_out_codes": control.length,
+            "held_out_seconds": control.length * level / rate, "held_out_distinct": control.distinct}
+
+
+def find_nearest(evaluation) -> dict:
+    """The distance from the piece, and from the test tracks, to the nearest three seconds of the
+    training set.
+
+    Returns:
+        {"generated", "held_out"}: {"least", "median", and where the least is: "at", "track",
+        "track_at" (and "of": in which test track)}; "loudness_db": of the three seconds that are
+        nearest: two endings that fade out are alike, and no copy.
+    """
+    setting, seed, rate = evaluation.plan.settings[0], evaluation.plan.seeds[0], evaluation.rate
+
+    def list_places(name, tracks):
+        """[(track, second)] of each patch of `embeddings`."""
+        return [(evaluation.track_name(t), i * fad.STEP_SECONDS) for t in tracks
+                for i in range(len(evaluation.embeddings(name, [t])))]
+
+    piece = audio.from_u16(evaluation.piece(setting, seed)["audio"])
+    named = {evaluation.track_name(t): t for t in evaluation.test}
+    training = evaluation.embeddings("the training tracks", evaluation.copyable)
+    where = list_places("the training tracks", evaluation.copyable)
+    made = {}
+    for name, patches in (("generated", evaluation.piece_embeddings(setting, seed)),
+                          ("held_out", evaluation.reference)):
+        distances, others = fad.nearest(patches, training)
+        first = int(distances.argmin())
+        made[name] = {"least": float(distances[first]), "median": float(np.median(distances)),
+                      "at": first * fad.STEP_SECONDS}
+        made[name]["track"], made[name]["track_at"] = where[others[first]]
+        if name == "held_out":
+            made[name]["of"], made[name]["at"] = list_places("the test tracks", evaluation.test)[first]
+        begin = round(made[name]["at"] * rate)
+        sound = piece if name == "generated" else evaluation.samples(named[made[name]["of"]])
+        made[name]["loudness_db"] = metrics.rms_db(sound[begin : begin + round(fad.PATCH_SECONDS * rate)])
+    return made

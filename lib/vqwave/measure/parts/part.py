@@ -1,0 +1,166 @@
+"""What a part of the evaluation is, and the Markdown and the files that parts make.
+
+Figures of several sides (the test tracks, the fresh ones) stand in the same cells, one behind the
+other: `side_by_side`.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...files import atomic_write
+from ..benchmark import Target
+
+if TYPE_CHECKING:
+    from ...config import ChainConfig
+    from ..evaluation import Evaluation
+
+Rows = list[Sequence[str]]
+"""A table: its head, then its rows."""
+
+
+class Part(abc.ABC):
+    """What is measured together and stands in one subsection of RESULTS.md.
+
+    name: what `--only` and the results call it; fresh: whether it is measured on the fresh tracks
+    too, beside the test tracks.
+    """
+
+    name = ""
+    fresh = False
+
+    @abc.abstractmethod
+    def measure(self, evaluation: Evaluation):
+        """The part's figures, as JSON has them, of the side that `evaluation` measures."""
+
+    def figures(self, chain: ChainConfig) -> tuple[Target, ...]:
+        """The figures that stand first in RESULTS.md, without bounds."""
+        return ()
+
+    def draw(self, results: dict, evaluation: Evaluation, gallery: Gallery):  # noqa: B027 - many parts draw nothing
+        """Make pictures and examples. results: of all parts of one side."""
+
+    @abc.abstractmethod
+    def write(self, page: Page, sides: dict[str, dict], evaluation: Evaluation):
+        """Write the subsection. sides: {side: the results of all parts}, of each side on which this
+        part was measured.
+        """
+
+
+class Page:
+    """The lines of a corpus's section of RESULTS.md.
+
+    folder: where its pictures are, as Markdown finds them; files: their names.
+    """
+
+    def __init__(self, folder: str, files: Sequence[str]):
+        self.folder, self.files, self.lines = folder, files, []
+
+    def add(self, *lines: str):
+        """A block of lines, and an empty one before it."""
+        self.lines += ["", *lines]
+
+    def heading(self, words: str):
+        self.add(f"### {words}")
+
+    def tables(self, *tables: Rows):
+        for rows in tables:
+            self.add(*table(rows[0], rows[1:]))
+
+    def picture(self, file: str, what: str):
+        """A picture, if it was drawn."""
+        if file in self.files:
+            self.add(f"![{what}]({self.folder}/{file})")
+
+    def listen(self, examples: Sequence[tuple[str, str]]):
+        """Links to those of (file, what it is) that were made."""
+        links = [f"[{what}]({self.folder}/{file})" for file, what in examples if file in self.files]
+        if links:
+            self.add("Listen: " + " · ".join(links))
+
+
+class Gallery:
+    """The pictures and examples of a corpus, as they are made in `folder`."""
+
+    RATE = 32000
+    """Bits per second of an example, Ogg/Opus."""
+
+    def __init__(self, folder: Path, sample_rate: int):
+        self.folder, self.sample_rate, self.written = folder, sample_rate, []
+
+    def picture(self, file: str, draw: Callable, *arguments, **options):
+        """`draw(*arguments, path, **options)`, made smaller; nothing where it returns False."""
+        if draw(*arguments, self.folder / file, **options) is not False:
+            _shrink(self.folder / file)
+            self.written.append(self.folder / file)
+
+    def example(self, file: str, sound):
+        """float32 [samples] to listen to."""
+        from .codecs import encode_file
+
+        with atomic_write(self.folder / file) as f:
+            f.write(encode_file(sound, self.sample_rate, "libopus", self.RATE, frame_duration=20, vbr="on"))
+        self.written.append(self.folder / file)
+
+
+def _shrink(path):
+    """A PNG of 256 colours, a third of the size: these are tracked."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        few = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    with atomic_write(path) as f:
+        few.save(f, "PNG", optimize=True)
+
+
+def table(head: Sequence[str], rows: Rows) -> list[str]:
+    """A Markdown table; the first column left, the others right."""
+    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in rows]
+    return [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1), *(f"| {' | '.join(r)} |" for r in cells)]
+
+
+def side_by_side(tables: Sequence[Rows], labels: int = 1) -> Rows:
+    """The tables of several sides as one: "test / fresh" in each cell in which they differ.
+
+    labels: how many columns at first name a row; a row that a side lacks has a dash there.
+    """
+    by_label = [{tuple(row[:labels]): row[labels:] for row in rows[1:]} for rows in tables]
+    names = list(dict.fromkeys(name for rows in by_label for name in rows))
+    heads = [rows[0][labels:] for rows in tables]
+
+    def join(cells):
+        if len(set(cells)) == 1:
+            return cells[0]
+        return " / ".join(cell or "–" for cell in cells)
+
+    def merge(name, rows):
+        width = len(heads[0])
+        return (*name, *map(join, zip(*(row or [""] * width for row in rows), strict=True)))
+
+    return [merge(tables[0][0][:labels], heads), *(merge(name, [rows.get(name) for rows in by_label])
+                                                    for name in names)]
+
+
+def by_size(sides: Sequence[list[dict]], head: Sequence[str], cells: Callable[[dict], Sequence[str]]) -> list[Rows]:
+    """Tables of Fréchet distances, `rows` a side: one for each pair of sizes, for distances of
+    several sizes do not compare.
+
+    head, cells: of the columns at first, which name a row; cells takes a row.
+    """
+    def split(rows):
+        sizes = dict.fromkeys((row["seconds"], row["reference_seconds"]) for row in rows)
+        return [[(*head, f"distance, {size[0]:.0f} s to {size[1]:.0f} s"), *(
+            (*cells(row), spread(row["fad"], row.get("each", ()), ".1f")) for row in rows
+            if (row["seconds"], row["reference_seconds"]) == size)] for size in sizes]
+
+    made = [split(rows) for rows in sides]
+    count = max(map(len, made))
+    return [side_by_side([one[i] for one in made if i < len(one)], len(head)) for i in range(count)]
+
+
+def spread(mean: float, each: Sequence[float], form: str) -> str:
+    """A mean, and what it is of where that is several."""
+    return f"{mean:{form}}" + (f" ({', '.join(f'{x:{form}}' for x in each)})" if len(each) > 1 else "")
