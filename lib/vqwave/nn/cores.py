@@ -16,6 +16,7 @@ from keras import layers, ops
 from ..config import Config, GeneratorConfig, LSTMCore
 from .conditions import FrameEmbedding
 from .layers import gelu
+from .recurrence import LSTM
 
 
 class LSTMStack(keras.Model):
@@ -33,7 +34,7 @@ class LSTMStack(keras.Model):
                                         name="embedding")
         self.lstms, self.dropouts = [], []
         for i in range(core.layers):
-            self.lstms.append(layers.LSTM(core.units, return_sequences=True, name=f"lstm_{i}"))
+            self.lstms.append(LSTM(core.units, return_sequences=True, name=f"lstm_{i}"))
             if core.dropout:
                 self.dropouts.append(layers.Dropout(core.dropout, name=f"dropout_{i}"))
         # Logits and the softmax over them stay in float32 under mixed precision.
