@@ -104,7 +104,72 @@ class WaveformFrontEnd(Config):
     """Samples per step of what the encoder sees."""
 
 
-FrontEnd = WaveformFrontEnd
+PER_OCTAVE = 24
+"""Bins of a log-frequency spectrum and tones of a bank in an octave: quarter tones. Music in tune lies
+on them, and what does not is at most an eighth of a tone away.
+"""
+
+LOWEST = 27.5
+"""Hz, A0: the tone that the grid of quarter tones begins with."""
+
+
+class LogFrequencyFrontEnd(Config):
+    """The encoder sees a constant-Q spectrum, quarter tones up from `lowest`, a frame each `hop`
+    samples.
+
+    It takes the place of the encoder's stages up to that hop. lowest: Hz, an octave of A.
+    """
+
+    kind: Literal["log_frequency"] = "log_frequency"
+    hop: Positive = 512
+    lowest: Annotated[Real, Field(ge=LOWEST, le=880)] = 55.0
+    octaves: Annotated[int, Field(strict=True, ge=1, le=9)] = 7
+
+    @pydantic.model_validator(mode="after")
+    def _check(self):
+        if not math.log2(self.lowest / LOWEST).is_integer():
+            raise ValueError(f"lowest is {self.lowest:g}; it must be {LOWEST:g} Hz or octaves above it")
+        return self
+
+    @property
+    def bins(self) -> int:
+        """Quarter tones of the spectrum."""
+        return self.octaves * PER_OCTAVE
+
+    @property
+    def highest(self) -> float:
+        """Hz: where its last octave ends."""
+        return self.lowest * 2**self.octaves
+
+    @property
+    def first_tone(self) -> int:
+        """The number of the lowest bin on the grid of quarter tones up from `LOWEST`."""
+        return round(PER_OCTAVE * math.log2(self.lowest / LOWEST))
+
+
+FrontEnd = Annotated[WaveformFrontEnd | LogFrequencyFrontEnd, Field(discriminator="kind"), default_kind("waveform")]
+
+
+class MirrorEncoder(Config):
+    """The decoder's stages in reverse: strided convolutions and blocks."""
+
+    kind: Literal["mirror"] = "mirror"
+
+
+class BandedEncoder(Config):
+    """A network for each band of a log-frequency spectrum, which sees this band and `overlap` bins to
+    either side.
+
+    units: features of a band; dilations: of its residual convolutions over time.
+    """
+
+    kind: Literal["banded"] = "banded"
+    units: Positive = 96
+    overlap: Whole = 6
+    dilations: Annotated[tuple[Positive, ...], Field(min_length=1)] = (3,)
+
+
+Encoder = Annotated[MirrorEncoder | BandedEncoder, Field(discriminator="kind"), default_kind("mirror")]
 
 
 class DilatedBlock(Config):
@@ -148,6 +213,17 @@ class CodebookConfig(Config):
     revival_threshold: Weight = 0.3
     commitment: Weight = 0.25
 
+    segment: ClassVar[int] = 1
+    """Frames whose codes are chosen together."""
+
+    nested: ClassVar[bool] = False
+    """Whether the first books of a frame can be decoded without the others."""
+
+    @property
+    def width(self) -> int:
+        """Channels of the latents."""
+        return self.code_dim
+
 
 class EMAQuantizer(CodebookConfig):
     """One codebook (van den Oord et al. 2017, appendix A.1)."""
@@ -165,6 +241,7 @@ class ResidualQuantizer(CodebookConfig):
     """
 
     kind: Literal["residual"] = "residual"
+    nested: ClassVar[bool] = True
     books: Annotated[int, Field(strict=True, ge=1, le=64)] = 4
     dropout: Share = 0.5
 
@@ -194,7 +271,35 @@ class SOMQuantizer(CodebookConfig):
         return rows, self.num_codes // rows
 
 
-Quantizer = Annotated[EMAQuantizer | ResidualQuantizer | SOMQuantizer, Field(discriminator="kind"), default_kind("ema")]
+class BandedQuantizer(CodebookConfig):
+    """A codebook for each band of the latents, and codes that change only where it pays.
+
+    code_dim: of a band's latents; `books` bands lie side by side. change_cost: what a change of code
+        must gain, in squared distance a dimension, summed over the frames that keep the new code (0:
+        each frame has its nearest code). In training each window draws its own cost, evenly from 0 to
+        twice this, so that it may be chosen anew when encoding. slow: weight of ½·mean (z_t − z_{t−1})²
+        in the loss, which teaches the encoder latents that stay.
+    """
+
+    kind: Literal["banded"] = "banded"
+    books: Annotated[int, Field(strict=True, ge=1, le=64)] = 7
+    num_codes: Codes = 256
+    code_dim: Positive = 16
+    decay: Annotated[Real, Field(gt=0, lt=1)] = 0.99
+    revival_threshold: Weight = 0.03
+    commitment: Weight = 0.25
+    change_cost: Weight = 1.0
+    slow: Weight = 0.0
+    segment: ClassVar[int] = 64
+    """Frames whose codes are chosen together: a multiple of it stands before every window that is encoded."""
+
+    @property
+    def width(self) -> int:
+        return self.books * self.code_dim
+
+
+Quantizer = Annotated[EMAQuantizer | ResidualQuantizer | SOMQuantizer | BandedQuantizer, Field(discriminator="kind"),
+                      default_kind("ema")]
 
 
 class WaveformHead(Config):
@@ -214,7 +319,18 @@ class TonesHead(Config):
     positioned: ClassVar[bool] = True
 
 
-Head = Annotated[WaveformHead | TonesHead, Field(discriminator="kind"), default_kind("waveform")]
+class NotesHead(Config):
+    """The decoder says which tones sound, how loud those are, and what noise there is beside them.
+
+    Oscillators follow the peaks of what the decoder believes the log-frequency spectrum to be, on the
+    grid of the front end.
+    """
+
+    kind: Literal["notes"] = "notes"
+    positioned: ClassVar[bool] = True
+
+
+Head = Annotated[WaveformHead | TonesHead | NotesHead, Field(discriminator="kind"), default_kind("waveform")]
 
 
 class LossConfig(Config):
@@ -225,6 +341,11 @@ class LossConfig(Config):
     mel: Weight = 1.0
     waveform: Weight = 0.2
     hum: Weight = 0.0
+    constant_q: Weight = 0.0
+    # Of a head of notes: its tones against the peaks of the recording's log-frequency spectrum.
+    presence: Weight = 0.1
+    level: Weight = 5.0
+    spectrum: Weight = 1.5
 
 
 class STFTConfig(Config):
@@ -266,6 +387,7 @@ class CodecConfig(Config):
     sample_rate: Positive
     front_end: FrontEnd = WaveformFrontEnd()
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    encoder: Encoder = MirrorEncoder()
     block: Block = DilatedBlock()
     quantizer: Quantizer = EMAQuantizer()
     head: Head = WaveformHead()
@@ -279,9 +401,34 @@ class CodecConfig(Config):
         if self.level > PERIOD:
             raise ValueError(f"the strides multiply to {self.level} samples a code; at most {PERIOD} are possible")
         if self.head.positioned and PERIOD % self.level:
-            raise ValueError(f"a head of tones needs a level that is a power of 2, but the strides multiply to "
-                             f"{self.level}")
+            raise ValueError(f"a head of {self.head.kind} needs a level that is a power of 2, but the strides multiply "
+                             f"to {self.level}")
+        self._check_front_end()
         return self
+
+    def _check_front_end(self):
+        """What the front end makes is what encoder, quantizer and head take."""
+        front, books = self.front_end, self.quantizer.books
+        hops = [1, *(self.hop(i) for i in range(len(self.stages)))]
+        if front.hop not in hops:
+            raise ValueError(f"front_end has a hop of {front.hop}, but the stages have {', '.join(map(str, hops))}")
+        if not isinstance(front, LogFrequencyFrontEnd):
+            for part in (self.encoder, self.head):
+                if isinstance(part, BandedEncoder | NotesHead):
+                    raise ValueError(f"{part.kind} needs a front_end of log_frequency, not {front.kind}")
+            return
+        if front.highest > self.sample_rate / 2:
+            raise ValueError(f"front_end reaches {front.highest:g} Hz, but a sample rate of {self.sample_rate} holds "
+                             f"{self.sample_rate / 2:g} Hz")
+        if not isinstance(self.encoder, BandedEncoder):
+            return
+        if not isinstance(self.quantizer, BandedQuantizer):
+            raise ValueError(f"a banded encoder needs a banded quantizer, not {self.quantizer.kind}")
+        if front.bins % books:
+            raise ValueError(f"front_end has {front.bins} quarter tones, which {books} books do not divide")
+        if front.hop != self.level:
+            raise ValueError(f"a banded encoder makes a frame of each of the front end's, every {front.hop} samples, "
+                             f"but the strides multiply to {self.level}")
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -304,7 +451,7 @@ class CodecConfig(Config):
 
     def hop(self, stage: int) -> int:
         """Samples per step of the features that stage `stage` works on."""
-        return self.front_end.hop * math.prod(self.strides[: stage + 1])
+        return math.prod(self.strides[: stage + 1])
 
     @property
     def tone_stage(self) -> int:
@@ -316,7 +463,13 @@ class CodecConfig(Config):
     @property
     def level(self) -> int:
         """Samples per frame of codes."""
-        return self.front_end.hop * math.prod(self.strides)
+        return math.prod(self.strides)
+
+    @property
+    def encoder_stages(self) -> range:
+        """The stages that the encoder has: those behind the front end's hop."""
+        return range(next(i for i in range(len(self.stages) + 1) if math.prod(self.strides[:i]) == self.front_end.hop),
+                     len(self.stages))
 
     @property
     def bitrate(self) -> float:

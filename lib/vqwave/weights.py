@@ -120,7 +120,9 @@ class WeightSet:
         """
         keys = ("sample_rate", "front_end", "stages", "block")
         shapes = {key: configs.to_dict(self.config)[key] for key in keys}
-        learning = ("decay", "revival_threshold", "commitment", "dropout", "radius", "shrink_steps")
+        if self.config.encoder != configs.MirrorEncoder():
+            shapes["encoder"] = configs.to_dict(self.config.encoder)
+        learning = ("decay", "revival_threshold", "commitment", "dropout", "radius", "shrink_steps", "slow")
         shapes["quantizer"] = {
             k: v for k, v in configs.to_dict(self.config.quantizer).items() if k not in learning}
         sums = [sha256(self.files[part]) for part in ("encoder", "codebook")]

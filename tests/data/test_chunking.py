@@ -157,3 +157,29 @@ def test_several_books_keep_their_places(rng):
     for books in (1, 3):
         cut = codes[..., :books]
         np.testing.assert_allclose(chunking.decode(decode, cut, 32, codec.decode_halo, 9), decode(cut), atol=1e-5)
+
+
+def test_codes_that_are_chosen_together_are_those_of_the_whole(rng):
+    """A banded codec's codes depend on the frames of their segment, wherever the windows are cut.
+
+    Paths of the same cost but for rounding occur in noise: one code in a thousand may be the other one.
+    """
+    from nn.test_encoders import notes_config
+
+    made = VQVAE(notes_config(quantizer={"change_cost": 0.1}))
+    audio = rng.normal(0, 0.1, (1, 512 * 300 - 70)).astype("float32")
+    made(audio[:, : 512 * 100], training=True)
+    encode = Counted(made.encode_model())
+    whole = encode(np.pad(audio, ((0, 0), (0, 70))))
+    assert 0.02 < (whole[:, 1:] != whole[:, :-1]).mean() < 0.8
+    segment = made.config.quantizer.segment
+    for window in (1, 64, 100, None):
+        codes = chunking.encode(encode, audio, 512, made.encode_halo, window, segment)
+        assert (codes != whole).mean() < 2e-3
+        blocks = np.array_split(audio[0], 7)
+        pieces = list(chunking.encode_blocks(encode, blocks, 512, made.encode_halo, window, segment))
+        np.testing.assert_array_equal(np.concatenate(pieces), codes[0])
+    # A window that begins within a segment has other paths.
+    shifted = encode(np.pad(audio, ((0, 0), (512, 70 + 512 * 63))))[:, 1:301]
+    assert (shifted != whole).mean() > 0.02
+    assert max(encode.lengths[1:]) <= 512 * (512 + 2 * made.encode_halo)

@@ -5,11 +5,13 @@ do not hum.
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 from vqwave import config as configs
 from vqwave.config import PERIOD
 from vqwave.nn.codec import VQVAE
-from vqwave.nn.heads import Loudness, NoiseBank, ToneBank, frequencies
+from vqwave.nn.frontends import level_of
+from vqwave.nn.heads import Loudness, NoiseBank, PickedTones, ToneBank, frequencies
 
 RATE, HOP = 22050, 128
 
@@ -100,3 +102,61 @@ def test_a_level_that_does_not_divide_the_period_is_refused():
     with pytest.raises(configs.ConfigError, match="power of 2.*60"):
         configs.validate(configs.CodecConfig, {"name": "vqvae_60", "sample_rate": 22050, "stages": stages,
                                                "head": {"kind": "tones"}})
+
+
+def test_a_bank_may_begin_above_a0():
+    np.testing.assert_array_equal(frequencies(50, RATE, 24), frequencies(74, RATE)[24:])
+    low, high = ToneBank(30, HOP, RATE), ToneBank(6, HOP, RATE, first=24)
+    np.testing.assert_array_equal(high.turns, low.turns[24:])
+
+
+def test_tones_sound_at_peaks_alone_and_as_loud_as_they_say():
+    logits = np.full((1, 1, 9), -4.0, "float32")
+    logits[0, 0, [2, 3, 4, 7]] = [1.0, 3.0, 1.0, -0.5]
+    levels = np.asarray(level_of(np.full((1, 1, 9), 0.2, "float32")))
+    made = np.asarray(PickedTones()(np.concatenate([logits, levels, levels], axis=-1)))[0, 0]
+    np.testing.assert_allclose(made, [0, 0, 0, 0.2, 0, 0, 0, 0, 0], atol=1e-5)
+    # Two of a height share the tone; near the bounds there is no jump.
+    logits[0, 0, 4] = 3.0
+    both = np.asarray(PickedTones()(np.concatenate([logits, levels, levels], axis=-1)))[0, 0]
+    np.testing.assert_allclose(both[3:5], 0.1, atol=1e-5)
+
+
+def test_the_terms_of_notes_are_least_where_the_clues_are_right(rng):
+    from nn.test_encoders import notes_config
+
+    made = VQVAE(notes_config())
+    time = np.arange(512 * 64) / RATE
+    sound = (0.3 * np.sin(2 * np.pi * 440 * time) + 0.1 * np.sin(2 * np.pi * 1320 * time))[None].astype("float32")
+    features = np.asarray(made.front_end(sound))
+    levels, peaks = np.split(features, 2, axis=-1)
+    right = np.concatenate([np.where(peaks > 0.5 * levels, 9.0, -9.0), levels, levels], axis=-1).astype("float32")
+    terms = {k: float(v) for k, v in made.head.losses_of(features, right).items()}
+    assert set(terms) == set(made.head.TERMS)
+    assert terms["level"] == 0 and terms["spectrum"] == 0 and terms["presence"] < 0.05
+    for part in range(3):
+        wrong = right.copy()
+        wrong[..., part * 168 : (part + 1) * 168] += 0.5 + 3.0 * (part == 0)
+        worse = {k: float(v) for k, v in made.head.losses_of(features, wrong).items()}
+        assert [name for name in terms if worse[name] > terms[name] + 0.01] == [made.head.TERMS[part]]
+    # What is right is heard: the two tones, as loud as they were.
+    amplitudes = np.asarray(PickedTones()(right))[0, 32]
+    assert set(np.flatnonzero(amplitudes)) == {72, 110}
+    np.testing.assert_allclose(amplitudes[[72, 110]], [0.3, 0.1], rtol=0.05)
+
+
+def test_a_codec_of_notes_learns_which_tones_sound(rng):
+    from nn.test_encoders import notes_config
+
+    keras.utils.set_random_seed(0)
+    made = VQVAE(notes_config(encoder={"units": 16}, stages=[{"stride": 512, "channels": 48}]))
+    time = np.arange(6144) / RATE
+    notes = [0.3 * np.sin(2 * np.pi * hertz * time) for hertz in (220, 440, 330, 880)]
+    sound = np.stack([np.concatenate([notes[i] for i in rng.permutation(4)]) for _ in range(3)]).astype("float32")
+    made.compile(optimizer=keras.optimizers.Adam(5e-3), jit_compile=False)
+    history = made.fit(sound, sound, epochs=30, verbose=0).history
+    for term, share in (("presence", 0.7), ("level", 0.5), ("spectrum", 0.7)):
+        assert history[term][-1] < share * history[term][0]
+    logits = np.asarray(made.decoder([made.quantizer.lookup(made.encode_model()(sound)), ops.zeros(3, "int32")])[1])
+    at, elsewhere = logits[..., [48, 62, 72, 96]].mean(), logits[..., :168].mean()
+    assert at > elsewhere + 1.0

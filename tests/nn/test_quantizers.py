@@ -2,6 +2,8 @@
 quantized.
 """
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from vqwave.nn.quantizers import (
     Usage,
     VectorQuantizer,
     build_quantizer,
+    cheapest_path,
 )
 
 CODES, DIM = 6, 3
@@ -324,9 +327,93 @@ def test_a_map_in_one_dimension_is_a_line():
     assert configs.SOMQuantizer(num_codes=14, code_dim=3).grid == (2, 7)
 
 
+# ------------------------------------------------------------------------------- banded quantizers
+
+
+def cost_of(costs, path, change):
+    changes = sum(a != b for a, b in zip(path, path[1:], strict=False))
+    return sum(costs[t, k] for t, k in enumerate(path)) + change * changes
+
+
+@pytest.mark.parametrize("change", [0.0, 0.3, 1.0, 50.0])
+def test_the_path_is_the_cheapest_of_all(change, rng):
+    costs = rng.uniform(0, 1, (2, 6, 3, 3)).astype("float32")
+    path = np.asarray(cheapest_path(costs, np.array([change, 0.0], "float32"), 8))
+    assert path.shape == (2, 6, 3) and path.dtype == np.int32
+    every = list(itertools.product(range(3), repeat=6))
+    for book in range(3):
+        best = min(cost_of(costs[0, :, book], one, change) for one in every)
+        assert cost_of(costs[0, :, book], path[0, :, book], change) == pytest.approx(best, abs=1e-5)
+    np.testing.assert_array_equal(path[1], costs[1].argmin(-1))
+
+
+def test_the_path_of_a_segment_depends_on_no_other(rng):
+    costs = rng.uniform(0, 1, (1, 20, 2, 4)).astype("float32")
+    whole = np.asarray(cheapest_path(costs, np.array([0.4], "float32"), 8))
+    for first, last in ((0, 8), (8, 16), (16, 20)):
+        np.testing.assert_array_equal(
+            cheapest_path(costs[:, first:last], np.array([0.4], "float32"), 8), whole[:, first:last])
+
+
+def banded(**more):
+    values = {"books": 2, "num_codes": 8, "code_dim": DIM, "decay": 0.9}
+    return build_quantizer(configs.BandedQuantizer(**(values | more)), 0)
+
+
+def test_a_dearer_change_gives_fewer_changes_and_a_larger_error(rng):
+    steady = np.repeat(rng.normal(size=(1, 10, 2 * DIM)), 20, axis=1) + 0.3 * rng.normal(size=(1, 200, 2 * DIM))
+    steady = steady.astype("float32")
+    found = []
+    for cost in (0.0, 0.5, 4.0):
+        made = banded(change_cost=cost)
+        for _ in range(20):
+            made(steady, training=True)
+        quantized, codes = made(steady)
+        np.testing.assert_array_equal(codes, made.encode(steady))
+        np.testing.assert_allclose(quantized, made.lookup(codes), atol=1e-5)
+        codes = np.asarray(codes)
+        found.append(((codes[:, 1:] != codes[:, :-1]).mean(), ((np.asarray(quantized) - steady) ** 2).mean()))
+    assert found[0][0] > 1.5 * found[1][0] > 1.5 * found[2][0]
+    assert found[0][1] < found[1][1] < found[2][1]
+    assert float(made.batch_changes) == pytest.approx(found[2][0])
+
+
+def test_each_band_has_the_codes_of_its_own_book(rng):
+    x = rng.normal(size=(2, 40, 2 * DIM)).astype("float32")
+    made = banded(change_cost=0.0)
+    made(x, training=True)
+    codes = np.asarray(made.encode(x))
+    for k, book in enumerate(made.books):
+        np.testing.assert_array_equal(codes[..., k : k + 1], book.encode(x[..., k * DIM : (k + 1) * DIM]))
+
+
+def test_training_windows_draw_costs_of_their_own_and_gradients_are_ones(rng):
+    one = rng.normal(size=(1, 60, 2 * DIM)).astype("float32")
+    x = np.repeat(one, 16, axis=0)
+    made = banded(change_cost=2.0, commitment=0.0)
+    made(x, training=True)
+    codes = np.asarray(made(x, training=True)[1])
+    changes = (codes[:, 1:] != codes[:, :-1]).mean((1, 2))
+    assert len(set(changes)) > 8
+    gradients = gradient(lambda y: ops.sum(made(y, training=True)[0]), x)
+    np.testing.assert_array_equal(gradients, np.ones_like(x))
+
+
+def test_evaluating_a_banded_quantizer_moves_nothing(rng):
+    x = rng.normal(size=(2, 40, 2 * DIM)).astype("float32")
+    made = banded(slow=1.0)
+    made(x, training=True)
+    before = [v.numpy().copy() for v in made.variables]
+    made(x)
+    assert all(np.array_equal(v.numpy(), old) for v, old in zip(made.variables, before, strict=True))
+    latent_change = ((x[:, 1:] - x[:, :-1]) ** 2).mean() / 2
+    assert any(abs(float(loss) - latent_change) < 1e-4 for loss in made.losses)
+
+
 @pytest.mark.parametrize("config", [
     configs.EMAQuantizer(num_codes=8, code_dim=DIM), configs.SOMQuantizer(num_codes=8, code_dim=DIM),
     configs.ResidualQuantizer(num_codes=8, code_dim=DIM, books=2),
+    configs.BandedQuantizer(num_codes=8, code_dim=1, books=3),
 ])
 def test_every_kind_of_quantizer_is_built_from_its_config(config, latents):
     made = build_quantizer(config, 0)

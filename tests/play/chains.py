@@ -27,15 +27,24 @@ def stages(level):
     return [{"stride": stride, "channels": 8, "dilations": [1]} for stride in strides]
 
 
-def preset(path, books, sample_rate=22050, block=8192, end=None):
+def notes(level, books):
+    """What makes a codec of `level` one of notes, a book a band."""
+    return {"front_end": {"kind": "log_frequency", "hop": level},
+            "encoder": {"kind": "banded", "units": 8}, "head": {"kind": "notes"},
+            "quantizer": {"kind": "banded", "books": books, "num_codes": 64, "code_dim": 8, "change_cost": 0.02}}
+
+
+def preset(path, books, sample_rate=22050, block=8192, end=None, of_notes=()):
     """The preset of a chain, which `path` is written for. books: of a frame, by level from the top
-    down."""
+    down. of_notes: the levels whose codecs are of notes."""
     levels = [{"level": x, "codec": f"codec-of-{x}", "generator": f"generator-of-{x}"}
               for x in books]
     tones = {"head": {"kind": "tones", "tones": 12}}
     codecs = {one["codec"]: {"stages": stages(one["level"]),
                              "quantizer": quantizer(books[one["level"]])}
-              | (tones if one["level"] >= 128 else {}) for one in levels}
+              | (tones if one["level"] >= 128 else {})
+              | (notes(one["level"], books[one["level"]]) if one["level"] in of_notes else {})
+              for one in levels}
     core = {"core": {"embedding_dim": 8, "units": 24, "head_dim": 16}}
     above = {"conditions": [{"kind": "codes", "channels": 12, "dilations": [1, 2, 4]}]}
     generators = {one["generator"]: core | (above if i else {}) for i, one in enumerate(levels)}

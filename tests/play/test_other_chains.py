@@ -21,6 +21,7 @@ CHAINS = {
     "finer": ({128: 1, 32: 1, 8: 1}, 44100, 4096),
     "coarser": ({2048: 1, 512: 1, 128: 1}, 3000, 8192),
     "books": ({512: 3, 128: 1}, 22050, 8192),
+    "notes": ({512: 7, 128: 7}, 22050, 8192),
 }
 """Books by level from the top down, samples a second, samples a block."""
 
@@ -35,7 +36,8 @@ def saved(tmp_path_factory):
         if name not in made:
             root = tmp_path_factory.mktemp(name)
             # Large weights, so that a code in another place would show.
-            made[name] = save_chain(root, preset(root / "preset.yml", *CHAINS[name]), spread=1.5)
+            notes = CHAINS[name][0] if name == "notes" else ()
+            made[name] = save_chain(root, preset(root / "preset.yml", *CHAINS[name], of_notes=notes), spread=1.5)
         return made[name]
 
     return save

@@ -16,7 +16,7 @@ import numpy as np
 WINDOW_SAMPLES = 1 << 18
 
 
-def encode(run, audio: np.ndarray, level: int, halo: int, window: int | None = None) -> np.ndarray:
+def encode(run, audio: np.ndarray, level: int, halo: int, window: int | None = None, segment: int = 1) -> np.ndarray:
     """audio float32 [batch, T] -> codes int32 [batch, ceil(T / level), books]; missing samples at
     the end are zeros.
 
@@ -25,11 +25,12 @@ def encode(run, audio: np.ndarray, level: int, halo: int, window: int | None = N
         level: samples a code.
         halo: codes' worth of samples to either side that one code can see.
         window: codes kept per run.
+        segment: frames whose codes are chosen together; halo is a multiple of it, and what is run begins at one.
     """
     audio = np.asarray(audio, np.float32)
     batch, samples = audio.shape
     count = -(-samples // level)
-    window = window or max(1, WINDOW_SAMPLES // level)
+    window = _whole(window or WINDOW_SAMPLES // level, segment)
     pieces = []
     for start in range(0, count, window):
         stop = min(start + window, count)
@@ -42,13 +43,19 @@ def encode(run, audio: np.ndarray, level: int, halo: int, window: int | None = N
     return np.concatenate(pieces, axis=1) if pieces else np.asarray(run(np.zeros((batch, level), np.float32)))[:, :0]
 
 
-def encode_blocks(run, blocks: Iterable[np.ndarray], level: int, halo: int, window: int | None = None):
+def _whole(window: int, segment: int) -> int:
+    """At least `window`, in whole segments."""
+    return max(1, -(-window // segment)) * segment
+
+
+def encode_blocks(run, blocks: Iterable[np.ndarray], level: int, halo: int, window: int | None = None,
+                  segment: int = 1):
     """`encode` of a signal that arrives in float32 blocks [n] of any lengths: an iterator of int32
     [codes, books].
 
     The codes are those of the whole signal at once; no more than a window of it is held.
     """
-    window = window or max(1, WINDOW_SAMPLES // level)
+    window = _whole(window or WINDOW_SAMPLES // level, segment)
     pending, held = [], 0
     left = start = 0  # the code that what is held begins with; the first that is still to be made
 

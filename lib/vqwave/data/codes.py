@@ -155,7 +155,7 @@ def _encode(source, track: Path, count: int, variant: Variant, path: Path) -> di
         blocks = _drop(audio.transpose(blocks, count, variant.shift), variant.skipped)
     with _ENCODING:
         codec, halo, encode = _encoder(*source)
-        pieces = chunking.encode_blocks(encode, blocks, codec.level, halo)
+        pieces = chunking.encode_blocks(encode, blocks, codec.level, halo, segment=codec.quantizer.segment)
         made = np.concatenate([piece.astype("<u2") for piece in pieces])
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as f:

@@ -14,46 +14,22 @@ from ..config import PERIOD, CodecConfig
 from ..errors import UserError
 from . import replica_sums
 from .discriminators import build_adversary
+from .encoders import ENCODERS, stage_blocks
 from .frontends import FRONT_ENDS
-from .heads import HEADS
-from .layers import BLOCKS, Conv, Reach, SubPixelUpsampling, gelu
-from .losses import hum, reconstruction_terms
+from .heads import HEADS, Head
+from .layers import Conv, Reach, SubPixelUpsampling, gelu
+from .losses import constant_q, hum, reconstruction_terms
 from .quantizers import build_quantizer
 
 
-def _blocks(config: CodecConfig, stage: int) -> list:
-    make = BLOCKS[type(config.block)]
-    return [make(config.block, config.stages[stage].channels, dilation, f"block_{stage}_{dilation}")
-            for dilation in config.stages[stage].dilations]
+def build_decoder(config: CodecConfig) -> tuple[keras.Model, Head]:
+    """(vectors float32 [batch, N, width] -> audio float32 [batch, N·level, 1], the head, which knows how far
+    its branches see in codes).
 
-
-def build_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, Reach]:
-    """(features [batch, steps, channels] -> latents [batch, N, code_dim], how far a code sees in
-    steps).
-    """
-    audio = x = keras.Input((None, front_end.channels), name="audio")
-    reach = Reach()
-    for i, stage in enumerate(config.stages):
-        down = Conv(stage.channels, 2 * stage.stride, strides=stage.stride, name=f"down_{i}")
-        x = down(x)
-        reach.add(down, stride=stage.stride)
-        for block in _blocks(config, i):
-            x = block(x)
-            reach.add(block)
-    x = layers.Activation(gelu, name="activation")(x)
-    latents = Conv(config.quantizer.code_dim, 3, name="latents")
-    reach.add(latents)
-    return keras.Model(audio, latents(x), name="encoder"), reach
-
-
-def build_decoder(config: CodecConfig) -> tuple[keras.Model, list[Reach]]:
-    """(vectors float32 [batch, N, code_dim] -> audio float32 [batch, N·level, 1], how far its
-    branches see in codes).
-
-    The encoder's mirror image. With a head that must know its position it takes [vectors, start],
+    A head with clues makes a second output of them. With a head that must know its position it takes [vectors, start],
     start int32 [batch] the number of the first of these codes in the piece, modulo PERIOD / level.
     """
-    vectors = keras.Input((None, config.quantizer.code_dim), name="vectors")
+    vectors = keras.Input((None, config.quantizer.width), name="vectors")
     inputs, start = vectors, None
     if config.positioned:
         start = keras.Input((), dtype="int32", name="start")
@@ -64,7 +40,7 @@ def build_decoder(config: CodecConfig) -> tuple[keras.Model, list[Reach]]:
     reach.add(expand)
     head = HEADS[type(config.head)](config)
     for i in reversed(range(len(config.stages))):
-        for block in _blocks(config, i):
+        for block in stage_blocks(config, i):
             x = block(x)
             reach.add(block)
         x = layers.Activation(gelu, name=f"activation_{i}")(x)
@@ -74,7 +50,8 @@ def build_decoder(config: CodecConfig) -> tuple[keras.Model, list[Reach]]:
             up = SubPixelUpsampling(config.stages[i - 1].channels, ratio, 3, config.even, name=f"up_{i}")
             x = up(x)
             reach.add(up, ratio=ratio)
-    return keras.Model(inputs, head.synthesise(x, start, reach), name="decoder"), head.reaches
+    audio = head.synthesise(x, start, reach)
+    return keras.Model(inputs, audio if head.clues is None else [audio, head.clues], name="decoder"), head
 
 
 @keras.saving.register_keras_serializable("vqwave")
@@ -91,17 +68,19 @@ class VQVAE(keras.Model):
         super().__init__(name=config.name, **kwargs)
         self.config, self.decoder_only = config, decoder_only
         self.front_end = FRONT_ENDS[type(config.front_end)](config.front_end, config.sample_rate)
-        self.encoder, sees = build_encoder(config, self.front_end)
+        self.encoder, sees = ENCODERS[type(config.encoder)](config, self.front_end)
         before, after = self.front_end.receptive_field
-        hop, level = self.front_end.hop, config.level
-        self.encode_halo = math.ceil(max(before + sees.left * hop, after + sees.right * hop) / level)
+        hop, level, segment = self.front_end.hop, config.level, config.quantizer.segment
+        frames = max(before + sees.left * hop, after + sees.right * hop) / level
+        self.encode_halo = math.ceil(frames / segment) * segment
         """Codes' worth of samples to either side that one code can see."""
-        self.decoder, branches = build_decoder(config)
-        self.decode_halo = math.ceil(max(max(r.left, r.right) for r in branches))
+        self.decoder, self.head = build_decoder(config)
+        self.decode_halo = math.ceil(max(max(r.left, r.right) for r in self.head.reaches))
         """Codes to either side that one code's samples can see."""
         self.quantizer = build_quantizer(config.quantizer, seed)
         self.encoder.trainable = not decoder_only
-        terms = ["spectral_convergence", "log_magnitude", "mel", "waveform"] + ["hum"] * (config.loss.hum > 0)
+        terms = ["spectral_convergence", "log_magnitude", "mel", "waveform", *self.head.TERMS]
+        terms += [name for name in ("hum", "constant_q") if getattr(config.loss, name)]
         self.seed_generator = keras.random.SeedGenerator(seed + 1) if config.positioned else None
         self.adversary = build_adversary(config.adversary)
         self.weights_of_terms = {**dict(config.loss)}
@@ -122,7 +101,9 @@ class VQVAE(keras.Model):
         self.built = True
 
     def call(self, audio, training=False):
-        latents = self.encoder(self.front_end(audio), training=training and not self.decoder_only)
+        # What the head's own terms compare its clues with.
+        self.features = self.front_end(audio)
+        latents = self.encoder(self.features, training=training and not self.decoder_only)
         quantized, _ = self.quantizer(latents, training=training and not self.decoder_only)
         given = quantized
         if self.config.positioned:
@@ -133,7 +114,15 @@ class VQVAE(keras.Model):
                 start = replica_sums.share(
                     keras.random.randint((rows,), 0, PERIOD // self.config.level, seed=self.seed_generator))
             given = [quantized, start]
-        return ops.cast(self.decoder(given, training=training)[..., 0], "float32")
+        return ops.cast(self._decode(given, training)[..., 0], "float32")
+
+    def _decode(self, given, training=False):
+        """audio [batch, samples, 1]; the head's clues, where it has some, stay for `compute_loss`."""
+        made = self.decoder(given, training=training)
+        if self.head.clues is None:
+            return made
+        audio, self.clues = made
+        return audio
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Σ weight·term over the terms of `LossConfig` and the adversary + the quantizer's
@@ -145,6 +134,10 @@ class VQVAE(keras.Model):
         terms = reconstruction_terms(y, y_pred, self.config.sample_rate)
         if self.config.loss.hum:
             terms["hum"] = hum(y, y_pred, self.config.level)
+        if self.config.loss.constant_q:
+            terms["constant_q"] = constant_q(y, y_pred, self.config.sample_rate)
+        if self.head.clues is not None:
+            terms |= self.head.losses_of(self.features, self.clues)
         total = sum(self.losses)
         if self.adversary is not None and training:
             terms |= self.adversary.losses_of(y, y_pred)
@@ -168,12 +161,13 @@ class VQVAE(keras.Model):
 
         Where the config is `positioned`: [codes, start], start int32 [batch] as in `build_decoder`.
         """
-        inputs = codes = keras.Input((None, None if self.config.books > 1 else 1), dtype="int32", name="codes")
+        inputs = codes = keras.Input((None, None if self.config.quantizer.nested else self.config.books),
+                                      dtype="int32", name="codes")
         vectors = _Call(self.quantizer.lookup, name="lookup")(codes)
         if self.config.positioned:
             start = keras.Input((), dtype="int32", name="start")
             inputs, vectors = [codes, start], [vectors, start]
-        audio = self.decoder(vectors)
+        audio = self._decode(vectors)
         return keras.Model(inputs, layers.Reshape((-1,), name="samples")(audio), name=f"{self.config.name}_decode")
 
 

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
-from keras import layers
+import numpy as np
+from keras import layers, ops
 
-from ..config import Config, WaveformFrontEnd
+from ..config import PER_OCTAVE, Config, LogFrequencyFrontEnd, WaveformFrontEnd
 from .layers import register
 
 
@@ -26,5 +28,122 @@ class WaveformInput(layers.Reshape):
         super().__init__(target_shape, **kwargs)
 
 
-FRONT_ENDS: dict[type[Config], Callable] = {WaveformFrontEnd: lambda config, sample_rate: WaveformInput(name="channel")}
+RANGE = 80.0
+"""dB under full scale that a log-frequency spectrum tells levels apart."""
+
+QUALITY = 1.0 / ((2 ** (2 / PER_OCTAVE) - 1) / (2 ** (2 / PER_OCTAVE) + 1))
+"""Periods in a window of the constant-Q transform: neighbouring quarter tones are told apart."""
+
+
+class ConstantQ:
+    """Amplitudes of quarter tones: audio float32 [batch, T] -> [batch, T / hop, bins], a sine of amplitude
+    a giving a.
+
+    A Hann window of `QUALITY` periods for each bin, centred on the first sample of a frame (Brown 1991).
+    Each octave is one convolution over blocks of `hop` samples, half as long as that of the octave
+    below, so that it costs little and exports to ONNX.
+    """
+
+    def __init__(self, config: LogFrequencyFrontEnd, sample_rate: int):
+        self.hop, self.bins = config.hop, config.bins
+        frequencies = config.lowest * 2.0 ** (np.arange(self.bins) / PER_OCTAVE)
+        lengths = QUALITY * sample_rate / frequencies
+        self.kernels = []
+        for first in range(0, self.bins, PER_OCTAVE):
+            one = slice(first, first + PER_OCTAVE)
+            half = math.ceil(lengths[first] / 2 / self.hop)  # blocks to either side of the centre
+            time = np.arange(-half * self.hop, half * self.hop)[:, None]
+            window = np.where(np.abs(time) < lengths[one] / 2, 1.0 + np.cos(2 * np.pi * time / lengths[one]), 0.0)
+            window *= 2.0 / window.sum(axis=0)
+            angle = 2 * np.pi * frequencies[one] * time / sample_rate
+            kernel = np.concatenate([window * np.cos(angle), window * np.sin(angle)], axis=1)
+            self.kernels.append(kernel.reshape(2 * half, self.hop, 2 * PER_OCTAVE).astype("float32"))
+        self.reach = max(len(kernel) for kernel in self.kernels) // 2
+        """Blocks to either side of a frame's first sample that it sees."""
+        # Long windows let noise through less: what stands out of it is judged by the root of their length.
+        self.emphasis = np.sqrt(lengths).astype("float32")
+
+    def __call__(self, audio):
+        blocks = ops.reshape(ops.cast(audio, "float32"), (ops.shape(audio)[0], -1, self.hop))
+        octaves = []
+        for kernel in self.kernels:
+            half = len(kernel) // 2
+            around = ops.pad(blocks, [[0, 0], [half, half - 1], [0, 0]])
+            parts = ops.conv(around, kernel, 1, "valid")
+            real, imag = parts[..., :PER_OCTAVE], parts[..., PER_OCTAVE:]
+            # The floor, 120 dB under full scale, keeps the root's gradient finite in silence.
+            octaves.append(ops.sqrt(real**2 + imag**2 + 1e-12))
+        return ops.concatenate(octaves, axis=-1)
+
+    def peaks(self, amplitudes):
+        """How much of a peak each bin is, float32 in [0, 1]: amplitudes [batch, frames, bins] -> the same shape.
+
+        A peak, 0.5 and more, is louder than its neighbours, stands 4 dB over the median of the nine bins around it and
+        lies within 25 dB of its frame's loudest, all judged with `emphasis`; a frame under -70 dB has none. Within a
+        quarter of a dB of any of these bounds there is no jump, so that rounding makes no other codes.
+        """
+        level = ops.log(amplitudes * self.emphasis) * (20 / math.log(10))
+        around = ops.concatenate([level[..., :1]] * 4 + [level] + [level[..., -1:]] * 4, axis=-1)
+        shifted = ops.stack([around[..., i : i + self.bins] for i in range(9)], axis=-1)
+        median = ops.top_k(shifted, 5)[0][..., -1]
+        top = ops.max(level, axis=-1, keepdims=True)
+        margin = ops.minimum(level - ops.maximum(shifted[..., 3], shifted[..., 5]), level - median - 4.0)
+        loudest = ops.log(ops.max(amplitudes, axis=-1, keepdims=True)) * (20 / math.log(10))
+        margin = ops.minimum(margin, ops.minimum(level - top + 25.0, loudest + 70.0))
+        # The first and the last bin have one neighbour only.
+        inner = np.zeros(self.bins, "float32")
+        inner[1:-1] = 1.0
+        return ops.clip(2.0 * margin + 0.5, 0.0, 1.0) * inner
+
+
+def level_of(amplitudes):
+    """Amplitudes -> levels over `RANGE` dB under full scale, 0.1 at its bottom, 1.1 for a full-scale sine."""
+    decibels = ops.log(amplitudes) * (20 / math.log(10))
+    return ops.clip((decibels + RANGE) / RANGE, -0.1, 1.2) + 0.1
+
+
+def amplitude_of(levels):
+    """What `level_of` undoes, for levels up to 1.3."""
+    return ops.exp((ops.clip(levels, 0.0, 1.3) - 1.1) * (RANGE * math.log(10) / 20))
+
+
+@register
+class LogFrequencySpectrum(layers.Layer):
+    """audio float32 [batch, T] -> float32 [batch, T / hop, 2·bins]: levels of the quarter tones, and the same at
+    peaks only.
+
+    Stays in float32 under mixed precision.
+    """
+
+    def __init__(self, hop: int, lowest: float, octaves: int, sample_rate: int, **kwargs):
+        super().__init__(**({"dtype": "float32"} | kwargs))
+        self.settings = {"hop": hop, "lowest": lowest, "octaves": octaves, "sample_rate": sample_rate}
+        self.transform = ConstantQ(LogFrequencyFrontEnd(hop=hop, lowest=lowest, octaves=octaves), sample_rate)
+        self.hop, self.channels = hop, 2 * self.transform.bins
+
+    @property
+    def receptive_field(self) -> tuple[int, int]:
+        reach = self.transform.reach * self.hop
+        return reach, reach
+
+    def call(self, audio):
+        amplitudes = self.transform(audio)
+        levels = level_of(amplitudes)
+        return ops.concatenate([levels, levels * self.transform.peaks(amplitudes)], axis=-1)
+
+    def compute_output_shape(self, shape):
+        return (shape[0], None if shape[1] is None else shape[1] // self.hop, self.channels)
+
+    def get_config(self):
+        return super().get_config() | self.settings
+
+
+def _log_frequency(config: LogFrequencyFrontEnd, sample_rate: int):
+    return LogFrequencySpectrum(config.hop, config.lowest, config.octaves, sample_rate, name="log_frequency")
+
+
+FRONT_ENDS: dict[type[Config], Callable] = {
+    WaveformFrontEnd: lambda config, sample_rate: WaveformInput(name="channel"),
+    LogFrequencyFrontEnd: _log_frequency,
+}
 """The layer of each kind of front end: (config, sample rate) -> layer."""

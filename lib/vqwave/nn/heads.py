@@ -16,18 +16,17 @@ import math
 import numpy as np
 from keras import layers, ops
 
-from ..config import PERIOD, Config, TonesHead, WaveformHead
+from ..config import LOWEST, PER_OCTAVE, PERIOD, Config, NotesHead, TonesHead, WaveformHead
+from .frontends import amplitude_of
 from .layers import Conv, Reach, SubPixelUpsampling, register
-
-LOWEST = 27.5  # Hz, A0
-PER_OCTAVE = 24  # quarter tones: music in tune lies on them, and what does not is at most an eighth tone away
+from .replica_sums import mean
 
 
-def frequencies(count: int, sample_rate: int) -> np.ndarray:
+def frequencies(count: int, sample_rate: int, first: int = 0) -> np.ndarray:
     """The bank's tones as whole cycles in `PERIOD` samples, int64 [count]: quarter tones up from
-    A0, below Nyquist.
+    the `first` above A0, below Nyquist.
     """
-    hertz = LOWEST * 2.0 ** (np.arange(count) / PER_OCTAVE)
+    hertz = LOWEST * 2.0 ** ((first + np.arange(count)) / PER_OCTAVE)
     return np.round(np.minimum(hertz, 0.49 * sample_rate) * PERIOD / sample_rate).astype(np.int64)
 
 
@@ -49,11 +48,11 @@ class ToneBank(layers.Layer):
     begin, turned on by sin(α+β).
     """
 
-    def __init__(self, count: int, hop: int, sample_rate: int, **kwargs):
+    def __init__(self, count: int, hop: int, sample_rate: int, first: int = 0, **kwargs):
         super().__init__(**({"dtype": "float32"} | kwargs))
-        self.count, self.hop, self.sample_rate = count, hop, sample_rate
+        self.count, self.hop, self.sample_rate, self.first = count, hop, sample_rate, first
         self.cycle = PERIOD // hop
-        cycles = frequencies(count, sample_rate)
+        cycles = frequencies(count, sample_rate, first)
         # Golden-ratio steps scatter the phases, so that the bank has no click in common.
         self.phases = (2 * math.pi * ((np.arange(count) * 0.6180339887) % 1.0)).astype("float32")
         # A frame turns the phase by m·hop of PERIOD, which is m mod cycle of cycle.
@@ -81,7 +80,8 @@ class ToneBank(layers.Layer):
         return (batch, None if frames is None else frames * self.hop, 1)
 
     def get_config(self):
-        return super().get_config() | {"count": self.count, "hop": self.hop, "sample_rate": self.sample_rate}
+        own = {"count": self.count, "hop": self.hop, "sample_rate": self.sample_rate, "first": self.first}
+        return super().get_config() | own
 
 
 @register
@@ -166,9 +166,19 @@ class Head:
     the first code in the piece, modulo PERIOD / level.
     """
 
+    TERMS: tuple[str, ...] = ()
+    """Terms of the loss that it has of its own, as `losses_of` names them."""
+
     def __init__(self, config):
         self.config = config
         self.reaches: list[Reach] = []
+        self.clues = None
+
+    def losses_of(self, features, clues) -> dict:
+        """Its own terms: what the front end makes of the recording against its clues, which are the decoder's
+        second output.
+        """
+        raise NotImplementedError
 
     def tap(self, stage: int, features, start, reach: Reach):
         """Look at the features of a stage on their way down."""
@@ -221,5 +231,79 @@ class TonesAndNoise(Head):
         return layers.Add(name="sum", dtype="float32")([noise, self.audio])
 
 
-HEADS: dict[type[Config], type[Head]] = {WaveformHead: WaveformOutput, TonesHead: TonesAndNoise}
+@register
+class PickedTones(layers.Layer):
+    """Clues float32 [batch, frames, 3·bins] -> amplitudes [batch, frames, bins]: of the tones that sound, the rest 0.
+
+    Clues are, for each bin, the logit that a peak is here, its level and that of the spectrum. A tone sounds where its
+    logit is no less than its neighbours' and positive. What lies near either bound is faded, so that the
+    amplitudes are continuous in the clues.
+    """
+
+    SLOPE = 8.0
+
+    def __init__(self, **kwargs):
+        super().__init__(**({"dtype": "float32"} | kwargs))
+
+    def call(self, clues):
+        logits, levels, _ = ops.split(clues, 3, axis=-1)
+        edge = ops.full_like(logits[..., :1], -99.0)
+        beside = ops.maximum(ops.concatenate([edge, logits[..., :-1]], axis=-1),
+                             ops.concatenate([logits[..., 1:], edge], axis=-1))
+        gate = ops.clip(self.SLOPE * (logits - beside) + 0.5, 0.0, 1.0) * ops.clip(self.SLOPE * logits + 0.5, 0.0, 1.0)
+        return gate * amplitude_of(levels)
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], shape[-1] // 3)
+
+
+class NotesAndNoise(TonesAndNoise):
+    """Oscillators on the peaks of the spectrum that the decoder believes in, and a bank of noise.
+
+    Loudness everywhere is no melody: with the peaks picked, a bank of quarter tones keeps the notes of a recording.
+    """
+
+    TERMS = ("presence", "level", "spectrum")
+
+    def tap(self, stage: int, features, start, reach: Reach):
+        config = self.config
+        if config.hop(stage) != config.front_end.hop:
+            return
+        front, hop = config.front_end, config.front_end.hop
+        dense = Conv(3 * front.bins, 1, bias_initializer=_seldom, name="clues", dtype="float32")
+        self.clues = dense(features)
+        tones = ToneBank(front.bins, hop, config.sample_rate, front.first_tone, name="tones")
+        self.audio = tones(PickedTones(name="picked")(self.clues), self._first(start, hop))
+        self.reaches.append(reach.copy().add(dense).add(tones))
+
+    def losses_of(self, features, clues) -> dict:
+        """presence: cross-entropy (nats a frame) of the peaks' logits; a bin beside a peak is neither right nor wrong
+        and counts little. level: mean |difference| at peaks, spectrum: everywhere, both in units of 80 dB.
+        """
+        levels, peaks = ops.split(features, 2, axis=-1)
+        logits, peak_levels, spectrum = ops.split(clues, 3, axis=-1)
+        # Half a peak at least, of its own level.
+        peak = ops.cast(peaks > 0.5 * levels, "float32") * ops.cast(peaks > 0.0, "float32")
+        none = ops.zeros_like(peak[..., :1])
+        beside = ops.maximum(ops.concatenate([none, peak[..., :-1]], axis=-1),
+                             ops.concatenate([peak[..., 1:], none], axis=-1))
+        weight = ops.where(peak > 0.0, 2.0, ops.where(beside > 0.0, 0.3, 1.0))
+        entropy = ops.softplus(logits) - logits * peak
+        return {
+            "presence": mean(ops.sum(weight * entropy, axis=-1)),
+            "level": mean(peak * ops.abs(peak_levels - levels)) / (mean(peak) + 1e-3),
+            "spectrum": mean(ops.abs(spectrum - levels)),
+        }
+
+
+def _seldom(shape, dtype=None):
+    """No tone at first, and levels in the middle."""
+    bias = np.full(shape, 0.5, "float32")
+    bias[: shape[0] // 3] = -3.0
+    return ops.convert_to_tensor(bias, dtype)
+
+
+HEADS: dict[type[Config], type[Head]] = {
+    WaveformHead: WaveformOutput, TonesHead: TonesAndNoise, NotesHead: NotesAndNoise,
+}
 """The class of each kind of head, made with the codec's config."""

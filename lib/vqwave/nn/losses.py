@@ -7,11 +7,15 @@ dimensionless.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from keras import ops
 
+from ..config import LogFrequencyFrontEnd
 from ..metrics import BESIDE, LINE, MEL_FLOOR, mel_filters
 from ..metrics import MEL_BANDS as MEL_SCALES
+from .frontends import ConstantQ, level_of
 from .replica_sums import mean, total
 
 # (n_fft, hop, window): the windows of the SC metric at twice its hop, which trains as well for half
@@ -85,3 +89,19 @@ def hum(x, y, level: int):
     original = power(x)
     floor = 1e-8 * ops.max(original) + 1e-9
     return ops.mean((excess(power(y) + floor) - excess(original + floor)) ** 2)
+
+
+@functools.lru_cache
+def _transform(sample_rate: int) -> ConstantQ:
+    octaves = min(7, int(np.log2(sample_rate / 2 / LogFrequencyFrontEnd().lowest)))
+    return ConstantQ(LogFrequencyFrontEnd(octaves=octaves), sample_rate)
+
+
+def constant_q(x, y, sample_rate: int):
+    """Mean |difference| of the levels of quarter tones, in units of 80 dB: float32 [batch, samples], a
+    multiple of 512.
+
+    Windows of up to 16,384 samples tell semitones apart, which the other terms cannot below 500 Hz.
+    """
+    transform = _transform(sample_rate)
+    return ops.mean(ops.abs(level_of(transform(x)) - level_of(transform(y))))

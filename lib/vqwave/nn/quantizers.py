@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from ..config import CodebookConfig, Config, EMAQuantizer, ResidualQuantizer, SOMQuantizer
+from ..config import BandedQuantizer, CodebookConfig, Config, EMAQuantizer, ResidualQuantizer, SOMQuantizer
 from . import replica_sums
 from .layers import register
 
@@ -111,9 +111,11 @@ class VectorQuantizer(layers.Layer):
         """codes int32 [batch, N, 1] -> vectors float32 [batch, N, code_dim]."""
         return ops.take(self.codebook, codes[..., 0], axis=0)
 
-    def call(self, latents, training=False, counts=None):
-        """counts: float32 [batch], 1 for the windows that count, 0 for others; None counts all."""
-        latents = ops.cast(latents, "float32")
+    def call(self, latents, training=False, counts=None, codes=None):
+        """counts: float32 [batch], 1 for the windows that count, 0 for others; None counts all.
+        codes: int32 [batch, N], to be used in place of the nearest ones once the codebook has started.
+        """
+        latents, wanted = ops.cast(latents, "float32"), codes
         flat = ops.stop_gradient(ops.reshape(latents, (-1, self.code_dim)))
         codebook = ops.convert_to_tensor(self.codebook)
         if training:
@@ -122,7 +124,11 @@ class VectorQuantizer(layers.Layer):
             candidates = replica_sums.take(flat, rows)
             started = self.started > 0
             codebook = ops.where(started, codebook, candidates)
-        codes = ops.cast(ops.argmin(distances(flat, codebook), axis=1), "int32")
+        if wanted is None or training:
+            codes = ops.cast(ops.argmin(distances(flat, codebook), axis=1), "int32")
+        if wanted is not None:
+            wanted = ops.reshape(wanted, (-1,))
+            codes = ops.where(started, wanted, codes) if training else wanted
         counted = ops.ones_like(codes, dtype="float32")
         if counts is not None:
             counted = ops.reshape(ops.broadcast_to(counts[:, None], ops.shape(latents)[:2]), (-1,))
@@ -279,7 +285,7 @@ class SelfOrganizingMap(VectorQuantizer):
         share = ops.exp(-self.squared / (2.0 * ops.maximum(width, 1e-2) ** 2))
         return ops.matmul(share, count[:, None])[:, 0], ops.matmul(share, total)
 
-    def call(self, latents, training=False, counts=None):
+    def call(self, latents, training=False, counts=None, codes=None):
         flat = ops.reshape(ops.cast(latents, "float32"), (-1, self.code_dim))
         nearest = ops.top_k(-distances(flat, ops.convert_to_tensor(self.codebook)), 2)[1]
         between = ops.take(ops.reshape(ops.convert_to_tensor(self.squared), (-1,)),
@@ -287,7 +293,7 @@ class SelfOrganizingMap(VectorQuantizer):
         # Neighbours lie at most one step away along each axis: a squared distance of 1, or 2 across
         # a corner.
         self.batch_error = replica_sums.mean(ops.cast(between > 2.5, "float32"))
-        return super().call(latents, training, counts)
+        return super().call(latents, training, counts, codes)
 
     def update_metrics(self):
         super().update_metrics()
@@ -298,6 +304,133 @@ class SelfOrganizingMap(VectorQuantizer):
         config = super().get_config() | own
         del config["num_codes"]
         return config
+
+
+def cheapest_path(costs, change, segment: int):
+    """The codes of the least total cost, where a change of code costs too (Viterbi 1967).
+
+    Args:
+        costs: float32 [batch, N, books, codes], of each code in each frame.
+        change: float32 [batch] or [batch, books], what a change costs.
+        segment: frames that are looked at together; between segments a change is free, so that what a frame
+            gets depends on no more than its own. The last one may be shorter.
+
+    Returns:
+        int32 [batch, N, books].
+    """
+    batch, frames = ops.shape(costs)[:2]
+    books, num_codes = costs.shape[2:]
+    segments = (frames + segment - 1) // segment
+    # Frames of no cost behind the end leave the path as it is.
+    costs = ops.pad(costs, [[0, 0], [0, segments * segment - frames], [0, 0], [0, 0]])
+    costs = ops.reshape(costs, (batch, segments, segment, books, num_codes))
+    change = ops.reshape(change, (batch, 1, -1, 1))
+    total, back = costs[:, :, 0], []
+    for t in range(1, segment):
+        # Top-1s, since ONNX lacks Keras's argmin.
+        best, least = ops.top_k(-total, 1)
+        # Over the best so far: small numbers, so that rounding decides next to nothing.
+        total = total + best
+        back.append((least[..., 0], total > change))
+        total = ops.minimum(total, change) + costs[:, :, t]
+    code = ops.top_k(-total, 1)[1][..., 0]
+    path = [code]
+    for least, moves in reversed(back):
+        here = ops.cast(ops.one_hot(code, num_codes), "bool")
+        code = ops.where(ops.any(here & moves, axis=-1), least, code)
+        path.append(code)
+    path = ops.reshape(ops.stack(path[::-1], axis=2), (batch, segments * segment, books))
+    return ops.cast(path[:, :frames], "int32")
+
+
+@register
+class BandedVectorQuantizer(layers.Layer):
+    """latents float32 [batch, N, books·code_dim] -> (quantized, the same shape; codes int32 [batch, N, books]).
+
+    A codebook for each band of the latents, as BSCodec (2025) splits a spectrum. What a piece costs to predict is
+    how often its codes change, so the codes are not each frame's nearest but the path of the least
+    distance + change_cost·changes within each `segment` of frames: rate-distortion optimal for codes that stay.
+    """
+
+    def __init__(self, config: BandedQuantizer | dict, seed=0, **kwargs):
+        super().__init__(**({"dtype": "float32"} | kwargs))
+        self.config = config if isinstance(config, Config) else BandedQuantizer(**config)
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.books = [VectorQuantizer(**_book_values(self.config), seed=seed + 1 + k, suffix=f"_{k}", name=f"book_{k}")
+                      for k in range(self.config.books)]
+        self.changes = keras.metrics.Mean(name="changes")
+
+    def build(self, shape):
+        for book in self.books:
+            book.build((*shape[:-1], self.config.code_dim))
+
+    @property
+    def codebooks(self) -> list:
+        return [book.codebook for book in self.books]
+
+    def set_codebooks(self):
+        for book in self.books:
+            book.set_codebooks()
+
+    def _bands(self, latents):
+        """Latents of each band, float32 [batch, N, code_dim]."""
+        dim = self.config.code_dim
+        return [latents[..., k * dim : (k + 1) * dim] for k in range(len(self.books))]
+
+    def _cheapest(self, bands, change):
+        """The codes int32 [batch, N, books] of bands at this cost of a change [batch]."""
+        costs = [distances(x, ops.convert_to_tensor(book.codebook)) / self.config.code_dim
+                 for x, book in zip(bands, self.books, strict=True)]
+        return cheapest_path(ops.stack(costs, axis=2), change, self.config.segment)
+
+    def _spread(self, bands):
+        """The variance of each band's latents, float32 [books]; 1 where they lie all around the unit sphere.
+
+        Latents that are all alike yet, at first, would never be worth a change.
+        """
+        found = []
+        for x in bands:
+            centre = replica_sums.mean_rows(ops.reshape(x, (-1, self.config.code_dim)))
+            found.append(replica_sums.mean((x - centre) ** 2))
+        return ops.stack(found)
+
+    def encode(self, latents):
+        """latents [batch, N, books·code_dim] -> codes int32 [batch, N, books]."""
+        bands = self._bands(ops.cast(latents, "float32"))
+        if self.config.change_cost:
+            return self._cheapest(bands, ops.full_like(latents[:, 0, 0], self.config.change_cost, dtype="float32"))
+        return ops.concatenate([book.encode(x) for x, book in zip(bands, self.books, strict=True)], axis=-1)
+
+    def lookup(self, codes):
+        """codes int32 [batch, N, books] -> vectors float32 [batch, N, books·code_dim]."""
+        return ops.concatenate([book.lookup(codes[..., k : k + 1]) for k, book in enumerate(self.books)], axis=-1)
+
+    def call(self, latents, training=False):
+        latents = ops.cast(latents, "float32")
+        bands, path = self._bands(latents), None
+        if self.config.change_cost:
+            change = ops.full_like(latents[:, 0, 0], self.config.change_cost)
+            if training:
+                # One draw a window of the joint batch, so that replicas draw what one device would.
+                rows = replica_sums.joint(ops.shape(latents)[0])
+                change = change * replica_sums.share(keras.random.uniform((rows,), 0.0, 2.0, seed=self.seed_generator))
+                change = change[:, None] * ops.stop_gradient(self._spread(bands))
+            path = self._cheapest([ops.stop_gradient(x) for x in bands], change)
+        made = [book(x, training=training, codes=None if path is None else path[..., k])
+                for k, (x, book) in enumerate(zip(bands, self.books, strict=True))]
+        codes = ops.concatenate([chosen for _, chosen in made], axis=-1)
+        self.batch_changes = replica_sums.mean(ops.cast(codes[:, 1:] != codes[:, :-1], "float32"))
+        if self.config.slow:
+            self.add_loss(self.config.slow * 0.5 * ops.mean((latents[:, 1:] - latents[:, :-1]) ** 2))
+        return ops.concatenate([vectors for vectors, _ in made], axis=-1), codes
+
+    def update_metrics(self):
+        for book in self.books:
+            book.update_metrics()
+        self.changes.update_state(self.batch_changes)
+
+    def get_config(self):
+        return super().get_config() | {"config": self.config.model_dump()}
 
 
 def _book_values(codebook) -> dict:
@@ -318,12 +451,18 @@ def _som(config: SOMQuantizer, seed: int):
     return SelfOrganizingMap(*config.grid, config.radius, config.shrink_steps, **values, seed=seed, name="quantizer")
 
 
-QUANTIZERS: dict[type[Config], Callable] = {EMAQuantizer: _ema, ResidualQuantizer: _residual, SOMQuantizer: _som}
+def _banded(config: BandedQuantizer, seed: int):
+    return BandedVectorQuantizer(config, seed, name="quantizer")
+
+
+QUANTIZERS: dict[type[Config], Callable] = {
+    EMAQuantizer: _ema, ResidualQuantizer: _residual, SOMQuantizer: _som, BandedQuantizer: _banded,
+}
 """The layer of each kind of quantizer: (config, seed) -> layer."""
 
 
 def build_quantizer(config, seed: int):
     """The quantizer that a config names, built."""
     layer = QUANTIZERS[type(config)](config, seed)
-    layer.build((None, None, config.code_dim))
+    layer.build((None, None, config.width))
     return layer

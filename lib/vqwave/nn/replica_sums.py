@@ -38,6 +38,14 @@ def mean(x):
     return ops.mean(x) if here is None else total(ops.mean(x)) / here.num_replicas_in_sync
 
 
+def mean_rows(x):
+    """The mean of x [n, …] over its first axis and all replicas, which have as many rows each."""
+    from keras import ops
+
+    here = _replicas()
+    return ops.mean(x, axis=0) if here is None else total(ops.mean(x, axis=0)) / here.num_replicas_in_sync
+
+
 def means(gradients: list) -> list:
     """The means of gradients over the replicas, in each of them."""
     here = _replicas()

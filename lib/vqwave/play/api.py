@@ -91,7 +91,8 @@ class VQWave:
                     report(min(decoder.seconds / decoder.expected, 1.0))
                 yield block
 
-        blocks = chunking.encode_blocks(codec.encode_window, count(), level, codec.encode_halo)
+        blocks = chunking.encode_blocks(codec.encode_window, count(), level, codec.encode_halo,
+                                        segment=codec.config.quantizer.segment)
         codes = _without_book(np.concatenate(list(blocks)))
         if peak < SILENT:
             raise UserError(f"{printable(path)}: is silent")
@@ -142,7 +143,10 @@ class VQWave:
                             f"{top / rate:.4f} s")
         # What the encoders see to either side, on the grid of the top level.
         halo = max(-(-self.codec(x).encode_halo * x // top) for x in levels) * top
-        left = min(halo, begin // top * top)
+        # What is encoded begins where the whole recording has a segment of frames begin.
+        segment = top * max(self.codec(x).config.quantizer.segment for x in levels)
+        before = begin // top * top
+        left = min(halo + (before - halo) % segment, before)
         heard, length = _part(recording, rate, begin - left, None if wanted is None else left + wanted + halo)
         own = heard[left:] if wanted is None else heard[left : left + wanted]
         own = own[: own.size // top * top]

@@ -95,7 +95,8 @@ class CodecEngine:
         """audio float32 [batch, T] in [-1, 1] -> codes int32 [batch, ceil(T / level), books], in
         constant memory.
         """
-        return chunking.encode(self.encode_window, audio, self.config.level, self.encode_halo)
+        segment = self.config.quantizer.segment
+        return chunking.encode(self.encode_window, audio, self.config.level, self.encode_halo, segment=segment)
 
     def decode(self, codes) -> np.ndarray:
         """codes int32 [batch, N, books] -> audio float32 [batch, N·level], in constant memory.

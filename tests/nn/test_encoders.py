@@ -1,0 +1,58 @@
+"""encoders.py: a band's codes come from its own band, and the stages behind the front end's hop."""
+
+import numpy as np
+import pytest
+
+from vqwave import config as configs
+from vqwave.nn.codec import VQVAE
+
+RATE = 22050
+
+
+def notes_config(**changes):
+    """A tiny codec of notes."""
+    values = {
+        "name": "notes", "sample_rate": RATE, "front_end": {"kind": "log_frequency"},
+        "encoder": {"kind": "banded", "units": 8},
+        "stages": [{"stride": 8, "channels": 8}, {"stride": 64, "channels": 12}],
+        "quantizer": {"kind": "banded", "books": 7, "num_codes": 32, "code_dim": 6}, "head": {"kind": "notes"},
+        "loss": {"waveform": 0.0},
+    }
+    return configs.validate(configs.CodecConfig, configs.merge(values, changes))
+
+
+def test_the_latents_of_a_band_see_that_band_and_no_other(rng):
+    made = VQVAE(notes_config())
+    features = rng.uniform(0, 1, (1, 40, 336)).astype("float32")
+    latents = np.asarray(made.encoder(features)).reshape(40, 7, 6)
+    np.testing.assert_allclose((latents**2).mean(-1), 1.0, atol=0.02)
+    for bin_, bands in ((3 * 24 + 12, {3}), (2 * 24 + 2, {1, 2}), (168 + 5 * 24 + 23, {5, 6}), (0, {0}), (167, {6})):
+        changed = features.copy()
+        changed[0, 20, bin_] += 1.0
+        moved = np.abs(np.asarray(made.encoder(changed)).reshape(40, 7, 6) - latents).max(-1) > 1e-6
+        assert set(np.flatnonzero(moved.any(0))) == bands
+        # Taps of 1, 3 and 1 frames to either side.
+        assert set(np.flatnonzero(moved.any(1))) == set(range(15, 26))
+
+
+def test_a_mirror_encoder_begins_behind_the_hop_of_the_front_end():
+    config = notes_config(encoder={"kind": "mirror"}, front_end={"hop": 8}, head={"kind": "waveform"},
+                          quantizer={"kind": "ema", "num_codes": 16, "code_dim": 6})
+    assert list(config.encoder_stages) == [1]
+    assert list(configs.preset("tiny").codec(512).encoder_stages) == [0, 1, 2, 3]
+    made = VQVAE(config)
+    sound = np.random.default_rng(0).normal(0, 0.1, (2, 512 * 20)).astype("float32")
+    assert made.encode_model()(sound).shape == (2, 20, 1)
+    assert made(sound).shape == sound.shape
+
+
+@pytest.mark.parametrize("changes", [{}, {"quantizer": {"change_cost": 0.0}}, {"quantizer": {"books": 14}}])
+def test_halves_and_whole_agree(changes, rng):
+    made = VQVAE(notes_config(**changes))
+    sound = rng.normal(0, 0.1, (2, 512 * 70)).astype("float32")
+    made(sound, training=True)
+    codes = np.asarray(made.encode_model()(sound))
+    assert codes.shape == (2, 70, made.config.books) and len(np.unique(codes)) > 3
+    audio = np.asarray(made.decode_model()([codes, np.zeros(2, "int32")]))
+    np.testing.assert_allclose(audio, np.asarray(made(sound)), atol=1e-5)
+    assert made.encode_halo % made.config.quantizer.segment == 0

@@ -1,0 +1,108 @@
+"""frontends.py: the constant-Q spectrum by its definition, its peaks, and what training sees of them."""
+
+import numpy as np
+import pytest
+
+from vqwave import config as configs
+from vqwave.nn.frontends import QUALITY, ConstantQ, LogFrequencySpectrum, amplitude_of, level_of
+
+RATE = 22050
+
+
+def sine(hertz, amplitude=0.5, samples=512 * 80):
+    return (amplitude * np.sin(2 * np.pi * hertz * np.arange(samples) / RATE)).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def transform():
+    return ConstantQ(configs.LogFrequencyFrontEnd(), RATE)
+
+
+@pytest.mark.parametrize("bin_", [0, 24, 71, 72, 100, 167])
+def test_a_sine_has_its_amplitude_at_its_quarter_tone_and_is_a_peak_there(transform, bin_):
+    found = np.asarray(transform(sine(55 * 2 ** (bin_ / 24))[None]))[0]
+    assert found.shape == (80, 168)
+    np.testing.assert_allclose(found[30:50, bin_], 0.5, rtol=0.01)
+    assert (found[30:50].argmax(1) == bin_).all()
+    peaks = np.asarray(transform.peaks(found[None]))[0, 30:50] > 0.5
+    if 0 < bin_ < 167:
+        assert (np.flatnonzero(peaks.sum(0)) == bin_).all()
+
+
+def test_it_is_the_sum_over_windows_that_it_says(transform, rng):
+    audio = rng.normal(0, 0.1, 512 * 60).astype("float32")
+    found = np.asarray(transform(audio[None]))[0]
+    for frame, bin_ in ((30, 0), (31, 50), (17, 120), (59, 160), (0, 3)):
+        hertz = 55 * 2 ** (bin_ / 24)
+        length = QUALITY * RATE / hertz
+        time = np.arange(-8000, 8000)
+        window = np.where(np.abs(time) < length / 2, 1 + np.cos(2 * np.pi * time / length), 0)
+        padded = np.pad(audio, 8000)[frame * 512 : frame * 512 + 16000]
+        total = (padded * window * np.exp(-2j * np.pi * hertz * time / RATE)).sum() * 2 / window.sum()
+        assert found[frame, bin_] == pytest.approx(abs(total), rel=1e-3, abs=1e-6)
+
+
+def test_two_semitones_in_the_bass_are_two_peaks(transform):
+    audio = sine(110, 0.3) + sine(110 * 2 ** (1 / 12), 0.3)
+    found = np.asarray(transform(audio[None]))
+    peaks = np.asarray(transform.peaks(found))[0, 40] > 0.5
+    assert set(np.flatnonzero(peaks)) == {24, 26}
+
+
+def test_silence_and_quiet_sounds_have_no_peaks(transform):
+    for audio in (np.zeros((1, 512 * 40), "float32"), sine(440, 1e-5)[None]):
+        found = transform(audio)
+        assert not np.asarray(transform.peaks(found)).any()
+        assert np.isfinite(np.asarray(level_of(found))).all()
+
+
+def test_peaks_do_not_jump(transform, rng):
+    amplitudes = rng.uniform(0.01, 0.1, (1, 50, 168)).astype("float32")
+    found = np.asarray(transform.peaks(amplitudes))
+    near = np.asarray(transform.peaks(amplitudes * (1 + 1e-5 * rng.uniform(-1, 1, amplitudes.shape).astype("float32"))))
+    assert np.abs(near - found).max() < 1e-3
+    level = 20 * np.log10(amplitudes[0] * transform.emphasis)
+    for frame, bin_ in np.argwhere(found[0] >= 0.5):
+        assert level[frame, bin_] >= max(level[frame, bin_ - 1], level[frame, bin_ + 1])
+        assert level[frame, bin_] > level[frame].max() - 25
+
+
+def test_levels_are_decibels_and_can_be_undone():
+    amplitudes = np.array([1.0, 0.1, 0.01, 1e-4], "float32")
+    levels = np.asarray(level_of(amplitudes))
+    np.testing.assert_allclose(levels, [1.1, 0.85, 0.6, 0.1], atol=1e-5)
+    np.testing.assert_allclose(amplitude_of(levels), amplitudes, rtol=1e-4)
+    assert float(amplitude_of(np.float32(9.0))) == float(amplitude_of(np.float32(1.3))) < 10
+
+
+@pytest.mark.parametrize("hop", [128, 512])
+def test_a_frame_sees_as_far_as_the_receptive_field_says(hop, rng):
+    layer = LogFrequencySpectrum(hop, 55.0, 7, RATE)
+    audio = rng.normal(0, 0.1, (1, 512 * 60)).astype("float32")
+    changed = audio.copy()
+    at = 512 * 30 + 100
+    changed[0, at] += 1.0
+    moved = np.flatnonzero(np.abs(np.asarray(layer(changed)) - np.asarray(layer(audio))).max((0, 2)) > 1e-6)
+    left, right = layer.receptive_field
+    assert (moved * hop >= at - right).all() and (moved * hop <= at + left).all()
+    assert moved.min() * hop < at - 0.7 * right and moved.max() * hop > at + 0.7 * left
+    assert layer.compute_output_shape((2, 4096)) == (2, 4096 // hop, 336)
+
+
+def test_grids_that_cannot_be_are_refused():
+    with pytest.raises(configs.ConfigError, match="octaves above it"):
+        configs.validate(configs.LogFrequencyFrontEnd, {"lowest": 60.0})
+    base = {"name": "a", "sample_rate": RATE, "stages": [{"stride": 512, "channels": 8}]}
+    for change, words in (
+        ({"front_end": {"kind": "log_frequency", "hop": 100}}, "hop of 100.*1, 512"),
+        ({"front_end": {"kind": "log_frequency", "octaves": 8}}, "14080 Hz.*22050 holds 11025 Hz"),
+        ({"head": {"kind": "notes"}}, "notes needs a front_end of log_frequency, not waveform"),
+        ({"encoder": {"kind": "banded"}}, "banded needs a front_end of log_frequency, not waveform"),
+        ({"encoder": {"kind": "banded"}, "front_end": {"kind": "log_frequency"}}, "banded quantizer, not ema"),
+        ({"encoder": {"kind": "banded"}, "front_end": {"kind": "log_frequency"},
+          "quantizer": {"kind": "banded", "books": 5}}, "168 quarter tones, which 5 books do not divide"),
+        ({"encoder": {"kind": "banded"}, "front_end": {"kind": "log_frequency", "hop": 1},
+          "quantizer": {"kind": "banded"}}, "every 1 samples.*512"),
+    ):
+        with pytest.raises(configs.ConfigError, match=words):
+            configs.validate(configs.CodecConfig, base | change)
