@@ -88,6 +88,11 @@ class Config(pydantic.BaseModel):
 ConfigType = TypeVar("ConfigType", bound=Config)
 
 
+def _check_odd(key: str, value: int):
+    if value % 2 == 0:
+        raise ValueError(f"{key} is {value}; it must be odd")
+
+
 def default_kind(kind: str) -> pydantic.BeforeValidator:
     """For a field that is a union of classes told apart by `kind`: which one where none is named."""
     return pydantic.BeforeValidator(lambda value: {"kind": kind} | value if isinstance(value, dict) else value)
@@ -180,8 +185,7 @@ class DilatedBlock(Config):
 
     @pydantic.model_validator(mode="after")
     def _check(self):
-        if self.kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size is {self.kernel_size}; it must be odd")
+        _check_odd("kernel_size", self.kernel_size)
         return self
 
 
@@ -531,6 +535,17 @@ class CodesAbove(ConditionConfig):
     books: Annotated[int, Field(strict=True, ge=1, le=64)] = 1
     channels: Positive = 128
     dilations: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 4, 8, 16, 32)
+    kernel_size: Annotated[int, Field(strict=True, ge=3, le=99)] = 3
+
+    @pydantic.model_validator(mode="after")
+    def _check(self):
+        _check_odd("kernel_size", self.kernel_size)
+        return self
+
+    @property
+    def halo(self) -> int:
+        """Frames to either side that the context of one of them sees."""
+        return sum(self.dilations) * (self.kernel_size // 2)
 
     @property
     def shape(self) -> tuple[int | None, ...]:
@@ -611,7 +626,7 @@ class GeneratorConfig(Config):
     @property
     def halo(self) -> int:
         """Source frames that the context of one position sees on either side (0 at the top)."""
-        return sum(self.source.dilations) if self.source else 0
+        return self.source.halo if self.source else 0
 
 
 Model = Annotated[CodecConfig | GeneratorConfig, Field(discriminator="kind")]

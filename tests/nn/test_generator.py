@@ -22,6 +22,10 @@ def generators():
     config = configs.replace(preset.generator(32), books=3)
     source = configs.replace(config.source, books=2)
     made["books"] = Generator(configs.replace(config, conditions=[configs.to_dict(source)]))
+    # A context of wider kernels.
+    config = preset.generator(32)
+    made["wide"] = Generator(configs.replace(config, conditions=[
+        configs.to_dict(config.source) | {"kernel_size": 5}]))
     return made
 
 
@@ -48,7 +52,8 @@ def test_every_preset_has_the_shapes_it_says(level, size, rng):
     assert generator(inputs(config, rng, 1, 1)).shape == (1, config.ratio or 4, 1, config.num_codes)
     assert bool(generator.conditions) == bool(config.source)
     if config.source:
-        assert config.halo == sum(config.source.dilations)
+        layers = generator.conditions["source"].layers
+        assert config.halo == sum(x.receptive_field[0] for x in layers if hasattr(x, "receptive_field"))
         outside = np.full((1, 1 + 2 * config.halo, 1), config.pad_token, "int32")
         made = generator.context({"source": outside})
         assert made.shape == (1, config.ratio, config.context_channels)
@@ -62,8 +67,9 @@ def test_context_of_n_source_codes_is_n_times_ratio_steps(generators, n, rng):
     assert made.shape == (2, n * config.ratio, config.context_channels)
 
 
-def test_context_of_a_window_is_that_of_the_whole_there(generators, rng):
-    generator = generators[32]
+@pytest.mark.parametrize("kind", [32, "wide"])
+def test_context_of_a_window_is_that_of_the_whole_there(generators, kind, rng):
+    generator = generators[kind]
     halo, ratio, pad = generator.config.halo, generator.config.ratio, generator.config.pad_token
     piece = rng.integers(0, 64, (1, 40, 1)).astype("int32")
     padded = np.pad(piece, ((0, 0), (halo, halo), (0, 0)), constant_values=pad)
@@ -73,9 +79,11 @@ def test_context_of_a_window_is_that_of_the_whole_there(generators, rng):
         np.testing.assert_allclose(window, whole[:, start * ratio : stop * ratio], atol=1e-5)
 
 
-def test_context_sees_its_halo_and_no_further(generators, rng):
-    generator = generators[32]
+@pytest.mark.parametrize("kind, wanted", [(32, 1 + 2 + 4), ("wide", 2 * (1 + 2 + 4))])
+def test_context_sees_its_halo_and_no_further(generators, kind, wanted, rng):
+    generator = generators[kind]
     halo, ratio = generator.config.halo, generator.config.ratio
+    assert halo == wanted
     source = inputs(generator.config, rng, batch=1, n=30)["source"]
     before = np.asarray(generator.context({"source": source}))
     changed = source.copy()

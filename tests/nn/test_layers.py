@@ -17,12 +17,14 @@ def test_a_residual_block_begins_as_the_identity_and_keeps_the_shape(dilation, r
     assert not np.allclose(block(x), x)
 
 
-def test_a_cropped_block_gives_a_window_what_the_whole_has_there(rng):
+@pytest.mark.parametrize("dilation, kernel_size", [(5, 3), (2, 5)])
+def test_a_cropped_block_gives_a_window_what_the_whole_has_there(rng, dilation, kernel_size):
     x = rng.normal(size=(1, 30, 4)).astype("float32")
-    block = CroppedResidual(4, 5)
+    block = CroppedResidual(4, dilation, kernel_size)
+    reach = dilation * (kernel_size // 2)
     whole = np.asarray(block(x))
-    assert whole.shape == (1, 20, 4)
-    np.testing.assert_allclose(block(x[:, 7:25]), whole[:, 7:15], atol=1e-6)
+    assert whole.shape == (1, 30 - 2 * reach, 4) and block.receptive_field == (reach, reach)
+    np.testing.assert_allclose(block(x[:, 7 : 15 + 2 * reach]), whole[:, 7:15], atol=1e-6)
 
 
 def test_upsampling_unfolds_channels_into_time(rng):

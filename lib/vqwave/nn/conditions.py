@@ -79,7 +79,7 @@ def codes_above_model(config: CodesAbove, generator: GeneratorConfig) -> keras.M
     codes = keras.Input(config.shape, dtype="int32", name=config.input)
     x = FrameEmbedding(config.books, config.num_codes, config.channels, name="embedding")(codes)
     for dilation in config.dilations:
-        x = CroppedResidual(config.channels, dilation, name=f"dilated_{dilation}")(x)
+        x = CroppedResidual(config.channels, dilation, config.kernel_size, name=f"dilated_{dilation}")(x)
     x = SubPixelUpsampling(config.channels, generator.ratio, kernel_size=1, name="upsample")(x)
     x = layers.Activation("gelu", name="activation")(x)
     return keras.Model(codes, x, name="context")

@@ -79,33 +79,35 @@ class ResidualBlock(layers.Layer):
 
 @register
 class CroppedResidual(layers.Layer):
-    """x[d:-d] + conv of kernel 3 and dilation d, unpadded: [batch, time, channels] -> [batch, time
-    − 2·d, channels].
+    """x[r:-r] + unpadded dilated conv(x), which sees r steps to either side: [batch, time, channels]
+    -> [batch, time − 2·r, channels].
     """
 
-    def __init__(self, channels: int, dilation: int, **kwargs):
+    def __init__(self, channels: int, dilation: int, kernel_size: int = 3, **kwargs):
         super().__init__(**kwargs)
-        self.channels, self.dilation = channels, dilation
-        self.conv = layers.Conv1D(channels, 3, dilation_rate=dilation, padding="valid", name="conv",
+        self.channels, self.dilation, self.kernel_size = channels, dilation, kernel_size
+        self.reach = dilation * (kernel_size // 2)
+        self.conv = layers.Conv1D(channels, kernel_size, dilation_rate=dilation, padding="valid", name="conv",
                                   dtype=self.dtype_policy)
 
     def build(self, shape):
         self.conv.build(shape)
 
     def call(self, x):
-        return x[:, self.dilation : -self.dilation] + gelu(self.conv(x))
+        return x[:, self.reach : -self.reach] + gelu(self.conv(x))
 
     @property
     def receptive_field(self) -> tuple[int, int]:
-        return self.dilation, self.dilation
+        return self.reach, self.reach
 
     def compute_output_shape(self, shape):
         """Stated, because JAX cannot tell that both sides of the sum have the same unknown length.
         """
-        return (shape[0], None if shape[1] is None else shape[1] - 2 * self.dilation, self.channels)
+        return (shape[0], None if shape[1] is None else shape[1] - 2 * self.reach, self.channels)
 
     def get_config(self):
-        return super().get_config() | {"channels": self.channels, "dilation": self.dilation}
+        own = {"channels": self.channels, "dilation": self.dilation, "kernel_size": self.kernel_size}
+        return super().get_config() | own
 
 
 @register

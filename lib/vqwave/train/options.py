@@ -16,6 +16,7 @@ from .. import cli, config, weights
 from ..config import ChainConfig, CodecConfig, ConfigError, DataConfig, GeneratorConfig, TrainingConfig
 from ..data.splits import read_split
 from ..errors import UserError
+from .record import STEPS_PER_EPOCH
 
 
 @dataclass(frozen=True)
@@ -87,15 +88,15 @@ def add_training_flags(p: argparse.ArgumentParser):
     p.add_argument("--steps", type=cli.number(int, 1), help="optimizer steps in all (default: the preset's)")
     p.add_argument("--epochs", type=cli.number(int, 1),
                    help="divide the steps into so many epochs, each of which ends with validation and saving "
-                        "(default: every 250 steps)")
+                        f"(default: every {STEPS_PER_EPOCH} steps)")
     p.add_argument("--learning-rate", type=cli.number(float, above=0),
                    help="its peak, after warm-up (default: the preset's)")
     p.add_argument("--seed",
                    type=cli.number(int, 0),
-                   help="of the initial weights and the order of windows (default: 0)")
+                   help=f"of the initial weights and the order of windows (default: {TrainingConfig().seed})")
     p.add_argument("--val-split", metavar="SHARE|F.yml",
                    help="share of the hours held out for validation, by track, or a split.yml that names tracks "
-                        "(default: 0.1)")
+                        f"(default: {DataConfig().split})")
     p.add_argument("--patience", type=cli.number(int, 0),
                    help="stop after so many epochs without a better validation loss (default: never)")
     p.add_argument("--start-from", metavar="DIR",

@@ -18,6 +18,9 @@ from ..config import CodecConfig, DataConfig, GeneratorConfig, TrainingConfig
 from ..errors import UserError
 from ..files import atomic_write
 
+STEPS_PER_EPOCH = 250
+"""Where it is not said how many epochs a run has."""
+
 
 class TrainingError(UserError):
     """Training cannot go on: says at which step and why."""

@@ -28,9 +28,8 @@ from . import callbacks, replicas, resume
 from .jobs import CodecJob, GeneratorJob, Job
 from .optimizer import Muon
 from .options import RunOptions
-from .record import RunRecord, run_variables
+from .record import STEPS_PER_EPOCH, RunRecord, run_variables
 
-STEPS_PER_EPOCH = 250
 KEEP = 3
 """How many numbered sets stay besides the best."""
 
