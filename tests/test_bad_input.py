@@ -464,7 +464,7 @@ def test_whatever_a_manifest_holds(tmp_path):
         path.write_bytes(content)
         for track in one_line_or(lambda: manifest.read(tmp_path), tmp_path) or ():
             assert track.path(tmp_path).resolve().is_relative_to(tmp_path.resolve())
-            assert track.intact(tmp_path)
+            assert track.is_intact(tmp_path)
 
     check()
 

@@ -82,7 +82,7 @@ def test_other_commands_are_named_in_the_form_that_was_typed(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["scripts/train_all.py"])
     assert cli.command("generate") == "python scripts/generate_audio.py"
     assert cli.command("play") == "vqwave play"
-    with cli.called("vqwave train"):
+    with cli.set_program("vqwave train"):
         assert cli.command("generate") == "vqwave generate"
     assert cli.program() == "train_all.py"
 

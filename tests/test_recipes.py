@@ -38,7 +38,7 @@ def run(checkout, name, *arguments, **environment):
 def songs(folder, name, seconds=1.0):
     """A song of the right name for each track that the split names, and two that train."""
     folder.mkdir()
-    held = splits.read_split(ROOT / "recipes" / name / "split.yml").held_out
+    held = splits.read_split(ROOT / "recipes" / name / "split.yml").held_out_tracks
     for i, track in enumerate([*held, "one more", "another"]):
         audio.write(folder / f"{track}.wav", music(seconds, i), 22050)
     return len(held) + 2
@@ -51,7 +51,7 @@ def test_there_are_the_two_corpora():
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_split_holds_tracks_out_and_none_of_them_twice(name):
     split = splits.read_split(ROOT / "recipes" / name / "split.yml")
-    assert split.test and split.validation and len(set(split.held_out)) == len(split.held_out)
+    assert split.test and split.validation and len(set(split.held_out_tracks)) == len(split.held_out_tracks)
 
 
 def test_targets_are_of_figures_that_there_are():

@@ -116,14 +116,14 @@ def test_which_set_is_taken_and_said(save, tmp_path):
     best = save("best", shift=3.0)
     base = first(best) - 3.0
     assert first(weights.find(tmp_path, NAME)) == first(best)
-    assert "best" in weights.find(tmp_path, NAME).described
+    assert "best" in weights.find(tmp_path, NAME).summary
     save("", shift=0.0)
     shipped = weights.find(tmp_path, NAME)
     assert first(shipped) == pytest.approx(base, abs=1e-5)
-    assert shipped.described == f"{NAME}: the set without a number in {tmp_path}"
+    assert shipped.summary == f"{NAME}: the set without a number in {tmp_path}"
     for asked, shift in ((2, 2.0), ("2", 2.0), (10, 10.0), ("best", 3.0)):
         assert first(weights.find(tmp_path, NAME, asked)) == pytest.approx(base + shift)
-    assert "epoch 10" in weights.find(tmp_path, NAME, 10).described
+    assert "epoch 10" in weights.find(tmp_path, NAME, 10).summary
     assert weights.tags(tmp_path, NAME) == ["00002", "00010", "best", ""]
     assert weights.epochs(tmp_path, NAME) == [2, 10]
 

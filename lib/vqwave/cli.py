@@ -67,7 +67,7 @@ def program() -> str:
 
 
 @contextlib.contextmanager
-def called(name: str):
+def set_program(name: str):
     """`program()` is `name` while the block runs."""
     global _called
     before, _called = _called, name
@@ -140,7 +140,7 @@ def entry(main, argv=None) -> int:
     """
     _end_with_parent()
     try:
-        with _heeding_signals():
+        with _raise_for_signals():
             try:
                 return main(argv) or 0
             finally:
@@ -181,7 +181,7 @@ def entry(main, argv=None) -> int:
 
 
 @contextlib.contextmanager
-def _heeding_signals():
+def _raise_for_signals():
     """SIGTERM raises `Interrupted`, as Ctrl-C raises KeyboardInterrupt.
 
     Either may come in the middle of a library, which then makes an error of its own out of it: here

@@ -679,7 +679,7 @@ class Split(Config):
     chosen_by_test: Text = ""
 
     @property
-    def held_out(self) -> tuple[str, ...]:
+    def held_out_tracks(self) -> tuple[str, ...]:
         """Every track that does not train."""
         return (*self.validation, *self.test, *self.fresh, *self.excluded)
 

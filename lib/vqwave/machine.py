@@ -69,14 +69,14 @@ def _memory_bytes() -> int | None:
         return None
 
 
-def bfloat16_cpu() -> bool:
+def has_bfloat16() -> bool:
     """Does this processor multiply bfloat16 itself (AVX512-BF16 or AMX; Arm: bf16)?"""
     with contextlib.suppress(OSError):
         return bool(set(Path("/proc/cpuinfo").read_text().split()) & {"avx512_bf16", "amx_bf16", "bf16"})
     return False
 
 
-def nvidia_gpu() -> bool:
+def has_nvidia_gpu() -> bool:
     """Does the driver's own tool list a GPU?"""
     tool = shutil.which("nvidia-smi")
     if not tool:

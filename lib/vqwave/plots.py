@@ -228,12 +228,12 @@ def code_shades(codebook, quiet: int | None = None) -> np.ndarray:
     return shades.astype(np.float32)
 
 
-def codec_shades(codec) -> np.ndarray:
-    """`code_shades` of a codec's first book, dark where it is quiet; codec: what
-    `engine.load_codec` returns.
+def codec_shades(codec_engine) -> np.ndarray:
+    """`code_shades` of a codec's first book, dark where it is quiet; codec_engine:
+    what `engine.load_codec` returns.
     """
-    quiet = codec.encode(np.zeros((1, 64 * codec.config.level), np.float32))[0]
-    return code_shades(codec.weight_set.codebooks()[0], int(quiet[len(quiet) // 2, 0]))
+    quiet = codec_engine.encode(np.zeros((1, 64 * codec_engine.config.level), np.float32))[0]
+    return code_shades(codec_engine.weight_set.codebooks()[0], int(quiet[len(quiet) // 2, 0]))
 
 
 def first_book(codes) -> np.ndarray:

@@ -17,7 +17,7 @@ _one_at_a_time = threading.RLock()
 @contextlib.contextmanager
 def mute_stderr():
     """What the block, C libraries included, writes to stderr is dropped."""
-    with open(os.devnull, "wb") as nowhere, _going_to(nowhere):
+    with open(os.devnull, "wb") as nowhere, _redirect_stderr(nowhere):
         yield
 
 
@@ -28,7 +28,7 @@ def mute_stderr_unless_it_fails():
     """
     with tempfile.TemporaryFile() as held:
         try:
-            with _going_to(held):
+            with _redirect_stderr(held):
                 yield
         except BaseException:
             held.seek(0)
@@ -38,7 +38,7 @@ def mute_stderr_unless_it_fails():
 
 
 @contextlib.contextmanager
-def _going_to(file):
+def _redirect_stderr(file):
     with _one_at_a_time:
         try:
             saved = os.dup(2)

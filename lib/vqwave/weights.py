@@ -92,7 +92,7 @@ class WeightSet:
     data: configs.DataConfig | None = None
 
     @property
-    def which(self) -> str:
+    def tag_phrase(self) -> str:
         """One phrase for the user: which of a folder's sets this is."""
         if self.tag in ("", "best"):
             shipped = self.folder.resolve().parent == CHECKOUT
@@ -100,9 +100,9 @@ class WeightSet:
         return f"epoch {self.tag.lstrip('0') or '0'}"
 
     @property
-    def described(self) -> str:
+    def summary(self) -> str:
         """One line for the user: what was taken, and from where."""
-        return f"{self.name}: {self.which} in {self.folder}"
+        return f"{self.name}: {self.tag_phrase} in {self.folder}"
 
     @property
     def codes_id(self) -> str:
@@ -145,7 +145,7 @@ def describe(sets) -> list[str]:
     """What was taken, and from where: one line for all sets of which the same is to be said."""
     alike = {}
     for one in sets:
-        alike.setdefault(one.which, []).append(one)
+        alike.setdefault(one.tag_phrase, []).append(one)
     lines = []
     for which, those in alike.items():
         folders = dict.fromkeys(str(one.folder) for one in those)
@@ -323,10 +323,10 @@ def find(folder, name: str, epoch: int | str | None = None) -> WeightSet:
         source = epoch_tag(epoch) if isinstance(epoch, int) else None
         if source not in there:
             raise
-        found = _open(folder, name, source)
-        if found.record != record:
+        weight_set = _open(folder, name, source)
+        if weight_set.record != record:
             raise  # that number has since been given to another run's epoch
-        return found
+        return weight_set
 
 
 def _read(path: Path) -> dict:
@@ -361,10 +361,10 @@ def _open(folder: Path, name: str, tag: str) -> WeightSet:
     for part in expected:
         files[part] = weights_path(folder, name, part, tag)
         try:
-            found = sha256(files[part])
+            actual = sha256(files[part])
         except OSError as e:
             raise WeightsError(f"{files[part]}: cannot be read: {e.strerror}") from e
-        if found != sums[part]:
+        if actual != sums[part]:
             raise WeightsError(f"{files[part]}: damaged, or of another set: its checksum is not the one in {path.name}")
     # Without what is at its default, so that a field that a later version adds changes no checksum.
     identity = json.dumps([config.model_dump(mode="json", exclude_defaults=True), sums], sort_keys=True).encode()

@@ -97,7 +97,7 @@ def test_a_transposed_variant_has_one_alignment_that_its_shift_alone_decides():
     assert [v.shift for v in many if not v.shift] == [0] * 4
     assert sorted(v.shift for v in many[4:]) == [-3, -2, -1, 1, 2, 3]
     assert len({str(v) for v in many}) == 10
-    assert len({v.skipped % level for v in many[4:] for level in (512,)}) == 6
+    assert len({v.start % level for v in many[4:] for level in (512,)}) == 6
 
 
 def test_offsets_differ_within_a_code_at_every_level():

@@ -9,8 +9,7 @@ import pytest
 from prepared import data_folder, music
 
 from vqwave import config as configs
-from vqwave.data import audio, manifest
-from vqwave.data import splits as dataset
+from vqwave.data import audio, manifest, splits
 from vqwave.data.windows import AudioWindows, CodeTrack, CodeWindows, Sampler
 from vqwave.errors import UserError
 
@@ -36,7 +35,7 @@ def folder(tmp_path):
 
 def test_a_share_holds_out_whole_tracks_by_hours():
     tracks = [track(f"t{i}", 1000 + i) for i in range(40)]
-    train, val = dataset.split(tracks, 0.25, seed=1)
+    train, val = splits.split(tracks, 0.25, seed=1)
     assert sorted(files(train) + files(val)) == sorted(files(tracks))
     assert not set(files(train)) & set(files(val))
     held = sum(t.samples for t in val) / sum(t.samples for t in tracks)
@@ -45,22 +44,22 @@ def test_a_share_holds_out_whole_tracks_by_hours():
 
 def test_the_split_is_a_function_of_seed_and_names():
     tracks = [track(f"t{i}") for i in range(30)]
-    _, val = dataset.split(tracks, 0.3, seed=1)
-    _, again = dataset.split(tracks[::-1], 0.3, seed=1)
+    _, val = splits.split(tracks, 0.3, seed=1)
+    _, again = splits.split(tracks[::-1], 0.3, seed=1)
     assert set(files(again)) == set(files(val))
-    assert set(files(dataset.split(tracks, 0.3, seed=2)[1])) != set(files(val))
+    assert set(files(splits.split(tracks, 0.3, seed=2)[1])) != set(files(val))
 
 
 def test_a_track_keeps_its_side_when_another_comes():
     tracks = [track(f"t{i}") for i in range(30)]
-    before = set(files(dataset.split(tracks, 0.3, seed=1)[1]))
-    after = set(files(dataset.split([*tracks, track("new")], 0.3, seed=1)[1]))
+    before = set(files(splits.split(tracks, 0.3, seed=1)[1]))
+    after = set(files(splits.split([*tracks, track("new")], 0.3, seed=1)[1]))
     assert len(before ^ after) <= 2
 
 
 @pytest.mark.parametrize("count, share, held", [(1, 0.5, 0), (2, 0.01, 1), (2, 0.99, 1), (5, 0, 0), (5, 0.999, 4)])
 def test_at_least_one_track_trains_and_one_validates(count, share, held):
-    train, val = dataset.split([track(f"t{i}") for i in range(count)], share, seed=0)
+    train, val = splits.split([track(f"t{i}") for i in range(count)], share, seed=0)
     assert len(val) == held
     assert len(train) == count - held
 
@@ -69,10 +68,10 @@ def test_a_split_file_names_the_sides(tmp_path):
     path = tmp_path / "split.yml"
     path.write_text("validation: [b]\ntest: [c, d e]\nexcluded: [f]\n")
     tracks = [track(f"album/{n}") for n in ("a", "b", "c", "d e", "f")]
-    train, val = dataset.split(tracks, dataset.read_split(path), seed=0)
+    train, val = splits.split(tracks, splits.read_split(path), seed=0)
     assert (files(train), files(val)) == (["album/a.ogg.u16"], ["album/b.ogg.u16"])
     path.write_text("test: [c]\n")
-    train, val = dataset.split(tracks, dataset.read_split(str(path)), seed=0)
+    train, val = splits.split(tracks, splits.read_split(str(path)), seed=0)
     assert len(train) == 4
     assert val == []
 
@@ -89,20 +88,20 @@ def test_a_wrong_split_file_is_one_line_that_says_what(tmp_path, text, said):
     path = tmp_path / "split.yml"
     path.write_text(text)
     with pytest.raises(UserError, match=said) as e:
-        dataset.split([track("a"), track("b")], dataset.read_split(path), seed=0)
+        splits.split([track("a"), track("b")], splits.read_split(path), seed=0)
     assert "split" in str(e.value)
 
 
 def test_a_split_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match="nothing.yml"):
-        dataset.read_split(tmp_path / "nothing.yml")
+        splits.read_split(tmp_path / "nothing.yml")
 
 
 def test_short_tracks_are_left_out_and_none_left_says_how_long():
     tracks = [track("a", 100), track("b", 3000), track("c", 2000)]
-    assert files(dataset.long_enough(tracks, 2000)) == ["b.ogg.u16", "c.ogg.u16"]
+    assert files(splits.keep_long(tracks, 2000)) == ["b.ogg.u16", "c.ogg.u16"]
     with pytest.raises(UserError, match=r"22050 samples \(1.00 s\).*3000 \(0.14 s\)"):
-        dataset.long_enough(tracks, 22050)
+        splits.keep_long(tracks, 22050)
 
 
 # ------------------------------------------------------------------------------------ audio windows
@@ -126,7 +125,7 @@ def test_every_draw_can_be_made_again_alone():
 
 
 def windows(folder, **more):
-    tracks = dataset.long_enough(manifest.read(folder), LENGTH + 1000)
+    tracks = splits.keep_long(manifest.read(folder), LENGTH + 1000)
     return AudioWindows(folder, tracks, LENGTH, **({"batch_size": 4, "seed": 7} | more))
 
 

@@ -244,7 +244,7 @@ def test_a_plan_is_reached_from_python(stages, tmp_path):
     plan.run(made, said.append)
     assert [stage.name for stage in made.stages] == names(stages[0]) == [
         "vqvae_512", "vqvae_128", "generator_512", "generator_128"]
-    assert made.open == [] and made.spent == 240.0
+    assert made.open_stages == [] and made.spent == 240.0
     again = Plan("d", tmp_path, "tiny", (512, 128), steps=3)
     again.read()
     assert again.finished == made.finished and again.spent == made.spent

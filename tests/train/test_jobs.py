@@ -58,6 +58,6 @@ def test_training_tracks_are_transposed_and_held_out_ones_never(folder, tiny_wei
     assert len(job.batches(0).tracks) == 12 and len(job.validation.tracks) == 2
     # Whatever serves a condition's input can tell which part of which track a window is.
     rows = job.batches(0).tracks
-    assert {(row.track.file, row.shift, row.skipped) for row in rows} == {
+    assert {(row.track.file, row.shift, row.start) for row in rows} == {
         (track.file, shift, skipped) for track in job.train for shift, skipped in
         ((0, 0), (0, OFFSET_STEP), (1, OFFSET_STEP), (-1, 2 * OFFSET_STEP))}

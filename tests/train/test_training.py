@@ -225,7 +225,7 @@ def test_a_finished_run_says_so_and_more_steps_go_on(train, begun):
 def test_start_from_begins_with_the_weights_of_another_run(train, tmp_path, straight, tiny_weights):
     source = weights.find(straight[GENERATOR].folder, GENERATOR, "best")
     run = train(tmp_path, start_from=straight[GENERATOR].folder, learning_rate=1e-9, seed=6)
-    assert f"begins with {source.described}" in run.told.text
+    assert f"begins with {source.summary}" in run.told.text
     assert run.told.steps[0] == 1
     for key, array in weights.find(tmp_path, GENERATOR, 1).load("generator").items():
         np.testing.assert_allclose(array, source.load("generator")[key], atol=1e-6)

@@ -15,9 +15,9 @@ def run(argv=None) -> int:
     """The command `vqwave`; returns its exit code."""
     name, *rest = [*(sys.argv[1:] if argv is None else argv), None]
     if name in cli.COMMANDS:
-        with cli.called(f"vqwave {name}"):
+        with cli.set_program(f"vqwave {name}"):
             return cli.entry(lambda given: load(name).main(given), rest[:-1])
-    with cli.called("vqwave"):
+    with cli.set_program("vqwave"):
         return cli.entry(main, argv)
 
 
@@ -47,7 +47,7 @@ def parser(full: bool = False) -> argparse.ArgumentParser:
     commands = made.add_subparsers(metavar="COMMAND", title="commands", parser_class=type(made))
     for name, (_, what) in cli.COMMANDS.items():
         if full:
-            with cli.called(f"vqwave {name}"):
+            with cli.set_program(f"vqwave {name}"):
                 commands.add_parser(name, help=what, parents=[load(name).parser()], add_help=False)
         else:
             commands.add_parser(name, help=what, add_help=False)

@@ -45,7 +45,7 @@ def main(argv=None) -> int:
         if name not in music.chain.names:
             raise UserError(f"no model is called {name!r}; there are {', '.join(music.chain.names)}, or all")
     for one in [music.weight_set(name) for name in names]:
-        print(printable(one.described), file=sys.stderr)
+        print(printable(one.summary), file=sys.stderr)
         if args.output_dir:
             for path in export.export(one, args.output_dir, args.engine):
                 print(f"wrote {printable(path)}")

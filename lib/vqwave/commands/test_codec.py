@@ -58,7 +58,7 @@ def main(argv=None) -> int:
     console = Console(stderr=True)
     rows, decoded = [], {}
     for one in found:
-        console.print(printable(one.described), markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(one.summary), markup=False, highlight=False, soft_wrap=True)
         rate = one.config.sample_rate
         with console.status(f"{one.name}: encoding, decoding, comparing"):  # draws nothing where no terminal is
             if rate not in decoded:

@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv=None) -> int:
     args, extra = parser().parse_known_args(argv)
     _check_extra(extra)
-    if not args.no_fp16 and (machine.bfloat16_cpu() or machine.nvidia_gpu()):
+    if not args.no_fp16 and (machine.has_bfloat16() or machine.has_nvidia_gpu()):
         extra.append("--fp16")
     hours = args.hours or (None if args.steps else 8.0)
     output = args.output_dir or Path(weights.GENERATORS) / Path(args.data_dir).resolve().name

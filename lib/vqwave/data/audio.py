@@ -140,7 +140,7 @@ class Decoder:
             if stream is None:
                 return
             self.expected = _stated_seconds(self.path, box.format.name, stream)
-            self.ended = box.format.name != "ogg" or _ogg_ends(self.path)
+            self.ended = box.format.name != "ogg" or _has_ogg_end(self.path)
             yield from box.decode(stream)
 
     def _libsndfile(self, file):
@@ -157,9 +157,9 @@ class Decoder:
         try:
             with soundfile.SoundFile(file.fileno(), closefd=False) as sound:
                 self.expected = sound.frames / sound.samplerate
-                self.ended = sound.format != "OGG" or _ogg_ends(self.path)
+                self.ended = sound.format != "OGG" or _has_ogg_end(self.path)
                 while (block := sound.read(max(1, _BLOCK // sound.channels), "float32", always_2d=True)).size:
-                    mono = _finite(block, 1e6).mean(axis=1, dtype=np.float32)
+                    mono = _clip_finite(block, 1e6).mean(axis=1, dtype=np.float32)
                     frame = av.AudioFrame.from_ndarray(mono[None], "flt", "mono")
                     frame.sample_rate = sound.samplerate
                     yield frame
@@ -232,7 +232,7 @@ def _stated_seconds(path, kind, stream):
     return seconds if kind.split(",")[0] in ("aiff", "flac", "mov", "ogg") else None
 
 
-def _ogg_ends(path):
+def _has_ogg_end(path):
     """Whether the last page of an Ogg file says that it is the last: a file cut between pages is
     whole but for that.
     """
@@ -310,10 +310,10 @@ def _drain(graph, end=False):
             block = graph.pull().to_ndarray()[0]
         except (av.BlockingIOError, av.EOFError):
             return
-        yield _finite(block, 1.0)
+        yield _clip_finite(block, 1.0)
 
 
-def _finite(samples, most):
+def _clip_finite(samples, most):
     """The samples within ±most; NaN is silence."""
     return np.clip(np.nan_to_num(samples, nan=0.0, posinf=most, neginf=-most), -most, most)
 
@@ -449,16 +449,16 @@ class _Sink:
         self._failed = None
 
     def write(self, data):
-        return self._kept(0, self.file.write, data)
+        return self._keep_error(0, self.file.write, data)
 
     # These two fail as well: they write what the file still buffers.
     def seek(self, offset, whence=os.SEEK_SET):
-        return self._kept(0, self.file.seek, offset, whence)
+        return self._keep_error(0, self.file.seek, offset, whence)
 
     def tell(self):
-        return self._kept(0, self.file.tell)
+        return self._keep_error(0, self.file.tell)
 
-    def _kept(self, otherwise, call, *arguments):
+    def _keep_error(self, otherwise, call, *arguments):
         try:
             return call(*arguments)
         except OSError as e:

@@ -59,7 +59,7 @@ def encode_blocks(run, blocks: Iterable[np.ndarray], level: int, halo: int, wind
     pending, held = [], 0
     left = start = 0  # the code that what is held begins with; the first that is still to be made
 
-    def made(audio, stop, right):
+    def encode_until(audio, stop, right):
         """The codes start … stop − 1 from samples that reach to the code `right`."""
         piece = audio[: (right - left) * level]
         piece = np.pad(piece, (0, (right - left) * level - piece.size))
@@ -70,7 +70,7 @@ def encode_blocks(run, blocks: Iterable[np.ndarray], level: int, halo: int, wind
         held += block.size
         while held >= (start + window + halo - left) * level:
             audio = np.concatenate(pending)
-            yield made(audio, start + window, start + window + halo)
+            yield encode_until(audio, start + window, start + window + halo)
             start += window
             drop = max(0, start - halo) - left
             pending, held, left = [audio[drop * level :]], held - drop * level, left + drop
@@ -78,7 +78,7 @@ def encode_blocks(run, blocks: Iterable[np.ndarray], level: int, halo: int, wind
     count = left - (-held // level)
     while start < count:
         stop = min(start + window, count)
-        yield made(audio, stop, min(count, stop + halo))
+        yield encode_until(audio, stop, min(count, stop + halo))
         drop = max(0, stop - halo) - left
         audio, left, start = audio[drop * level :], left + drop, stop
 

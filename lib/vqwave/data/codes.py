@@ -49,13 +49,13 @@ class Variant(NamedTuple):
         return f"{self.offset}{self.shift:+d}" if self.shift else str(self.offset)
 
     @property
-    def skipped(self) -> int:
+    def start(self) -> int:
         """Samples left off the start, after the transposition."""
         return self.offset * OFFSET_STEP
 
     def samples(self, track: manifest.Track) -> int:
         """How many samples of the track are encoded."""
-        return audio.transposed_length(track.samples, self.shift) - self.skipped
+        return audio.transposed_length(track.samples, self.shift) - self.start
 
 
 def variants(offsets: int, transpose: int = 0) -> list[Variant]:
@@ -71,7 +71,7 @@ def variants(offsets: int, transpose: int = 0) -> list[Variant]:
         Variant(number, shift) for number, shift in enumerate(shifts, 1)]
 
 
-def encode_corpus(data_dir, wanted, codec: weights.WeightSet, say, load, here: bool = True,
+def encode_corpus(data_dir, wanted, codec_weights: weights.WeightSet, say, load, here: bool = True,
                   scheduler: str | None = None) -> list:
     """[(track file, variant, (codes file, frames))] of every (track, variant) of `wanted`; what is
     not cached is encoded.
@@ -87,14 +87,14 @@ def encode_corpus(data_dir, wanted, codec: weights.WeightSet, say, load, here: b
             the same names.
     """
     data_dir = Path(os.path.abspath(data_dir))
-    folder = data_dir / ".codes" / codec.encoding_checksum[:16]
+    folder = data_dir / ".codes" / codec_weights.encoding_checksum[:16]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise UserError(f"{folder}: the cache of codes cannot be written: {e.strerror}") from e
     files_wanted, found = [], []
     for track, variant in wanted:
-        count = -(-variant.samples(track) // codec.config.level)
+        count = -(-variant.samples(track) // codec_weights.config.level)
         path = folder / f"{track.file}.{variant}.u16"
         files_wanted.append((track, variant, path, count))
         found.append((track.file, variant, (path, count)))
@@ -104,20 +104,20 @@ def encode_corpus(data_dir, wanted, codec: weights.WeightSet, say, load, here: b
         missing = _find_missing(folder, missing)
     if not missing:
         return found
-    level = codec.config.level
+    level = codec_weights.config.level
     say.start(len(missing), 0, f"encoding at {level}x")
     say(f"encoding {len(missing)} of {len(found)} copies of tracks at {level}x, once")
-    if earlier := _earlier(folder, codec.name):
+    if earlier := _find_earlier(folder, codec_weights.name):
         size = sum(p.stat().st_size for other in earlier for p in other.rglob("*.u16")) / 1e9
-        say(f"codes of earlier {codec.name}s take {size:.2f} GB; where those codecs are gone: rm -r "
+        say(f"codes of earlier {codec_weights.name}s take {size:.2f} GB; where those codecs are gone: rm -r "
             + " ".join(f"'{other}'" for other in earlier))
     for parent in {entry[2].parent for entry in missing}:
         files.sweep(parent)
     with open(folder / "index.jsonl", "a", encoding="utf-8") as log:
         if not log.tell():
-            log.write(json.dumps({"codec": codec.name}) + "\n")
-        epoch = int(codec.tag) if codec.tag.isdigit() else codec.tag or None
-        source = load, os.path.abspath(codec.folder), codec.name, epoch, codec.checksum
+            log.write(json.dumps({"codec": codec_weights.name}) + "\n")
+        epoch = int(codec_weights.tag) if codec_weights.tag.isdigit() else codec_weights.tag or None
+        source = load, os.path.abspath(codec_weights.folder), codec_weights.name, epoch, codec_weights.checksum
         known = {path: track for track, _, path, _ in missing}
         jobs = ((source, data_dir / track.file, track.samples, variant, path) for track, variant, path, _ in missing)
         made = cluster.run(scheduler, _encode, jobs) if scheduler else ((job, _encode(*job)) for job in jobs)
@@ -148,14 +148,15 @@ def _encode(source, track: Path, count: int, variant: Variant, path: Path) -> di
     """Write the codes of a variant of the track, a file of `count` samples, to `path`; what the
     index holds of them.
     """
-    first = 0 if variant.shift else variant.skipped
+    first = 0 if variant.shift else variant.start
     blocks = (audio.from_u16(windows.read_window(track, start, min(BLOCK, count - start)))
               for start in range(first, count, BLOCK))
     if variant.shift:
-        blocks = _drop(audio.transpose(blocks, count, variant.shift), variant.skipped)
+        blocks = _drop(audio.transpose(blocks, count, variant.shift), variant.start)
     with _ENCODING:
-        codec, halo, encode = _encoder(*source)
-        pieces = chunking.encode_blocks(encode, blocks, codec.level, halo, segment=codec.quantizer.segment)
+        codec_config, halo, encode = _encoder(*source)
+        segment = codec_config.quantizer.segment
+        pieces = chunking.encode_blocks(encode, blocks, codec_config.level, halo, segment=segment)
         made = np.concatenate([piece.astype("<u2") for piece in pieces])
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as f:
@@ -180,7 +181,7 @@ def _find_missing(folder: Path, wanted: list) -> list:
     return missing
 
 
-def _earlier(folder: Path, name: str) -> list[Path]:
+def _find_earlier(folder: Path, name: str) -> list[Path]:
     """The folders beside `folder` that hold codes of other codecs called `name`."""
     first = json.dumps({"codec": name}) + "\n"
     found = []

@@ -64,7 +64,7 @@ class Track:
     def path(self, folder) -> Path:
         return Path(folder, self.file)
 
-    def intact(self, folder) -> bool:
+    def is_intact(self, folder) -> bool:
         """Its file is there and has the recorded length."""
         try:
             return self.path(folder).stat().st_size == 2 * self.samples
@@ -88,7 +88,7 @@ def read(folder) -> list[Track]:
     if not tracks:
         raise UserError(f"{printable(folder)}: the manifest names no track; fill it with scripts/prepare_audio.py")
     for track in tracks:
-        if not track.intact(folder):
+        if not track.is_intact(folder):
             raise UserError(
                 f"{printable(folder)}: {printable(track.file)} is missing or not {2 * track.samples} bytes long as "
                 f"{NAME} says; run scripts/prepare_audio.py again")
@@ -221,7 +221,7 @@ class _Job:
     known: Track | None
 
     @property
-    def unchanged(self) -> bool:
+    def is_up_to_date(self) -> bool:
         """The track is up to date by size and time alone."""
         t = self.known
         return t is not None and (t.sample_rate, t.source_size, t.source_mtime_ns) == (
@@ -251,7 +251,7 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False, progress=
     report = PrepareReport(failed=failed)
     with _claim(dst):
         existing = _read_existing(dst, overwrite)
-        tracks = {t.file: t for t in existing if t.intact(dst)}
+        tracks = {t.file: t for t in existing if t.is_intact(dst)}
         by_source = {t.source: t for t in tracks.values()}
         jobs = []
         for relative in sources:
@@ -268,9 +268,9 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False, progress=
             results = _Results(dst, tracks, report, advance, changed=len(tracks) < len(existing))
             try:
                 for job in jobs:
-                    if job.unchanged:
+                    if job.is_up_to_date:
                         results.add(job, ("up to date", replace(job.known, source=job.source), None))
-                jobs = [job for job in jobs if not job.unchanged]
+                jobs = [job for job in jobs if not job.is_up_to_date]
                 if jobs and scheduler:
                     _cluster(jobs, scheduler, results.add)
                 elif jobs:
@@ -498,7 +498,7 @@ def _cluster(jobs, scheduler, done):
     for (job,), result in cluster.run(scheduler, _convert, ((job,) for job in jobs)):
         if isinstance(result, cluster.WorkerDied):
             result = "failed", _ENDED_ITS_PROCESS, None
-        elif result[0] == "converted" and not result[1].intact(job.folder):
+        elif result[0] == "converted" and not result[1].is_intact(job.folder):
             raise UserError(f"{printable(result[1].path(job.folder))}: a worker has written it, but it is not here: "
                             "all workers must see the same folders under the same names")
         done(job, result)

@@ -55,7 +55,7 @@ def split(tracks: list[manifest.Track], sides: float | Split, seed: int) -> tupl
     """
     if isinstance(sides, Split):
         known = {track_name(t) for t in tracks}
-        held = sides.held_out
+        held = sides.held_out_tracks
         missing = [n for n in held if n not in known]
         if missing:
             raise UserError(f"the split names a track {missing[0]!r} that the data folder does not hold")
@@ -75,7 +75,7 @@ def split(tracks: list[manifest.Track], sides: float | Split, seed: int) -> tupl
     return [t for i, t in enumerate(tracks) if i not in chosen], [tracks[i] for i in sorted(chosen)]
 
 
-def long_enough(tracks: list, samples: int, what="training") -> list:
+def keep_long(tracks: list, samples: int, what="training") -> list:
     """The tracks of at least `samples`; `UserError` where that leaves none says how long they would
     need to be.
     """

@@ -123,7 +123,7 @@ class CodeTrack(NamedTuple):
 
     path, frames: its cached codes; above, frames_above: those of the level above, None at the top
     of a chain. track: the track itself, for what its tags say. shift: semitones that it was
-    transposed by; skipped: samples left off its start after that.
+    transposed by; start: samples left off its start after that.
     """
 
     path: Path
@@ -132,7 +132,7 @@ class CodeTrack(NamedTuple):
     frames_above: int = 0
     track: Track | None = None
     shift: int = 0
-    skipped: int = 0
+    start: int = 0
 
 
 def window_above(condition: CodesAbove, generator: GeneratorConfig, track: CodeTrack, start: int,

@@ -418,7 +418,7 @@ class Evaluation:
         by_file, found = {t.file: t for t in tracks}, self.music.weight_set(self.music.chain.codecs[level])
         made = codes.encode_corpus(
             self.data_dir, [(t, v) for t in tracks for v in codes.variants(offsets)], found, report, codec.load_encoder)
-        return [(by_file[file], variant.skipped, self.read_frames(path, 0, count, found.config.books))
+        return [(by_file[file], variant.start, self.read_frames(path, 0, count, found.config.books))
                 for file, variant, (path, count) in made]
 
     @cached_property

@@ -182,10 +182,10 @@ class _Call(layers.Layer):
         return self.method(x)
 
 
-def load_codec(found: weights.WeightSet) -> VQVAE:
+def load_codec(weight_set: weights.WeightSet) -> VQVAE:
     """The Keras `VQVAE` of a set."""
-    model = VQVAE(found.config)
-    take_weights(model, found)
+    model = VQVAE(weight_set.config)
+    take_weights(model, weight_set)
     return model
 
 
@@ -199,15 +199,15 @@ def load_encoder(folder, name: str, epoch: int | str | None, checksum: str):
     Raises:
         UserError: the set found there has another checksum.
     """
-    found = weights.find(folder, name, epoch)
-    if found.checksum != checksum:
-        raise UserError(f"{found.described}: is another here than where the encoding was begun")
-    model = load_codec(found)
-    return found.config, model.encode_halo, model.encode_model().predict_on_batch
+    weight_set = weights.find(folder, name, epoch)
+    if weight_set.checksum != checksum:
+        raise UserError(f"{weight_set.summary}: is another here than where the encoding was begun")
+    model = load_codec(weight_set)
+    return weight_set.config, model.encode_halo, model.encode_model().predict_on_batch
 
 
-def take_weights(model: VQVAE, found: weights.WeightSet):
+def take_weights(model: VQVAE, weight_set: weights.WeightSet):
     """The weights of a set into a model of its shapes."""
     for part, variables in model.parts.items():
-        weights.assign(variables, found.load(part), found.files[part])
+        weights.assign(variables, weight_set.load(part), weight_set.files[part])
     model.quantizer.set_codebooks()

@@ -72,14 +72,14 @@ class Generator(keras.Model):
         return [ops.zeros((batch, *shape)) for shape in self.config.core.states.values()]
 
 
-def load_generator(found: weights.WeightSet) -> Generator:
+def load_generator(weight_set: weights.WeightSet) -> Generator:
     """The Keras `Generator` of a set."""
-    model = Generator(found.config)
-    take_weights(model, found)
+    model = Generator(weight_set.config)
+    take_weights(model, weight_set)
     return model
 
 
-def take_weights(model: Generator, found: weights.WeightSet):
+def take_weights(model: Generator, weight_set: weights.WeightSet):
     """The weights of a set into a model of its shapes."""
     for part, variables in model.parts.items():
-        weights.assign(variables, found.load(part), found.files[part])
+        weights.assign(variables, weight_set.load(part), weight_set.files[part])

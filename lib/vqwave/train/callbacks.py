@@ -92,7 +92,7 @@ class Checkpoint(keras.callbacks.Callback):
         within = step % self.record.steps_per_epoch and step < self.record.steps
         if not within:
             self.trained = {key: float(value) for key, value in (logs or {}).items()}
-        told = within and self._asked_to_stop()
+        told = within and self._stop_signal()
         if told or (within and time.monotonic() - self.saved_at > SAVE_EVERY_SECONDS):
             self.save_state()
             if told:
@@ -103,7 +103,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_test_batch_end(self, batch, logs=None):
         self.first_test = False
-        if told := self._asked_to_stop():
+        if told := self._stop_signal():
             self._save_unjudged()
             raise Interrupted(told)
 
@@ -112,7 +112,7 @@ class Checkpoint(keras.callbacks.Callback):
             self.record.unjudged = self.trained
         self.save_state()
 
-    def _asked_to_stop(self) -> int:
+    def _stop_signal(self) -> int:
         """The signal that this process, or another of its group, was sent; 0 where there was none.
         All ask at once.
         """
@@ -150,7 +150,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._prune()
         if stop:
             self.model.stop_training = True
-        told = self._asked_to_stop()
+        told = self._stop_signal()
         if told and record.finished is None:
             raise Interrupted(told)
 

@@ -10,11 +10,10 @@ from pathlib import Path
 import keras
 
 from .. import config, weights
-from ..data import codes, manifest, splits
-from ..data import windows as dataset
+from ..data import codes, manifest, splits, windows
 from ..errors import UserError
-from ..nn import codec as codec_layers
-from ..nn import generator as generator_layers
+from ..nn import codec as nn_codec
+from ..nn import generator as nn_generator
 from ..nn import losses
 from . import callbacks
 from .record import RunRecord
@@ -50,7 +49,7 @@ class Job:
         """Keep what is long enough of the tracks on both sides, and note down what is trained on.
         """
         train, val = splits.split(self.tracks, record.data.split, record.training.seed)
-        kept, kept_val = splits.long_enough(train, samples), [t for t in val if t.samples >= samples]
+        kept, kept_val = splits.keep_long(train, samples), [t for t in val if t.samples >= samples]
         short = len(train) + len(val) - len(kept) - len(kept_val)
         hours = [sum(t.seconds for t in side) / 3600 for side in (kept, kept_val)]
         say(f"{len(kept)} tracks to train on ({hours[0]:.2f} h), {len(kept_val)} held out ({hours[1]:.2f} h)"
@@ -79,7 +78,7 @@ class Job:
         """What `compile` is given besides the optimizer."""
         return {}
 
-    def take_weights(self, model, found: weights.WeightSet):
+    def take_weights(self, model, weight_set: weights.WeightSet):
         """The weights of a set into the model."""
         raise NotImplementedError
 
@@ -123,7 +122,7 @@ class CodecJob(Job):
 
     def _windows(self, tracks, **more):
         chosen = {"batch_size": self.training.batch_size, "share": self.group} | more
-        return dataset.AudioWindows(self.data_dir,
+        return windows.AudioWindows(self.data_dir,
                                     tracks,
                                     self.training.input_length,
                                     seed=self.training.seed,
@@ -143,10 +142,10 @@ class CodecJob(Job):
         return [callbacks.AudioExamples(folder, sound, self.model.sample_rate)]
 
     def build(self, seed: int):
-        return codec_layers.VQVAE(self.model, seed, self.decoder_only)
+        return nn_codec.VQVAE(self.model, seed, self.decoder_only)
 
-    def take_weights(self, model, found: weights.WeightSet):
-        codec_layers.take_weights(model, found)
+    def take_weights(self, model, weight_set: weights.WeightSet):
+        nn_codec.take_weights(model, weight_set)
 
 
 class GeneratorJob(Job):
@@ -172,12 +171,12 @@ class GeneratorJob(Job):
             above = model.source
             asked.append((above.level, "the level above: ", above.num_codes, above.books))
         self.codecs = [find_codec(self.codec_dir, level, self.codec_epoch, self.chain) for level, *_ in asked]
-        for found, (_, which, num_codes, books) in zip(self.codecs, asked, strict=True):
+        for weight_set, (_, which, num_codes, books) in zip(self.codecs, asked, strict=True):
             for key, value in (("num_codes", num_codes), ("books", books)):
-                if getattr(found.config, key) != value:
-                    raise UserError(f"{model.name}: {which}{key} is {value}, but {found.name} has "
-                                    f"{getattr(found.config, key)}")
-            self.check_rate(found.name, found.config.sample_rate)
+                if getattr(weight_set.config, key) != value:
+                    raise UserError(f"{model.name}: {which}{key} is {value}, but {weight_set.name} has "
+                                    f"{getattr(weight_set.config, key)}")
+            self.check_rate(weight_set.name, weight_set.config.sample_rate)
 
     def check_settings(self, training: config.TrainingConfig):
         unit = self.model.source_level or self.model.level
@@ -186,21 +185,21 @@ class GeneratorJob(Job):
                             f"of {unit}")
 
     def prepare(self, record: RunRecord, group: Group, say):
-        for found in self.codecs:
-            say(f"codec {found.described}")
+        for weight_set in self.codecs:
+            say(f"codec {weight_set.summary}")
         self.training, self.group = record.training, group
         model, training = self.model, self.training
         own, all_variants = (codes.variants(training.offsets, n) for n in (0, training.transpose))
         # What a variant takes off a track must still leave a window.
         unit = model.source_level or model.level
-        shortest = max(math.ceil((training.input_length + v.skipped + unit) * 2 ** (v.shift / 12))
+        shortest = max(math.ceil((training.input_length + v.start + unit) * 2 ** (v.shift / 12))
                        for v in all_variants)
         self.split(record, shortest, say)
         wanted = [(t, v) for t in self.train for v in all_variants] + [(t, v) for t in self.val for v in own]
         self.corpora = [
             {(track, variant): entry for track, variant, entry in codes.encode_corpus(
-                self.data_dir, wanted, found, say, codec_layers.load_encoder, group.first, self.scheduler)}
-            for found in self.codecs]
+                self.data_dir, wanted, weight_set, say, nn_codec.load_encoder, group.first, self.scheduler)}
+            for weight_set in self.codecs]
         sides = [[entry for (track, _), entry in self.corpora[0].items() if track in {t.file for t in side}]
                  for side in (self.train, self.val or self.train)]
         bits = group.from_first(lambda: codes.unigram_bits(sides[0], sides[1], model.num_codes, model.books))
@@ -211,11 +210,11 @@ class GeneratorJob(Job):
     def _windows(self, tracks, **more):
         by_file = {t.file: t for t in tracks}
         above = self.corpora[1] if len(self.corpora) > 1 else {}
-        rows = [dataset.CodeTrack(*entry, *above.get((file, variant), (None, 0)), by_file[file], variant.shift,
-                                  variant.skipped)
+        rows = [windows.CodeTrack(*entry, *above.get((file, variant), (None, 0)), by_file[file], variant.shift,
+                                  variant.start)
                 for (file, variant), entry in self.corpora[0].items() if file in by_file]
         length = self.training.input_length // self.model.level
-        return dataset.CodeWindows(rows, self.model, length, self.training.batch_size, self.training.seed,
+        return windows.CodeWindows(rows, self.model, length, self.training.batch_size, self.training.seed,
                                    share=self.group, **more)
 
     def batches(self, step: int):
@@ -228,12 +227,12 @@ class GeneratorJob(Job):
         return self._windows(self.val, fixed=VALIDATION_WINDOWS) if self.val else None
 
     def build(self, seed: int):
-        model = generator_layers.Generator(self.model)
+        model = nn_generator.Generator(self.model)
         start_from_codebooks(model, self.codecs, seed)
         return model
 
-    def take_weights(self, model, found: weights.WeightSet):
-        generator_layers.take_weights(model, found)
+    def take_weights(self, model, weight_set: weights.WeightSet):
+        nn_generator.take_weights(model, weight_set)
 
     def compile_options(self) -> dict:
         return {"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -280,18 +279,18 @@ def _describes_codec(folder, name: str, level: int) -> bool:
     return config.validate_model(values["model"], name).level == level
 
 
-def start_from_codebooks(model: generator_layers.Generator, codecs: list[weights.WeightSet], seed: int):
+def start_from_codebooks(model: nn_generator.Generator, codecs: list[weights.WeightSet], seed: int):
     """Begin with what the codecs know: codes whose vectors lie near each other start with near
     embeddings and logits.
 
     codecs: that of the generator's level, and that of the level above where it has one.
     """
-    random = dataset.rng(seed, dataset.START)
+    random = windows.rng(seed, windows.START)
 
     def standardise(vectors):
         return (vectors - vectors.mean(0)) / (vectors.std() + 1e-6)
 
-    own, *above = [[standardise(vectors) for vectors in found.codebooks()] for found in codecs]
+    own, *above = [[standardise(vectors) for vectors in weight_set.codebooks()] for weight_set in codecs]
     model.core.start_inputs(own, random)
     if model.config.source:
         model.conditions[model.config.source.input].get_layer("embedding").start_from(above[0], random)

@@ -96,7 +96,7 @@ class Plan:
             PlannedTraining("generator", name) for name in self.chain.generators.values()]
 
     @property
-    def open(self) -> list[PlannedTraining]:
+    def open_stages(self) -> list[PlannedTraining]:
         """The stages that are still to be trained: finished for good where time was shared out,
         else after `steps`.
         """
@@ -187,7 +187,7 @@ def run(plan: Plan, say: Callable[[str], None] = print):
     except OSError as e:
         raise UserError(f"{plan.output_dir}: cannot be written to: {e.strerror}") from e
     describe(plan, say)
-    stages, todo = plan.stages, plan.open
+    stages, todo = plan.stages, plan.open_stages
     for i, stage in enumerate(todo):
         seconds, left = None, ""
         if plan.hours:
@@ -209,7 +209,7 @@ def run(plan: Plan, say: Callable[[str], None] = print):
 
 def describe(plan: Plan, say: Callable[[str], None] = print):
     """Say what a plan will do."""
-    todo = plan.open
+    todo = plan.open_stages
     say(f"Training {len(plan.stages)} models of preset {plan.preset} on {plan.data_dir} into {plan.output_dir}:")
     for stage in plan.stages:
         what = f"{plan.steps} steps"

@@ -117,7 +117,7 @@ def join(wanted: bool) -> Iterator[Group]:
     except BaseException as e:
         if group.processes == 1:
             raise
-        lost = _peer_lost(e)
+        lost = _is_lost_peer(e)
         if lost or not isinstance(e, Interrupted):
             # The others would be waited for at the exit, while they wait for this one.
             code = e.code if isinstance(e, Interrupted) else 2 if lost or isinstance(e, UserError) else 1
@@ -161,7 +161,7 @@ def _join() -> Group:
     return Group(parallel.device_mesh.shape[0], count, jax.process_index(), parallel.scope)
 
 
-def _peer_lost(error: BaseException) -> bool:
+def _is_lost_peer(error: BaseException) -> bool:
     """Is this how JAX puts it that a collective operation lost the other side?"""
     text = str(error)
     return type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError") and any(

@@ -69,7 +69,7 @@ def find_start(job, options: RunOptions, training: TrainingConfig, data: DataCon
     if before := saved or (begin if begin and begin.training else None):
         training = _settle(before.training, training, given)
         data = _settle(before.data or DataConfig(), data, given)
-    codecs = {found.name: found.codes_id for found in job.codecs} or None
+    codecs = {one.name: one.codes_id for one in job.codecs} or None
     if begin or not saved:
         record = RunRecord(job.model, training, data, secrets.token_hex(8), codecs=codecs,
                            steps=None if options.minutes else training.steps)
@@ -94,7 +94,7 @@ def _settle(kept, asked, given):
 
 def _begin_with(record: RunRecord, options: RunOptions, say) -> weights.WeightSet:
     source = weights.find(options.start_from, record.name)
-    say(f"begins with {source.described}")
+    say(f"begins with {source.summary}")
     if options.decoder_only:
         record.codes_of = source.codes_id
     record.tracks = list(source.record.get("tracks") or ())
@@ -163,9 +163,9 @@ def _rewind(record: RunRecord, begin: weights.WeightSet, options: RunOptions, sa
     """Set a new record to where a numbered set was saved."""
     step, epoch = begin.record.get("step"), options.start_epoch
     if not isinstance(step, int) or step < 1:
-        raise UserError(f"{begin.described}: does not say at which step it was saved, so no run can go on from it")
+        raise UserError(f"{begin.summary}: does not say at which step it was saved, so no run can go on from it")
     if record.steps is not None and record.steps <= step:
-        raise UserError(f"{begin.described}: is step {step} already; --steps {record.steps} is not beyond that")
+        raise UserError(f"{begin.summary}: is step {step} already; --steps {record.steps} is not beyond that")
     best, best_epoch = begin.record.get("validation_loss"), epoch
     with contextlib.suppress(UserError, KeyError):
         # A later epoch may have been better; what follows must beat that one to stand in its place.

@@ -143,7 +143,7 @@ def set_precision(mixed: bool, say) -> str:
     policy = "float32"
     if mixed:
         policy = "mixed_float16" if has_accelerator() else "mixed_bfloat16"
-        if policy == "mixed_bfloat16" and not machine.bfloat16_cpu():
+        if policy == "mixed_bfloat16" and not machine.has_bfloat16():
             say("--fp16: this processor has no bfloat16 arithmetic, so it will be slower than leaving the flag out")
     keras.mixed_precision.set_global_policy(policy)
     return policy

@@ -42,7 +42,7 @@ class Generators(Part):
             if free and source and weights.tags(free, name):
                 other = weights.find(free, name)
                 if other.config.conditions:
-                    raise UserError(f"{other.described}: has a context (it reads level {other.config.source_level}); "
+                    raise UserError(f"{other.summary}: has a context (it reads level {other.config.source_level}); "
                                     "one trained without is what --context-free is for")
                 row["context_free"] = evaluation.figure(
                     key | {"by": other.checksum[:16]}, lambda other=other: measure_bits(evaluation, other),
