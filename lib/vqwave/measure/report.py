@@ -19,7 +19,7 @@ from ..errors import UserError
 from ..files import atomic_write, printable
 from .benchmark import Target
 from .evaluation import PARTS, Evaluation
-from .parts.part import Gallery, Page, table
+from .parts.part import DistanceTarget, Gallery, Page, table
 
 
 def figures(chain: ChainConfig) -> tuple[Target, ...]:
@@ -149,17 +149,29 @@ def section(results: dict, evaluation: Evaluation, name: str, files: Sequence[st
 
 def _write_figures(page, sides, evaluation, targets):
     """The figures that stand first, each with its bounds, and a verdict a side."""
-    rows = [{side: target.judge(found) for side, found in sides.items()} for target in targets]
-    rows = [row for row in rows if any(one["measured"] is not None for one in row.values())]
+    first_side, known = next(iter(sides)), {side for side in sides if _knows(evaluation.for_side(side))}
+    rows, marks = [], set()
+
+    def judge(target, side):
+        one = target.judge(sides[side])
+        if one["measured"] is None or not one["verdict"]:
+            one["verdict"] = ""
+        elif isinstance(target, DistanceTarget) and target.size(sides[side]) != target.size(sides[first_side]):
+            one["verdict"] = "†"
+        elif side in known:
+            one["verdict"] += "\\*"
+        marks.update(mark for mark in "*†" if one["verdict"].endswith(mark))
+        return one
+
+    def cells(one):
+        return "" if one["measured"] is None else f"{one['measured']:.4g} {one['unit']}".strip(), one["verdict"]
+
+    for target in targets:
+        row = {side: judge(target, side) for side in sides}
+        if any(one["measured"] is not None for one in row.values()):
+            rows.append(row)
     if not rows:
         return
-    known = {side for side in sides if _knows(evaluation.for_side(side))}
-
-    def cells(one, side):
-        if one["measured"] is None:
-            return "", ""
-        mark = "\\*" if one["verdict"] and side in known else ""
-        return f"{one['measured']:.4g} {one['unit']}".strip(), one["verdict"] + mark
 
     several = len(sides) > 1
     page.heading("What was wanted" if any(one["verdict"] for row in rows for one in row.values()) else "Figures")
@@ -167,13 +179,14 @@ def _write_figures(page, sides, evaluation, targets):
     for row in rows:
         first = next(one for one in row.values() if one["measured"] is not None)
         made.append((first["what"], _bound(first, "must"), _bound(first, "aim"),
-                     *(cell for side, one in row.items() for cell in cells(one, side))))
+                     *(cell for one in row.values() for cell in cells(one))))
     page.add(*table(("", "must", "aim", *(cell for side in sides for cell in (
         f"{side} tracks" if several else "measured", "verdict"))), made))
     choices = [f"the {side} tracks: {_list_choices(evaluation, side)};" for side in sides if side != "validation"]
     page.add(" ".join(["Chosen by looking at", *choices,
                        "the validation tracks: epochs, and settings that are not named here.",
-                       *["\\* Of music that a model was, or may have been, trained on."] * bool(known)]))
+                       *["\\* Of music that a model was, or may have been, trained on."] * ("*" in marks),
+                       *["† A distance of less or more sound than the bound is for: no verdict."] * ("†" in marks)]))
 
 
 def _list_choices(evaluation, side) -> str:

@@ -6,9 +6,8 @@ import numpy as np
 
 from ... import plots
 from ...data import audio
-from ..benchmark import Target
 from ..notes import STATISTICS
-from .part import Part, by_size, side_by_side, spread
+from .part import DistanceTarget, Part, by_size, side_by_side, spread
 
 PIECES = (1, 2, 3)
 """Seeds of the generated examples."""
@@ -39,8 +38,8 @@ class Chain(Part):
         return rows
 
     def figures(self, chain):
-        return (Target("Fréchet distance of the chain", "≤", None, None, "", lambda results: (
-            results["chain"][0]["fad"] if results.get("chain") else None)),)
+        return (DistanceTarget.of("Fréchet distance of the chain", lambda results: next(
+            iter(results.get("chain") or ()), None)),)
 
     def draw(self, results, evaluation, gallery):
         setting, rate, chain = evaluation.plan.settings[0], evaluation.rate, evaluation.music.chain

@@ -12,7 +12,7 @@ from ... import metrics, plots
 from ...data import audio
 from .. import fad
 from ..benchmark import Target, worst
-from .part import Part, side_by_side
+from .part import DistanceTarget, Part, side_by_side
 
 EXCERPT = 20.0
 """Seconds of each test track, from a third of its length, that codecs are judged by."""
@@ -48,11 +48,15 @@ class Codecs(Part):
         return rows
 
     def figures(self, chain):
+        def of_level(level):
+            return (*(Target(f"{title}, {level}x", sign, None, None, unit, worst("codecs", key, level=level))
+                      for key, title, unit, sign in (("sc_db", "SC", "dB", "≤"), ("mel", "mel", "", "≤"),
+                                                     ("si_sdr_db", "SI-SDR", "dB", "≥"))),
+                    DistanceTarget.of(f"Fréchet distance, {level}x", lambda results: next(
+                        (row for row in results.get("codecs") or () if row["level"] == level), None)))
+
         return (
-            *(Target(f"{title}, {level}x", sign, None, None, unit, worst("codecs", key, level=level))
-              for level in reversed(chain.sizes) for key, title, unit, sign in (
-                  ("sc_db", "SC", "dB", "≤"), ("mel", "mel", "", "≤"), ("si_sdr_db", "SI-SDR", "dB", "≥"),
-                  ("fad", "Fréchet distance", "", "≤"))),
+            *(target for level in reversed(chain.sizes) for target in of_level(level)),
             Target("codes in use, worst level", "≥", None, None, "", worst("codecs", "usage", min)),
             Target("hum at the codes' rate, worst level", "≤", None, None, "dB", worst("codecs", "buzz_db", max)),
             Target("notches at the codes' rate, worst level", "≥", None, None, "dB", worst("codecs", "notch_db")),

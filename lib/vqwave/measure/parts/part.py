@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,24 @@ if TYPE_CHECKING:
 
 Rows = list[Sequence[str]]
 """A table: its head, then its rows."""
+
+
+@dataclass(frozen=True)
+class DistanceTarget(Target):
+    """A Fréchet distance. size: a function of the results: the seconds of sound on its two sides. The
+    same bound does not hold for a distance of other sizes.
+    """
+
+    size: Callable[[dict], object] = lambda results: None
+
+    @classmethod
+    def of(cls, what: str, find_row: Callable[[dict], dict | None]) -> DistanceTarget:
+        """find_row: a function of the results: the row that holds the distance, or None."""
+        def read(results, key):
+            return (find_row(results) or {}).get(key)
+
+        return cls(what, "≤", None, None, "", lambda results: read(results, "fad"),
+                   lambda results: (read(results, "seconds"), read(results, "reference_seconds")))
 
 
 class Part(abc.ABC):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..benchmark import Target
-from .part import Part, by_size
+from .part import DistanceTarget, Part, by_size
 
 
 class Variations(Part):
@@ -27,8 +26,8 @@ class Variations(Part):
         return rows
 
     def figures(self, chain):
-        return (Target(f"Fréchet distance of variations, {chain.top}x kept", "≤", None, None, "", lambda results: next(
-            (row["fad"] for row in results.get("variations") or () if row["keep"] == chain.top > row["depth"]), None)),)
+        return (DistanceTarget.of(f"Fréchet distance of variations, {chain.top}x kept", lambda results: next(
+            (row for row in results.get("variations") or () if row["keep"] == chain.top > row["depth"]), None)),)
 
     def write(self, page, sides, evaluation):
         page.heading("Variations")
