@@ -189,7 +189,8 @@ def score(generator, codes, source, previous=None, report=lambda share: None) ->
         context = None
         if config.conditions:
             first = i // ratio
-            context = generator.context(source[:, first : first + part.shape[1] // ratio + 2 * config.halo])
+            above = source[:, first : first + part.shape[1] // ratio + 2 * config.halo]
+            context = generator.context({"source": above})
         _, chosen, state = generator.sample(context, np.zeros(part.shape, np.float32), previous, state, forced=part)
         previous = part[:, -1]
         nats.append(chosen.sum(axis=-1))
