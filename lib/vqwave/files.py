@@ -69,16 +69,20 @@ def sweep(folder, seconds: float = 60):
                 os.unlink(path)
 
 
-def try_lock(file) -> bool:
-    """Lock `file` for as long as it is open; False where another process has it, or the file system
-    has no locks.
+def try_lock(file, otherwise: bool = False) -> bool:
+    """Lock `file` for as long as it is open; False where another process has it.
+
+    otherwise: what to return where the system or the file system has no locks, as some network
+        file systems.
     """
     try:
         import fcntl
 
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (ImportError, OSError):
+    except BlockingIOError:
         return False
+    except (ImportError, OSError):
+        return otherwise
     return True
 
 
@@ -86,24 +90,31 @@ def try_lock(file) -> bool:
 def lock_folder(folder, name: str, doing: str):
     """Hold `folder` for `name` while the block runs. A process that died holds nothing.
 
+    Where the file system has no locks the block runs all the same: it is right alone, only nothing
+    keeps others out.
+
     Raises:
         UserError: another process holds it; the message says `name` is already `doing` there, and
             since when.
+        OSError: the folder cannot be written to.
     """
-    import fcntl
-
     path = Path(folder) / f".{name}.lock"
-    with open(path, "a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            who = file.read().strip() or "another process"
-            raise UserError(f"{folder}: {name} is already {doing} here by {who}") from None
+    with contextlib.ExitStack() as opened:
+        while True:
+            file = opened.enter_context(open(path, "a+", encoding="utf-8"))
+            if not try_lock(file, otherwise=True):
+                file.seek(0)
+                who = file.read().strip() or "another process"
+                raise UserError(f"{printable(folder)}: {name} is already {doing} here by {who}")
+            # Whoever held it may have removed the file between its opening and its locking here.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                    break
         file.truncate(0)
         file.write(f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         file.flush()
-        yield
-        # Only a run that ended well tidies up: removing a lock file others may be opening is a
-        # race, so it is emptied.
-        file.truncate(0)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(path)

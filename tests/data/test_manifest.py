@@ -375,7 +375,8 @@ def test_only_one_run_at_a_time_and_leftovers_go(music, tmp_path):
     dst = tmp_path / "d"
     (dst / "album").mkdir(parents=True)
     (dst / "album" / ".vqwave-00ff.part").write_bytes(b"half")
-    with manifest._claim(dst), pytest.raises(UserError, match="another prepare_audio"):
+    taken = f"data is already being prepared here by process {os.getpid()}"
+    with manifest._claim(dst), pytest.raises(UserError, match=taken):
         prepare(music, dst)
     # What another process is writing there, as a training its codes, is not ours to remove.
     (dst / ".codes").mkdir()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from vqwave import config as configs
-from vqwave import files, weights
+from vqwave import weights
 from vqwave.errors import Interrupted, UserError
 from vqwave.nn.generator import Generator
 from vqwave.progress import Reporter
@@ -331,28 +331,6 @@ def test_a_record_of_the_version_before_is_read(tmp_path):
     assert (record.tracks, record.finished) == ([], None)
     np.testing.assert_array_equal(arrays[0], np.ones(3))
     assert RunRecord.from_dict(record.to_dict(), MODEL) == record
-
-
-# ----------------------------------------------------------------------------------------- the lock
-
-
-def test_a_folder_is_trained_in_by_one_process_at_a_time(tmp_path):
-    with files.lock_folder(tmp_path, NAME, "being trained"):
-        with pytest.raises(UserError, match=f"{NAME} is already being trained.*process {os.getpid()} since"), \
-                files.lock_folder(tmp_path, NAME, "being trained"):
-            pass
-        with files.lock_folder(tmp_path, "generator_8", "being trained"):
-            pass
-    with pytest.raises(ValueError), files.lock_folder(tmp_path, NAME, "being trained"):
-        raise ValueError
-    with files.lock_folder(tmp_path, NAME, "being trained"):
-        pass
-
-
-def test_a_dead_process_holds_nothing(tmp_path):
-    (tmp_path / f".{NAME}.lock").write_text("process 12345 since 1999-01-01 00:00:00")
-    with files.lock_folder(tmp_path, NAME, "being trained"):
-        assert f"process {os.getpid()} " in (tmp_path / f".{NAME}.lock").read_text()
 
 
 # ------------------------------------------------------------------------------- what a person sees

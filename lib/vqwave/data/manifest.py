@@ -18,16 +18,15 @@ import multiprocessing
 import os
 import signal
 import stat
-import sys
 import threading
 import time
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from .. import machine
+from .. import machine, progress
 from ..errors import UserError
-from ..files import atomic_write, printable, reason, sweep
+from ..files import atomic_write, lock_folder, printable, reason, sweep
 from . import cluster
 from .audio import AUDIO_SUFFIXES, Decoder, to_u16
 
@@ -330,31 +329,17 @@ def _is_audio(name):
 
 @contextlib.contextmanager
 def _claim(dst):
-    """`dst` made, checked to be writable, cleared of what a killed run left, and ours alone."""
-    import fcntl
-
-    try:
-        dst.mkdir(parents=True, exist_ok=True)
-        lock = os.open(dst, os.O_RDONLY)
-    except OSError as e:
-        raise UserError(f"{printable(dst)}: cannot be written to: {reason(e)}") from e
-    try:
+    """Make `dst` and hold it, cleared of what a killed run left."""
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as e:
-            raise UserError(f"{printable(dst)}: another prepare_audio is at work there") from e
+            dst.mkdir(parents=True, exist_ok=True)
+            held.enter_context(lock_folder(dst, "data", "being prepared"))
         except OSError as e:
-            if e.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EBADF):
-                raise  # Some network file systems have no locks; the run is right without, only not exclusive.
+            raise UserError(f"{printable(dst)}: cannot be written to: {reason(e)}") from e
         _sweep(dst)
-        if not os.access(dst, os.W_OK | os.X_OK):
-            raise UserError(f"{printable(dst)}: cannot be written to: permission denied")
-        try:
-            yield
-        finally:
-            _sweep(dst)  # A worker that died left its unfinished track.
-    finally:
-        os.close(lock)
+        # A worker that dies leaves its unfinished track.
+        held.callback(_sweep, dst)
+        yield
 
 
 def _sweep(dst):
@@ -605,19 +590,18 @@ def _bar(total, count, wanted):
     """Yields `advance(size)`: a bar on stderr with files, rate and time left, if wanted and stderr
     is a terminal.
     """
-    from rich import progress as rich
-    from rich.console import Console
+    from rich.progress import TaskProgressColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     # By bytes rather than files: an album in one file is not as quick as a jingle.
-    columns = (rich.TextColumn("{task.fields[files]}"), rich.BarColumn(), rich.TaskProgressColumn(),
-               rich.TransferSpeedColumn(), rich.TimeRemainingColumn(), rich.TextColumn("left"))
-    shown = wanted and sys.stderr.isatty()
-    with rich.Progress(*columns, console=Console(stderr=True), disable=not shown) as progress:
-        task, files = progress.add_task("", total=max(total, 1), files=f"0/{count} files"), 0
+    bar = progress.bar(TaskProgressColumn(), TransferSpeedColumn(), TimeRemainingColumn(), TextColumn("left"),
+                       transient=False)
+    bar.disable = bar.disable or not wanted
+    with bar:
+        task, files = bar.add_task(f"0/{count} files", total=max(total, 1)), 0
 
         def advance(size):
             nonlocal files
             files += 1
-            progress.update(task, advance=size, files=f"{files}/{count} files")
+            bar.update(task, advance=size, description=f"{files}/{count} files")
 
         yield advance
