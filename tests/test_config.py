@@ -83,7 +83,7 @@ def test_a_preset_may_stand_on_another(tmp_path):
 
 
 SMALL = """
-chain: {block: 64, levels: [{level: 16, codec: a, generator: b}, {level: 8, codec: c, generator: d}]}
+chain: {sample_rate: 8000, block: 64, levels: [{level: 16, codec: a, generator: b}, {level: 8, codec: c, generator: d}]}
 codecs: {a: {stages: [{stride: 16, channels: 4}]}, c: {stages: [{stride: 8, channels: 4}]}}
 generators: {b: {}, d: {}}
 """
@@ -384,4 +384,4 @@ def test_a_generator_needs_no_level_above():
 
 def test_a_chain_needs_a_level():
     with pytest.raises(ConfigError, match="levels is .*; it must be a list of at least one"):
-        validate(ChainConfig, {"levels": []})
+        validate(ChainConfig, {"sample_rate": 8000, "block": 64, "levels": []})

@@ -708,8 +708,8 @@ class ChainConfig(Config):
         (None: the finest).
     """
 
-    sample_rate: Positive = 22050
-    block: Positive = 8192
+    sample_rate: Positive
+    block: Positive
     end: Positive | None = None
     levels: Annotated[tuple[ChainLevel, ...], Field(min_length=1)]
 

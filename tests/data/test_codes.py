@@ -2,12 +2,13 @@
 encode again.
 """
 
+import math
+
 import numpy as np
 import pytest
 from prepared import data_folder, music
 
 from vqwave import weights
-from vqwave.config import TrainingConfig
 from vqwave.data import audio, chunking, codes
 from vqwave.data.codes import OFFSET_STEP
 from vqwave.nn.codec import load_codec, load_encoder
@@ -75,7 +76,7 @@ def test_transposed_codes_are_the_codecs_of_the_transposed_track_however_it_is_c
     found, made = encode(corpus, codec, offsets=1, transpose=2)
     assert made == 10
     model = load_codec(codec)
-    for file, (offset, shift), (path, count) in found:
+    for file, (offset, shift, _), (path, count) in found:
         sound = audio.from_u16(np.fromfile(folder / file, "<u2"))
         if shift:
             sound = np.concatenate(list(audio.transpose([sound], sound.size, shift)))
@@ -100,9 +101,18 @@ def test_a_transposed_variant_has_one_alignment_that_its_shift_alone_decides():
     assert len({v.start % level for v in many[4:] for level in (512,)}) == 6
 
 
-def test_offsets_differ_within_a_code_at_every_level():
-    for level in (8, 32, 128, 512):
-        assert len({i * OFFSET_STEP % level for i in range(TrainingConfig().offsets)}) == 4
+@pytest.mark.parametrize("top", [8, 32, 512, 2048, 15, 60, 165, 166 * 165, 441])
+def test_as_many_alignments_differ_as_a_frame_has_samples(top):
+    for level in (n for n in range(2, top + 1) if top % n == 0):
+        starts = [v.start for v in codes.variants(64, level=top)]
+        assert len({start % level for start in starts}) == min(64, level)
+    step = codes.alignment_step(top)
+    assert step >= OFFSET_STEP and (step == OFFSET_STEP) == (math.gcd(165, top) == 1)
+
+
+def test_codes_of_another_alignment_have_another_file():
+    names = [str(v) for level in (8, 15) for v in codes.variants(3, 1, level)]
+    assert names == ["0", "1", "2", "1+1", "2-1", "0", "1@166", "2@166", "1+1@166", "2-1@166"]
 
 
 def test_nothing_is_encoded_twice(corpus, codec):

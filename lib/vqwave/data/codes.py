@@ -12,7 +12,9 @@ several of them. The index's first line names the codec.
 from __future__ import annotations
 
 import functools
+import itertools
 import json
+import math
 import os
 import threading
 import time
@@ -27,9 +29,8 @@ from ..errors import UserError
 from ..files import atomic_write
 from . import audio, chunking, cluster, manifest, windows
 
-# Odd and no divisor of any level, so that successive offsets differ modulo 8, 32, 128 and 512
-# alike.
 OFFSET_STEP = 165
+"""Samples between successive alignments, where that has no factor in common with the level."""
 # Samples read at once.
 BLOCK = 1 << 20
 # A worker of a cluster may have several threads; Keras's models are made and called by one at a
@@ -39,36 +40,51 @@ _ENCODING = threading.Lock()
 
 class Variant(NamedTuple):
     """How a track is encoded: transposed by `shift` semitones, then without its first `offset` ·
-    `OFFSET_STEP` samples.
+    `step` samples.
     """
 
     offset: int
     shift: int = 0
+    step: int = OFFSET_STEP
 
     def __str__(self):
-        return f"{self.offset}{self.shift:+d}" if self.shift else str(self.offset)
+        shift = f"{self.shift:+d}" if self.shift else ""
+        step = f"@{self.step}" if self.offset and self.step != OFFSET_STEP else ""
+        return f"{self.offset}{shift}{step}"
 
     @property
     def start(self) -> int:
         """Samples left off the start, after the transposition."""
-        return self.offset * OFFSET_STEP
+        return self.offset * self.step
 
     def samples(self, track: manifest.Track) -> int:
         """How many samples of the track are encoded."""
         return audio.transposed_length(track.samples, self.shift) - self.start
 
 
-def variants(offsets: int, transpose: int = 0) -> list[Variant]:
+def alignment_step(level: int) -> int:
+    """Samples between successive alignments: from `OFFSET_STEP` on the first number that has no
+    factor in common with `level`, so that as many alignments differ as a frame has samples.
+    """
+    return next(step for step in itertools.count(OFFSET_STEP) if math.gcd(step, level) == 1)
+
+
+def variants(offsets: int, transpose: int = 0, level: int = 1) -> list[Variant]:
     """The variants of a training track: `offsets` alignments at its own pitch, then each other
     pitch within ±`transpose` semitones.
 
     A transposed variant has one alignment, a function of its shift alone, and not each: it is
     other audio already, and encoding is what costs. ±3 semitones and four offsets are 10 encodings
     of the corpus, all pairs would be 28.
+
+    Args:
+        level: the coarsest level whose codes are wanted; finer ones, which divide it, are aligned
+            alike.
     """
+    step = alignment_step(level)
     shifts = [shift for size in range(1, transpose + 1) for shift in (size, -size)]
-    return [Variant(offset) for offset in range(offsets)] + [
-        Variant(number, shift) for number, shift in enumerate(shifts, 1)]
+    return [Variant(offset, 0, step) for offset in range(offsets)] + [
+        Variant(number, shift, step) for number, shift in enumerate(shifts, 1)]
 
 
 def encode_corpus(data_dir, wanted, codec_weights: weights.WeightSet, say, load, here: bool = True,

@@ -417,7 +417,8 @@ class Evaluation:
         report = _EncodingReporter(lambda what, share: self.progress(self.part, what, share))
         by_file, found = {t.file: t for t in tracks}, self.music.weight_set(self.music.chain.codecs[level])
         made = codes.encode_corpus(
-            self.data_dir, [(t, v) for t in tracks for v in codes.variants(offsets)], found, report, codec.load_encoder)
+            self.data_dir, [(t, v) for t in tracks for v in codes.variants(offsets, level=level)], found, report,
+            codec.load_encoder)
         return [(by_file[file], variant.start, self.read_frames(path, 0, count, found.config.books))
                 for file, variant, (path, count) in made]
 

@@ -189,9 +189,9 @@ class GeneratorJob(Job):
             say(f"codec {weight_set.summary}")
         self.training, self.group = record.training, group
         model, training = self.model, self.training
-        own, all_variants = (codes.variants(training.offsets, n) for n in (0, training.transpose))
-        # What a variant takes off a track must still leave a window.
         unit = model.source_level or model.level
+        own, all_variants = (codes.variants(training.offsets, n, unit) for n in (0, training.transpose))
+        # What a variant takes off a track must still leave a window.
         shortest = max(math.ceil((training.input_length + v.start + unit) * 2 ** (v.shift / 12))
                        for v in all_variants)
         self.split(record, shortest, say)
