@@ -58,6 +58,7 @@ def test_targets_are_of_figures_that_there_are():
     targets = report.read_targets(ROOT / "recipes" / "wesnoth" / "targets.yml", preset().chain)
     bounds = {t.what: (t.must, t.aim) for t in targets}
     assert bounds["SC, 8x"] == (-26.5, -28) and bounds["SI-SDR, 32x"] == (None, 13)
+    assert bounds["notes kept, 512x"] == (0.66, 0.76) and bounds["longest pause inside"] == (3, 1.5)
     assert not (ROOT / "recipes" / "singularity" / "targets.yml").exists()
 
 

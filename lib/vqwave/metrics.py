@@ -2,16 +2,15 @@
 code costs.
 
 Signals are float [samples] in [-1, 1], original first, both of one length; memory does not grow
-with it. Every figure
-is finite: decibels are held within ±120, which is also what the two ends mean (equal signals;
-    nothing in common).
-Silence and signals shorter than a window are therefore no special case to a caller: a short signal
-counts as followed by silence, and a silent original has a spectral convergence of -120 dB if its
-reconstruction is silent too, else of up to +120. Figures of several tracks are meant to be averaged
-in the units given here (dB, not ratios).
+with it. Every figure is finite: decibels are held within ±120, which is also what the two ends mean
+(equal signals; nothing in common). Silence and signals shorter than a window are therefore no
+special case to a caller: a short signal counts as followed by silence, and a silent original has a
+spectral convergence of -120 dB if its reconstruction is silent too, else of up to +120. Figures of
+several tracks are meant to be averaged in the units given here (dB, not ratios).
 
-Errors: `ValueError` where the two lengths differ, a signal is empty, has more than one channel, or
-    is not finite.
+Raises:
+    ValueError: the two lengths differ, or a signal is empty, has more than one channel, or is not
+        finite.
 """
 
 from __future__ import annotations

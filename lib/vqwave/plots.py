@@ -356,7 +356,8 @@ def notes(rolls: dict, path, title: str = ""):
         axis.set_ylabel("Note")
     axes[0].set_xlim(min(r.start for r in rolls.values()), max(r.start + r.length for r in rolls.values()))
     axes[-1].set_xlabel("Time (s)")
-    figure.colorbar(image, ax=list(axes), label="Level (dBFS)", pad=0.02)
+    figure.colorbar(image, ax=list(axes), label="Level (dBFS)", pad=0.02, aspect=40,
+                    shrink=1.0 if len(rolls) < 3 else 2 / len(rolls))
     _save(figure, path)
 
 

@@ -17,10 +17,10 @@ from . import arguments
 def parser() -> argparse.ArgumentParser:
     """What the command can be told."""
     parser = cli.parser(
-        "Measure codecs (beside Opus and MP3), generators, the chain, variations, what is copied, and how ten minutes\n"
-        "hold up; write the corpus's section of RESULTS.md, pictures and examples. About an hour on two cores; what\n"
-        "is measured is kept, so that the same command goes on where it was stopped. How alike recordings sound is\n"
-        "told by a network that is fetched once (29 MB).\n"
+        "Measure codecs (beside Opus and MP3), generators, the chain, variations, notes, what is copied, and how\n"
+        "ten minutes hold up; write the corpus's section of RESULTS.md, pictures and examples. About an hour on two\n"
+        "cores; what is measured is kept, so that the same command goes on where it was stopped. How alike recordings\n"
+        "sound is told by a network that is fetched once (29 MB).\n"
         f"Parts: {', '.join(evaluation.PARTS)}.",
         "--data-dir data/wesnoth --depths 8 32 128 --temperatures default 0.9",
     )
@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
                         help="a piece is generated and measured for each")
     parser.add_argument("--minutes", type=number(above=0), default=10.0, help="of music a generated piece")
     parser.add_argument("--offsets", type=number(int, 1, 64), default=4,
-                        help="alignments of the training codes that copies are sought in: as many as in training")
+                        help="alignments of the training codes to look for copies in: as many as in training")
     parser.add_argument("--quick", action="store_true",
                         help="half a minute of music, rough figures: to try it out; published figures stay")
     parser.add_argument("--context-free", metavar="DIR",
@@ -80,8 +80,8 @@ def main(argv=None) -> int:
     settings = evaluation.parse_settings(music.chain, depths, args.temperatures, args.top_p)
     plan = evaluation.Extent(settings, tuple(args.seeds), args.minutes, offsets=args.offsets)
     if args.quick:
-        plan = evaluation.Extent(settings, tuple(args.seeds), 0.5, bits_seconds=5.0, warm_up=1.0, offsets=1,
-                               rough=True)
+        plan = evaluation.Extent(settings, tuple(args.seeds), 0.5, bits_seconds=5.0, warm_up=1.0, pasts=(2.0, 8.0),
+                                 continuations=4, prompt_seconds=5.0, offsets=1, rough=True)
     parts = [part.strip() for part in args.only.split(",")]
 
     with progress.bar() as bar:

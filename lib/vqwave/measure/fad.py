@@ -43,12 +43,15 @@ _AT_ONCE = 16
 
 
 def checkpoint(path=None) -> Path:
-    """The folder that holds the network's two files, from `path`, from the cache, or fetched with
+    """The folder that holds the network's two files: from `path`, from the cache, or fetched with
     pip into the cache.
 
-    path: the wheel `musicnn-0.1.0-py3-none-any.whl`, or a folder in which it was unpacked. Errors:
-    `UserError` where that is neither, or where there is no way to fetch it (it says how to get the
-    wheel from elsewhere).
+    Args:
+        path: the wheel `musicnn-0.1.0-py3-none-any.whl`, or a folder in which it was unpacked.
+
+    Raises:
+        UserError: `path` is neither, or the wheel cannot be fetched; the message says how to get it
+            from elsewhere.
     """
     if path is not None and Path(path).is_dir():
         folder = Path(path)
@@ -94,7 +97,7 @@ def _unpack(wheel: Path, folder: Path):
 
 
 def read_checkpoint(folder) -> dict[str, np.ndarray]:
-    """The network's variables by name, out of the folder that `checkpoint` gives."""
+    """The network's variables by name, out of the folder that `checkpoint` returns."""
     if "tensorflow" not in sys.modules:
         quiet.import_keras()
     import tensorflow as tf
@@ -109,10 +112,9 @@ def read_checkpoint(folder) -> dict[str, np.ndarray]:
 
 
 def patches(audio, sample_rate: int) -> np.ndarray:
-    """audio float [samples] -> log-mel patches float32 [n, 187 frames, 96 bands], 3 s each, one
-    every 1.5 s.
+    """Log-mel patches of 3 s, one every 1.5 s: float [samples] -> float32 [n, 187 frames, 96 bands].
 
-    Shorter than a patch: none.
+    A sound that is shorter than a patch has none.
     """
     import librosa
 
@@ -125,10 +127,13 @@ def patches(audio, sample_rate: int) -> np.ndarray:
 
 
 class Embedder:
-    """audio float [samples] in [-1, 1] -> embeddings float32 [patches, 256].
+    """float [samples] in [-1, 1] -> embeddings float32 [patches, 256].
 
-    variables: what `read_checkpoint` gives. Batch normalisation, then five times: convolution of
-    3×3, rectifier, batch normalisation, max pooling.
+    Batch normalisation, then five times: convolution of 3×3, rectifier, batch normalisation, max
+    pooling.
+
+    Args:
+        variables: what `read_checkpoint` returns.
     """
 
     def __init__(self, variables: dict[str, np.ndarray]):
@@ -161,12 +166,16 @@ def load(path=None) -> Embedder:
 
 
 def frechet(a, b) -> float:
-    """Fréchet distance (squared, as is the custom) of the Gaussians fitted to embeddings [n, d] and
-    [m, d].
+    """Fréchet distance (squared, as is the custom) of the Gaussians fitted to two sets of embeddings.
 
-    ‖μa − μb‖² + tr(Ca + Cb − 2·(Ca·Cb)^½). Few patches read too high: a minute or more of sound on
-    either side.
-    Errors: `ValueError` where a side has fewer than two.
+    ‖μa − μb‖² + tr(Ca + Cb − 2·(Ca·Cb)^½). Few patches read too high: give a minute or more of
+    sound on either side.
+
+    Args:
+        a, b: float [n, d], [m, d].
+
+    Raises:
+        ValueError: a side has fewer than two patches.
     """
     a, b = (np.asarray(x, np.float64) for x in (a, b))
     if min(len(a), len(b)) < 2:
@@ -187,8 +196,10 @@ def patch_count(seconds: float) -> int:
 
 
 def nearest(queries, among) -> tuple[np.ndarray, np.ndarray]:
-    """The Euclidean distance of each embedding [n, d] to the nearest of [m, d], and which that is:
-    float, int [n].
+    """For each embedding of `queries` [n, d] the nearest of `among` [m, d].
+
+    Returns:
+        float [n], the Euclidean distances, and int [n], which ones these are.
     """
     from scipy.spatial.distance import cdist
 

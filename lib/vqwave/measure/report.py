@@ -164,7 +164,9 @@ def _write_figures(page, sides, evaluation, targets):
         return one
 
     def cells(one):
-        return "" if one["measured"] is None else f"{one['measured']:.4g} {one['unit']}".strip(), one["verdict"]
+        value = one["measured"]
+        shown = "" if value is None else f"{value:.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
+        return f"{shown} {one['unit']}".strip() if shown else "", one["verdict"]
 
     for target in targets:
         row = {side: judge(target, side) for side in sides}
