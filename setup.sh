@@ -256,7 +256,7 @@ exec 9<&-
 
 if [ $demo = yes ]; then
     say "Generating 20 seconds of music ..."
-    "$py" scripts/generate_audio.py --seconds 20 --seed 1 --output demo.wav
+    "$py" scripts/generate_audio.py --seconds 20 --seed 1 --output demo.wav --force
     say "Listen to it: $PWD/demo.wav    Live, without end: source activate.sh && python scripts/generate_audio.py"
 fi
 if [ $test = yes ]; then

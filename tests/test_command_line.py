@@ -122,3 +122,31 @@ def test_the_package_installs_the_command_and_runs_as_a_module():
     assert EntryPoint("vqwave", place, "console_scripts").load() is commands.run
     done = subprocess.run([sys.executable, "-m", "vqwave", "--version"], capture_output=True, text=True, check=True)
     assert re.fullmatch(r"vqwave \d+(\.\d+)*\n", done.stdout)
+
+
+def test_every_command_finds_what_ships_from_anywhere(capsys, tmp_path, monkeypatch):
+    """Also where training has made a folder `weights`. Each is asked for something that it refuses only
+    once it has the weights; where none ship here, it names the folder.
+    """
+    from prepared import data_folder, music
+
+    from vqwave import weights
+    from vqwave.files import CHECKOUT
+
+    if not weights.tags(CHECKOUT / weights.CODECS, "vqvae_512"):
+        pytest.skip("no weights ship here")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights" / "mine").mkdir(parents=True)
+    data_folder(tmp_path / "data", {f"t{i}": music(0.5, i) for i in range(3)})
+    for words, said in [
+        (["generate", "--generators", "x", "--seconds", 1, "--output", "a.wav"], "no generator is called 'x'"),
+        (["test-codec", "--model", "vqvae_512", "--input", "none.wav"], "none.wav: no such file"),
+        (["export", "--models", "x"], "no model is called 'x'; there are vqvae_512"),
+        (["plot", "codebook", "none.wav", "--output", "a.png"], "none.wav: no such file"),
+        (["train-generator", "--generator", "generator_512", "--data-dir", "data", "--output-dir", "weights/mine",
+          "--start-from", "weights", "--steps", 1], "no training track is as long"),
+        (["benchmark", "--only", "chain", "--sizes", "none"], "none"),
+    ]:
+        code, _, notes = vqwave(capsys, *words)
+        assert code == 2 and said in notes.splitlines()[-1], notes
+        assert "no such folder, so" not in notes and "there are none at all" not in notes

@@ -300,7 +300,7 @@ def test_help_names_every_package_that_apt_may_install(checkout):
 
 def test_the_demo_says_where_it_is(checkout):
     done = setup(checkout, "--demo")
-    assert calls(checkout)[-1] == "scripts/generate_audio.py --seconds 20 --seed 1 --output demo.wav"
+    assert calls(checkout)[-1] == "scripts/generate_audio.py --seconds 20 --seed 1 --output demo.wav --force"
     assert f"{checkout}/demo.wav" in done.stderr
 
 

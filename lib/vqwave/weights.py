@@ -34,8 +34,8 @@ PARTS = {"codec": ("encoder", "decoder", "codebook"), "generator": ("generator",
 
 CODECS = "final_weights"
 GENERATORS = "weights"
-"""Where what ships is: in the working folder or, where that has none, in the checkout this file
-belongs to.
+"""The folders of what ships: in the working folder or, where no weights of that kind are in there, in
+the checkout this file belongs to.
 """
 
 
@@ -52,9 +52,17 @@ def parts_of(config: configs.CodecConfig | configs.GeneratorConfig) -> tuple[str
 
 
 def find_folder(folder, shipped: str) -> Path:
-    """`folder`; where it is the default of that name and absent here, the checkout's own."""
-    own = CHECKOUT / shipped
-    return own if str(folder) == shipped and not Path(shipped).is_dir() and own.is_dir() else Path(folder)
+    """`folder`; where that is `shipped`, a default, and there are no weights of its kind in it here,
+    the checkout's own.
+
+    A folder `weights` that training made, say, holds codecs alone: the generators are the shipped
+    ones.
+    """
+    own, part = CHECKOUT / shipped, PARTS["codec" if shipped == CODECS else "generator"][0]
+    if str(folder) != shipped or any(Path(folder).glob(f"*_{part}*.weights.h5")):
+        return Path(folder)
+    same = own.resolve() == Path(folder).resolve()
+    return own if own.is_dir() and not same else Path(folder)
 
 
 def weights_path(folder, name: str, part: str, tag: str = "") -> Path:
@@ -369,6 +377,12 @@ def _open(folder: Path, name: str, tag: str) -> WeightSet:
     # Without what is at its default, so that a field that a later version adds changes no checksum.
     identity = json.dumps([config.model_dump(mode="json", exclude_defaults=True), sums], sort_keys=True).encode()
     return WeightSet(folder, name, tag, config, files, hashlib.sha256(identity).hexdigest(), record, training, data)
+
+
+def promote(folder, name: str) -> str:
+    """Make the best set the one without a number, as float16; returns a line that says so."""
+    copy_set(find(folder, name, "best"), folder, "", "float16")
+    return f"{name}: the best set now stands without a number in {folder} (float16) and is loaded by default"
 
 
 def copy_set(source: WeightSet, folder, tag: str, dtype="float32"):

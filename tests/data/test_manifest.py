@@ -218,12 +218,33 @@ def test_the_track_of_a_line_that_was_cut_off_is_made_again(music, tmp_path):
     assert path.read_bytes() == whole
 
 
-def test_another_rate_and_overwrite_convert_again(music, tmp_path):
+def test_only_overwrite_converts_a_folder_to_another_rate(music, tmp_path):
     dst = tmp_path / "d"
     prepare(music, dst)
-    assert len(prepare(music, dst, sample_rate=16000).converted) == 3
+    with pytest.raises(UserError, match="its 3 tracks are at 22050 Hz, not 16000 Hz; name another folder"):
+        prepare(music, dst, sample_rate=16000)
+    assert {t.sample_rate for t in manifest.read(dst)} == {22050}
+    assert len(prepare(music, dst, sample_rate=16000, overwrite=True).converted) == 3
     assert {t.sample_rate for t in manifest.read(dst)} == {16000}
     assert len(prepare(music, dst, sample_rate=16000, overwrite=True).converted) == 3
+
+
+def test_the_music_folder_is_not_filled_with_data(music, tmp_path):
+    (tmp_path / "link").symlink_to(music)
+    before = sorted(music.rglob("*"))
+    for dst in (music, music / "." / "album" / "..", tmp_path / "link"):
+        with pytest.raises(UserError, match="is the folder of the music itself"):
+            prepare(music, dst)
+    assert sorted(music.rglob("*")) == before
+
+
+def test_a_conversion_to_another_rate_that_was_broken_off_goes_on(music, tmp_path):
+    dst = tmp_path / "d"
+    prepare(music, dst)
+    prepare(music / "album", dst, sample_rate=16000, overwrite=True)
+    assert len({t.sample_rate for t in manifest._load(dst)}) == 2
+    prepare(music, dst, sample_rate=16000)
+    assert {t.sample_rate for t in manifest.read(dst)} == {16000}
 
 
 def test_tracks_whose_source_is_gone_stay(music, tmp_path):
@@ -234,7 +255,7 @@ def test_tracks_whose_source_is_gone_stay(music, tmp_path):
     (dst / "a.flac.u16").unlink()
     report = prepare(music, dst)
     assert report.exit_code == 0 and [t.file for t in manifest.read(dst)] == ["a.wav.u16", "album/c.MP3.u16"]
-    report = prepare(music, dst, sample_rate=16000)
+    report = prepare(music, dst, sample_rate=16000, overwrite=True)
     assert "a.wav.u16 (22050 Hz)" in report.notes[0]
 
 
@@ -315,7 +336,7 @@ def test_links_are_followed_once(music, tmp_path):
     assert [os.path.basename(source) for source, _ in report.failed] == ["self.wav"]
 
 
-@pytest.mark.parametrize("src, dst", (("x", "x/data"), ("x/music", "x"), ("x", "x")))
+@pytest.mark.parametrize("src, dst", (("x", "x/data"), ("x/music", "x")))
 def test_folders_inside_each_other(tmp_path, src, dst):
     (tmp_path / src).mkdir(parents=True)
     source = encode(tmp_path / src / "a.wav", tone(1))

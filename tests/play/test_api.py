@@ -399,6 +399,8 @@ def test_a_state_is_not_resumed_with_another_engine(music, exact):
      "windows make one piece: give either windows or batch"),
     ({"samples": 1, "windows": 2, "log_probs": True}, "give either windows or log_probs"),
     ({"samples": 1, "seed": -1}, "seed is -1"),
+    ({"samples": 1, "seed": "a"}, "seed is 'a'; it must be a whole number of at least 0"),
+    ({"samples": 1, "seed": 2**130}, "it must be less than 2"),
 ])
 def test_arguments_that_cannot_be_are_refused(music, options, message):
     with pytest.raises(UserError, match=message):
@@ -481,7 +483,12 @@ def test_the_default_folders_are_found_from_anywhere(tmp_path, monkeypatch):
     checkout = CHECKOUT
     assert weights.find_folder("weights", weights.GENERATORS) in (checkout / "weights",
                                                                   Path("weights"))
-    (tmp_path / "weights").mkdir()
+    # A folder of that name with other things in it, as training codecs leaves it, changes nothing.
+    (tmp_path / "weights" / "mine").mkdir(parents=True)
+    (tmp_path / "weights" / "vqvae_8_decoder_best.weights.h5").touch()
+    assert weights.find_folder("weights", weights.GENERATORS) in (checkout / "weights",
+                                                                  Path("weights"))
+    (tmp_path / "weights" / "generator_8_generator_best.weights.h5").touch()
     assert weights.find_folder("weights", weights.GENERATORS) == Path("weights")
     assert weights.find_folder("elsewhere", weights.GENERATORS) == Path("elsewhere")
 

@@ -123,7 +123,7 @@ def test_windows_make_a_piece_of_the_same_length(run, tmp_path):
     def made(windows):
         code, said, notes = run("--length", 700, "--generators", "generator_128", "--windows",
                                 windows, "--seed", 1,
-                                "--output", tmp_path / "a.wav")
+                                "--output", tmp_path / "a.wav", "--force")
         assert code == 0, notes
         assert "358400 samples" in said
         return (tmp_path / "a.wav").read_bytes()
@@ -136,7 +136,7 @@ def test_settings_are_one_or_one_a_level_and_greedy_ways_agree(run, tmp_path):
     def made(*settings):
         path = tmp_path / "x.wav"
         code, _, notes = run("--length", 20, "--generators", "generator_128", "--seed", 1,
-                             "--output", path, *settings)
+                             "--output", path, "--force", *settings)
         assert code == 0, notes
         return path.read_bytes()
 
@@ -378,7 +378,7 @@ def test_names_levels_and_where_it_ends_come_from_the_chain(run, renamed, record
                                                             tmp_path):
     folders = ("--vqvae-weights-dir", renamed, "--generator-weights-dir", renamed, "--seed", 1,
                "--output",
-               tmp_path / "a.wav")
+               tmp_path / "a.wav", "--force")
     for more, level in (([], 512), (["--generators", "hand-128"], 128),
                         (["--generators", "all"], 128)):
         code, said, notes = run(*folders, "--length", 20, *more)
@@ -469,6 +469,36 @@ def test_without_a_sound_device_the_error_is_one_line(tiny_weights, tmp_path):
     assert error == ("generate_audio.py: there is no device to play on; --output FILE writes the "
                      "sound instead")
     assert found.startswith("vqvae_512, generator_512: the set without a number in ")
+
+
+def test_no_file_is_lost_unless_told(run, recordings, tmp_path, monkeypatch):
+    output = tmp_path / "out.wav"
+    output.write_bytes(b"a take")
+    line = ["--seconds", "0.2", "--seed", 1, "--output", output]
+    code, _, said = run(*line)
+    assert code == 2 and said == (f"{Path(sys.argv[0]).name}: {output}: is there already; name another file, or "
+                                  "replace it with --force\n")
+    assert output.read_bytes() == b"a take"
+    assert run(*line, "--force")[0] == 0
+    assert output.read_bytes() != b"a take"
+    (tmp_path / "out_2.wav").touch()
+    assert "out_2.wav: is there already" in run(*line, "--batch", 2)[2]
+    assert not (tmp_path / "out_1.wav").exists()
+    # The recording that a piece begins with is kept whatever is told.
+    song = tmp_path / "song.flac"
+    audio.write(song, prepared.music(2.0, 3, 22050), 22050)
+    before = song.read_bytes()
+    for flag in ("--prompt", "--variation-of"):
+        code, _, said = run(flag, song, "--seconds", 1, "--output", song, "--force")
+        assert code == 2 and "is the recording itself" in said
+    assert song.read_bytes() == before
+    assert "--force needs --output" in run("--seconds", 1, "--force")[2]
+
+
+def test_a_length_that_no_one_can_mean_is_refused(run, tmp_path):
+    for length, why in ((["--seconds", "1e12"], "of at most 86400"), (["--length", 10**9], "a piece lasts at most 24")):
+        code, _, said = run(*length, "--output", tmp_path / "a.flac")
+        assert code == 2 and why in said and not list(tmp_path.iterdir())
 
 
 def test_help_shows_an_example(main, capsys, monkeypatch):

@@ -35,6 +35,8 @@ def test_a_folder_of_music_is_drawn_each_file_by_its_name(main, capsys, songs, t
     output = tmp_path / "picture.svg"
     code, said, _ = run(main, capsys, kind, songs, "--start", 1, "--seconds", 0.5, "--output", output, "--title", "All")
     assert code == 0 and said == f"wrote {output}\n"
+    assert run(main, capsys, kind, songs / "b.wav", "--output", output)[1] == f"replaced {output}\n"
+    run(main, capsys, kind, songs, "--start", 1, "--seconds", 0.5, "--output", output, "--title", "All")
     text = output.read_text(encoding="utf-8")
     for words in ("All", "b.wav", f"{songs}/a song.mp3", f"{songs}/more/a song.mp3"):
         assert words in text

@@ -53,6 +53,8 @@ def test_mixed_formats_with_bad_ones_among_them(tmp_path):
     for name in ("empty.mp3", "cor\nrupt.ogg"):
         (src / name).unlink()
     code, out, err = finished(src, dst, "--sample-rate", "16000", "--workers", "1")
+    assert code == 2 and "its 10 tracks are at 22050 Hz" in err and len(err.splitlines()) == 1
+    code, out, err = finished(src, dst, "--sample-rate", "16000", "--workers", "1", "--overwrite")
     assert code == 0 and err == "" and out.startswith("10 converted, 0 up to date, 0 failed")
     assert {t.sample_rate for t in manifest.read(dst)} == {16000}
 

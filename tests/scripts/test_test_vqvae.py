@@ -106,7 +106,19 @@ def test_any_format_rate_and_length(main, capsys, tiny_weights, tmp_path, name, 
     assert code == 0
     model = json.loads(said)["models"][0]
     assert len(audio.decode(model["wav"], RATE)) == len(audio.decode(tmp_path / name, RATE))
-    assert all(np.isfinite(model[key]) for key in ("sc_db", "mel", "si_sdr_db"))
+    for key in ("sc_db", "mel", "si_sdr_db"):
+        assert model[key] is None if name in ("silent.wav", "one.wav") else np.isfinite(model[key])
+
+
+def test_silence_has_no_figures_and_what_is_replaced_is_told(main, capsys, tiny_weights, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    encode(tmp_path / "silent.wav", np.zeros(5000), RATE)
+    given = ["--model", "vqvae_512", "--input", "silent.wav", "--vqvae-weights-dir", tiny_weights.codecs]
+    for verb in ("wrote", "replaced"):
+        code, said, notes = run(main, capsys, *given)
+        assert code == 0 and "silent.wav: is silent; how near" in notes
+        assert "-120" not in said and said.count("–") == 3
+        assert f"{verb} silent_vqvae_512.wav" in said
 
 
 def test_what_a_user_can_get_wrong_is_one_line_and_writes_nothing(main, capsys, song, tiny_weights, tmp_path):

@@ -151,12 +151,19 @@ def test_a_run_leaves_its_epochs_the_best_a_log_and_a_picture(straight, name):
     assert first.checksum != last.checksum
 
 
-def test_what_is_loaded_by_default_is_left_to_the_user(straight):
+def test_the_best_set_is_loaded_by_default_without_a_word(straight):
     for name, run in straight.items():
         assert "" not in weights.tags(run.folder, name)
-        copies = re.findall(r"cp '([^']+)' '([^']+)'", run.told.text)
-        assert {Path(a) for a, _ in copies} == set(run.folder.glob(f"{name}*_best.*"))
-        assert all(b == a.replace("_best", "") for a, b in copies)
+        assert weights.find(run.folder, name).tag == "best"
+        assert "--promote" not in run.told.text and "cp " not in run.told.text
+
+
+def test_the_end_is_told_in_the_unit_of_the_epochs(straight):
+    best = straight[CODEC].record.best
+    assert f"best validation loss {best:.5g} at epoch" in straight[CODEC].told.text
+    said = re.search(r"best validation (\S+) bits a frame at epoch (\d)", straight[GENERATOR].told.text)
+    shown = re.search(rf"epoch {said[2]}/.*val_bits (\S+)", straight[GENERATOR].told.text)[1]
+    assert float(said[1]) == pytest.approx(float(shown), rel=1e-3)
 
 
 def test_a_generator_learns_and_says_its_bits(straight):
@@ -349,7 +356,8 @@ def test_promote_and_only_promote_makes_the_best_the_shipped_set(train, begun):
         np.testing.assert_allclose(array, wanted, rtol=1e-3, atol=1e-6)
         np.testing.assert_array_equal(array, wanted.astype("float16").astype("float32"))
     before = shipped.checksum
-    train(begun, steps=9)
+    told = train(begun, steps=9).told.text
+    assert "another set without a number" in told and "the same command with --promote" in told
     assert weights.find(begun, GENERATOR).checksum == before
 
 

@@ -5,7 +5,7 @@ import json
 
 from rich.console import Console
 
-from .. import cli, progress
+from .. import cli, progress, weights
 from ..files import printable
 from ..measure import benchmark
 from ..train.options import parse_split
@@ -44,9 +44,11 @@ def main(argv=None) -> int:
             bar.update(task, completed=done, total=total, description=what)
 
         results = benchmark.run(
-            _names(args.sizes or ("compact" if args.quick else "compact,reference")), args.vqvae_weights_dir,
-            args.generator_weights_dir, _names(args.only), benchmark.QUICK if args.quick else benchmark.FULL,
-            data_dir=args.data_dir, val_split=parse_split(args.val_split), progress=show,
+            _names(args.sizes or ("compact" if args.quick else "compact,reference")),
+            weights.find_folder(args.vqvae_weights_dir, weights.CODECS),
+            weights.find_folder(args.generator_weights_dir, weights.GENERATORS), _names(args.only),
+            benchmark.QUICK if args.quick else benchmark.FULL, data_dir=args.data_dir,
+            val_split=parse_split(args.val_split), progress=show,
         )
     written = benchmark.write(results, args.output_dir)
     if args.json:

@@ -34,6 +34,7 @@ def make(args) -> int:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     paths = render.check_outputs(args.output, args.batch or 1) if args.output is not None else []
     check(args)
+    check_free(paths, args)
     finish = render.Finish(args.fade, args.loop, args.normalize)
 
     music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch)
@@ -45,6 +46,9 @@ def make(args) -> int:
     samples = args.length * chain.top if args.length else None
     if args.seconds:
         samples = api.samples_in(args.seconds, rate)
+    if samples is not None and samples > LONGEST * rate:
+        raise UserError(f"--length {args.length} is {samples / rate / 3600:.1f} hours; a piece lasts at most "
+                        f"{LONGEST // 3600}")
     if args.loop and samples is not None and not args.variation_of:
         samples += mastering.loop_margin(rate, samples)
     sampled = [x for x in chain.sizes if level <= x < (args.keep or float("inf"))]
@@ -195,12 +199,24 @@ def check(args):
     ):
         if value is not None and there is None:
             raise UserError(f"{flag} needs {needed}")
+    if args.force and not written:
+        raise UserError("--force needs --output")
     if args.loop and args.fade:
         raise UserError("a loop has no end to fade: give either --loop or --fade")
     if args.candidates and pieces > 1:
         raise UserError("--candidates are made one by one, so that each seed makes its piece again: leave out --batch")
     if args.candidates and (not any(args.temperature or [1]) or set(args.top_k or [0]) == {1}):
         raise UserError("always the likeliest code makes every candidate the same: raise --temperature, or --top-k")
+
+
+def check_free(paths, args):
+    """No file is lost: one that is there is replaced only with --force, the recording never."""
+    for path in paths:
+        for recording in (args.prompt, args.variation_of):
+            if recording is not None and path.exists() and os.path.exists(recording) and path.samefile(recording):
+                raise UserError(f"{printable(path)}: is the recording itself; name another file with --output")
+        if path.exists() and not args.force:
+            raise UserError(f"{printable(path)}: is there already; name another file, or replace it with --force")
 
 
 def sampling(args, levels) -> dict | None:
@@ -222,8 +238,8 @@ def begin(args, music, level: int):
     """What the piece continues or varies, encoded; None where it begins from nothing."""
     rate = music.sample_rate
     if args.prompt:
-        start = args.prompt_start or 0.0
-        prompt = music.prompt(args.prompt, seconds=args.prompt_seconds or 5.0, start=start, level=level,
+        start = args.prompt_start or PROMPT_START
+        prompt = music.prompt(args.prompt, seconds=args.prompt_seconds or PROMPT_SECONDS, start=start, level=level,
                               keep_original=args.keep_original)
         print(f"goes on from {printable(args.prompt)}: {len(prompt.audio) / rate:.2f} s from {start:g} s on",
               file=sys.stderr)

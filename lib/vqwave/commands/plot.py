@@ -78,8 +78,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
     plots.check_output(args.output)
+    verb = "replaced" if Path(args.output).exists() else "wrote"
     args.draw(args)
-    print(f"wrote {printable(args.output)}")
+    print(f"{verb} {printable(args.output)}")
     return 0
 
 

@@ -4,6 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -56,7 +57,7 @@ def main(argv=None) -> int:
     folder = Path(args.output_dir or ".")
     folder.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True)
-    rows, decoded = [], {}
+    rows, decoded, verbs = [], {}, {}
     for one in found:
         console.print(printable(one.summary), markup=False, highlight=False, soft_wrap=True)
         rate = one.config.sample_rate
@@ -65,7 +66,12 @@ def main(argv=None) -> int:
                 decoded[rate] = audio.excerpt(args.input, rate, args.start, args.seconds)
             original = decoded[rate]
             made, figures = metrics.reconstruct(engine.load_codec(one, args.engine), original)
+            if np.var(original) <= metrics.SILENCE_POWER:  # nothing comes near silence, or is far from it
+                figures |= dict.fromkeys(("sc_db", "mel", "si_sdr_db"))
+                console.print(f"{printable(args.input)}: is silent; how near silence is cannot be measured",
+                              markup=False, highlight=False, soft_wrap=True)
             output = folder / f"{Path(args.input).stem}_{one.name}.wav"
+            verbs |= {str(p): "replaced" for p in (output, output.with_suffix(".png")) if p.exists()}
             audio.write(output, made, rate)
             files = {"wav": str(output)}
             if args.output_dir:
@@ -76,11 +82,16 @@ def main(argv=None) -> int:
     if args.json:
         print(json.dumps({"input": args.input, "engine": args.engine, "models": rows}, indent=2))
     else:
-        print_table(rows)
+        print_table(rows, verbs)
     return 0
 
 
-def print_table(rows):
+def print_table(rows, verbs):
+    """The figures, and the files that were written. verbs: of files that stood there before."""
+    def cells(figures):
+        return ("" if key not in figures else "–" if figures[key] is None else form.format(figures[key])
+                for _, key, form in COLUMNS)
+
     console = Console()
     if not console.is_terminal:
         console = Console(width=120)  # a file or a pipe has no width to fit
@@ -88,12 +99,12 @@ def print_table(rows):
     for title, _, _ in COLUMNS:
         table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(row["model"], *(form.format(row[key]) for _, key, form in COLUMNS))
+        table.add_row(row["model"], *cells(row))
         for i, book in enumerate(row.get("books", ())):
-            table.add_row(f"  book {i + 1}",
-                          *(form.format(book[key]) if key in book else "" for _, key, form in COLUMNS))
+            table.add_row(f"  book {i + 1}", *cells(book))
     console.print(table)
     for row in rows:
         for key in ("wav", "picture"):
             if key in row:
-                console.print(f"wrote {printable(row[key])}", markup=False, highlight=False, soft_wrap=True)
+                console.print(f"{verbs.get(row[key], 'wrote')} {printable(row[key])}", markup=False,
+                              highlight=False, soft_wrap=True)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from .. import cli, quiet
+from .. import cli, quiet, weights
 from ..train import options
 from . import arguments
 
@@ -34,7 +34,8 @@ def main(argv=None) -> int:
     quiet.import_keras()
     from ..train import training
 
-    training.train_generator(settings.model, args.data_dir, args.vqvae_weights_dir, settings.options,
+    codecs = weights.find_folder(args.vqvae_weights_dir, weights.CODECS)
+    training.train_generator(settings.model, args.data_dir, codecs, settings.options,
                              settings.training, settings.data, codec_epoch=args.epoch, chain=settings.chain,
                              scheduler=args.scheduler)
     return 0

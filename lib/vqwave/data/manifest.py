@@ -240,16 +240,22 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False, progress=
     leaves whole tracks only, and the next run continues. `scheduler` is the address of a Dask
     cluster that does the converting; its workers see `src` and `dst` under the same names.
 
-    Errors: `UserError` if `src` is no folder or holds no audio, or `dst` cannot be written to or is
-        in use.
+    Errors: `UserError` if `src` is no folder, holds no audio or is `dst`, or `dst` cannot be written to, is
+        in use or has all its tracks at another sample rate (`overwrite` converts them).
     """
     src, dst = Path(os.path.abspath(src)), Path(os.path.abspath(dst))
+    if os.path.realpath(src) == os.path.realpath(dst):
+        raise UserError(f"{printable(src)}: is the folder of the music itself; name another one for the data")
     sources, failed = _scan(src)
     if not sources and not failed:
         raise UserError(f"{printable(src)}: no audio in it (looked for {' '.join(AUDIO_SUFFIXES)})")
     report = PrepareReport(failed=failed)
     with _claim(dst):
         existing = _read_existing(dst, overwrite)
+        # A mixture is what a conversion left that was broken off: that one goes on.
+        if existing and not overwrite and all(t.sample_rate != sample_rate for t in existing):
+            raise UserError(f"{printable(dst)}: its {len(existing)} tracks are at {existing[0].sample_rate} Hz, not "
+                            f"{sample_rate} Hz; name another folder, or convert them again with --overwrite")
         tracks = {t.file: t for t in existing if t.is_intact(dst)}
         by_source = {t.source: t for t in tracks.values()}
         jobs = []

@@ -48,8 +48,12 @@ def check_whole(key: str, value, least: int) -> int:
 
 
 def draw_seed(seed: int | None) -> int:
-    """`seed`, or one drawn where it is None, short enough to be typed."""
-    return secrets.randbits(32) if seed is None else check_whole("seed", seed, 0)
+    """`seed`, or one drawn where it is None, short enough to be typed. Raises `UserError` where it is none."""
+    if seed is None:
+        return secrets.randbits(32)
+    if check_whole("seed", seed, 0) >= 1 << 128:
+        raise UserError(f"seed is {seed}; it must be less than 2^128")
+    return int(seed)
 
 
 def check_block(block: int, configs) -> int:

@@ -91,6 +91,10 @@ class Job:
         """The validation batches; None where no track is held out."""
         raise NotImplementedError
 
+    def judgement(self, loss: float) -> str:
+        """What the validation said, in words."""
+        return f"validation loss {loss:.5g}"
+
     def examples(self, folder) -> list[keras.callbacks.Callback]:
         """Callbacks that show in TensorBoard what the model makes."""
         return []
@@ -157,6 +161,9 @@ class GeneratorJob(Job):
     """
 
     shown = ("bits", "top1", "val_bits", "val_top1")
+
+    def judgement(self, loss: float) -> str:
+        return f"validation {loss / math.log(2):.5g} bits a frame"
 
     def __init__(self, model: config.GeneratorConfig, data_dir, codec_dir, codec_epoch, chain, scheduler):
         super().__init__(model, data_dir)

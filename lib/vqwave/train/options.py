@@ -151,8 +151,11 @@ def read_settings(args, role: str) -> TrainingSettings:
         if isinstance(held["split"], config.Split):
             held["split"] = config.to_dict(held["split"])
     data = config.validate(DataConfig, held, f"{args.config}: data")
+    start = args.start_from
+    if start in (weights.CODECS, weights.GENERATORS):  # what ships, also outside the checkout
+        start = weights.find_folder(start, start)
     return TrainingSettings(model, training, data, RunOptions(
-        args.output_dir, args.minutes, args.start_epoch, args.start_from, getattr(args, "decoder_only", False),
+        args.output_dir, args.minutes, args.start_epoch, start, getattr(args, "decoder_only", False),
         args.keep_all, args.promote, args.distribute, frozenset(own) | frozenset(held)), preset.chain)
 
 

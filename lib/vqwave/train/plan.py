@@ -188,6 +188,10 @@ def run(plan: Plan, say: Callable[[str], None] = print):
         raise UserError(f"{plan.output_dir}: cannot be written to: {e.strerror}") from e
     describe(plan, say)
     stages, todo = plan.stages, plan.open_stages
+    if "--promote" in plan.extra and replicas.is_first():
+        for stage in stages:
+            if stage not in todo:  # the others promote themselves at their end
+                say(weights.promote(plan.output_dir, stage.name))
     for i, stage in enumerate(todo):
         seconds, left = None, ""
         if plan.hours:

@@ -78,7 +78,7 @@ def _train(job: Job, options: RunOptions, training, data, say) -> RunRecord:
         record = start.record
         _check_agreement(group, record)
         if record.finished:
-            say(f"{name}: already finished ({record.finished}); best validation loss {record.best:.5g} at epoch "
+            say(f"{name}: already finished ({record.finished}); best {job.judgement(record.best)} at epoch "
                 f"{record.best_epoch}. More --steps go on from here")
             _promote(record, options, group, say)
             return record
@@ -110,7 +110,7 @@ def _train(job: Job, options: RunOptions, training, data, say) -> RunRecord:
 
         # What came out.
         say.stop()
-        say(f"{name}: {record.finished}; best validation loss {record.best:.5g} at epoch {record.best_epoch}")
+        say(f"{name}: {record.finished}; best {job.judgement(record.best)} at epoch {record.best_epoch}")
         _promote(record, options, group, say)
         return record
 
@@ -325,17 +325,13 @@ def _has_tensorboard() -> bool:
 
 
 def _promote(record: RunRecord, options: RunOptions, group, say):
-    """Copy the best set to where the shipped one stands (float16), or say how to."""
+    """Make the best set the one without a number, or say how to where another one is that."""
     if not group.first:
         return
     folder, name = options.output_dir, record.name
     if options.promote:
-        weights.copy_set(weights.find(folder, name, "best"), folder, "", "float16")
-        say(f"{name}: the best set now stands without a number in {folder} (float16)")
-        return
-    copies = [(weights.weights_path(folder, name, part, "best"), weights.weights_path(folder, name, part))
-              for part in weights.parts_of(record.model)]
-    copies.append((weights.config_path(folder, name, "best"), weights.config_path(folder, name)))
-    line = " && ".join(f"cp '{a}' '{b}'" for a, b in copies if a.exists())
-    say(f"to make the best set the one that is loaded by default:\n  {line}")
+        say(weights.promote(folder, name))
+    elif "" in weights.tags(folder, name):
+        say(f"{name}: {folder} holds another set without a number, which is loaded by default; the same command with "
+            "--promote replaces it with the best one")
     sys.stdout.flush()
