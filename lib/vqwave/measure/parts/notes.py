@@ -80,15 +80,18 @@ class Notes(Part):
 
     def draw(self, results, evaluation, gallery):
         rate = evaluation.rate
-        heard = codecs.decode_example(evaluation)
-        gallery.picture("notes.png", plots.notes, {name: notes.roll(sound, rate) for name, sound in heard.items()},
+
+        def rolls(sounds):
+            # Few columns: noise fills a picture's file, and these are tracked.
+            return {name: notes.roll(sound, rate, columns=400) for name, sound in sounds.items()}
+
+        gallery.picture("notes.png", plots.notes, rolls(codecs.decode_example(evaluation)),
                         title=f"{evaluation.track_name(evaluation.test[0])}: its notes, and what each codec keeps")
         pieces = {f"test track {evaluation.track_name(track)}": evaluation.samples(
             track, track.samples // 3, min(round(EXAMPLE_SECONDS * rate), track.samples - track.samples // 3))
             for track in evaluation.test[:3]}
         pieces |= {f"generated, {name}": sound for name, sound in generate_examples(evaluation)[1].items()}
-        gallery.picture("notes_generated.png", plots.notes,
-                        {name: notes.roll(sound, rate) for name, sound in pieces.items()},
+        gallery.picture("notes_generated.png", plots.notes, rolls(pieces),
                         title="The notes of real and of generated music")
 
     def write(self, page, sides, evaluation):
