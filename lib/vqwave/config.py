@@ -687,9 +687,13 @@ class Split(Config):
 class DataConfig(Config):
     """What a model is trained on. split: a share of the hours in [0, 1) held out by track, or the
     tracks by name.
+
+    trim_silence: seconds of silence (`data/silence.py`) that stay at most at either end of a
+    track; tracks that are silence for the most part are left out. None takes every track whole.
     """
 
     split: Annotated[Real, Field(ge=0, lt=1)] | Split = 0.1
+    trim_silence: Weight | None = 1.0
 
 
 class ChainLevel(Config):
@@ -1088,6 +1092,13 @@ def upgrade_model(values: dict) -> dict:
         return {"kind": "generator", "core": core, "conditions": [source] if source["level"] else [],
                 "sampling": sampling} | values
     return values
+
+
+def upgrade_data(values: dict | None) -> dict:
+    """The `data` of a run as it was trained: all silence where it says nothing of that, as before
+    there was anything to say.
+    """
+    return {"trim_silence": None} | (values or {})
 
 
 def upgrade(values: dict) -> dict:

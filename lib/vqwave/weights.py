@@ -355,6 +355,8 @@ def _open(folder: Path, name: str, tag: str) -> WeightSet:
         raise WeightsError(f"{path}: is not the description of a weights set (keys model, record and sha256)")
     try:
         config = configs.validate_model(described["model"], os.fspath(path))
+        if isinstance(described.get("data"), dict) and described["data"]:
+            described["data"] = configs.upgrade_data(described["data"])
         training, data = (
             configs.validate(kind, described[key], f"{path}: {key}") if described.get(key) else None
             for kind, key in ((configs.TrainingConfig, "training"), (configs.DataConfig, "data")))

@@ -9,8 +9,9 @@ import pytest
 from prepared import data_folder, music
 
 from vqwave import weights
-from vqwave.data import audio, chunking, codes
-from vqwave.data.codes import OFFSET_STEP
+from vqwave.data import audio, chunking, codes, manifest
+from vqwave.data.codes import OFFSET_STEP, Variant
+from vqwave.data.windows import CodeTrack
 from vqwave.nn.codec import load_codec, load_encoder
 from vqwave.progress import Reporter
 
@@ -61,7 +62,7 @@ def test_cached_codes_are_the_codecs_of_the_track_from_its_offset_on(corpus, cod
     folder, tracks = corpus
     found, made = encode(corpus, codec, offsets=3)
     assert made == 6
-    assert [(f, v) for f, v, _ in found] == [(t.file, codes.Variant(i)) for t in tracks for i in range(3)]
+    assert [(f, v) for f, v, _ in found] == [(t.file, Variant(i)) for t in tracks for i in range(3)]
     model = load_codec(codec)
     run = model.encode_model().predict_on_batch
     for entry in found:
@@ -191,11 +192,30 @@ def test_a_changed_track_is_encoded_again(corpus, codec):
     assert encode(corpus, codec)[1] == 2
 
 
+@pytest.mark.parametrize("variant", [Variant(0), Variant(3), Variant(5, 3), Variant(6, -3)])
+@pytest.mark.parametrize("span", [(0, 100000), (5000, 100000), (0, 60000), (30000, 70000)])
+def test_a_cut_holds_the_frames_of_its_samples_under_those_above(variant, span):
+    track = manifest.Track("a", "a", 22050, 100000, "", {})
+    counts = [-(-variant.samples(track) // level) for level in (128, 512)]
+    made = codes.cut(track, variant, span, ("own", counts[0]), 128, ("above", counts[1]), 512)
+    assert made.path == "own" and made.above == "above" and made.track is track
+    assert made.first == 4 * made.first_above and made.start == variant.start + 128 * made.first
+    begin, end = (max(0, n / 2 ** (variant.shift / 12) - variant.start) for n in span)
+    # From less than a frame above before its first sample to less than a frame after its last.
+    assert 0 <= begin - 128 * made.first < 513
+    assert 0 <= 128 * (made.first + made.frames) - end < 129
+    assert 0 <= 512 * (made.first_above + made.frames_above) - end < 513
+    if span == (0, 100000):
+        assert (made.first, made.frames, made.frames_above) == (0, *counts)
+    top = codes.cut(track, variant, span, ("own", counts[1]), 512)
+    assert (top.first, top.frames, top.above, top.first_above) == (made.first_above, made.frames_above, None, 0)
+
+
 def test_unigram_bits_by_hand(tmp_path):
     def file(name, values):
         path = tmp_path / name
         path.write_bytes(np.array(values, "<u2").tobytes())
-        return path, len(values)
+        return CodeTrack(path, len(values))
 
     train, held = file("t", [0, 0, 0, 1]), file("h", [0, 1, 2, 2])
     p = np.array([4, 2, 1, 1]) / 8
@@ -204,16 +224,19 @@ def test_unigram_bits_by_hand(tmp_path):
     # Codes that are all alike cost what an even guess costs.
     even = file("e", range(64))
     assert codes.unigram_bits([even], [even], 64) == pytest.approx(6.0)
+    # What is cut off at either end is not counted.
+    cut = CodeTrack(train.path, 2, first=1)
+    assert codes.unigram_bits([cut], [cut], 4) == pytest.approx(-np.log2(3 / 6))
 
 
 def test_unigram_bits_of_several_books_add_up(tmp_path, rng):
     frames = rng.integers(0, 8, (200, 3))
     (tmp_path / "f").write_bytes(frames.astype("<u2").tobytes())
-    entry = tmp_path / "f", len(frames)
+    entry = CodeTrack(tmp_path / "f", len(frames))
     alone = []
     for book in range(3):
         (tmp_path / f"{book}").write_bytes(frames[:, book].astype("<u2").tobytes())
-        one = tmp_path / f"{book}", len(frames)
+        one = CodeTrack(tmp_path / f"{book}", len(frames))
         alone.append(codes.unigram_bits([one], [one], 8))
     assert codes.unigram_bits([entry], [entry], 8, 3) == pytest.approx(sum(alone))
     costs = codes.unigram_costs(codes.count_codes([frames], 8, 3))

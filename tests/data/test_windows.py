@@ -10,7 +10,7 @@ from prepared import data_folder, music
 
 from vqwave import config as configs
 from vqwave.data import audio, manifest, splits
-from vqwave.data.windows import AudioWindows, CodeTrack, CodeWindows, Sampler
+from vqwave.data.windows import AudioWindows, CodeTrack, CodeWindows, Sampler, fit_length
 from vqwave.errors import UserError
 
 LENGTH = 2048
@@ -182,6 +182,16 @@ def test_a_file_that_shrank_or_vanished_is_named(folder):
         made[0]
 
 
+def test_windows_come_from_the_spans_of_the_tracks_alone(folder):
+    tracks = [t for t in manifest.read(folder) if t.samples > 2 * LENGTH]
+    spans = {t.file: (1000, t.samples - 500) for t in tracks}
+    made = AudioWindows(folder, tracks, LENGTH, 4, 7, spans=spans)
+    assert made.places == sum(t.samples - 1500 - LENGTH + 1 for t in tracks)
+    for row, (item, start) in zip(made[0][0], made.positions(0), strict=True):
+        sound = audio.from_u16(np.fromfile(folder / tracks[item].file, "<u2"))[1000:-500]
+        np.testing.assert_array_equal(row, sound[start : start + LENGTH])
+
+
 def test_many_tracks_hold_no_file_open(tmp_path):
     import os
 
@@ -291,3 +301,73 @@ def test_every_book_of_a_frame_stands_beside_the_others(tmp_path):
         np.testing.assert_array_equal(source[:, 0], start[:, None] // 4 + [50, 60])
         if (start == 0).any():
             assert (inputs["source"][start == 0, 0] == config.pad_token).all()
+
+
+# ------------------------------------------------------------------------ cut tracks, short tracks
+
+
+@pytest.mark.parametrize("fixed", [None, 1000])
+def test_what_is_cut_off_a_track_is_outside_the_piece(tracks, fixed):
+    length, halo = 12, CONFIG.halo
+    cut = [track._replace(first=8, frames=36, first_above=2, frames_above=9) for track in tracks]
+    made, starts = CodeWindows(cut, CONFIG, length, 8, 1, fixed=fixed), set()
+    for batch in range(made.num_batches or 40):
+        inputs, target = made[batch]
+        for previous, source, codes in zip(inputs["previous"], inputs["source"], target, strict=True):
+            k, at = divmod(int(codes[0, 0]), 1000)
+            start = at - 8
+            starts.add((k, start))
+            np.testing.assert_array_equal(codes[:, 0], 1000 * k + at + np.arange(length))
+            assert previous[0, 0] == (codes[0, 0] - 1 if start else CONFIG.start_token)
+            places = at // RATIO - halo + np.arange(len(source))
+            inside = (places >= 2) & (places < 11)
+            np.testing.assert_array_equal(source[:, 0], np.where(inside, 100 * k + places, CONFIG.pad_token))
+    assert starts == {(k, s) for k in range(2) for s in range(0, 36 - length + 1, RATIO)}
+
+
+@pytest.mark.parametrize("fixed", [None, 1000])
+def test_a_track_shorter_than_the_window_is_there_whole_and_what_is_past_it_weighs_nothing(tracks, fixed):
+    """Windows of 60 frames: the first track has 50, the second 83."""
+    length, halo, met = 60, CONFIG.halo, set()
+    made = CodeWindows(tracks, CONFIG, length, 8, 1, fixed=fixed)
+    inside, held = 0, 0
+    for batch in range(made.num_batches or 60):
+        inputs, target, weights = made[batch]
+        assert weights.dtype == np.float32 and weights.shape == (len(target), length, 1)
+        for previous, source, codes, weight in zip(inputs["previous"], inputs["source"], target, weights, strict=True):
+            k, start = divmod(int(codes[0, 0]), 1000)
+            count = min(length, tracks[k].frames - start)
+            met.add((k, count))
+            np.testing.assert_array_equal(codes[:count, 0], 1000 * k + start + np.arange(count))
+            np.testing.assert_array_equal(previous[1:count], codes[: count - 1])
+            assert not codes[count:].any() and (previous[count:] == CONFIG.start_token).all()
+            assert (weight[:count] == np.float32(made.weight)).all() and not weight[count:].any()
+            places = start // RATIO - halo + np.arange(len(source))
+            known = (places >= 0) & (places < tracks[k].frames_above)
+            np.testing.assert_array_equal(source[:, 0], np.where(known, 100 * k + places, CONFIG.pad_token))
+            inside, held = inside + count, held + length
+    assert met == {(0, 50), (1, 60)}
+    # On average a place weighs 1: exactly over the fixed windows, nearly over those drawn.
+    assert made.weight * inside / held == pytest.approx(1.0, rel=1e-6 if fixed else 0.01)
+
+
+def test_short_tracks_are_validated_by_their_duration(tracks):
+    made = CodeWindows(tracks, CONFIG, 60, 8, 1, fixed=1000)
+    items = [item for i in range(made.num_batches) for item, _ in made.positions(i)]
+    assert np.bincount(items).tolist() == [12, 6]
+
+
+def test_weights_are_served_only_where_a_track_is_short(tracks):
+    assert len(CodeWindows(tracks, CONFIG, 48, 8, 1)[0]) == 2
+    assert len(CodeWindows(tracks, CONFIG, 52, 8, 1)[0]) == 3
+
+
+@pytest.mark.parametrize("frames, length, expected", [
+    ([5000, 800], 1024, 1024),  # mostly full
+    ([300, 70], 1024, 300),  # no longer than the longest
+    ([301, 70], 1024, 304),  # a multiple of the unit
+    ([40] * 200 + [3000], 1024, 64),  # a few long ones among many short ones
+    ([1], 1024, 4),
+])
+def test_a_window_is_as_long_as_a_folders_tracks_can_fill(frames, length, expected):
+    assert fit_length(frames, length, 4) == expected

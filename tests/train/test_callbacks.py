@@ -328,7 +328,7 @@ def test_a_record_of_the_version_before_is_read(tmp_path):
         2, 8192, 0.003, 3, 12)
     assert (record.step, record.steps, record.best, record.unjudged, record.codecs, record.id) == (
         6, 12, 4.5, {"loss": 4.0}, {"vqvae_512": "c8:4"}, "b8")
-    assert (record.tracks, record.finished) == ([], None)
+    assert (record.tracks, record.finished, record.data.trim_silence) == ([], None, None)
     np.testing.assert_array_equal(arrays[0], np.ones(3))
     assert RunRecord.from_dict(record.to_dict(), MODEL) == record
 

@@ -1,13 +1,18 @@
 """jobs.py: what a model is trained on: which tracks, which copies of them, on which side."""
 
+import keras
+import numpy as np
 import pytest
 from prepared import data_folder, music
 
 from vqwave import config as configs
 from vqwave.config import DataConfig, TrainingConfig
+from vqwave.data import windows
 from vqwave.data.codes import OFFSET_STEP
+from vqwave.errors import UserError
+from vqwave.nn.generator import Generator
 from vqwave.progress import QuietReporter
-from vqwave.train.jobs import GeneratorJob
+from vqwave.train.jobs import CodecJob, GeneratorJob
 from vqwave.train.record import RunRecord
 from vqwave.train.replicas import ALONE
 
@@ -45,19 +50,113 @@ def folder(tmp_path_factory):
 
 def test_training_tracks_are_transposed_and_held_out_ones_never(folder, tiny_weights):
     job, _, _ = prepared(folder, tiny_weights.codecs, offsets=2, transpose=1)
-    shifts = {}
-    for corpus in job.corpora:  # a generator's own level and the one above it have the same copies
-        assert list(corpus) == list(job.corpora[0])
-        for file, variant in corpus:
-            shifts.setdefault(file, set()).add((variant.offset, variant.shift))
     assert len(job.train) == 3 and len(job.val) == 1
-    for track in job.train:
-        assert shifts[track.file] == {(0, 0), (1, 0), (1, 1), (2, -1)}
-    for track in job.val:
-        assert shifts[track.file] == {(0, 0), (1, 0)}
+    for tracks, expected in ((job.train, ["0", "1", "1+1", "2-1"]), (job.val, ["0", "1"])):
+        for track in tracks:
+            # A generator's own level and the one above it have the same variants.
+            for key in ("path", "above"):
+                names = [getattr(row, key).name.split(".")[-2] for row in job.rows[track.file]]
+                assert names == expected
     assert len(job.batches(0).tracks) == 12 and len(job.validation.tracks) == 2
     # Whatever serves a condition's input can tell which part of which track a window is.
     rows = job.batches(0).tracks
     assert {(row.track.file, row.shift, row.start) for row in rows} == {
         (track.file, shift, skipped) for track in job.train for shift, skipped in
         ((0, 0), (0, OFFSET_STEP), (1, OFFSET_STEP), (-1, 2 * OFFSET_STEP))}
+
+
+def test_every_level_has_the_music_without_the_silence_around_it(tmp_path, tiny_weights):
+    silence = np.zeros(3 * 22050, np.float32)
+    data_folder(tmp_path, {"hush": silence, "held": music(1.0, 1),
+                           "song": np.concatenate([silence, music(2.0, 2), silence])})
+    split = DataConfig(split=configs.Split(validation=("held",)), trim_silence=0.5)
+    job, record, said = prepared(tmp_path, tiny_weights.codecs, data=split, input_length=8192)
+    assert said.lines[2] == "left out: hush (100 % silent)"
+    assert said.lines[3].startswith("silence at the ends of 1 tracks is cut to 0.5 s each, 5 s in all")
+    assert said.lines[4].startswith("1 tracks to train on (0.00 h), 1 held out")
+    (song,) = job.train
+    assert len(record.tracks) == 1 and song.sha256.startswith(record.tracks[0])
+    (row,) = job.batches(0).tracks
+    begin, end = job.spans[song.file]
+    assert begin == 66150 - 11025 and end < 66150 + 44100 + 2205 + 11025
+    assert row.first == 4 * row.first_above == begin // 512 * 4
+    assert row.frames == -(-end // 128) - row.first and row.start == 128 * row.first
+    # A piece begins where its sound does, as any other.
+    starts = [first for i in range(80) for first in job.batches(i)[0][0]["previous"][:, 0, 0]]
+    assert job.model.start_token in starts
+
+    codec = CodecJob(TINY.codec("vqvae_128"), tmp_path, False)
+    codec.check()
+    training = TrainingConfig(input_length=8192, batch_size=2)
+    codec.prepare(RunRecord(codec.model, training, split, "id"), ALONE, QuietReporter())
+    assert codec.train == job.train and codec.spans == job.spans
+    assert all(np.square(sound).mean() > 0 for i in range(8) for sound in codec.batches(i)[0])
+
+    off = configs.replace(split, trim_silence=None)
+    job, _, said = prepared(tmp_path, tiny_weights.codecs, data=off, input_length=8192)
+    assert not [line for line in said.lines if "silen" in line]
+    assert len(job.train) == 2 and job.batches(0).tracks[1].first == 0
+
+
+def test_a_folder_of_silence_is_refused_in_one_line(tmp_path, tiny_weights):
+    data_folder(tmp_path, {f"t{i}": np.zeros(30000) for i in range(3)})
+    with pytest.raises(UserError, match="every training track is silence"):
+        prepared(tmp_path, tiny_weights.codecs)
+
+
+def test_tracks_shorter_than_a_window_train_too(tmp_path, tiny_weights):
+    data_folder(tmp_path, {"a": music(1.5, 1), "b": music(1.4, 2), "c": music(0.3, 3), "d": music(1.2, 4)})
+    data = DataConfig(split=configs.Split(validation=("d",)))
+    job, _, said = prepared(tmp_path, tiny_weights.codecs, data=data, input_length=20480)
+    assert "3 tracks to train on" in said.lines[2] and job.window == 160
+    assert [line for line in said.lines if line.startswith("1 of 3 training tracks are shorter than a window of 0.929")]
+    assert len(job.batches(0)[0]) == 3 and len(job.validation[0]) == 2
+    job, _, said = prepared(tmp_path, tiny_weights.codecs, data=data, input_length=512 * 1000)
+    assert job.window == 260  # the longest has 259 frames
+    assert [line for line in said.lines if line.startswith("windows of 1.51 s (260 frames, not 4000): ")]
+
+
+def test_a_folder_too_short_for_a_frame_is_refused_in_one_line(tmp_path, tiny_weights):
+    data_folder(tmp_path, {f"t{i}": music(0.04, i) for i in range(3)})
+    with pytest.raises(UserError, match="no training track is as long as two frames of the level above, 1024 samples"):
+        prepared(tmp_path, tiny_weights.codecs)
+
+
+def test_loss_and_figures_are_means_over_what_is_inside_the_tracks(tmp_path, rng):
+    """By hand, over all frames of two tracks of which one fills its window in part."""
+    config = configs.GeneratorConfig(name="g", level=512, num_codes=8, books=2, core={"units": 8, "head_dim": 4})
+    rows = []
+    for name, count in (("a", 12), ("b", 5)):
+        (tmp_path / name).write_bytes(rng.integers(0, 8, (count, 2)).astype("<u2").tobytes())
+        rows.append(windows.CodeTrack(tmp_path / name, count))
+    model = Generator(config)
+    model.compile(**GeneratorJob.compile_options(None))
+    # Of 12 + 5 frames the places are 1 and 5: validation counts short tracks by their duration.
+    made = windows.CodeWindows(rows, config, 12, 3, 0, fixed=6)
+    found = model.evaluate(made, verbose=0, return_dict=True)
+    each, right = [], []
+    for batch in range(made.num_batches):
+        inputs, target, weights = made[batch]
+        logits = np.asarray(model(inputs), np.float64)
+        p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+        inside = weights[..., 0] > 0
+        each.append(-np.log2(np.take_along_axis(p, target[..., None], -1)[..., 0][inside]))
+        right.append(logits.argmax(-1)[inside] == target[inside])
+    bits = np.concatenate(each)
+    assert bits.shape == (12 + 5 * 5, 2)
+    assert found["bits"] == pytest.approx(bits.sum(-1).mean(), rel=1e-4)
+    assert found["loss"] == pytest.approx(bits.mean() * np.log(2), rel=1e-4)
+    assert found["top1"] == pytest.approx(np.concatenate(right).mean(), rel=1e-4)
+    # And what is past a track's end moves no weight.
+    inputs, target, weights = windows.CodeWindows(rows[1:] + rows[:1], config, 12, 4, 0, fixed=6)[0]
+    other = np.where(weights > 0, target, 7)
+    assert (other != target).any()
+    ends = []
+    for codes in (target, other):
+        keras.utils.set_random_seed(0)
+        again = Generator(config)
+        again.compile(optimizer=keras.optimizers.SGD(0.5), **GeneratorJob.compile_options(None))
+        again.train_on_batch(inputs, codes, weights)
+        ends.append(again.get_weights())
+    for a, b in zip(*ends, strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -69,6 +69,31 @@ def alignment_step(level: int) -> int:
     return next(step for step in itertools.count(OFFSET_STEP) if math.gcd(step, level) == 1)
 
 
+def cut(track: manifest.Track, variant: Variant, span: tuple[int, int], own: tuple[Path, int], level: int,
+        above: tuple[Path, int] | None = None, level_above: int = 0) -> windows.CodeTrack:
+    """The frames of a variant that belong to some samples of its track.
+
+    They begin where a frame of the level above does, so that a generator's frames stay under their
+    source.
+
+    Args:
+        span: (first sample, end) of the track.
+        own, above: (codes file, frames) of the whole variant at `level`, and at the level above.
+    """
+    begin, end = (audio.transposed_length(n, variant.shift) - variant.start for n in span)
+    unit = level_above or level
+    first = max(0, begin) // unit
+
+    def count(frames, size):
+        return min(frames, -(-end // size)) - first * unit // size
+
+    made = windows.CodeTrack(own[0], count(own[1], level), track=track, shift=variant.shift,
+                             start=variant.start + first * unit, first=first * unit // level)
+    if above is None:
+        return made
+    return made._replace(above=above[0], frames_above=count(above[1], level_above), first_above=first)
+
+
 def variants(offsets: int, transpose: int = 0, level: int = 1) -> list[Variant]:
     """The variants of a training track: `offsets` alignments at its own pitch, then each other
     pitch within ±`transpose` semitones.
@@ -257,10 +282,10 @@ def unigram_bits(train, held_out, num_codes: int, books: int = 1) -> float:
     """Bits a held-out frame costs when each of its codes is coded by how often it stands in
     training; books add up.
 
-    train, held_out: `(codes file, frames)` each.
+    train, held_out: a `windows.CodeTrack` each.
     """
     seen, asked = (
-        count_codes((windows.read_frames(path, 0, count, books) for path, count in side), num_codes, books)
+        count_codes((windows.read_frames(one.path, one.first, one.frames, books) for one in side), num_codes, books)
         for side in (train, held_out))
     frames = asked[0].sum()
     return float((asked * unigram_costs(seen)).sum() / frames) if frames else books * float(np.log2(num_codes))

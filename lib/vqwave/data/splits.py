@@ -75,16 +75,19 @@ def split(tracks: list[manifest.Track], sides: float | Split, seed: int) -> tupl
     return [t for i, t in enumerate(tracks) if i not in chosen], [tracks[i] for i in sorted(chosen)]
 
 
-def keep_long(tracks: list, samples: int, what="training") -> list:
+def keep_long(tracks: list, samples: int, what="--input-length", length=lambda track: track.samples) -> list:
     """The tracks of at least `samples`; `UserError` where that leaves none says how long they would
     need to be.
+
+    what: wants so many samples. length: the samples of a track that count.
     """
-    kept = [t for t in tracks if t.samples >= samples]
+    kept = [t for t in tracks if length(t) >= samples]
     if tracks and not kept:
         rate = tracks[0].sample_rate
-        longest = max(t.samples for t in tracks)
+        longest = max(map(length, tracks))
         raise UserError(
-            f"no {what} track is as long as --input-length, {samples} samples ({samples / rate:.2f} s); the longest "
-            f"has {longest} ({longest / rate:.2f} s): use a shorter --input-length or longer music"
+            f"no training track is as long as {what}, {samples} samples ({samples / rate:.2f} s); the longest has "
+            f"{longest} ({longest / rate:.2f} s): use " + (f"a shorter {what} or " if what.startswith("--") else "")
+            + "longer music"
         )
     return kept

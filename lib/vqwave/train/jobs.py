@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 
 from .. import config, weights
-from ..data import codes, manifest, splits, windows
+from ..data import codes, manifest, silence, splits, windows
 from ..errors import UserError
 from ..nn import codec as nn_codec
 from ..nn import generator as nn_generator
@@ -45,13 +45,18 @@ class Job:
             raise UserError(f"{self.data_dir}: is at {self.tracks[0].sample_rate} Hz, {name} at {sample_rate} Hz"
                             + advice)
 
-    def split(self, record: RunRecord, samples: int, say):
-        """Keep what is long enough of the tracks on both sides, and note down what is trained on.
+    def split(self, record: RunRecord, samples: int, group: Group, say, what="--input-length"):
+        """Keep what is long enough of the tracks on both sides, without the silence at their ends,
+        and note down what is trained on.
+
+        samples: what is long enough; what: who wants so many.
         """
-        train, val = splits.split(self.tracks, record.data.split, record.training.seed)
-        kept, kept_val = splits.keep_long(train, samples), [t for t in val if t.samples >= samples]
+        sides = splits.split(self.tracks, record.data.split, record.training.seed)
+        (train, val), self.spans = silence.trim(self.data_dir, sides, record.data.trim_silence, say, group.first)
+        kept = splits.keep_long(train, samples, what, self.length)
+        kept_val = [t for t in val if self.length(t) >= samples]
         short = len(train) + len(val) - len(kept) - len(kept_val)
-        hours = [sum(t.seconds for t in side) / 3600 for side in (kept, kept_val)]
+        hours = [sum(self.length(t) / t.sample_rate for t in side) / 3600 for side in (kept, kept_val)]
         say(f"{len(kept)} tracks to train on ({hours[0]:.2f} h), {len(kept_val)} held out ({hours[1]:.2f} h)"
             + (f"; {short} left out as shorter than {samples} samples" if short else ""))
         if not kept_val:
@@ -61,6 +66,11 @@ class Job:
         for source in self.codecs:
             met |= set(source.record.get("tracks") or ())
         record.tracks = sorted(met | set(record.tracks))
+
+    def length(self, track: manifest.Track) -> int:
+        """Samples of a track that are trained on."""
+        first, last = self.spans[track.file]
+        return last - first
 
     def check_settings(self, training: config.TrainingConfig):
         """The run's settings fit the model. Raises `UserError` where they do not."""
@@ -122,7 +132,7 @@ class CodecJob(Job):
 
     def prepare(self, record: RunRecord, group: Group, say):
         self.training, self.group = record.training, group
-        self.split(record, self.training.input_length, say)
+        self.split(record, self.training.input_length, group, say)
 
     def _windows(self, tracks, **more):
         chosen = {"batch_size": self.training.batch_size, "share": self.group} | more
@@ -130,6 +140,7 @@ class CodecJob(Job):
                                     tracks,
                                     self.training.input_length,
                                     seed=self.training.seed,
+                                    spans=self.spans,
                                     **chosen)
 
     def batches(self, step: int):
@@ -198,31 +209,46 @@ class GeneratorJob(Job):
         model, training = self.model, self.training
         unit = model.source_level or model.level
         own, all_variants = (codes.variants(training.offsets, n, unit) for n in (0, training.transpose))
-        # What a variant takes off a track must still leave a window.
-        shortest = max(math.ceil((training.input_length + v.start + unit) * 2 ** (v.shift / 12))
-                       for v in all_variants)
-        self.split(record, shortest, say)
+        # What a variant takes off a track must still leave a frame, and one of the level above.
+        shortest = max(math.ceil((v.start + 2 * unit) * 2 ** (v.shift / 12)) for v in all_variants)
+        self.split(record, shortest, group, say, "two frames" + (" of the level above" if model.source else ""))
         wanted = [(t, v) for t in self.train for v in all_variants] + [(t, v) for t in self.val for v in own]
-        self.corpora = [
-            {(track, variant): entry for track, variant, entry in codes.encode_corpus(
-                self.data_dir, wanted, weight_set, say, nn_codec.load_encoder, group.first, self.scheduler)}
-            for weight_set in self.codecs]
-        sides = [[entry for (track, _), entry in self.corpora[0].items() if track in {t.file for t in side}]
-                 for side in (self.train, self.val or self.train)]
+        corpora = [codes.encode_corpus(self.data_dir, wanted, weight_set, say, nn_codec.load_encoder, group.first,
+                                       self.scheduler) for weight_set in self.codecs]
+        self.rows = {t.file: [] for t in self.train + self.val}
+        for (track, variant), (_, _, entry), *above in zip(wanted, *corpora, strict=True):
+            self.rows[track.file].append(codes.cut(
+                track, variant, self.spans[track.file], entry, model.level, *(
+                    (above[0][2], model.source_level) if above else ())))
+        self._choose_window(say)
+        sides = [self._rows(self.train), self._rows(self.val or self.train)]
         bits = group.from_first(lambda: codes.unigram_bits(sides[0], sides[1], model.num_codes, model.books))
         say(f"{model.name}: held-out frames have {bits:.3f} bits each by their codes' frequencies alone "
             f"({model.books * math.log2(model.num_codes):.3f} knows nothing)")
         record.unigram_bits = round(bits, 4)
 
+    def _choose_window(self, say):
+        """Fit the window to the folder's tracks."""
+        unit, level = self.model.ratio or 1, self.model.level
+        asked = self.training.input_length // level
+        frames = [row.frames for row in self._rows(self.train)]
+        self.window = windows.fit_length(frames, asked, unit)
+        seconds = self.window * level / self.tracks[0].sample_rate
+        if self.window < asked:
+            say(f"windows of {seconds:.3g} s ({self.window} frames, not {asked}): most of the music is in shorter "
+                "tracks")
+        # The first row of a track is the one of its own pitch and full length.
+        if short := sum(self.rows[t.file][0].frames < self.window for t in self.train):
+            say(f"{short} of {len(self.train)} training tracks are shorter than a window of {seconds:.3g} s; what is "
+                "past their end is not learnt")
+
+    def _rows(self, tracks) -> list[windows.CodeTrack]:
+        """Every variant of these tracks."""
+        return [row for track in tracks for row in self.rows[track.file]]
+
     def _windows(self, tracks, **more):
-        by_file = {t.file: t for t in tracks}
-        above = self.corpora[1] if len(self.corpora) > 1 else {}
-        rows = [windows.CodeTrack(*entry, *above.get((file, variant), (None, 0)), by_file[file], variant.shift,
-                                  variant.start)
-                for (file, variant), entry in self.corpora[0].items() if file in by_file]
-        length = self.training.input_length // self.model.level
-        return windows.CodeWindows(rows, self.model, length, self.training.batch_size, self.training.seed,
-                                   share=self.group, **more)
+        return windows.CodeWindows(self._rows(tracks), self.model, self.window, self.training.batch_size,
+                                   self.training.seed, share=self.group, **more)
 
     def batches(self, step: int):
         """The training batches from number `step` on, without end."""
@@ -243,7 +269,7 @@ class GeneratorJob(Job):
 
     def compile_options(self) -> dict:
         return {"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-                "metrics": [Bits(), keras.metrics.SparseCategoricalAccuracy(name="top1")]}
+                "weighted_metrics": [Bits(), keras.metrics.SparseCategoricalAccuracy(name="top1")]}
 
 
 class Bits(keras.metrics.MeanMetricWrapper):

@@ -176,7 +176,8 @@ def _read_file(path) -> dict:
     for key in sections:
         if not isinstance(values.get(key) or {}, dict):
             raise ConfigError(f"{path}: {key} must be a mapping")
-    return values
+    # What stands beside a set of weights trains that model again as it was trained.
+    return values | {"data": config.upgrade_data(values.get("data"))} if "sha256" in values else values
 
 
 def _model(preset: config.Preset, role: str, name: str | None, own: dict, path) -> tuple[str, object]:

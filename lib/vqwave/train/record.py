@@ -85,6 +85,7 @@ class RunRecord:
         values = dict(values) if "schema" in values else _upgrade(values, model)
         config.check_schema(values, "record")
         values.pop("schema")
+        values["data"] = config.upgrade_data(values["data"])
         for key, kind in (("training", TrainingConfig), ("data", DataConfig)):
             values[key] = config.validate(kind, values[key], key)
         return cls(**values | {"model": config.validate_model(values["model"], "model")})

@@ -68,7 +68,7 @@ def find_start(job, options: RunOptions, training: TrainingConfig, data: DataCon
         given = training.model_fields_set | data.model_fields_set
     if before := saved or (begin if begin and begin.training else None):
         training = _settle(before.training, training, given)
-        data = _settle(before.data or DataConfig(), data, given)
+        data = _settle(before.data or DataConfig(trim_silence=None), data, given)
     codecs = {one.name: one.codes_id for one in job.codecs} or None
     if begin or not saved:
         record = RunRecord(job.model, training, data, secrets.token_hex(8), codecs=codecs,
@@ -140,8 +140,10 @@ def _adopt(record: RunRecord, training: TrainingConfig, data: DataConfig, given,
         # What the version before did not note down is not known to differ.
         if value != old and key in record.training.model_fields_set and key not in ("steps", "epochs", "patience"):
             say(f"the run so far had {key} {old}; it goes on with {value}")
-    if data != record.data and record.data.model_fields_set:
+    if data.split != record.data.split and "split" in record.data.model_fields_set:
         say("the run so far had another split; it goes on with the one asked for")
+    if data.trim_silence != record.data.trim_silence:
+        say(f"the run so far had trim_silence {record.data.trim_silence}; it goes on with {data.trim_silence}")
     epochs, planned = training.epochs, record.steps_per_epoch
     if "epochs" in given and epochs and planned and planned != math.ceil((steps or planned) / epochs):
         say(f"--epochs: an epoch keeps the {planned} steps that it had when the run began")

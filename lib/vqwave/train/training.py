@@ -232,7 +232,7 @@ def _steps_for(job: Job, record: RunRecord, minutes: float, group, say) -> int:
 def _restore(job: Job, model, start: resume.Start):
     """Bring the model to where the record says the run stands."""
     # Variables exist once the model has seen a batch of its data and the optimizer its variables.
-    x, _ = job.batches(0)[0]
+    x, *_ = job.batches(0)[0]
     # Of zeros: the processes of a group have different batches, and this is computed by all of them
     # as one.
     model(np.zeros_like(x) if isinstance(x, np.ndarray) else {k: np.zeros_like(v[:1]) for k, v in x.items()},
