@@ -220,6 +220,9 @@ class CodebookConfig(Config):
     segment: ClassVar[int] = 1
     """Frames whose codes are chosen together."""
 
+    overlap: ClassVar[int] = 0
+    """Frames to either side of a segment that are looked at as well."""
+
     nested: ClassVar[bool] = False
     """Whether the first books of a frame can be decoded without the others."""
 
@@ -296,6 +299,9 @@ class BandedQuantizer(CodebookConfig):
     slow: Weight = 0.0
     segment: ClassVar[int] = 64
     """Frames whose codes are chosen together: a multiple of it stands before every window that is encoded."""
+
+    overlap: ClassVar[int] = 16
+    """Frames to either side that are looked at as well, so that neighbouring segments agree on a code that stays."""
 
     @property
     def width(self) -> int:

@@ -338,7 +338,7 @@ def cost_of(costs, path, change):
 @pytest.mark.parametrize("change", [0.0, 0.3, 1.0, 50.0])
 def test_the_path_is_the_cheapest_of_all(change, rng):
     costs = rng.uniform(0, 1, (2, 6, 3, 3)).astype("float32")
-    path = np.asarray(cheapest_path(costs, np.array([change, 0.0], "float32"), 8))
+    path = np.asarray(cheapest_path(costs, np.array([change, 0.0], "float32"), 8, 3))
     assert path.shape == (2, 6, 3) and path.dtype == np.int32
     every = list(itertools.product(range(3), repeat=6))
     for book in range(3):
@@ -347,12 +347,22 @@ def test_the_path_is_the_cheapest_of_all(change, rng):
     np.testing.assert_array_equal(path[1], costs[1].argmin(-1))
 
 
-def test_the_path_of_a_segment_depends_on_no_other(rng):
-    costs = rng.uniform(0, 1, (1, 20, 2, 4)).astype("float32")
-    whole = np.asarray(cheapest_path(costs, np.array([0.4], "float32"), 8))
-    for first, last in ((0, 8), (8, 16), (16, 20)):
-        np.testing.assert_array_equal(
-            cheapest_path(costs[:, first:last], np.array([0.4], "float32"), 8), whole[:, first:last])
+def test_the_path_of_a_segment_depends_on_no_more_than_its_edges(rng):
+    costs, change = rng.uniform(0, 1, (1, 40, 2, 4)).astype("float32"), np.array([0.4], "float32")
+    whole = np.asarray(cheapest_path(costs, change, 8, 4))
+    for first, last in ((0, 16), (8, 32), (24, 40)):
+        part = np.asarray(cheapest_path(costs[:, first:last], change, 8, 4))
+        kept = slice(8 if first else 0, None if last == 40 else -8)
+        np.testing.assert_array_equal(part[:, kept], whole[:, first:last][:, kept])
+    moved = costs.copy()
+    moved[:, 20:] += rng.uniform(0, 1, moved[:, 20:].shape)
+    np.testing.assert_array_equal(np.asarray(cheapest_path(moved, change, 8, 4))[:, :16], whole[:, :16])
+    # What the edges are for: codes that stay cost fewer changes than in segments apart.
+    steady = np.repeat(rng.uniform(0, 1, (20, 5, 2, 4)), 8, axis=1) + 0.7 * rng.uniform(0, 1, (20, 40, 2, 4))
+    found = [np.asarray(cheapest_path(steady.astype("float32"), np.full(20, 1.5, "float32"), 8, overlap))
+             for overlap in (0, 4)]
+    changes = [(path[:, 1:] != path[:, :-1]).sum() for path in found]
+    assert changes[1] < 0.9 * changes[0]
 
 
 def banded(**more):

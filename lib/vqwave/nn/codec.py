@@ -71,7 +71,7 @@ class VQVAE(keras.Model):
         self.encoder, sees = ENCODERS[type(config.encoder)](config, self.front_end)
         before, after = self.front_end.receptive_field
         hop, level, segment = self.front_end.hop, config.level, config.quantizer.segment
-        frames = max(before + sees.left * hop, after + sees.right * hop) / level
+        frames = max(before + sees.left * hop, after + sees.right * hop) / level + config.quantizer.overlap
         self.encode_halo = math.ceil(frames / segment) * segment
         """Codes' worth of samples to either side that one code can see."""
         self.decoder, self.head = build_decoder(config)

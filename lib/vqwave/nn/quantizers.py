@@ -306,14 +306,15 @@ class SelfOrganizingMap(VectorQuantizer):
         return config
 
 
-def cheapest_path(costs, change, segment: int):
+def cheapest_path(costs, change, segment: int, overlap: int):
     """The codes of the least total cost, where a change of code costs too (Viterbi 1967).
+
+    The frames are taken in segments, each with `overlap` frames to either side, of which its own codes are
+    kept: what a frame gets depends on no more than those. The last segment may be shorter.
 
     Args:
         costs: float32 [batch, N, books, codes], of each code in each frame.
         change: float32 [batch] or [batch, books], what a change costs.
-        segment: frames that are looked at together; between segments a change is free, so that what a frame
-            gets depends on no more than its own. The last one may be shorter.
 
     Returns:
         int32 [batch, N, books].
@@ -321,12 +322,14 @@ def cheapest_path(costs, change, segment: int):
     batch, frames = ops.shape(costs)[:2]
     books, num_codes = costs.shape[2:]
     segments = (frames + segment - 1) // segment
-    # Frames of no cost behind the end leave the path as it is.
-    costs = ops.pad(costs, [[0, 0], [0, segments * segment - frames], [0, 0], [0, 0]])
-    costs = ops.reshape(costs, (batch, segments, segment, books, num_codes))
+    # Frames of no cost outside leave the path as it is. A segment more on either side lends its edge.
+    costs = ops.pad(costs, [[0, 0], [segment, (segments + 1) * segment - frames], [0, 0], [0, 0]])
+    costs = ops.reshape(costs, (batch, segments + 2, segment, books, num_codes))
+    costs = ops.concatenate(
+        [costs[:, :-2, segment - overlap :], costs[:, 1:-1], costs[:, 2:, :overlap]], axis=2)
     change = ops.reshape(change, (batch, 1, -1, 1))
     total, back = costs[:, :, 0], []
-    for t in range(1, segment):
+    for t in range(1, segment + 2 * overlap):
         # Top-1s, since ONNX lacks Keras's argmin.
         best, least = ops.top_k(-total, 1)
         # Over the best so far: small numbers, so that rounding decides next to nothing.
@@ -339,7 +342,8 @@ def cheapest_path(costs, change, segment: int):
         here = ops.cast(ops.one_hot(code, num_codes), "bool")
         code = ops.where(ops.any(here & moves, axis=-1), least, code)
         path.append(code)
-    path = ops.reshape(ops.stack(path[::-1], axis=2), (batch, segments * segment, books))
+    path = ops.stack(path[::-1][overlap : overlap + segment], axis=2)
+    path = ops.reshape(path, (batch, segments * segment, books))
     return ops.cast(path[:, :frames], "int32")
 
 
@@ -349,7 +353,7 @@ class BandedVectorQuantizer(layers.Layer):
 
     A codebook for each band of the latents, as BSCodec (2025) splits a spectrum. What a piece costs to predict is
     how often its codes change, so the codes are not each frame's nearest but the path of the least
-    distance + change_cost·changes within each `segment` of frames: rate-distortion optimal for codes that stay.
+    distance + change_cost·changes around each `segment` of frames: rate-distortion optimal for codes that stay.
     """
 
     def __init__(self, config: BandedQuantizer | dict, seed=0, **kwargs):
@@ -381,7 +385,7 @@ class BandedVectorQuantizer(layers.Layer):
         """The codes int32 [batch, N, books] of bands at this cost of a change [batch]."""
         costs = [distances(x, ops.convert_to_tensor(book.codebook)) / self.config.code_dim
                  for x, book in zip(bands, self.books, strict=True)]
-        return cheapest_path(ops.stack(costs, axis=2), change, self.config.segment)
+        return cheapest_path(ops.stack(costs, axis=2), change, self.config.segment, self.config.overlap)
 
     def _spread(self, bands):
         """The variance of each band's latents, float32 [books]; 1 where they lie all around the unit sphere.
