@@ -41,7 +41,7 @@ def test_a_picture_is_whole_alone_in_its_folder_and_the_same_each_time(tmp_path)
 
 def test_svg_is_xml_with_units_on_its_axes(tmp_path):
     path = tmp_path / "demo.svg"
-    plots.demo_picture(music(), path, RATE, title="a piece")
+    plots.spectrograms({"a piece": music()}, path, RATE)
     assert ElementTree.parse(path).getroot().tag.endswith("svg")  # noqa: S314 - our own file
     text = path.read_text(encoding="utf-8")
     for label in ("Time (s)", "Frequency (kHz, mel scale)", "Level (dB)", "Amplitude", "a piece"):
@@ -53,7 +53,7 @@ def test_short_silent_and_not_finite_signals_are_drawn(tmp_path, samples):
     broken = np.full(samples, np.nan, np.float32)
     plots.waveform_and_spectrogram(np.zeros(samples), np.ones(samples), tmp_path / "a.png", RATE)
     plots.waveform_and_spectrogram(music()[:samples], broken, tmp_path / "b.png", RATE)
-    plots.demo_picture(np.zeros(samples, np.float32), tmp_path / "c.png", RATE)
+    plots.spectrograms({"silence": np.zeros(samples, np.float32)}, tmp_path / "c.png", RATE)
     for name in "abc":
         read_png(tmp_path / f"{name}.png")
 
@@ -61,14 +61,14 @@ def test_short_silent_and_not_finite_signals_are_drawn(tmp_path, samples):
 @pytest.mark.parametrize("shape", [(0,), (1, 100)])
 def test_what_is_no_signal_is_refused(tmp_path, shape):
     with pytest.raises(ValueError, match="one signal"):
-        plots.demo_picture(np.zeros(shape), tmp_path / "a.png", RATE)
+        plots.spectrograms({"none": np.zeros(shape)}, tmp_path / "a.png", RATE)
     assert not list(tmp_path.iterdir())
 
 
 def test_other_endings_and_missing_folders_are_refused_with_the_name(tmp_path):
     for name, why in [("a.jpg", "must end in .png or .svg"), ("no/a.png", "there is no folder")]:
         with pytest.raises(UserError, match=why):
-            plots.demo_picture(music(), tmp_path / name, RATE)
+            plots.waveforms({"a piece": music()}, tmp_path / name, RATE)
     assert not list(tmp_path.iterdir())
 
 
@@ -76,7 +76,7 @@ def test_a_failed_picture_leaves_the_one_before(tmp_path, monkeypatch):
     from matplotlib.figure import Figure
 
     path = tmp_path / "a.png"
-    plots.demo_picture(music(), path, RATE)
+    plots.waveforms({"a piece": music()}, path, RATE)
     before = path.read_bytes()
 
     def fail(self, file, **kwargs):
@@ -85,7 +85,7 @@ def test_a_failed_picture_leaves_the_one_before(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Figure, "savefig", fail)
     with pytest.raises(OSError, match="disk full"):
-        plots.demo_picture(music(hz=880.0), path, RATE)
+        plots.waveforms({"another": music(hz=880.0)}, path, RATE)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
@@ -111,7 +111,7 @@ def test_pictures_need_no_pyplot_and_no_main_thread(tmp_path):
         import sys, threading, numpy as np
         from vqwave import plots
         assert not any(m.startswith("matplotlib") for m in sys.modules)
-        t = threading.Thread(target=plots.demo_picture, args=(np.zeros(100), sys.argv[1], 22050))
+        t = threading.Thread(target=plots.spectrograms, args=({"silence": np.zeros(100)}, sys.argv[1], 22050))
         t.start(); t.join()
         assert "matplotlib.pyplot" not in sys.modules and "tensorflow" not in sys.modules
     """
@@ -173,7 +173,8 @@ def test_a_log_that_is_not_there_is_named(tmp_path):
 
 def test_two_threads_draw_at_once(tmp_path):
     threads = [
-        threading.Thread(target=plots.demo_picture, args=(music(), tmp_path / f"{i}.png", RATE)) for i in range(2)
+        threading.Thread(target=plots.spectrograms, args=({"a piece": music()}, tmp_path / f"{i}.png", RATE))
+        for i in range(2)
     ]
     for t in threads:
         t.start()

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import functools
 import math
-import time
 
 import numpy as np
 
@@ -192,37 +191,6 @@ def distances(original, reconstruction, sample_rate: int) -> dict[str, float]:
     }
 
 
-def reconstruct(codec_engine, audio) -> tuple[np.ndarray, dict]:
-    """Audio through a codec and back, and how near it comes.
-
-    Args:
-        codec_engine: what `play.engine.load_codec` returns.
-        audio: float32 [samples] at the codec's rate, of any length.
-
-    Returns:
-        The reconstruction, float32 [samples], and the figures: those of `distances` and
-        `codebook_figures`, `bitrate_kbps`, `codes` (their number) and `encode_speed`,
-        `decode_speed` in seconds of audio per second of wall time, after a first run on a second of
-        it that is not counted.
-    """
-    config = codec_engine.config
-    audio = np.asarray(audio, np.float32)
-    _check(audio, "audio")
-    codec_engine.decode(codec_engine.encode(audio[None, : config.sample_rate]))
-    start = time.perf_counter()
-    codes = codec_engine.encode(audio[None])
-    encoded = time.perf_counter()
-    made = codec_engine.decode(codes)[0, : len(audio)]
-    decoded = time.perf_counter()
-    seconds = len(audio) / config.sample_rate
-    return made, distances(audio, made, config.sample_rate) | codebook_figures(histogram(codes, config.num_codes)) | {
-        "bitrate_kbps": bitrate(config),
-        "codes": int(codes.size),
-        "encode_speed": seconds / max(encoded - start, 1e-9),
-        "decode_speed": seconds / max(decoded - encoded, 1e-9),
-    }
-
-
 def magnitudes(audio, n_fft: int, hop: int, window: int | None = None, frames: int = FRAMES_AT_ONCE):
     """|STFT| in blocks: an iterator of float32 [up to `frames`, n_fft // 2 + 1], 1 + len(audio) //
     hop frames in all.
@@ -269,7 +237,8 @@ def _decibels(power) -> float:
     return 10.0 * math.log10(min(max(power, least), 1.0 / least))
 
 
-def _check(signal, which):
+def check_signal(signal, which):
+    """Raises `ValueError` unless it is one signal [samples], not empty and finite."""
     if signal.ndim != 1 or signal.size == 0:
         raise ValueError(f"{which} must be one signal [samples] of at least one sample, not of shape {signal.shape}")
     if not np.isfinite(signal).all():
@@ -278,8 +247,8 @@ def _check(signal, which):
 
 def _pair(original, reconstruction):
     x, y = np.asarray(original, np.float32), np.asarray(reconstruction, np.float32)
-    _check(x, "original")
-    _check(y, "reconstruction")
+    check_signal(x, "original")
+    check_signal(y, "reconstruction")
     if x.shape != y.shape:
         raise ValueError(f"original has {len(x)} samples, reconstruction {len(y)}; only equal lengths can be compared")
     return x, y

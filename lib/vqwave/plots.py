@@ -1,11 +1,12 @@
-"""What is drawn: waveforms with spectrograms, and training curves. PNG or SVG by the file's ending,
-written atomically.
+"""Pictures of sound, codes, notes and training. PNG or SVG by the file's ending, written atomically.
+
+Each function that draws raises `UserError` where the ending is neither .png nor .svg or the folder
+is not there, and `ValueError` where there is nothing to draw. Signals are float [samples] in
+[-1, 1] and may be long; a picture never holds more than a few thousand columns of them.
 
 Figures are made through matplotlib's objects, never `pyplot`: no window system, no global state,
-safe in any thread.
-Colour is never alone in telling things apart: spectrograms are dark where it is loud, curves differ
-by line and marker. Signals are float [samples] in [-1, 1] and may be long; a picture never holds
-more than a few thousand columns of them.
+safe in any thread. Colour alone tells nothing apart: spectrograms are dark where it is loud, curves
+differ by line and marker.
 """
 
 from __future__ import annotations
@@ -36,9 +37,7 @@ def waveform_and_spectrogram(original, reconstruction, path, sample_rate: int, t
     """Both signals side by side, waveform over mel spectrogram, with the same axes and one dB
     scale.
 
-    0 dB is the loudest point of the original. The two may differ in length. Errors: `UserError` for
-    an ending that is neither .png nor .svg and for a folder that is not there, `ValueError` for an
-    empty signal.
+    0 dB is the loudest point of the original. The two may differ in length.
     """
     signals = [_signal(s) for s in (original, reconstruction)]
     figure = _figure(10.0, 5.4, title)
@@ -54,23 +53,9 @@ def waveform_and_spectrogram(original, reconstruction, path, sample_rate: int, t
         axes[1, column].set_xlabel("Time (s)")
     axes[0, 0].set_xlim(0, max(map(len, signals)) / sample_rate)
     axes[0, 0].set_ylim(*_limits(signals))
-    _label_rows(figure, axes[:, 0], image, axes[1, :])
-    _save(figure, path)
-
-
-def demo_picture(audio, path, sample_rate: int, title: str = ""):
-    """Waveform over mel spectrogram of one piece; 0 dB is its own loudest point. Errors as above.
-    """
-    audio = _signal(audio)
-    figure = _figure(10.0, 4.6, title)
-    axes = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
-    spectrum = mel_spectrogram(audio, sample_rate)
-    _waveform(axes[0], audio, sample_rate)
-    image = _spectrogram(axes[1], spectrum, len(audio), sample_rate, max(float(spectrum.max()), metrics.MEL_FLOOR))
-    axes[0].set_xlim(0, len(audio) / sample_rate)
-    axes[0].set_ylim(*_limits([audio]))
-    axes[1].set_xlabel("Time (s)")
-    _label_rows(figure, axes, image, axes)
+    axes[0, 0].set_ylabel("Amplitude")
+    axes[1, 0].set_ylabel("Frequency (kHz, mel scale)")
+    figure.colorbar(image, ax=list(axes[1, :]), label="Level (dB)", pad=0.02)
     _save(figure, path)
 
 
@@ -80,8 +65,12 @@ def loss_curves(csv_path, png_path, title: str = "") -> bool:
 
     The file may be one that is being written or was continued: rows that are not whole are left
     out, of an epoch logged twice the later one counts, and cells without a finite number are gaps.
-    Without a whole row nothing is drawn and the answer is False. Errors: `UserError` where the file
-    cannot be read or the picture's ending is neither .png nor .svg.
+
+    Returns:
+        False where the file has no whole row, so that nothing was drawn.
+
+    Raises:
+        UserError: also where the file cannot be read.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -118,8 +107,8 @@ def speeds(results: dict, path) -> bool:
     """What `benchmark.run` measured: sampling one stream, each engine beside the eager loop, and
     the chain's RTF.
 
-    Without either of the two nothing is drawn and the answer is False. Errors: `UserError` as
-    above.
+    Returns:
+        False where the results have neither, so that nothing was drawn.
     """
     check_output(path)
     steps = [r for r in results.get("steps", ()) if r["streams"] == 1]
@@ -177,9 +166,6 @@ def codes(made: dict, shades: dict, path, sample_rate: int, column: int, audio=N
         made: {level: codes int [n], or [n, books], of which the first book is drawn}.
         shades: {level: what `codec_shades` says of that codec}.
         column: a multiple of every level.
-
-    Raises:
-        UserError, ValueError: as `demo_picture`.
     """
     levels = sorted(made, reverse=True)
     rasters = [code_raster(made[level], level, shades[level], column) for level in levels]
@@ -217,8 +203,8 @@ def code_shades(codebook, quiet: int | None = None) -> np.ndarray:
     over 0 … 1.
 
     The codes are ranked along the first principal component of the codebook, float [num_codes,
-    dim]. That has no
-    direction of its own: with `quiet`, the code of silence, that one falls into the dark half.
+    dim]. That has no direction of its own: with `quiet`, the code of silence, that one falls into
+    the dark half.
     """
     codebook = np.asarray(codebook, np.float64)
     along = np.linalg.svd(codebook - codebook.mean(axis=0), full_matrices=False)[0][:, 0]
@@ -229,8 +215,9 @@ def code_shades(codebook, quiet: int | None = None) -> np.ndarray:
 
 
 def codec_shades(codec_engine) -> np.ndarray:
-    """`code_shades` of a codec's first book, dark where it is quiet; codec_engine:
-    what `engine.load_codec` returns.
+    """`code_shades` of a codec's first book, dark where it is quiet.
+
+    codec_engine: what `play.engine.load_codec` returns.
     """
     quiet = codec_engine.encode(np.zeros((1, 64 * codec_engine.config.level), np.float32))[0]
     return code_shades(codec_engine.weight_set.codebooks()[0], int(quiet[len(quiet) // 2, 0]))
@@ -257,8 +244,6 @@ def code_raster(codes, level: int, shades, column: int) -> np.ndarray:
 def waveforms(signals: dict, path, sample_rate: int, title: str = ""):
     """A row for each of several signals, {name: audio}, by librosa's `waveshow`, on one time axis
     and one scale.
-
-    Errors: as `demo_picture`; `ValueError` where there is no signal.
     """
     import librosa
     from matplotlib.ticker import AutoLocator, ScalarFormatter
@@ -285,7 +270,7 @@ def spectrograms(signals: dict, path, sample_rate: int, title: str = "", across:
     """Waveform over mel spectrogram of each of {name: audio}, `across` of them beside each other,
     on the same axes.
 
-    0 dB is the loudest point of the first. Errors: as `waveforms`.
+    0 dB is the loudest point of the first.
     """
     signals = _signals(signals)
     across = min(across, len(signals))
@@ -322,10 +307,6 @@ def notes(rolls: dict, path, title: str = ""):
 
     A note is a bar as long as it sounds and a semitone high; the stronger, the more opaque. Lines
     mark the Cs. Levels are of full scale, and reach down from the loudest point of the first.
-
-    Raises:
-        UserError: the ending is neither .png nor .svg, or the folder is not there.
-        ValueError: there is nothing to draw.
     """
     from matplotlib.collections import PolyCollection
 
@@ -373,8 +354,13 @@ def training_curves(logs: dict, path, title: str = "") -> bool:
     """A panel for each run, {model: path of its CSV log}: bits a frame of a generator, the loss of
     a codec.
 
-    Logs may be of runs that still train, see `loss_curves`; those without a whole row are left out,
-    and if none has one nothing is drawn and the answer is False. Errors: as `loss_curves`.
+    Logs may be of runs that still train, see `loss_curves`; those without a whole row are left out.
+
+    Returns:
+        False where none has a whole row, so that nothing was drawn.
+
+    Raises:
+        UserError: also where a log cannot be read.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -405,7 +391,7 @@ def code_usage(counts: dict, path, title: str = ""):
     their share.
 
     The dotted line is where all would lie if all were used evenly; codes that never occur end the
-    curve. Errors: as `demo_picture`; `ValueError` where nothing is counted.
+    curve.
     """
     if not counts or not all(np.sum(c) for c in counts.values()):
         raise ValueError("a histogram of codes needs codes")
@@ -432,7 +418,7 @@ def codebook_map(codebook, counts, path, title: str = ""):
     (principal components).
 
     The area of a dot is how often its code occurs, by `counts` int [num_codes]; one that never does
-    is a cross. Errors: as `demo_picture`.
+    is a cross.
     """
     codebook, counts = np.asarray(codebook, np.float64), np.asarray(counts, np.float64)
     centred = codebook - codebook.mean(0)
@@ -459,9 +445,7 @@ def codebook_map(codebook, counts, path, title: str = ""):
 
 
 def loudness(curves: dict, path, seconds: float = 10.0, title: str = ""):
-    """Loudness of several pieces over time, {name: dBFS of every `seconds`}. Errors: as
-    `demo_picture`.
-    """
+    """Loudness of several pieces over time, {name: dBFS of every `seconds`}."""
     figure = _figure(8.0, 3.0, title)
     axis = figure.subplots()
     for (name, values), line in zip(curves.items(), ("-", "--", ":", "-.") * len(curves), strict=False):
@@ -543,12 +527,6 @@ def _spectrogram(axis, spectrum, samples, sample_rate, top):
     ticks = [hz for hz in TICKS_HZ if edges[0] <= hz <= edges[-1]]
     axis.set_yticks(np.interp(ticks, edges, np.arange(BANDS)), [f"{hz / 1000:g}" for hz in ticks])
     return image
-
-
-def _label_rows(figure, left, image, right):
-    left[0].set_ylabel("Amplitude")
-    left[1].set_ylabel("Frequency (kHz, mel scale)")
-    figure.colorbar(image, ax=list(right), label="Level (dB)", pad=0.02)
 
 
 def _limits(signals):

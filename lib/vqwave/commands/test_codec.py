@@ -13,6 +13,7 @@ from ..config import CodecConfig
 from ..data import audio
 from ..errors import UserError
 from ..files import printable
+from ..measure.reconstruction import reconstruct
 from ..play import engine
 from . import arguments
 
@@ -65,7 +66,7 @@ def main(argv=None) -> int:
             if rate not in decoded:
                 decoded[rate] = audio.excerpt(args.input, rate, args.start, args.seconds)
             original = decoded[rate]
-            made, figures = metrics.reconstruct(engine.load_codec(one, args.engine), original)
+            made, figures = reconstruct(engine.load_codec(one, args.engine), original)
             if np.var(original) <= metrics.SILENCE_POWER:  # nothing comes near silence, or is far from it
                 figures |= dict.fromkeys(("sc_db", "mel", "si_sdr_db"))
                 console.print(f"{printable(args.input)}: is silent; how near silence is cannot be measured",

@@ -59,6 +59,21 @@ def from_u16(values) -> np.ndarray:
     return (np.asarray(values).astype(np.float32) - SILENCE) / np.float32(32768)
 
 
+def read_window(path, start: int, count: int) -> np.ndarray:
+    """`count` uint16 of a `.u16` file from position `start` on.
+
+    Raises:
+        UserError: the file cannot be read, or is shorter than that.
+    """
+    try:
+        values = np.fromfile(path, "<u2", count, offset=2 * start)
+    except OSError as e:
+        raise UserError(f"{path}: cannot be read: {e.strerror}") from e
+    if len(values) != count:
+        raise UserError(f"{path}: is shorter than the manifest says; run prepare_audio again")
+    return values
+
+
 # ----------------------------------------------------------------------------------------- decoding
 
 

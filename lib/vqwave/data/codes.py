@@ -27,7 +27,7 @@ import numpy as np
 from .. import files, weights
 from ..errors import UserError
 from ..files import atomic_write
-from . import audio, chunking, cluster, manifest, windows
+from . import audio, chunking, cluster, manifest
 
 OFFSET_STEP = 165
 """Samples between successive alignments, where that has no factor in common with the level."""
@@ -69,8 +69,29 @@ def alignment_step(level: int) -> int:
     return next(step for step in itertools.count(OFFSET_STEP) if math.gcd(step, level) == 1)
 
 
+class CodeTrack(NamedTuple):
+    """A track as codes, in one variant: what windows are cut from.
+
+    path, frames: its cached codes; above, frames_above: those of the level above, None at the top
+    of a chain. track: the track itself, for what its tags say. shift: semitones that it was
+    transposed by; start: samples left off its start after that. first, first_above: which of the
+    cached frames is the first that counts; those before it, as those after `frames`, are outside
+    the piece.
+    """
+
+    path: Path
+    frames: int
+    above: Path | None = None
+    frames_above: int = 0
+    track: manifest.Track | None = None
+    shift: int = 0
+    start: int = 0
+    first: int = 0
+    first_above: int = 0
+
+
 def cut(track: manifest.Track, variant: Variant, span: tuple[int, int], own: tuple[Path, int], level: int,
-        above: tuple[Path, int] | None = None, level_above: int = 0) -> windows.CodeTrack:
+        above: tuple[Path, int] | None = None, level_above: int = 0) -> CodeTrack:
     """The frames of a variant that belong to some samples of its track.
 
     They begin where a frame of the level above does, so that a generator's frames stay under their
@@ -87,7 +108,7 @@ def cut(track: manifest.Track, variant: Variant, span: tuple[int, int], own: tup
     def count(frames, size):
         return min(frames, -(-end // size)) - first * unit // size
 
-    made = windows.CodeTrack(own[0], count(own[1], level), track=track, shift=variant.shift,
+    made = CodeTrack(own[0], count(own[1], level), track=track, shift=variant.shift,
                              start=variant.start + first * unit, first=first * unit // level)
     if above is None:
         return made
@@ -190,7 +211,7 @@ def _encode(source, track: Path, count: int, variant: Variant, path: Path) -> di
     index holds of them.
     """
     first = 0 if variant.shift else variant.start
-    blocks = (audio.from_u16(windows.read_window(track, start, min(BLOCK, count - start)))
+    blocks = (audio.from_u16(audio.read_window(track, start, min(BLOCK, count - start)))
               for start in range(first, count, BLOCK))
     if variant.shift:
         blocks = _drop(audio.transpose(blocks, count, variant.shift), variant.start)
@@ -260,6 +281,11 @@ def _crc(path: Path) -> int | None:
         return None
 
 
+def read_frames(path, start: int, count: int, books: int) -> np.ndarray:
+    """int32 [count, books]: frames of cached codes from number `start` on."""
+    return audio.read_window(path, start * books, count * books).astype(np.int32).reshape(count, books)
+
+
 def count_codes(frames, num_codes: int, books: int = 1) -> np.ndarray:
     """How often each code stands in each book, [books, num_codes], over arrays of whole numbers
     [frames, books].
@@ -282,10 +308,10 @@ def unigram_bits(train, held_out, num_codes: int, books: int = 1) -> float:
     """Bits a held-out frame costs when each of its codes is coded by how often it stands in
     training; books add up.
 
-    train, held_out: a `windows.CodeTrack` each.
+    train, held_out: a `CodeTrack` each.
     """
     seen, asked = (
-        count_codes((windows.read_frames(one.path, one.first, one.frames, books) for one in side), num_codes, books)
+        count_codes((read_frames(one.path, one.first, one.frames, books) for one in side), num_codes, books)
         for side in (train, held_out))
     frames = asked[0].sum()
     return float((asked * unigram_costs(seen)).sum() / frames) if frames else books * float(np.log2(num_codes))

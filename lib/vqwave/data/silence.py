@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from . import audio, manifest, splits, windows
+from . import audio, manifest, splits
 
 NAME = ".silence.jsonl"
 FLOOR = 1e-3
@@ -130,7 +130,7 @@ def look(path, samples: int, sample_rate: int) -> Sound:
     size = max(1, sample_rate // 10)
     loud = []
     for start in range(0, samples, BLOCK * size):
-        block = audio.from_u16(windows.read_window(path, start, min(BLOCK * size, samples - start)))
+        block = audio.from_u16(audio.read_window(path, start, min(BLOCK * size, samples - start)))
         rest = block.size % size
         whole = block[: block.size - rest].reshape(-1, size)
         loud.append(np.square(whole).mean(axis=1) >= FLOOR**2)

@@ -10,15 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import keras
 import numpy as np
 
 from ..config import CodesAbove, Config, GeneratorConfig
-from ..errors import UserError
-from . import audio
-from .manifest import Track
+from . import audio, codes
+from .codes import CodeTrack
 from .splits import WHOLE, Share
 
 # Which random stream a generator of numbers belongs to; one key a purpose, so that no two share
@@ -29,19 +27,6 @@ _WINDOW, START = 2, 3
 def rng(seed: int, purpose: int, index: int = 0) -> np.random.Generator:
     """Random numbers that depend on what is named here and nothing else."""
     return np.random.Generator(np.random.Philox(key=[seed & 0xFFFFFFFFFFFFFFFF, (purpose << 56) | index]))
-
-
-def read_window(path, start: int, count: int, dtype="<u2") -> np.ndarray:
-    """`count` uint16 from position `start` of a file; `UserError` where the file is shorter than
-    that.
-    """
-    try:
-        values = np.fromfile(path, dtype, count, offset=start * np.dtype(dtype).itemsize)
-    except OSError as e:
-        raise UserError(f"{path}: cannot be read: {e.strerror}") from e
-    if len(values) != count:
-        raise UserError(f"{path}: is shorter than the manifest says; run prepare_audio again")
-    return values
 
 
 class Sampler:
@@ -116,37 +101,11 @@ class AudioWindows(_Batches):
         self.folder, self.files, self.length = Path(folder), [t.file for t in tracks], length
 
     def __getitem__(self, batch: int):
-        x = np.stack([audio.from_u16(read_window(self.folder / self.files[i], self.firsts[i] + s, self.length))
+        x = np.stack([audio.from_u16(audio.read_window(self.folder / self.files[i], self.firsts[i] + s, self.length))
                       for i, s in self.positions(batch)])
         # A second array: TensorFlow takes over an array's memory, and its replicas compute in what
         # they are given.
         return x, x.copy()
-
-
-def read_frames(path, start: int, count: int, books: int) -> np.ndarray:
-    """int32 [count, books]: frames of cached codes from number `start` on."""
-    return read_window(path, start * books, count * books).astype(np.int32).reshape(count, books)
-
-
-class CodeTrack(NamedTuple):
-    """A track as codes, in one variant: what windows are cut from.
-
-    path, frames: its cached codes; above, frames_above: those of the level above, None at the top
-    of a chain. track: the track itself, for what its tags say. shift: semitones that it was
-    transposed by; start: samples left off its start after that. first, first_above: which of the
-    cached frames is the first that counts; those before it, as those after `frames`, are outside
-    the piece.
-    """
-
-    path: Path
-    frames: int
-    above: Path | None = None
-    frames_above: int = 0
-    track: Track | None = None
-    shift: int = 0
-    start: int = 0
-    first: int = 0
-    first_above: int = 0
 
 
 def window_above(condition: CodesAbove, generator: GeneratorConfig, track: CodeTrack, start: int,
@@ -159,7 +118,7 @@ def window_above(condition: CodesAbove, generator: GeneratorConfig, track: CodeT
     halo, count = generator.halo, track.frames_above
     first, last = start // generator.ratio - halo, (start + length) // generator.ratio + halo
     begin = max(0, first)
-    inside = read_frames(track.above, track.first_above + begin, min(count, last) - begin, condition.books)
+    inside = codes.read_frames(track.above, track.first_above + begin, min(count, last) - begin, condition.books)
     return np.pad(inside, ((max(0, -first), max(0, last - count)), (0, 0)), constant_values=generator.pad_token)
 
 
@@ -243,7 +202,7 @@ class CodeWindows(_Batches):
             last = max(0, track.frames - self.length) // self.unit
             start = min(max(0, place - self.lead), last) * self.unit
             inside = min(self.length, track.frames - start)
-            frames = read_frames(track.path, track.first + max(0, start - 1), inside + (start > 0), books)
+            frames = codes.read_frames(track.path, track.first + max(0, start - 1), inside + (start > 0), books)
             after = ((0, self.length - inside), (0, 0))
             target.append(np.pad(frames[-inside:], after))
             if not start:

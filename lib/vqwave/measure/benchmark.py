@@ -445,15 +445,13 @@ def _held_out_codes(track, data_dir, codec, source, c, wanted):
     """Codes [1, n, books] from the middle of a track and those of the level above around them [1, n
     / ratio + 2·halo,
     books]."""
-    from ..data import windows
-
     unit = c.source_level or c.level
     margin = c.halo * c.source_level
     count = min(-(-wanted * c.level // unit), (track.samples - 2 * margin) // unit) * unit
     if count <= 0:
         raise UserError(f"{files.printable(track.file)}: is too short to measure accuracy on: {track.seconds:.1f} s")
     first = (track.samples - count - 2 * margin) // 2
-    samples = audio.from_u16(windows.read_window(track.path(data_dir), first, count + 2 * margin))[None]
+    samples = audio.from_u16(audio.read_window(track.path(data_dir), first, count + 2 * margin))[None]
     codes = codec.encode(samples[:, margin : margin + count])
     return codes, None if source is None else source.encode(samples)
 

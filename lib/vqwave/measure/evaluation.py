@@ -174,7 +174,7 @@ class Evaluation:
                  context_free=None, progress: Callable[[str, str, float], None] = lambda part, what, share: None,
                  side: str = "test"):
         quiet.import_keras()
-        from ..data import splits, windows
+        from ..data import codes, splits
 
         self.music, self.rate = music, music.sample_rate
         self.data_dir, self.plan, self.progress = Path(data_dir), plan, progress
@@ -190,7 +190,7 @@ class Evaluation:
         if not self.sides[side]:
             raise UserError(f"{split}: names no {side} track, which is what is measured here")
         self.side, self.test = side, self.sides[side]
-        self.read_window, self.read_frames = windows.read_window, windows.read_frames
+        self.read_window, self.read_frames = audio.read_window, codes.read_frames
         self.track_name = splits.track_name
         self.asked = set(PARTS)
         self.part = ""

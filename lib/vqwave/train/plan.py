@@ -145,7 +145,7 @@ class Plan:
                 or not isinstance(finished, dict) or not all(isinstance(n, int) for n in finished.values())):
             raise UserError(wrong)
         if values["preset"] != self.preset:
-            raise UserError(f"{self.output_dir}: holds models of size {values['preset']}, not {self.preset}; use "
+            raise UserError(f"{self.output_dir}: holds models of preset {values['preset']}, not {self.preset}; use "
                             "another --output-dir")
         self.spent, self.finished = float(spent), finished
 

@@ -1,0 +1,42 @@
+"""A recording through a codec and back: how near it comes, how fast."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from .. import metrics
+
+
+def reconstruct(codec_engine, audio) -> tuple[np.ndarray, dict]:
+    """Audio through a codec and back, and how near it comes.
+
+    Args:
+        codec_engine: what `play.engine.load_codec` returns.
+        audio: float32 [samples] at the codec's rate, of any length.
+
+    Returns:
+        The reconstruction, float32 [samples], and the figures: those of `distances` and
+        `codebook_figures`, `bitrate_kbps`, `codes` (their number) and `encode_speed`,
+        `decode_speed` in seconds of audio per second of wall time, after a first run on a second of
+        it that is not counted.
+    """
+    config = codec_engine.config
+    audio = np.asarray(audio, np.float32)
+    metrics.check_signal(audio, "audio")
+    codec_engine.decode(codec_engine.encode(audio[None, : config.sample_rate]))
+    start = time.perf_counter()
+    codes = codec_engine.encode(audio[None])
+    encoded = time.perf_counter()
+    made = codec_engine.decode(codes)[0, : len(audio)]
+    decoded = time.perf_counter()
+    seconds = len(audio) / config.sample_rate
+    return made, {
+        **metrics.distances(audio, made, config.sample_rate),
+        **metrics.codebook_figures(metrics.histogram(codes, config.num_codes)),
+        "bitrate_kbps": metrics.bitrate(config),
+        "codes": int(codes.size),
+        "encode_speed": seconds / max(encoded - start, 1e-9),
+        "decode_speed": seconds / max(decoded - encoded, 1e-9),
+    }

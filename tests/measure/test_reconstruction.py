@@ -1,0 +1,41 @@
+"""reconstruction.py: the figures of a codec are those of the whole recording."""
+
+import numpy as np
+import pytest
+from encoded import tone
+
+from vqwave import metrics
+from vqwave.config import preset
+from vqwave.measure.reconstruction import reconstruct
+
+RATE = 22050
+
+
+class _Rounding:
+    """A codec whose every answer is known: a code is the mean of its samples in 1/32nds, decoded as
+    a constant.
+    """
+
+    config = preset("tiny").codec(8)
+
+    def encode(self, audio):
+        padded = np.pad(audio, ((0, 0), (0, -audio.shape[1] % 8)))
+        return np.clip(np.round(padded.reshape(len(audio), -1, 8).mean(2) * 32) + 32, 0, 63).astype(np.int32)[..., None]
+
+    def decode(self, codes):
+        return np.repeat((codes[..., 0] - 32) / 32, 8, axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize("samples", [1, 8, 1001, RATE + 3])
+def test_codec_figures_are_of_the_whole_signal_at_its_own_length(samples):
+    audio = tone(samples / RATE, RATE, 50.0) + 0.25
+    made, figures = reconstruct(_Rounding(), audio)
+    assert made.shape == audio.shape
+    codes = _Rounding().encode(audio[None])
+    assert figures["codes"] == codes.size == -(-samples // 8)
+    (counts,) = metrics.histogram(codes, 64)
+    assert figures["usage"] == metrics.usage(counts) and figures["perplexity"] == metrics.perplexity(counts)
+    assert {k: figures[k] for k in ("sc_db", "mel", "si_sdr_db")} == metrics.distances(audio, made, RATE)
+    assert figures["encode_speed"] > 0 and figures["decode_speed"] > 0
+    with pytest.raises(ValueError, match="at least one sample"):
+        reconstruct(_Rounding(), audio[:0])
