@@ -144,7 +144,7 @@ def test_every_command_finds_what_ships_from_anywhere(capsys, tmp_path, monkeypa
         (["export", "--models", "x"], "no model is called 'x'; there are vqvae_512"),
         (["plot", "codebook", "none.wav", "--output", "a.png"], "none.wav: no such file"),
         (["train-generator", "--generator", "generator_512", "--data-dir", "data", "--output-dir", "weights/mine",
-          "--start-from", "weights", "--steps", 1], "no training track is as long"),
+          "--start-from", "weights", "--steps", 1, "--input-length", 100], "multiple of"),
         (["benchmark", "--only", "chain", "--sizes", "none"], "none"),
     ]:
         code, _, notes = vqwave(capsys, *words)
