@@ -1,6 +1,7 @@
 """plots.py: what each picture holds, which files it makes or refuses, and log files in every state.
 """
 
+import re
 import subprocess
 import sys
 import threading
@@ -9,7 +10,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from vqwave import metrics, plots
+from vqwave import plots
 from vqwave.errors import UserError
 
 RATE = 22050
@@ -44,7 +45,7 @@ def test_svg_is_xml_with_units_on_its_axes(tmp_path):
     plots.spectrograms({"a piece": music()}, path, RATE)
     assert ElementTree.parse(path).getroot().tag.endswith("svg")  # noqa: S314 - our own file
     text = path.read_text(encoding="utf-8")
-    for label in ("Time (s)", "Frequency (kHz, mel scale)", "Level (dB)", "Amplitude", "a piece"):
+    for label in ("Time (s)", "Pitch", "C4", "Frequency (Hz)", "Level (dB)", "Amplitude", "a piece"):
         assert label in text
 
 
@@ -92,18 +93,75 @@ def test_a_failed_picture_leaves_the_one_before(tmp_path, monkeypatch):
 def test_the_spectrogram_is_bounded_and_loses_no_peak():
     audio = np.zeros(60 * RATE, np.float32)
     audio[30 * RATE] = 1.0  # one click in a minute
-    spectrum = plots.mel_spectrogram(audio, RATE)
-    assert spectrum.shape[0] == plots.BANDS and spectrum.shape[1] <= plots.COLUMNS
+    spectrum = plots.log_spectrogram(audio, RATE)
+    assert spectrum.shape[0] == len(plots.pitches(RATE)) and spectrum.shape[1] <= plots.COLUMNS
     loud = np.flatnonzero(spectrum.max(axis=0) > 0)
-    assert len(loud) in (1, 2, 3) and abs(loud.mean() / spectrum.shape[1] - 0.5) < 0.01
-    short = plots.mel_spectrogram(audio[:RATE], RATE)
-    assert short.shape[1] == 1 + RATE // (plots.N_FFT // 8)
+    assert len(loud) < 12 and abs(loud.mean() / spectrum.shape[1] - 0.5) < 0.01
+    short = plots.log_spectrogram(audio[:RATE], RATE)
+    assert short.shape[1] == 1 + RATE // (plots.WINDOWS[0] // 8)
 
 
-def test_a_tone_stands_in_its_mel_band():
-    spectrum = plots.mel_spectrogram(music(hz=1000.0), RATE).mean(axis=1)
-    filters = metrics.mel_filters(RATE, plots.N_FFT, plots.BANDS)
-    assert spectrum.argmax() == filters[:, round(1000 * plots.N_FFT / RATE)].argmax()
+@pytest.mark.parametrize("hertz, note", [(65.41, 36), (110.0, 45), (261.63, 60), (440.0, 69), (1000.0, 83.21),
+                                         (4186.0, 108)])
+def test_a_tone_stands_at_its_pitch_and_level(hertz, note):
+    spectrum = plots.log_spectrogram(music(2.0, hertz), RATE)[:, 40:-40].mean(axis=1)
+    assert plots.pitch(hertz) == pytest.approx(note, abs=0.01)
+    assert plots.pitches(RATE)[spectrum.argmax()] == pytest.approx(note, abs=0.5)
+    # Of amplitude 0.5; a row of high pitch is wider than the tone.
+    assert 0.5 * 0.3 < spectrum.max() < 0.55
+
+
+@pytest.mark.parametrize("rate", [1000, 8000, 44100, 192000])
+def test_any_rate_has_a_spectrogram(rate, tmp_path):
+    audio = np.random.default_rng(0).normal(0, 0.1, rate).astype(np.float32)
+    spectrum = plots.log_spectrogram(audio, rate)
+    assert np.isfinite(spectrum).all() and spectrum.max() > 0
+    plots.spectrograms({"a": audio}, tmp_path / "a.png", rate)
+
+
+def texts(path):
+    """The words of an SVG, which matplotlib notes beside their shapes."""
+    return re.findall(r"<!-- (.*?) -->", path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("start", [0.0, 60.0])
+def test_the_time_axis_begins_where_the_part_does(tmp_path, start):
+    sound = music(4.0)
+    for name, draw in {
+        "waveforms": lambda path: plots.waveforms({"x": sound}, path, RATE, start=start),
+        "spectrograms": lambda path: plots.spectrograms({"x": sound}, path, RATE, start=start),
+        "both": lambda path: plots.waveform_and_spectrogram(sound, sound, path, RATE, start=start),
+        "codes": lambda path: plots.codes({512: np.arange(173) % 64}, {512: np.linspace(0, 1, 64)}, path, RATE, 512,
+                                          sound, start=start),
+    }.items():
+        path = tmp_path / f"{name}.svg"
+        draw(path)
+        told = texts(path)
+        on_axis = {float(word) for word in told if re.fullmatch(r"\d+(\.\d+)?", word)}
+        assert {start, start + 2, start + 4} <= on_axis, name
+
+
+def test_many_panels_fit_a_page(tmp_path):
+    """As wide as high or so, not a ribbon."""
+    signals = {f"track {i}": music(0.2, 220.0 + i) for i in range(41)}
+    for draw in (plots.waveforms, plots.spectrograms):
+        path = tmp_path / f"{draw.__name__}.png"
+        draw(signals, path, RATE)
+        height, width = read_png(path).shape[:2]
+        assert height < 2500 and 0.5 < height / width < 1.5
+        path = path.with_suffix(".svg")
+        draw(signals, path, RATE)
+        assert sum(told.startswith("track ") for told in texts(path)) == 41
+
+
+def test_a_run_of_one_epoch_has_one_tick(tmp_path):
+    path = tmp_path / "vqvae_8.csv"
+    path.write_text(HEADER + "0,0.5,3,2,3.5,2.5\n")
+    assert plots.training_curves({"vqvae_8": path}, tmp_path / "a.svg")
+    told = texts(tmp_path / "a.svg")
+    assert told.count("1") == 1 and "0" not in told and "2" not in told[: told.index("Epoch")]
+    assert plots.loss_curves(path, tmp_path / "b.svg")
+    assert texts(tmp_path / "b.svg").count("1") == 3  # a panel each of loss, codes used and spectral
 
 
 def test_pictures_need_no_pyplot_and_no_main_thread(tmp_path):

@@ -5,8 +5,9 @@ is not there, and `ValueError` where there is nothing to draw. Signals are float
 [-1, 1] and may be long; a picture never holds more than a few thousand columns of them.
 
 Figures are made through matplotlib's objects, never `pyplot`: no window system, no global state,
-safe in any thread. Colour alone tells nothing apart: spectrograms are dark where it is loud, curves
-differ by line and marker.
+safe in any thread. Colours are those of Okabe and Ito (2008), which colour-blind people tell apart,
+and nothing is told by colour alone: curves differ by line and marker, and maps of colours grow
+lighter all the way.
 """
 
 from __future__ import annotations
@@ -25,38 +26,32 @@ from .files import atomic_write, printable, reason
 
 SUFFIXES = (".png", ".svg")
 COLUMNS = 1200
-N_FFT = 2048
-BANDS = 128
 RANGE_DB = 80.0
 LOWEST_NOTE = 36
 """The note number of the lowest row of a piano roll, C2."""
-TICKS_HZ = (200, 500, 1000, 2000, 4000, 8000, 16000)
+
+LOWEST_PITCH, ROWS_A_SEMITONE = 24, 3
+"""Spectrograms begin with C1, 32.7 Hz, and have so many rows a semitone."""
+
+WINDOWS = (2048, 4096, 8192)
+"""Samples of a spectrogram's windows: short ones for high notes, long ones for low ones."""
+
+BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK = (
+    "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+PALETTE = (BLUE, RED, GREEN, PINK, ORANGE, SKY)
+GREY, LIGHT = "#4D4D4D", "#D9D9D9"
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+TICKS_HZ = (50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
 
 
-def waveform_and_spectrogram(original, reconstruction, path, sample_rate: int, title: str = ""):
-    """Both signals side by side, waveform over mel spectrogram, with the same axes and one dB
-    scale.
+def waveform_and_spectrogram(original, reconstruction, path, sample_rate: int, title: str = "", start: float = 0.0):
+    """Both signals side by side, waveform over spectrogram, with the same axes and one dB scale.
 
-    0 dB is the loudest point of the original. The two may differ in length.
+    0 dB is the loudest point of the original. The two may differ in length. start: seconds, where
+    the time axis begins.
     """
-    signals = [_signal(s) for s in (original, reconstruction)]
-    figure = _figure(10.0, 5.4, title)
-    axes = figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=(1, 2))
-    spectra = [mel_spectrogram(s, sample_rate) for s in signals]
-    top = max(float(spectra[0].max()), metrics.MEL_FLOOR)
-    for column, (signal, spectrum, name) in enumerate(
-        zip(signals, spectra, ("Original", "Reconstruction"), strict=True)
-    ):
-        _waveform(axes[0, column], signal, sample_rate)
-        axes[0, column].set_title(name)
-        image = _spectrogram(axes[1, column], spectrum, len(signal), sample_rate, top)
-        axes[1, column].set_xlabel("Time (s)")
-    axes[0, 0].set_xlim(0, max(map(len, signals)) / sample_rate)
-    axes[0, 0].set_ylim(*_limits(signals))
-    axes[0, 0].set_ylabel("Amplitude")
-    axes[1, 0].set_ylabel("Frequency (kHz, mel scale)")
-    figure.colorbar(image, ax=list(axes[1, :]), label="Level (dB)", pad=0.02)
-    _save(figure, path)
+    named = {"Original": original, "Reconstruction": reconstruction}
+    spectrograms(named, path, sample_rate, title, across=2, start=start)
 
 
 def loss_curves(csv_path, png_path, title: str = "") -> bool:
@@ -72,35 +67,45 @@ def loss_curves(csv_path, png_path, title: str = "") -> bool:
     Raises:
         UserError: also where the file cannot be read.
     """
-    from matplotlib.ticker import MaxNLocator
-
     check_output(png_path)
     epochs, columns = read_log(csv_path)
     if not columns:
         return False
     names = sorted((n for n in columns if not n.startswith("val_")), key=lambda n: n != "loss")
     names += [n for n in columns if n.startswith("val_") and n.removeprefix("val_") not in columns]
-    across = min(3, len(names))
-    down = math.ceil(len(names) / across)
-    figure = _figure(max(4.6 * across, 6.0), 2.9 * down + 0.5, title)
-    axes = figure.subplots(down, across, squeeze=False, sharex=True).ravel()
-    for axis, name in zip(axes, names, strict=False):
-        axis.plot(epochs, columns[name], "-o", markersize=3, linewidth=1.2, color="black", label="training")
-        if f"val_{name}" in columns:
-            axis.plot(epochs, columns[f"val_{name}"], "--s", markersize=3, linewidth=1.2, color="tab:orange",
-                      label="validation")
-            axis.legend(frameon=False, fontsize="small")
-        axis.set_title(name.replace("_", " "), fontsize="medium", parse_math=False)
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.grid(alpha=0.3)
-    for axis in axes[len(names):]:
-        axis.set_visible(False)
-    for i in range(len(names)):
-        if i + across >= len(names):
-            axes[i].set_xlabel("Epoch")
-            axes[i].tick_params(labelbottom=True)
+    figure, axes = _panels(len(names), title, across=min(3, len(names)))
+    for axis, name in zip(axes, names, strict=True):
+        _curves(axis, epochs, columns, name)
+        axis.set_title(name.replace("_", " ").capitalize(), fontsize="medium", parse_math=False)
+    for axis in axes:
+        if axis.get_legend_handles_labels()[1] == list(CURVES):
+            _legend(axis)
+            break
     _save(figure, png_path)
     return True
+
+
+CURVES = {"training": {"color": BLUE, "linestyle": "-", "marker": "o"},
+          "validation": {"color": RED, "linestyle": "--", "marker": "s"}}
+
+
+def _curves(axis, epochs, columns, name):
+    """A metric's training curve and, where there is one, its validation curve."""
+    crowded = len(epochs) > 40
+    for label, column in (("training", name), ("validation", f"val_{name}")):
+        if column in columns:
+            look = CURVES[label] | ({"marker": ""} if crowded else {})
+            axis.plot(epochs, columns[column], markersize=3.2, linewidth=1.4, label=label, **look)
+    axis.set_xlabel("Epoch")
+    axis.ticklabel_format(axis="y", useOffset=False)
+    if len(epochs) <= 8:
+        axis.set_xticks(epochs)
+    else:
+        from matplotlib.ticker import MaxNLocator
+
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    if len(set(epochs)) == 1:
+        axis.set_xlim(epochs[0] - 1, epochs[0] + 1)
 
 
 def speeds(results: dict, path) -> bool:
@@ -119,8 +124,10 @@ def speeds(results: dict, path) -> bool:
     chained = list(dict.fromkeys((r["size"], r["level"]) for r in chain))
     figure = _figure(4.6 * len(sampled) + 4.2 * bool(chained), 4.2, "")
     axes = list(figure.subplots(1, len(sampled) + bool(chained), squeeze=False)[0])
-    looks = [dict(color=color, hatch=hatch, edgecolor="black", linewidth=0.5)
-             for color, hatch in (("white", ""), ("tab:gray", "//"), ("tab:blue", "\\\\"), ("tab:orange", "xx"))]
+    for axis in axes:
+        _style(axis)
+    looks = [dict(color=color, hatch=hatch, edgecolor="white", linewidth=0.5)
+             for color, hatch in ((LIGHT, ""), (SKY, "//"), (BLUE, ""), (ORANGE, "\\\\\\\\"))]
     for size in sampled:
         axis = axes.pop(0)
         rows = [r for r in steps if r["size"] == size]
@@ -133,7 +140,7 @@ def speeds(results: dict, path) -> bool:
         axis.set_xticks(range(len(levels)), [f"{level}x" for level in levels])
         axis.set_title(f"Sampling one stream, {size}")
         axis.set_ylabel("Times its level's real time")
-        axis.legend(frameon=False, fontsize="small")
+        _legend(axis)
     if chain:
         axis = axes.pop(0)
         width = min(0.3, 0.9 / len(chained))
@@ -147,16 +154,17 @@ def speeds(results: dict, path) -> bool:
         axis.set_title("The chain")
         axis.set_xlabel("Streams side by side")
         axis.set_ylabel("Total real-time factor")
-        axis.legend(frameon=False, fontsize="small")
+        _legend(axis)
     for axis in figure.axes:
-        axis.axhline(1.0, color="black", linewidth=0.8, linestyle=":")
+        axis.axhline(1.0, color=GREY, linewidth=1.0, linestyle=":")
     _save(figure, path)
     return True
 
 
-def codes(made: dict, shades: dict, path, sample_rate: int, column: int, audio=None, title: str = ""):
-    """The codes of several levels as coloured rows over time, under the mel spectrogram of `audio`
-    where it is given.
+def codes(made: dict, shades: dict, path, sample_rate: int, column: int, audio=None, title: str = "",
+          start: float = 0.0):
+    """The codes of several levels as coloured rows over time, under the spectrogram of `audio` where
+    it is given.
 
     A column is `column` samples wide, a frame of the chain's top level; in it, from top to bottom,
     stand the codes of that moment, `column` / level of them. So every code is seen, and what
@@ -166,6 +174,7 @@ def codes(made: dict, shades: dict, path, sample_rate: int, column: int, audio=N
         made: {level: codes int [n], or [n, books], of which the first book is drawn}.
         shades: {level: what `codec_shades` says of that codec}.
         column: a multiple of every level.
+        start: seconds, where the time axis begins.
     """
     levels = sorted(made, reverse=True)
     rasters = [code_raster(made[level], level, shades[level], column) for level in levels]
@@ -173,28 +182,30 @@ def codes(made: dict, shades: dict, path, sample_rate: int, column: int, audio=N
         raise ValueError("a picture of codes needs a level, and a code of each")
     # A lane of many rows is taller than one of a single row, but not as many times.
     heights = [0.5 + 0.35 * math.log2(r.shape[0]) for r in rasters]
-    figure = _figure(10.0, 1.6 + sum(heights) * 0.75 + (2.2 if audio is not None else 0.0), title)
-    ratios = ([sum(heights) * 0.6] if audio is not None else []) + heights
+    figure = _figure(10.0, 1.4 + sum(heights) * 0.75 + (2.6 if audio is not None else 0.0), title)
+    ratios = ([sum(heights) * 0.75] if audio is not None else []) + heights
     axes = list(figure.subplots(len(ratios), 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0])
-    rows = list(axes)
+    for axis in axes:
+        _style(axis, grid=False)
+    rows, seconds = list(axes), rasters[-1].shape[1] * column / sample_rate
     if audio is not None:
         audio = _signal(audio)
-        spectrum = mel_spectrogram(audio, sample_rate)
-        top = max(float(spectrum.max()), metrics.MEL_FLOOR)
-        image = _spectrogram(axes[0], spectrum, len(audio), sample_rate, top)
-        axes[0].set_ylabel("Frequency (kHz)")
-        figure.colorbar(image, ax=axes[0], label="Level (dB)", pad=0.02)
-        rows = axes[1:]
+        spectrum = log_spectrogram(audio, sample_rate)
+        image = _spectrogram(axes[0], spectrum, len(audio), sample_rate, float(spectrum.max()), start)
+        axes[0].set_ylabel("Pitch")
+        _level_bar(figure, image, [axes[0]])
+        rows, seconds = axes[1:], min(seconds, len(audio) / sample_rate)
     for axis, level, raster in zip(rows, levels, rasters, strict=True):
-        seconds = raster.shape[1] * column / sample_rate
+        wide = raster.shape[1] * column / sample_rate
         each = -(-raster.shape[1] // (4 * COLUMNS))
         image = axis.imshow(raster[:, ::each], aspect="auto", cmap="viridis", vmin=0.0, vmax=1.0,
-                            interpolation="nearest", extent=(0.0, seconds, raster.shape[0], 0.0))
+                            interpolation="nearest", extent=(start, start + wide, raster.shape[0], 0.0))
         axis.set_yticks([])
         axis.set_ylabel(f"{level}x", rotation=0, ha="right", va="center")
-    axes[0].set_xlim(0.0, seconds)
-    axes[-1].set_xlabel("Time (s)")
-    figure.colorbar(image, ax=rows, pad=0.02, ticks=[], label="Codes, like ones of like shade")
+    _time_axis(axes, start, start + seconds)
+    bar = figure.colorbar(image, ax=rows, pad=0.015, aspect=30, ticks=[])
+    bar.set_label("Codes: similar ones have similar colours", color=GREY, fontsize="small")
+    bar.outline.set_visible(False)
     _save(figure, path)
 
 
@@ -241,63 +252,72 @@ def code_raster(codes, level: int, shades, column: int) -> np.ndarray:
     return np.pad(shown, (0, -len(shown) % rows), constant_values=np.nan).reshape(-1, rows).T
 
 
-def waveforms(signals: dict, path, sample_rate: int, title: str = ""):
-    """A row for each of several signals, {name: audio}, by librosa's `waveshow`, on one time axis
+def waveforms(signals: dict, path, sample_rate: int, title: str = "", start: float = 0.0, across: int | None = None):
+    """A panel for each of several signals, {name: audio}, by librosa's `waveshow`, on one time axis
     and one scale.
+
+    start: seconds, where the time axis begins. across: panels beside each other (None: as many as
+    keep the picture on a page).
     """
     import librosa
-    from matplotlib.ticker import AutoLocator, ScalarFormatter
 
     signals = _signals(signals)
-    figure = _figure(10.0, 0.7 + 1.1 * len(signals), title)
-    axes = figure.subplots(len(signals), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
-    for axis, (name, audio) in zip(axes, signals.items(), strict=True):
-        librosa.display.waveshow(audio, sr=sample_rate, ax=axis, max_points=COLUMNS, color="black", axis=None)
-        axis.set_title(name, loc="left", fontsize="small", parse_math=False)
-        axis.grid(alpha=0.3)
+    across = _across(len(signals), across, 6)
+    down = -(-len(signals) // across)
+    figure = _figure(10.0 if across < 3 else 13.0, 0.8 + (1.25 if down <= 6 else 0.85) * down, title)
+    axes = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+    end = start + max(map(len, signals.values())) / sample_rate
+    for i, (axis, (name, audio)) in enumerate(zip(axes.ravel(), signals.items(), strict=False)):
+        _style(axis)
+        librosa.display.waveshow(audio, sr=sample_rate, ax=axis, max_points=COLUMNS, color=PALETTE[i % len(PALETTE)],
+                                 linewidth=0.4, axis=None, offset=start)
+        _name_panel(axis, name, across)
         axis.set_xlabel("")
-    axes[0].set_xlim(0, max(map(len, signals.values())) / sample_rate)
-    axes[0].set_ylim(*_limits(signals.values()))
-    # waveshow without its own time axis, which has no unit, leaves none.
-    axes[-1].xaxis.set_major_locator(AutoLocator())
-    axes[-1].xaxis.set_major_formatter(ScalarFormatter())
-    axes[-1].set_xlabel("Time (s)")
-    figure.supylabel("Amplitude", fontsize="medium")
+        axis.set_ylabel("")
+    _time_axis(_hide_unused(axes, len(signals)), start, end)
+    axes[0, 0].set_ylim(*_limits(signals.values()))
+    figure.supylabel("Amplitude", fontsize="medium", color=GREY)
     _save(figure, path)
 
 
-def spectrograms(signals: dict, path, sample_rate: int, title: str = "", across: int = 3):
-    """Waveform over mel spectrogram of each of {name: audio}, `across` of them beside each other,
-    on the same axes.
+def spectrograms(signals: dict, path, sample_rate: int, title: str = "", across: int | None = None,
+                 start: float = 0.0):
+    """Waveform over spectrogram of each of {name: audio}, `across` of them beside each other (None:
+    as many as keep the picture on a page), on the same axes. The time axis begins with `start`.
 
     0 dB is the loudest point of the first.
     """
     signals = _signals(signals)
-    across = min(across, len(signals))
+    across = _across(len(signals), across, 3)
     down = -(-len(signals) // across)
-    figure = _figure(max(3.3 * across + 0.8, 6.0), 3.1 * down + 0.6, title)
-    axes = figure.subplots(2 * down, across, sharex=True, squeeze=False, height_ratios=[1, 2.4] * down)
-    spectra = [mel_spectrogram(s, sample_rate) for s in signals.values()]
-    top, limits = max(float(spectra[0].max()), metrics.MEL_FLOOR), _limits(signals.values())
+    width = 10.0 if across < 3 else 13.0
+    figure = _figure(width, 0.7 + min(3.9, max(1.9, 0.8 * width / across)) * down, title)
+    axes = figure.subplots(2 * down, across, sharex=True, squeeze=False, height_ratios=[1, 2.6] * down)
+    spectra = [log_spectrogram(s, sample_rate) for s in signals.values()]
+    top, limits = float(spectra[0].max()), _limits(signals.values())
     for i, (name, audio) in enumerate(signals.items()):
-        wave, image_axis = axes[2 * (i // across) : 2 * (i // across) + 2, i % across]
-        _waveform(wave, audio, sample_rate)
+        wave, below = axes[2 * (i // across) : 2 * (i // across) + 2, i % across]
+        _style(wave)
+        _style(below, grid=False)
+        _waveform(wave, audio, sample_rate, start)
         wave.set_ylim(*limits)
-        wave.set_title(name, fontsize="medium", parse_math=False)
-        image = _spectrogram(image_axis, spectra[i], len(audio), sample_rate, top)
+        _name_panel(wave, name, across)
+        last = i % across == across - 1 or i == len(signals) - 1
+        image = _spectrogram(below, spectra[i], len(audio), sample_rate, top, start, hertz=last)
         if i % across:
             wave.tick_params(labelleft=False)
-            image_axis.tick_params(labelleft=False)
+            below.tick_params(labelleft=False)
         else:
             wave.set_ylabel("Amplitude")
-            image_axis.set_ylabel("Frequency (kHz, mel scale)")
-        if i + across >= len(signals):
-            image_axis.set_xlabel("Time (s)")
-            image_axis.tick_params(labelbottom=True)
-    for axis in axes.T.reshape(across, down, 2)[:, -1].reshape(-1, 2)[len(signals) - across * (down - 1) :].ravel():
-        axis.set_visible(False)
-    axes[0, 0].set_xlim(0, max(map(len, signals.values())) / sample_rate)
-    figure.colorbar(image, ax=list(axes.ravel()), label="Level (dB)", pad=0.02, shrink=0.6)
+            below.set_ylabel("Pitch")
+    below = axes.reshape(down, 2, across)
+    for pair in below.transpose(0, 2, 1).reshape(-1, 2)[len(signals) :]:
+        for axis in pair:
+            axis.set_visible(False)
+    _time_axis(_hide_unused(below[:, 1], len(signals)), start,
+               start + max(map(len, signals.values())) / sample_rate)
+    _level_bar(figure, image, list(axes.ravel()))
+    figure.align_ylabels(axes[:, 0])
     _save(figure, path)
 
 
@@ -309,6 +329,7 @@ def notes(rolls: dict, path, title: str = ""):
     mark the Cs. Levels are of full scale, and reach down from the loudest point of the first.
     """
     from matplotlib.collections import PolyCollection
+    from matplotlib.colors import to_rgb
 
     if not rolls:
         raise ValueError("there are no notes to draw")
@@ -316,6 +337,7 @@ def notes(rolls: dict, path, title: str = ""):
     axes = figure.subplots(len(rolls), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     top = max(float(next(iter(rolls.values())).spectrum.max()), -RANGE_DB)
     for axis, (name, roll) in zip(axes, rolls.items(), strict=True):
+        _style(axis, grid=False)
         # Bins stand two to a semitone, the first on C2.
         image = axis.imshow(roll.spectrum, origin="lower", aspect="auto", cmap="Greys", vmin=top - RANGE_DB / 2,
                             vmax=top, interpolation="nearest", extent=(
@@ -325,7 +347,7 @@ def notes(rolls: dict, path, title: str = ""):
         bars = [[(a, m - 0.5), (b, m - 0.5), (b, m + 0.5), (a, m + 0.5)]
                 for a, b, m in zip(roll.time, ends, roll.midi, strict=True)]
         clear = np.clip(1.0 + (roll.strength - top) / (RANGE_DB / 2), 0.15, 1.0)
-        axis.add_collection(PolyCollection(bars, facecolors=[(0.85, 0.3, 0.0, float(c)) for c in clear],
+        axis.add_collection(PolyCollection(bars, facecolors=[(*to_rgb(RED), float(c)) for c in clear],
                                            edgecolors="white", linewidths=0.4), autolim=False)
         octaves = range(LOWEST_NOTE, LOWEST_NOTE + len(roll.spectrum) // 2 + 1, 12)
         axis.set_yticks(octaves, [f"C{note // 12 - 1}" for note in octaves])
@@ -333,12 +355,10 @@ def notes(rolls: dict, path, title: str = ""):
                         labels=[f"{letter}{note // 12 - 1}" for note in octaves[:-1] for letter in "EG"])
         axis.tick_params(axis="y", which="minor", labelsize=5)
         axis.grid(axis="y", linewidth=0.6, color="black", alpha=0.5)
-        axis.set_title(name, loc="left", fontsize="small", parse_math=False)
+        _name_panel(axis, name, 1)
         axis.set_ylabel("Note")
-    axes[0].set_xlim(min(r.start for r in rolls.values()), max(r.start + r.length for r in rolls.values()))
-    axes[-1].set_xlabel("Time (s)")
-    figure.colorbar(image, ax=list(axes), label="Level (dBFS)", pad=0.02, aspect=40,
-                    shrink=1.0 if len(rolls) < 3 else 2 / len(rolls))
+    _time_axis(list(axes), min(r.start for r in rolls.values()), max(r.start + r.length for r in rolls.values()))
+    _level_bar(figure, image, list(axes), "Level (dBFS)")
     _save(figure, path)
 
 
@@ -354,7 +374,8 @@ def training_curves(logs: dict, path, title: str = "") -> bool:
     """A panel for each run, {model: path of its CSV log}: bits a frame of a generator, the loss of
     a codec.
 
-    Logs may be of runs that still train, see `loss_curves`; those without a whole row are left out.
+    The epoch that is best by validation is ringed. Logs may be of runs that still train, see
+    `loss_curves`; those without a whole row are left out.
 
     Returns:
         False where none has a whole row, so that nothing was drawn.
@@ -362,8 +383,6 @@ def training_curves(logs: dict, path, title: str = "") -> bool:
     Raises:
         UserError: also where a log cannot be read.
     """
-    from matplotlib.ticker import MaxNLocator
-
     check_output(path)
     found = {name: read_log(log) for name, log in logs.items()}
     found = {name: (epochs, columns) for name, (epochs, columns) in found.items() if columns}
@@ -371,17 +390,19 @@ def training_curves(logs: dict, path, title: str = "") -> bool:
         return False
     figure, axes = _panels(len(found), title)
     for axis, (name, (epochs, columns)) in zip(axes, found.items(), strict=True):
-        shown_one = "bits" if "bits" in columns else "loss" if "loss" in columns else next(iter(columns))
-        looks = {shown_one: ("-o", "black", "training"), f"val_{shown_one}": ("--s", "tab:orange", "validation")}
-        for column, (line, color, label) in looks.items():
-            if column in columns:
-                axis.plot(epochs, columns[column], line, markersize=2.5, linewidth=1.1, color=color, label=label)
+        shown = "bits" if "bits" in columns else "loss" if "loss" in columns else next(iter(columns))
+        _curves(axis, epochs, columns, shown)
+        judged = columns.get(f"val_{shown}", columns[shown])
+        if any(map(math.isfinite, judged)):
+            best = int(np.nanargmin(judged))
+            axis.plot(epochs[best], judged[best], "o", markersize=9, markerfacecolor="none", markeredgecolor=BLACK,
+                      markeredgewidth=1.1)
+            axis.annotate(f"{judged[best]:.4g}", (epochs[best], judged[best]), textcoords="offset points",
+                          xytext=(0, 9) if best else (9, -4), ha="right" if best else "left", fontsize="small",
+                          color=GREY)
         axis.set_title(name, fontsize="medium", parse_math=False)
-        axis.set_ylabel("Bits a frame" if shown_one == "bits" else shown_one.capitalize().replace("_", " "))
-        axis.set_xlabel("Epoch")
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.grid(alpha=0.3)
-    axes[0].legend(frameon=False, fontsize="small")
+        axis.set_ylabel("Bits a frame" if shown == "bits" else shown.capitalize().replace("_", " "))
+    _legend(axes[0])
     _save(figure, path)
     return True
 
@@ -396,16 +417,18 @@ def code_usage(counts: dict, path, title: str = ""):
     if not counts or not all(np.sum(c) for c in counts.values()):
         raise ValueError("a histogram of codes needs codes")
     figure, axes = _panels(len(counts), title)
-    for axis, (name, count) in zip(axes, counts.items(), strict=True):
+    for i, (axis, (name, count)) in enumerate(zip(axes, counts.items(), strict=True)):
         count = np.sort(np.asarray(count, np.float64))[::-1]
         share = 100 * count / count.sum()
         used = int((count > 0).sum())
         axis.fill_between(np.arange(used + 1), np.append(share[:used], share[used - 1]), 1e-6, step="post",
-                          color="0.7", edgecolor="black", linewidth=0.8)
-        axis.axhline(100 / len(count), color="black", linestyle=":", linewidth=0.9)
+                          facecolor=PALETTE[i % len(PALETTE)], edgecolor="none", alpha=0.85)
+        axis.axhline(100 / len(count), color=BLACK, linestyle=":", linewidth=1.1)
         axis.set_title(f"{name}: {used} of {len(count)} codes\nperplexity {metrics.perplexity(count):.0f}",
                        fontsize="medium", parse_math=False)
         axis.set_yscale("log")
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter("")
         axis.set_xlim(0, len(count))
         axis.set_ylim(bottom=share[used - 1] / 2, top=max(2 * share[0], 200 / len(count)))
         axis.set_xlabel("Code, by rank")
@@ -417,44 +440,57 @@ def codebook_map(codebook, counts, path, title: str = ""):
     """The vectors of a codebook, float [num_codes, dim], on the plane in which they differ most
     (principal components).
 
-    The area of a dot is how often its code occurs, by `counts` int [num_codes]; one that never does
-    is a cross.
+    The area and the colour of a dot are how often its code occurs, by `counts` int [num_codes]; one
+    that never does is a cross.
     """
+    from matplotlib.colors import LogNorm
+
     codebook, counts = np.asarray(codebook, np.float64), np.asarray(counts, np.float64)
     centred = codebook - codebook.mean(0)
     left, strength, _ = np.linalg.svd(centred, full_matrices=False)
     plane = np.pad(left * strength, ((0, 0), (0, max(0, 2 - len(strength)))))[:, :2]
     kept = 100 * np.pad(strength, (0, 2))[:2] ** 2 / max(float((strength**2).sum()), 1e-12)
-    figure = _figure(6.6, 6.0, title)
+    figure = _figure(7.4, 6.2, title)
     axis = figure.subplots()
+    _style(axis)
     used = counts > 0
-    share = counts[used] / max(counts.sum(), 1.0)
-    axis.scatter(*plane[used].T, s=4 + 3000 * share, color="0.35", alpha=0.6, linewidth=0.4, edgecolor="black",
-                 label=f"{int(used.sum())} codes in use, by how often")
+    share = 100 * counts[used] / max(counts.sum(), 1.0)
+    if used.any():
+        low, high = float(share.min()), float(share.max())
+        dots = axis.scatter(*plane[used].T, s=8 + 24 * share, c=share, cmap="viridis", alpha=0.85, linewidth=0.3,
+                            edgecolor="white", norm=LogNorm(low, high if high > low else 1.01 * low),
+                            label=f"{int(used.sum())} codes in use, the larger the more often")
+        bar = figure.colorbar(dots, ax=axis, pad=0.02, aspect=35)
+        bar.set_label("Share of all codes (%)", color=GREY)
+        bar.outline.set_visible(False)
+        bar.ax.tick_params(which="both", colors=GREY, labelsize="small", length=2)
+        bar.ax.yaxis.set_major_formatter("{x:g}")
+        bar.ax.yaxis.set_minor_formatter("")
+    else:
+        axis.scatter([], [], color=GREY, label="0 codes in use")
     if not used.all():
-        axis.scatter(*plane[~used].T, s=14, marker="x", color="tab:orange", linewidth=0.9,
+        axis.scatter(*plane[~used].T, s=12, marker="x", color=RED, linewidth=0.7, alpha=0.6, zorder=1,
                      label=f"{int((~used).sum())} never used")
     for i, label in enumerate((axis.set_xlabel, axis.set_ylabel)):
         label(f"Principal component {i + 1} ({kept[i]:.0f} % of the variance)")
-    legend = axis.legend(frameon=False, fontsize="small", loc="best")
-    for handle in legend.legend_handles:
-        handle.set_sizes([20])
+    for handle in _legend(axis, loc="best").legend_handles:
+        handle.set_sizes([22])
     axis.set_aspect("equal", adjustable="datalim")
-    axis.grid(alpha=0.3)
     _save(figure, path)
 
 
 def loudness(curves: dict, path, seconds: float = 10.0, title: str = ""):
     """Loudness of several pieces over time, {name: dBFS of every `seconds`}."""
-    figure = _figure(8.0, 3.0, title)
+    figure = _figure(8.0, 3.2, title)
     axis = figure.subplots()
-    for (name, values), line in zip(curves.items(), ("-", "--", ":", "-.") * len(curves), strict=False):
-        axis.plot((np.arange(len(values)) + 0.5) * seconds / 60, values, line, linewidth=1.3, label=name)
+    _style(axis)
+    for i, (name, values) in enumerate(curves.items()):
+        axis.plot((np.arange(len(values)) + 0.5) * seconds / 60, values, linestyle=LINES[i % len(LINES)],
+                  color=PALETTE[i % len(PALETTE)], linewidth=1.5, label=name)
     axis.set_ylim(-70, 0)
     axis.set_xlabel("Time (min)")
     axis.set_ylabel("Loudness (dBFS, rms)")
-    axis.grid(alpha=0.3)
-    axis.legend(frameon=False, fontsize="small", loc="lower left")
+    _legend(axis, loc="lower left")
     _save(figure, path)
 
 
@@ -489,44 +525,161 @@ def read_log(csv_path) -> tuple[list[int], dict[str, list[float]]]:
     return epochs, {n: v for n, v in columns.items() if n and any(map(math.isfinite, v))}
 
 
-def mel_spectrogram(audio, sample_rate: int) -> np.ndarray:
-    """Mel magnitudes float32 [`BANDS`, at most `COLUMNS`] for a picture, each the loudest of its
-    column's time.
+def pitch(hertz) -> np.ndarray:
+    """The note number of a frequency, as MIDI counts: 69 is A4, 440 Hz, a semitone is 1."""
+    return 69.0 + 12.0 * np.log2(np.asarray(hertz, np.float64) / 440.0)
+
+
+def pitches(sample_rate: int) -> np.ndarray:
+    """The pitch of each row of a `log_spectrogram`, from `LOWEST_PITCH` up to half the sample rate."""
+    highest = max(math.floor(float(pitch(sample_rate / 2))), LOWEST_PITCH + 12)
+    return np.arange(LOWEST_PITCH * ROWS_A_SEMITONE, highest * ROWS_A_SEMITONE + 1) / ROWS_A_SEMITONE
+
+
+def log_spectrogram(audio, sample_rate: int) -> np.ndarray:
+    """Magnitudes by pitch for a picture: float32 [rows, at most `COLUMNS`], see `pitches`; a sine of
+    amplitude 1 has 1.
+
+    A row is the power around its pitch, a third of a semitone or a bin wide, whichever is more, in
+    windows that are longer the lower the pitch; one length passes gradually into the next. A column
+    is the loudest of its time.
     """
-    hop = N_FFT // 8
-    frames = 1 + len(audio) // hop
-    each = -(-frames // COLUMNS)
-    filters = metrics.mel_filters(sample_rate, N_FFT, BANDS)
+    # A window overlaps the next by half at least, so that nothing is lost between them.
+    hop = int(np.clip(len(audio) // (4 * COLUMNS), WINDOWS[0] // 8, WINDOWS[0] // 2))
+    each = -(-(1 + len(audio) // hop) // COLUMNS)
+    filters = _pitch_filters(sample_rate)
+    at_once = each * max(1, 256 // each)
     blocks = []
-    for block in metrics.magnitudes(audio, N_FFT, hop, frames=each * max(1, metrics.FRAMES_AT_ONCE // each)):
-        mel = block.astype(np.float32) @ filters.T
-        blocks.append(np.maximum.reduceat(mel, np.arange(0, len(mel), each), axis=0))
+    for parts in zip(*(metrics.magnitudes(audio, size, hop, frames=at_once) for size in WINDOWS), strict=True):
+        rows = sum(np.sqrt(part.astype(np.float32) ** 2 @ bank) * share * (4 / size)
+                   for part, (bank, share), size in zip(parts, filters, WINDOWS, strict=True))
+        blocks.append(np.maximum.reduceat(rows, np.arange(0, len(rows), each), axis=0))
     return np.concatenate(blocks).T
 
 
-def _waveform(axis, audio, sample_rate):
-    """The range of each column's samples: no peak is lost, however many samples a column stands
-    for.
+def _pitch_filters(sample_rate: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each of `WINDOWS`: triangles around the pitches, float32 [bins, rows], each with sum 1; and
+    the share of this window in each row, float32 [rows].
+    """
+    hertz = 440.0 * 2.0 ** ((pitches(sample_rate) - 69.0) / 12.0)
+    wanted = np.log2(np.clip(48.0 * sample_rate / hertz, WINDOWS[0], WINDOWS[-1]))
+    made = []
+    for size in WINDOWS:
+        width = np.maximum(hertz * (2.0 ** (1 / (12 * ROWS_A_SEMITONE)) - 1), sample_rate / size)
+        bins = np.arange(size // 2 + 1) * sample_rate / size
+        bank = np.maximum(1.0 - np.abs(bins[:, None] - hertz) / width, 0.0)
+        bank /= np.maximum(bank.sum(axis=0), 1e-9)
+        share = np.maximum(1.0 - np.abs(wanted - math.log2(size)), 0.0)
+        made.append((bank.astype(np.float32), share.astype(np.float32)))
+    return made
+
+
+def _spectrogram(axis, spectrum, samples, sample_rate, top, start=0.0, hertz=True):
+    """The picture of a `log_spectrogram`, `top` being 0 dB, with a line and a name for each C; in
+    hertz on the right.
+    """
+    rows, top = pitches(sample_rate), max(top, metrics.MEL_FLOOR)
+    shown = 20 * np.log10(np.maximum(spectrum, top * 10 ** (-RANGE_DB / 20)) / top)
+    half = 0.5 / ROWS_A_SEMITONE
+    image = axis.imshow(shown, origin="lower", aspect="auto", cmap="magma", vmin=-RANGE_DB, vmax=0.0,
+                        interpolation="nearest",
+                        extent=(start, start + samples / sample_rate, rows[0] - half, rows[-1] + half))
+    octaves = [note for note in range(12, 144, 12) if rows[0] <= note <= rows[-1]]
+    axis.set_yticks(octaves, [f"C{note // 12 - 1}" for note in octaves])
+    axis.grid(axis="y", color="white", alpha=0.28, linewidth=0.6)
+    axis.set_axisbelow(False)
+    if hertz:
+        ticks = [hz for hz in TICKS_HZ if rows[0] <= pitch(hz) <= rows[-1]]
+        right = axis.secondary_yaxis("right")
+        right.set_yticks(pitch(ticks), [f"{hz}" if hz < 1000 else f"{hz // 1000}k" for hz in ticks])
+        right.tick_params(colors=GREY, labelsize="small", length=2)
+        right.set_ylabel("Frequency (Hz)", color=GREY, fontsize="small")
+        right.spines["right"].set_visible(False)
+    return image
+
+
+def _waveform(axis, audio, sample_rate, start=0.0):
+    """The range of each column's samples, and inside it their rms: no peak is lost, however many
+    samples a column stands for.
     """
     each = -(-len(audio) // COLUMNS)
     starts = np.arange(0, len(audio), each)
     low, high = np.minimum.reduceat(audio, starts), np.maximum.reduceat(audio, starts)
-    time = np.append(starts, len(audio)) / sample_rate
-    axis.fill_between(time, np.append(low, low[-1]), np.append(high, high[-1]), step="post", linewidth=0.5,
-                      color="black")
-    axis.grid(alpha=0.3)
+    time = start + np.append(starts, len(audio)) / sample_rate
+    power = np.add.reduceat(np.square(audio, dtype=np.float64), starts) / np.diff(np.append(starts, len(audio)))
+    for below, above, color in ((low, high, SKY), *([(-np.sqrt(power), np.sqrt(power), BLUE)] if each > 8 else [])):
+        axis.fill_between(time, np.append(below, below[-1]), np.append(above, above[-1]), step="post", linewidth=0.3,
+                          color=color)
 
 
-def _spectrogram(axis, spectrum, samples, sample_rate, top):
-    import librosa
+def _level_bar(figure, image, axes, label: str = "Level (dB)"):
+    bar = figure.colorbar(image, ax=axes, pad=0.015, aspect=30, shrink=0.9 if len(axes) < 3 else 0.6)
+    bar.set_label(label, color=GREY, fontsize="small")
+    bar.ax.tick_params(colors=GREY, labelsize="small", length=2)
+    bar.outline.set_visible(False)
 
-    edges = librosa.mel_frequencies(n_mels=BANDS + 2, fmax=sample_rate / 2)[1:-1]
-    shown = 20 * np.log10(np.maximum(spectrum, top * 10 ** (-RANGE_DB / 20)) / top)
-    image = axis.imshow(shown, origin="lower", aspect="auto", cmap="magma_r", vmin=-RANGE_DB, vmax=0.0,
-                        interpolation="nearest", extent=(0.0, samples / sample_rate, -0.5, BANDS - 0.5))
-    ticks = [hz for hz in TICKS_HZ if edges[0] <= hz <= edges[-1]]
-    axis.set_yticks(np.interp(ticks, edges, np.arange(BANDS)), [f"{hz / 1000:g}" for hz in ticks])
-    return image
+
+def _time_axis(axes, start, end):
+    """Seconds, or minutes and seconds where there are many, along the axes; the lowest says which."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
+
+    step = next((s for s in (30, 60, 120, 300, 600, 1200, 1800) if end - start <= 6 * s), 3600)
+    for axis in axes:
+        axis.set_xlim(start, end)
+        if end > 180:
+            axis.xaxis.set_major_locator(MultipleLocator(step) if end - start > 60 else MaxNLocator(nbins=6))
+            axis.xaxis.set_major_formatter(FuncFormatter(lambda s, _: f"{int(s) // 60}:{int(s) % 60:02d}"))
+        else:
+            axis.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
+        if axis.get_subplotspec().is_last_row() or axis.xaxis.get_tick_params().get("labelbottom"):
+            axis.set_xlabel("Time (min:s)" if end > 180 else "Time (s)")
+
+
+def _hide_unused(axes, count: int) -> list:
+    """The first `count` of a grid of axes; the others go, and what stands over them shows its time."""
+    across = axes.shape[1]
+    used, unused = axes.ravel()[:count], axes.ravel()[count:]
+    for axis in unused:
+        axis.set_visible(False)
+    for axis in used[max(0, count - across) :]:
+        axis.tick_params(labelbottom=True)
+    return list(used)
+
+
+def _across(count: int, wanted: int | None, most: int) -> int:
+    """How many panels stand beside each other. most: how many a picture of few columns has at all."""
+    if wanted is None:
+        if most == 6:  # wide and low: one under the other while they fit
+            wanted = 1 if count <= 6 else 2 if count <= 14 else 3 if count <= 30 else 4
+        else:
+            wanted = 3 if count <= 9 else 4 if count <= 16 else 6
+    return min(wanted, count)
+
+
+def _name_panel(axis, name, across: int):
+    """A panel's name over it, on the left, cut where it would reach into the next one."""
+    room = 150 // across
+    short = name if len(name) <= room else f"{name[: room // 2 - 1]}…{name[-(room // 2) :]}"
+    axis.set_title(short, loc="left", fontsize="small" if across < 4 else "x-small", parse_math=False)
+
+
+def _legend(axis, loc="best"):
+    return axis.legend(frameon=False, fontsize="small", labelcolor=GREY, loc=loc)
+
+
+def _style(axis, grid: bool = True):
+    """The look of all axes: no box, quiet ticks, a light grid behind."""
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axis.spines[side].set_color(GREY)
+        axis.spines[side].set_linewidth(0.7)
+    axis.tick_params(which="both", colors=GREY, labelsize="small", width=0.7, length=3)
+    axis.xaxis.label.set_color(GREY)
+    axis.yaxis.label.set_color(GREY)
+    axis.set_axisbelow(True)
+    if grid:
+        axis.grid(color=LIGHT, linewidth=0.6)
 
 
 def _limits(signals):
@@ -549,23 +702,27 @@ def _float(text):
     return value if math.isfinite(value) else math.nan
 
 
-def _panels(count: int, title: str):
+def _panels(count: int, title: str, across: int | None = None):
     """(figure, its `count` axes), four in a row."""
-    across = min(4, count)
+    across = across or min(4, count)
     down = -(-count // across)
-    figure = _figure(max(2.9 * across, 5.0), 2.6 * down + 0.4, title)
+    figure = _figure(max(3.2 * across, 5.0), 2.7 * down + 0.4, title)
     axes = figure.subplots(down, across, squeeze=False).ravel()
+    for axis in axes:
+        _style(axis)
     for axis in axes[count:]:
         axis.set_visible(False)
+    figure.align_ylabels()
     return figure, axes[:count]
 
 
 def _figure(width, height, title):
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=144, layout="constrained")
     if title:
-        figure.suptitle(title, parse_math=False)  # a file's name may hold dollars
+        # parse_math: a file's name may hold dollars.
+        figure.suptitle(title, x=0.01, ha="left", fontsize="large", fontweight="bold", parse_math=False)
     return figure
 
 

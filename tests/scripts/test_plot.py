@@ -1,5 +1,7 @@
 """scripts/plot.py: every kind of picture from files and folders, and what it refuses."""
 
+import shutil
+
 import imported
 import pytest
 from encoded import encode
@@ -38,7 +40,7 @@ def test_a_folder_of_music_is_drawn_each_file_by_its_name(main, capsys, songs, t
     assert run(main, capsys, kind, songs / "b.wav", "--output", output)[1] == f"replaced {output}\n"
     run(main, capsys, kind, songs, "--start", 1, "--seconds", 0.5, "--output", output, "--title", "All")
     text = output.read_text(encoding="utf-8")
-    for words in ("All", "b.wav", f"{songs}/a song.mp3", f"{songs}/more/a song.mp3"):
+    for words in ("All", "b.wav", "<!-- a song.mp3 -->", "<!-- more/a song.mp3 -->"):
         assert words in text
     assert "cover" not in text
 
@@ -51,6 +53,31 @@ def test_notes_of_a_part_are_drawn_with_their_names(main, capsys, songs, tmp_pat
     text = output.read_text(encoding="utf-8")
     for words in ("b.wav", "a song.mp3", "C4", "Note", "Time (s)", "1.5"):
         assert f">{words}<" in text or f"<!-- {words} -->" in text, words
+
+
+def test_what_cannot_be_read_is_left_out_and_told(main, capsys, songs, tmp_path):
+    folder = tmp_path / "some"
+    shutil.copytree(songs, folder)
+    (folder / "empty.mp3").touch()
+    (folder / "noise.ogg").write_bytes(b"noise" * 99)
+    for kind in ("waveforms", "spectrograms"):
+        output = tmp_path / f"{kind}.svg"
+        code, said, notes = run(main, capsys, kind, folder, "--start", 2.5, "--output", output)
+        assert code == 0 and said == f"wrote {output}\n"
+        assert [line.split(": ")[:2] for line in notes.splitlines()] == [
+            ["left out", f"{folder / name}"] for name in ("a song.mp3", "empty.mp3", "noise.ogg")]
+        assert "b.wav" in output.read_text(encoding="utf-8")
+
+
+def test_a_part_that_nobody_chose_is_told(main, capsys, tiny_weights, tmp_path):
+    song = encode(tmp_path / "long.wav", music(11.0, 0, 22050), 22050)
+    shared = ["codes", song, "--levels", 512, "--vqvae-weights-dir", tiny_weights.codecs, "--output"]
+    _, _, notes = run(main, capsys, *shared, tmp_path / "a.svg", "--start", 0.5)
+    assert notes.splitlines()[-1] == "drawn are 10 seconds from second 0.5 on; --start and --seconds choose others"
+    _, _, notes = run(main, capsys, *shared, tmp_path / "b.svg", "--seconds", 10)
+    assert "drawn are" not in notes
+    _, _, notes = run(main, capsys, *shared, tmp_path / "c.svg", "--start", 2)
+    assert "drawn are" not in notes  # all that is left
 
 
 def test_curves_of_a_run_and_of_one_model(main, capsys, tmp_path):

@@ -1,6 +1,8 @@
 """Pictures of music, of its notes, of codes, of codebooks and of training."""
 
 import argparse
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,8 @@ from . import arguments
 def parser() -> argparse.ArgumentParser:
     """What the command can be told."""
     parser = cli.parser(
-        "Draw. Pictures are PNG or SVG, by the ending of --output; they can be read without colour.",
+        "Draw music, its notes and codes, codebooks, or training curves. Pictures are PNG or SVG, by the ending of "
+        "--output. Colours are chosen for colour-blind readers, and nothing is told by colour alone.",
         "waveforms ~/Music/wesnoth --output waveforms.png",
         "spectrograms song.mp3 out.wav --seconds 20 --output both.svg",
         "curves weights/wesnoth --output curves.png",
@@ -39,24 +42,26 @@ def parser() -> argparse.ArgumentParser:
 
     def part(one, seconds):
         one.add_argument("--start", type=cli.number(least=0), default=0.0, metavar="S", help="seconds to skip first")
-        one.add_argument("--seconds", type=cli.number(above=0), default=seconds, metavar="S",
-                         help="seconds to take" + ("" if seconds else " (default: to the end)"))
+        end = f"{seconds:g}" if seconds else "to the end"
+        one.add_argument("--seconds", type=cli.number(above=0), metavar="S", help=f"seconds to draw (default: {end})")
+        one.set_defaults(most_seconds=seconds)
 
     def codecs(one):
         arguments.add_codecs(one, with_chain=True)
 
     def rate(one):
-        one.add_argument("--sample-rate", type=cli.number(int, 1), metavar="HZ", help="as which it is drawn "
-                         "(default: that of the chain that ships)")
+        one.add_argument("--sample-rate", type=cli.number(int, least=1000, most=192000), metavar="HZ",
+                         help="draw up to half this rate (default: that of the chain that ships)")
 
     music = "files of music, or folders of them, searched to the bottom"
-    one = kind("waveforms", waveforms, "the waveforms of a folder, one under the other", music)
-    part(one, None)
-    rate(one)
-    one = kind("spectrograms", spectrograms, "waveforms and mel spectrograms side by side", music)
-    part(one, None)
-    rate(one)
-    one.add_argument("--across", type=cli.number(int, 1, 12), default=3, help="how many beside each other")
+    several = (kind("waveforms", waveforms, "the waveforms of many files, a panel each", music),
+               kind("spectrograms", spectrograms, "waveforms and spectrograms side by side, by pitch", music))
+    for one in several:
+        part(one, None)
+        rate(one)
+    for one in several:
+        one.add_argument("--across", type=cli.number(int, least=1, most=12), metavar="N",
+                         help="how many beside each other (default: as many as keep the picture on a page)")
     part(kind("notes", notes, "piano rolls over log-frequency spectrograms, one under the other", music), 30.0)
     kind("curves", curves, "training curves, also of a run that still trains: all models of a folder, or every metric "
          "of one", "the folder of a run, or the .csv log of one model")
@@ -86,12 +91,12 @@ def main(argv=None) -> int:
 
 def waveforms(args):
     rate = _rate(args)
-    plots.waveforms(_read(args, rate), args.output, rate, args.title)
+    plots.waveforms(_read(args, rate), args.output, rate, args.title, args.start, args.across)
 
 
 def spectrograms(args):
     rate = _rate(args)
-    plots.spectrograms(_read(args, rate), args.output, rate, args.title, across=args.across)
+    plots.spectrograms(_read(args, rate), args.output, rate, args.title, args.across, args.start)
 
 
 def notes(args):
@@ -146,7 +151,8 @@ def codes(args):
     levels = _levels(args, loaded)
     made = {level: loaded.encode(sound, level) for level in levels}
     shades = {level: plots.codec_shades(loaded.codec(level)) for level in levels}
-    plots.codes(made, shades, args.output, loaded.sample_rate, loaded.chain.top, sound, title=args.title or name)
+    plots.codes(made, shades, args.output, loaded.sample_rate, loaded.chain.top, sound, args.title or name,
+                args.start)
 
 
 def _load(args) -> api.VQWave:
@@ -173,10 +179,23 @@ def _read(args, rate: int) -> dict[str, np.ndarray]:
             files += there
         else:
             files.append(name)
-    heard = {}
+    heard, refused = {}, []
+    seconds, above = args.seconds or args.most_seconds, os.path.commonpath([p.absolute().parent for p in files])
     for path in files:
-        name = path.name if sum(p.name == path.name for p in files) == 1 else str(path)
-        heard[printable(name)] = audio.excerpt(path, rate, args.start, args.seconds)
+        name = path.name if sum(p.name == path.name for p in files) == 1 else os.path.relpath(path, above)
+        try:
+            heard[printable(name)] = audio.excerpt(path, rate, args.start, seconds)
+        except UserError as e:
+            if len(files) == 1:
+                raise
+            refused.append(e)
+    if not heard:
+        raise refused[0]
+    for error in refused:
+        print(f"left out: {error}", file=sys.stderr)
+    if args.seconds is None and seconds and any(len(sound) >= round(seconds * rate) for sound in heard.values()):
+        print(f"drawn are {seconds:g} seconds from second {args.start:g} on; --start and --seconds choose others",
+              file=sys.stderr)
     return heard
 
 

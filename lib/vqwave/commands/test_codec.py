@@ -78,7 +78,7 @@ def main(argv=None) -> int:
             if args.output_dir:
                 files["picture"] = str(output.with_suffix(".png"))
                 title = f"{printable(Path(args.input).name)}: {one.name}, {figures['bitrate_kbps']:.2f} kbit/s"
-                plots.waveform_and_spectrogram(original, made, files["picture"], rate, title)
+                plots.waveform_and_spectrogram(original, made, files["picture"], rate, title, args.start)
         rows.append({"model": one.name, "set": one.tag, "seconds": len(original) / rate, **figures, **files})
     if args.json:
         print(json.dumps({"input": args.input, "engine": args.engine, "models": rows}, indent=2))
