@@ -18,6 +18,7 @@ As root, or with a sudo that asks for no password, it installs these Debian pack
   portaudio19-dev gcc python3.X-dev   for live playback (without them music goes to files)
   python3.X-venv                      where Python has no venv module
   chromium                            with --test, for the tests of the studio's page (skipped without it)
+With --test and npm, it also fetches axe-core, which finds what keeps people from using a page, into .venv.
 Otherwise it shows the command to type, and goes on without them where it can.
 
 Outside this folder it writes ~/.cache/vqwave (the exported models, 70 MB; VQWAVE_CACHE moves it) and pip's cache;
@@ -97,8 +98,8 @@ import sys
 import av, h5py, numpy, onnxruntime, yaml  # noqa: E401, F401
 import pip, vqwave  # noqa: E401, F401
 
-for module in ("tensorflow", "keras", "onnx", "tf2onnx", "librosa", "matplotlib", "gradio", "pytest", "xdist",
-               "playwright", "tensorboard", "shtab"):
+for module in ("tensorflow", "keras", "onnx", "tf2onnx", "librosa", "matplotlib", "fastapi", "uvicorn", "pytest",
+               "xdist", "playwright", "tensorboard", "shtab"):
     assert importlib.util.find_spec(module), module
 # A checkout that was moved or copied has an environment that still points to the old place.
 assert pathlib.Path(sys.argv[1], "lib").resolve() in pathlib.Path(next(iter(vqwave.__path__))).resolve().parents
@@ -262,6 +263,11 @@ fi
 if [ $test = yes ]; then
     has_chromium || apt_install chromium --no-install-recommends || true
     has_chromium || say "Without Chromium the tests of the studio's page are left out. To have them: sudo apt-get install chromium"
+    axe=$venv/axe/node_modules/axe-core/axe.min.js
+    if ! [ -e "$axe" ] && command -v npm >/dev/null; then
+        npm install --prefix "$venv/axe" --no-save --no-audit --no-fund --silent axe-core@4.14.1 >/dev/null 2>&1 || true
+    fi
+    [ -e "$axe" ] || say "Without axe-core (it needs npm) the studio's page is not searched for barriers."
     "$py" -m ruff check .
     "$py" -m mypy
     # A process a core, up to eight: each holds TensorFlow. -rs: what was skipped, and why.

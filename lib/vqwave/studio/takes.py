@@ -1,4 +1,4 @@
-"""What the studio makes and remembers: settings, recordings, takes and codecs heard, without a word
+"""What the studio makes and remembers: recordings, takes and comparisons of codecs, without a word
 of any web.
 
 A `Studio` holds the loaded models, which everyone shares, and what each browser makes with them. A
@@ -12,13 +12,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import json
 import math
 import os
 import secrets
 import shlex
 import shutil
-import struct
 import tempfile
 import threading
 import time
@@ -27,224 +25,71 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlencode
 
 import numpy as np
 
 from .. import files, metrics, plots, weights
-from ..config import ChainConfig, Sampling, override
 from ..data import audio
 from ..errors import UserError
-from ..play import api
+from ..measure import notes
+from ..play import api, controls, mastering
+from ..play.render import Finish
 from ..play.stream import Stream, Variation, draw_seed
+from .pictures import BANDS, Roll, Spectrum, frame
+from .settings import LONGEST, LONGEST_RECORDING, MOST_CHANGES, NO_RECORDING, Settings, as_typed, read_number, role
 
 FOLDER = "vqwave-studio-"
 """How the names of studios' folders begin, in the system's temporary one."""
-BANDS = 96
-N_FFT = 2048
-LOUDEST_DB, RANGE_DB = 15.0, 65.0
-"""A spectrogram that grows cannot wait for its loudest point: these fit music at full scale."""
-
 STREAMS = 8
 """Takes made at one time; each costs a share of the processor."""
 IDLE_SECONDS = 120.0
 """A stream that nobody has read from for so long makes room when all are in use."""
-LONGEST = 4 * 3600.0
-"""Seconds of a take that has no end of its own."""
 TAPES_BYTES = 2 * 2**30
 """On the disk, of all takes with their wav and flac copies."""
 TAKES_KEPT = 200
+PAST = 8.0
+"""Seconds that *hold* can repeat."""
+PASSAGE = 10.0
+"""Seconds before the playhead that "continue from here" begins with, at most."""
+LONGEST_FINISH = 20 * 60.0
+"""Seconds of a take whose loudness is set, or whose end is joined to its beginning: it is held in memory."""
 UPLOAD_BYTES = 200 * 2**20
 UPLOADS_BYTES = 2 * 2**30
 RECORDINGS_KEPT = 200
-LONGEST_RECORDING = 30 * 60.0
 LONGEST_COMPARISON = 60.0
 COMPARISONS_KEPT = 8
 COMPARISONS_AT_ONCE = 2
+UPLOADS_AT_ONCE = 4
+OUTLINE = 600
+"""Points of the picture of a recording."""
+CLIPS = {
+    "love_theme": ("docs/results/wesnoth/original.ogg", "Love Theme (Ryan Reilly)"),
+    "generated_1": ("docs/results/wesnoth/generated_1.ogg", "Made by VQWave, 1"),
+    "generated_2": ("docs/results/wesnoth/generated_2.ogg", "Made by VQWave, 2"),
+}
+"""Recordings of the checkout that can be tried; NOTICE has their terms."""
 MODELS_KEPT = 3
-LARGEST_SEED = 2**53 - 1
-"""What a browser can count to."""
-
-NO_RECORDING = "There is no recording yet: drop one in, or choose to make a new piece."
-MODES = ("new", "continue", "vary")
 FORMATS = ("wav", "flac")
-ROLES = ("the course of the piece", "its phrases", "its texture", "its grain")
-"""What levels say, from the top of a chain to its bottom."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that decides a piece. `weights`: a folder that the studio offers, "" its first;
-    `epoch` "": the set that ships, else the best; `seconds` None: without an end.
-
-    `chain` are the levels that the folder's chain has, `temperature` a number for each; the levels
-    that are not at work have theirs for nothing. `recording` is the id that `Studio.receive` gave,
-    `name` the file's name; both are empty in mode "new". `level` is where the music stops, `keep`
-    the level that mode "vary" keeps.
-    """
-
-    chain: tuple[int, ...]
-    level: int
-    temperature: tuple[float, ...]
-    weights: str = ""
-    epoch: str = ""
-    seed: int = 0
-    seconds: float | None = 30.0
-    mode: str = "new"
-    recording: str = ""
-    name: str = ""
-    prompt_start: float = 0.0
-    prompt_seconds: float = 5.0
-    keep_original: bool = True
-    keep: int = 0
-
-    @classmethod
-    def parse(cls, given: dict, chain: ChainConfig) -> Settings:
-        """Settings from what a form or a link says; what is left out has its default, no seed draws
-        one.
-
-        Args:
-            given: temperature is a mapping from level to number (a level that it leaves out has 1),
-                or a number for each level from the top down, in a list or with commas between.
-            chain: that of the folder of weights; the default of `level` is where it ends.
-
-        Raises:
-            UserError: names the field and what it may be.
-        """
-        given = {key: value for key, value in given.items() if value is not None and value != ""}
-        mode = given.get("mode", "new")
-        if mode not in MODES:
-            raise UserError(f"There is no way of making music called {mode!r}; there are {', '.join(MODES)}.")
-        level = _one_of(given, "level", chain.sizes, chain.ending, "The level to stop at")
-        temperature = given.get("temperature", {})
-        if isinstance(temperature, dict):
-            temperature = [temperature.get(str(x), 1.0) for x in chain.sizes]
-        if isinstance(temperature, str):
-            temperature = temperature.split(",")
-        if not isinstance(temperature, list | tuple) or len(temperature) != len(chain.sizes):
-            raise UserError(f"There must be {len(chain.sizes)} temperatures, one for each level.")
-        endless = str(given.get("seconds", "")) == "endless"
-        settings = cls(
-            chain=chain.sizes,
-            weights=str(given.get("weights", cls.weights)),
-            epoch=str(given.get("epoch", "")),
-            level=level,
-            seed=int(_number(given, "seed", 0, LARGEST_SEED, draw_seed(None), "The seed", whole=True)),
-            seconds=None if endless else round(_number(given, "seconds", 0.1, LONGEST, cls.seconds, "The length"), 5),
-            temperature=tuple(
-                round(_temperature(t, x), 4)
-                for x, t in zip(chain.sizes, temperature, strict=True)
-            ),
-            mode=mode,
-            keep=chain.top,
-        )
-        if mode == "new":
-            return settings
-        recording, name = str(given.get("recording", "")), files.printable(str(given.get("name", "")))[:200]
-        if not recording:
-            raise UserError(NO_RECORDING)
-        settings = dataclasses.replace(settings, recording=recording, name=name)
-        if mode == "continue":
-            return dataclasses.replace(
-                settings,
-                prompt_start=round(_number(given, "prompt_start", 0, LONGEST_RECORDING, cls.prompt_start,
-                                           "Where in the recording to begin"), 5),
-                prompt_seconds=round(_number(given, "prompt_seconds", 0.1, LONGEST_RECORDING, cls.prompt_seconds,
-                                             "The part of the recording to begin with"), 5),
-                keep_original=str(given.get("keep_original", True)).lower() in ("true", "1"),
-            )
-        if len(chain.sizes) == 1:
-            raise UserError("This chain has one level, so a variation would keep nothing or everything.")
-        keep = _one_of(given, "keep", chain.sizes[:-1], chain.top, "The level to keep")
-        if keep <= level:
-            raise UserError(f"Level {keep} is kept and the music stops at level {level}, so nothing would be left to "
-                            "make: stop at a finer level, or keep a coarser one.")
-        return dataclasses.replace(settings, keep=keep)
-
-    @property
-    def levels(self) -> tuple[int, ...]:
-        """The levels whose codes are seen, from the top or the level kept down."""
-        return tuple(x for x in self.chain if self.level <= x <= (self.keep if self.mode == "vary" else self.chain[0]))
-
-    @property
-    def new_levels(self) -> tuple[int, ...]:
-        """The levels whose codes are made."""
-        return self.levels[self.mode == "vary":]
-
-    @property
-    def temperatures(self) -> dict[int, float]:
-        """Those of the levels whose codes are made."""
-        return {x: t for x, t in zip(self.chain, self.temperature, strict=True) if x in self.new_levels}
-
-    @property
-    def link(self) -> str:
-        """The query that fills the form with these settings."""
-        unused = {"chain"} | ({"recording", "name"} if self.mode == "new" else set())
-        unused |= {"prompt_start", "prompt_seconds", "keep_original"} if self.mode != "continue" else set()
-        unused |= {"keep"} if self.mode != "vary" else set()
-        values = {key: value for key, value in dataclasses.asdict(self).items() if key not in unused and value != ""}
-        values["seconds"] = "endless" if self.seconds is None else _plain(self.seconds)
-        values["temperature"] = ",".join(map(_plain, self.temperature))
-        return urlencode(values)
-
-    @property
-    def title(self) -> str:
-        """What it is, in words."""
-        if self.mode == "continue":
-            begins = f" from {_plain(self.prompt_start)} s" if self.prompt_start else ""
-            return f"{self.name}{begins}, continued after {_plain(self.prompt_seconds)} s"
-        return f"{self.name}, played anew below {self.keep}x" if self.mode == "vary" else "New piece"
-
-
-def _plain(number: float) -> str:
-    """The number as one would type it."""
-    return f"{number:.5f}".rstrip("0").rstrip(".")
-
-
-def _number(given, key, least, most, default, what, whole=False) -> float:
-    value = given.get(key, default)
-    try:
-        if isinstance(value, bool):
-            raise ValueError
-        number = int(value) if whole and isinstance(value, str) else float(value)
-        if not math.isfinite(number) or whole and number != int(number) or not least <= number <= most:
-            raise ValueError
-    except (TypeError, ValueError, OverflowError):
-        kind = "a whole number" if whole else "a number"
-        raise UserError(f"{what} must be {kind} from {least:g} to {most:.16g}, not {str(value)[:40]!r}.") from None
-    return number
-
-
-def _temperature(value, level: int) -> float:
-    """A temperature that `Sampling` takes; text is a number, as a link has it."""
-    if isinstance(value, str):
-        value = _number({"t": value}, "t", -math.inf, math.inf, 1.0, f"The temperature of level {level}")
-    return override(Sampling(), {"temperature": value}, f"The temperature of level {level}").temperature
-
-
-def role(chain: tuple[int, ...], level: int) -> str:
-    """What a level of a chain decides, in words."""
-    place = chain.index(level) / max(len(chain) - 1, 1)
-    return ROLES[round(place * (len(ROLES) - 1))]
-
-
-def _one_of(given, key, allowed, default, what) -> int:
-    value = given.get(key, default)
-    if str(value) not in map(str, allowed):
-        raise UserError(f"{what} must be one of {', '.join(map(str, allowed))}, not {str(value)[:40]!r}.")
-    return int(value)
+WILDER = 1.5
+"""By so much the wildest end of the slider multiplies the temperatures, and the calmest divides them."""
 
 
 @dataclass(frozen=True)
 class Recording:
     """A file that someone dropped in: `path` in the studio's folder, `name` as it was called,
-    `seconds` long.
+    `seconds` long; `outline` are its loudest samples in up to `OUTLINE` parts, 0 … 255.
     """
 
     id: str
     path: Path
     name: str
     seconds: float
+    outline: tuple[int, ...] = ()
+
+    @property
+    def about(self) -> dict:
+        """What a page must know of it."""
+        return {"id": self.id, "name": self.name, "seconds": self.seconds, "outline": self.outline}
 
 
 class Studio:
@@ -299,6 +144,26 @@ class Studio:
             left = round(there.seconds - settings.prompt_start, 5)
             settings = dataclasses.replace(settings, prompt_seconds=min(settings.prompt_seconds, max(left, 0.1)))
         return settings
+
+    def form(self, given: dict) -> dict:
+        """`settings` as a page fills its form with them, and the recording that they name. Errors:
+        `UserError` where a piece cannot begin with them.
+        """
+        settings = self.settings(given)
+        found = None
+        if settings.mode != "new":
+            found = self.recording(settings.recording, settings.name).about | {"name": settings.name}
+        return {"settings": dataclasses.asdict(settings), "recording": found, "title": settings.title}
+
+    def about(self) -> dict:
+        """What a page offers: the folders of weights with their levels and epochs, clips, limits."""
+        return {
+            "rate": self.rate, "formats": [suffix[1:] for suffix in audio.AUDIO_SUFFIXES], "clips": self.clips(),
+            "upload_bytes": UPLOAD_BYTES, "longest": LONGEST, "longest_recording": LONGEST_RECORDING,
+            "longest_comparison": LONGEST_COMPARISON, "past": PAST,
+            "folders": [{"name": label, "epochs": self.epochs(label), "ending": chain.ending,
+                         "levels": list(chain.sizes)} for label, chain in self.chains.items()],
+        }
 
     @property
     def rate(self) -> int:
@@ -361,16 +226,18 @@ class Studio:
         name = files.printable(Path(name or path.name).name)[:200]
         if path.stat().st_size > UPLOAD_BYTES:
             raise UserError(f"{name}: larger than {UPLOAD_BYTES >> 20} MB; cut it, or give it as mp3 or flac.")
-        identity = hashlib.sha256(path.read_bytes()).hexdigest()[:24]
+        with open(path, "rb") as file:
+            identity = hashlib.file_digest(file, "sha256").hexdigest()[:24]
         with self._lock:
             known = self._recordings.get(identity)
         if known:
             return dataclasses.replace(known, name=name)
-        samples, peak = 0, 0.0
+        samples, peaks = 0, []
         try:
             for block in audio.Decoder(path, self.rate):
                 samples += block.size
-                peak = max(peak, float(np.abs(block).max(initial=0.0)))
+                parts = np.split(block, range(2048, len(block), 2048))
+                peaks += [float(np.abs(part).max()) for part in parts if part.size]
                 if samples > LONGEST_RECORDING * self.rate:
                     raise UserError(f"{name}: longer than {LONGEST_RECORDING / 60:g} minutes; cut it first.")
         except UserError as e:
@@ -378,12 +245,12 @@ class Studio:
             raise UserError(str(e).replace(files.printable(path), name)) from e
         least = min(chain.top for chain in self.chains.values())
         if samples < least:
-            raise UserError(f"{name}: has {samples} samples; {least} are one code of the top level, the least.")
-        if peak < api.SILENT:
+            raise UserError(f"{name}: too short: {samples} samples, {least} needed.")
+        if max(peaks) < api.SILENT:
             raise UserError(f"{name}: is silent.")
-        kept = self.folder / f"recording-{identity}{path.suffix[:8]}"
+        kept = self.folder / f"recording-{identity}{files.printable(path.suffix)[:8]}"
         shutil.copyfile(path, kept)
-        recording = Recording(identity, kept, name, samples / self.rate)
+        recording = Recording(identity, kept, name, samples / self.rate, _shrink(peaks))
         with self._lock:
             self._recordings[identity] = recording
             sizes = {key: r.path.stat().st_size for key, r in self._recordings.items()}
@@ -415,6 +282,32 @@ class Studio:
                 words = words.replace(files.printable(one.path), one.name)
         return words
 
+    def clips(self) -> dict[str, str]:
+        """What can be tried without a recording of one's own: names by id."""
+        return {key: name for key, (path, name) in CLIPS.items() if (weights.CHECKOUT / path).is_file()}
+
+    def clip(self, key: str) -> Recording:
+        """One of `clips`, as if it had been dropped in. Errors: `UserError` where it is not here."""
+        if key not in self.clips():
+            raise UserError("There is no such clip here.")
+        path, name = CLIPS[key]
+        return self.receive(weights.CHECKOUT / path, name)
+
+    def part(self, identity: str, given: dict) -> bytes:
+        """Part of a recording as a wav file: from second `start` on, `seconds` of it."""
+        recording = self.recording(identity)
+        start = read_number(given, "start", 0, LONGEST_RECORDING, 0, "The second to start at")
+        seconds = read_number(given, "seconds", 0.01, LONGEST_RECORDING, 60, "The seconds to hear")
+        own, _ = audio.part(recording.path, self.rate, round(start * self.rate), max(1, round(seconds * self.rate)))
+        if not own.size:
+            raise UserError(f"{recording.name} lasts {recording.seconds:.1f} s.")
+        path = self.folder / f"part-{secrets.token_hex(8)}.wav"
+        try:
+            audio.write(path, own, self.rate)
+            return path.read_bytes()
+        finally:
+            path.unlink(missing_ok=True)
+
     # -------------------------------------------------------------------------------------------------- takes
 
     def perform(self, given: dict) -> Iterator[bytes]:
@@ -427,6 +320,7 @@ class Studio:
         take = None
         try:
             take = self._admit(self.settings(given))
+            take.allow(given.get("until"))
             yield from self._waiting(lambda report: take.prepare(self, report))
             yield frame({"take": take.header()})
             for one in take.frames():
@@ -497,6 +391,30 @@ class Studio:
             there = [self._takes[x] for x in identities if x in self._takes and not self._takes[x].busy]
         return {take.id: self.record(take) for take in there if take.samples}
 
+    def replay(self, identity: str) -> Iterator[bytes]:
+        """A take that is over once more, as `perform` sent it but for its codes."""
+        take = self.take(identity)
+        if take.busy or not take.samples:
+            raise UserError("The take is still being made: stop it, or wait for its end.")
+        yield frame({"take": take.header() | {"levels": [], "samples": take.samples}})
+        yield from take.play_tape()
+        yield frame({"end": self.record(take)})
+
+    def passage(self, identity: str, end: int) -> Recording:
+        """What a take played before sample `end`, as a recording that a new take can continue."""
+        take = self.take(identity)
+        end = min(end, take.samples)
+        begin = max(0, end - round(PASSAGE * take.rate))
+        if end - begin < take.column:
+            raise UserError("There is nothing to continue yet: let it play for a moment.")
+        path = self.folder / f"part-{secrets.token_hex(8)}.wav"
+        try:
+            audio.write(path, take.read(begin, end), take.rate)
+            name = f"{take.file_stem}-{begin / take.rate:.1f}-{end / take.rate:.1f}s.wav"
+            return self.receive(path, name)
+        finally:
+            path.unlink(missing_ok=True)
+
     def stop(self, identity: str, heard: int) -> dict | None:
         """Stop a take after `heard` samples; its record, or None where nothing of it is left."""
         take = self.take(identity)
@@ -514,13 +432,15 @@ class Studio:
         return {
             "id": take.id, "title": settings.title, "seed": settings.seed, "level": settings.level,
             "seconds": take.samples / take.rate, "link": settings.link, "command": self.command(settings),
-            "ended": not take.busy,
+            "changes": len(settings.score),
         }
 
     def command(self, settings: Settings) -> str:
-        """The command line that writes the same piece. A recording has the name that its owner
-        knows.
+        """The command line that writes the same piece; "" where it was changed while it played: no
+        command says that. A recording has the name that its owner knows.
         """
+        if settings.score:
+            return ""
         words = ["python", "scripts/generate_audio.py"]
         codecs, folder = str(self.codecs_of(settings.weights)), str(self.folders[settings.weights])
         for flag, value, default in (
@@ -533,28 +453,29 @@ class Studio:
         # run.
         words += ["--generators", self.chains[settings.weights].generators[settings.level]]
         if settings.mode == "continue":
-            words += ["--prompt", settings.name, "--prompt-seconds", _plain(settings.prompt_seconds)]
-            words += ["--prompt-start", _plain(settings.prompt_start)] if settings.prompt_start else []
+            words += ["--prompt", settings.name, "--prompt-seconds", as_typed(settings.prompt_seconds)]
+            words += ["--prompt-start", as_typed(settings.prompt_start)] if settings.prompt_start else []
             words += ["--keep-original"] * settings.keep_original
         if settings.mode == "vary":
             words += ["--variation-of", settings.name, "--keep", str(settings.keep)]
         if settings.seconds is not None:
-            words += ["--seconds", _plain(settings.seconds)]
-        used = [_plain(t) for t in settings.temperatures.values()]
+            words += ["--seconds", as_typed(settings.seconds)]
+        used = [as_typed(t) for t in settings.temperatures.values()]
         words += ["--temperature", *(used if len(set(used)) > 1 else used[:1])]
         return shlex.join([*words, "--seed", str(settings.seed), "--output", "take.wav"])
 
-    def file(self, identity: str, kind: str) -> Path:
-        """A take as a wav or flac file. Errors: `UserError` where it is not here, or there is no
-        room for a copy.
+    def file(self, identity: str, kind: str, finish: Finish = Finish(), heard: int | None = None) -> Path:  # noqa: B008
+        """A take as a wav or flac file, finished as asked; of one that is being made what was
+        `heard`. Errors: `UserError` where it is not here, or there is no room for a copy.
         """
         take = self.take(identity)
         self._trim(keep=take, room=2 * take.samples)
-        if self.bytes_in_use() + 2 * take.samples > TAPES_BYTES and kind not in take.copies:
+        there = take.copy_path(kind, finish).name in take.copies
+        if self.bytes_in_use() + 2 * take.samples > TAPES_BYTES and not there:
             raise UserError(
                 f"The studio's room for takes is full ({TAPES_BYTES >> 20} MB): wait until others end, then "
                 "download this one again.")
-        return take.file(kind)
+        return take.file(kind, finish, heard)
 
     def bytes_in_use(self) -> int:
         """Bytes of all takes and their copies."""
@@ -592,8 +513,8 @@ class Studio:
                 self._comparing += 1
                 counted = True
             recording = self.recording(str(given.get("recording", "")), str(given.get("name", ""))[:200])
-            start = _number(given, "start", 0, LONGEST_RECORDING, 0, "The second to start at")
-            seconds = _number(given, "seconds", 0.1, LONGEST_COMPARISON, 20, "The seconds to hear")
+            start = read_number(given, "start", 0, LONGEST_RECORDING, 0, "The second to start at")
+            seconds = read_number(given, "seconds", 0.1, LONGEST_COMPARISON, 20, "The seconds to hear")
             music = self.model(str(given.get("weights") or next(iter(self.folders))))
             made = Comparison(secrets.token_urlsafe(12), self.folder, music.music.sample_rate)
             yield from self._waiting(lambda report: made.prepare(music, recording, start, seconds, report))
@@ -676,10 +597,16 @@ class Take:
         self.id, self.settings, self.folder = identity, settings, folder
         self.samples, self.rate = 0, 0  # the rate is known once the stream is open
         self.column = settings.chain[0]
-        self.copies: dict[str, int] = {}  # bytes, by kind
+        self.copies: dict[str, int] = {}  # bytes, by what a copy is called
+        self.score: list = list(settings.score)
+        self.allowed: int | None = None  # samples that may be made; None: all
+        self.spent = 0.0  # seconds that the making took
         self.busy = True
         self.touched = time.monotonic()
         self._lock = threading.Lock()
+        self._going = threading.Condition(self._lock)
+        self._steering = threading.Lock()  # changes are remembered in the order in which they were made
+        self._writing = threading.Lock()
         self._stream: Stream | None = None
         self._length, self._prompt = None, 0
         self._path = folder / f"take-{secrets.token_hex(8)}.pcm"
@@ -708,7 +635,7 @@ class Take:
             seconds = None
         sampling = {x: {"temperature": t} for x, t in s.temperatures.items()}
         stream = loaded.music.stream(level=s.level, seed=s.seed, seconds=seconds, log_probs=True, sampling=sampling,
-                                     begin=begin)
+                                     begin=begin, past=PAST)
         self.rate, self._length, self._prompt = stream.sample_rate, stream.samples, stream.prompt_samples
         with self._lock:
             if self.busy:
@@ -722,7 +649,8 @@ class Take:
         s = self.settings
         return {
             "id": self.id, "title": s.title, "seed": s.seed, "level": s.level, "rate": self.rate, "column": self.column,
-            "block": self._block, "bands": BANDS, "samples": self._length, "prompt": self._prompt,
+            "block": self._block, "bands": BANDS, "lowest": notes.LOWEST_MIDI, "samples": self._length,
+            "prompt": self._prompt,
             "levels": [{
                 "level": x, "made": x in s.new_levels, "role": role(s.chain, x),
                 "num_codes": self._configs[x].num_codes,
@@ -731,16 +659,71 @@ class Take:
             } for x in s.levels],
         }
 
-    def frames(self) -> Iterator[bytes]:
-        """A frame a block: {"samples", "columns", "codes", "bits"}, then 16 bit samples,
-        spectrogram and codes.
+    def allow(self, until):
+        """Make no more than the first `until` samples, for now; None: all."""
+        if until is not None and not (isinstance(until, int) and 0 <= until <= 1 << 53):
+            raise UserError("until counts samples.")
+        with self._going:
+            self.allowed = until
+            self.touched = time.monotonic()
+            self._going.notify_all()
 
-        The codes are those of each level's first book; bits are of whole frames.
+    def steer(self, given: dict) -> dict:
+        """Change what plays.
+
+        Args:
+            given: some of wild (-1 calm … 1 wild), loudness (dB), hold (seconds, 0: go on), jump
+                (true: somewhere else).
+
+        Returns:
+            {"sample": from where it holds}, and what was drawn.
         """
-        spectrum = Spectrum(self.rate, self.column)
+        changes: dict = {}
+        if "wild" in given:
+            wild = read_number(given, "wild", -1, 1, 0, "calm … wild")
+            top_p = round(min(1.0, 1 + wild / 5), 4)
+            changes["sampling"] = {x: {"temperature": round(t * WILDER**wild, 4), "top_p": top_p}
+                                   for x, t in self.settings.temperatures.items()}
+        if "loudness" in given:
+            changes["loudness"] = read_number(given, "loudness", -40, 6, 0, "The loudness")
+        if "hold" in given:
+            changes["hold"] = read_number(given, "hold", 0, PAST - 1, 0, "The seconds to hold")
+        if given.get("jump"):
+            changes["jump"] = draw_seed(None)
+        with self._steering:
+            stream = self._stream
+            if stream is None:
+                raise UserError("The take has ended: there is nothing to change.")
+            if len(self.score) >= MOST_CHANGES:
+                raise UserError(f"A take remembers {MOST_CHANGES} changes: begin another.")
+            sample = stream.set(**changes)
+            self.score.append((sample, changes))
+        self.touched = time.monotonic()
+        return {"sample": sample, "seed": changes.get("jump")}
+
+    def frames(self) -> Iterator[bytes]:
+        """A frame a block: {"samples", "columns", "codes", "bits", "speed", "notes"}, then 16 bit
+        samples, spectrogram and codes; {"wait": true} where none is allowed for a second.
+
+        The codes are those of each level's first book; bits are of whole frames; notes as `Roll`
+        gives them.
+        """
+        spectrum, roll = Spectrum(self.rate, self.column), Roll(self.rate)
         stream, most = self._stream, self._length or int(LONGEST * self.rate)
+        blocks = controls.replay(stream, self.settings.score) if stream else iter(())
         with open(self._path, "ab") as tape:
-            for block in stream or ():
+            while True:
+                with self._going:
+                    go = self._going.wait_for(
+                        lambda: not self.busy or self.allowed is None or self.samples < self.allowed, 1.0)
+                if not go:
+                    yield frame({"wait": True})
+                    continue
+                began = time.monotonic()
+                block = next(blocks, None)
+                self.spent += time.monotonic() - began
+                if block is None:
+                    break
                 exact = audio.to_int16(block)
                 with self._lock:
                     if not self.busy:
@@ -750,7 +733,8 @@ class Take:
                     self.samples += exact.size
                 self.touched = time.monotonic()
                 last = self.samples >= most
-                picture = spectrum.push(audio.from_int16(exact), last)
+                heard = audio.from_int16(exact)
+                picture = spectrum.push(heard, last)
                 codes = [plots.first_book(stream.codes[x]) for x in self.settings.levels]
                 bits = {}
                 for x in self.settings.new_levels:
@@ -758,13 +742,31 @@ class Take:
                     likely = likely.sum(axis=-1) if likely.ndim > 1 else likely
                     bits[x] = round(float(-likely.mean() / math.log(2)), 2)
                 yield frame(
-                    {"samples": exact.size, "columns": len(picture), "codes": [c.size for c in codes], "bits": bits},
+                    {"samples": exact.size, "columns": len(picture), "codes": [c.size for c in codes], "bits": bits,
+                     "speed": round(self.samples / self.rate / max(self.spent, 1e-6), 2),
+                     "notes": roll.push(heard, last)},
                     exact.astype("<i2"), picture, *(c.astype("<u2") for c in codes),
                 )
                 self.touched = time.monotonic()
                 if last:
                     break
         self.end()
+
+    def play_tape(self) -> Iterator[bytes]:
+        """The frames of a take that is over, without codes."""
+        spectrum, roll = Spectrum(self.rate, self.column), Roll(self.rate)
+        for begin in range(0, self.samples, self._block):
+            part = self.read(begin, min(begin + self._block, self.samples))
+            last = begin + self._block >= self.samples
+            picture = spectrum.push(part, last)
+            yield frame({"samples": part.size, "columns": len(picture), "codes": [], "bits": {},
+                         "notes": roll.push(part, last)}, audio.to_int16(part).astype("<i2"), picture)
+
+    def read(self, begin: int, end: int) -> np.ndarray:
+        """Samples begin … end − 1 of the tape: float32 [end − begin]."""
+        with open(self._path, "rb") as tape:
+            tape.seek(2 * begin)
+            return audio.from_int16(np.frombuffer(tape.read(2 * (end - begin)), "<i2"))
 
     def end(self, heard: int | None = None):
         """Stop, if it is not over: the take ends after `heard` samples (None: with all that was
@@ -786,27 +788,56 @@ class Take:
                     self.samples = made if made >= least else 0
                     os.truncate(self._path, 2 * self.samples)
                 if self.samples:
-                    self.settings = dataclasses.replace(self.settings, seconds=round(self.samples / self.rate, 5))
+                    score = tuple(change for change in sorted(self.score, key=lambda x: x[0])
+                                  if change[0] < self.samples)
+                    self.settings = dataclasses.replace(self.settings, seconds=round(self.samples / self.rate, 5),
+                                                        score=score)
+                self._going.notify_all()
         if stream:
             stream.close()
 
-    def file(self, kind: str) -> Path:
-        """The take as a wav or flac file. Errors: `UserError` while it is being made, and for
-        another kind.
+    def copy_path(self, kind: str, finish: Finish = Finish()) -> Path:  # noqa: B008
+        """Where a copy of the take lies, finished so."""
+        words = [f"fade {as_typed(finish.fade or 0)}"] * bool(finish.fade) + ["loop"] * finish.loop
+        return self._path.with_name(" ".join([self._path.stem, *words, *["loud"] * finish.normalize]) + f".{kind}")
+
+    def file(self, kind: str, finish: Finish = Finish(), heard: int | None = None) -> Path:  # noqa: B008
+        """The take as a wav or flac file; of one that is being made the first `heard` samples.
+
+        Errors: `UserError` for another kind, where there is nothing yet, for a piece too long to be
+        finished.
         """
         if kind not in FORMATS:
             raise UserError(f"A take is written as {' or '.join(FORMATS)}, not as {kind[:20]!r}.")
-        if self.busy or not self.samples:
-            raise UserError("The take is still being made: stop it, or wait for its end.")
-        path = self._path.with_suffix(f".{kind}")
         with self._lock:
-            if not path.exists():
-                tape = np.memmap(self._path, "<i2", "r", shape=(self.samples,))
+            busy, samples = self.busy, self.samples
+        if busy:
+            samples = min(samples, heard or 0)
+        if not samples:
+            raise UserError("Nothing of the take was heard yet: let it play for a moment.")
+        if finish.whole and samples > LONGEST_FINISH * self.rate:
+            raise UserError(f"Takes of up to {LONGEST_FINISH / 60:g} minutes can be finished; this one is longer.")
+        if finish.fade and 2 * finish.fade * self.rate > samples:
+            raise UserError(f"Fades of {finish.fade:g} s at both ends need {2 * finish.fade:g} s; the take is shorter.")
+        path = self.copy_path(kind, finish)
+        if busy:
+            path = path.with_stem(f"{path.stem} so far")
+        with self._writing:
+            if busy or not path.exists():
                 with audio.Writer(path, self.rate) as out:
-                    for start in range(0, self.samples, 1 << 20):
-                        out.write(audio.from_int16(tape[start : start + (1 << 20)]))
-                self.copies[kind] = path.stat().st_size
+                    for block in self._finish(samples, finish):
+                        out.write(block)
+                self.copies[path.name] = path.stat().st_size
         return path
+
+    def _finish(self, samples: int, finish: Finish) -> Iterator[np.ndarray]:
+        """The first samples of the tape as they go to a file: float32 blocks."""
+        step = samples if finish.whole else 1 << 20
+        for start in range(0, samples, step):
+            block = self.read(start, min(start + step, samples))
+            if finish.fade:
+                block = mastering.fade(block, start, round(finish.fade * self.rate), samples)
+            yield finish.master(block, self.rate, lambda words: None) if finish.whole else block
 
     @property
     def bytes(self) -> int:
@@ -816,11 +847,15 @@ class Take:
     @property
     def file_name(self) -> str:
         """What a download is called, without its ending."""
-        return f"vqwave-seed-{self.settings.seed}-{self.samples / self.rate:.1f}s"
+        return f"{self.file_stem}-{self.samples / self.rate:.1f}s"
+
+    @property
+    def file_stem(self) -> str:
+        return f"vqwave-seed-{self.settings.seed}"
 
     def remove(self):
-        for kind in ("pcm", *FORMATS):
-            self._path.with_suffix(f".{kind}").unlink(missing_ok=True)
+        for path in (self._path, *(self._path.with_name(name) for name in self.copies)):
+            path.unlink(missing_ok=True)
 
 
 class Comparison:
@@ -858,6 +893,7 @@ class Comparison:
             made = codec.decode(codes)[0, : len(original)]
             figures = metrics.distances(original, made, self.rate) | metrics.codebook_figures(
                 metrics.histogram(codes, codec.config.num_codes)) | {"bitrate_kbps": metrics.bitrate(codec.config)}
+            figures |= notes.compare(original, made, self.rate)
             self._add(str(level), made, level=level, codes=codes[0, :, 0], figures=figures,
                       shades=loaded.shades(level))
 
@@ -869,11 +905,13 @@ class Comparison:
     def frame(self, sound) -> bytes:
         """A {"sound"} frame."""
         picture = Spectrum(self.rate, self.column).push(sound["audio"], last=True)
-        about = {"name": sound["name"], "column": self.column, "bands": BANDS, "columns": len(picture)}
+        about = {"name": sound["name"], "column": self.column, "bands": BANDS, "lowest": notes.LOWEST_MIDI,
+                 "columns": len(picture)}
         parts = [audio.to_int16(sound["audio"]).astype("<i2"), picture]
         if "codes" in sound:
             parts.append(sound["codes"].astype("<u2"))
             about |= {"level": sound["level"], "codes": sound["codes"].size, "figures": sound["figures"],
+                      "verdict": verdict(sound["figures"]),
                       "shades": sound["shades"].tolist()}
         return frame({"sound": about}, *parts)
 
@@ -882,37 +920,21 @@ class Comparison:
             path.unlink(missing_ok=True)
 
 
-class Spectrum:
-    """A mel spectrogram that grows: uint8 [columns, `BANDS`], 0 … 255 over `RANGE_DB` up to
-    `LOUDEST_DB`.
+def _shrink(peaks: list[float]) -> tuple[int, ...]:
+    """Up to `OUTLINE` values 0 … 255 of a recording's loudest samples, block by block."""
+    values = np.asarray(peaks)
+    count = min(OUTLINE, values.size)
+    edges = np.linspace(0, values.size, count + 1)[:-1].astype(int)
+    return tuple(np.rint(255 * np.minimum(np.maximum.reduceat(values, edges), 1)).astype(int).tolist())
 
-    Column t is centred on sample t·`column`; it is ready `N_FFT` / 2 samples later. How the signal
-    is cut into blocks changes nothing.
-    """
 
-    def __init__(self, rate: int, column: int):
-        self._column = column
-        self._filters = metrics.mel_filters(rate, N_FFT, BANDS).T
-        self._signal = np.empty(0, np.float32)
-        self._first = self._next = 0  # the column where `_signal` begins, and the next one to give
-
-    def push(self, block, last: bool = False) -> np.ndarray:
-        """Append float32 [n]; the columns that are ready now, all of them with `last`."""
-        self._signal = np.concatenate([self._signal, block])
-        there = self._signal.size
-        column = self._column
-        ready = self._first + (-(-there // column) if last else max(0, (there - N_FFT // 2) // column + 1))
-        if ready <= self._next:
-            return np.empty((0, BANDS), np.uint8)
-        frames = np.concatenate(list(metrics.magnitudes(self._signal, N_FFT, column)))
-        mel = frames[self._next - self._first : ready - self._first].astype(np.float32) @ self._filters
-        self._next = ready
-        # The next column looks back half a window.
-        begin = max(self._first, ready - -(-N_FFT // 2 // column))
-        self._signal = self._signal[(begin - self._first) * column :].copy()
-        self._first = begin
-        level = (20 * np.log10(np.maximum(mel, 1e-9)) - LOUDEST_DB + RANGE_DB) / RANGE_DB
-        return np.rint(np.clip(level, 0.0, 1.0) * 255).astype(np.uint8)
+def verdict(figures: dict) -> str:
+    """What is left of a recording, in words, by the notes and chords that are (see `notes.compare`)."""
+    for least, words in ((0.9, "All of it stays."), (0.72, "The notes stay, fine detail is lost."),
+                         (0.5, "Much of the melody stays, blurred.")):
+        if figures["notes"] >= least:
+            return words
+    return "Chords stay, melody is lost." if figures["chroma"] >= 0.65 else "Mood stays, melody is lost."
 
 
 def sweep_folders():
@@ -924,25 +946,6 @@ def sweep_folders():
         with contextlib.suppress(OSError), open(folder / "lock", "rb") as lock:
             if time.time() - os.fstat(lock.fileno()).st_mtime >= 60 and files.try_lock(lock):
                 shutil.rmtree(folder)
-
-
-def frame(about: dict, *parts: np.ndarray) -> bytes:
-    """One message to a player: two little-endian uint32 lengths, `about` as JSON, then the bytes of
-    `parts`.
-    """
-    text = json.dumps(about).encode()
-    payload = b"".join(np.ascontiguousarray(p).tobytes() for p in parts)
-    return struct.pack("<II", len(text), len(payload)) + text + payload
-
-
-def parse_frames(data: bytes) -> list[tuple[dict, bytes]]:
-    """The messages in `data`, as (about, payload)."""
-    found, at = [], 0
-    while at < len(data):
-        text, payload = struct.unpack_from("<II", data, at)
-        found.append((json.loads(data[at + 8 : at + 8 + text]), data[at + 8 + text : at + 8 + text + payload]))
-        at += 8 + text + payload
-    return found
 
 
 def _folders(named) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""The studio over HTTP: routes for a page's player, and the page itself mounted beside them.
+"""The studio over HTTP: the page's own files, and routes for what it asks for.
 
 Everything is served from here: the page works without a network, and a browser is told to load
     nothing from elsewhere.
@@ -11,20 +11,24 @@ import contextlib
 import errno
 import ipaddress
 import json
-import os
+import logging
+import secrets
 import socket
+import threading
 from pathlib import Path
 
+from .. import files
 from ..errors import UserError
-from .takes import UPLOADS_BYTES, Studio
+from ..play.render import Finish
+from . import pictures, settings
+from .takes import UPLOAD_BYTES, UPLOADS_AT_ONCE, Studio
 
 STATIC = Path(__file__).parent / "static"
 PORT = 7860
 CONNECTIONS = 256
 """Served at one time; one more is told that the service is unavailable."""
-# Gradio's page holds inline scripts and makes functions of text; nothing comes from outside, and
-# nothing goes there.
-POLICY = ("default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; base-uri 'self'; "
+# Nothing comes from outside, and nothing goes there; blobs are recordings and downloads that the page makes itself.
+POLICY = ("default-src 'self'; img-src 'self' data:; media-src 'self' blob:; object-src 'none'; base-uri 'none'; "
           "form-action 'self'; frame-ancestors 'self'")
 
 
@@ -32,20 +36,24 @@ def run(studio: Studio, host: str = "127.0.0.1", port: int = PORT, say=print):
     """Serve a studio until Ctrl-C. Port 0 takes a free one. Errors: `UserError` where it cannot
     listen there.
     """
+    app = build(studio, host)
     import uvicorn
 
     class _Server(uvicorn.Server):
         """Ends what is being made before connections are closed: whoever listens gets an end."""
 
         async def shutdown(self, sockets=None):
+            # Of what is cut off from here on there is nothing to say.
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
             await asyncio.to_thread(studio.close)
             await super().shutdown(sockets)
 
     listening = listen(host, port)
-    app = build(studio, host)
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, limit_concurrency=CONNECTIONS)
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3, limit_concurrency=CONNECTIONS)
     shown = "127.0.0.1" if host in ("0.0.0.0", "") else "[::1]" if host == "::" else host  # noqa: S104
     say(f"The studio is at http://{shown}:{listening.getsockname()[1]} (Ctrl-C ends it)")
+    # What looks for notes takes seconds to load: not from the first listener's.
+    threading.Thread(target=pictures.warm_up, daemon=True).start()
     try:
         _Server(config).run(sockets=[listening])
     except KeyboardInterrupt:
@@ -76,39 +84,29 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def build(studio: Studio, host: str = "127.0.0.1"):
-    """The whole ASGI application, for the `host` it listens on. Errors: `UserError` where Gradio is
+    """The whole ASGI application, for the `host` it listens on. Errors: `UserError` where FastAPI is
     not installed.
     """
-    # Before Gradio is imported: it reads these then.
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    os.environ["GRADIO_TEMP_DIR"] = str(studio.folder / "uploads")
-    try:
-        import gradio
-    except ImportError as e:
-        raise UserError(f"the studio needs Gradio ({e}): bash setup.sh, or pip install -e '.[app]'") from e
-    from . import page
-    from .takes import UPLOAD_BYTES
-
     app = routes(studio)
-    blocks, looks = page.build(studio)
-    app = gradio.mount_gradio_app(app, blocks, path="/", max_file_size=UPLOAD_BYTES, allowed_paths=[],
-                                  show_error=True, footer_links=[], ssr_mode=False,
-                                  favicon_path=str(STATIC / "icon.svg"), **looks)
-    app.add_middleware(_Guard, host=host, uploads=studio.folder / "uploads")
+    app.add_middleware(_Guard, host=host)
     return app
 
 
 def routes(studio: Studio):
-    """What the player of the page asks for, under /studio."""
+    """The page, and what it asks for, under /studio."""
+    try:
+        import uvicorn  # noqa: F401 - what `run` takes
+        from fastapi import FastAPI
+    except ImportError as e:
+        raise UserError(f"the studio needs FastAPI and uvicorn ({e}): bash setup.sh, or pip install -e '.[app]'") from e
     import anyio
-    from fastapi import FastAPI
-    from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, StreamingResponse
+    from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
     from fastapi.staticfiles import StaticFiles
 
     app = FastAPI(title="VQWave studio", docs_url=None, redoc_url=None, openapi_url=None)
     # Pulling a block keeps a thread for as long as it takes; others must still be served.
     threads = anyio.CapacityLimiter(2 * studio.streams + 4)
+    uploads = anyio.Semaphore(UPLOADS_AT_ONCE)
 
     async def run_in_thread(call, *arguments):
         return await anyio.to_thread.run_sync(call, *arguments, limiter=threads)
@@ -150,13 +148,42 @@ def routes(studio: Studio):
             raise UserError("That is not an object.")
         return found
 
+    def read_count(given, key) -> int:
+        value = given.get(key)
+        if not isinstance(value, int) or value < 0:
+            raise UserError(f"{key} counts samples.")
+        return value
+
+    async def page(_):
+        return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+
+    async def about(_):
+        return JSONResponse(await run_in_thread(studio.about))
+
+    async def check(request):
+        return JSONResponse(studio.form(await read_json(request)))
+
     async def perform(request):
         return Frames(studio.perform(await read_json(request)))
 
+    async def replay(request):
+        return Frames(studio.replay(request.path_params["take"]))
+
+    async def steer(request):
+        given, take = await read_json(request), studio.take(request.path_params["take"])
+        answer = {}
+        if "until" in given:
+            take.allow(given.pop("until"))
+        if given:
+            answer = await run_in_thread(take.steer, given)
+        return JSONResponse(answer)
+
+    async def passage(request):
+        end = read_count(await read_json(request), "end")
+        return JSONResponse((await run_in_thread(studio.passage, request.path_params["take"], end)).about)
+
     async def stop(request):
-        heard = (await read_json(request)).get("heard")
-        if not isinstance(heard, int) or heard < 0:
-            raise UserError("heard counts samples.")
+        heard = read_count(await read_json(request), "heard")
         return JSONResponse(await run_in_thread(studio.stop, request.path_params["take"], heard))
 
     async def list_takes(request):
@@ -165,8 +192,35 @@ def routes(studio: Studio):
 
     async def download(request):
         take, kind = studio.take(request.path_params["take"]), request.path_params["kind"]
-        path = await run_in_thread(studio.file, take.id, kind)
+        asked = request.query_params
+        fade = settings.read_number(asked, "fade", 0, 30, 0, "The fade")
+        finish = Finish(fade or None, asked.get("loop") == "1", asked.get("loud") == "1")
+        heard = int(settings.read_number(asked, "heard", 0, 1 << 53, 0, "heard", whole=True))
+        path = await run_in_thread(studio.file, take.id, kind, finish, heard)
         return FileResponse(path, media_type=f"audio/{kind}", filename=f"{take.file_name}.{kind}")
+
+    async def receive(request):
+        name = files.printable(request.query_params.get("name", ""))[:200] or "recording"
+        path, size = studio.folder / f"upload-{secrets.token_hex(8)}", 0
+        async with uploads:
+            try:
+                with open(path, "wb") as file:
+                    async for part in request.stream():
+                        size += len(part)
+                        if size > UPLOAD_BYTES:
+                            raise UserError(f"{name}: larger than {UPLOAD_BYTES >> 20} MB; cut it, or give it as mp3 "
+                                            "or flac.")
+                        file.write(part)
+                return JSONResponse((await run_in_thread(studio.receive, path, name)).about)
+            finally:
+                path.unlink(missing_ok=True)
+
+    async def clip(request):
+        return JSONResponse((await run_in_thread(studio.clip, request.path_params["clip"])).about)
+
+    async def part(request):
+        sound = await run_in_thread(studio.part, request.path_params["recording"], dict(request.query_params))
+        return Response(sound, media_type="audio/wav")
 
     async def compare(request):
         return Frames(studio.compare(await read_json(request)))
@@ -184,8 +238,13 @@ def routes(studio: Studio):
 
     app.add_exception_handler(UserError, explain)
     for method, path, answer in (
+        ("GET", "/", page), ("GET", "/studio/about", about), ("POST", "/studio/settings", check),
         ("POST", "/studio/takes", perform), ("GET", "/studio/takes", list_takes),
-        ("POST", "/studio/takes/{take}/stop", stop), ("GET", "/studio/takes/{take}.{kind}", download),
+        ("POST", "/studio/takes/{take}/set", steer), ("POST", "/studio/takes/{take}/stop", stop),
+        ("POST", "/studio/takes/{take}/passage", passage),
+        ("GET", "/studio/takes/{take}/frames", replay), ("GET", "/studio/takes/{take}.{kind}", download),
+        ("POST", "/studio/recordings", receive), ("GET", "/studio/recordings/{recording}.wav", part),
+        ("POST", "/studio/clips/{clip}", clip),
         ("POST", "/studio/comparisons", compare), ("GET", "/studio/comparisons/{comparison}/{name}.wav", sound),
         ("GET", "/studio/palettes", colours),
     ):
@@ -227,16 +286,15 @@ REFUSED_BYTES = 1 << 20
 
 
 class _Guard:
-    """Answers under this machine's own names alone, refuses what other sites' pages send, bounds
-    what is uploaded.
+    """Answers under this machine's own names alone, and refuses what other sites' pages send.
 
     A site whose name is made to point here would otherwise count as the page's own. Addresses
     cannot be made to, so where every network is listened on, they are all answered. Browsers are
     told to load nothing from elsewhere.
     """
 
-    def __init__(self, app, host: str = "127.0.0.1", uploads: Path | None = None):
-        self.app, self.hosts, self.uploads = app, hosts_of(host), uploads
+    def __init__(self, app, host: str = "127.0.0.1"):
+        self.app, self.hosts = app, hosts_of(host)
 
     def knows(self, name: str) -> bool:
         if name in self.hosts:
@@ -246,7 +304,7 @@ class _Guard:
                 return bool(ipaddress.ip_address(name.strip("[]")))
         return False
 
-    def refusal(self, scope, headers) -> tuple[int, str] | None:
+    def refusal(self, headers) -> tuple[int, str] | None:
         """Status and words where a request is not to be answered."""
         host = headers.get("host", "")
         if not self.knows(_host_name(host)):
@@ -254,17 +312,13 @@ class _Guard:
         origin = headers.get("origin")
         if origin and origin.split("://")[-1] != host:
             return 403, "Another site's page may not use the studio."
-        if self.uploads and scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith("/upload"):
-            kept = sum(p.stat().st_size for p in self.uploads.rglob("*") if p.is_file()) if self.uploads.is_dir() else 0
-            if kept > UPLOADS_BYTES:
-                return 507, "The studio's room for recordings is full: try again in an hour."
         return None
 
     async def __call__(self, scope, receive, send):
         if scope["type"] not in ("http", "websocket"):
             return await self.app(scope, receive, send)
         headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
-        if refused := self.refusal(scope, headers):
+        if refused := self.refusal(headers):
             if scope["type"] == "websocket":
                 return await send({"type": "websocket.close", "code": 1008})
             status, words = refused

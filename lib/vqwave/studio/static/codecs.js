@@ -1,77 +1,77 @@
-// The page of the codecs: an original and what each codec makes of it, side by side.
+// The page of the codecs: an original and what each codec makes of it, side by side, heard without a gap between them.
 
-import { Part, element, time } from "./dom.js";
-import { Strip, colours, fitted, ink, tables } from "./pictures.js";
-import { audio, clock } from "./sound.js";
-import { ask, cutter, frames } from "./wire.js";
+import { alertIn, button, byId, element, film, time } from "./dom.js";
+import { Strip, drawOctaves, drawPlayhead, fitted, tables } from "./pictures.js";
+import { RecordingBox } from "./recording.js";
+import { audio, claim, clock } from "./sound.js";
+import { ask, cutter, frames, inWords } from "./wire.js";
 
 const FIGURES = [
-  ["bitrate_kbps", "kbit/s", 2, "bits that the codes take"], ["sc_db", "SC dB", 1, "spectral convergence: lower is nearer"],
-  ["mel", "mel", 3, "distance of mel spectrograms: lower is nearer"], ["si_sdr_db", "SI-SDR dB", 1, "waveforms alike: higher is nearer; at coarse levels a codec can sound right and score badly"],
+  ["bitrate_kbps", "kbit/s", 2, "bits that the codes take"], ["notes", "notes kept", 0, "share of the notes that are still there"],
+  ["chroma", "chords kept", 0, "how alike the chords are"], ["sc_db", "SC dB", 1, "spectral convergence: lower is nearer"],
+  ["mel", "mel", 3, "distance of mel spectrograms: lower is nearer"], ["si_sdr_db", "SI-SDR dB", 1, "waveforms alike: higher is nearer; a coarse codec can sound right and score badly"],
   ["usage", "codes used", 0, "share of the codebook"],
 ];
+const SHARES = ["usage", "notes", "chroma"];
 
-export class Codecs extends Part {
-  build(append) {
-    window.vqwave.codecs = this;
-    this.sounds = [];
-    this.chosen = 0;
-    append(
-      (this.alertBox = element("p", { class: "alert", role: "alert", hidden: true })),
-      (this.empty = element("div", { class: "empty" }, element("h2", {}, "Hear what the codecs keep"),
-        element("p", {}, "Drop in a recording and press “Listen”. It goes through each codec and back; switch between the original and the results while it plays, and compare their spectrograms, codes and figures."))),
-      (this.status = element("p", { class: "status", role: "status" })),
-      (this.waiting = element("progress", { max: 1, hidden: true })),
-      (this.stage = element("section", { hidden: true, class: "stage" })),
-    );
+export class Codecs {
+  constructor(about) {
+    Object.assign(this, { sounds: [], chosen: 0, position: 0 });
+    this.box = new RecordingBox(about, "codec", 20, about.longest_comparison);
+    byId("codec-recording").append(this.box.root);
+    this.stage = byId("codec-stage");
+    for (const kind of ["recording", "region"]) this.box.addEventListener(kind, () => this.listen());
+    for (const part of ["start", "seconds"]) this.box.field(part).addEventListener("change", () => this.box.recording && this.listen());
+    film(() => this.draw());
   }
 
-  async listen(settings) {
+  pause() {
+    if (this.nodes) this.toggle();
+  }
+
+  async listen() {
     this.control?.abort();
     this.silence();
     const control = (this.control = new AbortController());
-    this.alertBox.hidden = true;
-    this.empty.hidden = true;
+    alertIn(byId("codec-alert"), "");
     this.stage.hidden = true;
-    this.sounds = [];
-    this.position = 0;
-    this.chosen = 0;
-    this.waiting.hidden = false;
-    this.waiting.removeAttribute("value");
-    this.status.textContent = "Asking the studio …";
+    Object.assign(this, { sounds: [], position: 0, chosen: 0 });
+    this.tell("Asking the studio …", null);
     try {
-      this.table = tables(await colours());
-      for await (const [about, payload] of frames(await ask("studio/comparisons", settings, control.signal))) {
+      this.table = await tables();
+      for await (const [about, payload] of frames(await ask("studio/comparisons", this.box.values(), control.signal))) {
+        if (this.control !== control) return;
         if (about.error) throw new Error(about.error);
-        if (about.progress) {
-          this.status.textContent = `${about.progress} …`;
-          if (about.share != null) this.waiting.value = about.share;
-        } else if (about.comparison) this.heard = about.comparison;
+        if (about.progress) this.tell(`${about.progress} …`, about.share);
+        else if (about.comparison) this.about = about.comparison;
         else if (about.sound) this.add(about.sound, payload);
         else this.show();
       }
     } catch (error) {
       if (control.signal.aborted) return;
-      this.alertBox.textContent = error instanceof TypeError ? "The studio cannot be reached: is it still running?" : error.message;
-      this.alertBox.hidden = false;
-      this.empty.hidden = false;
-      this.status.textContent = "";
+      alertIn(byId("codec-alert"), inWords(error));
+      this.tell("");
     }
-    if (this.control === control) this.waiting.hidden = true;
+  }
+
+  tell(words, share) {
+    byId("codec-status").textContent = words;
+    byId("codec-waiting").hidden = share === undefined;
+    if (share == null) byId("codec-waiting").removeAttribute("value");
+    else byId("codec-waiting").value = share;
   }
 
   add(about, payload) {
     const cut = cutter(payload);
-    const pcm = cut(Int16Array, this.heard.samples);
-    const spectrum = new Strip(about.bands, "sound", null, true);
+    const pcm = cut(Int16Array, this.about.samples);
+    const spectrum = new Strip(about.bands, null, true);
     spectrum.append(cut(Uint8Array, about.columns * about.bands), this.table.sound);
     let codes = null;
     if (about.codes) {
-      codes = new Strip(about.column / about.level, "codes", Uint8Array.from(about.shades));
+      codes = new Strip(about.column / about.level, Uint8Array.from(about.shades));
       codes.append(cut(Uint16Array, about.codes), this.table.codes);
     }
-    const context = clock(this.heard.rate);
-    const buffer = context.createBuffer(1, pcm.length, this.heard.rate);
+    const buffer = clock(this.about.rate).createBuffer(1, pcm.length, this.about.rate);
     const channel = buffer.getChannelData(0);
     for (let i = 0; i < channel.length; i++) channel[i] = pcm[i] / 32768;
     this.sounds.push({ ...about, buffer, spectrum, codes });
@@ -79,38 +79,41 @@ export class Codecs extends Part {
 
   show() {
     const title = (sound) => (sound.level ? `${sound.level}x` : "Original");
-    this.status.textContent = `${this.heard.name}: ${(this.heard.samples / this.heard.rate).toFixed(1)} s`;
+    const figure = (sound, [key, , digits]) => (!sound.figures ? "" : SHARES.includes(key) ? `${(100 * sound.figures[key]).toFixed(0)} %` : sound.figures[key].toFixed(digits));
+    this.tell(`${this.about.name}: ${(this.about.samples / this.about.rate).toFixed(1)} s`);
     this.stage.hidden = false;
-    this.picks = this.sounds.map((sound, i) => element("button", { type: "button", "aria-pressed": "false", onclick: () => this.choose(i) }, title(sound)));
-    this.canvases = this.sounds.map(() => [element("canvas", { role: "img", "aria-label": "Mel spectrogram" }), element("canvas", { role: "img", "aria-label": "Codes" })]);
+    this.picks = this.sounds.map((sound, i) => button(title(sound), () => this.choose(i), { "aria-pressed": "false" }));
+    const canvas = (label) => element("canvas", { role: "img", "aria-label": label });
+    this.canvases = this.sounds.map((sound) => [canvas(`Notes: ${title(sound)}`), canvas(`Codes: ${title(sound)}`)]);
     this.stage.replaceChildren(
       element("div", { class: "bar" },
-        (this.playButton = element("button", { type: "button", class: "main", id: "codec-play", onclick: () => this.toggle() }, "Play")),
+        (this.playButton = button("Pause", () => this.toggle(), { class: "main", id: "codec-play" })),
         element("div", { class: "picks", role: "group", "aria-label": "What is heard" }, ...this.picks),
         (this.clockText = element("span", { class: "time" }))),
-      element("div", { class: "scroll" }, element("table", {},
-        element("thead", {}, element("tr", {}, element("th", {}, "Level"), ...FIGURES.map(([, name, , why]) => element("th", { title: why }, name)), element("th", {}, ""))),
-        element("tbody", {}, ...this.sounds.map((sound) => element("tr", {}, element("th", { scope: "row" }, title(sound)),
-          ...FIGURES.map(([key, , digits]) => element("td", {}, sound.figures ? (key === "usage" ? `${(100 * sound.figures[key]).toFixed(0)} %` : sound.figures[key].toFixed(digits)) : "")),
-          element("td", {}, element("a", { class: "button", href: `studio/comparisons/${this.heard.id}/${sound.name}.wav`, download: true }, "wav"))))))),
-      element("p", { class: "faint" }, "SC and mel: lower is nearer to the original. SI-SDR: higher is nearer, but a coarse codec can sound right and score badly. Click on a picture to hear that sound from there."),
       element("div", { class: "lanes" }, ...this.sounds.map((sound, i) => {
         const [spectrum, codes] = this.canvases[i];
-        const figure = element("figure", { class: "lane compared" }, element("figcaption", {}, element("span", {}, element("b", {}, title(sound)), sound.level ? ` ${sound.figures.bitrate_kbps.toFixed(2)} kbit/s, its codes beneath` : ` 16 bit, ${((this.heard.rate * 16) / 1000).toFixed(0)} kbit/s`)), spectrum, sound.codes ? codes : null);
-        for (const canvas of [spectrum, codes]) canvas.addEventListener("click", (event) => this.choose(i, (event.offsetX / canvas.clientWidth) * this.length));
-        return figure;
+        const words = sound.level ? ` ${sound.verdict}` : ` 16 bit, ${((this.about.rate * 16) / 1000).toFixed(0)} kbit/s`;
+        for (const one of [spectrum, codes]) one.addEventListener("click", (event) => this.choose(i, (event.offsetX / one.clientWidth) * this.length));
+        return element("figure", { class: "lane compared" }, element("figcaption", {}, element("span", {}, element("b", {}, title(sound)), words)), spectrum, sound.codes ? codes : null);
       })),
+      element("p", { class: "faint" }, "Click on a picture to hear that sound from there. Under each are its codes."),
+      element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Figures" }, element("table", {},
+        element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "Level"), element("th", { scope: "col", class: "words" }, "In words"), ...FIGURES.map(([, name, , why]) => element("th", { scope: "col", title: why }, name)), element("th", { scope: "col" }, "File"))),
+        element("tbody", {}, ...this.sounds.map((sound) => element("tr", {}, element("th", { scope: "row" }, title(sound)), element("td", { class: "words" }, sound.verdict ?? ""),
+          ...FIGURES.map((one) => element("td", {}, figure(sound, one))),
+          element("td", {}, element("a", { class: "button small", href: `studio/comparisons/${this.about.id}/${sound.name}.wav`, download: true, "aria-label": `Download ${title(sound)} as wav` }, "wav"))))))),
     );
     this.choose(0);
+    this.toggle();
     this.dirty = true;
   }
 
   get length() {
-    return this.heard.samples / this.heard.rate;
+    return this.about.samples / this.about.rate;
   }
 
   get now() {
-    return this.base === undefined || this.base === null ? this.position : Math.min(this.length, this.position + Math.max(0, audio.currentTime - this.base));
+    return this.base == null ? this.position : Math.min(this.length, this.position + Math.max(0, audio.currentTime - this.base));
   }
 
   /** All sounds run together; one is heard. */
@@ -131,7 +134,8 @@ export class Codecs extends Part {
       this.position = this.now >= this.length ? 0 : this.now;
       this.silence();
     } else {
-      const context = clock(this.heard.rate);
+      claim(this);
+      const context = clock(this.about.rate);
       context.resume();
       if (this.position >= this.length - 0.05) this.position = 0;
       this.base = context.currentTime + 0.05;
@@ -162,33 +166,20 @@ export class Codecs extends Part {
     this.dirty = true;
   }
 
-  async recolour() {
-    if (!this.sounds.length) return;
-    this.table = tables(await colours());
-    for (const { spectrum, codes } of this.sounds) {
-      spectrum.repaint(this.table.sound);
-      codes?.repaint(this.table.codes);
-    }
-    this.dirty = true;
-  }
-
   draw() {
-    if (!this.canvases?.[0][0].clientWidth || (!this.dirty && !this.nodes)) return;
+    if (!this.canvases?.[0]?.[0].clientWidth || (!this.dirty && !this.nodes)) return;
     this.dirty = false;
-    const colour = ink();
     this.playButton.textContent = this.nodes ? "Pause" : "Play";
-    this.clockText.textContent = `${time(this.now)} of ${time(this.length)}`;
+    this.clockText.textContent = `${time(this.now)} / ${time(this.length)}`;
     const scale = window.devicePixelRatio || 1;
     this.sounds.forEach((sound, i) => {
       [sound.spectrum, sound.codes].forEach((strip, k) => {
         if (!strip) return;
         const [context, width, height] = fitted(this.canvases[i][k]);
-        strip.draw(context, height, 0, width / (this.heard.samples / sound.column), width);
-        const x = Math.round((this.now / this.length) * width);
-        context.fillStyle = colour("paper");
-        context.fillRect(x - 2 * scale, 0, 4 * scale, height);
-        context.fillStyle = i === this.chosen ? colour("mark") : colour("faint");
-        context.fillRect(x - scale, 0, 2 * scale, height);
+        context.imageSmoothingEnabled = !k;
+        strip.draw(context, height, 0, width / (this.about.samples / sound.column), width);
+        if (!k) drawOctaves(context, sound, width, height, scale);
+        drawPlayhead(context, Math.round((this.now / this.length) * width), 0, height, i === this.chosen && !k);
       });
     });
   }

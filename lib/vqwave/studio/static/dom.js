@@ -1,5 +1,7 @@
 // Small things that every part of the page needs.
 
+export const byId = (id) => document.getElementById(id);
+
 export function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
@@ -10,6 +12,8 @@ export function element(name, attributes = {}, ...children) {
   made.append(...children.filter((child) => child != null));
   return made;
 }
+
+export const button = (label, act, more = {}) => element("button", { type: "button", onclick: act, ...more }, label);
 
 export function time(seconds) {
   const whole = Math.max(0, Math.floor(seconds));
@@ -30,25 +34,44 @@ export async function copy(text, button) {
   setTimeout(() => (button.textContent = was), 1500);
 }
 
-export const dark = () => document.body.classList.contains("dark");
+/** Text on top of an alert box, or nothing. */
+export function alertIn(box, words) {
+  box.textContent = words;
+  box.hidden = !words;
+  if (words) box.scrollIntoView({ block: "nearest" });
+}
 
-/** Changes between light and dark. */
-const themes = new EventTarget();
-new MutationObserver(() => themes.dispatchEvent(new Event("change"))).observe(document.body, { attributeFilter: ["class"] });
-
-/** A part of the page with a style of its own, which Gradio's does not reach. */
-export class Part extends HTMLElement {
-  connectedCallback() {
-    if (this.shadowRoot) return;
-    this.attachShadow({ mode: "open" }).append(element("link", { rel: "stylesheet", href: "studio/static/player.css" }));
-    this.build((...children) => this.shadowRoot.append(...children));
-    themes.addEventListener("change", () => this.recolour());
-    new ResizeObserver(() => (this.dirty = true)).observe(this);
-    const draw = () => {
-      this.draw();
-      // A picture that moves as fast as a film: sound comes first.
-      setTimeout(() => requestAnimationFrame(draw), 30);
-    };
-    draw();
+/** What this browser keeps under a key; it may keep nothing. */
+export function recall(key, otherwise) {
+  try {
+    return JSON.parse(localStorage.getItem(key)) ?? otherwise;
+  } catch {
+    return otherwise;
   }
+}
+
+export function keep(key, value) {
+  try {
+    localStorage.setItem(key, JSON.stringify(value));
+  } catch {
+    // A browser that keeps nothing still plays.
+  }
+}
+
+/** Call a function as fast as a film while its element is seen: sound comes first. */
+export function film(draw) {
+  const next = () => {
+    draw();
+    setTimeout(() => requestAnimationFrame(next), 30);
+  };
+  next();
+}
+
+/** Anything that is drawn in the colours of the theme. */
+export const themes = new EventTarget();
+
+export function setTheme(theme) {
+  document.documentElement.dataset.theme = theme;
+  byId("theme").textContent = theme === "dark" ? "Light" : "Dark";
+  themes.dispatchEvent(new Event("change"));
 }

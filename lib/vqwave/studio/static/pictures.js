@@ -1,26 +1,26 @@
 // Pictures that grow to the right, and their colours.
 
-import { dark, element } from "./dom.js";
+import { element } from "./dom.js";
 
 export const PAGE = 256; // columns of pictures drawn on one canvas
 const MOST_PAIRS = 8000; // of an outline; more are finer than a screen
+const ON_PICTURE = "#f6efe4"; // writing on a picture, which is dark in both themes: loud is bright
+
+const FAINTEST = -58; // dB of a note that is drawn: what is softer is the noise of a pause
 
 let palettes = null;
 
-export async function colours() {
+/** Bytes -> 32 bit pixels: `sound` and `codes`. */
+export async function tables() {
   palettes ??= fetch("studio/palettes").then((answer) => answer.json());
-  return palettes;
+  const { viridis, magma } = await palettes;
+  const pixel = ([r, g, b]) => (255 << 24) | (b << 16) | (g << 8) | r;
+  return { codes: Uint32Array.from(viridis, pixel), sound: Uint32Array.from(magma, pixel) };
 }
 
 export function ink() {
-  const style = getComputedStyle(document.body);
-  return (name) => style.getPropertyValue(`--vq-${name}`).trim();
-}
-
-/** Bytes -> 32 bit pixels. Spectrograms are loud where they stand out from the paper: bright on dark, dark on light. */
-export function tables({ viridis, magma }) {
-  const pixel = ([r, g, b]) => (255 << 24) | (b << 16) | (g << 8) | r;
-  return { codes: Uint32Array.from(viridis, pixel), sound: Uint32Array.from(dark() ? magma : [...magma].reverse(), pixel) };
+  const style = getComputedStyle(document.documentElement);
+  return (name) => style.getPropertyValue(`--${name}`).trim();
 }
 
 /** A canvas as sharp as the screen. */
@@ -36,8 +36,8 @@ export function fitted(canvas) {
 
 /** One picture that grows to the right: spectrogram or codes, `rows` high, PAGE columns a canvas. */
 export class Strip {
-  constructor(rows, kind, shades, flip) {
-    Object.assign(this, { rows, kind, shades, flip, pages: new Map(), count: 0 });
+  constructor(rows, shades, flip) {
+    Object.assign(this, { rows, shades, flip, pages: new Map(), count: 0 });
   }
 
   /** Append values; in a column they stand one after the other. The last column may be short. */
@@ -82,10 +82,6 @@ export class Strip {
     }
   }
 
-  repaint(table) {
-    for (const index of this.pages.keys()) this.paint(index * PAGE, index * PAGE + PAGE - 1, table);
-  }
-
   forget(column) {
     for (const index of this.pages.keys()) if ((index + 1) * PAGE < column) this.pages.delete(index);
   }
@@ -101,6 +97,104 @@ export class Strip {
       if (x < width && x + PAGE * wide > 0) context.drawImage(page.canvas, x, 0, PAGE * wide, height);
     }
   }
+}
+
+/** Where note number `midi` stands in a spectrogram of quarter tones from note `lowest` up. */
+export function noteHeight(midi, { lowest, bands }, height) {
+  return height * (1 - (2 * (midi - lowest) + 0.5) / bands);
+}
+
+/** A line and a name at each C. */
+export function drawOctaves(context, about, width, height, scale) {
+  context.save();
+  context.font = `${11 * scale}px system-ui, sans-serif`;
+  context.textBaseline = "middle";
+  for (let midi = Math.ceil(about.lowest / 12) * 12; midi < about.lowest + about.bands / 2; midi += 12) {
+    const y = Math.round(noteHeight(midi, about, height));
+    context.fillStyle = "rgb(246 239 228 / 22%)";
+    context.fillRect(30 * scale, y, width, Math.max(1, Math.round(scale / 2)));
+    write(context, `C${midi / 12 - 1}`, 6 * scale, Math.min(y, height - 8 * scale), scale);
+  }
+  context.restore();
+}
+
+export function write(context, words, x, y, scale) {
+  context.lineWidth = 3 * scale;
+  context.lineJoin = "round";
+  context.strokeStyle = "rgb(0 0 4 / 85%)";
+  context.fillStyle = ON_PICTURE;
+  context.strokeText(words, x, y);
+  context.fillText(words, x, y);
+}
+
+/** The notes that are heard, as on a piano roll: rows [second, seconds, midi, dB]. */
+export function drawNotes(context, rows, about, height, x, scale) {
+  context.save();
+  context.fillStyle = ON_PICTURE;
+  const tall = Math.max(2 * scale, (height / about.bands) * 1.2);
+  for (const [second, seconds, midi, strength] of rows) {
+    const [left, right] = [x(second), x(second + seconds)];
+    if (strength < FAINTEST || right < 0 || left > context.canvas.width) continue;
+    context.globalAlpha = Math.min(0.9, Math.max(0.15, (strength + 50) / 45));
+    context.fillRect(left, noteHeight(midi, about, height) - tall / 2, Math.max(2 * scale, right - left - scale), tall);
+  }
+  context.restore();
+}
+
+/** A glow where one listens, a line, and a veil over what is made and not yet heard. */
+export function drawPlayhead(context, now, end, height, glow) {
+  const scale = window.devicePixelRatio || 1;
+  context.save();
+  context.fillStyle = "rgb(0 0 4 / 45%)";
+  context.fillRect(now, 0, Math.max(0, end - now), height);
+  if (glow) {
+    const wide = 70 * scale;
+    const light = context.createLinearGradient(now - wide, 0, now, 0);
+    light.addColorStop(0, "rgb(255 190 120 / 0%)");
+    light.addColorStop(1, "rgb(255 190 120 / 24%)");
+    context.globalCompositeOperation = "lighter";
+    context.fillStyle = light;
+    context.fillRect(now - wide, 0, wide, height);
+    context.globalCompositeOperation = "source-over";
+  }
+  context.fillStyle = "#ffb469";
+  context.fillRect(now - scale, 0, 2 * scale, height);
+  context.restore();
+}
+
+/** Where a recording ends and the model goes on. */
+export function drawJoin(context, at, height) {
+  const scale = window.devicePixelRatio || 1;
+  context.fillStyle = ON_PICTURE;
+  for (let y = 0; y < height; y += 8 * scale) context.fillRect(at, y, scale, 5 * scale);
+}
+
+/** A gentle picture while nothing plays: slow waves. */
+export function drawIdle(context, width, height, scale, seconds) {
+  const back = context.createLinearGradient(0, 0, 0, height);
+  back.addColorStop(0, "#07040f");
+  back.addColorStop(1, "#1a0b2e");
+  context.fillStyle = back;
+  context.fillRect(0, 0, width, height);
+  const colours = ["#3b0f70", "#641a80", "#8c2981", "#b73779", "#de4968", "#f7705c", "#fe9f6d", "#fecf92"];
+  context.save();
+  context.globalCompositeOperation = "lighter";
+  context.lineWidth = 1.6 * scale;
+  colours.forEach((colour, i) => {
+    context.strokeStyle = colour;
+    context.globalAlpha = 0.55;
+    context.beginPath();
+    for (let x = 0; x <= width; x += 6 * scale) {
+      const at = x / width;
+      const swell = Math.sin(Math.PI * at) ** 1.5;
+      const wave = Math.sin(at * (5 + i * 1.3) + seconds * (0.22 + 0.05 * i) + i) + 0.5 * Math.sin(at * (13 - i) - seconds * 0.31 + 2 * i);
+      const y = height * (0.5 + swell * 0.2 * wave + (i - 3.5) * 0.035);
+      if (x) context.lineTo(x, y);
+      else context.moveTo(x, y);
+    }
+    context.stroke();
+  });
+  context.restore();
 }
 
 /** The outline of a whole signal, however long: pairs of columns are merged when there are too many. */
@@ -135,6 +229,18 @@ export class Outline {
     }
   }
 
+  /** Up to `count` bytes of how loud it is, of its first `total` samples. */
+  bytes(count, total) {
+    const pairs = Math.min(this.low.length, Math.ceil(total / this.each));
+    const made = [];
+    for (let i = 0; i < Math.min(count, pairs); i++) {
+      let most = 0;
+      for (let k = Math.floor((i * pairs) / count); k < Math.max(Math.floor(((i + 1) * pairs) / count), Math.floor((i * pairs) / count) + 1); k++) most = Math.max(most, this.high[k] ?? 0, -(this.low[k] ?? 0));
+      made.push(Math.round(Math.min(255, most / 128)));
+    }
+    return made;
+  }
+
   draw(context, width, height, total, colour) {
     context.fillStyle = colour;
     const perPixel = total / this.each / width;
@@ -153,7 +259,14 @@ export class Outline {
   }
 }
 
-/** Slaney's mel scale, as librosa's. */
-export function mel(hz) {
-  return hz < 1000 ? (hz * 3) / 200 : 15 + (27 * Math.log(hz / 1000)) / Math.log(6.4);
+/** Bytes of loudness as bars about the middle. */
+export function drawBars(canvas, bytes, colour) {
+  const [context, width, height] = fitted(canvas);
+  context.fillStyle = colour;
+  const peak = Math.max(24, ...bytes);
+  for (let x = 0; x < width; x++) {
+    const tall = Math.max(1, (bytes[Math.floor((x / width) * bytes.length)] / peak) * height * 0.94);
+    context.fillRect(x, (height - tall) / 2, 1, tall);
+  }
+  return [context, width, height];
 }

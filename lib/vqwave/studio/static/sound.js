@@ -1,11 +1,22 @@
 // Sound, scheduled on the clock of the audio device ahead of what is heard, so that blocks join without a gap.
 
+import { recall } from "./dom.js";
+
 export const WHOLE = 600; // seconds that are kept: a take up to this long is read at once and can be heard again from anywhere
 const SCHEDULED = 2; // seconds of sound handed to the audio device ahead
 const START = 0.5; // seconds that must be there before it begins; twice as many each time that they were not enough
 const MOST = 8;
 
 export let audio = null;
+export const volume = () => Number(recall("vqwave.volume", 0.9));
+
+let sounding = null;
+
+/** One thing sounds at a time: what has a `pause` and sounded before is paused. */
+export function claim(source) {
+  if (sounding && sounding !== source) sounding.pause();
+  sounding = source;
+}
 
 /** The page's one audio clock, at the rate of the music, so that blocks join to the sample. */
 export function clock(rate) {
@@ -13,7 +24,7 @@ export function clock(rate) {
     audio?.close();
     audio = new AudioContext({ sampleRate: rate, latencyHint: "playback" });
     audio.volume = audio.createGain();
-    audio.volume.gain.value = Number(localStorage.getItem("vqwave.volume") ?? 0.9);
+    audio.volume.gain.value = volume();
     audio.volume.connect(audio.destination);
     window.vqwave.audio = audio;
   }
@@ -21,10 +32,9 @@ export function clock(rate) {
 }
 
 // A browser lets a page sound once it has been touched; what is made may be ready too long after that touch.
-document.addEventListener("click", () => {
-  const rate = audio?.sampleRate ?? Number(document.querySelector("vq-player")?.dataset.rate);
-  if (rate) clock(rate);
-}, { capture: true });
+export function wake(rate) {
+  for (const event of ["click", "keydown"]) document.addEventListener(event, () => audio?.state !== "running" && clock(rate).resume(), { capture: true });
+}
 
 /** Blocks in order, played as they come. Positions are samples of the piece. */
 export class Sound {
@@ -41,6 +51,7 @@ export class Sound {
     this.need = START;
     this.paused = false;
     this.timer = setInterval(() => this.tick(), 50);
+    claim(this);
   }
 
   push(pcm) {
@@ -115,6 +126,7 @@ export class Sound {
   }
 
   resume() {
+    claim(this);
     this.paused = false;
     this.context.resume();
     if (this.over) this.seek(this.blocks[0]?.start ?? 0);

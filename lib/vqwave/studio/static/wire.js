@@ -1,5 +1,5 @@
 // What is asked of the studio and what it answers: frames, each two little-endian uint32 lengths, JSON and a payload
-// (`frame` in takes.py).
+// (`frame` in pictures.py).
 
 export async function* frames(response) {
   if (!response.ok) throw new Error(await response.text());
@@ -29,6 +29,16 @@ export function ask(path, body, signal) {
   return fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal });
 }
 
+/** The object that a request is answered with; its words where it is refused. */
+export async function answer(request) {
+  const response = await request;
+  if (!response.ok) throw new Error(await response.text());
+  return response.json();
+}
+
+/** An error in words that help. */
+export const inWords = (error) => (error instanceof TypeError ? "The studio cannot be reached: is it still running?" : error.message);
+
 /** Cuts a payload into typed arrays, one after the other. */
 export function cutter(payload) {
   let at = 0;
@@ -38,4 +48,24 @@ export function cutter(payload) {
     at += bytes;
     return part;
   };
+}
+
+/** 16 bit samples as a wav file. */
+export function wav(parts, rate) {
+  const bytes = parts.reduce((sum, part) => sum + part.byteLength, 0);
+  const head = new DataView(new ArrayBuffer(44));
+  const text = (at, word) => [...word].forEach((letter, i) => head.setUint8(at + i, letter.charCodeAt(0)));
+  text(0, "RIFF");
+  head.setUint32(4, 36 + bytes, true);
+  text(8, "WAVEfmt ");
+  head.setUint32(16, 16, true);
+  head.setUint16(20, 1, true);
+  head.setUint16(22, 1, true);
+  head.setUint32(24, rate, true);
+  head.setUint32(28, 2 * rate, true);
+  head.setUint16(32, 2, true);
+  head.setUint16(34, 16, true);
+  text(36, "data");
+  head.setUint32(40, bytes, true);
+  return new Blob([head, ...parts], { type: "audio/wav" });
 }

@@ -1,0 +1,157 @@
+// What is chosen under "More": settings of the next piece, in a musician's words with the numbers behind them.
+
+import { answer, ask } from "./wire.js";
+import { byId, button, element } from "./dom.js";
+import { RecordingBox } from "./recording.js";
+
+const WORDS = ["sketch", "notes", "texture", "grain"]; // what levels add, from the top of a chain to its bottom
+
+export class Form {
+  constructor(about, make, makeFour) {
+    Object.assign(this, { about, rate: about.rate });
+    this.box = new RecordingBox(about, "play", 5, about.longest_recording);
+    const radio = (name, value, label, note, checked) => element("label", { class: "choice" },
+      element("input", { type: "radio", name, value, checked, onchange: () => this.refresh() }), element("span", {}, label, note ? element("small", {}, ` ${note}`) : null));
+    this.radio = radio;
+    const part = (legend, ...children) => element("fieldset", {}, element("legend", {}, legend), ...children);
+    byId("form").append(
+      part("What to make", element("div", { class: "choices", id: "mode" }, radio("mode", "new", "A new piece", "", true), radio("mode", "continue", "Continue a recording"), radio("mode", "vary", "Vary a recording"))),
+      (this.recorded = part("The recording", this.box.root,
+        (this.original = element("label", { class: "choice" }, element("input", { type: "checkbox", id: "keep-original", checked: true }), element("span", {}, "Begin with the recording itself", element("small", {}, " and not with what the codecs hear of it")))),
+        (this.nearness = element("div", {}, element("p", { class: "label" }, "How near to the recording"), (this.keeps = element("div", { class: "choices", id: "keep" })))))),
+      part("Detail", (this.levels = element("div", { class: "choices", id: "level" }))),
+      part("Length", element("label", { class: "choice" }, element("input", { type: "checkbox", id: "endless", checked: true, onchange: () => this.refresh() }), element("span", {}, "Until I stop it")),
+        (this.lengthBox = element("label", {}, "Seconds ", element("input", { type: "number", id: "seconds", value: 30, min: 0.1, max: about.longest, step: "any" })))),
+      part("Seed", element("label", {}, element("input", { type: "text", id: "seed", inputmode: "numeric", placeholder: "drawn for you", autocomplete: "off", "aria-label": "Seed" })),
+        element("p", { class: "faint" }, "The same seed and settings are the same music, to the byte.")),
+      element("details", { class: "fold" }, element("summary", {}, "Temperatures and weights"),
+        element("p", { class: "faint" }, "Below 1 safer, above 1 wilder, 0 always the likeliest code."),
+        (this.sliders = element("div", { id: "temperatures" })),
+        element("label", { class: "row" }, "Weights ", (this.weights = element("select", { id: "weights", onchange: () => this.lay() }, ...about.folders.map(({ name }) => element("option", { value: name }, name))))),
+        element("label", { class: "row" }, "Epoch ", (this.epoch = element("select", { id: "epoch" })))),
+      element("div", { class: "buttons" }, button("Make this", () => make(), { id: "make", class: "main" }), button("Make four, keep one", () => makeFour(), { id: "make-four" })),
+    );
+    byId("form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      make();
+    });
+    this.lay();
+  }
+
+  get folder() {
+    return this.about.folders.find(({ name }) => name === this.weights.value);
+  }
+
+  word(level) {
+    const { levels } = this.folder;
+    return WORDS[Math.round((levels.indexOf(level) / Math.max(levels.length - 1, 1)) * (WORDS.length - 1))];
+  }
+
+  /** What a folder of weights offers. */
+  lay() {
+    const { levels, ending, epochs } = this.folder;
+    const codes = (level) => `${level}x, ${Math.round(this.rate / level).toLocaleString("en")} codes a second`;
+    this.levels.replaceChildren(...levels.map((level) => this.radio("level", level, this.word(level), codes(level), level === ending)));
+    const above = levels.slice(0, -1);
+    const near = (i) => (above.length === 1 ? "free" : i === 0 ? "free" : i === above.length - 1 ? "close" : "between");
+    this.keeps.replaceChildren(...above.map((level, i) => this.radio("keep", level, near(i), `keeps ${level}x`, i === 0)));
+    this.sliders.replaceChildren(...levels.map((level) => {
+      const shown = element("output", {}, "1");
+      return element("label", { class: "slide" }, element("span", {}, `${level}x`), element("input", { type: "range", id: `temperature-${level}`, min: 0, max: 2, step: 0.01, value: 1, "aria-label": `Temperature of level ${level}`, oninput: (event) => (shown.textContent = event.target.value) }), shown);
+    }));
+    const named = epochs.filter(Boolean).map((tag) => element("option", { value: tag }, tag === "best" ? "best" : `epoch ${Number(tag)}`));
+    this.epoch.replaceChildren(element("option", { value: "" }, epochs.includes("") ? "the shipped set" : "the best set"), ...named);
+    this.refresh();
+  }
+
+  chosen(name) {
+    return byId("form").querySelector(`input[name=${name}]:checked`)?.value;
+  }
+
+  choose(name, value) {
+    const found = byId("form").querySelector(`input[name=${name}][value="${value}"]`);
+    if (found) found.checked = true;
+  }
+
+  /** Only what can be is offered; a tooltip says why not. */
+  refresh() {
+    const mode = this.chosen("mode");
+    this.recorded.hidden = mode === "new";
+    this.original.hidden = this.box.field("start").parentElement.hidden = this.box.field("seconds").parentElement.hidden = mode !== "continue";
+    this.nearness.hidden = mode !== "vary";
+    this.lengthBox.hidden = byId("endless").checked;
+    byId("make-four").disabled = mode === "vary" && byId("endless").checked && !this.box.recording;
+    const offer = (name, refused, why) => {
+      for (const input of byId("form").querySelectorAll(`input[name=${name}]`)) {
+        input.disabled = refused(Number(input.value));
+        input.parentElement.title = input.disabled ? why : "";
+      }
+    };
+    const { levels } = this.folder;
+    offer("level", (level) => mode === "vary" && level === levels[0], "A variation keeps this level: nothing would be left to make.");
+    if (mode === "vary" && Number(this.chosen("level")) === levels[0]) this.choose("level", levels[1]);
+    const level = Number(this.chosen("level"));
+    offer("keep", (kept) => kept <= level, "This is as fine as the detail above: nothing would be left to make.");
+    if (Number(this.chosen("keep")) <= level) this.choose("keep", levels[0]);
+    const alone = levels.length === 1;
+    const vary = byId("form").querySelector("input[value=vary]");
+    vary.disabled = alone;
+    vary.parentElement.title = alone ? "These weights have one level: a variation would keep nothing or everything." : "";
+  }
+
+  values() {
+    const { start, seconds, ...recording } = this.box.values();
+    const temperature = Object.fromEntries(this.folder.levels.map((level) => [level, Number(byId(`temperature-${level}`).value)]));
+    return {
+      mode: this.chosen("mode"), ...recording, prompt_start: start, prompt_seconds: seconds, keep_original: byId("keep-original").checked, keep: this.chosen("keep"),
+      seconds: byId("endless").checked ? "endless" : byId("seconds").value, level: this.chosen("level"), seed: byId("seed").value.trim(),
+      weights: this.weights.value, epoch: this.epoch.value, temperature, score: this.score ?? "",
+    };
+  }
+
+  /** Fill the form from a link's query; its words where it cannot be followed. */
+  async follow(query) {
+    const given = Object.fromEntries(new URLSearchParams(query));
+    if (!Object.keys(given).length) return "";
+    let found;
+    let words = "";
+    try {
+      found = await answer(ask("studio/settings", given));
+    } catch (error) {
+      if (!given.mode || given.mode === "new") return `The link cannot be followed. ${error.message}`;
+      // The recording may be gone; the rest of the link can still be used.
+      words = error.message;
+      try {
+        found = await answer(ask("studio/settings", { ...given, mode: "new" }));
+      } catch {
+        return `The link cannot be followed. ${words}`;
+      }
+      found.settings.mode = given.mode;
+      found.settings.keep = given.keep;
+    }
+    const s = found.settings;
+    byId("more").open = true;
+    this.weights.value = s.weights;
+    this.lay();
+    this.choose("mode", s.mode);
+    this.choose("level", s.level);
+    this.choose("keep", s.keep);
+    byId("endless").checked = s.seconds === null;
+    if (s.seconds !== null) byId("seconds").value = s.seconds;
+    byId("seed").value = given.seed ?? "";
+    this.epoch.value = s.epoch;
+    byId("keep-original").checked = s.keep_original;
+    this.score = given.score;
+    this.folder.levels.forEach((level, i) => {
+      byId(`temperature-${level}`).value = s.temperature[i];
+      byId(`temperature-${level}`).dispatchEvent(new Event("input"));
+    });
+    if (found.recording) {
+      this.box.field("start").value = s.prompt_start;
+      this.box.field("seconds").value = s.prompt_seconds;
+      this.box.show(found.recording);
+    }
+    this.refresh();
+    return words;
+  }
+}

@@ -1,0 +1,191 @@
+// A recording that one can see and hear: dropped in, taken from the microphone, or one of the clips that come along.
+
+import { alertIn, button, element, time } from "./dom.js";
+import { drawBars, ink } from "./pictures.js";
+import { audio, claim, clock } from "./sound.js";
+import { answer, ask, inWords } from "./wire.js";
+
+export class RecordingBox extends EventTarget {
+  /** about: what the studio offers; name: what its parts are called; most: seconds of the region, at most. */
+  constructor(about, name, seconds, most) {
+    super();
+    Object.assign(this, { about, name, most, recording: null, asked: 0 });
+    const id = (part) => `${name}-${part}`;
+    const number = (part, label, value) => element("label", {}, `${label} `, element("input", { type: "number", id: id(part), value, min: 0, step: "any", oninput: () => this.change() }));
+    this.root = element("div", { class: "recording" },
+      (this.drop = element("label", { class: "drop" }, "Drop a recording here, or ", element("u", {}, "choose a file"),
+        (this.file = element("input", { type: "file", id: id("file"), accept: about.formats.map((kind) => `.${kind}`).join(",") + ",audio/*", class: "hidden", "aria-label": "Recording" })))),
+      element("div", { class: "buttons" },
+        (this.mic = button("Record", () => this.record(), { id: id("mic"), class: "small" })),
+        ...Object.entries(about.clips).map(([key, title]) => button(title, () => this.load(answer(ask(`studio/clips/${key}`, {}))), { class: "small clip" }))),
+      (this.said = element("p", { class: "faint", role: "status", id: id("said") }, `${about.formats.join(", ")}, up to ${about.longest_recording / 60} minutes.`)),
+      (this.box = element("p", { class: "alert", role: "alert", hidden: true })),
+      (this.seen = element("div", { class: "seen", hidden: true },
+        (this.canvas = element("canvas", { role: "img", "aria-label": "Waveform of the recording, with the part that is used" })),
+        element("div", { class: "row" }, number("start", "From second", 0), number("seconds", "Seconds", seconds),
+          (this.hear = button("Hear this part", () => this.toggle(), { class: "small", id: id("hear") }))))));
+    if (!navigator.mediaDevices?.getUserMedia) {
+      this.mic.disabled = true;
+      this.mic.title = "Browsers give the microphone only to pages of this machine, or over https.";
+    }
+    this.file.addEventListener("change", () => {
+      if (this.file.files[0]) this.upload(this.file.files[0], this.file.files[0].name);
+      this.file.value = ""; // the same file may be chosen again
+    });
+    for (const kind of ["dragover", "dragleave", "drop"]) this.root.addEventListener(kind, (event) => {
+      event.preventDefault();
+      this.drop.classList.toggle("over", kind === "dragover");
+      if (kind === "drop" && event.dataTransfer.files[0]) this.upload(event.dataTransfer.files[0], event.dataTransfer.files[0].name);
+    });
+    this.canvas.addEventListener("pointerdown", (event) => this.grab(event));
+    new ResizeObserver(() => this.draw()).observe(this.canvas);
+  }
+
+  field(part) {
+    return this.root.querySelector(`#${this.name}-${part}`);
+  }
+
+  get start() {
+    return Math.max(0, Number(this.field("start").value) || 0);
+  }
+
+  get seconds() {
+    return Number(this.field("seconds").value);
+  }
+
+  /** What of it is used, as the studio is asked for it. */
+  values() {
+    return { recording: this.recording?.id ?? "", name: this.recording?.name ?? "", start: this.start, seconds: this.seconds };
+  }
+
+  upload(file, name) {
+    if (file.size > this.about.upload_bytes) return this.refuse(`${name}: larger than ${this.about.upload_bytes >> 20} MB; cut it, or give it as mp3 or flac.`);
+    this.said.textContent = `Reading ${name} …`;
+    return this.load(answer(fetch(`studio/recordings?name=${encodeURIComponent(name)}`, { method: "POST", body: file })));
+  }
+
+  refuse(words) {
+    this.said.textContent = this.recording ? this.saying() : "";
+    alertIn(this.box, words);
+  }
+
+  saying() {
+    return `${this.recording.name}: ${time(this.recording.seconds)} long, ready.`;
+  }
+
+  /** Take over what a promise brings; what is asked for last counts. */
+  async load(promise) {
+    const asked = ++this.asked;
+    this.pause();
+    alertIn(this.box, "");
+    this.pending = promise.catch(() => null);
+    try {
+      const found = await promise;
+      if (asked === this.asked) this.show(found);
+    } catch (error) {
+      if (asked === this.asked) this.refuse(inWords(error));
+    }
+  }
+
+  show(found) {
+    this.recording = found;
+    this.seen.hidden = false;
+    this.said.textContent = this.saying();
+    if (this.start >= found.seconds) this.field("start").value = 0;
+    this.field("seconds").value = Number(Math.min(this.seconds || this.most, this.most, found.seconds).toFixed(2));
+    this.draw();
+    this.dispatchEvent(new Event("recording"));
+  }
+
+  change() {
+    this.pause();
+    this.draw();
+  }
+
+  /** Drag an edge of the region, or draw a new one. */
+  grab(event) {
+    const { recording, canvas } = this;
+    if (!recording) return;
+    const at = (e) => Math.min(1, Math.max(0, (e.clientX - canvas.getBoundingClientRect().left) / canvas.clientWidth)) * recording.seconds;
+    const near = (10 / canvas.clientWidth) * recording.seconds;
+    const [begin, end] = [this.start, this.start + this.seconds];
+    const here = at(event);
+    const fixed = Math.abs(here - begin) < near ? end : Math.abs(here - end) < near ? begin : here;
+    const move = (e) => {
+      const [low, high] = [Math.min(fixed, at(e)), Math.max(fixed, at(e))];
+      this.field("start").value = Number((at(e) < fixed ? Math.max(low, fixed - this.most) : low).toFixed(2));
+      this.field("seconds").value = Number(Math.min(Math.max(high - low, 0.1), this.most).toFixed(2));
+      this.draw();
+    };
+    canvas.setPointerCapture(event.pointerId);
+    canvas.addEventListener("pointermove", move);
+    canvas.addEventListener("pointerup", () => {
+      canvas.removeEventListener("pointermove", move);
+      this.change();
+      this.dispatchEvent(new Event("region"));
+    }, { once: true });
+  }
+
+  draw() {
+    const { recording, canvas } = this;
+    if (!recording || !canvas.clientWidth) return;
+    const colour = ink();
+    const [context, width, height] = drawBars(canvas, recording.outline, colour("wave"));
+    const [left, right] = [this.start, this.start + this.seconds].map((second) => Math.min(width, (second / recording.seconds) * width));
+    context.fillStyle = colour("veil");
+    context.fillRect(0, 0, left, height);
+    context.fillRect(right, 0, width - right, height);
+    context.fillStyle = colour("mark");
+    for (const x of [left, right]) context.fillRect(Math.min(Math.max(0, x - 2), width - 4), 0, 4, height);
+  }
+
+  async toggle() {
+    if (this.node) return this.pause();
+    const context = clock(audio?.sampleRate ?? this.about.rate);
+    const { recording } = this;
+    try {
+      const sound = await fetch(`studio/recordings/${recording.id}.wav?start=${this.start}&seconds=${this.seconds}`);
+      if (!sound.ok) throw new Error(await sound.text());
+      const buffer = await context.decodeAudioData(await sound.arrayBuffer());
+      claim(this);
+      const node = (this.node = context.createBufferSource());
+      Object.assign(node, { buffer, onended: () => this.pause() });
+      node.connect(context.volume);
+      node.start();
+      this.hear.textContent = "Stop";
+    } catch (error) {
+      this.refuse(inWords(error));
+    }
+  }
+
+  pause() {
+    if (this.node) {
+      this.node.onended = null;
+      this.node.stop();
+    }
+    this.node = null;
+    this.hear.textContent = "Hear this part";
+  }
+
+  async record() {
+    if (this.recorder) return this.recorder.stop();
+    try {
+      const stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } });
+      claim(this);
+      const parts = [];
+      const recorder = (this.recorder = new MediaRecorder(stream));
+      recorder.ondataavailable = ({ data }) => parts.push(data);
+      recorder.onstop = () => {
+        this.recorder = null;
+        this.mic.textContent = "Record";
+        for (const track of stream.getTracks()) track.stop();
+        this.upload(new Blob(parts), "microphone.webm");
+      };
+      recorder.start();
+      this.mic.textContent = "Stop recording";
+      this.said.textContent = "Recording …";
+    } catch {
+      this.refuse("The browser does not let this page use a microphone.");
+    }
+  }
+}

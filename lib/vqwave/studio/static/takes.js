@@ -1,0 +1,154 @@
+// Your takes: what was made in this browser, to play, name, star, finish, download, delete.
+
+import { alertIn, button, byId, copy, element, keep, recall } from "./dom.js";
+import { Outline, drawBars, ink } from "./pictures.js";
+import { answer, ask, cutter, frames, inWords } from "./wire.js";
+
+const KEY = "vqwave.takes";
+const FOUR = 12; // seconds of each of four pieces where no length is given
+
+export class Takes {
+  constructor(form) {
+    Object.assign(this, { form, removed: null, here: {} });
+    this.load();
+  }
+
+  get list() {
+    return recall(KEY, []);
+  }
+
+  set list(takes) {
+    const starred = takes.filter(({ star }) => star);
+    const others = takes.filter(({ star }) => !star);
+    keep(KEY, [...starred, ...others].slice(0, 50).sort((a, b) => b.when - a.when));
+  }
+
+  /** Remember a take; what was said of it before stays. */
+  add(record) {
+    const known = this.list.find(({ id, link }) => id === record.id || link === record.link);
+    this.list = [{ ...known, ...record, pending: false, when: Date.now() }, ...this.list.filter(({ id, link }) => id !== record.id && link !== record.link)];
+    this.here[record.id] = record;
+    this.show();
+  }
+
+  /** A take that the page leaves before the studio has said what it is. */
+  expect(about) {
+    this.list = [{ ...about, pending: true, when: Date.now() }, ...this.list];
+  }
+
+  change(id, values) {
+    this.list = this.list.map((take) => (take.id === id ? { ...take, ...values } : take));
+    this.show();
+  }
+
+  remove(take) {
+    this.removed = take;
+    this.list = this.list.filter(({ id }) => id !== take.id);
+    this.show();
+    byId("undo").focus();
+  }
+
+  /** Ask the studio which takes are here, and show them. */
+  async load() {
+    const ids = this.list.map(({ id }) => id);
+    if (ids.length) {
+      try {
+        Object.assign(this.here, await answer(fetch(`studio/takes?ids=${ids.join(",")}`)));
+      } catch {
+        // Without the studio there is nothing to play; the settings are still worth a look.
+      }
+    }
+    this.list = this.list.filter(({ id, pending }) => !pending || id in this.here).map((take) => (take.pending ? { ...take, ...this.here[take.id], pending: false } : take));
+    this.show();
+  }
+
+  show() {
+    const takes = this.list;
+    const open = [...byId("takes").querySelectorAll("details[open]")].map((one) => one.closest("li").dataset.take);
+    const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+    byId("takes").replaceChildren(
+      ...(this.removed ? [element("p", { class: "undone", role: "status" }, `Deleted “${this.removed.name || this.removed.title}”. `, button("Undo", () => {
+        this.list = [this.removed, ...this.list].sort((a, b) => b.when - a.when);
+        this.removed = null;
+        this.show();
+      }, { id: "undo", class: "small" }))] : []),
+      ...(takes.length ? [element("ol", {}, ...takes.map((take) => this.row(take, day)))] : [element("p", { class: "faint" }, "What you stop or finish is kept here: to play, name, finish and download. The list stays in this browser.")]),
+    );
+    for (const id of open) byId("takes").querySelector(`li[data-take="${id}"] details`)?.setAttribute("open", "");
+    const colour = ink()("wave");
+    for (const canvas of byId("takes").querySelectorAll("canvas")) drawBars(canvas, this.list.find(({ id }) => id === canvas.dataset.take)?.outline ?? [0], colour);
+  }
+
+  row(take, day) {
+    const here = take.id in this.here;
+    const called = take.name || take.title;
+    const link = new URL(`?${take.link}`, location.origin + location.pathname).href;
+    const boxes = [["loud", "Loudness for streaming"], ["fade", "Fade in and out"], ["loop", "Loop without a seam"]].map(([key, label]) => [key, element("input", { type: "checkbox", "data-finish": key }), label]);
+    const fetchAs = (kind) => {
+      const ticked = Object.fromEntries(boxes.map(([key, box]) => [key, box.checked]));
+      if (ticked.loop && ticked.fade) return alertIn(byId("alert"), "A loop has no end to fade: choose one of the two.");
+      const query = new URLSearchParams({ ...(ticked.loud && { loud: 1 }), ...(ticked.fade && { fade: Math.min(2, take.seconds / 4) }), ...(ticked.loop && { loop: 1 }) });
+      element("a", { href: `studio/takes/${take.id}.${kind}?${query}`, download: true }).click();
+    };
+    return element("li", { "data-take": take.id },
+      button("▶", () => window.vqwave.player.playAgain(take.id), { class: "round", "aria-label": `Play ${called}`, disabled: !here, title: here ? "" : "The studio does not have it any more; its settings make it again." }),
+      element("div", { class: "what" },
+        element("input", { type: "text", class: "name", value: called, "aria-label": "Name of the take", onchange: (event) => this.change(take.id, { name: event.target.value.trim() }) }),
+        element("canvas", { class: "bars", "data-take": take.id, "aria-hidden": "true" }),
+        element("span", { class: "faint" }, `${take.seconds.toFixed(1)} s, seed ${take.seed}, ${take.level}x, ${day.format(take.when)}`)),
+      button("★", () => this.change(take.id, { star: !take.star }), { class: "star", "aria-pressed": String(Boolean(take.star)), "aria-label": `Star ${called}` }),
+      element("details", {}, element("summary", { "aria-label": `Finish, download or share ${called}` }, "⋯"),
+        element("div", { class: "menu" },
+          ...(here ? [element("div", { class: "checks" }, ...boxes.map(([, box, label]) => element("label", {}, box, ` ${label}`))),
+            element("div", { class: "buttons" }, ...["wav", "flac"].map((kind) => button(`Download ${kind}`, () => fetchAs(kind), { class: "small", "data-kind": kind })))] : []),
+          element("div", { class: "buttons" },
+            element("a", { class: "button small", href: `?${take.link}` }, "Use its settings"),
+            button("Copy link", (event) => copy(link, event.target), { class: "small" }),
+            take.command ? button("Copy command", (event) => copy(take.command, event.target), { class: "small" }) : null,
+            button("Delete", () => this.remove(take), { class: "small" })),
+          take.command ? element("code", { class: "command" }, take.command) : element("p", { class: "faint" }, `It was changed ${take.changes} times while it played: its link plays it again the same.`))),
+    );
+  }
+
+  /** Make four pieces of the same settings and other seeds; one is kept. */
+  async four() {
+    const settings = this.form.values();
+    if (settings.seconds === "endless") settings.seconds = FOUR;
+    const place = byId("four");
+    const [said, made] = [element("p", { class: "faint", role: "status" }), []];
+    const list = element("ol", { class: "four" });
+    place.replaceChildren(said, list);
+    byId("make-four").disabled = true;
+    try {
+      for (let i = 1; i <= 4; i++) {
+        said.textContent = `Making ${i} of 4 …`;
+        const one = await this.makeOne({ ...settings, seed: settings.seed && i === 1 ? settings.seed : "" });
+        this.here[one.id] = one;
+        made.push(one);
+        const canvas = element("canvas", { class: "bars", "aria-hidden": "true" });
+        list.append(element("li", {}, button("▶", () => window.vqwave.player.playAgain(one.id), { class: "round", "aria-label": `Play piece ${i}` }), canvas,
+          button("Keep", () => {
+            place.replaceChildren();
+            this.add(one);
+          }, { class: "small", "aria-label": `Keep piece ${i}` })));
+        drawBars(canvas, one.outline, ink()("wave"));
+      }
+      said.textContent = "Four pieces: play them, and keep one.";
+    } catch (error) {
+      if (!made.length) place.replaceChildren();
+      alertIn(byId("alert"), inWords(error));
+    }
+    byId("make-four").disabled = false;
+  }
+
+  async makeOne(settings) {
+    let [outline, record, rate] = [null, null, 0];
+    for await (const [about, payload] of frames(await ask("studio/takes", settings))) {
+      if (about.error) throw new Error(about.error);
+      if (about.take) [outline, rate] = [new Outline(about.take.column), about.take.rate];
+      else if (about.samples) outline.append(cutter(payload)(Int16Array, about.samples));
+      else if (about.end) record = about.end;
+    }
+    return { ...record, outline: outline.bytes(64, record.seconds * rate) };
+  }
+}
