@@ -93,8 +93,10 @@ def command_line(words, codecs, tmp_path, **replaced):
     module = imported.script("generate_audio")
     arguments = [str(replaced.get(a, a)) for a in arguments]
     assert arguments[-2:] == ["--output", "take.wav"]
-    assert module.main([*arguments[:-1], str(tmp_path / "take.wav")]) == 0
-    return (tmp_path / "take.wav").read_bytes()
+    made = tmp_path / "take.wav"
+    made.unlink(missing_ok=True)
+    assert module.main([*arguments[:-1], str(made)]) == 0
+    return made.read_bytes()
 
 
 # ------------------------------------------------------------------------------- settings and links
@@ -337,7 +339,7 @@ def test_a_take_that_was_changed_while_it_played_is_made_again_by_its_link(studi
 
 @pytest.mark.parametrize("given, words", [
     ({"wild": 2}, "calm … wild must be a number from -1 to 1"), ({"loudness": "loud"}, "The loudness must be"),
-    ({"hold": 60}, "The seconds to hold must be"),
+    ({"hold": 60}, "The seconds to hold must be"), ({"warmth": 1}, "nothing to change"),
 ])
 def test_changes_that_cannot_be_are_refused(studio, weights_folder, given, words):
     frames, take = begin(studio, weights_folder)

@@ -690,6 +690,8 @@ class Take:
             changes["hold"] = read_number(given, "hold", 0, PAST - 1, 0, "The seconds to hold")
         if given.get("jump"):
             changes["jump"] = draw_seed(None)
+        if not changes:
+            raise UserError("There is nothing to change: say wild, loudness, hold or jump.")
         with self._steering:
             stream = self._stream
             if stream is None:

@@ -31,6 +31,7 @@ export class Form {
         element("label", { class: "row" }, "Epoch ", (this.epoch = element("select", { id: "epoch" })))),
       element("div", { class: "buttons" }, button("Make this", () => make(), { id: "make", class: "main" }), button("Make four, keep one", () => makeFour(), { id: "make-four" })),
     );
+    this.box.addEventListener("recording", () => this.refresh());
     byId("form").addEventListener("submit", (event) => {
       event.preventDefault();
       make();
@@ -79,6 +80,7 @@ export class Form {
     this.recorded.hidden = mode === "new";
     this.original.hidden = this.box.field("start").parentElement.hidden = this.box.field("seconds").parentElement.hidden = mode !== "continue";
     this.nearness.hidden = mode !== "vary";
+    this.box.showRegion(mode === "continue");
     this.lengthBox.hidden = byId("endless").checked;
     byId("make-four").disabled = mode === "vary" && byId("endless").checked && !this.box.recording;
     const offer = (name, refused, why) => {

@@ -23,7 +23,7 @@ export class RecordingBox extends EventTarget {
       (this.seen = element("div", { class: "seen", hidden: true },
         (this.canvas = element("canvas", { role: "img", "aria-label": "Waveform of the recording, with the part that is used" })),
         element("div", { class: "row" }, number("start", "From second", 0), number("seconds", "Seconds", seconds),
-          (this.hear = button("Hear this part", () => this.toggle(), { class: "small", id: id("hear") }))))));
+          (this.hear = button("Hear it", () => this.toggle(), { class: "small", id: id("hear") }))))));
     if (!navigator.mediaDevices?.getUserMedia) {
       this.mic.disabled = true;
       this.mic.title = "Browsers give the microphone only to pages of this machine, or over https.";
@@ -105,7 +105,7 @@ export class RecordingBox extends EventTarget {
   /** Drag an edge of the region, or draw a new one. */
   grab(event) {
     const { recording, canvas } = this;
-    if (!recording) return;
+    if (!recording || this.whole) return;
     const at = (e) => Math.min(1, Math.max(0, (e.clientX - canvas.getBoundingClientRect().left) / canvas.clientWidth)) * recording.seconds;
     const near = (10 / canvas.clientWidth) * recording.seconds;
     const [begin, end] = [this.start, this.start + this.seconds];
@@ -126,11 +126,18 @@ export class RecordingBox extends EventTarget {
     }, { once: true });
   }
 
+  /** Whether a part of the recording is used, or all of it. */
+  showRegion(shown) {
+    this.whole = !shown;
+    this.draw();
+  }
+
   draw() {
     const { recording, canvas } = this;
     if (!recording || !canvas.clientWidth) return;
     const colour = ink();
     const [context, width, height] = drawBars(canvas, recording.outline, colour("wave"));
+    if (this.whole) return;
     const [left, right] = [this.start, this.start + this.seconds].map((second) => Math.min(width, (second / recording.seconds) * width));
     context.fillStyle = colour("veil");
     context.fillRect(0, 0, left, height);
@@ -144,7 +151,7 @@ export class RecordingBox extends EventTarget {
     const context = clock(audio?.sampleRate ?? this.about.rate);
     const { recording } = this;
     try {
-      const sound = await fetch(`studio/recordings/${recording.id}.wav?start=${this.start}&seconds=${this.seconds}`);
+      const sound = await fetch(`studio/recordings/${recording.id}.wav?${this.whole ? "start=0" : `start=${this.start}&seconds=${this.seconds}`}`);
       if (!sound.ok) throw new Error(await sound.text());
       const buffer = await context.decodeAudioData(await sound.arrayBuffer());
       claim(this);
@@ -164,7 +171,7 @@ export class RecordingBox extends EventTarget {
       this.node.stop();
     }
     this.node = null;
-    this.hear.textContent = "Hear this part";
+    this.hear.textContent = "Hear it";
   }
 
   async record() {
