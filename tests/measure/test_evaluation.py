@@ -583,6 +583,10 @@ def test_the_command_writes_results_pictures_and_examples(main, corpus, musicnn,
     assert {p: p.read_bytes() for p in before} == before
     assert cli.entry(main, [*map(str, shared), "--only", "chain", "--targets", str(tmp_path / "other.yml")]) == 0
     assert re.search(r"\| ≤ 1e\+06 \|  \| [\d.]+ \| must met \| [\d.]+ \| † \|", capsys.readouterr().out)
+    # Of another side alone too.
+    assert cli.entry(main, [*map(str, shared), "--only", "chain", "--side", "fresh", "--targets",
+                            str(tmp_path / "other.yml")]) == 0
+    assert re.search(r"\| ≤ 1e\+06 \|  \| [\d.]+ \| † \|", capsys.readouterr().out)
 
 
 def test_what_a_user_can_get_wrong_is_one_line(main, corpus, musicnn, tiny_weights, tmp_path, capsys):

@@ -149,15 +149,16 @@ def section(results: dict, evaluation: Evaluation, name: str, files: Sequence[st
 
 def _write_figures(page, sides, evaluation, targets):
     """The figures that stand first, each with its bounds, and a verdict a side."""
-    first_side, known = next(iter(sides)), {side for side in sides if _knows(evaluation.for_side(side))}
+    first_side, known = next(iter(sides)), {side for side in sides if _has_trained_on(evaluation.for_side(side))}
     rows, marks = [], set()
 
     def judge(target, side):
         one = target.judge(sides[side])
         if one["measured"] is None or not one["verdict"]:
             one["verdict"] = ""
-        elif isinstance(target, DistanceTarget) and target.size(sides[side]) != target.size(sides[first_side]):
-            one["verdict"] = "†"
+        elif isinstance(target, DistanceTarget) and (
+                first_side != "test" or target.size(sides[side]) != target.size(sides[first_side])):
+            one["verdict"] = "†"  # bounds are of as much sound as the test tracks hold
         elif side in known:
             one["verdict"] += "\\*"
         marks.update(mark for mark in "*†" if one["verdict"].endswith(mark))
@@ -195,7 +196,7 @@ def _list_choices(evaluation, side) -> str:
     return evaluation.split.chosen_by_test if side == "test" and evaluation.split.chosen_by_test else "nothing"
 
 
-def _knows(evaluation: Evaluation) -> bool:
+def _has_trained_on(evaluation: Evaluation) -> bool:
     """Whether a model was trained on tracks of this side; of fresh ones, whether it may have been.
     """
     overlap = evaluation.overlap().values()
