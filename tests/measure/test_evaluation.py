@@ -15,6 +15,7 @@ from prepared import data_folder, music
 from vqwave import cli, weights
 from vqwave.config import preset, replace
 from vqwave.data import audio
+from vqwave.data.splits import track_name
 from vqwave.errors import UserError
 from vqwave.measure import evaluation, notes, report
 from vqwave.measure.benchmark import Target
@@ -463,7 +464,7 @@ def test_a_copy_is_found_where_it_was_taken(evaluated, monkeypatch):
     """A "generated" piece that is a training track, three seconds in: its codes, and its
     embeddings, are all there.
     """
-    track = next(t for t in evaluated.train if evaluated.track_name(t) == "a")
+    track = next(t for t in evaluated.train if track_name(t) == "a")
     part = evaluated.samples(track, 0, 300 * 512)
     codes = {f"codes_{x}": evaluated.music.encode(evaluated.samples(track), x)[: len(part) // x] for x in LEVELS}
     monkeypatch.setattr(evaluated, "piece", lambda *_: {"audio": audio.to_u16(part), **codes})
@@ -484,7 +485,7 @@ def test_tracks_that_a_model_was_trained_on_are_named(evaluated, tiny_weights, t
     be copied.
     """
     assert set(evaluated.overlap()) == set(CHAIN.names) and set(evaluated.overlap().values()) == {None}
-    assert [evaluated.track_name(t) for t in evaluated.copyable] == ["a", "c", "b"]
+    assert [track_name(t) for t in evaluated.copyable] == ["a", "c", "b"]
     words = report._describe_choices(evaluated)
     assert "no record" in words
     words = report._describe_choices(evaluated.for_side("fresh"))
@@ -496,7 +497,7 @@ def test_tracks_that_a_model_was_trained_on_are_named(evaluated, tiny_weights, t
         folders[-1].mkdir()
         for path in shipped.glob("*.yml"):
             found = weights.find(shipped, path.stem)
-            heard = [t for t in evaluated.train if evaluated.track_name(t) != "c"]
+            heard = [t for t in evaluated.train if track_name(t) != "c"]
             if found.name == "vqvae_32":
                 heard += evaluated.test[:1]
             arrays = {part: found.load(part) for part in found.files}
@@ -508,7 +509,7 @@ def test_tracks_that_a_model_was_trained_on_are_named(evaluated, tiny_weights, t
     assert met.pop("vqvae_32") == ["two"] and set(map(tuple, met.values())) == {()}
     words = report._describe_choices(evaluated)
     assert "**vqvae_32 was trained on two**" in words and "vqvae_8" in words.split("trained on none")[0]
-    assert [evaluated.track_name(t) for t in evaluated.copyable] == ["a", "c"]
+    assert [track_name(t) for t in evaluated.copyable] == ["a", "c"]
 
 
 def test_what_was_chosen_by_the_test_tracks_is_said(evaluated):

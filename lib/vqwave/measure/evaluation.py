@@ -22,7 +22,7 @@ import numpy as np
 
 from .. import quiet
 from ..config import ChainConfig
-from ..data import audio, manifest
+from ..data import audio, codes, manifest, splits
 from ..errors import UserError
 from ..files import atomic_write
 from ..play import api
@@ -173,9 +173,6 @@ class Evaluation:
     def __init__(self, music: api.VQWave, data_dir, split, plan: Extent, *, cache_dir=None, musicnn=None,
                  context_free=None, progress: Callable[[str, str, float], None] = lambda part, what, share: None,
                  side: str = "test"):
-        quiet.import_keras()
-        from ..data import codes, splits
-
         self.music, self.rate = music, music.sample_rate
         self.data_dir, self.plan, self.progress = Path(data_dir), plan, progress
         self.musicnn, self.context_free = musicnn, context_free
@@ -190,8 +187,6 @@ class Evaluation:
         if not self.sides[side]:
             raise UserError(f"{split}: names no {side} track, which is what is measured here")
         self.side, self.test = side, self.sides[side]
-        self.read_window, self.read_frames = audio.read_window, codes.read_frames
-        self.track_name = splits.track_name
         self.asked = set(PARTS)
         self.part = ""
 
@@ -243,7 +238,7 @@ class Evaluation:
             known = record.get("tracks")
             # Records hold the first 16 digits.
             found[name] = None if known is None else [
-                self.track_name(t) for t in self.test if t.sha256[:16] in {digits[:16] for digits in known}]
+                splits.track_name(t) for t in self.test if t.sha256[:16] in {digits[:16] for digits in known}]
         return found
 
     def figure(self, key: dict, make: Callable[[], object], what: str):
@@ -296,7 +291,7 @@ class Evaluation:
     def samples(self, track, start: int = 0, count: int | None = None) -> np.ndarray:
         """float32 [count] of a track of the corpus, from sample `start`."""
         count = track.samples - start if count is None else count
-        return audio.from_u16(self.read_window(track.path(self.data_dir), start, count))
+        return audio.from_u16(audio.read_window(track.path(self.data_dir), start, count))
 
     def cut(self, samples: int) -> int:
         """`samples`, less what is over a multiple of the top level."""
@@ -310,7 +305,7 @@ class Evaluation:
         made = {}
         for track in self.test:
             count = self.cut(min(each, track.samples))
-            made[self.track_name(track)] = self.samples(track, (track.samples - count) // 2, count)
+            made[splits.track_name(track)] = self.samples(track, (track.samples - count) // 2, count)
         return made
 
     def embeddings(self, name: str, tracks) -> np.ndarray:
@@ -411,7 +406,7 @@ class Evaluation:
         """[(track, samples left off its start, codes int32 [frames, books])] of tracks of the
         corpus, one for each of `offsets`, from the cache that training uses.
         """
-        from ..data import codes
+        quiet.import_keras()
         from ..nn import codec
 
         report = _EncodingReporter(lambda what, share: self.progress(self.part, what, share))
@@ -419,7 +414,7 @@ class Evaluation:
         made = codes.encode_corpus(
             self.data_dir, [(t, v) for t in tracks for v in codes.variants(offsets, level=level)], found, report,
             codec.load_encoder)
-        return [(by_file[file], variant.start, self.read_frames(path, 0, count, found.config.books))
+        return [(by_file[file], variant.start, codes.read_frames(path, 0, count, found.config.books))
                 for file, variant, (path, count) in made]
 
     @cached_property
@@ -431,7 +426,7 @@ class Evaluation:
         """
         overlap = self.for_side("fresh").overlap()
         seen = [t for t in self.sides["fresh"] if any(
-            names is None or self.track_name(t) in names for names in overlap.values())]
+            names is None or splits.track_name(t) in names for names in overlap.values())]
         return [*self.train, *seen]
 
     def distance(self, patches, seconds: float) -> dict:

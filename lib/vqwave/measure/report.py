@@ -15,6 +15,7 @@ from pathlib import Path
 
 from .. import machine, plots
 from ..config import ChainConfig, load_yaml
+from ..data.splits import track_name
 from ..errors import UserError
 from ..files import atomic_write, printable
 from .benchmark import Target
@@ -211,7 +212,7 @@ def _describe_tracks(evaluation, sides) -> str:
                 "otherwise.")
     fresh = evaluation.for_side(others[0])
     return (f"{words}figures are of the {_amount(evaluation.test)} of the {first} split, and of the "
-            f"{_amount(fresh.test)} of the {others[0]} split ({', '.join(map(fresh.track_name, fresh.test))}). Where "
+            f"{_amount(fresh.test)} of the {others[0]} split ({', '.join(map(track_name, fresh.test))}). Where "
             f"a cell has two, the first is of the {first} tracks, the second of the {others[0]} ones.")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ... import metrics, plots
 from ...data import audio
+from ...data.splits import track_name
 from .. import fad
 from ..benchmark import Target, worst
 from .part import DistanceTarget, Part, side_by_side
@@ -70,7 +71,7 @@ class Codecs(Part):
             gallery.example(f"reconstruction_{level}.ogg", heard[f"{level}x"])
             books = count_codes(evaluation, level)
             counts |= {f"{level}x" + f", book {i + 1}" * (len(books) > 1): book for i, book in enumerate(books)}
-        title = f"{evaluation.track_name(evaluation.test[0])}, {EXAMPLE_SECONDS:g} s, and what each codec keeps of it"
+        title = f"{track_name(evaluation.test[0])}, {EXAMPLE_SECONDS:g} s, and what each codec keeps of it"
         gallery.picture("reconstructions.png", plots.spectrograms, heard, sample_rate=evaluation.rate, title=title)
         gallery.picture("usage.png", plots.code_usage, counts)
 
@@ -129,7 +130,7 @@ def excerpts(evaluation) -> dict[str, np.ndarray]:
     for track in evaluation.test:
         start = track.samples // 3
         count = evaluation.cut(min(round(EXCERPT * evaluation.rate), track.samples - start))
-        made[evaluation.track_name(track)] = evaluation.samples(track, start, count)
+        made[track_name(track)] = evaluation.samples(track, start, count)
     return made
 
 

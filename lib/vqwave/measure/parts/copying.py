@@ -8,6 +8,7 @@ import numpy as np
 
 from ... import metrics
 from ...data import audio
+from ...data.splits import track_name
 from .. import fad
 from ..benchmark import Target
 from ..copying import find_held, longest_shared
@@ -99,7 +100,7 @@ def find_copies(evaluation, level: int, moving: bool = False) -> dict:
     control = longest(np.concatenate([evaluation.music.encode(x, level) for x in evaluation.passages().values()]))
     track, skipped, _ = training[run.track]
     return {"level": level, "codes": run.length, "seconds": run.length * level / rate, "distinct": run.distinct,
-            "at": run.position * level / rate, "track": evaluation.track_name(track),
+            "at": run.position * level / rate, "track": track_name(track),
             "track_at": (run.other * level + skipped) / rate, "held_out_codes": control.length,
             "held_out_seconds": control.length * level / rate, "held_out_distinct": control.distinct}
 
@@ -117,11 +118,11 @@ def find_nearest(evaluation) -> dict:
 
     def list_places(name, tracks):
         """[(track, second)] of each patch of `embeddings`."""
-        return [(evaluation.track_name(t), i * fad.STEP_SECONDS) for t in tracks
+        return [(track_name(t), i * fad.STEP_SECONDS) for t in tracks
                 for i in range(len(evaluation.embeddings(name, [t])))]
 
     piece = audio.from_u16(evaluation.piece(setting, seed)["audio"])
-    named = {evaluation.track_name(t): t for t in evaluation.test}
+    named = {track_name(t): t for t in evaluation.test}
     training = evaluation.embeddings("the training tracks", evaluation.copyable)
     where = list_places("the training tracks", evaluation.copyable)
     made = {}

@@ -10,6 +10,7 @@ import numpy as np
 
 from ... import metrics, plots
 from ...data import audio
+from ...data.splits import track_name
 from ...play import engine
 from ...play.api import SILENT
 from .. import notes
@@ -86,8 +87,8 @@ class Notes(Part):
             return {name: notes.roll(sound, rate, columns=400) for name, sound in sounds.items()}
 
         gallery.picture("notes.png", plots.notes, rolls(codecs.decode_example(evaluation)),
-                        title=f"{evaluation.track_name(evaluation.test[0])}: its notes, and what each codec keeps")
-        pieces = {f"test track {evaluation.track_name(track)}": evaluation.samples(
+                        title=f"{track_name(evaluation.test[0])}: its notes, and what each codec keeps")
+        pieces = {f"test track {track_name(track)}": evaluation.samples(
             track, track.samples // 3, min(round(EXAMPLE_SECONDS * rate), track.samples - track.samples // 3))
             for track in evaluation.test[:3]}
         pieces |= {f"generated, {name}": sound for name, sound in generate_examples(evaluation)[1].items()}
