@@ -13,9 +13,14 @@ from vqwave.config import (
     ChainConfig,
     CodecConfig,
     ConfigError,
+    DataConfig,
+    DilatedBlock,
     GeneratorConfig,
     LossConfig,
+    Sampling,
     SOMQuantizer,
+    Split,
+    Stage,
     TrainingConfig,
     validate,
     validate_model,
@@ -147,6 +152,43 @@ def test_a_map_is_as_square_as_it_can_be():
     assert SOMQuantizer(num_codes=1024).grid == (32, 32)
     assert SOMQuantizer(num_codes=96).grid == (8, 12)
     assert SOMQuantizer(num_codes=96, dimensions=1).grid == (1, 96)
+
+
+@pytest.mark.parametrize("make, said", [
+    (lambda: Sampling(temperature=-1), "Sampling: temperature is -1; it must be at least 0"),
+    (lambda: Sampling(temprature=1), "Sampling: unknown key 'temprature'; did you mean 'temperature'"),
+    (lambda: DilatedBlock(kernel_size=4), "DilatedBlock: kernel_size is 4; it must be odd"),
+    (lambda: Stage(channels=3), "Stage: missing key 'stride'"),
+    (lambda: GeneratorConfig(name="g", level=8, num_codes=9, core={"units": 0}),
+     "GeneratorConfig: core.units is 0; it must be at least 1"),
+    (lambda: GeneratorConfig(name="g", level=8, num_codes=9, conditions=[{"kind": "codes", "level": 9}]),
+     r"GeneratorConfig: conditions\[0\]: missing key 'num_codes'"),
+])
+def test_a_config_made_by_hand_fails_in_the_same_one_line(make, said):
+    with pytest.raises(ConfigError, match=said) as e:
+        make()
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("split, said", [
+    (1.0, "split: 1.0 is neither a share from 0 to below 1 nor a mapping that names tracks"),
+    (-0.1, "split: -0.1 is neither a share"), ("half", "split: 'half' is neither a share"),
+    (True, "split: True is neither a share"), (["a"], r"split: \['a'\] is neither a share"),
+    (None, "split: None is neither a share"), (float("nan"), "split: nan is neither a share"),
+    ({"validation": "a"}, "split.validation is 'a'; it must be a list"),
+    ({"test": ["a", 3]}, r"split.test\[1\] is 3; it must be text"),
+    ({"valdation": []}, "split: unknown key 'valdation'; did you mean 'validation'"),
+])
+def test_a_split_that_is_none_is_told_what_it_may_be(split, said):
+    for make in (lambda: DataConfig(split=split), lambda: validate(DataConfig, {"split": split}, "f.yml: data")):
+        with pytest.raises(ConfigError, match=said):
+            make()
+
+
+def test_a_split_is_a_share_or_tracks():
+    assert DataConfig(split="1e-1").split == 0.1 and DataConfig(split=0).split == 0.0
+    tracks = Split(validation=("a",))
+    assert DataConfig(split=tracks).split == DataConfig(split={"validation": ["a"]}).split == tracks
 
 
 def test_a_config_cannot_be_changed():

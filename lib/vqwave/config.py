@@ -9,6 +9,7 @@ statements disagree, a `ConfigError` prints both sides.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
 import os
@@ -42,6 +43,83 @@ class ConfigError(UserError, ValueError):
     """A config that cannot be: names the key, the value it had and what it may be."""
 
 
+# ------------------------------------------------------------------------------- errors in one line
+
+
+@contextlib.contextmanager
+def _one_line(who: str, values):
+    """What pydantic says of `values`, as a `ConfigError` of one line that begins with `who`."""
+    try:
+        yield
+    except pydantic.ValidationError as e:
+        raise ConfigError(f"{who}: {_first_error(e, values)}") from None
+    except RecursionError:
+        raise ConfigError(f"{who}: is nested too deeply") from None
+
+
+_WANTED = {
+    "int": "a whole number", "float": "a number", "bool": "true or false", "string": "text", "tuple": "a list",
+    "model": "a mapping", "dict": "a mapping", "finite": "finite",
+}
+
+
+def _first_error(error: pydantic.ValidationError, values) -> str:
+    """The first of pydantic's errors in our words."""
+    first = error.errors(include_url=False)[0]
+    path, kind = first["loc"], first["type"]
+    # pydantic names the classes of a union in the path as well, where no reader expects them.
+    words, here = [], values
+    for i, part in enumerate(path):
+        if isinstance(here, dict) and part in here or isinstance(here, list | tuple) and isinstance(part, int):
+            words.append(part)
+            here = here[part]
+        elif kind == "missing" and i == len(path) - 1:
+            words.append(part)
+
+    def join(words):
+        return "".join(f"[{w}]" if isinstance(w, int) else f".{w}" for w in words).lstrip(".")
+
+    key = join(words)
+    shown, context = _short(first["input"]), first.get("ctx", {})
+    if kind == "missing":
+        return f"{join(words[:-1])}{': ' if words[:-1] else ''}missing key {str(words[-1])!r}"
+    if kind in ("value_error", "assertion_error"):
+        return f"{key}: {context['error']}" if key else str(context["error"])
+    if kind == "extra_forbidden":
+        return f"unknown key {key!r}"
+    limit = {"greater_than_equal": ("at least", "ge"), "greater_than": ("above", "gt"),
+             "less_than_equal": ("at most", "le"), "less_than": ("below", "lt")}.get(kind)
+    if limit:
+        wanted = f"{limit[0]} {context[limit[1]]:g}" if isinstance(context[limit[1]], float) else \
+            f"{limit[0]} {context[limit[1]]}"
+    elif kind in ("literal_error", "enum"):
+        wanted = context["expected"]
+    elif kind in ("union_tag_invalid", "union_tag_not_found"):
+        wanted = f"a mapping whose kind is one of {context.get('expected_tags', 'those there are')}"
+    elif kind == "too_short":
+        wanted = "a list of at least one"
+    elif kind == "string_pattern_mismatch":
+        wanted = "a name of letters, digits, - and _ that begins with a letter"
+    else:
+        wanted = next((text for prefix, text in _WANTED.items() if kind.startswith(prefix)), first["msg"])
+    return f"{key or 'it'} is {shown}; it must be {wanted}"
+
+
+def _short(value) -> str:
+    """`value` for an error line, cut short: YAML's aliases can make a small file mean a very long
+    value.
+    """
+    try:
+        text = _repr.repr(value)
+    except ValueError:
+        return "a number too long to print"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+_repr = reprlib.Repr()
+_repr.maxlevel, _repr.maxother, _repr.maxstring = 3, 60, 60
+
+
 # ---------------------------------------------------------------------------------- types of values
 
 
@@ -72,6 +150,14 @@ class Config(pydantic.BaseModel):
     """A frozen part of a config; unknown keys are refused with the nearest known one."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    def __init__(self, **values: Any):
+        """Raises `ConfigError`, one line as of `validate`, for what the fields do not allow."""
+        with _one_line(type(self).__name__, values):
+            super().__init__(**values)
+
+    # Else pydantic would validate mappings inside a mapping by `__init__` too, and name no path.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -690,6 +776,25 @@ class Split(Config):
         return (*self.validation, *self.test, *self.fresh, *self.excluded)
 
 
+def _check_split(value):
+    """`value`. Raises `ValueError` where it is neither a share nor may be a `Split`."""
+    if isinstance(value, dict | Split):
+        return value
+    with contextlib.suppress(PydanticKnownError):
+        if 0 <= _number(value) < 1:
+            return value
+    raise ValueError(f"{_short(value)} is neither a share from 0 to below 1 nor a mapping that names tracks "
+                     f"({', '.join(Split.model_fields)})")
+
+
+def _split_tag(value) -> str:
+    return "tracks" if isinstance(value, dict | Split) else "share"
+
+
+DataSplit = Annotated[Annotated[Real, pydantic.Tag("share")] | Annotated[Split, pydantic.Tag("tracks")],
+                      pydantic.Discriminator(_split_tag), pydantic.BeforeValidator(_check_split)]
+
+
 class DataConfig(Config):
     """What a model is trained on. split: a share of the hours in [0, 1) held out by track, or the
     tracks by name.
@@ -698,7 +803,7 @@ class DataConfig(Config):
     track; tracks that are silence for the most part are left out. None takes every track whole.
     """
 
-    split: Annotated[Real, Field(ge=0, lt=1)] | Split = 0.1
+    split: DataSplit = 0.1
     trim_silence: Weight | None = 1.0
 
 
@@ -890,18 +995,16 @@ def preset(name="compact") -> Preset:
             raise ConfigError(f"{path}: the chain has {one.codec} at level {one.level}, but its strides multiply to "
                               f"{codec.level}")
         own = dict(file.generators[one.generator])
-        if above:
-            facts = {"level": above.level, "num_codes": above.num_codes, "books": above.books}
-            given = own.get("conditions", [{}])
-            if not isinstance(given, list) or not all(isinstance(c, dict) for c in given):
-                raise ConfigError(f"{path}: {one.generator}: conditions is {_short(given)}; it must be a list of "
-                                  "mappings")
-            own["conditions"] = given = [{"kind": "codes"} | c for c in given]
-            for condition in given:
-                if condition["kind"] == "codes":
-                    agree(f"{one.generator}: conditions", condition, facts)
-        elif own.get("conditions"):
-            raise ConfigError(f"{path}: {one.generator} is the top of the chain and has no level above")
+        given = own.get("conditions", [{}] if above else [])
+        if not isinstance(given, list) or not all(isinstance(c, dict) for c in given):
+            raise ConfigError(f"{path}: {one.generator}: conditions is {_short(given)}; it must be a list of mappings")
+        own["conditions"] = given = [{"kind": "codes"} | c for c in given]
+        for condition in given:
+            if condition["kind"] == "codes":
+                if above is None:
+                    raise ConfigError(f"{path}: {one.generator} is the top of the chain and has no level above")
+                facts = {"level": above.level, "num_codes": above.num_codes, "books": above.books}
+                agree(f"{one.generator}: conditions", condition, facts)
         build(GeneratorConfig, one.generator, own,
               {"name": one.generator, "level": one.level, "num_codes": codec.num_codes, "books": codec.books})
         above = codec
@@ -922,12 +1025,8 @@ def validate(kind: type[ConfigType], values, who: str = "config") -> ConfigType:
     Raises:
         ConfigError: one line that names the key, what it was and what it may be.
     """
-    try:
+    with _one_line(who, values):
         return kind.model_validate(values)
-    except pydantic.ValidationError as e:
-        raise ConfigError(f"{who}: {_first_error(e, values)}") from None
-    except RecursionError:
-        raise ConfigError(f"{who}: is nested too deeply") from None
 
 
 def validate_model(values, who: str = "config") -> CodecConfig | GeneratorConfig:
@@ -937,65 +1036,6 @@ def validate_model(values, who: str = "config") -> CodecConfig | GeneratorConfig
     if not isinstance(kind, str) or kind not in known:
         raise ConfigError(f"{who}: kind is {_short(kind)}; it must be codec or generator")
     return validate(known[kind], values, who)
-
-
-_WANTED = {
-    "int": "a whole number", "float": "a number", "bool": "true or false", "string": "text", "tuple": "a list",
-    "model": "a mapping", "dict": "a mapping", "finite": "finite",
-}
-
-
-def _first_error(error: pydantic.ValidationError, values) -> str:
-    """The first of pydantic's errors in our words."""
-    first = error.errors(include_url=False)[0]
-    path, kind = first["loc"], first["type"]
-    # pydantic names the classes of a union in the path as well, where no reader expects them.
-    words, here = [], values
-    for i, part in enumerate(path):
-        if isinstance(here, dict) and part in here or isinstance(here, list | tuple) and isinstance(part, int):
-            words.append(part)
-            here = here[part]
-        elif kind == "missing" and i == len(path) - 1:
-            words.append(part)
-    key = "".join(f"[{w}]" if isinstance(w, int) else f".{w}" for w in words).lstrip(".")
-    shown, context = _short(first["input"]), first.get("ctx", {})
-    if kind == "missing":
-        return f"{'.'.join(str(w) for w in words[:-1])}{': ' if words[:-1] else ''}missing key {str(words[-1])!r}"
-    if kind in ("value_error", "assertion_error"):
-        return f"{key}: {context['error']}" if key else str(context["error"])
-    if kind == "extra_forbidden":
-        return f"unknown key {key!r}"
-    limit = {"greater_than_equal": ("at least", "ge"), "greater_than": ("above", "gt"),
-             "less_than_equal": ("at most", "le"), "less_than": ("below", "lt")}.get(kind)
-    if limit:
-        wanted = f"{limit[0]} {context[limit[1]]:g}" if isinstance(context[limit[1]], float) else \
-            f"{limit[0]} {context[limit[1]]}"
-    elif kind in ("literal_error", "enum"):
-        wanted = context["expected"]
-    elif kind in ("union_tag_invalid", "union_tag_not_found"):
-        wanted = f"a mapping whose kind is one of {context.get('expected_tags', 'those there are')}"
-    elif kind == "too_short":
-        wanted = "a list of at least one"
-    elif kind == "string_pattern_mismatch":
-        wanted = "a name of letters, digits, - and _ that begins with a letter"
-    else:
-        wanted = next((text for prefix, text in _WANTED.items() if kind.startswith(prefix)), first["msg"])
-    return f"{key or 'it'} is {shown}; it must be {wanted}"
-
-
-def _short(value) -> str:
-    """`value` for an error line, cut short: YAML's aliases can make a small file mean a very long
-    value.
-    """
-    try:
-        text = _repr.repr(value)
-    except ValueError:
-        return "a number too long to print"
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-_repr = reprlib.Repr()
-_repr.maxlevel, _repr.maxother, _repr.maxstring = 3, 60, 60
 
 
 def to_dict(config: Config) -> dict:

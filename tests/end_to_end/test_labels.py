@@ -108,6 +108,22 @@ def test_conditions_have_inputs_of_different_names():
         configs.replace(with_label("generator_128"), conditions=[{"kind": "odour"}])
 
 
+def test_every_level_of_a_preset_may_have_conditions(tmp_path):
+    levels = configs.preset("tiny").chain.generators
+    own = {name: {"conditions": [{}] * bool(i) + [{"kind": "label", "names": list(GENRES)}]}
+           for i, name in enumerate(levels.values())}
+    path = tmp_path / "own.yml"
+    path.write_text(configs.dump_yaml({"base": "tiny", "generators": own}))
+    system = configs.preset(path)
+    for level in levels:
+        assert [c.kind for c in system.generator(level).conditions] == ["codes"] * (level < 512) + ["label"]
+    for wrong in ([{}], [{"kind": "codes"}]):
+        own["generator_512"]["conditions"] = wrong
+        path.write_text(configs.dump_yaml({"base": "tiny", "generators": own}))
+        with pytest.raises(configs.ConfigError, match="generator_512 is the top of the chain and has no level above"):
+            configs.preset(path)
+
+
 def test_a_generator_is_saved_with_all_its_conditions(trained):
     above = {"embedding/embeddings", "upsample/conv/kernel", "upsample/conv/bias"}
     above |= {f"dilated_{d}/conv/{what}" for d in (1, 2, 4) for what in ("kernel", "bias")}
