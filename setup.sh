@@ -258,7 +258,7 @@ exec 9<&-
 if [ $demo = yes ]; then
     say "Generating 20 seconds of music ..."
     "$py" scripts/generate_audio.py --seconds 20 --seed 1 --output demo.wav --force
-    say "Listen to it: $PWD/demo.wav    Live, without end: source activate.sh && python scripts/generate_audio.py"
+    say "Listen to it: $PWD/demo.wav    Live, without end: source activate.sh && vqwave play"
 fi
 if [ $test = yes ]; then
     has_chromium || apt_install chromium --no-install-recommends || true
@@ -274,5 +274,5 @@ if [ $test = yes ]; then
     workers=$("$py" -c 'import os; print(min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))')
     "$py" -m pytest -q -rs -m "not large" -n "$workers" --dist worksteal
 elif [ $demo = no ]; then
-    say "Ready. Enter the environment: source activate.sh    Hear it: bash setup.sh --demo"
+    say "Ready. Enter the environment: source activate.sh    Hear it: vqwave play, or bash setup.sh --demo"
 fi

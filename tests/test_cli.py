@@ -163,6 +163,17 @@ def test_entry_called_from_python_reports_too(capsys):
     assert capsys.readouterr().err.endswith(": it is not there\n")
 
 
+def test_a_flag_has_the_bounds_of_the_config_that_it_goes_into():
+    from vqwave.config import Sampling, TrainingConfig
+
+    top_p, top_k, offsets = (cli.field(config, name) for config, name in (
+        (Sampling, "top_p"), (Sampling, "top_k"), (TrainingConfig, "offsets")))
+    assert (top_p("0.5"), top_p("1"), top_k("0"), offsets("64")) == (0.5, 1.0, 0, 64)
+    for parse, text in ((top_p, "0"), (top_p, "1.1"), (top_k, "-1"), (top_k, "1.5"), (offsets, "65"), (offsets, "0")):
+        with pytest.raises(cli.argparse.ArgumentTypeError, match=f"'{text}' is not a"):
+            parse(text)
+
+
 @pytest.mark.parametrize(("limits", "good", "bad"), [
     (dict(kind=int, least=1), ["1", "100"], ["0", "-1", "1.0", "x", "", "nan", "inf"]),
     (dict(least=0, most=1), ["0", "1", "0.5", "1e-3"], ["-0.1", "1.1", "nan", "inf", "-inf", "1e400", "x"]),

@@ -466,6 +466,6 @@ def test_damaged_data_is_named_by_every_command_that_reads_it(tiny, tmp_path):
     for command in (tiny.codec(tmp_path / "out", data), tiny.generator(tmp_path / "out", data)):
         code, said, _ = done(tmp_path / "log", *command)
         assert code == 2 and len(said.splitlines()) == 1
-        assert str(path) in said and "run scripts/prepare_audio.py again" in said
+        assert str(path) in said and "run python scripts/prepare_audio.py again" in said
     with pytest.raises(UserError, match="line"):
         manifest.read(data)

@@ -3,6 +3,10 @@
 from .. import weights
 
 
+def add_data(parser):
+    parser.add_argument("--data-dir", required=True, metavar="DIR", help="the data folder that `prepare` made")
+
+
 def add_codecs(parser, with_chain: bool = False):
     """--vqvae-weights-dir. with_chain: the folder's chain.yml says which codecs there are."""
     chain = ", and of chain.yml if they are of a chain of your own" if with_chain else ""

@@ -5,29 +5,31 @@ import json
 
 from rich.console import Console
 
-from .. import cli, progress, weights
+from .. import cli, config, progress, weights
 from ..files import printable
 from ..measure import benchmark
 from ..train.options import parse_split
 from . import arguments
 
+SIZES, QUICK_SIZES = "compact,reference", "compact"
+
 
 def parser() -> argparse.ArgumentParser:
     """What the command can be told."""
     parser = cli.parser(
-        "Measure sampling, decoding, the whole chain, its start and its memory; print tables and which targets are\n"
-        "met. Takes about eight minutes; let nothing else run meanwhile. Sizes without trained weights get random\n"
+        "Measure sampling, decoding, the whole chain, its start and its memory; print tables and which targets are "
+        "met. Takes about eight minutes; let nothing else run meanwhile. Sizes without trained weights get random "
         "ones, which are as fast. Writes results.json, report.txt and speed.png.",
         "--data-dir data/wesnoth --val-split recipes/wesnoth/split.yml",
     )
     parser.add_argument("--sizes", default=None, metavar="SIZE,...",
-                        help="presets, by name or path (default: compact,reference; with --quick compact)")
+                        help=f"presets, by name or path (default: {SIZES}; with --quick {QUICK_SIZES})")
     parser.add_argument("--only", default=",".join(benchmark.PARTS), metavar="NAME,...", help="what to measure")
     parser.add_argument("--quick", action="store_true", help="a minute or less, rough figures")
     parser.add_argument("--data-dir", metavar="DIR",
-                        help="folder that prepare_audio.py wrote: its held-out tracks tell what int8 and int4 cost")
-    parser.add_argument("--val-split", default="0.1", metavar="S",
-                        help="which tracks those are: as the generators were trained with")
+                        help="a data folder; its held-out tracks tell what int8 and int4 cost")
+    parser.add_argument("--val-split", default=str(config.DataConfig().split), metavar="SHARE|F.yml",
+                        help="which tracks are held out: as the generators were trained with")
     arguments.add_weights(parser)
     parser.add_argument("--output-dir", default="docs/benchmark", metavar="DIR", help="where the results go")
     parser.add_argument("--json", action="store_true", help="print the results as JSON, and nothing else, on stdout")
@@ -44,7 +46,7 @@ def main(argv=None) -> int:
             bar.update(task, completed=done, total=total, description=what)
 
         results = benchmark.run(
-            _names(args.sizes or ("compact" if args.quick else "compact,reference")),
+            _names(args.sizes or (QUICK_SIZES if args.quick else SIZES)),
             weights.find_folder(args.vqvae_weights_dir, weights.CODECS),
             weights.find_folder(args.generator_weights_dir, weights.GENERATORS), _names(args.only),
             benchmark.QUICK if args.quick else benchmark.FULL, data_dir=args.data_dir,

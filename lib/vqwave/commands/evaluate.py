@@ -6,7 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from .. import cli, progress
+from .. import cli, config, progress
 from ..errors import UserError
 from ..files import CHECKOUT, printable
 from ..measure import evaluation, report
@@ -17,40 +17,42 @@ from . import arguments
 def parser() -> argparse.ArgumentParser:
     """What the command can be told."""
     parser = cli.parser(
-        "Measure codecs (beside Opus and MP3), generators, the chain, variations, notes, what is copied, and how\n"
-        "ten minutes hold up; write the corpus's section of RESULTS.md, pictures and examples. About an hour on two\n"
-        "cores; what is measured is kept, so that the same command goes on where it was stopped. How alike recordings\n"
-        "sound is told by a network that is fetched once (29 MB).\n"
+        "Measure codecs (beside Opus and MP3), generators, the chain, variations, notes, what is copied, and how ten "
+        "minutes hold up. Writes the corpus's section of RESULTS.md, pictures and examples. Takes about an hour on two "
+        "cores; the same command again goes on where it was stopped. A network that says how alike recordings sound "
+        "is fetched once (29 MB).\n"
         f"Parts: {', '.join(evaluation.PARTS)}.",
         "--data-dir data/wesnoth --depths 8 32 128 --temperatures default 0.9",
     )
     number = cli.number
-    parser.add_argument("--data-dir", required=True, help="folder that prepare_audio.py wrote")
-    parser.add_argument("--name", help="the section of RESULTS.md (default: the data folder's name)")
-    parser.add_argument("--split", metavar="F.yml", help="which tracks are for testing "
+    arguments.add_data(parser)
+    parser.add_argument("--name", metavar="NAME", help="the section of RESULTS.md (default: the data folder's name)")
+    parser.add_argument("--split", metavar="F.yml", help="which tracks are held out for testing "
                         "(default: recipes/NAME/split.yml)")
-    parser.add_argument("--targets", metavar="F.yml", help="what is wanted of the figures "
+    parser.add_argument("--targets", metavar="F.yml", help="the targets that the figures are held to "
                         "(default: targets.yml beside the split file, where there is one)")
     parser.add_argument("--only", default=",".join(evaluation.PARTS), metavar="PART,...",
-                        help="the parts to measure; of others what was measured before is kept. Published figures are "
-                             "replaced by a run with all of them alone")
+                        help="the parts to measure; the figures of other parts are kept. Only a run with all parts "
+                             "replaces published figures")
     parser.add_argument("--side", choices=evaluation.SIDES, default="test",
-                        help="the tracks that are measured; settings are chosen on validation, and what is not test is "
-                             "printed alone")
+                        help="the tracks to measure. Choose settings on validation; figures of any side but test are "
+                             "only printed")
     parser.add_argument("--depths", type=number(int, 1), nargs="+", metavar="LEVEL",
-                        help="where the chain ends, each measured by itself; the first is what is shipped "
-                             "(default: where it ends by itself)")
+                        help="levels for the chain to end at, each measured by itself, the one that ships first "
+                             "(default: the chain's own)")
     parser.add_argument("--temperatures", nargs="+", default=["default"], metavar="T",
-                        help="each measured by itself: default (what the generators' configs say), a number, or one a "
-                             "level from the top down with commas between")
-    parser.add_argument("--top-p", type=number(above=0, most=1), metavar="P", help="see generate_audio.py")
+                        help="each measured by itself: `default` (what the generators' configs say), a number, or a "
+                             "number for each level from the top down with commas between")
+    parser.add_argument("--top-p", type=cli.field(config.Sampling, "top_p"), metavar="P",
+                        help=f"see {cli.command('generate')} --help")
     parser.add_argument("--seeds", type=number(int, 0), nargs="+", default=[1], metavar="S",
-                        help="a piece is generated and measured for each")
-    parser.add_argument("--minutes", type=number(above=0), default=10.0, help="of music a generated piece")
-    parser.add_argument("--offsets", type=number(int, 1, 64), default=4,
+                        help="seeds: a piece is generated and measured for each")
+    parser.add_argument("--minutes", type=number(above=0), default=10.0, metavar="M", help="length of each piece")
+    parser.add_argument("--offsets", type=cli.field(config.TrainingConfig, "offsets"), metavar="N",
+                        default=config.TrainingConfig().offsets,
                         help="alignments of the training codes to look for copies in: as many as in training")
     parser.add_argument("--quick", action="store_true",
-                        help="half a minute of music, rough figures: to try it out; published figures stay")
+                        help="rough figures from half a minute of music, to try it out; published figures stay")
     parser.add_argument("--context-free", metavar="DIR",
                         help="generators trained without conditions, to tell what the context is worth")
     parser.add_argument("--runs", metavar="DIR", help="the folder of the training runs, whose curves are drawn")

@@ -14,16 +14,16 @@ from . import arguments
 def parser() -> argparse.ArgumentParser:
     """What the command can be told."""
     parser = cli.parser(
-        "Turn trained weights into ONNX graphs. Without --output-dir they go into the cache, so that the first music\n"
-        "does not wait for it; docs/onnx.md says how to run them from another language.",
+        "Turn trained weights into ONNX graphs. Without --output-dir they go into the cache, so that the first music "
+        "need not wait for them; docs/onnx.md says how to run them from another language.",
         "--models vqvae_8,generator_8 --output-dir graphs",
     )
     parser.add_argument("--models", default="all", metavar="NAMES",
-                        help="all that there are of the chain, or names with commas between")
+                        help="all of the chain that are there, or names with commas between")
     arguments.add_weights(parser)
     arguments.add_epoch(parser, "generators")
     parser.add_argument("--engine", choices=engine.ENGINES[:2], default=engine.ENGINES[0],
-                        help="the loops with int8 weights (large ones also with 4-bit ones) or with float32 ones")
+                        help="what the generators' weights are: int8 (large models also get a 4-bit graph), or float32")
     parser.add_argument("--output-dir", metavar="DIR", help="where to write NAME_KIND.onnx (default: the cache)")
     return parser
 

@@ -11,22 +11,24 @@ from ..files import printable
 def parser() -> argparse.ArgumentParser:
     """What the command can be told."""
     parser = cli.parser(
-        "Convert every audio file under SRC to a mono .u16 track under DST and list them in DST/manifest.jsonl.\n"
-        "Run it again to continue, or to add what is new. Exit code: 0 all is there, 1 some failed, 2 nothing worked.",
+        "Convert every audio file under SRC to a mono .u16 track under DST and list them in DST/manifest.jsonl. Run it "
+        "again to continue, or to add what is new.\n"
+        "Exit codes: 0 all files are converted; 1 some could not be; 2 none could, or another error.",
         "~/Music data",
     )
-    parser.add_argument("src", metavar="SRC", help="folder of music, searched to the bottom")
-    parser.add_argument("dst", metavar="DST", help="data folder, made if it is not there")
+    parser.add_argument("src", metavar="SRC", help="the folder of music, with all folders in it")
+    parser.add_argument("dst", metavar="DST", help="the data folder; it is made if it is not there")
     parser.add_argument("--sample-rate",
                         type=cli.number(int, least=1000, most=192000),
                         default=config.preset().chain.sample_rate,
                         metavar="HZ",
                         help="sample rate of the tracks")
     parser.add_argument("--workers", type=cli.number(int, least=1, most=256), metavar="N",
-                        help="processes (default: one a core)")
+                        help="processes (default: one for each core)")
     parser.add_argument("--scheduler", metavar="tcp://HOST:PORT",
                         help="convert on the workers of a Dask cluster instead (docs/scaling.md)")
-    parser.add_argument("--overwrite", action="store_true", help="convert also what is up to date")
+    parser.add_argument("--overwrite", action="store_true",
+                        help="convert everything again, also to another sample rate")
     return parser
 
 

@@ -27,15 +27,17 @@ COLUMNS = (
 def parser() -> argparse.ArgumentParser:
     """What the command can be told."""
     parser = cli.parser(
-        "Encode a piece of music with a codec, decode it again, write what came back as wav and print how near it is.\n"
-        "SC and mel: lower is better; SI-SDR: higher is better; encode and decode: times faster than it plays.",
+        "Hear what a codec keeps of a recording: encodes and decodes it, writes what comes back as a wav file, and "
+        "prints how near it is.\n"
+        "SC and mel: lower is nearer. SI-SDR: higher is nearer. Encode and decode: how many times faster than it "
+        "plays.",
         "--model all --input song.mp3 --output-dir heard",
     )
-    parser.add_argument("--model", required=True, metavar="NAME", help="the codec, by its name, or all of the chain")
-    parser.add_argument("--input", required=True, metavar="FILE", help="music in any common format, of any length")
+    parser.add_argument("--model", required=True, metavar="NAME", help="a codec's name, or all")
+    parser.add_argument("--input", required=True, metavar="FILE",
+                        help="a recording, in any common format and of any length")
     parser.add_argument("--output-dir", metavar="DIR",
-                        help="where the wav goes, and a picture of both waveforms and spectrograms with it; "
-                             "without this the wav alone is written where you are")
+                        help="where the wav file goes, with a picture of both (default: this folder, and no picture)")
     parser.add_argument("--start", type=cli.number(least=0), default=0.0, metavar="S", help="seconds to skip first")
     parser.add_argument("--seconds", type=cli.number(above=0), metavar="S",
                         help="seconds to take (default: to the end)")

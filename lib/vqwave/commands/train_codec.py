@@ -10,13 +10,13 @@ from ..train import options
 def parser() -> argparse.ArgumentParser:
     """What the command can be told."""
     parser = cli.parser(
-        "Train one codec (VQ-VAE) on music prepared by prepare_audio.py. The same command again resumes where it was.",
+        "Train one codec (VQ-VAE) on a data folder. The same command again goes on where it was stopped.",
         "--model vqvae_32 --data-dir data/my_music --minutes 30 --fp16",
     )
     options.add_options(parser, "codec")
     parser.add_argument("--decoder-only", action="store_true",
-                        help="leave encoder and codebook as they are, so that generators trained on their codes stay "
-                             "valid (with --start-from)")
+                        help="with --start-from: train the decoder only; the codes stay the same, and so the "
+                             "generators that were trained on them stay valid")
     return parser
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from .. import cli, quiet, weights
+from .. import cli, config, quiet, weights
 from ..train import options
 from . import arguments
 
@@ -10,17 +10,17 @@ from . import arguments
 def parser() -> argparse.ArgumentParser:
     """What the command can be told."""
     parser = cli.parser(
-        "Train one generator on the codes that trained codecs make of music prepared by prepare_audio.py. The same "
-        "command again resumes where it was.",
+        "Train one generator on the codes that trained codecs make of a data folder. The same command again goes on "
+        "where it was stopped.",
         "--generator generator_128 --data-dir data/my_music --minutes 60 --fp16",
     )
     options.add_options(parser, "generator")
     arguments.add_codecs(parser)
     arguments.add_epoch(parser, "codecs")
-    parser.add_argument("--offsets", type=cli.number(int, 1, 64),
-                        help="encode each track at so many sample offsets, so that no one alignment is learnt "
-                             "(default: the preset's)")
-    parser.add_argument("--transpose", type=cli.number(int, 0, 12), metavar="SEMITONES",
+    parser.add_argument("--offsets", type=cli.field(config.TrainingConfig, "offsets"), metavar="N",
+                        help="encode each track N times, each time beginning some samples later, so that no one "
+                             "alignment is learnt (default: the preset's)")
+    parser.add_argument("--transpose", type=cli.field(config.TrainingConfig, "transpose"), metavar="SEMITONES",
                         help="encode each training track also 1 … SEMITONES higher and lower (default: the preset's)")
     parser.add_argument("--scheduler", metavar="tcp://HOST:PORT",
                         help="encode the tracks on the workers of a Dask cluster (docs/scaling.md)")

@@ -24,7 +24,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from .. import machine, progress
+from .. import cli, machine, progress
 from ..errors import UserError
 from ..files import atomic_write, lock_folder, printable, reason, sweep
 from . import cluster
@@ -85,18 +85,18 @@ def read(folder) -> list[Track]:
     folder = Path(folder)
     tracks = _load(folder)
     if not tracks:
-        raise UserError(f"{printable(folder)}: the manifest names no track; fill it with scripts/prepare_audio.py")
+        raise UserError(f"{printable(folder)}: the manifest names no track; fill it with {cli.command('prepare')}")
     for track in tracks:
         if not track.is_intact(folder):
             raise UserError(
                 f"{printable(folder)}: {printable(track.file)} is missing or not {2 * track.samples} bytes long as "
-                f"{NAME} says; run scripts/prepare_audio.py again")
+                f"{NAME} says; run {cli.command('prepare')} again")
     first = tracks[0]
     for track in tracks:
         if track.sample_rate != first.sample_rate:
             raise UserError(
                 f"{printable(folder)}: mixed sample rates: {printable(first.file)} has {first.sample_rate} Hz, "
-                f"{printable(track.file)} {track.sample_rate} Hz; run scripts/prepare_audio.py again for all")
+                f"{printable(track.file)} {track.sample_rate} Hz; run {cli.command('prepare')} again for all")
     return tracks
 
 
@@ -115,12 +115,12 @@ def _load(folder):
             tracks = _tracks(path, lines)
     except FileNotFoundError as e:
         what = f"there is no {NAME} in it" if folder.is_dir() else "there is no such folder"
-        raise UserError(f"{printable(folder)}: {what}; make it with scripts/prepare_audio.py") from e
+        raise UserError(f"{printable(folder)}: {what}; make it with {cli.command('prepare')}") from e
     except OSError as e:
         raise UserError(f"{printable(path)}: cannot be read: {reason(e)}") from e
     except UnicodeDecodeError as e:
         raise UserError(
-            f"{printable(path)}: is not a manifest; remove it and run scripts/prepare_audio.py again") from e
+            f"{printable(path)}: is not a manifest; remove it and run {cli.command('prepare')} again") from e
     tracks.sort(key=lambda t: t.file)
     for file in _find_links_outside(folder, [t.file for t in tracks]):
         raise UserError(f"{printable(folder)}: {printable(file)} lies outside the folder, where a link leads")
@@ -140,7 +140,7 @@ def _tracks(path, lines):
             if isinstance(e.__cause__, json.JSONDecodeError) and not line.endswith("\n"):
                 break  # cut off
             raise UserError(f"{printable(path)}, line {number}: {printable(str(e))}; "
-                            "remove it and run scripts/prepare_audio.py again") from e
+                            f"remove it and run {cli.command('prepare')} again") from e
         seen.add(track.file)
         tracks.append(track)
     return tracks

@@ -18,6 +18,9 @@ from ..data.splits import read_split
 from ..errors import UserError
 from .record import STEPS_PER_EPOCH
 
+KEEP = 3
+"""How many numbered sets stay, besides the best."""
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -65,13 +68,14 @@ def add_options(p: argparse.ArgumentParser, role: str):
     flag, which = ("--model", "the codec") if role == "codec" else ("--generator", "the generator")
     p.add_argument(flag, dest="name", metavar="NAME", help=f"{which}: one of the preset's chain, or (default) the one "
                                                            "that --config describes")
-    p.add_argument("--data-dir", required=True, help="folder that prepare_audio.py wrote")
-    p.add_argument("--output-dir", default=weights.GENERATORS, help="where weights, state and logs go")
+    p.add_argument("--data-dir", required=True, metavar="DIR", help="the data folder that `prepare` made")
+    p.add_argument("--output-dir", default=weights.GENERATORS, metavar="DIR", help="where weights, state and logs go")
     add_preset(p)
-    p.add_argument("--config", metavar="F.yml", help="a YAML file that replaces what the preset says: keys model, "
-                                                     "training and data, as in the file beside a set of weights")
+    p.add_argument("--config", metavar="F.yml", help="a YAML file that overrides the preset, with the keys model, "
+                                                     "training and data of the file beside a set of weights")
     add_training_flags(p)
-    p.add_argument("--minutes", type=cli.number(float, above=0), help="train for about so long, in place of --steps")
+    p.add_argument("--minutes", type=cli.number(float, above=0), metavar="M",
+                   help="train for about so many minutes, in place of --steps")
     p.add_argument("--start-epoch", type=cli.number(int, 1), metavar="N",
                    help="go on from epoch N instead of the latest step")
 
@@ -83,33 +87,37 @@ def add_preset(p: argparse.ArgumentParser):
 
 def add_training_flags(p: argparse.ArgumentParser):
     """The flags that can be meant for every model of a chain alike."""
-    p.add_argument("--batch-size", type=cli.number(int, 1), help="windows a step (default: the preset's)")
-    p.add_argument("--input-length", type=cli.number(int, 1), help="samples a window (default: the preset's)")
-    p.add_argument("--steps", type=cli.number(int, 1), help="optimizer steps in all (default: the preset's)")
+    p.add_argument("--batch-size", type=cli.number(int, 1), metavar="N",
+                   help="windows in a step (default: the preset's)")
+    p.add_argument("--input-length", type=cli.number(int, 1), metavar="SAMPLES",
+                   help="length of a window (default: the preset's)")
+    p.add_argument("--steps", type=cli.number(int, 1), metavar="N",
+                   help="optimizer steps in all (default: the preset's)")
     p.add_argument("--epochs", type=cli.number(int, 1),
-                   help="divide the steps into so many epochs, each of which ends with validation and saving "
-                        f"(default: every {STEPS_PER_EPOCH} steps)")
+                   metavar="N", help="divide the steps into N epochs, each of which ends with validation and saving "
+                        f"(default: one for every {STEPS_PER_EPOCH} steps)")
     p.add_argument("--learning-rate", type=cli.number(float, above=0),
-                   help="its peak, after warm-up (default: the preset's)")
-    p.add_argument("--seed",
-                   type=cli.number(int, 0),
+                   metavar="RATE", help="its peak, after warm-up (default: the preset's)")
+    p.add_argument("--seed", type=cli.number(int, 0), metavar="S",
                    help=f"of the initial weights and the order of windows (default: {TrainingConfig().seed})")
     p.add_argument("--val-split", metavar="SHARE|F.yml",
-                   help="share of the hours held out for validation, by track, or a split.yml that names tracks "
+                   help="what is held out for validation, in whole tracks: a share of the hours, or a split.yml with "
+                        "their names "
                         f"(default: {DataConfig().split})")
     p.add_argument("--patience", type=cli.number(int, 0),
-                   help="stop after so many epochs without a better validation loss (default: never)")
+                   metavar="N", help="stop after N epochs without a better validation loss (default: never)")
     p.add_argument("--start-from", metavar="DIR",
-                   help="begin with the weights of this model in DIR (the set without a number, else the best), not "
-                        "with random ones: tunes a trained model further, or to other music")
+                   help="begin with this model's weights in DIR (the set without a number, else the best) instead of "
+                        "random ones: to train a model further, or tune it to other music")
     p.add_argument("--distribute", action="store_true",
                    help="train on all GPUs of this machine, or on several machines (docs/scaling.md); --batch-size is "
                         "that of all together")
     p.add_argument("--fp16", action="store_true", help="mixed precision: float16 on a GPU, bfloat16 on a CPU")
     p.add_argument("--keep-all", action="store_true",
-                   help="keep every epoch's weights, not only the last three and the best")
+                   help=f"keep every epoch's weights, not only the last {KEEP} and the best")
     p.add_argument("--promote", action="store_true",
-                   help="when done, make the best set the one without a number, which is loaded by default (float16)")
+                   help="at the end, also save the best set without a number, as float16: the one that is loaded by "
+                        "default")
 
 
 def parse_split(text) -> float | config.Split:

@@ -27,11 +27,8 @@ from ..progress import QuietReporter, Reporter
 from . import callbacks, replicas, resume
 from .jobs import CodecJob, GeneratorJob, Job
 from .optimizer import Muon
-from .options import RunOptions
+from .options import KEEP, RunOptions
 from .record import STEPS_PER_EPOCH, RunRecord, run_variables
-
-KEEP = 3
-"""How many numbered sets stay besides the best."""
 
 
 def train_codec(model: CodecConfig, data_dir, options: RunOptions, training: TrainingConfig | None = None,
