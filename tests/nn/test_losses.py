@@ -8,6 +8,7 @@ import pytest
 from encoded import tone
 from keras import ops
 
+from vqwave import config as configs
 from vqwave.nn import losses
 
 RATE, SAMPLES = 22050, 8192
@@ -98,3 +99,24 @@ def test_a_hum_is_what_stands_out_of_noise_otherwise_than_in_the_original(rng):
 def test_one_shortest_window_of_audio_is_enough():
     short = np.full((1, losses.SHORTEST), 0.1, "float32")
     assert all(np.isfinite(v) for v in terms(short, 0.5 * short).values())
+
+
+def test_the_constant_q_term_tells_semitones_in_the_bass_apart():
+    time = np.arange(512 * 64) / RATE
+    low, higher = (np.sin(2 * np.pi * hertz * time)[None].astype("float32") * 0.3 for hertz in (110, 116.54))
+    assert float(losses.constant_q(low, low, RATE)) == 0
+    assert float(losses.constant_q(low, higher, RATE)) > 0.02
+    # Levels are in units of 80 dB: 8 dB more, wherever there is something to hear.
+    assert float(losses.constant_q(low, 0.4 * low, RATE)) < 0.1
+
+
+def test_every_term_of_the_config_is_computed_where_it_has_a_weight(rng):
+    x, y = rng.normal(0, 0.1, (2, 1, 512 * 40)).astype("float32")
+    config = configs.preset("tiny").codec(512)
+    own = {"presence", "level", "spectrum"}  # of the head of notes
+    assert {name for names in losses.TERMS for name in names} | own == set(configs.LossConfig.model_fields)
+    loss = configs.LossConfig(hum=0.1, constant_q=0.5)
+    for names, compute in losses.terms_of(loss).items():
+        assert set(compute(x, y, config)) == set(names)
+    assert set(losses.terms_of(loss)) == set(losses.TERMS)
+    assert len(losses.terms_of(configs.LossConfig())) == 1

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import keras
@@ -18,7 +19,7 @@ from .encoders import ENCODERS, stage_blocks
 from .frontends import FRONT_ENDS
 from .heads import HEADS, Head
 from .layers import Conv, Reach, SubPixelUpsampling, gelu
-from .losses import constant_q, hum, reconstruction_terms
+from .losses import terms_of
 from .quantizers import build_quantizer
 
 
@@ -79,8 +80,8 @@ class VQVAE(keras.Model):
         """Codes to either side that one code's samples can see."""
         self.quantizer = build_quantizer(config.quantizer, seed)
         self.encoder.trainable = not decoder_only
-        terms = ["spectral_convergence", "log_magnitude", "mel", "waveform", *self.head.TERMS]
-        terms += [name for name in ("hum", "constant_q") if getattr(config.loss, name)]
+        self.terms = terms_of(config.loss)
+        terms = [*itertools.chain.from_iterable(self.terms), *self.head.TERMS]
         self.seed_generator = keras.random.SeedGenerator(seed + 1) if config.positioned else None
         self.adversary = build_adversary(config.adversary)
         self.weights_of_terms = {**dict(config.loss)}
@@ -131,11 +132,9 @@ class VQVAE(keras.Model):
         Validation judges by the reconstruction alone: a discriminator's opinion changes from epoch
             to epoch.
         """
-        terms = reconstruction_terms(y, y_pred, self.config.sample_rate)
-        if self.config.loss.hum:
-            terms["hum"] = hum(y, y_pred, self.config.level)
-        if self.config.loss.constant_q:
-            terms["constant_q"] = constant_q(y, y_pred, self.config.sample_rate)
+        terms = {}
+        for compute in self.terms.values():
+            terms |= compute(y, y_pred, self.config)
         if self.head.clues is not None:
             terms |= self.head.losses_of(self.features, self.clues)
         total = sum(self.losses)

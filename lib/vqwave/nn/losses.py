@@ -8,11 +8,12 @@ dimensionless.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 from keras import ops
 
-from ..config import LogFrequencyFrontEnd
+from ..config import LogFrequencyFrontEnd, LossConfig
 from ..metrics import BESIDE, LINE, MEL_FLOOR, mel_filters
 from ..metrics import MEL_BANDS as MEL_SCALES
 from .frontends import ConstantQ, level_of
@@ -91,9 +92,13 @@ def hum(x, y, level: int):
     return ops.mean((excess(power(y) + floor) - excess(original + floor)) ** 2)
 
 
+CONSTANT_Q = LogFrequencyFrontEnd()
+"""The grid and hop of the term `constant_q`, less the octaves that a sample rate does not hold."""
+
+
 @functools.lru_cache
 def _transform(sample_rate: int) -> ConstantQ:
-    octaves = min(7, int(np.log2(sample_rate / 2 / LogFrequencyFrontEnd().lowest)))
+    octaves = min(CONSTANT_Q.octaves, int(np.log2(sample_rate / 2 / CONSTANT_Q.lowest)))
     return ConstantQ(LogFrequencyFrontEnd(octaves=octaves), sample_rate)
 
 
@@ -105,3 +110,22 @@ def constant_q(x, y, sample_rate: int):
     """
     transform = _transform(sample_rate)
     return ops.mean(ops.abs(level_of(transform(x)) - level_of(transform(y))))
+
+
+TERMS: dict[tuple[str, ...], Callable] = {
+    ("spectral_convergence", "log_magnitude", "mel", "waveform"):
+        lambda x, y, config: reconstruction_terms(x, y, config.sample_rate),
+    ("hum",): lambda x, y, config: {"hum": hum(x, y, config.level)},
+    ("constant_q",): lambda x, y, config: {"constant_q": constant_q(x, y, config.sample_rate)},
+}
+"""What computes the terms of these names in `LossConfig`: (original, reconstruction, codec config) -> each by its name.
+
+The first are always computed, because every log has them; the others where they have a weight.
+"""
+
+
+def terms_of(loss: LossConfig) -> dict[tuple[str, ...], Callable]:
+    """The part of `TERMS` that a loss has."""
+    first = next(iter(TERMS))
+    return {names: compute for names, compute in TERMS.items()
+            if names == first or any(getattr(loss, name) for name in names)}

@@ -356,7 +356,7 @@ class Nodes:
 
 
 def _filter(main: Nodes, body: Nodes, scaled: str, codes: int) -> str:
-    """`sampling.filtered` on [1, B, codes] where top_k or top_p leave something out; else `scaled`,
+    """`sampling.filter_logits` on [1, B, codes] where top_k or top_p leave something out; else `scaled`,
     nothing sorted.
     """
     from onnx import TensorProto, helper

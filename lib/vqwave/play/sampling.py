@@ -1,7 +1,7 @@
 """Logits to codes: randomness by position, temperature, top-k, top-p, greedy; and the Keras
 reference loop.
 
-One order everywhere (here in numpy, in the Keras loop, in the ONNX loop of `export.py`): logits /
+One order everywhere (here in numpy, in the Keras loop, in the ONNX loop of `loops.py`): logits /
 temperature, top-k, top-p over what is left, then the inverse of the cumulative distribution in the
 codes' own order.
 """

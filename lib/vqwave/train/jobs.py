@@ -126,9 +126,10 @@ class CodecJob(Job):
 
     def check_settings(self, training: config.TrainingConfig):
         shortest = max(losses.SHORTEST, losses.LINE_BINS * self.model.level if self.model.loss.hum else 0)
-        if training.input_length % self.model.level or training.input_length < shortest:
+        unit = math.lcm(self.model.level, losses.CONSTANT_Q.hop) if self.model.loss.constant_q else self.model.level
+        if training.input_length % unit or training.input_length < shortest:
             raise UserError(f"--input-length is {training.input_length}; for {self.model.name} it must be a multiple "
-                            f"of {self.model.level} and at least {shortest}")
+                            f"of {unit} and at least {shortest}")
 
     def prepare(self, record: RunRecord, group: Group, say):
         self.training, self.group = record.training, group
