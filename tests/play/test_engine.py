@@ -493,6 +493,18 @@ def other_codecs(tmp_path_factory):
     return folder
 
 
+def test_rows_decoded_apart_are_the_rows_decoded_together(tiny_weights, other_codecs, rng):
+    """Bit for bit: a stream of several pieces decodes a few of them at a time."""
+    for folder, name in [*((tiny_weights.codecs, f"vqvae_{level}") for level in LEVELS),
+                         (other_codecs, "vqvae_residual")]:
+        played = engine.load_codec(weights.find(folder, name))
+        codes = played.encode(rng.normal(0, 0.1, (7, 8192)).astype(np.float32))
+        together = played.decode_window(codes, 3)
+        for rows in (1, played.rows, 3):
+            apart = [played.decode_window(codes[i : i + rows], 3) for i in range(0, 7, rows)]
+            np.testing.assert_array_equal(np.concatenate(apart), together)
+
+
 @pytest.mark.parametrize("kind, books", [("residual", 3), ("som", 1)])
 def test_codecs_of_every_quantizer_are_the_same_in_every_engine(other_codecs, rng, kind, books):
     found = weights.find(other_codecs, f"vqvae_{kind}")

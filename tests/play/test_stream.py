@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from vqwave import config as configs
+from vqwave import machine
 from vqwave.config import CodecConfig, GeneratorConfig, Sampling
 from vqwave.errors import UserError
 from vqwave.play import stream as streaming
@@ -99,6 +100,8 @@ def frame(seen, uniform, previous, position, temperature, given=None):
 class IntegerCodec:
     """Each sample tells its frame, its place in frame and piece, and the frames at both ends of
     what is seen."""
+
+    rows = 1
 
     def __init__(self, level, books=1):
         # The more so at the top: there more is seen than a block.
@@ -251,6 +254,45 @@ def test_a_batch_is_its_pieces_side_by_side(name):
         np.testing.assert_array_equal(codes[level][1], without_book(second))
     np.testing.assert_array_equal(both[1], collect(start(parts, seed=5, batch=3), 3)[1])
     assert not np.array_equal(both[0], both[1])
+
+
+@pytest.mark.parametrize("rows", [2, 3, 8, None])
+def test_how_many_rows_are_decoded_at_once_changes_nothing(rows):
+    codec, generators = chain(32)
+    expected = collect(start((codec, generators), seed=3, batch=8, samples=5 * BLOCK))
+    codec.rows = rows
+    seen, decode = [], codec.decode_window
+    codec.decode_window = lambda codes, start: (seen.append(len(codes)), decode(codes, start))[1]
+    made = collect(start((codec, generators), seed=3, batch=8, samples=5 * BLOCK))
+    np.testing.assert_array_equal(made, expected)
+    assert max(seen) == (rows or 8) and sum(seen) == 5 * 8
+
+
+def test_what_no_worker_has_begun_is_done_by_the_thread_that_waits(monkeypatch):
+    """The only worker is at work on the context of the next block until this one is decoded."""
+    monkeypatch.setattr(machine, "cores", lambda: 1)
+    codec, generators = chain(32)
+    decoded = threading.Semaphore(0)
+    decode, context = codec.decode_window, generators[-1].context
+
+    def running():  # the stream runs its one block ahead by then
+        return stream.position >= 2 * BLOCK
+
+    def decode_window(codes, start):
+        if running():
+            decoded.release()
+        return decode(codes, start)
+
+    def wait(inputs):
+        if running():
+            for _ in range(4):
+                assert decoded.acquire(timeout=60)
+        return context(inputs)
+
+    expected = collect(start((codec, generators), seed=3, batch=4, samples=6 * BLOCK))
+    codec.decode_window, generators[-1].context = decode_window, wait
+    stream = start((codec, generators), seed=3, batch=4, samples=6 * BLOCK)
+    np.testing.assert_array_equal(collect(stream), expected)
 
 
 def test_seeds_differ_and_repeat():

@@ -88,6 +88,11 @@ class CodecEngine:
     made it.
     """
 
+    rows: int | None = None
+    """Rows of a batch that one run of the decoder takes fastest; None: all of them. Rows decoded
+    together or apart are the same, bit for bit, where this is a number.
+    """
+
     def __init__(self, weight_set, engine: str):
         self.config, self.weight_set, self.engine = weight_set.config, weight_set, engine
 
@@ -234,6 +239,8 @@ def session(graph: bytes, arena: bool = True):
 
 
 class _OnnxCodec(CodecEngine):
+    rows = 2  # what the layers between convolutions read and write then stays in the caches
+
     def __init__(self, weight_set, engine):
         super().__init__(weight_set, engine)
         self._graphs = _Graphs(weight_set)

@@ -9,17 +9,17 @@ a resume changes a bit.
 
 from __future__ import annotations
 
-import os
 import secrets
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from .. import weights
+from .. import machine, weights
 from ..config import Sampling, override
 from ..errors import UserError
 from . import controls, engine
@@ -395,7 +395,8 @@ class Stream(Blocks):
 
     Iterating raises what went wrong in any thread; the stream is closed then. Blocks come from
     whichever thread calls `next`, one at a time. While the bottom level samples a block in that
-    thread, workers run the levels above for the next block and decode the one before.
+    thread, workers run the levels above for the next block and decode the one before; what they
+    have not begun by then is done in that thread too.
 
     Example:
         with Stream(codec, generators, seed=1) as stream:
@@ -766,29 +767,37 @@ class Stream(Blocks):
             # The first block is wanted now; from the second on, sampling runs one block ahead so
             # that both cores work.
             self._fresh = False
-            return self._decode(*self._decoder_window())
+            return _gather(self._decode())
         return self._sample(decode=True)
 
-    def _sample(self, decode: bool = False):
-        """Sample the bottom level's next block, at the same time preparing its next context and
-        decoding.
+    def _sample(self, decode: bool = False) -> np.ndarray | None:
+        """Sample the bottom level's next block while workers prepare the context of the one after it
+        and decode the block that is handed out next.
+
+        Returns:
+            That block, float32 [batch, block], where `decode` asks for it.
         """
-        bottom = self._bottom
+        bottom, block = self._bottom, self._bottom.blocks
+        wanted, context, ahead, decoded = self._is_needed(block), None, None, []
+        if wanted:
+            context = bottom.context(block)
+            # One long job, so it begins first; the decoder's are short and fill what is left.
+            if bottom.source and self._is_needed(block + 1):
+                ahead = self._submit(bottom.context, block + 1)
+        if decode:
+            decoded = self._decode()
+        if wanted:
+            bottom.sample(context)
+        audio = _gather(decoded) if decode else None
+        if ahead:
+            ahead.result()
+        return audio
+
+    def _submit(self, function, *given) -> _Job:
         if self._pool is None:
             # On two cores a third thread would only take turns with the sampling one.
-            workers = 1 if (os.cpu_count() or 1) <= 2 else 2
-            self._pool = ThreadPoolExecutor(workers, thread_name_prefix="vqwave-stream")
-        jobs = []
-        if decode:
-            jobs.append(self._pool.submit(self._decode, *self._decoder_window()))
-        block = bottom.blocks
-        if self._is_needed(block):
-            context = bottom.context(block)
-            if bottom.source and self._is_needed(block + 1):
-                jobs.append(self._pool.submit(bottom.context, block + 1))
-            bottom.sample(context)
-        results = [job.result() for job in jobs]
-        return results[0] if decode else None
+            self._pool = ThreadPoolExecutor(1 if machine.cores() <= 2 else 2, thread_name_prefix="vqwave-stream")
+        return _Job(self._pool, function, *given)
 
     def _is_needed(self, block: int) -> bool:
         """Whether a block of the bottom level is still heard, or seen by the decoder of one that
@@ -810,10 +819,16 @@ class Stream(Blocks):
             last = min(last, self._bottom.end)
         return self._bottom.window(first, last, pad=0), begin - first
 
-    def _decode(self, codes: np.ndarray, before: int) -> np.ndarray:
-        level = self.codec.config.level
-        start = self._done * self._bottom.per_block - before
-        return decode_finite(self.codec, codes, start)[:, before * level : before * level + self.block]
+    def _decode(self) -> list[_Job]:
+        """Begin to decode the next block: jobs of a few of its rows each, float32 [rows, block]."""
+        codes, before = self._decoder_window()
+        start, heard = self._done * self._bottom.per_block - before, before * self._bottom.level
+        rows = self.codec.rows or len(codes)
+
+        def decode(part):
+            return decode_finite(self.codec, part, start)[:, heard : heard + self.block]
+
+        return [self._submit(decode, codes[i : i + rows]) for i in range(0, len(codes), rows)]
 
     def _join(self, audio: np.ndarray):
         """Lay the recording over the block that comes next, [batch, block]; at its end it passes
@@ -870,6 +885,22 @@ class Stream(Blocks):
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
+
+
+class _Job:
+    """A call that a pool makes, or that `result` makes where no thread of the pool has begun it."""
+
+    def __init__(self, pool: ThreadPoolExecutor, function: Callable, *given):
+        self._call = partial(function, *given)
+        self._future = pool.submit(self._call)
+
+    def result(self):
+        return self._call() if self._future.cancel() else self._future.result()
+
+
+def _gather(jobs: list[_Job]) -> np.ndarray:
+    """The rows that all jobs made. The last are waited for first: the pool begins with the first."""
+    return np.concatenate([job.result() for job in reversed(jobs)][::-1])
 
 
 def _scalar(array):
