@@ -886,8 +886,9 @@ class Preset:
     """A whole system: its chain, and for each model of it what it is and how it is trained."""
 
     def __init__(self, name: str, about: str, chain: ChainConfig, models: dict[str, CodecConfig | GeneratorConfig],
-                 training: dict[str, TrainingConfig]):
+                 training: dict[str, TrainingConfig], data: DataConfig):
         self.name, self.about, self.chain, self._models, self._training = name, about, chain, models, training
+        self.data = data
 
     def model(self, name: str) -> CodecConfig | GeneratorConfig:
         return self._models[self._check_known(name, "model", self._models)]
@@ -924,6 +925,7 @@ class _PresetFile(Config):
     about: Text = ""
     chain: ChainConfig
     training: dict[Literal["codec", "generator"], dict[str, Any]] = {}
+    data: DataConfig = DataConfig()
     codecs: dict[Name, dict[str, Any]]
     generators: dict[Name, dict[str, Any]]
 
@@ -956,7 +958,7 @@ def preset(name="compact") -> Preset:
             raise ConfigError(f"{path}: base is {base!r}; it must be one of {', '.join(preset_names())}")
         values = merge(load_yaml(PRESETS / f"{base}.yml"), values)
     check_schema(values, os.fspath(path))
-    known = ["schema", "about", "chain", "training", "codecs", "generators"]
+    known = ["schema", "about", "chain", "training", "data", "codecs", "generators"]
     for key in values:
         if key not in known:
             near = difflib.get_close_matches(_short(key).lower(), known, n=1, cutoff=0.0)[0]
@@ -1009,7 +1011,7 @@ def preset(name="compact") -> Preset:
               {"name": one.generator, "level": one.level, "num_codes": codec.num_codes, "books": codec.books})
         above = codec
     label = path.stem if path.parent == PRESETS else os.fspath(path)
-    return Preset(label, " ".join(file.about.split()), file.chain, models, training)
+    return Preset(label, " ".join(file.about.split()), file.chain, models, training, file.data)
 
 
 # --------------------------------------------------------------------------------------- validation

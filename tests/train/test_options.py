@@ -47,6 +47,15 @@ def test_a_flag_outdoes_the_file_and_the_file_the_preset(write):
     assert read("--model", "vqvae_8", "--config", path, "--val-split", "0.25").data.split == 0.25
 
 
+def test_a_preset_may_say_what_is_trained_on(write):
+    preset = write("base: tiny\ndata: {split: {test: [a]}, trim_silence: null}\n")
+    assert configs.preset(preset).data == configs.DataConfig(split={"test": ["a"]}, trim_silence=None)
+    said = read("--model", "vqvae_8", "--preset", preset)
+    assert said.data == configs.preset(preset).data and said.options.given == frozenset()
+    other = read("--model", "vqvae_8", "--preset", preset, "--val-split", "0.25")
+    assert other.data == configs.DataConfig(split=0.25, trim_silence=None)
+
+
 def test_every_flag_reaches_its_setting(tmp_path):
     (tmp_path / "s.yml").write_text("validation: [a]\n")
     line = ("--model vqvae_8 --output-dir o --minutes 3 --seed 4 --patience 5 --fp16 --keep-all --promote --epochs 6 "

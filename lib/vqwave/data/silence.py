@@ -89,7 +89,7 @@ def trim(data_dir, sides, seconds: float | None, say, keep: bool = True
     kept = [[track for track in side if track.file not in silent] for side in sides]
     if sides[0] and not kept[0]:
         raise UserError(f"{data_dir}: every training track is silence for the most part; with "
-                        "`data: {trim_silence: null}` in a --config file it is trained on all the same")
+                        "`data: {trim_silence: null}` in a preset or a --config file it is trained on all the same")
     if cut:
         say(f"silence at the ends of {cut} tracks is cut to {seconds:g} s each, {removed:.0f} s in all")
     return kept, spans

@@ -158,7 +158,7 @@ def read_settings(args, role: str) -> TrainingSettings:
         held["split"] = parse_split(args.val_split)
         if isinstance(held["split"], config.Split):
             held["split"] = config.to_dict(held["split"])
-    data = config.validate(DataConfig, held, f"{args.config}: data")
+    data = config.validate(DataConfig, config.to_dict(preset.data) | held, f"{args.config}: data")
     start = args.start_from
     if start in (weights.CODECS, weights.GENERATORS):  # what ships, also outside the checkout
         start = weights.find_folder(start, start)
