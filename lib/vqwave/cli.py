@@ -167,8 +167,8 @@ def entry(main, argv=None) -> int:
             return _fail(f"a file could not be read or written: {e.strerror}")
         raise
     except Exception as e:
-        # The backends have exceptions of their own for what the system says, and Keras wraps those
-        # in others.
+        # The backends have their own exceptions for errors of the system, and Keras wraps those in
+        # others.
         said = f"{type(e).__name__}: {e}"
         if "No space left on device" in said:
             return _fail(_no_space())
@@ -184,8 +184,8 @@ def entry(main, argv=None) -> int:
 def _raise_for_signals():
     """SIGTERM raises `Interrupted`, as Ctrl-C raises KeyboardInterrupt.
 
-    Either may come in the middle of a library, which then makes an error of its own out of it: here
-        it is undone.
+    Raised inside a library, either may come out as an error of that library: then it is raised
+    again as what it was.
     """
     raised = None
 
@@ -195,7 +195,7 @@ def _raise_for_signals():
         raise raised
 
     def stay_silent(unraisable, otherwise=sys.unraisablehook):
-        # Raised in a destructor it cannot go on; whoever installed a handler has noted the signal.
+        # Raised in a destructor it goes no further, and needs not: the handler has noted the signal.
         if not isinstance(unraisable.exc_value, Interrupted | KeyboardInterrupt):
             otherwise(unraisable)
 
@@ -249,8 +249,8 @@ def child(command: list[str], **options):
 
 
 def _flush():
-    """What was printed reaches its reader, or the error is met here and not in the interpreter's
-    last moments.
+    """Deliver what was printed, so that an error of that is met here and not while the interpreter
+    ends.
     """
     try:
         # None where the process was started with its stdout closed.

@@ -124,9 +124,7 @@ _repr.maxlevel, _repr.maxother, _repr.maxstring = 3, 60, 60
 
 
 def _number(value):
-    """A float from what YAML makes of a number; YAML 1.1 takes 1e-4 for text, which nobody who
-    writes it means.
-    """
+    """A float from what YAML makes of a number; YAML 1.1 takes 1e-4 for text."""
     if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+", value):
         return float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -289,7 +287,7 @@ class Stage(Config):
 
 
 class CodebookConfig(Config):
-    """What is said of each codebook that follows the latents by moving averages.
+    """A codebook that follows the latents by moving averages.
 
     num_codes vectors of code_dim numbers. decay: of the averages. revival_threshold: the share of
     its fair part of the latents under which a code is moved. commitment: weight of the latents'
@@ -1083,8 +1081,7 @@ def load_yaml(path) -> dict:
     except OSError as e:
         raise ConfigError(f"{os.fspath(path)}: cannot be read: {e.strerror or e}") from e
     except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as e:
-        # All but the first are what PyYAML lets through: a date that is none, a tag on what it does
-        # not fit.
+        # All but the first escape from PyYAML: for an impossible date, or a tag on the wrong value.
         raise ConfigError(f"{os.fspath(path)}: not valid YAML: {' '.join(str(e).split())}") from e
     if not isinstance(values, dict):
         raise ConfigError(f"{os.fspath(path)}: must hold a mapping of keys to values, not {type(values).__name__}")

@@ -57,8 +57,8 @@ def atomic_write(path):
 
 
 def sweep(folder, seconds: float = 60):
-    """Remove what killed processes left half written in `folder`: the `.vqwave-*.part` that nobody
-    holds.
+    """Remove what killed processes left half written in `folder`: each `.vqwave-*.part` that no
+    process has open.
 
     seconds: the age of what is removed. A minute, since a file is not locked in the instant in
         which it is made.
@@ -90,8 +90,8 @@ def try_lock(file, otherwise: bool = False) -> bool:
 def lock_folder(folder, name: str, doing: str):
     """Hold `folder` for `name` while the block runs. A process that died holds nothing.
 
-    Where the file system has no locks the block runs all the same: it is right alone, only nothing
-    keeps others out.
+    Where the file system has no locks the block runs without one: nothing keeps other processes
+    out.
 
     Raises:
         UserError: another process holds it; the message says `name` is already `doing` there, and
@@ -106,7 +106,7 @@ def lock_folder(folder, name: str, doing: str):
                 file.seek(0)
                 who = file.read().strip() or "another process"
                 raise UserError(f"{printable(folder)}: {name} is already {doing} here by {who}")
-            # Whoever held it may have removed the file between its opening and its locking here.
+            # The process that held it may have removed the file after it was opened here.
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
                     break

@@ -1,4 +1,4 @@
-"""What this machine is, as far as the library asks; nothing heavy is imported to find out."""
+"""What the library needs to know of this machine; nothing heavy is imported to find out."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def cores() -> int:
 
 
 def memory_use() -> dict[str, int]:
-    """Bytes of memory that this process holds, {"now", "peak"}; where the system tells no more,
-    `now` is the peak.
+    """Bytes of memory that this process holds, {"now", "peak"}; where the system knows only the
+    peak, `now` is the peak.
     """
     with contextlib.suppress(OSError):
         found = dict(re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE))
@@ -70,14 +70,14 @@ def _memory_bytes() -> int | None:
 
 
 def has_bfloat16() -> bool:
-    """Does this processor multiply bfloat16 itself (AVX512-BF16 or AMX; Arm: bf16)?"""
+    """Whether this processor multiplies bfloat16 itself (AVX512-BF16 or AMX; Arm: bf16)."""
     with contextlib.suppress(OSError):
         return bool(set(Path("/proc/cpuinfo").read_text().split()) & {"avx512_bf16", "amx_bf16", "bf16"})
     return False
 
 
 def has_nvidia_gpu() -> bool:
-    """Does the driver's own tool list a GPU?"""
+    """Whether the driver's own tool lists a GPU."""
     tool = shutil.which("nvidia-smi")
     if not tool:
         return False

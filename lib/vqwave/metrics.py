@@ -2,9 +2,9 @@
 code costs.
 
 Signals are float [samples] in [-1, 1], original first, both of one length; memory does not grow
-with it. Every figure is finite: decibels are held within ±120, which is also what the two ends mean
-(equal signals; nothing in common). Silence and signals shorter than a window are therefore no
-special case to a caller: a short signal counts as followed by silence, and a silent original has a
+with it. Every figure is finite: decibels are held within ±120, the figures of equal signals and of
+signals with nothing in common. Silence and short signals are therefore no special cases for a
+caller: a signal shorter than a window counts as followed by silence, and a silent original has a
 spectral convergence of -120 dB if its reconstruction is silent too, else of up to +120. Figures of
 several tracks are meant to be averaged in the units given here (dB, not ratios).
 
@@ -57,9 +57,9 @@ def mel_distance(original, reconstruction, sample_rate: int) -> float:
     frames centred) through librosa's default filters: Slaney's mel scale, each filter of unit area.
     Figures from power spectra, from HTK's scale or from filters of unit height differ by 10 to 70 %
     and are not comparable; on the test tracks of the Wesnoth recipe, decoded by `audio.decode`, MP3
-    at 32 and 8 kbit/s has 0.387 and 2.647 by this. The floor is
-    absolute, so level counts where one of the two falls below it: 3 dB louder, both MP3 figures are
-    4 to 5 % higher. Two signals below the floor everywhere are 0 apart.
+    at 32 and 8 kbit/s has 0.387 and 2.647 by this. The floor is absolute, so level counts where one
+    of the two falls below it: 3 dB louder, both MP3 figures are 4 to 5 % higher. Two signals below
+    the floor everywhere are 0 apart.
     """
     x, y = _pair(original, reconstruction)
     total = 0.0

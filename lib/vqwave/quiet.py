@@ -1,5 +1,4 @@
-"""Libraries without the lines that they write to stderr from C, where nobody can ask them not to.
-"""
+"""Silence the lines that libraries write to stderr from C, which no setting turns off."""
 
 from __future__ import annotations
 
@@ -9,8 +8,8 @@ import sys
 import tempfile
 import threading
 
-# Descriptor 2 is the whole process's: two threads that take turns could each put back what the
-# other had put there.
+# Descriptor 2 belongs to the whole process: without the lock two threads could each restore what the
+# other had redirected.
 _one_at_a_time = threading.RLock()
 
 
@@ -63,7 +62,7 @@ def _flush():
 def import_keras():
     """Import Keras, and with it TensorFlow, which writes to stderr before its log level counts.
 
-    Whoever has set TF_CPP_MIN_LOG_LEVEL to less than 3 wants to see it and does.
+    With TF_CPP_MIN_LOG_LEVEL set to less than 3 those lines are shown.
     """
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "3" or "keras" in sys.modules:
         return

@@ -202,8 +202,10 @@ def write_arrays(path, arrays: dict[str, np.ndarray]):
 
 
 def assign(variables, arrays: dict[str, np.ndarray], path):
-    """Set Keras variables from `arrays` by path. `WeightsError` says which file, which layer, which
-    two shapes.
+    """Set Keras variables from `arrays` by path.
+
+    Raises:
+        WeightsError: names the file, the layer, and the two shapes that differ.
     """
     for v in variables:
         if v.path not in arrays:
@@ -300,8 +302,11 @@ def find(folder, name: str, epoch: int | str | None = None) -> WeightSet:
     best.
 
     A `best` torn by a crash while it was replaced is taken from the numbered set it was copied
-    from. Errors: `WeightsError` names what is missing and what there is, or the file whose checksum
-    is not the recorded one.
+    from.
+
+    Raises:
+        WeightsError: names what is missing and what there is, or the file whose checksum is not the
+            recorded one.
     """
     folder = Path(folder)
     there = tags(folder, name)

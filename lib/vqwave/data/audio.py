@@ -21,8 +21,8 @@ SILENCE = 32768
 # What is probed for is what plays: without this a playlist or a subtitle file called song.mp3 would
 # be "opened" too.
 _DEMUXERS = "mp3,aac,flac,ogg,wav,w64,aiff,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm"
-# How files begin that libsndfile is asked about. Not MP3: FFmpeg is the better judge, and mpg123
-# prints what it thinks.
+# How files begin that libsndfile may try. Not MP3: FFmpeg knows it better, and mpg123 prints
+# warnings.
 _SNDFILE_STARTS = (b"OggS", b"fLaC", b"RIFF", b"RF64", b"FORM")
 _BLOCK = 65536
 _FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
@@ -85,11 +85,13 @@ class Decoder:
     in a float file is silence. What FFmpeg refuses libsndfile may read; where both do, the reason
     is FFmpeg's.
 
-    Errors: `UserError` naming the file and the reason, before the first block or after any of them.
     While it runs, `seconds` is what has been decoded and `expected` the length in seconds that the
-    file says it has (None where it does not say): after the last block, much less of the former
-    means that the file was cut short. So does `ended`, False where the format marks its end and the
-    file has no such mark.
+    file says it has (None where it does not say): where the first is much less than the second
+    after the last block, the file was cut short. So it was where `ended` is False: its format marks
+    the end, and the file has no such mark.
+
+    Raises:
+        UserError: names the file and the reason, before the first block or after any of them.
     """
 
     def __init__(self, path, sample_rate: int):
@@ -116,7 +118,7 @@ class Decoder:
                 if self.seconds:
                     raise
                 refused = e
-            # Vorbis files whose headers stand in them twice, for one, are refused by FFmpeg alone.
+            # Only FFmpeg refuses Vorbis files that hold their headers twice, for instance.
             try:
                 yield from self._blocks(self._libsndfile(file))
             except UserError:
@@ -125,7 +127,7 @@ class Decoder:
                 raise refused from None
 
     def _blocks(self, frames):
-        """Frames of either decoder -> blocks. Errors: `UserError`."""
+        """Frames of either decoder -> blocks. Raises `UserError`."""
         import av
 
         self.seconds, samples = 0.0, 0
@@ -183,18 +185,19 @@ class Decoder:
 
 
 def decode(path, sample_rate: int) -> np.ndarray:
-    """A whole file as float32 [samples] in [-1, 1], mono, at `sample_rate`. Errors: as `Decoder`.
-    """
+    """A whole file as float32 [samples] in [-1, 1], mono, at `sample_rate`. Raises as `Decoder`."""
     return np.concatenate(list(Decoder(path, sample_rate)))
 
 
 def part(path, sample_rate: int, first: int, count: int | None = None) -> tuple[np.ndarray, int]:
-    """Samples `first` … `first` + `count` − 1 of a file, as far as there are any, and how many were
-    read of it.
+    """Samples `first` … `first` + `count` − 1 of a file (None: to its end) and how many were read.
 
-    float32 [at most count] (None: to the end), mono, at `sample_rate`. What comes after is not
-    read, so where fewer samples than asked for come back, the second number is the file's length.
-    Errors: as `Decoder`.
+    Returns:
+        float32 [at most count], mono, at `sample_rate`; and where reading stopped, which is the
+        file's length if it has fewer samples than were asked for.
+
+    Raises:
+        UserError: as `Decoder`.
     """
     blocks, position = [np.empty(0, np.float32)], 0
     for block in Decoder(path, sample_rate):
@@ -211,7 +214,8 @@ def excerpt(path, sample_rate: int, start: float = 0.0, seconds: float | None = 
     """`seconds` of a file (None: to its end) from second `start` on, or as much as there is:
     float32 [samples].
 
-    Errors: `UserError` as `Decoder`, and where the file ends before `start`.
+    Raises:
+        UserError: as `Decoder`, and where the file ends before `start`.
     """
     count = None if seconds is None else max(1, round(seconds * sample_rate))
     samples, length = part(path, sample_rate, round(start * sample_rate), count)
@@ -248,8 +252,8 @@ def _stated_seconds(path, kind, stream):
 
 
 def _has_ogg_end(path):
-    """Whether the last page of an Ogg file says that it is the last: a file cut between pages is
-    whole but for that.
+    """Whether the last page of an Ogg file is marked as the last: in a file that was cut between
+    pages only this mark is missing.
     """
     with open(path, "rb") as file:
         # A page has at most 65,307 bytes.
@@ -369,8 +373,8 @@ def transpose(blocks, samples: int, semitones: int):
 
 
 def check_output(path) -> Path:
-    """The path, if audio can be written there. Errors: `UserError` for an unknown ending, no
-    folder, a folder.
+    """The path, if audio can be written there. Raises `UserError` for an unknown ending, a missing
+    folder, or a path that is a folder itself.
     """
     path = Path(path)
     if path.suffix.lower() not in _FORMATS:
@@ -390,12 +394,13 @@ class Writer:
     >>> with Writer("out.wav", 22050) as out:
     ...     out.write(block)                     # float [n] in [-1, 1]; louder clips, NaN is silence
 
-    Constant memory. The same samples give the same wav and flac, byte for byte; each ogg file has a
-    serial number of its own. Nothing stands under the final name until the block ends without an
-    exception. soundfile, not PyAV: PyAV's wheels carry no Vorbis encoder, and librosa brings
-    soundfile.
-    Errors: `UserError` on construction, before any work (as `check_output`; also a folder that
-    cannot be written to); `OSError` where the disk fills up.
+    Constant memory. The same samples give the same wav and flac, byte for byte; each ogg file has
+    its own serial number. The file gets its final name when the block ends without an exception.
+    soundfile, not PyAV: PyAV's wheels have no Vorbis encoder, and librosa brings soundfile.
+
+    Raises:
+        UserError: on construction, as `check_output`, or where the folder cannot be written to.
+        OSError: the disk is full.
     """
 
     def __init__(self, path, sample_rate: int):
@@ -447,7 +452,7 @@ class Writer:
 
 
 def write(path, audio, sample_rate: int):
-    """float [samples] to `path` (wav, flac or ogg by its ending), all or nothing. Errors: as
+    """float [samples] to `path` (wav, flac or ogg by its ending), all or nothing. Raises as
     `Writer`.
     """
     with Writer(path, sample_rate) as out:

@@ -2,9 +2,8 @@
 whole-file result.
 
 A window is computed with a halo, what its convolutions see to either side, and only its middle is
-kept. At a signal's
-ends there is no halo: there the convolutions' own zero padding is met in the same place as in the
-    whole.
+kept. At a signal's ends there is no halo: the convolutions' own zero padding is in the same place
+as in the whole signal.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ def encode_blocks(run, blocks: Iterable[np.ndarray], level: int, halo: int, wind
     left = start = 0  # the code that what is held begins with; the first that is still to be made
 
     def encode_until(audio, stop, right):
-        """The codes start … stop − 1 from samples that reach to the code `right`."""
+        """The codes start … stop − 1, from samples that reach to the code `right`."""
         piece = audio[: (right - left) * level]
         piece = np.pad(piece, (0, (right - left) * level - piece.size))
         return np.asarray(run(piece[None]))[0, start - left : stop - left]

@@ -13,10 +13,9 @@ from typing import Any
 
 from ..errors import UserError
 
-# Seconds until somebody is told that a scheduler, or any worker of it, is not there.
+# Seconds to wait for a scheduler, or for a first worker, before giving up.
 PATIENCE = 30.0
-# Seconds for which a cluster may be without workers while there is work: whoever runs it may be
-# starting new ones.
+# Seconds that a cluster may be without workers while there is work: new ones may be starting.
 UNSTAFFED = 600.0
 _KEPT = "; what is done is kept, and the same command goes on from here"
 
@@ -26,16 +25,20 @@ class WorkerDied(Exception):
 
 
 def run(address: str, function: Callable, jobs: Iterable[tuple]) -> Iterator[tuple[tuple, Any]]:
-    """(job, result of function(*job)) as they come in; the result is a `WorkerDied` where the job
-    ends its workers.
+    """Run `function(*job)` for each job on the workers of a Dask cluster.
 
     A job whose worker dies is given to another one. What a job raises is raised here. The workers
     import `function`, so they need this package in the same version, and they see the same files
-    under the same names. Whoever can reach a
-    Dask scheduler can run any code on its workers: it belongs into a network of its own.
+    under the same names. Anyone who can reach a Dask scheduler can run any code on its workers:
+    keep it in a network of its own.
 
-    Errors: `UserError` for a scheduler that cannot be reached or goes away, has no worker, or whose
-    workers cannot import the function.
+    Returns:
+        (job, its result) in the order in which they finish; the result is a `WorkerDied` where the
+        job ends its workers.
+
+    Raises:
+        UserError: the scheduler cannot be reached or goes away, it has no worker, or its workers
+            cannot import the function.
     """
     waiting, flying, more = iter(jobs), {}, True
     with _connect(address) as client, client.get_executor(pure=False) as executor:
@@ -65,7 +68,7 @@ def run(address: str, function: Callable, jobs: Iterable[tuple]) -> Iterator[tup
                     job = flying.pop(future)
                     yield job, _result(address, future)
         finally:
-            # Also where whoever asked has had enough: nothing new is begun.
+            # Also where the caller stops early.
             for future in flying:
                 future.cancel()
 
@@ -89,8 +92,7 @@ def _connect(address):
         import distributed
     except ImportError as e:
         raise UserError("--scheduler needs Dask's distributed: pip install '.[cluster]'") from e
-    # What they have to say in tracebacks is said here in one line; each of them has a level of its
-    # own.
+    # Their loggers print tracebacks for what is one line here; each has its own level.
     for name in list(logging.root.manager.loggerDict):
         if name.startswith("distributed"):
             logging.getLogger(name).setLevel(logging.CRITICAL)

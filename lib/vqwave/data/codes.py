@@ -244,7 +244,7 @@ def _find_missing(folder: Path, wanted: list) -> list:
 
 
 def _find_earlier(folder: Path, name: str) -> list[Path]:
-    """The folders beside `folder` that hold codes of other codecs called `name`."""
+    """The folders next to `folder` with codes of other codecs called `name`."""
     first = json.dumps({"codec": name}) + "\n"
     found = []
     for index in sorted(folder.parent.glob("*/index.jsonl")):
@@ -287,8 +287,8 @@ def read_frames(path, start: int, count: int, books: int) -> np.ndarray:
 
 
 def count_codes(frames, num_codes: int, books: int = 1) -> np.ndarray:
-    """How often each code stands in each book, [books, num_codes], over arrays of whole numbers
-    [frames, books].
+    """How often each code occurs in each book, int [books, num_codes], over arrays int [frames,
+    books].
     """
     counts = np.zeros((books, num_codes), np.int64)
     for some in frames:
@@ -305,7 +305,7 @@ def unigram_costs(counts: np.ndarray) -> np.ndarray:
 
 
 def unigram_bits(train, held_out, num_codes: int, books: int = 1) -> float:
-    """Bits a held-out frame costs when each of its codes is coded by how often it stands in
+    """Bits a held-out frame costs when each of its codes is coded by how often it occurs in
     training; books add up.
 
     train, held_out: a `CodeTrack` each.

@@ -1,8 +1,8 @@
 """Data folders: `manifest.jsonl`, a line a track, beside `.u16` files; and how a folder of music
 becomes one.
 
-A manifest is replaced as a whole. Where its last line is cut off all the same, as by a copy that
-was broken off, that line is left out, and `prepare` makes its track again.
+A manifest is replaced as a whole. Where its last line is cut off nevertheless, as by an interrupted
+copy, that line is left out, and `prepare` makes its track again.
 """
 
 from __future__ import annotations
@@ -78,9 +78,10 @@ def read(folder) -> list[Track]:
     """The tracks of a data folder in the order of their names, each with its file in place, all at
     one sample rate.
 
-    Errors: `UserError` for no folder or no manifest, a line that is broken (by number), a file that
-    is missing, has another length or lies outside the folder, by its name or by a link, and for
-    mixed sample rates.
+    Raises:
+        UserError: there is no folder or no manifest; a line is broken (the message has its number);
+            a file is missing, has another length or is outside the folder, by its name or by a
+            link; sample rates are mixed.
     """
     folder = Path(folder)
     tracks = _load(folder)
@@ -189,8 +190,8 @@ def _parse(line):
 @dataclass
 class PrepareReport:
     """What `prepare` did: tracks made, tracks that were up to date, (source path, reason) of what
-    failed, and `notes`:
-    lines on what the user may want to look at although nothing failed."""
+    failed, and `notes`, lines on what the user may want to look at although nothing failed.
+    """
 
     converted: list[Track] = field(default_factory=list)
     up_to_date: list[Track] = field(default_factory=list)
@@ -229,19 +230,23 @@ class _Job:
 
 def prepare(src, dst, sample_rate: int, workers=None, overwrite=False, progress=False,
             scheduler: str | None = None) -> PrepareReport:
-    """Convert every audio file under `src` to mono u16 under `dst`, the folder structure kept, and
-    bring the manifest up to date. `a/song.mp3` becomes `a/song.mp3.u16`, so that `song.flac` beside
-    it has a name of its own.
+    """Convert every audio file under `src` to mono u16 under `dst`, in the same folders, and bring
+    the manifest up to date. `a/song.mp3` becomes `a/song.mp3.u16`, and `a/song.flac` another file.
 
-    A track whose source has not changed since (size and time, else SHA-256) is left alone unless
-    `overwrite`. What cannot be converted is in the report and stops nothing else, a decoder that
-    takes its process down included. Tracks whose source is gone stay. `workers` processes (default:
-    one a core); `progress` shows a bar where stderr is a terminal. Interrupted at any instant, it
-    leaves whole tracks only, and the next run continues. `scheduler` is the address of a Dask
-    cluster that does the converting; its workers see `src` and `dst` under the same names.
+    What cannot be converted is in the report and stops nothing else, not even a decoder that
+    crashes its process. Tracks whose source is gone stay. Interrupted at any instant, it leaves
+    whole tracks only, and the next run continues.
 
-    Errors: `UserError` if `src` is no folder, holds no audio or is `dst`, or `dst` cannot be written to, is
-        in use or has all its tracks at another sample rate (`overwrite` converts them).
+    Args:
+        workers: processes; None is one a core.
+        overwrite: convert tracks again whose source has not changed (size and time, else SHA-256).
+        progress: show a bar where stderr is a terminal.
+        scheduler: the address of a Dask cluster that does the converting; its workers see `src` and
+            `dst` under the same names.
+
+    Raises:
+        UserError: `src` is no folder, holds no audio or is `dst`; `dst` cannot be written to, is in
+            use, or has all its tracks at another sample rate (`overwrite` converts them).
     """
     src, dst = Path(os.path.abspath(src)), Path(os.path.abspath(dst))
     if os.path.realpath(src) == os.path.realpath(dst):
@@ -496,11 +501,11 @@ def _cluster(jobs, scheduler, done):
 
 
 def _submit(executor, job):
-    """`executor.submit`, with Ctrl-C held back meanwhile: a process that is started then never sees
-    it, however early.
+    """`executor.submit` with Ctrl-C and SIGTERM blocked meanwhile.
 
-    It is the parent's to handle alone; here it arrives as soon as the submission is done. So does
-    SIGTERM, which would else leave a process half started.
+    A worker that is started inherits the block, so Ctrl-C never reaches it, however early it comes:
+    only the parent handles it, as soon as the submission is done. SIGTERM would otherwise leave a
+    worker half started.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:

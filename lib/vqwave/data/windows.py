@@ -1,8 +1,8 @@
 """Windows of audio and of codes for training, each a pure function of (seed, index), served by
 `keras.utils.PyDataset`.
 
-Tracks are drawn by duration. A window is read straight from its file: none stays
-open, so a folder of a hundred thousand tracks needs no more descriptors or memory than one of ten.
+Tracks are drawn by duration. A window is read straight from its file and no file stays open, so a
+folder of a hundred thousand tracks needs no more descriptors or memory than one of ten.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 
 Each becomes a Keras model of one input, whose name and shape its config says. Its output is float32
 [batch, T, channels], or [batch, 1, channels] where it is the same for every frame. `join` lays
-them side by side: that is the context, which the core has beside its own past.
+them side by side: that is the context, which the core has besides its own past.
 
 Where the inputs come from: `data/windows.py` `SERVERS` in training, `play/conditions.py` `FEEDS`
 when music is made.
@@ -72,9 +72,8 @@ def codes_above_model(config: CodesAbove, generator: GeneratorConfig) -> keras.M
     """source frames int32 [batch, N + 2·halo, books] -> context float32 [batch, N·ratio, channels].
 
     A stack of dilated convolutions after WaveNet's (van den Oord et al. 2016). They are unpadded:
-    what lies outside the piece is not zeros that only some positions meet, but the token
-    `pad_token`, so that a window anywhere in a piece gives exactly what the whole piece gives
-    there.
+    outside the piece there are no zeros, which only some positions would see, but the token
+    `pad_token`. So a window anywhere in a piece gives exactly what the whole piece gives there.
     """
     codes = keras.Input(config.shape, dtype="int32", name=config.input)
     x = FrameEmbedding(config.books, config.num_codes, config.channels, name="embedding")(codes)

@@ -1,9 +1,9 @@
 """The decoder's adversary: convolutions over spectrograms that learn to tell recordings from
 reconstructions.
 
-Spectral distances punish a guess that is wrong more than one that is dull, so a decoder trained on
-them alone gives hiss for what it does not know and a hum for phases it was never told. A
-discriminator has no such preference.
+Spectral distances punish a wrong guess more than a dull one, so a decoder trained on them alone
+makes hiss of what it does not know and a hum of phases that the codes do not hold. A discriminator
+has no such preference.
 """
 
 from __future__ import annotations

@@ -2,11 +2,10 @@
 `head`.
 
 Codes that carry no phase are easy to predict, but a decoder of convolutions alone repeats itself at
-the rate of its
-codes while they stay the same: it hums at every multiple of that rate. With a head of tones phase
-belongs to oscillators that run with the position in the piece, and randomness to a table; codes
-only say how loud each is, as in DDSP (Engel et al. 2020). Both have a period of `config.PERIOD`
-samples, so positions may be known modulo that.
+the rate of its codes while they stay the same: it hums at every multiple of that rate. With a head
+of tones the phase comes from oscillators that run with the position in the piece, and the
+randomness from a table; codes only say how loud each is, as in DDSP (Engel et al. 2020). Both have
+a period of `config.PERIOD` samples, so positions are needed only modulo that.
 """
 
 from __future__ import annotations
@@ -120,10 +119,9 @@ class NoiseBank(layers.Layer):
     frames·hop, 1].
 
     Bands of noise whose loudness the features say and whose sound is learnt: a convolution over
-    gate(x)·mix(noise). It is linear in the noise, so that nothing in it can repeat at the rate of
-    the frames. The noise of a frame, as many
-    white bands as it has samples, is that of its position: a table of `PERIOD` samples, the same in
-        every model.
+    gate(x)·mix(noise). It is linear in the noise, so nothing in it can repeat at the rate of the
+    frames. The noise of a frame, as many white bands as it has samples, depends on its position: it
+    is in a table of `PERIOD` samples, the same in every model.
     """
 
     def __init__(self, bands: int, hop: int, kernel_size: int = 7, **kwargs):

@@ -115,11 +115,10 @@ class SubPixelUpsampling(layers.Layer):
     """A convolution folded into time: [batch, N, c] -> [batch, N·ratio, channels] (Shi et al.
     2016).
 
-    What is constant is answered with a constant at first (Aitken et al. 2017). Then each of the
-    `ratio` phases may
-    learn to answer a constant in its own way: too much of it is heard as lines at the multiples of
-    the input's rate (the checkerboard of Odena et al. 2016), none of it as notches there. even: the
-    share of it that is taken away, in [0, 1].
+    At first a constant input gives a constant output (Aitken et al. 2017). Training may then give
+    each of the `ratio` phases its own answer to a constant: too much of that is heard as lines at
+    the multiples of the input's rate (the checkerboard of Odena et al. 2016), none of it as notches
+    there. even: the share of it that is removed, in [0, 1].
     """
 
     def __init__(self, channels: int, ratio: int, kernel_size: int = 3, even: float = 0.0, **kwargs):

@@ -1,9 +1,9 @@
 """Sums over TensorFlow's replicas, for the few layers and losses that are not means over a batch's
 rows.
 
-JAX divides a program that is written for the whole batch and sees to sums itself. On TensorFlow
-each replica runs for its own rows, and what is not a mean over rows takes its sums over all
-replicas here; on one device these do nothing.
+JAX divides a program that is written for the whole batch and adds up by itself. On TensorFlow each
+replica runs for its own rows, and what is not a mean over rows is summed over all replicas here; on
+one device these functions do nothing.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def means(gradients: list) -> list:
 
 
 def part(loss):
-    """This replica's part of a loss that is a mean over its rows: Keras adds up what the replicas'
-    parts come to.
+    """This replica's part of a loss that is a mean over its rows: Keras adds up the replicas'
+    parts.
     """
     here = _replicas()
     return loss if here is None else loss / here.num_replicas_in_sync

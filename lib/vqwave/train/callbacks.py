@@ -25,14 +25,13 @@ SAVE_EVERY_SECONDS = 120.0
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves the run: its state often and when told to stop; a numbered weights set each epoch; the
-    best apart.
+    """Saves the run: its state often and at a signal to stop; a numbered set of weights each epoch;
+    the best set apart.
 
-    Also stops: on a non-finite loss with an error that names the step (what is on disk stays good),
-    after `patience` epochs without a better validation loss, and on SIGTERM or Ctrl-C after the
-    step in hand. Where that was an epoch's
-    last, validation is not waited for: the record keeps, as `unjudged`, what the epoch's training
-        came to.
+    It also stops the run: on a non-finite loss, with an error that names the step (what is on disk
+    stays good); after `patience` epochs without a better validation loss; and on SIGTERM or Ctrl-C
+    after the current step. Where that was the last step of an epoch it does not wait for the
+    validation: the record keeps the epoch's training figures as `unjudged`.
 
     In a group of processes only the first one writes, and a signal to one of them stops all at the
     same step.
@@ -46,7 +45,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.signal = None
         self.saved_at = time.monotonic()
         self.began, self.trained = record.step, {}
-        # While True, validation's first batch is on its way, which takes seconds to compile.
+        # True while validation's first batch runs, which takes seconds to compile.
         self.first_test = False
 
     @contextlib.contextmanager
@@ -55,12 +54,12 @@ class Checkpoint(keras.callbacks.Callback):
 
         def note(number, frame):
             if self.signal is not None:
-                raise KeyboardInterrupt  # asked twice: leave at once; what is on disk is whole
+                raise KeyboardInterrupt  # the second signal: leave at once; what is on disk is whole
             self.signal = number
-            # Not print: a handler may have come in the middle of one, which it would fail.
+            # Not print: the signal may come in the middle of a print, and printing then fails.
             os.write(2, "stopping after this step …\n".encode())
-            # Both take long to compile: at the first step there is nothing to save yet, for the
-            # other it is done below.
+            # Both take long to compile. At the first step there is nothing to save yet; the state
+            # at the first validation is saved below.
             first_step = self.record.step == self.began and self.record.unjudged is None
             if first_step or (self.first_test and self.group.processes == 1):
                 nonlocal left
@@ -72,8 +71,7 @@ class Checkpoint(keras.callbacks.Callback):
             try:
                 yield
             except (Interrupted, Exception) as e:
-                # TensorFlow may have made an error of its own out of what was raised in the middle
-                # of it.
+                # Raised inside TensorFlow, it may arrive here as one of TensorFlow's errors.
                 if not left or isinstance(e, UserError | OSError):
                     raise
                 if self.first_test:
@@ -113,8 +111,8 @@ class Checkpoint(keras.callbacks.Callback):
         self.save_state()
 
     def _stop_signal(self) -> int:
-        """The signal that this process, or another of its group, was sent; 0 where there was none.
-        All ask at once.
+        """The signal that this process or another of its group received, or 0. Every process of the
+        group calls it at the same step.
         """
         return self.group.greatest(self.signal or 0)
 
@@ -193,7 +191,7 @@ class Log(keras.callbacks.CSVLogger):
         super().__init__(os.fspath(path), append=True)
 
     def close(self):
-        """For a `fit` that ended in an exception, which Keras tells no callback."""
+        """Close the file after a `fit` that raised: Keras tells no callback of that."""
         if self.csv_file:
             self.csv_file.close()
 

@@ -1,5 +1,4 @@
-"""What is particular to training a codec, or a generator: its data, its model, what is shown of it.
-"""
+"""What differs between training a codec and a generator: the data, the model, what is shown."""
 
 from __future__ import annotations
 

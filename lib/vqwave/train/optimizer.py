@@ -1,4 +1,4 @@
-"""What every model is trained by."""
+"""The optimizer of every model."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class RunOptions:
 
 
 class TrainingSettings(NamedTuple):
-    """Everything that a training needs to be told; `chain` names the codecs of a generator."""
+    """Every setting of a training; `chain` names the codecs of a generator."""
 
     model: CodecConfig | GeneratorConfig
     training: TrainingConfig

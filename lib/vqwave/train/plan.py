@@ -97,8 +97,8 @@ class Plan:
 
     @property
     def open_stages(self) -> list[PlannedTraining]:
-        """The stages that are still to be trained: finished for good where time was shared out,
-        else after `steps`.
+        """The stages that are still to be trained. Where hours are shared out a stage is trained
+        once; else it is finished after `steps`.
         """
         return [stage for stage in self.stages if self.finished.get(stage.name, 0) < (self.steps or 1)]
 
@@ -232,7 +232,7 @@ def run_command(command: list[str], spend: Callable[[float], None]) -> int:
     taken.
 
     Args:
-        spend: told of the seconds that pass, every half minute and at the end.
+        spend: called with the seconds that passed, every half minute and at the end.
     """
     sys.stdout.flush()
     told = time.monotonic()

@@ -30,7 +30,7 @@ class TrainingError(UserError):
 class RunRecord:
     """Where a run stands and how it is made.
 
-    id: names the run for good. steps: the plan; None until `--minutes` is measured. best,
+    id: names the run permanently. steps: the plan; None until `--minutes` is measured. best,
     best_epoch: the lowest validation loss so far and whose it is; waited: epochs since then.
     tracks: the first 16 digits of the sha256 of every track that it, its codecs or what it began
     with were trained on, sorted. codecs: the codes that a generator is trained on, by the codec's

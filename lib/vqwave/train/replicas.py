@@ -129,8 +129,8 @@ def join(wanted: bool) -> Iterator[Group]:
 
 @functools.cache
 def _join() -> Group:
-    """Once a process: JAX's meet once only, and a second strategy would take up the numbers of the
-    first one's sums.
+    """Called once in a process: JAX can connect processes only once, and a second TensorFlow
+    strategy would reuse the numbers of the first one's sums.
     """
     import keras
 
@@ -162,7 +162,7 @@ def _join() -> Group:
 
 
 def _is_lost_peer(error: BaseException) -> bool:
-    """Is this how JAX puts it that a collective operation lost the other side?"""
+    """Whether an error of JAX's means that a collective operation lost another process."""
     text = str(error)
     return type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError") and any(
         sign in text for sign in ("Gloo", "gloo", "Connection closed by peer", "coordination service", "UNAVAILABLE"))

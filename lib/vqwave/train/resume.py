@@ -33,9 +33,7 @@ class Start:
 
 
 def open_folder(folder, name: str):
-    """Make the output folder, and see that it can be written to, before hours go into what would be
-    written there.
-    """
+    """Make the output folder and check that it can be written to, before hours of work."""
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         with open(Path(folder) / f".{name}.lock", "a"), tempfile.TemporaryFile(dir=folder) as file:
@@ -47,11 +45,11 @@ def open_folder(folder, name: str):
 
 
 def find_start(job, options: RunOptions, training: TrainingConfig, data: DataConfig, say) -> Start:
-    """Where this run begins, and what differs from how it was begun told to the user.
+    """Where this run begins. Tells the user which settings differ from those it was begun with.
 
     Args:
         job: whose `model` is trained, on the codes of its `codecs`.
-        training, data: the settings asked for; `options.given` says which of them are more than
+        training, data: the settings asked for; `options.given` names those that are not mere
             defaults.
 
     Raises:
@@ -137,7 +135,8 @@ def _adopt(record: RunRecord, training: TrainingConfig, data: DataConfig, given,
     steps = record.steps if options.minutes else training.steps
     for key, value in training:
         old = getattr(record.training, key)
-        # What the version before did not note down is not known to differ.
+        # Earlier versions did not record every setting; those that are missing do not count as
+        # different.
         if value != old and key in record.training.model_fields_set and key not in ("steps", "epochs", "patience"):
             say(f"the run so far had {key} {old}; it goes on with {value}")
     if data.split != record.data.split and "split" in record.data.model_fields_set:
@@ -170,7 +169,7 @@ def _rewind(record: RunRecord, begin: weights.WeightSet, options: RunOptions, sa
         raise UserError(f"{begin.summary}: is step {step} already; --steps {record.steps} is not beyond that")
     best, best_epoch = begin.record.get("validation_loss"), epoch
     with contextlib.suppress(UserError, KeyError):
-        # A later epoch may have been better; what follows must beat that one to stand in its place.
+        # A later epoch may have been better: only a still better one may replace it.
         known = weights.find(begin.folder, begin.name, "best").record
         if best is None or known["validation_loss"] < best:
             best, best_epoch = known["validation_loss"], known["epoch"]

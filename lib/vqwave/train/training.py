@@ -121,7 +121,7 @@ def _check_agreement(group: replicas.Group, record: RunRecord):
     own = {key: getattr(record, key) for key in keys}
     own |= {key: getattr(record.training, key) for key in ("batch_size", "input_length", "learning_rate", "seed")}
     own["config"] = hashlib.sha256(json.dumps(config.to_dict(record.model), sort_keys=True).encode()).hexdigest()
-    # The id names a run for good; each process has drawn its own for a new one.
+    # The id names a run permanently; each process has drawn its own for a new run.
     theirs = group.from_first(lambda: own | {"id": record.id})
     record.id = theirs["id"]
     for key, value in own.items():
@@ -173,8 +173,8 @@ def compile_model(model, training: TrainingConfig, steps: int, group: replicas.G
     )
     replica_count = group.devices if keras.backend.backend() == "tensorflow" else 1
     optimizer = Muon(rate, training.weight_decay, replica_count)
-    # XLA makes these steps slower on a CPU, and knows no replicas; JAX's accelerators compile
-    # whatever is said here.
+    # XLA makes these steps slower on a CPU, and cannot run replicas; JAX compiles for an accelerator
+    # in any case.
     jit = keras.backend.backend() == "jax" or (has_accelerator() and replica_count == 1)
     model.compile(optimizer=optimizer, jit_compile=jit, **more)
 
@@ -230,8 +230,7 @@ def _restore(job: Job, model, start: resume.Start):
     """Bring the model to where the record says the run stands."""
     # Variables exist once the model has seen a batch of its data and the optimizer its variables.
     x, *_ = job.batches(0)[0]
-    # Of zeros: the processes of a group have different batches, and this is computed by all of them
-    # as one.
+    # Zeros, because the processes of a group have different batches but compute this one together.
     model(np.zeros_like(x) if isinstance(x, np.ndarray) else {k: np.zeros_like(v[:1]) for k, v in x.items()},
           training=False)
     model.optimizer.build(model.trainable_variables)
@@ -258,7 +257,7 @@ def _hooks(job: Job, checkpoint: callbacks.Checkpoint, folder: Path, say, closin
         table = folder / f"{record.name}.csv"
         log = callbacks.Log(table, record.step // record.steps_per_epoch)
         closing.callback(log.close)
-        # The log first: the checkpoint may end the run, and an epoch that is saved has its row.
+        # The log first: the checkpoint may end the run, and every saved epoch must have its row.
         hooks = [log, checkpoint, callbacks.Curves(table, folder / f"{record.name}.png"),
                  callbacks.Progress(record, say, job.shown)]
     if _has_tensorboard():
@@ -280,9 +279,7 @@ def _fit(job: Job, model, checkpoint: callbacks.Checkpoint, hooks: list):
 
 
 def _judge(model, checkpoint, hooks, validation):
-    """The end of an epoch that was stopped before its validation was through, as `fit` would have
-    made it.
-    """
+    """End an epoch that was stopped before its validation was done, as `fit` would have ended it."""
     record = checkpoint.record
     found = model.evaluate(validation, return_dict=True, verbose=0, callbacks=[checkpoint])
     logs = record.unjudged | {f"val_{key}": value for key, value in found.items()}
