@@ -331,10 +331,13 @@ def test_chunks_make_what_one_call_makes_bit_for_bit(load, which, name, settings
 
 @pytest.mark.parametrize("which", [32, BOOKS])
 @pytest.mark.parametrize("name", ["onnx", "onnx-float32", "int4"])
-def test_the_plain_loop_makes_what_the_full_one_makes(load, which, name):
+@pytest.mark.parametrize("batch, loop", [(2, "loop"), (loops.MANY_STREAMS, "loop_many"),
+                                         (2 * loops.MANY_STREAMS + 1, "loop_many")])
+def test_the_loops_of_codes_alone_make_what_the_full_one_makes(load, which, name, batch, loop):
     played = load(which, name)
-    given = arguments(played, 500, batch=2)
+    given = arguments(played, 500, batch)
     codes, log_probs, state = played.sample(*given, Sampling(temperature=0.8), log_probs=False)
+    assert f"{loop}_{played.precision(batch)}" in played._graphs.sessions
     full, _, after = played.sample(*given, Sampling(temperature=0.8))
     assert log_probs is None
     np.testing.assert_array_equal(codes, full)

@@ -113,7 +113,7 @@ def test_the_loop_computes_the_equations(tmp_path, rng, books, number, tolerance
 
 
 @pytest.mark.parametrize("books", [1, 3])
-@pytest.mark.parametrize("kind", [f"{kind}_{number}" for kind in ("loop", "loop_full")
+@pytest.mark.parametrize("kind", [f"{kind}_{number}" for kind in ("loop", "loop_full", "loop_many")
                                   for number in ("int4", "int8", "float32")])
 def test_graphs_say_what_they_take_and_give(tmp_path, kind, books):
     model = onnx.load_from_string(export.build(small_set(tmp_path, books=books), kind))
@@ -131,7 +131,7 @@ def test_graphs_say_what_they_take_and_give(tmp_path, kind, books):
 
 def test_plain_loops_never_sort(small):
     for number in ("int4", "int8"):
-        for kind, sorts in (("loop", False), ("loop_full", True)):
+        for kind, sorts in (("loop", False), ("loop_full", True), ("loop_many", False)):
             assert (b"TopK" in export.build(small, f"{kind}_{number}")) == sorts
 
 
@@ -169,9 +169,10 @@ def test_four_bits_hold_a_column_to_a_fifteenth_of_its_range(rng):
 @pytest.mark.parametrize("units, kinds", [(6, ["int8"]), (loops.INT4_UNITS, ["int4", "int8"])])
 def test_large_loops_have_four_bits_for_few_streams(tmp_path, units, kinds):
     large = small_set(tmp_path, units=units)
-    assert export.kinds(large, "onnx") == [f"{loop}_{number}" for number in kinds
-                                           for loop in ("loop", "loop_full")]
-    assert export.kinds(large, "onnx-float32") == ["loop_float32", "loop_full_float32"]
+    assert export.kinds(large, "onnx") == [
+        *(f"{loop}_{number}" for number in kinds for loop in ("loop", "loop_full")), "loop_many_int8"]
+    assert export.kinds(large, "onnx-float32") == ["loop_float32", "loop_full_float32",
+                                                   "loop_many_float32"]
 
 
 def test_a_graph_is_made_once(small, cache, capsys):
@@ -279,7 +280,7 @@ def test_the_script_writes_graphs_that_run_alone(run, tmp_path, cache):
     assert code == 0
     names = ["vqvae_32_encode", "vqvae_32_decode", "generator_128_context",
              "generator_128_loop_int8",
-             "generator_128_loop_full_int8"]
+             "generator_128_loop_full_int8", "generator_128_loop_many_int8"]
     assert said.splitlines() == [f"wrote {folder / name}.onnx" for name in names]
     # Nothing of what TensorFlow and tf2onnx say on the way reaches the user.
     assert all(line.startswith(("exporting ", "vqvae_32: ", "generator_128: "))
@@ -320,7 +321,7 @@ def test_the_script_fills_the_cache_with_all_there_is(run, cache, small, tiny_we
     code, said, _ = run(*arguments)
     assert code == 0 and said == ""
     kinds = {path.name.rsplit("_", 1)[0] for path in cache.glob("*.onnx")}
-    loops = {"generator_512_loop_float32", "generator_512_loop_full_float32"}
+    loops = {f"generator_512_{loop}_float32" for loop in ("loop", "loop_full", "loop_many")}
     assert kinds == loops | {"vqvae_8_encode", "vqvae_8_decode"}
     code, said, notes = run(*arguments)
     assert code == 0 and "exporting" not in notes

@@ -19,7 +19,7 @@ from ..config import PERIOD, Sampling
 from ..data import chunking
 from ..errors import UserError
 from . import export, sampling
-from .loops import INT4_STREAMS, precisions
+from .loops import INT4_STREAMS, loop_kind, precisions
 from .sampling import loop_settings
 
 ENGINES = ("onnx", "onnx-float32", "keras")
@@ -275,8 +275,8 @@ class _OnnxGenerator(GeneratorEngine):
 
     def _run(self, feeds, state, full):
         feeds |= dict(zip(self.states, state, strict=True))
-        precision = self.precision(len(feeds["previous"]))
-        loop = self._graphs.session(f"loop_full_{precision}" if full else f"loop_{precision}")
+        streams = len(feeds["previous"])
+        loop = self._graphs.session(loop_kind(self.precision(streams), streams, full))
         codes, *rest = loop.run(None, feeds)
         return (codes, rest[0], rest[1:]) if full else (codes, None, rest)
 

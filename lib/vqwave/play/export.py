@@ -24,7 +24,7 @@ from .. import quiet
 from ..config import PERIOD, CodecConfig
 from ..errors import UserError
 from ..files import atomic_write, printable, reason
-from .loops import loop_graph, precisions
+from .loops import loop_graph, loop_kinds
 
 # Part of every cached graph's name: raise it when what is built below changes.
 EXPORTER = "5"
@@ -41,13 +41,12 @@ def kinds(weight_set, engine: str) -> list[str]:
     config = weight_set.config
     if isinstance(config, CodecConfig):
         return ["encode", "decode"]
-    loops = [f"{kind}_{one}" for one in precisions(config, engine) for kind in ("loop", "loop_full")]
-    return (["context"] if config.conditions else []) + loops
+    return (["context"] if config.conditions else []) + loop_kinds(config, engine)
 
 
 def build(weight_set, kind: str) -> bytes:
     """One serialised ONNX graph of a set: `encode`, `decode`, `context`,
-    `loop[_full]_{int4,int8,float32}`.
+    `loop[_full,_many]_{int4,int8,float32}`.
 
     Its metadata hold the numbers that running it takes. Raises `UserError` where something it needs
     is not installed.
@@ -57,7 +56,7 @@ def build(weight_set, kind: str) -> bytes:
 
         if kind.startswith("loop"):
             arrays, config = weight_set.load("generator"), weight_set.config
-            made = loop_graph(config, arrays, kind.rsplit("_", 1)[1], "full" in kind, EXPORTER)
+            made = loop_graph(config, arrays, kind, EXPORTER)
             held = {key: getattr(config, key) for key in GENERATOR_FACTS}
         else:
             with _quiet():

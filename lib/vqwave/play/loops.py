@@ -1,7 +1,7 @@
 """A generator's core and its sampling as one ONNX loop, built node by node from its arrays with
 numpy and onnx alone.
 
-One class for each kind of the config's `core`, in `LOOPS`. The arithmetic of drawing is
+One class for each kind of the config's `core`, in `LOOPS`. The arithmetic of drawing is that of
 `sampling.distribution` and `sampling.pick`. Weights are held in float32, int8 or 4 bits
 (`precision`).
 """
@@ -15,9 +15,11 @@ import numpy as np
 from ..config import Config, GeneratorConfig, LSTMCore
 
 OPSET = 18
-# From so many units on a loop is bound by the weights it reads, and 4-bit ones pay for up to so
-# many streams.
-INT4_UNITS, INT4_STREAMS = 768, 8
+# From so many units on 4-bit weights are played for up to so many streams: their product takes a
+# row at a time, so that int8 is faster for more.
+INT4_UNITS, INT4_STREAMS = 768, 2
+# From so many streams on the sums that codes are drawn from run through all streams at once.
+MANY_STREAMS = 8
 # Weights that share a scale in 4 bits: the most that the kernels take, and the fastest; bits per
 # code are as with 64.
 INT4_BLOCK = 256
@@ -32,22 +34,38 @@ def precisions(config: GeneratorConfig, engine: str) -> list[str]:
     return LOOPS[type(config.core)].precisions(config)
 
 
-def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], precision: str, full: bool, producer: str):
+def loop_kinds(config: GeneratorConfig, engine: str) -> list[str]:
+    """The loops that an ONNX engine may play, as `export` names their graphs."""
+    held = precisions(config, engine)
+    return [f"{form}_{one}" for one in held
+            for form in ("loop", "loop_full", *(["loop_many"] if one == held[-1] else []))]
+
+
+def loop_kind(precision: str, streams: int, full: bool) -> str:
+    """The loop that plays so many streams; `full` where one of its further inputs is given."""
+    form = "loop_full" if full else "loop_many" if streams >= MANY_STREAMS else "loop"
+    return f"{form}_{precision}"
+
+
+def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], kind: str, producer: str):
     """A chunk of n steps in one call, as an `onnx.ModelProto`.
 
     Inputs: uniforms float32 [n, B, books], context float32 [n, B, C] (not at the top of the chain),
     previous int32 [B, books], inverse_temperature float32 []; the core's states, each float32 [B,
     …].
     Outputs: codes int32 [n, B, books] and each state, its name with `_out`.
-    A full graph also has the inputs forced int32 [n, B, books] (-1: sample), top_k int64 [] (0:
+    `loop_full` also has the inputs forced int32 [n, B, books] (-1: sample), top_k int64 [] (0:
     all) and top_p float32 [] (1: all), and the output log_probs float32 [n, B, books] (natural).
+    `loop_many` makes what `loop` makes, bit for bit: slower for one stream, faster for many.
 
     Args:
         arrays: by the Keras variables' paths.
-        precision: "float32", "int8" or "int4".
+        kind: one of `loop_kinds`.
     """
     from onnx import TensorProto, helper
 
+    form, precision = kind.rsplit("_", 1)
+    full, many = form == "loop_full", form == "loop_many"
     books, codes, channels = config.books, config.num_codes, config.context_channels
     f32, i32, i64 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64
     info = helper.make_tensor_value_info
@@ -71,10 +89,15 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], precision
         scaled = core.logits(k, features, drawn)
         if full:
             scaled = _filter(main, body, scaled, codes)
-        reached = body("CumSum", body("Softmax", scaled, axis=-1), np.array(2))
-        threshold = body("Mul", body("Gather", reached, np.array([codes - 1]), axis=2),
-                         of_book("body_uniform", k, True))
-        code = body("ReduceSum", body("Cast", body("LessOrEqual", reached, threshold), to=i32), np.array([-1]),
+        weights, uniform, axis = body("Softmax", scaled, axis=-1), of_book("body_uniform", k, True), 2
+        if many:
+            # [codes, 1, B]: the kernel adds rows of B numbers, where along the last axis it adds one
+            # number at a time. The same numbers are added in the same order.
+            weights, uniform = (body("Transpose", x, perm=[2, 0, 1]) for x in (weights, uniform))
+            axis = 0
+        reached = body("CumSum", weights, np.array(axis))
+        threshold = body("Mul", body("Gather", reached, np.array([codes - 1]), axis=axis), uniform)
+        code = body("ReduceSum", body("Cast", body("LessOrEqual", reached, threshold), to=i32), np.array([axis]),
                     keepdims=0)
         if full:
             given = of_book("body_forced", k, False)
