@@ -115,8 +115,11 @@ def shell_lines(page):
     return lines + [line[2:] for line in typed if line.startswith("$ ")]
 
 
-def commands(page, program):
-    """The words that stand behind a program (a regular expression) in each command of a page."""
+def commands(page, program, begins=False):
+    """The words that stand behind a program (a regular expression) in each command of a page.
+
+    begins: only where the command begins with it.
+    """
     found = []
     for line in shell_lines(page):
         # A command ends where a comment, a pipe or another command begins.
@@ -129,7 +132,7 @@ def commands(page, program):
                 words.append(word)
         for part in [*parts, words]:
             at = next((i for i, word in enumerate(part) if re.fullmatch(program, word)), None)
-            if at is not None:
+            if at is not None and not (begins and at):
                 found.append((part[at], part[at + 1 :]))
     return found
 
@@ -141,6 +144,34 @@ SCRIPT = r"(?:/\S+/)?scripts/\w+\.py"
 def test_scripts_accept_every_command_shown(page):
     for program, words in commands(page, SCRIPT):
         assert unknown(Path(program).stem, words) == [], f"{program} {shlex.join(words)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_vqwave_accepts_every_command_shown(page):
+    from vqwave import cli
+    from vqwave import commands as library
+
+    spans = [shlex.split(span) for span in " ".join(prose(page).split()).split("`")[1::2]
+             if span.startswith("vqwave ")]
+    shown = [words for program, words in commands(page, "vqwave", begins=True) if words]
+    for words in shown + [words[1:] for words in spans]:
+        first, *rest = words
+        if first in ("--help", "--version", "--completion"):
+            continue
+        assert first in cli.COMMANDS, shlex.join(words)
+        stem = cli.COMMANDS[first][0]
+        if rest and stem:
+            assert unknown(stem, rest) == [], shlex.join(words)
+        elif rest:
+            assert library.load(first).parser().parse_known_args(rest)[1] == [], shlex.join(words)
+
+
+def test_both_forms_of_each_command_are_listed():
+    from vqwave import cli
+
+    page = (ROOT / "docs/using.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `vqwave ([a-z-]+)` \| `python scripts/(\w+)\.py`", page, re.MULTILINE)
+    assert listed == [(name, stem or "generate_audio") for name, (stem, _) in cli.COMMANDS.items()]
 
 
 def test_commands_are_found_in_every_kind_of_block():

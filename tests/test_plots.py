@@ -40,6 +40,24 @@ def test_a_picture_is_whole_alone_in_its_folder_and_the_same_each_time(tmp_path)
     assert pixels[..., :3].std() > 0.1
 
 
+def test_few_colours_are_as_good_as_many_and_a_third_of_the_bytes(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    whole, save = [], Figure.savefig
+
+    def keep(self, file, **options):
+        save(self, file, **options)
+        whole.append(file.getvalue())
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    noise = np.random.default_rng(0).normal(0, 0.1, 3 * RATE).astype(np.float32)
+    plots.spectrograms({"noise": noise * np.linspace(0, 1, len(noise), dtype=np.float32)}, tmp_path / "a.png", RATE)
+    (tmp_path / "b.png").write_bytes(whole[0])
+    few, many = read_png(tmp_path / "a.png"), read_png(tmp_path / "b.png")
+    assert np.abs(few[..., :3] - many[..., :3]).max() < 12 / 255
+    assert (tmp_path / "a.png").stat().st_size < 0.5 * len(whole[0])
+
+
 def test_svg_is_xml_with_units_on_its_axes(tmp_path):
     path = tmp_path / "demo.svg"
     plots.spectrograms({"a piece": music()}, path, RATE)

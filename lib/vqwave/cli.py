@@ -29,6 +29,8 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
         # By identity: 0 equals False, and is a default worth telling.
         if action.default is None or action.default is False:
             return action.help
+        if isinstance(action.default, list):
+            return f"{action.help} (default: {' '.join(map(str, action.default))})"
         return super()._get_help_string(action)
 
 

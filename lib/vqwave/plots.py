@@ -578,11 +578,13 @@ def _spectrogram(axis, spectrum, samples, sample_rate, top, start=0.0, hertz=Tru
     """The picture of a `log_spectrogram`, `top` being 0 dB, with a line and a name for each C; in
     hertz on the right.
     """
+    from matplotlib import colormaps
+
     rows, top = pitches(sample_rate), max(top, metrics.MEL_FLOOR)
     shown = 20 * np.log10(np.maximum(spectrum, top * 10 ** (-RANGE_DB / 20)) / top)
     half = 0.5 / ROWS_A_SEMITONE
-    image = axis.imshow(shown, origin="lower", aspect="auto", cmap="magma", vmin=-RANGE_DB, vmax=0.0,
-                        interpolation="nearest",
+    image = axis.imshow(shown, origin="lower", aspect="auto", cmap=colormaps["magma"].resampled(round(RANGE_DB)),
+                        vmin=-RANGE_DB, vmax=0.0, interpolation="nearest",
                         extent=(start, start + samples / sample_rate, rows[0] - half, rows[-1] + half))
     octaves = [note for note in range(12, 144, 12) if rows[0] <= note <= rows[-1]]
     axis.set_yticks(octaves, [f"C{note // 12 - 1}" for note in octaves])
@@ -741,7 +743,15 @@ def _save(figure, path):
     # A picture says nothing of when it was made: the same data give the same bytes (PNG) or nearly
     # (SVG's random ids).
     metadata = {"Date": None} if kind == "svg" else {"Software": None}
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), atomic_write(path) as file:
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
-        with atomic_write(path) as file:
+        if kind == "svg":
             figure.savefig(file, format=kind, metadata=metadata)
+            return
+        from PIL import Image
+
+        # 256 colours, each as near as the eye can tell, are a third of the bytes.
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format=kind, metadata=metadata)
+        few = Image.open(drawn).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        few.save(file, "PNG", optimize=True)
