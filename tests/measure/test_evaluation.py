@@ -569,6 +569,14 @@ def test_the_command_writes_results_pictures_and_examples(main, corpus, musicnn,
     said = capsys.readouterr().out
     assert f"wrote {tmp_path / 'RESULTS.md'}" in said and "codes.png" in said
 
+    # The command it shows says what was measured, not where things lie on this machine.
+    (shown,) = re.findall(r"python scripts/evaluate.py .*", text)
+    assert "--only chain,health" in shown and "--musicnn" not in shown and str(tmp_path / "cache") not in shown
+    # What is published stays, also where a run of some parts finds the others in the cache.
+    assert cli.entry(main, [*map(str, shared), "--only", "health"]) == 0
+    assert (tmp_path / "RESULTS.md").read_text() == text
+    assert "only a whole run replaces them" in capsys.readouterr().err
+
     assert cli.entry(main, [*map(str, shared), "--only", "chain", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert set(figures) == {"overlap", "chain", "health", "fresh"}
