@@ -26,12 +26,12 @@ ENGINES = ("onnx", "onnx-float32", "keras")
 
 
 def load_codec(weight_set, engine: str = "onnx") -> CodecEngine:
-    """The codec of a set. Errors: `UserError` for an engine that there is not."""
+    """The codec of a set. Raises `UserError` where no engine has that name."""
     return {"keras": _KerasCodec}.get(check_engine(engine), _OnnxCodec)(weight_set, engine)
 
 
 def load_generator(weight_set, engine: str = "onnx") -> GeneratorEngine:
-    """The generator of a set. Errors: `UserError` for an engine that there is not."""
+    """The generator of a set. Raises `UserError` where no engine has that name."""
     return {"keras": _KerasGenerator}.get(check_engine(engine), _OnnxGenerator)(weight_set, engine)
 
 
@@ -208,9 +208,10 @@ class GeneratorEngine:
         return np.ascontiguousarray(codes.swapaxes(0, 1)), chosen, state
 
     def _run(self, feeds, state, full):
-        """(codes [n, B, books], log_probs [n, B, books], state) from feeds with time first. Not
-        `full`: neither forced codes nor a
-        filter are fed, and log_probs may be None."""
+        """(codes [n, B, books], log_probs [n, B, books], state) from feeds with time first.
+
+        Not `full`: neither forced codes nor a filter are fed, and log_probs may be None.
+        """
         raise NotImplementedError
 
 
