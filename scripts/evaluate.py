@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Recompute every figure of RESULTS.md from trained weights and the corpus they were trained on."""
+"""Recompute the figures of RESULTS.md from trained weights and the corpus they were trained on."""
 
 import sys
 

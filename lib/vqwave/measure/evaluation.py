@@ -1,4 +1,6 @@
-"""Every figure of RESULTS.md, from shipped weights and a prepared corpus with its split.
+"""The figures of RESULTS.md, from shipped weights and a prepared corpus with its split.
+
+Two of them need files that do not ship: see docs/evaluation.md.
 
 What is measured is split into parts, one a file of `measure/parts`, listed in `PARTS`. Each figure
 is cached as JSON under what it depends on (weights' checksums, the tracks, the settings), so that a
