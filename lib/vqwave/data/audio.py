@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import cli
 from ..errors import UserError
 from ..files import atomic_write, printable, reason, sweep
 
@@ -70,7 +71,7 @@ def read_window(path, start: int, count: int) -> np.ndarray:
     except OSError as e:
         raise UserError(f"{path}: cannot be read: {e.strerror}") from e
     if len(values) != count:
-        raise UserError(f"{path}: is shorter than the manifest says; run prepare_audio again")
+        raise UserError(f"{path}: is shorter than the manifest says; run {cli.command('prepare')} again")
     return values
 
 
