@@ -1,6 +1,7 @@
 """scripts/generate_audio.py on tiny weights: lengths, seeds, files, playing, and every error a user
 can cause."""
 
+import json
 import os
 import re
 import signal
@@ -231,6 +232,8 @@ def test_settings_are_one_or_one_a_level_and_greedy_ways_agree(run, tmp_path):
      "every candidate the same"),
     (["--candidates", "2", "--windows", "2", "--length", "1", "--output", "TMP/a.wav"],
      "it goes with none of"),
+    (["--score", "TMP/no.json", "--candidates", "2", "--length", "1", "--output", "TMP/a.wav"],
+     "it goes with neither --windows nor"),
     (["--best-by", "likelihood"], "--best-by needs --candidates"),
     (["--best-by", "beauty"], "invalid choice: 'beauty'"),
     (["--loop", "--fade", "1", "--length", "99", "--output", "TMP/a.wav"],
@@ -469,6 +472,64 @@ def test_without_a_sound_device_the_error_is_one_line(tiny_weights, tmp_path):
     assert error == ("generate_audio.py: there is no device to play on; --output FILE writes the "
                      "sound instead")
     assert found.startswith("vqvae_512, generator_512: the set without a number in ")
+
+
+BLOCK = config.preset("tiny").chain.block
+CHANGES = [[BLOCK, {"loudness": -9}], [2 * BLOCK, {"hold": 0.4}], [4 * BLOCK, {"hold": 0, "jump": 2**62 + 1}],
+           [5 * BLOCK, {"sampling": {"512": {"temperature": 1.4, "top_p": 0.9}}}]]
+
+
+def test_a_score_plays_a_performance_again(run, music, tmp_path):
+    (tmp_path / "score.json").write_text(json.dumps({"seed": 5, "changes": CHANGES}))
+    stream = music.stream(level=128, seed=5, seconds=3.0, past=4)
+    made = []
+    changes = {sample: change for sample, change in CHANGES}
+    for i in range(-(-stream.samples // BLOCK)):
+        change = dict(changes.get(i * BLOCK, {}))
+        if "sampling" in change:
+            change["sampling"] = {512: change["sampling"]["512"]}
+        if change:
+            assert stream.set(**change) == i * BLOCK
+        made.append(next(stream))
+    audio.write(tmp_path / "made.wav", np.concatenate(made), stream.sample_rate)
+    score = ["--score", tmp_path / "score.json", "--generators", "generator_128", "--seconds", 3]
+    code, said, notes = run(*score, "--output", tmp_path / "again.wav")
+    assert code == 0 and "seed 5\n" in said, notes
+    assert (tmp_path / "again.wav").read_bytes() == (tmp_path / "made.wav").read_bytes()
+    assert run(*score, "--seed", 6, "--output", tmp_path / "other.wav")[1].startswith("seed 6\n")
+    assert (tmp_path / "other.wav").read_bytes() != (tmp_path / "made.wav").read_bytes()
+
+
+@pytest.mark.parametrize("text, message", [
+    (None, "score.json: cannot be read: no such file"),
+    ("{", "score.json: not valid JSON"),
+    (b"\xff", "score.json: not valid JSON"),
+    ("[" * 100_000, "score.json: not valid JSON"),
+    ("[]", "score.json: is no score: it must hold an object with seed and changes"),
+    ('{"seed": 1}', "score.json: is no score"),
+    ('{"seed": "a", "changes": []}', "score.json: seed must be a whole number from 0"),
+    ('{"seed": 1, "changes": 7}', "score.json: changes must be a list"),
+    ('{"seed": 1, "changes": [[0]]}', "score.json: change 1 must be [sample, {control: value}]"),
+    ('{"seed": 1, "changes": [[0, {}], [-1, {}]]}', "the sample of change 2 must be a whole number"),
+    ('{"seed": 1, "changes": [[0, {"warmth": 1}]]}',
+     "change 1: no control is called 'warmth'; there are sampling, loudness, jump, hold"),
+    ('{"seed": 1, "changes": [[0, {"sampling": {"top": {}}}]]}', "sampling of change 1 must be {level:"),
+    ('{"seed": 1, "changes": [[0, {"sampling": {"7": {}}}]]}', "change 1 of the score: sampling names level 7"),
+    ('{"seed": 1, "changes": [[0, {"loudness": -3}], [9, {"loudness": 99}]]}',
+     "change 2 of the score: loudness is 99; it must be a number from -80 to 12"),
+    ('{"seed": 1, "changes": [[0, {"loudness": NaN}]]}', "change 1 of the score: loudness is nan"),
+    ('{"seed": 1, "changes": [[0, {"hold": 1}]]}', "change 1 of the score: there is nothing to hold yet"),
+    ('{"seed": 1, "changes": [[9, {"hold": 99}]]}', "change 1 of the score: hold is 99"),
+    ('{"seed": 1, "changes": [[9, {"jump": 0.5}]]}', "change 1 of the score: jump is 0.5"),
+])
+def test_a_score_that_cannot_be_played_is_refused_before_any_music(run, tmp_path, text, message):
+    score = tmp_path / "score.json"
+    if text is not None:
+        score.write_bytes(text if isinstance(text, bytes) else text.encode())
+    code, said, notes = run("--score", score, "--length", 99, "--output", tmp_path / "a.wav")
+    *told, error = notes.strip().splitlines()
+    assert code == 2 and message in error and "Traceback" not in notes and not said, notes
+    assert all("vqvae" in line for line in told) and not (tmp_path / "a.wav").exists()
 
 
 def test_no_file_is_lost_unless_told(run, recordings, tmp_path, monkeypatch):

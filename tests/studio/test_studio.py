@@ -315,7 +315,9 @@ def test_no_more_is_made_than_is_allowed(studio, weights_folder):
     frames.close()
 
 
-def test_a_take_that_was_changed_while_it_played_is_made_again_by_its_link(studio, weights_folder, make):
+def test_a_take_that_was_changed_while_it_played_is_made_again_by_its_link_and_by_its_command(
+    studio, weights_folder, tiny_weights, tmp_path, make
+):
     frames, take = begin(studio, weights_folder, seed=4)
     kept, made = studio.take(take["id"]), []
     changes = {2: {"wild": 0.7}, 4: {"loudness": -9}, 6: {"hold": 1.0}, 9: {"hold": 0}, 10: {"jump": True},
@@ -326,8 +328,13 @@ def test_a_take_that_was_changed_while_it_played_is_made_again_by_its_link(studi
         made += pictures.parse_frames(next(frames))
     record = studio.stop(take["id"], 16 * 8192)
     frames.close()
-    assert record["changes"] == 6 and record["command"] == ""
+    assert record["changes"] == 6 and record["score"] == f"vqwave-seed-4-{record['seconds']:.1f}s.json"
     given = dict(urllib.parse.parse_qsl(record["link"]))
+    # As the page writes it.
+    score = tmp_path / "score.json"
+    score.write_text(f'{{"seed": {given["seed"]}, "changes": {given["score"]}}}')
+    wav = kept.file("wav").read_bytes()
+    assert command_line(record["command"], tiny_weights.codecs, tmp_path, **{record["score"]: score}) == wav
     _, blocks, again = make(**given)
     np.testing.assert_array_equal(sound(blocks), sound(made))
     assert again["link"] == record["link"]

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import imported
 import numpy as np
 import pytest
 import soundfile
@@ -447,7 +449,7 @@ def test_a_link_that_cannot_be_read_says_why_and_an_unknown_recording_asks_for_i
 # ------------------------------------------------------------------------------------------- steering
 
 
-def test_a_piece_is_steered_while_it_plays_and_its_link_plays_it_again(open_page):
+def test_a_piece_is_steered_while_it_plays_and_its_link_and_command_make_it_again(open_page, tmp_path, monkeypatch):
     page = open_page()
     assert page.locator("#wild").is_disabled() and page.get_by_text("Press Play first").is_visible()
     ask_for(page, seed=3)
@@ -464,8 +466,14 @@ def test_a_piece_is_steered_while_it_plays_and_its_link_plays_it_again(open_page
     marks = page.evaluate("() => window.vqwave.player.marks.map(({ sample }) => sample)")
     until(page, f"sound.position > {max(marks) + RATE}")
     page.locator("#stop").click()
-    page.get_by_text(re.compile("It was changed [34] times")).wait_for(state="attached")
+    page.get_by_text(re.compile("You changed it [34] times")).wait_for(state="attached")
     wav = download(page, "wav")[1]
+    name, score = download(page, "json")
+    (tmp_path / name).write_bytes(score)
+    monkeypatch.chdir(tmp_path)
+    _, _, *arguments = shlex.split(page.locator("#takes .command").inner_text())
+    assert imported.script("generate_audio").main(arguments) == 0
+    assert (tmp_path / "take.wav").read_bytes() == wav
     page.locator("#takes a", has_text="Use its settings").click()
     page.wait_for_function("() => document.querySelector('#seed')?.value")
     make(page)

@@ -10,7 +10,7 @@ from rich.progress import TextColumn, TimeRemainingColumn
 from .. import cli, config, progress, weights
 from ..errors import Interrupted, UserError, signal_handlers
 from ..files import printable
-from ..play import api, engine, mastering, playback, render
+from ..play import api, controls, engine, mastering, playback, render
 from . import arguments
 
 LONGEST = 24 * 3600
@@ -36,6 +36,7 @@ def make(args) -> int:
     check(args)
     check_free(paths, args)
     finish = render.Finish(args.fade, args.loop, args.normalize)
+    score = controls.read_score(args.score) if args.score is not None else None
 
     music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch)
     chain = music.chain
@@ -62,13 +63,18 @@ def make(args) -> int:
 
     if args.candidates:
         return candidates(args, music, options, paths[0], finish)
-    stream = music.stream(seed=args.seed, **options)
+    if score is None:
+        stream, changes = music.stream(seed=args.seed, **options), ()
+    else:
+        seed, changes = score.seed if args.seed is None else args.seed, score.changes
+        stream = music.stream(seed=seed, past=controls.MOST_PAST, **options)
+        score.check(stream)
     finish.check(stream)
     print(f"seed {stream.seed}", flush=True)
     with stream:
         if not paths:
-            return play(stream, args.device, finish, chain)
-        lengths, speed = write(stream, paths, finish)
+            return play(stream, args.device, finish, chain, changes)
+        lengths, speed = write(stream, paths, finish, changes=changes)
     for path, count in zip(paths, lengths, strict=True):
         print(f"wrote {printable(path)}: {count / rate:.2f} s, {count} samples")
     print(f"{speed:.1f} x real time", file=sys.stderr)
@@ -118,6 +124,9 @@ def parser(written: bool = True) -> argparse.ArgumentParser:
                                  f"generator's config says, {getattr(config.Sampling(), field)} unless it does)")
     parser.add_argument("--seed", type=cli.number(int, least=0, most=2**63 - 1), metavar="S",
                         help="a whole number (default: one is drawn, and printed)")
+    parser.add_argument("--score", metavar="FILE",
+                        help="a performance as the studio saves it: its seed, and what was changed while it played, at "
+                             "which sample; --seed plays the same changes on another piece")
     if written:
         parser.add_argument("--batch", type=cli.number(int, least=1), metavar="N",
                             help="make N pieces at once: out_1.wav, out_2.wav, …")
@@ -186,6 +195,8 @@ def check(args):
     if args.windows > 1 and (args.prompt or args.variation_of or args.candidates):
         raise UserError("--windows makes a piece from nothing: it goes with none of --prompt, --variation-of and "
                         "--candidates")
+    if args.score is not None and (args.windows > 1 or args.candidates):
+        raise UserError("--score changes a piece while it is made: it goes with neither --windows nor --candidates")
     if written and args.length is None and args.seconds is None and not args.variation_of:
         raise UserError("--output needs --length or --seconds: without them the music has no end")
     if written and args.device is not None:
@@ -270,7 +281,7 @@ def bottom(text: str | None, chain: config.ChainConfig) -> int | None:
     return min(known[name] for name in names)
 
 
-def write(stream, paths, finish, what="generating") -> tuple[list[int], float]:
+def write(stream, paths, finish, what="generating", changes=()) -> tuple[list[int], float]:
     """Every piece to its file, with a bar: (samples each, x real time)."""
     columns = (TextColumn("{task.percentage:.0f} %"), TextColumn("{task.fields[speed]:.1f} x real time"),
                TimeRemainingColumn())
@@ -278,7 +289,7 @@ def write(stream, paths, finish, what="generating") -> tuple[list[int], float]:
         task = bar.add_task(what, total=stream.samples, speed=0.0)
         return render.write_pieces(stream, paths, finish,
                                    lambda made, speed: bar.update(task, completed=made, speed=speed),
-                                   lambda line: print(line, file=sys.stderr))
+                                   lambda line: print(line, file=sys.stderr), changes)
 
 
 def candidates(args, music, options, path, finish) -> int:
@@ -313,7 +324,7 @@ def candidates(args, music, options, path, finish) -> int:
     return 0
 
 
-def play(stream, device, finish, chain) -> int:
+def play(stream, device, finish, chain, changes=()) -> int:
     """Until it ends or the listener stops it."""
     console = progress.console()
 
@@ -325,7 +336,7 @@ def play(stream, device, finish, chain) -> int:
         sys.stderr.write(f"\r{line[: console.width - 1]}\x1b[K")
         sys.stderr.flush()
 
-    blocks = finish.fade_blocks(stream)
+    blocks = finish.fade_blocks(stream, changes)
     try:
         with signal_handlers(end, signal.SIGTERM):
             report = playback.play(

@@ -7,19 +7,28 @@ its seed and its list of changes: `replay` plays it again, bit for bit.
 
 from __future__ import annotations
 
+import json
 import math
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import UserError
+from ..files import printable, reason
 from .mastering import cross_fade
 
 QUIETEST, LOUDEST = -80.0, 12.0
 """dB that loudness can be set to; 0 leaves the music as it is made."""
+
+MOST_PAST = 60.0
+"""Seconds that a stream can keep to repeat."""
+
+CONTROLS = ("sampling", "loudness", "jump", "hold")
+"""What a score can change: keywords of `Stream.set`."""
 
 RAMP = 1024
 """Samples over which the loudness moves to what it was set to."""
@@ -153,3 +162,68 @@ def replay(stream, changes: Iterable[tuple[int, Mapping]]) -> Iterator[np.ndarra
             yield next(stream)
         except StopIteration:
             return
+
+
+@dataclass(frozen=True)
+class Score:
+    """A performance: its seed, and (sample, keywords of `Stream.set`) of each change."""
+
+    seed: int
+    changes: tuple[tuple[int, dict], ...]
+
+    def check(self, stream):
+        """Every change suits a fresh `Stream`. Raises `UserError`, which names the change."""
+        for i, (sample, change) in enumerate(self.changes, 1):
+            try:
+                if change.get("hold") and not sample:
+                    raise UserError("there is nothing to hold yet at sample 0")
+                stream.check(**change)
+            except UserError as e:
+                raise UserError(f"change {i} of the score: {e}") from e
+
+
+def parse_changes(listed) -> tuple[tuple[int, dict], ...]:
+    """The changes of a score as JSON has them: [sample, {control: value}] each. The values are
+    checked by the stream. Raises `UserError`.
+    """
+    if not isinstance(listed, Sequence) or isinstance(listed, str):
+        raise UserError("changes must be a list of [sample, {control: value}]")
+    found = []
+    for i, one in enumerate(listed, 1):
+        if not (isinstance(one, Sequence) and len(one) == 2 and isinstance(one[1], Mapping)):
+            raise UserError(f"change {i} must be [sample, {{control: value}}]")
+        sample, change = one[0], dict(one[1])
+        if not isinstance(sample, int) or isinstance(sample, bool) or sample < 0:
+            raise UserError(f"the sample of change {i} must be a whole number of at least 0")
+        for name in change:
+            if name not in CONTROLS:
+                raise UserError(f"change {i}: no control is called {name!r}; there are {', '.join(CONTROLS)}")
+        if "sampling" in change:
+            try:
+                change["sampling"] = {int(level): dict(values) for level, values in change["sampling"].items()}
+            except (TypeError, ValueError, AttributeError) as e:
+                raise UserError(f"sampling of change {i} must be {{level: {{option: value}}}}") from e
+        found.append((sample, change))
+    return tuple(found)
+
+
+def read_score(path) -> Score:
+    """The score in a JSON file, {"seed": …, "changes": [[sample, {control: value}], …]}. Raises
+    `UserError`, one line that names the file.
+    """
+    name = printable(path)
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as e:
+        raise UserError(f"{name}: cannot be read: {reason(e)}") from e
+    except (ValueError, RecursionError) as e:
+        raise UserError(f"{name}: not valid JSON: {e}") from e
+    if not isinstance(found, dict) or set(found) != {"seed", "changes"}:
+        raise UserError(f"{name}: is no score: it must hold an object with seed and changes")
+    seed = found["seed"]
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+        raise UserError(f"{name}: seed must be a whole number from 0 to {2**63 - 1}")
+    try:
+        return Score(seed, parse_changes(found["changes"]))
+    except UserError as e:
+        raise UserError(f"{name}: {e}") from e

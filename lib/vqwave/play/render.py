@@ -19,7 +19,7 @@ import numpy as np
 from ..data import audio
 from ..errors import Interrupted, UserError, signal_handlers
 from ..files import atomic_write, printable
-from . import mastering
+from . import controls, mastering
 from .parallel import Windows
 from .stream import Stream
 
@@ -49,10 +49,12 @@ class Finish:
             raise UserError(f"{self.fade:g} s of fade at both ends need {2 * self.fade:g} s, and the piece lasts "
                             f"{stream.samples / stream.sample_rate:.2f} s")
 
-    def fade_blocks(self, stream: Stream | Windows) -> Iterator[np.ndarray]:
-        """The stream's blocks, faded in and (where there is an end) out."""
+    def fade_blocks(self, stream: Stream | Windows, changes=()) -> Iterator[np.ndarray]:
+        """The stream's blocks, changed as `controls.replay` says, faded in and (where there is an
+        end) out.
+        """
         position = 0
-        for block in stream:
+        for block in controls.replay(stream, changes) if changes else stream:
             if self.fade:
                 length = round(self.fade * stream.sample_rate)
                 block = mastering.fade(block, position, length, stream.samples)
@@ -76,13 +78,14 @@ class Finish:
 
 def write_pieces(stream: Stream | Windows, paths: Sequence[Path], finish: Finish = Finish(),  # noqa: B008
                  report: Callable[[float, float], None] | None = None,
-                 say: Callable[[str], None] = lambda line: None) -> tuple[list[int], float]:
+                 say: Callable[[str], None] = lambda line: None, changes=()) -> tuple[list[int], float]:
     """Write every piece of a stream to its file, all or nothing.
 
     Args:
         stream: finite; `paths` has as many files as its batch, or one.
         report: called with the samples made so far and the speed, as a multiple of real time.
         say: is told in a line what finishing did.
+        changes: of the stream while it plays, see `controls.replay`.
 
     Returns:
         The samples in each file, and the speed. The time up to the first block goes mostly into
@@ -120,7 +123,7 @@ def write_pieces(stream: Stream | Windows, paths: Sequence[Path], finish: Finish
         files = [stack.enter_context(audio.Writer(path, rate)) for path in paths]
         if windowed:
             stream.report = lambda share: show(share * stream.samples)
-        for block in finish.fade_blocks(stream):
+        for block in finish.fade_blocks(stream, changes):
             for i, piece in enumerate(block if stream.batch else [block]):
                 if whole:
                     whole[i].append(piece)

@@ -443,7 +443,7 @@ class Stream(Blocks):
         self._handed = 0
         self._queue = controls.Queue(self.block)
         self._loudness = controls.Loudness()
-        kept = controls.check_number("past", past, 0, 60) * self.sample_rate
+        kept = controls.check_number("past", past, 0, controls.MOST_PAST) * self.sample_rate
         self._past: deque[controls.Made] = deque(maxlen=round(kept / self.block))
         self._held = self._at = 0  # blocks that are repeated, and the one of them that comes next
         self._ahead: controls.Made | None = None  # what the chain goes on with after a hold
@@ -501,6 +501,13 @@ class Stream(Blocks):
         Raises:
             UserError: what cannot be; nothing is changed then.
         """
+        return self._queue.put(self.check(sampling=sampling, loudness=loudness, jump=jump, begin=begin, hold=hold))
+
+    def check(self, *, sampling=None, loudness: float | None = None, jump: int | None = None,
+              begin: Prompt | None = None, hold: float | None = None) -> controls.Change:
+        """The change that `set` makes of the same keywords, which is not made yet. Raises
+        `UserError` where it cannot be.
+        """
         configs = [g.config for g in self._generators]
         if sampling is not None:
             sampling_per_level(configs, sampling)
@@ -523,7 +530,7 @@ class Stream(Blocks):
             if hold and not self._past.maxlen:
                 raise UserError("this stream keeps nothing to hold: make it with past, in seconds")
             hold = controls.check_number("hold", hold, 0, self._past.maxlen * self.block / self.sample_rate)
-        return self._queue.put(controls.Change(sampling, loudness, jump, begin, hold))
+        return controls.Change(sampling, loudness, jump, begin, hold)
 
     @property
     def bits(self) -> dict[int | str, float | np.ndarray]:

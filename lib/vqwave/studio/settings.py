@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from .. import files
 from ..config import ChainConfig, Sampling, override
 from ..errors import UserError
+from ..play import controls
 from ..play.stream import draw_seed
 
 LONGEST = 4 * 3600.0
@@ -187,22 +188,13 @@ def read_temperature(value, level: int) -> float:
 def read_score(value) -> tuple:
     """What a performance changed, from JSON or a list; see `Settings`. The stream checks the values."""
     try:
-        listed = json.loads(value) if isinstance(value, str) else value
-        if len(listed) > MOST_CHANGES:
-            raise ValueError
-        score = []
-        for sample, changes in listed:
-            if not isinstance(sample, int) or isinstance(sample, bool) or sample < 0:
-                raise ValueError
-            known = dict(changes)
-            if not set(known) <= {"loudness", "jump", "hold", "sampling"}:
-                raise ValueError
-            if "sampling" in known:
-                known["sampling"] = {int(level): dict(one) for level, one in known["sampling"].items()}
-            score.append((sample, known))
-    except (TypeError, ValueError, AttributeError) as e:
-        raise UserError("What is said of changes while the piece plays cannot be read.") from e
-    return tuple(score)
+        score = controls.parse_changes(json.loads(value) if isinstance(value, str) else value)
+    except (UserError, ValueError, RecursionError) as e:
+        raise UserError("What was changed while the piece played cannot be read: use the link as it was copied.") from e
+    if len(score) > MOST_CHANGES:
+        raise UserError(f"What was changed while the piece played cannot be read: a take remembers {MOST_CHANGES} "
+                        "changes.")
+    return score
 
 
 def role(chain: tuple[int, ...], level: int) -> str:

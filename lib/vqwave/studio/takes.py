@@ -432,15 +432,13 @@ class Studio:
         return {
             "id": take.id, "title": settings.title, "seed": settings.seed, "level": settings.level,
             "seconds": take.samples / take.rate, "link": settings.link, "command": self.command(settings),
-            "changes": len(settings.score),
+            "changes": len(settings.score), "score": score_name(settings),
         }
 
     def command(self, settings: Settings) -> str:
-        """The command line that writes the same piece; "" where it was changed while it played: no
-        command says that. A recording has the name that its owner knows.
+        """The command line that writes the same piece. A recording has the name that its owner
+        knows; what was changed while it played is in a file as `score_name` calls it.
         """
-        if settings.score:
-            return ""
         words = ["python", "scripts/generate_audio.py"]
         codecs, folder = str(self.codecs_of(settings.weights)), str(self.folders[settings.weights])
         for flag, value, default in (
@@ -462,7 +460,8 @@ class Studio:
             words += ["--seconds", as_typed(settings.seconds)]
         used = [as_typed(t) for t in settings.temperatures.values()]
         words += ["--temperature", *(used if len(set(used)) > 1 else used[:1])]
-        return shlex.join([*words, "--seed", str(settings.seed), "--output", "take.wav"])
+        words += ["--score", score_name(settings)] if settings.score else ["--seed", str(settings.seed)]
+        return shlex.join([*words, "--output", "take.wav"])
 
     def file(self, identity: str, kind: str, finish: Finish = Finish(), heard: int | None = None) -> Path:  # noqa: B008
         """A take as a wav or flac file, finished as asked; of one that is being made what was
@@ -920,6 +919,11 @@ class Comparison:
     def remove(self):
         for path in self.files.values():
             path.unlink(missing_ok=True)
+
+
+def score_name(settings: Settings) -> str:
+    """What a download of a take's seed and changes is called; "" where nothing was changed."""
+    return f"vqwave-seed-{settings.seed}-{settings.seconds:.1f}s.json" if settings.score else ""
 
 
 def _shrink(peaks: list[float]) -> tuple[int, ...]:

@@ -83,6 +83,15 @@ export class Takes {
     const here = take.id in this.here;
     const called = take.name || take.title;
     const link = new URL(`?${take.link}`, location.origin + location.pathname).href;
+    // Text in text: a seed of a change can be larger than a number can say here.
+    const saveChanges = () => {
+      const given = new URLSearchParams(take.link);
+      const made = new Blob([`{"seed": ${given.get("seed")}, "changes": ${given.get("score")}}\n`], { type: "application/json" });
+      const save = element("a", { href: URL.createObjectURL(made), download: take.score });
+      save.click();
+      setTimeout(() => URL.revokeObjectURL(save.href), 1000);
+    };
+    const changed = `You changed it ${take.changes === 1 ? "once" : `${take.changes} times`} while it played`;
     const boxes = [["loud", "Loudness for streaming"], ["fade", "Fade in and out"], ["loop", "Loop without a seam"]].map(([key, label]) => [key, element("input", { type: "checkbox", "data-finish": key }), label]);
     const fetchAs = (kind) => {
       const ticked = Object.fromEntries(boxes.map(([key, box]) => [key, box.checked]));
@@ -105,8 +114,10 @@ export class Takes {
             element("a", { class: "button small", href: `?${take.link}` }, "Use its settings"),
             button("Copy link", (event) => copy(link, event.target), { class: "small" }),
             take.command ? button("Copy command", (event) => copy(take.command, event.target), { class: "small" }) : null,
+            take.score ? button("Download changes", saveChanges, { class: "small", "data-kind": "json" }) : null,
             button("Delete", () => this.remove(take), { class: "small" })),
-          take.command ? element("code", { class: "command" }, take.command) : element("p", { class: "faint" }, `It was changed ${take.changes} times while it played: its link plays it again the same.`))),
+          take.score ? element("p", { class: "faint" }, `${changed}. To make it again on the command line, download the changes and run this beside them:`) : null,
+          take.command ? element("code", { class: "command" }, take.command) : element("p", { class: "faint" }, `${changed}. Its link makes it again, the same.`))),
     );
   }
 
