@@ -243,7 +243,12 @@ def test_what_is_heard_is_the_take_sample_by_sample_and_so_are_its_downloads(ope
         np.testing.assert_array_equal(heard[start : start + len(piece)], piece)
         assert 800 < took < 2500
     np.testing.assert_array_equal(samples(download(page, "flac")[1]), piece)
-    # Each picture is there, and as long as the piece.
+    # Each picture is there, and as long as the piece; all have one time axis.
+    sides = page.evaluate("""() => [...document.querySelectorAll("#picture, .codes canvas")].map((one) => {
+        const { left, right } = one.getBoundingClientRect();
+        return [left, right];
+    })""")
+    assert len(sides) == 1 + len(CHAIN.sizes) and all(side == sides[0] for side in sides)
     assert painted(page, "#picture")[1] > 50
     for level in CHAIN.sizes:
         share, colours = painted(page, f".codes-{level} canvas")
