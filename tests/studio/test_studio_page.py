@@ -360,7 +360,7 @@ def test_what_was_heard_can_be_played_and_saved_when_the_studio_is_gone(open_pag
         process.wait()
         page.locator("#stop").click()
         page.get_by_role("alert").get_by_text("The studio cannot be reached").wait_for()
-        page.get_by_text("can still be heard and saved").wait_for()
+        page.get_by_text("made so far can still be heard and saved").wait_for()
         with page.expect_download() as started:
             page.locator("#save").click()
         made = page.evaluate("() => window.vqwave.player.sound.end")

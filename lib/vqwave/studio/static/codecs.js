@@ -9,7 +9,7 @@ import { ask, cutter, frames, inWords } from "./wire.js";
 const FIGURES = [
   ["bitrate_kbps", "kbit/s", 2, "bits that the codes take"], ["notes", "notes kept", 0, "share of the notes that are still there"],
   ["chroma", "chords kept", 0, "how alike the chords are"], ["sc_db", "SC dB", 1, "spectral convergence: lower is nearer"],
-  ["mel", "mel", 3, "distance of mel spectrograms: lower is nearer"], ["si_sdr_db", "SI-SDR dB", 1, "waveforms alike: higher is nearer; a coarse codec can sound right and score badly"],
+  ["mel", "mel", 3, "distance of mel spectrograms: lower is nearer"], ["si_sdr_db", "SI-SDR dB", 1, "how alike the waveforms are: higher is nearer, but a coarse codec can sound right and score badly"],
   ["usage", "codes used", 0, "share of the codebook"],
 ];
 const SHARES = ["usage", "notes", "chroma"];
@@ -96,7 +96,7 @@ export class Codecs {
         for (const one of [spectrum, codes]) one.addEventListener("click", (event) => this.choose(i, (event.offsetX / one.clientWidth) * this.length));
         return element("figure", { class: "lane compared" }, element("figcaption", {}, element("span", {}, element("b", {}, title(sound)), words)), spectrum, sound.codes ? codes : null);
       })),
-      element("p", { class: "faint" }, "Click on a picture to hear that sound from there. Under each are its codes."),
+      element("p", { class: "faint" }, "Click on a picture to hear that version from there. The strip under it shows its codes."),
       element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Figures" }, element("table", {},
         element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "Level"), element("th", { scope: "col", class: "words" }, "In words"), ...FIGURES.map(([, name, , why]) => element("th", { scope: "col", title: why }, name)), element("th", { scope: "col" }, "File"))),
         element("tbody", {}, ...this.sounds.map((sound) => element("tr", {}, element("th", { scope: "row" }, title(sound)), element("td", { class: "words" }, sound.verdict ?? ""),

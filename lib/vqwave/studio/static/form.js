@@ -17,15 +17,15 @@ export class Form {
     byId("form").append(
       part("What to make", element("div", { class: "choices", id: "mode" }, radio("mode", "new", "A new piece", "", true), radio("mode", "continue", "Continue a recording"), radio("mode", "vary", "Vary a recording"))),
       (this.recorded = part("The recording", this.box.root,
-        (this.original = element("label", { class: "choice" }, element("input", { type: "checkbox", id: "keep-original", checked: true }), element("span", {}, "Begin with the recording itself", element("small", {}, " and not with what the codecs hear of it")))),
+        (this.original = element("label", { class: "choice" }, element("input", { type: "checkbox", id: "keep-original", checked: true }), element("span", {}, "Begin with the recording itself", element("small", {}, ", not with the codecs' copy of it")))),
         (this.nearness = element("div", {}, element("p", { class: "label" }, "How near to the recording"), (this.keeps = element("div", { class: "choices", id: "keep" })))))),
       part("Detail", (this.levels = element("div", { class: "choices", id: "level" }))),
       part("Length", element("label", { class: "choice" }, element("input", { type: "checkbox", id: "endless", checked: true, onchange: () => this.refresh() }), element("span", {}, "Until I stop it")),
         (this.lengthBox = element("label", {}, "Seconds ", element("input", { type: "number", id: "seconds", value: 30, min: 0.1, max: about.longest, step: "any" })))),
-      part("Seed", element("label", {}, element("input", { type: "text", id: "seed", inputmode: "numeric", placeholder: "drawn for you", autocomplete: "off", "aria-label": "Seed" })),
-        element("p", { class: "faint" }, "The same seed and settings are the same music, to the byte.")),
+      part("Seed", element("label", {}, element("input", { type: "text", id: "seed", inputmode: "numeric", placeholder: "chosen for you", autocomplete: "off", "aria-label": "Seed" })),
+        element("p", { class: "faint" }, "The same seed and settings make exactly the same music.")),
       element("details", { class: "fold" }, element("summary", {}, "Temperatures and weights"),
-        element("p", { class: "faint" }, "Below 1 safer, above 1 wilder, 0 always the likeliest code."),
+        element("p", { class: "faint" }, "Below 1 is safer, above 1 is wilder; 0 always takes the likeliest code."),
         (this.sliders = element("div", { id: "temperatures" })),
         element("label", { class: "row" }, "Weights ", (this.weights = element("select", { id: "weights", onchange: () => this.lay() }, ...about.folders.map(({ name }) => element("option", { value: name }, name))))),
         element("label", { class: "row" }, "Epoch ", (this.epoch = element("select", { id: "epoch" })))),
@@ -93,7 +93,7 @@ export class Form {
     offer("level", (level) => mode === "vary" && level === levels[0], "A variation keeps this level: nothing would be left to make.");
     if (mode === "vary" && Number(this.chosen("level")) === levels[0]) this.choose("level", levels[1]);
     const level = Number(this.chosen("level"));
-    offer("keep", (kept) => kept <= level, "This is as fine as the detail above: nothing would be left to make.");
+    offer("keep", (kept) => kept <= level, "Choose finer detail first: the piece must be finer than what is kept.");
     if (Number(this.chosen("keep")) <= level) this.choose("keep", levels[0]);
     const alone = levels.length === 1;
     const vary = byId("form").querySelector("input[value=vary]");

@@ -201,7 +201,7 @@ export class Player {
     byId("lanes").replaceChildren(...(first ? [first] : []), ...(finer.length ? [element("details", { class: "finer" }, element("summary", {}, "Finer levels"), ...finer)] : []));
     byId("writing").hidden = !first;
     const [most] = take.levels.filter(({ made }) => made);
-    if (most) byId("explained").textContent = `Every point is a code: alike shades mean alike sounds, and what repeats is a pattern. “Bits” says how surprised the model is by what it plays, from 0 (certain) to ${most.most_bits.toFixed(0)} (a guess).`;
+    if (most) byId("explained").textContent = `Every point is a code. Similar shades are similar sounds, and a repeated pattern is repeated music. “Bits” say how surprised the model is by what it plays, from 0 (certain) to ${most.most_bits.toFixed(0)} (a guess).`;
     this.codeCanvases.forEach((one, i) => {
       one.addEventListener("pointermove", (event) => (this.pointed = [i, event.offsetX / one.clientWidth, event.offsetY / one.clientHeight]));
       one.addEventListener("pointerleave", () => (this.pointed = null));
@@ -345,7 +345,7 @@ export class Player {
     const held = byId("hold").getAttribute("aria-pressed") !== "true";
     byId("hold").setAttribute("aria-pressed", String(held));
     byId("hold").textContent = held ? "Let it go on" : "Hold this";
-    this.steer({ hold: held ? HOLD : 0 }, held ? "held" : "on it goes");
+    this.steer({ hold: held ? HOLD : 0 }, held ? "held" : "goes on");
   }
 
   /** Begin a take with the last seconds before the playhead, and go on from there another way. */
@@ -505,14 +505,14 @@ export class Player {
     this.wave.setAttribute("aria-valuemax", Math.round(total ?? end));
     this.wave.setAttribute("aria-valuenow", Math.round(at));
     this.wave.setAttribute("aria-valuetext", `${time(at)} of ${time(total ?? end)}`);
-    byId("hint").textContent = "Up is higher, bright is louder, light bars are notes; the line with the glow is now, and what is dim is made and not yet heard.";
-    const gaps = sound.gaps ? ` The sound ran dry ${sound.gaps === 1 ? "once" : `${sound.gaps} times`}: this machine is too busy for so much detail; less of it costs less.` : "";
+    byId("hint").textContent = "Up is higher, brighter is louder, and light bars are notes. The glowing line is what you hear now; the dim part comes next.";
+    const gaps = sound.gaps ? ` The sound stopped ${sound.gaps === 1 ? "once" : `${sound.gaps} times`} to wait for more: this machine is too busy. Less detail (under More) needs less.` : "";
     const what = `${take.title}, seed ${take.seed}.`;
-    if (state === "lost") this.say(`${what} What was made until then can still be heard and saved.`);
-    else if (state === "ended") this.say(`${what} ${sound.over || sound.paused ? "Finished. Press Play." : "Playing; all of it is made."}${gaps}`);
+    if (state === "lost") this.say(`${what} What was made so far can still be heard and saved.`);
+    else if (state === "ended") this.say(`${what} ${sound.over || sound.paused ? "Finished. Press Play." : "Playing. The whole piece is made."}${gaps}`);
     else if (sound.end) {
       const doing = sound.paused ? "Paused" : sound.playing ? "Playing" : "Waiting for more of it";
-      this.say(`${what} ${doing}.${this.speed ? ` Generating ${this.speed.toFixed(1)}× faster than playback.` : ""}${gaps}`);
+      this.say(`${what} ${doing}.${this.speed ? ` Generating ${this.speed < 1 ? `slower than playback (${this.speed.toFixed(1)}×)` : `${this.speed.toFixed(1)}× faster than playback`}.` : ""}${gaps}`);
     }
   }
 

@@ -100,7 +100,7 @@ export class Takes {
       element("a", { href: `studio/takes/${take.id}.${kind}?${query}`, download: true }).click();
     };
     return element("li", { "data-take": take.id },
-      button("▶", () => window.vqwave.player.playAgain(take.id), { class: "round", "aria-label": `Play ${called}`, disabled: !here, title: here ? "" : "The studio does not have it any more; its settings make it again." }),
+      button("▶", () => window.vqwave.player.playAgain(take.id), { class: "round", "aria-label": `Play ${called}`, disabled: !here, title: here ? "" : "The studio no longer has this take. Use its settings to make it again." }),
       element("div", { class: "what" },
         element("input", { type: "text", class: "name", value: called, "aria-label": "Name of the take", onchange: (event) => this.change(take.id, { name: event.target.value.trim() }) }),
         element("canvas", { class: "bars", "data-take": take.id, "aria-hidden": "true" }),
