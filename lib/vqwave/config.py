@@ -400,7 +400,7 @@ class WaveformHead(Config):
     """The decoder's last up-sampling makes the waveform itself."""
 
     kind: Literal["waveform"] = "waveform"
-    positioned: ClassVar[bool] = False
+    needs_position: ClassVar[bool] = False
 
 
 class TonesHead(Config):
@@ -410,7 +410,7 @@ class TonesHead(Config):
 
     kind: Literal["tones"] = "tones"
     tones: Whole = 192
-    positioned: ClassVar[bool] = True
+    needs_position: ClassVar[bool] = True
 
 
 class NotesHead(Config):
@@ -421,7 +421,7 @@ class NotesHead(Config):
     """
 
     kind: Literal["notes"] = "notes"
-    positioned: ClassVar[bool] = True
+    needs_position: ClassVar[bool] = True
 
 
 Head = Annotated[WaveformHead | TonesHead | NotesHead, Field(discriminator="kind"), default_kind("waveform")]
@@ -494,7 +494,7 @@ class CodecConfig(Config):
         _check_name(self.name)
         if self.level > PERIOD:
             raise ValueError(f"the strides multiply to {self.level} samples a code; at most {PERIOD} are possible")
-        if self.head.positioned and PERIOD % self.level:
+        if self.head.needs_position and PERIOD % self.level:
             raise ValueError(f"a head of {self.head.kind} needs a level that is a power of 2, but the strides multiply "
                              f"to {self.level}")
         self._check_front_end()
@@ -539,9 +539,9 @@ class CodecConfig(Config):
         return self.quantizer.books
 
     @property
-    def positioned(self) -> bool:
+    def needs_position(self) -> bool:
         """Whether the decoder must be told where in the piece its codes stand."""
-        return self.head.positioned
+        return self.head.needs_position
 
     def hop(self, stage: int) -> int:
         """Samples per step of the features that stage `stage` works on."""

@@ -57,7 +57,8 @@ def test_a_codec_sees_as_far_as_its_halos_say_and_no_further(level, rng):
     other = codes.copy()
     at = count // 2
     other[0, at] = (codes[0, at] + 1) % 64
-    sounds = [np.asarray(decode([c, np.zeros(1, "int32")] if made.config.positioned else c))[0] for c in (codes, other)]
+    start = [np.zeros(1, "int32")] * made.config.needs_position
+    sounds = [np.asarray(decode([c, *start] if start else c))[0] for c in (codes, other)]
     moved = np.flatnonzero(np.abs(sounds[1] - sounds[0]) > 1e-9) // level
     assert at - halo <= moved.min() and moved.max() <= at + halo
     assert moved.max() - moved.min() >= halo
@@ -72,7 +73,7 @@ def test_a_tiny_codec_really_makes_those_shapes(level):
     codes = np.asarray(made.encode_model()(sound))
     assert codes.shape == (2, 5, 1)
     assert codes.dtype == np.int32
-    audio = np.asarray(made.decode_model()([codes, np.zeros(2, "int32")] if config.positioned else codes))
+    audio = np.asarray(made.decode_model()([codes, np.zeros(2, "int32")] if config.needs_position else codes))
     assert audio.shape == sound.shape
     assert audio.dtype == np.float32
 

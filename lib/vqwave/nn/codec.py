@@ -32,7 +32,7 @@ def build_decoder(config: CodecConfig) -> tuple[keras.Model, Head]:
     """
     vectors = keras.Input((None, config.quantizer.width), name="vectors")
     inputs, start = vectors, None
-    if config.positioned:
+    if config.needs_position:
         start = keras.Input((), dtype="int32", name="start")
         inputs = [vectors, start]
     reach = Reach()
@@ -82,7 +82,7 @@ class VQVAE(keras.Model):
         self.encoder.trainable = not decoder_only
         self.terms = terms_of(config.loss)
         terms = [*itertools.chain.from_iterable(self.terms), *self.head.TERMS]
-        self.seed_generator = keras.random.SeedGenerator(seed + 1) if config.positioned else None
+        self.seed_generator = keras.random.SeedGenerator(seed + 1) if config.needs_position else None
         self.adversary = build_adversary(config.adversary)
         self.weights_of_terms = {**dict(config.loss)}
         if self.adversary is not None:
@@ -107,7 +107,7 @@ class VQVAE(keras.Model):
         latents = self.encoder(self.features, training=training and not self.decoder_only)
         quantized, _ = self.quantizer(latents, training=training and not self.decoder_only)
         given = quantized
-        if self.config.positioned:
+        if self.config.needs_position:
             start = ops.zeros(ops.shape(audio)[:1], "int32")
             if training:
                 # Anywhere, so that what is learnt holds for every phase of the tones and any noise.
@@ -158,12 +158,12 @@ class VQVAE(keras.Model):
     def decode_model(self) -> keras.Model:
         """Functional model: codes int32 [batch, N, books] -> audio float32 [batch, N·level].
 
-        Where the config is `positioned`: [codes, start], start int32 [batch] as in `build_decoder`.
+        Where the config says `needs_position`: [codes, start], start int32 [batch] as in `build_decoder`.
         """
         inputs = codes = keras.Input((None, None if self.config.quantizer.nested else self.config.books),
                                       dtype="int32", name="codes")
         vectors = _Call(self.quantizer.lookup, name="lookup")(codes)
-        if self.config.positioned:
+        if self.config.needs_position:
             start = keras.Input((), dtype="int32", name="start")
             inputs, vectors = [codes, start], [vectors, start]
         audio = self._decode(vectors)

@@ -160,7 +160,7 @@ class Head:
     """What every head offers; it is made with the codec's config.
 
     reaches: how far each of its branches sees, once they are made. Whether it must know its
-    position in the piece is said by the config (`positioned`); start: int32 [batch], the number of
+    position in the piece is said by the config (`needs_position`); start: int32 [batch], the number of
     the first code in the piece, modulo PERIOD / level.
     """
 

@@ -134,7 +134,7 @@ class CodecEngine:
 
     def _decoder_inputs(self, codes, start: int) -> list[np.ndarray]:
         codes = np.asarray(codes, np.int32)
-        if not self.config.positioned:
+        if not self.config.needs_position:
             return [codes]
         return [codes, np.full(len(codes), start % (PERIOD // self.config.level), np.int32)]
 

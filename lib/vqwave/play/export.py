@@ -84,7 +84,7 @@ def _keras_part(weight_set, kind: str):
     codec = load_codec(weight_set)
     held = {key: getattr(config, key) for key in ("level", "num_codes", "books", "sample_rate")}
     held |= {"encode_halo": codec.encode_halo, "decode_halo": codec.decode_halo,
-             "period": PERIOD // config.level if config.positioned else 0}
+             "period": PERIOD // config.level if config.needs_position else 0}
     if kind == "encode":
         return keras_graph(codec.encode_model(), "codes"), held
     return keras_graph(codec.decode_model(), "samples"), held

@@ -44,7 +44,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.state = RunState(folder, record.name)
         self.signal = None
         self.saved_at = time.monotonic()
-        self.began, self.trained = record.step, {}
+        self.began, self.epoch_logs = record.step, {}
         # True while validation's first batch runs, which takes seconds to compile.
         self.first_test = False
 
@@ -75,7 +75,7 @@ class Checkpoint(keras.callbacks.Callback):
                 if not left or isinstance(e, UserError | OSError):
                     raise
                 if self.first_test:
-                    self._save_unjudged()
+                    self._save_before_validation()
                 raise Interrupted(self.signal) from e
 
     def on_train_batch_end(self, batch, logs=None):
@@ -89,25 +89,25 @@ class Checkpoint(keras.callbacks.Callback):
         # would skip that.
         within = step % self.record.steps_per_epoch and step < self.record.steps
         if not within:
-            self.trained = {key: float(value) for key, value in (logs or {}).items()}
-        told = within and self._stop_signal()
-        if told or (within and time.monotonic() - self.saved_at > SAVE_EVERY_SECONDS):
+            self.epoch_logs = {key: float(value) for key, value in (logs or {}).items()}
+        signal_number = within and self._stop_signal()
+        if signal_number or (within and time.monotonic() - self.saved_at > SAVE_EVERY_SECONDS):
             self.save_state()
-            if told:
-                raise Interrupted(told)
+            if signal_number:
+                raise Interrupted(signal_number)
 
     def on_test_begin(self, logs=None):
         self.first_test = True
 
     def on_test_batch_end(self, batch, logs=None):
         self.first_test = False
-        if told := self._stop_signal():
-            self._save_unjudged()
-            raise Interrupted(told)
+        if signal_number := self._stop_signal():
+            self._save_before_validation()
+            raise Interrupted(signal_number)
 
-    def _save_unjudged(self):
+    def _save_before_validation(self):
         if self.record.unjudged is None:
-            self.record.unjudged = self.trained
+            self.record.unjudged = self.epoch_logs
         self.save_state()
 
     def _stop_signal(self) -> int:
@@ -148,9 +148,9 @@ class Checkpoint(keras.callbacks.Callback):
         self._prune()
         if stop:
             self.model.stop_training = True
-        told = self._stop_signal()
-        if told and record.finished is None:
-            raise Interrupted(told)
+        signal_number = self._stop_signal()
+        if signal_number and record.finished is None:
+            raise Interrupted(signal_number)
 
     def _save_set(self, tag: str, note: dict):
         if self.group.first:
