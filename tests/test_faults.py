@@ -239,7 +239,7 @@ def test_music_in_the_making_never_stands_under_its_final_name(tiny_weights, tmp
     def start():
         return Command(tmp_path / "log", "generate_audio", "--vqvae-weights-dir", tiny_weights.codecs,
                        "--generator-weights-dir", tiny_weights.generators, "--generators", "generator_128",
-                       "--seconds", 60, "--seed", 1, "--output", out)
+                       "--seconds", 60, "--seed", 1, "--output", out, "--force")
 
     assert start().wait() == 0
     began = time.monotonic()
