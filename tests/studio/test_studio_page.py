@@ -504,9 +504,9 @@ def test_a_take_goes_on_another_way_from_where_it_is_heard(open_page):
 def test_takes_are_named_starred_deleted_and_brought_back(open_page):
     page = open_page()
     ask_for(page, seconds=1)
-    for _ in range(2):
+    for count in (1, 2):
         make(page)
-        until(page, "player.record")
+        page.locator("#takes li").nth(count - 1).wait_for()
     assert page.locator("#takes li").count() == 2
     page.locator("#takes .name").first.fill("Rain")
     page.locator("#takes .name").first.press("Tab")
