@@ -175,8 +175,37 @@ class VectorQuantizer(layers.Layer):
         return super().get_config() | _book_values(self)
 
 
+class MultiBookQuantizer(layers.Layer):
+    """What quantizers of several codebooks have in common. books: a `VectorQuantizer` each.
+
+    Stays in float32 under mixed precision.
+    """
+
+    def __init__(self, count: int, seed: int, values: dict, **kwargs):
+        super().__init__(**({"dtype": "float32"} | kwargs))
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.books = [VectorQuantizer(**values, seed=seed + 1 + k, suffix=f"_{k}", name=f"book_{k}")
+                      for k in range(count)]
+
+    def build(self, shape):
+        for book in self.books:
+            book.build((*shape[:-1], book.code_dim))
+
+    @property
+    def codebooks(self) -> list:
+        return [book.codebook for book in self.books]
+
+    def set_codebooks(self):
+        for book in self.books:
+            book.set_codebooks()
+
+    def update_metrics(self):
+        for book in self.books:
+            book.update_metrics()
+
+
 @register
-class ResidualVectorQuantizer(layers.Layer):
+class ResidualVectorQuantizer(MultiBookQuantizer):
     """latents float32 [batch, N, code_dim] -> (quantized float32 [batch, N, code_dim], codes int32
     [batch, N, books]).
 
@@ -188,24 +217,9 @@ class ResidualVectorQuantizer(layers.Layer):
     """
 
     def __init__(self, books, dropout, num_codes, code_dim, decay, revival_threshold, commitment, seed=0, **kwargs):
-        super().__init__(**({"dtype": "float32"} | kwargs))
-        self.num_books, self.dropout, self.code_dim = books, dropout, code_dim
-        self.num_codes = num_codes
-        self.seed_generator = keras.random.SeedGenerator(seed)
-        self.books = [VectorQuantizer(num_codes, code_dim, decay, revival_threshold, commitment, seed + 1 + k,
-                                      f"_{k}", name=f"book_{k}") for k in range(books)]
-
-    def build(self, shape):
-        for book in self.books:
-            book.build(shape)
-
-    @property
-    def codebooks(self) -> list:
-        return [book.codebook for book in self.books]
-
-    def set_codebooks(self):
-        for book in self.books:
-            book.set_codebooks()
+        super().__init__(books, seed, {"num_codes": num_codes, "code_dim": code_dim, "decay": decay,
+                                       "revival_threshold": revival_threshold, "commitment": commitment}, **kwargs)
+        self.num_books, self.dropout, self.num_codes = books, dropout, num_codes
 
     def encode(self, latents):
         """latents [batch, N, code_dim] -> codes int32 [batch, N, books]."""
@@ -242,10 +256,6 @@ class ResidualVectorQuantizer(layers.Layer):
             left, quantized = left - vectors, quantized + vectors
             codes.append(chosen)
         return latents + ops.stop_gradient(quantized - latents), ops.concatenate(codes, axis=-1)
-
-    def update_metrics(self):
-        for book in self.books:
-            book.update_metrics()
 
     def get_config(self):
         return super().get_config() | _book_values(self.books[0]) | {"books": self.num_books, "dropout": self.dropout}
@@ -348,7 +358,7 @@ def cheapest_path(costs, change, segment: int, overlap: int):
 
 
 @register
-class BandedVectorQuantizer(layers.Layer):
+class BandedVectorQuantizer(MultiBookQuantizer):
     """latents float32 [batch, N, books·code_dim] -> (quantized, the same shape; codes int32 [batch, N, books]).
 
     A codebook for each band of the latents, as BSCodec (2025) splits a spectrum. What a piece costs to predict is
@@ -357,24 +367,10 @@ class BandedVectorQuantizer(layers.Layer):
     """
 
     def __init__(self, config: BandedQuantizer | dict, seed=0, **kwargs):
-        super().__init__(**({"dtype": "float32"} | kwargs))
-        self.config = config if isinstance(config, Config) else BandedQuantizer(**config)
-        self.seed_generator = keras.random.SeedGenerator(seed)
-        self.books = [VectorQuantizer(**_book_values(self.config), seed=seed + 1 + k, suffix=f"_{k}", name=f"book_{k}")
-                      for k in range(self.config.books)]
+        config = config if isinstance(config, Config) else BandedQuantizer(**config)
+        super().__init__(config.books, seed, _book_values(config), **kwargs)
+        self.config = config
         self.changes = keras.metrics.Mean(name="changes")
-
-    def build(self, shape):
-        for book in self.books:
-            book.build((*shape[:-1], self.config.code_dim))
-
-    @property
-    def codebooks(self) -> list:
-        return [book.codebook for book in self.books]
-
-    def set_codebooks(self):
-        for book in self.books:
-            book.set_codebooks()
 
     def _bands(self, latents):
         """Latents of each band, float32 [batch, N, code_dim]."""
@@ -429,8 +425,7 @@ class BandedVectorQuantizer(layers.Layer):
         return ops.concatenate([vectors for vectors, _ in made], axis=-1), codes
 
     def update_metrics(self):
-        for book in self.books:
-            book.update_metrics()
+        super().update_metrics()
         self.changes.update_state(self.batch_changes)
 
     def get_config(self):
