@@ -229,6 +229,12 @@ class TonesAndNoise(Head):
         return layers.Add(name="sum", dtype="float32")([noise, self.audio])
 
 
+def larger_neighbour(x, outside: float):
+    """The larger of the two bins beside each: [..., bins] -> the same shape; `outside` stands beyond the ends."""
+    edge = ops.full_like(x[..., :1], outside)
+    return ops.maximum(ops.concatenate([edge, x[..., :-1]], axis=-1), ops.concatenate([x[..., 1:], edge], axis=-1))
+
+
 @register
 class PickedTones(layers.Layer):
     """Clues float32 [batch, frames, 3·bins] -> amplitudes [batch, frames, bins]: of the tones that sound, the rest 0.
@@ -245,9 +251,7 @@ class PickedTones(layers.Layer):
 
     def call(self, clues):
         logits, levels, _ = ops.split(clues, 3, axis=-1)
-        edge = ops.full_like(logits[..., :1], -99.0)
-        beside = ops.maximum(ops.concatenate([edge, logits[..., :-1]], axis=-1),
-                             ops.concatenate([logits[..., 1:], edge], axis=-1))
+        beside = larger_neighbour(logits, -99.0)
         gate = ops.clip(self.SLOPE * (logits - beside) + 0.5, 0.0, 1.0) * ops.clip(self.SLOPE * logits + 0.5, 0.0, 1.0)
         return gate * amplitude_of(levels)
 
@@ -282,10 +286,7 @@ class NotesAndNoise(TonesAndNoise):
         logits, peak_levels, spectrum = ops.split(clues, 3, axis=-1)
         # Half a peak at least, of its own level.
         peak = ops.cast(peaks > 0.5 * levels, "float32") * ops.cast(peaks > 0.0, "float32")
-        none = ops.zeros_like(peak[..., :1])
-        beside = ops.maximum(ops.concatenate([none, peak[..., :-1]], axis=-1),
-                             ops.concatenate([peak[..., 1:], none], axis=-1))
-        weight = ops.where(peak > 0.0, 2.0, ops.where(beside > 0.0, 0.3, 1.0))
+        weight = ops.where(peak > 0.0, 2.0, ops.where(larger_neighbour(peak, 0.0) > 0.0, 0.3, 1.0))
         entropy = ops.softplus(logits) - logits * peak
         return {
             "presence": mean(ops.sum(weight * entropy, axis=-1)),
