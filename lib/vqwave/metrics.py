@@ -25,6 +25,9 @@ MEL_BANDS = ((2048, 80), (512, 40))
 MEL_FLOOR = 1e-5
 # Bins of a Hann window's line, which is three wide, and of what lies beside it.
 LINE, BESIDE = np.array([-1, 0, 1]), np.array([-7, -6, -5, 5, 6, 7])
+# A peak of a constant-Q spectrum stands so far over the median of the bins around it, and lies so near its
+# frame's loudest: what codecs of notes learn is what is measured of them.
+PEAK_NEIGHBOURHOOD, PEAK_PROMINENCE_DB, PEAK_RANGE_DB = 9, 4.0, 25.0
 DB_LIMIT = 120.0
 # Below -200 dBFS there is only rounding: a constant less its own mean.
 SILENCE_POWER = 1e-20

@@ -1,8 +1,8 @@
 """The notes in a sound: how many a codec keeps, how music uses them, and a piano roll of them.
 
 A *peak* is a local maximum over frequency of a constant-Q transform (24 bins an octave from C2 to
-C8, 43 frames a second) that stands `PROMINENCE_DB` over the median of the nine bins around it and
-lies within `RANGE_DB` of the loudest bin of its frame. Spectral distances and the Fréchet distance
+C8, 43 frames a second) that stands `PEAK_PROMINENCE_DB` over the median of the nine bins around it and
+lies within `PEAK_RANGE_DB` of the loudest bin of its frame. Spectral distances and the Fréchet distance
 are nearly deaf to whether the right notes sound; peaks are what a melody and a chord are made of.
 
 The transform is librosa's with `scale=True`: a bin is worth its unit-gain magnitude times the root
@@ -22,6 +22,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..metrics import PEAK_NEIGHBOURHOOD, PEAK_PROMINENCE_DB, PEAK_RANGE_DB
+
 SAMPLE_RATE, HOP = 22050, 512
 FRAME_SECONDS = HOP / SAMPLE_RATE
 LOWEST_HZ, LOWEST_MIDI = 65.406, 36
@@ -29,7 +31,7 @@ BINS, BINS_A_SEMITONE = 144, 2
 SEMITONES = BINS // BINS_A_SEMITONE
 FREQUENCIES = LOWEST_HZ * 2.0 ** (np.arange(BINS) / (12 * BINS_A_SEMITONE))
 
-NEIGHBOURHOOD, PROMINENCE_DB, RANGE_DB, SILENT_DB = 9, 4.0, 25.0, -60.0
+SILENT_DB = -60.0
 MARGIN = 0.3
 """Seconds on either side of a moment that its frame hears, at most: half of the longest filter."""
 
@@ -86,8 +88,8 @@ def peaks(magnitudes) -> np.ndarray:
     found = np.zeros(level.shape, bool)
     found[:, 1:-1] = (middle > level[:, :-2]) & (middle >= level[:, 2:])
     loudest = level.max(axis=1, keepdims=True)
-    around = median_filter(level, size=(1, NEIGHBOURHOOD), mode="nearest")
-    return found & (level > around + PROMINENCE_DB) & (level > loudest - RANGE_DB) & (loudest > SILENT_DB)
+    around = median_filter(level, size=(1, PEAK_NEIGHBOURHOOD), mode="nearest")
+    return found & (level > around + PEAK_PROMINENCE_DB) & (level > loudest - PEAK_RANGE_DB) & (loudest > SILENT_DB)
 
 
 def chroma(magnitudes) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 from keras import layers, ops
 
 from ..config import PER_OCTAVE, Config, LogFrequencyFrontEnd, WaveformFrontEnd
+from ..metrics import PEAK_NEIGHBOURHOOD, PEAK_PROMINENCE_DB, PEAK_RANGE_DB
 from .layers import register
 
 
@@ -78,18 +79,21 @@ class ConstantQ:
     def peaks(self, amplitudes):
         """How much of a peak each bin is, float32 in [0, 1]: amplitudes [batch, frames, bins] -> the same shape.
 
-        A peak, 0.5 and more, is louder than its neighbours, stands 4 dB over the median of the nine bins around it and
-        lies within 25 dB of its frame's loudest, all judged with `emphasis`; a frame under -70 dB has none. Within a
+        A peak, 0.5 and more, is louder than its neighbours, stands `PEAK_PROMINENCE_DB` over the median of the
+        `PEAK_NEIGHBOURHOOD` bins around it and lies within `PEAK_RANGE_DB` of its frame's loudest, all judged with
+        `emphasis`; a frame under -70 dB has none. Within a
         quarter of a dB of any of these bounds there is no jump, so that rounding makes no other codes.
         """
         level = ops.log(amplitudes * self.emphasis) * (20 / math.log(10))
-        around = ops.concatenate([level[..., :1]] * 4 + [level] + [level[..., -1:]] * 4, axis=-1)
-        shifted = ops.stack([around[..., i : i + self.bins] for i in range(9)], axis=-1)
-        median = ops.top_k(shifted, 5)[0][..., -1]
+        side = PEAK_NEIGHBOURHOOD // 2
+        around = ops.concatenate([level[..., :1]] * side + [level] + [level[..., -1:]] * side, axis=-1)
+        shifted = ops.stack([around[..., i : i + self.bins] for i in range(PEAK_NEIGHBOURHOOD)], axis=-1)
+        median = ops.top_k(shifted, side + 1)[0][..., -1]
         top = ops.max(level, axis=-1, keepdims=True)
-        margin = ops.minimum(level - ops.maximum(shifted[..., 3], shifted[..., 5]), level - median - 4.0)
+        margin = ops.minimum(level - ops.maximum(shifted[..., side - 1], shifted[..., side + 1]),
+                             level - median - PEAK_PROMINENCE_DB)
         loudest = ops.log(ops.max(amplitudes, axis=-1, keepdims=True)) * (20 / math.log(10))
-        margin = ops.minimum(margin, ops.minimum(level - top + 25.0, loudest + 70.0))
+        margin = ops.minimum(margin, ops.minimum(level - top + PEAK_RANGE_DB, loudest + 70.0))
         # The first and the last bin have one neighbour only.
         inner = np.zeros(self.bins, "float32")
         inner[1:-1] = 1.0
