@@ -1,4 +1,4 @@
-"""Data folders as prepare_audio.py leaves them, made in a moment."""
+"""Data folders as prepare_audio.py leaves them, made in a moment, and a reporter that remembers."""
 
 import hashlib
 import math
@@ -6,6 +6,18 @@ import math
 import numpy as np
 
 from vqwave.data import audio, manifest
+from vqwave.progress import QuietReporter
+
+
+class Told(QuietReporter):
+    """Keeps the lines."""
+
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+
+    def __call__(self, line):
+        self.lines.append(line)
 
 
 def data_folder(folder, sounds, sample_rate=22050):

@@ -6,27 +6,15 @@ import math
 
 import numpy as np
 import pytest
-from prepared import data_folder, music
+from prepared import Told, data_folder, music
 
 from vqwave import weights
 from vqwave.data import audio, chunking, codes, manifest
 from vqwave.data.codes import OFFSET_STEP, Variant
 from vqwave.data.windows import CodeTrack
 from vqwave.nn.codec import load_codec, load_encoder
-from vqwave.progress import Reporter
 
 NAME = "vqvae_32"
-
-
-class Told(Reporter):
-    """Keeps the lines."""
-
-    def __init__(self):
-        super().__init__()
-        self.lines = []
-
-    def __call__(self, line):
-        self.lines.append(line)
 
 
 @pytest.fixture

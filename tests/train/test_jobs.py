@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from prepared import data_folder, music
+from prepared import Told, data_folder, music
 
 from vqwave import config as configs
 from vqwave.config import DataConfig, TrainingConfig
@@ -17,17 +17,6 @@ from vqwave.train.record import RunRecord
 from vqwave.train.replicas import ALONE
 
 TINY = configs.preset("tiny")
-
-
-class Told(QuietReporter):
-    """Keeps the lines."""
-
-    def __init__(self):
-        super().__init__()
-        self.lines = []
-
-    def __call__(self, line):
-        self.lines.append(line)
 
 
 def prepared(folder, codecs, name="generator_128", data=None, **settings):

@@ -109,7 +109,7 @@ def cut(track: manifest.Track, variant: Variant, span: tuple[int, int], own: tup
         return min(frames, -(-end // size)) - first * unit // size
 
     made = CodeTrack(own[0], count(own[1], level), track=track, shift=variant.shift,
-                             start=variant.start + first * unit, first=first * unit // level)
+                     start=variant.start + first * unit, first=first * unit // level)
     if above is None:
         return made
     return made._replace(above=above[0], frames_above=count(above[1], level_above), first_above=first)
