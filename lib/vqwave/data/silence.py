@@ -18,8 +18,10 @@ from ..errors import UserError
 from . import audio, manifest, splits
 
 NAME = ".silence.jsonl"
-FLOOR = 1e-3
-"""The RMS below which a window is silent."""
+WINDOW, SILENT_DB = 0.1, -60.0
+"""Seconds, and the RMS in dB of full scale below which so many of them are silent. What a codec makes of
+digital silence is -66 to -70 dBFS, with single peaks of 20 dB more.
+"""
 MOSTLY = 0.5
 """A track of which more than this share is silent, its ends cut off, is silence for the most part.
 """
@@ -127,15 +129,14 @@ def measure(data_dir, tracks, say, keep: bool = True) -> dict[str, Sound]:
 
 def look(path, samples: int, sample_rate: int) -> Sound:
     """The `Sound` of one file of uint16 samples, read in blocks. A last window may be shorter."""
-    size = max(1, sample_rate // 10)
-    loud = []
+    size, floor, loud = max(1, int(sample_rate * WINDOW)), 10.0 ** (SILENT_DB / 10), []
     for start in range(0, samples, BLOCK * size):
         block = audio.from_u16(audio.read_window(path, start, min(BLOCK * size, samples - start)))
         rest = block.size % size
         whole = block[: block.size - rest].reshape(-1, size)
-        loud.append(np.square(whole).mean(axis=1) >= FLOOR**2)
+        loud.append(np.square(whole).mean(axis=1) >= floor)
         if rest:
-            loud.append(np.square(block[-rest:]).mean(keepdims=True) >= FLOOR**2)
+            loud.append(np.square(block[-rest:]).mean(keepdims=True) >= floor)
     where = np.flatnonzero(np.concatenate(loud))
     if not where.size:
         return Sound(0, 0, 0)

@@ -6,15 +6,13 @@ import numpy as np
 
 from ... import metrics, plots
 from ...data import audio
+from ...data.silence import SILENT_DB
+from ...data.silence import WINDOW as PAUSE_WINDOW
 from ..benchmark import Target
 from ..copying import longest_repeat
 from .part import Part, table
 
-SILENT_DB, LOUD_DB = -60.0, -3.0
-PAUSE_WINDOW = 0.1
-"""Seconds whose rms says whether a piece pauses: what a codec makes of digital silence is -66 to
--70 dBFS, with single peaks of 20 dB more.
-"""
+LOUD_DB = -3.0
 LONGEST_PAUSE, LONGEST_REPEAT, MOST_CLIPPED = 20.0, 20.0, 0.01
 """A healthy piece has no pause and no exact repeat of more seconds, and no larger share of samples
 at full scale.
