@@ -85,3 +85,18 @@ def has_nvidia_gpu() -> bool:
         listed = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=20, check=False)  # noqa: S603
         return listed.returncode == 0 and "GPU" in listed.stdout
     return False
+
+
+def accelerator() -> str | None:
+    """What Keras's backend computes on besides the CPU: "gpu", "tpu", or None."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return "gpu" if tf.config.list_physical_devices("GPU") else None
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return None if jax.default_backend() == "cpu" else jax.default_backend()
+    return None

@@ -10,9 +10,9 @@ recurrent neural networks on GPUs").
 
 from __future__ import annotations
 
-import keras
 from keras import layers, ops
 
+from .. import machine
 from .layers import register
 
 
@@ -40,15 +40,7 @@ class LSTM(layers.LSTM):
 
 def has_cudnn() -> bool:
     """Whether Keras's backend computes on a device whose library has an LSTM of its own."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        return bool(tf.config.list_physical_devices("GPU"))
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return jax.default_backend() == "gpu"
-    return False
+    return machine.accelerator() == "gpu"
 
 
 @ops.custom_gradient

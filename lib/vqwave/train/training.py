@@ -139,24 +139,11 @@ def set_precision(mixed: bool, say) -> str:
     """
     policy = "float32"
     if mixed:
-        policy = "mixed_float16" if has_accelerator() else "mixed_bfloat16"
+        policy = "mixed_float16" if machine.accelerator() else "mixed_bfloat16"
         if policy == "mixed_bfloat16" and not machine.has_bfloat16():
             say("--fp16: this processor has no bfloat16 arithmetic, so it will be slower than leaving the flag out")
     keras.mixed_precision.set_global_policy(policy)
     return policy
-
-
-def has_accelerator() -> bool:
-    """Whether Keras's backend sees a GPU or TPU."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        return bool(tf.config.list_physical_devices("GPU"))
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return jax.default_backend() != "cpu"
-    return False
 
 
 def compile_model(model, training: TrainingConfig, steps: int, group: replicas.Group = replicas.ALONE, **more):
@@ -175,7 +162,7 @@ def compile_model(model, training: TrainingConfig, steps: int, group: replicas.G
     optimizer = Muon(rate, training.weight_decay, replica_count)
     # XLA makes these steps slower on a CPU, and cannot run replicas; JAX compiles for an accelerator
     # in any case.
-    jit = keras.backend.backend() == "jax" or (has_accelerator() and replica_count == 1)
+    jit = keras.backend.backend() == "jax" or (machine.accelerator() and replica_count == 1)
     model.compile(optimizer=optimizer, jit_compile=jit, **more)
 
 
