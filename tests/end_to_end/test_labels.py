@@ -52,8 +52,8 @@ def label_model(config, generator):
     return keras.Model(genre, keras.layers.Reshape((1, config.channels))(x))
 
 
-def genre_of(condition, generator, track, start, length):
-    return np.int32(condition.names.index(track.track.tags["genre"]))
+def genre_of(condition, generator, spans):
+    return np.int32(condition.names.index(spans[0].track.track.tags["genre"]))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -143,7 +143,7 @@ def test_training_windows_carry_the_genre_of_their_track(tmp_path):
     served = windows.CodeWindows(rows, config, 16, 8, 0)
     inputs, target = served[0]
     assert set(inputs) == {"previous", "source", "genre"}
-    assert [int(g) for g in inputs["genre"]] == [served.positions(0)[i][0] for i in range(8)]
+    assert [int(g) for g in inputs["genre"]] == [served.position(i)[0] for i in range(8)]
     assert set(inputs["genre"].tolist()) == {0, 1}
     assert nn_generator.Generator(config)(inputs).shape == (*target.shape, config.num_codes)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -21,7 +22,7 @@ from .splits import WHOLE, Share
 
 # Which random stream a generator of numbers belongs to; one key a purpose, so that no two share
 # their draws.
-_WINDOW, START = 2, 3
+_WINDOW, START, _NEXT = 2, 3, 4
 
 
 def rng(seed: int, purpose: int, index: int = 0) -> np.random.Generator:
@@ -72,16 +73,18 @@ class _Batches(keras.utils.PyDataset):
     def num_batches(self):
         return None if self.fixed is None else math.ceil(self.fixed / self.batch_size)
 
-    def positions(self, batch: int) -> list[tuple[int, int]]:
-        """(item, place) of each row of that batch which this process serves."""
+    def numbers(self, batch: int) -> list[int]:
+        """The windows of that batch which this process serves, as the sequence counts them."""
         if self.fixed is None:
             first = (self.start + batch) * self.batch_size
-            return [self.sampler(first + i) for i in self.share.rows(self.batch_size)]
+            return [first + i for i in self.share.rows(self.batch_size)]
         first = batch * self.batch_size
-        return [self.spread(first + i) for i in self.share.rows(min(self.batch_size, self.fixed - first))]
+        return [first + i for i in self.share.rows(min(self.batch_size, self.fixed - first))]
 
-    def spread(self, number: int) -> tuple[int, int]:
-        """(item, place) of that window of a fixed number of them."""
+    def position(self, number: int) -> tuple[int, int]:
+        """(item, place) of that window: drawn, or of a fixed number of them evenly spread."""
+        if self.fixed is None:
+            return self.sampler(number)
         return self.sampler.find(int((number + 0.5) * self.places / self.fixed))
 
 
@@ -102,57 +105,50 @@ class AudioWindows(_Batches):
 
     def __getitem__(self, batch: int):
         x = np.stack([audio.from_u16(audio.read_window(self.folder / self.files[i], self.firsts[i] + s, self.length))
-                      for i, s in self.positions(batch)])
+                      for i, s in map(self.position, self.numbers(batch))])
         # A second array: TensorFlow takes over an array's memory, and its replicas compute in what
         # they are given.
         return x, x.copy()
 
 
-def window_above(condition: CodesAbove, generator: GeneratorConfig, track: CodeTrack, start: int,
-                 length: int) -> np.ndarray:
-    """The frames above a window with what the condition sees around it: int32 [length / ratio +
-    2·halo, books above]. The pad token stands where there is no track.
+@dataclass(frozen=True)
+class Span:
+    """So many `frames` of a track from frame `start` on."""
+
+    track: CodeTrack
+    start: int
+    frames: int
+
+
+def window_above(condition: CodesAbove, generator: GeneratorConfig, spans: Sequence[Span]) -> np.ndarray:
+    """The frames above a window of these spans, with what the condition sees around it: int32
+    [length / ratio + 2·halo, books above]. The pad token stands where there is no track.
     """
-    if track.above is None:
-        raise ValueError(f"{generator.name} reads level {condition.level}, of which {track.path} has no codes")
-    halo, count = generator.halo, track.frames_above
-    first, last = start // generator.ratio - halo, (start + length) // generator.ratio + halo
-    begin = max(0, first)
-    inside = codes.read_frames(track.above, track.first_above + begin, min(count, last) - begin, condition.books)
-    return np.pad(inside, ((max(0, -first), max(0, last - count)), (0, 0)), constant_values=generator.pad_token)
+    halo, ratio, parts = generator.halo, generator.ratio, []
+    for number, span in enumerate(spans):
+        track = span.track
+        if track.above is None:
+            raise ValueError(f"{generator.name} reads level {condition.level}, of which {track.path} has no codes")
+        first = span.start // ratio - (0 if number else halo)
+        last = (span.start + span.frames) // ratio + (halo if number == len(spans) - 1 else 0)
+        begin, count = max(0, first), track.frames_above
+        inside = codes.read_frames(track.above, track.first_above + begin, min(count, last) - begin, condition.books)
+        outside = (max(0, -first), max(0, last - count))
+        parts.append(np.pad(inside, (outside, (0, 0)), constant_values=generator.pad_token))
+    return np.concatenate(parts)
 
 
 SERVERS: dict[type[Config], Callable] = {CodesAbove: window_above}
-"""What cuts the input of each kind of condition: (condition, generator config, track, first frame,
-frames) -> int32 array as the condition's `shape` says.
+"""What cuts the input of each kind of condition: (condition, generator config, spans of a window) ->
+int32 array as the condition's `shape` says.
 """
 
 
-def count_places(frames: int, length: int, unit: int, lead: int) -> int:
-    """At how many places of a track of so many frames a window may begin, `unit` frames apart; a
-    track that is shorter than a window has one, its begin. `lead`: see `CodeWindows`.
+def count_places(frames: int, length: int, unit: int) -> int:
+    """At how many places of a track of so many frames a window may begin that lies inside it, `unit`
+    frames apart; a track that is shorter than a window has one, its begin.
     """
-    return max(0, frames - length) // unit + 1 + lead
-
-
-def fit_length(frames: Sequence[int], length: int, unit: int) -> int:
-    """`length`, made shorter for tracks of so many `frames` as it must be for training windows to
-    be at least half full, and no longer than the longest track. A multiple of `unit`.
-    """
-    def places(length):
-        return [count_places(n, length, unit, length // unit // 2) for n in frames]
-
-    length = min(length, -(-max(frames) // unit) * unit)
-    while length > unit and _fullness(frames, places(length), length) < 0.5:
-        length = -(-length // (2 * unit)) * unit
-    return length
-
-
-def _fullness(frames, places, length: int) -> float:
-    """The share of windows that is inside tracks, which have so many `frames` and are drawn so
-    often.
-    """
-    return float(np.dot(places, np.minimum(frames, length)) / (length * np.sum(places, dtype=float)))
+    return max(0, frames - length) // unit + 1
 
 
 class CodeWindows(_Batches):
@@ -163,7 +159,11 @@ class CodeWindows(_Batches):
     [batch, length, books], the frames themselves (only where there are several books, each of which
     sees those before it).
     frames: int32 [batch, length, books].
-    weights: float32 [batch, length, 1], only where some track is shorter than a window: 0 for
+
+    A window that is trained on goes on past its track's end with the beginning of another, as the
+    music does that is made: a model that saw nothing after an end would stay in its silence. The
+    fixed windows of validation lie inside their tracks, and there are
+    weights: float32 [batch, length, 1], where some track is shorter than a window: 0 for
     what is past its end, elsewhere what makes 1 the average, so that each frame counts the same
     whatever stands beside it.
 
@@ -176,42 +176,64 @@ class CodeWindows(_Batches):
                  seed: int, start=0, fixed=None, share=WHOLE):
         self.tracks, self.generator, self.length = tracks, generator, length
         self.unit = generator.ratio or 1
-        # A place is one source frame. Half a window of extra places before the track all mean its
-        # very beginning, so that starting a piece is practised more often than one place in
-        # thousands.
-        self.lead = length // self.unit // 2 if fixed is None else 0
-        sizes = [count_places(track.frames, length, self.unit, self.lead) for track in tracks]
-        short = [track.frames < length for track in tracks]
-        if fixed is not None:
-            # Without a lead a short track would have one place among thousands; so it counts by its
-            # duration.
-            sizes = [max(1, track.frames // self.unit) if cut else size
-                     for track, cut, size in zip(tracks, short, sizes, strict=True)]
+        self.weight = None
+        if fixed is None:
+            # A place is one source frame. Half a window of extra places before the track all mean
+            # its very beginning, so that starting a piece is practised more often than one place in
+            # thousands.
+            self.lead = length // self.unit // 2
+            sizes = [self._whole(track) // self.unit + self.lead for track in tracks]
+            super().__init__(sizes, batch_size, seed, start, fixed, share)
+            return
+        self.lead = 0
+        # A short track would have one place among thousands; so it counts by its duration.
+        sizes = [max(1, track.frames // self.unit) if track.frames < length
+                 else count_places(track.frames, length, self.unit) for track in tracks]
         super().__init__(sizes, batch_size, seed, start, fixed, share)
-        if fixed is not None:
-            # How often each is drawn is known.
-            sizes = np.bincount([self.spread(i)[0] for i in range(self.fixed)], minlength=len(tracks))
-        frames = [track.frames for track in tracks]
-        self.weight = 1 / _fullness(frames, sizes, length) if any(short) else None
+        served = [min(length, tracks[self.position(i)[0]].frames) for i in range(self.fixed)]
+        if min(track.frames for track in tracks) < length:
+            self.weight = length / float(np.mean(served))
+
+    def _whole(self, track: CodeTrack) -> int:
+        """A track's frames, without those at its end that do not fill a source frame."""
+        return max(self.unit, track.frames // self.unit * self.unit)
+
+    def spans(self, number: int) -> list[Span]:
+        """What that window is made of."""
+        item, place = self.position(number)
+        track = self.tracks[item]
+        if self.fixed is not None:
+            start = min(place, count_places(track.frames, self.length, self.unit) - 1) * self.unit
+            return [Span(track, start, min(self.length, track.frames - start))]
+        start, spans, left = max(0, place - self.lead) * self.unit, [], self.length
+        random = rng(self.sampler.seed, _NEXT, number)
+        while left > 0:
+            spans.append(Span(track, start, min(left, self._whole(track) - start)))
+            left -= spans[-1].frames
+            track, start = self.tracks[self.sampler.find(int(random.integers(self.places)))[0]], 0
+        return spans
 
     def __getitem__(self, batch: int):
         conditions, books = self.generator.conditions, self.generator.books
         previous, target, weights, served = [], [], [], {condition.input: [] for condition in conditions}
-        for item, place in self.positions(batch):
-            track = self.tracks[item]
-            last = max(0, track.frames - self.length) // self.unit
-            start = min(max(0, place - self.lead), last) * self.unit
-            inside = min(self.length, track.frames - start)
-            frames = codes.read_frames(track.path, track.first + max(0, start - 1), inside + (start > 0), books)
-            after = ((0, self.length - inside), (0, 0))
-            target.append(np.pad(frames[-inside:], after))
-            if not start:
-                frames = np.concatenate([np.full((1, books), self.generator.start_token, np.int32), frames])
-            previous.append(np.pad(frames[:-1], after, constant_values=self.generator.start_token))
-            weights.append(np.repeat([self.weight or 0, 0], [inside, self.length - inside]))
+        for number in self.numbers(batch):
+            spans = self.spans(number)
+            frames = np.concatenate([codes.read_frames(s.track.path, s.track.first + s.start, s.frames, books)
+                                     for s in spans])
+            first = spans[0]
+            if first.start:
+                before = codes.read_frames(first.track.path, first.track.first + first.start - 1, 1, books)
+            else:
+                before = np.full((1, books), self.generator.start_token, np.int32)
+            after = ((0, self.length - len(frames)), (0, 0))
+            target.append(np.pad(frames, after))
+            previous.append(np.pad(np.concatenate([before, frames[:-1]]), after,
+                                   constant_values=self.generator.start_token))
+            weights.append(np.repeat([self.weight or 0, 0], [len(frames), self.length - len(frames)]))
+            if len(frames) < self.length:  # what is above a short track is as long as that above a window
+                spans = [Span(first.track, first.start, self.length)]
             for condition in conditions:
-                serve = SERVERS[type(condition)]
-                served[condition.input].append(serve(condition, self.generator, track, start, self.length))
+                served[condition.input].append(SERVERS[type(condition)](condition, self.generator, spans))
         inputs, target = {"previous": np.stack(previous)}, np.stack(target)
         inputs |= {name: np.stack(rows) for name, rows in served.items()}
         if books > 1:

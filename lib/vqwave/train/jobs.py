@@ -228,19 +228,12 @@ class GeneratorJob(Job):
         record.unigram_bits = round(bits, 4)
 
     def _choose_window(self, say):
-        """Fit the window to the folder's tracks."""
-        unit, level = self.model.ratio or 1, self.model.level
-        asked = self.training.input_length // level
-        frames = [row.frames for row in self._rows(self.train)]
-        self.window = windows.fit_length(frames, asked, unit)
-        seconds = self.window * level / self.tracks[0].sample_rate
-        if self.window < asked:
-            say(f"windows of {seconds:.3g} s ({self.window} frames, not {asked}): most of the music is in shorter "
-                "tracks")
+        """Frames a window, and what becomes of tracks that are shorter."""
+        self.window = self.training.input_length // self.model.level
         # The first row of a track is the one of its own pitch and full length.
         if short := sum(self.rows[t.file][0].frames < self.window for t in self.train):
-            say(f"{short} of {len(self.train)} training tracks are shorter than a window of {seconds:.3g} s; what is "
-                "past their end is not learnt")
+            say(f"{short} of {len(self.train)} training tracks are shorter than a window of "
+                f"{self.training.input_length / self.tracks[0].sample_rate:.3g} s, which goes on with another track")
 
     def _rows(self, tracks) -> list[windows.CodeTrack]:
         """Every variant of these tracks."""
