@@ -575,8 +575,10 @@ class CodecConfig(Config):
 
 
 class LSTMCore(Config):
-    """A stack of LSTMs over frames. head_dim: features from which each book after the first is
-    drawn.
+    """A stack of LSTMs over frames.
+
+    head_dim: features from which each book after the first is drawn. repeats: whether each book has
+    an output for its code to stay as it was, for codes that change seldom.
     """
 
     kind: Literal["lstm"] = "lstm"
@@ -585,6 +587,7 @@ class LSTMCore(Config):
     layers: Annotated[int, Field(strict=True, ge=1, le=100)] = 2
     dropout: Annotated[Real, Field(ge=0, lt=1)] = 0.0
     head_dim: Positive = 256
+    repeats: Flag = False
 
     @property
     def states(self) -> dict[str, tuple[int, ...]]:

@@ -22,6 +22,10 @@ def generators():
     config = configs.replace(preset.generator(32), books=3)
     source = configs.replace(config.source, books=2)
     made["books"] = Generator(configs.replace(config, conditions=[configs.to_dict(source)]))
+    # Codes that are often those of the frame before.
+    core = configs.replace(config.core, repeats=True)
+    made["repeats"] = Generator(configs.replace(made["books"].config, core=core))
+    made["one repeats"] = Generator(configs.replace(preset.generator(512), core=core))
     # A context of wider kernels.
     config = preset.generator(32)
     made["wide"] = Generator(configs.replace(config, conditions=[
@@ -41,7 +45,7 @@ def inputs(config, rng, batch=2, n=N):
     return given
 
 
-KINDS = [512, 32, "books"]
+KINDS = [512, 32, "books", "repeats", "one repeats"]
 
 
 @pytest.mark.parametrize("size", configs.preset_names())
@@ -130,6 +134,43 @@ def test_changing_a_frame_changes_no_earlier_logits(generators, kind, rng):
     after = np.asarray(generator(given | {"previous": changed}))
     np.testing.assert_allclose(after[:, :10], before[:, :10], atol=1e-6)
     assert np.abs(after[:, 10] - before[:, 10]).max() > 1e-6
+
+
+def test_an_output_of_its_own_says_how_likely_a_code_is_to_stay(generators, rng):
+    """At first, with every other logit 0, a code stays with e^6 / (e^6 + 63)."""
+    for kind in ("repeats", "one repeats"):
+        generator = generators[kind]
+        core, count = generator.core, generator.config.num_codes
+        given = inputs(generator.config, rng)
+        layers = [core.logits, *core.later_logits]
+        kept = [layer.kernel.numpy() for layer in layers]
+        for layer in layers:
+            assert layer.units == count + 1
+            layer.kernel.assign(0 * layer.kernel)
+        p = ops.softmax(generator(given)).numpy()
+        for layer, kernel in zip(layers, kept, strict=True):
+            layer.kernel.assign(kernel)
+        previous = given["previous"][..., None]
+        stays = np.exp(6.0) / (np.exp(6.0) + count - 1)
+        at = np.take_along_axis(p, np.minimum(previous, count - 1), -1)
+        np.testing.assert_allclose(at, np.where(previous < count, stays, 1 / count), rtol=1e-4)
+
+
+def test_a_book_knows_which_of_those_before_it_changed(generators, rng):
+    """What comes to a book is another where a code changed, and the codes alone do not say so."""
+    generator = generators["repeats"]
+    core = generator.core
+    for layer in (core.embedding, *core.from_changes):
+        layer.embeddings.assign(rng.normal(size=layer.embeddings.shape))
+    for layer in core.from_books:
+        layer.embeddings.assign(0 * layer.embeddings)
+    given = inputs(generator.config, rng)
+    other = given["current"].copy()
+    other[..., 0] = (other[..., 0] + 1) % 64
+    moved = np.abs(np.asarray(generator(given | {"current": other}) - generator(given))).max(-1)
+    changed, still = (x[..., 0] != given["previous"][..., 0] for x in (given["current"], other))
+    assert (moved[..., 1][changed != still] > 1e-4).all() and (moved[..., 1][changed == still] < 1e-6).all()
+    assert moved[..., 0].max() == 0
 
 
 def test_a_book_knows_those_before_it_in_its_frame_and_no_others(generators, rng):

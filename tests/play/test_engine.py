@@ -23,7 +23,8 @@ LEVELS = configs.preset("tiny").chain.sizes
 SETTINGS = [Sampling(), Sampling(temperature=0.7, top_k=5), Sampling(top_p=0.6),
             Sampling(temperature=1.3, top_k=20, top_p=0.8)]
 BOOKS, BOOKS_TOP = "generator_books", "generator_books_top"
-"""Generators of three books a frame: one reads two books of the level above, one begins a chain."""
+"""Generators of three books a frame: one reads two books of the level above, one begins a chain and
+its codes repeat."""
 
 
 def with_books(preset):
@@ -31,7 +32,8 @@ def with_books(preset):
     reads, begins = preset.generator(128), preset.generator(512)
     source = configs.to_dict(reads.source) | {"books": 2}
     return (configs.replace(reads, name=BOOKS, books=3, conditions=[source]),
-            configs.replace(begins, name=BOOKS_TOP, books=3))
+            configs.replace(begins, name=BOOKS_TOP, books=3,
+                            core=configs.replace(begins.core, repeats=True)))
 
 
 @pytest.fixture(scope="module")

@@ -20,11 +20,11 @@ from vqwave.play import engine, export, loops
 SCRIPT = Path(__file__).parents[2] / "scripts" / "export.py"
 
 
-def small_set(folder, seed=0, units=6, books=1):
+def small_set(folder, seed=0, units=6, books=1, repeats=False):
     """A top-level generator of random weights, without Keras."""
     config = GeneratorConfig(name="generator_512", level=512, num_codes=10, books=books,
                              core={"kind": "lstm", "embedding_dim": 3, "units": units,
-                                   "head_dim": 4})
+                                   "head_dim": 4, "repeats": repeats})
     rng = np.random.default_rng(seed)
     shapes = {"embedding/embeddings": (11 * books, 3), "logits/kernel": (units, 10),
               "logits/bias": (10,)}
@@ -36,6 +36,10 @@ def small_set(folder, seed=0, units=6, books=1):
         shapes |= {f"state_{k}/kernel": (units, 4), f"state_{k}/bias": (4,),
                    f"before_{k}/embeddings": (10, 4),
                    f"logits_{k}/kernel": (4, 10), f"logits_{k}/bias": (10,)}
+    if repeats:
+        shapes = {name: (*shape[:-1], 11) if name.startswith("logits") else shape
+                  for name, shape in shapes.items()}
+        shapes |= {f"changed_{k}/embeddings": (2, 4) for k in range(1, books)}
     arrays = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
     folder.mkdir(parents=True, exist_ok=True)
     weights.save(folder, config.name, "", {"generator": arrays}, config)
@@ -54,6 +58,11 @@ def by_hand(arrays, previous, current, layers=2):
     units = len(arrays["logits/kernel"])
     state = [(np.zeros(units), np.zeros(units)) for _ in range(layers)]
     logits = []
+
+    def point(outputs, code):
+        """A book's logits: the output past those of the codes goes to the code before."""
+        return outputs[:10] + (outputs[10] * (np.arange(10) == code) if outputs.size > 10 else 0)
+
     for before, frame in zip(previous, current, strict=True):
         x = np.concatenate([arrays["embedding/embeddings"][11 * k + code] for k,
                             code in enumerate(before)])
@@ -65,11 +74,14 @@ def by_hand(arrays, previous, current, layers=2):
             c = sigmoid(f_) * c + sigmoid(i_) * np.tanh(c_)
             x = sigmoid(o_) * np.tanh(c)
             state[i] = x, c
-        rows, known = [x @ arrays["logits/kernel"] + arrays["logits/bias"]], 0
+        rows, known = [point(x @ arrays["logits/kernel"] + arrays["logits/bias"], before[0])], 0
         for k in range(1, len(frame)):
             known = known + arrays[f"before_{k}/embeddings"][frame[k - 1]]
+            if f"changed_{k}/embeddings" in arrays:
+                known = known + arrays[f"changed_{k}/embeddings"][int(frame[k - 1] != before[k - 1])]
             hidden = gelu(x @ arrays[f"state_{k}/kernel"] + arrays[f"state_{k}/bias"] + known)
-            rows.append(hidden @ arrays[f"logits_{k}/kernel"] + arrays[f"logits_{k}/bias"])
+            rows.append(point(hidden @ arrays[f"logits_{k}/kernel"] + arrays[f"logits_{k}/bias"],
+                              before[k]))
         logits.append(rows)
     return np.array(logits)
 
@@ -87,11 +99,12 @@ def cache(tmp_path, monkeypatch):
     return folder
 
 
-@pytest.mark.parametrize("books", [1, 3])
+@pytest.mark.parametrize("books, repeats", [(1, False), (3, False), (1, True), (3, True)])
 @pytest.mark.parametrize("number, tolerance", [("float32", 1e-5), ("int8", 0.25), ("int4", 1.0)])
-def test_the_loop_computes_the_equations(tmp_path, rng, books, number, tolerance):
-    small = small_set(tmp_path, books=books)
+def test_the_loop_computes_the_equations(tmp_path, rng, books, repeats, number, tolerance):
+    small = small_set(tmp_path, books=books, repeats=repeats)
     codes = rng.integers(0, 10, (40, books))
+    codes[1::3] = codes[::3][:13]  # some stay
     graph = export.build(small, f"loop_full_{number}")
     feeds = {
         "uniforms": np.zeros((40, 1, books), np.float32),
@@ -106,6 +119,8 @@ def test_the_loop_computes_the_equations(tmp_path, rng, books, number, tolerance
     logits = by_hand(small.load("generator"), previous, codes) / 0.8
     expected = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     expected = np.take_along_axis(expected, codes[..., None], -1)[..., 0]
+    if repeats:  # the pointer is heard
+        assert (logits[1::3] != by_hand(small.load("generator"), previous * 0 + 10, codes)[1::3] / 0.8).any()
     difference = np.abs(log_probs[:, 0] - expected)
     assert difference.max(initial=0, where=np.arange(books) == 0) < tolerance
     # What a book is told of those before it doubles the rounding.

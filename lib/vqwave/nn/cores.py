@@ -18,6 +18,9 @@ from .conditions import FrameEmbedding
 from .layers import gelu
 from .recurrence import LSTM
 
+REPEAT = 6.0
+"""What stands for the code before at first: among 256 codes, that it stays in two frames of three."""
+
 
 class LSTMStack(keras.Model):
     """Embedded frames and context through a stack of LSTMs; the books of a frame are drawn in
@@ -25,6 +28,11 @@ class LSTMStack(keras.Model):
 
     Book 0 has its logits from the last LSTM's output h. Book k knows the books before it in its
         frame: logits_k = W_k·gelu(P_k·h + Σ_{j<k} V_j[code_j]) + b_k
+
+    With `repeats` one more output s_k of each book is added to the logit of the code that it had in
+    the frame before, as a pointer to it (after Merity et al. 2016, "Pointer sentinel mixture models"),
+    and the later books know which of those before them changed: the sum has u_j besides where code_j
+    is another than before.
     """
 
     def __init__(self, config: GeneratorConfig, **kwargs):
@@ -37,13 +45,19 @@ class LSTMStack(keras.Model):
             self.lstms.append(LSTM(core.units, return_sequences=True, name=f"lstm_{i}"))
             if core.dropout:
                 self.dropouts.append(layers.Dropout(core.dropout, name=f"dropout_{i}"))
-        # Logits and the softmax over them stay in float32 under mixed precision.
-        self.logits = layers.Dense(config.num_codes, dtype="float32", name="logits")
         later = range(1, config.books)
+        self.logits, *self.later_logits = [self._outputs(f"logits_{k}" if k else "logits") for k in range(config.books)]
         self.from_state = [layers.Dense(core.head_dim, name=f"state_{k}") for k in later]
         self.from_books = [layers.Embedding(config.num_codes, core.head_dim, name=f"before_{k}") for k in later]
-        self.later_logits = [layers.Dense(config.num_codes, dtype="float32", name=f"logits_{k}") for k in later]
+        self.from_changes = [layers.Embedding(2, core.head_dim, name=f"changed_{k}") for k in later if core.repeats]
         self._build()
+
+    def _outputs(self, name: str):
+        """The last layer of a book. Logits and the softmax over them stay in float32 under mixed precision."""
+        count, repeats = self.config.num_codes, self.config.core.repeats
+        bias = np.append(np.zeros(count, "float32"), REPEAT)[: count + repeats]
+        return layers.Dense(count + repeats, dtype="float32", name=name,
+                            bias_initializer=lambda shape, dtype=None: ops.convert_to_tensor(bias, dtype))
 
     def _build(self):
         config, core = self.config, self.config.core
@@ -57,6 +71,8 @@ class LSTMStack(keras.Model):
             state.build((None, None, width))
             before.build((None, None))
             logits.build((None, None, core.head_dim))
+        for changed in self.from_changes:
+            changed.build((None, None))
         self.built = True
 
     def start_inputs(self, codebooks: list[np.ndarray], random: np.random.Generator):
@@ -73,7 +89,8 @@ class LSTMStack(keras.Model):
         for layer, book in zip([self.logits, *self.later_logits], codebooks, strict=True):
             scale = (2.0 / sum(layer.kernel.shape)) ** 0.5
             unit = book / (np.linalg.norm(book, axis=1, keepdims=True) + 1e-6)
-            layer.kernel.assign(random.normal(0, scale, (layer.kernel.shape[0], unit.shape[1])) @ unit.T)
+            kernel = random.normal(0, scale, (layer.kernel.shape[0], unit.shape[1])) @ unit.T
+            layer.kernel.assign(np.pad(kernel, ((0, 0), (0, layer.units - len(unit)))))
 
     def _join(self, previous, context):
         x = self.embedding(previous)
@@ -94,11 +111,34 @@ class LSTMStack(keras.Model):
             x = lstm(x, training=training)
             if self.dropouts:
                 x = self.dropouts[i](x, training=training)
-        logits, before = [self.logits(x)], 0.0
-        for k in range(self.config.books - 1):
-            before = before + self.from_books[k](current[..., k])
-            logits.append(self.later_logits[k](gelu(self.from_state[k](x) + before)))
-        return ops.stack(logits, axis=-2)
+        return ops.stack(list(self._books(x, previous, lambda k, logits: current[..., k])), axis=-2)
+
+    def _books(self, x, previous, code):
+        """The logits of each book in order, float32 [..., num_codes].
+
+        Args:
+            x: the last LSTM's output, [..., units]; previous: int32 [..., books].
+            code: (book, its logits) -> the code int32 [...] that those after it see.
+        """
+        before, last = 0.0, self.config.books - 1
+        for k, layer in enumerate([self.logits, *self.later_logits]):
+            features = gelu(self.from_state[k - 1](x) + before) if k else x
+            logits = self._point(layer(features), previous[..., k])
+            yield logits
+            if k == last:
+                return
+            chosen = code(k, logits)
+            before = before + self.from_books[k](chosen)
+            if self.from_changes:
+                before = before + self.from_changes[k](ops.cast(chosen != previous[..., k], "int32"))
+
+    def _point(self, outputs, previous):
+        """A book's outputs, and its code in the frame before, int32 [...] -> its logits."""
+        count = self.config.num_codes
+        if not self.config.core.repeats:
+            return outputs
+        # The start token is no code: nothing is added then.
+        return outputs[..., :count] + outputs[..., count:] * ops.one_hot(previous, count, dtype="float32")
 
     def step(self, previous, context, state, draw):
         """One frame, for sampling.
@@ -117,10 +157,14 @@ class LSTMStack(keras.Model):
         for i, lstm in enumerate(self.lstms):
             x, hc = lstm.cell(x, state[2 * i : 2 * i + 2])
             new += list(hc)
-        codes, before = [draw(0, self.logits(x))], 0.0
-        for k in range(self.config.books - 1):
-            before = before + self.from_books[k](codes[-1])
-            codes.append(draw(k + 1, self.later_logits[k](gelu(self.from_state[k](x) + before))))
+        codes = []
+
+        def choose(k, logits):
+            codes.append(draw(k, logits))
+            return codes[-1]
+
+        *_, last = self._books(x, previous, choose)
+        choose(self.config.books - 1, last)
         return ops.stack(codes, axis=-1), new
 
 

@@ -188,6 +188,7 @@ class LSTMLoop:
         self.config, self.arrays, self.precision = config, arrays, precision
         self.main, self.body = main, body
         self.before = ""  # what the books drawn so far in a frame add to the next one's
+        self.previous = ""  # the frame before
         # In 4 bits what the context adds to the first layer's gates comes from outside the loop.
         self.context_width = 4 * config.core.units if precision == "int4" else config.context_channels
 
@@ -212,20 +213,42 @@ class LSTMLoop:
 
     def features(self, previous: str, context: str) -> str:
         """The last LSTM's output [1, B, units] from the frame before and the context."""
+        self.previous = previous
         return (self._int4_layers if self.precision == "int4" else self._layers)(previous, context)
 
     def logits(self, book: int, features: str, drawn: list[str]) -> str:
         """logits / temperature [1, B, codes] of a book; drawn: the codes [1, B] of those before it
         in the frame.
         """
+        from onnx import TensorProto
+
         arrays, body = self.arrays, self.body
         if not book:
-            return self._temper("logits", features)
+            return self._point(0, self._temper("logits", features))
         added = body("Gather", arrays[f"before_{book}/embeddings"], drawn[-1], axis=0)
+        if self.config.core.repeats:
+            same = body("Cast", body("Equal", drawn[-1], self._previous_code(book - 1)), to=TensorProto.INT32)
+            stays_and_changes = arrays[f"changed_{book}/embeddings"][::-1]
+            added = body("Add", added, body("Gather", stays_and_changes, same, axis=0))
         self.before = added if book == 1 else body("Add", self.before, added)
         state = self._dense(features, arrays[f"state_{book}/kernel"], arrays[f"state_{book}/bias"])
         hidden = body("FastGelu", body("Add", state, self.before), domain="com.microsoft")
-        return self._temper(f"logits_{book}", hidden)
+        return self._point(book, self._temper(f"logits_{book}", hidden))
+
+    def _previous_code(self, book: int) -> str:
+        """[1, B]: a book's code in the frame before."""
+        return self.previous if self.config.books == 1 else self.body("Gather", self.previous, np.array(book), axis=2)
+
+    def _point(self, book: int, outputs: str) -> str:
+        """A book's outputs -> its logits [1, B, codes]."""
+        body, count = self.body, self.config.num_codes
+        if not self.config.core.repeats:
+            return outputs
+        logits, repeat = body.split(outputs, count, 1)
+        # The start token equals none of them.
+        before = body("Unsqueeze", self._previous_code(book), np.array([2]))
+        here = body("Equal", before, np.arange(count, dtype=np.int32))
+        return body("Where", here, body("Add", logits, repeat), logits)
 
     def _dense(self, x: str, kernel, bias) -> str:
         body = self.body
