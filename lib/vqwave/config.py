@@ -613,6 +613,11 @@ class ConditionConfig(Config):
         """Of its input behind the batch axis; None is an axis as long as the window."""
         raise NotImplementedError
 
+    @property
+    def choices(self) -> int:
+        """How many values there are to choose from, where the caller chooses: 0 … choices − 1."""
+        raise NotImplementedError
+
     def check(self, level: int):
         """Raises `ValueError` where a generator of this level cannot have the condition."""
 

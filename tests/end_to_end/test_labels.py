@@ -12,15 +12,19 @@ import pytest
 from kinds import one_more
 from prepared import data_folder, music
 
+from vqwave import cli, weights
 from vqwave import config as configs
-from vqwave import weights
+from vqwave.commands import generate
 from vqwave.config import ConditionConfig, DataConfig, GeneratorConfig, TrainingConfig
-from vqwave.data import manifest, windows
+from vqwave.data import audio, manifest, windows
 from vqwave.errors import UserError
+from vqwave.measure import benchmark, scoring
+from vqwave.measure.evaluation import Evaluation, Extent, Setting
+from vqwave.measure.parts import generators
 from vqwave.nn import generator as nn_generator
 from vqwave.nn.conditions import CONDITIONS
+from vqwave.play import api, engine
 from vqwave.play import conditions as feeds
-from vqwave.play import engine
 from vqwave.play.parallel import Windows
 from vqwave.play.stream import Stream
 from vqwave.progress import QuietReporter
@@ -41,6 +45,10 @@ class Label(ConditionConfig):
     @property
     def shape(self):
         return ()
+
+    @property
+    def choices(self):
+        return len(self.names)
 
 
 def label_model(config, generator):
@@ -75,11 +83,18 @@ NAMES = ("generator_512", "generator_128")
 
 
 @pytest.fixture(scope="module")
-def trained(tiny_weights, tmp_path_factory):
-    """The folder of two generators that were trained with labels."""
-    data, out = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("out")
+def data(tmp_path_factory):
+    """A data folder of two tracks of each genre."""
+    data = tmp_path_factory.mktemp("data")
     tracks = data_folder(data, {f"{name} {i}": music(1.5, i) for i in range(2) for name in GENRES})
     manifest.write(data, [replace(t, tags=t.tags | {"genre": t.file.split()[0]}) for t in tracks])
+    return data
+
+
+@pytest.fixture(scope="module")
+def trained(data, tiny_weights, tmp_path_factory):
+    """The folder of two generators that were trained with labels, and of their chain."""
+    out = tmp_path_factory.mktemp("out")
     settings = TrainingConfig(steps=2, epochs=1, batch_size=2, input_length=4096, offsets=1)
     for name in NAMES:
         record = training.train_generator(with_label(name), data, tiny_weights.codecs, RunOptions(out), settings,
@@ -90,6 +105,8 @@ def trained(tiny_weights, tmp_path_factory):
         parts = {part: found.load(part) for part in found.files}
         parts["context"]["genre/embedding/embeddings"] *= 100
         weights.save(out, name, "", parts, found.config)
+    chain = configs.preset("tiny").chain
+    weights.save_chain(out, configs.replace(chain, levels=[configs.to_dict(one) for one in chain.levels[:2]]))
     return out
 
 
@@ -198,7 +215,9 @@ def test_windows_are_told_the_label(parts):
 
 
 @pytest.mark.parametrize("chosen, said", [
-    (None, "generator_512 wants a value for its condition 'genre'"),
+    (None, "generator_512 wants a value for its condition 'genre', from 0 to 1"),
+    ({"genre": 2}, "genre is 2; generator_512 knows 0 to 1"),
+    ({"genre": [0, -1]}, r"genre is \[0, -1\]; generator_512 knows 0 to 1"),
     ({"genre": 0, "mood": 1}, "no condition called 'mood'; there are genre"),
     ({"genre": "waltz"}, "genre is 'waltz'; it must be a whole number"),
     ({"genre": [0, 1, 1]}, r"genre is \[0, 1, 1\]; it must be a whole number, or one for each of 2 pieces"),
@@ -213,3 +232,52 @@ def test_a_chain_without_conditions_to_choose_says_so(tiny_weights):
     generators = [engine.load_generator(weights.find(tiny_weights.generators, "generator_512"))]
     with pytest.raises(UserError, match="no condition called 'genre'; it has none to choose"):
         Stream(codec, generators, block=8192, chosen={"genre": 1})
+
+
+def test_a_label_is_chosen_on_the_command_line(trained, tiny_weights, tmp_path, capsys):
+    def run(*more):
+        return cli.entry(generate.main, [
+            "--seconds", "1", "--seed", "1", "--output", str(tmp_path / "out.wav"), "--force", "--vqvae-weights-dir",
+            str(tiny_weights.codecs), "--generator-weights-dir", str(trained), *more]), capsys.readouterr().err
+
+    assert run("--choose", "genre=1")[0] == 0
+    march = (tmp_path / "out.wav").read_bytes()
+    assert run("--choose", "genre=0")[0] == 0 and (tmp_path / "out.wav").read_bytes() != march
+    for more, said in (((), "wants a value for its condition 'genre'"),
+                       (("--choose", "genre=2"), "genre is 2; generator_512 knows 0 to 1"),
+                       (("--choose", "mood=0"), "no condition called 'mood'; there are genre")):
+        code, error = run(*more)
+        assert code == 2 and said in error.splitlines()[-1]
+
+
+def test_it_is_evaluated_with_the_genre_of_each_track(data, trained, tiny_weights, tmp_path):
+    (tmp_path / "split.yml").write_text("test: [waltz 1, march 1]\n")
+    played = api.load(tiny_weights.codecs, trained, engine="onnx-float32", default_choice=0)
+    plan = Extent((Setting(128),), bits_seconds=0.5, warm_up=0.2)
+    evaluated = Evaluation(played, data, tmp_path / "split.yml", plan, cache_dir=tmp_path / "cache")
+    found = played.weight_set("generator_128")
+    spans, warm = generators.cut_middles(evaluated, found.config)
+    codes = scoring.read_spans(spans, 1)
+    start = np.full((2, 1, 1), found.config.start_token)
+    above = np.stack([windows.window_above(found.config.source, found.config, [span]) for span in spans])
+    logits = nn_generator.load_generator(found)({"previous": np.concatenate([start, codes[:, :-1]], 1),
+                                                 "source": above, "genre": np.array([0, 1])})
+    losses = keras.ops.sparse_categorical_crossentropy(codes, logits, from_logits=True)
+    rows = {row["level"]: row for row in evaluated.run(("generators",))["generators"]}
+    assert rows[128]["bits"] == pytest.approx(float(np.mean(np.asarray(losses)[:, warm:])) / np.log(2), abs=1e-4)
+    assert "padded" in rows[128] and "padded" not in rows[512]
+    # Its music is that of the first genre.
+    piece = evaluated.piece(Setting(128), 1, minutes=0.02)
+    first = played.generate(level=128, seconds=1.2, seed=1, chosen={"genre": 0})
+    np.testing.assert_array_equal(piece["audio"], audio.to_u16(first))
+
+
+def test_it_is_benchmarked(data, trained, tiny_weights):
+    chain = benchmark.Chain("tiny", weights.chain(trained), tiny_weights.codecs, trained, {}, None)
+    effort = benchmark.Effort(rounds=1, turn=0.001, chain_rounds=1, chain_turn=0.001, codes=64, streams=(1,))
+    for level in (512, 128):
+        assert all(row["steps_per_s"] > 0 for row in benchmark.steps(chain, level, effort))
+        row = benchmark.accuracy(chain, level, data, manifest.read(data)[:2], effort)
+        assert row["bits_float32"] == pytest.approx(6, abs=1.5) and abs(row["difference_int8"]) < 0.1
+    music = api.load(tiny_weights.codecs, trained, default_choice=0)
+    assert benchmark.chain_rows(music, effort, 128)[0]["rtf"] > 0

@@ -20,7 +20,7 @@ from vqwave import cli, config, machine, plots, weights
 from vqwave.config import preset
 from vqwave.data import audio, manifest
 from vqwave.errors import UserError
-from vqwave.measure import benchmark
+from vqwave.measure import benchmark, scoring
 from vqwave.play import engine, loops
 
 CHAIN = preset("tiny").chain
@@ -110,13 +110,15 @@ def test_the_codes_and_the_source_codes_of_held_out_music_belong_together(chain,
     track = manifest.read(music)[0]
     c = chain.generator(8).config
     codec, source = (engine.load_codec(chain.codec(level)) for level in (8, 32))
-    codes, above = benchmark._held_out_codes(track, music, codec, source, c, 400)
-    assert codes.shape == (1, 400, 1) and above.shape == (1, 400 // c.ratio + 2 * c.halo, 1)
+    span = benchmark._cut_held_out(track, music, codec, source, c, 400)
+    codes, above = scoring.read_spans([span], 1), scoring.window_above(c.source, c, [span])
+    assert codes.shape == (1, 400, 1) and above.shape == (400 // c.ratio + 2 * c.halo, 1)
     samples = audio.from_u16(np.fromfile(music / track.file, "<u2"))
     first = (len(samples) - 400 * 8 - 2 * c.halo * 32) // 2 + c.halo * 32
-    np.testing.assert_array_equal(codes[0], codec.encode(samples[None, first : first + 3200])[0])
-    inner = source.encode(samples[None, first - 3200 : first + 6400])[0, 100:200]
-    np.testing.assert_array_equal(above[0, c.halo : -c.halo], inner)
+    assert span.track.start + span.start * 8 == first
+    for made, encoder in ((codes[0], codec), (above[c.halo : -c.halo], source)):
+        inner = encoder.encode(samples[None, first - 3200 : first + 6400])[0]
+        np.testing.assert_array_equal(made, inner[len(inner) // 3 : -len(inner) // 3])
 
 
 def test_the_eager_loop_draws_the_codes_that_the_engines_draw(chain):

@@ -17,7 +17,7 @@ from vqwave.config import preset, replace
 from vqwave.data import audio
 from vqwave.data.splits import track_name
 from vqwave.errors import UserError
-from vqwave.measure import evaluation, notes, report
+from vqwave.measure import evaluation, notes, report, scoring
 from vqwave.measure.benchmark import Target
 from vqwave.measure.evaluation import PARTS, Evaluation, Extent, Setting
 from vqwave.measure.parts import codecs, generators, health, part
@@ -297,17 +297,18 @@ def test_bits_are_those_of_the_teacher_forced_model(evaluated, tiny_weights):
     evaluated.music = api.load(tiny_weights.codecs, tiny_weights.generators, engine="onnx-float32")
     for level in (512, 128):
         found = evaluated.music.weight_set(CHAIN.generators[level])
-        codes, source, warm = generators.read_middles(evaluated, found.config)
+        spans, warm = generators.cut_middles(evaluated, found.config)
+        codes = scoring.read_spans(spans, 1)
         assert codes.shape == (2, (round(2.5 * RATE) // 512 * 512) // level, 1)
         start = np.full((2, 1, 1), found.config.start_token)
         inputs = {"previous": np.concatenate([start, codes[:, :-1]], 1)}
-        if source is not None:
-            inputs["source"] = source
+        if found.config.source:
+            inputs["source"] = sources_of(found.config, spans)
         logits = load_generator(found)(inputs)
         losses = keras.ops.sparse_categorical_crossentropy(codes, logits, from_logits=True)
         expected = float(np.mean(np.asarray(losses)[:, warm:, 0]) / np.log(2))
         generator = evaluated.music.generator(level)
-        nats = generators.score(generator, codes, source)
+        nats = scoring.score(generator, spans)
         assert nats.shape == codes.shape[:2]
         assert -nats[:, warm:].mean() / np.log(2) == pytest.approx(expected, abs=1e-4)
         # The codes and their sources are those of the whole track, in line.
@@ -315,6 +316,21 @@ def test_bits_are_those_of_the_teacher_forced_model(evaluated, tiny_weights):
         whole = evaluated.music.encode(evaluated.samples(track), level)
         first = (track.samples - codes.shape[1] * level) // 2 // 512 * 512 // level
         np.testing.assert_array_equal(codes[1, :, 0], whole[first : first + codes.shape[1]])
+
+
+def sources_of(config, spans):
+    """The frames above some spans and around them: int32 [spans, n / ratio + 2·halo, books]."""
+    return np.stack([scoring.window_above(config.source, config, [span]) for span in spans])
+
+
+def test_a_source_may_be_nothing_or_another_tracks(evaluated):
+    config = evaluated.music.weight_set("generator_128").config
+    spans, _ = generators.cut_middles(evaluated, config)
+    own = sources_of(config, spans)
+    assert (sources_of(config, scoring.pad_sources(spans, config)) == config.pad_token).all()
+    np.testing.assert_array_equal(sources_of(config, scoring.swap_sources(spans, config)), own[::-1])
+    (alone,) = sources_of(config, scoring.swap_sources(spans[:1], config))
+    np.testing.assert_array_equal(alone, np.roll(own[0], len(own[0]) // 2, 0))
 
 
 def test_everything_is_measured_once_and_kept(evaluated, tiny_weights, tmp_path):
@@ -432,11 +448,12 @@ def test_past_is_counted_on_the_same_frames(evaluated, tiny_weights, monkeypatch
     found = evaluated.music.weight_set("generator_128")
     seen = []
 
-    def fake(generator, codes, source, previous=None, report=None):
-        seen.append((codes, source, previous))
+    def fake(generator, spans, previous):
+        codes = scoring.read_spans(spans, 1)
+        seen.append((codes, sources_of(found.config, spans), previous))
         return -np.log(2.0) * (codes[..., 0] % 8).astype(float)
 
-    monkeypatch.setattr(notes_part, "score", fake)
+    monkeypatch.setattr(scoring, "score", fake)
     row = notes_part.measure_pasts(evaluated, found, [0.5, 2.0])
     half = len(seen) // 2
     short, long = (np.concatenate([c for c, _, _ in some]) for some in (seen[:half], seen[half:]))

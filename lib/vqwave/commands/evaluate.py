@@ -75,7 +75,7 @@ def main(argv=None) -> int:
     split = args.split or CHECKOUT / "recipes" / name / "split.yml"
     if not Path(split).is_file():
         raise UserError(f"{printable(split)}: no such file: --split names the file that says which tracks test")
-    music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch)
+    music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch, default_choice=0)
     wanted = args.targets or Path(split).with_name("targets.yml")
     targets = report.read_targets(wanted, music.chain) if args.targets or wanted.is_file() else None
     depths = [music.chain.check_level(depth) for depth in args.depths or [music.level]]

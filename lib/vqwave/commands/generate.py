@@ -54,7 +54,7 @@ def make(args) -> int:
         samples += mastering.loop_margin(rate, samples)
     sampled = [x for x in chain.sizes if level <= x < (args.keep or float("inf"))]
     options = {"level": level, "samples": samples, "batch": args.batch if len(paths) > 1 else None,
-               "windows": args.windows, "sampling": sampling(args, sampled)}
+               "windows": args.windows, "sampling": sampling(args, sampled), "chosen": dict(args.choose or ())}
     codecs = [x for x in chain.sizes if x >= level] if args.prompt else [args.keep or level, level]
     names = [*(chain.codecs[x] for x in codecs), *(chain.generators[x] for x in sampled)]
     for line in weights.describe([music.weight_set(name) for name in dict.fromkeys(names)]):
@@ -122,6 +122,9 @@ def parser(written: bool = True) -> argparse.ArgumentParser:
         parser.add_argument(flag, type=cli.field(config.Sampling, field), nargs="+", metavar=metavar,
                             help=f"{what}; one value, or one for each level from the top down (default: what each "
                                  f"generator's config says, {getattr(config.Sampling(), field)} unless it does)")
+    parser.add_argument("--choose", type=choice, nargs="+", metavar="NAME=NUMBER",
+                        help="for generators that were trained with labels or the like: the value of each such "
+                             "condition, a whole number from 0")
     parser.add_argument("--seed", type=cli.number(int, least=0, most=2**63 - 1), metavar="S",
                         help="a whole number (default: one is drawn, and printed)")
     parser.add_argument("--score", metavar="FILE",
@@ -180,6 +183,14 @@ def parser(written: bool = True) -> argparse.ArgumentParser:
         parser.set_defaults(batch=None, windows=1, output=None, force=False, candidates=None, best_by=None, loop=False,
                             normalize=False)
     return parser
+
+
+def choice(text: str) -> tuple[str, int]:
+    """An argparse type: the name of a condition and the value that is chosen for it."""
+    name, _, value = text.partition("=")
+    if not name or not value.isascii() or not value.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a condition's name and a whole number, such as mood=1")
+    return name, int(value)
 
 
 def check(args):

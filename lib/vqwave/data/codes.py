@@ -72,16 +72,16 @@ def alignment_step(level: int) -> int:
 class CodeTrack(NamedTuple):
     """A track as codes, in one variant: what windows are cut from.
 
-    path, frames: its cached codes; above, frames_above: those of the level above, None at the top
-    of a chain. track: the track itself, for what its tags say. shift: semitones that it was
-    transposed by; start: samples left off its start after that. first, first_above: which of the
-    cached frames is the first that counts; those before it, as those after `frames`, are outside
-    the piece.
+    path, frames: its cached codes, or codes int [frames, books] in memory; above, frames_above:
+    those of the level above, None at the top of a chain. track: the track itself, for what its tags
+    say. shift: semitones that it was transposed by; start: samples left off its start after that.
+    first, first_above: which of the cached frames is the first that counts; those before it, as
+    those after `frames`, are outside the piece.
     """
 
-    path: Path
+    path: Path | np.ndarray
     frames: int
-    above: Path | None = None
+    above: Path | np.ndarray | None = None
     frames_above: int = 0
     track: manifest.Track | None = None
     shift: int = 0
@@ -281,9 +281,11 @@ def _crc(path: Path) -> int | None:
         return None
 
 
-def read_frames(path, start: int, count: int, books: int) -> np.ndarray:
-    """int32 [count, books]: frames of cached codes from number `start` on."""
-    return audio.read_window(path, start * books, count * books).astype(np.int32).reshape(count, books)
+def read_frames(codes: Path | np.ndarray, start: int, count: int, books: int) -> np.ndarray:
+    """int32 [count, books]: frames from number `start` on, of a file of cached codes or of an array."""
+    if isinstance(codes, np.ndarray):
+        return codes[start : start + count].astype(np.int32)
+    return audio.read_window(codes, start * books, count * books).astype(np.int32).reshape(count, books)
 
 
 def count_codes(frames, num_codes: int, books: int = 1) -> np.ndarray:

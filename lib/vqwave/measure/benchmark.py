@@ -415,6 +415,9 @@ def accuracy(chain: Chain, level: int, data_dir, tracks, effort: Effort) -> dict
     """Bits a frame of held-out music, teacher-forced one row at a time, as a stream plays; in int8
     and int4 whichever
     of them these weights are played in."""
+    quiet.import_keras()
+    from . import scoring
+
     found = chain.generator(level)
     codec = engine.load_codec(chain.codec(level))
     source = engine.load_codec(chain.codec(found.config.source_level)) if found.config.source else None
@@ -424,15 +427,9 @@ def accuracy(chain: Chain, level: int, data_dir, tracks, effort: Effort) -> dict
     each = -(-effort.codes // len(tracks))
     log_probs = {name: [] for name in engines}
     for track in tracks:
-        codes, source_codes = _held_out_codes(track, data_dir, codec, source, found.config, each)
+        span = _cut_held_out(track, data_dir, codec, source, found.config, each)
         for name, generator in engines.items():
-            context = None if source is None else generator.context({"source": source_codes})
-            _, chosen, _ = generator.sample(
-                context, np.zeros(codes.shape, np.float32),
-                np.full((1, found.config.books), found.config.start_token, np.int32), generator.initial_state(1),
-                forced=codes,
-            )
-            log_probs[name].append(chosen[0].sum(axis=-1))
+            log_probs[name].append(scoring.score(generator, [span])[0])
     bits = {name: metrics.bits(np.concatenate(values)) for name, values in log_probs.items()}
     return {
         "size": chain.size, "level": level, "weights": "random" if "random" in chain.source.values() else "trained",
@@ -441,19 +438,20 @@ def accuracy(chain: Chain, level: int, data_dir, tracks, effort: Effort) -> dict
     }
 
 
-def _held_out_codes(track, data_dir, codec, source, c, wanted):
-    """Codes [1, n, books] from the middle of a track and those of the level above around them [1, n
-    / ratio + 2·halo,
-    books]."""
+def _cut_held_out(track, data_dir, codec, source, c, wanted):
+    """A `Span` of at least `wanted` frames from the middle of a track, with what the context sees around
+    them.
+    """
+    from . import scoring
+
     unit = c.source_level or c.level
     margin = c.halo * c.source_level
     count = min(-(-wanted * c.level // unit), (track.samples - 2 * margin) // unit) * unit
     if count <= 0:
         raise UserError(f"{files.printable(track.file)}: is too short to measure accuracy on: {track.seconds:.1f} s")
     first = (track.samples - count - 2 * margin) // 2
-    samples = audio.from_u16(audio.read_window(track.path(data_dir), first, count + 2 * margin))[None]
-    codes = codec.encode(samples[:, margin : margin + count])
-    return codes, None if source is None else source.encode(samples)
+    samples = audio.from_u16(audio.read_window(track.path(data_dir), first, count + 2 * margin))
+    return scoring.Span(scoring.encode_track(samples, codec, source, track, first), margin // c.level, count // c.level)
 
 
 # --- the machine ----------------------------------------------------------------------------------
@@ -496,7 +494,7 @@ from vqwave.play import api, engine, playback
 with contextlib.suppress(ImportError):
     import pyaudio
 held = 0
-with api.load(sys.argv[1], sys.argv[2]).stream(level=int(sys.argv[3]), seed=1) as stream:
+with api.load(sys.argv[1], sys.argv[2], default_choice=0).stream(level=int(sys.argv[3]), seed=1) as stream:
     while held < playback.PREBUFFER * stream.sample_rate:
         held += len(next(stream))
         print("block", flush=True)
@@ -529,7 +527,7 @@ def child(job: str, options: str):
     """
     options = json.loads(options)
     effort = Effort(**options["effort"])
-    music = api.load(options["codecs"], options["generators"])
+    music = api.load(options["codecs"], options["generators"], default_choice=0)
     jobs: dict[str, Callable] = {"codecs": codecs_rows, "chain": chain_rows, "warm": warm_rows, "memory": memory_rows}
     levels = () if job == "codecs" else (options["level"],)
     rows = jobs[job](music, effort, *levels, *([options["minutes"]] if job == "memory" else []))

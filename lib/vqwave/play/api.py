@@ -17,6 +17,7 @@ from ..data import chunking
 from ..errors import UserError
 from ..files import printable
 from . import engine as engines
+from .conditions import check_chosen
 from .parallel import Windows
 from .sampling import sampling_per_level
 from .stream import Begin, Prompt, Stream, Variation
@@ -26,7 +27,7 @@ SILENT = 1e-4
 
 
 def load(codecs=weights.CODECS, generators=weights.GENERATORS, engine: str = "onnx",
-         epoch: int | str | None = None) -> VQWave:
+         epoch: int | str | None = None, default_choice: int | None = None) -> VQWave:
     """The trained models found in two folders.
 
     Args:
@@ -34,20 +35,22 @@ def load(codecs=weights.CODECS, generators=weights.GENERATORS, engine: str = "on
             says.
         engine: `onnx` (int8), `onnx-float32` or `keras`.
         epoch: the generators' set, a number or "best" (None: what ships, else the best).
+        default_choice: the value of each condition for which a stream is given none, where nobody is
+            there to choose (None: it must be given).
 
     Nothing but the chain is read until a level is used: then a missing or damaged set is a
     `UserError`. The first use of a set exports it to ONNX, which takes some seconds, once.
     """
-    return VQWave(codecs, generators, engine, epoch)
+    return VQWave(codecs, generators, engine, epoch, default_choice)
 
 
 class VQWave:
     """See `load`. chain: the levels and the models that play them."""
 
     def __init__(self, codecs=weights.CODECS, generators=weights.GENERATORS, engine: str = "onnx",
-                 epoch: int | str | None = None):
+                 epoch: int | str | None = None, default_choice: int | None = None):
         self.engine = engines.check_engine(engine)
-        self.epoch = epoch
+        self.epoch, self.default_choice = epoch, default_choice
         self._codecs = weights.find_folder(codecs, weights.CODECS)
         self._generators = weights.find_folder(generators, weights.GENERATORS)
         self.chain = weights.chain(self._generators)
@@ -242,7 +245,9 @@ class VQWave:
         # Everything that can be wrong is found before anything heavy is loaded.
         codec, generators = self.weight_set(self.chain.codecs[level]), [self.weight_set(name) for name in names]
         engines.check_chain(codec, generators, varied.level if varied else 0)
-        sampling = sampling_per_level([g.config for g in generators], sampling)
+        configs = [g.config for g in generators]
+        sampling = sampling_per_level(configs, sampling)
+        chosen = check_chosen(configs, chosen, batch or 1, self.default_choice)
         if seconds is not None:
             if samples is not None:
                 raise UserError("give either seconds or samples")

@@ -36,25 +36,33 @@ FEEDS: dict[type[Config], Callable] = {CodesAbove: frames_above}
 """
 
 
-def check_chosen(configs: Sequence[GeneratorConfig], chosen: Mapping | None, batch: int = 1) -> dict[str, np.ndarray]:
+def check_chosen(configs: Sequence[GeneratorConfig], chosen: Mapping | None, batch: int = 1,
+                 default: int | None = None) -> dict[str, np.ndarray]:
     """What a caller chose for the conditions of a chain, by the inputs' names, int32 [batch] each.
 
+    default: the value of a condition for which none was chosen; None: each must be chosen.
+
     Raises:
-        UserError: a condition has no value, a value no condition, or it is not whole numbers.
+        UserError: a condition has no value, a value no condition, or it is none that there is to choose.
     """
     chosen = dict(chosen or {})
-    wanted = {condition.input: config.name for config in reversed(configs) for condition in config.conditions
-              if FEEDS[type(condition)] is chosen_value}
+    wanted = [(condition, config.name) for config in configs for condition in config.conditions
+              if FEEDS[type(condition)] is chosen_value]
+    names = list(dict.fromkeys(condition.input for condition, _ in wanted))
     for name in chosen:
-        if name not in wanted:
-            there = f"there are {', '.join(sorted(wanted))}" if wanted else "it has none to choose"
+        if name not in names:
+            there = f"there are {', '.join(sorted(names))}" if names else "it has none to choose"
             raise UserError(f"the chain has no condition called {name!r}; {there}")
     values = {}
-    for name, generator in wanted.items():
-        if name not in chosen:
-            raise UserError(f"{generator} wants a value for its condition {name!r}")
-        value = np.asarray(chosen[name])
+    for condition, generator in wanted:
+        name, most = condition.input, condition.choices - 1
+        if name not in chosen and default is None:
+            raise UserError(f"{generator} wants a value for its condition {name!r}, from 0 to {most}")
+        given = chosen.get(name, default)
+        value = np.asarray(given)
         if value.dtype.kind not in "iu" or value.shape not in ((), (1,), (batch,)):
-            raise UserError(f"{name} is {chosen[name]!r}; it must be a whole number, or one for each of {batch} pieces")
+            raise UserError(f"{name} is {given!r}; it must be a whole number, or one for each of {batch} pieces")
+        if value.min() < 0 or value.max() > most:
+            raise UserError(f"{name} is {given!r}; {generator} knows 0 to {most}")
         values[name] = np.broadcast_to(value, (batch,)).astype(np.int32)
     return values

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
-from ... import metrics, weights
+from ... import metrics, quiet, weights
 from ...errors import UserError
 from ...play import engine
 from ..benchmark import Target
 from .part import Part, side_by_side
-
-_CHUNK = 2048
-"""Frames that a generator is asked about in one call."""
 
 
 class Generators(Part):
@@ -41,7 +36,7 @@ class Generators(Part):
             free = evaluation.context_free
             if free and source and weights.tags(free, name):
                 other = weights.find(free, name)
-                if other.config.conditions:
+                if other.config.source:
                     raise UserError(f"{other.summary}: has a context (it reads level {other.config.source_level}); "
                                     "one trained without is what --context-free is for")
                 row["context_free"] = evaluation.figure(
@@ -102,40 +97,42 @@ def _least_gain(key):
 
 def measure_bits(evaluation, found) -> dict:
     """The row of a generator; found: its weights."""
+    quiet.import_keras()
     from ...data.codes import count_codes, unigram_costs
+    from .. import scoring
 
     config, level = found.config, found.config.level
-    codes, source, warm = read_middles(evaluation, config)
+    spans, warm = cut_middles(evaluation, config)
     made = {"generator": config.name, "level": level, "most": config.books * math.log2(config.num_codes)}
     costs = unigram_costs(count_codes((c for _, _, c in evaluation.codes(level, evaluation.train)), config.num_codes,
                                       config.books))
-    asked = codes[:, warm:].reshape(-1, config.books)
+    asked = scoring.read_spans(spans, config.books)[:, warm:].reshape(-1, config.books)
     made["unigram"] = float(sum(costs[book][asked[:, book]].mean() for book in range(config.books)))
     generator = engine.load_generator(found, evaluation.music.engine)
-    variants = {"bits": source}
-    if source is not None:
-        variants["padded"] = np.full_like(source, config.pad_token)
-        variants["foreign"] = np.roll(source, 1, 0) if len(source) > 1 else np.roll(source, source.shape[1] // 2, 1)
-    for i, (name, given) in enumerate(variants.items()):
+    variants = {"bits": spans}
+    if config.source:
+        variants |= {"padded": scoring.pad_sources(spans, config), "foreign": scoring.swap_sources(spans, config)}
+    for i, (name, sources) in enumerate(variants.items()):
         def report(share, name=name, i=i):
             evaluation.progress(evaluation.part, f"{config.name}, {name}", (i + share) / 3)
 
-        made[name] = metrics.bits(score(generator, codes, given, report=report)[:, warm:])
+        made[name] = metrics.bits(scoring.score(generator, spans, sources=sources, report=report)[:, warm:])
     return made | {"frames": len(asked)}
 
 
-def read_middles(evaluation, config) -> tuple[np.ndarray, np.ndarray | None, int]:
-    """The codes of the middle of each test track, all as long as the shortest track allows.
+def cut_middles(evaluation, config) -> tuple[list, int]:
+    """The middle of each test track, all as long as the shortest track allows.
 
     Codes and source are those of the whole track: what encoders and context see to either side is
     there.
 
     Returns:
-        codes int [tracks, n, books]; source int [tracks, n / ratio + 2·halo, books above], or None;
-        how many frames at first are not to be counted.
+        a `Span` of each track; how many frames at first are not to be counted.
     """
+    from .. import scoring
+
     plan, rate = evaluation.plan, evaluation.rate
-    top, ratio = evaluation.music.chain.top, config.ratio or 1
+    top = evaluation.music.chain.top
     warm = evaluation.cut(round(plan.warm_up * rate))
     each = evaluation.cut(min(warm + round(plan.bits_seconds * rate), *(t.samples for t in evaluation.test)))
     if each <= warm:
@@ -145,54 +142,11 @@ def read_middles(evaluation, config) -> tuple[np.ndarray, np.ndarray | None, int
     reach = codec.encode_halo * config.level
     if above is not None:
         reach = max(reach, (above.encode_halo + config.halo) * config.source_level)
-    codes, sources = [], []
+    spans = []
     for track in evaluation.test:
         start = evaluation.cut((track.samples - each) // 2)
         margin = min(start, -(-reach // top) * top)
-        x = evaluation.samples(track, start - margin, min(margin + each + margin, track.samples - start + margin))[None]
-        first, count = margin // config.level, each // config.level
-        codes.append(codec.encode(x)[0, first : first + count])
-        if above is not None:
-            sources.append(cut_source(above.encode(x)[0], margin // config.source_level, count // ratio, config))
-    return np.stack(codes), np.stack(sources) if sources else None, warm // config.level
-
-
-def cut_source(frames, first: int, count: int, config) -> np.ndarray:
-    """`count` source frames from number `first` on, with the halo that the context sees: int [count
-    + 2·halo, books], the pad token where there is no track.
-    """
-    halo = config.halo
-    row = frames[max(0, first - halo) : first + count + halo]
-    left = max(0, halo - first)
-    return np.pad(row, ((left, count + 2 * halo - left - len(row)), (0, 0)), constant_values=config.pad_token)
-
-
-def score(generator, codes, source, previous=None, report=lambda share: None) -> np.ndarray:
-    """Log-probabilities of frames, each given the real ones before it: float32 [tracks, n], all
-    books of a frame added.
-
-    Args:
-        generator: what `engine.load_generator` returns.
-        codes: int [tracks, n, books]; source: int [tracks, n / ratio + 2·halo, books above], or
-            None.
-        previous: the frames before the first, int [tracks, books]; None: the start token.
-        report: called with the share that is done.
-    """
-    config = generator.config
-    ratio = config.ratio or 1
-    chunk = _CHUNK // ratio * ratio
-    if previous is None:
-        previous = np.full((len(codes), config.books), config.start_token, np.int32)
-    state, nats = generator.initial_state(len(codes)), []
-    for i in range(0, codes.shape[1], chunk):
-        part = codes[:, i : i + chunk]
-        context = None
-        if config.conditions:
-            first = i // ratio
-            above = source[:, first : first + part.shape[1] // ratio + 2 * config.halo]
-            context = generator.context({"source": above})
-        _, chosen, state = generator.sample(context, np.zeros(part.shape, np.float32), previous, state, forced=part)
-        previous = part[:, -1]
-        nats.append(chosen.sum(axis=-1))
-        report(i / codes.shape[1])
-    return np.concatenate(nats, 1)
+        x = evaluation.samples(track, start - margin, min(margin + each + margin, track.samples - start + margin))
+        coded = scoring.encode_track(x, codec, above, track, start - margin)
+        spans.append(scoring.Span(coded, margin // config.level, each // config.level))
+    return spans, warm // config.level

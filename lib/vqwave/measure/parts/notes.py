@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ... import metrics, plots
+from ... import metrics, plots, quiet
 from ...data import audio
 from ...data.splits import track_name
 from ...play import engine
@@ -17,7 +17,6 @@ from .. import notes
 from ..benchmark import Target
 from . import codecs
 from .chain import EXAMPLE_SECONDS, generate_examples
-from .generators import cut_source, score
 from .part import Part, side_by_side
 
 DEFINITION = 1
@@ -259,37 +258,34 @@ def measure_pasts(evaluation, found, pasts) -> dict:
 
     As in training, the frame before the first is the real one and the state begins at zero.
     """
+    quiet.import_keras()
+    from .. import scoring
+
     config, music, top = found.config, evaluation.music, evaluation.music.chain.top
-    level, ratio, step = config.level, config.ratio or 1, evaluation.music.chain.top // config.level
+    level, step = config.level, evaluation.music.chain.top // config.level
     generator = engine.load_generator(found, music.engine)
 
     def frames(seconds):
         return max(1, round(seconds * evaluation.rate / top)) * step
 
     counted, most = frames(COUNTED), frames(max(pasts))
+    above = music.codec(config.source_level) if config.source_level else None
     places = []
     for track in evaluation.test:
-        x = evaluation.samples(track)[None]
-        codes = music.codec(level).encode(x)[0]
-        source = music.codec(config.source_level).encode(x)[0] if config.source_level else None
-        if (last := (len(codes) - counted) // step * step) >= most:
+        coded = scoring.encode_track(evaluation.samples(track), music.codec(level), above, track, 0)
+        if (last := (coded.frames - counted) // step * step) >= most:
             spread = np.unique(np.linspace(most, last, PLACES).astype(int) // step * step)
-            places += [(codes, source, int(at)) for at in spread]
+            places += [scoring.Span(coded, int(at), counted) for at in spread]
     costs = {}
     for i, past in enumerate(pasts):
         length, chosen = frames(past), []
         for first in range(0, len(places), _AT_ONCE):
             rows = places[first : first + _AT_ONCE]
             evaluation.progress(evaluation.part, f"{config.name}, {past:g} s", (i + first / len(places)) / len(pasts))
-            begins = [at - length for _, _, at in rows]
-            asked = np.stack([codes[b : b + length + counted] for (codes, _, _), b in zip(rows, begins, strict=True)])
-            before = np.stack([codes[b - 1] if b else np.full(config.books, config.start_token, np.int32)
-                               for (codes, _, _), b in zip(rows, begins, strict=True)])
-            given = None
-            if config.source_level:
-                given = np.stack([cut_source(source, b // ratio, (length + counted) // ratio, config)
-                                  for (_, source, _), b in zip(rows, begins, strict=True)])
-            chosen.append(score(generator, asked, given, before)[:, length:])
+            asked = [replace(row, start=row.start - length, frames=length + counted) for row in rows]
+            before = np.stack([row.track.path[row.start - 1] if row.start else
+                               np.full(config.books, config.start_token, np.int32) for row in asked])
+            chosen.append(scoring.score(generator, asked, before)[:, length:])
         costs[f"{past:g}"] = metrics.bits(np.concatenate(chosen))
     return {"generator": config.name, "level": level, "bits": costs, "frames": len(places) * counted}
 
