@@ -14,6 +14,8 @@ from prepared import data_folder, music
 from vqwave import config as configs
 from vqwave import weights
 from vqwave.config import Config, DataConfig, GeneratorConfig, TrainingConfig
+from vqwave.data import manifest
+from vqwave.measure import benchmark
 from vqwave.nn.conditions import FrameEmbedding
 from vqwave.nn.cores import CORES
 from vqwave.play import engine, loops
@@ -97,10 +99,16 @@ def core():
 
 
 @pytest.fixture(scope="module")
-def trained(tiny_weights, tmp_path_factory):
-    """The set of a top level that was trained with the core."""
-    data, out = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("out")
+def data(tmp_path_factory):
+    data = tmp_path_factory.mktemp("data")
     data_folder(data, {f"track {i}": music(1.5, i) for i in range(2)})
+    return data
+
+
+@pytest.fixture(scope="module")
+def trained(data, tiny_weights, tmp_path_factory):
+    """The set of a top level that was trained with the core."""
+    out = tmp_path_factory.mktemp("out")
     config = configs.replace(configs.preset("tiny").generator(NAME), core={"kind": "plain"})
     settings = TrainingConfig(steps=2, epochs=1, batch_size=2, input_length=4096, offsets=1)
     training.train_generator(config, data, tiny_weights.codecs, RunOptions(out), settings, DataConfig(),
@@ -141,6 +149,16 @@ def test_it_streams_and_resumes(trained, tiny_weights):
         np.testing.assert_array_equal(next(stream), second)
 
 
-def test_the_benchmark_asks_the_loop_what_a_step_reads(trained):
-    loop = loops.LOOPS[type(trained.config.core)]
-    assert loop.bytes_per_step(trained.config, trained.load("generator")) == {"float32": 4 * 16 * (8 + 16 + 64)}
+def test_it_is_benchmarked(data, trained, tiny_weights):
+    levels = [configs.to_dict(configs.preset("tiny").chain.levels[0])]
+    chain = benchmark.Chain("tiny", configs.replace(configs.preset("tiny").chain, levels=levels), tiny_weights.codecs,
+                            trained.folder, {}, None)
+    effort = benchmark.Effort(rounds=1, turn=0.001, codes=64, streams=(1,))
+    rows = {row["engine"]: row for row in benchmark.steps(chain, 512, effort)}
+    assert set(rows) == {*engine.ENGINES, "eager"} and {row["precision"] for row in rows.values()} == {"float32"}
+    for row in rows.values():
+        assert row["weights_bytes_per_s"] == pytest.approx(row["steps_per_s"] * 4 * 16 * (8 + 16 + 64))
+    row = benchmark.accuracy(chain, 512, data, manifest.read(data), effort)
+    assert {key for key in row if key.startswith(("bits", "difference"))} == {"bits_float32"}
+    (table,) = [rows for title, _, rows in benchmark._tables({"accuracy": [row]}) if title.startswith("Bits")]
+    assert table == [("tiny", "512x", "trained", f"{row['codes']}", f"{row['bits_float32']:.4f}")]

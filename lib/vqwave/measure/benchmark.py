@@ -184,7 +184,7 @@ def _jobs(chain, parts, effort, data_dir, tracks, first, new_codecs):
         made.append((chain, "steps", 14, f"{size}: steps/s at {level}x",
                      lambda level=level: steps(chain, level, effort)))
         if tracks:
-            made.append((chain, "accuracy", 6, f"{size}: int8 and int4 against float32 at {level}x",
+            made.append((chain, "accuracy", 6, f"{size}: bits in each precision at {level}x",
                          lambda level=level: [accuracy(chain, level, data_dir, tracks, effort)]))
     # Ten minutes of the largest size would take longer than all the rest; what could grow is the
     # same code.
@@ -412,16 +412,17 @@ def held_out(data_dir, val_split: float | Split) -> list[manifest.Track]:
 
 
 def accuracy(chain: Chain, level: int, data_dir, tracks, effort: Effort) -> dict:
-    """Bits a frame of held-out music, teacher-forced one row at a time, as a stream plays; in int8
-    and int4 whichever
-    of them these weights are played in."""
+    """Bits a frame of held-out music, teacher-forced one row at a time, as a stream plays: in every
+    precision that the core's loop knows, whichever of them these weights are played in.
+    """
     quiet.import_keras()
     from . import scoring
 
     found = chain.generator(level)
     codec = engine.load_codec(chain.codec(level))
     source = engine.load_codec(chain.codec(found.config.source_level)) if found.config.source else None
-    engines = {name: engine.load_generator(found, "onnx") for name in ("int4", "int8", "float32")}
+    known = loops.LOOPS[type(found.config.core)].bytes_per_step(found.config, found.load("generator"))
+    engines = {name: engine.load_generator(found, "onnx") for name in known}
     for name, generator in engines.items():
         generator.precisions = [name]  # type: ignore[attr-defined]  # of the ONNX engine
     each = -(-effort.codes // len(tracks))
@@ -434,7 +435,7 @@ def accuracy(chain: Chain, level: int, data_dir, tracks, effort: Effort) -> dict
     return {
         "size": chain.size, "level": level, "weights": "random" if "random" in chain.source.values() else "trained",
         "codes": sum(map(len, log_probs["float32"])), **{f"bits_{name}": value for name, value in bits.items()},
-        **{f"difference_{name}": bits[name] - bits["float32"] for name in ("int4", "int8")},
+        **{f"difference_{name}": bits[name] - bits["float32"] for name in known if name != "float32"},
     }
 
 
@@ -797,9 +798,11 @@ def _tables(results):
                (r["size"], f"{r['level']}x", str(r["streams"]), r["engine"], f"{r['codes_per_s']:,.0f}",
                 f"{r['real_time']:.2f}", f"{r['against_eager']:.1f}", f"{r['weights_bytes_per_s'] / 1e9:.1f}",
                 f"{r['share_of_bandwidth']:.0%}" if "share_of_bandwidth" in r else "") for r in get("steps", ())])
-    yield ("Bits a frame on held-out music", ("size", "level", "weights", "codes", "float32", "int8", "int4"), [
+    smaller = [name for name in ("int8", "int4") if any(f"difference_{name}" in r for r in get("accuracy", ()))]
+    yield ("Bits a frame on held-out music", ("size", "level", "weights", "codes", "float32", *smaller), [
         (r["size"], f"{r['level']}x", r["weights"], f"{r['codes']:,}", f"{r['bits_float32']:.4f}",
-         f"{r['difference_int8']:+.4f}", f"{r['difference_int4']:+.4f}") for r in get("accuracy", ())])
+         *(f"{r[key]:+.4f}" if (key := f"difference_{name}") in r else "" for name in smaller))
+        for r in get("accuracy", ())])
     yield "The chain", ("size", "to", "streams", "total RTF", "block median", "block P95", "P95 / duration"), [
         (r["size"], f"{r['level']}x", str(r["streams"]), f"{r['rtf']:.2f}", f"{1000 * r['block_median_s']:.0f} ms",
          f"{1000 * r['block_p95_s']:.0f} ms", f"{r['p95_share']:.2f}") for r in get("chain", ())]

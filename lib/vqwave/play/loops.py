@@ -172,7 +172,8 @@ class LSTMLoop:
             the Keras variables' paths; it adds nodes to `body`, one step, and to `main`, once a
             chunk.
         precisions(config): what the ONNX engine holds its weights in, the one for few streams first.
-        bytes_per_step(config, arrays): bytes of weights that a step reads, by precision.
+        bytes_per_step(config, arrays): bytes of weights that a step reads, by precision: every one that
+            the loop can be built in, float32 among them.
         context_width: channels of what `context` makes.
         context(name): what each step gets of the context, from the whole chunk's float32 [n, B, C];
             a name in `main`, float32 [n, B, context_width].
