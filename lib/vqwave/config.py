@@ -310,6 +310,9 @@ class CodebookConfig(Config):
     nested: ClassVar[bool] = False
     """Whether the first books of a frame can be decoded without the others."""
 
+    of_training: ClassVar[tuple[str, ...]] = ("decay", "revival_threshold", "commitment")
+    """Fields that no code depends on once the codebook is trained."""
+
     @property
     def width(self) -> int:
         """Channels of the latents."""
@@ -333,6 +336,7 @@ class ResidualQuantizer(CodebookConfig):
 
     kind: Literal["residual"] = "residual"
     nested: ClassVar[bool] = True
+    of_training: ClassVar[tuple[str, ...]] = (*CodebookConfig.of_training, "dropout")
     books: Annotated[int, Field(strict=True, ge=1, le=64)] = 4
     dropout: Share = 0.5
 
@@ -352,6 +356,7 @@ class SOMQuantizer(CodebookConfig):
     radius: Annotated[Real, Field(gt=0, le=1)] = 0.25
     shrink_steps: Positive = 2000
     books: ClassVar[int] = 1
+    of_training: ClassVar[tuple[str, ...]] = (*CodebookConfig.of_training, "radius", "shrink_steps")
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -381,6 +386,7 @@ class BandedQuantizer(CodebookConfig):
     commitment: Weight = 0.25
     change_cost: Weight = 1.0
     slow: Weight = 0.0
+    of_training: ClassVar[tuple[str, ...]] = (*CodebookConfig.of_training, "slow")
     segment: ClassVar[int] = 64
     """Frames whose codes are chosen together: a multiple of it stands before every window that is encoded."""
 

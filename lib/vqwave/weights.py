@@ -130,9 +130,8 @@ class WeightSet:
         shapes = {key: configs.to_dict(self.config)[key] for key in keys}
         if self.config.encoder != configs.MirrorEncoder():
             shapes["encoder"] = configs.to_dict(self.config.encoder)
-        learning = ("decay", "revival_threshold", "commitment", "dropout", "radius", "shrink_steps", "slow")
-        shapes["quantizer"] = {
-            k: v for k, v in configs.to_dict(self.config.quantizer).items() if k not in learning}
+        quantizer = self.config.quantizer
+        shapes["quantizer"] = {k: v for k, v in configs.to_dict(quantizer).items() if k not in quantizer.of_training}
         sums = [sha256(self.files[part]) for part in ("encoder", "codebook")]
         return hashlib.sha256(json.dumps([shapes, sums], sort_keys=True).encode()).hexdigest()
 
