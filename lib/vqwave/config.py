@@ -185,7 +185,17 @@ def default_kind(kind: str) -> pydantic.BeforeValidator:
 # ----------------------------------------------------------------------------------- axes of codecs
 
 
-class WaveformFrontEnd(Config):
+class CodecPart(Config):
+    """What one kind of an axis says: what it needs of the codec's others."""
+
+    needs: ClassVar[dict[str, str]] = {}
+    """The kind that another axis must have, by the name of its field."""
+
+    def check(self, codec: CodecConfig):
+        """Raises `ValueError` where the codec cannot have this part."""
+
+
+class WaveformFrontEnd(CodecPart):
     """The encoder sees the samples themselves."""
 
     kind: Literal["waveform"] = "waveform"
@@ -202,7 +212,7 @@ LOWEST = 27.5
 """Hz, A0: the tone that the grid of quarter tones begins with."""
 
 
-class LogFrequencyFrontEnd(Config):
+class LogFrequencyFrontEnd(CodecPart):
     """The encoder sees a constant-Q spectrum, quarter tones up from `lowest`, a frame each `hop`
     samples.
 
@@ -219,6 +229,11 @@ class LogFrequencyFrontEnd(Config):
         if not math.log2(self.lowest / LOWEST).is_integer():
             raise ValueError(f"lowest is {self.lowest:g}; it must be {LOWEST:g} Hz or octaves above it")
         return self
+
+    def check(self, codec: CodecConfig):
+        if self.highest > codec.sample_rate / 2:
+            raise ValueError(f"front_end reaches {self.highest:g} Hz, but a sample rate of {codec.sample_rate} holds "
+                             f"{codec.sample_rate / 2:g} Hz")
 
     @property
     def bins(self) -> int:
@@ -239,13 +254,13 @@ class LogFrequencyFrontEnd(Config):
 FrontEnd = Annotated[WaveformFrontEnd | LogFrequencyFrontEnd, Field(discriminator="kind"), default_kind("waveform")]
 
 
-class MirrorEncoder(Config):
+class MirrorEncoder(CodecPart):
     """The decoder's stages in reverse: strided convolutions and blocks."""
 
     kind: Literal["mirror"] = "mirror"
 
 
-class BandedEncoder(Config):
+class BandedEncoder(CodecPart):
     """A network for each band of a log-frequency spectrum, which sees this band and `overlap` bins to
     either side.
 
@@ -256,12 +271,21 @@ class BandedEncoder(Config):
     units: Positive = 96
     overlap: Whole = 6
     dilations: Annotated[tuple[Positive, ...], Field(min_length=1)] = (3,)
+    needs: ClassVar[dict[str, str]] = {"front_end": "log_frequency", "quantizer": "banded"}
+
+    def check(self, codec: CodecConfig):
+        front, books = codec.front_end, codec.quantizer.books
+        if front.bins % books:
+            raise ValueError(f"front_end has {front.bins} quarter tones, which {books} books do not divide")
+        if front.hop != codec.level:
+            raise ValueError(f"a banded encoder makes a frame of each of the front end's, every {front.hop} samples, "
+                             f"but the strides multiply to {codec.level}")
 
 
 Encoder = Annotated[MirrorEncoder | BandedEncoder, Field(discriminator="kind"), default_kind("mirror")]
 
 
-class DilatedBlock(Config):
+class DilatedBlock(CodecPart):
     """Residual blocks of dilated convolutions, as in SEANet."""
 
     kind: Literal["dilated"] = "dilated"
@@ -286,7 +310,7 @@ class Stage(Config):
     dilations: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 3)
 
 
-class CodebookConfig(Config):
+class CodebookConfig(CodecPart):
     """A codebook that follows the latents by moving averages.
 
     num_codes vectors of code_dim numbers. decay: of the averages. revival_threshold: the share of
@@ -402,14 +426,14 @@ Quantizer = Annotated[EMAQuantizer | ResidualQuantizer | SOMQuantizer | BandedQu
                       default_kind("ema")]
 
 
-class WaveformHead(Config):
+class WaveformHead(CodecPart):
     """The decoder's last up-sampling makes the waveform itself."""
 
     kind: Literal["waveform"] = "waveform"
     needs_position: ClassVar[bool] = False
 
 
-class TonesHead(Config):
+class TonesHead(CodecPart):
     """The decoder says how loud `tones` oscillators (0: none) and a source of noise are, as in
     DDSP.
     """
@@ -419,7 +443,7 @@ class TonesHead(Config):
     needs_position: ClassVar[bool] = True
 
 
-class NotesHead(Config):
+class NotesHead(CodecPart):
     """The decoder says which tones sound, how loud those are, and what noise there is beside them.
 
     Oscillators follow the peaks of what the decoder believes the log-frequency spectrum to be, on the
@@ -427,6 +451,7 @@ class NotesHead(Config):
     """
 
     kind: Literal["notes"] = "notes"
+    needs: ClassVar[dict[str, str]] = {"front_end": "log_frequency"}
     needs_position: ClassVar[bool] = True
 
 
@@ -503,32 +528,18 @@ class CodecConfig(Config):
         if self.head.needs_position and PERIOD % self.level:
             raise ValueError(f"a head of {self.head.kind} needs a level that is a power of 2, but the strides multiply "
                              f"to {self.level}")
-        self._check_front_end()
-        return self
-
-    def _check_front_end(self):
-        """What the front end makes is what encoder, quantizer and head take."""
-        front, books = self.front_end, self.quantizer.books
         hops = [1, *(self.hop(i) for i in range(len(self.stages)))]
-        if front.hop not in hops:
-            raise ValueError(f"front_end has a hop of {front.hop}, but the stages have {', '.join(map(str, hops))}")
-        if not isinstance(front, LogFrequencyFrontEnd):
-            for part in (self.encoder, self.head):
-                if isinstance(part, BandedEncoder | NotesHead):
-                    raise ValueError(f"{part.kind} needs a front_end of log_frequency, not {front.kind}")
-            return
-        if front.highest > self.sample_rate / 2:
-            raise ValueError(f"front_end reaches {front.highest:g} Hz, but a sample rate of {self.sample_rate} holds "
-                             f"{self.sample_rate / 2:g} Hz")
-        if not isinstance(self.encoder, BandedEncoder):
-            return
-        if not isinstance(self.quantizer, BandedQuantizer):
-            raise ValueError(f"a banded encoder needs a banded quantizer, not {self.quantizer.kind}")
-        if front.bins % books:
-            raise ValueError(f"front_end has {front.bins} quarter tones, which {books} books do not divide")
-        if front.hop != self.level:
-            raise ValueError(f"a banded encoder makes a frame of each of the front end's, every {front.hop} samples, "
-                             f"but the strides multiply to {self.level}")
+        if self.front_end.hop not in hops:
+            raise ValueError(f"front_end has a hop of {self.front_end.hop}, but the stages have "
+                             f"{', '.join(map(str, hops))}")
+        parts = [value for _, value in self if isinstance(value, CodecPart)]
+        for part in parts:
+            for axis, kind in part.needs.items():
+                if (own := getattr(self, axis).kind) != kind:
+                    raise ValueError(f"{part.kind} needs a {axis} of {kind}, not {own}")
+        for part in parts:
+            part.check(self)
+        return self
 
     @property
     def strides(self) -> tuple[int, ...]:

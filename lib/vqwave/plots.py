@@ -226,12 +226,15 @@ def code_shades(codebook, quiet: int | None = None) -> np.ndarray:
 
 
 def codec_shades(codec_engine) -> np.ndarray:
-    """`code_shades` of a codec's first book, dark where it is quiet.
+    """`code_shades` of a codec's first book, dark where it is quiet. A codec without codebooks has them
+    in the order of its codes.
 
     codec_engine: what `play.engine.load_codec` returns.
     """
     quiet = codec_engine.encode(np.zeros((1, 64 * codec_engine.config.level), np.float32))[0]
-    return code_shades(codec_engine.weight_set.codebooks()[0], int(quiet[len(quiet) // 2, 0]))
+    codebooks = codec_engine.weight_set.codebooks()
+    book = codebooks[0] if codebooks else np.arange(codec_engine.config.num_codes)[:, None]
+    return code_shades(book, int(quiet[len(quiet) // 2, 0]))
 
 
 def first_book(codes) -> np.ndarray:

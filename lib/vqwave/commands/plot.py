@@ -136,6 +136,8 @@ def codebook(args):
         raise UserError(f"no codec of the chain is called {name!r}; there are {', '.join(codecs)}")
     level = codecs[name]
     vectors = loaded.weight_set(name).codebooks()
+    if not vectors:
+        raise UserError(f"{name} has no codebook: its codes are no vectors that could be drawn")
     if args.book > len(vectors):
         raise UserError(f"--book is {args.book}; {name} has {len(vectors)}")
     counts = _counts(loaded, level, _read(args, loaded.sample_rate))[args.book - 1]

@@ -307,7 +307,7 @@ def _describes_codec(folder, name: str, level: int) -> bool:
 
 def start_from_codebooks(model: nn_generator.Generator, codecs: list[weights.WeightSet], seed: int):
     """Begin with what the codecs know: codes whose vectors lie near each other start with near
-    embeddings and logits.
+    embeddings and logits. Codes of a quantizer without codebooks start anywhere.
 
     codecs: that of the generator's level, and that of the level above where it has one.
     """
@@ -317,7 +317,9 @@ def start_from_codebooks(model: nn_generator.Generator, codecs: list[weights.Wei
         return (vectors - vectors.mean(0)) / (vectors.std() + 1e-6)
 
     own, *above = [[standardise(vectors) for vectors in weight_set.codebooks()] for weight_set in codecs]
-    model.core.start_inputs(own, random)
-    if model.config.source:
+    if own:
+        model.core.start_inputs(own, random)
+    if model.config.source and above[0]:
         model.conditions[model.config.source.input].get_layer("embedding").start_from(above[0], random)
-    model.core.start_outputs(own, random)
+    if own:
+        model.core.start_outputs(own, random)
