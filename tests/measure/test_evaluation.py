@@ -63,6 +63,26 @@ def test_an_encoder_gives_back_the_music_in_place_at_the_rate_named(encoder, rat
     assert lag == 8 and np.corrcoef(x, made)[0, 1] > 0.95
 
 
+def test_baselines_know_the_sample_rate_that_they_are_asked_for():
+    for rate in (3000, 22050, 44100, 96000):
+        for _, encoder, bit_rate in codecs.baselines(rate):
+            made, size = codecs.recode(music(2.0, sample_rate=rate), rate, encoder, bit_rate)
+            assert made.shape == (2 * rate,) and size
+    assert len(codecs.baselines(22050)) == 4
+    assert {name for name, *_ in codecs.baselines(3000)} == {name for name, *_ in codecs.baselines(96000)} == {"Opus"}
+
+
+def test_a_baseline_that_is_left_out_is_named(evaluated):
+    rows = [{"codec": "vqvae_8", "level": 8, "kbps": 1.0, "sc_db": -1.0, "mel": 1.0, "si_sdr_db": 0.0, "fad": 9.0,
+             "seconds": 40.0, "usage": 1.0, "perplexity": 9.0, "buzz_db": 0.0, "notch_db": 0.0, "silence_db": -70.0,
+             "silence_peak_db": -50.0}]
+    for rate, there in ((22050, False), (3000, True)):
+        evaluated.rate = rate
+        page = part.Page("", [])
+        PARTS["codecs"].write(page, {"test": {"codecs": rows}}, evaluated)
+        assert ("Without MP3: it knows no sample rate of 3000 Hz." in "\n".join(page.lines)) == there
+
+
 def vitals(sound, codes=None):
     return health.vitals(np.asarray(sound, np.float32), {512: np.arange(50)} if codes is None else codes, RATE)
 

@@ -24,6 +24,9 @@ BASELINES = (("Opus", "libopus", 32000), ("Opus", "libopus", 6000), ("MP3", "lib
              ("MP3", "libmp3lame", 8000))
 """Name, encoder and bits per second: near to the codecs at 8x and 32x."""
 
+RATES = {"libmp3lame": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)}
+"""Sample rates that an encoder knows, where it does not know all."""
+
 HUM_FFT = 8192
 """Samples of a spectrum in which hum is looked for, at least."""
 
@@ -41,7 +44,7 @@ class Codecs(Part):
         for level, name in evaluation.music.chain.codecs.items():
             key = common | {"by": evaluation.codec_key(level), "engine": evaluation.music.engine}
             rows.append(evaluation.figure(key, lambda level=level: measure_codec(evaluation, level), name))
-        for baseline in BASELINES:
+        for baseline in baselines(evaluation.rate):
             name, encoder, rate = baseline
             key = common | {"by": encoder, "rate": rate}
             rows.append(evaluation.figure(key, lambda b=baseline: measure_baseline(evaluation, *b),
@@ -85,6 +88,8 @@ class Codecs(Part):
                  "lies beside them, more than in the original, at worst, less the same half-way between them; beyond "
                  "3 dB it can be heard. Notches: how far they fall short, likewise. Silence: what comes back of "
                  "digital silence, rms and peak.")
+        if missing := {name for name, *_ in set(BASELINES) - set(baselines(evaluation.rate))}:
+            page.add(f"Without {' and '.join(sorted(missing))}: it knows no sample rate of {evaluation.rate} Hz.")
         page.tables(side_by_side([_near(found) for found in sides.values()], 2),
                     side_by_side([_codes(found["codecs"]) for found in sides.values()]))
         if any("books" in row for found in sides.values() for row in found["codecs"]):
@@ -161,6 +166,11 @@ def recode_excerpts(evaluation, encoder: str, bit_rate: int) -> tuple[list[tuple
         pairs.append((x, made))
         size += length
     return pairs, size
+
+
+def baselines(sample_rate: int) -> list[tuple[str, str, int]]:
+    """Those of `BASELINES` that know a sample rate."""
+    return [one for one in BASELINES if sample_rate in RATES.get(one[1], (sample_rate,))]
 
 
 def baseline_name(name: str, bit_rate: int) -> str:

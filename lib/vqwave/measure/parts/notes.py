@@ -142,7 +142,7 @@ def _measure_codecs(evaluation):
         key = common | {"by": evaluation.codec_key(level), "engine": evaluation.music.engine}
         rows.append({"codec": name, "level": level} | evaluation.figure(
             key, lambda x=level: compare(codecs.decode_excerpts(evaluation, x), evaluation.rate), name))
-    for name, encoder, bit_rate in codecs.BASELINES:
+    for name, encoder, bit_rate in codecs.baselines(evaluation.rate):
         called = codecs.baseline_name(name, bit_rate)
         rows.append({"codec": called, "level": 0} | evaluation.figure(
             common | {"by": encoder, "rate": bit_rate},
