@@ -92,7 +92,7 @@ def test_codecs_come_before_generators_and_options_are_passed_on(train_all, stag
     run, _ = stages
     out = tmp_path / "out"
     assert train_all.main(["--data-dir", "d", "--output-dir", str(out), "--steps", "9", "--size", "tiny", "--no-fp16",
-                           "--val-split", "s.yml", "--promote", "--scheduler", "tcp://s:8786"]) == 0
+                           "--val-split", "s.yml", "--promote", "--scheduler", "tcp://s:8786", "--transpose", "0"]) == 0
     assert names(run) == NAMES
     for command in run:
         assert command[0] == sys.executable
@@ -106,6 +106,7 @@ def test_codecs_come_before_generators_and_options_are_passed_on(train_all, stag
         codec = "--model" in command
         assert option(command, "--vqvae-weights-dir") == (None if codec else str(out))
         assert option(command, "--scheduler") == (None if codec else "tcp://s:8786")
+        assert option(command, "--transpose") == (None if codec else "0")
         # What is not given is the preset's to say.
         assert option(command, "--input-length") is option(command, "--offsets") is None
     assert "generate_audio.py" in capsys.readouterr().out

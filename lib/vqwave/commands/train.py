@@ -44,6 +44,8 @@ def parser() -> argparse.ArgumentParser:
                         help="length of a window, for every model (default: the preset's)")
     parser.add_argument("--offsets", type=cli.field(config.TrainingConfig, "offsets"), metavar="N",
                         help=f"see {cli.command('train-generator')} --help")
+    parser.add_argument("--transpose", type=cli.field(config.TrainingConfig, "transpose"), metavar="SEMITONES",
+                        help=f"see {cli.command('train-generator')} --help")
     parser.add_argument("--scheduler", metavar="tcp://HOST:PORT",
                         help=f"see {cli.command('train-generator')} --help")
     parser.add_argument("--no-fp16", action="store_true", help="float32 even where mixed precision is faster")
@@ -58,7 +60,7 @@ def main(argv=None) -> int:
     hours = args.hours or (None if args.steps else HOURS)
     output = args.output_dir or Path(weights.GENERATORS) / Path(args.data_dir).resolve().name
     chosen = plan.Plan(args.data_dir, output, args.preset, _parse_levels(args.levels), hours, args.steps,
-                       args.input_length, args.offsets, args.scheduler, tuple(extra))
+                       args.input_length, args.offsets, args.transpose, args.scheduler, tuple(extra))
     plan.run(chosen)
     folder = shlex.quote(str(output))
     print(f"All {len(chosen.stages)} models are trained, in {plan.format_hours(chosen.spent)}. To hear them:\n"

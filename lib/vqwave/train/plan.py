@@ -51,10 +51,9 @@ class Plan:
 
     preset: a preset's name or file. levels: those to train, from the top down; None for all of the
     chain. hours: for all of it, shared out over the stages; or `steps` of each. input_length,
-    offsets: None for each model's own.
-    scheduler: see `train_generator`. extra: options that every training is given as they are.
-        spent: seconds so far.
-    finished: models, and how many steps each was asked for (1 where the time was shared out).
+    offsets, transpose: None for each model's own. scheduler: see `train_generator`. extra: options
+    that every training is given as they are. spent: seconds so far. finished: models, and how many
+    steps each was asked for (1 where the time was shared out).
     """
 
     data_dir: Path
@@ -65,6 +64,7 @@ class Plan:
     steps: int | None = None
     input_length: int | None = None
     offsets: int | None = None
+    transpose: int | None = None
     scheduler: str | None = None
     extra: tuple[str, ...] = ()
     spent: float = 0.0
@@ -116,6 +116,7 @@ class Plan:
         if stage.role == "generator":
             command += ["--vqvae-weights-dir", str(self.output_dir)]
             command += ["--offsets", str(self.offsets)] if self.offsets else []
+            command += ["--transpose", str(self.transpose)] if self.transpose is not None else []
             command += ["--scheduler", self.scheduler] if self.scheduler else []
         command += ["--input-length", str(self.input_length)] if self.input_length else []
         if self.hours:
