@@ -137,7 +137,7 @@ class Plan:
         values = config.load_yaml(path)
         if "size" in values:  # as schema 1 wrote it
             values = {"schema": config.SCHEMA, "preset": values.pop("size")} | values
-        wrong = f"{path}: is not a plan that train_all.py wrote; remove it to begin a new one"
+        wrong = f"{path}: is not a plan that `{cli.command('train')}` wrote; remove it to begin a new one"
         if set(values) != {"schema", "preset", "spent", "finished"}:
             raise UserError(wrong)
         config.check_schema(values, os.fspath(path))
