@@ -12,6 +12,7 @@ from vqwave.errors import UserError
 from vqwave.play import controls
 from vqwave.play.stream import Prompt, Stream, Variation
 
+RAMP, SEAM, PASSAGE = (round(seconds * 22050) for seconds in (controls.RAMP, controls.SEAM, controls.PASSAGE))
 PAST = 4 * BLOCK / 22050
 WILD = {512: {"temperature": 0.5}, 128: {"temperature": 0.25, "top_p": 0.5}}
 CHANGES = [(2, {"loudness": -6.0}), (3, {"sampling": WILD}), (4, {"hold": 2 * BLOCK / 22050}),
@@ -36,6 +37,10 @@ def block(audio, i):
     return audio[..., i * BLOCK : (i + 1) * BLOCK]
 
 
+def test_what_passes_in_seconds_takes_these_samples():
+    assert (RAMP, SEAM, PASSAGE) == (1024, 2048, 8192)
+
+
 def test_nothing_that_is_set_to_what_it_is_changes_anything():
     whole = collect(start(chain(128), seed=3), 6)
     same = [(1, {"loudness": 0}), (2, {"sampling": {128: {"temperature": 1.0}}}), (3, {})]
@@ -47,10 +52,10 @@ def test_loudness_moves_in_a_ramp_from_the_block_that_is_named():
     heard = perform(start(chain(128), seed=3), [(2, {"loudness": -6.0}), (4, {"loudness": -80})], 6)
     gain = np.divide(heard, whole, out=np.ones_like(whole), where=whole != 0)
     assert (gain[: 2 * BLOCK] == 1).all()
-    ramp = gain[2 * BLOCK : 2 * BLOCK + controls.RAMP]
+    ramp = gain[2 * BLOCK : 2 * BLOCK + RAMP]
     assert np.abs(np.diff(ramp)).max() < 0.01
-    np.testing.assert_allclose(gain[2 * BLOCK + controls.RAMP : 4 * BLOCK], 10 ** -0.3, rtol=1e-5)
-    assert not heard[4 * BLOCK + controls.RAMP :].any()
+    np.testing.assert_allclose(gain[2 * BLOCK + RAMP : 4 * BLOCK], 10 ** -0.3, rtol=1e-5)
+    assert not heard[4 * BLOCK + RAMP :].any()
 
 
 def test_sampling_holds_for_each_level_from_its_next_block():
@@ -75,9 +80,9 @@ def test_a_jump_passes_to_the_piece_of_the_other_seed():
     stream = start(chain(128), seed=3)
     heard = perform(stream, [(3, {"jump": 77})], 8)
     np.testing.assert_array_equal(heard[: 3 * BLOCK], whole[: 3 * BLOCK])
-    begins = 3 * BLOCK + controls.PASSAGE
-    np.testing.assert_array_equal(heard[begins:], other[controls.PASSAGE : 5 * BLOCK])
-    mixed = controls.cross_fade(whole[3 * BLOCK : begins], other[: controls.PASSAGE])
+    begins = 3 * BLOCK + PASSAGE
+    np.testing.assert_array_equal(heard[begins:], other[PASSAGE : 5 * BLOCK])
+    mixed = controls.cross_fade(whole[3 * BLOCK : begins], other[: PASSAGE])
     np.testing.assert_array_equal(heard[3 * BLOCK : begins], mixed)
     assert stream.seed == 77
 
@@ -100,9 +105,9 @@ def test_what_is_held_is_repeated_and_then_the_music_goes_on_where_it_stood():
     heard = perform(stream, [(4, {"hold": 2 * BLOCK / 22050}), (8, {"hold": 0})], 12)
     np.testing.assert_array_equal(heard[: 4 * BLOCK], whole[: 4 * BLOCK])
     for again in (4, 6):
-        seam = controls.cross_fade(whole[4 * BLOCK :][: controls.SEAM], whole[2 * BLOCK :][: controls.SEAM])
-        np.testing.assert_array_equal(block(heard, again)[: controls.SEAM], seam)
-        np.testing.assert_array_equal(block(heard, again)[controls.SEAM :], block(whole, 2)[controls.SEAM :])
+        seam = controls.cross_fade(whole[4 * BLOCK :][: SEAM], whole[2 * BLOCK :][: SEAM])
+        np.testing.assert_array_equal(block(heard, again)[: SEAM], seam)
+        np.testing.assert_array_equal(block(heard, again)[SEAM :], block(whole, 2)[SEAM :])
         np.testing.assert_array_equal(block(heard, again + 1), block(whole, 3))
     np.testing.assert_array_equal(heard[8 * BLOCK :], whole[4 * BLOCK :])
 
@@ -110,9 +115,9 @@ def test_what_is_held_is_repeated_and_then_the_music_goes_on_where_it_stood():
 def test_a_hold_that_ends_half_way_passes_into_what_goes_on():
     whole = collect(start(chain(128), seed=3), 6)
     heard = perform(start(chain(128), seed=3, past=PAST), [(4, {"hold": PAST}), (5, {"hold": 0})], 7)
-    seam = controls.cross_fade(block(whole, 1)[: controls.SEAM], block(whole, 4)[: controls.SEAM])
-    np.testing.assert_array_equal(block(heard, 5)[: controls.SEAM], seam)
-    np.testing.assert_array_equal(block(heard, 5)[controls.SEAM :], block(whole, 4)[controls.SEAM :])
+    seam = controls.cross_fade(block(whole, 1)[: SEAM], block(whole, 4)[: SEAM])
+    np.testing.assert_array_equal(block(heard, 5)[: SEAM], seam)
+    np.testing.assert_array_equal(block(heard, 5)[SEAM :], block(whole, 4)[SEAM :])
     np.testing.assert_array_equal(block(heard, 6), block(whole, 5))
 
 

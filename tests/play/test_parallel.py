@@ -21,8 +21,10 @@ from test_stream import (
 import vqwave
 from vqwave.errors import UserError
 from vqwave.play import parallel as windows
-from vqwave.play.parallel import CROSS_FADE, WARM_UP, Windows
+from vqwave.play.parallel import Windows
 from vqwave.play.sampling import uniforms
+
+CROSS_FADE = round(windows.CROSS_FADE * 22050)
 
 
 class Forgetful(IntegerGenerator):
@@ -129,7 +131,8 @@ def test_joins_do_not_stand_out(tiny_weights, monkeypatch):
     monkeypatch.setattr(Windows, "_patch", noted)
     model = vqwave.load(tiny_weights.codecs, tiny_weights.generators)
     audio = model.generate(samples=60 * BLOCK, seed=1, level=32, windows=8)
-    assert len(joins) == 7 and min(joins) > WARM_UP * BLOCK
+    assert CROSS_FADE == 2048 and -(-round(windows.WARM_UP * 22050) // BLOCK) == 4
+    assert len(joins) == 7 and min(joins) > 4 * BLOCK
     span = 2 * CROSS_FADE
     pieces = {start: audio[start : start + span]
               for start in range(0, len(audio) - span, CROSS_FADE)}

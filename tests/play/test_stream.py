@@ -16,7 +16,7 @@ from vqwave.config import CodecConfig, GeneratorConfig, Sampling
 from vqwave.errors import UserError
 from vqwave.play import stream as streaming
 from vqwave.play.sampling import uniforms
-from vqwave.play.stream import JOIN, Prompt, Stream, Variation
+from vqwave.play.stream import Prompt, Stream, Variation
 from vqwave.weights import WeightSet
 
 LEVELS = configs.preset("tiny").chain.sizes
@@ -580,13 +580,15 @@ def test_steered_streams_resume_bit_for_bit(tmp_path, name, how, stop, batch):
 def test_the_recording_is_heard_as_it_is_and_then_passes_into_what_continues_it(rng):
     """Its last samples are faded, and from its end on nothing of it is left; whatever block it ends
     in."""
+    join = round(streaming.JOIN * 22050)
+    assert join == 2048
     for samples in (512, 1024, BLOCK, BLOCK + 512, 2 * BLOCK + 6144):
         recording = rng.normal(0, 0.1, samples).astype(np.float32)
         prompt = given(samples, 128)
         decoded = collect(start(chain(128), seed=1, begin=prompted(prompt, recording)), 4)
         kept = prompted(prompt, recording, keep_original=True)
         made = collect(start(chain(128), seed=1, begin=kept), 4)
-        clear = max(samples - JOIN, (samples - 1) // BLOCK * BLOCK)
+        clear = max(samples - join, (samples - 1) // BLOCK * BLOCK)
         np.testing.assert_array_equal(made[:clear], recording[:clear])
         np.testing.assert_array_equal(made[samples:], decoded[samples:])
         assert abs(made[clear] - recording[clear]) < 0.01 and abs(made[samples

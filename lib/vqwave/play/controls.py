@@ -30,14 +30,14 @@ MOST_PAST = 60.0
 CONTROLS = ("sampling", "loudness", "jump", "hold")
 """What a score can change: keywords of `Stream.set`."""
 
-RAMP = 1024
-"""Samples over which the loudness moves to what it was set to."""
+RAMP = 0.04644
+"""Seconds over which the loudness moves to what it was set to."""
 
-SEAM = 2048
-"""Samples over which a held passage joins itself and the music that goes on."""
+SEAM = 0.0929
+"""Seconds over which a held passage joins itself and the music that goes on."""
 
-PASSAGE = 8192
-"""Samples over which the music passes to another place."""
+PASSAGE = 0.3715
+"""Seconds over which the music passes to another place, a block at most."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,9 @@ class Queue:
 class Loudness:
     """A gain that moves in a short ramp, at the beginning of a block."""
 
-    def __init__(self, decibel: float = 0.0):
-        self.decibel = self._before = decibel
+    def __init__(self, sample_rate: int):
+        self.decibel = self._before = 0.0
+        self._ramp = round(RAMP * sample_rate)
 
     def apply(self, audio: np.ndarray) -> np.ndarray:
         """float32 [batch, n] at the loudness that is set."""
@@ -117,9 +118,9 @@ class Loudness:
         self._before = self.decibel
         if before == now == 1.0:
             return audio
-        count = min(RAMP, audio.shape[1])
+        count = min(self._ramp, audio.shape[1])
         gain = np.full(audio.shape[1], now, np.float32)
-        share = 0.5 - 0.5 * np.cos(np.pi * (np.arange(count) + 0.5) / RAMP)
+        share = 0.5 - 0.5 * np.cos(np.pi * (np.arange(count) + 0.5) / self._ramp)
         gain[:count] = before + (now - before) * share
         return audio * gain
 

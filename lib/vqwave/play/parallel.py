@@ -23,11 +23,11 @@ from .mastering import cross_fade
 from .sampling import sampling_per_level
 from .stream import Blocks, Level, check_block, check_whole, decode_finite, draw_seed
 
-WARM_UP = 4
-"""Blocks (1.5 s) that a window samples before it takes over."""
+WARM_UP = 1.48
+"""Seconds, in whole blocks, that a window samples before it takes over, at least."""
 
-CROSS_FADE = 2048
-"""Samples over which the sound passes from one window to the next."""
+CROSS_FADE = 0.0929
+"""Seconds over which the sound passes from one window to the next, in whole frames."""
 
 _GROUPS = 2
 """Threads that share the windows. Fixed: how they are shared changes what int8 rounds, so no
@@ -59,6 +59,7 @@ class Windows(Blocks):
         configs = [g.config for g in generators]
         self._sampling, self._chosen = sampling_per_level(configs, sampling), check_chosen(configs, chosen)
         self._halo = codec.decode_halo
+        self._fade = max(1, round(CROSS_FADE * self.sample_rate) // self.level)
         self._blocks = self._play()
         self._closed = False
 
@@ -136,7 +137,8 @@ class Windows(Blocks):
         per_block = self.block // config.level
         # Enough to warm up, and for the decoder to see nothing but the window's own codes where it
         # is faded in.
-        warm = max(WARM_UP, -(-(CROSS_FADE + self._halo * self.level) // self.block))
+        samples = max(round(WARM_UP * self.sample_rate), (self._fade + self._halo) * self.level)
+        warm = -(-samples // self.block)
         count = min(self.windows, max(1, length // warm))
         edges = [length * i // count for i in range(count + 1)]
         steps = max(b - a for a, b in zip(edges[:-1], edges[1:], strict=True)) + (warm if count > 1 else 0)
@@ -181,7 +183,7 @@ class Windows(Blocks):
         """
         own = codes.copy()
         own[position - len(before) : position] = before
-        fade = CROSS_FADE // self.level
+        fade = self._fade
         audio = self._decode(own, position - fade, min(position + self._halo, len(codes)))
         old = self._decode(codes, position - fade, position)
         audio[: len(old)] = cross_fade(old, audio[: len(old)])

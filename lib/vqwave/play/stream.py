@@ -27,8 +27,8 @@ from .conditions import FEEDS, check_chosen
 from .mastering import cross_fade
 from .sampling import sampling_per_level, uniforms
 
-JOIN = 2048
-"""Samples over which a recording passes into the music that continues it, at most."""
+JOIN = 0.0929
+"""Seconds over which a recording passes into the music that continues it, at most."""
 
 _LEAST_SOURCE = 64
 """Source codes that one run of a context model covers at least: its halo is computed anew each
@@ -313,7 +313,7 @@ class Prompt:
     codes: int32 [samples / level] (or [.., books]) by level, all of one length in samples; audio:
         float32 [samples].
     keep_original: the recording itself is heard in place of its decoded codes; it passes into them
-    over the last `JOIN` samples (fewer where a block begins in between).
+    over the last `JOIN` seconds (fewer where a block begins in between).
     """
 
     codes: Mapping[int, np.ndarray]
@@ -442,7 +442,7 @@ class Stream(Blocks):
         # a hold or a jump.
         self._handed = 0
         self._queue = controls.Queue(self.block)
-        self._loudness = controls.Loudness()
+        self._loudness = controls.Loudness(self.sample_rate)
         kept = controls.check_number("past", past, 0, controls.MOST_PAST) * self.sample_rate
         self._past: deque[controls.Made] = deque(maxlen=round(kept / self.block))
         self._held = self._at = 0  # blocks that are repeated, and the one of them that comes next
@@ -576,13 +576,13 @@ class Stream(Blocks):
                 self._loudness.decibel = change.loudness
             if change.seed is not None:
                 if self._handed:
-                    self._leave(controls.PASSAGE, jumping=True)
+                    self._leave(round(controls.PASSAGE * self.sample_rate), jumping=True)
                 self._held, self._ahead = 0, None
                 self._start(change.seed, change.begin, skip=True)
             if change.hold is not None:
                 blocks = max(1, round(change.hold * self.sample_rate / self.block)) if change.hold else 0
                 if self._held:
-                    self._leave(controls.SEAM)
+                    self._leave(round(controls.SEAM * self.sample_rate))
                 elif blocks and self._ahead is None:
                     self._ahead = self._make(self.block)
                 self._held, self._at = min(blocks, len(self._past)), 0
@@ -602,7 +602,7 @@ class Stream(Blocks):
         if held:
             made, first = self._past[self._at - self._held], self._at == 0
             if first and self._outgoing is None:
-                made = made.join(self._ahead.audio, controls.SEAM)
+                made = made.join(self._ahead.audio, round(controls.SEAM * self.sample_rate))
             self._at = (self._at + 1) % self._held
         elif self._ahead is not None:
             made, self._ahead = self._ahead, None
@@ -842,8 +842,8 @@ class Stream(Blocks):
         into the codes'.
         """
         begin, end = self._done * self.block, self.prompt_samples
-        fade = max(end - JOIN,
-                   (end - 1) // self.block * self.block)  # within a block, so that blocks are made one by one
+        # Within a block, so that blocks are made one by one.
+        fade = max(end - round(JOIN * self.sample_rate), (end - 1) // self.block * self.block)
         heard = self._original[begin : begin + self.block]
         clear = min(max(fade - begin, 0), len(heard))
         audio[:, :clear] = heard[:clear]
