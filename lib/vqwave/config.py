@@ -134,11 +134,11 @@ def _number(value):
 
 Whole = Annotated[int, Field(strict=True, ge=0, le=LARGEST)]
 Positive = Annotated[int, Field(strict=True, ge=1, le=LARGEST)]
-Codes = Annotated[int, Field(strict=True, ge=2, le=65536)]
+CodeCount = Annotated[int, Field(strict=True, ge=2, le=65536)]
 """How many codes there are: cached codes are uint16, so at most 65,536."""
 Real = Annotated[float, pydantic.BeforeValidator(_number), Field(allow_inf_nan=False)]
 Weight = Annotated[float, pydantic.BeforeValidator(_number), Field(allow_inf_nan=False, ge=0)]
-Share = Annotated[float, pydantic.BeforeValidator(_number), Field(allow_inf_nan=False, ge=0, le=1)]
+Fraction = Annotated[float, pydantic.BeforeValidator(_number), Field(allow_inf_nan=False, ge=0, le=1)]
 Flag = Annotated[bool, Field(strict=True)]
 Text = Annotated[str, Field(strict=True)]
 Name = Annotated[str, Field(strict=True, max_length=100, pattern=r"^[A-Za-z][A-Za-z0-9-]*(_[A-Za-z0-9-]+)*$")]
@@ -319,7 +319,7 @@ class CodebookConfig(CodecPart):
     """
 
     kind: str
-    num_codes: Codes = 1024
+    num_codes: CodeCount = 1024
     code_dim: Positive = 32
     decay: Annotated[Real, Field(gt=0, lt=1)] = 0.96
     revival_threshold: Weight = 0.3
@@ -362,7 +362,7 @@ class ResidualQuantizer(CodebookConfig):
     nested: ClassVar[bool] = True
     of_training: ClassVar[tuple[str, ...]] = (*CodebookConfig.of_training, "dropout")
     books: Annotated[int, Field(strict=True, ge=1, le=64)] = 4
-    dropout: Share = 0.5
+    dropout: Fraction = 0.5
 
 
 class SOMQuantizer(CodebookConfig):
@@ -403,7 +403,7 @@ class BandedQuantizer(CodebookConfig):
 
     kind: Literal["banded"] = "banded"
     books: Annotated[int, Field(strict=True, ge=1, le=64)] = 7
-    num_codes: Codes = 256
+    num_codes: CodeCount = 256
     code_dim: Positive = 16
     decay: Annotated[Real, Field(gt=0, lt=1)] = 0.99
     revival_threshold: Weight = 0.03
@@ -455,7 +455,7 @@ class NotesHead(CodecPart):
     needs_position: ClassVar[bool] = True
 
 
-Head = Annotated[WaveformHead | TonesHead | NotesHead, Field(discriminator="kind"), default_kind("waveform")]
+HeadConfig = Annotated[WaveformHead | TonesHead | NotesHead, Field(discriminator="kind"), default_kind("waveform")]
 
 
 class LossConfig(Config):
@@ -515,8 +515,8 @@ class CodecConfig(Config):
     encoder: Encoder = MirrorEncoder()
     block: Block = DilatedBlock()
     quantizer: Quantizer = EMAQuantizer()
-    head: Head = WaveformHead()
-    even: Share = 0.0
+    head: HeadConfig = WaveformHead()
+    even: Fraction = 0.0
     loss: LossConfig = LossConfig()
     adversary: AdversaryConfig | None = None
 
@@ -646,7 +646,7 @@ class CodesAbove(ConditionConfig):
 
     kind: Literal["codes"] = "codes"
     level: Positive
-    num_codes: Codes
+    num_codes: CodeCount
     books: Annotated[int, Field(strict=True, ge=1, le=64)] = 1
     channels: Positive = 128
     dilations: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 4, 8, 16, 32)
@@ -690,7 +690,7 @@ class GeneratorConfig(Config):
     kind: Literal["generator"] = "generator"
     name: Name
     level: Positive
-    num_codes: Codes
+    num_codes: CodeCount
     books: Annotated[int, Field(strict=True, ge=1, le=64)] = 1
     core: Core = LSTMCore()
     conditions: tuple[Condition, ...] = ()

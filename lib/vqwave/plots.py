@@ -326,7 +326,7 @@ def spectrograms(signals: dict, path, sample_rate: int, title: str = "", across:
 
 def notes(rolls: dict, path, title: str = ""):
     """Piano rolls over log-frequency spectrograms, one under the other on the same axes: {name:
-    `measure.notes.Roll`}.
+    `measure.notes.PianoRoll`}.
 
     A note is a bar as long as it sounds and a semitone high; the stronger, the more opaque. Lines
     mark the Cs. Levels are of full scale, and reach down from the loudest point of the first.

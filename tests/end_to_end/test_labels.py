@@ -273,7 +273,7 @@ def test_it_is_evaluated_with_the_genre_of_each_track(data, trained, tiny_weight
 
 
 def test_it_is_benchmarked(data, trained, tiny_weights):
-    chain = benchmark.Chain("tiny", weights.chain(trained), tiny_weights.codecs, trained, {}, None)
+    chain = benchmark.ChainWeights("tiny", weights.chain(trained), tiny_weights.codecs, trained, {}, None)
     effort = benchmark.Effort(rounds=1, turn=0.001, chain_rounds=1, chain_turn=0.001, codes=64, streams=(1,))
     for level in (512, 128):
         assert all(row["steps_per_s"] > 0 for row in benchmark.steps(chain, level, effort))

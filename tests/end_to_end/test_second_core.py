@@ -150,9 +150,9 @@ def test_it_streams_and_resumes(trained, tiny_weights):
 
 
 def test_it_is_benchmarked(data, trained, tiny_weights):
-    levels = [configs.to_dict(configs.preset("tiny").chain.levels[0])]
-    chain = benchmark.Chain("tiny", configs.replace(configs.preset("tiny").chain, levels=levels), tiny_weights.codecs,
-                            trained.folder, {}, None)
+    tiny = configs.preset("tiny").chain
+    alone = configs.replace(tiny, levels=[configs.to_dict(tiny.levels[0])])
+    chain = benchmark.ChainWeights("tiny", alone, tiny_weights.codecs, trained.folder, {}, None)
     effort = benchmark.Effort(rounds=1, turn=0.001, codes=64, streams=(1,))
     rows = {row["engine"]: row for row in benchmark.steps(chain, 512, effort)}
     assert set(rows) == {*engine.ENGINES, "eager"} and {row["precision"] for row in rows.values()} == {"float32"}

@@ -108,8 +108,8 @@ def test_the_codes_and_the_source_codes_of_held_out_music_belong_together(chain,
     them alone.
     """
     track = manifest.read(music)[0]
-    c = chain.generator(8).config
-    codec, source = (engine.load_codec(chain.codec(level)) for level in (8, 32))
+    c = chain.generator_weights(8).config
+    codec, source = (engine.load_codec(chain.codec_weights(level)) for level in (8, 32))
     span = benchmark._cut_held_out(track, music, codec, source, c, 400)
     codes, above = scoring.read_spans([span], 1), scoring.window_above(c.source, c, [span])
     assert codes.shape == (1, 400, 1) and above.shape == (400 // c.ratio + 2 * c.halo, 1)
@@ -124,7 +124,7 @@ def test_the_codes_and_the_source_codes_of_held_out_music_belong_together(chain,
 def test_the_eager_loop_draws_the_codes_that_the_engines_draw(chain):
     from vqwave.nn.generator import load_generator
 
-    found = chain.generator(32)
+    found = chain.generator_weights(32)
     model, reference = load_generator(found), engine.load_generator(found, "onnx-float32")
     eager = benchmark.eager_sampler(model, 2)
     drawn = []
@@ -157,7 +157,7 @@ def test_contenders_take_turns_and_rates_are_steps_a_second(monkeypatch):
 
 
 def test_a_step_reads_every_matrix_of_the_core_once(chain):
-    found = chain.generator(8)
+    found = chain.generator_weights(8)
     config, c = found.config, found.config.core
     first, rest = c.embedding_dim + config.context_channels + c.units, 2 * c.units
     count = 4 * c.units * (first + rest * (c.layers - 1)) + c.units * config.num_codes
@@ -222,7 +222,7 @@ def test_trained_weights_serve_the_size_they_are_of_and_random_ones_the_others(t
         benchmark.choose(tiny, tiny_weights.codecs, folder, tmp_path)
     random = benchmark.choose(tiny, tmp_path / "none", tmp_path / "none", tmp_path)
     assert random.source == {"codecs": "random", "generators": "random"}
-    assert random.generator(8).config == wanted[-1] and random.codec(512).config.num_codes == 64
+    assert random.generator_weights(8).config == wanted[-1] and random.codec_weights(512).config.num_codes == 64
     before = os.environ["VQWAVE_CACHE"]
     with random.active():
         assert os.environ["VQWAVE_CACHE"] == str(random.cache) and random.cache.is_relative_to(tmp_path)

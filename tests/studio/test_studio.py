@@ -769,7 +769,7 @@ def test_the_host_that_is_named_is_answered_too():
         ("0.0.0.0", "[fe80::1]", True), ("0.0.0.0", "elsewhere.example", False), ("::", "10.1.1.1", True),  # noqa: S104
         ("0.0.0.0", socket.gethostname().lower(), True),  # noqa: S104
     ]:
-        assert web._Guard(None, host).knows(asked) == answered, (host, asked)
+        assert web._Guard(None, host).accept(asked) == answered, (host, asked)
 
 
 def test_a_recording_is_uploaded_and_heard_in_part_or_refused(client, studio, song, monkeypatch):

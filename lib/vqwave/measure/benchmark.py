@@ -69,7 +69,7 @@ QUICK = Effort(rounds=2, turn=0.04, chain_rounds=1, chain_turn=1.0, starts=1, mi
 
 
 @dataclass(frozen=True)
-class Chain:
+class ChainWeights:
     """The weights that a size is measured with; `source` says where they come from, `cache` where
     their graphs go.
     """
@@ -81,10 +81,10 @@ class Chain:
     source: dict[str, str]
     cache: Path | None
 
-    def codec(self, level: int) -> weights.WeightSet:
+    def codec_weights(self, level: int) -> weights.WeightSet:
         return weights.find(self.codecs, self.chain.codecs[level])
 
-    def generator(self, level: int) -> weights.WeightSet:
+    def generator_weights(self, level: int) -> weights.WeightSet:
         return weights.find(self.generators, self.chain.generators[level])
 
     @property
@@ -95,7 +95,7 @@ class Chain:
     @property
     def checksums(self) -> dict[str, str]:
         """The beginning of each set's checksum, by its name."""
-        sets = [*map(self.codec, self.chain.sizes), *map(self.generator, self.chain.sizes)]
+        sets = [*map(self.codec_weights, self.chain.sizes), *map(self.generator_weights, self.chain.sizes)]
         return {found.name: found.checksum[:16] for found in sets}
 
     @contextlib.contextmanager
@@ -135,7 +135,7 @@ def run(sizes, codecs, generators, parts=PARTS, effort: Effort = FULL, *, data_d
     for one in parts:
         if one not in PARTS:
             raise UserError(f"no part of the benchmark is called {one!r}; there are {', '.join(PARTS)}")
-    tracks = held_out(data_dir, val_split) if data_dir is not None and "accuracy" in parts else []
+    tracks = find_held_out(data_dir, val_split) if data_dir is not None and "accuracy" in parts else []
     results = {
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": machine.describe(),
@@ -208,7 +208,7 @@ def _relative(folder: Path) -> str:
     return str(full.relative_to(here) if full.is_relative_to(here) else folder)
 
 
-def choose(preset: Preset, codecs: Path, generators: Path, folder: Path) -> Chain:
+def choose(preset: Preset, codecs: Path, generators: Path, folder: Path) -> ChainWeights:
     """The trained weights of a preset's size where the two folders hold them, else random ones made
     in `folder`.
     """
@@ -237,7 +237,7 @@ def choose(preset: Preset, codecs: Path, generators: Path, folder: Path) -> Chai
         # Compact and reference share their codecs.
         shapes = json.dumps([config.to_dict(preset.codec(level)) for level in chain.sizes], sort_keys=True)
         codecs = _random_codecs(folder / f"codecs_{hashlib.sha256(shapes.encode()).hexdigest()[:16]}", preset)
-    return Chain(preset.name, chain, codecs, generators, source,
+    return ChainWeights(preset.name, chain, codecs, generators, source,
                  folder / "cache" if "random" in source.values() else None)
 
 
@@ -272,16 +272,16 @@ def _random_codecs(folder, preset) -> Path:
     keras.utils.set_random_seed(0)
     noise = np.random.default_rng(0).normal(0.0, 0.1, (2, 65536 // preset.chain.top * preset.chain.top))
     for level in preset.chain.sizes:
-        codec = VQVAE(preset.codec(level))
-        codec(noise.astype(np.float32), training=True)  # a codebook in which most codes are in use
-        weights.save(folder, codec.config.name, "", codec.parts, codec.config)
+        model = VQVAE(preset.codec(level))
+        model(noise.astype(np.float32), training=True)  # a codebook in which most codes are in use
+        weights.save(folder, model.config.name, "", model.parts, model.config)
     return folder
 
 
 def _export(chain, all_codecs: bool):
     """Make the graphs that processes without TensorFlow will look for."""
-    sets = [*map(chain.generator, chain.chain.sizes),
-            *map(chain.codec, chain.chain.sizes if all_codecs else chain.endings)]
+    sets = [*map(chain.generator_weights, chain.chain.sizes),
+            *map(chain.codec_weights, chain.chain.sizes if all_codecs else chain.endings)]
     for found in sets:
         for kind in export.kinds(found, "onnx"):
             export.cached_graph(found, kind)
@@ -290,7 +290,7 @@ def _export(chain, all_codecs: bool):
 # --- steps a second -------------------------------------------------------------------------------
 
 
-def steps(chain: Chain, level: int, effort: Effort) -> list[dict]:
+def steps(chain: ChainWeights, level: int, effort: Effort) -> list[dict]:
     """codes/s of one level: a row for each number of streams side by side and each engine, and the
     eager loop.
 
@@ -300,7 +300,7 @@ def steps(chain: Chain, level: int, effort: Effort) -> list[dict]:
     quiet.import_keras()
     from ..nn.generator import load_generator
 
-    found = chain.generator(level)
+    found = chain.generator_weights(level)
     engines = {name: engine.load_generator(found, name) for name in engine.ENGINES}
     eager = load_generator(found)
     read = loops.LOOPS[type(found.config.core)].bytes_per_step(found.config, found.load("generator"))
@@ -401,7 +401,7 @@ def _inputs(c, streams):
 # --- accuracy -------------------------------------------------------------------------------------
 
 
-def held_out(data_dir, val_split: float | Split) -> list[manifest.Track]:
+def find_held_out(data_dir, val_split: float | Split) -> list[manifest.Track]:
     """The validation tracks of a data folder."""
     from ..data import splits
 
@@ -411,16 +411,16 @@ def held_out(data_dir, val_split: float | Split) -> list[manifest.Track]:
     return tracks
 
 
-def accuracy(chain: Chain, level: int, data_dir, tracks, effort: Effort) -> dict:
+def accuracy(chain: ChainWeights, level: int, data_dir, tracks, effort: Effort) -> dict:
     """Bits a frame of held-out music, teacher-forced one row at a time, as a stream plays: in every
     precision that the core's loop knows, whichever of them these weights are played in.
     """
     quiet.import_keras()
     from . import scoring
 
-    found = chain.generator(level)
-    codec = engine.load_codec(chain.codec(level))
-    source = engine.load_codec(chain.codec(found.config.source_level)) if found.config.source else None
+    found = chain.generator_weights(level)
+    codec_engine = engine.load_codec(chain.codec_weights(level))
+    source = engine.load_codec(chain.codec_weights(found.config.source_level)) if found.config.source else None
     known = loops.LOOPS[type(found.config.core)].bytes_per_step(found.config, found.load("generator"))
     engines = {name: engine.load_generator(found, "onnx") for name in known}
     for name, generator in engines.items():
@@ -428,7 +428,7 @@ def accuracy(chain: Chain, level: int, data_dir, tracks, effort: Effort) -> dict
     each = -(-effort.codes // len(tracks))
     log_probs = {name: [] for name in engines}
     for track in tracks:
-        span = _cut_held_out(track, data_dir, codec, source, found.config, each)
+        span = _cut_held_out(track, data_dir, codec_engine, source, found.config, each)
         for name, generator in engines.items():
             log_probs[name].append(scoring.score(generator, [span])[0])
     bits = {name: metrics.bits(np.concatenate(values)) for name, values in log_probs.items()}
@@ -439,7 +439,7 @@ def accuracy(chain: Chain, level: int, data_dir, tracks, effort: Effort) -> dict
     }
 
 
-def _cut_held_out(track, data_dir, codec, source, c, wanted):
+def _cut_held_out(track, data_dir, codec_engine, source, c, wanted):
     """A `Span` of at least `wanted` frames from the middle of a track, with what the context sees around
     them.
     """
@@ -452,7 +452,8 @@ def _cut_held_out(track, data_dir, codec, source, c, wanted):
         raise UserError(f"{files.printable(track.file)}: is too short to measure accuracy on: {track.seconds:.1f} s")
     first = (track.samples - count - 2 * margin) // 2
     samples = audio.from_u16(audio.read_window(track.path(data_dir), first, count + 2 * margin))
-    return scoring.Span(scoring.encode_track(samples, codec, source, track, first), margin // c.level, count // c.level)
+    coded = scoring.encode_track(samples, codec_engine, source, track, first)
+    return scoring.Span(coded, margin // c.level, count // c.level)
 
 
 # --- the machine ----------------------------------------------------------------------------------
@@ -511,7 +512,7 @@ def _python(program, *arguments, **options):
                             env=environment, **options)
 
 
-def _child(job: str, chain: Chain, level: int, effort: Effort, **more) -> list[dict]:
+def _child(job: str, chain: ChainWeights, level: int, effort: Effort, **more) -> list[dict]:
     """Rows of a job that plays the chain to `level`."""
     options = {"size": chain.size, "codecs": str(chain.codecs), "generators": str(chain.generators), "level": level,
                "effort": vars(effort), **more}
@@ -591,7 +592,7 @@ def warm_rows(music, effort: Effort, level: int) -> list[dict]:
     return [{"first_block_s": float(np.median(first)), "sound_s": float(np.median(sound))}]
 
 
-def start(chain: Chain, level: int, effort: Effort) -> dict:
+def start(chain: ChainWeights, level: int, effort: Effort) -> dict:
     """Seconds to the first block and to where the sound starts; a cold process finds its files
     cached.
     """
@@ -669,7 +670,7 @@ class Target:
         found = self.measured(results)
         value, levels = found if isinstance(found, tuple) else (found, [])
 
-        def reached(bound):
+        def meets(bound):
             # A figure that is not finite reaches nothing.
             if bound is None or not math.isfinite(value):
                 return False
@@ -681,12 +682,12 @@ class Target:
             verdict = "not measured"
         elif self.must is None and self.aim is None:
             verdict = ""
-        elif reached(self.aim):
+        elif meets(self.aim):
             verdict = "aim met"
         elif self.must is None:
             verdict = "aim missed"
         else:
-            verdict = "must met" if reached(self.must) else "missed"
+            verdict = "must met" if meets(self.must) else "missed"
         covered = f" of {', '.join(f'{x}x' for x in levels)}" if levels else ""
         return {"what": self.what + covered, "sign": self.sign, "must": self.must, "aim": self.aim, "unit": self.unit,
                 "measured": value, "verdict": verdict}
@@ -750,7 +751,7 @@ def judge(results: dict) -> list[dict]:
 
 def report(results: dict, console):
     """Print the figures as tables."""
-    console.print(described(results), markup=False, highlight=False, soft_wrap=True)
+    console.print(describe_run(results), markup=False, highlight=False, soft_wrap=True)
     for size, source in results["weights"].items():
         console.print(f"{size}: generators {source['generators']}, codecs {source['codecs']}; by itself the chain ends "
                       f"at {source['ending']}x", markup=False, highlight=False, soft_wrap=True)
@@ -765,7 +766,7 @@ def report(results: dict, console):
             console.print(f"{part}: not measured{why}", markup=False, highlight=False)
 
 
-def described(results) -> str:
+def describe_run(results) -> str:
     """The machine in two lines."""
     it = results["machine"]
     memory = f"{it['memory_bytes'] / 2**30:.1f} GiB" if it["memory_bytes"] else "memory unknown"

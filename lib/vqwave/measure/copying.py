@@ -43,7 +43,7 @@ def longest_shared(codes, corpus: Sequence, barred=None) -> Run:
         nowhere = np.random.Generator(np.random.Philox(key=0)).integers(1 << 63, size=len(codes), dtype=np.uint64)
         sequences[0] = np.where(barred, nowhere, sequences[0])
 
-    def also_elsewhere(hashes):
+    def mark_shared(hashes):
         piece, masks = np.unique(hashes[0]), []
         seen = np.zeros(len(piece), bool)
         for track in hashes[1:]:
@@ -59,7 +59,7 @@ def longest_shared(codes, corpus: Sequence, barred=None) -> Run:
         kept = piece[seen]
         return [np.isin(hashes[0], kept), *masks]
 
-    length, (piece, *tracks) = _longest(sequences, also_elsewhere)
+    length, (piece, *tracks) = _longest(sequences, mark_shared)
     if not length:
         return Run(0)
     track, (others, hashes) = next((i, found) for i, found in enumerate(tracks) if len(found[0]))
@@ -101,11 +101,11 @@ def longest_repeat(codes) -> Run:
     """
     codes = _hash_frames(codes)
 
-    def twice(hashes):
+    def mark_repeats(hashes):
         _, inverse, counts = np.unique(hashes[0], return_inverse=True, return_counts=True)
         return [counts[inverse] > 1]
 
-    length, ((positions, hashes),) = _longest([codes], twice)
+    length, ((positions, hashes),) = _longest([codes], mark_repeats)
     if not length:
         return Run(0)
     first, second = map(int, positions[hashes == hashes[0]][:2])
@@ -131,7 +131,7 @@ def _longest(sequences, occurs):
         masks = occurs([hashes for _, hashes in found])
         return [(where[mask], hashes[mask]) for (where, hashes), mask in zip(found, masks, strict=True)]
 
-    def longer(found, length, more):
+    def extend(found, length, more):
         """Windows longer than `length` by as much as those of which `more` holds the hashes."""
         extended = []
         for (where, hashes), tail in zip(found, more, strict=True):
@@ -139,18 +139,18 @@ def _longest(sequences, occurs):
             extended.append((where[inside], _join(hashes[inside], tail[where[inside] + length])))
         return keep(extended)
 
-    def some(found):
-        return any(len(where) for where, _ in found)
+    def count(found):
+        return sum(len(where) for where, _ in found)
 
     powers = [sequences]  # hashes of all windows of 1, 2, 4 … codes
     best, found = 1, keep([(np.arange(len(s)), s) for s in sequences])
-    if not some(found):
+    if not count(found):
         return 0, found
-    while some(twofold := longer(found, best, powers[-1])):
+    while count(twofold := extend(found, best, powers[-1])):
         powers.append([_join(h[: max(0, len(h) - best)], h[best:]) for h in powers[-1]])
         best, found = 2 * best, twofold
     for power in reversed(range(len(powers) - 1)):
-        if some(extended := longer(found, best, powers[power])):
+        if count(extended := extend(found, best, powers[power])):
             best, found = best + (1 << power), extended
     return best, found
 

@@ -7,7 +7,7 @@ are nearly deaf to whether the right notes sound; peaks are what a melody and a 
 
 The transform is librosa's with `scale=True`: a bin is worth its unit-gain magnitude times the root
 of its filter's length, which lifts the bass by 3 dB an octave. Peaks, chroma and the strongest line
-are found on that scale; only `Roll.strength` and `Roll.spectrum` are of unit gain. Figures from
+are found on that scale; only `PianoRoll.strength` and `PianoRoll.spectrum` are of unit gain. Figures from
 another scale are not comparable.
 
 Signals are float [samples] in [-1, 1] at any rate; they are resampled to `SAMPLE_RATE`.
@@ -245,7 +245,7 @@ def _jensen_shannon(p, q) -> float:
 
 
 @dataclass(frozen=True)
-class Roll:
+class PianoRoll:
     """The notes of a piece, in the order in which they begin; arrays float32 [notes].
 
     time, seconds: when a note begins, and how long it lasts; frequency: in Hz, midi: the same as a
@@ -266,7 +266,7 @@ class Roll:
     length: float
 
 
-def roll(audio, sample_rate: int, *, shortest: float = 0.09, start: float = 0.0, columns: int = 1200) -> Roll:
+def roll(audio, sample_rate: int, *, shortest: float = 0.09, start: float = 0.0, columns: int = 1200) -> PianoRoll:
     """The notes of a signal: peaks that go on from frame to frame within a quarter tone, gaps of
     one frame filled.
 
@@ -297,7 +297,7 @@ def roll(audio, sample_rate: int, *, shortest: float = 0.09, start: float = 0.0,
     if len(rest):
         spectrum.append(shrink(rest))
     notes = held.notes(shortest)
-    return Roll(notes[0] * np.float32(FRAME_SECONDS) + np.float32(start), notes[1] * np.float32(FRAME_SECONDS),
+    return PianoRoll(notes[0] * np.float32(FRAME_SECONDS) + np.float32(start), notes[1] * np.float32(FRAME_SECONDS),
                 440.0 * 2.0 ** ((notes[2] - 69.0) / 12.0), notes[2], notes[3], np.concatenate(spectrum).T,
                 start, len(audio) / sample_rate)
 

@@ -105,7 +105,7 @@ class Queue:
             return pending
 
 
-class Loudness:
+class Gain:
     """A gain that moves in a short ramp, at the beginning of a block."""
 
     def __init__(self, sample_rate: int):

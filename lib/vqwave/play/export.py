@@ -200,12 +200,12 @@ def cached_graph(weight_set, kind: str) -> bytes:
 
 def _forget(pattern: str):
     """Remove all but the newest graphs of one kind: each epoch that is listened to leaves some."""
-    def written(path):
+    def read_time(path):
         with contextlib.suppress(FileNotFoundError):
             return path.stat().st_mtime
         return 0.0  # another process has just removed it
 
-    graphs = sorted(cache_folder().glob(pattern), key=written, reverse=True)
+    graphs = sorted(cache_folder().glob(pattern), key=read_time, reverse=True)
     for path in graphs[KEPT:]:
         path.unlink(missing_ok=True)
         path.with_name(f"{path.name}.sha256").unlink(missing_ok=True)

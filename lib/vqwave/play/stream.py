@@ -442,7 +442,7 @@ class Stream(Blocks):
         # a hold or a jump.
         self._handed = 0
         self._queue = controls.Queue(self.block)
-        self._loudness = controls.Loudness(self.sample_rate)
+        self._loudness = controls.Gain(self.sample_rate)
         kept = controls.check_number("past", past, 0, controls.MOST_PAST) * self.sample_rate
         self._past: deque[controls.Made] = deque(maxlen=round(kept / self.block))
         self._held = self._at = 0  # blocks that are repeated, and the one of them that comes next
@@ -800,11 +800,11 @@ class Stream(Blocks):
             ahead.result()
         return audio
 
-    def _submit(self, function, *given) -> _Job:
+    def _submit(self, function, *given) -> _Task:
         if self._pool is None:
             # On two cores a third thread would only take turns with the sampling one.
             self._pool = ThreadPoolExecutor(1 if machine.cores() <= 2 else 2, thread_name_prefix="vqwave-stream")
-        return _Job(self._pool, function, *given)
+        return _Task(self._pool, function, *given)
 
     def _is_needed(self, block: int) -> bool:
         """Whether a block of the bottom level is still heard, or seen by the decoder of one that
@@ -826,7 +826,7 @@ class Stream(Blocks):
             last = min(last, self._bottom.end)
         return self._bottom.window(first, last, pad=0), begin - first
 
-    def _decode(self) -> list[_Job]:
+    def _decode(self) -> list[_Task]:
         """Begin to decode the next block: jobs of a few of its rows each, float32 [rows, block]."""
         codes, before = self._decoder_window()
         start, heard = self._done * self._bottom.per_block - before, before * self._bottom.level
@@ -894,7 +894,7 @@ class Stream(Blocks):
             self._pool = None
 
 
-class _Job:
+class _Task:
     """A call that a pool makes, or that `result` makes where no thread of the pool has begun it."""
 
     def __init__(self, pool: ThreadPoolExecutor, function: Callable, *given):
@@ -905,7 +905,7 @@ class _Job:
         return self._call() if self._future.cancel() else self._future.result()
 
 
-def _gather(jobs: list[_Job]) -> np.ndarray:
+def _gather(jobs: list[_Task]) -> np.ndarray:
     """The rows that all jobs made. The last are waited for first: the pool begins with the first."""
     return np.concatenate([job.result() for job in reversed(jobs)][::-1])
 

@@ -296,7 +296,7 @@ class _Guard:
     def __init__(self, app, host: str = "127.0.0.1"):
         self.app, self.hosts = app, hosts_of(host)
 
-    def knows(self, name: str) -> bool:
+    def accept(self, name: str) -> bool:
         if name in self.hosts:
             return True
         if "*" in self.hosts:
@@ -307,7 +307,7 @@ class _Guard:
     def refusal(self, headers) -> tuple[int, str] | None:
         """Status and words where a request is not to be answered."""
         host = headers.get("host", "")
-        if not self.knows(_host_name(host)):
+        if not self.accept(_host_name(host)):
             return 421, "The studio answers at this machine's own addresses alone; --host adds the name it is given."
         origin = headers.get("origin")
         if origin and origin.split("://")[-1] != host:

@@ -32,7 +32,7 @@ class Job:
 
     def __init__(self, model: config.CodecConfig | config.GeneratorConfig, data_dir):
         self.model, self.data_dir = model, data_dir
-        self.codecs: list[weights.WeightSet] = []
+        self.codec_weights: list[weights.WeightSet] = []
         """The codecs on whose codes a generator trains: its own, then that of the level above."""
 
     def check(self):
@@ -62,7 +62,7 @@ class Job:
             say("no track is held out: the best set is chosen by the training loss, which cannot see over-fitting")
         self.train, self.val = kept, kept_val
         met = {t.sha256[:16] for t in kept}
-        for source in self.codecs:
+        for source in self.codec_weights:
             met |= set(source.record.get("tracks") or ())
         record.tracks = sorted(met | set(record.tracks))
 
@@ -188,8 +188,8 @@ class GeneratorJob(Job):
         if model.source:
             above = model.source
             asked.append((above.level, "the level above: ", above.num_codes, above.books))
-        self.codecs = [find_codec(self.codec_dir, level, self.codec_epoch, self.chain) for level, *_ in asked]
-        for weight_set, (_, which, num_codes, books) in zip(self.codecs, asked, strict=True):
+        self.codec_weights = [find_codec(self.codec_dir, level, self.codec_epoch, self.chain) for level, *_ in asked]
+        for weight_set, (_, which, num_codes, books) in zip(self.codec_weights, asked, strict=True):
             for key, value in (("num_codes", num_codes), ("books", books)):
                 if getattr(weight_set.config, key) != value:
                     raise UserError(f"{model.name}: {which}{key} is {value}, but {weight_set.name} has "
@@ -203,7 +203,7 @@ class GeneratorJob(Job):
                             f"of {unit}")
 
     def prepare(self, record: RunRecord, group: Group, say):
-        for weight_set in self.codecs:
+        for weight_set in self.codec_weights:
             say(f"codec {weight_set.summary}")
         self.training, self.group = record.training, group
         model, training = self.model, self.training
@@ -214,7 +214,7 @@ class GeneratorJob(Job):
         self.split(record, shortest, group, say, "two frames" + (" of the level above" if model.source else ""))
         wanted = [(t, v) for t in self.train for v in all_variants] + [(t, v) for t in self.val for v in own]
         corpora = [codes.encode_corpus(self.data_dir, wanted, weight_set, say, nn_codec.load_encoder, group.first,
-                                       self.scheduler) for weight_set in self.codecs]
+                                       self.scheduler) for weight_set in self.codec_weights]
         self.rows = {t.file: [] for t in self.train + self.val}
         for (track, variant), (_, _, entry), *above in zip(wanted, *corpora, strict=True):
             self.rows[track.file].append(codes.cut(
@@ -254,7 +254,7 @@ class GeneratorJob(Job):
 
     def build(self, seed: int):
         model = nn_generator.Generator(self.model)
-        start_from_codebooks(model, self.codecs, seed)
+        start_from_codebooks(model, self.codec_weights, seed)
         return model
 
     def take_weights(self, model, weight_set: weights.WeightSet):
@@ -305,18 +305,18 @@ def _describes_codec(folder, name: str, level: int) -> bool:
     return config.validate_model(values["model"], name).level == level
 
 
-def start_from_codebooks(model: nn_generator.Generator, codecs: list[weights.WeightSet], seed: int):
+def start_from_codebooks(model: nn_generator.Generator, codec_weights: list[weights.WeightSet], seed: int):
     """Begin with what the codecs know: codes whose vectors lie near each other start with near
     embeddings and logits. Codes of a quantizer without codebooks start anywhere.
 
-    codecs: that of the generator's level, and that of the level above where it has one.
+    codec_weights: that of the generator's level, and that of the level above where it has one.
     """
     random = windows.rng(seed, windows.START)
 
     def standardise(vectors):
         return (vectors - vectors.mean(0)) / (vectors.std() + 1e-6)
 
-    own, *above = [[standardise(vectors) for vectors in weight_set.codebooks()] for weight_set in codecs]
+    own, *above = [[standardise(vectors) for vectors in weight_set.codebooks()] for weight_set in codec_weights]
     if own:
         model.core.start_inputs(own, random)
     if model.config.source and above[0]:

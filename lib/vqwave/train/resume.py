@@ -67,7 +67,7 @@ def find_start(job, options: RunOptions, training: TrainingConfig, data: DataCon
     if before := saved or (begin if begin and begin.training else None):
         training = _settle(before.training, training, given)
         data = _settle(before.data or DataConfig(trim_silence=None), data, given)
-    codecs = {one.name: one.codes_id for one in job.codecs} or None
+    codecs = {one.name: one.codes_id for one in job.codec_weights} or None
     if begin or not saved:
         record = RunRecord(job.model, training, data, secrets.token_hex(8), codecs=codecs,
                            steps=None if options.minutes else training.steps)

@@ -50,7 +50,7 @@ class Notes(Part):
                 return next((row[key] for row in rows if wanted(row)), None)
             return measure
 
-        def kept(key, level):
+        def keep_rate(key, level):
             return row_of("codecs", lambda row: row["level"] == level, key)
 
         def context(results):
@@ -58,13 +58,13 @@ class Notes(Part):
             return next((100 * (row["bits"]["30"] / row["bits"]["2"] - 1) for row in rows
                          if row["level"] == chain.top and {"2", "30"} <= set(row["bits"])), None)
 
-        def won(results):
+        def win_rate(results):
             found = results.get("notes", {}).get("continuations")
             return 100 * found["won"] if found else None
 
         return (
-            *(Target(f"{title}, {level}x", "≥", None, None, "", kept(key, level)) for level in reversed(chain.sizes)
-              for key, title in (("notes", "notes kept"), ("chroma", "chroma"))),
+            *(Target(f"{title}, {level}x", "≥", None, None, "", keep_rate(key, level))
+              for level in reversed(chain.sizes) for key, title in (("notes", "notes kept"), ("chroma", "chroma"))),
             *(Target(f"divergence of the chain's {what}", "≤", None, None, "bits", row_of("chain", bool, what))
               for what in notes.STATISTICS),
             Target("notes a second of the chain's strongest line", "≥", None, None, "", row_of("chain", bool, "line")),
@@ -75,7 +75,7 @@ class Notes(Part):
               for level in chain.sizes[:-1]),
             Target("bits a frame at the top, with 30 s of past against 2 s", "≤", None, None, "%", context),
             Target("continuations nearer to their own track than to another, share of pairs", "≥", None, None, "%",
-                   won),
+                   win_rate),
         )
 
     def draw(self, results, evaluation, gallery):
