@@ -226,8 +226,8 @@ def code_shades(codebook, quiet: int | None = None) -> np.ndarray:
 
 
 def codec_shades(codec_engine) -> np.ndarray:
-    """`code_shades` of a codec's first book, dark where it is quiet. A codec without codebooks has them
-    in the order of its codes.
+    """`code_shades` of a codec's first book, dark where it is quiet. A codec without codebooks has
+    them in the order of its codes.
 
     codec_engine: what `play.engine.load_codec` returns.
     """

@@ -140,8 +140,8 @@ class WeightSet:
         return read_arrays(self.files[part])
 
     def codebooks(self) -> list[np.ndarray]:
-        """The codebooks of a codec, float32 [num_codes, code_dim] each, in the order they are used in; none
-        where its codes are no vectors that are looked up.
+        """The codebooks of a codec, float32 [num_codes, code_dim] each, in the order they are used
+        in; none where its codes are no vectors that are looked up.
         """
         arrays = self.load("codebook")
         # By the numbers in their names: book_10 comes after book_2.

@@ -282,7 +282,7 @@ def _crc(path: Path) -> int | None:
 
 
 def read_frames(codes: Path | np.ndarray, start: int, count: int, books: int) -> np.ndarray:
-    """int32 [count, books]: frames from number `start` on, of a file of cached codes or of an array."""
+    """int32 [count, books]: frames from `start` on, of a file of cached codes or of an array."""
     if isinstance(codes, np.ndarray):
         return codes[start : start + count].astype(np.int32)
     return audio.read_window(codes, start * books, count * books).astype(np.int32).reshape(count, books)

@@ -2,9 +2,8 @@
 
 What plays is measured in processes of their own, where TensorFlow was never imported, as a
 listener's is; what is compared with a baseline takes turns with it, so that a ratio holds where the
-machine's speed wavers. Figures are medians.
-A size for which there are no trained weights is measured with random ones: arithmetic costs the
-    same whatever it says.
+machine's speed wavers. Figures are medians. A size for which there are no trained weights is
+measured with random ones: arithmetic costs the same whatever it says.
 """
 
 from __future__ import annotations
@@ -46,9 +45,8 @@ CYCLE = 4
 class Effort:
     """How long is measured. `turn`: seconds of one turn of one contender; `chain_turn`: of one
     stream; `minutes`: of music, after which memory is read; `bandwidth_bytes`: size of the array
-    that is read and copied;
-    `codes`: held-out codes a level that accuracy is told from; `seconds`: of audio through each
-    codec.
+    that is read and copied; `codes`: held-out codes a level that accuracy is told from; `seconds`:
+    of audio through each codec.
     """
 
     rounds: int = 5
@@ -440,8 +438,8 @@ def accuracy(chain: ChainWeights, level: int, data_dir, tracks, effort: Effort) 
 
 
 def _cut_held_out(track, data_dir, codec_engine, source, c, wanted):
-    """A `Span` of at least `wanted` frames from the middle of a track, with what the context sees around
-    them.
+    """A `Span` of at least `wanted` frames from the middle of a track, with what the context sees
+    around them.
     """
     from . import scoring
 

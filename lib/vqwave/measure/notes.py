@@ -1,14 +1,15 @@
 """The notes in a sound: how many a codec keeps, how music uses them, and a piano roll of them.
 
 A *peak* is a local maximum over frequency of a constant-Q transform (24 bins an octave from C2 to
-C8, 43 frames a second) that stands `PEAK_PROMINENCE_DB` over the median of the nine bins around it and
-lies within `PEAK_RANGE_DB` of the loudest bin of its frame. Spectral distances and the Fréchet distance
-are nearly deaf to whether the right notes sound; peaks are what a melody and a chord are made of.
+C8, 43 frames a second) that stands `PEAK_PROMINENCE_DB` over the median of the nine bins around it
+and lies within `PEAK_RANGE_DB` of the loudest bin of its frame. Spectral distances and the Fréchet
+distance are nearly deaf to whether the right notes sound; peaks are what a melody and a chord are
+made of.
 
 The transform is librosa's with `scale=True`: a bin is worth its unit-gain magnitude times the root
 of its filter's length, which lifts the bass by 3 dB an octave. Peaks, chroma and the strongest line
-are found on that scale; only `PianoRoll.strength` and `PianoRoll.spectrum` are of unit gain. Figures from
-another scale are not comparable.
+are found on that scale; only `PianoRoll.strength` and `PianoRoll.spectrum` are of unit gain.
+Figures from another scale are not comparable.
 
 Signals are float [samples] in [-1, 1] at any rate; they are resampled to `SAMPLE_RATE`.
 """

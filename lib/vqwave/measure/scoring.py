@@ -25,7 +25,8 @@ def score(generator: GeneratorEngine, spans: Sequence[Span], previous: np.ndarra
     """Log-probabilities of frames: float32 [spans, n], all books of a frame added.
 
     Args:
-        spans: n frames each; the generator's conditions are told what is true of them, as in training.
+        spans: n frames each; the generator's conditions are told what is true of them, as in
+            training.
         previous: int32 [spans, books], the frames before the first; None: the start token.
         sources: spans whose level above is read in place of their own.
         report: called with the share that is done.
@@ -56,8 +57,8 @@ def score(generator: GeneratorEngine, spans: Sequence[Span], previous: np.ndarra
 
 def encode_track(audio: np.ndarray, codec: CodecEngine, above: CodecEngine | None, track: Track, start: int
                  ) -> CodeTrack:
-    """A part of a track, float32 [samples] from its sample `start` on, as the codes of a level and of the
-    one above; above: the codec of that, None at the top.
+    """A part of a track, float32 [samples] from its sample `start` on, as the codes of a level and
+    of the one above; above: the codec of that, None at the top.
     """
     codes = codec.encode(audio[None])[0]
     if above is None:
@@ -79,8 +80,8 @@ def pad_sources(spans: Sequence[Span], config: GeneratorConfig) -> list[Span]:
 
 
 def swap_sources(spans: Sequence[Span], config: GeneratorConfig) -> list[Span]:
-    """For each span that of another track; where there is but one track, its own frames above from the
-    middle on and then from their beginning.
+    """For each span that of another track; where there is but one track, its own frames above from
+    the middle on and then from their beginning.
     """
     if len(spans) > 1:
         return [spans[-1], *spans[:-1]]

@@ -355,7 +355,7 @@ def _part(recording, rate: int, begin: int, count: int | None) -> tuple[np.ndarr
 
 
 def samples_in(seconds: float, sample_rate: int) -> int:
-    """The nearest number of samples. Errors: `UserError` where that is none, or no number."""
+    """The nearest number of samples. Raises `UserError` where that is none, or no number."""
     if not (isinstance(seconds, int | float | np.number) and math.isfinite(seconds) and seconds > 0):
         raise UserError(f"seconds is {seconds!r}; it must be a number above 0")
     samples = round(seconds * sample_rate)

@@ -43,7 +43,8 @@ def check_chosen(configs: Sequence[GeneratorConfig], chosen: Mapping | None, bat
     default: the value of a condition for which none was chosen; None: each must be chosen.
 
     Raises:
-        UserError: a condition has no value, a value no condition, or it is none that there is to choose.
+        UserError: a condition has no value, a value no condition, or it is none that there is to
+            choose.
     """
     chosen = dict(chosen or {})
     wanted = [(condition, config.name) for config in configs for condition in config.conditions

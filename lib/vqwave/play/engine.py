@@ -45,9 +45,12 @@ def check_engine(engine: str) -> str:
 def check_chain(codec, generators, kept: int = 0):
     """Each generator continues the one above it, and the last makes what `codec` decodes.
 
-    codec, generators (top of the chain first): anything with a `.config`; kept: the level whose
-    codes the first is given, 0 where it begins the chain. Errors: `UserError` that prints both
-    sides.
+    Args:
+        codec, generators: anything with a `.config`; the top of the chain first.
+        kept: the level whose codes the first is given, 0 where it begins the chain.
+
+    Raises:
+        UserError: two of them do not fit; it prints both sides.
     """
     if not generators:
         raise UserError("a chain needs at least one generator")
@@ -154,8 +157,8 @@ class GeneratorEngine:
     def context(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """The conditions' inputs by name -> context float32 [batch, n, context_channels].
 
-        The level above is "source", int32 [batch, N + 2·halo, books above]: n is N·ratio. Without it
-        n may be 1, for all frames.
+        The level above is "source", int32 [batch, N + 2·halo, books above]: n is N·ratio. Without
+        it n may be 1, for all frames.
         """
         given = {}
         for condition in self.config.conditions:

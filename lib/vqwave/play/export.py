@@ -151,7 +151,7 @@ def _quiet():
 
 
 def cache_folder() -> Path:
-    """$VQWAVE_CACHE, else $XDG_CACHE_HOME/vqwave, else ~/.cache/vqwave. Errors: `UserError` where
+    """$VQWAVE_CACHE, else $XDG_CACHE_HOME/vqwave, else ~/.cache/vqwave. Raises `UserError` where
     there is no home.
     """
     if os.environ.get("VQWAVE_CACHE"):
@@ -220,7 +220,7 @@ def write_graph(path: Path, graph: bytes):
 
 
 def export(weight_set, folder, engine: str = "onnx") -> list[Path]:
-    """Write a set's graphs into `folder` as NAME_KIND.onnx; their paths. Errors: `UserError`: no
+    """Write a set's graphs into `folder` as NAME_KIND.onnx; their paths. Raises `UserError` where no
     such folder can be.
     """
     folder = Path(folder)

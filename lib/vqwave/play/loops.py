@@ -51,11 +51,12 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], kind: str
     """A chunk of n steps in one call, as an `onnx.ModelProto`.
 
     Inputs: uniforms float32 [n, B, books], context float32 [n, B, C] (not at the top of the chain),
-    previous int32 [B, books], inverse_temperature float32 []; the core's states, each float32 [B,
-    …].
+    previous int32 [B, books], inverse_temperature float32 []; the core's states, each float32 [B, …].
+
     Outputs: codes int32 [n, B, books] and each state, its name with `_out`.
-    `loop_full` also has the inputs forced int32 [n, B, books] (-1: sample), top_k int64 [] (0:
-    all) and top_p float32 [] (1: all), and the output log_probs float32 [n, B, books] (natural).
+
+    `loop_full` also has the inputs forced int32 [n, B, books] (-1: sample), top_k int64 [] (0: all)
+    and top_p float32 [] (1: all), and the output log_probs float32 [n, B, books] (natural).
     `loop_many` makes what `loop` makes, bit for bit: slower for one stream, faster for many.
 
     Args:
@@ -310,8 +311,8 @@ class LSTMLoop:
 
     def _int4_layers(self, previous: str, context: str) -> str:
         """In 4 bits are the recurrence, the layers above the first, and the logits. What the
-        previous frame adds to the
-        first layer's gates is looked up in float32, a table a book."""
+        previous frame adds to the first layer's gates is looked up in float32, a table a book.
+        """
         body, config, units = self.body, self.config, self.config.core.units
         first, bias = (self._weights(0, name, "ifoc") for name in ("kernel", "bias"))
         width, rows = config.core.embedding_dim, config.num_codes + 1
@@ -403,8 +404,8 @@ class Nodes:
 
 
 def _filter(main: Nodes, body: Nodes, scaled: str, codes: int) -> str:
-    """`sampling.filter_logits` on [1, B, codes] where top_k or top_p leave something out; else `scaled`,
-    nothing sorted.
+    """`sampling.filter_logits` on [1, B, codes] where top_k or top_p leave something out; else
+    `scaled`, nothing sorted.
     """
     from onnx import TensorProto, helper
 

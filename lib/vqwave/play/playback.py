@@ -186,9 +186,10 @@ def play(blocks: Iterable[np.ndarray], sample_rate: int, *, device: int | str | 
     pauses and resumes.
 
     Computing runs in a thread of its own. `status` is called some times a second. Call it from the
-    main thread.
-    Errors: `UserError` where PyAudio is missing, or the device is, or does not play; what `blocks`
-    raised, after what it gave until then has been heard.
+    main thread. What `blocks` raises is raised after what it gave until then has been heard.
+
+    Raises:
+        UserError: PyAudio is missing, or the device is, or does not play.
     """
     pyaudio = _pyaudio()
     feed = Feed(blocks, sample_rate, buffer, prebuffer, fade)
@@ -265,7 +266,7 @@ class _Output:
             self._stream.start_stream()
 
     def is_active(self) -> bool:
-        """Whether there is sound to come. Errors: `UserError` where the device is gone."""
+        """Whether there is sound to come. Raises `UserError` where the device is gone."""
         with _device_errors():
             return self._stream.is_active()
 

@@ -27,8 +27,8 @@ from .stream import Stream
 @dataclass(frozen=True)
 class Finish:
     """What is done to a piece: fade in and out over `fade` seconds, join its end to its beginning,
-    make it as loud as
-    streaming services play (`mastering.LOUDNESS`)."""
+    make it as loud as streaming services play (`mastering.LOUDNESS`).
+    """
 
     fade: float | None = None
     loop: bool = False

@@ -122,10 +122,9 @@ def keras_loop(generator, with_filter: bool):
 
     Called through `predict_on_batch` with a dict: uniforms [n, B, books], context [n, B, C] (none
     at the top), previous int32 [B, books], forced int32 [n, B, books] (-1: sample),
-    inverse_temperature, top_k int64 and top_p (each [1]),
-    state: a list as the core's `states` names it. Returns (codes int32 [n, B, books], log_probs of
-    that shape, state). Without `with_filter` top_k and top_p are not looked at, and nothing is
-    sorted.
+    inverse_temperature, top_k int64 and top_p (each [1]), state: a list as the core's `states`
+    names it. Returns (codes int32 [n, B, books], log_probs of that shape, state). Without
+    `with_filter` top_k and top_p are not looked at, and nothing is sorted.
     """
     import keras
     from keras import ops

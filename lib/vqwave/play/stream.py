@@ -643,7 +643,8 @@ class Stream(Blocks):
         """Where the stream stands between two blocks: numpy arrays, numbers and text, as `np.savez`
         stores them.
 
-        Errors: `RuntimeError` after an error in the stream, which leaves nothing to go on from.
+        Raises:
+            RuntimeError: there was an error in the stream, which leaves nothing to go on from.
         """
         with self._lock:
             if self._failed:
