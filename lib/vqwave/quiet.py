@@ -1,4 +1,11 @@
-"""Silence the lines that libraries write to stderr from C, which no setting turns off."""
+"""Silence the lines that libraries write to stderr from C, which no setting turns off.
+
+Who writes them, on a machine on which all is well: TensorFlow, as it is imported (oneDNN's notice,
+the driver that it looked for; TF_CPP_MIN_LOG_LEVEL counts from later on); tf2onnx, of the Erfc that
+`play/export.py` replaces; ALSA, dozens of lines for each card that is not there, whenever PortAudio
+looks for devices. Written while a bar or a piece's status is on the screen they would tear it, and
+a command's errors are one line of stderr.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +22,17 @@ _one_at_a_time = threading.RLock()
 
 @contextlib.contextmanager
 def mute_stderr():
-    """What the block, C libraries included, writes to stderr is dropped."""
+    """What the block, C libraries included, writes to stderr is dropped: for what is told by an
+    exception anyway, as PortAudio's failures are.
+    """
     with open(os.devnull, "wb") as nowhere, _redirect_stderr(nowhere):
         yield
 
 
 @contextlib.contextmanager
 def mute_stderr_unless_it_fails():
-    """What the block, C libraries included, writes to stderr is dropped if it ends well and shown
-    if it raises.
+    """What the block, C libraries included, writes to stderr is dropped if it ends well and shown if
+    it raises: where an import or an export fails, those lines may be all that says why.
     """
     with tempfile.TemporaryFile() as held:
         try:
