@@ -6,10 +6,11 @@ import subprocess
 import sys
 import textwrap
 
+import numpy as np
 import pytest
 
 from vqwave import cli
-from vqwave.errors import UserError
+from vqwave.errors import UserError, check_number
 
 HEAD = """
 import errno, os, sys, time
@@ -76,7 +77,7 @@ def test_a_mistake_of_the_program_keeps_its_traceback(tmp_path, error):
 
 @pytest.mark.parametrize(("arguments", "said"), [
     (["--steps", "0"], "argument --steps: '0' is not a whole number of at least 1"),
-    (["--skip", "10"], "argument --skip: '10' is not a whole number of at least 0 and of at most 9"),
+    (["--skip", "10"], "argument --skip: '10' is not a whole number from 0 to 9"),
     (["--steps"], "argument --steps: expected one argument"),
     (["--stepps", "1"], "unrecognized arguments: --stepps 1"),
     (["a\nb"], "unrecognized arguments: a b"),
@@ -190,3 +191,24 @@ def test_a_number_lies_in_its_bounds_or_is_refused_with_them(limits, good, bad):
         assert repr(text) in str(caught.value)
         for bound in ("least", "most", "above"):
             assert bound not in limits or f"{bound} {limits[bound]}" in str(caught.value)
+
+
+@pytest.mark.parametrize("value, bounds, made", [
+    (3, {"whole": True}, 3), (3.0, {"whole": True, "least": 3, "most": 3}, 3), (np.int64(2), {}, 2.0),
+    (np.float32(0.5), {"above": 0}, 0.5), (2**127 + 1, {"whole": True}, 2**127 + 1),
+])
+def test_numbers_are_taken_as_what_they_are(value, bounds, made):
+    found = check_number("it", value, **bounds)
+    assert found == made and type(found) is type(made)
+
+
+@pytest.mark.parametrize("value, bounds, wanted", [
+    ("3", {}, "a number"), (True, {"whole": True}, "a whole number"), (float("inf"), {}, "a number"),
+    (1.5, {"whole": True, "least": 0}, "a whole number of at least 0"), (10**400, {}, "a number"),
+    (0, {"above": 0, "most": 1}, "a number above 0 and of at most 1"),
+    (2, {"least": -0.5, "most": 1}, "a number from -0.5 to 1"),
+])
+def test_what_is_no_such_number_is_one_line(value, bounds, wanted):
+    with pytest.raises(UserError) as caught:
+        check_number("it", value, **bounds)
+    assert str(caught.value) == f"it is {value!r}; it must be {wanted}"

@@ -12,7 +12,7 @@ import sys
 import textwrap
 import threading
 
-from .errors import Interrupted, UserError, signal_handlers
+from .errors import Interrupted, UserError, check_number, describe_number, signal_handlers
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -104,23 +104,11 @@ def number(kind=float, least=None, most=None, above=None):
     """
 
     def parse(text):
-        wanted = "a whole number" if kind is int else "a number"
-        bounds = (("of at least", least), ("above", above), ("of at most", most))
-        wanted += " and".join(f" {word} {bound}" for word, bound in bounds if bound is not None)
         try:
-            value = kind(text)
-            good = value == value and abs(value) != float("inf")
-        except (ValueError, OverflowError):
-            good = False
-        if good and least is not None:
-            good = value >= least
-        if good and above is not None:
-            good = value > above
-        if good and most is not None:
-            good = value <= most
-        if not good:
-            raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
-        return value
+            return check_number("", kind(text), least, most, above, kind is int)
+        except (ValueError, OverflowError, UserError):
+            wanted = describe_number(least, most, above, kind is int)
+            raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}") from None
 
     return parse
 

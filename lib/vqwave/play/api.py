@@ -14,7 +14,7 @@ import numpy as np
 from .. import weights
 from ..data import audio as audio_files
 from ..data import chunking
-from ..errors import UserError
+from ..errors import UserError, check_number
 from ..files import printable
 from . import engine as engines
 from .conditions import check_chosen
@@ -137,8 +137,7 @@ class VQWave:
             self.weight_set(self.chain.codecs[x])
         rate, top = self.sample_rate, levels[0]
         name = printable(recording) if isinstance(recording, str | os.PathLike) else "the recording"
-        if not (isinstance(start, int | float | np.number) and math.isfinite(start) and start >= 0):
-            raise UserError(f"prompt_start is {start!r}; it must be a number of at least 0")
+        start = check_number("prompt_start", start, 0)
         begin = round(start * rate)
         wanted = None if seconds is None else samples_in(seconds, rate) // top * top
         if wanted == 0:
@@ -356,9 +355,7 @@ def _part(recording, rate: int, begin: int, count: int | None) -> tuple[np.ndarr
 
 def samples_in(seconds: float, sample_rate: int) -> int:
     """The nearest number of samples. Raises `UserError` where that is none, or no number."""
-    if not (isinstance(seconds, int | float | np.number) and math.isfinite(seconds) and seconds > 0):
-        raise UserError(f"seconds is {seconds!r}; it must be a number above 0")
-    samples = round(seconds * sample_rate)
+    samples = round(check_number("seconds", seconds, above=0) * sample_rate)
     if not samples:
         raise UserError(f"{seconds} s are less than one sample")
     return samples

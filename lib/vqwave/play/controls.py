@@ -8,7 +8,6 @@ its seed and its list of changes: `replay` plays it again, bit for bit.
 from __future__ import annotations
 
 import json
-import math
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -133,14 +132,6 @@ class Gain:
     @staticmethod
     def _gain(decibel: float) -> float:
         return 0.0 if decibel <= QUIETEST else 10 ** (decibel / 20)
-
-
-def check_number(what: str, value, least: float, most: float) -> float:
-    """`value` as a float. Raises `UserError` unless it is a number from `least` to `most`."""
-    if (isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
-            and least <= value <= most):
-        return float(value)
-    raise UserError(f"{what} is {value!r}; it must be a number from {least:g} to {most:g}")
 
 
 def replay(stream, changes: Iterable[tuple[int, Mapping]]) -> Iterator[np.ndarray]:

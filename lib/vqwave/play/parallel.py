@@ -16,12 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import UserError, check_number
 from . import engine
 from .conditions import check_chosen
 from .mastering import cross_fade
 from .sampling import sampling_per_level
-from .stream import Blocks, Level, check_block, check_whole, decode_finite, draw_seed
+from .stream import Blocks, Level, check_block, cut_frames, decode_finite, draw_seed
 
 WARM_UP = 1.48
 """Seconds, in whole blocks, that a window samples before it takes over, at least."""
@@ -52,7 +52,8 @@ class Windows(Blocks):
         if samples is None:
             raise UserError("windows need a length: an endless piece has no end to begin at")
         self.codec, self.block = codec, check_block(block, [g.config for g in generators])
-        self.windows, self.samples = check_whole("windows", windows, 1), check_whole("samples", samples, 0)
+        self.windows = check_number("windows", windows, 1, whole=True)
+        self.samples = check_number("samples", samples, 0, whole=True)
         self.seed = draw_seed(seed)
         self.position = 0
         self._generators, self.report = list(generators), report or (lambda share: None)
@@ -225,10 +226,5 @@ class _Above:
         """It is full."""
 
     def window(self, begin, end, pad):
-        rows = []
-        for start in self.starts:
-            a, b = begin + start * self.per_block, end + start * self.per_block
-            row = self.codes[max(a, 0) : max(b, 0)]
-            left = min(max(-a, 0), b - a)
-            rows.append(np.pad(row, ((left, b - a - left - len(row)), (0, 0)), constant_values=pad))
-        return np.stack(rows)
+        return np.stack([cut_frames(self.codes, begin + start * self.per_block, end + start * self.per_block, pad)
+                         for start in self.starts])

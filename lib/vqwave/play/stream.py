@@ -21,7 +21,7 @@ import numpy as np
 
 from .. import machine, weights
 from ..config import Sampling, override
-from ..errors import UserError
+from ..errors import UserError, check_number
 from . import controls, engine
 from .conditions import FEEDS, check_chosen
 from .mastering import cross_fade
@@ -40,18 +40,11 @@ _CHOSEN = "chosen_"
 """What a state's keys for the values of conditions begin with."""
 
 
-def check_whole(key: str, value, least: int) -> int:
-    """`value` as an int. Raises `UserError` unless it is a whole number of at least `least`."""
-    if isinstance(value, int | float | np.number) and float(value).is_integer() and value >= least:
-        return int(value)
-    raise UserError(f"{key} is {value!r}; it must be a whole number of at least {least}")
-
-
 def draw_seed(seed: int | None) -> int:
     """`seed`, or one drawn where it is None, short enough to be typed. Raises `UserError` where it is none."""
     if seed is None:
         return secrets.randbits(32)
-    if check_whole("seed", seed, 0) >= 1 << 128:
+    if check_number("seed", seed, 0, whole=True) >= 1 << 128:
         raise UserError(f"seed is {seed}; it must be less than 2^128")
     return int(seed)
 
@@ -61,7 +54,7 @@ def check_block(block: int, configs) -> int:
     `UserError` otherwise.
     """
     top = configs[0].source_level or configs[0].level
-    if check_whole("block", block, 1) % top:
+    if check_number("block", block, 1, whole=True) % top:
         raise UserError(f"block is {block}; it must be a multiple of the top level, {top}")
     return int(block)
 
@@ -97,6 +90,16 @@ def _prompt(prompt: Mapping, configs) -> dict[int, np.ndarray]:
         raise ValueError("the prompt's levels end at different samples: " + ", ".join(
             f"{level} at {length}" for level, length in lengths.items()))
     return checked
+
+
+def cut_frames(frames: np.ndarray, begin: int, end: int, pad) -> np.ndarray:
+    """[..., N, books] -> [..., end − begin, books]: frames number begin … end − 1; `pad` stands before
+    the first and after the last that there are.
+    """
+    kept = frames[..., max(begin, 0) : max(end, 0), :]
+    left = min(max(-begin, 0), end - begin)
+    sides = (left, end - begin - left - kept.shape[-2])
+    return np.pad(kept, (*[(0, 0)] * (frames.ndim - 2), sides, (0, 0)), constant_values=pad)
 
 
 def decode_finite(codec, codes, start: int) -> np.ndarray:
@@ -140,11 +143,9 @@ class Codes:
         return self._cut(self.codes, begin, end, pad)
 
     def _cut(self, values, begin, end, pad):
-        last = end if self.end is None else min(end, self.end)
-        kept = values[:, max(begin, 0) - self.first : max(last - self.first, 0)]
-        left = min(max(-begin, 0), end - begin)
-        right = end - begin - left - kept.shape[1]
-        return np.pad(kept, ((0, 0), (left, right), (0, 0)), constant_values=pad)
+        if self.end is not None:
+            values = values[:, : max(self.end - self.first, 0)]
+        return cut_frames(values, begin - self.first, end - self.first, pad)
 
     def trim(self, position: int):
         """Forget the codes before `position`."""
@@ -413,7 +414,7 @@ class Stream(Blocks):
         engine.check_chain(codec, generators, varied.level if varied else 0)
         for key, value, least in (("batch", batch, 1), ("samples", samples, 0), ("chunk", chunk, 1)):
             if value is not None:
-                check_whole(key, value, least)
+                check_number(key, value, least, whole=True)
         configs = [g.config for g in generators]
         self.codec, self.batch, self.block = codec, batch, check_block(block, configs)
         seed = draw_seed(seed)
@@ -443,7 +444,7 @@ class Stream(Blocks):
         self._handed = 0
         self._queue = controls.Queue(self.block)
         self._loudness = controls.Gain(self.sample_rate)
-        kept = controls.check_number("past", past, 0, controls.MOST_PAST) * self.sample_rate
+        kept = check_number("past", past, 0, controls.MOST_PAST) * self.sample_rate
         self._past: deque[controls.Made] = deque(maxlen=round(kept / self.block))
         self._held = self._at = 0  # blocks that are repeated, and the one of them that comes next
         self._ahead: controls.Made | None = None  # what the chain goes on with after a hold
@@ -512,9 +513,9 @@ class Stream(Blocks):
         if sampling is not None:
             sampling_per_level(configs, sampling)
         if loudness is not None:
-            loudness = controls.check_number("loudness", loudness, controls.QUIETEST, controls.LOUDEST)
+            loudness = check_number("loudness", loudness, controls.QUIETEST, controls.LOUDEST)
         if jump is not None:
-            jump = check_whole("jump", jump, 0)
+            jump = check_number("jump", jump, 0, whole=True)
             if self._kept:
                 raise UserError("a variation follows its recording: there is nowhere to jump to")
         if begin is not None:
@@ -529,7 +530,7 @@ class Stream(Blocks):
         if hold is not None:
             if hold and not self._past.maxlen:
                 raise UserError("this stream keeps nothing to hold: make it with past, in seconds")
-            hold = controls.check_number("hold", hold, 0, self._past.maxlen * self.block / self.sample_rate)
+            hold = check_number("hold", hold, 0, self._past.maxlen * self.block / self.sample_rate)
         return controls.Change(sampling, loudness, jump, begin, hold)
 
     @property
