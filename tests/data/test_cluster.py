@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -153,15 +154,39 @@ def test_a_job_that_ends_its_worker_is_told_apart_and_the_others_are_done():
             list(cluster.run(dask.address, divmod, [(7, 0)]))
 
 
+def test_a_first_worker_that_is_still_starting_is_waited_for(monkeypatch, capsys):
+    """Longer than for a scheduler, with one line: to whoever asks, and else to stderr."""
+    monkeypatch.setattr(cluster, "PATIENCE", 1.0)
+    with Cluster(0) as dask:
+        said = []
+
+        def say(line):
+            said.append(line)
+            time.sleep(1.5)
+            dask.workers.append(dask.worker())
+
+        assert list(cluster.run(dask.address, divmod, [(7, 2)], say)) == [((7, 2), (3, 1))]
+        assert said == [f"{dask.address}: the scheduler has no workers yet; waiting up to 600 s for one"]
+        running = cluster.run(dask.address, time.sleep, [(0,), (2,)])
+        assert next(running) == ((0,), None)
+        dask.workers[0].kill()
+        starter = threading.Timer(4.0, lambda: dask.workers.append(dask.worker()))
+        starter.start()
+        assert next(running) == ((2,), None)
+        starter.join()
+    said = f"{dask.address}: the scheduler has lost its workers; waiting up to 600 s for one\n"
+    assert capsys.readouterr().err == said
+
+
 def test_without_workers_without_a_scheduler_and_when_they_go_away(impatient):
     with Cluster(0) as dask:
-        with pytest.raises(UserError, match="has no workers; start some with: dask worker tcp://"):
+        with pytest.raises(UserError, match="has had no workers for 1 s; start some with: dask worker tcp://"):
             list(cluster.run(dask.address, abs, [(1,)]))
         dask.workers.append(dask.worker())
         running = cluster.run(dask.address, time.sleep, [(0,), (600,)])
         assert next(running) == ((0,), None)
         dask.workers[0].kill()
-        with pytest.raises(UserError, match="has had no workers for 1 s; what is done is kept"):
+        with pytest.raises(UserError, match="has had no workers for 1 s; .*; what is done is kept"):
             next(running)
         dask.workers.append(dask.worker())
         running = cluster.run(dask.address, time.sleep, [(0,), (600,)])

@@ -7,15 +7,16 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ..errors import UserError
 
-# Seconds to wait for a scheduler, or for a first worker, before giving up.
+# Seconds to wait for a scheduler before giving up.
 PATIENCE = 30.0
-# Seconds that a cluster may be without workers while there is work: new ones may be starting.
+# Seconds that a cluster may be without workers while there is work: they may be starting.
 UNSTAFFED = 600.0
 _KEPT = "; what is done is kept, and the same command goes on from here"
 
@@ -24,7 +25,12 @@ class WorkerDied(Exception):
     """The process that worked on a job has died, again and again on several workers."""
 
 
-def run(address: str, function: Callable, jobs: Iterable[tuple]) -> Iterator[tuple[tuple, Any]]:
+def _print(line: str):
+    print(line, file=sys.stderr, flush=True)
+
+
+def run(address: str, function: Callable, jobs: Iterable[tuple], say: Callable[[str], object] = _print
+        ) -> Iterator[tuple[tuple, Any]]:
     """Run `function(*job)` for each job on the workers of a Dask cluster.
 
     A job whose worker dies is given to another one. What a job raises is raised here. The workers
@@ -32,31 +38,41 @@ def run(address: str, function: Callable, jobs: Iterable[tuple]) -> Iterator[tup
     under the same names. Anyone who can reach a Dask scheduler can run any code on its workers:
     keep it in a network of its own.
 
+    Args:
+        say: called with a line when the cluster has no workers, and is waited for.
+
     Returns:
         (job, its result) in the order in which they finish; the result is a `WorkerDied` where the
         job ends its workers.
 
     Raises:
-        UserError: the scheduler cannot be reached or goes away, it has no worker, or its workers
-            cannot import the function.
+        UserError: the scheduler cannot be reached or goes away, it has no workers for
+            `UNSTAFFED` seconds, or its workers cannot import the function.
     """
     waiting, flying, more = iter(jobs), {}, True
     with _connect(address) as client, client.get_executor(pure=False) as executor:
         try:
             heard = staffed = time.monotonic()
+            ever, told = False, False
             while more or flying:
-                threads = 0
+                threads = None
                 # It fails while the client tries to connect anew.
                 with contextlib.suppress(OSError):
                     threads, heard = sum(client.nthreads().values()), time.monotonic()
                 now = time.monotonic()
-                staffed = now if threads else staffed
+                if threads:
+                    staffed, ever, told = now, True, False
+                elif threads == 0 and not told:
+                    told = True
+                    say(f"{address}: the scheduler has {'lost its workers' if ever else 'no workers yet'}; waiting up "
+                        f"to {UNSTAFFED:.0f} s for one")
                 if now - heard > PATIENCE:
                     raise UserError(f"{address}: the scheduler has gone away{_KEPT}")
                 if now - staffed > UNSTAFFED:
-                    raise UserError(f"{address}: the scheduler has had no workers for {UNSTAFFED:.0f} s{_KEPT}")
+                    raise UserError(f"{address}: the scheduler has had no workers for {UNSTAFFED:.0f} s; start some "
+                                    f"with: dask worker {address}{_KEPT}")
                 # A few for each thread, so that a million jobs are no load for the scheduler.
-                while more and len(flying) < 4 * threads:
+                while more and len(flying) < 4 * (threads or 0):
                     job = next(waiting, None)
                     more = job is not None
                     if more:
@@ -101,8 +117,4 @@ def _connect(address):
     except (OSError, ValueError) as e:
         raise UserError(f"{address}: no Dask scheduler answers there ({' '.join(str(e).split())})") from e
     with client:
-        try:
-            client.wait_for_workers(1, PATIENCE)
-        except TimeoutError as e:
-            raise UserError(f"{address}: the scheduler has no workers; start some with: dask worker {address}") from e
         yield client
