@@ -182,17 +182,71 @@ def test_only_distances_of_one_size_share_a_column():
     rows = [{"setting": "a", "fad": 1.0, "seconds": 600.0, "reference_seconds": 900.0},
             {"setting": "b", "fad": 2.0, "seconds": 300.0, "reference_seconds": 900.0},
             {"setting": "c", "fad": 3.0, "seconds": 600.0, "reference_seconds": 900.0}]
-    assert part.by_size([rows], ("chain",), lambda row: (row["setting"],)) == [
+    def tables(sides):
+        return part.by_size(sides, ("chain",), lambda row: (row["setting"],))
+
+    assert tables({"test": rows}) == [
         [("chain", "distance, 600 s to 900 s"), ("a", "1.0"), ("c", "3.0")],
         [("chain", "distance, 300 s to 900 s"), ("b", "2.0")]]
+    # Other tracks are another amount of sound: the same piece has a column for each side.
+    fresh = [{**row, "fad": 10 * row["fad"], "reference_seconds": 700.0} for row in reversed(rows[:2])]
+    assert tables({"test": rows, "fresh": fresh}) == [
+        [("chain", "distance, test tracks, 600 s to 900 s", "distance, fresh tracks, 600 s to 700 s"),
+         ("a", "1.0", "10.0")],
+        [("chain", "distance, test tracks, 300 s to 900 s", "distance, fresh tracks, 300 s to 700 s"),
+         ("b", "2.0", "20.0")],
+        [("chain", "distance, test tracks, 600 s to 900 s"), ("c", "3.0")]]
+
+
+def test_the_figures_that_stand_first_say_how_many_seconds_a_distance_is_of(evaluated):
+    """And a table of those of each amount."""
+    chain = {"setting": "a", "fad": 16.74, "each": [16.74], "seconds": 600.0, "reference_seconds": 928.2}
+    variation = {**chain, "fad": 15.95, "seconds": 573.4, "depth": 128, "keep": 512}
+    codecs_rows = [{"codec": f"vqvae_{level}", "level": level, "fad": fad, "seconds": 120.0, "mel": 0.5}
+                   for level, fad in ((8, 7.642), (32, 21.74))]
+    results = {"chain": [chain], "variations": [variation], "codecs": codecs_rows}
+    fresh = {"chain": [{**chain, "fad": 19.68, "reference_seconds": 987.4}], "variations": [],
+             "codecs": [{**row, "seconds": 80.0} for row in codecs_rows]}
+    page = part.Page("", [])
+    targets = tuple(replace_target(t, must=22) if "distance" in t.what else t for t in report.figures(CHAIN))
+    report._write_figures(page, {"test": results, "fresh": fresh}, evaluated, targets)
+    text = "\n".join(page.lines)
+    heads = [line for line in page.lines if line.startswith("|  | must")]
+    assert heads == [
+        "|  | must | aim | test tracks | verdict | fresh tracks | verdict |",
+        *(f"|  | must | aim | distance, test tracks, {test} | verdict | {fresh} | verdict |" for test, fresh in (
+            ("120 s to 120 s", "distance, fresh tracks, 80 s to 80 s"),
+            ("600 s to 928 s", "distance, fresh tracks, 600 s to 987 s"), ("573 s to 928 s", "fresh tracks")))]
+    first, *others = text.split("|  | must")[1:]
+    assert "| mel, 8x |" in first and "| Fréchet" not in first
+    assert [re.findall(r"^\| (Fréchet[^|]*) \|", other, re.MULTILINE) for other in others] == [
+        ["Fréchet distance, 8x", "Fréchet distance, 32x"], ["Fréchet distance of the chain"],
+        ["Fréchet distance of variations, 512x kept"]]
+    assert "| Fréchet distance, 8x | ≤ 22 |  | 7.642 | must met | 7.642 | † |" in text
+    page = part.Page("", [])
+    report._write_figures(page, {"test": {"chain": [chain]}}, evaluated, report.figures(CHAIN))
+    assert "|  | must | aim | distance, 600 s to 928 s | verdict |" in page.lines
+
+
+def test_codecs_distances_say_how_many_seconds_they_are_of():
+    row = {"codec": "vqvae_8", "kbps": 27.56, "sc_db": -26.5, "mel": 0.271, "si_sdr_db": 23.7, "fad": 7.6,
+           "seconds": 120.0}
+    sides = {side: {"codecs": [row | {"seconds": seconds}]} for side, seconds in (("test", 120.0), ("fresh", 80.0))}
+    head, line = part.side_by_side([codecs._near(found, side) for side, found in sides.items()], 2)
+    assert head[5:7] == ("distance, test tracks, 120 s to 120 s", "distance, fresh tracks, 80 s to 80 s")
+    assert line[4:7] == ("23.70", "7.6", "7.6")
 
 
 def test_two_sides_stand_in_one_cell_where_they_differ():
     test = [("codec", "kbit/s", "mel"), ("x", "1.7", "0.5"), ("y", "6.9", "")]
-    fresh = [("codec", "kbit/s", "mel, fresh"), ("x", "1.7", "0.6"), ("z", "2.0", "0.1")]
+    fresh = [("codec", "kbit/s", "mel"), ("x", "1.7", "0.6"), ("z", "2.0", "0.1")]
     assert part.side_by_side([test, fresh]) == [
-        ("codec", "kbit/s", "mel / mel, fresh"), ("x", "1.7", "0.5 / 0.6"), ("y", "6.9 / –", ""),
-        ("z", "– / 2.0", "– / 0.1")]
+        ("codec", "kbit/s", "mel"), ("x", "1.7", "0.5 / 0.6"), ("y", "6.9 / –", ""), ("z", "– / 2.0", "– / 0.1")]
+    # What is of something else on each side has a column for each.
+    distances = [[("codec", "kbit/s", name, "notes"), ("x", "1.7", value, "0.3")] for name, value in (
+        ("distance, 120 s", "7.6"), ("distance, 80 s", "9.0"))]
+    assert part.side_by_side(distances) == [
+        ("codec", "kbit/s", "distance, 120 s", "distance, 80 s", "notes"), ("x", "1.7", "7.6", "9.0", "0.3")]
     assert part.side_by_side([test]) == test
 
 
@@ -594,9 +648,10 @@ def test_the_command_writes_results_pictures_and_examples(main, corpus, musicnn,
     # A distance to other amounts of music does not answer to the same bound; and these models'
     # records name no tracks, so that what they make of fresh tracks is no proof.
     assert re.search(r"distance of the chain \| ≤ -1 \|  \| [\d.]+ \| missed \| [\d.]+ \| † \|", text)
+    assert "| distance, test tracks, 6 s to 19 s | verdict | distance, fresh tracks, 6 s to 9 s | verdict |" in text
     assert re.search(r"longest pause inside \| ≤ 99 s \|  \| 0 s \| must met \|  \|  \|", text)
     assert "Chosen by looking at the test tracks: nothing; the fresh tracks: nothing;" in text
-    assert "| chain | distance, 6 s to 19 s / distance, 6 s to 9 s |" in text
+    assert "| chain | distance, test tracks, 6 s to 19 s | distance, fresh tracks, 6 s to 9 s |" in text
     media = tmp_path / "docs" / "results" / "songs"
     assert {p.name for p in media.iterdir()} == {"generated_1.ogg", "generated_2.ogg", "generated_3.ogg",
                                                  "generated.png", "codes.png", "loudness.png", "training.png"}

@@ -20,7 +20,7 @@ from ..errors import UserError
 from ..files import atomic_write, printable
 from .benchmark import Target
 from .evaluation import PARTS, Evaluation
-from .parts.part import DistanceTarget, Gallery, Page, table
+from .parts.part import DistanceTarget, Gallery, Page, distance_title, table
 
 
 def figures(chain: ChainConfig) -> tuple[Target, ...]:
@@ -151,7 +151,7 @@ def section(results: dict, evaluation: Evaluation, name: str, files: Sequence[st
 def _write_figures(page, sides, evaluation, targets):
     """The figures that stand first, each with its bounds, and a verdict a side."""
     first_side, known = next(iter(sides)), {side for side in sides if _has_trained_on(evaluation.for_side(side))}
-    rows, marks = [], set()
+    marks = set()
 
     def judge(target, side):
         one = target.judge(sides[side])
@@ -170,22 +170,40 @@ def _write_figures(page, sides, evaluation, targets):
         shown = "" if value is None else f"{value:.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
         return f"{shown} {one['unit']}".strip() if shown else "", one["verdict"]
 
+    several = len(sides) > 1
+
+    def title(side, size=None):
+        if size:
+            return distance_title(size, side if several else "")
+        return f"{side} tracks" if several else "measured"
+
+    def add_table(titles, rows):
+        made = []
+        for row in rows:
+            first = next(one for one in row.values() if one["measured"] is not None)
+            made.append((first["what"], _bound(first, "must"), _bound(first, "aim"),
+                         *(cell for one in row.values() for cell in cells(one))))
+        page.add(*table(("", "must", "aim", *(cell for one in titles for cell in (one, "verdict"))), made))
+
+    others, distances = [], {}  # those of each amount of sound: {(size of each side): rows}
     for target in targets:
         row = {side: judge(target, side) for side in sides}
         if any(one["measured"] is not None for one in row.values()):
+            rows = others
+            if isinstance(target, DistanceTarget):
+                rows = distances.setdefault(tuple(map(target.size, sides.values())), [])
             rows.append(row)
-    if not rows:
+    shown = [row for rows in (others, *distances.values()) for row in rows]
+    if not shown:
         return
 
-    several = len(sides) > 1
-    page.heading("What was wanted" if any(one["verdict"] for row in rows for one in row.values()) else "Figures")
-    made = []
-    for row in rows:
-        first = next(one for one in row.values() if one["measured"] is not None)
-        made.append((first["what"], _bound(first, "must"), _bound(first, "aim"),
-                     *(cell for one in row.values() for cell in cells(one))))
-    page.add(*table(("", "must", "aim", *(cell for side in sides for cell in (
-        f"{side} tracks" if several else "measured", "verdict"))), made))
+    page.heading("What was wanted" if any(one["verdict"] for row in shown for one in row.values()) else "Figures")
+    if others:
+        add_table(map(title, sides), others)
+    if distances:
+        page.add("Fréchet distances depend on how much sound each side has, which stands over each column:")
+    for sizes, rows in distances.items():
+        add_table(map(title, sides, sizes), rows)
     choices = [f"the {side} tracks: {_list_choices(evaluation, side)};" for side in sides if side != "validation"]
     page.add(" ".join(["Chosen by looking at", *choices,
                        "the validation tracks: epochs, and settings that are not named here.",

@@ -59,7 +59,7 @@ class Chain(Part):
         page.heading("The chain")
         page.add(f"The distance of {plan.minutes:g} minutes of generated music to the tracks"
                  + (f", mean of {len(plan.seeds)} seeds (each)." if len(plan.seeds) > 1 else "."))
-        page.tables(*by_size([found[self.name] for found in sides.values()], ("chain",),
+        page.tables(*by_size({side: found[self.name] for side, found in sides.items()}, ("chain",),
                              lambda row: (row["setting"],)))
         if found := [found["notes"] for found in sides.values() if "notes" in found]:
             page.add("How it uses notes: the divergence of its statistics from the tracks', in bits, 0 (alike) to 1: "

@@ -13,7 +13,7 @@ from ...data import audio
 from ...data.splits import track_name
 from .. import fad
 from ..benchmark import Target, worst
-from .part import DistanceTarget, Part, side_by_side
+from .part import DistanceTarget, Part, distance_size, distance_title, side_by_side
 
 EXCERPT = 20.0
 """Seconds of each test track, from a third of its length, that codecs are judged by."""
@@ -90,7 +90,7 @@ class Codecs(Part):
                  "digital silence, rms and peak.")
         if missing := {name for name, *_ in set(BASELINES) - set(baselines(evaluation.rate))}:
             page.add(f"Without {' and '.join(sorted(missing))}: it knows no sample rate of {evaluation.rate} Hz.")
-        page.tables(side_by_side([_near(found) for found in sides.values()], 2),
+        page.tables(side_by_side([_near(found, side if len(sides) > 1 else "") for side, found in sides.items()], 2),
                     side_by_side([_codes(found["codecs"]) for found in sides.values()]))
         if any("books" in row for found in sides.values() for row in found["codecs"]):
             page.tables(side_by_side([_books(found["codecs"]) for found in sides.values()], 2))
@@ -101,19 +101,24 @@ class Codecs(Part):
         page.picture("usage.png", "How often each code occurs, by rank")
 
 
-def _near(found):
-    """How near each codec comes, with the notes that it keeps where those were measured."""
+def _near(found, side):
+    """How near each codec comes, with the notes that it keeps where those were measured.
+
+    side: see `distance_title`.
+    """
     rows = found["codecs"]
     kept = {row["codec"]: row for row in found.get("notes", {}).get("codecs", ())}
 
     def note(row, key):
         return f"{kept[row['codec']][key]:.3f}" if row["codec"] in kept else ""
 
-    return [("codec", "kbit/s", "SC dB", "mel", "SI-SDR dB", f"distance, {rows[0]['seconds']:.0f} s", "notes",
-             "chroma"),
+    titles = {row["codec"]: distance_title(distance_size(row), side) for row in rows}
+    columns = list(dict.fromkeys(titles.values()))
+    return [("codec", "kbit/s", "SC dB", "mel", "SI-SDR dB", *columns, "notes", "chroma"),
             *((row["codec"], f"{row['kbps']:.2f}", f"{row['sc_db']:.2f}", f"{row['mel']:.3f}",
-               f"{row['si_sdr_db']:.2f}", f"{row['fad']:.1f}", note(row, "notes"),
-               note(row, "chroma")) for row in rows)]
+               f"{row['si_sdr_db']:.2f}",
+               *(f"{row['fad']:.1f}" if titles[row["codec"]] == column else "" for column in columns),
+               note(row, "notes"), note(row, "chroma")) for row in rows)]
 
 
 def _codes(rows):

@@ -40,7 +40,8 @@ class Controls(Part):
         page.heading("The scale")
         page.add("The Fréchet distance (embedding of musicnn's MSD_vgg) between held-out tracks and other sound. It "
                  "depends on how much sound each side has: only distances of equal sizes can be compared.")
-        page.tables(*by_size([found[self.name] for found in sides.values()], ("",), lambda row: (row["what"],)))
+        rows = {side: found[self.name] for side, found in sides.items()}
+        page.tables(*by_size(rows, ("",), lambda row: (row["what"],)))
 
 
 def embed_some(evaluation, name, tracks):

@@ -1,7 +1,8 @@
 """What a part of the evaluation is, and the Markdown and the files that parts make.
 
 Figures of several sides (the test tracks, the fresh ones) stand in the same cells, one behind the
-other: `side_by_side`.
+other: `side_by_side`. Fréchet distances do not: those of other amounts of sound do not compare, and
+have columns of their own.
 """
 
 from __future__ import annotations
@@ -25,20 +26,23 @@ Rows = list[Sequence[str]]
 
 @dataclass(frozen=True)
 class DistanceTarget(Target):
-    """A Fréchet distance. size: a function of the results: the seconds of sound on its two sides. The
-    same bound does not hold for a distance of other sizes.
+    """A Fréchet distance. size: a function of the results: the seconds of sound on its two sides,
+    None where it was not measured. The same bound does not hold for a distance of other sizes.
     """
 
-    size: Callable[[dict], object] = lambda results: None
+    size: Callable[[dict], tuple[float, float] | None] = lambda results: None
 
     @classmethod
     def of(cls, what: str, find_row: Callable[[dict], dict | None]) -> DistanceTarget:
         """find_row: a function of the results: the row that holds the distance, or None."""
-        def read(results, key):
-            return (find_row(results) or {}).get(key)
+        def measured(results):
+            return (find_row(results) or {}).get("fad")
 
-        return cls(what, "≤", None, None, "", lambda results: read(results, "fad"),
-                   lambda results: (read(results, "seconds"), read(results, "reference_seconds")))
+        def size(results):
+            row = find_row(results)
+            return None if row is None else distance_size(row)
+
+        return cls(what, "≤", None, None, "", measured, size)
 
 
 class Part(abc.ABC):
@@ -144,40 +148,72 @@ def table(head: Sequence[str], rows: Rows) -> list[str]:
 def side_by_side(tables: Sequence[Rows], labels: int = 1) -> Rows:
     """The tables of several sides as one: "test / fresh" in each cell in which they differ.
 
-    labels: how many columns at first name a row; a row that a side lacks has a dash there.
+    A column that has another name on each side, such as one that says how much sound a distance is
+    of, is one of each side's own, and empty in the rows that this side lacks.
+
+    Args:
+        labels: how many columns at first name a row; a row that a side lacks has a dash there.
     """
-    by_label = [{tuple(row[:labels]): row[labels:] for row in rows[1:]} for rows in tables]
+    by_label = [{tuple(row[:labels]): dict(zip(rows[0][labels:], row[labels:], strict=True)) for row in rows[1:]}
+                for rows in tables]
     names = list(dict.fromkeys(name for rows in by_label for name in rows))
-    heads = [rows[0][labels:] for rows in tables]
+    columns = _merge_orders([rows[0][labels:] for rows in tables])
 
-    def join(cells):
-        if len(set(cells)) == 1:
-            return cells[0]
-        return " / ".join(cell or "–" for cell in cells)
+    def join(name, column):
+        cells = [rows.get(name, {}).get(column, "") for rows, table in zip(by_label, tables, strict=True)
+                 if column in table[0][labels:]]
+        return cells[0] if len(set(cells)) == 1 else " / ".join(cell or "–" for cell in cells)
 
-    def merge(name, rows):
-        width = len(heads[0])
-        return (*name, *map(join, zip(*(row or [""] * width for row in rows), strict=True)))
-
-    return [merge(tables[0][0][:labels], heads), *(merge(name, [rows.get(name) for rows in by_label])
-                                                    for name in names)]
+    return [(*tables[0][0][:labels], *columns), *((*name, *(join(name, column) for column in columns))
+                                                  for name in names)]
 
 
-def by_size(sides: Sequence[list[dict]], head: Sequence[str], cells: Callable[[dict], Sequence[str]]) -> list[Rows]:
-    """Tables of Fréchet distances, `rows` a side: one for each pair of sizes, for distances of
-    several sizes do not compare.
+def _merge_orders(sequences: Sequence[Sequence[str]]) -> list[str]:
+    """Each thing once; what only a later sequence has stands before what follows it there."""
+    merged: list[str] = []
+    for sequence in sequences:
+        known = [one for one in sequence if one in merged]
+        for one in sequence:
+            if one in known:
+                known.remove(one)
+            else:
+                merged.insert(merged.index(known[0]) if known else len(merged), one)
+    return merged
 
-    head, cells: of the columns at first, which name a row; cells takes a row.
+
+def distance_size(row: dict) -> tuple[float, float]:
+    """The seconds of sound on both sides of a row's distance; they are alike where the row says one
+    number.
     """
-    def split(rows):
-        sizes = dict.fromkeys((row["seconds"], row["reference_seconds"]) for row in rows)
-        return [[(*head, f"distance, {size[0]:.0f} s to {size[1]:.0f} s"), *(
-            (*cells(row), spread(row["fad"], row.get("each", ()), ".1f")) for row in rows
-            if (row["seconds"], row["reference_seconds"]) == size)] for size in sizes]
+    return row["seconds"], row.get("reference_seconds", row["seconds"])
 
-    made = [split(rows) for rows in sides]
-    count = max(map(len, made))
-    return [side_by_side([one[i] for one in made if i < len(one)], len(head)) for i in range(count)]
+
+def distance_title(size: tuple[float, float], side: str = "") -> str:
+    """The name of a column of distances. side: whose they are, where the table has several."""
+    return f"distance{f', {side} tracks' if side else ''}, {size[0]:.0f} s to {size[1]:.0f} s"
+
+
+def by_size(sides: dict[str, list[dict]], head: Sequence[str], cells: Callable[[dict], Sequence[str]]) -> list[Rows]:
+    """Tables of Fréchet distances, with a column for each side: one table for each amount of sound,
+    for distances of several do not compare.
+
+    Args:
+        sides: {side: rows}.
+        head, cells: of the columns at first, which name a row; cells takes a row.
+    """
+    named = {side: {tuple(cells(row)): row for row in rows} for side, rows in sides.items()}
+    names = dict.fromkeys(name for rows in named.values() for name in rows)
+
+    def sizes(name):
+        return tuple(distance_size(rows[name]) if name in rows else None for rows in named.values())
+
+    made = []
+    for size in dict.fromkeys(map(sizes, names)):
+        there = [(side, one) for side, one in zip(sides, size, strict=True) if one]
+        made.append([(*head, *(distance_title(one, side if len(sides) > 1 else "") for side, one in there)), *(
+            (*name, *(spread(named[side][name]["fad"], named[side][name].get("each", ()), ".1f") for side, _ in there))
+            for name in names if sizes(name) == size)])
+    return made
 
 
 def spread(mean: float, each: Sequence[float], form: str) -> str:

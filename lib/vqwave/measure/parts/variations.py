@@ -34,7 +34,8 @@ class Variations(Part):
         page.add("How much survives when a level's codes are real and those below it are generated: the distance of "
                  f"such variations of the tracks (the middle of each, {evaluation.plan.minutes:g} minutes in all) to "
                  "the tracks. The last row of each is real codes, decoded.")
-        page.tables(*by_size([found[self.name] for found in sides.values()], ("chain", "real codes"), lambda row: (
+        rows = {side: found[self.name] for side, found in sides.items()}
+        page.tables(*by_size(rows, ("chain", "real codes"), lambda row: (
             row["setting"], f"{row['keep']}x" + (", decoded" if row["keep"] == row["depth"] else ""))))
 
 
