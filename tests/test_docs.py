@@ -18,6 +18,8 @@ from parsed import unknown
 ROOT = Path(__file__).resolve().parent.parent
 CARD = ROOT / "final_weights/README.md"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), CARD]
+TYPED = [*PAGES, ROOT / "RESULTS.md"]
+"""Where commands are shown: RESULTS.md says how each section was measured."""
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -140,30 +142,62 @@ def commands(page, program, begins=False):
 SCRIPT = r"(?:/\S+/)?scripts/\w+\.py"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@pytest.mark.parametrize("page", TYPED, ids=name)
 def test_scripts_accept_every_command_shown(page):
     for program, words in commands(page, SCRIPT):
         assert unknown(Path(program).stem, words) == [], f"{program} {shlex.join(words)}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
-def test_vqwave_accepts_every_command_shown(page):
+def vqwave_commands(page):
+    """The words behind `vqwave` in each command of a page, in its blocks and in its text."""
+    spans = [shlex.split(span)[1:] for span in " ".join(prose(page).split()).split("`")[1::2]
+             if span.startswith("vqwave ")]
+    return spans + [words for _, words in commands(page, r"(\S*/)?vqwave", begins=True) if words]
+
+
+def unknown_to_vqwave(words):
+    """The words that `vqwave` does not know, the name of a command included."""
     from vqwave import cli
     from vqwave import commands as library
 
-    spans = [shlex.split(span) for span in " ".join(prose(page).split()).split("`")[1::2]
-             if span.startswith("vqwave ")]
-    shown = [words for program, words in commands(page, "vqwave", begins=True) if words]
-    for words in shown + [words[1:] for words in spans]:
-        first, *rest = words
-        if first in ("--help", "--version", "--completion"):
-            continue
-        assert first in cli.COMMANDS, shlex.join(words)
-        stem = cli.COMMANDS[first][0]
-        if rest and stem:
-            assert unknown(stem, rest) == [], shlex.join(words)
-        elif rest:
-            assert library.load(first).parser().parse_known_args(rest)[1] == [], shlex.join(words)
+    first, *rest = words
+    if first in ("--help", "--version", "--completion"):
+        return []
+    if first not in cli.COMMANDS:
+        return [first]
+    stem = cli.COMMANDS[first][0]
+    if not rest:  # what it needs stands elsewhere: this only names it
+        return []
+    return unknown(stem, rest) if stem else library.load(first).parser().parse_known_args(rest)[1]
+
+
+@pytest.mark.parametrize("page", TYPED, ids=name)
+def test_vqwave_accepts_every_command_shown(page):
+    for words in vqwave_commands(page):
+        assert unknown_to_vqwave(words) == [], f"vqwave {shlex.join(words)}"
+
+
+def test_vqwave_commands_are_found_and_wrong_ones_told(tmp_path):
+    assert {"play", "studio", "--help"} <= {words[0] for words in vqwave_commands(ROOT / "README.md")}
+    listed = {words[0] for words in vqwave_commands(ROOT / "docs/using.md")}
+    assert {"play", "generate", "evaluate", "benchmark", "export"} <= listed
+    page = tmp_path / "page.md"
+    page.write_text("""Type `vqwave play --seed 3`, or
+
+```bash
+vqwave generate --seconds 3 \\
+    --moods calm | tee said
+.venv/bin/vqwave compose
+```
+
+```console
+$ vqwave play --output a.wav
+```
+""")
+    assert [unknown_to_vqwave(words) for words in vqwave_commands(page)] == [
+        [], ["--moods", "calm"], ["compose"], ["--output", "a.wav"]]
+    with pytest.raises(ValueError, match="refuses"):
+        unknown_to_vqwave(["generate", "--seconds", "many"])
 
 
 def test_both_forms_of_each_command_are_listed():
