@@ -84,6 +84,27 @@ def test_no_sentence_stands_on_two_pages():
             assert other == page, f"{name(other)} and {name(page)}: {sentence}"
 
 
+def test_what_is_told_of_real_music_is_what_was_measured():
+    """In sound.md, of RESULTS.md's figures of the test tracks, which stand first in a cell."""
+    rows = [line.strip("| ").split(" | ") for line in (ROOT / "RESULTS.md").read_text(encoding="utf-8").splitlines()]
+    sound = " ".join(prose(ROOT / "docs/sound.md").split())
+
+    def measured(first, column=-1, head=None):
+        at = next((i for i, row in enumerate(rows) if head in row), 0) if head else 0
+        (cell, *_) = [row[column] for row in rows[at:] if row[0] == first]
+        return cell.split(" / ")[0]
+
+    chain = "down to 128x, temperature as shipped"
+    told = (f"its harmony is {measured(chain, head='alike a second later')} alike a second later, real music's "
+            f"{measured('the tracks themselves')}")
+    assert told in sound
+    won, prompt = (measured(what, head="pairs won").replace("%", " %") for what in (chain, "the prompt"))
+    assert f"({won} of pairs; the prompt itself {prompt})" in sound
+    told = re.search(r"512x keep ([\d.]+) of the notes and those of 128x ([\d.]+), .* 6 kbit/s keeps ([\d.]+)\.", sound)
+    kept = [float(measured(what, -2, "chroma")) for what in ("vqvae_512", "vqvae_128", "Opus 6")]
+    assert [float(x) for x in told.groups()] == pytest.approx(kept, abs=0.0051)
+
+
 # ------------------------------------------------------------------------------------- the commands
 
 
