@@ -21,7 +21,7 @@ from vqwave.config import preset
 from vqwave.data import audio, manifest
 from vqwave.errors import UserError
 from vqwave.measure import benchmark, scoring
-from vqwave.play import engine, loops
+from vqwave.play import api, engine, loops
 
 CHAIN = preset("tiny").chain
 LEVELS, RATE = CHAIN.sizes, CHAIN.sample_rate
@@ -72,11 +72,11 @@ def test_every_level_engine_and_number_of_streams_is_measured(results):
 
 
 def test_the_chain_its_start_its_codecs_and_its_memory_are_measured(results):
-    assert [(r["level"], r["streams"], r["shipped"], r["whole"]) for r in results["chain"]] == [
+    assert [(r["level"], r["streams"], r["ending"], r["whole"]) for r in results["chain"]] == [
         (8, 1, True, True), (8, 2, True, True)]
     for row in results["chain"]:
         assert row["rtf"] > 0 and len(row["rtf_rounds"]) == 2
-        assert row["blocks"] % (2 * benchmark.CYCLE) == 0
+        assert row["blocks"] % (2 * 4) == 0  # a run of the context of 128x serves four blocks
         assert 0 < row["block_median_s"] <= row["block_p95_s"]
         assert row["p95_share"] == pytest.approx(row["block_p95_s"] * RATE / CHAIN.block)
     assert [r["level"] for r in results["codecs"]] == list(LEVELS)
@@ -242,7 +242,7 @@ def test_the_command_prints_json_alone_and_writes_files(main, tiny_weights, tmp_
     printed = json.loads(capsys.readouterr().out)
     assert printed == json.loads((out / "results.json").read_text())
     # The chain to where it ends by itself, and the whole of it.
-    assert [(r["level"], r["streams"], r["shipped"], r["whole"]) for r in printed["chain"]] == [
+    assert [(r["level"], r["streams"], r["ending"], r["whole"]) for r in printed["chain"]] == [
         *((128, n, True, False) for n in (1, 8, 32)), *((8, n, False, True) for n in (1, 8, 32))]
     assert printed["quick"] and "steps" not in printed
     assert printed["weights"]["tiny"]["ending"] == 128
@@ -277,6 +277,53 @@ def test_tables_and_picture_show_whatever_there_is(results, tmp_path):
     two = {**results, "chain": results["chain"] + [{**r, "size": "other"} for r in results["chain"]]}
     assert plots.speeds(two, tmp_path / "two.png")
     assert not plots.speeds({}, tmp_path / "nothing.png") and not (tmp_path / "nothing.png").exists()
+
+
+def test_the_work_of_a_stream_repeats_after_the_runs_of_all_its_contexts(tiny_weights):
+    with api.load(tiny_weights.codecs, tiny_weights.generators).stream(level=8, seed=0) as stream:
+        assert [level.group for level in stream._levels] == [1, 4, 1, 1]
+        assert benchmark.count_cycle(stream) == 4
+        stream._levels[3].group = 6
+        assert benchmark.count_cycle(stream) == 12
+    with api.load(tiny_weights.codecs, tiny_weights.generators).stream(level=512, seed=0) as stream:
+        assert benchmark.count_cycle(stream) == 1
+
+
+def test_the_page_has_the_tables_of_the_results_beside_it():
+    """`python scripts/benchmark.py` with --data-dir and --val-split writes both."""
+    docs = Path(__file__).parents[2] / "docs"
+    page = (docs / "performance.md").read_text()
+    published = json.loads((docs / "benchmark" / "results.json").read_text())
+    assert benchmark.insert(page, benchmark.markdown(published)) == page
+    for target in published["targets"]:
+        assert f"| {target['what']} | {target['measured']:.3g}" in page
+
+
+def test_a_whole_run_alone_replaces_the_tables_of_a_page(results, tmp_path):
+    folder = tmp_path / "docs" / "benchmark"
+    page = folder.parent / "performance.md"
+    page.parent.mkdir()
+    page.write_text("By hand.\n\n<!-- benchmark.py -->\nlast year\n<!-- benchmark.py: end -->\n\nAnd this.\n")
+    whole = results | {"quick": False}
+    assert benchmark.write(whole, folder)[-1] == page
+    text = page.read_text()
+    assert text.startswith("By hand.") and text.endswith("And this.\n") and "last year" not in text
+    # Weights by their checksums; what plays, at every level; the chain beside the eager loop.
+    assert all(f"{name} `{checksum}`" in text for name, checksum in whole["weights"]["tiny"]["checksums"].items())
+    assert len([line for line in text.splitlines() if "| onnx |" in line]) == len(LEVELS) * len(TINY.streams)
+    ratio = text.split("**One stream of the whole chain")[1].splitlines()[4]
+    eager = [r["real_time"] for r in results["steps"] if (r["engine"], r["streams"]) == ("eager", 1)]
+    rtf = results["chain"][0]["rtf"]
+    assert float(ratio.split("|")[4]) == pytest.approx(rtf * sum(1 / x for x in eager), abs=0.06)
+    before = {path: path.read_bytes() for path in [page, *folder.iterdir()]}
+    for less in (whole | {"quick": True}, whole | {"steps": []}, {k: v for k, v in whole.items() if k != "memory"},
+                 whole | {"weights": {"other": whole["weights"]["tiny"]}}):
+        assert benchmark.write(less, folder) == []
+        assert {path: path.read_bytes() for path in before} == before
+    # Elsewhere, whatever was measured.
+    assert benchmark.write(results, tmp_path / "mine")
+    with pytest.raises(UserError, match="has no <!-- benchmark.py -->"):
+        benchmark.insert("no markers", "x")
 
 
 def test_a_process_that_fails_says_why(chain, tmp_path):

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 
 from rich.console import Console
 
@@ -19,7 +20,8 @@ def parser() -> argparse.ArgumentParser:
     parser = cli.parser(
         "Measure sampling, decoding, the whole chain, its start and its memory; print tables and which targets are "
         "met. Takes about eight minutes; let nothing else run meanwhile. Sizes without trained weights get random "
-        "ones, which are as fast. Writes results.json, report.txt and speed.png.",
+        "ones, which are as fast. Writes results.json, report.txt and speed.png; a whole run into docs/benchmark also "
+        "the tables of docs/performance.md.",
         "--data-dir data/wesnoth --val-split recipes/wesnoth/split.yml",
     )
     parser.add_argument("--sizes", default=None, metavar="SIZE,...",
@@ -53,6 +55,9 @@ def main(argv=None) -> int:
             val_split=parse_split(args.val_split), progress=show,
         )
     written = benchmark.write(results, args.output_dir)
+    if not written:
+        print(f"{printable(args.output_dir)} keeps its figures: only a whole run replaces them (or name another folder "
+              "with --output-dir)", file=sys.stderr)
     if args.json:
         print(json.dumps(results, indent=1))
         return 0

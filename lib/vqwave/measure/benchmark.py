@@ -33,12 +33,11 @@ from ..play import api, engine, export, loops, playback, sampling
 PARTS = ("bandwidth", "codecs", "steps", "accuracy", "chain", "start", "memory")
 STREAMS = (1, 8, 32)
 EAGER = "eager"
-# Random numbers and contexts for so many steps are made beforehand, outside what is timed; a stream
-# asks for no more.
+# Random numbers and contexts for so many steps are made beforehand, outside what is timed, and no
+# call asks for more: a block of 8,192 samples at 8x has as many.
 MOST_STEPS = 1024
-# Blocks after which the work of a stream repeats: the runs of the context models that serve several
-# blocks.
-CYCLE = 4
+# What stands around the tables that `write` puts into a page.
+MARKERS = "<!-- benchmark.py -->", "<!-- benchmark.py: end -->"
 
 
 @dataclass(frozen=True)
@@ -539,7 +538,12 @@ def child(job: str, options: str):
 
 def _where(chain: ChainConfig, level: int) -> dict:
     """What a row says of the level that the chain is played to."""
-    return {"level": level, "shipped": level == chain.ending, "whole": level == chain.bottom}
+    return {"level": level, "ending": level == chain.ending, "whole": level == chain.bottom}
+
+
+def count_cycle(stream) -> int:
+    """Blocks after which the work of a stream repeats: a run of a context model serves several."""
+    return math.lcm(*(level.group for level in stream._levels))
 
 
 def chain_rows(music, effort: Effort, level: int) -> list[dict]:
@@ -557,7 +561,7 @@ def chain_rows(music, effort: Effort, level: int) -> list[dict]:
         for _ in range(effort.chain_rounds):
             for n, stream in streams.items():
                 took = []
-                while sum(took) < effort.chain_turn or len(took) % CYCLE:
+                while sum(took) < effort.chain_turn or len(took) % count_cycle(stream):
                     took.append(_time(next, stream))
                 duration = music.chain.block / stream.sample_rate
                 rtf[n].append(n * duration * len(took) / sum(took))
@@ -823,15 +827,93 @@ def _tables(results):
         for t in get("targets", ())]
 
 
+def markdown(results: dict) -> str:
+    """The figures as the Markdown of a page: what was measured on what, then the tables, those of
+    sampling for the engine that plays.
+
+    Results that an older program wrote will do, which played the chain down to its finest level and
+    kept no checksums.
+    """
+    from .parts.part import table
+
+    finest = min((r["level"] for r in results.get("steps", ())), default=0)
+    shown = results | {part: [{"level": finest} | r for r in results.get(part, ())]
+                       for part in ("chain", "start", "memory")}
+    shown["steps"] = [r for r in results.get("steps", ()) if r["engine"] == "onnx"]
+    tables = {title: (headers, rows) for title, headers, rows in _tables(shown) if rows}
+    first = {"Targets": tables.pop("Targets")} if "Targets" in tables else {}
+    if rows := _whole_chains(results | shown, results.get("steps", ())):
+        first["One stream of the whole chain, against the eager sampling of its levels added up"] = (
+            ("size", "RTF", "eager", "ratio"), rows)
+    it = results["machine"]
+    lines = [f"Measured on {it['cpu']}, {it['cores']} cores, load {results['load_before'][0]:.1f} before and "
+             f"{results['load_after'][0]:.1f} after, {results['when'][:10]}, with Python {it['python']}, "
+             + ", ".join(f"{name} {it['versions'][name]}" for name in ("vqwave", "onnxruntime", "tensorflow")
+                         if name in it["versions"]) + ".", ""]
+    for size, source in results["weights"].items():
+        sums = ", ".join(f"{name} `{checksum}`" for name, checksum in source.get("checksums", {}).items())
+        lines.append(f"- {size}: generators {source['generators']}, codecs {source['codecs']} "
+                     f"({sums or 'no checksums: an older program measured this'})")
+    for title, (headers, rows) in (first | tables).items():
+        lines += ["", f"**{title}**", "", *table(headers, rows)]
+    return "\n".join(lines)
+
+
+def _whole_chains(results, steps) -> list[tuple[str, ...]]:
+    """Rows of text: one stream of the chain down to its finest level, beside the eager loop's
+    levels one after the other.
+    """
+    rows = []
+    for size in results["weights"]:
+        eager = [r["real_time"] for r in steps if (r["size"], r["engine"], r["streams"]) == (size, EAGER, 1)]
+        levels = [r["level"] for r in steps if r["size"] == size]
+        for r in results["chain"]:
+            if eager and (r["size"], r["streams"], r["level"]) == (size, 1, min(levels)):
+                together = 1 / sum(1 / x for x in eager)
+                rows.append((size, f"{r['rtf']:.2f}", f"{together:.3f}", f"{r['rtf'] / together:.1f}"))
+    return rows
+
+
+def _find_page(folder: Path) -> Path | None:
+    """The page beside `folder` that shows its results: docs/performance.md of docs/benchmark/."""
+    page = folder.absolute().parent / "performance.md"
+    return page if page.is_file() and MARKERS[0] in page.read_text(encoding="utf-8") else None
+
+
+def _replaces(results: dict, folder: Path) -> bool:
+    """Whether results may take the place of those in `folder`: they are as whole."""
+    try:
+        there = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        sizes, parts = set(there["weights"]), [part for part in PARTS if there.get(part)]
+    except (OSError, ValueError, KeyError, AttributeError):
+        return True
+    return not results["quick"] and sizes <= set(results["weights"]) and all(map(results.get, parts))
+
+
+def insert(page: str, text: str) -> str:
+    """`page` with `text` between its `MARKERS`."""
+    before, begin, rest = page.partition(MARKERS[0])
+    _, end, after = rest.partition(MARKERS[1])
+    if not end:
+        raise UserError(f"the page has no {MARKERS[0]} … {MARKERS[1]} to put the tables between")
+    return f"{before}{begin}\n{text}\n{end}{after}"
+
+
 def write(results: dict, folder) -> list[Path]:
     """results.json, report.txt (the machine, the tables) and, where there is what it shows,
-    speed.png; their paths.
+    speed.png; and the tables of the page that shows what is in `folder`, if there is one.
+
+    Returns:
+        The paths: none where a page shows results that these are only a part of.
     """
     from rich.console import Console
 
     from .. import plots
 
     folder = Path(folder)
+    page = _find_page(folder)
+    if page and not _replaces(results, folder):
+        return []
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
@@ -846,4 +928,9 @@ def write(results: dict, folder) -> list[Path]:
             file.write(content.encode())
     if plots.speeds(results, folder / "speed.png"):
         written.append(folder / "speed.png")
+    if page:
+        text = insert(page.read_text(encoding="utf-8"), markdown(results))
+        with files.atomic_write(page) as file:
+            file.write(text.encode())
+        written.append(page)
     return written
