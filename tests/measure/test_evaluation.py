@@ -13,8 +13,9 @@ import pytest
 from prepared import data_folder, music
 
 from vqwave import cli, weights
-from vqwave.config import preset, replace
+from vqwave.config import TrainingConfig, preset, replace
 from vqwave.data import audio
+from vqwave.data.codes import variants
 from vqwave.data.splits import track_name
 from vqwave.errors import UserError
 from vqwave.measure import evaluation, notes, report, scoring
@@ -569,6 +570,43 @@ def test_a_copy_is_found_where_it_was_taken(evaluated, monkeypatch):
     assert near["generated"]["track"] == "a" and near["generated"]["track_at"] == near["generated"]["at"]
     assert near["held_out"]["track"] in ("a", "b", "c") and near["held_out"]["of"] in (
         "one", "two") and -60 < near["held_out"]["loudness_db"] < 0
+
+
+def test_a_transposed_copy_is_found_where_a_generator_heard_its_tracks_transposed(
+        evaluated, tiny_weights, tmp_path, monkeypatch):
+    """A "generated" piece that is a training track two semitones up, as training encoded it."""
+    own = next(t for t in evaluated.train if track_name(t) == "a")
+    (variant,) = [v for v in variants(2, 2, 512) if v.shift == 2]
+    sound = evaluated.samples(own)
+    sound = np.concatenate(list(audio.transpose([sound], len(sound), 2)))
+    made = sound[: 200 * 512]
+    codes = {f"codes_{x}": evaluated.music.encode(sound[variant.start :], x)[: len(made) // x] for x in LEVELS}
+    found = {}
+    for most in (0, 1, 2):
+        folder = tmp_path / str(most)
+        folder.mkdir()
+        for path in tiny_weights.generators.glob("generator_*.yml"):
+            one = weights.find(tiny_weights.generators, path.stem)
+            training = TrainingConfig(transpose=most if one.name == "generator_512" else 0)
+            weights.save(folder, one.name, "", {p: one.load(p) for p in one.files}, one.config, training=training)
+        weights.save_chain(folder, CHAIN)
+        evaluated.music = api.load(tiny_weights.codecs, folder)
+        monkeypatch.setattr(evaluated, "piece", lambda *_: {"audio": audio.to_u16(made), **codes})
+        found[most] = evaluated.run(("copying",))["copying"]
+    for row, without, near in zip(*(found[most]["codes"] for most in (2, 0, 1)), strict=True):
+        assert row["codes"] == len(codes[f"codes_{row['level']}"]) and row["held_out_codes"] < row["codes"]
+        assert (row["track"], row["shift"]) == ("a", 2)
+        # Where it is in the track as it is, which plays slower.
+        assert row["track_at"] == pytest.approx(variant.start * 2 ** (2 / 12) / RATE)
+        assert max(without["codes"], near["codes"]) < 0.5 * row["codes"] and "shift" not in without
+    near, without = (found[most]["passages"]["generated"] for most in (2, 0))
+    assert (near["track"], near["shift"]) == ("a", 2) and near["track_at"] == pytest.approx(
+        near["at"] * 2 ** (2 / 12))
+    assert near["median"] < 0.1 * without["median"] and "shift" not in without
+    page = part.Page("", [])
+    PARTS["copying"].write(page, {"test": {"copying": found[2]}}, evaluated)
+    text = "\n".join(page.lines)
+    assert "or transposed by up to 2 semitones up or down" in text and "| a at 0.0 s, +2 semitones |" in text
 
 
 def test_tracks_that_a_model_was_trained_on_are_named(evaluated, tiny_weights, tmp_path):

@@ -310,17 +310,25 @@ class Evaluation:
             made[splits.track_name(track)] = self.samples(track, (track.samples - count) // 2, count)
         return made
 
-    def embeddings(self, name: str, tracks) -> np.ndarray:
+    def embeddings(self, name: str, tracks, shift: int = 0) -> np.ndarray:
         """Embeddings float32 [patches, 256] of whole tracks, one after the other.
 
-        name: what the tracks are called while this goes on.
+        Args:
+            name: what the tracks are called while this goes on.
+            shift: semitones that they are transposed by, as training transposes them.
         """
         made = []
         for i, track in enumerate(tracks):
-            self.progress(self.part, f"listening to {name}", i / len(tracks))
+            self.progress(self.part, f"listening to {name}{f', {shift:+d}' if shift else ''}", i / len(tracks))
+
+            def embed(track=track):
+                sound = self.samples(track)
+                if shift:
+                    sound = np.concatenate(list(audio.transpose([sound], len(sound), shift)))
+                return {"patches": self.embed(sound, self.rate)}
+
             key = {"figure": "heard", "track": track.sha256, "samples": track.samples}
-            made.append(self.arrays(key, lambda t=track: {"patches": self.embed(self.samples(t), self.rate)}
-                                     )["patches"])
+            made.append(self.arrays(key | ({"shift": shift} if shift else {}), embed)["patches"])
         return np.concatenate(made)
 
     @cached_property
@@ -403,20 +411,22 @@ class Evaluation:
             key = {"figure": "varied", "passage": name, **self.variation_key(keep, setting)}
             yield x, audio.from_u16(self.arrays(key, vary)["audio"])
 
-    def codes(self, level: int, tracks: Sequence[manifest.Track], offsets: int = 1
-              ) -> list[tuple[manifest.Track, int, np.ndarray]]:
-        """[(track, samples left off its start, codes int32 [frames, books])] of tracks of the
-        corpus, one for each of `offsets`, from the cache that training uses.
+    def codes(self, level: int, tracks: Sequence[manifest.Track], variants: Sequence[codes.Variant] | None = None
+              ) -> list[tuple[manifest.Track, codes.Variant, np.ndarray]]:
+        """[(track, variant, codes int32 [frames, books])] of tracks of the corpus, from the cache
+        that training uses.
+
+        variants: of each track (None: as it is); one that leaves nothing of a track is left out.
         """
+        variants = variants or [codes.Variant(0)]
         quiet.import_keras()
         from ..nn import codec
 
         report = _EncodingReporter(lambda what, share: self.progress(self.part, what, share))
         by_file, found = {t.file: t for t in tracks}, self.music.weight_set(self.music.chain.codecs[level])
-        made = codes.encode_corpus(
-            self.data_dir, [(t, v) for t in tracks for v in codes.variants(offsets, level=level)], found, report,
-            codec.load_encoder)
-        return [(by_file[file], variant.start, codes.read_frames(path, 0, count, found.config.books))
+        made = codes.encode_corpus(self.data_dir, [(t, v) for t in tracks for v in variants if v.samples(t) > 0],
+                                   found, report, codec.load_encoder)
+        return [(by_file[file], variant, codes.read_frames(path, 0, count, found.config.books))
                 for file, variant, (path, count) in made]
 
     @cached_property
