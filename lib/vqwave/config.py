@@ -396,9 +396,10 @@ class BandedQuantizer(CodebookConfig):
 
     code_dim: of a band's latents; `books` bands lie side by side. change_cost: what a change of code
         must gain, in squared distance a dimension, summed over the frames that keep the new code (0:
-        each frame has its nearest code). In training each window draws its own cost, evenly from 0 to
-        twice this, so that it may be chosen anew when encoding. slow: weight of ½·mean (z_t − z_{t−1})²
-        in the loss, which teaches the encoder latents that stay.
+        each frame has its nearest code). training_cost: the mean of what it is in training (None:
+        the same): each window draws its own, evenly from 0 to twice this, so that change_cost may be
+        chosen anew when encoding. slow: weight of ½·mean (z_t − z_{t−1})² in the loss, which teaches
+        the encoder latents that stay.
     """
 
     kind: Literal["banded"] = "banded"
@@ -409,8 +410,9 @@ class BandedQuantizer(CodebookConfig):
     revival_threshold: Weight = 0.03
     commitment: Weight = 0.25
     change_cost: Weight = 1.0
+    training_cost: Weight | None = None
     slow: Weight = 0.0
-    of_training: ClassVar[tuple[str, ...]] = (*CodebookConfig.of_training, "slow")
+    of_training: ClassVar[tuple[str, ...]] = (*CodebookConfig.of_training, "training_cost", "slow")
     segment: ClassVar[int] = 64
     """Frames whose codes are chosen together: a multiple of it stands before every window that is encoded."""
 

@@ -409,6 +409,17 @@ def test_training_windows_draw_costs_of_their_own_and_gradients_are_ones(rng):
     np.testing.assert_array_equal(gradients, np.ones_like(x))
 
 
+def test_training_may_have_a_cost_of_its_own_which_no_code_depends_on(rng):
+    x = np.repeat(rng.normal(size=(1, 10, 2 * DIM)), 20, axis=1) + 0.3 * rng.normal(size=(1, 200, 2 * DIM))
+    made = banded(change_cost=4.0, training_cost=0.0, decay=0.999999)
+    for _ in range(2):
+        trained = np.asarray(made(x.astype("float32"), training=True)[1])
+    nearest = [book.encode(x[..., k * DIM : (k + 1) * DIM].astype("float32")) for k, book in enumerate(made.books)]
+    assert (trained == np.concatenate(nearest, axis=-1)).mean() > 0.99
+    assert np.mean(np.diff(made(x.astype("float32"))[1], axis=1) != 0) < 0.5 * np.mean(np.diff(trained, axis=1) != 0)
+    assert "training_cost" in made.config.of_training and "change_cost" not in made.config.of_training
+
+
 def test_evaluating_a_banded_quantizer_moves_nothing(rng):
     x = rng.normal(size=(2, 40, 2 * DIM)).astype("float32")
     made = banded(slow=1.0)

@@ -407,9 +407,11 @@ class BandedVectorQuantizer(MultiBookQuantizer):
 
     def call(self, latents, training=False):
         latents = ops.cast(latents, "float32")
-        bands, path = self._bands(latents), None
-        if self.config.change_cost:
-            change = ops.full_like(latents[:, 0, 0], self.config.change_cost)
+        bands, path, cost = self._bands(latents), None, self.config.change_cost
+        if training and self.config.training_cost is not None:
+            cost = self.config.training_cost
+        if cost:
+            change = ops.full_like(latents[:, 0, 0], cost)
             if training:
                 # One draw a window of the joint batch, so that replicas draw what one device would.
                 rows = replica_sums.joint(ops.shape(latents)[0])
