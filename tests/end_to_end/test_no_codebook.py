@@ -106,5 +106,5 @@ def test_its_codes_are_played_and_drawn(trained):
 
 def test_a_map_of_its_codebook_is_refused(trained, tmp_path, capsys):
     code = cli.entry(plot.main, ["codebook", str(tmp_path / "none.wav"), "--vqvae-weights-dir", str(trained),
-                                 "--generator-weights-dir", str(trained), "--output", str(tmp_path / "a.png")])
+                                 "--output", str(tmp_path / "a.png")])
     assert code == 2 and "vqvae_512 has no codebook" in capsys.readouterr().err
