@@ -231,10 +231,16 @@ def codec_shades(codec_engine) -> np.ndarray:
 
     codec_engine: what `play.engine.load_codec` returns.
     """
+    return shades_of_books(codec_engine)[0]
+
+
+def shades_of_books(codec_engine) -> list[np.ndarray]:
+    """`codec_shades` of each of a codec's books, in their order."""
     quiet = codec_engine.encode(np.zeros((1, 64 * codec_engine.config.level), np.float32))[0]
-    codebooks = codec_engine.weight_set.codebooks()
-    book = codebooks[0] if codebooks else np.arange(codec_engine.config.num_codes)[:, None]
-    return code_shades(book, int(quiet[len(quiet) // 2, 0]))
+    quiet = quiet[len(quiet) // 2]
+    in_order = np.arange(codec_engine.config.num_codes)[:, None]
+    books = codec_engine.weight_set.codebooks() or [in_order] * len(quiet)
+    return [code_shades(book, int(code)) for book, code in zip(books, quiet, strict=True)]
 
 
 def first_book(codes) -> np.ndarray:

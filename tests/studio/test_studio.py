@@ -16,6 +16,7 @@ import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
+import chains
 import imported
 import numpy as np
 import pytest
@@ -192,7 +193,7 @@ def test_a_take_is_the_piece_that_the_library_makes_and_shows_its_codes(make, st
     for (about, payload), block in zip(blocks, codes, strict=True):
         at = 2 * about["samples"] + about["columns"] * pictures.BANDS
         for shown, count, x in zip(header["levels"], about["codes"], [x for x in LEVELS if x >= level], strict=True):
-            assert shown["level"] == x and len(shown["shades"]) == 64
+            assert shown["level"] == x and shown["books"] == 1 and [len(one) for one in shown["shades"]] == [64]
             np.testing.assert_array_equal(np.frombuffer(payload, "<u2", count, at), block[x])
             at += 2 * count
         assert at == len(payload)
@@ -519,6 +520,53 @@ def test_a_form_of_another_chain_makes_the_piece_that_its_command_line_makes(tin
             assert f"--generators {generator} " in record["command"] and record["level"] == (level or 128)
             wav = studio.file(record["id"], "wav").read_bytes()
             assert command_line(record["command"], tiny_weights.codecs, tmp_path) == wav
+    finally:
+        studio.close()
+
+
+@pytest.mark.parametrize("books", [{512: 14}, {512: 3, 128: 1}, {32: 2}], ids=str)
+def test_frames_of_several_books_and_a_chain_of_one_level_are_made_shown_and_compared(books, song, tmp_path):
+    """A chain may be one codec of notes, a book a band, and nothing below it."""
+    of_notes = (512,) if books == {512: 14} else ()
+    made = chains.save_chain(tmp_path, chains.preset(tmp_path / "preset.yml", books, of_notes=of_notes))
+    music = vqwave.load(made.codecs, made.generators)
+    studio = Studio(made.codecs, [made.generators])
+    try:
+        recording = studio.receive(song)
+        for mode in ("new", "continue"):
+            given = {"seed": 4, "seconds": 2, "mode": mode, "recording": recording.id, "name": song.name,
+                     "prompt_seconds": 1}
+            frames = unframed(studio.perform(given))
+            header = next(about["take"] for about, _ in frames if "take" in about)
+            blocks, record = [one for one in frames if "bits" in one[0]], frames[-1][0]["end"]
+            assert [(one["level"], one["books"]) for one in header["levels"]] == list(books.items())
+            assert header["column"] % max(books) == 0 and header["column"] >= 256
+            begin = None if mode == "new" else music.prompt(song, seconds=1, keep_original=True)
+            with music.stream(seed=4, seconds=2, begin=begin, log_probs=True) as stream:
+                pairs = [(block, stream.codes) for block in stream]
+            np.testing.assert_array_equal(sound(blocks), audio.to_int16(np.concatenate([one for one, _ in pairs])))
+            for (about, payload), (_, codes) in zip(blocks, pairs, strict=True):
+                at = 2 * about["samples"] + about["columns"] * pictures.BANDS
+                for count, (x, n) in zip(about["codes"], books.items(), strict=True):
+                    shown = np.frombuffer(payload, "<u2", count, at)
+                    np.testing.assert_array_equal(shown.reshape(-1, n), codes[x].reshape(-1, n))
+                    at += 2 * count
+                assert at == len(payload)
+            for one in header["levels"]:
+                assert [len(shades) for shades in one["shades"]] == [64] * one["books"]
+                assert one["most_bits"] == 6 * one["books"] and one["made"]
+            wav = studio.file(record["id"], "wav").read_bytes()
+            assert command_line(record["command"], made.codecs, tmp_path, **{song.name: song}) == wav
+        if len(books) == 1:
+            assert header["levels"][0]["role"] == "the whole of the piece"
+            assert "one level" in refusal(studio, mode="vary", recording=recording.id, name=song.name)
+        frames = unframed(studio.compare({"recording": recording.id, "seconds": 1}))
+        sounds = [(about["sound"], payload) for about, payload in frames if "sound" in about]
+        assert [about["name"] for about, _ in sounds] == ["original", *map(str, books)]
+        for (about, payload), (x, n) in zip(sounds[1:], books.items(), strict=True):
+            codes = music.encode(audio.decode(song, RATE)[:RATE], x)
+            assert (about["books"], about["codes"]) == (n, codes.size) and len(about["shades"]) == n
+            np.testing.assert_array_equal(np.frombuffer(payload[-2 * codes.size :], "<u2"), codes.ravel())
     finally:
         studio.close()
 

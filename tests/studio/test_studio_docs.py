@@ -9,7 +9,7 @@ from vqwave.studio import settings, takes, web
 
 PAGE = (Path(__file__).parents[2] / "docs/studio.md").read_text(encoding="utf-8")
 UNITS = {"": 1, "s": 1, "min": 60, "h": 3600, "MiB": 2**20, "GiB": 2**30}
-NO_LIMITS = {"BANDS", "OUTLINE", "WILDER", "PORT"}
+NO_LIMITS = {"BANDS", "OUTLINE", "LEAST_COLUMN", "WILDER", "PORT"}
 
 
 def rows(heading):

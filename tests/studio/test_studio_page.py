@@ -15,6 +15,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import chains
 import imported
 import numpy as np
 import pytest
@@ -449,6 +450,64 @@ def test_a_link_that_cannot_be_read_says_why_and_an_unknown_recording_asks_for_i
     page = open_page("?mode=vary&recording=abc&name=theirs.mp3&keep=128&level=32")
     page.get_by_text("theirs.mp3 is not in this studio (any more): drop it in again").wait_for()
     assert page.locator("#mode input[value='vary']").is_checked()
+
+
+def test_a_chain_of_one_level_with_many_books_plays_everywhere_and_offers_no_variation(open_page, song, tmp_path):
+    """Codes of notes, a book a band, and nothing below them."""
+    made = chains.save_chain(tmp_path, chains.preset(tmp_path / "preset.yml", {512: 14}, of_notes=(512,)))
+    with serve(made, tmp_path) as (process, address):
+        page = open_page(at=address)
+        page.locator("#play").click()
+        until(page, f"sound?.position > {RATE}")
+        with page.expect_response(lambda r: r.url.endswith("/set") and "wild" in r.request.post_data) as answered:
+            page.locator("#wild").fill("0.5")
+        assert answered.value.ok
+        for name in ("jump", "hold", "hold"):
+            with page.expect_response(lambda r: r.url.endswith("/set") and "until" not in r.request.post_data):
+                page.locator(f"#{name}").click()
+        open_codes(page)
+        lanes = page.locator("#lanes")
+        assert "512x the whole of the piece" in lanes.inner_text() and not lanes.get_by_text("Finer levels").count()
+        assert "its first is at the bottom" in page.locator("#explained").inner_text()
+        page.wait_for_function("() => document.querySelector('.codes-512').innerText.includes('bits a frame')")
+        strip = page.evaluate("() => { const { rows, count } = window.vqwave.player.codes[0]; return [rows, count] }")
+        assert strip[0] == 14 and strip[1] % 14 == 0 and strip[1] > 14 * 40
+        assert painted(page, ".codes-512 canvas")[1] > 20
+        canvas = page.locator(".codes-512 canvas")
+        tall = canvas.bounding_box()["height"]
+        for book, down in ((1, tall - 2), (14, 2)):
+            canvas.hover(position={"x": 5, "y": down})
+            page.get_by_text(re.compile(rf"code \d+ of book {book} at \d+\.\d+ s")).wait_for()
+        page.locator("#onward").click()
+        until(page, "player.take?.prompt && sound?.playing")
+        page.locator("#stop").click()
+        until(page, "player.record")
+
+        page.locator("#more").evaluate("one => { one.open = true }")
+        assert page.locator("#level").inner_text() == "all there is 512x, 43 frames a second"
+        assert page.locator("#keep").inner_text() == "" and page.locator("#temperatures label").count() == 1
+        vary = page.locator("#mode input[value=vary]")
+        assert vary.is_disabled() and "one level" in vary.locator("..").get_attribute("title")
+        choose(page, "mode", "continue")
+        drop(page, "play", song, "my song.mp3: 0:02 long, ready.")
+        page.locator("#endless").uncheck()
+        page.locator("#seconds").fill("3")
+        make(page)
+        until(page, "player.record")
+        assert len(samples(download(page, "wav")[1])) == 3 * RATE
+        assert "--generators generator-of-512" in page.locator("#takes .command").first.inner_text()
+        choose(page, "mode", "new")
+        page.locator("#seconds").fill("1")
+        page.locator("#make-four").click()
+        page.get_by_text("Four pieces: play them, and keep one.").wait_for()
+
+        page.get_by_role("tab", name="Codecs").click()
+        drop(page, "codec", song, "my song.mp3: 0:02 long, ready.")
+        page.wait_for_function("() => window.vqwave.codecs.nodes")
+        assert page.locator("#codec-stage tbody tr").count() == 2
+        page.get_by_role("button", name="512x", exact=True).click()
+        assert painted(page, ".compared canvas >> nth=2")[1] > 20
+        assert page.evaluate("() => window.vqwave.codecs.sounds[1].codes.rows") == 14
 
 
 # ------------------------------------------------------------------------------------------- steering

@@ -26,6 +26,8 @@ MOST_CHANGES = 500
 MODES = ("new", "continue", "vary")
 ROLES = ("the course of the piece", "its phrases", "its texture", "its grain")
 """What levels say, from the top of a chain to its bottom."""
+ALONE = "the whole of the piece"
+"""What the level of a chain of one says."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,9 @@ def read_score(value) -> tuple:
 
 def role(chain: tuple[int, ...], level: int) -> str:
     """What a level of a chain decides, in words."""
-    place = chain.index(level) / max(len(chain) - 1, 1)
+    if len(chain) == 1:
+        return ALONE
+    place = chain.index(level) / (len(chain) - 1)
     return ROLES[round(place * (len(ROLES) - 1))]
 
 

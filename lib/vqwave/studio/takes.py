@@ -60,6 +60,8 @@ LONGEST_COMPARISON = 60.0
 COMPARISONS_KEPT = 8
 COMPARISONS_AT_ONCE = 2
 UPLOADS_AT_ONCE = 4
+LEAST_COLUMN = 256
+"""Samples: a picture with more columns costs more than it shows."""
 OUTLINE = 600
 """Points of the picture of a recording."""
 CLIPS = {
@@ -499,8 +501,8 @@ class Studio:
         """Put part of a recording through every codec: frames {"progress"}, {"comparison"}, then a
         {"sound"} each.
 
-        A sound's payload is its samples, then its spectrogram, then its codes of the first book
-        (the original has none).
+        A sound's payload is its samples, then its spectrogram, then its codes, frame by frame (the
+        original has none).
         """
         counted, made = False, None
         try:
@@ -556,7 +558,7 @@ class _Model:
         self.music = music
         self._lock = threading.Lock()
         self._ready: set = set()
-        self._shades: dict[int, np.ndarray] = {}
+        self._shades: dict[int, list[list[int]]] = {}
 
     def prepare(self, new: tuple[int, ...], encode: tuple[int, ...], report):
         """Load the generators of the levels `new` and the codecs of the levels `encode`, from
@@ -579,11 +581,12 @@ class _Model:
                     self.music.decode(self.music.encode(np.zeros(level, np.float32), level), level)
                     self._ready.add(level)
 
-    def shades(self, level: int) -> np.ndarray:
-        """uint8 [num_codes], see `plots.code_shades`."""
+    def shades(self, level: int) -> list[list[int]]:
+        """0 … 255 for each code of each book, see `plots.code_shades`."""
         with self._lock:
             if level not in self._shades:
-                self._shades[level] = np.rint(plots.codec_shades(self.music.codec(level)) * 255).astype(np.uint8)
+                self._shades[level] = [np.rint(255 * one).astype(int).tolist()
+                                       for one in plots.shades_of_books(self.music.codec(level))]
             return self._shades[level]
 
 
@@ -595,7 +598,7 @@ class Take:
     def __init__(self, identity: str, settings: Settings, folder: Path):
         self.id, self.settings, self.folder = identity, settings, folder
         self.samples, self.rate = 0, 0  # the rate is known once the stream is open
-        self.column = settings.chain[0]
+        self.column = column(settings.chain)
         self.copies: dict[str, int] = {}  # bytes, by what a copy is called
         self.score: list = list(settings.score)
         self.allowed: int | None = None  # samples that may be made; None: all
@@ -609,7 +612,7 @@ class Take:
         self._stream: Stream | None = None
         self._length, self._prompt = None, 0
         self._path = folder / f"take-{secrets.token_hex(8)}.pcm"
-        self._shades: dict[int, np.ndarray] = {}
+        self._shades: dict[int, list[list[int]]] = {}
 
     def prepare(self, studio: Studio, report):
         """Load what it takes, encode what is continued or varied, and open the stream."""
@@ -653,8 +656,9 @@ class Take:
             "levels": [{
                 "level": x, "made": x in s.new_levels, "role": role(s.chain, x),
                 "num_codes": self._configs[x].num_codes,
+                "books": self._configs[x].books,
                 "most_bits": self._configs[x].books * math.log2(self._configs[x].num_codes),
-                "shades": self._shades[x].tolist(),
+                "shades": self._shades[x],
             } for x in s.levels],
         }
 
@@ -706,8 +710,8 @@ class Take:
         """A frame a block: {"samples", "columns", "codes", "bits", "speed", "notes"}, then 16 bit
         samples, spectrogram and codes; {"wait": true} where none is allowed for a second.
 
-        The codes are those of each level's first book; bits are of whole frames; notes as `Roll`
-        gives them.
+        Codes are frames one after the other, each with all its books; bits are of whole frames;
+        notes as `Roll` gives them.
         """
         spectrum, roll = Spectrum(self.rate, self.column), Roll(self.rate)
         stream, most = self._stream, self._length or int(LONGEST * self.rate)
@@ -736,7 +740,7 @@ class Take:
                 last = self.samples >= most
                 heard = audio.from_int16(exact)
                 picture = spectrum.push(heard, last)
-                codes = [plots.first_book(stream.codes[x]) for x in self.settings.levels]
+                codes = [stream.codes[x] for x in self.settings.levels]
                 bits = {}
                 for x in self.settings.new_levels:
                     likely = np.asarray(stream.log_probs[x])
@@ -870,7 +874,7 @@ class Comparison:
     def prepare(self, loaded: _Model, recording: Recording, start: float, seconds: float, report):
         """Encode, decode and compare at every level that has a codec."""
         music = loaded.music
-        self.column = music.chain.top
+        self.column = column(music.chain.sizes)
         levels = []
         for level, name in music.chain.codecs.items():
             try:
@@ -895,7 +899,7 @@ class Comparison:
             figures = metrics.distances(original, made, self.rate) | metrics.codebook_figures(
                 metrics.histogram(codes, codec.config.num_codes)) | {"bitrate_kbps": metrics.bitrate(codec.config)}
             figures |= notes.compare(original, made, self.rate)
-            self._add(str(level), made, level=level, codes=codes[0, :, 0], figures=figures,
+            self._add(str(level), made, level=level, codes=codes[0], figures=figures,
                       shades=loaded.shades(level))
 
     def _add(self, name, made, **more):
@@ -911,14 +915,21 @@ class Comparison:
         parts = [audio.to_int16(sound["audio"]).astype("<i2"), picture]
         if "codes" in sound:
             parts.append(sound["codes"].astype("<u2"))
-            about |= {"level": sound["level"], "codes": sound["codes"].size, "figures": sound["figures"],
-                      "verdict": verdict(sound["figures"]),
-                      "shades": sound["shades"].tolist()}
+            about |= {key: sound[key] for key in ("level", "figures", "shades")}
+            about |= {"codes": sound["codes"].size, "books": len(sound["shades"]),
+                      "verdict": verdict(sound["figures"])}
         return frame({"sound": about}, *parts)
 
     def remove(self):
         for path in self.files.values():
             path.unlink(missing_ok=True)
+
+
+def column(levels: tuple[int, ...]) -> int:
+    """Samples of a column of a chain's pictures: whole frames of each level, at least
+    `LEAST_COLUMN`.
+    """
+    return levels[0] * -(-LEAST_COLUMN // levels[0])
 
 
 def score_name(settings: Settings) -> str:

@@ -1,7 +1,7 @@
 // The page of the codecs: an original and what each codec makes of it, side by side, heard without a gap between them.
 
 import { alertIn, button, byId, element, film, time } from "./dom.js";
-import { Strip, drawOctaves, drawPlayhead, fitted, tables } from "./pictures.js";
+import { Codes, Strip, drawOctaves, drawPlayhead, fitted, tables } from "./pictures.js";
 import { RecordingBox } from "./recording.js";
 import { audio, claim, clock } from "./sound.js";
 import { ask, cutter, frames, inWords } from "./wire.js";
@@ -68,7 +68,7 @@ export class Codecs {
     spectrum.append(cut(Uint8Array, about.columns * about.bands), this.table.sound);
     let codes = null;
     if (about.codes) {
-      codes = new Strip(about.column / about.level, Uint8Array.from(about.shades));
+      codes = new Codes(about, about.column);
       codes.append(cut(Uint16Array, about.codes), this.table.codes);
     }
     const buffer = clock(this.about.rate).createBuffer(1, pcm.length, this.about.rate);
@@ -85,6 +85,7 @@ export class Codecs {
     this.picks = this.sounds.map((sound, i) => button(title(sound), () => this.choose(i), { "aria-pressed": "false" }));
     const canvas = (label) => element("canvas", { role: "img", "aria-label": label });
     this.canvases = this.sounds.map((sound) => [canvas(`Notes: ${title(sound)}`), canvas(`Codes: ${title(sound)}`)]);
+    this.sounds.forEach(({ codes }, i) => codes && (this.canvases[i][1].style.height = `${codes.books > 1 ? codes.high(96) : 32}px`));
     this.stage.replaceChildren(
       element("div", { class: "bar" },
         (this.playButton = button("Pause", () => this.toggle(), { class: "main", id: "codec-play" })),
@@ -177,7 +178,7 @@ export class Codecs {
         if (!strip) return;
         const [context, width, height] = fitted(this.canvases[i][k]);
         context.imageSmoothingEnabled = !k;
-        strip.draw(context, height, 0, width / (this.about.samples / sound.column), width);
+        strip.draw(context, height, 0, width / (this.about.samples / (strip.each ?? sound.column)), width);
         if (!k) drawOctaves(context, sound, width, height, scale);
         drawPlayhead(context, Math.round((this.now / this.length) * width), 0, height, i === this.chosen && !k);
       });

@@ -5,6 +5,7 @@ import { byId, button, element } from "./dom.js";
 import { RecordingBox } from "./recording.js";
 
 const WORDS = ["sketch", "notes", "texture", "grain"]; // what levels add, from the top of a chain to its bottom
+const ALONE = "all there is"; // the level of a chain of one
 
 export class Form {
   constructor(about, make, makeFour) {
@@ -45,16 +46,17 @@ export class Form {
 
   word(level) {
     const { levels } = this.folder;
-    return WORDS[Math.round((levels.indexOf(level) / Math.max(levels.length - 1, 1)) * (WORDS.length - 1))];
+    if (levels.length === 1) return ALONE;
+    return WORDS[Math.round((levels.indexOf(level) / (levels.length - 1)) * (WORDS.length - 1))];
   }
 
   /** What a folder of weights offers. */
   lay() {
     const { levels, ending, epochs } = this.folder;
-    const codes = (level) => `${level}x, ${Math.round(this.rate / level).toLocaleString("en")} codes a second`;
-    this.levels.replaceChildren(...levels.map((level) => this.radio("level", level, this.word(level), codes(level), level === ending)));
+    const frames = (level) => `${level}x, ${Math.round(this.rate / level).toLocaleString("en")} frames a second`;
+    this.levels.replaceChildren(...levels.map((level) => this.radio("level", level, this.word(level), frames(level), level === ending)));
     const above = levels.slice(0, -1);
-    const near = (i) => (above.length === 1 ? "free" : i === 0 ? "free" : i === above.length - 1 ? "close" : "between");
+    const near = (i) => (i === 0 ? "free" : i === above.length - 1 ? "close" : "between");
     this.keeps.replaceChildren(...above.map((level, i) => this.radio("keep", level, near(i), `keeps ${level}x`, i === 0)));
     this.sliders.replaceChildren(...levels.map((level) => {
       const shown = element("output", {}, "1");
@@ -76,6 +78,12 @@ export class Form {
 
   /** Only what can be is offered; a tooltip says why not. */
   refresh() {
+    const { levels } = this.folder;
+    const alone = levels.length === 1;
+    const vary = byId("form").querySelector("input[value=vary]");
+    vary.disabled = alone;
+    vary.parentElement.title = alone ? "These weights have one level: a variation would keep nothing or everything." : "";
+    if (alone && vary.checked) this.choose("mode", "new");
     const mode = this.chosen("mode");
     this.recorded.hidden = mode === "new";
     this.original.hidden = this.box.field("start").parentElement.hidden = this.box.field("seconds").parentElement.hidden = mode !== "continue";
@@ -89,16 +97,11 @@ export class Form {
         input.parentElement.title = input.disabled ? why : "";
       }
     };
-    const { levels } = this.folder;
     offer("level", (level) => mode === "vary" && level === levels[0], "A variation keeps this level: nothing would be left to make.");
     if (mode === "vary" && Number(this.chosen("level")) === levels[0]) this.choose("level", levels[1]);
     const level = Number(this.chosen("level"));
     offer("keep", (kept) => kept <= level, "Choose finer detail first: the piece must be finer than what is kept.");
     if (Number(this.chosen("keep")) <= level) this.choose("keep", levels[0]);
-    const alone = levels.length === 1;
-    const vary = byId("form").querySelector("input[value=vary]");
-    vary.disabled = alone;
-    vary.parentElement.title = alone ? "These weights have one level: a variation would keep nothing or everything." : "";
   }
 
   values() {

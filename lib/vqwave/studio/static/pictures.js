@@ -34,7 +34,8 @@ export function fitted(canvas) {
   return [context, width, height, scale];
 }
 
-/** One picture that grows to the right: spectrogram or codes, `rows` high, PAGE columns a canvas. */
+/** One picture that grows to the right: spectrogram or codes, `rows` high, PAGE columns a canvas.
+ *  shades: of each code, for each row or one for all; null: values are colours. */
 export class Strip {
   constructor(rows, shades, flip) {
     Object.assign(this, { rows, shades, flip, pages: new Map(), count: 0 });
@@ -74,8 +75,10 @@ export class Strip {
       const pixels = new Uint32Array(image.data.buffer);
       for (let x = from; x <= to; x++) {
         for (let y = 0; y < this.rows; y++) {
-          const value = page.values[x * this.rows + (this.flip ? this.rows - 1 - y : y)];
-          if (value) pixels[y * image.width + x - from] = table[this.shades ? this.shades[value - 1] : value - 1];
+          const row = this.flip ? this.rows - 1 - y : y;
+          const value = page.values[x * this.rows + row];
+          const shades = this.shades && (this.shades[row] ?? this.shades[0]);
+          if (value) pixels[y * image.width + x - from] = table[shades ? shades[value - 1] : value - 1];
         }
       }
       context.putImageData(image, from, 0);
@@ -96,6 +99,29 @@ export class Strip {
       const x = index * PAGE * wide - left;
       if (x < width && x + PAGE * wide > 0) context.drawImage(page.canvas, x, 0, PAGE * wide, height);
     }
+  }
+}
+
+/** The codes of a level. Frames of one code stand one under the other in columns of `column` samples, the first on top;
+ *  a frame of several books is a column of its own, its first book at the bottom. */
+export class Codes extends Strip {
+  constructor({ level, books, shades }, column) {
+    super(books > 1 ? books : column / level, shades.map((one) => Uint8Array.from(one)), books > 1);
+    Object.assign(this, { level, books, each: books > 1 ? level : column });
+  }
+
+  /** Points of the screen that make each row a little higher than wide, up to `most`. */
+  high(most) {
+    return Math.min(most, Math.max(most / 3, 5 * this.rows));
+  }
+
+  /** What stands at sample `at`, `down` (0 … 1) from the top: {code, book, sample}, or null. */
+  find(at, down) {
+    const from = Math.min(this.rows - 1, Math.floor(down * this.rows));
+    const row = this.flip ? this.rows - 1 - from : from;
+    const column = Math.floor(at / this.each);
+    const code = this.value(column, row);
+    return code < 0 ? null : { code, book: this.books > 1 ? row + 1 : null, sample: column * this.each + (this.books > 1 ? 0 : row * this.level) };
   }
 }
 

@@ -1,7 +1,7 @@
 // The player: makes a take, plays and draws it while it is made, and lets it be steered.
 
 import { alertIn, byId, element, film, keep, time } from "./dom.js";
-import { Outline, PAGE, Strip, drawIdle, drawJoin, drawNotes, drawOctaves, drawPlayhead, fitted, ink, tables, write } from "./pictures.js";
+import { Codes, Outline, PAGE, Strip, drawIdle, drawJoin, drawNotes, drawOctaves, drawPlayhead, fitted, ink, tables, write } from "./pictures.js";
 import { Sound, WHOLE, audio, volume } from "./sound.js";
 import { answer, ask, cutter, frames, inWords, wav } from "./wire.js";
 
@@ -180,7 +180,7 @@ export class Player {
     this.sound = new Sound(take.rate);
     this.outline = new Outline(take.column);
     this.spectrum = new Strip(take.bands, null, true);
-    this.codes = take.levels.map(({ level, shades }) => new Strip(take.column / level, Uint8Array.from(shades)));
+    this.codes = take.levels.map((one) => new Codes(one, take.column));
     Object.assign(this, { bits: new Map(), marks: [], found: [], record: null, allowed: 0, state: "making", speed: null });
     this.say("The model begins …", null);
     this.layLanes();
@@ -200,8 +200,9 @@ export class Player {
     const [first, ...finer] = take.levels.map(lane);
     byId("lanes").replaceChildren(...(first ? [first] : []), ...(finer.length ? [element("details", { class: "finer" }, element("summary", {}, "Finer levels"), ...finer)] : []));
     byId("writing").hidden = !first;
+    this.codeCanvases.forEach((one, i) => (one.style.height = `${this.codes[i].high(128)}px`));
     const [most] = take.levels.filter(({ made }) => made);
-    if (most) byId("explained").textContent = `Every point is a code. Similar shades are similar sounds, and a repeated pattern is repeated music. “Bits” say how surprised the model is by what it plays, from 0 (certain) to ${most.most_bits.toFixed(0)} (a guess).`;
+    if (most) byId("explained").textContent = `Every point is a code${take.levels.some(({ books }) => books > 1) ? ", and where a frame has several, its first is at the bottom" : ""}. Similar shades are similar sounds, and a repeated pattern is repeated music. “Bits” say how surprised the model is by what it plays, from 0 (certain) to ${most.most_bits.toFixed(0)} (a guess).`;
     this.codeCanvases.forEach((one, i) => {
       one.addEventListener("pointermove", (event) => (this.pointed = [i, event.offsetX / one.clientWidth, event.offsetY / one.clientHeight]));
       one.addEventListener("pointerleave", () => (this.pointed = null));
@@ -219,7 +220,8 @@ export class Player {
     this.sound.push(pcm);
     const start = this.sound.blocks[0]?.start ?? 0;
     const oldest = Math.floor(start / this.take.column);
-    for (const strip of [this.spectrum, ...this.codes]) strip.forget(oldest);
+    this.spectrum.forget(oldest);
+    for (const codes of this.codes) codes.forget(Math.floor(start / codes.each));
     for (const block of this.bits.keys()) if ((block * this.take.block) / this.take.column < oldest - PAGE) this.bits.delete(block);
     while (this.found.length && this.found[0][0] < start / this.take.rate - 10) this.found.shift();
     this.speed = about.speed ?? this.speed;
@@ -470,7 +472,7 @@ export class Player {
     this.codeCanvases.forEach((canvas, i) => {
       if (!canvas.clientWidth) return;
       const [context, seen, high] = fitted(canvas);
-      this.codes[i].draw(context, high, left, wide, seen);
+      this.codes[i].draw(context, high, left, (wide * this.codes[i].each) / take.column, seen);
       if (take.prompt) drawJoin(context, x(take.prompt), high);
       drawPlayhead(context, x(position), x(sound.end), high, false);
       const bits = this.bits.get(Math.floor(position / take.block))?.[take.levels[i].level];
@@ -478,11 +480,8 @@ export class Player {
     });
     if (!this.pointed) return;
     const [i, right, down] = this.pointed;
-    const rows = this.codes[i].rows;
-    const at = Math.floor((left + right * this.picture.width) / wide);
-    const row = Math.min(rows - 1, Math.floor(down * rows));
-    const value = this.codes[i].value(at, row);
-    if (value >= 0) this.notes[i].textContent = `code ${value} at ${(((at + row / rows) * take.column) / take.rate).toFixed(3)} s`;
+    const found = this.codes[i].find(((left + right * this.picture.width) / wide) * take.column, down);
+    if (found) this.notes[i].textContent = `code ${found.code}${found.book ? ` of book ${found.book}` : ""} at ${(found.sample / take.rate).toFixed(3)} s`;
     this.dirty = true;
   }
 
