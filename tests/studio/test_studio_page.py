@@ -370,6 +370,13 @@ def test_what_was_heard_can_be_played_and_saved_when_the_studio_is_gone(open_pag
         until(page, "!sound.paused")
 
 
+def test_a_browser_without_a_loudspeaker_is_said_to_have_none(open_page):
+    page = open_page()
+    page.evaluate("() => Object.defineProperty(BaseAudioContext.prototype, 'currentTime', { get: () => 0 })")
+    page.locator("#play").click()
+    page.get_by_text("The browser has found no loudspeaker to play it on.").wait_for()
+
+
 def test_one_thing_sounds_at_a_time(open_page, song):
     page = open_page()
     page.locator("#play").click()

@@ -510,7 +510,7 @@ export class Player {
     if (state === "lost") this.say(`${what} What was made so far can still be heard and saved.`);
     else if (state === "ended") this.say(`${what} ${sound.over || sound.paused ? "Finished. Press Play." : "Playing. The whole piece is made."}${gaps}`);
     else if (sound.end) {
-      const doing = sound.paused ? "Paused" : sound.playing ? "Playing" : "Waiting for more of it";
+      const doing = sound.paused ? "Paused" : sound.mute ? "The browser has found no loudspeaker to play it on" : sound.playing ? "Playing" : "Waiting for more of it";
       this.say(`${what} ${doing}.${this.speed ? ` Generating ${this.speed < 1 ? `slower than playback (${this.speed.toFixed(1)}×)` : `${this.speed.toFixed(1)}× faster than playback`}.` : ""}${gaps}`);
     }
   }

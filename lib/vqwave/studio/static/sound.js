@@ -6,6 +6,7 @@ export const WHOLE = 600; // seconds that are kept: a take up to this long is re
 const SCHEDULED = 2; // seconds of sound handed to the audio device ahead
 const START = 0.5; // seconds that must be there before it begins; twice as many each time that they were not enough
 const MOST = 8;
+const MUTE = 3000; // milliseconds after which sound that did not begin is said not to
 
 export let audio = null;
 export const volume = () => Number(recall("vqwave.volume", 0.9));
@@ -72,6 +73,11 @@ export class Sound {
     return Math.max(position, Math.min(this.from, position + (this.context.currentTime - at) * this.rate));
   }
 
+  /** Whether the device's clock stands still: there is none, or the browser keeps it. */
+  get mute() {
+    return this.base !== null && performance.now() - this.began > MUTE && this.context.currentTime < this.base[1];
+  }
+
   get over() {
     return this.finished && this.position >= this.end;
   }
@@ -84,6 +90,7 @@ export class Sound {
       if (this.context.state === "suspended") this.context.resume();
       // On a whole sample of the device, so that no block is interpolated.
       this.base = [this.from, Math.ceil((this.context.currentTime + 0.08) * this.rate) / this.rate];
+      this.began = performance.now();
     } else if (this.due < this.context.currentTime && !(this.finished && this.from >= this.end)) {
       // The device has run dry. Rather one longer wait than many short ones.
       this.gaps += 1;
