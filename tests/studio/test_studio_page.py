@@ -408,6 +408,25 @@ def test_a_dropped_mp3_is_varied_and_what_is_no_music_is_refused_in_words(open_p
     page.locator("#make").click()
     page.get_by_role("alert").get_by_text("There is no recording yet: drop one in").wait_for()
     (tmp_path / "words.mp3").write_text("This is a letter, not a song.")
+def test_a_piece_waits_for_a_recording_that_is_on_its_way(open_page, song):
+    page = open_page()
+    ask_for(page, seconds=3)
+    choose(page, "mode", "continue")
+    page.evaluate("""() => {
+        const own = window.fetch;
+        window.fetch = async (path, ...more) => {
+            if (String(path).startsWith("studio/recordings")) await new Promise((done) => (window.arrive = done));
+            return own(path, ...more);
+        };
+    }""")
+    page.locator("#play-file").set_input_files(song)
+    page.get_by_text("Reading my song.mp3 …").wait_for()
+    page.locator("#make").click()
+    page.evaluate("() => window.arrive()")
+    until(page, "player.record && player.take.prompt")
+    assert not page.locator("#alert").is_visible()
+
+
     drop(page, "play", tmp_path / "words.mp3", "words.mp3: not audio that can be decoded")
     drop(page, "play", song, "my song.mp3: 0:02 long, ready.")
     choose(page, "keep", 128)
@@ -554,9 +573,14 @@ def test_a_piece_is_steered_while_it_plays_and_its_link_and_command_make_it_agai
 
 def test_a_take_goes_on_another_way_from_where_it_is_heard(open_page):
     page = open_page()
+    assert page.locator("#replay").is_checked()
     page.locator("#play").click()
     until(page, f"sound?.position > {2 * RATE}")
     first = page.evaluate("() => window.vqwave.player.take.id")
+    # Another piece is not changed where this one was.
+    with page.expect_request(lambda r: r.method == "POST" and r.url.endswith("/takes")) as asked:
+        page.locator("#die").click()
+    assert asked.value.post_data_json["score"] == asked.value.post_data_json["seed"] == ""
     page.locator("#onward").click()
     until(page, f"player.take?.id && player.take.id !== {json.dumps(first)} && sound?.playing")
     take = page.evaluate("() => window.vqwave.player.take")

@@ -24,7 +24,8 @@ export class Form {
       part("Length", element("label", { class: "choice" }, element("input", { type: "checkbox", id: "endless", checked: true, onchange: () => this.refresh() }), element("span", {}, "Until I stop it")),
         (this.lengthBox = element("label", {}, "Seconds ", element("input", { type: "number", id: "seconds", value: 30, min: 0.1, max: about.longest, step: "any" })))),
       part("Seed", element("label", {}, element("input", { type: "text", id: "seed", inputmode: "numeric", placeholder: "chosen for you", autocomplete: "off", "aria-label": "Seed" })),
-        element("p", { class: "faint" }, "The same seed and settings make exactly the same music.")),
+        element("p", { class: "faint" }, "The same seed and settings make exactly the same music."),
+        (this.replayed = element("label", { class: "choice", hidden: true }, element("input", { type: "checkbox", id: "replay", checked: true }), element("span", {}, "Change it again where it was changed while it played")))),
       element("details", { class: "fold" }, element("summary", {}, "Temperatures and weights"),
         element("p", { class: "faint" }, "Below 1 is safer, above 1 is wilder; 0 always takes the likeliest code."),
         (this.sliders = element("div", { id: "temperatures" })),
@@ -110,8 +111,14 @@ export class Form {
     return {
       mode: this.chosen("mode"), ...recording, prompt_start: start, prompt_seconds: seconds, keep_original: byId("keep-original").checked, keep: this.chosen("keep"),
       seconds: byId("endless").checked ? "endless" : byId("seconds").value, level: this.chosen("level"), seed: byId("seed").value.trim(),
-      weights: this.weights.value, epoch: this.epoch.value, temperature, score: this.score ?? "",
+      weights: this.weights.value, epoch: this.epoch.value, temperature, score: byId("replay").checked ? this.score ?? "" : "",
     };
+  }
+
+  /** What the form says, and `more`, once a recording that is on its way has come. */
+  async whole(more = {}) {
+    if ((more.mode ?? this.chosen("mode")) !== "new") await this.box.pending;
+    return { ...this.values(), ...more };
   }
 
   /** Fill the form from a link's query; its words where it cannot be followed. */
@@ -147,6 +154,7 @@ export class Form {
     this.epoch.value = s.epoch;
     byId("keep-original").checked = s.keep_original;
     this.score = given.score;
+    this.replayed.hidden = !given.score;
     this.folder.levels.forEach((level, i) => {
       byId(`temperature-${level}`).value = s.temperature[i];
       byId(`temperature-${level}`).dispatchEvent(new Event("input"));

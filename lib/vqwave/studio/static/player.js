@@ -64,20 +64,22 @@ export class Player {
   press() {
     if (this.busy) return;
     if (this.sound) this.toggle();
-    else this.make(this.form.values());
+    else this.make();
   }
 
   another() {
-    this.make({ ...this.form.values(), seed: "" });
+    this.make({ seed: "", score: "" });
   }
 
-  /** Make a take. What plays goes on until it is sure that this one can begin; a second call meanwhile is none. */
-  async make(settings) {
+  /** Make a take of what the form says, and `more`. What plays goes on until it is sure that this one can begin; a
+   *  second call meanwhile is none. */
+  async make(more = {}) {
     if (this.busy) return;
     this.busy = true;
     alertIn(byId("alert"), "");
     this.refresh();
     byId("play").focus({ preventScroll: true });
+      const settings = await this.form.whole(more);
     try {
       const [, table] = await Promise.all([answer(ask("studio/settings", settings)), tables()]);
       this.table = table;
@@ -357,7 +359,7 @@ export class Player {
     try {
       const found = await answer(ask(`studio/takes/${take.id}/passage`, { end: Math.ceil(sound.position) }));
       this.from = Infinity; // heard from where the passage ends
-      await this.make({ ...this.form.values(), mode: "continue", seed: "", seconds: "endless", recording: found.id, name: found.name, prompt_start: 0, prompt_seconds: found.seconds, keep_original: true });
+      await this.make({ mode: "continue", seed: "", score: "", seconds: "endless", recording: found.id, name: found.name, prompt_start: 0, prompt_seconds: found.seconds, keep_original: true });
     } catch (error) {
       alertIn(byId("alert"), inWords(error));
     }

@@ -40,7 +40,7 @@ byId("theme").addEventListener("click", () => {
 try {
   const about = await answer(fetch("studio/about"));
   wake(about.rate);
-  const form = new Form(about, () => player.make(form.values()), () => takes.four());
+  const form = new Form(about, () => player.make(), () => takes.four());
   const takes = new Takes(form);
   const player = new Player(form, takes);
   const codecs = new Codecs(about);

@@ -123,13 +123,13 @@ export class Takes {
 
   /** Make four pieces of the same settings and other seeds; one is kept. */
   async four() {
-    const settings = this.form.values();
+    byId("make-four").disabled = true;
+    const settings = await this.form.whole({ score: "" });
     if (settings.seconds === "endless") settings.seconds = FOUR;
     const place = byId("four");
     const [said, made] = [element("p", { class: "faint", role: "status" }), []];
     const list = element("ol", { class: "four" });
     place.replaceChildren(said, list);
-    byId("make-four").disabled = true;
     try {
       for (let i = 1; i <= 4; i++) {
         said.textContent = `Making ${i} of 4 …`;
