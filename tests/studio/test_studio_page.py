@@ -401,13 +401,6 @@ def test_an_upload_that_is_too_large_is_said_and_the_box_goes_on_working(open_pa
     assert not page.locator(".recording .alert").first.is_visible()
 
 
-def test_a_dropped_mp3_is_varied_and_what_is_no_music_is_refused_in_words(open_page, song, tmp_path):
-    page = open_page()
-    ask_for(page, level=32, seconds=30, seed=1)
-    choose(page, "mode", "vary")
-    page.locator("#make").click()
-    page.get_by_role("alert").get_by_text("There is no recording yet: drop one in").wait_for()
-    (tmp_path / "words.mp3").write_text("This is a letter, not a song.")
 def test_a_piece_waits_for_a_recording_that_is_on_its_way(open_page, song):
     page = open_page()
     ask_for(page, seconds=3)
@@ -427,6 +420,13 @@ def test_a_piece_waits_for_a_recording_that_is_on_its_way(open_page, song):
     assert not page.locator("#alert").is_visible()
 
 
+def test_a_dropped_mp3_is_varied_and_what_is_no_music_is_refused_in_words(open_page, song, tmp_path):
+    page = open_page()
+    ask_for(page, level=32, seconds=30, seed=1)
+    choose(page, "mode", "vary")
+    page.locator("#make").click()
+    page.get_by_role("alert").get_by_text("There is no recording yet: drop one in").wait_for()
+    (tmp_path / "words.mp3").write_text("This is a letter, not a song.")
     drop(page, "play", tmp_path / "words.mp3", "words.mp3: not audio that can be decoded")
     drop(page, "play", song, "my song.mp3: 0:02 long, ready.")
     choose(page, "keep", 128)
@@ -566,21 +566,21 @@ def test_a_piece_is_steered_while_it_plays_and_its_link_and_command_make_it_agai
     assert (tmp_path / "take.wav").read_bytes() == wav
     page.locator("#takes a", has_text="Use its settings").click()
     page.wait_for_function("() => document.querySelector('#seed')?.value")
+    assert page.locator("#replay").is_checked()
     make(page)
     until(page, "player.record")
     assert download(page, "wav")[1] == wav
-
-
-def test_a_take_goes_on_another_way_from_where_it_is_heard(open_page):
-    page = open_page()
-    assert page.locator("#replay").is_checked()
-    page.locator("#play").click()
-    until(page, f"sound?.position > {2 * RATE}")
-    first = page.evaluate("() => window.vqwave.player.take.id")
     # Another piece is not changed where this one was.
     with page.expect_request(lambda r: r.method == "POST" and r.url.endswith("/takes")) as asked:
         page.locator("#die").click()
     assert asked.value.post_data_json["score"] == asked.value.post_data_json["seed"] == ""
+
+
+def test_a_take_goes_on_another_way_from_where_it_is_heard(open_page):
+    page = open_page()
+    page.locator("#play").click()
+    until(page, f"sound?.position > {2 * RATE}")
+    first = page.evaluate("() => window.vqwave.player.take.id")
     page.locator("#onward").click()
     until(page, f"player.take?.id && player.take.id !== {json.dumps(first)} && sound?.playing")
     take = page.evaluate("() => window.vqwave.player.take")
@@ -679,7 +679,9 @@ def test_the_microphone_is_recorded(open_page):
 def test_the_codecs_play_at_once_side_by_side_with_their_figures_and_words(open_page, song):
     page = open_page()
     page.get_by_role("tab", name="Codecs").click()
-    drop(page, "codec", song, "my song.mp3: 0:02 long, ready.")
+    with page.expect_request(lambda r: r.url.endswith("/comparisons")) as asked:
+        drop(page, "codec", song, "my song.mp3: 0:02 long, ready.")
+    assert asked.value.post_data_json["weights"] == page.locator("#weights").input_value()
     page.wait_for_function("() => window.vqwave.codecs.nodes")
     assert page.locator("#codec-stage tbody tr").count() == 5
     numbers = [float(x) for x in page.locator("#codec-stage tbody tr td:nth-child(3)").all_inner_texts() if x]
@@ -750,36 +752,128 @@ def test_the_page_stands_in_the_middle_and_does_not_jump(open_page, width):
     assert sides[0][0] == pytest.approx(inner - sides[0][1], abs=2)
 
 
-def test_the_keyboard_alone_does_everything(open_page):
+def test_the_keyboard_alone_does_everything(open_page, song):
+    """Each thing that the mouse does; files alone are chosen in a window of the system."""
     page = open_page()
+    focused = """() => {
+        const { id, dataset, ariaLabel, textContent, name, value } = document.activeElement;
+        return [id, dataset.kind, ariaLabel, name && `${name}=${value}`, textContent.trim()];
+    }"""
 
-    def tab_to(name):
-        for _ in range(80):
-            page.keyboard.press("Tab")
-            if page.evaluate("() => document.activeElement.id || document.activeElement.textContent") == name:
+    def tab_to(name, key="Tab"):
+        for _ in range(150):
+            page.keyboard.press(key)
+            if name in page.evaluate(focused):
                 return
         raise AssertionError(f"{name} cannot be reached")
 
-    tab_to("play")
-    page.keyboard.press("Enter")
+    def press(name, key="Enter"):
+        tab_to(name)
+        page.keyboard.press(key)
+
+    press("play")
     until(page, f"sound?.position > {RATE}")
     page.keyboard.press("Space")
     until(page, "sound.paused")
     page.keyboard.press("Space")
-    tab_to("stop")
-    page.keyboard.press("Enter")
-    until(page, "player.record")
-    tab_to("wild") if page.locator("#wild").is_enabled() else None
-    page.evaluate("() => document.activeElement.blur()")
-    tab_to("wave")
-    position = page.evaluate("() => window.vqwave.player.sound.position")
+    until(page, "!sound.paused")
+    with page.expect_download():
+        press("save")
+    tab_to("volume")
+    before = page.locator("#volume").input_value()
     page.keyboard.press("ArrowLeft")
-    assert page.evaluate("() => window.vqwave.player.sound.position") < position
-    page.evaluate("() => document.querySelector('#tab-music').focus()")
+    assert page.locator("#volume").input_value() < before
+    for name in ("wild", "loudness"):
+        with page.expect_response(lambda r, name=name: r.url.endswith("/set") and name in r.request.post_data):
+            press(name, "ArrowRight")
+    press("jump")
+    until(page, "player.marks.length === 1")
+    press("hold")
+    until(page, "player.marks.length === 2")
+    page.keyboard.press("Enter")
+    until(page, "player.marks.length === 3")
+    identity = page.evaluate("() => window.vqwave.player.take.id")
+    press("onward")
+    until(page, f"player.take?.id && player.take.id !== {json.dumps(identity)} && sound?.playing")
+    press("What the model writes")
+    page.locator("#lanes").wait_for()
+    press("Finer levels")
+    press("die")
+    until(page, "!player.busy && player.take && !player.take.prompt && sound?.playing")
+    press("stop")
+    until(page, "player.record")
+    tab_to("wave")
+    for key, compared in (("End", ">"), ("ArrowLeft", "<"), ("Home", "<")):
+        position = page.evaluate("() => window.vqwave.player.sound.position")
+        page.keyboard.press(key)
+        until(page, f"sound.position {compared}= {position}")
+    assert page.evaluate("() => window.vqwave.player.sound.from") < RATE
+
+    press("More: recordings, detail, length, seed")
+    press("mode=new", "ArrowDown")
+    assert page.locator("#mode input[value=continue]").is_checked()
+    tab_to("play-file")
+    drop(page, "play", song, "my song.mp3: 0:02 long, ready.")
+    tab_to("play-start")
+    page.keyboard.type("0.5")
+    press("play-hear")
+    page.wait_for_function("() => document.querySelector('#play-hear').textContent === 'Stop'")
+    press("keep-original", "Space")
+    assert not page.locator("#keep-original").is_checked()
+    tab_to(f"level={CHAIN.ending}")
+    page.keyboard.press("ArrowUp")
+    assert page.locator("#level input:checked").get_attribute("value") == str(CHAIN.sizes[CHAIN.sizes.index(
+        CHAIN.ending) - 1])
+    press("endless", "Space")
+    tab_to("seconds")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("2")
+    tab_to("seed")
+    page.keyboard.type("5")
+    press("Temperatures and weights")
+    press("temperature-512", "ArrowLeft")
+    assert page.locator("#temperature-512").input_value() == "0.99"
+    press("make")
+    until(page, "player.record && player.take.seed === 5 && player.take.prompt")
+
+    listed = page.locator("#takes li").count()
+    tab_to("Name of the take")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("Rain")
+    press("Star Rain")
+    page.get_by_role("button", name="Star Rain", pressed=True).wait_for()
+    press("Finish, download or share Rain")
+    with page.expect_download():
+        press("wav")
+    press("Delete")
+    assert page.locator("#takes li").count() == listed - 1
+    assert "undo" in page.evaluate(focused), "what was deleted is one key away"
+    page.keyboard.press("Enter")
+    assert page.locator("#takes li").count() == listed
+    press("Play Rain")
+    until(page, "player.take?.seed === 5 && sound.playing && !player.busy")
+    press("make-four")
+    page.get_by_text("Four pieces: play them, and keep one.").wait_for()
+    press("Keep piece 2")
+    page.wait_for_function(f"() => document.querySelectorAll('#takes li').length === {listed + 1}")
+
+    press("theme")
+    assert page.evaluate("() => document.documentElement.dataset.theme") == "light"
+    tab_to("tab-music")
     page.keyboard.press("ArrowRight")
     assert page.locator("#codecs").is_visible() and page.locator("#music").is_hidden()
-    tab_to("codec-file")
     tab_to("codec-mic")
+    drop(page, "codec", song, "my song.mp3: 0:02 long, ready.")
+    page.wait_for_function("() => window.vqwave.codecs.nodes")
+    press("32x", "Space")
+    page.get_by_role("button", name="32x", exact=True, pressed=True).wait_for()
+    press("codec-place", "Home")
+    page.evaluate("() => document.activeElement.blur()")
+    playing = page.evaluate("() => Boolean(window.vqwave.codecs.nodes)")
+    page.keyboard.press("Space")
+    page.wait_for_function(f"() => Boolean(window.vqwave.codecs.nodes) !== {json.dumps(playing)}")
+    with page.expect_download():
+        press("Download 8x as wav")
 
 
 def test_the_page_keeps_its_own_policy_and_paints_within_a_second(browser, url):

@@ -1,6 +1,6 @@
 // The page of the codecs: an original and what each codec makes of it, side by side, heard without a gap between them.
 
-import { alertIn, button, byId, element, film, time } from "./dom.js";
+import { alertIn, button, byId, element, film, inField, time } from "./dom.js";
 import { Codes, Strip, drawOctaves, drawPlayhead, fitted, tables } from "./pictures.js";
 import { RecordingBox } from "./recording.js";
 import { audio, claim, clock } from "./sound.js";
@@ -15,13 +15,18 @@ const FIGURES = [
 const SHARES = ["usage", "notes", "chroma"];
 
 export class Codecs {
-  constructor(about) {
-    Object.assign(this, { sounds: [], chosen: 0, position: 0 });
+  constructor(about, form) {
+    Object.assign(this, { form, sounds: [], chosen: 0, position: 0 });
     this.box = new RecordingBox(about, "codec", 20, about.longest_comparison);
     byId("codec-recording").append(this.box.root);
     this.stage = byId("codec-stage");
     for (const kind of ["recording", "region"]) this.box.addEventListener(kind, () => this.listen());
     for (const part of ["start", "seconds"]) this.box.field(part).addEventListener("change", () => this.box.recording && this.listen());
+    document.addEventListener("keydown", (event) => {
+      if (event.code !== "Space" || inField(event) || byId("codecs").hidden || !this.sounds.length || this.stage.hidden) return;
+      event.preventDefault();
+      this.toggle();
+    });
     film(() => this.draw());
   }
 
@@ -39,7 +44,7 @@ export class Codecs {
     this.tell("Asking the studio …", null);
     try {
       this.table = await tables();
-      for await (const [about, payload] of frames(await ask("studio/comparisons", this.box.values(), control.signal))) {
+      for await (const [about, payload] of frames(await ask("studio/comparisons", { ...this.box.values(), weights: this.form.weights.value }, control.signal))) {
         if (this.control !== control) return;
         if (about.error) throw new Error(about.error);
         if (about.progress) this.tell(`${about.progress} …`, about.share);
@@ -90,6 +95,7 @@ export class Codecs {
       element("div", { class: "bar" },
         (this.playButton = button("Pause", () => this.toggle(), { class: "main", id: "codec-play" })),
         element("div", { class: "picks", role: "group", "aria-label": "What is heard" }, ...this.picks),
+        (this.place = element("input", { type: "range", id: "codec-place", min: 0, max: this.length, step: 0.1, value: 0, "aria-label": "Where it is heard, in seconds", oninput: () => this.choose(this.chosen, Number(this.place.value)) })),
         (this.clockText = element("span", { class: "time" }))),
       element("div", { class: "lanes" }, ...this.sounds.map((sound, i) => {
         const [spectrum, codes] = this.canvases[i];
@@ -171,6 +177,8 @@ export class Codecs {
     if (!this.canvases?.[0]?.[0].clientWidth || (!this.dirty && !this.nodes)) return;
     this.dirty = false;
     this.playButton.textContent = this.nodes ? "Pause" : "Play";
+    this.place.value = this.now;
+    this.place.setAttribute("aria-valuetext", `${time(this.now)} of ${time(this.length)}`);
     this.clockText.textContent = `${time(this.now)} / ${time(this.length)}`;
     const scale = window.devicePixelRatio || 1;
     this.sounds.forEach((sound, i) => {

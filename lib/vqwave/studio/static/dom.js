@@ -22,6 +22,9 @@ export function time(seconds) {
   return minutes < 60 ? `${minutes}:${rest}` : `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}:${rest}`;
 }
 
+/** Whether a key was pressed in something that has its own use for it. */
+export const inField = (event) => Boolean(event.target.closest?.("input, textarea, select, button, a, [role=slider], [role=tab], summary"));
+
 export async function copy(text, button) {
   const was = button.textContent;
   try {

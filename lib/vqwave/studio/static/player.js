@@ -1,6 +1,6 @@
 // The player: makes a take, plays and draws it while it is made, and lets it be steered.
 
-import { alertIn, byId, element, film, keep, time } from "./dom.js";
+import { alertIn, byId, element, film, inField, keep, time } from "./dom.js";
 import { Codes, Outline, PAGE, Strip, drawIdle, drawJoin, drawNotes, drawOctaves, drawPlayhead, fitted, ink, tables, write } from "./pictures.js";
 import { Sound, WHOLE, audio, volume } from "./sound.js";
 import { answer, ask, cutter, frames, inWords, wav } from "./wire.js";
@@ -37,14 +37,13 @@ export class Player {
     }
     this.wave.addEventListener("click", (event) => this.seek((event.offsetX / this.wave.clientWidth) * this.total));
     this.wave.addEventListener("keydown", (event) => {
-      const step = { ArrowLeft: -5, ArrowRight: 5 }[event.key];
+      const step = { ArrowLeft: -5, ArrowRight: 5, Home: -Infinity, End: Infinity }[event.key];
       if (!step || !this.sound) return;
       event.preventDefault();
       this.seek(this.sound.position + step * this.take.rate);
     });
     document.addEventListener("keydown", (event) => {
-      const field = event.target.closest?.("input, textarea, select, button, a, [role=slider], [role=tab], summary");
-      if (event.code !== "Space" || field || byId("music").hidden) return;
+      if (event.code !== "Space" || inField(event) || byId("music").hidden) return;
       event.preventDefault();
       this.press();
     });
@@ -79,8 +78,8 @@ export class Player {
     alertIn(byId("alert"), "");
     this.refresh();
     byId("play").focus({ preventScroll: true });
-      const settings = await this.form.whole(more);
     try {
+      const settings = await this.form.whole(more);
       const [, table] = await Promise.all([answer(ask("studio/settings", settings)), tables()]);
       this.table = table;
       await this.stop(true);

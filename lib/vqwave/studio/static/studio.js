@@ -43,7 +43,7 @@ try {
   const form = new Form(about, () => player.make(), () => takes.four());
   const takes = new Takes(form);
   const player = new Player(form, takes);
-  const codecs = new Codecs(about);
+  const codecs = new Codecs(about, form);
   window.vqwave = { player, codecs, form, takes };
   themes.addEventListener("change", () => {
     player.dirty = codecs.dirty = true;
