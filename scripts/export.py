@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Make the ONNX graphs of trained models: into the cache that playing uses, or where you want them."""
+"""Make the ONNX graphs of trained models: into the cache that playing uses, or where you want them.
+"""
 
 import sys
 

@@ -31,7 +31,8 @@ def notes(level, books):
     """What makes a codec of `level` one of notes, a book a band."""
     return {"front_end": {"kind": "log_frequency", "hop": level},
             "encoder": {"kind": "banded", "units": 8}, "head": {"kind": "notes"},
-            "quantizer": {"kind": "banded", "books": books, "num_codes": 64, "code_dim": 8, "change_cost": 0.02}}
+            "quantizer": {"kind": "banded", "books": books, "num_codes": 64,
+                          "code_dim": 8, "change_cost": 0.02}}
 
 
 def preset(path, books, sample_rate=22050, block=8192, end=None, of_notes=()):

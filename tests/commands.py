@@ -15,7 +15,8 @@ SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload([
-    "keras", "onnxruntime", "librosa.filters", "matplotlib.pyplot", "vqwave.train.training", "vqwave.play.api",
+    "keras", "onnxruntime", "librosa.filters", "matplotlib.pyplot", "vqwave.train.training",
+    "vqwave.play.api",
     "commands"
 ])
 
@@ -83,7 +84,8 @@ class _Forked:
 
     def __init__(self, command, env, pass_fds=()):
         sys.stdout.flush()
-        self.process = multiprocessing.get_context("fork").Process(target=self._begin, args=(command, env, pass_fds))
+        self.process = multiprocessing.get_context("fork").Process(target=self._begin,
+                                                                   args=(command, env, pass_fds))
         self.process.start()
         self.terminate = self.process.terminate
 

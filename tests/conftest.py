@@ -19,7 +19,8 @@ from vqwave import weights
 
 # Neither the speed of the machine nor chance decides whether a test passes.
 hypothesis.settings.register_profile(
-    "steady", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "steady", deadline=None, derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("steady")
 
@@ -121,9 +122,12 @@ def trained(shared):
 
 
 def chain_of(root):
-    made = SimpleNamespace(music=root / "music", data=root / "data", weights=root / "weights", steps=2, seconds=1.0)
-    made.command = ["--data-dir", str(made.data), "--output-dir", str(made.weights), "--size", "tiny", "--no-fp16",
-                    "--steps", str(made.steps), "--epochs", "1", "--batch-size", "2", "--input-length", "4096",
+    made = SimpleNamespace(music=root / "music", data=root / "data", weights=root / "weights",
+                           steps=2, seconds=1.0)
+    made.command = ["--data-dir", str(made.data), "--output-dir", str(made.weights),
+                    "--size", "tiny", "--no-fp16",
+                    "--steps", str(made.steps), "--epochs", "1", "--batch-size",
+                    "2", "--input-length", "4096",
                     "--offsets", "1"]
     return made
 
@@ -139,7 +143,8 @@ def train_tiny_models(made):
         encode(made.music / f"song {i}{suffix}", np.stack([sound, sound], axis=1))
     output = ""
     # Forked, so that no training has to import TensorFlow first.
-    for name, *arguments in (["prepare_audio", made.music, made.data], ["train_all", *made.command]):
+    for name, *arguments in (["prepare_audio", made.music, made.data],
+                             ["train_all", *made.command]):
         code, said, _ = done(made.music.parent / "log", name, *arguments, setting=stages_are_forked)
         assert code == 0, said
         output += said

@@ -26,11 +26,14 @@ def encode(path, audio, sample_rate=44100, tags=None, subtype=None):
                 setattr(out, name, value)
             out.write(audio)
         return path
-    with av.open(str(path), "w", format={".m4a": "ipod", ".aac": "adts", ".opus": "ogg"}.get(suffix)) as box:
+    with av.open(str(path), "w", format={".m4a": "ipod", ".aac": "adts",
+                                         ".opus": "ogg"}.get(suffix)) as box:
         for name, value in (tags or {}).items():
             box.metadata[name] = value
-        stream = box.add_stream(_CODECS[suffix], rate=sample_rate, layout="mono" if audio.shape[1] == 1 else "stereo")
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(audio.T), "fltp", stream.layout.name)
+        stream = box.add_stream(_CODECS[suffix], rate=sample_rate,
+                                layout="mono" if audio.shape[1] == 1 else "stereo")
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(audio.T),
+                                           "fltp", stream.layout.name)
         frame.sample_rate = sample_rate
         box.mux(stream.encode(frame))
         box.mux(stream.encode(None))
@@ -47,7 +50,8 @@ def with_headers_twice(content: bytes, within: bool) -> bytes:
         size = 27 + len(lacing) + sum(lacing)
         pages.append((content[:27], lacing, content[27 + len(lacing) : size]))
         content = content[size:]
-    first = next(i for i, (head, _, _) in enumerate(pages) if struct.unpack_from("<q", head, 6)[0] > 0)
+    first = next(i for i, (head, _, _) in enumerate(pages)
+                 if struct.unpack_from("<q", head, 6)[0] > 0)
     lacing = b"".join(lacing for _, lacing, _ in pages[:first])
     packets = b"".join(data for _, _, data in pages[:first])
     assert packets.count(b"vorbis") == 3

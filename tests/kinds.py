@@ -13,15 +13,16 @@ from vqwave.config import default_kind
 def one_more(config, field, kind, entries):
     """While it lasts, `field` of a config may be of the class `kind` as well.
 
-    The field holds one kind today, several, or a tuple of one. entries: (registry, entry) pairs, which `kind`
-    then has.
+    The field holds one kind today, several, or a tuple of one. entries: (registry, entry) pairs,
+    which `kind` then has.
     """
     described = config.model_fields[field]
     before = described.annotation
     many = get_origin(before) is tuple
     today = get_args(before)[0] if many else before
     first = (get_args(today) or [today])[0]
-    union = Annotated[today | kind, Field(discriminator="kind"), default_kind(first.model_fields["kind"].default)]
+    union = Annotated[today | kind, Field(discriminator="kind"),
+                      default_kind(first.model_fields["kind"].default)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(described, "annotation", tuple[union, ...] if many else union)
         config.model_rebuild(force=True)

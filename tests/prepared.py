@@ -30,7 +30,8 @@ def data_folder(folder, sounds, sample_rate=22050):
         (folder / f"{name}.ogg.u16").write_bytes(values.astype("<u2").tobytes())
         digest = hashlib.sha256(values.tobytes()).hexdigest()
         tags = dict.fromkeys(manifest.TAGS)
-        tracks.append(manifest.Track(f"{name}.ogg.u16", f"/music/{name}.ogg", sample_rate, len(values), digest, tags))
+        tracks.append(manifest.Track(f"{name}.ogg.u16", f"/music/{name}.ogg",
+                                     sample_rate, len(values), digest, tags))
     manifest.write(folder, tracks)
     return tracks
 

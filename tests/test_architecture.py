@@ -74,7 +74,8 @@ def rows():
 
 
 def registry(file, name):
-    """What a registry has entries for, in order: kinds, of config classes where they are its keys."""
+    """What a registry has entries for, in order: kinds, of config classes where they are its keys.
+    """
     body = ast.parse((LIBRARY / file).read_text(encoding="utf-8")).body
     lines = [node for node in body if isinstance(node, ast.ImportFrom) and node.module == "config"]
     called = {alias.asname or alias.name: alias.name for line in lines for alias in line.names}
@@ -82,7 +83,8 @@ def registry(file, name):
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
         if target is not None and ast.unparse(target) == name:
             return [key.value if isinstance(key, ast.Constant)
-                    else getattr(config, called[key.id]).model_fields["kind"].default for key in node.value.keys]
+                    else getattr(config, called[key.id]).model_fields["kind"].default
+                    for key in node.value.keys]
     raise AssertionError(f"{file} holds no {name}")
 
 

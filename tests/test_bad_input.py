@@ -46,12 +46,16 @@ few_or_many = pytest.mark.parametrize("cases", [300, pytest.param(2500, marks=py
 
 # ---------------------------------------------------------------------------------- a seeded corpus
 
-SOUNDFILE = {".wav": ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW", "IMA_ADPCM"),
-             ".flac": ("PCM_S8", "PCM_16", "PCM_24"), ".aiff": ("PCM_S8", "PCM_16", "PCM_24", "PCM_32", "FLOAT"),
+SOUNDFILE = {".wav": ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT",
+                      "DOUBLE", "ULAW", "ALAW", "IMA_ADPCM"),
+             ".flac": ("PCM_S8", "PCM_16", "PCM_24"),
+             ".aiff": ("PCM_S8", "PCM_16", "PCM_24", "PCM_32", "FLOAT"),
              ".ogg": ("VORBIS",)}
 RATES = (8000, 11025, 16000, 22050, 32000, 44100, 48000, 88200, 96000, 176400, 192000)
-ODD_NAMES = ("two words", "-rf", "--help", "ünï 日本 🎵", "new\nline", "tab\there", "[red]", "%s %d", "a'b\"c", "*?",
-             "~", os.fsdecode(b"bad \xff\xfe bytes"), "x" * 200, ".hidden", "a;b&c|d", "$(HOME)", "back\\slash",
+ODD_NAMES = ("two words", "-rf", "--help", "ünï 日本 🎵", "new\nline", "tab\there",
+             "[red]", "%s %d", "a'b\"c", "*?",
+             "~", os.fsdecode(b"bad \xff\xfe bytes"), "x" * 200, ".hidden",
+             "a;b&c|d", "$(HOME)", "back\\slash",
              "\x1b[2J")
 
 
@@ -77,9 +81,11 @@ def good_files(folder):
             add(suffix, rate, channels)
     strange = tone(seconds, 44100)
     strange[::7], strange[3::11], strange[5::13] = np.nan, np.inf, -np.inf
-    for name, sound in (("nan", strange), ("huge", 1e30 * tone(seconds)), ("silent", np.zeros(11025)), ("one", [0.5])):
+    for name, sound in (("nan", strange), ("huge", 1e30 * tone(seconds)),
+                        ("silent", np.zeros(11025)), ("one", [0.5])):
         for suffix in (".wav", ".aiff"):
-            made.append((encode(folder / f"good {name}{suffix}", sound, subtype="FLOAT"), len(sound) / 44100))
+            made.append((encode(folder / f"good {name}{suffix}", sound, subtype="FLOAT"),
+                         len(sound) / 44100))
     ogg = encode(folder / "good headers.ogg", tone(seconds))
     for within in (False, True):
         path = folder / f"good headers twice {within}.ogg"
@@ -140,8 +146,10 @@ def bad_files(folder, good, random, count):
     suffixes = audio.AUDIO_SUFFIXES
     for i, suffix in enumerate(suffixes):
         for name, content in (("empty", b""), ("byte", b"\0"), ("noise", random.bytes(20_000)),
-                              ("text", b"these are words\n" * 99), ("list", b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n"),
-                              ("page", b"<!DOCTYPE html><html>not found</html>"), ("zeros", bytes(50_000))):
+                              ("text", b"these are words\n" * 99),
+                              ("list", b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n"),
+                              ("page", b"<!DOCTYPE html><html>not found</html>"),
+                              ("zeros", bytes(50_000))):
             (folder / f"bad {name}{suffix}").write_bytes(content)
             yield folder / f"bad {name}{suffix}"
         other = good[int(random.integers(len(good)))][0]
@@ -153,7 +161,8 @@ def bad_files(folder, good, random, count):
         content = source.read_bytes()
         for _ in range(int(random.integers(1, 4))):
             content = harmed(content, random) or b"\0"
-        suffix = suffixes[int(random.integers(len(suffixes)))] if random.random() < 0.2 else source.suffix
+        suffix = (suffixes[int(random.integers(len(suffixes)))] if random.random() < 0.2
+                  else source.suffix)
         path = folder / f"bad {i}{suffix}"
         path.write_bytes(content)
         yield path
@@ -166,7 +175,8 @@ def probe(path) -> tuple[str, object]:
     try:
         samples = 0
         for block in audio.Decoder(path, 22050):
-            if block.dtype != np.float32 or block.ndim != 1 or not np.isfinite(block).all() or abs(block).max() > 1:
+            if (block.dtype != np.float32 or block.ndim != 1 or not np.isfinite(block).all()
+                or abs(block).max() > 1):
                 return "raised", f"a block of {block.dtype} {block.shape} that is no sound"
             samples += len(block)
         return "sound", samples
@@ -223,7 +233,8 @@ def test_every_file_is_sound_or_one_line_and_no_good_track_is_lost(tmp_path, poo
     (src / "self").symlink_to(".")
     (src / "gone.ogg").symlink_to("nowhere")
     os.mkfifo(src / "pipe.mp3")
-    done = subprocess.run([sys.executable, SCRIPTS / "prepare_audio.py", src, tmp_path / "data", "--workers", "2"],
+    done = subprocess.run([sys.executable, SCRIPTS / "prepare_audio.py",
+                           src, tmp_path / "data", "--workers", "2"],
                           capture_output=True, text=True, timeout=len(paths) + TIMEOUT, check=False)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr and "ended the process" not in done.stderr
@@ -238,7 +249,8 @@ def test_every_file_is_sound_or_one_line_and_no_good_track_is_lost(tmp_path, poo
             assert tracks[str(path)].samples == found[path][1]
     assert len(tracks) == sum(kind == "sound" for kind, _ in found.values()) + 1
     assert len(failed) == sum(kind == "refused" for kind, _ in found.values()) + 4
-    print(f"{len(paths)} files: {len(tracks)} tracks, {len(failed)} refused, {len(lines) - len(failed)} notes")
+    print(f"{len(paths)} files: {len(tracks)} tracks, {len(failed)} refused, "
+          f"{len(lines) - len(failed)} notes")
 
 
 def test_files_and_folders_without_permission_are_named_and_stop_nothing(tmp_path):
@@ -256,7 +268,8 @@ def test_files_and_folders_without_permission_are_named_and_stop_nothing(tmp_pat
     (tmp_path / "shut").mkdir(mode=0o555)
 
     def prepared(dst):
-        done = subprocess.run([*plain, sys.executable, SCRIPTS / "prepare_audio.py", src, dst, "--workers", "1"],
+        done = subprocess.run([*plain, sys.executable, SCRIPTS / "prepare_audio.py",
+                               src, dst, "--workers", "1"],
                               capture_output=True, text=True, check=False)
         return done.returncode, done.stderr
 
@@ -281,25 +294,29 @@ def test_hours_of_silence_are_hours_of_silence(tmp_path, pool, hours):
         assert kind == "sound" and samples == pytest.approx(hours * 3600 * 22050, abs=50)
 
 
-chunk_sizes = st.integers(0, 2**32 - 1) | st.sampled_from([0, 1, 16, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])
+chunk_sizes = (st.integers(0, 2**32 - 1)
+               | st.sampled_from([0, 1, 16, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]))
 
 
 @st.composite
 def waves(draw):
     """A wav file whose header says anything at all."""
-    tag = draw(st.sampled_from([0, 1, 2, 3, 6, 7, 0x11, 0x31, 0x50, 0x55, 0xFF, 0x161, 0x162, 0xFFFE])
+    tag = draw(st.sampled_from([0, 1, 2, 3, 6, 7, 0x11, 0x31, 0x50, 0x55,
+                                0xFF, 0x161, 0x162, 0xFFFE])
                | st.integers(0, 65535))
     channels = draw(st.integers(0, 12) | st.integers(0, 65535))
     rate = draw(st.sampled_from(RATES) | st.integers(0, 2**32 - 1))
     bits = draw(st.sampled_from([0, 1, 4, 8, 12, 16, 20, 24, 32, 64]) | st.integers(0, 65535))
     align = draw(st.just(min(65535, channels * -(-bits // 8))) | st.integers(0, 65535))
     a_second = draw(st.just(min(2**32 - 1, rate * align)) | chunk_sizes)
-    header = struct.pack("<HHIIHH", tag, channels, rate, a_second, align, bits) + draw(st.binary(max_size=40))
+    header = (struct.pack("<HHIIHH", tag, channels, rate, a_second, align, bits)
+              + draw(st.binary(max_size=40)))
     sound = np.random.default_rng(0).bytes(draw(st.integers(0, 5000)))
     chunks = b"fmt " + struct.pack("<I", draw(st.just(len(header)) | chunk_sizes)) + header
     chunks += draw(st.just(b"") | st.binary(max_size=30))
     chunks += b"data" + struct.pack("<I", draw(st.just(len(sound)) | chunk_sizes)) + sound
-    return b"RIFF" + struct.pack("<I", draw(st.just(len(chunks) + 4) | chunk_sizes)) + b"WAVE" + chunks
+    return (b"RIFF" + struct.pack("<I", draw(st.just(len(chunks) + 4) | chunk_sizes)) + b"WAVE"
+            + chunks)
 
 
 @pytest.mark.parametrize("cases", [100, pytest.param(1000, marks=pytest.mark.large)])
@@ -346,20 +363,25 @@ def nested(path, value):
     return value
 
 
-KEYS = [(kind, path, hint) for kind in (configs.CodecConfig, configs.GeneratorConfig, configs.TrainingConfig)
+KEYS = [(kind, path, hint) for kind in (configs.CodecConfig, configs.GeneratorConfig,
+                                        configs.TrainingConfig)
         for path, hint in leaves(kind)]
 
 
 def test_every_axis_is_among_the_keys():
     named = {".".join(map(str, path)) for _, path, _ in KEYS}
-    assert {"quantizer.num_codes", "stages.0.stride", "core.units", "adversary.discriminators.0.n_fft",
+    assert {"quantizer.num_codes", "stages.0.stride", "core.units",
+            "adversary.discriminators.0.n_fft",
             "conditions.0.dilations", "sampling.top_p", "head.kind", "steps"} <= named
 
 
-@pytest.mark.parametrize("kind, path, hint", KEYS, ids=lambda x: ".".join(map(str, x)) if isinstance(x, tuple) else "")
+@pytest.mark.parametrize("kind, path, "
+                         "hint", KEYS, ids=lambda x: ".".join(map(str, x))
+                         if isinstance(x, tuple) else "")
 def test_a_wrong_value_of_any_key_is_one_line_that_says_what_it_was_and_may_be(kind, path, hint):
     preset = configs.preset("compact")
-    base = {configs.CodecConfig: preset.codec("vqvae_128"), configs.GeneratorConfig: preset.generator("generator_8"),
+    base = {configs.CodecConfig: preset.codec("vqvae_128"),
+            configs.GeneratorConfig: preset.generator("generator_8"),
             configs.TrainingConfig: preset.training("vqvae_8")}[kind]
     wrong = ["words", {"a": 1}, float("nan"), [["x"]], -7, 10**30, float("-inf"), True]
     if hint is str:
@@ -371,7 +393,8 @@ def test_a_wrong_value_of_any_key_is_one_line_that_says_what_it_was_and_may_be(k
             configs.override(base, nested(path, value), "f.yml")
         said = str(caught.value)
         assert "\n" not in said and len(said) < 400 and said.startswith("f.yml: ")
-        # A kind that there is not, or a value that has no kind, is told by the field that has kinds.
+        # A kind that there is not, or a value that has no kind, is told by the field that has
+        # kinds.
         keys = [str(key) for key in path if key != 0 and key != "kind"] or ["kind"]
         assert any(re.search(rf"\b{key}\b", said) for key in keys), said
         assert re.search("must be|unknown key|missing key", said), said
@@ -379,10 +402,12 @@ def test_a_wrong_value_of_any_key_is_one_line_that_says_what_it_was_and_may_be(k
 
 # ----------------------------------------------- whatever a file holds: what it is for, or one line
 
-scalars = (st.none() | st.booleans() | st.integers(-10, 10**6) | st.floats() | st.text(max_size=12) | st.dates()
+scalars = (st.none() | st.booleans() | st.integers(-10, 10**6) | st.floats()
+           | st.text(max_size=12) | st.dates()
            | st.sampled_from(["vqvae_8", "1e-4", "00001", "best", "../x", 10**400]))
 anything = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-    st.text(max_size=6) | st.integers(0, 3) | st.sampled_from(["config", "training", "sha256", "epoch", "encoder"]),
+    st.text(max_size=6) | st.integers(0, 3)
+    | st.sampled_from(["config", "training", "sha256", "epoch", "encoder"]),
     inner, max_size=4), max_leaves=6)
 many = settings(max_examples=150)
 
@@ -413,9 +438,11 @@ def test_whatever_describes_a_weights_set(codec_set):
     path = weights.config_path(folder, "vqvae_8", "best")
 
     @many
-    @given(st.dictionaries(st.sampled_from(["schema", "model", "training", "data", "record", "sha256", "config"]),
+    @given(st.dictionaries(st.sampled_from(["schema", "model", "training",
+                                            "data", "record", "sha256", "config"]),
                            anything, max_size=3)
-           | st.dictionaries(st.sampled_from([*good["model"], *good["sha256"], "epoch"]), anything, max_size=2).map(
+           | st.dictionaries(st.sampled_from([*good["model"], *good["sha256"], "epoch"]),
+                             anything, max_size=2).map(
                lambda changes: {part: values | {k: v for k, v in changes.items() if k in values}
                                 for part, values in good.items() if isinstance(values, dict)}))
     def check(changes):
@@ -454,11 +481,13 @@ def test_whatever_a_manifest_holds(tmp_path):
 
     @many
     @given(st.lists(st.tuples(st.integers(0, 1), st.dictionaries(
-        st.sampled_from([*good[0], "last", "crc32"]), anything | st.sampled_from(["/etc/passwd", "../a", "a\0", "."]),
+        st.sampled_from([*good[0], "last", "crc32"]),
+        anything | st.sampled_from(["/etc/passwd", "../a", "a\0", "."]),
         max_size=2)), max_size=3) | st.binary(max_size=300) | anything)
     def check(content):
         if isinstance(content, list) and all(isinstance(line, tuple) for line in content):
-            content = "\n".join(json.dumps(good[i] | changes, default=str) for i, changes in content).encode()
+            content = "\n".join(json.dumps(good[i] | changes, default=str) for i,
+                                changes in content).encode()
         elif not isinstance(content, bytes):
             content = json.dumps(content, default=str, skipkeys=True).encode()
         path.write_bytes(content)
@@ -470,11 +499,13 @@ def test_whatever_a_manifest_holds(tmp_path):
 
 
 def test_whatever_says_where_a_chain_ends_and_which_tracks_validate(tmp_path):
-    tracks = [manifest.Track(f"{name}.u16", f"/{name}", 22050, 10, "", {}) for name in ("a", "b", "c")]
+    tracks = [manifest.Track(f"{name}.u16", f"/{name}", 22050, 10, "", {})
+              for name in ("a", "b", "c")]
 
     @many
     @given(st.dictionaries(st.sampled_from(["level", "validation", "test", "excluded", "x"]),
-                           anything | st.lists(st.sampled_from("abcd")) | st.sampled_from(LEVELS), max_size=3)
+                           anything | st.lists(st.sampled_from("abcd")) | st.sampled_from(LEVELS),
+                           max_size=3)
            | anything)
     def check(content):
         text = yaml.safe_dump(content)
@@ -513,7 +544,8 @@ def options(name) -> list:
     found = []
     for action in e.value.args[0]._actions:
         if isinstance(action, argparse._SubParsersAction):
-            found += [([command], inner) for command, parser in action.choices.items() for inner in parser._actions]
+            found += [([command], inner) for command, parser in action.choices.items()
+                      for inner in parser._actions]
         elif action.option_strings:
             found.append(([], action))
     return [(command, action) for command, action in found if action.option_strings]
@@ -529,13 +561,16 @@ def run(capsys, name, *argv):
 
 
 NAMES = sorted(p.stem for p in SCRIPTS.glob("*.py"))
-TYPED = [(name, command, action.option_strings[-1]) for name in NAMES for command, action in options(name)
+TYPED = [(name, command, action.option_strings[-1]) for name in NAMES for command,
+         action in options(name)
          if action.choices or (action.type and action.type is not str)]
 
 
-@pytest.mark.parametrize("name, command, flag", TYPED, ids=lambda x: x if isinstance(x, str) else "".join(x))
+@pytest.mark.parametrize("name, command, "
+                         "flag", TYPED, ids=lambda x: x if isinstance(x, str) else "".join(x))
 def test_a_wrong_value_of_any_option_is_one_line_that_names_it(capsys, name, command, flag):
-    for value in ("words", "", "nan", "inf", "1e999", "0x10", "1,5", "½", "-99999999999999999999", "1\n2", "٣x"):
+    for value in ("words", "", "nan", "inf", "1e999", "0x10", "1,5", "½",
+                  "-99999999999999999999", "1\n2", "٣x"):
         code, said = run(capsys, name, *command, f"{flag}={value}")
         assert code == 2, value
         line = said.splitlines()[-1]
@@ -546,7 +581,8 @@ def test_a_wrong_value_of_any_option_is_one_line_that_names_it(capsys, name, com
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_unknown_option_and_a_missing_value_are_one_line(capsys, name):
-    takers = [[*command, action.option_strings[-1]] for command, action in options(name) if action.nargs is None]
+    takers = [[*command, action.option_strings[-1]] for command,
+              action in options(name) if action.nargs is None]
     for argv in (["--no-such-option"], *takers):
         code, said = run(capsys, name, *argv)
         assert code == 2
@@ -585,13 +621,16 @@ NAMED = [
     ("train_vqvae", [*CODEC, "--input-length", "2049"], "--input-length is 2049"),
     ("train_vqvae", [*CODEC, "--input-length", "20480000"], "--input-length, 20480000 samples"),
     ("train_vqvae", [*CODEC, "--output-dir", "text.yml"], "text.yml: cannot be written to"),
-    ("train_vqvae", [*CODEC, "--input-length", "2048", "--start-from", "folder"], "folder: no weights of vqvae_8"),
-    ("train_vqvae", [*CODEC, "--input-length", "2048", "--start-epoch", "3"], "no epoch 3 of vqvae_8"),
+    ("train_vqvae", [*CODEC, "--input-length", "2048", "--start-from", "folder"],
+     "folder: no weights of vqvae_8"),
+    ("train_vqvae", [*CODEC, "--input-length", "2048", "--start-epoch", "3"],
+     "no epoch 3 of vqvae_8"),
     ("train_vqvae", [*CODEC, "--decoder-only"], "--decoder-only needs --start-from"),
     ("train_generator", ["--generator", "vqvae_8", *TRAIN], "'vqvae_8'; there are generator_512"),
     ("train_generator", [*GENERATOR, "--vqvae-weights-dir", "none"], "none: no such folder"),
     ("train_generator", [*GENERATOR, "--vqvae-weights-dir", "folder"], "no weights of vqvae_512"),
-    ("train_generator", [*GENERATOR, "--epoch", "first"], "epoch is 'first'; it must be a number or 'best'"),
+    ("train_generator", [*GENERATOR, "--epoch", "first"], "epoch is 'first'; it must be a number "
+                                                          "or 'best'"),
     ("train_generator", [*GENERATOR, "--size", "compact", "--input-length", "1000"],
      "--input-length is 1000"),
     ("train_all", ["--data-dir", "none"], "none: there is no such folder"),
@@ -599,11 +638,15 @@ NAMED = [
     ("generate_audio", ["--generators", "x", "--seconds", "1"], "no generator is called 'x'"),
     ("generate_audio", ["--output", "OUT/a.mp3", "--seconds", "1"], "'.mp3' is none of them"),
     ("generate_audio", ["--output", "OUT/none/a.wav", "--seconds", "1"], "there is no folder"),
-    ("generate_audio", ["--generator-weights-dir", "none", "--output", "folder/a.wav", "--seconds", "1"], "none"),
-    ("generate_audio", ["--vqvae-weights-dir", "none", "--output", "folder/a.wav", "--seconds", "1"], "none"),
+    ("generate_audio", ["--generator-weights-dir", "none", "--output",
+                        "folder/a.wav", "--seconds", "1"], "none"),
+    ("generate_audio", ["--vqvae-weights-dir", "none", "--output", "folder/a.wav",
+                        "--seconds", "1"], "none"),
     ("test_vqvae", ["--model", "vqvae_9", "--input", "good.wav", "--output-dir", "OUT"], "vqvae_9"),
-    ("test_vqvae", ["--model", "all", "--input", "noise.mp3", "--output-dir", "OUT"], "noise.mp3: not audio"),
-    ("test_vqvae", ["--model", "all", "--input", "none.mp3", "--output-dir", "OUT"], "none.mp3: no such file"),
+    ("test_vqvae", ["--model", "all", "--input", "noise.mp3", "--output-dir", "OUT"],
+     "noise.mp3: not audio"),
+    ("test_vqvae", ["--model", "all", "--input", "none.mp3", "--output-dir", "OUT"],
+     "none.mp3: no such file"),
     ("export", ["--models", "x"], "'x'"),
     ("export", ["--vqvae-weights-dir", "none", "--generator-weights-dir", "none"], "none"),
     ("benchmark", ["--sizes", "huge", "--quick"], "huge"),
@@ -611,15 +654,20 @@ NAMED = [
 ]
 
 
-@pytest.mark.parametrize("name, argv, said", NAMED, ids=lambda x: x if isinstance(x, str) else " ".join(x[:2]))
-def test_a_wrong_name_or_place_is_one_line_and_leaves_nothing(places, tmp_path, capsys, name, argv, said):
-    argv = [a.replace("DATA", str(places / "data")).replace("OUT", str(tmp_path / "out")) for a in argv]
-    argv = [str(places / a) if re.fullmatch(r"(none|folder|text|wrong|noise|good)(\.\w+|/a\.wav)?", a) else a
+@pytest.mark.parametrize("name, argv, said", NAMED, ids=lambda x: x if isinstance(x, str)
+                         else " ".join(x[:2]))
+def test_a_wrong_name_or_place_is_one_line_and_leaves_nothing(places, tmp_path,
+                                                              capsys, name, argv, said):
+    argv = [a.replace("DATA", str(places / "data")).replace("OUT", str(tmp_path / "out"))
+            for a in argv]
+    argv = [str(places / a) if re.fullmatch(r"(none|folder|text|wrong|noise|good)(\.\w+|/a\.wav)?",
+                                            a) else a
             for a in argv]
     code, told = run(capsys, name, *argv)
     assert code == 2, told
     assert said in told.splitlines()[-1]
     assert "Traceback" not in told
     out = tmp_path / "out"
-    assert not [p for p in out.rglob("*") if p.is_file() and not p.name.startswith(".")] if out.exists() else True
+    assert not [p for p in out.rglob("*") if p.is_file()
+                and not p.name.startswith(".")] if out.exists() else True
     assert len(told.splitlines()[-1]) < 600

@@ -55,12 +55,16 @@ def test_the_exit_code_is_what_main_returns(tmp_path, body, code):
      "command.py: no space left on the disk: make room and run the same command again"),
     ("FileNotFoundError(errno.ENOENT, 'No such file or directory', 'a b.wav')",
      "command.py: a b.wav: No such file or directory"),
-    ("OSError(errno.EFBIG, 'File too large')", "command.py: a file could not be read or written: File too large"),
-    *((error, "command.py: out of memory: lower --batch-size or --input-length (training), --batch (generating)")
-      for error in ("MemoryError()", "RuntimeError('Exception: OOM when allocating tensor with shape[9]')",
+    ("OSError(errno.EFBIG, 'File too large')", "command.py: a file could not be read or written: "
+                                               "File too large"),
+    *((error, "command.py: out of memory: lower --batch-size or --input-length (training), --batch "
+              "(generating)")
+      for error in ("MemoryError()", "RuntimeError('Exception: OOM when allocating tensor with "
+                                     "shape[9]')",
                     "RuntimeError('RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes')",
                     "type('ResourceExhaustedError', (Exception,), {})()",
-                    "RuntimeError('Operation received an exception:Status: 1, message: no primitive')")),
+                    "RuntimeError('Operation received an exception:Status: 1, message: no "
+                    "primitive')")),
     ("type('ResourceExhaustedError', (Exception,), {})('events.v2; No space left on device')",
      "command.py: no space left on the disk: make room and run the same command again"),
 ])
@@ -69,7 +73,8 @@ def test_what_a_user_can_cause_is_one_line_and_code_2(tmp_path, error, line):
     assert (done.returncode, done.stderr) == (2, line + "\n")
 
 
-@pytest.mark.parametrize("error", ["ZeroDivisionError()", "OSError('no file in it')", "ValueError('ours')"])
+@pytest.mark.parametrize("error", ["ZeroDivisionError()", "OSError('no file in "
+                                                          "it')", "ValueError('ours')"])
 def test_a_mistake_of_the_program_keeps_its_traceback(tmp_path, error):
     done = run(tmp_path, f"raise {error}")
     assert done.returncode == 1 and done.stderr.startswith("Traceback")
@@ -97,7 +102,8 @@ def test_help_shows_defaults_and_an_example(tmp_path):
 
 def test_ctrl_c_is_130_and_no_traceback(tmp_path):
     command = script(tmp_path, "print('ready', flush=True)\ntime.sleep(600)")
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True) as process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGINT)
         assert process.wait(600) == 130
@@ -107,7 +113,8 @@ def test_ctrl_c_is_130_and_no_traceback(tmp_path):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_is_one_whatever_a_library_makes_of_it(tmp_path, number, code):
     command = script(tmp_path, "try:\n    print('ready', flush=True)\n    time.sleep(99)\n"
-                               "except BaseException:\n    raise TypeError('failed to convert') from None")
+                               "except BaseException:\n    raise TypeError('failed to convert') "
+                               "from None")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
@@ -116,7 +123,8 @@ def test_a_signal_is_one_whatever_a_library_makes_of_it(tmp_path, number, code):
 
 
 def test_sigterm_is_143_and_closes_what_is_open(tmp_path):
-    command = script(tmp_path, "try:\n    print('ready', flush=True)\n    time.sleep(99)\nfinally: print('closed')")
+    command = script(tmp_path, "try:\n    print('ready', flush=True)\n    time.sleep(99)\nfinally: "
+                               "print('closed')")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
         process.terminate()
@@ -141,12 +149,14 @@ def test_a_full_disk_under_stdout_is_one_line_and_code_2(tmp_path):
     with open("/dev/full", "w") as full:
         done = run(tmp_path, "print('x')", stdout=full)
     assert done.returncode == 2
-    assert done.stderr.startswith("command.py: no space left on the disk") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("command.py: no space left on the "
+                                  "disk") and done.stderr.count("\n") == 1
 
 
 def test_a_closed_stdout_is_no_error(tmp_path):
     command = script(tmp_path, "print('x')\nreturn 0")
-    done = subprocess.run(["bash", "-c", '"$@" >&-', "bash", *command], stderr=subprocess.PIPE, text=True, timeout=600)
+    done = subprocess.run(["bash", "-c", '"$@" >&-', "bash", *command],
+                          stderr=subprocess.PIPE, text=True, timeout=600)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -170,14 +180,16 @@ def test_a_flag_has_the_bounds_of_the_config_that_it_goes_into():
     top_p, top_k, offsets = (cli.field(config, name) for config, name in (
         (Sampling, "top_p"), (Sampling, "top_k"), (TrainingConfig, "offsets")))
     assert (top_p("0.5"), top_p("1"), top_k("0"), offsets("64")) == (0.5, 1.0, 0, 64)
-    for parse, text in ((top_p, "0"), (top_p, "1.1"), (top_k, "-1"), (top_k, "1.5"), (offsets, "65"), (offsets, "0")):
+    for parse, text in ((top_p, "0"), (top_p, "1.1"), (top_k, "-1"), (top_k, "1.5"),
+                        (offsets, "65"), (offsets, "0")):
         with pytest.raises(cli.argparse.ArgumentTypeError, match=f"'{text}' is not a"):
             parse(text)
 
 
 @pytest.mark.parametrize(("limits", "good", "bad"), [
     (dict(kind=int, least=1), ["1", "100"], ["0", "-1", "1.0", "x", "", "nan", "inf"]),
-    (dict(least=0, most=1), ["0", "1", "0.5", "1e-3"], ["-0.1", "1.1", "nan", "inf", "-inf", "1e400", "x"]),
+    (dict(least=0, most=1), ["0", "1", "0.5", "1e-3"],
+     ["-0.1", "1.1", "nan", "inf", "-inf", "1e400", "x"]),
     (dict(above=0), ["1e-9", "3"], ["0", "-1"]),
     (dict(), ["-5", "0", "1e10"], ["nan", "one"]),
 ])
@@ -194,7 +206,8 @@ def test_a_number_lies_in_its_bounds_or_is_refused_with_them(limits, good, bad):
 
 
 @pytest.mark.parametrize("value, bounds, made", [
-    (3, {"whole": True}, 3), (3.0, {"whole": True, "least": 3, "most": 3}, 3), (np.int64(2), {}, 2.0),
+    (3, {"whole": True}, 3), (3.0, {"whole": True, "least": 3, "most": 3}, 3),
+    (np.int64(2), {}, 2.0),
     (np.float32(0.5), {"above": 0}, 0.5), (2**127 + 1, {"whole": True}, 2**127 + 1),
 ])
 def test_numbers_are_taken_as_what_they_are(value, bounds, made):
@@ -203,7 +216,8 @@ def test_numbers_are_taken_as_what_they_are(value, bounds, made):
 
 
 @pytest.mark.parametrize("value, bounds, wanted", [
-    ("3", {}, "a number"), (True, {"whole": True}, "a whole number"), (float("inf"), {}, "a number"),
+    ("3", {}, "a number"), (True, {"whole": True}, "a whole number"),
+    (float("inf"), {}, "a number"),
     (1.5, {"whole": True, "least": 0}, "a whole number of at least 0"), (10**400, {}, "a number"),
     (0, {"above": 0, "most": 1}, "a number above 0 and of at most 1"),
     (2, {"least": -0.5, "most": 1}, "a number from -0.5 to 1"),

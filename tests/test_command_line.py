@@ -53,10 +53,12 @@ def test_the_version_is_that_of_the_package(capsys):
     (["nonsense"], "vqwave: argument COMMAND: invalid choice: 'nonsense'"),
     (["--completion", "sh"], "vqwave: argument --completion: invalid choice: 'sh'"),
     (["play", "--output", "a.wav"], "vqwave play: unrecognized arguments: --output a.wav"),
-    (["generate", "--seconds", "1e12"], "vqwave generate: argument --seconds: '1e12' is not a number above 0 and of "
-                                        "at most 86400"),
-    (["generate", "--top-p", "2"], "vqwave generate: argument --top-p: '2' is not a number above 0 and of at most 1"),
-    (["generate", "--output", "a.mp3", "--seconds", "1"], "vqwave generate: a.mp3: audio is written as .wav"),
+    (["generate", "--seconds", "1e12"], "vqwave generate: argument --seconds: '1e12' is not a "
+                                        "number above 0 and of at most 86400"),
+    (["generate", "--top-p", "2"], "vqwave generate: argument --top-p: '2' is not a number above 0 "
+                                   "and of at most 1"),
+    (["generate", "--output", "a.mp3", "--seconds", "1"], "vqwave generate: a.mp3: audio is "
+                                                          "written as .wav"),
     (["prepare", "none", "data"], "there is no such folder"),
     (["train"], "vqwave train: the following arguments are required: --data-dir"),
     (["plot", "waves"], "vqwave plot: argument KIND: invalid choice: 'waves'"),
@@ -96,7 +98,8 @@ def test_completion_knows_commands_options_and_choices(capsys, shell):
     if shell == "bash":
         assert subprocess.run(["bash", "-n"], input=said, text=True, check=False).returncode == 0
         typed = 'COMP_WORDS=(vqwave train-); COMP_CWORD=1; _shtab_vqwave; echo "${COMPREPLY[*]}"'
-        done = subprocess.run(["bash"], input=f"{said}\n{typed}\n", text=True, capture_output=True, check=False)
+        done = subprocess.run(["bash"], input=f"{said}\n{typed}\n", text=True,
+                              capture_output=True, check=False)
         assert done.stdout.split() == ["train-codec", "train-generator"], done.stderr
 
 
@@ -104,14 +107,16 @@ def test_help_imports_nothing_heavy():
     heavy = ("tensorflow", "keras", "matplotlib", "numpy", "onnxruntime", "librosa", "pydantic")
     program = ("import sys; from vqwave import commands; commands.run([]);"
                f"print([m for m in {heavy} if m in sys.modules])")
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True,
+                          text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_command_needs_tensorflow_or_matplotlib_to_read_its_arguments(name):
     program = (f"import sys; from vqwave import commands; commands.load({name!r}).parser();"
-               "print([m for m in ('tensorflow', 'keras', 'matplotlib', 'librosa', 'gradio') if m in sys.modules])")
+               "print([m for m in ('tensorflow', 'keras', 'matplotlib', 'librosa', 'gradio') if m "
+               "in sys.modules])")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
 
@@ -120,13 +125,14 @@ def test_the_package_installs_the_command_and_runs_as_a_module():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     (place,) = [place for name, place in project["scripts"].items() if name == "vqwave"]
     assert EntryPoint("vqwave", place, "console_scripts").load() is commands.run
-    done = subprocess.run([sys.executable, "-m", "vqwave", "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-m", "vqwave", "--version"],
+                          capture_output=True, text=True, check=True)
     assert re.fullmatch(r"vqwave \d+(\.\d+)*\n", done.stdout)
 
 
 def test_every_command_finds_what_ships_from_anywhere(capsys, tmp_path, monkeypatch):
-    """Also where training has made a folder `weights`. Each is asked for something that it refuses only
-    once it has the weights; where none ship here, it names the folder.
+    """Also where training has made a folder `weights`. Each is asked for something that it refuses
+    only once it has the weights; where none ship here, it names the folder.
     """
     from prepared import data_folder, music
 
@@ -139,11 +145,13 @@ def test_every_command_finds_what_ships_from_anywhere(capsys, tmp_path, monkeypa
     (tmp_path / "weights" / "mine").mkdir(parents=True)
     data_folder(tmp_path / "data", {f"t{i}": music(0.5, i) for i in range(3)})
     for words, said in [
-        (["generate", "--generators", "x", "--seconds", 1, "--output", "a.wav"], "no generator is called 'x'"),
+        (["generate", "--generators", "x", "--seconds", 1, "--output", "a.wav"],
+         "no generator is called 'x'"),
         (["test-codec", "--model", "vqvae_512", "--input", "none.wav"], "none.wav: no such file"),
         (["export", "--models", "x"], "no model is called 'x'; there are vqvae_512"),
         (["plot", "codebook", "none.wav", "--output", "a.png"], "none.wav: no such file"),
-        (["train-generator", "--generator", "generator_512", "--data-dir", "data", "--output-dir", "weights/mine",
+        (["train-generator", "--generator", "generator_512", "--data-dir",
+          "data", "--output-dir", "weights/mine",
           "--start-from", "weights", "--steps", 1, "--input-length", 100], "multiple of"),
         (["benchmark", "--only", "chain", "--sizes", "none"], "none"),
     ]:

@@ -64,7 +64,8 @@ def test_the_models_of_a_preset_form_its_chain(preset):
         assert (generator.num_codes, generator.books) == (codec.num_codes, codec.books)
         assert generator.start_token == codec.num_codes
         if above is None:
-            assert (generator.source, generator.source_level, generator.ratio, generator.halo) == (None, 0, 0, 0)
+            assert (generator.source, generator.source_level, generator.ratio,
+                    generator.halo) == (None, 0, 0, 0)
         else:
             assert generator.source.num_codes == generator.pad_token == above.num_codes
             assert generator.ratio * generator.level == generator.source_level == above.level
@@ -81,7 +82,8 @@ def test_a_presets_training_is_its_own_where_the_models_do_not_say_otherwise():
 
 
 def test_a_preset_may_stand_on_another(tmp_path):
-    path = write(tmp_path, "base: tiny\nabout: wider\ngenerators: {generator_8: {core: {units: 40}}}\n")
+    path = write(tmp_path, "base: tiny\nabout: wider\ngenerators: {generator_8: {core: {units: "
+                           "40}}}\n")
     wider, tiny = configs.preset(path), PRESETS["tiny"]
     assert wider.generator(8) == configs.override(tiny.generator(8), {"core": {"units": 40}}, "")
     assert wider.codec(8) == tiny.codec(8) and wider.about == "wider"
@@ -103,7 +105,8 @@ generators: {b: {}, d: {}}
     ("codec: c", "codec: a", "two models of the chain have the same name: a, a"),
     ("{b: {}", "{b: {conditions: [{kind: codes}]}", "b is the top of the chain"),
     ("d: {}", "d: {num_codes: 3}", "d: num_codes is 3, but the chain says 1024"),
-    ("d: {}", "d: {training: {stpes: 3}}", "d: training: unknown key 'stpes'; did you mean 'steps'"),
+    ("d: {}", "d: {training: {stpes: 3}}", "d: training: unknown key 'stpes'; did you mean "
+                                           "'steps'"),
     ("chain:", "about: 3\nchain:", "about is 3; it must be text"),
     ("block: 64", "block: 64, end: 9", "end is 9; it must be one of the levels 16, 8"),
     ("chain:", "schema: 9\nchain:", "schema is 9; this program reads 1 to 2"),
@@ -156,12 +159,14 @@ def test_a_map_is_as_square_as_it_can_be():
 
 @pytest.mark.parametrize("make, said", [
     (lambda: Sampling(temperature=-1), "Sampling: temperature is -1; it must be at least 0"),
-    (lambda: Sampling(temprature=1), "Sampling: unknown key 'temprature'; did you mean 'temperature'"),
+    (lambda: Sampling(temprature=1), "Sampling: unknown key 'temprature'; did you mean "
+                                     "'temperature'"),
     (lambda: DilatedBlock(kernel_size=4), "DilatedBlock: kernel_size is 4; it must be odd"),
     (lambda: Stage(channels=3), "Stage: missing key 'stride'"),
     (lambda: GeneratorConfig(name="g", level=8, num_codes=9, core={"units": 0}),
      "GeneratorConfig: core.units is 0; it must be at least 1"),
-    (lambda: GeneratorConfig(name="g", level=8, num_codes=9, conditions=[{"kind": "codes", "level": 9}]),
+    (lambda: GeneratorConfig(name="g", level=8, num_codes=9,
+                             conditions=[{"kind": "codes", "level": 9}]),
      r"GeneratorConfig: conditions\[0\]: missing key 'num_codes'"),
 ])
 def test_a_config_made_by_hand_fails_in_the_same_one_line(make, said):
@@ -180,7 +185,8 @@ def test_a_config_made_by_hand_fails_in_the_same_one_line(make, said):
     ({"valdation": []}, "split: unknown key 'valdation'; did you mean 'validation'"),
 ])
 def test_a_split_that_is_none_is_told_what_it_may_be(split, said):
-    for make in (lambda: DataConfig(split=split), lambda: validate(DataConfig, {"split": split}, "f.yml: data")):
+    for make in (lambda: DataConfig(split=split),
+                 lambda: validate(DataConfig, {"split": split}, "f.yml: data")):
         with pytest.raises(ConfigError, match=said):
             make()
 
@@ -200,7 +206,8 @@ def test_a_config_cannot_be_changed():
 
 NEAR = [("{nam: x}", "nam", "name"), ("{core: {unit: 3}}", "unit", "units"),
         ("{sampling: {Top_K: 3}}", "Top_K", "top_k"),
-        ("{conditions: [{kind: codes, level: 32, num_codes: 9, chanels: 3}]}", "chanels", "channels")]
+        ("{conditions: [{kind: codes, level: 32, num_codes: 9, chanels: "
+         "3}]}", "chanels", "channels")]
 
 
 @pytest.mark.parametrize("text, key, near", NEAR)
@@ -239,11 +246,13 @@ def test_a_number_in_scientific_notation_is_a_number_with_or_without_a_point():
     ("stages: [{stride: 0, channels: 1}]", r"stages\[0\].stride is 0; it must be at least 1"),
     ("stages: [{stride: 8.0, channels: 1}]", "stride is 8.0; it must be a whole number"),
     ("stages: [{stride: 8, channels: 1, dilations: [1, -3]}]", "at least 1"),
-    ("stages: [{stride: 300000, channels: 1}]", "multiply to 300000 samples a code; at most 262144"),
+    ("stages: [{stride: 300000, channels: 1}]", "multiply to 300000 samples a code; at most "
+                                                "262144"),
     ("quantizer: {num_codes: true}", "num_codes is True; it must be a whole number"),
     ("quantizer: {num_codes: 1}", "at least 2"),
     ("quantizer: {num_codes: 65537}", "at most 65536"),
-    ("quantizer: {num_codes: 0x" + "f" * 5000 + "}", "num_codes is .*at most|num_codes is .*whole number"),
+    ("quantizer: {num_codes: 0x" + "f" * 5000 + "}", "num_codes is .*at most|num_codes is .*whole "
+                                                     "number"),
     ("quantizer: {kind: huffman}", "kind is one of 'ema', 'residual', 'som'"),
     ("quantizer: {kind: residual, books: 0}", "books is 0; it must be at least 1"),
     ("quantizer: {decay: 1}", "below 1"),
@@ -252,7 +261,8 @@ def test_a_number_in_scientific_notation_is_a_number_with_or_without_a_point():
     ("quantizer: {revival_threshold: -1}", "at least 0"),
     ("sample_rate: -1", "at least 1"),
     ("block: {kernel_size: 4}", "kernel_size is 4; it must be odd"),
-    ("head: {kind: tones}\nstages: [{stride: 3, channels: 1}]", "power of 2, but the strides multiply to 3"),
+    ("head: {kind: tones}\nstages: [{stride: 3, channels: 1}]",
+     "power of 2, but the strides multiply to 3"),
     ("name: ../../vqvae_8", "name is .*; it must be a name of letters"),
     ("name: vqvae_²", "name is .*; it must be a name of letters"),
     ("name: vqvae_00010", "must not end in"),
@@ -308,13 +318,17 @@ def test_a_training_that_cannot_be_is_refused(values, said):
 
 def test_the_flat_configs_of_the_version_before_are_upgraded():
     flat = {"name": "vqvae_128", "strides": [8, 4, 4], "channels": [64, 128, 192],
-            "dilations": [[1, 3], [1, 3], [1, 3, 9, 27]], "sample_rate": 22050, "num_codes": 1024, "code_dim": 32,
+            "dilations": [[1, 3], [1, 3], [1, 3, 9, 27]], "sample_rate": 22050,
+            "num_codes": 1024, "code_dim": 32,
             "tones": 192, "noise": True, "even": 0.0, "ema_decay": 0.96, "revival_threshold": 0.3,
-            "loss": {"spectral_convergence": 1.0, "log_magnitude": 0.5, "mel": 1.5, "waveform": 0.02, "hum": 0.0,
+            "loss": {"spectral_convergence": 1.0, "log_magnitude": 0.5,
+                     "mel": 1.5, "waveform": 0.02, "hum": 0.0,
                      "commitment": 0.25, "adversarial": 0.2, "feature_matching": 1.0}}
     assert validate_model(configs.upgrade_model(flat)) == COMPACT.codec(128)
-    flat = {"name": "generator_128", "level": 128, "source_level": 512, "num_codes": 1024, "source_codes": 1024,
-            "embedding_dim": 32, "units": 512, "lstm_layers": 2, "dropout": 0.0, "context_channels": 128,
+    flat = {"name": "generator_128", "level": 128, "source_level": 512,
+            "num_codes": 1024, "source_codes": 1024,
+            "embedding_dim": 32, "units": 512, "lstm_layers": 2, "dropout": 0.0,
+            "context_channels": 128,
             "context_dilations": [1, 2, 4, 8, 16, 32], "temperature": 1.0, "top_k": 0, "top_p": 1.0}
     assert validate_model(configs.upgrade_model(flat)) == COMPACT.generator(128)
     now = configs.to_dict(CODEC)
@@ -325,7 +339,8 @@ def test_the_flat_configs_of_the_version_before_are_upgraded():
 
 
 @pytest.mark.parametrize("content", [
-    b"", b"- a\n- list", b"text", b"a: [", b"\xff\xfe\xfa", b"a: b: c", b"\x00", b"a: 2001-99-99", b"a: !!int x",
+    b"", b"- a\n- list", b"text", b"a: [", b"\xff\xfe\xfa", b"a: b: c",
+    b"\x00", b"a: 2001-99-99", b"a: !!int x",
     b"a: !!timestamp x", b"a: !!bool maybe", b"!!python/object/apply:os.system [true]", b"[" * 5000,
     b"a: " + b"9" * 9000, b"? {a: b}\n: c",
 ])
@@ -348,7 +363,8 @@ def test_a_file_of_aliases_that_would_unfold_without_end_is_refused_in_one_short
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
     path = write(tmp_path, "\n".join([*lines, "num_codes: *a11"]))
     with pytest.raises(ConfigError) as caught:
-        configs.override(CODEC, {"quantizer": {"num_codes": configs.load_yaml(path)["num_codes"]}}, "f.yml")
+        configs.override(CODEC, {"quantizer": {"num_codes": configs.load_yaml(path)["num_codes"]}},
+                         "f.yml")
     assert len(str(caught.value)) < 500
 
 
@@ -359,14 +375,16 @@ def test_a_config_error_is_a_user_error_and_a_value_error():
 # ---- whatever a file says: a config or a ConfigError
 # -----------------------------------------------------------------
 scalars = (
-    st.none() | st.booleans() | st.integers() | st.integers(min_value=10**400, max_value=10**401) | st.floats()
+    st.none() | st.booleans() | st.integers() | st.integers(min_value=10**400, max_value=10**401)
+    | st.floats()
     | st.text(max_size=20) | st.binary(max_size=4) | st.dates()
     | st.sampled_from(["1e5", "1e999", "vqvae_8", "generator_8", "residual", "som", "tones"])
 )
 anything = st.recursive(
     scalars,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(
-        st.sampled_from(["kind", "level", "num_codes", "books"]) | st.text(max_size=8) | st.integers(), inner,
+        st.sampled_from(["kind", "level", "num_codes", "books"]) | st.text(max_size=8)
+        | st.integers(), inner,
         max_size=4),
     max_leaves=8,
 )
@@ -378,13 +396,15 @@ def keys(kind):
 
 def is_sound(config):
     """Whether the config survives YAML."""
-    return validate(type(config), yaml.safe_load(configs.dump_yaml(configs.to_dict(config)))) == config
+    return validate(type(config),
+                    yaml.safe_load(configs.dump_yaml(configs.to_dict(config)))) == config
 
 
 @pytest.mark.parametrize("base", [CODEC, GENERATOR, COMPACT.chain, TrainingConfig()],
                          ids=["codec", "generator", "chain", "training"])
 def test_any_value_under_any_key_gives_a_sound_config_or_a_config_error(base):
-    @given(st.dictionaries(keys(type(base)) | st.text(max_size=12) | st.integers(), anything, max_size=3))
+    @given(st.dictionaries(keys(type(base)) | st.text(max_size=12) | st.integers(),
+                           anything, max_size=3))
     @example({"sampling": {"temperature": 10**400}, "quantizer": {"decay": 10**400}})
     @example({"loss": {"mel": 10**400}})
     @example({"quantizer": {"kind": []}})

@@ -86,7 +86,8 @@ def test_no_sentence_stands_on_two_pages():
 
 def test_what_is_told_of_real_music_is_what_was_measured():
     """In sound.md, of RESULTS.md's figures of the test tracks, which stand first in a cell."""
-    rows = [line.strip("| ").split(" | ") for line in (ROOT / "RESULTS.md").read_text(encoding="utf-8").splitlines()]
+    rows = [line.strip("| ").split(" | ")
+            for line in (ROOT / "RESULTS.md").read_text(encoding="utf-8").splitlines()]
     sound = " ".join(prose(ROOT / "docs/sound.md").split())
 
     def measured(first, column=-1, head=None):
@@ -95,10 +96,11 @@ def test_what_is_told_of_real_music_is_what_was_measured():
         return cell.split(" / ")[0]
 
     chain = "down to 128x, temperature as shipped"
-    told = (f"its harmony is {measured(chain, head='alike a second later')} alike a second later, real music's "
-            f"{measured('the tracks themselves')}")
+    told = (f"its harmony is {measured(chain, head='alike a second later')} alike a second later, "
+            f"real music's {measured('the tracks themselves')}")
     assert told in sound
-    won, prompt = (measured(what, head="pairs won").replace("%", " %") for what in (chain, "the prompt"))
+    won, prompt = (measured(what, head="pairs won").replace("%", " %")
+                   for what in (chain, "the prompt"))
     assert f"({won} of pairs; the prompt itself {prompt})" in sound
     told = re.search(r"512x keep ([\d.]+) of the notes and those of 128x ([\d.]+), .* 6 kbit/s keeps ([\d.]+)\.", sound)
     kept = [float(measured(what, -2, "chroma")) for what in ("vqvae_512", "vqvae_128", "Opus 6")]
@@ -199,7 +201,8 @@ def test_vqwave_accepts_every_command_shown(page):
 
 
 def test_vqwave_commands_are_found_and_wrong_ones_told(tmp_path):
-    assert {"play", "studio", "--help"} <= {words[0] for words in vqwave_commands(ROOT / "README.md")}
+    assert {"play", "studio", "--help"} <= {words[0]
+                                            for words in vqwave_commands(ROOT / "README.md")}
     listed = {words[0] for words in vqwave_commands(ROOT / "docs/using.md")}
     assert {"play", "generate", "evaluate", "benchmark", "export"} <= listed
     page = tmp_path / "page.md"

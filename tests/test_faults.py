@@ -46,21 +46,24 @@ def tiny(tmp_path_factory):
     root = tmp_path_factory.mktemp("faults")
     made = SimpleNamespace(data=root / "data", weights=root / "weights", seconds={}, root=root)
     data_folder(made.data, {f"track {i}": music(1.0, i) for i in range(3)})
-    common = ["--size", "tiny", "--steps", STEPS, "--epochs", 3, "--batch-size", 2, "--input-length", 4096]
+    common = ["--size", "tiny", "--steps", STEPS, "--epochs", 3, "--batch-size",
+              2, "--input-length", 4096]
     common += ["--keep-all"]
 
     def codec(out, data=made.data):
         return "train_vqvae", "--model", CODEC, "--data-dir", data, "--output-dir", out, *common
 
     def generator(out, data=made.data):
-        return ("train_generator", "--generator", GENERATOR, "--data-dir", data, "--output-dir", out,
+        return ("train_generator", "--generator", GENERATOR, "--data-dir",
+                data, "--output-dir", out,
                 "--vqvae-weights-dir", made.weights, "--offsets", 1, *common)
 
     made.codec, made.generator = codec, generator
     # The first command waits for the server to import what takes long.
     assert done(root / "log", "export", "--help")[0] == 0
     for name, command in ((CODEC, codec), (GENERATOR, generator)):
-        code, said, made.seconds[name] = done(root / "log", *command(made.weights), setting=every_step_is_saved)
+        code, said, made.seconds[name] = done(root / "log", *command(made.weights),
+                                              setting=every_step_is_saved)
         assert code == 0, said
     return made
 
@@ -71,7 +74,8 @@ def assert_trained_as(folder, other, name):
         assert sorted(a.files) == sorted(b.files)
         for key in set(a.files) - {"record"}:
             np.testing.assert_allclose(a[key], b[key], atol=1e-6, rtol=1e-6)
-    assert weights.tags(folder, name) == weights.tags(other, name) == ["00001", "00002", "00003", "best"]
+    assert weights.tags(folder, name) == weights.tags(other,
+                                                      name) == ["00001", "00002", "00003", "best"]
     for tag in (1, 2, 3, "best"):
         a, b = weights.find(folder, name, tag), weights.find(other, name, tag)
         for part in a.files:
@@ -110,7 +114,8 @@ def in_turns(times, seed, seconds, start, look, finish, chain=10):
 # ------------------------------------------------------------------------------------------ kill -9
 
 
-@pytest.mark.parametrize("name, times", [(CODEC, 1), (GENERATOR, 2), many(CODEC, 20), many(GENERATOR, 20)])
+@pytest.mark.parametrize("name, times",
+                         [(CODEC, 1), (GENERATOR, 2), many(CODEC, 20), many(GENERATOR, 20)])
 def test_a_training_killed_at_any_moment_ends_as_if_it_had_not_been(tiny, tmp_path, name, times):
     out, command = tmp_path / "out", tiny.codec if name == CODEC else tiny.generator
 
@@ -146,7 +151,8 @@ class Process(subprocess.Popen):
     def __init__(self, log, name, *arguments):
         self.log = Path(log)
         with open(log, "wb") as file:
-            super().__init__([sys.executable, str(SCRIPTS / f"{name}.py"), *map(str, arguments)], stdout=file,
+            super().__init__([sys.executable, str(SCRIPTS / f"{name}.py"), *map(str, arguments)],
+                             stdout=file,
                              stderr=file)
 
     def wait(self, seconds=None):
@@ -166,8 +172,10 @@ def test_train_all_killed_at_any_moment_ends_as_if_it_had_not_been(tiny, tmp_pat
     memory is full.
     """
     out, random = tmp_path / "out", np.random.default_rng(times)
-    arguments = ["--data-dir", tiny.data, "--output-dir", out, "--size", "tiny", "--no-fp16", "--levels", 512]
-    arguments += ["--steps", STEPS, "--epochs", 3, "--batch-size", 2, "--input-length", 4096, "--offsets", 1]
+    arguments = ["--data-dir", tiny.data, "--output-dir", out, "--size",
+                 "tiny", "--no-fp16", "--levels", 512]
+    arguments += ["--steps", STEPS, "--epochs", 3, "--batch-size", 2, "--input-length",
+                  4096, "--offsets", 1]
     arguments += ["--keep-all"]
 
     class TrainAll(Command):
@@ -204,7 +212,8 @@ def test_train_all_killed_at_any_moment_ends_as_if_it_had_not_been(tiny, tmp_pat
 def test_preparing_killed_at_any_moment_ends_as_if_it_had_not_been(tmp_path, times):
     src, dst = tmp_path / "music", tmp_path / "data"
     src.mkdir()
-    for i, suffix in enumerate((".mp3", ".flac", ".ogg", ".m4a", ".wav", ".opus", ".aac", ".aiff") * 2):
+    for i, suffix in enumerate((".mp3", ".flac", ".ogg", ".m4a", ".wav",
+                                ".opus", ".aac", ".aiff") * 2):
         encode(src / f"{i}{suffix}", music(6.0, i % 8, 48000), 48000)
 
     def start():
@@ -237,8 +246,10 @@ def test_music_in_the_making_never_stands_under_its_final_name(tiny_weights, tmp
     out.parent.mkdir()
 
     def start():
-        return Command(tmp_path / "log", "generate_audio", "--vqvae-weights-dir", tiny_weights.codecs,
-                       "--generator-weights-dir", tiny_weights.generators, "--generators", "generator_128",
+        return Command(tmp_path / "log", "generate_audio", "--vqvae-weights-dir",
+                       tiny_weights.codecs,
+                       "--generator-weights-dir", tiny_weights.generators,
+                       "--generators", "generator_128",
                        "--seconds", 60, "--seed", 1, "--output", out, "--force")
 
     assert start().wait() == 0
@@ -281,7 +292,8 @@ def test_told_to_stop_a_training_saves_and_leaves(tiny, tmp_path, name, times):
         began = time.monotonic()
         code = command.wait()
         left.append(time.monotonic() - began)
-        assert code in (0, 128 + number), command.log.read_text()  # 0 where it came after the last step
+        # 0 where it came after the last step
+        assert code in (0, 128 + number), command.log.read_text()
         assert "Traceback" not in command.log.read_text()
         if code == 0:
             assert_trained_as(out, tiny.weights, name)
@@ -346,7 +358,8 @@ def told(log):
 
 
 @pytest.mark.parametrize("name, share", [(GENERATOR, 0.6), many(CODEC, 0.3), many(CODEC, 0.6)])
-def test_a_training_on_a_full_disk_says_so_and_goes_on_once_there_is_room(tiny, tmp_path, disk, name, share):
+def test_a_training_on_a_full_disk_says_so_and_goes_on_once_there_is_room(tiny, tmp_path,
+                                                                          disk, name, share):
     training = tiny.codec if name == CODEC else tiny.generator
     out = disk.folder / "out"
     size = sum(p.stat().st_size for p in tiny.weights.rglob("*") if name in p.as_posix())
@@ -398,8 +411,10 @@ def test_preparing_onto_a_full_disk(tmp_path, disk):
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg"])
 def test_music_onto_a_full_disk(tiny_weights, tmp_path, disk, suffix):
-    arguments = ["--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir", tiny_weights.generators,
-                 "--generators", "generator_512", "--seed", 1, "--output", disk.folder / f"a{suffix}", "--seconds"]
+    arguments = ["--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir",
+                 tiny_weights.generators,
+                 "--generators", "generator_512", "--seed", 1, "--output",
+                 disk.folder / f"a{suffix}", "--seconds"]
     disk.limit(64 << 10)
     command = Command(tmp_path / "log", "generate_audio", *arguments, 60)
     assert command.wait() == 2, command.log.read_text()
@@ -410,17 +425,21 @@ def test_music_onto_a_full_disk(tiny_weights, tmp_path, disk, suffix):
     assert [p.name for p in disk.folder.iterdir()] == [f"a{suffix}"]
 
 
-def test_a_folder_that_can_only_be_read_is_said_before_anything_is_done(tiny, tiny_weights, tmp_path, disk):
+def test_a_folder_that_can_only_be_read_is_said_before_anything_is_done(tiny, tiny_weights,
+                                                                        tmp_path, disk):
     (disk.folder / "out").mkdir()
     (disk.folder / "out" / f".{CODEC}.lock").touch()
     (src := tmp_path / "music").mkdir()
     encode(src / "a.wav", music(1.0))
     disk.read_only(True)
-    music_to = ["--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir", tiny_weights.generators,
+    music_to = ["--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir",
+                tiny_weights.generators,
                 "--seconds", 1, "--output", disk.folder / "a.wav"]
     all_to = ["--data-dir", tiny.data, "--size", "tiny", "--output-dir"]
-    for command in (tiny.codec(disk.folder / "out"), tiny.generator(disk.folder / "out"), ("generate_audio", *music_to),
-                    ("prepare_audio", src, disk.folder / "data"), ("train_all", *all_to, disk.folder / "out"),
+    for command in (tiny.codec(disk.folder / "out"), tiny.generator(disk.folder / "out"),
+                    ("generate_audio", *music_to),
+                    ("prepare_audio", src, disk.folder / "data"),
+                    ("train_all", *all_to, disk.folder / "out"),
                     ("train_all", *all_to, disk.folder / "new")):
         code, said, _ = done(tmp_path / "log", *command)
         assert code == 2
@@ -446,7 +465,8 @@ def test_where_memory_ends_it_says_which_two_flags_to_lower(tiny, tmp_path, batc
     command = Command(tmp_path / "log", name, *arguments, setting=little_memory)
     code, said = command.wait(600), command.log.read_text()
     if code is None:
-        command.kill()  # TensorFlow's threads may wait for one another for ever: see docs/reliability.md
+        # TensorFlow's threads may wait for one another for ever: see docs/reliability.md
+        command.kill()
     assert code == 2, said
     assert "Traceback" not in said
     assert "out of memory: lower --batch-size or --input-length" in said.splitlines()[-1]

@@ -14,7 +14,8 @@ NAME = "generator_128"
 
 def test_a_folder_is_trained_in_by_one_process_at_a_time(tmp_path):
     with files.lock_folder(tmp_path, NAME, "being trained"):
-        with pytest.raises(UserError, match=f"{NAME} is already being trained.*process {os.getpid()} since"), \
+        with pytest.raises(UserError, match=f"{NAME} is already being trained.*process "
+                                            f"{os.getpid()} since"), \
                 files.lock_folder(tmp_path, NAME, "being trained"):
             pass
         with files.lock_folder(tmp_path, "generator_8", "being trained"):
@@ -40,8 +41,9 @@ def test_a_lock_file_that_is_removed_before_it_is_locked_is_made_again(tmp_path,
         assert len(opened) == 2 and (tmp_path / f".{NAME}.lock").read_text().startswith("process")
 
 
-@pytest.mark.parametrize("error, held", [(OSError(errno.ENOLCK, ""), True), (OSError(errno.EBADF, ""), True),
-                                         (BlockingIOError(), False)])
+@pytest.mark.parametrize("error, held",
+                         [(OSError(errno.ENOLCK, ""), True), (OSError(errno.EBADF, ""), True),
+                          (BlockingIOError(), False)])
 def test_a_folder_without_locks_can_be_trained_in(tmp_path, monkeypatch, error, held):
     def fail(*_):
         raise error
@@ -53,7 +55,8 @@ def test_a_folder_without_locks_can_be_trained_in(tmp_path, monkeypatch, error, 
         with open(tmp_path / "file", "w") as file:
             assert not files.try_lock(file)  # what is swept must be known to be nobody's
     else:
-        with pytest.raises(UserError, match="another process"), files.lock_folder(tmp_path, NAME, "being trained"):
+        with pytest.raises(UserError, match="another process"), files.lock_folder(tmp_path, NAME,
+                                                                                  "being trained"):
             pass
 
 

@@ -27,7 +27,8 @@ def tone(samples=RATE, hz=440.0, amplitude=0.5):
 def test_magnitudes_are_librosas_in_blocks_of_any_size(n_fft, hop, window, samples):
     audio = noise(samples)
     padded = np.pad(audio, n_fft // 2)
-    wanted = np.abs(librosa.stft(padded, n_fft=n_fft, hop_length=hop, win_length=window, center=False)).T
+    wanted = np.abs(librosa.stft(padded, n_fft=n_fft, hop_length=hop, win_length=window,
+                                 center=False)).T
     for frames in (1, 7, 4096):
         got = np.concatenate(list(metrics.magnitudes(audio, n_fft, hop, window, frames)))
         assert got.shape == (1 + samples // hop, n_fft // 2 + 1)
@@ -51,7 +52,8 @@ def test_mel_is_of_magnitudes_through_librosas_filters():
     wanted = 0.0
     for n_fft, bands in metrics.MEL_BANDS:
         m = [np.log10(np.maximum(librosa.feature.melspectrogram(
-            y=s, sr=RATE, n_fft=n_fft, hop_length=n_fft // 4, n_mels=bands, power=1.0), 1e-5)) for s in (x, y)]
+            y=s, sr=RATE, n_fft=n_fft, hop_length=n_fft // 4, n_mels=bands, power=1.0), 1e-5))
+             for s in (x, y)]
         wanted += np.abs(m[0] - m[1]).mean()
     assert metrics.mel_distance(x, y, RATE) == pytest.approx(wanted, rel=1e-5)
 
@@ -81,10 +83,14 @@ def test_equal_signals_are_at_the_good_end_and_worse_noise_is_worse():
 
 @pytest.mark.parametrize("samples", [1, 2, 100, 2047, 2048, 5000])
 def test_silence_and_short_signals_have_finite_figures(samples):
-    silent, constant, loud = np.zeros(samples, np.float32), np.full(samples, 0.3, np.float32), noise(samples)
-    assert metrics.distances(silent, silent, RATE) == {"sc_db": -120.0, "mel": 0.0, "si_sdr_db": 120.0}
-    for x, y in [(silent, loud), (loud, silent), (silent, constant), (constant, loud), (loud, constant), (loud, loud)]:
-        assert all(math.isfinite(v) and abs(v) <= 120 for v in metrics.distances(x, y, RATE).values())
+    silent, constant, loud = np.zeros(samples, np.float32), np.full(samples,
+                                                                    0.3, np.float32), noise(samples)
+    assert metrics.distances(silent, silent, RATE) == {"sc_db": -120.0,
+                                                       "mel": 0.0, "si_sdr_db": 120.0}
+    for x, y in [(silent, loud), (loud, silent), (silent, constant), (constant, loud),
+                 (loud, constant), (loud, loud)]:
+        assert all(math.isfinite(v) and abs(v) <= 120
+                   for v in metrics.distances(x, y, RATE).values())
     assert metrics.spectral_convergence(loud, silent) == pytest.approx(0.0, abs=1e-6)
     assert metrics.spectral_convergence(silent, loud) == 120.0
     assert metrics.si_sdr(constant, silent) == 120.0  # less their means, both are silent
@@ -96,7 +102,8 @@ def test_silence_and_short_signals_have_finite_figures(samples):
 def test_what_cannot_be_compared_is_refused(name):
     x = noise(100)
     for original, other, why in [
-        (x, x[:-1], "equal lengths"), (x[:0], x[:0], "at least one sample"), (x[None], x[None], "shape"),
+        (x, x[:-1], "equal lengths"), (x[:0], x[:0], "at least one "
+                                                     "sample"), (x[None], x[None], "shape"),
         (np.append(x, np.nan), np.append(x, 0), "original holds"),
         (x, np.where(x > 0, np.inf, x), "reconstruction holds"),
     ]:

@@ -12,7 +12,8 @@ NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "tour.ipynb"
 @pytest.fixture(autouse=True)
 def quiet_jupyter(monkeypatch, tmp_path):
     """Jupyter neither reads nor writes the settings of whoever runs the tests."""
-    for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "TMPDIR"):
+    for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR",
+                 "JUPYTER_RUNTIME_DIR", "TMPDIR"):
         (tmp_path / name).mkdir()
         monkeypatch.setenv(name, str(tmp_path / name))
 
@@ -36,7 +37,8 @@ def check(book):
     assert shown.count("image/png") == 6
     text = "".join(o.text for o in outputs if o.output_type == "stream")
     assert "generator_128: all " in text and "0 files could not be read" in text
-    return "".join(o["data"]["text/html"] for o in outputs if "text/html" in o.get("data", {})).count("<audio")
+    return "".join(o["data"]["text/html"] for o in outputs
+                   if "text/html" in o.get("data", {})).count("<audio")
 
 
 def test_it_ships_without_outputs():

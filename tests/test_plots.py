@@ -32,7 +32,8 @@ def read_png(path):
 def test_a_picture_is_whole_alone_in_its_folder_and_the_same_each_time(tmp_path):
     x = music()
     for name in ("a.png", "b.PNG"):
-        plots.waveform_and_spectrogram(x, 0.5 * x[:-7], tmp_path / name, RATE, title="$a_1 & <音>.mp3")
+        plots.waveform_and_spectrogram(x, 0.5 * x[:-7], tmp_path / name,
+                                       RATE, title="$a_1 & <音>.mp3")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "b.PNG"]
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.PNG").read_bytes()
     pixels = read_png(tmp_path / "a.png")
@@ -51,7 +52,8 @@ def test_few_colours_are_as_good_as_many_and_a_third_of_the_bytes(tmp_path, monk
 
     monkeypatch.setattr(Figure, "savefig", keep)
     noise = np.random.default_rng(0).normal(0, 0.1, 3 * RATE).astype(np.float32)
-    plots.spectrograms({"noise": noise * np.linspace(0, 1, len(noise), dtype=np.float32)}, tmp_path / "a.png", RATE)
+    plots.spectrograms({"noise": noise * np.linspace(0, 1, len(noise), dtype=np.float32)},
+                       tmp_path / "a.png", RATE)
     (tmp_path / "b.png").write_bytes(whole[0])
     few, many = read_png(tmp_path / "a.png"), read_png(tmp_path / "b.png")
     assert np.abs(few[..., :3] - many[..., :3]).max() < 12 / 255
@@ -63,7 +65,8 @@ def test_svg_is_xml_with_units_on_its_axes(tmp_path):
     plots.spectrograms({"a piece": music()}, path, RATE)
     assert ElementTree.parse(path).getroot().tag.endswith("svg")  # noqa: S314 - our own file
     text = path.read_text(encoding="utf-8")
-    for label in ("Time (s)", "Pitch", "C4", "Frequency (Hz)", "Level (dB)", "Amplitude", "a piece"):
+    for label in ("Time (s)", "Pitch", "C4", "Frequency (Hz)", "Level (dB)",
+                  "Amplitude", "a piece"):
         assert label in text
 
 
@@ -119,8 +122,9 @@ def test_the_spectrogram_is_bounded_and_loses_no_peak():
     assert short.shape[1] == 1 + RATE // (plots.WINDOWS[0] // 8)
 
 
-@pytest.mark.parametrize("hertz, note", [(65.41, 36), (110.0, 45), (261.63, 60), (440.0, 69), (1000.0, 83.21),
-                                         (4186.0, 108)])
+@pytest.mark.parametrize("hertz, note",
+                         [(65.41, 36), (110.0, 45), (261.63, 60), (440.0, 69), (1000.0, 83.21),
+                          (4186.0, 108)])
 def test_a_tone_stands_at_its_pitch_and_level(hertz, note):
     spectrum = plots.log_spectrogram(music(2.0, hertz), RATE)[:, 40:-40].mean(axis=1)
     assert plots.pitch(hertz) == pytest.approx(note, abs=0.01)
@@ -149,7 +153,8 @@ def test_the_time_axis_begins_where_the_part_does(tmp_path, start):
         "waveforms": lambda path: plots.waveforms({"x": sound}, path, RATE, start=start),
         "spectrograms": lambda path: plots.spectrograms({"x": sound}, path, RATE, start=start),
         "both": lambda path: plots.waveform_and_spectrogram(sound, sound, path, RATE, start=start),
-        "codes": lambda path: plots.codes({512: np.arange(173) % 64}, {512: np.linspace(0, 1, 64)}, path, RATE, 512,
+        "codes": lambda path: plots.codes({512: np.arange(173) % 64}, {512: np.linspace(0, 1, 64)},
+                                          path, RATE, 512,
                                           sound, start=start),
     }.items():
         path = tmp_path / f"{name}.svg"
@@ -179,7 +184,8 @@ def test_a_run_of_one_epoch_has_one_tick(tmp_path):
     told = texts(tmp_path / "a.svg")
     assert told.count("1") == 1 and "0" not in told and "2" not in told[: told.index("Epoch")]
     assert plots.loss_curves(path, tmp_path / "b.svg")
-    assert texts(tmp_path / "b.svg").count("1") == 3  # a panel each of loss, codes used and spectral
+    # a panel each of loss, codes used and spectral
+    assert texts(tmp_path / "b.svg").count("1") == 3
 
 
 def test_pictures_need_no_pyplot_and_no_main_thread(tmp_path):
@@ -218,7 +224,8 @@ def test_a_log_is_read_in_order_the_later_of_two_rows_of_an_epoch_counting(tmp_p
     read_png(tmp_path / "log.png")
 
 
-@pytest.mark.parametrize("tail", ["1", "1,0.6,2", "1,0.6,2,1,2.5,1", "1,0.6,2\n", "\0\0\0\n", ",,,,,\n", '"1,0.6\n'])
+@pytest.mark.parametrize("tail", ["1", "1,0.6,2", "1,0.6,2,1,2.5,1", "1,0.6,2\n",
+                                  "\0\0\0\n", ",,,,,\n", '"1,0.6\n'])
 def test_a_log_that_is_being_written_gives_its_whole_rows(tmp_path, tail):
     path = log(tmp_path, HEADER + "0,0.5,3,2,3.5,2.5\n" + tail)
     epochs, columns = plots.read_log(path)
@@ -232,7 +239,8 @@ def test_a_log_without_a_whole_row_draws_nothing(tmp_path, text):
     assert not (tmp_path / "log.png").exists()
 
 
-@pytest.mark.parametrize("columns", ["loss", "val_loss", "loss,val_loss", "a,b,c,d,e,f,loss,val_loss,learning_rate"])
+@pytest.mark.parametrize("columns", ["loss", "val_loss", "loss,val_loss",
+                                     "a,b,c,d,e,f,loss,val_loss,learning_rate"])
 def test_any_set_of_columns_is_drawn(tmp_path, columns):
     rows = "".join(f"{e}" + ",1.0" * len(columns.split(",")) + "\n" for e in range(3))
     assert plots.loss_curves(log(tmp_path, f"epoch,{columns}\n{rows}"), tmp_path / "log.svg")
@@ -249,7 +257,8 @@ def test_a_log_that_is_not_there_is_named(tmp_path):
 
 def test_two_threads_draw_at_once(tmp_path):
     threads = [
-        threading.Thread(target=plots.spectrograms, args=({"a piece": music()}, tmp_path / f"{i}.png", RATE))
+        threading.Thread(target=plots.spectrograms,
+                         args=({"a piece": music()}, tmp_path / f"{i}.png", RATE))
         for i in range(2)
     ]
     for t in threads:
@@ -274,7 +283,8 @@ def test_a_raster_holds_every_code_with_time_from_top_to_bottom(rng, level, coun
     codes = rng.integers(0, 64, count)
     raster = plots.code_raster(codes, level, np.arange(64) / 63, 512)
     several = np.stack([codes, rng.integers(0, 64, count)], axis=1)
-    np.testing.assert_array_equal(raster, plots.code_raster(several, level, np.arange(64) / 63, 512))
+    np.testing.assert_array_equal(raster,
+                                  plots.code_raster(several, level, np.arange(64) / 63, 512))
     assert raster.shape == (512 // level, 5) and raster.dtype == np.float32
     read = raster.T.ravel()
     np.testing.assert_allclose(read[:count] * 63, codes, atol=1e-4)
@@ -331,7 +341,8 @@ def test_no_signal_and_no_code_are_refused(tmp_path):
 
 def test_runs_are_drawn_each_as_far_as_it_has_come(tmp_path):
     logs = {}
-    for name, text in {"vqvae_8": HEADER + "0,0.5,3,2,3.5,2.5\n1,0.6,2,1,2.5,1.", "vqvae_32": HEADER,
+    for name, text in {"vqvae_8": HEADER + "0,0.5,3,2,3.5,2.5\n1,0.6,2,1,2.5,1.",
+                       "vqvae_32": HEADER,
                        "generator_8": "epoch,bits,loss,val_bits\n0,7,5,6\n1,6,4,5\n"}.items():
         logs[name] = tmp_path / f"{name}.csv"
         logs[name].write_text(text)
@@ -348,20 +359,24 @@ def test_logs_are_found_by_whatever_their_models_are_called(tmp_path):
         (tmp_path / f"{name}.csv").write_text(HEADER)
     (tmp_path / "vqvae_8.png").write_bytes(b"")
     assert list(plots.logs(tmp_path)) == ["a_codec", "vqvae_8", "zither_4"]
-    assert list(plots.logs(tmp_path, ("zither_4", "missing", "vqvae_8"))) == ["zither_4", "vqvae_8", "a_codec"]
+    assert list(plots.logs(tmp_path, ("zither_4", "missing", "vqvae_8"))) == ["zither_4",
+                                                                              "vqvae_8", "a_codec"]
     assert plots.logs(tmp_path / "nowhere") == {}
 
 
 def test_usage_says_how_many_codes_and_how_evenly(tmp_path):
     even, two, one = np.full(64, 3), np.zeros(64, int), np.zeros(64, int)
     two[[5, 7]], one[9] = 10, 1
-    plots.code_usage({"even": even, "two": two, "one": one, "x": even, "y": even}, tmp_path / "a.svg")
+    plots.code_usage({"even": even, "two": two, "one": one, "x": even, "y": even},
+                     tmp_path / "a.svg")
     text = (tmp_path / "a.svg").read_text(encoding="utf-8")
-    for words in ("even: 64 of 64 codes", "perplexity 64", "two: 2 of 64 codes", "perplexity 2", "one: 1 of 64 codes"):
+    for words in ("even: 64 of 64 codes", "perplexity 64", "two: 2 of 64 codes",
+                  "perplexity 2", "one: 1 of 64 codes"):
         assert words in text
 
 
-@pytest.mark.parametrize(("codes", "dim", "unused"), [(64, 32, 10), (64, 32, 0), (64, 1, 3), (2, 8, 1), (8, 4, 8)])
+@pytest.mark.parametrize(("codes", "dim", "unused"),
+                         [(64, 32, 10), (64, 32, 0), (64, 1, 3), (2, 8, 1), (8, 4, 8)])
 def test_a_codebook_of_any_size_is_mapped(tmp_path, rng, codes, dim, unused):
     counts = np.arange(1, codes + 1)
     counts[:unused] = 0

@@ -11,7 +11,8 @@ HEAD = "import os, sys\nfrom vqwave import quiet\n"
 
 def run(body, *command, **environment):
     command = command or (sys.executable, "-c", HEAD + body)
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | environment)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120,
+                          env=os.environ | environment)
 
 
 @pytest.mark.parametrize("way", ["mute_stderr", "mute_stderr_unless_it_fails"])
@@ -35,13 +36,14 @@ def test_what_was_written_before_stays():
 
 @pytest.mark.parametrize("error", ["ImportError('libfoo')", "KeyboardInterrupt()", "SystemExit(3)"])
 def test_what_was_written_before_an_error_is_shown(error):
-    done = run(f"with quiet.mute_stderr_unless_it_fails():\n    os.write(2, b'the reason\\n')\n    raise {error}")
+    done = run(f"with quiet.mute_stderr_unless_it_fails():\n    os.write(2, b'the reason\\n')\n    "
+               f"raise {error}")
     assert done.returncode and done.stderr.startswith("the reason\n")
 
 
 def test_always_is_quiet_whatever_happens():
-    done = run("try:\n    with quiet.mute_stderr():\n        os.write(2, b'the reason\\n')\n        raise ValueError\n"
-               "except ValueError:\n    print('caught', file=sys.stderr)")
+    done = run("try:\n    with quiet.mute_stderr():\n        os.write(2, b'the reason\\n')\n       "
+               " raise ValueError\nexcept ValueError:\n    print('caught', file=sys.stderr)")
     assert done.stderr == "caught\n"
 
 
@@ -59,7 +61,8 @@ def test_a_process_without_stderr_goes_on():
 
 
 def test_importing_keras_says_nothing():
-    done = run("quiet.import_keras()\nimport keras\nkeras.ops.ones(2) + 1\nprint(keras.backend.backend())",
+    done = run("quiet.import_keras()\nimport keras\nkeras.ops.ones(2) + "
+               "1\nprint(keras.backend.backend())",
                TF_CPP_MIN_LOG_LEVEL="3")
     assert done.returncode == 0 and done.stdout and done.stderr == ""
 

@@ -31,8 +31,10 @@ def checkout(tmp_path):
 
 def run(checkout, name, *arguments, **environment):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.run(["bash", checkout / "recipes" / name / "run.sh", *map(str, arguments)], cwd="/",
-                          capture_output=True, text=True, check=False, env=os.environ | {"PATH": path} | environment)
+    return subprocess.run(["bash", checkout / "recipes" / name / "run.sh", *map(str, arguments)],
+                          cwd="/",
+                          capture_output=True, text=True, check=False,
+                          env=os.environ | {"PATH": path} | environment)
 
 
 def songs(folder, name, seconds=1.0):
@@ -71,13 +73,17 @@ def test_help_states_hours_hardware_and_licence(checkout, name):
 
 
 def test_what_a_user_can_get_wrong_is_one_line(checkout, tmp_path):
-    for arguments, why in [(["--hour", "1"], "unknown argument '--hour'"), (["--hours"], "--hours needs a value"),
-                           (["--step", "ship"], "there is no step 'ship'"), (["--", "--quick"], "name it with --step"),
+    for arguments, why in [(["--hour", "1"], "unknown argument '--hour'"),
+                           (["--hours"], "--hours needs a value"),
+                           (["--step", "ship"], "there is no step "
+                                                "'ship'"),
+                           (["--", "--quick"], "name it with --step"),
                            (["--music", tmp_path / "none"], "none: no such folder"),
                            (["--step", "prepare"], "the step before this one is fetch")]:
         done = run(checkout, "wesnoth", *arguments)
         assert done.returncode == 2
-        assert done.stderr.splitlines()[-1].startswith("recipes/wesnoth/run.sh: ") and why in done.stderr
+        assert done.stderr.splitlines()[-1].startswith("recipes/wesnoth/run.sh: "
+                                                       "") and why in done.stderr
 
 
 def path_with(folder, **commands):
@@ -96,12 +102,15 @@ def test_the_package_is_asked_for_by_name_unpacked_and_not_fetched_twice(checkou
     tree = tmp_path / "package"
     (tree / "DEBIAN").mkdir(parents=True)
     (tree / "DEBIAN"
-     / "control").write_text("Package: a\nVersion: 1\nArchitecture: all\nMaintainer: a\nDescription: a\n")
+     / "control").write_text("Package: a\nVersion: 1\nArchitecture: all\nMaintainer: "
+                             "a\nDescription: a\n")
     songs_folder = tree / "usr/share/games/singularity/music"
     songs_folder.mkdir(parents=True)
     (songs_folder / "a.ogg").write_bytes(b"music")
-    subprocess.run(["dpkg-deb", "--build", tree, tmp_path / "made.deb"], check=True, capture_output=True)
-    path = path_with(tmp_path / "bin", apt_get=f'echo "$@" >> {tmp_path}/asked; cp {tmp_path}/made.deb a_1_all.deb')
+    subprocess.run(["dpkg-deb", "--build", tree, tmp_path / "made.deb"],
+                   check=True, capture_output=True)
+    path = path_with(tmp_path / "bin", apt_get=f'echo "$@" >> {tmp_path}/asked; cp '
+                                               f'{tmp_path}/made.deb a_1_all.deb')
     fetched = checkout / "data" / "music" / "singularity"
     for _ in range(2):
         done = run(checkout, "singularity", "--step", "fetch", PATH=path)
@@ -115,7 +124,8 @@ def test_the_package_is_asked_for_by_name_unpacked_and_not_fetched_twice(checkou
 
 
 def test_where_apt_cannot_fetch_it_says_what_to_do(checkout, tmp_path):
-    done = run(checkout, "singularity", "--step", "fetch", PATH=path_with(tmp_path / "bin", apt_get="exit 100"))
+    done = run(checkout, "singularity", "--step", "fetch",
+               PATH=path_with(tmp_path / "bin", apt_get="exit 100"))
     assert done.returncode == 2
     assert "give the folder of music with --music" in done.stderr.splitlines()[-1]
     assert not (checkout / "data" / "music" / "singularity").exists()
@@ -128,7 +138,8 @@ def test_recipes_name_packages_and_no_address():
 
 def test_prepare_takes_the_music_that_is_given(checkout, tmp_path):
     count = songs(tmp_path / "music", "wesnoth", 0.1)
-    done = run(checkout, "wesnoth", "--music", tmp_path / "music", "--step", "prepare", "--", "--workers", "1")
+    done = run(checkout, "wesnoth", "--music", tmp_path / "music", "--step",
+               "prepare", "--", "--workers", "1")
     assert done.returncode == 0, done.stderr
     assert f"{count} converted" in done.stdout
     assert len(list((checkout / "data" / "wesnoth").glob("*.u16"))) == count
@@ -138,10 +149,12 @@ def test_prepare_takes_the_music_that_is_given(checkout, tmp_path):
 def test_from_the_music_to_figures(checkout, tmp_path):
     songs(tmp_path / "music", "singularity", 4.0)
     steps = [("prepare", []),
-             ("train", ["--size", "tiny", "--steps", "2", "--epochs", "1", "--batch-size", "2", "--input-length",
+             ("train", ["--size", "tiny", "--steps", "2", "--epochs", "1",
+                        "--batch-size", "2", "--input-length",
                         "4096", "--offsets", "1", "--no-fp16"]),
              ("evaluate", ["--only", "health", "--minutes", "0.1", "--json"])]
     for step, options in steps:
-        done = run(checkout, "singularity", "--music", tmp_path / "music", "--step", step, "--", *options)
+        done = run(checkout, "singularity", "--music", tmp_path / "music",
+                   "--step", step, "--", *options)
         assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout)["health"][0]["seconds"] == pytest.approx(6.0)

@@ -56,18 +56,21 @@ def checkout(tmp_path):
     tools = tmp_path / "tools"
     tools.mkdir()
     nothing = "#!/bin/sh\nexit 1\n"
-    for name, content in {"python3": PYTHON, "apt-get": nothing, "sudo": nothing, "nvidia-smi": nothing}.items():
+    for name, content in {"python3": PYTHON, "apt-get": nothing, "sudo": nothing,
+                          "nvidia-smi": nothing}.items():
         (tools / name).write_text(content)
         (tools / name).chmod(0o755)
     return folder
 
 
 def environment(checkout, **more):
-    return {"PATH": f"{checkout.parent / 'tools'}:/usr/bin:/bin", "HOME": str(checkout.parent)} | more
+    return ({"PATH": f"{checkout.parent / 'tools'}:/usr/bin:/bin", "HOME": str(checkout.parent)}
+            | more)
 
 
 def setup(checkout, *arguments, script="setup.sh", **more):
-    return subprocess.run(["bash", checkout / script, *arguments], env=environment(checkout, **more),
+    return subprocess.run(["bash", checkout / script, *arguments],
+                          env=environment(checkout, **more),
                           cwd=checkout.parent, text=True, capture_output=True, timeout=600)
 
 
@@ -170,7 +173,8 @@ def test_what_failed_is_completed_by_the_next_run(checkout):
     (checkout / "refused").write_text("dev\n")
     failed = setup(checkout)
     assert failed.returncode == 2 and failed.stdout == ""
-    assert failed.stderr.splitlines()[-1].startswith("setup.sh: pip could not install the dependencies: ERROR: this")
+    assert failed.stderr.splitlines()[-1].startswith("setup.sh: pip could not install the "
+                                                     "dependencies: ERROR: this")
     assert calls(checkout) == [CONSTRAINED, FREE]
     (checkout / "refused").write_text("")
     assert setup(checkout).returncode == 0
@@ -186,8 +190,9 @@ def test_versions_that_do_not_fit_give_way_to_the_newest_and_it_says_so(checkout
 
 def test_without_a_network_nothing_is_tried_twice(checkout):
     (checkout / "refused").write_text("dev\n")
-    (checkout / "complaint").write_text("WARNING: Retrying after connection broken by 'NewConnectionError'\n"
-                                        "ERROR: No matching distribution found for setuptools>=77\n")
+    (checkout / "complaint").write_text("WARNING: Retrying after connection broken by "
+                                        "'NewConnectionError'\nERROR: No matching distribution "
+                                        "found for setuptools>=77\n")
     done = setup(checkout)
     assert done.returncode == 2 and "is there a network?" in done.stderr
     assert calls(checkout) == [CONSTRAINED]
@@ -195,7 +200,8 @@ def test_without_a_network_nothing_is_tried_twice(checkout):
 
 def test_a_python_too_new_for_tensorflow_is_told_from_other_failures(checkout):
     (checkout / "refused").write_text("dev\n")
-    (checkout / "complaint").write_text("ERROR: No matching distribution found for tensorflow>=2.16\n")
+    (checkout / "complaint").write_text("ERROR: No matching distribution found for "
+                                        "tensorflow>=2.16\n")
     assert "PYTHON=python3.12 bash setup.sh" in setup(checkout).stderr.splitlines()[-1]
 
 
@@ -214,7 +220,8 @@ def test_a_gpu_adds_cuda_and_does_without_where_that_fails(checkout):
 
 def test_a_python_that_is_none_is_refused(checkout):
     done = setup(checkout, PYTHON="/bin/false")
-    assert (done.returncode, done.stderr) == (2, "setup.sh: PYTHON=/bin/false is not a Python 3.11 or later\n")
+    assert (done.returncode, done.stderr) == (2, "setup.sh: PYTHON=/bin/false is not a Python 3.11 "
+                                                 "or later\n")
 
 
 def test_the_oldest_python_is_the_one_that_the_package_takes():
@@ -228,9 +235,11 @@ def test_the_oldest_python_is_the_one_that_the_package_takes():
 def test_the_package_takes_every_file_of_the_library_along():
     """What is no Python lies in it because package-data names it."""
     named = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
-    patterns = [f"{module.replace('.', '/')}/{one}" for module, all_of in named.items() for one in all_of]
+    patterns = [f"{module.replace('.', '/')}/{one}" for module,
+                all_of in named.items() for one in all_of]
     library = ROOT / "lib"
-    files = [path.relative_to(library) for path in (library / "vqwave").rglob("*") if path.is_file()]
+    files = [path.relative_to(library) for path in (library / "vqwave").rglob("*")
+             if path.is_file()]
     data = [path for path in files if path.suffix not in (".py", ".pyc")]
     assert data and [path for path in data if not any(map(path.match, patterns))] == []
 
@@ -263,7 +272,8 @@ def allow_apt(checkout):
     """Let sudo ask for nothing and apt-get install; the file where apt-get lists its arguments."""
     tools = checkout.parent / "tools"
     (tools / "sudo").write_text('#!/bin/sh\nshift; exec "$@"\n')
-    (tools / "apt-get").write_text(f'#!/bin/sh\ncp {tools}/nvidia-smi {tools}/chromium\necho "$@" >>{tools}/asked\n')
+    (tools / "apt-get").write_text(f'#!/bin/sh\ncp {tools}/nvidia-smi {tools}/chromium\necho "$@" '
+                                   f'>>{tools}/asked\n')
     return tools / "asked"
 
 
@@ -328,13 +338,18 @@ def test_activate_enters_an_environment_that_is_there(checkout):
     assert ran.returncode == 2 and "source activate.sh" in ran.stderr
 
 
-@pytest.mark.skipif(not (ROOT / ".git").exists() or not shutil.which("git"), reason="needs a git checkout")
+@pytest.mark.skipif(not (ROOT / ".git").exists() or not shutil.which("git"),
+                    reason="needs a git checkout")
 def test_what_ships_is_not_ignored_and_what_training_leaves_is():
-    ships = ["lib/vqwave/config.py", "weights/generator_512_generator.weights.h5", "weights/generator_8.yml",
-             "weights/generator_8_context.weights.h5", "final_weights/vqvae_8.yml", "recipes/any/plot.png",
-             *(f"final_weights/vqvae_8_{part}.weights.h5" for part in ("encoder", "decoder", "codebook"))]
+    ships = ["lib/vqwave/config.py", "weights/generator_512_generator.weights.h5",
+             "weights/generator_8.yml",
+             "weights/generator_8_context.weights.h5", "final_weights/vqvae_8.yml",
+             "recipes/any/plot.png",
+             *(f"final_weights/vqvae_8_{part}.weights.h5"
+               for part in ("encoder", "decoder", "codebook"))]
     stays = [".venv/bin/python", "data/a.u16", "demo.wav", "lib/vqwave/__pycache__/config.pyc",
-             *(f"weights/generator_8_{part}.weights.h5" for part in ("generator_00010", "context_best")),
+             *(f"weights/generator_8_{part}.weights.h5"
+               for part in ("generator_00010", "context_best")),
              "weights/generator_8_00010.yml", "weights/generator_8_best.yml", "weights/logs/events",
              "weights/vqvae_8_encoder.weights.h5", "final_weights/vqvae_8_encoder_00010.weights.h5",
              "final_weights/vqvae_8_best.yml"]
@@ -344,10 +359,12 @@ def test_what_ships_is_not_ignored_and_what_training_leaves_is():
 
 
 def test_every_dependency_has_a_lower_bound_and_a_recorded_version_within_it():
-    pins = (line.strip() for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#"))
+    pins = (line.strip() for line in (ROOT / "constraints.txt").read_text().splitlines()
+            if not line.startswith("#"))
     recorded = {name.lower(): version for name, version in (pin.split("==") for pin in pins)}
     for requirement in map(Requirement, requires("vqwave")):
         if requirement.extras:
             continue
-        assert any(s.operator == ">=" for s in requirement.specifier), f"{requirement} has no lower bound"
+        assert any(s.operator == ">="
+                   for s in requirement.specifier), f"{requirement} has no lower bound"
         assert recorded[requirement.name.lower()] in requirement.specifier

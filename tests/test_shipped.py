@@ -19,7 +19,8 @@ CHAIN = weights.chain(GENERATORS)
 def dtypes(path):
     found = []
     with h5py.File(path) as file:
-        file.visititems(lambda _, item: found.append(item.dtype) if isinstance(item, h5py.Dataset) else None)
+        file.visititems(lambda _, item: found.append(item.dtype) if isinstance(item, h5py.Dataset)
+                        else None)
     return found
 
 
@@ -50,7 +51,8 @@ def test_generators_were_trained_on_the_codecs_that_ship():
 
 def test_the_chain_ends_at_a_level_that_ships():
     assert (GENERATORS / weights.CHAIN).is_file()
-    assert all(weights.tags(GENERATORS, name) for level, name in CHAIN.generators.items() if level >= CHAIN.ending)
+    assert all(weights.tags(GENERATORS, name) for level, name in CHAIN.generators.items()
+               if level >= CHAIN.ending)
     assert weights.tags(CODECS, CHAIN.codecs[CHAIN.ending])
 
 
@@ -60,7 +62,8 @@ def test_weights_and_checkout_stay_small():
     assert sum(p.stat().st_size for s in sets for p in s.files.values()) <= 48 << 20
     if not (ROOT / ".git").exists():
         pytest.skip("no git here to say what belongs to the checkout")
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.split(b"\0")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True,
+                            check=True).stdout.split(b"\0")
     tracked = [ROOT / name.decode() for name in listed if name]
     assert sum(p.stat().st_size for p in tracked if p.exists()) < 64 << 20
 
@@ -86,7 +89,8 @@ def test_ten_minutes_neither_die_nor_blow_up_nor_loop(seed):
             codes.setdefault(level, []).append(made)
         if sum(map(len, parts)) >= 600 * CHAIN.sample_rate:
             break
-    figures = vitals(np.concatenate(parts), {x: np.concatenate(c) for x, c in codes.items()}, CHAIN.sample_rate)
+    figures = vitals(np.concatenate(parts), {x: np.concatenate(c) for x, c in codes.items()},
+                     CHAIN.sample_rate)
     # What ships pauses for up to 25 s where the music it learnt from ends; it neither ends nor
     # loops there.
     assert [a for a in ailments(figures) if not a.startswith("silent for")] == []

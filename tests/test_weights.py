@@ -35,7 +35,8 @@ def save(tmp_path, codec):
     """Save the codec under a tag, with its numbers shifted so that no two sets are alike."""
 
     def save(tag="", shift=0.0, dtype="float32", **info):
-        parts = {p: {v.path: v.numpy() + shift for v in variables} for p, variables in codec.parts.items()}
+        parts = {p: {v.path: v.numpy() + shift for v in variables} for p,
+                 variables in codec.parts.items()}
         weights.save(tmp_path, NAME, tag, parts, codec.config, info, dtype)
         return weights.find(tmp_path, NAME, int(tag) if tag.isdigit() else tag or None)
 
@@ -61,7 +62,8 @@ def refused(text, *more, call):
 def test_what_is_saved_is_loaded(tmp_path, codec, save, dtype, tolerance):
     found = save(dtype=dtype)
     assert found.config == codec.config
-    assert {part: p.name for part, p in found.files.items()} == {p: f"{NAME}_{p}.weights.h5" for p in codec.parts}
+    assert {part: p.name for part, p in found.files.items()} == {p: f"{NAME}_{p}.weights.h5"
+                                                                 for p in codec.parts}
     for part, variables in codec.parts.items():
         arrays = found.load(part)
         assert set(arrays) == {v.path for v in variables}
@@ -199,7 +201,8 @@ def test_a_torn_set_without_a_description_is_no_set(save, tmp_path):
     ("schema: 2\nmodel: {}\nsha256: {}\nrecord: [1]\n", "description"),
     ("config: 3\nsha256: {}\n", "description"),
     ("schema: 9\nmodel: {}\n", "schema is 9"),
-    ("schema: 2\nmodel: {kind: codecs}\nsha256: {}\n", "kind is 'codecs'; it must be codec or generator"),
+    ("schema: 2\nmodel: {kind: codecs}\nsha256: {}\n", "kind is 'codecs'; it must be codec or "
+                                                       "generator"),
     ("- a\n", "mapping"),
     ("config: [\n", "YAML"),
     ("", "mapping"),
@@ -231,7 +234,9 @@ def test_a_description_of_another_model_is_refused(save, tmp_path):
 
 def test_another_shape_names_file_layer_and_both_shapes(save, codec):
     found = save()
-    wider = dataclasses.replace(found, config=configs.replace(codec.config, stages=[{"stride": 8, "channels": 10}]))
+    wider = dataclasses.replace(found,
+                                config=configs.replace(codec.config,
+                                                       stages=[{"stride": 8, "channels": 10}]))
     shapes = "(16, 1, 8)", "(16, 1, 10)"
     refused(found.files["encoder"], "down_0/kernel", *shapes, call=lambda: load_codec(wider))
 
@@ -242,11 +247,13 @@ def test_a_layer_too_few_or_too_many_is_named(codec):
     spoilt = {key: array + 1 for key, array in arrays.items()} | {"stray": np.zeros(1)}
     refused("f.h5", "stray", call=lambda: weights.assign(codec.encoder.weights, spoilt, "f.h5"))
     del arrays["latents/bias"]
-    refused("f.h5", "latents/bias", call=lambda: weights.assign(codec.encoder.weights, arrays, "f.h5"))
+    refused("f.h5", "latents/bias",
+            call=lambda: weights.assign(codec.encoder.weights, arrays, "f.h5"))
     np.testing.assert_array_equal(codec.encoder.weights[0].numpy(), before)
 
 
-@pytest.mark.parametrize("kind", ["soft", "external", "elsewhere", "virtual", "text", "type", "reference", "hollow"])
+@pytest.mark.parametrize("kind", ["soft", "external", "elsewhere", "virtual",
+                                  "text", "type", "reference", "hollow"])
 def test_links_and_what_is_no_array_are_refused(tmp_path, kind):
     secret = tmp_path / "secret"
     secret.write_bytes(np.zeros(4, "float32").tobytes())
@@ -298,9 +305,11 @@ def test_no_number_that_is_not_finite_goes_in_or_out(tmp_path, save, codec):
     (codebook,) = parts["codebook"].values()
     files = {p: p.stat().st_mtime_ns for p in before.files.values()}
     codebook[0, 0] = np.nan
-    refused("quantizer/codebook", "not finite", call=lambda: weights.save(tmp_path, NAME, "best", parts, codec.config))
+    refused("quantizer/codebook", "not finite",
+            call=lambda: weights.save(tmp_path, NAME, "best", parts, codec.config))
     codebook[0, 0] = 1e6  # too large for float16
-    refused("float16", call=lambda: weights.save(tmp_path, NAME, "best", parts, codec.config, dtype="float16"))
+    refused("float16", call=lambda: weights.save(tmp_path, NAME, "best",
+                                                 parts, codec.config, dtype="float16"))
     assert {p: p.stat().st_mtime_ns for p in before.files.values()} == files
     assert weights.find(tmp_path, NAME, "best").checksum == before.checksum
     with h5py.File(tmp_path / "f.h5", "w") as f:
@@ -325,14 +334,16 @@ def test_saving_that_fails_leaves_the_set_before(save, tmp_path, codec, monkeypa
 def test_a_set_keeps_its_settings_and_where_they_are_wrong_it_says_which(tmp_path, codec):
     training = configs.TrainingConfig(steps=3, batch_size=2)
     data = configs.DataConfig(split={"test": ["a"]})
-    weights.save(tmp_path, NAME, "", codec.parts, codec.config, {"step": 3}, training=training, data=data)
+    weights.save(tmp_path, NAME, "", codec.parts, codec.config, {"step": 3},
+                 training=training, data=data)
     found = weights.find(tmp_path, NAME)
     assert (found.training, found.data, found.record) == (training, data, {"step": 3})
     path = weights.config_path(tmp_path, NAME)
     described = configs.load_yaml(path)
     assert set(described) == {"schema", "model", "training", "data", "record", "sha256"}
     path.write_text(configs.dump_yaml(described | {"training": {"stpes": 3}}))
-    refused(path, "training: unknown key 'stpes'; did you mean 'steps'", call=lambda: weights.find(tmp_path, NAME))
+    refused(path, "training: unknown key 'stpes'; did you mean "
+                  "'steps'", call=lambda: weights.find(tmp_path, NAME))
 
 
 def test_a_set_of_the_version_before_is_read(tmp_path, codec, save):
@@ -340,8 +351,10 @@ def test_a_set_of_the_version_before_is_read(tmp_path, codec, save):
     save(epoch=3)
     path = weights.config_path(tmp_path, NAME)
     sums = configs.load_yaml(path)["sha256"]
-    flat = {"name": NAME, "strides": [8], "channels": [8], "dilations": [[1, 3]], "sample_rate": 22050,
-            "num_codes": 64, "code_dim": 8, "tones": 0, "noise": False, "even": 0.9, "ema_decay": 0.96,
+    flat = {"name": NAME, "strides": [8], "channels": [8], "dilations": [[1, 3]],
+            "sample_rate": 22050,
+            "num_codes": 64, "code_dim": 8, "tones": 0, "noise": False,
+            "even": 0.9, "ema_decay": 0.96,
             "revival_threshold": 0.3,
             "loss": {"mel": 1.0, "commitment": 0.25, "adversarial": 0.0, "feature_matching": 0.0}}
     path.write_text(configs.dump_yaml({"config": flat, "training": {"epoch": 3}, "sha256": sums}))
@@ -365,10 +378,12 @@ def test_a_chain_lies_beside_its_generators(tmp_path):
     (tmp_path / "chain.yml").write_text("level: 128\n")
     assert weights.chain(tmp_path).ending == 128
     own = configs.ChainConfig(sample_rate=3000, block=960, end=60, levels=[
-        {"level": 60, "codec": "a", "generator": "b"}, {"level": 12, "codec": "c", "generator": "d"}])
+        {"level": 60, "codec": "a", "generator": "b"},
+        {"level": 12, "codec": "c", "generator": "d"}])
     weights.save_chain(tmp_path, own)
     assert weights.chain(tmp_path) == own
-    for wrong in ("level: 64", "level: true", "depth: 8", "level: 8\nmore: 1", "schema: 9\nchain: {}",
+    for wrong in ("level: 64", "level: true", "depth: 8", "level: 8\nmore: 1",
+                  "schema: 9\nchain: {}",
                   "schema: 2\nchain: {levels: []}"):
         (tmp_path / "chain.yml").write_text(wrong)
         with pytest.raises(UserError, match="chain.yml"):
@@ -377,6 +392,7 @@ def test_a_chain_lies_beside_its_generators(tmp_path):
 
 def test_codebooks_come_in_the_order_they_are_used_in(tmp_path, codec):
     path = tmp_path / "codebook.weights.h5"
-    weights.write_arrays(path, {f"quantizer/book_{k}/codebook": np.full((4, 2), k, "float32") for k in (10, 2, 0, 1)})
+    weights.write_arrays(path, {f"quantizer/book_{k}/codebook": np.full((4, 2), k, "float32")
+                                for k in (10, 2, 0, 1)})
     found = weights.WeightSet(tmp_path, NAME, "", codec.config, {"codebook": path}, "", {})
     assert [book[0, 0] for book in found.codebooks()] == [0, 1, 2, 10]

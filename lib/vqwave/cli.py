@@ -16,12 +16,13 @@ from .errors import Interrupted, UserError, check_number, describe_number, signa
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Defaults behind each option (unless there is none to tell); the text around them keeps its lines,
-    those that are too long are wrapped, those that are indented stay as they are.
+    """Defaults behind each option (unless there is none to tell); the text around them keeps its
+    lines, those that are too long are wrapped, those that are indented stay as they are.
     """
 
     def _fill_text(self, text, width, indent):
-        lines = [line if line.startswith(" ") else textwrap.fill(line, width, break_on_hyphens=False)
+        lines = [line if line.startswith(" ")
+                 else textwrap.fill(line, width, break_on_hyphens=False)
                  for line in text.splitlines()]
         return "\n".join(textwrap.indent(line, indent) for line in lines)
 
@@ -54,7 +55,8 @@ COMMANDS = {
     "benchmark": ("benchmark", "measure how fast this machine makes music"),
     "export": ("export", "write the ONNX graphs of trained models"),
 }
-"""What `vqwave NAME` does, and the script of a checkout that does the same: {name: (script, what)}."""
+"""What `vqwave NAME` does, and the script of a checkout that does the same: {name: (script, what)}.
+"""
 
 LIFELINE = "VQWAVE_LIFELINE"
 _NO_MEMORY = "out of memory: lower --batch-size or --input-length (training), --batch (generating)"
@@ -64,7 +66,9 @@ _called: str | None = None
 
 
 def program() -> str:
-    """What this run is called in its help and its errors: `generate_audio.py`, or `vqwave generate`."""
+    """What this run is called in its help and its errors: `generate_audio.py`, or `vqwave
+    generate`.
+    """
     return _called or os.path.basename(sys.argv[0] or "vqwave")
 
 
@@ -86,7 +90,8 @@ def command(name: str) -> str:
         name: a key of `COMMANDS`.
     """
     script = COMMANDS[name][0]
-    return f"vqwave {name}" if script is None or program().startswith("vqwave ") else f"python scripts/{script}.py"
+    return (f"vqwave {name}" if script is None or program().startswith("vqwave ")
+            else f"python scripts/{script}.py")
 
 
 def parser(description: str, *examples: str) -> argparse.ArgumentParser:
@@ -95,7 +100,8 @@ def parser(description: str, *examples: str) -> argparse.ArgumentParser:
     typed = f"python scripts/{name}" if name.endswith(".py") else name
     lines = [f"  {typed} {example}".rstrip() for example in examples]
     return _Parser(prog=name, description=description, formatter_class=_Formatter,
-                   epilog="\n".join([f"example{'s' * (len(lines) > 1)}:", *lines]) if lines else None)
+                   epilog="\n".join([f"example{'s' * (len(lines) > 1)}:", *lines])
+                   if lines else None)
 
 
 def number(kind=float, least=None, most=None, above=None):
@@ -163,8 +169,10 @@ def entry(main, argv=None) -> int:
         if "No space left on device" in said:
             return _fail(_no_space())
         # The last one is oneDNN's, which numbers what went wrong: 1 is memory.
-        if any(words in said for words in ("ResourceExhausted", "RESOURCE_EXHAUSTED", "OOM when allocating",
-                                           "Failed to allocate memory", "bad_alloc", "bad allocation",
+        if any(words in said for words in ("ResourceExhausted", "RESOURCE_EXHAUSTED",
+                                           "OOM when allocating",
+                                           "Failed to allocate memory",
+                                           "bad_alloc", "bad allocation",
                                            "Operation received an exception:Status: 1,")):
             return _fail(_NO_MEMORY)
         raise
@@ -185,13 +193,15 @@ def _raise_for_signals():
         raise raised
 
     def stay_silent(unraisable, otherwise=sys.unraisablehook):
-        # Raised in a destructor it goes no further, and needs not: the handler has noted the signal.
+        # Raised in a destructor it goes no further, and needs not: the handler has noted the
+        # signal.
         if not isinstance(unraisable.exc_value, Interrupted | KeyboardInterrupt):
             otherwise(unraisable)
 
     sys.unraisablehook = stay_silent
     numbers = [signal.SIGTERM]
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # in the background of a shell it is ignored
+    # in the background of a shell it is ignored
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         numbers.append(signal.SIGINT)
     try:
         with signal_handlers(stop, *numbers):
@@ -203,7 +213,8 @@ def _raise_for_signals():
 
 
 def _no_space(where=None):
-    return f"no space left on the disk{f' at {where}' if where else ''}: make room and run the same command again"
+    at = f" at {where}" if where else ""
+    return f"no space left on the disk{at}: make room and run the same command again"
 
 
 def _end_with_parent():
@@ -228,7 +239,8 @@ def child(command: list[str], **options):
     """
     lifeline, held = os.pipe()
     environment = options.pop("env", os.environ) | {LIFELINE: str(lifeline)}
-    process = subprocess.Popen(command, pass_fds=[lifeline], env=environment, **options)  # noqa: S603
+    process = subprocess.Popen(  # noqa: S603
+        command, pass_fds=[lifeline], env=environment, **options)
     os.close(lifeline)
     try:
         with signal_handlers(lambda *_: process.terminate(),

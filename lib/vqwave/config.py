@@ -58,7 +58,8 @@ def _one_line(who: str, values):
 
 
 _WANTED = {
-    "int": "a whole number", "float": "a number", "bool": "true or false", "string": "text", "tuple": "a list",
+    "int": "a whole number", "float": "a number", "bool": "true or false",
+    "string": "text", "tuple": "a list",
     "model": "a mapping", "dict": "a mapping", "finite": "finite",
 }
 
@@ -70,7 +71,8 @@ def _first_error(error: pydantic.ValidationError, values) -> str:
     # pydantic names the classes of a union in the path as well, where no reader expects them.
     words, here = [], values
     for i, part in enumerate(path):
-        if isinstance(here, dict) and part in here or isinstance(here, list | tuple) and isinstance(part, int):
+        if (isinstance(here, dict) and part in here
+            or isinstance(here, list | tuple) and isinstance(part, int)):
             words.append(part)
             here = here[part]
         elif kind == "missing" and i == len(path) - 1:
@@ -101,7 +103,8 @@ def _first_error(error: pydantic.ValidationError, values) -> str:
     elif kind == "string_pattern_mismatch":
         wanted = "a name of letters, digits, - and _ that begins with a letter"
     else:
-        wanted = next((text for prefix, text in _WANTED.items() if kind.startswith(prefix)), first["msg"])
+        wanted = next((text for prefix, text in _WANTED.items() if kind.startswith(prefix)),
+                      first["msg"])
     return f"{key or 'it'} is {shown}; it must be {wanted}"
 
 
@@ -138,10 +141,12 @@ CodeCount = Annotated[int, Field(strict=True, ge=2, le=65536)]
 """How many codes there are: cached codes are uint16, so at most 65,536."""
 Real = Annotated[float, pydantic.BeforeValidator(_number), Field(allow_inf_nan=False)]
 Weight = Annotated[float, pydantic.BeforeValidator(_number), Field(allow_inf_nan=False, ge=0)]
-Fraction = Annotated[float, pydantic.BeforeValidator(_number), Field(allow_inf_nan=False, ge=0, le=1)]
+Fraction = Annotated[float, pydantic.BeforeValidator(_number),
+                     Field(allow_inf_nan=False, ge=0, le=1)]
 Flag = Annotated[bool, Field(strict=True)]
 Text = Annotated[str, Field(strict=True)]
-Name = Annotated[str, Field(strict=True, max_length=100, pattern=r"^[A-Za-z][A-Za-z0-9-]*(_[A-Za-z0-9-]+)*$")]
+Name = Annotated[str, Field(strict=True, max_length=100,
+                            pattern=r"^[A-Za-z][A-Za-z0-9-]*(_[A-Za-z0-9-]+)*$")]
 
 
 class Config(pydantic.BaseModel):
@@ -165,7 +170,8 @@ class Config(pydantic.BaseModel):
             for key in values:
                 if key not in known:
                     near = difflib.get_close_matches(_short(key).lower(), known, n=1, cutoff=0.0)[0]
-                    raise ValueError(f"unknown key {_short(key)}; did you mean {near!r}? Known: {', '.join(known)}")
+                    raise ValueError(f"unknown key {_short(key)}; did you mean {near!r}? Known: "
+                                     f"{', '.join(known)}")
         return values
 
 
@@ -178,8 +184,10 @@ def _check_odd(key: str, value: int):
 
 
 def default_kind(kind: str) -> pydantic.BeforeValidator:
-    """For a field that is a union of classes told apart by `kind`: which one where none is named."""
-    return pydantic.BeforeValidator(lambda value: {"kind": kind} | value if isinstance(value, dict) else value)
+    """For a field that is a union of classes told apart by `kind`: which one where none is named.
+    """
+    return pydantic.BeforeValidator(lambda value: {"kind": kind} | value
+                                    if isinstance(value, dict) else value)
 
 
 # ----------------------------------------------------------------------------------- axes of codecs
@@ -204,8 +212,8 @@ class WaveformFrontEnd(CodecPart):
 
 
 PER_OCTAVE = 24
-"""Bins of a log-frequency spectrum and tones of a bank in an octave: quarter tones. Music in tune lies
-on them, and what does not is at most an eighth of a tone away.
+"""Bins of a log-frequency spectrum and tones of a bank in an octave: quarter tones. Music in tune
+lies on them, and what does not is at most an eighth of a tone away.
 """
 
 LOWEST = 27.5
@@ -227,13 +235,14 @@ class LogFrequencyFrontEnd(CodecPart):
     @pydantic.model_validator(mode="after")
     def _check(self):
         if not math.log2(self.lowest / LOWEST).is_integer():
-            raise ValueError(f"lowest is {self.lowest:g}; it must be {LOWEST:g} Hz or octaves above it")
+            raise ValueError(f"lowest is {self.lowest:g}; it must be {LOWEST:g} Hz or octaves "
+                             f"above it")
         return self
 
     def check(self, codec: CodecConfig):
         if self.highest > codec.sample_rate / 2:
-            raise ValueError(f"front_end reaches {self.highest:g} Hz, but a sample rate of {codec.sample_rate} holds "
-                             f"{codec.sample_rate / 2:g} Hz")
+            raise ValueError(f"front_end reaches {self.highest:g} Hz, but a sample rate of "
+                             f"{codec.sample_rate} holds {codec.sample_rate / 2:g} Hz")
 
     @property
     def bins(self) -> int:
@@ -251,7 +260,8 @@ class LogFrequencyFrontEnd(CodecPart):
         return round(PER_OCTAVE * math.log2(self.lowest / LOWEST))
 
 
-FrontEnd = Annotated[WaveformFrontEnd | LogFrequencyFrontEnd, Field(discriminator="kind"), default_kind("waveform")]
+FrontEnd = Annotated[WaveformFrontEnd | LogFrequencyFrontEnd, Field(discriminator="kind"),
+                     default_kind("waveform")]
 
 
 class MirrorEncoder(CodecPart):
@@ -261,8 +271,8 @@ class MirrorEncoder(CodecPart):
 
 
 class BandedEncoder(CodecPart):
-    """A network for each band of a log-frequency spectrum, which sees this band and `overlap` bins to
-    either side.
+    """A network for each band of a log-frequency spectrum, which sees this band and `overlap` bins
+    to either side.
 
     units: features of a band; dilations: of its residual convolutions over time.
     """
@@ -276,13 +286,15 @@ class BandedEncoder(CodecPart):
     def check(self, codec: CodecConfig):
         front, books = codec.front_end, codec.quantizer.books
         if front.bins % books:
-            raise ValueError(f"front_end has {front.bins} quarter tones, which {books} books do not divide")
+            raise ValueError(f"front_end has {front.bins} quarter tones, which {books} books do "
+                             f"not divide")
         if front.hop != codec.level:
-            raise ValueError(f"a banded encoder makes a frame of each of the front end's, every {front.hop} samples, "
-                             f"but the strides multiply to {codec.level}")
+            raise ValueError(f"a banded encoder makes a frame of each of the front end's, every "
+                             f"{front.hop} samples, but the strides multiply to {codec.level}")
 
 
-Encoder = Annotated[MirrorEncoder | BandedEncoder, Field(discriminator="kind"), default_kind("mirror")]
+Encoder = Annotated[MirrorEncoder | BandedEncoder, Field(discriminator="kind"),
+                    default_kind("mirror")]
 
 
 class DilatedBlock(CodecPart):
@@ -394,12 +406,12 @@ class SOMQuantizer(CodebookConfig):
 class BandedQuantizer(CodebookConfig):
     """A codebook for each band of the latents, and codes that change only where it pays.
 
-    code_dim: of a band's latents; `books` bands lie side by side. change_cost: what a change of code
-        must gain, in squared distance a dimension, summed over the frames that keep the new code (0:
-        each frame has its nearest code). training_cost: the mean of what it is in training (None:
-        the same): each window draws its own, evenly from 0 to twice this, so that change_cost may be
-        chosen anew when encoding. slow: weight of ½·mean (z_t − z_{t−1})² in the loss, which teaches
-        the encoder latents that stay.
+    code_dim: of a band's latents; `books` bands lie side by side. change_cost: what a change of
+        code must gain, in squared distance a dimension, summed over the frames that keep the new
+        code (0: each frame has its nearest code). training_cost: the mean of what it is in training
+        (None: the same): each window draws its own, evenly from 0 to twice this, so that
+        change_cost may be chosen anew when encoding. slow: weight of ½·mean (z_t − z_{t−1})² in the
+        loss, which teaches the encoder latents that stay.
     """
 
     kind: Literal["banded"] = "banded"
@@ -414,17 +426,22 @@ class BandedQuantizer(CodebookConfig):
     slow: Weight = 0.0
     of_training: ClassVar[tuple[str, ...]] = (*CodebookConfig.of_training, "training_cost", "slow")
     segment: ClassVar[int] = 64
-    """Frames whose codes are chosen together: a multiple of it stands before every window that is encoded."""
+    """Frames whose codes are chosen together: a multiple of it stands before every window that is
+    encoded.
+    """
 
     overlap: ClassVar[int] = 16
-    """Frames to either side that are looked at as well, so that neighbouring segments agree on a code that stays."""
+    """Frames to either side that are looked at as well, so that neighbouring segments agree on a
+    code that stays.
+    """
 
     @property
     def width(self) -> int:
         return self.books * self.code_dim
 
 
-Quantizer = Annotated[EMAQuantizer | ResidualQuantizer | SOMQuantizer | BandedQuantizer, Field(discriminator="kind"),
+Quantizer = Annotated[EMAQuantizer | ResidualQuantizer | SOMQuantizer | BandedQuantizer,
+                      Field(discriminator="kind"),
                       default_kind("ema")]
 
 
@@ -448,8 +465,8 @@ class TonesHead(CodecPart):
 class NotesHead(CodecPart):
     """The decoder says which tones sound, how loud those are, and what noise there is beside them.
 
-    Oscillators follow the peaks of what the decoder believes the log-frequency spectrum to be, on the
-    grid of the front end.
+    Oscillators follow the peaks of what the decoder believes the log-frequency spectrum to be, on
+    the grid of the front end.
     """
 
     kind: Literal["notes"] = "notes"
@@ -457,7 +474,8 @@ class NotesHead(CodecPart):
     needs_position: ClassVar[bool] = True
 
 
-HeadConfig = Annotated[WaveformHead | TonesHead | NotesHead, Field(discriminator="kind"), default_kind("waveform")]
+HeadConfig = Annotated[WaveformHead | TonesHead | NotesHead, Field(discriminator="kind"),
+                       default_kind("waveform")]
 
 
 class LossConfig(Config):
@@ -526,10 +544,11 @@ class CodecConfig(Config):
     def _check(self):
         _check_name(self.name)
         if self.level > PERIOD:
-            raise ValueError(f"the strides multiply to {self.level} samples a code; at most {PERIOD} are possible")
+            raise ValueError(f"the strides multiply to {self.level} samples a code; at most "
+                             f"{PERIOD} are possible")
         if self.head.needs_position and PERIOD % self.level:
-            raise ValueError(f"a head of {self.head.kind} needs a level that is a power of 2, but the strides multiply "
-                             f"to {self.level}")
+            raise ValueError(f"a head of {self.head.kind} needs a level that is a power of 2, but "
+                             f"the strides multiply to {self.level}")
         hops = [1, *(self.hop(i) for i in range(len(self.stages)))]
         if self.front_end.hop not in hops:
             raise ValueError(f"front_end has a hop of {self.front_end.hop}, but the stages have "
@@ -581,7 +600,8 @@ class CodecConfig(Config):
     @property
     def encoder_stages(self) -> range:
         """The stages that the encoder has: those behind the front end's hop."""
-        return range(next(i for i in range(len(self.stages) + 1) if math.prod(self.strides[:i]) == self.front_end.hop),
+        return range(next(i for i in range(len(self.stages) + 1)
+                          if math.prod(self.strides[:i]) == self.front_end.hop),
                      len(self.stages))
 
     @property
@@ -610,7 +630,8 @@ class LSTMCore(Config):
 
     @property
     def states(self) -> dict[str, tuple[int, ...]]:
-        """The core's state: its arrays by name, in order, each of this shape behind the batch axis."""
+        """The core's state: its arrays by name, in order, each of this shape behind the batch axis.
+        """
         return {f"{name}_{i}": (self.units,) for i in range(self.layers) for name in "hc"}
 
 
@@ -670,7 +691,8 @@ class CodesAbove(ConditionConfig):
 
     def check(self, level: int):
         if self.level % level or self.level == level:
-            raise ValueError(f"the level above, {self.level}, is not a multiple of its level {level}")
+            raise ValueError(f"the level above, {self.level}, is not a multiple of its level "
+                             f"{level}")
 
 
 Condition = CodesAbove
@@ -703,7 +725,8 @@ class GeneratorConfig(Config):
         _check_name(self.name)
         inputs = [condition.input for condition in self.conditions]
         if twice := next((name for name in inputs if inputs.count(name) > 1), None):
-            raise ValueError(f"conditions holds {inputs.count(twice)} with the input {twice}; each must have its own")
+            raise ValueError(f"conditions holds {inputs.count(twice)} with the input {twice}; each "
+                             f"must have its own")
         for condition in self.conditions:
             condition.check(self.level)
         return self
@@ -751,7 +774,8 @@ Model = Annotated[CodecConfig | GeneratorConfig, Field(discriminator="kind")]
 
 def _check_name(name: str):
     if re.fullmatch(r".*_(best|\d{5,})", name):
-        raise ValueError(f"name is {name!r}; it must not end in `_best` or five digits, which tell saved sets apart")
+        raise ValueError(f"name is {name!r}; it must not end in `_best` or five digits, which tell "
+                         f"saved sets apart")
     if name in ("chain", "train_all"):
         raise ValueError(f"name is {name!r}; a file beside the weights is called that")
 
@@ -808,15 +832,16 @@ def _check_split(value):
     with contextlib.suppress(PydanticKnownError):
         if 0 <= _number(value) < 1:
             return value
-    raise ValueError(f"{_short(value)} is neither a share from 0 to below 1 nor a mapping that names tracks "
-                     f"({', '.join(Split.model_fields)})")
+    raise ValueError(f"{_short(value)} is neither a share from 0 to below 1 nor a mapping that "
+                     f"names tracks ({', '.join(Split.model_fields)})")
 
 
 def _split_tag(value) -> str:
     return "tracks" if isinstance(value, dict | Split) else "share"
 
 
-DataSplit = Annotated[Annotated[Real, pydantic.Tag("share")] | Annotated[Split, pydantic.Tag("tracks")],
+DataSplit = Annotated[Annotated[Real, pydantic.Tag("share")]
+                      | Annotated[Split, pydantic.Tag("tracks")],
                       pydantic.Discriminator(_split_tag), pydantic.BeforeValidator(_check_split)]
 
 
@@ -860,9 +885,11 @@ class ChainConfig(Config):
             if above <= below or above % below:
                 raise ValueError(f"level {above} is not a multiple of the level below it, {below}")
         if self.block % sizes[0]:
-            raise ValueError(f"block is {self.block}; it must be a multiple of the top level, {sizes[0]}")
+            raise ValueError(f"block is {self.block}; it must be a multiple of the top level, "
+                             f"{sizes[0]}")
         if self.end is not None and self.end not in sizes:
-            raise ValueError(f"end is {self.end}; it must be one of the levels {', '.join(map(str, sizes))}")
+            raise ValueError(f"end is {self.end}; it must be one of the levels "
+                             f"{', '.join(map(str, sizes))}")
         if len(set(self.names)) < len(self.names):
             raise ValueError(f"two models of the chain have the same name: {', '.join(self.names)}")
         return self
@@ -903,16 +930,19 @@ class ChainConfig(Config):
     def check_level(self, level: int) -> int:
         """`level`. Raises `UserError` where it is none of the chain's."""
         if level not in self.sizes:
-            raise UserError(f"there is no level {level!r}; there are {', '.join(map(str, self.sizes))}")
+            raise UserError(f"there is no level {level!r}; there are "
+                            f"{', '.join(map(str, self.sizes))}")
         return level
 
 
 class Preset:
     """A whole system: its chain, and for each model of it what it is and how it is trained."""
 
-    def __init__(self, name: str, about: str, chain: ChainConfig, models: dict[str, CodecConfig | GeneratorConfig],
+    def __init__(self, name: str, about: str, chain: ChainConfig,
+                 models: dict[str, CodecConfig | GeneratorConfig],
                  training: dict[str, TrainingConfig], data: DataConfig):
-        self.name, self.about, self.chain, self._models, self._training = name, about, chain, models, training
+        self.name, self.about, self.chain = name, about, chain
+        self._models, self._training = models, training
         self.data = data
 
     def model(self, name: str) -> CodecConfig | GeneratorConfig:
@@ -937,7 +967,8 @@ class Preset:
 
     def _check_known(self, name, what, names):
         if name not in names:
-            raise ConfigError(f"preset {self.name}: no {what} is called {name!r}; there are {', '.join(names)}")
+            raise ConfigError(f"preset {self.name}: no {what} is called {name!r}; there are "
+                              f"{', '.join(names)}")
         return name
 
 
@@ -976,18 +1007,21 @@ def preset(name="compact") -> Preset:
     elif str(name).endswith((".yml", ".yaml")) or os.sep in str(name):
         path = Path(name)
     else:
-        raise ConfigError(f"no preset is called {str(name)!r}; there are {', '.join(preset_names())}, or name a file")
+        raise ConfigError(f"no preset is called {str(name)!r}; there are "
+                          f"{', '.join(preset_names())}, or name a file")
     values = load_yaml(path)
     if (base := values.pop("base", None)) is not None:
         if base not in preset_names():
-            raise ConfigError(f"{path}: base is {base!r}; it must be one of {', '.join(preset_names())}")
+            raise ConfigError(f"{path}: base is {base!r}; it must be one of "
+                              f"{', '.join(preset_names())}")
         values = merge(load_yaml(PRESETS / f"{base}.yml"), values)
     check_schema(values, os.fspath(path))
     known = ["schema", "about", "chain", "training", "data", "codecs", "generators"]
     for key in values:
         if key not in known:
             near = difflib.get_close_matches(_short(key).lower(), known, n=1, cutoff=0.0)[0]
-            raise ConfigError(f"{path}: unknown key {_short(key)}; did you mean {near!r}? Known: {', '.join(known)}")
+            raise ConfigError(f"{path}: unknown key {_short(key)}; did you mean {near!r}? Known: "
+                              f"{', '.join(known)}")
     file = validate(_PresetFile, values, os.fspath(path))
     models, training = {}, {}
 
@@ -995,13 +1029,15 @@ def preset(name="compact") -> Preset:
         """Fill in what the chain says; what the model says itself must be the same."""
         for key, value in derived.items():
             if own.setdefault(key, value) != value:
-                raise ConfigError(f"{path}: {name}: {key} is {_short(own[key])}, but the chain says {_short(value)}")
+                raise ConfigError(f"{path}: {name}: {key} is {_short(own[key])}, but the chain "
+                                  f"says {_short(value)}")
 
     def build(kind, name, own, derived):
         own = dict(own)
         learning = own.pop("training", {})
         if not isinstance(learning, dict):
-            raise ConfigError(f"{path}: {name}: training is {_short(learning)}; it must be a mapping")
+            raise ConfigError(f"{path}: {name}: training is {_short(learning)}; it must be a "
+                              f"mapping")
         learning = merge(file.training.get(kind.model_fields["kind"].default, {}), learning)
         agree(name, own, derived)
         models[name] = validate(kind, own, f"{path}: {name}")
@@ -1019,21 +1055,24 @@ def preset(name="compact") -> Preset:
     for one in file.chain.levels:
         codec = models[one.codec]
         if codec.level != one.level:
-            raise ConfigError(f"{path}: the chain has {one.codec} at level {one.level}, but its strides multiply to "
-                              f"{codec.level}")
+            raise ConfigError(f"{path}: the chain has {one.codec} at level {one.level}, but its "
+                              f"strides multiply to {codec.level}")
         own = dict(file.generators[one.generator])
         given = own.get("conditions", [{}] if above else [])
         if not isinstance(given, list) or not all(isinstance(c, dict) for c in given):
-            raise ConfigError(f"{path}: {one.generator}: conditions is {_short(given)}; it must be a list of mappings")
+            raise ConfigError(f"{path}: {one.generator}: conditions is {_short(given)}; it must be "
+                              f"a list of mappings")
         own["conditions"] = given = [{"kind": "codes"} | c for c in given]
         for condition in given:
             if condition["kind"] == "codes":
                 if above is None:
-                    raise ConfigError(f"{path}: {one.generator} is the top of the chain and has no level above")
+                    raise ConfigError(f"{path}: {one.generator} is the top of the chain and has no "
+                                      f"level above")
                 facts = {"level": above.level, "num_codes": above.num_codes, "books": above.books}
                 agree(f"{one.generator}: conditions", condition, facts)
         build(GeneratorConfig, one.generator, own,
-              {"name": one.generator, "level": one.level, "num_codes": codec.num_codes, "books": codec.books})
+              {"name": one.generator, "level": one.level, "num_codes": codec.num_codes,
+               "books": codec.books})
         above = codec
     label = path.stem if path.parent == PRESETS else os.fspath(path)
     return Preset(label, " ".join(file.about.split()), file.chain, models, training, file.data)
@@ -1074,7 +1113,8 @@ def replace(config: ConfigType, **changes) -> ConfigType:
     """`config` with these fields changed, validated anew."""
     return validate(
         type(config),
-        {**to_dict(config), **{k: to_dict(v) if isinstance(v, Config) else v for k, v in changes.items()}},
+        {**to_dict(config), **{k: to_dict(v) if isinstance(v, Config) else v for k,
+                               v in changes.items()}},
         getattr(config, "name", "config"))
 
 
@@ -1085,7 +1125,8 @@ def merge(base: dict, changes: dict) -> dict:
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)
-        if isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind"):
+        if (isinstance(old, dict) and isinstance(value, dict)
+            and value.get("kind", old.get("kind")) == old.get("kind")):
             value = merge(old, value)
         merged[key] = value
     return merged
@@ -1107,11 +1148,13 @@ def load_yaml(path) -> dict:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as e:
         raise ConfigError(f"{os.fspath(path)}: cannot be read: {e.strerror or e}") from e
-    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as e:
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError,
+            RecursionError) as e:
         # All but the first escape from PyYAML: for an impossible date, or a tag on the wrong value.
         raise ConfigError(f"{os.fspath(path)}: not valid YAML: {' '.join(str(e).split())}") from e
     if not isinstance(values, dict):
-        raise ConfigError(f"{os.fspath(path)}: must hold a mapping of keys to values, not {type(values).__name__}")
+        raise ConfigError(f"{os.fspath(path)}: must hold a mapping of keys to values, not "
+                          f"{type(values).__name__}")
     return values
 
 
@@ -1147,21 +1190,26 @@ def upgrade_model(values: dict) -> dict:
                   for row in zip(*columns, strict=False)]
         return {"kind": "codec", "stages": stages, "quantizer": quantizer, "loss": loss,
                 "head": {"kind": "tones", "tones": tones} if noise else {"kind": "waveform"},
-                "adversary": {"weight": weight, "feature_matching": matching} if weight or matching else None} | values
+                "adversary": {"weight": weight, "feature_matching": matching}
+                if weight or matching else None} | values
     if "lstm_layers" in values or "source_level" in values:
         core = {"kind": "lstm"}
-        for old, new in {"embedding_dim": "embedding_dim", "units": "units", "lstm_layers": "layers",
+        for old, new in {"embedding_dim": "embedding_dim", "units": "units",
+                         "lstm_layers": "layers",
                          "dropout": "dropout"}.items():
             if old in values:
                 core[new] = values.pop(old)
         source = {
-            "kind": "codes", "level": values.pop("source_level", 0), "num_codes": values.pop("source_codes", 1024)
+            "kind": "codes", "level": values.pop("source_level", 0),
+            "num_codes": values.pop("source_codes", 1024)
         }
         for old, new in {"context_channels": "channels", "context_dilations": "dilations"}.items():
             if old in values:
                 source[new] = values.pop(old)
-        sampling = {key: values.pop(key) for key in ("temperature", "top_k", "top_p") if key in values}
-        return {"kind": "generator", "core": core, "conditions": [source] if source["level"] else [],
+        sampling = {key: values.pop(key) for key in ("temperature", "top_k", "top_p")
+                    if key in values}
+        return {"kind": "generator", "core": core, "conditions": [source]
+                if source["level"] else [],
                 "sampling": sampling} | values
     return values
 
@@ -1183,4 +1231,5 @@ def upgrade(values: dict) -> dict:
         model = upgrade_model(values["config"])
     except (TypeError, ValueError, AttributeError) as e:
         raise ConfigError(f"config holds what no config of schema 1 had: {e}") from e
-    return {"schema": SCHEMA, "model": model, "record": values.get("training") or {}, "sha256": values.get("sha256")}
+    return {"schema": SCHEMA, "model": model, "record": values.get("training") or {},
+            "sha256": values.get("sha256")}

@@ -22,14 +22,17 @@ def check_number(what: str, value, least=None, most=None, above=None, whole: boo
         UserError: it is no such number, at least `least`, at most `most`, more than `above`.
     """
     try:
-        if not isinstance(value, numbers.Real) or isinstance(value, bool) or not math.isfinite(float(value)):
+        if (not isinstance(value, numbers.Real) or isinstance(value, bool)
+            or not math.isfinite(float(value))):
             raise ValueError
         number: Any = int(value) if whole else float(value)  # type: ignore[call-overload]
-        if (number != value or least is not None and number < least or most is not None and number > most
+        if (number != value or least is not None and number < least or most is not None
+            and number > most
                 or above is not None and number <= above):
             raise ValueError
     except (ValueError, OverflowError):
-        raise UserError(f"{what} is {value!r}; it must be {describe_number(least, most, above, whole)}") from None
+        raise UserError(f"{what} is {value!r}; it must be "
+                        f"{describe_number(least, most, above, whole)}") from None
     return number
 
 
@@ -39,7 +42,8 @@ def describe_number(least=None, most=None, above=None, whole: bool = False) -> s
     if least is not None and most is not None:
         return f"{wanted} from {_format(least)} to {_format(most)}"
     bounds = (("of at least", least), ("above", above), ("of at most", most))
-    return wanted + " and".join(f" {word} {_format(bound)}" for word, bound in bounds if bound is not None)
+    return wanted + " and".join(f" {word} {_format(bound)}" for word,
+                                bound in bounds if bound is not None)
 
 
 def _format(bound) -> str:
@@ -52,7 +56,8 @@ class Interrupted(BaseException):
     """
 
     def __init__(self, number: int, message: str = ""):
-        super().__init__(message or f"stopped by {signal.Signals(number).name}; the same command continues")
+        super().__init__(message or f"stopped by {signal.Signals(number).name}; the same command "
+                                    f"continues")
         self.code = 128 + number
 
 

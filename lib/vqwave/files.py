@@ -23,7 +23,8 @@ def printable(path) -> str:
     escaped.
     """
     text = os.fsdecode(path).encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii")
+                   for c in text)
 
 
 def reason(error: OSError) -> str:

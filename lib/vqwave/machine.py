@@ -12,7 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-LIBRARIES = ("vqwave", "numpy", "onnxruntime", "onnx", "tensorflow", "keras", "tf2onnx", "av", "h5py")
+LIBRARIES = ("vqwave", "numpy", "onnxruntime", "onnx", "tensorflow", "keras",
+             "tf2onnx", "av", "h5py")
 
 
 def describe() -> dict:
@@ -45,18 +46,21 @@ def memory_use() -> dict[str, int]:
     peak, `now` is the peak.
     """
     with contextlib.suppress(OSError):
-        found = dict(re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE))
+        found = dict(re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB",
+                                Path("/proc/self/status").read_text(), re.MULTILINE))
         if len(found) == 2:
             return {"now": int(found["VmRSS"]) << 10, "peak": int(found["VmHWM"]) << 10}
     import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            * (1 if sys.platform == "darwin" else 1024))
     return {"now": peak, "peak": peak}
 
 
 def _cpu() -> str:
     with contextlib.suppress(OSError):
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(),
+                          re.MULTILINE)
         if found:
             return found[1].strip()
     return platform.processor() or platform.machine()
@@ -72,7 +76,8 @@ def _memory_bytes() -> int | None:
 def has_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 itself (AVX512-BF16 or AMX; Arm: bf16)."""
     with contextlib.suppress(OSError):
-        return bool(set(Path("/proc/cpuinfo").read_text().split()) & {"avx512_bf16", "amx_bf16", "bf16"})
+        known = set(Path("/proc/cpuinfo").read_text().split())
+        return bool(known & {"avx512_bf16", "amx_bf16", "bf16"})
     return False
 
 
@@ -82,7 +87,8 @@ def has_nvidia_gpu() -> bool:
     if not tool:
         return False
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        listed = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=20, check=False)  # noqa: S603
+        listed = subprocess.run(  # noqa: S603
+            [tool, "-L"], capture_output=True, text=True, timeout=20, check=False)
         return listed.returncode == 0 and "GPU" in listed.stdout
     return False
 

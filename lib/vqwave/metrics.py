@@ -25,8 +25,8 @@ MEL_BANDS = ((2048, 80), (512, 40))
 MEL_FLOOR = 1e-5
 # Bins of a Hann window's line, which is three wide, and of what lies beside it.
 LINE, BESIDE = np.array([-1, 0, 1]), np.array([-7, -6, -5, 5, 6, 7])
-# A peak of a constant-Q spectrum stands so far over the median of the bins around it, and lies so near its
-# frame's loudest: what codecs of notes learn is what is measured of them.
+# A peak of a constant-Q spectrum stands so far over the median of the bins around it, and lies so
+# near its frame's loudest: what codecs of notes learn is what is measured of them.
 PEAK_NEIGHBOURHOOD, PEAK_PROMINENCE_DB, PEAK_RANGE_DB = 9, 4.0, 25.0
 DB_LIMIT = 120.0
 # Below -200 dBFS there is only rounding: a constant less its own mean.
@@ -45,10 +45,12 @@ def spectral_convergence(original, reconstruction) -> float:
     ratios = []
     for n_fft, hop, window in SC_WINDOWS:
         difference = total = 0.0
-        for a, b in zip(magnitudes(x, n_fft, hop, window), magnitudes(y, n_fft, hop, window), strict=True):
+        for a, b in zip(magnitudes(x, n_fft, hop, window), magnitudes(y, n_fft, hop, window),
+                        strict=True):
             difference += float(np.square(a - b, dtype=np.float64).sum())
             total += float(np.square(a, dtype=np.float64).sum())
-        ratios.append(0.0 if difference == 0.0 else math.sqrt(difference) / max(math.sqrt(total), 1e-12))
+        ratios.append(0.0 if difference == 0.0
+                      else math.sqrt(difference) / max(math.sqrt(total), 1e-12))
     return _decibels(float(np.mean(ratios)) ** 2)
 
 
@@ -69,7 +71,8 @@ def mel_distance(original, reconstruction, sample_rate: int) -> float:
     for n_fft, bands in MEL_BANDS:
         filters = mel_filters(sample_rate, n_fft, bands)
         distance = count = 0.0
-        for a, b in zip(magnitudes(x, n_fft, n_fft // 4), magnitudes(y, n_fft, n_fft // 4), strict=True):
+        for a, b in zip(magnitudes(x, n_fft, n_fft // 4), magnitudes(y, n_fft, n_fft // 4),
+                        strict=True):
             a, b = (np.log10(np.maximum(m @ filters.T, MEL_FLOOR)) for m in (a, b))
             distance += float(np.abs(a - b).sum(dtype=np.float64))
             count += a.size
@@ -92,7 +95,8 @@ def si_sdr(original, reconstruction) -> float:
     pieces = range(0, len(x), block)
 
     def subtract_means(i):
-        return x[i : i + block].astype(np.float64) - mean_x, y[i : i + block].astype(np.float64) - mean_y
+        here = slice(i, i + block)
+        return x[here].astype(np.float64) - mean_x, y[here].astype(np.float64) - mean_y
 
     xx = yy = xy = 0.0
     for i in pieces:
@@ -134,7 +138,8 @@ def histogram(codes, num_codes: int) -> np.ndarray:
         raise ValueError(f"codes must be at least one, each in [0, {num_codes})")
     if codes.ndim < 2:
         return np.bincount(codes.ravel(), minlength=num_codes)
-    return np.stack([np.bincount(book, minlength=num_codes) for book in codes.reshape(-1, codes.shape[-1]).T])
+    return np.stack([np.bincount(book, minlength=num_codes)
+                     for book in codes.reshape(-1, codes.shape[-1]).T])
 
 
 def usage(counts) -> float:
@@ -194,7 +199,8 @@ def distances(original, reconstruction, sample_rate: int) -> dict[str, float]:
     }
 
 
-def magnitudes(audio, n_fft: int, hop: int, window: int | None = None, frames: int = FRAMES_AT_ONCE):
+def magnitudes(audio, n_fft: int, hop: int, window: int | None = None,
+               frames: int = FRAMES_AT_ONCE):
     """|STFT| in blocks: an iterator of float32 [up to `frames`, n_fft // 2 + 1], 1 + len(audio) //
     hop frames in all.
 
@@ -243,7 +249,8 @@ def _decibels(power) -> float:
 def check_signal(signal, which):
     """Raises `ValueError` unless it is one signal [samples], not empty and finite."""
     if signal.ndim != 1 or signal.size == 0:
-        raise ValueError(f"{which} must be one signal [samples] of at least one sample, not of shape {signal.shape}")
+        raise ValueError(f"{which} must be one signal [samples] of at least one sample, not of "
+                         f"shape {signal.shape}")
     if not np.isfinite(signal).all():
         raise ValueError(f"{which} holds samples that are not finite")
 
@@ -253,5 +260,6 @@ def _pair(original, reconstruction):
     check_signal(x, "original")
     check_signal(y, "reconstruction")
     if x.shape != y.shape:
-        raise ValueError(f"original has {len(x)} samples, reconstruction {len(y)}; only equal lengths can be compared")
+        raise ValueError(f"original has {len(x)} samples, reconstruction {len(y)}; only equal "
+                         f"lengths can be compared")
     return x, y

@@ -1,4 +1,5 @@
-"""Pictures of sound, codes, notes and training. PNG or SVG by the file's ending, written atomically.
+"""Pictures of sound, codes, notes and training. PNG or SVG by the file's ending, written
+atomically.
 
 Each function that draws raises `UserError` where the ending is neither .png nor .svg or the folder
 is not there, and `ValueError` where there is nothing to draw. Signals are float [samples] in
@@ -44,7 +45,8 @@ LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 TICKS_HZ = (50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
 
 
-def waveform_and_spectrogram(original, reconstruction, path, sample_rate: int, title: str = "", start: float = 0.0):
+def waveform_and_spectrogram(original, reconstruction, path, sample_rate: int,
+                             title: str = "", start: float = 0.0):
     """Both signals side by side, waveform over spectrogram, with the same axes and one dB scale.
 
     0 dB is the loudest point of the original. The two may differ in length. start: seconds, where
@@ -132,10 +134,13 @@ def speeds(results: dict, path) -> bool:
         axis = axes.pop(0)
         rows = [r for r in steps if r["size"] == size]
         levels = sorted({r["level"] for r in rows}, reverse=True)
-        engines = list(dict.fromkeys(r["engine"] for r in sorted(rows, key=lambda r: r["codes_per_s"])))
+        engines = list(dict.fromkeys(r["engine"]
+                                     for r in sorted(rows, key=lambda r: r["codes_per_s"])))
         for i, (name, look) in enumerate(zip(engines, looks, strict=False)):
-            rates = [r["real_time"] for level in levels for r in rows if (r["engine"], r["level"]) == (name, level)]
-            axis.bar(np.arange(len(levels)) + 0.2 * (i - (len(engines) - 1) / 2), rates, 0.2, label=name, **look)
+            rates = [r["real_time"] for level in levels for r in rows
+                     if (r["engine"], r["level"]) == (name, level)]
+            axis.bar(np.arange(len(levels)) + 0.2 * (i - (len(engines) - 1) / 2),
+                     rates, 0.2, label=name, **look)
         axis.set_yscale("log")
         axis.set_xticks(range(len(levels)), [f"{level}x" for level in levels])
         axis.set_title(f"Sampling one stream, {size}")
@@ -161,10 +166,11 @@ def speeds(results: dict, path) -> bool:
     return True
 
 
-def codes(made: dict, shades: dict, path, sample_rate: int, column: int, audio=None, title: str = "",
+def codes(made: dict, shades: dict, path, sample_rate: int, column: int,
+          audio=None, title: str = "",
           start: float = 0.0):
-    """The codes of several levels as coloured rows over time, under the spectrogram of `audio` where
-    it is given.
+    """The codes of several levels as coloured rows over time, under the spectrogram of `audio`
+    where it is given.
 
     A column is `column` samples wide, a frame of the chain's top level; in it, from top to bottom,
     stand the codes of that moment, `column` / level of them. So every code is seen, and what
@@ -184,14 +190,16 @@ def codes(made: dict, shades: dict, path, sample_rate: int, column: int, audio=N
     heights = [0.5 + 0.35 * math.log2(r.shape[0]) for r in rasters]
     figure = _figure(10.0, 1.4 + sum(heights) * 0.75 + (2.6 if audio is not None else 0.0), title)
     ratios = ([sum(heights) * 0.75] if audio is not None else []) + heights
-    axes = list(figure.subplots(len(ratios), 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0])
+    axes = list(figure.subplots(len(ratios), 1, sharex=True, squeeze=False,
+                                height_ratios=ratios)[:, 0])
     for axis in axes:
         _style(axis, grid=False)
     rows, seconds = list(axes), rasters[-1].shape[1] * column / sample_rate
     if audio is not None:
         audio = _signal(audio)
         spectrum = log_spectrogram(audio, sample_rate)
-        image = _spectrogram(axes[0], spectrum, len(audio), sample_rate, float(spectrum.max()), start)
+        image = _spectrogram(axes[0], spectrum, len(audio), sample_rate,
+                             float(spectrum.max()), start)
         axes[0].set_ylabel("Pitch")
         _level_bar(figure, image, [axes[0]])
         rows, seconds = axes[1:], min(seconds, len(audio) / sample_rate)
@@ -199,7 +207,8 @@ def codes(made: dict, shades: dict, path, sample_rate: int, column: int, audio=N
         wide = raster.shape[1] * column / sample_rate
         each = -(-raster.shape[1] // (4 * COLUMNS))
         image = axis.imshow(raster[:, ::each], aspect="auto", cmap="viridis", vmin=0.0, vmax=1.0,
-                            interpolation="nearest", extent=(start, start + wide, raster.shape[0], 0.0))
+                            interpolation="nearest",
+                            extent=(start, start + wide, raster.shape[0], 0.0))
         axis.set_yticks([])
         axis.set_ylabel(f"{level}x", rotation=0, ha="right", va="center")
     _time_axis(axes, start, start + seconds)
@@ -261,7 +270,8 @@ def code_raster(codes, level: int, shades, column: int) -> np.ndarray:
     return np.pad(shown, (0, -len(shown) % rows), constant_values=np.nan).reshape(-1, rows).T
 
 
-def waveforms(signals: dict, path, sample_rate: int, title: str = "", start: float = 0.0, across: int | None = None):
+def waveforms(signals: dict, path, sample_rate: int, title: str = "", start: float = 0.0,
+              across: int | None = None):
     """A panel for each of several signals, {name: audio}, by librosa's `waveshow`, on one time axis
     and one scale.
 
@@ -273,12 +283,14 @@ def waveforms(signals: dict, path, sample_rate: int, title: str = "", start: flo
     signals = _signals(signals)
     across = _across(len(signals), across, 6)
     down = -(-len(signals) // across)
-    figure = _figure(10.0 if across < 3 else 13.0, 0.8 + (1.25 if down <= 6 else 0.85) * down, title)
+    figure = _figure(10.0 if across < 3 else 13.0,
+                     0.8 + (1.25 if down <= 6 else 0.85) * down, title)
     axes = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
     end = start + max(map(len, signals.values())) / sample_rate
     for i, (axis, (name, audio)) in enumerate(zip(axes.ravel(), signals.items(), strict=False)):
         _style(axis)
-        librosa.display.waveshow(audio, sr=sample_rate, ax=axis, max_points=COLUMNS, color=PALETTE[i % len(PALETTE)],
+        librosa.display.waveshow(audio, sr=sample_rate, ax=axis, max_points=COLUMNS,
+                                 color=PALETTE[i % len(PALETTE)],
                                  linewidth=0.4, axis=None, offset=start)
         _name_panel(axis, name, across)
         axis.set_xlabel("")
@@ -301,7 +313,8 @@ def spectrograms(signals: dict, path, sample_rate: int, title: str = "", across:
     down = -(-len(signals) // across)
     width = 10.0 if across < 3 else 13.0
     figure = _figure(width, 0.7 + min(3.9, max(1.9, 0.8 * width / across)) * down, title)
-    axes = figure.subplots(2 * down, across, sharex=True, squeeze=False, height_ratios=[1, 2.6] * down)
+    axes = figure.subplots(2 * down, across, sharex=True, squeeze=False,
+                           height_ratios=[1, 2.6] * down)
     spectra = [log_spectrogram(s, sample_rate) for s in signals.values()]
     top, limits = float(spectra[0].max()), _limits(signals.values())
     for i, (name, audio) in enumerate(signals.items()):
@@ -348,7 +361,8 @@ def notes(rolls: dict, path, title: str = ""):
     for axis, (name, roll) in zip(axes, rolls.items(), strict=True):
         _style(axis, grid=False)
         # Bins stand two to a semitone, the first on C2.
-        image = axis.imshow(roll.spectrum, origin="lower", aspect="auto", cmap="Greys", vmin=top - RANGE_DB / 2,
+        image = axis.imshow(roll.spectrum, origin="lower", aspect="auto",
+                            cmap="Greys", vmin=top - RANGE_DB / 2,
                             vmax=top, interpolation="nearest", extent=(
                                 roll.start, roll.start + roll.length, LOWEST_NOTE - 0.25,
                                 LOWEST_NOTE + len(roll.spectrum) / 2 - 0.25))
@@ -356,17 +370,20 @@ def notes(rolls: dict, path, title: str = ""):
         bars = [[(a, m - 0.5), (b, m - 0.5), (b, m + 0.5), (a, m + 0.5)]
                 for a, b, m in zip(roll.time, ends, roll.midi, strict=True)]
         clear = np.clip(1.0 + (roll.strength - top) / (RANGE_DB / 2), 0.15, 1.0)
-        axis.add_collection(PolyCollection(bars, facecolors=[(*to_rgb(RED), float(c)) for c in clear],
+        axis.add_collection(PolyCollection(bars,
+                                           facecolors=[(*to_rgb(RED), float(c)) for c in clear],
                                            edgecolors="white", linewidths=0.4), autolim=False)
         octaves = range(LOWEST_NOTE, LOWEST_NOTE + len(roll.spectrum) // 2 + 1, 12)
         axis.set_yticks(octaves, [f"C{note // 12 - 1}" for note in octaves])
         axis.set_yticks([note + step for note in octaves[:-1] for step in (4, 7)], minor=True,
-                        labels=[f"{letter}{note // 12 - 1}" for note in octaves[:-1] for letter in "EG"])
+                        labels=[f"{letter}{note // 12 - 1}" for note in octaves[:-1]
+                                for letter in "EG"])
         axis.tick_params(axis="y", which="minor", labelsize=5)
         axis.grid(axis="y", linewidth=0.6, color="black", alpha=0.5)
         _name_panel(axis, name, 1)
         axis.set_ylabel("Note")
-    _time_axis(list(axes), min(r.start for r in rolls.values()), max(r.start + r.length for r in rolls.values()))
+    _time_axis(list(axes), min(r.start for r in rolls.values()),
+               max(r.start + r.length for r in rolls.values()))
     _level_bar(figure, image, list(axes), "Level (dBFS)")
     _save(figure, path)
 
@@ -376,7 +393,8 @@ def logs(folder, names=()) -> dict[str, Path]:
     all others.
     """
     there = {path.stem: path for path in sorted(Path(folder).glob("*.csv")) if path.is_file()}
-    return {name: there[name] for name in (*(n for n in names if n in there), *(n for n in there if n not in names))}
+    return {name: there[name] for name in (*(n for n in names if n in there),
+                                           *(n for n in there if n not in names))}
 
 
 def training_curves(logs: dict, path, title: str = "") -> bool:
@@ -399,15 +417,19 @@ def training_curves(logs: dict, path, title: str = "") -> bool:
         return False
     figure, axes = _panels(len(found), title)
     for axis, (name, (epochs, columns)) in zip(axes, found.items(), strict=True):
-        shown = "bits" if "bits" in columns else "loss" if "loss" in columns else next(iter(columns))
+        shown = ("bits" if "bits" in columns else "loss" if "loss" in columns
+                 else next(iter(columns)))
         _curves(axis, epochs, columns, shown)
         judged = columns.get(f"val_{shown}", columns[shown])
         if any(map(math.isfinite, judged)):
             best = int(np.nanargmin(judged))
-            axis.plot(epochs[best], judged[best], "o", markersize=9, markerfacecolor="none", markeredgecolor=BLACK,
+            axis.plot(epochs[best], judged[best], "o", markersize=9, markerfacecolor="none",
+                      markeredgecolor=BLACK,
                       markeredgewidth=1.1)
-            axis.annotate(f"{judged[best]:.4g}", (epochs[best], judged[best]), textcoords="offset points",
-                          xytext=(0, 9) if best else (9, -4), ha="right" if best else "left", fontsize="small",
+            axis.annotate(f"{judged[best]:.4g}", (epochs[best], judged[best]),
+                          textcoords="offset points",
+                          xytext=(0, 9) if best else (9, -4), ha="right" if best else "left",
+                          fontsize="small",
                           color=GREY)
         axis.set_title(name, fontsize="medium", parse_math=False)
         axis.set_ylabel("Bits a frame" if shown == "bits" else shown.capitalize().replace("_", " "))
@@ -430,10 +452,12 @@ def code_usage(counts: dict, path, title: str = ""):
         count = np.sort(np.asarray(count, np.float64))[::-1]
         share = 100 * count / count.sum()
         used = int((count > 0).sum())
-        axis.fill_between(np.arange(used + 1), np.append(share[:used], share[used - 1]), 1e-6, step="post",
+        axis.fill_between(np.arange(used + 1), np.append(share[:used], share[used - 1]),
+                          1e-6, step="post",
                           facecolor=PALETTE[i % len(PALETTE)], edgecolor="none", alpha=0.85)
         axis.axhline(100 / len(count), color=BLACK, linestyle=":", linewidth=1.1)
-        axis.set_title(f"{name}: {used} of {len(count)} codes\nperplexity {metrics.perplexity(count):.0f}",
+        axis.set_title(f"{name}: {used} of {len(count)} codes\nperplexity "
+                       f"{metrics.perplexity(count):.0f}",
                        fontsize="medium", parse_math=False)
         axis.set_yscale("log")
         axis.yaxis.set_major_formatter("{x:g}")
@@ -466,8 +490,10 @@ def codebook_map(codebook, counts, path, title: str = ""):
     share = 100 * counts[used] / max(counts.sum(), 1.0)
     if used.any():
         low, high = float(share.min()), float(share.max())
-        dots = axis.scatter(*plane[used].T, s=8 + 24 * share, c=share, cmap="viridis", alpha=0.85, linewidth=0.3,
-                            edgecolor="white", norm=LogNorm(low, high if high > low else 1.01 * low),
+        dots = axis.scatter(*plane[used].T, s=8 + 24 * share, c=share,
+                            cmap="viridis", alpha=0.85, linewidth=0.3,
+                            edgecolor="white",
+                            norm=LogNorm(low, high if high > low else 1.01 * low),
                             label=f"{int(used.sum())} codes in use, the larger the more often")
         bar = figure.colorbar(dots, ax=axis, pad=0.02, aspect=35)
         bar.set_label("Share of all codes (%)", color=GREY)
@@ -478,7 +504,8 @@ def codebook_map(codebook, counts, path, title: str = ""):
     else:
         axis.scatter([], [], color=GREY, label="0 codes in use")
     if not used.all():
-        axis.scatter(*plane[~used].T, s=12, marker="x", color=RED, linewidth=0.7, alpha=0.6, zorder=1,
+        axis.scatter(*plane[~used].T, s=12, marker="x", color=RED, linewidth=0.7,
+                     alpha=0.6, zorder=1,
                      label=f"{int((~used).sum())} never used")
     for i, label in enumerate((axis.set_xlabel, axis.set_ylabel)):
         label(f"Principal component {i + 1} ({kept[i]:.0f} % of the variance)")
@@ -494,7 +521,8 @@ def loudness(curves: dict, path, seconds: float = 10.0, title: str = ""):
     axis = figure.subplots()
     _style(axis)
     for i, (name, values) in enumerate(curves.items()):
-        axis.plot((np.arange(len(values)) + 0.5) * seconds / 60, values, linestyle=LINES[i % len(LINES)],
+        axis.plot((np.arange(len(values)) + 0.5) * seconds / 60, values,
+                  linestyle=LINES[i % len(LINES)],
                   color=PALETTE[i % len(PALETTE)], linewidth=1.5, label=name)
     axis.set_ylim(-70, 0)
     axis.set_xlabel("Time (min)")
@@ -519,7 +547,8 @@ def read_log(csv_path) -> tuple[list[int], dict[str, list[float]]]:
         text = Path(csv_path).read_text(encoding="utf-8", errors="replace")
     except OSError as e:
         raise UserError(f"{printable(csv_path)}: cannot be read: {reason(e)}") from e
-    whole = text[: text.rfind("\n") + 1].replace("\0", "")  # the last line may still be on its way to the disk
+    # the last line may still be on its way to the disk
+    whole = text[: text.rfind("\n") + 1].replace("\0", "")
     rows = csv.reader(io.StringIO(whole), strict=False)
     header = next(rows, [])
     if "epoch" not in header:
@@ -527,7 +556,8 @@ def read_log(csv_path) -> tuple[list[int], dict[str, list[float]]]:
     by_epoch = {}
     for row in rows:
         values = dict(zip(header, map(_float, row), strict=False))
-        if len(row) == len(header) and values["epoch"] >= 0:  # NaN is not: a header that was written again
+        # NaN is not: a header that was written again
+        if len(row) == len(header) and values["epoch"] >= 0:
             by_epoch[int(values["epoch"]) + 1] = values
     epochs = sorted(by_epoch)
     columns = {name: [by_epoch[e][name] for e in epochs] for name in header if name != "epoch"}
@@ -540,14 +570,16 @@ def pitch(hertz) -> np.ndarray:
 
 
 def pitches(sample_rate: int) -> np.ndarray:
-    """The pitch of each row of a `log_spectrogram`, from `LOWEST_PITCH` up to half the sample rate."""
+    """The pitch of each row of a `log_spectrogram`, from `LOWEST_PITCH` up to half the sample rate.
+    """
     highest = max(math.floor(float(pitch(sample_rate / 2))), LOWEST_PITCH + 12)
-    return np.arange(LOWEST_PITCH * ROWS_A_SEMITONE, highest * ROWS_A_SEMITONE + 1) / ROWS_A_SEMITONE
+    return (np.arange(LOWEST_PITCH * ROWS_A_SEMITONE, highest * ROWS_A_SEMITONE + 1)
+            / ROWS_A_SEMITONE)
 
 
 def log_spectrogram(audio, sample_rate: int) -> np.ndarray:
-    """Magnitudes by pitch for a picture: float32 [rows, at most `COLUMNS`], see `pitches`; a sine of
-    amplitude 1 has 1.
+    """Magnitudes by pitch for a picture: float32 [rows, at most `COLUMNS`], see `pitches`; a sine
+    of amplitude 1 has 1.
 
     A row is the power around its pitch, a third of a semitone or a bin wide, whichever is more, in
     windows that are longer the lower the pitch; one length passes gradually into the next. A column
@@ -559,7 +591,8 @@ def log_spectrogram(audio, sample_rate: int) -> np.ndarray:
     filters = _pitch_filters(sample_rate)
     at_once = each * max(1, 256 // each)
     blocks = []
-    for parts in zip(*(metrics.magnitudes(audio, size, hop, frames=at_once) for size in WINDOWS), strict=True):
+    for parts in zip(*(metrics.magnitudes(audio, size, hop, frames=at_once) for size in WINDOWS),
+                     strict=True):
         rows = sum(np.sqrt(part.astype(np.float32) ** 2 @ bank) * share * (4 / size)
                    for part, (bank, share), size in zip(parts, filters, WINDOWS, strict=True))
         blocks.append(np.maximum.reduceat(rows, np.arange(0, len(rows), each), axis=0))
@@ -567,8 +600,8 @@ def log_spectrogram(audio, sample_rate: int) -> np.ndarray:
 
 
 def _pitch_filters(sample_rate: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For each of `WINDOWS`: triangles around the pitches, float32 [bins, rows], each with sum 1; and
-    the share of this window in each row, float32 [rows].
+    """For each of `WINDOWS`: triangles around the pitches, float32 [bins, rows], each with sum 1;
+    and the share of this window in each row, float32 [rows].
     """
     hertz = 440.0 * 2.0 ** ((pitches(sample_rate) - 69.0) / 12.0)
     wanted = np.log2(np.clip(48.0 * sample_rate / hertz, WINDOWS[0], WINDOWS[-1]))
@@ -592,9 +625,11 @@ def _spectrogram(axis, spectrum, samples, sample_rate, top, start=0.0, hertz=Tru
     rows, top = pitches(sample_rate), max(top, metrics.MEL_FLOOR)
     shown = 20 * np.log10(np.maximum(spectrum, top * 10 ** (-RANGE_DB / 20)) / top)
     half = 0.5 / ROWS_A_SEMITONE
-    image = axis.imshow(shown, origin="lower", aspect="auto", cmap=colormaps["magma"].resampled(round(RANGE_DB)),
+    image = axis.imshow(shown, origin="lower", aspect="auto",
+                        cmap=colormaps["magma"].resampled(round(RANGE_DB)),
                         vmin=-RANGE_DB, vmax=0.0, interpolation="nearest",
-                        extent=(start, start + samples / sample_rate, rows[0] - half, rows[-1] + half))
+                        extent=(start, start + samples / sample_rate, rows[0] - half,
+                                rows[-1] + half))
     octaves = [note for note in range(12, 144, 12) if rows[0] <= note <= rows[-1]]
     axis.set_yticks(octaves, [f"C{note // 12 - 1}" for note in octaves])
     axis.grid(axis="y", color="white", alpha=0.28, linewidth=0.6)
@@ -617,29 +652,36 @@ def _waveform(axis, audio, sample_rate, start=0.0):
     starts = np.arange(0, len(audio), each)
     low, high = np.minimum.reduceat(audio, starts), np.maximum.reduceat(audio, starts)
     time = start + np.append(starts, len(audio)) / sample_rate
-    power = np.add.reduceat(np.square(audio, dtype=np.float64), starts) / np.diff(np.append(starts, len(audio)))
-    for below, above, color in ((low, high, SKY), *([(-np.sqrt(power), np.sqrt(power), BLUE)] if each > 8 else [])):
-        axis.fill_between(time, np.append(below, below[-1]), np.append(above, above[-1]), step="post", linewidth=0.3,
+    power = (np.add.reduceat(np.square(audio, dtype=np.float64), starts)
+             / np.diff(np.append(starts, len(audio))))
+    for below, above, color in ((low, high, SKY),
+                                *([(-np.sqrt(power), np.sqrt(power), BLUE)] if each > 8 else [])):
+        axis.fill_between(time, np.append(below, below[-1]), np.append(above, above[-1]),
+                          step="post", linewidth=0.3,
                           color=color)
 
 
 def _level_bar(figure, image, axes, label: str = "Level (dB)"):
-    bar = figure.colorbar(image, ax=axes, pad=0.015, aspect=30, shrink=0.9 if len(axes) < 3 else 0.6)
+    bar = figure.colorbar(image, ax=axes, pad=0.015, aspect=30,
+                          shrink=0.9 if len(axes) < 3 else 0.6)
     bar.set_label(label, color=GREY, fontsize="small")
     bar.ax.tick_params(colors=GREY, labelsize="small", length=2)
     bar.outline.set_visible(False)
 
 
 def _time_axis(axes, start, end):
-    """Seconds, or minutes and seconds where there are many, along the axes; the lowest says which."""
+    """Seconds, or minutes and seconds where there are many, along the axes; the lowest says which.
+    """
     from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
     step = next((s for s in (30, 60, 120, 300, 600, 1200, 1800) if end - start <= 6 * s), 3600)
     for axis in axes:
         axis.set_xlim(start, end)
         if end > 180:
-            axis.xaxis.set_major_locator(MultipleLocator(step) if end - start > 60 else MaxNLocator(nbins=6))
-            axis.xaxis.set_major_formatter(FuncFormatter(lambda s, _: f"{int(s) // 60}:{int(s) % 60:02d}"))
+            axis.xaxis.set_major_locator(MultipleLocator(step) if end - start > 60
+                                         else MaxNLocator(nbins=6))
+            axis.xaxis.set_major_formatter(FuncFormatter(lambda s,
+                                                         _: f"{int(s) // 60}:{int(s) % 60:02d}"))
         else:
             axis.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
         if axis.get_subplotspec().is_last_row() or axis.xaxis.get_tick_params().get("labelbottom"):
@@ -647,7 +689,8 @@ def _time_axis(axes, start, end):
 
 
 def _hide_unused(axes, count: int) -> list:
-    """The first `count` of a grid of axes; the others go, and what stands over them shows its time."""
+    """The first `count` of a grid of axes; the others go, and what stands over them shows its time.
+    """
     across = axes.shape[1]
     used, unused = axes.ravel()[:count], axes.ravel()[count:]
     for axis in unused:
@@ -658,7 +701,8 @@ def _hide_unused(axes, count: int) -> list:
 
 
 def _across(count: int, wanted: int | None, most: int) -> int:
-    """How many panels stand beside each other. most: how many a picture of few columns has at all."""
+    """How many panels stand beside each other. most: how many a picture of few columns has at all.
+    """
     if wanted is None:
         if most == 6:  # wide and low: one under the other while they fit
             wanted = 1 if count <= 6 else 2 if count <= 14 else 3 if count <= 30 else 4
@@ -671,7 +715,8 @@ def _name_panel(axis, name, across: int):
     """A panel's name over it, on the left, cut where it would reach into the next one."""
     room = 150 // across
     short = name if len(name) <= room else f"{name[: room // 2 - 1]}…{name[-(room // 2) :]}"
-    axis.set_title(short, loc="left", fontsize="small" if across < 4 else "x-small", parse_math=False)
+    axis.set_title(short, loc="left", fontsize="small" if across < 4 else "x-small",
+                   parse_math=False)
 
 
 def _legend(axis, loc="best"):
@@ -701,7 +746,8 @@ def _limits(signals):
 def _signal(audio):
     audio = np.asarray(audio, np.float32)
     if audio.ndim != 1 or audio.size == 0:
-        raise ValueError(f"a picture needs one signal [samples] of at least one sample, not of shape {audio.shape}")
+        raise ValueError(f"a picture needs one signal [samples] of at least one sample, not of "
+                         f"shape {audio.shape}")
     return np.nan_to_num(audio, posinf=1.0, neginf=-1.0)
 
 
@@ -733,7 +779,8 @@ def _figure(width, height, title):
     figure = Figure(figsize=(width, height), dpi=144, layout="constrained")
     if title:
         # parse_math: a file's name may hold dollars.
-        figure.suptitle(title, x=0.01, ha="left", fontsize="large", fontweight="bold", parse_math=False)
+        figure.suptitle(title, x=0.01, ha="left", fontsize="large", fontweight="bold",
+                        parse_math=False)
     return figure
 
 
@@ -753,7 +800,8 @@ def _save(figure, path):
     # (SVG's random ids).
     metadata = {"Date": None} if kind == "svg" else {"Software": None}
     with warnings.catch_warnings(), atomic_write(path) as file:
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
+        warnings.filterwarnings("ignore", message="Glyph .* missing from "
+                                                  "font", category=UserWarning)
         if kind == "svg":
             figure.savefig(file, format=kind, metadata=metadata)
             return
@@ -762,5 +810,6 @@ def _save(figure, path):
         # 256 colours, each as near as the eye can tell, are a third of the bytes.
         drawn = io.BytesIO()
         figure.savefig(drawn, format=kind, metadata=metadata)
-        few = Image.open(drawn).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        few = Image.open(drawn).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE,
+                                                        dither=Image.Dither.NONE)
         few.save(file, "PNG", optimize=True)

@@ -5,7 +5,14 @@ else.
 from __future__ import annotations
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 
 def console() -> Console:
@@ -24,7 +31,8 @@ def bar(*columns, transient: bool = True, elapsed: bool = False) -> Progress:
     shown = columns or (TextColumn("{task.percentage:.0f} %"),
                         TimeElapsedColumn() if elapsed else TimeRemainingColumn())
     terminal = console()
-    return Progress(TextColumn("{task.description}", markup=False), BarColumn(), *shown, console=terminal,
+    return Progress(TextColumn("{task.description}", markup=False), BarColumn(),
+                    *shown, console=terminal,
                     disable=not terminal.is_terminal, transient=transient)
 
 
@@ -32,7 +40,8 @@ class Reporter:
     """What a long run reports: lines on stdout, and a bar on stderr where that is a terminal."""
 
     def __init__(self):
-        self.bar = bar(MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[loss]}"))
+        self.bar = bar(MofNCompleteColumn(), TimeRemainingColumn(),
+                       TextColumn("{task.fields[loss]}"))
         self.task = None
 
     def __call__(self, line: str):

@@ -15,8 +15,8 @@ import sys
 import tempfile
 import threading
 
-# Descriptor 2 belongs to the whole process: without the lock two threads could each restore what the
-# other had redirected.
+# Descriptor 2 belongs to the whole process: without the lock two threads could each restore what
+# the other had redirected.
 _one_at_a_time = threading.RLock()
 
 
@@ -31,7 +31,8 @@ def mute_stderr():
 
 @contextlib.contextmanager
 def mute_stderr_unless_it_fails():
-    """What the block, C libraries included, writes to stderr is dropped if it ends well and shown if
+    """What the block, C libraries included, writes to stderr is dropped if it ends well and shown
+    if
     it raises: where an import or an export fails, those lines may be all that says why.
     """
     with tempfile.TemporaryFile() as held:

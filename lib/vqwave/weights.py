@@ -34,8 +34,8 @@ PARTS = {"codec": ("encoder", "decoder", "codebook"), "generator": ("generator",
 
 CODECS = "final_weights"
 GENERATORS = "weights"
-"""The folders of what ships: in the working folder or, where no weights of that kind are in there, in
-the checkout this file belongs to.
+"""The folders of what ships: in the working folder or, where no weights of that kind are in there,
+in the checkout this file belongs to.
 """
 
 
@@ -52,8 +52,8 @@ def parts_of(config: configs.CodecConfig | configs.GeneratorConfig) -> tuple[str
 
 
 def find_folder(folder, shipped: str) -> Path:
-    """`folder`; where that is `shipped`, a default, and there are no weights of its kind in it here,
-    the checkout's own.
+    """`folder`; where that is `shipped`, a default, and there are no weights of its kind in it
+    here, the checkout's own.
 
     A folder `weights` that training made, say, holds codecs alone: the generators are the shipped
     ones.
@@ -104,7 +104,8 @@ class WeightSet:
         """One phrase for the user: which of a folder's sets this is."""
         if self.tag in ("", "best"):
             shipped = self.folder.resolve().parent == CHECKOUT
-            return "the best set" if self.tag else "the shipped set" if shipped else "the set without a number"
+            return ("the best set" if self.tag else "the shipped set" if shipped
+                    else "the set without a number")
         return f"epoch {self.tag.lstrip('0') or '0'}"
 
     @property
@@ -119,7 +120,8 @@ class WeightSet:
         """
         if "codes_of" in self.record:
             return str(self.record["codes_of"])
-        return f"{self.record['id']}:{self.record.get('step')}" if "id" in self.record else self.checksum[:16]
+        return (f"{self.record['id']}:{self.record.get('step')}" if "id" in self.record
+                else self.checksum[:16])
 
     @property
     def encoding_checksum(self) -> str:
@@ -131,7 +133,8 @@ class WeightSet:
         if self.config.encoder != configs.MirrorEncoder():
             shapes["encoder"] = configs.to_dict(self.config.encoder)
         quantizer = self.config.quantizer
-        shapes["quantizer"] = {k: v for k, v in configs.to_dict(quantizer).items() if k not in quantizer.of_training}
+        shapes["quantizer"] = {k: v for k, v in configs.to_dict(quantizer).items()
+                               if k not in quantizer.of_training}
         sums = [sha256(self.files[part]) for part in ("encoder", "codebook")]
         return hashlib.sha256(json.dumps([shapes, sums], sort_keys=True).encode()).hexdigest()
 
@@ -145,7 +148,10 @@ class WeightSet:
         """
         arrays = self.load("codebook")
         # By the numbers in their names: book_10 comes after book_2.
-        return [arrays[path] for path in sorted(arrays, key=lambda p: [int(n) for n in re.findall(r"\d+", p)])]
+        def numbers(path):
+            return [int(n) for n in re.findall(r"\d+", path)]
+
+        return [arrays[path] for path in sorted(arrays, key=numbers)]
 
 
 def describe(sets) -> list[str]:
@@ -169,17 +175,20 @@ def read_arrays(path) -> dict[str, np.ndarray]:
     def walk(group, prefix):
         for key in group:
             if not isinstance(group.get(key, getlink=True), h5py.HardLink):
-                raise WeightsError(f"{path}: {prefix}{key} is a link, which a weights file may not hold")
+                raise WeightsError(f"{path}: {prefix}{key} is a link, which a weights file may not "
+                                   f"hold")
             item = group[key]
             if isinstance(item, h5py.Group):
                 walk(item, f"{prefix}{key}/")
                 continue
-            if not isinstance(item, h5py.Dataset) or item.external or item.is_virtual or item.dtype.kind != "f":
-                raise WeightsError(f"{path}: {prefix}{key} is not an array of floats held in the file")
+            if (not isinstance(item, h5py.Dataset) or item.external or item.is_virtual
+                or item.dtype.kind != "f"):
+                raise WeightsError(f"{path}: {prefix}{key} is not an array of floats held in the "
+                                   f"file")
             # Without its bytes an array would be filled up with zeros, however large it says it is.
             if item.id.get_storage_size() != item.nbytes:
-                raise WeightsError(f"{path}: {prefix}{key} says it has {item.nbytes} bytes, and has "
-                                   f"{item.id.get_storage_size()}")
+                raise WeightsError(f"{path}: {prefix}{key} says it has {item.nbytes} bytes, and "
+                                   f"has {item.id.get_storage_size()}")
             arrays[f"{prefix}{key}"] = item[()].astype(np.float32)
 
     try:
@@ -211,7 +220,8 @@ def assign(variables, arrays: dict[str, np.ndarray], path):
             raise WeightsError(f"{path}: has no layer {v.path}, which its config asks for")
         if tuple(v.shape) != arrays[v.path].shape:
             raise WeightsError(
-                f"{path}: layer {v.path} has shape {arrays[v.path].shape} in the file, {tuple(v.shape)} by its config"
+                f"{path}: layer {v.path} has shape {arrays[v.path].shape} in the file, "
+                f"{tuple(v.shape)} by its config"
             )
     extra = set(arrays) - {v.path for v in variables}
     if extra:
@@ -220,7 +230,8 @@ def assign(variables, arrays: dict[str, np.ndarray], path):
         v.assign(arrays[v.path])
 
 
-def save(folder, name: str, tag: str, parts: dict[str, list], config, record=None, dtype="float32", training=None,
+def save(folder, name: str, tag: str, parts: dict[str, list], config, record=None,
+         dtype="float32", training=None,
          data=None):
     """Write a set. The YAML goes last and makes it whole.
 
@@ -231,7 +242,8 @@ def save(folder, name: str, tag: str, parts: dict[str, list], config, record=Non
     folder = Path(folder)
     written = {}
     for part, variables in parts.items():
-        arrays = variables if isinstance(variables, dict) else {v.path: to_numpy(v) for v in variables}
+        arrays = (variables if isinstance(variables, dict)
+                  else {v.path: to_numpy(v) for v in variables})
         with np.errstate(over="ignore"):
             written[part] = {key: np.asarray(array).astype(dtype) for key, array in arrays.items()}
         # As they will be written: what float32 holds may be too large for float16.
@@ -244,7 +256,8 @@ def save(folder, name: str, tag: str, parts: dict[str, list], config, record=Non
         write_arrays(path, arrays)
         files[part] = sha256(path)
     described = {"schema": configs.SCHEMA, "model": configs.to_dict(config)}
-    described |= {key: configs.to_dict(value) for key, value in (("training", training), ("data", data)) if value}
+    described |= {key: configs.to_dict(value) for key,
+                  value in (("training", training), ("data", data)) if value}
     text = configs.dump_yaml(described | {"record": record or {}, "sha256": files})
     with atomic_write(config_path(folder, name, tag)) as f:
         f.write(text.encode())
@@ -279,7 +292,8 @@ def chain(folder) -> configs.ChainConfig:
     values = configs.load_yaml(path)
     configs.check_schema(values, os.fspath(path))
     if set(values) == {"level"}:  # as schema 1 wrote it
-        return configs.validate(configs.ChainConfig, default | {"end": values["level"]}, os.fspath(path))
+        return configs.validate(configs.ChainConfig, default | {"end": values["level"]},
+                                os.fspath(path))
     if set(values) - {"schema"} != {"chain"}:
         raise WeightsError(f"{path}: must hold the keys schema and chain")
     return configs.validate(configs.ChainConfig, values["chain"], os.fspath(path))
@@ -322,7 +336,8 @@ def find(folder, name: str, epoch: int | str | None = None) -> WeightSet:
         if not folder.is_dir():
             raise WeightsError(f"{folder}: no such folder, so no weights of {name}")
         have = ", ".join("one without a number" if t == "" else t.lstrip("0") or "0" for t in there)
-        what = "no weights" if epoch is None else "no best set" if epoch == "best" else f"no epoch {epoch}"
+        what = ("no weights" if epoch is None else "no best set" if epoch == "best"
+                else f"no epoch {epoch}")
         have = f"there are: {have}" if have else "there are none at all"
         raise WeightsError(f"{folder}: {what} of {name}; {have}")
     try:
@@ -356,7 +371,8 @@ def _open(folder: Path, name: str, tag: str) -> WeightSet:
     described = _read(path)
     sums, record = described.get("sha256"), described.get("record") or {}
     if not all(isinstance(part, dict) for part in (described.get("model"), sums, record)):
-        raise WeightsError(f"{path}: is not the description of a weights set (keys model, record and sha256)")
+        raise WeightsError(f"{path}: is not the description of a weights set (keys model, record "
+                           f"and sha256)")
     try:
         config = configs.validate_model(described["model"], os.fspath(path))
         if isinstance(described.get("data"), dict) and described["data"]:
@@ -370,7 +386,8 @@ def _open(folder: Path, name: str, tag: str) -> WeightSet:
         raise WeightsError(f"{path}: describes {config.name}, not {name}")
     expected = parts_of(config)
     if set(sums) != set(expected):
-        raise WeightsError(f"{path}: names the parts {sorted(map(str, sums))}, but {name} has {sorted(expected)}")
+        raise WeightsError(f"{path}: names the parts {sorted(map(str, sums))}, but {name} has "
+                           f"{sorted(expected)}")
     files = {}
     for part in expected:
         files[part] = weights_path(folder, name, part, tag)
@@ -379,16 +396,20 @@ def _open(folder: Path, name: str, tag: str) -> WeightSet:
         except OSError as e:
             raise WeightsError(f"{files[part]}: cannot be read: {e.strerror}") from e
         if actual != sums[part]:
-            raise WeightsError(f"{files[part]}: damaged, or of another set: its checksum is not the one in {path.name}")
+            raise WeightsError(f"{files[part]}: damaged, or of another set: its checksum is not "
+                               f"the one in {path.name}")
     # Without what is at its default, so that a field that a later version adds changes no checksum.
-    identity = json.dumps([config.model_dump(mode="json", exclude_defaults=True), sums], sort_keys=True).encode()
-    return WeightSet(folder, name, tag, config, files, hashlib.sha256(identity).hexdigest(), record, training, data)
+    identity = json.dumps([config.model_dump(mode="json", exclude_defaults=True), sums],
+                          sort_keys=True).encode()
+    return WeightSet(folder, name, tag, config, files, hashlib.sha256(identity).hexdigest(),
+                     record, training, data)
 
 
 def promote(folder, name: str) -> str:
     """Make the best set the one without a number, as float16; returns a line that says so."""
     copy_set(find(folder, name, "best"), folder, "", "float16")
-    return f"{name}: the best set now stands without a number in {folder} (float16) and is loaded by default"
+    return (f"{name}: the best set now stands without a number in {folder} (float16) and is "
+            "loaded by default")
 
 
 def copy_set(source: WeightSet, folder, tag: str, dtype="float32"):
@@ -396,4 +417,5 @@ def copy_set(source: WeightSet, folder, tag: str, dtype="float32"):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {part: source.load(part) for part in source.files}
-    save(folder, source.name, tag, arrays, source.config, source.record, dtype, source.training, source.data)
+    save(folder, source.name, tag, arrays, source.config, source.record,
+         dtype, source.training, source.data)

@@ -33,8 +33,10 @@ def test_u16_values_survive(value):
 
 
 def test_u16_clips_and_never_wraps():
-    loud = np.array([0, 1, -1, 2, -2, 1e30, np.inf, -np.inf, np.nan, 32767.4 / 32768, 0.99999], np.float32)
-    assert audio.to_u16(loud).tolist() == [32768, 65535, 0, 65535, 0, 65535, 65535, 0, 32768, 65535, 65535]
+    loud = np.array([0, 1, -1, 2, -2, 1e30, np.inf, -np.inf, np.nan, 32767.4 / 32768, 0.99999],
+                    np.float32)
+    assert audio.to_u16(loud).tolist() == [32768, 65535, 0, 65535, 0, 65535,
+                                           65535, 0, 32768, 65535, 65535]
     assert audio.to_u16(loud).dtype == np.uint16
     assert audio.to_int16(loud).tolist() == [x - 32768 for x in audio.to_u16(loud).tolist()]
     assert audio.to_int16(loud).dtype == np.int16
@@ -59,14 +61,17 @@ def test_all_suffixes_are_tested():
 
 @pytest.mark.parametrize("channels", (1, 2, 3, 4, 5, 6, 7, 8, 9, 16))
 def test_a_mix_of_equal_channels_is_as_loud_as_each(tmp_path, channels):
-    path = encode(tmp_path / "a.wav", np.stack([tone(1, amplitude=0.9)] * channels, 1), subtype="FLOAT")
+    path = encode(tmp_path / "a.wav", np.stack([tone(1, amplitude=0.9)] * channels, 1),
+                  subtype="FLOAT")
     assert level(audio.decode(path, 22050), 440) == pytest.approx(0.9, rel=0.01)
 
 
 def test_stereo_is_mixed_half_and_half(tmp_path):
     both = np.stack([tone(1, frequency=440), tone(1, frequency=1000)], 1)
     x = audio.decode(encode(tmp_path / "a.wav", both), 22050)
-    assert level(x, 440) == pytest.approx(0.25, rel=0.02) and level(x, 1000) == pytest.approx(0.25, rel=0.02)
+    assert level(x, 440) == pytest.approx(0.25, rel=0.02) and level(x,
+                                                                    1000) == pytest.approx(0.25,
+                                                                                           rel=0.02)
 
 
 def test_resampling_keeps_the_band_and_folds_nothing_back(tmp_path):
@@ -103,7 +108,8 @@ def test_what_is_not_finite_becomes_finite(tmp_path):
     assert np.isfinite(resampled).all() and np.abs(resampled).max() <= 1
 
 
-@pytest.mark.parametrize("name", ("a:b.wav", "-dash.wav", "new\nline.wav", "ünï 日本.wav", "%03d.wav", b"bad\xff.wav"))
+@pytest.mark.parametrize("name", ("a:b.wav", "-dash.wav", "new\nline.wav",
+                                  "ünï 日本.wav", "%03d.wav", b"bad\xff.wav"))
 def test_odd_names(tmp_path, name):
     path = tmp_path / os.fsdecode(name)
     audio.write(path, tone(0.1, 22050), 22050)
@@ -125,7 +131,8 @@ def test_an_attached_picture_is_no_obstacle(tmp_path):
 
 
 def test_a_stream_that_changes_its_format_is_followed(tmp_path):
-    one, two = encode(tmp_path / "1.aac", tone(2)), encode(tmp_path / "2.aac", np.stack([tone(2, 22050)] * 2, 1), 22050)
+    one, two = encode(tmp_path / "1.aac", tone(2)), encode(tmp_path / "2.aac",
+                                                           np.stack([tone(2, 22050)] * 2, 1), 22050)
     (tmp_path / "both.aac").write_bytes(one.read_bytes() + two.read_bytes())
     x = audio.decode(tmp_path / "both.aac", 22050)
     assert len(x) == pytest.approx(4 * 22050, abs=5000)
@@ -134,7 +141,8 @@ def test_a_stream_that_changes_its_format_is_followed(tmp_path):
 
 @pytest.mark.parametrize("within", (False, True))
 @pytest.mark.parametrize("rate", (22050, 44100))
-def test_an_ogg_file_with_its_headers_twice_has_the_samples_of_the_one_without(tmp_path, within, rate):
+def test_an_ogg_file_with_its_headers_twice_has_the_samples_of_the_one_without(tmp_path,
+                                                                               within, rate):
     import av
 
     good = encode(tmp_path / "good.ogg", np.stack([tone(3), tone(3, frequency=1000)], 1))
@@ -155,9 +163,11 @@ def test_an_ogg_file_with_its_headers_twice_has_the_samples_of_the_one_without(t
 
 def test_where_both_decoders_refuse_a_file_the_first_one_says_why(tmp_path, capfd):
     good = encode(tmp_path / "good.ogg", tone(1)).read_bytes()
-    for name, content in (("a.ogg", good[:3000]), ("b.mp3", b"\xff\xe3" + np.random.default_rng(0).bytes(9999))):
+    for name, content in (("a.ogg", good[:3000]),
+                          ("b.mp3", b"\xff\xe3" + np.random.default_rng(0).bytes(9999))):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(UserError, match=r"not audio that can be decoded \(\w|broken after|no sound in it"):
+        with pytest.raises(UserError,
+                           match=r"not audio that can be decoded \(\w|broken after|no sound in it"):
             audio.decode(tmp_path / name, 22050)
     assert capfd.readouterr() == ("", "")
 
@@ -251,7 +261,8 @@ def test_a_part_is_that_of_the_whole_and_no_more_is_read_than_it_takes(tmp_path)
 def test_an_excerpt_is_told_in_seconds(tmp_path):
     path = encode(tmp_path / "a.wav", tone(3))
     whole = audio.decode(path, 16000)
-    for start, seconds, wanted in ((0, None, whole), (1.5, 0.25, whole[24000:28000]), (2.9, 5, whole[46400:]),
+    for start, seconds, wanted in ((0, None, whole), (1.5, 0.25, whole[24000:28000]),
+                                   (2.9, 5, whole[46400:]),
                                    (1, 1e-9, whole[16000:16001])):
         np.testing.assert_array_equal(audio.excerpt(path, 16000, start, seconds), wanted)
     with pytest.raises(UserError, match=r"a.wav: lasts 3.0 s; nothing is left of it from 3.5 s on"):
@@ -330,7 +341,8 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path, capfd, suffix, block)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, old[1]))
     try:
-        with pytest.raises(OSError, match="File too large"), audio.Writer(tmp_path / f"a{suffix}", 22050) as out:
+        with pytest.raises(OSError, match="File too large"), audio.Writer(tmp_path / f"a{suffix}",
+                                                                          22050) as out:
             noise = np.random.default_rng(0).uniform(-1, 1, 1_000_000)
             for start in range(0, len(noise), block):
                 out.write(noise[start : start + block])
@@ -357,7 +369,8 @@ def test_what_a_killed_process_left_is_removed_and_what_another_writes_is_not(tm
 
 def test_where_audio_cannot_be_written(tmp_path):
     (tmp_path / "d.wav").mkdir()
-    for name, reason in (("a.mp3", "wav, .flac, .ogg"), ("a", "wav, .flac, .ogg"), ("no/a.wav", "there is no folder"),
+    for name, reason in (("a.mp3", "wav, .flac, .ogg"), ("a", "wav, .flac, .ogg"),
+                         ("no/a.wav", "there is no folder"),
                          ("d.wav", "is a folder")):
         with pytest.raises(UserError, match=reason) as caught:
             audio.Writer(tmp_path / name, 22050)
@@ -372,7 +385,7 @@ def test_an_unwritable_folder_is_found_at_once(tmp_path):
         audio.Writer(tmp_path / "a.wav", 22050)
 
 
-# --------------------------------------------------------------------------------------- transposing
+# -------------------------------------------------------------------------------------- transposing
 
 
 @pytest.mark.parametrize("semitones", [-12, -3, -1, 1, 3, 12])
@@ -380,7 +393,8 @@ def test_transposing_moves_a_tone_by_semitones_and_keeps_its_level(semitones):
     sound = tone(2.0, 22050, 440.0, 0.5)
     made = np.concatenate(list(audio.transpose([sound], sound.size, semitones)))
     assert made.dtype == np.float32
-    assert made.size == audio.transposed_length(sound.size, semitones) == int(np.ceil(44100 / 2 ** (semitones / 12)))
+    assert made.size == audio.transposed_length(sound.size,
+                                                semitones) == int(np.ceil(44100 / 2 ** (semitones / 12)))
     assert level(made, 440.0 * 2 ** (semitones / 12)) == pytest.approx(0.5, abs=0.002)
     assert level(made, 440.0) < 0.001
 
@@ -395,7 +409,8 @@ def test_transposing_is_the_same_however_the_signal_is_cut(rng):
 
 def test_transposing_up_leaves_nothing_that_was_above_the_new_nyquist_frequency():
     sound = tone(2.0, 22050, 10000.0, 0.5)
-    assert np.abs(np.concatenate(list(audio.transpose([sound], sound.size, 4)))[2000:-2000]).max() < 0.001
+    assert np.abs(np.concatenate(list(audio.transpose([sound], sound.size,
+                                                      4)))[2000:-2000]).max() < 0.001
 
 
 @pytest.mark.parametrize("samples", [0, 1, 2, 7])

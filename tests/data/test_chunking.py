@@ -33,11 +33,14 @@ def codecs(tiny_weights):
         for v in codec.weights:
             if v.path.endswith("mix/kernel"):
                 v.assign(np.random.default_rng(1).normal(0, 0.2, v.shape))
-        made[level] = (codec.config, codec, Counted(codec.encode_model()), Counted(codec.decode_model()))
+        made[level] = (codec.config, codec, Counted(codec.encode_model()),
+                       Counted(codec.decode_model()))
     return made
 
 
-@pytest.mark.parametrize("level, lengths", [(8, (1, 7, 8, 299)), (32, (1, 31, 33, 32 * 29)), (512, (1, 512 * 9 + 17))])
+@pytest.mark.parametrize("level, lengths",
+                         [(8, (1, 7, 8, 299)), (32, (1, 31, 33, 32 * 29)),
+                          (512, (1, 512 * 9 + 17))])
 def test_chunked_encoding_is_that_of_the_whole(codecs, level, lengths, rng):
     config, codec, encode, _ = codecs[level]
     for samples in lengths:
@@ -60,7 +63,8 @@ def test_encoding_as_it_arrives_is_that_of_the_whole_and_holds_a_window(codecs, 
         for window, sizes in ((1, [1000]), (7, [1, 50000]), (40, [10**6]), (None, [777])):
             edges = np.cumsum(sizes * (samples // sum(sizes) + 1))
             encode.lengths.clear()
-            made = list(chunking.encode_blocks(encode, np.split(audio, edges[edges < samples]), level,
+            made = list(chunking.encode_blocks(encode,
+                                               np.split(audio, edges[edges < samples]), level,
                                                 codec.encode_halo, window))
             np.testing.assert_array_equal(np.concatenate([np.empty((0, 1), int), *made]), whole)
             if window and samples:
@@ -85,7 +89,8 @@ def test_silence_stays_the_same_code_wherever_the_windows_fall(codecs):
     audio = np.zeros((1, 8 * 60), "float32")
     codes = chunking.encode(encode, audio, 8, codec.encode_halo, 5)
     np.testing.assert_array_equal(codes, encode(audio))
-    np.testing.assert_allclose(chunking.decode(decode, codes, 8, codec.decode_halo, 5), decode(codes), atol=1e-5)
+    np.testing.assert_allclose(chunking.decode(decode, codes, 8, codec.decode_halo, 5),
+                               decode(codes), atol=1e-5)
 
 
 def test_nothing_gives_nothing(codecs):
@@ -152,17 +157,20 @@ def test_several_books_keep_their_places(rng):
     codes = chunking.encode(encode, audio, 32, codec.encode_halo, 7)
     assert codes.shape == (2, 41, 3)
     np.testing.assert_array_equal(codes, encode(np.pad(audio, ((0, 0), (0, 5)))))
-    blocks = chunking.encode_blocks(encode, np.split(audio[0], [100, 700]), 32, codec.encode_halo, 5)
+    blocks = chunking.encode_blocks(encode, np.split(audio[0], [100, 700]),
+                                    32, codec.encode_halo, 5)
     np.testing.assert_array_equal(np.concatenate(list(blocks)), codes[0])
     for books in (1, 3):
         cut = codes[..., :books]
-        np.testing.assert_allclose(chunking.decode(decode, cut, 32, codec.decode_halo, 9), decode(cut), atol=1e-5)
+        np.testing.assert_allclose(chunking.decode(decode, cut, 32, codec.decode_halo, 9),
+                                   decode(cut), atol=1e-5)
 
 
 def test_codes_that_are_chosen_together_are_those_of_the_whole(rng):
     """A banded codec's codes depend on the frames of their segment, wherever the windows are cut.
 
-    Paths of the same cost but for rounding occur in noise: one code in a thousand may be the other one.
+    Paths of the same cost but for rounding occur in noise: one code in a thousand may be the other
+    one.
     """
     from nn.test_encoders import notes_config
 
@@ -177,7 +185,8 @@ def test_codes_that_are_chosen_together_are_those_of_the_whole(rng):
         codes = chunking.encode(encode, audio, 512, made.encode_halo, window, segment)
         assert (codes != whole).mean() < 2e-3
         blocks = np.array_split(audio[0], 7)
-        pieces = list(chunking.encode_blocks(encode, blocks, 512, made.encode_halo, window, segment))
+        pieces = list(chunking.encode_blocks(encode, blocks, 512, made.encode_halo,
+                                             window, segment))
         np.testing.assert_array_equal(np.concatenate(pieces), codes[0])
     # A window that begins within a segment has other paths.
     shifted = encode(np.pad(audio, ((0, 0), (512, 70 + 512 * 63))))[:, 1:301]

@@ -34,21 +34,25 @@ class Cluster:
         """allowed_failures: on how many more workers a job is tried that one has died with; 3 is
         Dask's default.
         """
-        self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
+        self.scheduler = self._start("scheduler", "--host", "127.0.0.1",
+                                     "--port", "0", "--no-dashboard",
                                      DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=str(allowed_failures))
         self.address = self._said(self.scheduler, r"(tcp://[\d.]+:\d+)")
         self.workers = [self.worker() for _ in range(workers)]
 
     def worker(self):
-        process = self._start("worker", self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard")
+        process = self._start("worker", self.address, "--nthreads", "1",
+                              "--no-nanny", "--no-dashboard")
         self._said(process, "Registered to")
         return process
 
     @staticmethod
     def _start(what, *args, **env):
         source = str(Path(manifest.__file__).parents[2])
-        return subprocess.Popen([sys.executable, "-m", f"distributed.cli.dask_{what}", *args], text=True,
-                                env=os.environ | env | {"PYTHONPATH": source}, stderr=subprocess.PIPE)
+        return subprocess.Popen([sys.executable, "-m", f"distributed.cli.dask_{what}", *args],
+                                text=True,
+                                env=os.environ | env | {"PYTHONPATH": source},
+                                stderr=subprocess.PIPE)
 
     @staticmethod
     def _said(process, pattern):
@@ -106,7 +110,9 @@ def test_a_worker_killed_half_way_costs_no_track_and_makes_none_twice(tmp_path):
         assert (track.source, track.samples, track.sha256) == (str(source), len(wanted), digest)
         made.add(wanted.tobytes())
     assert len(made) == 30
-    assert sorted(p.name for p in dst.iterdir()) == sorted([manifest.NAME, *(f"{i}.flac.u16" for i in range(30))])
+    assert sorted(p.name
+                  for p in dst.iterdir()) == sorted([manifest.NAME,
+                                                     *(f"{i}.flac.u16" for i in range(30))])
 
 
 class Killing(Reporter):
@@ -134,7 +140,8 @@ def test_a_worker_killed_half_way_costs_no_codes_and_makes_none_twice(tmp_path, 
     here = codes.encode_corpus(folders[0], wanted, codec, QuietReporter(), load_encoder)
     with Cluster(2) as dask:
         say = Killing(dask.workers[0])
-        there = codes.encode_corpus(folders[1], wanted, codec, say, load_encoder, scheduler=dask.address)
+        there = codes.encode_corpus(folders[1], wanted, codec, say, load_encoder,
+                                    scheduler=dask.address)
         assert say.done == list(range(1, 31))
     # Each is there with what the index says of it, once, and none is left half written.
     index = (there[0][2][0].parent / "index.jsonl").read_text().splitlines()
@@ -149,7 +156,8 @@ def test_a_job_that_ends_its_worker_is_told_apart_and_the_others_are_done():
     with Cluster(2, allowed_failures=0) as dask:
         results = dict(cluster.run(dask.address, os._exit, [(3,)]))
         assert isinstance(results[(3,)], cluster.WorkerDied)
-        assert dict(cluster.run(dask.address, divmod, [(7, 2), (9, 4)])) == {(7, 2): (3, 1), (9, 4): (2, 1)}
+        assert dict(cluster.run(dask.address, divmod, [(7, 2), (9, 4)])) == {(7, 2): (3, 1),
+                                                                             (9, 4): (2, 1)}
         with pytest.raises(ZeroDivisionError):
             list(cluster.run(dask.address, divmod, [(7, 0)]))
 
@@ -166,7 +174,8 @@ def test_a_first_worker_that_is_still_starting_is_waited_for(monkeypatch, capsys
             dask.workers.append(dask.worker())
 
         assert list(cluster.run(dask.address, divmod, [(7, 2)], say)) == [((7, 2), (3, 1))]
-        assert said == [f"{dask.address}: the scheduler has no workers yet; waiting up to 600 s for one"]
+        assert said == [f"{dask.address}: the scheduler has no workers yet; waiting up to 600 s "
+                        f"for one"]
         running = cluster.run(dask.address, time.sleep, [(0,), (2,)])
         assert next(running) == ((0,), None)
         dask.workers[0].kill()
@@ -180,7 +189,8 @@ def test_a_first_worker_that_is_still_starting_is_waited_for(monkeypatch, capsys
 
 def test_without_workers_without_a_scheduler_and_when_they_go_away(impatient):
     with Cluster(0) as dask:
-        with pytest.raises(UserError, match="has had no workers for 1 s; start some with: dask worker tcp://"):
+        with pytest.raises(UserError, match="has had no workers for 1 s; start some with: dask "
+                                            "worker tcp://"):
             list(cluster.run(dask.address, abs, [(1,)]))
         dask.workers.append(dask.worker())
         running = cluster.run(dask.address, time.sleep, [(0,), (600,)])
@@ -192,7 +202,8 @@ def test_without_workers_without_a_scheduler_and_when_they_go_away(impatient):
         running = cluster.run(dask.address, time.sleep, [(0,), (600,)])
         assert next(running) == ((0,), None)
         dask.scheduler.kill()
-        with pytest.raises(UserError, match="the scheduler (has gone away|was stopped); what is done is kept"):
+        with pytest.raises(UserError, match="the scheduler (has gone away|was stopped); what is "
+                                            "done is kept"):
             next(running)
     with pytest.raises(UserError, match="no Dask scheduler answers there"):
         list(cluster.run(dask.address, abs, [(1,)]))

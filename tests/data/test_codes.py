@@ -35,7 +35,8 @@ def copies(tracks, offsets, transpose=0):
 def encode(corpus, codec, offsets=2, transpose=0):
     """(what was found, how many files were encoded)"""
     said, (folder, tracks) = Told(), corpus
-    found = codes.encode_corpus(folder, copies(tracks, offsets, transpose), codec, said, load_encoder)
+    found = codes.encode_corpus(folder, copies(tracks, offsets, transpose),
+                                codec, said, load_encoder)
     return found, sum(int(line.split()[1]) for line in said.lines if line.startswith("encoding"))
 
 
@@ -54,12 +55,14 @@ def test_cached_codes_are_the_codecs_of_the_track_from_its_offset_on(corpus, cod
     model = load_codec(codec)
     run = model.encode_model().predict_on_batch
     for entry in found:
-        sound = audio.from_u16(np.fromfile(folder / entry[0], "<u2"))[entry[1].offset * OFFSET_STEP :]
+        sound = audio.from_u16(np.fromfile(folder / entry[0],
+                                           "<u2"))[entry[1].offset * OFFSET_STEP :]
         expected = chunking.encode(run, sound[None], codec.config.level, model.encode_halo)[0, :, 0]
         np.testing.assert_array_equal(read(entry), expected)
 
 
-def test_transposed_codes_are_the_codecs_of_the_transposed_track_however_it_is_cut(corpus, codec, monkeypatch):
+def test_transposed_codes_are_the_codecs_of_the_transposed_track_however_it_is_cut(corpus, codec,
+                                                                                   monkeypatch):
     folder, tracks = corpus
     monkeypatch.setattr(codes, "BLOCK", 1000)
     found, made = encode(corpus, codec, offsets=1, transpose=2)
@@ -71,12 +74,15 @@ def test_transposed_codes_are_the_codecs_of_the_transposed_track_however_it_is_c
             sound = np.concatenate(list(audio.transpose([sound], sound.size, shift)))
         sound = sound[offset * OFFSET_STEP :]
         assert count == -(-sound.size // codec.config.level)
-        expected = chunking.encode(model.encode_model().predict_on_batch, sound[None], codec.config.level,
+        expected = chunking.encode(model.encode_model().predict_on_batch,
+                                   sound[None], codec.config.level,
                                    model.encode_halo)[0, :, 0]
-        # What the resampler makes of other blocks is rounded otherwise, which few codes are near enough to feel.
+        # What the resampler makes of other blocks is rounded otherwise, which few codes are near
+        # enough to feel.
         assert np.mean(read((file, None, (path, count))) == expected) > 0.97
     # Nothing is made twice, and a track that is not transposed shares what is there.
-    assert encode(corpus, codec, offsets=1, transpose=2)[1] == encode(corpus, codec, offsets=1)[1] == 0
+    assert encode(corpus, codec, offsets=1, transpose=2)[1] == encode(corpus,
+                                                                      codec, offsets=1)[1] == 0
     assert encode(corpus, codec, offsets=1, transpose=3)[1] == 4
 
 
@@ -123,7 +129,8 @@ def test_a_torn_file_is_made_again(corpus, codec, harm):
         path.unlink()
     else:
         data = path.read_bytes()
-        path.write_bytes({"cut": data[:-2], "flip": bytes([data[0] ^ 1]) + data[1:], "empty": b""}[harm])
+        path.write_bytes({"cut": data[:-2], "flip": bytes([data[0] ^ 1]) + data[1:],
+                          "empty": b""}[harm])
     again, made = encode(corpus, codec)
     assert made == 1
     np.testing.assert_array_equal(read(again[1]), before)
@@ -166,7 +173,8 @@ def test_codes_of_earlier_codecs_are_told_of_with_the_way_to_remove_them(corpus,
     (key,) = parts["codebook"]
     parts["codebook"][key] = parts["codebook"][key][::-1].copy()
     weights.save(tmp_path, NAME, "", parts, codec.config)
-    codes.encode_corpus(corpus[0], copies(corpus[1], 1), weights.find(tmp_path, NAME), said, load_encoder)
+    codes.encode_corpus(corpus[0], copies(corpus[1], 1), weights.find(tmp_path, NAME),
+                        said, load_encoder)
     (line,) = [line for line in said.lines if "rm -r" in line]
     assert line == f"codes of earlier {NAME}s take 0.05 GB; where those codecs are gone: rm -r '{old}'"
 
@@ -196,7 +204,8 @@ def test_a_cut_holds_the_frames_of_its_samples_under_those_above(variant, span):
     if span == (0, 100000):
         assert (made.first, made.frames, made.frames_above) == (0, *counts)
     top = codes.cut(track, variant, span, ("own", counts[1]), 512)
-    assert (top.first, top.frames, top.above, top.first_above) == (made.first_above, made.frames_above, None, 0)
+    assert (top.first, top.frames, top.above, top.first_above) == (made.first_above,
+                                                                   made.frames_above, None, 0)
 
 
 def test_unigram_bits_by_hand(tmp_path):

@@ -25,7 +25,8 @@ def track(folder, file="a.mp3.u16", samples=100, **changes):
     path = folder / file
     path.parent.mkdir(parents=True, exist_ok=True)
     np.full(samples, 32768, "<u2").tofile(path)
-    return dataclasses.replace(Track(file, f"/music/{file[:-4]}", 22050, samples, "0" * 64, TAGS, 5, 7), **changes)
+    return dataclasses.replace(Track(file, f"/music/{file[:-4]}", 22050,
+                                     samples, "0" * 64, TAGS, 5, 7), **changes)
 
 
 def samples(folder, file):
@@ -100,7 +101,8 @@ def test_manifests_of_earlier_versions_are_read(tmp_path):
     """Which had a checksum a line, and a mark on the last one."""
     tracks = [track(tmp_path, f"{i}.ogg.u16") for i in range(3)]
     more = [{"crc32": "0badcafe"}, {"crc32": "12345678"}, {"last": True, "crc32": "9abcdef0"}]
-    lines = [json.dumps(dataclasses.asdict(t) | m) + "\n" for t, m in zip(tracks, more, strict=True)]
+    lines = [json.dumps(dataclasses.asdict(t) | m) + "\n" for t,
+             m in zip(tracks, more, strict=True)]
     (tmp_path / manifest.NAME).write_text("".join(lines))
     assert manifest.read(tmp_path) == tracks
     manifest.write(tmp_path, manifest.read(tmp_path))
@@ -122,7 +124,8 @@ def test_no_link_leads_a_track_outside_the_folder(tmp_path, link):
         (data / "out").symlink_to(elsewhere)
     else:
         (data / "out").symlink_to("..")
-    file = {"file": "album/b.ogg.u16", "folder": "out/b.ogg.u16", "above": "out/elsewhere/b.ogg.u16"}[link]
+    file = {"file": "album/b.ogg.u16", "folder": "out/b.ogg.u16",
+            "above": "out/elsewhere/b.ogg.u16"}[link]
     assert (data / file).exists()
     manifest.write(data, [*tracks[:1], dataclasses.replace(tracks[1], file=file)])
     with pytest.raises(UserError, match=f"{file} lies outside the folder"):
@@ -153,7 +156,8 @@ def test_a_track_that_is_missing_or_of_another_length_is_named(tmp_path):
 
 
 def test_mixed_sample_rates_are_refused_by_name(tmp_path):
-    manifest.write(tmp_path, [track(tmp_path, "x.u16"), track(tmp_path, "y.u16", sample_rate=44100)])
+    manifest.write(tmp_path,
+                   [track(tmp_path, "x.u16"), track(tmp_path, "y.u16", sample_rate=44100)])
     with pytest.raises(UserError, match="x.u16 has 22050 Hz, y.u16 44100 Hz"):
         manifest.read(tmp_path)
 
@@ -221,7 +225,8 @@ def test_the_track_of_a_line_that_was_cut_off_is_made_again(music, tmp_path):
 def test_only_overwrite_converts_a_folder_to_another_rate(music, tmp_path):
     dst = tmp_path / "d"
     prepare(music, dst)
-    with pytest.raises(UserError, match="its 3 tracks are at 22050 Hz, not 16000 Hz; name another folder"):
+    with pytest.raises(UserError, match="its 3 tracks are at 22050 Hz, not 16000 Hz; name another "
+                                        "folder"):
         prepare(music, dst, sample_rate=16000)
     assert {t.sample_rate for t in manifest.read(dst)} == {22050}
     assert len(prepare(music, dst, sample_rate=16000, overwrite=True).converted) == 3
@@ -254,7 +259,8 @@ def test_tracks_whose_source_is_gone_stay(music, tmp_path):
     (music / "a.flac").unlink()
     (dst / "a.flac.u16").unlink()
     report = prepare(music, dst)
-    assert report.exit_code == 0 and [t.file for t in manifest.read(dst)] == ["a.wav.u16", "album/c.MP3.u16"]
+    assert report.exit_code == 0 and [t.file for t in manifest.read(dst)] == ["a.wav.u16",
+                                                                              "album/c.MP3.u16"]
     report = prepare(music, dst, sample_rate=16000, overwrite=True)
     assert "a.wav.u16 (22050 Hz)" in report.notes[0]
 
@@ -276,7 +282,9 @@ def test_two_folders_with_the_same_names_both_survive(music, tmp_path):
         prepare(music, dst)
         prepare(other, dst)
     lengths = {t.file: (t.seconds, t.source) for t in manifest.read(dst)}
-    assert lengths["a.wav.u16"] == (1, str(music / "a.wav")) and lengths["a.wav~2.u16"] == (2, str(other / "a.wav"))
+    assert lengths["a.wav.u16"] == (1,
+                                    str(music / "a.wav")) and lengths["a.wav~2.u16"] == (2,
+                                                                                         str(other / "a.wav"))
     assert len(lengths) == 4
 
 
@@ -294,7 +302,8 @@ def test_what_is_bad_is_named_and_stops_nothing(music, tmp_path):
     assert report.exit_code == 1 and len(manifest.read(tmp_path / "d")) == 5
     names = [os.path.basename(source) for source, _ in report.failed]
     assert names == ["cut.flac", "empty.mp3", "gone.mp3", "noise.ogg"]
-    assert all(reason and "\n" not in reason and str(music) not in reason for _, reason in report.failed)
+    assert all(reason and "\n" not in reason and str(music) not in reason for _,
+               reason in report.failed)
 
 
 def test_nothing_good_is_2_and_leaves_no_manifest(tmp_path):
@@ -343,7 +352,8 @@ def test_folders_inside_each_other(tmp_path, src, dst):
     before = source.read_bytes()
     for _ in range(2):
         report = prepare(tmp_path / src, tmp_path / dst)
-        assert report.exit_code == 0 and [t.file for t in manifest.read(tmp_path / dst)] == ["a.wav.u16"]
+        assert report.exit_code == 0 and [t.file
+                                          for t in manifest.read(tmp_path / dst)] == ["a.wav.u16"]
     assert source.read_bytes() == before
 
 
@@ -351,7 +361,8 @@ def test_odd_names(tmp_path):
     src = tmp_path / "m"
     src.mkdir()
     one = encode(tmp_path / "one.wav", tone(0.1))
-    names = ["-x.wav", "a b.wav", "new\nline.wav", "日" * 83 + ".wav", "%s [red].wav", os.fsdecode(b"\xff\xfe.wav"),
+    names = ["-x.wav", "a b.wav", "new\nline.wav", "日" * 83 + ".wav", "%s [red].wav",
+             os.fsdecode(b"\xff\xfe.wav"),
              ".wav.wav"]
     for name in names:
         shutil.copy(one, src / name)
@@ -364,8 +375,10 @@ def test_what_makes_a_run_impossible(music, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     (tmp_path / "file").touch()
-    for src, dst, reason in ((empty, "d", "no audio in it"), (tmp_path / "no", "d", "no such folder"),
-                             (tmp_path / "file", "d", "is not a folder"), (music, "file", "cannot be written to")):
+    for src, dst, reason in ((empty, "d", "no audio in it"),
+                             (tmp_path / "no", "d", "no such folder"),
+                             (tmp_path / "file", "d", "is not a folder"),
+                             (music, "file", "cannot be written to")):
         with pytest.raises(UserError, match=reason):
             prepare(src, tmp_path / dst)
     assert not (tmp_path / "d").exists()
@@ -377,7 +390,8 @@ def test_permissions(music, tmp_path):
         pytest.skip("root may read and write anything")
     (music / "album").chmod(0)
     report = prepare(music, tmp_path / "d")
-    assert report.exit_code == 1 and [reason for _, reason in report.failed] == ["permission denied"] * 2
+    assert report.exit_code == 1 and [reason for _,
+                                      reason in report.failed] == ["permission denied"] * 2
     (tmp_path / "d").chmod(0o500)
     with pytest.raises(UserError, match="cannot be written to"):
         prepare(music, tmp_path / "d")
@@ -413,7 +427,8 @@ def test_a_file_that_ends_its_process_is_named_and_the_rest_goes_on(music, tmp_p
     # from outside.
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "tinytag.py").write_text(
-        "import os\nclass TinyTag:\n  def get(name, file_obj): 'a.flac' in name and os.kill(os.getpid(), 9)\n")
+        "import os\nclass TinyTag:\n  def get(name, file_obj): 'a.flac' in name and "
+        "os.kill(os.getpid(), 9)\n")
     monkeypatch.syspath_prepend(tmp_path / "site")
     monkeypatch.delitem(sys.modules, "tinytag", raising=False)
     for name in "defgh":

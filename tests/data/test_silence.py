@@ -1,5 +1,5 @@
-"""silence.py: where sound begins and ends, to the window; what is left out and said; what is kept of
-it.
+"""silence.py: where sound begins and ends, to the window; what is left out and said; what is kept
+of it.
 """
 
 import json
@@ -47,7 +47,8 @@ def lie(tmp_path, **sounds):
 @pytest.mark.parametrize("rest", [0, 1, 700])
 def test_sound_begins_and_ends_at_windows(tmp_path, monkeypatch, block, rest):
     monkeypatch.setattr(silence, "BLOCK", block)
-    folder, (track,) = lie(tmp_path, a=between(3 * WINDOW + 5, noise(4 * WINDOW, -20), 6 * WINDOW - 5 + rest))
+    folder, (track,) = lie(tmp_path, a=between(3 * WINDOW + 5, noise(4 * WINDOW, -20),
+                                               6 * WINDOW - 5 + rest))
     found = look(track.path(folder), track.samples, RATE)
     assert found == Sound(3 * WINDOW, 8 * WINDOW, 5 * WINDOW)
     assert found.silent((2 * WINDOW, 10 * WINDOW)) == pytest.approx(3 / 8)

@@ -57,7 +57,9 @@ def test_a_track_keeps_its_side_when_another_comes():
     assert len(before ^ after) <= 2
 
 
-@pytest.mark.parametrize("count, share, held", [(1, 0.5, 0), (2, 0.01, 1), (2, 0.99, 1), (5, 0, 0), (5, 0.999, 4)])
+@pytest.mark.parametrize("count, share, "
+                         "held", [(1, 0.5, 0), (2, 0.01, 1), (2, 0.99, 1),
+                                  (5, 0, 0), (5, 0.999, 4)])
 def test_at_least_one_track_trains_and_one_validates(count, share, held):
     train, val = splits.split([track(f"t{i}") for i in range(count)], share, seed=0)
     assert len(val) == held
@@ -238,7 +240,9 @@ def test_codes_stand_under_their_source_and_behind_their_predecessor(tracks):
         inputs, target = made[batch]
         assert inputs["source"].shape == (len(target), length // RATIO + 2 * halo, 1)
         assert {x.dtype for x in (*inputs.values(), target)} == {np.dtype("int32")}
-        for previous, source, codes in zip(*(x[..., 0] for x in (inputs["previous"], inputs["source"], target)),
+        for previous, source, codes in zip(*(x[..., 0]
+                                             for x in (inputs["previous"],
+                                                       inputs["source"], target)),
                                            strict=True):
             k, start = divmod(int(codes[0]), 1000)
             starts.add((k, start))
@@ -248,16 +252,20 @@ def test_codes_stand_under_their_source_and_behind_their_predecessor(tracks):
             assert previous[0] == (codes[0] - 1 if start else CONFIG.start_token)
             places = start // RATIO - halo + np.arange(len(source))
             inside = (places >= 0) & (places < tracks[k].frames_above)
-            np.testing.assert_array_equal(source, np.where(inside, 100 * k + places, CONFIG.pad_token))
+            np.testing.assert_array_equal(source,
+                                          np.where(inside, 100 * k + places, CONFIG.pad_token))
             # Code by code: the source code of step t is the one it was made under.
-            np.testing.assert_array_equal(np.repeat(source[halo : len(source) - halo], RATIO) - 100 * k,
+            np.testing.assert_array_equal(np.repeat(source[halo : len(source) - halo],
+                                                    RATIO) - 100 * k,
                                           (codes - 1000 * k) // RATIO)
     # Every start there is occurs: the first, the last that fits, both tracks.
-    assert starts == {(k, s) for k, track in enumerate(tracks) for s in range(0, track.frames - length + 1, RATIO)}
+    assert starts == {(k, s) for k, track in enumerate(tracks)
+                      for s in range(0, track.frames - length + 1, RATIO)}
 
 
 @pytest.mark.parametrize("length, most", [(12, 2), (60, 3)])
-def test_a_window_that_is_trained_on_goes_on_with_the_beginning_of_another_track(tracks, length, most):
+def test_a_window_that_is_trained_on_goes_on_with_the_beginning_of_another_track(tracks,
+                                                                                 length, most):
     """Tracks of 50 and 83 frames, of which the last two and three have no whole source frame."""
     halo, whole = CONFIG.halo, [48, 80]
     made = CodeWindows(tracks, CONFIG, length, batch_size=8, seed=1)
@@ -275,7 +283,8 @@ def test_a_window_that_is_trained_on_goes_on_with_the_beginning_of_another_track
             above = []
             for number, (begin, end) in enumerate(zip(begins[:-1], begins[1:], strict=True)):
                 k, at = divmod(int(codes[begin]), 1000)
-                np.testing.assert_array_equal(codes[begin:end], codes[begin] + np.arange(end - begin))
+                np.testing.assert_array_equal(codes[begin:end],
+                                              codes[begin] + np.arange(end - begin))
                 if number:
                     assert at == 0 and previous[begin] % 1000 == whole[int(previous[begin]) // 1000] - 1
                     joints.add((int(previous[begin]) // 1000, k))
@@ -298,7 +307,8 @@ def test_beginnings_are_practised_in_training_and_not_in_validation(tracks):
         batches = [made[i][0]["previous"] for i in range(made.num_batches or 60)]
         begins[fixed] = np.mean(np.concatenate(batches)[:, 0, 0] == CONFIG.start_token)
     assert begins[1000] == pytest.approx(2 / 28)
-    assert begins[None] == pytest.approx(4 / 34, abs=0.03)  # each begin counts twice among 12 and 20 starts
+    # each begin counts twice among 12 and 20 starts
+    assert begins[None] == pytest.approx(4 / 34, abs=0.03)
 
 
 def test_the_top_level_has_no_source(tracks):
@@ -330,10 +340,12 @@ def test_every_book_of_a_frame_stands_beside_the_others(tmp_path):
         np.testing.assert_array_equal(inputs["current"], target)
         assert not np.shares_memory(inputs["current"], target)
         assert target.shape == (4, 8, 3) and inputs["source"].shape == (4, 4, 2)
-        np.testing.assert_array_equal(target - target[..., :1], np.broadcast_to([0, 100, 200], target.shape))
+        np.testing.assert_array_equal(target - target[..., :1],
+                                      np.broadcast_to([0, 100, 200], target.shape))
         start = target[:, 0, 0]
         before = inputs["previous"][:, 0]
-        np.testing.assert_array_equal(before, np.where(start[:, None] > 0, target[:, 0] - 1, config.start_token))
+        np.testing.assert_array_equal(before, np.where(start[:, None] > 0,
+                                                       target[:, 0] - 1, config.start_token))
         np.testing.assert_array_equal(inputs["previous"][:, 1:], target[:, :-1])
         source = inputs["source"][:, 1:-1]
         np.testing.assert_array_equal(source[:, 0], start[:, None] // 4 + [50, 60])
@@ -350,7 +362,8 @@ def test_what_is_cut_off_a_track_is_outside_the_piece(tracks):
     made, starts = CodeWindows(cut, CONFIG, length, 8, 1, fixed=1000), set()
     for batch in range(made.num_batches):
         inputs, target = made[batch]
-        for previous, source, codes in zip(inputs["previous"], inputs["source"], target, strict=True):
+        for previous, source, codes in zip(inputs["previous"], inputs["source"],
+                                           target, strict=True):
             k, at = divmod(int(codes[0, 0]), 1000)
             start = at - 8
             starts.add((k, start))
@@ -358,7 +371,8 @@ def test_what_is_cut_off_a_track_is_outside_the_piece(tracks):
             assert previous[0, 0] == (codes[0, 0] - 1 if start else CONFIG.start_token)
             places = at // RATIO - halo + np.arange(len(source))
             inside = (places >= 2) & (places < 11)
-            np.testing.assert_array_equal(source[:, 0], np.where(inside, 100 * k + places, CONFIG.pad_token))
+            np.testing.assert_array_equal(source[:, 0],
+                                          np.where(inside, 100 * k + places, CONFIG.pad_token))
     assert starts == {(k, s) for k in range(2) for s in range(0, 36 - length + 1, RATIO)}
     joined = CodeWindows(cut, CONFIG, length, 8, 1)
     places = {int(code) % 1000 for batch in range(40) for code in joined[batch][1].flat}
@@ -373,7 +387,8 @@ def test_a_track_shorter_than_the_window_is_validated_whole_and_what_is_past_it_
     for batch in range(made.num_batches):
         inputs, target, weights = made[batch]
         assert weights.dtype == np.float32 and weights.shape == (len(target), length, 1)
-        for previous, source, codes, weight in zip(inputs["previous"], inputs["source"], target, weights, strict=True):
+        for previous, source, codes, weight in zip(inputs["previous"],
+                                                   inputs["source"], target, weights, strict=True):
             k, start = divmod(int(codes[0, 0]), 1000)
             count = min(length, tracks[k].frames - start)
             met.add((k, count))
@@ -383,7 +398,8 @@ def test_a_track_shorter_than_the_window_is_validated_whole_and_what_is_past_it_
             assert (weight[:count] == np.float32(made.weight)).all() and not weight[count:].any()
             places = start // RATIO - halo + np.arange(len(source))
             known = (places >= 0) & (places < tracks[k].frames_above)
-            np.testing.assert_array_equal(source[:, 0], np.where(known, 100 * k + places, CONFIG.pad_token))
+            np.testing.assert_array_equal(source[:, 0],
+                                          np.where(known, 100 * k + places, CONFIG.pad_token))
             inside, held = inside + count, held + length
     assert met == {(0, 50), (1, 60)}
     # On average a place weighs 1.

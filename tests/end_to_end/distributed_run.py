@@ -36,20 +36,23 @@ def main(argv):
 
     folder, beside, tiny = Path(folder), Path(folder).parent, config.preset("tiny")
     options = RunOptions(folder / "out", distribute=bool(flags))
-    settings = config.TrainingConfig(steps=int(steps), epochs=2, batch_size=4, warmup=1, input_length=2048,
+    settings = config.TrainingConfig(steps=int(steps), epochs=2, batch_size=4,
+                                     warmup=1, input_length=2048,
                                      learning_rate=3e-3, offsets=1)
     if name == "adversary":
         # Everything that could see a part of the batch where it should see all: tones, noise,
         # discriminators, norms.
-        codec = config.override(tiny.codec("vqvae_8"), {"head": {"kind": "tones", "tones": 24}, "loss": {"hum": 0.1},
-                                                        "adversary": {"weight": 0.5}}, "test")
+        codec = config.override(tiny.codec("vqvae_8"),
+                                {"head": {"kind": "tones", "tones": 24}, "loss": {"hum": 0.1},
+                                 "adversary": {"weight": 0.5}}, "test")
         training.train_codec(codec, beside / "data", options, settings, say=Say())
     elif name.startswith("vqvae"):
         training.train_codec(tiny.codec(name), beside / "data", options, settings, say=Say())
     else:
         # Wide enough that Muon trains some of it.
         generator = config.override(tiny.generator(name), {"core": {"units": 40}}, "test")
-        training.train_generator(generator, beside / "data", beside / "codecs", options, settings, say=Say())
+        training.train_generator(generator, beside / "data", beside / "codecs",
+                                 options, settings, say=Say())
     return 0
 
 

@@ -39,14 +39,17 @@ def main(folder, codecs):
     data = folder / "data"
     data_folder(data, {f"track {i}": music(1.0, i) for i in range(3)})
     tiny = config.preset("tiny")
-    settings = config.TrainingConfig(steps=4, epochs=2, batch_size=2, warmup=1, input_length=4096, offsets=1)
-    assert training.train_codec(tiny.codec(512), data, RunOptions(folder / "codec"), settings).step == 4
+    settings = config.TrainingConfig(steps=4, epochs=2, batch_size=2, warmup=1,
+                                     input_length=4096, offsets=1)
+    assert training.train_codec(tiny.codec(512), data, RunOptions(folder / "codec"),
+                                settings).step == 4
     ends = []
     for name, stop_after in (("straight", None), ("stopped", 2)):
         chosen = RunOptions(folder / name)
         for generator in (tiny.generator(level) for level in (512, 128)):
             try:
-                training.train_generator(generator, data, codecs, chosen, settings, say=Say(stop_after))
+                training.train_generator(generator, data, codecs, chosen,
+                                         settings, say=Say(stop_after))
                 assert stop_after is None
             except Interrupted:
                 assert stop_after is not None

@@ -29,18 +29,22 @@ def test_any_chain_trains_and_plays(preset, tmp_path):
     for i in range(2):
         encode(tmp_path / "music" / f"{i}.flac", music(6.0 if rate < 8000 else 1.5, i, 44100))
     prepared = imported.script("prepare_audio").main
-    assert cli.entry(prepared, [str(tmp_path / "music"), str(data), "--sample-rate", str(rate), "--workers", "1"]) == 0
-    code, said, _ = done(tmp_path / "log", "train_all", "--data-dir", data, "--output-dir", out, "--preset", preset,
+    assert cli.entry(prepared, [str(tmp_path / "music"), str(data), "--sample-rate",
+                                str(rate), "--workers", "1"]) == 0
+    code, said, _ = done(tmp_path / "log", "train_all", "--data-dir", data,
+                         "--output-dir", out, "--preset", preset,
                          "--steps", 2, "--epochs", 1, "--no-fp16", setting=stages_are_forked)
     assert code == 0, said
     assert re.findall(r"^== (\S+)", said, re.MULTILINE) == chain.names
     assert weights.chain(out) == chain
     for level in chain.sizes:
-        for found in (weights.find(out, chain.codecs[level]), weights.find(out, chain.generators[level])):
+        for found in (weights.find(out, chain.codecs[level]),
+                      weights.find(out, chain.generators[level])):
             assert found.config.level == level and found.record["step"] == 2 and found.record["tracks"]
     generate = imported.script("generate_audio").main
     folders = ["--vqvae-weights-dir", str(out), "--generator-weights-dir", str(out)]
-    assert cli.entry(generate, [*folders, "--seconds", "2", "--seed", "1", "--output", str(tmp_path / "a.wav")]) == 0
+    assert cli.entry(generate, [*folders, "--seconds", "2", "--seed", "1",
+                                "--output", str(tmp_path / "a.wav")]) == 0
     sound, heard = soundfile.read(tmp_path / "a.wav")
     assert heard == rate and len(sound) == pytest.approx(2 * rate, abs=chain.top)
     assert np.isfinite(sound).all() and sound.std() > 0

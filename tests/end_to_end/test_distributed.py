@@ -40,7 +40,8 @@ class Training:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         # Most of the time is XLA's: it optimizes nothing, and compiles once what runs twice.
-        env = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(cache),
+        env = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu",
+                            "JAX_COMPILATION_CACHE_DIR": str(cache),
                             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
                             "XLA_FLAGS": "--xla_backend_optimization_level=0"}
         if count > 1:
@@ -48,8 +49,10 @@ class Training:
             env |= {"KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{port}",
                     "KERAS_DISTRIBUTION_NUM_PROCESSES": str(count)}
         self.processes = [
-            subprocess.Popen([sys.executable, SCRIPT, folder, name, str(steps), *flags], stdout=subprocess.PIPE,
-                             stderr=subprocess.PIPE, text=True, env=env | {"KERAS_DISTRIBUTION_PROCESS_ID": str(i)})
+            subprocess.Popen([sys.executable, SCRIPT, folder, name, str(steps), *flags],
+                             stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True,
+                             env=env | {"KERAS_DISTRIBUTION_PROCESS_ID": str(i)})
             for i in range(count)]
         self.told = []
 
@@ -120,7 +123,8 @@ def assert_as_one(beside, name, steps):
     """
     runs, ends = {}, {}
     for kind, count, flags in (("one", 1, ()), ("half", 1, ("--half",)), ("two", 2, ())):
-        runs[kind] = Training(beside / f"{kind} {name}", name, steps, count, beside / "cache", flags)
+        runs[kind] = Training(beside / f"{kind} {name}", name, steps, count,
+                              beside / "cache", flags)
         ends[kind] = runs[kind].ends()
         assert [code for code, _, _ in ends[kind]] == [0] * count, ends[kind]
     arrived, saved = [], name.replace("adversary", "vqvae_8")
@@ -141,13 +145,15 @@ def test_two_processes_train_as_one_does(beside):
     ends = assert_as_one(beside, "vqvae_8", 6)
     # The second says and writes nothing.
     assert not re.sub(r"\[Gloo\].*\n?", "", ends[1][1])
-    one, two = ({p.name for p in (beside / f"{kind} vqvae_8" / "out").iterdir()} for kind in ("one", "two"))
+    one, two = ({p.name for p in (beside / f"{kind} vqvae_8" / "out").iterdir()}
+                for kind in ("one", "two"))
     assert one == two
 
 
 @pytest.mark.large
 @pytest.mark.parametrize("lost", [0, 1])
-def test_a_process_that_dies_or_is_stopped_ends_all_and_the_same_command_goes_on(beside, straight, lost):
+def test_a_process_that_dies_or_is_stopped_ends_all_and_the_same_command_goes_on(beside,
+                                                                                 straight, lost):
     """Epochs of six steps: what is killed goes on from the first one's end, what is stopped from
     where it was.
     """
@@ -188,7 +194,8 @@ def test_what_keeps_the_first_from_training_is_said_by_all(beside):
     with files.lock_folder(folder / "out", "vqvae_8", "being trained"):
         ends = Training(folder, "vqvae_8", 4, 2, beside / "cache").ends()
     assert [code for code, _, _ in ends] == [2, 2], ends
-    assert all(len(ours(err)) == 1 and "is already being trained here by process" in err for _, _, err in ends), ends
+    assert all(len(ours(err)) == 1 and "is already being trained here by "
+                                       "process" in err for _, _, err in ends), ends
     ends = Training(folder, "vqvae_8", 4, 3, beside / "cache").ends()
     assert [code for code, _, _ in ends] == [2, 2, 2], ends
     assert all(len(ours(err)) == 1 and "--batch-size is 4" in err for _, _, err in ends), ends

@@ -16,6 +16,7 @@ def test_codecs_and_generators_train_and_resume_on_jax(tmp_path, tiny_weights):
     env = os.environ | {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_backend_optimization_level=0",
                         "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "jax"),
                         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
-    command = [sys.executable, Path(__file__).with_name("jax_run.py"), tmp_path, tiny_weights.codecs]
+    command = [sys.executable, Path(__file__).with_name("jax_run.py"),
+               tmp_path, tiny_weights.codecs]
     done = subprocess.run(command, env=env, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -56,7 +56,8 @@ def label_model(config, generator):
     above's is.
     """
     genre = keras.Input(config.shape, dtype="int32", name=config.input)
-    x = keras.layers.Embedding(len(config.names), config.channels, "normal", name="embedding")(genre)
+    x = keras.layers.Embedding(len(config.names), config.channels, "normal",
+                               name="embedding")(genre)
     return keras.Model(genre, keras.layers.Reshape((1, config.channels))(x))
 
 
@@ -67,7 +68,8 @@ def genre_of(condition, generator, spans):
 @pytest.fixture(scope="module", autouse=True)
 def label():
     """The kind `label` is one of those that a config may name."""
-    entries = (CONDITIONS, label_model), (windows.SERVERS, genre_of), (feeds.FEEDS, feeds.chosen_value)
+    entries = (CONDITIONS, label_model), (windows.SERVERS,
+                                          genre_of), (feeds.FEEDS, feeds.chosen_value)
     with one_more(GeneratorConfig, "conditions", Label, entries):
         yield
 
@@ -97,7 +99,8 @@ def trained(data, tiny_weights, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
     settings = TrainingConfig(steps=2, epochs=1, batch_size=2, input_length=4096, offsets=1)
     for name in NAMES:
-        record = training.train_generator(with_label(name), data, tiny_weights.codecs, RunOptions(out), settings,
+        record = training.train_generator(with_label(name), data, tiny_weights.codecs,
+                                          RunOptions(out), settings,
                                           DataConfig(), QuietReporter())
         assert record.finished
         # What two steps have learnt of a genre is little: make more of it.
@@ -106,7 +109,9 @@ def trained(data, tiny_weights, tmp_path_factory):
         parts["context"]["genre/embedding/embeddings"] *= 100
         weights.save(out, name, "", parts, found.config)
     chain = configs.preset("tiny").chain
-    weights.save_chain(out, configs.replace(chain, levels=[configs.to_dict(one) for one in chain.levels[:2]]))
+    weights.save_chain(out,
+                       configs.replace(chain,
+                                       levels=[configs.to_dict(one) for one in chain.levels[:2]]))
     return out
 
 
@@ -114,7 +119,8 @@ def trained(data, tiny_weights, tmp_path_factory):
 def parts(request, trained, tiny_weights):
     """(codec, generators) of one engine."""
     codec = engine.load_codec(weights.find(tiny_weights.codecs, "vqvae_128"), request.param)
-    return codec, [engine.load_generator(weights.find(trained, name), request.param) for name in NAMES]
+    return codec, [engine.load_generator(weights.find(trained, name), request.param)
+                   for name in NAMES]
 
 
 def test_conditions_have_inputs_of_different_names():
@@ -133,11 +139,13 @@ def test_every_level_of_a_preset_may_have_conditions(tmp_path):
     path.write_text(configs.dump_yaml({"base": "tiny", "generators": own}))
     system = configs.preset(path)
     for level in levels:
-        assert [c.kind for c in system.generator(level).conditions] == ["codes"] * (level < 512) + ["label"]
+        assert [c.kind
+                for c in system.generator(level).conditions] == ["codes"] * (level < 512) + ["label"]
     for wrong in ([{}], [{"kind": "codes"}]):
         own["generator_512"]["conditions"] = wrong
         path.write_text(configs.dump_yaml({"base": "tiny", "generators": own}))
-        with pytest.raises(configs.ConfigError, match="generator_512 is the top of the chain and has no level above"):
+        with pytest.raises(configs.ConfigError, match="generator_512 is the top of the chain and "
+                                                      "has no level above"):
             configs.preset(path)
 
 
@@ -155,8 +163,10 @@ def test_training_windows_carry_the_genre_of_their_track(tmp_path):
     config = with_label("generator_128")
     (np.arange(400) % 64).astype("<u2").tofile(tmp_path / "codes")
     (np.arange(100) % 64).astype("<u2").tofile(tmp_path / "above")
-    tracks = [manifest.Track(f"{genre}.u16", "", 22050, 51200, "", {"genre": genre}) for genre in GENRES]
-    rows = [windows.CodeTrack(tmp_path / "codes", 400, tmp_path / "above", 100, track) for track in tracks]
+    tracks = [manifest.Track(f"{genre}.u16", "", 22050, 51200, "", {"genre": genre})
+              for genre in GENRES]
+    rows = [windows.CodeTrack(tmp_path / "codes", 400, tmp_path / "above", 100, track)
+            for track in tracks]
     served = windows.CodeWindows(rows, config, 16, 8, 0)
     inputs, target = served[0]
     assert set(inputs) == {"previous", "source", "genre"}
@@ -206,7 +216,8 @@ def test_each_piece_of_a_batch_has_its_own_label_and_a_resumed_one_keeps_it(part
 
 def test_windows_are_told_the_label(parts):
     def piece(genre):
-        with Windows(*parts, block=8192, seed=1, samples=16 * 8192, windows=2, chosen={"genre": genre}) as made:
+        with Windows(*parts, block=8192, seed=1, samples=16 * 8192, windows=2,
+                     chosen={"genre": genre}) as made:
             return np.concatenate(list(made))
 
     waltz = piece(0)
@@ -220,7 +231,8 @@ def test_windows_are_told_the_label(parts):
     ({"genre": [0, -1]}, r"genre is \[0, -1\]; generator_512 knows 0 to 1"),
     ({"genre": 0, "mood": 1}, "no condition called 'mood'; there are genre"),
     ({"genre": "waltz"}, "genre is 'waltz'; it must be a whole number"),
-    ({"genre": [0, 1, 1]}, r"genre is \[0, 1, 1\]; it must be a whole number, or one for each of 2 pieces"),
+    ({"genre": [0, 1, 1]},
+     r"genre is \[0, 1, 1\]; it must be a whole number, or one for each of 2 pieces"),
 ])
 def test_a_wrong_choice_is_refused(parts, chosen, said):
     with pytest.raises(UserError, match=said):
@@ -237,8 +249,10 @@ def test_a_chain_without_conditions_to_choose_says_so(tiny_weights):
 def test_a_label_is_chosen_on_the_command_line(trained, tiny_weights, tmp_path, capsys):
     def run(*more):
         return cli.entry(generate.main, [
-            "--seconds", "1", "--seed", "1", "--output", str(tmp_path / "out.wav"), "--force", "--vqvae-weights-dir",
-            str(tiny_weights.codecs), "--generator-weights-dir", str(trained), *more]), capsys.readouterr().err
+            "--seconds", "1", "--seed", "1", "--output", str(tmp_path / "out.wav"),
+            "--force", "--vqvae-weights-dir",
+            str(tiny_weights.codecs), "--generator-weights-dir", str(trained),
+            *more]), capsys.readouterr().err
 
     assert run("--choose", "genre=1")[0] == 0
     march = (tmp_path / "out.wav").read_bytes()
@@ -259,7 +273,8 @@ def test_it_is_evaluated_with_the_genre_of_each_track(data, trained, tiny_weight
     spans, warm = generators.cut_middles(evaluated, found.config)
     codes = scoring.read_spans(spans, 1)
     start = np.full((2, 1, 1), found.config.start_token)
-    above = np.stack([windows.window_above(found.config.source, found.config, [span]) for span in spans])
+    above = np.stack([windows.window_above(found.config.source, found.config, [span])
+                      for span in spans])
     logits = nn_generator.load_generator(found)({"previous": np.concatenate([start, codes[:, :-1]], 1),
                                                  "source": above, "genre": np.array([0, 1])})
     losses = keras.ops.sparse_categorical_crossentropy(codes, logits, from_logits=True)
@@ -273,11 +288,14 @@ def test_it_is_evaluated_with_the_genre_of_each_track(data, trained, tiny_weight
 
 
 def test_it_is_benchmarked(data, trained, tiny_weights):
-    chain = benchmark.ChainWeights("tiny", weights.chain(trained), tiny_weights.codecs, trained, {}, None)
-    effort = benchmark.Effort(rounds=1, turn=0.001, chain_rounds=1, chain_turn=0.001, codes=64, streams=(1,))
+    chain = benchmark.ChainWeights("tiny", weights.chain(trained), tiny_weights.codecs,
+                                   trained, {}, None)
+    effort = benchmark.Effort(rounds=1, turn=0.001, chain_rounds=1, chain_turn=0.001,
+                              codes=64, streams=(1,))
     for level in (512, 128):
         assert all(row["steps_per_s"] > 0 for row in benchmark.steps(chain, level, effort))
         row = benchmark.accuracy(chain, level, data, manifest.read(data)[:2], effort)
-        assert row["bits_float32"] == pytest.approx(6, abs=1.5) and abs(row["difference_int8"]) < 0.1
+        assert row["bits_float32"] == pytest.approx(6,
+                                                    abs=1.5) and abs(row["difference_int8"]) < 0.1
     music = api.load(tiny_weights.codecs, trained, default_choice=0)
     assert benchmark.chain_rows(music, effort, 128)[0]["rtf"] > 0

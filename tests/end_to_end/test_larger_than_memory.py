@@ -29,7 +29,8 @@ def read(pid) -> int:
 
 
 @pytest.mark.large
-@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="memory and reads are told by Linux's /proc")
+@pytest.mark.skipif(not Path("/proc/self/io").exists(),
+                    reason="memory and reads are told by Linux's /proc")
 def test_twenty_gigabytes_train_in_flat_memory(tmp_path):
     data, tracks = tmp_path / "data", []
     data.mkdir()
@@ -38,12 +39,15 @@ def test_twenty_gigabytes_train_in_flat_memory(tmp_path):
         with open(data / f"{i}.ogg.u16", "wb") as file:
             file.write(audio.to_u16(music(1.0, i)).astype("<u2").tobytes())
             file.truncate(BYTES)
-        tracks.append(manifest.Track(f"{i}.ogg.u16", f"/music/{i}.ogg", 22050, BYTES // 2, f"{i:064x}",
+        tracks.append(manifest.Track(f"{i}.ogg.u16", f"/music/{i}.ogg",
+                                     22050, BYTES // 2, f"{i:064x}",
                                      dict.fromkeys(manifest.TAGS)))
     manifest.write(data, tracks)
     assert sum(t.path(data).stat().st_size for t in tracks) == 20_000_000_000
-    command = [sys.executable, SCRIPT, "--model", "vqvae_8", "--size", "tiny", "--data-dir", data, "--output-dir",
-               tmp_path / "out", "--batch-size", "4", "--input-length", "2048", "--steps", "1000", "--epochs", "5"]
+    command = [sys.executable, SCRIPT, "--model", "vqvae_8", "--size",
+               "tiny", "--data-dir", data, "--output-dir",
+               tmp_path / "out", "--batch-size", "4", "--input-length",
+               "2048", "--steps", "1000", "--epochs", "5"]
     began, seen = time.monotonic(), []
     env = os.environ | {"PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as run:

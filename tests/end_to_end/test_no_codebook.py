@@ -68,7 +68,8 @@ class ScalarQuantizer(keras.layers.Layer):
 @pytest.fixture(scope="module", autouse=True)
 def quantizer():
     """The kind `scalar` is one of those that a config may name."""
-    with one_more(CodecConfig, "quantizer", Scalar, [(QUANTIZERS, lambda config, seed: ScalarQuantizer())]):
+    with one_more(CodecConfig, "quantizer", Scalar,
+                  [(QUANTIZERS, lambda config, seed: ScalarQuantizer())]):
         yield
 
 
@@ -81,8 +82,10 @@ def trained(tmp_path_factory):
     settings = TrainingConfig(steps=2, epochs=1, batch_size=2, input_length=4096, offsets=1)
     codec = configs.replace(tiny.codec(512), quantizer={"kind": "scalar"})
     training.train_codec(codec, data, RunOptions(out), settings, DataConfig(), QuietReporter())
-    training.train_generator(tiny.generator(512), data, out, RunOptions(out), settings, DataConfig(), QuietReporter())
-    weights.save_chain(out, configs.replace(tiny.chain, levels=[configs.to_dict(tiny.chain.levels[0])]))
+    training.train_generator(tiny.generator(512), data, out, RunOptions(out),
+                             settings, DataConfig(), QuietReporter())
+    weights.save_chain(out,
+                       configs.replace(tiny.chain, levels=[configs.to_dict(tiny.chain.levels[0])]))
     return out
 
 
@@ -93,7 +96,8 @@ def test_every_engine_encodes_and_decodes_alike(trained):
     codes = {name: codec.encode(sound) for name, codec in made.items()}
     np.testing.assert_array_equal(codes["onnx"], codes["keras"])
     assert found.codebooks() == [] and 1 < len(np.unique(codes["onnx"])) <= found.config.num_codes
-    np.testing.assert_allclose(made["onnx"].decode(codes["onnx"]), made["keras"].decode(codes["keras"]), atol=1e-5)
+    np.testing.assert_allclose(made["onnx"].decode(codes["onnx"]),
+                               made["keras"].decode(codes["keras"]), atol=1e-5)
 
 
 def test_its_codes_are_played_and_drawn(trained):
@@ -105,6 +109,7 @@ def test_its_codes_are_played_and_drawn(trained):
 
 
 def test_a_map_of_its_codebook_is_refused(trained, tmp_path, capsys):
-    code = cli.entry(plot.main, ["codebook", str(tmp_path / "none.wav"), "--vqvae-weights-dir", str(trained),
+    code = cli.entry(plot.main, ["codebook", str(tmp_path / "none.wav"),
+                                 "--vqvae-weights-dir", str(trained),
                                  "--output", str(tmp_path / "a.png")])
     assert code == 2 and "vqvae_512 has no codebook" in capsys.readouterr().err

@@ -44,7 +44,8 @@ class PlainStack(keras.Model):
     def __init__(self, config, **kwargs):
         super().__init__(name="generator", **kwargs)
         self.embedding = FrameEmbedding(1, config.num_codes, 8, name="embedding")
-        self.recurrent = layers.SimpleRNN(config.core.units, return_sequences=True, name="recurrent")
+        self.recurrent = layers.SimpleRNN(config.core.units, return_sequences=True,
+                                          name="recurrent")
         self.logits = layers.Dense(config.num_codes, name="logits")
         self.embedding.build((None, None, 1))
         self.recurrent.build((None, None, 8))
@@ -58,7 +59,8 @@ class PlainStack(keras.Model):
         pass
 
     def call(self, previous, context=None, current=None, training=False):
-        return ops.expand_dims(self.logits(self.recurrent(self.embedding(previous), training=training)), -2)
+        return ops.expand_dims(self.logits(self.recurrent(self.embedding(previous),
+                                                          training=training)), -2)
 
     def step(self, previous, context, state, draw):
         x, new = self.recurrent.cell(self.embedding(previous[:, None])[:, 0], state)
@@ -79,7 +81,8 @@ class PlainLoop:
 
     def features(self, previous, context):
         body, cell = self.body, "recurrent/simple_rnn_cell"
-        heard = body("MatMul", body("Gather", self.arrays["embedding/embeddings"], previous, axis=0),
+        heard = body("MatMul", body("Gather", self.arrays["embedding/embeddings"],
+                                    previous, axis=0),
                      self.arrays[f"{cell}/kernel"])
         kept = body("MatMul", "body_memory", self.arrays[f"{cell}/recurrent_kernel"])
         body.node("Tanh", body("Add", body("Add", heard, kept), self.arrays[f"{cell}/bias"]),
@@ -88,13 +91,15 @@ class PlainLoop:
 
     def logits(self, book, features, drawn):
         product = self.body("MatMul", features, self.arrays["logits/kernel"])
-        return self.body("Mul", self.body("Add", product, self.arrays["logits/bias"]), "inverse_temperature")
+        return self.body("Mul", self.body("Add", product, self.arrays["logits/bias"]),
+                         "inverse_temperature")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def core():
     """The kind `plain` is one of those that a config may name."""
-    with one_more(GeneratorConfig, "core", PlainCore, [(CORES, PlainStack), (loops.LOOPS, PlainLoop)]):
+    with one_more(GeneratorConfig, "core", PlainCore,
+                  [(CORES, PlainStack), (loops.LOOPS, PlainLoop)]):
         yield
 
 
@@ -111,7 +116,8 @@ def trained(data, tiny_weights, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
     config = configs.replace(configs.preset("tiny").generator(NAME), core={"kind": "plain"})
     settings = TrainingConfig(steps=2, epochs=1, batch_size=2, input_length=4096, offsets=1)
-    training.train_generator(config, data, tiny_weights.codecs, RunOptions(out), settings, DataConfig(),
+    training.train_generator(config, data, tiny_weights.codecs, RunOptions(out),
+                             settings, DataConfig(),
                              QuietReporter())
     return weights.find(out, NAME)
 
@@ -155,10 +161,12 @@ def test_it_is_benchmarked(data, trained, tiny_weights):
     chain = benchmark.ChainWeights("tiny", alone, tiny_weights.codecs, trained.folder, {}, None)
     effort = benchmark.Effort(rounds=1, turn=0.001, codes=64, streams=(1,))
     rows = {row["engine"]: row for row in benchmark.steps(chain, 512, effort)}
-    assert set(rows) == {*engine.ENGINES, "eager"} and {row["precision"] for row in rows.values()} == {"float32"}
+    assert set(rows) == {*engine.ENGINES, "eager"} and {row["precision"]
+                                                        for row in rows.values()} == {"float32"}
     for row in rows.values():
         assert row["weights_bytes_per_s"] == pytest.approx(row["steps_per_s"] * 4 * 16 * (8 + 16 + 64))
     row = benchmark.accuracy(chain, 512, data, manifest.read(data), effort)
     assert {key for key in row if key.startswith(("bits", "difference"))} == {"bits_float32"}
-    (table,) = [rows for title, _, rows in benchmark._tables({"accuracy": [row]}) if title.startswith("Bits")]
+    (table,) = [rows for title, _, rows in benchmark._tables({"accuracy": [row]})
+                if title.startswith("Bits")]
     assert table == [("tiny", "512x", "trained", f"{row['codes']}", f"{row['bits_float32']:.4f}")]

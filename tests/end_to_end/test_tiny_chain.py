@@ -23,7 +23,8 @@ def run(script, *argv):
 @pytest.fixture(scope="module")
 def generate(trained):
     def generate(output, *argv):
-        folders = ("--vqvae-weights-dir", trained.weights, "--generator-weights-dir", trained.weights)
+        folders = ("--vqvae-weights-dir", trained.weights, "--generator-weights-dir",
+                   trained.weights)
         assert run("generate_audio", *folders, "--output", output, *argv) == 0
         return output.read_bytes()
 
@@ -49,14 +50,16 @@ def test_the_chain_makes_the_wav_that_was_asked_for(generate, tmp_path):
 
 def test_a_chain_that_stops_higher_is_heard_at_that_level(generate, tmp_path):
     at_8 = generate(tmp_path / "a.wav", "--length", 4, "--seed", 1)
-    at_128 = generate(tmp_path / "b.wav", "--length", 4, "--seed", 1, "--generators", "generator_128")
+    at_128 = generate(tmp_path / "b.wav", "--length", 4, "--seed", 1, "--generators",
+                      "generator_128")
     assert len(at_8) == len(at_128)
     assert at_8 != at_128
 
 
 def test_a_codec_can_be_judged_on_a_song(trained, tmp_path, capsys):
     song = next(trained.music.glob("*.mp3"))
-    assert run("test_vqvae", "--model", "vqvae_32", "--vqvae-weights-dir", trained.weights, "--input", song,
+    assert run("test_vqvae", "--model", "vqvae_32", "--vqvae-weights-dir",
+               trained.weights, "--input", song,
                "--output-dir", tmp_path) == 0
     assert "SI-SDR" in capsys.readouterr().out
     assert list(tmp_path.glob("*.wav"))

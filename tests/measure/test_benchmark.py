@@ -25,7 +25,8 @@ from vqwave.play import api, engine, loops
 
 CHAIN = preset("tiny").chain
 LEVELS, RATE = CHAIN.sizes, CHAIN.sample_rate
-TINY = benchmark.Effort(rounds=2, turn=0.001, chain_rounds=2, chain_turn=0.001, starts=1, minutes=(0.01, 0.02),
+TINY = benchmark.Effort(rounds=2, turn=0.001, chain_rounds=2, chain_turn=0.001,
+                        starts=1, minutes=(0.01, 0.02),
                         bandwidth_bytes=1 << 16, codes=128, seconds=0.2, streams=(1, 2))
 
 
@@ -43,7 +44,8 @@ def music(tmp_path_factory):
     for name in ("a", "b"):
         samples = audio.to_u16(0.1 * rng.standard_normal(10 * RATE))
         samples.astype("<u2").tofile(folder / f"{name}.u16")
-        tracks.append(manifest.Track(f"{name}.u16", f"/music/{name}.wav", RATE, len(samples), "0" * 64,
+        tracks.append(manifest.Track(f"{name}.u16", f"/music/{name}.wav",
+                                     RATE, len(samples), "0" * 64,
                                      dict.fromkeys(manifest.TAGS)))
     manifest.write(folder, tracks)
     return folder
@@ -51,7 +53,8 @@ def music(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def results(tiny_weights, music):
-    return benchmark.run(["tiny"], tiny_weights.codecs, tiny_weights.generators, effort=TINY, data_dir=music,
+    return benchmark.run(["tiny"], tiny_weights.codecs, tiny_weights.generators,
+                         effort=TINY, data_dir=music,
                          val_split=0.5)
 
 
@@ -61,7 +64,8 @@ def chain(tiny_weights):
 
 
 def test_every_level_engine_and_number_of_streams_is_measured(results):
-    wanted = {(level, n, name) for level in LEVELS for n in TINY.streams for name in (*engine.ENGINES, "eager")}
+    wanted = {(level, n, name) for level in LEVELS for n in TINY.streams
+              for name in (*engine.ENGINES, "eager")}
     rows = {(r["level"], r["streams"], r["engine"]): r for r in results["steps"]}
     assert rows.keys() == wanted and len(results["steps"]) == len(wanted)
     for (level, streams, name), row in rows.items():
@@ -86,7 +90,8 @@ def test_the_chain_its_start_its_codecs_and_its_memory_are_measured(results):
     assert 0 < start["warm_first_block_s"] <= start["warm_sound_s"]
     assert 0 < start["cold_first_block_s"] <= start["cold_sound_s"]
     (memory,) = results["memory"]
-    assert memory["minutes"] == [0.01, 0.02] and all(peak > 1 << 20 for peak in memory["peak_bytes"])
+    assert memory["minutes"] == [0.01, 0.02] and all(peak > 1 << 20
+                                                     for peak in memory["peak_bytes"])
     assert memory["growth_bytes"] == memory["peak_bytes"][1] - memory["peak_bytes"][0] >= 0
     assert min(results["bandwidth"][0].values()) > 0
 
@@ -133,7 +138,8 @@ def test_the_eager_loop_draws_the_codes_that_the_engines_draw(chain):
     eager(33)
     context, draws = benchmark._inputs(found.config, 2)
     start = np.full((2, 1), found.config.start_token, np.int32)
-    codes, _, _ = reference.sample(context[:, :33], draws[:, :33], start, reference.initial_state(2))
+    codes, _, _ = reference.sample(context[:, :33], draws[:, :33], start,
+                                   reference.initial_state(2))
     np.testing.assert_array_equal(np.stack(drawn[1:], axis=1), codes[:, :32])
 
 
@@ -150,7 +156,8 @@ def test_contenders_take_turns_and_rates_are_steps_a_second(monkeypatch):
 
         return steps
 
-    rates = benchmark.race({"a": contender("a", 0.001), "b": contender("b", 0.01)}, rounds=3, turn=0.1)
+    rates = benchmark.race({"a": contender("a", 0.001), "b": contender("b", 0.01)},
+                           rounds=3, turn=0.1)
     assert rates["a"] == pytest.approx([1000] * 3) and rates["b"] == pytest.approx([100] * 3)
     turns = [name for i, name in enumerate(order[6:]) if not i or order[6:][i - 1] != name]
     assert turns == ["a", "b"] * 3
@@ -173,14 +180,16 @@ def test_a_step_reads_every_matrix_of_the_core_once(chain):
 def full_results(rtf, p95, cold, ratio, growth, difference):
     return {
         "chain": [{
-            "size": size, "streams": n, "rtf": rtf, "p95_share": p95, "whole": whole, "level": 8 if whole else 128
+            "size": size, "streams": n, "rtf": rtf, "p95_share": p95, "whole": whole,
+            "level": 8 if whole else 128
         } for n in (1, 32) for whole in (True, False) for size in ("compact", "reference")],
         "start": [{"size": "compact", "cold_sound_s": cold, "whole": True, "level": 8}],
         "steps": [{"size": size, "streams": 1, "engine": "onnx", "against_eager": r}
                   for r in (ratio, 1000)
                   for size in ("compact", "reference")],
         "memory": [{"minutes": [1, 10], "growth_bytes": growth}],
-        "accuracy": [{"weights": "trained", "difference_int8": d, "difference_int4": d} for d in (difference, -1.0)],
+        "accuracy": [{"weights": "trained", "difference_int8": d, "difference_int4": d}
+                     for d in (difference, -1.0)],
     }
 
 
@@ -189,7 +198,8 @@ def verdicts(results):
 
 
 def test_targets_are_judged_by_the_worst_figure():
-    assert verdicts(full_results(30, 0.19, 1.1, 100, 0, 0.02)) == ["aim met"] * len(benchmark.TARGETS)
+    assert verdicts(full_results(30, 0.19, 1.1, 100, 0,
+                                 0.02)) == ["aim met"] * len(benchmark.TARGETS)
     assert set(verdicts(full_results(0.1, 0.4, 2.5, 49, 2 << 20, 0.021))) == {"missed"}
     middle = verdicts(full_results(15, 0.2, 1.2, 99, 1000, 0.02))
     assert middle == ["aim met", "aim met", *["must met"] * 5, *["aim met"] * 3]
@@ -204,7 +214,8 @@ def test_what_was_not_measured_is_not_met():
     assert set(verdicts(short | random)) == {"not measured"}
 
 
-def test_trained_weights_serve_the_size_they_are_of_and_random_ones_the_others(tiny_weights, tmp_path):
+def test_trained_weights_serve_the_size_they_are_of_and_random_ones_the_others(tiny_weights,
+                                                                               tmp_path):
     tiny = preset("tiny")
     wanted = [tiny.generator(level) for level in LEVELS]
     folder = tmp_path / "other"
@@ -215,8 +226,10 @@ def test_trained_weights_serve_the_size_they_are_of_and_random_ones_the_others(t
     weights.save_chain(folder, config.replace(tiny.chain, end=128))
     chosen = benchmark.choose(tiny, tiny_weights.codecs, folder, tmp_path)
     assert chosen.endings == [128, 8]
-    assert chosen.checksums["vqvae_32"] == weights.find(tiny_weights.codecs, "vqvae_32").checksum[:16]
-    assert chosen.source == {"codecs": str(tiny_weights.codecs), "generators": str(folder)} and chosen.cache is None
+    assert chosen.checksums["vqvae_32"] == weights.find(tiny_weights.codecs,
+                                                        "vqvae_32").checksum[:16]
+    assert chosen.source == {"codecs": str(tiny_weights.codecs),
+                             "generators": str(folder)} and chosen.cache is None
     weights.weights_path(folder, "generator_8", "context").write_bytes(b"torn")
     with pytest.raises(UserError, match="damaged"):
         benchmark.choose(tiny, tiny_weights.codecs, folder, tmp_path)
@@ -229,15 +242,18 @@ def test_trained_weights_serve_the_size_they_are_of_and_random_ones_the_others(t
     assert os.environ["VQWAVE_CACHE"] == before
 
 
-def test_the_command_prints_json_alone_and_writes_files(main, tiny_weights, tmp_path, capsys, monkeypatch):
+def test_the_command_prints_json_alone_and_writes_files(main, tiny_weights,
+                                                        tmp_path, capsys, monkeypatch):
     out = tmp_path / "new" / "folder"
     generators = tmp_path / "weights"
     shutil.copytree(tiny_weights.generators, generators)
     weights.save_chain(generators, config.replace(CHAIN, end=128))
     # Of a cache that holds nothing yet.
     monkeypatch.setenv("VQWAVE_CACHE", str(tmp_path / "cache"))
-    arguments = ["--sizes", "tiny", "--only", "chain", "--quick", "--json", "--output-dir", str(out),
-                 "--vqvae-weights-dir", str(tiny_weights.codecs), "--generator-weights-dir", str(generators)]
+    arguments = ["--sizes", "tiny", "--only", "chain", "--quick", "--json",
+                 "--output-dir", str(out),
+                 "--vqvae-weights-dir", str(tiny_weights.codecs), "--generator-weights-dir",
+                 str(generators)]
     assert cli.entry(main, arguments) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed == json.loads((out / "results.json").read_text())
@@ -272,11 +288,14 @@ def test_tables_and_picture_show_whatever_there_is(results, tmp_path):
     assert "eager" in text and "onnx-float32" in text and max(map(len, text.splitlines())) <= 400
     assert written[2].read_bytes().startswith(b"\x89PNG")
     for part in ("steps", "chain"):
-        only = {key: value for key, value in results.items() if key not in {"steps", "chain"} - {part}}
+        only = {key: value for key, value in results.items()
+                if key not in {"steps", "chain"} - {part}}
         assert plots.speeds(only, tmp_path / f"{part}.svg")
-    two = {**results, "chain": results["chain"] + [{**r, "size": "other"} for r in results["chain"]]}
+    two = {**results, "chain": results["chain"] + [{**r, "size": "other"}
+                                                   for r in results["chain"]]}
     assert plots.speeds(two, tmp_path / "two.png")
-    assert not plots.speeds({}, tmp_path / "nothing.png") and not (tmp_path / "nothing.png").exists()
+    assert not plots.speeds({},
+                            tmp_path / "nothing.png") and not (tmp_path / "nothing.png").exists()
 
 
 def test_the_work_of_a_stream_repeats_after_the_runs_of_all_its_contexts(tiny_weights):
@@ -303,20 +322,25 @@ def test_a_whole_run_alone_replaces_the_tables_of_a_page(results, tmp_path):
     folder = tmp_path / "docs" / "benchmark"
     page = folder.parent / "performance.md"
     page.parent.mkdir()
-    page.write_text("By hand.\n\n<!-- benchmark.py -->\nlast year\n<!-- benchmark.py: end -->\n\nAnd this.\n")
+    page.write_text("By hand.\n\n<!-- benchmark.py -->\nlast year\n<!-- benchmark.py: end "
+                    "-->\n\nAnd this.\n")
     whole = results | {"quick": False}
     assert benchmark.write(whole, folder)[-1] == page
     text = page.read_text()
     assert text.startswith("By hand.") and text.endswith("And this.\n") and "last year" not in text
     # Weights by their checksums; what plays, at every level; the chain beside the eager loop.
-    assert all(f"{name} `{checksum}`" in text for name, checksum in whole["weights"]["tiny"]["checksums"].items())
-    assert len([line for line in text.splitlines() if "| onnx |" in line]) == len(LEVELS) * len(TINY.streams)
+    assert all(f"{name} `{checksum}`" in text for name,
+               checksum in whole["weights"]["tiny"]["checksums"].items())
+    assert len([line for line in text.splitlines()
+                if "| onnx |" in line]) == len(LEVELS) * len(TINY.streams)
     ratio = text.split("**One stream of the whole chain")[1].splitlines()[4]
-    eager = [r["real_time"] for r in results["steps"] if (r["engine"], r["streams"]) == ("eager", 1)]
+    eager = [r["real_time"] for r in results["steps"]
+             if (r["engine"], r["streams"]) == ("eager", 1)]
     rtf = results["chain"][0]["rtf"]
     assert float(ratio.split("|")[4]) == pytest.approx(rtf * sum(1 / x for x in eager), abs=0.06)
     before = {path: path.read_bytes() for path in [page, *folder.iterdir()]}
-    for less in (whole | {"quick": True}, whole | {"steps": []}, {k: v for k, v in whole.items() if k != "memory"},
+    for less in (whole | {"quick": True}, whole | {"steps": []},
+                 {k: v for k, v in whole.items() if k != "memory"},
                  whole | {"weights": {"other": whole["weights"]["tiny"]}}):
         assert benchmark.write(less, folder) == []
         assert {path: path.read_bytes() for path in before} == before
@@ -349,6 +373,7 @@ def test_resident_memory_is_what_the_process_holds():
 def test_importing_it_imports_no_framework():
     program = "import sys, vqwave.measure.benchmark as _; "
     program += "print({'keras', 'tensorflow', 'matplotlib'} & set(sys.modules) or 'none')"
-    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True,
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program],
+                          capture_output=True, text=True, check=True,
                           env=os.environ | {"PYTHONPATH": str(Path(vqwave.__file__).parents[1])})
     assert done.stdout == "none\n"

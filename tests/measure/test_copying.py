@@ -16,7 +16,8 @@ def windows(codes, length):
 
 @given(few, st.lists(few, max_size=3))
 def test_shared_is_what_trying_every_length_finds(codes, corpus):
-    best = max((n for n in range(1, len(codes) + 1) if any(windows(codes, n) & windows(c, n) for c in corpus)),
+    best = max((n for n in range(1, len(codes) + 1)
+                if any(windows(codes, n) & windows(c, n) for c in corpus)),
                default=0)
     run = longest_shared(np.array(codes, int), [np.array(c, int) for c in corpus])
     assert run.length == best
@@ -28,15 +29,18 @@ def test_shared_is_what_trying_every_length_finds(codes, corpus):
 
 @given(few, st.integers(1, 8), st.integers(0, 3))
 def test_held_is_what_lies_in_a_window_of_few_codes(codes, length, distinct):
-    held = [any(len(set(codes[i : i + length])) <= distinct for i in range(max(0, at - length + 1), at + 1)
+    held = [any(len(set(codes[i : i + length])) <= distinct
+                for i in range(max(0, at - length + 1), at + 1)
                 if i + length <= len(codes)) for at in range(len(codes))]
     assert find_held(np.array(codes, int), length, distinct).tolist() == held
 
 
 def test_a_melody_is_found_beside_a_longer_held_note(rng):
     melody, flicker = rng.integers(0, 500, 60), np.tile([600, 601], 100)
-    corpus = [np.concatenate([rng.integers(700, 800, 50), flicker, rng.integers(700, 800, 50), melody])]
-    codes = np.concatenate([rng.integers(800, 900, 70), flicker, rng.integers(800, 900, 70), melody[:50]])
+    corpus = [np.concatenate([rng.integers(700, 800, 50), flicker, rng.integers(700, 800, 50),
+                              melody])]
+    codes = np.concatenate([rng.integers(800, 900, 70), flicker, rng.integers(800, 900, 70),
+                            melody[:50]])
     assert longest_shared(codes, corpus).length == 200
     run = longest_shared(codes, corpus, find_held(codes, 20, 4))
     assert (run.length, run.position, run.other) == (50, 340, 300)
@@ -46,7 +50,8 @@ def test_a_melody_is_found_beside_a_longer_held_note(rng):
 
 @given(few)
 def test_repeat_is_what_trying_every_length_finds(codes):
-    best = max((n for n in range(1, len(codes)) if len(windows(codes, n)) < len(codes) - n + 1), default=0)
+    best = max((n for n in range(1, len(codes)) if len(windows(codes, n)) < len(codes) - n + 1),
+               default=0)
     run = longest_repeat(np.array(codes, int))
     assert run.length == best
     if best:
@@ -77,7 +82,8 @@ def test_frames_of_several_books_are_alike_where_every_book_is(rng):
     frames[200:240, :2] = frames[100:140, :2]  # another last book: no copy
     run = longest_repeat(frames)
     assert (run.length, run.position, run.other) == (40, 100, 300)
-    assert longest_shared(frames[100:150], [rng.integers(0, 64, (50, 3)), frames[290:400]]).length == 40
+    assert longest_shared(frames[100:150],
+                          [rng.integers(0, 64, (50, 3)), frames[290:400]]).length == 40
     one = rng.integers(0, 8, 200)
     assert longest_repeat(one[:, None]) == longest_repeat(one)
 

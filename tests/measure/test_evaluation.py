@@ -1,5 +1,5 @@
-"""evaluation.py, its parts, report.py and scripts/evaluate.py: single figures by hand, and the whole
-on tiny random weights.
+"""evaluation.py, its parts, report.py and scripts/evaluate.py: single figures by hand, and the
+whole on tiny random weights.
 """
 
 import json
@@ -38,7 +38,9 @@ def test_a_hum_at_the_codes_rate_is_told_from_louder_or_duller_music(rng):
         hum = (0.05 * np.sin(2 * np.pi * 2 * RATE / level * t)).astype(np.float32) if level > 8 else (
             0.05 * np.sin(2 * np.pi * RATE / level * t)).astype(np.float32)
         same, quieter, humming = (codecs.buzz([(x, y)], level) for y in (x, x / 2, x + hum))
-        assert same["buzz_db"] == pytest.approx(0, abs=1e-9) and same["line_db"] == pytest.approx(0, abs=1e-9)
+        assert same["buzz_db"] == pytest.approx(0,
+                                                abs=1e-9) and same["line_db"] == pytest.approx(0,
+                                                                                               abs=1e-9)
         assert quieter["line_db"] == pytest.approx(-6.02, abs=0.01) and quieter["buzz_db"] < 0.01
         assert humming["buzz_db"] > 10 and humming["line_db"] > 10 and humming["notch_db"] == pytest.approx(0, abs=0.5)
         missed = codecs.buzz([(x + hum, x)], level)
@@ -49,7 +51,8 @@ def test_a_hum_at_the_codes_rate_is_told_from_louder_or_duller_music(rng):
 def test_notes_that_come_back_out_of_tune_are_no_hum(rng, level):
     t = np.arange(8 * RATE) / RATE
     notes = rng.uniform(100, 10000, 300)
-    x, y = (sum(np.sin(2 * np.pi * f * t) for f in notes * off).astype(np.float32) for off in (1, 1.003))
+    x, y = (sum(np.sin(2 * np.pi * f * t) for f in notes * off).astype(np.float32)
+            for off in (1, 1.003))
     figures = codecs.buzz([(x, y)], level)
     assert figures["line_db"] > 10 and figures["buzz_db"] < 3
 
@@ -70,22 +73,27 @@ def test_baselines_know_the_sample_rate_that_they_are_asked_for():
             made, size = codecs.recode(music(2.0, sample_rate=rate), rate, encoder, bit_rate)
             assert made.shape == (2 * rate,) and size
     assert len(codecs.baselines(22050)) == 4
-    assert {name for name, *_ in codecs.baselines(3000)} == {name for name, *_ in codecs.baselines(96000)} == {"Opus"}
+    assert {name for name, *_ in codecs.baselines(3000)} == {name for name,
+                                                             *_ in codecs.baselines(96000)} == {"Opus"}
 
 
 def test_a_baseline_that_is_left_out_is_named(evaluated):
-    rows = [{"codec": "vqvae_8", "level": 8, "kbps": 1.0, "sc_db": -1.0, "mel": 1.0, "si_sdr_db": 0.0, "fad": 9.0,
-             "seconds": 40.0, "usage": 1.0, "perplexity": 9.0, "buzz_db": 0.0, "notch_db": 0.0, "silence_db": -70.0,
+    rows = [{"codec": "vqvae_8", "level": 8, "kbps": 1.0, "sc_db": -1.0,
+             "mel": 1.0, "si_sdr_db": 0.0, "fad": 9.0,
+             "seconds": 40.0, "usage": 1.0, "perplexity": 9.0, "buzz_db": 0.0,
+             "notch_db": 0.0, "silence_db": -70.0,
              "silence_peak_db": -50.0}]
     for rate, there in ((22050, False), (3000, True)):
         evaluated.rate = rate
         page = part.Page("", [])
         PARTS["codecs"].write(page, {"test": {"codecs": rows}}, evaluated)
-        assert ("Without MP3: it knows no sample rate of 3000 Hz." in "\n".join(page.lines)) == there
+        assert ("Without MP3: it knows no sample rate of 3000 "
+                "Hz." in "\n".join(page.lines)) == there
 
 
 def vitals(sound, codes=None):
-    return health.vitals(np.asarray(sound, np.float32), {512: np.arange(50)} if codes is None else codes, RATE)
+    return health.vitals(np.asarray(sound, np.float32), {512: np.arange(50)}
+                         if codes is None else codes, RATE)
 
 
 def test_what_ails_a_piece_is_said(rng):
@@ -94,7 +102,8 @@ def test_what_ails_a_piece_is_said(rng):
     assert health.ailments(vitals(alive)) == []
     dead = alive.copy()
     dead[minute // 2 :] = 0
-    assert health.ailments(vitals(dead)) == ["silent for 30 s (peaks of -120 dBFS)", "ends in silence"]
+    assert health.ailments(vitals(dead)) == ["silent for 30 s (peaks of -120 dBFS)",
+                                             "ends in silence"]
     paused = alive.copy()
     paused[minute // 2 : minute // 2 + 10 * RATE] = 0
     assert health.ailments(vitals(paused)) == []
@@ -113,7 +122,9 @@ def test_a_pause_is_heard_by_rms_whatever_its_peaks(rng):
     hiss[:: RATE // 10] = 10 ** (-48 / 20)
     alive[10 * RATE : 35 * RATE] = hiss
     figures = vitals(alive)
-    assert figures["pause"] == pytest.approx(25, abs=0.21) and figures["pause_at"] == pytest.approx(10, abs=0.11)
+    assert figures["pause"] == pytest.approx(25,
+                                             abs=0.21) and figures["pause_at"] == pytest.approx(10,
+                                                                                                abs=0.11)
     assert figures["pause_peak_db"] == pytest.approx(-48, abs=0.1)
     assert health.ailments(figures) == ["silent for 25 s (peaks of -48 dBFS)"]
     assert figures["pause_inside"] == pytest.approx(25, abs=0.21)
@@ -125,7 +136,8 @@ def test_silence_at_the_ends_is_no_pause_inside(rng):
     piece[: 8 * RATE] = piece[-9 * RATE :] = 0
     piece[15 * RATE : 17 * RATE] = 0
     figures = vitals(piece)
-    assert figures["pause"] == pytest.approx(9, abs=0.11) and figures["pause_inside"] == pytest.approx(2, abs=0.21)
+    assert figures["pause"] == pytest.approx(9,
+                                             abs=0.11) and figures["pause_inside"] == pytest.approx(2, abs=0.21)
     assert vitals(np.zeros(5 * RATE))["pause_inside"] == 0
 
 
@@ -154,9 +166,11 @@ def judged(targets, what, **figures):
 
 def test_targets_are_read_and_only_a_bound_that_is_there_is_met(tmp_path):
     path = tmp_path / "targets.yml"
-    path.write_text("SC, 32x: {must: -14.5, aim: -16}\nSI-SDR, 32x: {aim: 13}\nmel, 32x: {must: 0.5}\n")
+    path.write_text("SC, 32x: {must: -14.5, aim: -16}\nSI-SDR, 32x: {aim: 13}\nmel, 32x: {must: "
+                    "0.5}\n")
     targets = report.read_targets(path, CHAIN)
-    for value, verdict in ((-16, "aim met"), (-15, "must met"), (-14, "missed"), (float("nan"), "missed")):
+    for value, verdict in ((-16, "aim met"), (-15, "must met"), (-14, "missed"),
+                           (float("nan"), "missed")):
         assert judged(targets, "SC, 32x", sc_db=value) == verdict
     for value, verdict in ((13, "aim met"), (12, "aim missed")):
         assert judged(targets, "SI-SDR, 32x", si_sdr_db=value) == verdict
@@ -168,8 +182,10 @@ def test_targets_are_read_and_only_a_bound_that_is_there_is_met(tmp_path):
 
 @pytest.mark.parametrize("text, why", [
     ("SC, 31x: {aim: 1}", "did you mean 'SC, 32x'?"), ("SC, 8x: 3", "'SC, 8x' must have a number"),
-    ("SC, 8x: {}", "'SC, 8x' must have a number"), ("SC, 8x: {least: 1}", "'SC, 8x' must have a number"),
-    ("SC, 8x: {aim: .inf}", "'SC, 8x' must have a number"), ("SC, 8x: {aim: yes}", "'SC, 8x' must have a number"),
+    ("SC, 8x: {}", "'SC, 8x' must have a number"),
+    ("SC, 8x: {least: 1}", "'SC, 8x' must have a number"),
+    ("SC, 8x: {aim: .inf}", "'SC, 8x' must have a number"),
+    ("SC, 8x: {aim: yes}", "'SC, 8x' must have a number"),
     ("[1]", "targets.yml"),
 ])
 def test_targets_that_are_none_are_refused_in_one_line(tmp_path, text, why):
@@ -190,34 +206,42 @@ def test_only_distances_of_one_size_share_a_column():
         [("chain", "distance, 600 s to 900 s"), ("a", "1.0"), ("c", "3.0")],
         [("chain", "distance, 300 s to 900 s"), ("b", "2.0")]]
     # Other tracks are another amount of sound: the same piece has a column for each side.
-    fresh = [{**row, "fad": 10 * row["fad"], "reference_seconds": 700.0} for row in reversed(rows[:2])]
+    fresh = [{**row, "fad": 10 * row["fad"], "reference_seconds": 700.0}
+             for row in reversed(rows[:2])]
     assert tables({"test": rows, "fresh": fresh}) == [
-        [("chain", "distance, test tracks, 600 s to 900 s", "distance, fresh tracks, 600 s to 700 s"),
+        [("chain", "distance, test tracks, 600 s to 900 s", "distance, fresh tracks, 600 s to 700 "
+                                                            "s"),
          ("a", "1.0", "10.0")],
-        [("chain", "distance, test tracks, 300 s to 900 s", "distance, fresh tracks, 300 s to 700 s"),
+        [("chain", "distance, test tracks, 300 s to 900 s", "distance, fresh tracks, 300 s to 700 "
+                                                            "s"),
          ("b", "2.0", "20.0")],
         [("chain", "distance, test tracks, 600 s to 900 s"), ("c", "3.0")]]
 
 
 def test_the_figures_that_stand_first_say_how_many_seconds_a_distance_is_of(evaluated):
     """And a table of those of each amount."""
-    chain = {"setting": "a", "fad": 16.74, "each": [16.74], "seconds": 600.0, "reference_seconds": 928.2}
+    chain = {"setting": "a", "fad": 16.74, "each": [16.74], "seconds": 600.0,
+             "reference_seconds": 928.2}
     variation = {**chain, "fad": 15.95, "seconds": 573.4, "depth": 128, "keep": 512}
-    codecs_rows = [{"codec": f"vqvae_{level}", "level": level, "fad": fad, "seconds": 120.0, "mel": 0.5}
+    codecs_rows = [{"codec": f"vqvae_{level}", "level": level, "fad": fad,
+                    "seconds": 120.0, "mel": 0.5}
                    for level, fad in ((8, 7.642), (32, 21.74))]
     results = {"chain": [chain], "variations": [variation], "codecs": codecs_rows}
     fresh = {"chain": [{**chain, "fad": 19.68, "reference_seconds": 987.4}], "variations": [],
              "codecs": [{**row, "seconds": 80.0} for row in codecs_rows]}
     page = part.Page("", [])
-    targets = tuple(replace_target(t, must=22) if "distance" in t.what else t for t in report.figures(CHAIN))
+    targets = tuple(replace_target(t, must=22) if "distance" in t.what
+                    else t for t in report.figures(CHAIN))
     report._write_figures(page, {"test": results, "fresh": fresh}, evaluated, targets)
     text = "\n".join(page.lines)
     heads = [line for line in page.lines if line.startswith("|  | must")]
     assert heads == [
         "|  | must | aim | test tracks | verdict | fresh tracks | verdict |",
-        *(f"|  | must | aim | distance, test tracks, {test} | verdict | {fresh} | verdict |" for test, fresh in (
+        *(f"|  | must | aim | distance, test tracks, {test} | verdict | {fresh} | verdict "
+          f"|" for test, fresh in (
             ("120 s to 120 s", "distance, fresh tracks, 80 s to 80 s"),
-            ("600 s to 928 s", "distance, fresh tracks, 600 s to 987 s"), ("573 s to 928 s", "fresh tracks")))]
+            ("600 s to 928 s", "distance, fresh tracks, 600 s to 987 s"),
+            ("573 s to 928 s", "fresh tracks")))]
     first, *others = text.split("|  | must")[1:]
     assert "| mel, 8x |" in first and "| Fréchet" not in first
     assert [re.findall(r"^\| (Fréchet[^|]*) \|", other, re.MULTILINE) for other in others] == [
@@ -230,11 +254,14 @@ def test_the_figures_that_stand_first_say_how_many_seconds_a_distance_is_of(eval
 
 
 def test_codecs_distances_say_how_many_seconds_they_are_of():
-    row = {"codec": "vqvae_8", "kbps": 27.56, "sc_db": -26.5, "mel": 0.271, "si_sdr_db": 23.7, "fad": 7.6,
+    row = {"codec": "vqvae_8", "kbps": 27.56, "sc_db": -26.5, "mel": 0.271,
+           "si_sdr_db": 23.7, "fad": 7.6,
            "seconds": 120.0}
-    sides = {side: {"codecs": [row | {"seconds": seconds}]} for side, seconds in (("test", 120.0), ("fresh", 80.0))}
+    sides = {side: {"codecs": [row | {"seconds": seconds}]} for side,
+             seconds in (("test", 120.0), ("fresh", 80.0))}
     head, line = part.side_by_side([codecs._near(found, side) for side, found in sides.items()], 2)
-    assert head[5:7] == ("distance, test tracks, 120 s to 120 s", "distance, fresh tracks, 80 s to 80 s")
+    assert head[5:7] == ("distance, test tracks, 120 s to 120 s",
+                         "distance, fresh tracks, 80 s to 80 s")
     assert line[4:7] == ("23.70", "7.6", "7.6")
 
 
@@ -242,18 +269,22 @@ def test_two_sides_stand_in_one_cell_where_they_differ():
     test = [("codec", "kbit/s", "mel"), ("x", "1.7", "0.5"), ("y", "6.9", "")]
     fresh = [("codec", "kbit/s", "mel"), ("x", "1.7", "0.6"), ("z", "2.0", "0.1")]
     assert part.side_by_side([test, fresh]) == [
-        ("codec", "kbit/s", "mel"), ("x", "1.7", "0.5 / 0.6"), ("y", "6.9 / –", ""), ("z", "– / 2.0", "– / 0.1")]
+        ("codec", "kbit/s", "mel"), ("x", "1.7", "0.5 / 0.6"), ("y", "6.9 / –", ""),
+        ("z", "– / 2.0", "– / 0.1")]
     # What is of something else on each side has a column for each.
-    distances = [[("codec", "kbit/s", name, "notes"), ("x", "1.7", value, "0.3")] for name, value in (
+    distances = [[("codec", "kbit/s", name, "notes"), ("x", "1.7", value, "0.3")] for name,
+                 value in (
         ("distance, 120 s", "7.6"), ("distance, 80 s", "9.0"))]
     assert part.side_by_side(distances) == [
-        ("codec", "kbit/s", "distance, 120 s", "distance, 80 s", "notes"), ("x", "1.7", "7.6", "9.0", "0.3")]
+        ("codec", "kbit/s", "distance, 120 s", "distance, 80 "
+                                               "s", "notes"), ("x", "1.7", "7.6", "9.0", "0.3")]
     assert part.side_by_side([test]) == test
 
 
 def test_a_verdict_needs_a_bound_and_names_its_levels():
     by_what = {t.what: t for t in report.figures(CHAIN)}
-    asked = by_what["bits that the context is worth, asked without it, worst level"].judge({"generators": [
+    asked = by_what["bits that the context is worth, asked without it, worst "
+                    "level"].judge({"generators": [
         {"level": 128, "bits": 5.0, "padded": 5.1}, {"level": 32, "bits": 5.0, "padded": 6.0}]})
     assert asked["measured"] == pytest.approx(0.1) and asked["verdict"] == ""
     assert asked["what"].endswith("worst level of 128x, 32x")
@@ -275,27 +306,33 @@ def test_what_the_targets_of_notes_are_measured_by():
         "copying": {"codes": [{"level": 512, "moving": {"seconds": 1.5, "held_out_seconds": 1.0}},
                               {"level": 128, "moving": {"seconds": 3.0, "held_out_seconds": 1.0}}]},
         "notes": {
-            "codecs": [{"level": 512, "notes": 0.3, "chroma": 0.4}, {"level": 0, "notes": 0.8, "chroma": 0.9}],
+            "codecs": [{"level": 512, "notes": 0.3, "chroma": 0.4},
+                       {"level": 0, "notes": 0.8, "chroma": 0.9}],
             "chain": [{"intervals": 0.1, "line": 2.2}], "variations": [{"keep": 128, "notes": 0.5}],
             "context": [{"level": 512, "bits": {"2": 4.0, "8": 3.9, "30": 3.8}}],
             "continuations": {"won": 0.75}},
     }
     expected = {
         "bits a second to predict, 512x": 5.0 * RATE / 512, "bits a second to predict, 8x": None,
-        "longest pause inside": 3.0, "notes kept, 512x": 0.3, "chroma, 512x": 0.4, "notes kept, 8x": None,
-        "divergence of the chain's intervals": 0.1, "notes a second of the chain's strongest line": 2.2,
+        "longest pause inside": 3.0, "notes kept, 512x": 0.3, "chroma, 512x": 0.4,
+        "notes kept, 8x": None,
+        "divergence of the chain's intervals": 0.1, "notes a second of the chain's strongest "
+                                                    "line": 2.2,
         "notes kept of variations, 128x kept": 0.5, "notes kept of variations, 512x kept": None,
         "bits a frame at the top, with 30 s of past against 2 s": -5.0,
         "continuations nearer to their own track than to another, share of pairs": 75.0,
     }
     for what, value in expected.items():
-        assert targets[what].judge(results)["measured"] == (value if value is None else pytest.approx(value)), what
-    copied = targets["longest copy but for held sounds, beyond test music's own, worst level"].judge(results)
+        assert targets[what].judge(results)["measured"] == (value if value is None
+                                                            else pytest.approx(value)), what
+    copied = targets["longest copy but for held sounds, beyond test music's own, worst "
+                     "level"].judge(results)
     assert copied["measured"] == pytest.approx(2.0) and copied["what"].endswith("worst level of 512x, 128x")
     results["notes"]["continuations"], results["notes"]["context"] = None, []
     assert targets["continuations nearer to their own track than to another, share of pairs"].judge(
         results)["verdict"] == "not measured"
-    assert all(isinstance(one, Target) and one.judge({})["verdict"] == "not measured" for one in targets.values())
+    assert all(isinstance(one, Target) and one.judge({})["verdict"] == "not measured"
+               for one in targets.values())
 
 
 def test_a_continuation_wins_against_those_of_other_tracks_alone():
@@ -303,7 +340,8 @@ def test_a_continuation_wins_against_those_of_other_tracks_alone():
     made = np.array([[1, 0.5, 0, 0], [0, 1, 0, 0], [0.9, 0, 0.1, 0], [0, 0, 0, 0]])
     # The first two are of one track: whether they are told apart does not matter.
     pairs = [[1, 1], [1, 1], [0, 1, 1], [0.5, 0.5, 0.5]]
-    assert notes_part.share_won(made, real, [0, 0, 1, 2]) == pytest.approx(np.mean(np.concatenate(pairs)))
+    assert notes_part.share_won(made, real,
+                                [0, 0, 1, 2]) == pytest.approx(np.mean(np.concatenate(pairs)))
 
 
 def test_a_section_of_the_results_is_replaced_and_the_rest_is_kept():
@@ -329,14 +367,17 @@ def musicnn(tmp_path_factory):
     values, channels = {}, 1
     for i in range(6):
         if i:
-            values |= {f"{i}CNN/kernel": 0.2 * rng.normal(size=(3, 3, channels, 8)), f"{i}CNN/bias": np.zeros(8)}
+            values |= {f"{i}CNN/kernel": 0.2 * rng.normal(size=(3, 3, channels, 8)),
+                       f"{i}CNN/bias": np.zeros(8)}
             channels = 8
         for key in ("gamma", "beta", "moving_mean", "moving_variance"):
-            values[f"model/batch_normalization{f'_{i}' * (i > 0)}/{key}"] = np.abs(1 + 0.1 * rng.normal(size=channels))
+            values[f"model/batch_normalization{f'_{i}' * (i > 0)}/{key}"] = np.abs(1
+                                                                                   + 0.1 * rng.normal(size=channels))
     made = folder / "musicnn" / "MSD_vgg"
     made.mkdir(parents=True)
     names = list(values)
-    tf.raw_ops.SaveV2(prefix=str(folder / "m"), tensor_names=names, shape_and_slices=[""] * len(names),
+    tf.raw_ops.SaveV2(prefix=str(folder / "m"), tensor_names=names,
+                      shape_and_slices=[""] * len(names),
                       tensors=[tf.constant(values[n], tf.float32) for n in names])
     for end in (".index", ".data-00000-of-00001"):
         shutil.move(folder / f"m{end}", made / end)
@@ -359,7 +400,8 @@ PLAN = Extent((Setting(8),), minutes=0.15, bits_seconds=2.0, warm_up=0.5, offset
 @pytest.fixture
 def evaluated(corpus, musicnn, tiny_weights, tmp_path):
     music = api.load(tiny_weights.codecs, tiny_weights.generators)
-    return Evaluation(music, corpus / "songs", corpus / "split.yml", PLAN, cache_dir=tmp_path / "cache",
+    return Evaluation(music, corpus / "songs", corpus / "split.yml", PLAN,
+                      cache_dir=tmp_path / "cache",
                       musicnn=musicnn)
 
 
@@ -403,7 +445,8 @@ def test_a_source_may_be_nothing_or_another_tracks(evaluated):
     spans, _ = generators.cut_middles(evaluated, config)
     own = sources_of(config, spans)
     assert (sources_of(config, scoring.pad_sources(spans, config)) == config.pad_token).all()
-    np.testing.assert_array_equal(sources_of(config, scoring.swap_sources(spans, config)), own[::-1])
+    np.testing.assert_array_equal(sources_of(config, scoring.swap_sources(spans, config)),
+                                  own[::-1])
     (alone,) = sources_of(config, scoring.swap_sources(spans[:1], config))
     np.testing.assert_array_equal(alone, np.roll(own[0], len(own[0]) // 2, 0))
 
@@ -411,7 +454,8 @@ def test_a_source_may_be_nothing_or_another_tracks(evaluated):
 def test_everything_is_measured_once_and_kept(evaluated, tiny_weights, tmp_path):
     parts = ("controls", "codecs", "chain", "health")
     found = evaluated.run(parts)
-    assert set(found) == {*parts, "fresh"} and set(found["fresh"]) == {"controls", "codecs", "chain"}
+    assert set(found) == {*parts, "fresh"} and set(found["fresh"]) == {"controls",
+                                                                       "codecs", "chain"}
     # The same piece, compared with another track.
     assert found["fresh"]["chain"][0]["fad"] != found["chain"][0]["fad"]
     assert found["fresh"]["chain"][0]["reference_seconds"] == pytest.approx(9.0)
@@ -437,7 +481,8 @@ def test_everything_is_measured_once_and_kept(evaluated, tiny_weights, tmp_path)
     other = tmp_path / "other"
     shutil.copytree(tiny_weights.codecs, other)
     there = weights.find(other, "vqvae_32")
-    weights.save(other, "vqvae_32", "", {p: {k: 0.9 * v for k, v in there.load(p).items()} for p in there.files},
+    weights.save(other, "vqvae_32", "",
+                 {p: {k: 0.9 * v for k, v in there.load(p).items()} for p in there.files},
                  there.config)
     evaluated.music = api.load(other, tiny_weights.generators)
     again = evaluated.run(("codecs",))["codecs"]
@@ -447,19 +492,24 @@ def test_everything_is_measured_once_and_kept(evaluated, tiny_weights, tmp_path)
 
 
 def test_variations_copies_and_bits(evaluated):
-    evaluated.plan = Extent((Setting(32, (0.9,)),), minutes=0.1, bits_seconds=1.0, warm_up=0.5, offsets=2)
+    evaluated.plan = Extent((Setting(32, (0.9,)),), minutes=0.1, bits_seconds=1.0,
+                            warm_up=0.5, offsets=2)
     found = evaluated.run(("generators", "variations", "copying"))
-    assert [(r["depth"], r["keep"]) for r in found["variations"]] == [(32, 512), (32, 128), (32, 32)]
+    assert [(r["depth"], r["keep"]) for r in found["variations"]] == [(32, 512),
+                                                                      (32, 128), (32, 32)]
     assert [r["generator"] for r in found["generators"]] == list(CHAIN.generators.values())
     for row in found["generators"]:
-        assert 0 < row["unigram"] < 10 and 5 < row["bits"] < 7  # random weights: about six bits of 64 codes
+        # random weights: about six bits of 64 codes
+        assert 0 < row["unigram"] < 10 and 5 < row["bits"] < 7
         assert ("padded" in row) == ("foreign" in row) == (row["level"] < 512)
     copied = found["copying"]["codes"]
     assert [r["level"] for r in copied] == [512, 128, 32]
-    assert all(r["track"] in ("a", "b", "c") and r["seconds"] == r["codes"] * r["level"] / RATE for r in copied)
+    assert all(r["track"] in ("a", "b", "c") and r["seconds"] == r["codes"] * r["level"] / RATE
+               for r in copied)
 
 
-NOTES = Extent((Setting(128),), minutes=0.1, bits_seconds=1.0, warm_up=0.5, pasts=(0.5, 1.0, 30.0), continuations=3,
+NOTES = Extent((Setting(128),), minutes=0.1, bits_seconds=1.0, warm_up=0.5,
+               pasts=(0.5, 1.0, 30.0), continuations=3,
                prompt_seconds=1.0, offsets=1)
 
 
@@ -484,11 +534,13 @@ def test_notes_of_codecs_chains_variations_and_continuations(evaluated, corpus, 
     assert chain["intervals"] > music["training tracks"]["intervals"] and chain["lines"] == [chain["line"]]
     assert chain["each"][0]["key"] == chain["key"]
     # 128x kept ends below it, since the chain's own end is there.
-    assert [(row["keep"], row["depth"]) for row in measured["variations"]] == [(512, 128), (128, 8), (32, 8)]
+    assert [(row["keep"], row["depth"]) for row in measured["variations"]] == [(512, 128),
+                                                                               (128, 8), (32, 8)]
     assert all(0 <= row["notes"] <= 1 for row in measured["variations"])
     assert [row["generator"] for row in measured["context"]] == ["generator_512", "generator_128"]
     for row in measured["context"]:
-        assert list(row["bits"]) == ["0.5", "1"] and all(5 < bits < 7 for bits in row["bits"].values())
+        assert list(row["bits"]) == ["0.5", "1"] and all(5 < bits < 7
+                                                         for bits in row["bits"].values())
     assert set(measured["continuations"]) == {"setting", "won", "prompt_won"}
     assert found["fresh"]["notes"]["continuations"] is None  # one track: nothing to mistake it for
 
@@ -496,12 +548,15 @@ def test_notes_of_codecs_chains_variations_and_continuations(evaluated, corpus, 
     evaluated.progress = lambda part, what, share: told.append(what)
     assert evaluated.run(("notes",)) == found and not told
 
-    found["codecs"] = [{"codec": "vqvae_512", "level": 512, "kbps": 0.43, "sc_db": -1.0, "mel": 1.0, "si_sdr_db": 0.0,
-                        "fad": 9.0, "seconds": 40.0, "usage": 1.0, "perplexity": 9.0, "buzz_db": 0.0, "notch_db": 0.0,
+    found["codecs"] = [{"codec": "vqvae_512", "level": 512, "kbps": 0.43,
+                        "sc_db": -1.0, "mel": 1.0, "si_sdr_db": 0.0,
+                        "fad": 9.0, "seconds": 40.0, "usage": 1.0, "perplexity": 9.0,
+                        "buzz_db": 0.0, "notch_db": 0.0,
                         "silence_db": -70.0, "silence_peak_db": -50.0}]
     found["chain"] = [{"setting": chain["setting"], "fad": 9.0, "each": [9.0], "seconds": 6.0,
                        "reference_seconds": 19.0}]
-    targets = tuple(replace_target(t, must=-1.0) if t.what == "notes kept, 512x" else t for t in report.figures(CHAIN))
+    targets = tuple(replace_target(t, must=-1.0) if t.what == "notes kept, 512x"
+                    else t for t in report.figures(CHAIN))
     text = report.section(found, evaluated, "songs", ["notes.png"], "", targets)
     # Nobody knows whether these models have heard the fresh tracks.
     assert re.search(r"\| notes kept, 512x \| ≥ -1 \|  \| 0.\d+ \| must met \| 0.\d+ \| must met\\\* \|", text)
@@ -540,8 +595,10 @@ def test_past_is_counted_on_the_same_frames(evaluated, tiny_weights, monkeypatch
     # A source frame stands for four, with the halo around them.
     track, halo = evaluated.samples(evaluated.test[0])[None], found.config.halo
     codes, source = (evaluated.music.codec(x).encode(track)[0] for x in (128, 512))
-    (begin,) = [i for i in range(len(codes)) if np.array_equal(codes[i : i + short.shape[1]], short[0])]
-    np.testing.assert_array_equal(seen[0][1][0][halo:-halo], source[begin // 4 : (begin + short.shape[1]) // 4])
+    (begin,) = [i for i in range(len(codes))
+                if np.array_equal(codes[i : i + short.shape[1]], short[0])]
+    np.testing.assert_array_equal(seen[0][1][0][halo:-halo],
+                                  source[begin // 4 : (begin + short.shape[1]) // 4])
 
 
 def test_the_notes_of_levels_and_of_pieces_are_drawn(evaluated, tmp_path):
@@ -558,11 +615,14 @@ def test_a_copy_is_found_where_it_was_taken(evaluated, monkeypatch):
     """
     track = next(t for t in evaluated.train if track_name(t) == "a")
     part = evaluated.samples(track, 0, 300 * 512)
-    codes = {f"codes_{x}": evaluated.music.encode(evaluated.samples(track), x)[: len(part) // x] for x in LEVELS}
+    codes = {f"codes_{x}": evaluated.music.encode(evaluated.samples(track), x)[: len(part) // x]
+             for x in LEVELS}
     monkeypatch.setattr(evaluated, "piece", lambda *_: {"audio": audio.to_u16(part), **codes})
     found = evaluated.run(("copying",))["copying"]
     for row in found["codes"]:
-        assert row["codes"] == len(codes[f"codes_{row['level']}"]) and (row["track"], row["track_at"]) == ("a", 0.0)
+        assert row["codes"] == len(codes[f"codes_{row['level']}"]) and (row["track"],
+                                                                        row["track_at"]) == ("a",
+                                                                                             0.0)
         assert row["held_out_codes"] < row["codes"]
         assert row["moving"]["codes"] <= row["codes"] and row["moving"]["seconds"] >= row["moving"]["held_out_seconds"]
     near = found["passages"]
@@ -580,7 +640,8 @@ def test_a_transposed_copy_is_found_where_a_generator_heard_its_tracks_transpose
     sound = evaluated.samples(own)
     sound = np.concatenate(list(audio.transpose([sound], len(sound), 2)))
     made = sound[: 200 * 512]
-    codes = {f"codes_{x}": evaluated.music.encode(sound[variant.start :], x)[: len(made) // x] for x in LEVELS}
+    codes = {f"codes_{x}": evaluated.music.encode(sound[variant.start :], x)[: len(made) // x]
+             for x in LEVELS}
     found = {}
     for most in (0, 1, 2):
         folder = tmp_path / str(most)
@@ -588,7 +649,8 @@ def test_a_transposed_copy_is_found_where_a_generator_heard_its_tracks_transpose
         for path in tiny_weights.generators.glob("generator_*.yml"):
             one = weights.find(tiny_weights.generators, path.stem)
             training = TrainingConfig(transpose=most if one.name == "generator_512" else 0)
-            weights.save(folder, one.name, "", {p: one.load(p) for p in one.files}, one.config, training=training)
+            weights.save(folder, one.name, "", {p: one.load(p) for p in one.files},
+                         one.config, training=training)
         weights.save_chain(folder, CHAIN)
         evaluated.music = api.load(tiny_weights.codecs, folder)
         monkeypatch.setattr(evaluated, "piece", lambda *_: {"audio": audio.to_u16(made), **codes})
@@ -647,7 +709,8 @@ def test_what_was_chosen_by_the_test_tracks_is_said(evaluated):
     assert "the temperature" not in report._describe_choices(evaluated.for_side("fresh"))
 
 
-def test_a_context_free_generator_is_asked_beside_the_shipped_one(evaluated, tiny_weights, tmp_path):
+def test_a_context_free_generator_is_asked_beside_the_shipped_one(evaluated,
+                                                                  tiny_weights, tmp_path):
     from vqwave.nn.generator import Generator
 
     evaluated.context_free = tmp_path / "free"
@@ -668,7 +731,8 @@ def main():
     return imported.script("evaluate").main
 
 
-def test_the_command_writes_results_pictures_and_examples(main, corpus, musicnn, tiny_weights, tmp_path, capsys):
+def test_the_command_writes_results_pictures_and_examples(main, corpus,
+                                                          musicnn, tiny_weights, tmp_path, capsys):
     (tmp_path / "RESULTS.md").write_text("# Results\n\nA word before.\n")
     runs_dir = tmp_path / "runs"
     runs_dir.mkdir()
@@ -677,22 +741,29 @@ def test_the_command_writes_results_pictures_and_examples(main, corpus, musicnn,
         (tmp_path / name).write_text(f"Fréchet distance of the chain: {{must: {bound}}}\n"
                                      "longest pause inside: {must: 99}\n")
     shutil.copy(corpus / "split.yml", tmp_path)
-    shared = ["--data-dir", corpus / "songs", "--split", tmp_path / "split.yml", "--musicnn", musicnn, "--cache-dir",
-              tmp_path / "cache", "--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir",
-              tiny_weights.generators, "--minutes", "0.1", "--output-dir", tmp_path, "--depths", "128"]
-    assert cli.entry(main, [*map(str, shared), "--only", "chain,health", "--runs", str(runs_dir)]) == 0
+    shared = ["--data-dir", corpus / "songs", "--split", tmp_path / "split.yml",
+              "--musicnn", musicnn, "--cache-dir",
+              tmp_path / "cache", "--vqvae-weights-dir", tiny_weights.codecs,
+              "--generator-weights-dir",
+              tiny_weights.generators, "--minutes", "0.1", "--output-dir",
+              tmp_path, "--depths", "128"]
+    assert cli.entry(main, [*map(str, shared), "--only", "chain,health",
+                            "--runs", str(runs_dir)]) == 0
     text = (tmp_path / "RESULTS.md").read_text()
     assert "A word before." in text and "## songs" in text and "### The chain" in text and "### Codecs" not in text
     # A distance to other amounts of music does not answer to the same bound; and these models'
     # records name no tracks, so that what they make of fresh tracks is no proof.
-    assert re.search(r"distance of the chain \| ≤ -1 \|  \| [\d.]+ \| missed \| [\d.]+ \| † \|", text)
+    assert re.search(r"distance of the chain \| ≤ -1 \|  \| [\d.]+ \| missed \| [\d.]+ \| † \|",
+                     text)
     assert "| distance, test tracks, 6 s to 19 s | verdict | distance, fresh tracks, 6 s to 9 s | verdict |" in text
     assert re.search(r"longest pause inside \| ≤ 99 s \|  \| 0 s \| must met \|  \|  \|", text)
     assert "Chosen by looking at the test tracks: nothing; the fresh tracks: nothing;" in text
     assert "| chain | distance, test tracks, 6 s to 19 s | distance, fresh tracks, 6 s to 9 s |" in text
     media = tmp_path / "docs" / "results" / "songs"
-    assert {p.name for p in media.iterdir()} == {"generated_1.ogg", "generated_2.ogg", "generated_3.ogg",
-                                                 "generated.png", "codes.png", "loudness.png", "training.png"}
+    assert {p.name for p in media.iterdir()} == {"generated_1.ogg", "generated_2.ogg",
+                                                 "generated_3.ogg",
+                                                 "generated.png", "codes.png",
+                                                 "loudness.png", "training.png"}
     for file in media.iterdir():
         assert f"docs/results/songs/{file.name}" in text
         assert file.read_bytes().startswith(b"OggS" if file.suffix == ".ogg" else b"\x89PNG")
@@ -714,28 +785,34 @@ def test_the_command_writes_results_pictures_and_examples(main, corpus, musicnn,
 
     # What is published stays as it is, whatever part of it is measured again.
     before = {p: p.read_bytes() for p in [tmp_path / "RESULTS.md", *media.iterdir()]}
-    for more in (["--only", "chain"], ["--only", "chain", "--quick"], ["--only", "chain", "--side", "validation"]):
+    for more in (["--only", "chain"], ["--only", "chain", "--quick"],
+                 ["--only", "chain", "--side", "validation"]):
         assert cli.entry(main, [*map(str, shared), *more]) == 0
         said = capsys.readouterr()
         assert "### The chain" in said.out and "wrote" not in said.out
         assert ("RESULTS.md keeps its figures of songs" in said.err) == ("validation" not in more)
     assert {p: p.read_bytes() for p in before} == before
-    assert cli.entry(main, [*map(str, shared), "--only", "chain", "--targets", str(tmp_path / "other.yml")]) == 0
-    assert re.search(r"\| ≤ 1e\+06 \|  \| [\d.]+ \| must met \| [\d.]+ \| † \|", capsys.readouterr().out)
+    assert cli.entry(main, [*map(str, shared), "--only", "chain", "--targets",
+                            str(tmp_path / "other.yml")]) == 0
+    assert re.search(r"\| ≤ 1e\+06 \|  \| [\d.]+ \| must met \| [\d.]+ \| † \|",
+                     capsys.readouterr().out)
     # Of another side alone too.
     assert cli.entry(main, [*map(str, shared), "--only", "chain", "--side", "fresh", "--targets",
                             str(tmp_path / "other.yml")]) == 0
     assert re.search(r"\| ≤ 1e\+06 \|  \| [\d.]+ \| † \|", capsys.readouterr().out)
 
 
-def test_what_a_user_can_get_wrong_is_one_line(main, corpus, musicnn, tiny_weights, tmp_path, capsys):
+def test_what_a_user_can_get_wrong_is_one_line(main, corpus, musicnn, tiny_weights,
+                                               tmp_path, capsys):
     good = {"--data-dir": corpus / "songs", "--split": corpus / "split.yml", "--musicnn": musicnn,
             "--output-dir": tmp_path, "--cache-dir": tmp_path / "cache"}
     (tmp_path / "none.yml").write_text("validation: [a]\n")
     (tmp_path / "file").touch()
     for change, why in [
-        ({"--split": tmp_path / "no.yml"}, "no.yml: no such file"), ({"--only": "codec"}, "no part of the evaluation"),
-        ({"--split": tmp_path / "none.yml"}, "names no test track"), ({"--data-dir": tmp_path}, "manifest.jsonl"),
+        ({"--split": tmp_path / "no.yml"}, "no.yml: no such file"),
+        ({"--only": "codec"}, "no part of the evaluation"),
+        ({"--split": tmp_path / "none.yml"}, "names no test "
+                                             "track"), ({"--data-dir": tmp_path}, "manifest.jsonl"),
         ({"--musicnn": tmp_path, "--only": "controls"}, "it must be musicnn==0.1.0's wheel"),
         ({"--generator-weights-dir": tmp_path, "--only": "chain"}, "no weights of generator_512"),
         ({"--cache-dir": tmp_path / "file", "--only": "controls"}, "cannot be written"),
@@ -757,7 +834,8 @@ def test_the_shipped_chain_is_well_after_ten_minutes(seed):
             blocks.append(block)
             for level in codes:
                 codes[level].append(stream.codes[level])
-    figures = health.vitals(np.concatenate(blocks), {x: np.concatenate(c) for x, c in codes.items()}, RATE)
+    figures = health.vitals(np.concatenate(blocks),
+                            {x: np.concatenate(c) for x, c in codes.items()}, RATE)
     # What ships pauses for up to 25 s where the music it learnt from ends; it neither ends nor
     # loops there.
     assert [a for a in health.ailments(figures) if not a.startswith("silent for")] == []

@@ -12,7 +12,8 @@ from vqwave.errors import UserError
 from vqwave.measure import fad
 
 RATE = 22050
-KNOWN = {"values": (0.046796, -0.620526, 0.193254), "noise to notes": 101.0552, "noise to silence": 108.9112}
+KNOWN = {"values": (0.046796, -0.620526, 0.193254), "noise to notes": 101.0552,
+         "noise to silence": 108.9112}
 
 
 def test_the_distance_of_known_gaussians(rng):
@@ -33,7 +34,8 @@ def test_the_distance_is_exact_where_covariances_are_singular(rng):
     few = rng.normal(size=(10, 50))
     assert fad.frechet(few, few) == pytest.approx(0.0, abs=1e-6)
     same = np.ones((5, 50))
-    assert fad.frechet(same, few) == pytest.approx(((same - few.mean(0)) ** 2)[0].sum() + np.trace(np.cov(few.T)))
+    assert fad.frechet(same, few) == pytest.approx(((same - few.mean(0)) ** 2)[0].sum()
+                                                   + np.trace(np.cov(few.T)))
     with pytest.raises(ValueError, match="two patches"):
         fad.frechet(few[:1], few)
 
@@ -46,7 +48,8 @@ def test_nearest_is_the_nearest(rng):
     np.testing.assert_array_equal(places, by_hand.argmin(1))
 
 
-@pytest.mark.parametrize(("seconds", "count"), [(0.5, 0), (2.9, 0), (3.0, 1), (4.4, 1), (4.5, 2), (30, 19)])
+@pytest.mark.parametrize(("seconds", "count"),
+                         [(0.5, 0), (2.9, 0), (3.0, 1), (4.4, 1), (4.5, 2), (30, 19)])
 def test_patches_last_three_seconds_and_come_every_one_and_a_half(rng, seconds, count):
     cut = fad.patches(rng.normal(size=round(seconds * RATE)).astype(np.float32) * 0.1, RATE)
     assert cut.shape == (count, 187, 96) and cut.dtype == np.float32
@@ -65,7 +68,8 @@ def test_the_network_is_what_keras_makes_of_the_same_numbers(rng):
         if i:
             variables[f"{i}CNN/kernel"] = normal(3, 3, channels, 8, scale=0.2)
             variables[f"{i}CNN/bias"] = normal(8)
-            layers.append((keras.layers.Conv2D(8, 3, padding="same", activation="relu"), i, ("kernel", "bias")))
+            layers.append((keras.layers.Conv2D(8, 3, padding="same", activation="relu"),
+                           i, ("kernel", "bias")))
             x, channels = layers[-1][0](x), 8
         name = "batch_normalization" + (f"_{i}" if i else "")
         for key in ("gamma", "beta", "moving_mean", "moving_variance"):
@@ -77,12 +81,15 @@ def test_the_network_is_what_keras_makes_of_the_same_numbers(rng):
     model = keras.Model(image, keras.layers.Flatten()(x))
     for layer, name, keys in layers:
         keys = [f"{name}CNN/{k}" for k in keys] or [f"{name}/{k}" for k in
-                                                    ("gamma", "beta", "moving_mean", "moving_variance")]
+                                                    ("gamma", "beta", "moving_mean",
+                                                     "moving_variance")]
         layer.set_weights([variables[k] for k in keys])
     audio = (0.1 * rng.normal(size=40 * RATE)).astype(np.float32)
     made = fad.Embedder(variables)(audio, RATE)
-    np.testing.assert_allclose(made, model(fad.patches(audio, RATE)[..., None]).numpy(), rtol=1e-3, atol=1e-3)
-    assert len(made) > 16 and fad.Embedder(variables)(audio[:RATE], RATE).shape == (0, made.shape[1])
+    np.testing.assert_allclose(made, model(fad.patches(audio, RATE)[..., None]).numpy(),
+                               rtol=1e-3, atol=1e-3)
+    assert len(made) > 16 and fad.Embedder(variables)(audio[:RATE],
+                                                      RATE).shape == (0, made.shape[1])
 
 
 def test_what_is_no_wheel_is_refused_by_name(tmp_path):
@@ -118,7 +125,9 @@ def test_the_real_network_gives_the_figures_it_is_known_by():
     notes = (0.3 * np.sin(2 * np.pi * 220 * 2 ** (np.floor(t * 2) % 12 / 12) * t)).astype(np.float32)
     a, b = embed(noise, RATE), embed(notes, RATE)
     assert a.shape == (39, 256)
-    assert [float(x) for x in (a[0, 0], a[-1, 255], b[0, 7])] == pytest.approx(KNOWN["values"], abs=1e-3)
+    assert [float(x) for x in (a[0, 0], a[-1, 255], b[0, 7])] == pytest.approx(KNOWN["values"],
+                                                                               abs=1e-3)
     assert fad.frechet(a, b) == pytest.approx(KNOWN["noise to notes"], rel=1e-3)
-    assert fad.frechet(a, embed(np.zeros_like(noise), RATE)) == pytest.approx(KNOWN["noise to silence"], rel=1e-3)
+    assert fad.frechet(a, embed(np.zeros_like(noise),
+                                RATE)) == pytest.approx(KNOWN["noise to silence"], rel=1e-3)
 

@@ -16,8 +16,10 @@ C_MAJOR = np.array([60, 62, 64, 65, 67, 69, 71, 72])
 
 # What another program of the same definitions gave (librosa 0.11) for `song(0)` and `worn` of it:
 # F1, precision, recall and chroma; and for the portraits of `song(0)` and `song(1)`.
-KEPT = {"notes": 0.708223, "notes_precision": 0.707253, "notes_recall": 0.709195, "chroma": 0.783254}
-APART = {"durations": 0.567409, "intervals": 0.082730, "harmony": 0.048477, "key": 0.077429, "line": 2.0}
+KEPT = {"notes": 0.708223, "notes_precision": 0.707253, "notes_recall": 0.709195,
+        "chroma": 0.783254}
+APART = {"durations": 0.567409, "intervals": 0.082730, "harmony": 0.048477,
+         "key": 0.077429, "line": 2.0}
 
 
 def tone(midi, seconds, amplitude=0.2, rate=RATE):
@@ -40,7 +42,8 @@ def song(seed, seconds=66):
         for midi in chord:
             sound[begin * RATE : (begin + 2) * RATE] += tone(midi, 2.0, 0.08)
         for step in range(4 if seed else 2):
-            midi, length = chord[random.integers(0, 3)] + 12 + random.integers(0, 3), 0.5 if seed else 1.0
+            midi, length = (chord[random.integers(0, 3)] + 12 + random.integers(0, 3), 0.5 if seed
+                            else 1.0)
             at = begin * RATE + round(step * length * RATE)
             for overtone in (1, 2, 3):
                 part = tone(midi + 12 * np.log2(overtone), length, 0.15 / overtone)
@@ -72,7 +75,9 @@ def test_a_tune_is_found_note_by_note():
     np.testing.assert_allclose(found.time, np.arange(8) * 0.5, atol=0.1)
     np.testing.assert_allclose(found.time + found.seconds, np.arange(1, 9) * 0.5, atol=0.1)
     np.testing.assert_allclose(found.strength, 20 * np.log10(0.2), atol=0.5)
-    assert found.length == pytest.approx(4.0) and found.spectrum.shape == (notes.BINS, 1 + 4 * RATE // notes.HOP)
+    assert found.length == pytest.approx(4.0) and found.spectrum.shape == (notes.BINS,
+                                                                           1
+                                                                           + 4 * RATE // notes.HOP)
     row = notes.portrait(scale(), RATE)
     steps = np.zeros(27)
     steps[13 + 1], steps[13 + 2] = 2 / 7, 5 / 7
@@ -80,7 +85,8 @@ def test_a_tune_is_found_note_by_note():
     assert row["line"] == pytest.approx(2.0)
     # All eight last about half a second.
     assert row["durations"].max() == 1.0
-    assert notes.portrait(np.concatenate([scale(), np.zeros(4 * RATE, np.float32)]), RATE)["line"] == pytest.approx(1.0)
+    assert notes.portrait(np.concatenate([scale(), np.zeros(4 * RATE, np.float32)]),
+                          RATE)["line"] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("rate", [8000, 44100, 48000])
@@ -129,14 +135,16 @@ def test_what_is_kept_is_a_matter_of_pitch_alone():
 
 
 def test_divergence_is_none_for_the_same_music_and_grows_with_what_differs():
-    still, lively = np.concatenate([tone(60, 2.0), tone(67, 2.0)] * 6), np.concatenate([scale(0.25)] * 12)
+    still, lively = np.concatenate([tone(60, 2.0),
+                                    tone(67, 2.0)] * 6), np.concatenate([scale(0.25)] * 12)
     same = notes.divergences(*[notes.portrait(still, RATE)] * 2)
     assert [same[key] for key in notes.STATISTICS] == [0.0] * 4
     apart = notes.divergences(notes.portrait(still, RATE), notes.portrait(lively, RATE))
     assert apart["intervals"] == 1.0 and apart["durations"] == 1.0
     assert apart["line"] == pytest.approx(4.0, abs=0.1) and apart["alike"] < same["alike"]
     nothing = notes.portrait(np.zeros(15 * RATE, np.float32), RATE)
-    assert nothing["line"] == 0.0 and all(nothing[key].sum() == 0 for key in ("durations", "intervals", "key"))
+    assert nothing["line"] == 0.0 and all(nothing[key].sum() == 0
+                                          for key in ("durations", "intervals", "key"))
 
 
 def test_portraits_are_of_whole_pieces():
@@ -153,7 +161,8 @@ def test_the_mean_of_portraits_is_that_of_each_figure():
 
 
 def test_the_bass_is_lifted_in_the_transform_and_not_in_a_strength():
-    low, high = (np.concatenate(list(notes.constant_q(tone(midi, 3.0), RATE))).max() for midi in (48, 84))
+    low, high = (np.concatenate(list(notes.constant_q(tone(midi, 3.0), RATE))).max()
+                 for midi in (48, 84))
     assert 20 * np.log10(low / high) == pytest.approx(9.0, abs=0.3)  # three octaves
     found = notes.roll(tone(48, 3.0) + tone(84, 3.0), RATE, shortest=2.5)
     np.testing.assert_allclose(found.midi, [48, 84], atol=0.05)
@@ -209,10 +218,12 @@ def test_what_is_no_signal_is_refused(shape):
 
 
 def test_a_piano_roll_names_notes_and_pieces(tmp_path):
-    rolls = {"a $tune": notes.roll(scale(), RATE), "silence": notes.roll(np.zeros(300, np.float32), RATE)}
+    rolls = {"a $tune": notes.roll(scale(), RATE),
+             "silence": notes.roll(np.zeros(300, np.float32), RATE)}
     plots.notes(rolls, tmp_path / "a.svg", "Both")
     text = (tmp_path / "a.svg").read_text(encoding="utf-8")
-    for words in ("a $tune", "silence", "Both", "C2", "C4", "C8", "E4", "Note", "Time (s)", "Level (dBFS)"):
+    for words in ("a $tune", "silence", "Both", "C2", "C4", "C8", "E4",
+                  "Note", "Time (s)", "Level (dBFS)"):
         assert f"<!-- {words} -->" in text, words
     plots.notes(rolls, tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")

@@ -20,7 +20,8 @@ class _Rounding:
 
     def encode(self, audio):
         padded = np.pad(audio, ((0, 0), (0, -audio.shape[1] % 8)))
-        return np.clip(np.round(padded.reshape(len(audio), -1, 8).mean(2) * 32) + 32, 0, 63).astype(np.int32)[..., None]
+        return np.clip(np.round(padded.reshape(len(audio), -1, 8).mean(2) * 32) + 32,
+                       0, 63).astype(np.int32)[..., None]
 
     def decode(self, codes):
         return np.repeat((codes[..., 0] - 32) / 32, 8, axis=1).astype(np.float32)
@@ -35,7 +36,8 @@ def test_codec_figures_are_of_the_whole_signal_at_its_own_length(samples):
     assert figures["codes"] == codes.size == -(-samples // 8)
     (counts,) = metrics.histogram(codes, 64)
     assert figures["usage"] == metrics.usage(counts) and figures["perplexity"] == metrics.perplexity(counts)
-    assert {k: figures[k] for k in ("sc_db", "mel", "si_sdr_db")} == metrics.distances(audio, made, RATE)
+    assert {k: figures[k] for k in ("sc_db", "mel", "si_sdr_db")} == metrics.distances(audio,
+                                                                                       made, RATE)
     assert figures["encode_speed"] > 0 and figures["decode_speed"] > 0
     with pytest.raises(ValueError, match="at least one sample"):
         reconstruct(_Rounding(), audio[:0])

@@ -73,7 +73,8 @@ def test_a_tiny_codec_really_makes_those_shapes(level):
     codes = np.asarray(made.encode_model()(sound))
     assert codes.shape == (2, 5, 1)
     assert codes.dtype == np.int32
-    audio = np.asarray(made.decode_model()([codes, np.zeros(2, "int32")] if config.needs_position else codes))
+    audio = np.asarray(made.decode_model()([codes, np.zeros(2, "int32")]
+                                           if config.needs_position else codes))
     assert audio.shape == sound.shape
     assert audio.dtype == np.float32
 
@@ -119,7 +120,8 @@ def test_training_learns_and_evaluating_changes_nothing(codec, sound):
     codec.fit(sound, sound, epochs=15, verbose=0)
     last = codec.evaluate(sound, sound, verbose=0, return_dict=True)
     assert last["loss"] < 0.95 * first["loss"]
-    assert any(not np.array_equal(old, v.numpy()) for old, v in zip(before, kept, strict=True) if "codebook" in v.path)
+    assert any(not np.array_equal(old, v.numpy()) for old, v in zip(before, kept, strict=True)
+               if "codebook" in v.path)
 
 
 def test_under_mixed_precision_only_the_convolutions_are_narrow(sound):
@@ -136,7 +138,8 @@ def test_under_mixed_precision_only_the_convolutions_are_narrow(sound):
 
 
 @pytest.mark.parametrize("quantizer", [
-    {"kind": "residual", "books": 3, "num_codes": 16, "code_dim": 8}, {"kind": "som", "num_codes": 16, "code_dim": 8},
+    {"kind": "residual", "books": 3, "num_codes": 16, "code_dim": 8},
+    {"kind": "som", "num_codes": 16, "code_dim": 8},
 ])
 def test_a_codec_trains_with_every_quantizer(quantizer, sound):
     config = configs.override(configs.preset("tiny").codec(32), {"quantizer": quantizer}, "test")
@@ -153,6 +156,8 @@ def test_a_codec_trains_with_every_quantizer(quantizer, sound):
     assert codes.shape == (2, sound.shape[1] // 32, config.books)
     np.testing.assert_allclose(made.decode_model()(codes), made(sound), atol=1e-4)
     assert {v.path for v in made.parts["codebook"]} == (
-        {"quantizer/codebook"} if config.books == 1 else {f"quantizer/book_{k}/codebook" for k in range(3)})
-    names = {"usage_0", "usage_2", "perplexity_1"} if config.books > 1 else {"usage", "topographic_error"}
+        {"quantizer/codebook"} if config.books == 1
+        else {f"quantizer/book_{k}/codebook" for k in range(3)})
+    names = ({"usage_0", "usage_2", "perplexity_1"} if config.books > 1
+             else {"usage", "topographic_error"})
     assert names <= set(last)

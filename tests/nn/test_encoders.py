@@ -15,7 +15,8 @@ def notes_config(**changes):
         "name": "notes", "sample_rate": RATE, "front_end": {"kind": "log_frequency"},
         "encoder": {"kind": "banded", "units": 8},
         "stages": [{"stride": 8, "channels": 8}, {"stride": 64, "channels": 12}],
-        "quantizer": {"kind": "banded", "books": 7, "num_codes": 32, "code_dim": 6}, "head": {"kind": "notes"},
+        "quantizer": {"kind": "banded", "books": 7, "num_codes": 32, "code_dim": 6},
+        "head": {"kind": "notes"},
         "loss": {"waveform": 0.0},
     }
     return configs.validate(configs.CodecConfig, configs.merge(values, changes))
@@ -26,7 +27,8 @@ def test_the_latents_of_a_band_see_that_band_and_no_other(rng):
     features = rng.uniform(0, 1, (1, 40, 336)).astype("float32")
     latents = np.asarray(made.encoder(features)).reshape(40, 7, 6)
     np.testing.assert_allclose((latents**2).mean(-1), 1.0, atol=0.02)
-    for bin_, bands in ((3 * 24 + 12, {3}), (2 * 24 + 2, {1, 2}), (168 + 5 * 24 + 23, {5, 6}), (0, {0}), (167, {6})):
+    for bin_, bands in ((3 * 24 + 12, {3}), (2 * 24 + 2, {1, 2}), (168 + 5 * 24 + 23, {5, 6}),
+                        (0, {0}), (167, {6})):
         changed = features.copy()
         changed[0, 20, bin_] += 1.0
         moved = np.abs(np.asarray(made.encoder(changed)).reshape(40, 7, 6) - latents).max(-1) > 1e-6
@@ -36,7 +38,8 @@ def test_the_latents_of_a_band_see_that_band_and_no_other(rng):
 
 
 def test_a_mirror_encoder_begins_behind_the_hop_of_the_front_end():
-    config = notes_config(encoder={"kind": "mirror"}, front_end={"hop": 8}, head={"kind": "waveform"},
+    config = notes_config(encoder={"kind": "mirror"}, front_end={"hop": 8},
+                          head={"kind": "waveform"},
                           quantizer={"kind": "ema", "num_codes": 16, "code_dim": 6})
     assert list(config.encoder_stages) == [1]
     assert list(configs.preset("tiny").codec(512).encoder_stages) == [0, 1, 2, 3]
@@ -46,7 +49,8 @@ def test_a_mirror_encoder_begins_behind_the_hop_of_the_front_end():
     assert made(sound).shape == sound.shape
 
 
-@pytest.mark.parametrize("changes", [{}, {"quantizer": {"change_cost": 0.0}}, {"quantizer": {"books": 14}}])
+@pytest.mark.parametrize("changes", [{}, {"quantizer": {"change_cost": 0.0}},
+                                     {"quantizer": {"books": 14}}])
 def test_halves_and_whole_agree(changes, rng):
     made = VQVAE(notes_config(**changes))
     sound = rng.normal(0, 0.1, (2, 512 * 70)).astype("float32")

@@ -1,4 +1,6 @@
-"""frontends.py: the constant-Q spectrum by its definition, its peaks, and what training sees of them."""
+"""frontends.py: the constant-Q spectrum by its definition, its peaks, and what training sees of
+them.
+"""
 
 import numpy as np
 import pytest
@@ -38,7 +40,8 @@ def test_it_is_the_sum_over_windows_that_it_says(transform, rng):
         time = np.arange(-8000, 8000)
         window = np.where(np.abs(time) < length / 2, 1 + np.cos(2 * np.pi * time / length), 0)
         padded = np.pad(audio, 8000)[frame * 512 : frame * 512 + 16000]
-        total = (padded * window * np.exp(-2j * np.pi * hertz * time / RATE)).sum() * 2 / window.sum()
+        total = ((padded * window * np.exp(-2j * np.pi * hertz * time / RATE)).sum() * 2
+                 / window.sum())
         assert found[frame, bin_] == pytest.approx(abs(total), rel=1e-3, abs=1e-6)
 
 
@@ -59,7 +62,8 @@ def test_silence_and_quiet_sounds_have_no_peaks(transform):
 def test_peaks_do_not_jump(transform, rng):
     amplitudes = rng.uniform(0.01, 0.1, (1, 50, 168)).astype("float32")
     found = np.asarray(transform.peaks(amplitudes))
-    near = np.asarray(transform.peaks(amplitudes * (1 + 1e-5 * rng.uniform(-1, 1, amplitudes.shape).astype("float32"))))
+    near = np.asarray(transform.peaks(amplitudes * (1
+                                                    + 1e-5 * rng.uniform(-1, 1, amplitudes.shape).astype("float32"))))
     assert np.abs(near - found).max() < 1e-3
     level = 20 * np.log10(amplitudes[0] * transform.emphasis)
     for frame, bin_ in np.argwhere(found[0] >= 0.5):
@@ -97,11 +101,13 @@ def test_grids_that_cannot_be_are_refused():
         ({"front_end": {"kind": "log_frequency", "hop": 100}}, "hop of 100.*1, 512"),
         ({"front_end": {"kind": "log_frequency", "octaves": 8}}, "14080 Hz.*22050 holds 11025 Hz"),
         ({"head": {"kind": "notes"}}, "notes needs a front_end of log_frequency, not waveform"),
-        ({"encoder": {"kind": "banded"}}, "banded needs a front_end of log_frequency, not waveform"),
+        ({"encoder": {"kind": "banded"}}, "banded needs a front_end of log_frequency, not "
+                                          "waveform"),
         ({"encoder": {"kind": "banded"}, "front_end": {"kind": "log_frequency"}},
          "banded needs a quantizer of banded, not ema"),
         ({"encoder": {"kind": "banded"}, "front_end": {"kind": "log_frequency"},
-          "quantizer": {"kind": "banded", "books": 5}}, "168 quarter tones, which 5 books do not divide"),
+          "quantizer": {"kind": "banded", "books": 5}}, "168 quarter tones, which 5 books do not "
+                                                        "divide"),
         ({"encoder": {"kind": "banded"}, "front_end": {"kind": "log_frequency", "hop": 1},
           "quantizer": {"kind": "banded"}}, "every 1 samples.*512"),
     ):

@@ -53,11 +53,13 @@ KINDS = [512, 32, "books", "repeats", "one repeats"]
 def test_every_preset_has_the_shapes_it_says(level, size, rng):
     config = configs.preset(size).generator(level)
     generator = Generator(config)
-    assert generator(inputs(config, rng, 1, 1)).shape == (1, config.ratio or 4, config.books, config.num_codes)
+    assert generator(inputs(config, rng, 1, 1)).shape == (1, config.ratio or 4,
+                                                          config.books, config.num_codes)
     assert bool(generator.conditions) == bool(config.source)
     if config.source:
         layers = generator.conditions["source"].layers
-        assert config.halo == sum(x.receptive_field[0] for x in layers if hasattr(x, "receptive_field"))
+        assert config.halo == sum(x.receptive_field[0] for x in layers
+                                  if hasattr(x, "receptive_field"))
         outside = np.full((1, 1 + 2 * config.halo, 1), config.pad_token, "int32")
         made = generator.context({"source": outside})
         assert made.shape == (1, config.ratio, config.context_channels)
@@ -169,7 +171,8 @@ def test_a_book_knows_which_of_those_before_it_changed(generators, rng):
     other[..., 0] = (other[..., 0] + 1) % 64
     moved = np.abs(np.asarray(generator(given | {"current": other}) - generator(given))).max(-1)
     changed, still = (x[..., 0] != given["previous"][..., 0] for x in (given["current"], other))
-    assert (moved[..., 1][changed != still] > 1e-4).all() and (moved[..., 1][changed == still] < 1e-6).all()
+    assert (moved[...,
+                  1][changed != still] > 1e-4).all() and (moved[..., 1][changed == still] < 1e-6).all()
     assert moved[..., 0].max() == 0
 
 
@@ -180,7 +183,8 @@ def test_a_book_knows_those_before_it_in_its_frame_and_no_others(generators, rng
     for book in range(3):
         changed = given["current"].copy()
         changed[:, 5, book] = (changed[:, 5, book] + 1) % 64
-        moved = np.abs(np.asarray(generator(given | {"current": changed})) - before).max(axis=(0, 3)) > 1e-7
+        moved = np.abs(np.asarray(generator(given
+                                            | {"current": changed})) - before).max(axis=(0, 3)) > 1e-7
         expected = np.zeros_like(moved)
         expected[5, book + 1 :] = True
         np.testing.assert_array_equal(moved, expected)
@@ -200,8 +204,9 @@ def test_step_by_step_is_teacher_forcing(generators, kind, rng):
 
         def draw(book, logits, t=t, seen=seen):
             seen.append(logits)
-            return ops.convert_to_tensor(given["current"][:, t, book] if config.books > 1 else given["previous"][:, t,
-                                                                                                                 0])
+            return ops.convert_to_tensor(given["current"][:, t, book] if config.books > 1
+                                         else given["previous"][:, t,
+                                                                0])
 
         frame, state = generator.core.step(
             given["previous"][:, t], None if context is None else context[:, t], state, draw)

@@ -47,7 +47,8 @@ def test_a_tone_held_over_many_frames_is_one_line_in_the_spectrum():
     audio = np.asarray(bank(amplitudes, np.zeros(1, "int32")))[0, :, 0]
     spectrum = np.abs(np.fft.rfft(audio * np.hanning(len(audio))))
     peak = int(spectrum.argmax())
-    assert peak * RATE / len(audio) == pytest.approx(frequencies(192, RATE)[90] * RATE / PERIOD, abs=1)
+    assert peak * RATE / len(audio) == pytest.approx(frequencies(192, RATE)[90] * RATE / PERIOD,
+                                                     abs=1)
     spectrum[peak - 10 : peak + 11] = 0
     assert spectrum.max() < 1e-3 * len(audio) / 8
 
@@ -68,7 +69,8 @@ def test_noise_depends_on_the_position_and_is_as_loud_as_the_features_say(rng):
     assert whole.shape == (1, 320, 1)
     part = np.asarray(layer(x[:, 15:], np.array([115])))
     np.testing.assert_allclose(part[:, 24:], whole[:, 15 * 8 + 24 :], atol=1e-6)
-    np.testing.assert_allclose(np.asarray(layer(x, np.array([100 + PERIOD // 8]))), whole, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(layer(x, np.array([100 + PERIOD // 8]))),
+                               whole, atol=1e-6)
     assert np.abs(np.asarray(layer(x, np.array([101]))) - whole).max() > 0.1
     np.testing.assert_allclose(np.asarray(layer(3 * x, np.array([100]))), 3 * whole, atol=1e-5)
     assert not np.asarray(layer(0 * x, np.array([100]))).any()
@@ -78,12 +80,15 @@ def test_a_decoder_of_noise_does_not_repeat_itself_while_its_codes_do():
     """A convolutional one hums at the rate of its codes."""
     keras.utils.set_random_seed(0)
     small = configs.preset("tiny").codec("vqvae_128")
-    small = configs.replace(small, stages=[configs.to_dict(x) | {"dilations": [1]} for x in small.stages])
+    small = configs.replace(small,
+                            stages=[configs.to_dict(x) | {"dilations": [1]} for x in small.stages])
     codes, start = np.full((1, 60, 1), 7, "int32"), np.zeros(1, "int32")
-    for head in ({"kind": "waveform"}, {"kind": "tones", "tones": 0}, {"kind": "tones", "tones": 24}):
+    for head in ({"kind": "waveform"}, {"kind": "tones", "tones": 0},
+                 {"kind": "tones", "tones": 24}):
         config = configs.replace(small, head=head)
         model = VQVAE(config).decode_model()
-        audio = np.asarray(model([codes, start] if config.needs_position else codes))[0].reshape(60, 128)[20:40]
+        audio = np.asarray(model([codes, start] if config.needs_position
+                                 else codes))[0].reshape(60, 128)[20:40]
         assert np.abs(audio).max() > 1e-5
         assert (np.abs(np.diff(audio, axis=0)).max() < 1e-5) == (head["kind"] == "waveform")
 
@@ -100,8 +105,9 @@ def test_where_a_piece_is_cut_changes_nothing(rng):
 def test_a_level_that_does_not_divide_the_period_is_refused():
     stages = [{"stride": 60, "channels": 4, "dilations": [1]}]
     with pytest.raises(configs.ConfigError, match="power of 2.*60"):
-        configs.validate(configs.CodecConfig, {"name": "vqvae_60", "sample_rate": 22050, "stages": stages,
-                                               "head": {"kind": "tones"}})
+        configs.validate(configs.CodecConfig,
+                         {"name": "vqvae_60", "sample_rate": 22050, "stages": stages,
+                          "head": {"kind": "tones"}})
 
 
 def test_a_bank_may_begin_above_a0():
@@ -127,10 +133,12 @@ def test_the_terms_of_notes_are_least_where_the_clues_are_right(rng):
 
     made = VQVAE(notes_config())
     time = np.arange(512 * 64) / RATE
-    sound = (0.3 * np.sin(2 * np.pi * 440 * time) + 0.1 * np.sin(2 * np.pi * 1320 * time))[None].astype("float32")
+    sound = (0.3 * np.sin(2 * np.pi * 440 * time)
+             + 0.1 * np.sin(2 * np.pi * 1320 * time))[None].astype("float32")
     features = np.asarray(made.front_end(sound))
     levels, peaks = np.split(features, 2, axis=-1)
-    right = np.concatenate([np.where(peaks > 0.5 * levels, 9.0, -9.0), levels, levels], axis=-1).astype("float32")
+    right = np.concatenate([np.where(peaks > 0.5 * levels, 9.0, -9.0), levels, levels],
+                           axis=-1).astype("float32")
     terms = {k: float(v) for k, v in made.head.losses_of(features, right).items()}
     assert set(terms) == set(made.head.TERMS)
     assert terms["level"] == 0 and terms["spectrum"] == 0 and terms["presence"] < 0.05
@@ -138,7 +146,8 @@ def test_the_terms_of_notes_are_least_where_the_clues_are_right(rng):
         wrong = right.copy()
         wrong[..., part * 168 : (part + 1) * 168] += 0.5 + 3.0 * (part == 0)
         worse = {k: float(v) for k, v in made.head.losses_of(features, wrong).items()}
-        assert [name for name in terms if worse[name] > terms[name] + 0.01] == [made.head.TERMS[part]]
+        assert [name for name in terms if worse[name] > terms[name]
+                + 0.01] == [made.head.TERMS[part]]
     # What is right is heard: the two tones, as loud as they were.
     amplitudes = np.asarray(PickedTones()(right))[0, 32]
     assert set(np.flatnonzero(amplitudes)) == {72, 110}
@@ -152,11 +161,13 @@ def test_a_codec_of_notes_learns_which_tones_sound(rng):
     made = VQVAE(notes_config(encoder={"units": 16}, stages=[{"stride": 512, "channels": 48}]))
     time = np.arange(6144) / RATE
     notes = [0.3 * np.sin(2 * np.pi * hertz * time) for hertz in (220, 440, 330, 880)]
-    sound = np.stack([np.concatenate([notes[i] for i in rng.permutation(4)]) for _ in range(3)]).astype("float32")
+    sound = np.stack([np.concatenate([notes[i] for i in rng.permutation(4)])
+                      for _ in range(3)]).astype("float32")
     made.compile(optimizer=keras.optimizers.Adam(5e-3), jit_compile=False)
     history = made.fit(sound, sound, epochs=30, verbose=0).history
     for term, share in (("presence", 0.7), ("level", 0.5), ("spectrum", 0.7)):
         assert history[term][-1] < share * history[term][0]
-    logits = np.asarray(made.decoder([made.quantizer.lookup(made.encode_model()(sound)), ops.zeros(3, "int32")])[1])
+    logits = np.asarray(made.decoder([made.quantizer.lookup(made.encode_model()(sound)),
+                                      ops.zeros(3, "int32")])[1])
     at, elsewhere = logits[..., [48, 62, 72, 96]].mean(), logits[..., :168].mean()
     assert at > elsewhere + 1.0

@@ -35,7 +35,8 @@ def test_upsampling_unfolds_channels_into_time(rng):
     made = np.asarray(layer(x))
     assert made.shape == (2, 40, 4)
     kernel, bias = (v.numpy() for v in layer.conv.variables)
-    np.testing.assert_allclose(made[1, 8 * 3 : 8 * 4], (x[1, 3] @ kernel[0] + bias).reshape(8, 4), atol=1e-5)
+    np.testing.assert_allclose(made[1, 8 * 3 : 8 * 4], (x[1, 3] @ kernel[0] + bias).reshape(8, 4),
+                               atol=1e-5)
 
 
 def test_even_upsampling_keeps_what_is_constant_constant(rng):
@@ -63,7 +64,8 @@ BOOK = {"decay": 0.5, "revival_threshold": 0.2, "commitment": 0.1}
 
 
 @pytest.mark.parametrize("layer", [
-    ResidualBlock(4, 3), CroppedResidual(4, 2), SubPixelUpsampling(4, 2), SubPixelUpsampling(4, 2, even=0.5),
+    ResidualBlock(4, 3), CroppedResidual(4, 2), SubPixelUpsampling(4, 2),
+    SubPixelUpsampling(4, 2, even=0.5),
     VectorQuantizer(6, 3, **BOOK), ResidualVectorQuantizer(2, 0.25, 6, 3, **BOOK),
     SelfOrganizingMap(2, 3, 0.5, 10, code_dim=3, **BOOK),
 ])
@@ -74,7 +76,8 @@ def test_a_layer_can_be_made_again_from_its_config(layer):
 
 # what it is, its stride or ratio, the steps of the input, samples a step
 SEEN = [
-    (lambda: ResidualBlock(3, 5, 3), 1, 1), (lambda: Conv(3, 3), 1, 1), (lambda: Conv(3, 8, strides=4), 4, 1),
+    (lambda: ResidualBlock(3, 5, 3), 1, 1), (lambda: Conv(3, 3), 1, 1),
+    (lambda: Conv(3, 8, strides=4), 4, 1),
     (lambda: SubPixelUpsampling(3, 4, 3), 1, 4), (lambda: SubPixelUpsampling(3, 2, 7), 1, 2),
 ]
 
@@ -103,5 +106,6 @@ def test_reaches_add_up_along_the_way():
     reach.add(Conv(4, 8, strides=4), stride=4).add(ResidualBlock(4, 3)).add(Conv(4, 3))
     # 4 samples to either side, then 3 and 1 steps of 4 samples.
     assert (reach.left, reach.right, reach.step) == (4 + 3 * 4 + 4, 4 + 3 * 4 + 4, 4)
-    down = Reach().add(Conv(4, 3)).add(SubPixelUpsampling(4, 4, 3), ratio=4).add(ResidualBlock(4, 2))
+    down = Reach().add(Conv(4, 3)).add(SubPixelUpsampling(4, 4, 3),
+                                       ratio=4).add(ResidualBlock(4, 2))
     assert (down.left, down.right, down.step) == (1 + 1 + 2 / 4, 1 + 1 + 2 / 4, 1 / 4)

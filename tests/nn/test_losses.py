@@ -41,7 +41,8 @@ def test_every_term_and_its_gradient_are_finite_in_silence(x, y, music):
     made = tf.convert_to_tensor(signals[y])
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(made)
-        values = losses.reconstruction_terms(signals[x], made, RATE) | {"hum": losses.hum(signals[x], made, 32)}
+        values = (losses.reconstruction_terms(signals[x], made, RATE)
+                  | {"hum": losses.hum(signals[x], made, 32)})
     for name in (*TERMS, "hum"):
         assert np.isfinite(values[name]), name
         assert np.isfinite(tape.gradient(values[name], made)).all(), name
@@ -66,7 +67,8 @@ def test_a_shifted_phase_costs_the_waveform_but_hardly_the_spectra():
 def test_the_magnitude_is_that_of_librosa(music):
     for n_fft, hop, window in losses.STFT_SCALES:
         ours = ops.convert_to_numpy(losses.magnitude(music, n_fft, hop, window))
-        theirs = np.abs(librosa.stft(music, n_fft=n_fft, hop_length=hop, win_length=window, pad_mode="reflect"))
+        theirs = np.abs(librosa.stft(music, n_fft=n_fft, hop_length=hop,
+                                     win_length=window, pad_mode="reflect"))
         assert ours.shape[1:] == (theirs.shape[2], n_fft // 2 + 1)
         np.testing.assert_allclose(ours, theirs.transpose(0, 2, 1), atol=2e-3)
 
@@ -74,12 +76,14 @@ def test_the_magnitude_is_that_of_librosa(music):
 def test_terms_by_their_definitions(music, rng):
     y = (music + rng.normal(0, 0.05, music.shape)).astype("float32")
     cost = terms(music, y)
-    pairs = [[np.asarray(losses.magnitude(s, *scale)) for s in (music, y)] for scale in losses.STFT_SCALES]
+    pairs = [[np.asarray(losses.magnitude(s, *scale)) for s in (music, y)]
+             for scale in losses.STFT_SCALES]
     convergence = np.mean([np.linalg.norm(a - b) / np.linalg.norm(a) for a, b in pairs])
     np.testing.assert_allclose(cost["spectral_convergence"], convergence, rtol=1e-3)
     log = np.mean([np.abs(np.log(a + 1e-3) - np.log(b + 1e-3)).mean() for a, b in pairs])
     np.testing.assert_allclose(cost["log_magnitude"], log, rtol=1e-3)
-    np.testing.assert_allclose(cost["waveform"], ((music - y) ** 2).mean() / (music**2).mean(), rtol=1e-3)
+    np.testing.assert_allclose(cost["waveform"], ((music - y) ** 2).mean() / (music**2).mean(),
+                               rtol=1e-3)
 
 
 def test_a_hum_is_what_stands_out_of_noise_otherwise_than_in_the_original(rng):
@@ -88,12 +92,14 @@ def test_a_hum_is_what_stands_out_of_noise_otherwise_than_in_the_original(rng):
     for level in (8, 32, 512):
         line = 0.05 * np.sin(2 * np.pi * 3 * t / level).astype("float32")
         beside = 0.05 * np.sin(2 * np.pi * 3.4 * t / level).astype("float32")
-        same, louder, humming, tone = (float(losses.hum(x, y, level)) for y in (x, 4 * x, x + line, x + beside))
+        same, louder, humming, tone = (float(losses.hum(x, y, level))
+                                       for y in (x, 4 * x, x + line, x + beside))
         assert same == 0 and louder < 1e-3
         # Some 26 dB, which are 6 nepers of power, at one of the multiples.
         assert 25 < humming * (level / 2 - 1) < 50 and tone < 1e-3
         assert float(losses.hum(x + line, x + line, level)) == 0  # the music's own
-        assert float(losses.hum(x + line, x, level)) == pytest.approx(humming, rel=1e-3)  # a notch instead
+        # a notch instead
+        assert float(losses.hum(x + line, x, level)) == pytest.approx(humming, rel=1e-3)
 
 
 def test_one_shortest_window_of_audio_is_enough():
@@ -103,7 +109,8 @@ def test_one_shortest_window_of_audio_is_enough():
 
 def test_the_constant_q_term_tells_semitones_in_the_bass_apart():
     time = np.arange(512 * 64) / RATE
-    low, higher = (np.sin(2 * np.pi * hertz * time)[None].astype("float32") * 0.3 for hertz in (110, 116.54))
+    low, higher = (np.sin(2 * np.pi * hertz * time)[None].astype("float32") * 0.3
+                   for hertz in (110, 116.54))
     assert float(losses.constant_q(low, low, RATE)) == 0
     assert float(losses.constant_q(low, higher, RATE)) > 0.02
     # Levels are in units of 80 dB: 8 dB more, wherever there is something to hear.
@@ -114,7 +121,8 @@ def test_every_term_of_the_config_is_computed_where_it_has_a_weight(rng):
     x, y = rng.normal(0, 0.1, (2, 1, 512 * 40)).astype("float32")
     config = configs.preset("tiny").codec(512)
     own = {"presence", "level", "spectrum"}  # of the head of notes
-    assert {name for names in losses.TERMS for name in names} | own == set(configs.LossConfig.model_fields)
+    assert {name for names in losses.TERMS
+            for name in names} | own == set(configs.LossConfig.model_fields)
     loss = configs.LossConfig(hum=0.1, constant_q=0.5)
     for names, compute in losses.terms_of(loss).items():
         assert set(compute(x, y, config)) == set(names)

@@ -75,7 +75,8 @@ def test_each_latent_gets_its_nearest_code_and_lookup_gives_what_was_quantized(k
     np.testing.assert_allclose(quantized, np.asarray(known.lookup(codes)), atol=1e-6)
     assert codes.dtype == np.int32
     # A code's own vector is its own nearest.
-    np.testing.assert_array_equal(np.asarray(known.encode(codebook[None]))[0, :, 0], np.arange(CODES))
+    np.testing.assert_array_equal(np.asarray(known.encode(codebook[None]))[0, :, 0],
+                                  np.arange(CODES))
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -92,7 +93,8 @@ def test_commitment_pulls_latents_to_their_codes(known, latents):
     quantized = np.asarray(known.lookup(known.encode(latents)))
     expected = 2 * 0.25 * (latents - quantized) / latents.size
     np.testing.assert_allclose(gradient(commitment, latents), expected, atol=1e-7)
-    np.testing.assert_allclose(commitment(latents), 0.25 * ((latents - quantized) ** 2).mean(), rtol=1e-5)
+    np.testing.assert_allclose(commitment(latents), 0.25 * ((latents - quantized) ** 2).mean(),
+                               rtol=1e-5)
 
 
 def test_evaluating_moves_nothing(known, latents):
@@ -116,7 +118,8 @@ def test_one_training_step_is_the_formula(known, latents):
     smoothed = (new_count + 1e-5) / (new_count.sum() + CODES * 1e-5) * new_count.sum()
     np.testing.assert_allclose(known.count.numpy(), new_count, rtol=1e-5)
     np.testing.assert_allclose(known.total.numpy(), new_total, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(known.codebook.numpy(), new_total / smoothed[:, None], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(known.codebook.numpy(), new_total / smoothed[:, None],
+                               rtol=1e-4, atol=1e-5)
 
 
 def test_ema_finds_the_means_of_clusters(rng):
@@ -168,7 +171,8 @@ def test_the_first_batch_gives_the_initial_codes(latents):
     assert made.started.numpy() == 1
     # The first batch's counts stand for the past.
     np.testing.assert_allclose(made.count.numpy().sum(), flat.shape[0], rtol=1e-5)
-    np.testing.assert_array_equal(made.count.numpy(), np.bincount(codes.numpy().ravel(), minlength=CODES))
+    np.testing.assert_array_equal(made.count.numpy(),
+                                  np.bincount(codes.numpy().ravel(), minlength=CODES))
 
 
 def test_a_given_codebook_is_not_started_again(rng, latents):
@@ -177,7 +181,8 @@ def test_a_given_codebook_is_not_started_again(rng, latents):
     made.codebook.assign(vectors)
     made.set_codebooks()
     np.testing.assert_array_equal(made.encode(latents), made(latents, training=True)[1])
-    np.testing.assert_allclose(made.lookup(np.arange(CODES)[None, :, None])[0], made.codebook.numpy())
+    np.testing.assert_allclose(made.lookup(np.arange(CODES)[None, :, None])[0],
+                               made.codebook.numpy())
 
 
 def test_the_same_seed_revives_alike(latents):
@@ -249,7 +254,8 @@ def test_the_first_books_alone_are_a_coarser_codec(latents):
     for _ in range(30):
         made(latents, training=True)
     codes = made.encode(latents)
-    errors = [float(((np.asarray(made.lookup(codes[..., :n])) - latents) ** 2).mean()) for n in (1, 2, 3)]
+    errors = [float(((np.asarray(made.lookup(codes[..., :n])) - latents) ** 2).mean())
+              for n in (1, 2, 3)]
     assert errors[0] > errors[1] > errors[2]
 
 
@@ -270,7 +276,8 @@ def test_dropout_cuts_whole_windows_to_their_first_books_in_training_alone(rng):
     seen = np.asarray(made(x, training=True)[0])
     # The step moved the codebooks after it looked them up, so the windows are told by the nearest
     # of the three.
-    which = [int(np.argmin([np.abs(seen[i] - one[i]).mean() for one in by_count])) + 1 for i in range(64)]
+    which = [int(np.argmin([np.abs(seen[i] - one[i]).mean() for one in by_count])) + 1
+             for i in range(64)]
     assert set(which) == {1, 2, 3}
     before = [book.count.numpy() for book in made.books]
     assert before[0].sum() > before[1].sum() > before[2].sum()
@@ -284,7 +291,8 @@ def test_evaluating_a_residual_quantizer_moves_nothing(latents):
     made(latents)
     made.encode(latents)
     changed = [v.path for v, old in zip(made.variables, before, strict=True)
-               if not np.array_equal(v.numpy(), old) and "usage" not in v.path and "perplexity" not in v.path]
+               if not np.array_equal(v.numpy(), old) and "usage" not in v.path
+               and "perplexity" not in v.path]
     assert changed == []
 
 
@@ -317,7 +325,8 @@ def test_a_map_comes_to_lie_in_order_and_ends_as_an_ema_codebook(rng):
     # At the end of its steps the neighbourhood is gone: a step is the plain one.
     codes, counts = np.asarray(made.encode(x)).ravel(), made.count.numpy()
     made(x, training=True)
-    np.testing.assert_allclose(made.count.numpy(), 0.8 * counts + 0.2 * np.bincount(codes, minlength=36), rtol=1e-4)
+    np.testing.assert_allclose(made.count.numpy(),
+                               0.8 * counts + 0.2 * np.bincount(codes, minlength=36), rtol=1e-4)
 
 
 def test_a_map_in_one_dimension_is_a_line():
@@ -356,10 +365,13 @@ def test_the_path_of_a_segment_depends_on_no_more_than_its_edges(rng):
         np.testing.assert_array_equal(part[:, kept], whole[:, first:last][:, kept])
     moved = costs.copy()
     moved[:, 20:] += rng.uniform(0, 1, moved[:, 20:].shape)
-    np.testing.assert_array_equal(np.asarray(cheapest_path(moved, change, 8, 4))[:, :16], whole[:, :16])
+    np.testing.assert_array_equal(np.asarray(cheapest_path(moved, change, 8, 4))[:, :16],
+                                  whole[:, :16])
     # What the edges are for: codes that stay cost fewer changes than in segments apart.
-    steady = np.repeat(rng.uniform(0, 1, (20, 5, 2, 4)), 8, axis=1) + 0.7 * rng.uniform(0, 1, (20, 40, 2, 4))
-    found = [np.asarray(cheapest_path(steady.astype("float32"), np.full(20, 1.5, "float32"), 8, overlap))
+    steady = (np.repeat(rng.uniform(0, 1, (20, 5, 2, 4)), 8, axis=1) + 0.7
+              * rng.uniform(0, 1, (20, 40, 2, 4)))
+    found = [np.asarray(cheapest_path(steady.astype("float32"), np.full(20, 1.5, "float32"),
+                                      8, overlap))
              for overlap in (0, 4)]
     changes = [(path[:, 1:] != path[:, :-1]).sum() for path in found]
     assert changes[1] < 0.9 * changes[0]
@@ -371,7 +383,8 @@ def banded(**more):
 
 
 def test_a_dearer_change_gives_fewer_changes_and_a_larger_error(rng):
-    steady = np.repeat(rng.normal(size=(1, 10, 2 * DIM)), 20, axis=1) + 0.3 * rng.normal(size=(1, 200, 2 * DIM))
+    steady = (np.repeat(rng.normal(size=(1, 10, 2 * DIM)), 20, axis=1) + 0.3
+              * rng.normal(size=(1, 200, 2 * DIM)))
     steady = steady.astype("float32")
     found = []
     for cost in (0.0, 0.5, 4.0):
@@ -382,7 +395,8 @@ def test_a_dearer_change_gives_fewer_changes_and_a_larger_error(rng):
         np.testing.assert_array_equal(codes, made.encode(steady))
         np.testing.assert_allclose(quantized, made.lookup(codes), atol=1e-5)
         codes = np.asarray(codes)
-        found.append(((codes[:, 1:] != codes[:, :-1]).mean(), ((np.asarray(quantized) - steady) ** 2).mean()))
+        found.append(((codes[:, 1:] != codes[:, :-1]).mean(),
+                      ((np.asarray(quantized) - steady) ** 2).mean()))
     assert found[0][0] > 1.5 * found[1][0] > 1.5 * found[2][0]
     assert found[0][1] < found[1][1] < found[2][1]
     assert float(made.batch_changes) == pytest.approx(found[2][0])
@@ -394,7 +408,8 @@ def test_each_band_has_the_codes_of_its_own_book(rng):
     made(x, training=True)
     codes = np.asarray(made.encode(x))
     for k, book in enumerate(made.books):
-        np.testing.assert_array_equal(codes[..., k : k + 1], book.encode(x[..., k * DIM : (k + 1) * DIM]))
+        np.testing.assert_array_equal(codes[..., k : k + 1],
+                                      book.encode(x[..., k * DIM : (k + 1) * DIM]))
 
 
 def test_training_windows_draw_costs_of_their_own_and_gradients_are_ones(rng):
@@ -410,13 +425,16 @@ def test_training_windows_draw_costs_of_their_own_and_gradients_are_ones(rng):
 
 
 def test_training_may_have_a_cost_of_its_own_which_no_code_depends_on(rng):
-    x = np.repeat(rng.normal(size=(1, 10, 2 * DIM)), 20, axis=1) + 0.3 * rng.normal(size=(1, 200, 2 * DIM))
+    x = (np.repeat(rng.normal(size=(1, 10, 2 * DIM)), 20, axis=1) + 0.3
+         * rng.normal(size=(1, 200, 2 * DIM)))
     made = banded(change_cost=4.0, training_cost=0.0, decay=0.999999)
     for _ in range(2):
         trained = np.asarray(made(x.astype("float32"), training=True)[1])
-    nearest = [book.encode(x[..., k * DIM : (k + 1) * DIM].astype("float32")) for k, book in enumerate(made.books)]
+    nearest = [book.encode(x[..., k * DIM : (k + 1) * DIM].astype("float32")) for k,
+               book in enumerate(made.books)]
     assert (trained == np.concatenate(nearest, axis=-1)).mean() > 0.99
-    assert np.mean(np.diff(made(x.astype("float32"))[1], axis=1) != 0) < 0.5 * np.mean(np.diff(trained, axis=1) != 0)
+    assert np.mean(np.diff(made(x.astype("float32"))[1],
+                           axis=1) != 0) < 0.5 * np.mean(np.diff(trained, axis=1) != 0)
     assert "training_cost" in made.config.of_training and "change_cost" not in made.config.of_training
 
 
@@ -426,13 +444,15 @@ def test_evaluating_a_banded_quantizer_moves_nothing(rng):
     made(x, training=True)
     before = [v.numpy().copy() for v in made.variables]
     made(x)
-    assert all(np.array_equal(v.numpy(), old) for v, old in zip(made.variables, before, strict=True))
+    assert all(np.array_equal(v.numpy(), old) for v,
+               old in zip(made.variables, before, strict=True))
     latent_change = ((x[:, 1:] - x[:, :-1]) ** 2).mean() / 2
     assert any(abs(float(loss) - latent_change) < 1e-4 for loss in made.losses)
 
 
 @pytest.mark.parametrize("config", [
-    configs.EMAQuantizer(num_codes=8, code_dim=DIM), configs.SOMQuantizer(num_codes=8, code_dim=DIM),
+    configs.EMAQuantizer(num_codes=8, code_dim=DIM),
+    configs.SOMQuantizer(num_codes=8, code_dim=DIM),
     configs.ResidualQuantizer(num_codes=8, code_dim=DIM, books=2),
     configs.BandedQuantizer(num_codes=8, code_dim=1, books=3),
 ])
@@ -443,4 +463,5 @@ def test_every_kind_of_quantizer_is_built_from_its_config(config, latents):
     assert quantized.shape == latents.shape
     assert len(made.codebooks) == config.books
     made.update_metrics()
-    assert all(np.isfinite(float(m.result())) for m in made.metrics) if hasattr(made, "metrics") else True
+    assert all(np.isfinite(float(m.result())) for m in made.metrics) if hasattr(made,
+                                                                                "metrics") else True

@@ -1,5 +1,5 @@
-"""recurrence.py: the numbers and the gradients are those of Keras's LSTM, and what is kept of a long
-window is little.
+"""recurrence.py: the numbers and the gradients are those of Keras's LSTM, and what is kept of a
+long window is little.
 """
 
 import keras
@@ -17,7 +17,8 @@ BATCH, FEATURES, UNITS = 3, 5, 8
 def pair(dtype="float32", **more):
     """Keras's layer and ours with the same weights."""
     keras.utils.set_random_seed(3)
-    made = [kind(UNITS, return_sequences=True, dtype=dtype, **more) for kind in (keras.layers.LSTM, LSTM)]
+    made = [kind(UNITS, return_sequences=True, dtype=dtype, **more)
+            for kind in (keras.layers.LSTM, LSTM)]
     for layer in made:
         layer.build((None, None, FEATURES))
     random = np.random.default_rng(1)
@@ -34,7 +35,8 @@ def gradients(layer, x, states, weights):
         with tf.GradientTape() as tape:
             tape.watch([x, *states])
             outputs, *last = layer(x, initial_state=states)
-            total = sum(ops.sum(ops.cast(y, "float32") * w) for y, w in zip([outputs, *last], weights, strict=True))
+            total = sum(ops.sum(ops.cast(y, "float32") * w) for y,
+                        w in zip([outputs, *last], weights, strict=True))
         return tape.gradient(total, [x, *states, *layer.trainable_variables])
 
     return [np.asarray(g) for g in run(tf.constant(x), [tf.constant(s) for s in states])]
@@ -47,8 +49,10 @@ def test_outputs_states_and_gradients_are_those_of_keras(rng, steps):
     states = list(rng.normal(size=(2, BATCH, UNITS)).astype("float32"))
     for a, b in zip(theirs(x, initial_state=states), ours(x, initial_state=states), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
-    weights = [rng.normal(size=shape).astype("float32") for shape in ((BATCH, steps, UNITS), *2 * [(BATCH, UNITS)])]
-    for a, b in zip(*(gradients(layer, x, states, weights) for layer in (theirs, ours)), strict=True):
+    weights = [rng.normal(size=shape).astype("float32")
+               for shape in ((BATCH, steps, UNITS), *2 * [(BATCH, UNITS)])]
+    for a, b in zip(*(gradients(layer, x, states, weights) for layer in (theirs, ours)),
+                    strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5)
 
 
@@ -67,7 +71,8 @@ def test_it_is_our_loop_that_runs_where_there_is_no_cudnn(monkeypatch, rng):
 def test_in_bfloat16_it_is_as_near_to_float32_as_keras(rng):
     exact = pair()[0]
     x = rng.normal(size=(BATCH, 200, FEATURES)).astype("float32")
-    theirs, ours = (np.abs(ops.convert_to_numpy(ops.cast(layer(x), "float32")) - ops.convert_to_numpy(exact(x))).mean()
+    theirs, ours = (np.abs(ops.convert_to_numpy(ops.cast(layer(x),
+                                                         "float32")) - ops.convert_to_numpy(exact(x))).mean()
                     for layer in pair("mixed_bfloat16"))
     assert 0 < ours <= theirs
 

@@ -12,7 +12,8 @@ from vqwave.errors import UserError
 from vqwave.play import controls
 from vqwave.play.stream import Prompt, Stream, Variation
 
-RAMP, SEAM, PASSAGE = (round(seconds * 22050) for seconds in (controls.RAMP, controls.SEAM, controls.PASSAGE))
+RAMP, SEAM, PASSAGE = (round(seconds * 22050)
+                       for seconds in (controls.RAMP, controls.SEAM, controls.PASSAGE))
 PAST = 4 * BLOCK / 22050
 WILD = {512: {"temperature": 0.5}, 128: {"temperature": 0.25, "top_p": 0.5}}
 CHANGES = [(2, {"loudness": -6.0}), (3, {"sampling": WILD}), (4, {"hold": 2 * BLOCK / 22050}),
@@ -114,7 +115,8 @@ def test_what_is_held_is_repeated_and_then_the_music_goes_on_where_it_stood():
 
 def test_a_hold_that_ends_half_way_passes_into_what_goes_on():
     whole = collect(start(chain(128), seed=3), 6)
-    heard = perform(start(chain(128), seed=3, past=PAST), [(4, {"hold": PAST}), (5, {"hold": 0})], 7)
+    heard = perform(start(chain(128), seed=3, past=PAST),
+                    [(4, {"hold": PAST}), (5, {"hold": 0})], 7)
     seam = controls.cross_fade(block(whole, 1)[: SEAM], block(whole, 4)[: SEAM])
     np.testing.assert_array_equal(block(heard, 5)[: SEAM], seam)
     np.testing.assert_array_equal(block(heard, 5)[SEAM :], block(whole, 4)[SEAM :])
@@ -139,7 +141,8 @@ def test_a_performance_is_replayed_bit_for_bit(batch):
     heard = perform(start(chain(128), **options), CHANGES, LENGTH)
     score = [(at * BLOCK, change) for at, change in CHANGES]
     again = controls.replay(start(chain(128), **options), score)
-    np.testing.assert_array_equal(np.concatenate([next(again) for _ in range(LENGTH)], axis=-1), heard)
+    np.testing.assert_array_equal(np.concatenate([next(again) for _ in range(LENGTH)],
+                                                 axis=-1), heard)
     if batch:
         alone = perform(start(chain(128), seed=3, past=PAST), CHANGES, LENGTH)
         np.testing.assert_array_equal(heard[0], alone)
@@ -181,7 +184,8 @@ def test_any_thread_may_set_and_the_sample_it_is_told_says_all():
 
     def turn():
         for i in range(30):
-            change = [{"loudness": -i / 2}, {"jump": i}, {"sampling": {512: {"temperature": i / 30}}},
+            change = [{"loudness": -i / 2}, {"jump": i},
+                      {"sampling": {512: {"temperature": i / 30}}},
                       {"hold": PAST * (i % 2)}][i % 4]
             score.append((stream.set(**change), change))
 
@@ -203,7 +207,8 @@ def test_any_thread_may_set_and_the_sample_it_is_told_says_all():
     ({"hold": 60}, "hold is 60"),
     ({"jump": -1}, "jump is -1; it must be a whole number"),
     ({"begin": "song.mp3", "jump": 1}, "begin must be what prompt made"),
-    ({"sampling": {8: {"temperature": 1}}}, "sampling names level 8; the chain has levels 512, 128"),
+    ({"sampling": {8: {"temperature": 1}}}, "sampling names level 8; the chain has levels 512, "
+                                            "128"),
     ({"sampling": {512: {"temperature": -1}}}, "sampling of level 512"),
     ({"sampling": {512: {"warmth": 1}}}, "warmth"),
 ])
@@ -221,7 +226,8 @@ def test_there_must_be_something_to_hold_and_somewhere_to_jump_to(rng):
     with pytest.raises(UserError, match="make it with past"):
         start(chain(128)).set(hold=1)
     short = prompt(rng, 1)
-    short = Prompt({x: codes[:-1] if x == 512 else codes[:-4] for x, codes in short.codes.items()}, short.audio)
+    short = Prompt({x: codes[:-1] if x == 512 else codes[:-4] for x, codes in short.codes.items()},
+                   short.audio)
     with pytest.raises(UserError, match="must last a block"):
         start(chain(128)).set(jump=1, begin=short)
     codec, generators = chain(128)

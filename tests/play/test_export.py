@@ -78,7 +78,8 @@ def by_hand(arrays, previous, current, layers=2):
         for k in range(1, len(frame)):
             known = known + arrays[f"before_{k}/embeddings"][frame[k - 1]]
             if f"changed_{k}/embeddings" in arrays:
-                known = known + arrays[f"changed_{k}/embeddings"][int(frame[k - 1] != before[k - 1])]
+                known = (known
+                         + arrays[f"changed_{k}/embeddings"][int(frame[k - 1] != before[k - 1])])
             hidden = gelu(x @ arrays[f"state_{k}/kernel"] + arrays[f"state_{k}/bias"] + known)
             rows.append(point(hidden @ arrays[f"logits_{k}/kernel"] + arrays[f"logits_{k}/bias"],
                               before[k]))
@@ -120,7 +121,8 @@ def test_the_loop_computes_the_equations(tmp_path, rng, books, repeats, number, 
     expected = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     expected = np.take_along_axis(expected, codes[..., None], -1)[..., 0]
     if repeats:  # the pointer is heard
-        assert (logits[1::3] != by_hand(small.load("generator"), previous * 0 + 10, codes)[1::3] / 0.8).any()
+        assert (logits[1::3] != by_hand(small.load("generator"), previous * 0 + 10,
+                                        codes)[1::3] / 0.8).any()
     difference = np.abs(log_probs[:, 0] - expected)
     assert difference.max(initial=0, where=np.arange(books) == 0) < tolerance
     # What a book is told of those before it doubles the rounding.
@@ -185,7 +187,8 @@ def test_four_bits_hold_a_column_to_a_fifteenth_of_its_range(rng):
 def test_large_loops_have_four_bits_for_few_streams(tmp_path, units, kinds):
     large = small_set(tmp_path, units=units)
     assert export.kinds(large, "onnx") == [
-        *(f"{loop}_{number}" for number in kinds for loop in ("loop", "loop_full")), "loop_many_int8"]
+        *(f"{loop}_{number}" for number in kinds for loop in ("loop", "loop_full")),
+        "loop_many_int8"]
     assert export.kinds(large, "onnx-float32") == ["loop_float32", "loop_full_float32",
                                                    "loop_many_float32"]
 

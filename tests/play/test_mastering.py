@@ -24,7 +24,8 @@ def test_a_cross_fade_keeps_the_loudness(rng):
     assert not mastering.cross_fade(np.zeros(10, np.float32), np.zeros(10, np.float32)).any()
 
 
-@given(st.integers(1, 300), st.integers(1, 900), st.lists(st.integers(1, 200), min_size=1, max_size=8))
+@given(st.integers(1, 300), st.integers(1, 900),
+       st.lists(st.integers(1, 200), min_size=1, max_size=8))
 def test_a_fade_does_not_depend_on_blocks(length, total, cuts):
     whole = mastering.fade(np.ones(total, np.float32), 0, length, total)
     edges = [0, *sorted({min(c, total) for c in np.cumsum(cuts)}), total]
@@ -47,7 +48,8 @@ def quiet(seconds=4.0):
 
 
 @pytest.mark.parametrize("sound", [
-    quiet(), np.clip(20 * quiet(), -1, 1), music(0.3), np.random.default_rng(0).normal(0, 0.3, 3 * RATE),
+    quiet(), np.clip(20 * quiet(), -1, 1), music(0.3),
+    np.random.default_rng(0).normal(0, 0.3, 3 * RATE),
     np.sign(np.sin(np.arange(2 * RATE) / 9)),
 ])
 @pytest.mark.parametrize("looped", [False, True])
@@ -96,7 +98,8 @@ def rough(audio, at):
 
 
 @pytest.mark.parametrize("sound", [
-    music(6.0, 2), np.random.default_rng(1).normal(0, 0.2, 5 * RATE), 0.5 * np.sin(np.arange(4 * RATE) / 17.3),
+    music(6.0, 2), np.random.default_rng(1).normal(0, 0.2, 5 * RATE),
+    0.5 * np.sin(np.arange(4 * RATE) / 17.3),
 ])
 def test_a_loop_has_no_seam(sound):
     sound = sound.astype(np.float32)
@@ -108,7 +111,8 @@ def test_a_loop_has_no_seam(sound):
     assert twice[len(looped)] == pytest.approx(sound[len(looped)], abs=1e-3)
     elsewhere = [rough(sound, at) for at in range(100, len(sound) - 100, 500)]
     assert seam <= 1.01 * max(elsewhere)
-    loud = [np.sqrt((x**2).mean()) for x in np.array_split(twice[len(looped) - RATE // 4 :][: RATE], 8)]
+    loud = [np.sqrt((x**2).mean())
+            for x in np.array_split(twice[len(looped) - RATE // 4 :][: RATE], 8)]
     usual = [np.sqrt((x**2).mean()) for x in np.array_split(sound, len(sound) // (RATE // 8))]
     assert 0.7 * min(usual) <= min(loud) and max(loud) <= 1.3 * max(usual)
 

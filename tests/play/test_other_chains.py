@@ -37,7 +37,8 @@ def saved(tmp_path_factory):
             root = tmp_path_factory.mktemp(name)
             # Large weights, so that a code in another place would show.
             notes = CHAINS[name][0] if name == "notes" else ()
-            made[name] = save_chain(root, preset(root / "preset.yml", *CHAINS[name], of_notes=notes), spread=1.5)
+            made[name] = save_chain(root, preset(root / "preset.yml", *CHAINS[name],
+                                                 of_notes=notes), spread=1.5)
         return made[name]
 
     return save

@@ -199,14 +199,16 @@ def test_an_error_comes_after_what_was_made_before_it():
 
 
 def test_the_status_line_says_what_matters():
-    line = status_line(8, Status(seconds=75.4, speed=6.12, buffered=3.21, underruns=0, paused=False))
+    line = status_line(8, Status(seconds=75.4, speed=6.12, buffered=3.21,
+                                 underruns=0, paused=False))
     assert line == "1:15 · level 8 · 6.1 x real time · buffer 3.2 s · space pauses, q quits"
     assert "· 1 underrun · paused" in status_line(8, Status(1, 1, 1, 1, True))
 
 
 def test_without_pyaudio_the_error_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyaudio", None)
-    with pytest.raises(UserError, match="playing needs PyAudio: pip install pyaudio .*portaudio19-dev.*--output"):
+    with pytest.raises(UserError, match="playing needs PyAudio: pip install pyaudio "
+                                        ".*portaudio19-dev.*--output"):
         play([wave(10)], RATE)
 
 
@@ -248,12 +250,14 @@ def test_a_device_receives_what_was_generated_sample_for_sample(sound, samples):
     audio = wave(samples)
     report = play(blocks_of(audio, 8192), RATE, buffer=60, prebuffer=60)
     assert report == PlayReport(samples / RATE, 0, False)
-    np.testing.assert_array_equal(trimmed(sound.received()), np.round(audio * 32768).astype(np.int16))
+    np.testing.assert_array_equal(trimmed(sound.received()),
+                                  np.round(audio * 32768).astype(np.int16))
 
 
 def test_loud_samples_clip_and_never_wrap(sound):
     play([np.array([0.5, 1.0, 1.5, -1.5, -1.0, 0.25], np.float32)], RATE)
-    np.testing.assert_array_equal(trimmed(sound.received()), [16384, 32767, 32767, -32768, -32768, 8192])
+    np.testing.assert_array_equal(trimmed(sound.received()),
+                                  [16384, 32767, 32767, -32768, -32768, 8192])
 
 
 def test_devices_go_by_index_and_by_name(sound):
@@ -276,13 +280,15 @@ def listed():
 
 @pytest.mark.parametrize("device", ["gramophone", 99, "-1"])
 def test_a_missing_device_is_one_line_that_lists_those_there_are(sound, device):
-    with pytest.raises(UserError, match=rf"no device '{device}' to play on; there are: .*\(default\)") as e:
+    with pytest.raises(UserError, match=rf"no device '{device}' to play on; there are: "
+                                        rf".*\(default\)") as e:
         play([wave(10)], RATE, device=device)
     assert "\n" not in str(e.value)
 
 
 def test_an_ambiguous_name_lists_what_it_could_mean(sound):
-    with pytest.raises(UserError, match=r"device 'def' could be several; there are: .*other_default"):
+    with pytest.raises(UserError,
+                       match=r"device 'def' could be several; there are: .*other_default"):
         play([wave(10)], RATE, device="def")
 
 
@@ -293,7 +299,8 @@ def test_a_busy_device_is_one_line_that_lists_those_there_are(sound, monkeypatch
         raise OSError(-9985, "Device unavailable")
 
     monkeypatch.setattr(pyaudio.PyAudio, "open", refuse)
-    with pytest.raises(UserError, match=r"cannot play 22050 Hz on device \d .*: Device unavailable.* There are: "):
+    with pytest.raises(UserError,
+                       match=r"cannot play 22050 Hz on device \d .*: Device unavailable.* There are: "):
         play([wave(10)], RATE)
 
 
@@ -339,7 +346,8 @@ def player(sound):
     def start(*arguments):
         path = str(Path(playback.__file__).parents[2])
         process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-c", textwrap.dedent(PLAYER), *arguments], stdout=subprocess.PIPE, text=True,
+            [sys.executable, "-c", textwrap.dedent(PLAYER), *arguments],
+                                   stdout=subprocess.PIPE, text=True,
             stdin=subprocess.DEVNULL, start_new_session=True, env=os.environ | {"PYTHONPATH": path},
         )
         started.append(process)

@@ -475,7 +475,8 @@ def test_without_a_sound_device_the_error_is_one_line(tiny_weights, tmp_path):
 
 
 BLOCK = config.preset("tiny").chain.block
-CHANGES = [[BLOCK, {"loudness": -9}], [2 * BLOCK, {"hold": 0.4}], [4 * BLOCK, {"hold": 0, "jump": 2**62 + 1}],
+CHANGES = [[BLOCK, {"loudness": -9}], [2 * BLOCK, {"hold": 0.4}],
+           [4 * BLOCK, {"hold": 0, "jump": 2**62 + 1}],
            [5 * BLOCK, {"sampling": {"512": {"temperature": 1.4, "top_p": 0.9}}}]]
 
 
@@ -510,15 +511,19 @@ def test_a_score_plays_a_performance_again(run, music, tmp_path):
     ('{"seed": "a", "changes": []}', "score.json: seed must be a whole number from 0"),
     ('{"seed": 1, "changes": 7}', "score.json: changes must be a list"),
     ('{"seed": 1, "changes": [[0]]}', "score.json: change 1 must be [sample, {control: value}]"),
-    ('{"seed": 1, "changes": [[0, {}], [-1, {}]]}', "the sample of change 2 must be a whole number"),
+    ('{"seed": 1, "changes": [[0, {}], [-1, {}]]}', "the sample of change 2 must be a whole "
+                                                    "number"),
     ('{"seed": 1, "changes": [[0, {"warmth": 1}]]}',
      "change 1: no control is called 'warmth'; there are sampling, loudness, jump, hold"),
-    ('{"seed": 1, "changes": [[0, {"sampling": {"top": {}}}]]}', "sampling of change 1 must be {level:"),
-    ('{"seed": 1, "changes": [[0, {"sampling": {"7": {}}}]]}', "change 1 of the score: sampling names level 7"),
+    ('{"seed": 1, "changes": [[0, {"sampling": {"top": {}}}]]}',
+     "sampling of change 1 must be {level:"),
+    ('{"seed": 1, "changes": [[0, {"sampling": {"7": {}}}]]}',
+     "change 1 of the score: sampling names level 7"),
     ('{"seed": 1, "changes": [[0, {"loudness": -3}], [9, {"loudness": 99}]]}',
      "change 2 of the score: loudness is 99; it must be a number from -80 to 12"),
     ('{"seed": 1, "changes": [[0, {"loudness": NaN}]]}', "change 1 of the score: loudness is nan"),
-    ('{"seed": 1, "changes": [[0, {"hold": 1}]]}', "change 1 of the score: there is nothing to hold yet"),
+    ('{"seed": 1, "changes": [[0, {"hold": 1}]]}', "change 1 of the score: there is nothing to "
+                                                   "hold yet"),
     ('{"seed": 1, "changes": [[9, {"hold": 99}]]}', "change 1 of the score: hold is 99"),
     ('{"seed": 1, "changes": [[9, {"jump": 0.5}]]}', "change 1 of the score: jump is 0.5"),
 ])
@@ -537,8 +542,8 @@ def test_no_file_is_lost_unless_told(run, recordings, tmp_path, monkeypatch):
     output.write_bytes(b"a take")
     line = ["--seconds", "0.2", "--seed", 1, "--output", output]
     code, _, said = run(*line)
-    assert code == 2 and said == (f"{Path(sys.argv[0]).name}: {output}: is there already; name another file, or "
-                                  "replace it with --force\n")
+    assert code == 2 and said == (f"{Path(sys.argv[0]).name}: {output}: is there already; name "
+                                  f"another file, or replace it with --force\n")
     assert output.read_bytes() == b"a take"
     assert run(*line, "--force")[0] == 0
     assert output.read_bytes() != b"a take"
@@ -557,7 +562,8 @@ def test_no_file_is_lost_unless_told(run, recordings, tmp_path, monkeypatch):
 
 
 def test_a_length_that_no_one_can_mean_is_refused(run, tmp_path):
-    for length, why in ((["--seconds", "1e12"], "of at most 86400"), (["--length", 10**9], "a piece lasts at most 24")):
+    for length, why in ((["--seconds", "1e12"], "of at most 86400"),
+                        (["--length", 10**9], "a piece lasts at most 24")):
         code, _, said = run(*length, "--output", tmp_path / "a.flac")
         assert code == 2 and why in said and not list(tmp_path.iterdir())
 

@@ -35,10 +35,12 @@ def run(main, capsys, *arguments):
 @pytest.mark.parametrize("kind", ["waveforms", "spectrograms"])
 def test_a_folder_of_music_is_drawn_each_file_by_its_name(main, capsys, songs, tmp_path, kind):
     output = tmp_path / "picture.svg"
-    code, said, _ = run(main, capsys, kind, songs, "--start", 1, "--seconds", 0.5, "--output", output, "--title", "All")
+    code, said, _ = run(main, capsys, kind, songs, "--start", 1, "--seconds",
+                        0.5, "--output", output, "--title", "All")
     assert code == 0 and said == f"wrote {output}\n"
     assert run(main, capsys, kind, songs / "b.wav", "--output", output)[1] == f"replaced {output}\n"
-    run(main, capsys, kind, songs, "--start", 1, "--seconds", 0.5, "--output", output, "--title", "All")
+    run(main, capsys, kind, songs, "--start", 1, "--seconds", 0.5, "--output",
+        output, "--title", "All")
     text = output.read_text(encoding="utf-8")
     for words in ("All", "b.wav", "<!-- a song.mp3 -->", "<!-- more/a song.mp3 -->"):
         assert words in text
@@ -47,7 +49,8 @@ def test_a_folder_of_music_is_drawn_each_file_by_its_name(main, capsys, songs, t
 
 def test_notes_of_a_part_are_drawn_with_their_names(main, capsys, songs, tmp_path):
     output = tmp_path / "notes.svg"
-    code, said, _ = run(main, capsys, "notes", songs / "b.wav", songs / "a song.mp3", "--start", 1, "--seconds", 0.5,
+    code, said, _ = run(main, capsys, "notes", songs / "b.wav", songs / "a song.mp3",
+                        "--start", 1, "--seconds", 0.5,
                         "--output", output)
     assert code == 0 and said == f"wrote {output}\n"
     text = output.read_text(encoding="utf-8")
@@ -71,7 +74,8 @@ def test_what_cannot_be_read_is_left_out_and_told(main, capsys, songs, tmp_path)
 
 def test_a_part_that_nobody_chose_is_told(main, capsys, tiny_weights, tmp_path):
     song = encode(tmp_path / "long.wav", music(11.0, 0, 22050), 22050)
-    shared = ["codes", song, "--levels", 512, "--vqvae-weights-dir", tiny_weights.codecs, "--output"]
+    shared = ["codes", song, "--levels", 512, "--vqvae-weights-dir", tiny_weights.codecs,
+              "--output"]
     _, _, notes = run(main, capsys, *shared, tmp_path / "a.svg", "--start", 0.5)
     assert notes.splitlines()[-1] == "drawn are 10 seconds from second 0.5 on; --start and --seconds choose others"
     _, _, notes = run(main, capsys, *shared, tmp_path / "b.svg", "--seconds", 10)
@@ -89,10 +93,12 @@ def test_curves_of_a_run_and_of_one_model(main, capsys, tmp_path):
 
 
 def test_pictures_of_codes(main, capsys, songs, tiny_weights, tmp_path):
-    shared = [songs / "b.wav", "--seconds", 1, "--vqvae-weights-dir", tiny_weights.codecs, "--output"]
+    shared = [songs / "b.wav", "--seconds", 1, "--vqvae-weights-dir", tiny_weights.codecs,
+              "--output"]
     for kind, more, words in (("usage", ["--levels", 512, 8], ["512x: ", "8x: ", " of 64 codes"]),
                               ("codebook", ["--model", "vqvae_32"], ["vqvae_32", "codes in use"]),
-                              ("codes", ["--levels", 128, 32], ["128x", "32x", "b.wav", "Time (s)"])):
+                              ("codes", ["--levels", 128, 32],
+                               ["128x", "32x", "b.wav", "Time (s)"])):
         output = tmp_path / f"{kind}.svg"
         code, _, said = run(main, capsys, kind, *shared, output, *more)
         assert code == 0, said
@@ -100,7 +106,8 @@ def test_pictures_of_codes(main, capsys, songs, tiny_weights, tmp_path):
         assert all(word in text for word in words)
 
 
-def test_what_a_user_can_get_wrong_is_one_line_and_draws_nothing(main, capsys, songs, tiny_weights, tmp_path):
+def test_what_a_user_can_get_wrong_is_one_line_and_draws_nothing(main, capsys,
+                                                                 songs, tiny_weights, tmp_path):
     output = tmp_path / "a.png"
     (tmp_path / "empty").mkdir()
     for arguments, why in [
@@ -112,7 +119,8 @@ def test_what_a_user_can_get_wrong_is_one_line_and_draws_nothing(main, capsys, s
         (["curves", tmp_path / "empty", "--output", output], "no epoch"),
         (["curves", songs, songs, "--output", output], "one run"),
         (["codes", songs, "--output", output], "one file"),
-        (["usage", songs / "b.wav", "--vqvae-weights-dir", tmp_path / "none", "--output", output], "no such folder"),
+        (["usage", songs / "b.wav", "--vqvae-weights-dir", tmp_path / "none", "--output", output],
+         "no such folder"),
     ]:
         code, said, notes = run(main, capsys, *arguments)
         assert (code, said) == (2, "") and why in notes.splitlines()[-1]
@@ -122,7 +130,8 @@ def test_what_a_user_can_get_wrong_is_one_line_and_draws_nothing(main, capsys, s
         (["codebook", "--model", "vqvae_8", "--book", 2], "vqvae_8 has 1"),
         (["usage", "--levels", 64], "there is no level 64"),
     ]:
-        code, _, notes = run(main, capsys, arguments[0], songs / "b.wav", *arguments[1:], "--vqvae-weights-dir",
+        code, _, notes = run(main, capsys, arguments[0], songs / "b.wav",
+                             *arguments[1:], "--vqvae-weights-dir",
                              tiny_weights.codecs, "--output", output)
         assert code == 2 and why in notes and not output.exists()
     assert run_help(main, capsys)

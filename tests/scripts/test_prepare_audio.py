@@ -19,8 +19,10 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "prepare_audio.py"
 
 def run(*args, **options):
     # The source root, so that the test also runs where the package is not installed.
-    path = os.pathsep.join(p for p in (str(Path(manifest.__file__).parents[2]), os.environ.get("PYTHONPATH")) if p)
-    return subprocess.Popen([sys.executable, SCRIPT, *map(str, args)], env=os.environ | {"PYTHONPATH": path},
+    path = os.pathsep.join(p for p in (str(Path(manifest.__file__).parents[2]),
+                                       os.environ.get("PYTHONPATH")) if p)
+    return subprocess.Popen([sys.executable, SCRIPT, *map(str, args)],
+                            env=os.environ | {"PYTHONPATH": path},
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
@@ -44,7 +46,8 @@ def test_mixed_formats_with_bad_ones_among_them(tmp_path):
     assert code == 1
     assert out == f"10 converted, 0 up to date, 2 failed; 0.00 hours of audio at 22050 Hz in {dst}\n"
     assert err.splitlines() == [
-        rf"failed: {src}/cor\nrupt.ogg: not audio that can be decoded (invalid data found when processing input)",
+        rf"failed: {src}/cor\nrupt.ogg: not audio that can be decoded (invalid data found when "
+        rf"processing input)",
         f"failed: {src}/empty.mp3: the file is empty",
     ]
     assert len(manifest.read(dst)) == 10
@@ -61,7 +64,8 @@ def test_mixed_formats_with_bad_ones_among_them(tmp_path):
 
 @pytest.mark.parametrize("args, message", (
     (["{t}/no", "{t}/d"], "{t}/no: there is no such folder"),
-    (["{t}", "{t}/d"], "{t}: no audio in it (looked for .m4a .mp3 .wav .flac .ogg .opus .aac .aiff)"),
+    (["{t}", "{t}/d"], "{t}: no audio in it (looked for .m4a .mp3 .wav .flac .ogg .opus .aac "
+                       ".aiff)"),
     (["{t}"], "the following arguments are required: DST (see --help)"),
     (["{t}", "{t}/d", "--workers", "0"],
      "argument --workers: '0' is not a whole number from 1 to 256 (see --help)"),
@@ -76,7 +80,8 @@ def test_what_cannot_be_done_is_one_line_and_2(tmp_path, args, message):
 def test_all_bad_is_2(tmp_path):
     (tmp_path / "a.mp3").write_bytes(b"no")
     code, out, err = finished(tmp_path, tmp_path / "d")
-    assert code == 2 and out.startswith("0 converted, 0 up to date, 1 failed") and err.count("\n") == 1
+    assert code == 2 and out.startswith("0 converted, 0 up to date, 1 "
+                                        "failed") and err.count("\n") == 1
 
 
 @pytest.mark.parametrize("how", (signal.SIGKILL, signal.SIGINT, signal.SIGTERM))
@@ -103,4 +108,6 @@ def test_an_interrupted_run_leaves_whole_tracks_and_is_continued(tmp_path, how):
     assert code == 0 and err == "" and len(manifest.read(dst)) == 30
     if how != signal.SIGKILL:
         assert not out.startswith("30 converted")  # What was done counted.
-    assert sorted(p.name for p in dst.iterdir()) == sorted([manifest.NAME, *(f"{i}.flac.u16" for i in range(30))])
+    assert sorted(p.name
+                  for p in dst.iterdir()) == sorted([manifest.NAME,
+                                                     *(f"{i}.flac.u16" for i in range(30))])

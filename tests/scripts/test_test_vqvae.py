@@ -40,9 +40,11 @@ def run(main, capsys, *arguments):
     return code, said.out, said.err
 
 
-def test_all_levels_write_wavs_and_pictures_of_the_inputs_length(main, capsys, song, tiny_weights, tmp_path):
+def test_all_levels_write_wavs_and_pictures_of_the_inputs_length(main, capsys,
+                                                                 song, tiny_weights, tmp_path):
     out = tmp_path / "new" / "folder"
-    code, said, notes = run(main, capsys, "--model", "all", "--input", song, "--output-dir", out, "--json",
+    code, said, notes = run(main, capsys, "--model", "all", "--input",
+                            song, "--output-dir", out, "--json",
                             "--vqvae-weights-dir", tiny_weights.codecs)
     assert code == 0
     report = json.loads(said)
@@ -69,8 +71,10 @@ def test_all_levels_write_wavs_and_pictures_of_the_inputs_length(main, capsys, s
 def test_the_engines_agree(main, capsys, song, tiny_weights, tmp_path):
     reports = []
     for engine in ("onnx", "keras"):
-        code, said, _ = run(main, capsys, "--model", "vqvae_32", "--input", song, "--output-dir", tmp_path / engine,
-                            "--json", "--vqvae-weights-dir", tiny_weights.codecs, "--engine", engine)
+        code, said, _ = run(main, capsys, "--model", "vqvae_32", "--input",
+                            song, "--output-dir", tmp_path / engine,
+                            "--json", "--vqvae-weights-dir", tiny_weights.codecs,
+                            "--engine", engine)
         assert code == 0
         reports.append(json.loads(said)["models"][0])
     onnx, keras = reports
@@ -83,25 +87,30 @@ def test_without_a_folder_a_table_is_printed_and_the_wav_written_here(
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    code, said, _ = run(main, capsys, "--model", "vqvae_8", "--input", song, "--start", "0.5", "--seconds", "0.25",
+    code, said, _ = run(main, capsys, "--model", "vqvae_8", "--input",
+                        song, "--start", "0.5", "--seconds", "0.25",
                         "--vqvae-weights-dir", tiny_weights.codecs)
     assert code == 0
     assert [p.name for p in here.iterdir()] == ["a song [1]_vqvae_8.wav"]
     assert len(audio.decode(here / "a song [1]_vqvae_8.wav", RATE)) == round(0.25 * RATE)
-    for word in ("SC dB", "mel", "SI-SDR dB", "kbit/s", "usage", "perplexity", "encode", "decode", "vqvae_8", "16.54",
+    for word in ("SC dB", "mel", "SI-SDR dB", "kbit/s", "usage", "perplexity",
+                 "encode", "decode", "vqvae_8", "16.54",
                  "wrote a song [1]_vqvae_8.wav"):
         assert word in said
 
 
 @pytest.mark.parametrize(("name", "rate", "channels", "samples"), [
-    ("stereo.flac", 96000, 2, 50000), ("lossy.ogg", 44100, 1, 20000), ("lossy.mp3", 44100, 2, 20000),
+    ("stereo.flac", 96000, 2, 50000), ("lossy.ogg", 44100, 1, 20000),
+    ("lossy.mp3", 44100, 2, 20000),
     ("lossy.m4a", 48000, 2, 20000), ("one.wav", RATE, 1, 1), ("silent.wav", RATE, 1, 5000),
 ])
-def test_any_format_rate_and_length(main, capsys, tiny_weights, tmp_path, name, rate, channels, samples):
+def test_any_format_rate_and_length(main, capsys, tiny_weights, tmp_path,
+                                    name, rate, channels, samples):
     loud = 0.0 if name == "silent.wav" else 0.1
     noise = np.random.default_rng(0).standard_normal((samples, channels)) * loud
     encode(tmp_path / name, noise, rate)
-    code, said, _ = run(main, capsys, "--model", "vqvae_512", "--input", tmp_path / name, "--output-dir",
+    code, said, _ = run(main, capsys, "--model", "vqvae_512", "--input",
+                        tmp_path / name, "--output-dir",
                         tmp_path / "out", "--json", "--vqvae-weights-dir", tiny_weights.codecs)
     assert code == 0
     model = json.loads(said)["models"][0]
@@ -110,10 +119,12 @@ def test_any_format_rate_and_length(main, capsys, tiny_weights, tmp_path, name, 
         assert model[key] is None if name in ("silent.wav", "one.wav") else np.isfinite(model[key])
 
 
-def test_silence_has_no_figures_and_what_is_replaced_is_told(main, capsys, tiny_weights, tmp_path, monkeypatch):
+def test_silence_has_no_figures_and_what_is_replaced_is_told(main, capsys,
+                                                             tiny_weights, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     encode(tmp_path / "silent.wav", np.zeros(5000), RATE)
-    given = ["--model", "vqvae_512", "--input", "silent.wav", "--vqvae-weights-dir", tiny_weights.codecs]
+    given = ["--model", "vqvae_512", "--input", "silent.wav", "--vqvae-weights-dir",
+             tiny_weights.codecs]
     for verb in ("wrote", "replaced"):
         code, said, notes = run(main, capsys, *given)
         assert code == 0 and "silent.wav: is silent; how near" in notes
@@ -121,7 +132,8 @@ def test_silence_has_no_figures_and_what_is_replaced_is_told(main, capsys, tiny_
         assert f"{verb} silent_vqvae_512.wav" in said
 
 
-def test_what_a_user_can_get_wrong_is_one_line_and_writes_nothing(main, capsys, song, tiny_weights, tmp_path):
+def test_what_a_user_can_get_wrong_is_one_line_and_writes_nothing(main, capsys,
+                                                                  song, tiny_weights, tmp_path):
     (tmp_path / "empty.mp3").touch()
     (tmp_path / "text.mp3").write_text("no music" * 100)
     good = {"--model": "vqvae_8", "--input": song, "--vqvae-weights-dir": tiny_weights.codecs,
@@ -133,12 +145,14 @@ def test_what_a_user_can_get_wrong_is_one_line_and_writes_nothing(main, capsys, 
         ({"--start": 60}, "lasts 2.0 s"),
         ({"--vqvae-weights-dir": tmp_path / "none"}, "no such folder"),
         ({"--model": "vqvae_9"}, "no weights of vqvae_9"),
-        ({"--vqvae-weights-dir": tiny_weights.generators, "--model": "generator_8"}, "generator_8 is a generator"),
+        ({"--vqvae-weights-dir": tiny_weights.generators, "--model": "generator_8"},
+         "generator_8 is a generator"),
         ({"--epoch": 7}, "no epoch 7 of vqvae_8"),
         ({"--epoch": "last"}, "'last'"),
         ({"--output-dir": song}, "a song [1].wav"),
     ]:
-        code, said, notes = run(main, capsys, *(text for pair in (good | change).items() for text in pair))
+        code, said, notes = run(main, capsys,
+                                *(text for pair in (good | change).items() for text in pair))
         assert code == 2 and not said
         assert why in notes.splitlines()[-1]
         assert not list(tmp_path.rglob("*_vqvae_8.*"))

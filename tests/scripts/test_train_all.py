@@ -68,7 +68,8 @@ def test_every_model_is_there_trained_and_in_order(trained):
     assert re.findall(r"^== (\w+)", trained.output, re.MULTILINE) == NAMES
     assert "All 8 models are trained" in trained.output
     assert "Traceback" not in trained.output
-    assert configs.load_yaml(trained.weights / "train_all.yml")["finished"] == dict.fromkeys(NAMES, trained.steps)
+    assert configs.load_yaml(trained.weights / "train_all.yml")["finished"] == dict.fromkeys(NAMES,
+                                                                                             trained.steps)
 
 
 def test_the_generators_go_with_the_codecs_they_were_trained_on(trained):
@@ -88,16 +89,20 @@ def test_what_is_finished_is_skipped(trained, train_all, stages, capsys):
 # -------------------------------------------------------------------------------- the plan of a run
 
 
-def test_codecs_come_before_generators_and_options_are_passed_on(train_all, stages, tmp_path, capsys):
+def test_codecs_come_before_generators_and_options_are_passed_on(train_all,
+                                                                 stages, tmp_path, capsys):
     run, _ = stages
     out = tmp_path / "out"
-    assert train_all.main(["--data-dir", "d", "--output-dir", str(out), "--steps", "9", "--size", "tiny", "--no-fp16",
-                           "--val-split", "s.yml", "--promote", "--scheduler", "tcp://s:8786", "--transpose", "0"]) == 0
+    assert train_all.main(["--data-dir", "d", "--output-dir", str(out),
+                           "--steps", "9", "--size", "tiny", "--no-fp16",
+                           "--val-split", "s.yml", "--promote", "--scheduler",
+                           "tcp://s:8786", "--transpose", "0"]) == 0
     assert names(run) == NAMES
     for command in run:
         assert command[0] == sys.executable
         assert command[1:4] == ["-P", "-m", "vqwave"]
-        for flag, value in (("--data-dir", "d"), ("--output-dir", str(out)), ("--preset", "tiny"), ("--steps", "9"),
+        for flag, value in (("--data-dir", "d"), ("--output-dir", str(out)),
+                            ("--preset", "tiny"), ("--steps", "9"),
                             ("--val-split", "s.yml")):
             assert option(command, flag) == value
         assert "--promote" in command
@@ -112,7 +117,8 @@ def test_codecs_come_before_generators_and_options_are_passed_on(train_all, stag
     assert "generate_audio.py" in capsys.readouterr().out
 
 
-def test_hours_are_shared_out_and_what_is_not_used_is_shared_again(train_all, stages, tmp_path, capsys):
+def test_hours_are_shared_out_and_what_is_not_used_is_shared_again(train_all,
+                                                                   stages, tmp_path, capsys):
     run, _ = stages
     train_all.main(["--data-dir", "d", "--output-dir", str(tmp_path), "--hours", "2"])
     minutes = [float(option(c, "--minutes")) for c in run]
@@ -131,7 +137,8 @@ def test_a_failing_stage_ends_it_and_the_same_command_goes_on_there(train_all, s
     run, ends = stages
     command = ["--data-dir", "d", "--output-dir", str(tmp_path), "--hours", "2"]
     ends[3] = 1
-    with pytest.raises(UserError, match="vqvae_32 ended with exit code 1; what is finished is kept"):
+    with pytest.raises(UserError, match="vqvae_32 ended with exit code 1; what is finished is "
+                                        "kept"):
         train_all.main(command)
     run.clear()
     ends.clear()
@@ -141,7 +148,8 @@ def test_a_failing_stage_ends_it_and_the_same_command_goes_on_there(train_all, s
 
 def test_a_stage_that_was_killed_says_what_may_have_been(train_all, stages, tmp_path):
     stages[1][1] = 128 + signal.SIGKILL
-    with pytest.raises(UserError, match="vqvae_512 was killed .where memory ran out: a lower --batch-size or --input"):
+    with pytest.raises(UserError, match="vqvae_512 was killed .where memory ran out: a lower "
+                                        "--batch-size or --input"):
         train_all.main(["--data-dir", "d", "--output-dir", str(tmp_path), "--steps", "3"])
 
 
@@ -183,8 +191,8 @@ def test_a_stage_ends_when_train_all_is_killed(tmp_path):
     refused.
     """
     stage = ("import os, time, sys; from vqwave import cli\n"
-             f"def main(argv): open({os.fspath(tmp_path / 'pid')!r}, 'w').write(f'{{os.getpid()}} '); time.sleep(600)\n"
-             "sys.exit(cli.entry(main))")
+             f"def main(argv): open({os.fspath(tmp_path / 'pid')!r}, 'w').write(f'{{os.getpid()}} "
+             f"'); time.sleep(600)\nsys.exit(cli.entry(main))")
     parent = ("import sys; from vqwave.train import plan\n"
               f"plan.run_command([sys.executable, '-c', {stage!r}], print)")
     with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE) as process:
@@ -198,7 +206,8 @@ def test_a_stage_ends_when_train_all_is_killed(tmp_path):
 
 def test_the_first_levels_alone(train_all, stages, tmp_path):
     run, _ = stages
-    train_all.main(["--data-dir", "d", "--output-dir", str(tmp_path), "--steps", "3", "--levels", "512,128"])
+    train_all.main(["--data-dir", "d", "--output-dir", str(tmp_path), "--steps",
+                    "3", "--levels", "512,128"])
     assert names(run) == ["vqvae_512", "vqvae_128", "generator_512", "generator_128"]
 
 
@@ -220,12 +229,14 @@ def test_wrong_options_are_one_line(train_all, stages, tmp_path, argv, said):
 
 def test_any_chain_is_planned_and_lies_beside_the_weights(train_all, stages, tmp_path):
     preset = os.fspath(Path(__file__).parents[1] / "presets" / "notes_2048.yml")
-    train_all.main(["--data-dir", "d", "--output-dir", str(tmp_path), "--steps", "3", "--preset", preset])
+    train_all.main(["--data-dir", "d", "--output-dir", str(tmp_path), "--steps",
+                    "3", "--preset", preset])
     chain = configs.preset(preset).chain
     assert names(stages[0]) == chain.names
     assert weights.chain(tmp_path) == chain
     (tmp_path / "part").mkdir()
-    train_all.main(["--data-dir", "d", "--output-dir", str(tmp_path / "part"), "--steps", "3", "--levels", "512"])
+    train_all.main(["--data-dir", "d", "--output-dir", str(tmp_path / "part"),
+                    "--steps", "3", "--levels", "512"])
     assert weights.chain(tmp_path / "part").sizes == (512,)
     assert weights.chain(tmp_path / "part").ending == 512
 
@@ -256,13 +267,17 @@ def test_a_plan_is_reached_from_python(stages, tmp_path):
 
 def test_music_at_another_rate_than_the_presets_is_refused(train_all, trained, tmp_path):
     preset = os.fspath(Path(__file__).parents[1] / "presets" / "cd_44100.yml")
-    with pytest.raises(UserError, match="at 22050 Hz, .*44100 Hz; prepare the audio with --sample-rate 44100"):
-        train_all.main(["--data-dir", str(trained.data), "--output-dir", str(tmp_path), "--preset", preset])
+    with pytest.raises(UserError, match="at 22050 Hz, .*44100 Hz; prepare the audio with "
+                                        "--sample-rate 44100"):
+        train_all.main(["--data-dir", str(trained.data), "--output-dir",
+                        str(tmp_path), "--preset", preset])
 
 
 def test_the_plan_of_the_version_before_goes_on(train_all, stages, tmp_path):
-    (tmp_path / "train_all.yml").write_text("size: tiny\nspent: 30.0\nfinished: {vqvae_512: 3, vqvae_128: 3}\n")
-    train_all.main(["--data-dir", "d", "--output-dir", str(tmp_path), "--steps", "3", "--size", "tiny"])
+    (tmp_path / "train_all.yml").write_text("size: tiny\nspent: 30.0\nfinished: {vqvae_512: 3, "
+                                            "vqvae_128: 3}\n")
+    train_all.main(["--data-dir", "d", "--output-dir", str(tmp_path), "--steps",
+                    "3", "--size", "tiny"])
     assert names(stages[0]) == NAMES[2:]
     written = configs.load_yaml(tmp_path / "train_all.yml")
     assert (written["preset"], written["spent"]) == ("tiny", 30.0 + 6 * 60)
@@ -274,7 +289,8 @@ def test_a_folder_of_another_size_or_a_foreign_plan_is_refused(train_all, stages
     with pytest.raises(UserError, match="preset tiny, not compact"):
         train_all.main(command)
     good = {"size": "tiny", "spent": 1.0, "finished": {"vqvae_512": 3}}
-    for wrong in ({"a": 1}, good | {"spent": "long"}, good | {"spent": float("nan")}, good | {"finished": [1]},
+    for wrong in ({"a": 1}, good | {"spent": "long"}, good | {"spent": float("nan")},
+                  good | {"finished": [1]},
                   good | {"finished": {"vqvae_512": "all"}}):
         (tmp_path / "train_all.yml").write_text(configs.dump_yaml(wrong))
         with pytest.raises(UserError, match="train_all.yml: is not a plan"):
@@ -288,7 +304,8 @@ def test_a_folder_of_another_size_or_a_foreign_plan_is_refused(train_all, stages
 ])
 def test_what_is_wrong_is_said_before_anything_is_trained(train_all, tmp_path, capfd, extra, said):
     out = tmp_path / "out"
-    argv = ["--data-dir", str(tmp_path / "none"), "--output-dir", str(out), "--size", "tiny", *extra]
+    argv = ["--data-dir", str(tmp_path / "none"), "--output-dir", str(out),
+            "--size", "tiny", *extra]
     try:
         assert cli.entry(train_all.main, argv) == 2
     except SystemExit as e:

@@ -30,7 +30,8 @@ PER_EPOCH = 3
 def new_record(**more):
     """The record of a run that has just begun."""
     training = configs.TrainingConfig(patience=more.pop("patience", 0), seed=1)
-    return RunRecord(MODEL, training, configs.DataConfig(), "x", **{"steps": 30, "steps_per_epoch": PER_EPOCH} | more)
+    return RunRecord(MODEL, training, configs.DataConfig(), "x",
+                     **{"steps": 30, "steps_per_epoch": PER_EPOCH} | more)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,8 @@ def run(tmp_path, model):
 def test_best_is_by_validation_loss_and_stands_apart(run):
     for number, loss in enumerate((3.0, 2.0, 2.5, 2.0, 1.9, 4.0), 1):
         run.epoch(number, val_loss=loss)
-        assert weights.find(run.folder, NAME, "best").record["epoch"] == (1, 2, 2, 2, 5, 5)[number - 1]
+        assert weights.find(run.folder, NAME, "best").record["epoch"] == (1,
+                                                                          2, 2, 2, 5, 5)[number - 1]
     assert run.bias("best") == 5.0
     assert run.record.best == 1.9
     assert run.bias(6) == 6.0
@@ -301,7 +303,8 @@ def test_a_damaged_state_says_how_to_go_on(run, tmp_path, model, harm):
     data = bytearray(state.path.read_bytes())
     if harm == "flip":
         data[len(data) // 2] ^= 255
-    state.path.write_bytes({"empty": b"", "text": b"hello", "cut": data[: len(data) // 2], "flip": data}[harm])
+    state.path.write_bytes({"empty": b"", "text": b"hello", "cut": data[: len(data) // 2],
+                            "flip": data}[harm])
     with pytest.raises(UserError, match=r"state.npz: damaged.*--start-epoch"):
         state.load(MODEL)
 
@@ -309,11 +312,15 @@ def test_a_damaged_state_says_how_to_go_on(run, tmp_path, model, harm):
 # What the version before saved in the middle of a run, codes and id shortened.
 BEFORE = {
     "name": NAME, "config": {
-        "name": NAME, "level": 512, "source_level": 0, "num_codes": 64, "source_codes": 1024, "embedding_dim": 8,
-        "units": 24, "lstm_layers": 2, "dropout": 0.0, "context_channels": 12, "context_dilations": [1, 2, 4],
+        "name": NAME, "level": 512, "source_level": 0, "num_codes": 64,
+        "source_codes": 1024, "embedding_dim": 8,
+        "units": 24, "lstm_layers": 2, "dropout": 0.0, "context_channels": 12,
+        "context_dilations": [1, 2, 4],
         "temperature": 1.0, "top_k": 0, "top_p": 1.0},
-    "batch_size": 2, "input_length": 8192, "learning_rate": 0.003, "seed": 3, "steps": 12, "steps_per_epoch": 4,
-    "step": 6, "best": 4.5, "best_epoch": 1, "waited": 0, "id": "b8", "codecs": {"vqvae_512": "c8:4"},
+    "batch_size": 2, "input_length": 8192, "learning_rate": 0.003, "seed": 3,
+    "steps": 12, "steps_per_epoch": 4,
+    "step": 6, "best": 4.5, "best_epoch": 1, "waited": 0, "id": "b8",
+    "codecs": {"vqvae_512": "c8:4"},
     "unigram_bits": 5.35, "unjudged": {"loss": 4.0}}
 
 
@@ -324,7 +331,8 @@ def test_a_record_of_the_version_before_is_read(tmp_path):
     # today has it.
     assert record.model == MODEL
     settings = record.training
-    assert (settings.batch_size, settings.input_length, settings.learning_rate, settings.seed, settings.steps) == (
+    assert (settings.batch_size, settings.input_length, settings.learning_rate,
+            settings.seed, settings.steps) == (
         2, 8192, 0.003, 3, 12)
     assert (record.step, record.steps, record.best, record.unjudged, record.codecs, record.id) == (
         6, 12, 4.5, {"loss": 4.0}, {"vqvae_512": "c8:4"}, "b8")
@@ -344,9 +352,11 @@ def rows(path):
 @pytest.mark.parametrize("tail", ["", "5,0.5", "5,0.5,0.4\n", "\x00garbage"])
 def test_rows_of_epochs_that_were_not_saved_are_dropped(tmp_path, model, tail):
     path = tmp_path / "run.csv"
-    path.write_text("epoch,loss,val_loss\n" + "".join(f"{e},{9 - e},{8 - e}\n" for e in range(5)) + tail)
+    path.write_text("epoch,loss,val_loss\n" + "".join(f"{e},{9 - e},{8 - e}\n"
+                                                      for e in range(5)) + tail)
     log = Log(path, epochs_done=3)
-    assert rows(path) == [["epoch", "loss", "val_loss"], ["0", "9", "8"], ["1", "8", "7"], ["2", "7", "6"]]
+    assert rows(path) == [["epoch", "loss", "val_loss"], ["0", "9", "8"],
+                          ["1", "8", "7"], ["2", "7", "6"]]
     log.set_model(model)
     for epoch in (3, 4):
         # Each stretch of a run begins and ends the callback anew.
@@ -393,7 +403,8 @@ def test_an_epochs_line_says_where_the_run_stands(capsys):
     assert second.endswith("(best)")
 
 
-@pytest.mark.parametrize("seconds, text", [(0, "0:00:00"), (59.9, "0:00:59"), (3725, "1:02:05"), (360000, "100:00:00")])
+@pytest.mark.parametrize("seconds, text", [(0, "0:00:00"), (59.9, "0:00:59"),
+                                           (3725, "1:02:05"), (360000, "100:00:00")])
 def test_durations(seconds, text):
     assert callbacks.duration(seconds) == text
 
@@ -420,7 +431,8 @@ def test_rate_and_time_left_hold_no_compiling_and_no_first_step(monkeypatch, cap
     clock, record = [0.0], new_record(step=9, steps=40, steps_per_epoch=10)
     monkeypatch.setattr(callbacks, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     progress = callbacks.Progress(record, Reporter(), ("loss",))
-    for epoch, steps, after in ((0, [11.0], 30.0), (1, [9.0] + [0.5] * 9, 5.0), (2, [0.5] * 10, 5.0)):
+    for epoch, steps, after in ((0, [11.0], 30.0), (1, [9.0] + [0.5] * 9, 5.0),
+                                (2, [0.5] * 10, 5.0)):
         progress.on_train_begin()
         for seconds in steps:
             clock[0] += seconds

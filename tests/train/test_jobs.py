@@ -61,7 +61,8 @@ def test_every_level_has_the_music_without_the_silence_around_it(tmp_path, tiny_
     split = DataConfig(split=configs.Split(validation=("held",)), trim_silence=0.5)
     job, record, said = prepared(tmp_path, tiny_weights.codecs, data=split, input_length=8192)
     assert said.lines[2] == "left out: hush (100 % silent)"
-    assert said.lines[3].startswith("silence at the ends of 1 tracks is cut to 0.5 s each, 5 s in all")
+    assert said.lines[3].startswith("silence at the ends of 1 tracks is cut to 0.5 s each, 5 s in "
+                                    "all")
     assert said.lines[4].startswith("1 tracks to train on (0.00 h), 1 held out")
     (song,) = job.train
     assert len(record.tracks) == 1 and song.sha256.startswith(record.tracks[0])
@@ -94,7 +95,8 @@ def test_a_folder_of_silence_is_refused_in_one_line(tmp_path, tiny_weights):
 
 
 def test_tracks_shorter_than_a_window_train_too(tmp_path, tiny_weights):
-    data_folder(tmp_path, {"a": music(1.5, 1), "b": music(1.4, 2), "c": music(0.3, 3), "d": music(1.2, 4)})
+    data_folder(tmp_path, {"a": music(1.5, 1), "b": music(1.4, 2), "c": music(0.3, 3),
+                           "d": music(1.2, 4)})
     data = DataConfig(split=configs.Split(validation=("d",)))
     job, _, said = prepared(tmp_path, tiny_weights.codecs, data=data, input_length=20480)
     assert "3 tracks to train on" in said.lines[2] and job.window == 160
@@ -102,18 +104,21 @@ def test_tracks_shorter_than_a_window_train_too(tmp_path, tiny_weights):
     assert len(job.batches(0)[0]) == 2 and len(job.validation[0]) == 2
     job, _, said = prepared(tmp_path, tiny_weights.codecs, data=data, input_length=512 * 1000)
     assert job.window == 4000
-    assert [line for line in said.lines if line.startswith("3 of 3 training tracks are shorter than a window of 23.2")]
+    assert [line for line in said.lines if line.startswith("3 of 3 training tracks are shorter "
+                                                           "than a window of 23.2")]
 
 
 def test_a_folder_too_short_for_a_frame_is_refused_in_one_line(tmp_path, tiny_weights):
     data_folder(tmp_path, {f"t{i}": music(0.04, i) for i in range(3)})
-    with pytest.raises(UserError, match="no training track is as long as two frames of the level above, 1024 samples"):
+    with pytest.raises(UserError, match="no training track is as long as two frames of the level "
+                                        "above, 1024 samples"):
         prepared(tmp_path, tiny_weights.codecs)
 
 
 def test_loss_and_figures_are_means_over_what_is_inside_the_tracks(tmp_path, rng):
     """By hand, over all frames of two tracks of which one fills its window in part."""
-    config = configs.GeneratorConfig(name="g", level=512, num_codes=8, books=2, core={"units": 8, "head_dim": 4})
+    config = configs.GeneratorConfig(name="g", level=512, num_codes=8,
+                                     books=2, core={"units": 8, "head_dim": 4})
     rows = []
     for name, count in (("a", 12), ("b", 5)):
         (tmp_path / name).write_bytes(rng.integers(0, 8, (count, 2)).astype("<u2").tobytes())

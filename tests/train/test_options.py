@@ -38,18 +38,22 @@ def test_what_nobody_says_is_the_presets():
 
 
 def test_a_flag_outdoes_the_file_and_the_file_the_preset(write):
-    path = write("training: {batch_size: 3, seed: 7}\ndata: {split: 0.5}\nmodel: {quantizer: {num_codes: 32}}\n")
+    path = write("training: {batch_size: 3, seed: 7}\ndata: {split: 0.5}\nmodel: {quantizer: "
+                 "{num_codes: 32}}\n")
     settings = read("--model", "vqvae_8", "--preset", "tiny", "--config", path, "--seed", 9)
-    assert (settings.training.batch_size, settings.training.seed, settings.training.input_length) == (3, 9, 8192)
+    assert (settings.training.batch_size, settings.training.seed,
+            settings.training.input_length) == (3, 9, 8192)
     assert settings.data.split == 0.5
     assert settings.options.given == {"batch_size", "seed", "split"}
-    assert settings.model == configs.override(TINY.codec(8), {"quantizer": {"num_codes": 32}}, "test")
+    assert settings.model == configs.override(TINY.codec(8),
+                                              {"quantizer": {"num_codes": 32}}, "test")
     assert read("--model", "vqvae_8", "--config", path, "--val-split", "0.25").data.split == 0.25
 
 
 def test_a_preset_may_say_what_is_trained_on(write):
     preset = write("base: tiny\ndata: {split: {test: [a]}, trim_silence: null}\n")
-    assert configs.preset(preset).data == configs.DataConfig(split={"test": ["a"]}, trim_silence=None)
+    assert configs.preset(preset).data == configs.DataConfig(split={"test": ["a"]},
+                                                             trim_silence=None)
     said = read("--model", "vqvae_8", "--preset", preset)
     assert said.data == configs.preset(preset).data and said.options.given == frozenset()
     other = read("--model", "vqvae_8", "--preset", preset, "--val-split", "0.25")
@@ -58,15 +62,17 @@ def test_a_preset_may_say_what_is_trained_on(write):
 
 def test_every_flag_reaches_its_setting(tmp_path):
     (tmp_path / "s.yml").write_text("validation: [a]\n")
-    line = ("--model vqvae_8 --output-dir o --minutes 3 --seed 4 --patience 5 --fp16 --keep-all --promote --epochs 6 "
-            f"--val-split {tmp_path}/s.yml --learning-rate 1e-4 --start-epoch 2 --batch-size 3 --input-length 16 "
-            "--steps 8 --start-from w --distribute")
+    line = ("--model vqvae_8 --output-dir o --minutes 3 --seed 4 --patience 5 --fp16 --keep-all "
+            f"--promote --epochs 6 --val-split {tmp_path}/s.yml --learning-rate 1e-4 --start-epoch "
+            f"2 --batch-size 3 --input-length 16 --steps 8 --start-from w --distribute")
     settings = read(*line.split())
     assert settings.training == configs.replace(
-        configs.preset().training("vqvae_8"), seed=4, patience=5, mixed_precision=True, epochs=6, learning_rate=1e-4,
+        configs.preset().training("vqvae_8"), seed=4, patience=5, mixed_precision=True,
+        epochs=6, learning_rate=1e-4,
         batch_size=3, input_length=16, steps=8)
     assert settings.data.split == configs.Split(validation=("a",))
-    assert settings.options == RunOptions("o", minutes=3.0, start_epoch=2, start_from="w", keep_all=True, promote=True,
+    assert settings.options == RunOptions("o", minutes=3.0, start_epoch=2,
+                                          start_from="w", keep_all=True, promote=True,
                                           distribute=True, given=settings.options.given)
 
 
@@ -74,24 +80,29 @@ def test_the_file_beside_a_set_trains_it_again(tmp_path, tiny_weights):
     found = weights.find(tiny_weights.codecs, "vqvae_32")
     model = configs.replace(found.config, name="my_own")
     training = configs.replace(TINY.training("vqvae_32"), batch_size=5)
-    weights.save(tmp_path, "my_own", "", {p: found.load(p) for p in found.files}, model, {"step": 3},
+    weights.save(tmp_path, "my_own", "", {p: found.load(p) for p in found.files},
+                 model, {"step": 3},
                  training=training, data=configs.DataConfig(split={"test": ["a"]}))
     settings = read("--config", tmp_path / "my_own.yml")
     assert (settings.model, settings.training) == (model, training)
     assert settings.data == configs.DataConfig(split={"test": ["a"]})
 
 
-def test_what_was_trained_before_silence_was_cut_trains_again_with_it(tmp_path, tiny_weights, write):
+def test_what_was_trained_before_silence_was_cut_trains_again_with_it(tmp_path,
+                                                                      tiny_weights, write):
     found = weights.find(tiny_weights.codecs, "vqvae_32")
     parts = {p: found.load(p) for p in found.files}
-    weights.save(tmp_path, "vqvae_32", "", parts, found.config, data=configs.DataConfig(split=0.2, trim_silence=3))
+    weights.save(tmp_path, "vqvae_32", "", parts, found.config,
+                 data=configs.DataConfig(split=0.2, trim_silence=3))
     assert read("--config", tmp_path / "vqvae_32.yml").data.trim_silence == 3
     path = tmp_path / "vqvae_32.yml"
     path.write_text(path.read_text().replace("{split: 0.2, trim_silence: 3.0}", "{split: 0.2}"))
     assert read("--config", path).data == configs.DataConfig(split=0.2, trim_silence=None)
-    assert weights.find(tmp_path, "vqvae_32").data == configs.DataConfig(split=0.2, trim_silence=None)
+    assert weights.find(tmp_path, "vqvae_32").data == configs.DataConfig(split=0.2,
+                                                                         trim_silence=None)
     # A file of one's own that does not speak of it is of today.
-    assert read("--model", "vqvae_32", "--config", write("data: {split: 0.2}")).data.trim_silence == 1.0
+    assert read("--model", "vqvae_32", "--config", write("data: {split: "
+                                                         "0.2}")).data.trim_silence == 1.0
 
 
 def test_the_file_beside_what_ships_trains_it_again():
@@ -104,9 +115,11 @@ def test_the_file_beside_what_ships_trains_it_again():
 
 def test_bare_keys_of_a_model_are_taken_and_a_condition_keeps_what_is_not_said(write):
     path = write("core: {units: 40}\nconditions: [{channels: 40}]\n")
-    model = read("--generator", "generator_128", "--preset", "tiny", "--config", path, role="generator").model
+    model = read("--generator", "generator_128", "--preset", "tiny", "--config",
+                 path, role="generator").model
     assert (model.core.units, model.core.head_dim, model.context_channels) == (40, 16, 40)
-    assert (model.source.level, model.source.num_codes, model.source.dilations) == (512, 64, (1, 2, 4))
+    assert (model.source.level, model.source.num_codes,
+            model.source.dilations) == (512, 64, (1, 2, 4))
 
 
 @pytest.mark.parametrize("text, role, said", [
@@ -115,7 +128,8 @@ def test_bare_keys_of_a_model_are_taken_and_a_condition_keeps_what_is_not_said(w
     ("loss: {adversarial: 0.2}", "codec", "adversarial .*; write adversary: {weight"),
     ("model: {num_codes: 40}", "codec", "num_codes .*; write quantizer: {num_codes"),
     ("quantiser: {}", "codec", "did you mean 'quantizer'"),
-    ("training: {batchsize: 3}", "codec", "c.yml: training: unknown key 'batchsize'; did you mean 'batch_size'"),
+    ("training: {batchsize: 3}", "codec", "c.yml: training: unknown key 'batchsize'; did you mean "
+                                          "'batch_size'"),
     ("model: {}\ntrainings: {}", "codec", "unknown key 'trainings'; did you mean 'training'"),
     ("training: 3", "codec", "training must be a mapping"),
     ("kind: generator", "codec", "describes a generator, not a codec"),
@@ -133,7 +147,8 @@ def test_a_file_that_says_what_cannot_be_is_one_line(write, text, role, said):
     ([], "--model is missing: it must be one of vqvae_512"),
     (["--model", "vqvae_9"], "'vqvae_9'; there are vqvae_512"),
     (["--model", "vqvae_8", "--preset", "huge"], "'huge'; there are compact"),
-    *[(["--model", "vqvae_8", f"--val-split={share}"], f"--val-split is {share}; it must be a share")
+    *[(["--model", "vqvae_8", f"--val-split={share}"], f"--val-split is {share}; it must be a "
+                                                       f"share")
       for share in ("1", "-0.1", "nan", "2")],
     (["--model", "vqvae_8", "--val-split", "nothing.yml"], "nothing.yml"),
 ])

@@ -108,12 +108,14 @@ def data(tmp_path_factory):
 
 
 def test_the_codebook_follows_the_batch_of_all_replicas():
-    done = subprocess.run([sys.executable, "-c", QUANTIZER], text=True, capture_output=True, check=False)
+    done = subprocess.run([sys.executable, "-c", QUANTIZER], text=True,
+                          capture_output=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     devices, (alone, codebook), (together, same) = json.loads(done.stdout)
     assert devices == 2
     for (counts, mean), (joint, over_all) in zip(alone, together, strict=True):
-        assert sum(counts) == 4 * 32 and counts == joint and over_all == pytest.approx(mean, rel=1e-5)
+        assert sum(counts) == 4 * 32 and counts == joint and over_all == pytest.approx(mean,
+                                                                                       rel=1e-5)
     for a, b in zip(codebook, same, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
@@ -122,13 +124,16 @@ def test_the_codebook_follows_the_batch_of_all_replicas():
 @pytest.mark.parametrize("what", ["vqvae_8", "generator_512", "adversary"])
 def test_two_replicas_train_as_one_device_does(data, tmp_path, request, what):
     codecs = request.getfixturevalue("tiny_weights").codecs if what == "generator_512" else tmp_path
-    done = subprocess.run([sys.executable, "-c", MIRRORED, data[0], tmp_path, codecs, what], text=True,
+    done = subprocess.run([sys.executable, "-c", MIRRORED, data[0], tmp_path, codecs, what],
+                          text=True,
                           capture_output=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    one, two, half = next(json.loads(line) for line in done.stdout.splitlines() if line.startswith("[{"))
+    one, two, half = next(json.loads(line) for line in done.stdout.splitlines()
+                          if line.startswith("[{"))
     assert two["losses"] == pytest.approx(one["losses"], rel=1e-3, abs=0.01)
     # Measured: nothing is off by more than a thousandth of what half the batch makes it.
-    ends = ([[run["losses"]["loss"], run["losses"]["val_loss"]], *run["end"]] for run in (one, two, half))
+    ends = ([[run["losses"]["loss"], run["losses"]["val_loss"]], *run["end"]]
+            for run in (one, two, half))
     assert_apart(*ends, worst=0.05, middle=0.005)
 
 
@@ -136,7 +141,8 @@ def test_the_shares_of_a_batch_are_the_batch(data):
     folder, tracks = data
     for fixed in (None, 12, 9):
         alone = AudioWindows(folder, tracks, 2048, 8, 0, fixed=fixed, share=Group(4))
-        shares = [AudioWindows(folder, tracks, 2048, 8, 0, fixed=fixed, share=Group(4, 2, rank)) for rank in (0, 1)]
+        shares = [AudioWindows(folder, tracks, 2048, 8, 0, fixed=fixed, share=Group(4, 2, rank))
+                  for rank in (0, 1)]
         for batch in range(alone.num_batches or 3):
             parts = [share[batch][0] for share in shares]
             assert len(parts[0]) == len(parts[1])
@@ -144,7 +150,8 @@ def test_the_shares_of_a_batch_are_the_batch(data):
     # As many as the devices can share, even where there are fewer places than devices.
     assert AudioWindows(folder, tracks, 2048, 8, 0, fixed=9, share=Group(4)).fixed == 8
     short = [t for t in tracks[:1]]
-    assert AudioWindows(folder, short, short[0].samples - 1, 8, 0, fixed=9, share=Group(4)).fixed == 4
+    assert AudioWindows(folder, short, short[0].samples - 1, 8, 0, fixed=9,
+                        share=Group(4)).fixed == 4
 
 
 def test_the_shares_of_codes_are_the_batch(tmp_path):

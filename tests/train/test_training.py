@@ -66,24 +66,29 @@ def data(tmp_path_factory):
 def train(data, tiny_weights):
     """Train a tiny model for a few steps into a folder; what it says is in the record's `told`."""
 
-    def train(folder, name=GENERATOR, at_step=None, draw=False, config=None, codecs=tiny_weights.codecs, **more):
+    def train(folder, name=GENERATOR, at_step=None, draw=False, config=None,
+              codecs=tiny_weights.codecs, **more):
         """The top level's generator where it does not matter which model it is: that one is the
         quickest to compile.
         """
         told, data_config = Told(at_step), DataConfig(split=more.pop("split", 0.1))
         run = {key: more.pop(key) for key in list(more) if key in RunOptions.__dataclass_fields__}
-        settings = {"steps": STEPS, "epochs": 3, "batch_size": 2, "learning_rate": 3e-3, "warmup": 2, "seed": 5,
+        settings = {"steps": STEPS, "epochs": 3, "batch_size": 2, "learning_rate": 3e-3,
+                    "warmup": 2, "seed": 5,
                     "offsets": 2, "input_length": 2048 if name == CODEC else 4096} | more
-        settings = TrainingConfig(**{key: value for key, value in settings.items() if value is not None})
+        settings = TrainingConfig(**{key: value for key, value in settings.items()
+                                     if value is not None})
         options = RunOptions(folder, **{"keep_all": True} | run)
         with pytest.MonkeyPatch.context() as patch:
             if not draw:  # half a second an epoch
                 patch.setattr(callbacks.Curves, "on_epoch_end", lambda *_: None)
             if isinstance(config or (SMALL if name == CODEC else WIDE), configs.CodecConfig):
-                record = training.train_codec(config or SMALL, data, options, settings, data_config, told)
+                record = training.train_codec(config or SMALL, data, options,
+                                              settings, data_config, told)
             else:
                 config = config or (WIDE if name == GENERATOR else NEXT)
-                record = training.train_generator(config, data, codecs, options, settings, data_config, told)
+                record = training.train_generator(config, data, codecs,
+                                                  options, settings, data_config, told)
         return SimpleNamespace(record=record, told=told)
 
     return train
@@ -93,7 +98,8 @@ def train(data, tiny_weights):
 def straight(train, tmp_path_factory):
     """An uninterrupted run of each kind."""
     folders = {name: tmp_path_factory.mktemp(name) for name in (CODEC, GENERATOR)}
-    return {name: SimpleNamespace(folder=f, **vars(train(f, name, draw=True))) for name, f in folders.items()}
+    return {name: SimpleNamespace(folder=f, **vars(train(f, name, draw=True))) for name,
+            f in folders.items()}
 
 
 @pytest.fixture
@@ -120,8 +126,10 @@ def assert_alike(folder, other, name):
         a, b = weights.find(folder, name, tag), weights.find(other, name, tag)
         for part in a.files:
             for key, array in a.load(part).items():
-                np.testing.assert_allclose(array, b.load(part)[key], atol=1e-6, rtol=1e-6, err_msg=key)
-    a, b = ([line.split(",")[0] for line in (f / f"{name}.csv").read_text().splitlines()] for f in (folder, other))
+                np.testing.assert_allclose(array, b.load(part)[key], atol=1e-6,
+                                           rtol=1e-6, err_msg=key)
+    a, b = ([line.split(",")[0] for line in (f / f"{name}.csv").read_text().splitlines()]
+            for f in (folder, other))
     assert a == b == ["epoch", "0", "1", "2"]
 
 
@@ -142,7 +150,8 @@ def test_a_run_leaves_its_epochs_the_best_a_log_and_a_picture(straight, name):
     assert (run.folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert list((run.folder / "tensorboard" / name).rglob("events*"))
     header, *rows = (run.folder / f"{name}.csv").read_text().splitlines()
-    shown = {CODEC: {"val_loss", "val_usage", "val_perplexity", "val_mel"}, GENERATOR: {"bits", "val_bits", "val_top1"}}
+    shown = {CODEC: {"val_loss", "val_usage", "val_perplexity", "val_mel"},
+             GENERATOR: {"bits", "val_bits", "val_top1"}}
     assert shown[name] <= set(header.split(","))
     assert len(rows) == 3
     assert not list(run.folder.glob(".vqwave-*"))
@@ -161,14 +170,16 @@ def test_the_best_set_is_loaded_by_default_without_a_word(straight):
 def test_the_end_is_told_in_the_unit_of_the_epochs(straight):
     best = straight[CODEC].record.best
     assert f"best validation loss {best:.5g} at epoch" in straight[CODEC].told.text
-    said = re.search(r"best validation (\S+) bits a frame at epoch (\d)", straight[GENERATOR].told.text)
+    said = re.search(r"best validation (\S+) bits a frame at epoch (\d)",
+                     straight[GENERATOR].told.text)
     shown = re.search(rf"epoch {said[2]}/.*val_bits (\S+)", straight[GENERATOR].told.text)[1]
     assert float(said[1]) == pytest.approx(float(shown), rel=1e-3)
 
 
 def test_a_generator_learns_and_says_its_bits(straight):
     run = straight[GENERATOR]
-    assert re.search(r"held-out frames have \d\.\d+ bits each .* alone \(6\.000 knows nothing\)", run.told.text)
+    assert re.search(r"held-out frames have \d\.\d+ bits each .* alone \(6\.000 knows nothing\)",
+                     run.told.text)
     assert run.record.unigram_bits < 6.0
     assert "2 tracks to train on" in run.told.text
     assert "1 held out" in run.told.text
@@ -218,7 +229,8 @@ def test_a_finished_run_says_so_and_more_steps_go_on(train, begun):
     again = train(begun)
     assert "already finished (all 7 steps done)" in again.told.text
     assert again.told.steps == []
-    assert {p: p.read_bytes() for p in begun.rglob("*") if p.is_file() and ".lock" not in p.name} == {
+    assert {p: p.read_bytes() for p in begun.rglob("*") if p.is_file()
+            and ".lock" not in p.name} == {
         p: b for p, b in before.items() if ".lock" not in p.name}
     assert "already finished" in train(begun, steps=5).told.text
     more = train(begun, steps=10)
@@ -226,7 +238,8 @@ def test_a_finished_run_says_so_and_more_steps_go_on(train, begun):
     assert more.told.steps == [8, 9, 10]
     assert more.record.step == 10
     assert weights.epochs(begun, GENERATOR)[-1] == 4
-    assert [line.split(",")[0] for line in (begun / f"{GENERATOR}.csv").read_text().splitlines()[1:]] == list("0123")
+    assert [line.split(",")[0]
+            for line in (begun / f"{GENERATOR}.csv").read_text().splitlines()[1:]] == list("0123")
 
 
 def test_start_from_begins_with_the_weights_of_another_run(train, tmp_path, straight, tiny_weights):
@@ -237,7 +250,8 @@ def test_start_from_begins_with_the_weights_of_another_run(train, tmp_path, stra
     for key, array in weights.find(tmp_path, GENERATOR, 1).load("generator").items():
         np.testing.assert_allclose(array, source.load("generator")[key], atol=1e-6)
     # Once begun, the run goes on from its own state.
-    assert "begins with" not in train(tmp_path, start_from=straight[GENERATOR].folder, seed=6).told.text
+    assert "begins with" not in train(tmp_path, start_from=straight[GENERATOR].folder,
+                                      seed=6).told.text
     with pytest.raises(UserError, match="no weights of generator_512"):
         train(tmp_path / "b", start_from=tmp_path / "none")
 
@@ -246,7 +260,8 @@ def test_decoder_only_changes_no_code_and_can_have_an_adversary(train, tmp_path,
     source = weights.find(straight[CODEC].folder, CODEC)
     adversary = {"weight": 0.1, "feature_matching": 0.5}
     options = {
-        "config": configs.override(SMALL, {"adversary": adversary}, "test"), "start_from": straight[CODEC].folder,
+        "config": configs.override(SMALL, {"adversary": adversary}, "test"),
+        "start_from": straight[CODEC].folder,
         "decoder_only": True, "steps": 4, "epochs": 2
     }
     train(tmp_path, CODEC, **options)
@@ -256,7 +271,8 @@ def test_decoder_only_changes_no_code_and_can_have_an_adversary(train, tmp_path,
     for part in ("encoder", "codebook"):
         for key, array in tuned.load(part).items():
             np.testing.assert_array_equal(array, source.load(part)[key])
-    assert any(np.abs(a - source.load("decoder")[k]).max() > 1e-4 for k, a in tuned.load("decoder").items())
+    assert any(np.abs(a - source.load("decoder")[k]).max() > 1e-4 for k,
+               a in tuned.load("decoder").items())
     header, first, *_ = (tmp_path / f"{CODEC}.csv").read_text().splitlines()
     row = dict(zip(header.split(","), first.split(","), strict=True))
     assert 0 < float(row["discriminator"]) < 4 and float(row["adversarial"]) > 0
@@ -303,7 +319,8 @@ def test_what_cannot_go_on_is_refused_and_nothing_changes(train, begun, more, sa
     before = {p: p.read_bytes() for p in begun.rglob("*") if p.is_file() and ".lock" not in p.name}
     with pytest.raises(UserError, match=said):
         train(begun, **more)
-    assert {p: p.read_bytes() for p in begun.rglob("*") if p.is_file() and ".lock" not in p.name} == before
+    assert {p: p.read_bytes() for p in begun.rglob("*") if p.is_file()
+            and ".lock" not in p.name} == before
 
 
 def test_fewer_steps_than_were_made_are_refused(train, tmp_path):
@@ -427,12 +444,17 @@ def test_a_generator_begins_with_what_its_codecs_know(tiny_weights):
 @pytest.mark.parametrize("name, more, said", [
     (CODEC, {"input_length": 2047}, "--input-length is 2047.*multiple of 8"),
     (CODEC, {"input_length": 1024}, "--input-length is 1024.*at least 1025"),
-    (CODEC, {"input_length": 220500 * 8}, "no training track is as long as --input-length, 1764000 samples"),
-    (CODEC, {"split": configs.Split(validation=("nothing",))}, "'nothing' that the data folder does not hold"),
+    (CODEC, {"input_length": 220500 * 8}, "no training track is as long as --input-length, 1764000 "
+                                          "samples"),
+    (CODEC, {"split": configs.Split(validation=("nothing",))},
+     "'nothing' that the data folder does not hold"),
     (GENERATOR, {"input_length": 4000}, "--input-length is 4000.*multiple of 512"),
     (GENERATOR, {"codecs": Path("nowhere")}, "nowhere.*vqvae_512"),
-    (GENERATOR, {"config": configs.preset().generator(GENERATOR)}, "num_codes is 1024, but vqvae_512 has 64"),
-    ("generator_128", {"config": configs.replace(NEXT, conditions=[{"kind": "codes", "level": 512, "num_codes": 9}])},
+    (GENERATOR, {"config": configs.preset().generator(GENERATOR)},
+     "num_codes is 1024, but vqvae_512 has 64"),
+    ("generator_128",
+     {"config": configs.replace(NEXT,
+                                conditions=[{"kind": "codes", "level": 512, "num_codes": 9}])},
      "the level above: num_codes is 9, but vqvae_512 has 64"),
     (CODEC, {"config": configs.replace(SMALL, sample_rate=8000)}, "22050 Hz.*8000 Hz"),
 ])
@@ -471,10 +493,12 @@ def test_what_was_not_asked_for_stays_as_the_run_had_it(begun, data, tiny_weight
     """A run of batch 2, seed 5 and a rate of 0.003 goes on so where only more steps are asked for.
     """
     told = Told()
-    record = training.train_generator(WIDE, data, tiny_weights.codecs, RunOptions(begun), TrainingConfig(steps=8),
+    record = training.train_generator(WIDE, data, tiny_weights.codecs,
+                                      RunOptions(begun), TrainingConfig(steps=8),
                                       say=told)
     assert "so far had" not in told.text and "goes on to 8" in told.text
-    assert (record.training.batch_size, record.training.seed, record.training.learning_rate) == (2, 5, 3e-3)
+    assert (record.training.batch_size, record.training.seed,
+            record.training.learning_rate) == (2, 5, 3e-3)
     assert record.training.steps == 8
 
 
@@ -484,7 +508,8 @@ def test_a_set_says_how_and_on_what_it_was_trained(straight):
         assert found.training == run.record.training and found.training.batch_size == 2
         assert found.data == DataConfig(split=0.1)
         assert found.record["tracks"] == sorted(found.record["tracks"]) == run.record.tracks
-        assert len(found.record["tracks"]) == 2 and all(len(t) == 16 for t in found.record["tracks"])
+        assert len(found.record["tracks"]) == 2 and all(len(t) == 16
+                                                        for t in found.record["tracks"])
 
 
 def test_a_generator_lists_the_tracks_of_its_codecs_too(train, tmp_path, tiny_weights):
@@ -508,7 +533,8 @@ def test_other_quantizers_train_are_saved_and_resume(train, tmp_path, kind):
     options = {"config": config, "steps": 4, "epochs": 2}
     whole = train(tmp_path / "whole", CODEC, **options)
     with pytest.raises(Interrupted):
-        train(tmp_path / "cut", CODEC, at_step=lambda done: done == 2 and os.kill(os.getpid(), signal.SIGTERM),
+        train(tmp_path / "cut", CODEC, at_step=lambda done: done == 2
+              and os.kill(os.getpid(), signal.SIGTERM),
               **options)
     assert train(tmp_path / "cut", CODEC, **options).told.steps[0] == 3
     (_, cut), (_, expected) = (RunState(tmp_path / f, CODEC).load(config) for f in ("cut", "whole"))
@@ -531,10 +557,13 @@ def test_a_generator_trains_on_the_frames_of_three_books(train, tmp_path):
     codec = configs.override(SMALL, {"quantizer": QUANTIZERS["residual"]}, "test")
     train(tmp_path / "codecs", CODEC, config=codec, steps=2, epochs=1)
     generator = configs.replace(TINY.generator("generator_8"), books=3, conditions=[])
-    run = train(tmp_path / "out", "generator_8", config=generator, codecs=tmp_path / "codecs", input_length=1024)
+    run = train(tmp_path / "out", "generator_8", config=generator, codecs=tmp_path / "codecs",
+                input_length=1024)
     assert run.record.step == STEPS and run.record.unigram_bits < 18
-    assert re.search(r"held-out frames have \d+\.\d+ bits .* \(18\.000 knows nothing\)", run.told.text)
-    rows = [row.split(",") for row in (tmp_path / "out" / "generator_8.csv").read_text().splitlines()]
+    assert re.search(r"held-out frames have \d+\.\d+ bits .* \(18\.000 knows nothing\)",
+                     run.told.text)
+    rows = [row.split(",")
+            for row in (tmp_path / "out" / "generator_8.csv").read_text().splitlines()]
     first = dict(zip(rows[0], map(float, rows[1]), strict=True))
     # The loss is a mean over codes in nats, the bits are those of whole frames.
     assert first["val_bits"] == pytest.approx(3 * first["val_loss"] / np.log(2), rel=1e-4)
@@ -543,7 +572,8 @@ def test_a_generator_trains_on_the_frames_of_three_books(train, tmp_path):
     made = Generator(generator)
     jobs.start_from_codebooks(made, [weights.find(tmp_path / "codecs", CODEC)], 5)
     table = made.core.embedding.embeddings.numpy()
-    np.testing.assert_allclose(table[2 * 65 : 2 * 65 + 64], (book - book.mean(0)) / (book.std() + 1e-6), rtol=1e-3,
+    np.testing.assert_allclose(table[2 * 65 : 2 * 65 + 64],
+                               (book - book.mean(0)) / (book.std() + 1e-6), rtol=1e-3,
                                atol=1e-5)
     assert not table[[64, 129, 194]].any()
     assert load_generator(found).config == generator

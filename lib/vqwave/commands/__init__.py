@@ -38,12 +38,13 @@ def main(argv=None) -> int:
 
 def parser(full: bool = False) -> argparse.ArgumentParser:
     """The parser of `vqwave`. full: with the arguments of every command, which takes seconds."""
-    made = cli.parser("Turn a folder of music into an instrument that plays endless new music in that style.",
+    made = cli.parser("Turn a folder of music into an instrument that plays endless new music in "
+                      "that style.",
                       "play", "generate --seconds 30 --seed 1 --output out.wav", "generate --help")
     made.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     made.add_argument("--completion", metavar="SHELL", choices=SHELLS,
-                      help=f"print what completes the command in a shell, one of {', '.join(SHELLS)}: "
-                           "source <(vqwave --completion bash)")
+                      help=f"print what completes the command in a shell, one of "
+                           f"{', '.join(SHELLS)}: source <(vqwave --completion bash)")
     commands = made.add_subparsers(metavar="COMMAND", title="commands", parser_class=type(made))
     for name, (_, what) in cli.COMMANDS.items():
         if full:

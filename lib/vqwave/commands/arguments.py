@@ -4,7 +4,8 @@ from .. import weights
 
 
 def add_data(parser):
-    parser.add_argument("--data-dir", required=True, metavar="DIR", help="the data folder that `prepare` made")
+    parser.add_argument("--data-dir", required=True, metavar="DIR",
+                        help="the data folder that `prepare` made")
 
 
 def add_codecs(parser, with_chain: bool = False):
@@ -28,5 +29,5 @@ def add_weights(parser):
 def add_epoch(parser, of: str):
     """--epoch, of the codecs or the generators."""
     parser.add_argument("--epoch", metavar="N|best",
-                        help=f"which weights of the {of}: an epoch's, or the best by validation (default: the set "
-                             "without a number, else the best)")
+                        help=f"which weights of the {of}: an epoch's, or the best by validation "
+                             f"(default: the set without a number, else the best)")

@@ -18,23 +18,29 @@ SIZES, QUICK_SIZES = "compact,reference", "compact"
 def parser() -> argparse.ArgumentParser:
     """What the command can be told."""
     parser = cli.parser(
-        "Measure sampling, decoding, the whole chain, its start and its memory; print tables and which targets are "
-        "met. Takes about eight minutes; let nothing else run meanwhile. Sizes without trained weights get random "
-        "ones, which are as fast. Writes results.json, report.txt and speed.png; a whole run into docs/benchmark also "
-        "the tables of docs/performance.md.",
+        "Measure sampling, decoding, the whole chain, its start and its memory; print tables and "
+        "which targets are met. Takes about eight minutes; let nothing else run meanwhile. Sizes "
+        "without trained weights get random ones, which are as fast. Writes results.json, "
+        "report.txt and speed.png; a whole run into docs/benchmark also the tables of "
+        "docs/performance.md.",
         "--data-dir data/wesnoth --val-split recipes/wesnoth/split.yml",
     )
     parser.add_argument("--sizes", default=None, metavar="SIZE,...",
-                        help=f"presets, by name or path (default: {SIZES}; with --quick {QUICK_SIZES})")
-    parser.add_argument("--only", default=",".join(benchmark.PARTS), metavar="NAME,...", help="what to measure")
+                        help=f"presets, by name or path (default: {SIZES}; with --quick "
+                             f"{QUICK_SIZES})")
+    parser.add_argument("--only", default=",".join(benchmark.PARTS), metavar="NAME,...",
+                        help="what to measure")
     parser.add_argument("--quick", action="store_true", help="a minute or less, rough figures")
     parser.add_argument("--data-dir", metavar="DIR",
                         help="a data folder; its held-out tracks tell what int8 and int4 cost")
-    parser.add_argument("--val-split", default=str(config.DataConfig().split), metavar="SHARE|F.yml",
+    parser.add_argument("--val-split", default=str(config.DataConfig().split),
+                        metavar="SHARE|F.yml",
                         help="which tracks are held out: as the generators were trained with")
     arguments.add_weights(parser)
-    parser.add_argument("--output-dir", default="docs/benchmark", metavar="DIR", help="where the results go")
-    parser.add_argument("--json", action="store_true", help="print the results as JSON, and nothing else, on stdout")
+    parser.add_argument("--output-dir", default="docs/benchmark", metavar="DIR",
+                        help="where the results go")
+    parser.add_argument("--json", action="store_true",
+                        help="print the results as JSON, and nothing else, on stdout")
     return parser
 
 
@@ -56,8 +62,8 @@ def main(argv=None) -> int:
         )
     written = benchmark.write(results, args.output_dir)
     if not written:
-        print(f"{printable(args.output_dir)} keeps its figures: only a whole run replaces them (or name another folder "
-              "with --output-dir)", file=sys.stderr)
+        print(f"{printable(args.output_dir)} keeps its figures: only a whole run replaces them (or "
+              f"name another folder with --output-dir)", file=sys.stderr)
     if args.json:
         print(json.dumps(results, indent=1))
         return 0

@@ -17,54 +17,66 @@ from . import arguments
 def parser() -> argparse.ArgumentParser:
     """What the command can be told."""
     parser = cli.parser(
-        "Measure codecs (beside Opus and MP3), generators, the chain, variations, notes, what is copied, and how ten "
-        "minutes hold up. Writes the corpus's section of RESULTS.md, pictures and examples. Takes about an hour on two "
-        "cores; the same command again goes on where it was stopped. A network that says how alike recordings sound "
-        "is fetched once (29 MB).\n"
+        "Measure codecs (beside Opus and MP3), generators, the chain, variations, notes, what is "
+        "copied, and how ten minutes hold up. Writes the corpus's section of RESULTS.md, pictures "
+        "and examples. Takes about an hour on two cores; the same command again goes on where it "
+        "was stopped. A network that says how alike recordings sound is fetched once (29 MB).\n"
         f"Parts: {', '.join(evaluation.PARTS)}.",
         "--data-dir data/wesnoth --depths 8 32 128 --temperatures default 0.9",
     )
     number = cli.number
     arguments.add_data(parser)
-    parser.add_argument("--name", metavar="NAME", help="the section of RESULTS.md (default: the data folder's name)")
+    parser.add_argument("--name", metavar="NAME", help="the section of RESULTS.md (default: the "
+                                                       "data folder's name)")
     parser.add_argument("--split", metavar="F.yml", help="which tracks are held out for testing "
                         "(default: recipes/NAME/split.yml)")
-    parser.add_argument("--targets", metavar="F.yml", help="the targets that the figures are held to "
+    parser.add_argument("--targets", metavar="F.yml", help="the targets that the figures are held "
+                                                           "to "
                         "(default: targets.yml beside the split file, where there is one)")
     parser.add_argument("--only", default=",".join(evaluation.PARTS), metavar="PART,...",
-                        help="the parts to measure; the figures of other parts are kept. Only a run with all parts "
-                             "replaces published figures")
+                        help="the parts to measure; the figures of other parts are kept. Only a "
+                             "run with all parts replaces published figures")
     parser.add_argument("--side", choices=evaluation.SIDES, default="test",
-                        help="the tracks to measure. Choose settings on validation; figures of any side but test are "
-                             "only printed")
+                        help="the tracks to measure. Choose settings on validation; figures of any "
+                             "side but test are only printed")
     parser.add_argument("--depths", type=number(int, 1), nargs="+", metavar="LEVEL",
-                        help="levels for the chain to end at, each measured by itself, the one that ships first "
-                             "(default: the chain's own)")
+                        help="levels for the chain to end at, each measured by itself, the one "
+                             "that ships first (default: the chain's own)")
     parser.add_argument("--temperatures", nargs="+", default=["default"], metavar="T",
-                        help="each measured by itself: `default` (what the generators' configs say), a number, or a "
-                             "number for each level from the top down with commas between")
+                        help="each measured by itself: `default` (what the generators' configs "
+                             "say), a number, or a number for each level from the top down with "
+                             "commas between")
     parser.add_argument("--top-p", type=cli.field(config.Sampling, "top_p"), metavar="P",
                         help=f"see {cli.command('generate')} --help")
     parser.add_argument("--seeds", type=number(int, 0), nargs="+", default=[1], metavar="S",
                         help="seeds: a piece is generated and measured for each")
-    parser.add_argument("--minutes", type=number(above=0), default=10.0, metavar="M", help="length of each piece")
+    parser.add_argument("--minutes", type=number(above=0), default=10.0,
+                        metavar="M", help="length of each piece")
     parser.add_argument("--offsets", type=cli.field(config.TrainingConfig, "offsets"), metavar="N",
                         default=config.TrainingConfig().offsets,
-                        help="alignments of the training codes to look for copies in: as many as in training")
+                        help="alignments of the training codes to look for copies in: as many as "
+                             "in training")
     parser.add_argument("--quick", action="store_true",
-                        help="rough figures from half a minute of music, to try it out; published figures stay")
+                        help="rough figures from half a minute of music, to try it out; published "
+                             "figures stay")
     parser.add_argument("--context-free", metavar="DIR",
-                        help="generators trained without conditions, to tell what the context is worth")
-    parser.add_argument("--runs", metavar="DIR", help="the folder of the training runs, whose curves are drawn")
+                        help="generators trained without conditions, to tell what the context is "
+                             "worth")
+    parser.add_argument("--runs", metavar="DIR", help="the folder of the training runs, whose "
+                                                      "curves are drawn")
     arguments.add_weights(parser)
     arguments.add_epoch(parser, "generators")
-    parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0], help="what runs the models")
-    parser.add_argument("--musicnn", metavar="PATH", help=f"the wheel of {evaluation.fad.PACKAGE}, or the folder it "
+    parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0],
+                        help="what runs the models")
+    parser.add_argument("--musicnn", metavar="PATH", help=f"the wheel of {evaluation.fad.PACKAGE}, "
+                                                          f"or the folder it "
                         "was unpacked in (default: fetched once)")
     parser.add_argument("--cache-dir", metavar="DIR", help="where what was measured is kept "
                         "(default: .evaluation in the data folder)")
-    parser.add_argument("--output-dir", default=str(CHECKOUT), metavar="DIR", help="where RESULTS.md and docs/ are")
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON, write nothing")
+    parser.add_argument("--output-dir", default=str(CHECKOUT), metavar="DIR",
+                        help="where RESULTS.md and docs/ are")
+    parser.add_argument("--json", action="store_true",
+                        help="print the figures as JSON, write nothing")
     return parser
 
 
@@ -74,15 +86,18 @@ def main(argv=None) -> int:
     name = args.name or Path(args.data_dir).resolve().name
     split = args.split or CHECKOUT / "recipes" / name / "split.yml"
     if not Path(split).is_file():
-        raise UserError(f"{printable(split)}: no such file: --split names the file that says which tracks test")
-    music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch, default_choice=0)
+        raise UserError(f"{printable(split)}: no such file: --split names the file that says which "
+                        f"tracks test")
+    music = api.load(args.vqvae_weights_dir, args.generator_weights_dir,
+                     args.engine, args.epoch, default_choice=0)
     wanted = args.targets or Path(split).with_name("targets.yml")
     targets = report.read_targets(wanted, music.chain) if args.targets or wanted.is_file() else None
     depths = [music.chain.check_level(depth) for depth in args.depths or [music.level]]
     settings = evaluation.parse_settings(music.chain, depths, args.temperatures, args.top_p)
     plan = evaluation.Extent(settings, tuple(args.seeds), args.minutes, offsets=args.offsets)
     if args.quick:
-        plan = evaluation.Extent(settings, tuple(args.seeds), 0.5, bits_seconds=5.0, warm_up=1.0, pasts=(2.0, 8.0),
+        plan = evaluation.Extent(settings, tuple(args.seeds), 0.5, bits_seconds=5.0,
+                                 warm_up=1.0, pasts=(2.0, 8.0),
                                  continuations=4, prompt_seconds=5.0, offsets=1, rough=True)
     parts = [part.strip() for part in args.only.split(",")]
 
@@ -103,17 +118,20 @@ def main(argv=None) -> int:
             context_free=args.context_free, progress=show, side=args.side)
         found = evaluated.run(parts)
         command, written = _line(sys.argv[1:] if argv is None else argv), []
-        # What was measured before is among `found`; still, published figures wait for a run of all parts.
+        # What was measured before is among `found`; still, published figures wait for a run of all
+        # parts.
         whole = set(parts) >= set(evaluation.PARTS) or not report.has_section(args.output_dir, name)
         if not args.json and args.side == "test" and whole:
             show("results", "drawing and writing", 0.0)
-            written = report.write(found, evaluated, name, args.output_dir, args.runs, command, targets)
+            written = report.write(found, evaluated, name, args.output_dir,
+                                   args.runs, command, targets)
     if args.json:
         print(json.dumps({"overlap": evaluated.overlap()} | found, indent=1))
     elif not written:
         print(report.section(found, evaluated, name, [], command, targets))
         if args.side == "test":
-            print(f"RESULTS.md keeps its figures of {name}: only a whole run replaces them", file=sys.stderr)
+            print(f"RESULTS.md keeps its figures of {name}: only a whole run replaces "
+                  f"them", file=sys.stderr)
     for path in written:
         print(f"wrote {printable(path)}")
     return 0

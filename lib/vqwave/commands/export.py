@@ -14,8 +14,9 @@ from . import arguments
 def parser() -> argparse.ArgumentParser:
     """What the command can be told."""
     parser = cli.parser(
-        "Turn trained weights into ONNX graphs. Without --output-dir they go into the cache, so that the first music "
-        "need not wait for them; docs/onnx.md says how to run them from another language.",
+        "Turn trained weights into ONNX graphs. Without --output-dir they go into the cache, so "
+        "that the first music need not wait for them; docs/onnx.md says how to run them from "
+        "another language.",
         "--models vqvae_8,generator_8 --output-dir graphs",
     )
     parser.add_argument("--models", default="all", metavar="NAMES",
@@ -23,8 +24,10 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_weights(parser)
     arguments.add_epoch(parser, "generators")
     parser.add_argument("--engine", choices=engine.ENGINES[:2], default=engine.ENGINES[0],
-                        help="what the generators' weights are: int8 (large models also get a 4-bit graph), or float32")
-    parser.add_argument("--output-dir", metavar="DIR", help="where to write NAME_KIND.onnx (default: the cache)")
+                        help="what the generators' weights are: int8 (large models also get a "
+                             "4-bit graph), or float32")
+    parser.add_argument("--output-dir", metavar="DIR",
+                        help="where to write NAME_KIND.onnx (default: the cache)")
     return parser
 
 
@@ -36,14 +39,16 @@ def main(argv=None) -> int:
     generators = weights.find_folder(args.generator_weights_dir, weights.GENERATORS)
     if args.models == "all":
         names = [name for name in music.chain.names
-                 if weights.tags(codecs if name in music.chain.codecs.values() else generators, name)]
+                 if weights.tags(codecs if name in music.chain.codecs.values()
+                                 else generators, name)]
         if not names:
             raise UserError(f"no weights in {printable(codecs)} or {printable(generators)}")
     else:
         names = [name.strip() for name in args.models.split(",")]
     for name in names:
         if name not in music.chain.names:
-            raise UserError(f"no model is called {name!r}; there are {', '.join(music.chain.names)}, or all")
+            raise UserError(f"no model is called {name!r}; there are "
+                            f"{', '.join(music.chain.names)}, or all")
     for one in [music.weight_set(name) for name in names]:
         print(printable(one.summary), file=sys.stderr)
         if args.output_dir:

@@ -48,13 +48,14 @@ def make(args) -> int:
     if args.seconds:
         samples = api.samples_in(args.seconds, rate)
     if samples is not None and samples > LONGEST * rate:
-        raise UserError(f"--length {args.length} is {samples / rate / 3600:.1f} hours; a piece lasts at most "
-                        f"{LONGEST // 3600}")
+        raise UserError(f"--length {args.length} is {samples / rate / 3600:.1f} hours; a piece "
+                        f"lasts at most {LONGEST // 3600}")
     if args.loop and samples is not None and not args.variation_of:
         samples += mastering.loop_margin(rate, samples)
     sampled = [x for x in chain.sizes if level <= x < (args.keep or float("inf"))]
     options = {"level": level, "samples": samples, "batch": args.batch if len(paths) > 1 else None,
-               "windows": args.windows, "sampling": sampling(args, sampled), "chosen": dict(args.choose or ())}
+               "windows": args.windows, "sampling": sampling(args, sampled),
+               "chosen": dict(args.choose or ())}
     codecs = [x for x in chain.sizes if x >= level] if args.prompt else [args.keep or level, level]
     names = [*(chain.codecs[x] for x in codecs), *(chain.generators[x] for x in sampled)]
     for line in weights.describe([music.weight_set(name) for name in dict.fromkeys(names)]):
@@ -82,14 +83,17 @@ def make(args) -> int:
 
 
 def parser(written: bool = True) -> argparse.ArgumentParser:
-    """What the command can be told. written: with what is for files, which `vqwave play` does without."""
-    playing = ("plays while the music is made, without end unless you give a length: space pauses, q or Ctrl-C fades "
-               "out and stops. The same seed gives the same music.")
+    """What the command can be told. written: with what is for files, which `vqwave play` does
+    without.
+    """
+    playing = ("plays while the music is made, without end unless you give a length: space pauses, "
+               "q or Ctrl-C fades out and stops. The same seed gives the same music.")
     if written:
         parser = cli.parser(
-            "Make music. The generators invent codes, from the top of the chain down; the last level's codec turns "
-            f"them into sound. With --output it goes into a file. Without, this {playing}\n"
-            "Exit codes: 0 finished, or stopped while playing; 2 an error; 130 Ctrl-C while writing (no file is left).",
+            "Make music. The generators invent codes, from the top of the chain down; the last "
+            f"level's codec turns them into sound. With --output it goes into a file. Without, "
+            f"this {playing}\nExit codes: 0 finished, or stopped while playing; 2 an error; 130 "
+            f"Ctrl-C while writing (no file is left).",
             "--seconds 30 --seed 1 --output out.wav",
             "--prompt song.mp3 --prompt-start 60 --seconds 30 --output continued.wav",
             "--variation-of song.mp3 --keep 128 --output varied.flac",
@@ -106,81 +110,100 @@ def parser(written: bool = True) -> argparse.ArgumentParser:
             "--variation-of song.mp3 --keep 128",
         )
     parser.add_argument("--generators", metavar="NAMES",
-                        help="all, or names with commas between; the finest of them decides where the chain ends, and "
-                             "those above it are always used (default: what chain.yml beside the generators says, else "
-                             "all)")
+                        help="all, or names with commas between; the finest of them decides where "
+                             "the chain ends, and those above it are always used (default: what "
+                             "chain.yml beside the generators says, else all)")
     arguments.add_weights(parser)
     arguments.add_epoch(parser, "generators")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--length", type=cli.number(int, least=1), metavar="CODES",
-                        help=f"length in codes of the top level ({TOP} samples each in the chain that ships)")
-    length.add_argument("--seconds", type=cli.number(above=0, most=LONGEST), metavar="S", help="length in seconds")
-    for flag, metavar, what in (("--temperature", "T", "below 1 safer, above 1 wilder, 0 always the likeliest code"),
-                                ("--top-k", "K", "draw from the K likeliest codes only; 0 from all"),
-                                ("--top-p", "P", "draw from the likeliest codes that together reach this probability")):
+                        help=f"length in codes of the top level ({TOP} samples each in the chain "
+                             f"that ships)")
+    length.add_argument("--seconds", type=cli.number(above=0, most=LONGEST),
+                        metavar="S", help="length in seconds")
+    for flag, metavar, what in (("--temperature", "T", "below 1 safer, above 1 wilder, 0 always "
+                                                       "the likeliest code"),
+                                ("--top-k", "K", "draw from the K likeliest codes only; 0 from "
+                                                 "all"),
+                                ("--top-p", "P", "draw from the likeliest codes that together "
+                                                 "reach this probability")):
         field = flag.strip("-").replace("-", "_")
-        parser.add_argument(flag, type=cli.field(config.Sampling, field), nargs="+", metavar=metavar,
-                            help=f"{what}; one value, or one for each level from the top down (default: what each "
-                                 f"generator's config says, {getattr(config.Sampling(), field)} unless it does)")
+        parser.add_argument(flag, type=cli.field(config.Sampling, field),
+                            nargs="+", metavar=metavar,
+                            help=f"{what}; one value, or one for each level from the top down "
+                                 f"(default: what each generator's config says, "
+                                 f"{getattr(config.Sampling(), field)} unless it does)")
     parser.add_argument("--choose", type=choice, nargs="+", metavar="NAME=NUMBER",
-                        help="for generators that were trained with labels or the like: the value of each such "
-                             "condition, a whole number from 0")
+                        help="for generators that were trained with labels or the like: the value "
+                             "of each such condition, a whole number from 0")
     parser.add_argument("--seed", type=cli.number(int, least=0, most=2**63 - 1), metavar="S",
                         help="a whole number (default: one is drawn, and printed)")
     parser.add_argument("--score", metavar="FILE",
-                        help="a performance as the studio saves it: its seed, and what was changed while it played, at "
-                             "which sample; --seed plays the same changes on another piece")
+                        help="a performance as the studio saves it: its seed, and what was changed "
+                             "while it played, at which sample; --seed plays the same changes on "
+                             "another piece")
     if written:
         parser.add_argument("--batch", type=cli.number(int, least=1), metavar="N",
                             help="make N pieces at once: out_1.wav, out_2.wav, …")
-        parser.add_argument("--windows", type=cli.number(int, least=1, most=256), default=1, metavar="N",
-                            help="make one long piece faster: each level below the top is cut into N windows, which "
-                                 "are sampled side by side and cross-faded")
-        parser.add_argument("--output", metavar="FILE", help="write this .wav, .flac or .ogg file instead of playing")
+        parser.add_argument("--windows", type=cli.number(int, least=1, most=256),
+                            default=1, metavar="N",
+                            help="make one long piece faster: each level below the top is cut into "
+                                 "N windows, which are sampled side by side and cross-faded")
+        parser.add_argument("--output", metavar="FILE",
+                            help="write this .wav, .flac or .ogg file instead of playing")
         parser.add_argument("--force", action="store_true", help="replace files that exist already")
     parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0],
-                        help="what runs the models: int8 or float32 on the CPU, or Keras (the one for GPUs)")
-    parser.add_argument("--device", metavar="D", help="the sound device to play on, by number or name")
+                        help="what runs the models: int8 or float32 on the CPU, or Keras (the one "
+                             "for GPUs)")
+    parser.add_argument("--device", metavar="D", help="the sound device to play on, by number or "
+                                                      "name")
     parser.add_argument("--no-gpu", action="store_true", help="leave a GPU alone")
 
     steering = parser.add_argument_group("begin with a recording")
     recording = steering.add_mutually_exclusive_group()
     recording.add_argument("--prompt", metavar="FILE",
-                           help="continue this recording, in any format: the piece begins with a part of it as the "
-                                "codecs hear it, and goes on; a length includes that part")
+                           help="continue this recording, in any format: the piece begins with a "
+                                "part of it as the codecs hear it, and goes on; a length includes "
+                                "that part")
     steering.add_argument("--prompt-seconds", type=cli.number(above=0), metavar="S",
-                          help=f"how long that part is, cut to whole codes of the top level (default: "
-                               f"{PROMPT_SECONDS:g})")
+                          help=f"how long that part is, cut to whole codes of the top level "
+                               f"(default: {PROMPT_SECONDS:g})")
     steering.add_argument("--prompt-start", type=cli.number(least=0), metavar="S",
-                          help=f"where in the recording it starts, in seconds (default: {PROMPT_START:g})")
+                          help=f"where in the recording it starts, in seconds (default: "
+                               f"{PROMPT_START:g})")
     steering.add_argument("--keep-original", action="store_true",
                           help="begin with the recording itself, cross-faded into what follows")
     recording.add_argument("--variation-of", metavar="FILE",
-                           help="vary this recording: its codes at one level are kept and every finer level is "
-                                "generated; as long as the recording, unless a length cuts it")
+                           help="vary this recording: its codes at one level are kept and every "
+                                "finer level is generated; as long as the recording, unless a "
+                                "length cuts it")
     steering.add_argument("--keep", type=cli.number(int, least=1), metavar="LEVEL",
-                          help=f"the level that is kept, {KEPT} in the chain that ships: the smaller, the closer to "
-                               "the recording (default: the top level)")
+                          help=f"the level that is kept, {KEPT} in the chain that ships: the "
+                               f"smaller, the closer to the recording (default: the top level)")
     if written:
         steering = parser.add_argument_group("choose")
         steering.add_argument("--candidates", type=cli.number(int, least=2), metavar="N",
-                              help="make N pieces, of the seeds S, S+1, …; each is written under a name with its rank "
-                                   "and bits per code, the best also under the name that --output gives")
+                              help="make N pieces, of the seeds S, S+1, …; each is written under a "
+                                   "name with its rank and bits per code, the best also under the "
+                                   "name that --output gives")
         steering.add_argument("--best-by", choices=BEST_BY,
-                              help="what makes a candidate the best: the fewest bits per code under the generators, "
-                                   f"over all levels (default: {BEST_BY[0]})")
+                              help="what makes a candidate the best: the fewest bits per code "
+                                   f"under the generators, over all levels (default: {BEST_BY[0]})")
 
     finish = parser.add_argument_group("finish")
-    finish.add_argument("--fade", type=cli.number(above=0), metavar="S", help="fade in and out over so many seconds")
+    finish.add_argument("--fade", type=cli.number(above=0), metavar="S",
+                        help="fade in and out over so many seconds")
     if written:
         finish.add_argument("--loop", action="store_true",
-                            help="make a piece whose end joins its beginning; up to half a second shorter than you "
-                                 "ask for, a variation up to a second")
+                            help="make a piece whose end joins its beginning; up to half a second "
+                                 "shorter than you ask for, a variation up to a second")
         finish.add_argument("--normalize", action="store_true",
-                            help=f"make it as loud as streaming services play, {mastering.LOUDNESS:g} LUFS, with a "
-                                 "limiter so that nothing clips")
+                            help=f"make it as loud as streaming services play, "
+                                 f"{mastering.LOUDNESS:g} LUFS, with a limiter so that nothing "
+                                 f"clips")
     else:
-        parser.set_defaults(batch=None, windows=1, output=None, force=False, candidates=None, best_by=None, loop=False,
+        parser.set_defaults(batch=None, windows=1, output=None, force=False,
+                            candidates=None, best_by=None, loop=False,
                             normalize=False)
     return parser
 
@@ -189,7 +212,8 @@ def choice(text: str) -> tuple[str, int]:
     """An argparse type: the name of a condition and the value that is chosen for it."""
     name, _, value = text.partition("=")
     if not name or not value.isascii() or not value.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a condition's name and a whole number, such as mood=1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a condition's name and a whole number, "
+                                         f"such as mood=1")
     return name, int(value)
 
 
@@ -197,17 +221,20 @@ def check(args):
     """What cannot go together, before any work; fills in what depends on what was given."""
     written, pieces = args.output is not None, args.batch or 1
     if not written:
-        for flag, value in (("--batch", pieces > 1), ("--normalize", args.normalize), ("--loop", args.loop),
+        for flag, value in (("--batch", pieces > 1), ("--normalize", args.normalize),
+                            ("--loop", args.loop),
                             ("--candidates", args.candidates)):
             if value:
                 raise UserError(f"{flag} is for files: name one with --output")
     if args.windows > 1 and (not written or pieces > 1):
-        raise UserError("--windows makes one long piece as a whole: it needs --output, and no --batch")
+        raise UserError("--windows makes one long piece as a whole: it needs --output, and no "
+                        "--batch")
     if args.windows > 1 and (args.prompt or args.variation_of or args.candidates):
-        raise UserError("--windows makes a piece from nothing: it goes with none of --prompt, --variation-of and "
-                        "--candidates")
+        raise UserError("--windows makes a piece from nothing: it goes with none of --prompt, "
+                        "--variation-of and --candidates")
     if args.score is not None and (args.windows > 1 or args.candidates):
-        raise UserError("--score changes a piece while it is made: it goes with neither --windows nor --candidates")
+        raise UserError("--score changes a piece while it is made: it goes with neither --windows "
+                        "nor --candidates")
     if written and args.length is None and args.seconds is None and not args.variation_of:
         raise UserError("--output needs --length or --seconds: without them the music has no end")
     if written and args.device is not None:
@@ -226,19 +253,24 @@ def check(args):
     if args.loop and args.fade:
         raise UserError("a loop has no end to fade: give either --loop or --fade")
     if args.candidates and pieces > 1:
-        raise UserError("--candidates are made one by one, so that each seed makes its piece again: leave out --batch")
+        raise UserError("--candidates are made one by one, so that each seed makes its piece "
+                        "again: leave out --batch")
     if args.candidates and (not any(args.temperature or [1]) or set(args.top_k or [0]) == {1}):
-        raise UserError("always the likeliest code makes every candidate the same: raise --temperature, or --top-k")
+        raise UserError("always the likeliest code makes every candidate the same: raise "
+                        "--temperature, or --top-k")
 
 
 def check_free(paths, args):
     """No file is lost: one that is there is replaced only with --force, the recording never."""
     for path in paths:
         for recording in (args.prompt, args.variation_of):
-            if recording is not None and path.exists() and os.path.exists(recording) and path.samefile(recording):
-                raise UserError(f"{printable(path)}: is the recording itself; name another file with --output")
+            if (recording is not None and path.exists() and os.path.exists(recording)
+                and path.samefile(recording)):
+                raise UserError(f"{printable(path)}: is the recording itself; name another file "
+                                f"with --output")
         if path.exists() and not args.force:
-            raise UserError(f"{printable(path)}: is there already; name another file, or replace it with --force")
+            raise UserError(f"{printable(path)}: is there already; name another file, or replace "
+                            f"it with --force")
 
 
 def sampling(args, levels) -> dict | None:
@@ -251,7 +283,8 @@ def sampling(args, levels) -> dict | None:
         if len(values) not in (1, len(levels)):
             raise UserError(f"{key} has {len(values)} values; give one, or one for each of levels "
                             f"{', '.join(map(str, levels))}")
-        for level, value in zip(levels, values * (len(levels) if len(values) == 1 else 1), strict=True):
+        for level, value in zip(levels, values * (len(levels) if len(values) == 1 else 1),
+                                strict=True):
             chosen.setdefault(level, {})[key] = value
     return chosen or None
 
@@ -261,17 +294,20 @@ def begin(args, music, level: int):
     rate = music.sample_rate
     if args.prompt:
         start = args.prompt_start or PROMPT_START
-        prompt = music.prompt(args.prompt, seconds=args.prompt_seconds or PROMPT_SECONDS, start=start, level=level,
+        prompt = music.prompt(args.prompt, seconds=args.prompt_seconds or PROMPT_SECONDS,
+                              start=start, level=level,
                               keep_original=args.keep_original)
-        print(f"goes on from {printable(args.prompt)}: {len(prompt.audio) / rate:.2f} s from {start:g} s on",
+        print(f"goes on from {printable(args.prompt)}: {len(prompt.audio) / rate:.2f} s from "
+              f"{start:g} s on",
               file=sys.stderr)
         return prompt
     if args.variation_of:
         with progress.bar() as bar:
             task = bar.add_task("encoding", total=1.0)
-            source = music.source(args.variation_of, args.keep, lambda share: bar.update(task, completed=share))
-        print(f"varies {printable(args.variation_of)}: {source.samples / rate:.2f} s, of which the codes at "
-              f"{args.keep}x are kept", file=sys.stderr)
+            source = music.source(args.variation_of, args.keep,
+                                  lambda share: bar.update(task, completed=share))
+        print(f"varies {printable(args.variation_of)}: {source.samples / rate:.2f} s, of which the "
+              f"codes at {args.keep}x are kept", file=sys.stderr)
         return source
     return None
 
@@ -288,18 +324,21 @@ def bottom(text: str | None, chain: config.ChainConfig) -> int | None:
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in known:
-            raise UserError(f"no generator is called {name!r}; there are {', '.join(known)}, or all")
+            raise UserError(f"no generator is called {name!r}; there are {', '.join(known)}, or "
+                            f"all")
     return min(known[name] for name in names)
 
 
 def write(stream, paths, finish, what="generating", changes=()) -> tuple[list[int], float]:
     """Every piece to its file, with a bar: (samples each, x real time)."""
-    columns = (TextColumn("{task.percentage:.0f} %"), TextColumn("{task.fields[speed]:.1f} x real time"),
+    columns = (TextColumn("{task.percentage:.0f} %"),
+               TextColumn("{task.fields[speed]:.1f} x real time"),
                TimeRemainingColumn())
     with progress.bar(*columns, transient=False) as bar:
         task = bar.add_task(what, total=stream.samples, speed=0.0)
         return render.write_pieces(stream, paths, finish,
-                                   lambda made, speed: bar.update(task, completed=made, speed=speed),
+                                   lambda made,
+                                   speed: bar.update(task, completed=made, speed=speed),
                                    lambda line: print(line, file=sys.stderr), changes)
 
 
@@ -326,11 +365,12 @@ def candidates(args, music, options, path, finish) -> int:
     row = "{:>4}  {:>10}  {:>13}  " + "{:>6}  " * len(levels) + "{}"
     print(row.format("rank", "seed", "bits per code", *(f"{x}x" for x in levels), "file"))
     for rank, one in enumerate(made, 1):
-        print(row.format(rank, one.seed, f"{one.bits['all']:.3f}", *(f"{one.bits[x]:.3f}" for x in levels),
+        print(row.format(rank, one.seed, f"{one.bits['all']:.3f}",
+                         *(f"{one.bits[x]:.3f}" for x in levels),
                          printable(one.path)))
     best = made[0]
-    print(f"wrote {printable(path)}: {best.samples / music.sample_rate:.2f} s, {best.samples} samples, the piece of "
-          "rank 1")
+    print(f"wrote {printable(path)}: {best.samples / music.sample_rate:.2f} s, {best.samples} "
+          f"samples, the piece of rank 1")
     print(f"{best.speed:.1f} x real time", file=sys.stderr)
     return 0
 
@@ -351,7 +391,8 @@ def play(stream, device, finish, chain, changes=()) -> int:
     try:
         with signal_handlers(end, signal.SIGTERM):
             report = playback.play(
-                blocks, stream.sample_rate, device=device, status=show if console.is_terminal else None
+                blocks, stream.sample_rate, device=device, status=show
+                if console.is_terminal else None
             )
     finally:
         if console.is_terminal:
@@ -360,6 +401,7 @@ def play(stream, device, finish, chain, changes=()) -> int:
     if report.underruns:
         runs = "once" if report.underruns == 1 else f"{report.underruns} times"
         cheaper = [name for level, name in chain.generators.items() if level > stream.level]
-        print(f"the sound ran dry {runs}: this machine is too slow or too busy for level {stream.level}"
+        print(f"the sound ran dry {runs}: this machine is too slow or too busy for level "
+              f"{stream.level}"
               + (f"; --generators {cheaper[-1]} needs less" if cheaper else ""), file=sys.stderr)
     return 0

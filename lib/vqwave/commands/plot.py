@@ -19,8 +19,9 @@ from . import arguments
 def parser() -> argparse.ArgumentParser:
     """What the command can be told."""
     parser = cli.parser(
-        "Draw music, its notes and codes, codebooks, or training curves. Pictures are PNG or SVG, by the ending of "
-        "--output. Colours are chosen for colour-blind readers, and nothing is told by colour alone.",
+        "Draw music, its notes and codes, codebooks, or training curves. Pictures are PNG or SVG, "
+        "by the ending of --output. Colours are chosen for colour-blind readers, and nothing is "
+        "told by colour alone.",
         "waveforms ~/Music/wesnoth --output waveforms.png",
         "spectrograms song.mp3 out.wav --seconds 20 --output both.svg",
         "curves weights/wesnoth --output curves.png",
@@ -29,51 +30,65 @@ def parser() -> argparse.ArgumentParser:
         "codes song.mp3 --start 60 --seconds 10 --output codes.png",
         "notes song.mp3 out.wav --seconds 30 --output notes.png",
     )
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND", parser_class=type(parser))
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND",
+                                  parser_class=type(parser))
 
     def kind(name, draw, description, inputs):
         one = kinds.add_parser(name, help=description, description=description,
                                formatter_class=parser.formatter_class)
         one.set_defaults(draw=draw)
         one.add_argument("inputs", nargs="+", metavar="INPUT", help=inputs)
-        one.add_argument("--output", required=True, metavar="FILE", help="the picture, .png or .svg")
+        one.add_argument("--output", required=True, metavar="FILE",
+                         help="the picture, .png or .svg")
         one.add_argument("--title", default="", help="a line above it")
         return one
 
     def part(one, seconds):
-        one.add_argument("--start", type=cli.number(least=0), default=0.0, metavar="S", help="seconds to skip first")
+        one.add_argument("--start", type=cli.number(least=0), default=0.0,
+                         metavar="S", help="seconds to skip first")
         end = f"{seconds:g}" if seconds else "to the end"
-        one.add_argument("--seconds", type=cli.number(above=0), metavar="S", help=f"seconds to draw (default: {end})")
+        one.add_argument("--seconds", type=cli.number(above=0), metavar="S",
+                         help=f"seconds to draw (default: {end})")
         one.set_defaults(most_seconds=seconds)
 
     def codecs(one):
         arguments.add_codecs(one, with_chain=True)
 
     def rate(one):
-        one.add_argument("--sample-rate", type=cli.number(int, least=1000, most=192000), metavar="HZ",
+        one.add_argument("--sample-rate", type=cli.number(int, least=1000, most=192000),
+                         metavar="HZ",
                          help="draw up to half this rate (default: that of the chain that ships)")
 
     music = "files of music, or folders of them, searched to the bottom"
     several = (kind("waveforms", waveforms, "the waveforms of many files, a panel each", music),
-               kind("spectrograms", spectrograms, "waveforms and spectrograms side by side, by pitch", music))
+               kind("spectrograms", spectrograms, "waveforms and spectrograms side by side, by "
+                                                  "pitch", music))
     for one in several:
         part(one, None)
         rate(one)
     for one in several:
         one.add_argument("--across", type=cli.number(int, least=1, most=12), metavar="N",
-                         help="how many beside each other (default: as many as keep the picture on a page)")
-    part(kind("notes", notes, "piano rolls over log-frequency spectrograms, one under the other", music), 30.0)
-    kind("curves", curves, "training curves, also of a run that still trains: all models of a folder, or every metric "
+                         help="how many beside each other (default: as many as keep the picture on "
+                              "a page)")
+    part(kind("notes", notes, "piano rolls over log-frequency spectrograms, one under the "
+                              "other", music), 30.0)
+    kind("curves", curves, "training curves, also of a run that still trains: all models of a "
+                           "folder, or every metric "
          "of one", "the folder of a run, or the .csv log of one model")
-    for name, draw, what in (("usage", usage, "how often each code occurs in music, of every level"),
-                             ("codebook", codebook, "a map of a codebook: which codes are alike, how often they occur"),
-                             ("codes", codes, "the codes of the levels under the spectrogram of one file")):
+    for name, draw, what in (("usage", usage, "how often each code occurs in music, of every "
+                                              "level"),
+                             ("codebook", codebook, "a map of a codebook: which codes are alike, "
+                                                    "how often they occur"),
+                             ("codes", codes, "the codes of the levels under the spectrogram of "
+                                              "one file")):
         one = kind(name, draw, what, music)
         part(one, 10.0 if name == "codes" else None)
         codecs(one)
         if name == "codebook":
-            one.add_argument("--model", metavar="NAME", help="the codec (default: the one that the chain ends with)")
-            one.add_argument("--book", type=cli.number(int, 1), default=1, metavar="N", help="which of its codebooks")
+            one.add_argument("--model", metavar="NAME",
+                             help="the codec (default: the one that the chain ends with)")
+            one.add_argument("--book", type=cli.number(int, 1), default=1,
+                             metavar="N", help="which of its codebooks")
         else:
             one.add_argument("--levels", type=cli.number(int, 1), nargs="+", metavar="L",
                              help="which levels (default: all of the chain)")
@@ -111,7 +126,8 @@ def curves(args):
         raise UserError("curves draws one run: give one folder, or one .csv log")
     path = Path(args.inputs[0])
     if path.is_dir():
-        drawn = plots.training_curves(plots.logs(path, weights.chain(path).names), args.output, args.title)
+        drawn = plots.training_curves(plots.logs(path, weights.chain(path).names),
+                                      args.output, args.title)
     else:
         drawn = plots.loss_curves(path, args.output, args.title or path.stem)
     if not drawn:
@@ -124,7 +140,8 @@ def usage(args):
     counts = {}
     for level in _levels(args, loaded):
         books = _counts(loaded, level, heard)
-        counts |= {f"{level}x" + f", book {i + 1}" * (len(books) > 1): book for i, book in enumerate(books)}
+        counts |= {f"{level}x" + f", book {i + 1}" * (len(books) > 1): book for i,
+                   book in enumerate(books)}
     plots.code_usage(counts, args.output, args.title)
 
 
@@ -153,17 +170,20 @@ def codes(args):
     levels = _levels(args, loaded)
     made = {level: loaded.encode(sound, level) for level in levels}
     shades = {level: plots.codec_shades(loaded.codec(level)) for level in levels}
-    plots.codes(made, shades, args.output, loaded.sample_rate, loaded.chain.top, sound, args.title or name,
+    plots.codes(made, shades, args.output, loaded.sample_rate, loaded.chain.top,
+                sound, args.title or name,
                 args.start)
 
 
 def _load(args) -> api.VQWave:
     """The codecs of a folder, by the chain that it says or the default one."""
-    return api.load(args.vqvae_weights_dir, weights.find_folder(args.vqvae_weights_dir, weights.CODECS))
+    return api.load(args.vqvae_weights_dir,
+                    weights.find_folder(args.vqvae_weights_dir, weights.CODECS))
 
 
 def _rate(args) -> int:
-    return args.sample_rate or weights.chain(weights.find_folder(weights.GENERATORS, weights.GENERATORS)).sample_rate
+    shipped = weights.find_folder(weights.GENERATORS, weights.GENERATORS)
+    return args.sample_rate or weights.chain(shipped).sample_rate
 
 
 def _levels(args, loaded) -> list[int]:
@@ -175,16 +195,20 @@ def _read(args, rate: int) -> dict[str, np.ndarray]:
     files = []
     for name in map(Path, args.inputs):
         if name.is_dir():
-            there = sorted(p for p in name.rglob("*") if p.suffix.lower() in audio.AUDIO_SUFFIXES and p.is_file())
+            there = sorted(p for p in name.rglob("*") if p.suffix.lower() in audio.AUDIO_SUFFIXES
+                           and p.is_file())
             if not there:
-                raise UserError(f"{printable(name)}: holds no music ({', '.join(audio.AUDIO_SUFFIXES)})")
+                raise UserError(f"{printable(name)}: holds no music "
+                                f"({', '.join(audio.AUDIO_SUFFIXES)})")
             files += there
         else:
             files.append(name)
     heard, refused = {}, []
-    seconds, above = args.seconds or args.most_seconds, os.path.commonpath([p.absolute().parent for p in files])
+    seconds = args.seconds or args.most_seconds
+    above = os.path.commonpath([p.absolute().parent for p in files])
     for path in files:
-        name = path.name if sum(p.name == path.name for p in files) == 1 else os.path.relpath(path, above)
+        name = (path.name if sum(p.name == path.name for p in files) == 1
+                else os.path.relpath(path, above))
         try:
             heard[printable(name)] = audio.excerpt(path, rate, args.start, seconds)
         except UserError as e:
@@ -195,8 +219,10 @@ def _read(args, rate: int) -> dict[str, np.ndarray]:
         raise refused[0]
     for error in refused:
         print(f"left out: {error}", file=sys.stderr)
-    if args.seconds is None and seconds and any(len(sound) >= round(seconds * rate) for sound in heard.values()):
-        print(f"drawn are {seconds:g} seconds from second {args.start:g} on; --start and --seconds choose others",
+    if (args.seconds is None and seconds
+        and any(len(sound) >= round(seconds * rate) for sound in heard.values())):
+        print(f"drawn are {seconds:g} seconds from second {args.start:g} on; --start and --seconds "
+              f"choose others",
               file=sys.stderr)
     return heard
 
@@ -204,4 +230,5 @@ def _read(args, rate: int) -> dict[str, np.ndarray]:
 def _counts(loaded, level, heard) -> np.ndarray:
     """How often each code of each book occurs in what is heard: int [books, num_codes]."""
     codec = loaded.codec(level)
-    return sum(metrics.histogram(codec.encode(sound[None])[0], codec.config.num_codes) for sound in heard.values())
+    return sum(metrics.histogram(codec.encode(sound[None])[0], codec.config.num_codes)
+               for sound in heard.values())

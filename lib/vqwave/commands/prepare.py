@@ -11,9 +11,10 @@ from ..files import printable
 def parser() -> argparse.ArgumentParser:
     """What the command can be told."""
     parser = cli.parser(
-        "Convert every audio file under SRC to a mono .u16 track under DST and list them in DST/manifest.jsonl. Run it "
-        "again to continue, or to add what is new.\n"
-        "Exit codes: 0 all files are converted; 1 some could not be; 2 none could, or another error.",
+        "Convert every audio file under SRC to a mono .u16 track under DST and list them in "
+        "DST/manifest.jsonl. Run it again to continue, or to add what is new.\n"
+        "Exit codes: 0 all files are converted; 1 some could not be; 2 none could, or another "
+        "error.",
         "~/Music data",
     )
     parser.add_argument("src", metavar="SRC", help="the folder of music, with all folders in it")
@@ -34,7 +35,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
-    report = manifest.prepare(args.src, args.dst, args.sample_rate, args.workers, args.overwrite, progress=True,
+    report = manifest.prepare(args.src, args.dst, args.sample_rate, args.workers,
+                              args.overwrite, progress=True,
                               scheduler=args.scheduler)
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -42,6 +44,7 @@ def main(argv=None) -> int:
         print(f"failed: {printable(source)}: {reason}", file=sys.stderr)
     tracks = report.converted + report.up_to_date
     hours = sum(track.seconds for track in tracks) / 3600
-    print(f"{len(report.converted)} converted, {len(report.up_to_date)} up to date, {len(report.failed)} failed; "
-          f"{hours:.2f} hours of audio at {args.sample_rate} Hz in {printable(args.dst)}")
+    print(f"{len(report.converted)} converted, {len(report.up_to_date)} up to date, "
+          f"{len(report.failed)} failed; {hours:.2f} hours of audio at {args.sample_rate} Hz in "
+          f"{printable(args.dst)}")
     return report.exit_code

@@ -19,7 +19,8 @@ from . import arguments
 
 COLUMNS = (
     ("SC dB", "sc_db", "{:.2f}"), ("mel", "mel", "{:.3f}"), ("SI-SDR dB", "si_sdr_db", "{:.2f}"),
-    ("kbit/s", "bitrate_kbps", "{:.2f}"), ("usage", "usage", "{:.1%}"), ("perplexity", "perplexity", "{:.0f}"),
+    ("kbit/s", "bitrate_kbps", "{:.2f}"), ("usage", "usage", "{:.1%}"),
+    ("perplexity", "perplexity", "{:.0f}"),
     ("encode", "encode_speed", "{:.0f} ×"), ("decode", "decode_speed", "{:.0f} ×"),
 )
 
@@ -27,23 +28,26 @@ COLUMNS = (
 def parser() -> argparse.ArgumentParser:
     """What the command can be told."""
     parser = cli.parser(
-        "Hear what a codec keeps of a recording: encodes and decodes it, writes what comes back as a wav file, and "
-        "prints how near it is.\n"
-        "SC and mel: lower is nearer. SI-SDR: higher is nearer. Encode and decode: how many times faster than it "
-        "plays.",
+        "Hear what a codec keeps of a recording: encodes and decodes it, writes what comes back as "
+        "a wav file, and prints how near it is.\n"
+        "SC and mel: lower is nearer. SI-SDR: higher is nearer. Encode and decode: how many times "
+        "faster than it plays.",
         "--model all --input song.mp3 --output-dir heard",
     )
     parser.add_argument("--model", required=True, metavar="NAME", help="a codec's name, or all")
     parser.add_argument("--input", required=True, metavar="FILE",
                         help="a recording, in any common format and of any length")
     parser.add_argument("--output-dir", metavar="DIR",
-                        help="where the wav file goes, with a picture of both (default: this folder, and no picture)")
-    parser.add_argument("--start", type=cli.number(least=0), default=0.0, metavar="S", help="seconds to skip first")
+                        help="where the wav file goes, with a picture of both (default: this "
+                             "folder, and no picture)")
+    parser.add_argument("--start", type=cli.number(least=0), default=0.0,
+                        metavar="S", help="seconds to skip first")
     parser.add_argument("--seconds", type=cli.number(above=0), metavar="S",
                         help="seconds to take (default: to the end)")
     arguments.add_codecs(parser, with_chain=True)
     arguments.add_epoch(parser, "codecs")
-    parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0], help="what runs the codec")
+    parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0],
+                        help="what runs the codec")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     return parser
 
@@ -64,24 +68,31 @@ def main(argv=None) -> int:
     for one in found:
         console.print(printable(one.summary), markup=False, highlight=False, soft_wrap=True)
         rate = one.config.sample_rate
-        with console.status(f"{one.name}: encoding, decoding, comparing"):  # draws nothing where no terminal is
+        with console.status(f"{one.name}: encoding, decoding, "
+                            f"comparing"):  # draws nothing where no terminal is
             if rate not in decoded:
                 decoded[rate] = audio.excerpt(args.input, rate, args.start, args.seconds)
             original = decoded[rate]
             made, figures = reconstruct(engine.load_codec(one, args.engine), original)
-            if np.var(original) <= metrics.SILENCE_POWER:  # nothing comes near silence, or is far from it
+            # nothing comes near silence, or is far from it
+            if np.var(original) <= metrics.SILENCE_POWER:
                 figures |= dict.fromkeys(("sc_db", "mel", "si_sdr_db"))
-                console.print(f"{printable(args.input)}: is silent; how near silence is cannot be measured",
+                console.print(f"{printable(args.input)}: is silent; how near silence is cannot be "
+                              f"measured",
                               markup=False, highlight=False, soft_wrap=True)
             output = folder / f"{Path(args.input).stem}_{one.name}.wav"
-            verbs |= {str(p): "replaced" for p in (output, output.with_suffix(".png")) if p.exists()}
+            verbs |= {str(p): "replaced" for p in (output, output.with_suffix(".png"))
+                      if p.exists()}
             audio.write(output, made, rate)
             files = {"wav": str(output)}
             if args.output_dir:
                 files["picture"] = str(output.with_suffix(".png"))
-                title = f"{printable(Path(args.input).name)}: {one.name}, {figures['bitrate_kbps']:.2f} kbit/s"
-                plots.waveform_and_spectrogram(original, made, files["picture"], rate, title, args.start)
-        rows.append({"model": one.name, "set": one.tag, "seconds": len(original) / rate, **figures, **files})
+                title = (f"{printable(Path(args.input).name)}: {one.name}, "
+                         f"{figures['bitrate_kbps']:.2f} kbit/s")
+                plots.waveform_and_spectrogram(original, made, files["picture"],
+                                               rate, title, args.start)
+        rows.append({"model": one.name, "set": one.tag, "seconds": len(original) / rate,
+                     **figures, **files})
     if args.json:
         print(json.dumps({"input": args.input, "engine": args.engine, "models": rows}, indent=2))
     else:
@@ -92,7 +103,8 @@ def main(argv=None) -> int:
 def print_table(rows, verbs):
     """The figures, and the files that were written. verbs: of files that stood there before."""
     def cells(figures):
-        return ("" if key not in figures else "–" if figures[key] is None else form.format(figures[key])
+        return ("" if key not in figures else "–" if figures[key] is None
+                else form.format(figures[key])
                 for _, key, form in COLUMNS)
 
     console = Console()

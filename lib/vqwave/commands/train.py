@@ -22,33 +22,38 @@ class _List(argparse.Action):
 def parser() -> argparse.ArgumentParser:
     """What the command can be told."""
     parser = cli.parser(
-        "Train the whole chain, one model after the other: the codecs, then the generators. The same command again "
-        "goes on where it was stopped and skips what is finished.\n"
-        f"These options are passed on to every model's training (see {cli.command('train-codec')} --help): "
-        f"{', '.join(_passed_on())}.",
+        "Train the whole chain, one model after the other: the codecs, then the generators. The "
+        "same command again goes on where it was stopped and skips what is finished.\n"
+        f"These options are passed on to every model's training (see {cli.command('train-codec')} "
+        f"--help): {', '.join(_passed_on())}.",
         "--data-dir data/my_music --hours 8",
     )
-    parser.add_argument("--list", action=_List, nargs=0, help="print what presets there are, and exit")
+    parser.add_argument("--list", action=_List, nargs=0,
+                        help="print what presets there are, and exit")
     arguments.add_data(parser)
     parser.add_argument("--output-dir", metavar="DIR",
-                        help=f"where everything goes (default: {weights.GENERATORS}/NAME, NAME being the data "
-                             "folder's)")
+                        help=f"where everything goes (default: {weights.GENERATORS}/NAME, NAME "
+                             f"being the data folder's)")
     options.add_preset(parser)
     parser.add_argument("--hours", type=cli.number(float, above=0), metavar="H",
-                        help=f"time for all models together (default: {HOURS:g}, unless --steps is given)")
+                        help=f"time for all models together (default: {HOURS:g}, unless --steps is "
+                             f"given)")
     parser.add_argument("--steps", type=cli.number(int, 1), metavar="N",
                         help="steps of each model, in place of --hours")
     parser.add_argument("--levels", metavar="L,...",
-                        help="the levels to train, coarsest first (default: all of the preset's chain)")
+                        help="the levels to train, coarsest first (default: all of the preset's "
+                             "chain)")
     parser.add_argument("--input-length", type=cli.number(int, 1), metavar="SAMPLES",
                         help="length of a window, for every model (default: the preset's)")
     parser.add_argument("--offsets", type=cli.field(config.TrainingConfig, "offsets"), metavar="N",
                         help=f"see {cli.command('train-generator')} --help")
-    parser.add_argument("--transpose", type=cli.field(config.TrainingConfig, "transpose"), metavar="SEMITONES",
+    parser.add_argument("--transpose", type=cli.field(config.TrainingConfig, "transpose"),
+                        metavar="SEMITONES",
                         help=f"see {cli.command('train-generator')} --help")
     parser.add_argument("--scheduler", metavar="tcp://HOST:PORT",
                         help=f"see {cli.command('train-generator')} --help")
-    parser.add_argument("--no-fp16", action="store_true", help="float32 even where mixed precision is faster")
+    parser.add_argument("--no-fp16", action="store_true",
+                        help="float32 even where mixed precision is faster")
     return parser
 
 
@@ -59,13 +64,16 @@ def main(argv=None) -> int:
         extra.append("--fp16")
     hours = args.hours or (None if args.steps else HOURS)
     output = args.output_dir or Path(weights.GENERATORS) / Path(args.data_dir).resolve().name
-    chosen = plan.Plan(args.data_dir, output, args.preset, _parse_levels(args.levels), hours, args.steps,
-                       args.input_length, args.offsets, args.transpose, args.scheduler, tuple(extra))
+    chosen = plan.Plan(args.data_dir, output, args.preset, _parse_levels(args.levels),
+                       hours, args.steps,
+                       args.input_length, args.offsets, args.transpose,
+                       args.scheduler, tuple(extra))
     plan.run(chosen)
     folder = shlex.quote(str(output))
-    print(f"All {len(chosen.stages)} models are trained, in {plan.format_hours(chosen.spent)}. To hear them:\n"
-          f"  {cli.command('generate')} --vqvae-weights-dir {folder} --generator-weights-dir {folder}\n"
-          f"To train them further: the same command with more --steps in place of --hours")
+    print(f"All {len(chosen.stages)} models are trained, in {plan.format_hours(chosen.spent)}. To "
+          f"hear them:\n  {cli.command('generate')} --vqvae-weights-dir {folder} "
+          f"--generator-weights-dir {folder}\nTo train them further: the same command with more "
+          f"--steps in place of --hours")
     return 0
 
 
@@ -83,7 +91,8 @@ def _check_extra(extra: list[str]):
     of them.
     """
     alone = f"train that one with {cli.command('train-codec')} or {cli.command('train-generator')}"
-    for flag, instead in {"--minutes": "use --hours", "--start-epoch": alone, "--config": alone}.items():
+    for flag, instead in {"--minutes": "use --hours", "--start-epoch": alone,
+                          "--config": alone}.items():
         if any(x == flag or x.startswith(f"{flag}=") for x in extra):
             raise UserError(f"{flag} is not for all models alike: {instead}")
     parser = cli.parser("")
@@ -97,4 +106,5 @@ def _parse_levels(text: str | None) -> tuple[int, ...] | None:
     try:
         return tuple(int(x) for x in text.split(","))
     except ValueError:
-        raise UserError(f"--levels is {text!r}; it must be levels with commas between them, coarsest first") from None
+        raise UserError(f"--levels is {text!r}; it must be levels with commas between them, "
+                        f"coarsest first") from None

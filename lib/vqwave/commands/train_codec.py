@@ -10,24 +10,27 @@ from ..train import options
 def parser() -> argparse.ArgumentParser:
     """What the command can be told."""
     parser = cli.parser(
-        "Train one codec (VQ-VAE) on a data folder. The same command again goes on where it was stopped.",
+        "Train one codec (VQ-VAE) on a data folder. The same command again goes on where it was "
+        "stopped.",
         "--model vqvae_32 --data-dir data/my_music --minutes 30 --fp16",
     )
     options.add_options(parser, "codec")
     parser.add_argument("--decoder-only", action="store_true",
-                        help="with --start-from: train the decoder only; the codes stay the same, and so the "
-                             "generators that were trained on them stay valid")
+                        help="with --start-from: train the decoder only; the codes stay the same, "
+                             "and so the generators that were trained on them stay valid")
     return parser
 
 
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
     if args.decoder_only and not args.start_from:
-        raise UserError("--decoder-only needs --start-from: a decoder for the codes of an untrained encoder is no use")
+        raise UserError("--decoder-only needs --start-from: a decoder for the codes of an "
+                        "untrained encoder is no use")
     settings = options.read_settings(args, "codec")
 
     quiet.import_keras()
     from ..train import training
 
-    training.train_codec(settings.model, args.data_dir, settings.options, settings.training, settings.data)
+    training.train_codec(settings.model, args.data_dir, settings.options,
+                         settings.training, settings.data)
     return 0

@@ -10,18 +10,20 @@ from . import arguments
 def parser() -> argparse.ArgumentParser:
     """What the command can be told."""
     parser = cli.parser(
-        "Train one generator on the codes that trained codecs make of a data folder. The same command again goes on "
-        "where it was stopped.",
+        "Train one generator on the codes that trained codecs make of a data folder. The same "
+        "command again goes on where it was stopped.",
         "--generator generator_128 --data-dir data/my_music --minutes 60 --fp16",
     )
     options.add_options(parser, "generator")
     arguments.add_codecs(parser)
     arguments.add_epoch(parser, "codecs")
     parser.add_argument("--offsets", type=cli.field(config.TrainingConfig, "offsets"), metavar="N",
-                        help="encode each track N times, each time beginning some samples later, so that no one "
-                             "alignment is learnt (default: the preset's)")
-    parser.add_argument("--transpose", type=cli.field(config.TrainingConfig, "transpose"), metavar="SEMITONES",
-                        help="encode each training track also 1 … SEMITONES higher and lower (default: the preset's)")
+                        help="encode each track N times, each time beginning some samples later, "
+                             "so that no one alignment is learnt (default: the preset's)")
+    parser.add_argument("--transpose", type=cli.field(config.TrainingConfig, "transpose"),
+                        metavar="SEMITONES",
+                        help="encode each training track also 1 … SEMITONES higher and lower "
+                             "(default: the preset's)")
     parser.add_argument("--scheduler", metavar="tcp://HOST:PORT",
                         help="encode the tracks on the workers of a Dask cluster (docs/scaling.md)")
     return parser
@@ -36,6 +38,7 @@ def main(argv=None) -> int:
 
     codecs = weights.find_folder(args.vqvae_weights_dir, weights.CODECS)
     training.train_generator(settings.model, args.data_dir, codecs, settings.options,
-                             settings.training, settings.data, codec_epoch=args.epoch, chain=settings.chain,
+                             settings.training, settings.data, codec_epoch=args.epoch,
+                             chain=settings.chain,
                              scheduler=args.scheduler)
     return 0

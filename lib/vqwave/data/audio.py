@@ -39,12 +39,14 @@ def to_int16(audio) -> np.ndarray:
 
     Louder than full scale (infinity included) clips, never wraps; NaN becomes silence.
     """
-    scaled = np.nan_to_num(np.asarray(audio, np.float32), nan=0.0, posinf=1.0, neginf=-1.0) * np.float32(32768)
+    scaled = (np.nan_to_num(np.asarray(audio, np.float32), nan=0.0, posinf=1.0, neginf=-1.0)
+              * np.float32(32768))
     return np.clip(np.rint(scaled), -32768, 32767).astype(np.int16)
 
 
 def from_int16(values) -> np.ndarray:
-    """int16 [...] -> float32 [...] in [-1, 1), what `to_int16` took it from but for the rounding."""
+    """int16 [...] -> float32 [...] in [-1, 1), what `to_int16` took it from but for the rounding.
+    """
     return np.asarray(values).astype(np.float32) / np.float32(32768)
 
 
@@ -71,7 +73,8 @@ def read_window(path, start: int, count: int) -> np.ndarray:
     except OSError as e:
         raise UserError(f"{path}: cannot be read: {e.strerror}") from e
     if len(values) != count:
-        raise UserError(f"{path}: is shorter than the manifest says; run {cli.command('prepare')} again")
+        raise UserError(f"{path}: is shorter than the manifest says; run {cli.command('prepare')} "
+                        f"again")
     return values
 
 
@@ -141,7 +144,8 @@ class Decoder:
         if not self.seconds:
             raise UserError(f"{printable(self.path)}: there is no sound in it")
         if not samples:
-            yield np.zeros(1, np.float32)  # A few samples at a higher rate round to none; they are a file.
+            # A few samples at a higher rate round to none; they are a file.
+            yield np.zeros(1, np.float32)
 
     def _count_seconds(self, frames):
         for frame in frames:
@@ -153,7 +157,8 @@ class Decoder:
         import av
 
         options = {"format_whitelist": _DEMUXERS}
-        with av.open(_Nameless(file), options=options, buffer_size=1 << 18, metadata_errors="ignore") as box:
+        with av.open(_Nameless(file), options=options, buffer_size=1 << 18,
+                     metadata_errors="ignore") as box:
             stream = box.streams.best("audio")
             if stream is None:
                 return
@@ -176,7 +181,8 @@ class Decoder:
             with soundfile.SoundFile(file.fileno(), closefd=False) as sound:
                 self.expected = sound.frames / sound.samplerate
                 self.ended = sound.format != "OGG" or _has_ogg_end(self.path)
-                while (block := sound.read(max(1, _BLOCK // sound.channels), "float32", always_2d=True)).size:
+                while (block := sound.read(max(1, _BLOCK // sound.channels),
+                                           "float32", always_2d=True)).size:
                     mono = _clip_finite(block, 1e6).mean(axis=1, dtype=np.float32)
                     frame = av.AudioFrame.from_ndarray(mono[None], "flt", "mono")
                     frame.sample_rate = sound.samplerate
@@ -221,8 +227,8 @@ def excerpt(path, sample_rate: int, start: float = 0.0, seconds: float | None = 
     count = None if seconds is None else max(1, round(seconds * sample_rate))
     samples, length = part(path, sample_rate, round(start * sample_rate), count)
     if not samples.size:
-        raise UserError(f"{printable(path)}: lasts {length / sample_rate:.1f} s; nothing is left of it from "
-                        f"{start:g} s on")
+        raise UserError(f"{printable(path)}: lasts {length / sample_rate:.1f} s; nothing is left "
+                        f"of it from {start:g} s on")
     return samples
 
 
@@ -285,7 +291,8 @@ def _mono(frames, rate):
             if graph is not None:
                 yield from _drain(graph, end=True)
             graph, key, pending = _graph(frame, rate), now, 0
-        frame.pts = None  # Gaps in time stamps are not our business: what was decoded is what counts.
+        # Gaps in time stamps are not our business: what was decoded is what counts.
+        frame.pts = None
         graph.push(frame)
         pending += frame.samples
         # Asking an empty graph costs an exception; ask when about a block's worth has gone in.
@@ -312,9 +319,11 @@ def _graph(frame, rate):
         mix = ("anull", None)
         resample = f"{rate}:out_sample_fmt=flt:out_chlayout=mono:rematrix_maxval=1"
     graph = av.filter.Graph()
-    source = graph.add_abuffer(sample_rate=frame.sample_rate, format=frame.format.name, layout=frame.layout.name,
+    source = graph.add_abuffer(sample_rate=frame.sample_rate, format=frame.format.name,
+                               layout=frame.layout.name,
                                time_base=frame.time_base)
-    nodes = [graph.add(*mix), graph.add("aresample", resample), graph.add("asetnsamples", f"n={_BLOCK}:p=0"),
+    nodes = [graph.add(*mix), graph.add("aresample", resample),
+             graph.add("asetnsamples", f"n={_BLOCK}:p=0"),
              graph.add("abuffersink")]
     graph.link_nodes(source, *nodes).configure()
     return graph
@@ -338,7 +347,7 @@ def _clip_finite(samples, most):
     return np.clip(np.nan_to_num(samples, nan=0.0, posinf=most, neginf=-most), -most, most)
 
 
-# --------------------------------------------------------------------------------------- transposing
+# -------------------------------------------------------------------------------------- transposing
 
 
 def transposed_length(samples: int, semitones: int) -> int:
@@ -364,7 +373,8 @@ def transpose(blocks, samples: int, semitones: int):
     left = transposed_length(samples, semitones)
     for block in itertools.chain(blocks, [None]):
         last = block is None
-        made = stream.resample_chunk(np.empty(0, np.float32) if last else np.asarray(block, np.float32), last)[:left]
+        made = stream.resample_chunk(np.empty(0, np.float32) if last
+                                     else np.asarray(block, np.float32), last)[:left]
         left -= made.size
         # The resampler may round the length otherwise.
         yield np.clip(np.pad(made, (0, left)) if last else made, -1, 1)
@@ -380,7 +390,8 @@ def check_output(path) -> Path:
     path = Path(path)
     if path.suffix.lower() not in _FORMATS:
         raise UserError(f"{printable(path)}: audio is written as {', '.join(_FORMATS)}; " + (
-            f"{printable(path.suffix)!r} is none of them" if path.suffix else "the name has no such ending"))
+            f"{printable(path.suffix)!r} is none of them" if path.suffix
+            else "the name has no such ending"))
     if path.is_dir():
         raise UserError(f"{printable(path)}: is a folder; name a file")
     if not path.parent.is_dir():
@@ -393,7 +404,8 @@ class Writer:
     time.
 
     >>> with Writer("out.wav", 22050) as out:
-    ...     out.write(block)                     # float [n] in [-1, 1]; louder clips, NaN is silence
+    ...     out.write(block)                     # float [n] in [-1, 1]; louder clips, NaN is
+    silence
 
     Constant memory. The same samples give the same wav and flac, byte for byte; each ogg file has
     its own serial number. The file gets its final name when the block ends without an exception.
@@ -419,7 +431,8 @@ class Writer:
         except OSError as e:
             raise UserError(f"{printable(self.path)}: cannot be written: {reason(e)}") from e
         try:
-            self._sound = soundfile.SoundFile(self._file, "w", sample_rate, channels=1, format=kind, subtype=subtype)
+            self._sound = soundfile.SoundFile(self._file, "w", sample_rate,
+                                              channels=1, format=kind, subtype=subtype)
         except BaseException as e:
             self._finish.__exit__(type(e), e, e.__traceback__)
             raise
@@ -430,7 +443,8 @@ class Writer:
         if block.ndim != 1:
             raise ValueError(f"a block is [samples], not {list(block.shape)}")
         if self._suffix == ".wav" and self.samples + block.size > _WAV_LIMIT:
-            raise UserError(f"{printable(self.path)}: a wav file ends at 4 GiB; write .flac or .ogg")
+            raise UserError(f"{printable(self.path)}: a wav file ends at 4 GiB; write .flac or "
+                            f".ogg")
         # Rounded here, since libsndfile scales by 32767.
         exact = to_int16(block)
         # In slices: libsndfile's Vorbis encoder puts a whole block on the stack.

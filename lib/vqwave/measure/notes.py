@@ -65,7 +65,8 @@ def constant_q(audio, sample_rate: int) -> Iterator[np.ndarray]:
 
     audio = np.asarray(audio, np.float32)
     if audio.ndim != 1 or not audio.size:
-        raise ValueError(f"notes are found in one signal [samples] of at least one sample, not {list(audio.shape)}")
+        raise ValueError(f"notes are found in one signal [samples] of at least one sample, not "
+                         f"{list(audio.shape)}")
     if sample_rate != SAMPLE_RATE:
         audio = librosa.resample(audio, orig_sr=sample_rate, target_sr=SAMPLE_RATE)
     count = 1 + len(audio) // HOP
@@ -75,7 +76,8 @@ def constant_q(audio, sample_rate: int) -> Iterator[np.ndarray]:
         begin, wanted = (first - before) * HOP, (before + frames - 1 + _HALO) * HOP
         part = audio[begin : begin + wanted]
         # Never shorter than the halo, which is longer than the longest filter.
-        made = librosa.cqt(np.pad(part, (0, wanted - len(part))), sr=SAMPLE_RATE, hop_length=HOP, fmin=LOWEST_HZ,
+        made = librosa.cqt(np.pad(part, (0, wanted - len(part))), sr=SAMPLE_RATE,
+                           hop_length=HOP, fmin=LOWEST_HZ,
                            n_bins=BINS, bins_per_octave=12 * BINS_A_SEMITONE)
         yield np.abs(made[:, before : before + frames]).T
 
@@ -90,7 +92,8 @@ def peaks(magnitudes) -> np.ndarray:
     found[:, 1:-1] = (middle > level[:, :-2]) & (middle >= level[:, 2:])
     loudest = level.max(axis=1, keepdims=True)
     around = median_filter(level, size=(1, PEAK_NEIGHBOURHOOD), mode="nearest")
-    return found & (level > around + PEAK_PROMINENCE_DB) & (level > loudest - PEAK_RANGE_DB) & (loudest > SILENT_DB)
+    return (found & (level > around + PEAK_PROMINENCE_DB) & (level > loudest - PEAK_RANGE_DB)
+            & (loudest > SILENT_DB))
 
 
 def chroma(magnitudes) -> np.ndarray:
@@ -99,7 +102,8 @@ def chroma(magnitudes) -> np.ndarray:
     """
     energy = np.where(peaks(magnitudes), np.square(magnitudes), 0.0)
     classes = np.sqrt(energy.reshape(len(energy), -1, 12, BINS_A_SEMITONE).sum(axis=(1, 3)))
-    return (classes / np.maximum(np.linalg.norm(classes, axis=1, keepdims=True), 1e-9)).astype(np.float32)
+    return (classes / np.maximum(np.linalg.norm(classes, axis=1, keepdims=True),
+                                 1e-9)).astype(np.float32)
 
 
 def compare(original, made, sample_rate: int) -> dict[str, float]:
@@ -115,8 +119,8 @@ def compare(original, made, sample_rate: int) -> dict[str, float]:
         which both have peaks. On music, chance is about 0.24 and 0.34.
     """
     if len(original) != len(made):
-        raise ValueError(f"original has {len(original)} samples, what was made of it {len(made)}; only equal lengths "
-                         "can be compared")
+        raise ValueError(f"original has {len(original)} samples, what was made of it {len(made)}; "
+                         f"only equal lengths can be compared")
     right = offered = met = wanted = both = 0
     cosine = 0.0
     for block in zip(constant_q(original, sample_rate), constant_q(made, sample_rate), strict=True):
@@ -127,7 +131,8 @@ def compare(original, made, sample_rate: int) -> dict[str, float]:
         both += int((pair[0].any(axis=1) & pair[1].any(axis=1)).sum())
         cosine += float((pair[0] * pair[1]).sum())
     precision, recall = right / max(offered, 1), met / max(wanted, 1)
-    return {"notes": 2 * precision * recall / max(precision + recall, 1e-9), "notes_precision": precision,
+    return {"notes": 2 * precision * recall / max(precision + recall, 1e-9),
+            "notes_precision": precision,
             "notes_recall": recall, "chroma": cosine / max(both, 1)}
 
 
@@ -138,7 +143,7 @@ def _widen(found):
     return maximum_filter1d(found, 3, axis=1, mode="constant")
 
 
-# ------------------------------------------------------------------------------------ how music uses notes
+# ----------------------------------------------------------------------------- how music uses notes
 
 
 def portrait(audio, sample_rate: int) -> dict:
@@ -158,7 +163,8 @@ def portrait(audio, sample_rate: int) -> dict:
     later = np.clip((classes[:-SECOND] * classes[SECOND:]).sum(axis=1), 0.0, 1.0)
     seconds = _held_frames(found) * FRAME_SECONDS
     return {
-        "durations": _histogram(np.log2(np.clip(seconds, 0.09, 8.0)), np.linspace(np.log2(0.09), 3.0, 13)),
+        "durations": _histogram(np.log2(np.clip(seconds, 0.09, 8.0)),
+                                np.linspace(np.log2(0.09), 3.0, 13)),
         "intervals": _histogram(np.clip(np.diff(line), -13, 13), np.arange(-13.5, 14.5)),
         "harmony": _histogram(later, np.linspace(0.0, 1.0, 13)),
         "key": _histogram(_key_fits(classes), np.linspace(0.0, 1.0, 11)),
@@ -170,7 +176,8 @@ def portrait(audio, sample_rate: int) -> dict:
 def portraits(audio, sample_rate: int, seconds: float = PIECE_SECONDS) -> list[dict]:
     """A `portrait` of each whole piece of `seconds` of a signal; what is over is left out."""
     count = round(seconds * sample_rate)
-    return [portrait(audio[i : i + count], sample_rate) for i in range(0, len(audio) - count + 1, count)]
+    return [portrait(audio[i : i + count], sample_rate)
+            for i in range(0, len(audio) - count + 1, count)]
 
 
 def average(portraits: Sequence[dict]) -> dict:
@@ -185,7 +192,8 @@ def divergences(real: dict, other: dict) -> dict[str, float]:
         For each of `STATISTICS` the Jensen-Shannon divergence of the two histograms in bits, 0
         (alike) to 1; line, alike: those of `other`.
     """
-    return {what: _jensen_shannon(np.asarray(real[what]), np.asarray(other[what])) for what in STATISTICS} | {
+    return {what: _jensen_shannon(np.asarray(real[what]), np.asarray(other[what]))
+            for what in STATISTICS} | {
         what: float(other[what]) for what in ("line", "alike")}
 
 
@@ -193,7 +201,8 @@ def profile(audio, sample_rate: int) -> np.ndarray:
     """How much each pitch class sounds: float64 [12] of unit length, C first; zeros where nothing
     does.
     """
-    total = sum(chroma(block).sum(axis=0, dtype=np.float64) for block in constant_q(audio, sample_rate))
+    total = sum(chroma(block).sum(axis=0, dtype=np.float64)
+                for block in constant_q(audio, sample_rate))
     return total / max(float(np.linalg.norm(total)), 1e-9)
 
 
@@ -242,7 +251,7 @@ def _jensen_shannon(p, q) -> float:
     return (excess(p) + excess(q)) / 2
 
 
-# ------------------------------------------------------------------------------------------ the piano roll
+# ----------------------------------------------------------------------------------- the piano roll
 
 
 @dataclass(frozen=True)
@@ -267,7 +276,8 @@ class PianoRoll:
     length: float
 
 
-def roll(audio, sample_rate: int, *, shortest: float = 0.09, start: float = 0.0, columns: int = 1200) -> PianoRoll:
+def roll(audio, sample_rate: int, *, shortest: float = 0.09, start: float = 0.0,
+         columns: int = 1200) -> PianoRoll:
     """The notes of a signal: peaks that go on from frame to frame within a quarter tone, gaps of
     one frame filled.
 
@@ -298,8 +308,10 @@ def roll(audio, sample_rate: int, *, shortest: float = 0.09, start: float = 0.0,
     if len(rest):
         spectrum.append(shrink(rest))
     notes = held.notes(shortest)
-    return PianoRoll(notes[0] * np.float32(FRAME_SECONDS) + np.float32(start), notes[1] * np.float32(FRAME_SECONDS),
-                440.0 * 2.0 ** ((notes[2] - 69.0) / 12.0), notes[2], notes[3], np.concatenate(spectrum).T,
+    return PianoRoll(notes[0] * np.float32(FRAME_SECONDS) + np.float32(start),
+                     notes[1] * np.float32(FRAME_SECONDS),
+                440.0 * 2.0 ** ((notes[2] - 69.0) / 12.0), notes[2], notes[3],
+                     np.concatenate(spectrum).T,
                 start, len(audio) / sample_rate)
 
 
@@ -332,7 +344,8 @@ class _Held:
                 note = len(self.made)
                 self.made.append([frame, frame, at, 0.0, 0.0, -math.inf])
             one = self.made[note]
-            one[1], one[3], one[4], one[5] = frame, one[3] + pitch * weight, one[4] + weight, max(one[5], strength)
+            one[1], one[3], one[4] = frame, one[3] + pitch * weight, one[4] + weight
+            one[5] = max(one[5], strength)
             self.sounding = {b: n for b, n in self.sounding.items() if n != note}
             self.sounding[at] = note
 

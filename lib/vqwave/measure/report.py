@@ -42,17 +42,20 @@ def read_targets(path, chain: ChainConfig) -> tuple[Target, ...]:
     for what, bounds in values.items():
         if what not in named:
             near = difflib.get_close_matches(str(what), named, n=1, cutoff=0.0)[0]
-            raise UserError(f"{printable(path)}: there is no figure {str(what)!r}; did you mean {near!r}?")
-        if not isinstance(bounds, dict) or not bounds or not set(bounds) <= {"must", "aim"} or not all(
-                type(x) in (int, float) and math.isfinite(x) for x in bounds.values()):
-            raise UserError(f"{printable(path)}: {what!r} must have a number for must, for aim, or for both")
+            raise UserError(f"{printable(path)}: there is no figure {str(what)!r}; did you mean "
+                            f"{near!r}?")
+        if (not isinstance(bounds, dict) or not bounds or not set(bounds) <= {"must", "aim"}
+            or not all(type(x) in (int, float) and math.isfinite(x) for x in bounds.values())):
+            raise UserError(f"{printable(path)}: {what!r} must have a number for must, for aim, or "
+                            f"for both")
     return tuple(replace(figure, **values.get(what, {})) for what, figure in named.items())
 
 
-def write(results: dict, evaluation: Evaluation, name: str, folder, runs_dir=None, command: str = "",
+def write(results: dict, evaluation: Evaluation, name: str, folder, runs_dir=None,
+          command: str = "",
           targets: tuple[Target, ...] | None = None) -> list[Path]:
-    """Write the section of corpus `name` in RESULTS.md of `folder`, and its pictures and examples in
-    docs/results/`name`/.
+    """Write the section of corpus `name` in RESULTS.md of `folder`, and its pictures and examples
+    in docs/results/`name`/.
 
     Only what was measured is drawn.
 
@@ -81,7 +84,8 @@ def write(results: dict, evaluation: Evaluation, name: str, folder, runs_dir=Non
         if part.name in results:
             part.draw(results, evaluation, gallery)
     if runs_dir:
-        gallery.picture("training.png", plots.training_curves, plots.logs(runs_dir, evaluation.music.chain.names))
+        gallery.picture("training.png", plots.training_curves,
+                        plots.logs(runs_dir, evaluation.music.chain.names))
     text = section(results, evaluation, name, [p.name for p in gallery.written], command, targets)
     path = folder / "RESULTS.md"
     before = path.read_text(encoding="utf-8") if path.exists() else "# Results\n"
@@ -150,7 +154,8 @@ def section(results: dict, evaluation: Evaluation, name: str, files: Sequence[st
 
 def _write_figures(page, sides, evaluation, targets):
     """The figures that stand first, each with its bounds, and a verdict a side."""
-    first_side, known = next(iter(sides)), {side for side in sides if _has_trained_on(evaluation.for_side(side))}
+    first_side = next(iter(sides))
+    known = {side for side in sides if _has_trained_on(evaluation.for_side(side))}
     marks = set()
 
     def judge(target, side):
@@ -183,7 +188,8 @@ def _write_figures(page, sides, evaluation, targets):
             first = next(one for one in row.values() if one["measured"] is not None)
             made.append((first["what"], _bound(first, "must"), _bound(first, "aim"),
                          *(cell for one in row.values() for cell in cells(one))))
-        page.add(*table(("", "must", "aim", *(cell for one in titles for cell in (one, "verdict"))), made))
+        page.add(*table(("", "must", "aim", *(cell for one in titles for cell in (one, "verdict"))),
+                        made))
 
     others, distances = [], {}  # those of each amount of sound: {(size of each side): rows}
     for target in targets:
@@ -197,22 +203,28 @@ def _write_figures(page, sides, evaluation, targets):
     if not shown:
         return
 
-    page.heading("What was wanted" if any(one["verdict"] for row in shown for one in row.values()) else "Figures")
+    page.heading("What was wanted" if any(one["verdict"] for row in shown for one in row.values())
+                 else "Figures")
     if others:
         add_table(map(title, sides), others)
     if distances:
-        page.add("Fréchet distances depend on how much sound each side has, which stands over each column:")
+        page.add("Fréchet distances depend on how much sound each side has, which stands over each "
+                 "column:")
     for sizes, rows in distances.items():
         add_table(map(title, sides, sizes), rows)
-    choices = [f"the {side} tracks: {_list_choices(evaluation, side)};" for side in sides if side != "validation"]
+    choices = [f"the {side} tracks: "
+               f"{_list_choices(evaluation, side)};" for side in sides if side != "validation"]
     page.add(" ".join(["Chosen by looking at", *choices,
                        "the validation tracks: epochs, and settings that are not named here.",
-                       *["\\* Of music that a model was, or may have been, trained on."] * ("*" in marks),
-                       *["† A distance of less or more sound than the bound is for: no verdict."] * ("†" in marks)]))
+                       *["\\* Of music that a model was, or may have been, trained "
+                         "on."] * ("*" in marks),
+                       *["† A distance of less or more sound than the bound is for: no "
+                         "verdict."] * ("†" in marks)]))
 
 
 def _list_choices(evaluation, side) -> str:
-    return evaluation.split.chosen_by_test if side == "test" and evaluation.split.chosen_by_test else "nothing"
+    return (evaluation.split.chosen_by_test if side == "test" and evaluation.split.chosen_by_test
+            else "nothing")
 
 
 def _has_trained_on(evaluation: Evaluation) -> bool:
@@ -226,12 +238,13 @@ def _describe_tracks(evaluation, sides) -> str:
     words = f"{_amount(evaluation.train)} train, {_amount(evaluation.validation)} validate; "
     first, *others = sides
     if not others:
-        return (f"{words}every figure is of the {_amount(evaluation.test)} of the {first} split, unless it says "
-                "otherwise.")
+        return (f"{words}every figure is of the {_amount(evaluation.test)} of the {first} split, "
+                f"unless it says otherwise.")
     fresh = evaluation.for_side(others[0])
-    return (f"{words}figures are of the {_amount(evaluation.test)} of the {first} split, and of the "
-            f"{_amount(fresh.test)} of the {others[0]} split ({', '.join(map(track_name, fresh.test))}). Where "
-            f"a cell has two, the first is of the {first} tracks, the second of the {others[0]} ones.")
+    return (f"{words}figures are of the {_amount(evaluation.test)} of the {first} split, and of "
+            f"the {_amount(fresh.test)} of the {others[0]} split "
+            f"({', '.join(map(track_name, fresh.test))}). Where a cell has two, the first is of "
+            f"the {first} tracks, the second of the {others[0]} ones.")
 
 
 def _amount(tracks) -> str:
@@ -255,14 +268,17 @@ def _describe_choices(evaluation: Evaluation) -> str:
         words.append(f"{', '.join(clean)}: trained on none of them, by their records.")
     for name, tracks in overlap.items():
         if tracks:
-            words.append(f"**{name} was trained on {', '.join(tracks)}**: its figures are of music that it knows.")
+            words.append(f"**{name} was trained on {', '.join(tracks)}**: its figures are of music "
+                         f"that it knows.")
     if unknown := [name for name, tracks in overlap.items() if tracks is None]:
         who = ", ".join(unknown)
         if side == "fresh":
-            words.append(f"**{who}: no record of the tracks trained on. What was trained before these tracks were held "
-                         "out has seen them**, and its figures here are of music that it knows.")
+            words.append(f"**{who}: no record of the tracks trained on. What was trained before "
+                         f"these tracks were held out has seen them**, and its figures here are of "
+                         f"music that it knows.")
         else:
-            words.append(f"{who}: no record of the tracks trained on, so that the split is all there is to go by.")
+            words.append(f"{who}: no record of the tracks trained on, so that the split is all "
+                         f"there is to go by.")
     return " ".join(words)
 
 

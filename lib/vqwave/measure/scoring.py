@@ -21,7 +21,8 @@ CHUNK = 2048
 
 
 def score(generator: GeneratorEngine, spans: Sequence[Span], previous: np.ndarray | None = None,
-          sources: Sequence[Span] | None = None, report: Callable[[float], None] = lambda share: None) -> np.ndarray:
+          sources: Sequence[Span] | None = None,
+          report: Callable[[float], None] = lambda share: None) -> np.ndarray:
     """Log-probabilities of frames: float32 [spans, n], all books of a frame added.
 
     Args:
@@ -37,7 +38,8 @@ def score(generator: GeneratorEngine, spans: Sequence[Span], previous: np.ndarra
         previous = np.full((len(spans), config.books), config.start_token, np.int32)
     state, nats = generator.initial_state(len(spans)), []
     for i in range(0, count, chunk):
-        parts, others = ([replace(span, start=span.start + i, frames=min(chunk, count - i)) for span in some]
+        parts, others = ([replace(span, start=span.start + i, frames=min(chunk, count - i))
+                          for span in some]
                          for some in (spans, sources or spans))
         frames = read_spans(parts, config.books)
         context = None
@@ -55,7 +57,8 @@ def score(generator: GeneratorEngine, spans: Sequence[Span], previous: np.ndarra
     return np.concatenate(nats, 1)
 
 
-def encode_track(audio: np.ndarray, codec: CodecEngine, above: CodecEngine | None, track: Track, start: int
+def encode_track(audio: np.ndarray, codec: CodecEngine, above: CodecEngine | None,
+                 track: Track, start: int
                  ) -> CodeTrack:
     """A part of a track, float32 [samples] from its sample `start` on, as the codes of a level and
     of the one above; above: the codec of that, None at the top.
@@ -75,8 +78,10 @@ def read_spans(spans: Sequence[Span], books: int) -> np.ndarray:
 
 def pad_sources(spans: Sequence[Span], config: GeneratorConfig) -> list[Span]:
     """The spans with the pad token for every frame above."""
-    return [replace(span, track=span.track._replace(above=np.full_like(span.track.above, config.pad_token)))
-            for span in spans]
+    def hide(track):
+        return track._replace(above=np.full_like(track.above, config.pad_token))
+
+    return [replace(span, track=hide(span.track)) for span in spans]
 
 
 def swap_sources(spans: Sequence[Span], config: GeneratorConfig) -> list[Span]:

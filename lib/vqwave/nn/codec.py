@@ -24,11 +24,12 @@ from .quantizers import build_quantizer
 
 
 def build_decoder(config: CodecConfig) -> tuple[keras.Model, Head]:
-    """(vectors float32 [batch, N, width] -> audio float32 [batch, N·level, 1], the head, which knows how far
-    its branches see in codes).
+    """(vectors float32 [batch, N, width] -> audio float32 [batch, N·level, 1], the head, which
+    knows how far its branches see in codes).
 
-    A head with clues makes a second output of them. With a head that must know its position it takes [vectors, start],
-    start int32 [batch] the number of the first of these codes in the piece, modulo PERIOD / level.
+    A head with clues makes a second output of them. With a head that must know its position it
+    takes [vectors, start], start int32 [batch] the number of the first of these codes in the piece,
+    modulo PERIOD / level.
     """
     vectors = keras.Input((None, config.quantizer.width), name="vectors")
     inputs, start = vectors, None
@@ -48,11 +49,13 @@ def build_decoder(config: CodecConfig) -> tuple[keras.Model, Head]:
         head.tap(i, x, start, reach)
         if i:
             ratio = config.stages[i].stride
-            up = SubPixelUpsampling(config.stages[i - 1].channels, ratio, 3, config.even, name=f"up_{i}")
+            up = SubPixelUpsampling(config.stages[i - 1].channels, ratio,
+                                    3, config.even, name=f"up_{i}")
             x = up(x)
             reach.add(up, ratio=ratio)
     audio = head.synthesise(x, start, reach)
-    return keras.Model(inputs, audio if head.clues is None else [audio, head.clues], name="decoder"), head
+    return keras.Model(inputs, audio if head.clues is None else [audio, head.clues],
+                       name="decoder"), head
 
 
 @keras.saving.register_keras_serializable("vqwave")
@@ -72,7 +75,8 @@ class VQVAE(keras.Model):
         self.encoder, sees = ENCODERS[type(config.encoder)](config, self.front_end)
         before, after = self.front_end.receptive_field
         hop, level, segment = self.front_end.hop, config.level, config.quantizer.segment
-        frames = max(before + sees.left * hop, after + sees.right * hop) / level + config.quantizer.overlap
+        frames = (max(before + sees.left * hop, after + sees.right * hop) / level
+                  + config.quantizer.overlap)
         self.encode_halo = math.ceil(frames / segment) * segment
         """Codes' worth of samples to either side that one code can see."""
         self.decoder, self.head = build_decoder(config)
@@ -82,7 +86,8 @@ class VQVAE(keras.Model):
         self.encoder.trainable = not decoder_only
         self.terms = terms_of(config.loss)
         terms = [*itertools.chain.from_iterable(self.terms), *self.head.TERMS]
-        self.seed_generator = keras.random.SeedGenerator(seed + 1) if config.needs_position else None
+        self.seed_generator = (keras.random.SeedGenerator(seed + 1) if config.needs_position
+                               else None)
         self.adversary = build_adversary(config.adversary)
         self.weights_of_terms = {**dict(config.loss)}
         if self.adversary is not None:
@@ -95,7 +100,8 @@ class VQVAE(keras.Model):
     def parts(self) -> dict[str, list]:
         """The variables that each file of a weights set holds, by part name."""
         return {
-            "encoder": self.encoder.weights, "decoder": self.decoder.weights, "codebook": self.quantizer.codebooks,
+            "encoder": self.encoder.weights, "decoder": self.decoder.weights,
+            "codebook": self.quantizer.codebooks,
         }
 
     def build(self, input_shape=None):
@@ -113,12 +119,14 @@ class VQVAE(keras.Model):
                 # Anywhere, so that what is learnt holds for every phase of the tones and any noise.
                 rows = replica_sums.joint(ops.shape(audio)[0])
                 start = replica_sums.share(
-                    keras.random.randint((rows,), 0, PERIOD // self.config.level, seed=self.seed_generator))
+                    keras.random.randint((rows,), 0, PERIOD // self.config.level,
+                                         seed=self.seed_generator))
             given = [quantized, start]
         return ops.cast(self._decode(given, training)[..., 0], "float32")
 
     def _decode(self, given, training=False):
-        """audio [batch, samples, 1]; the head's clues, where it has some, stay for `compute_loss`."""
+        """audio [batch, samples, 1]; the head's clues, where it has some, stay for `compute_loss`.
+        """
         made = self.decoder(given, training=training)
         if self.head.clues is None:
             return made
@@ -158,16 +166,19 @@ class VQVAE(keras.Model):
     def decode_model(self) -> keras.Model:
         """Functional model: codes int32 [batch, N, books] -> audio float32 [batch, N·level].
 
-        Where the config says `needs_position`: [codes, start], start int32 [batch] as in `build_decoder`.
+        Where the config says `needs_position`: [codes, start], start int32 [batch] as in
+        `build_decoder`.
         """
-        inputs = codes = keras.Input((None, None if self.config.quantizer.nested else self.config.books),
+        inputs = codes = keras.Input((None, None if self.config.quantizer.nested
+                                      else self.config.books),
                                       dtype="int32", name="codes")
         vectors = _Call(self.quantizer.lookup, name="lookup")(codes)
         if self.config.needs_position:
             start = keras.Input((), dtype="int32", name="start")
             inputs, vectors = [codes, start], [vectors, start]
         audio = self._decode(vectors)
-        return keras.Model(inputs, layers.Reshape((-1,), name="samples")(audio), name=f"{self.config.name}_decode")
+        return keras.Model(inputs, layers.Reshape((-1,), name="samples")(audio),
+                           name=f"{self.config.name}_decode")
 
 
 class _Call(layers.Layer):

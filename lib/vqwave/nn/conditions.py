@@ -52,18 +52,20 @@ class FrameEmbedding(layers.Embedding):
         return ops.reshape(vectors, (*ops.shape(frames)[:-1], self.books * self.output_dim))
 
     def start_from(self, codebooks: list[np.ndarray], random: np.random.Generator):
-        """Set the rows of each book to the codes' vectors, float32 [num_codes, any width] each, with
-        zeros for the token; `random` projects vectors of another width.
+        """Set the rows of each book to the codes' vectors, float32 [num_codes, any width] each,
+        with zeros for the token; `random` projects vectors of another width.
         """
         dim = self.output_dim
-        rows = [row for book in codebooks for row in (project(book, dim, random), np.zeros((1, dim)))]
+        rows = [row for book in codebooks for row in (project(book, dim, random),
+                                                      np.zeros((1, dim)))]
         self.embeddings.assign(np.concatenate(rows))
 
     def compute_output_shape(self, shape):
         return (*shape[:-1], self.output_dim * (self.books if self.join == "concatenate" else 1))
 
     def get_config(self):
-        own = {"books": self.books, "num_codes": self.num_codes, "dim": self.output_dim, "join": self.join}
+        own = {"books": self.books, "num_codes": self.num_codes, "dim": self.output_dim,
+               "join": self.join}
         config = super().get_config() | own
         return {k: v for k, v in config.items() if k not in ("input_dim", "output_dim")}
 
@@ -78,7 +80,8 @@ def codes_above_model(config: CodesAbove, generator: GeneratorConfig) -> keras.M
     codes = keras.Input(config.shape, dtype="int32", name=config.input)
     x = FrameEmbedding(config.books, config.num_codes, config.channels, name="embedding")(codes)
     for dilation in config.dilations:
-        x = CroppedResidual(config.channels, dilation, config.kernel_size, name=f"dilated_{dilation}")(x)
+        x = CroppedResidual(config.channels, dilation, config.kernel_size,
+                            name=f"dilated_{dilation}")(x)
     x = SubPixelUpsampling(config.channels, generator.ratio, kernel_size=1, name="upsample")(x)
     x = layers.Activation("gelu", name="activation")(x)
     return keras.Model(codes, x, name="context")
@@ -92,7 +95,8 @@ def join(outputs: list):
     if len(outputs) == 1:
         return outputs[0]
     long = next((x for x in outputs if x.shape[1] != 1), outputs[0])
-    return ops.concatenate([x if x.shape[1] != 1 else x + ops.zeros_like(long[..., :1]) for x in outputs], axis=-1)
+    return ops.concatenate([x if x.shape[1] != 1 else x + ops.zeros_like(long[..., :1])
+                            for x in outputs], axis=-1)
 
 
 CONDITIONS: dict[type[Config], Callable] = {CodesAbove: codes_above_model}

@@ -19,7 +19,8 @@ from .layers import gelu
 from .recurrence import LSTM
 
 REPEAT = 6.0
-"""What stands for the code before at first: among 256 codes, that it stays in two frames of three."""
+"""What stands for the code before at first: among 256 codes, that it stays in two frames of three.
+"""
 
 
 class LSTMStack(keras.Model):
@@ -30,15 +31,16 @@ class LSTMStack(keras.Model):
         frame: logits_k = W_k·gelu(P_k·h + Σ_{j<k} V_j[code_j]) + b_k
 
     With `repeats` one more output s_k of each book is added to the logit of the code that it had in
-    the frame before, as a pointer to it (after Merity et al. 2016, "Pointer sentinel mixture models"),
-    and the later books know which of those before them changed: the sum has u_j besides where code_j
-    is another than before.
+    the frame before, as a pointer to it (after Merity et al. 2016, "Pointer sentinel mixture
+    models"), and the later books know which of those before them changed: the sum has u_j besides
+    where code_j is another than before.
     """
 
     def __init__(self, config: GeneratorConfig, **kwargs):
         super().__init__(name="generator", **kwargs)
         core, self.config = config.core, config
-        self.embedding = FrameEmbedding(config.books, config.num_codes, core.embedding_dim, "concatenate",
+        self.embedding = FrameEmbedding(config.books, config.num_codes,
+                                        core.embedding_dim, "concatenate",
                                         name="embedding")
         self.lstms, self.dropouts = [], []
         for i in range(core.layers):
@@ -46,18 +48,24 @@ class LSTMStack(keras.Model):
             if core.dropout:
                 self.dropouts.append(layers.Dropout(core.dropout, name=f"dropout_{i}"))
         later = range(1, config.books)
-        self.logits, *self.later_logits = [self._outputs(f"logits_{k}" if k else "logits") for k in range(config.books)]
+        self.logits, *self.later_logits = [self._outputs(f"logits_{k}" if k else "logits")
+                                           for k in range(config.books)]
         self.from_state = [layers.Dense(core.head_dim, name=f"state_{k}") for k in later]
-        self.from_books = [layers.Embedding(config.num_codes, core.head_dim, name=f"before_{k}") for k in later]
-        self.from_changes = [layers.Embedding(2, core.head_dim, name=f"changed_{k}") for k in later if core.repeats]
+        self.from_books = [layers.Embedding(config.num_codes, core.head_dim, name=f"before_{k}")
+                           for k in later]
+        self.from_changes = [layers.Embedding(2, core.head_dim, name=f"changed_{k}")
+                             for k in later if core.repeats]
         self._build()
 
     def _outputs(self, name: str):
-        """The last layer of a book. Logits and the softmax over them stay in float32 under mixed precision."""
+        """The last layer of a book. Logits and the softmax over them stay in float32 under mixed
+        precision.
+        """
         count, repeats = self.config.num_codes, self.config.core.repeats
         bias = np.append(np.zeros(count, "float32"), REPEAT)[: count + repeats]
         return layers.Dense(count + repeats, dtype="float32", name=name,
-                            bias_initializer=lambda shape, dtype=None: ops.convert_to_tensor(bias, dtype))
+                            bias_initializer=lambda shape,
+                            dtype=None: ops.convert_to_tensor(bias, dtype))
 
     def _build(self):
         config, core = self.config, self.config.core
@@ -67,7 +75,8 @@ class LSTMStack(keras.Model):
             lstm.build((None, None, width))
             width = core.units
         self.logits.build((None, None, width))
-        for state, before, logits in zip(self.from_state, self.from_books, self.later_logits, strict=True):
+        for state, before, logits in zip(self.from_state, self.from_books,
+                                         self.later_logits, strict=True):
             state.build((None, None, width))
             before.build((None, None))
             logits.build((None, None, core.head_dim))
@@ -130,7 +139,8 @@ class LSTMStack(keras.Model):
             chosen = code(k, logits)
             before = before + self.from_books[k](chosen)
             if self.from_changes:
-                before = before + self.from_changes[k](ops.cast(chosen != previous[..., k], "int32"))
+                before = (before
+                          + self.from_changes[k](ops.cast(chosen != previous[..., k], "int32")))
 
     def _point(self, outputs, previous):
         """A book's outputs, and its code in the frame before, int32 [...] -> its logits."""
@@ -138,7 +148,8 @@ class LSTMStack(keras.Model):
         if not self.config.core.repeats:
             return outputs
         # The start token is no code: nothing is added then.
-        return outputs[..., :count] + outputs[..., count:] * ops.one_hot(previous, count, dtype="float32")
+        return (outputs[..., :count] + outputs[..., count:]
+                * ops.one_hot(previous, count, dtype="float32"))
 
     def step(self, previous, context, state, draw):
         """One frame, for sampling.

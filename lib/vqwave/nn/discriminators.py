@@ -30,12 +30,14 @@ class FreezableConv2D(layers.Layer):
     the decoder's frozen.
     """
 
-    def __init__(self, filters: int, kernel_size: tuple[int, int], strides: tuple[int, int], **kwargs):
+    def __init__(self, filters: int, kernel_size: tuple[int, int], strides: tuple[int, int],
+                 **kwargs):
         super().__init__(**kwargs)
         self.filters, self.kernel_size, self.strides = filters, tuple(kernel_size), tuple(strides)
 
     def build(self, shape):
-        self.kernel = self.add_weight(shape=(*self.kernel_size, shape[-1], self.filters), name="kernel")
+        self.kernel = self.add_weight(shape=(*self.kernel_size, shape[-1], self.filters),
+                                      name="kernel")
         self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
 
     def call(self, x, frozen=False):
@@ -64,7 +66,8 @@ class STFTDiscriminator(layers.Layer):
         super().__init__(**kwargs)
         self.n_fft, self.hop = n_fft, hop
         self.convolutions = [
-            FreezableConv2D(c, (3, 9), (2 if i else 1, 4 if i < 2 else 2), name=f"conv_{i}", dtype=self.dtype_policy)
+            FreezableConv2D(c, (3, 9), (2 if i else 1, 4 if i < 2 else 2),
+                            name=f"conv_{i}", dtype=self.dtype_policy)
             for i, c in enumerate(CHANNELS)
         ]
         self.verdict = FreezableConv2D(1, (3, 3), (1, 1), name="verdict", dtype=self.dtype_policy)
@@ -93,7 +96,8 @@ class STFTDiscriminator(layers.Layer):
 
 
 DISCRIMINATORS: dict[type[Config], Callable] = {
-    STFTConfig: lambda config, dtype: STFTDiscriminator(config.n_fft, config.hop, name=f"stft_{config.n_fft}",
+    STFTConfig: lambda config, dtype: STFTDiscriminator(config.n_fft, config.hop,
+                                                        name=f"stft_{config.n_fft}",
                                                         dtype=dtype),
 }
 """The layer of each kind of discriminator: (config, dtype) -> layer, which returns its features,
@@ -141,7 +145,8 @@ class Adversary(layers.Layer):
     def __init__(self, config: AdversaryConfig, **kwargs):
         super().__init__(**kwargs)
         self.game = GAMES[config.game]
-        self.discriminators = [DISCRIMINATORS[type(one)](one, self.dtype_policy) for one in config.discriminators]
+        self.discriminators = [DISCRIMINATORS[type(one)](one, self.dtype_policy)
+                               for one in config.discriminators]
 
     def build(self, shape):
         for d in self.discriminators:

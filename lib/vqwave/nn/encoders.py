@@ -1,7 +1,8 @@
-"""Encoders: features of the front end -> latents, one function for each kind of the config's `encoder`.
+"""Encoders: features of the front end -> latents, one function for each kind of the config's
+`encoder`.
 
-What each makes: (Keras model float32 [batch, steps, channels] -> latents [batch, N, width], how far a
-frame sees in steps of the front end).
+What each makes: (Keras model float32 [batch, steps, channels] -> latents [batch, N, width], how far
+a frame sees in steps of the front end).
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def mirror_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, Reach]:
 
 @register
 class BandedConv(layers.Layer):
-    """A convolution of its own for each band: [batch, frames, bands, c] -> [batch, frames, bands, units].
+    """A convolution of its own for each band: [batch, frames, bands, c] -> [batch, frames, bands,
+    units].
 
     Three taps, `dilation` frames apart, zeros outside; dilation 0 is one tap.
     """
@@ -57,8 +59,9 @@ class BandedConv(layers.Layer):
     def build(self, shape):
         bands, width = shape[-2], shape[-1] * (3 if self.dilation else 1)
         # One matrix a band, because Muon makes the singular values of a matrix alike.
+        start = keras.initializers.RandomNormal
         self.kernels = [self.add_weight(shape=(width, self.units), name=f"kernel_{k}",
-                                        initializer=keras.initializers.RandomNormal(stddev=width**-0.5))
+                                        initializer=start(stddev=width**-0.5))
                         for k in range(bands)]
         self.bias = self.add_weight(shape=(bands, self.units), initializer="zeros", name="bias")
 
@@ -81,7 +84,8 @@ class BandedConv(layers.Layer):
 
 @register
 class BandSplit(layers.Layer):
-    """Levels and peaks [batch, frames, 2·bins] -> [batch, frames, bands, 2·(bins / bands + 2·overlap)].
+    """Levels and peaks [batch, frames, 2·bins] -> [batch, frames, bands, 2·(bins / bands +
+    2·overlap)].
 
     Centred and scaled to about one.
     """
@@ -109,7 +113,9 @@ class BandSplit(layers.Layer):
 
 @register
 class UnitLength(layers.Layer):
-    """[batch, frames, bands, d] -> float32 [batch, frames, bands·d], each band's part with a mean square of 1."""
+    """[batch, frames, bands, d] -> float32 [batch, frames, bands·d], each band's part with a mean
+    square of 1.
+    """
 
     def call(self, x):
         x = ops.cast(x, "float32")
@@ -140,8 +146,10 @@ def banded_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, Reach]:
         x = x + conv(own.units, dilation, f"dilated_{dilation}")(gelu(x))
     x = conv(own.units, 1, "mix")(gelu(x))
     x = conv(config.quantizer.code_dim, 0, "latents")(gelu(x))
-    return keras.Model(features, UnitLength(name="unit_length", dtype="float32")(x), name="encoder"), reach
+    return keras.Model(features, UnitLength(name="unit_length", dtype="float32")(x),
+                       name="encoder"), reach
 
 
-ENCODERS: dict[type[Config], Callable] = {MirrorEncoder: mirror_encoder, BandedEncoder: banded_encoder}
+ENCODERS: dict[type[Config], Callable] = {MirrorEncoder: mirror_encoder,
+                                          BandedEncoder: banded_encoder}
 """What builds each kind of encoder: (codec config, front end) -> (model, reach)."""

@@ -37,12 +37,12 @@ QUALITY = 1.0 / ((2 ** (2 / PER_OCTAVE) - 1) / (2 ** (2 / PER_OCTAVE) + 1))
 
 
 class ConstantQ:
-    """Amplitudes of quarter tones: audio float32 [batch, T] -> [batch, T / hop, bins], a sine of amplitude
-    a giving a.
+    """Amplitudes of quarter tones: audio float32 [batch, T] -> [batch, T / hop, bins], a sine of
+    amplitude a giving a.
 
-    A Hann window of `QUALITY` periods for each bin, centred on the first sample of a frame (Brown 1991).
-    Each octave is one convolution over blocks of `hop` samples, half as long as that of the octave
-    below, so that it costs little and exports to ONNX.
+    A Hann window of `QUALITY` periods for each bin, centred on the first sample of a frame (Brown
+    1991). Each octave is one convolution over blocks of `hop` samples, half as long as that of the
+    octave below, so that it costs little and exports to ONNX.
     """
 
     def __init__(self, config: LogFrequencyFrontEnd, sample_rate: int):
@@ -54,14 +54,17 @@ class ConstantQ:
             one = slice(first, first + PER_OCTAVE)
             half = math.ceil(lengths[first] / 2 / self.hop)  # blocks to either side of the centre
             time = np.arange(-half * self.hop, half * self.hop)[:, None]
-            window = np.where(np.abs(time) < lengths[one] / 2, 1.0 + np.cos(2 * np.pi * time / lengths[one]), 0.0)
+            window = np.where(np.abs(time) < lengths[one] / 2,
+                              1.0 + np.cos(2 * np.pi * time / lengths[one]), 0.0)
             window *= 2.0 / window.sum(axis=0)
             angle = 2 * np.pi * frequencies[one] * time / sample_rate
             kernel = np.concatenate([window * np.cos(angle), window * np.sin(angle)], axis=1)
-            self.kernels.append(kernel.reshape(2 * half, self.hop, 2 * PER_OCTAVE).astype("float32"))
+            self.kernels.append(kernel.reshape(2 * half, self.hop,
+                                               2 * PER_OCTAVE).astype("float32"))
         self.reach = max(len(kernel) for kernel in self.kernels) // 2
         """Blocks to either side of a frame's first sample that it sees."""
-        # Long windows let noise through less: what stands out of it is judged by the root of their length.
+        # Long windows let noise through less: what stands out of it is judged by the root of their
+        # length.
         self.emphasis = np.sqrt(lengths).astype("float32")
 
     def __call__(self, audio):
@@ -77,17 +80,21 @@ class ConstantQ:
         return ops.concatenate(octaves, axis=-1)
 
     def peaks(self, amplitudes):
-        """How much of a peak each bin is, float32 in [0, 1]: amplitudes [batch, frames, bins] -> the same shape.
+        """How much of a peak each bin is, float32 in [0, 1]: amplitudes [batch, frames, bins] ->
+        the same shape.
 
-        A peak, 0.5 and more, is louder than its neighbours, stands `PEAK_PROMINENCE_DB` over the median of the
-        `PEAK_NEIGHBOURHOOD` bins around it and lies within `PEAK_RANGE_DB` of its frame's loudest, all judged with
-        `emphasis`; a frame under -70 dB has none. Within a
-        quarter of a dB of any of these bounds there is no jump, so that rounding makes no other codes.
+        A peak, 0.5 and more, is louder than its neighbours, stands `PEAK_PROMINENCE_DB` over the
+        median of the `PEAK_NEIGHBOURHOOD` bins around it and lies within `PEAK_RANGE_DB` of its
+        frame's loudest, all judged with `emphasis`; a frame under -70 dB has none. Within a
+        quarter of a dB of any of these bounds there is no jump, so that rounding makes no other
+        codes.
         """
         level = ops.log(amplitudes * self.emphasis) * (20 / math.log(10))
         side = PEAK_NEIGHBOURHOOD // 2
-        around = ops.concatenate([level[..., :1]] * side + [level] + [level[..., -1:]] * side, axis=-1)
-        shifted = ops.stack([around[..., i : i + self.bins] for i in range(PEAK_NEIGHBOURHOOD)], axis=-1)
+        around = ops.concatenate([level[..., :1]] * side + [level] + [level[..., -1:]] * side,
+                                 axis=-1)
+        shifted = ops.stack([around[..., i : i + self.bins] for i in range(PEAK_NEIGHBOURHOOD)],
+                            axis=-1)
         median = ops.top_k(shifted, side + 1)[0][..., -1]
         top = ops.max(level, axis=-1, keepdims=True)
         margin = ops.minimum(level - ops.maximum(shifted[..., side - 1], shifted[..., side + 1]),
@@ -101,7 +108,9 @@ class ConstantQ:
 
 
 def level_of(amplitudes):
-    """Amplitudes -> levels over `RANGE` dB under full scale, 0.1 at its bottom, 1.1 for a full-scale sine."""
+    """Amplitudes -> levels over `RANGE` dB under full scale, 0.1 at its bottom, 1.1 for a
+    full-scale sine.
+    """
     decibels = ops.log(amplitudes) * (20 / math.log(10))
     return ops.clip((decibels + RANGE) / RANGE, -0.1, 1.2) + 0.1
 
@@ -113,16 +122,18 @@ def amplitude_of(levels):
 
 @register
 class LogFrequencySpectrum(layers.Layer):
-    """audio float32 [batch, T] -> float32 [batch, T / hop, 2·bins]: levels of the quarter tones, and the same at
-    peaks only.
+    """audio float32 [batch, T] -> float32 [batch, T / hop, 2·bins]: levels of the quarter tones,
+    and the same at peaks only.
 
     Stays in float32 under mixed precision.
     """
 
     def __init__(self, hop: int, lowest: float, octaves: int, sample_rate: int, **kwargs):
         super().__init__(**({"dtype": "float32"} | kwargs))
-        self.settings = {"hop": hop, "lowest": lowest, "octaves": octaves, "sample_rate": sample_rate}
-        self.transform = ConstantQ(LogFrequencyFrontEnd(hop=hop, lowest=lowest, octaves=octaves), sample_rate)
+        self.settings = {"hop": hop, "lowest": lowest, "octaves": octaves,
+                         "sample_rate": sample_rate}
+        self.transform = ConstantQ(LogFrequencyFrontEnd(hop=hop, lowest=lowest, octaves=octaves),
+                                   sample_rate)
         self.hop, self.channels = hop, 2 * self.transform.bins
 
     @property
@@ -143,7 +154,8 @@ class LogFrequencySpectrum(layers.Layer):
 
 
 def _log_frequency(config: LogFrequencyFrontEnd, sample_rate: int):
-    return LogFrequencySpectrum(config.hop, config.lowest, config.octaves, sample_rate, name="log_frequency")
+    return LogFrequencySpectrum(config.hop, config.lowest, config.octaves,
+                                sample_rate, name="log_frequency")
 
 
 FRONT_ENDS: dict[type[Config], Callable] = {

@@ -34,7 +34,8 @@ class Generator(keras.Model):
         self.conditions = {}
         for condition in config.conditions:
             # A weights file holds variables by path. Those of the level above have no prefix.
-            scope = contextlib.nullcontext() if condition is config.source else keras.name_scope(condition.input)
+            scope = (contextlib.nullcontext() if condition is config.source
+                     else keras.name_scope(condition.input))
             with scope:
                 self.conditions[condition.input] = CONDITIONS[type(condition)](condition, config)
 
@@ -43,7 +44,8 @@ class Generator(keras.Model):
         """The variables that each file of a weights set holds, by part name."""
         parts = {"generator": self.core.weights}
         if self.conditions:
-            parts["context"] = [v for condition in self.conditions.values() for v in condition.weights]
+            parts["context"] = [v for condition in self.conditions.values()
+                                for v in condition.weights]
         return parts
 
     def build(self, input_shape=None):
@@ -58,11 +60,14 @@ class Generator(keras.Model):
         return self.core(previous, context, inputs.get("current"), training=training)
 
     def context(self, inputs, training=False):
-        """The conditions' inputs by name -> float32 [batch, T or 1, context_channels], see `join`."""
-        return join([condition(inputs[name], training=training) for name, condition in self.conditions.items()])
+        """The conditions' inputs by name -> float32 [batch, T or 1, context_channels], see `join`.
+        """
+        return join([condition(inputs[name], training=training) for name,
+                     condition in self.conditions.items()])
 
     def context_model(self) -> keras.Model:
-        """Functional model of `context`: the conditions' inputs in order (one: itself) -> context."""
+        """Functional model of `context`: the conditions' inputs in order (one: itself) -> context.
+        """
         inputs = [keras.Input(c.shape, dtype="int32", name=c.input) for c in self.config.conditions]
         context = self.context({x.name: x for x in inputs})
         return keras.Model(inputs if len(inputs) > 1 else inputs[0], context, name="context")

@@ -70,7 +70,8 @@ class ToneBank(layers.Layer):
         angle = ops.cast(turned, "float32") * (2 * math.pi / self.cycle) + self.phases
         sine, cosine = ops.sin(angle), ops.cos(angle)
         following = ops.concatenate([amplitudes[:, 1:], amplitudes[:, -1:]], axis=1)
-        weights = ops.concatenate([x * y for x in (amplitudes, following) for y in (sine, cosine)], axis=-1)
+        weights = ops.concatenate([x * y for x in (amplitudes, following) for y in (sine, cosine)],
+                                  axis=-1)
         audio = ops.matmul(weights, self.basis)
         return ops.reshape(audio, (ops.shape(audio)[0], -1, 1))
 
@@ -79,7 +80,8 @@ class ToneBank(layers.Layer):
         return (batch, None if frames is None else frames * self.hop, 1)
 
     def get_config(self):
-        own = {"count": self.count, "hop": self.hop, "sample_rate": self.sample_rate, "first": self.first}
+        own = {"count": self.count, "hop": self.hop, "sample_rate": self.sample_rate,
+               "first": self.first}
         return super().get_config() | own
 
 
@@ -144,7 +146,8 @@ class NoiseBank(layers.Layer):
 
     def call(self, x, start):
         frame = ops.mod(_frames(x, start), self.table.shape[0])
-        noise = ops.cast(ops.take(ops.convert_to_tensor(self.table), frame, axis=0), self.compute_dtype)
+        noise = ops.cast(ops.take(ops.convert_to_tensor(self.table), frame, axis=0),
+                         self.compute_dtype)
         audio = ops.cast(self.sound(self.gate(x) * self.mix(noise)), "float32")
         return ops.reshape(audio, (ops.shape(audio)[0], -1, 1))
 
@@ -153,15 +156,16 @@ class NoiseBank(layers.Layer):
         return (batch, None if frames is None else frames * self.hop, 1)
 
     def get_config(self):
-        return super().get_config() | {"bands": self.bands, "hop": self.hop, "kernel_size": self.kernel_size}
+        return (super().get_config()
+                | {"bands": self.bands, "hop": self.hop, "kernel_size": self.kernel_size})
 
 
 class Head:
     """What every head offers; it is made with the codec's config.
 
     reaches: how far each of its branches sees, once they are made. Whether it must know its
-    position in the piece is said by the config (`needs_position`); start: int32 [batch], the number of
-    the first code in the piece, modulo PERIOD / level.
+    position in the piece is said by the config (`needs_position`); start: int32 [batch], the number
+    of the first code in the piece, modulo PERIOD / level.
     """
 
     TERMS: tuple[str, ...] = ()
@@ -173,8 +177,8 @@ class Head:
         self.clues = None
 
     def losses_of(self, features, clues) -> dict:
-        """Its own terms: what the front end makes of the recording against its clues, which are the decoder's
-        second output.
+        """Its own terms: what the front end makes of the recording against its clues, which are the
+        decoder's second output.
         """
         raise NotImplementedError
 
@@ -230,18 +234,22 @@ class TonesAndNoise(Head):
 
 
 def larger_neighbour(x, outside: float):
-    """The larger of the two bins beside each: [..., bins] -> the same shape; `outside` stands beyond the ends."""
+    """The larger of the two bins beside each: [..., bins] -> the same shape; `outside` stands
+    beyond the ends.
+    """
     edge = ops.full_like(x[..., :1], outside)
-    return ops.maximum(ops.concatenate([edge, x[..., :-1]], axis=-1), ops.concatenate([x[..., 1:], edge], axis=-1))
+    return ops.maximum(ops.concatenate([edge, x[..., :-1]], axis=-1),
+                       ops.concatenate([x[..., 1:], edge], axis=-1))
 
 
 @register
 class PickedTones(layers.Layer):
-    """Clues float32 [batch, frames, 3·bins] -> amplitudes [batch, frames, bins]: of the tones that sound, the rest 0.
+    """Clues float32 [batch, frames, 3·bins] -> amplitudes [batch, frames, bins]: of the tones that
+    sound, the rest 0.
 
-    Clues are, for each bin, the logit that a peak is here, its level and that of the spectrum. A tone sounds where its
-    logit is no less than its neighbours' and positive. What lies near either bound is faded, so that the
-    amplitudes are continuous in the clues.
+    Clues are, for each bin, the logit that a peak is here, its level and that of the spectrum. A
+    tone sounds where its logit is no less than its neighbours' and positive. What lies near either
+    bound is faded, so that the amplitudes are continuous in the clues.
     """
 
     SLOPE = 8.0
@@ -252,7 +260,8 @@ class PickedTones(layers.Layer):
     def call(self, clues):
         logits, levels, _ = ops.split(clues, 3, axis=-1)
         beside = larger_neighbour(logits, -99.0)
-        gate = ops.clip(self.SLOPE * (logits - beside) + 0.5, 0.0, 1.0) * ops.clip(self.SLOPE * logits + 0.5, 0.0, 1.0)
+        gate = (ops.clip(self.SLOPE * (logits - beside) + 0.5, 0.0, 1.0)
+                * ops.clip(self.SLOPE * logits + 0.5, 0.0, 1.0))
         return gate * amplitude_of(levels)
 
     def compute_output_shape(self, shape):
@@ -262,7 +271,8 @@ class PickedTones(layers.Layer):
 class NotesAndNoise(TonesAndNoise):
     """Oscillators on the peaks of the spectrum that the decoder believes in, and a bank of noise.
 
-    Loudness everywhere is no melody: with the peaks picked, a bank of quarter tones keeps the notes of a recording.
+    Loudness everywhere is no melody: with the peaks picked, a bank of quarter tones keeps the notes
+    of a recording.
     """
 
     TERMS = ("presence", "level", "spectrum")
@@ -279,8 +289,9 @@ class NotesAndNoise(TonesAndNoise):
         self.reaches.append(reach.copy().add(dense).add(tones))
 
     def losses_of(self, features, clues) -> dict:
-        """presence: cross-entropy (nats a frame) of the peaks' logits; a bin beside a peak is neither right nor wrong
-        and counts little. level: mean |difference| at peaks, spectrum: everywhere, both in units of 80 dB.
+        """presence: cross-entropy (nats a frame) of the peaks' logits; a bin beside a peak is
+        neither right nor wrong and counts little. level: mean |difference| at peaks, spectrum:
+        everywhere, both in units of 80 dB.
         """
         levels, peaks = ops.split(features, 2, axis=-1)
         logits, peak_levels, spectrum = ops.split(clues, 3, axis=-1)

@@ -53,11 +53,13 @@ class ResidualBlock(layers.Layer):
     def __init__(self, channels: int, dilation: int, kernel_size: int = 3, **kwargs):
         super().__init__(**kwargs)
         self.channels, self.dilation, self.kernel_size = channels, dilation, kernel_size
-        self.dilated = layers.Conv1D(channels, kernel_size, dilation_rate=dilation, padding="same", name="dilated",
+        self.dilated = layers.Conv1D(channels, kernel_size, dilation_rate=dilation,
+                                     padding="same", name="dilated",
                                      dtype=self.dtype_policy)
         # Zeros at first: every block begins as the identity, which lets deep stacks learn from the
         # first step.
-        self.mix = layers.Conv1D(channels, 1, kernel_initializer="zeros", name="mix", dtype=self.dtype_policy)
+        self.mix = layers.Conv1D(channels, 1, kernel_initializer="zeros",
+                                 name="mix", dtype=self.dtype_policy)
 
     def build(self, shape):
         self.dilated.build(shape)
@@ -73,21 +75,23 @@ class ResidualBlock(layers.Layer):
         return reach, reach
 
     def get_config(self):
-        own = {"channels": self.channels, "dilation": self.dilation, "kernel_size": self.kernel_size}
+        own = {"channels": self.channels, "dilation": self.dilation,
+               "kernel_size": self.kernel_size}
         return super().get_config() | own
 
 
 @register
 class CroppedResidual(layers.Layer):
-    """x[r:-r] + unpadded dilated conv(x), which sees r steps to either side: [batch, time, channels]
-    -> [batch, time − 2·r, channels].
+    """x[r:-r] + unpadded dilated conv(x), which sees r steps to either side: [batch, time,
+    channels] -> [batch, time − 2·r, channels].
     """
 
     def __init__(self, channels: int, dilation: int, kernel_size: int = 3, **kwargs):
         super().__init__(**kwargs)
         self.channels, self.dilation, self.kernel_size = channels, dilation, kernel_size
         self.reach = dilation * (kernel_size // 2)
-        self.conv = layers.Conv1D(channels, kernel_size, dilation_rate=dilation, padding="valid", name="conv",
+        self.conv = layers.Conv1D(channels, kernel_size, dilation_rate=dilation,
+                                  padding="valid", name="conv",
                                   dtype=self.dtype_policy)
 
     def build(self, shape):
@@ -106,7 +110,8 @@ class CroppedResidual(layers.Layer):
         return (shape[0], None if shape[1] is None else shape[1] - 2 * self.reach, self.channels)
 
     def get_config(self):
-        own = {"channels": self.channels, "dilation": self.dilation, "kernel_size": self.kernel_size}
+        own = {"channels": self.channels, "dilation": self.dilation,
+               "kernel_size": self.kernel_size}
         return super().get_config() | own
 
 
@@ -121,10 +126,12 @@ class SubPixelUpsampling(layers.Layer):
     there. even: the share of it that is removed, in [0, 1].
     """
 
-    def __init__(self, channels: int, ratio: int, kernel_size: int = 3, even: float = 0.0, **kwargs):
+    def __init__(self, channels: int, ratio: int, kernel_size: int = 3,
+                 even: float = 0.0, **kwargs):
         super().__init__(**kwargs)
         self.channels, self.ratio, self.kernel_size, self.even = channels, ratio, kernel_size, even
-        self.conv = layers.Conv1D(channels * ratio, kernel_size, padding="same", name="conv", dtype=self.dtype_policy)
+        self.conv = layers.Conv1D(channels * ratio, kernel_size, padding="same",
+                                  name="conv", dtype=self.dtype_policy)
 
     def build(self, shape):
         self.conv.build(shape)
@@ -149,10 +156,12 @@ class SubPixelUpsampling(layers.Layer):
         kernel = ops.convert_to_tensor(kernel)
         phases = ops.reshape(kernel, (*kernel.shape[:2], self.ratio, self.channels))
         mean = ops.mean(phases, axis=0, keepdims=True)
-        return ops.reshape(phases - share * (mean - ops.mean(mean, axis=2, keepdims=True)), kernel.shape)
+        return ops.reshape(phases - share * (mean - ops.mean(mean, axis=2, keepdims=True)),
+                           kernel.shape)
 
     def get_config(self):
-        own = {"channels": self.channels, "ratio": self.ratio, "kernel_size": self.kernel_size, "even": self.even}
+        own = {"channels": self.channels, "ratio": self.ratio, "kernel_size": self.kernel_size,
+               "even": self.even}
         return super().get_config() | own
 
 
@@ -177,6 +186,7 @@ def gelu(x):
     return ops.gelu(x, approximate=True)
 
 
-BLOCKS: dict[type[Config], Callable] = {DilatedBlock: lambda config, channels, dilation, name: ResidualBlock(
+BLOCKS: dict[type[Config], Callable] = {DilatedBlock: lambda config, channels,
+                                        dilation, name: ResidualBlock(
     channels, dilation, config.kernel_size, name=name)}
 """The layer of each kind of block: (config, channels, dilation, name) -> layer."""

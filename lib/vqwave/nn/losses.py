@@ -84,7 +84,8 @@ def hum(x, y, level: int):
         return total(ops.sum(real**2 + imag**2, axis=0))
 
     def excess(p):
-        at, beside = (ops.mean(ops.take(p, lines[:, None] + bins), axis=1) for bins in (LINE, BESIDE))
+        at, beside = (ops.mean(ops.take(p, lines[:, None] + bins), axis=1)
+                      for bins in (LINE, BESIDE))
         return ops.log(at) - ops.log(beside)
 
     original = power(x)
@@ -103,8 +104,8 @@ def _transform(sample_rate: int) -> ConstantQ:
 
 
 def constant_q(x, y, sample_rate: int):
-    """Mean |difference| of the levels of quarter tones, in units of 80 dB: float32 [batch, samples], a
-    multiple of 512.
+    """Mean |difference| of the levels of quarter tones, in units of 80 dB: float32 [batch,
+    samples], a multiple of 512.
 
     Windows of up to 16,384 samples tell semitones apart, which the other terms cannot below 500 Hz.
     """
@@ -118,7 +119,8 @@ TERMS: dict[tuple[str, ...], Callable] = {
     ("hum",): lambda x, y, config: {"hum": hum(x, y, config.level)},
     ("constant_q",): lambda x, y, config: {"constant_q": constant_q(x, y, config.sample_rate)},
 }
-"""What computes the terms of these names in `LossConfig`: (original, reconstruction, codec config) -> each by its name.
+"""What computes the terms of these names in `LossConfig`: (original, reconstruction, codec config)
+-> each by its name.
 
 The first are always computed, because every log has them; the others where they have a weight.
 """

@@ -8,7 +8,14 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from ..config import BandedQuantizer, CodebookConfig, Config, EMAQuantizer, ResidualQuantizer, SOMQuantizer
+from ..config import (
+    BandedQuantizer,
+    CodebookConfig,
+    Config,
+    EMAQuantizer,
+    ResidualQuantizer,
+    SOMQuantizer,
+)
 from . import replica_sums
 from .layers import register
 
@@ -68,7 +75,8 @@ class VectorQuantizer(layers.Layer):
     each book's usage and perplexity.
     """
 
-    def __init__(self, num_codes, code_dim, decay, revival_threshold, commitment, seed=0, suffix="", **kwargs):
+    def __init__(self, num_codes, code_dim, decay, revival_threshold, commitment,
+                 seed=0, suffix="", **kwargs):
         super().__init__(**({"dtype": "float32"} | kwargs))
         self.num_codes, self.code_dim, self.decay = num_codes, code_dim, decay
         self.revival_threshold, self.commitment = revival_threshold, commitment
@@ -82,7 +90,8 @@ class VectorQuantizer(layers.Layer):
         def weight(name, *size, initializer="zeros"):
             return self.add_weight(shape=size, initializer=initializer, trainable=False, name=name)
 
-        self.codebook = weight("codebook", self.num_codes, self.code_dim, initializer="random_normal")
+        self.codebook = weight("codebook", self.num_codes, self.code_dim,
+                               initializer="random_normal")
         self.count = weight("count", self.num_codes)
         self.total = weight("total", self.num_codes, self.code_dim)
         # 0 until codes have come from data or from a file; also the switch of the data-driven
@@ -105,7 +114,8 @@ class VectorQuantizer(layers.Layer):
         """latents [batch, N, code_dim] -> codes int32 [batch, N, 1]. A top-1, since ONNX lacks
         Keras's argmin.
         """
-        return ops.cast(ops.top_k(-distances(ops.cast(latents, "float32"), self.codebook), 1)[1], "int32")
+        return ops.cast(ops.top_k(-distances(ops.cast(latents, "float32"), self.codebook), 1)[1],
+                        "int32")
 
     def lookup(self, codes):
         """codes int32 [batch, N, 1] -> vectors float32 [batch, N, code_dim]."""
@@ -113,14 +123,16 @@ class VectorQuantizer(layers.Layer):
 
     def call(self, latents, training=False, counts=None, codes=None):
         """counts: float32 [batch], 1 for the windows that count, 0 for others; None counts all.
-        codes: int32 [batch, N], to be used in place of the nearest ones once the codebook has started.
+        codes: int32 [batch, N], to be used in place of the nearest ones once the codebook has
+        started.
         """
         latents, wanted = ops.cast(latents, "float32"), codes
         flat = ops.stop_gradient(ops.reshape(latents, (-1, self.code_dim)))
         codebook = ops.convert_to_tensor(self.codebook)
         if training:
             latent_count = replica_sums.joint(ops.shape(flat)[0])
-            rows = keras.random.randint((self.num_codes,), 0, latent_count, seed=self.seed_generator)
+            rows = keras.random.randint((self.num_codes,), 0, latent_count,
+                                        seed=self.seed_generator)
             candidates = replica_sums.take(flat, rows)
             started = self.started > 0
             codebook = ops.where(started, codebook, candidates)
@@ -133,15 +145,18 @@ class VectorQuantizer(layers.Layer):
         if counts is not None:
             counted = ops.reshape(ops.broadcast_to(counts[:, None], ops.shape(latents)[:2]), (-1,))
         # The codebook follows, and its figures tell of, the batch of all devices.
-        batch_count = replica_sums.total(ops.segment_sum(counted, codes, num_segments=self.num_codes))
+        batch_count = replica_sums.total(ops.segment_sum(counted, codes,
+                                                         num_segments=self.num_codes))
         quantized = ops.reshape(ops.take(codebook, codes, axis=0), ops.shape(latents))
         if training:
             summed = flat if counts is None else flat * counted[:, None]
-            batch_total = replica_sums.total(ops.segment_sum(summed, codes, num_segments=self.num_codes))
+            own_total = ops.segment_sum(summed, codes, num_segments=self.num_codes)
+            batch_total = replica_sums.total(own_total)
             self._follow(codebook, started, candidates, *self._spread(batch_count, batch_total))
         self.batch_count = batch_count
         error = (latents - ops.stop_gradient(quantized)) ** 2
-        self.add_loss(self.commitment * ops.mean(error if counts is None else error * counts[:, None, None]))
+        self.add_loss(self.commitment * ops.mean(error if counts is None
+                                                 else error * counts[:, None, None]))
         codes = ops.reshape(codes, (*ops.shape(latents)[:2], 1))
         return latents + ops.stop_gradient(quantized - latents), codes
 
@@ -216,9 +231,11 @@ class ResidualVectorQuantizer(MultiBookQuantizer):
     drawn evenly from 1 … books.
     """
 
-    def __init__(self, books, dropout, num_codes, code_dim, decay, revival_threshold, commitment, seed=0, **kwargs):
+    def __init__(self, books, dropout, num_codes, code_dim, decay, revival_threshold,
+                 commitment, seed=0, **kwargs):
         super().__init__(books, seed, {"num_codes": num_codes, "code_dim": code_dim, "decay": decay,
-                                       "revival_threshold": revival_threshold, "commitment": commitment}, **kwargs)
+                                       "revival_threshold": revival_threshold,
+                                       "commitment": commitment}, **kwargs)
         self.num_books, self.dropout, self.num_codes = books, dropout, num_codes
 
     def encode(self, latents):
@@ -258,7 +275,8 @@ class ResidualVectorQuantizer(MultiBookQuantizer):
         return latents + ops.stop_gradient(quantized - latents), ops.concatenate(codes, axis=-1)
 
     def get_config(self):
-        return super().get_config() | _book_values(self.books[0]) | {"books": self.num_books, "dropout": self.dropout}
+        return (super().get_config() | _book_values(self.books[0])
+                | {"books": self.num_books, "dropout": self.dropout})
 
 
 @register
@@ -275,7 +293,8 @@ class SelfOrganizingMap(VectorQuantizer):
 
     def __init__(self, rows, columns, radius, shrink_steps, **kwargs):
         super().__init__(rows * columns, **kwargs)
-        self.rows, self.columns, self.radius, self.shrink_steps = rows, columns, radius, shrink_steps
+        self.rows, self.columns = rows, columns
+        self.radius, self.shrink_steps = radius, shrink_steps
         place = np.stack(np.divmod(np.arange(rows * columns), columns), axis=1).astype("float32")
         self.squared = ((place[:, None] - place[None]) ** 2).sum(-1)
         self.topographic_error = keras.metrics.Mean(name="topographic_error")
@@ -319,7 +338,8 @@ class SelfOrganizingMap(VectorQuantizer):
 def cheapest_path(costs, change, segment: int, overlap: int):
     """The codes of the least total cost, where a change of code costs too (Viterbi 1967).
 
-    The frames are taken in segments, each with `overlap` frames to either side, of which its own codes are
+    The frames are taken in segments, each with `overlap` frames to either side, of which its own
+    codes are
     kept: what a frame gets depends on no more than those. The last segment may be shorter.
 
     Args:
@@ -332,7 +352,8 @@ def cheapest_path(costs, change, segment: int, overlap: int):
     batch, frames = ops.shape(costs)[:2]
     books, num_codes = costs.shape[2:]
     segments = (frames + segment - 1) // segment
-    # Frames of no cost outside leave the path as it is. A segment more on either side lends its edge.
+    # Frames of no cost outside leave the path as it is. A segment more on either side lends its
+    # edge.
     costs = ops.pad(costs, [[0, 0], [segment, (segments + 1) * segment - frames], [0, 0], [0, 0]])
     costs = ops.reshape(costs, (batch, segments + 2, segment, books, num_codes))
     costs = ops.concatenate(
@@ -359,11 +380,13 @@ def cheapest_path(costs, change, segment: int, overlap: int):
 
 @register
 class BandedVectorQuantizer(MultiBookQuantizer):
-    """latents float32 [batch, N, books·code_dim] -> (quantized, the same shape; codes int32 [batch, N, books]).
+    """latents float32 [batch, N, books·code_dim] -> (quantized, the same shape; codes int32 [batch,
+    N, books]).
 
-    A codebook for each band of the latents, as BSCodec (2025) splits a spectrum. What a piece costs to predict is
-    how often its codes change, so the codes are not each frame's nearest but the path of the least
-    distance + change_cost·changes around each `segment` of frames: rate-distortion optimal for codes that stay.
+    A codebook for each band of the latents, as BSCodec (2025) splits a spectrum. What a piece costs
+    to predict is how often its codes change, so the codes are not each frame's nearest but the path
+    of the least distance + change_cost·changes around each `segment` of frames: rate-distortion
+    optimal for codes that stay.
     """
 
     def __init__(self, config: BandedQuantizer | dict, seed=0, **kwargs):
@@ -381,10 +404,12 @@ class BandedVectorQuantizer(MultiBookQuantizer):
         """The codes int32 [batch, N, books] of bands at this cost of a change [batch]."""
         costs = [distances(x, ops.convert_to_tensor(book.codebook)) / self.config.code_dim
                  for x, book in zip(bands, self.books, strict=True)]
-        return cheapest_path(ops.stack(costs, axis=2), change, self.config.segment, self.config.overlap)
+        return cheapest_path(ops.stack(costs, axis=2), change, self.config.segment,
+                             self.config.overlap)
 
     def _spread(self, bands):
-        """The variance of each band's latents, float32 [books]; 1 where they lie all around the unit sphere.
+        """The variance of each band's latents, float32 [books]; 1 where they lie all around the
+        unit sphere.
 
         Latents that are all alike yet, at first, would never be worth a change.
         """
@@ -398,12 +423,15 @@ class BandedVectorQuantizer(MultiBookQuantizer):
         """latents [batch, N, books·code_dim] -> codes int32 [batch, N, books]."""
         bands = self._bands(ops.cast(latents, "float32"))
         if self.config.change_cost:
-            return self._cheapest(bands, ops.full_like(latents[:, 0, 0], self.config.change_cost, dtype="float32"))
-        return ops.concatenate([book.encode(x) for x, book in zip(bands, self.books, strict=True)], axis=-1)
+            return self._cheapest(bands, ops.full_like(latents[:, 0, 0],
+                                                       self.config.change_cost, dtype="float32"))
+        return ops.concatenate([book.encode(x) for x, book in zip(bands, self.books, strict=True)],
+                               axis=-1)
 
     def lookup(self, codes):
         """codes int32 [batch, N, books] -> vectors float32 [batch, N, books·code_dim]."""
-        return ops.concatenate([book.lookup(codes[..., k : k + 1]) for k, book in enumerate(self.books)], axis=-1)
+        return ops.concatenate([book.lookup(codes[..., k : k + 1]) for k,
+                                book in enumerate(self.books)], axis=-1)
 
     def call(self, latents, training=False):
         latents = ops.cast(latents, "float32")
@@ -415,7 +443,8 @@ class BandedVectorQuantizer(MultiBookQuantizer):
             if training:
                 # One draw a window of the joint batch, so that replicas draw what one device would.
                 rows = replica_sums.joint(ops.shape(latents)[0])
-                change = change * replica_sums.share(keras.random.uniform((rows,), 0.0, 2.0, seed=self.seed_generator))
+                drawn = keras.random.uniform((rows,), 0.0, 2.0, seed=self.seed_generator)
+                change = change * replica_sums.share(drawn)
                 change = change[:, None] * ops.stop_gradient(self._spread(bands))
             path = self._cheapest([ops.stop_gradient(x) for x in bands], change)
         made = [book(x, training=training, codes=None if path is None else path[..., k])
@@ -423,7 +452,8 @@ class BandedVectorQuantizer(MultiBookQuantizer):
         codes = ops.concatenate([chosen for _, chosen in made], axis=-1)
         self.batch_changes = replica_sums.mean(ops.cast(codes[:, 1:] != codes[:, :-1], "float32"))
         if self.config.slow:
-            self.add_loss(self.config.slow * 0.5 * ops.mean((latents[:, 1:] - latents[:, :-1]) ** 2))
+            moved = ops.mean((latents[:, 1:] - latents[:, :-1]) ** 2)
+            self.add_loss(self.config.slow * 0.5 * moved)
         return ops.concatenate([vectors for vectors, _ in made], axis=-1), codes
 
     def update_metrics(self):
@@ -444,12 +474,14 @@ def _ema(config: EMAQuantizer, seed: int):
 
 
 def _residual(config: ResidualQuantizer, seed: int):
-    return ResidualVectorQuantizer(config.books, config.dropout, **_book_values(config), seed=seed, name="quantizer")
+    return ResidualVectorQuantizer(config.books, config.dropout, **_book_values(config),
+                                   seed=seed, name="quantizer")
 
 
 def _som(config: SOMQuantizer, seed: int):
     values = {key: value for key, value in _book_values(config).items() if key != "num_codes"}
-    return SelfOrganizingMap(*config.grid, config.radius, config.shrink_steps, **values, seed=seed, name="quantizer")
+    return SelfOrganizingMap(*config.grid, config.radius, config.shrink_steps,
+                             **values, seed=seed, name="quantizer")
 
 
 def _banded(config: BandedQuantizer, seed: int):

@@ -34,7 +34,8 @@ class LSTM(layers.LSTM):
         kernel, recurrent, bias = (ops.cast(ops.convert_to_tensor(v), kind) for v in (
             self.cell.kernel, self.cell.recurrent_kernel, self.cell.bias))
         h, c = (ops.cast(state, "float32") for state in initial_state)
-        hs, last = run_steps(ops.swapaxes(ops.cast(sequences, kind), 0, 1), h, c, kernel, recurrent, bias)
+        hs, last = run_steps(ops.swapaxes(ops.cast(sequences, kind), 0, 1),
+                             h, c, kernel, recurrent, bias)
         return hs[-1], ops.swapaxes(hs, 0, 1), [hs[-1], ops.cast(last, kind)]
 
 
@@ -70,7 +71,8 @@ def run_steps(x, h, c, kernel, recurrent, bias):
         i, f, g, o = (part(z, n, units) for n in range(4))
         i, f, g, o = ops.sigmoid(i), ops.sigmoid(f), ops.tanh(g), ops.sigmoid(o)
         c = f * c + i * g
-        new = ops.cast(o * ops.tanh(c), kind), c, ops.cast(ops.concatenate([i, f, g, o], axis=-1), kind)
+        new = ops.cast(o * ops.tanh(c),
+                       kind), c, ops.cast(ops.concatenate([i, f, g, o], axis=-1), kind)
         return new, new
 
     start = ops.cast(h, kind), c, ops.zeros((*ops.shape(c)[:1], 4 * units), kind)
@@ -84,7 +86,8 @@ def run_steps(x, h, c, kernel, recurrent, bias):
         before_c = ops.cast(ops.concatenate([c[None], cs[:-1]]), kind)
         before_h = ops.concatenate([start[0][None], hs[:-1]])
         # d z = (d c, d c, d c, d h) · local, and d c gets d h · through besides.
-        local = ops.concatenate([g * i * (1 - i), before_c * f * (1 - f), i * (1 - g * g), tanh * o * (1 - o)], axis=-1)
+        local = ops.concatenate([g * i * (1 - i), before_c * f * (1 - f),
+                                 i * (1 - g * g), tanh * o * (1 - o)], axis=-1)
         through = o * (1 - tanh * tanh)
         back = ops.transpose(recurrent)
 
@@ -99,13 +102,16 @@ def run_steps(x, h, c, kernel, recurrent, bias):
             return new, new
 
         begin = ops.zeros_like(start[0]), d_last, ops.zeros_like(start[2])
-        (d_h, d_c, _), (_, _, d_z) = ops.scan(backward, begin, (ops.cast(d_hs, kind), local, through, f), reverse=True)
+        (d_h, d_c, _), (_, _, d_z) = ops.scan(backward, begin,
+                                              (ops.cast(d_hs, kind), local, through, f),
+                                              reverse=True)
         flat = ops.reshape(d_z, (-1, 4 * units))
 
         def kernel_gradient(rows):
             return ops.matmul(ops.transpose(ops.reshape(rows, (-1, rows.shape[-1]))), flat)
 
-        return (project(d_z, ops.transpose(kernel)), ops.cast(d_h, "float32"), d_c, kernel_gradient(x),
+        return (project(d_z, ops.transpose(kernel)), ops.cast(d_h, "float32"),
+                d_c, kernel_gradient(x),
                 kernel_gradient(before_h), ops.sum(flat, axis=0))
 
     return (hs, last), gradient

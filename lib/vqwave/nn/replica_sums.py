@@ -19,7 +19,8 @@ def _replicas():
         return None
     import tensorflow as tf
 
-    if tf.distribute.get_strategy().num_replicas_in_sync == 1 or tf.distribute.in_cross_replica_context():
+    if (tf.distribute.get_strategy().num_replicas_in_sync == 1
+        or tf.distribute.in_cross_replica_context()):
         return None
     return tf.distribute.get_replica_context()
 
@@ -43,7 +44,8 @@ def mean_rows(x):
     from keras import ops
 
     here = _replicas()
-    return ops.mean(x, axis=0) if here is None else total(ops.mean(x, axis=0)) / here.num_replicas_in_sync
+    return (ops.mean(x, axis=0) if here is None
+            else total(ops.mean(x, axis=0)) / here.num_replicas_in_sync)
 
 
 def means(gradients: list) -> list:
@@ -54,7 +56,8 @@ def means(gradients: list) -> list:
     import tensorflow as tf
 
     # An embedding's gradient names the rows that it is of, which differ from replica to replica.
-    return [g / here.num_replicas_in_sync for g in total([tf.convert_to_tensor(g) for g in gradients])]
+    return [g / here.num_replicas_in_sync
+            for g in total([tf.convert_to_tensor(g) for g in gradients])]
 
 
 def part(loss):

@@ -35,8 +35,8 @@ def load(codecs=weights.CODECS, generators=weights.GENERATORS, engine: str = "on
             says.
         engine: `onnx` (int8), `onnx-float32` or `keras`.
         epoch: the generators' set, a number or "best" (None: what ships, else the best).
-        default_choice: the value of each condition for which a stream is given none, where nobody is
-            there to choose (None: it must be given).
+        default_choice: the value of each condition for which a stream is given none, where nobody
+            is there to choose (None: it must be given).
 
     Nothing but the chain is read until a level is used: then a missing or damaged set is a
     `UserError`. The first use of a set exports it to ONNX, which takes some seconds, once.
@@ -62,7 +62,8 @@ class VQWave:
         """Samples per second, of every model of the chain."""
         return self.chain.sample_rate
 
-    def encode(self, audio, level: int | None = None, report: Callable[[float], None] | None = None) -> np.ndarray:
+    def encode(self, audio, level: int | None = None,
+               report: Callable[[float], None] | None = None) -> np.ndarray:
         """Audio -> codes int32 [ceil(samples / level)], a row each for a batch; [..., books] with
         several codebooks.
 
@@ -141,29 +142,32 @@ class VQWave:
         begin = round(start * rate)
         wanted = None if seconds is None else samples_in(seconds, rate) // top * top
         if wanted == 0:
-            raise UserError(f"a prompt of {seconds:g} s is too short: one code of the top level is {top} samples, "
-                            f"{top / rate:.4f} s")
+            raise UserError(f"a prompt of {seconds:g} s is too short: one code of the top level is "
+                            f"{top} samples, {top / rate:.4f} s")
         # What the encoders see to either side, on the grid of the top level.
         halo = max(-(-self.codec(x).encode_halo * x // top) for x in levels) * top
         # What is encoded begins where the whole recording has a segment of frames begin.
         segment = top * max(self.codec(x).config.quantizer.segment for x in levels)
         before = begin // top * top
         left = min(halo + (before - halo) % segment, before)
-        heard, length = _part(recording, rate, begin - left, None if wanted is None else left + wanted + halo)
+        heard, length = _part(recording, rate, begin - left,
+                              None if wanted is None else left + wanted + halo)
         own = heard[left:] if wanted is None else heard[left : left + wanted]
         own = own[: own.size // top * top]
         if begin >= length:
-            raise UserError(f"{name}: ends after {length / rate:.2f} s, before the prompt starts ({start:g} s)")
+            raise UserError(f"{name}: ends after {length / rate:.2f} s, before the prompt starts "
+                            f"({start:g} s)")
         if not own.size:
-            raise UserError(f"{name}: has {length - begin} samples from {start:g} s on; a prompt needs {top}, one code "
-                            "of the top level")
+            raise UserError(f"{name}: has {length - begin} samples from {start:g} s on; a prompt "
+                            f"needs {top}, one code of the top level")
         if np.abs(own).max() < SILENT:
-            raise UserError(f"{name}: the {own.size / rate:.2f} s from {start:g} s on are silent; there is nothing to "
-                            "go on from")
+            raise UserError(f"{name}: the {own.size / rate:.2f} s from {start:g} s on are silent; "
+                            f"there is nothing to go on from")
         codes = {x: self.encode(heard, x)[left // x : (left + own.size) // x] for x in levels}
         return Prompt(codes, own.copy(), keep_original)
 
-    def source(self, recording, keep: int | None = None, report: Callable[[float], None] | None = None) -> Variation:
+    def source(self, recording, keep: int | None = None,
+               report: Callable[[float], None] | None = None) -> Variation:
         """What can be varied: a recording by its codes at the level `keep` (None: the top).
 
         Args:
@@ -192,17 +196,22 @@ class VQWave:
         given = codes
         if config.books == 1:
             codes = codes[..., None]
-        if codes.ndim not in (2, 3) or codes.dtype.kind not in "iu" or not 0 < codes.shape[-1] <= config.books:
+        if (codes.ndim not in (2, 3) or codes.dtype.kind not in "iu"
+            or not 0 < codes.shape[-1] <= config.books):
             wanted = "[N] or [batch, N]"
             if config.books > 1:
                 wanted = f"[N, books] or [batch, N, books] of up to {config.books}"
-            raise ValueError(f"codes are whole numbers, {wanted}, not {given.dtype} {list(given.shape)}")
+            raise ValueError(f"codes are whole numbers, {wanted}, not {given.dtype} "
+                             f"{list(given.shape)}")
         if codes.size and not 0 <= codes.min() <= codes.max() < config.num_codes:
-            raise ValueError(f"codes are {codes.min()} … {codes.max()}; {config.name} has 0 … {config.num_codes - 1}")
-        audio = codec.decode(codes.astype(np.int32)[None] if codes.ndim == 2 else codes.astype(np.int32))
+            raise ValueError(f"codes are {codes.min()} … {codes.max()}; {config.name} has 0 … "
+                             f"{config.num_codes - 1}")
+        audio = codec.decode(codes.astype(np.int32)[None] if codes.ndim == 2
+                             else codes.astype(np.int32))
         return audio if codes.ndim == 3 else audio[0]
 
-    def generate(self, *, seconds: float | None = None, samples: int | None = None, begin: Begin | None = None,
+    def generate(self, *, seconds: float | None = None, samples: int | None = None,
+                 begin: Begin | None = None,
                  **options) -> np.ndarray:
         """A piece: float32 [samples], or [batch, samples] with `batch=`; the collected `stream` of
         those options.
@@ -215,10 +224,13 @@ class VQWave:
             empty = np.empty((stream.batch, 0) if stream.batch else 0, np.float32)
             return np.concatenate([empty, *stream], axis=-1)
 
-    def stream(self, *, level: int | None = None, seconds: float | None = None, samples: int | None = None,
+    def stream(self, *, level: int | None = None, seconds: float | None = None,
+               samples: int | None = None,
                seed: int | None = None, sampling=None, begin: Begin | None = None, windows: int = 1,
-               batch: int | None = None, chunk: int | None = None, log_probs: bool = False, past: float = 0.0,
-               chosen: Mapping | None = None, report: Callable[[float], None] | None = None) -> Stream | Windows:
+               batch: int | None = None, chunk: int | None = None, log_probs: bool = False,
+               past: float = 0.0,
+               chosen: Mapping | None = None, report: Callable[[float], None]
+               | None = None) -> Stream | Windows:
         """An iterator of float32 blocks, endless unless `seconds` or `samples` are given.
 
         Args:
@@ -237,12 +249,14 @@ class VQWave:
         """
         varied = begin if isinstance(begin, Variation) else None
         if windows != 1 and begin is not None:
-            raise UserError("windows make a piece from nothing: they neither continue nor vary a recording")
+            raise UserError("windows make a piece from nothing: they neither continue nor vary a "
+                            "recording")
         level = self.ending(level, varied.level if varied else None)
         top = self._check_keep(varied.level, level) if varied else math.inf
         names = [name for x, name in self.chain.generators.items() if level <= x < top]
         # Everything that can be wrong is found before anything heavy is loaded.
-        codec, generators = self.weight_set(self.chain.codecs[level]), [self.weight_set(name) for name in names]
+        codec = self.weight_set(self.chain.codecs[level])
+        generators = [self.weight_set(name) for name in names]
         engines.check_chain(codec, generators, varied.level if varied else 0)
         configs = [g.config for g in generators]
         sampling = sampling_per_level(configs, sampling)
@@ -253,22 +267,28 @@ class VQWave:
             samples = samples_in(seconds, self.sample_rate)
         if isinstance(begin, Prompt):
             for generator in generators:
-                engines.check_codec(generator, self.weight_set(self.chain.codecs[generator.config.level]))
+                engines.check_codec(generator,
+                                    self.weight_set(self.chain.codecs[generator.config.level]))
             if missing := [x for x in self.chain.sizes if x >= level and x not in begin.codes]:
-                raise UserError(f"the prompt was encoded to a coarser level than {level}: it has no codes of level "
-                                f"{missing[0]}")
+                raise UserError(f"the prompt was encoded to a coarser level than {level}: it has "
+                                f"no codes of level {missing[0]}")
             if samples is not None and samples <= len(begin.audio):
-                raise UserError(f"the piece is to last {samples / self.sample_rate:.2f} s, but the prompt alone lasts "
-                                f"{len(begin.audio) / self.sample_rate:.2f} s: ask for more, or for a shorter prompt")
-            begin = dataclasses.replace(begin, codes={x: begin.codes[x] for x in self.chain.sizes if x >= level})
+                raise UserError(f"the piece is to last {samples / self.sample_rate:.2f} s, but the "
+                                f"prompt alone lasts {len(begin.audio) / self.sample_rate:.2f} s: "
+                                f"ask for more, or for a shorter prompt")
+            begin = dataclasses.replace(begin,
+                                        codes={x: begin.codes[x] for x in self.chain.sizes
+                                               if x >= level})
         if varied:
-            engines.check_source(generators[0].config, self.weight_set(self.chain.codecs[varied.level]).config)
+            engines.check_source(generators[0].config,
+                                 self.weight_set(self.chain.codecs[varied.level]).config)
             if samples is not None and samples > varied.samples:
-                raise UserError(f"{samples / self.sample_rate:.2f} s are asked for, but what is varied lasts "
-                                f"{varied.samples / self.sample_rate:.2f} s")
+                raise UserError(f"{samples / self.sample_rate:.2f} s are asked for, but what is "
+                                f"varied lasts {varied.samples / self.sample_rate:.2f} s")
             samples = varied.samples if samples is None else samples
         loaded = [self._load(name, engines.load_generator) for name in names]
-        common = {"block": self.chain.block, "samples": samples, "seed": seed, "sampling": sampling, "chosen": chosen}
+        common = {"block": self.chain.block, "samples": samples, "seed": seed,
+                  "sampling": sampling, "chosen": chosen}
         if windows == 1:
             return Stream(self.codec(level),
                           loaded,
@@ -289,7 +309,8 @@ class VQWave:
 
     def generator(self, level: int) -> engines.GeneratorEngine:
         """The generator of a level."""
-        return self._load(self.chain.generators[self.chain.check_level(level)], engines.load_generator)
+        return self._load(self.chain.generators[self.chain.check_level(level)],
+                          engines.load_generator)
 
     def weight_set(self, name: str) -> weights.WeightSet:
         """The set of weights of a model of the chain. Raises `UserError` where there is none, or
@@ -298,14 +319,18 @@ class VQWave:
         if name not in self._sets:
             if name in self.chain.codecs.values():
                 one = weights.find(self._codecs, name)
-                expected = next(level for level, codec in self.chain.codecs.items() if codec == name)
+                expected = next(level for level, codec in self.chain.codecs.items()
+                                if codec == name)
                 if one.config.sample_rate != self.sample_rate:
-                    raise UserError(f"{name} is of {one.config.sample_rate} Hz, but the chain of {self.sample_rate} Hz")
+                    raise UserError(f"{name} is of {one.config.sample_rate} Hz, but the chain of "
+                                    f"{self.sample_rate} Hz")
             else:
                 one = weights.find(self._generators, name, self.epoch)
-                expected = next((level for level, g in self.chain.generators.items() if g == name), None)
+                expected = next((level for level, g in self.chain.generators.items() if g == name),
+                                None)
             if expected is not None and one.config.level != expected:
-                raise UserError(f"{name} is of level {one.config.level}, but the chain has it at level {expected}")
+                raise UserError(f"{name} is of level {one.config.level}, but the chain has it at "
+                                f"level {expected}")
             self._sets[name] = one
         return self._sets[name]
 
@@ -320,8 +345,8 @@ class VQWave:
         if keep not in above:
             raise UserError(f"keep is {keep!r}; it must be one of {', '.join(map(str, above))}")
         if keep <= level:
-            raise UserError(f"level {keep} is kept and the chain ends at {level}: nothing is left to generate; "
-                            "end it at a finer level")
+            raise UserError(f"level {keep} is kept and the chain ends at {level}: nothing is left "
+                            f"to generate; end it at a finer level")
         return keep
 
 

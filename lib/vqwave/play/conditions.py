@@ -58,11 +58,13 @@ def check_chosen(configs: Sequence[GeneratorConfig], chosen: Mapping | None, bat
     for condition, generator in wanted:
         name, most = condition.input, condition.choices - 1
         if name not in chosen and default is None:
-            raise UserError(f"{generator} wants a value for its condition {name!r}, from 0 to {most}")
+            raise UserError(f"{generator} wants a value for its condition {name!r}, from 0 to "
+                            f"{most}")
         given = chosen.get(name, default)
         value = np.asarray(given)
         if value.dtype.kind not in "iu" or value.shape not in ((), (1,), (batch,)):
-            raise UserError(f"{name} is {given!r}; it must be a whole number, or one for each of {batch} pieces")
+            raise UserError(f"{name} is {given!r}; it must be a whole number, or one for each of "
+                            f"{batch} pieces")
         if value.min() < 0 or value.max() > most:
             raise UserError(f"{name} is {given!r}; {generator} knows 0 to {most}")
         values[name] = np.broadcast_to(value, (batch,)).astype(np.int32)

@@ -64,7 +64,8 @@ class Made:
             return self
 
         def part(values):
-            return {level: x[(slice(None),) * axis + (slice(-(-samples // level)),)] for level, x in values.items()}
+            return {level: x[(slice(None),) * axis + (slice(-(-samples // level)),)] for level,
+                    x in values.items()}
 
         return Made(self.audio[:, :samples], part(self.codes),
                     None if self.log_probs is None else part(self.log_probs))
@@ -139,8 +140,8 @@ def replay(stream, changes: Iterable[tuple[int, Mapping]]) -> Iterator[np.ndarra
 
     Args:
         stream: a fresh `Stream` of the same weights, seed and options.
-        changes: (sample, keywords of `Stream.set`) of each change, in order, as `Stream.set` returned
-            the samples.
+        changes: (sample, keywords of `Stream.set`) of each change, in order, as `Stream.set`
+            returned the samples.
 
     Example:
         for block in replay(music.stream(seed=1), [(65536, {"loudness": -6})]):
@@ -189,12 +190,15 @@ def parse_changes(listed) -> tuple[tuple[int, dict], ...]:
             raise UserError(f"the sample of change {i} must be a whole number of at least 0")
         for name in change:
             if name not in CONTROLS:
-                raise UserError(f"change {i}: no control is called {name!r}; there are {', '.join(CONTROLS)}")
+                raise UserError(f"change {i}: no control is called {name!r}; there are "
+                                f"{', '.join(CONTROLS)}")
         if "sampling" in change:
             try:
-                change["sampling"] = {int(level): dict(values) for level, values in change["sampling"].items()}
+                change["sampling"] = {int(level): dict(values) for level,
+                                      values in change["sampling"].items()}
             except (TypeError, ValueError, AttributeError) as e:
-                raise UserError(f"sampling of change {i} must be {{level: {{option: value}}}}") from e
+                raise UserError(f"sampling of change {i} must be {{level: {{option: "
+                                f"value}}}}") from e
         found.append((sample, change))
     return tuple(found)
 

@@ -60,7 +60,8 @@ def check_chain(codec, generators, kept: int = 0):
         raise UserError(f"{configs[0].name} reads level {configs[0].source_level}, but {given}")
     for above, below in pairwise(configs):
         if below.source_level != above.level:
-            raise UserError(f"{below.name} reads level {below.source_level}, but {above.name} makes {above.level}")
+            raise UserError(f"{below.name} reads level {below.source_level}, but {above.name} "
+                            f"makes {above.level}")
         check_source(below, above)
     check_codec(generators[-1], codec)
 
@@ -79,11 +80,13 @@ def check_source(below, above):
     """
     source = below.source
     if (source.num_codes, source.books) != (above.num_codes, above.books):
-        raise UserError(f"{below.name} reads {_frame(source)}, but {above.name} makes {_frame(above)}")
+        raise UserError(f"{below.name} reads {_frame(source)}, but {above.name} makes "
+                        f"{_frame(above)}")
 
 
 def _frame(config) -> str:
-    return f"{config.num_codes} codes" if config.books == 1 else f"{config.books} books of {config.num_codes} codes"
+    return (f"{config.num_codes} codes" if config.books == 1
+            else f"{config.books} books of {config.num_codes} codes")
 
 
 class CodecEngine:
@@ -104,7 +107,8 @@ class CodecEngine:
         constant memory.
         """
         segment = self.config.quantizer.segment
-        return chunking.encode(self.encode_window, audio, self.config.level, self.encode_halo, segment=segment)
+        return chunking.encode(self.encode_window, audio, self.config.level,
+                               self.encode_halo, segment=segment)
 
     def decode(self, codes) -> np.ndarray:
         """codes int32 [batch, N, books] -> audio float32 [batch, N·level], in constant memory.
@@ -163,7 +167,8 @@ class GeneratorEngine:
         given = {}
         for condition in self.config.conditions:
             if condition.input not in inputs:
-                raise UserError(f"{self.config.name} reads {condition.input!r}, which is not given here")
+                raise UserError(f"{self.config.name} reads {condition.input!r}, which is not given "
+                                f"here")
             given[condition.input] = np.asarray(inputs[condition.input], np.int32)
         return self._context(given)
 
@@ -175,7 +180,8 @@ class GeneratorEngine:
         shapes = self.config.core.states
         return [np.zeros((batch, *shape), np.float32) for shape in shapes.values()]
 
-    def sample(self, context, uniforms, previous, state, sampling: Sampling | None = None, forced=None,
+    def sample(self, context, uniforms, previous, state, sampling: Sampling | None = None,
+               forced=None,
                log_probs: bool = True):
         """n steps: (codes int32 [B, n, books], log_probs float32 of that shape or None, state).
 
@@ -198,15 +204,19 @@ class GeneratorEngine:
             "inverse_temperature": np.array(inverse, np.float32),
         }
         if self.config.conditions:
-            feeds["context"] = np.ascontiguousarray(np.swapaxes(np.asarray(context, np.float32), 0, 1))
+            by_step = np.swapaxes(np.asarray(context, np.float32), 0, 1)
+            feeds["context"] = np.ascontiguousarray(by_step)
         full = log_probs or forced is not None or top_k > 0 or top_p < 1
         if full:
-            forced = np.full(uniforms.shape, -1, np.int32) if forced is None else np.asarray(forced, np.int32)
+            forced = (np.full(uniforms.shape, -1, np.int32) if forced is None
+                      else np.asarray(forced, np.int32))
             if forced.size and forced.max() >= self.config.num_codes:
-                raise ValueError(f"forced holds {forced.max()}; codes are less than {self.config.num_codes}")
+                raise ValueError(f"forced holds {forced.max()}; codes are less than "
+                                 f"{self.config.num_codes}")
             feeds["forced"] = np.ascontiguousarray(forced.swapaxes(0, 1))
             feeds |= {"top_k": np.array(top_k, np.int64), "top_p": np.array(top_p, np.float32)}
-        codes, chosen, state = self._run(feeds, [np.ascontiguousarray(s, np.float32) for s in state], full)
+        codes, chosen, state = self._run(feeds,
+                                         [np.ascontiguousarray(s, np.float32) for s in state], full)
         chosen = np.ascontiguousarray(chosen.swapaxes(0, 1)) if log_probs else None
         return np.ascontiguousarray(codes.swapaxes(0, 1)), chosen, state
 
@@ -311,7 +321,8 @@ class _Graphs:
     def __call__(self, kind: str, *given: np.ndarray) -> np.ndarray:
         """Run a graph of one output, its inputs in their order."""
         opened = self.session(kind)
-        return opened.run(None, {x.name: array for x, array in zip(opened.get_inputs(), given, strict=True)})[0]
+        return opened.run(None, {x.name: array for x,
+                                 array in zip(opened.get_inputs(), given, strict=True)})[0]
 
 
 # --- Keras ----------------------------------------------------------------------------------------
@@ -333,7 +344,8 @@ class _KerasCodec(CodecEngine):
 
         model = load_codec(weight_set)
         self._halos = model.encode_halo, model.decode_halo
-        self._encode, self._decode = _runnable(model.encode_model()), _runnable(model.decode_model())
+        self._encode = _runnable(model.encode_model())
+        self._decode = _runnable(model.decode_model())
 
     @property
     def encode_halo(self):
@@ -375,5 +387,6 @@ class _KerasGenerator(GeneratorEngine):
         for name in ("inverse_temperature", "top_k", "top_p"):
             if name in feeds:
                 feeds[name] = feeds[name].reshape(1)
-        codes, log_probs, state = self._loops[with_filter].predict_on_batch(feeds | {"state": state})
+        loop = self._loops[with_filter]
+        codes, log_probs, state = loop.predict_on_batch(feeds | {"state": state})
         return codes, log_probs, list(state)

@@ -30,7 +30,8 @@ from .loops import loop_graph, loop_kinds
 EXPORTER = "5"
 # Cached graphs of one kind of one model.
 KEPT = 8
-GENERATOR_FACTS = ("level", "source_level", "ratio", "halo", "num_codes", "books", "start_token", "pad_token")
+GENERATOR_FACTS = ("level", "source_level", "ratio", "halo", "num_codes",
+                   "books", "start_token", "pad_token")
 
 # The folder that stands in for a cache that cannot be written, once there is one.
 _stand_in: list[Path] = []
@@ -62,7 +63,8 @@ def build(weight_set, kind: str) -> bytes:
             with _quiet():
                 made, held = _keras_part(weight_set, kind)
     except ImportError as e:
-        raise UserError(f"{weight_set.name}: its {kind} graph is made with Keras, TensorFlow and tf2onnx: {e}") from e
+        raise UserError(f"{weight_set.name}: its {kind} graph is made with Keras, TensorFlow and "
+                        f"tf2onnx: {e}") from e
     helper.set_model_props(made, {key: str(value) for key, value in held.items()})
     return made.SerializeToString()
 
@@ -100,7 +102,8 @@ def keras_graph(model, output: str):
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model.onnx")
         # The exporter wants a model that was called once.
-        called = [np.zeros((2, 1024, x.shape[-1] or 1)[: len(x.shape)], x.dtype) for x in model.inputs]
+        called = [np.zeros((2, 1024, x.shape[-1] or 1)[: len(x.shape)], x.dtype)
+                  for x in model.inputs]
         model(called if len(called) > 1 else called[0])
         model.export(path, format="onnx", verbose=False)
         made = onnx.load(path)
@@ -159,7 +162,8 @@ def cache_folder() -> Path:
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vqwave"
     except RuntimeError as e:
-        raise UserError("there is no home folder to cache graphs in: set VQWAVE_CACHE to a folder") from e
+        raise UserError("there is no home folder to cache graphs in: set VQWAVE_CACHE to a "
+                        "folder") from e
 
 
 def cached_graph(weight_set, kind: str) -> bytes:
@@ -174,7 +178,8 @@ def cached_graph(weight_set, kind: str) -> bytes:
     for folder in (cache_folder(), *_stand_in):
         with contextlib.suppress(OSError):
             graph = (folder / name).read_bytes()
-            if (folder / f"{name}.sha256").read_bytes().strip() == hashlib.sha256(graph).hexdigest().encode():
+            expected = (folder / f"{name}.sha256").read_bytes().strip()
+            if expected == hashlib.sha256(graph).hexdigest().encode():
                 return graph
     print(f"exporting {weight_set.name} ({kind}) to ONNX, once", file=sys.stderr, flush=True)
     graph = build(weight_set, kind)
@@ -188,8 +193,8 @@ def cached_graph(weight_set, kind: str) -> bytes:
             atexit.register(shutil.rmtree, folder, ignore_errors=True)
             _stand_in.append(Path(folder))
             print(
-                f"graphs cannot be cached in {printable(cache_folder())} ({reason(e)}) and will be made again next "
-                "time: "
+                f"graphs cannot be cached in {printable(cache_folder())} ({reason(e)}) and will be "
+                f"made again next time: "
                 "VQWAVE_CACHE names another folder",
                 file=sys.stderr,
                 flush=True)
@@ -220,8 +225,8 @@ def write_graph(path: Path, graph: bytes):
 
 
 def export(weight_set, folder, engine: str = "onnx") -> list[Path]:
-    """Write a set's graphs into `folder` as NAME_KIND.onnx; their paths. Raises `UserError` where no
-    such folder can be.
+    """Write a set's graphs into `folder` as NAME_KIND.onnx; their paths. Raises `UserError` where
+    no such folder can be.
     """
     folder = Path(folder)
     try:

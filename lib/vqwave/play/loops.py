@@ -51,7 +51,8 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], kind: str
     """A chunk of n steps in one call, as an `onnx.ModelProto`.
 
     Inputs: uniforms float32 [n, B, books], context float32 [n, B, C] (not at the top of the chain),
-    previous int32 [B, books], inverse_temperature float32 []; the core's states, each float32 [B, …].
+    previous int32 [B, books], inverse_temperature float32 []; the core's states, each float32 [B,
+    …].
 
     Outputs: codes int32 [n, B, books] and each state, its name with `_out`.
 
@@ -90,15 +91,17 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], kind: str
         scaled = core.logits(k, features, drawn)
         if full:
             scaled = _filter(main, body, scaled, codes)
-        weights, uniform, axis = body("Softmax", scaled, axis=-1), of_book("body_uniform", k, True), 2
+        weights, uniform, axis = body("Softmax", scaled,
+                                      axis=-1), of_book("body_uniform", k, True), 2
         if many:
-            # [codes, 1, B]: the kernel adds rows of B numbers, where along the last axis it adds one
-            # number at a time. The same numbers are added in the same order.
+            # [codes, 1, B]: the kernel adds rows of B numbers, where along the last axis it adds
+            # one number at a time. The same numbers are added in the same order.
             weights, uniform = (body("Transpose", x, perm=[2, 0, 1]) for x in (weights, uniform))
             axis = 0
         reached = body("CumSum", weights, np.array(axis))
         threshold = body("Mul", body("Gather", reached, np.array([codes - 1]), axis=axis), uniform)
-        code = body("ReduceSum", body("Cast", body("LessOrEqual", reached, threshold), to=i32), np.array([axis]),
+        code = body("ReduceSum", body("Cast", body("LessOrEqual", reached, threshold), to=i32),
+                    np.array([axis]),
                     keepdims=0)
         if full:
             given = of_book("body_forced", k, False)
@@ -127,9 +130,11 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], kind: str
         sequences.append(main("Unsqueeze", forced, np.array([1])))
     step = helper.make_graph(
         body.nodes, "step",
-        [info("body_previous", i32, frame), *(info(f"body_{s}", f32, [1, "B", *x]) for s, x in shapes.items()),
+        [info("body_previous", i32, frame),
+         *(info(f"body_{s}", f32, [1, "B", *x]) for s, x in shapes.items()),
          *scanned],
-        [info(code, i32, frame), *(info(f"body_{s}_out", f32, [1, "B", *x]) for s, x in shapes.items()), *made],
+        [info(code, i32, frame), *(info(f"body_{s}_out", f32, [1, "B", *x]) for s,
+                                   x in shapes.items()), *made],
         body.constants,
     )
     previous = main("Squeeze", "previous", np.array([1])) if books == 1 else "previous"
@@ -137,7 +142,8 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], kind: str
     # step.
     main.node(
         "Scan", *(main("Unsqueeze", s, np.array([0])) for s in (previous, *shapes)), *sequences,
-        outputs=["last", *(f"last_{s}" for s in shapes), "made_codes", *(["made_log_probs"] if full else [])],
+        outputs=["last", *(f"last_{s}" for s in shapes), "made_codes",
+                 *(["made_log_probs"] if full else [])],
         body=step, num_scan_inputs=len(scanned),
     )
     if books == 1:  # [n, 1, B] -> [n, B, 1]
@@ -152,9 +158,11 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], kind: str
     inputs = [info("uniforms", f32, ["n", "B", books]), info("previous", i32, ["B", books]),
               info("inverse_temperature", f32, [])]
     inputs += [info("context", f32, ["n", "B", channels])] if channels else []
-    inputs += [info("forced", i32, ["n", "B", books]), info("top_k", i64, []), info("top_p", f32, [])] if full else []
+    inputs += [info("forced", i32, ["n", "B", books]), info("top_k", i64, []),
+               info("top_p", f32, [])] if full else []
     inputs += [info(s, f32, ["B", *x]) for s, x in shapes.items()]
-    outputs = [info("codes", i32, ["n", "B", books])] + ([info("log_probs", f32, ["n", "B", books])] if full else [])
+    outputs = ([info("codes", i32, ["n", "B", books])]
+               + ([info("log_probs", f32, ["n", "B", books])] if full else []))
     outputs += [info(f"{s}_out", f32, ["B", *x]) for s, x in shapes.items()]
     return helper.make_model(
         helper.make_graph(main.nodes, config.name, inputs, outputs, main.constants),
@@ -169,12 +177,12 @@ class LSTMLoop:
     weights sets the speed.
 
     What a loop class offers `loop_graph`, for a core of any kind:
-        LOOP(config, arrays, precision, main, body): config is the generator's, arrays its weights by
-            the Keras variables' paths; it adds nodes to `body`, one step, and to `main`, once a
+        LOOP(config, arrays, precision, main, body): config is the generator's, arrays its weights
+            by the Keras variables' paths; it adds nodes to `body`, one step, and to `main`, once a
             chunk.
-        precisions(config): what the ONNX engine holds its weights in, the one for few streams first.
-        bytes_per_step(config, arrays): bytes of weights that a step reads, by precision: every one that
-            the loop can be built in, float32 among them.
+        precisions(config): what the ONNX engine holds its weights in, the one for few streams
+        first. bytes_per_step(config, arrays): bytes of weights that a step reads, by precision:
+            every one that the loop can be built in, float32 among them.
         context_width: channels of what `context` makes.
         context(name): what each step gets of the context, from the whole chunk's float32 [n, B, C];
             a name in `main`, float32 [n, B, context_width].
@@ -192,7 +200,8 @@ class LSTMLoop:
         self.before = ""  # what the books drawn so far in a frame add to the next one's
         self.previous = ""  # the frame before
         # In 4 bits what the context adds to the first layer's gates comes from outside the loop.
-        self.context_width = 4 * config.core.units if precision == "int4" else config.context_channels
+        self.context_width = (4 * config.core.units if precision == "int4"
+                              else config.context_channels)
 
     @staticmethod
     def precisions(config) -> list[str]:
@@ -229,7 +238,8 @@ class LSTMLoop:
             return self._point(0, self._temper("logits", features))
         added = body("Gather", arrays[f"before_{book}/embeddings"], drawn[-1], axis=0)
         if self.config.core.repeats:
-            same = body("Cast", body("Equal", drawn[-1], self._previous_code(book - 1)), to=TensorProto.INT32)
+            same = body("Cast", body("Equal", drawn[-1], self._previous_code(book - 1)),
+                        to=TensorProto.INT32)
             stays_and_changes = arrays[f"changed_{book}/embeddings"][::-1]
             added = body("Add", added, body("Gather", stays_and_changes, same, axis=0))
         self.before = added if book == 1 else body("Add", self.before, added)
@@ -239,7 +249,8 @@ class LSTMLoop:
 
     def _previous_code(self, book: int) -> str:
         """[1, B]: a book's code in the frame before."""
-        return self.previous if self.config.books == 1 else self.body("Gather", self.previous, np.array(book), axis=2)
+        return (self.previous if self.config.books == 1
+                else self.body("Gather", self.previous, np.array(book), axis=2))
 
     def _point(self, book: int, outputs: str) -> str:
         """A book's outputs -> its logits [1, B, codes]."""
@@ -259,11 +270,13 @@ class LSTMLoop:
         if self.precision == "int4":
             return _int4_product(body, x, kernel, bias)
         w, scale = _int8(kernel)
-        return body("DynamicQuantizeMatMul", x, w, scale, np.array(0, np.int8), bias, domain="com.microsoft")
+        return body("DynamicQuantizeMatMul", x, w, scale, np.array(0, np.int8),
+                    bias, domain="com.microsoft")
 
     def _temper(self, name: str, x: str) -> str:
         """The layer `name` of x, divided by the temperature."""
-        kernel, bias, main, body = self.arrays[f"{name}/kernel"], self.arrays[f"{name}/bias"], self.main, self.body
+        kernel, bias = self.arrays[f"{name}/kernel"], self.arrays[f"{name}/bias"]
+        main, body = self.main, self.body
         if self.precision != "int8":
             return body("Mul", self._dense(x, kernel, bias), "inverse_temperature")
         # The temperature goes into the scale and the bias, once a chunk, and costs the step
@@ -272,7 +285,8 @@ class LSTMLoop:
         main.node("Mul", scale, "inverse_temperature", outputs=[f"{name}_scale"])
         main.node("Mul", bias, "inverse_temperature", outputs=[f"{name}_bias"])
         zero = np.array(0, np.int8)
-        return body("DynamicQuantizeMatMul", x, w, f"{name}_scale", zero, f"{name}_bias", domain="com.microsoft")
+        return body("DynamicQuantizeMatMul", x, w, f"{name}_scale", zero,
+                    f"{name}_bias", domain="com.microsoft")
 
     def _embed(self, table: np.ndarray, previous: str) -> str:
         """[1, B, width]: the vectors of a frame's books side by side."""
@@ -295,7 +309,8 @@ class LSTMLoop:
             kernel, recurrent, bias = (self._weights(i, name, "iofc")
                                        for name in ("kernel", "recurrent_kernel", "bias"))
             bias = np.concatenate([bias, np.zeros_like(bias)])[None]
-            before, after = (f"body_h_{i}", f"body_c_{i}"), ["", f"body_h_{i}_out", f"body_c_{i}_out"]
+            before = f"body_h_{i}", f"body_c_{i}"
+            after = ["", f"body_h_{i}_out", f"body_c_{i}_out"]
             if self.precision == "int8":
                 (w, w_scale), (r, r_scale) = _int8(kernel), _int8(recurrent)
                 scales = (w_scale[None], np.zeros(1, np.int8), r_scale[None], np.zeros(1, np.int8))
@@ -304,7 +319,8 @@ class LSTMLoop:
                     outputs=after, domain="com.microsoft", hidden_size=config.core.units,
                 )
             else:
-                body.node("LSTM", x, kernel.T[None], recurrent.T[None], bias, "", *before, outputs=after,
+                body.node("LSTM", x, kernel.T[None], recurrent.T[None],
+                          bias, "", *before, outputs=after,
                           hidden_size=config.core.units)
             x = after[1]
         return x
@@ -346,7 +362,8 @@ class LSTMLoop:
         if len(tables) == 1:
             return self.body("Gather", tables[0], previous, axis=0)
         first = (np.arange(len(tables)) * len(tables[0])).astype(np.int32)
-        rows = self.body("Gather", np.concatenate(tables), self.body("Add", previous, first), axis=0)
+        rows = self.body("Gather", np.concatenate(tables),
+                         self.body("Add", previous, first), axis=0)
         return self.body("ReduceSum", rows, np.array([2]), keepdims=0)
 
     def _context_gates(self, context: str) -> str:
@@ -359,10 +376,12 @@ class LSTMLoop:
         main, config = self.main, self.config
         kernel = self._weights(0, "kernel", "ifoc")[config.books * config.core.embedding_dim :]
         scale = np.maximum(np.abs(kernel).max(0), 1e-12).astype(np.float32) / 127
-        largest = main("Max", main("ReduceMax", main("Abs", context), np.array([-1])), np.array(1e-12, np.float32))
+        largest = main("Max", main("ReduceMax", main("Abs", context), np.array([-1])),
+                       np.array(1e-12, np.float32))
         unit, zero = np.array(1 / 127, np.float32), np.array(128, np.uint8)
         rows = main("QuantizeLinear", main("Div", context, largest), unit, zero)
-        gates = main("MatMulIntegerToFloat", rows, np.round(kernel / scale).astype(np.int8), unit, scale, zero,
+        gates = main("MatMulIntegerToFloat", rows, np.round(kernel / scale).astype(np.int8),
+                     unit, scale, zero,
                      domain="com.microsoft")
         return main("Mul", gates, largest)
 
@@ -396,7 +415,8 @@ class Nodes:
         for given in inputs:
             if not isinstance(given, str):
                 name = f"{self.prefix}constant_{len(self.constants)}"
-                self.constants.append(numpy_helper.from_array(np.ascontiguousarray(given).reshape(given.shape), name))
+                array = np.ascontiguousarray(given).reshape(given.shape)
+                self.constants.append(numpy_helper.from_array(array, name))
                 given = name
             names.append(given)
         name = f"{self.prefix}{kind}_{len(self.nodes)}"
@@ -409,7 +429,8 @@ def _filter(main: Nodes, body: Nodes, scaled: str, codes: int) -> str:
     """
     from onnx import TensorProto, helper
 
-    some_k, some_p = main("Greater", "top_k", np.array(0)), main("Less", "top_p", np.array(1, np.float32))
+    some_k = main("Greater", "top_k", np.array(0))
+    some_p = main("Less", "top_p", np.array(1, np.float32))
     filtering = main("Or", some_k, some_p)
     kept = main("Where", some_k, main("Min", "top_k", np.array(codes)), np.array(codes))
     kept = main("Reshape", kept, np.array([1]))
@@ -420,7 +441,8 @@ def _filter(main: Nodes, body: Nodes, scaled: str, codes: int) -> str:
     sort.node("TopK", scaled, kept, outputs=["ranked", "order"], axis=-1)
     weights = sort("Exp", sort("Sub", "ranked", sort("Gather", "ranked", np.array([0]), axis=2)))
     total = sort("ReduceSum", weights, np.array([-1]))
-    likely = sort("Less", sort("CumSum", weights, np.array(2), exclusive=1), sort("Mul", total, share))
+    likely = sort("Less", sort("CumSum", weights, np.array(2), exclusive=1),
+                  sort("Mul", total, share))
     lowest = np.array(-np.inf, np.float32)
     nothing = sort("Expand", lowest, sort("Shape", scaled))
     out = sort("ScatterElements", nothing, "order", sort("Where", likely, "ranked", lowest), axis=2)
@@ -461,4 +483,5 @@ def _int4_product(nodes: Nodes, x: str, weights: np.ndarray, bias: np.ndarray | 
     whole = (np.clip(np.round(blocks / scale), -8, 7) + 8).astype(np.uint8)
     more = [] if bias is None else ["", "", bias]
     return nodes("MatMulNBits", x, whole[..., ::2] | whole[..., 1::2] << 4, scale[..., 0], *more,
-                 domain="com.microsoft", K=count, N=width, bits=4, block_size=INT4_BLOCK, accuracy_level=4)
+                 domain="com.microsoft", K=count, N=width, bits=4, block_size=INT4_BLOCK,
+                 accuracy_level=4)

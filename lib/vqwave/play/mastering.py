@@ -104,7 +104,8 @@ def true_peak(audio: np.ndarray) -> float:
     return float(_peaks(audio).max(initial=0.0))
 
 
-def normalize(audio: np.ndarray, sample_rate: int, target: float = LOUDNESS, looped: bool = False) -> np.ndarray:
+def normalize(audio: np.ndarray, sample_rate: int, target: float = LOUDNESS,
+              looped: bool = False) -> np.ndarray:
     """Sound brought to `target` LUFS without clipping: float [n] -> float32 [n].
 
     Peaks above -1 dB (true peak) are held by a look-ahead limiter, by 9 dB at most: what would need

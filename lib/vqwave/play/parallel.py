@@ -46,8 +46,10 @@ class Windows(Blocks):
 
     batch = None
 
-    def __init__(self, codec, generators: Sequence, *, block: int, windows: int, samples: int, seed: int | None = None,
-                 sampling=None, chosen: Mapping | None = None, report: Callable[[float], None] | None = None):
+    def __init__(self, codec, generators: Sequence, *, block: int, windows: int,
+                 samples: int, seed: int | None = None,
+                 sampling=None, chosen: Mapping | None = None,
+                 report: Callable[[float], None] | None = None):
         engine.check_chain(codec, generators)
         if samples is None:
             raise UserError("windows need a length: an endless piece has no end to begin at")
@@ -58,7 +60,8 @@ class Windows(Blocks):
         self.position = 0
         self._generators, self.report = list(generators), report or (lambda share: None)
         configs = [g.config for g in generators]
-        self._sampling, self._chosen = sampling_per_level(configs, sampling), check_chosen(configs, chosen)
+        self._sampling, self._chosen = sampling_per_level(configs,
+                                                          sampling), check_chosen(configs, chosen)
         self._halo = codec.decode_halo
         self._fade = max(1, round(CROSS_FADE * self.sample_rate) // self.level)
         self._blocks = self._play()
@@ -82,9 +85,11 @@ class Windows(Blocks):
         for block in range(-(-self.samples // self.block)):
             audio = self._decode(codes, block * per_block, (block + 1) * per_block)
             for start, patch in patches:
-                a, b = max(block * self.block, start), min((block + 1) * self.block, start + len(patch))
+                a, b = max(block * self.block, start), min((block + 1) * self.block,
+                                                           start + len(patch))
                 if a < b:
-                    audio[a - block * self.block : b - block * self.block] = patch[a - start : b - start]
+                    first = block * self.block
+                    audio[a - first : b - first] = patch[a - start : b - start]
             yield audio[: self.samples - block * self.block]
 
     def _sample(self):
@@ -103,7 +108,8 @@ class Windows(Blocks):
                 self.report(done + share * part)
 
             if above is None:
-                level = Level(generator, None, self.seed, 1, self.block, self._sampling[generator.config.level], None,
+                level = Level(generator, None, self.seed, 1, self.block,
+                              self._sampling[generator.config.level], None,
                               chosen=self._chosen)
                 for block in range(length):
                     level.fill((block + 1) * per_block)
@@ -142,10 +148,12 @@ class Windows(Blocks):
         warm = -(-samples // self.block)
         count = min(self.windows, max(1, length // warm))
         edges = [length * i // count for i in range(count + 1)]
-        steps = max(b - a for a, b in zip(edges[:-1], edges[1:], strict=True)) + (warm if count > 1 else 0)
+        steps = (max(b - a for a, b in zip(edges[:-1], edges[1:], strict=True))
+                 + (warm if count > 1 else 0))
         starts = [max(0, end - steps) for end in edges[1:]]
         groups = [g for g in np.array_split(np.arange(count), _GROUPS) if len(g)]
-        levels = [_Rows(generator, above, self.seed, [starts[i] for i in g], self.block, self._sampling[config.level],
+        levels = [_Rows(generator, above, self.seed, [starts[i] for i in g],
+                        self.block, self._sampling[config.level],
                         self._chosen) for g in groups]
 
         def run(level):
@@ -160,7 +168,8 @@ class Windows(Blocks):
                 self._closed = True  # the others end at their next block
                 raise
 
-        with ThreadPoolExecutor(min(len(levels), os.cpu_count() or 1), thread_name_prefix="vqwave-windows") as pool:
+        with ThreadPoolExecutor(min(len(levels), os.cpu_count() or 1),
+                                thread_name_prefix="vqwave-windows") as pool:
             jobs = [pool.submit(run, level) for level in levels]
             try:
                 for job in jobs:
@@ -208,7 +217,8 @@ class _Rows(Level):
         super().__init__(generator, source, seed, len(starts), block, sampling, None, chosen=chosen)
 
     def draws(self, start, count):
-        return np.stack([self._row(0, start + first * self.per_block, count) for first in self.starts])
+        return np.stack([self._row(0, start + first * self.per_block, count)
+                         for first in self.starts])
 
 
 class _Above:
@@ -226,5 +236,6 @@ class _Above:
         """It is full."""
 
     def window(self, begin, end, pad):
-        return np.stack([cut_frames(self.codes, begin + start * self.per_block, end + start * self.per_block, pad)
+        return np.stack([cut_frames(self.codes, begin + start * self.per_block,
+                                    end + start * self.per_block, pad)
                          for start in self.starts])

@@ -30,7 +30,8 @@ BUFFER = 4.0
 FADE = 0.25
 """Seconds in which the sound fades out when it is stopped, or paused."""
 
-INSTALL = "pip install pyaudio (it needs PortAudio: apt-get install portaudio19-dev, brew install portaudio)"
+INSTALL = ("pip install pyaudio (it needs PortAudio: apt-get install portaudio19-dev, "
+           "brew install portaudio)")
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ class Feed:
         self._queue: collections.deque[np.ndarray] = collections.deque()
         self._changed = threading.Condition()  # guards the queue and what is said of it
         self._held = self._played = 0
-        self._pace = collections.deque(maxlen=20)  # (samples, seconds of computing) of the last blocks
+        # (samples, seconds of computing) of the last blocks
+        self._pace = collections.deque(maxlen=20)
         self._full = self._finished = self._ended = self._stopping = False
         self._filling = True
         self._gain = self._target = 1.0
@@ -149,7 +151,8 @@ class Feed:
     def _ramp(self, out):
         """Move the gain towards its target, a step a sample."""
         way = self._step if self._target > self._gain else -self._step
-        gains = np.clip(self._gain + way * np.arange(1, len(out) + 1), *sorted((self._gain, self._target)))
+        gains = np.clip(self._gain + way * np.arange(1, len(out) + 1),
+                        *sorted((self._gain, self._target)))
         out *= gains.astype(np.float32)
         self._gain = float(gains[-1])
 
@@ -180,7 +183,8 @@ class Feed:
 
 
 def play(blocks: Iterable[np.ndarray], sample_rate: int, *, device: int | str | None = None,
-         status: Callable[[Status], None] | None = None, buffer: float = BUFFER, prebuffer: float = PREBUFFER,
+         status: Callable[[Status], None] | None = None, buffer: float = BUFFER,
+         prebuffer: float = PREBUFFER,
          fade: float = FADE) -> PlayReport:
     """Play float32 blocks [samples] in [-1, 1] until they end, q is pressed, or Ctrl-C; space
     pauses and resumes.
@@ -256,7 +260,8 @@ class _Output:
             return data, pyaudio.paContinue if more else pyaudio.paComplete
 
         self._stream = pa.open(
-            rate=feed.sample_rate, channels=channels, format=pyaudio.paInt16, output=True, output_device_index=index,
+            rate=feed.sample_rate, channels=channels, format=pyaudio.paInt16,
+            output=True, output_device_index=index,
             frames_per_buffer=1024, start=False, stream_callback=callback,
         )
 
@@ -296,7 +301,8 @@ def _open(pyaudio, pa, feed, device) -> _Output:
         try:
             with quiet.mute_stderr():
                 pa.is_format_supported(
-                    rate, output_device=index, output_channels=channels, output_format=pyaudio.paInt16
+                    rate, output_device=index, output_channels=channels,
+                    output_format=pyaudio.paInt16
                 )
                 return _Output(pyaudio, pa, feed, index, channels)
         except (OSError, ValueError) as e:
@@ -304,7 +310,8 @@ def _open(pyaudio, pa, feed, device) -> _Output:
             reason = e
     why = reason.args[0] if isinstance(reason.args[0], str) else reason.args[-1]
     raise UserError(
-        f"cannot play {rate} Hz on device {index} ({found[index]}): {why}; it may be busy. There are: {_listing(found)}"
+        f"cannot play {rate} Hz on device {index} ({found[index]}): {why}; it may be busy. There "
+        f"are: {_listing(found)}"
     )
 
 
@@ -321,7 +328,8 @@ def _choose(pa, found: dict[int, str], device) -> int:
         try:
             return int(pa.get_default_output_device_info()["index"])
         except OSError as e:
-            raise UserError(f"there is no default device; choose with --device: {_listing(found)}") from e
+            raise UserError(f"there is no default device; choose with --device: "
+                            f"{_listing(found)}") from e
     text = str(device)
     if text.isdigit() and int(text) in found:
         return int(text)
@@ -330,7 +338,8 @@ def _choose(pa, found: dict[int, str], device) -> int:
     match = same[:1] or near
     if len(match) == 1:
         return match[0]
-    problem = f"device {text!r} could be several" if match else f"there is no device {text!r} to play on"
+    problem = (f"device {text!r} could be several" if match
+               else f"there is no device {text!r} to play on")
     raise UserError(f"{problem}; there are: {_listing({i: found[i] for i in match} or found)}")
 
 
@@ -385,7 +394,8 @@ def keyboard() -> Iterator[Callable[[float], str]]:
 def status_line(level: int, status: Status) -> str:
     """One line for a person: what is played, how fast it is made, how much is in hand."""
     minutes, seconds = divmod(int(status.seconds), 60)
-    runs = f" · {status.underruns} underrun{'s' * (status.underruns != 1)}" if status.underruns else ""
+    runs = (f" · {status.underruns} underrun{'s' * (status.underruns != 1)}" if status.underruns
+            else "")
     state = "paused" if status.paused else "space pauses, q quits"
     return (f"{minutes}:{seconds:02d} · level {level} · {status.speed:.1f} x real time · "
             f"buffer {status.buffered:.1f} s{runs} · {state}")

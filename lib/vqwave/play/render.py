@@ -45,9 +45,10 @@ class Finish:
 
     def check(self, stream: Stream | Windows):
         """Both fades fit the piece. Raises `UserError` where they do not."""
-        if self.fade and stream.samples is not None and 2 * self.fade * stream.sample_rate > stream.samples:
-            raise UserError(f"{self.fade:g} s of fade at both ends need {2 * self.fade:g} s, and the piece lasts "
-                            f"{stream.samples / stream.sample_rate:.2f} s")
+        if (self.fade and stream.samples is not None
+            and 2 * self.fade * stream.sample_rate > stream.samples):
+            raise UserError(f"{self.fade:g} s of fade at both ends need {2 * self.fade:g} s, and "
+                            f"the piece lasts {stream.samples / stream.sample_rate:.2f} s")
 
     def fade_blocks(self, stream: Stream | Windows, changes=()) -> Iterator[np.ndarray]:
         """The stream's blocks, changed as `controls.replay` says, faded in and (where there is an
@@ -72,13 +73,16 @@ class Finish:
             if loudness == -float("inf"):
                 say("the piece is silent, and left so")
             else:
-                say(f"loudness {mastering.loudness(before, sample_rate):.1f} -> {loudness:.1f} LUFS")
+                say(f"loudness {mastering.loudness(before, sample_rate):.1f} -> {loudness:.1f} "
+                    f"LUFS")
         return piece
 
 
-def write_pieces(stream: Stream | Windows, paths: Sequence[Path], finish: Finish = Finish(),  # noqa: B008
+def write_pieces(stream: Stream | Windows, paths: Sequence[Path],
+                 finish: Finish = Finish(),  # noqa: B008
                  report: Callable[[float, float], None] | None = None,
-                 say: Callable[[str], None] = lambda line: None, changes=()) -> tuple[list[int], float]:
+                 say: Callable[[str], None] = lambda line: None,
+                 changes=()) -> tuple[list[int], float]:
     """Write every piece of a stream to its file, all or nothing.
 
     Args:
@@ -177,7 +181,8 @@ def write_candidates(streams: Iterator[Stream], path: Path, finish: Finish = Fin
             made.append(Candidate(stream.seed, stream.bits, file, samples, speed))
         made.sort(key=lambda one: (one.bits["all"], one.seed))
         digits = len(str(len(made)))
-        names = [path.with_name(f"{path.stem}_{rank:0{digits}}_{one.bits['all']:.3f}bits{path.suffix}")
+        names = [path.with_name(f"{path.stem}_{rank:0{digits}}_{one.bits['all']:.3f}bits"
+                                f"{path.suffix}")
                  for rank, one in enumerate(made, 1)]
         with open(made[0].path, "rb") as best, atomic_write(path) as copy:
             shutil.copyfileobj(best, copy)
@@ -199,4 +204,5 @@ def check_outputs(output, batch: int) -> list[Path]:
         raise UserError(f"{printable(path)}: cannot be written: no permission in that folder")
     if batch == 1:
         return [path]
-    return [audio.check_output(path.with_name(f"{path.stem}_{i}{path.suffix}")) for i in range(1, batch + 1)]
+    return [audio.check_output(path.with_name(f"{path.stem}_{i}{path.suffix}"))
+            for i in range(1, batch + 1)]

@@ -16,7 +16,8 @@ from ..config import GeneratorConfig, Sampling, override
 from ..errors import UserError
 
 
-def uniforms(seed: int, stream: int, level: int, start: int, count: int, book: int = 0) -> np.ndarray:
+def uniforms(seed: int, stream: int, level: int, start: int, count: int,
+             book: int = 0) -> np.ndarray:
     """The random numbers of steps `start` … `start + count - 1`: float32 [count] in [0, 1),
     multiples of 2^-24.
 
@@ -31,7 +32,8 @@ def uniforms(seed: int, stream: int, level: int, start: int, count: int, book: i
                          f"{stream}, {level}, {start}, {count}, {book}")
     # Each counter value gives four 64-bit words, that is eight numbers.
     first, skip = divmod(start, 8)
-    words = np.random.Philox(key=seed, counter=[first, stream, level, book]).random_raw(4 * (-(-(skip + count) // 8)))
+    words = np.random.Philox(key=seed, counter=[first, stream, level,
+                                                book]).random_raw(4 * (-(-(skip + count) // 8)))
     # Little-endian on every machine, so that the same seed is the same music.
     halves = words.astype("<u8", copy=False).view("<u4")[skip : skip + count]
     return (halves >> 8).astype(np.float32) * np.float32(2.0**-24)
@@ -82,13 +84,18 @@ def sampling_per_level(configs: Sequence[GeneratorConfig], chosen=None) -> dict[
     if isinstance(chosen, Sampling):
         return dict.fromkeys(own, chosen)
     if not isinstance(chosen, Mapping):
-        raise UserError(f"sampling is {chosen!r}; it must be a Sampling, or a mapping from level to one")
+        raise UserError(f"sampling is {chosen!r}; it must be a Sampling, or a mapping from level "
+                        f"to one")
     for level, one in chosen.items():
         if level not in own:
-            raise UserError(f"sampling names level {level}; the chain has levels {', '.join(map(str, own))}")
+            raise UserError(f"sampling names level {level}; the chain has levels "
+                            f"{', '.join(map(str, own))}")
         if not isinstance(one, Sampling | Mapping):
-            raise UserError(f"sampling of level {level} is {one!r}; it must be a mapping, or a Sampling")
-        own[level] = one if isinstance(one, Sampling) else override(own[level], one, f"sampling of level {level}")
+            raise UserError(f"sampling of level {level} is {one!r}; it must be a mapping, or a "
+                            f"Sampling")
+        if not isinstance(one, Sampling):
+            one = override(own[level], one, f"sampling of level {level}")
+        own[level] = one
     return own
 
 
@@ -166,7 +173,8 @@ def keras_loop(generator, with_filter: bool):
                     threshold = reached[:, -1:] * u[:, book, None]
                     drawn = ops.sum(ops.cast(reached <= threshold, "int32"), axis=-1)
                     code = ops.where(given[:, book] < 0, drawn, given[:, book])
-                    chosen.append(ops.take_along_axis(ops.log_softmax(scaled), code[:, None], axis=-1)[:, 0])
+                    chosen.append(ops.take_along_axis(ops.log_softmax(scaled),
+                                                      code[:, None], axis=-1)[:, 0])
                     return code
 
                 frame, state = generator.core.step(previous, at, list(state), draw)

@@ -41,7 +41,9 @@ _CHOSEN = "chosen_"
 
 
 def draw_seed(seed: int | None) -> int:
-    """`seed`, or one drawn where it is None, short enough to be typed. Raises `UserError` where it is none."""
+    """`seed`, or one drawn where it is None, short enough to be typed. Raises `UserError` where it
+    is none.
+    """
     if seed is None:
         return secrets.randbits(32)
     if check_number("seed", seed, 0, whole=True) >= 1 << 128:
@@ -70,7 +72,8 @@ def check_codes(what: str, codes, num_codes: int, books: int) -> np.ndarray:
         codes = codes[:, None]
     if codes.ndim != 2 or codes.shape[1] != books or codes.dtype.kind not in "iu":
         wanted = "[n]" if books == 1 else f"[n, {books}]"
-        raise ValueError(f"{what} are whole numbers, {wanted}, not {given.dtype} {list(given.shape)}")
+        raise ValueError(f"{what} are whole numbers, {wanted}, not {given.dtype} "
+                         f"{list(given.shape)}")
     if codes.size and not 0 <= codes.min() <= codes.max() < num_codes:
         raise ValueError(f"{what} are {codes.min()} … {codes.max()}; there are 0 … {num_codes - 1}")
     return codes.astype(np.int32)
@@ -83,7 +86,8 @@ def _prompt(prompt: Mapping, configs) -> dict[int, np.ndarray]:
     if there != levels:
         has = _list_levels(there) if there else "no codes"
         raise ValueError(f"the prompt has {has}; the chain has {_list_levels(levels)}")
-    checked = {c.level: check_codes(f"the prompt's codes of level {c.level}", prompt[c.level], c.num_codes, c.books)
+    checked = {c.level: check_codes(f"the prompt's codes of level "
+                                    f"{c.level}", prompt[c.level], c.num_codes, c.books)
                for c in configs}
     lengths = {level: len(codes) * level for level, codes in checked.items()}
     if len(set(lengths.values())) > 1:
@@ -93,8 +97,8 @@ def _prompt(prompt: Mapping, configs) -> dict[int, np.ndarray]:
 
 
 def cut_frames(frames: np.ndarray, begin: int, end: int, pad) -> np.ndarray:
-    """[..., N, books] -> [..., end − begin, books]: frames number begin … end − 1; `pad` stands before
-    the first and after the last that there are.
+    """[..., N, books] -> [..., end − begin, books]: frames number begin … end − 1; `pad` stands
+    before the first and after the last that there are.
     """
     kept = frames[..., max(begin, 0) : max(end, 0), :]
     left = min(max(-begin, 0), end - begin)
@@ -109,7 +113,8 @@ def decode_finite(codec, codes, start: int) -> np.ndarray:
     """
     audio = np.asarray(codec.decode_window(codes, start), np.float32)
     if not np.isfinite(audio).all():
-        raise UserError(f"{codec.config.name} decoded to a number that is not finite: its weights are damaged")
+        raise UserError(f"{codec.config.name} decoded to a number that is not finite: its weights "
+                        f"are damaged")
     return audio
 
 
@@ -184,10 +189,12 @@ class Level(Codes):
     conditions, by their inputs' names.
     """
 
-    def __init__(self, generator, source: Level | Kept | None, seed: int, batch: int, block: int, sampling: Sampling,
+    def __init__(self, generator, source: Level | Kept | None, seed: int,
+                 batch: int, block: int, sampling: Sampling,
                  chunk: int | None, prompt: np.ndarray | None = None, log_probs: bool = False,
                  chosen: Mapping | None = None):
-        self.generator, self.config, self.source, self.seed = generator, generator.config, source, seed
+        self.generator, self.config = generator, generator.config
+        self.source, self.seed = source, seed
         ended = source is not None and source.end is not None
         self.books = self.config.books
         super().__init__(self.config.level, block, np.empty((batch, 0, self.books), np.int32),
@@ -234,7 +241,8 @@ class Level(Codes):
         """The positions of the level above that the context of the codes start … stop − 1 is made
         from.
         """
-        return start // self.config.ratio - self.config.halo, stop // self.config.ratio + self.config.halo
+        return (start // self.config.ratio - self.config.halo, stop // self.config.ratio
+                + self.config.halo)
 
     def sample(self, context):
         """Sample one block, or give it what the prompt has of it."""
@@ -249,8 +257,10 @@ class Level(Codes):
         for i in range(0, self.per_block, self.chunk):
             part = slice(i, i + self.chunk)
             made, chosen, self.memory = self.generator.sample(
-                None if context is None else context[:, part], draws[:, part], self.previous, self.memory,
-                self.sampling, None if forced is None else forced[:, part], self.log_probs is not None,
+                None if context is None else context[:, part], draws[:, part],
+                self.previous, self.memory,
+                self.sampling, None if forced is None else forced[:, part],
+                self.log_probs is not None,
             )
             self.previous = made[:, -1]
             codes.append(made)
@@ -266,7 +276,8 @@ class Level(Codes):
     def _row(self, stream: int, start: int, count: int) -> np.ndarray:
         """The random numbers of one piece: float32 [count, books]."""
         books = range(self.books)
-        return np.stack([uniforms(self.seed, stream, self.level, start, count, book) for book in books], axis=-1)
+        return np.stack([uniforms(self.seed, stream, self.level, start, count, book)
+                         for book in books], axis=-1)
 
     def log_probs_between(self, begin: int, end: int) -> np.ndarray:
         """The log-probabilities of the codes begin … end − 1: float32 [batch, end − begin, books].
@@ -297,13 +308,15 @@ class Level(Codes):
         self.prompt = np.array(state[f"{name}_prompt"], np.int32)
         if self.log_probs is not None:
             self.log_probs = np.array(state[f"{name}_log_probs"], np.float32)
-            self.drawn, self.nats = int(state[f"{name}_drawn"]), np.array(state[f"{name}_nats"], np.float64)
+            self.drawn = int(state[f"{name}_drawn"])
+            self.nats = np.array(state[f"{name}_nats"], np.float64)
         fresh = self.memory
         self.memory = [np.array(state[f"{name}_state_{i}"], np.float32) for i in range(len(fresh))]
         for was, now in zip(fresh, self.memory, strict=True):
             if was.shape != now.shape:
                 raise UserError(
-                    f"the saved state does not fit {self.config.name}: state {now.shape}, expected {was.shape}"
+                    f"the saved state does not fit {self.config.name}: state {now.shape}, expected "
+                    f"{was.shape}"
                 )
 
 
@@ -405,14 +418,18 @@ class Stream(Blocks):
                 speaker.write(block)
     """
 
-    def __init__(self, codec, generators: Sequence, *, block: int, seed: int | None = None, batch: int | None = None,
-                 samples: int | None = None, sampling=None, chunk: int | None = None, begin: Begin | None = None,
+    def __init__(self, codec, generators: Sequence, *, block: int, seed: int | None = None,
+                 batch: int | None = None,
+                 samples: int | None = None, sampling=None, chunk: int | None = None,
+                 begin: Begin | None = None,
                  log_probs: bool = False, past: float = 0.0, chosen: Mapping | None = None):
         if begin is not None and not isinstance(begin, Prompt | Variation):
-            raise UserError(f"begin is {begin!r}; it must be what prompt or source made of a recording")
+            raise UserError(f"begin is {begin!r}; it must be what prompt or source made of a "
+                            f"recording")
         varied = begin if isinstance(begin, Variation) else None
         engine.check_chain(codec, generators, varied.level if varied else 0)
-        for key, value, least in (("batch", batch, 1), ("samples", samples, 0), ("chunk", chunk, 1)):
+        for key, value, least in (("batch", batch, 1), ("samples", samples, 0),
+                                  ("chunk", chunk, 1)):
             if value is not None:
                 check_number(key, value, least, whole=True)
         configs = [g.config for g in generators]
@@ -424,12 +441,14 @@ class Stream(Blocks):
         self._kept = None
         if varied:
             source = configs[0].source
-            codes = check_codes(f"the codes of level {varied.level}", varied.codes, source.num_codes, source.books)
+            codes = check_codes(f"the codes of level "
+                                f"{varied.level}", varied.codes, source.num_codes, source.books)
             self._kept = Kept(varied.level, self.block, codes, batch or 1)
             length = self._kept.end * varied.level
             self.samples = length if samples is None else self.samples
             if self.samples > length:
-                raise UserError(f"{self.samples} samples are asked for, but the piece that is varied has {length}")
+                raise UserError(f"{self.samples} samples are asked for, but the piece that is "
+                                f"varied has {length}")
         self._generators, self._chunk = generators, chunk
         self.codes: dict[int, np.ndarray] = {}
         self.log_probs: dict[int, np.ndarray] | None = {} if log_probs else None
@@ -439,8 +458,8 @@ class Stream(Blocks):
         self._open = True
         self._failed = False
         self._start(seed, begin if isinstance(begin, Prompt) else None)
-        # What `set` changes. Blocks handed out, and those that the chain made, differ once there was
-        # a hold or a jump.
+        # What `set` changes. Blocks handed out, and those that the chain made, differ once there
+        # was a hold or a jump.
         self._handed = 0
         self._queue = controls.Queue(self.block)
         self._loudness = controls.Gain(self.sample_rate)
@@ -448,7 +467,8 @@ class Stream(Blocks):
         self._past: deque[controls.Made] = deque(maxlen=round(kept / self.block))
         self._held = self._at = 0  # blocks that are repeated, and the one of them that comes next
         self._ahead: controls.Made | None = None  # what the chain goes on with after a hold
-        self._outgoing: tuple[np.ndarray, int] | None = None  # what passes into the next block, over so many samples
+        # what passes into the next block, over so many samples
+        self._outgoing: tuple[np.ndarray, int] | None = None
 
     def _start(self, seed: int, prompt: Prompt | None, skip: bool = False):
         """Begin the chain anew, after `skip` where a prompt of whole blocks ends."""
@@ -460,14 +480,15 @@ class Stream(Blocks):
             self.prompt_samples = len(codes[configs[0].level]) * configs[0].level
             if prompt.keep_original and not skip:
                 if np.shape(prompt.audio) != (self.prompt_samples,):
-                    raise ValueError(f"the prompt's audio is {list(np.shape(prompt.audio))}; its codes last "
-                                     f"{self.prompt_samples} samples")
+                    raise ValueError(f"the prompt's audio is {list(np.shape(prompt.audio))}; its "
+                                     f"codes last {self.prompt_samples} samples")
                 self._original = np.asarray(prompt.audio, np.float32)
         self._levels: list[Level] = []
         above: Kept | Level | None = self._kept
         for generator in self._generators:
             level = generator.config.level
-            above = Level(generator, above, seed, self.batch or 1, self.block, self.sampling[level], self._chunk,
+            above = Level(generator, above, seed, self.batch or 1, self.block,
+                          self.sampling[level], self._chunk,
                           codes.get(level), self.log_probs is not None, self.chosen)
             self._levels.append(above)
         self._chain: list = [self._kept, *self._levels] if self._kept else self._levels
@@ -502,7 +523,8 @@ class Stream(Blocks):
         Raises:
             UserError: what cannot be; nothing is changed then.
         """
-        return self._queue.put(self.check(sampling=sampling, loudness=loudness, jump=jump, begin=begin, hold=hold))
+        return self._queue.put(self.check(sampling=sampling, loudness=loudness,
+                                          jump=jump, begin=begin, hold=hold))
 
     def check(self, *, sampling=None, loudness: float | None = None, jump: int | None = None,
               begin: Prompt | None = None, hold: float | None = None) -> controls.Change:
@@ -520,13 +542,17 @@ class Stream(Blocks):
                 raise UserError("a variation follows its recording: there is nowhere to jump to")
         if begin is not None:
             if jump is None or not isinstance(begin, Prompt):
-                raise UserError("begin must be what prompt made of a recording, and goes with jump, a seed")
-            given = _prompt({x: codes for x, codes in begin.codes.items() if x >= self.level}, configs)
+                raise UserError("begin must be what prompt made of a recording, and goes with "
+                                "jump, a seed")
+            given = _prompt({x: codes for x, codes in begin.codes.items() if x >= self.level},
+                            configs)
             blocks = len(given[self.level]) * self.level // self.block
             if not blocks:
-                raise UserError(f"what a jump goes on from must last a block, {self.block / self.sample_rate:.2f} s")
+                raise UserError(f"what a jump goes on from must last a block, "
+                                f"{self.block / self.sample_rate:.2f} s")
             count = blocks * self.block
-            begin = Prompt({level: x[-(count // level):] for level, x in given.items()}, begin.audio[-count:])
+            begin = Prompt({level: x[-(count // level):] for level, x in given.items()},
+                           begin.audio[-count:])
         if hold is not None:
             if hold and not self._past.maxlen:
                 raise UserError("this stream keeps nothing to hold: make it with past, in seconds")
@@ -554,7 +580,8 @@ class Stream(Blocks):
             if not self._open or self.position == self.samples:
                 self._shut()
                 raise StopIteration
-            left = self.block if self.samples is None else min(self.block, self.samples - self.position)
+            left = (self.block if self.samples is None
+                    else min(self.block, self.samples - self.position))
             try:
                 self._change(self._queue.take(self._handed + 1))
                 made = self._play(left).cut(left, 1 if self.batch else 0)
@@ -581,7 +608,8 @@ class Stream(Blocks):
                 self._held, self._ahead = 0, None
                 self._start(change.seed, change.begin, skip=True)
             if change.hold is not None:
-                blocks = max(1, round(change.hold * self.sample_rate / self.block)) if change.hold else 0
+                blocks = (max(1, round(change.hold * self.sample_rate / self.block)) if change.hold
+                          else 0)
                 if self._held:
                     self._leave(round(controls.SEAM * self.sample_rate))
                 elif blocks and self._ahead is None:
@@ -630,7 +658,8 @@ class Stream(Blocks):
             name = level.config.level
             one = chosen if isinstance(chosen, Sampling) else chosen.get(name)
             if one is not None:
-                level.sampling = one if isinstance(one, Sampling) else override(level.sampling, one, "sampling")
+                level.sampling = (one if isinstance(one, Sampling)
+                                  else override(level.sampling, one, "sampling"))
                 self.sampling = self.sampling | {name: level.sampling}
 
     def close(self):
@@ -653,9 +682,12 @@ class Stream(Blocks):
             if self._open:
                 self._change(self._queue.take(self._handed))
             state = {
-                "version": _STATE_VERSION, "seed": self.seed, "batch": self.batch or 0, "blocks": self._done,
-                "fresh": self._fresh, "handed": self._handed, "loudness": np.array(self._loudness.state()),
-                "past": self._past.maxlen * self.block / self.sample_rate, "held": self._held, "at": self._at,
+                "version": _STATE_VERSION, "seed": self.seed, "batch": self.batch or 0,
+                "blocks": self._done,
+                "fresh": self._fresh, "handed": self._handed,
+                "loudness": np.array(self._loudness.state()),
+                "past": self._past.maxlen * self.block / self.sample_rate,
+                "held": self._held, "at": self._at,
                 "block": self.block, "codec": self.codec.config.name,
                 "generators": np.array([level.config.name for level in self._levels]),
                 "samples": -1 if self.samples is None else self.samples,
@@ -664,7 +696,8 @@ class Stream(Blocks):
             }
             state |= {f"{_CHOSEN}{name}": value for name, value in self.chosen.items()}
             if self._kept:
-                state |= {"kept_level": self._kept.level, "kept_end": self._kept.end} | self._kept.state()
+                state |= ({"kept_level": self._kept.level, "kept_end": self._kept.end}
+                          | self._kept.state())
             if self._original is not None:
                 past = self._done * self.block >= self.prompt_samples
                 state["original"] = self._original[:0] if past else self._original
@@ -717,12 +750,14 @@ class Stream(Blocks):
         """
         try:
             if int(state["version"]) != _STATE_VERSION:
-                raise UserError(f"the saved state has version {state['version']}; this program reads {_STATE_VERSION}")
+                raise UserError(f"the saved state has version {state['version']}; this program "
+                                f"reads {_STATE_VERSION}")
             levels = [int(x) for x in state["levels"]]
             if codec is None:
                 codec = _reload(state, str(state["codec"]), engine.load_codec)
             if generators is None:
-                generators = [_reload(state, str(name), engine.load_generator) for name in state["generators"]]
+                generators = [_reload(state, str(name), engine.load_generator)
+                              for name in state["generators"]]
             if levels != [g.config.level for g in generators]:
                 raise UserError(
                     f"the saved state is of {_list_levels(levels)}, "
@@ -732,26 +767,32 @@ class Stream(Blocks):
                 key = f"{part.config.name}_made_by"
                 if str(state[key]) != _origin(part)[key]:
                     raise UserError(
-                        f"the saved state was made with other weights, or another engine, of {part.config.name}"
+                        f"the saved state was made with other weights, or another engine, of "
+                        f"{part.config.name}"
                     )
             sampling = {
-                g.config.level: {key: _scalar(state[f"{g.config.name}_{key}"]) for key in Sampling.model_fields}
+                g.config.level: {key: _scalar(state[f"{g.config.name}_{key}"])
+                                 for key in Sampling.model_fields}
                 for g in generators
             }
             samples, begin = int(state["samples"]), None
             if "kept_end" in state:
                 # What a variation keeps is put in its place below; here its length counts.
                 source = generators[0].config.source
-                begin = Variation(source.level, np.zeros((int(state["kept_end"]), source.books), np.int32), 0)
+                begin = Variation(source.level,
+                                  np.zeros((int(state["kept_end"]), source.books), np.int32), 0)
             stream = cls(codec, generators, block=int(state["block"]), seed=int(state["seed"]),
-                         batch=int(state["batch"]) or None, samples=None if samples < 0 else samples, chunk=chunk,
+                         batch=int(state["batch"]) or None,
+                         samples=None if samples < 0 else samples, chunk=chunk,
                          begin=begin, log_probs=bool(state["log_probs"]), sampling=sampling,
                          past=float(state["past"]),
-                         chosen={k.removeprefix(_CHOSEN): state[k] for k in state if k.startswith(_CHOSEN)})
+                         chosen={k.removeprefix(_CHOSEN): state[k] for k in state
+                                 if k.startswith(_CHOSEN)})
             for level in stream._chain:
                 level.restore(state)
             stream.prompt_samples = int(state["prompt_samples"])
-            stream._original = np.array(state["original"], np.float32) if "original" in state else None
+            stream._original = (np.array(state["original"], np.float32) if "original" in state
+                                else None)
             stream._done, stream._handed = int(state["blocks"]), int(state["handed"])
             # How far the levels run ahead decides where a change of their sampling holds.
             stream._fresh = bool(state["fresh"])
@@ -780,8 +821,8 @@ class Stream(Blocks):
         return self._sample(decode=True)
 
     def _sample(self, decode: bool = False) -> np.ndarray | None:
-        """Sample the bottom level's next block while workers prepare the context of the one after it
-        and decode the block that is handed out next.
+        """Sample the bottom level's next block while workers prepare the context of the one after
+        it and decode the block that is handed out next.
 
         Returns:
             That block, float32 [batch, block], where `decode` asks for it.
@@ -805,7 +846,8 @@ class Stream(Blocks):
     def _submit(self, function, *given) -> _Task:
         if self._pool is None:
             # On two cores a third thread would only take turns with the sampling one.
-            self._pool = ThreadPoolExecutor(1 if machine.cores() <= 2 else 2, thread_name_prefix="vqwave-stream")
+            self._pool = ThreadPoolExecutor(1 if machine.cores() <= 2 else 2,
+                                            thread_name_prefix="vqwave-stream")
         return _Task(self._pool, function, *given)
 
     def _is_needed(self, block: int) -> bool:
@@ -854,7 +896,8 @@ class Stream(Blocks):
                 row[clear : len(heard)] = cross_fade(heard[clear:], row[clear : len(heard)])
 
     def _note(self, samples: int) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray] | None]:
-        """The codes of the block that was decoded last, and how likely they were; what `bits` counts.
+        """The codes of the block that was decoded last, and how likely they were; what `bits`
+        counts.
         """
         noted: dict[int, np.ndarray] = {}
         likely: dict[int, np.ndarray] | None = None if self.log_probs is None else {}
@@ -908,7 +951,8 @@ class _Task:
 
 
 def _gather(jobs: list[_Task]) -> np.ndarray:
-    """The rows that all jobs made. The last are waited for first: the pool begins with the first."""
+    """The rows that all jobs made. The last are waited for first: the pool begins with the first.
+    """
     return np.concatenate([job.result() for job in reversed(jobs)][::-1])
 
 

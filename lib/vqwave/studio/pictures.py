@@ -34,13 +34,15 @@ def parse_frames(data: bytes) -> list[tuple[dict, bytes]]:
     found, at = [], 0
     while at < len(data):
         text, payload = struct.unpack_from("<II", data, at)
-        found.append((json.loads(data[at + 8 : at + 8 + text]), data[at + 8 + text : at + 8 + text + payload]))
+        found.append((json.loads(data[at + 8 : at + 8 + text]),
+                      data[at + 8 + text : at + 8 + text + payload]))
         at += 8 + text + payload
     return found
 
 
 class Spectrum:
-    """A spectrogram that grows: uint8 [columns, `BANDS`], 0 … 255 over `RANGE_DB` up to `LOUDEST_DB`.
+    """A spectrogram that grows: uint8 [columns, `BANDS`], 0 … 255 over `RANGE_DB` up to
+    `LOUDEST_DB`.
 
     Its bands are a quarter tone each, those of `notes.FREQUENCIES`, from C2 to C8. Column t is
     centred on sample t·`column`; it is ready half a window later. How the signal is cut into blocks
@@ -58,11 +60,13 @@ class Spectrum:
         """Append float32 [n]; the columns that are ready now, all of them with `last`."""
         self._signal = np.concatenate([self._signal, block])
         there, column = self._signal.size, self.column
-        ready = self._first + (-(-there // column) if last else max(0, (there - self.n_fft // 2) // column + 1))
+        ready = self._first + (-(-there // column) if last
+                               else max(0, (there - self.n_fft // 2) // column + 1))
         if ready <= self._next:
             return np.empty((0, BANDS), np.uint8)
         frames = np.concatenate(list(metrics.magnitudes(self._signal, self.n_fft, column)))
-        energy = frames[self._next - self._first : ready - self._first].astype(np.float32) ** 2 @ self.filters
+        energy = (frames[self._next - self._first : ready - self._first].astype(np.float32) ** 2
+                  @ self.filters)
         self._next = ready
         # The next column looks back half a window.
         begin = max(self._first, ready - -(-self.n_fft // 2 // column))
@@ -96,17 +100,19 @@ class Roll:
     def __init__(self, rate: int):
         self._rate, self._margin = rate, round(notes.MARGIN * rate)
         self._signal = np.empty(0, np.float32)
-        self._first = self._given = 0  # the sample where `_signal` begins, and up to where notes were given
+        # the sample where `_signal` begins, and up to where notes were given
+        self._first = self._given = 0
 
     def push(self, block, last: bool = False) -> list[list[float]]:
-        """Append float32 [n]; [second, seconds, note number (69 is A4), dB] of each note that begins
-        in what can be looked at now.
+        """Append float32 [n]; [second, seconds, note number (69 is A4), dB] of each note that
+        begins in what can be looked at now.
         """
         self._signal = np.concatenate([self._signal, block])
         end = self._first + self._signal.size - (0 if last else self._margin)
         if end <= self._given or not last and end - self._given < self._rate:
             return []
-        found = notes.roll(self._signal, self._rate, shortest=SHORTEST_NOTE, start=self._first / self._rate)
+        found = notes.roll(self._signal, self._rate, shortest=SHORTEST_NOTE,
+                           start=self._first / self._rate)
         begin, until = self._given / self._rate, end / self._rate
         self._given = end
         keep = max(self._first, end - self._margin)

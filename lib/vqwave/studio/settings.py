@@ -38,8 +38,8 @@ class Settings:
     `chain` are the levels that the folder's chain has, `temperature` a number for each; the levels
     that are not at work have theirs for nothing. `recording` is the id that `Studio.receive` gave,
     `name` the file's name; both are empty in mode "new". `level` is where the music stops, `keep`
-    the level that mode "vary" keeps. `score` is what was changed while it played: (sample, keywords of
-    `Stream.set`) each.
+    the level that mode "vary" keeps. `score` is what was changed while it played: (sample, keywords
+    of `Stream.set`) each.
     """
 
     chain: tuple[int, ...]
@@ -74,7 +74,8 @@ class Settings:
         given = {key: value for key, value in given.items() if value is not None and value != ""}
         mode = given.get("mode", "new")
         if mode not in MODES:
-            raise UserError(f"There is no way of making music called {mode!r}; there are {', '.join(MODES)}.")
+            raise UserError(f"There is no way of making music called {mode!r}; there are "
+                            f"{', '.join(MODES)}.")
         level = read_choice(given, "level", chain.sizes, chain.ending, "The level to stop at")
         temperature = given.get("temperature", {})
         if isinstance(temperature, dict):
@@ -89,7 +90,8 @@ class Settings:
             weights=str(given.get("weights", cls.weights)),
             epoch=str(given.get("epoch", "")),
             level=level,
-            seed=int(read_number(given, "seed", 0, LARGEST_SEED, draw_seed(None), "The seed", whole=True)),
+            seed=int(read_number(given, "seed", 0, LARGEST_SEED, draw_seed(None),
+                                 "The seed", whole=True)),
             seconds=None if endless else round(
                 read_number(given, "seconds", 0.1, LONGEST, cls.seconds, "The length"), 5),
             temperature=tuple(
@@ -102,31 +104,37 @@ class Settings:
         )
         if mode == "new":
             return settings
-        recording, name = str(given.get("recording", "")), files.printable(str(given.get("name", "")))[:200]
+        recording, name = str(given.get("recording",
+                                        "")), files.printable(str(given.get("name", "")))[:200]
         if not recording:
             raise UserError(NO_RECORDING)
         settings = dataclasses.replace(settings, recording=recording, name=name)
         if mode == "continue":
             return dataclasses.replace(
                 settings,
-                prompt_start=round(read_number(given, "prompt_start", 0, LONGEST_RECORDING, cls.prompt_start,
+                prompt_start=round(read_number(given, "prompt_start", 0,
+                                               LONGEST_RECORDING, cls.prompt_start,
                                            "Where in the recording to begin"), 5),
-                prompt_seconds=round(read_number(given, "prompt_seconds", 0.1, LONGEST_RECORDING, cls.prompt_seconds,
+                prompt_seconds=round(read_number(given, "prompt_seconds",
+                                                 0.1, LONGEST_RECORDING, cls.prompt_seconds,
                                              "The part of the recording to begin with"), 5),
                 keep_original=str(given.get("keep_original", True)).lower() in ("true", "1"),
             )
         if len(chain.sizes) == 1:
-            raise UserError("This chain has one level, so a variation would keep nothing or everything.")
+            raise UserError("This chain has one level, so a variation would keep nothing or "
+                            "everything.")
         keep = read_choice(given, "keep", chain.sizes[:-1], chain.top, "The level to keep")
         if keep <= level:
-            raise UserError(f"Level {keep} is kept and the music stops at level {level}, so nothing would be left to "
-                            "make: stop at a finer level, or keep a coarser one.")
+            raise UserError(f"Level {keep} is kept and the music stops at level {level}, so "
+                            f"nothing would be left to make: stop at a finer level, or keep a "
+                            f"coarser one.")
         return dataclasses.replace(settings, keep=keep)
 
     @property
     def levels(self) -> tuple[int, ...]:
         """The levels whose codes are seen, from the top or the level kept down."""
-        return tuple(x for x in self.chain if self.level <= x <= (self.keep if self.mode == "vary" else self.chain[0]))
+        return tuple(x for x in self.chain
+                     if self.level <= x <= (self.keep if self.mode == "vary" else self.chain[0]))
 
     @property
     def new_levels(self) -> tuple[int, ...]:
@@ -136,15 +144,18 @@ class Settings:
     @property
     def temperatures(self) -> dict[int, float]:
         """Those of the levels whose codes are made."""
-        return {x: t for x, t in zip(self.chain, self.temperature, strict=True) if x in self.new_levels}
+        return {x: t for x, t in zip(self.chain, self.temperature, strict=True)
+                if x in self.new_levels}
 
     @property
     def link(self) -> str:
         """The query that fills the form with these settings."""
         unused = {"chain"} | ({"recording", "name"} if self.mode == "new" else set())
-        unused |= {"prompt_start", "prompt_seconds", "keep_original"} if self.mode != "continue" else set()
+        unused |= ({"prompt_start", "prompt_seconds", "keep_original"} if self.mode != "continue"
+                   else set())
         unused |= {"keep"} if self.mode != "vary" else set()
-        values = {key: value for key, value in dataclasses.asdict(self).items() if key not in unused and value != ""}
+        values = {key: value for key, value in dataclasses.asdict(self).items()
+                  if key not in unused and value != ""}
         values["seconds"] = "endless" if self.seconds is None else as_typed(self.seconds)
         values["temperature"] = ",".join(map(as_typed, self.temperature))
         values.pop("score", None)
@@ -158,7 +169,8 @@ class Settings:
         if self.mode == "continue":
             begins = f" from {as_typed(self.prompt_start)} s" if self.prompt_start else ""
             return f"{self.name}{begins}, continued after {as_typed(self.prompt_seconds)} s"
-        return f"{self.name}, played anew below {self.keep}x" if self.mode == "vary" else "New piece"
+        return (f"{self.name}, played anew below {self.keep}x" if self.mode == "vary"
+                else "New piece")
 
 
 def as_typed(number: float) -> str:
@@ -172,30 +184,37 @@ def read_number(given, key, least, most, default, what, whole=False) -> float:
         if isinstance(value, bool):
             raise ValueError
         number = int(value) if whole and isinstance(value, str) else float(value)
-        if not math.isfinite(number) or whole and number != int(number) or not least <= number <= most:
+        if (not math.isfinite(number) or whole and number != int(number)
+            or not least <= number <= most):
             raise ValueError
     except (TypeError, ValueError, OverflowError):
         kind = "a whole number" if whole else "a number"
-        raise UserError(f"{what} must be {kind} from {least:g} to {most:.16g}, not {str(value)[:40]!r}.") from None
+        raise UserError(f"{what} must be {kind} from {least:g} to {most:.16g}, not "
+                        f"{str(value)[:40]!r}.") from None
     return number
 
 
 def read_temperature(value, level: int) -> float:
     """A temperature that `Sampling` takes; text is a number, as a link has it."""
     if isinstance(value, str):
-        value = read_number({"t": value}, "t", -math.inf, math.inf, 1.0, f"The temperature of level {level}")
-    return override(Sampling(), {"temperature": value}, f"The temperature of level {level}").temperature
+        value = read_number({"t": value}, "t", -math.inf, math.inf, 1.0,
+                            f"The temperature of level {level}")
+    return override(Sampling(), {"temperature": value}, f"The temperature of level "
+                                                        f"{level}").temperature
 
 
 def read_score(value) -> tuple:
-    """What a performance changed, from JSON or a list; see `Settings`. The stream checks the values."""
+    """What a performance changed, from JSON or a list; see `Settings`. The stream checks the
+    values.
+    """
     try:
         score = controls.parse_changes(json.loads(value) if isinstance(value, str) else value)
     except (UserError, ValueError, RecursionError) as e:
-        raise UserError("What was changed while the piece played cannot be read: use the link as it was copied.") from e
+        raise UserError("What was changed while the piece played cannot be read: use the link as "
+                        "it was copied.") from e
     if len(score) > MOST_CHANGES:
-        raise UserError(f"What was changed while the piece played cannot be read: a take remembers {MOST_CHANGES} "
-                        "changes.")
+        raise UserError(f"What was changed while the piece played cannot be read: a take remembers "
+                        f"{MOST_CHANGES} changes.")
     return score
 
 
@@ -210,5 +229,6 @@ def role(chain: tuple[int, ...], level: int) -> str:
 def read_choice(given, key, allowed, default, what) -> int:
     value = given.get(key, default)
     if str(value) not in map(str, allowed):
-        raise UserError(f"{what} must be one of {', '.join(map(str, allowed))}, not {str(value)[:40]!r}.")
+        raise UserError(f"{what} must be one of {', '.join(map(str, allowed))}, not "
+                        f"{str(value)[:40]!r}.")
     return int(value)

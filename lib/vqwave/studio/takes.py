@@ -36,7 +36,16 @@ from ..play import api, controls, mastering
 from ..play.render import Finish
 from ..play.stream import Stream, Variation, draw_seed
 from .pictures import BANDS, Roll, Spectrum, frame
-from .settings import LONGEST, LONGEST_RECORDING, MOST_CHANGES, NO_RECORDING, Settings, as_typed, read_number, role
+from .settings import (
+    LONGEST,
+    LONGEST_RECORDING,
+    MOST_CHANGES,
+    NO_RECORDING,
+    Settings,
+    as_typed,
+    read_number,
+    role,
+)
 
 FOLDER = "vqwave-studio-"
 """How the names of studios' folders begin, in the system's temporary one."""
@@ -52,7 +61,9 @@ PAST = 8.0
 PASSAGE = 10.0
 """Seconds before the playhead that "continue from here" begins with, at most."""
 LONGEST_FINISH = 20 * 60.0
-"""Seconds of a take whose loudness is set, or whose end is joined to its beginning: it is held in memory."""
+"""Seconds of a take whose loudness is set, or whose end is joined to its beginning: it is held in
+memory.
+"""
 UPLOAD_BYTES = 200 * 2**20
 UPLOADS_BYTES = 2 * 2**30
 RECORDINGS_KEPT = 200
@@ -73,7 +84,9 @@ CLIPS = {
 MODELS_KEPT = 3
 FORMATS = ("wav", "flac")
 WILDER = 1.5
-"""By so much the wildest end of the slider multiplies the temperatures, and the calmest divides them."""
+"""By so much the wildest end of the slider multiplies the temperatures, and the calmest divides
+them.
+"""
 
 
 @dataclass(frozen=True)
@@ -103,15 +116,16 @@ class Studio:
     `UserError` where there are no generators.
     """
 
-    def __init__(self, codecs=weights.CODECS, generators=(weights.GENERATORS,), engine: str = "onnx",
+    def __init__(self, codecs=weights.CODECS, generators=(weights.GENERATORS,),
+                 engine: str = "onnx",
                  streams: int = STREAMS):
         self.codecs, self.engine, self.streams = codecs, engine, streams
         self.folders = _folders(generators)
         self.chains = {label: weights.chain(path) for label, path in self.folders.items()}
         if not self.folders:
             asked = ", ".join(files.printable(g) for g in generators)
-            raise UserError(f"{asked}: no generators in there (nor in its folders); train some, or name another folder "
-                            "with --generator-weights-dir")
+            raise UserError(f"{asked}: no generators in there (nor in its folders); train some, or "
+                            f"name another folder with --generator-weights-dir")
         sweep_folders()
         self._temporary = tempfile.TemporaryDirectory(prefix=FOLDER)
         self.folder = Path(self._temporary.name)
@@ -144,7 +158,8 @@ class Studio:
         if settings.mode == "continue" and (there := self._recordings.get(settings.recording)):
             # As much as there is: what is said of the take then holds.
             left = round(there.seconds - settings.prompt_start, 5)
-            settings = dataclasses.replace(settings, prompt_seconds=min(settings.prompt_seconds, max(left, 0.1)))
+            seconds = min(settings.prompt_seconds, max(left, 0.1))
+            settings = dataclasses.replace(settings, prompt_seconds=seconds)
         return settings
 
     def form(self, given: dict) -> dict:
@@ -154,14 +169,19 @@ class Studio:
         settings = self.settings(given)
         found = None
         if settings.mode != "new":
-            found = self.recording(settings.recording, settings.name).about | {"name": settings.name}
-        return {"settings": dataclasses.asdict(settings), "recording": found, "title": settings.title}
+            found = (self.recording(settings.recording, settings.name).about
+                     | {"name": settings.name})
+        return {"settings": dataclasses.asdict(settings), "recording": found,
+                "title": settings.title}
 
     def about(self) -> dict:
-        """What a page offers: the folders of weights with their levels and epochs, clips, limits."""
+        """What a page offers: the folders of weights with their levels and epochs, clips, limits.
+        """
         return {
-            "rate": self.rate, "formats": [suffix[1:] for suffix in audio.AUDIO_SUFFIXES], "clips": self.clips(),
-            "upload_bytes": UPLOAD_BYTES, "longest": LONGEST, "longest_recording": LONGEST_RECORDING,
+            "rate": self.rate, "formats": [suffix[1:] for suffix in audio.AUDIO_SUFFIXES],
+            "clips": self.clips(),
+            "upload_bytes": UPLOAD_BYTES, "longest": LONGEST,
+            "longest_recording": LONGEST_RECORDING,
             "longest_comparison": LONGEST_COMPARISON, "past": PAST,
             "folders": [{"name": label, "epochs": self.epochs(label), "ending": chain.ending,
                          "levels": list(chain.sizes)} for label, chain in self.chains.items()],
@@ -172,14 +192,15 @@ class Studio:
         """The sample rate of the first folder's chain."""
         return next(iter(self.chains.values())).sample_rate
 
-    # ------------------------------------------------------------------------------------------------- models
+    # --------------------------------------------------------------------------------------- models
 
     def epochs(self, folder: str) -> list[str]:
         """The sets of generators that a folder has: "" where one ships, "best", then epochs, the
         latest first.
         """
         path = self._folder(folder)
-        tags = {tag for name in self.chains[folder].generators.values() for tag in weights.tags(path, name)}
+        tags = {tag for name in self.chains[folder].generators.values()
+                for tag in weights.tags(path, name)}
         return sorted(tags, key=lambda t: (t.isdigit(), -int(t) if t.isdigit() else len(t)))
 
     def _folder(self, folder: str) -> Path:
@@ -191,7 +212,8 @@ class Studio:
     def codecs_of(self, folder: str):
         """The folder of codecs that goes with a folder of generators."""
         path = self._folder(folder)
-        return path if any(weights.tags(path, name) for name in self.chains[folder].codecs.values()) else self.codecs
+        return path if any(weights.tags(path, name)
+                           for name in self.chains[folder].codecs.values()) else self.codecs
 
     def model(self, folder: str, epoch: str = "") -> _Model:
         """The models of a folder and epoch, loaded once for all; anew when training has replaced
@@ -217,7 +239,7 @@ class Studio:
                 self._models.popitem(last=False)
             return self._models[key]
 
-    # --------------------------------------------------------------------------------------------- recordings
+    # ----------------------------------------------------------------------------------- recordings
 
     def receive(self, path, name: str | None = None) -> Recording:
         """Keep a file that was dropped in. The same file twice is one recording.
@@ -227,7 +249,8 @@ class Studio:
         path = Path(path)
         name = files.printable(Path(name or path.name).name)[:200]
         if path.stat().st_size > UPLOAD_BYTES:
-            raise UserError(f"{name}: larger than {UPLOAD_BYTES >> 20} MB; cut it, or give it as mp3 or flac.")
+            raise UserError(f"{name}: larger than {UPLOAD_BYTES >> 20} MB; cut it, or give it as "
+                            f"mp3 or flac.")
         with open(path, "rb") as file:
             identity = hashlib.file_digest(file, "sha256").hexdigest()[:24]
         with self._lock:
@@ -241,7 +264,8 @@ class Studio:
                 parts = np.split(block, range(2048, len(block), 2048))
                 peaks += [float(np.abs(part).max()) for part in parts if part.size]
                 if samples > LONGEST_RECORDING * self.rate:
-                    raise UserError(f"{name}: longer than {LONGEST_RECORDING / 60:g} minutes; cut it first.")
+                    raise UserError(f"{name}: longer than {LONGEST_RECORDING / 60:g} minutes; cut "
+                                    f"it first.")
         except UserError as e:
             # The file's name here is not the one that its owner knows.
             raise UserError(str(e).replace(files.printable(path), name)) from e
@@ -256,7 +280,8 @@ class Studio:
         with self._lock:
             self._recordings[identity] = recording
             sizes = {key: r.path.stat().st_size for key, r in self._recordings.items()}
-            while len(sizes) > 1 and (sum(sizes.values()) > UPLOADS_BYTES or len(sizes) > RECORDINGS_KEPT):
+            while len(sizes) > 1 and (sum(sizes.values()) > UPLOADS_BYTES
+                                      or len(sizes) > RECORDINGS_KEPT):
                 oldest = self._recordings.popitem(last=False)[1]
                 sizes.pop(oldest.id)
                 oldest.path.unlink()
@@ -270,7 +295,8 @@ class Studio:
             if identity not in self._recordings:
                 if not identity:
                     raise UserError(NO_RECORDING)
-                raise UserError(f"{name or 'The recording'} is not in this studio (any more): drop it in again.")
+                raise UserError(f"{name or 'The recording'} is not in this studio (any more): drop "
+                                f"it in again.")
             self._recordings.move_to_end(identity)
             return self._recordings[identity]
 
@@ -286,10 +312,12 @@ class Studio:
 
     def clips(self) -> dict[str, str]:
         """What can be tried without a recording of one's own: names by id."""
-        return {key: name for key, (path, name) in CLIPS.items() if (weights.CHECKOUT / path).is_file()}
+        return {key: name for key, (path, name) in CLIPS.items()
+                if (weights.CHECKOUT / path).is_file()}
 
     def clip(self, key: str) -> Recording:
-        """One of `clips`, as if it had been dropped in. Errors: `UserError` where it is not here."""
+        """One of `clips`, as if it had been dropped in. Errors: `UserError` where it is not here.
+        """
         if key not in self.clips():
             raise UserError("There is no such clip here.")
         path, name = CLIPS[key]
@@ -300,7 +328,8 @@ class Studio:
         recording = self.recording(identity)
         start = read_number(given, "start", 0, LONGEST_RECORDING, 0, "The second to start at")
         seconds = read_number(given, "seconds", 0.01, LONGEST_RECORDING, 60, "The seconds to hear")
-        own, _ = audio.part(recording.path, self.rate, round(start * self.rate), max(1, round(seconds * self.rate)))
+        own, _ = audio.part(recording.path, self.rate, round(start * self.rate),
+                            max(1, round(seconds * self.rate)))
         if not own.size:
             raise UserError(f"{recording.name} lasts {recording.seconds:.1f} s.")
         path = self.folder / f"part-{secrets.token_hex(8)}.wav"
@@ -310,7 +339,7 @@ class Studio:
         finally:
             path.unlink(missing_ok=True)
 
-    # -------------------------------------------------------------------------------------------------- takes
+    # ---------------------------------------------------------------------------------------- takes
 
     def perform(self, given: dict) -> Iterator[bytes]:
         """Make a take: the frames that a player reads (see `frame`), until it ends or the iterator
@@ -329,8 +358,9 @@ class Studio:
                 yield one
                 self._trim()
                 if self.bytes_in_use() > TAPES_BYTES:
-                    raise UserError(f"The studio's room for takes is full ({TAPES_BYTES >> 20} MB), so this one ends "
-                                    "here: download it, or wait until others end.")
+                    raise UserError(f"The studio's room for takes is full ({TAPES_BYTES >> 20} "
+                                    f"MB), so this one ends here: download it, or wait until "
+                                    f"others end.")
             yield frame({"end": self.record(take)})
         except UserError as e:
             yield frame({"error": self._own_names(e)})
@@ -372,8 +402,9 @@ class Studio:
             busy = [t for t in self._takes.values() if t.busy]
             idle = [t for t in busy if time.monotonic() - t.touched > IDLE_SECONDS]
             if len(busy) - bool(idle) >= self.streams:
-                raise UserError(f"{len(busy)} takes are being made here at this moment, which is all that this studio "
-                                "does at once: wait until one ends, then try again.")
+                raise UserError(f"{len(busy)} takes are being made here at this moment, which is "
+                                f"all that this studio does at once: wait until one ends, then try "
+                                f"again.")
             take = Take(secrets.token_urlsafe(12), settings, self.folder)
             self._takes[take.id] = take
         if len(busy) >= self.streams:
@@ -384,13 +415,15 @@ class Studio:
         """A take by its id. Errors: `UserError` where there is none."""
         with self._lock:
             if identity not in self._takes:
-                raise UserError("That take is not in this studio any more. Its settings make it again, the same.")
+                raise UserError("That take is not in this studio any more. Its settings make it "
+                                "again, the same.")
             return self._takes[identity]
 
     def records(self, identities) -> dict[str, dict]:
         """What is to be remembered of those takes that are here, whole, by their ids."""
         with self._lock:
-            there = [self._takes[x] for x in identities if x in self._takes and not self._takes[x].busy]
+            there = [self._takes[x] for x in identities if x in self._takes
+                     and not self._takes[x].busy]
         return {take.id: self.record(take) for take in there if take.samples}
 
     def replay(self, identity: str) -> Iterator[bytes]:
@@ -433,7 +466,8 @@ class Studio:
         settings = take.settings
         return {
             "id": take.id, "title": settings.title, "seed": settings.seed, "level": settings.level,
-            "seconds": take.samples / take.rate, "link": settings.link, "command": self.command(settings),
+            "seconds": take.samples / take.rate, "link": settings.link,
+            "command": self.command(settings),
             "changes": len(settings.score), "score": score_name(settings),
         }
 
@@ -444,7 +478,8 @@ class Studio:
         words = ["python", "scripts/generate_audio.py"]
         codecs, folder = str(self.codecs_of(settings.weights)), str(self.folders[settings.weights])
         for flag, value, default in (
-            ("--vqvae-weights-dir", codecs, weights.CODECS), ("--generator-weights-dir", folder, weights.GENERATORS),
+            ("--vqvae-weights-dir", codecs, weights.CODECS),
+            ("--generator-weights-dir", folder, weights.GENERATORS),
             ("--epoch", settings.epoch.lstrip("0"), ""), ("--engine", self.engine, "onnx"),
         ):
             if value != default:
@@ -453,8 +488,10 @@ class Studio:
         # run.
         words += ["--generators", self.chains[settings.weights].generators[settings.level]]
         if settings.mode == "continue":
-            words += ["--prompt", settings.name, "--prompt-seconds", as_typed(settings.prompt_seconds)]
-            words += ["--prompt-start", as_typed(settings.prompt_start)] if settings.prompt_start else []
+            words += ["--prompt", settings.name, "--prompt-seconds",
+                      as_typed(settings.prompt_seconds)]
+            words += (["--prompt-start", as_typed(settings.prompt_start)] if settings.prompt_start
+                      else [])
             words += ["--keep-original"] * settings.keep_original
         if settings.mode == "vary":
             words += ["--variation-of", settings.name, "--keep", str(settings.keep)]
@@ -462,10 +499,12 @@ class Studio:
             words += ["--seconds", as_typed(settings.seconds)]
         used = [as_typed(t) for t in settings.temperatures.values()]
         words += ["--temperature", *(used if len(set(used)) > 1 else used[:1])]
-        words += ["--score", score_name(settings)] if settings.score else ["--seed", str(settings.seed)]
+        words += (["--score", score_name(settings)] if settings.score
+                  else ["--seed", str(settings.seed)])
         return shlex.join([*words, "--output", "take.wav"])
 
-    def file(self, identity: str, kind: str, finish: Finish = Finish(), heard: int | None = None) -> Path:  # noqa: B008
+    def file(self, identity: str, kind: str, finish: Finish = Finish(),  # noqa: B008
+             heard: int | None = None) -> Path:
         """A take as a wav or flac file, finished as asked; of one that is being made what was
         `heard`. Errors: `UserError` where it is not here, or there is no room for a copy.
         """
@@ -474,8 +513,8 @@ class Studio:
         there = take.copy_path(kind, finish).name in take.copies
         if self.bytes_in_use() + 2 * take.samples > TAPES_BYTES and not there:
             raise UserError(
-                f"The studio's room for takes is full ({TAPES_BYTES >> 20} MB): wait until others end, then "
-                "download this one again.")
+                f"The studio's room for takes is full ({TAPES_BYTES >> 20} MB): wait until others "
+                f"end, then download this one again.")
         return take.file(kind, finish, heard)
 
     def bytes_in_use(self) -> int:
@@ -495,7 +534,7 @@ class Studio:
                 del self._takes[take.id]
                 take.remove()
 
-    # ------------------------------------------------------------------------------------------------- codecs
+    # --------------------------------------------------------------------------------------- codecs
 
     def compare(self, given: dict) -> Iterator[bytes]:
         """Put part of a recording through every codec: frames {"progress"}, {"comparison"}, then a
@@ -509,22 +548,28 @@ class Studio:
             with self._lock:
                 if self._comparing >= COMPARISONS_AT_ONCE:
                     raise UserError(
-                        f"{self._comparing} recordings are going through the codecs here at this moment, which "
-                        "is all that this studio does at once: wait a little, then try again.")
+                        f"{self._comparing} recordings are going through the codecs here at this "
+                        f"moment, which is all that this studio does at once: wait a little, then "
+                        f"try again.")
                 self._comparing += 1
                 counted = True
-            recording = self.recording(str(given.get("recording", "")), str(given.get("name", ""))[:200])
+            recording = self.recording(str(given.get("recording", "")),
+                                       str(given.get("name", ""))[:200])
             start = read_number(given, "start", 0, LONGEST_RECORDING, 0, "The second to start at")
-            seconds = read_number(given, "seconds", 0.1, LONGEST_COMPARISON, 20, "The seconds to hear")
+            seconds = read_number(given, "seconds", 0.1, LONGEST_COMPARISON,
+                                  20, "The seconds to hear")
             music = self.model(str(given.get("weights") or next(iter(self.folders))))
             made = Comparison(secrets.token_urlsafe(12), self.folder, music.music.sample_rate)
-            yield from self._waiting(lambda report: made.prepare(music, recording, start, seconds, report))
+            yield from self._waiting(
+                lambda report: made.prepare(music, recording, start, seconds, report))
             with self._lock:
                 self._comparisons[made.id] = made
                 while len(self._comparisons) > COMPARISONS_KEPT:
                     self._comparisons.popitem(last=False)[1].remove()
-            yield frame({"comparison": {"id": made.id, "rate": made.rate, "samples": len(made.sounds[0]["audio"]),
-                                   "name": str(given.get("name") or recording.name)[:200], "start": start}})
+            yield frame({"comparison": {"id": made.id, "rate": made.rate,
+                                        "samples": len(made.sounds[0]["audio"]),
+                                   "name": str(given.get("name") or recording.name)[:200],
+                                        "start": start}})
             for sound in made.sounds:
                 yield made.frame(sound)
             made.sounds = []  # what is left is on the disk
@@ -545,7 +590,8 @@ class Studio:
         """
         with self._lock:
             if identity not in self._comparisons or name not in self._comparisons[identity].files:
-                raise UserError("That sound is not in this studio any more: listen to the codecs again.")
+                raise UserError("That sound is not in this studio any more: listen to the codecs "
+                                "again.")
             return self._comparisons[identity].files[name]
 
 
@@ -564,7 +610,8 @@ class _Model:
         """Load the generators of the levels `new` and the codecs of the levels `encode`, from
         the top down.
         """
-        report("Loading the models (the first time they are converted, which takes a minute or two)")
+        report("Loading the models (the first time they are converted, which takes a minute or "
+               "two)")
         with self._lock:
             if new and new not in self._ready:
                 # The least that runs every graph.
@@ -572,8 +619,10 @@ class _Model:
                 if new[0] != chain.top:
                     kept = chain.sizes[chain.sizes.index(new[0]) - 1]
                     books = self.music.generator(new[0]).config.source.books
-                    begin = Variation(kept, np.zeros((1, books) if books > 1 else 1, np.int32), kept)
-                for _ in self.music.stream(level=new[-1], samples=1, seed=0, log_probs=True, begin=begin):
+                    begin = Variation(kept,
+                                      np.zeros((1, books) if books > 1 else 1, np.int32), kept)
+                for _ in self.music.stream(level=new[-1], samples=1, seed=0,
+                                           log_probs=True, begin=begin):
                     pass
                 self._ready.add(new)
             for level in encode:
@@ -607,7 +656,8 @@ class Take:
         self.touched = time.monotonic()
         self._lock = threading.Lock()
         self._going = threading.Condition(self._lock)
-        self._steering = threading.Lock()  # changes are remembered in the order in which they were made
+        # changes are remembered in the order in which they were made
+        self._steering = threading.Lock()
         self._writing = threading.Lock()
         self._stream: Stream | None = None
         self._length, self._prompt = None, 0
@@ -620,25 +670,30 @@ class Take:
         # Before anything that takes long.
         recording = studio.recording(s.recording, s.name) if s.mode != "new" else None
         loaded = studio.model(s.weights, s.epoch)
-        loaded.prepare(s.new_levels, {"new": (), "continue": s.levels, "vary": (s.keep,)}[s.mode], report)
+        loaded.prepare(s.new_levels, {"new": (), "continue": s.levels,
+                                      "vary": (s.keep,)}[s.mode], report)
         self._shades = {x: loaded.shades(x) for x in s.levels}
         self._configs = {x: loaded.music.codec(x).config for x in s.levels}
         self._block = loaded.music.chain.block
         begin = None
         if s.mode == "continue":
             report(f"Encoding {s.name}")
-            begin = loaded.music.prompt(recording.path, start=s.prompt_start, seconds=s.prompt_seconds, level=s.level,
+            begin = loaded.music.prompt(recording.path, start=s.prompt_start,
+                                        seconds=s.prompt_seconds, level=s.level,
                                         keep_original=s.keep_original)
         if s.mode == "vary":
-            begin = loaded.music.source(recording.path, s.keep, lambda share: report(f"Encoding {s.name}", share))
+            begin = loaded.music.source(recording.path, s.keep,
+                                        lambda share: report(f"Encoding {s.name}", share))
         seconds = s.seconds
         if s.mode == "vary" and seconds is not None and seconds >= recording.seconds:
             # "As long as it is" is what the form means by more.
             seconds = None
         sampling = {x: {"temperature": t} for x, t in s.temperatures.items()}
-        stream = loaded.music.stream(level=s.level, seed=s.seed, seconds=seconds, log_probs=True, sampling=sampling,
+        stream = loaded.music.stream(level=s.level, seed=s.seed, seconds=seconds,
+                                     log_probs=True, sampling=sampling,
                                      begin=begin, past=PAST)
-        self.rate, self._length, self._prompt = stream.sample_rate, stream.samples, stream.prompt_samples
+        self.rate, self._length = stream.sample_rate, stream.samples
+        self._prompt = stream.prompt_samples
         with self._lock:
             if self.busy:
                 self._stream = stream
@@ -650,8 +705,10 @@ class Take:
         """What a player must know before the first block."""
         s = self.settings
         return {
-            "id": self.id, "title": s.title, "seed": s.seed, "level": s.level, "rate": self.rate, "column": self.column,
-            "block": self._block, "bands": BANDS, "lowest": notes.LOWEST_MIDI, "samples": self._length,
+            "id": self.id, "title": s.title, "seed": s.seed, "level": s.level,
+            "rate": self.rate, "column": self.column,
+            "block": self._block, "bands": BANDS, "lowest": notes.LOWEST_MIDI,
+            "samples": self._length,
             "prompt": self._prompt,
             "levels": [{
                 "level": x, "made": x in s.new_levels, "role": role(s.chain, x),
@@ -720,7 +777,8 @@ class Take:
             while True:
                 with self._going:
                     go = self._going.wait_for(
-                        lambda: not self.busy or self.allowed is None or self.samples < self.allowed, 1.0)
+                        lambda: not self.busy or self.allowed is None
+                        or self.samples < self.allowed, 1.0)
                 if not go:
                     yield frame({"wait": True})
                     continue
@@ -747,7 +805,8 @@ class Take:
                     likely = likely.sum(axis=-1) if likely.ndim > 1 else likely
                     bits[x] = round(float(-likely.mean() / math.log(2)), 2)
                 yield frame(
-                    {"samples": exact.size, "columns": len(picture), "codes": [c.size for c in codes], "bits": bits,
+                    {"samples": exact.size, "columns": len(picture),
+                     "codes": [c.size for c in codes], "bits": bits,
                      "speed": round(self.samples / self.rate / max(self.spent, 1e-6), 2),
                      "notes": roll.push(heard, last)},
                     exact.astype("<i2"), picture, *(c.astype("<u2") for c in codes),
@@ -765,7 +824,8 @@ class Take:
             last = begin + self._block >= self.samples
             picture = spectrum.push(part, last)
             yield frame({"samples": part.size, "columns": len(picture), "codes": [], "bits": {},
-                         "notes": roll.push(part, last)}, audio.to_int16(part).astype("<i2"), picture)
+                         "notes": roll.push(part, last)}, audio.to_int16(part).astype("<i2"),
+                        picture)
 
     def read(self, begin: int, end: int) -> np.ndarray:
         """Samples begin … end − 1 of the tape: float32 [end − begin]."""
@@ -795,7 +855,8 @@ class Take:
                 if self.samples:
                     score = tuple(change for change in sorted(self.score, key=lambda x: x[0])
                                   if change[0] < self.samples)
-                    self.settings = dataclasses.replace(self.settings, seconds=round(self.samples / self.rate, 5),
+                    self.settings = dataclasses.replace(self.settings,
+                                                        seconds=round(self.samples / self.rate, 5),
                                                         score=score)
                 self._going.notify_all()
         if stream:
@@ -804,9 +865,11 @@ class Take:
     def copy_path(self, kind: str, finish: Finish = Finish()) -> Path:  # noqa: B008
         """Where a copy of the take lies, finished so."""
         words = [f"fade {as_typed(finish.fade or 0)}"] * bool(finish.fade) + ["loop"] * finish.loop
-        return self._path.with_name(" ".join([self._path.stem, *words, *["loud"] * finish.normalize]) + f".{kind}")
+        return self._path.with_name(" ".join([self._path.stem, *words,
+                                              *["loud"] * finish.normalize]) + f".{kind}")
 
-    def file(self, kind: str, finish: Finish = Finish(), heard: int | None = None) -> Path:  # noqa: B008
+    def file(self, kind: str, finish: Finish = Finish(),  # noqa: B008
+             heard: int | None = None) -> Path:
         """The take as a wav or flac file; of one that is being made the first `heard` samples.
 
         Errors: `UserError` for another kind, where there is nothing yet, for a piece too long to be
@@ -821,9 +884,11 @@ class Take:
         if not samples:
             raise UserError("Nothing of the take was heard yet: let it play for a moment.")
         if finish.whole and samples > LONGEST_FINISH * self.rate:
-            raise UserError(f"Takes of up to {LONGEST_FINISH / 60:g} minutes can be finished; this one is longer.")
+            raise UserError(f"Takes of up to {LONGEST_FINISH / 60:g} minutes can be finished; this "
+                            f"one is longer.")
         if finish.fade and 2 * finish.fade * self.rate > samples:
-            raise UserError(f"Fades of {finish.fade:g} s at both ends need {2 * finish.fade:g} s; the take is shorter.")
+            raise UserError(f"Fades of {finish.fade:g} s at both ends need {2 * finish.fade:g} s; "
+                            f"the take is shorter.")
         path = self.copy_path(kind, finish)
         if busy:
             path = path.with_stem(f"{path.stem} so far")
@@ -886,18 +951,21 @@ class Comparison:
             raise UserError("There are no codecs here to listen to.")
         loaded.prepare((), tuple(levels), report)
         report(f"Reading {recording.name}")
-        original, _ = audio.part(recording.path, self.rate, round(start * self.rate), round(seconds * self.rate))
+        original, _ = audio.part(recording.path, self.rate, round(start * self.rate),
+                                 round(seconds * self.rate))
         if not original.size:
-            raise UserError(f"{recording.name} lasts {recording.seconds:.1f} s, so nothing is left of it from second "
-                            f"{start:g} on.")
+            raise UserError(f"{recording.name} lasts {recording.seconds:.1f} s, so nothing is left "
+                            f"of it from second {start:g} on.")
         self._add("original", original)
         for i, level in enumerate(levels):
             report(f"Through the codec of level {level} and back", i / len(levels))
             codec = music.codec(level)
             codes = codec.encode(original[None])
             made = codec.decode(codes)[0, : len(original)]
-            figures = metrics.distances(original, made, self.rate) | metrics.codebook_figures(
-                metrics.histogram(codes, codec.config.num_codes)) | {"bitrate_kbps": metrics.bitrate(codec.config)}
+            counts = metrics.histogram(codes, codec.config.num_codes)
+            figures = metrics.distances(original, made, self.rate)
+            figures |= metrics.codebook_figures(counts)
+            figures |= {"bitrate_kbps": metrics.bitrate(codec.config)}
             figures |= notes.compare(original, made, self.rate)
             self._add(str(level), made, level=level, codes=codes[0], figures=figures,
                       shades=loaded.shades(level))
@@ -910,7 +978,8 @@ class Comparison:
     def frame(self, sound) -> bytes:
         """A {"sound"} frame."""
         picture = Spectrum(self.rate, self.column).push(sound["audio"], last=True)
-        about = {"name": sound["name"], "column": self.column, "bands": BANDS, "lowest": notes.LOWEST_MIDI,
+        about = {"name": sound["name"], "column": self.column, "bands": BANDS,
+                 "lowest": notes.LOWEST_MIDI,
                  "columns": len(picture)}
         parts = [audio.to_int16(sound["audio"]).astype("<i2"), picture]
         if "codes" in sound:
@@ -942,16 +1011,20 @@ def _shrink(peaks: list[float]) -> tuple[int, ...]:
     values = np.asarray(peaks)
     count = min(OUTLINE, values.size)
     edges = np.linspace(0, values.size, count + 1)[:-1].astype(int)
-    return tuple(np.rint(255 * np.minimum(np.maximum.reduceat(values, edges), 1)).astype(int).tolist())
+    return tuple(np.rint(255 * np.minimum(np.maximum.reduceat(values, edges),
+                                          1)).astype(int).tolist())
 
 
 def verdict(figures: dict) -> str:
-    """What is left of a recording, in words, by the notes and chords that are (see `notes.compare`)."""
+    """What is left of a recording, in words, by the notes and chords that are (see
+    `notes.compare`).
+    """
     for least, words in ((0.9, "All of it stays."), (0.72, "The notes stay, fine detail is lost."),
                          (0.5, "Much of the melody stays, blurred.")):
         if figures["notes"] >= least:
             return words
-    return "Chords stay, melody is lost." if figures["chroma"] >= 0.65 else "Mood stays, melody is lost."
+    return ("Chords stay, melody is lost." if figures["chroma"] >= 0.65
+            else "Mood stays, melody is lost.")
 
 
 def sweep_folders():

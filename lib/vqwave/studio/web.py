@@ -27,9 +27,10 @@ STATIC = Path(__file__).parent / "static"
 PORT = 7860
 CONNECTIONS = 256
 """Served at one time; one more is told that the service is unavailable."""
-# Nothing comes from outside, and nothing goes there; blobs are recordings and downloads that the page makes itself.
-POLICY = ("default-src 'self'; img-src 'self' data:; media-src 'self' blob:; object-src 'none'; base-uri 'none'; "
-          "form-action 'self'; frame-ancestors 'self'")
+# Nothing comes from outside, and nothing goes there; blobs are recordings and downloads that the
+# page makes itself.
+POLICY = ("default-src 'self'; img-src 'self' data:; media-src 'self' blob:; object-src 'none'; "
+          "base-uri 'none'; form-action 'self'; frame-ancestors 'self'")
 
 
 def run(studio: Studio, host: str = "127.0.0.1", port: int = PORT, say=print):
@@ -49,8 +50,10 @@ def run(studio: Studio, host: str = "127.0.0.1", port: int = PORT, say=print):
             await super().shutdown(sockets)
 
     listening = listen(host, port)
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3, limit_concurrency=CONNECTIONS)
-    shown = "127.0.0.1" if host in ("0.0.0.0", "") else "[::1]" if host == "::" else host  # noqa: S104
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3,
+                            limit_concurrency=CONNECTIONS)
+    everywhere = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "[::1]"}  # noqa: S104
+    shown = everywhere.get(host, host)
     say(f"The studio is at http://{shown}:{listening.getsockname()[1]} (Ctrl-C ends it)")
     # What looks for notes takes seconds to load: not from the first listener's.
     threading.Thread(target=pictures.warm_up, daemon=True).start()
@@ -74,7 +77,8 @@ def listen(host: str, port: int) -> socket.socket:
         listening = socket.create_server(address[:2], family=family, backlog=128)
     except (OSError, UnicodeError) as e:
         if isinstance(e, OSError) and e.errno == errno.EADDRINUSE:
-            raise UserError(f"port {port} is taken, perhaps by another studio; --port 0 takes a free one") from e
+            raise UserError(f"port {port} is taken, perhaps by another studio; --port 0 takes a "
+                            f"free one") from e
         why = getattr(e, "strerror", None) or str(e)
         raise UserError(f"cannot listen on {host}:{port}: {why}") from e
     # What is sent and not yet read is what the server is ahead of a player that has enough:
@@ -84,8 +88,8 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def build(studio: Studio, host: str = "127.0.0.1"):
-    """The whole ASGI application, for the `host` it listens on. Errors: `UserError` where FastAPI is
-    not installed.
+    """The whole ASGI application, for the `host` it listens on. Errors: `UserError` where FastAPI
+    is not installed.
     """
     app = routes(studio)
     app.add_middleware(_Guard, host=host)
@@ -98,9 +102,16 @@ def routes(studio: Studio):
         import uvicorn  # noqa: F401 - what `run` takes
         from fastapi import FastAPI
     except ImportError as e:
-        raise UserError(f"the studio needs FastAPI and uvicorn ({e}): bash setup.sh, or pip install -e '.[app]'") from e
+        raise UserError(f"the studio needs FastAPI and uvicorn ({e}): bash setup.sh, or pip "
+                        f"install -e '.[app]'") from e
     import anyio
-    from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+    from fastapi.responses import (
+        FileResponse,
+        JSONResponse,
+        PlainTextResponse,
+        Response,
+        StreamingResponse,
+    )
     from fastapi.staticfiles import StaticFiles
 
     app = FastAPI(title="VQWave studio", docs_url=None, redoc_url=None, openapi_url=None)
@@ -180,7 +191,8 @@ def routes(studio: Studio):
 
     async def passage(request):
         end = read_count(await read_json(request), "end")
-        return JSONResponse((await run_in_thread(studio.passage, request.path_params["take"], end)).about)
+        return JSONResponse((await run_in_thread(studio.passage, request.path_params["take"],
+                                                 end)).about)
 
     async def stop(request):
         heard = read_count(await read_json(request), "heard")
@@ -208,8 +220,8 @@ def routes(studio: Studio):
                     async for part in request.stream():
                         size += len(part)
                         if size > UPLOAD_BYTES:
-                            raise UserError(f"{name}: larger than {UPLOAD_BYTES >> 20} MB; cut it, or give it as mp3 "
-                                            "or flac.")
+                            raise UserError(f"{name}: larger than {UPLOAD_BYTES >> 20} MB; cut it, "
+                                            f"or give it as mp3 or flac.")
                         file.write(part)
                 return JSONResponse((await run_in_thread(studio.receive, path, name)).about)
             finally:
@@ -219,7 +231,8 @@ def routes(studio: Studio):
         return JSONResponse((await run_in_thread(studio.clip, request.path_params["clip"])).about)
 
     async def part(request):
-        sound = await run_in_thread(studio.part, request.path_params["recording"], dict(request.query_params))
+        sound = await run_in_thread(studio.part, request.path_params["recording"],
+                                    dict(request.query_params))
         return Response(sound, media_type="audio/wav")
 
     async def compare(request):
@@ -227,7 +240,8 @@ def routes(studio: Studio):
 
     async def sound(request):
         name = request.path_params["name"]
-        return FileResponse(studio.sound_path(request.path_params["comparison"], name), media_type="audio/wav",
+        return FileResponse(studio.sound_path(request.path_params["comparison"], name),
+                            media_type="audio/wav",
                             filename=f"{name}.wav")
 
     async def colours(_):
@@ -242,10 +256,13 @@ def routes(studio: Studio):
         ("POST", "/studio/takes", perform), ("GET", "/studio/takes", list_takes),
         ("POST", "/studio/takes/{take}/set", steer), ("POST", "/studio/takes/{take}/stop", stop),
         ("POST", "/studio/takes/{take}/passage", passage),
-        ("GET", "/studio/takes/{take}/frames", replay), ("GET", "/studio/takes/{take}.{kind}", download),
-        ("POST", "/studio/recordings", receive), ("GET", "/studio/recordings/{recording}.wav", part),
+        ("GET", "/studio/takes/{take}/frames", replay),
+        ("GET", "/studio/takes/{take}.{kind}", download),
+        ("POST", "/studio/recordings", receive),
+        ("GET", "/studio/recordings/{recording}.wav", part),
         ("POST", "/studio/clips/{clip}", clip),
-        ("POST", "/studio/comparisons", compare), ("GET", "/studio/comparisons/{comparison}/{name}.wav", sound),
+        ("POST", "/studio/comparisons", compare),
+        ("GET", "/studio/comparisons/{comparison}/{name}.wav", sound),
         ("GET", "/studio/palettes", colours),
     ):
         app.add_route(path, answer, methods=[method])
@@ -261,7 +278,8 @@ def palettes() -> dict[str, list[list[int]]]:
     import numpy as np
 
     steps = np.arange(256)
-    return {name: matplotlib.colormaps[name](steps, bytes=True)[:, :3].tolist() for name in ("viridis", "magma")}
+    return {name: matplotlib.colormaps[name](steps, bytes=True)[:, :3].tolist()
+            for name in ("viridis", "magma")}
 
 
 def hosts_of(host: str) -> set[str]:
@@ -308,7 +326,8 @@ class _Guard:
         """Status and words where a request is not to be answered."""
         host = headers.get("host", "")
         if not self.accept(_host_name(host)):
-            return 421, "The studio answers at this machine's own addresses alone; --host adds the name it is given."
+            return 421, ("The studio answers at this machine's own addresses alone; --host adds "
+                         "the name it is given.")
         origin = headers.get("origin")
         if origin and origin.split("://")[-1] != host:
             return 403, "Another site's page may not use the studio."
@@ -317,7 +336,8 @@ class _Guard:
     async def __call__(self, scope, receive, send):
         if scope["type"] not in ("http", "websocket"):
             return await self.app(scope, receive, send)
-        headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in scope["headers"]}
+        headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key,
+                   value in scope["headers"]}
         if refused := self.refusal(headers):
             if scope["type"] == "websocket":
                 return await send({"type": "websocket.close", "code": 1008})
@@ -328,13 +348,16 @@ class _Guard:
                 left -= len(message.get("body", b""))
                 if not message.get("more_body"):
                     break
-            await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain")]})
+            await send({"type": "http.response.start", "status": status,
+                        "headers": [(b"content-type", b"text/plain")]})
             return await send({"type": "http.response.body", "body": words.encode()})
 
         async def send_with_policy(message):
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), (b"content-security-policy", POLICY.encode()),
-                                      (b"referrer-policy", b"no-referrer"), (b"x-content-type-options", b"nosniff")]
+                message["headers"] = [*message.get("headers", ()),
+                                      (b"content-security-policy", POLICY.encode()),
+                                      (b"referrer-policy", b"no-referrer"),
+                                      (b"x-content-type-options", b"nosniff")]
             await send(message)
 
         await self.app(scope, receive, send_with_policy)

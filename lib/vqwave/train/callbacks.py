@@ -37,7 +37,8 @@ class Checkpoint(keras.callbacks.Callback):
     same step.
     """
 
-    def __init__(self, folder, record: RunRecord, keep: int | None = None, group: replicas.Group = replicas.ALONE):
+    def __init__(self, folder, record: RunRecord, keep: int | None = None,
+                 group: replicas.Group = replicas.ALONE):
         """keep: how many numbered sets stay besides the best; None keeps all."""
         super().__init__()
         self.folder, self.record, self.keep, self.group = Path(folder), record, keep, group
@@ -54,7 +55,8 @@ class Checkpoint(keras.callbacks.Callback):
 
         def note(number, frame):
             if self.signal is not None:
-                raise KeyboardInterrupt  # the second signal: leave at once; what is on disk is whole
+                # the second signal: leave at once; what is on disk is whole
+                raise KeyboardInterrupt
             self.signal = number
             # Not print: the signal may come in the middle of a print, and printing then fails.
             os.write(2, "stopping after this step …\n".encode())
@@ -83,8 +85,9 @@ class Checkpoint(keras.callbacks.Callback):
         step = self.record.step
         loss = (logs or {}).get("loss")
         if loss is not None and not math.isfinite(float(loss)):
-            raise TrainingError(f"the loss is not finite at step {step}; the weights on disk are those before it. "
-                                "Try a lower --learning-rate, or leave out --fp16")
+            raise TrainingError(f"the loss is not finite at step {step}; the weights on disk are "
+                                f"those before it. Try a lower --learning-rate, or leave out "
+                                f"--fp16")
         # An epoch's last step is saved by on_epoch_end, with what validation says; saving here
         # would skip that.
         within = step % self.record.steps_per_epoch and step < self.record.steps
@@ -183,7 +186,8 @@ class Log(keras.callbacks.CSVLogger):
             # A crash of the machine can leave anything in the last lines, zero bytes included.
             text = path.read_text(encoding="utf-8", errors="replace").replace("\0", "")
             rows = list(csv.reader(text.splitlines()))
-            kept = [r for r in rows[1:] if r and r[0].isdigit() and int(r[0]) < epochs_done and len(r) == len(rows[0])]
+            kept = [r for r in rows[1:] if r and r[0].isdigit() and int(r[0]) < epochs_done
+                    and len(r) == len(rows[0])]
             with atomic_write(path) as f:
                 text = io.StringIO()
                 csv.writer(text, lineterminator="\n").writerows(rows[:1] + kept)
@@ -247,7 +251,8 @@ class Progress(keras.callbacks.Callback):
         speed = ""
         if self.timed:
             rate = self.timed / max(self.seconds, 1e-9)
-            left = (self.record.steps - self.record.step) / rate + (epochs - epoch - 1) * self.between
+            left = ((self.record.steps - self.record.step) / rate + (epochs - epoch - 1)
+                    * self.between)
             speed = f"  {rate:.2f} steps/s  {duration(left)} left"
         self.say(f"epoch {epoch + 1}/{epochs}  {figures}{speed}{best}")
 

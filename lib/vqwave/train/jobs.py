@@ -41,7 +41,8 @@ class Job:
 
     def check_rate(self, name: str, sample_rate: int, advice: str = ""):
         if self.tracks[0].sample_rate != sample_rate:
-            raise UserError(f"{self.data_dir}: is at {self.tracks[0].sample_rate} Hz, {name} at {sample_rate} Hz"
+            raise UserError(f"{self.data_dir}: is at {self.tracks[0].sample_rate} Hz, {name} at "
+                            f"{sample_rate} Hz"
                             + advice)
 
     def split(self, record: RunRecord, samples: int, group: Group, say, what="--input-length"):
@@ -51,15 +52,19 @@ class Job:
         samples: what is long enough; what: who wants so many.
         """
         sides = splits.split(self.tracks, record.data.split, record.training.seed)
-        (train, val), self.spans = silence.trim(self.data_dir, sides, record.data.trim_silence, say, group.first)
+        (train, val), self.spans = silence.trim(self.data_dir, sides, record.data.trim_silence,
+                                                say, group.first)
         kept = splits.keep_long(train, samples, what, self.length)
         kept_val = [t for t in val if self.length(t) >= samples]
         short = len(train) + len(val) - len(kept) - len(kept_val)
-        hours = [sum(self.length(t) / t.sample_rate for t in side) / 3600 for side in (kept, kept_val)]
-        say(f"{len(kept)} tracks to train on ({hours[0]:.2f} h), {len(kept_val)} held out ({hours[1]:.2f} h)"
+        hours = [sum(self.length(t) / t.sample_rate for t in side) / 3600
+                 for side in (kept, kept_val)]
+        say(f"{len(kept)} tracks to train on ({hours[0]:.2f} h), {len(kept_val)} held out "
+            f"({hours[1]:.2f} h)"
             + (f"; {short} left out as shorter than {samples} samples" if short else ""))
         if not kept_val:
-            say("no track is held out: the best set is chosen by the training loss, which cannot see over-fitting")
+            say("no track is held out: the best set is chosen by the training loss, which cannot "
+                "see over-fitting")
         self.train, self.val = kept, kept_val
         met = {t.sha256[:16] for t in kept}
         for source in self.codec_weights:
@@ -112,7 +117,8 @@ class Job:
 class CodecJob(Job):
     """A codec on the windows of a prepared folder."""
 
-    shown = ("loss", "val_loss", "val_mel", "val_spectral_convergence", "val_usage", "val_perplexity")
+    shown = ("loss", "val_loss", "val_mel", "val_spectral_convergence",
+             "val_usage", "val_perplexity")
 
     def __init__(self, model: config.CodecConfig, data_dir, decoder_only: bool):
         super().__init__(model, data_dir)
@@ -124,11 +130,13 @@ class CodecJob(Job):
                         "; prepare the audio at that rate or set sample_rate with --config")
 
     def check_settings(self, training: config.TrainingConfig):
-        shortest = max(losses.SHORTEST, losses.LINE_BINS * self.model.level if self.model.loss.hum else 0)
-        unit = math.lcm(self.model.level, losses.CONSTANT_Q.hop) if self.model.loss.constant_q else self.model.level
+        shortest = max(losses.SHORTEST, losses.LINE_BINS * self.model.level
+                       if self.model.loss.hum else 0)
+        unit = (math.lcm(self.model.level, losses.CONSTANT_Q.hop) if self.model.loss.constant_q
+                else self.model.level)
         if training.input_length % unit or training.input_length < shortest:
-            raise UserError(f"--input-length is {training.input_length}; for {self.model.name} it must be a multiple "
-                            f"of {unit} and at least {shortest}")
+            raise UserError(f"--input-length is {training.input_length}; for {self.model.name} it "
+                            f"must be a multiple of {unit} and at least {shortest}")
 
     def prepare(self, record: RunRecord, group: Group, say):
         self.training, self.group = record.training, group
@@ -153,7 +161,8 @@ class CodecJob(Job):
         return self._windows(self.val, fixed=VALIDATION_WINDOWS) if self.val else None
 
     def examples(self, folder):
-        sound = self._windows(self.val or self.train, batch_size=4, fixed=4, share=splits.WHOLE)[0][0]
+        sound = self._windows(self.val or self.train, batch_size=4, fixed=4,
+                              share=splits.WHOLE)[0][0]
         return [callbacks.AudioExamples(folder, sound, self.model.sample_rate)]
 
     def build(self, seed: int):
@@ -176,7 +185,8 @@ class GeneratorJob(Job):
     def judgement(self, loss: float) -> str:
         return f"validation {loss / math.log(2):.5g} bits a frame"
 
-    def __init__(self, model: config.GeneratorConfig, data_dir, codec_dir, codec_epoch, chain, scheduler):
+    def __init__(self, model: config.GeneratorConfig, data_dir, codec_dir,
+                 codec_epoch, chain, scheduler):
         super().__init__(model, data_dir)
         self.chain = chain
         self.codec_dir, self.codec_epoch, self.scheduler = codec_dir, codec_epoch, scheduler
@@ -188,19 +198,20 @@ class GeneratorJob(Job):
         if model.source:
             above = model.source
             asked.append((above.level, "the level above: ", above.num_codes, above.books))
-        self.codec_weights = [find_codec(self.codec_dir, level, self.codec_epoch, self.chain) for level, *_ in asked]
+        self.codec_weights = [find_codec(self.codec_dir, level, self.codec_epoch, self.chain)
+                              for level, *_ in asked]
         for weight_set, (_, which, num_codes, books) in zip(self.codec_weights, asked, strict=True):
             for key, value in (("num_codes", num_codes), ("books", books)):
                 if getattr(weight_set.config, key) != value:
-                    raise UserError(f"{model.name}: {which}{key} is {value}, but {weight_set.name} has "
-                                    f"{getattr(weight_set.config, key)}")
+                    raise UserError(f"{model.name}: {which}{key} is {value}, but {weight_set.name} "
+                                    f"has {getattr(weight_set.config, key)}")
             self.check_rate(weight_set.name, weight_set.config.sample_rate)
 
     def check_settings(self, training: config.TrainingConfig):
         unit = self.model.source_level or self.model.level
         if training.input_length % unit:
-            raise UserError(f"--input-length is {training.input_length}; for {self.model.name} it must be a multiple "
-                            f"of {unit}")
+            raise UserError(f"--input-length is {training.input_length}; for {self.model.name} it "
+                            f"must be a multiple of {unit}")
 
     def prepare(self, record: RunRecord, group: Group, say):
         for weight_set in self.codec_weights:
@@ -208,12 +219,16 @@ class GeneratorJob(Job):
         self.training, self.group = record.training, group
         model, training = self.model, self.training
         unit = model.source_level or model.level
-        own, all_variants = (codes.variants(training.offsets, n, unit) for n in (0, training.transpose))
+        own, all_variants = (codes.variants(training.offsets, n, unit)
+                             for n in (0, training.transpose))
         # What a variant takes off a track must still leave a frame, and one of the level above.
         shortest = max(math.ceil((v.start + 2 * unit) * 2 ** (v.shift / 12)) for v in all_variants)
-        self.split(record, shortest, group, say, "two frames" + (" of the level above" if model.source else ""))
-        wanted = [(t, v) for t in self.train for v in all_variants] + [(t, v) for t in self.val for v in own]
-        corpora = [codes.encode_corpus(self.data_dir, wanted, weight_set, say, nn_codec.load_encoder, group.first,
+        self.split(record, shortest, group, say,
+                   "two frames" + (" of the level above" if model.source else ""))
+        wanted = ([(t, v) for t in self.train for v in all_variants]
+                  + [(t, v) for t in self.val for v in own])
+        corpora = [codes.encode_corpus(self.data_dir, wanted, weight_set,
+                                       say, nn_codec.load_encoder, group.first,
                                        self.scheduler) for weight_set in self.codec_weights]
         self.rows = {t.file: [] for t in self.train + self.val}
         for (track, variant), (_, _, entry), *above in zip(wanted, *corpora, strict=True):
@@ -222,9 +237,10 @@ class GeneratorJob(Job):
                     (above[0][2], model.source_level) if above else ())))
         self._choose_window(say)
         sides = [self._rows(self.train), self._rows(self.val or self.train)]
-        bits = group.from_first(lambda: codes.unigram_bits(sides[0], sides[1], model.num_codes, model.books))
-        say(f"{model.name}: held-out frames have {bits:.3f} bits each by their codes' frequencies alone "
-            f"({model.books * math.log2(model.num_codes):.3f} knows nothing)")
+        bits = group.from_first(
+            lambda: codes.unigram_bits(sides[0], sides[1], model.num_codes, model.books))
+        say(f"{model.name}: held-out frames have {bits:.3f} bits each by their codes' frequencies "
+            f"alone ({model.books * math.log2(model.num_codes):.3f} knows nothing)")
         record.unigram_bits = round(bits, 4)
 
     def _choose_window(self, say):
@@ -233,14 +249,16 @@ class GeneratorJob(Job):
         # The first row of a track is the one of its own pitch and full length.
         if short := sum(self.rows[t.file][0].frames < self.window for t in self.train):
             say(f"{short} of {len(self.train)} training tracks are shorter than a window of "
-                f"{self.training.input_length / self.tracks[0].sample_rate:.3g} s, which goes on with another track")
+                f"{self.training.input_length / self.tracks[0].sample_rate:.3g} s, which goes on "
+                f"with another track")
 
     def _rows(self, tracks) -> list[windows.CodeTrack]:
         """Every variant of these tracks."""
         return [row for track in tracks for row in self.rows[track.file]]
 
     def _windows(self, tracks, **more):
-        return windows.CodeWindows(self._rows(tracks), self.model, self.window, self.training.batch_size,
+        return windows.CodeWindows(self._rows(tracks), self.model, self.window,
+                                   self.training.batch_size,
                                    self.training.seed, share=self.group, **more)
 
     def batches(self, step: int):
@@ -272,20 +290,23 @@ class Bits(keras.metrics.MeanMetricWrapper):
 
     def __init__(self, name="bits", **kwargs):
         def bits(y, logits):
-            each = keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True) / math.log(2)
+            each = (keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
+                    / math.log(2))
             return keras.ops.sum(each, axis=-1)
 
         super().__init__(bits, name=name, **kwargs)
 
 
-def find_codec(folder, level: int, epoch=None, chain: config.ChainConfig | None = None) -> weights.WeightSet:
+def find_codec(folder, level: int, epoch=None, chain: config.ChainConfig
+               | None = None) -> weights.WeightSet:
     """The codec of that level in a folder: the one that `chain` names, the folder's own chain, or
     the only one.
 
     Raises:
         UserError: there is none, or there are several and no chain says which.
     """
-    names = [one.codecs[level] for one in (chain, weights.chain(folder)) if one and level in one.codecs]
+    names = [one.codecs[level] for one in (chain, weights.chain(folder))
+             if one and level in one.codecs]
     for name in names:
         if weights.tags(folder, name):
             return weights.find(folder, name, epoch)
@@ -293,19 +314,23 @@ def find_codec(folder, level: int, epoch=None, chain: config.ChainConfig | None 
     there = [weights.find(folder, name, epoch) for name in sorted(stems)
              if weights.tags(folder, name) and _describes_codec(folder, name, level)]
     if len(there) > 1:
-        raise UserError(f"{folder}: holds several codecs of level {level}, {', '.join(one.name for one in there)}; a "
-                        f"{weights.CHAIN} there must name one")
-    return there[0] if there else weights.find(folder, names[0] if names else f"vqvae_{level}", epoch)
+        raise UserError(f"{folder}: holds several codecs of level {level}, "
+                        f"{', '.join(one.name for one in there)}; a {weights.CHAIN} there must "
+                        f"name one")
+    return there[0] if there else weights.find(folder, names[0] if names
+                                               else f"vqvae_{level}", epoch)
 
 
 def _describes_codec(folder, name: str, level: int) -> bool:
-    values = config.upgrade(config.load_yaml(weights.config_path(folder, name, weights.tags(folder, name)[-1])))
+    path = weights.config_path(folder, name, weights.tags(folder, name)[-1])
+    values = config.upgrade(config.load_yaml(path))
     if (values.get("model") or {}).get("kind") != "codec":
         return False
     return config.validate_model(values["model"], name).level == level
 
 
-def start_from_codebooks(model: nn_generator.Generator, codec_weights: list[weights.WeightSet], seed: int):
+def start_from_codebooks(model: nn_generator.Generator, codec_weights: list[weights.WeightSet],
+                         seed: int):
     """Begin with what the codecs know: codes whose vectors lie near each other start with near
     embeddings and logits. Codes of a quantizer without codebooks start anywhere.
 
@@ -316,10 +341,12 @@ def start_from_codebooks(model: nn_generator.Generator, codec_weights: list[weig
     def standardise(vectors):
         return (vectors - vectors.mean(0)) / (vectors.std() + 1e-6)
 
-    own, *above = [[standardise(vectors) for vectors in weight_set.codebooks()] for weight_set in codec_weights]
+    own, *above = [[standardise(vectors) for vectors in weight_set.codebooks()]
+                   for weight_set in codec_weights]
     if own:
         model.core.start_inputs(own, random)
     if model.config.source and above[0]:
-        model.conditions[model.config.source.input].get_layer("embedding").start_from(above[0], random)
+        condition = model.conditions[model.config.source.input]
+        condition.get_layer("embedding").start_from(above[0], random)
     if own:
         model.core.start_outputs(own, random)

@@ -30,7 +30,8 @@ class Muon(keras.optimizers.Muon):
 
     def __init__(self, learning_rate, weight_decay: float, replicas: int = 1):
         # The clipping is of what Keras sums, so that each replica gives its part of a norm of 1.
-        super().__init__(learning_rate, adam_beta_2=0.99, adam_weight_decay=weight_decay, weight_decay=weight_decay,
+        super().__init__(learning_rate, adam_beta_2=0.99, adam_weight_decay=weight_decay,
+                         weight_decay=weight_decay,
                          global_clipnorm=1.0 / replicas, exclude_layers=["logits"])
 
     def apply(self, grads, trainable_variables=None):

@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .. import cli, config, weights
-from ..config import ChainConfig, CodecConfig, ConfigError, DataConfig, GeneratorConfig, TrainingConfig
+from ..config import (
+    ChainConfig,
+    CodecConfig,
+    ConfigError,
+    DataConfig,
+    GeneratorConfig,
+    TrainingConfig,
+)
 from ..data.splits import read_split
 from ..errors import UserError
 from .record import STEPS_PER_EPOCH
@@ -57,7 +64,8 @@ class TrainingSettings(NamedTuple):
 # ---------------------------------------------------------------------------------------- the flags
 
 # Flags that set a field of `TrainingConfig`, and that field.
-_SETTINGS = ("batch_size", "input_length", "steps", "epochs", "learning_rate", "seed", "patience", "offsets",
+_SETTINGS = ("batch_size", "input_length", "steps", "epochs", "learning_rate",
+             "seed", "patience", "offsets",
              "transpose")
 
 
@@ -66,13 +74,17 @@ def add_options(p: argparse.ArgumentParser, role: str):
     them.
     """
     flag, which = ("--model", "the codec") if role == "codec" else ("--generator", "the generator")
-    p.add_argument(flag, dest="name", metavar="NAME", help=f"{which}: one of the preset's chain, or (default) the one "
-                                                           "that --config describes")
-    p.add_argument("--data-dir", required=True, metavar="DIR", help="the data folder that `prepare` made")
-    p.add_argument("--output-dir", default=weights.GENERATORS, metavar="DIR", help="where weights, state and logs go")
+    p.add_argument(flag, dest="name", metavar="NAME", help=f"{which}: one of the preset's chain, "
+                                                           f"or (default) the one that --config "
+                                                           f"describes")
+    p.add_argument("--data-dir", required=True, metavar="DIR",
+                   help="the data folder that `prepare` made")
+    p.add_argument("--output-dir", default=weights.GENERATORS, metavar="DIR",
+                   help="where weights, state and logs go")
     add_preset(p)
-    p.add_argument("--config", metavar="F.yml", help="a YAML file that overrides the preset, with the keys model, "
-                                                     "training and data of the file beside a set of weights")
+    p.add_argument("--config", metavar="F.yml", help="a YAML file that overrides the preset, with "
+                                                     "the keys model, training and data of the "
+                                                     "file beside a set of weights")
     add_training_flags(p)
     p.add_argument("--minutes", type=cli.number(float, above=0), metavar="M",
                    help="train for about so many minutes, in place of --steps")
@@ -94,30 +106,35 @@ def add_training_flags(p: argparse.ArgumentParser):
     p.add_argument("--steps", type=cli.number(int, 1), metavar="N",
                    help="optimizer steps in all (default: the preset's)")
     p.add_argument("--epochs", type=cli.number(int, 1),
-                   metavar="N", help="divide the steps into N epochs, each of which ends with validation and saving "
+                   metavar="N", help="divide the steps into N epochs, each of which ends with "
+                                     "validation and saving "
                         f"(default: one for every {STEPS_PER_EPOCH} steps)")
     p.add_argument("--learning-rate", type=cli.number(float, above=0),
                    metavar="RATE", help="its peak, after warm-up (default: the preset's)")
     p.add_argument("--seed", type=cli.number(int, 0), metavar="S",
-                   help=f"of the initial weights and the order of windows (default: {TrainingConfig().seed})")
+                   help=f"of the initial weights and the order of windows (default: "
+                        f"{TrainingConfig().seed})")
     p.add_argument("--val-split", metavar="SHARE|F.yml",
-                   help="what is held out for validation, in whole tracks: a share of the hours, or a split.yml with "
-                        "their names "
+                   help="what is held out for validation, in whole tracks: a share of the hours, "
+                        "or a split.yml with their names "
                         f"(default: {DataConfig().split})")
     p.add_argument("--patience", type=cli.number(int, 0),
-                   metavar="N", help="stop after N epochs without a better validation loss (default: never)")
+                   metavar="N", help="stop after N epochs without a better validation loss "
+                                     "(default: never)")
     p.add_argument("--start-from", metavar="DIR",
-                   help="begin with this model's weights in DIR (the set without a number, else the best) instead of "
-                        "random ones: to train a model further, or tune it to other music")
+                   help="begin with this model's weights in DIR (the set without a number, else "
+                        "the best) instead of random ones: to train a model further, or tune it to "
+                        "other music")
     p.add_argument("--distribute", action="store_true",
-                   help="train on all GPUs of this machine, or on several machines (docs/scaling.md); --batch-size is "
-                        "that of all together")
-    p.add_argument("--fp16", action="store_true", help="mixed precision: float16 on a GPU, bfloat16 on a CPU")
+                   help="train on all GPUs of this machine, or on several machines "
+                        "(docs/scaling.md); --batch-size is that of all together")
+    p.add_argument("--fp16", action="store_true", help="mixed precision: float16 on a GPU, "
+                                                       "bfloat16 on a CPU")
     p.add_argument("--keep-all", action="store_true",
                    help=f"keep every epoch's weights, not only the last {KEEP} and the best")
     p.add_argument("--promote", action="store_true",
-                   help="at the end, also save the best set without a number, as float16: the one that is loaded by "
-                        "default")
+                   help="at the end, also save the best set without a number, as float16: the one "
+                        "that is loaded by default")
 
 
 def parse_split(text) -> float | config.Split:
@@ -127,7 +144,8 @@ def parse_split(text) -> float | config.Split:
     except ValueError:
         return read_split(text)
     if not 0.0 <= share < 1.0:
-        raise UserError(f"--val-split is {text}; it must be a share from 0 to below 1, or the path of a split.yml")
+        raise UserError(f"--val-split is {text}; it must be a share from 0 to below 1, or the path "
+                        f"of a split.yml")
     return share
 
 
@@ -148,7 +166,8 @@ def read_settings(args, role: str) -> TrainingSettings:
     file = _read_file(args.config)
     name, model = _model(preset, role, args.name, file.get("model") or {}, args.config)
     own = file.get("training") or {}
-    own = own | {key: getattr(args, key) for key in _SETTINGS if getattr(args, key, None) is not None}
+    own = own | {key: getattr(args, key) for key in _SETTINGS
+                 if getattr(args, key, None) is not None}
     if args.fp16:
         own["mixed_precision"] = True
     base = preset.training(name) if name in preset.chain.names else TrainingConfig()
@@ -163,8 +182,10 @@ def read_settings(args, role: str) -> TrainingSettings:
     if start in (weights.CODECS, weights.GENERATORS):  # what ships, also outside the checkout
         start = weights.find_folder(start, start)
     return TrainingSettings(model, training, data, RunOptions(
-        args.output_dir, args.minutes, args.start_epoch, start, getattr(args, "decoder_only", False),
-        args.keep_all, args.promote, args.distribute, frozenset(own) | frozenset(held)), preset.chain)
+        args.output_dir, args.minutes, args.start_epoch, start,
+        getattr(args, "decoder_only", False),
+        args.keep_all, args.promote, args.distribute, frozenset(own) | frozenset(held)),
+                            preset.chain)
 
 
 def _read_file(path) -> dict:
@@ -179,16 +200,18 @@ def _read_file(path) -> dict:
     for key in values:
         if key not in sections + other:
             near = difflib.get_close_matches(str(key).lower(), sections, n=1, cutoff=0.0)[0]
-            raise ConfigError(f"{path}: unknown key {str(key)[:60]!r}; did you mean {near!r}? Known: "
-                              f"{', '.join(sections)}")
+            raise ConfigError(f"{path}: unknown key {str(key)[:60]!r}; did you mean {near!r}? "
+                              f"Known: {', '.join(sections)}")
     for key in sections:
         if not isinstance(values.get(key) or {}, dict):
             raise ConfigError(f"{path}: {key} must be a mapping")
     # What stands beside a set of weights trains that model again as it was trained.
-    return values | {"data": config.upgrade_data(values.get("data"))} if "sha256" in values else values
+    return (values | {"data": config.upgrade_data(values.get("data"))} if "sha256" in values
+            else values)
 
 
-def _model(preset: config.Preset, role: str, name: str | None, own: dict, path) -> tuple[str, object]:
+def _model(preset: config.Preset, role: str, name: str | None, own: dict,
+           path) -> tuple[str, object]:
     """The preset's name of the model, and the model as the file has it."""
     names = (preset.chain.codecs if role == "codec" else preset.chain.generators).values()
     if own.get("kind", role) != role:
@@ -196,7 +219,8 @@ def _model(preset: config.Preset, role: str, name: str | None, own: dict, path) 
     name = name or own.get("name")
     if name is None:
         flag = "--model" if role == "codec" else "--generator"
-        raise UserError(f"{flag} is missing: it must be one of {', '.join(names)}, or --config must describe one")
+        raise UserError(f"{flag} is missing: it must be one of {', '.join(names)}, or --config "
+                        f"must describe one")
     if name not in names and "stages" not in own and "level" not in own:
         getattr(preset, role)(name)  # which says what names there are
     base = config.to_dict(preset.model(name)) if name in names else {"kind": role, "name": name}
@@ -204,25 +228,31 @@ def _model(preset: config.Preset, role: str, name: str | None, own: dict, path) 
     own = dict(own)
     if isinstance(own.get("conditions"), list):
         known = {c["kind"]: c for c in base.get("conditions", ())}
-        own["conditions"] = [config.merge(known.get(c.get("kind", "codes"), {}), c) if isinstance(c, dict) else c
+        own["conditions"] = [config.merge(known.get(c.get("kind", "codes"), {}), c)
+                             if isinstance(c, dict) else c
                              for c in own["conditions"]]
-    return name, config.validate_model(config.merge(base, own), path or f"preset {preset.name}: {name}")
+    return name, config.validate_model(config.merge(base, own),
+                                       path or f"preset {preset.name}: {name}")
 
 
 # Where the keys of the flat configs of schema 1 stand now.
 _MOVED = {
     "codec": {
-        "strides": "stages", "channels": "stages", "dilations": "stages", "num_codes": "quantizer: {num_codes: …}",
+        "strides": "stages", "channels": "stages", "dilations": "stages",
+        "num_codes": "quantizer: {num_codes: …}",
         "code_dim": "quantizer: {code_dim: …}", "ema_decay": "quantizer: {decay: …}",
-        "revival_threshold": "quantizer: {revival_threshold: …}", "tones": "head: {kind: tones, tones: …}",
+        "revival_threshold": "quantizer: {revival_threshold: …}",
+        "tones": "head: {kind: tones, tones: …}",
         "noise": "head: {kind: tones}"},
     "loss": {
         "commitment": "quantizer: {commitment: …}", "adversarial": "adversary: {weight: …}",
         "feature_matching": "adversary: {feature_matching: …}"},
     "generator": {
-        "units": "core: {units: …}", "lstm_layers": "core: {layers: …}", "embedding_dim": "core: {embedding_dim: …}",
+        "units": "core: {units: …}", "lstm_layers": "core: {layers: …}",
+        "embedding_dim": "core: {embedding_dim: …}",
         "dropout": "core: {dropout: …}", "context_channels": "conditions: [{channels: …}]",
-        "context_dilations": "conditions: [{dilations: …}]", "source_level": "conditions: [{level: …}]",
+        "context_dilations": "conditions: [{dilations: …}]",
+        "source_level": "conditions: [{level: …}]",
         "source_codes": "conditions: [{num_codes: …}]", "temperature": "sampling: {temperature: …}",
         "top_k": "sampling: {top_k: …}", "top_p": "sampling: {top_p: …}"},
 }

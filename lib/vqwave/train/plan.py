@@ -79,14 +79,17 @@ class Plan:
         sizes = self.system.chain.sizes
         self.levels = sizes if self.levels is None else tuple(self.levels)
         if not self.levels or self.levels != sizes[: len(self.levels)]:
-            raise UserError(f"--levels is {','.join(map(str, self.levels))!r}; it must be {sizes[0]}, or {sizes[0]} "
-                            f"and the next ones down: {','.join(map(str, sizes))}")
+            raise UserError(f"--levels is {','.join(map(str, self.levels))!r}; it must be "
+                            f"{sizes[0]}, or {sizes[0]} and the next ones down: "
+                            f"{','.join(map(str, sizes))}")
 
     @property
     def chain(self) -> ChainConfig:
         """The chain as far as it is trained."""
         whole = self.system.chain
-        return config.replace(whole, levels=[config.to_dict(one) for one in whole.levels[: len(self.levels)]],
+        return config.replace(whole,
+                              levels=[config.to_dict(one)
+                                      for one in whole.levels[: len(self.levels)]],
                               end=whole.end if whole.end in self.levels else None)
 
     @property
@@ -100,7 +103,8 @@ class Plan:
         """The stages that are still to be trained. Where hours are shared out a stage is trained
         once; else it is finished after `steps`.
         """
-        return [stage for stage in self.stages if self.finished.get(stage.name, 0) < (self.steps or 1)]
+        return [stage for stage in self.stages
+                if self.finished.get(stage.name, 0) < (self.steps or 1)]
 
     def seconds(self, stage: PlannedTraining, among: list[PlannedTraining]) -> float:
         """How long a stage may take, of what time is left for the stages that are still open."""
@@ -109,9 +113,11 @@ class Plan:
 
     def command(self, stage: PlannedTraining, seconds: float | None = None) -> list[str]:
         """The command line of one training."""
-        name, flag = ("train-codec", "--model") if stage.role == "codec" else ("train-generator", "--generator")
+        name, flag = (("train-codec", "--model") if stage.role == "codec"
+                      else ("train-generator", "--generator"))
         # -P: nothing that lies in the working folder is taken for a library.
-        command = [sys.executable, "-P", "-m", "vqwave", name, flag, stage.name, "--data-dir", str(self.data_dir),
+        command = [sys.executable, "-P", "-m", "vqwave", name, flag, stage.name,
+                   "--data-dir", str(self.data_dir),
                    "--output-dir", str(self.output_dir), "--preset", self.preset, *self.extra]
         if stage.role == "generator":
             command += ["--vqvae-weights-dir", str(self.output_dir)]
@@ -123,7 +129,7 @@ class Plan:
             return [*command, "--minutes", f"{max(0.2, seconds / 60):.2f}"]
         return [*command, "--steps", str(self.steps)]
 
-    # ------------------------------------------------------------------------------------------------------- its file
+    # ------------------------------------------------------------------------------------- its file
 
     def read(self):
         """Take up what `train_all.yml` says of an earlier run into the same folder.
@@ -137,17 +143,20 @@ class Plan:
         values = config.load_yaml(path)
         if "size" in values:  # as schema 1 wrote it
             values = {"schema": config.SCHEMA, "preset": values.pop("size")} | values
-        wrong = f"{path}: is not a plan that `{cli.command('train')}` wrote; remove it to begin a new one"
+        wrong = (f"{path}: is not a plan that `{cli.command('train')}` wrote; remove it to begin a "
+                 "new one")
         if set(values) != {"schema", "preset", "spent", "finished"}:
             raise UserError(wrong)
         config.check_schema(values, os.fspath(path))
         spent, finished = values["spent"], values["finished"]
-        if (isinstance(spent, bool) or not isinstance(spent, int | float) or not 0 <= spent < float("inf")
-                or not isinstance(finished, dict) or not all(isinstance(n, int) for n in finished.values())):
+        if (isinstance(spent, bool) or not isinstance(spent, int | float)
+            or not 0 <= spent < float("inf")
+                or not isinstance(finished, dict)
+            or not all(isinstance(n, int) for n in finished.values())):
             raise UserError(wrong)
         if values["preset"] != self.preset:
-            raise UserError(f"{self.output_dir}: holds models of preset {values['preset']}, not {self.preset}; use "
-                            "another --output-dir")
+            raise UserError(f"{self.output_dir}: holds models of preset {values['preset']}, not "
+                            f"{self.preset}; use another --output-dir")
         self.spent, self.finished = float(spent), finished
 
     def write(self):
@@ -178,8 +187,8 @@ def run(plan: Plan, say: Callable[[str], None] = print):
     rate = plan.system.chain.sample_rate
     if tracks and tracks[0].sample_rate != rate:
         raise UserError(
-            f"{plan.data_dir}: is at {tracks[0].sample_rate} Hz, preset {plan.preset} at {rate} Hz; prepare "
-            f"the audio with --sample-rate {rate}")
+            f"{plan.data_dir}: is at {tracks[0].sample_rate} Hz, preset {plan.preset} at {rate} "
+            f"Hz; prepare the audio with --sample-rate {rate}")
     plan.read()
     try:
         plan.write()
@@ -208,14 +217,17 @@ def run(plan: Plan, say: Callable[[str], None] = print):
         if code:
             ended = f"ended with exit code {code}"
             if code == 128 + signal.SIGKILL:
-                ended = "was killed (where memory ran out: a lower --batch-size or --input-length needs less)"
-            raise UserError(f"{stage.name} {ended}; what is finished is kept, and the same command goes on from here")
+                ended = ("was killed (where memory ran out: a lower --batch-size or --input-length "
+                         "needs less)")
+            raise UserError(f"{stage.name} {ended}; what is finished is kept, and the same command "
+                            f"goes on from here")
 
 
 def describe(plan: Plan, say: Callable[[str], None] = print):
     """Say what a plan will do."""
     todo = plan.open_stages
-    say(f"Training {len(plan.stages)} models of preset {plan.preset} on {plan.data_dir} into {plan.output_dir}:")
+    say(f"Training {len(plan.stages)} models of preset {plan.preset} on {plan.data_dir} into "
+        f"{plan.output_dir}:")
     for stage in plan.stages:
         what = f"{plan.steps} steps"
         if stage not in todo:
@@ -251,7 +263,8 @@ def run_command(command: list[str], spend: Callable[[float], None]) -> int:
 def format_hours(seconds: float) -> str:
     """3725 -> `1 h 02 min`, 90 -> `1.5 min`."""
     minutes = max(0, round(seconds / 60))
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{seconds / 60:.1f} min"
+    return (f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60
+            else f"{seconds / 60:.1f} min")
 
 
 def describe_presets() -> str:

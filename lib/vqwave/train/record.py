@@ -67,7 +67,8 @@ class RunRecord:
         """What is noted down in a set of weights saved now."""
         noted = {"epoch": epoch, "step": self.step, "seed": self.training.seed, "id": self.id,
                  "validation_loss": round(loss, 6)}
-        return noted | {key: getattr(self, key) for key in ("codecs", "codes_of", "tracks") if getattr(self, key)}
+        return noted | {key: getattr(self, key) for key in ("codecs", "codes_of", "tracks")
+                        if getattr(self, key)}
 
     def to_dict(self) -> dict:
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
@@ -112,7 +113,8 @@ class RunState:
     def __init__(self, folder, name: str):
         self.path = Path(folder) / f"{name}.state.npz"
 
-    def load(self, model: CodecConfig | GeneratorConfig) -> tuple[RunRecord, list[np.ndarray]] | None:
+    def load(self, model: CodecConfig | GeneratorConfig
+             ) -> tuple[RunRecord, list[np.ndarray]] | None:
         """The record and the variables in order; None where nothing is saved.
 
         Args:
@@ -126,15 +128,17 @@ class RunState:
                 count = len(f.files) - 1
                 values, arrays = json.loads(str(f["record"])), [f[f"v{i}"] for i in range(count)]
             return RunRecord.from_dict(values, model), arrays
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as e:
-            raise UserError(f"{self.path}: damaged ({e}); remove it to go on from the last whole epoch with "
-                            "--start-epoch") from e
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile,
+                zlib.error) as e:
+            raise UserError(f"{self.path}: damaged ({e}); remove it to go on from the last whole "
+                            f"epoch with --start-epoch") from e
 
     def save(self, record: RunRecord, variables: list):
         arrays = {f"v{i}": weights.to_numpy(v) for i, v in enumerate(variables)}
         for v, array in zip(variables, arrays.values(), strict=True):
             if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise TrainingError(f"step {record.step}: {v.path} is not finite; the last good state is kept")
+                raise TrainingError(f"step {record.step}: {v.path} is not finite; the last good "
+                                    f"state is kept")
         with atomic_write(self.path) as f:
             np.savez(f, record=np.array(json.dumps(record.to_dict())), **arrays)
 

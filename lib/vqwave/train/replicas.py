@@ -24,8 +24,8 @@ from typing import Any
 from ..data.splits import Share
 from ..errors import Interrupted, UserError
 
-DIED = ("another process of this training has ended or cannot be reached: what it said last tells why. The same "
-        "command on every machine goes on from the last state that was saved")
+DIED = ("another process of this training has ended or cannot be reached: what it said last tells "
+        "why. The same command on every machine goes on from the last state that was saved")
 _MESSAGE = 4096
 
 
@@ -57,7 +57,8 @@ class Group(Share):
                 text = json.dumps({"error": str(e)[: _MESSAGE // 8]}).encode()
         sent = np.zeros(_MESSAGE, np.uint8)
         sent[: len(text)] = np.frombuffer(text, np.uint8)
-        told = json.loads(bytes(np.asarray(multihost_utils.broadcast_one_to_all(sent))).rstrip(b"\0"))
+        received = np.asarray(multihost_utils.broadcast_one_to_all(sent))
+        told = json.loads(bytes(received).rstrip(b"\0"))
         if "error" in told:
             raise UserError(told["error"])
         return told["value"]
@@ -65,8 +66,9 @@ class Group(Share):
     def check_batch(self, batch_size: int):
         """Raises `UserError` where the devices cannot have the same share of a batch."""
         if batch_size % self.devices:
-            raise UserError(f"--batch-size is {batch_size}; with --distribute it is shared out over {self.devices} "
-                            f"devices, so it must be a multiple of {self.devices}")
+            raise UserError(f"--batch-size is {batch_size}; with --distribute it is shared out "
+                            f"over {self.devices} devices, so it must be a multiple of "
+                            f"{self.devices}")
 
     def greatest(self, number: int) -> int:
         """The greatest `number` among the processes, each of which must ask."""
@@ -88,7 +90,8 @@ def processes() -> int:
     """How many processes the environment says train together."""
     text = os.environ.get("KERAS_DISTRIBUTION_NUM_PROCESSES", "1")
     if not text.isdigit() or int(text) < 1:
-        raise UserError(f"KERAS_DISTRIBUTION_NUM_PROCESSES is {text!r}; it must be a whole number of at least 1")
+        raise UserError(f"KERAS_DISTRIBUTION_NUM_PROCESSES is {text!r}; it must be a whole number "
+                        f"of at least 1")
     return int(text)
 
 
@@ -120,7 +123,8 @@ def join(wanted: bool) -> Iterator[Group]:
         lost = _is_lost_peer(e)
         if lost or not isinstance(e, Interrupted):
             # The others would be waited for at the exit, while they wait for this one.
-            code = e.code if isinstance(e, Interrupted) else 2 if lost or isinstance(e, UserError) else 1
+            code = (e.code if isinstance(e, Interrupted) else 2 if lost or isinstance(e, UserError)
+                    else 1)
             atexit.register(os._exit, code)
         if lost:
             raise UserError(DIED) from e
@@ -137,20 +141,21 @@ def _join() -> Group:
     backend, count = keras.backend.backend(), processes()
     if backend == "tensorflow":
         if count > 1:
-            raise UserError("--distribute over several processes needs the JAX backend: install it (pip install "
-                            "'.[jax]') and set KERAS_BACKEND=jax")
+            raise UserError("--distribute over several processes needs the JAX backend: install it "
+                            "(pip install '.[jax]') and set KERAS_BACKEND=jax")
         import tensorflow as tf
 
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
         strategy = tf.distribute.MirroredStrategy([d.name for d in devices])
         return Group(strategy.num_replicas_in_sync, scope=strategy.scope)
     if backend != "jax":
-        raise UserError(f"--distribute works with the TensorFlow and JAX backends, not with {backend}")
+        raise UserError(f"--distribute works with the TensorFlow and JAX backends, not with "
+                        f"{backend}")
     if count > 1:
         for name in ("JOB_ADDRESSES", "PROCESS_ID"):
             if not os.environ.get(f"KERAS_DISTRIBUTION_{name}"):
-                raise UserError(f"KERAS_DISTRIBUTION_NUM_PROCESSES is {count}, but KERAS_DISTRIBUTION_{name} is not "
-                                "set")
+                raise UserError(f"KERAS_DISTRIBUTION_NUM_PROCESSES is {count}, but "
+                                f"KERAS_DISTRIBUTION_{name} is not set")
         try:
             keras.distribution.initialize()
         except (ValueError, RuntimeError) as e:
@@ -165,4 +170,5 @@ def _is_lost_peer(error: BaseException) -> bool:
     """Whether an error of JAX's means that a collective operation lost another process."""
     text = str(error)
     return type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError") and any(
-        sign in text for sign in ("Gloo", "gloo", "Connection closed by peer", "coordination service", "UNAVAILABLE"))
+        sign in text for sign in ("Gloo", "gloo", "Connection closed by peer",
+                                  "coordination service", "UNAVAILABLE"))

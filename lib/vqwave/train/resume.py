@@ -59,7 +59,8 @@ def find_start(job, options: RunOptions, training: TrainingConfig, data: DataCon
     state = RunState(folder, name)
     saved, variables = state.load(job.model) or (None, None)
     begin = None if options.start_epoch is None else weights.find(folder, name, options.start_epoch)
-    if begin and saved and begin.record.get("step") == saved.step and begin.record.get("id") == saved.id:
+    if (begin and saved and begin.record.get("step") == saved.step
+        and begin.record.get("id") == saved.id):
         begin = None  # the saved state is that very point
     given = options.given
     if given is None:
@@ -106,19 +107,20 @@ def _check_same(saved: RunRecord, model, codecs, options: RunOptions):
     folder, name = options.output_dir, saved.name
     if saved.model != model:
         key, there, now = _first_difference(config.to_dict(saved.model), config.to_dict(model))
-        raise UserError(f"{folder}: holds a run of {name} with another config ({key}: {there!r} there, {now!r} now); "
-                        f"use another --output-dir, or remove {name}.state.npz")
+        raise UserError(f"{folder}: holds a run of {name} with another config ({key}: {there!r} "
+                        f"there, {now!r} now); use another --output-dir, or remove "
+                        f"{name}.state.npz")
     if saved.codecs != codecs:
-        raise UserError(f"{folder}: holds a run of {name} on the codes of other codecs; use another --output-dir, or "
-                        f"remove {name}.state.npz to begin anew")
+        raise UserError(f"{folder}: holds a run of {name} on the codes of other codecs; use "
+                        f"another --output-dir, or remove {name}.state.npz to begin anew")
     _check_part(saved.codes_of, name, options)
 
 
 def _check_part(codes_of: str | None, name: str, options: RunOptions):
     if options.decoder_only != (codes_of is not None):
         begun = "with" if codes_of is not None else "without"
-        raise UserError(f"{options.output_dir}: holds a run of {name} that was begun {begun} --decoder-only; use "
-                        "another --output-dir")
+        raise UserError(f"{options.output_dir}: holds a run of {name} that was begun {begun} "
+                        f"--decoder-only; use another --output-dir")
 
 
 def _first_difference(there, now, path=""):
@@ -126,25 +128,30 @@ def _first_difference(there, now, path=""):
     if isinstance(there, dict) and isinstance(now, dict):
         for key in [*there, *(k for k in now if k not in there)]:
             if there.get(key) != now.get(key):
-                return _first_difference(there.get(key), now.get(key), f"{path}.{key}" if path else key)
+                return _first_difference(there.get(key), now.get(key),
+                                         f"{path}.{key}" if path else key)
     return path, there, now
 
 
-def _adopt(record: RunRecord, training: TrainingConfig, data: DataConfig, given, options: RunOptions, say):
+def _adopt(record: RunRecord, training: TrainingConfig, data: DataConfig,
+           given, options: RunOptions, say):
     """Make the settled settings those of a saved run that goes on."""
     steps = record.steps if options.minutes else training.steps
     for key, value in training:
         old = getattr(record.training, key)
         # Earlier versions did not record every setting; those that are missing do not count as
         # different.
-        if value != old and key in record.training.model_fields_set and key not in ("steps", "epochs", "patience"):
+        if (value != old and key in record.training.model_fields_set
+            and key not in ("steps", "epochs", "patience")):
             say(f"the run so far had {key} {old}; it goes on with {value}")
     if data.split != record.data.split and "split" in record.data.model_fields_set:
         say("the run so far had another split; it goes on with the one asked for")
     if data.trim_silence != record.data.trim_silence:
-        say(f"the run so far had trim_silence {record.data.trim_silence}; it goes on with {data.trim_silence}")
+        say(f"the run so far had trim_silence {record.data.trim_silence}; it goes on with "
+            f"{data.trim_silence}")
     epochs, planned = training.epochs, record.steps_per_epoch
-    if "epochs" in given and epochs and planned and planned != math.ceil((steps or planned) / epochs):
+    if ("epochs" in given and epochs and planned
+        and planned != math.ceil((steps or planned) / epochs)):
         say(f"--epochs: an epoch keeps the {planned} steps that it had when the run began")
     record.training, record.data = training, data
     if steps is None:
@@ -155,18 +162,21 @@ def _adopt(record: RunRecord, training: TrainingConfig, data: DataConfig, given,
             record.waited, record.finished = 0, None
             record.plan(steps)
         elif not record.finished:
-            raise UserError(f"{record.name} in {options.output_dir} is at step {record.step} of {record.steps} "
-                            f"already; --steps {steps} is not beyond that")
+            raise UserError(f"{record.name} in {options.output_dir} is at step {record.step} of "
+                            f"{record.steps} already; --steps {steps} is not beyond that")
     record.training = config.replace(record.training, steps=record.steps)
 
 
-def _rewind(record: RunRecord, begin: weights.WeightSet, options: RunOptions, saved: RunRecord | None):
+def _rewind(record: RunRecord, begin: weights.WeightSet, options: RunOptions,
+            saved: RunRecord | None):
     """Set a new record to where a numbered set was saved."""
     step, epoch = begin.record.get("step"), options.start_epoch
     if not isinstance(step, int) or step < 1:
-        raise UserError(f"{begin.summary}: does not say at which step it was saved, so no run can go on from it")
+        raise UserError(f"{begin.summary}: does not say at which step it was saved, so no run can "
+                        f"go on from it")
     if record.steps is not None and record.steps <= step:
-        raise UserError(f"{begin.summary}: is step {step} already; --steps {record.steps} is not beyond that")
+        raise UserError(f"{begin.summary}: is step {step} already; --steps {record.steps} is not "
+                        f"beyond that")
     best, best_epoch = begin.record.get("validation_loss"), epoch
     with contextlib.suppress(UserError, KeyError):
         # A later epoch may have been better: only a still better one may replace it.

@@ -1,6 +1,7 @@
 """Training a codec or a generator: plain `compile` and `fit`, resumable at any step.
 
-    find where the run stands  ->  prepare the data  ->  build the model  ->  restore it  ->  fit  ->  report
+    find where the run stands  ->  prepare the data  ->  build the model  ->  restore it  ->  fit 
+    ->  report
 
 A run lives in its output folder: numbered weights sets, `…_best`, `{name}.state.npz` (see
 `record.RunState`), a CSV log, a picture of the curves and, on TensorFlow, a TensorBoard folder. The
@@ -31,7 +32,8 @@ from .options import KEEP, RunOptions
 from .record import STEPS_PER_EPOCH, RunRecord, run_variables
 
 
-def train_codec(model: CodecConfig, data_dir, options: RunOptions, training: TrainingConfig | None = None,
+def train_codec(model: CodecConfig, data_dir, options: RunOptions,
+                training: TrainingConfig | None = None,
                 data: DataConfig | None = None, say: Reporter | None = None) -> RunRecord:
     """Train one codec on a prepared folder.
 
@@ -55,7 +57,8 @@ def train_generator(model: GeneratorConfig, data_dir, codec_dir, options: RunOpt
     Returns:
         The run's record: `step`, `best`, `finished` …
     """
-    return _train(GeneratorJob(model, data_dir, codec_dir, codec_epoch, chain, scheduler), options, training, data, say)
+    return _train(GeneratorJob(model, data_dir, codec_dir, codec_epoch, chain, scheduler),
+                  options, training, data, say)
 
 
 def _train(job: Job, options: RunOptions, training, data, say) -> RunRecord:
@@ -70,13 +73,15 @@ def _train(job: Job, options: RunOptions, training, data, say) -> RunRecord:
         # Where it stands.
         job.check()
         group.from_first(lambda: resume.open_folder(folder, name))
-        group.from_first(lambda: closing.enter_context(files.lock_folder(folder, name, "being trained")))
-        start = resume.find_start(job, options, training or TrainingConfig(), data or DataConfig(), say)
+        group.from_first(
+            lambda: closing.enter_context(files.lock_folder(folder, name, "being trained")))
+        start = resume.find_start(job, options, training or TrainingConfig(),
+                                  data or DataConfig(), say)
         record = start.record
         _check_agreement(group, record)
         if record.finished:
-            say(f"{name}: already finished ({record.finished}); best {job.judgement(record.best)} at epoch "
-                f"{record.best_epoch}. More --steps go on from here")
+            say(f"{name}: already finished ({record.finished}); best {job.judgement(record.best)} "
+                f"at epoch {record.best_epoch}. More --steps go on from here")
             _promote(record, options, group, say)
             return record
         group.check_batch(record.training.batch_size)
@@ -86,7 +91,8 @@ def _train(job: Job, options: RunOptions, training, data, say) -> RunRecord:
         job.prepare(record, group, say)
 
         # The model.
-        closing.callback(keras.mixed_precision.set_global_policy, keras.mixed_precision.dtype_policy())
+        closing.callback(keras.mixed_precision.set_global_policy,
+                         keras.mixed_precision.dtype_policy())
         policy = set_precision(record.training.mixed_precision, say)
         closing.enter_context(group.scope())
         _plan(job, record, options, group, say)
@@ -97,7 +103,8 @@ def _train(job: Job, options: RunOptions, training, data, say) -> RunRecord:
         parameters = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
         say(f"{name}: {parameters:,} trainable parameters, {policy}, "
             f"step {record.step} of {record.steps}, {record.steps_per_epoch} steps an epoch"
-            + (f", {group.devices} devices in {group.processes} processes" if options.distribute else ""))
+            + (f", {group.devices} devices in {group.processes} "
+               f"processes" if options.distribute else ""))
 
         # The steps.
         checkpoint = callbacks.Checkpoint(folder, record, None if options.keep_all else KEEP, group)
@@ -107,7 +114,8 @@ def _train(job: Job, options: RunOptions, training, data, say) -> RunRecord:
 
         # What came out.
         say.stop()
-        say(f"{name}: {record.finished}; best {job.judgement(record.best)} at epoch {record.best_epoch}")
+        say(f"{name}: {record.finished}; best {job.judgement(record.best)} at epoch "
+            f"{record.best_epoch}")
         _promote(record, options, group, say)
         return record
 
@@ -119,15 +127,18 @@ def _check_agreement(group: replicas.Group, record: RunRecord):
     """See that every process of the group is about to do what the first one is."""
     keys = ("name", "steps", "step", "steps_per_epoch", "best", "finished")
     own = {key: getattr(record, key) for key in keys}
-    own |= {key: getattr(record.training, key) for key in ("batch_size", "input_length", "learning_rate", "seed")}
-    own["config"] = hashlib.sha256(json.dumps(config.to_dict(record.model), sort_keys=True).encode()).hexdigest()
+    own |= {key: getattr(record.training, key)
+            for key in ("batch_size", "input_length", "learning_rate", "seed")}
+    own["config"] = hashlib.sha256(json.dumps(config.to_dict(record.model),
+                                              sort_keys=True).encode()).hexdigest()
     # The id names a run permanently; each process has drawn its own for a new run.
     theirs = group.from_first(lambda: own | {"id": record.id})
     record.id = theirs["id"]
     for key, value in own.items():
         if theirs[key] != value:
-            raise UserError(f"process {group.rank} of this training has {key} {value!r} where the first one has "
-                            f"{theirs[key]!r}: all need the same command and must see the same folders")
+            raise UserError(f"process {group.rank} of this training has {key} {value!r} where the "
+                            f"first one has {theirs[key]!r}: all need the same command and must "
+                            f"see the same folders")
 
 
 # ---------------------------------------------------------------------------------------- the model
@@ -141,12 +152,14 @@ def set_precision(mixed: bool, say) -> str:
     if mixed:
         policy = "mixed_float16" if machine.accelerator() else "mixed_bfloat16"
         if policy == "mixed_bfloat16" and not machine.has_bfloat16():
-            say("--fp16: this processor has no bfloat16 arithmetic, so it will be slower than leaving the flag out")
+            say("--fp16: this processor has no bfloat16 arithmetic, so it will be slower than "
+                "leaving the flag out")
     keras.mixed_precision.set_global_policy(policy)
     return policy
 
 
-def compile_model(model, training: TrainingConfig, steps: int, group: replicas.Group = replicas.ALONE, **more):
+def compile_model(model, training: TrainingConfig, steps: int,
+                  group: replicas.Group = replicas.ALONE, **more):
     """Compile `model` with `Muon`, a warm-up and a cosine decay over `steps`. more: its loss and
     metrics.
     """
@@ -155,13 +168,14 @@ def compile_model(model, training: TrainingConfig, steps: int, group: replicas.G
     # A schedule even where there is nothing to warm up: a bare rate would be one more variable in
     # the saved state.
     rate = keras.optimizers.schedules.CosineDecay(
-        peak / 100 if warmup else peak, max(1, steps - warmup), alpha=0.05, warmup_target=peak if warmup else None,
+        peak / 100 if warmup else peak, max(1, steps - warmup), alpha=0.05,
+        warmup_target=peak if warmup else None,
         warmup_steps=warmup,
     )
     replica_count = group.devices if keras.backend.backend() == "tensorflow" else 1
     optimizer = Muon(rate, training.weight_decay, replica_count)
-    # XLA makes these steps slower on a CPU, and cannot run replicas; JAX compiles for an accelerator
-    # in any case.
+    # XLA makes these steps slower on a CPU, and cannot run replicas; JAX compiles for an
+    # accelerator in any case.
     jit = keras.backend.backend() == "jax" or (machine.accelerator() and replica_count == 1)
     model.compile(optimizer=optimizer, jit_compile=jit, **more)
 
@@ -209,7 +223,8 @@ def _steps_for(job: Job, record: RunRecord, minutes: float, group, say) -> int:
     began = time.monotonic()
     model.fit(job.batches(0), steps_per_epoch=100, callbacks=[clock], shuffle=False, verbose=0)
     # Validation, saving and drawing take about a twelfth on top of the steps.
-    steps = int((minutes * 60 - (clock.now - began)) / ((clock.now - clock.warm) / clock.done * 1.08))
+    left, each = minutes * 60 - (clock.now - began), (clock.now - clock.warm) / clock.done
+    steps = int(left / (each * 1.08))
     return group.from_first(lambda: max(10, steps))
 
 
@@ -218,7 +233,8 @@ def _restore(job: Job, model, start: resume.Start):
     # Variables exist once the model has seen a batch of its data and the optimizer its variables.
     x, *_ = job.batches(0)[0]
     # Zeros, because the processes of a group have different batches but compute this one together.
-    model(np.zeros_like(x) if isinstance(x, np.ndarray) else {k: np.zeros_like(v[:1]) for k, v in x.items()},
+    model(np.zeros_like(x) if isinstance(x, np.ndarray)
+          else {k: np.zeros_like(v[:1]) for k, v in x.items()},
           training=False)
     model.optimizer.build(model.trainable_variables)
     model.reset_metrics()
@@ -229,7 +245,8 @@ def _restore(job: Job, model, start: resume.Start):
         return
     variables = run_variables(model)
     if [tuple(v.shape) for v in variables] != [a.shape for a in start.variables]:
-        raise UserError(f"{start.path}: was saved by another version of the program; remove it and use --start-epoch")
+        raise UserError(f"{start.path}: was saved by another version of the program; remove it and "
+                        f"use --start-epoch")
     for v, array in zip(variables, start.variables, strict=True):
         v.assign(array)
 
@@ -266,7 +283,8 @@ def _fit(job: Job, model, checkpoint: callbacks.Checkpoint, hooks: list):
 
 
 def _judge(model, checkpoint, hooks, validation):
-    """End an epoch that was stopped before its validation was done, as `fit` would have ended it."""
+    """End an epoch that was stopped before its validation was done, as `fit` would have ended it.
+    """
     record = checkpoint.record
     found = model.evaluate(validation, return_dict=True, verbose=0, callbacks=[checkpoint])
     logs = record.unjudged | {f"val_{key}": value for key, value in found.items()}
@@ -313,6 +331,6 @@ def _promote(record: RunRecord, options: RunOptions, group, say):
     if options.promote:
         say(weights.promote(folder, name))
     elif "" in weights.tags(folder, name):
-        say(f"{name}: {folder} holds another set without a number, which is loaded by default; the same command with "
-            "--promote replaces it with the best one")
+        say(f"{name}: {folder} holds another set without a number, which is loaded by default; the "
+            f"same command with --promote replaces it with the best one")
     sys.stdout.flush()

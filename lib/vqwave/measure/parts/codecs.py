@@ -43,7 +43,9 @@ class Codecs(Part):
         rows = []
         for level, name in evaluation.music.chain.codecs.items():
             key = common | {"by": evaluation.codec_key(level), "engine": evaluation.music.engine}
-            rows.append(evaluation.figure(key, lambda level=level: measure_codec(evaluation, level), name))
+            rows.append(evaluation.figure(key,
+                                          lambda level=level: measure_codec(evaluation, level),
+                                          name))
         for baseline in baselines(evaluation.rate):
             name, encoder, rate = baseline
             key = common | {"by": encoder, "rate": rate}
@@ -53,18 +55,24 @@ class Codecs(Part):
 
     def figures(self, chain):
         def of_level(level):
-            return (*(Target(f"{title}, {level}x", sign, None, None, unit, worst("codecs", key, level=level))
-                      for key, title, unit, sign in (("sc_db", "SC", "dB", "≤"), ("mel", "mel", "", "≤"),
-                                                     ("si_sdr_db", "SI-SDR", "dB", "≥"))),
+            return (*(Target(f"{title}, {level}x", sign, None, None, unit,
+                             worst("codecs", key, level=level))
+                      for key, title, unit,
+                      sign in (("sc_db", "SC", "dB", "≤"), ("mel", "mel", "", "≤"),
+                               ("si_sdr_db", "SI-SDR", "dB", "≥"))),
                     DistanceTarget.of(f"Fréchet distance, {level}x", lambda results: next(
-                        (row for row in results.get("codecs") or () if row["level"] == level), None)))
+                        (row for row in results.get("codecs") or () if row["level"] == level),
+                        None)))
 
         return (
             *(target for level in reversed(chain.sizes) for target in of_level(level)),
             Target("codes in use, worst level", "≥", None, None, "", worst("codecs", "usage", min)),
-            Target("hum at the codes' rate, worst level", "≤", None, None, "dB", worst("codecs", "buzz_db", max)),
-            Target("notches at the codes' rate, worst level", "≥", None, None, "dB", worst("codecs", "notch_db")),
-            Target("silence, worst level", "<", None, None, "dBFS", worst("codecs", "silence_db", max)),
+            Target("hum at the codes' rate, worst "
+                   "level", "≤", None, None, "dB", worst("codecs", "buzz_db", max)),
+            Target("notches at the codes' rate, worst "
+                   "level", "≥", None, None, "dB", worst("codecs", "notch_db")),
+            Target("silence, worst "
+                   "level", "<", None, None, "dBFS", worst("codecs", "silence_db", max)),
         )
 
     def draw(self, results, evaluation, gallery):
@@ -73,30 +81,38 @@ class Codecs(Part):
         for level in music.chain.sizes:
             gallery.example(f"reconstruction_{level}.ogg", heard[f"{level}x"])
             books = count_codes(evaluation, level)
-            counts |= {f"{level}x" + f", book {i + 1}" * (len(books) > 1): book for i, book in enumerate(books)}
-        title = f"{track_name(evaluation.test[0])}, {EXAMPLE_SECONDS:g} s, and what each codec keeps of it"
-        gallery.picture("reconstructions.png", plots.spectrograms, heard, sample_rate=evaluation.rate, title=title)
+            counts |= {f"{level}x" + f", book {i + 1}" * (len(books) > 1): book
+                       for i, book in enumerate(books)}
+        title = (f"{track_name(evaluation.test[0])}, {EXAMPLE_SECONDS:g} s, and what each codec "
+                 "keeps of it")
+        gallery.picture("reconstructions.png", plots.spectrograms, heard,
+                        sample_rate=evaluation.rate, title=title)
         gallery.picture("usage.png", plots.code_usage, counts)
 
     def write(self, page, sides, evaluation):
         page.heading("Codecs")
-        page.add(f"{EXCERPT:g} s of each track, from a third of its length; means over the tracks. Lower is better "
-                 "for SC, mel and distance (between the reconstructions and their originals), higher for SI-SDR, "
-                 "notes and chroma. Notes: notes kept, the F1 of the peaks of a constant-Q transform (chance is about "
-                 "0.24); chroma: how alike the pitch classes of both are (chance 0.34). Codes in use and perplexity "
-                 "are of the whole tracks. Hum: how far lines at the codes' rate and its multiples stand out of what "
-                 "lies beside them, more than in the original, at worst, less the same half-way between them; beyond "
-                 "3 dB it can be heard. Notches: how far they fall short, likewise. Silence: what comes back of "
-                 "digital silence, rms and peak.")
+        page.add(f"{EXCERPT:g} s of each track, from a third of its length; means over the tracks. "
+                 f"Lower is better for SC, mel and distance (between the reconstructions and their "
+                 f"originals), higher for SI-SDR, notes and chroma. Notes: notes kept, the F1 of "
+                 f"the peaks of a constant-Q transform (chance is about 0.24); chroma: how alike "
+                 f"the pitch classes of both are (chance 0.34). Codes in use and perplexity are of "
+                 f"the whole tracks. Hum: how far lines at the codes' rate and its multiples stand "
+                 f"out of what lies beside them, more than in the original, at worst, less the "
+                 f"same half-way between them; beyond 3 dB it can be heard. Notches: how far they "
+                 f"fall short, likewise. Silence: what comes back of digital silence, rms and "
+                 f"peak.")
         if missing := {name for name, *_ in set(BASELINES) - set(baselines(evaluation.rate))}:
-            page.add(f"Without {' and '.join(sorted(missing))}: it knows no sample rate of {evaluation.rate} Hz.")
-        page.tables(side_by_side([_near(found, side if len(sides) > 1 else "") for side, found in sides.items()], 2),
+            page.add(f"Without {' and '.join(sorted(missing))}: it knows no sample rate of "
+                     f"{evaluation.rate} Hz.")
+        page.tables(side_by_side([_near(found, side if len(sides) > 1 else "") for side,
+                                  found in sides.items()], 2),
                     side_by_side([_codes(found["codecs"]) for found in sides.values()]))
         if any("books" in row for found in sides.values() for row in found["codecs"]):
             page.tables(side_by_side([_books(found["codecs"]) for found in sides.values()], 2))
         page.listen([("original.ogg", "original"),
                      *((f"reconstruction_{x}.ogg", f"{x}x") for x in evaluation.music.chain.sizes)])
-        page.picture("reconstructions.png", "Waveform and spectrogram of an original and of each level's "
+        page.picture("reconstructions.png", "Waveform and spectrogram of an original and of each "
+                                            "level's "
                      "reconstruction")
         page.picture("usage.png", "How often each code occurs, by rank")
 
@@ -117,13 +133,15 @@ def _near(found, side):
     return [("codec", "kbit/s", "SC dB", "mel", "SI-SDR dB", *columns, "notes", "chroma"),
             *((row["codec"], f"{row['kbps']:.2f}", f"{row['sc_db']:.2f}", f"{row['mel']:.3f}",
                f"{row['si_sdr_db']:.2f}",
-               *(f"{row['fad']:.1f}" if titles[row["codec"]] == column else "" for column in columns),
+               *(f"{row['fad']:.1f}" if titles[row["codec"]] == column
+                 else "" for column in columns),
                note(row, "notes"), note(row, "chroma")) for row in rows)]
 
 
 def _codes(rows):
     return [("codec", "codes in use", "perplexity", "hum dB", "notches dB", "silence dBFS"),
-            *((row["codec"], f"{row['usage']:.1%}", f"{row['perplexity']:.0f}", f"{row['buzz_db']:+.1f}",
+            *((row["codec"], f"{row['usage']:.1%}", f"{row['perplexity']:.0f}",
+               f"{row['buzz_db']:+.1f}",
                f"{row['notch_db']:+.1f}", f"{row['silence_db']:.0f}, {row['silence_peak_db']:.0f}")
               for row in rows if row["level"])]
 
@@ -148,20 +166,24 @@ def decode_example(evaluation) -> dict[str, np.ndarray]:
     """{"original", "512x", …}: a part of the first test track, and what each codec makes of it."""
     track, rate = evaluation.test[0], evaluation.rate
     start = min(track.samples // 3, max(0, track.samples - round(EXAMPLE_SECONDS * rate)))
-    sound = evaluation.samples(track, start, min(round(EXAMPLE_SECONDS * rate), track.samples - start))
+    sound = evaluation.samples(track, start,
+                               min(round(EXAMPLE_SECONDS * rate), track.samples - start))
     made = {"original": sound}
     for level in evaluation.music.chain.sizes:
-        made[f"{level}x"] = evaluation.music.decode(evaluation.music.encode(sound, level), level)[: len(sound)]
+        made[f"{level}x"] = evaluation.music.decode(evaluation.music.encode(sound, level),
+                                                    level)[: len(sound)]
     return made
 
 
 def decode_excerpts(evaluation, level: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """(original, reconstruction) of each of the `excerpts`, by the codec of a level."""
     codec = evaluation.music.codec(level)
-    return [(x, codec.decode(codec.encode(x[None]))[0, : len(x)]) for x in excerpts(evaluation).values()]
+    return [(x, codec.decode(codec.encode(x[None]))[0, : len(x)])
+            for x in excerpts(evaluation).values()]
 
 
-def recode_excerpts(evaluation, encoder: str, bit_rate: int) -> tuple[list[tuple[np.ndarray, np.ndarray]], int]:
+def recode_excerpts(evaluation, encoder: str,
+                    bit_rate: int) -> tuple[list[tuple[np.ndarray, np.ndarray]], int]:
     """(original, reconstruction) of each of the `excerpts`, by an encoder of FFmpeg; the bytes of
     all files.
     """
@@ -205,7 +227,8 @@ def compare(evaluation, pairs) -> dict:
     """
     rate = evaluation.rate
     rows = [metrics.distances(x, y, rate) for x, y in pairs]
-    original, made = (np.concatenate([evaluation.embed(pair[i], rate) for pair in pairs]) for i in (0, 1))
+    original, made = (np.concatenate([evaluation.embed(pair[i], rate) for pair in pairs])
+                      for i in (0, 1))
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]} | {
         "fad": fad.frechet(made, original), "seconds": sum(len(x) for x, _ in pairs) / rate}
 
@@ -222,7 +245,8 @@ def count_codes(evaluation, level: int) -> np.ndarray:
             counts = counts + metrics.histogram(codes, codec.config.num_codes)
         return {"counts": counts}
 
-    key = {"figure": "counts", "by": evaluation.codec_key(level), "test": evaluation.corpus(evaluation.test)}
+    key = {"figure": "counts", "by": evaluation.codec_key(level),
+           "test": evaluation.corpus(evaluation.test)}
     return evaluation.arrays(key | {"engine": evaluation.music.engine}, count)["counts"]
 
 
@@ -299,7 +323,8 @@ def buzz(pairs, level: int) -> dict[str, float]:
         power, frames = np.zeros(1), 0
         for pair in pairs:
             for block in metrics.magnitudes(pair[side], n_fft, n_fft // 2, frames=64):
-                power, frames = power + np.square(block, dtype=np.float64).sum(0), frames + len(block)
+                power, frames = (power + np.square(block, dtype=np.float64).sum(0), frames
+                                 + len(block))
         spectra.append(power / frames)
     floor = spectra[0].max() * 1e-8
     original, made = (np.maximum(s, floor) for s in spectra)
@@ -315,5 +340,6 @@ def buzz(pairs, level: int) -> dict[str, float]:
     lines = np.arange(spacing, n_fft // 2 - 8, spacing)
     gain, excess = line_gain(lines)
     _, elsewhere = line_gain(lines - spacing // 2)
-    return {"line_db": float(gain.max()), "buzz_db": float(excess.max() - max(0.0, elsewhere.max())),
+    return {"line_db": float(gain.max()),
+            "buzz_db": float(excess.max() - max(0.0, elsewhere.max())),
             "notch_db": float(excess.min() - min(0.0, elsewhere.min()))}

@@ -19,27 +19,34 @@ class Controls(Part):
 
         def embed_noise():
             random = np.random.Generator(np.random.Philox(key=0))
-            return evaluation.embed(random.normal(0, 0.1, seconds * rate).astype(np.float32), rate), seconds
+            return evaluation.embed(random.normal(0, 0.1, seconds * rate).astype(np.float32),
+                                    rate), seconds
 
         rows = {
-            "training tracks": lambda: embed_some(evaluation, "the training tracks", evaluation.train),
+            "training tracks": lambda: embed_some(evaluation, "the training tracks",
+                                                  evaluation.train),
             "white noise": embed_noise,
-            "silence": lambda: (evaluation.embed(np.zeros(seconds * rate, np.float32), rate), seconds),
+            "silence": lambda: (evaluation.embed(np.zeros(seconds * rate, np.float32), rate),
+                                seconds),
         }
         if evaluation.validation and evaluation.side != "validation":
-            rows["validation tracks"] = lambda: embed_some(evaluation, "the validation tracks", evaluation.validation)
+            rows["validation tracks"] = lambda: embed_some(evaluation, "the validation tracks",
+                                                           evaluation.validation)
         made = []
         for what, make in rows.items():
-            key = {"figure": "control", "what": what, "test": evaluation.corpus(evaluation.test), "seconds": seconds,
-                   "train": evaluation.corpus(evaluation.train), "validation": evaluation.corpus(evaluation.validation)}
+            key = {"figure": "control", "what": what, "test": evaluation.corpus(evaluation.test),
+                   "seconds": seconds,
+                   "train": evaluation.corpus(evaluation.train),
+                   "validation": evaluation.corpus(evaluation.validation)}
             made.append({"what": what} | evaluation.figure(
                 key, lambda make=make: evaluation.distance(*make()), what))
         return sorted(made, key=lambda row: row["fad"])
 
     def write(self, page, sides, evaluation):
         page.heading("The scale")
-        page.add("The Fréchet distance (embedding of musicnn's MSD_vgg) between held-out tracks and other sound. It "
-                 "depends on how much sound each side has: only distances of equal sizes can be compared.")
+        page.add("The Fréchet distance (embedding of musicnn's MSD_vgg) between held-out tracks "
+                 "and other sound. It depends on how much sound each side has: only distances of "
+                 "equal sizes can be compared.")
         rows = {side: found[self.name] for side, found in sides.items()}
         page.tables(*by_size(rows, ("",), lambda row: (row["what"],)))
 

@@ -38,51 +38,63 @@ class Copying(Part):
         setting, seed = plan.settings[0], plan.seeds[0]
         rows = []
         common = {"minutes": plan.minutes, "seed": seed, **setting.key(chain),
-                  "train": evaluation.corpus(evaluation.copyable), "test": evaluation.corpus(evaluation.test)}
+                  "train": evaluation.corpus(evaluation.copyable),
+                  "test": evaluation.corpus(evaluation.test)}
         if transposed := transposition(evaluation):
             common["transpose"] = transposed
         for level in setting.levels(chain):
             key = {"figure": "copied", "at": level, **common, "offsets": plan.offsets,
                    "by": evaluation.chain_key(setting.depth) | evaluation.codec_key(level)}
-            row = evaluation.figure(key, lambda x=level: find_copies(evaluation, x), f"copies at {level}x")
+            row = evaluation.figure(key, lambda x=level: find_copies(evaluation, x),
+                                    f"copies at {level}x")
             moving = evaluation.figure(key | {"moving": [HELD_SECONDS, HELD_FRAMES]},
                                        lambda x=level: find_copies(evaluation, x, moving=True),
                                        f"copied melodies at {level}x")
             rows.append(row | {"moving": moving})
-        key = {"figure": "nearest", **common, "by": evaluation.chain_key(setting.depth), "where": True}
+        key = {"figure": "nearest", **common, "by": evaluation.chain_key(setting.depth),
+               "where": True}
         return {"setting": str(setting), "codes": rows, "passages": evaluation.figure(
             key, lambda: find_nearest(evaluation), "the nearest training passage")}
 
     def figures(self, chain):
         def excess(results):
             rows = results["copying"]["codes"] if "copying" in results else ()
-            return (max(row["moving"]["seconds"] - row["moving"]["held_out_seconds"] for row in rows),
+            return (max(row["moving"]["seconds"] - row["moving"]["held_out_seconds"]
+                        for row in rows),
                     [row["level"] for row in rows]) if rows else None
 
-        return (Target("longest copy but for held sounds, beyond test music's own, worst level", "≤", None, None, "s",
+        return (Target("longest copy but for held sounds, beyond test music's own, worst "
+                       "level", "≤", None, None, "s",
                        excess),)
 
     def write(self, page, sides, evaluation):
         for side, results in sides.items():
             found, most = results[self.name], transposition(evaluation)
-            how = f" or transposed by up to {most} semitones up or down, as in training" if most else ""
-            page.heading("How much is copied" + (f", beside {side} tracks" if len(sides) > 1 else ""))
-            page.add(f"The longest run of codes of the generated piece ({found['setting']}) that stands in the "
-                     f"training set, under any of {evaluation.plan.offsets} alignments{how}; and, for comparison, of "
-                     "test music, which copies nothing. A run of few different codes is a held sound, not a melody; "
-                     f"so the last columns leave out every second with no more than {HELD_FRAMES} different frames.")
-            page.add(*table(("level", "generated", "different codes", "where", "test music", "melodies",
+            how = (f" or transposed by up to {most} semitones up or down, as in training" if most
+                   else "")
+            page.heading("How much is copied" + (f", beside {side} "
+                                                 f"tracks" if len(sides) > 1 else ""))
+            page.add(f"The longest run of codes of the generated piece ({found['setting']}) that "
+                     f"stands in the training set, under any of {evaluation.plan.offsets} "
+                     f"alignments{how}; and, for comparison, of test music, which copies nothing. "
+                     f"A run of few different codes is a held sound, not a melody; so the last "
+                     f"columns leave out every second with no more than {HELD_FRAMES} different "
+                     f"frames.")
+            page.add(*table(("level", "generated", "different codes", "where",
+                             "test music", "melodies",
                              "test music's"), [
-                (f"{row['level']}x", f"{row['codes']} codes, {row['seconds']:.2f} s", str(row["distinct"]),
+                (f"{row['level']}x", f"{row['codes']} codes, {row['seconds']:.2f} "
+                                     f"s", str(row["distinct"]),
                  _where(row), f"{row['held_out_codes']} codes, "
                  f"{row['held_out_seconds']:.2f} s, {row['held_out_distinct']} different",
                  f"{row['moving']['seconds']:.2f} s", f"{row['moving']['held_out_seconds']:.2f} s")
                 for row in found["codes"]]))
             near = found["passages"]
-            page.add("The distance of each three seconds to the most alike three seconds of the training set, by the "
-                     "embedding (0 is the same sound):")
+            page.add("The distance of each three seconds to the most alike three seconds of the "
+                     "training set, by the embedding (0 is the same sound):")
             page.add(*table(("", "nearest of all", "where", "median"), [
-                (what, f"{near[key]['least']:.2f}", f"{near[key].get('of', 'the piece')} at {near[key]['at']:.1f} s "
+                (what, f"{near[key]['least']:.2f}", f"{near[key].get('of', 'the piece')} at "
+                                                    f"{near[key]['at']:.1f} s "
                  f"({near[key]['loudness_db']:.0f} dBFS), {_where(near[key])}",
                  f"{near[key]['median']:.2f}")
                 for what, key in (("generated", "generated"), ("test music", "held_out"))]))
@@ -131,7 +143,8 @@ def find_copies(evaluation, level: int, moving: bool = False) -> dict:
             if run.length > best[i][0].length:
                 best[i] = (run, *training[run.track][:2])
     (run, track, variant), (control, *_) = best
-    found = {"level": level, "codes": run.length, "seconds": run.length * level / rate, "distinct": run.distinct,
+    found = {"level": level, "codes": run.length, "seconds": run.length * level / rate,
+             "distinct": run.distinct,
              "at": run.position * level / rate, "track": track_name(track),
              "track_at": (run.other * level + variant.start) * 2 ** (variant.shift / 12) / rate,
              "held_out_codes": control.length, "held_out_seconds": control.length * level / rate,
@@ -166,7 +179,8 @@ def find_nearest(evaluation) -> dict:
         distances, places = np.full(len(patches), np.inf), [("", 0.0, 0)] * len(patches)
         for shift in shifts:
             where = list_places("the training tracks", tracks, shift)
-            there, others = fad.nearest(patches, evaluation.embeddings("the training tracks", tracks, shift))
+            there, others = fad.nearest(patches,
+                                        evaluation.embeddings("the training tracks", tracks, shift))
             for i in np.flatnonzero(there < distances):
                 distances[i], places[i] = there[i], (*where[others[i]], shift)
         first = int(distances.argmin())
@@ -175,8 +189,10 @@ def find_nearest(evaluation) -> dict:
         made[name]["track"], made[name]["track_at"], shift = places[first]
         made[name] |= {"shift": shift} if shift else {}
         if name == "held_out":
-            made[name]["of"], made[name]["at"] = list_places("the test tracks", evaluation.test)[first]
+            places = list_places("the test tracks", evaluation.test)
+            made[name]["of"], made[name]["at"] = places[first]
         begin = round(made[name]["at"] * rate)
         sound = piece if name == "generated" else evaluation.samples(named[made[name]["of"]])
-        made[name]["loudness_db"] = metrics.rms_db(sound[begin : begin + round(fad.PATCH_SECONDS * rate)])
+        made[name]["loudness_db"] = metrics.rms_db(sound[begin : begin
+                                                         + round(fad.PATCH_SECONDS * rate)])
     return made

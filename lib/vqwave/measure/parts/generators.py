@@ -30,17 +30,20 @@ class Generators(Part):
             source = found.config.source_level
             key = {"figure": "bits", "by": found.checksum[:16], "engine": music.engine,
                    "codecs": evaluation.codec_key(level, *[source] * bool(source)),
-                   "test": evaluation.corpus(evaluation.test), "train": evaluation.corpus(evaluation.train),
+                   "test": evaluation.corpus(evaluation.test),
+                   "train": evaluation.corpus(evaluation.train),
                    "seconds": plan.bits_seconds, "warm_up": plan.warm_up}
             row = evaluation.figure(key, lambda found=found: measure_bits(evaluation, found), name)
             free = evaluation.context_free
             if free and source and weights.tags(free, name):
                 other = weights.find(free, name)
                 if other.config.source:
-                    raise UserError(f"{other.summary}: has a context (it reads level {other.config.source_level}); "
-                                    "one trained without is what --context-free is for")
+                    raise UserError(f"{other.summary}: has a context (it reads level "
+                                    f"{other.config.source_level}); one trained without is what "
+                                    f"--context-free is for")
                 row["context_free"] = evaluation.figure(
-                    key | {"by": other.checksum[:16]}, lambda other=other: measure_bits(evaluation, other),
+                    key | {"by": other.checksum[:16]},
+                    lambda other=other: measure_bits(evaluation, other),
                     f"{name} without context")["bits"]
             rows.append(row)
         return rows
@@ -48,19 +51,23 @@ class Generators(Part):
     def figures(self, chain):
         def a_second(level):
             def measure(results):
-                return next((row["bits"] * chain.sample_rate / level for row in results.get("generators") or ()
+                return next((row["bits"] * chain.sample_rate / level
+                             for row in results.get("generators") or ()
                              if row["level"] == level), None)
             return measure
 
         return (
             *(Target(f"bits a second to predict, {level}x", "≤", None, None, "", a_second(level))
               for level in chain.generators),
-            Target("bits under the unigram, worst level", "≥", None, None, "", _least_gain("unigram")),
+            Target("bits under the unigram, worst "
+                   "level", "≥", None, None, "", _least_gain("unigram")),
             # A model that was taught to rely on its context is worse without it than one that never
             # had any: no bound fits.
-            Target("bits that the context is worth, asked without it, worst level", "≥", None, None, "",
+            Target("bits that the context is worth, asked without it, worst "
+                   "level", "≥", None, None, "",
                    _least_gain("padded")),
-            Target("bits that the context is worth, against one trained without, worst level", "≥", None, None, "",
+            Target("bits that the context is worth, against one trained without, worst "
+                   "level", "≥", None, None, "",
                    _least_gain("context_free")),
         )
 
@@ -68,18 +75,22 @@ class Generators(Part):
         plan, rate = evaluation.plan, evaluation.rate
         own = any("context_free" in row for found in sides.values() for row in found["generators"])
         page.heading("Generators")
-        page.add(f"Bits a frame of {plan.bits_seconds:g} s from the middle of each track, each frame given the real "
-                 f"ones before it (the first {plan.warm_up:g} s are heard, not counted). At most: coded without "
-                 "knowing anything. Unigram: coded by how often each code stands in training. A second: the model's "
-                 "bits for a second of music. Without context: asked with every source code replaced by the token "
-                 "for nothing (padded) or by another track's (foreign), which overstates what it is worth, since the "
-                 "model was taught to rely on it" + ("; own model: one that was trained without." if own else "."))
-        page.tables(side_by_side([_table(found["generators"], own, rate) for found in sides.values()]))
+        page.add(f"Bits a frame of {plan.bits_seconds:g} s from the middle of each track, each "
+                 f"frame given the real ones before it (the first {plan.warm_up:g} s are heard, "
+                 f"not counted). At most: coded without knowing anything. Unigram: coded by how "
+                 f"often each code stands in training. A second: the model's bits for a second of "
+                 f"music. Without context: asked with every source code replaced by the token for "
+                 f"nothing (padded) or by another track's (foreign), which overstates what it is "
+                 f"worth, since the model was taught to rely on it"
+                 + ("; own model: one that was trained without." if own else "."))
+        page.tables(side_by_side([_table(found["generators"], own, rate)
+                                  for found in sides.values()]))
 
 
 def _table(rows, own, rate):
     keys = ("padded", "foreign", *["context_free"] * own)
-    return [("generator", "at most", "unigram", "model", "a second", "padded", "foreign", *["own model"] * own),
+    return [("generator", "at most", "unigram", "model", "a second", "padded",
+             "foreign", *["own model"] * own),
             *((row["generator"], f"{row['most']:g}", f"{row['unigram']:.2f}", f"{row['bits']:.2f}",
                f"{row['bits'] * rate / row['level']:.0f}",
                *(f"{row[key]:.2f}" if key in row else "" for key in keys)) for row in rows)]
@@ -90,7 +101,8 @@ def _least_gain(key):
 
     def measure(results):
         rows = [row for row in results.get("generators") or () if row.get(key) is not None]
-        return (min(row[key] - row["bits"] for row in rows), [row["level"] for row in rows]) if rows else None
+        return ((min(row[key] - row["bits"] for row in rows), [row["level"] for row in rows])
+                if rows else None)
 
     return measure
 
@@ -103,20 +115,24 @@ def measure_bits(evaluation, found) -> dict:
 
     config, level = found.config, found.config.level
     spans, warm = cut_middles(evaluation, config)
-    made = {"generator": config.name, "level": level, "most": config.books * math.log2(config.num_codes)}
-    costs = unigram_costs(count_codes((c for _, _, c in evaluation.codes(level, evaluation.train)), config.num_codes,
+    made = {"generator": config.name, "level": level,
+            "most": config.books * math.log2(config.num_codes)}
+    costs = unigram_costs(count_codes((c for _, _, c in evaluation.codes(level, evaluation.train)),
+                                      config.num_codes,
                                       config.books))
     asked = scoring.read_spans(spans, config.books)[:, warm:].reshape(-1, config.books)
     made["unigram"] = float(sum(costs[book][asked[:, book]].mean() for book in range(config.books)))
     generator = engine.load_generator(found, evaluation.music.engine)
     variants = {"bits": spans}
     if config.source:
-        variants |= {"padded": scoring.pad_sources(spans, config), "foreign": scoring.swap_sources(spans, config)}
+        variants |= {"padded": scoring.pad_sources(spans, config),
+                     "foreign": scoring.swap_sources(spans, config)}
     for i, (name, sources) in enumerate(variants.items()):
         def report(share, name=name, i=i):
             evaluation.progress(evaluation.part, f"{config.name}, {name}", (i + share) / 3)
 
-        made[name] = metrics.bits(scoring.score(generator, spans, sources=sources, report=report)[:, warm:])
+        made[name] = metrics.bits(scoring.score(generator, spans, sources=sources,
+                                                report=report)[:, warm:])
     return made | {"frames": len(asked)}
 
 
@@ -134,9 +150,11 @@ def cut_middles(evaluation, config) -> tuple[list, int]:
     plan, rate = evaluation.plan, evaluation.rate
     top = evaluation.music.chain.top
     warm = evaluation.cut(round(plan.warm_up * rate))
-    each = evaluation.cut(min(warm + round(plan.bits_seconds * rate), *(t.samples for t in evaluation.test)))
+    each = evaluation.cut(min(warm + round(plan.bits_seconds * rate),
+                              *(t.samples for t in evaluation.test)))
     if each <= warm:
-        raise UserError(f"the test tracks are shorter than {plan.warm_up:g} s: too short to ask about")
+        raise UserError(f"the test tracks are shorter than {plan.warm_up:g} s: too short to ask "
+                        f"about")
     codec = evaluation.music.codec(config.level)
     above = evaluation.music.codec(config.source_level) if config.source_level else None
     reach = codec.encode_halo * config.level
@@ -146,7 +164,8 @@ def cut_middles(evaluation, config) -> tuple[list, int]:
     for track in evaluation.test:
         start = evaluation.cut((track.samples - each) // 2)
         margin = min(start, -(-reach // top) * top)
-        x = evaluation.samples(track, start - margin, min(margin + each + margin, track.samples - start + margin))
+        x = evaluation.samples(track, start - margin,
+                               min(margin + each + margin, track.samples - start + margin))
         coded = scoring.encode_track(x, codec, above, track, start - margin)
         spans.append(scoring.Span(coded, margin // config.level, each // config.level))
     return spans, warm // config.level

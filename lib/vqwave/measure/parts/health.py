@@ -29,39 +29,48 @@ class Health(Part):
 
         def examine(setting, seed):
             piece = evaluation.piece(setting, seed)
-            return vitals(audio.from_u16(piece["audio"]), {x: piece[f"codes_{x}"] for x in setting.levels(chain)},
+            return vitals(audio.from_u16(piece["audio"]),
+                          {x: piece[f"codes_{x}"] for x in setting.levels(chain)},
                           evaluation.rate)
 
         for setting in plan.settings:
             for seed in plan.seeds:
-                key = {"figure": "health", "seed": seed, "minutes": plan.minutes, **setting.key(chain),
-                       "by": evaluation.chain_key(setting.depth), "pauses": ["rms", PAUSE_WINDOW, SILENT_DB, "inside"]}
-                row = evaluation.figure(key, lambda s=setting, seed=seed: examine(s, seed), f"{setting}, seed {seed}")
-                rows.append({"setting": str(setting), "seed": seed} | row | {"ailments": ailments(row)})
+                key = {"figure": "health", "seed": seed, "minutes": plan.minutes,
+                       **setting.key(chain),
+                       "by": evaluation.chain_key(setting.depth),
+                       "pauses": ["rms", PAUSE_WINDOW, SILENT_DB, "inside"]}
+                row = evaluation.figure(key, lambda s=setting, seed=seed: examine(s, seed),
+                                        f"{setting}, seed {seed}")
+                rows.append({"setting": str(setting), "seed": seed} | row
+                            | {"ailments": ailments(row)})
         return rows
 
     def figures(self, chain):
         def longest(results):
             rows = results.get("health") or ()
-            return max((row["pause_inside"] for row in rows if row["setting"] == rows[0]["setting"]), default=None)
+            return max((row["pause_inside"] for row in rows
+                        if row["setting"] == rows[0]["setting"]), default=None)
 
         return (Target("longest pause inside", "≤", None, None, "s", longest),)
 
     def draw(self, results, evaluation, gallery):
-        curves = {f"{row['setting']}, seed {row['seed']}": row["loudness_db"] for row in results[self.name]}
+        curves = {f"{row['setting']}, seed "
+                  f"{row['seed']}": row["loudness_db"] for row in results[self.name]}
         gallery.picture("loudness.png", plots.loudness, curves)
 
     def write(self, page, sides, evaluation):
         minutes = evaluation.plan.minutes
         page.heading("Ten minutes on" if minutes == 10 else f"{minutes:g} minutes on")
-        page.add(f"A pause is where the rms of every {PAUSE_WINDOW:g} s is under {SILENT_DB:g} dBFS; beside its length "
-                 "stands its loudest sample. Inside: of those that neither begin nor end the piece.")
+        page.add(f"A pause is where the rms of every {PAUSE_WINDOW:g} s is under {SILENT_DB:g} "
+                 f"dBFS; beside its length stands its loudest sample. Inside: of those that "
+                 f"neither begin nor end the piece.")
         rows = next(iter(sides.values()))[self.name]
         page.add(*table(("chain", "dBFS of 10 s: least … most, last", "longest pause", "inside",
                          "longest exact repeat", ""), [
             (f"{row['setting']}, seed {row['seed']}",
              f"{min(row['loudness_db']):.1f} … {max(row['loudness_db']):.1f}, {row['end_db']:.1f}",
-             f"{row['pause']:.1f} s" + (f", peak {row['pause_peak_db']:.0f} dBFS" if row["pause"] else ""),
+             f"{row['pause']:.1f} s" + (f", peak {row['pause_peak_db']:.0f} "
+                                        f"dBFS" if row["pause"] else ""),
              f"{row['pause_inside']:.1f} s",
              ", ".join(f"{r['seconds']:.2f} s at {x}x" for x, r in row["repeat"].items()),
              "; ".join(row["ailments"]) or "healthy") for row in rows]))
@@ -87,7 +96,8 @@ def vitals(sound, codes: dict[int, np.ndarray], rate: int) -> dict:
     parts = [sound[i : i + window] for i in range(0, max(1, len(sound) - window // 2), window)]
     rms = [metrics.rms_db(p) for p in parts]
     hop = max(1, round(PAUSE_WINDOW * rate))
-    quiet_windows = [metrics.rms_db(sound[i : i + hop]) < SILENT_DB for i in range(0, len(sound), hop)]
+    quiet_windows = [metrics.rms_db(sound[i : i + hop]) < SILENT_DB
+                     for i in range(0, len(sound), hop)]
     pauses = _list_true(quiet_windows)
     first, count = max(pauses, key=lambda run: run[1], default=(0, 0))
     pause = sound[first * hop : (first + count) * hop]
@@ -108,7 +118,8 @@ def ailments(figures: dict) -> list[str]:
     """What is wrong with a piece by its `vitals`, in words; nothing where it is healthy."""
     found = []
     if figures["pause"] > LONGEST_PAUSE:
-        found.append(f"silent for {figures['pause']:.0f} s (peaks of {figures['pause_peak_db']:.0f} dBFS)")
+        found.append(f"silent for {figures['pause']:.0f} s (peaks of "
+                     f"{figures['pause_peak_db']:.0f} dBFS)")
     if figures["end_db"] < SILENT_DB:
         found.append("ends in silence")
     if max(figures["loudness_db"]) > LOUD_DB:

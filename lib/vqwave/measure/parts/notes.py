@@ -41,7 +41,8 @@ class Notes(Part):
     def measure(self, evaluation):
         return {"codecs": _measure_codecs(evaluation), "music": _measure_music(evaluation),
                 "chain": _measure_chain(evaluation), "variations": _measure_variations(evaluation),
-                "context": _measure_context(evaluation), "continuations": _measure_continuations(evaluation)}
+                "context": _measure_context(evaluation),
+                "continuations": _measure_continuations(evaluation)}
 
     def figures(self, chain):
         def row_of(part, wanted, key):
@@ -64,17 +65,22 @@ class Notes(Part):
 
         return (
             *(Target(f"{title}, {level}x", "≥", None, None, "", keep_rate(key, level))
-              for level in reversed(chain.sizes) for key, title in (("notes", "notes kept"), ("chroma", "chroma"))),
-            *(Target(f"divergence of the chain's {what}", "≤", None, None, "bits", row_of("chain", bool, what))
+              for level in reversed(chain.sizes) for key,
+              title in (("notes", "notes kept"), ("chroma", "chroma"))),
+            *(Target(f"divergence of the chain's "
+                     f"{what}", "≤", None, None, "bits", row_of("chain", bool, what))
               for what in notes.STATISTICS),
-            Target("notes a second of the chain's strongest line", "≥", None, None, "", row_of("chain", bool, "line")),
+            Target("notes a second of the chain's strongest "
+                   "line", "≥", None, None, "", row_of("chain", bool, "line")),
             Target("notes a second of the chain's strongest line, at most", "≤", None, None, "",
                    row_of("chain", bool, "line")),
             *(Target(f"notes kept of variations, {level}x kept", "≥", None, None, "",
                      row_of("variations", lambda row, level=level: row["keep"] == level, "notes"))
               for level in chain.sizes[:-1]),
-            Target("bits a frame at the top, with 30 s of past against 2 s", "≤", None, None, "%", context),
-            Target("continuations nearer to their own track than to another, share of pairs", "≥", None, None, "%",
+            Target("bits a frame at the top, with 30 s of past against 2 "
+                   "s", "≤", None, None, "%", context),
+            Target("continuations nearer to their own track than to another, share of "
+                   "pairs", "≥", None, None, "%",
                    win_rate),
         )
 
@@ -86,11 +92,14 @@ class Notes(Part):
             return {name: notes.roll(sound, rate, columns=400) for name, sound in sounds.items()}
 
         gallery.picture("notes.png", plots.notes, rolls(codecs.decode_example(evaluation)),
-                        title=f"{track_name(evaluation.test[0])}: its notes, and what each codec keeps")
+                        title=f"{track_name(evaluation.test[0])}: its notes, and what each codec "
+                              f"keeps")
         pieces = {f"test track {track_name(track)}": evaluation.samples(
-            track, track.samples // 3, min(round(EXAMPLE_SECONDS * rate), track.samples - track.samples // 3))
+            track, track.samples // 3, min(round(EXAMPLE_SECONDS * rate),
+                                           track.samples - track.samples // 3))
             for track in evaluation.test[:3]}
-        pieces |= {f"generated, {name}": sound for name, sound in generate_examples(evaluation)[1].items()}
+        pieces |= {f"generated, "
+                   f"{name}": sound for name, sound in generate_examples(evaluation)[1].items()}
         gallery.picture("notes_generated.png", plots.notes, rolls(pieces),
                         title="The notes of real and of generated music")
 
@@ -98,61 +107,70 @@ class Notes(Part):
         found = [results[self.name] for results in sides.values()]
         plan = evaluation.plan
         page.heading("Notes")
-        page.add("What variations keep of their original's notes, where a level's codes are real and those below it "
-                 "are generated:")
+        page.add("What variations keep of their original's notes, where a level's codes are real "
+                 "and those below it are generated:")
         page.tables(side_by_side([_variation_table(one["variations"]) for one in found]))
         page.picture("notes.png", "Piano rolls of an original and of each level's reconstruction")
         page.picture("notes_generated.png", "Piano rolls of real and of generated pieces")
         if all(one["context"] for one in found):
-            page.add(f"How much of its past a generator uses: bits a frame of {COUNTED:g} s at {PLACES} places of "
-                     "each track, where it has heard the music before them for so long:")
+            page.add(f"How much of its past a generator uses: bits a frame of {COUNTED:g} s at "
+                     f"{PLACES} places of each track, where it has heard the music before them for "
+                     f"so long:")
             page.tables(side_by_side([_context_table(one["context"]) for one in found]))
         if all(one["continuations"] for one in found):
-            page.add(f"{plan.continuations} prompts of {plan.prompt_seconds:g} s from inside the tracks, each "
-                     f"continued for {plan.prompt_seconds:g} s: how often a continuation is nearer, by how much each "
-                     "pitch class sounds, to the real continuation of its own prompt than to that of a prompt from "
-                     "another track. Chance is 50 %; the prompt itself shows what can be had.")
+            page.add(f"{plan.continuations} prompts of {plan.prompt_seconds:g} s from inside the "
+                     f"tracks, each continued for {plan.prompt_seconds:g} s: how often a "
+                     f"continuation is nearer, by how much each pitch class sounds, to the real "
+                     f"continuation of its own prompt than to that of a prompt from another track. "
+                     f"Chance is 50 %; the prompt itself shows what can be had.")
             page.tables(side_by_side([_continuation_table(one["continuations"]) for one in found]))
 
 
 def _variation_table(rows):
     return [("real codes", "decoded at", "notes", "chroma"), *(
-        (f"{row['keep']}x", f"{row['depth']}x", f"{row['notes']:.3f}", f"{row['chroma']:.3f}") for row in rows)]
+        (f"{row['keep']}x", f"{row['depth']}x", f"{row['notes']:.3f}", f"{row['chroma']:.3f}")
+        for row in rows)]
 
 
 def _context_table(rows):
     pasts = list(rows[0]["bits"])
-    return [("generator", *(f"{past} s" for past in pasts), f"{pasts[-1]} s against {pasts[0]} s"), *(
+    return [("generator", *(f"{past} s" for past in pasts),
+             f"{pasts[-1]} s against {pasts[0]} s"), *(
         (row["generator"], *(f"{row['bits'][past]:.2f}" for past in pasts),
          f"{100 * (row['bits'][pasts[-1]] / row['bits'][pasts[0]] - 1):+.1f} %") for row in rows)]
 
 
 def _continuation_table(found):
-    return [("", "pairs won"), (found["setting"], f"{found['won']:.0%}"), ("the prompt", f"{found['prompt_won']:.0%}")]
+    return [("", "pairs won"), (found["setting"], f"{found['won']:.0%}"),
+            ("the prompt", f"{found['prompt_won']:.0%}")]
 
 
 # ---------------------------------------------------------------------------- codecs and variations
 
 
 def _measure_codecs(evaluation):
-    common = {"figure": "notes_kept", "definition": DEFINITION, "test": evaluation.corpus(evaluation.test),
+    common = {"figure": "notes_kept", "definition": DEFINITION,
+              "test": evaluation.corpus(evaluation.test),
               "excerpt": codecs.EXCERPT}
     rows = []
     for level, name in evaluation.music.chain.codecs.items():
         key = common | {"by": evaluation.codec_key(level), "engine": evaluation.music.engine}
         rows.append({"codec": name, "level": level} | evaluation.figure(
-            key, lambda x=level: compare(codecs.decode_excerpts(evaluation, x), evaluation.rate), name))
+            key, lambda x=level: compare(codecs.decode_excerpts(evaluation, x),
+                                         evaluation.rate), name))
     for name, encoder, bit_rate in codecs.baselines(evaluation.rate):
         called = codecs.baseline_name(name, bit_rate)
         rows.append({"codec": called, "level": 0} | evaluation.figure(
             common | {"by": encoder, "rate": bit_rate},
-            lambda e=encoder, r=bit_rate: compare(codecs.recode_excerpts(evaluation, e, r)[0], evaluation.rate),
+            lambda e=encoder, r=bit_rate: compare(codecs.recode_excerpts(evaluation, e, r)[0],
+                                                  evaluation.rate),
             called))
     return rows
 
 
 def _measure_variations(evaluation):
-    """Each level kept, down to where the chain ends by itself, or to the bottom if that is above."""
+    """Each level kept, down to where the chain ends by itself, or to the bottom if that is above.
+    """
     rows, chain, setting = [], evaluation.music.chain, evaluation.plan.settings[0]
     for keep in chain.sizes[:-1]:
         played = setting
@@ -160,7 +178,8 @@ def _measure_variations(evaluation):
             # The first setting's temperatures, if they are of one level each, are not of these.
             alike = setting.temperature if len(setting.temperature or ()) == 1 else None
             played = replace(setting, depth=chain.bottom, temperature=alike)
-        key = {"figure": "notes_varied", "definition": DEFINITION, **evaluation.variation_key(keep, played)}
+        key = {"figure": "notes_varied", "definition": DEFINITION,
+               **evaluation.variation_key(keep, played)}
         rows.append({"keep": keep, "depth": played.depth} | evaluation.figure(
             key, lambda k=keep, s=played: compare(evaluation.variation(k, s), evaluation.rate),
             f"variations with {keep}x kept"))
@@ -173,7 +192,7 @@ def compare(pairs, sample_rate: int) -> dict[str, float]:
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
 
 
-# ------------------------------------------------------------------------------- how music uses notes
+# ----------------------------------------------------------------------------- how music uses notes
 
 
 def _measure_music(evaluation):
@@ -191,7 +210,8 @@ def _measure_chain(evaluation):
     for setting in plan.settings:
         each = []
         for seed in plan.seeds:
-            key = {"figure": "portrait", "definition": DEFINITION, "seconds": piece_seconds(evaluation),
+            key = {"figure": "portrait", "definition": DEFINITION,
+                   "seconds": piece_seconds(evaluation),
                    "seed": seed, "minutes": plan.minutes, **setting.key(evaluation.music.chain),
                    "by": evaluation.chain_key(setting.depth)}
 
@@ -199,7 +219,8 @@ def _measure_chain(evaluation):
                 sound = audio.from_u16(evaluation.piece(setting, seed)["audio"])
                 return as_json(notes.portraits(sound, evaluation.rate, piece_seconds(evaluation)))
 
-            each.append(notes.divergences(own, evaluation.figure(key, portray, f"notes of {setting}, seed {seed}")))
+            found = evaluation.figure(key, portray, f"notes of {setting}, seed {seed}")
+            each.append(notes.divergences(own, found))
         rows.append({"setting": str(setting), "depth": setting.depth}
                     | {what: float(np.mean([one[what] for one in each])) for what in each[0]}
                     | {"lines": [one["line"] for one in each], "each": each})
@@ -208,7 +229,8 @@ def _measure_chain(evaluation):
 
 def piece_seconds(evaluation) -> float:
     """Of what is portrayed: a minute, or what the test tracks and the pieces allow."""
-    return min(notes.PIECE_SECONDS, 60 * evaluation.plan.minutes, max(t.seconds for t in evaluation.test))
+    return min(notes.PIECE_SECONDS, 60 * evaluation.plan.minutes,
+               max(t.seconds for t in evaluation.test))
 
 
 def portray_tracks(evaluation, tracks) -> dict | None:
@@ -220,9 +242,11 @@ def portray_tracks(evaluation, tracks) -> dict | None:
 
     def portray():
         return as_json([portrait for track in tracks
-                        for portrait in notes.portraits(evaluation.samples(track), evaluation.rate, seconds)])
+                        for portrait in notes.portraits(evaluation.samples(track),
+                                                        evaluation.rate, seconds)])
 
-    key = {"figure": "portrait", "definition": DEFINITION, "seconds": seconds, "tracks": evaluation.corpus(tracks)}
+    key = {"figure": "portrait", "definition": DEFINITION, "seconds": seconds,
+           "tracks": evaluation.corpus(tracks)}
     return evaluation.figure(key, portray, f"the notes of {len(tracks)} tracks")
 
 
@@ -231,7 +255,7 @@ def as_json(portraits) -> dict:
     return {what: np.asarray(value).tolist() for what, value in notes.average(portraits).items()}
 
 
-# --------------------------------------------------------------------------------------- context used
+# ------------------------------------------------------------------------------------- context used
 
 
 def _measure_context(evaluation):
@@ -247,7 +271,8 @@ def _measure_context(evaluation):
         source = found.config.source_level
         key = {"figure": "context", "by": found.checksum[:16], "engine": music.engine,
                "codecs": evaluation.codec_key(level, *[source] * bool(source)),
-               "test": evaluation.corpus(evaluation.test), "pasts": pasts, "places": PLACES, "counted": COUNTED}
+               "test": evaluation.corpus(evaluation.test), "pasts": pasts,
+               "places": PLACES, "counted": COUNTED}
         rows.append(evaluation.figure(key, lambda f=found: measure_pasts(evaluation, f, pasts),
                                       f"the past that {found.name} uses"))
     return rows
@@ -281,16 +306,20 @@ def measure_pasts(evaluation, found, pasts) -> dict:
         length, chosen = frames(past), []
         for first in range(0, len(places), _AT_ONCE):
             rows = places[first : first + _AT_ONCE]
-            evaluation.progress(evaluation.part, f"{config.name}, {past:g} s", (i + first / len(places)) / len(pasts))
-            asked = [replace(row, start=row.start - length, frames=length + counted) for row in rows]
+            evaluation.progress(evaluation.part, f"{config.name}, {past:g} "
+                                                 f"s", (i + first / len(places)) / len(pasts))
+            asked = [replace(row, start=row.start - length, frames=length + counted)
+                     for row in rows]
             before = np.stack([row.track.path[row.start - 1] if row.start else
-                               np.full(config.books, config.start_token, np.int32) for row in asked])
+                               np.full(config.books, config.start_token, np.int32)
+                               for row in asked])
             chosen.append(scoring.score(generator, asked, before)[:, length:])
         costs[f"{past:g}"] = metrics.bits(np.concatenate(chosen))
-    return {"generator": config.name, "level": level, "bits": costs, "frames": len(places) * counted}
+    return {"generator": config.name, "level": level, "bits": costs,
+            "frames": len(places) * counted}
 
 
-# -------------------------------------------------------------------------------------- continuations
+# ------------------------------------------------------------------------------------ continuations
 
 
 def _measure_continuations(evaluation):
@@ -298,12 +327,14 @@ def _measure_continuations(evaluation):
     plan, music, setting = evaluation.plan, evaluation.music, evaluation.plan.settings[0]
     key = {"figure": "continuations", "definition": DEFINITION, "count": plan.continuations,
            "seconds": plan.prompt_seconds, "seed": plan.seeds[0], **setting.key(music.chain),
-           "by": evaluation.chain_key(setting.depth) | evaluation.codec_key(*setting.levels(music.chain)),
+           "by": evaluation.chain_key(setting.depth)
+           | evaluation.codec_key(*setting.levels(music.chain)),
            "test": evaluation.corpus(evaluation.test)}
     found = evaluation.figure(key, lambda: continue_prompts(evaluation, setting), "continuations")
     if len(set(found["tracks"])) < 2:
         return None
-    return {"setting": str(setting), "won": share_won(found["made"], found["real"], found["tracks"]),
+    return {"setting": str(setting), "won": share_won(found["made"], found["real"],
+                                                      found["tracks"]),
             "prompt_won": share_won(found["prompts"], found["real"], found["tracks"])}
 
 
@@ -314,7 +345,8 @@ def continue_prompts(evaluation, setting) -> dict:
     plan, music, rate = evaluation.plan, evaluation.music, evaluation.rate
     length = max(1, round(plan.prompt_seconds * rate / music.chain.top)) * music.chain.top
     found = {"prompts": [], "real": [], "made": [], "tracks": []}
-    each = np.bincount(np.arange(plan.continuations) % len(evaluation.test), minlength=len(evaluation.test))
+    each = np.bincount(np.arange(plan.continuations) % len(evaluation.test),
+                       minlength=len(evaluation.test))
     for number, (track, count) in enumerate(zip(evaluation.test, each, strict=True)):
         free = track.samples - 2 * length
         for place in range(count if free >= 0 else 0):
@@ -323,11 +355,13 @@ def continue_prompts(evaluation, setting) -> dict:
                 continue
             done = len(found["made"])
             evaluation.progress(evaluation.part, "continuations", done / plan.continuations)
-            with music.stream(level=setting.depth, begin=music.prompt(x[:length], level=setting.depth),
+            with music.stream(level=setting.depth,
+                              begin=music.prompt(x[:length], level=setting.depth),
                               samples=2 * length, seed=plan.seeds[0] + done,
                               sampling=setting.sampling(music.chain)) as stream:
                 made = np.concatenate(list(stream))
-            for name, sound in (("prompts", x[:length]), ("real", x[length:]), ("made", made[length:])):
+            for name, sound in (("prompts", x[:length]), ("real", x[length:]),
+                                ("made", made[length:])):
                 found[name].append(notes.profile(sound, rate).tolist())
             found["tracks"].append(number)
     return found

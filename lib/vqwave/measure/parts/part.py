@@ -63,7 +63,8 @@ class Part(abc.ABC):
         """The figures that stand first in RESULTS.md, without bounds."""
         return ()
 
-    def draw(self, results: dict, evaluation: Evaluation, gallery: Gallery):  # noqa: B027 - many parts draw nothing
+    # Many parts draw nothing.
+    def draw(self, results: dict, evaluation: Evaluation, gallery: Gallery):  # noqa: B027
         """Make pictures and examples. results: of all parts of one side."""
 
     @abc.abstractmethod
@@ -125,7 +126,8 @@ class Gallery:
         from .codecs import encode_file
 
         with atomic_write(self.folder / file) as f:
-            f.write(encode_file(sound, self.sample_rate, "libopus", self.RATE, frame_duration=20, vbr="on"))
+            f.write(encode_file(sound, self.sample_rate, "libopus", self.RATE,
+                                frame_duration=20, vbr="on"))
         self.written.append(self.folder / file)
 
 
@@ -142,7 +144,8 @@ def _shrink(path):
 def table(head: Sequence[str], rows: Rows) -> list[str]:
     """A Markdown table; the first column left, the others right."""
     cells = [[str(cell).replace("|", "\\|") for cell in row] for row in rows]
-    return [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1), *(f"| {' | '.join(r)} |" for r in cells)]
+    return [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1),
+            *(f"| {' | '.join(r)} |" for r in cells)]
 
 
 def side_by_side(tables: Sequence[Rows], labels: int = 1) -> Rows:
@@ -154,18 +157,21 @@ def side_by_side(tables: Sequence[Rows], labels: int = 1) -> Rows:
     Args:
         labels: how many columns at first name a row; a row that a side lacks has a dash there.
     """
-    by_label = [{tuple(row[:labels]): dict(zip(rows[0][labels:], row[labels:], strict=True)) for row in rows[1:]}
+    by_label = [{tuple(row[:labels]): dict(zip(rows[0][labels:], row[labels:], strict=True))
+                 for row in rows[1:]}
                 for rows in tables]
     names = list(dict.fromkeys(name for rows in by_label for name in rows))
     columns = _merge_orders([rows[0][labels:] for rows in tables])
 
     def join(name, column):
-        cells = [rows.get(name, {}).get(column, "") for rows, table in zip(by_label, tables, strict=True)
+        cells = [rows.get(name, {}).get(column, "") for rows,
+                 table in zip(by_label, tables, strict=True)
                  if column in table[0][labels:]]
         return cells[0] if len(set(cells)) == 1 else " / ".join(cell or "–" for cell in cells)
 
-    return [(*tables[0][0][:labels], *columns), *((*name, *(join(name, column) for column in columns))
-                                                  for name in names)]
+    return [(*tables[0][0][:labels], *columns),
+            *((*name, *(join(name, column) for column in columns))
+              for name in names)]
 
 
 def _merge_orders(sequences: Sequence[Sequence[str]]) -> list[str]:
@@ -193,7 +199,8 @@ def distance_title(size: tuple[float, float], side: str = "") -> str:
     return f"distance{f', {side} tracks' if side else ''}, {size[0]:.0f} s to {size[1]:.0f} s"
 
 
-def by_size(sides: dict[str, list[dict]], head: Sequence[str], cells: Callable[[dict], Sequence[str]]) -> list[Rows]:
+def by_size(sides: dict[str, list[dict]], head: Sequence[str],
+            cells: Callable[[dict], Sequence[str]]) -> list[Rows]:
     """Tables of Fréchet distances, with a column for each side: one table for each amount of sound,
     for distances of several do not compare.
 
@@ -210,12 +217,15 @@ def by_size(sides: dict[str, list[dict]], head: Sequence[str], cells: Callable[[
     made = []
     for size in dict.fromkeys(map(sizes, names)):
         there = [(side, one) for side, one in zip(sides, size, strict=True) if one]
-        made.append([(*head, *(distance_title(one, side if len(sides) > 1 else "") for side, one in there)), *(
-            (*name, *(spread(named[side][name]["fad"], named[side][name].get("each", ()), ".1f") for side, _ in there))
+        made.append([(*head, *(distance_title(one, side if len(sides) > 1 else "") for side,
+                               one in there)), *(
+            (*name, *(spread(named[side][name]["fad"], named[side][name].get("each", ()), ".1f")
+                      for side, _ in there))
             for name in names if sizes(name) == size)])
     return made
 
 
 def spread(mean: float, each: Sequence[float], form: str) -> str:
     """A mean, and what it is of where that is several."""
-    return f"{mean:{form}}" + (f" ({', '.join(f'{x:{form}}' for x in each)})" if len(each) > 1 else "")
+    return f"{mean:{form}}" + (f" ({', '.join(f'{x:{form}}' for x in each)})"
+                               if len(each) > 1 else "")

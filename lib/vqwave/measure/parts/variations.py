@@ -21,22 +21,28 @@ class Variations(Part):
             keeps = chain.sizes if plan.keeps is None else plan.keeps
             for keep in (*(k for k in keeps if k > setting.depth), setting.depth):
                 key = {"figure": "variation", **evaluation.variation_key(keep, setting)}
-                rows.append({"setting": str(setting), "depth": setting.depth, "keep": keep} | evaluation.figure(
-                    key, lambda k=keep, s=setting: _distance(evaluation, k, s), f"{keep}x kept, {setting}"))
+                rows.append({"setting": str(setting), "depth": setting.depth, "keep": keep}
+                            | evaluation.figure(
+                    key, lambda k=keep, s=setting: _distance(evaluation, k, s),
+                    f"{keep}x kept, {setting}"))
         return rows
 
     def figures(self, chain):
-        return (DistanceTarget.of(f"Fréchet distance of variations, {chain.top}x kept", lambda results: next(
-            (row for row in results.get("variations") or () if row["keep"] == chain.top > row["depth"]), None)),)
+        return (DistanceTarget.of(f"Fréchet distance of variations, {chain.top}x "
+                                  f"kept", lambda results: next(
+            (row for row in results.get("variations") or ()
+             if row["keep"] == chain.top > row["depth"]), None)),)
 
     def write(self, page, sides, evaluation):
         page.heading("Variations")
-        page.add("How much survives when a level's codes are real and those below it are generated: the distance of "
-                 f"such variations of the tracks (the middle of each, {evaluation.plan.minutes:g} minutes in all) to "
-                 "the tracks. The last row of each is real codes, decoded.")
+        page.add("How much survives when a level's codes are real and those below it are "
+                 f"generated: the distance of such variations of the tracks (the middle of each, "
+                 f"{evaluation.plan.minutes:g} minutes in all) to the tracks. The last row of each "
+                 f"is real codes, decoded.")
         rows = {side: found[self.name] for side, found in sides.items()}
         page.tables(*by_size(rows, ("chain", "real codes"), lambda row: (
-            row["setting"], f"{row['keep']}x" + (", decoded" if row["keep"] == row["depth"] else ""))))
+            row["setting"], f"{row['keep']}x" + (", decoded" if row["keep"] == row["depth"]
+                                                 else ""))))
 
 
 def _distance(evaluation, keep, setting):
