@@ -188,9 +188,11 @@ export class RecordingBox extends EventTarget {
         for (const track of stream.getTracks()) track.stop();
         this.upload(new Blob(parts), "microphone.webm");
       };
+      // A microphone may take a second to begin: what is sung before that is lost.
+      recorder.onstart = () => (this.said.textContent = "Recording …");
+      this.said.textContent = "Waiting for the microphone …";
       recorder.start();
       this.mic.textContent = "Stop recording";
-      this.said.textContent = "Recording …";
     } catch {
       this.refuse("The browser does not let this page use a microphone.");
     }
