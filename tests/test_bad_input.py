@@ -486,8 +486,8 @@ def test_whatever_a_manifest_holds(tmp_path):
         max_size=2)), max_size=3) | st.binary(max_size=300) | anything)
     def check(content):
         if isinstance(content, list) and all(isinstance(line, tuple) for line in content):
-            content = "\n".join(json.dumps(good[i] | changes, default=str) for i,
-                                changes in content).encode()
+            content = "\n".join(json.dumps(good[i] | changes, default=str)
+                                for i, changes in content).encode()
         elif not isinstance(content, bytes):
             content = json.dumps(content, default=str, skipkeys=True).encode()
         path.write_bytes(content)
@@ -561,8 +561,8 @@ def run(capsys, name, *argv):
 
 
 NAMES = sorted(p.stem for p in SCRIPTS.glob("*.py"))
-TYPED = [(name, command, action.option_strings[-1]) for name in NAMES for command,
-         action in options(name)
+TYPED = [(name, command, action.option_strings[-1]) for name in NAMES
+         for command, action in options(name)
          if action.choices or (action.type and action.type is not str)]
 
 
@@ -581,8 +581,8 @@ def test_a_wrong_value_of_any_option_is_one_line_that_names_it(capsys, name, com
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_unknown_option_and_a_missing_value_are_one_line(capsys, name):
-    takers = [[*command, action.option_strings[-1]] for command,
-              action in options(name) if action.nargs is None]
+    takers = [[*command, action.option_strings[-1]]
+              for command, action in options(name) if action.nargs is None]
     for argv in (["--no-such-option"], *takers):
         code, said = run(capsys, name, *argv)
         assert code == 2

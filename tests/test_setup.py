@@ -235,8 +235,8 @@ def test_the_oldest_python_is_the_one_that_the_package_takes():
 def test_the_package_takes_every_file_of_the_library_along():
     """What is no Python lies in it because package-data names it."""
     named = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
-    patterns = [f"{module.replace('.', '/')}/{one}" for module,
-                all_of in named.items() for one in all_of]
+    patterns = [f"{module.replace('.', '/')}/{one}"
+                for module, all_of in named.items() for one in all_of]
     library = ROOT / "lib"
     files = [path.relative_to(library) for path in (library / "vqwave").rglob("*")
              if path.is_file()]

@@ -35,8 +35,8 @@ def save(tmp_path, codec):
     """Save the codec under a tag, with its numbers shifted so that no two sets are alike."""
 
     def save(tag="", shift=0.0, dtype="float32", **info):
-        parts = {p: {v.path: v.numpy() + shift for v in variables} for p,
-                 variables in codec.parts.items()}
+        parts = {p: {v.path: v.numpy() + shift for v in variables}
+                 for p, variables in codec.parts.items()}
         weights.save(tmp_path, NAME, tag, parts, codec.config, info, dtype)
         return weights.find(tmp_path, NAME, int(tag) if tag.isdigit() else tag or None)
 

@@ -1113,8 +1113,8 @@ def replace(config: ConfigType, **changes) -> ConfigType:
     """`config` with these fields changed, validated anew."""
     return validate(
         type(config),
-        {**to_dict(config), **{k: to_dict(v) if isinstance(v, Config) else v for k,
-                               v in changes.items()}},
+        {**to_dict(config), **{k: to_dict(v) if isinstance(v, Config) else v
+                               for k, v in changes.items()}},
         getattr(config, "name", "config"))
 
 

@@ -26,8 +26,8 @@ def check_number(what: str, value, least=None, most=None, above=None, whole: boo
             or not math.isfinite(float(value))):
             raise ValueError
         number: Any = int(value) if whole else float(value)  # type: ignore[call-overload]
-        if (number != value or least is not None and number < least or most is not None
-            and number > most
+        if (number != value or least is not None and number < least
+                or most is not None and number > most
                 or above is not None and number <= above):
             raise ValueError
     except (ValueError, OverflowError):
@@ -42,8 +42,8 @@ def describe_number(least=None, most=None, above=None, whole: bool = False) -> s
     if least is not None and most is not None:
         return f"{wanted} from {_format(least)} to {_format(most)}"
     bounds = (("of at least", least), ("above", above), ("of at most", most))
-    return wanted + " and".join(f" {word} {_format(bound)}" for word,
-                                bound in bounds if bound is not None)
+    return wanted + " and".join(f" {word} {_format(bound)}"
+                                for word, bound in bounds if bound is not None)
 
 
 def _format(bound) -> str:

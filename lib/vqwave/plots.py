@@ -680,8 +680,8 @@ def _time_axis(axes, start, end):
         if end > 180:
             axis.xaxis.set_major_locator(MultipleLocator(step) if end - start > 60
                                          else MaxNLocator(nbins=6))
-            axis.xaxis.set_major_formatter(FuncFormatter(lambda s,
-                                                         _: f"{int(s) // 60}:{int(s) % 60:02d}"))
+            axis.xaxis.set_major_formatter(FuncFormatter(
+                lambda s, _: f"{int(s) // 60}:{int(s) % 60:02d}"))
         else:
             axis.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
         if axis.get_subplotspec().is_last_row() or axis.xaxis.get_tick_params().get("labelbottom"):

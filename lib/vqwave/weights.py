@@ -256,8 +256,8 @@ def save(folder, name: str, tag: str, parts: dict[str, list], config, record=Non
         write_arrays(path, arrays)
         files[part] = sha256(path)
     described = {"schema": configs.SCHEMA, "model": configs.to_dict(config)}
-    described |= {key: configs.to_dict(value) for key,
-                  value in (("training", training), ("data", data)) if value}
+    described |= {key: configs.to_dict(value)
+                  for key, value in (("training", training), ("data", data)) if value}
     text = configs.dump_yaml(described | {"record": record or {}, "sha256": files})
     with atomic_write(config_path(folder, name, tag)) as f:
         f.write(text.encode())

@@ -42,8 +42,8 @@ def prepare(src, dst, **options):
 
 def test_written_is_read_in_the_order_of_names(tmp_path):
     odd = {**TAGS, "title": "Zeile\u2028zwei \n ünï"}
-    tracks = [track(tmp_path, f, tags=odd, source=s) for f, s in
-              (("b/ü.ogg.u16", "/m/\udcff.ogg"), ("a\nb.mp3.u16", "/m/x"), ("c.wav.u16", "/m/y"))]
+    tracks = [track(tmp_path, f, tags=odd, source=s) for f, s in (
+                  ("b/ü.ogg.u16", "/m/\udcff.ogg"), ("a\nb.mp3.u16", "/m/x"), ("c.wav.u16", "/m/y"))]
     manifest.write(tmp_path, tracks)
     assert manifest.read(tmp_path) == sorted(tracks, key=lambda t: t.file)
     assert [p for p in os.listdir(tmp_path) if p.startswith(".")] == []
@@ -101,8 +101,8 @@ def test_manifests_of_earlier_versions_are_read(tmp_path):
     """Which had a checksum a line, and a mark on the last one."""
     tracks = [track(tmp_path, f"{i}.ogg.u16") for i in range(3)]
     more = [{"crc32": "0badcafe"}, {"crc32": "12345678"}, {"last": True, "crc32": "9abcdef0"}]
-    lines = [json.dumps(dataclasses.asdict(t) | m) + "\n" for t,
-             m in zip(tracks, more, strict=True)]
+    lines = [json.dumps(dataclasses.asdict(t) | m) + "\n"
+             for t, m in zip(tracks, more, strict=True)]
     (tmp_path / manifest.NAME).write_text("".join(lines))
     assert manifest.read(tmp_path) == tracks
     manifest.write(tmp_path, manifest.read(tmp_path))
@@ -302,8 +302,8 @@ def test_what_is_bad_is_named_and_stops_nothing(music, tmp_path):
     assert report.exit_code == 1 and len(manifest.read(tmp_path / "d")) == 5
     names = [os.path.basename(source) for source, _ in report.failed]
     assert names == ["cut.flac", "empty.mp3", "gone.mp3", "noise.ogg"]
-    assert all(reason and "\n" not in reason and str(music) not in reason for _,
-               reason in report.failed)
+    assert all(reason and "\n" not in reason and str(music) not in reason
+               for _, reason in report.failed)
 
 
 def test_nothing_good_is_2_and_leaves_no_manifest(tmp_path):
@@ -390,8 +390,8 @@ def test_permissions(music, tmp_path):
         pytest.skip("root may read and write anything")
     (music / "album").chmod(0)
     report = prepare(music, tmp_path / "d")
-    assert report.exit_code == 1 and [reason for _,
-                                      reason in report.failed] == ["permission denied"] * 2
+    assert report.exit_code == 1 and [reason
+                                      for _, reason in report.failed] == ["permission denied"] * 2
     (tmp_path / "d").chmod(0o500)
     with pytest.raises(UserError, match="cannot be written to"):
         prepare(music, tmp_path / "d")

@@ -329,8 +329,8 @@ def test_a_whole_run_alone_replaces_the_tables_of_a_page(results, tmp_path):
     text = page.read_text()
     assert text.startswith("By hand.") and text.endswith("And this.\n") and "last year" not in text
     # Weights by their checksums; what plays, at every level; the chain beside the eager loop.
-    assert all(f"{name} `{checksum}`" in text for name,
-               checksum in whole["weights"]["tiny"]["checksums"].items())
+    assert all(f"{name} `{checksum}`" in text
+               for name, checksum in whole["weights"]["tiny"]["checksums"].items())
     assert len([line for line in text.splitlines()
                 if "| onnx |" in line]) == len(LEVELS) * len(TINY.streams)
     ratio = text.split("**One stream of the whole chain")[1].splitlines()[4]

@@ -73,8 +73,8 @@ def test_baselines_know_the_sample_rate_that_they_are_asked_for():
             made, size = codecs.recode(music(2.0, sample_rate=rate), rate, encoder, bit_rate)
             assert made.shape == (2 * rate,) and size
     assert len(codecs.baselines(22050)) == 4
-    assert {name for name, *_ in codecs.baselines(3000)} == {name for name,
-                                                             *_ in codecs.baselines(96000)} == {"Opus"}
+    for rate in 3000, 96000:
+        assert {name for name, *_ in codecs.baselines(rate)} == {"Opus"}
 
 
 def test_a_baseline_that_is_left_out_is_named(evaluated):
@@ -257,8 +257,8 @@ def test_codecs_distances_say_how_many_seconds_they_are_of():
     row = {"codec": "vqvae_8", "kbps": 27.56, "sc_db": -26.5, "mel": 0.271,
            "si_sdr_db": 23.7, "fad": 7.6,
            "seconds": 120.0}
-    sides = {side: {"codecs": [row | {"seconds": seconds}]} for side,
-             seconds in (("test", 120.0), ("fresh", 80.0))}
+    sides = {side: {"codecs": [row | {"seconds": seconds}]}
+             for side, seconds in (("test", 120.0), ("fresh", 80.0))}
     head, line = part.side_by_side([codecs._near(found, side) for side, found in sides.items()], 2)
     assert head[5:7] == ("distance, test tracks, 120 s to 120 s",
                          "distance, fresh tracks, 80 s to 80 s")
@@ -272,8 +272,8 @@ def test_two_sides_stand_in_one_cell_where_they_differ():
         ("codec", "kbit/s", "mel"), ("x", "1.7", "0.5 / 0.6"), ("y", "6.9 / –", ""),
         ("z", "– / 2.0", "– / 0.1")]
     # What is of something else on each side has a column for each.
-    distances = [[("codec", "kbit/s", name, "notes"), ("x", "1.7", value, "0.3")] for name,
-                 value in (
+    distances = [[("codec", "kbit/s", name, "notes"), ("x", "1.7", value, "0.3")]
+                 for name, value in (
         ("distance, 120 s", "7.6"), ("distance, 80 s", "9.0"))]
     assert part.side_by_side(distances) == [
         ("codec", "kbit/s", "distance, 120 s", "distance, 80 "

@@ -80,8 +80,8 @@ def test_the_network_is_what_keras_makes_of_the_same_numbers(rng):
             x = keras.layers.MaxPooling2D(size, stride)(x)
     model = keras.Model(image, keras.layers.Flatten()(x))
     for layer, name, keys in layers:
-        keys = [f"{name}CNN/{k}" for k in keys] or [f"{name}/{k}" for k in
-                                                    ("gamma", "beta", "moving_mean",
+        keys = [f"{name}CNN/{k}" for k in keys] or [f"{name}/{k}"
+                                                    for k in ("gamma", "beta", "moving_mean",
                                                      "moving_variance")]
         layer.set_weights([variables[k] for k in keys])
     audio = (0.1 * rng.normal(size=40 * RATE)).astype(np.float32)

@@ -111,5 +111,5 @@ def test_a_codec_trains_against_either_adversary(game, tmp_path):
     history = codec.fit(x, x, epochs=3, batch_size=2, verbose=0).history
     assert all(np.isfinite(values).all() for values in history.values())
     assert history["discriminator"][-1] < history["discriminator"][0]
-    assert all(np.abs(v.numpy() - b).max() > 0 for v, b in
-               zip(codec.adversary.trainable_variables, before, strict=True))
+    assert all(np.abs(v.numpy() - b).max() > 0
+               for v, b in zip(codec.adversary.trainable_variables, before, strict=True))

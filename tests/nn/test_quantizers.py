@@ -430,8 +430,8 @@ def test_training_may_have_a_cost_of_its_own_which_no_code_depends_on(rng):
     made = banded(change_cost=4.0, training_cost=0.0, decay=0.999999)
     for _ in range(2):
         trained = np.asarray(made(x.astype("float32"), training=True)[1])
-    nearest = [book.encode(x[..., k * DIM : (k + 1) * DIM].astype("float32")) for k,
-               book in enumerate(made.books)]
+    nearest = [book.encode(x[..., k * DIM : (k + 1) * DIM].astype("float32"))
+               for k, book in enumerate(made.books)]
     assert (trained == np.concatenate(nearest, axis=-1)).mean() > 0.99
     assert np.mean(np.diff(made(x.astype("float32"))[1],
                            axis=1) != 0) < 0.5 * np.mean(np.diff(trained, axis=1) != 0)
@@ -444,8 +444,8 @@ def test_evaluating_a_banded_quantizer_moves_nothing(rng):
     made(x, training=True)
     before = [v.numpy().copy() for v in made.variables]
     made(x)
-    assert all(np.array_equal(v.numpy(), old) for v,
-               old in zip(made.variables, before, strict=True))
+    assert all(np.array_equal(v.numpy(), old)
+               for v, old in zip(made.variables, before, strict=True))
     latent_change = ((x[:, 1:] - x[:, :-1]) ** 2).mean() / 2
     assert any(abs(float(loss) - latent_change) < 1e-4 for loss in made.losses)
 

@@ -35,8 +35,8 @@ def gradients(layer, x, states, weights):
         with tf.GradientTape() as tape:
             tape.watch([x, *states])
             outputs, *last = layer(x, initial_state=states)
-            total = sum(ops.sum(ops.cast(y, "float32") * w) for y,
-                        w in zip([outputs, *last], weights, strict=True))
+            total = sum(ops.sum(ops.cast(y, "float32") * w)
+                        for y, w in zip([outputs, *last], weights, strict=True))
         return tape.gradient(total, [x, *states, *layer.trainable_variables])
 
     return [np.asarray(g) for g in run(tf.constant(x), [tf.constant(s) for s in states])]

@@ -64,8 +64,8 @@ def by_hand(arrays, previous, current, layers=2):
         return outputs[:10] + (outputs[10] * (np.arange(10) == code) if outputs.size > 10 else 0)
 
     for before, frame in zip(previous, current, strict=True):
-        x = np.concatenate([arrays["embedding/embeddings"][11 * k + code] for k,
-                            code in enumerate(before)])
+        x = np.concatenate([arrays["embedding/embeddings"][11 * k + code]
+                            for k, code in enumerate(before)])
         for i, (h, c) in enumerate(state):
             own = {n: arrays[f"lstm_{i}/lstm_cell/{n}"]
                    for n in ("kernel", "recurrent_kernel", "bias")}

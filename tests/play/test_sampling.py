@@ -33,8 +33,8 @@ def test_numbers_are_uniform_and_exact_in_float32():
 def test_each_of_seed_stream_level_and_book_makes_other_numbers():
     keys = [(s, r, v, b) for s in (0, 1, 2**64, 2**127) for r in (0, 1) for v in (8, 512)
             for b in (0, 1)]
-    rows = np.stack([sampling.uniforms(seed, stream, level, 5, 4000, book) for seed, stream, level,
-                     book in keys])
+    rows = np.stack([sampling.uniforms(seed, stream, level, 5, 4000, book)
+                     for seed, stream, level, book in keys])
     assert np.abs(np.corrcoef(rows) - np.eye(len(keys))).max() < 0.08
 
 

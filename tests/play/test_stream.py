@@ -452,8 +452,8 @@ def test_each_level_has_its_own_settings():
 def given(samples, down_to=0, seed=0, layout=PLAIN):
     """Frames of a recording of so many samples, by level: int32 [samples / level, books]."""
     random = np.random.default_rng(seed)
-    return {level: random.integers(0, CODES, (samples // level, books)) for level,
-            books in layout.items()
+    return {level: random.integers(0, CODES, (samples // level, books))
+            for level, books in layout.items()
             if level >= down_to}
 
 
@@ -470,8 +470,8 @@ def varied(level, frames):
 def blocks_of(stream, blocks=None):
     """(audio, codes by level, log-probabilities by level) of a stream, each in one piece."""
     with stream:
-        made = [(b, stream.codes, stream.log_probs) for _,
-                b in zip(range(blocks or 10**9), stream, strict=False)]
+        made = [(b, stream.codes, stream.log_probs)
+                for _, b in zip(range(blocks or 10**9), stream, strict=False)]
     audio, codes, log_probs = zip(*made, strict=True)
     axis = 1 if stream.batch else 0
     return (np.concatenate(audio, axis),
@@ -565,8 +565,8 @@ def test_steered_streams_resume_bit_for_bit(tmp_path, name, how, stop, batch):
     assert (resumed.position, resumed.prompt_samples, resumed.samples) == (
         stop * BLOCK, first.prompt_samples, first.samples)
     tail = blocks_of(resumed, 7 - stop)
-    assert {level: np.all(bits == final[level]) for level,
-            bits in resumed.bits.items()} == dict.fromkeys(final, True)
+    assert {level: np.all(bits == final[level])
+            for level, bits in resumed.bits.items()} == dict.fromkeys(final, True)
     time = 1 if batch else 0
     np.testing.assert_array_equal(np.concatenate([*(b for b, _ in head), tail[0]], time), whole[0])
     for level in whole[1]:

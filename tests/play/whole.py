@@ -45,8 +45,8 @@ def whole_as_windows(exact, how):
     with Stream(exact.codec(bottom), recorders, block=chain.block, seed=5, begin=begin) as stream:
         blocks = 99 if how == "variation" else 3
         sound = np.concatenate([block for _, block in zip(range(blocks), stream, strict=False)])
-    codes = {level: np.concatenate(r.codes, axis=1) for level,
-             r in zip(levels, recorders, strict=True)}
+    codes = {level: np.concatenate(r.codes, axis=1)
+             for level, r in zip(levels, recorders, strict=True)}
     if how == "variation":
         # The last block is sampled whole; the piece ends where what is kept ends.
         codes = {level: codes[level][:, : len(begin.codes) * top // level] for level in levels}

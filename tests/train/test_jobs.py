@@ -50,8 +50,8 @@ def test_training_tracks_are_transposed_and_held_out_ones_never(folder, tiny_wei
     # Whatever serves a condition's input can tell which part of which track a window is.
     rows = job.batches(0).tracks
     assert {(row.track.file, row.shift, row.start) for row in rows} == {
-        (track.file, shift, skipped) for track in job.train for shift, skipped in
-        ((0, 0), (0, OFFSET_STEP), (1, OFFSET_STEP), (-1, 2 * OFFSET_STEP))}
+        (track.file, shift, skipped) for track in job.train
+        for shift, skipped in ((0, 0), (0, OFFSET_STEP), (1, OFFSET_STEP), (-1, 2 * OFFSET_STEP))}
 
 
 def test_every_level_has_the_music_without_the_silence_around_it(tmp_path, tiny_weights):

@@ -20,9 +20,8 @@ def orthogonalised(model) -> set[str]:
 
 def test_matrices_between_features_are_muons_and_all_else_is_not():
     codec = orthogonalised(VQVAE(preset().codec("vqvae_32")))
-    assert {p.split("/")[0] for p in codec} == {*(f"block_{i}_{d}" for i,
-                                                  d in ((0, 1), (0, 3), (1, 1), (1, 3), (1, 9),
-                                                        (1, 27))), "down_1", "up_1"}
+    assert {p.split("/")[0] for p in codec} == {*(f"block_{i}_{d}" for i, d in (
+        (0, 1), (0, 3), (1, 1), (1, 3), (1, 9), (1, 27))), "down_1", "up_1"}
     generator = Generator(preset().generator("generator_128"))
     names = orthogonalised(generator)
     assert {p.split("/")[0] for p in names} == {"lstm_0", "lstm_1", "upsample",

@@ -98,8 +98,8 @@ def train(data, tiny_weights):
 def straight(train, tmp_path_factory):
     """An uninterrupted run of each kind."""
     folders = {name: tmp_path_factory.mktemp(name) for name in (CODEC, GENERATOR)}
-    return {name: SimpleNamespace(folder=f, **vars(train(f, name, draw=True))) for name,
-            f in folders.items()}
+    return {name: SimpleNamespace(folder=f, **vars(train(f, name, draw=True)))
+            for name, f in folders.items()}
 
 
 @pytest.fixture
@@ -271,8 +271,8 @@ def test_decoder_only_changes_no_code_and_can_have_an_adversary(train, tmp_path,
     for part in ("encoder", "codebook"):
         for key, array in tuned.load(part).items():
             np.testing.assert_array_equal(array, source.load(part)[key])
-    assert any(np.abs(a - source.load("decoder")[k]).max() > 1e-4 for k,
-               a in tuned.load("decoder").items())
+    assert any(np.abs(a - source.load("decoder")[k]).max() > 1e-4
+               for k, a in tuned.load("decoder").items())
     header, first, *_ = (tmp_path / f"{CODEC}.csv").read_text().splitlines()
     row = dict(zip(header.split(","), first.split(","), strict=True))
     assert 0 < float(row["discriminator"]) < 4 and float(row["adversarial"]) > 0

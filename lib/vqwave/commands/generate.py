@@ -337,8 +337,8 @@ def write(stream, paths, finish, what="generating", changes=()) -> tuple[list[in
     with progress.bar(*columns, transient=False) as bar:
         task = bar.add_task(what, total=stream.samples, speed=0.0)
         return render.write_pieces(stream, paths, finish,
-                                   lambda made,
-                                   speed: bar.update(task, completed=made, speed=speed),
+                                   lambda made, speed:
+                                   bar.update(task, completed=made, speed=speed),
                                    lambda line: print(line, file=sys.stderr), changes)
 
 

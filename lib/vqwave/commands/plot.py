@@ -140,8 +140,8 @@ def usage(args):
     counts = {}
     for level in _levels(args, loaded):
         books = _counts(loaded, level, heard)
-        counts |= {f"{level}x" + f", book {i + 1}" * (len(books) > 1): book for i,
-                   book in enumerate(books)}
+        counts |= {f"{level}x" + f", book {i + 1}" * (len(books) > 1): book
+                   for i, book in enumerate(books)}
     plots.code_usage(counts, args.output, args.title)
 
 

@@ -185,8 +185,8 @@ def encode_corpus(data_dir, wanted, codec_weights: weights.WeightSet, say, load,
         source = (load, os.path.abspath(codec_weights.folder), codec_weights.name, epoch,
                   codec_weights.checksum)
         known = {path: track for track, _, path, _ in missing}
-        jobs = ((source, data_dir / track.file, track.samples, variant, path) for track,
-                variant, path, _ in missing)
+        jobs = ((source, data_dir / track.file, track.samples, variant, path)
+                for track, variant, path, _ in missing)
         made = (cluster.run(scheduler, _encode, jobs, say) if scheduler else
                 ((job, _encode(*job)) for job in jobs))
         for done, (job, result) in enumerate(made):

@@ -101,8 +101,8 @@ class AudioWindows(_Batches):
                  spans: dict[str, tuple[int, int]] | None = None):
         spans = spans or {t.file: (0, t.samples) for t in tracks}
         self.firsts = [spans[t.file][0] for t in tracks]
-        sizes = [spans[t.file][1] - first - length + 1 for t,
-                 first in zip(tracks, self.firsts, strict=True)]
+        sizes = [spans[t.file][1] - first - length + 1
+                 for t, first in zip(tracks, self.firsts, strict=True)]
         super().__init__(sizes, batch_size, seed, start, fixed, share)
         self.folder, self.files, self.length = Path(folder), [t.file for t in tracks], length
 
@@ -122,6 +122,11 @@ class Span:
     track: CodeTrack
     start: int
     frames: int
+
+    def read(self, books: int, before: int = 0) -> np.ndarray:
+        """These frames, after so many that stand before them: int32 [before + frames, books]."""
+        return codes.read_frames(self.track.path, self.track.first + self.start - before,
+                                 before + self.frames, books)
 
 
 def window_above(condition: CodesAbove, generator: GeneratorConfig,
@@ -166,13 +171,14 @@ class CodeWindows(_Batches):
     [batch, length, books], the frames themselves (only where there are several books, each of which
     sees those before it).
     frames: int32 [batch, length, books].
+    weights: float32 [batch, length, 1], only where some validation track is shorter than a window:
+    0 past the track's end, elsewhere one number that makes the mean 1, so that every frame counts
+    the same.
 
     A window that is trained on goes on past its track's end with the beginning of another, as the
     music does that is made: a model that saw nothing after an end would stay in its silence. The
-    fixed windows of validation lie inside their tracks, and there are
-    weights: float32 [batch, length, 1], where some track is shorter than a window: 0 for
-    what is past its end, elsewhere what makes 1 the average, so that each frame counts the same
-    whatever stands beside it.
+    fixed windows of validation lie inside their tracks. Where a track is shorter than such a
+    window, weights say which of its frames count.
 
     Args:
         tracks: a `CodeTrack` each.
@@ -227,18 +233,15 @@ class CodeWindows(_Batches):
         weights, served = [], {condition.input: [] for condition in conditions}
         for number in self.numbers(batch):
             spans = self.spans(number)
-            frames = np.concatenate([codes.read_frames(s.track.path, s.track.first + s.start,
-                                                       s.frames, books)
-                                     for s in spans])
-            first = spans[0]
-            if first.start:
-                before = codes.read_frames(first.track.path, first.track.first + first.start - 1,
-                                           1, books)
-            else:
-                before = np.full((1, books), self.generator.start_token, np.int32)
+            first, *others = spans
+            before = min(1, first.start)
+            start = np.full((1 - before, books), self.generator.start_token, np.int32)
+            frames = np.concatenate([start, first.read(books, before),
+                                     *(span.read(books) for span in others)])
+            frames, previous_frames = frames[1:], frames[:-1]
             after = ((0, self.length - len(frames)), (0, 0))
             target.append(np.pad(frames, after))
-            previous.append(np.pad(np.concatenate([before, frames[:-1]]), after,
+            previous.append(np.pad(previous_frames, after,
                                    constant_values=self.generator.start_token))
             weights.append(np.repeat([self.weight or 0, 0],
                                      [len(frames), self.length - len(frames)]))

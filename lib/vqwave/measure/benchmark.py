@@ -793,8 +793,8 @@ def report(results: dict, console):
         console.print(f"{size}: generators {source['generators']}, codecs {source['codecs']}; by "
                       f"itself the chain ends at "
                       f"{source['ending']}x", markup=False, highlight=False, soft_wrap=True)
-        console.print(", ".join(f"{name} {checksum}" for name,
-                                checksum in source["checksums"].items()), markup=False,
+        console.print(", ".join(f"{name} {checksum}"
+                                for name, checksum in source["checksums"].items()), markup=False,
                       highlight=False, soft_wrap=True)
     for title, headers, rows in _tables(results):
         if rows:
@@ -906,8 +906,8 @@ def markdown(results: dict) -> str:
                          for name in ("vqwave", "onnxruntime", "tensorflow")
                          if name in it["versions"]) + ".", ""]
     for size, source in results["weights"].items():
-        sums = ", ".join(f"{name} `{checksum}`" for name,
-                         checksum in source.get("checksums", {}).items())
+        sums = ", ".join(f"{name} `{checksum}`"
+                         for name, checksum in source.get("checksums", {}).items())
         lines.append(f"- {size}: generators {source['generators']}, codecs {source['codecs']} "
                      f"({sums or 'no checksums: an older program measured this'})")
     for title, (headers, rows) in (first | tables).items():

@@ -178,8 +178,8 @@ class Evaluation:
 
     def __init__(self, music: api.VQWave, data_dir, split, plan: Extent,
                  *, cache_dir=None, musicnn=None,
-                 context_free=None, progress: Callable[[str, str, float], None] = lambda part,
-                 what, share: None,
+                 context_free=None, progress: Callable[[str, str, float], None] =
+                 lambda part, what, share: None,
                  side: str = "test"):
         self.music, self.rate = music, music.sample_rate
         self.data_dir, self.plan, self.progress = Path(data_dir), plan, progress
@@ -383,8 +383,8 @@ class Evaluation:
                     codes[level].append(stream.codes[level])
                 self.progress(self.part, what, stream.position / stream.samples)
         return {"audio": np.concatenate(blocks)} | {
-            f"codes_{level}": np.concatenate(values).astype(np.uint16) for level,
-            values in codes.items()}
+            f"codes_{level}": np.concatenate(values).astype(np.uint16)
+            for level, values in codes.items()}
 
     def piece(self, setting: Setting, seed: int,
               minutes: float | None = None) -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..config import GeneratorConfig
-from ..data.codes import CodeTrack, read_frames
+from ..data.codes import CodeTrack
 from ..data.manifest import Track
 from ..data.windows import SERVERS, Span, window_above
 from ..play.engine import CodecEngine, GeneratorEngine
@@ -72,8 +72,7 @@ def encode_track(audio: np.ndarray, codec: CodecEngine, above: CodecEngine | Non
 
 def read_spans(spans: Sequence[Span], books: int) -> np.ndarray:
     """The frames of spans of one length: int32 [spans, n, books]."""
-    return np.stack([read_frames(span.track.path, span.track.first + span.start, span.frames, books)
-                     for span in spans])
+    return np.stack([span.read(books) for span in spans])
 
 
 def pad_sources(spans: Sequence[Span], config: GeneratorConfig) -> list[Span]:

@@ -64,8 +64,8 @@ class LSTMStack(keras.Model):
         count, repeats = self.config.num_codes, self.config.core.repeats
         bias = np.append(np.zeros(count, "float32"), REPEAT)[: count + repeats]
         return layers.Dense(count + repeats, dtype="float32", name=name,
-                            bias_initializer=lambda shape,
-                            dtype=None: ops.convert_to_tensor(bias, dtype))
+                            bias_initializer=lambda shape, dtype=None:
+                            ops.convert_to_tensor(bias, dtype))
 
     def _build(self):
         config, core = self.config, self.config.core

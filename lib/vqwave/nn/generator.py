@@ -62,8 +62,8 @@ class Generator(keras.Model):
     def context(self, inputs, training=False):
         """The conditions' inputs by name -> float32 [batch, T or 1, context_channels], see `join`.
         """
-        return join([condition(inputs[name], training=training) for name,
-                     condition in self.conditions.items()])
+        return join([condition(inputs[name], training=training)
+                     for name, condition in self.conditions.items()])
 
     def context_model(self) -> keras.Model:
         """Functional model of `context`: the conditions' inputs in order (one: itself) -> context.

@@ -186,7 +186,8 @@ def gelu(x):
     return ops.gelu(x, approximate=True)
 
 
-BLOCKS: dict[type[Config], Callable] = {DilatedBlock: lambda config, channels,
-                                        dilation, name: ResidualBlock(
-    channels, dilation, config.kernel_size, name=name)}
+BLOCKS: dict[type[Config], Callable] = {
+    DilatedBlock: lambda config, channels, dilation, name:
+        ResidualBlock(channels, dilation, config.kernel_size, name=name),
+}
 """The layer of each kind of block: (config, channels, dilation, name) -> layer."""

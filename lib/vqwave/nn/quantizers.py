@@ -430,8 +430,8 @@ class BandedVectorQuantizer(MultiBookQuantizer):
 
     def lookup(self, codes):
         """codes int32 [batch, N, books] -> vectors float32 [batch, N, books·code_dim]."""
-        return ops.concatenate([book.lookup(codes[..., k : k + 1]) for k,
-                                book in enumerate(self.books)], axis=-1)
+        return ops.concatenate([book.lookup(codes[..., k : k + 1])
+                                for k, book in enumerate(self.books)], axis=-1)
 
     def call(self, latents, training=False):
         latents = ops.cast(latents, "float32")

@@ -64,8 +64,8 @@ class Made:
             return self
 
         def part(values):
-            return {level: x[(slice(None),) * axis + (slice(-(-samples // level)),)] for level,
-                    x in values.items()}
+            return {level: x[(slice(None),) * axis + (slice(-(-samples // level)),)]
+                    for level, x in values.items()}
 
         return Made(self.audio[:, :samples], part(self.codes),
                     None if self.log_probs is None else part(self.log_probs))
@@ -194,8 +194,8 @@ def parse_changes(listed) -> tuple[tuple[int, dict], ...]:
                                 f"{', '.join(CONTROLS)}")
         if "sampling" in change:
             try:
-                change["sampling"] = {int(level): dict(values) for level,
-                                      values in change["sampling"].items()}
+                change["sampling"] = {int(level): dict(values)
+                                      for level, values in change["sampling"].items()}
             except (TypeError, ValueError, AttributeError) as e:
                 raise UserError(f"sampling of change {i} must be {{level: {{option: "
                                 f"value}}}}") from e

@@ -321,8 +321,8 @@ class _Graphs:
     def __call__(self, kind: str, *given: np.ndarray) -> np.ndarray:
         """Run a graph of one output, its inputs in their order."""
         opened = self.session(kind)
-        return opened.run(None, {x.name: array for x,
-                                 array in zip(opened.get_inputs(), given, strict=True)})[0]
+        return opened.run(None, {x.name: array
+                                 for x, array in zip(opened.get_inputs(), given, strict=True)})[0]
 
 
 # --- Keras ----------------------------------------------------------------------------------------

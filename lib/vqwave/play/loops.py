@@ -133,8 +133,8 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], kind: str
         [info("body_previous", i32, frame),
          *(info(f"body_{s}", f32, [1, "B", *x]) for s, x in shapes.items()),
          *scanned],
-        [info(code, i32, frame), *(info(f"body_{s}_out", f32, [1, "B", *x]) for s,
-                                   x in shapes.items()), *made],
+        [info(code, i32, frame), *(info(f"body_{s}_out", f32, [1, "B", *x])
+                                   for s, x in shapes.items()), *made],
         body.constants,
     )
     previous = main("Squeeze", "previous", np.array([1])) if books == 1 else "previous"

@@ -112,7 +112,7 @@ class Studio:
     thread.
 
     codecs: folder of codecs; generators: folders of generators; each of their subfolders that holds
-    some is offered too. A folder that holds codecs of its own is used with those. Errors:
+    some is offered too. A folder that holds codecs of its own is used with those. Raises
     `UserError` where there are no generators.
     """
 
@@ -151,7 +151,7 @@ class Studio:
         self._temporary.cleanup()
 
     def settings(self, given: dict) -> Settings:
-        """`Settings.parse`, with a folder that is here. Errors: `UserError`."""
+        """`Settings.parse`, with a folder that is here. Raises `UserError`."""
         folder = str(given.get("weights") or next(iter(self.folders)))
         self._folder(folder)
         settings = Settings.parse(given | {"weights": folder}, self.chains[folder])
@@ -163,7 +163,7 @@ class Studio:
         return settings
 
     def form(self, given: dict) -> dict:
-        """`settings` as a page fills its form with them, and the recording that they name. Errors:
+        """`settings` as a page fills its form with them, and the recording that they name. Raises
         `UserError` where a piece cannot begin with them.
         """
         settings = self.settings(given)
@@ -244,7 +244,7 @@ class Studio:
     def receive(self, path, name: str | None = None) -> Recording:
         """Keep a file that was dropped in. The same file twice is one recording.
 
-        Errors: `UserError` where it holds no sound that can be decoded, too much of it, or silence.
+        Raises `UserError` where it holds no sound that can be decoded, too much of it, or silence.
         """
         path = Path(path)
         name = files.printable(Path(name or path.name).name)[:200]
@@ -288,7 +288,7 @@ class Studio:
         return recording
 
     def recording(self, identity: str, name: str = "") -> Recording:
-        """A recording that was received. Errors: `UserError` where it was not, or is no longer
+        """A recording that was received. Raises `UserError` where it was not, or is no longer
         here.
         """
         with self._lock:
@@ -316,7 +316,7 @@ class Studio:
                 if (weights.CHECKOUT / path).is_file()}
 
     def clip(self, key: str) -> Recording:
-        """One of `clips`, as if it had been dropped in. Errors: `UserError` where it is not here.
+        """One of `clips`, as if it had been dropped in. Raises `UserError` where it is not here.
         """
         if key not in self.clips():
             raise UserError("There is no such clip here.")
@@ -412,7 +412,7 @@ class Studio:
         return take
 
     def take(self, identity: str) -> Take:
-        """A take by its id. Errors: `UserError` where there is none."""
+        """A take by its id. Raises `UserError` where there is none."""
         with self._lock:
             if identity not in self._takes:
                 raise UserError("That take is not in this studio any more. Its settings make it "
@@ -506,7 +506,7 @@ class Studio:
     def file(self, identity: str, kind: str, finish: Finish = Finish(),  # noqa: B008
              heard: int | None = None) -> Path:
         """A take as a wav or flac file, finished as asked; of one that is being made what was
-        `heard`. Errors: `UserError` where it is not here, or there is no room for a copy.
+        `heard`. Raises `UserError` where it is not here, or there is no room for a copy.
         """
         take = self.take(identity)
         self._trim(keep=take, room=2 * take.samples)
@@ -586,7 +586,7 @@ class Studio:
                 made.remove()  # nobody waited for it
 
     def sound_path(self, identity: str, name: str) -> Path:
-        """The wav of a sound of the codec page. Errors: `UserError` where it is not here any more.
+        """The wav of a sound of the codec page. Raises `UserError` where it is not here any more.
         """
         with self._lock:
             if identity not in self._comparisons or name not in self._comparisons[identity].files:
@@ -872,7 +872,7 @@ class Take:
              heard: int | None = None) -> Path:
         """The take as a wav or flac file; of one that is being made the first `heard` samples.
 
-        Errors: `UserError` for another kind, where there is nothing yet, for a piece too long to be
+        Raises `UserError` for another kind, where there is nothing yet, for a piece too long to be
         finished.
         """
         if kind not in FORMATS:

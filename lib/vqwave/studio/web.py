@@ -34,7 +34,7 @@ POLICY = ("default-src 'self'; img-src 'self' data:; media-src 'self' blob:; obj
 
 
 def run(studio: Studio, host: str = "127.0.0.1", port: int = PORT, say=print):
-    """Serve a studio until Ctrl-C. Port 0 takes a free one. Errors: `UserError` where it cannot
+    """Serve a studio until Ctrl-C. Port 0 takes a free one. Raises `UserError` where it cannot
     listen there.
     """
     app = build(studio, host)
@@ -68,7 +68,7 @@ def run(studio: Studio, host: str = "127.0.0.1", port: int = PORT, say=print):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Errors: `UserError` for a port that is taken or an address that is not
+    """A listening socket. Raises `UserError` for a port that is taken or an address that is not
     this machine's.
     """
     try:
@@ -88,7 +88,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def build(studio: Studio, host: str = "127.0.0.1"):
-    """The whole ASGI application, for the `host` it listens on. Errors: `UserError` where FastAPI
+    """The whole ASGI application, for the `host` it listens on. Raises `UserError` where FastAPI
     is not installed.
     """
     app = routes(studio)
@@ -336,8 +336,8 @@ class _Guard:
     async def __call__(self, scope, receive, send):
         if scope["type"] not in ("http", "websocket"):
             return await self.app(scope, receive, send)
-        headers = {key.decode("latin-1").lower(): value.decode("latin-1") for key,
-                   value in scope["headers"]}
+        headers = {key.decode("latin-1").lower(): value.decode("latin-1")
+                   for key, value in scope["headers"]}
         if refused := self.refusal(headers):
             if scope["type"] == "websocket":
                 return await send({"type": "websocket.close", "code": 1008})

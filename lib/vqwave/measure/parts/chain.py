@@ -94,5 +94,5 @@ def generate_examples(evaluation) -> tuple[list[dict], dict[str, np.ndarray]]:
     """
     pieces = [evaluation.piece(evaluation.plan.settings[0], seed, EXAMPLE_SECONDS / 60)
               for seed in PIECES]
-    return pieces, {f"seed {seed}": audio.from_u16(piece["audio"]) for seed,
-                    piece in zip(PIECES, pieces, strict=True)}
+    return pieces, {f"seed {seed}": audio.from_u16(piece["audio"])
+                    for seed, piece in zip(PIECES, pieces, strict=True)}

@@ -57,9 +57,9 @@ class Codecs(Part):
         def of_level(level):
             return (*(Target(f"{title}, {level}x", sign, None, None, unit,
                              worst("codecs", key, level=level))
-                      for key, title, unit,
-                      sign in (("sc_db", "SC", "dB", "≤"), ("mel", "mel", "", "≤"),
-                               ("si_sdr_db", "SI-SDR", "dB", "≥"))),
+                      for key, title, unit, sign in (
+                          ("sc_db", "SC", "dB", "≤"), ("mel", "mel", "", "≤"),
+                          ("si_sdr_db", "SI-SDR", "dB", "≥"))),
                     DistanceTarget.of(f"Fréchet distance, {level}x", lambda results: next(
                         (row for row in results.get("codecs") or () if row["level"] == level),
                         None)))
@@ -104,8 +104,8 @@ class Codecs(Part):
         if missing := {name for name, *_ in set(BASELINES) - set(baselines(evaluation.rate))}:
             page.add(f"Without {' and '.join(sorted(missing))}: it knows no sample rate of "
                      f"{evaluation.rate} Hz.")
-        page.tables(side_by_side([_near(found, side if len(sides) > 1 else "") for side,
-                                  found in sides.items()], 2),
+        page.tables(side_by_side([_near(found, side if len(sides) > 1 else "")
+                                  for side, found in sides.items()], 2),
                     side_by_side([_codes(found["codecs"]) for found in sides.values()]))
         if any("books" in row for found in sides.values() for row in found["codecs"]):
             page.tables(side_by_side([_books(found["codecs"]) for found in sides.values()], 2))

@@ -65,8 +65,8 @@ class Notes(Part):
 
         return (
             *(Target(f"{title}, {level}x", "≥", None, None, "", keep_rate(key, level))
-              for level in reversed(chain.sizes) for key,
-              title in (("notes", "notes kept"), ("chroma", "chroma"))),
+              for level in reversed(chain.sizes)
+              for key, title in (("notes", "notes kept"), ("chroma", "chroma"))),
             *(Target(f"divergence of the chain's "
                      f"{what}", "≤", None, None, "bits", row_of("chain", bool, what))
               for what in notes.STATISTICS),

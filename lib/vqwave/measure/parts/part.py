@@ -164,8 +164,8 @@ def side_by_side(tables: Sequence[Rows], labels: int = 1) -> Rows:
     columns = _merge_orders([rows[0][labels:] for rows in tables])
 
     def join(name, column):
-        cells = [rows.get(name, {}).get(column, "") for rows,
-                 table in zip(by_label, tables, strict=True)
+        cells = [rows.get(name, {}).get(column, "")
+                 for rows, table in zip(by_label, tables, strict=True)
                  if column in table[0][labels:]]
         return cells[0] if len(set(cells)) == 1 else " / ".join(cell or "–" for cell in cells)
 
@@ -217,8 +217,8 @@ def by_size(sides: dict[str, list[dict]], head: Sequence[str],
     made = []
     for size in dict.fromkeys(map(sizes, names)):
         there = [(side, one) for side, one in zip(sides, size, strict=True) if one]
-        made.append([(*head, *(distance_title(one, side if len(sides) > 1 else "") for side,
-                               one in there)), *(
+        made.append([(*head, *(distance_title(one, side if len(sides) > 1 else "")
+                               for side, one in there)), *(
             (*name, *(spread(named[side][name]["fad"], named[side][name].get("each", ()), ".1f")
                       for side, _ in there))
             for name in names if sizes(name) == size)])
