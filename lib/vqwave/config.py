@@ -618,6 +618,8 @@ class LSTMCore(Config):
 
     head_dim: features from which each book after the first is drawn. repeats: whether each book has
     an output for its code to stay as it was, for codes that change seldom.
+    dropout: the share of each layer's outputs that training sets to zero; input_dropout: of the
+    codes before, each left out whole (Gal and Ghahramani 2016), so that none is leant on alone.
     """
 
     kind: Literal["lstm"] = "lstm"
@@ -625,6 +627,7 @@ class LSTMCore(Config):
     units: Positive = 512
     layers: Annotated[int, Field(strict=True, ge=1, le=100)] = 2
     dropout: Annotated[Real, Field(ge=0, lt=1)] = 0.0
+    input_dropout: Annotated[Real, Field(ge=0, lt=1)] = 0.0
     head_dim: Positive = 256
     repeats: Flag = False
 

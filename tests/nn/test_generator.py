@@ -233,3 +233,19 @@ def test_dropout_acts_in_training_alone(rng):
     still = np.asarray(generator(given))
     np.testing.assert_array_equal(generator(given), still)
     assert not np.allclose(generator(given, training=True), still)
+
+
+def test_input_dropout_leaves_out_whole_codes_of_the_frame_before(rng):
+    """In training alone; what is left is scaled up, so that its mean stays."""
+    core = {"kind": "lstm", "embedding_dim": 8, "units": 24, "input_dropout": 0.5}
+    config = configs.replace(configs.preset("tiny").generator("generator_512"), books=3, core=core)
+    generator = Generator(config)
+    given = inputs(config, rng)
+    still = np.asarray(generator(given))
+    np.testing.assert_array_equal(generator(given), still)
+    assert not np.allclose(generator(given, training=True), still)
+    whole = np.asarray(generator.core._join(given["previous"], None)).reshape(-1, 3, 8)
+    kept = np.asarray(generator.core._join(given["previous"], None, True)).reshape(-1, 3, 8)
+    there = np.abs(kept).max(-1) > 0
+    assert 0.3 < there.mean() < 0.7 and not np.array_equal(there.all(1), there.any(1))
+    np.testing.assert_allclose(kept, 2 * whole * there[..., None], rtol=1e-6)

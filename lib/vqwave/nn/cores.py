@@ -42,6 +42,8 @@ class LSTMStack(keras.Model):
         self.embedding = FrameEmbedding(config.books, config.num_codes,
                                         core.embedding_dim, "concatenate",
                                         name="embedding")
+        self.input_dropout = layers.Dropout(core.input_dropout,
+                                            noise_shape=(None, None, None, 1), name="input_dropout")
         self.lstms, self.dropouts = [], []
         for i in range(core.layers):
             self.lstms.append(LSTM(core.units, return_sequences=True, name=f"lstm_{i}"))
@@ -101,8 +103,11 @@ class LSTMStack(keras.Model):
             kernel = random.normal(0, scale, (layer.kernel.shape[0], unit.shape[1])) @ unit.T
             layer.kernel.assign(np.pad(kernel, ((0, 0), (0, layer.units - len(unit)))))
 
-    def _join(self, previous, context):
+    def _join(self, previous, context, training=False):
         x = self.embedding(previous)
+        if self.config.core.input_dropout:
+            books = ops.reshape(x, (*ops.shape(x)[:-1], self.config.books, -1))
+            x = ops.reshape(self.input_dropout(books, training=training), ops.shape(x))
         return x if context is None else ops.concatenate([x, ops.cast(context, x.dtype)], axis=-1)
 
     def call(self, previous, context=None, current=None, training=False):
@@ -115,7 +120,7 @@ class LSTMStack(keras.Model):
             current: int32 [batch, T, books], the frames themselves, of which each book sees those
                 before it; not used where there is one book.
         """
-        x = self._join(previous, context)
+        x = self._join(previous, context, training)
         for i, lstm in enumerate(self.lstms):
             x = lstm(x, training=training)
             if self.dropouts:
