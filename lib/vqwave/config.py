@@ -620,6 +620,8 @@ class LSTMCore(Config):
     an output for its code to stay as it was, for codes that change seldom.
     dropout: the share of each layer's outputs that training sets to zero; input_dropout: of the
     codes before, each left out whole (Gal and Ghahramani 2016), so that none is leant on alone.
+    drawing: the books of a frame "in_order", each knowing those before it, or "together", none
+    knowing the others: as fast as one book, for codes that the conditions nearly decide.
     """
 
     kind: Literal["lstm"] = "lstm"
@@ -630,6 +632,7 @@ class LSTMCore(Config):
     input_dropout: Annotated[Real, Field(ge=0, lt=1)] = 0.0
     head_dim: Positive = 256
     repeats: Flag = False
+    drawing: Literal["in_order", "together"] = "in_order"
 
     @property
     def states(self) -> dict[str, tuple[int, ...]]:

@@ -69,7 +69,7 @@ class PlainStack(keras.Model):
 
 class PlainLoop:
     def __init__(self, config, arrays, precision, main, body):
-        self.arrays, self.body, self.context_width = arrays, body, 0
+        self.arrays, self.body, self.context_width, self.draws = arrays, body, 0, 1
 
     @staticmethod
     def precisions(config):

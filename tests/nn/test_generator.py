@@ -25,6 +25,8 @@ def generators():
     # Codes that are often those of the frame before.
     core = configs.replace(config.core, repeats=True)
     made["repeats"] = Generator(configs.replace(made["books"].config, core=core))
+    together = configs.replace(core, drawing="together")
+    made["together"] = Generator(configs.replace(made["books"].config, core=together))
     made["one repeats"] = Generator(configs.replace(preset.generator(512), core=core))
     # A context of wider kernels.
     config = preset.generator(32)
@@ -45,7 +47,7 @@ def inputs(config, rng, batch=2, n=N):
     return given
 
 
-KINDS = [512, 32, "books", "repeats", "one repeats"]
+KINDS = [512, 32, "books", "repeats", "one repeats", "together"]
 
 
 @pytest.mark.parametrize("size, level", [(size, level) for size in configs.preset_names()
@@ -119,7 +121,7 @@ def test_no_logit_depends_on_a_later_frame(generators, kind, rng):
         x = embedded if context is None else ops.concatenate([embedded, context], axis=-1)
         for lstm in core.lstms:
             x = lstm(x)
-        picked = ops.sum(core.logits(x)[:, t] ** 2)
+        picked = ops.sum(core.books.outputs[0][0](x)[:, t] ** 2)
     seen = np.abs(tape.gradient(picked, embedded).numpy()).sum(axis=(0, 2))
     assert (seen[: t + 1] > 0).all()
     assert (seen[t + 1 :] == 0).all()
@@ -140,14 +142,14 @@ def test_changing_a_frame_changes_no_earlier_logits(generators, kind, rng):
 
 def test_an_output_of_its_own_says_how_likely_a_code_is_to_stay(generators, rng):
     """At first, with every other logit 0, a code stays with e^6 / (e^6 + 63)."""
-    for kind in ("repeats", "one repeats"):
+    for kind in ("repeats", "one repeats", "together"):
         generator = generators[kind]
         core, count = generator.core, generator.config.num_codes
         given = inputs(generator.config, rng)
-        layers = [core.logits, *core.later_logits]
+        layers = [layer for layer, _ in core.books.outputs]
         kept = [layer.kernel.numpy() for layer in layers]
-        for layer in layers:
-            assert layer.units == count + 1
+        for layer, books in core.books.outputs:
+            assert layer.units == books * (count + 1)
             layer.kernel.assign(0 * layer.kernel)
         p = ops.softmax(generator(given)).numpy()
         for layer, kernel in zip(layers, kept, strict=True):
@@ -162,9 +164,9 @@ def test_a_book_knows_which_of_those_before_it_changed(generators, rng):
     """What comes to a book is another where a code changed, and the codes alone do not say so."""
     generator = generators["repeats"]
     core = generator.core
-    for layer in (core.embedding, *core.from_changes):
+    for layer in (core.embedding, *core.books.from_changes):
         layer.embeddings.assign(rng.normal(size=layer.embeddings.shape))
-    for layer in core.from_books:
+    for layer in core.books.from_books:
         layer.embeddings.assign(0 * layer.embeddings)
     given = inputs(generator.config, rng)
     other = given["current"].copy()
@@ -188,6 +190,27 @@ def test_a_book_knows_those_before_it_in_its_frame_and_no_others(generators, rng
         expected = np.zeros_like(moved)
         expected[5, book + 1 :] = True
         np.testing.assert_array_equal(moved, expected)
+
+
+def test_books_drawn_together_know_none_of_their_frame(generators, rng):
+    generator = generators["together"]
+    given = inputs(generator.config, rng)
+    other = (given["current"] + 1) % 64
+    np.testing.assert_array_equal(generator(given | {"current": other}), generator(given))
+
+
+def test_logits_begin_with_the_codebooks_however_books_are_drawn(generators, rng):
+    """Codes near each other are predicted alike."""
+    for kind in ("repeats", "together"):
+        generator = generators[kind]
+        books = [rng.normal(size=(64, 5)).astype("float32") for _ in range(3)]
+        for book in books:
+            book[1] = book[0]
+        generator.core.start_outputs(books, rng)
+        logits = np.asarray(generator(inputs(generator.config, rng) | {
+            "previous": np.full((2, 36, 3), 64, "int32")}))
+        np.testing.assert_allclose(logits[..., 1], logits[..., 0], atol=1e-5)
+        assert np.abs(logits[..., 2] - logits[..., 0]).max() > 0.01
 
 
 @pytest.mark.parametrize("kind", KINDS)

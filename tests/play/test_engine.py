@@ -22,16 +22,19 @@ from vqwave.play import engine, export, loops, sampling
 LEVELS = configs.preset("tiny").chain.sizes
 SETTINGS = [Sampling(), Sampling(temperature=0.7, top_k=5), Sampling(top_p=0.6),
             Sampling(temperature=1.3, top_k=20, top_p=0.8)]
-BOOKS, BOOKS_TOP = "generator_books", "generator_books_top"
-"""Generators of three books a frame: one reads two books of the level above, one begins a chain and
-its codes repeat."""
+BOOKS, TOGETHER = "generator_books", "generator_books_together"
+BOOKS_TOP = "generator_books_top"
+"""Generators of three books a frame: two read two books of the level above, of which one draws its
+own together, and one begins a chain; the codes of the latter two repeat."""
 
 
 def with_books(preset):
     """The configs of `BOOKS` and `BOOKS_TOP`, as large as a preset's generators."""
     reads, begins = preset.generator(128), preset.generator(512)
     source = configs.to_dict(reads.source) | {"books": 2}
+    together = configs.replace(reads.core, repeats=True, drawing="together")
     return (configs.replace(reads, name=BOOKS, books=3, conditions=[source]),
+            configs.replace(reads, name=TOGETHER, books=3, conditions=[source], core=together),
             configs.replace(begins, name=BOOKS_TOP, books=3,
                             core=configs.replace(begins.core, repeats=True)))
 
@@ -131,7 +134,7 @@ def played_as(found, given, expected, played):
     raise AssertionError("ten ties are no ties")
 
 
-@pytest.mark.parametrize("which", [*LEVELS, BOOKS, BOOKS_TOP])
+@pytest.mark.parametrize("which", [*LEVELS, BOOKS, TOGETHER, BOOKS_TOP])
 def test_float32_codes_are_the_references_step_by_step(lively, load, which):
     reference, played = load(which, "keras"), load(which, "onnx-float32")
     given = arguments(reference, 5000)
@@ -147,7 +150,7 @@ def test_float32_codes_are_the_references_step_by_step(lively, load, which):
         assert len(np.unique(codes[..., book])) > 20
 
 
-@pytest.mark.parametrize("which", [128, BOOKS, BOOKS_TOP])
+@pytest.mark.parametrize("which", [128, BOOKS, TOGETHER, BOOKS_TOP])
 def test_teacher_forced_logits_are_those_of_step_after_step(lively, load, rng, which):
     config, steps = load(which, "keras").config, 24
     model = reference_models.load_generator(weights.find(lively, config.name))
@@ -174,15 +177,16 @@ def test_teacher_forced_logits_are_those_of_step_after_step(lively, load, rng, w
         np.testing.assert_array_equal(made, codes[:, t])
         seen.append(np.stack(list(logits.values()), axis=1))
     np.testing.assert_allclose(np.stack(seen, axis=1), whole, atol=1e-4)
-    # A book knows those before it in its frame, and none after it.
+    # Drawn in order, a book knows those before it in its frame, and none after it.
     other = given | {"current": np.concatenate([codes[..., :1],
                                                 (codes[..., 1:] + 1) % config.num_codes], axis=-1)}
     changed = np.abs(np.asarray(model(other)) - whole).max((0, 1, 3))
-    assert (changed[:2] < 1e-6).all() and (changed[2:] > 1e-3).all()
+    knowing = 2 if config.core.drawing == "in_order" else config.books
+    assert (changed[:knowing] < 1e-6).all() and (changed[knowing:] > 1e-3).all()
 
 
 @pytest.mark.large
-@pytest.mark.parametrize("name", [*(f"generator_{level}" for level in LEVELS), BOOKS])
+@pytest.mark.parametrize("name", [*(f"generator_{level}" for level in LEVELS), BOOKS, TOGETHER])
 def test_float32_codes_are_the_references_at_full_size(tmp_path, name):
     found = weights.find(random_generators(tmp_path, "compact", spread=1.5), name)
     reference, played = (engine.load_generator(found, kind) for kind in ("keras", "onnx-float32"))
@@ -223,7 +227,7 @@ def test_a_generator_s_own_sampling_holds_where_none_is_given(lively, load, tmp_
     assert not np.array_equal(played.sample(*given, Sampling())[0], codes)
 
 
-@pytest.mark.parametrize("which", [32, BOOKS, BOOKS_TOP])
+@pytest.mark.parametrize("which", [32, BOOKS, TOGETHER, BOOKS_TOP])
 @pytest.mark.parametrize("name", KINDS)
 def test_forced_codes_are_scored_as_teacher_forcing_scores_them(load, lively, which, name):
     played = load(which, name)
@@ -257,7 +261,7 @@ def score_forced(played, found, name):
     assert abs(log_probs.mean() - expected.mean()) < mean
 
 
-@pytest.mark.parametrize("which", [128, BOOKS, BOOKS_TOP])
+@pytest.mark.parametrize("which", [128, BOOKS, TOGETHER, BOOKS_TOP])
 def test_large_generators_play_few_streams_in_4_bits_and_many_in_8(load, lively, monkeypatch,
                                                                    which):
     """Large is what has `INT4_UNITS` units; here the tiny ones do."""
@@ -310,7 +314,7 @@ def test_one_book_of_a_frame_can_be_given_and_the_others_drawn(load, name):
     np.testing.assert_allclose(log_probs[..., 0], scored[..., 0], atol=1e-6)
 
 
-@pytest.mark.parametrize("which", [128, BOOKS])
+@pytest.mark.parametrize("which", [128, BOOKS, TOGETHER])
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("settings", SETTINGS[:2])
 def test_chunks_make_what_one_call_makes_bit_for_bit(load, which, name, settings):
@@ -331,7 +335,7 @@ def test_chunks_make_what_one_call_makes_bit_for_bit(load, which, name, settings
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("which", [32, BOOKS])
+@pytest.mark.parametrize("which", [32, BOOKS, TOGETHER])
 @pytest.mark.parametrize("name", ["onnx", "onnx-float32", "int4"])
 @pytest.mark.parametrize("batch, loop", [(2, "loop"), (loops.MANY_STREAMS, "loop_many"),
                                          (2 * loops.MANY_STREAMS + 1, "loop_many")])
@@ -450,7 +454,7 @@ def test_a_hundred_thousand_draws_follow_the_closed_form(known, name, books, set
 
 
 @pytest.mark.parametrize("name", ["onnx", "keras"])
-@pytest.mark.parametrize("which", [8, BOOKS])
+@pytest.mark.parametrize("which", [8, BOOKS, TOGETHER])
 def test_contexts_of_windows_are_those_of_the_whole(load, which, name):
     played = load(which, name)
     config = played.config

@@ -20,11 +20,12 @@ from vqwave.play import engine, export, loops
 SCRIPT = Path(__file__).parents[2] / "scripts" / "export.py"
 
 
-def small_set(folder, seed=0, units=6, books=1, repeats=False):
+def small_set(folder, seed=0, units=6, books=1, repeats=False, drawing="in_order"):
     """A top-level generator of random weights, without Keras."""
     config = GeneratorConfig(name="generator_512", level=512, num_codes=10, books=books,
                              core={"kind": "lstm", "embedding_dim": 3, "units": units,
-                                   "head_dim": 4, "repeats": repeats})
+                                   "head_dim": 4, "repeats": repeats,
+                                   "drawing": drawing})
     rng = np.random.default_rng(seed)
     shapes = {"embedding/embeddings": (11 * books, 3), "logits/kernel": (units, 10),
               "logits/bias": (10,)}
@@ -36,7 +37,12 @@ def small_set(folder, seed=0, units=6, books=1, repeats=False):
         shapes |= {f"state_{k}/kernel": (units, 4), f"state_{k}/bias": (4,),
                    f"before_{k}/embeddings": (10, 4),
                    f"logits_{k}/kernel": (4, 10), f"logits_{k}/bias": (10,)}
-    if repeats:
+    if drawing == "together":
+        shapes = {name: shape for name, shape in shapes.items()
+                  if not name.startswith(("state_", "before_", "logits_"))}
+        wide = books * (10 + repeats)
+        shapes |= {"logits/kernel": (units, wide), "logits/bias": (wide,)}
+    elif repeats:
         shapes = {name: (*shape[:-1], 11) if name.startswith("logits") else shape
                   for name, shape in shapes.items()}
         shapes |= {f"changed_{k}/embeddings": (2, 4) for k in range(1, books)}
@@ -74,7 +80,12 @@ def by_hand(arrays, previous, current, layers=2):
             c = sigmoid(f_) * c + sigmoid(i_) * np.tanh(c_)
             x = sigmoid(o_) * np.tanh(c)
             state[i] = x, c
-        rows, known = [point(x @ arrays["logits/kernel"] + arrays["logits/bias"], before[0])], 0
+        first = (x @ arrays["logits/kernel"] + arrays["logits/bias"])
+        if "state_1/kernel" not in arrays:  # all books together
+            logits.append([point(row, code) for row, code in
+                           zip(first.reshape(len(frame), -1), before, strict=True)])
+            continue
+        rows, known = [point(first, before[0])], 0
         for k in range(1, len(frame)):
             known = known + arrays[f"before_{k}/embeddings"][frame[k - 1]]
             if f"changed_{k}/embeddings" in arrays:
@@ -100,10 +111,13 @@ def cache(tmp_path, monkeypatch):
     return folder
 
 
-@pytest.mark.parametrize("books, repeats", [(1, False), (3, False), (1, True), (3, True)])
+@pytest.mark.parametrize("books, repeats, drawing", [
+    (1, False, "in_order"), (3, False, "in_order"), (1, True, "in_order"), (3, True, "in_order"),
+    (3, False, "together"), (3, True, "together")])
 @pytest.mark.parametrize("number, tolerance", [("float32", 1e-5), ("int8", 0.25), ("int4", 1.0)])
-def test_the_loop_computes_the_equations(tmp_path, rng, books, repeats, number, tolerance):
-    small = small_set(tmp_path, books=books, repeats=repeats)
+def test_the_loop_computes_the_equations(tmp_path, rng, books, repeats, drawing, number,
+                                         tolerance):
+    small = small_set(tmp_path, books=books, repeats=repeats, drawing=drawing)
     codes = rng.integers(0, 10, (40, books))
     codes[1::3] = codes[::3][:13]  # some stay
     graph = export.build(small, f"loop_full_{number}")

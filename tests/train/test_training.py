@@ -431,7 +431,7 @@ def test_a_generator_begins_with_what_its_codecs_know(tiny_weights):
     np.testing.assert_allclose(table[:64], (book - book.mean(0)) / book.std(), rtol=1e-3, atol=1e-5)
     assert not table[64].any()
     assert not first.conditions["source"].get_layer("embedding").embeddings.numpy()[64].any()
-    kernels = [made.core.logits.kernel.numpy() for made in (first, again, other)]
+    kernels = [made.core.books.first.kernel.numpy() for made in (first, again, other)]
     np.testing.assert_array_equal(kernels[0], kernels[1])
     assert not np.array_equal(kernels[0], kernels[2])
     # Codes that lie near each other have near logits, whatever the step.

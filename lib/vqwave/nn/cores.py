@@ -23,17 +23,118 @@ REPEAT = 6.0
 """
 
 
+class BooksInOrder:
+    """The books of a frame, each from the state h and the books before it.
+
+    Book 0 has its logits from h. Book k knows the books before it in its frame:
+        logits_k = W_k·gelu(P_k·h + Σ_{j<k} V_j[code_j]) + b_k
+
+    With `repeats` the later books know which of those before them changed: the sum has u_j besides
+    where code_j is another than in the frame before.
+
+    What a class in `DRAWINGS` offers:
+        CLASS(config): config is the generator's. layers: every layer it has, built by
+            `build(width)` for h of that width. outputs: (layer, books) of those that make logits.
+        logits(h, previous, code): see `BooksInOrder.logits`.
+    """
+
+    def __init__(self, config: GeneratorConfig):
+        core, self.config = config.core, config
+        later = range(1, config.books)
+        self.first, *self.later = [outputs_layer(config, 1, f"logits_{k}" if k else "logits")
+                                   for k in range(config.books)]
+        self.outputs = [(layer, 1) for layer in (self.first, *self.later)]
+        self.from_state = [layers.Dense(core.head_dim, name=f"state_{k}") for k in later]
+        self.from_books = [layers.Embedding(config.num_codes, core.head_dim, name=f"before_{k}")
+                           for k in later]
+        self.from_changes = [layers.Embedding(2, core.head_dim, name=f"changed_{k}")
+                             for k in later if core.repeats]
+        self.layers = [self.first, *self.later, *self.from_state, *self.from_books,
+                       *self.from_changes]
+
+    def build(self, width: int):
+        self.first.build((None, None, width))
+        for state, before, logits in zip(self.from_state, self.from_books, self.later, strict=True):
+            state.build((None, None, width))
+            before.build((None, None))
+            logits.build((None, None, self.config.core.head_dim))
+        for changed in self.from_changes:
+            changed.build((None, None))
+
+    def logits(self, h, previous, code):
+        """The logits of each book in order, float32 [..., num_codes].
+
+        Args:
+            h: the last LSTM's output, [..., units]; previous: int32 [..., books].
+            code: (book, its logits) -> the code int32 [...] that those after it see.
+        """
+        before, last = 0.0, self.config.books - 1
+        for k, (layer, _) in enumerate(self.outputs):
+            features = gelu(self.from_state[k - 1](h) + before) if k else h
+            logits = point(self.config, layer(features), previous[..., k])
+            yield logits
+            if k == last:
+                return
+            chosen = code(k, logits)
+            before = before + self.from_books[k](chosen)
+            if self.from_changes:
+                before = (before
+                          + self.from_changes[k](ops.cast(chosen != previous[..., k], "int32")))
+
+
+class BooksTogether:
+    """The books of a frame, all from the state h: logits = W·h + b."""
+
+    def __init__(self, config: GeneratorConfig):
+        self.config = config
+        self.all = outputs_layer(config, config.books, "logits")
+        self.layers, self.outputs = [self.all], [(self.all, config.books)]
+
+    def build(self, width: int):
+        self.all.build((None, None, width))
+
+    def logits(self, h, previous, code):
+        """As `BooksInOrder.logits`; `code` is not asked."""
+        outputs = self.all(h)
+        outputs = ops.reshape(outputs, (*ops.shape(h)[:-1], self.config.books, -1))
+        logits = point(self.config, outputs, previous)
+        for k in range(self.config.books):
+            yield logits[..., k, :]
+
+
+DRAWINGS = {"in_order": BooksInOrder, "together": BooksTogether}
+"""The class of each way of drawing the books of a frame, as a core's `drawing` names it."""
+
+
+def outputs_layer(config: GeneratorConfig, books: int, name: str):
+    """The last layer of so many books. Logits and the softmax over them stay in float32 under mixed
+    precision.
+    """
+    count, repeats = config.num_codes, config.core.repeats
+    bias = np.tile(np.append(np.zeros(count, "float32"), REPEAT)[: count + repeats], books)
+    return layers.Dense(len(bias), dtype="float32", name=name,
+                        bias_initializer=lambda shape, dtype=None:
+                        ops.convert_to_tensor(bias, dtype))
+
+
+def point(config: GeneratorConfig, outputs, previous):
+    """What an `outputs_layer` makes for a book, [..., num_codes or one more], and its code in the
+    frame before, int32 [...] -> logits [..., num_codes].
+    """
+    count = config.num_codes
+    if not config.core.repeats:
+        return outputs
+    # The start token is no code: nothing is added then.
+    return outputs[..., :count] + outputs[..., count:] * ops.one_hot(previous, count,
+                                                                     dtype="float32")
+
+
 class LSTMStack(keras.Model):
-    """Embedded frames and context through a stack of LSTMs; the books of a frame are drawn in
-    order.
+    """Embedded frames and context through a stack of LSTMs, and the books of a frame drawn from the
+    last one's output, see `DRAWINGS`.
 
-    Book 0 has its logits from the last LSTM's output h. Book k knows the books before it in its
-        frame: logits_k = W_k·gelu(P_k·h + Σ_{j<k} V_j[code_j]) + b_k
-
-    With `repeats` one more output s_k of each book is added to the logit of the code that it had in
-    the frame before, as a pointer to it (after Merity et al. 2016, "Pointer sentinel mixture
-    models"), and the later books know which of those before them changed: the sum has u_j besides
-    where code_j is another than before.
+    With `repeats` one more output of each book is added to the logit of the code that it had in the
+    frame before, as a pointer to it (after Merity et al. 2016, "Pointer sentinel mixture models").
     """
 
     def __init__(self, config: GeneratorConfig, **kwargs):
@@ -49,25 +150,9 @@ class LSTMStack(keras.Model):
             self.lstms.append(LSTM(core.units, return_sequences=True, name=f"lstm_{i}"))
             if core.dropout:
                 self.dropouts.append(layers.Dropout(core.dropout, name=f"dropout_{i}"))
-        later = range(1, config.books)
-        self.logits, *self.later_logits = [self._outputs(f"logits_{k}" if k else "logits")
-                                           for k in range(config.books)]
-        self.from_state = [layers.Dense(core.head_dim, name=f"state_{k}") for k in later]
-        self.from_books = [layers.Embedding(config.num_codes, core.head_dim, name=f"before_{k}")
-                           for k in later]
-        self.from_changes = [layers.Embedding(2, core.head_dim, name=f"changed_{k}")
-                             for k in later if core.repeats]
+        self.books = DRAWINGS[core.drawing](config)
+        self.book_layers = self.books.layers
         self._build()
-
-    def _outputs(self, name: str):
-        """The last layer of a book. Logits and the softmax over them stay in float32 under mixed
-        precision.
-        """
-        count, repeats = self.config.num_codes, self.config.core.repeats
-        bias = np.append(np.zeros(count, "float32"), REPEAT)[: count + repeats]
-        return layers.Dense(count + repeats, dtype="float32", name=name,
-                            bias_initializer=lambda shape, dtype=None:
-                            ops.convert_to_tensor(bias, dtype))
 
     def _build(self):
         config, core = self.config, self.config.core
@@ -76,14 +161,7 @@ class LSTMStack(keras.Model):
         for lstm in self.lstms:
             lstm.build((None, None, width))
             width = core.units
-        self.logits.build((None, None, width))
-        for state, before, logits in zip(self.from_state, self.from_books,
-                                         self.later_logits, strict=True):
-            state.build((None, None, width))
-            before.build((None, None))
-            logits.build((None, None, core.head_dim))
-        for changed in self.from_changes:
-            changed.build((None, None))
+        self.books.build(width)
         self.built = True
 
     def start_inputs(self, codebooks: list[np.ndarray], random: np.random.Generator):
@@ -97,11 +175,16 @@ class LSTMStack(keras.Model):
         of the state, at the scale of Glorot's initialiser, so that codes near each other are
         predicted alike.
         """
-        for layer, book in zip([self.logits, *self.later_logits], codebooks, strict=True):
-            scale = (2.0 / sum(layer.kernel.shape)) ** 0.5
-            unit = book / (np.linalg.norm(book, axis=1, keepdims=True) + 1e-6)
-            kernel = random.normal(0, scale, (layer.kernel.shape[0], unit.shape[1])) @ unit.T
-            layer.kernel.assign(np.pad(kernel, ((0, 0), (0, layer.units - len(unit)))))
+        left = list(codebooks)
+        for layer, books in self.books.outputs:
+            inputs, units = layer.kernel.shape
+            scale, kernels = (2.0 / (inputs + units // books)) ** 0.5, []
+            for _ in range(books):
+                book = left.pop(0)
+                unit = book / (np.linalg.norm(book, axis=1, keepdims=True) + 1e-6)
+                kernel = random.normal(0, scale, (inputs, unit.shape[1])) @ unit.T
+                kernels.append(np.pad(kernel, ((0, 0), (0, units // books - len(unit)))))
+            layer.kernel.assign(np.concatenate(kernels, axis=1))
 
     def _join(self, previous, context, training=False):
         x = self.embedding(previous)
@@ -125,36 +208,8 @@ class LSTMStack(keras.Model):
             x = lstm(x, training=training)
             if self.dropouts:
                 x = self.dropouts[i](x, training=training)
-        return ops.stack(list(self._books(x, previous, lambda k, logits: current[..., k])), axis=-2)
-
-    def _books(self, x, previous, code):
-        """The logits of each book in order, float32 [..., num_codes].
-
-        Args:
-            x: the last LSTM's output, [..., units]; previous: int32 [..., books].
-            code: (book, its logits) -> the code int32 [...] that those after it see.
-        """
-        before, last = 0.0, self.config.books - 1
-        for k, layer in enumerate([self.logits, *self.later_logits]):
-            features = gelu(self.from_state[k - 1](x) + before) if k else x
-            logits = self._point(layer(features), previous[..., k])
-            yield logits
-            if k == last:
-                return
-            chosen = code(k, logits)
-            before = before + self.from_books[k](chosen)
-            if self.from_changes:
-                before = (before
-                          + self.from_changes[k](ops.cast(chosen != previous[..., k], "int32")))
-
-    def _point(self, outputs, previous):
-        """A book's outputs, and its code in the frame before, int32 [...] -> its logits."""
-        count = self.config.num_codes
-        if not self.config.core.repeats:
-            return outputs
-        # The start token is no code: nothing is added then.
-        return (outputs[..., :count] + outputs[..., count:]
-                * ops.one_hot(previous, count, dtype="float32"))
+        known = self.books.logits(x, previous, lambda k, logits: current[..., k])
+        return ops.stack(list(known), axis=-2)
 
     def step(self, previous, context, state, draw):
         """One frame, for sampling.
@@ -173,14 +228,9 @@ class LSTMStack(keras.Model):
         for i, lstm in enumerate(self.lstms):
             x, hc = lstm.cell(x, state[2 * i : 2 * i + 2])
             new += list(hc)
-        codes = []
-
-        def choose(k, logits):
+        codes: list = []
+        for k, logits in enumerate(self.books.logits(x, previous, lambda k, logits: codes[k])):
             codes.append(draw(k, logits))
-            return codes[-1]
-
-        *_, last = self._books(x, previous, choose)
-        choose(self.config.books - 1, last)
         return ops.stack(codes, axis=-1), new
 
 

@@ -87,16 +87,22 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], kind: str
 
     features = core.features("body_previous", "body_context")
     drawn, chosen = [], []
-    for k in range(books):
+    # Books that are drawn together have an axis of their own before that of the codes.
+    together = core.draws < books
+    last = 3 if together else 2
+    for k in range(core.draws):
         scaled = core.logits(k, features, drawn)
         if full:
-            scaled = _filter(main, body, scaled, codes)
-        weights, uniform, axis = body("Softmax", scaled,
-                                      axis=-1), of_book("body_uniform", k, True), 2
+            scaled = _filter(main, body, scaled, [1, "B", books, codes] if together
+                             else [1, "B", codes])
+        weights, axis = body("Softmax", scaled, axis=-1), last
+        uniform = (body("Unsqueeze", "body_uniform", np.array([3])) if together
+                   else of_book("body_uniform", k, True))
         if many:
             # [codes, 1, B]: the kernel adds rows of B numbers, where along the last axis it adds
             # one number at a time. The same numbers are added in the same order.
-            weights, uniform = (body("Transpose", x, perm=[2, 0, 1]) for x in (weights, uniform))
+            weights, uniform = (body("Transpose", x, perm=[last, *range(last)])
+                                for x in (weights, uniform))
             axis = 0
         reached = body("CumSum", weights, np.array(axis))
         threshold = body("Mul", body("Gather", reached, np.array([codes - 1]), axis=axis), uniform)
@@ -104,18 +110,19 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], kind: str
                     np.array([axis]),
                     keepdims=0)
         if full:
-            given = of_book("body_forced", k, False)
+            given = "body_forced" if together else of_book("body_forced", k, False)
             code = body("Where", body("Less", given, np.array(0, np.int32)), code, given)
-            at = body("Unsqueeze", code, np.array([2]))
-            chosen.append(body("GatherElements", body("LogSoftmax", scaled, axis=-1), at, axis=2))
+            at = body("Unsqueeze", code, np.array([last]))
+            found = body("GatherElements", body("LogSoftmax", scaled, axis=-1), at, axis=last)
+            chosen.append(body("Squeeze", found, np.array([3])) if together else found)
         drawn.append(code)
-    if books == 1:
+    if len(drawn) == 1:
         (code,) = drawn
     else:
         code = body("Concat", *(body("Unsqueeze", c, np.array([2])) for c in drawn), axis=2)
     made = [info(body("Identity", code), i32, frame)]
     if full:
-        log_probs = chosen[0] if books == 1 else body("Concat", *chosen, axis=2)
+        log_probs = chosen[0] if len(chosen) == 1 else body("Concat", *chosen, axis=2)
         made.append(info(log_probs, f32, [1, "B", books]))
 
     scanned = [info("body_uniform", f32, [1, "B", books])]
@@ -183,6 +190,7 @@ class LSTMLoop:
         precisions(config): what the ONNX engine holds its weights in, the one for few streams
         first. bytes_per_step(config, arrays): bytes of weights that a step reads, by precision:
             every one that the loop can be built in, float32 among them.
+        draws: as many as there are books, or 1 where those of a frame are drawn together.
         context_width: channels of what `context` makes.
         context(name): what each step gets of the context, from the whole chunk's float32 [n, B, C];
             a name in `main`, float32 [n, B, context_width].
@@ -190,8 +198,8 @@ class LSTMLoop:
             books [1, B, books]), and of the context, float32 [1, B, context_width] -> the name of
             float32 [1, B, any width]. It reads each state s of the config's `states` from
             `body_{s}` and writes `body_{s}_out`, [1, B, …] both.
-        logits(book, features, drawn): called for each book in order; the name of float32 [1, B,
-            num_codes], times `inverse_temperature`.
+        logits(book, features, drawn): called for each draw in order; the name of float32 [1, B,
+            num_codes], or [1, B, books, num_codes] of books together, times `inverse_temperature`.
     """
 
     def __init__(self, config, arrays, precision: str, main: Nodes, body: Nodes):
@@ -199,6 +207,7 @@ class LSTMLoop:
         self.main, self.body = main, body
         self.before = ""  # what the books drawn so far in a frame add to the next one's
         self.previous = ""  # the frame before
+        self.draws = config.books if config.core.drawing == "in_order" else 1
         # In 4 bits what the context adds to the first layer's gates comes from outside the loop.
         self.context_width = (4 * config.core.units if precision == "int4"
                               else config.context_channels)
@@ -228,14 +237,17 @@ class LSTMLoop:
         return (self._int4_layers if self.precision == "int4" else self._layers)(previous, context)
 
     def logits(self, book: int, features: str, drawn: list[str]) -> str:
-        """logits / temperature [1, B, codes] of a book; drawn: the codes [1, B] of those before it
-        in the frame.
+        """logits / temperature [1, B, codes] of a book, or [1, B, books, codes] of all; drawn: the
+        codes [1, B] of those before it in the frame.
         """
         from onnx import TensorProto
 
         arrays, body = self.arrays, self.body
         if not book:
-            return self._point(0, self._temper("logits", features))
+            outputs = self._temper("logits", features)
+            if self.draws < self.config.books:
+                outputs = body("Reshape", outputs, np.array([0, 0, self.config.books, -1]))
+            return self._point(0, outputs)
         added = body("Gather", arrays[f"before_{book}/embeddings"], drawn[-1], axis=0)
         if self.config.core.repeats:
             same = body("Cast", body("Equal", drawn[-1], self._previous_code(book - 1)),
@@ -253,13 +265,15 @@ class LSTMLoop:
                 else self.body("Gather", self.previous, np.array(book), axis=2))
 
     def _point(self, book: int, outputs: str) -> str:
-        """A book's outputs -> its logits [1, B, codes]."""
+        """A book's outputs, or those of all, -> logits [1, B, codes] or [1, B, books, codes]."""
         body, count = self.body, self.config.num_codes
         if not self.config.core.repeats:
             return outputs
         logits, repeat = body.split(outputs, count, 1)
+        together = self.draws < self.config.books
+        before = self.previous if together else self._previous_code(book)
         # The start token equals none of them.
-        before = body("Unsqueeze", self._previous_code(book), np.array([2]))
+        before = body("Unsqueeze", before, np.array([3 if together else 2]))
         here = body("Equal", before, np.arange(count, dtype=np.int32))
         return body("Where", here, body("Add", logits, repeat), logits)
 
@@ -403,9 +417,9 @@ class Nodes:
         return name
 
     def split(self, x: str, *widths: int) -> list[str]:
-        """Parts of the last of three axes."""
+        """Parts of the last axis."""
         outputs = [f"{self.prefix}{len(self.nodes)}_{i}" for i in range(len(widths))]
-        self.node("Split", x, np.array(widths), outputs=outputs, axis=2)
+        self.node("Split", x, np.array(widths), outputs=outputs, axis=-1)
         return outputs
 
     def node(self, kind: str, *inputs, outputs: list[str], domain: str = "", **attributes):
@@ -423,35 +437,37 @@ class Nodes:
         self.nodes.append(helper.make_node(kind, names, outputs, name, domain=domain, **attributes))
 
 
-def _filter(main: Nodes, body: Nodes, scaled: str, codes: int) -> str:
-    """`sampling.filter_logits` on [1, B, codes] where top_k or top_p leave something out; else
-    `scaled`, nothing sorted.
+def _filter(main: Nodes, body: Nodes, scaled: str, shape: list) -> str:
+    """`sampling.filter_logits` on the last axis where top_k or top_p leave something out; else
+    `scaled`, of this shape, nothing sorted.
     """
     from onnx import TensorProto, helper
 
     some_k = main("Greater", "top_k", np.array(0))
     some_p = main("Less", "top_p", np.array(1, np.float32))
     filtering = main("Or", some_k, some_p)
-    kept = main("Where", some_k, main("Min", "top_k", np.array(codes)), np.array(codes))
+    codes, axis = np.array(shape[-1]), len(shape) - 1
+    kept = main("Where", some_k, main("Min", "top_k", codes), codes)
     kept = main("Reshape", kept, np.array([1]))
     # All of it, whatever the rounding, where top_p is 1.
     share = main("Where", some_p, "top_p", np.array(2, np.float32))
 
     sort, leave = Nodes("sort_"), Nodes("leave_")
     sort.node("TopK", scaled, kept, outputs=["ranked", "order"], axis=-1)
-    weights = sort("Exp", sort("Sub", "ranked", sort("Gather", "ranked", np.array([0]), axis=2)))
+    weights = sort("Exp", sort("Sub", "ranked", sort("Gather", "ranked", np.array([0]), axis=axis)))
     total = sort("ReduceSum", weights, np.array([-1]))
-    likely = sort("Less", sort("CumSum", weights, np.array(2), exclusive=1),
+    likely = sort("Less", sort("CumSum", weights, np.array(axis), exclusive=1),
                   sort("Mul", total, share))
     lowest = np.array(-np.inf, np.float32)
     nothing = sort("Expand", lowest, sort("Shape", scaled))
-    out = sort("ScatterElements", nothing, "order", sort("Where", likely, "ranked", lowest), axis=2)
+    out = sort("ScatterElements", nothing, "order", sort("Where", likely, "ranked", lowest),
+               axis=axis)
     branches = {}
     for name, nodes, result in (
         ("then_branch", sort, out), ("else_branch", leave, leave("Identity", scaled))
     ):
-        shape = helper.make_tensor_value_info(result, TensorProto.FLOAT, [1, "B", codes])
-        branches[name] = helper.make_graph(nodes.nodes, name, [], [shape], nodes.constants)
+        made = helper.make_tensor_value_info(result, TensorProto.FLOAT, shape)
+        branches[name] = helper.make_graph(nodes.nodes, name, [], [made], nodes.constants)
     return body("If", filtering, **branches)
 
 
