@@ -1,0 +1,117 @@
+"""Transposition of sound while it plays, its tempo kept.
+
+A short past of the sound is read faster or slower, in grains; each begins where the wave best goes
+on from the grain before, and passes into it (waveform-similarity overlap-add, Verhelst and Roelands
+1993, on a delay line). What is transposed comes later by up to `Transposer.delay` samples.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .mastering import cross_fade
+
+GRAIN = 0.0464
+"""Seconds of a grain, about: a block is cut into whole ones."""
+
+OVERLAP = 0.0116
+"""Seconds over which one grain passes into the next."""
+
+SEARCH = 0.0136
+"""Seconds to either side in which the best place for the next grain is sought: a period of 37 Hz.
+"""
+
+_TAPS = 16  # of the interpolation, to either side
+
+
+class Transposer:
+    """Sound of `batch` pieces at a pitch that can be changed between two blocks.
+
+    semitones: by which it is transposed; at 0 the sound passes as it is, bit for bit.
+    """
+
+    def __init__(self, sample_rate: int, batch: int):
+        self.semitones = 0.0
+        self._grain, self._overlap, self._search = (
+            max(1, round(seconds * sample_rate)) for seconds in (GRAIN, OVERLAP, SEARCH))
+        self._past = np.zeros((batch, 4 * self._grain), np.float32)
+        # Where the last grain stands: how far behind the sound it reads on, and how fast.
+        self._behind, self._rate = np.zeros(batch), 1.0
+
+    @property
+    def delay(self) -> int:
+        """Samples by which the sound comes later at most, at what is set."""
+        rate = 2 ** (self.semitones / 12)
+        if rate == 1:
+            return 0
+        return math.ceil(self._back(rate) + self._search + max(0.0, 1 - rate) * 1.5 * self._grain)
+
+    def apply(self, audio: np.ndarray) -> np.ndarray:
+        """The next block, float32 [batch, n] -> [batch, n]."""
+        rate, count = 2 ** (self.semitones / 12), audio.shape[1]
+        sound = np.concatenate([self._past, audio], axis=1)
+        if not rate == self._rate == 1.0:
+            audio = audio.copy()
+            edges = np.linspace(0, count, max(1, round(count / self._grain)) + 1).astype(int)
+            for begin, end in zip(edges[:-1], edges[1:], strict=True):
+                if rate == self._rate == 1.0:
+                    break  # what is left is the sound itself
+                for row in range(len(audio)):
+                    self._make(row, sound[row], audio[row], begin, end, rate)
+                self._rate = rate
+        self._past = sound[:, count:]
+        return audio
+
+    def _back(self, rate: float) -> float:
+        """Samples behind the sound where a grain may begin that then reads at `rate`: it must not
+        overtake the sound.
+        """
+        return self._search + _TAPS + 1 + max(0.0, rate - 1) * 1.5 * self._grain
+
+    def _make(self, row: int, sound, out, begin: int, end: int, rate: float):
+        """One grain of a piece into `out`; samples `begin` … `end` − 1 of the block."""
+        here = self._past.shape[1] + begin
+        over = min(self._overlap, end - begin)
+        before = read(sound, here - self._behind[row] + self._rate * np.arange(over), self._rate)
+        if rate == 1:
+            behind = 0.0
+        else:
+            behind = self._back(rate) - self._best(sound, before, here - self._back(rate), rate)
+        out[begin:end] = read(sound, here - behind + rate * np.arange(end - begin), rate)
+        out[begin : begin + over] = cross_fade(before, out[begin : begin + over])
+        self._behind[row] = behind - (rate - 1) * (end - begin)
+
+    def _best(self, sound, before, place: float, rate: float) -> int:
+        """By how many samples later than at `place` a grain best goes on from `before`."""
+        steps = np.floor(rate * np.arange(len(before))).astype(int)
+        shifts = np.arange(-self._search, self._search + 1)
+        parts = sound[int(place) + shifts[:, None] + steps]
+        match = parts @ before / np.sqrt((parts**2).sum(axis=1) + 1e-9)
+        return int(shifts[np.argmax(match)])
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {"transpose": np.array([self.semitones, self._rate]),
+                "transpose_past": self._past.copy(), "transpose_behind": self._behind.copy()}
+
+    def restore(self, state):
+        self.semitones, self._rate = map(float, state["transpose"])
+        self._past = np.array(state["transpose_past"], np.float32)
+        self._behind = np.array(state["transpose_behind"], np.float64)
+
+
+def read(sound: np.ndarray, at: np.ndarray, rate: float = 1.0) -> np.ndarray:
+    """A wave float32 [n] between its samples, at the places `at` [m] -> float32 [m]; zeros stand
+    outside it.
+
+    rate: how far apart the places are; above 1, what would lie above half the new rate is left out.
+    """
+    if rate == 1 and (at == np.floor(at)).all() and len(at) and 0 <= at[0] and at[-1] < len(sound):
+        return sound[at.astype(int)]
+    cut = min(1.0, 1 / rate)
+    near = np.floor(at).astype(int)[:, None] + np.arange(1 - _TAPS, _TAPS + 1)
+    away = near - at[:, None]
+    weights = cut * np.sinc(cut * away) * (0.5 + 0.5 * np.cos(np.pi * away / _TAPS))
+    values = np.where((near >= 0) & (near < len(sound)), sound[near.clip(0, len(sound) - 1)], 0.0)
+    return (values * weights).sum(axis=1).astype(np.float32)

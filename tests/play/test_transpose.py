@@ -1,0 +1,106 @@
+"""Sound transposed while it plays keeps its tempo, its loudness and its wave without clicks."""
+
+import numpy as np
+import pytest
+
+from vqwave.play.transpose import Transposer, read
+
+RATE, BLOCK = 22050, 8192
+
+
+def chord(seconds=4.0, pitches=(220.0, 277.2, 329.6)):
+    time = np.arange(round(seconds * RATE) // BLOCK * BLOCK) / RATE
+    return sum(0.2 * np.sin(2 * np.pi * f * time) for f in pitches).astype(np.float32)
+
+
+def play(audio, changes, block=BLOCK, batch=1):
+    """audio [n] or [batch, n] in blocks; semitones by the number of the block that they hold from."""
+    rows = np.broadcast_to(audio, (batch, audio.shape[-1]))
+    transposer, made = Transposer(RATE, batch), []
+    for i in range(rows.shape[1] // block):
+        transposer.semitones = changes.get(i, transposer.semitones)
+        made.append(transposer.apply(rows[:, i * block : (i + 1) * block]))
+    return np.concatenate(made, axis=1)
+
+
+def share(audio, frequencies):
+    """Of the energy, within a quarter tone of these frequencies."""
+    power = np.abs(np.fft.rfft(audio * np.hanning(len(audio)))) ** 2
+    bins = np.fft.rfftfreq(len(audio), 1 / RATE)
+    near = np.zeros(len(bins), bool)
+    for f in frequencies:
+        near |= np.abs(np.log2(np.maximum(bins, 1) / f)) < 1 / 24
+    return power[near].sum() / power.sum()
+
+
+def test_what_is_not_transposed_is_the_same_array():
+    audio = chord()
+    np.testing.assert_array_equal(play(audio, {})[0], audio)
+
+
+@pytest.mark.parametrize("semitones", [-12, -5, 1, 7, 12, 0.5])
+@pytest.mark.parametrize("block", [1024, BLOCK])
+def test_pitches_move_and_loudness_stays(semitones, block):
+    audio = chord()
+    heard = play(audio, {0: semitones}, block)[0][BLOCK:]
+    ratio = 2 ** (semitones / 12)
+    assert share(heard, [f * ratio for f in (220.0, 277.2, 329.6)]) > 0.85
+    assert np.sqrt((heard**2).mean()) == pytest.approx(np.sqrt((audio**2).mean()), rel=0.2)
+
+
+def test_the_tempo_is_kept():
+    clicks = np.zeros(10 * BLOCK, np.float32)
+    places = np.arange(2 * BLOCK, 9 * BLOCK, BLOCK)
+    for at in places:
+        clicks[at : at + 64] = np.hanning(64)
+    transposer = Transposer(RATE, 1)
+    transposer.semitones = 7
+    heard = play(clicks, {0: 7})[0]
+    for at in places:
+        around = heard[at - 200 : at + transposer.delay + 200]
+        assert np.abs(around).max() > 0.2
+
+
+@pytest.mark.parametrize("changes", [{3: 7}, {0: 7, 3: 0}, {0: -12, 2: 12, 4: 0}])
+def test_a_change_makes_no_click(changes):
+    audio = chord(pitches=(220.0,))
+    heard = play(audio, changes)[0]
+    assert np.abs(np.diff(heard)).max() < 2 * 2.2 * np.abs(np.diff(audio)).max()
+    last = max(changes)
+    if changes[last] == 0:
+        # From the grain after the one that it passes over in, the sound itself again.
+        np.testing.assert_array_equal(heard[last * BLOCK + 2048 :], audio[last * BLOCK + 2048 :])
+
+
+def test_a_row_does_not_depend_on_the_others(rng):
+    noise = rng.normal(0, 0.1, (3, 6 * BLOCK)).astype(np.float32)
+    together = play(noise, {1: 3}, batch=3)
+    for row, alone in zip(together, noise, strict=True):
+        np.testing.assert_array_equal(row, play(alone, {1: 3})[0])
+
+
+def test_its_state_goes_on_bit_for_bit(rng):
+    noise = rng.normal(0, 0.1, 6 * BLOCK).astype(np.float32)
+    whole, first = play(noise, {1: -4}), Transposer(RATE, 1)
+    made = []
+    for i in range(6):
+        first.semitones = -4 if i else 0
+        made.append(first.apply(noise[None, i * BLOCK : (i + 1) * BLOCK]))
+        second = Transposer(RATE, 1)
+        second.restore(first.state())
+        first = second
+    np.testing.assert_array_equal(np.concatenate(made, axis=1), whole)
+
+
+def test_between_its_samples_a_wave_is_what_it_was(rng):
+    time = np.arange(400)
+    wave = np.sin(0.3 * time).astype(np.float32)
+    at = 100 + rng.uniform(0, 200, 300)
+    np.testing.assert_allclose(read(wave, at), np.sin(0.3 * at), atol=2e-3)
+    assert not read(wave, np.array([-100.0, 900.0])).any()
+
+
+def test_no_pitch_is_folded_back_from_above_half_the_rate():
+    audio = chord(pitches=(9000.0,))
+    heard = play(audio, {0: 12})[0][BLOCK:]
+    assert np.sqrt((heard**2).mean()) < 0.05 * np.sqrt((audio**2).mean())
