@@ -19,8 +19,11 @@ WILD = {512: {"temperature": 0.5}, 128: {"temperature": 0.25, "top_p": 0.5}}
 CHANGES = [(2, {"loudness": -6.0}), (3, {"sampling": WILD}), (4, {"hold": 2 * BLOCK / 22050}),
            (7, {"hold": 0}), (8, {"jump": 77}), (10, {"hold": 3 * BLOCK / 22050, "loudness": 3}),
            (12, {"jump": 5}), (13, {"hold": 2 * BLOCK / 22050}), (14, {"hold": BLOCK / 22050}),
-           (15, {"hold": 0}), (16, {"sampling": Sampling(temperature=0.75)})]
-LENGTH = 20
+           (15, {"hold": 0}), (16, {"sampling": Sampling(temperature=0.75)}),
+           (17, {"freeze": BLOCK / 22050, "transpose": 3}), (18, {"mutate": 0.25}),
+           (20, {"freeze": {128: 2 * BLOCK / 22050}, "transpose": -5.5}),
+           (22, {"freeze": 0, "transpose": 0})]
+LENGTH = 26
 
 
 def perform(stream, changes, blocks):
@@ -32,6 +35,13 @@ def perform(stream, changes, blocks):
                 assert stream.set(**change) == i * BLOCK
         made.append(next(stream))
     return np.concatenate(made, axis=-1)
+
+
+def codes_of(stream, blocks):
+    """(audio, codes by level) of the next blocks, of a stream that stays open."""
+    made = [(next(stream), stream.codes) for _ in range(blocks)]
+    return (np.concatenate([audio for audio, _ in made]),
+            {x: np.concatenate([codes[x] for _, codes in made]) for x in made[0][1]})
 
 
 def block(audio, i):
@@ -123,6 +133,96 @@ def test_a_hold_that_ends_half_way_passes_into_what_goes_on():
     np.testing.assert_array_equal(block(heard, 6), block(whole, 5))
 
 
+def test_a_frozen_level_repeats_its_codes_and_finer_levels_go_on():
+    frames = 2 * BLOCK // 512
+    stream = start(chain(32), seed=3, past=PAST)
+    before = [codes_of(stream, 4)[1]]
+    stop = stream._levels[0].stop
+    stream.set(freeze=2 * BLOCK / 22050)
+    heard = codes_of(stream, 16)[1]
+    codes = {x: np.concatenate([before[0][x], heard[x]]) for x in heard}
+    frozen = codes[512][stop - frames :]
+    np.testing.assert_array_equal(frozen[frames:], frozen[:-frames])
+    # Levels below read what is repeated, and draw anew.
+    fine = codes[32][stop * 16 :]
+    assert (fine[2 * BLOCK // 32 :] != fine[: -2 * BLOCK // 32]).mean() > 0.5
+    ahead = stream._levels[0].stop
+    stream.set(freeze=0)
+    free = codes_of(stream, 16)[1][512]
+    first = ahead - 20 * BLOCK // 512
+    assert (free[first + frames :] != free[first:-frames]).mean() > 0.5
+
+
+def test_a_frozen_level_that_is_the_only_one_repeats_what_is_heard():
+    layout = {256: 3}
+    stream = start(chain(256, layout), seed=3, past=PAST)
+    head = codes_of(stream, 4)[1][256]
+    stop = stream._levels[0].stop
+    stream.set(freeze={256: BLOCK / 22050})
+    codes = np.concatenate([head, codes_of(stream, 8)[1][256]])[stop - BLOCK // 256 :]
+    np.testing.assert_array_equal(codes[BLOCK // 256 :], codes[: -BLOCK // 256])
+
+
+def test_what_is_frozen_mutates_by_the_share_that_is_set_and_keeps_it():
+    frames, stream = BLOCK // 512, start(chain(128), seed=3, past=PAST)
+    codes_of(stream, 4)
+    stream.set(freeze=BLOCK / 22050, mutate=0.25)
+    codes_of(stream, 8)
+    rounds = codes_of(stream, 60)[1][512].reshape(60, frames)
+    changed = (rounds[1:] != rounds[:-1]).mean()
+    assert 0.15 < changed < 0.35
+    stream.set(mutate=0)
+    codes_of(stream, 8)
+    still = codes_of(stream, 8)[1][512].reshape(8, frames)
+    np.testing.assert_array_equal(still[1:], still[:-1])
+    assert (still[0] != rounds[0]).any(), "what mutated is kept"
+
+
+def test_no_more_is_frozen_than_was_played_and_a_jump_thaws():
+    stream = start(chain(128), seed=3, past=PAST)
+    next(stream)
+    stream.set(freeze=PAST)
+    next(stream)
+    assert 0 < stream._levels[0].loop.shape[1] <= 4 * BLOCK // 512
+    stream.set(jump=9)
+    next(stream)
+    assert not stream._levels[0].loop.shape[1]
+
+
+def test_what_is_heard_is_transposed_and_its_codes_are_as_they_were():
+    whole, codes = codes_of(start(chain(128), seed=3), 6)
+    stream = start(chain(128), seed=3)
+    head, _ = codes_of(stream, 2)
+    assert stream.set(transpose=5) == 2 * BLOCK
+    tail, shown = codes_of(stream, 4)
+    np.testing.assert_array_equal(head, whole[: 2 * BLOCK])
+    assert (tail != whole[2 * BLOCK :]).mean() > 0.9
+    np.testing.assert_array_equal(shown[128], codes[128][2 * BLOCK // 128 :])
+
+
+def test_every_number_says_what_a_player_must_know():
+    keys = "".join(one.keys for one in controls.CONTROLS.values())
+    assert len(set(keys)) == len(keys), "a key does one thing"
+    for name, one in controls.CONTROLS.items():
+        assert one.name == name and one.about and one.step > 0
+        assert one.least <= one.default <= one.most
+        assert one.clip(one.least - 1) == one.least and one.clip(one.most + 1) == one.most
+    assert {one.name for one in controls.CONTROLS.values() if one.sampled} <= set(
+        Sampling.model_fields)
+    stream = start(chain(128), seed=3, past=PAST)
+    next(stream)
+    for name, one in controls.CONTROLS.items():
+        if one.sampled:
+            for value in (one.least, one.most):
+                stream.set(sampling={512: {name: value}})
+        elif name not in ("hold", "freeze"):  # up to what the stream keeps
+            for value in (one.least, one.most, one.default):
+                stream.set(**{name: value})
+            for value in (one.least - 0.1, one.most + 0.1):
+                with pytest.raises(UserError, match=f"{name} is"):
+                    stream.set(**{name: value})
+
+
 def test_what_is_shown_of_a_held_block_are_its_own_codes():
     _, codes, scored = blocks_of(start(chain(128), seed=3, log_probs=True), 4)
     stream = start(chain(128), seed=3, past=PAST, log_probs=True)
@@ -207,6 +307,12 @@ def test_any_thread_may_set_and_the_sample_it_is_told_says_all():
     ({"hold": 60}, "hold is 60"),
     ({"jump": -1}, "jump is -1; it must be a whole number"),
     ({"begin": "song.mp3", "jump": 1}, "begin must be what prompt made"),
+    ({"transpose": 13}, "transpose is 13; it must be a number from -12"),
+    ({"mutate": 1.5}, "mutate is 1.5"),
+    ({"freeze": {64: 1}}, "freeze names level 64; there are 512, 128"),
+    ({"freeze": 60}, "freeze is 60"),
+    ({"freeze": "all"}, "freeze is 'all'; it must be a number"),
+    ({"echo": 1}, "no control is called 'echo'; there are sampling, loudness"),
     ({"sampling": {8: {"temperature": 1}}}, "sampling names level 8; the chain has levels 512, "
                                             "128"),
     ({"sampling": {512: {"temperature": -1}}}, "sampling of level 512"),
@@ -225,6 +331,8 @@ def test_there_must_be_something_to_hold_and_somewhere_to_jump_to(rng):
         start(chain(128), past=PAST).set(hold=PAST)
     with pytest.raises(UserError, match="make it with past"):
         start(chain(128)).set(hold=1)
+    with pytest.raises(UserError, match="nothing to freeze: make it with past"):
+        start(chain(128)).set(freeze=1)
     short = prompt(rng, 1)
     short = Prompt({x: codes[:-1] if x == 512 else codes[:-4] for x, codes in short.codes.items()},
                    short.audio)

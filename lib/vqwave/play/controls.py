@@ -26,7 +26,60 @@ QUIETEST, LOUDEST = -80.0, 12.0
 MOST_PAST = 60.0
 """Seconds that a stream can keep to repeat."""
 
-CONTROLS = ("sampling", "loudness", "jump", "hold")
+@dataclass(frozen=True)
+class Control:
+    """A number that a player turns while music plays: all that a slider, a key or a knob must know.
+
+    Attributes:
+        name: keyword of `Stream.set`; where it is an option of `Sampling`, of that.
+        about: what it does, for people.
+        least, most, default, step: of its value; one press of a key is a step.
+        unit: what the value is counted in, "" where it is a share or a factor.
+        sampled: an option of `Sampling`, which each level has for itself.
+        keys: on a keyboard the key for less and the one for more; one key turns it on and off.
+        exact: it holds from the very sample that `Stream.set` names; else each level follows from
+            its next block, which is ahead of the sound.
+    """
+
+    name: str
+    about: str
+    least: float
+    most: float
+    default: float
+    step: float
+    unit: str = ""
+    sampled: bool = False
+    keys: str = ""
+    exact: bool = True
+
+    def clip(self, value: float) -> float:
+        """The nearest value that it can have, without the rounding errors of many steps."""
+        return round(min(max(value, self.least), self.most), 6)
+
+
+CONTROLS = {one.name: one for one in (
+    Control("temperature", "how freely codes are drawn: below 1 safer, above 1 wilder",
+            0.0, 4.0, 1.0, 0.05, sampled=True, keys="tT", exact=False),
+    Control("top_p", "draw from the likeliest codes that together reach this probability",
+            0.05, 1.0, 1.0, 0.05, sampled=True, keys="pP", exact=False),
+    Control("loudness", "louder or softer; 0 is as the music is made",
+            QUIETEST, LOUDEST, 0.0, 2.0, "dB", keys="-+"),
+    Control("transpose", "higher or lower, at the same tempo",
+            -12.0, 12.0, 0.0, 1.0, "semitones", keys="[]"),
+    Control("hold", "repeat the sound of the last seconds until 0",
+            0.0, MOST_PAST, 0.0, 0.5, "s", keys="h"),
+    Control("freeze", "repeat the codes of the last seconds of a level, of the top one unless "
+                      "another is named; finer levels go on",
+            0.0, MOST_PAST, 0.0, 0.5, "s", keys="f", exact=False),
+    Control("mutate", "the share of frozen codes that each round draws anew and keeps",
+            0.0, 1.0, 0.0, 0.05, keys="mM", exact=False),
+)}
+"""Every number that can be turned while music plays. The studio, the terminal, scores and MIDI all
+go by this.
+"""
+
+NAMES = ("sampling", *(name for name, one in CONTROLS.items() if not one.sampled),
+         "jump")
 """What a score can change: keywords of `Stream.set`."""
 
 RAMP = 0.04644
@@ -45,7 +98,10 @@ class Change:
 
     sampling: Any = None
     loudness: float | None = None
-    seed: int | None = None
+    transpose: float | None = None
+    freeze: Mapping[int, float] | None = None
+    mutate: float | None = None
+    jump: int | None = None
     begin: Any = None
     hold: float | None = None
 
@@ -189,16 +245,16 @@ def parse_changes(listed) -> tuple[tuple[int, dict], ...]:
         if not isinstance(sample, int) or isinstance(sample, bool) or sample < 0:
             raise UserError(f"the sample of change {i} must be a whole number of at least 0")
         for name in change:
-            if name not in CONTROLS:
+            if name not in NAMES:
                 raise UserError(f"change {i}: no control is called {name!r}; there are "
-                                f"{', '.join(CONTROLS)}")
-        if "sampling" in change:
-            try:
-                change["sampling"] = {int(level): dict(values)
-                                      for level, values in change["sampling"].items()}
-            except (TypeError, ValueError, AttributeError) as e:
-                raise UserError(f"sampling of change {i} must be {{level: {{option: "
-                                f"value}}}}") from e
+                                f"{', '.join(NAMES)}")
+        for name, kind, wanted in (("sampling", dict, "{level: {option: value}}"),
+                                   ("freeze", float, "seconds, or {level: seconds}")):
+            if name == "sampling" and name in change or isinstance(change.get(name), Mapping):
+                try:  # JSON has no keys but text
+                    change[name] = {int(x): kind(value) for x, value in change[name].items()}
+                except (TypeError, ValueError, AttributeError) as e:
+                    raise UserError(f"{name} of change {i} must be {wanted}") from e
         found.append((sample, change))
     return tuple(found)
 

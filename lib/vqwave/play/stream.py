@@ -26,6 +26,7 @@ from . import controls, engine
 from .conditions import FEEDS, check_chosen
 from .mastering import cross_fade
 from .sampling import sampling_per_level, uniforms
+from .transpose import Transposer
 
 JOIN = 0.0929
 """Seconds over which a recording passes into the music that continues it, at most."""
@@ -35,7 +36,7 @@ _LEAST_SOURCE = 64
 time.
 """
 
-_STATE_VERSION = 4
+_STATE_VERSION = 5
 _CHOSEN = "chosen_"
 """What a state's keys for the values of conditions begin with."""
 
@@ -207,6 +208,9 @@ class Level(Codes):
         self.drawn, self.nats = 0, np.zeros(batch)
         self.previous = np.full((batch, self.books), self.config.start_token, np.int32)
         self.memory = [np.asarray(x) for x in generator.initial_state(batch)]
+        # What it repeats while it is frozen, [batch, n, books], from which position on, and the
+        # share of that that each round draws anew.
+        self.loop, self.loop_at, self.mutate = self.codes[:, :0], 0, 0.0
         # Blocks that share one run of the context model.
         self.group = max(1, -(-_LEAST_SOURCE // source.per_block)) if source else 1
         self.cached: tuple[int, np.ndarray | None] = (-1, None)
@@ -245,13 +249,20 @@ class Level(Codes):
                 + self.config.halo)
 
     def sample(self, context):
-        """Sample one block, or give it what the prompt has of it."""
+        """Sample one block, or give it what the prompt or a frozen loop has of it."""
         start, batch = self.stop, len(self.previous)
         draws = self.draws(start, self.per_block)
         given = self.prompt[start : start + self.per_block]
+        frozen = self.loop.shape[1]
         forced = None
-        if len(given):
+        if len(given) or frozen:
             forced = np.full((batch, self.per_block, self.books), -1, np.int32)
+        if frozen:
+            place = (start - self.loop_at + np.arange(self.per_block)) % frozen
+            forced[:] = self.loop[:, place]
+            if self.mutate:
+                forced[self._fresh(start) < self.mutate] = -1
+        if len(given):
             forced[:, : len(given)] = given
         codes, log_probs = [self.codes], [self.log_probs]
         for i in range(0, self.per_block, self.chunk):
@@ -268,6 +279,20 @@ class Level(Codes):
         self.codes = np.concatenate(codes, axis=1)
         if self.log_probs is not None:
             self.log_probs = np.concatenate(log_probs, axis=1)
+        if frozen:
+            self.loop[:, place] = self.codes[:, -self.per_block :]
+
+    def freeze(self, frames: int):
+        """Repeat the last `frames` that were sampled from here on; 0: go on freely."""
+        self.loop = self.codes[:, self.codes.shape[1] - min(frames, self.codes.shape[1]) :].copy()
+        self.loop_at = self.stop
+
+    def _fresh(self, start: int) -> np.ndarray:
+        """Random numbers that say which frames of a frozen block are drawn anew: float32 [batch,
+        per_block].
+        """
+        return np.stack([uniforms(self.seed, b, self.level, start, self.per_block, self.books)
+                         for b in range(len(self.previous))])
 
     def draws(self, start: int, count: int) -> np.ndarray:
         """The random numbers of the next steps: float32 [batch, count, books]."""
@@ -297,6 +322,8 @@ class Level(Codes):
                      f"{name}_nats": self.nats.copy()}
         # Once they have all been given, the prompt's codes are no longer needed.
         prompt = self.prompt if self.stop < len(self.prompt) else self.prompt[:0]
+        kept |= {f"{name}_loop": self.loop.copy(), f"{name}_loop_at": self.loop_at,
+                 f"{name}_mutate": self.mutate}
         return kept | {f"{name}_first": self.first, f"{name}_codes": self.codes.copy(),
                        f"{name}_previous": self.previous.copy(), f"{name}_prompt": prompt}
 
@@ -306,6 +333,9 @@ class Level(Codes):
         self.codes = np.array(state[f"{name}_codes"], np.int32)
         self.previous = np.array(state[f"{name}_previous"], np.int32)
         self.prompt = np.array(state[f"{name}_prompt"], np.int32)
+        self.loop = np.array(state[f"{name}_loop"], np.int32)
+        self.loop_at = int(state[f"{name}_loop_at"])
+        self.mutate = float(state[f"{name}_mutate"])
         if self.log_probs is not None:
             self.log_probs = np.array(state[f"{name}_log_probs"], np.float32)
             self.drawn = int(state[f"{name}_drawn"])
@@ -397,7 +427,8 @@ class Stream(Blocks):
         log_probs: note how likely each code was, see `log_probs`.
         chosen: a value for each of the generators' conditions but the level above, by its input's
             name; one for all pieces, or one for each.
-        past: seconds that `set(hold=…)` can repeat, at most; they are kept, here and in the state.
+        past: seconds that `set(hold=…)` and `set(freeze=…)` can repeat, at most; they are kept,
+            here and in the state.
 
     Attributes:
         codes: {level: int32 [n]} of the block handed out last, for every level from the top (or the
@@ -457,12 +488,14 @@ class Stream(Blocks):
         self._lock = threading.Lock()
         self._open = True
         self._failed = False
+        self._mutate = 0.0
         self._start(seed, begin if isinstance(begin, Prompt) else None)
         # What `set` changes. Blocks handed out, and those that the chain made, differ once there
         # was a hold or a jump.
         self._handed = 0
         self._queue = controls.Queue(self.block)
         self._loudness = controls.Gain(self.sample_rate)
+        self._transposer = Transposer(self.sample_rate, batch or 1)
         kept = check_number("past", past, 0, controls.MOST_PAST) * self.sample_rate
         self._past: deque[controls.Made] = deque(maxlen=round(kept / self.block))
         self._held = self._at = 0  # blocks that are repeated, and the one of them that comes next
@@ -490,6 +523,7 @@ class Stream(Blocks):
             above = Level(generator, above, seed, self.batch or 1, self.block,
                           self.sampling[level], self._chunk,
                           codes.get(level), self.log_probs is not None, self.chosen)
+            above.mutate = self._mutate
             self._levels.append(above)
         self._chain: list = [self._kept, *self._levels] if self._kept else self._levels
         self._bottom = self._levels[-1]
@@ -502,19 +536,28 @@ class Stream(Blocks):
         made = self._handed * self.block
         return made if self.samples is None else min(made, self.samples)
 
-    def set(self, *, sampling=None, loudness: float | None = None, jump: int | None = None,
-            begin: Prompt | None = None, hold: float | None = None) -> int:
+    def set(self, **asked) -> int:
         """Change what plays, from the next block on that is not begun. Any thread may call this.
+
+        `controls.CONTROLS` has the range of every number, and says of which the change is heard
+        from the sample that is returned on. The others change codes: each level follows from its
+        own next block, and they run ahead of the sound by some.
 
         Args:
             sampling: a `Sampling` for all levels, or a mapping from level to one, or to what
-                differs from what the level has now: `{512: {"temperature": 1.2}}`. Each level
-                follows from its own next block, and they run ahead of the sound by some.
+                differs from what the level has now: `{512: {"temperature": 1.2}}`.
             loudness: dB, 0 as the music is made.
-            jump: a seed: the music passes to the piece that begins with it.
-            begin: with `jump`, what that piece goes on from: its prompt is not heard.
+            transpose: semitones by which what is heard is higher, at the same tempo; it then comes
+                later by up to 0.2 s.
             hold: repeat so many of the last seconds, in whole blocks, until `hold=0`. At most the
                 stream's `past`. The chain then goes on where it stood.
+            freeze: repeat the codes of so many of the last seconds of the top level, or
+                `{level: seconds}`, until 0; at most `past`. The generator hears what is repeated,
+                and finer levels are played anew to it. Where the last level is frozen, as the only
+                one of a chain of one is, there is no finer one, and what is heard repeats.
+            mutate: of what is frozen, the share that each round draws anew, and keeps.
+            jump: a seed: the music passes to the piece that begins with it. Nothing is frozen there.
+            begin: with `jump`, what that piece goes on from, a `Prompt`: it is not heard itself.
 
         Returns:
             The sample (of the stream) that the change holds from. The same changes at the same
@@ -523,41 +566,65 @@ class Stream(Blocks):
         Raises:
             UserError: what cannot be; nothing is changed then.
         """
-        return self._queue.put(self.check(sampling=sampling, loudness=loudness,
-                                          jump=jump, begin=begin, hold=hold))
+        return self._queue.put(self.check(**asked))
 
-    def check(self, *, sampling=None, loudness: float | None = None, jump: int | None = None,
-              begin: Prompt | None = None, hold: float | None = None) -> controls.Change:
+    def check(self, **asked) -> controls.Change:
         """The change that `set` makes of the same keywords, which is not made yet. Raises
         `UserError` where it cannot be.
         """
+        for name in asked:
+            if name not in (*controls.NAMES, "begin"):
+                raise UserError(f"no control is called {name!r}; there are "
+                                f"{', '.join(controls.NAMES)}")
+        asked = {name: value for name, value in asked.items() if value is not None}
         configs = [g.config for g in self._generators]
-        if sampling is not None:
-            sampling_per_level(configs, sampling)
-        if loudness is not None:
-            loudness = check_number("loudness", loudness, controls.QUIETEST, controls.LOUDEST)
-        if jump is not None:
-            jump = check_number("jump", jump, 0, whole=True)
+        if "sampling" in asked:
+            sampling_per_level(configs, asked["sampling"])
+        if "freeze" in asked:
+            asked["freeze"] = self._check_freeze(asked["freeze"])
+        for name in asked.keys() & controls.CONTROLS.keys() - {"freeze"}:
+            control = controls.CONTROLS[name]
+            most = self._check_past(name) if name == "hold" and asked[name] else control.most
+            asked[name] = check_number(name, asked[name], control.least, most)
+        if "jump" in asked:
+            asked["jump"] = check_number("jump", asked["jump"], 0, whole=True)
             if self._kept:
                 raise UserError("a variation follows its recording: there is nowhere to jump to")
-        if begin is not None:
-            if jump is None or not isinstance(begin, Prompt):
+        if "begin" in asked:
+            if "jump" not in asked or not isinstance(asked["begin"], Prompt):
                 raise UserError("begin must be what prompt made of a recording, and goes with "
                                 "jump, a seed")
-            given = _prompt({x: codes for x, codes in begin.codes.items() if x >= self.level},
-                            configs)
-            blocks = len(given[self.level]) * self.level // self.block
-            if not blocks:
-                raise UserError(f"what a jump goes on from must last a block, "
-                                f"{self.block / self.sample_rate:.2f} s")
-            count = blocks * self.block
-            begin = Prompt({level: x[-(count // level):] for level, x in given.items()},
-                           begin.audio[-count:])
-        if hold is not None:
-            if hold and not self._past.maxlen:
-                raise UserError("this stream keeps nothing to hold: make it with past, in seconds")
-            hold = check_number("hold", hold, 0, self._past.maxlen * self.block / self.sample_rate)
-        return controls.Change(sampling, loudness, jump, begin, hold)
+            asked["begin"] = self._cut_prompt(asked["begin"], configs)
+        return controls.Change(**asked)
+
+    def _check_past(self, name: str) -> float:
+        """The seconds that there are to repeat, at most."""
+        if not self._past.maxlen:
+            raise UserError(f"this stream keeps nothing to {name}: make it with past, in seconds")
+        return self._past.maxlen * self.block / self.sample_rate
+
+    def _check_freeze(self, asked) -> dict[int, float]:
+        levels = [level.level for level in self._levels]
+        asked = asked if isinstance(asked, Mapping) else {levels[0]: asked}
+        for level in asked:
+            if level not in levels:
+                raise UserError(f"freeze names level {level}; there are "
+                                f"{', '.join(map(str, levels))}")
+        return {level: check_number("freeze", seconds, 0,
+                                    self._check_past("freeze") if seconds else None)
+                for level, seconds in asked.items()}
+
+    def _cut_prompt(self, begin: Prompt, configs) -> Prompt:
+        """What a jump goes on from: the prompt's last whole blocks."""
+        bottom = configs[-1].level
+        given = _prompt({x: codes for x, codes in begin.codes.items() if x >= bottom}, configs)
+        blocks = len(given[bottom]) * bottom // self.block
+        if not blocks:
+            raise UserError(f"what a jump goes on from must last a block, "
+                            f"{self.block / self.sample_rate:.2f} s")
+        count = blocks * self.block
+        return Prompt({level: x[-(count // level):] for level, x in given.items()},
+                      begin.audio[-count:])
 
     @property
     def bits(self) -> dict[int | str, float | np.ndarray]:
@@ -565,7 +632,7 @@ class Stream(Blocks):
         codes together; [batch] with a batch.
 
         Of codes that were drawn, under the distribution they were drawn from; a prompt's do not
-        count. It takes `log_probs`. NaN before the first.
+        count, a frozen level's do. It takes `log_probs`. NaN before the first.
         """
         if self.log_probs is None:
             raise ValueError("bits are counted where the stream was made with log_probs=True")
@@ -592,7 +659,7 @@ class Stream(Blocks):
                 raise
             self.codes, self.log_probs = made.codes, made.log_probs
             self._handed += 1
-            audio = self._loudness.apply(made.audio)
+            audio = self._loudness.apply(self._transposer.apply(made.audio))
             return audio if self.batch else audio[0]
 
     def _change(self, changes: list[controls.Change]):
@@ -602,11 +669,22 @@ class Stream(Blocks):
                 self._resample(change.sampling)
             if change.loudness is not None:
                 self._loudness.decibel = change.loudness
-            if change.seed is not None:
+            if change.transpose is not None:
+                self._transposer.semitones = change.transpose
+            if change.mutate is not None:
+                self._mutate = change.mutate
+                for level in self._levels:
+                    level.mutate = change.mutate
+            if change.jump is not None:
                 if self._handed:
                     self._leave(round(controls.PASSAGE * self.sample_rate), jumping=True)
                 self._held, self._ahead = 0, None
-                self._start(change.seed, change.begin, skip=True)
+                self._start(change.jump, change.begin, skip=True)
+            for level in self._levels:
+                if change.freeze and level.level in change.freeze:
+                    seconds = change.freeze[level.level]
+                    level.freeze(0 if not seconds else
+                                 max(1, round(seconds * self.sample_rate / level.level)))
             if change.hold is not None:
                 blocks = (max(1, round(change.hold * self.sample_rate / self.block)) if change.hold
                           else 0)
@@ -685,7 +763,7 @@ class Stream(Blocks):
                 "version": _STATE_VERSION, "seed": self.seed, "batch": self.batch or 0,
                 "blocks": self._done,
                 "fresh": self._fresh, "handed": self._handed,
-                "loudness": np.array(self._loudness.state()),
+                "loudness": np.array(self._loudness.state()), "mutate": self._mutate,
                 "past": self._past.maxlen * self.block / self.sample_rate,
                 "held": self._held, "at": self._at,
                 "block": self.block, "codec": self.codec.config.name,
@@ -701,7 +779,7 @@ class Stream(Blocks):
             if self._original is not None:
                 past = self._done * self.block >= self.prompt_samples
                 state["original"] = self._original[:0] if past else self._original
-            state |= self._past_state() | _origin(self.codec)
+            state |= self._past_state() | self._transposer.state() | _origin(self.codec)
             for level in self._levels:
                 settings = {f"{level.config.name}_{key}": value for key, value in level.sampling}
                 state |= _origin(level.generator) | settings | level.state()
@@ -799,6 +877,8 @@ class Stream(Blocks):
             stream._queue.begun = stream._handed
             stream._held, stream._at = int(state["held"]), int(state["at"])
             stream._loudness.restore(state["loudness"])
+            stream._transposer.restore(state)
+            stream._mutate = float(state["mutate"])
             stream._restore_past(state)
         except UserError:
             raise
@@ -921,7 +1001,7 @@ class Stream(Blocks):
 
     def _trim(self):
         """Forget the codes that neither the decoder, nor the context of a block to come, nor
-        `codes` will look at.
+        `codes` will look at, and that are further back than what can be frozen.
         """
         for level, below in zip(self._chain, [*self._chain[1:], None], strict=True):
             keep = self._done * level.per_block
@@ -930,7 +1010,8 @@ class Stream(Blocks):
             else:
                 group = below.blocks // below.group * below.group * below.per_block
                 keep = min(keep, below.span(group, group)[0])
-            level.trim(min(keep, level.stop))
+            past = self._past.maxlen * level.per_block if level is not self._kept else 0
+            level.trim(max(0, min(keep, level.stop - past)))
 
     def _shut(self):
         self._open = False
