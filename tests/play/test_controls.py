@@ -103,6 +103,99 @@ def prompt(rng, blocks, levels=LEVELS):
     return Prompt(codes, np.zeros(blocks * BLOCK, np.float32), keep_original=True)
 
 
+class Music:
+    """What stands for a `VQWave`: folders of weights by name, and a recording's codes."""
+
+    default_choice = None
+
+    def __init__(self, parts, **others):
+        self.parts, self.others = parts, others
+
+    def open(self, name):
+        if name not in self.others:
+            raise UserError(f"{name}: no weights here")
+        return self.others[name]
+
+    def engines(self):
+        return self.parts
+
+    def prompt(self, file, seconds=5.0, start=0.0):
+        assert file == "song.mp3"
+        rng, count = np.random.default_rng(round(start)), round(seconds) * BLOCK
+        configs = [g.config for g in self.parts[1]]
+        return Prompt({c.level: rng.integers(0, CODES, (count // c.level, c.books), np.int32)
+                       for c in configs}, np.zeros(count, np.float32))
+
+
+OTHER = chain(128, LAYOUTS["other levels"])
+MUSIC = Music(chain(128), other=Music(OTHER))
+
+
+def test_a_jump_to_other_weights_passes_to_what_they_play():
+    whole, other = collect(start(chain(128), seed=3), 3), collect(start(OTHER, seed=77), 6)
+    stream = start(chain(128), seed=3, music=MUSIC, past=PAST)
+    heard = perform(stream, [(2, {"jump": 77, "weights": "other"})], 6)
+    np.testing.assert_array_equal(heard[: 2 * BLOCK], whole[: 2 * BLOCK])
+    begins = 2 * BLOCK + PASSAGE
+    np.testing.assert_array_equal(heard[begins:], other[PASSAGE : 4 * BLOCK])
+    assert sorted(stream.codes) == [128, 512, 2048]
+    # What is asked for next goes by the levels that play then, also before they do.
+    stream.set(sampling={2048: {"temperature": 0.5}}, freeze=BLOCK / 22050)
+    with pytest.raises(UserError, match="sampling names level 8"):
+        stream.set(sampling={8: {"temperature": 0.5}})
+
+
+def test_what_follows_a_jump_to_other_weights_goes_by_their_levels_at_once():
+    stream = start(chain(128), seed=3, music=MUSIC)
+    next(stream)
+    stream.set(jump=77, weights="other")
+    stream.set(sampling={2048: {"temperature": 0.5}})
+    next(stream)
+    assert stream.sampling[2048].temperature == 0.5
+
+
+def test_a_performance_with_other_weights_is_replayed_and_resumed_bit_for_bit():
+    options = {"seed": 3, "past": PAST, "music": MUSIC}
+    changes = [(2, {"jump": 77, "weights": "other", "sampling": {2048: {"temperature": 0.5}}}),
+               (3, {"freeze": BLOCK / 22050}), (6, {"hold": BLOCK / 22050}),
+               (8, {"jump": 4, "begin": {"file": "song.mp3", "start": 3, "seconds": 2}}),
+               (10, {"loudness": -3})]
+    heard = perform(start(chain(128), **options), changes, 14)
+    score = controls.Score(3, tuple((at * BLOCK, change) for at, change in changes))
+    fresh = start(chain(128), **options)
+    score.check(fresh)
+    again = controls.replay(fresh, score.changes)
+    np.testing.assert_array_equal(np.concatenate([next(again) for _ in range(14)]), heard)
+    stream, pieces = start(chain(128), **options), []
+    for i in range(14):
+        for at, change in changes:
+            if at == i:
+                stream.set(**change)
+        state = stream.state()
+        stream = Stream.resume(state, stream.codec, stream._generators,
+                               music=stream._coming.music)
+        pieces.append(next(stream))
+    np.testing.assert_array_equal(np.concatenate(pieces), heard)
+
+
+def test_weights_that_do_not_fit_are_refused():
+    stream = start(chain(128), seed=3, music=MUSIC)
+    for change, words in (({"weights": "other"}, "say jump"),
+                          ({"weights": "nowhere", "jump": 1}, "no weights here"),
+                          ({"begin": {"song": 1}, "jump": 1}, "begin must be {file")):
+        with pytest.raises(UserError, match=words):
+            stream.set(**change)
+    with pytest.raises(UserError, match="without music"):
+        start(chain(128)).set(jump=1, weights="other")
+    slow = chain(128)
+    slow[0].config = slow[0].config.model_copy(update={"sample_rate": 8000})
+    with pytest.raises(UserError, match="8000 Hz, but this plays at 22050 Hz"):
+        start(chain(128), music=Music(None, slow=Music(slow))).set(jump=1, weights="slow")
+    wide = chain(128, {32768: 1, 128: 1})
+    with pytest.raises(UserError, match="multiple of the top level, 32768"):
+        start(chain(128), music=Music(None, wide=Music(wide))).set(jump=1, weights="wide")
+
+
 def test_a_jump_to_a_recording_is_heard_from_where_that_ends(rng):
     given = prompt(rng, 3)
     alone = collect(start(chain(128), seed=8, begin=Prompt(given.codes, given.audio)), 9)

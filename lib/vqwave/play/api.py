@@ -56,6 +56,29 @@ class VQWave:
         self.chain = weights.chain(self._generators)
         self._sets: dict[str, weights.WeightSet] = {}
         self._engines = {}
+        self._others: dict[str, VQWave] = {}
+
+    def open(self, generators) -> VQWave:
+        """The models of another folder of generators, for the same engine; with the codecs that are
+        in it where there are some, else with these.
+        """
+        key = os.path.abspath(generators)
+        if key not in self._others:
+            chain = weights.chain(generators)
+            own = any(weights.tags(generators, name) for name in chain.codecs.values())
+            self._others[key] = VQWave(generators if own else self._codecs, generators,
+                                       self.engine, default_choice=self.default_choice)
+        return self._others[key]
+
+    def engines(self, level: int | None = None) -> tuple:
+        """What plays the chain down to a level (None: see `ending`): the codec, and the generators
+        from the top down. Raises `UserError` where they do not fit.
+        """
+        level = self.ending(level)
+        names = [name for x, name in self.chain.generators.items() if x >= level]
+        engines.check_chain(self.weight_set(self.chain.codecs[level]),
+                            [self.weight_set(name) for name in names])
+        return self.codec(level), [self._load(name, engines.load_generator) for name in names]
 
     @property
     def sample_rate(self) -> int:
@@ -297,6 +320,7 @@ class VQWave:
                           chunk=chunk,
                           log_probs=log_probs,
                           past=past,
+                          music=self,
                           **common)
         for key, value in (("batch", batch), ("log_probs", log_probs), ("past", past)):
             if value:

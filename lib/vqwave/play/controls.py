@@ -79,7 +79,7 @@ go by this.
 """
 
 NAMES = ("sampling", *(name for name, one in CONTROLS.items() if not one.sampled),
-         "jump")
+         "jump", "begin", "weights")
 """What a score can change: keywords of `Stream.set`."""
 
 RAMP = 0.04644
@@ -103,6 +103,8 @@ class Change:
     mutate: float | None = None
     jump: int | None = None
     begin: Any = None
+    engines: Any = None
+    """What a jump goes on with, an `Engines`."""
     hold: float | None = None
 
 
@@ -222,11 +224,12 @@ class Score:
 
     def check(self, stream):
         """Every change suits a fresh `Stream`. Raises `UserError`, which names the change."""
+        engines = None
         for i, (sample, change) in enumerate(self.changes, 1):
             try:
                 if change.get("hold") and not sample:
                     raise UserError("there is nothing to hold yet at sample 0")
-                stream.check(**change)
+                engines = stream.check(engines, **change).engines or engines
             except UserError as e:
                 raise UserError(f"change {i} of the score: {e}") from e
 

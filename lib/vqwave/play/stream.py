@@ -9,6 +9,7 @@ a resume changes a bit.
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
 from collections import deque
@@ -16,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -379,6 +381,26 @@ class Variation:
 Begin = Prompt | Variation
 
 
+@dataclass(frozen=True)
+class Engines:
+    """What plays: a `CodecEngine`, and the `GeneratorEngine`s from the top of the chain down.
+
+    music: the `VQWave` that they are of, where it is known. sampling: by level, of a chain that a
+    jump goes to; chosen: its conditions' values.
+    """
+
+    codec: Any
+    generators: Sequence
+    music: Any = None
+    sampling: Mapping[int, Sampling] | None = None
+    chosen: Mapping[str, np.ndarray] | None = None
+
+    @property
+    def configs(self) -> list:
+        """The generators' configs."""
+        return [g.config for g in self.generators]
+
+
 class Blocks:
     """An iterator of blocks that `codec` decodes, until `close` ends it."""
 
@@ -427,6 +449,8 @@ class Stream(Blocks):
         log_probs: note how likely each code was, see `log_probs`.
         chosen: a value for each of the generators' conditions but the level above, by its input's
             name; one for all pieces, or one for each.
+        music: the `VQWave` that the engines are of, where `set` may jump to other weights, or to a
+            recording's file.
         past: seconds that `set(hold=…)` and `set(freeze=…)` can repeat, at most; they are kept,
             here and in the state.
 
@@ -453,7 +477,8 @@ class Stream(Blocks):
                  batch: int | None = None,
                  samples: int | None = None, sampling=None, chunk: int | None = None,
                  begin: Begin | None = None,
-                 log_probs: bool = False, past: float = 0.0, chosen: Mapping | None = None):
+                 log_probs: bool = False, past: float = 0.0, chosen: Mapping | None = None,
+                 music=None):
         if begin is not None and not isinstance(begin, Prompt | Variation):
             raise UserError(f"begin is {begin!r}; it must be what prompt or source made of a "
                             f"recording")
@@ -494,6 +519,8 @@ class Stream(Blocks):
         # was a hold or a jump.
         self._handed = 0
         self._queue = controls.Queue(self.block)
+        # What will play once all is done that was asked for.
+        self._coming, self._asking = Engines(codec, generators, music), threading.Lock()
         self._loudness = controls.Gain(self.sample_rate)
         self._transposer = Transposer(self.sample_rate, batch or 1)
         kept = check_number("past", past, 0, controls.MOST_PAST) * self.sample_rate
@@ -556,8 +583,13 @@ class Stream(Blocks):
                 and finer levels are played anew to it. Where the last level is frozen, as the only
                 one of a chain of one is, there is no finer one, and what is heard repeats.
             mutate: of what is frozen, the share that each round draws anew, and keeps.
-            jump: a seed: the music passes to the piece that begins with it. Nothing is frozen there.
-            begin: with `jump`, what that piece goes on from, a `Prompt`: it is not heard itself.
+            jump: a seed: the music passes to the piece that begins with it. Nothing is frozen
+                there.
+            begin: with `jump`, what that piece goes on from, which is not heard itself: a `Prompt`;
+                or a recording as a score names it, `{"file": …, "start": s, "seconds": s}`.
+            weights: with `jump`, the folder of the generators that play that piece, with the codecs
+                in it where it has some. They are loaded here, before the change is asked for. What
+                was played before can no longer be held then.
 
         Returns:
             The sample (of the stream) that the change holds from. The same changes at the same
@@ -566,30 +598,45 @@ class Stream(Blocks):
         Raises:
             UserError: what cannot be; nothing is changed then.
         """
-        return self._queue.put(self.check(**asked))
+        asked = self._load(asked, self._coming.music)
+        with self._asking:
+            change = self.check(**asked)
+            sample = self._queue.put(change)
+            self._coming = change.engines or self._coming
+        return sample
 
-    def check(self, **asked) -> controls.Change:
-        """The change that `set` makes of the same keywords, which is not made yet. Raises
+    def check(self, engines: Engines | None = None, **asked) -> controls.Change:
+        """The change that `set` makes of the same keywords, which is not made yet.
+
+        engines: what plays by then; None: what does once all that was asked for is done. Raises
         `UserError` where it cannot be.
         """
         for name in asked:
-            if name not in (*controls.NAMES, "begin"):
+            if name not in controls.NAMES:
                 raise UserError(f"no control is called {name!r}; there are "
                                 f"{', '.join(controls.NAMES)}")
-        asked = {name: value for name, value in asked.items() if value is not None}
-        configs = [g.config for g in self._generators]
-        if "sampling" in asked:
-            sampling_per_level(configs, asked["sampling"])
-        if "freeze" in asked:
-            asked["freeze"] = self._check_freeze(asked["freeze"])
-        for name in asked.keys() & controls.CONTROLS.keys() - {"freeze"}:
-            control = controls.CONTROLS[name]
-            most = self._check_past(name) if name == "hold" and asked[name] else control.most
-            asked[name] = check_number(name, asked[name], control.least, most)
+        engines = engines or self._coming
+        asked = self._load({name: value for name, value in asked.items() if value is not None},
+                           engines.music)
         if "jump" in asked:
             asked["jump"] = check_number("jump", asked["jump"], 0, whole=True)
             if self._kept:
                 raise UserError("a variation follows its recording: there is nowhere to jump to")
+        elif "weights" in asked:
+            raise UserError("weights are what a jump goes on with: say jump, a seed, too")
+        configs = engines.configs
+        if "weights" in asked:
+            asked["engines"] = self._check_engines(asked.pop("weights"), asked.pop("sampling",
+                                                                                   None))
+            configs = asked["engines"].configs
+        if "sampling" in asked:
+            sampling_per_level(configs, asked["sampling"])
+        if "freeze" in asked:
+            asked["freeze"] = self._check_freeze(asked["freeze"], configs)
+        for name in asked.keys() & controls.CONTROLS.keys() - {"freeze"}:
+            control = controls.CONTROLS[name]
+            most = self._check_past(name) if name == "hold" and asked[name] else control.most
+            asked[name] = check_number(name, asked[name], control.least, most)
         if "begin" in asked:
             if "jump" not in asked or not isinstance(asked["begin"], Prompt):
                 raise UserError("begin must be what prompt made of a recording, and goes with "
@@ -597,14 +644,46 @@ class Stream(Blocks):
             asked["begin"] = self._cut_prompt(asked["begin"], configs)
         return controls.Change(**asked)
 
+    def _load(self, asked: dict, music) -> dict:
+        """What was asked for, with what it names on the disk loaded, which takes its time; music:
+        the `VQWave` that plays.
+        """
+        weights, begin = asked.get("weights"), asked.get("begin")
+        named = isinstance(weights, str | os.PathLike)
+        if music is None and (named or isinstance(begin, Mapping)):
+            raise UserError("this stream knows no other weights or recordings: it was made without "
+                            "music")
+        if weights is not None:
+            music = music.open(weights) if named else weights
+            asked = asked | {"weights": music}
+        if isinstance(begin, Mapping):
+            if "file" not in begin or not set(begin) <= {"file", "start", "seconds"}:
+                raise UserError("begin must be {file, start, seconds} of a recording")
+            part = {name: value for name, value in begin.items() if name != "file"}
+            asked = asked | {"begin": music.prompt(begin["file"], **part)}
+        return asked
+
+    def _check_engines(self, music, sampling) -> Engines:
+        """What another `VQWave` plays, where it can take over."""
+        codec, generators = music.engines()
+        configs, rate = [g.config for g in generators], codec.config.sample_rate
+        if rate != self.sample_rate:
+            raise UserError(f"the other weights are of {rate} Hz, but this plays at "
+                            f"{self.sample_rate} Hz")
+        check_block(self.block, configs)
+        wanted = {c.input for config in configs for c in config.conditions}
+        given = {name: value for name, value in self.chosen.items() if name in wanted}
+        return Engines(codec, generators, music, sampling_per_level(configs, sampling),
+                       check_chosen(configs, given, self.batch or 1, music.default_choice))
+
     def _check_past(self, name: str) -> float:
         """The seconds that there are to repeat, at most."""
         if not self._past.maxlen:
             raise UserError(f"this stream keeps nothing to {name}: make it with past, in seconds")
         return self._past.maxlen * self.block / self.sample_rate
 
-    def _check_freeze(self, asked) -> dict[int, float]:
-        levels = [level.level for level in self._levels]
+    def _check_freeze(self, asked, configs) -> dict[int, float]:
+        levels = [config.level for config in configs]
         asked = asked if isinstance(asked, Mapping) else {levels[0]: asked}
         for level in asked:
             if level not in levels:
@@ -679,6 +758,8 @@ class Stream(Blocks):
                 if self._handed:
                     self._leave(round(controls.PASSAGE * self.sample_rate), jumping=True)
                 self._held, self._ahead = 0, None
+                if change.engines is not None:
+                    self._replace(change.engines)
                 self._start(change.jump, change.begin, skip=True)
             for level in self._levels:
                 if change.freeze and level.level in change.freeze:
@@ -693,6 +774,13 @@ class Stream(Blocks):
                 elif blocks and self._ahead is None:
                     self._ahead = self._make(self.block)
                 self._held, self._at = min(blocks, len(self._past)), 0
+
+    def _replace(self, engines: Engines):
+        """Go on with other weights."""
+        self.codec, self._generators = engines.codec, engines.generators
+        self._halo = self.codec.decode_halo
+        self.sampling, self.chosen = engines.sampling, engines.chosen
+        self._past.clear()  # the codes of other levels
 
     def _leave(self, over: int, jumping: bool = False):
         """What would come next passes into the next block, over so many samples."""
@@ -819,12 +907,13 @@ class Stream(Blocks):
 
     @classmethod
     def resume(cls, state: Mapping, codec=None, generators: Sequence | None = None, *,
-               chunk: int | None = None) -> Stream:
+               chunk: int | None = None, music=None) -> Stream:
         """The stream that goes on where `state` was taken (a dict, or what `np.load` gives for it),
         bit for bit.
 
         Without `codec` and `generators` they are loaded from where they were when the state was
-        taken. Raises `UserError` where they are not those that made it, or the state is damaged.
+        taken. music: the `VQWave` that they are of, for `set`. Raises `UserError` where they are
+        not those that made it, or the state is damaged.
         """
         try:
             if int(state["version"]) != _STATE_VERSION:
@@ -863,7 +952,7 @@ class Stream(Blocks):
                          batch=int(state["batch"]) or None,
                          samples=None if samples < 0 else samples, chunk=chunk,
                          begin=begin, log_probs=bool(state["log_probs"]), sampling=sampling,
-                         past=float(state["past"]),
+                         past=float(state["past"]), music=music,
                          chosen={k.removeprefix(_CHOSEN): state[k] for k in state
                                  if k.startswith(_CHOSEN)})
             for level in stream._chain:

@@ -107,7 +107,7 @@ def read(sound: np.ndarray, at: np.ndarray, rate: float = 1.0) -> np.ndarray:
 
     rate: how far apart the places are; above 1, what would lie above half the new rate is left out.
     """
-    if rate == 1 and (at == np.floor(at)).all() and len(at) and 0 <= at[0] and at[-1] < len(sound):
+    if rate == 1 and (at == np.floor(at)).all() and at[0] >= 0 and at[-1] < len(sound):
         return sound[at.astype(int)]
     cut = min(1.0, 1 / rate)
     near = np.floor(at).astype(int)[:, None] + np.arange(1 - _TAPS, _TAPS + 1)
