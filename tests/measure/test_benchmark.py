@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,13 +22,13 @@ from vqwave.config import preset
 from vqwave.data import audio, manifest
 from vqwave.errors import UserError
 from vqwave.measure import benchmark, scoring
-from vqwave.play import api, engine, loops
+from vqwave.play import api, engine, loops, playback
 
 CHAIN = preset("tiny").chain
 LEVELS, RATE = CHAIN.sizes, CHAIN.sample_rate
 TINY = benchmark.Effort(rounds=2, turn=0.001, chain_rounds=2, chain_turn=0.001,
                         starts=1, minutes=(0.01, 0.02),
-                        bandwidth_bytes=1 << 16, codes=128, seconds=0.2, streams=(1, 2))
+                        bandwidth_bytes=1 << 16, codes=128, seconds=0.2, streams=(1, 2), controls=1)
 
 
 @pytest.fixture(scope="module")
@@ -377,3 +378,43 @@ def test_importing_it_imports_no_framework():
                           capture_output=True, text=True, check=True,
                           env=os.environ | {"PYTHONPATH": str(Path(vqwave.__file__).parents[1])})
     assert done.stdout == "none\n"
+
+
+class Changing:
+    """Blocks of noise, silent from the block on that is made after `stop`, and loud after `go`."""
+
+    def __init__(self, expected, block):
+        self.expected, self.block, self.made, self.gain, self.changes = expected, block, 0, 1.0, []
+
+    def change(self, gain):
+        self.gain = gain
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        first = self.made * self.block
+        if first >= len(self.expected):
+            raise StopIteration
+        if self.gain != (self.changes[-1][1] if self.changes else 1.0):
+            self.changes.append((first, self.gain))
+        self.made += 1
+        return self.gain * self.expected[first : first + self.block]
+
+
+def test_the_sample_that_first_heeds_a_control_is_found():
+    expected = np.random.default_rng(0).normal(0, 0.1, 60 * 512).astype(np.float32)
+    blocks = Changing(expected, 512)
+    feed = playback.Feed(blocks, RATE, buffer=0.05, prebuffer=0.01)
+    feed.start()
+    sink = benchmark.Sink(feed, expected, 256)
+    sink.skip(0.1)
+    for gain in (0.0, 1.0, 0.0):
+        asked = time.perf_counter()
+        blocks.change(gain)
+        heard = sink.heed()
+        assert sink.heeded == blocks.changes[-1][0] and blocks.changes[-1][1] == gain
+        assert heard > asked
+    with pytest.raises(RuntimeError, match="ended before"):
+        sink.heed()
+    feed.close()

@@ -10,6 +10,7 @@ import textwrap
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -404,3 +405,15 @@ def test_an_interrupt_stops_where_there_is_no_terminal(player):
     process.send_signal(signal.SIGINT)
     expect(process, "stopped")
     assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize("rate, levels, block, expected", [
+    (22050, (512, 128, 32, 8), 8192, 1024), (22050, (2048, 512), 8192, 2048),
+    (22050, (512,), 512, 512), (44100, (512, 128), 8192, 2048), (8000, (300, 100), 3000, 300),
+])
+def test_a_low_latency_has_short_blocks_of_whole_frames(rate, levels, block, expected):
+    chain = SimpleNamespace(sample_rate=rate, top=levels[0], block=block)
+    low = playback.LATENCIES["low"]
+    assert low.samples(chain) == expected
+    assert playback.LATENCIES["normal"].samples(chain) == block
+    assert low.prebuffer < low.buffer < playback.BUFFER and low.buffer > 2 * low.block

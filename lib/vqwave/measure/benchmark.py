@@ -28,9 +28,9 @@ from .. import config, files, machine, metrics, quiet, weights
 from ..config import ChainConfig, Preset, Split
 from ..data import audio, manifest
 from ..errors import UserError
-from ..play import api, engine, export, loops, playback, sampling
+from ..play import api, controls, engine, export, loops, playback, sampling
 
-PARTS = ("bandwidth", "codecs", "steps", "accuracy", "chain", "start", "memory")
+PARTS = ("bandwidth", "codecs", "steps", "accuracy", "chain", "start", "latency", "memory")
 STREAMS = (1, 8, 32)
 EAGER = "eager"
 # Random numbers and contexts for so many steps are made beforehand, outside what is timed, and no
@@ -45,7 +45,7 @@ class Effort:
     """How long is measured. `turn`: seconds of one turn of one contender; `chain_turn`: of one
     stream; `minutes`: of music, after which memory is read; `bandwidth_bytes`: size of the array
     that is read and copied; `codes`: held-out codes a level that accuracy is told from; `seconds`:
-    of audio through each codec.
+    of audio through each codec; `controls`: changes of which the delay is measured.
     """
 
     rounds: int = 5
@@ -58,11 +58,12 @@ class Effort:
     codes: int = 8192
     seconds: float = 10.0
     streams: tuple[int, ...] = STREAMS
+    controls: int = 8
 
 
 FULL = Effort()
 QUICK = Effort(rounds=2, turn=0.04, chain_rounds=1, chain_turn=1.0, starts=1, minutes=(0.1, 0.5),
-               bandwidth_bytes=64 << 20, codes=1024, seconds=3.0)
+               bandwidth_bytes=64 << 20, codes=1024, seconds=3.0, controls=3)
 
 
 @dataclass(frozen=True)
@@ -196,6 +197,9 @@ def _jobs(chain, parts, effort, data_dir, tracks, first, new_codecs):
                      lambda level=level: _child("chain", chain, level, effort)))
         made.append((chain, "start", 12, f"{size}: time to first audio at {level}x",
                      lambda level=level: [start(chain, level, effort)]))
+        made.append((chain, "latency", 20 * effort.controls,
+                     f"{size}: from a control to its sound at {level}x",
+                     lambda level=level: _child("latency", chain, level, effort)))
         made.append((chain, "memory", 10 * minutes[-1], f"{size}: memory over {minutes[-1]:g} min "
                                                         f"of music at {level}x",
                      lambda level=level: _child("memory", chain, level, effort, minutes=minutes)))
@@ -554,7 +558,8 @@ def child(job: str, options: str):
     effort = Effort(**options["effort"])
     music = api.load(options["codecs"], options["generators"], default_choice=0)
     jobs: dict[str, Callable] = {"codecs": codecs_rows, "chain": chain_rows,
-                                 "warm": warm_rows, "memory": memory_rows}
+                                 "warm": warm_rows, "latency": latency_rows,
+                                 "memory": memory_rows}
     levels = () if job == "codecs" else (options["level"],)
     rows = jobs[job](music, effort, *levels, *([options["minutes"]] if job == "memory" else []))
     loaded = {"tensorflow", "keras"} & set(sys.modules)
@@ -621,6 +626,83 @@ def warm_rows(music, effort: Effort, level: int) -> list[dict]:
             first.append(marks[0])
             sound.append(marks[-1])
     return [{"first_block_s": float(np.median(first)), "sound_s": float(np.median(sound))}]
+
+
+class Sink:
+    """What stands for a sound device: it takes `period` samples at a time out of a `Feed`, as fast
+    as they are heard, and compares them with `expected`, the same music as nobody changes it.
+
+    Loudness goes to nothing and back: the first sample that is other than it was without the change
+    is the first that heeds it.
+    """
+
+    def __init__(self, feed: playback.Feed, expected: np.ndarray, period: int):
+        self.feed, self.expected, self.period = feed, expected, period
+        self.position, self.began, self.silent = 0, time.perf_counter(), False
+        self.heeded = 0  # the sample that did
+
+    def skip(self, seconds: float):
+        """Take so much of it."""
+        until = self.position + seconds * self.feed.sample_rate
+        while self.position < until:
+            self._take()
+
+    def heed(self) -> float:
+        """When the sample is heard that first heeds a change that was just asked for, on the clock
+        of `perf_counter`. Raises `RuntimeError` where the music ends before.
+        """
+        while True:
+            first, audio, at = self.position, *self._take()
+            was = np.zeros_like(audio) if self.silent else self.expected[first:][: len(audio)]
+            if (other := np.flatnonzero(audio[: len(was)] != was)).size:
+                self.silent, self.heeded = not self.silent, first + int(other[0])
+                return at + other[0] / self.feed.sample_rate
+
+    def _take(self) -> tuple[np.ndarray, float]:
+        """The next samples, and when their first is heard."""
+        rate = self.feed.sample_rate
+        at = self.began + self.position / rate
+        time.sleep(max(0.0, at - time.perf_counter()))
+        audio, more = self.feed.read(self.period)
+        got = round(self.feed.status.seconds * rate) - self.position
+        if not (got or more):
+            raise self.feed.error or RuntimeError("the music ended before the control was heeded")
+        # Where the sound ran dry silence was heard: the clock goes on, the music does not.
+        audio, self.began = audio[:got], self.began + (self.period - got) / rate
+        self.position += len(audio)
+        return audio, at
+
+
+def latency_rows(music, effort: Effort, level: int) -> list[dict]:
+    """Milliseconds from `Stream.set` to the first sample that heeds it, as a device would play it,
+    for each of `playback.LATENCIES`; how often the sound ran dry; RTF of such blocks.
+    """
+    rows, random = [], np.random.default_rng(0)
+    for name, latency in playback.LATENCIES.items():
+        wait = latency.buffer + 0.5  # until a change has been heard, and its ramp is over
+        seconds = (2 * wait + 1) * (effort.controls + 1)
+        samples = round(seconds * music.sample_rate)
+        with music.stream(level=level, seed=0, latency=name, samples=samples) as stream:
+            began = time.perf_counter()
+            expected = np.concatenate(list(stream))
+            rtf = seconds / (time.perf_counter() - began)
+        with music.stream(level=level, seed=0, latency=name, samples=samples) as stream:
+            feed, took = playback.Feed(stream, stream.sample_rate, latency.buffer,
+                                       latency.prebuffer), []
+            feed.start()
+            while not feed.ready:
+                time.sleep(0.001)
+            sink = Sink(feed, expected, latency.period)
+            for i in range(effort.controls):
+                sink.skip(wait + random.uniform(0, 0.2))
+                asked = time.perf_counter()
+                stream.set(loudness=0.0 if i % 2 else controls.QUIETEST)
+                took.append(1000 * (sink.heed() - asked))
+            feed.close()
+        rows.append({**_where(music.chain, level), "latency": name, "block": stream.block,
+                     "controls": len(took), "median_ms": float(np.median(took)),
+                     "most_ms": max(took), "underruns": feed.underruns, "rtf": rtf})
+    return rows
 
 
 def start(chain: ChainWeights, level: int, effort: Effort) -> dict:
@@ -766,6 +848,10 @@ TARGETS = (
            worst("chain", "rtf", size="compact", streams=32, whole=True)),
     Target("from Enter to sound, cold process, compact, all levels", "<", 2.5, 1.2, "s",
            worst("start", "cold_sound_s", size="compact", whole=True)),
+    Target("from a control to the first sample that heeds it, --latency low, compact", "≤", 200,
+           100, "ms", worst("latency", "most_ms", max, size="compact", latency="low", ending=True)),
+    Target("underruns meanwhile", "≤", 0, 0, "",
+           worst("latency", "underruns", max, size="compact", latency="low", ending=True)),
     Target("against the eager loop, compact, worst level", "≥", 50, 100, "x",
            worst("steps", "against_eager", size="compact", streams=1, engine="onnx")),
     Target("against the eager loop, reference, worst level", "≥", 50, 100, "x",
@@ -867,6 +953,11 @@ def _tables(results):
                             "cold_sound_s")))
                for r in get("start", ())
            ])
+    yield ("Milliseconds from a control to the first sample that heeds it",
+           ("size", "to", "latency", "block", "median", "most", "underruns", "RTF"), [
+               (r["size"], f"{r['level']}x", r["latency"], str(r["block"]),
+                f"{r['median_ms']:.0f}", f"{r['most_ms']:.0f}", str(r["underruns"]),
+                f"{r['rtf']:.2f}") for r in get("latency", ())])
     yield "Peak memory, MiB", ("size", "to", "after", "growth", "RTF"), [
         (r["size"], f"{r['level']}x", ", ".join(f"{m:g} min: {p / 2**20:.1f}"
                               for m, p in zip(r["minutes"], r["peak_bytes"], strict=True)),

@@ -19,6 +19,7 @@ from ..files import printable
 from . import engine as engines
 from .conditions import check_chosen
 from .parallel import Windows
+from .playback import LATENCIES
 from .sampling import sampling_per_level
 from .stream import Begin, Prompt, Stream, Variation
 
@@ -251,7 +252,7 @@ class VQWave:
                samples: int | None = None,
                seed: int | None = None, sampling=None, begin: Begin | None = None, windows: int = 1,
                batch: int | None = None, chunk: int | None = None, log_probs: bool = False,
-               past: float = 0.0,
+               past: float = 0.0, latency: str = "normal",
                chosen: Mapping | None = None, report: Callable[[float], None]
                | None = None) -> Stream | Windows:
         """An iterator of float32 blocks, endless unless `seconds` or `samples` are given.
@@ -268,8 +269,13 @@ class VQWave:
             windows: above 1 one long piece is made faster, all of it before the first block, see
                 `Windows`.
             batch, chunk, log_probs, past, chosen: see `Stream`.
+            latency: of `playback.LATENCIES`: with `low` blocks are short, so that what is `set` is
+                heard sooner, at more computing. Blocks of another length may be another piece of
+                the same seed.
             report: called with the share of the piece that is sampled, with windows.
         """
+        if latency not in LATENCIES:
+            raise UserError(f"latency is {latency!r}; it must be one of {', '.join(LATENCIES)}")
         varied = begin if isinstance(begin, Variation) else None
         if windows != 1 and begin is not None:
             raise UserError("windows make a piece from nothing: they neither continue nor vary a "
@@ -310,7 +316,7 @@ class VQWave:
                                 f"varied lasts {varied.samples / self.sample_rate:.2f} s")
             samples = varied.samples if samples is None else samples
         loaded = [self._load(name, engines.load_generator) for name in names]
-        common = {"block": self.chain.block, "samples": samples, "seed": seed,
+        common = {"block": LATENCIES[latency].samples(self.chain), "samples": samples, "seed": seed,
                   "sampling": sampling, "chosen": chosen}
         if windows == 1:
             return Stream(self.codec(level),

@@ -27,6 +27,33 @@ PREBUFFER = 0.7
 BUFFER = 4.0
 """Seconds that the queue holds at most."""
 
+
+
+@dataclass(frozen=True)
+class Latency:
+    """How soon a control is heard, in seconds, and what that is paid with.
+
+    block: of a block at most (None: as long as the chain's). A decoder and a context see what is
+        around a block each time, so short blocks take more computing. prebuffer, buffer: see
+        `Feed`. period: samples that a device asks for at a time.
+    """
+
+    block: float | None = None
+    prebuffer: float = PREBUFFER
+    buffer: float = BUFFER
+    period: int = 1024
+
+    def samples(self, chain) -> int:
+        """Samples of a block of this chain: whole frames of its top level, one at least."""
+        if self.block is None:
+            return chain.block
+        whole = max(1, int(self.block * chain.sample_rate) // chain.top)
+        return min(chain.block, whole * chain.top)
+
+
+LATENCIES = {"normal": Latency(), "low": Latency(0.047, 0.09, 0.095, 256)}
+"""What `--latency` can be. With `low` two blocks wait to be heard, and one is made."""
+
 FADE = 0.25
 """Seconds in which the sound fades out when it is stopped, or paused."""
 
@@ -185,9 +212,11 @@ class Feed:
 def play(blocks: Iterable[np.ndarray], sample_rate: int, *, device: int | str | None = None,
          status: Callable[[Status], None] | None = None, buffer: float = BUFFER,
          prebuffer: float = PREBUFFER,
-         fade: float = FADE) -> PlayReport:
+         fade: float = FADE, period: int = 1024,
+         keys: Callable[[str], None] | None = None) -> PlayReport:
     """Play float32 blocks [samples] in [-1, 1] until they end, q is pressed, or Ctrl-C; space
-    pauses and resumes.
+    pauses and resumes. `keys` is told of every other key; period: samples that the device asks for
+    at a time.
 
     Computing runs in a thread of its own. `status` is called some times a second. Call it from the
     main thread. What `blocks` raises is raised after what it gave until then has been heard.
@@ -203,10 +232,10 @@ def play(blocks: Iterable[np.ndarray], sample_rate: int, *, device: int | str | 
     try:
         # The device first: that there is none should not be learned after minutes of exporting
         # models.
-        with _open(pyaudio, pa, feed, device) as output:
+        with _open(pyaudio, pa, feed, device, period) as output:
             feed.start()
             try:
-                stopped = _watch(output, feed, status)
+                stopped = _watch(output, feed, status, keys)
             finally:
                 feed.close()
     finally:
@@ -217,7 +246,7 @@ def play(blocks: Iterable[np.ndarray], sample_rate: int, *, device: int | str | 
     return PlayReport(feed.status.seconds, feed.underruns, stopped)
 
 
-def _watch(output: _Output, feed: Feed, status) -> bool:
+def _watch(output: _Output, feed: Feed, status, keys) -> bool:
     """Wait until the feed is at its end, minding the keys. Returns whether the listener ended it.
     """
     stopped = False
@@ -235,9 +264,11 @@ def _watch(output: _Output, feed: Feed, status) -> bool:
                 pressed = key(0.05)
                 if pressed == " ":
                     feed.pause(not feed.paused)
-                elif pressed == "q":
+                elif pressed in ("q", "Q"):
                     stopped = True
                     feed.stop()
+                elif pressed and keys:
+                    keys(pressed)
                 if status:
                     status(feed.status)
             except KeyboardInterrupt:
@@ -250,7 +281,7 @@ def _watch(output: _Output, feed: Feed, status) -> bool:
 class _Output:
     """A PyAudio stream that plays a feed as 16-bit samples."""
 
-    def __init__(self, pyaudio, pa, feed, index: int, channels: int):
+    def __init__(self, pyaudio, pa, feed, index: int, channels: int, period: int):
         self.started = False
 
         def callback(_, count, *__):
@@ -262,7 +293,7 @@ class _Output:
         self._stream = pa.open(
             rate=feed.sample_rate, channels=channels, format=pyaudio.paInt16,
             output=True, output_device_index=index,
-            frames_per_buffer=1024, start=False, stream_callback=callback,
+            frames_per_buffer=period, start=False, stream_callback=callback,
         )
 
     def start(self):
@@ -293,7 +324,7 @@ def _device_errors():
         raise UserError(f"the device stopped playing: {e.args[-1]}") from e
 
 
-def _open(pyaudio, pa, feed, device) -> _Output:
+def _open(pyaudio, pa, feed, device, period: int) -> _Output:
     found = outputs(pa)
     index = _choose(pa, found, device)
     rate = feed.sample_rate
@@ -304,7 +335,7 @@ def _open(pyaudio, pa, feed, device) -> _Output:
                     rate, output_device=index, output_channels=channels,
                     output_format=pyaudio.paInt16
                 )
-                return _Output(pyaudio, pa, feed, index, channels)
+                return _Output(pyaudio, pa, feed, index, channels, period)
         except (OSError, ValueError) as e:
             # Some hardware plays stereo only.
             reason = e
@@ -381,7 +412,11 @@ def keyboard() -> Iterator[Callable[[float], str]]:
         elif select.select([fd], [], [], seconds)[0]:
             pressed = os.read(fd, 1)
             watching = bool(pressed)  # nothing to read: the terminal was closed
-            return pressed.decode("ascii", "ignore").lower()
+            if pressed == b"\x1b":  # an arrow, say: several bytes, none of them a key of ours
+                while select.select([fd], [], [], 0)[0] and os.read(fd, 1):
+                    pass
+                return ""
+            return pressed.decode("ascii", "ignore")
         return ""
 
     try:
@@ -396,6 +431,6 @@ def status_line(level: int, status: Status) -> str:
     minutes, seconds = divmod(int(status.seconds), 60)
     runs = (f" · {status.underruns} underrun{'s' * (status.underruns != 1)}" if status.underruns
             else "")
-    state = "paused" if status.paused else "space pauses, q quits"
+    state = "paused" if status.paused else "space pauses, q quits, ? keys"
     return (f"{minutes}:{seconds:02d} · level {level} · {status.speed:.1f} x real time · "
             f"buffer {status.buffered:.1f} s{runs} · {state}")
