@@ -191,9 +191,8 @@ def test_weights_that_do_not_fit_are_refused():
     slow[0].config = slow[0].config.model_copy(update={"sample_rate": 8000})
     with pytest.raises(UserError, match="8000 Hz, but this plays at 22050 Hz"):
         start(chain(128), music=Music(None, slow=Music(slow))).set(jump=1, weights="slow")
-    wide = chain(128, {32768: 1, 128: 1})
-    with pytest.raises(UserError, match="multiple of the top level, 32768"):
-        start(chain(128), music=Music(None, wide=Music(wide))).set(jump=1, weights="wide")
+    with pytest.raises(UserError, match="multiple of the top level, 2048"):
+        start(chain(128), block=512, music=Music(None, wide=Music(OTHER))).set(jump=1, weights="wide")
 
 
 def test_a_jump_to_a_recording_is_heard_from_where_that_ends(rng):

@@ -10,12 +10,14 @@ from rich.progress import TextColumn, TimeRemainingColumn
 from .. import cli, config, progress, weights
 from ..errors import Interrupted, UserError, signal_handlers
 from ..files import printable
-from ..play import api, controls, engine, mastering, playback, render
+from ..play import api, controls, engine, keys, mastering, playback, render
 from . import arguments
 
 LONGEST = 24 * 3600
 """Seconds: the longest piece that a length can ask for."""
 
+PAST = 16.0
+"""Seconds of what plays that can be held or frozen."""
 PROMPT_SECONDS, PROMPT_START = 5.0, 0.0
 BEST_BY = ("likelihood",)
 TOP, *_ = KEEPABLE = config.preset().chain.sizes[:-1]
@@ -55,7 +57,7 @@ def make(args) -> int:
     sampled = [x for x in chain.sizes if level <= x < (args.keep or float("inf"))]
     options = {"level": level, "samples": samples, "batch": args.batch if len(paths) > 1 else None,
                "windows": args.windows, "sampling": sampling(args, sampled),
-               "chosen": dict(args.choose or ())}
+               "chosen": dict(args.choose or ()), "latency": args.latency}
     codecs = [x for x in chain.sizes if x >= level] if args.prompt else [args.keep or level, level]
     names = [*(chain.codecs[x] for x in codecs), *(chain.generators[x] for x in sampled)]
     for line in weights.describe([music.weight_set(name) for name in dict.fromkeys(names)]):
@@ -64,17 +66,19 @@ def make(args) -> int:
 
     if args.candidates:
         return candidates(args, music, options, paths[0], finish)
-    if score is None:
-        stream, changes = music.stream(seed=args.seed, **options), ()
-    else:
+    if not paths or score is not None:
+        options["past"] = controls.MOST_PAST if score is not None else PAST
+    seed, changes = args.seed, ()
+    if score is not None:
         seed, changes = score.seed if args.seed is None else args.seed, score.changes
-        stream = music.stream(seed=seed, past=controls.MOST_PAST, **options)
+    stream = music.stream(seed=seed, **options)
+    if score is not None:
         score.check(stream)
     finish.check(stream)
     print(f"seed {stream.seed}", flush=True)
     with stream:
         if not paths:
-            return play(stream, args.device, finish, chain, changes)
+            return play(stream, args, finish, chain, changes)
         lengths, speed = write(stream, paths, finish, changes=changes)
     for path, count in zip(paths, lengths, strict=True):
         print(f"wrote {printable(path)}: {count / rate:.2f} s, {count} samples")
@@ -87,7 +91,8 @@ def parser(written: bool = True) -> argparse.ArgumentParser:
     without.
     """
     playing = ("plays while the music is made, without end unless you give a length: space pauses, "
-               "q or Ctrl-C fades out and stops. The same seed gives the same music.")
+               "q or Ctrl-C fades out and stops, ? shows the keys that change what plays. The same "
+               "seed gives the same music.")
     if written:
         parser = cli.parser(
             "Make music. The generators invent codes, from the top of the chain down; the last "
@@ -157,6 +162,13 @@ def parser(written: bool = True) -> argparse.ArgumentParser:
                              "for GPUs)")
     parser.add_argument("--device", metavar="D", help="the sound device to play on, by number or "
                                                       "name")
+    parser.add_argument("--latency", choices=playback.LATENCIES, default="normal",
+                        help="low: what the keys change is heard sooner, at more computing, and "
+                             "less is in hand when the machine is busy; it may be another piece of "
+                             "the same seed")
+    parser.add_argument("--record", metavar="FILE",
+                        help="write what the keys changed while it played as a score, which "
+                             "--score plays again, at the same --latency")
     parser.add_argument("--no-gpu", action="store_true", help="leave a GPU alone")
 
     steering = parser.add_argument_group("begin with a recording")
@@ -239,6 +251,8 @@ def check(args):
         raise UserError("--output needs --length or --seconds: without them the music has no end")
     if written and args.device is not None:
         raise UserError("--device is where to play; with --output nothing is played")
+    if written and args.record is not None:
+        raise UserError("--record is of what is played; with --output nothing is played")
     for flag, value, needed, there in (
         ("--prompt-seconds", args.prompt_seconds, "--prompt", args.prompt),
         ("--prompt-start", args.prompt_start, "--prompt", args.prompt),
@@ -375,15 +389,19 @@ def candidates(args, music, options, path, finish) -> int:
     return 0
 
 
-def play(stream, device, finish, chain, changes=()) -> int:
-    """Until it ends or the listener stops it."""
-    console = progress.console()
+def play(stream, args, finish, chain, changes=()) -> int:
+    """Until it ends or the listener stops it; keys change what plays."""
+    console, pressed = progress.console(), keys.Keys(stream)
+    latency = playback.LATENCIES[args.latency]
+    first = stream.seed
 
     def end(number, _):
         raise Interrupted(number, "stopped by SIGTERM")
 
     def show(status):
         line = playback.status_line(stream.level, status)
+        if pressed.line:
+            line = f"{pressed.line} · {line}"
         sys.stderr.write(f"\r{line[: console.width - 1]}\x1b[K")
         sys.stderr.flush()
 
@@ -391,12 +409,17 @@ def play(stream, device, finish, chain, changes=()) -> int:
     try:
         with signal_handlers(end, signal.SIGTERM):
             report = playback.play(
-                blocks, stream.sample_rate, device=device, status=show
-                if console.is_terminal else None
+                blocks, stream.sample_rate, device=args.device, status=show
+                if console.is_terminal else None, buffer=latency.buffer,
+                prebuffer=latency.prebuffer, period=latency.period, keys=pressed.press
             )
     finally:
         if console.is_terminal:
             sys.stderr.write("\r\x1b[K")
+        if args.record is not None:
+            score = controls.Score(first, (*changes, *pressed.score))
+            controls.write_score(args.record, score)
+            print(f"wrote {printable(args.record)}", file=sys.stderr)
     print(f"played {report.seconds:.1f} s")
     if report.underruns:
         runs = "once" if report.underruns == 1 else f"{report.underruns} times"

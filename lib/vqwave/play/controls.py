@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
-from ..files import printable, reason
+from ..files import atomic_write, printable, reason
 from .mastering import cross_fade
 
 QUIETEST, LOUDEST = -80.0, 12.0
@@ -282,3 +282,14 @@ def read_score(path) -> Score:
         return Score(seed, parse_changes(found["changes"]))
     except UserError as e:
         raise UserError(f"{name}: {e}") from e
+
+
+def write_score(path, score: Score):
+    """The file that `read_score` reads. Raises `UserError` where it cannot be written."""
+    # A score asks for a change between the blocks that were made before it and after.
+    changes = sorted(score.changes, key=lambda change: change[0])
+    try:
+        with atomic_write(path) as file:
+            file.write(json.dumps({"seed": score.seed, "changes": changes}).encode() + b"\n")
+    except OSError as e:
+        raise UserError(f"{printable(path)}: cannot be written: {reason(e)}") from e
