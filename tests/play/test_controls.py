@@ -5,7 +5,17 @@ import threading
 
 import numpy as np
 import pytest
-from test_stream import BLOCK, CODES, LAYOUTS, LEVELS, blocks_of, chain, collect, start
+from test_stream import (
+    BLOCK,
+    CODES,
+    LAYOUTS,
+    LEVELS,
+    IntegerGenerator,
+    blocks_of,
+    chain,
+    collect,
+    start,
+)
 
 from vqwave.config import Sampling
 from vqwave.errors import UserError
@@ -193,6 +203,77 @@ def test_weights_that_do_not_fit_are_refused():
         start(chain(128), music=Music(None, slow=Music(slow))).set(jump=1, weights="slow")
     with pytest.raises(UserError, match="multiple of the top level, 2048"):
         start(chain(128), block=512, music=Music(None, wide=Music(OTHER))).set(jump=1, weights="wide")
+
+
+class Leaning(IntegerGenerator):
+    """Draws the code that a bias favours most, where there is one."""
+
+    def sample(self, *given, bias=None, **more):
+        if bias is None:
+            return super().sample(*given, **more)
+        assert bias.shape == (self.config.books, CODES)
+        forced = np.broadcast_to(bias.argmax(-1), given[1].shape).astype(np.int32)
+        return super().sample(*given[:5], forced, *given[6:], **more)
+
+
+class Sounding(Music):
+    """Code c of level 512 sounds pitch class c, up to 11; level 128 sounds nothing that is known."""
+
+    def pitches(self, level):
+        return None if level == 128 else np.eye(CODES, 12, dtype=np.float32)[None]
+
+
+def leaning():
+    codec, generators = chain(128)
+    generators[0] = Leaning(512)
+    return codec, generators
+
+
+def test_held_notes_draw_the_levels_that_sound_until_they_are_released():
+    parts = leaning()
+    stream = start(parts, seed=3, music=Sounding(parts))
+    codes_of(stream, 2)
+    ahead = stream._levels[0].stop - 2 * BLOCK // 512
+    stream.set(notes=[67], pull=3)
+    _, codes = codes_of(stream, 12)
+    assert (codes[512][ahead:] == 7).all() and (codes[512][:ahead] != 7).any()
+    ahead = stream._levels[0].stop - 14 * BLOCK // 512
+    stream.set(notes=[])
+    assert (codes_of(stream, 12)[1][512][ahead:] != 7).any()
+
+
+def test_a_performance_with_notes_is_replayed_and_resumed_bit_for_bit():
+    parts = leaning()
+    options = {"seed": 3, "music": Sounding(parts)}
+    changes = [(1, {"notes": [60, 64]}), (3, {"pull": 9.0}), (5, {"jump": 7}), (8, {"notes": []}),
+               (9, {"notes": [62]})]
+    heard = perform(start(parts, **options), changes, 20)
+    again = controls.replay(start(parts, **options), [(BLOCK * at, x) for at, x in changes])
+    np.testing.assert_array_equal(np.concatenate([next(again) for _ in range(20)]), heard)
+    stream, pieces = start(parts, **options), []
+    for i in range(20):
+        for at, change in changes:
+            if at == i:
+                stream.set(**change)
+        stream = Stream.resume(stream.state(), *parts, music=options["music"])
+        pieces.append(next(stream))
+    np.testing.assert_array_equal(np.concatenate(pieces), heard)
+
+
+def test_notes_that_cannot_be_held_are_refused():
+    parts = leaning()
+    stream = start(parts, seed=3, music=Sounding(parts))
+    for change, words in (({"notes": [128]}, "a note is 128"), ({"notes": "C"}, "notes is 'C'"),
+                          ({"notes": [60] * 17}, "17 notes are held; 16 can be"),
+                          ({"pull": 13}, "pull is 13")):
+        with pytest.raises(UserError, match=words):
+            stream.set(**change)
+    with pytest.raises(UserError, match="without music"):
+        start(parts).set(notes=[60])
+    deaf = Sounding(parts)
+    deaf.pitches = lambda level: None
+    with pytest.raises(UserError, match="cannot follow notes"):
+        start(parts, music=deaf).set(notes=[60])
 
 
 def test_a_jump_to_a_recording_is_heard_from_where_that_ends(rng):

@@ -640,3 +640,19 @@ def test_what_cannot_be_is_refused(load, lively):
     played = load(512, "onnx")
     with pytest.raises(ValueError, match="forced holds 64; codes are less than 64"):
         played.sample(*arguments(played, 4), forced=np.full((1, 4, 1), 64))
+
+
+@pytest.mark.parametrize("engine", ["onnx-float32", "keras"])
+def test_a_bias_on_the_logits_decides_where_it_is_strong(load, lively, engine):
+    played = load(128, engine)
+    given = arguments(played, 12)
+    shape = played.config.books, played.config.num_codes
+    wanted = np.arange(shape[0]) + 5
+    bias = np.zeros(shape, np.float32)
+    bias[np.arange(shape[0]), wanted] = 60.0
+    codes, log_probs, _ = played.sample(*given, bias=bias)
+    assert (codes == wanted).all() and (log_probs > -1e-3).all()
+    free = played.sample(*given)[0]
+    np.testing.assert_array_equal(played.sample(*given, bias=np.zeros(shape))[0], free)
+    with pytest.raises(ValueError, match="bias is"):
+        played.sample(*given, bias=np.zeros((9, 9)))

@@ -127,16 +127,17 @@ def test_the_loop_computes_the_equations(tmp_path, rng, books, repeats, drawing,
         "inverse_temperature": np.array(1 / 0.8, np.float32),
         "forced": codes[:, None].astype(np.int32),
         "top_k": np.array(0), "top_p": np.array(1, np.float32),
+        "bias": (bias := rng.normal(0, 2, (books, 10)).astype(np.float32)),
     } | {f"{n}_{i}": np.zeros((1, 6), np.float32) for i in (0, 1) for n in "hc"}
     made, log_probs, *_ = onnxruntime.InferenceSession(graph).run(None, feeds)
     np.testing.assert_array_equal(made[:, 0], codes)
     previous = np.concatenate([np.full((1, books), 10), codes[:-1]])
-    logits = by_hand(small.load("generator"), previous, codes) / 0.8
+    logits = (by_hand(small.load("generator"), previous, codes) + bias) / 0.8
     expected = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     expected = np.take_along_axis(expected, codes[..., None], -1)[..., 0]
     if repeats:  # the pointer is heard
-        assert (logits[1::3] != by_hand(small.load("generator"), previous * 0 + 10,
-                                        codes)[1::3] / 0.8).any()
+        assert (logits[1::3] != (by_hand(small.load("generator"), previous * 0 + 10,
+                                         codes) + bias)[1::3] / 0.8).any()
     difference = np.abs(log_probs[:, 0] - expected)
     assert difference.max(initial=0, where=np.arange(books) == 0) < tolerance
     # What a book is told of those before it doubles the rounding.
@@ -156,7 +157,8 @@ def test_graphs_say_what_they_take_and_give(tmp_path, kind, books):
     states = {f"{n}_{i}{end}": ["B", 6] for i in (0, 1) for n in "hc" for end in ("", "_out")}
     step = ["n", "B", books]
     plain = {"uniforms": step, "previous": ["B", books], "inverse_temperature": [], "codes": step}
-    full = {"forced": step, "top_k": [], "top_p": [], "log_probs": step}
+    full = {"forced": step, "top_k": [], "top_p": [], "bias": [books, 10],
+            "log_probs": step}
     assert shapes == plain | states | (full if "full" in kind else {})
 
 

@@ -17,6 +17,7 @@ from ..data import chunking
 from ..errors import UserError, check_number
 from ..files import printable
 from . import engine as engines
+from . import pitches
 from .conditions import check_chosen
 from .parallel import Windows
 from .playback import LATENCIES
@@ -58,6 +59,7 @@ class VQWave:
         self._sets: dict[str, weights.WeightSet] = {}
         self._engines = {}
         self._others: dict[str, VQWave] = {}
+        self._pitches: dict[int, np.ndarray | None] = {}
 
     def open(self, generators) -> VQWave:
         """The models of another folder of generators, for the same engine; with the codecs that are
@@ -80,6 +82,14 @@ class VQWave:
         engines.check_chain(self.weight_set(self.chain.codecs[level]),
                             [self.weight_set(name) for name in names])
         return self.codec(level), [self._load(name, engines.load_generator) for name in names]
+
+    def pitches(self, level: int) -> np.ndarray | None:
+        """The power of each pitch class in each code of a level, see `pitches.of_codec`; measured
+        once, which takes some seconds.
+        """
+        if level not in self._pitches:
+            self._pitches[level] = pitches.of_codec(self.codec(level))
+        return self._pitches[level]
 
     @property
     def sample_rate(self) -> int:

@@ -20,11 +20,18 @@ from ..errors import UserError
 from ..files import atomic_write, printable, reason
 from .mastering import cross_fade
 
+MOST_NOTES = 16
+"""Notes that can be held at a time."""
+
 QUIETEST, LOUDEST = -80.0, 12.0
 """dB that loudness can be set to; 0 leaves the music as it is made."""
 
 MOST_PAST = 60.0
 """Seconds that a stream can keep to repeat."""
+
+HIGHEST_PULL = 12.0
+"""Nats by which held notes can make a code likelier, at most."""
+
 
 @dataclass(frozen=True)
 class Control:
@@ -39,6 +46,7 @@ class Control:
         keys: on a keyboard the key for less and the one for more; one key turns it on and off.
         exact: it holds from the very sample that `Stream.set` names; else each level follows from
             its next block, which is ahead of the sound.
+        knob: the MIDI controller that turns it, from its least to its most.
     """
 
     name: str
@@ -51,6 +59,7 @@ class Control:
     sampled: bool = False
     keys: str = ""
     exact: bool = True
+    knob: int | None = None
 
     def clip(self, value: float) -> float:
         """The nearest value that it can have, without the rounding errors of many steps."""
@@ -59,11 +68,11 @@ class Control:
 
 CONTROLS = {one.name: one for one in (
     Control("temperature", "how freely codes are drawn: below 1 safer, above 1 wilder",
-            0.0, 4.0, 1.0, 0.05, sampled=True, keys="tT", exact=False),
+            0.0, 4.0, 1.0, 0.05, sampled=True, keys="tT", exact=False, knob=1),
     Control("top_p", "draw from the likeliest codes that together reach this probability",
             0.05, 1.0, 1.0, 0.05, sampled=True, keys="pP", exact=False),
     Control("loudness", "louder or softer; 0 is as the music is made",
-            QUIETEST, LOUDEST, 0.0, 2.0, "dB", keys="-+"),
+            QUIETEST, LOUDEST, 0.0, 2.0, "dB", keys="-+", knob=7),
     Control("transpose", "higher or lower, at the same tempo",
             -12.0, 12.0, 0.0, 1.0, "semitones", keys="[]"),
     Control("hold", "repeat the sound of the last seconds until 0",
@@ -72,14 +81,17 @@ CONTROLS = {one.name: one for one in (
                       "another is named; finer levels go on",
             0.0, MOST_PAST, 0.0, 0.5, "s", keys="f", exact=False),
     Control("mutate", "the share of frozen codes that each round draws anew and keeps",
-            0.0, 1.0, 0.0, 0.05, keys="mM", exact=False),
+            0.0, 1.0, 0.0, 0.05, keys="mM", exact=False, knob=71),
+    Control("pull", "how strongly held notes draw the music to them: nats that a code of nothing "
+                    "else gains", 0.0, HIGHEST_PULL, 6.0, 1.0, "nats", keys="nN", exact=False,
+            knob=74),
 )}
 """Every number that can be turned while music plays. The studio, the terminal, scores and MIDI all
 go by this.
 """
 
 NAMES = ("sampling", *(name for name, one in CONTROLS.items() if not one.sampled),
-         "jump", "begin", "weights")
+         "notes", "jump", "begin", "weights")
 """What a score can change: keywords of `Stream.set`."""
 
 RAMP = 0.04644
@@ -101,6 +113,10 @@ class Change:
     transpose: float | None = None
     freeze: Mapping[int, float] | None = None
     mutate: float | None = None
+    notes: tuple[int, ...] | None = None
+    pitches: Mapping[int, np.ndarray] | None = None
+    """By level what each code sounds, see `pitches.of_codec`."""
+    pull: float | None = None
     jump: int | None = None
     begin: Any = None
     engines: Any = None

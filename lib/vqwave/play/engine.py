@@ -182,7 +182,7 @@ class GeneratorEngine:
 
     def sample(self, context, uniforms, previous, state, sampling: Sampling | None = None,
                forced=None,
-               log_probs: bool = True):
+               log_probs: bool = True, bias=None):
         """n steps: (codes int32 [B, n, books], log_probs float32 of that shape or None, state).
 
         Args:
@@ -195,6 +195,7 @@ class GeneratorEngine:
             forced: int32 [B, n, books], a code that is given instead of drawn, or -1.
             log_probs: whether to return the natural log of each code's probability under what it
                 was drawn from.
+            bias: float32 [books, codes], added to the logits before the temperature; None: zeros.
         """
         inverse, top_k, top_p = loop_settings(sampling or self.config.sampling)
         uniforms = np.asarray(uniforms, np.float32)
@@ -206,7 +207,8 @@ class GeneratorEngine:
         if self.config.conditions:
             by_step = np.swapaxes(np.asarray(context, np.float32), 0, 1)
             feeds["context"] = np.ascontiguousarray(by_step)
-        full = log_probs or forced is not None or top_k > 0 or top_p < 1
+        full = (log_probs or forced is not None or top_k > 0 or top_p < 1
+                or bias is not None)
         if full:
             forced = (np.full(uniforms.shape, -1, np.int32) if forced is None
                       else np.asarray(forced, np.int32))
@@ -214,7 +216,12 @@ class GeneratorEngine:
                 raise ValueError(f"forced holds {forced.max()}; codes are less than "
                                  f"{self.config.num_codes}")
             feeds["forced"] = np.ascontiguousarray(forced.swapaxes(0, 1))
-            feeds |= {"top_k": np.array(top_k, np.int64), "top_p": np.array(top_p, np.float32)}
+            shape = self.config.books, self.config.num_codes
+            bias = np.zeros(shape, np.float32) if bias is None else np.asarray(bias, np.float32)
+            if bias.shape != shape:
+                raise ValueError(f"bias is {list(bias.shape)}; it must be {list(shape)}")
+            feeds |= {"top_k": np.array(top_k, np.int64), "top_p": np.array(top_p, np.float32),
+                      "bias": bias}
         codes, chosen, state = self._run(feeds,
                                          [np.ascontiguousarray(s, np.float32) for s in state], full)
         chosen = np.ascontiguousarray(chosen.swapaxes(0, 1)) if log_probs else None
@@ -223,7 +230,7 @@ class GeneratorEngine:
     def _run(self, feeds, state, full):
         """(codes [n, B, books], log_probs [n, B, books], state) from feeds with time first.
 
-        Not `full`: neither forced codes nor a filter are fed, and log_probs may be None.
+        Not `full`: neither forced codes nor a filter nor a bias are fed, and log_probs may be None.
         """
         raise NotImplementedError
 
@@ -383,6 +390,8 @@ class _KerasGenerator(GeneratorEngine):
         if with_filter not in self._loops:
             self._loops[with_filter] = sampling.keras_loop(self._model, with_filter)
         feeds.setdefault("forced", np.full(feeds["uniforms"].shape, -1, np.int32))
+        shape = self.config.books, self.config.num_codes
+        feeds.setdefault("bias", np.zeros(shape, np.float32))
         # Keras wants a batch axis on every input.
         for name in ("inverse_temperature", "top_k", "top_p"):
             if name in feeds:

@@ -27,7 +27,7 @@ from ..files import atomic_write, printable, reason
 from .loops import loop_graph, loop_kinds
 
 # Part of every cached graph's name: raise it when what is built below changes.
-EXPORTER = "5"
+EXPORTER = "6"
 # Cached graphs of one kind of one model.
 KEPT = 8
 GENERATOR_FACTS = ("level", "source_level", "ratio", "halo", "num_codes",

@@ -56,8 +56,9 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], kind: str
 
     Outputs: codes int32 [n, B, books] and each state, its name with `_out`.
 
-    `loop_full` also has the inputs forced int32 [n, B, books] (-1: sample), top_k int64 [] (0: all)
-    and top_p float32 [] (1: all), and the output log_probs float32 [n, B, books] (natural).
+    `loop_full` also has the inputs forced int32 [n, B, books] (-1: sample), top_k int64 [] (0:
+    all), top_p float32 [] (1: all) and bias float32 [books, codes], which is added to the logits
+    before the temperature, and the output log_probs float32 [n, B, books] (natural).
     `loop_many` makes what `loop` makes, bit for bit: slower for one stream, faster for many.
 
     Args:
@@ -85,6 +86,7 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], kind: str
             return sequence
         return body("Gather", sequence, np.array([k]) if keep else np.array(k), axis=2)
 
+    bias = main("Mul", "bias", "inverse_temperature") if full else ""
     features = core.features("body_previous", "body_context")
     drawn, chosen = [], []
     # Books that are drawn together have an axis of their own before that of the codes.
@@ -93,6 +95,8 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], kind: str
     for k in range(core.draws):
         scaled = core.logits(k, features, drawn)
         if full:
+            scaled = body("Add", scaled, bias if together
+                          else main("Gather", bias, np.array(k), axis=0))
             scaled = _filter(main, body, scaled, [1, "B", books, codes] if together
                              else [1, "B", codes])
         weights, axis = body("Softmax", scaled, axis=-1), last
@@ -166,7 +170,7 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], kind: str
               info("inverse_temperature", f32, [])]
     inputs += [info("context", f32, ["n", "B", channels])] if channels else []
     inputs += [info("forced", i32, ["n", "B", books]), info("top_k", i64, []),
-               info("top_p", f32, [])] if full else []
+               info("top_p", f32, []), info("bias", f32, [books, codes])] if full else []
     inputs += [info(s, f32, ["B", *x]) for s, x in shapes.items()]
     outputs = ([info("codes", i32, ["n", "B", books])]
                + ([info("log_probs", f32, ["n", "B", books])] if full else []))

@@ -128,9 +128,9 @@ def keras_loop(generator, with_filter: bool):
     float32.
 
     Called through `predict_on_batch` with a dict: uniforms [n, B, books], context [n, B, C] (none
-    at the top), previous int32 [B, books], forced int32 [n, B, books] (-1: sample),
-    inverse_temperature, top_k int64 and top_p (each [1]), state: a list as the core's `states`
-    names it. Returns (codes int32 [n, B, books], log_probs of that shape, state). Without
+    at the top), previous int32 [B, books], forced int32 [n, B, books] (-1: sample), bias [books,
+    codes], inverse_temperature, top_k int64 and top_p (each [1]), state: a list as the core's
+    `states` names it. Returns (codes int32 [n, B, books], log_probs of that shape, state). Without
     `with_filter` top_k and top_p are not looked at, and nothing is sorted.
     """
     import keras
@@ -166,7 +166,7 @@ def keras_loop(generator, with_filter: bool):
                 u, given, chosen = ops.take(us, i, axis=0), ops.take(forced, i, axis=0), []
 
                 def draw(book, logits):
-                    scaled = logits * inputs["inverse_temperature"]
+                    scaled = (logits + inputs["bias"][book]) * inputs["inverse_temperature"]
                     if with_filter:
                         scaled = keep_likeliest(scaled, inputs["top_k"], inputs["top_p"])
                     reached = ops.cumsum(ops.softmax(scaled), axis=-1)

@@ -24,7 +24,7 @@ import numpy as np
 from .. import machine, weights
 from ..config import Sampling, override
 from ..errors import UserError, check_number
-from . import controls, engine
+from . import controls, engine, pitches
 from .conditions import FEEDS, check_chosen
 from .mastering import cross_fade
 from .sampling import sampling_per_level, uniforms
@@ -39,8 +39,8 @@ time.
 """
 
 _STATE_VERSION = 5
-_CHOSEN = "chosen_"
-"""What a state's keys for the values of conditions begin with."""
+_CHOSEN, _PITCHES = "chosen_", "pitches_"
+"""What a state's keys for the values of conditions, and for what codes sound, begin with."""
 
 
 def draw_seed(seed: int | None) -> int:
@@ -213,6 +213,7 @@ class Level(Codes):
         # What it repeats while it is frozen, [batch, n, books], from which position on, and the
         # share of that that each round draws anew.
         self.loop, self.loop_at, self.mutate = self.codes[:, :0], 0, 0.0
+        self.bias: np.ndarray | None = None  # on the logits, [books, codes]
         # Blocks that share one run of the context model.
         self.group = max(1, -(-_LEAST_SOURCE // source.per_block)) if source else 1
         self.cached: tuple[int, np.ndarray | None] = (-1, None)
@@ -266,6 +267,7 @@ class Level(Codes):
                 forced[self._fresh(start) < self.mutate] = -1
         if len(given):
             forced[:, : len(given)] = given
+        more = {} if self.bias is None else {"bias": self.bias}
         codes, log_probs = [self.codes], [self.log_probs]
         for i in range(0, self.per_block, self.chunk):
             part = slice(i, i + self.chunk)
@@ -273,7 +275,7 @@ class Level(Codes):
                 None if context is None else context[:, part], draws[:, part],
                 self.previous, self.memory,
                 self.sampling, None if forced is None else forced[:, part],
-                self.log_probs is not None,
+                self.log_probs is not None, **more,
             )
             self.previous = made[:, -1]
             codes.append(made)
@@ -514,6 +516,9 @@ class Stream(Blocks):
         self._open = True
         self._failed = False
         self._mutate = 0.0
+        self._notes: tuple[int, ...] = ()
+        self._pull = controls.CONTROLS["pull"].default
+        self._pitches: dict[int, np.ndarray] = {}
         self._start(seed, begin if isinstance(begin, Prompt) else None)
         # What `set` changes. Blocks handed out, and those that the chain made, differ once there
         # was a hold or a jump.
@@ -554,6 +559,7 @@ class Stream(Blocks):
             self._levels.append(above)
         self._chain: list = [self._kept, *self._levels] if self._kept else self._levels
         self._bottom = self._levels[-1]
+        self._lean()
         self._done = self.prompt_samples // self.block if skip else 0
         self._fresh = True
 
@@ -583,13 +589,17 @@ class Stream(Blocks):
                 and finer levels are played anew to it. Where the last level is frozen, as the only
                 one of a chain of one is, there is no finer one, and what is heard repeats.
             mutate: of what is frozen, the share that each round draws anew, and keeps.
+            notes: MIDI numbers of notes that are held: codes that sound them, in any octave, become
+                likelier; [] releases them. What each code sounds is measured here, which the first
+                time takes some seconds. It takes a codec that plays by oscillators.
+            pull: by how many nats.
             jump: a seed: the music passes to the piece that begins with it. Nothing is frozen
                 there.
             begin: with `jump`, what that piece goes on from, which is not heard itself: a `Prompt`;
                 or a recording as a score names it, `{"file": …, "start": s, "seconds": s}`.
             weights: with `jump`, the folder of the generators that play that piece, with the codecs
                 in it where it has some. They are loaded here, before the change is asked for. What
-                was played before can no longer be held then.
+                was played before can no longer be held then, and notes that are held are released.
 
         Returns:
             The sample (of the stream) that the change holds from. The same changes at the same
@@ -598,7 +608,7 @@ class Stream(Blocks):
         Raises:
             UserError: what cannot be; nothing is changed then.
         """
-        asked = self._load(asked, self._coming.music)
+        asked = self._load(asked, self._coming)
         with self._asking:
             change = self.check(**asked)
             sample = self._queue.put(change)
@@ -617,7 +627,7 @@ class Stream(Blocks):
                                 f"{', '.join(controls.NAMES)}")
         engines = engines or self._coming
         asked = self._load({name: value for name, value in asked.items() if value is not None},
-                           engines.music)
+                           engines)
         if "jump" in asked:
             asked["jump"] = check_number("jump", asked["jump"], 0, whole=True)
             if self._kept:
@@ -637,6 +647,9 @@ class Stream(Blocks):
             control = controls.CONTROLS[name]
             most = self._check_past(name) if name == "hold" and asked[name] else control.most
             asked[name] = check_number(name, asked[name], control.least, most)
+        if "notes" in asked:
+            music = asked["engines"].music if "engines" in asked else engines.music
+            asked["notes"], asked["pitches"] = self._check_notes(asked["notes"], configs, music)
         if "begin" in asked:
             if "jump" not in asked or not isinstance(asked["begin"], Prompt):
                 raise UserError("begin must be what prompt made of a recording, and goes with "
@@ -644,10 +657,9 @@ class Stream(Blocks):
             asked["begin"] = self._cut_prompt(asked["begin"], configs)
         return controls.Change(**asked)
 
-    def _load(self, asked: dict, music) -> dict:
-        """What was asked for, with what it names on the disk loaded, which takes its time; music:
-        the `VQWave` that plays.
-        """
+    def _load(self, asked: dict, engines: Engines) -> dict:
+        """What was asked for, with what it names on the disk loaded, which takes its time."""
+        music, configs = engines.music, engines.configs
         weights, begin = asked.get("weights"), asked.get("begin")
         named = isinstance(weights, str | os.PathLike)
         if music is None and (named or isinstance(begin, Mapping)):
@@ -656,6 +668,10 @@ class Stream(Blocks):
         if weights is not None:
             music = music.open(weights) if named else weights
             asked = asked | {"weights": music}
+            configs = [g.config for g in music.engines()[1]]
+        if asked.get("notes") and music is not None:
+            for config in configs:
+                music.pitches(config.level)
         if isinstance(begin, Mapping):
             if "file" not in begin or not set(begin) <= {"file", "start", "seconds"}:
                 raise UserError("begin must be {file, start, seconds} of a recording")
@@ -681,6 +697,25 @@ class Stream(Blocks):
         if not self._past.maxlen:
             raise UserError(f"this stream keeps nothing to {name}: make it with past, in seconds")
         return self._past.maxlen * self.block / self.sample_rate
+
+    def _check_notes(self, notes, configs, music) -> tuple[tuple[int, ...], dict]:
+        """The notes, and what codes sound of those levels of which that can be said."""
+        if not isinstance(notes, Sequence) or isinstance(notes, str):
+            raise UserError(f"notes is {notes!r}; it must be a list of MIDI numbers")
+        notes = tuple(check_number("a note", note, 0, 127, whole=True) for note in notes)
+        if len(notes) > controls.MOST_NOTES:
+            raise UserError(f"{len(notes)} notes are held; {controls.MOST_NOTES} can be")
+        if not notes:
+            return notes, {}
+        if music is None:
+            raise UserError("this stream does not know what its codes sound: it was made without "
+                            "music")
+        found = {config.level: music.pitches(config.level) for config in configs}
+        found = {level: powers for level, powers in found.items() if powers is not None}
+        if not found:
+            raise UserError("these weights cannot follow notes: none of their codecs plays by "
+                            "oscillators")
+        return notes, found
 
     def _check_freeze(self, asked, configs) -> dict[int, float]:
         levels = [config.level for config in configs]
@@ -761,6 +796,13 @@ class Stream(Blocks):
                 if change.engines is not None:
                     self._replace(change.engines)
                 self._start(change.jump, change.begin, skip=True)
+            if change.notes is not None:
+                self._notes = change.notes
+                self._pitches |= change.pitches
+            if change.pull is not None:
+                self._pull = change.pull
+            if change.notes is not None or change.pull is not None:
+                self._lean()
             for level in self._levels:
                 if change.freeze and level.level in change.freeze:
                     seconds = change.freeze[level.level]
@@ -781,6 +823,14 @@ class Stream(Blocks):
         self._halo = self.codec.decode_halo
         self.sampling, self.chosen = engines.sampling, engines.chosen
         self._past.clear()  # the codes of other levels
+        self._notes, self._pitches = (), {}
+
+    def _lean(self):
+        """Levels lean towards the notes that are held."""
+        for level in self._levels:
+            powers = self._pitches.get(level.level)
+            level.bias = (None if powers is None
+                          else pitches.bias(powers, self._notes, self._pull))
 
     def _leave(self, over: int, jumping: bool = False):
         """What would come next passes into the next block, over so many samples."""
@@ -852,6 +902,7 @@ class Stream(Blocks):
                 "blocks": self._done,
                 "fresh": self._fresh, "handed": self._handed,
                 "loudness": np.array(self._loudness.state()), "mutate": self._mutate,
+                "notes": np.array(self._notes, np.int32), "pull": self._pull,
                 "past": self._past.maxlen * self.block / self.sample_rate,
                 "held": self._held, "at": self._at,
                 "block": self.block, "codec": self.codec.config.name,
@@ -860,6 +911,7 @@ class Stream(Blocks):
                 "levels": np.array([level.config.level for level in self._levels]),
                 "prompt_samples": self.prompt_samples, "log_probs": self.log_probs is not None,
             }
+            state |= {f"{_PITCHES}{x}": powers for x, powers in self._pitches.items()}
             state |= {f"{_CHOSEN}{name}": value for name, value in self.chosen.items()}
             if self._kept:
                 state |= ({"kept_level": self._kept.level, "kept_end": self._kept.end}
@@ -968,6 +1020,11 @@ class Stream(Blocks):
             stream._loudness.restore(state["loudness"])
             stream._transposer.restore(state)
             stream._mutate = float(state["mutate"])
+            stream._notes = tuple(int(note) for note in state["notes"])
+            stream._pull = float(state["pull"])
+            stream._pitches = {int(key.removeprefix(_PITCHES)): np.array(state[key], np.float32)
+                               for key in state if key.startswith(_PITCHES)}
+            stream._lean()
             stream._restore_past(state)
         except UserError:
             raise

@@ -1,0 +1,80 @@
+"""What pitches codes sound is heard from a codec that plays known sines, and held notes lean on it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vqwave.config import CodecConfig
+from vqwave.play import pitches
+from vqwave.weights import WeightSet
+
+RATE, LEVEL, CODES = 22050, 512, 13
+
+
+class Sines:
+    """Code c of book b plays pitch class c in octave 4 + b; code 12 is silent; the sum is heard."""
+
+    engine = "sines"
+
+    def __init__(self, kind="banded", books=2, head="tones"):
+        quantizer = {"kind": kind, "num_codes": CODES} | ({"books": books} if books > 1 else {})
+        self.config = CodecConfig(name="vqvae_512", sample_rate=RATE, quantizer=quantizer,
+                                  head={"kind": head}, stages=[{"stride": LEVEL, "channels": 4}])
+        self.weight_set = WeightSet(Path("nowhere"), "vqvae_512", "", self.config, {}, kind, {})
+        self.decoded = 0
+
+    def encode(self, audio):
+        assert not audio.any()
+        return np.full((1, audio.shape[1] // LEVEL, self.config.books), 12, np.int32)
+
+    def decode_window(self, codes, start=0):
+        self.decoded += len(codes)
+        time = np.arange(codes.shape[1] * LEVEL) / RATE
+        code = np.repeat(codes, LEVEL, axis=1)
+        octave = 12 * (5 + np.arange(codes.shape[2]))
+        hertz = 440 * 2 ** ((code + octave - 69) / 12)
+        return (0.1 * (code < 12) * np.sin(2 * np.pi * hertz * time[:, None])).sum(-1).astype(
+            np.float32)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("VQWAVE_CACHE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind, books", [("banded", 2), ("ema", 1), ("residual", 2)])
+def test_codes_sound_what_their_decoder_plays(kind, books):
+    powers = pitches.of_codec(Sines(kind, books))
+    assert powers.shape == (books, CODES, 12)
+    expected = 0.01 * np.eye(CODES, 12)
+    np.testing.assert_allclose(powers[0], expected, atol=3e-4)
+    np.testing.assert_allclose(powers[1:], [expected] * (books - 1) if kind == "banded"
+                               else np.zeros((books - 1, CODES, 12)), atol=3e-4)
+
+
+def test_they_are_measured_once(cache):
+    first, second = Sines(), Sines()
+    np.testing.assert_array_equal(pitches.of_codec(first), pitches.of_codec(second))
+    assert first.decoded and not second.decoded
+    for path in cache.glob("*.npy"):
+        path.write_bytes(b"torn")
+    third = Sines()
+    pitches.of_codec(third)
+    assert third.decoded
+
+
+def test_a_codec_without_oscillators_sounds_nothing_that_can_be_told():
+    assert pitches.of_codec(Sines("ema", 1, "waveform")) is None
+
+
+def test_held_notes_make_codes_likelier_that_sound_them():
+    powers = pitches.measure(Sines("ema", 1))
+    bias = pitches.bias(powers, [60, 64, 79], 6.0)[0]
+    held = [0, 4, 7]
+    np.testing.assert_allclose(bias[held], 6.0, atol=0.3)
+    assert (np.delete(bias, [*held, 12]) < 0).all() and bias[12] == pytest.approx(0, abs=0.3)
+    np.testing.assert_allclose(pitches.bias(powers, [60, 64, 79], 3.0)[0], bias / 2, atol=1e-6)
+    for notes, pull in (((), 6.0), ((60,), 0.0), (range(12), 6.0)):
+        assert pitches.bias(powers, notes, pull) is None
