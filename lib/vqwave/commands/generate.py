@@ -1,6 +1,7 @@
 """Make music with the trained chain: play it as it is made, or write it to a file."""
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -8,9 +9,10 @@ import sys
 from rich.progress import TextColumn, TimeRemainingColumn
 
 from .. import cli, config, progress, weights
+from ..data import audio
 from ..errors import Interrupted, UserError, signal_handlers
 from ..files import printable
-from ..play import api, controls, engine, keys, mastering, playback, render
+from ..play import api, controls, engine, keys, mastering, midi, playback, render
 from . import arguments
 
 LONGEST = 24 * 3600
@@ -82,6 +84,9 @@ def make(args) -> int:
         lengths, speed = write(stream, paths, finish, changes=changes)
     for path, count in zip(paths, lengths, strict=True):
         print(f"wrote {printable(path)}: {count / rate:.2f} s, {count} samples")
+        if args.midi:
+            found = midi.write(path.with_suffix(".mid"), audio.Decoder(path, rate), rate)
+            print(f"wrote {printable(path.with_suffix('.mid'))}: {found} notes")
     print(f"{speed:.1f} x real time", file=sys.stderr)
     return 0
 
@@ -156,6 +161,9 @@ def parser(written: bool = True) -> argparse.ArgumentParser:
                                  "N windows, which are sampled side by side and cross-faded")
         parser.add_argument("--output", metavar="FILE",
                             help="write this .wav, .flac or .ogg file instead of playing")
+        parser.add_argument("--midi", action="store_true",
+                            help="write the notes that are heard too, under the same name with "
+                                 ".mid")
         parser.add_argument("--force", action="store_true", help="replace files that exist already")
     parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0],
                         help="what runs the models: int8 or float32 on the CPU, or Keras (the one "
@@ -169,6 +177,11 @@ def parser(written: bool = True) -> argparse.ArgumentParser:
     parser.add_argument("--record", metavar="FILE",
                         help="write what the keys changed while it played as a score, which "
                              "--score plays again, at the same --latency")
+    parser.add_argument("--midi-in", metavar="PORT",
+                        help="listen to this MIDI port, by a part of its name: held notes draw the "
+                             "music to them, its modulation wheel turns the temperature")
+    parser.add_argument("--midi-out", metavar="PORT",
+                        help="tell this MIDI port the notes that are heard")
     parser.add_argument("--no-gpu", action="store_true", help="leave a GPU alone")
 
     steering = parser.add_argument_group("begin with a recording")
@@ -214,7 +227,7 @@ def parser(written: bool = True) -> argparse.ArgumentParser:
                                  f"{mastering.LOUDNESS:g} LUFS, with a limiter so that nothing "
                                  f"clips")
     else:
-        parser.set_defaults(batch=None, windows=1, output=None, force=False,
+        parser.set_defaults(batch=None, windows=1, output=None, force=False, midi=False,
                             candidates=None, best_by=None, loop=False,
                             normalize=False)
     return parser
@@ -251,8 +264,14 @@ def check(args):
         raise UserError("--output needs --length or --seconds: without them the music has no end")
     if written and args.device is not None:
         raise UserError("--device is where to play; with --output nothing is played")
-    if written and args.record is not None:
-        raise UserError("--record is of what is played; with --output nothing is played")
+    for flag, value in (("--record", args.record), ("--midi-in", args.midi_in),
+                        ("--midi-out", args.midi_out)):
+        if written and value is not None:
+            raise UserError(f"{flag} is for what is played; with --output nothing is played")
+    if args.midi:
+        if not written or args.candidates:
+            raise UserError("--midi needs --output, and goes without --candidates")
+        midi.check()
     for flag, value, needed, there in (
         ("--prompt-seconds", args.prompt_seconds, "--prompt", args.prompt),
         ("--prompt-start", args.prompt_start, "--prompt", args.prompt),
@@ -276,7 +295,8 @@ def check(args):
 
 def check_free(paths, args):
     """No file is lost: one that is there is replaced only with --force, the recording never."""
-    for path in paths:
+    notes = [path.with_suffix(".mid") for path in paths] if args.midi else []
+    for path in [*paths, *notes]:
         for recording in (args.prompt, args.variation_of):
             if (recording is not None and path.exists() and os.path.exists(recording)
                 and path.samefile(recording)):
@@ -398,28 +418,43 @@ def play(stream, args, finish, chain, changes=()) -> int:
     def end(number, _):
         raise Interrupted(number, "stopped by SIGTERM")
 
+    said = []
+
     def show(status):
+        if teller:
+            teller.tell(status.seconds * stream.sample_rate)
+        if not console.is_terminal:
+            return
         line = playback.status_line(stream.level, status)
-        if pressed.line:
-            line = f"{pressed.line} · {line}"
+        line = f"{' · '.join([*said, pressed.line or '? keys'])} · {line}"
         sys.stderr.write(f"\r{line[: console.width - 1]}\x1b[K")
         sys.stderr.flush()
 
     blocks = finish.fade_blocks(stream, changes)
-    try:
-        with signal_handlers(end, signal.SIGTERM):
-            report = playback.play(
-                blocks, stream.sample_rate, device=args.device, status=show
-                if console.is_terminal else None, buffer=latency.buffer,
-                prebuffer=latency.prebuffer, period=latency.period, keys=pressed.press
-            )
-    finally:
-        if console.is_terminal:
-            sys.stderr.write("\r\x1b[K")
-        if args.record is not None:
-            score = controls.Score(first, (*changes, *pressed.score))
-            controls.write_score(args.record, score)
-            print(f"wrote {printable(args.record)}", file=sys.stderr)
+    with contextlib.ExitStack() as ports:
+        teller = None
+        if args.midi_out is not None:
+            teller = midi.tell(args.midi_out, stream.sample_rate, said.append)
+            ports.callback(teller.close)
+            blocks = teller.listen(blocks)
+        if args.midi_in is not None:
+            ports.callback(midi.listen(args.midi_in, pressed, said.append).close)
+        try:
+            with signal_handlers(end, signal.SIGTERM):
+                report = playback.play(
+                    blocks, stream.sample_rate, device=args.device, status=show,
+                    buffer=latency.buffer, prebuffer=latency.prebuffer, period=latency.period,
+                    keys=pressed.press
+                )
+        finally:
+            if console.is_terminal:
+                sys.stderr.write("\r\x1b[K")
+            for line in said:
+                print(line, file=sys.stderr)
+            if args.record is not None:
+                score = controls.Score(first, (*changes, *pressed.score))
+                controls.write_score(args.record, score)
+                print(f"wrote {printable(args.record)}", file=sys.stderr)
     print(f"played {report.seconds:.1f} s")
     if report.underruns:
         runs = "once" if report.underruns == 1 else f"{report.underruns} times"

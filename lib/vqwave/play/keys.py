@@ -6,6 +6,9 @@ it on and off. What is pressed is kept as a score, which plays the performance a
 
 from __future__ import annotations
 
+import contextlib
+import threading
+
 from ..errors import UserError
 from . import controls
 from .stream import draw_seed
@@ -15,13 +18,14 @@ BAR = 2.0
 
 
 class Keys:
-    """The keys of one stream. `press` may come from any thread but one at a time.
+    """The keys of one stream. Any thread may call any method.
 
     score: [(sample, keywords of `Stream.set`)] of all that was changed.
     """
 
     def __init__(self, stream):
         self.stream, self.score = stream, []
+        self._lock = threading.RLock()
         self.bar, self.said = BAR, ""
         self._levels = [level for level in stream.sampling]
         self._level = None  # that keys of one level go to; None: to all
@@ -59,7 +63,7 @@ class Keys:
     def press(self, key: str):
         """Do what a key stands for. What cannot be is said in the line, and the music goes on."""
         self.said = ""
-        try:
+        with self._lock, self._saying():
             if key in self._keys:
                 self._turn(*self._keys[key])
             elif key in "<>":
@@ -78,6 +82,29 @@ class Keys:
                 self._level = self._levels[int(key) - 1] if int(key) else None
             elif key == "?":
                 self.said = self.help
+
+    def put(self, name: str, share: float):
+        """Turn a number to a place between its least, 0, and its most, 1, as a knob does."""
+        one = controls.CONTROLS[name]
+        value = one.clip(one.least + share * (one.most - one.least))
+        with self._lock, self._saying():
+            if one.sampled:
+                self._set(sampling={level: {name: value} for level in self._levels})
+                for drawn in self._drawn.values():
+                    drawn[name] = value
+            else:
+                self._set(**{name: value})
+                self._values[name] = value
+
+    def hold_notes(self, notes):
+        """These notes are held, of all."""
+        with self._lock, self._saying():
+            self._set(notes=sorted(notes))
+
+    @contextlib.contextmanager
+    def _saying(self):
+        try:
+            yield
         except UserError as e:
             self.said = str(e)
 

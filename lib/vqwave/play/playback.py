@@ -431,6 +431,6 @@ def status_line(level: int, status: Status) -> str:
     minutes, seconds = divmod(int(status.seconds), 60)
     runs = (f" · {status.underruns} underrun{'s' * (status.underruns != 1)}" if status.underruns
             else "")
-    state = "paused" if status.paused else "space pauses, q quits, ? keys"
+    state = "paused" if status.paused else "space pauses, q quits"
     return (f"{minutes}:{seconds:02d} · level {level} · {status.speed:.1f} x real time · "
             f"buffer {status.buffered:.1f} s{runs} · {state}")

@@ -1,0 +1,216 @@
+"""MIDI: what a keyboard asks for reaches the stream, what is heard reaches a port or a file, and no
+port that fails stops the sound."""
+
+import sys
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from vqwave.errors import UserError
+from vqwave.play import controls, midi
+
+RATE = 22050
+
+
+def note(number, velocity=90, kind="note_on"):
+    return SimpleNamespace(type=kind, note=number, velocity=velocity)
+
+
+def knob(control, value):
+    return SimpleNamespace(type="control_change", control=control, value=value)
+
+
+class Keys:
+    def __init__(self):
+        self.told, self.changed = [], threading.Event()
+
+    def put(self, name, share):
+        self.told.append((name, share))
+        self.changed.set()
+
+    def hold_notes(self, notes):
+        self.told.append(list(notes))
+        self.changed.set()
+
+
+class Port:
+    """Gives what is put into it, raises errors that are put into it, and keeps what is sent."""
+
+    def __init__(self):
+        self.coming, self.sent, self.closed, self.broken = [], [], False, None
+
+    def iter_pending(self):
+        while self.coming:
+            one = self.coming.pop(0)
+            if isinstance(one, Exception):
+                raise one
+            yield one
+
+    def send(self, message):
+        if self.broken:
+            raise self.broken
+        self.sent.append((message.type, message.note))
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def listener():
+    listener = midi.Listener(Port(), Keys())
+    yield listener
+    listener.close()
+    assert listener.port.closed
+
+
+@pytest.mark.parametrize("messages, told", [
+    ([note(60), note(64)], [[60, 64]]),
+    ([note(60), note(60, 0)], []),
+    ([knob(controls.CONTROLS["pull"].knob, 127)], [("pull", 1.0)]),
+    ([knob(controls.CONTROLS["loudness"].knob, 0)], [("loudness", 0.0)]),
+    ([knob(99, 5), SimpleNamespace(type="clock")], []),
+    ([note(n) for n in range(30, 60)], [list(range(30, 46))]),
+])
+def test_messages_hold_notes_and_turn_numbers(listener, messages, told):
+    listener.take(messages)
+    assert listener.keys.told == told
+
+
+def test_notes_are_released_one_by_one_or_all_at_once(listener):
+    listener.take([note(60), note(64), note(67)])
+    listener.take([note(64, 0, "note_off")])
+    listener.take([note(67, 0)])
+    listener.take([note(70), knob(123, 0)])
+    assert listener.keys.told == [[60, 64, 67], [60, 67], [60], []]
+
+
+def test_a_port_is_read_from_a_thread_of_its_own(listener):
+    listener.port.coming.append(note(61))
+    assert listener.keys.changed.wait(10)
+    assert listener.keys.told == [[61]]
+
+
+@pytest.mark.parametrize("how", ["raises", "vanishes"])
+def test_a_port_that_is_lost_releases_its_notes_and_says_so(monkeypatch, how):
+    monkeypatch.setattr(midi, "_LOOK", 0.01)
+    said, there, port, keys = threading.Event(), [True], Port(), Keys()
+    lines = []
+    listener = midi.Listener(port, keys, lambda: there[0],
+                             lambda line: (lines.append(line), said.set()))
+    port.coming.append(note(61))
+    assert keys.changed.wait(10)
+    if how == "raises":
+        port.coming.append(RuntimeError("device\nunplugged"))
+    else:
+        there[0] = False
+    assert said.wait(10)
+    listener.close()
+    why = "device unplugged" if how == "raises" else "it is no longer there"
+    assert lines == [f"the MIDI port is lost: {why}"] and keys.told == [[61], []]
+
+
+def tones(*passages):
+    """(seconds, midi notes) after each other."""
+    parts = []
+    for seconds, notes in passages:
+        at = np.arange(round(seconds * RATE)) / RATE
+        parts.append(sum((0.1 * np.sin(2 * np.pi * 440 * 2 ** ((n - 69) / 12) * at)
+                          for n in notes), np.zeros(len(at))))
+    return np.concatenate(parts).astype(np.float32)
+
+
+def hear(audio, block):
+    heard, notes = midi.Heard(RATE), []
+    for i in range(0, len(audio), block):
+        notes += heard.push(audio[i : i + block])
+    return notes + heard.end()
+
+
+def test_notes_are_heard_where_they_begin_and_end():
+    audio = tones((1.0, ()), (2.0, (57, 61, 64)), (1.0, ()), (1.0, (69,)))
+    notes = hear(audio, 1024)
+    assert notes == hear(audio, len(audio)), "whatever the blocks"
+    begun = {one.note: one for one in notes if one.velocity}
+    ended = {one.note: one for one in notes if not one.velocity}
+    assert sorted(begun) == sorted(ended) == [57, 61, 64, 69]
+    for number in (57, 61, 64):
+        assert begun[number].sample / RATE == pytest.approx(1.0, abs=0.25)
+        assert ended[number].sample / RATE == pytest.approx(3.0, abs=0.35)
+    assert begun[69].sample / RATE == pytest.approx(4.0, abs=0.25)
+    assert begun[57].velocity == pytest.approx(87, abs=4)
+
+
+def test_silence_and_noise_are_no_notes(rng):
+    assert not hear(np.zeros(3 * RATE, np.float32), 512)
+    noise = hear(rng.normal(0, 0.1, 5 * RATE).astype(np.float32), 512)
+    assert sum(one.velocity > 0 for one in noise) < 20
+
+
+@pytest.fixture
+def mido(monkeypatch):
+    """What is used of mido, without a driver."""
+    made = SimpleNamespace(
+        Message=lambda kind, **more: SimpleNamespace(type=kind, **more),
+        get_input_names=lambda: ["Keys 1", "Keys 2", "Pads"], get_output_names=lambda: [],
+        open_input=lambda name: Port())
+    monkeypatch.setitem(sys.modules, "mido", made)
+    return made
+
+
+def test_a_synthesizer_is_told_a_note_when_it_is_heard(mido):
+    port, audio = Port(), tones((0.5, ()), (2.0, (60,)), (1.0, ()))
+    teller = midi.Teller(port, RATE)
+    assert sum(len(block) for block in teller.listen(np.split(audio, 10))) == len(audio)
+    teller.tell(0.2 * RATE)
+    assert not port.sent
+    teller.tell(1.5 * RATE)
+    assert port.sent == [("note_on", 60)]
+    teller.close()
+    assert port.sent == [("note_on", 60), ("note_off", 60)] and port.closed
+
+
+def test_a_synthesizer_that_is_gone_stops_nothing(mido):
+    port, lines = Port(), []
+    port.broken = OSError("no such device")
+    teller = midi.Teller(port, RATE, lines.append)
+    for _ in teller.listen([tones((2.0, (60, 64)))]):
+        pass
+    teller.tell(2.0 * RATE)
+    teller.close()
+    assert lines == ["the MIDI port is lost: no such device"]
+
+
+def test_a_port_is_found_by_a_part_of_its_name(mido):
+    listener = midi.listen("pads", Keys(), print)
+    listener.close()
+    with pytest.raises(UserError, match="'keys' to listen to could be several: Keys 1, Keys 2"):
+        midi.listen("keys", Keys(), print)
+    with pytest.raises(UserError, match="is not there; there are: Keys 1, Keys 2, Pads"):
+        midi.listen("organ", Keys(), print)
+    with pytest.raises(UserError, match="is not there; there is none at all"):
+        midi.tell("organ", RATE, print)
+    mido.open_input = lambda name: (_ for _ in ()).throw(SystemError("busy"))
+    with pytest.raises(UserError, match="cannot be opened: busy"):
+        midi.listen("pads", Keys(), print)
+
+
+def test_without_mido_a_line_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mido", None)
+    with pytest.raises(UserError, match="MIDI needs mido: pip install mido"):
+        midi.check()
+
+
+def test_a_file_holds_the_notes_that_are_heard(tmp_path):
+    mido = pytest.importorskip("mido")
+    path = tmp_path / "notes.mid"
+    assert midi.write(path, [tones((1.0, ()), (1.0, (60, 67)), (1.0, ()))], RATE) == 2
+    now, found = 0.0, []
+    for message in mido.MidiFile(path):
+        now += message.time
+        if not message.is_meta:
+            found.append((message.type, message.note, now))
+    assert [(kind, number) for kind, number, _ in found[:2]] == [("note_on", 60), ("note_on", 67)]
+    assert found[0][2] == pytest.approx(1.0, abs=0.25)
+    assert found[-1][0] == "note_off" and found[-1][2] == pytest.approx(2.0, abs=0.35)
