@@ -45,6 +45,7 @@ COMMANDS = {
     "play": (None, "play music as it is made, without end"),
     "generate": ("generate_audio", "write music to a file, continue or vary a recording"),
     "studio": ("app", "open a page in the browser to make music on"),
+    "radio": ("radio", "play without end over HTTP, for any player"),
     "prepare": ("prepare_audio", "turn a folder of music into a data folder"),
     "train": ("train_all", "train every codec and generator of a chain on a data folder"),
     "train-codec": ("train_vqvae", "train one codec"),

@@ -1,0 +1,85 @@
+"""Radio: endless streams over HTTP, which any player opens."""
+
+import argparse
+import sys
+
+from .. import cli, weights
+from ..play import api, engine
+from ..play.stream import draw_seed
+from ..studio import radio
+from ..studio.stations import Group
+from . import arguments
+from .generate import choice
+
+MOST_STATIONS = 64
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command can be told."""
+    parser = cli.parser(
+        "Radio over HTTP: stations that play without end, as Ogg/Opus and MP3, with a page that "
+        "lists them. All listeners of a station share one stream, the stations of a folder of "
+        "weights are computed together, and while nobody listens nothing is. Only this machine "
+        "can reach it unless --host says otherwise. Ctrl-C ends it.",
+        "--stations 4 --seed 1 --host 0.0.0.0",
+    )
+    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS",
+                        help="address to listen on; 0.0.0.0 is every network this machine is in")
+    parser.add_argument("--port", type=cli.number(int, least=0, most=65535), default=radio.PORT,
+                        metavar="N", help="port to listen on; 0 takes a free one")
+    parser.add_argument("--stations", type=cli.number(int, least=1, most=MOST_STATIONS), default=1,
+                        metavar="N", help="stations of each folder of generators")
+    parser.add_argument("--seed", type=cli.number(int, least=0, most=2**63 - 1), metavar="S",
+                        help="of all stations, which are its pieces 1, 2, …: the same seed on "
+                             "another machine is the same radio (default: one is drawn)")
+    parser.add_argument("--bitrate", type=cli.number(int, least=16, most=256), default=64,
+                        metavar="KBIT", help="of each stream, kbit/s")
+    parser.add_argument("--listeners", type=cli.number(int, least=1), default=radio.LISTENERS,
+                        metavar="N", help="how many can listen at the same time")
+    parser.add_argument("--choose", type=choice, nargs="+", metavar="NAME=NUMBER",
+                        help="the value of each condition that the generators were trained with")
+    arguments.add_codecs(parser)
+    parser.add_argument("--generator-weights-dir", default=[weights.GENERATORS], nargs="+",
+                        metavar="DIR", help="folders of generators, each with stations of its own; "
+                                            "one with codecs in it is used with those")
+    parser.add_argument("--engine", choices=engine.ENGINES[:2], default=engine.ENGINES[0],
+                        help="what runs the models")
+    return parser
+
+
+def main(argv=None) -> int:
+    args = parser().parse_args(argv)
+    seed, chosen = draw_seed(args.seed), dict(args.choose or ())
+    shipped = api.load(args.vqvae_weights_dir, args.generator_weights_dir[0], args.engine)
+    models = {folder: shipped.open(folder) if folder != weights.GENERATORS else shipped
+              for folder in dict.fromkeys(args.generator_weights_dir)}
+    for music in models.values():
+        check(music)
+
+    def make(publish, say):
+        groups, first = [], 1
+        for folder, music in models.items():
+            def open_stream(music=music):
+                return music.stream(seed=seed, batch=args.stations, log_probs=True, chosen=chosen)
+
+            groups.append(Group(folder, args.stations, seed, open_stream, first=first,
+                                chosen=chosen, bitrate=1000 * args.bitrate, publish=publish,
+                                say=say))
+            first += args.stations
+        return groups
+
+    def say(line):
+        print(line, file=sys.stderr, flush=True)
+
+    print(f"seed {seed}", flush=True)
+    radio.run(radio.Radio(make, say, args.listeners), args.host, args.port,
+              say=lambda line: print(line, flush=True))
+    return 0
+
+
+def check(music: api.VQWave):
+    """The weights of a chain are there and fit. Raises `UserError` where they do not."""
+    chain = music.chain
+    engine.check_chain(music.weight_set(chain.codecs[chain.ending]),
+                       [music.weight_set(name) for level, name in chain.generators.items()
+                        if level >= chain.ending])
