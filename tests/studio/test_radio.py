@@ -293,7 +293,7 @@ def flood(group):
     def send(stream, block, rate):
         for channel in group.stations[0].channels.values():
             if channel.listeners:
-                group.publish(channel, [bytes(1 << 20)] * 8)
+                group.publish(channel, [bytes(1 << 17)])
 
     return send
 

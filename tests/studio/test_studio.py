@@ -322,14 +322,15 @@ def test_a_take_that_was_changed_while_it_played_is_made_again_by_its_link_and_b
     frames, take = begin(studio, weights_folder, seed=4)
     kept, made = studio.take(take["id"]), []
     changes = {2: {"wild": 0.7}, 4: {"loudness": -9}, 6: {"hold": 1.0}, 9: {"hold": 0}, 10: {"jump": True},
-               13: {"wild": -1, "loudness": 0}}
+               11: {"transpose": 3, "freeze": 1.0, "mutate": 0.5}, 12: {"levels": {"512": {"temperature": 0.8, "top_p": 0.9}}},
+               13: {"wild": -1, "loudness": 0, "transpose": 0, "freeze": 0}}
     for i in range(16):
         if i in changes:
             assert kept.steer(changes[i])["sample"] == 8192 * i
         made += pictures.parse_frames(next(frames))
     record = studio.stop(take["id"], 16 * 8192)
     frames.close()
-    assert record["changes"] == 6 and record["score"] == f"vqwave-seed-4-{record['seconds']:.1f}s.json"
+    assert record["changes"] == 8 and record["score"] == f"vqwave-seed-4-{record['seconds']:.1f}s.json"
     given = dict(urllib.parse.parse_qsl(record["link"]))
     # As the page writes it.
     score = tmp_path / "score.json"
@@ -348,6 +349,10 @@ def test_a_take_that_was_changed_while_it_played_is_made_again_by_its_link_and_b
 @pytest.mark.parametrize("given, words", [
     ({"wild": 2}, "calm … wild must be a number from -1 to 1"), ({"loudness": "loud"}, "The loudness must be"),
     ({"hold": 60}, "The seconds to hold must be"), ({"warmth": 1}, "nothing to change"),
+    ({"transpose": 13}, "Transpose must be a number from -12 to 12"), ({"mutate": "all"}, "Mutate must be"),
+    ({"freeze": 60}, "The seconds to freeze must be"), ({"notes": "C"}, "notes is 'C'"), ({"notes": [200]}, "a note is 200"),
+    ({"levels": [1]}, "levels must be"), ({"levels": {"7": {}}}, "Level 7 is not made"),
+    ({"levels": {"512": {"top_p": 2}}}, "The top_p of level 512 must be a number from 0.05 to 1"),
 ])
 def test_changes_that_cannot_be_are_refused(studio, weights_folder, given, words):
     frames, take = begin(studio, weights_folder)
@@ -358,7 +363,9 @@ def test_changes_that_cannot_be_are_refused(studio, weights_folder, given, words
     frames.close()
 
 
-@pytest.mark.parametrize("score", ["[[1,", "[1]", [[-1, {}]], [[0, {"begin": 1}]], [[0, {"jump": 1}]] * 501, "7",
+@pytest.mark.parametrize("score", ["[[1,", "[1]", [[-1, {}]], [[0, {"begin": 1}]],
+                                   [[0, {"jump": 1, "begin": {"file": "/etc/passwd"}}]],
+                                   [[0, {"jump": 1, "weights": "mine"}]], [[0, {"jump": 1}]] * 501, "7",
                                    [[0, {"sampling": {"x": {}}}]], [[True, {}]]])
 def test_a_score_that_cannot_be_read_is_refused(score):
     with pytest.raises(UserError, match="cannot be read"):

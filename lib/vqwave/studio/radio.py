@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import html
 import logging
+import socket
 from collections.abc import Callable, Sequence
 
 from ..errors import UserError
@@ -231,6 +232,9 @@ def run(radio: Radio, host: str = "127.0.0.1", port: int = PORT, say=print):
 
     _allow_files()
     listening = listen(host, port)
+    with contextlib.suppress(AttributeError, OSError):
+        # A connection that is closed with much unread would wait for its reader: not for ever.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * STALLED))
     config = uvicorn.Config(app, log_level="warning", access_log=False, backlog=2048,
                             timeout_graceful_shutdown=1)
     # Whoever still listens at the end is cut off: players come back to the next one.

@@ -212,6 +212,9 @@ def read_score(value) -> tuple:
     except (UserError, ValueError, RecursionError) as e:
         raise UserError("What was changed while the piece played cannot be read: use the link as "
                         "it was copied.") from e
+    if any({"begin", "weights"} & set(change) for _, change in score):
+        raise UserError("What was changed while the piece played cannot be read: it names files, "
+                        "which only the command plays.")
     if len(score) > MOST_CHANGES:
         raise UserError(f"What was changed while the piece played cannot be read: a take remembers "
                         f"{MOST_CHANGES} changes.")

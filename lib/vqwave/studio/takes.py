@@ -58,6 +58,8 @@ TAPES_BYTES = 2 * 2**30
 TAKES_KEPT = 200
 PAST = 8.0
 """Seconds that *hold* can repeat."""
+TURNED = ("transpose", "mutate", "pull")
+"""Numbers of `controls.CONTROLS` that have a slider, beside those with one of their own."""
 PASSAGE = 10.0
 """Seconds before the playhead that "continue from here" begins with, at most."""
 LONGEST_FINISH = 20 * 60.0
@@ -183,6 +185,8 @@ class Studio:
             "upload_bytes": UPLOAD_BYTES, "longest": LONGEST,
             "longest_recording": LONGEST_RECORDING,
             "longest_comparison": LONGEST_COMPARISON, "past": PAST,
+            "controls": [dataclasses.asdict(one) for one in controls.CONTROLS.values()
+                         if one.sampled or one.name in TURNED],
             "folders": [{"name": label, "epochs": self.epochs(label), "ending": chain.ending,
                          "levels": list(chain.sizes)} for label, chain in self.chains.items()],
         }
@@ -733,7 +737,9 @@ class Take:
 
         Args:
             given: some of wild (-1 calm … 1 wild), loudness (dB), hold (seconds, 0: go on), jump
-                (true: somewhere else).
+                (true: somewhere else), freeze (seconds of the top level, 0: go on), notes (MIDI
+                numbers that are held), levels ({level: {temperature, top_p}}), and the numbers of
+                `TURNED`, in the ranges of `controls.CONTROLS`.
 
         Returns:
             {"sample": from where it holds}, and what was drawn.
@@ -748,10 +754,23 @@ class Take:
             changes["loudness"] = read_number(given, "loudness", -40, 6, 0, "The loudness")
         if "hold" in given:
             changes["hold"] = read_number(given, "hold", 0, PAST - 1, 0, "The seconds to hold")
+        if "freeze" in given:
+            changes["freeze"] = read_number(given, "freeze", 0, PAST - 1, 0,
+                                            "The seconds to freeze")
+        for name in TURNED:
+            if name in given:
+                one = controls.CONTROLS[name]
+                changes[name] = read_number(given, name, one.least, one.most, one.default,
+                                            name.capitalize())
+        if "notes" in given:
+            changes["notes"] = given["notes"]
+        if "levels" in given:
+            changes["sampling"] = self._read_levels(given["levels"])
         if given.get("jump"):
             changes["jump"] = draw_seed(None)
         if not changes:
-            raise UserError("There is nothing to change: say wild, loudness, hold or jump.")
+            raise UserError(f"There is nothing to change: say wild, loudness, hold, jump, freeze, "
+                            f"notes, levels, {', '.join(TURNED)}.")
         with self._steering:
             stream = self._stream
             if stream is None:
@@ -762,6 +781,22 @@ class Take:
             self.score.append((sample, changes))
         self.touched = time.monotonic()
         return {"sample": sample, "seed": changes.get("jump")}
+
+    def _read_levels(self, given) -> dict[int, dict[str, float]]:
+        """What levels draw with, checked."""
+        if not isinstance(given, dict):
+            raise UserError("levels must be {level: {temperature, top_p}}.")
+        levels = {str(x): x for x in self.settings.new_levels}
+        made: dict[int, dict[str, float]] = {}
+        for level, values in given.items():
+            if level not in levels or not isinstance(values, dict):
+                raise UserError(f"Level {str(level)[:20]} is not made; there are "
+                                f"{', '.join(levels)}.")
+            made[levels[level]] = {
+                name: read_number(values, name, one.least, one.most, one.default,
+                                  f"The {name} of level {level}")
+                for name, one in controls.CONTROLS.items() if one.sampled and name in values}
+        return made
 
     def frames(self) -> Iterator[bytes]:
         """A frame a block: {"samples", "columns", "codes", "bits", "speed", "notes"}, then 16 bit

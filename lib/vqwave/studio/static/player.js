@@ -3,6 +3,7 @@
 import { alertIn, byId, element, film, inField, keep, time } from "./dom.js";
 import { Codes, Outline, PAGE, Strip, drawIdle, drawJoin, drawNotes, drawOctaves, drawPlayhead, fitted, ink, tables, write } from "./pictures.js";
 import { Sound, WHOLE, audio, volume } from "./sound.js";
+import { Turns } from "./turns.js";
 import { answer, ask, cutter, frames, inWords, wav } from "./wire.js";
 
 const AHEAD = 10; // seconds read ahead of what is heard, at most, of a take that is too long to be read as a whole
@@ -28,6 +29,7 @@ export class Player {
       keep("vqwave.volume", Number(byId("volume").value));
       if (audio) audio.volume.gain.value = volume();
     });
+    this.turns = new Turns(this, form.about.controls);
     for (const name of ["wild", "loudness"]) {
       byId(name).addEventListener("input", () => this.slide(name));
       byId(name).addEventListener("dblclick", () => {
@@ -185,6 +187,7 @@ export class Player {
     Object.assign(this, { bits: new Map(), marks: [], found: [], record: null, allowed: 0, state: "making", speed: null });
     this.say("The model begins …", null);
     this.layLanes();
+    this.turns.begin(take.levels);
     if (this.live) for (const name of ["wild", "loudness"]) if (Number(byId(name).value)) this.slide(name);
     if (this.from) this.sound.from = Math.min(this.from, take.prompt);
     this.from = null;
@@ -389,6 +392,7 @@ export class Player {
     byId("save").textContent = this.state === "lost" ? "Save what was heard" : "Download";
     const steerable = this.live;
     for (const name of ["wild", "loudness", "jump", "hold"]) byId(name).disabled = !steerable;
+    this.turns.allow(steerable);
     byId("onward").disabled = !sound || this.busy || this.state === "lost";
     byId("steer-why").hidden = steerable;
     if (!steerable) {

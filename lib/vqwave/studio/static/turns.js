@@ -1,0 +1,109 @@
+// What is turned while a piece plays, beside the two sliders above: made of what the studio says there is to turn.
+
+import { byId, element } from "./dom.js";
+
+const FREEZE = 4; // seconds of the top level that are repeated
+const NAMES = ["C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B"];
+const FIRST = 60; // the MIDI number of the first
+
+export class Turns {
+  /** player: is told what changes; controls: of `studio/about`. */
+  constructor(player, controls) {
+    Object.assign(this, { player, controls, held: new Set(), inputs: [], timers: {} });
+    for (const one of controls.filter((one) => !one.sampled)) this.inputs.push(this.slider(one.name, one, (value) => ({ [one.name]: value })));
+    this.keys = NAMES.map((name, i) =>
+      element("button", { type: "button", class: "small", "aria-pressed": "false", onclick: () => this.press(FIRST + i, !this.held.has(FIRST + i)) }, name));
+    byId("notes").append(...this.keys);
+    byId("freeze").addEventListener("click", () => this.freeze());
+    byId("midi").addEventListener("click", () => this.listen());
+    byId("midi").hidden = !navigator.requestMIDIAccess;
+    byId("turns").append(...this.inputs.map((input) => input.closest("label")));
+  }
+
+  slider(label, one, change) {
+    const told = element("output", {}, String(one.default));
+    const input = element("input", { type: "range", min: one.least, max: one.most, step: one.step, value: one.default, title: one.about, "aria-label": label });
+    input.addEventListener("input", () => {
+      told.textContent = input.value;
+      // What it says last is sent, a few times a second.
+      this.timers[label] ??= setTimeout(() => {
+        this.timers[label] = null;
+        this.player.steer(change(Number(input.value)));
+      }, 150);
+    });
+    element("label", { class: "slide" }, element("span", {}, label), " ", input, " ", told);
+    return input;
+  }
+
+  /** The sliders of the levels that a new take makes; the others go back to where they begin. */
+  begin(levels) {
+    const made = levels.filter((one) => one.made);
+    for (const input of this.inputs.splice(this.controls.filter((one) => !one.sampled).length)) input.closest("label").remove();
+    for (const { level } of made)
+      for (const one of this.controls.filter((one) => one.sampled)) {
+        const input = this.slider(`${one.name.replace("_", "-")} ${level}×`, one, (value) => ({ levels: { [level]: { [one.name]: value } } }));
+        this.inputs.push(input);
+        byId("turns").append(input.closest("label"));
+      }
+    this.reset();
+  }
+
+  reset() {
+    for (const input of this.inputs) {
+      input.value = input.defaultValue;
+      input.closest("label").querySelector("output").textContent = input.value;
+    }
+    this.held.clear();
+    this.show();
+    byId("freeze").setAttribute("aria-pressed", "false");
+  }
+
+  allow(steerable) {
+    for (const one of [...this.inputs, ...this.keys, byId("freeze"), byId("midi")]) one.disabled = !steerable;
+  }
+
+  freeze() {
+    const frozen = byId("freeze").getAttribute("aria-pressed") !== "true";
+    byId("freeze").setAttribute("aria-pressed", String(frozen));
+    this.player.steer({ freeze: frozen ? FREEZE : 0 }, frozen ? "frozen" : "thawed");
+  }
+
+  /** A note is held, or no longer; what is struck together is sent together. */
+  press(note, down) {
+    if (down) this.held.add(note);
+    else this.held.delete(note);
+    this.show();
+    this.timers.notes ??= setTimeout(() => {
+      this.timers.notes = null;
+      this.player.steer({ notes: [...this.held].sort((a, b) => a - b) });
+    }, 30);
+  }
+
+  show() {
+    const classes = new Set([...this.held].map((note) => note % 12));
+    this.keys.forEach((key, i) => key.setAttribute("aria-pressed", String(classes.has(i))));
+  }
+
+  /** Notes of every MIDI keyboard that the browser lets the page have. */
+  async listen() {
+    try {
+      const access = await navigator.requestMIDIAccess();
+      const hear = () => {
+        for (const input of access.inputs.values()) input.onmidimessage = ({ data: [status, note, velocity] }) => this.hear(status & 0xf0, note, velocity);
+      };
+      access.onstatechange = () => {
+        hear();
+        for (const note of [...this.held]) this.press(note, false); // a keyboard that is gone releases nothing itself
+      };
+      hear();
+      byId("midi").textContent = access.inputs.size ? "Listening to MIDI" : "No MIDI keyboard is there";
+    } catch {
+      byId("midi").textContent = "The browser lets no MIDI through";
+    }
+  }
+
+  hear(kind, note, velocity) {
+    if (kind === 0x90 && velocity) this.press(note, true);
+    else if (kind === 0x90 || kind === 0x80) this.press(note, false);
+  }
+}
