@@ -418,3 +418,14 @@ def test_the_sample_that_first_heeds_a_control_is_found():
     with pytest.raises(RuntimeError, match="ended before"):
         sink.heed()
     feed.close()
+
+
+def test_held_notes_are_judged_where_the_chain_ends():
+    def judged(*rows):
+        return {t["what"]: t for t in benchmark.judge({"pull": rows})}[
+            "share of energy at a held triad's pitches, over that before"]
+
+    row = {"size": "compact", "level": 128, "ending": True, "before": 0.2, "held": 0.5, "released": 0.2}
+    assert judged(row)["measured"] == pytest.approx(2.5) and judged(row)["verdict"] == "must met"
+    assert judged(row | {"held": 0.3})["verdict"] == "missed"
+    assert judged(row | {"ending": False})["verdict"] == judged()["verdict"] == "not measured"

@@ -28,9 +28,9 @@ from .. import config, files, machine, metrics, quiet, weights
 from ..config import ChainConfig, Preset, Split
 from ..data import audio, manifest
 from ..errors import UserError
-from ..play import api, controls, engine, export, loops, playback, sampling
+from ..play import api, controls, engine, export, loops, pitches, playback, sampling
 
-PARTS = ("bandwidth", "codecs", "steps", "accuracy", "chain", "start", "latency", "memory")
+PARTS = ("bandwidth", "codecs", "steps", "accuracy", "chain", "start", "latency", "pull", "memory")
 STREAMS = (1, 8, 32)
 EAGER = "eager"
 # Random numbers and contexts for so many steps are made beforehand, outside what is timed, and no
@@ -200,6 +200,9 @@ def _jobs(chain, parts, effort, data_dir, tracks, first, new_codecs):
         made.append((chain, "latency", 20 * effort.controls,
                      f"{size}: from a control to its sound at {level}x",
                      lambda level=level: _child("latency", chain, level, effort)))
+        if chain.cache is None:  # what random weights play says nothing
+            made.append((chain, "pull", 20 * effort.controls, f"{size}: held notes at {level}x",
+                         lambda level=level: _child("pull", chain, level, effort)))
         made.append((chain, "memory", 10 * minutes[-1], f"{size}: memory over {minutes[-1]:g} min "
                                                         f"of music at {level}x",
                      lambda level=level: _child("memory", chain, level, effort, minutes=minutes)))
@@ -558,7 +561,7 @@ def child(job: str, options: str):
     effort = Effort(**options["effort"])
     music = api.load(options["codecs"], options["generators"], default_choice=0)
     jobs: dict[str, Callable] = {"codecs": codecs_rows, "chain": chain_rows,
-                                 "warm": warm_rows, "latency": latency_rows,
+                                 "warm": warm_rows, "latency": latency_rows, "pull": pull_rows,
                                  "memory": memory_rows}
     levels = () if job == "codecs" else (options["level"],)
     rows = jobs[job](music, effort, *levels, *([options["minutes"]] if job == "memory" else []))
@@ -705,6 +708,41 @@ def latency_rows(music, effort: Effort, level: int) -> list[dict]:
     return rows
 
 
+def pull_rows(music, effort: Effort, level: int) -> list[dict]:
+    """How far held triads draw the music to them: the share of its energy at their pitch classes
+    before they are held, in the second that begins a second after that, and likewise after their
+    release; means over major triads on as many roots, each with a piece of its own.
+
+    No row where the codecs do not play by oscillators. The strength is what it begins with.
+    """
+    shares: dict[str, list[float]] = {"before": [], "held": [], "released": []}
+    for i in range(effort.controls):
+        triad = [60 + (7 * i + step) % 12 for step in (0, 4, 7)]
+        classes = sorted(note % 12 for note in triad)
+        with music.stream(level=level, seed=i, latency="low") as stream:
+
+            def share(seconds, stream=stream, classes=classes):
+                until, heard = stream.position + round(seconds * stream.sample_rate), []
+                while stream.position < until:
+                    heard.append(next(stream))
+                power = pitches.classes(np.concatenate(heard)[None], stream.sample_rate)[0]
+                return power[classes].sum() / max(power.sum(), 1e-12)
+
+            share(2.0)  # a piece may begin with silence
+            shares["before"].append(share(4.0))
+            try:
+                stream.set(notes=triad)
+            except UserError:
+                return []
+            for name in ("held", "released"):
+                share(1.0)
+                shares[name].append(share(1.0))
+                share(2.0)
+                stream.set(notes=[])
+    return [{**_where(music.chain, level), "triads": effort.controls,
+             **{name: float(np.mean(values)) for name, values in shares.items()}}]
+
+
 def start(chain: ChainWeights, level: int, effort: Effort) -> dict:
     """Seconds to the first block and to where the sound starts; a cold process finds its files
     cached.
@@ -837,6 +875,11 @@ def _growth(results):
     return round(max(r["growth_bytes"] for r in rows) / (1 << 20))
 
 
+def _pulled(results):
+    rows = [r for r in results.get("pull", ()) if r["ending"]]
+    return min((r["held"] / r["before"] for r in rows), default=None)
+
+
 TARGETS = (
     Target("RTF, one stream, compact, all levels", "≥", 4, 8, "x",
            worst("chain", "rtf", size="compact", streams=1, whole=True)),
@@ -852,6 +895,8 @@ TARGETS = (
            100, "ms", worst("latency", "most_ms", max, size="compact", latency="low", ending=True)),
     Target("underruns meanwhile", "≤", 0, 0, "",
            worst("latency", "underruns", max, size="compact", latency="low", ending=True)),
+    Target("share of energy at a held triad's pitches, over that before", "≥", 2, None, "x",
+           _pulled),
     Target("against the eager loop, compact, worst level", "≥", 50, 100, "x",
            worst("steps", "against_eager", size="compact", streams=1, engine="onnx")),
     Target("against the eager loop, reference, worst level", "≥", 50, 100, "x",
@@ -958,6 +1003,11 @@ def _tables(results):
                (r["size"], f"{r['level']}x", r["latency"], str(r["block"]),
                 f"{r['median_ms']:.0f}", f"{r['most_ms']:.0f}", str(r["underruns"]),
                 f"{r['rtf']:.2f}") for r in get("latency", ())])
+    yield ("Share of the energy at a held triad's pitches",
+           ("size", "to", "triads", "before", "held", "released"), [
+               (r["size"], f"{r['level']}x", str(r["triads"]),
+                *(f"{r[k]:.2f}" for k in ("before", "held", "released")))
+               for r in get("pull", ())])
     yield "Peak memory, MiB", ("size", "to", "after", "growth", "RTF"), [
         (r["size"], f"{r['level']}x", ", ".join(f"{m:g} min: {p / 2**20:.1f}"
                               for m, p in zip(r["minutes"], r["peak_bytes"], strict=True)),
