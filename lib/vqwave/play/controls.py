@@ -83,7 +83,7 @@ CONTROLS = {one.name: one for one in (
     Control("mutate", "the share of frozen codes that each round draws anew and keeps",
             0.0, 1.0, 0.0, 0.05, keys="mM", exact=False, knob=71),
     Control("pull", "how strongly held notes draw the music to them: nats that a code of nothing "
-                    "else gains", 0.0, HIGHEST_PULL, 6.0, 1.0, "nats", keys="nN", exact=False,
+                    "else gains", 0.0, HIGHEST_PULL, 3.0, 1.0, "nats", keys="nN", exact=False,
             knob=74),
 )}
 """Every number that can be turned while music plays. The studio, the terminal, scores and MIDI all
