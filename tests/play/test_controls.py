@@ -126,7 +126,7 @@ class Music:
             raise UserError(f"{name}: no weights here")
         return self.others[name]
 
-    def engines(self):
+    def chain_engines(self):
         return self.parts
 
     def prompt(self, file, seconds=5.0, start=0.0):

@@ -73,7 +73,7 @@ class VQWave:
                                        self.engine, default_choice=self.default_choice)
         return self._others[key]
 
-    def engines(self, level: int | None = None) -> tuple:
+    def chain_engines(self, level: int | None = None) -> tuple:
         """What plays the chain down to a level (None: see `ending`): the codec, and the generators
         from the top down. Raises `UserError` where they do not fit.
         """

@@ -668,7 +668,7 @@ class Stream(Blocks):
         if weights is not None:
             music = music.open(weights) if named else weights
             asked = asked | {"weights": music}
-            configs = [g.config for g in music.engines()[1]]
+            configs = [g.config for g in music.chain_engines()[1]]
         if asked.get("notes") and music is not None:
             for config in configs:
                 music.pitches(config.level)
@@ -681,7 +681,7 @@ class Stream(Blocks):
 
     def _check_engines(self, music, sampling) -> Engines:
         """What another `VQWave` plays, where it can take over."""
-        codec, generators = music.engines()
+        codec, generators = music.chain_engines()
         configs, rate = [g.config for g in generators], codec.config.sample_rate
         if rate != self.sample_rate:
             raise UserError(f"the other weights are of {rate} Hz, but this plays at "

@@ -33,7 +33,8 @@ class Radio:
 
     def __init__(self, make: Callable[[Callable, Callable], Sequence[Group]], say=print,
                  most: int = LISTENERS):
-        self.most, self.refused, self._loop = most, 0, None
+        self.most, self.refused = most, 0
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.groups = list(make(self._publish, say))
         self.stations: dict[str, Station] = {station.name: station for group in self.groups
                                              for station in group.stations}
