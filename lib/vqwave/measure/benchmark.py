@@ -704,7 +704,7 @@ def latency_rows(music, effort: Effort, level: int) -> list[dict]:
             feed.close()
         rows.append({**_where(music.chain, level), "latency": name, "block": stream.block,
                      "controls": len(took), "median_ms": float(np.median(took)),
-                     "most_ms": max(took), "underruns": feed.underruns, "rtf": rtf})
+                     "most_ms": float(max(took)), "underruns": feed.underruns, "rtf": rtf})
     return rows
 
 
