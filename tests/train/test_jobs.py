@@ -108,6 +108,39 @@ def test_tracks_shorter_than_a_window_train_too(tmp_path, tiny_weights):
                                                            "than a window of 23.2")]
 
 
+def windows_of(folder, length, choose=True):
+    """A codec's job whose window was to be `length`, with its data ready, and what was said."""
+    job, said = CodecJob(TINY.codec("vqvae_128"), folder, False), Told()
+    job.check()
+    job.choose_window = choose
+    record = RunRecord(job.model, TrainingConfig(input_length=length, batch_size=2),
+                       DataConfig(split=0.2), "id")
+    job.prepare(record, ALONE, said)
+    return job, record, said
+
+
+def test_a_codecs_window_is_chosen_by_the_folder(tmp_path):
+    lengths = [0.5] * 8 + [3.0] * 4
+    data_folder(tmp_path, {f"t{i:02}": music(length, i) for i, length in enumerate(lengths)})
+    job, record, said = windows_of(tmp_path, 32768)
+    assert record.training.input_length == job.training.input_length == 11008  # 86 * 128
+    assert said.lines[0].startswith("a window of 0.499 s in place of 1.49 s, which ")
+    assert len(job.train) + len(job.val) == 12 and job.batches(0)[0][0].shape == (2, 11008)
+    # Asked for it is kept, and what is shorter left out; so is one that most tracks fill.
+    job, record, _ = windows_of(tmp_path, 32768, choose=False)
+    assert record.training.input_length == 32768 and len(job.train) + len(job.val) == 4
+    job, record, said = windows_of(tmp_path, 8192)
+    assert record.training.input_length == 8192 and "in place of" not in said.lines[0]
+
+
+def test_a_window_is_never_shorter_than_the_loss_needs(tmp_path):
+    data_folder(tmp_path, {f"t{i}": music(0.04, i) for i in range(7)}
+                | {f"long {i}": music(2.0, i) for i in range(3)})
+    job, record, _ = windows_of(tmp_path, 32768)
+    unit, shortest = job._window_bounds
+    assert record.training.input_length - unit < shortest <= record.training.input_length
+
+
 def test_a_folder_too_short_for_a_frame_is_refused_in_one_line(tmp_path, tiny_weights):
     data_folder(tmp_path, {f"t{i}": music(0.04, i) for i in range(3)})
     with pytest.raises(UserError, match="no training track is as long as two frames of the level "

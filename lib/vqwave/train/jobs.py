@@ -14,11 +14,14 @@ from ..errors import UserError
 from ..nn import codec as nn_codec
 from ..nn import generator as nn_generator
 from ..nn import losses
+from ..progress import QuietReporter
 from . import callbacks
 from .record import RunRecord
 from .replicas import Group
 
 VALIDATION_WINDOWS = 64
+SHORT_TRACKS = 0.1
+"""The share of a folder's tracks that may be shorter than the window of a codec's training."""
 
 
 class Job:
@@ -34,6 +37,8 @@ class Job:
         self.model, self.data_dir = model, data_dir
         self.codec_weights: list[weights.WeightSet] = []
         """The codecs on whose codes a generator trains: its own, then that of the level above."""
+        self.choose_window = False
+        """Whether the folder may choose a shorter window than the settings have."""
 
     def check(self):
         """Read what there is. Raises `UserError` where the model cannot train on it."""
@@ -129,18 +134,43 @@ class CodecJob(Job):
         self.check_rate(self.model.name, self.model.sample_rate,
                         "; prepare the audio at that rate or set sample_rate with --config")
 
-    def check_settings(self, training: config.TrainingConfig):
+    @property
+    def _window_bounds(self) -> tuple[int, int]:
+        """Samples that a window must be a multiple of, and have at least."""
         shortest = max(losses.SHORTEST, losses.LINE_BINS * self.model.level
                        if self.model.loss.hum else 0)
         unit = (math.lcm(self.model.level, losses.CONSTANT_Q.hop) if self.model.loss.constant_q
                 else self.model.level)
+        return unit, shortest
+
+    def check_settings(self, training: config.TrainingConfig):
+        unit, shortest = self._window_bounds
         if training.input_length % unit or training.input_length < shortest:
             raise UserError(f"--input-length is {training.input_length}; for {self.model.name} it "
                             f"must be a multiple of {unit} and at least {shortest}")
 
     def prepare(self, record: RunRecord, group: Group, say):
+        if self.choose_window:
+            self._fit_window(record, say)
         self.training, self.group = record.training, group
         self.split(record, self.training.input_length, group, say)
+
+    def _fit_window(self, record: RunRecord, say):
+        """Shorten the window until all but `SHORT_TRACKS` of the tracks are as long."""
+        unit, shortest = self._window_bounds
+        (train, _), spans = silence.trim(
+            self.data_dir, splits.split(self.tracks, record.data.split, record.training.seed),
+            record.data.trim_silence, QuietReporter(), keep=False)
+        lengths = sorted(last - first for first, last in (spans[t.file] for t in train))
+        window, rate = record.training.input_length, self.model.sample_rate
+        fits = lengths[int(SHORT_TRACKS * len(lengths))]
+        chosen = max(fits // unit, -(-shortest // unit)) * unit
+        if chosen >= window or lengths[-1] < chosen:
+            return
+        short = sum(length < window for length in lengths)
+        say(f"a window of {chosen / rate:.3g} s in place of {window / rate:.3g} s, which {short} "
+            f"of {len(lengths)} training tracks are shorter than")
+        record.training = config.replace(record.training, input_length=chosen)
 
     def _windows(self, tracks, **more):
         chosen = {"batch_size": self.training.batch_size, "share": self.group} | more

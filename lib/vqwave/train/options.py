@@ -50,6 +50,12 @@ class RunOptions:
     distribute: bool = False
     given: frozenset[str] | None = None
 
+    def asked(self, training: TrainingConfig, data: DataConfig) -> frozenset[str]:
+        """The names of the settings that were asked for, see `given`."""
+        if self.given is not None:
+            return self.given
+        return frozenset(training.model_fields_set | data.model_fields_set)
+
 
 class TrainingSettings(NamedTuple):
     """Every setting of a training; `chain` names the codecs of a generator."""
@@ -102,7 +108,8 @@ def add_training_flags(p: argparse.ArgumentParser):
     p.add_argument("--batch-size", type=cli.number(int, 1), metavar="N",
                    help="windows in a step (default: the preset's)")
     p.add_argument("--input-length", type=cli.number(int, 1), metavar="SAMPLES",
-                   help="length of a window (default: the preset's)")
+                   help="length of a window (default: the preset's; of a codec shorter where "
+                        "many of the folder's tracks are)")
     p.add_argument("--steps", type=cli.number(int, 1), metavar="N",
                    help="optimizer steps in all (default: the preset's)")
     p.add_argument("--epochs", type=cli.number(int, 1),

@@ -62,9 +62,7 @@ def find_start(job, options: RunOptions, training: TrainingConfig, data: DataCon
     if (begin and saved and begin.record.get("step") == saved.step
         and begin.record.get("id") == saved.id):
         begin = None  # the saved state is that very point
-    given = options.given
-    if given is None:
-        given = training.model_fields_set | data.model_fields_set
+    given = options.asked(training, data)
     if before := saved or (begin if begin and begin.training else None):
         training = _settle(before.training, training, given)
         data = _settle(before.data or DataConfig(trim_silence=None), data, given)
