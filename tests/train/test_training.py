@@ -256,6 +256,21 @@ def test_start_from_begins_with_the_weights_of_another_run(train, tmp_path, stra
         train(tmp_path / "b", start_from=tmp_path / "none")
 
 
+def test_what_a_run_begins_with_is_best_until_training_makes_a_better_one(train, tmp_path, straight):
+    source = weights.find(straight[GENERATOR].folder, GENERATOR, "best")
+    run = train(tmp_path, start_from=straight[GENERATOR].folder, learning_rate=30.0, steps=2,
+                epochs=1, seed=6)
+    record, kept = run.record, weights.find(tmp_path, GENERATOR)
+    assert (kept.tag, kept.record["epoch"], kept.record["step"]) == ("best", 0, 0)
+    assert round(record.best, 6) == record.beginning
+    assert record.best_epoch == 0 and record.waited == 1
+    assert kept.record["beginning"] == kept.record["validation_loss"] == record.beginning
+    for key, array in source.load("generator").items():
+        np.testing.assert_array_equal(kept.load("generator")[key], array)
+    assert f"{GENERATOR}: before training validation " in run.told.text
+    assert "beginning" not in source.record
+
+
 def test_decoder_only_changes_no_code_and_can_have_an_adversary(train, tmp_path, straight):
     source = weights.find(straight[CODEC].folder, CODEC)
     adversary = {"weight": 0.1, "feature_matching": 0.5}

@@ -155,6 +155,14 @@ class Checkpoint(keras.callbacks.Callback):
         if signal_number and record.finished is None:
             raise Interrupted(signal_number)
 
+    def note_beginning(self, loss: float):
+        """Keep what the run begins with as the best so far, with its validation loss."""
+        if not math.isfinite(loss):
+            raise TrainingError("the validation loss is not finite before the first step")
+        self.record.best, self.record.best_epoch = float(loss), 0
+        self.record.beginning = round(float(loss), 6)
+        self._save_set("best", self.record.note(0, float(loss)))
+
     def _save_set(self, tag: str, note: dict):
         if self.group.first:
             record = self.record

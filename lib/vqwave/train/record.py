@@ -31,7 +31,8 @@ class RunRecord:
     """Where a run stands and how it is made.
 
     id: names the run permanently. steps: the plan; None until `--minutes` is measured. best,
-    best_epoch: the lowest validation loss so far and whose it is; waited: epochs since then.
+    best_epoch: the lowest validation loss so far and whose it is (0: what the run began
+    with); waited: epochs since then. beginning: the validation loss of what the run began with.
     tracks: the first 16 digits of the sha256 of every track that it, its codecs or what it began
     with were trained on, sorted. codecs: the codes that a generator is trained on, by the codec's
     name; codes_of: whose codes a decoder that is trained alone decodes. unjudged: what training
@@ -48,6 +49,7 @@ class RunRecord:
     best: float | None = None
     best_epoch: int | None = None
     waited: int = 0
+    beginning: float | None = None
     tracks: list[str] = field(default_factory=list)
     codecs: dict[str, str] | None = None
     codes_of: str | None = None
@@ -67,8 +69,9 @@ class RunRecord:
         """What is noted down in a set of weights saved now."""
         noted = {"epoch": epoch, "step": self.step, "seed": self.training.seed, "id": self.id,
                  "validation_loss": round(loss, 6)}
-        return noted | {key: getattr(self, key) for key in ("codecs", "codes_of", "tracks")
-                        if getattr(self, key)}
+        return noted | {key: getattr(self, key) for key in ("beginning", "codecs", "codes_of",
+                                                              "tracks")
+                        if getattr(self, key) is not None and getattr(self, key) != []}
 
     def to_dict(self) -> dict:
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}

@@ -75,9 +75,11 @@ def _train(job: Job, options: RunOptions, training, data, say) -> RunRecord:
         group.from_first(lambda: resume.open_folder(folder, name))
         group.from_first(
             lambda: closing.enter_context(files.lock_folder(folder, name, "being trained")))
-        start = resume.find_start(job, options, training or TrainingConfig(),
-                                  data or DataConfig(), say)
+        training, data = training or TrainingConfig(), data or DataConfig()
+        start = resume.find_start(job, options, training, data, say)
         record = start.record
+        job.choose_window = (record.step == 0
+                             and "input_length" not in options.asked(training, data))
         _check_agreement(group, record)
         if record.finished:
             say(f"{name}: already finished ({record.finished}); best {job.judgement(record.best)} "
@@ -110,6 +112,8 @@ def _train(job: Job, options: RunOptions, training, data, say) -> RunRecord:
         checkpoint = callbacks.Checkpoint(folder, record, None if options.keep_all else KEEP, group)
         hooks = _hooks(job, checkpoint, folder, say, closing)
         with checkpoint.listen():
+            if start.weights is not None and record.step == 0:
+                _judge_beginning(job, model, checkpoint, say)
             _fit(job, model, checkpoint, hooks)
 
         # What came out.
@@ -280,6 +284,18 @@ def _fit(job: Job, model, checkpoint: callbacks.Checkpoint, hooks: list):
             break
         model.fit(job.batches(record.step), initial_epoch=first, epochs=last, steps_per_epoch=count,
                   validation_data=validation, callbacks=hooks, shuffle=False, verbose=0)
+
+
+def _judge_beginning(job: Job, model, checkpoint: callbacks.Checkpoint, say):
+    """Let what the run begins with be the best set until training makes a better one: epoch 0."""
+    if job.validation is None:
+        return
+    # No callbacks: a signal meanwhile leaves at once, for there is nothing to save yet.
+    found = model.evaluate(job.validation, return_dict=True, verbose=0)
+    checkpoint.set_model(model)
+    checkpoint.note_beginning(found["loss"])
+    model.reset_metrics()
+    say(f"{checkpoint.record.name}: before training {job.judgement(checkpoint.record.best)}")
 
 
 def _judge(model, checkpoint, hooks, validation):
