@@ -412,6 +412,29 @@ def promote(folder, name: str) -> str:
             "loaded by default")
 
 
+def take_over(source: WeightSet, folder) -> WeightSet:
+    """Copy `source`, bit for bit, as the best set of another folder."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    pairs = [(path, weights_path(folder, source.name, part, "best"))
+             for part, path in source.files.items()]
+    # The YAML goes last and makes it whole.
+    for path, copy in [*pairs, (config_path(source.folder, source.name, source.tag),
+                                config_path(folder, source.name, "best"))]:
+        with atomic_write(copy) as f:
+            f.write(path.read_bytes())
+    return find(folder, source.name, "best")
+
+
+def note(found: WeightSet, **values):
+    """Add to what the YAML of a set records. The weights, and their checksum, stay as they are."""
+    path = config_path(found.folder, found.name, found.tag)
+    described = configs.load_yaml(path)
+    described["record"] = (described.get("record") or {}) | values
+    with atomic_write(path) as f:
+        f.write(configs.dump_yaml(described).encode())
+
+
 def copy_set(source: WeightSet, folder, tag: str, dtype="float32"):
     """Write `source` again under another folder, tag or dtype, without building a model."""
     folder = Path(folder)

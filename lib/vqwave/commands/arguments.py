@@ -1,6 +1,7 @@
 """Arguments that several commands share."""
 
-from .. import weights
+from .. import cli, weights
+from ..config import DataConfig, TrainingConfig
 
 
 def add_data(parser):
@@ -31,3 +32,11 @@ def add_epoch(parser, of: str):
     parser.add_argument("--epoch", metavar="N|best",
                         help=f"which weights of the {of}: an epoch's, or the best by validation "
                              f"(default: the set without a number, else the best)")
+
+
+def add_held_out(parser):
+    """--val-split and --split-seed: which tracks a training holds out."""
+    parser.add_argument("--val-split", default=str(DataConfig().split), metavar="SHARE|F.yml",
+                        help="what the training holds out: a share of the hours, or a split.yml")
+    parser.add_argument("--split-seed", type=cli.number(int, 0), default=TrainingConfig().seed,
+                        metavar="S", help="the --seed of the training, by which a share is drawn")

@@ -8,13 +8,16 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from .. import cli, metrics, plots, weights
+from .. import cli, metrics, plots, progress, weights
 from ..config import CodecConfig
-from ..data import audio
+from ..data import audio, silence
 from ..errors import UserError
 from ..files import printable
+from ..measure import serving
 from ..measure.reconstruction import reconstruct
 from ..play import engine
+from ..progress import QuietReporter
+from ..train import options
 from . import arguments
 
 COLUMNS = (
@@ -31,12 +34,24 @@ def parser() -> argparse.ArgumentParser:
         "Hear what a codec keeps of a recording: encodes and decodes it, writes what comes back as "
         "a wav file, and prints how near it is.\n"
         "SC and mel: lower is nearer. SI-SDR: higher is nearer. Encode and decode: how many times "
-        "faster than it plays.",
+        "faster than it plays.\n"
+        "Of a data folder it says whether the codec serves that music: how many of the notes of "
+        "held-out tracks it keeps, mel, the Fréchet distance, and a verdict.",
         "--model all --input song.mp3 --output-dir heard",
+        "--model all --data-dir data/my_music",
     )
     parser.add_argument("--model", required=True, metavar="NAME", help="a codec's name, or all")
-    parser.add_argument("--input", required=True, metavar="FILE",
-                        help="a recording, in any common format and of any length")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--input", metavar="FILE",
+                      help="a recording, in any common format and of any length")
+    what.add_argument("--data-dir", metavar="DIR",
+                      help="a data folder that `prepare` made: its held-out tracks")
+    arguments.add_held_out(parser)
+    parser.add_argument("--musicnn", metavar="PATH",
+                        help=f"see {cli.command('evaluate')} --help (default: fetched once)")
+    parser.add_argument("--note", action="store_true",
+                        help="with --data-dir, of the music that the codecs were trained on: write "
+                             "the figures into their YAML files, as what they should do elsewhere")
     parser.add_argument("--output-dir", metavar="DIR",
                         help="where the wav file goes, with a picture of both (default: this "
                              "folder, and no picture)")
@@ -61,6 +76,11 @@ def main(argv=None) -> int:
     found = [weights.find(codecs, name, args.epoch) for name in names]
     if wrong := [one for one in found if not isinstance(one.config, CodecConfig)]:
         raise UserError(f"{wrong[0].name} is a generator; --model names a codec")
+    if args.data_dir:
+        return _judge(args, found)
+    if args.note:
+        raise UserError("--note needs --data-dir: one recording says little of what a codec does "
+                        "at home")
     folder = Path(args.output_dir or ".")
     folder.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True)
@@ -97,6 +117,45 @@ def main(argv=None) -> int:
         print(json.dumps({"input": args.input, "engine": args.engine, "models": rows}, indent=2))
     else:
         print_table(rows, verbs)
+    return 0
+
+
+def _judge(args, found) -> int:
+    """Say of each codec whether it serves the music of a data folder."""
+    console, say = Console(stderr=True), QuietReporter()
+    (train, held_out), spans = silence.read_sides(
+        args.data_dir, options.parse_split(args.val_split), args.split_seed, say)
+    for one in found:
+        rate = (train or held_out)[0].sample_rate
+        if one.config.sample_rate != rate:
+            raise UserError(f"{args.data_dir}: is at {rate} Hz, {one.name} at "
+                            f"{one.config.sample_rate} Hz")
+    # A folder of one track holds nothing out, and a codec that was trained elsewhere has not heard
+    # that one either.
+    tracks = held_out or train
+    sounds = serving.excerpts(args.data_dir, tracks, spans)
+    embed = serving.load_embedder(args.musicnn, lambda line: console.print(
+        line, markup=False, highlight=False, soft_wrap=True))
+    rows = []
+    with progress.bar() as bar:
+        for one in found:
+            task = bar.add_task(one.name, total=1.0)
+            figures = serving.measure(engine.load_codec(one, args.engine), sounds, embed,
+                                      lambda share, task=task: bar.update(task, completed=share))
+            bar.remove_task(task)
+            if args.note:
+                weights.note(one, **{serving.KEY: figures})
+            verdict = serving.judge(figures, serving.home_of(one))
+            rows.append({"model": one.name, "set": one.tag, "level": one.config.level,
+                         "kbps": metrics.bitrate(one.config)} | figures
+                        | {"serves": verdict.serves, "lacks": verdict.lacks})
+    if args.json:
+        print(json.dumps({"data_dir": args.data_dir, "engine": args.engine,
+                          "tracks": len(tracks), "held_out": bool(held_out), "models": rows,
+                          "table": serving.table(rows)}, indent=2))
+    else:
+        for line in serving.table(rows):
+            print(line)
     return 0
 
 

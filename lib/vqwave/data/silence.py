@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..config import DataConfig
 from ..errors import UserError
 from . import audio, manifest, splits
 
@@ -97,6 +98,15 @@ def trim(data_dir, sides, seconds: float | None, say, keep: bool = True
         say(f"silence at the ends of {cut} tracks is cut to {seconds:g} s each, {removed:.0f} s in "
             f"all")
     return kept, spans
+
+
+def read_sides(data_dir, split, seed: int, say
+               ) -> tuple[list[list[manifest.Track]], dict[str, tuple[int, int]]]:
+    """What trains of a data folder and what is held out, as a training with that split and seed
+    has it, without silence: what `trim` returns.
+    """
+    sides = splits.split(manifest.read(data_dir), split, seed)
+    return trim(data_dir, sides, DataConfig().trim_silence, say)
 
 
 def measure(data_dir, tracks, say, keep: bool = True) -> dict[str, Sound]:

@@ -1,0 +1,148 @@
+"""Whether a codec serves music that it was not trained on: how much comes back of held-out tracks,
+and a verdict.
+
+What a codec should reach is what it reaches at home, on held-out tracks of the music that it was
+trained on, where its set's YAML has that (`test-codec --note` writes it); else `BOUNDS`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import metrics, weights
+from ..data import audio, manifest
+from ..errors import UserError
+from ..play.engine import CodecEngine
+from . import fad, notes
+
+EXCERPT, MOST = 20.0, 120.0
+"""Seconds of a track, from a third of its length, and of all tracks together."""
+
+BOUNDS = {"notes": 0.6, "mel": 0.7, "distance": 40.0}
+"""What a codec must reach where it is not known what it does at home. Chance keeps 0.24 of the
+notes.
+"""
+OF_HOME = {"notes": 0.9, "mel": 1.25, "distance": 1.5}
+"""Or so many times what it does at home."""
+HIGHER = ("notes",)
+"""The figures of which more is better."""
+LEAST_SECONDS = 60.0
+"""Distances of less sound read too high, and are in no verdict."""
+KEY = "held_out"
+"""Of a set's record: what the codec does at home."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a codec serves, and in words what it lacks (empty where it serves)."""
+
+    serves: bool
+    lacks: str = ""
+
+
+def excerpts(data_dir, tracks: Sequence[manifest.Track], spans: dict[str, tuple[int, int]]
+             ) -> list[np.ndarray]:
+    """`EXCERPT` seconds of what sounds of each track, until there are `MOST` in all: float32
+    [samples] each.
+
+    Args:
+        spans: (first sample, end) of what sounds, by track file.
+
+    Raises:
+        UserError: nothing sounds in them.
+    """
+    made: list[np.ndarray] = []
+    # In an order of their own, so that an alphabet's first albums do not speak for all.
+    for track in sorted(tracks, key=lambda t: hashlib.sha256(t.sha256.encode()).digest()):
+        rate, (first, end) = track.sample_rate, spans[track.file]
+        left = round(MOST * rate) - sum(map(len, made))
+        count = min(round(EXCERPT * rate), end - first, left)
+        if count <= 0:
+            continue
+        start = min(first + (end - first) // 3, end - count)
+        sound = audio.from_u16(audio.read_window(track.path(data_dir), start, count))
+        if np.var(sound) > metrics.SILENCE_POWER:
+            made.append(sound)
+    if not made:
+        raise UserError(f"{data_dir}: the tracks that codecs would be judged by are silent")
+    return made
+
+
+def measure(codec: CodecEngine, sounds: Sequence[np.ndarray], embed: fad.Embedder | None = None,
+            report: Callable[[float], None] = lambda share: None) -> dict:
+    """What comes back of some music: {"notes", "chroma", "sc_db", "mel", "si_sdr_db", "distance",
+    "seconds"}; means over the sounds, each as long as it counts.
+
+    Args:
+        sounds: float32 [samples] each, at the codec's rate.
+        embed: None leaves out the Fréchet distance: it is None then, as where there are fewer than
+            two patches of sound.
+    """
+    rate, rows, patches = codec.config.sample_rate, [], []
+    for done, sound in enumerate(sounds):
+        report(done / len(sounds))
+        made = codec.decode(codec.encode(sound[None]))[0, : len(sound)]
+        rows.append(notes.compare(sound, made, rate) | metrics.distances(sound, made, rate))
+        if embed:
+            patches.append((embed(sound, rate), embed(made, rate)))
+    lengths = [len(sound) for sound in sounds]
+    found: dict = {key: float(np.average([row[key] for row in rows], weights=lengths))
+                   for key in rows[0]}
+    found |= {"distance": None, "seconds": sum(lengths) / rate}
+    if sum(len(original) for original, _ in patches) >= 2:
+        originals, copies = (np.concatenate(side) for side in zip(*patches, strict=True))
+        found["distance"] = fad.frechet(copies, originals)
+    return found
+
+
+def judge(figures: dict, home: dict | None = None) -> Verdict:
+    """Whether `figures` of `measure` are good enough; home: the same of the codec at home."""
+    lacks = []
+    for key, bound in BOUNDS.items():
+        value, at_home = figures[key], (home or {}).get(key)
+        if key == "distance" and min(figures["seconds"],
+                                     (home or figures)["seconds"]) < LEAST_SECONDS:
+            continue
+        if value is None:
+            continue
+        wanted = bound if at_home is None else OF_HOME[key] * at_home
+        if value < wanted if key in HIGHER else value > wanted:
+            lacks.append(f"{key} {value:.3g}, wanted {wanted:.3g}")
+    return Verdict(not lacks, "; ".join(lacks))
+
+
+def home_of(found: weights.WeightSet) -> dict | None:
+    """What a codec does at home, as its set says; None where it does not."""
+    home = found.record.get(KEY)
+    if not isinstance(home, dict) or not {"notes", "mel", "distance", "seconds"} <= set(home):
+        return None
+    return home
+
+
+def load_embedder(musicnn=None, say: Callable[[str], None] = print) -> fad.Embedder | None:
+    """What hears how alike recordings are; None, and a line, where it cannot be had. musicnn: see
+    `fad.checkpoint`; what is named must be there.
+    """
+    try:
+        return fad.load(musicnn)
+    except UserError as e:
+        if musicnn is not None:
+            raise
+        say(f"distances are left out: {e}")
+        return None
+
+
+def table(rows: Sequence[dict]) -> list[str]:
+    """Lines of a table. rows: figures of `measure` with "model", "serves" and "lacks"."""
+    cells = [("codec", "notes kept", "mel", "distance", "verdict"), *(
+        (row["model"], f"{row['notes']:.2f}", f"{row['mel']:.2f}",
+         "–" if row["distance"] is None else f"{row['distance']:.1f}",
+         "serves" if row["serves"] else f"does not serve: {row['lacks']}") for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join([f"{name:<{widths[0]}}", *(f"{cell:>{width}}" for cell, width in
+                                                 zip(figures, widths[1:], strict=False)), said])
+            for name, *figures, said in cells]
