@@ -128,7 +128,7 @@ def chain_of(root):
                     "--size", "tiny", "--no-fp16",
                     "--steps", str(made.steps), "--epochs", "1", "--batch-size",
                     "2", "--input-length", "4096",
-                    "--offsets", "1"]
+                    "--offsets", "1", "--listen", "0", "--no-report"]
     return made
 
 

@@ -47,10 +47,11 @@ COMMANDS = {
     "studio": ("app", "open a page in the browser to make music on"),
     "radio": ("radio", "play without end over HTTP, for any player"),
     "prepare": ("prepare_audio", "turn a folder of music into a data folder"),
-    "train": ("train_all", "train every codec and generator of a chain on a data folder"),
+    "train": ("train_all", "train a chain on a data folder, beginning with what ships"),
     "train-codec": ("train_vqvae", "train one codec"),
     "train-generator": ("train_generator", "train one generator"),
     "test-codec": ("test_vqvae", "hear and measure what a codec keeps of a recording"),
+    "listen": (None, "hear what a training has learnt so far"),
     "plot": ("plot", "draw music, codes, codebooks or training curves"),
     "evaluate": ("evaluate", "measure codecs, generators and music for RESULTS.md"),
     "benchmark": ("benchmark", "measure how fast this machine makes music"),
@@ -234,21 +235,28 @@ def _end_with_parent():
 
 
 @contextlib.contextmanager
-def child(command: list[str], **options):
-    """A `Popen` of a command that ends when this process is killed. SIGTERM is passed on to it,
-    Ctrl-C reaches it.
-    """
+def attached(command: list[str], **options):
+    """A `Popen` of a command that ends when this process is killed or the block ends."""
     lifeline, held = os.pipe()
     environment = options.pop("env", os.environ) | {LIFELINE: str(lifeline)}
     process = subprocess.Popen(  # noqa: S603
         command, pass_fds=[lifeline], env=environment, **options)
     os.close(lifeline)
     try:
-        with signal_handlers(lambda *_: process.terminate(),
-                             signal.SIGTERM), signal_handlers(signal.SIG_IGN, signal.SIGINT):
-            yield process
+        yield process
     finally:
         os.close(held)
+
+
+@contextlib.contextmanager
+def child(command: list[str], **options):
+    """As `attached`, of a command that is waited for in the block. SIGTERM is passed on to it,
+    Ctrl-C reaches it.
+    """
+    with (attached(command, **options) as process,
+          signal_handlers(lambda *_: process.terminate(), signal.SIGTERM),
+          signal_handlers(signal.SIG_IGN, signal.SIGINT)):
+        yield process
 
 
 def _flush():

@@ -782,7 +782,7 @@ def _check_name(name: str):
     if re.fullmatch(r".*_(best|\d{5,})", name):
         raise ValueError(f"name is {name!r}; it must not end in `_best` or five digits, which tell "
                          f"saved sets apart")
-    if name in ("chain", "train_all"):
+    if name in ("chain", "preset", "train_all"):
         raise ValueError(f"name is {name!r}; a file beside the weights is called that")
 
 

@@ -145,7 +145,7 @@ def _judge(args, found) -> int:
             bar.remove_task(task)
             if args.note:
                 weights.note(one, **{serving.KEY: figures})
-            verdict = serving.judge(figures, serving.home_of(one))
+            verdict = serving.judge(figures, figures if args.note else serving.home_of(one))
             rows.append({"model": one.name, "set": one.tag, "level": one.config.level,
                          "kbps": metrics.bitrate(one.config)} | figures
                         | {"serves": verdict.serves, "lacks": verdict.lacks})

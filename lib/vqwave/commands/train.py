@@ -1,4 +1,4 @@
-"""Train every codec, then every generator, of a chain on a prepared folder."""
+"""Train a chain on a prepared folder: from what ships, or every model from nothing."""
 
 import argparse
 import shlex
@@ -7,10 +7,13 @@ from pathlib import Path
 from .. import cli, config, machine, weights
 from ..errors import UserError
 from ..train import options, plan
+from ..train.origin import Origin
 from . import arguments
 
-HOURS = 8.0
-"""Of a training that is not told how long."""
+HOURS, FROM_SCRATCH_HOURS = 1.0, 8.0
+"""Of a training that is not told how long: where it begins with trained models, and with none."""
+LISTEN = 5.0
+"""Minutes between two hearings."""
 
 
 class _List(argparse.Action):
@@ -22,11 +25,15 @@ class _List(argparse.Action):
 def parser() -> argparse.ArgumentParser:
     """What the command can be told."""
     parser = cli.parser(
-        "Train the whole chain, one model after the other: the codecs, then the generators. The "
-        "same command again goes on where it was stopped and skips what is finished.\n"
+        "Train on your own music. It begins with what ships: codecs are kept where they serve "
+        "held-out tracks of the music and tuned where they do not, generators go on learning. The "
+        "same command again goes on where it was stopped and skips what is finished. With "
+        "--from-scratch, or a --preset, the whole chain is trained from nothing, the codecs, then "
+        "the generators.\n"
         f"These options are passed on to every model's training (see {cli.command('train-codec')} "
         f"--help): {', '.join(_passed_on())}.",
-        "--data-dir data/my_music --hours 8",
+        "--data-dir data/my_music --hours 1",
+        "--data-dir data/my_music --hours 20 --from-scratch",
     )
     parser.add_argument("--list", action=_List, nargs=0,
                         help="print what presets there are, and exit")
@@ -34,15 +41,27 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--output-dir", metavar="DIR",
                         help=f"where everything goes (default: {weights.GENERATORS}/NAME, NAME "
                              f"being the data folder's)")
+    parser.add_argument("--start-from", metavar="DIR",
+                        help="trained models to begin with: a folder of generators, with codecs in "
+                             "it or for the shipped ones (default: what ships)")
+    parser.add_argument("--from-scratch", action="store_true",
+                        help="begin with nothing (default preset: compact)")
     options.add_preset(parser)
+    # Without one it begins with trained models, which say themselves what they are.
+    parser.set_defaults(preset=None)
     parser.add_argument("--hours", type=cli.number(float, above=0), metavar="H",
-                        help=f"time for all models together (default: {HOURS:g}, unless --steps is "
-                             f"given)")
+                        help=f"time for all models together (default: {HOURS:g}, or "
+                             f"{FROM_SCRATCH_HOURS:g} from scratch, unless --steps is given)")
+    parser.add_argument("--listen", type=cli.number(float, 0), default=LISTEN, metavar="M",
+                        help=f"every M minutes let a piece and a continuation of a held-out track "
+                             f"be heard in the output folder's {plan.HEARD}; 0: never")
+    parser.add_argument("--no-report", action="store_true",
+                        help=f"write no {plan.REPORT} in the end")
     parser.add_argument("--steps", type=cli.number(int, 1), metavar="N",
                         help="steps of each model, in place of --hours")
     parser.add_argument("--levels", metavar="L,...",
-                        help="the levels to train, coarsest first (default: all of the preset's "
-                             "chain)")
+                        help="the levels to train, coarsest first (default: those that play; from "
+                             "scratch all of the preset's chain)")
     parser.add_argument("--input-length", type=cli.number(int, 1), metavar="SAMPLES",
                         help="length of a window, for every model (default: the preset's)")
     parser.add_argument("--offsets", type=cli.field(config.TrainingConfig, "offsets"), metavar="N",
@@ -62,12 +81,18 @@ def main(argv=None) -> int:
     _check_extra(extra)
     if not args.no_fp16 and (machine.has_bfloat16() or machine.has_nvidia_gpu()):
         extra.append("--fp16")
-    hours = args.hours or (None if args.steps else HOURS)
+    scratch = args.from_scratch or args.preset is not None
+    if args.start_from and scratch:
+        raise UserError(f"--start-from begins with trained models, "
+                        f"{'--from-scratch' if args.from_scratch else '--preset'} with nothing: "
+                        f"give either")
+    begin = None if scratch else Origin.find(args.start_from)
+    hours = args.hours or (None if args.steps else FROM_SCRATCH_HOURS if scratch else HOURS)
     output = args.output_dir or Path(weights.GENERATORS) / Path(args.data_dir).resolve().name
-    chosen = plan.Plan(args.data_dir, output, args.preset, _parse_levels(args.levels),
-                       hours, args.steps,
+    chosen = plan.Plan(args.data_dir, output, args.preset or "compact",
+                       _parse_levels(args.levels), hours, args.steps,
                        args.input_length, args.offsets, args.transpose,
-                       args.scheduler, tuple(extra))
+                       args.scheduler, tuple(extra), begin, args.listen, not args.no_report)
     plan.run(chosen)
     folder = shlex.quote(str(output))
     print(f"All {len(chosen.stages)} models are trained, in {plan.format_hours(chosen.spent)}. To "
@@ -81,7 +106,7 @@ def _passed_on() -> list[str]:
     """The options that every training has and this command does not list."""
     own = cli.parser("")
     options.add_training_flags(own)
-    listed = {"--help", "--input-length", "--steps", "--fp16"}
+    listed = {"--help", "--input-length", "--steps", "--fp16", "--start-from"}
     return sorted(flag for action in own._actions for flag in action.option_strings
                   if flag.startswith("--") and flag not in listed)
 

@@ -1,6 +1,10 @@
 """Training a whole chain: every codec, then every generator, one after the other, each in a process
 of its own.
 
+A chain may begin with another (`origin.Origin`), what ships as a rule. Then codecs are kept where
+they serve the folder's held-out tracks, and tuned where they do not: the decoder alone first, so
+that the codes stay the same, then the whole of it. Generators begin with those that are there.
+
 What is finished is noted in the output folder as `train_all.yml`, so that the same plan again
 resumes. TensorFlow-free.
 """
@@ -8,41 +12,55 @@ resumes. TensorFlow-free.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .. import cli, config, weights
-from ..config import ChainConfig, Preset
+from ..config import ChainConfig
 from ..data import manifest
 from ..errors import Interrupted, UserError
 from ..files import atomic_write
-from . import replicas
+from . import options, origin, replicas
+from .origin import Amount, Origin
 
-SHARES = {"codec": 1.0, "generator": 2.5}
+SHARES = {"codec": 1.0, "decoder": 0.5, "generator": 2.5}
 """Parts of the time. A generator learns for as long as it is let; a codec is good after a fraction
 of that.
 """
 
 FILE = "train_all.yml"
+HEARD, REPORT = "heard", "report.html"
+"""In the output folder: what was generated while it trained, and what came of it."""
 
 
 @dataclass(frozen=True)
 class PlannedTraining:
-    """One model to train: its role ("codec" or "generator"), its name and its share of the time."""
+    """One model to train: its role ("codec" or "generator"), its name and its share of the time.
+
+    decoder_only: of a codec that is tuned, the decoder alone.
+    """
 
     role: str
     name: str
+    decoder_only: bool = False
 
     @property
     def share(self) -> float:
-        return SHARES[self.role]
+        return SHARES["decoder" if self.decoder_only else self.role]
+
+    @property
+    def key(self) -> str:
+        """What it is called where it is said and noted down."""
+        return f"{self.name} decoder" if self.decoder_only else self.name
 
 
 @dataclass
@@ -50,10 +68,14 @@ class Plan:
     """What is to be trained on a data folder, and how far that is.
 
     preset: a preset's name or file. levels: those to train, from the top down; None for all of the
-    chain. hours: for all of it, shared out over the stages; or `steps` of each. input_length,
-    offsets, transpose: None for each model's own. scheduler: see `train_generator`. extra: options
-    that every training is given as they are. spent: seconds so far. finished: models, and how many
-    steps each was asked for (1 where the time was shared out).
+    chain, or with an origin for those that play. hours: for all of it, shared out over the stages;
+    or `steps` of each. input_length, offsets, transpose: None for each model's own. scheduler: see
+    `train_generator`. extra: options that every training is given as they are. origin: what it
+    begins with, in place of a preset's models from nothing. listen: minutes between two hearings of
+    what is learnt (0: none). report: whether a page is written in the end. spent: seconds so far.
+    finished: stages, and how many steps each was asked for (1 where the time was shared out).
+    verdicts: of each of the origin's codecs whether it "serves", what it "lacks", and its
+    "treatment": "keep", "decoder" or "whole".
     """
 
     data_dir: Path
@@ -67,17 +89,28 @@ class Plan:
     transpose: int | None = None
     scheduler: str | None = None
     extra: tuple[str, ...] = ()
+    origin: Origin | None = None
+    listen: float = 0.0
+    report: bool = False
     spent: float = 0.0
     finished: dict[str, int] = field(default_factory=dict)
+    verdicts: dict[str, dict] = field(default_factory=dict)
 
     def __post_init__(self):
         if (self.hours is None) == (self.steps is None):
             raise UserError("--hours and --steps exclude each other" if self.hours else
                             "a plan needs hours, or steps")
         self.data_dir, self.output_dir = Path(self.data_dir), Path(self.output_dir)
-        self.system: Preset = config.preset(self.preset)
-        sizes = self.system.chain.sizes
-        self.levels = sizes if self.levels is None else tuple(self.levels)
+        if self.origin:
+            self.preset = os.fspath(self.output_dir / origin.FILE)
+            self.whole = self.origin.chain
+        else:
+            self.whole = config.preset(self.preset).chain
+        sizes = self.whole.sizes
+        if self.levels is None:
+            # What is not heard is not learnt, but where everything is.
+            self.levels = tuple(x for x in sizes if x >= self.whole.ending or not self.origin)
+        self.levels = tuple(self.levels)
         if not self.levels or self.levels != sizes[: len(self.levels)]:
             raise UserError(f"--levels is {','.join(map(str, self.levels))!r}; it must be "
                             f"{sizes[0]}, or {sizes[0]} and the next ones down: "
@@ -86,17 +119,28 @@ class Plan:
     @property
     def chain(self) -> ChainConfig:
         """The chain as far as it is trained."""
-        whole = self.system.chain
-        return config.replace(whole,
+        return config.replace(self.whole,
                               levels=[config.to_dict(one)
-                                      for one in whole.levels[: len(self.levels)]],
-                              end=whole.end if whole.end in self.levels else None)
+                                      for one in self.whole.levels[: len(self.levels)]],
+                              end=self.whole.end if self.whole.end in self.levels else None)
 
     @property
     def stages(self) -> list[PlannedTraining]:
-        """Every model in order: the codecs from the top down, then the generators."""
-        return [PlannedTraining("codec", name) for name in self.chain.codecs.values()] + [
-            PlannedTraining("generator", name) for name in self.chain.generators.values()]
+        """Every model in order: the codecs from the top down, then the generators; of an origin's
+        codecs those that must be tuned.
+        """
+        codecs = []
+        for name in self.chain.codecs.values():
+            treatment = self._treatment(name) if self.origin else "whole"
+            if self.origin and treatment != "keep":
+                codecs.append(PlannedTraining("codec", name, decoder_only=True))
+            if treatment == "whole":
+                codecs.append(PlannedTraining("codec", name))
+        return codecs + [PlannedTraining("generator", name)
+                         for name in self.chain.generators.values()]
+
+    def _treatment(self, codec: str) -> str:
+        return self.verdicts.get(codec, {}).get("treatment", "keep")
 
     @property
     def open_stages(self) -> list[PlannedTraining]:
@@ -104,7 +148,7 @@ class Plan:
         once; else it is finished after `steps`.
         """
         return [stage for stage in self.stages
-                if self.finished.get(stage.name, 0) < (self.steps or 1)]
+                if self.finished.get(stage.key, 0) < (self.steps or 1)]
 
     def seconds(self, stage: PlannedTraining, among: list[PlannedTraining]) -> float:
         """How long a stage may take, of what time is left for the stages that are still open."""
@@ -115,10 +159,14 @@ class Plan:
         """The command line of one training."""
         name, flag = (("train-codec", "--model") if stage.role == "codec"
                       else ("train-generator", "--generator"))
-        # -P: nothing that lies in the working folder is taken for a library.
-        command = [sys.executable, "-P", "-m", "vqwave", name, flag, stage.name,
-                   "--data-dir", str(self.data_dir),
+        command = [*_VQWAVE, name, flag, stage.name, "--data-dir", str(self.data_dir),
                    "--output-dir", str(self.output_dir), "--preset", self.preset, *self.extra]
+        if self.origin:
+            # A codec whose decoder was tuned first goes on from that.
+            begin = (self.output_dir if stage.role == "codec" and not stage.decoder_only
+                     else self.origin.folder_of(stage.name))
+            command += ["--start-from", str(begin)]
+            command += ["--decoder-only"] if stage.decoder_only else []
         if stage.role == "generator":
             command += ["--vqvae-weights-dir", str(self.output_dir)]
             command += ["--offsets", str(self.offsets)] if self.offsets else []
@@ -128,6 +176,35 @@ class Plan:
         if self.hours:
             return [*command, "--minutes", f"{max(0.2, seconds / 60):.2f}"]
         return [*command, "--steps", str(self.steps)]
+
+    @property
+    def settings(self):
+        """What `extra` says: a namespace of every option that all trainings have."""
+        parser = cli.parser("")
+        options.add_training_flags(parser)
+        return parser.parse_args(list(self.extra))
+
+    @property
+    def held_out(self) -> list[str]:
+        """The options by which other commands know which tracks the trainings hold out."""
+        asked = self.settings
+        split = ["--val-split", asked.val_split] if asked.val_split is not None else []
+        return split + (["--split-seed", str(asked.seed)] if asked.seed is not None else [])
+
+    @property
+    def amount(self) -> Amount:
+        """How much music there is."""
+        asked = self.settings
+        split = (config.DataConfig().split if asked.val_split is None
+                 else options.parse_split(asked.val_split))
+        seed = config.TrainingConfig().seed if asked.seed is None else asked.seed
+        return Amount.of(self.data_dir, split, seed)
+
+    @property
+    def about_folders(self) -> list[str]:
+        """The options by which other commands find the data, its split and the models."""
+        return ["--data-dir", str(self.data_dir), "--vqvae-weights-dir", str(self.output_dir),
+                "--generator-weights-dir", str(self.output_dir), *self.held_out]
 
     # ------------------------------------------------------------------------------------- its file
 
@@ -145,19 +222,37 @@ class Plan:
             values = {"schema": config.SCHEMA, "preset": values.pop("size")} | values
         wrong = (f"{path}: is not a plan that `{cli.command('train')}` wrote; remove it to begin a "
                  "new one")
-        if set(values) != {"schema", "preset", "spent", "finished"}:
+        keys = {"schema", "preset", "spent", "finished"}
+        if not keys <= set(values) <= keys | {"origin", "verdicts"}:
             raise UserError(wrong)
         config.check_schema(values, os.fspath(path))
         spent, finished = values["spent"], values["finished"]
+        begun, verdicts = values.get("origin"), values.get("verdicts") or {}
         if (isinstance(spent, bool) or not isinstance(spent, int | float)
             or not 0 <= spent < float("inf")
                 or not isinstance(finished, dict)
-            or not all(isinstance(n, int) for n in finished.values())):
+            or not all(isinstance(n, int) for n in finished.values())
+                or not isinstance(verdicts, dict)
+            or not all(isinstance(one, dict) and one.get("treatment") in TREATMENTS
+                       for one in verdicts.values())):
             raise UserError(wrong)
-        if values["preset"] != self.preset:
+        if begun != self._begun:
+            there, now = (f"begins with {' and '.join(x)}" if x else "begins with nothing"
+                          for x in (begun, self._begun))
+            raise UserError(f"{self.output_dir}: holds models of a training that {there}, and this "
+                            f"one {now}; use another --output-dir"
+                            + ("" if begun else ", or go on there with --from-scratch"))
+        if not self.origin and values["preset"] != self.preset:
             raise UserError(f"{self.output_dir}: holds models of preset {values['preset']}, not "
                             f"{self.preset}; use another --output-dir")
-        self.spent, self.finished = float(spent), finished
+        self.spent, self.finished, self.verdicts = float(spent), finished, verdicts
+
+    @property
+    def _begun(self) -> list[str] | None:
+        """The origin's folders as the file has them."""
+        if self.origin is None:
+            return None
+        return [os.path.abspath(x) for x in (self.origin.codecs, self.origin.generators)]
 
     def write(self):
         """Note down how far it is; of several processes that train together the first one does."""
@@ -166,6 +261,8 @@ class Plan:
         self.output_dir.mkdir(parents=True, exist_ok=True)
         values = {"schema": config.SCHEMA, "preset": self.preset, "spent": round(self.spent, 1),
                   "finished": self.finished}
+        if self.origin:
+            values |= {"origin": self._begun, "verdicts": self.verdicts}
         with atomic_write(self.output_dir / FILE) as f:
             f.write(config.dump_yaml(values).encode())
 
@@ -173,6 +270,13 @@ class Plan:
         """Count time as it passes, so that a kill loses none of the account."""
         self.spent += seconds
         self.write()
+
+
+TREATMENTS = ("keep", "decoder", "whole")
+"""Of a codec that a chain begins with: kept as it is, its decoder tuned, all of it tuned."""
+
+# -P: nothing that lies in the working folder is taken for a library.
+_VQWAVE = (sys.executable, "-P", "-m", "vqwave")
 
 
 def run(plan: Plan, say: Callable[[str], None] = print):
@@ -184,60 +288,211 @@ def run(plan: Plan, say: Callable[[str], None] = print):
     """
     # What is wrong with the data is found now, not by a training hours later.
     tracks = manifest.read(plan.data_dir)
-    rate = plan.system.chain.sample_rate
+    rate = plan.whole.sample_rate
     if tracks and tracks[0].sample_rate != rate:
+        who = f"what {plan.origin} holds" if plan.origin else f"preset {plan.preset}"
         raise UserError(
-            f"{plan.data_dir}: is at {tracks[0].sample_rate} Hz, preset {plan.preset} at {rate} "
+            f"{plan.data_dir}: is at {tracks[0].sample_rate} Hz, {who} at {rate} "
             f"Hz; prepare the audio with --sample-rate {rate}")
+    if plan.origin and replicas.processes() > 1:
+        raise UserError("several processes can only train together from nothing: --from-scratch")
     plan.read()
     try:
         plan.write()
-        if replicas.is_first():
+        if plan.origin:
+            plan.origin.adopt(plan.chain, plan.output_dir, plan.amount)
+        elif replicas.is_first():
             weights.save_chain(plan.output_dir, plan.chain)
     except OSError as e:
         raise UserError(f"{plan.output_dir}: cannot be written to: {e.strerror}") from e
+    if plan.origin and not plan.verdicts:
+        say(f"Do the codecs of {plan.origin.codecs} serve the music in {plan.data_dir}? "
+            f"Measuring on its held-out tracks …")
+        judge(plan, None, say)
     describe(plan, say)
-    stages, todo = plan.stages, plan.open_stages
     if "--promote" in plan.extra and replicas.is_first():
-        for stage in stages:
+        todo = plan.open_stages
+        for stage in plan.stages:
             if stage not in todo:  # the others promote themselves at their end
                 say(weights.promote(plan.output_dir, stage.name))
-    for i, stage in enumerate(todo):
-        seconds, left = None, ""
-        if plan.hours:
-            seconds = plan.seconds(stage, todo[i:])
-            left = f", {format_hours(plan.hours * 3600 - plan.spent)} left in all"
-        say(f"== {stage.name} ({stages.index(stage) + 1} of {len(stages)}{left})")
-        code = run_command(plan.command(stage, seconds), plan.spend)
-        if code == 0:
-            plan.finished[stage.name] = plan.steps or 1
-        plan.write()
-        if code in (130, 143):
-            raise Interrupted(code - 128)
-        if code:
-            ended = f"ended with exit code {code}"
-            if code == 128 + signal.SIGKILL:
-                ended = ("was killed (where memory ran out: a lower --batch-size or --input-length "
-                         "needs less)")
-            raise UserError(f"{stage.name} {ended}; what is finished is kept, and the same command "
-                            f"goes on from here")
+    with Listener(plan) as listener:
+        while todo := plan.open_stages:
+            stage, seconds, left = todo[0], None, ""
+            if plan.hours:
+                seconds = plan.seconds(stage, todo)
+                left = f", {format_hours(plan.hours * 3600 - plan.spent)} left in all"
+            say(f"== {stage.key} ({plan.stages.index(stage) + 1} of {len(plan.stages)}{left})")
+            if plan.origin and stage.role == "codec" and not stage.decoder_only:
+                _leave_decoder_run(plan, stage.name)
+            code = run_command(plan.command(stage, seconds), plan.spend,
+                               listener.look if stage.role == "generator" else None)
+            if code == 0:
+                plan.finished[stage.key] = plan.steps or 1
+            plan.write()
+            _check_ending(stage.key, code)
+            if stage.decoder_only:
+                judge(plan, stage.name, say)
+            if stage.role == "generator":
+                listener.listen()
+    if plan.report and replicas.is_first():
+        say(f"== {REPORT}")
+        # What was trained stands, whatever the page lacks.
+        run_command([*_VQWAVE, "evaluate", *plan.about_folders,
+                     "--html", str(plan.output_dir / REPORT)], plan.spend)
+
+
+def _check_ending(what: str, code: int):
+    """Raises what the exit code of a command calls for, unless it is 0."""
+    if code in (130, 143):
+        raise Interrupted(code - 128)
+    if code:
+        ended = f"ended with exit code {code}"
+        if code == 128 + signal.SIGKILL:
+            ended = ("was killed (where memory ran out: a lower --batch-size or --input-length "
+                     "needs less)")
+        raise UserError(f"{what} {ended}; what is finished is kept, and the same command goes on "
+                        f"from here")
+
+
+def _leave_decoder_run(plan: Plan, codec: str):
+    """The run that tuned a codec's decoder is over: its weights stay, what it would go on from
+    goes.
+    """
+    if "codes_of" in weights.find(plan.output_dir, codec).record:
+        (plan.output_dir / f"{codec}.state.npz").unlink(missing_ok=True)
+
+
+def judge(plan: Plan, codec: str | None, say: Callable[[str], None] = print):
+    """Measure the codecs of a plan's folder (None: all) on held-out tracks, and decide what becomes
+    of each: one that serves stays; else its decoder is tuned, and then the whole of it.
+    """
+    with tempfile.TemporaryFile() as file:
+        code = run_command([*_VQWAVE, "test-codec", "--model", codec or "all", "--json",
+                            "--data-dir", str(plan.data_dir), "--vqvae-weights-dir",
+                            str(plan.output_dir), *plan.held_out], plan.spend, stdout=file)
+        _check_ending("measuring the codecs", code)
+        file.seek(0)
+        found = json.loads(file.read())
+    for line in found["table"]:
+        say(f"  {line}")
+    for row in found["models"]:
+        before = plan.verdicts.get(row["model"])
+        treatment = ("whole" if before else "decoder") if not row["serves"] else (
+            before["treatment"] if before else "keep")
+        plan.verdicts[row["model"]] = {"treatment": treatment, **{
+            key: row[key] for key in ("serves", "lacks", "notes", "mel", "distance", "seconds")}}
+    plan.write()
 
 
 def describe(plan: Plan, say: Callable[[str], None] = print):
-    """Say what a plan will do."""
+    """Say what a plan will do, and why."""
     todo = plan.open_stages
-    say(f"Training {len(plan.stages)} models of preset {plan.preset} on {plan.data_dir} into "
-        f"{plan.output_dir}:")
+    if plan.origin:
+        _describe_beginning(plan, say)
+    else:
+        say(f"Training {len(plan.stages)} models of preset {plan.preset} on {plan.data_dir} into "
+            f"{plan.output_dir}:")
+    waited = 0.0
+    for name in plan.chain.codecs.values() if plan.origin else ():
+        if plan._treatment(name) == "keep":
+            say(f"  {name:<14} kept as it is")
     for stage in plan.stages:
         what = f"{plan.steps} steps"
         if stage not in todo:
             what = "finished"
         elif plan.hours:
-            what = f"about {format_hours(plan.seconds(stage, todo))}"
-        say(f"  {stage.name:<14} {what}")
+            seconds = plan.seconds(stage, todo)
+            waited += seconds if stage.role == "codec" else 0.0
+            what = f"about {format_hours(seconds)}"
+        say(f"  {stage.key:<14} {what}")
+    generators = [stage for stage in todo if stage.role == "generator"]
+    if plan.listen and plan.hours and generators:
+        seconds = waited + min(60 * plan.listen if plan.origin else float("inf"),
+                               plan.seconds(generators[0], todo))
+        say(f"The first music is to be heard after about {format_hours(seconds)}, in "
+            f"{plan.output_dir / HEARD}")
 
 
-def run_command(command: list[str], spend: Callable[[float], None]) -> int:
+def _describe_beginning(plan: Plan, say):
+    """What a plan with an origin chose, and why."""
+    amount, preset = plan.amount, config.preset(plan.preset)
+    say(f"Training on {plan.data_dir} into {plan.output_dir}, beginning with {plan.origin}:")
+    say(f"  {amount}")
+    if not amount.held_out:
+        say("  one track alone, of which nothing is held out: no verdict can tell learning from "
+            "learning by heart; expect variations of that track, or add music")
+    training = preset.training(plan.chain.generators[plan.chain.top])
+    shift = training.transpose if plan.transpose is None else plan.transpose
+    if shift:
+        say(f"  each training track is heard up to {shift} semitones higher and lower too"
+            + (f", for there is less than {origin.SMALL_HOURS:g} h of music" if amount.small
+               else ""))
+    if training.patience:
+        say(f"  a generator stops after {training.patience} epochs that are no better on held-out "
+            f"tracks")
+
+
+class Listener:
+    """Lets what is learnt be heard while a plan runs: `vqwave listen` every few minutes, beside the
+    training, where there are newer weights than the last time.
+    """
+
+    def __init__(self, plan: Plan):
+        self.plan, self.began = plan, time.monotonic()
+        self.heard = self._newest
+        self._running = contextlib.ExitStack()
+        self.process = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._running.close()  # which ends the command, where one still runs
+
+    @property
+    def _newest(self) -> list | None:
+        """What the weights are known by; None where there is nothing to hear yet, or no wish to."""
+        folder, chain = self.plan.output_dir, self.plan.chain
+        paths = [weights.config_path(folder, name, "best") for name in chain.names]
+        if not self.plan.listen or not replicas.is_first() or not weights.tags(
+                folder, chain.generators[chain.top]):
+            return None
+        return [path.stat().st_mtime_ns if path.exists() else 0 for path in paths]
+
+    @property
+    def _command(self) -> list[str]:
+        return [*_VQWAVE, "listen", *self.plan.about_folders, "--output-dir",
+                str(self.plan.output_dir / HEARD),
+                "--name", f"{round(self.plan.spent / 60):04d}min"]
+
+    def look(self):
+        """Begin a hearing if it is time for one; called while a training runs."""
+        if self.process is not None:
+            if self.process.poll() is None:
+                return
+            self._running.close()
+            self.process = None
+        if time.monotonic() - self.began < 60 * self.plan.listen:
+            return
+        newest = self._newest
+        if newest is not None and newest != self.heard:
+            self.began, self.heard = time.monotonic(), newest
+            self.process = self._running.enter_context(cli.attached(self._command))
+
+    def listen(self):
+        """A hearing now, and wait for it."""
+        self._running.close()
+        self.process, newest = None, self._newest
+        if newest is not None and newest != self.heard:
+            self.began, self.heard = time.monotonic(), newest
+            # Music that cannot be heard now stops no training.
+            code = run_command(self._command, self.plan.spend)
+            if code in (130, 143):
+                raise Interrupted(code - 128)
+
+
+def run_command(command: list[str], spend: Callable[[float], None],
+                meanwhile: Callable[[], None] | None = None, stdout=None) -> int:
     """The command's exit code. SIGTERM is passed on to it, Ctrl-C reaches it anyway; either way it
     is waited for.
 
@@ -246,10 +501,12 @@ def run_command(command: list[str], spend: Callable[[float], None]) -> int:
 
     Args:
         spend: called with the seconds that passed, every half minute and at the end.
+        meanwhile: called every half minute.
+        stdout: a file for what it prints.
     """
     sys.stdout.flush()
     told = time.monotonic()
-    with cli.child(command) as child:
+    with cli.child(list(command), **({"stdout": stdout} if stdout else {})) as child:
         code = None
         while code is None:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -257,6 +514,8 @@ def run_command(command: list[str], spend: Callable[[float], None]) -> int:
             now = time.monotonic()
             spend(now - told)
             told = now
+            if meanwhile and code is None:
+                meanwhile()
     return code if code >= 0 else 128 - code
 
 

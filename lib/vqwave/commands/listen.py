@@ -1,0 +1,57 @@
+"""Hear what a training has learnt so far."""
+
+import argparse
+import re
+from pathlib import Path
+
+from .. import cli
+from ..data import silence
+from ..files import printable
+from ..play import api, engine, listening
+from ..progress import QuietReporter
+from ..train import options
+from . import arguments
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command can be told."""
+    parser = cli.parser(
+        "Write a piece by a seed and the continuation of a held-out track, by the best weights "
+        "that a training has made so far, also while it runs; and show them in the TensorBoard "
+        f"folder beside the weights. {cli.command('train')} does this every few minutes.",
+        "--data-dir data/my_music --generator-weights-dir weights/my_music --vqvae-weights-dir "
+        "weights/my_music",
+    )
+    arguments.add_data(parser)
+    arguments.add_weights(parser)
+    arguments.add_held_out(parser)
+    parser.add_argument("--output-dir", metavar="DIR",
+                        help="where the sounds go (default: heard in the generators' folder)")
+    parser.add_argument("--name", default="now", metavar="NAME",
+                        help="what their files' names begin with; a number in it is the step in "
+                             "TensorBoard")
+    parser.add_argument("--seconds", type=cli.number(float, 1, 600), default=listening.SECONDS,
+                        metavar="S", help="length of each")
+    parser.add_argument("--seed", type=cli.number(int, 0), default=1, metavar="S",
+                        help="of both: the same each time, so that what changes is what was learnt")
+    parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0],
+                        help="what runs the models")
+    return parser
+
+
+def main(argv=None) -> int:
+    args = parser().parse_args(argv)
+    music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, "best",
+                     default_choice=0)
+    listening.playable_level(music)
+    (_, held_out), _ = silence.read_sides(args.data_dir, options.parse_split(args.val_split),
+                                          args.split_seed, QuietReporter())
+    sounds = listening.hear(music, args.data_dir, held_out, args.seed, args.seconds)
+    folder = Path(args.generator_weights_dir)
+    for path in listening.save(sounds, music.sample_rate, args.output_dir or folder / "heard",
+                               Path(args.name).name):
+        print(f"wrote {printable(path)}")
+    step = re.search(r"\d{1,9}", args.name)
+    listening.show_in_tensorboard(sounds, music.sample_rate, folder / "tensorboard" / "heard",
+                                  int(step[0]) if step else 0)
+    return 0

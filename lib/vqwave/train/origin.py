@@ -1,0 +1,146 @@
+"""Trained models that another chain begins with, and what a small folder of music asks for.
+
+What ships holds on music that it never saw, and learns new music in minutes where models from
+nothing take hours. TensorFlow-free.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from .. import config, weights
+from ..config import ChainConfig, TrainingConfig
+from ..data import manifest, splits
+from ..errors import UserError
+from ..files import atomic_write, printable
+
+FILE = "preset.yml"
+"""In the output folder: the models and settings of a chain that begins with another."""
+
+SMALL_HOURS = 1.0
+"""Less music than this is heard transposed too, and learnt with dropout."""
+TRANSPOSE, DROPOUT = 3, 0.1
+PATIENCE = 8
+"""Epochs without a better validation loss, after which a generator has learnt what it can."""
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How much music a folder has: tracks and hours that train, tracks and hours held out."""
+
+    tracks: int
+    hours: float
+    held_out: int
+    held_out_hours: float
+
+    @classmethod
+    def of(cls, data_dir, split, seed: int) -> Amount:
+        """Of a data folder, with the split and seed of its trainings."""
+        sides = splits.split(manifest.read(data_dir), split, seed)
+        hours = [sum(track.seconds for track in side) / 3600 for side in sides]
+        return cls(len(sides[0]), hours[0], len(sides[1]), hours[1])
+
+    @property
+    def small(self) -> bool:
+        return self.hours < SMALL_HOURS
+
+    def __str__(self):
+        return (f"{self.tracks} tracks to learn from ({60 * self.hours:.0f} min), "
+                f"{self.held_out} held out ({60 * self.held_out_hours:.0f} min)")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The folders of codecs and generators that a chain begins with."""
+
+    codecs: Path
+    generators: Path
+
+    @classmethod
+    def find(cls, folder=None) -> Origin:
+        """What lies in `folder`, with the shipped codecs where it has none; None: what ships.
+
+        Raises:
+            UserError: there are no generators in there.
+        """
+        codecs = weights.find_folder(weights.CODECS, weights.CODECS)
+        generators = weights.find_folder(folder or weights.GENERATORS, weights.GENERATORS)
+        chain = weights.chain(generators)
+        if not weights.tags(generators, chain.generators[chain.top]):
+            raise UserError(f"{printable(generators)}: no {chain.generators[chain.top]} in there "
+                            f"to begin with; --from-scratch begins with nothing")
+        if any(weights.tags(generators, name) for name in chain.codecs.values()):
+            codecs = generators
+        return cls(codecs, generators)
+
+    @cached_property
+    def chain(self) -> ChainConfig:
+        return weights.chain(self.generators)
+
+    def __str__(self):
+        return " and ".join(dict.fromkeys(str(folder) for folder in (self.codecs,
+                                                                     self.generators)))
+
+    def folder_of(self, name: str) -> Path:
+        """The folder of a model of the chain."""
+        return self.codecs if name in self.chain.codecs.values() else self.generators
+
+    def set_of(self, name: str) -> weights.WeightSet:
+        """The weights of a model of the chain. Raises `UserError` where there are none."""
+        return weights.find(self.folder_of(name), name)
+
+    def adopt(self, chain: ChainConfig, folder, amount: Amount):
+        """Let `folder` play the models of `chain`, as far as they are not there already, and hold
+        the preset that tunes them.
+        """
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        weights.save_chain(folder, chain)
+        found = {name: self.set_of(name) for name in chain.names}
+        for name, one in found.items():
+            if not weights.tags(folder, name):
+                weights.take_over(one, folder)
+        path = Path(folder) / FILE
+        if not path.exists():
+            with atomic_write(path) as f:
+                f.write(config.dump_yaml(self._preset(chain, found, amount)).encode())
+
+    def _preset(self, chain: ChainConfig, found: dict, amount: Amount) -> dict:
+        """A preset of the models as they are, with settings that fit the amount of music."""
+        def describe(name):
+            model = config.to_dict(found[name].config)
+            training = config.to_dict(_training_of(found[name]))
+            # What is this run's own to say.
+            for key in ("steps", "epochs", "seed", "mixed_precision", "patience"):
+                del training[key]
+            if model.pop("kind") == "generator":
+                training |= {"patience": PATIENCE}
+                if amount.small:
+                    training |= {"transpose": max(TRANSPOSE, training["transpose"])}
+                    if "dropout" in model["core"]:
+                        model["core"]["dropout"] = max(DROPOUT, model["core"]["dropout"])
+            return model | {"training": training}
+
+        return {"schema": config.SCHEMA, "about": f"what {self} holds, tuned to other music",
+                "chain": config.to_dict(chain),
+                "codecs": {name: describe(name) for name in chain.codecs.values()},
+                "generators": {name: describe(name) for name in chain.generators.values()}}
+
+
+def _training_of(found: weights.WeightSet) -> TrainingConfig:
+    """How a set was trained; of one that an older program wrote, how a preset would train it."""
+    if found.training:
+        return found.training
+    for label in config.preset_names():
+        preset, name = config.preset(label), found.name
+        if name in preset.chain.names and preset.model(name).level == found.config.level:
+            return preset.training(name)
+    return TrainingConfig()
+
+
+def read_preset(folder) -> config.Preset | None:
+    """The preset that `Origin.adopt` left in a folder; None where there is none."""
+    path = Path(folder) / FILE
+    return config.preset(os.fspath(path)) if path.exists() else None

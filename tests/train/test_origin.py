@@ -1,0 +1,279 @@
+"""train/origin.py and what train/plan.py makes of it: a chain that begins with another."""
+
+import json
+
+import imported
+import numpy as np
+import pytest
+from prepared import data_folder, music
+
+from vqwave import config as configs
+from vqwave import weights
+from vqwave.config import TrainingConfig
+from vqwave.errors import UserError
+from vqwave.train import origin, plan
+from vqwave.train.origin import Amount, Origin
+
+TINY = configs.preset("tiny")
+CHAIN = configs.replace(TINY.chain, end=128)
+
+
+@pytest.fixture(scope="module")
+def train_all():
+    return imported.script("train_all")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Sets of weights of a chain that ends at 128x, as another training left them: one number a
+    file, for nothing here looks inside.
+    """
+    folder = tmp_path / "there"
+    folder.mkdir()
+    for level in CHAIN.sizes:
+        for model in (TINY.codec(level), TINY.generator(level)):
+            parts = {part: {"a": np.full(1, level, np.float32)} for part in weights.parts_of(model)}
+            training = TrainingConfig(learning_rate=1e-3, steps=777, offsets=2)
+            weights.save(folder, model.name, "", parts, model, {"id": model.name, "step": 9},
+                         training=training)
+    weights.save_chain(folder, CHAIN)
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path):
+    data_folder(tmp_path / "data", {f"t{i}": music(0.5, i) for i in range(4)})
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def commands(monkeypatch):
+    """(the commands that would be run, the codecs that do not serve: how often they are still
+    found so).
+    """
+    run, poor = [], {}
+
+    def end(command, spend, meanwhile=None, stdout=None):
+        run.append(command[4:])
+        spend(60.0)
+        if command[4] == "train-generator" and "--start-from" in command:
+            found = weights.find(option(command, "--output-dir"), option(command, "--generator"))
+            weights.note(found, step=len(run))
+        if command[4] == "test-codec":
+            asked = option(command, "--model")
+            names = [n for x, n in CHAIN.codecs.items() if x >= 128] if asked == "all" else [asked]
+            rows = []
+            for name in names:
+                poor[name] = poor.get(name, 0) - 1
+                serves = poor[name] < 0
+                rows.append({"model": name, "serves": serves, "lacks": "" if serves else "notes",
+                             "notes": 0.5, "mel": 0.5, "distance": None, "seconds": 9.0})
+            stdout.write(json.dumps({"models": rows, "table": ["a table"]}).encode())
+        return 0
+
+    monkeypatch.setattr(plan, "run_command", end)
+    return run, poor
+
+
+def option(command, flag):
+    return command[command.index(flag) + 1] if flag in command else None
+
+
+def trainings(run):
+    return [(option(c, "--model") or option(c, "--generator")) + " decoder" * ("--decoder-only" in c)
+            for c in run if c[0].startswith("train-")]
+
+
+def begin(train_all, data, folder, out, *more):
+    return train_all.main(["--data-dir", str(data), "--start-from", str(folder),
+                           "--output-dir", str(out), "--no-fp16", *more])
+
+
+def test_codecs_that_serve_are_kept_and_generators_go_on_learning(train_all, folder, data, tmp_path,
+                                                                  commands, capsys):
+    run, out = commands[0], tmp_path / "out"
+    assert begin(train_all, data, folder, out, "--hours", "1", "--val-split", "0.3", "--seed",
+                 "4") == 0
+    assert [c[0] for c in run] == ["test-codec", "train-generator", "listen", "train-generator",
+                                   "listen", "evaluate"]
+    # Down to where the chain plays, each from what was there.
+    assert trainings(run) == ["generator_512", "generator_128"]
+    for command in run[1::2][:2]:
+        assert option(command, "--start-from") == str(folder)
+        assert option(command, "--preset") == str(out / "preset.yml")
+        assert option(command, "--vqvae-weights-dir") == str(out)
+    for command in (run[0], run[2], run[-1]):
+        assert (option(command, "--val-split"), option(command, "--split-seed")) == ("0.3", "4")
+    # The hour is shared out among the generators, after the minute that measuring took.
+    assert float(option(run[1], "--minutes")) == pytest.approx(59 / 2)
+    assert option(run[-1], "--html") == str(out / "report.html")
+    for name in ("vqvae_512", "vqvae_128", "generator_512", "generator_128"):
+        there, here = weights.find(folder, name), weights.find(out, name)
+        assert (here.tag, here.checksum) == ("best", there.checksum)
+    assert weights.chain(out).sizes == (512, 128)
+    said = capsys.readouterr().out
+    assert "a table" in said and "vqvae_512      kept as it is" in said
+    assert "beginning with" in said and "3 semitones higher and lower" in said
+    assert "first music is to be heard after about 5.0 min" in said
+    # What is decided is decided once.
+    run.clear()
+    begin(train_all, data, folder, out, "--hours", "1", "--val-split", "0.3", "--seed", "4")
+    assert [c[0] for c in run] == ["evaluate"]
+
+
+def test_a_codec_that_does_not_serve_is_tuned_its_decoder_first(train_all, folder, data, tmp_path,
+                                                                commands, capsys):
+    run, poor = commands
+    poor |= {"vqvae_512": 1, "vqvae_128": 2}
+    out = tmp_path / "out"
+    begin(train_all, data, folder, out, "--steps", "5", "--listen", "0", "--no-report")
+    assert trainings(run) == ["vqvae_512 decoder", "vqvae_128 decoder", "vqvae_128",
+                              "generator_512", "generator_128"]
+    tuned = [c for c in run if c[0] == "train-codec"]
+    assert [option(c, "--start-from") for c in tuned] == [str(folder), str(folder), str(out)]
+    # Each is asked again once its decoder is tuned.
+    assert [option(c, "--model") for c in run if c[0] == "test-codec"] == ["all", "vqvae_512",
+                                                                          "vqvae_128"]
+    kept = configs.load_yaml(out / "train_all.yml")
+    assert {name: one["treatment"] for name, one in kept["verdicts"].items()} == {
+        "vqvae_512": "decoder", "vqvae_128": "whole"}
+    assert "== vqvae_128 decoder (2 of 4)" in capsys.readouterr().out
+    run.clear()
+    begin(train_all, data, folder, out, "--steps", "5", "--listen", "0", "--no-report")
+    assert run == []
+
+
+def test_the_run_that_tuned_a_decoder_is_left_before_the_whole_is_tuned(tmp_path, folder, data):
+    made = plan.Plan(data, tmp_path / "out", steps=3, origin=Origin.find(folder))
+    made.origin.adopt(made.chain, made.output_dir, made.amount)
+    state = made.output_dir / "vqvae_512.state.npz"
+    state.touch()
+    plan._leave_decoder_run(made, "vqvae_512")
+    assert state.exists()  # of a run of the whole codec
+    weights.note(weights.find(made.output_dir, "vqvae_512"), codes_of="x")
+    plan._leave_decoder_run(made, "vqvae_512")
+    assert not state.exists()
+
+
+def test_settings_fit_the_amount_of_music(tmp_path, folder):
+    def adopted(name, hours):
+        made = Origin.find(folder)
+        made.adopt(CHAIN, tmp_path / name, Amount(3, hours, 1, 0.1))
+        return configs.preset(str(tmp_path / name / origin.FILE))
+
+    small, large = adopted("small", 0.3), adopted("large", 3.0)
+    for preset, transpose, dropout in ((small, 3, 0.1), (large, 0, 0.0)):
+        training = preset.training("generator_128")
+        assert (training.transpose, training.patience) == (transpose, origin.PATIENCE)
+        assert (training.learning_rate, training.offsets) == (1e-3, 2)
+        model = preset.model("generator_128")
+        assert model.core.dropout == dropout
+        assert configs.override(model, {"core": {"dropout": 0.0}}, "") == TINY.generator(128)
+        assert preset.model("vqvae_8") == TINY.codec(8) and preset.chain == CHAIN
+        # Steps are this run's own, and codecs are not stopped early.
+        assert preset.training("vqvae_8").steps == TrainingConfig().steps
+        assert preset.training("vqvae_8").patience == 0
+    # What was chosen once stays, however the folder grows.
+    Origin.find(folder).adopt(CHAIN, tmp_path / "small", Amount(9, 9.0, 1, 0.1))
+    assert configs.preset(str(tmp_path / "small" / origin.FILE)).training(
+        "generator_512").transpose == 3
+
+
+def test_a_set_of_an_older_program_is_trained_as_a_preset_would(folder):
+    path = weights.config_path(folder, "generator_512")
+    values = configs.load_yaml(path)
+    del values["training"]
+    path.write_text(configs.dump_yaml(values))
+    found = origin._training_of(weights.find(folder, "generator_512"))
+    assert found == configs.preset("compact").training("generator_512")
+
+
+def test_one_track_is_told_what_to_expect(train_all, folder, tmp_path, commands, capsys):
+    data_folder(tmp_path / "one", {"song": music(1.0, 1)})
+    begin(train_all, tmp_path / "one", folder, tmp_path / "out", "--steps", "2")
+    assert "one track alone" in capsys.readouterr().out
+
+
+def test_a_folder_goes_on_as_it_began(train_all, folder, data, tmp_path, commands):
+    def scratch(out):
+        return train_all.main(["--data-dir", str(data), "--output-dir", str(out), "--size", "tiny",
+                               "--steps", "2"])
+
+    begin(train_all, data, folder, tmp_path / "a", "--steps", "2")
+    with pytest.raises(UserError, match="and this one begins with nothing; use another"):
+        scratch(tmp_path / "a")
+    scratch(tmp_path / "b")
+    with pytest.raises(UserError, match="begins with nothing, .* or go on there with "
+                                        "--from-scratch"):
+        begin(train_all, data, folder, tmp_path / "b", "--steps", "2")
+
+
+@pytest.mark.parametrize(("more", "said"), [
+    (["--from-scratch"], "--from-scratch with nothing: give either"),
+    (["--preset", "tiny"], "--preset with nothing: give either"),
+    (["--levels", "128"], "--levels is '128'; it must be 512"),
+])
+def test_what_excludes_each_other_is_one_line(train_all, folder, data, tmp_path, commands, more,
+                                              said):
+    with pytest.raises(UserError, match=said):
+        begin(train_all, data, folder, tmp_path / "out", *more)
+    assert commands[0] == [] and not (tmp_path / "out").exists()
+
+
+def test_several_processes_begin_with_nothing(train_all, folder, data, tmp_path, commands,
+                                              monkeypatch):
+    monkeypatch.setenv("KERAS_DISTRIBUTION_NUM_PROCESSES", "2")
+    with pytest.raises(UserError, match="together from nothing: --from-scratch"):
+        begin(train_all, data, folder, tmp_path / "out")
+
+
+def test_what_ships_is_begun_with_and_a_folder_without_generators_is_not(folder, tmp_path,
+                                                                         monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder.rename(tmp_path / "weights")
+    found = Origin.find()
+    assert str(found.generators) == "weights" and found.chain == CHAIN
+    assert found.codecs == found.generators  # which lie in it, too
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UserError, match="none: no generator_512 in there to begin with"):
+        Origin.find(tmp_path / "none")
+
+
+def test_a_hearing_takes_newer_weights_and_never_two_at_once(folder, data, tmp_path, monkeypatch):
+    made = plan.Plan(data, tmp_path / "out", steps=3, origin=Origin.find(folder), listen=5.0)
+    made.origin.adopt(made.chain, made.output_dir, made.amount)
+    began, ended = [], []
+
+    class Process:
+        code = None
+
+        def poll(self):
+            return self.code
+
+    @plan.contextlib.contextmanager
+    def attached(command):
+        process = Process()
+        began.append((command, process))
+        yield process
+        ended.append(process)
+
+    monkeypatch.setattr(plan.cli, "attached", attached)
+    clock = [0.0]
+    monkeypatch.setattr(plan.time, "monotonic", lambda: clock[0])
+    with plan.Listener(made) as listener:
+        weights.note(weights.find(made.output_dir, "generator_512"), step=9)
+        for seconds, count in ((10, 0), (299, 0), (301, 1), (900, 1)):
+            clock[0] = seconds
+            listener.look()
+            assert len(began) == count
+        began[0][1].code = 0
+        clock[0] = 1000.0
+        listener.look()  # nothing is newer
+        assert len(began) == 1 and len(ended) == 1
+        weights.note(weights.find(made.output_dir, "generator_512"), step=10)
+        listener.look()
+        assert len(began) == 2
+    assert len(ended) == 2  # what still runs ends with the plan
+    command = began[0][0]
+    assert command[4] == "listen" and option(command, "--name") == "0000min"
+    assert option(command, "--output-dir") == str(made.output_dir / "heard")
