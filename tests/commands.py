@@ -82,14 +82,19 @@ class _Forked:
     imported here.
     """
 
-    def __init__(self, command, env, pass_fds=()):
+    def __init__(self, command, env, pass_fds=(), stdout=None):
         sys.stdout.flush()
-        self.process = multiprocessing.get_context("fork").Process(target=self._begin,
-                                                                   args=(command, env, pass_fds))
+        self.process = multiprocessing.get_context("fork").Process(
+            target=self._begin, args=(command, env, pass_fds, stdout))
         self.process.start()
         self.terminate = self.process.terminate
 
-    def _begin(self, command, env, pass_fds):
+    def poll(self):
+        return self.process.exitcode
+
+    def _begin(self, command, env, pass_fds, stdout):
+        if stdout:
+            os.dup2(stdout.fileno(), 1)
         for descriptor in map(int, os.listdir("/proc/self/fd")):
             if descriptor > 2 and descriptor not in pass_fds:
                 with contextlib.suppress(OSError):

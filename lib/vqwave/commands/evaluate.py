@@ -7,11 +7,16 @@ import sys
 from pathlib import Path
 
 from .. import cli, config, progress
+from ..data.splits import read_split
 from ..errors import UserError
 from ..files import CHECKOUT, printable
-from ..measure import evaluation, report
+from ..measure import evaluation, report, serving, summary
 from ..play import api, engine
+from ..train import options
 from . import arguments
+
+MINUTES, PAGE_MINUTES = 10.0, 2.0
+"""Of a generated piece for RESULTS.md, and of all pieces of a page."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -21,8 +26,12 @@ def parser() -> argparse.ArgumentParser:
         "copied, and how ten minutes hold up. Writes the corpus's section of RESULTS.md, pictures "
         "and examples. Takes about an hour on two cores; the same command again goes on where it "
         "was stopped. A network that says how alike recordings sound is fetched once (29 MB).\n"
-        f"Parts: {', '.join(evaluation.PARTS)}.",
+        f"Parts: {', '.join(evaluation.PARTS)}.\n"
+        "With --html it looks at any folder in some minutes, and writes one page to read and "
+        "listen to.",
         "--data-dir data/wesnoth --depths 8 32 128 --temperatures default 0.9",
+        "--data-dir data/my_music --generator-weights-dir weights/my_music --vqvae-weights-dir "
+        "weights/my_music --html report.html",
     )
     number = cli.number
     arguments.add_data(parser)
@@ -33,6 +42,10 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--targets", metavar="F.yml", help="the targets that the figures are held "
                                                            "to "
                         "(default: targets.yml beside the split file, where there is one)")
+    parser.add_argument("--html", metavar="FILE",
+                        help="write one page with sounds and pictures in it, of any folder: of the "
+                             "tracks that --split or --val-split holds out. RESULTS.md stays")
+    arguments.add_held_out(parser)
     parser.add_argument("--only", default=",".join(evaluation.PARTS), metavar="PART,...",
                         help="the parts to measure; the figures of other parts are kept. Only a "
                              "run with all parts replaces published figures")
@@ -50,8 +63,9 @@ def parser() -> argparse.ArgumentParser:
                         help=f"see {cli.command('generate')} --help")
     parser.add_argument("--seeds", type=number(int, 0), nargs="+", default=[1], metavar="S",
                         help="seeds: a piece is generated and measured for each")
-    parser.add_argument("--minutes", type=number(above=0), default=10.0,
-                        metavar="M", help="length of each piece")
+    parser.add_argument("--minutes", type=number(above=0), metavar="M",
+                        help=f"length of each piece (default: {MINUTES:g}); with --html, of all of "
+                             f"them together (default: {PAGE_MINUTES:g})")
     parser.add_argument("--offsets", type=cli.field(config.TrainingConfig, "offsets"), metavar="N",
                         default=config.TrainingConfig().offsets,
                         help="alignments of the training codes to look for copies in: as many as "
@@ -84,17 +98,21 @@ def main(argv=None) -> int:
     args = parser().parse_args(argv)
 
     name = args.name or Path(args.data_dir).resolve().name
+    if args.html:
+        return _write_page(args, name)
     split = args.split or CHECKOUT / "recipes" / name / "split.yml"
     if not Path(split).is_file():
         raise UserError(f"{printable(split)}: no such file: --split names the file that says which "
-                        f"tracks test")
+                        f"tracks test; --html writes a page of any folder")
     music = api.load(args.vqvae_weights_dir, args.generator_weights_dir,
                      args.engine, args.epoch, default_choice=0)
     wanted = args.targets or Path(split).with_name("targets.yml")
     targets = report.read_targets(wanted, music.chain) if args.targets or wanted.is_file() else None
     depths = [music.chain.check_level(depth) for depth in args.depths or [music.level]]
     settings = evaluation.parse_settings(music.chain, depths, args.temperatures, args.top_p)
-    plan = evaluation.Extent(settings, tuple(args.seeds), args.minutes, offsets=args.offsets)
+    plan = evaluation.Extent(settings, tuple(args.seeds),
+                             MINUTES if args.minutes is None else args.minutes,
+                             offsets=args.offsets)
     if args.quick:
         plan = evaluation.Extent(settings, tuple(args.seeds), 0.5, bits_seconds=5.0,
                                  warm_up=1.0, pasts=(2.0, 8.0),
@@ -134,6 +152,26 @@ def main(argv=None) -> int:
                   f"them", file=sys.stderr)
     for path in written:
         print(f"wrote {printable(path)}")
+    return 0
+
+
+def _write_page(args, name: str) -> int:
+    """The page of a folder."""
+    music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch,
+                     default_choice=0)
+    split = read_split(args.split) if args.split else options.parse_split(args.val_split)
+    sides, spans = summary.sides_of(args.data_dir, split, args.split_seed)
+    embed = serving.load_embedder(args.musicnn, lambda line: print(line, file=sys.stderr))
+    with progress.bar() as bar:
+        task = bar.add_task("", total=1.0)
+        made = summary.measure(music, args.data_dir, sides, spans,
+                               PAGE_MINUTES if args.minutes is None else args.minutes, embed,
+                               lambda what, share: bar.update(task, description=what,
+                                                              completed=share))
+    summary.write(made, args.html, name, args.runs or args.generator_weights_dir, music.chain.names)
+    print(f"wrote {printable(args.html)}")
+    for line in made.advice:
+        print(line)
     return 0
 
 

@@ -27,6 +27,10 @@ def parser() -> argparse.ArgumentParser:
                         nargs="+", metavar="DIR",
                         help="folders of generators; these and the folders in them can be chosen "
                              "on the page. One with codecs in it is used with those")
+    parser.add_argument("--follow", metavar="DIR",
+                        help="the output folder of a training that runs: its newest best weights "
+                             "are what plays, and a piece that is over begins anew when there are "
+                             "newer ones")
     parser.add_argument("--engine", choices=engine.ENGINES[:2], default=engine.ENGINES[0],
                         help="what runs the models")
     parser.add_argument("--streams", type=cli.number(int, least=1, most=64), default=8, metavar="N",
@@ -36,7 +40,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
-    studio = Studio(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.streams)
+    studio = Studio(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.streams,
+                    args.follow)
     try:
         web.run(studio, args.host, args.port, say=lambda line: print(line, flush=True))
     finally:

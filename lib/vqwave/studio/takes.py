@@ -114,15 +114,21 @@ class Studio:
     thread.
 
     codecs: folder of codecs; generators: folders of generators; each of their subfolders that holds
-    some is offered too. A folder that holds codecs of its own is used with those. Raises
-    `UserError` where there are no generators.
+    some is offered too. A folder that holds codecs of its own is used with those. follow: a folder
+    in which a training runs: it is offered first, and its best sets by validation are what plays,
+    as they come. Raises `UserError` where there are no generators.
     """
 
     def __init__(self, codecs=weights.CODECS, generators=(weights.GENERATORS,),
                  engine: str = "onnx",
-                 streams: int = STREAMS):
+                 streams: int = STREAMS, follow=None):
         self.codecs, self.engine, self.streams = codecs, engine, streams
+        self.following = None if follow is None else str(follow)
+        generators = [*([self.following] if self.following else []), *generators]
         self.folders = _folders(generators)
+        if self.following and self.following not in self.folders:
+            raise UserError(f"{files.printable(self.following)}: no generators in there to follow "
+                            f"yet")
         self.chains = {label: weights.chain(path) for label, path in self.folders.items()}
         if not self.folders:
             asked = ", ".join(files.printable(g) for g in generators)
@@ -184,7 +190,7 @@ class Studio:
             "clips": self.clips(),
             "upload_bytes": UPLOAD_BYTES, "longest": LONGEST,
             "longest_recording": LONGEST_RECORDING,
-            "longest_comparison": LONGEST_COMPARISON, "past": PAST,
+            "longest_comparison": LONGEST_COMPARISON, "past": PAST, "newest": self.newest(),
             "controls": [dataclasses.asdict(one) for one in controls.CONTROLS.values()
                          if one.sampled or one.name in TURNED],
             "folders": [{"name": label, "epochs": self.epochs(label), "ending": chain.ending,
@@ -197,6 +203,20 @@ class Studio:
         return next(iter(self.chains.values())).sample_rate
 
     # --------------------------------------------------------------------------------------- models
+
+    def newest(self) -> str | None:
+        """What tells the sets of the followed folder from those before; None where none is
+        followed.
+        """
+        if self.following is None:
+            return None
+        path, said = self.folders[self.following], []
+        for name in self.chains[self.following].names:
+            try:
+                said.append(str(weights.config_path(path, name, "best").stat().st_mtime_ns))
+            except OSError:
+                said.append("")  # not trained yet
+        return ",".join(said)
 
     def epochs(self, folder: str) -> list[str]:
         """The sets of generators that a folder has: "" where one ships, "best", then epochs, the
@@ -226,7 +246,8 @@ class Studio:
         path, codecs = self._folder(folder), self.codecs_of(folder)
         if epoch and epoch not in self.epochs(folder):
             raise UserError(f"{folder} has no epoch {epoch[:20]}.")
-        music = api.load(codecs, path, self.engine, epoch.lstrip("0") or None)
+        wanted = epoch.lstrip("0") or ("best" if folder == self.following else None)
+        music = api.load(codecs, path, self.engine, wanted)
         key = [folder, epoch]
         for name in music.chain.names:
             try:

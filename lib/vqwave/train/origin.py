@@ -13,9 +13,10 @@ from pathlib import Path
 
 from .. import config, weights
 from ..config import ChainConfig, TrainingConfig
-from ..data import manifest, splits
+from ..data import silence
 from ..errors import UserError
 from ..files import atomic_write, printable
+from ..progress import QuietReporter
 
 FILE = "preset.yml"
 """In the output folder: the models and settings of a chain that begins with another."""
@@ -37,10 +38,18 @@ class Amount:
     held_out_hours: float
 
     @classmethod
-    def of(cls, data_dir, split, seed: int) -> Amount:
-        """Of a data folder, with the split and seed of its trainings."""
-        sides = splits.split(manifest.read(data_dir), split, seed)
-        hours = [sum(track.seconds for track in side) / 3600 for side in sides]
+    def of(cls, data_dir, split, seed: int, say=None) -> Amount:
+        """Of a data folder without its silence, with the split and seed of its trainings.
+
+        Args:
+            say: a `progress.Reporter`, told of what is left out.
+
+        Raises:
+            UserError: nothing sounds in it.
+        """
+        sides, spans = silence.read_sides(data_dir, split, seed, say or QuietReporter())
+        hours = [sum((spans[t.file][1] - spans[t.file][0]) / t.sample_rate for t in side) / 3600
+                 for side in sides]
         return cls(len(sides[0]), hours[0], len(sides[1]), hours[1])
 
     @property

@@ -296,11 +296,12 @@ def run(plan: Plan, say: Callable[[str], None] = print):
             f"Hz; prepare the audio with --sample-rate {rate}")
     if plan.origin and replicas.processes() > 1:
         raise UserError("several processes can only train together from nothing: --from-scratch")
+    amount = plan.amount if plan.origin else None  # also where nothing sounds, that is said now
     plan.read()
     try:
         plan.write()
         if plan.origin:
-            plan.origin.adopt(plan.chain, plan.output_dir, plan.amount)
+            plan.origin.adopt(plan.chain, plan.output_dir, amount)
         elif replicas.is_first():
             weights.save_chain(plan.output_dir, plan.chain)
     except OSError as e:

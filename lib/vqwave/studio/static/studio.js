@@ -30,6 +30,22 @@ for (const name of TABS) {
   });
 }
 
+/** While a training runs: a piece that is over begins anew when there are newer weights. */
+function followTraining(about, player) {
+  let known = about.newest;
+  setInterval(async () => {
+    if (!player.sound?.over || player.busy) return;
+    try {
+      const { newest } = await answer(fetch("studio/about"));
+      if (newest === known) return;
+      known = newest;
+      player.make();
+    } catch {
+      // The studio is gone; the next thing that is asked of it says so.
+    }
+  }, 5000);
+}
+
 setTheme(recall("vqwave.theme", "dark"));
 byId("theme").addEventListener("click", () => {
   const theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
@@ -44,6 +60,7 @@ try {
   const takes = new Takes(form);
   const player = new Player(form, takes);
   const codecs = new Codecs(about, form);
+  if (about.newest) followTraining(about, player);
   window.vqwave = { player, codecs, form, takes };
   themes.addEventListener("change", () => {
     player.dirty = codecs.dirty = true;

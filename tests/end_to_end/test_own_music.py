@@ -1,0 +1,126 @@
+"""Folders as users have them, through train_all.py: each is trained on, or refused in one line.
+
+What is begun with is the top level of the tiny chain, with random weights.
+"""
+
+import numpy as np
+import pytest
+from commands import done, stages_are_forked
+from encoded import encode, tone
+from prepared import data_folder, music
+
+from vqwave import config as configs
+from vqwave import weights
+from vqwave.data import manifest
+
+TINY = configs.preset("tiny")
+RATE = 22050
+
+
+def no_network():
+    """A setting: distances are left out, and no stage imports TensorFlow anew."""
+    stages_are_forked()
+    from vqwave.measure import serving
+
+    serving.load_embedder = lambda musicnn=None, say=print: None
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory, tiny_weights):
+    """Trained models of one level; the codec serves everything, for it does nothing at home."""
+    folder = tmp_path_factory.mktemp("origin")
+    chain = configs.replace(TINY.chain, levels=[configs.to_dict(TINY.chain.levels[0])], end=None)
+    weights.save_chain(folder, chain)
+    weights.take_over(weights.find(tiny_weights.generators, "generator_512"), folder)
+    codec = weights.take_over(weights.find(tiny_weights.codecs, "vqvae_512"), folder)
+    weights.note(codec, held_out={"notes": 0.0, "mel": 1e6, "distance": None, "seconds": 1.0})
+    return folder
+
+
+def train(tmp_path, origin, data, *more):
+    """(exit code, what was printed) of a training of two steps into `tmp_path`/out."""
+    code, said, _ = done(tmp_path / "log", "train_all", "--data-dir", data, "--start-from", origin,
+                         "--output-dir", tmp_path / "out", "--steps", 2, "--epochs", 1,
+                         "--batch-size", 2, "--offsets", 1, "--transpose", 1, "--no-fp16",
+                         "--listen", 0, "--no-report", *more, setting=no_network)
+    return code, said
+
+
+def speech(seconds, seed):
+    """Syllables: buzzes of a gliding pitch, and hisses, with pauses between."""
+    random = np.random.default_rng(seed)
+    sound = np.zeros(round(seconds * RATE))
+    at = 0
+    while at < len(sound):
+        count = int(random.uniform(0.08, 0.25) * RATE)
+        phase = np.cumsum(np.linspace(*random.uniform(90, 220, 2), count)) / RATE
+        voiced = sum(np.sin(2 * np.pi * k * phase) / k for k in range(1, 12))
+        part = voiced if random.uniform() < 0.7 else random.normal(size=count)
+        part = 0.2 * part * np.hanning(count)
+        sound[at : at + count] += part[: len(sound) - at]
+        at += count + int(random.uniform(0.0, 0.2) * RATE)
+    return np.clip(sound, -1, 1)
+
+
+FOLDERS = {
+    "speech": lambda: {f"talk {i}": speech(4.0, i) for i in range(4)},
+    "one note": lambda: {f"note {i}": tone(4.0, RATE) for i in range(4)},
+    "200 tracks of two seconds": lambda: {f"t{i:03}": music(2.0, i % 5) * (0.5 + i / 400)
+                                          for i in range(200)},
+    "one song of three minutes": lambda: {"song": np.tile(music(10.0, 1), 18)},
+}
+
+
+@pytest.mark.parametrize("kind", FOLDERS)
+def test_a_folder_is_trained_on(kind, origin, tmp_path):
+    data_folder(tmp_path / "data", FOLDERS[kind]())
+    code, said = train(tmp_path, origin, tmp_path / "data")
+    assert code == 0, said
+    assert "Traceback" not in said and "vqvae_512      kept as it is" in said
+    assert weights.find(tmp_path / "out", "generator_512").config.level == 512
+    alone = kind.startswith("one song")
+    assert ("one track alone, of which nothing is held out" in said) == alone
+    record = weights.find(tmp_path / "out", "generator_512").record
+    # Held-out tracks judge what it begins with, too; where there are none nothing can.
+    assert ("beginning" in record) != alone
+
+
+def test_telephone_sound_is_brought_to_the_rate_of_the_models(origin, tmp_path):
+    (tmp_path / "calls").mkdir()
+    for i in range(3):
+        encode(tmp_path / "calls" / f"call {i}.wav", speech(4.0, i)[: 4 * 8000], 8000)
+    code, said, _ = done(tmp_path / "log", "prepare_audio", tmp_path / "calls", tmp_path / "data")
+    assert code == 0 and manifest.read(tmp_path / "data")[0].sample_rate == RATE, said
+    code, said = train(tmp_path, origin, tmp_path / "data")
+    assert code == 0, said
+
+
+def test_silence_is_refused_in_one_line_and_nothing_is_written(origin, tmp_path):
+    data_folder(tmp_path / "data", {f"t{i}": np.zeros(3 * RATE) for i in range(3)})
+    code, said = train(tmp_path, origin, tmp_path / "data")
+    assert code == 2 and len(said.splitlines()) == 1, said
+    assert "every training track is silence for the most part" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_codec_that_does_not_serve_is_tuned_and_the_music_heard(origin, tmp_path):
+    codec = weights.find(origin, "vqvae_512")
+    poor = tmp_path / "poor"
+    for name in ("generator_512", "vqvae_512"):
+        weights.take_over(weights.find(origin, name), poor)
+    weights.save_chain(poor, weights.chain(origin))
+    weights.note(weights.find(poor, "vqvae_512"), held_out=None)
+    data_folder(tmp_path / "data", {f"t{i}": music(4.0, i) for i in range(4)})
+    code, said, _ = done(tmp_path / "log", "train_all", "--data-dir", tmp_path / "data",
+                         "--start-from", poor, "--output-dir", tmp_path / "out", "--steps", 2,
+                         "--epochs", 1, "--batch-size", 2, "--offsets", 1, "--transpose", 0,
+                         "--no-fp16", "--listen", 5, setting=no_network)
+    assert code == 0, said
+    for line in ("vqvae_512 decoder", "== vqvae_512 (2 of 3)", "== generator_512 (3 of 3)"):
+        assert line in said
+    tuned = weights.find(tmp_path / "out", "vqvae_512")
+    assert "codes_of" not in tuned.record and tuned.checksum != codec.checksum
+    assert sorted(path.name for path in (tmp_path / "out" / "heard").iterdir()) == [
+        "0000min_continuation.ogg", "0000min_piece.ogg"]
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert page.count("<audio") == 5 and "vqvae_512" in page

@@ -1,0 +1,51 @@
+"""The studio over a training that runs: its newest best sets are what plays."""
+
+import numpy as np
+import pytest
+
+from vqwave import config as configs
+from vqwave import weights
+from vqwave.errors import UserError
+from vqwave.studio import Studio
+
+TINY = configs.preset("tiny")
+
+
+def save(folder, level, tag, value):
+    """Sets of a level whose files hold one number: nothing is played here."""
+    for model in (TINY.codec(level), TINY.generator(level)):
+        parts = {part: {"a": np.full(1, value, np.float32)} for part in weights.parts_of(model)}
+        weights.save(folder, model.name, tag, parts, model)
+
+
+def checksum(studio, folder, epoch=""):
+    return studio.model(str(folder), epoch).music.weight_set("generator_512").checksum
+
+
+def test_new_takes_have_the_newest_best_sets_of_the_folder_that_is_followed(tmp_path):
+    other, followed = tmp_path / "other", tmp_path / "followed"
+    for folder in (other, followed):
+        folder.mkdir()
+        for level in TINY.chain.sizes:
+            for tag, value in (("", 1), ("best", 2)):
+                save(folder, level, tag, value)
+        weights.save_chain(folder, TINY.chain)
+    studio = Studio(other, [other], follow=followed)
+    try:
+        assert list(studio.folders) == [str(followed), str(other)]
+        before = studio.about()["newest"]
+        best, shipped = (weights.find(followed, "generator_512", epoch).checksum
+                         for epoch in ("best", None))
+        assert checksum(studio, followed) == best != shipped
+        assert checksum(studio, other) == shipped  # another folder plays what it always does
+        save(followed, 512, "best", 3)
+        assert studio.about()["newest"] != before == before
+        assert checksum(studio, followed) == weights.find(followed, "generator_512",
+                                                          "best").checksum != best
+    finally:
+        studio.close()
+    alone = Studio(other, [other])
+    assert alone.about()["newest"] is None
+    alone.close()
+    with pytest.raises(UserError, match="nothing: no generators in there to follow yet"):
+        Studio(other, [other], follow=tmp_path / "nothing")
