@@ -82,7 +82,7 @@ train() {
     local length=(--hours "$hours")
     [[ " $* " != *" --steps "* ]] || length=()
     say "training"
-    python scripts/train_all.py --data-dir "data/$name" --output-dir "weights/$name" "${length[@]}" \
+    python scripts/train_all.py --from-scratch --data-dir "data/$name" --output-dir "weights/$name" "${length[@]}" \
         --val-split "recipes/$name/split.yml" "$@"
 }
 
