@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train every codec, then every generator, of a chain on a prepared folder."""
+"""Train a chain on a prepared folder: from what ships, or every model from nothing."""
 
 import sys
 

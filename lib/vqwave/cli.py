@@ -51,7 +51,7 @@ COMMANDS = {
     "train-codec": ("train_vqvae", "train one codec"),
     "train-generator": ("train_generator", "train one generator"),
     "test-codec": ("test_vqvae", "hear and measure what a codec keeps of a recording"),
-    "listen": (None, "hear what a training has learnt so far"),
+    "listen": ("listen", "hear what a training has learnt so far"),
     "plot": ("plot", "draw music, codes, codebooks or training curves"),
     "evaluate": ("evaluate", "measure codecs, generators and music for RESULTS.md"),
     "benchmark": ("benchmark", "measure how fast this machine makes music"),

@@ -141,6 +141,9 @@ def test_a_codec_that_does_not_serve_is_tuned_its_decoder_first(train_all, folde
     run.clear()
     begin(train_all, data, folder, out, "--steps", "5", "--listen", "0", "--no-report")
     assert run == []
+    # More steps are of what the treatment came to.
+    begin(train_all, data, folder, out, "--steps", "9", "--listen", "0", "--no-report")
+    assert trainings(run) == ["vqvae_512 decoder", "vqvae_128", "generator_512", "generator_128"]
 
 
 def test_the_run_that_tuned_a_decoder_is_left_before_the_whole_is_tuned(tmp_path, folder, data):

@@ -4,7 +4,7 @@ import argparse
 import re
 from pathlib import Path
 
-from .. import cli
+from .. import cli, weights
 from ..data import silence
 from ..files import printable
 from ..play import api, engine, listening
@@ -41,13 +41,15 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
-    music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, "best",
-                     default_choice=0)
+    folder = weights.find_folder(args.generator_weights_dir, weights.GENERATORS)
+    chain = weights.chain(folder)
+    trained = "best" in weights.tags(folder, chain.generators[chain.top])
+    music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine,
+                     "best" if trained else None, default_choice=0)
     listening.playable_level(music)
     (_, held_out), _ = silence.read_sides(args.data_dir, options.parse_split(args.val_split),
                                           args.split_seed, QuietReporter())
     sounds = listening.hear(music, args.data_dir, held_out, args.seed, args.seconds)
-    folder = Path(args.generator_weights_dir)
     for path in listening.save(sounds, music.sample_rate, args.output_dir or folder / "heard",
                                Path(args.name).name):
         print(f"wrote {printable(path)}")

@@ -147,8 +147,13 @@ class Plan:
         """The stages that are still to be trained. Where hours are shared out a stage is trained
         once; else it is finished after `steps`.
         """
+        def wanted(stage):
+            # A decoder that did not become good enough alone is not tuned alone again.
+            over = stage.decoder_only and self._treatment(stage.name) == "whole"
+            return 1 if over else self.steps or 1
+
         return [stage for stage in self.stages
-                if self.finished.get(stage.key, 0) < (self.steps or 1)]
+                if self.finished.get(stage.key, 0) < wanted(stage)]
 
     def seconds(self, stage: PlannedTraining, among: list[PlannedTraining]) -> float:
         """How long a stage may take, of what time is left for the stages that are still open."""
@@ -359,7 +364,7 @@ def _leave_decoder_run(plan: Plan, codec: str):
     """The run that tuned a codec's decoder is over: its weights stay, what it would go on from
     goes.
     """
-    if "codes_of" in weights.find(plan.output_dir, codec).record:
+    if "codes_of" in weights.find(plan.output_dir, codec, "best").record:
         (plan.output_dir / f"{codec}.state.npz").unlink(missing_ok=True)
 
 
@@ -428,9 +433,10 @@ def _describe_beginning(plan: Plan, say):
         say(f"  each training track is heard up to {shift} semitones higher and lower too"
             + (f", for there is less than {origin.SMALL_HOURS:g} h of music" if amount.small
                else ""))
-    if training.patience:
-        say(f"  a generator stops after {training.patience} epochs that are no better on held-out "
-            f"tracks")
+    patience = plan.settings.patience
+    patience = training.patience if patience is None else patience
+    if patience and amount.held_out:
+        say(f"  a generator stops after {patience} epochs that are no better on held-out tracks")
 
 
 class Listener:
