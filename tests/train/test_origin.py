@@ -61,7 +61,8 @@ def commands(monkeypatch):
             weights.note(found, step=len(run))
         if command[4] == "test-codec":
             asked = option(command, "--model")
-            names = [n for x, n in CHAIN.codecs.items() if x >= 128] if asked == "all" else [asked]
+            there = weights.chain(option(command, "--vqvae-weights-dir"))
+            names = list(there.codecs.values()) if asked == "all" else [asked]
             rows = []
             for name in names:
                 poor[name] = poor.get(name, 0) - 1
@@ -112,7 +113,7 @@ def test_codecs_that_serve_are_kept_and_generators_go_on_learning(train_all, fol
         assert (here.tag, here.checksum) == ("best", there.checksum)
     assert weights.chain(out).sizes == (512, 128)
     said = capsys.readouterr().out
-    assert "a table" in said and "vqvae_512      kept as it is" in said
+    assert "a table" in said and "vqvae_512      kept as it is: it serves" in said
     assert "beginning with" in said and "3 semitones higher and lower" in said
     assert "first music is to be heard after about 5.0 min" in said
     # What is decided is decided once.
@@ -180,6 +181,18 @@ def test_settings_fit_the_amount_of_music(tmp_path, folder):
     Origin.find(folder).adopt(CHAIN, tmp_path / "small", Amount(9, 9.0, 1, 0.1))
     assert configs.preset(str(tmp_path / "small" / origin.FILE)).training(
         "generator_512").transpose == 3
+
+
+def test_levels_may_come_later(train_all, folder, data, tmp_path, commands):
+    run, out = commands[0], tmp_path / "out"
+    more = ("--steps", "2", "--listen", "0", "--no-report")
+    begin(train_all, data, folder, out, "--levels", "512", *more)
+    assert trainings(run) == ["generator_512"] and weights.chain(out).sizes == (512,)
+    run.clear()
+    begin(train_all, data, folder, out, *more)
+    assert [option(c, "--model") for c in run if c[0] == "test-codec"] == ["vqvae_128"]
+    assert trainings(run) == ["generator_128"] and weights.chain(out).sizes == (512, 128)
+    assert configs.preset(str(out / origin.FILE)).chain.sizes == (512, 128)
 
 
 def test_a_set_of_an_older_program_is_trained_as_a_preset_would(folder):

@@ -37,6 +37,8 @@ FAR, NEAR = 3.0, 2.0
 """Multiples of real music's own distance: more than the first is far, less than the second near."""
 LONG_COPY = 3.0
 """Seconds that may be copied beyond what held-out music has in common with the training tracks."""
+REFERENCE = 600.0
+"""Seconds of held-out music, at most, that distances are measured to."""
 BIT_RATE = 64000
 
 
@@ -112,8 +114,9 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
     every = np.concatenate(list(made.pieces.values()))
     progress("how near", 0.0)
     if embed:
-        made.distance = _distances(embed, every, _whole(data_dir, other, spans, len(every)),
-                                   _whole(data_dir, train, spans, len(every)), rate)
+        made.distance = _distances(embed, every,
+                                   _spread(data_dir, other, spans, round(REFERENCE * rate)),
+                                   _spread(data_dir, train, spans, len(every)), rate)
     made.statistics = _statistics(list(made.pieces.values()), sounds,
                                   serving.excerpts(data_dir, train, spans), rate)
     for done, x in enumerate(levels):
@@ -145,16 +148,14 @@ def _generate(music, level, levels, seconds, seed):
     return np.concatenate(blocks), {x: np.concatenate(values) for x, values in made.items()}
 
 
-def _whole(data_dir, tracks: Sequence[manifest.Track], spans, samples: int) -> np.ndarray:
-    """What sounds of tracks, one after the other, `samples` at most."""
-    parts, left = [], samples
+def _spread(data_dir, tracks: Sequence[manifest.Track], spans, samples: int) -> np.ndarray:
+    """The middle of what sounds of each track, as much of each, about `samples` in all."""
+    parts, each = [], -(-samples // len(tracks))
     for track in tracks:
         first, end = spans[track.file]
-        count = min(end - first, left)
-        parts.append(audio.from_u16(audio.read_window(track.path(data_dir), first, count)))
-        left -= count
-        if not left:
-            break
+        count = min(end - first, each)
+        start = first + (end - first - count) // 2
+        parts.append(audio.from_u16(audio.read_window(track.path(data_dir), start, count)))
     return np.concatenate(parts)
 
 

@@ -151,16 +151,16 @@ class CodecJob(Job):
 
     def prepare(self, record: RunRecord, group: Group, say):
         if self.choose_window:
-            self._fit_window(record, say)
+            self._fit_window(record, group, say)
         self.training, self.group = record.training, group
         self.split(record, self.training.input_length, group, say)
 
-    def _fit_window(self, record: RunRecord, say):
+    def _fit_window(self, record: RunRecord, group: Group, say):
         """Shorten the window until all but `SHORT_TRACKS` of the tracks are as long."""
         unit, shortest = self._window_bounds
         (train, _), spans = silence.trim(
             self.data_dir, splits.split(self.tracks, record.data.split, record.training.seed),
-            record.data.trim_silence, QuietReporter(), keep=False)
+            record.data.trim_silence, QuietReporter(), group.first)
         lengths = sorted(last - first for first, last in (spans[t.file] for t in train))
         window, rate = record.training.input_length, self.model.sample_rate
         fits = lengths[int(SHORT_TRACKS * len(lengths))]

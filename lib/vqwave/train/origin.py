@@ -6,7 +6,6 @@ nothing take hours. TensorFlow-free.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -112,9 +111,15 @@ class Origin:
             if not weights.tags(folder, name):
                 weights.take_over(one, folder)
         path = Path(folder) / FILE
-        if not path.exists():
-            with atomic_write(path) as f:
-                f.write(config.dump_yaml(self._preset(chain, found, amount)).encode())
+        values = self._preset(chain, found, amount)
+        if path.exists():
+            # What a model was begun with stays; levels may have come.
+            before = config.load_yaml(path)
+            for key in ("codecs", "generators"):
+                values[key] |= {name: one for name, one in (before.get(key) or {}).items()
+                                if name in values[key]}
+        with atomic_write(path) as f:
+            f.write(config.dump_yaml(values).encode())
 
     def _preset(self, chain: ChainConfig, found: dict, amount: Amount) -> dict:
         """A preset of the models as they are, with settings that fit the amount of music."""
@@ -147,9 +152,3 @@ def _training_of(found: weights.WeightSet) -> TrainingConfig:
         if name in preset.chain.names and preset.model(name).level == found.config.level:
             return preset.training(name)
     return TrainingConfig()
-
-
-def read_preset(folder) -> config.Preset | None:
-    """The preset that `Origin.adopt` left in a folder; None where there is none."""
-    path = Path(folder) / FILE
-    return config.preset(os.fspath(path)) if path.exists() else None

@@ -311,10 +311,12 @@ def run(plan: Plan, say: Callable[[str], None] = print):
             weights.save_chain(plan.output_dir, plan.chain)
     except OSError as e:
         raise UserError(f"{plan.output_dir}: cannot be written to: {e.strerror}") from e
-    if plan.origin and not plan.verdicts:
+    if plan.origin and (new := [name for name in plan.chain.codecs.values()
+                                if name not in plan.verdicts]):
         say(f"Do the codecs of {plan.origin.codecs} serve the music in {plan.data_dir}? "
             f"Measuring on its held-out tracks …")
-        judge(plan, None, say)
+        for name in new if plan.verdicts else [None]:
+            judge(plan, name, say)
     describe(plan, say)
     if "--promote" in plan.extra and replicas.is_first():
         todo = plan.open_stages
@@ -343,8 +345,10 @@ def run(plan: Plan, say: Callable[[str], None] = print):
     if plan.report and replicas.is_first():
         say(f"== {REPORT}")
         # What was trained stands, whatever the page lacks.
-        run_command([*_VQWAVE, "evaluate", *plan.about_folders,
-                     "--html", str(plan.output_dir / REPORT)], plan.spend)
+        code = run_command([*_VQWAVE, "evaluate", *plan.about_folders,
+                            "--html", str(plan.output_dir / REPORT)], plan.spend)
+        if code in (130, 143):
+            raise Interrupted(code - 128)
 
 
 def _check_ending(what: str, code: int):
@@ -401,7 +405,7 @@ def describe(plan: Plan, say: Callable[[str], None] = print):
     waited = 0.0
     for name in plan.chain.codecs.values() if plan.origin else ():
         if plan._treatment(name) == "keep":
-            say(f"  {name:<14} kept as it is")
+            say(f"  {name:<14} kept as it is: it serves")
     for stage in plan.stages:
         what = f"{plan.steps} steps"
         if stage not in todo:
@@ -410,7 +414,8 @@ def describe(plan: Plan, say: Callable[[str], None] = print):
             seconds = plan.seconds(stage, todo)
             waited += seconds if stage.role == "codec" else 0.0
             what = f"about {format_hours(seconds)}"
-        say(f"  {stage.key:<14} {what}")
+        lacks = plan.verdicts.get(stage.name, {}).get("lacks") if stage in todo else None
+        say(f"  {stage.key:<14} {what}" + (f": {lacks}" if lacks else ""))
     generators = [stage for stage in todo if stage.role == "generator"]
     if plan.listen and plan.hours and generators:
         seconds = waited + min(60 * plan.listen if plan.origin else float("inf"),
