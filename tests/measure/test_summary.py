@@ -79,10 +79,12 @@ def test_the_page_of_a_trained_folder(trained, tmp_path, capsys, monkeypatch):
     assert f"wrote {path}" in capsys.readouterr().out
 
 
-def test_the_test_tracks_of_a_split_are_what_a_page_is_of(tmp_path):
+def test_a_page_is_of_the_validation_tracks_and_a_final_one_of_the_test_tracks(tmp_path):
     data_folder(tmp_path, {name: music(1.0, i) for i, name in enumerate("abcd")})
     split = splits.Split(validation=("b",), test=("c",))
-    (train, held_out), spans = summary.sides_of(tmp_path, split, 0)
+    (train, held_out), _ = summary.sides_of(tmp_path, split, 0)
+    assert [splits.track_name(t) for t in held_out] == ["b"]
+    (train, held_out), spans = summary.sides_of(tmp_path, split, 0, final=True)
     assert [splits.track_name(t) for t in train] == ["a", "d"]
     assert [splits.track_name(t) for t in held_out] == ["c"] and spans["c.ogg.u16"] == (0, 22050)
 

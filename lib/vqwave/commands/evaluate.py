@@ -160,7 +160,7 @@ def _write_page(args, name: str) -> int:
     music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch,
                      default_choice=0)
     split = read_split(args.split) if args.split else options.parse_split(args.val_split)
-    sides, spans = summary.sides_of(args.data_dir, split, args.split_seed)
+    sides, spans = summary.sides_of(args.data_dir, split, args.split_seed, bool(args.split))
     embed = serving.load_embedder(args.musicnn, lambda line: print(line, file=sys.stderr))
     with progress.bar() as bar:
         task = bar.add_task("", total=1.0)

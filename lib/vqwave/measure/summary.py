@@ -363,12 +363,13 @@ def _page(made: Summary, name: str, gallery: Gallery, runs_dir, names) -> str:
             f"<body><h1>{title}</h1>\n" + "\n".join(body) + "\n</body></html>\n")
 
 
-def sides_of(data_dir, split, seed: int):
-    """What trains and what a page is of, with its spans: the test tracks of a split that names
-    some, else what validates.
+def sides_of(data_dir, split, seed: int, final: bool = False):
+    """What trains and what a page is of, with its spans: what validates or, of a `final` page, the
+    test tracks of a split that names some.
     """
     (train, held_out), spans = silence.read_sides(data_dir, split, seed, QuietReporter())
-    if tested := getattr(split, "test", ()):
+    tested = getattr(split, "test", ()) if final else ()
+    if tested:
         named = [t for t in manifest.read(data_dir) if splits.track_name(t) in tested]
         spans |= {t.file: (0, t.samples) for t in named}
         held_out = named
