@@ -88,6 +88,12 @@ def test_every_level_has_the_music_without_the_silence_around_it(tmp_path, tiny_
     assert len(job.train) == 2 and job.batches(0).tracks[1].first == 0
 
 
+def test_bits_a_frame_are_those_of_all_its_books():
+    model = configs.replace(TINY.generator(512), books=3)
+    job = GeneratorJob(model, "data", "codecs", None, None, None)
+    assert job.judgement(2 * np.log(2)) == "validation 6 bits a frame"
+
+
 def test_a_folder_of_silence_is_refused_in_one_line(tmp_path, tiny_weights):
     data_folder(tmp_path, {f"t{i}": np.zeros(30000) for i in range(3)})
     with pytest.raises(UserError, match="every training track is silence"):

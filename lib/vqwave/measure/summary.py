@@ -129,8 +129,8 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
 
 
 def _learnt(found) -> dict:
-    """What a generator's set says of its training: bits a code of held-out tracks."""
-    record, bits = found.record, 1 / math.log(2)
+    """What a generator's set says of its training: bits a frame of held-out tracks."""
+    record, bits = found.record, found.config.books / math.log(2)
     before, loss = record.get("beginning"), record.get("validation_loss")
     return {"model": found.name, "epoch": record.get("epoch"),
             "bits": None if loss is None else loss * bits,
@@ -349,7 +349,7 @@ def _page(made: Summary, name: str, gallery: Gallery, runs_dir, names) -> str:
          "–" if row["distance"] is None else f"{row['distance']:.1f}",
          "serves" if row["serves"] else row["lacks"]) for row in made.codecs])
     heading("Training")
-    table(("generator", "bits a code before", "best", "epoch"), [
+    table(("generator", "bits a frame before", "best", "epoch"), [
         (row["model"], *("–" if row[key] is None else f"{row[key]:.2f}"
                          for key in ("before", "bits")),
          "–" if row["epoch"] is None else str(row["epoch"])) for row in made.generators])

@@ -213,7 +213,8 @@ class GeneratorJob(Job):
     shown = ("bits", "top1", "val_bits", "val_top1")
 
     def judgement(self, loss: float) -> str:
-        return f"validation {loss / math.log(2):.5g} bits a frame"
+        # The loss is a mean over the books of a frame.
+        return f"validation {self.model.books * loss / math.log(2):.5g} bits a frame"
 
     def __init__(self, model: config.GeneratorConfig, data_dir, codec_dir,
                  codec_epoch, chain, scheduler):
