@@ -176,7 +176,7 @@ def test_train_all_killed_at_any_moment_ends_as_if_it_had_not_been(tiny, tmp_pat
                  "tiny", "--no-fp16", "--levels", 512]
     arguments += ["--steps", STEPS, "--epochs", 3, "--batch-size", 2, "--input-length",
                   4096, "--offsets", 1]
-    arguments += ["--keep-all"]
+    arguments += ["--keep-all", "--listen", 0, "--no-report"]
 
     class TrainAll(Command):
         def kill(self):
