@@ -95,7 +95,8 @@ def main(argv=None) -> int:
                        args.scheduler, tuple(extra), begin, args.listen, not args.no_report)
     plan.run(chosen)
     folder = shlex.quote(str(output))
-    print(f"All {len(chosen.stages)} models are trained, in {plan.format_hours(chosen.spent)}. To "
+    models = {stage.name for stage in chosen.stages}
+    print(f"All {len(models)} models are trained, in {plan.format_hours(chosen.spent)}. To "
           f"hear them:\n  {cli.command('generate')} --vqvae-weights-dir {folder} "
           f"--generator-weights-dir {folder}\nTo train them further: the same command with more "
           f"--steps in place of --hours")
