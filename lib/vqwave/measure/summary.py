@@ -306,11 +306,11 @@ def _page(made: Summary, name: str, gallery: Gallery, runs_dir, names) -> str:
         body.append(f"<figure><figcaption>{html.escape(what)}</figcaption><audio controls "
                     f'src="data:{kind};base64,{base64.b64encode(data).decode()}"></audio></figure>')
 
-    held = (f"{made.held_out} were held out ({60 * made.held_out_hours:.0f} min), of which the "
-            f"figures are" if made.held_out else "none was held out, so that the figures are of "
-                                                 "music that was trained on")
-    say(f"{made.tracks} tracks trained ({60 * made.hours:.0f} min), {held}. The chain plays down "
-        f"to {made.level}x.")
+    held = (f"Held out, and what the figures are of: {made.held_out} "
+            f"({60 * made.held_out_hours:.0f} min)." if made.held_out else
+            "None was held out, so the figures are of music that was trained on.")
+    say(f"Tracks trained on: {made.tracks} ({60 * made.hours:.0f} min). {held} The chain plays "
+        f"down to {made.level}x.")
     heading("Three pieces")
     for seed, samples in made.pieces.items():
         sound(f"seed {seed}", samples)
