@@ -199,6 +199,9 @@ class CodecPart(Config):
     needs: ClassVar[dict[str, str]] = {}
     """The kind that another axis must have, by the name of its field."""
 
+    looks_ahead: ClassVar[bool] = False
+    """Whether it sees what comes later however it is padded."""
+
     def check(self, codec: CodecConfig):
         """Raises `ValueError` where the codec cannot have this part."""
 
@@ -228,6 +231,7 @@ class LogFrequencyFrontEnd(CodecPart):
     """
 
     kind: Literal["log_frequency"] = "log_frequency"
+    looks_ahead: ClassVar[bool] = True
     hop: Positive = 512
     lowest: Annotated[Real, Field(ge=LOWEST, le=880)] = 55.0
     octaves: Annotated[int, Field(strict=True, ge=1, le=9)] = 7
@@ -278,6 +282,7 @@ class BandedEncoder(CodecPart):
     """
 
     kind: Literal["banded"] = "banded"
+    looks_ahead: ClassVar[bool] = True
     units: Positive = 96
     overlap: Whole = 6
     dilations: Annotated[tuple[Positive, ...], Field(min_length=1)] = (3,)
@@ -415,6 +420,7 @@ class BandedQuantizer(CodebookConfig):
     """
 
     kind: Literal["banded"] = "banded"
+    looks_ahead: ClassVar[bool] = True
     books: Annotated[int, Field(strict=True, ge=1, le=64)] = 7
     num_codes: CodeCount = 256
     code_dim: Positive = 16
@@ -458,6 +464,7 @@ class TonesHead(CodecPart):
     """
 
     kind: Literal["tones"] = "tones"
+    looks_ahead: ClassVar[bool] = True
     tones: Whole = 192
     needs_position: ClassVar[bool] = True
 
@@ -470,6 +477,7 @@ class NotesHead(CodecPart):
     """
 
     kind: Literal["notes"] = "notes"
+    looks_ahead: ClassVar[bool] = True
     needs: ClassVar[dict[str, str]] = {"front_end": "log_frequency"}
     needs_position: ClassVar[bool] = True
 
@@ -522,9 +530,10 @@ class AdversaryConfig(Config):
 class CodecConfig(Config):
     """One VQ-VAE: audio float32 [batch, samples] <-> codes int32 [batch, samples / level, books].
 
-    The decoder mirrors the encoder. `level` is the product of the strides. even: how far
-    up-sampling is kept from making what repeats at the rate of the codes out of what does not
-    (`SubPixelUpsampling`), in [0, 1].
+    The decoder mirrors the encoder. `level` is the product of the strides. padding: what
+    convolutions see, both sides or (causal) the past alone, so that a piece may come in blocks.
+    even: how far up-sampling is kept from making what repeats at the rate of the codes out of what
+    does not (`SubPixelUpsampling`), in [0, 1].
     """
 
     kind: Literal["codec"] = "codec"
@@ -534,6 +543,7 @@ class CodecConfig(Config):
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     encoder: Encoder = MirrorEncoder()
     block: Block = DilatedBlock()
+    padding: Literal["same", "causal"] = "same"
     quantizer: Quantizer = EMAQuantizer()
     head: HeadConfig = WaveformHead()
     even: Fraction = 0.0
@@ -553,7 +563,11 @@ class CodecConfig(Config):
         if self.front_end.hop not in hops:
             raise ValueError(f"front_end has a hop of {self.front_end.hop}, but the stages have "
                              f"{', '.join(map(str, hops))}")
-        parts = [value for _, value in self if isinstance(value, CodecPart)]
+        axes = {axis: value for axis, value in self if isinstance(value, CodecPart)}
+        parts = list(axes.values())
+        for axis, part in axes.items():
+            if self.padding == "causal" and part.looks_ahead:
+                raise ValueError(f"padding is causal, but a {axis} of {part.kind} looks ahead")
         for part in parts:
             for axis, kind in part.needs.items():
                 if (own := getattr(self, axis).kind) != kind:
@@ -575,6 +589,11 @@ class CodecConfig(Config):
     def books(self) -> int:
         """Codes in a frame."""
         return self.quantizer.books
+
+    @property
+    def in_blocks(self) -> bool:
+        """Whether a piece can be encoded and decoded block by block, as it comes."""
+        return self.padding == "causal"
 
     @property
     def needs_position(self) -> bool:

@@ -130,8 +130,10 @@ class WeightSet:
         """
         keys = ("sample_rate", "front_end", "stages", "block")
         shapes = {key: configs.to_dict(self.config)[key] for key in keys}
-        if self.config.encoder != configs.MirrorEncoder():
-            shapes["encoder"] = configs.to_dict(self.config.encoder)
+        # Later axes only where they are not what all codecs were before there was a choice.
+        for axis in ("encoder", "padding"):
+            if getattr(self.config, axis) != configs.CodecConfig.model_fields[axis].default:
+                shapes[axis] = configs.to_dict(self.config)[axis]
         quantizer = self.config.quantizer
         shapes["quantizer"] = {k: v for k, v in configs.to_dict(quantizer).items()
                                if k not in quantizer.of_training}

@@ -17,6 +17,7 @@ class _Rounding:
     """
 
     config = preset("tiny").codec(8)
+    latency = 8 / RATE
 
     def encode(self, audio):
         padded = np.pad(audio, ((0, 0), (0, -audio.shape[1] % 8)))
@@ -38,6 +39,7 @@ def test_codec_figures_are_of_the_whole_signal_at_its_own_length(samples):
     assert figures["usage"] == metrics.usage(counts) and figures["perplexity"] == metrics.perplexity(counts)
     assert {k: figures[k] for k in ("sc_db", "mel", "si_sdr_db")} == metrics.distances(audio,
                                                                                        made, RATE)
+    assert figures["latency_ms"] == pytest.approx(8000 / RATE)
     assert figures["encode_speed"] > 0 and figures["decode_speed"] > 0
     with pytest.raises(ValueError, match="at least one sample"):
         reconstruct(_Rounding(), audio[:0])

@@ -64,6 +64,65 @@ def test_a_codec_sees_as_far_as_its_halos_say_and_no_further(level, rng):
     assert moved.max() - moved.min() >= halo
 
 
+def causal(name="vqvae_32", **more):
+    """A tiny codec that is causal, its weights random: residual blocks begin as the identity."""
+    keras.utils.set_random_seed(3)
+    made = VQVAE(configs.replace(configs.preset("tiny").codec(name), padding="causal", **more))
+    rng = np.random.default_rng(1)
+    for v in made.encoder.weights + made.decoder.weights:
+        v.assign(rng.normal(0, 0.3, v.shape))
+    return made
+
+
+def test_a_causal_codec_sees_nothing_that_comes_later(rng):
+    made, level = causal(), 32
+    sound = rng.normal(0, 0.1, (1, 40 * level)).astype("float32")
+    changed = sound.copy()
+    changed[0, 20 * level :] += 0.3
+    latents = [np.asarray(made.encoder(made.front_end(x))) for x in (sound, changed)]
+    np.testing.assert_array_equal(*(x[:, :20] for x in latents))
+    assert not np.allclose(*(x[:, 20] for x in latents))
+    codes = rng.integers(0, 64, (1, 40, 1)).astype("int32")
+    other = codes.copy()
+    other[0, 20] = (codes[0, 20] + 1) % 64
+    sounds = [np.asarray(made.decode_model()(x)) for x in (codes, other)]
+    np.testing.assert_array_equal(*(x[:, : 20 * level] for x in sounds))
+    assert not np.allclose(*(x[:, 20 * level : 21 * level] for x in sounds))
+    assert made.latency == level < VQVAE(configs.preset("tiny").codec("vqvae_32")).latency
+
+
+def test_the_latency_is_what_encoder_and_decoder_see_ahead(rng):
+    """Of a codec that sees both sides: what is heard of a frame changes with no sample behind it.
+    """
+    made, level = VQVAE(configs.preset("tiny").codec(32)), 32
+    for v in made.encoder.weights + made.decoder.weights:
+        v.assign(rng.normal(0, 0.3, v.shape))
+    sound = rng.normal(0, 0.1, (1, 64 * level)).astype("float32")
+    base, waited = np.asarray(made.encoder(made.front_end(sound))), made.latency - level
+    beyond = sound.copy()
+    beyond[0, 20 * level + waited :] += 0.3
+    assert np.asarray(made.encoder(made.front_end(beyond)))[0, 19] == pytest.approx(base[0, 19])
+    assert level < made.latency < 64 * level
+
+
+def test_blocks_of_a_causal_codec_make_what_the_whole_does(rng):
+    made, level = causal(), 32
+    sound = rng.normal(0, 0.1, (2, 30 * level)).astype("float32")
+    encode, decode = made.encode_block_model(), made.decode_block_model()
+    states = [np.zeros((2, model.inputs[1].shape[-1]), "float32") for model in (encode, decode)]
+    codes, audio = [], []
+    for begin, end in ((0, 1), (1, 2), (2, 12), (12, 30)):
+        found, states[0] = encode([sound[:, begin * level : end * level], np.asarray(states[0])])
+        heard, states[1] = decode([np.asarray(found), np.asarray(states[1])])
+        codes.append(np.asarray(found))
+        audio.append(np.asarray(heard))
+    whole = np.asarray(made.encode_model()(sound))
+    np.testing.assert_array_equal(np.concatenate(codes, axis=1), whole)
+    np.testing.assert_allclose(np.concatenate(audio, axis=1), made.decode_model()(whole),
+                               atol=1e-5)
+    assert 8 < len(np.unique(whole)) and np.ptp(np.concatenate(audio, axis=1)) > 0.01
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_tiny_codec_really_makes_those_shapes(level):
     config = configs.preset("tiny").codec(f"vqvae_{level}")

@@ -65,6 +65,7 @@ BOOK = {"decay": 0.5, "revival_threshold": 0.2, "commitment": 0.1}
 
 @pytest.mark.parametrize("layer", [
     ResidualBlock(4, 3), CroppedResidual(4, 2), SubPixelUpsampling(4, 2),
+    ResidualBlock(4, 3, padding="causal"), Conv(4, 8, strides=4, padding="causal"),
     SubPixelUpsampling(4, 2, even=0.5),
     VectorQuantizer(6, 3, **BOOK), ResidualVectorQuantizer(2, 0.25, 6, 3, **BOOK),
     SelfOrganizingMap(2, 3, 0.5, 10, code_dim=3, **BOOK),
@@ -79,6 +80,10 @@ SEEN = [
     (lambda: ResidualBlock(3, 5, 3), 1, 1), (lambda: Conv(3, 3), 1, 1),
     (lambda: Conv(3, 8, strides=4), 4, 1),
     (lambda: SubPixelUpsampling(3, 4, 3), 1, 4), (lambda: SubPixelUpsampling(3, 2, 7), 1, 2),
+    (lambda: ResidualBlock(3, 5, 3, "causal"), 1, 1), (lambda: Conv(3, 3, padding="causal"), 1, 1),
+    (lambda: Conv(3, 8, strides=4, padding="causal"), 4, 1),
+    (lambda: SubPixelUpsampling(3, 4, 3, padding="causal"), 1, 4),
+    (lambda: SubPixelUpsampling(3, 4, 3, 0.5, padding="causal"), 1, 4),
 ]
 
 
@@ -109,3 +114,20 @@ def test_reaches_add_up_along_the_way():
     down = Reach().add(Conv(4, 3)).add(SubPixelUpsampling(4, 4, 3),
                                        ratio=4).add(ResidualBlock(4, 2))
     assert (down.left, down.right, down.step) == (1 + 1 + 2 / 4, 1 + 1 + 2 / 4, 1 / 4)
+
+
+@pytest.mark.parametrize("make, stride, ratio", [one for one in SEEN if one[0]().past])
+def test_a_causal_layer_makes_of_blocks_what_it_makes_of_the_whole(make, stride, ratio, rng):
+    layer = make()
+    layer.build((None, None, 3))
+    for v in layer.variables:
+        v.assign(rng.normal(size=v.shape))
+    x = rng.normal(size=(2, 64, 3)).astype("float32")
+    whole = np.asarray(layer(x))
+    assert whole.shape == (2, 64 // stride * ratio, 3)
+    made, past = [], np.zeros((2, layer.past, 3), "float32")
+    for begin, end in ((0, 4), (4, 16), (16, 64)):
+        made.append(np.asarray(layer(x[:, begin:end], past=past)))
+        past = np.concatenate([past, x[:, begin:end]], axis=1)[:, -layer.past :]
+    np.testing.assert_allclose(np.concatenate(made, axis=1), whole, atol=1e-5)
+    assert layer.receptive_field[1] == 0

@@ -656,3 +656,48 @@ def test_a_bias_on_the_logits_decides_where_it_is_strong(load, lively, engine):
     np.testing.assert_array_equal(played.sample(*given, bias=np.zeros(shape))[0], free)
     with pytest.raises(ValueError, match="bias is"):
         played.sample(*given, bias=np.zeros((9, 9)))
+
+
+# ------------------------------------------------------------------------------- codecs in blocks
+
+
+@pytest.fixture(scope="module")
+def causal(tmp_path_factory):
+    """A residual codec that is causal, with random weights."""
+    keras.utils.set_random_seed(1)
+    folder = tmp_path_factory.mktemp("causal")
+    save_codec(folder, configs.replace(
+        configs.preset("tiny").codec(32), padding="causal",
+        quantizer={"kind": "residual", "books": 3, "num_codes": 16, "code_dim": 8}))
+    return weights.find(folder, "vqvae_32")
+
+
+@pytest.mark.parametrize("name", ["onnx", "keras"])
+def test_a_causal_codec_makes_of_blocks_what_it_makes_of_the_whole(causal, name, rng):
+    codec = engine.load_codec(causal, name)
+    sound = rng.normal(0, 0.1, (2, 32 * 50 + 7)).astype("float32")
+    blocks, codes, audio = codec.in_blocks(2), [], []
+    for begin, end in ((0, 5), (5, 40), (40, 1000), (1000, 1607)):
+        codes.append(blocks.encode(sound[:, begin:end]))
+    whole = codec.encode(sound[:, : 32 * 50])
+    np.testing.assert_array_equal(np.concatenate(codes, axis=1), whole)
+    assert [part.shape[1] for part in codes] == [0, 1, 30, 19] and blocks.held.shape == (2, 7)
+    for begin, end in ((0, 1), (1, 2), (2, 20)):
+        audio.append(blocks.decode(whole[:, begin:end]))
+    again = codec.in_blocks(2)
+    again.held, again.encoding, again.decoding = (x.copy() for x in (blocks.held, blocks.encoding,
+                                                                     blocks.decoding))
+    audio.append(blocks.decode(whole[:, 20:]))
+    np.testing.assert_array_equal(again.decode(whole[:, 20:]), audio[-1])
+    np.testing.assert_allclose(np.concatenate(audio, axis=1), codec.decode(whole), atol=1e-5)
+    assert codec.latency == 32 / codec.config.sample_rate
+    # Fewer books, as a residual codec allows.
+    fewer = codec.in_blocks(2)
+    np.testing.assert_allclose(fewer.decode(whole[..., :1]), codec.decode(whole[..., :1]),
+                               atol=1e-5)
+
+
+def test_a_codec_that_sees_both_sides_does_not_go_block_by_block(tiny_weights):
+    codec = engine.load_codec(weights.find(tiny_weights.codecs, "vqvae_32"), "keras")
+    with pytest.raises(UserError, match="vqvae_32 has a padding of same .* padding is causal"):
+        codec.in_blocks()

@@ -23,7 +23,7 @@ from . import arguments
 COLUMNS = (
     ("SC dB", "sc_db", "{:.2f}"), ("mel", "mel", "{:.3f}"), ("SI-SDR dB", "si_sdr_db", "{:.2f}"),
     ("kbit/s", "bitrate_kbps", "{:.2f}"), ("usage", "usage", "{:.1%}"),
-    ("perplexity", "perplexity", "{:.0f}"),
+    ("perplexity", "perplexity", "{:.0f}"), ("latency ms", "latency_ms", "{:.0f}"),
     ("encode", "encode_speed", "{:.0f} ×"), ("decode", "decode_speed", "{:.0f} ×"),
 )
 
@@ -33,7 +33,8 @@ def parser() -> argparse.ArgumentParser:
     parser = cli.parser(
         "Hear what a codec keeps of a recording: encodes and decodes it, writes what comes back as "
         "a wav file, and prints how near it is.\n"
-        "SC and mel: lower is nearer. SI-SDR: higher is nearer. Encode and decode: how many times "
+        "SC and mel: lower is nearer. SI-SDR: higher is nearer. Latency: how much of the recording "
+        "must be there before the first of it can be heard. Encode and decode: how many times "
         "faster than it plays.\n"
         "Of a data folder it says whether the codec serves that music: how many of the notes of "
         "held-out tracks it keeps, mel, the Fréchet distance, and a verdict.",

@@ -18,7 +18,7 @@ def reconstruct(codec_engine, audio) -> tuple[np.ndarray, dict]:
 
     Returns:
         The reconstruction, float32 [samples], and the figures: those of `distances` and
-        `codebook_figures`, `bitrate_kbps`, `codes` (their number) and `encode_speed`,
+        `codebook_figures`, `bitrate_kbps`, `latency_ms`, `codes` (their number) and `encode_speed`,
         `decode_speed` in seconds of audio per second of wall time, after a first run on a second of
         it that is not counted.
     """
@@ -36,6 +36,7 @@ def reconstruct(codec_engine, audio) -> tuple[np.ndarray, dict]:
         **metrics.distances(audio, made, config.sample_rate),
         **metrics.codebook_figures(metrics.histogram(codes, config.num_codes)),
         "bitrate_kbps": metrics.bitrate(config),
+        "latency_ms": 1000.0 * codec_engine.latency,
         "codes": int(codes.size),
         "encode_speed": seconds / max(encoded - start, 1e-9),
         "decode_speed": seconds / max(decoded - encoded, 1e-9),

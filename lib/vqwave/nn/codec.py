@@ -37,7 +37,7 @@ def build_decoder(config: CodecConfig) -> tuple[keras.Model, Head]:
         start = keras.Input((), dtype="int32", name="start")
         inputs = [vectors, start]
     reach = Reach()
-    expand = Conv(config.stages[-1].channels, 3, name="expand")
+    expand = Conv(config.stages[-1].channels, 3, padding=config.padding, name="expand")
     x = expand(vectors)
     reach.add(expand)
     head = HEADS[type(config.head)](config)
@@ -50,7 +50,7 @@ def build_decoder(config: CodecConfig) -> tuple[keras.Model, Head]:
         if i:
             ratio = config.stages[i].stride
             up = SubPixelUpsampling(config.stages[i - 1].channels, ratio,
-                                    3, config.even, name=f"up_{i}")
+                                    3, config.even, config.padding, name=f"up_{i}")
             x = up(x)
             reach.add(up, ratio=ratio)
     audio = head.synthesise(x, start, reach)
@@ -82,6 +82,11 @@ class VQVAE(keras.Model):
         self.decoder, self.head = build_decoder(config)
         self.decode_halo = math.ceil(max(max(r.left, r.right) for r in self.head.reaches))
         """Codes to either side that one code's samples can see."""
+        waited = config.quantizer.overlap + segment - 1 + max(r.right for r in self.head.reaches)
+        self.latency = math.ceil(level + after + sees.right * hop + waited * level)
+        """Samples that are there before the first of a frame's can be played: its own, and what
+        encoder and decoder see of those behind it.
+        """
         self.quantizer = build_quantizer(config.quantizer, seed)
         self.encoder.trainable = not decoder_only
         self.terms = terms_of(config.loss)
@@ -179,6 +184,57 @@ class VQVAE(keras.Model):
         audio = self._decode(vectors)
         return keras.Model(inputs, layers.Reshape((-1,), name="samples")(audio),
                            name=f"{self.config.name}_decode")
+
+
+    def encode_block_model(self) -> keras.Model:
+        """Functional model of a causal codec: [audio float32 [batch, n·level], state] -> [codes
+        int32 [batch, n, books], the state after it].
+
+        A piece's blocks one after the other give the codes of the whole. state: float32 [batch, s],
+        what the layers must remember of their inputs; zeros where a piece begins.
+        """
+        audio = keras.Input((None,), name="samples")
+        step = _chain_in_blocks(self.encoder)
+        state = keras.Input(step.input[1].shape[1:], name="state")
+        latents, following = step([self.front_end(audio), state])
+        codes = _Call(self.quantizer.encode, name="encode")(latents)
+        return keras.Model([audio, state], [codes, following],
+                           name=f"{self.config.name}_encode_block")
+
+    def decode_block_model(self) -> keras.Model:
+        """Functional model of a causal codec: [codes int32 [batch, n, books], state] -> [audio
+        float32 [batch, n·level], the state after it]; see `encode_block_model`.
+        """
+        codes = keras.Input((None, None if self.config.quantizer.nested else self.config.books),
+                            dtype="int32", name="codes")
+        step = _chain_in_blocks(self.decoder)
+        state = keras.Input(step.input[1].shape[1:], name="state")
+        audio, following = step([_Call(self.quantizer.lookup, name="lookup")(codes), state])
+        return keras.Model([codes, state],
+                           [layers.Reshape((-1,), name="samples")(audio), following],
+                           name=f"{self.config.name}_decode_block")
+
+
+def _chain_in_blocks(model: keras.Model) -> keras.Model:
+    """A model of causal layers, each of which takes what the one before it makes, as [x, state] ->
+    [y, the state after it]: the same layers, given the `past` that each of them needs.
+    """
+    first, *chain = model.layers
+    needs = [getattr(layer, "past", 0) for layer in chain]
+    widths = [layer.input.shape[-1] for layer in chain]
+    x = given = keras.Input(first.output.shape[1:])
+    state = keras.Input((sum(n * width for n, width in zip(needs, widths, strict=True)),))
+    begin, following = 0, []
+    for layer, count, width in zip(chain, needs, widths, strict=True):
+        if not count:
+            x = layer(x)
+            continue
+        past = ops.reshape(state[:, begin : begin + count * width], (-1, count, width))
+        begin += count * width
+        last = ops.concatenate([past, ops.cast(x, "float32")], axis=1)[:, -count:]
+        following.append(ops.reshape(last, (-1, count * width)))
+        x = layer(x, past=past)
+    return keras.Model([given, state], [x, ops.concatenate(following, axis=-1)])
 
 
 class _Call(layers.Layer):

@@ -20,7 +20,8 @@ from .layers import BLOCKS, Conv, Reach, gelu, register
 def stage_blocks(config: CodecConfig, stage: int) -> list:
     """The blocks of a stage, new."""
     make = BLOCKS[type(config.block)]
-    return [make(config.block, config.stages[stage].channels, dilation, f"block_{stage}_{dilation}")
+    return [make(config.block, config.stages[stage].channels, dilation, padding=config.padding,
+                 name=f"block_{stage}_{dilation}")
             for dilation in config.stages[stage].dilations]
 
 
@@ -30,14 +31,15 @@ def mirror_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, Reach]:
     reach = Reach()
     for i in config.encoder_stages:
         stage = config.stages[i]
-        down = Conv(stage.channels, 2 * stage.stride, strides=stage.stride, name=f"down_{i}")
+        down = Conv(stage.channels, 2 * stage.stride, strides=stage.stride,
+                    padding=config.padding, name=f"down_{i}")
         x = down(x)
         reach.add(down, stride=stage.stride)
         for block in stage_blocks(config, i):
             x = block(x)
             reach.add(block)
     x = layers.Activation(gelu, name="activation")(x)
-    latents = Conv(config.quantizer.width, 3, name="latents")
+    latents = Conv(config.quantizer.width, 3, padding=config.padding, name="latents")
     reach.add(latents)
     return keras.Model(features, latents(x), name="encoder"), reach
 

@@ -195,7 +195,8 @@ class WaveformOutput(Head):
 
     def synthesise(self, features, start, reach: Reach):
         # It overlaps its neighbours widely: short patches would buzz at their rate.
-        up = SubPixelUpsampling(1, self.config.hop(0), 7, self.config.even, name="up_0")
+        up = SubPixelUpsampling(1, self.config.hop(0), 7, self.config.even, self.config.padding,
+                                name="up_0")
         self.reaches = [reach.add(up)]
         return up(features)
 

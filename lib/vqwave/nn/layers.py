@@ -1,10 +1,11 @@
-"""The building blocks: residual dilated convolutions, sub-pixel up-sampling, and how far each of
-them sees.
+"""The building blocks: residual dilated convolutions, sub-pixel up-sampling, how each is padded and
+how far it sees.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import layers, ops
@@ -41,20 +42,75 @@ def register(cls):
     return keras.saving.register_keras_serializable("vqwave")(cls)
 
 
+class Same:
+    """Zeros on both sides, so that a step sees as far ahead as back."""
+
+    of_keras = "same"
+    """What Keras is told."""
+
+    @staticmethod
+    def past(kernel_size: int, dilation: int = 1, stride: int = 1) -> int:
+        """Steps that are put before the input before Keras's convolution sees it."""
+        return 0
+
+    @staticmethod
+    def reach(kernel_size: int, dilation: int = 1, stride: int = 1) -> tuple[int, int]:
+        """(left, right) in steps of the input.
+
+        With a stride the padding's side depends on the length: either side may see what the kernel
+        has over it.
+        """
+        side = dilation * (kernel_size // 2) if stride == 1 else kernel_size - stride
+        return side, side
+
+
+class Causal:
+    """Steps of the past before the input and nothing behind it: zeros where a piece begins.
+
+    A strided step sees all of its own samples, so that no more than those is waited for.
+    """
+
+    of_keras = "valid"
+
+    @staticmethod
+    def past(kernel_size: int, dilation: int = 1, stride: int = 1) -> int:
+        return dilation * (kernel_size - 1) + 1 - stride
+
+    @classmethod
+    def reach(cls, kernel_size: int, dilation: int = 1, stride: int = 1) -> tuple[int, int]:
+        return cls.past(kernel_size, dilation, stride), 0
+
+
+PADDINGS: dict[str, Any] = {"same": Same, "causal": Causal}
+"""What a convolution is given at its ends: a class of `of_keras`, `past` and `reach`."""
+
+
+def after(x, count: int, past=None):
+    """x [batch, time, c] behind the last `count` steps of what came before it; None: zeros."""
+    if past is not None:
+        return ops.concatenate([ops.cast(past, x.dtype), x], axis=1)
+    return ops.pad(x, [[0, 0], [count, 0], [0, 0]]) if count else x
+
+
 @register
 class ResidualBlock(layers.Layer):
-    """x + 1x1(act(dilated conv(act(x)))): [batch, time, channels] -> the same shape ('same'
-    padding).
+    """x + 1x1(act(dilated conv(act(x)))): [batch, time, channels] -> the same shape.
 
     Dilated residual units as in SEANet / SoundStream (Zeghidour et al. 2021); GELU in its tanh form
     costs a CPU less than Snake and trains as well at these sizes.
+
+    A layer that is padded `causal` needs `past` steps before its input, and takes them where it is
+    given a block of a piece: so a piece may come in blocks.
     """
 
-    def __init__(self, channels: int, dilation: int, kernel_size: int = 3, **kwargs):
+    def __init__(self, channels: int, dilation: int, kernel_size: int = 3, padding: str = "same",
+                 **kwargs):
         super().__init__(**kwargs)
         self.channels, self.dilation, self.kernel_size = channels, dilation, kernel_size
+        self.padding = padding
+        self.past = PADDINGS[padding].past(kernel_size, dilation)
         self.dilated = layers.Conv1D(channels, kernel_size, dilation_rate=dilation,
-                                     padding="same", name="dilated",
+                                     padding=PADDINGS[padding].of_keras, name="dilated",
                                      dtype=self.dtype_policy)
         # Zeros at first: every block begins as the identity, which lets deep stacks learn from the
         # first step.
@@ -65,18 +121,20 @@ class ResidualBlock(layers.Layer):
         self.dilated.build(shape)
         self.mix.build((*shape[:-1], self.channels))
 
-    def call(self, x):
-        return x + self.mix(gelu(self.dilated(gelu(x))))
+    def call(self, x, past=None):
+        return x + self.mix(gelu(self.dilated(gelu(after(x, self.past, past)))))
+
+    def compute_output_shape(self, x_shape, past_shape=None):
+        return tuple(x_shape)
 
     @property
     def receptive_field(self) -> tuple[int, int]:
         """Steps to the left and right that one step of the output sees."""
-        reach = self.dilation * (self.kernel_size // 2)
-        return reach, reach
+        return PADDINGS[self.padding].reach(self.kernel_size, self.dilation)
 
     def get_config(self):
         own = {"channels": self.channels, "dilation": self.dilation,
-               "kernel_size": self.kernel_size}
+               "kernel_size": self.kernel_size, "padding": self.padding}
         return super().get_config() | own
 
 
@@ -127,27 +185,34 @@ class SubPixelUpsampling(layers.Layer):
     """
 
     def __init__(self, channels: int, ratio: int, kernel_size: int = 3,
-                 even: float = 0.0, **kwargs):
+                 even: float = 0.0, padding: str = "same", **kwargs):
         super().__init__(**kwargs)
         self.channels, self.ratio, self.kernel_size, self.even = channels, ratio, kernel_size, even
-        self.conv = layers.Conv1D(channels * ratio, kernel_size, padding="same",
-                                  name="conv", dtype=self.dtype_policy)
+        self.padding, self.past = padding, PADDINGS[padding].past(kernel_size)
+        self.conv = layers.Conv1D(channels * ratio, kernel_size, name="conv",
+                                  padding=PADDINGS[padding].of_keras, dtype=self.dtype_policy)
 
     def build(self, shape):
         self.conv.build(shape)
         self.conv.kernel.assign(self._even(self.conv.kernel, 1.0))
 
-    def call(self, x):
+    def call(self, x, past=None):
+        x = after(x, self.past, past)
         if self.even:
-            x = ops.conv(x, self._even(self.conv.kernel, self.even), 1, "same") + self._even(
+            kernel = self._even(self.conv.kernel, self.even)
+            x = ops.conv(x, kernel, 1, self.conv.padding) + self._even(
                 ops.reshape(self.conv.bias, (1, 1, -1)), self.even)
         else:
             x = self.conv(x)
         return ops.reshape(x, (ops.shape(x)[0], -1, self.channels))
 
+    def compute_output_shape(self, x_shape, past_shape=None):
+        batch, steps, _ = x_shape
+        return (batch, None if steps is None else steps * self.ratio, self.channels)
+
     @property
     def receptive_field(self) -> tuple[int, int]:
-        return self.kernel_size // 2, self.kernel_size // 2
+        return PADDINGS[self.padding].reach(self.kernel_size)
 
     def _even(self, kernel, share: float):
         """[taps, c, ratio·channels], of whose sums over the taps only 1 - share of what is each
@@ -161,25 +226,33 @@ class SubPixelUpsampling(layers.Layer):
 
     def get_config(self):
         own = {"channels": self.channels, "ratio": self.ratio, "kernel_size": self.kernel_size,
-               "even": self.even}
+               "even": self.even, "padding": self.padding}
         return super().get_config() | own
 
 
 @register
 class Conv(layers.Conv1D):
-    """Keras's 1-D convolution, padded 'same', that reports its receptive field."""
+    """Keras's 1-D convolution with a padding of `PADDINGS`, that reports its receptive field."""
 
     def __init__(self, filters, kernel_size, strides=1, padding="same", **kwargs):
-        super().__init__(filters, kernel_size, strides=strides, padding=padding, **kwargs)
+        super().__init__(filters, kernel_size, strides=strides,
+                         padding=PADDINGS[padding].of_keras, **kwargs)
+        self.padded = padding
+        self.past = PADDINGS[padding].past(self.kernel_size[0], stride=self.strides[0])
+
+    def call(self, x, past=None):
+        return super().call(after(x, self.past, past))
+
+    def compute_output_shape(self, x_shape, past_shape=None):
+        batch, steps, _ = x_shape
+        return (batch, None if steps is None else -(-steps // self.strides[0]), self.filters)
 
     @property
     def receptive_field(self) -> tuple[int, int]:
-        """With a stride the padding's side depends on the length: either side may see what the
-        kernel has over it.
-        """
-        (kernel,), (stride,) = self.kernel_size, self.strides
-        reach = kernel // 2 if stride == 1 else kernel - stride
-        return reach, reach
+        return PADDINGS[self.padded].reach(self.kernel_size[0], stride=self.strides[0])
+
+    def get_config(self):
+        return super().get_config() | {"padding": self.padded}
 
 
 def gelu(x):
@@ -187,7 +260,7 @@ def gelu(x):
 
 
 BLOCKS: dict[type[Config], Callable] = {
-    DilatedBlock: lambda config, channels, dilation, name:
-        ResidualBlock(channels, dilation, config.kernel_size, name=name),
+    DilatedBlock: lambda config, channels, dilation, **more:
+        ResidualBlock(channels, dilation, config.kernel_size, **more),
 }
-"""The layer of each kind of block: (config, channels, dilation, name) -> layer."""
+"""The layer of each kind of block: (config, channels, dilation, padding=, name=) -> layer."""

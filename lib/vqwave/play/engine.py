@@ -139,11 +139,75 @@ class CodecEngine:
         """
         raise NotImplementedError
 
+    @property
+    def latency(self) -> float:
+        """Seconds of a piece that must be there before the first of it can be heard, however fast
+        the machine is.
+        """
+        return self._latency() / self.config.sample_rate
+
+    def _latency(self) -> int:
+        raise NotImplementedError
+
+    def in_blocks(self, batch: int = 1) -> CodecBlocks:
+        """A piece, or `batch` of them side by side, as it comes. Raises `UserError` where the codec
+        is not causal.
+        """
+        if not self.config.in_blocks:
+            raise UserError(f"{self.config.name} has a padding of {self.config.padding} and sees "
+                            f"what comes later; block by block go codecs whose padding is causal")
+        return CodecBlocks(self, batch)
+
+    def state_size(self, kind: str) -> int:
+        """How many numbers one row of `encode_block`'s or `decode_block`'s state has."""
+        raise NotImplementedError
+
+    def run_block(self, kind: str, block, state) -> tuple[np.ndarray, np.ndarray]:
+        """One run of `encode_block` (float32 [batch, n·level] -> codes int32 [batch, n, books]) or
+        `decode_block` (the way back), and the state after it, float32 [batch, state_size].
+        """
+        raise NotImplementedError
+
     def _decoder_inputs(self, codes, start: int) -> list[np.ndarray]:
         codes = np.asarray(codes, np.int32)
         if not self.config.needs_position:
             return [codes]
         return [codes, np.full(len(codes), start % (PERIOD // self.config.level), np.int32)]
+
+
+class CodecBlocks:
+    """Pieces that come in blocks, through a causal codec: what it makes is what it makes of the
+    whole.
+
+    held, encoding, decoding: all that it remembers, float32 arrays; a copy of them goes on from
+    there.
+    """
+
+    def __init__(self, codec: CodecEngine, batch: int):
+        self.codec = codec
+        self.held = np.zeros((batch, 0), np.float32)
+        self.encoding, self.decoding = (
+            np.zeros((batch, codec.state_size(kind)), np.float32)
+            for kind in ("encode_block", "decode_block"))
+
+    def encode(self, audio) -> np.ndarray:
+        """The next samples float32 [batch, n], any n -> int32 [batch, m, books], the codes of the
+        frames that they end.
+        """
+        audio = np.concatenate([self.held, np.asarray(audio, np.float32)], axis=1)
+        level = self.codec.config.level
+        whole = audio.shape[1] // level * level
+        self.held = audio[:, whole:]
+        if not whole:
+            return np.zeros((len(audio), 0, self.codec.config.books), np.int32)
+        codes, self.encoding = self.codec.run_block("encode_block", audio[:, :whole], self.encoding)
+        return codes
+
+    def decode(self, codes) -> np.ndarray:
+        """The next codes int32 [batch, n, books], n at least 1 -> float32 [batch, n·level]."""
+        audio, self.decoding = self.codec.run_block("decode_block", np.asarray(codes, np.int32),
+                                                    self.decoding)
+        return audio
 
 
 class GeneratorEngine:
@@ -280,6 +344,17 @@ class _OnnxCodec(CodecEngine):
     def decode_window(self, codes, start=0):
         return self._graphs("decode", *self._decoder_inputs(codes, start))
 
+    def _latency(self):
+        return self._graphs.fact("encode", "latency")
+
+    def state_size(self, kind):
+        return self._graphs.fact(kind, "state")
+
+    def run_block(self, kind, block, state):
+        opened = self._graphs.session(kind)
+        names = (x.name for x in opened.get_inputs())
+        return tuple(opened.run(None, dict(zip(names, (block, state), strict=True))))
+
 
 class _OnnxGenerator(GeneratorEngine):
     def __init__(self, weight_set, engine):
@@ -350,9 +425,13 @@ class _KerasCodec(CodecEngine):
         from ..nn.codec import load_codec
 
         model = load_codec(weight_set)
-        self._halos = model.encode_halo, model.decode_halo
+        self._halos, self._samples_ahead = (model.encode_halo, model.decode_halo), model.latency
         self._encode = _runnable(model.encode_model())
         self._decode = _runnable(model.decode_model())
+        self._blocks = {}
+        if self.config.in_blocks:
+            self._blocks = {"encode_block": _runnable(model.encode_block_model()),
+                            "decode_block": _runnable(model.decode_block_model())}
 
     @property
     def encode_halo(self):
@@ -368,6 +447,16 @@ class _KerasCodec(CodecEngine):
     def decode_window(self, codes, start=0):
         given = self._decoder_inputs(codes, start)
         return np.asarray(self._decode.predict_on_batch(given if len(given) > 1 else given[0]))
+
+    def _latency(self):
+        return self._samples_ahead
+
+    def state_size(self, kind):
+        return self._blocks[kind].inputs[1].shape[-1]
+
+    def run_block(self, kind, block, state):
+        made = self._blocks[kind].predict_on_batch([block, state])
+        return tuple(np.asarray(one) for one in made)
 
 
 class _KerasGenerator(GeneratorEngine):

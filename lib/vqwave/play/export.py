@@ -41,13 +41,13 @@ def kinds(weight_set, engine: str) -> list[str]:
     """The graphs that an ONNX engine makes of a set."""
     config = weight_set.config
     if isinstance(config, CodecConfig):
-        return ["encode", "decode"]
+        return ["encode", "decode"] + ["encode_block", "decode_block"] * config.in_blocks
     return (["context"] if config.conditions else []) + loop_kinds(config, engine)
 
 
 def build(weight_set, kind: str) -> bytes:
-    """One serialised ONNX graph of a set: `encode`, `decode`, `context`,
-    `loop[_full,_many]_{int4,int8,float32}`.
+    """One serialised ONNX graph of a set: `encode`, `decode`, `encode_block`, `decode_block`,
+    `context`, `loop[_full,_many]_{int4,int8,float32}`.
 
     Its metadata hold the numbers that running it takes. Raises `UserError` where something it needs
     is not installed.
@@ -86,34 +86,45 @@ def _keras_part(weight_set, kind: str):
     codec = load_codec(weight_set)
     held = {key: getattr(config, key) for key in ("level", "num_codes", "books", "sample_rate")}
     held |= {"encode_halo": codec.encode_halo, "decode_halo": codec.decode_halo,
+             "latency": codec.latency,
              "period": PERIOD // config.level if config.needs_position else 0}
-    if kind == "encode":
-        return keras_graph(codec.encode_model(), "codes"), held
-    return keras_graph(codec.decode_model(), "samples"), held
+    make, *outputs = {
+        "encode": (codec.encode_model, "codes"),
+        "decode": (codec.decode_model, "samples"),
+        "encode_block": (codec.encode_block_model, "codes", "state_out"),
+        "decode_block": (codec.decode_block_model, "samples", "state_out"),
+    }[kind]
+    model = make()
+    if kind.endswith("_block"):
+        held |= {"state": model.inputs[1].shape[-1]}
+    return keras_graph(model, *outputs, length=max(1024, config.level)), held
 
 
-def keras_graph(model, output: str):
-    """A Keras model of one output, then called `output`, as an `onnx.ModelProto`.
+def keras_graph(model, *outputs: str, length: int = 1024):
+    """A Keras model, its outputs then called `outputs`, as an `onnx.ModelProto`.
 
-    The batch and time axes stay free: "B", and the tensor's own name.
+    The batch and time axes stay free: "B", and the tensor's own name. length: of the time axis in
+        the call that the exporter wants to have been made.
     """
     import onnx
 
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model.onnx")
         # The exporter wants a model that was called once.
-        called = [np.zeros((2, 1024, x.shape[-1] or 1)[: len(x.shape)], x.dtype)
+        called = [np.zeros([size or free for size, free in zip(x.shape, (2, length, 1),
+                                                               strict=False)], x.dtype)
                   for x in model.inputs]
         model(called if len(called) > 1 else called[0])
         model.export(path, format="onnx", verbose=False)
         made = onnx.load(path)
     graph = made.graph
-    ending = graph.output[0].name
+    called_now = dict(zip((tensor.name for tensor in graph.output), outputs, strict=True))
     for node in graph.node:
         for names in (node.input, node.output):
-            names[:] = [output if name == ending else name for name in names]
-    graph.output[0].name = output
-    for tensor in (*graph.input, graph.output[0]):
+            names[:] = [called_now.get(name, name) for name in names]
+    for tensor in graph.output:
+        tensor.name = called_now[tensor.name]
+    for tensor in (*graph.input, *graph.output):
         for axis, name in zip(tensor.type.tensor_type.shape.dim, ("B", tensor.name), strict=False):
             axis.dim_param = name
     _replace_erfc(graph)
