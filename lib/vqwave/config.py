@@ -492,9 +492,11 @@ class LossConfig(Config):
     spectral_convergence: Weight = 1.0
     log_magnitude: Weight = 0.5
     mel: Weight = 1.0
+    multi_mel: Weight = 0.0
     waveform: Weight = 0.2
     hum: Weight = 0.0
     constant_q: Weight = 0.0
+    channel_average: Weight = 0.0
     # Of a head of notes: its tones against the peaks of the recording's log-frequency spectrum.
     presence: Weight = 0.1
     level: Weight = 5.0
@@ -598,6 +600,9 @@ class CodecConfig(Config):
     @property
     def needs_position(self) -> bool:
         """Whether the decoder must be told where in the piece its codes stand."""
+        if self.loss.channel_average and len(self.stages) == 1:
+            raise ValueError("loss has a channel_average, but there is one stage, and nothing is "
+                             "up-sampled on the way to the audio")
         return self.head.needs_position
 
     def hop(self, stage: int) -> int:

@@ -196,6 +196,22 @@ def test_under_mixed_precision_only_the_convolutions_are_narrow(sound):
     assert all(v.dtype == "float32" for v in made.trainable_variables)
 
 
+def test_channels_learn_to_average_to_the_recording(sound):
+    config = configs.override(configs.preset("tiny").codec(32), {"loss": {"channel_average": 1.0}},
+                              "test")
+    keras.utils.set_random_seed(0)
+    made = VQVAE(config)
+    made.compile(optimizer=keras.optimizers.Adam(5e-3), jit_compile=False)
+    sound = np.concatenate([sound, sound], axis=1)
+    first = made.evaluate(sound, sound, verbose=0, return_dict=True)["channel_average"]
+    assert made.averages[0].shape == (2, sound.shape[1] // 8)
+    made.fit(sound, sound, epochs=15, verbose=0)
+    assert made.evaluate(sound, sound, verbose=0, return_dict=True)["channel_average"] < first
+    # The decoder that is saved and exported has one output, as ever.
+    assert len(made.decoder.outputs) == 1
+    assert made(sound).shape == sound.shape
+
+
 @pytest.mark.parametrize("quantizer", [
     {"kind": "residual", "books": 3, "num_codes": 16, "code_dim": 8},
     {"kind": "som", "num_codes": 16, "code_dim": 8},

@@ -120,11 +120,29 @@ def test_the_constant_q_term_tells_semitones_in_the_bass_apart():
 def test_every_term_of_the_config_is_computed_where_it_has_a_weight(rng):
     x, y = rng.normal(0, 0.1, (2, 1, 512 * 40)).astype("float32")
     config = configs.preset("tiny").codec(512)
-    own = {"presence", "level", "spectrum"}  # of the head of notes
+    # Of the head of notes, and of the decoder's stages.
+    own = {"presence", "level", "spectrum", "channel_average"}
     assert {name for names in losses.TERMS
             for name in names} | own == set(configs.LossConfig.model_fields)
-    loss = configs.LossConfig(hum=0.1, constant_q=0.5)
+    loss = configs.LossConfig(hum=0.1, constant_q=0.5, multi_mel=0.1)
     for names, compute in losses.terms_of(loss).items():
         assert set(compute(x, y, config)) == set(names)
     assert set(losses.terms_of(loss)) == set(losses.TERMS)
     assert len(losses.terms_of(configs.LossConfig())) == 1
+
+
+def test_a_channel_average_is_the_recording_at_the_rate_of_its_stage(rng):
+    x = rng.normal(0, 0.1, (2, 64)).astype("float32")
+    down = [x.reshape(2, -1, hop).mean(2) for hop in (8, 32)]
+    assert float(losses.channel_average(x, down)) < 1e-9
+    assert float(losses.channel_average(x, [0 * down[0]])) == pytest.approx(1.0, rel=1e-2)
+    assert float(losses.channel_average(x, [down[0], 2 * down[1]])) == pytest.approx(0.5, rel=1e-2)
+    assert np.isfinite(float(losses.channel_average(0 * x, down)))
+
+
+def test_every_window_of_multi_mel_counts_in_decades(rng):
+    assert all(losses.mel_filters(RATE, n, min(64, n // 8)).sum(1).min() > 0
+               for n in losses.MULTI_MEL)
+    x = rng.normal(0, 0.1, (1, SAMPLES)).astype("float32")
+    assert float(losses.multi_mel(x, x, RATE)) == 0
+    assert float(losses.multi_mel(x, 0.1 * x, RATE)) == pytest.approx(1.0, rel=1e-2)

@@ -19,7 +19,7 @@ from .encoders import ENCODERS, stage_blocks
 from .frontends import FRONT_ENDS
 from .heads import HEADS, Head
 from .layers import Conv, Reach, SubPixelUpsampling, gelu
-from .losses import terms_of
+from .losses import channel_average, terms_of
 from .quantizers import build_quantizer
 
 
@@ -87,10 +87,14 @@ class VQVAE(keras.Model):
         """Samples that are there before the first of a frame's can be played: its own, and what
         encoder and decoder see of those behind it.
         """
+        self.decoder_in_training = (_with_averages(self.decoder, config)
+                                    if config.loss.channel_average else self.decoder)
         self.quantizer = build_quantizer(config.quantizer, seed)
         self.encoder.trainable = not decoder_only
         self.terms = terms_of(config.loss)
         terms = [*itertools.chain.from_iterable(self.terms), *self.head.TERMS]
+        if config.loss.channel_average:
+            terms.append("channel_average")
         self.seed_generator = (keras.random.SeedGenerator(seed + 1) if config.needs_position
                                else None)
         self.adversary = build_adversary(config.adversary)
@@ -127,16 +131,12 @@ class VQVAE(keras.Model):
                     keras.random.randint((rows,), 0, PERIOD // self.config.level,
                                          seed=self.seed_generator))
             given = [quantized, start]
-        return ops.cast(self._decode(given, training)[..., 0], "float32")
-
-    def _decode(self, given, training=False):
-        """audio [batch, samples, 1]; the head's clues, where it has some, stay for `compute_loss`.
-        """
-        made = self.decoder(given, training=training)
-        if self.head.clues is None:
-            return made
-        audio, self.clues = made
-        return audio
+        made = self.decoder_in_training(given, training=training)
+        audio, *rest = made if isinstance(made, list | tuple) else [made]
+        # What `compute_loss` looks at besides.
+        self.clues = rest.pop(0) if self.head.clues is not None else None
+        self.averages = rest
+        return ops.cast(audio[..., 0], "float32")
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Σ weight·term over the terms of `LossConfig` and the adversary + the quantizer's
@@ -148,7 +148,9 @@ class VQVAE(keras.Model):
         terms = {}
         for compute in self.terms.values():
             terms |= compute(y, y_pred, self.config)
-        if self.head.clues is not None:
+        if self.clues is not None:
+        if self.averages:
+            terms["channel_average"] = channel_average(y, self.averages)
             terms |= self.head.losses_of(self.features, self.clues)
         total = sum(self.losses)
         if self.adversary is not None and training:
@@ -181,7 +183,8 @@ class VQVAE(keras.Model):
         if self.config.needs_position:
             start = keras.Input((), dtype="int32", name="start")
             inputs, vectors = [codes, start], [vectors, start]
-        audio = self._decode(vectors)
+        made = self.decoder(vectors)
+        audio = made if self.head.clues is None else made[0]
         return keras.Model(inputs, layers.Reshape((-1,), name="samples")(audio),
                            name=f"{self.config.name}_decode")
 
@@ -213,6 +216,14 @@ class VQVAE(keras.Model):
         return keras.Model([codes, state],
                            [layers.Reshape((-1,), name="samples")(audio), following],
                            name=f"{self.config.name}_decode_block")
+def _with_averages(decoder: keras.Model, config: CodecConfig) -> keras.Model:
+    """The decoder with more outputs: the mean of the channels [batch, samples / hop] of each stage
+    that was up-sampled to, before its activation.
+    """
+    stages = [decoder.get_layer(f"activation_{i}").input for i in range(len(config.stages) - 1)]
+    return keras.Model(decoder.inputs, [*decoder.outputs, *(ops.mean(x, axis=-1) for x in stages)])
+
+
 
 
 def _chain_in_blocks(model: keras.Model) -> keras.Model:

@@ -93,6 +93,25 @@ def hum(x, y, level: int):
     return ops.mean((excess(power(y) + floor) - excess(original + floor)) ** 2)
 
 
+MULTI_MEL = (64, 128, 256, 512, 1024, 2048)
+"""Windows of the term `multi_mel`, samples."""
+
+
+def multi_mel(x, y, sample_rate: int):
+    """Mean |log10 M(x) − log10 M(y)| averaged over the windows of `MULTI_MEL`: float32 [batch,
+    samples].
+
+    The scales of SoundStream (Zeghidour et al. 2021, section III.E), a hop a quarter of the window,
+    up to 64 bands and fewer where a window has no more bins for them.
+    """
+    found = []
+    for n_fft in MULTI_MEL:
+        filters = mel_filters(sample_rate, n_fft, min(64, n_fft // 8)).T
+        a, b = (ops.matmul(magnitude(s, n_fft, n_fft // 4, n_fft), filters) for s in (x, y))
+        found.append(ops.mean(ops.abs(ops.log10(a + MEL_FLOOR) - ops.log10(b + MEL_FLOOR))))
+    return sum(found) / len(found)
+
+
 CONSTANT_Q = LogFrequencyFrontEnd()
 """The grid and hop of the term `constant_q`, less the octaves that a sample rate does not hold."""
 
@@ -113,9 +132,26 @@ def constant_q(x, y, sample_rate: int):
     return ops.mean(ops.abs(level_of(transform(x)) - level_of(transform(y))))
 
 
+def channel_average(x, averages):
+    """How near the channels of up-sampling stages come, on average, to the recording at their rate.
+
+    x: float32 [batch, samples]; averages: of each stage, the mean of its channels float32 [batch,
+    samples / hop]. The mean over stages of mean (m − d)² / mean d², d the mean of x over each step
+    of m.
+    """
+    found = []
+    for made in averages:
+        batch, steps = ops.shape(made)[:2]
+        wanted = ops.mean(ops.reshape(x, (batch, steps, -1)), axis=-1)
+        made = ops.cast(made, "float32")
+        found.append(mean((made - wanted) ** 2) / (mean(wanted**2) + 1e-6))
+    return sum(found) / len(found)
+
+
 TERMS: dict[tuple[str, ...], Callable] = {
     ("spectral_convergence", "log_magnitude", "mel", "waveform"):
         lambda x, y, config: reconstruction_terms(x, y, config.sample_rate),
+    ("multi_mel",): lambda x, y, config: {"multi_mel": multi_mel(x, y, config.sample_rate)},
     ("hum",): lambda x, y, config: {"hum": hum(x, y, config.level)},
     ("constant_q",): lambda x, y, config: {"constant_q": constant_q(x, y, config.sample_rate)},
 }
