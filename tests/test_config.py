@@ -274,6 +274,12 @@ def test_a_number_in_scientific_notation_is_a_number_with_or_without_a_point():
     ("loss: {mel: text}", "mel is 'text'; it must be a number"),
     ("loss: {mel: -1}", "mel is -1.*; it must be at least 0"),
     ("adversary: {discriminators: [{n_fft: 3, hop: 1}]}", "n_fft is 3; it must be at least 16"),
+    ("adversary: {discriminators: [{kind: period, period: 1}]}", "period is 1; it must be at least"),
+    ("adversary: {discriminators: [{kind: mel}]}", "kind is one of 'stft', 'complex_stft', 'period'"),
+    ("adversary: {discriminators: [{kind: waveform}, {kind: waveform, factor: 1}]}",
+     "holds the same waveform twice"),
+    ("adversary: {turn: two}", "turn is 'two'; it must be 'all' or 'one'"),
+    ("loss: {channel_average: 1.0}", "channel_average, but there is one stage"),
 ])
 def test_a_codec_that_cannot_be_is_refused(text, said):
     with pytest.raises(ConfigError, match=said) as caught:

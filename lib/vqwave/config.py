@@ -504,29 +504,64 @@ class LossConfig(Config):
 
 
 class STFTConfig(Config):
-    """Convolutions over the complex spectrogram of this window."""
+    """Convolutions over the complex spectrogram of this window, compressed, and its logarithm."""
 
     kind: Literal["stft"] = "stft"
     n_fft: Annotated[int, Field(strict=True, ge=16, le=65536)]
     hop: Annotated[int, Field(strict=True, ge=1, le=65536)]
 
 
-Discriminator = STFTConfig
+class ComplexSTFTConfig(Config):
+    """Convolutions over the real and imaginary part of the spectrogram of this window, as they are.
+    """
+
+    kind: Literal["complex_stft"] = "complex_stft"
+    n_fft: Annotated[int, Field(strict=True, ge=16, le=65536)]
+    hop: Annotated[int, Field(strict=True, ge=1, le=65536)]
+
+
+class PeriodConfig(Config):
+    """Convolutions over the waveform folded at every `period` samples."""
+
+    kind: Literal["period"] = "period"
+    period: Annotated[int, Field(strict=True, ge=2, le=1024)]
+
+
+class WaveformConfig(Config):
+    """Convolutions over the waveform, averaged over `factor` samples."""
+
+    kind: Literal["waveform"] = "waveform"
+    factor: Annotated[int, Field(strict=True, ge=1, le=64)] = 1
+
+
+Discriminator = Annotated[STFTConfig | ComplexSTFTConfig | PeriodConfig | WaveformConfig,
+                          Field(discriminator="kind"), default_kind("stft")]
 
 
 class AdversaryConfig(Config):
     """Discriminators and the game they play with the decoder.
 
-    game: what the two play, see `nn/discriminators.py`. weight, feature_matching: of the decoder's
-        two terms in its loss.
+    game: what the two play, see `nn/discriminators.py`. turn: whether all discriminators play in
+        every step, or one, drawn by the seed. weight, feature_matching: of the decoder's two terms
+        in its loss. repulsion: weight of a term that pushes a discriminator's scores of a recording
+        and of what was made of it apart.
     """
 
     discriminators: Annotated[tuple[Discriminator, ...], Field(min_length=1)] = (
         # Long windows see partials, short ones see onsets and the buzz of a frame rate.
         STFTConfig(n_fft=2048, hop=512), STFTConfig(n_fft=512, hop=128))
     game: Literal["least_squares", "hinge"] = "least_squares"
+    turn: Literal["all", "one"] = "all"
     weight: Weight = 0.2
     feature_matching: Weight = 1.0
+    repulsion: Weight = 0.0
+
+    @pydantic.model_validator(mode="after")
+    def _check(self):
+        if twice := next((one for one in self.discriminators
+                          if self.discriminators.count(one) > 1), None):
+            raise ValueError(f"discriminators holds the same {twice.kind} twice")
+        return self
 
 
 class CodecConfig(Config):
@@ -565,6 +600,9 @@ class CodecConfig(Config):
         if self.front_end.hop not in hops:
             raise ValueError(f"front_end has a hop of {self.front_end.hop}, but the stages have "
                              f"{', '.join(map(str, hops))}")
+        if self.loss.channel_average and len(self.stages) == 1:
+            raise ValueError("loss has a channel_average, but there is one stage, and nothing is "
+                             "up-sampled on the way to the audio")
         axes = {axis: value for axis, value in self if isinstance(value, CodecPart)}
         parts = list(axes.values())
         for axis, part in axes.items():
@@ -600,9 +638,6 @@ class CodecConfig(Config):
     @property
     def needs_position(self) -> bool:
         """Whether the decoder must be told where in the piece its codes stand."""
-        if self.loss.channel_average and len(self.stages) == 1:
-            raise ValueError("loss has a channel_average, but there is one stage, and nothing is "
-                             "up-sampled on the way to the audio")
         return self.head.needs_position
 
     def hop(self, stage: int) -> int:

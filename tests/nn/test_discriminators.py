@@ -11,9 +11,20 @@ from prepared import music
 
 from vqwave.config import AdversaryConfig, preset, replace
 from vqwave.nn.codec import VQVAE
-from vqwave.nn.discriminators import GAMES, Hinge, LeastSquares, build_adversary
+from vqwave.nn.discriminators import (
+    DISCRIMINATORS,
+    GAMES,
+    TURNS,
+    Hinge,
+    LeastSquares,
+    OneTurn,
+    build_adversary,
+)
 
 RATE, SAMPLES = 22050, 4096
+EVERY = [{"kind": "stft", "n_fft": 256, "hop": 64},
+         {"kind": "complex_stft", "n_fft": 256, "hop": 64},
+         {"kind": "period", "period": 5}, {"kind": "waveform", "factor": 2}]
 
 
 @pytest.fixture(params=GAMES)
@@ -51,8 +62,93 @@ def test_a_game_has_the_losses_of_its_paper(game, real, fake, discriminator, dec
     assert float(game.decoder(fake)) == pytest.approx(decoder)
 
 
-def test_every_game_of_the_config_has_an_entry():
-    assert set(GAMES) == set(AdversaryConfig.model_fields["game"].annotation.__args__)
+@pytest.mark.parametrize("field, registry", [("game", GAMES), ("turn", TURNS)])
+def test_every_game_and_turn_of_the_config_has_an_entry(field, registry):
+    assert set(registry) == set(AdversaryConfig.model_fields[field].annotation.__args__)
+
+
+def only(one, **more):
+    keras.utils.set_random_seed(1)
+    return build_adversary(AdversaryConfig(discriminators=[one], **more))
+
+
+def learn(adversary, sounds, steps=20):
+    """Teach the discriminators alone."""
+    import tensorflow as tf
+
+    optimizer = keras.optimizers.Adam(3e-3)
+    for _ in range(steps):
+        with tf.GradientTape() as tape:
+            value = adversary.losses_of(*sounds)["discriminator"]
+        optimizer.apply(tape.gradient(value, [v.value for v in adversary.trainable_variables]),
+                        adversary.trainable_variables)
+
+
+@pytest.mark.parametrize("one", EVERY, ids=lambda one: one["kind"])
+def test_every_kind_of_discriminator_learns_and_teaches(one, sounds):
+    assert len(EVERY) == len(DISCRIMINATORS)
+    adversary = only(one, game="hinge")
+    weights, audio = gradients(adversary, "feature_matching", *sounds)
+    assert weights == [] and np.isfinite(audio).all() and np.abs(audio).max() > 0
+    before = adversary.losses_of(*sounds)
+    learn(adversary, sounds)
+    after = adversary.losses_of(*sounds)
+    assert float(after["discriminator"]) < 0.7 * float(before["discriminator"])
+    assert float(after["won"]) > 0.8 and float(after["repulsion"]) < float(before["repulsion"])
+    features = adversary.discriminators[0](sounds[0])
+    assert len(features) == 4 and features[-1].shape[-1] == 1
+    silent = adversary.losses_of(0 * sounds[0], 0 * sounds[1])
+    assert all(np.isfinite(float(value)) for value in silent.values())
+
+
+def test_what_the_discriminators_look_at(rng):
+    sound = rng.normal(size=(1, 1003)).astype("float32")
+
+    def seen(**one):
+        return np.asarray(only(one).discriminators[0].look(sound))
+
+    folded = seen(kind="period", period=7)
+    assert folded.shape == (1, 143, 7, 1)
+    np.testing.assert_array_equal(folded[0, :, 3, 0], sound[0, 3:1001:7])
+    np.testing.assert_allclose(seen(kind="waveform", factor=4)[0, :, 0, 0],
+                               sound[0, :1000].reshape(-1, 4).mean(1), atol=1e-6)
+    real, imag = (np.asarray(x) for x in ops.stft(sound, 64, 16, 64))
+    both = seen(kind="complex_stft", n_fft=64, hop=16)
+    np.testing.assert_allclose(both, np.stack([real, imag], axis=-1) / 8, atol=1e-6)
+
+
+def test_repulsion_is_discontent_where_hinge_is_not():
+    """With a discriminator that says one value of everything, whatever its input."""
+    adversary = only(EVERY[0], game="hinge")
+    sound = np.ones((1, 8), "float32")
+
+    def losses(of_recording, of_made):
+        return {key: float(value) for key, value in adversary._of_one(
+            lambda x, frozen=False: [x, x * 0 + (of_recording if x is sound else of_made)],
+            sound, 2 * sound).items()}
+
+    same = [losses(value, value) for value in (-0.9, 0.0, 0.9)]
+    assert [one["discriminator"] for one in same] == pytest.approx([2.0] * 3)
+    assert [one["repulsion"] for one in same] == pytest.approx([np.log(2)] * 3)
+    assert [one["won"] for one in same] == [0, 0, 0]
+    apart = losses(2.0, -1.0)
+    assert apart["discriminator"] == 0 and apart["won"] == 1
+    assert apart["repulsion"] == pytest.approx(np.log1p(np.exp(-3)))
+
+
+def test_one_discriminator_a_turn_is_drawn_by_the_seed(sounds):
+    def drawn(seed):
+        adversary = build_adversary(AdversaryConfig(discriminators=EVERY, turn="one"), seed)
+        return [float(OneTurn.play([0.0, 1.0, 2.0, 3.0],
+                                   lambda d: {"which": ops.convert_to_tensor(d)},
+                                   adversary._draw)["which"]) for _ in range(40)]
+
+    assert set(drawn(1)) == {0.0, 1.0, 2.0, 3.0} and drawn(1) == drawn(1) != drawn(2)
+    # What is drawn learns, the others do not.
+    adversary = build_adversary(AdversaryConfig(discriminators=EVERY, turn="one"))
+    weights, _ = gradients(adversary, "discriminator", *sounds)
+    assert len(weights) == len(adversary.trainable_variables) / len(EVERY)
+    assert np.isfinite(float(adversary.losses_of(*sounds)["won"]))
 
 
 def test_the_discriminators_term_teaches_only_the_discriminators(adversary, sounds):
@@ -100,10 +196,12 @@ def test_discriminators_learn_to_tell_tones_from_noise(adversary, sounds):
     assert verdicts[0] > 0.5 and verdicts[0] > verdicts[1] + 0.5
 
 
-@pytest.mark.parametrize("game", GAMES)
-def test_a_codec_trains_against_either_adversary(game, tmp_path):
+@pytest.mark.parametrize("adversary", [
+    {"game": "least_squares", "discriminators": EVERY[:1]},
+    {"game": "hinge", "discriminators": EVERY[1:2], "repulsion": 0.5},
+])
+def test_a_codec_trains_against_an_adversary(adversary):
     config = preset("tiny").codec("vqvae_8")
-    adversary = {"game": game, "discriminators": [{"kind": "stft", "n_fft": 256, "hop": 64}]}
     codec = VQVAE(replace(config, adversary=adversary))
     x = np.stack([music(0.5, i)[:4096] for i in range(2)])
     codec.compile(optimizer=keras.optimizers.Adam(1e-3), jit_compile=False)
@@ -113,3 +211,22 @@ def test_a_codec_trains_against_either_adversary(game, tmp_path):
     assert history["discriminator"][-1] < history["discriminator"][0]
     assert all(np.abs(v.numpy() - b).max() > 0
                for v, b in zip(codec.adversary.trainable_variables, before, strict=True))
+
+
+def test_a_codec_trains_against_one_adversary_at_a_time():
+    adversary = {"game": "hinge", "turn": "one", "discriminators": EVERY, "repulsion": 0.5}
+    codec = VQVAE(replace(preset("tiny").codec("vqvae_8"), adversary=adversary))
+    x = np.stack([music(0.5, i)[:4096] for i in range(2)])
+    codec.compile(optimizer=keras.optimizers.SGD(1e-3), jit_compile=False)
+    # Without the drift of momentum: what moves is what was drawn.
+    moved = []
+    for _ in range(4):
+        before = [[v.numpy() for v in d.trainable_variables]
+                  for d in codec.adversary.discriminators]
+        history = codec.fit(x, x, epochs=1, batch_size=2, verbose=0).history
+        assert all(np.isfinite(values).all() for values in history.values())
+        assert 0 <= history["won"][0] <= 1
+        moved.append([any(np.abs(v.numpy() - b).max() > 0
+                          for v, b in zip(d.trainable_variables, old, strict=True))
+                      for d, old in zip(codec.adversary.discriminators, before, strict=True)])
+    assert all(sum(row) == 1 for row in moved) and len({tuple(row) for row in moved}) > 1

@@ -97,12 +97,11 @@ class VQVAE(keras.Model):
             terms.append("channel_average")
         self.seed_generator = (keras.random.SeedGenerator(seed + 1) if config.needs_position
                                else None)
-        self.adversary = build_adversary(config.adversary)
+        self.adversary = build_adversary(config.adversary, seed + 2)
         self.weights_of_terms = {**dict(config.loss)}
         if self.adversary is not None:
-            self.weights_of_terms |= {"adversarial": config.adversary.weight,
-                                      "feature_matching": config.adversary.feature_matching}
-            terms += ["discriminator", "adversarial", "feature_matching"]
+            self.weights_of_terms |= self.adversary.weights_of_terms
+            terms += self.adversary.weights_of_terms
         self.term_metrics = [keras.metrics.Mean(name=term) for term in terms]
 
     @property
@@ -149,13 +148,12 @@ class VQVAE(keras.Model):
         for compute in self.terms.values():
             terms |= compute(y, y_pred, self.config)
         if self.clues is not None:
+            terms |= self.head.losses_of(self.features, self.clues)
         if self.averages:
             terms["channel_average"] = channel_average(y, self.averages)
-            terms |= self.head.losses_of(self.features, self.clues)
         total = sum(self.losses)
         if self.adversary is not None and training:
             terms |= self.adversary.losses_of(y, y_pred)
-            total = total + terms["discriminator"]
         self.quantizer.update_metrics()
         for metric in self.term_metrics:
             if metric.name in terms:
@@ -216,14 +214,14 @@ class VQVAE(keras.Model):
         return keras.Model([codes, state],
                            [layers.Reshape((-1,), name="samples")(audio), following],
                            name=f"{self.config.name}_decode_block")
+
+
 def _with_averages(decoder: keras.Model, config: CodecConfig) -> keras.Model:
     """The decoder with more outputs: the mean of the channels [batch, samples / hop] of each stage
     that was up-sampled to, before its activation.
     """
     stages = [decoder.get_layer(f"activation_{i}").input for i in range(len(config.stages) - 1)]
     return keras.Model(decoder.inputs, [*decoder.outputs, *(ops.mean(x, axis=-1) for x in stages)])
-
-
 
 
 def _chain_in_blocks(model: keras.Model) -> keras.Model:
