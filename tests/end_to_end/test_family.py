@@ -1,0 +1,89 @@
+"""The presets of neighbouring systems, each at a size for tests: from a folder of music to sound,
+and a recording through each codec.
+"""
+
+import json
+import math
+
+import imported
+import numpy as np
+import pytest
+import soundfile
+from encoded import encode
+from prepared import music
+
+from vqwave import cli, weights
+from vqwave import config as configs
+from vqwave.progress import QuietReporter
+from vqwave.train import training
+from vqwave.train.options import RunOptions
+
+FAMILY = ["soundstream", "soundstream_som"]
+
+
+def smaller(preset, path):
+    """The same kinds on every axis with few channels and codes, written to `path`."""
+    def codec(model):
+        stages = [one | {"channels": 8, "dilations": one["dilations"][:2]}
+                  for one in model["stages"]]
+        small = {"num_codes": 16, "code_dim": 8, "shrink_steps": 2}
+        quantizer = {key: small.get(key, value) for key, value in model["quantizer"].items()}
+        return model | {"stages": stages, "quantizer": quantizer}
+
+    def generator(model):
+        conditions = [one | {"num_codes": 16, "channels": 12, "dilations": [1, 2]}
+                      for one in model["conditions"]]
+        core = model["core"] | {"embedding_dim": 8, "units": 24, "head_dim": 16}
+        return model | {"num_codes": 16, "core": core, "conditions": conditions}
+
+    def role(names, shrink):
+        return {name: shrink(configs.to_dict(preset.model(name))) for name in names}
+
+    chain = preset.chain
+    path.write_text(configs.dump_yaml({
+        "chain": configs.to_dict(chain), "data": configs.to_dict(preset.data),
+        "codecs": role(chain.codecs.values(), codec),
+        "generators": role(chain.generators.values(), generator)}), encoding="utf-8")
+    return configs.preset(path)
+
+
+def run(script, *arguments):
+    assert cli.entry(imported.script(script).main, list(map(str, arguments))) == 0
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_a_neighbouring_system_trains_and_plays(name, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    preset = configs.preset(name)
+    small = smaller(preset, tmp_path / "small.yml")
+    chain, data, out = small.chain, tmp_path / "data", tmp_path / "out"
+    rate = chain.sample_rate
+    (tmp_path / "music").mkdir()
+    for i in range(2):
+        encode(tmp_path / "music" / f"{i}.flac", music(1.5, i, 44100))
+    run("prepare_audio", tmp_path / "music", data, "--sample-rate", rate, "--workers", 1)
+    settings = configs.TrainingConfig(steps=2, epochs=1, batch_size=2, offsets=1,
+                                      input_length=math.ceil(4096 / chain.top) * chain.top)
+    options, quiet = RunOptions(out), QuietReporter()
+    for level in chain.sizes:
+        codec = small.codec(level)
+        for axis in ("front_end", "encoder", "block", "quantizer", "head"):
+            assert type(getattr(codec, axis)) is type(getattr(preset.codec(level), axis))
+        done = training.train_codec(codec, data, options, settings, small.data, quiet)
+        assert done.step == 2
+    for level in chain.sizes:
+        training.train_generator(small.generator(level), data, out, options, settings,
+                                 small.data, quiet, chain=chain)
+    weights.save_chain(out, chain)
+
+    folders = ["--vqvae-weights-dir", out, "--generator-weights-dir", out]
+    run("generate_audio", *folders, "--seconds", 1, "--seed", 1, "--output", tmp_path / "a.wav")
+    sound, heard = soundfile.read(tmp_path / "a.wav")
+    assert heard == rate and len(sound) == pytest.approx(rate, abs=chain.top)
+    assert np.isfinite(sound).all() and sound.std() > 0
+    capsys.readouterr()
+    run("test_vqvae", "--model", "all", "--input", tmp_path / "music" / "0.flac",
+        *folders[:2], "--json")
+    report = json.loads(capsys.readouterr().out)["models"]
+    assert [one["model"] for one in report] == list(chain.codecs.values())
+    assert all(math.isfinite(one["mel"]) and one["latency_ms"] > 0 for one in report)
