@@ -314,7 +314,72 @@ class DilatedBlock(CodecPart):
         return self
 
 
-Block = DilatedBlock
+class MultiresolutionBlock(CodecPart):
+    """Residual blocks of one small kernel at `depth` dilations, each twice the one before it, whose
+    answers are mixed.
+
+    A stage's `dilations` are those of the finest of them.
+    """
+
+    kind: Literal["multiresolution"] = "multiresolution"
+    kernel_size: Annotated[int, Field(strict=True, ge=3, le=99)] = 3
+    depth: Annotated[int, Field(strict=True, ge=1, le=12)] = 4
+
+    @pydantic.model_validator(mode="after")
+    def _check(self):
+        _check_odd("kernel_size", self.kernel_size)
+        return self
+
+
+Block = Annotated[DilatedBlock | MultiresolutionBlock, Field(discriminator="kind"),
+                  default_kind("dilated")]
+
+
+class NoBottleneck(CodecPart):
+    """Nothing besides the convolutions."""
+
+    kind: Literal["none"] = "none"
+
+
+class WindowBottleneck(CodecPart):
+    """What looks at the frames around each: `back` before and `ahead` behind it."""
+
+    kind: str
+    heads: Positive = 4
+    back: Positive = 32
+    ahead: Whole = 0
+
+    @property
+    def looks_ahead(self) -> bool:  # type: ignore[override]
+        return self.ahead > 0
+
+    def check(self, codec: CodecConfig):
+        channels = codec.stages[-1].channels
+        if channels % self.heads:
+            raise ValueError(f"bottleneck has {self.heads} heads, which the {channels} channels of "
+                             f"the last stage cannot be divided among")
+
+
+class AttentionBottleneck(WindowBottleneck):
+    """Layers of attention to a window."""
+
+    kind: Literal["attention"] = "attention"
+    layers: Annotated[int, Field(strict=True, ge=1, le=100)] = 1
+
+
+class EnergyBottleneck(WindowBottleneck):
+    """Each frame goes down an energy of attention to a window and of `memories` `steps` times,
+    `rate` of its gradient at a time.
+    """
+
+    kind: Literal["energy"] = "energy"
+    memories: Positive = 512
+    steps: Annotated[int, Field(strict=True, ge=1, le=100)] = 4
+    rate: Annotated[Real, Field(gt=0)] = 0.1
+
+
+Bottleneck = Annotated[NoBottleneck | AttentionBottleneck | EnergyBottleneck,
+                       Field(discriminator="kind"), default_kind("none")]
 
 
 class Stage(Config):
@@ -580,6 +645,7 @@ class CodecConfig(Config):
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     encoder: Encoder = MirrorEncoder()
     block: Block = DilatedBlock()
+    bottleneck: Bottleneck = NoBottleneck()
     padding: Literal["same", "causal"] = "same"
     quantizer: Quantizer = EMAQuantizer()
     head: HeadConfig = WaveformHead()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from vqwave import config as configs
+from vqwave.nn.bottlenecks import Window
 from vqwave.nn.codec import VQVAE
 
 LEVELS = configs.preset("tiny").chain.sizes
@@ -105,8 +106,13 @@ def test_the_latency_is_what_encoder_and_decoder_see_ahead(rng):
     assert level < made.latency < 64 * level
 
 
-def test_blocks_of_a_causal_codec_make_what_the_whole_does(rng):
-    made, level = causal(), 32
+@pytest.mark.parametrize("axes", [
+    {}, {"bottleneck": {"kind": "attention", "heads": 2, "back": 3, "layers": 2}},
+    {"bottleneck": {"kind": "energy", "heads": 2, "back": 3, "memories": 5}},
+    {"block": {"kind": "multiresolution", "depth": 2}},
+], ids=lambda axes: "-".join(one["kind"] for one in axes.values()))
+def test_blocks_of_a_causal_codec_make_what_the_whole_does(axes, rng):
+    made, level = causal(**axes), 32
     sound = rng.normal(0, 0.1, (2, 30 * level)).astype("float32")
     encode, decode = made.encode_block_model(), made.decode_block_model()
     states = [np.zeros((2, model.inputs[1].shape[-1]), "float32") for model in (encode, decode)]
@@ -120,7 +126,7 @@ def test_blocks_of_a_causal_codec_make_what_the_whole_does(rng):
     np.testing.assert_array_equal(np.concatenate(codes, axis=1), whole)
     np.testing.assert_allclose(np.concatenate(audio, axis=1), made.decode_model()(whole),
                                atol=1e-5)
-    assert 8 < len(np.unique(whole)) and np.ptp(np.concatenate(audio, axis=1)) > 0.01
+    assert len(np.unique(whole)) > 4 and np.ptp(np.concatenate(audio, axis=1)) > 0.01
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -210,6 +216,24 @@ def test_channels_learn_to_average_to_the_recording(sound):
     # The decoder that is saved and exported has one output, as ever.
     assert len(made.decoder.outputs) == 1
     assert made(sound).shape == sound.shape
+
+
+@pytest.mark.parametrize("bottleneck", ["attention", "energy"])
+def test_a_codec_trains_with_a_bottleneck(bottleneck, sound):
+    config = configs.override(configs.preset("tiny").codec(32),
+                              {"bottleneck": {"kind": bottleneck, "heads": 2, "back": 4}}, "test")
+    keras.utils.set_random_seed(0)
+    made = VQVAE(config)
+    made.compile(optimizer=keras.optimizers.Adam(2e-3), jit_compile=False)
+    sound = np.concatenate([sound, sound], axis=1)
+    made.fit(sound, sound, epochs=3, verbose=0)
+    own = next(layer for layer in made.encoder.layers if isinstance(layer, Window))
+    before = [v.numpy().copy() for v in own.trainable_variables]
+    first = made.evaluate(sound, sound, verbose=0, return_dict=True)
+    made.fit(sound, sound, epochs=12, verbose=0)
+    assert made.evaluate(sound, sound, verbose=0, return_dict=True)["loss"] < first["loss"]
+    assert any(np.abs(v.numpy() - b).max() > 0
+               for v, b in zip(own.trainable_variables, before, strict=True))
 
 
 @pytest.mark.parametrize("quantizer", [

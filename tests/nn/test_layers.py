@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from vqwave.nn.layers import Conv, CroppedResidual, Reach, ResidualBlock, SubPixelUpsampling
+from vqwave.nn.layers import (
+    Conv,
+    CroppedResidual,
+    MultiresolutionResidual,
+    Reach,
+    ResidualBlock,
+    SubPixelUpsampling,
+    gelu,
+)
 from vqwave.nn.quantizers import ResidualVectorQuantizer, SelfOrganizingMap, VectorQuantizer
 
 
@@ -65,7 +73,7 @@ BOOK = {"decay": 0.5, "revival_threshold": 0.2, "commitment": 0.1}
 
 @pytest.mark.parametrize("layer", [
     ResidualBlock(4, 3), CroppedResidual(4, 2), SubPixelUpsampling(4, 2),
-    ResidualBlock(4, 3, padding="causal"), Conv(4, 8, strides=4, padding="causal"),
+    MultiresolutionResidual(4, 3, 3, 2), ResidualBlock(4, 3, padding="causal"), Conv(4, 8, strides=4, padding="causal"),
     SubPixelUpsampling(4, 2, even=0.5),
     VectorQuantizer(6, 3, **BOOK), ResidualVectorQuantizer(2, 0.25, 6, 3, **BOOK),
     SelfOrganizingMap(2, 3, 0.5, 10, code_dim=3, **BOOK),
@@ -84,6 +92,8 @@ SEEN = [
     (lambda: Conv(3, 8, strides=4, padding="causal"), 4, 1),
     (lambda: SubPixelUpsampling(3, 4, 3, padding="causal"), 1, 4),
     (lambda: SubPixelUpsampling(3, 4, 3, 0.5, padding="causal"), 1, 4),
+    (lambda: MultiresolutionResidual(3, 2, 3, 3), 1, 1),
+    (lambda: MultiresolutionResidual(3, 1, 3, 3, "causal"), 1, 1),
 ]
 
 
@@ -131,3 +141,24 @@ def test_a_causal_layer_makes_of_blocks_what_it_makes_of_the_whole(make, stride,
         past = np.concatenate([past, x[:, begin:end]], axis=1)[:, -layer.past :]
     np.testing.assert_allclose(np.concatenate(made, axis=1), whole, atol=1e-5)
     assert layer.receptive_field[1] == 0
+
+
+def test_a_multiresolution_block_is_that_of_its_paper(rng):
+    depth, dilation = 3, 2
+    layer = MultiresolutionResidual(4, dilation, 3, depth, "causal")
+    layer.build((None, None, 4))
+    for v in layer.variables:
+        v.assign(rng.normal(size=v.shape))
+    low, high, shares = (v.numpy() for v in (layer.low, layer.high, layer.shares))
+    x = rng.normal(size=(1, 50, 4)).astype("float32")
+    a = np.asarray(gelu(x))[0]
+    wanted = shares[0] * a
+    for j in range(depth):
+        step = dilation * 2**j
+        padded = np.concatenate([np.zeros((2 * step, 4)), a])
+        taps = [padded[k * step : k * step + 50] for k in range(3)]
+        wanted = wanted + shares[j + 1] * sum(h * tap for h, tap in zip(high, taps, strict=True))
+        a = sum(h * tap for h, tap in zip(low, taps, strict=True))
+    wanted = (wanted + shares[-1] * a).astype("float32")
+    np.testing.assert_allclose(layer(x)[0], x[0] + np.asarray(layer.mix(gelu(wanted[None])))[0],
+                               atol=1e-4)

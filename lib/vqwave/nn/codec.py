@@ -14,6 +14,7 @@ from .. import weights
 from ..config import PERIOD, CodecConfig
 from ..errors import UserError
 from . import replica_sums
+from .bottlenecks import BOTTLENECKS
 from .discriminators import build_adversary
 from .encoders import ENCODERS, stage_blocks
 from .frontends import FRONT_ENDS
@@ -40,6 +41,9 @@ def build_decoder(config: CodecConfig) -> tuple[keras.Model, Head]:
     expand = Conv(config.stages[-1].channels, 3, padding=config.padding, name="expand")
     x = expand(vectors)
     reach.add(expand)
+    for layer in BOTTLENECKS[type(config.bottleneck)](config.bottleneck):
+        x = layer(x)
+        reach.add(layer)
     head = HEADS[type(config.head)](config)
     for i in reversed(range(len(config.stages))):
         for block in stage_blocks(config, i):

@@ -14,6 +14,7 @@ import numpy as np
 from keras import layers, ops
 
 from ..config import BandedEncoder, CodecConfig, Config, MirrorEncoder
+from .bottlenecks import BOTTLENECKS
 from .layers import BLOCKS, Conv, Reach, gelu, register
 
 
@@ -38,6 +39,9 @@ def mirror_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, Reach]:
         for block in stage_blocks(config, i):
             x = block(x)
             reach.add(block)
+    for layer in BOTTLENECKS[type(config.bottleneck)](config.bottleneck):
+        x = layer(x)
+        reach.add(layer)
     x = layers.Activation(gelu, name="activation")(x)
     latents = Conv(config.quantizer.width, 3, padding=config.padding, name="latents")
     reach.add(latents)

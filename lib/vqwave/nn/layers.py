@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from ..config import Config, DilatedBlock
+from ..config import Config, DilatedBlock, MultiresolutionBlock
 
 
 class Reach:
@@ -139,6 +139,69 @@ class ResidualBlock(layers.Layer):
 
 
 @register
+class MultiresolutionResidual(layers.Layer):
+    """x + 1x1(act(multiresolution convolution(act(x)))): [batch, time, channels] -> the same shape.
+
+    One pair of small kernels for each channel, at dilations 1, 2, 4 … times `dilation`: with a_0
+    the input, b_j = a_{j−1} * h_high, a_j = a_{j−1} * h_low at dilation 2^{j−1}, the output is
+    w_x a_0 + Σ_j w_j b_j + w_a a_depth (Shi, Wang and Fox 2023, section 3, a learnt wavelet
+    transform).
+    """
+
+    def __init__(self, channels: int, dilation: int, kernel_size: int = 3, depth: int = 4,
+                 padding: str = "same", **kwargs):
+        super().__init__(**kwargs)
+        self.channels, self.dilation, self.kernel_size = channels, dilation, kernel_size
+        self.depth, self.padding = depth, padding
+        self.past = PADDINGS[padding].past(kernel_size, self._total)
+        # Zeros at first, as in `ResidualBlock`.
+        self.mix = layers.Conv1D(channels, 1, kernel_initializer="zeros", name="mix",
+                                 dtype=self.dtype_policy)
+
+    @property
+    def _total(self) -> int:
+        """All its dilations together."""
+        return self.dilation * (2**self.depth - 1)
+
+    def build(self, shape):
+        def weight(name, count):
+            return self.add_weight(shape=(count, self.channels), name=name,
+                                   initializer=keras.initializers.RandomNormal(stddev=count**-0.5))
+
+        self.low, self.high = weight("low", self.kernel_size), weight("high", self.kernel_size)
+        self.shares = weight("shares", self.depth + 2)
+        self.mix.build((*shape[:-1], self.channels))
+
+    def call(self, x, past=None):
+        steps = ops.shape(x)[1]
+        left, right = self.receptive_field
+        low, high, shares = (ops.cast(w, x.dtype) for w in (self.low, self.high, self.shares))
+        a = gelu(after(x, left, past))
+        a = ops.pad(a, [[0, 0], [0, right], [0, 0]]) if right else a
+        mixed = shares[0] * a[:, left : left + steps]
+        for j in range(self.depth):
+            dilation = self.dilation * 2**j
+            length = ops.shape(a)[1] - dilation * (self.kernel_size - 1)
+            taps = [a[:, k * dilation : k * dilation + length] for k in range(self.kernel_size)]
+            b, a = (sum(kernel[k] * tap for k, tap in enumerate(taps)) for kernel in (high, low))
+            left -= PADDINGS[self.padding].reach(self.kernel_size, dilation)[0]
+            mixed = mixed + shares[j + 1] * b[:, left : left + steps]
+        return x + self.mix(gelu(mixed + shares[-1] * a))
+
+    def compute_output_shape(self, x_shape, past_shape=None):
+        return tuple(x_shape)
+
+    @property
+    def receptive_field(self) -> tuple[int, int]:
+        return PADDINGS[self.padding].reach(self.kernel_size, self._total)
+
+    def get_config(self):
+        own = {"channels": self.channels, "dilation": self.dilation,
+               "kernel_size": self.kernel_size, "depth": self.depth, "padding": self.padding}
+        return super().get_config() | own
+
+
+@register
 class CroppedResidual(layers.Layer):
     """x[r:-r] + unpadded dilated conv(x), which sees r steps to either side: [batch, time,
     channels] -> [batch, time − 2·r, channels].
@@ -262,5 +325,7 @@ def gelu(x):
 BLOCKS: dict[type[Config], Callable] = {
     DilatedBlock: lambda config, channels, dilation, **more:
         ResidualBlock(channels, dilation, config.kernel_size, **more),
+    MultiresolutionBlock: lambda config, channels, dilation, **more:
+        MultiresolutionResidual(channels, dilation, config.kernel_size, config.depth, **more),
 }
 """The layer of each kind of block: (config, channels, dilation, padding=, name=) -> layer."""

@@ -1,0 +1,103 @@
+"""bottlenecks.py: what looks far back at the coarsest rate sees its window and no more, and what
+descends an energy does.
+"""
+
+import numpy as np
+import pytest
+from keras import ops
+
+from vqwave.config import AttentionBottleneck, EnergyBottleneck, NoBottleneck
+from vqwave.nn.bottlenecks import BOTTLENECKS, EnergyDescent, LocalAttention
+
+BACK, AHEAD, WIDTH, FRAMES = 5, 2, 8, 40
+
+
+def lively(layer, rng):
+    """With random weights: attention begins as the identity."""
+    layer.build((None, None, WIDTH))
+    for v in layer.variables:
+        v.assign(rng.normal(0, 0.5, v.shape))
+    return layer
+
+
+MAKERS = [
+    lambda ahead: LocalAttention(2, BACK, ahead),
+    lambda ahead: EnergyDescent(2, BACK, ahead, memories=6, steps=3, rate=0.2),
+]
+
+
+@pytest.mark.parametrize("ahead", [0, AHEAD])
+@pytest.mark.parametrize("make", MAKERS, ids=["attention", "energy"])
+def test_a_frame_sees_its_window_and_no_further(make, ahead, rng):
+    layer = lively(make(ahead), rng)
+    x = rng.normal(size=(1, FRAMES, WIDTH)).astype("float32")
+    changed = x.copy()
+    changed[0, 20, :3] += 1.0
+    moved = np.abs(np.asarray(layer(changed)) - np.asarray(layer(x))).max((0, 2))
+    assert list(np.flatnonzero(moved > 1e-6)) == list(range(20 - ahead, 20 + BACK + 1))
+    assert layer.receptive_field == (BACK, ahead)
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=["attention", "energy"])
+def test_blocks_make_what_the_whole_does(make, rng):
+    layer = lively(make(0), rng)
+    x = rng.normal(size=(2, FRAMES, WIDTH)).astype("float32")
+    made, past = [], np.zeros((2, layer.past, WIDTH), "float32")
+    for begin, end in ((0, 1), (1, 8), (8, FRAMES)):
+        made.append(np.asarray(layer(x[:, begin:end], past=past)))
+        past = np.concatenate([past, x[:, begin:end]], axis=1)[:, -layer.past :]
+    np.testing.assert_allclose(np.concatenate(made, axis=1), layer(x), atol=1e-5)
+
+
+def test_attention_is_that_of_the_paper(rng):
+    """One frame by hand."""
+    layer = lively(LocalAttention(2, BACK, AHEAD), rng)
+    layer.narrowing.kernel.assign(0 * layer.narrowing.kernel)
+    layer.narrowing.bias.assign(0 * layer.narrowing.bias)
+    x = rng.normal(size=(1, FRAMES, WIDTH)).astype("float32")
+    seen = np.asarray(layer.norms[0](x))[0]
+    query, key, value = (np.asarray(dense(seen)).reshape(FRAMES, 2, -1) for dense in layer.three)
+    at, window = 20, slice(20 - BACK, 20 + AHEAD + 1)
+    mixed = []
+    for head in range(2):
+        scores = key[window, head] @ query[at, head] / 2 + np.asarray(layer.places)[:, head]
+        shares = np.exp(scores - scores.max())
+        mixed.append(shares / shares.sum() @ value[window, head])
+    wanted = x[0, at] + np.asarray(layer.out(np.concatenate(mixed)[None]))[0]
+    np.testing.assert_allclose(np.asarray(layer(x))[0, at], wanted, atol=1e-5)
+
+
+def test_a_step_is_the_gradient_of_the_energy(rng):
+    """∂E/∂x by the tape is ∂g/∂x, by the tape, times the ∂E/∂g that the step went along."""
+    import tensorflow as tf
+
+    layer = lively(EnergyDescent(2, BACK, AHEAD, memories=6, steps=1, rate=0.1), rng)
+    x = tf.constant(rng.normal(size=(2, FRAMES, WIDTH)).astype("float32"))
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        energy, g = ops.sum(layer.energy(x, tf.stop_gradient(x))), layer.normalise(x)
+    along = tape.gradient(g, x, output_gradients=(x - layer(x)) / layer.rate)
+    np.testing.assert_allclose(tape.gradient(energy, x), along, atol=1e-3)
+
+
+def test_the_energy_falls_with_every_step(rng):
+    x = rng.normal(size=(2, FRAMES, WIDTH)).astype("float32")
+    layer = lively(EnergyDescent(2, BACK, memories=6, rate=0.02), rng)
+    energies = [np.asarray(layer.energy(x, x))]
+    for layer.steps in range(1, 6):
+        energies.append(np.asarray(layer.energy(layer(x), x)))
+    assert all((after < before).all() for before, after in zip(energies, energies[1:], strict=False))
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=["attention", "energy"])
+def test_a_layer_can_be_made_again_from_its_config(make):
+    config = make(AHEAD).get_config()
+    assert type(make(AHEAD)).from_config(config).get_config() == config
+
+
+def test_every_kind_makes_the_layers_that_its_config_says():
+    made = {type(config): BOTTLENECKS[type(config)](config) for config in (
+        NoBottleneck(), AttentionBottleneck(layers=2, back=7), EnergyBottleneck(ahead=3))}
+    assert [len(layers) for layers in made.values()] == [0, 2, 1] and set(made) == set(BOTTLENECKS)
+    assert made[AttentionBottleneck][1].receptive_field == (7, 0)
+    assert made[EnergyBottleneck][0].receptive_field == (32, 3)
