@@ -18,7 +18,7 @@ from vqwave.progress import QuietReporter
 from vqwave.train import training
 from vqwave.train.options import RunOptions
 
-FAMILY = ["soundstream", "soundstream_som"]
+FAMILY = ["soundstream", "soundstream_som", "soundstream_energy", "soundstream_multires"]
 
 
 def smaller(preset, path):
@@ -28,7 +28,9 @@ def smaller(preset, path):
                   for one in model["stages"]]
         small = {"num_codes": 16, "code_dim": 8, "shrink_steps": 2}
         quantizer = {key: small.get(key, value) for key, value in model["quantizer"].items()}
-        return model | {"stages": stages, "quantizer": quantizer}
+        bottleneck = {key: {"heads": 2, "back": 4, "memories": 8}.get(key, value)
+                      for key, value in model["bottleneck"].items()}
+        return model | {"stages": stages, "quantizer": quantizer, "bottleneck": bottleneck}
 
     def generator(model):
         conditions = [one | {"num_codes": 16, "channels": 12, "dilations": [1, 2]}
@@ -67,7 +69,7 @@ def test_a_neighbouring_system_trains_and_plays(name, tmp_path, capsys, monkeypa
     options, quiet = RunOptions(out), QuietReporter()
     for level in chain.sizes:
         codec = small.codec(level)
-        for axis in ("front_end", "encoder", "block", "quantizer", "head"):
+        for axis in ("front_end", "encoder", "block", "bottleneck", "quantizer", "head"):
             assert type(getattr(codec, axis)) is type(getattr(preset.codec(level), axis))
         done = training.train_codec(codec, data, options, settings, small.data, quiet)
         assert done.step == 2
