@@ -465,3 +465,13 @@ def test_every_kind_of_quantizer_is_built_from_its_config(config, latents):
     made.update_metrics()
     assert all(np.isfinite(float(m.result())) for m in made.metrics) if hasattr(made,
                                                                                 "metrics") else True
+
+
+def test_closeness_is_the_share_of_the_latents_spread_that_the_codes_keep(latents):
+    made = at(quantizer(2), [[0.0] * DIM, [9.0] * DIM], [1.0, 1.0])
+    for x, wanted in ((np.array([[[0.0] * DIM, [9.0] * DIM]], "float32"), 1.0),
+                      (np.array([[[1.0] * DIM, [-1.0] * DIM]], "float32"), 0.0)):
+        made.closeness.reset_state()
+        made(x)
+        made.update_metrics()
+        assert float(made.closeness.result()) == pytest.approx(wanted, abs=1e-6)

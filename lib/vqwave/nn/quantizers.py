@@ -72,7 +72,8 @@ class VectorQuantizer(layers.Layer):
 
     What every quantizer offers: `call`; `encode` and `lookup` by operations that ONNX has;
     `codebooks`, the variables that a file of weights holds; `set_codebooks`; `update_metrics`, of
-    each book's usage and perplexity.
+    each book's usage, perplexity and closeness: 1 less the latents' mean square distance from their
+    codes over that from their mean, 1 where every latent is its code.
     """
 
     def __init__(self, num_codes, code_dim, decay, revival_threshold, commitment,
@@ -85,6 +86,7 @@ class VectorQuantizer(layers.Layer):
         # updates no metric.
         self.usage = Usage(num_codes, name=f"usage{suffix}")
         self.perplexity = Perplexity(num_codes, name=f"perplexity{suffix}")
+        self.closeness = keras.metrics.Mean(name=f"closeness{suffix}")
 
     def build(self, shape):
         def weight(name, *size, initializer="zeros"):
@@ -155,6 +157,8 @@ class VectorQuantizer(layers.Layer):
             self._follow(codebook, started, candidates, *self._spread(batch_count, batch_total))
         self.batch_count = batch_count
         error = (latents - ops.stop_gradient(quantized)) ** 2
+        spread = replica_sums.mean((flat - replica_sums.mean_rows(flat)) ** 2)
+        self.batch_closeness = 1.0 - replica_sums.mean(ops.stop_gradient(error)) / (spread + 1e-9)
         self.add_loss(self.commitment * ops.mean(error if counts is None
                                                  else error * counts[:, None, None]))
         codes = ops.reshape(codes, (*ops.shape(latents)[:2], 1))
@@ -185,6 +189,7 @@ class VectorQuantizer(layers.Layer):
         """Count the codes of the last call."""
         self.usage.update_state(self.batch_count)
         self.perplexity.update_state(self.batch_count)
+        self.closeness.update_state(self.batch_closeness)
 
     def get_config(self):
         return super().get_config() | _book_values(self)
