@@ -131,7 +131,7 @@ def test_an_unknown_codec_is_refused_with_those_there_are(name):
 def test_an_unknown_generator_preset_or_level_is_refused():
     with pytest.raises(ConfigError, match="generator_512"):
         COMPACT.generator("vqvae_512")
-    with pytest.raises(ConfigError, match="'huge'; there are compact, notes, reference, .*soundstream_som, "
+    with pytest.raises(ConfigError, match="'huge'; there are compact, jukebox, notes, .*soundstream_som, technogen, "
                                           "tiny"):
         configs.preset("huge")
     with pytest.raises(UserError, match="no level 64; there are 512, 128, 32, 8"):

@@ -18,7 +18,8 @@ from vqwave.progress import QuietReporter
 from vqwave.train import training
 from vqwave.train.options import RunOptions
 
-FAMILY = ["soundstream", "soundstream_som", "soundstream_energy", "soundstream_multires"]
+FAMILY = ["soundstream", "soundstream_som", "soundstream_energy", "soundstream_multires",
+          "jukebox", "technogen"]
 
 
 def smaller(preset, path):
