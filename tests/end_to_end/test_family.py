@@ -89,4 +89,7 @@ def test_a_neighbouring_system_trains_and_plays(name, tmp_path, capsys, monkeypa
         *folders[:2], "--json")
     report = json.loads(capsys.readouterr().out)["models"]
     assert [one["model"] for one in report] == list(chain.codecs.values())
-    assert all(math.isfinite(one["mel"]) and one["latency_ms"] > 0 for one in report)
+    for one in report:
+        codec = small.codec(one["model"])
+        assert math.isfinite(one["mel"]) and one["latency_ms"] > 999 * codec.level / rate
+        assert one.get("block_speed", 0) > 0 if codec.in_blocks else "block_speed" not in one

@@ -99,11 +99,13 @@ def test_the_latency_is_what_encoder_and_decoder_see_ahead(rng):
     for v in made.encoder.weights + made.decoder.weights:
         v.assign(rng.normal(0, 0.3, v.shape))
     sound = rng.normal(0, 0.1, (1, 64 * level)).astype("float32")
-    base, waited = np.asarray(made.encoder(made.front_end(sound))), made.latency - level
-    beyond = sound.copy()
-    beyond[0, 20 * level + waited :] += 0.3
-    assert np.asarray(made.encoder(made.front_end(beyond)))[0, 19] == pytest.approx(base[0, 19])
-    assert level < made.latency < 64 * level
+    before, frame = np.asarray(made(sound)), slice(19 * level, 20 * level)
+    for waited, same in ((made.latency, True), (made.latency // 2, False)):
+        beyond = sound.copy()
+        beyond[0, 19 * level + waited :] += 0.3
+        heard = np.asarray(made(beyond))
+        assert np.allclose(heard[0, frame], before[0, frame], atol=1e-6) == same
+    assert level < made.latency < 40 * level
 
 
 @pytest.mark.parametrize("axes", [

@@ -20,7 +20,7 @@ def reconstruct(codec_engine, audio) -> tuple[np.ndarray, dict]:
         The reconstruction, float32 [samples], and the figures: those of `distances` and
         `codebook_figures`, `bitrate_kbps`, `latency_ms`, `codes` (their number) and `encode_speed`,
         `decode_speed` in seconds of audio per second of wall time, after a first run on a second of
-        it that is not counted.
+        it that is not counted. Of a causal codec also `block_speed`, see there.
     """
     config = codec_engine.config
     audio = np.asarray(audio, np.float32)
@@ -32,7 +32,9 @@ def reconstruct(codec_engine, audio) -> tuple[np.ndarray, dict]:
     made = codec_engine.decode(codes)[0, : len(audio)]
     decoded = time.perf_counter()
     seconds = len(audio) / config.sample_rate
+    in_blocks = {"block_speed": block_speed(codec_engine, audio)} if config.in_blocks else {}
     return made, {
+        **in_blocks,
         **metrics.distances(audio, made, config.sample_rate),
         **metrics.codebook_figures(metrics.histogram(codes, config.num_codes)),
         "bitrate_kbps": metrics.bitrate(config),
@@ -41,3 +43,19 @@ def reconstruct(codec_engine, audio) -> tuple[np.ndarray, dict]:
         "encode_speed": seconds / max(encoded - start, 1e-9),
         "decode_speed": seconds / max(decoded - encoded, 1e-9),
     }
+
+
+def block_speed(codec_engine, audio, seconds: float = 10.0) -> float:
+    """Seconds of audio per second of wall time where it comes frame by frame, each encoded and
+    decoded before the next: of the first `seconds` of float32 [samples], through a causal codec.
+    """
+    config = codec_engine.config
+    count = max(1, int(min(len(audio), seconds * config.sample_rate)) // config.level)
+    piece = np.zeros(count * config.level, np.float32)
+    piece[: len(audio)] = audio[: len(piece)]
+    blocks = codec_engine.in_blocks()
+    blocks.decode(blocks.encode(np.zeros((1, config.level), np.float32)))
+    start = time.perf_counter()
+    for frame in piece.reshape(count, 1, config.level):
+        blocks.decode(blocks.encode(frame))
+    return len(piece) / config.sample_rate / max(time.perf_counter() - start, 1e-9)
