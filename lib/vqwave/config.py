@@ -264,8 +264,47 @@ class LogFrequencyFrontEnd(CodecPart):
         return round(PER_OCTAVE * math.log2(self.lowest / LOWEST))
 
 
-FrontEnd = Annotated[WaveformFrontEnd | LogFrequencyFrontEnd, Field(discriminator="kind"),
-                     default_kind("waveform")]
+class SpectrogramFrontEnd(CodecPart):
+    """The encoder sees the levels of a spectrogram, a frame each `hop` samples.
+
+    It takes the place of the encoder's stages up to that hop. n_fft: samples of a window. mels:
+    bands on the mel scale up to `highest` Hz (None: all that the sample rate holds); 0: every bin
+    of the window.
+    """
+
+    kind: Literal["spectrogram"] = "spectrogram"
+    looks_ahead: ClassVar[bool] = True
+    hop: Positive = 256
+    n_fft: Annotated[int, Field(strict=True, ge=16, le=65536)] = 1024
+    mels: Annotated[int, Field(strict=True, ge=0, le=1024)] = 80
+    highest: Annotated[Real, Field(gt=0)] | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _check(self):
+        if self.n_fft % (2 * self.hop):
+            raise ValueError(f"n_fft is {self.n_fft}; it must be a multiple of twice the hop, "
+                             f"{2 * self.hop}")
+        if self.mels > self.n_fft // 2:
+            raise ValueError(f"mels is {self.mels}, but a window of {self.n_fft} samples has "
+                             f"{self.n_fft // 2} bins")
+        if self.highest is not None and not self.mels:
+            raise ValueError(f"highest is {self.highest:g}, which mels: 0, every bin, leaves no "
+                             f"room for")
+        return self
+
+    def check(self, codec: CodecConfig):
+        if (self.highest or 0) > codec.sample_rate / 2:
+            raise ValueError(f"front_end reaches {self.highest:g} Hz, but a sample rate of "
+                             f"{codec.sample_rate} holds {codec.sample_rate / 2:g} Hz")
+
+    @property
+    def channels(self) -> int:
+        """Of a frame: its bands, or the bins of its window."""
+        return self.mels or self.n_fft // 2 + 1
+
+
+FrontEnd = Annotated[WaveformFrontEnd | LogFrequencyFrontEnd | SpectrogramFrontEnd,
+                     Field(discriminator="kind"), default_kind("waveform")]
 
 
 class MirrorEncoder(CodecPart):
@@ -547,8 +586,25 @@ class NotesHead(CodecPart):
     needs_position: ClassVar[bool] = True
 
 
-HeadConfig = Annotated[WaveformHead | TonesHead | NotesHead, Field(discriminator="kind"),
-                       default_kind("waveform")]
+class SpectrogramHead(CodecPart):
+    """The decoder says magnitude and phase of a spectrogram, whose inverse is the audio.
+
+    Its hop is the first stage's stride. n_fft: samples of a window.
+    """
+
+    kind: Literal["spectrogram"] = "spectrogram"
+    needs_position: ClassVar[bool] = False
+    n_fft: Annotated[int, Field(strict=True, ge=16, le=65536)] = 1024
+
+    def check(self, codec: CodecConfig):
+        hop = codec.hop(0)
+        if self.n_fft % (2 * hop) or self.n_fft < 4 * hop:
+            raise ValueError(f"head has windows of {self.n_fft} samples, which must be a multiple "
+                             f"of twice the first stage's stride, {hop}, and at least 4 times it")
+
+
+HeadConfig = Annotated[WaveformHead | TonesHead | NotesHead | SpectrogramHead,
+                       Field(discriminator="kind"), default_kind("waveform")]
 
 
 class LossConfig(Config):

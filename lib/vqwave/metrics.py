@@ -220,13 +220,14 @@ def magnitudes(audio, n_fft: int, hop: int, window: int | None = None,
 
 
 @functools.lru_cache(maxsize=8)
-def mel_filters(sample_rate: int, n_fft: int, bands: int) -> np.ndarray:
+def mel_filters(sample_rate: int, n_fft: int, bands: int,
+                highest: float | None = None) -> np.ndarray:
     """librosa's default mel filters: float32 [bands, n_fft // 2 + 1], Slaney's scale, unit area, 0
-    Hz to Nyquist.
+    Hz to `highest`, Nyquist where it is None.
     """
     import librosa
 
-    return librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=bands)
+    return librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=bands, fmax=highest)
 
 
 @functools.lru_cache(maxsize=8)

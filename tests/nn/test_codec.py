@@ -112,6 +112,7 @@ def test_the_latency_is_what_encoder_and_decoder_see_ahead(rng):
     {}, {"bottleneck": {"kind": "attention", "heads": 2, "back": 3, "layers": 2}},
     {"bottleneck": {"kind": "energy", "heads": 2, "back": 3, "memories": 5}},
     {"block": {"kind": "multiresolution", "depth": 2}},
+    {"head": {"kind": "spectrogram", "n_fft": 32}},
 ], ids=lambda axes: "-".join(one["kind"] for one in axes.values()))
 def test_blocks_of_a_causal_codec_make_what_the_whole_does(axes, rng):
     made, level = causal(**axes), 32

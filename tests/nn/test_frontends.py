@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from vqwave import config as configs
-from vqwave.nn.frontends import QUALITY, ConstantQ, LogFrequencySpectrum, amplitude_of, level_of
+from vqwave import metrics
+from vqwave.nn.frontends import (
+    FRONT_ENDS,
+    QUALITY,
+    ConstantQ,
+    LogFrequencySpectrum,
+    amplitude_of,
+    level_of,
+)
 
 RATE = 22050
 
@@ -113,3 +121,41 @@ def test_grids_that_cannot_be_are_refused():
     ):
         with pytest.raises(configs.ConfigError, match=words):
             configs.validate(configs.CodecConfig, base | change)
+
+
+# ------------------------------------------------------------------------------------ spectrograms
+
+
+def spectrogram(**more):
+    config = configs.SpectrogramFrontEnd(**({"hop": 128, "n_fft": 512} | more))
+    return FRONT_ENDS[configs.SpectrogramFrontEnd](config, RATE)
+
+
+def test_a_sine_has_its_level_at_its_bin():
+    layer, bin_ = spectrogram(mels=0), 40
+    levels = np.asarray(layer(sine(bin_ * RATE / 512)[None]))[0]
+    assert levels.shape == (320, 257) and layer.channels == 257
+    np.testing.assert_allclose(amplitude_of(levels[5:-5, bin_]), 0.5, rtol=1e-3)
+    assert (levels[5:-5].argmax(1) == bin_).all() and levels[5:-5, 100:].max() < 0.1
+
+
+def test_bands_are_the_mean_of_their_bins_up_to_the_highest(rng):
+    sound = rng.normal(0, 0.1, (1, 128 * 20)).astype("float32")
+    bins = amplitude_of(np.asarray(spectrogram(mels=0)(sound)))
+    bands = amplitude_of(np.asarray(spectrogram(mels=20)(sound)))
+    filters = metrics.mel_filters(RATE, 512, 20)
+    np.testing.assert_allclose(bands, bins @ (filters / filters.sum(1, keepdims=True)).T, rtol=1e-3)
+    low = np.asarray(spectrogram(mels=20, highest=2000.0)(sine(5000)[None]))
+    assert low[0, 5:-5].max() < 0.2 < np.asarray(spectrogram(mels=20)(sine(5000)[None])).max()
+
+
+def test_a_frame_sees_its_window_and_no_further(rng):
+    layer = spectrogram()
+    sound = rng.normal(0, 0.1, (1, 128 * 20)).astype("float32")
+    changed = sound.copy()
+    changed[0, 128 * 10] += 0.5
+    moved = np.abs(np.asarray(layer(changed)) - np.asarray(layer(sound))).max((0, 2))
+    left, right = layer.receptive_field
+    assert (left, right) == (256, 256)
+    assert set(np.flatnonzero(moved > 1e-6)) <= set(range(8, 13)) and moved[10] > 0
+    assert type(layer).from_config(layer.get_config()).get_config() == layer.get_config()

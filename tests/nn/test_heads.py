@@ -11,7 +11,14 @@ from vqwave import config as configs
 from vqwave.config import PERIOD
 from vqwave.nn.codec import VQVAE
 from vqwave.nn.frontends import level_of
-from vqwave.nn.heads import Loudness, NoiseBank, PickedTones, ToneBank, frequencies
+from vqwave.nn.heads import (
+    InverseSTFT,
+    Loudness,
+    NoiseBank,
+    PickedTones,
+    ToneBank,
+    frequencies,
+)
 
 RATE, HOP = 22050, 128
 
@@ -171,3 +178,36 @@ def test_a_codec_of_notes_learns_which_tones_sound(rng):
                                       ops.zeros(3, "int32")])[1])
     at, elsewhere = logits[..., [48, 62, 72, 96]].mean(), logits[..., :168].mean()
     assert at > elsewhere + 1.0
+
+
+# ------------------------------------------------------------------------------------ spectrograms
+
+
+@pytest.mark.parametrize("padding", ["same", "causal"])
+def test_the_inverse_of_a_spectrogram_is_its_audio(padding, rng):
+    n_fft, hop, frames = 64, 8, 30
+    layer = InverseSTFT(n_fft, hop, padding)
+    before, behind = layer.receptive_field
+    begins = 0 if padding == "causal" else -n_fft // 2
+    sound = rng.normal(size=hop * frames + 2 * n_fft).astype("float32")  # n_fft more on either side
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
+    first = [n_fft + t * hop + begins for t in range(-before, frames + behind)]
+    spectra = np.fft.rfft([window * sound[i : i + n_fft] for i in first])[None]
+    made = layer.audio_of(spectra.real.astype("float32"), spectra.imag.astype("float32"))
+    np.testing.assert_allclose(made[0, :, 0], sound[n_fft:-n_fft], atol=1e-4)
+
+
+@pytest.mark.parametrize("padding", ["same", "causal"])
+def test_a_frame_of_a_spectrogram_reaches_as_far_as_its_window(padding, rng):
+    layer = InverseSTFT(32, 8, padding)
+    layer.build((None, None, 5))
+    for v in layer.variables:
+        v.assign(rng.normal(size=v.shape))
+    x = rng.normal(size=(1, 30, 5)).astype("float32")
+    changed = x.copy()
+    changed[0, 12] += 1.0
+    moved = np.abs(np.asarray(layer(changed)) - np.asarray(layer(x)))[0].reshape(30, 8).max(1)
+    left, right = layer.receptive_field
+    assert list(np.flatnonzero(moved > 1e-6)) == list(range(12 - right, 12 + left + 1))
+    assert (left, right) == ((3, 0) if padding == "causal" else (1, 2))
+    assert InverseSTFT.from_config(layer.get_config()).get_config() == layer.get_config()

@@ -697,6 +697,20 @@ def test_a_causal_codec_makes_of_blocks_what_it_makes_of_the_whole(causal, name,
                                atol=1e-5)
 
 
+def test_a_codec_of_spectrograms_is_the_same_in_every_engine(tmp_path, rng):
+    save_codec(tmp_path, configs.replace(
+        configs.preset("tiny").codec(32), front_end={"kind": "spectrogram", "hop": 8, "n_fft": 64,
+                                                     "mels": 12},
+        head={"kind": "spectrogram", "n_fft": 32}))
+    made = {name: engine.load_codec(weights.find(tmp_path, "vqvae_32"), name)
+            for name in ("onnx", "keras")}
+    sound = rng.normal(0, 0.1, (1, 32 * 80)).astype("float32")
+    codes = made["keras"].encode(sound)
+    np.testing.assert_array_equal(made["onnx"].encode(sound), codes)
+    np.testing.assert_allclose(made["onnx"].decode(codes), made["keras"].decode(codes), atol=1e-4)
+    assert len(np.unique(codes)) > 8
+
+
 def test_a_codec_that_sees_both_sides_does_not_go_block_by_block(tiny_weights):
     codec = engine.load_codec(weights.find(tiny_weights.codecs, "vqvae_32"), "keras")
     with pytest.raises(UserError, match="vqvae_32 has a padding of same .* padding is causal"):

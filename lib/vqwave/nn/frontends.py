@@ -10,8 +10,14 @@ from collections.abc import Callable
 import numpy as np
 from keras import layers, ops
 
-from ..config import PER_OCTAVE, Config, LogFrequencyFrontEnd, WaveformFrontEnd
-from ..metrics import PEAK_NEIGHBOURHOOD, PEAK_PROMINENCE_DB, PEAK_RANGE_DB
+from ..config import (
+    PER_OCTAVE,
+    Config,
+    LogFrequencyFrontEnd,
+    SpectrogramFrontEnd,
+    WaveformFrontEnd,
+)
+from ..metrics import PEAK_NEIGHBOURHOOD, PEAK_PROMINENCE_DB, PEAK_RANGE_DB, mel_filters
 from .layers import register
 
 
@@ -158,8 +164,62 @@ def _log_frequency(config: LogFrequencyFrontEnd, sample_rate: int):
                                 sample_rate, name="log_frequency")
 
 
+@register
+class Spectrogram(layers.Layer):
+    """audio float32 [batch, T] -> float32 [batch, T / hop, channels]: levels, see `level_of`, of
+    the bins of a Hann window centred on a frame's first sample, or of mel bands, each the weighted
+    mean of its bins.
+
+    One convolution over blocks of `hop` samples, so that it exports to ONNX. Stays in float32 under
+    mixed precision.
+    """
+
+    def __init__(self, hop: int, n_fft: int, mels: int, highest: float | None, sample_rate: int,
+                 **kwargs):
+        super().__init__(**({"dtype": "float32"} | kwargs))
+        self.settings = {"hop": hop, "n_fft": n_fft, "mels": mels, "highest": highest,
+                         "sample_rate": sample_rate}
+        config = SpectrogramFrontEnd(hop=hop, n_fft=n_fft, mels=mels, highest=highest)
+        self.hop, self.channels, self.half = hop, config.channels, n_fft // 2 // hop
+        window = 1.0 - np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
+        angle = 2 * np.pi * np.outer(np.arange(n_fft), np.arange(n_fft // 2 + 1)) / n_fft
+        kernel = np.concatenate([np.cos(angle), np.sin(angle)], axis=1) * window[:, None]
+        # A sine of amplitude a gives a.
+        kernel *= 2.0 / window.sum()
+        self.kernel = kernel.reshape(2 * self.half, hop, -1).astype("float32")
+        self.filters = None
+        if mels:
+            filters = mel_filters(sample_rate, n_fft, mels, highest)
+            self.filters = (filters / np.maximum(filters.sum(axis=1, keepdims=True), 1e-9)).T
+
+    @property
+    def receptive_field(self) -> tuple[int, int]:
+        return self.half * self.hop, self.half * self.hop
+
+    def call(self, audio):
+        blocks = ops.reshape(ops.cast(audio, "float32"), (ops.shape(audio)[0], -1, self.hop))
+        around = ops.pad(blocks, [[0, 0], [self.half, self.half - 1], [0, 0]])
+        real, imag = ops.split(ops.conv(around, self.kernel, 1, "valid"), 2, axis=-1)
+        # The floor, 120 dB under full scale, keeps the root's gradient finite in silence.
+        amplitudes = ops.sqrt(real**2 + imag**2 + 1e-12)
+        if self.filters is not None:
+            amplitudes = ops.matmul(amplitudes, self.filters)
+        return level_of(amplitudes)
+
+    def compute_output_shape(self, shape):
+        return (shape[0], None if shape[1] is None else shape[1] // self.hop, self.channels)
+
+    def get_config(self):
+        return super().get_config() | self.settings
+
+
+def _spectrogram(config: SpectrogramFrontEnd, sample_rate: int):
+    return Spectrogram(config.hop, config.n_fft, config.mels, config.highest, sample_rate,
+                       name="spectrogram")
+
+
 FRONT_ENDS: dict[type[Config], Callable] = {
     WaveformFrontEnd: lambda config, sample_rate: WaveformInput(name="channel"),
-    LogFrequencyFrontEnd: _log_frequency,
+    LogFrequencyFrontEnd: _log_frequency, SpectrogramFrontEnd: _spectrogram,
 }
 """The layer of each kind of front end: (config, sample rate) -> layer."""

@@ -15,9 +15,18 @@ import math
 import numpy as np
 from keras import layers, ops
 
-from ..config import LOWEST, PER_OCTAVE, PERIOD, Config, NotesHead, TonesHead, WaveformHead
+from ..config import (
+    LOWEST,
+    PER_OCTAVE,
+    PERIOD,
+    Config,
+    NotesHead,
+    SpectrogramHead,
+    TonesHead,
+    WaveformHead,
+)
 from .frontends import amplitude_of
-from .layers import Conv, Reach, SubPixelUpsampling, register
+from .layers import PADDINGS, Conv, Reach, SubPixelUpsampling, after, register
 from .replica_sums import mean
 
 
@@ -314,7 +323,85 @@ def _seldom(shape, dtype=None):
     return ops.convert_to_tensor(bias, dtype)
 
 
+@register
+class InverseSTFT(layers.Layer):
+    """Features [batch, frames, c] -> audio float32 [batch, frames·hop, 1] by way of a spectrogram.
+
+    A product gives magnitude m and phase p of each bin; the audio is the overlapping sum of the
+    inverse transforms of exp(m)·(cos p + i sin p) under a Hann window (Vocos, Siuzdak 2023,
+    section 3). A frame's window lies around its first sample, or, padded `causal`, begins with it.
+    """
+
+    def __init__(self, n_fft: int, hop: int, padding: str = "same", **kwargs):
+        super().__init__(**({"dtype": "float32"} | kwargs))
+        self.n_fft, self.hop, self.padding = n_fft, hop, padding
+        self.bins, self.parts = n_fft // 2 + 1, n_fft // hop
+        # Frames that reach into a block of `hop` samples, from before it and from behind it.
+        before = self.parts - 1 if padding == "causal" else self.parts // 2 - 1
+        self.receptive_field = (before, self.parts - 1 - before)
+        self.past = PADDINGS[padding].past(self.parts)
+        window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
+        angle = 2 * np.pi * np.outer(np.arange(self.bins), np.arange(n_fft)) / n_fft
+        twice = np.full((self.bins, 1), 2.0)
+        twice[[0, -1]] = 1.0  # every other bin stands for its mirror image too
+        basis = np.concatenate([np.cos(angle) * twice, -np.sin(angle) * twice]) / n_fft
+        # Windows that overlap add up to this.
+        self.basis = (basis * window * (hop / (window**2).sum())).astype("float32")
+        self.dense = layers.Dense(2 * self.bins, bias_initializer=self._quiet, name="spectrum",
+                                  dtype="float32")
+
+    @staticmethod
+    def _quiet(shape, dtype=None):
+        """Magnitudes of little at first."""
+        bias = np.zeros(shape, "float32")
+        bias[: shape[0] // 2] = -3.0
+        return ops.convert_to_tensor(bias, dtype)
+
+    def build(self, x_shape):
+        self.dense.build(x_shape)
+
+    def audio_of(self, real, imag):
+        """Spectra of `frames` and those that reach in from either side, [batch, frames + parts − 1,
+        bins] -> audio [batch, frames·hop, 1].
+        """
+        pieces = ops.matmul(ops.concatenate([real, imag], axis=-1), self.basis)
+        batch, count = ops.shape(pieces)[:2]
+        pieces = ops.reshape(pieces, (batch, count, self.parts, self.hop))
+        last = self.parts - 1
+        frames = count - last
+        total = sum(pieces[:, last - k : last - k + frames, k] for k in range(self.parts))
+        return ops.reshape(total, (batch, frames * self.hop, 1))
+
+    def call(self, x, past=None):
+        before, behind = self.receptive_field
+        x = ops.cast(after(x, before, past), "float32")
+        x = ops.pad(x, [[0, 0], [0, behind], [0, 0]]) if behind else x
+        level, phase = ops.split(self.dense(x), 2, axis=-1)
+        # As loud as full scale can be, so that nothing explodes.
+        size = ops.exp(ops.minimum(level, math.log(self.n_fft)))
+        return self.audio_of(size * ops.cos(phase), size * ops.sin(phase))
+
+    def compute_output_shape(self, x_shape, past_shape=None):
+        batch, frames, _ = x_shape
+        return (batch, None if frames is None else frames * self.hop, 1)
+
+    def get_config(self):
+        own = {"n_fft": self.n_fft, "hop": self.hop, "padding": self.padding}
+        return super().get_config() | own
+
+
+class SpectrogramOutput(Head):
+    """The inverse of a spectrogram whose magnitude and phase the last stage says."""
+
+    def synthesise(self, features, start, reach: Reach):
+        config = self.config
+        inverse = InverseSTFT(config.head.n_fft, config.hop(0), config.padding, name="inverse")
+        self.reaches = [reach.add(inverse)]
+        return inverse(features)
+
+
 HEADS: dict[type[Config], type[Head]] = {
     WaveformHead: WaveformOutput, TonesHead: TonesAndNoise, NotesHead: NotesAndNoise,
+    SpectrogramHead: SpectrogramOutput,
 }
 """The class of each kind of head, made with the codec's config."""
