@@ -23,7 +23,11 @@ FAMILY = ["soundstream", "soundstream_som", "soundstream_energy", "soundstream_m
 
 
 def smaller(preset, path):
-    """The same kinds on every axis with few channels and codes, written to `path`."""
+    """The same kinds on every axis with few channels and codes, written to `path`.
+
+    What stands on soundstream has its adversary, which takes most of the time to build, and trains
+    without it here.
+    """
     def codec(model):
         stages = [one | {"channels": 8, "dilations": one["dilations"][:2]}
                   for one in model["stages"]]
@@ -31,6 +35,8 @@ def smaller(preset, path):
         quantizer = {key: small.get(key, value) for key, value in model["quantizer"].items()}
         bottleneck = {key: {"heads": 2, "back": 4, "memories": 8}.get(key, value)
                       for key, value in model["bottleneck"].items()}
+        if preset.name != "soundstream":
+            model = model | {"adversary": None}
         return model | {"stages": stages, "quantizer": quantizer, "bottleneck": bottleneck}
 
     def generator(model):
