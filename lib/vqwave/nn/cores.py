@@ -8,6 +8,7 @@ training. Its config says the shapes of its states; its loop in ONNX is in `play
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -102,7 +103,7 @@ class BooksTogether:
             yield logits[..., k, :]
 
 
-DRAWINGS = {"in_order": BooksInOrder, "together": BooksTogether}
+DRAWINGS: dict[str, Any] = {"in_order": BooksInOrder, "together": BooksTogether}
 """The class of each way of drawing the books of a frame, as a core's `drawing` names it."""
 
 

@@ -88,11 +88,11 @@ def _keras_part(weight_set, kind: str):
     held |= {"encode_halo": codec.encode_halo, "decode_halo": codec.decode_halo,
              "latency": codec.latency,
              "period": PERIOD // config.level if config.needs_position else 0}
-    make, *outputs = {
-        "encode": (codec.encode_model, "codes"),
-        "decode": (codec.decode_model, "samples"),
-        "encode_block": (codec.encode_block_model, "codes", "state_out"),
-        "decode_block": (codec.decode_block_model, "samples", "state_out"),
+    make, outputs = {
+        "encode": (codec.encode_model, ["codes"]),
+        "decode": (codec.decode_model, ["samples"]),
+        "encode_block": (codec.encode_block_model, ["codes", "state_out"]),
+        "decode_block": (codec.decode_block_model, ["samples", "state_out"]),
     }[kind]
     model = make()
     if kind.endswith("_block"):
