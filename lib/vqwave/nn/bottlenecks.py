@@ -144,7 +144,9 @@ class EnergyDescent(Window):
 
     def _scores(self, g, keys):
         """β K_B·Q [batch, N, others, heads]."""
-        query = self.by_head(ops.matmul(g, ops.cast(self.query, g.dtype)))
+        # The shape is that of the keys: of a product, tf2onnx gives one without the batch.
+        query = ops.reshape(ops.matmul(g, ops.cast(self.query, g.dtype)),
+                            (*ops.shape(keys)[:2], *keys.shape[-2:]))
         return ops.sum(query[:, :, None] * keys, axis=-1) * keys.shape[-1] ** -0.5
 
     def energy(self, x, seen, past=None):
@@ -161,7 +163,8 @@ class EnergyDescent(Window):
         for _ in range(self.steps):
             g = self.normalise(x)
             shares = ops.softmax(self._scores(g, keys), axis=2)
-            mixed = ops.reshape(ops.sum(shares[..., None] * keys, axis=2), ops.shape(x))
+            mixed = ops.reshape(ops.sum(shares[..., None] * keys, axis=2),
+                                (*ops.shape(keys)[:2], self.width))
             known = ops.relu(ops.matmul(g, memory))
             x = x + self.rate * (ops.matmul(mixed, ops.transpose(query))
                                  + ops.matmul(known, ops.transpose(memory)))
