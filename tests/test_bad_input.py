@@ -344,7 +344,7 @@ def leaves(kind, path=()):
             one = typing.get_args(one)[0]
         if typing.get_origin(one) is tuple:
             inner = typing.get_args(one)[0]
-            while typing.get_origin(inner) is typing.Annotated:
+            while typing.get_origin(inner) in (typing.Annotated, typing.Union, types.UnionType):
                 inner = typing.get_args(inner)[0]
             yield (*path, name), tuple
             if isinstance(inner, type) and issubclass(inner, configs.Config):

@@ -209,8 +209,10 @@ def test_a_codec_trains_against_an_adversary(adversary):
     history = codec.fit(x, x, epochs=3, batch_size=2, verbose=0).history
     assert all(np.isfinite(values).all() for values in history.values())
     assert history["discriminator"][-1] < history["discriminator"][0]
+    # Within hinge's margin a verdict's bias has no gradient.
     assert all(np.abs(v.numpy() - b).max() > 0
-               for v, b in zip(codec.adversary.trainable_variables, before, strict=True))
+               for v, b in zip(codec.adversary.trainable_variables, before, strict=True)
+               if "kernel" in v.path)
 
 
 def test_a_codec_trains_against_one_adversary_at_a_time():

@@ -409,6 +409,7 @@ def test_graphs_carry_the_numbers_that_running_them_takes(small, tmp_path, tiny_
         facts = {"level": str(found.config.level), "num_codes": "64", "books": "1",
                  "sample_rate": "22050",
                  "encode_halo": str(codec.encode_halo), "decode_halo": str(codec.decode_halo),
-                 "period": str(period)}
+                 "period": str(period),
+                 "latency": str(round(codec.latency * found.config.sample_rate))}
         for kind in ("encode", "decode"):
             assert held(export.cached_graph(found, kind)) == facts

@@ -514,7 +514,7 @@ def test_a_score_plays_a_performance_again(run, music, tmp_path):
     ('{"seed": 1, "changes": [[0, {}], [-1, {}]]}', "the sample of change 2 must be a whole "
                                                     "number"),
     ('{"seed": 1, "changes": [[0, {"warmth": 1}]]}',
-     "change 1: no control is called 'warmth'; there are sampling, loudness, jump, hold"),
+     "change 1: no control is called 'warmth'; there are sampling, loudness, transpose, hold"),
     ('{"seed": 1, "changes": [[0, {"sampling": {"top": {}}}]]}',
      "sampling of change 1 must be {level:"),
     ('{"seed": 1, "changes": [[0, {"sampling": {"7": {}}}]]}',
