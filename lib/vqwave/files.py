@@ -32,6 +32,18 @@ def reason(error: OSError) -> str:
     return (error.strerror or str(error) or type(error).__name__).lower()
 
 
+def make_folder(folder) -> Path:
+    """`folder` as a path, made with its parents where it is not there. Raises `UserError` where
+    that cannot be.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise UserError(f"{printable(folder)}: cannot be made: {reason(e)}") from e
+    return folder
+
+
 @contextlib.contextmanager
 def atomic_write(path):
     """A binary file that becomes `path` when the block ends well: written beside, flushed, renamed.

@@ -97,12 +97,17 @@ SEEN = [
 ]
 
 
-@pytest.mark.parametrize("make, stride, ratio", SEEN)
-def test_a_layer_sees_no_further_than_it_says(make, stride, ratio, rng):
-    layer = make()
-    layer.build((None, None, 3))
+def built(layer, channels: int, rng):
+    """The layer for so many channels, each of its variables random."""
+    layer.build((None, None, channels))
     for v in layer.variables:
         v.assign(rng.normal(size=v.shape))
+    return layer
+
+
+@pytest.mark.parametrize("make, stride, ratio", SEEN)
+def test_a_layer_sees_no_further_than_it_says(make, stride, ratio, rng):
+    layer = built(make(), 3, rng)
     x = rng.normal(size=(1, 64, 3)).astype("float32")
     before = np.asarray(layer(x))
     at = 32
@@ -128,10 +133,7 @@ def test_reaches_add_up_along_the_way():
 
 @pytest.mark.parametrize("make, stride, ratio", [one for one in SEEN if one[0]().past])
 def test_a_causal_layer_makes_of_blocks_what_it_makes_of_the_whole(make, stride, ratio, rng):
-    layer = make()
-    layer.build((None, None, 3))
-    for v in layer.variables:
-        v.assign(rng.normal(size=v.shape))
+    layer = built(make(), 3, rng)
     x = rng.normal(size=(2, 64, 3)).astype("float32")
     whole = np.asarray(layer(x))
     assert whole.shape == (2, 64 // stride * ratio, 3)
@@ -145,10 +147,7 @@ def test_a_causal_layer_makes_of_blocks_what_it_makes_of_the_whole(make, stride,
 
 def test_a_multiresolution_block_is_that_of_its_paper(rng):
     depth, dilation = 3, 2
-    layer = MultiresolutionResidual(4, dilation, 3, depth, "causal")
-    layer.build((None, None, 4))
-    for v in layer.variables:
-        v.assign(rng.normal(size=v.shape))
+    layer = built(MultiresolutionResidual(4, dilation, 3, depth, "causal"), 4, rng)
     low, high, shares = (v.numpy() for v in (layer.low, layer.high, layer.shares))
     x = rng.normal(size=(1, 50, 4)).astype("float32")
     a = np.asarray(gelu(x))[0]

@@ -12,7 +12,7 @@ from .. import cli, metrics, plots, progress, weights
 from ..config import CodecConfig
 from ..data import audio, silence
 from ..errors import UserError
-from ..files import printable
+from ..files import make_folder, printable
 from ..measure import serving
 from ..measure.reconstruction import reconstruct
 from ..play import engine
@@ -82,8 +82,7 @@ def main(argv=None) -> int:
     if args.note:
         raise UserError("--note needs --data-dir: one recording says little of what a codec does "
                         "at home")
-    folder = Path(args.output_dir or ".")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(args.output_dir or ".")
     console = Console(stderr=True)
     rows, decoded, verbs = [], {}, {}
     for one in found:

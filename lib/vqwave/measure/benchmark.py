@@ -1113,10 +1113,7 @@ def write(results: dict, folder) -> list[Path]:
     page = _find_page(folder)
     if page and not _replaces(results, folder):
         return []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise UserError(f"{files.printable(folder)}: cannot be made: {files.reason(e)}") from e
+    files.make_folder(folder)
     with open(os.devnull, "w") as nowhere:
         console = Console(file=nowhere, width=120, record=True)
         report(results, console)

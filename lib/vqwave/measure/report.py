@@ -17,7 +17,7 @@ from .. import machine, plots
 from ..config import ChainConfig, load_yaml
 from ..data.splits import track_name
 from ..errors import UserError
-from ..files import atomic_write, printable
+from ..files import atomic_write, make_folder, printable
 from .benchmark import Target
 from .evaluation import PARTS, Evaluation
 from .parts.part import DistanceTarget, Gallery, Page, distance_title, table
@@ -74,11 +74,7 @@ def write(results: dict, evaluation: Evaluation, name: str, folder, runs_dir=Non
     folder = Path(folder)
     if not is_complete(results, evaluation) and has_section(folder, name):
         return []
-    media = folder / "docs" / "results" / name
-    try:
-        media.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise UserError(f"{media}: {(e.strerror or str(e)).lower()}") from e
+    media = make_folder(folder / "docs" / "results" / name)
     gallery = Gallery(media, evaluation.rate)
     for part in PARTS.values():
         if part.name in results:

@@ -152,7 +152,7 @@ class LSTMStack(keras.Model):
             if core.dropout:
                 self.dropouts.append(layers.Dropout(core.dropout, name=f"dropout_{i}"))
         self.books = DRAWINGS[core.drawing](config)
-        self.book_layers = self.books.layers
+        self.book_layers = self.books.layers  # Keras tracks the layers that a model holds itself.
         self._build()
 
     def _build(self):

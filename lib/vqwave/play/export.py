@@ -23,7 +23,7 @@ import numpy as np
 from .. import quiet
 from ..config import PERIOD, CodecConfig
 from ..errors import UserError
-from ..files import atomic_write, printable, reason
+from ..files import atomic_write, make_folder, printable, reason
 from .loops import loop_graph, loop_kinds
 
 # Part of every cached graph's name: raise it when what is built below changes.
@@ -239,11 +239,7 @@ def export(weight_set, folder, engine: str = "onnx") -> list[Path]:
     """Write a set's graphs into `folder` as NAME_KIND.onnx; their paths. Raises `UserError` where
     no such folder can be.
     """
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise UserError(f"{printable(folder)}: cannot be made: {reason(e)}") from e
+    folder = make_folder(folder)
     made = []
     for kind in kinds(weight_set, engine):
         made.append(folder / f"{weight_set.name}_{kind}.onnx")

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..data import audio, manifest
 from ..errors import UserError
-from ..files import printable
+from ..files import make_folder
 from .api import SILENT, VQWave
 
 SECONDS, PROMPT_SECONDS = 20.0, 8.0
@@ -68,11 +68,7 @@ def hear(music: VQWave, data_dir, held_out: list[manifest.Track], seed: int = 1,
 
 def save(sounds: dict[str, np.ndarray], sample_rate: int, folder, name: str) -> list[Path]:
     """Each sound as `folder`/name_KEY.ogg; returns the files."""
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise UserError(f"{printable(folder)}: cannot be written to: {e.strerror}") from e
+    folder = make_folder(folder)
     paths = []
     for key, sound in sounds.items():
         paths.append(folder / f"{name}_{key}.ogg")

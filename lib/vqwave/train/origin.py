@@ -14,7 +14,7 @@ from .. import config, weights
 from ..config import ChainConfig, TrainingConfig
 from ..data import silence
 from ..errors import UserError
-from ..files import atomic_write, printable
+from ..files import atomic_write, make_folder, printable
 from ..progress import QuietReporter
 
 FILE = "preset.yml"
@@ -104,8 +104,7 @@ class Origin:
         """Let `folder` play the models of `chain`, as far as they are not there already, and hold
         the preset that tunes them.
         """
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        weights.save_chain(folder, chain)
+        weights.save_chain(make_folder(folder), chain)
         found = {name: self.set_of(name) for name in chain.names}
         for name, one in found.items():
             if not weights.tags(folder, name):
