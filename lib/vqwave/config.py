@@ -37,6 +37,8 @@ TONE_HOP = 128
 """Samples: how often, at most, a decoder's tones are given a new loudness."""
 
 PRESETS = Path(__file__).parent / "presets"
+SHIPPED = "notes"
+"""The preset of the weights that ship, taken where none is named."""
 
 
 class ConfigError(UserError, ValueError):
@@ -1183,7 +1185,7 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.yml"))
 
 
-def preset(name="compact") -> Preset:
+def preset(name=SHIPPED) -> Preset:
     """A preset by name, or by the path of its YAML file.
 
     Raises:

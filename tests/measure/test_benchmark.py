@@ -18,7 +18,7 @@ import pytest
 
 import vqwave
 from vqwave import cli, config, machine, plots, weights
-from vqwave.config import preset
+from vqwave.config import SHIPPED, preset
 from vqwave.data import audio, manifest
 from vqwave.errors import UserError
 from vqwave.measure import benchmark, scoring
@@ -180,18 +180,18 @@ def test_a_step_reads_every_matrix_of_the_core_once(chain):
 
 def full_results(rtf, p95, cold, ratio, growth, difference, heeded=50.0, held=0.5):
     return {
-        "latency": [{"size": "compact", "level": 8, "ending": True, "latency": "low",
+        "latency": [{"size": SHIPPED, "level": 8, "ending": True, "latency": "low",
                      "most_ms": heeded, "underruns": int(heeded > 200)}],
-        "pull": [{"size": "compact", "level": 8, "ending": True, "before": 0.2, "held": held,
+        "pull": [{"size": SHIPPED, "level": 8, "ending": True, "before": 0.2, "held": held,
                   "released": 0.2}],
         "chain": [{
             "size": size, "streams": n, "rtf": rtf, "p95_share": p95, "whole": whole,
             "level": 8 if whole else 128
-        } for n in (1, 32) for whole in (True, False) for size in ("compact", "reference")],
-        "start": [{"size": "compact", "cold_sound_s": cold, "whole": True, "level": 8}],
+        } for n in (1, 32) for whole in (True, False) for size in (SHIPPED, "reference")],
+        "start": [{"size": SHIPPED, "cold_sound_s": cold, "whole": True, "level": 8}],
         "steps": [{"size": size, "streams": 1, "engine": "onnx", "against_eager": r}
                   for r in (ratio, 1000)
-                  for size in ("compact", "reference")],
+                  for size in (SHIPPED, "reference")],
         "memory": [{"minutes": [1, 10], "growth_bytes": growth}],
         "accuracy": [{"weights": "trained", "difference_int8": d, "difference_int4": d}
                      for d in (difference, -1.0)],
@@ -436,7 +436,7 @@ def test_held_notes_are_judged_where_the_chain_ends():
         return {t["what"]: t for t in benchmark.judge({"pull": rows})}[
             "a held triad's share of energy, over that before"]
 
-    row = {"size": "compact", "level": 128, "ending": True, "before": 0.2, "held": 0.5, "released": 0.2}
+    row = {"size": SHIPPED, "level": 128, "ending": True, "before": 0.2, "held": 0.5, "released": 0.2}
     assert judged(row)["measured"] == pytest.approx(2.5) and judged(row)["verdict"] == "must met"
     assert judged(row | {"held": 0.3})["verdict"] == "missed"
     assert judged(row | {"ending": False})["verdict"] == judged()["verdict"] == "not measured"

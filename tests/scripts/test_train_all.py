@@ -288,7 +288,7 @@ def test_the_plan_of_the_version_before_goes_on(train_all, stages, tmp_path):
 def test_a_folder_of_another_size_or_a_foreign_plan_is_refused(train_all, stages, tmp_path):
     command = ["--from-scratch", "--data-dir", "d", "--output-dir", str(tmp_path), "--steps", "3"]
     train_all.main([*command, "--size", "tiny"])
-    with pytest.raises(UserError, match="preset tiny, not compact"):
+    with pytest.raises(UserError, match="preset tiny, not notes"):
         train_all.main(command)
     good = {"size": "tiny", "spent": 1.0, "finished": {"vqvae_512": 3}}
     for wrong in ({"a": 1}, good | {"spent": "long"}, good | {"spent": float("nan")},

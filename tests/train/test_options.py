@@ -107,10 +107,10 @@ def test_what_was_trained_before_silence_was_cut_trains_again_with_it(tmp_path,
 
 def test_the_file_beside_what_ships_trains_it_again():
     for path in sorted((files.CHECKOUT / "final_weights").glob("*.yml")):
-        settings = read("--config", path)
-        assert settings.model == weights.find(path.parent, path.stem).config
-        assert settings.training == configs.preset().training(path.stem)
-        assert settings.data == configs.DataConfig(trim_silence=None)
+        settings, found = read("--config", path), weights.find(path.parent, path.stem)
+        assert settings.model == found.config
+        assert settings.training == (found.training or configs.preset().training(path.stem))
+        assert settings.data == found.data
 
 
 def test_bare_keys_of_a_model_are_taken_and_a_condition_keeps_what_is_not_said(write):

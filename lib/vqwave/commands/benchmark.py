@@ -12,7 +12,7 @@ from ..measure import benchmark
 from ..train.options import parse_split
 from . import arguments
 
-SIZES, QUICK_SIZES = "compact,reference", "compact"
+SIZES, QUICK_SIZES = f"{config.SHIPPED},reference", config.SHIPPED
 
 
 def parser() -> argparse.ArgumentParser:

@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
                         help="trained models to begin with: a folder of generators, with codecs in "
                              "it or for the shipped ones (default: what ships)")
     parser.add_argument("--from-scratch", action="store_true",
-                        help="begin with nothing (default preset: compact)")
+                        help=f"begin with nothing (default preset: {config.SHIPPED})")
     options.add_preset(parser)
     # Without one it begins with trained models, which say themselves what they are.
     parser.set_defaults(preset=None)
@@ -89,7 +89,7 @@ def main(argv=None) -> int:
     begin = None if scratch else Origin.find(args.start_from)
     hours = args.hours or (None if args.steps else FROM_SCRATCH_HOURS if scratch else HOURS)
     output = args.output_dir or Path(weights.GENERATORS) / Path(args.data_dir).resolve().name
-    chosen = plan.Plan(args.data_dir, output, args.preset or "compact",
+    chosen = plan.Plan(args.data_dir, output, args.preset or config.SHIPPED,
                        _parse_levels(args.levels), hours, args.steps,
                        args.input_length, args.offsets, args.transpose,
                        args.scheduler, tuple(extra), begin, args.listen, not args.no_report)

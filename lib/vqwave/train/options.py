@@ -99,7 +99,7 @@ def add_options(p: argparse.ArgumentParser, role: str):
 
 
 def add_preset(p: argparse.ArgumentParser):
-    p.add_argument("--preset", "--size", default="compact", metavar="NAME",
+    p.add_argument("--preset", "--size", default=config.SHIPPED, metavar="NAME",
                    help=f"{', '.join(config.preset_names())}, or the path of a preset's YAML file")
 
 

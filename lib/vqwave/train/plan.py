@@ -80,7 +80,7 @@ class Plan:
 
     data_dir: Path
     output_dir: Path
-    preset: str = "compact"
+    preset: str = config.SHIPPED
     levels: tuple[int, ...] | None = None
     hours: float | None = None
     steps: int | None = None
