@@ -14,7 +14,7 @@ usage: recipes/$name/run.sh [--hours H] [--music DIR] [--step STEP] [-- OPTION..
 $about
 
 Fetches the music (the Debian package $package, through apt-get, without installing it), prepares it, trains the
-compact size at every level, evaluates, and fills RESULTS.md. What is done is not done again: the same command again goes on
+chain that ships at every level, evaluates, and fills RESULTS.md. What is done is not done again: the same command again goes on
 where it was stopped. Needs $hardware.
 
   --hours H     for training, shared out over the eight models (default $hours)
