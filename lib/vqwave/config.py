@@ -1101,6 +1101,10 @@ class ChainConfig(Config):
         """The level that is decoded unless told otherwise."""
         return self.bottom if self.end is None else self.end
 
+    def below(self, level: int) -> int:
+        """The next finer level; of the bottom itself the bottom."""
+        return max((x for x in self.sizes if x < level), default=self.bottom)
+
     @property
     def codecs(self) -> dict[int, str]:
         """Names of the codecs by level, from the top down."""

@@ -473,8 +473,8 @@ def test_a_chain_ends_where_its_folder_says_unless_told_otherwise(music, tiny_we
                                   music.generate(samples=3000, seed=1, level=128))
     np.testing.assert_array_equal(short.generate(samples=3000, seed=1, level=8),
                                   music.generate(samples=3000, seed=1))
-    # What keeps the level it would end at goes on to the finest.
-    assert [short.ending(None, keep) for keep in (None, 512, 128, 32)] == [128, 128, 8, 8]
+    # What keeps the level it would end at goes on for one level.
+    assert [short.ending(None, keep) for keep in (None, 512, 128, 32)] == [128, 128, 32, 8]
     assert set(short.prompt(prepared.music(1.0)).codes) == {512, 128}
 
 

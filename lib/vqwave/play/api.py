@@ -142,11 +142,11 @@ class VQWave:
         return self.chain.ending
 
     def ending(self, level: int | None, keep: int | None = None) -> int:
-        """`level`, or where it is None the chain's own (`level`), if that is finer than what a
-        variation keeps.
+        """`level`, or where it is None the chain's own (`level`); a variation that keeps as much
+        ends one level below what it keeps.
         """
         if level is None:
-            return self.level if keep is None or self.level < keep else self.chain.bottom
+            return self.level if keep is None or self.level < keep else self.chain.below(keep)
         return self.chain.check_level(level)
 
     def prompt(self, recording, *, seconds: float | None = None, start: float = 0.0,

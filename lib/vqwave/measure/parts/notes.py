@@ -169,15 +169,14 @@ def _measure_codecs(evaluation):
 
 
 def _measure_variations(evaluation):
-    """Each level kept, down to where the chain ends by itself, or to the bottom if that is above.
-    """
+    """Each level kept, down to where the chain ends by itself, or one level if that is above."""
     rows, chain, setting = [], evaluation.music.chain, evaluation.plan.settings[0]
     for keep in chain.sizes[:-1]:
         played = setting
         if setting.depth >= keep:
             # The first setting's temperatures, if they are of one level each, are not of these.
             alike = setting.temperature if len(setting.temperature or ()) == 1 else None
-            played = replace(setting, depth=chain.bottom, temperature=alike)
+            played = replace(setting, depth=chain.below(keep), temperature=alike)
         key = {"figure": "notes_varied", "definition": DEFINITION,
                **evaluation.variation_key(keep, played)}
         rows.append({"keep": keep, "depth": played.depth} | evaluation.figure(
