@@ -28,7 +28,8 @@ from vqwave.config import (
 from vqwave.errors import UserError
 
 PRESETS = {name: configs.preset(name) for name in configs.preset_names()}
-MODELS = [preset.model(name) for preset in PRESETS.values() for name in preset.chain.names]
+MODELS = {f"{name}-{preset}": PRESETS[preset].model(name)
+          for preset in PRESETS for name in PRESETS[preset].chain.names}
 COMPACT = PRESETS["compact"]
 CODEC, GENERATOR = COMPACT.codec("vqvae_8"), COMPACT.generator("generator_8")
 
@@ -46,7 +47,7 @@ def override(base, text, who="f.yml"):
 # ------------------------------------------------------------------------------------------ presets
 
 
-@pytest.mark.parametrize("config", MODELS, ids=lambda c: f"{c.name}-{c.num_codes}")
+@pytest.mark.parametrize("config", MODELS.values(), ids=MODELS)
 def test_a_model_survives_yaml(config):
     again = yaml.safe_load(configs.dump_yaml(configs.to_dict(config)))
     assert validate_model(again) == validate(type(config), again) == config
@@ -58,9 +59,15 @@ def test_the_models_of_a_preset_form_its_chain(preset):
     above = None
     assert preset.chain.names == [*preset.chain.codecs.values(), *preset.chain.generators.values()]
     for level in preset.chain.sizes:
-        codec, generator = preset.codec(level), preset.generator(level)
-        assert codec.level == generator.level == level and codec.sample_rate == preset.chain.sample_rate
+        codec = preset.codec(level)
+        assert codec.level == level and codec.sample_rate == preset.chain.sample_rate
         assert preset.codec(codec.name) == preset.model(codec.name) == codec
+        assert preset.training(codec.name).input_length % level == 0
+        if level not in preset.chain.generators:
+            above = codec
+            continue
+        generator = preset.generator(level)
+        assert generator.level == level
         assert (generator.num_codes, generator.books) == (codec.num_codes, codec.books)
         assert generator.start_token == codec.num_codes
         if above is None:
@@ -71,7 +78,6 @@ def test_the_models_of_a_preset_form_its_chain(preset):
             assert generator.ratio * generator.level == generator.source_level == above.level
             assert generator.halo == sum(generator.source.dilations)
         # A window holds whole frames of the level above.
-        assert preset.training(codec.name).input_length % level == 0
         assert preset.training(generator.name).input_length % (above or codec).level == 0
         above = codec
 
@@ -110,6 +116,9 @@ generators: {b: {}, d: {}}
     ("chain:", "about: 3\nchain:", "about is 3; it must be text"),
     ("block: 64", "block: 64, end: 9", "end is 9; it must be one of the levels 16, 8"),
     ("chain:", "schema: 9\nchain:", "schema is 9; this program reads 1 to 2"),
+    ("stages: [{stride: 8, channels: 4}]", "stages: [{stride: 8, channels: 4}], quantizer: {kind: gaussian}",
+     "d needs codes, but c has a quantizer of gaussian, which makes none"),
+    ("codec: a, generator: b", "codec: a", "generators describes b, which the chain does not name"),
     ("chain:", "base: none\nchain:", "base is 'none'; it must be one of compact"),
 ])
 def test_a_preset_that_disagrees_with_itself_says_both_sides(old, new, said, tmp_path):
@@ -120,6 +129,32 @@ def test_a_preset_that_disagrees_with_itself_says_both_sides(old, new, said, tmp
     with pytest.raises(ConfigError, match=said) as caught:
         configs.preset(path)
     assert str(path) in str(caught.value)
+
+
+def test_a_level_may_have_no_generator(tmp_path):
+    text = SMALL.replace("codec: c, generator: d", "codec: c").replace(", d: {}", "")
+    half = configs.preset(write(tmp_path, text))
+    assert half.chain.sizes == (16, 8) and half.chain.names == ["a", "c", "b"]
+    assert half.chain.generators == {16: "b"} and half.chain.plays
+    for ask in (half.chain.generator, half.generator):
+        with pytest.raises(UserError, match="level 8 of the chain has no generator: c stands alone"):
+            ask(8)
+    vae = "[{stride: 16, channels: 4}], quantizer: {kind: gaussian, dim: 6}"
+    text = SMALL.replace("[{stride: 16, channels: 4}]", vae)
+    with pytest.raises(ConfigError, match="b needs codes, but a has a quantizer of gaussian"):
+        configs.preset(write(tmp_path, text))
+    # What stands under it has nothing to read.
+    text = text.replace("codec: a, generator: b", "codec: a").replace("b: {}, ", "")
+    with pytest.raises(ConfigError, match="d needs codes, but a has a quantizer of gaussian"):
+        configs.preset(write(tmp_path, text))
+    text = text.replace("d: {}", "d: {conditions: []}")
+    alone = configs.preset(write(tmp_path, text))
+    assert not alone.chain.plays
+    codec = alone.codec("a")
+    assert (codec.has_codes, codec.frame_width, codec.frame_dtype) == (False, 6, "float32")
+    for key in ("num_codes", "books", "bitrate"):
+        with pytest.raises(ConfigError, match="a has a quantizer of gaussian, which makes no codes"):
+            getattr(codec, key)
 
 
 @pytest.mark.parametrize("name", ["vqvae_64", "vqvae", "generator_32", "", "vqvae_32 "])

@@ -433,7 +433,38 @@ class Stage(Config):
     dilations: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 3)
 
 
-class CodebookConfig(CodecPart):
+class QuantizerConfig(CodecPart):
+    """What every quantizer's config says; those with codes also have `num_codes` and `books`, the
+    codes of a frame.
+    """
+
+    kind: str
+
+    has_codes: ClassVar[bool] = True
+    """Whether a frame is codes, which can be learnt by a generator, or a vector of float32."""
+
+    segment: ClassVar[int] = 1
+    """Frames whose codes are chosen together."""
+
+    overlap: ClassVar[int] = 0
+    """Frames to either side of a segment that are looked at as well."""
+
+    nested: ClassVar[bool] = False
+    """Whether the first books of a frame can be decoded without the others."""
+
+    of_training: ClassVar[tuple[str, ...]] = ()
+    """Fields that nothing depends on once it is trained."""
+
+    width: ClassVar[Any]
+    """Channels of the latents."""
+
+    @property
+    def vector_width(self) -> int:
+        """Channels of the vectors that the decoder is given."""
+        return self.width
+
+
+class CodebookConfig(QuantizerConfig):
     """A codebook that follows the latents by moving averages.
 
     num_codes vectors of code_dim numbers. decay: of the averages. revival_threshold: the share of
@@ -448,21 +479,10 @@ class CodebookConfig(CodecPart):
     revival_threshold: Weight = 0.3
     commitment: Weight = 0.25
 
-    segment: ClassVar[int] = 1
-    """Frames whose codes are chosen together."""
-
-    overlap: ClassVar[int] = 0
-    """Frames to either side of a segment that are looked at as well."""
-
-    nested: ClassVar[bool] = False
-    """Whether the first books of a frame can be decoded without the others."""
-
     of_training: ClassVar[tuple[str, ...]] = ("decay", "revival_threshold", "commitment")
-    """Fields that no code depends on once the codebook is trained."""
 
     @property
     def width(self) -> int:
-        """Channels of the latents."""
         return self.code_dim
 
 
@@ -552,7 +572,32 @@ class BandedQuantizer(CodebookConfig):
         return self.books * self.code_dim
 
 
-Quantizer = Annotated[EMAQuantizer | ResidualQuantizer | SOMQuantizer | BandedQuantizer,
+class GaussianQuantizer(QuantizerConfig):
+    """No codes: a frame is a vector, drawn in training from a Gaussian whose mean and variance the
+    encoder says and which is kept near N(0, 1) (VAE, Kingma and Welling 2014).
+
+    dim: numbers of a vector. beta: weight of the divergence in the loss, in nats a number; it grows
+        evenly from 0 over the first `warmup_steps` training steps.
+    """
+
+    kind: Literal["gaussian"] = "gaussian"
+    has_codes: ClassVar[bool] = False
+    dim: Positive = 32
+    beta: Weight = 0.01
+    warmup_steps: Whole = 1000
+    of_training: ClassVar[tuple[str, ...]] = ("beta", "warmup_steps")
+
+    @property
+    def width(self) -> int:
+        return 2 * self.dim
+
+    @property
+    def vector_width(self) -> int:
+        return self.dim
+
+
+Quantizer = Annotated[EMAQuantizer | ResidualQuantizer | SOMQuantizer | BandedQuantizer
+                      | GaussianQuantizer,
                       Field(discriminator="kind"),
                       default_kind("ema")]
 
@@ -688,7 +733,8 @@ class AdversaryConfig(Config):
 
 
 class CodecConfig(Config):
-    """One VQ-VAE: audio float32 [batch, samples] <-> codes int32 [batch, samples / level, books].
+    """One VQ-VAE: audio float32 [batch, samples] <-> codes int32 [batch, samples / level, books],
+    or one VAE: audio <-> vectors float32 [batch, samples / level, dim].
 
     The decoder mirrors the encoder. `level` is the product of the strides. padding: what
     convolutions see, both sides or (causal) the past alone, so that a piece may come in blocks.
@@ -745,14 +791,38 @@ class CodecConfig(Config):
         return tuple(stage.stride for stage in self.stages)
 
     @property
+    def has_codes(self) -> bool:
+        """Whether a frame is codes, or a vector of float32."""
+        return self.quantizer.has_codes
+
+    def check_codes(self, who: str = ""):
+        """Raises `ConfigError` where a frame is no codes. who: what asks for them."""
+        if not self.has_codes:
+            makes = f"{self.name} has a quantizer of {self.quantizer.kind}, which makes"
+            raise ConfigError(f"{who} needs codes, but {makes} none" if who
+                              else f"{makes} no codes")
+
+    @property
     def num_codes(self) -> int:
-        """Codes in each codebook."""
+        """Codes in each codebook. Raises `ConfigError` where there are none."""
+        self.check_codes()
         return self.quantizer.num_codes
 
     @property
     def books(self) -> int:
-        """Codes in a frame."""
+        """Codes in a frame. Raises `ConfigError` where there are none."""
+        self.check_codes()
         return self.quantizer.books
+
+    @property
+    def frame_width(self) -> int:
+        """Numbers in a frame: its codes, or those of its vector."""
+        return self.books if self.has_codes else self.quantizer.vector_width
+
+    @property
+    def frame_dtype(self) -> str:
+        """What the numbers in a frame are."""
+        return "int32" if self.has_codes else "float32"
 
     @property
     def in_blocks(self) -> bool:
@@ -1047,11 +1117,13 @@ class DataConfig(Config):
 
 
 class ChainLevel(Config):
-    """One level of a chain and the models that make and play it."""
+    """One level of a chain and the models that make and play it. generator: None where nothing
+    learns what the codec makes.
+    """
 
     level: Positive
     codec: Name
-    generator: Name
+    generator: Name | None = None
 
 
 class ChainConfig(Config):
@@ -1112,8 +1184,20 @@ class ChainConfig(Config):
 
     @property
     def generators(self) -> dict[int, str]:
-        """Names of the generators by level, from the top down."""
-        return {one.level: one.generator for one in self.levels}
+        """Names of the generators by level, from the top down, of the levels that have one."""
+        return {one.level: one.generator for one in self.levels if one.generator}
+
+    def generator(self, level: int) -> str:
+        """The generator's name of a level. Raises `UserError` where it has none."""
+        if level not in self.generators:
+            raise UserError(f"level {self.check_level(level)} of the chain has no generator: "
+                            f"{self.codecs[level]} stands alone")
+        return self.generators[level]
+
+    @property
+    def plays(self) -> bool:
+        """Whether a piece can begin with nothing: the top level has a generator."""
+        return self.top in self.generators
 
     @property
     def names(self) -> list[str]:
@@ -1153,7 +1237,7 @@ class Preset:
         names = self.chain.generators
         if not isinstance(name, int):
             return self._models[self._check_known(name, "generator", names.values())]
-        return self._models[names[name]]
+        return self._models[self.chain.generator(name)]
 
     def training(self, name: str) -> TrainingConfig:
         return self._training[self._check_known(name, "model", self._models)]
@@ -1176,7 +1260,7 @@ class _PresetFile(Config):
     training: dict[Literal["codec", "generator"], dict[str, Any]] = {}
     data: DataConfig = DataConfig()
     codecs: dict[Name, dict[str, Any]]
-    generators: dict[Name, dict[str, Any]]
+    generators: dict[Name, dict[str, Any]] = {}
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -1250,6 +1334,10 @@ def preset(name=SHIPPED) -> Preset:
         if codec.level != one.level:
             raise ConfigError(f"{path}: the chain has {one.codec} at level {one.level}, but its "
                               f"strides multiply to {codec.level}")
+        if one.generator is None:
+            above = codec
+            continue
+        codec.check_codes(f"{path}: {one.generator}")
         own = dict(file.generators[one.generator])
         given = own.get("conditions", [{}] if above else [])
         if not isinstance(given, list) or not all(isinstance(c, dict) for c in given):
@@ -1261,6 +1349,7 @@ def preset(name=SHIPPED) -> Preset:
                 if above is None:
                     raise ConfigError(f"{path}: {one.generator} is the top of the chain and has no "
                                       f"level above")
+                above.check_codes(f"{path}: {one.generator}")
                 facts = {"level": above.level, "num_codes": above.num_codes, "books": above.books}
                 agree(f"{one.generator}: conditions", condition, facts)
         build(GeneratorConfig, one.generator, own,

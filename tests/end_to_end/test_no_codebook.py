@@ -15,7 +15,7 @@ from prepared import data_folder, music
 from vqwave import cli, plots, weights
 from vqwave import config as configs
 from vqwave.commands import plot
-from vqwave.config import CodecConfig, CodecPart, DataConfig, TrainingConfig
+from vqwave.config import CodecConfig, DataConfig, QuantizerConfig, TrainingConfig
 from vqwave.nn.quantizers import QUANTIZERS
 from vqwave.play import api, engine
 from vqwave.progress import QuietReporter
@@ -25,15 +25,11 @@ from vqwave.train.options import RunOptions
 STEPS, NUMBERS = 4, 3
 
 
-class Scalar(CodecPart):
+class Scalar(QuantizerConfig):
     kind: Literal["scalar"] = "scalar"
     num_codes: ClassVar[int] = STEPS**NUMBERS
     books: ClassVar[int] = 1
     width: ClassVar[int] = NUMBERS
-    segment: ClassVar[int] = 1
-    overlap: ClassVar[int] = 0
-    nested: ClassVar[bool] = False
-    of_training: ClassVar[tuple[str, ...]] = ()
 
 
 class ScalarQuantizer(keras.layers.Layer):

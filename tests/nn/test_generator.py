@@ -51,7 +51,7 @@ KINDS = [512, 32, "books", "repeats", "one repeats", "together"]
 
 
 @pytest.mark.parametrize("size, level", [(size, level) for size in configs.preset_names()
-                                         for level in configs.preset(size).chain.sizes])
+                                         for level in configs.preset(size).chain.generators])
 def test_every_preset_has_the_shapes_it_says(level, size, rng):
     config = configs.preset(size).generator(level)
     generator = Generator(config)

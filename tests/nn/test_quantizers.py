@@ -11,6 +11,7 @@ from keras import ops
 
 from vqwave import config as configs
 from vqwave.nn.quantizers import (
+    GaussianLatents,
     Perplexity,
     ResidualVectorQuantizer,
     SelfOrganizingMap,
@@ -448,6 +449,81 @@ def test_evaluating_a_banded_quantizer_moves_nothing(rng):
                for v, old in zip(made.variables, before, strict=True))
     latent_change = ((x[:, 1:] - x[:, :-1]) ** 2).mean() / 2
     assert any(abs(float(loss) - latent_change) < 1e-4 for loss in made.losses)
+
+
+# -------------------------------------------------------------------------------- Gaussian latents
+
+
+def gaussian(**more):
+    made = GaussianLatents(**({"dim": DIM, "beta": 0.5, "warmup_steps": 4, "seed": 1} | more))
+    made.build((None, None, 2 * DIM))
+    return made
+
+
+@pytest.fixture
+def moments(rng):
+    """Means and log variances, side by side."""
+    return rng.normal(size=(4, 3000, 2 * DIM)).astype("float32")
+
+
+def test_the_divergence_is_that_of_samples(moments):
+    made = gaussian()
+    made(moments)
+    mean, log_variance = moments[..., :DIM], moments[..., DIM:]
+    drawn = mean + np.exp(log_variance / 2) * np.random.default_rng(1).normal(size=mean.shape)
+    log_q = -0.5 * (log_variance + (drawn - mean) ** 2 / np.exp(log_variance))
+    sampled = (log_q + 0.5 * drawn**2).sum(-1).mean()
+    assert float(made.batch_divergence) == pytest.approx(sampled, rel=0.03)
+    assert float(made.losses[0]) == pytest.approx(0.5 * float(made.batch_divergence) / DIM,
+                                                  rel=1e-4)
+    nothing = np.zeros_like(moments)
+    made(nothing)
+    assert float(made.batch_divergence) == 0
+
+
+def test_training_draws_around_the_mean_and_inference_is_the_mean(moments):
+    made = gaussian()
+    vectors, mean = (np.asarray(x) for x in made(moments, training=True))
+    np.testing.assert_array_equal(mean, moments[..., :DIM])
+    unit = (vectors - mean) / np.exp(moments[..., DIM:] / 2)
+    assert abs(unit.mean()) < 0.02 and abs(unit.std() - 1) < 0.02
+    assert np.abs(np.asarray(made(moments, training=True)[0]) - vectors).mean() > 0.1
+    rest, _ = made(moments)
+    np.testing.assert_array_equal(rest, moments[..., :DIM])
+    np.testing.assert_array_equal(made.encode(moments), rest)
+    np.testing.assert_array_equal(made.lookup(rest), rest)
+
+
+def test_gradients_reach_mean_and_variance(moments):
+    made = gaussian()
+    gradients = gradient(lambda x: ops.sum(made(x, training=True)[0]), moments[:1, :50])
+    np.testing.assert_array_equal(gradients[..., :DIM], 1.0)
+    assert (gradients[..., DIM:] != 0).all()
+
+
+def test_its_weight_grows_over_the_warm_up_and_is_whole_in_inference(moments):
+    made = gaussian()
+    weights = []
+    for _ in range(6):
+        made(moments, training=True)
+        weights.append(float(made.batch_weight))
+        made(moments)
+        assert float(made.batch_weight) == 0.5
+    assert weights == [0, 0.125, 0.25, 0.375, 0.5, 0.5]
+    again = gaussian()
+    again.set_codebooks()
+    again(moments, training=True)
+    assert float(again.batch_weight) == 0.5
+
+
+def test_a_gaussian_is_built_from_its_config(moments):
+    config = configs.GaussianQuantizer(dim=DIM)
+    made = build_quantizer(config, 0)
+    assert (config.width, config.vector_width, config.has_codes) == (2 * DIM, DIM, False)
+    vectors, _ = made(moments, training=True)
+    assert vectors.shape == (4, 3000, DIM) and made.codebooks == []
+    made.update_metrics()
+    assert float(made.divergence.result()) == pytest.approx(float(made.batch_divergence))
 
 
 @pytest.mark.parametrize("config", [

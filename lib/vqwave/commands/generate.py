@@ -61,7 +61,9 @@ def make(args) -> int:
                "windows": args.windows, "sampling": sampling(args, sampled),
                "chosen": dict(args.choose or ()), "latency": args.latency}
     codecs = [x for x in chain.sizes if x >= level] if args.prompt else [args.keep or level, level]
-    names = [*(chain.codecs[x] for x in codecs), *(chain.generators[x] for x in sampled)]
+    for x in codecs:
+        music.weight_set(chain.codecs[x]).config.check_codes()
+    names = [*(chain.codecs[x] for x in codecs), *(chain.generator(x) for x in sampled)]
     for line in weights.describe([music.weight_set(name) for name in dict.fromkeys(names)]):
         print(printable(line), file=sys.stderr)
     options["begin"] = begin(args, music, level)

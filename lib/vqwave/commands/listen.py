@@ -43,7 +43,7 @@ def main(argv=None) -> int:
     args = parser().parse_args(argv)
     folder = weights.find_folder(args.generator_weights_dir, weights.GENERATORS)
     chain = weights.chain(folder)
-    trained = "best" in weights.tags(folder, chain.generators[chain.top])
+    trained = "best" in weights.tags(folder, chain.generator(chain.top))
     music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine,
                      "best" if trained else None, default_choice=0)
     listening.playable_level(music)

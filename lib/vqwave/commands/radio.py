@@ -80,6 +80,7 @@ def main(argv=None) -> int:
 def check(music: api.VQWave):
     """The weights of a chain are there and fit. Raises `UserError` where they do not."""
     chain = music.chain
-    engine.check_chain(music.weight_set(chain.codecs[chain.ending]),
-                       [music.weight_set(name) for level, name in chain.generators.items()
-                        if level >= chain.ending])
+    codec = music.weight_set(chain.codecs[chain.ending])
+    codec.config.check_codes()
+    engine.check_chain(codec, [music.weight_set(chain.generator(level)) for level in chain.sizes
+                               if level >= chain.ending])

@@ -107,8 +107,9 @@ def main(argv=None) -> int:
             files = {"wav": str(output)}
             if args.output_dir:
                 files["picture"] = str(output.with_suffix(".png"))
-                title = (f"{printable(Path(args.input).name)}: {one.name}, "
-                         f"{figures['bitrate_kbps']:.2f} kbit/s")
+                title = f"{printable(Path(args.input).name)}: {one.name}"
+                if "bitrate_kbps" in figures:
+                    title += f", {figures['bitrate_kbps']:.2f} kbit/s"
                 plots.waveform_and_spectrogram(original, made, files["picture"],
                                                rate, title, args.start)
         rows.append({"model": one.name, "set": one.tag, "seconds": len(original) / rate,
@@ -147,7 +148,8 @@ def _judge(args, found) -> int:
                 weights.note(one, **{serving.KEY: figures})
             verdict = serving.judge(figures, figures if args.note else serving.home_of(one))
             rows.append({"model": one.name, "set": one.tag, "level": one.config.level,
-                         "kbps": metrics.bitrate(one.config)} | figures
+                         "kbps": metrics.bitrate(one.config) if one.config.has_codes else None}
+                        | figures
                         | {"serves": verdict.serves, "lacks": verdict.lacks})
     if args.json:
         print(json.dumps({"data_dir": args.data_dir, "engine": args.engine,

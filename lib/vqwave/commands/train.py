@@ -96,10 +96,12 @@ def main(argv=None) -> int:
     plan.run(chosen)
     folder = shlex.quote(str(output))
     models = {stage.name for stage in chosen.stages}
+    hear = (f"{cli.command('generate')} --vqvae-weights-dir {folder} --generator-weights-dir "
+            f"{folder}" if chosen.chain.plays else
+            f"{cli.command('test-codec')} --model all --vqvae-weights-dir {folder} --input FILE")
     print(f"All {len(models)} models are trained, in {plan.format_hours(chosen.spent)}. To "
-          f"hear them:\n  {cli.command('generate')} --vqvae-weights-dir {folder} "
-          f"--generator-weights-dir {folder}\nTo train them further: the same command with more "
-          f"--steps in place of --hours")
+          f"hear them:\n  {hear}\nTo train them further: the same command with more --steps in "
+          f"place of --hours")
     return 0
 
 

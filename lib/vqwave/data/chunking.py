@@ -87,7 +87,8 @@ def encode_blocks(run, blocks: Iterable[np.ndarray], level: int, halo: int,
 
 
 def decode(run, codes: np.ndarray, level: int, halo: int, window: int | None = None) -> np.ndarray:
-    """codes int32 [batch, N, books] -> audio float32 [batch, N·level].
+    """codes int32 [batch, N, books], or vectors float32 [batch, N, dim] -> audio float32 [batch,
+    N·level].
 
     Args:
         run: (codes int32 [batch, n, books], the number of the first of them) -> audio float32
@@ -95,7 +96,7 @@ def decode(run, codes: np.ndarray, level: int, halo: int, window: int | None = N
         halo: codes to either side that one code's samples can see.
         window: codes kept per run.
     """
-    codes = np.asarray(codes, np.int32)
+    codes = np.asarray(codes)
     batch, count = codes.shape[:2]
     window = window or max(1, WINDOW_SAMPLES // level)
     audio = np.empty((batch, count * level), np.float32)

@@ -83,7 +83,7 @@ class ChainWeights:
         return weights.find(self.codecs, self.chain.codecs[level])
 
     def generator_weights(self, level: int) -> weights.WeightSet:
-        return weights.find(self.generators, self.chain.generators[level])
+        return weights.find(self.generators, self.chain.generator(level))
 
     @property
     def endings(self) -> list[int]:
@@ -223,6 +223,8 @@ def choose(preset: Preset, codecs: Path, generators: Path, folder: Path) -> Chai
     in `folder`.
     """
     chain, source = preset.chain, {"codecs": "random", "generators": "random"}
+    for level in chain.sizes:
+        chain.generator(level)
     trained = weights.chain(generators)
     if all(weights.tags(generators, name) for name in trained.generators.values()):
         found = [weights.find(generators, name).config for name in trained.generators.values()]
@@ -256,7 +258,7 @@ def choose(preset: Preset, codecs: Path, generators: Path, folder: Path) -> Chai
 
 
 def _sizes(preset: Preset) -> list:
-    return [(level, preset.generator(level).core) for level in preset.chain.sizes]
+    return [(level, preset.generator(level).core) for level in preset.chain.generators]
 
 
 def _random_generators(folder, preset) -> Path:

@@ -18,9 +18,10 @@ def reconstruct(codec_engine, audio) -> tuple[np.ndarray, dict]:
 
     Returns:
         The reconstruction, float32 [samples], and the figures: those of `distances` and
-        `codebook_figures`, `bitrate_kbps`, `latency_ms`, `codes` (their number) and `encode_speed`,
-        `decode_speed` in seconds of audio per second of wall time, after a first run on a second of
-        it that is not counted. Of a causal codec also `block_speed`, see there.
+        `codebook_figures`, `bitrate_kbps`, `codes` (their number) where it makes codes,
+        `latency_ms`, and `encode_speed`, `decode_speed` in seconds of audio per second of wall
+        time, after a first run on a second of it that is not counted. Of a causal codec also
+        `block_speed`, see there.
     """
     config = codec_engine.config
     audio = np.asarray(audio, np.float32)
@@ -33,13 +34,14 @@ def reconstruct(codec_engine, audio) -> tuple[np.ndarray, dict]:
     decoded = time.perf_counter()
     seconds = len(audio) / config.sample_rate
     in_blocks = {"block_speed": block_speed(codec_engine, audio)} if config.in_blocks else {}
+    of_codes = {} if not config.has_codes else {
+        **metrics.codebook_figures(metrics.histogram(codes, config.num_codes)),
+        "bitrate_kbps": metrics.bitrate(config), "codes": int(codes.size)}
     return made, {
         **in_blocks,
         **metrics.distances(audio, made, config.sample_rate),
-        **metrics.codebook_figures(metrics.histogram(codes, config.num_codes)),
-        "bitrate_kbps": metrics.bitrate(config),
+        **of_codes,
         "latency_ms": 1000.0 * codec_engine.latency,
-        "codes": int(codes.size),
         "encode_speed": seconds / max(encoded - start, 1e-9),
         "decode_speed": seconds / max(decoded - encoded, 1e-9),
     }

@@ -102,7 +102,7 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
         verdict = serving.judge(figures, serving.home_of(music.weight_set(music.chain.codecs[x])))
         made.codecs.append({"model": music.chain.codecs[x]} | figures
                            | {"serves": verdict.serves, "lacks": verdict.lacks})
-        made.generators.append(_learnt(music.weight_set(music.chain.generators[x])))
+        made.generators.append(_learnt(music.weight_set(music.chain.generator(x))))
     seconds = 60 * minutes / len(SEEDS)
     generated = {}
     for done, seed in enumerate(SEEDS):
@@ -191,7 +191,7 @@ def _copies(music, data_dir, level, pieces, held_out, train) -> dict:
     quiet.import_keras()
     from ..nn import codec
 
-    found = music.weight_set(music.chain.generators[level])
+    found = music.weight_set(music.chain.generator(level))
     settings, config = found.training or TrainingConfig(), found.config
     variants = codes.variants(settings.offsets, settings.transpose, config.source_level or level)
     wanted = [(t, v) for t in train for v in variants if v.samples(t) > 2 * level]

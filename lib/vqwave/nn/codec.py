@@ -25,14 +25,14 @@ from .quantizers import build_quantizer
 
 
 def build_decoder(config: CodecConfig) -> tuple[keras.Model, Head]:
-    """(vectors float32 [batch, N, width] -> audio float32 [batch, N·level, 1], the head, which
-    knows how far its branches see in codes).
+    """(vectors float32 [batch, N, vector_width] -> audio float32 [batch, N·level, 1], the head,
+    which knows how far its branches see in codes).
 
     A head with clues makes a second output of them. With a head that must know its position it
     takes [vectors, start], start int32 [batch] the number of the first of these codes in the piece,
     modulo PERIOD / level.
     """
-    vectors = keras.Input((None, config.quantizer.width), name="vectors")
+    vectors = keras.Input((None, config.quantizer.vector_width), name="vectors")
     inputs, start = vectors, None
     if config.needs_position:
         start = keras.Input((), dtype="int32", name="start")
@@ -106,6 +106,8 @@ class VQVAE(keras.Model):
         if self.adversary is not None:
             self.weights_of_terms |= self.adversary.weights_of_terms
             terms += self.adversary.weights_of_terms
+        if not config.has_codes:
+            terms.append("reconstruction")
         self.term_metrics = [keras.metrics.Mean(name=term) for term in terms]
 
     @property
@@ -142,8 +144,11 @@ class VQVAE(keras.Model):
         return ops.cast(audio[..., 0], "float32")
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Σ weight·term over the terms of `LossConfig` and the adversary + the quantizer's
-        commitment; each term is a metric too.
+        """Σ weight·term over the terms of `LossConfig` and the adversary + the quantizer's own, a
+        commitment or a divergence; each term is a metric too.
+
+        Of a VAE this is the negative evidence lower bound, but for the weights, and without the
+        quantizer's part it is the metric `reconstruction`.
 
         Validation judges by the reconstruction alone: a discriminator's opinion changes from epoch
             to epoch.
@@ -155,7 +160,7 @@ class VQVAE(keras.Model):
             terms |= self.head.losses_of(self.features, self.clues)
         if self.averages:
             terms["channel_average"] = channel_average(y, self.averages)
-        total = sum(self.losses)
+        total = own = sum(self.losses)
         if self.adversary is not None and training:
             terms |= self.adversary.losses_of(y, y_pred)
         self.quantizer.update_metrics()
@@ -163,24 +168,27 @@ class VQVAE(keras.Model):
             if metric.name in terms:
                 metric.update_state(terms[metric.name])
                 total = total + self.weights_of_terms.get(metric.name, 0.0) * terms[metric.name]
+            elif metric.name == "reconstruction":
+                metric.update_state(total - own)
         return replica_sums.part(total)
 
     def encode_model(self) -> keras.Model:
-        """Functional model: audio float32 [batch, T] -> codes int32 [batch, T / level, books]."""
+        """Functional model: audio float32 [batch, T] -> codes int32 [batch, T / level, books], or
+        the means of its vectors float32 [batch, T / level, dim] where it has no codes.
+        """
         audio = keras.Input((None,), name="samples")
         latents = self.encoder(self.front_end(audio))
         codes = _Call(self.quantizer.encode, name="encode")(latents)
         return keras.Model(audio, codes, name=f"{self.config.name}_encode")
 
     def decode_model(self) -> keras.Model:
-        """Functional model: codes int32 [batch, N, books] -> audio float32 [batch, N·level].
+        """Functional model: codes int32 [batch, N, books], or vectors float32 [batch, N, dim] ->
+        audio float32 [batch, N·level].
 
         Where the config says `needs_position`: [codes, start], start int32 [batch] as in
         `build_decoder`.
         """
-        inputs = codes = keras.Input((None, None if self.config.quantizer.nested
-                                      else self.config.books),
-                                      dtype="int32", name="codes")
+        inputs = codes = self._frames()
         vectors = _Call(self.quantizer.lookup, name="lookup")(codes)
         if self.config.needs_position:
             start = keras.Input((), dtype="int32", name="start")
@@ -190,6 +198,11 @@ class VQVAE(keras.Model):
         return keras.Model(inputs, layers.Reshape((-1,), name="samples")(audio),
                            name=f"{self.config.name}_decode")
 
+    def _frames(self):
+        """The input of what decodes."""
+        config = self.config
+        return keras.Input((None, None if config.quantizer.nested else config.frame_width),
+                           dtype=config.frame_dtype, name="codes")
 
     def encode_block_model(self) -> keras.Model:
         """Functional model of a causal codec: [audio float32 [batch, n·level], state] -> [codes
@@ -210,8 +223,7 @@ class VQVAE(keras.Model):
         """Functional model of a causal codec: [codes int32 [batch, n, books], state] -> [audio
         float32 [batch, n·level], the state after it]; see `encode_block_model`.
         """
-        codes = keras.Input((None, None if self.config.quantizer.nested else self.config.books),
-                            dtype="int32", name="codes")
+        codes = self._frames()
         step = _chain_in_blocks(self.decoder)
         state = keras.Input(step.input[1].shape[1:], name="state")
         audio, following = step([_Call(self.quantizer.lookup, name="lookup")(codes), state])

@@ -13,6 +13,7 @@ from ..config import (
     CodebookConfig,
     Config,
     EMAQuantizer,
+    GaussianQuantizer,
     ResidualQuantizer,
     SOMQuantizer,
 )
@@ -469,6 +470,81 @@ class BandedVectorQuantizer(MultiBookQuantizer):
         return super().get_config() | {"config": self.config.model_dump()}
 
 
+@register
+class GaussianLatents(layers.Layer):
+    """latents float32 [batch, N, 2·dim], the mean and the log variance of each number -> (vectors
+    float32 [batch, N, dim], their means, of that shape).
+
+    The latents of a VAE (Kingma and Welling 2014). In training z = μ + σ·ε, ε drawn from N(0, 1)
+    (eq. 10, the reparameterisation), in inference z = μ. The divergence from N(0, 1) is
+        KL = ½ Σ (μ² + σ² − 1 − ln σ²)      nats a frame (appendix B)
+    and its share of the loss β·KL / dim, β growing evenly from 0 to `beta` over the first
+    `warmup_steps` training steps; in inference it is `beta`, so that epochs compare.
+
+    It has no codes: `encode` gives the means, `lookup` takes vectors as they are. Stays in float32
+    under mixed precision.
+    """
+
+    LOG_VARIANCE = (-14.0, 8.0)
+    """Beyond these it would overflow, or the gradient of σ vanish."""
+
+    def __init__(self, dim, beta, warmup_steps, seed=0, **kwargs):
+        super().__init__(**({"dtype": "float32"} | kwargs))
+        self.dim, self.beta, self.warmup_steps = dim, beta, warmup_steps
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.codebooks: list = []
+        # Fed by the model's `compute_loss`: in a call JAX updates no metric.
+        self.divergence = keras.metrics.Mean(name="kl")
+        self.weight = keras.metrics.Mean(name="beta")
+
+    def build(self, shape):
+        self.steps = self.add_weight(shape=(), initializer="zeros", trainable=False, name="steps")
+
+    def set_codebooks(self):
+        """A trained set has left the warm-up behind it."""
+        self.steps.assign(float(self.warmup_steps))
+
+    def _moments(self, latents):
+        """Mean and log variance, float32 [batch, N, dim] each."""
+        latents = ops.cast(latents, "float32")
+        return latents[..., : self.dim], ops.clip(latents[..., self.dim :], *self.LOG_VARIANCE)
+
+    def encode(self, latents):
+        """latents [batch, N, 2·dim] -> means float32 [batch, N, dim]."""
+        return self._moments(latents)[0]
+
+    def lookup(self, vectors):
+        """vectors [batch, N, dim] -> the same, float32."""
+        return ops.cast(vectors, "float32")
+
+    def call(self, latents, training=False):
+        mean, log_variance = self._moments(latents)
+        vectors, beta = mean, ops.convert_to_tensor(self.beta, "float32")
+        if training:
+            # One draw for the joint batch, so that replicas draw what one device would.
+            batch, frames = ops.shape(mean)[:2]
+            drawn = keras.random.normal((replica_sums.joint(batch), frames, self.dim),
+                                        seed=self.seed_generator)
+            vectors = mean + ops.exp(0.5 * log_variance) * replica_sums.share(drawn)
+            if self.warmup_steps:
+                beta = beta * ops.minimum(self.steps / self.warmup_steps, 1.0)
+            self.steps.assign(self.steps + 1.0)
+        each = 0.5 * (mean**2 + ops.exp(log_variance) - 1.0 - log_variance)
+        self.batch_divergence = self.dim * replica_sums.mean(ops.stop_gradient(each))
+        self.batch_weight = beta
+        self.add_loss(beta * ops.mean(each))
+        return vectors, mean
+
+    def update_metrics(self):
+        """Note down the divergence of the last call, and its weight."""
+        self.divergence.update_state(self.batch_divergence)
+        self.weight.update_state(self.batch_weight)
+
+    def get_config(self):
+        own = {"dim": self.dim, "beta": self.beta, "warmup_steps": self.warmup_steps}
+        return super().get_config() | own
+
+
 def _book_values(codebook) -> dict:
     """What a `CodebookConfig`, or a layer, says of each of its books, by the layers' arguments."""
     return {key: getattr(codebook, key) for key in CodebookConfig.model_fields if key != "kind"}
@@ -493,8 +569,13 @@ def _banded(config: BandedQuantizer, seed: int):
     return BandedVectorQuantizer(config, seed, name="quantizer")
 
 
+def _gaussian(config: GaussianQuantizer, seed: int):
+    return GaussianLatents(config.dim, config.beta, config.warmup_steps, seed, name="quantizer")
+
+
 QUANTIZERS: dict[type[Config], Callable] = {
     EMAQuantizer: _ema, ResidualQuantizer: _residual, SOMQuantizer: _som, BandedQuantizer: _banded,
+    GaussianQuantizer: _gaussian,
 }
 """The layer of each kind of quantizer: (config, seed) -> layer."""
 

@@ -78,7 +78,7 @@ class VQWave:
         from the top down. Raises `UserError` where they do not fit.
         """
         level = self.ending(level)
-        names = [name for x, name in self.chain.generators.items() if x >= level]
+        names = self._generators_of(x for x in self.chain.sizes if x >= level)
         engines.check_chain(self.weight_set(self.chain.codecs[level]),
                             [self.weight_set(name) for name in names])
         return self.codec(level), [self._load(name, engines.load_generator) for name in names]
@@ -111,12 +111,12 @@ class VQWave:
         if isinstance(audio, str | os.PathLike):
             return self._encode_file(audio, level, report)[0]
         audio = _check_samples(audio, (1, 2))
-        codes = _without_book(self.codec(level).encode(np.atleast_2d(audio)))
+        codes = _without_book(self._codec_of_codes(level).encode(np.atleast_2d(audio)))
         return codes if audio.ndim == 2 else codes[0]
 
     def _encode_file(self, path, level, report):
         """(codes of a file, samples). Raises `UserError` where it cannot be read, or is silent."""
-        codec = self.codec(level)
+        codec = self._codec_of_codes(level)
         decoder = audio_files.Decoder(path, codec.config.sample_rate)
         samples, peak = 0, 0.0
 
@@ -169,7 +169,7 @@ class VQWave:
         """
         levels = [x for x in self.chain.sizes if x >= self.ending(level)]
         for x in levels:
-            self.weight_set(self.chain.codecs[x])
+            self.weight_set(self.chain.codecs[x]).config.check_codes()
         rate, top = self.sample_rate, levels[0]
         name = printable(recording) if isinstance(recording, str | os.PathLike) else "the recording"
         start = check_number("prompt_start", start, 0)
@@ -225,7 +225,7 @@ class VQWave:
 
         A residual codec takes any number of its first books.
         """
-        codec = self.codec(self.chain.bottom if level is None else level)
+        codec = self._codec_of_codes(self.chain.bottom if level is None else level)
         config, codes = codec.config, np.asarray(codes)
         given = codes
         if config.books == 1:
@@ -292,9 +292,10 @@ class VQWave:
                             "recording")
         level = self.ending(level, varied.level if varied else None)
         top = self._check_keep(varied.level, level) if varied else math.inf
-        names = [name for x, name in self.chain.generators.items() if level <= x < top]
         # Everything that can be wrong is found before anything heavy is loaded.
         codec = self.weight_set(self.chain.codecs[level])
+        codec.config.check_codes()
+        names = self._generators_of(x for x in self.chain.sizes if level <= x < top)
         generators = [self.weight_set(name) for name in names]
         engines.check_chain(codec, generators, varied.level if varied else 0)
         configs = [g.config for g in generators]
@@ -349,8 +350,17 @@ class VQWave:
 
     def generator(self, level: int) -> engines.GeneratorEngine:
         """The generator of a level."""
-        return self._load(self.chain.generators[self.chain.check_level(level)],
-                          engines.load_generator)
+        return self._load(self.chain.generator(level), engines.load_generator)
+
+    def _generators_of(self, levels) -> list[str]:
+        """The generators' names of these levels. Raises `UserError` where one has none."""
+        return [self.chain.generator(level) for level in levels]
+
+    def _codec_of_codes(self, level: int) -> engines.CodecEngine:
+        """The codec of a level. Raises `UserError` where it makes no codes."""
+        codec = self.codec(level)
+        codec.config.check_codes()
+        return codec
 
     def weight_set(self, name: str) -> weights.WeightSet:
         """The set of weights of a model of the chain. Raises `UserError` where there is none, or

@@ -92,6 +92,9 @@ def _frame(config) -> str:
 class CodecEngine:
     """audio <-> codes at one level; `config` is its `CodecConfig`, `weight_set` and `engine` what
     made it.
+
+    Where the codec has no codes a frame is a vector instead: float32 [batch, N, dim] in the place
+    of int32 [batch, N, books].
     """
 
     rows: int | None = None
@@ -115,6 +118,7 @@ class CodecEngine:
 
         A residual codec takes any number of its first books.
         """
+        codes = np.asarray(codes, self.config.frame_dtype)
         return chunking.decode(self.decode_window, codes, self.config.level, self.decode_halo)
 
     @property
@@ -169,7 +173,7 @@ class CodecEngine:
         raise NotImplementedError
 
     def _decoder_inputs(self, codes, start: int) -> list[np.ndarray]:
-        codes = np.asarray(codes, np.int32)
+        codes = np.asarray(codes, self.config.frame_dtype)
         if not self.config.needs_position:
             return [codes]
         return [codes, np.full(len(codes), start % (PERIOD // self.config.level), np.int32)]
@@ -199,14 +203,15 @@ class CodecBlocks:
         whole = audio.shape[1] // level * level
         self.held = audio[:, whole:]
         if not whole:
-            return np.zeros((len(audio), 0, self.codec.config.books), np.int32)
+            config = self.codec.config
+            return np.zeros((len(audio), 0, config.frame_width), config.frame_dtype)
         codes, self.encoding = self.codec.run_block("encode_block", audio[:, :whole], self.encoding)
         return codes
 
     def decode(self, codes) -> np.ndarray:
         """The next codes int32 [batch, n, books], n at least 1 -> float32 [batch, n·level]."""
-        audio, self.decoding = self.codec.run_block("decode_block", np.asarray(codes, np.int32),
-                                                    self.decoding)
+        codes = np.asarray(codes, self.codec.config.frame_dtype)
+        audio, self.decoding = self.codec.run_block("decode_block", codes, self.decoding)
         return audio
 
 

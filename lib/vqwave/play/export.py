@@ -84,7 +84,8 @@ def _keras_part(weight_set, kind: str):
     from ..nn.codec import load_codec
 
     codec = load_codec(weight_set)
-    held = {key: getattr(config, key) for key in ("level", "num_codes", "books", "sample_rate")}
+    facts = ("num_codes", "books") if config.has_codes else ("frame_width",)
+    held = {key: getattr(config, key) for key in ("level", *facts, "sample_rate")}
     held |= {"encode_halo": codec.encode_halo, "decode_halo": codec.decode_halo,
              "latency": codec.latency,
              "period": PERIOD // config.level if config.needs_position else 0}

@@ -32,7 +32,7 @@ def playable_level(music: VQWave) -> int:
             break
         try:
             music.weight_set(chain.codecs[level])
-            music.weight_set(chain.generators[level])
+            music.weight_set(chain.generator(level))
             found = level
         except UserError as e:
             missing = e

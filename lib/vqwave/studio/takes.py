@@ -511,7 +511,7 @@ class Studio:
                 words += [flag, value]
         # Also where the chain ends by itself: a `chain.yml` may say otherwise where the command is
         # run.
-        words += ["--generators", self.chains[settings.weights].generators[settings.level]]
+        words += ["--generators", self.chains[settings.weights].generator(settings.level)]
         if settings.mode == "continue":
             words += ["--prompt", settings.name, "--prompt-seconds",
                       as_typed(settings.prompt_seconds)]
@@ -999,8 +999,8 @@ class Comparison:
         levels = []
         for level, name in music.chain.codecs.items():
             try:
-                music.weight_set(name)
-                levels.append(level)
+                if music.weight_set(name).config.has_codes:
+                    levels.append(level)
             except UserError:
                 continue
         if not levels:
@@ -1104,7 +1104,7 @@ def _folders(named) -> dict[str, Path]:
         inside = sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
         for path in [root, *inside]:
             chain = weights.chain(path)
-            if weights.tags(path, chain.generators[chain.top]):
+            if chain.plays and weights.tags(path, chain.generator(chain.top)):
                 label = str(one) if path == root else str(Path(one) / path.name)
                 found[label] = path
     return found

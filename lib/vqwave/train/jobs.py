@@ -123,7 +123,7 @@ class CodecJob(Job):
     """A codec on the windows of a prepared folder."""
 
     shown = ("loss", "val_loss", "val_mel", "val_spectral_convergence",
-             "val_usage", "val_perplexity")
+             "val_usage", "val_perplexity", "val_reconstruction", "val_kl")
 
     def __init__(self, model: config.CodecConfig, data_dir, decoder_only: bool):
         super().__init__(model, data_dir)
@@ -232,6 +232,7 @@ class GeneratorJob(Job):
         self.codec_weights = [find_codec(self.codec_dir, level, self.codec_epoch, self.chain)
                               for level, *_ in asked]
         for weight_set, (_, which, num_codes, books) in zip(self.codec_weights, asked, strict=True):
+            weight_set.config.check_codes(model.name)
             for key, value in (("num_codes", num_codes), ("books", books)):
                 if getattr(weight_set.config, key) != value:
                     raise UserError(f"{model.name}: {which}{key} is {value}, but {weight_set.name} "

@@ -77,9 +77,9 @@ class Origin:
         codecs = weights.find_folder(weights.CODECS, weights.CODECS)
         generators = weights.find_folder(folder or weights.GENERATORS, weights.GENERATORS)
         chain = weights.chain(generators)
-        if not weights.tags(generators, chain.generators[chain.top]):
-            raise UserError(f"{printable(generators)}: no {chain.generators[chain.top]} in there "
-                            f"to begin with; --from-scratch begins with nothing")
+        if not weights.tags(generators, top := chain.generator(chain.top)):
+            raise UserError(f"{printable(generators)}: no {top} in there to begin with; "
+                            f"--from-scratch begins with nothing")
         if any(weights.tags(generators, name) for name in chain.codecs.values()):
             codecs = generators
         return cls(codecs, generators)

@@ -342,7 +342,7 @@ def run(plan: Plan, say: Callable[[str], None] = print):
                 judge(plan, stage.name, say)
             if stage.role == "generator":
                 listener.listen()
-    if plan.report and replicas.is_first():
+    if plan.report and plan.chain.plays and replicas.is_first():
         say(f"== {REPORT}")
         # What was trained stands, whatever the page lacks.
         code = run_command([*_VQWAVE, "evaluate", *plan.about_folders,
@@ -432,7 +432,7 @@ def _describe_beginning(plan: Plan, say):
     if not amount.held_out:
         say("  one track alone, of which nothing is held out: no verdict can tell learning from "
             "learning by heart; expect variations of that track, or add music")
-    training = preset.training(plan.chain.generators[plan.chain.top])
+    training = preset.training(plan.chain.generator(plan.chain.top))
     shift = training.transpose if plan.transpose is None else plan.transpose
     if shift:
         say(f"  each training track is heard up to {shift} semitones higher and lower too"
@@ -466,8 +466,8 @@ class Listener:
         """What the weights are known by; None where there is nothing to hear yet, or no wish to."""
         folder, chain = self.plan.output_dir, self.plan.chain
         paths = [weights.config_path(folder, name, "best") for name in chain.names]
-        if not self.plan.listen or not replicas.is_first() or not weights.tags(
-                folder, chain.generators[chain.top]):
+        if not (self.plan.listen and chain.plays and replicas.is_first()
+                and weights.tags(folder, chain.generator(chain.top))):
             return None
         return [path.stat().st_mtime_ns if path.exists() else 0 for path in paths]
 

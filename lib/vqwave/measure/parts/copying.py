@@ -111,7 +111,7 @@ def transposition(evaluation) -> int:
     by, by the config that it was trained with; 0 where an older program kept none.
     """
     chain = evaluation.music.chain
-    trained = [evaluation.music.weight_set(chain.generators[level]).training
+    trained = [evaluation.music.weight_set(chain.generator(level)).training
                for level in evaluation.plan.settings[0].levels(chain)]
     return max(training.transpose if training else 0 for training in trained)
 
@@ -126,7 +126,7 @@ def find_copies(evaluation, level: int, moving: bool = False) -> dict:
         moving: leave out what is held, see `HELD_SECONDS`.
     """
     plan, rate = evaluation.plan, evaluation.rate
-    config = evaluation.music.weight_set(evaluation.music.chain.generators[level]).config
+    config = evaluation.music.weight_set(evaluation.music.chain.generator(level)).config
     length = max(2, round(HELD_SECONDS * rate / level))
     pieces = [evaluation.piece(plan.settings[0], plan.seeds[0])[f"codes_{level}"], np.concatenate(
         [evaluation.music.encode(x, level) for x in evaluation.passages().values()])]

@@ -266,7 +266,7 @@ def _measure_context(evaluation):
     pasts = [past for past in plan.pasts if past <= longest]
     rows = []
     for level in plan.settings[0].levels(music.chain) if pasts else ():
-        found = music.weight_set(music.chain.generators[level])
+        found = music.weight_set(music.chain.generator(level))
         source = found.config.source_level
         key = {"figure": "context", "by": found.checksum[:16], "engine": music.engine,
                "codecs": evaluation.codec_key(level, *[source] * bool(source)),
