@@ -166,7 +166,7 @@ def test_an_unknown_codec_is_refused_with_those_there_are(name):
 def test_an_unknown_generator_preset_or_level_is_refused():
     with pytest.raises(ConfigError, match="generator_512"):
         COMPACT.generator("vqvae_512")
-    with pytest.raises(ConfigError, match="'huge'; there are compact, jukebox, notes, .*soundstream_som, technogen, "
+    with pytest.raises(ConfigError, match="'huge'; there are compact, .*soundstream_som, .*technogen, "
                                           "tiny"):
         configs.preset("huge")
     with pytest.raises(UserError, match="no level 64; there are 512, 128, 32, 8"):
@@ -276,6 +276,15 @@ def test_a_number_in_scientific_notation_is_a_number_with_or_without_a_point():
         assert override(CODEC, f"loss: {{mel: {text}}}").loss.mel == 0.1
 
 
+PLANE = """
+even: 0.0
+front_end: {kind: spectrogram, hop: 16, n_fft: 64, mels: 8}
+encoder: {kind: plane}
+head: {kind: spectrogram, n_fft: 64}
+stages: [{stride: 16, channels: 4}, {stride: 2, channels: 4}, {stride: 2, channels: 4}]"""
+"""A codec of spectrograms as pictures."""
+
+
 @pytest.mark.parametrize(("text", "said"), [
     ("stages: 8", "stages is 8; it must be a list"),
     ("stages: []", "stages is .*; it must be a list of at least one"),
@@ -315,6 +324,17 @@ def test_a_number_in_scientific_notation_is_a_number_with_or_without_a_point():
      "n_fft is 1000; it must be a multiple of twice the hop, 16"),
     ("front_end: {kind: spectrogram, hop: 8, n_fft: 64, mels: 80}",
      "mels is 80, but a window of 64 samples has 32 bins"),
+    ("encoder: {kind: plane}", "plane needs a front_end of spectrogram, not waveform"),
+    (PLANE.replace("mels: 8", "mels: 6"),
+     "front_end has 6 bands, which the strides behind it, 4 in all, do not divide"),
+    (PLANE.replace("stride: 16", "stride: 8"), "its stride is 8, but the front end has a hop of 16"),
+    (PLANE + "\nquantizer: {kind: banded}", "a quantizer of banded has bands of its own"),
+    (PLANE.replace("even: 0.0", "even: 0.5"), "an encoder of plane has none"),
+    (PLANE + "\nhierarchy: {kind: vqvae2, bottom: 2}",
+     "its bottom at stage 2, but the top is at stage 2"),
+    (PLANE + "\nhierarchy: {kind: vqvae2, bottom: 1}\nquantizer: {kind: gaussian}",
+     "a hierarchy of vqvae2 needs codes, but vqvae_8 has a quantizer of gaussian"),
+    ("hierarchy: {kind: vqvae2, bottom: 1}", "vqvae2 needs a encoder of plane, not mirror"),
     ("head: {kind: spectrogram, n_fft: 24}", "multiple of twice the first stage's stride, 8"),
     ("bottleneck: {kind: energy, heads: 3}", "3 heads, which the 128 channels of the last stage"),
     ("block: {kind: multiresolution, kernel_size: 4}", "kernel_size is 4; it must be odd"),
@@ -336,6 +356,19 @@ def test_a_codec_that_cannot_be_is_refused(text, said):
     with pytest.raises(ConfigError, match=said) as caught:
         override(CODEC, text)
     assert len(str(caught.value)) < 500
+
+
+def test_a_frame_of_a_plane_has_codes_for_each_place():
+    plane = override(CODEC, PLANE)
+    assert (plane.level, plane.positions, plane.books) == (64, 2, 2)
+    residual = override(CODEC, PLANE + "\nquantizer: {kind: residual, books: 3}")
+    assert residual.codebook_of == (0, 0, 1, 1, 2, 2) and residual.nested
+    both = override(CODEC, PLANE + "\nhierarchy: {kind: vqvae2, bottom: 1}")
+    assert (both.bottom_positions, both.bottom_frames, both.nested) == (4, 2, False)
+    assert both.codebook_of == (0,) * 2 + (1,) * 8
+    vae = override(CODEC, PLANE + "\nquantizer: {kind: gaussian, dim: 3}")
+    assert (vae.frame_width, vae.vector_width) == (6, 6)
+    assert (CODEC.positions, CODEC.bottom_positions, CODEC.codebook_of) == (1, 0, (0,))
 
 
 def condition(**more):

@@ -339,8 +339,72 @@ class BandedEncoder(CodecPart):
                              f"{front.hop} samples, but the strides multiply to {codec.level}")
 
 
-Encoder = Annotated[MirrorEncoder | BandedEncoder, Field(discriminator="kind"),
+class PlaneEncoder(CodecPart):
+    """The spectrogram is a picture: two-dimensional convolutions over frames and bands, strided
+    alike along both, in the encoder and in the decoder.
+
+    The first stage is the spectrogram itself. Latents have `CodecConfig.positions` places along the
+    frequencies, each quantized apart by the same codebooks.
+    """
+
+    kind: Literal["plane"] = "plane"
+    looks_ahead: ClassVar[bool] = True
+    needs: ClassVar[dict[str, str]] = {"front_end": "spectrogram", "block": "dilated",
+                                       "bottleneck": "none", "head": "spectrogram"}
+
+    def check(self, codec: CodecConfig):
+        front, strides = codec.front_end, codec.strides[1:]
+        if front.hop != codec.strides[0]:
+            raise ValueError(f"the first stage of a plane is the spectrogram itself: its stride is "
+                             f"{codec.strides[0]}, but the front end has a hop of {front.hop}")
+        if not strides:
+            raise ValueError("a plane encoder needs stages behind that of the spectrogram")
+        if front.channels % math.prod(strides):
+            raise ValueError(f"front_end has {front.channels} bands, which the strides behind it, "
+                             f"{math.prod(strides)} in all, do not divide")
+        if codec.quantizer.kind == "banded":
+            raise ValueError("a quantizer of banded has bands of its own, and so has an encoder of "
+                             "plane")
+        if codec.loss.channel_average or codec.even:
+            raise ValueError("channel_average and even are of stages of samples, and an encoder of "
+                             "plane has none")
+
+
+Encoder = Annotated[MirrorEncoder | BandedEncoder | PlaneEncoder, Field(discriminator="kind"),
                     default_kind("mirror")]
+
+
+class ApartHierarchy(CodecPart):
+    """One level of latents."""
+
+    kind: Literal["apart"] = "apart"
+    bottom_stage: ClassVar[int | None] = None
+
+
+class TopDownHierarchy(CodecPart):
+    """Two levels of latents that are trained together: those of the last stage, the top, and finer
+    ones, which know what the top became (VQ-VAE-2, Razavi et al. 2019).
+
+    bottom: the stage that the finer ones stand on, counted from 0.
+    """
+
+    kind: Literal["vqvae2"] = "vqvae2"
+    bottom: Positive
+    needs: ClassVar[dict[str, str]] = {"encoder": "plane"}
+
+    @property
+    def bottom_stage(self) -> int:
+        return self.bottom
+
+    def check(self, codec: CodecConfig):
+        if self.bottom >= len(codec.stages) - 1:
+            raise ValueError(f"hierarchy has its bottom at stage {self.bottom}, but the top is at "
+                             f"stage {len(codec.stages) - 1}, and must lie above it")
+        codec.check_codes("a hierarchy of vqvae2")
+
+
+Hierarchy = Annotated[ApartHierarchy | TopDownHierarchy, Field(discriminator="kind"),
+                      default_kind("apart")]
 
 
 class DilatedBlock(CodecPart):
@@ -752,6 +816,7 @@ class CodecConfig(Config):
     bottleneck: Bottleneck = NoBottleneck()
     padding: Literal["same", "causal"] = "same"
     quantizer: Quantizer = EMAQuantizer()
+    hierarchy: Hierarchy = ApartHierarchy()
     head: HeadConfig = WaveformHead()
     even: Fraction = 0.0
     loss: LossConfig = LossConfig()
@@ -809,15 +874,60 @@ class CodecConfig(Config):
         return self.quantizer.num_codes
 
     @property
+    def codebook_of(self) -> tuple[int, ...]:
+        """For each code of a frame the number of its codebook. Raises `ConfigError` where a frame
+        is no codes.
+        """
+        self.check_codes()
+        books = range(self.quantizer.books)
+        top = tuple(k for k in books for _ in range(self.positions))
+        bottom = tuple(len(books) + k for k in books for _ in range(self.bottom_positions))
+        return top + bottom * self.bottom_frames
+
+    @property
     def books(self) -> int:
         """Codes in a frame. Raises `ConfigError` where there are none."""
-        self.check_codes()
-        return self.quantizer.books
+        return len(self.codebook_of)
+
+    @property
+    def nested(self) -> bool:
+        """Whether the first codes of a frame, a multiple of `positions`, can be decoded without the
+        others.
+        """
+        return self.quantizer.nested and self.hierarchy.bottom_stage is None
+
+    @property
+    def positions(self) -> int:
+        """Places along the frequencies of a frame of latents; 1 where they are no plane."""
+        return self._positions(len(self.stages) - 1)
+
+    def _positions(self, stage: int) -> int:
+        if self.encoder.kind != "plane":
+            return 1
+        return self.front_end.channels // math.prod(self.strides[1 : stage + 1])
+
+    @property
+    def bottom_positions(self) -> int:
+        """Places in a frame of the finer level of a hierarchy; 0 where there is none."""
+        bottom = self.hierarchy.bottom_stage
+        return 0 if bottom is None else self._positions(bottom)
+
+    @property
+    def bottom_frames(self) -> int:
+        """Frames of the finer level of a hierarchy in one of the top; 1 where there is none."""
+        bottom = self.hierarchy.bottom_stage
+        return 1 if bottom is None else math.prod(self.strides[bottom + 1 :])
+
+    @property
+    def vector_width(self) -> int:
+        """Channels of the vectors that the decoder is given."""
+        places = self.positions + self.bottom_frames * self.bottom_positions
+        return places * self.quantizer.vector_width
 
     @property
     def frame_width(self) -> int:
         """Numbers in a frame: its codes, or those of its vector."""
-        return self.books if self.has_codes else self.quantizer.vector_width
+        return self.books if self.has_codes else self.vector_width
 
     @property
     def frame_dtype(self) -> str:
@@ -1286,11 +1396,14 @@ def preset(name=SHIPPED) -> Preset:
     else:
         raise ConfigError(f"no preset is called {str(name)!r}; there are "
                           f"{', '.join(preset_names())}, or name a file")
-    values = load_yaml(path)
-    if (base := values.pop("base", None)) is not None:
+    values, stood_on = load_yaml(path), []
+    while (base := values.pop("base", None)) is not None:
         if base not in preset_names():
             raise ConfigError(f"{path}: base is {base!r}; it must be one of "
                               f"{', '.join(preset_names())}")
+        if base in stood_on:
+            raise ConfigError(f"{path}: {base} stands on itself by its base")
+        stood_on.append(base)
         values = merge(load_yaml(PRESETS / f"{base}.yml"), values)
     check_schema(values, os.fspath(path))
     known = ["schema", "about", "chain", "training", "data", "codecs", "generators"]

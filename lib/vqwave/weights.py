@@ -131,7 +131,7 @@ class WeightSet:
         keys = ("sample_rate", "front_end", "stages", "block")
         shapes = {key: configs.to_dict(self.config)[key] for key in keys}
         # Later axes only where they are not what all codecs were before there was a choice.
-        for axis in ("encoder", "padding", "bottleneck"):
+        for axis in ("encoder", "padding", "bottleneck", "hierarchy"):
             if getattr(self.config, axis) != configs.CodecConfig.model_fields[axis].default:
                 shapes[axis] = configs.to_dict(self.config)[axis]
         quantizer = self.config.quantizer
@@ -145,15 +145,16 @@ class WeightSet:
         return read_arrays(self.files[part])
 
     def codebooks(self) -> list[np.ndarray]:
-        """The codebooks of a codec, float32 [num_codes, code_dim] each, in the order they are used
-        in; none where its codes are no vectors that are looked up.
+        """The codebooks of a codec, float32 [num_codes, code_dim], one for each code of a frame;
+        none where its codes are no vectors that are looked up.
         """
         arrays = self.load("codebook")
         # By the numbers in their names: book_10 comes after book_2.
         def numbers(path):
             return [int(n) for n in re.findall(r"\d+", path)]
 
-        return [arrays[path] for path in sorted(arrays, key=numbers)]
+        books = [arrays[path] for path in sorted(arrays, key=numbers)]
+        return [books[k] for k in self.config.codebook_of] if books else []
 
 
 def describe(sets) -> list[str]:

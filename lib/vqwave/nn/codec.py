@@ -6,12 +6,20 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import keras
 from keras import layers, ops
 
 from .. import weights
-from ..config import PERIOD, CodecConfig
+from ..config import (
+    PERIOD,
+    BandedEncoder,
+    CodecConfig,
+    Config,
+    MirrorEncoder,
+    PlaneEncoder,
+)
 from ..errors import UserError
 from . import replica_sums
 from .bottlenecks import BOTTLENECKS
@@ -19,9 +27,10 @@ from .discriminators import build_adversary
 from .encoders import ENCODERS, stage_blocks
 from .frontends import FRONT_ENDS
 from .heads import HEADS, Head
+from .hierarchies import HIERARCHIES
 from .layers import Conv, Reach, SubPixelUpsampling, gelu
 from .losses import channel_average, terms_of
-from .quantizers import build_quantizer
+from .planes import plane_decoder
 
 
 def build_decoder(config: CodecConfig) -> tuple[keras.Model, Head]:
@@ -62,6 +71,12 @@ def build_decoder(config: CodecConfig) -> tuple[keras.Model, Head]:
                        name="decoder"), head
 
 
+DECODERS: dict[type[Config], Callable] = {
+    MirrorEncoder: build_decoder, BandedEncoder: build_decoder, PlaneEncoder: plane_decoder,
+}
+"""What builds the decoder that goes with each kind of encoder: (codec config) -> (model, head)."""
+
+
 @keras.saving.register_keras_serializable("vqwave")
 class VQVAE(keras.Model):
     """audio float32 [batch, T] -> reconstruction float32 [batch, T]; T a multiple of the level.
@@ -78,23 +93,24 @@ class VQVAE(keras.Model):
         self.front_end = FRONT_ENDS[type(config.front_end)](config.front_end, config.sample_rate)
         self.encoder, sees = ENCODERS[type(config.encoder)](config, self.front_end)
         before, after = self.front_end.receptive_field
+        self.quantizer, sees_frames = HIERARCHIES[type(config.hierarchy)](config, seed)
         hop, level, segment = self.front_end.hop, config.level, config.quantizer.segment
         frames = (max(before + sees.left * hop, after + sees.right * hop) / level
-                  + config.quantizer.overlap)
+                  + config.quantizer.overlap + sees_frames)
         self.encode_halo = math.ceil(frames / segment) * segment
         """Codes' worth of samples to either side that one code can see."""
-        self.decoder, self.head = build_decoder(config)
+        self.decoder, self.head = DECODERS[type(config.encoder)](config)
         self.decode_halo = math.ceil(max(max(r.left, r.right) for r in self.head.reaches))
         """Codes to either side that one code's samples can see."""
-        waited = config.quantizer.overlap + segment - 1 + max(r.right for r in self.head.reaches)
+        waited = (config.quantizer.overlap + sees_frames + segment - 1
+                  + max(r.right for r in self.head.reaches))
         self.latency = math.ceil(level + after + sees.right * hop + waited * level)
         """Samples that are there before the first of a frame's can be played: its own, and what
         encoder and decoder see of those behind it.
         """
         self.decoder_in_training = (_with_averages(self.decoder, config)
                                     if config.loss.channel_average else self.decoder)
-        self.quantizer = build_quantizer(config.quantizer, seed)
-        self.encoder.trainable = not decoder_only
+        self.encoder.trainable = self.quantizer.trainable = not decoder_only
         self.terms = terms_of(config.loss)
         terms = [*itertools.chain.from_iterable(self.terms), *self.head.TERMS]
         if config.loss.channel_average:
@@ -114,8 +130,8 @@ class VQVAE(keras.Model):
     def parts(self) -> dict[str, list]:
         """The variables that each file of a weights set holds, by part name."""
         return {
-            "encoder": self.encoder.weights, "decoder": self.decoder.weights,
-            "codebook": self.quantizer.codebooks,
+            "encoder": [*self.encoder.weights, *getattr(self.quantizer, "networks", ())],
+            "decoder": self.decoder.weights, "codebook": self.quantizer.codebooks,
         }
 
     def build(self, input_shape=None):
@@ -201,7 +217,7 @@ class VQVAE(keras.Model):
     def _frames(self):
         """The input of what decodes."""
         config = self.config
-        return keras.Input((None, None if config.quantizer.nested else config.frame_width),
+        return keras.Input((None, None if config.nested else config.frame_width),
                            dtype=config.frame_dtype, name="codes")
 
     def encode_block_model(self) -> keras.Model:

@@ -13,9 +13,10 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from ..config import BandedEncoder, CodecConfig, Config, MirrorEncoder
+from ..config import BandedEncoder, CodecConfig, Config, MirrorEncoder, PlaneEncoder
 from .bottlenecks import BOTTLENECKS
 from .layers import BLOCKS, Conv, Reach, gelu, register
+from .planes import plane_encoder
 
 
 def stage_blocks(config: CodecConfig, stage: int) -> list:
@@ -156,6 +157,7 @@ def banded_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, Reach]:
                        name="encoder"), reach
 
 
-ENCODERS: dict[type[Config], Callable] = {MirrorEncoder: mirror_encoder,
-                                          BandedEncoder: banded_encoder}
+ENCODERS: dict[type[Config], Callable] = {
+    MirrorEncoder: mirror_encoder, BandedEncoder: banded_encoder, PlaneEncoder: plane_encoder,
+}
 """What builds each kind of encoder: (codec config, front end) -> (model, reach)."""

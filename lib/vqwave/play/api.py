@@ -231,7 +231,7 @@ class VQWave:
         if config.books == 1:
             codes = codes[..., None]
         if (codes.ndim not in (2, 3) or codes.dtype.kind not in "iu"
-            or not 0 < codes.shape[-1] <= config.books):
+            or not 0 < codes.shape[-1] <= config.books or codes.shape[-1] % config.positions):
             wanted = "[N] or [batch, N]"
             if config.books > 1:
                 wanted = f"[N, books] or [batch, N, books] of up to {config.books}"

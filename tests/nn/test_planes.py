@@ -1,0 +1,114 @@
+"""planes.py, hierarchies.py: codecs of spectrograms as pictures, of one level and of two."""
+
+import numpy as np
+import pytest
+from keras import ops
+
+from vqwave import config as configs
+from vqwave.data import chunking
+from vqwave.nn.codec import VQVAE
+from vqwave.nn.hierarchies import Places
+from vqwave.nn.planes import PlaneUpsampling
+from vqwave.nn.quantizers import build_quantizer
+
+BASE = {
+    "name": "vqvae_64", "sample_rate": 22050,
+    "front_end": {"kind": "spectrogram", "hop": 16, "n_fft": 64, "mels": 8},
+    "stages": [{"stride": 16, "channels": 4, "dilations": [1]},
+               {"stride": 2, "channels": 6, "dilations": [1]},
+               {"stride": 2, "channels": 8, "dilations": [1, 3]}],
+    "encoder": {"kind": "plane"}, "head": {"kind": "spectrogram", "n_fft": 64},
+}
+BOOK = {"num_codes": 16, "code_dim": 3}
+KINDS = {
+    "vae": {"quantizer": {"kind": "gaussian", "dim": 3}},
+    "residual": {"quantizer": {"kind": "residual", "books": 2} | BOOK},
+    "vqvae2": {"quantizer": {"kind": "ema"} | BOOK, "hierarchy": {"kind": "vqvae2", "bottom": 1}},
+}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def codec(request):
+    """Each kind, with weights in which nothing is zero and codebooks from latents of noise."""
+    made = VQVAE(configs.validate(configs.CodecConfig, BASE | KINDS[request.param]))
+    random = np.random.default_rng(0)
+    for v in made.trainable_variables:
+        v.assign(v + 0.2 * random.normal(size=v.shape).astype("float32"))
+    made(sound(80), training=True)
+    return made
+
+
+def sound(frames, seed=0):
+    return np.random.default_rng(seed).normal(0.0, 0.2, (2, frames * 64)).astype("float32")
+
+
+def test_a_plane_is_decoded_from_its_frames_as_in_the_whole_pass(codec):
+    audio = sound(30)
+    frames = codec.encode_model()(audio)
+    assert frames.shape == (2, 30, codec.config.frame_width)
+    assert frames.dtype == codec.config.frame_dtype
+    np.testing.assert_allclose(codec.decode_model()(frames), codec(audio), atol=1e-4)
+    if codec.config.has_codes:
+        wanted = 1 + max(codec.config.codebook_of)
+        assert len(codec.quantizer.codebooks) == wanted == 2
+        assert len(np.unique(frames)) > 1
+
+
+def test_chunks_with_a_halo_are_the_whole(codec):
+    audio, (encode, decode) = sound(90, 1), (codec.encode_model(), codec.decode_model())
+    whole = np.asarray(encode(audio))
+    chunks = chunking.encode(lambda x: np.asarray(encode(x)), audio, 64, codec.encode_halo,
+                             window=11)
+    np.testing.assert_allclose(chunks, whole, atol=1e-4)
+    made = chunking.decode(lambda x, start: np.asarray(decode(x)), whole, 64, codec.decode_halo,
+                           window=11)
+    np.testing.assert_allclose(made, np.asarray(decode(whole)), atol=1e-4)
+    assert max(codec.encode_halo, codec.decode_halo) < 20
+
+
+def test_the_finer_level_knows_what_the_top_became():
+    made = VQVAE(configs.validate(configs.CodecConfig, BASE | KINDS["vqvae2"]))
+    layer = made.quantizer
+    made(sound(40), training=True)
+    latents = made.encoder(made.front_end(sound(40)))
+    top = layer.top.lookup(layer.top.encode(latents[..., : layer.tops]))
+    finer = layer._finer_latents(latents, top)
+    assert finer.shape == (2, 80, 4 * 3)
+    assert np.abs(np.asarray(finer - layer._finer_latents(latents, 2.0 * top))).max() > 1e-3
+    # Of a frame the top's two codes come first, then four of each of its two finer frames.
+    codes = np.asarray(layer.encode(latents))
+    np.testing.assert_array_equal(codes[..., :2], layer.top.encode(latents[..., : layer.tops]))
+    np.testing.assert_array_equal(codes[..., 2:].reshape(2, 80, 4), layer.finer.encode(finer))
+    names = [metric.name for metric in made.metrics]
+    assert {"usage_top", "usage_bottom"} <= set(names)
+    # All that encoding needs is in its part.
+    paths = [v.path for v in made.parts["encoder"]]
+    assert len(paths) == len(set(paths))
+    assert {id(v) for v in made.trainable_variables} <= {
+        id(v) for part in made.parts.values() for v in part}
+
+
+def test_places_share_codebooks_and_keep_their_order(rng):
+    config = configs.ResidualQuantizer(books=2, dropout=0.0, **BOOK)
+    inner = build_quantizer(config, 0)
+    x = rng.normal(size=(2, 20, 5 * 3)).astype("float32")
+    made = Places(inner, config, 5)
+    vectors, codes = made(x, training=True)
+    assert vectors.shape == x.shape and codes.shape == (2, 20, 10)
+    codes = np.asarray(made.encode(x))
+    for place in range(5):
+        alone = np.asarray(inner.encode(x[..., 3 * place : 3 * place + 3]))
+        np.testing.assert_array_equal(codes[..., [place, 5 + place]], alone)
+    np.testing.assert_allclose(made.lookup(codes), made(x)[0], atol=1e-5)
+    first = np.asarray(made.lookup(codes[..., :5])).reshape(2, 20, 5, 3)
+    np.testing.assert_allclose(first[:, :, 1], inner.lookup(codes[..., 1:2]), atol=1e-6)
+
+
+def test_up_sampling_folds_channels_into_both_axes():
+    made = PlaneUpsampling(2, 2)
+    x = np.zeros((1, 3, 4, 5), "float32")
+    x[0, 1, 2] = 1.0
+    y = np.asarray(made(ops.convert_to_tensor(x)))
+    assert y.shape == (1, 6, 8, 2) == made.compute_output_shape((1, 3, 4, 5))
+    frames, places = np.nonzero(np.abs(y[0]).sum(-1))
+    assert (frames.min(), frames.max(), places.min(), places.max()) == (0, 5, 2, 7)
