@@ -119,6 +119,7 @@ generators: {b: {}, d: {}}
     ("stages: [{stride: 8, channels: 4}]", "stages: [{stride: 8, channels: 4}], quantizer: {kind: gaussian}",
      "d needs codes, but c has a quantizer of gaussian, which makes none"),
     ("codec: a, generator: b", "codec: a", "generators describes b, which the chain does not name"),
+    ("chain:", "base: spectrogram_vqvae\nchain:", "codecs describes vqvae_2048, which the chain does not name"),
     ("chain:", "base: none\nchain:", "base is 'none'; it must be one of compact"),
 ])
 def test_a_preset_that_disagrees_with_itself_says_both_sides(old, new, said, tmp_path):

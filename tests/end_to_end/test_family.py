@@ -19,7 +19,8 @@ from vqwave.train import training
 from vqwave.train.options import RunOptions
 
 FAMILY = ["soundstream", "soundstream_som", "soundstream_energy", "soundstream_multires",
-          "jukebox", "technogen"]
+          "jukebox", "technogen", "spectrogram_vae", "spectrogram_vqvae", "spectrogram_rvq",
+          "spectrogram_vqvae2"]
 
 
 def smaller(preset, path):
@@ -31,7 +32,7 @@ def smaller(preset, path):
     def codec(model):
         stages = [one | {"channels": 8, "dilations": one["dilations"][:2]}
                   for one in model["stages"]]
-        small = {"num_codes": 16, "code_dim": 8, "shrink_steps": 2}
+        small = {"num_codes": 16, "code_dim": 8, "dim": 4, "shrink_steps": 2}
         quantizer = {key: small.get(key, value) for key, value in model["quantizer"].items()}
         bottleneck = {key: {"heads": 2, "back": 4, "memories": 8}.get(key, value)
                       for key, value in model["bottleneck"].items()}
@@ -69,27 +70,29 @@ def test_a_neighbouring_system_trains_and_plays(name, tmp_path, capsys, monkeypa
     rate = chain.sample_rate
     (tmp_path / "music").mkdir()
     for i in range(2):
-        encode(tmp_path / "music" / f"{i}.flac", music(1.5, i, 44100))
+        encode(tmp_path / "music" / f"{i}.flac", music(max(1.5, 6000 / rate), i, 44100))
     run("prepare_audio", tmp_path / "music", data, "--sample-rate", rate, "--workers", 1)
     settings = configs.TrainingConfig(steps=2, epochs=1, batch_size=2, offsets=1,
                                       input_length=math.ceil(4096 / chain.top) * chain.top)
     options, quiet = RunOptions(out), QuietReporter()
     for level in chain.sizes:
         codec = small.codec(level)
-        for axis in ("front_end", "encoder", "block", "bottleneck", "quantizer", "head"):
+        for axis in ("front_end", "encoder", "block", "bottleneck", "quantizer", "hierarchy",
+                     "head"):
             assert type(getattr(codec, axis)) is type(getattr(preset.codec(level), axis))
         done = training.train_codec(codec, data, options, settings, small.data, quiet)
         assert done.step == 2
-    for level in chain.sizes:
+    for level in chain.generators:
         training.train_generator(small.generator(level), data, out, options, settings,
                                  small.data, quiet, chain=chain)
     weights.save_chain(out, chain)
 
     folders = ["--vqvae-weights-dir", out, "--generator-weights-dir", out]
-    run("generate_audio", *folders, "--seconds", 1, "--seed", 1, "--output", tmp_path / "a.wav")
-    sound, heard = soundfile.read(tmp_path / "a.wav")
-    assert heard == rate and len(sound) == pytest.approx(rate, abs=chain.top)
-    assert np.isfinite(sound).all() and sound.std() > 0
+    if chain.plays:
+        run("generate_audio", *folders, "--seconds", 1, "--seed", 1, "--output", tmp_path / "a.wav")
+        sound, heard = soundfile.read(tmp_path / "a.wav")
+        assert heard == rate and len(sound) == pytest.approx(rate, abs=chain.top)
+        assert np.isfinite(sound).all() and sound.std() > 0
     capsys.readouterr()
     run("test_vqvae", "--model", "all", "--input", tmp_path / "music" / "0.flac",
         *folders[:2], "--json")
