@@ -349,8 +349,9 @@ class PlaneEncoder(CodecPart):
 
     kind: Literal["plane"] = "plane"
     looks_ahead: ClassVar[bool] = True
-    needs: ClassVar[dict[str, str]] = {"front_end": "spectrogram", "block": "dilated",
-                                       "bottleneck": "none", "head": "spectrogram"}
+    needs: ClassVar[dict[str, str]] = {
+        "front_end": "spectrogram", "block": "dilated", "upsampling": "sub_pixel",
+        "bottleneck": "none", "head": "spectrogram"}
 
     def check(self, codec: CodecConfig):
         front, strides = codec.front_end, codec.strides[1:]
@@ -436,8 +437,55 @@ class MultiresolutionBlock(CodecPart):
         return self
 
 
-Block = Annotated[DilatedBlock | MultiresolutionBlock, Field(discriminator="kind"),
+class ResNetBlock(CodecPart):
+    """Residual blocks of two normalised convolutions with LeakyReLU (He et al. 2016).
+
+    norm: over the batch and time, or over time for each window alone (instance), which sees all of
+    a piece. slope: of the LeakyReLU below zero.
+    """
+
+    kind: Literal["resnet"] = "resnet"
+    looks_ahead: ClassVar[bool] = True
+    kernel_size: Annotated[int, Field(strict=True, ge=1, le=99)] = 3
+    norm: Literal["batch", "instance"] = "batch"
+    slope: Annotated[Real, Field(ge=0, lt=1)] = 0.2
+
+    @pydantic.model_validator(mode="after")
+    def _check(self):
+        _check_odd("kernel_size", self.kernel_size)
+        return self
+
+    def check(self, codec: CodecConfig):
+        if self.norm == "instance" and codec.has_codes:
+            raise ValueError(f"block has a norm of instance, which sees a piece whole, but a "
+                             f"quantizer of {codec.quantizer.kind} makes codes, which are played "
+                             f"as they come")
+
+
+Block = Annotated[DilatedBlock | MultiresolutionBlock | ResNetBlock, Field(discriminator="kind"),
                   default_kind("dilated")]
+
+
+class SubPixel(CodecPart):
+    """A convolution folded into time."""
+
+    kind: Literal["sub_pixel"] = "sub_pixel"
+
+
+class Transposed(CodecPart):
+    """A transposed convolution."""
+
+    kind: Literal["transposed"] = "transposed"
+    looks_ahead: ClassVar[bool] = True
+
+    def check(self, codec: CodecConfig):
+        if codec.even:
+            raise ValueError(f"even is {codec.even:g}, which is of an upsampling of sub_pixel, not "
+                             f"of transposed")
+
+
+Upsampling = Annotated[SubPixel | Transposed, Field(discriminator="kind"),
+                       default_kind("sub_pixel")]
 
 
 class NoBottleneck(CodecPart):
@@ -813,6 +861,7 @@ class CodecConfig(Config):
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     encoder: Encoder = MirrorEncoder()
     block: Block = DilatedBlock()
+    upsampling: Upsampling = SubPixel()
     bottleneck: Bottleneck = NoBottleneck()
     padding: Literal["same", "causal"] = "same"
     quantizer: Quantizer = EMAQuantizer()

@@ -1,15 +1,20 @@
 """layers.py: blocks keep or fold time as they say, and report how far they see."""
 
+import math
+
 import numpy as np
 import pytest
 
 from vqwave.nn.layers import (
     Conv,
     CroppedResidual,
+    InstanceNormalization,
     MultiresolutionResidual,
     Reach,
     ResidualBlock,
+    ResNetResidual,
     SubPixelUpsampling,
+    TransposedUpsampling,
     gelu,
 )
 from vqwave.nn.quantizers import ResidualVectorQuantizer, SelfOrganizingMap, VectorQuantizer
@@ -161,3 +166,44 @@ def test_a_multiresolution_block_is_that_of_its_paper(rng):
     wanted = (wanted + shares[-1] * a).astype("float32")
     np.testing.assert_allclose(layer(x)[0], x[0] + np.asarray(layer.mix(gelu(wanted[None])))[0],
                                atol=1e-4)
+
+
+# ------------------------------------------------------------- normalised blocks, transposed stages
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_a_resnet_block_begins_as_the_identity_and_sees_what_it_says(norm, rng):
+    block = ResNetResidual(4, 3, 5, norm)
+    x = rng.normal(size=(2, 60, 4)).astype("float32")
+    np.testing.assert_array_equal(block(x), x)
+    for v in block.trainable_variables:
+        v.assign(v + rng.normal(size=v.shape))
+    moved = x.copy()
+    moved[:, 30] += 1.0
+    changed = np.abs(np.asarray(block(moved)) - np.asarray(block(x))).max((0, 2)) > 1e-6
+    if norm == "instance":
+        assert changed.all() and block.receptive_field == (math.inf, math.inf)
+    else:
+        left, right = block.receptive_field
+        assert (left, right) == (8, 8)
+        assert np.flatnonzero(changed).tolist()[0] == 22 and np.flatnonzero(changed)[-1] == 38
+
+
+def test_an_instance_is_normalised_by_itself(rng):
+    x = rng.normal(3.0, 5.0, size=(2, 500, 3)).astype("float32")
+    y = np.asarray(InstanceNormalization()(x))
+    np.testing.assert_allclose(y.mean(1), 0.0, atol=1e-5)
+    np.testing.assert_allclose(y.std(1), 1.0, atol=1e-4)
+
+
+@pytest.mark.parametrize("ratio, kernel_size", [(2, 3), (5, 3), (4, 7)])
+def test_a_transposed_convolution_sees_what_it_says_and_no_more(ratio, kernel_size, rng):
+    up = TransposedUpsampling(3, ratio, kernel_size)
+    x = rng.normal(size=(1, 20, 2)).astype("float32")
+    assert up(x).shape == (1, 20 * ratio, 3) == up.compute_output_shape((1, 20, 2))
+    moved = x.copy()
+    moved[:, 10] += 1.0
+    changed = np.abs(np.asarray(up(moved)) - np.asarray(up(x))).max((0, 2)) > 1e-6
+    steps = np.flatnonzero(changed) // ratio
+    left, right = up.receptive_field
+    assert steps[0] >= 10 - right and steps[-1] <= 10 + left

@@ -14,6 +14,11 @@ import numpy as np
 
 WINDOW_SAMPLES = 1 << 18
 
+ALL = 1 << 30
+"""A halo that no piece is as long as: each frame sees the whole of it. Such a codec is run once,
+and needs memory for all of the piece.
+"""
+
 
 def encode(run, audio: np.ndarray, level: int, halo: int, window: int | None = None,
            segment: int = 1) -> np.ndarray:
@@ -31,7 +36,7 @@ def encode(run, audio: np.ndarray, level: int, halo: int, window: int | None = N
     audio = np.asarray(audio, np.float32)
     batch, samples = audio.shape
     count = -(-samples // level)
-    window = _whole(window or WINDOW_SAMPLES // level, segment)
+    window = _whole(_whole_piece(halo, count) or window or WINDOW_SAMPLES // level, segment)
     pieces = []
     for start in range(0, count, window):
         stop = min(start + window, count)
@@ -43,6 +48,11 @@ def encode(run, audio: np.ndarray, level: int, halo: int, window: int | None = N
         pieces.append(np.asarray(run(piece))[:, start - left : stop - left])
     return (np.concatenate(pieces, axis=1) if pieces
             else np.asarray(run(np.zeros((batch, level), np.float32)))[:, :0])
+
+
+def _whole_piece(halo: int, count: int) -> int | None:
+    """How many frames to keep per run where each sees the whole piece, else None."""
+    return max(count, 1) if halo >= ALL else None
 
 
 def _whole(window: int, segment: int) -> int:
@@ -79,6 +89,7 @@ def encode_blocks(run, blocks: Iterable[np.ndarray], level: int, halo: int,
             pending, held, left = [audio[drop * level :]], held - drop * level, left + drop
     audio = np.concatenate([*pending, np.empty(0, np.float32)])
     count = left - (-held // level)
+    window = _whole(_whole_piece(halo, count) or window, segment)
     while start < count:
         stop = min(start + window, count)
         yield encode_until(audio, stop, min(count, stop + halo))
@@ -98,7 +109,7 @@ def decode(run, codes: np.ndarray, level: int, halo: int, window: int | None = N
     """
     codes = np.asarray(codes)
     batch, count = codes.shape[:2]
-    window = window or max(1, WINDOW_SAMPLES // level)
+    window = _whole_piece(halo, count) or window or max(1, WINDOW_SAMPLES // level)
     audio = np.empty((batch, count * level), np.float32)
     for start in range(0, count, window):
         stop = min(start + window, count)

@@ -20,6 +20,7 @@ from ..config import (
     MirrorEncoder,
     PlaneEncoder,
 )
+from ..data import chunking
 from ..errors import UserError
 from . import replica_sums
 from .bottlenecks import BOTTLENECKS
@@ -28,7 +29,7 @@ from .encoders import ENCODERS, stage_blocks
 from .frontends import FRONT_ENDS
 from .heads import HEADS, Head
 from .hierarchies import HIERARCHIES
-from .layers import Conv, Reach, SubPixelUpsampling, gelu
+from .layers import Conv, Reach, gelu, upsampling
 from .losses import channel_average, terms_of
 from .planes import plane_decoder
 
@@ -62,8 +63,7 @@ def build_decoder(config: CodecConfig) -> tuple[keras.Model, Head]:
         head.tap(i, x, start, reach)
         if i:
             ratio = config.stages[i].stride
-            up = SubPixelUpsampling(config.stages[i - 1].channels, ratio,
-                                    3, config.even, config.padding, name=f"up_{i}")
+            up = upsampling(config, config.stages[i - 1].channels, ratio, 3, f"up_{i}")
             x = up(x)
             reach.add(up, ratio=ratio)
     audio = head.synthesise(x, start, reach)
@@ -97,14 +97,16 @@ class VQVAE(keras.Model):
         hop, level, segment = self.front_end.hop, config.level, config.quantizer.segment
         frames = (max(before + sees.left * hop, after + sees.right * hop) / level
                   + config.quantizer.overlap + sees_frames)
-        self.encode_halo = math.ceil(frames / segment) * segment
-        """Codes' worth of samples to either side that one code can see."""
+        self.encode_halo = _whole(frames / segment) * segment
+        """Codes' worth of samples to either side that one code can see; `chunking.ALL` where that
+        is the whole piece.
+        """
         self.decoder, self.head = DECODERS[type(config.encoder)](config)
-        self.decode_halo = math.ceil(max(max(r.left, r.right) for r in self.head.reaches))
-        """Codes to either side that one code's samples can see."""
+        self.decode_halo = _whole(max(max(r.left, r.right) for r in self.head.reaches))
+        """Codes to either side that one code's samples can see; `chunking.ALL` as above."""
         waited = (config.quantizer.overlap + sees_frames + segment - 1
                   + max(r.right for r in self.head.reaches))
-        self.latency = math.ceil(level + after + sees.right * hop + waited * level)
+        self.latency = _whole(level + after + sees.right * hop + waited * level)
         """Samples that are there before the first of a frame's can be played: its own, and what
         encoder and decoder see of those behind it.
         """
@@ -246,6 +248,11 @@ class VQVAE(keras.Model):
         return keras.Model([codes, state],
                            [layers.Reshape((-1,), name="samples")(audio), following],
                            name=f"{self.config.name}_decode_block")
+
+
+def _whole(count: float) -> int:
+    """`count`, rounded up; `chunking.ALL` where it is infinite."""
+    return math.ceil(count) if math.isfinite(count) else chunking.ALL
 
 
 def _with_averages(decoder: keras.Model, config: CodecConfig) -> keras.Model:

@@ -26,7 +26,7 @@ from ..config import (
     WaveformHead,
 )
 from .frontends import amplitude_of
-from .layers import PADDINGS, Conv, Reach, SubPixelUpsampling, after, register
+from .layers import PADDINGS, Conv, Reach, after, register, upsampling
 from .replica_sums import mean
 
 
@@ -204,8 +204,7 @@ class WaveformOutput(Head):
 
     def synthesise(self, features, start, reach: Reach):
         # It overlaps its neighbours widely: short patches would buzz at their rate.
-        up = SubPixelUpsampling(1, self.config.hop(0), 7, self.config.even, self.config.padding,
-                                name="up_0")
+        up = upsampling(self.config, 1, self.config.hop(0), 7, "up_0")
         self.reaches = [reach.add(up)]
         return up(features)
 

@@ -4,13 +4,21 @@ how far it sees.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import layers, ops
 
-from ..config import Config, DilatedBlock, MultiresolutionBlock
+from ..config import (
+    Config,
+    DilatedBlock,
+    MultiresolutionBlock,
+    ResNetBlock,
+    SubPixel,
+    Transposed,
+)
 
 
 class Reach:
@@ -202,6 +210,110 @@ class MultiresolutionResidual(layers.Layer):
 
 
 @register
+class InstanceNormalization(layers.Layer):
+    """[batch, time, channels] with mean 0 and variance 1 over the time of each row and channel,
+    then a learnt scale and shift (Ulyanov et al. 2016).
+    """
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(shape[-1],), initializer="ones", name="scale")
+        self.shift = self.add_weight(shape=(shape[-1],), initializer="zeros", name="shift")
+
+    def call(self, x):
+        wide = ops.cast(x, "float32")
+        centred = wide - ops.mean(wide, axis=1, keepdims=True)
+        spread = ops.rsqrt(ops.mean(centred**2, axis=1, keepdims=True) + 1e-5)
+        return ops.cast(centred * spread, x.dtype) * ops.cast(self.scale, x.dtype) + ops.cast(
+            self.shift, x.dtype)
+
+
+NORMS = {"batch": layers.BatchNormalization, "instance": InstanceNormalization}
+"""The layer of each `norm` of a `ResNetBlock`."""
+
+
+@register
+class ResNetResidual(layers.Layer):
+    """x + conv(act(norm(dilated conv(act(norm(x)))))): [batch, time, channels] -> the same shape.
+
+    Residual blocks that are activated before they convolve (He et al. 2016, Identity Mappings,
+    figure 4e), with LeakyReLU.
+    """
+
+    def __init__(self, channels: int, dilation: int, kernel_size: int = 3, norm: str = "batch",
+                 slope: float = 0.2, **kwargs):
+        super().__init__(**kwargs)
+        self.channels, self.dilation, self.kernel_size = channels, dilation, kernel_size
+        self.norm, self.slope = norm, slope
+        self.norms = [NORMS[norm](name=f"norm_{k}", dtype=self.dtype_policy) for k in range(2)]
+        self.dilated = layers.Conv1D(channels, kernel_size, dilation_rate=dilation, padding="same",
+                                     name="dilated", dtype=self.dtype_policy)
+        # Zeros at first: every block begins as the identity.
+        self.out = layers.Conv1D(channels, kernel_size, padding="same", name="out",
+                                 kernel_initializer="zeros", dtype=self.dtype_policy)
+
+    def build(self, shape):
+        inner = (*shape[:-1], self.channels)
+        self.norms[0].build(shape)
+        self.dilated.build(shape)
+        self.norms[1].build(inner)
+        self.out.build(inner)
+
+    def call(self, x, training=False):
+        y = x
+        for norm, conv in zip(self.norms, (self.dilated, self.out), strict=True):
+            y = norm(y, training=training) if self.norm == "batch" else norm(y)
+            y = conv(ops.leaky_relu(y, negative_slope=self.slope))
+        return x + y
+
+    def compute_output_shape(self, shape):
+        return tuple(shape)
+
+    @property
+    def receptive_field(self) -> tuple[int, int]:
+        if self.norm == "instance":
+            return math.inf, math.inf
+        side = (self.dilation + 1) * (self.kernel_size // 2)
+        return side, side
+
+    def get_config(self):
+        own = {key: getattr(self, key)
+               for key in ("channels", "dilation", "kernel_size", "norm", "slope")}
+        return super().get_config() | own
+
+
+@register
+class TransposedUpsampling(layers.Layer):
+    """A transposed convolution: [batch, N, c] -> [batch, N·ratio, channels].
+
+    Each step of the output sees `kernel_size` of the input's, an odd number, or one less.
+    """
+
+    def __init__(self, channels: int, ratio: int, kernel_size: int = 3, **kwargs):
+        super().__init__(**kwargs)
+        self.channels, self.ratio, self.kernel_size = channels, ratio, kernel_size
+        self.conv = layers.Conv1DTranspose(channels, (kernel_size - 1) * ratio, strides=ratio,
+                                           padding="same", name="conv", dtype=self.dtype_policy)
+
+    def build(self, shape):
+        self.conv.build(shape)
+
+    def call(self, x):
+        return self.conv(x)
+
+    def compute_output_shape(self, shape):
+        batch, steps, _ = shape
+        return (batch, None if steps is None else steps * self.ratio, self.channels)
+
+    @property
+    def receptive_field(self) -> tuple[int, int]:
+        return self.kernel_size // 2, self.kernel_size // 2
+
+    def get_config(self):
+        own = {"channels": self.channels, "ratio": self.ratio, "kernel_size": self.kernel_size}
+        return super().get_config() | own
+
+
+@register
 class CroppedResidual(layers.Layer):
     """x[r:-r] + unpadded dilated conv(x), which sees r steps to either side: [batch, time,
     channels] -> [batch, time − 2·r, channels].
@@ -327,5 +439,22 @@ BLOCKS: dict[type[Config], Callable] = {
         ResidualBlock(channels, dilation, config.kernel_size, **more),
     MultiresolutionBlock: lambda config, channels, dilation, **more:
         MultiresolutionResidual(channels, dilation, config.kernel_size, config.depth, **more),
+    ResNetBlock: lambda config, channels, dilation, padding, **more:
+        ResNetResidual(channels, dilation, config.kernel_size, config.norm, config.slope, **more),
 }
 """The layer of each kind of block: (config, channels, dilation, padding=, name=) -> layer."""
+
+UPSAMPLINGS: dict[type[Config], Callable] = {
+    SubPixel: lambda codec, channels, ratio, kernel_size, name:
+        SubPixelUpsampling(channels, ratio, kernel_size, codec.even, codec.padding, name=name),
+    Transposed: lambda codec, channels, ratio, kernel_size, name:
+        TransposedUpsampling(channels, ratio, kernel_size, name=name),
+}
+"""The layer of each kind of up-sampling: (codec config, channels, ratio, kernel_size, name) ->
+layer.
+"""
+
+
+def upsampling(config, channels: int, ratio: int, kernel_size: int, name: str):
+    """The up-sampling that a codec's config asks for."""
+    return UPSAMPLINGS[type(config.upsampling)](config, channels, ratio, kernel_size, name)
