@@ -52,6 +52,7 @@ COMMANDS = {
     "train-generator": ("train_generator", "train one generator"),
     "test-codec": ("test_vqvae", "hear and measure what a codec keeps of a recording"),
     "listen": ("listen", "hear what a training has learnt so far"),
+    "latents": ("latents", "reconstruct, sample and walk with a VAE"),
     "plot": ("plot", "draw music, codes, codebooks or training curves"),
     "evaluate": ("evaluate", "measure codecs, generators and music for RESULTS.md"),
     "benchmark": ("benchmark", "measure how fast this machine makes music"),

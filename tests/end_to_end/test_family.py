@@ -20,7 +20,7 @@ from vqwave.train.options import RunOptions
 
 FAMILY = ["soundstream", "soundstream_som", "soundstream_energy", "soundstream_multires",
           "jukebox", "technogen", "spectrogram_vae", "spectrogram_vqvae", "spectrogram_rvq",
-          "spectrogram_vqvae2"]
+          "spectrogram_vqvae2", "cvae", "cvae_22050"]
 
 
 def smaller(preset, path):
@@ -61,6 +61,19 @@ def run(script, *arguments):
     assert cli.entry(imported.script(script).main, list(map(str, arguments))) == 0
 
 
+def play_vae(out, folder, chain):
+    """What a VAE is played by: its reconstructions, its prior, a walk."""
+    codecs, tracks = ["--vqvae-weights-dir", out], [folder / "music" / f"{i}.flac" for i in (0, 1)]
+    run("latents", "reconstruct", *tracks, *codecs, "--output-dir", folder / "heard",
+        "--picture", folder / "heard" / "both.png")
+    assert (folder / "heard" / "both.png").stat().st_size > 5000
+    run("latents", "sample", *codecs, "--seconds", 1, "--output", folder / "sample.wav")
+    run("latents", "walk", *tracks, *codecs, "--seconds", 1, "--output", folder / "walk.wav")
+    for made in (*(folder / "heard").glob("*.wav"), folder / "sample.wav", folder / "walk.wav"):
+        sound, heard = soundfile.read(made)
+        assert heard == chain.sample_rate and len(sound) >= heard and sound.std() > 0
+
+
 @pytest.mark.parametrize("name", FAMILY)
 def test_a_neighbouring_system_trains_and_plays(name, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -93,6 +106,8 @@ def test_a_neighbouring_system_trains_and_plays(name, tmp_path, capsys, monkeypa
         sound, heard = soundfile.read(tmp_path / "a.wav")
         assert heard == rate and len(sound) == pytest.approx(rate, abs=chain.top)
         assert np.isfinite(sound).all() and sound.std() > 0
+    else:
+        play_vae(out, tmp_path, chain)
     capsys.readouterr()
     run("test_vqvae", "--model", "all", "--input", tmp_path / "music" / "0.flac",
         *folders[:2], "--json")

@@ -98,7 +98,8 @@ def main(argv=None) -> int:
     models = {stage.name for stage in chosen.stages}
     hear = (f"{cli.command('generate')} --vqvae-weights-dir {folder} --generator-weights-dir "
             f"{folder}" if chosen.chain.plays else
-            f"{cli.command('test-codec')} --model all --vqvae-weights-dir {folder} --input FILE")
+            f"{cli.command('test-codec')} --model all --vqvae-weights-dir {folder} --input FILE, "
+            f"or {cli.command('latents')} --help")
     print(f"All {len(models)} models are trained, in {plan.format_hours(chosen.spent)}. To "
           f"hear them:\n  {hear}\nTo train them further: the same command with more --steps in "
           f"place of --hours")

@@ -1,0 +1,56 @@
+"""What a VAE makes: reconstructions, samples of its prior, walks between two recordings. Its frames
+are vectors, not codes, so no generator plays them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import UserError
+from .sampling import uniforms
+
+
+def check_latents(config):
+    """Raises `UserError` where a codec's frames are codes."""
+    if config.has_codes:
+        raise UserError(f"{config.name} has a quantizer of {config.quantizer.kind}, which makes "
+                        f"codes; only one of gaussian has latents to sample and walk between")
+
+
+def sample_prior(config, frames: int, seed: int, temperature: float = 1.0) -> np.ndarray:
+    """Vectors of N(0, temperature²), float32 [frames, width].
+
+    Each number is a function of (seed, level, frame, place in the vector) and nothing else, so a
+    longer sample begins with a shorter one.
+    """
+    check_latents(config)
+    from scipy.special import ndtri
+
+    drawn = np.stack([uniforms(seed, 0, config.level, 0, frames, k)
+                      for k in range(config.frame_width)], axis=1)
+    # In the middle of the steps of 2^-24 that the draws have, so that none is 0.
+    return (temperature * ndtri(drawn.astype(np.float64) + 2.0**-25)).astype(np.float32)
+
+
+def walk(begin, end) -> np.ndarray:
+    """From one recording to another: float32 [frames, width] each -> [frames, width], as long as
+    the shorter one, beginning as the first and ending as the second.
+
+    z_t = (1 − s)·a_t + s·b_t, s rising evenly from 0 to 1.
+    """
+    frames = min(len(begin), len(end))
+    if not frames:
+        raise UserError("there is nothing to walk between: a recording is shorter than a frame")
+    share = np.linspace(0.0, 1.0, frames, dtype=np.float32)[:, None]
+    return (1.0 - share) * begin[:frames] + share * end[:frames]
+
+
+def encode(codec, audio) -> np.ndarray:
+    """The means that a codec's encoder says: float32 [samples] -> float32 [frames, width]."""
+    check_latents(codec.config)
+    return codec.encode(np.asarray(audio, np.float32)[None])[0]
+
+
+def decode(codec, vectors, samples: int | None = None) -> np.ndarray:
+    """Vectors [frames, width] -> audio float32, as many samples as are asked for."""
+    return codec.decode(np.asarray(vectors, np.float32)[None])[0, :samples]

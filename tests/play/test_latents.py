@@ -1,0 +1,38 @@
+"""latents.py: what a VAE samples, and where it walks."""
+
+import numpy as np
+import pytest
+
+from vqwave import config as configs
+from vqwave.errors import UserError
+from vqwave.play import latents
+
+VAE = configs.replace(configs.preset("tiny").codec(512), quantizer={"kind": "gaussian", "dim": 5})
+
+
+def test_the_prior_is_a_standard_normal_and_a_function_of_its_seed():
+    drawn = latents.sample_prior(VAE, 4000, 1)
+    assert drawn.shape == (4000, 5) and drawn.dtype == np.float32
+    assert np.abs(drawn.mean(0)).max() < 0.06 and np.abs(drawn.std(0) - 1).max() < 0.05
+    assert np.abs(np.corrcoef(drawn.T) - np.eye(5)).max() < 0.06
+    np.testing.assert_array_equal(latents.sample_prior(VAE, 100, 1), drawn[:100])
+    assert np.abs(latents.sample_prior(VAE, 100, 2) - drawn[:100]).mean() > 0.5
+    np.testing.assert_allclose(latents.sample_prior(VAE, 100, 1, 0.5), 0.5 * drawn[:100], rtol=1e-5)
+
+
+def test_a_walk_begins_as_the_one_and_ends_as_the_other_and_changes_gradually(rng):
+    begin, end = rng.normal(size=(50, 5)).astype("float32"), np.ones((40, 5), "float32")
+    walked = latents.walk(begin, end)
+    assert walked.shape == (40, 5)
+    np.testing.assert_array_equal(walked[0], begin[0])
+    np.testing.assert_allclose(walked[-1], end[-1])
+    np.testing.assert_allclose(walked[10], (29 * begin[10] + 10 * end[10]) / 39, rtol=1e-5)
+    still = latents.walk(np.zeros((40, 5), "float32"), end)
+    np.testing.assert_allclose(np.diff(still, axis=0), 1 / 39, atol=1e-6)
+    with pytest.raises(UserError, match="nothing to walk between"):
+        latents.walk(begin[:0], end)
+
+
+def test_a_codec_of_codes_is_refused_by_name():
+    with pytest.raises(UserError, match="vqvae_512 has a quantizer of ema, which makes codes"):
+        latents.sample_prior(configs.preset("tiny").codec(512), 3, 1)
