@@ -469,6 +469,47 @@ def code_usage(counts: dict, path, title: str = ""):
     _save(figure, path)
 
 
+def code_map(spectra, counts, grid: tuple[int, int], path, title: str = ""):
+    """The codes of a self-organizing map in their places: each cell holds the spectrum that its
+    code sounds with, low bands to the left, over a colour that is the pitch of its middle, so that
+    neighbours that sound alike look alike.
+
+    A cell of a code that never occurs is hatched. spectra: dB, float [codes, bands]; counts: how
+    often each code occurs, int [codes]; grid: rows and columns.
+    """
+    from matplotlib.collections import LineCollection
+    from matplotlib.patches import Rectangle
+
+    spectra, (rows, columns) = np.asarray(spectra, np.float64), grid
+    height = spectra - spectra.min()
+    height = height / max(float(height.max()), 1e-9)
+    bands = np.arange(spectra.shape[1])
+    middle = (height * bands).sum(1) / np.maximum(height.sum(1), 1e-9)
+    across = 10.0
+    down = min(max(across * rows / columns, 2.0), 12.0)
+    figure = _figure(across, 1.2 + down, title)
+    axis = figure.subplots()
+    image = axis.imshow(middle.reshape(rows, columns), cmap="viridis", aspect="auto", alpha=0.7,
+                        extent=(0, columns, rows, 0))
+    place = np.stack(np.divmod(np.arange(len(spectra)), columns), axis=1)
+    x = place[:, 1:] + 0.08 + 0.84 * bands / max(len(bands) - 1, 1)
+    y = place[:, :1] + 0.92 - 0.84 * height
+    axis.add_collection(LineCollection(np.stack([x, y], axis=-1), colors="black", linewidths=0.6))
+    for row, column in place[np.asarray(counts) == 0]:
+        axis.add_patch(Rectangle((column, row), 1, 1, fill=False, hatch="//", linewidth=0,
+                                 edgecolor="white"))
+    axis.set_xticks([])
+    axis.set_yticks([])
+    used = int(np.count_nonzero(counts))
+    axis.set_xlabel(f"{rows} x {columns} codes, {used} in use (others are hatched); the line is "
+                    f"a code's spectrum", color=GREY, fontsize="small")
+    bar = figure.colorbar(image, ax=axis, pad=0.015, aspect=35, ticks=[])
+    bar.set_label("Where the middle of its spectrum lies: low to high", color=GREY,
+                  fontsize="small")
+    bar.outline.set_visible(False)
+    _save(figure, path)
+
+
 def codebook_map(codebook, counts, path, title: str = ""):
     """The vectors of a codebook, float [num_codes, dim], on the plane in which they differ most
     (principal components).

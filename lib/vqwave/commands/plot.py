@@ -11,6 +11,7 @@ from .. import cli, metrics, plots, weights
 from ..data import audio
 from ..errors import UserError
 from ..files import printable
+from ..measure import maps
 from ..measure import notes as note_measure
 from ..play import api
 from . import arguments
@@ -27,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
         "curves weights/wesnoth --output curves.png",
         "usage song.mp3 --output usage.png",
         "codebook song.mp3 --model vqvae_128 --output codebook.png",
+        "map song.mp3 --vqvae-weights-dir weights/mapped --output map.png",
         "codes song.mp3 --start 60 --seconds 10 --output codes.png",
         "notes song.mp3 out.wav --seconds 30 --output notes.png",
     )
@@ -79,17 +81,20 @@ def parser() -> argparse.ArgumentParser:
                                               "level"),
                              ("codebook", codebook, "a map of a codebook: which codes are alike, "
                                                     "how often they occur"),
+                             ("map", code_map, "the codes of a self-organizing map in their places "
+                                               "with what each sounds like"),
                              ("codes", codes, "the codes of the levels under the spectrogram of "
                                               "one file")):
         one = kind(name, draw, what, music)
         part(one, 10.0 if name == "codes" else None)
         codecs(one)
-        if name == "codebook":
+        if name in ("codebook", "map"):
             one.add_argument("--model", metavar="NAME",
                              help="the codec (default: the one that the chain ends with)")
+        if name == "codebook":
             one.add_argument("--book", type=cli.number(int, 1), default=1,
                              metavar="N", help="which of its codebooks")
-        else:
+        elif name != "map":
             one.add_argument("--levels", type=cli.number(int, 1), nargs="+", metavar="L",
                              help="which levels (default: all of the chain)")
     return parser
@@ -147,11 +152,7 @@ def usage(args):
 
 def codebook(args):
     loaded = _load(args)
-    codecs = {name: level for level, name in loaded.chain.codecs.items()}
-    name = args.model or loaded.chain.codecs[loaded.level]
-    if name not in codecs:
-        raise UserError(f"no codec of the chain is called {name!r}; there are {', '.join(codecs)}")
-    level = codecs[name]
+    name, level = _codec(args, loaded)
     vectors = loaded.weight_set(name).codebooks()
     if not vectors:
         raise UserError(f"{name} has no codebook: its codes are no vectors that could be drawn")
@@ -159,6 +160,30 @@ def codebook(args):
         raise UserError(f"--book is {args.book}; {name} has {len(vectors)}")
     counts = _counts(loaded, level, _read(args, loaded.sample_rate))[args.book - 1]
     plots.codebook_map(vectors[args.book - 1], counts, args.output, args.title or name)
+
+
+def code_map(args):
+    loaded = _load(args)
+    name, level = _codec(args, loaded)
+    found = loaded.weight_set(name)
+    maps.check_map(found.config)
+    heard, grid = _read(args, loaded.sample_rate), found.config.quantizer.grid
+    counts = _counts(loaded, level, heard)[0]
+    spectra = maps.sounds_of_codes(loaded.codec(level))
+    error = maps.topographic_error(found, list(heard.values()))
+    alike = maps.neighbour_ratio(spectra, grid)
+    said = f"topographic error {error:.3f}, neighbours {alike:.2f} as far apart as any two codes"
+    plots.code_map(spectra, counts, grid, args.output, args.title or f"{name}: {said}")
+    print(f"{name}: {said}")
+
+
+def _codec(args, loaded) -> tuple[str, int]:
+    """The codec that is asked for, and its level."""
+    codecs = {name: level for level, name in loaded.chain.codecs.items()}
+    name = args.model or loaded.chain.codecs[loaded.level]
+    if name not in codecs:
+        raise UserError(f"no codec of the chain is called {name!r}; there are {', '.join(codecs)}")
+    return name, codecs[name]
 
 
 def codes(args):

@@ -320,14 +320,18 @@ class SelfOrganizingMap(VectorQuantizer):
         share = ops.exp(-self.squared / (2.0 * ops.maximum(width, 1e-2) ** 2))
         return ops.matmul(share, count[:, None])[:, 0], ops.matmul(share, total)
 
-    def call(self, latents, training=False, counts=None, codes=None):
+    def error_of(self, latents):
+        """The share of latents [batch, N, code_dim] whose two nearest codes are not neighbours."""
         flat = ops.reshape(ops.cast(latents, "float32"), (-1, self.code_dim))
         nearest = ops.top_k(-distances(flat, ops.convert_to_tensor(self.codebook)), 2)[1]
         between = ops.take(ops.reshape(ops.convert_to_tensor(self.squared), (-1,)),
                            nearest[:, 0] * self.num_codes + nearest[:, 1])
         # Neighbours lie at most one step away along each axis: a squared distance of 1, or 2 across
         # a corner.
-        self.batch_error = replica_sums.mean(ops.cast(between > 2.5, "float32"))
+        return replica_sums.mean(ops.cast(between > 2.5, "float32"))
+
+    def call(self, latents, training=False, counts=None, codes=None):
+        self.batch_error = self.error_of(latents)
         return super().call(latents, training, counts, codes)
 
     def update_metrics(self):
