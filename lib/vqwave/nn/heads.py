@@ -351,9 +351,12 @@ class InverseSTFT(layers.Layer):
 
     @staticmethod
     def _quiet(shape, dtype=None):
-        """Magnitudes of little at first."""
-        bias = np.zeros(shape, "float32")
-        bias[: shape[0] // 2] = -3.0
+        """Magnitudes of little at first, and phases that golden-ratio steps scatter: alike, they
+        would be a click at the window's edge, where it lets nothing through.
+        """
+        bins = shape[0] // 2
+        phases = 2 * math.pi * ((np.arange(bins) * 0.6180339887) % 1.0)
+        bias = np.concatenate([np.full(bins, -3.0), phases]).astype("float32")
         return ops.convert_to_tensor(bias, dtype)
 
     def build(self, x_shape):
