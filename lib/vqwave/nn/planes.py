@@ -7,8 +7,6 @@ places·channels]. How far a layer sees is told along the frames alone.
 
 from __future__ import annotations
 
-import itertools
-
 import keras
 from keras import layers, ops
 
@@ -289,8 +287,7 @@ class TopDown(layers.Layer):
     @property
     def networks(self) -> list:
         """The variables that encoding needs besides the codebooks."""
-        return list(itertools.chain.from_iterable(
-            layer.weights for layer in (*self.ups, self.mix, self.latents)))
+        return [v for layer in [*self.ups, self.mix, self.latents] for v in layer.weights]
 
     @property
     def codebooks(self) -> list:
