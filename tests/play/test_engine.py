@@ -17,7 +17,7 @@ from vqwave import weights
 from vqwave.config import GeneratorConfig, Sampling
 from vqwave.errors import UserError
 from vqwave.nn import generator as reference_models
-from vqwave.play import engine, export, loops, sampling
+from vqwave.play import bodies, engine, export, loops, sampling
 
 LEVELS = configs.preset("tiny").chain.sizes
 SETTINGS = [Sampling(), Sampling(temperature=0.7, top_k=5), Sampling(top_p=0.6),
@@ -266,7 +266,7 @@ def test_large_generators_play_few_streams_in_4_bits_and_many_in_8(load, lively,
                                                                    which):
     """Large is what has `INT4_UNITS` units; here the tiny ones do."""
     eight = load(which, "onnx")
-    monkeypatch.setattr(loops, "INT4_UNITS", eight.config.core.units)
+    monkeypatch.setattr(bodies, "INT4_UNITS", eight.config.core.units)
     found = weights.find(lively, eight.config.name)
     played = engine.load_generator(found, "onnx")
     assert played.precisions == ["int4", "int8"]

@@ -15,7 +15,9 @@ import pytest
 from vqwave import cli, weights
 from vqwave import config as configs
 from vqwave.config import GeneratorConfig
-from vqwave.play import engine, export, loops
+from vqwave.play import engine, export
+from vqwave.play.bodies import INT4_UNITS
+from vqwave.play.nodes import INT4_BLOCK, Nodes, int4_product
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "export.py"
 
@@ -180,8 +182,8 @@ def test_four_bits_hold_a_column_to_a_fifteenth_of_its_range(rng):
     number rounded."""
     weights = rng.normal(size=(600, 5)).astype(np.float32)
     bias = rng.normal(size=5).astype(np.float32)
-    nodes = loops.Nodes("")
-    out = loops._int4_product(nodes, "x", weights, bias)
+    nodes = Nodes("")
+    out = int4_product(nodes, "x", weights, bias)
     info = onnx.helper.make_tensor_value_info
     graph = onnx.helper.make_graph(nodes.nodes, "product", [info("x", 1, ["n", 600])],
                                    [info(out, 1, ["n", 5])],
@@ -191,15 +193,15 @@ def test_four_bits_hold_a_column_to_a_fifteenth_of_its_range(rng):
         onnx.helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
     )
     made = session.run(None, {"x": np.eye(600, dtype=np.float32)})[0] - bias
-    for first in range(0, 600, loops.INT4_BLOCK):
-        block = slice(first, first + loops.INT4_BLOCK)
+    for first in range(0, 600, INT4_BLOCK):
+        block = slice(first, first + INT4_BLOCK)
         step = np.abs(weights[block]).max(0) / 8
         # The largest number is exact; of the other sign there are only seven steps.
         assert (abs(made[block] - weights[block]) <= 1.01 * step).all()
         assert (abs(made[block] - weights[block]).mean(0) < 0.3 * step).all()
 
 
-@pytest.mark.parametrize("units, kinds", [(6, ["int8"]), (loops.INT4_UNITS, ["int4", "int8"])])
+@pytest.mark.parametrize("units, kinds", [(6, ["int8"]), (INT4_UNITS, ["int4", "int8"])])
 def test_large_loops_have_four_bits_for_few_streams(tmp_path, units, kinds):
     large = small_set(tmp_path, units=units)
     assert export.kinds(large, "onnx") == [

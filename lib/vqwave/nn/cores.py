@@ -2,7 +2,8 @@
 
 What every core offers: `call`, teacher-forced over whole windows; `step`, the same numbers one
 position at a time; `start_inputs` and `start_outputs`, which take over what codebooks know before
-training. Its config says the shapes of its states; its loop in ONNX is in `play/loops.py`.
+training. `Core` has them for a stack of layers. A core's config says the shapes of its states; its
+step in ONNX is in `play/bodies.py`.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class BooksInOrder:
         """The logits of each book in order, float32 [..., num_codes].
 
         Args:
-            h: the last LSTM's output, [..., units]; previous: int32 [..., books].
+            h: the core's features, [..., width]; previous: int32 [..., books].
             code: (book, its logits) -> the code int32 [...] that those after it see.
         """
         before, last = 0.0, self.config.books - 1
@@ -130,12 +131,21 @@ def point(config: GeneratorConfig, outputs, previous):
                                                                      dtype="float32")
 
 
-class LSTMStack(keras.Model):
-    """Embedded frames and context through a stack of LSTMs, and the books of a frame drawn from the
-    last one's output, see `DRAWINGS`.
+class Core(keras.Model):
+    """What all cores share: embedded frames and context go in, and the books of a frame are drawn
+    from the features that a stack of layers makes of them, see `DRAWINGS`.
 
     With `repeats` one more output of each book is added to the logit of the code that it had in the
     frame before, as a pointer to it (after Merity et al. 2016, "Pointer sentinel mixture models").
+
+    A core of its own offers:
+        build_stack(width): make and build its layers for inputs of this width; the width of its
+            features.
+        stack(x, training): [batch, T, width in] -> features [batch, T, width out], each from what
+            stands up to there.
+        advance(x, state): the same for one position, [batch, width in], from a list of float32
+            [batch, …] as the config's `states` names them -> (features [batch, width out], the new
+            list).
     """
 
     def __init__(self, config: GeneratorConfig, **kwargs):
@@ -146,24 +156,21 @@ class LSTMStack(keras.Model):
                                         name="embedding")
         self.input_dropout = layers.Dropout(core.input_dropout,
                                             noise_shape=(None, None, None, 1), name="input_dropout")
-        self.lstms, self.dropouts = [], []
-        for i in range(core.layers):
-            self.lstms.append(LSTM(core.units, return_sequences=True, name=f"lstm_{i}"))
-            if core.dropout:
-                self.dropouts.append(layers.Dropout(core.dropout, name=f"dropout_{i}"))
-        self.books = DRAWINGS[core.drawing](config)
-        self.book_layers = self.books.layers  # Keras tracks the layers that a model holds itself.
-        self._build()
-
-    def _build(self):
-        config, core = self.config, self.config.core
         self.embedding.build((None, None, config.books))
-        width = config.books * core.embedding_dim + config.context_channels
-        for lstm in self.lstms:
-            lstm.build((None, None, width))
-            width = core.units
+        width = self.build_stack(config.books * core.embedding_dim + config.context_channels)
+        self.books = DRAWINGS[core.drawing](config)
+        self.book_layers = self.books.layers
         self.books.build(width)
         self.built = True
+
+    def build_stack(self, width: int) -> int:
+        raise NotImplementedError
+
+    def stack(self, x, training=False):
+        raise NotImplementedError
+
+    def advance(self, x, state: list):
+        raise NotImplementedError
 
     def start_inputs(self, codebooks: list[np.ndarray], random: np.random.Generator):
         """Before training: embed each book's codes as their vectors, standardised float32
@@ -204,11 +211,7 @@ class LSTMStack(keras.Model):
             current: int32 [batch, T, books], the frames themselves, of which each book sees those
                 before it; not used where there is one book.
         """
-        x = self._join(previous, context, training)
-        for i, lstm in enumerate(self.lstms):
-            x = lstm(x, training=training)
-            if self.dropouts:
-                x = self.dropouts[i](x, training=training)
+        x = self.stack(self._join(previous, context, training), training)
         known = self.books.logits(x, previous, lambda k, logits: current[..., k])
         return ops.stack(list(known), axis=-2)
 
@@ -225,14 +228,40 @@ class LSTMStack(keras.Model):
             The frame int32 [batch, books] and the new state.
         """
         x = self._join(previous[:, None], None if context is None else context[:, None])[:, 0]
-        new = []
-        for i, lstm in enumerate(self.lstms):
-            x, hc = lstm.cell(x, state[2 * i : 2 * i + 2])
-            new += list(hc)
+        x, new = self.advance(x, state)
         codes: list = []
         for k, logits in enumerate(self.books.logits(x, previous, lambda k, logits: codes[k])):
             codes.append(draw(k, logits))
         return ops.stack(codes, axis=-1), new
+
+
+class LSTMStack(Core):
+    """LSTMs one over the other; the features are the last one's output."""
+
+    def build_stack(self, width):
+        core = self.config.core
+        self.lstms, self.dropouts = [], []
+        for i in range(core.layers):
+            self.lstms.append(LSTM(core.units, return_sequences=True, name=f"lstm_{i}"))
+            self.lstms[-1].build((None, None, width))
+            if core.dropout:
+                self.dropouts.append(layers.Dropout(core.dropout, name=f"dropout_{i}"))
+            width = core.units
+        return width
+
+    def stack(self, x, training=False):
+        for i, lstm in enumerate(self.lstms):
+            x = lstm(x, training=training)
+            if self.dropouts:
+                x = self.dropouts[i](x, training=training)
+        return x
+
+    def advance(self, x, state):
+        new = []
+        for i, lstm in enumerate(self.lstms):
+            x, hc = lstm.cell(x, state[2 * i : 2 * i + 2])
+            new += list(hc)
+        return x, new
 
 
 CORES: dict[type[Config], Callable] = {LSTMCore: LSTMStack}
