@@ -36,6 +36,9 @@ PERIOD = 1 << 18
 TONE_HOP = 128
 """Samples: how often, at most, a decoder's tones are given a new loudness."""
 
+NORM_EPSILON = 1e-5
+"""What a core's layer normalisation adds to the variance."""
+
 PRESETS = Path(__file__).parent / "presets"
 SHIPPED = "notes"
 """The preset of the weights that ship, taken where none is named."""
@@ -1025,26 +1028,46 @@ class CodecConfig(Config):
 # ------------------------------------------------------------------------------- axes of generators
 
 
-class LSTMCore(Config):
-    """A stack of LSTMs over frames.
+LayerCount = Annotated[int, Field(strict=True, ge=1, le=100)]
+Share = Annotated[Real, Field(ge=0, lt=1)]
 
-    head_dim: features from which each book after the first is drawn. repeats: whether each book has
-    an output for its code to stay as it was, for codes that change seldom.
+
+class CoreConfig(Config):
+    """P(frame_t | frame_<t, context): what the cores of all kinds can be told.
+
+    embedding_dim: of a code of the frame before. head_dim: features from which each book after the
+    first is drawn. repeats: whether each book has an output for its code to stay as it was, for
+    codes that change seldom.
     dropout: the share of each layer's outputs that training sets to zero; input_dropout: of the
     codes before, each left out whole (Gal and Ghahramani 2016), so that none is leant on alone.
     drawing: the books of a frame "in_order", each knowing those before it, or "together", none
     knowing the others: as fast as one book, for codes that the conditions nearly decide.
     """
 
-    kind: Literal["lstm"] = "lstm"
+    kind: str
     embedding_dim: Positive = 32
-    units: Positive = 512
-    layers: Annotated[int, Field(strict=True, ge=1, le=100)] = 2
-    dropout: Annotated[Real, Field(ge=0, lt=1)] = 0.0
-    input_dropout: Annotated[Real, Field(ge=0, lt=1)] = 0.0
+    dropout: Share = 0.0
+    input_dropout: Share = 0.0
     head_dim: Positive = 256
     repeats: Flag = False
     drawing: Literal["in_order", "together"] = "in_order"
+
+
+class LSTMCore(CoreConfig):
+    """A stack of LSTMs over frames.
+
+    residual: whether each layer after the first adds to what it is given, which lets deeper stacks
+    train (Wu et al. 2016, "Google's neural machine translation system", section 3.1).
+    layer_norm: whether what goes into each layer after the first, and into the logits, is
+    normalised (Ba et al. 2016): outside the residual path, as in Xiong et al. 2020, "On layer
+    normalization in the transformer architecture".
+    """
+
+    kind: Literal["lstm"] = "lstm"
+    units: Positive = 512
+    layers: LayerCount = 2
+    residual: Flag = False
+    layer_norm: Flag = False
 
     @property
     def states(self) -> dict[str, tuple[int, ...]]:

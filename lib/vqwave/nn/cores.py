@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from ..config import Config, GeneratorConfig, LSTMCore
+from ..config import NORM_EPSILON, Config, GeneratorConfig, LSTMCore
 from .conditions import FrameEmbedding
 from .layers import gelu
 from .recurrence import LSTM
@@ -236,32 +236,57 @@ class Core(keras.Model):
 
 
 class LSTMStack(Core):
-    """LSTMs one over the other; the features are the last one's output."""
+    """LSTMs one over the other; the features are the last one's output. With `layer_norm`, and f_0
+    the output of the first layer:
+
+        f_i = LSTM_i(norm_i(f_{i−1})) + f_{i−1}        features = norm(f_last)
+
+    where the addition is there with `residual`.
+    """
 
     def build_stack(self, width):
         core = self.config.core
-        self.lstms, self.dropouts = [], []
+        self.lstms, self.dropouts, self.norms = [], [], []
         for i in range(core.layers):
             self.lstms.append(LSTM(core.units, return_sequences=True, name=f"lstm_{i}"))
             self.lstms[-1].build((None, None, width))
             if core.dropout:
                 self.dropouts.append(layers.Dropout(core.dropout, name=f"dropout_{i}"))
             width = core.units
+            if core.layer_norm:
+                self.norms.append(layer_norm(width, f"norm_{i}"))
         return width
 
     def stack(self, x, training=False):
-        for i, lstm in enumerate(self.lstms):
-            x = lstm(x, training=training)
-            if self.dropouts:
-                x = self.dropouts[i](x, training=training)
-        return x
+        def run(i, given):
+            made = self.lstms[i](given, training=training)
+            return self.dropouts[i](made, training=training) if self.dropouts else made
+
+        return self._run_layers(x, run)
 
     def advance(self, x, state):
         new = []
-        for i, lstm in enumerate(self.lstms):
-            x, hc = lstm.cell(x, state[2 * i : 2 * i + 2])
-            new += list(hc)
-        return x, new
+
+        def run(i, given):
+            made, hc = self.lstms[i].cell(given, state[2 * i : 2 * i + 2])
+            new.extend(hc)
+            return made
+
+        return self._run_layers(x, run), new
+
+    def _run_layers(self, x, run):
+        """run: (number of a layer, its input) -> its output."""
+        for i in range(len(self.lstms)):
+            made = run(i, self.norms[i - 1](x) if i and self.norms else x)
+            x = x + made if i and self.config.core.residual else made
+        return self.norms[-1](x) if self.norms else x
+
+
+def layer_norm(width: int, name: str) -> layers.LayerNormalization:
+    """A built layer that normalises the last axis, of this width (Ba et al. 2016)."""
+    made = layers.LayerNormalization(epsilon=NORM_EPSILON, name=name)
+    made.build((None, None, width))
+    return made
 
 
 CORES: dict[type[Config], Callable] = {LSTMCore: LSTMStack}

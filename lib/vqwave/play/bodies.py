@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..config import NORM_EPSILON
 from .nodes import INT4_BLOCK, Nodes, int4_product, int8
 
 # From so many units on 4-bit weights are played for few streams.
@@ -147,6 +148,11 @@ class Body:
         vectors = body("Gather", table, body("Add", previous, first), axis=0)
         return body("Reshape", vectors, np.array([0, 0, -1]))
 
+    def norm(self, name: str, x: str) -> str:
+        """The layer normalisation `name` of x."""
+        return self.body("LayerNormalization", x, self.arrays[f"{name}/gamma"],
+                         self.arrays[f"{name}/beta"], epsilon=NORM_EPSILON)
+
     def layer(self, name: str, x: str) -> str:
         """The dense layer `name` of x."""
         return self.dense(x, self.arrays[f"{name}/kernel"], self.arrays[f"{name}/bias"])
@@ -193,6 +199,7 @@ class LSTMBody(Body):
     def stack(self, x: str) -> str:
         body, config = self.body, self.config
         for i in range(config.core.layers):
+            given = self._given(i, x)
             kernel, recurrent, bias = (self._weights(i, name, "iofc")
                                        for name in ("kernel", "recurrent_kernel", "bias"))
             bias = np.concatenate([bias, np.zeros_like(bias)])[None]
@@ -202,15 +209,29 @@ class LSTMBody(Body):
                 (w, w_scale), (r, r_scale) = int8(kernel), int8(recurrent)
                 scales = (w_scale[None], np.zeros(1, np.int8), r_scale[None], np.zeros(1, np.int8))
                 body.node(
-                    "DynamicQuantizeLSTM", x, w[None], r[None], bias, "", *before, "", *scales,
+                    "DynamicQuantizeLSTM", given, w[None], r[None], bias, "", *before, "", *scales,
                     outputs=after, domain="com.microsoft", hidden_size=config.core.units,
                 )
             else:
-                body.node("LSTM", x, kernel.T[None], recurrent.T[None],
+                body.node("LSTM", given, kernel.T[None], recurrent.T[None],
                           bias, "", *before, outputs=after,
                           hidden_size=config.core.units)
-            x = after[1]
-        return x
+            x = self._made(i, x, after[1])
+        return self._normed(x)
+
+    def _given(self, layer: int, x: str) -> str:
+        """What goes into a layer."""
+        return (self.norm(f"norm_{layer - 1}", x) if layer and self.config.core.layer_norm
+                else x)
+
+    def _made(self, layer: int, x: str, made: str) -> str:
+        """What comes of a layer that made `made`, x being what it was given before any norm."""
+        return self.body("Add", x, made) if layer and self.config.core.residual else made
+
+    def _normed(self, x: str) -> str:
+        """The features, from what comes of the last layer."""
+        core = self.config.core
+        return self.norm(f"norm_{core.layers - 1}", x) if core.layer_norm else x
 
     def _int4_layers(self, previous: str, context: str) -> str:
         """In 4 bits are the recurrence, the layers above the first, and the logits. What the
@@ -234,15 +255,15 @@ class LSTMBody(Body):
             if x is None:
                 gates = body("Add", given, int4_product(body, f"body_h_{i}", recurrent))
             else:
-                both = body("Concat", x, f"body_h_{i}", axis=-1)
+                both = body("Concat", self._given(i, x), f"body_h_{i}", axis=-1)
                 gates = int4_product(body, both, np.concatenate([kernel, recurrent]), bias)
             ifo, new = body.split(gates, 3 * units, units)
             i_, f_, o_ = body.split(body("Sigmoid", ifo), units, units, units)
             added = body("Mul", i_, body("Tanh", new))
             body.node("Add", body("Mul", f_, f"body_c_{i}"), added, outputs=[c])
             body.node("Mul", o_, body("Tanh", c), outputs=[h])
-            x = h
-        return x
+            x = self._made(i, x, h)
+        return self._normed(x)
 
     def _embed_sum(self, tables: list[np.ndarray], previous: str) -> str:
         """[1, B, 4·units]: the rows of a frame's books, added up."""

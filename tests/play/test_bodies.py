@@ -1,0 +1,200 @@
+"""The contract of a core, for every kind of them: teacher-forced logits are those of step after
+step, the ONNX loop computes what Keras does, and neither chunks nor neighbours matter."""
+
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from vqwave import config as configs
+from vqwave import weights
+from vqwave.config import GeneratorConfig, Sampling
+from vqwave.nn.cores import CORES
+from vqwave.nn.generator import Generator
+from vqwave.play import engine
+from vqwave.play.loops import LOOPS
+
+CODES, STEPS = 16, 24
+SMALL = {
+    "lstm": {"kind": "lstm", "units": 12},
+    "lstm-deep": {"kind": "lstm", "units": 12, "layers": 3, "residual": True, "layer_norm": True},
+}
+"""A small core of every kind: what it remembers fits into less than `STEPS`."""
+
+SHAPES = {
+    "top": {},
+    "below": {"books": 3, "repeats": True, "source": 2},
+    "together": {"books": 3, "repeats": True, "source": 1, "drawing": "together"},
+}
+CASES = [f"{core} {shape}" for core in SMALL for shape in SHAPES]
+PLAYED = ["onnx", "onnx-float32"]
+
+
+def describe(core, books=1, repeats=False, source=0, drawing="in_order"):
+    conditions = [{"kind": "codes", "level": 512, "num_codes": 8, "books": source, "channels": 5,
+                   "dilations": [1]}] if source else []
+    one = {"embedding_dim": 6, "head_dim": 7, "repeats": repeats, "drawing": drawing}
+    return GeneratorConfig(name="generator_128", level=128, num_codes=CODES, books=books,
+                           core=SMALL[core] | one, conditions=conditions)
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request, tmp_path_factory):
+    """A generator in Keras, its weights as they are saved, a batch of three pieces of codes, and
+    what each knows of the level above."""
+    core, shape = request.param.split()
+    config = describe(core, **SHAPES[shape])
+    keras.utils.set_random_seed(2)
+    model = Generator(config)
+    for variable in model.core.weights:
+        # What a book is told of those before it starts out so small that it would not show.
+        if variable.path.startswith(("before_", "changed_")):
+            variable.assign(variable * 15.0)
+    folder = tmp_path_factory.mktemp("weights")
+    weights.save(folder, config.name, "", model.parts, config)
+    rng = np.random.default_rng(4)
+    codes = rng.integers(0, CODES, (3, STEPS, config.books)).astype(np.int32)
+    codes[:, 1::3] = codes[:, ::3]  # some stay
+    start = np.full((3, 1, config.books), config.start_token, np.int32)
+    given = {"previous": np.concatenate([start, codes[:, :-1]], axis=1), "current": codes}
+    context = None
+    if config.source:
+        frames = STEPS // config.ratio + 2 * config.halo
+        given["source"] = rng.integers(0, 8, (3, frames, config.source.books)).astype(np.int32)
+        context = ops.convert_to_numpy(model.context(given))
+    return SimpleNamespace(config=config, model=model, given=given, context=context,
+                           codes=codes, start=start[:, 0], found=weights.find(folder, config.name),
+                           draws=rng.random(codes.shape, np.float32))
+
+
+@pytest.fixture(scope="module")
+def taught(case):
+    """Teacher-forced logits float32 [3, STEPS, books, codes]."""
+    return ops.convert_to_numpy(case.model(case.given))
+
+
+def precisions(case):
+    """All that the loop of its core can be built in, and bytes of weights that a step reads."""
+    return LOOPS[type(case.config.core)].bytes_per_step(case.config, case.found.load("generator"))
+
+
+def test_every_kind_is_held_to_the_contract():
+    kinds = {type(describe(core).core) for core in SMALL}
+    assert kinds == set(CORES) == set(LOOPS)
+
+
+def test_step_by_step_is_teacher_forcing(case, taught):
+    state = case.model.initial_state(3)
+    shapes = case.config.core.states
+    for t in range(STEPS):
+        seen = []
+
+        def draw(book, logits, t=t, seen=seen):
+            seen.append(ops.convert_to_numpy(logits))
+            return ops.convert_to_tensor(case.codes[:, t, book])
+
+        context = None if case.context is None else case.context[:, t]
+        frame, state = case.model.core.step(case.given["previous"][:, t], context, state, draw)
+        np.testing.assert_array_equal(frame, case.codes[:, t])
+        np.testing.assert_allclose(np.stack(seen, axis=1), taught[:, t], atol=1e-4)
+        # As large at each step as its config says.
+        assert [tuple(x.shape) for x in state] == [(3, *shape) for shape in shapes.values()]
+
+
+def test_no_logit_knows_its_own_code_or_a_later_one(case, taught):
+    for book in range(case.config.books):
+        codes = case.codes.copy()
+        codes[:, 10, book] = (codes[:, 10, book] + 1) % CODES
+        given = case.given | {"current": codes, "previous": np.concatenate(
+            [case.start[:, None], codes[:, :-1]], axis=1)}
+        moved = np.abs(ops.convert_to_numpy(case.model(given)) - taught).max(axis=(0, 3)) > 1e-6
+        assert not moved[:10].any() and not moved[10, : book + 1].any() and moved[11].any()
+        # Those behind it in its frame know it, unless they are drawn together.
+        in_order = case.config.core.drawing == "in_order"
+        assert moved[10, book + 1 :].all() == in_order or book + 1 == case.config.books
+
+
+def test_a_frame_is_heard_in_the_frames_behind_it_only(case, taught):
+    """What comes before it in the piece tells each frame something."""
+    given = case.given | {"previous": case.given["previous"].copy()}
+    given["previous"][:, 3] = (given["previous"][:, 3] + 5) % CODES
+    moved = np.abs(ops.convert_to_numpy(case.model(given)) - taught).max(axis=(0, 2, 3)) > 1e-6
+    assert not moved[:3].any() and moved[3:6].all()
+
+
+def test_the_loop_scores_codes_as_teacher_forcing_does(case, taught):
+    """In every precision that it can be built in."""
+    logits = taught / 0.9
+    expected = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    expected = np.take_along_axis(expected, case.codes[..., None], -1)[..., 0]
+    limits = {"float32": (1e-4, 1e-5), "int8": (0.5, 0.05), "int4": (1.0, 0.15)}
+    for precision in precisions(case):
+        played = engine.load_generator(case.found)
+        played.precisions = [precision]
+        made, scored, _ = played.sample(case.context, case.draws, case.start,
+                                        played.initial_state(3), Sampling(temperature=0.9),
+                                        forced=case.codes)
+        np.testing.assert_array_equal(made, case.codes)
+        most, mean = limits[precision]
+        np.testing.assert_allclose(scored, expected, atol=most)
+        assert np.abs(scored - expected).mean() < mean
+
+
+@pytest.mark.parametrize("name", PLAYED)
+def test_chunks_and_saved_states_go_on_bit_for_bit(case, name):
+    played = engine.load_generator(case.found, name)
+    state, previous = played.initial_state(3), case.start
+    whole, scored, last = played.sample(case.context, case.draws, previous, state)
+    codes, log_probs, begin = [], [], 0
+    for stop in (1, 2, 9, STEPS):
+        part = slice(begin, stop)
+        made, chosen, state = played.sample(None if case.context is None else case.context[:, part],
+                                            case.draws[:, part], previous, state)
+        state = [np.frombuffer(x.tobytes(), x.dtype).reshape(x.shape) for x in state]
+        codes.append(made)
+        log_probs.append(chosen)
+        previous, begin = made[:, -1], stop
+    np.testing.assert_array_equal(np.concatenate(codes, axis=1), whole)
+    np.testing.assert_array_equal(np.concatenate(log_probs, axis=1), scored)
+    for a, b in zip(state, last, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert list(case.config.core.states) == played.states
+    # Codes alone, with nothing scored, are the same ones.
+    plain, _, _ = played.sample(case.context, case.draws, case.start, played.initial_state(3),
+                                log_probs=False)
+    np.testing.assert_array_equal(plain, whole)
+
+
+def test_in_float32_a_row_of_a_batch_is_the_row_alone(case):
+    played = engine.load_generator(case.found, "onnx-float32")
+    together, _, _ = played.sample(case.context, case.draws, case.start, played.initial_state(3))
+    for i in range(3):
+        row = slice(i, i + 1)
+        alone, _, _ = played.sample(None if case.context is None else case.context[row],
+                                    case.draws[row], case.start[row], played.initial_state(1))
+        np.testing.assert_array_equal(alone, together[row])
+
+
+def test_many_streams_draw_what_few_do(case):
+    played = engine.load_generator(case.found, "onnx-float32")
+    context, draws, start = (x if x is None else np.concatenate([x] * 3)
+                             for x in (case.context, case.draws, case.start))
+    many, _, _ = played.sample(context, draws, start, played.initial_state(9), log_probs=False)
+    few, _, _ = played.sample(case.context, case.draws, case.start, played.initial_state(3))
+    np.testing.assert_array_equal(many, np.concatenate([few] * 3))
+
+
+def test_dropout_acts_in_training_alone(case, taught):
+    core = configs.to_dict(case.config.core) | {"dropout": 0.5, "input_dropout": 0.3}
+    model = Generator(configs.replace(case.config, core=core))
+    still = ops.convert_to_numpy(model(case.given))
+    np.testing.assert_array_equal(model(case.given), still)
+    assert not np.allclose(model(case.given, training=True), still)
+
+
+def test_what_a_step_reads_is_said_of_each_precision(case):
+    read = precisions(case)
+    held = LOOPS[type(case.config.core)].precisions(case.config)
+    assert {"float32", *held} <= set(read) and 2 < read["float32"] / read["int8"] <= 4
