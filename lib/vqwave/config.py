@@ -1029,6 +1029,8 @@ class CodecConfig(Config):
 
 
 LayerCount = Annotated[int, Field(strict=True, ge=1, le=100)]
+Dilations = Annotated[tuple[Annotated[int, Field(strict=True, ge=1, le=4096)], ...],
+                      Field(min_length=1, max_length=100)]
 Share = Annotated[Real, Field(ge=0, lt=1)]
 
 
@@ -1076,7 +1078,35 @@ class LSTMCore(CoreConfig):
         return {f"{name}_{i}": (self.units,) for i in range(self.layers) for name in "hc"}
 
 
-Core = LSTMCore
+class WaveNetCore(CoreConfig):
+    """A stack of dilated causal convolutions, each through a gate (van den Oord et al. 2016,
+    "WaveNet: A generative model for raw audio", eq. 2).
+
+    dilations: of each layer. kernel_size: frames that a layer sees, the last of them its own.
+    channels: of the residual path; skip_channels: of the features, the sum of what all layers give.
+    """
+
+    kind: Literal["wavenet"] = "wavenet"
+    channels: Positive = 192
+    skip_channels: Positive = 256
+    kernel_size: Annotated[int, Field(strict=True, ge=2, le=16)] = 2
+    dilations: Dilations = (1, 2, 4, 8, 16, 32, 64, 128, 256) * 2
+
+    @property
+    def states(self) -> dict[str, tuple[int, ...]]:
+        """A queue a layer: what it was given in the frames that it still sees, the oldest first
+        (Paine et al. 2016, "Fast WaveNet generation algorithm").
+        """
+        return {f"queue_{i}": ((self.kernel_size - 1) * dilation, self.channels)
+                for i, dilation in enumerate(self.dilations)}
+
+    @property
+    def receptive_field(self) -> int:
+        """Frames before it that a frame's features see."""
+        return (self.kernel_size - 1) * sum(self.dilations)
+
+
+Core = Annotated[LSTMCore | WaveNetCore, Field(discriminator="kind"), default_kind("lstm")]
 
 
 class ConditionConfig(Config):

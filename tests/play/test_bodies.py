@@ -20,6 +20,9 @@ CODES, STEPS = 16, 24
 SMALL = {
     "lstm": {"kind": "lstm", "units": 12},
     "lstm-deep": {"kind": "lstm", "units": 12, "layers": 3, "residual": True, "layer_norm": True},
+    "wavenet": {"kind": "wavenet", "channels": 12, "skip_channels": 10, "dilations": [1, 2, 4, 1]},
+    "wavenet-wide": {"kind": "wavenet", "channels": 8, "skip_channels": 10, "kernel_size": 3,
+                     "dilations": [3, 1]},
 }
 """A small core of every kind: what it remembers fits into less than `STEPS`."""
 

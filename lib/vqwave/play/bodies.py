@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..config import NORM_EPSILON
+from ..config import LARGEST, NORM_EPSILON
 from .nodes import INT4_BLOCK, Nodes, int4_product, int8
 
 # From so many units on 4-bit weights are played for few streams.
@@ -147,6 +147,11 @@ class Body:
         first = (np.arange(books) * (self.config.num_codes + 1)).astype(np.int32)
         vectors = body("Gather", table, body("Add", previous, first), axis=0)
         return body("Reshape", vectors, np.array([0, 0, -1]))
+
+    def gated(self, x: str, width: int) -> str:
+        """[..., 2·width] -> [..., width], as `nn.cores.gated`."""
+        value, gate = self.body.split(x, width, width)
+        return self.body("Mul", self.body("Tanh", value), self.body("Sigmoid", gate))
 
     def norm(self, name: str, x: str) -> str:
         """The layer normalisation `name` of x."""
@@ -292,6 +297,30 @@ class LSTMBody(Body):
                      unit, scale, zero,
                      domain="com.microsoft")
         return main("Mul", gates, largest)
+
+
+class WaveNetBody(Body):
+    """The body of `nn.cores.WaveNetStack`."""
+
+    def stack(self, x: str) -> str:
+        body, core = self.body, self.config.core
+        x, skips = self.layer("enter", x), ""
+        for i, dilation in enumerate(core.dilations):
+            queue = f"body_queue_{i}"
+            kept = body("Slice", queue, np.array([1]), np.array([LARGEST]), np.array([2]))
+            body.node("Concat", kept, body("Unsqueeze", x, np.array([2])),
+                      outputs=[f"{queue}_out"], axis=2)
+            taps = [body("Gather", queue, np.array(j * dilation), axis=2)
+                    for j in range(core.kernel_size - 1)]
+            z = self.gated(self.layer(f"gates_{i}", body("Concat", *taps, x, axis=-1)),
+                           core.channels)
+            z = self.layer(f"mix_{i}", z)
+            if i < len(core.dilations) - 1:
+                z, more = body.split(z, core.skip_channels, core.channels)
+                x = body("Add", x, more)
+            skips = body("Add", skips, z) if skips else z
+        scale = np.array(len(core.dilations) ** -0.5, np.float32)
+        return body("FastGelu", body("Mul", skips, scale), domain="com.microsoft")
 
 
 def _gates(array: np.ndarray, order: str) -> np.ndarray:
