@@ -39,6 +39,9 @@ TONE_HOP = 128
 NORM_EPSILON = 1e-5
 """What a core's layer normalisation adds to the variance."""
 
+FAR = 1 << 30
+"""How many frames back an attention takes what is not there to be: it sees nothing of it."""
+
 PRESETS = Path(__file__).parent / "presets"
 SHIPPED = "notes"
 """The preset of the weights that ship, taken where none is named."""
@@ -1106,7 +1109,43 @@ class WaveNetCore(CoreConfig):
         return (self.kernel_size - 1) * sum(self.dilations)
 
 
-Core = Annotated[LSTMCore | WaveNetCore, Field(discriminator="kind"), default_kind("lstm")]
+class TransformerCore(CoreConfig):
+    """A decoder-only transformer that looks back over a window (Vaswani et al. 2017), normalised
+    before each part (Xiong et al. 2020).
+
+    width: of the residual path, shared out among `heads`; hidden_dim: of the layers of two
+    products. window: frames that a layer's attention sees, its own among them.
+    sinks: keys and values of each layer and head that are learnt and always there, for attention
+    that belongs to no frame (Xiao et al. 2023, "Efficient streaming language models with attention
+    sinks", section 3.3): so a window may slide for ever.
+    """
+
+    kind: Literal["transformer"] = "transformer"
+    width: Positive = 256
+    heads: Annotated[int, Field(strict=True, ge=1, le=128)] = 8
+    layers: LayerCount = 5
+    hidden_dim: Positive = 1024
+    window: Annotated[int, Field(strict=True, ge=1, le=8192)] = 128
+    sinks: Annotated[int, Field(strict=True, ge=0, le=64)] = 1
+
+    @pydantic.model_validator(mode="after")
+    def _check(self):
+        if self.width % self.heads:
+            raise ValueError(f"width is {self.width}; it must be a multiple of heads, {self.heads}")
+        return self
+
+    @property
+    def states(self) -> dict[str, tuple[int, ...]]:
+        """A ring of keys and one of values for each layer. `count` says where the rings are: frames
+        so far, of which after the first `window` full turns are left out.
+        """
+        rings = {f"{name}_{i}": (self.heads, self.window, self.width // self.heads)
+                 for i in range(self.layers) for name in ("keys", "values")}
+        return {"count": (1,)} | rings
+
+
+Core = Annotated[LSTMCore | WaveNetCore | TransformerCore,
+                 Field(discriminator="kind"), default_kind("lstm")]
 
 
 class ConditionConfig(Config):

@@ -23,6 +23,10 @@ SMALL = {
     "wavenet": {"kind": "wavenet", "channels": 12, "skip_channels": 10, "dilations": [1, 2, 4, 1]},
     "wavenet-wide": {"kind": "wavenet", "channels": 8, "skip_channels": 10, "kernel_size": 3,
                      "dilations": [3, 1]},
+    "transformer": {"kind": "transformer", "width": 12, "heads": 3, "layers": 2, "hidden_dim": 16,
+                    "window": 5, "sinks": 2},
+    "transformer-long": {"kind": "transformer", "width": 8, "heads": 2, "layers": 1,
+                         "hidden_dim": 8, "window": 32, "sinks": 0},
 }
 """A small core of every kind: what it remembers fits into less than `STEPS`."""
 
@@ -55,6 +59,8 @@ def case(request, tmp_path_factory):
         # What a book is told of those before it starts out so small that it would not show.
         if variable.path.startswith(("before_", "changed_")):
             variable.assign(variable * 15.0)
+        if variable.path.startswith("sinks_"):
+            variable.assign(keras.random.normal(variable.shape))
     folder = tmp_path_factory.mktemp("weights")
     weights.save(folder, config.name, "", model.parts, config)
     rng = np.random.default_rng(4)
@@ -86,6 +92,12 @@ def precisions(case):
 def test_every_kind_is_held_to_the_contract():
     kinds = {type(describe(core).core) for core in SMALL}
     assert kinds == set(CORES) == set(LOOPS)
+
+
+def test_its_file_holds_every_weight_by_a_path_of_its_own(case):
+    held = case.model.parts["generator"]
+    assert len({v.path for v in held}) == len(held) == len({id(v) for v in held})
+    assert {v.path for v in held} == set(case.found.load("generator"))
 
 
 def test_step_by_step_is_teacher_forcing(case, taught):

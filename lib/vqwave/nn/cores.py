@@ -15,7 +15,16 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from ..config import NORM_EPSILON, Config, GeneratorConfig, LSTMCore, WaveNetCore
+from ..config import (
+    FAR,
+    NORM_EPSILON,
+    Config,
+    GeneratorConfig,
+    LSTMCore,
+    TransformerCore,
+    WaveNetCore,
+)
+from .attention import Sinks, attend_to_ring, attend_to_window
 from .conditions import FrameEmbedding
 from .layers import gelu
 from .recurrence import LSTM
@@ -340,6 +349,80 @@ class WaveNetStack(Core):
         return gelu(skips * len(self.gates) ** -0.5)
 
 
+class TransformerStack(Core):
+    """Attention and two products in each layer, both added to what they are given, which is
+    normalised before them; the features are the normalised last sum.
+
+    No frame has a number: how far back another lies is told by what is taken off its score in head
+    h of H, 2^(−8h/H) a frame (Press et al. 2022, "Train short, test long", ALiBi). See
+    `attention.py`.
+    """
+
+    def build_stack(self, width):
+        core = self.config.core
+        width, self.enter = core.width, dense(width, core.width, "enter")
+        self.attentions, self.feeds = [], []
+        for i in range(core.layers):
+            self.attentions.append((
+                layer_norm(width, f"attention_norm_{i}"), dense(width, 3 * width, f"qkv_{i}"),
+                Sinks(core.heads, core.sinks, width // core.heads, name=f"sinks_{i}")
+                if core.sinks else None,
+                dense(width, width, f"attended_{i}")))
+            self.feeds.append((
+                layer_norm(width, f"feed_norm_{i}"), dense(width, core.hidden_dim, f"expand_{i}"),
+                dense(core.hidden_dim, width, f"contract_{i}")))
+        self.norm = layer_norm(width, "norm")
+        self.dropouts = [layers.Dropout(core.dropout, name=f"dropout_{i}")
+                         for i in range(2 * core.layers) if core.dropout]
+        return width
+
+    def stack(self, x, training=False):
+        core = self.config.core
+
+        def attend(i, q, k, v):
+            return attend_to_window(q, k, v, self.attentions[i][2], core.window)
+
+        return self._run_layers(x, attend, training)
+
+    def advance(self, x, state):
+        core, new = self.config.core, []
+        count = ops.cast(state[0], "int32")
+        place = count % core.window
+        slots = ops.arange(core.window, dtype="int32")
+        here = ops.cast(slots == place, "float32")[:, None, :, None]
+        age = ops.where(slots <= count, (count - slots) % core.window, FAR)
+
+        def attend(i, q, k, v):
+            rings = state[1 + 2 * i], state[2 + 2 * i]
+            keys, values = (ring * (1 - here) + ops.cast(one[:, :, None], "float32") * here
+                            for ring, one in zip(rings, (k, v), strict=True))
+            new.extend((keys, values))
+            return attend_to_ring(q, keys, values, self.attentions[i][2], age)
+
+        x = self._run_layers(x, attend)
+        last = 2 * core.window - 1
+        count = ops.where(count == last, core.window, count + 1)
+        return x, [ops.cast(count, "float32"), *new]
+
+    def _run_layers(self, x, attend, training=False):
+        """attend: (number of a layer, queries, keys, values [..., heads, width / heads]) -> [...,
+        heads, width / heads].
+        """
+        def drop(number, x):
+            return self.dropouts[number](x, training=training) if self.dropouts else x
+
+        core, x = self.config.core, self.enter(x)
+        for i in range(core.layers):
+            norm, qkv, _, attended = self.attentions[i]
+            q, k, v = (ops.reshape(part, (*ops.shape(part)[:-1], core.heads, -1))
+                       for part in ops.split(qkv(norm(x)), 3, axis=-1))
+            mixed = ops.reshape(attend(i, q, k, v), ops.shape(x))
+            x = x + drop(2 * i, attended(mixed))
+            norm, expand, contract = self.feeds[i]
+            x = x + drop(2 * i + 1, contract(gelu(expand(norm(x)))))
+        return self.norm(x)
+
+
 def gated(x):
     """[..., 2c] -> [..., c]: the first half through tanh, times the second through σ."""
     half = x.shape[-1] // 2
@@ -371,5 +454,6 @@ def layer_norm(width: int, name: str) -> layers.LayerNormalization:
     return made
 
 
-CORES: dict[type[Config], Callable] = {LSTMCore: LSTMStack, WaveNetCore: WaveNetStack}
+CORES: dict[type[Config], Callable] = {LSTMCore: LSTMStack, WaveNetCore: WaveNetStack,
+                                            TransformerCore: TransformerStack}
 """The class of each kind of core, made with the generator's config."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..config import LARGEST, NORM_EPSILON
+from ..config import FAR, LARGEST, NORM_EPSILON
 from .nodes import INT4_BLOCK, Nodes, int4_product, int8
 
 # From so many units on 4-bit weights are played for few streams.
@@ -321,6 +321,81 @@ class WaveNetBody(Body):
             skips = body("Add", skips, z) if skips else z
         scale = np.array(len(core.dilations) ** -0.5, np.float32)
         return body("FastGelu", body("Mul", skips, scale), domain="com.microsoft")
+
+
+class TransformerBody(Body):
+    """The body of `nn.cores.TransformerStack`: each step writes one place of each layer's rings and
+    attends to all of them. Only products with weights are in int8.
+    """
+
+    def stack(self, x: str) -> str:
+        body, core = self.body, self.config.core
+        place, far = self._places()
+        x = self.layer("enter", x)
+        for i in range(core.layers):
+            mixed = self._attend(i, self.layer(f"qkv_{i}", self.norm(f"attention_norm_{i}", x)),
+                                 place, far)
+            x = body("Add", x, self.layer(f"attended_{i}", mixed))
+            wide = self.layer(f"expand_{i}", self.norm(f"feed_norm_{i}", x))
+            wide = body("FastGelu", wide, domain="com.microsoft")
+            x = body("Add", x, self.layer(f"contract_{i}", wide))
+        return self.norm("norm", x)
+
+    def _places(self) -> tuple[str, str]:
+        """Where in the rings this frame goes, int64 [1, B, heads, 4], and what is taken off the
+        scores of what stands there and of the sinks, float32 [1, B, heads, window + sinks].
+        """
+        from onnx import TensorProto
+
+        main, body, core = self.main, self.body, self.config.core
+        window, heads = core.window, core.heads
+        rows = main("Gather", main("Shape", "previous"), np.array(0))
+        row = main("Reshape", main("Range", np.array(0), rows, np.array(1)),
+                   np.array([1, -1, 1, 1]))
+        zeros = main("Mul", main("Add", row, np.zeros((1, 1, heads, 1), np.int64)), np.array(0))
+        head = main("Add", zeros, np.arange(heads).reshape(1, 1, heads, 1))
+        before = main("Concat", zeros, main("Add", zeros, row), head, axis=-1)
+        count = body("Cast", "body_count", to=TensorProto.INT64)
+        slot = body("Unsqueeze", body("Mod", count, np.array(window)), np.array([3]))
+        place = body("Concat", before, body("Add", zeros, slot), axis=-1)
+        # By count − slot; where that is negative the index counts from the end.
+        ages = np.concatenate([np.arange(window), np.arange(window), np.full(window, FAR)])
+        age = body("Gather", ages.astype(np.float32), body("Sub", count, np.arange(window)))
+        slopes = 2.0 ** (-8.0 * np.arange(1, heads + 1) / heads)
+        far = body("Mul", body("Unsqueeze", age, np.array([2])),
+                   slopes.astype(np.float32)[:, None])
+        if core.sinks:
+            far = body("Pad", far, np.array([0] * 7 + [core.sinks]))
+        more = body("Less", "body_count", np.array(2 * window - 1, np.float32))
+        body.node("Where", more, body("Add", "body_count", np.array(1, np.float32)),
+                  np.array(window, np.float32), outputs=["body_count_out"])
+        return place, far
+
+    def _attend(self, layer: int, qkv: str, place: str, far: str) -> str:
+        """[1, B, 3·width] -> [1, B, width]."""
+        body, core = self.body, self.config.core
+        dim = core.width // core.heads
+        query, *kept = body.split(qkv, core.width, core.width, core.width)
+        query = body("Reshape", body("Mul", query, np.array(dim**-0.5, np.float32)),
+                     np.array([0, 0, core.heads, dim, 1]))
+        for name, one in zip(("keys", "values"), kept, strict=True):
+            one = body("Reshape", one, np.array([0, 0, core.heads, dim]))
+            ring = f"body_{name}_{layer}"
+            body.node("ScatterND", ring, place, one, outputs=[f"{ring}_out"])
+        scores = body("MatMul", f"body_keys_{layer}_out", query)
+        if core.sinks:
+            always = body("MatMul", self.arrays[f"sinks_{layer}/keys"], query)
+            scores = body("Concat", scores, always, axis=3)
+        scores = body("Sub", body("Squeeze", scores, np.array([4])), far)
+        shares = body("Unsqueeze", body("Softmax", scores, axis=-1), np.array([3]))
+        values = f"body_values_{layer}_out"
+        if core.sinks:
+            shares, always = body.split(shares, core.window, core.sinks)
+            mixed = body("Add", body("MatMul", shares, values),
+                         body("MatMul", always, self.arrays[f"sinks_{layer}/values"]))
+        else:
+            mixed = body("MatMul", shares, values)
+        return body("Reshape", mixed, np.array([0, 0, core.width]))
 
 
 def _gates(array: np.ndarray, order: str) -> np.ndarray:

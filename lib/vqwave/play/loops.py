@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..config import Config, GeneratorConfig, LSTMCore, WaveNetCore
-from .bodies import LSTMBody, WaveNetBody
+from ..config import Config, GeneratorConfig, LSTMCore, TransformerCore, WaveNetCore
+from .bodies import LSTMBody, TransformerBody, WaveNetBody
 from .nodes import Nodes
 
 OPSET = 18
@@ -215,5 +215,6 @@ def _filter(main: Nodes, body: Nodes, scaled: str, shape: list) -> str:
     return body("If", filtering, **branches)
 
 
-LOOPS: dict[type[Config], Any] = {LSTMCore: LSTMBody, WaveNetCore: WaveNetBody}
+LOOPS: dict[type[Config], Any] = {LSTMCore: LSTMBody, WaveNetCore: WaveNetBody,
+                                 TransformerCore: TransformerBody}
 """The body of each kind of core: a class that offers what `bodies.Body` says."""
