@@ -391,6 +391,23 @@ def condition(**more):
     ({"conditions": condition()["conditions"] * 2}, "holds 2 with the input source"),
     ({"level": 0}, "at least 1"),
     ({"core": {"dropout": 1}}, "below 1"),
+    ({"core": {"layer_norm": 1}}, "layer_norm is 1; it must be true or false"),
+    ({"core": {"kind": "gru"}}, "core is .*; it must be a mapping whose kind is one of 'lstm', "
+                                "'wavenet', 'transformer', 'pixelcnn'"),
+    ({"core": {"kind": "wavenet", "units": 8}}, "unknown key 'units'; did you mean"),
+    ({"core": {"kind": "wavenet", "dilations": []}}, "dilations is .*; it must be a list of at "
+                                                     "least one"),
+    ({"core": {"kind": "wavenet", "dilations": [1, 0]}}, "at least 1"),
+    ({"core": {"kind": "wavenet", "dilations": [8192]}}, "at most 4096"),
+    ({"core": {"kind": "wavenet", "kernel_size": 1}}, "kernel_size is 1; it must be at least 2"),
+    ({"core": {"kind": "transformer", "heads": 7}}, "core: width is 256; it must be a multiple of "
+                                                    "heads, 7"),
+    ({"core": {"kind": "transformer", "window": 0}}, "window is 0; it must be at least 1"),
+    ({"core": {"kind": "transformer", "window": 10**6}}, "window is 1000000; it must be at most"),
+    ({"core": {"kind": "transformer", "sinks": -1}}, "sinks is -1; it must be at least 0"),
+    ({"core": {"kind": "pixelcnn", "drawing": "together"}},
+     "drawing is 'together'; it must be 'in_order'"),
+    ({"core": {"kind": "pixelcnn", "kernel_books": 4}}, "core: kernel_books is 4; it must be odd"),
     ({"core": {"units": None}}, "units is None; it must be a whole number"),
     ({"sampling": {"top_p": 0}}, "above 0"),
     ({"sampling": {"top_p": 1.5}}, "at most 1"),

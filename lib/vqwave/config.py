@@ -1057,6 +1057,11 @@ class CoreConfig(Config):
     repeats: Flag = False
     drawing: Literal["in_order", "together"] = "in_order"
 
+    def states(self, books: int) -> dict[str, tuple[int, ...]]:
+        """The core's state: its arrays by name, in order, each of this shape behind the batch axis.
+        """
+        raise NotImplementedError
+
 
 class LSTMCore(CoreConfig):
     """A stack of LSTMs over frames.
@@ -1074,10 +1079,7 @@ class LSTMCore(CoreConfig):
     residual: Flag = False
     layer_norm: Flag = False
 
-    @property
-    def states(self) -> dict[str, tuple[int, ...]]:
-        """The core's state: its arrays by name, in order, each of this shape behind the batch axis.
-        """
+    def states(self, books: int) -> dict[str, tuple[int, ...]]:
         return {f"{name}_{i}": (self.units,) for i in range(self.layers) for name in "hc"}
 
 
@@ -1095,8 +1097,7 @@ class WaveNetCore(CoreConfig):
     kernel_size: Annotated[int, Field(strict=True, ge=2, le=16)] = 2
     dilations: Dilations = (1, 2, 4, 8, 16, 32, 64, 128, 256) * 2
 
-    @property
-    def states(self) -> dict[str, tuple[int, ...]]:
+    def states(self, books: int) -> dict[str, tuple[int, ...]]:
         """A queue a layer: what it was given in the frames that it still sees, the oldest first
         (Paine et al. 2016, "Fast WaveNet generation algorithm").
         """
@@ -1134,8 +1135,7 @@ class TransformerCore(CoreConfig):
             raise ValueError(f"width is {self.width}; it must be a multiple of heads, {self.heads}")
         return self
 
-    @property
-    def states(self) -> dict[str, tuple[int, ...]]:
+    def states(self, books: int) -> dict[str, tuple[int, ...]]:
         """A ring of keys and one of values for each layer. `count` says where the rings are: frames
         so far, of which after the first `window` full turns are left out.
         """
@@ -1144,7 +1144,36 @@ class TransformerCore(CoreConfig):
         return {"count": (1,)} | rings
 
 
-Core = Annotated[LSTMCore | WaveNetCore | TransformerCore,
+class PixelCNNCore(CoreConfig):
+    """Gated convolutions on the grid of frames and books, each code seeing all frames before its
+    own and the books before it (van den Oord et al. 2016, "Conditional image generation with
+    PixelCNN decoders", section 2.2).
+
+    channels: of each code's features. dilations: in frames, of each layer. kernel_frames: frames
+    that a layer sees, its own among them; kernel_books: books that it sees of these, as many below
+    as above its own. Here head_dim is the features from which every book is drawn.
+    """
+
+    kind: Literal["pixelcnn"] = "pixelcnn"
+    channels: Positive = 96
+    kernel_frames: Annotated[int, Field(strict=True, ge=2, le=16)] = 2
+    kernel_books: Annotated[int, Field(strict=True, ge=1, le=63)] = 5
+    dilations: Dilations = (1, 2, 4, 8, 16, 32, 64, 128)
+    # The grid has an order of its books: there is no drawing them together.
+    drawing: Literal["in_order"] = "in_order"
+
+    @pydantic.model_validator(mode="after")
+    def _check(self):
+        _check_odd("kernel_books", self.kernel_books)
+        return self
+
+    def states(self, books: int) -> dict[str, tuple[int, ...]]:
+        """A queue a layer, as in `WaveNetCore`, of all books' features."""
+        return {f"queue_{i}": ((self.kernel_frames - 1) * dilation, books, self.channels)
+                for i, dilation in enumerate(self.dilations)}
+
+
+Core = Annotated[LSTMCore | WaveNetCore | TransformerCore | PixelCNNCore,
                  Field(discriminator="kind"), default_kind("lstm")]
 
 
@@ -1260,6 +1289,11 @@ class GeneratorConfig(Config):
     def context_channels(self) -> int:
         """Width of what the conditions add to each step's input."""
         return sum(c.channels for c in self.conditions)
+
+    @property
+    def states(self) -> dict[str, tuple[int, ...]]:
+        """What the core remembers, see `CoreConfig.states`."""
+        return self.core.states(self.books)
 
     @property
     def start_token(self) -> int:

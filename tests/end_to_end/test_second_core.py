@@ -33,8 +33,7 @@ class PlainCore(Config):
     kind: Literal["plain"] = "plain"
     units: int = 16
 
-    @property
-    def states(self):
+    def states(self, books):
         return {"memory": (self.units,)}
 
 

@@ -1,6 +1,7 @@
 """The contract of a core, for every kind of them: teacher-forced logits are those of step after
 step, the ONNX loop computes what Keras does, and neither chunks nor neighbours matter."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -10,11 +11,12 @@ from keras import ops
 
 from vqwave import config as configs
 from vqwave import weights
-from vqwave.config import GeneratorConfig, Sampling
+from vqwave.config import CodecConfig, GeneratorConfig, Sampling
 from vqwave.nn.cores import CORES
 from vqwave.nn.generator import Generator
 from vqwave.play import engine
 from vqwave.play.loops import LOOPS
+from vqwave.play.stream import Stream
 
 CODES, STEPS = 16, 24
 SMALL = {
@@ -27,6 +29,9 @@ SMALL = {
                     "window": 5, "sinks": 2},
     "transformer-long": {"kind": "transformer", "width": 8, "heads": 2, "layers": 1,
                          "hidden_dim": 8, "window": 32, "sinks": 0},
+    "pixelcnn": {"kind": "pixelcnn", "channels": 6, "kernel_books": 3, "dilations": [1, 2, 1]},
+    "pixelcnn-wide": {"kind": "pixelcnn", "channels": 6, "kernel_frames": 3, "kernel_books": 7,
+                      "dilations": [1, 2]},
 }
 """A small core of every kind: what it remembers fits into less than `STEPS`."""
 
@@ -35,7 +40,8 @@ SHAPES = {
     "below": {"books": 3, "repeats": True, "source": 2},
     "together": {"books": 3, "repeats": True, "source": 1, "drawing": "together"},
 }
-CASES = [f"{core} {shape}" for core in SMALL for shape in SHAPES]
+CASES = [f"{core} {shape}" for core in SMALL for shape in SHAPES
+         if not core.startswith("pixelcnn") or shape != "together"]
 PLAYED = ["onnx", "onnx-float32"]
 
 
@@ -47,22 +53,32 @@ def describe(core, books=1, repeats=False, source=0, drawing="in_order"):
                            core=SMALL[core] | one, conditions=conditions)
 
 
+def save_lively(folder, config):
+    """A generator whose random weights are so large that each code depends clearly on what came
+    before it."""
+    keras.utils.set_random_seed(2)
+    model = Generator(config)
+    # What a book is told of those before it starts out so small that it would not show.
+    scales = {"embedding": 15.0, "before_": 15.0, "changed_": 15.0, "logits": 3.0, "lstm_": 2.0,
+              "enter": 3.0, "down_": 3.0, "gates_": 3.0, "across_": 3.0, "hidden": 3.0}
+    for variable in model.core.weights:
+        for name, scale in scales.items():
+            if variable.path.startswith(name) and not variable.path.endswith("bias"):
+                variable.assign(variable * scale)
+        if variable.path.startswith("sinks_"):
+            variable.assign(keras.random.normal(variable.shape))
+    weights.save(folder, config.name, "", model.parts, config)
+    return model
+
+
 @pytest.fixture(scope="module", params=CASES)
 def case(request, tmp_path_factory):
     """A generator in Keras, its weights as they are saved, a batch of three pieces of codes, and
     what each knows of the level above."""
     core, shape = request.param.split()
     config = describe(core, **SHAPES[shape])
-    keras.utils.set_random_seed(2)
-    model = Generator(config)
-    for variable in model.core.weights:
-        # What a book is told of those before it starts out so small that it would not show.
-        if variable.path.startswith(("before_", "changed_")):
-            variable.assign(variable * 15.0)
-        if variable.path.startswith("sinks_"):
-            variable.assign(keras.random.normal(variable.shape))
     folder = tmp_path_factory.mktemp("weights")
-    weights.save(folder, config.name, "", model.parts, config)
+    model = save_lively(folder, config)
     rng = np.random.default_rng(4)
     codes = rng.integers(0, CODES, (3, STEPS, config.books)).astype(np.int32)
     codes[:, 1::3] = codes[:, ::3]  # some stay
@@ -101,8 +117,9 @@ def test_its_file_holds_every_weight_by_a_path_of_its_own(case):
 
 
 def test_step_by_step_is_teacher_forcing(case, taught):
+    assert taught.std() > 0.1
     state = case.model.initial_state(3)
-    shapes = case.config.core.states
+    shapes = case.config.states
     for t in range(STEPS):
         seen = []
 
@@ -144,7 +161,8 @@ def test_the_loop_scores_codes_as_teacher_forcing_does(case, taught):
     logits = taught / 0.9
     expected = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     expected = np.take_along_axis(expected, case.codes[..., None], -1)[..., 0]
-    limits = {"float32": (1e-4, 1e-5), "int8": (0.5, 0.05), "int4": (1.0, 0.15)}
+    # The mean of what rounding makes, as a share of how far logits lie apart.
+    limits = {"float32": 1e-5, "int8": 0.05, "int4": 0.2}
     for precision in precisions(case):
         played = engine.load_generator(case.found)
         played.precisions = [precision]
@@ -152,9 +170,9 @@ def test_the_loop_scores_codes_as_teacher_forcing_does(case, taught):
                                         played.initial_state(3), Sampling(temperature=0.9),
                                         forced=case.codes)
         np.testing.assert_array_equal(made, case.codes)
-        most, mean = limits[precision]
-        np.testing.assert_allclose(scored, expected, atol=most)
-        assert np.abs(scored - expected).mean() < mean
+        if precision == "float32":
+            np.testing.assert_allclose(scored, expected, atol=1e-4)
+        assert np.abs(scored - expected).mean() < limits[precision] * taught.std()
 
 
 @pytest.mark.parametrize("name", PLAYED)
@@ -175,7 +193,7 @@ def test_chunks_and_saved_states_go_on_bit_for_bit(case, name):
     np.testing.assert_array_equal(np.concatenate(log_probs, axis=1), scored)
     for a, b in zip(state, last, strict=True):
         np.testing.assert_array_equal(a, b)
-    assert list(case.config.core.states) == played.states
+    assert list(case.config.states) == played.states
     # Codes alone, with nothing scored, are the same ones.
     plain, _, _ = played.sample(case.context, case.draws, case.start, played.initial_state(3),
                                 log_probs=False)
@@ -213,3 +231,39 @@ def test_what_a_step_reads_is_said_of_each_precision(case):
     read = precisions(case)
     held = LOOPS[type(case.config.core)].precisions(case.config)
     assert {"float32", *held} <= set(read) and 2 < read["float32"] / read["int8"] <= 4
+
+
+class SilentCodec:
+    """A codec of three books at 128x, whose sound tells its codes."""
+
+    rows, decode_halo, engine = None, 0, "none"
+
+    def __init__(self):
+        self.config = CodecConfig(name="vqvae_128", sample_rate=22050,
+                                  stages=[{"stride": 128, "channels": 4}],
+                                  quantizer={"kind": "residual", "books": 3, "num_codes": CODES})
+        self.weight_set = weights.WeightSet(Path("nowhere"), "vqvae_128", "", self.config, {}, "",
+                                            {})
+
+    def decode_window(self, codes, start=0):
+        told = codes @ np.array([1, CODES, CODES**2]) / CODES**3
+        return np.repeat(told, 128, axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize("core", SMALL)
+def test_a_stream_of_it_resumes_bit_for_bit_whatever_its_blocks(core, tmp_path):
+    config = describe(core, 3)
+    save_lively(tmp_path, config)
+    parts = SilentCodec(), [engine.load_generator(weights.find(tmp_path, config.name))]
+    with Stream(*parts, block=1024, seed=7) as stream:
+        whole = np.concatenate([next(stream) for _ in range(6)])
+    with Stream(*parts, block=1024, seed=7) as stream:
+        head = [next(stream), next(stream)]
+        np.savez(tmp_path / "state.npz", **stream.state())
+    with (np.load(tmp_path / "state.npz", allow_pickle=False) as state,
+          Stream.resume(state, *parts) as stream):
+        tail = [next(stream) for _ in range(4)]
+    np.testing.assert_array_equal(np.concatenate([*head, *tail]), whole)
+    with Stream(*parts, block=2048, seed=7) as stream:
+        np.testing.assert_array_equal(np.concatenate([next(stream) for _ in range(3)]), whole)
+    assert len(np.unique(whole)) > 20

@@ -21,6 +21,7 @@ from ..config import (
     Config,
     GeneratorConfig,
     LSTMCore,
+    PixelCNNCore,
     TransformerCore,
     WaveNetCore,
 )
@@ -113,6 +114,67 @@ class BooksTogether:
             yield logits[..., k, :]
 
 
+class BooksOnGrid:
+    """The horizontal stack of a gated PixelCNN, whose vertical one is `PixelCNNStack`: the books of
+    a frame in order. Of layer i and book k, with v_i the vertical stack's features:
+
+        z = gated(A_i·[g_i,k−n … g_i,k] + v_i,k)        g_{i+1},k = g_i,k + M_i·z
+
+    where g_0,k is an embedding of the code of book k − 1, zeros for the first book, and n half of
+    kernel_books. The logits of book k come from gelu(H·g_last,k). As each book knows what all
+    before it in its frame know, there is no blind spot.
+    """
+
+    def __init__(self, config: GeneratorConfig):
+        core, self.config = config.core, config
+        count, later = len(core.dilations), range(1, config.books)
+        self.from_books = [layers.Embedding(config.num_codes, core.channels, name=f"before_{k}")
+                           for k in later]
+        self.from_changes = [layers.Embedding(2, core.channels, name=f"changed_{k}")
+                             for k in later if core.repeats]
+        self.across = [layers.Dense(2 * core.channels, name=f"across_{i}") for i in range(count)]
+        self.mixes = [layers.Dense(core.channels, name=f"mix_{i}") for i in range(count)]
+        self.hidden = layers.Dense(core.head_dim, name="hidden")
+        self.outputs = [(outputs_layer(config, 1, f"logits_{k}" if k else "logits"), 1)
+                        for k in range(config.books)]
+        self.layers = [*self.from_books, *self.from_changes, *self.across, *self.mixes, self.hidden,
+                       *(layer for layer, _ in self.outputs)]
+
+    def build(self, width: int):
+        core = self.config.core
+        for table in (*self.from_books, *self.from_changes):
+            table.build((None, None))
+        seen = (core.kernel_books // 2 + 1) * core.channels
+        for across, mix in zip(self.across, self.mixes, strict=True):
+            across.build((None, None, seen))
+            mix.build((None, None, core.channels))
+        self.hidden.build((None, None, core.channels))
+        for layer, _ in self.outputs:
+            layer.build((None, None, core.head_dim))
+
+    def logits(self, h, previous, code):
+        """As `BooksInOrder.logits`; h: [..., books, layers·2·channels]."""
+        core, last = self.config.core, self.config.books - 1
+        links = ops.split(h, len(self.across), axis=-1)
+        x = ops.zeros_like(h[..., 0, : core.channels])
+        seen = core.kernel_books // 2 + 1
+        rows = [[x] * (seen - 1) for _ in self.across]
+        for k, (layer, _) in enumerate(self.outputs):
+            for row, link, across, mix in zip(rows, links, self.across, self.mixes, strict=True):
+                row.append(x)
+                z = across(ops.concatenate(row[-seen:], axis=-1))
+                x = x + mix(gated(z + link[..., k, :]))
+            logits = point(self.config, layer(gelu(self.hidden(x))), previous[..., k])
+            yield logits
+            if k == last:
+                return
+            chosen = code(k, logits)
+            x = self.from_books[k](chosen)
+            if self.from_changes:
+                changed = ops.cast(chosen != previous[..., k], "int32")
+                x = x + self.from_changes[k](changed)
+
+
 DRAWINGS: dict[str, Any] = {"in_order": BooksInOrder, "together": BooksTogether}
 """The class of each way of drawing the books of a frame, as a core's `drawing` names it."""
 
@@ -167,13 +229,17 @@ class Core(keras.Model):
                                             noise_shape=(None, None, None, 1), name="input_dropout")
         self.embedding.build((None, None, config.books))
         width = self.build_stack(config.books * core.embedding_dim + config.context_channels)
-        self.books = DRAWINGS[core.drawing](config)
+        self.books = self.make_books()
         self.book_layers = self.books.layers
         self.books.build(width)
         self.built = True
 
     def build_stack(self, width: int) -> int:
         raise NotImplementedError
+
+    def make_books(self):
+        """What draws the books of a frame from the features, as those in `DRAWINGS` do."""
+        return DRAWINGS[self.config.core.drawing](self.config)
 
     def stack(self, x, training=False):
         raise NotImplementedError
@@ -423,6 +489,73 @@ class TransformerStack(Core):
         return self.norm(x)
 
 
+class PixelCNNStack(Core):
+    """The vertical stack of a gated PixelCNN (van den Oord et al. 2016, "Conditional image
+    generation with PixelCNN decoders", figure 2) on the grid of frames and books: each code's
+    features know all books of the frames before its own, and no code of its own frame.
+
+    It walks over the frame before each, so that nothing of it is masked; dilations, and the sums of
+    which each layer's input is one, let it see further back than its depth. `BooksOnGrid` is the
+    horizontal stack. Features: what each layer of the one gives to the same layer of the other.
+    """
+
+    def build_stack(self, width):
+        core = self.config.core
+        count = len(core.dilations)
+        seen = core.kernel_frames * core.kernel_books * core.channels
+        self.enter = dense(core.embedding_dim, core.channels, "enter")
+        self.given = [dense(self.config.context_channels, self.config.books * core.channels,
+                            "given")] if self.config.context_channels else []
+        self.downs = [dense(seen, 2 * core.channels, f"down_{i}") for i in range(count)]
+        self.links = [dense(core.channels, 2 * core.channels, f"link_{i}") for i in range(count)]
+        self.dropouts = [layers.Dropout(core.dropout, name=f"dropout_{i}")
+                         for i in range(count) if core.dropout]
+        return 2 * core.channels * count
+
+    def make_books(self):
+        return BooksOnGrid(self.config)
+
+    def stack(self, x, training=False):
+        def seen(i, x):
+            return shifted(x, self.config.core.kernel_frames, self.config.core.dilations[i])
+
+        return self._run_layers(x, seen, training)
+
+    def advance(self, x, state):
+        core, new = self.config.core, []
+
+        def seen(i, x):
+            queue, x = state[i], ops.cast(x, "float32")
+            new.append(ops.concatenate([queue[:, 1:], x[:, None]], axis=1))
+            taps = [queue[:, j * core.dilations[i]] for j in range(core.kernel_frames - 1)]
+            return ops.concatenate([*taps, x], axis=-1)
+
+        return self._run_layers(x, seen), new
+
+    def _run_layers(self, x, seen, training=False):
+        """x: [..., books·embedding_dim + context_channels]; seen: (number of a layer, what it is
+        given [..., books, channels]) -> that and what it sees in the frames before it, [..., books,
+        kernel_frames·channels].
+        """
+        core, books = self.config.core, self.config.books
+        wide, around = books * core.embedding_dim, core.kernel_books // 2
+        shape = (*ops.shape(x)[:-1], books, -1)
+        context = [ops.reshape(layer(x[..., wide:]), shape) for layer in self.given]
+        x = sum(context, self.enter(ops.reshape(x[..., :wide], shape)))
+        features = []
+        for i, (down, link) in enumerate(zip(self.downs, self.links, strict=True)):
+            taps = seen(i, x)
+            taps = ops.pad(taps, [*[[0, 0]] * (len(x.shape) - 2), [around, around], [0, 0]])
+            taps = ops.concatenate([taps[..., j : j + books, :] for j in range(core.kernel_books)],
+                                   axis=-1)
+            z = gated(down(taps))
+            if self.dropouts:
+                z = self.dropouts[i](z, training=training)
+            features.append(link(z))
+            x = x + z
+        return ops.concatenate(features, axis=-1)
+
+
 def gated(x):
     """[..., 2c] -> [..., c]: the first half through tanh, times the second through σ."""
     half = x.shape[-1] // 2
@@ -455,5 +588,6 @@ def layer_norm(width: int, name: str) -> layers.LayerNormalization:
 
 
 CORES: dict[type[Config], Callable] = {LSTMCore: LSTMStack, WaveNetCore: WaveNetStack,
-                                            TransformerCore: TransformerStack}
+                                            TransformerCore: TransformerStack,
+                                            PixelCNNCore: PixelCNNStack}
 """The class of each kind of core, made with the generator's config."""

@@ -74,7 +74,7 @@ class Generator(keras.Model):
 
     def initial_state(self, batch: int) -> list:
         """Zeros, [batch, …] for each of the core's states."""
-        return [ops.zeros((batch, *shape)) for shape in self.config.core.states.values()]
+        return [ops.zeros((batch, *shape)) for shape in self.config.states.values()]
 
 
 def load_generator(weight_set: weights.WeightSet) -> Generator:

@@ -43,6 +43,7 @@ class Body:
     def __init__(self, config, arrays, precision: str, main: Nodes, body: Nodes):
         self.config, self.arrays, self.precision = config, arrays, precision
         self.main, self.body = main, body
+        self.held: dict[int, tuple[np.ndarray, ...]] = {}
         self.before = ""  # what the books drawn so far in a frame add to the next one's
         self.previous = ""  # the frame before
         self.draws = config.books if config.core.drawing == "in_order" else 1
@@ -77,24 +78,30 @@ class Body:
         """logits / temperature [1, B, codes] of a book, or [1, B, books, codes] of all; drawn: the
         codes [1, B] of those before it in the frame.
         """
-        from onnx import TensorProto
-
         arrays, body = self.arrays, self.body
         if not book:
             outputs = self._temper("logits", features)
             if self.draws < self.config.books:
                 outputs = body("Reshape", outputs, np.array([0, 0, self.config.books, -1]))
             return self._point(0, outputs)
+        added = self.told(book, drawn)
+        self.before = added if book == 1 else body("Add", self.before, added)
+        state = self.dense(features, arrays[f"state_{book}/kernel"], arrays[f"state_{book}/bias"])
+        hidden = body("FastGelu", body("Add", state, self.before), domain="com.microsoft")
+        return self._point(book, self._temper(f"logits_{book}", hidden))
+
+    def told(self, book: int, drawn: list[str]) -> str:
+        """What a book is told of the code before it in the frame, [1, B, any width]."""
+        from onnx import TensorProto
+
+        arrays, body = self.arrays, self.body
         added = body("Gather", arrays[f"before_{book}/embeddings"], drawn[-1], axis=0)
         if self.config.core.repeats:
             same = body("Cast", body("Equal", drawn[-1], self._previous_code(book - 1)),
                         to=TensorProto.INT32)
             stays_and_changes = arrays[f"changed_{book}/embeddings"][::-1]
             added = body("Add", added, body("Gather", stays_and_changes, same, axis=0))
-        self.before = added if book == 1 else body("Add", self.before, added)
-        state = self.dense(features, arrays[f"state_{book}/kernel"], arrays[f"state_{book}/bias"])
-        hidden = body("FastGelu", body("Add", state, self.before), domain="com.microsoft")
-        return self._point(book, self._temper(f"logits_{book}", hidden))
+        return added
 
     def _previous_code(self, book: int) -> str:
         """[1, B]: a book's code in the frame before."""
@@ -120,7 +127,10 @@ class Body:
             return body("Add", body("MatMul", x, kernel), bias)
         if self.precision == "int4":
             return int4_product(body, x, kernel, bias)
-        w, scale = int8(kernel)
+        # Held once, however many nodes multiply with it.
+        if id(kernel) not in self.held:
+            self.held[id(kernel)] = kernel, *int8(kernel)
+        _, w, scale = self.held[id(kernel)]
         return body("DynamicQuantizeMatMul", x, w, scale, np.array(0, np.int8),
                     bias, domain="com.microsoft")
 
@@ -147,6 +157,17 @@ class Body:
         first = (np.arange(books) * (self.config.num_codes + 1)).astype(np.int32)
         vectors = body("Gather", table, body("Add", previous, first), axis=0)
         return body("Reshape", vectors, np.array([0, 0, -1]))
+
+    def queue(self, layer: int, x: str, count: int, dilation: int) -> str:
+        """x [1, B, …, c] and what stands 1, 2, … times `dilation` frames before it, `count` in
+        all, side by side: [1, B, …, count·c]. It goes to the end of the layer's queue.
+        """
+        body, name = self.body, f"body_queue_{layer}"
+        kept = body("Slice", name, np.array([1]), np.array([LARGEST]), np.array([2]))
+        body.node("Concat", kept, body("Unsqueeze", x, np.array([2])), outputs=[f"{name}_out"],
+                  axis=2)
+        taps = [body("Gather", name, np.array(j * dilation), axis=2) for j in range(count - 1)]
+        return body("Concat", *taps, x, axis=-1)
 
     def gated(self, x: str, width: int) -> str:
         """[..., 2·width] -> [..., width], as `nn.cores.gated`."""
@@ -306,14 +327,8 @@ class WaveNetBody(Body):
         body, core = self.body, self.config.core
         x, skips = self.layer("enter", x), ""
         for i, dilation in enumerate(core.dilations):
-            queue = f"body_queue_{i}"
-            kept = body("Slice", queue, np.array([1]), np.array([LARGEST]), np.array([2]))
-            body.node("Concat", kept, body("Unsqueeze", x, np.array([2])),
-                      outputs=[f"{queue}_out"], axis=2)
-            taps = [body("Gather", queue, np.array(j * dilation), axis=2)
-                    for j in range(core.kernel_size - 1)]
-            z = self.gated(self.layer(f"gates_{i}", body("Concat", *taps, x, axis=-1)),
-                           core.channels)
+            taps = self.queue(i, x, core.kernel_size, dilation)
+            z = self.gated(self.layer(f"gates_{i}", taps), core.channels)
             z = self.layer(f"mix_{i}", z)
             if i < len(core.dilations) - 1:
                 z, more = body.split(z, core.skip_channels, core.channels)
@@ -349,7 +364,7 @@ class TransformerBody(Body):
 
         main, body, core = self.main, self.body, self.config.core
         window, heads = core.window, core.heads
-        rows = main("Gather", main("Shape", "previous"), np.array(0))
+        rows = main("Gather", main("Shape", "count"), np.array(0))
         row = main("Reshape", main("Range", np.array(0), rows, np.array(1)),
                    np.array([1, -1, 1, 1]))
         zeros = main("Mul", main("Add", row, np.zeros((1, 1, heads, 1), np.int64)), np.array(0))
@@ -396,6 +411,73 @@ class TransformerBody(Body):
         else:
             mixed = body("MatMul", shares, values)
         return body("Reshape", mixed, np.array([0, 0, core.width]))
+
+
+class PixelCNNBody(Body):
+    """The body of `nn.cores.PixelCNNStack` and `BooksOnGrid`: once a step through the vertical
+    stack, and once for each book through the horizontal one.
+    """
+
+    def __init__(self, config, arrays, precision: str, main: Nodes, body: Nodes):
+        super().__init__(config, arrays, precision, main, body)
+        self.rows: list[list[str]] = [[] for _ in config.core.dilations]
+        self.sliced: dict[tuple[str, int], np.ndarray] = {}
+
+    @staticmethod
+    def bytes_per_step(config, arrays: dict[str, np.ndarray]) -> dict[str, int]:
+        """The horizontal stack's matrices are read for each book."""
+        again = sum(a.size for path, a in arrays.items() if path.endswith("kernel")
+                    and path.startswith(("across_", "mix_", "hidden"))) * (config.books - 1)
+        once = Body.bytes_per_step(config, arrays)
+        return {"int8": once["int8"] + again, "float32": once["float32"] + 4 * again}
+
+    def features(self, previous: str, context: str) -> str:
+        """[1, B, books, layers·2·channels]."""
+        body, core, books = self.body, self.config.core, self.config.books
+        self.previous = previous
+        x = self.embed(self.arrays["embedding/embeddings"], previous)
+        x = self.layer("enter", body("Reshape", x, np.array([0, 0, books, core.embedding_dim])))
+        if self.config.context_channels:
+            given = body("Reshape", self.layer("given", context),
+                         np.array([0, 0, books, core.channels]))
+            x = body("Add", x, given)
+        side, features = core.kernel_books // 2, []
+        beside = np.arange(books)[:, None] + np.arange(core.kernel_books)
+        for i, dilation in enumerate(core.dilations):
+            taps = self.queue(i, x, core.kernel_frames, dilation)
+            taps = body("Pad", taps, np.array([0, 0, side, 0, 0, 0, side, 0]))
+            taps = body("Reshape", body("Gather", taps, beside, axis=2),
+                        np.array([0, 0, books, -1]))
+            z = self.gated(self.layer(f"down_{i}", taps), core.channels)
+            features.append(self.layer(f"link_{i}", z))
+            x = body("Add", x, z)
+        return body("Concat", *features, axis=-1)
+
+    def logits(self, book: int, features: str, drawn: list[str]) -> str:
+        body, core = self.body, self.config.core
+        count = len(core.dilations)
+        here = body("Gather", features, np.array(book), axis=2)
+        links = body.split(here, *[2 * core.channels] * count) if count > 1 else [here]
+        x = self.told(book, drawn) if book else ""
+        for i, link in enumerate(links):
+            if x:
+                self.rows[i].append(x)
+            # Outside the frame stand zeros, and so does the first book's input: they are left out.
+            if row := self.rows[i][-(core.kernel_books // 2 + 1):]:
+                link = body("Add", link, self._across(i, row))
+            else:
+                link = body("Add", link, self.arrays[f"across_{i}/bias"])
+            z = self.layer(f"mix_{i}", self.gated(link, core.channels))
+            x = body("Add", x, z) if x else z
+        hidden = body("FastGelu", self.layer("hidden", x), domain="com.microsoft")
+        return self._point(book, self._temper(f"logits_{book}" if book else "logits", hidden))
+
+    def _across(self, layer: int, row: list[str]) -> str:
+        """A layer's product with the last books of a frame, [1, B, channels] each."""
+        path, width = f"across_{layer}/kernel", len(row) * self.config.core.channels
+        kernel = self.sliced.setdefault((path, width), self.arrays[path][-width:])
+        return self.dense(self.body("Concat", *row, axis=-1), kernel,
+                          self.arrays[f"across_{layer}/bias"])
 
 
 def _gates(array: np.ndarray, order: str) -> np.ndarray:

@@ -246,7 +246,7 @@ class GeneratorEngine:
 
     def initial_state(self, batch: int) -> list[np.ndarray]:
         """Zeros float32 [batch, …], one array for each of the core's states."""
-        shapes = self.config.core.states
+        shapes = self.config.states
         return [np.zeros((batch, *shape), np.float32) for shape in shapes.values()]
 
     def sample(self, context, uniforms, previous, state, sampling: Sampling | None = None,
@@ -366,7 +366,7 @@ class _OnnxGenerator(GeneratorEngine):
         super().__init__(weight_set, engine)
         self._graphs = _Graphs(weight_set)
         self.precisions = precisions(weight_set.config, engine)
-        self.states = list(self.config.core.states)
+        self.states = list(self.config.states)
 
     def precision(self, streams: int) -> str:
         return self.precisions[0 if streams <= INT4_STREAMS else -1]

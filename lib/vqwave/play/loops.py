@@ -12,8 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from ..config import Config, GeneratorConfig, LSTMCore, TransformerCore, WaveNetCore
-from .bodies import LSTMBody, TransformerBody, WaveNetBody
+from ..config import (
+    Config,
+    GeneratorConfig,
+    LSTMCore,
+    PixelCNNCore,
+    TransformerCore,
+    WaveNetCore,
+)
+from .bodies import LSTMBody, PixelCNNBody, TransformerBody, WaveNetBody
 from .nodes import Nodes
 
 OPSET = 18
@@ -76,7 +83,7 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], kind: str
     # needs reshaping. With one book a frame is [1, B] inside.
     main, body = Nodes("main_"), Nodes("body_")
     core = LOOPS[type(config.core)](config, arrays, precision, main, body)
-    shapes = config.core.states
+    shapes = config.states
     frame = [1, "B"] if books == 1 else [1, "B", books]
 
     def of_book(sequence: str, k: int, keep: bool) -> str:
@@ -216,5 +223,5 @@ def _filter(main: Nodes, body: Nodes, scaled: str, shape: list) -> str:
 
 
 LOOPS: dict[type[Config], Any] = {LSTMCore: LSTMBody, WaveNetCore: WaveNetBody,
-                                 TransformerCore: TransformerBody}
+                                 TransformerCore: TransformerBody, PixelCNNCore: PixelCNNBody}
 """The body of each kind of core: a class that offers what `bodies.Body` says."""

@@ -10,10 +10,13 @@ INT4_BLOCK = 256
 
 
 class Nodes:
-    """Nodes and constants of one graph in the making; arrays among the inputs become constants."""
+    """Nodes and constants of one graph in the making; arrays among the inputs become constants, one
+    each however often an array is given.
+    """
 
     def __init__(self, prefix: str):
         self.prefix, self.nodes, self.constants = prefix, [], []
+        self._named: dict[int, tuple[np.ndarray, str]] = {}
 
     def __call__(self, kind: str, *inputs, **attributes) -> str:
         """Add a node of one output; its name."""
@@ -32,12 +35,12 @@ class Nodes:
 
         names = []
         for given in inputs:
-            if not isinstance(given, str):
+            if not isinstance(given, str) and id(given) not in self._named:
                 name = f"{self.prefix}constant_{len(self.constants)}"
                 array = np.ascontiguousarray(given).reshape(given.shape)
                 self.constants.append(numpy_helper.from_array(array, name))
-                given = name
-            names.append(given)
+                self._named[id(given)] = given, name
+            names.append(given if isinstance(given, str) else self._named[id(given)][1])
         name = f"{self.prefix}{kind}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, names, outputs, name, domain=domain, **attributes))
 
