@@ -322,6 +322,7 @@ def steps(chain: ChainWeights, level: int, effort: Effort) -> list[dict]:
     eager = load_generator(found)
     loop = loops.LOOPS[type(found.config.core)]
     read = loop.bytes_per_step(found.config, found.load("generator"))
+    remembered = 4 * sum(math.prod(shape) for shape in found.config.states.values())
     rows = []
     for streams in effort.streams:
         contenders = {name: chunk_sampler(e, streams) for name, e in engines.items()}
@@ -338,6 +339,7 @@ def steps(chain: ChainWeights, level: int, effort: Effort) -> list[dict]:
                 "real_time": per_second * streams * level / chain.chain.sample_rate,
                 "against_eager": float(ratios[name]),
                 "weights_bytes_per_s": per_second * read[precision],
+                "core": found.config.core.kind, "state_bytes": remembered,
             })
     return rows
 
@@ -979,6 +981,9 @@ def _tables(results):
                 f"{r['weights_bytes_per_s'] / 1e9:.1f}",
                 f"{r['share_of_bandwidth']:.0%}" if "share_of_bandwidth" in r else "")
                for r in get("steps", ())])
+    yield "Cores, what one stream remembers", ("size", "level", "core", "KB"), list(dict.fromkeys(
+        (r["size"], f"{r['level']}x", r["core"], f"{r['state_bytes'] / 1e3:,.1f}")
+        for r in get("steps", ()) if "state_bytes" in r))
     smaller = [name for name in ("int8", "int4")
                if any(f"difference_{name}" in r for r in get("accuracy", ()))]
     yield ("Bits a frame on held-out "
