@@ -1139,9 +1139,9 @@ class TransformerCore(CoreConfig):
         """A ring of keys and one of values for each layer. `count` says where the rings are: frames
         so far, of which after the first `window` full turns are left out.
         """
-        rings = {f"{name}_{i}": (self.heads, self.window, self.width // self.heads)
-                 for i in range(self.layers) for name in ("keys", "values")}
-        return {"count": (1,)} | rings
+        states: dict[str, tuple[int, ...]] = {"count": (1,)}
+        return states | {f"{name}_{i}": (self.heads, self.window, self.width // self.heads)
+                         for i in range(self.layers) for name in ("keys", "values")}
 
 
 class PixelCNNCore(CoreConfig):

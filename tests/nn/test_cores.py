@@ -1,0 +1,100 @@
+"""cores.py and attention.py against their definitions: how far each kind sees, and what it sees
+there. `tests/play/test_bodies.py` holds all of them to one contract."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from vqwave.config import GeneratorConfig
+from vqwave.nn.attention import Sinks, attend_to_window, slopes
+from vqwave.nn.generator import Generator
+
+CODES = 12
+
+
+def generator(books=1, **core):
+    keras.utils.set_random_seed(3)
+    small = {"embedding_dim": 6, "head_dim": 7}
+    made = Generator(GeneratorConfig(name="generator_512", level=512, num_codes=CODES, books=books,
+                                     core=small | core))
+    for variable in made.core.weights:
+        if variable.path.startswith(("embedding", "before_")):
+            variable.assign(variable * 20.0)
+    return made
+
+
+def logits(made, previous, current=None):
+    given = {"previous": previous, "current": previous if current is None else current}
+    return ops.convert_to_numpy(made(given))
+
+
+@pytest.mark.parametrize("frames", [1, 4, 5, 13])
+@pytest.mark.parametrize("count", [0, 2])
+def test_attention_to_a_window_is_that_of_the_definition(rng, frames, count):
+    window, heads, dim = 4, 2, 3
+    q, k, v = rng.normal(size=(3, 2, frames, heads, dim)).astype("float32")
+    sinks = None
+    keys = values = np.zeros((heads, 0, dim))
+    if count:
+        sinks = Sinks(heads, count, dim)
+        keys, values = rng.normal(size=(2, heads, count, dim)).astype("float32")
+        sinks.keys.assign(keys)
+        sinks.values.assign(values)
+    made = ops.convert_to_numpy(attend_to_window(q, k, v, sinks, window))
+    assert list(slopes(2)) == [1 / 16, 1 / 256]
+    for b, t, h in np.ndindex(2, frames, heads):
+        seen = range(max(0, t - window + 1), t + 1)
+        scores = [q[b, t, h] @ k[b, s, h] / dim**0.5 - slopes(heads)[h] * (t - s) for s in seen]
+        scores += [q[b, t, h] @ key / dim**0.5 for key in keys[h]]
+        shares = np.exp(scores) / np.exp(scores).sum()
+        told = np.concatenate([v[b, list(seen), h], values[h]])
+        np.testing.assert_allclose(made[b, t, h], shares @ told, atol=1e-5)
+
+
+REACHES = [
+    ({"kind": "wavenet", "channels": 8, "skip_channels": 8, "dilations": [1, 2, 4]}, 7),
+    ({"kind": "wavenet", "channels": 8, "skip_channels": 8, "kernel_size": 3,
+      "dilations": [1, 3]}, 8),
+    ({"kind": "transformer", "width": 8, "heads": 2, "layers": 2, "hidden_dim": 8, "window": 4}, 6),
+    ({"kind": "pixelcnn", "channels": 8, "dilations": [1, 2, 4]}, 7),
+]
+
+
+@pytest.mark.parametrize("core, reach", REACHES)
+def test_a_frame_is_heard_as_long_as_the_layers_see_and_no_longer(rng, core, reach):
+    made = generator(**core)
+    previous = rng.integers(0, CODES, (4, 30, 1)).astype("int32")
+    before = logits(made, previous)
+    previous[:, 9] = (previous[:, 9] + 5) % CODES
+    moved = np.flatnonzero(np.abs(logits(made, previous) - before).max(axis=(0, 2, 3)) > 1e-6)
+    assert moved[0] == 9 and moved[-1] == 9 + reach
+
+
+@pytest.mark.parametrize("core, reach", REACHES)
+def test_where_in_a_piece_a_frame_stands_makes_no_difference(rng, core, reach):
+    """So a stream may go on for ever: what follows the same frames is the same."""
+    made = generator(**core)
+    same = rng.integers(0, CODES, (1, reach + 6, 1)).astype("int32")
+    ends = [logits(made, np.concatenate([rng.integers(0, CODES, (1, n, 1)).astype("int32"), same],
+                                        axis=1))[:, -6:] for n in (20, 33)]
+    np.testing.assert_allclose(*ends, atol=1e-5)
+
+
+def test_a_pixelcnn_has_no_blind_spot(rng):
+    """Each book knows every book of the frame before, and every one before it in its own."""
+    made = generator(5, kind="pixelcnn", channels=8, kernel_books=3, dilations=[1, 1, 1, 1])
+    previous = rng.integers(0, CODES, (8, 6, 5)).astype("int32")
+    current = np.roll(previous, -1, axis=1)
+    before = logits(made, previous, current)
+    for book in range(5):
+        other = previous.copy()
+        other[:, 3, book] = (other[:, 3, book] + 5) % CODES
+        moved = np.abs(logits(made, other, current) - before).max(axis=(0, 3)) > 1e-7
+        assert not moved[:3].any() and moved[3:].all()
+        other = current.copy()
+        other[:, 3, book] = (other[:, 3, book] + 5) % CODES
+        moved = np.abs(logits(made, previous, other) - before).max(axis=(0, 3)) > 1e-7
+        expected = np.zeros_like(moved)
+        expected[3, book + 1 :] = True
+        np.testing.assert_array_equal(moved, expected)
