@@ -267,3 +267,25 @@ def test_a_stream_of_it_resumes_bit_for_bit_whatever_its_blocks(core, tmp_path):
     with Stream(*parts, block=2048, seed=7) as stream:
         np.testing.assert_array_equal(np.concatenate([next(stream) for _ in range(3)]), whole)
     assert len(np.unique(whole)) > 20
+
+
+@pytest.mark.parametrize("core", ["lstm-deep", "wavenet", "transformer", "pixelcnn"])
+def test_it_learns_in_mixed_precision(core):
+    """Of codes that go round, in a few steps, the next ones."""
+    keras.utils.set_random_seed(0)
+    before = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = Generator(describe(core, 2, True))
+        codes = (np.arange(20)[:, None] * [1, 3] + np.arange(4)[:, None, None]) % CODES
+        given = {"previous": codes[:, :-1].astype(np.int32),
+                 "current": codes[:, 1:].astype(np.int32)}
+        model.compile(keras.optimizers.Adam(0.02),
+                      keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+                      jit_compile=False)
+        history = model.fit(given, given["current"], batch_size=4, epochs=40, verbose=0).history
+    finally:
+        keras.mixed_precision.set_dtype_policy(before)
+    assert history["loss"][-1] < 0.6 * history["loss"][0]
+    held = model.core.weights
+    assert all(np.isfinite(ops.convert_to_numpy(v)).all() for v in held)
