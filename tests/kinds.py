@@ -20,6 +20,8 @@ def one_more(config, field, kind, entries):
     before = described.annotation
     many = get_origin(before) is tuple
     today = get_args(before)[0] if many else before
+    if get_origin(today) is Annotated:
+        today = get_args(today)[0]
     first = (get_args(today) or [today])[0]
     union = Annotated[today | kind, Field(discriminator="kind"),
                       default_kind(first.model_fields["kind"].default)]

@@ -1234,7 +1234,56 @@ class CodesAbove(ConditionConfig):
                              f"{level}")
 
 
-Condition = CodesAbove
+SHARES = 1 << 16
+"""What the shares of a frame's labels add up to."""
+
+
+class Labels(ConditionConfig):
+    """What the folder or a tag of a piece calls it, as a vector that is learnt for each label.
+
+    Its input says of each frame which labels it has, and how much of each: [T, labels, 2] of
+    (number of the label, share), the shares counted in `SHARES`ths.
+
+    of: what says it. names: the vocabulary, in the order of the labels' numbers; none: what the
+    training tracks say. channels: of the vector. dropout: the share of training windows that are
+    told no label, so that music without one is learnt too: what guidance goes away from.
+    """
+
+    input: ClassVar[str] = "label"
+
+    kind: Literal["labels"] = "labels"
+    of: Literal["folder", "genre", "artist", "album"] = "folder"
+    names: Annotated[tuple[Text, ...], Field(max_length=4096)] = ()
+    channels: Positive = 32
+    dropout: Annotated[Real, Field(ge=0, lt=1)] = 0.1
+
+    @pydantic.model_validator(mode="after")
+    def _check(self):
+        if twice := next((name for name in self.names if self.names.count(name) > 1), None):
+            raise ValueError(f"names holds {twice!r} twice")
+        return self
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        return None, None, 2
+
+    @property
+    def choices(self) -> int:
+        return len(self.names)
+
+    @property
+    def none(self) -> int:
+        """The number that stands for no label."""
+        return len(self.names)
+
+    @property
+    def summary(self) -> str:
+        """What they are, in words."""
+        names = [*self.names[:5], *["…"] * (len(self.names) > 5)]
+        return f"labels by {self.of} ({', '.join(names)})"
+
+
+Condition = Annotated[CodesAbove | Labels, Field(discriminator="kind"), default_kind("codes")]
 
 
 class Sampling(Config):
@@ -1274,6 +1323,11 @@ class GeneratorConfig(Config):
     def source(self) -> CodesAbove | None:
         """The level above, or None at the top of a chain."""
         return next((c for c in self.conditions if isinstance(c, CodesAbove)), None)
+
+    @property
+    def labels(self) -> Labels | None:
+        """What it is told of labels, or None where it was made without."""
+        return next((c for c in self.conditions if isinstance(c, Labels)), None)
 
     @property
     def source_level(self) -> int:

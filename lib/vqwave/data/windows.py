@@ -15,8 +15,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ..config import CodesAbove, Config, GeneratorConfig
-from . import audio, codes
+from ..config import SHARES, CodesAbove, Config, GeneratorConfig, Labels
+from . import audio, codes, labels
 from .codes import CodeTrack
 from .splits import WHOLE, Share
 
@@ -150,7 +150,14 @@ def window_above(condition: CodesAbove, generator: GeneratorConfig,
     return np.concatenate(parts)
 
 
-SERVERS: dict[type[Config], Callable] = {CodesAbove: window_above}
+def labels_of(condition: Labels, generator: GeneratorConfig, spans: Sequence[Span]) -> np.ndarray:
+    """The label of the track that each frame is of, alone: int32 [length, 1, 2]."""
+    numbers = [labels.index_of(span.track.track, condition) for span in spans]
+    each = np.repeat(np.array(numbers, np.int32), [span.frames for span in spans])
+    return np.stack([each, np.full_like(each, SHARES)], axis=-1)[:, None]
+
+
+SERVERS: dict[type[Config], Callable] = {CodesAbove: window_above, Labels: labels_of}
 """What cuts the input of each kind of condition: (condition, generator config, spans of a window)
 -> int32 array as the condition's `shape` says.
 """

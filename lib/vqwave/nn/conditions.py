@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from ..config import CodesAbove, Config, GeneratorConfig
+from ..config import SHARES, CodesAbove, Config, GeneratorConfig, Labels
 from .layers import CroppedResidual, SubPixelUpsampling, register
 
 
@@ -87,6 +87,48 @@ def codes_above_model(config: CodesAbove, generator: GeneratorConfig) -> keras.M
     return keras.Model(codes, x, name="context")
 
 
+@register
+class LabelEmbedding(layers.Layer):
+    """Labels int32 [batch, T, n, 2], each (number, share in `SHARES`ths) -> Σ share · vector,
+    float32 [batch, T, dim].
+
+    In training the share `dropout` of the windows is told `none`, the last number, as classifier-
+    free guidance needs it (Ho and Salimans 2022, algorithm 1).
+    """
+
+    def __init__(self, none: int, dim: int, dropout: float, **kwargs):
+        super().__init__(**kwargs)
+        self.none, self.dim, self.dropout = none, dim, dropout
+        self.seeds = keras.random.SeedGenerator()
+
+    def build(self, shape):
+        self.embeddings = self.add_weight(name="embeddings", shape=(self.none + 1, self.dim),
+                                          initializer=keras.initializers.RandomNormal(stddev=1.0))
+
+    def call(self, labels, training=False):
+        numbers, shares = labels[..., 0], labels[..., 1:]
+        if training and self.dropout:
+            window = (ops.shape(labels)[0], 1, 1)
+            dropped = keras.random.uniform(window, seed=self.seeds) < self.dropout
+            numbers = ops.where(dropped, self.none, numbers)
+        vectors = ops.take(self.embeddings, numbers, axis=0)
+        return ops.sum(vectors * (ops.cast(shares, vectors.dtype) / SHARES), axis=-2)
+
+    def compute_output_shape(self, shape):
+        return (*shape[:2], self.dim)
+
+    def get_config(self):
+        return super().get_config() | {"none": self.none, "dim": self.dim, "dropout": self.dropout}
+
+
+def labels_model(config: Labels, generator: GeneratorConfig) -> keras.Model:
+    """Labels int32 [batch, T, n, 2] -> context float32 [batch, T, channels]."""
+    labels = keras.Input(config.shape, dtype="int32", name=config.input)
+    vectors = LabelEmbedding(config.none, config.channels, config.dropout,
+                             name="embedding")(labels)
+    return keras.Model(labels, vectors, name="labels")
+
+
 def join(outputs: list):
     """Outputs of conditions, float32 [batch, T or 1, channels] each -> [batch, T or 1, Σ channels].
 
@@ -99,5 +141,5 @@ def join(outputs: list):
                             for x in outputs], axis=-1)
 
 
-CONDITIONS: dict[type[Config], Callable] = {CodesAbove: codes_above_model}
+CONDITIONS: dict[type[Config], Callable] = {CodesAbove: codes_above_model, Labels: labels_model}
 """The model of each kind of condition: (config, generator config) -> Keras model."""

@@ -1,0 +1,59 @@
+"""What the folders and tags of a prepared folder call its tracks: nothing is invented, only spaces
+are tidied.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+from ..config import Labels
+from ..errors import UserError
+from .manifest import Track
+
+UNLABELLED = "unknown"
+"""What tracks are called that are called nothing, where some of those that are trained on are."""
+
+
+def label_of(track: Track, of: str) -> str | None:
+    """What a track is called; None where nothing is said.
+
+    Args:
+        of: "folder", the one that its recording lies in, or a tag of `manifest.TAGS`.
+    """
+    said = PurePosixPath(track.source).parent.name if of == "folder" else track.tags.get(of)
+    return " ".join((said or "").split()) or None
+
+
+def vocabulary(tracks: Iterable[Track], of: str) -> tuple[str, ...]:
+    """Every label of these tracks, sorted; `UNLABELLED` among them where a track has none.
+
+    Raises:
+        UserError: they are all called the same, or nothing.
+    """
+    said = {label_of(track, of) for track in tracks}
+    if said == {None}:
+        raise UserError(f"no track says its {of}: there is nothing to label them by")
+    names = tuple(sorted({name or UNLABELLED for name in said}))
+    if len(names) == 1:
+        raise UserError(f"every track has the {of} {names[0]!r}: labels must tell tracks apart")
+    return names
+
+
+def index_of(track: Track, labels: Labels) -> int:
+    """The number of a track's label in the vocabulary: that of `UNLABELLED` where the track has
+    none, or one that is not in there; `labels.none` where that is not in there either.
+    """
+    known = {name: i for i, name in enumerate(labels.names)}
+    return known.get(label_of(track, labels.of) or UNLABELLED,
+                     known.get(UNLABELLED, labels.none))
+
+
+def count(tracks: Iterable[Track], labels: Labels) -> dict[str, int]:
+    """How many tracks there are of each label, in the vocabulary's order; under "" those of none
+    of them, where there are some.
+    """
+    found = Counter(index_of(track, labels) for track in tracks)
+    counts = {name: found[i] for i, name in enumerate(labels.names)}
+    return counts | ({"": found[labels.none]} if found[labels.none] else {})

@@ -1,0 +1,53 @@
+"""Labels are what folders and tags say."""
+
+import pytest
+
+from vqwave.config import Labels
+from vqwave.data import labels
+from vqwave.data.manifest import TAGS, Track
+from vqwave.errors import UserError
+
+
+def track(source, **tags):
+    return Track("x.u16", source, 22050, 1, "", dict.fromkeys(TAGS) | tags)
+
+
+CALM, BATTLE, ALONE = track("/m/calm/a.ogg", genre=" Slow\tair "), track("/m/battle/b.ogg"), track("/c.ogg")
+
+
+@pytest.mark.parametrize("one, of, said", [
+    (CALM, "folder", "calm"), (BATTLE, "folder", "battle"), (ALONE, "folder", None),
+    (CALM, "genre", "Slow air"), (BATTLE, "genre", None),
+    (track("", artist="  "), "artist", None),
+])
+def test_a_label_is_what_the_folder_or_the_tag_says(one, of, said):
+    assert labels.label_of(one, of) == said
+
+
+def test_a_vocabulary_is_sorted_and_has_a_class_for_tracks_without_a_label():
+    assert labels.vocabulary([CALM, BATTLE, CALM], "folder") == ("battle", "calm")
+    assert labels.vocabulary([CALM, BATTLE, ALONE], "folder") == ("battle", "calm", "unknown")
+    assert labels.vocabulary([CALM, BATTLE], "genre") == ("Slow air", "unknown")
+
+
+def test_labels_that_tell_nothing_apart_are_refused():
+    with pytest.raises(UserError, match="no track says its album"):
+        labels.vocabulary([CALM, BATTLE], "album")
+    with pytest.raises(UserError, match="every track has the folder 'calm'"):
+        labels.vocabulary([CALM, CALM], "folder")
+
+
+def test_what_a_vocabulary_lacks_is_unknown_or_none():
+    other = track("/m/dance/d.ogg")
+    for names, numbers in ((("battle", "calm"), (1, 0, 2, 2)),
+                           (("battle", "calm", "unknown"), (1, 0, 2, 2)),
+                           (("battle", "unknown", "waltz"), (1, 0, 1, 1))):
+        known = Labels(names=names)
+        assert tuple(labels.index_of(x, known) for x in (CALM, BATTLE, ALONE, other)) == numbers
+        assert known.none == len(names)
+
+
+def test_labels_are_counted():
+    known = Labels(names=("battle", "calm"))
+    assert labels.count([CALM, CALM, BATTLE], known) == {"battle": 1, "calm": 2}
+    assert labels.count([CALM, ALONE], known) == {"battle": 0, "calm": 1, "": 1}
