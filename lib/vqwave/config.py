@@ -1286,14 +1286,25 @@ class Labels(ConditionConfig):
 Condition = Annotated[CodesAbove | Labels, Field(discriminator="kind"), default_kind("codes")]
 
 
+MOST_GUIDANCE = 10.0
+"""How strongly labels can be followed at most."""
+
+
 class Sampling(Config):
     """How a generator's codes are drawn: temperature 0 takes the likeliest; top_k 0 and top_p 1
-    leave nothing out.
+    leave nothing out. guidance: how strongly the labels are followed, 1 as it was trained (Ho and
+    Salimans 2022): logits without labels + guidance · (logits with them − those without).
     """
 
     temperature: Weight = 1.0
     top_k: Whole = 0
     top_p: Annotated[Real, Field(gt=0, le=1)] = 1.0
+    guidance: Annotated[Real, Field(ge=1, le=MOST_GUIDANCE)] = 1.0
+
+    @property
+    def unguided(self) -> Sampling:
+        """The same, the labels followed as they were learnt."""
+        return self if self.guidance == 1 else self.model_copy(update={"guidance": 1.0})
 
 
 class GeneratorConfig(Config):
@@ -1328,6 +1339,10 @@ class GeneratorConfig(Config):
     def labels(self) -> Labels | None:
         """What it is told of labels, or None where it was made without."""
         return next((c for c in self.conditions if isinstance(c, Labels)), None)
+
+    def is_guided(self, sampling: Sampling) -> bool:
+        """Whether its codes are drawn from what it says with labels and without."""
+        return self.labels is not None and sampling.guidance != 1
 
     @property
     def source_level(self) -> int:

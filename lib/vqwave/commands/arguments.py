@@ -40,3 +40,16 @@ def add_held_out(parser):
                         help="what the training holds out: a share of the hours, or a split.yml")
     parser.add_argument("--split-seed", type=cli.number(int, 0), default=TrainingConfig().seed,
                         metavar="S", help="the --seed of the training, by which a share is drawn")
+
+
+def add_label(parser):
+    """--label, of what plays."""
+    parser.add_argument("--label", metavar="LABEL[:SHARE],...",
+                        help="what the music is to be like, of weights that were trained with "
+                             "labels: one of them, or several with the share of each, such as "
+                             "calm:0.7,battle:0.3 (default: like any of them)")
+
+
+def chosen(args) -> dict:
+    """What --label and --choose say, as `Stream` takes it."""
+    return dict(args.choose or ()) | ({} if args.label is None else {"label": args.label})

@@ -59,7 +59,7 @@ def make(args) -> int:
     sampled = [x for x in chain.sizes if level <= x < (args.keep or float("inf"))]
     options = {"level": level, "samples": samples, "batch": args.batch if len(paths) > 1 else None,
                "windows": args.windows, "sampling": sampling(args, sampled),
-               "chosen": dict(args.choose or ()), "latency": args.latency}
+               "chosen": arguments.chosen(args), "latency": args.latency}
     codecs = [x for x in chain.sizes if x >= level] if args.prompt else [args.keep or level, level]
     for x in codecs:
         music.weight_set(chain.codecs[x]).config.check_codes()
@@ -110,6 +110,8 @@ def parser(written: bool = True) -> argparse.ArgumentParser:
             "--prompt song.mp3 --prompt-start 60 --seconds 30 --output continued.wav",
             "--variation-of song.mp3 --keep 128 --output varied.flac",
             "--seconds 20 --loop --normalize --output loop.wav",
+            "--generator-weights-dir weights/both --label wesnoth --guidance 2 --seconds 30 "
+            "--output wesnoth.wav",
             "--seconds 20 --candidates 8 --output best.wav",
         )
     else:
@@ -120,6 +122,7 @@ def parser(written: bool = True) -> argparse.ArgumentParser:
             "--seed 1 --temperature 0.95",
             "--prompt song.mp3 --prompt-start 60",
             "--variation-of song.mp3 --keep 128",
+            "--generator-weights-dir weights/both --label wesnoth:0.7,singularity:0.3",
         )
     parser.add_argument("--generators", metavar="NAMES",
                         help="all, or names with commas between; the finest of them decides where "
@@ -138,16 +141,20 @@ def parser(written: bool = True) -> argparse.ArgumentParser:
                                 ("--top-k", "K", "draw from the K likeliest codes only; 0 from "
                                                  "all"),
                                 ("--top-p", "P", "draw from the likeliest codes that together "
-                                                 "reach this probability")):
+                                                 "reach this probability"),
+                                ("--guidance", "G", "how strongly --label is followed, up to "
+                                                    f"{config.MOST_GUIDANCE:g}; 1 as it was "
+                                                    f"learnt, which is fastest")):
         field = flag.strip("-").replace("-", "_")
         parser.add_argument(flag, type=cli.field(config.Sampling, field),
                             nargs="+", metavar=metavar,
                             help=f"{what}; one value, or one for each level from the top down "
                                  f"(default: what each generator's config says, "
                                  f"{getattr(config.Sampling(), field)} unless it does)")
+    arguments.add_label(parser)
     parser.add_argument("--choose", type=choice, nargs="+", metavar="NAME=NUMBER",
-                        help="for generators that were trained with labels or the like: the value "
-                             "of each such condition, a whole number from 0")
+                        help="for generators that were trained with conditions of other kinds: the "
+                             "value of each, a whole number from 0")
     parser.add_argument("--seed", type=cli.number(int, least=0, most=2**63 - 1), metavar="S",
                         help="a whole number (default: one is drawn, and printed)")
     parser.add_argument("--score", metavar="FILE",
@@ -279,6 +286,7 @@ def check(args):
         ("--prompt-start", args.prompt_start, "--prompt", args.prompt),
         ("--keep-original", args.keep_original or None, "--prompt", args.prompt),
         ("--keep", args.keep, "--variation-of", args.variation_of),
+        ("--guidance", args.guidance, "--label", args.label),
         ("--best-by", args.best_by, "--candidates", args.candidates),
     ):
         if value is not None and there is None:
@@ -312,7 +320,7 @@ def check_free(paths, args):
 def sampling(args, levels) -> dict | None:
     """What each sampled level draws with, from one value or one a level of each option."""
     chosen: dict[int, dict] = {}
-    for key in ("temperature", "top_k", "top_p"):
+    for key in ("temperature", "top_k", "top_p", "guidance"):
         values = getattr(args, key)
         if values is None:
             continue

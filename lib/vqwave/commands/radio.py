@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
                         metavar="KBIT", help="of each stream, kbit/s")
     parser.add_argument("--listeners", type=cli.number(int, least=1), default=radio.LISTENERS,
                         metavar="N", help="how many can listen at the same time")
+    arguments.add_label(parser)
     parser.add_argument("--choose", type=choice, nargs="+", metavar="NAME=NUMBER",
                         help="the value of each condition that the generators were trained with")
     arguments.add_codecs(parser)
@@ -49,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
-    seed, chosen = draw_seed(args.seed), dict(args.choose or ())
+    seed, chosen = draw_seed(args.seed), arguments.chosen(args)
     shipped = api.load(args.vqvae_weights_dir, args.generator_weights_dir[0], args.engine)
     models = {folder: shipped.open(folder) if folder != weights.GENERATORS else shipped
               for folder in dict.fromkeys(args.generator_weights_dir)}

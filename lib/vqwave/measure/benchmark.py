@@ -380,7 +380,8 @@ def chunk_sampler(generator: engine.GeneratorEngine, streams: int):
     def run_steps(n):
         nonlocal previous, state
         part = None if context is None else context[:, :n]
-        codes, _, state = generator.sample(part, draws[:, :n], previous, state, log_probs=False)
+        codes, _, state = generator.sample(part, draws[:, :n], previous, state,
+                                           generator.config.sampling.unguided, log_probs=False)
         previous = codes[:, -1]
 
     return run_steps

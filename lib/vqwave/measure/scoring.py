@@ -12,6 +12,7 @@ import numpy as np
 
 from ..config import GeneratorConfig
 from ..data.codes import CodeTrack
+from ..data.labels import index_of
 from ..data.manifest import Track
 from ..data.windows import SERVERS, Span, window_above
 from ..play.engine import CodecEngine, GeneratorEngine
@@ -21,7 +22,7 @@ CHUNK = 2048
 
 
 def score(generator: GeneratorEngine, spans: Sequence[Span], previous: np.ndarray | None = None,
-          sources: Sequence[Span] | None = None,
+          sources: Sequence[Span] | None = None, labels: Sequence[int] | None = None,
           report: Callable[[float], None] = lambda share: None) -> np.ndarray:
     """Log-probabilities of frames: float32 [spans, n], all books of a frame added.
 
@@ -30,6 +31,7 @@ def score(generator: GeneratorEngine, spans: Sequence[Span], previous: np.ndarra
             training.
         previous: int32 [spans, books], the frames before the first; None: the start token.
         sources: spans whose level above is read in place of their own.
+        labels: the number of the label that each span is told in place of its own.
         report: called with the share that is done.
     """
     config, count = generator.config, spans[0].frames
@@ -44,17 +46,29 @@ def score(generator: GeneratorEngine, spans: Sequence[Span], previous: np.ndarra
         frames = read_spans(parts, config.books)
         context = None
         if config.conditions:
-            context = generator.context({
-                c.input: np.stack([SERVERS[type(c)](c, config, [part])
-                                   for part in (others if c is config.source else parts)])
-                for c in config.conditions})
+            inputs = {c.input: np.stack([SERVERS[type(c)](c, config, [part])
+                                         for part in (others if c is config.source else parts)])
+                      for c in config.conditions}
+            if labels is not None:
+                inputs[config.labels.input][..., 0] = np.reshape(labels, (-1, 1, 1))
+            context = generator.context(inputs)
             context = np.broadcast_to(context, (*frames.shape[:2], context.shape[2]))
         draws = np.zeros(frames.shape, np.float32)
-        _, chosen, state = generator.sample(context, draws, previous, state, forced=frames)
+        _, chosen, state = generator.sample(context, draws, previous, state,
+                                            config.sampling.unguided, forced=frames)
         previous = frames[:, -1]
         nats.append(chosen.sum(axis=-1))
         report(i / count)
     return np.concatenate(nats, 1)
+
+
+def swap_labels(spans: Sequence[Span], config: GeneratorConfig) -> list[int]:
+    """For each span the number of another label than its own, the vocabulary's next; its own where
+    the vocabulary has none for it.
+    """
+    known = config.labels
+    own = [index_of(span.track.track, known) for span in spans]
+    return [i if i == known.none else (i + 1) % known.choices for i in own]
 
 
 def encode_track(audio: np.ndarray, codec: CodecEngine, above: CodecEngine | None,

@@ -21,7 +21,7 @@ from . import pitches
 from .conditions import check_chosen
 from .parallel import Windows
 from .playback import LATENCIES
-from .sampling import sampling_per_level
+from .sampling import check_guidance, sampling_per_level
 from .stream import Begin, Prompt, Stream, Variation
 
 SILENT = 1e-4
@@ -90,6 +90,12 @@ class VQWave:
         if level not in self._pitches:
             self._pitches[level] = pitches.of_codec(self.codec(level))
         return self._pitches[level]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that the chain's generators were trained with."""
+        configs = [self.weight_set(name).config for name in self.chain.generators.values()]
+        return next((c.labels.names for c in configs if c.labels), ())
 
     @property
     def sample_rate(self) -> int:
@@ -278,7 +284,8 @@ class VQWave:
                 recording unless a length cuts it.
             windows: above 1 one long piece is made faster, all of it before the first block, see
                 `Windows`.
-            batch, chunk, log_probs, past, chosen: see `Stream`.
+            batch, chunk, log_probs, past, chosen: see `Stream`; of weights with labels chosen has
+                them, `{"label": "calm"}`, as `Stream.set` takes them.
             latency: of `playback.LATENCIES`: with `low` blocks are short, so that what is `set` is
                 heard sooner, at more computing. Blocks of another length may be another piece of
                 the same seed.
@@ -299,7 +306,7 @@ class VQWave:
         generators = [self.weight_set(name) for name in names]
         engines.check_chain(codec, generators, varied.level if varied else 0)
         configs = [g.config for g in generators]
-        sampling = sampling_per_level(configs, sampling)
+        sampling = check_guidance(configs, sampling_per_level(configs, sampling))
         chosen = check_chosen(configs, chosen, batch or 1, self.default_choice)
         if seconds is not None:
             if samples is not None:

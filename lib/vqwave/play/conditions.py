@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from ..config import CodesAbove, Config, GeneratorConfig
+from ..config import CodesAbove, Config, GeneratorConfig, Labels
 from ..errors import UserError
+from .labels import find_labels, read_labels
 
 
 def frames_above(level, condition: CodesAbove, start: int, count: int) -> np.ndarray:
@@ -30,7 +31,12 @@ def chosen_value(level, condition, start: int, count: int) -> np.ndarray:
     return np.broadcast_to(level.chosen[condition.input], (level.batch,))
 
 
-FEEDS: dict[type[Config], Callable] = {CodesAbove: frames_above}
+def mixed_labels(level, condition: Labels, start: int, count: int) -> np.ndarray:
+    """The labels of each frame: int32 [batch, count, n, 2]."""
+    return level.labels.pairs(start, count)
+
+
+FEEDS: dict[type[Config], Callable] = {CodesAbove: frames_above, Labels: mixed_labels}
 """What makes the input of each kind of condition: (`stream.Level`, condition, first frame, frames)
 -> int32 [batch, …].
 """
@@ -38,9 +44,11 @@ FEEDS: dict[type[Config], Callable] = {CodesAbove: frames_above}
 
 def check_chosen(configs: Sequence[GeneratorConfig], chosen: Mapping | None, batch: int = 1,
                  default: int | None = None) -> dict[str, np.ndarray]:
-    """What a caller chose for the conditions of a chain, by the inputs' names, int32 [batch] each.
+    """What a caller chose for the conditions of a chain, by the inputs' names: int32 [batch] each,
+    of labels what `read_labels` makes of it.
 
-    default: the value of a condition for which none was chosen; None: each must be chosen.
+    default: the value of a condition for which none was chosen; None: each must be chosen. Labels
+    need not be: without one the music is like any of them.
 
     Raises:
         UserError: a condition has no value, a value no condition, or it is none that there is to
@@ -48,24 +56,32 @@ def check_chosen(configs: Sequence[GeneratorConfig], chosen: Mapping | None, bat
     """
     chosen = dict(chosen or {})
     wanted = [(condition, config.name) for config in configs for condition in config.conditions
-              if FEEDS[type(condition)] is chosen_value]
+              if FEEDS[type(condition)] in (chosen_value, mixed_labels)]
     names = list(dict.fromkeys(condition.input for condition, _ in wanted))
     for name in chosen:
+        if name == Labels.input and name not in names:
+            find_labels(configs)
         if name not in names:
             there = f"there are {', '.join(sorted(names))}" if names else "it has none to choose"
             raise UserError(f"the chain has no condition called {name!r}; {there}")
     values = {}
     for condition, generator in wanted:
-        name, most = condition.input, condition.choices - 1
-        if name not in chosen and default is None:
-            raise UserError(f"{generator} wants a value for its condition {name!r}, from 0 to "
-                            f"{most}")
-        given = chosen.get(name, default)
-        value = np.asarray(given)
-        if value.dtype.kind not in "iu" or value.shape not in ((), (1,), (batch,)):
-            raise UserError(f"{name} is {given!r}; it must be a whole number, or one for each of "
-                            f"{batch} pieces")
-        if value.min() < 0 or value.max() > most:
-            raise UserError(f"{name} is {given!r}; {generator} knows 0 to {most}")
-        values[name] = np.broadcast_to(value, (batch,)).astype(np.int32)
+        given = chosen.get(condition.input)
+        values[condition.input] = (
+            read_labels(given, condition, batch) if isinstance(condition, Labels)
+            else _read_number(default if given is None else given, condition, generator, batch))
     return values
+
+
+def _read_number(given, condition, generator: str, batch: int) -> np.ndarray:
+    """The value of a condition that is a number: int32 [batch]."""
+    name, most = condition.input, condition.choices - 1
+    if given is None:
+        raise UserError(f"{generator} wants a value for its condition {name!r}, from 0 to {most}")
+    value = np.asarray(given)
+    if value.dtype.kind not in "iu" or value.shape not in ((), (1,), (batch,)):
+        raise UserError(f"{name} is {given!r}; it must be a whole number, or one for each of "
+                        f"{batch} pieces")
+    if value.min() < 0 or value.max() > most:
+        raise UserError(f"{name} is {given!r}; {generator} knows 0 to {most}")
+    return np.broadcast_to(value, (batch,)).astype(np.int32)

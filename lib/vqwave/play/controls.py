@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..config import MOST_GUIDANCE
 from ..errors import UserError
 from ..files import atomic_write, printable, reason
 from .mastering import cross_fade
@@ -46,6 +47,7 @@ class Control:
         keys: on a keyboard the key for less and the one for more; one key turns it on and off.
         exact: it holds from the very sample that `Stream.set` names; else each level follows from
             its next block, which is ahead of the sound.
+        labels: it turns what weights do that were trained with labels.
         knob: the MIDI controller that turns it, from its least to its most.
     """
 
@@ -59,6 +61,7 @@ class Control:
     sampled: bool = False
     keys: str = ""
     exact: bool = True
+    labels: bool = False
     knob: int | None = None
 
     def clip(self, value: float) -> float:
@@ -71,6 +74,8 @@ CONTROLS = {one.name: one for one in (
             0.0, 4.0, 1.0, 0.05, sampled=True, keys="tT", exact=False, knob=1),
     Control("top_p", "draw from the likeliest codes that together reach this probability",
             0.05, 1.0, 1.0, 0.05, sampled=True, keys="pP", exact=False),
+    Control("guidance", "how strongly the label is followed; 1 is as it was learnt",
+            1.0, MOST_GUIDANCE, 1.0, 0.5, sampled=True, keys="gG", exact=False, labels=True),
     Control("loudness", "louder or softer; 0 is as the music is made",
             QUIETEST, LOUDEST, 0.0, 2.0, "dB", keys="-+", knob=7),
     Control("transpose", "higher or lower, at the same tempo",
@@ -91,7 +96,7 @@ go by this.
 """
 
 NAMES = ("sampling", *(name for name, one in CONTROLS.items() if not one.sampled),
-         "notes", "jump", "begin", "weights")
+         "notes", "label", "jump", "begin", "weights")
 """What a score can change: keywords of `Stream.set`."""
 
 RAMP = 0.04644
@@ -117,6 +122,8 @@ class Change:
     pitches: Mapping[int, np.ndarray] | None = None
     """By level what each code sounds, see `pitches.of_codec`."""
     pull: float | None = None
+    label: np.ndarray | None = None
+    """The shares of labels, see `labels.read_labels`."""
     jump: int | None = None
     begin: Any = None
     engines: Any = None

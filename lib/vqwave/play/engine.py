@@ -63,6 +63,12 @@ def check_chain(codec, generators, kept: int = 0):
             raise UserError(f"{below.name} reads level {below.source_level}, but {above.name} "
                             f"makes {above.level}")
         check_source(below, above)
+    labelled = [c for c in configs if c.labels]
+    for above, below in pairwise(labelled):
+        ours, theirs = below.labels, above.labels
+        if (ours.of, ours.names) != (theirs.of, theirs.names):
+            raise UserError(f"{below.name} has {ours.summary}, but {above.name} has "
+                            f"{theirs.summary}: a chain is told one label")
     check_codec(generators[-1], codec)
 
 
@@ -255,7 +261,8 @@ class GeneratorEngine:
         """n steps: (codes int32 [B, n, books], log_probs float32 of that shape or None, state).
 
         Args:
-            context: float32 [B, n, C], None at the top.
+            context: float32 [B, n, C], None without conditions. Where the sampling is guided, it
+                and the state have 2·B rows: those with labels, then those without.
             uniforms: float32 [B, n, books] in [0, 1).
             previous: int32 [B, books], the frame before the first; `config.start_token` where a
                 piece begins.
@@ -266,7 +273,9 @@ class GeneratorEngine:
                 was drawn from.
             bias: float32 [books, codes], added to the logits before the temperature; None: zeros.
         """
-        inverse, top_k, top_p = loop_settings(sampling or self.config.sampling)
+        sampling = sampling or self.config.sampling
+        inverse, top_k, top_p = loop_settings(sampling)
+        guided = self.config.is_guided(sampling)
         uniforms = np.asarray(uniforms, np.float32)
         feeds = {
             "uniforms": np.ascontiguousarray(uniforms.swapaxes(0, 1)),
@@ -277,7 +286,7 @@ class GeneratorEngine:
             by_step = np.swapaxes(np.asarray(context, np.float32), 0, 1)
             feeds["context"] = np.ascontiguousarray(by_step)
         full = (log_probs or forced is not None or top_k > 0 or top_p < 1
-                or bias is not None)
+                or bias is not None or guided)
         if full:
             forced = (np.full(uniforms.shape, -1, np.int32) if forced is None
                       else np.asarray(forced, np.int32))
@@ -291,6 +300,8 @@ class GeneratorEngine:
                 raise ValueError(f"bias is {list(bias.shape)}; it must be {list(shape)}")
             feeds |= {"top_k": np.array(top_k, np.int64), "top_p": np.array(top_p, np.float32),
                       "bias": bias}
+        if guided:
+            feeds["guidance"] = np.array(sampling.guidance, np.float32)
         codes, chosen, state = self._run(feeds,
                                          [np.ascontiguousarray(s, np.float32) for s in state], full)
         chosen = np.ascontiguousarray(chosen.swapaxes(0, 1)) if log_probs else None
@@ -376,8 +387,9 @@ class _OnnxGenerator(GeneratorEngine):
 
     def _run(self, feeds, state, full):
         feeds |= dict(zip(self.states, state, strict=True))
-        streams = len(feeds["previous"])
-        loop = self._graphs.session(loop_kind(self.precision(streams), streams, full))
+        guided = "guidance" in feeds
+        streams = len(feeds["previous"]) * (1 + guided)
+        loop = self._graphs.session(loop_kind(self.precision(streams), streams, full, guided))
         codes, *rest = loop.run(None, feeds)
         return (codes, rest[0], rest[1:]) if full else (codes, None, rest)
 
@@ -480,16 +492,16 @@ class _KerasGenerator(GeneratorEngine):
         return np.asarray(self._contexts.predict_on_batch(given if len(given) > 1 else given[0]))
 
     def _run(self, feeds, state, full):
-        with_filter = full and bool(feeds["top_k"] or feeds["top_p"] < 1)
-        if with_filter not in self._loops:
-            self._loops[with_filter] = sampling.keras_loop(self._model, with_filter)
+        kind = full and bool(feeds["top_k"] or feeds["top_p"] < 1), "guidance" in feeds
+        if kind not in self._loops:
+            self._loops[kind] = sampling.keras_loop(self._model, *kind)
         feeds.setdefault("forced", np.full(feeds["uniforms"].shape, -1, np.int32))
         shape = self.config.books, self.config.num_codes
         feeds.setdefault("bias", np.zeros(shape, np.float32))
         # Keras wants a batch axis on every input.
-        for name in ("inverse_temperature", "top_k", "top_p"):
+        for name in ("inverse_temperature", "top_k", "top_p", "guidance"):
             if name in feeds:
                 feeds[name] = feeds[name].reshape(1)
-        loop = self._loops[with_filter]
+        loop = self._loops[kind]
         codes, log_probs, state = loop.predict_on_batch(feeds | {"state": state})
         return codes, log_probs, list(state)

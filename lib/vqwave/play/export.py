@@ -47,7 +47,7 @@ def kinds(weight_set, engine: str) -> list[str]:
 
 def build(weight_set, kind: str) -> bytes:
     """One serialised ONNX graph of a set: `encode`, `decode`, `encode_block`, `decode_block`,
-    `context`, `loop[_full,_many]_{int4,int8,float32}`.
+    `context`, `loop[_full,_many,_guided]_{int4,int8,float32}`.
 
     Its metadata hold the numbers that running it takes. Raises `UserError` where something it needs
     is not installed.
@@ -79,7 +79,12 @@ def _keras_part(weight_set, kind: str):
     if kind == "context":
         from ..nn.generator import load_generator
 
-        return (keras_graph(load_generator(weight_set).context_model(), "context"),
+        model = load_generator(weight_set).context_model()
+        frames = 1024 // (config.ratio or 1)
+        lengths = {condition.input: frames * (config.ratio or 1) for condition in config.conditions}
+        if config.source:
+            lengths[config.source.input] = frames + 2 * config.halo
+        return (keras_graph(model, "context", length=lengths),
                 {key: getattr(config, key) for key in GENERATOR_FACTS})
     from ..nn.codec import load_codec
 
@@ -101,20 +106,22 @@ def _keras_part(weight_set, kind: str):
     return keras_graph(model, *outputs, length=max(1024, config.level)), held
 
 
-def keras_graph(model, *outputs: str, length: int = 1024):
+def keras_graph(model, *outputs: str, length: int | dict[str, int] = 1024):
     """A Keras model, its outputs then called `outputs`, as an `onnx.ModelProto`.
 
     The batch and time axes stay free: "B", and the tensor's own name. length: of the time axis in
-        the call that the exporter wants to have been made.
+        the call that the exporter wants to have been made; of each input, by name, where they
+        differ.
     """
     import onnx
 
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model.onnx")
         # The exporter wants a model that was called once.
-        called = [np.zeros([size or free for size, free in zip(x.shape, (2, length, 1),
+        lengths = [length[x.name] if isinstance(length, dict) else length for x in model.inputs]
+        called = [np.zeros([size or free for size, free in zip(x.shape, (2, steps, 1, 1),
                                                                strict=False)], x.dtype)
-                  for x in model.inputs]
+                  for x, steps in zip(model.inputs, lengths, strict=True)]
         model(called if len(called) > 1 else called[0])
         model.export(path, format="onnx", verbose=False)
         made = onnx.load(path)

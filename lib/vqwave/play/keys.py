@@ -29,19 +29,23 @@ class Keys:
         self.bar, self.said = BAR, ""
         self._levels = [level for level in stream.sampling]
         self._level = None  # that keys of one level go to; None: to all
-        self._values = {name: one.default for name, one in controls.CONTROLS.items()
+        self._controls = {name: one for name, one in controls.CONTROLS.items()
+                          if stream.labels or not one.labels}
+        self._values = {name: one.default for name, one in self._controls.items()
                         if not one.sampled}
         self._drawn = {level: {name: getattr(sampling, name)
-                               for name, one in controls.CONTROLS.items() if one.sampled}
+                               for name, one in self._controls.items() if one.sampled}
                        for level, sampling in stream.sampling.items()}
         self._first = {level: dict(drawn) for level, drawn in self._drawn.items()}
-        self._keys = {key: (one, i) for one in controls.CONTROLS.values()
+        self._keys = {key: (one, i) for one in self._controls.values()
                       for i, key in enumerate(one.keys)}
+        self._label = 0  # the one that was pressed last, 0 for none
 
     @property
     def help(self) -> str:
         """What the keys are, in a line."""
-        pairs = " ".join(f"{'/'.join(one.keys)} {one.name}" for one in controls.CONTROLS.values())
+        pairs = " ".join(f"{'/'.join(one.keys)} {one.name}" for one in self._controls.values())
+        pairs += " l/L label" if self.stream.labels else ""
         levels = f" 1–{len(self._levels)} level 0 all" if len(self._levels) > 1 else ""
         return f"{pairs} </> bar j jump{levels}"
 
@@ -51,7 +55,7 @@ class Keys:
         parts = [self.said] if self.said else []
         if self._level is not None:
             parts.append(f"level {self._level}")
-        for name, one in controls.CONTROLS.items():
+        for name, one in self._controls.items():
             if one.sampled:
                 values = [drawn[name] for drawn in self._drawn.values()]
                 if values != [drawn[name] for drawn in self._first.values()]:
@@ -73,6 +77,8 @@ class Keys:
                 if self._values["hold"]:
                     self._set(hold=self.bar)
                     self._values["hold"] = self.bar
+            elif key in "lL" and self.stream.labels:
+                self._pass_to_label(1 if key == "l" else -1)
             elif key in "jJ":
                 seed = draw_seed(None)
                 self._set(jump=seed)
@@ -82,6 +88,13 @@ class Keys:
                 self._level = self._levels[int(key) - 1] if int(key) else None
             elif key == "?":
                 self.said = self.help
+
+    def _pass_to_label(self, step: int):
+        """The next label of the vocabulary, or the one before; past its end no label."""
+        names = ["", *self.stream.labels]
+        self._label = (self._label + step) % len(names)
+        self._set(label=names[self._label])
+        self.said = f"label {names[self._label] or 'any'}"
 
     def put(self, name: str, share: float):
         """Turn a number to a place between its least, 0, and its most, 1, as a knob does."""

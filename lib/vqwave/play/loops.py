@@ -43,13 +43,15 @@ def precisions(config: GeneratorConfig, engine: str) -> list[str]:
 def loop_kinds(config: GeneratorConfig, engine: str) -> list[str]:
     """The loops that an ONNX engine may play, as `export` names their graphs."""
     held = precisions(config, engine)
+    guided = ["loop_guided"] if config.labels else []
     return [f"{form}_{one}" for one in held
-            for form in ("loop", "loop_full", *(["loop_many"] if one == held[-1] else []))]
+            for form in ("loop", "loop_full", *(["loop_many"] if one == held[-1] else []), *guided)]
 
 
-def loop_kind(precision: str, streams: int, full: bool) -> str:
+def loop_kind(precision: str, streams: int, full: bool, guided: bool = False) -> str:
     """The loop that plays so many streams; `full` where one of its further inputs is given."""
-    form = "loop_full" if full else "loop_many" if streams >= MANY_STREAMS else "loop"
+    form = ("loop_guided" if guided else "loop_full" if full
+            else "loop_many" if streams >= MANY_STREAMS else "loop")
     return f"{form}_{precision}"
 
 
@@ -66,6 +68,8 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], kind: str
     all), top_p float32 [] (1: all) and bias float32 [books, codes], which is added to the logits
     before the temperature, and the output log_probs float32 [n, B, books] (natural).
     `loop_many` makes what `loop` makes, bit for bit: slower for one stream, faster for many.
+    `loop_guided` is `loop_full` for 2·B rows of context and states, those with labels and then
+    those without, and has the input guidance float32 [].
 
     Args:
         arrays: by the Keras variables' paths.
@@ -74,7 +78,8 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], kind: str
     from onnx import TensorProto, helper
 
     form, precision = kind.rsplit("_", 1)
-    full, many = form == "loop_full", form == "loop_many"
+    guided, many = form == "loop_guided", form == "loop_many"
+    full = guided or form == "loop_full"
     books, codes, channels = config.books, config.num_codes, config.context_channels
     f32, i32, i64 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64
     info = helper.make_tensor_value_info
@@ -84,7 +89,11 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], kind: str
     main, body = Nodes("main_"), Nodes("body_")
     core = LOOPS[type(config.core)](config, arrays, precision, main, body)
     shapes = config.states
-    frame = [1, "B"] if books == 1 else [1, "B", books]
+    frame, rows = [1, "B"] if books == 1 else [1, "B", books], "R" if guided else "B"
+
+    def for_both(x: str) -> str:
+        """[1, B, …] as the rows with labels and those without have it."""
+        return body("Concat", x, x, axis=1) if guided else x
 
     def of_book(sequence: str, k: int, keep: bool) -> str:
         """Book k of what is scanned, [1, B, 1] or [1, B]."""
@@ -93,13 +102,17 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], kind: str
         return body("Gather", sequence, np.array([k]) if keep else np.array(k), axis=2)
 
     bias = main("Mul", "bias", "inverse_temperature") if full else ""
-    features = core.features("body_previous", "body_context")
-    drawn, chosen = [], []
+    features = core.features(for_both("body_previous"), "body_context")
+    drawn, told, chosen = [], [], []
     # Books that are drawn together have an axis of their own before that of the codes.
     together = core.draws < books
     last = 3 if together else 2
     for k in range(core.draws):
-        scaled = core.logits(k, features, drawn)
+        scaled = core.logits(k, features, told)
+        if guided:
+            halves = [f"body_with_{k}", f"body_without_{k}"]
+            body.node("Split", scaled, outputs=halves, axis=1, num_outputs=2)
+            scaled = body("Add", halves[1], body("Mul", body("Sub", *halves), "guidance"))
         if full:
             scaled = body("Add", scaled, bias if together
                           else main("Gather", bias, np.array(k), axis=0))
@@ -126,6 +139,7 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], kind: str
             found = body("GatherElements", body("LogSoftmax", scaled, axis=-1), at, axis=last)
             chosen.append(body("Squeeze", found, np.array([3])) if together else found)
         drawn.append(code)
+        told.append(for_both(code))
     if len(drawn) == 1:
         (code,) = drawn
     else:
@@ -138,7 +152,7 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], kind: str
     scanned = [info("body_uniform", f32, [1, "B", books])]
     sequences = [main("Unsqueeze", "uniforms", np.array([1]))]
     if channels:
-        scanned.append(info("body_context", f32, [1, "B", core.context_width]))
+        scanned.append(info("body_context", f32, [1, rows, core.context_width]))
         sequences.append(main("Unsqueeze", core.context("context"), np.array([1])))
     one = np.array([2])  # the axis of books, where there is one
     if full:
@@ -148,9 +162,9 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], kind: str
     step = helper.make_graph(
         body.nodes, "step",
         [info("body_previous", i32, frame),
-         *(info(f"body_{s}", f32, [1, "B", *x]) for s, x in shapes.items()),
+         *(info(f"body_{s}", f32, [1, rows, *x]) for s, x in shapes.items()),
          *scanned],
-        [info(code, i32, frame), *(info(f"body_{s}_out", f32, [1, "B", *x])
+        [info(code, i32, frame), *(info(f"body_{s}_out", f32, [1, rows, *x])
                                    for s, x in shapes.items()), *made],
         body.constants,
     )
@@ -174,13 +188,14 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], kind: str
 
     inputs = [info("uniforms", f32, ["n", "B", books]), info("previous", i32, ["B", books]),
               info("inverse_temperature", f32, [])]
-    inputs += [info("context", f32, ["n", "B", channels])] if channels else []
+    inputs += [info("context", f32, ["n", rows, channels])] if channels else []
     inputs += [info("forced", i32, ["n", "B", books]), info("top_k", i64, []),
                info("top_p", f32, []), info("bias", f32, [books, codes])] if full else []
-    inputs += [info(s, f32, ["B", *x]) for s, x in shapes.items()]
+    inputs += [info("guidance", f32, [])] if guided else []
+    inputs += [info(s, f32, [rows, *x]) for s, x in shapes.items()]
     outputs = ([info("codes", i32, ["n", "B", books])]
                + ([info("log_probs", f32, ["n", "B", books])] if full else []))
-    outputs += [info(f"{s}_out", f32, ["B", *x]) for s, x in shapes.items()]
+    outputs += [info(f"{s}_out", f32, [rows, *x]) for s, x in shapes.items()]
     return helper.make_model(
         helper.make_graph(main.nodes, config.name, inputs, outputs, main.constants),
         opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)],

@@ -20,7 +20,7 @@ from ..errors import UserError, check_number
 from . import engine
 from .conditions import check_chosen
 from .mastering import cross_fade
-from .sampling import sampling_per_level
+from .sampling import check_guidance, sampling_per_level
 from .stream import Blocks, Level, check_block, cut_frames, decode_finite, draw_seed
 
 WARM_UP = 1.48
@@ -60,8 +60,8 @@ class Windows(Blocks):
         self.position = 0
         self._generators, self.report = list(generators), report or (lambda share: None)
         configs = [g.config for g in generators]
-        self._sampling, self._chosen = sampling_per_level(configs,
-                                                          sampling), check_chosen(configs, chosen)
+        self._sampling = check_guidance(configs, sampling_per_level(configs, sampling))
+        self._chosen = check_chosen(configs, chosen)
         self._halo = codec.decode_halo
         self._fade = max(1, round(CROSS_FADE * self.sample_rate) // self.level)
         self._blocks = self._play()

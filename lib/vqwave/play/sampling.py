@@ -99,6 +99,18 @@ def sampling_per_level(configs: Sequence[GeneratorConfig], chosen=None) -> dict[
     return own
 
 
+def check_guidance(configs: Sequence[GeneratorConfig],
+                   sampling: dict[int, Sampling]) -> dict[int, Sampling]:
+    """`sampling`, of a chain by level. Raises `UserError` where it is guided by labels that none of
+    its generators knows.
+    """
+    if (not any(c.labels for c in configs)
+        and any(one.guidance != 1 for one in sampling.values())):
+        raise UserError(f"{configs[0].name} was trained without labels: there is nothing for "
+                        f"guidance to follow")
+    return sampling
+
+
 def distribution(logits, sampling: Sampling = Sampling()) -> np.ndarray:  # noqa: B008
     """The probabilities that codes are drawn from: logits float32 [..., codes] -> float32 of the
     same shape.
@@ -123,7 +135,7 @@ def pick(weights, u) -> np.ndarray:
     return (reached <= threshold[..., None]).sum(-1).astype(np.int32)
 
 
-def keras_loop(generator, with_filter: bool):
+def keras_loop(generator, with_filter: bool, guided: bool = False):
     """The reference: a Keras model that samples a whole chunk in one compiled `ops.while_loop`,
     float32.
 
@@ -131,7 +143,8 @@ def keras_loop(generator, with_filter: bool):
     at the top), previous int32 [B, books], forced int32 [n, B, books] (-1: sample), bias [books,
     codes], inverse_temperature, top_k int64 and top_p (each [1]), state: a list as the core's
     `states` names it. Returns (codes int32 [n, B, books], log_probs of that shape, state). Without
-    `with_filter` top_k and top_p are not looked at, and nothing is sorted.
+    `with_filter` top_k and top_p are not looked at, and nothing is sorted. guided: the context and
+    the state have 2·B rows, those with labels and then those without, and guidance ([1]) is given.
     """
     import keras
     from keras import ops
@@ -166,6 +179,9 @@ def keras_loop(generator, with_filter: bool):
                 u, given, chosen = ops.take(us, i, axis=0), ops.take(forced, i, axis=0), []
 
                 def draw(book, logits):
+                    if guided:
+                        with_labels, without = ops.split(logits, 2)
+                        logits = without + inputs["guidance"] * (with_labels - without)
                     scaled = (logits + inputs["bias"][book]) * inputs["inverse_temperature"]
                     if with_filter:
                         scaled = keep_likeliest(scaled, inputs["top_k"], inputs["top_p"])
@@ -175,9 +191,12 @@ def keras_loop(generator, with_filter: bool):
                     code = ops.where(given[:, book] < 0, drawn, given[:, book])
                     chosen.append(ops.take_along_axis(ops.log_softmax(scaled),
                                                       code[:, None], axis=-1)[:, 0])
-                    return code
+                    return ops.concatenate([code, code]) if guided else code
 
-                frame, state = generator.core.step(previous, at, list(state), draw)
+                told = ops.concatenate([previous, previous]) if guided else previous
+                frame, state = generator.core.step(told, at, list(state), draw)
+                if guided:
+                    frame = ops.split(frame, 2)[0]
                 codes = ops.where(rows == i, frame, codes)
                 log_probs = ops.where(rows == i, ops.stack(chosen, axis=-1), log_probs)
                 return i + 1, frame, codes, log_probs, *state

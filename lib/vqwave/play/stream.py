@@ -22,12 +22,13 @@ from typing import Any
 import numpy as np
 
 from .. import machine, weights
-from ..config import Sampling, override
+from ..config import Labels, Sampling, override
 from ..errors import UserError, check_number
 from . import controls, engine, pitches
 from .conditions import FEEDS, check_chosen
+from .labels import CROSS_FADE, Mixture, find_labels, read_labels, without
 from .mastering import cross_fade
-from .sampling import sampling_per_level, uniforms
+from .sampling import check_guidance, sampling_per_level, uniforms
 from .transpose import Transposer
 
 JOIN = 0.0929
@@ -38,7 +39,7 @@ _LEAST_SOURCE = 64
 time.
 """
 
-_STATE_VERSION = 5
+_STATE_VERSION = 6
 _CHOSEN, _PITCHES = "chosen_", "pitches_"
 """What a state's keys for the values of conditions, and for what codes sound, begin with."""
 
@@ -203,20 +204,36 @@ class Level(Codes):
         super().__init__(self.config.level, block, np.empty((batch, 0, self.books), np.int32),
                          source.end * self.config.ratio if ended else None)
         self.sampling, self.batch, self.chosen = sampling, batch, chosen or {}
+        self.labels: Mixture | None = None
+        if known := self.config.labels:
+            shares = read_labels(self.chosen.get(known.input), known, batch)
+            self.labels = Mixture.constant(shares)
         self.chunk = chunk or self.per_block
         self.prompt = np.empty((0, self.books), np.int32) if prompt is None else prompt
         self.log_probs = np.empty((batch, 0, self.books), np.float32) if log_probs else None
         # Of the codes handed out: how many were drawn, and their negative log-likelihood.
         self.drawn, self.nats = 0, np.zeros(batch)
         self.previous = np.full((batch, self.books), self.config.start_token, np.int32)
-        self.memory = [np.asarray(x) for x in generator.initial_state(batch)]
+        self.memory = [np.asarray(x) for x in generator.initial_state(self.rows)]
         # What it repeats while it is frozen, [batch, n, books], from which position on, and the
         # share of that that each round draws anew.
         self.loop, self.loop_at, self.mutate = self.codes[:, :0], 0, 0.0
         self.bias: np.ndarray | None = None  # on the logits, [books, codes]
         # Blocks that share one run of the context model.
         self.group = max(1, -(-_LEAST_SOURCE // source.per_block)) if source else 1
-        self.cached: tuple[int, np.ndarray | None] = (-1, None)
+        self.cached: tuple[tuple | None, np.ndarray | None] = (None, None)
+
+    @property
+    def guided(self) -> bool:
+        """Whether it hears each piece with its labels and without."""
+        return self.config.is_guided(self.sampling)
+
+    @property
+    def rows(self) -> int:
+        """Of its context and its memory: one for each piece; guided, another for each without
+        labels.
+        """
+        return self.batch * (1 + self.guided)
 
     @property
     def blocks(self) -> int:
@@ -231,18 +248,41 @@ class Level(Codes):
             self.sample(self.context(self.blocks))
 
     def context(self, block: int):
-        """The context of one block: float32 [batch, per_block, channels]; None without conditions.
+        """The context of one block: float32 [rows, per_block, channels]; None without conditions.
         Fills the level above.
         """
         if not self.config.conditions:
             return None
         group, row = divmod(block, self.group)
-        if self.cached[0] != group:
+        made_of = group, self.labels, self.guided
+        if self.cached[0] != made_of:
             wide = self.group * self.per_block
-            made = self.generator.context({c.input: FEEDS[type(c)](self, c, group * wide, wide)
-                                           for c in self.config.conditions})
-            self.cached = (group, np.broadcast_to(made, (self.batch, wide, made.shape[2])))
+            made = self.generator.context(self._inputs(group * wide, wide))
+            self.cached = made_of, np.broadcast_to(made, (self.rows, wide, made.shape[2]))
         return self.cached[1][:, row * self.per_block : (row + 1) * self.per_block]
+
+    def _inputs(self, start: int, count: int) -> dict[str, np.ndarray]:
+        """What the conditions of these frames are told, by the inputs' names: int32 [rows, …]."""
+        given = {c.input: FEEDS[type(c)](self, c, start, count) for c in self.config.conditions}
+        if not self.guided:
+            return given
+        known = self.config.labels
+        bare = given | {known.input: without(given[known.input], known)}
+        return {name: np.concatenate([x, bare[name]]) for name, x in given.items()}
+
+    def resample(self, sampling: Sampling):
+        """Draw with these settings from here on. What hears a piece without its labels remembers
+        at first what was heard with them.
+        """
+        self.sampling = sampling
+        self.memory = [np.concatenate([x, x]) if self.rows > len(x) else x[: self.rows]
+                       for x in self.memory]
+
+    def relabel(self, shares: np.ndarray, seconds: float, sample_rate: int):
+        """Pass into other labels from here on; shares: as `read_labels` makes them."""
+        if self.labels:
+            self.labels = self.labels.turn(shares, self.stop,
+                                           round(seconds * sample_rate / self.level))
 
     def span(self, start: int, stop: int) -> tuple[int, int]:
         """The positions of the level above that the context of the codes start … stop − 1 is made
@@ -328,6 +368,9 @@ class Level(Codes):
         prompt = self.prompt if self.stop < len(self.prompt) else self.prompt[:0]
         kept |= {f"{name}_loop": self.loop.copy(), f"{name}_loop_at": self.loop_at,
                  f"{name}_mutate": self.mutate}
+        if self.labels:
+            kept |= {f"{name}_label": np.stack([self.labels.before, self.labels.after]),
+                     f"{name}_label_at": np.array([self.labels.begin, self.labels.end])}
         return kept | {f"{name}_first": self.first, f"{name}_codes": self.codes.copy(),
                        f"{name}_previous": self.previous.copy(), f"{name}_prompt": prompt}
 
@@ -340,6 +383,9 @@ class Level(Codes):
         self.loop = np.array(state[f"{name}_loop"], np.int32)
         self.loop_at = int(state[f"{name}_loop_at"])
         self.mutate = float(state[f"{name}_mutate"])
+        if self.labels:
+            self.labels = Mixture(*np.array(state[f"{name}_label"], np.float64),
+                                  *map(int, state[f"{name}_label_at"]))
         if self.log_probs is not None:
             self.log_probs = np.array(state[f"{name}_log_probs"], np.float32)
             self.drawn = int(state[f"{name}_drawn"])
@@ -494,7 +540,7 @@ class Stream(Blocks):
         self.codec, self.batch, self.block = codec, batch, check_block(block, configs)
         seed = draw_seed(seed)
         self.samples = None if samples is None else int(samples)
-        self.sampling = sampling_per_level(configs, sampling)
+        self.sampling = check_guidance(configs, sampling_per_level(configs, sampling))
         self.chosen = check_chosen(configs, chosen, batch or 1)
         self._kept = None
         if varied:
@@ -564,6 +610,11 @@ class Stream(Blocks):
         self._fresh = True
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that `set(label=…)` knows."""
+        return _vocabulary([level.config for level in self._levels]) or ()
+
+    @property
     def position(self) -> int:
         """Samples handed out so far (per piece)."""
         made = self._handed * self.block
@@ -593,6 +644,9 @@ class Stream(Blocks):
                 likelier; [] releases them. What each code sounds is measured here, which the first
                 time takes some seconds. It takes a codec that plays by oscillators.
             pull: by how many nats.
+            label: what the music is to be like, over a second: a label that the weights know; a
+                mixture, "calm:0.7,battle:0.3" or {"calm": 0.7, "battle": 0.3}; "" for any. A list
+                has one for each piece.
             jump: a seed: the music passes to the piece that begins with it. Nothing is frozen
                 there.
             begin: with `jump`, what that piece goes on from, which is not heard itself: a `Prompt`;
@@ -640,7 +694,9 @@ class Stream(Blocks):
                                                                                    None))
             configs = asked["engines"].configs
         if "sampling" in asked:
-            sampling_per_level(configs, asked["sampling"])
+            check_guidance(configs, sampling_per_level(configs, asked["sampling"]))
+        if "label" in asked:
+            asked["label"] = read_labels(asked["label"], find_labels(configs), self.batch or 1)
         if "freeze" in asked:
             asked["freeze"] = self._check_freeze(asked["freeze"], configs)
         for name in asked.keys() & controls.CONTROLS.keys() - {"freeze"}:
@@ -689,7 +745,10 @@ class Stream(Blocks):
         check_block(self.block, configs)
         wanted = {c.input for config in configs for c in config.conditions}
         given = {name: value for name, value in self.chosen.items() if name in wanted}
-        return Engines(codec, generators, music, sampling_per_level(configs, sampling),
+        if _vocabulary(configs) != _vocabulary(self._coming.configs):
+            given.pop(Labels.input, None)
+        sampling = check_guidance(configs, sampling_per_level(configs, sampling))
+        return Engines(codec, generators, music, sampling,
                        check_chosen(configs, given, self.batch or 1, music.default_choice))
 
     def _check_past(self, name: str) -> float:
@@ -795,6 +854,12 @@ class Stream(Blocks):
                 self._held, self._ahead = 0, None
                 if change.engines is not None:
                     self._replace(change.engines)
+            if change.label is not None:
+                self.chosen = self.chosen | {Labels.input: change.label}
+            if change.jump is None and change.label is not None:
+                for level in self._levels:
+                    level.relabel(change.label, CROSS_FADE, self.sample_rate)
+            if change.jump is not None:
                 self._start(change.jump, change.begin, skip=True)
             if change.notes is not None:
                 self._notes = change.notes
@@ -874,8 +939,8 @@ class Stream(Blocks):
             name = level.config.level
             one = chosen if isinstance(chosen, Sampling) else chosen.get(name)
             if one is not None:
-                level.sampling = (one if isinstance(one, Sampling)
-                                  else override(level.sampling, one, "sampling"))
+                level.resample(one if isinstance(one, Sampling)
+                               else override(level.sampling, one, "sampling"))
                 self.sampling = self.sampling | {name: level.sampling}
 
     def close(self):
@@ -1164,6 +1229,11 @@ class Stream(Blocks):
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
+
+
+def _vocabulary(configs) -> tuple[str, ...] | None:
+    """The labels that a chain knows; None where it knows none."""
+    return next((c.labels.names for c in configs if c.labels), None)
 
 
 class _Task:

@@ -1,0 +1,108 @@
+"""Classifier-free guidance: the loops of every engine against its definition, from the logits of the
+trained model with labels and without."""
+
+import keras
+import numpy as np
+import pytest
+from chains import save_generator
+
+from vqwave import config as configs
+from vqwave import weights
+from vqwave.config import SHARES, Sampling
+from vqwave.nn import generator as models
+from vqwave.play import engine, sampling
+
+GUIDANCE = 2.5
+NAMES = ["calm", "battle"]
+
+
+def labelled(config, **changes):
+    """A generator's config, told labels besides."""
+    label = {"kind": "labels", "names": NAMES, "channels": 8}
+    return configs.replace(config, conditions=[*map(configs.to_dict, config.conditions), label],
+                           **changes)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Generators that are told labels: the top's, one of three books, and one that draws its books
+    together."""
+    folder = tmp_path_factory.mktemp("labelled")
+    keras.utils.set_random_seed(2)
+    tiny = configs.preset("tiny")
+    together = configs.replace(tiny.generator(128).core, repeats=True, drawing="together")
+    for config in (labelled(tiny.generator(512)),
+                   labelled(tiny.generator(128), books=3),
+                   labelled(tiny.generator(128), name="generator_together", books=3, core=together)):
+        save_generator(folder, config, 1.4)
+    return folder
+
+
+def given(played, steps, batch=1, label=1):
+    """(context of 2·batch rows, uniforms, previous, state of 2·batch rows)."""
+    config = played.config
+    numbers = np.repeat([label, config.labels.none], batch)
+    pairs = np.stack([numbers, np.full_like(numbers, SHARES)], -1)[:, None, None]
+    inputs = {"label": np.broadcast_to(pairs, (2 * batch, steps, 1, 2))}
+    if config.source:
+        shape = (batch, steps // config.ratio + 2 * config.halo, 1)
+        source = np.random.default_rng(0).integers(0, config.source.num_codes, shape)
+        inputs["source"] = np.concatenate([source, source])
+    uniforms = np.stack([np.stack([sampling.uniforms(0, b, config.level, 0, steps, book)
+                                   for book in range(config.books)], -1) for b in range(batch)])
+    previous = np.full((batch, config.books), config.start_token, np.int32)
+    return played.context(inputs), uniforms, previous, played.initial_state(2 * batch)
+
+
+@pytest.mark.parametrize("name", ["generator_512", "generator_128", "generator_together"])
+def test_guided_codes_are_drawn_as_the_equation_says(folder, name):
+    found = weights.find(folder, name)
+    reference = models.load_generator(found)
+    settings = Sampling(guidance=GUIDANCE, temperature=0.9, top_k=30)
+    made = {}
+    for kind in ("keras", "onnx-float32"):
+        played = engine.load_generator(found, kind)
+        context, uniforms, previous, state = arguments = given(played, 60)
+        codes, log_probs, after = made[kind] = played.sample(*arguments, settings)
+        assert codes.shape == (1, 60, found.config.books) and len(after[0]) == 2
+        # What was drawn, from the definition.
+        both = np.concatenate([codes, codes])
+        before = np.concatenate([np.concatenate([previous, previous])[:, None], both[:, :-1]], 1)
+        logits = np.asarray(reference.core(before, context, both))
+        guided = logits[1] + GUIDANCE * (logits[0] - logits[1])
+        likely = sampling.distribution(guided, settings)
+        agreed = sampling.pick(likely, uniforms[0]) == codes[0]
+        assert agreed.mean() > 0.98  # but for ties
+        chosen = np.take_along_axis(likely, codes[0][..., None], -1)[..., 0]
+        np.testing.assert_allclose(log_probs[0], np.log(chosen), atol=2e-3)
+    np.testing.assert_array_equal(made["keras"][0], made["onnx-float32"][0])
+
+
+@pytest.mark.parametrize("kind", engine.ENGINES)
+def test_guidance_draws_away_from_what_no_label_says(folder, kind):
+    played = engine.load_generator(weights.find(folder, "generator_512"), kind)
+    assert played.precision(2) in ("float32", "int8")
+    context, uniforms, previous, state = given(played, 400)
+    rows = [x[:1] for x in state]
+    plain, _, after = played.sample(context[:1], uniforms, previous, rows)
+    assert len(after[0]) == 1
+    # Next to 1 it is what the label alone says.
+    nearly, _, _ = played.sample(context, uniforms, previous, state, Sampling(guidance=1.00001))
+    assert (nearly == plain).mean() > (0.9 if kind == "onnx" else 0.99)
+    strong, _, _ = played.sample(context, uniforms, previous, state, Sampling(guidance=6))
+    assert (strong != plain).mean() > 0.2
+
+
+@pytest.mark.parametrize("kind", ["onnx", "onnx-float32"])
+def test_chunks_of_a_guided_piece_make_what_one_call_makes(folder, kind):
+    played = engine.load_generator(weights.find(folder, "generator_128"), kind)
+    context, uniforms, previous, state = given(played, 64, batch=2)
+    settings = Sampling(guidance=2)
+    whole, _, _ = played.sample(context, uniforms, previous, state, settings)
+    parts = []
+    for begin, end in ((0, 5), (5, 40), (40, 64)):
+        codes, _, state = played.sample(context[:, begin:end], uniforms[:, begin:end], previous,
+                                        state, settings)
+        previous = codes[:, -1]
+        parts.append(codes)
+    np.testing.assert_array_equal(np.concatenate(parts, 1), whole)

@@ -1,0 +1,258 @@
+"""Labels of what plays: how they are read, mixed and passed from one to another, and that a stream
+with them is as much a function of what was asked as one without."""
+
+import numpy as np
+import pytest
+import test_stream
+from test_stream import BLOCK, IntegerCodec, IntegerGenerator, frame, origin
+
+from vqwave import config as configs
+from vqwave.config import SHARES, Labels, Sampling
+from vqwave.errors import UserError
+from vqwave.play import controls, engine, labels
+from vqwave.play.keys import Keys
+from vqwave.play.labels import Mixture, read_labels
+from vqwave.play.parallel import Windows
+from vqwave.play.stream import Stream
+
+KNOWN = Labels(names=("battle", "calm", "Crosby, Stills & Nash", "take 5: five"))
+FADE = 22050
+"""Samples of a second."""
+
+
+@pytest.mark.parametrize("given, shares", [
+    (None, (0, 0, 0, 0, 1)), ("", (0, 0, 0, 0, 1)), ({}, (0, 0, 0, 0, 1)), ("calm", (0, 1, 0, 0, 0)),
+    ("calm:0.7,battle:0.3", (0.3, 0.7, 0, 0, 0)), (" calm , battle:3", (0.75, 0.25, 0, 0, 0)),
+    ({"calm": 7, "battle": 3}, (0.3, 0.7, 0, 0, 0)),
+    ("Crosby, Stills & Nash", (0, 0, 1, 0, 0)), ("take 5: five", (0, 0, 0, 1, 0)),
+])
+def test_a_label_or_a_mixture_is_read(given, shares):
+    read = read_labels(given, KNOWN, 2)
+    np.testing.assert_allclose(read, [shares] * 2)
+    np.testing.assert_array_equal(read_labels(read, KNOWN, 2), read)
+
+
+def test_each_piece_may_have_its_own():
+    np.testing.assert_array_equal(read_labels(["calm", ""], KNOWN, 2), [[0, 1, 0, 0, 0], [0, 0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize("given, said", [
+    ("clam", "no label is called 'clam'; did you mean 'calm'? There are battle, calm"),
+    ("xyz", "no label is called 'xyz'; there are battle, calm"),
+    ("calm:0", "the share of label 'calm' is 0.0; it must be a number above 0"),
+    ("calm:inf", "the share of label 'calm' is inf"), ("calm:much", "the share of label 'calm' is 'much'"),
+    ("calm,", "no label is called ''"), (3, "label is 3; it must be one of battle"),
+    ({"calm": True}, "the share of label 'calm' is True"),
+    (["calm"] * 3, "3 labels are given; it must be one, or one for each of 2 pieces"),
+    (np.ones((2, 3)), r"shares of labels are \[2, 3\]; they must be \[2, 5\]"),
+])
+def test_what_is_no_label_is_refused_in_one_line(given, said):
+    with pytest.raises(UserError, match=said.replace("?", r"\?").replace("(", r"\(")) as refused:
+        read_labels(given, KNOWN, 2)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_label_passes_evenly_into_another():
+    calm, battle = (read_labels(one, KNOWN, 1) for one in ("calm", "battle"))
+    mixture = Mixture.constant(calm).turn(battle, 10, 4)
+    shares = mixture.shares(8, 8)[0]
+    np.testing.assert_allclose(shares[:, 0], [0, 0, 0.25, 0.5, 0.75, 1, 1, 1])
+    np.testing.assert_allclose(shares.sum(-1), 1)
+    again = mixture.turn(calm, 12, 2)  # before it is over
+    np.testing.assert_allclose(again.shares(11, 4)[0, :, 0], [0.5, 0.25, 0, 0])
+    pairs = mixture.pairs(0, 16)
+    assert pairs.dtype == np.int32 and pairs.shape == (1, 16, 2, 2)
+    assert (pairs[..., 1].sum(-1) == SHARES).all() and set(pairs[..., 0].flat) == {0, 1}
+    np.testing.assert_array_equal(Mixture.constant(calm).pairs(5, 2), [[[[1, SHARES]]] * 2])
+    np.testing.assert_array_equal(labels.without(pairs, KNOWN)[0, 3], [[4, SHARES], [4, 0]])
+
+
+class LabelledGenerator(IntegerGenerator):
+    """One whose context has a channel more, of its labels: their numbers times their shares. Guided,
+    it goes on from both rows' contexts."""
+
+    def __init__(self, level, **kwargs):
+        super().__init__(level, **kwargs)
+        self.config = configs.replace(self.config, conditions=[
+            *map(configs.to_dict, self.config.conditions),
+            {"kind": "labels", "names": ["battle", "calm", "dance"], "channels": 1}])
+        self.weight_set = origin(self.config)
+
+    def context(self, inputs):
+        pairs = inputs["label"]
+        own = ((pairs[..., 0] + 1) * (pairs[..., 1] // 6553)).sum(-1)[..., None].astype(np.float32)
+        return np.concatenate([super().context(inputs), own], -1) if self.config.source else own
+
+    def sample(self, context, uniforms, previous, state, sampling=None, forced=None, log_probs=True):
+        guided = self.config.is_guided(sampling)
+        rows = len(previous) * (1 + guided)
+        assert len(context) == rows and len(state[0]) == rows
+        if not guided:
+            return super().sample(context, uniforms, previous, state, sampling, forced, log_probs)
+        half, codes, position = len(previous), [], state[0][:, 0].copy()
+        for t in range(uniforms.shape[1]):
+            seen = context[half:, t] + sampling.guidance * (context[:half, t] - context[half:, t])
+            given = None if forced is None else forced[:, t]
+            # The row without labels may have begun later.
+            previous = frame(seen, uniforms[:, t], previous, position[:half] + position[half:],
+                             sampling.temperature, given)
+            codes.append(previous)
+            position += 1
+        return np.stack(codes, 1), -uniforms if log_probs else None, [np.stack([position] * 2, 1)]
+
+
+def chain(down_to=128):
+    return IntegerCodec(down_to), [LabelledGenerator(x) for x in test_stream.LEVELS if x >= down_to]
+
+
+def start(**options):
+    return Stream(*chain(), **{"block": BLOCK, "seed": 3} | options)
+
+
+def collect(stream, blocks, changes=()):
+    """{level: codes} and the sound of so many blocks; changes: {block: keywords of `set`}."""
+    heard, codes = [], []
+    for i in range(blocks):
+        if i in dict(changes):
+            stream.set(**dict(changes)[i])
+        heard.append(next(stream))
+        codes.append(stream.codes)
+    return np.concatenate(heard, -1), {x: np.concatenate([c[x] for c in codes], -1) for x in codes[0]}
+
+
+GUIDED = {x: {"guidance": 2.0} for x in (512, 128)}
+PERFORMANCE = {2: {"label": "battle"}, 4: {"label": "dance:0.5,calm:0.5", "sampling": GUIDED},
+               9: {"label": ""}, 11: {"sampling": {512: {"guidance": 1.0}}}}
+
+
+def test_a_label_decides_what_plays_and_none_is_one_too():
+    heard = {one: collect(start(chosen={"label": one}), 3)[0].tobytes()
+             for one in ("battle", "calm", "calm:0.5,dance:0.5", "")}
+    assert len(set(heard.values())) == 4
+    assert collect(start(), 3)[0].tobytes() == heard[""]
+
+
+def test_a_guided_stream_hears_each_piece_twice():
+    plain, guided = (collect(start(chosen={"label": "calm"}, sampling=Sampling(guidance=g)), 3)[1]
+                     for g in (1.0, 3.0))
+    assert (plain[512] != guided[512]).any()
+    stream = start(chosen={"label": "calm"}, sampling=GUIDED)
+    assert [level.rows for level in stream._levels] == [2, 2]
+    stream.set(sampling={512: {"guidance": 1.0}})
+    next(stream)
+    assert [len(level.memory[0]) for level in stream._levels] == [1, 2]
+
+
+@pytest.mark.parametrize("stop", range(1, 14))
+def test_a_stream_goes_on_bit_for_bit_in_the_middle_of_a_change(stop):
+    heard, codes = collect(start(chosen={"label": "calm"}), 14, PERFORMANCE.items())
+    stream = start(chosen={"label": "calm"})
+    collect(stream, stop, PERFORMANCE.items())
+    if stop in PERFORMANCE:  # asked for, and not yet done
+        stream.set(**PERFORMANCE[stop])
+    state = stream.state()
+    codec, generators = chain()
+    resumed = Stream.resume(state, codec, generators)
+    left = {i - stop: change for i, change in PERFORMANCE.items() if i > stop}
+    np.testing.assert_array_equal(collect(resumed, 14 - stop, left.items())[0], heard[stop * BLOCK :])
+
+
+@pytest.mark.parametrize("options", [{"chunk": 7}, {"batch": 2}])
+def test_a_performance_does_not_depend_on_how_it_is_cut(options):
+    heard, codes = collect(start(), 8, PERFORMANCE.items())
+    again, made = collect(start(**options), 8, PERFORMANCE.items())
+    np.testing.assert_array_equal(again[0] if "batch" in options else again, heard)
+
+
+def test_what_was_played_before_a_change_stays_and_what_follows_passes_over():
+    still, before = collect(start(chosen={"label": "calm"}), 16)
+    turned, after = collect(start(chosen={"label": "calm"}), 16, [(3, {"label": "dance"})])
+    np.testing.assert_array_equal(turned[: 3 * BLOCK], still[: 3 * BLOCK])
+    assert (after[512] != before[512]).any()
+    stream = start(chosen={"label": "calm"})
+    collect(stream, 3)
+    stream.set(label="dance")
+    stream.state()  # does what was asked for
+    for level in stream._levels:
+        assert level.labels.begin == level.stop
+        assert level.labels.end - level.labels.begin == round(FADE / level.level)
+
+
+def test_every_level_follows_from_its_next_block():
+    stream = start(chosen={"label": "calm"})
+    collect(stream, 2)
+    stops = [level.stop for level in stream._levels]
+    stream.set(label="battle")
+    next(stream)
+    assert [level.labels.begin for level in stream._levels] == stops
+
+
+def test_a_jump_keeps_the_label_or_begins_with_another():
+    for change, label in (({}, "calm"), ({"label": "dance"}, "dance")):
+        jumped, _ = collect(start(chosen={"label": "calm"}), 5, [(2, {"jump": 9} | change)])
+        fresh, _ = collect(start(chosen={"label": label}, seed=9), 3)
+        passage = round(controls.PASSAGE * 22050)
+        np.testing.assert_array_equal(jumped[2 * BLOCK + passage :], fresh[passage:])
+
+
+def test_windows_have_labels_and_guidance_too():
+    def piece(**options):
+        made = Windows(*chain(), block=BLOCK, windows=3, samples=16 * BLOCK, seed=3, **options)
+        return np.concatenate(list(made))
+
+    calm = piece(chosen={"label": "calm"}, sampling=GUIDED)
+    np.testing.assert_array_equal(calm, piece(chosen={"label": "calm"}, sampling=GUIDED))
+    assert (calm != piece(chosen={"label": "dance"}, sampling=GUIDED)).any()
+    assert (calm != piece(chosen={"label": "calm"})).any()
+
+
+def test_a_change_that_cannot_be_changes_nothing():
+    stream = start()
+    for change, said in (({"label": "clam"}, "did you mean 'calm'"),
+                         ({"sampling": {512: {"guidance": 0}}}, "at least 1"),
+                         ({"sampling": {512: {"guidance": 100}}}, "at most 10")):
+        with pytest.raises(UserError, match=said):
+            stream.set(**change)
+    np.testing.assert_array_equal(collect(stream, 2)[0], collect(start(), 2)[0])
+
+
+def test_weights_without_labels_have_none_to_choose_and_nothing_to_follow():
+    for options, said in (({"chosen": {"label": "calm"}}, "generator_512 was trained without labels: there is none to choose"),
+                          ({"sampling": Sampling(guidance=2)}, "nothing for guidance to follow")):
+        with pytest.raises(UserError, match=said):
+            test_stream.start(test_stream.chain(128), **options)
+    stream = test_stream.start(test_stream.chain(128))
+    assert stream.labels == ()
+    with pytest.raises(UserError, match="was trained without labels"):
+        stream.set(label="calm")
+
+
+def test_a_chain_has_one_vocabulary():
+    codec, generators = chain()
+    generators[1].config = configs.replace(generators[1].config, conditions=[
+        configs.to_dict(generators[1].config.source),
+        {"kind": "labels", "of": "genre", "names": ["waltz", "march"], "channels": 1}])
+    with pytest.raises(UserError, match=r"generator_128 has labels by genre \(waltz, march\), but "
+                                        r"generator_512 has labels by folder \(battle, calm, dance\)"):
+        engine.check_chain(codec, generators)
+
+
+def test_a_score_may_change_labels():
+    changes = controls.parse_changes([[0, {"label": {"calm": 0.5, "dance": 0.5}}], [BLOCK, {"label": ""}]])
+    score = controls.Score(3, changes)
+    score.check(start())
+    again = np.concatenate([b for b, _ in zip(controls.replay(start(), changes), range(4), strict=False)])
+    np.testing.assert_array_equal(again, collect(start(), 4, [(0, {"label": "calm,dance"}), (1, {"label": ""})])[0])
+
+
+def test_keys_go_from_label_to_label():
+    stream = start()
+    keys = Keys(stream)
+    keys.press("?")
+    assert "l/L label" in keys.said and "g/G guidance" in keys.said
+    for key in "llL":
+        keys.press(key)
+    keys.press("G")
+    assert [change.get("label") for _, change in keys.score[:3]] == ["battle", "calm", "battle"]
+    assert keys.score[3][1] == {"sampling": {512: {"guidance": 1.5}, 128: {"guidance": 1.5}}}
+    assert "guidance 1.5" in keys.line
