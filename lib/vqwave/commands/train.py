@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
         f"--help): {', '.join(_passed_on())}.",
         "--data-dir data/my_music --hours 1",
         "--data-dir data/my_music --hours 20 --from-scratch",
+        "--data-dir data/both --from-scratch --label folder",
     )
     parser.add_argument("--list", action=_List, nargs=0,
                         help="print what presets there are, and exit")
@@ -69,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--transpose", type=cli.field(config.TrainingConfig, "transpose"),
                         metavar="SEMITONES",
                         help=f"see {cli.command('train-generator')} --help")
+    options.add_label(parser, "(with --from-scratch, or weights that were trained with it)")
     parser.add_argument("--scheduler", metavar="tcp://HOST:PORT",
                         help=f"see {cli.command('train-generator')} --help")
     parser.add_argument("--no-fp16", action="store_true",
@@ -92,7 +94,8 @@ def main(argv=None) -> int:
     chosen = plan.Plan(args.data_dir, output, args.preset or config.SHIPPED,
                        _parse_levels(args.levels), hours, args.steps,
                        args.input_length, args.offsets, args.transpose,
-                       args.scheduler, tuple(extra), begin, args.listen, not args.no_report)
+                       args.label, args.scheduler, tuple(extra), begin, args.listen,
+                       not args.no_report)
     plan.run(chosen)
     folder = shlex.quote(str(output))
     models = {stage.name for stage in chosen.stages}

@@ -13,6 +13,7 @@ def parser() -> argparse.ArgumentParser:
         "Train one generator on the codes that trained codecs make of a data folder. The same "
         "command again goes on where it was stopped.",
         "--generator generator_128 --data-dir data/my_music --minutes 60 --fp16",
+        "--generator generator_128 --data-dir data/both --label folder",
     )
     options.add_options(parser, "generator")
     arguments.add_codecs(parser)
@@ -24,6 +25,7 @@ def parser() -> argparse.ArgumentParser:
                         metavar="SEMITONES",
                         help="encode each training track also 1 … SEMITONES higher and lower "
                              "(default: the preset's)")
+    options.add_label(parser)
     parser.add_argument("--scheduler", metavar="tcp://HOST:PORT",
                         help="encode the tracks on the workers of a Dask cluster (docs/scaling.md)")
     return parser

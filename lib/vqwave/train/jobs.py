@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 
 from .. import config, weights
-from ..data import codes, manifest, silence, splits, windows
+from ..data import codes, labels, manifest, silence, splits, windows
 from ..errors import UserError
 from ..nn import codec as nn_codec
 from ..nn import generator as nn_generator
@@ -43,6 +43,11 @@ class Job:
     def check(self):
         """Read what there is. Raises `UserError` where the model cannot train on it."""
         self.tracks = manifest.read(self.data_dir)
+
+    def complete(self, before: config.CodecConfig | config.GeneratorConfig | None):
+        """Fill in what the model leaves open. before: the model that the run goes on with or begins
+        with; None: it begins with nothing.
+        """
 
     def check_rate(self, name: str, sample_rate: int, advice: str = ""):
         if self.tracks[0].sample_rate != sample_rate:
@@ -239,6 +244,18 @@ class GeneratorJob(Job):
                                     f"has {getattr(weight_set.config, key)}")
             self.check_rate(weight_set.name, weight_set.config.sample_rate)
 
+    def complete(self, before):
+        """The vocabulary of its labels, which is the tracks', or that of the model before."""
+        own = self.model.labels
+        if own is None or own.names:
+            return
+        known = before.labels if before else None
+        names = (known.names if known and known.of == own.of
+                 else labels.vocabulary(self.tracks, own.of))
+        filled = config.replace(own, names=names)
+        self.model = config.replace(self.model, conditions=[
+            config.to_dict(filled if one is own else one) for one in self.model.conditions])
+
     def check_settings(self, training: config.TrainingConfig):
         unit = self.model.source_level or self.model.level
         if training.input_length % unit:
@@ -268,6 +285,7 @@ class GeneratorJob(Job):
                 track, variant, self.spans[track.file], entry, model.level, *(
                     (above[0][2], model.source_level) if above else ())))
         self._choose_window(say)
+        self._describe_labels(say)
         sides = [self._rows(self.train), self._rows(self.val or self.train)]
         bits = group.from_first(
             lambda: codes.unigram_bits(sides[0], sides[1], model.num_codes, model.books))
@@ -283,6 +301,13 @@ class GeneratorJob(Job):
             say(f"{short} of {len(self.train)} training tracks are shorter than a window of "
                 f"{self.training.input_length / self.tracks[0].sample_rate:.3g} s, which goes on "
                 f"with another track")
+
+    def _describe_labels(self, say):
+        """How many tracks are trained on of each label."""
+        if self.model.labels:
+            counts = labels.count(self.train, self.model.labels)
+            say(f"labels by {self.model.labels.of}: " + ", ".join(
+                f"{name or 'none of these'} ({found})" for name, found in counts.items()))
 
     def _rows(self, tracks) -> list[windows.CodeTrack]:
         """Every variant of these tracks."""

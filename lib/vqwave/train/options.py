@@ -10,7 +10,7 @@ import argparse
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from .. import cli, config, weights
 from ..config import (
@@ -172,6 +172,8 @@ def read_settings(args, role: str) -> TrainingSettings:
     preset = config.preset(args.preset)
     file = _read_file(args.config)
     name, model = _model(preset, role, args.name, file.get("model") or {}, args.config)
+    if getattr(args, "label", None):
+        model = with_labels(model, args.label)
     own = file.get("training") or {}
     own = own | {key: getattr(args, key) for key in _SETTINGS
                  if getattr(args, key, None) is not None}
@@ -193,6 +195,22 @@ def read_settings(args, role: str) -> TrainingSettings:
         getattr(args, "decoder_only", False),
         args.keep_all, args.promote, args.distribute, frozenset(own) | frozenset(held)),
                             preset.chain)
+
+
+def add_label(p: argparse.ArgumentParser, *more: str):
+    """`--label`. more: what it says besides."""
+    p.add_argument("--label", choices=get_args(config.Labels.model_fields["of"].annotation),
+                   help=" ".join(["tell the generator what each track is: the name of the folder "
+                                  "that its recording lies in, or a tag; what plays can then be "
+                                  "told a label", *more]))
+
+
+def with_labels(model: GeneratorConfig, of: str) -> GeneratorConfig:
+    """A generator that is told labels, and what says them; its other conditions stay."""
+    conditions = [config.to_dict(one) for one in model.conditions if one is not model.labels]
+    if model.labels and model.labels.of == of:
+        return model
+    return config.replace(model, conditions=[*conditions, {"kind": "labels", "of": of}])
 
 
 def _read_file(path) -> dict:

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from .. import cli, config, weights
 from ..config import ChainConfig
-from ..data import manifest
+from ..data import labels, manifest
 from ..errors import Interrupted, UserError
 from ..files import atomic_write
 from . import options, origin, replicas
@@ -69,10 +69,11 @@ class Plan:
 
     preset: a preset's name or file. levels: those to train, from the top down; None for all of the
     chain, or with an origin for those that play. hours: for all of it, shared out over the stages;
-    or `steps` of each. input_length, offsets, transpose: None for each model's own. scheduler: see
-    `train_generator`. extra: options that every training is given as they are. origin: what it
-    begins with, in place of a preset's models from nothing. listen: minutes between two hearings of
-    what is learnt (0: none). report: whether a page is written in the end. spent: seconds so far.
+    or `steps` of each. input_length, offsets, transpose: None for each model's own. label: what
+    says the generators' labels; None: as each has it. scheduler: see `train_generator`. extra:
+    options that every training is given as they are. origin: what it begins with, in place of a
+    preset's models from nothing. listen: minutes between two hearings of what is learnt (0: none).
+    report: whether a page is written in the end. spent: seconds so far.
     finished: stages, and how many steps each was asked for (1 where the time was shared out).
     verdicts: of each of the origin's codecs whether it "serves", what it "lacks", and its
     "treatment": "keep", "decoder" or "whole".
@@ -87,6 +88,7 @@ class Plan:
     input_length: int | None = None
     offsets: int | None = None
     transpose: int | None = None
+    label: str | None = None
     scheduler: str | None = None
     extra: tuple[str, ...] = ()
     origin: Origin | None = None
@@ -176,6 +178,7 @@ class Plan:
             command += ["--vqvae-weights-dir", str(self.output_dir)]
             command += ["--offsets", str(self.offsets)] if self.offsets else []
             command += ["--transpose", str(self.transpose)] if self.transpose is not None else []
+            command += ["--label", self.label] if self.label else []
             command += ["--scheduler", self.scheduler] if self.scheduler else []
         command += ["--input-length", str(self.input_length)] if self.input_length else []
         if self.hours:
@@ -277,6 +280,19 @@ class Plan:
         self.write()
 
 
+def _check_labels(plan: Plan, tracks):
+    """Raises `UserError` where the tracks, or what the plan begins with, have no such labels."""
+    labels.vocabulary(tracks, plan.label)
+    if plan.origin is None:
+        return
+    for name in plan.chain.generators.values():
+        there = plan.origin.set_of(name).config.labels
+        if there is None or there.of != plan.label:
+            had = there.summary if there else "no labels"
+            raise UserError(f"--label {plan.label}: {name} in {plan.origin.generators} was trained "
+                            f"with {had}; --from-scratch trains one that knows them")
+
+
 TREATMENTS = ("keep", "decoder", "whole")
 """Of a codec that a chain begins with: kept as it is, its decoder tuned, all of it tuned."""
 
@@ -299,6 +315,8 @@ def run(plan: Plan, say: Callable[[str], None] = print):
         raise UserError(
             f"{plan.data_dir}: is at {tracks[0].sample_rate} Hz, {who} at {rate} "
             f"Hz; prepare the audio with --sample-rate {rate}")
+    if plan.label:
+        _check_labels(plan, tracks)
     if plan.origin and replicas.processes() > 1:
         raise UserError("several processes can only train together from nothing: --from-scratch")
     amount = plan.amount if plan.origin else None  # also where nothing sounds, that is said now

@@ -62,21 +62,28 @@ def find_start(job, options: RunOptions, training: TrainingConfig, data: DataCon
     if (begin and saved and begin.record.get("step") == saved.step
         and begin.record.get("id") == saved.id):
         begin = None  # the saved state is that very point
+    source = None
+    if not saved and not begin and options.start_from:
+        source = weights.find(options.start_from, name)
+    before = begin.config if begin else saved.model if saved else source and source.config
+    job.complete(before)
     given = options.asked(training, data)
-    if before := saved or (begin if begin and begin.training else None):
-        training = _settle(before.training, training, given)
-        data = _settle(before.data or DataConfig(trim_silence=None), data, given)
+    if earlier := saved or (begin if begin and begin.training else None):
+        training = _settle(earlier.training, training, given)
+        data = _settle(earlier.data or DataConfig(trim_silence=None), data, given)
     codecs = {one.name: one.codes_id for one in job.codec_weights} or None
     if begin or not saved:
         record = RunRecord(job.model, training, data, secrets.token_hex(8), codecs=codecs,
                            steps=None if options.minutes else training.steps)
         start = Start(record, state.path)
+        if begin or source:
+            _check_labels(begin or source, job.model)
         if begin:
             _check_part(begin.record.get("codes_of"), name, options)
             _rewind(record, begin, options, saved)
             start.weights = begin
-        elif options.start_from:
-            start.weights = _begin_with(record, options, say)
+        elif source:
+            start.weights = _begin_with(record, source, options, say)
         return start
     _check_same(saved, job.model, codecs, options)
     _adopt(saved, training, data, given, options, say)
@@ -89,8 +96,8 @@ def _settle(kept, asked, given):
     return config.validate(type(kept), config.to_dict(kept) | values)
 
 
-def _begin_with(record: RunRecord, options: RunOptions, say) -> weights.WeightSet:
-    source = weights.find(options.start_from, record.name)
+def _begin_with(record: RunRecord, source: weights.WeightSet, options: RunOptions,
+                say) -> weights.WeightSet:
     say(f"begins with {source.summary}")
     if options.decoder_only:
         record.codes_of = source.codes_id
@@ -98,11 +105,32 @@ def _begin_with(record: RunRecord, options: RunOptions, say) -> weights.WeightSe
     return source
 
 
+def _check_labels(source: weights.WeightSet, model):
+    """Raises `UserError` where a generator was trained with other labels than it is to have."""
+    if (said := _other_labels(source.config, model)) is not None:
+        raise UserError(f"{source.summary}: was trained with {said[0]}; it cannot go on with "
+                        f"{said[1]}")
+
+
+def _other_labels(there, now) -> tuple[str, str] | None:
+    """The labels of two models in words; None where they are the same."""
+    labels = [one.labels if isinstance(one, config.GeneratorConfig) else None
+              for one in (there, now)]
+    facts = [(one.of, one.names) if one else None for one in labels]
+    if facts[0] == facts[1]:
+        return None
+    words = tuple(one.summary if one else "no labels" for one in labels)
+    return words if words[0] != words[1] else (f"other {words[0]}", words[1])
+
+
 def _check_same(saved: RunRecord, model, codecs, options: RunOptions):
     """Raises `UserError` where the saved run is of another model, other codes, or trains another
     part.
     """
     folder, name = options.output_dir, saved.name
+    if (said := _other_labels(saved.model, model)) is not None:
+        raise UserError(f"{folder}: holds a run of {name} with {said[0]}, not with {said[1]}; use "
+                        f"another --output-dir, or remove {name}.state.npz")
     if saved.model != model:
         key, there, now = _first_difference(config.to_dict(saved.model), config.to_dict(model))
         raise UserError(f"{folder}: holds a run of {name} with another config ({key}: {there!r} "
