@@ -17,7 +17,8 @@ class Generators(Part):
 
     padded: all source codes replaced by the token for "nothing there"; foreign: by those of other
     test music; both ask a model that was trained with a context. context_free: a model of its own,
-    trained without one.
+    trained without one. unlabelled, mislabelled: of generators that were trained with labels, asked
+    without the track's label, and with another.
     """
 
     name = "generators"
@@ -69,11 +70,16 @@ class Generators(Part):
             Target("bits that the context is worth, against one trained without, worst "
                    "level", "≥", None, None, "",
                    _least_gain("context_free")),
+            Target("bits that the label is worth, against none, worst level", "≥", None, None, "",
+                   _least_gain("unlabelled")),
+            Target("bits that the label is worth, against another, worst level", "≥", None, None,
+                   "", _least_gain("mislabelled")),
         )
 
     def write(self, page, sides, evaluation):
         plan, rate = evaluation.plan, evaluation.rate
-        own = any("context_free" in row for found in sides.values() for row in found["generators"])
+        rows = [row for found in sides.values() for row in found["generators"]]
+        own, labels = (any(key in row for row in rows) for key in ("context_free", "unlabelled"))
         page.heading("Generators")
         page.add(f"Bits a frame of {plan.bits_seconds:g} s from the middle of each track, each "
                  f"frame given the real ones before it (the first {plan.warm_up:g} s are heard, "
@@ -82,15 +88,18 @@ class Generators(Part):
                  f"music. Without context: asked with every source code replaced by the token for "
                  f"nothing (padded) or by another track's (foreign), which overstates what it is "
                  f"worth, since the model was taught to rely on it"
-                 + ("; own model: one that was trained without." if own else "."))
-        page.tables(side_by_side([_table(found["generators"], own, rate)
+                 + ("; own model: one that was trained without." if own else ".")
+                 + (" Without the label, and with another: told none, or the next of the labels, "
+                    "in place of the track's." if labels else ""))
+        page.tables(side_by_side([_table(found["generators"], own, labels, rate)
                                   for found in sides.values()]))
 
 
-def _table(rows, own, rate):
-    keys = ("padded", "foreign", *["context_free"] * own)
+def _table(rows, own, labels, rate):
+    keys = ("padded", "foreign", *["context_free"] * own,
+            *["unlabelled", "mislabelled"] * labels)
     return [("generator", "at most", "unigram", "model", "a second", "padded",
-             "foreign", *["own model"] * own),
+             "foreign", *["own model"] * own, *["without the label", "with another"] * labels),
             *((row["generator"], f"{row['most']:g}", f"{row['unigram']:.2f}", f"{row['bits']:.2f}",
                f"{row['bits'] * rate / row['level']:.0f}",
                *(f"{row[key]:.2f}" if key in row else "" for key in keys)) for row in rows)]
@@ -123,16 +132,20 @@ def measure_bits(evaluation, found) -> dict:
     asked = scoring.read_spans(spans, config.books)[:, warm:].reshape(-1, config.books)
     made["unigram"] = float(sum(costs[book][asked[:, book]].mean() for book in range(config.books)))
     generator = engine.load_generator(found, evaluation.music.engine)
-    variants = {"bits": spans}
+    variants: dict[str, dict] = {"bits": {}}
     if config.source:
-        variants |= {"padded": scoring.pad_sources(spans, config),
-                     "foreign": scoring.swap_sources(spans, config)}
-    for i, (name, sources) in enumerate(variants.items()):
+        variants |= {"padded": {"sources": scoring.pad_sources(spans, config)},
+                     "foreign": {"sources": scoring.swap_sources(spans, config)}}
+    if config.labels:
+        variants |= {"unlabelled": {"labels": [config.labels.none] * len(spans)},
+                     "mislabelled": {"labels": scoring.swap_labels(spans, config)}}
+    for i, (name, told) in enumerate(variants.items()):
         def report(share, name=name, i=i):
-            evaluation.progress(evaluation.part, f"{config.name}, {name}", (i + share) / 3)
+            evaluation.progress(evaluation.part, f"{config.name}, {name}",
+                                (i + share) / len(variants))
 
-        made[name] = metrics.bits(scoring.score(generator, spans, sources=sources,
-                                                report=report)[:, warm:])
+        made[name] = metrics.bits(scoring.score(generator, spans, report=report,
+                                                **told)[:, warm:])
     return made | {"frames": len(asked)}
 
 

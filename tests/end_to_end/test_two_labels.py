@@ -1,0 +1,175 @@
+"""Two folders of clearly different sounds as two labels: a tiny generator learns them, its weights
+remember the vocabulary, and held-out music is likeliest with its own label."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from prepared import Told, data_folder
+
+from vqwave import cli, weights
+from vqwave import config as configs
+from vqwave.commands import generate, train, train_generator
+from vqwave.config import DataConfig, TrainingConfig
+from vqwave.data import manifest
+from vqwave.errors import UserError
+from vqwave.measure import scoring
+from vqwave.metrics import bits
+from vqwave.play import api, engine
+from vqwave.train import options, plan, training
+from vqwave.train.options import RunOptions
+
+NAME = "generator_512"
+STEPS = 80
+
+
+def tone(seconds, pitch, seed):
+    """float32 [samples] of a tone that wavers around one pitch, in Hz."""
+    random = np.random.default_rng(seed)
+    t = np.arange(round(22050 * seconds)) / 22050
+    return (0.4 * np.sin(2 * np.pi * pitch * (1 + 0.02 * np.sin(3 * t)) * t)
+            + 0.05 * random.normal(size=t.size)).astype(np.float32)
+
+
+def prepared(folder, sounds):
+    """A data folder of {"label/track": sound}, as if each label were a folder of music."""
+    tracks = data_folder(folder, {name.replace("/", " "): x for name, x in sounds.items()})
+    source = {name.replace("/", " "): f"/music/{name}.ogg" for name in sounds}
+    tracks = [dataclasses.replace(t, source=source[t.file.removesuffix(".ogg.u16")]) for t in tracks]
+    manifest.write(folder, tracks)
+    return tracks
+
+
+def sounds(labels):
+    return {f"{label}/{label}{i}": tone(6, pitch, i) for label, pitch in labels.items() for i in range(4)}
+
+
+def labelled(of="folder", **more):
+    model = configs.preset("tiny").generator(NAME)
+    return configs.replace(model, conditions=[{"kind": "labels", "of": of, "channels": 8} | more])
+
+
+SETTINGS = TrainingConfig(steps=STEPS, epochs=1, batch_size=8, input_length=32768, offsets=1,
+                          learning_rate=1e-2, warmup=5)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    prepared(folder, sounds({"low": 110, "high": 1760}))
+    return folder
+
+
+def run(model, data, codecs, out, say=None, steps=2, **more):
+    return training.train_generator(model, data, codecs, RunOptions(out, promote=True, **more),
+                                    configs.replace(SETTINGS, steps=steps),
+                                    DataConfig(split=0.0, trim_silence=None), say or Told())
+
+
+@pytest.fixture(scope="module")
+def trained(data, tiny_weights, tmp_path_factory):
+    """The folder of a generator that learnt both labels, and what its training said."""
+    out, say = tmp_path_factory.mktemp("out"), Told()
+    run(labelled(), data, tiny_weights.codecs, out, say, STEPS)
+    levels = [configs.to_dict(one) for one in configs.preset("tiny").chain.levels[:1]]
+    weights.save_chain(out, configs.replace(configs.preset("tiny").chain, levels=levels))
+    return out, say
+
+
+def test_the_vocabulary_stands_beside_the_weights(trained):
+    out, say = trained
+    assert weights.find(out, NAME).config.labels.names == ("high", "low")
+    assert "labels by folder: high (4), low (4)" in say.lines
+    assert "names: [high, low]" in (out / f"{NAME}.yml").read_text()
+
+
+def test_music_is_likeliest_with_its_own_label(trained, data, tiny_weights):
+    played = engine.load_generator(weights.find(trained[0], NAME), "onnx-float32")
+    codec = engine.load_codec(weights.find(tiny_weights.codecs, "vqvae_512"), "onnx-float32")
+    spans = []
+    for track in manifest.read(data)[::2]:
+        label = track.file.split()[0]
+        coded = scoring.encode_track(tone(6, {"low": 110, "high": 1760}[label], 77), codec, None,
+                                     track, 0)
+        spans.append(scoring.Span(coded, 0, 250))
+    none = [played.config.labels.none] * len(spans)
+    right, without, wrong = (bits(scoring.score(played, spans, labels=told))
+                             for told in (None, none, scoring.swap_labels(spans, played.config)))
+    assert right < without < wrong
+    assert without - right > 0.01 and wrong - right > 0.2
+
+
+def test_a_label_is_asked_for_on_the_command_line(trained, tiny_weights, tmp_path, capsys):
+    def play(*more):
+        code = cli.entry(generate.main, [
+            "--seconds", "1", "--seed", "1", "--output", str(tmp_path / "out.wav"), "--force",
+            "--vqvae-weights-dir", str(tiny_weights.codecs), "--generator-weights-dir", str(trained[0]),
+            *more])
+        return code, capsys.readouterr().err.splitlines()[-1]
+
+    heard = set()
+    for more in ((), ("--label", "low"), ("--label", "high"), ("--label", "low:0.7,high:0.3"),
+                 ("--label", "low", "--guidance", "3")):
+        assert play(*more)[0] == 0
+        heard.add((tmp_path / "out.wav").read_bytes())
+    assert len(heard) == 5
+    for more, said in (
+        (("--label", "lo"), "no label is called 'lo'; did you mean 'low'? There are high, low"),
+        (("--guidance", "2"), "--guidance needs --label"),
+        (("--label", "low", "--generator-weights-dir", str(tiny_weights.generators)),
+         "generator_512 was trained without labels: there is none to choose"),
+    ):
+        code, error = play(*more)
+        assert code == 2 and said in error, error
+    for guidance in ("0", "100"):
+        with pytest.raises(SystemExit) as refused:
+            play("--label", "low", "--guidance", guidance)
+        assert refused.value.code == 2
+        assert f"{guidance!r} is not a number from 1 to 10" in capsys.readouterr().err
+    assert api.load(tiny_weights.codecs, trained[0]).labels == ("high", "low")
+    assert api.load(tiny_weights.codecs, tiny_weights.generators).labels == ()
+
+
+def test_a_training_that_goes_on_keeps_its_vocabulary(data, tiny_weights, tmp_path):
+    out, more = tmp_path / "out", tmp_path / "more"
+    prepared(more, sounds({"low": 110, "mid": 440}))
+    run(labelled(), data, tiny_weights.codecs, out)
+    say = Told()
+    run(labelled(), more, tiny_weights.codecs, out, say, steps=4)
+    assert weights.find(out, NAME, "best").config.labels.names == ("high", "low")
+    assert "labels by folder: high (0), low (4), none of these (4)" in say.lines
+    with pytest.raises(UserError, match=r"holds a run of generator_512 with labels by folder "
+                                        r"\(high, low\), not with no labels"):
+        run(configs.preset("tiny").generator(NAME), data, tiny_weights.codecs, out)
+
+
+def test_training_begins_with_weights_of_the_same_labels_alone(trained, data, tiny_weights, tmp_path):
+    source, _ = trained
+    say = Told()
+    run(labelled(), data, tiny_weights.codecs, tmp_path / "on", say, start_from=source)
+    assert any("begins with" in line for line in say.lines)
+    for model, start, said in (
+        (labelled(names=["low", "mid"]), source,
+         r"with labels by folder \(high, low\); it cannot go on with labels by folder \(low, mid\)"),
+        (configs.preset("tiny").generator(NAME), source, "it cannot go on with no labels"),
+        (labelled(), tiny_weights.generators, r"was trained with no labels; it cannot go on with labels"),
+    ):
+        with pytest.raises(UserError, match=said):
+            run(model, data, tiny_weights.codecs, tmp_path / "other", start_from=start)
+
+
+def test_labels_that_the_tracks_do_not_say_are_refused(data, tiny_weights, tmp_path):
+    with pytest.raises(UserError, match="no track says its genre"):
+        run(labelled("genre"), data, tiny_weights.codecs, tmp_path / "out")
+
+
+def test_trainers_take_the_option(data, tmp_path):
+    parsed = train_generator.parser().parse_args(["--generator", "generator_128", "--data-dir", str(data),
+                                                  "--preset", "tiny", "--label", "album"])
+    model = options.read_settings(parsed, "generator").model
+    assert model.labels.of == "album" and model.labels.names == () and model.source
+    made = plan.Plan(data, tmp_path, "tiny", steps=2, label="folder")
+    commands = {stage.role: made.command(stage) for stage in made.stages}
+    assert "--label" not in commands["codec"]
+    assert commands["generator"][commands["generator"].index("--label") + 1] == "folder"
+    assert train.parser().parse_args(["--data-dir", "d", "--label", "genre"]).label == "genre"
