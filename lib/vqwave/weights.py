@@ -15,6 +15,7 @@ TensorFlow-free.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -282,6 +283,20 @@ def tags(folder, name: str) -> list[str]:
             if match:
                 found.append(match[1] or "")
     return sorted(found, key=lambda t: (not t.isdigit(), t == "", t))
+
+
+def labels(folder, chain: configs.ChainConfig) -> tuple[str, ...]:
+    """The labels that the generators of a chain in a folder were trained with, as the files beside
+    them say; the sets themselves are not read.
+    """
+    for name in chain.generators.values():
+        for tag in tags(folder, name)[-1:]:
+            with contextlib.suppress(configs.ConfigError):
+                values = configs.upgrade(configs.load_yaml(config_path(folder, name, tag)))
+                model = configs.validate_model(values.get("model"), name)
+                if isinstance(model, configs.GeneratorConfig) and model.labels:
+                    return model.labels.names
+    return ()
 
 
 def chain(folder) -> configs.ChainConfig:

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from prepared import music as tune
 
 import vqwave
-from vqwave import files, metrics
+from vqwave import files, metrics, weights
 from vqwave.config import preset, replace
 from vqwave.data import audio
 from vqwave.errors import UserError
@@ -353,6 +353,9 @@ def test_a_take_that_was_changed_while_it_played_is_made_again_by_its_link_and_b
     ({"freeze": 60}, "The seconds to freeze must be"), ({"notes": "C"}, "notes is 'C'"), ({"notes": [200]}, "a note is 200"),
     ({"levels": [1]}, "levels must be"), ({"levels": {"7": {}}}, "Level 7 is not made"),
     ({"levels": {"512": {"top_p": 2}}}, "The top_p of level 512 must be a number from 0.05 to 1"),
+    ({"label": "calm"}, "was trained without labels"),
+    ({"levels": {"512": {"guidance": 2}}}, "nothing for guidance to follow"),
+    ({"levels": {"512": {"guidance": 0}}}, "The guidance of level 512 must be a number from 1 to 10"),
 ])
 def test_changes_that_cannot_be_are_refused(studio, weights_folder, given, words):
     frames, take = begin(studio, weights_folder)
@@ -361,6 +364,44 @@ def test_changes_that_cannot_be_are_refused(studio, weights_folder, given, words
         studio.take(take["id"]).steer(given)
     assert studio.take(take["id"]).score == []
     frames.close()
+
+
+@pytest.fixture(scope="module")
+def labelled(tiny_weights, tmp_path_factory):
+    """A studio of weights of the tiny chain's top level that were trained with labels."""
+    folder = tmp_path_factory.mktemp("labelled")
+    model = replace(preset("tiny").generator(512), conditions=[{"kind": "labels", "names": ["calm", "battle"]}])
+    chains.save_generator(folder, model, 2.0)
+    top = replace(CHAIN, levels=[{"level": 512, "codec": "vqvae_512", "generator": "generator_512"}])
+    weights.save_chain(folder, top)
+    studio = Studio(tiny_weights.codecs, [folder])
+    yield studio
+    studio.close()
+
+
+def test_a_take_of_weights_with_labels_begins_with_one_and_passes_into_others(labelled, tmp_path):
+    [folder] = labelled.about()["folders"]
+    assert folder["labels"] == ["calm", "battle"]
+    frames, take = begin(labelled, folder["name"], level=512, seed=4, label="calm")
+    assert (take["labels"], take["label"]) == (["calm", "battle"], "calm")
+    kept = labelled.take(take["id"])
+    changes = {1: {"label": "battle"}, 2: {"levels": {"512": {"guidance": 3}}}, 4: {"label": "calm:0.5,battle:0.5"}, 5: {"label": ""}}
+    for i in range(7):
+        if i in changes:
+            assert kept.steer(changes[i])["sample"] == 8192 * i
+        next(frames)
+    with pytest.raises(UserError, match="no label is called 'clam'; did you mean 'calm'"):
+        kept.steer({"label": "clam"})
+    record = labelled.stop(take["id"], 7 * 8192)
+    frames.close()
+    given = dict(urllib.parse.parse_qsl(record["link"]))
+    assert given["label"] == "calm" and "--label calm" in record["command"]
+    again = unframed(labelled.perform(given))[-1][0]["end"]
+    wavs = [labelled.take(identity).file("wav").read_bytes() for identity in (take["id"], again["id"])]
+    assert wavs[0] == wavs[1]
+    plain = unframed(labelled.perform({k: x for k, x in given.items() if k not in ("label", "score")}))[-1][0]["end"]
+    assert labelled.take(plain["id"]).file("wav").read_bytes() != wavs[0]
+    assert "no label is called 'waltz'" in refusal(labelled, weights=folder["name"], label="waltz")
 
 
 @pytest.mark.parametrize("score", ["[[1,", "[1]", [[-1, {}]], [[0, {"begin": 1}]],
@@ -847,7 +888,8 @@ def test_the_page_offers_clips_that_the_notice_names_and_what_a_link_says(client
     about = json.loads(client("/studio/about")[1])
     assert len(about["clips"]) == 3 and about["rate"] == RATE
     assert about["folders"][0] | {"name": weights_folder} == {
-        "name": weights_folder, "epochs": [""], "ending": CHAIN.ending, "levels": list(LEVELS)}
+        "name": weights_folder, "epochs": [""], "ending": CHAIN.ending, "levels": list(LEVELS),
+        "labels": []}
     clip = json.loads(client("/studio/clips/love_theme", {})[1])
     assert clip["name"] == "Love Theme (Ryan Reilly)" and clip["seconds"] == pytest.approx(30, abs=0.1)
     assert client("/studio/clips/none", {})[0] == 400

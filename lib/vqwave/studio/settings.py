@@ -17,6 +17,8 @@ from ..play.stream import draw_seed
 LONGEST = 4 * 3600.0
 """Seconds of a take that has no end of its own."""
 LONGEST_RECORDING = 30 * 60.0
+LONGEST_LABEL = 1000
+"""Characters of a mixture of labels."""
 LARGEST_SEED = 2**53 - 1
 """What a browser can count to."""
 
@@ -38,7 +40,8 @@ class Settings:
     `chain` are the levels that the folder's chain has, `temperature` a number for each; the levels
     that are not at work have theirs for nothing. `recording` is the id that `Studio.receive` gave,
     `name` the file's name; both are empty in mode "new". `level` is where the music stops, `keep`
-    the level that mode "vary" keeps. `score` is what was changed while it played: (sample, keywords
+    the level that mode "vary" keeps. `label`: one, or several with shares, as `Stream.set` takes
+    them; "" for any. `score` is what was changed while it played: (sample, keywords
     of `Stream.set`) each.
     """
 
@@ -56,6 +59,7 @@ class Settings:
     prompt_seconds: float = 5.0
     keep_original: bool = True
     keep: int = 0
+    label: str = ""
     score: tuple = ()
 
     @classmethod
@@ -100,6 +104,7 @@ class Settings:
             ),
             mode=mode,
             keep=chain.top,
+            label=str(given.get("label", ""))[:LONGEST_LABEL],
             score=read_score(given.get("score", ())),
         )
         if mode == "new":

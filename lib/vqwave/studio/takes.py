@@ -38,6 +38,7 @@ from ..play.stream import Stream, Variation, draw_seed
 from .pictures import BANDS, Roll, Spectrum, frame
 from .settings import (
     LONGEST,
+    LONGEST_LABEL,
     LONGEST_RECORDING,
     MOST_CHANGES,
     NO_RECORDING,
@@ -193,8 +194,10 @@ class Studio:
             "longest_comparison": LONGEST_COMPARISON, "past": PAST, "newest": self.newest(),
             "controls": [dataclasses.asdict(one) for one in controls.CONTROLS.values()
                          if one.sampled or one.name in TURNED],
-            "folders": [{"name": label, "epochs": self.epochs(label), "ending": chain.ending,
-                         "levels": list(chain.sizes)} for label, chain in self.chains.items()],
+            "folders": [{"name": name, "epochs": self.epochs(name), "ending": chain.ending,
+                         "levels": list(chain.sizes),
+                         "labels": list(weights.labels(self.folders[name], chain))}
+                        for name, chain in self.chains.items()],
         }
 
     @property
@@ -524,6 +527,7 @@ class Studio:
             words += ["--seconds", as_typed(settings.seconds)]
         used = [as_typed(t) for t in settings.temperatures.values()]
         words += ["--temperature", *(used if len(set(used)) > 1 else used[:1])]
+        words += ["--label", settings.label] if settings.label else []
         words += (["--score", score_name(settings)] if settings.score
                   else ["--seed", str(settings.seed)])
         return shlex.join([*words, "--output", "take.wav"])
@@ -686,6 +690,7 @@ class Take:
         self._writing = threading.Lock()
         self._stream: Stream | None = None
         self._length, self._prompt = None, 0
+        self.labels: tuple[str, ...] = ()
         self._path = folder / f"take-{secrets.token_hex(8)}.pcm"
         self._shades: dict[int, list[list[int]]] = {}
 
@@ -716,7 +721,9 @@ class Take:
         sampling = {x: {"temperature": t} for x, t in s.temperatures.items()}
         stream = loaded.music.stream(level=s.level, seed=s.seed, seconds=seconds,
                                      log_probs=True, sampling=sampling,
+                                     chosen={"label": s.label} if s.label else None,
                                      begin=begin, past=PAST)
+        self.labels = stream.labels
         self.rate, self._length = stream.sample_rate, stream.samples
         self._prompt = stream.prompt_samples
         with self._lock:
@@ -735,6 +742,7 @@ class Take:
             "block": self._block, "bands": BANDS, "lowest": notes.LOWEST_MIDI,
             "samples": self._length,
             "prompt": self._prompt,
+            "labels": list(self.labels), "label": s.label,
             "levels": [{
                 "level": x, "made": x in s.new_levels, "role": role(s.chain, x),
                 "num_codes": self._configs[x].num_codes,
@@ -759,8 +767,9 @@ class Take:
         Args:
             given: some of wild (-1 calm … 1 wild), loudness (dB), hold (seconds, 0: go on), jump
                 (true: somewhere else), freeze (seconds of the top level, 0: go on), notes (MIDI
-                numbers that are held), levels ({level: {temperature, top_p}}), and the numbers of
-                `TURNED`, in the ranges of `controls.CONTROLS`.
+                numbers that are held), label (what to pass into, "" for any), levels ({level:
+                {temperature, top_p, guidance}}), and the numbers of `TURNED`, in the ranges of
+                `controls.CONTROLS`.
 
         Returns:
             {"sample": from where it holds}, and what was drawn.
@@ -785,13 +794,15 @@ class Take:
                                             name.capitalize())
         if "notes" in given:
             changes["notes"] = given["notes"]
+        if "label" in given:
+            changes["label"] = str(given["label"])[:LONGEST_LABEL]
         if "levels" in given:
             changes["sampling"] = self._read_levels(given["levels"])
         if given.get("jump"):
             changes["jump"] = draw_seed(None)
         if not changes:
             raise UserError(f"There is nothing to change: say wild, loudness, hold, jump, freeze, "
-                            f"notes, levels, {', '.join(TURNED)}.")
+                            f"notes, label, levels, {', '.join(TURNED)}.")
         with self._steering:
             stream = self._stream
             if stream is None:

@@ -20,6 +20,7 @@ export class Form {
       (this.recorded = part("The recording", this.box.root,
         (this.original = element("label", { class: "choice" }, element("input", { type: "checkbox", id: "keep-original", checked: true }), element("span", {}, "Begin with the recording itself", element("small", {}, ", not with the codecs' copy of it")))),
         (this.nearness = element("div", {}, element("p", { class: "label" }, "How near to the recording"), (this.keeps = element("div", { class: "choices", id: "keep" })))))),
+      (this.labelled = part("Label", element("label", { class: "row" }, "Music like ", (this.label = element("select", { id: "label" }))))),
       part("Detail", (this.levels = element("div", { class: "choices", id: "level" }))),
       part("Length", element("label", { class: "choice" }, element("input", { type: "checkbox", id: "endless", checked: true, onchange: () => this.refresh() }), element("span", {}, "Until I stop it")),
         (this.lengthBox = element("label", {}, "Seconds ", element("input", { type: "number", id: "seconds", value: 30, min: 0.1, max: about.longest, step: "any" })))),
@@ -53,7 +54,9 @@ export class Form {
 
   /** What a folder of weights offers. */
   lay() {
-    const { levels, ending, epochs } = this.folder;
+    const { levels, ending, epochs, labels } = this.folder;
+    this.labelled.hidden = !labels.length;
+    this.label.replaceChildren(element("option", { value: "" }, "any of them"), ...labels.map((name) => element("option", { value: name }, name)));
     const frames = (level) => `${level}x, ${Math.round(this.rate / level).toLocaleString("en")} frames a second`;
     this.levels.replaceChildren(...levels.map((level) => this.radio("level", level, this.word(level), frames(level), level === ending)));
     const above = levels.slice(0, -1);
@@ -111,7 +114,7 @@ export class Form {
     return {
       mode: this.chosen("mode"), ...recording, prompt_start: start, prompt_seconds: seconds, keep_original: byId("keep-original").checked, keep: this.chosen("keep"),
       seconds: byId("endless").checked ? "endless" : byId("seconds").value, level: this.chosen("level"), seed: byId("seed").value.trim(),
-      weights: this.weights.value, epoch: this.epoch.value, temperature, score: byId("replay").checked ? this.score ?? "" : "",
+      weights: this.weights.value, epoch: this.epoch.value, temperature, label: this.label.value, score: byId("replay").checked ? this.score ?? "" : "",
     };
   }
 
@@ -148,6 +151,11 @@ export class Form {
     this.choose("mode", s.mode);
     this.choose("level", s.level);
     this.choose("keep", s.keep);
+    this.label.value = s.label;
+    if (this.label.value !== s.label) { // a mixture
+      this.label.append(element("option", { value: s.label }, s.label));
+      this.label.value = s.label;
+    }
     byId("endless").checked = s.seconds === null;
     if (s.seconds !== null) byId("seconds").value = s.seconds;
     byId("seed").value = given.seed ?? "";

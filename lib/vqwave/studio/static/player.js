@@ -187,7 +187,7 @@ export class Player {
     Object.assign(this, { bits: new Map(), marks: [], found: [], record: null, allowed: 0, state: "making", speed: null });
     this.say("The model begins …", null);
     this.layLanes();
-    this.turns.begin(take.levels);
+    this.turns.begin(take);
     if (this.live) for (const name of ["wild", "loudness"]) if (Number(byId(name).value)) this.slide(name);
     if (this.from) this.sound.from = Math.min(this.from, take.prompt);
     this.from = null;

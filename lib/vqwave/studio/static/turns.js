@@ -35,12 +35,19 @@ export class Turns {
     return input;
   }
 
-  /** The sliders of the levels that a new take makes; the others go back to where they begin. */
-  begin(levels) {
+  /** The sliders of the levels that a new take makes, and what it knows of labels; the others go back to where they begin. */
+  begin({ levels, labels = [], label = "" }) {
     const made = levels.filter((one) => one.made);
+    this.labels?.closest("label").remove();
+    this.labels = null;
+    if (made.length && labels.length) {
+      const names = ["", ...labels, ...(label && !labels.includes(label) ? [label] : [])];
+      this.labels = element("select", { "aria-label": "Label", title: "Pass into music like this over a second", onchange: () => this.player.steer({ label: this.labels.value }, `like ${this.labels.value || "any"}`) }, ...names.map((name) => element("option", { value: name, selected: name === label }, name || "any of them")));
+      byId("turns").prepend(element("label", { class: "row" }, "Music like ", this.labels));
+    }
     for (const input of this.inputs.splice(this.controls.filter((one) => !one.sampled).length)) input.closest("label").remove();
     for (const { level } of made)
-      for (const one of this.controls.filter((one) => one.sampled)) {
+      for (const one of this.controls.filter((one) => one.sampled && (labels.length || !one.labels))) {
         const input = this.slider(`${one.name.replace("_", "-")} ${level}×`, one, (value) => ({ levels: { [level]: { [one.name]: value } } }));
         this.inputs.push(input);
         byId("turns").append(input.closest("label"));
@@ -59,7 +66,7 @@ export class Turns {
   }
 
   allow(steerable) {
-    for (const one of [...this.inputs, ...this.keys, byId("freeze"), byId("midi")]) one.disabled = !steerable;
+    for (const one of [...this.inputs, ...this.keys, byId("freeze"), byId("midi"), ...(this.labels ? [this.labels] : [])]) one.disabled = !steerable;
   }
 
   freeze() {
