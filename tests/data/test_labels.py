@@ -1,9 +1,10 @@
 """Labels are what folders and tags say."""
 
 import pytest
+from prepared import music
 
 from vqwave.config import Labels
-from vqwave.data import labels
+from vqwave.data import audio, labels, manifest
 from vqwave.data.manifest import TAGS, Track
 from vqwave.errors import UserError
 
@@ -51,3 +52,18 @@ def test_labels_are_counted():
     known = Labels(names=("battle", "calm"))
     assert labels.count([CALM, CALM, BATTLE], known) == {"battle": 1, "calm": 2}
     assert labels.count([CALM, ALONE], known) == {"battle": 0, "calm": 1, "": 1}
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_prepared_folders_keep_their_names_together_or_one_after_the_other(tmp_path, once):
+    for name in ("calm", "battle"):
+        (tmp_path / "music" / name).mkdir(parents=True)
+        audio.write(tmp_path / "music" / name / "song.wav", music(0.3, len(name)), 22050)
+    if once:  # also where they are links
+        (tmp_path / "both").mkdir()
+        for name in ("calm", "battle"):
+            (tmp_path / "both" / f"{name} music").symlink_to(tmp_path / "music" / name)
+    for source in [tmp_path / "both"] if once else sorted((tmp_path / "music").iterdir()):
+        manifest.prepare(source, tmp_path / "data", 22050, workers=1)
+    found = [labels.label_of(one, "folder") for one in manifest.read(tmp_path / "data")]
+    assert found == (["battle music", "calm music"] if once else ["battle", "calm"])
