@@ -1244,9 +1244,9 @@ class Labels(ConditionConfig):
     Its input says of each frame which labels it has, and how much of each: [T, labels, 2] of
     (number of the label, share), the shares counted in `SHARES`ths.
 
-    of: what says it. names: the vocabulary, in the order of the labels' numbers; none: what the
-    training tracks say. channels: of the vector. dropout: the share of training windows that are
-    told no label, so that music without one is learnt too: what guidance goes away from.
+    of: what says it. names: the vocabulary, in the order of the labels' numbers; none: that of the
+    data folder that is trained on. channels: of the vector. dropout: the share of training windows
+    that are told no label, so that music without one is learnt too: what guidance goes away from.
     """
 
     input: ClassVar[str] = "label"

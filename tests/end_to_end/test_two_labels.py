@@ -14,6 +14,9 @@ from vqwave.config import DataConfig, TrainingConfig
 from vqwave.data import manifest
 from vqwave.errors import UserError
 from vqwave.measure import scoring
+from vqwave.measure.evaluation import Evaluation, Extent, Setting
+from vqwave.measure.parts import generators
+from vqwave.measure.parts.part import Page
 from vqwave.metrics import bits
 from vqwave.play import api, engine
 from vqwave.train import options, plan, training
@@ -97,6 +100,25 @@ def test_music_is_likeliest_with_its_own_label(trained, data, tiny_weights):
                              for told in (None, none, scoring.swap_labels(spans, played.config)))
     assert right < without < wrong
     assert without - right > 0.01 and wrong - right > 0.2
+
+
+def test_the_report_says_what_labels_are_worth(trained, data, tiny_weights, tmp_path):
+    (tmp_path / "split.yml").write_text("test: [low0, high0]\n")
+    played = api.load(tiny_weights.codecs, trained[0], engine="onnx-float32")
+    plan = Extent((Setting(512),), bits_seconds=4.0, warm_up=0.2)
+    evaluated = Evaluation(played, data, tmp_path / "split.yml", plan, cache_dir=tmp_path / "cache")
+    results = evaluated.run(("generators",))
+    (row,) = results["generators"]
+    assert row["bits"] < row["unlabelled"] < row["mislabelled"]
+    part, page = generators.Generators(), Page("here", [])
+    part.write(page, {"test": results}, evaluated)
+    assert "without the label | with another |" in "\n".join(page.lines)
+    worth = {one.what: one.judge(results)["measured"] for one in part.figures(played.chain)}
+    assert worth["bits that the label is worth, against none, worst level"] == row["unlabelled"] - row["bits"]
+    # Where there are none nothing is said of them.
+    plain, page = {key: row[key] for key in row if "labelled" not in key}, Page("here", [])
+    part.write(page, {"test": {"generators": [plain]}}, evaluated)
+    assert "label" not in "\n".join(page.lines)
 
 
 def test_a_label_is_asked_for_on_the_command_line(trained, tiny_weights, tmp_path, capsys):
