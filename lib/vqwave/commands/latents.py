@@ -70,9 +70,9 @@ def main(argv=None) -> int:
 
 
 def reconstruct(args, codec):
+    folder, rate, drawn = make_folder(args.output_dir), codec.config.sample_rate, {}
     if args.picture:
         plots.check_output(args.picture)
-    folder, rate, drawn = make_folder(args.output_dir), codec.config.sample_rate, {}
     for path in map(Path, args.inputs):
         original = audio.excerpt(path, rate, 0.0, args.seconds)
         made = latents.decode(codec, latents.encode(codec, original), len(original))
