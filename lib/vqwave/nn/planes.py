@@ -287,7 +287,8 @@ class TopDown(layers.Layer):
     @property
     def networks(self) -> list:
         """The variables that encoding needs besides the codebooks."""
-        return [v for layer in [*self.ups, self.mix, self.latents] for v in layer.weights]
+        made: list[keras.layers.Layer] = [*self.ups, self.mix, self.latents]
+        return [v for layer in made for v in layer.weights]
 
     @property
     def codebooks(self) -> list:
