@@ -24,7 +24,8 @@ where it was stopped. Needs $hardware.
 
 The music goes to data/music/$name, its prepared form to data/$name, models to weights/$name. To ship them, train with
   recipes/$name/run.sh --step train -- --promote
-and copy the sets without a number: vqvae_* to final_weights/, generator_* to weights/. Then let the codecs remember what they
+and copy the sets without a number: vqvae_* to final_weights/, generator_* to weights/. The decoders of 512x and 128x that ship
+were trained further against an adversary: recipes/adversary.yml says how. Then let the codecs remember what they
 do on this music, which is what train_all.py holds them to on other music:
   python scripts/test_vqvae.py --model all --data-dir data/$name --val-split recipes/$name/split.yml --note
 HELP
