@@ -68,7 +68,7 @@ class PlainStack(keras.Model):
 
 class PlainLoop:
     def __init__(self, config, arrays, precision, main, body):
-        self.arrays, self.body, self.context_width, self.draws = arrays, body, 0, 1
+        self.arrays, self.body, self.context_width, self.together = arrays, body, 0, False
 
     @staticmethod
     def precisions(config):

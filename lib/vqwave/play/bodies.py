@@ -26,7 +26,7 @@ class Body:
             first.
         bytes_per_step(config, arrays): bytes of weights that a step reads, by precision:
             every one that the loop can be built in, float32 among them.
-        draws: as many as there are books, or 1 where those of a frame are drawn together.
+        together: whether the books of a frame, of which there are several, are drawn together.
         context_width: channels of what `context` makes.
         context(name): what each step gets of the context, from the whole chunk's float32 [n, B, C];
             a name in `main`, float32 [n, B, context_width].
@@ -46,7 +46,7 @@ class Body:
         self.held: dict[int, tuple[np.ndarray, ...]] = {}
         self.before = ""  # what the books drawn so far in a frame add to the next one's
         self.previous = ""  # the frame before
-        self.draws = config.books if config.core.drawing == "in_order" else 1
+        self.together = config.books > 1 and config.core.drawing == "together"
         self.context_width = config.context_channels
 
     @staticmethod
@@ -81,7 +81,7 @@ class Body:
         arrays, body = self.arrays, self.body
         if not book:
             outputs = self._temper("logits", features)
-            if self.draws < self.config.books:
+            if self.together:
                 outputs = body("Reshape", outputs, np.array([0, 0, self.config.books, -1]))
             return self._point(0, outputs)
         added = self.told(book, drawn)
@@ -114,10 +114,9 @@ class Body:
         if not self.config.core.repeats:
             return outputs
         logits, repeat = body.split(outputs, count, 1)
-        together = self.draws < self.config.books
-        before = self.previous if together else self._previous_code(book)
+        before = self.previous if self.together else self._previous_code(book)
         # The start token equals none of them.
-        before = body("Unsqueeze", before, np.array([3 if together else 2]))
+        before = body("Unsqueeze", before, np.array([3 if self.together else 2]))
         here = body("Equal", before, np.arange(count, dtype=np.int32))
         return body("Where", here, body("Add", logits, repeat), logits)
 

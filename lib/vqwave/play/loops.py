@@ -105,9 +105,9 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], kind: str
     features = core.features(for_both("body_previous"), "body_context")
     drawn, told, chosen = [], [], []
     # Books that are drawn together have an axis of their own before that of the codes.
-    together = core.draws < books
+    together = core.together
     last = 3 if together else 2
-    for k in range(core.draws):
+    for k in range(1 if together else books):
         scaled = core.logits(k, features, told)
         if guided:
             halves = [f"body_with_{k}", f"body_without_{k}"]
