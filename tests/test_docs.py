@@ -95,7 +95,7 @@ def test_what_is_told_of_real_music_is_what_was_measured():
         (cell, *_) = [row[column] for row in rows[at:] if row[0] == first]
         return cell.split(" / ")[0]
 
-    chain = "down to 128x, temperature as shipped"
+    chain = "down to 512x, temperature as shipped"
     told = (f"its harmony is {measured(chain, head='alike a second later')} alike a second later, "
             f"real music's {measured('the tracks themselves')}")
     assert told in sound
