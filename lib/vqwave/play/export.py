@@ -103,15 +103,16 @@ def _keras_part(weight_set, kind: str):
     model = make()
     if kind.endswith("_block"):
         held |= {"state": model.inputs[1].shape[-1]}
-    return keras_graph(model, *outputs, length=max(1024, config.level)), held
+    return keras_graph(model, *outputs, length=max(1024, config.level),
+                       width=config.frame_width), held
 
 
-def keras_graph(model, *outputs: str, length: int | dict[str, int] = 1024):
+def keras_graph(model, *outputs: str, length: int | dict[str, int] = 1024, width: int = 1):
     """A Keras model, its outputs then called `outputs`, as an `onnx.ModelProto`.
 
     The batch and time axes stay free: "B", and the tensor's own name. length: of the time axis in
         the call that the exporter wants to have been made; of each input, by name, where they
-        differ.
+        differ. width: of the third axis there, where it is free.
     """
     import onnx
 
@@ -119,7 +120,7 @@ def keras_graph(model, *outputs: str, length: int | dict[str, int] = 1024):
         path = os.path.join(folder, "model.onnx")
         # The exporter wants a model that was called once.
         lengths = [length[x.name] if isinstance(length, dict) else length for x in model.inputs]
-        called = [np.zeros([size or free for size, free in zip(x.shape, (2, steps, 1, 1),
+        called = [np.zeros([size or free for size, free in zip(x.shape, (2, steps, width, 1),
                                                                strict=False)], x.dtype)
                   for x, steps in zip(model.inputs, lengths, strict=True)]
         model(called if len(called) > 1 else called[0])
