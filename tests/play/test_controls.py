@@ -385,7 +385,10 @@ def test_every_number_says_what_a_player_must_know():
     stream = start(chain(128), seed=3, past=PAST)
     next(stream)
     for name, one in controls.CONTROLS.items():
-        if one.sampled:
+        if name == "guidance":
+            with pytest.raises(UserError, match="trained without labels"):
+                stream.set(sampling={512: {name: one.most}})
+        elif one.sampled:
             for value in (one.least, one.most):
                 stream.set(sampling={512: {name: value}})
         elif name not in ("hold", "freeze"):  # up to what the stream keeps

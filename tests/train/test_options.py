@@ -102,7 +102,7 @@ def test_what_was_trained_before_silence_was_cut_trains_again_with_it(tmp_path,
                                                                          trim_silence=None)
     # A file of one's own that does not speak of it is of today.
     assert read("--model", "vqvae_32", "--config", write("data: {split: "
-                                                         "0.2}")).data.trim_silence == 1.0
+                                                         "0.2}")).data.trim_silence == configs.preset().data.trim_silence
 
 
 def test_the_file_beside_what_ships_trains_it_again():
@@ -110,7 +110,7 @@ def test_the_file_beside_what_ships_trains_it_again():
         settings, found = read("--config", path), weights.find(path.parent, path.stem)
         assert settings.model == found.config
         assert settings.training == (found.training or configs.preset().training(path.stem))
-        assert settings.data == found.data
+        assert settings.data == (found.data or configs.DataConfig(trim_silence=None))
 
 
 def test_bare_keys_of_a_model_are_taken_and_a_condition_keeps_what_is_not_said(write):

@@ -466,7 +466,7 @@ def test_a_generator_begins_with_what_its_codecs_know(tiny_weights):
     (GENERATOR, {"input_length": 4000}, "--input-length is 4000.*multiple of 512"),
     (GENERATOR, {"codecs": Path("nowhere")}, "nowhere.*vqvae_512"),
     (GENERATOR, {"config": configs.preset().generator(GENERATOR)},
-     "num_codes is 1024, but vqvae_512 has 64"),
+     "num_codes is 256, but vqvae_512 has 64"),
     ("generator_128",
      {"config": configs.replace(NEXT,
                                 conditions=[{"kind": "codes", "level": 512, "num_codes": 9}])},
