@@ -357,22 +357,54 @@ class LSTMStack(Core):
         return self.norms[-1](x) if self.norms else x
 
 
-class WaveNetStack(Core):
+class QueuedStack(Core):
+    """Layers that each see some frames before their own, at a distance of `dilations`. A step takes
+    them from a queue a layer (Paine et al. 2016, "Fast WaveNet generation algorithm").
+
+    A stack of its own offers, besides `build_stack`:
+        taps: how many frames a layer sees, its own among them.
+        _run_layers(x, seen, training): features of x; seen: (number of a layer, what it is given
+            [..., width]) -> that and what it sees before it, [..., taps·width].
+    """
+
+    taps: int
+
+    def stack(self, x, training=False):
+        def seen(i, x):
+            return shifted(x, self.taps, self.config.core.dilations[i])
+
+        return self._run_layers(x, seen, training)
+
+    def advance(self, x, state):
+        dilations, new = self.config.core.dilations, []
+
+        def seen(i, x):
+            queue, x = state[i], ops.cast(x, "float32")
+            new.append(ops.concatenate([queue[:, 1:], x[:, None]], axis=1))
+            before = [queue[:, j * dilations[i]] for j in range(self.taps - 1)]
+            return ops.concatenate([*before, x], axis=-1)
+
+        return self._run_layers(x, seen), new
+
+    def _run_layers(self, x, seen, training=False):
+        raise NotImplementedError
+
+
+class WaveNetStack(QueuedStack):
     """Gated dilated causal convolutions (van den Oord et al. 2016, "WaveNet"). Of layer i, which is
     given r_i and has the dilation d:
 
         z = tanh(F·[r_i,t−(k−1)d … r_i,t]) ⊙ σ(G·[the same])
         r_{i+1} = r_i + R·z        features = gelu(Σ_i S_i·z_i / √layers)
 
-    Before a piece stand zeros. A step takes what its layers see from a queue each (Paine et al.
-    2016, "Fast WaveNet generation algorithm") and costs one product for each of their matrices.
+    Before a piece stand zeros. A step costs one product for each of the layers' matrices.
     """
 
     def build_stack(self, width):
         core = self.config.core
-        last = len(core.dilations) - 1
+        last, self.taps = len(core.dilations) - 1, core.kernel_size
         self.enter = dense(width, core.channels, "enter")
-        self.gates = [dense(core.kernel_size * core.channels, 2 * core.channels, f"gates_{i}")
+        self.gates = [dense(self.taps * core.channels, 2 * core.channels, f"gates_{i}")
                       for i in range(last + 1)]
         # Nothing sees the last layer's residual path.
         self.mixes = [dense(core.channels, core.skip_channels + core.channels * (i < last),
@@ -381,27 +413,7 @@ class WaveNetStack(Core):
                          for i in range(last + 1) if core.dropout]
         return core.skip_channels
 
-    def stack(self, x, training=False):
-        def seen(i, x):
-            return shifted(x, self.config.core.kernel_size, self.config.core.dilations[i])
-
-        return self._run_layers(x, seen, training)
-
-    def advance(self, x, state):
-        core, new = self.config.core, []
-
-        def seen(i, x):
-            queue, x = state[i], ops.cast(x, "float32")
-            new.append(ops.concatenate([queue[:, 1:], x[:, None]], axis=1))
-            taps = [queue[:, j * core.dilations[i]] for j in range(core.kernel_size - 1)]
-            return ops.concatenate([*taps, x], axis=-1)
-
-        return self._run_layers(x, seen), new
-
     def _run_layers(self, x, seen, training=False):
-        """seen: (number of a layer, what it is given) -> that and what it sees before it, [...,
-        kernel_size·channels].
-        """
         core, skips = self.config.core, 0.0
         x = self.enter(x)
         for i, (gates, mix) in enumerate(zip(self.gates, self.mixes, strict=True)):
@@ -489,7 +501,7 @@ class TransformerStack(Core):
         return self.norm(x)
 
 
-class PixelCNNStack(Core):
+class PixelCNNStack(QueuedStack):
     """The vertical stack of a gated PixelCNN (van den Oord et al. 2016, "Conditional image
     generation with PixelCNN decoders", figure 2) on the grid of frames and books: each code's
     features know all books of the frames before its own, and no code of its own frame.
@@ -501,8 +513,8 @@ class PixelCNNStack(Core):
 
     def build_stack(self, width):
         core = self.config.core
-        count = len(core.dilations)
-        seen = core.kernel_frames * core.kernel_books * core.channels
+        count, self.taps = len(core.dilations), core.kernel_frames
+        seen = self.taps * core.kernel_books * core.channels
         self.enter = dense(core.embedding_dim, core.channels, "enter")
         self.given = [dense(self.config.context_channels, self.config.books * core.channels,
                             "given")] if self.config.context_channels else []
@@ -515,27 +527,9 @@ class PixelCNNStack(Core):
     def make_books(self):
         return BooksOnGrid(self.config)
 
-    def stack(self, x, training=False):
-        def seen(i, x):
-            return shifted(x, self.config.core.kernel_frames, self.config.core.dilations[i])
-
-        return self._run_layers(x, seen, training)
-
-    def advance(self, x, state):
-        core, new = self.config.core, []
-
-        def seen(i, x):
-            queue, x = state[i], ops.cast(x, "float32")
-            new.append(ops.concatenate([queue[:, 1:], x[:, None]], axis=1))
-            taps = [queue[:, j * core.dilations[i]] for j in range(core.kernel_frames - 1)]
-            return ops.concatenate([*taps, x], axis=-1)
-
-        return self._run_layers(x, seen), new
-
     def _run_layers(self, x, seen, training=False):
-        """x: [..., books·embedding_dim + context_channels]; seen: (number of a layer, what it is
-        given [..., books, channels]) -> that and what it sees in the frames before it, [..., books,
-        kernel_frames·channels].
+        """x: [..., books·embedding_dim + context_channels]; what layers are given and see has an
+        axis of books, [..., books, channels].
         """
         core, books = self.config.core, self.config.books
         wide, around = books * core.embedding_dim, core.kernel_books // 2
