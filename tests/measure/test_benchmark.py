@@ -330,14 +330,27 @@ def test_the_page_has_the_tables_of_the_results_beside_it():
         assert f"| {target['what']} | {target['measured']:.3g}" in page
 
 
-def test_a_whole_run_alone_replaces_the_tables_of_a_page(results, tmp_path):
+@pytest.fixture
+def published(tmp_path):
+    """A folder of results, of sizes that nobody measures any more, which a page shows."""
     folder = tmp_path / "docs" / "benchmark"
-    page = folder.parent / "performance.md"
-    page.parent.mkdir()
-    page.write_text("By hand.\n\n<!-- benchmark.py -->\nlast year\n<!-- benchmark.py: end "
-                    "-->\n\nAnd this.\n")
-    whole = results | {"quick": False}
-    assert benchmark.write(whole, folder)[-1] == page
+    folder.mkdir(parents=True)
+    (folder.parent / "performance.md").write_text(
+        "By hand.\n\n<!-- benchmark.py -->\nlast year\n<!-- benchmark.py: end -->\n\nAnd this.\n")
+    there = {"weights": {"of old": {}}, **{part: [{}] for part in benchmark.PARTS}}
+    (folder / "results.json").write_text(json.dumps(there))
+    return folder
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_whole_run_replaces_the_tables_of_a_page(results, published):
+    page = published.parent / "performance.md"
+    whole = results | {"quick": False, "lacks": []}
+    assert benchmark.write(whole, published)[-1] == page
+    assert json.loads((published / "results.json").read_text()) == whole
     text = page.read_text()
     assert text.startswith("By hand.") and text.endswith("And this.\n") and "last year" not in text
     # Weights by their checksums; what plays, at every level; the chain beside the eager loop.
@@ -350,16 +363,59 @@ def test_a_whole_run_alone_replaces_the_tables_of_a_page(results, tmp_path):
              if (r["engine"], r["streams"]) == ("eager", 1)]
     rtf = results["chain"][0]["rtf"]
     assert float(ratio.split("|")[4]) == pytest.approx(rtf * sum(1 / x for x in eager), abs=0.06)
-    before = {path: path.read_bytes() for path in [page, *folder.iterdir()]}
-    for less in (whole | {"quick": True}, whole | {"steps": []},
-                 {k: v for k, v in whole.items() if k != "memory"},
-                 whole | {"weights": {"other": whole["weights"]["tiny"]}}):
-        assert benchmark.write(less, folder) == []
-        assert {path: path.read_bytes() for path in before} == before
-    # Elsewhere, whatever was measured.
-    assert benchmark.write(results, tmp_path / "mine")
     with pytest.raises(UserError, match="has no <!-- benchmark.py -->"):
         benchmark.insert("no markers", "x")
+
+
+def test_a_run_that_is_not_whole_replaces_nothing_and_is_kept(results, published, tmp_path):
+    before = contents(tmp_path)
+    assert results["lacks"]  # of tiny weights, and quick
+    written = benchmark.write(results, published)
+    place = published / "partial"
+    assert {path.parent for path in written} == {place}
+    assert json.loads((place / "results.json").read_text()) == results
+    assert before.items() <= contents(tmp_path).items()
+    # Where no page shows what is there, whatever was measured.
+    assert {path.parent for path in benchmark.write(results, tmp_path / "mine")} == {tmp_path / "mine"}
+
+
+def test_a_run_is_whole_with_every_part_and_the_sizes_that_the_command_measures():
+    sizes, parts = list(benchmark.SIZES), list(benchmark.PARTS)
+
+    def lacks(sizes=sizes, parts=parts, effort=benchmark.FULL, data_dir="data"):
+        return benchmark.find_lacks(sizes, parts, effort, data_dir)
+
+    assert lacks() == lacks(sizes=["tiny", *reversed(sizes)]) == []
+    assert lacks(sizes=["tiny", SHIPPED]) == ["size reference"]
+    assert lacks(parts=parts[1:]) == [f"part {parts[0]}"]
+    assert lacks(data_dir=None) == ["music for accuracy (--data-dir)"]
+    assert lacks(effort=benchmark.QUICK) == ["the rounds that --quick leaves out"]
+    assert lacks([], [], TINY) == [*lacks(effort=TINY), *lacks(sizes=[]), *lacks(parts=[])]
+
+
+@pytest.mark.parametrize("less, said", [
+    ([], "music for accuracy (--data-dir)"),
+    (["--data-dir", "data", "--only", ",".join(benchmark.PARTS[1:])], f"part {benchmark.PARTS[0]}"),
+    (["--data-dir", "data", "--sizes", "reference"], f"size {SHIPPED}"),
+    (["--data-dir", "data"], None),
+])
+def test_the_command_says_before_it_measures_whether_it_will_replace_the_published(
+        main, results, published, capsys, monkeypatch, less, said):
+    before = contents(published)
+
+    def run(sizes, codecs, generators, parts, effort, *, data_dir, **options):
+        told, place = capsys.readouterr().err, published / "partial"
+        assert place.is_dir() == bool(said)
+        assert told == (f"{published} keeps its figures: this run lacks {said}; its own go to "
+                        f"{place}\n" if said else "")
+        return results | {"lacks": benchmark.find_lacks(sizes, parts, effort, data_dir)}
+
+    monkeypatch.setattr(benchmark, "run", run)
+    assert cli.entry(main, [*less, "--output-dir", str(published)]) == 0
+    where = published / "partial" if said else published
+    assert f"wrote {where / 'results.json'}" in capsys.readouterr().out.replace("\n", "")
+    assert (before.items() <= contents(published).items()) == bool(said)
+    assert json.loads((where / "results.json").read_text())["weights"] == results["weights"]
 
 
 def test_a_process_that_fails_says_why(chain, tmp_path):

@@ -3,26 +3,29 @@
 import argparse
 import json
 import sys
+from pathlib import Path
 
 from rich.console import Console
 
 from .. import cli, config, progress, weights
-from ..files import printable
+from ..files import make_folder, printable
 from ..measure import benchmark
 from ..train.options import parse_split
 from . import arguments
 
-SIZES, QUICK_SIZES = f"{config.SHIPPED},reference", config.SHIPPED
+SIZES, QUICK_SIZES = ",".join(benchmark.SIZES), config.SHIPPED
 
 
 def parser() -> argparse.ArgumentParser:
     """What the command can be told."""
     parser = cli.parser(
         "Measure sampling, decoding, the whole chain, its start and its memory; print tables and "
-        "which targets are met. Takes about eight minutes; let nothing else run meanwhile. Sizes "
-        "without trained weights get random ones, which are as fast. Writes results.json, "
-        "report.txt and speed.png; a whole run into docs/benchmark also the tables of "
-        "docs/performance.md.",
+        "which targets are met. A whole run took 21 minutes on two cores of an AMD EPYC; let "
+        "nothing else run meanwhile. Sizes without trained weights get random ones, which are as "
+        "fast. Writes results.json, report.txt and speed.png, and into docs/benchmark also the "
+        "tables of docs/performance.md. Those are replaced by a whole run alone: every part, "
+        f"{' and '.join(benchmark.SIZES)}, --data-dir, no --quick; the results of any other go to "
+        f"docs/benchmark/{benchmark.PARTIAL}.",
         "--data-dir data/wesnoth --val-split recipes/wesnoth/split.yml",
     )
     parser.add_argument("--sizes", default=None, metavar="SIZE,...",
@@ -30,7 +33,8 @@ def parser() -> argparse.ArgumentParser:
                              f"{QUICK_SIZES})")
     parser.add_argument("--only", default=",".join(benchmark.PARTS), metavar="NAME,...",
                         help="what to measure")
-    parser.add_argument("--quick", action="store_true", help="a minute or less, rough figures")
+    parser.add_argument("--quick", action="store_true",
+                        help="fewer rounds of one size, rough figures")
     parser.add_argument("--data-dir", metavar="DIR",
                         help="a data folder; its held-out tracks tell what int8 and int4 cost")
     parser.add_argument("--val-split", default=str(config.DataConfig().split),
@@ -47,6 +51,15 @@ def parser() -> argparse.ArgumentParser:
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
 
+    sizes, parts = _names(args.sizes or (QUICK_SIZES if args.quick else SIZES)), _names(args.only)
+    effort = benchmark.QUICK if args.quick else benchmark.FULL
+    lacks = benchmark.find_lacks(sizes, parts, effort, args.data_dir)
+    # Before anything is measured: a folder that cannot be made would lose minutes.
+    place = make_folder(benchmark.find_place(args.output_dir, lacks))
+    if place != Path(args.output_dir):
+        print(f"{printable(args.output_dir)} keeps its figures: this run lacks {', '.join(lacks)}; "
+              f"its own go to {printable(place)}", file=sys.stderr)
+
     with progress.bar(transient=False, elapsed=True) as bar:
         task = bar.add_task("starting")
 
@@ -54,16 +67,11 @@ def main(argv=None) -> int:
             bar.update(task, completed=done, total=total, description=what)
 
         results = benchmark.run(
-            _names(args.sizes or (QUICK_SIZES if args.quick else SIZES)),
-            weights.find_folder(args.vqvae_weights_dir, weights.CODECS),
-            weights.find_folder(args.generator_weights_dir, weights.GENERATORS), _names(args.only),
-            benchmark.QUICK if args.quick else benchmark.FULL, data_dir=args.data_dir,
-            val_split=parse_split(args.val_split), progress=show,
+            sizes, weights.find_folder(args.vqvae_weights_dir, weights.CODECS),
+            weights.find_folder(args.generator_weights_dir, weights.GENERATORS), parts, effort,
+            data_dir=args.data_dir, val_split=parse_split(args.val_split), progress=show,
         )
     written = benchmark.write(results, args.output_dir)
-    if not written:
-        print(f"{printable(args.output_dir)} keeps its figures: only a whole run replaces them (or "
-              f"name another folder with --output-dir)", file=sys.stderr)
     if args.json:
         print(json.dumps(results, indent=1))
         return 0

@@ -31,6 +31,7 @@ from ..errors import UserError
 from ..play import api, controls, engine, export, loops, pitches, playback, sampling
 
 PARTS = ("bandwidth", "codecs", "steps", "accuracy", "chain", "start", "latency", "pull", "memory")
+SIZES = (config.SHIPPED, "reference")
 STREAMS = (1, 8, 32)
 EAGER = "eager"
 # Random numbers and contexts for so many steps are made beforehand, outside what is timed, and no
@@ -38,6 +39,8 @@ EAGER = "eager"
 MOST_STEPS = 1024
 # What stands around the tables that `write` puts into a page.
 MARKERS = "<!-- benchmark.py -->", "<!-- benchmark.py: end -->"
+# Below a folder whose results a page shows: where those of a run go that is not whole.
+PARTIAL = "partial"
 
 
 @dataclass(frozen=True)
@@ -130,11 +133,8 @@ def run(sizes, codecs, generators, parts=PARTS, effort: Effort = FULL, *, data_d
         UserError: there is no such preset or part, or its weights are damaged.
         RuntimeError: a process that plays fails, or loads TensorFlow.
     """
+    lacks = find_lacks(sizes, parts, effort, data_dir)
     presets = {size: config.preset(size) for size in sizes}
-    for one in parts:
-        if one not in PARTS:
-            raise UserError(f"no part of the benchmark is called {one!r}; there are "
-                            f"{', '.join(PARTS)}")
     tracks = (find_held_out(data_dir, val_split) if data_dir is not None and "accuracy" in parts
               else [])
     results = {
@@ -142,6 +142,7 @@ def run(sizes, codecs, generators, parts=PARTS, effort: Effort = FULL, *, data_d
         "machine": machine.describe(),
         "load_before": list(os.getloadavg()),
         "quick": effort != FULL,
+        "lacks": lacks,
         "weights": {},
         **{part: [] for part in parts},
     }
@@ -169,6 +170,27 @@ def run(sizes, codecs, generators, parts=PARTS, effort: Effort = FULL, *, data_d
     _share_bandwidth(results)
     results["targets"] = judge(results)
     return results
+
+
+def find_lacks(sizes, parts, effort: Effort, data_dir) -> list[str]:
+    """What a `run` with these arguments lacks of a whole one, in words. Nothing: every part of
+    `SIZES` at least is measured in full, so that the results may replace published ones.
+
+    Raises:
+        UserError: there is no such preset or part.
+    """
+    for size in sizes:
+        config.preset(size)
+    for one in parts:
+        if one not in PARTS:
+            raise UserError(f"no part of the benchmark is called {one!r}; there are "
+                            f"{', '.join(PARTS)}")
+    lacks = ["the rounds that --quick leaves out"] if effort != FULL else []
+    lacks += [f"size {size}" for size in SIZES if size not in sizes]
+    lacks += [f"part {part}" for part in PARTS if part not in parts]
+    if "accuracy" in parts and data_dir is None:
+        lacks.append("music for accuracy (--data-dir)")
+    return lacks
 
 
 def _jobs(chain, parts, effort, data_dir, tracks, first, new_codecs):
@@ -1086,15 +1108,12 @@ def _find_page(folder: Path) -> Path | None:
     return page if page.is_file() and MARKERS[0] in page.read_text(encoding="utf-8") else None
 
 
-def _replaces(results: dict, folder: Path) -> bool:
-    """Whether results may take the place of those in `folder`: they are as whole."""
-    try:
-        there = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-        sizes, parts = set(there["weights"]), [part for part in PARTS if there.get(part)]
-    except (OSError, ValueError, KeyError, AttributeError):
-        return True
-    return (not results["quick"] and sizes <= set(results["weights"])
-            and all(map(results.get, parts)))
+def find_place(folder, lacks: list[str]) -> Path:
+    """Where the results of a run with such `lacks` go: into `folder`, but below it where a page
+    shows what is in `folder` and the run is not whole.
+    """
+    folder = Path(folder)
+    return folder / PARTIAL if lacks and _find_page(folder) else folder
 
 
 def insert(page: str, text: str) -> str:
@@ -1108,20 +1127,15 @@ def insert(page: str, text: str) -> str:
 
 def write(results: dict, folder) -> list[Path]:
     """results.json, report.txt (the machine, the tables) and, where there is what it shows,
-    speed.png; and the tables of the page that shows what is in `folder`, if there is one.
-
-    Returns:
-        The paths: none where a page shows results that these are only a part of.
+    speed.png, where `find_place` says; and the tables of the page that shows what is there, if
+    there is one. Returns the paths.
     """
     from rich.console import Console
 
     from .. import plots
 
-    folder = Path(folder)
+    folder = files.make_folder(find_place(folder, results["lacks"]))
     page = _find_page(folder)
-    if page and not _replaces(results, folder):
-        return []
-    files.make_folder(folder)
     with open(os.devnull, "w") as nowhere:
         console = Console(file=nowhere, width=120, record=True)
         report(results, console)
