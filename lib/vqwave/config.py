@@ -39,6 +39,9 @@ TONE_HOP = 128
 NORM_EPSILON = 1e-5
 """What a core's layer normalisation adds to the variance."""
 
+LEAST = 1e-20
+"""Added to probabilities before their logarithm."""
+
 FAR = 1 << 30
 """How many frames back an attention takes what is not there to be: it sees nothing of it."""
 
@@ -1037,6 +1040,19 @@ Dilations = Annotated[tuple[Annotated[int, Field(strict=True, ge=1, le=4096)], .
 Share = Annotated[Real, Field(ge=0, lt=1)]
 
 
+class Recent(Config):
+    """A cache of what each book changed to lately, which it is likely to come back to (Kuhn and De
+    Mori 1990, "A cache-based natural language model for speech recognition"), see `nn.recent`.
+
+    share: of what a change is drawn from, the cache's at most. frames: after so many a change
+    counts e times less. doubt: after so many changes the cache has half of its share.
+    """
+
+    share: Annotated[Real, Field(ge=0, lt=1)] = 0.5
+    frames: Annotated[Real, Field(ge=1)] = 430
+    doubt: Annotated[Real, Field(gt=0)] = 10
+
+
 class CoreConfig(Config):
     """P(frame_t | frame_<t, context): what the cores of all kinds can be told.
 
@@ -1047,6 +1063,7 @@ class CoreConfig(Config):
     codes before, each left out whole (Gal and Ghahramani 2016), so that none is leant on alone.
     drawing: the books of a frame "in_order", each knowing those before it, or "together", none
     knowing the others: as fast as one book, for codes that the conditions nearly decide.
+    recent: a cache of the codes that were lately changed to; None: there is none.
     """
 
     kind: str
@@ -1056,9 +1073,11 @@ class CoreConfig(Config):
     head_dim: Positive = 256
     repeats: Flag = False
     drawing: Literal["in_order", "together"] = "in_order"
+    recent: Recent | None = None
 
     def states(self, books: int) -> dict[str, tuple[int, ...]]:
-        """The core's state: its arrays by name, in order, each of this shape behind the batch axis.
+        """What its layers remember: arrays by name, in order, each of this shape behind the batch
+        axis.
         """
         raise NotImplementedError
 
@@ -1361,8 +1380,10 @@ class GeneratorConfig(Config):
 
     @property
     def states(self) -> dict[str, tuple[int, ...]]:
-        """What the core remembers, see `CoreConfig.states`."""
-        return self.core.states(self.books)
+        """What the core remembers, see `CoreConfig.states`; `recent` at the end, where it is used.
+        """
+        states = self.core.states(self.books)
+        return states | ({"recent": (self.books, self.num_codes)} if self.core.recent else {})
 
     @property
     def start_token(self) -> int:

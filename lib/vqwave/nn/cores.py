@@ -25,6 +25,7 @@ from ..config import (
     TransformerCore,
     WaveNetCore,
 )
+from . import recent
 from .attention import Sinks, attend_to_ring, attend_to_window
 from .conditions import FrameEmbedding
 from .layers import gelu
@@ -208,6 +209,7 @@ class Core(keras.Model):
 
     With `repeats` one more output of each book is added to the logit of the code that it had in the
     frame before, as a pointer to it (after Merity et al. 2016, "Pointer sentinel mixture models").
+    With `recent` the logits are mixed with a cache, see `recent.mix`.
 
     A core of its own offers:
         build_stack(width): make and build its layers for inputs of this width; the width of its
@@ -288,7 +290,11 @@ class Core(keras.Model):
         """
         x = self.stack(self._join(previous, context, training), training)
         known = self.books.logits(x, previous, lambda k, logits: current[..., k])
-        return ops.stack(list(known), axis=-2)
+        logits = ops.stack(list(known), axis=-2)
+        if cache := self.config.core.recent:
+            counts = recent.count(cache, previous, self.config.num_codes)
+            logits = recent.mix(cache, logits, previous, counts)
+        return logits
 
     def step(self, previous, context, state, draw):
         """One frame, for sampling.
@@ -303,11 +309,16 @@ class Core(keras.Model):
             The frame int32 [batch, books] and the new state.
         """
         x = self._join(previous[:, None], None if context is None else context[:, None])[:, 0]
+        cache, codes = self.config.core.recent, []
+        if cache:
+            *state, counts = state
         x, new = self.advance(x, state)
-        codes: list = []
         for k, logits in enumerate(self.books.logits(x, previous, lambda k, logits: codes[k])):
+            if cache:
+                logits = recent.mix(cache, logits, previous[..., k], counts[..., k, :])
             codes.append(draw(k, logits))
-        return ops.stack(codes, axis=-1), new
+        frame = ops.stack(codes, axis=-1)
+        return frame, [*new, recent.update(cache, counts, previous, frame)] if cache else new
 
 
 class LSTMStack(Core):
