@@ -1421,7 +1421,8 @@ class TrainingConfig(Config):
     """How a model is trained. input_length: samples a window.
 
     Of generators alone: offsets: alignments of the codes under which each training track is
-    encoded; transpose: how many semitones up and down it is encoded besides (0: not).
+    encoded; transpose: how many semitones up and down it is encoded besides (0: not); gain: by how
+    many dB at most it is encoded quieter besides (0: not).
     """
 
     steps: Positive = 10000
@@ -1436,6 +1437,7 @@ class TrainingConfig(Config):
     mixed_precision: Flag = False
     offsets: Annotated[int, Field(strict=True, ge=1, le=64)] = 4
     transpose: Annotated[int, Field(strict=True, ge=0, le=12)] = 0
+    gain: Annotated[Real, Field(ge=0, le=24)] = 0.0
 
 
 class Split(Config):

@@ -28,14 +28,14 @@ def codec(tiny_weights):
     return weights.find(tiny_weights.codecs, NAME)
 
 
-def copies(tracks, offsets, transpose=0):
-    return [(t, v) for t in tracks for v in codes.variants(offsets, transpose)]
+def copies(tracks, offsets, transpose=0, gain=0.0):
+    return [(t, v) for t in tracks for v in codes.variants(offsets, transpose, gain=gain)]
 
 
-def encode(corpus, codec, offsets=2, transpose=0):
+def encode(corpus, codec, offsets=2, transpose=0, gain=0.0):
     """(what was found, how many files were encoded)"""
     said, (folder, tracks) = Told(), corpus
-    found = codes.encode_corpus(folder, copies(tracks, offsets, transpose),
+    found = codes.encode_corpus(folder, copies(tracks, offsets, transpose, gain),
                                 codec, said, load_encoder)
     return found, sum(int(line.split()[1]) for line in said.lines if line.startswith("encoding"))
 
@@ -68,7 +68,7 @@ def test_transposed_codes_are_the_codecs_of_the_transposed_track_however_it_is_c
     found, made = encode(corpus, codec, offsets=1, transpose=2)
     assert made == 10
     model = load_codec(codec)
-    for file, (offset, shift, _), (path, count) in found:
+    for file, (offset, shift, *_), (path, count) in found:
         sound = audio.from_u16(np.fromfile(folder / file, "<u2"))
         if shift:
             sound = np.concatenate(list(audio.transpose([sound], sound.size, shift)))
@@ -94,6 +94,31 @@ def test_a_transposed_variant_has_one_alignment_that_its_shift_alone_decides():
     assert sorted(v.shift for v in many[4:]) == [-3, -2, -1, 1, 2, 3]
     assert len({str(v) for v in many}) == 10
     assert len({v.start % level for v in many[4:] for level in (512,)}) == 6
+
+
+def test_quieter_codes_are_the_codecs_of_the_quieter_track(corpus, codec):
+    folder, tracks = corpus
+    found, made = encode(corpus, codec, offsets=1, gain=6.0)
+    model = load_codec(codec)
+    assert [v.gain for _, v, _ in found] == [0.0, -6.0] * len(tracks)
+    for entry in found:
+        sound = audio.from_u16(np.fromfile(folder / entry[0], "<u2"))
+        sound = np.float32(10 ** (entry[1].gain / 20)) * sound
+        expected = chunking.encode(model.encode_model().predict_on_batch, sound[None],
+                                   codec.config.level, model.encode_halo)[0, :, 0]
+        np.testing.assert_array_equal(read(entry), expected)
+    assert encode(corpus, codec, offsets=1, gain=6.0)[1] == 0
+    # Another gain is another file; what is as loud as the track is shared.
+    assert encode(corpus, codec, offsets=1, gain=3.0)[1] == len(tracks)
+
+
+def test_no_variant_is_louder_and_a_shift_alone_decides_how_quiet():
+    loud, quiet, wide = codes.variants(2, 3), codes.variants(2, 3, gain=6), codes.variants(4, 4,
+                                                                                         gain=6)
+    assert [v._replace(gain=0.0) for v in quiet if v.shift] == [v for v in loud if v.shift]
+    assert set(quiet) - set(wide) == set() and {v.gain for v in quiet} == {0.0, -3.0, -6.0}
+    assert len(quiet) == len(loud) + 1 and len({str(v) for v in quiet}) == len(quiet)
+    assert [str(v) for v in codes.variants(1, 1, gain=5)] == ["0", "0-5dB", "1+1-2.5dB", "2-1-5dB"]
 
 
 @pytest.mark.parametrize("top", [8, 32, 512, 2048, 15, 60, 165, 166 * 165, 441])

@@ -98,7 +98,7 @@ def test_codecs_come_before_generators_and_options_are_passed_on(train_all,
     assert train_all.main(["--from-scratch", "--data-dir", "d", "--output-dir", str(out),
                            "--steps", "9", "--size", "tiny", "--no-fp16",
                            "--val-split", "s.yml", "--promote", "--scheduler",
-                           "tcp://s:8786", "--transpose", "0"]) == 0
+                           "tcp://s:8786", "--transpose", "0", "--gain", "2"]) == 0
     assert names(run) == NAMES
     for command in run:
         assert command[0] == sys.executable
@@ -114,6 +114,7 @@ def test_codecs_come_before_generators_and_options_are_passed_on(train_all,
         assert option(command, "--vqvae-weights-dir") == (None if codec else str(out))
         assert option(command, "--scheduler") == (None if codec else "tcp://s:8786")
         assert option(command, "--transpose") == (None if codec else "0")
+        assert option(command, "--gain") == (None if codec else "2.0")
         # What is not given is the preset's to say.
         assert option(command, "--input-length") is option(command, "--offsets") is None
     assert "generate_audio.py" in capsys.readouterr().out

@@ -37,15 +37,19 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_training_tracks_are_transposed_and_held_out_ones_never(folder, tiny_weights):
+def test_training_tracks_are_transposed_and_made_quieter_and_held_out_ones_never(folder, tiny_weights):
+    for gain, trained in ((0.0, ["0", "1", "1+1", "2-1"]),
+                          (4.0, ["0", "1", "0-4dB", "1+1-2dB", "2-1-4dB"])):
+        job, _, _ = prepared(folder, tiny_weights.codecs, offsets=2, transpose=1, gain=gain)
+        assert len(job.train) == 3 and len(job.val) == 1
+        for tracks, expected in ((job.train, trained), (job.val, ["0", "1"])):
+            for track in tracks:
+                # A generator's own level and the one above it have the same variants.
+                for key in ("path", "above"):
+                    names = [getattr(row, key).name.split(".", 2)[2].removesuffix(".u16")
+                             for row in job.rows[track.file]]
+                    assert names == [f"u16.{one}" for one in expected]
     job, _, _ = prepared(folder, tiny_weights.codecs, offsets=2, transpose=1)
-    assert len(job.train) == 3 and len(job.val) == 1
-    for tracks, expected in ((job.train, ["0", "1", "1+1", "2-1"]), (job.val, ["0", "1"])):
-        for track in tracks:
-            # A generator's own level and the one above it have the same variants.
-            for key in ("path", "above"):
-                names = [getattr(row, key).name.split(".")[-2] for row in job.rows[track.file]]
-                assert names == expected
     assert len(job.batches(0).tracks) == 12 and len(job.validation.tracks) == 2
     # Whatever serves a condition's input can tell which part of which track a window is.
     rows = job.batches(0).tracks

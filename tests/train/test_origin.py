@@ -166,9 +166,10 @@ def test_settings_fit_the_amount_of_music(tmp_path, folder):
         return configs.preset(str(tmp_path / name / origin.FILE))
 
     small, large = adopted("small", 0.3), adopted("large", 3.0)
-    for preset, transpose, dropout in ((small, 3, 0.1), (large, 0, 0.0)):
+    for preset, transpose, gain, dropout in ((small, 3, origin.GAIN, 0.1), (large, 0, 0.0, 0.0)):
         training = preset.training("generator_128")
         assert (training.transpose, training.patience) == (transpose, origin.PATIENCE)
+        assert training.gain == gain and not preset.training("vqvae_8").gain
         assert (training.learning_rate, training.offsets) == (1e-3, 2)
         model = preset.model("generator_128")
         assert model.core.dropout == dropout

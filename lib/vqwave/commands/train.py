@@ -70,6 +70,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--transpose", type=cli.field(config.TrainingConfig, "transpose"),
                         metavar="SEMITONES",
                         help=f"see {cli.command('train-generator')} --help")
+    parser.add_argument("--gain", type=cli.field(config.TrainingConfig, "gain"), metavar="DB",
+                        help=f"see {cli.command('train-generator')} --help")
     options.add_label(parser, "(with --from-scratch, or weights that were trained with it)")
     parser.add_argument("--scheduler", metavar="tcp://HOST:PORT",
                         help=f"see {cli.command('train-generator')} --help")
@@ -93,7 +95,7 @@ def main(argv=None) -> int:
     output = args.output_dir or Path(weights.GENERATORS) / Path(args.data_dir).resolve().name
     chosen = plan.Plan(args.data_dir, output, args.preset or config.SHIPPED,
                        _parse_levels(args.levels), hours, args.steps,
-                       args.input_length, args.offsets, args.transpose,
+                       args.input_length, args.offsets, args.transpose, args.gain,
                        args.label, args.scheduler, tuple(extra), begin, args.listen,
                        not args.no_report)
     plan.run(chosen)

@@ -25,6 +25,9 @@ def parser() -> argparse.ArgumentParser:
                         metavar="SEMITONES",
                         help="encode each training track also 1 … SEMITONES higher and lower "
                              "(default: the preset's)")
+    parser.add_argument("--gain", type=cli.field(config.TrainingConfig, "gain"), metavar="DB",
+                        help="encode each training track also up to so many dB quieter (default: "
+                             "the preset's)")
     options.add_label(parser)
     parser.add_argument("--scheduler", metavar="tcp://HOST:PORT",
                         help="encode the tracks on the workers of a Dask cluster (docs/scaling.md)")

@@ -5,8 +5,8 @@ books].
 
 <checksum> is that of what encodes. A cached file counts only while the index names it with the
 checksum of the track it was made from and of its own bytes; a torn or stale one is made again. A
-variant is an alignment of the codes and a transposition: a generator meets the same music under
-several of them. The index's first line names the codec.
+variant is an alignment of the codes, a transposition and a gain: a generator meets the same music
+under several of them. The index's first line names the codec.
 """
 
 from __future__ import annotations
@@ -39,18 +39,20 @@ _ENCODING = threading.Lock()
 
 
 class Variant(NamedTuple):
-    """How a track is encoded: transposed by `shift` semitones, then without its first `offset` ·
-    `step` samples.
+    """How a track is encoded: `gain` dB louder, transposed by `shift` semitones, then without its
+    first `offset` · `step` samples.
     """
 
     offset: int
     shift: int = 0
     step: int = OFFSET_STEP
+    gain: float = 0.0
 
     def __str__(self):
         shift = f"{self.shift:+d}" if self.shift else ""
         step = f"@{self.step}" if self.offset and self.step != OFFSET_STEP else ""
-        return f"{self.offset}{shift}{step}"
+        gain = f"{self.gain:+g}dB" if self.gain else ""
+        return f"{self.offset}{shift}{step}{gain}"
 
     @property
     def start(self) -> int:
@@ -117,13 +119,14 @@ def cut(track: manifest.Track, variant: Variant, span: tuple[int, int],
                          first_above=first)
 
 
-def variants(offsets: int, transpose: int = 0, level: int = 1) -> list[Variant]:
-    """The variants of a training track: `offsets` alignments at its own pitch, then each other
-    pitch within ±`transpose` semitones.
+def variants(offsets: int, transpose: int = 0, level: int = 1, gain: float = 0.0
+             ) -> list[Variant]:
+    """The variants of a training track: `offsets` alignments as it is, one `gain` dB quieter, then
+    each other pitch within ±`transpose` semitones, as loud, half as much quieter, or quieter.
 
-    A transposed variant has one alignment, a function of its shift alone, and not each: it is
-    other audio already, and encoding is what costs. ±3 semitones and four offsets are 10 encodings
-    of the corpus, all pairs would be 28.
+    A transposed variant has one alignment and one gain, functions of its shift alone, and not each:
+    it is other audio already, and encoding is what costs. ±3 semitones and four offsets are 10
+    encodings of the corpus, all pairs would be 28. None is louder, for that would clip.
 
     Args:
         level: the coarsest level whose codes are wanted; finer ones, which divide it, are aligned
@@ -131,8 +134,10 @@ def variants(offsets: int, transpose: int = 0, level: int = 1) -> list[Variant]:
     """
     step = alignment_step(level)
     shifts = [shift for size in range(1, transpose + 1) for shift in (size, -size)]
-    return [Variant(offset, 0, step) for offset in range(offsets)] + [
-        Variant(number, shift, step) for number, shift in enumerate(shifts, 1)]
+    return [*(Variant(offset, 0, step) for offset in range(offsets)),
+            *([Variant(0, 0, step, -gain)] if gain else []),
+            *(Variant(number, shift, step, -gain * (number % 3) / 2 or 0.0)
+              for number, shift in enumerate(shifts, 1))]
 
 
 def encode_corpus(data_dir, wanted, codec_weights: weights.WeightSet, say, load, here: bool = True,
@@ -220,6 +225,9 @@ def _encode(source, track: Path, count: int, variant: Variant, path: Path) -> di
     first = 0 if variant.shift else variant.start
     blocks = (audio.from_u16(audio.read_window(track, start, min(BLOCK, count - start)))
               for start in range(first, count, BLOCK))
+    if variant.gain:
+        factor = np.float32(10 ** (variant.gain / 20))
+        blocks = (factor * block for block in blocks)
     if variant.shift:
         blocks = _drop(audio.transpose(blocks, count, variant.shift), variant.start)
     with _ENCODING:

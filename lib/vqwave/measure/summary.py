@@ -193,7 +193,8 @@ def _copies(music, data_dir, level, pieces, held_out, train) -> dict:
 
     found = music.weight_set(music.chain.generator(level))
     settings, config = found.training or TrainingConfig(), found.config
-    variants = codes.variants(settings.offsets, settings.transpose, config.source_level or level)
+    variants = codes.variants(settings.offsets, settings.transpose, config.source_level or level,
+                              settings.gain)
     wanted = [(t, v) for t in train for v in variants if v.samples(t) > 2 * level]
     encoded = codes.encode_corpus(data_dir, wanted, music.weight_set(music.chain.codecs[level]),
                                   QuietReporter(), codec.load_encoder)

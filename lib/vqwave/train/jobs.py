@@ -268,8 +268,8 @@ class GeneratorJob(Job):
         self.training, self.group = record.training, group
         model, training = self.model, self.training
         unit = model.source_level or model.level
-        own, all_variants = (codes.variants(training.offsets, n, unit)
-                             for n in (0, training.transpose))
+        own = codes.variants(training.offsets, level=unit)
+        all_variants = codes.variants(training.offsets, training.transpose, unit, training.gain)
         # What a variant takes off a track must still leave a frame, and one of the level above.
         shortest = max(math.ceil((v.start + 2 * unit) * 2 ** (v.shift / 12)) for v in all_variants)
         self.split(record, shortest, group, say,

@@ -72,7 +72,7 @@ class TrainingSettings(NamedTuple):
 # Flags that set a field of `TrainingConfig`, and that field.
 _SETTINGS = ("batch_size", "input_length", "steps", "epochs", "learning_rate",
              "seed", "patience", "offsets",
-             "transpose")
+             "transpose", "gain")
 
 
 def add_options(p: argparse.ArgumentParser, role: str):

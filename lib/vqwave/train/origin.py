@@ -21,8 +21,8 @@ FILE = "preset.yml"
 """In the output folder: the models and settings of a chain that begins with another."""
 
 SMALL_HOURS = 1.0
-"""Less music than this is heard transposed too, and learnt with dropout."""
-TRANSPOSE, DROPOUT = 3, 0.1
+"""Less music than this is heard transposed and quieter too, and learnt with dropout."""
+TRANSPOSE, GAIN, DROPOUT = 3, 3.0, 0.1
 PATIENCE = 8
 """Epochs without a better validation loss, after which a generator has learnt what it can."""
 
@@ -131,7 +131,8 @@ class Origin:
             if model.pop("kind") == "generator":
                 training |= {"patience": PATIENCE}
                 if amount.small:
-                    training |= {"transpose": max(TRANSPOSE, training["transpose"])}
+                    training |= {"transpose": max(TRANSPOSE, training["transpose"]),
+                                 "gain": max(GAIN, training["gain"])}
                     if "dropout" in model["core"]:
                         model["core"]["dropout"] = max(DROPOUT, model["core"]["dropout"])
             return model | {"training": training}

@@ -69,8 +69,8 @@ class Plan:
 
     preset: a preset's name or file. levels: those to train, from the top down; None for all of the
     chain, or with an origin for those that play. hours: for all of it, shared out over the stages;
-    or `steps` of each. input_length, offsets, transpose: None for each model's own. label: what
-    says the generators' labels; None: as each has it. scheduler: see `train_generator`. extra:
+    or `steps` of each. input_length, offsets, transpose, gain: None for each model's own. label:
+    what says the generators' labels; None: as each has it. scheduler: see `train_generator`. extra:
     options that every training is given as they are. origin: what it begins with, in place of a
     preset's models from nothing. listen: minutes between two hearings of what is learnt (0: none).
     report: whether a page is written in the end. spent: seconds so far.
@@ -88,6 +88,7 @@ class Plan:
     input_length: int | None = None
     offsets: int | None = None
     transpose: int | None = None
+    gain: float | None = None
     label: str | None = None
     scheduler: str | None = None
     extra: tuple[str, ...] = ()
@@ -178,6 +179,7 @@ class Plan:
             command += ["--vqvae-weights-dir", str(self.output_dir)]
             command += ["--offsets", str(self.offsets)] if self.offsets else []
             command += ["--transpose", str(self.transpose)] if self.transpose is not None else []
+            command += ["--gain", str(self.gain)] if self.gain is not None else []
             command += ["--label", self.label] if self.label else []
             command += ["--scheduler", self.scheduler] if self.scheduler else []
         command += ["--input-length", str(self.input_length)] if self.input_length else []
@@ -452,8 +454,11 @@ def _describe_beginning(plan: Plan, say):
             "learning by heart; expect variations of that track, or add music")
     training = preset.training(plan.chain.generator(plan.chain.top))
     shift = training.transpose if plan.transpose is None else plan.transpose
-    if shift:
-        say(f"  each training track is heard up to {shift} semitones higher and lower too"
+    gain = training.gain if plan.gain is None else plan.gain
+    ways = ([f"{shift} semitones higher and lower"] * bool(shift)
+            + [f"{gain:g} dB quieter"] * bool(gain))
+    if ways:
+        say(f"  each training track is heard up to {' and '.join(ways)} too"
             + (f", for there is less than {origin.SMALL_HOURS:g} h of music" if amount.small
                else ""))
     patience = plan.settings.patience

@@ -27,8 +27,8 @@ class Copying(Part):
     in the training set.
 
     The same is told of the test tracks, which nobody copied: what chance and music alone make
-    alike. Where a generator was trained with transposition, it is searched in the training set as
-    that transposed it, too.
+    alike. Where a generator was trained with transposition or gain, it is searched in the training
+    set as that changed it, too.
     """
 
     name = "copying"
@@ -40,8 +40,7 @@ class Copying(Part):
         common = {"minutes": plan.minutes, "seed": seed, **setting.key(chain),
                   "train": evaluation.corpus(evaluation.copyable),
                   "test": evaluation.corpus(evaluation.test)}
-        if transposed := transposition(evaluation):
-            common["transpose"] = transposed
+        common |= {key: most for key, most in changes(evaluation).items() if most}
         for level in setting.levels(chain):
             key = {"figure": "copied", "at": level, **common, "offsets": plan.offsets,
                    "by": evaluation.chain_key(setting.depth) | evaluation.codec_key(level)}
@@ -69,9 +68,11 @@ class Copying(Part):
 
     def write(self, page, sides, evaluation):
         for side, results in sides.items():
-            found, most = results[self.name], transposition(evaluation)
-            how = (f" or transposed by up to {most} semitones up or down, as in training" if most
-                   else "")
+            found, most = results[self.name], changes(evaluation)
+            words = [f"transposed by up to {most['transpose']} semitones up or "
+                     f"down"] * bool(most["transpose"])
+            words += [f"up to {most['gain']:g} dB quieter"] * bool(most["gain"])
+            how = f" or {' or '.join(words)}, as in training" if words else ""
             page.heading("How much is copied" + (f", beside {side} "
                                                  f"tracks" if len(sides) > 1 else ""))
             page.add(f"The longest run of codes of the generated piece ({found['setting']}) that "
@@ -106,19 +107,21 @@ def _where(row) -> str:
         f", {row['shift']:+d} semitones" if row.get("shift") else "")
 
 
-def transposition(evaluation) -> int:
-    """The most semitones that a generator of the first setting heard its training tracks transposed
-    by, by the config that it was trained with; 0 where an older program kept none.
+def changes(evaluation) -> dict:
+    """{"transpose": semitones, "gain": dB}: the most by which a generator of the first setting
+    heard its training tracks changed, by the config that it was trained with; 0 where an older
+    program kept none.
     """
     chain = evaluation.music.chain
     trained = [evaluation.music.weight_set(chain.generator(level)).training
                for level in evaluation.plan.settings[0].levels(chain)]
-    return max(training.transpose if training else 0 for training in trained)
+    return {key: max(getattr(training, key) if training else 0 for training in trained)
+            for key in ("transpose", "gain")}
 
 
 def find_copies(evaluation, level: int, moving: bool = False) -> dict:
     """The longest run of codes of a level that the first setting's piece shares with the training
-    set, in all alignments, and transposed where a generator heard it so.
+    set, in all alignments, and transposed and quieter where a generator heard it so.
 
     Memory: the codes of the training set at one pitch, and their hashes, at a time.
 
@@ -132,7 +135,7 @@ def find_copies(evaluation, level: int, moving: bool = False) -> dict:
         [evaluation.music.encode(x, level) for x in evaluation.passages().values()])]
     barred = [find_held(codes, length, HELD_FRAMES) if moving else None for codes in pieces]
     best: list[tuple] = [(Run(-1),)] * len(pieces)
-    heard = variants(plan.offsets, transposition(evaluation), config.source_level or level)
+    heard = variants(plan.offsets, level=config.source_level or level, **changes(evaluation))
     pitches = [list(same) for _, same in itertools.groupby(heard, lambda variant: variant.shift)]
     for done, same in enumerate(pitches):
         evaluation.progress(evaluation.part, f"copies at {level}x", done / len(pitches))
@@ -172,7 +175,7 @@ def find_nearest(evaluation) -> dict:
 
     piece = audio.from_u16(evaluation.piece(setting, seed)["audio"])
     named = {track_name(t): t for t in evaluation.test}
-    shifts = [v.shift for v in variants(1, transposition(evaluation))]
+    shifts = [v.shift for v in variants(1, changes(evaluation)["transpose"])]
     made = {}
     for name, patches in (("generated", evaluation.piece_embeddings(setting, seed)),
                           ("held_out", evaluation.reference)):
