@@ -1420,9 +1420,12 @@ def _check_name(name: str):
 class TrainingConfig(Config):
     """How a model is trained. input_length: samples a window.
 
-    Of generators alone: offsets: alignments of the codes under which each training track is
-    encoded; transpose: how many semitones up and down it is encoded besides (0: not); gain: by how
-    many dB at most it is encoded quieter besides (0: not).
+    As what training tracks are heard besides: transpose: by how many semitones higher and lower at
+    most (0: not); gain: by how many dB quieter at most (0: not). Of a generator they are encoded
+    so, of a codec each window is changed as it is read (`data.windows.Changes`).
+    mix: of codecs alone: in what share of the windows another one is added.
+    offsets: of generators alone: alignments of the codes under which each training track is
+    encoded.
     """
 
     steps: Positive = 10000
@@ -1438,6 +1441,7 @@ class TrainingConfig(Config):
     offsets: Annotated[int, Field(strict=True, ge=1, le=64)] = 4
     transpose: Annotated[int, Field(strict=True, ge=0, le=12)] = 0
     gain: Annotated[Real, Field(ge=0, le=24)] = 0.0
+    mix: Annotated[Real, Field(ge=0, lt=1)] = 0.0
 
 
 class Split(Config):

@@ -10,7 +10,7 @@ from prepared import data_folder, music
 
 from vqwave import config as configs
 from vqwave.data import audio, manifest, splits
-from vqwave.data.windows import AudioWindows, CodeTrack, CodeWindows, Sampler
+from vqwave.data.windows import AudioWindows, Changes, CodeTrack, CodeWindows, Sampler
 from vqwave.errors import UserError
 
 LENGTH = 2048
@@ -175,6 +175,63 @@ def test_a_track_of_just_the_length_has_one_window(tmp_path):
     made = AudioWindows(tmp_path / "d", tracks, LENGTH, 2, 0)
     assert positions(made, 0) == [(0, 0), (0, 0)]
     assert AudioWindows(tmp_path / "d", tracks, LENGTH, 2, 0, fixed=64).num_batches == 1
+
+
+RATE = 22050
+
+
+def tones(tmp_path, samples=4 * LENGTH, **changes):
+    """Windows of a track of one tone of 1 kHz and full scale, changed."""
+    sound = np.sin(2 * np.pi * 1000 * np.arange(samples) / RATE)
+    tracks = data_folder(tmp_path / "tones", {"a": sound})
+    return AudioWindows(tmp_path / "tones", tracks, LENGTH, 8, 5, changes=Changes(**changes))
+
+
+def semitones(window):
+    """How far a window's strongest frequency is from 1 kHz, in semitones."""
+    spectrum = np.abs(np.fft.rfft(window * np.hanning(LENGTH), 8 * LENGTH))
+    return 12 * np.log2(spectrum.argmax() * RATE / (8 * LENGTH) / 1000)
+
+
+def test_windows_are_heard_higher_and_lower_by_whole_semitones(tmp_path):
+    made = tones(tmp_path, transpose=2)
+    found = [semitones(row) for batch in range(5) for row in made[batch][0]]
+    assert made[0][0].shape == (8, LENGTH) and made[0][0].dtype == np.float32
+    np.testing.assert_allclose(found, np.round(found), atol=0.1)
+    assert set(np.round(found)) == {-2, -1, 0, 1, 2}
+    # A track of just the length cannot be heard faster, and is still heard.
+    short = tones(tmp_path / "short", samples=LENGTH, transpose=2)
+    assert {round(semitones(row)) for batch in range(5) for row in short[batch][0]} == {-2, -1, 0}
+
+
+def test_windows_are_quieter_by_no_more_than_the_gain_and_never_louder(folder):
+    plain, quieter = windows(folder), windows(folder, changes=Changes(gain=6.0))
+    ratios = []
+    for batch in range(5):
+        for a, b in zip(plain[batch][0], quieter[batch][0], strict=True):
+            ratios.append(20 * np.log10(np.abs(b).max() / np.abs(a).max()))
+            np.testing.assert_allclose(b, a * 10 ** (ratios[-1] / 20), atol=1e-6)
+    assert -6.01 < min(ratios) < -4 and -2 < max(ratios) < 0.01
+
+
+def test_a_share_of_the_windows_is_mixed_and_none_clips(tmp_path):
+    """Of two tracks of constants every sum is known."""
+    tracks = data_folder(tmp_path, {"a": np.full(9 * LENGTH, 0.25), "b": np.full(9 * LENGTH, 0.8)})
+    made = AudioWindows(tmp_path, tracks, LENGTH, 8, 5, changes=Changes(mix=0.5))
+    levels = np.array([row for batch in range(20) for row in made[batch][0]]).mean(axis=1)
+    alone = np.isclose(levels, 0.25, atol=1e-4) | np.isclose(levels, 0.8, atol=1e-4)
+    assert 0.4 < alone.mean() < 0.6
+    # 0.25 + 0.8 and 0.8 + 0.8 would clip, and are turned down to full scale.
+    assert set(np.round(levels[~alone], 2)) == {0.5, 1.0}
+
+
+def test_a_changed_window_is_a_function_of_seed_and_number(folder):
+    changes = Changes(transpose=3, gain=6.0, mix=0.5)
+    whole, later = windows(folder, changes=changes), windows(folder, changes=changes, start=2)
+    np.testing.assert_array_equal(whole[2][0], later[0][0])
+    np.testing.assert_array_equal(whole[2][0][1], whole.window(whole.numbers(2)[1]))
+    assert positions(whole, 0) == positions(windows(folder), 0)
+    assert not np.array_equal(whole[0][0], windows(folder, changes=changes, seed=8)[0][0])
 
 
 def test_a_file_that_shrank_or_vanished_is_named(folder):

@@ -118,6 +118,25 @@ def test_tracks_shorter_than_a_window_train_too(tmp_path, tiny_weights):
                                                            "than a window of 23.2")]
 
 
+def test_a_codecs_windows_are_changed_in_training_and_not_in_validation(folder):
+    def made(**changes):
+        job = CodecJob(TINY.codec("vqvae_128"), folder, False)
+        job.check()
+        training = TrainingConfig(input_length=8192, batch_size=4, **changes)
+        job.prepare(RunRecord(job.model, training, DataConfig(split=0.2), "id"), ALONE,
+                    QuietReporter())
+        return job.batches(3)[0][0], job.validation[0][0]
+
+    plain, changed = made(), made(transpose=3, gain=6.0, mix=0.25)
+    assert not any(np.array_equal(a, b) for a, b in zip(plain[0], changed[0], strict=True))
+    np.testing.assert_array_equal(plain[1], changed[1])
+
+
+def test_a_generator_cannot_learn_mixed_codes(folder, tiny_weights):
+    with pytest.raises(UserError, match="mix is 0.25; generator_128 learns codes"):
+        prepared(folder, tiny_weights.codecs, mix=0.25)
+
+
 def windows_of(folder, length, choose=True):
     """A codec's job whose window was to be `length`, with its data ready, and what was said."""
     job, said = CodecJob(TINY.codec("vqvae_128"), folder, False), Told()

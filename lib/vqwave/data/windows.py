@@ -15,14 +15,14 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ..config import SHARES, CodesAbove, Config, GeneratorConfig, Labels
+from ..config import SHARES, CodesAbove, Config, GeneratorConfig, Labels, TrainingConfig
 from . import audio, codes, labels
 from .codes import CodeTrack
 from .splits import WHOLE, Share
 
 # Which random stream a generator of numbers belongs to; one key a purpose, so that no two share
 # their draws.
-_WINDOW, START, _NEXT = 2, 3, 4
+_WINDOW, START, _NEXT, _CHANGE = 2, 3, 4, 5
 
 
 def rng(seed: int, purpose: int, index: int = 0) -> np.random.Generator:
@@ -89,30 +89,82 @@ class _Batches(keras.utils.PyDataset):
         return self.sampler.find(int((number + 0.5) * self.places / self.fixed))
 
 
+@dataclass(frozen=True)
+class Changes:
+    """What is done to windows of audio, so that a codec meets more than its music is.
+
+    A window is transposed by up to `transpose` semitones up or down (and is as much faster or
+    slower), is up to `gain` dB quieter, uniformly in dB, and in a share `mix` of the cases another
+    one, changed likewise, is added; a sum that would clip is turned down.
+    """
+
+    transpose: int = 0
+    gain: float = 0.0
+    mix: float = 0.0
+
+    @classmethod
+    def of(cls, training: TrainingConfig) -> Changes:
+        return cls(training.transpose, training.gain, training.mix)
+
+
+AS_IT_IS = Changes()
+
+
 class AudioWindows(_Batches):
     """Batches (x, x) of audio float32 [batch, length] in [-1, 1] from the prepared tracks of a data
     folder.
 
     spans: by track file, from which sample to before which one windows are taken; None: of all.
+    changes: what is done to each window, by draws that the seed and its number name.
     """
 
     def __init__(self, folder, tracks, length: int, batch_size: int, seed: int,
                  start=0, fixed=None, share=WHOLE,
-                 spans: dict[str, tuple[int, int]] | None = None):
-        spans = spans or {t.file: (0, t.samples) for t in tracks}
-        self.firsts = [spans[t.file][0] for t in tracks]
-        sizes = [spans[t.file][1] - first - length + 1
-                 for t, first in zip(tracks, self.firsts, strict=True)]
-        super().__init__(sizes, batch_size, seed, start, fixed, share)
+                 spans: dict[str, tuple[int, int]] | None = None, changes: Changes = AS_IT_IS):
+        self.spans = [spans[t.file] if spans else (0, t.samples) for t in tracks]
+        super().__init__([end - first - length + 1 for first, end in self.spans],
+                         batch_size, seed, start, fixed, share)
         self.folder, self.files, self.length = Path(folder), [t.file for t in tracks], length
+        self.changes = changes
 
     def __getitem__(self, batch: int):
-        x = np.stack([audio.from_u16(audio.read_window(self.folder / self.files[i],
-                                                       self.firsts[i] + s, self.length))
-                      for i, s in map(self.position, self.numbers(batch))])
+        x = np.stack([self.window(number) for number in self.numbers(batch)])
         # A second array: TensorFlow takes over an array's memory, and its replicas compute in what
         # they are given.
         return x, x.copy()
+
+    def window(self, number: int) -> np.ndarray:
+        """That window, float32 [length]."""
+        position = self.position(number)
+        if self.changes == AS_IT_IS:
+            return self._read(*position)
+        random = rng(self.sampler.seed, _CHANGE, number)
+        sound = self._change(*position, random)
+        if random.random() < self.changes.mix:
+            other = self.sampler.find(int(random.integers(self.places)))
+            sound = sound + self._change(*other, random)
+            sound /= max(1.0, float(np.abs(sound).max()))
+        return sound
+
+    def _change(self, item: int, place: int, random: np.random.Generator) -> np.ndarray:
+        """The window at a place, transposed and quieter: float32 [length]."""
+        most = self.changes.transpose
+        sound = self._read(item, place, int(random.integers(-most, most + 1)))
+        return sound * np.float32(10 ** (-random.uniform(0.0, self.changes.gain) / 20))
+
+    def _read(self, item: int, place: int, shift: int = 0) -> np.ndarray:
+        """float32 [length] from a place of a track on, or as near as it is long enough for; a track
+        that is too short to be heard higher is read as it is.
+        """
+        first, end = self.spans[item]
+        count = math.ceil(self.length * 2 ** (shift / 12))
+        if count > end - first:
+            shift, count = 0, self.length
+        sound = audio.from_u16(audio.read_window(self.folder / self.files[item],
+                                                 first + min(place, end - first - count), count))
+        if shift:
+            sound = np.concatenate(list(audio.transpose([sound], count, shift)))
+        return sound[: self.length]
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from ..progress import QuietReporter
 from . import fad, notes, serving
 from .copying import find_held, longest_shared
 from .parts import codecs, health
+from .parts.chain import EXAMPLE_SECONDS
 from .parts.copying import HELD_FRAMES, HELD_SECONDS
 from .parts.part import Gallery
 
@@ -322,6 +323,11 @@ def _page(made: Summary, name: str, gallery: Gallery, runs_dir, names) -> str:
         sound("a held-out track, continued after its first seconds", made.continuation)
     if made.original is not None:
         sound("the music itself", made.original)
+    heard = {f"seed {seed}": samples for seed, samples in made.pieces.items()}
+    heard |= {} if made.original is None else {"the music itself": made.original}
+    picture("notes.png", "Piano rolls of the pieces and of the music itself", plots.notes, {
+        what: notes.roll(samples[: round(EXAMPLE_SECONDS * made.rate)], made.rate, columns=400)
+        for what, samples in heard.items()})
     heading("How near")
     if made.distance:
         real, seconds = made.distance["real"], made.distance["seconds"]

@@ -188,7 +188,7 @@ class CodecJob(Job):
 
     def batches(self, step: int):
         """The training batches from number `step` on, without end."""
-        return self._windows(self.train, start=step)
+        return self._windows(self.train, start=step, changes=windows.Changes.of(self.training))
 
     @property
     def validation(self):
@@ -258,6 +258,9 @@ class GeneratorJob(Job):
 
     def check_settings(self, training: config.TrainingConfig):
         unit = self.model.source_level or self.model.level
+        if training.mix:
+            raise UserError(f"training: mix is {training.mix:g}; {self.model.name} learns codes, "
+                            f"which cannot be added: mix is of codecs alone")
         if training.input_length % unit:
             raise UserError(f"--input-length is {training.input_length}; for {self.model.name} it "
                             f"must be a multiple of {unit}")
