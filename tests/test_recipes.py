@@ -57,7 +57,8 @@ def test_a_split_holds_tracks_out_and_none_of_them_twice(name):
 
 
 def test_targets_are_of_figures_that_there_are():
-    targets = report.read_targets(ROOT / "recipes" / "wesnoth" / "targets.yml", preset().chain)
+    targets = report.read_targets(ROOT / "recipes" / "wesnoth" / "targets.yml",
+                                  report.figures(preset().chain))
     bounds = {t.what: (t.must, t.aim) for t in targets}
     assert bounds["SC, 8x"] == (-26.5, -28) and bounds["SI-SDR, 32x"] == (None, 13)
     assert bounds["notes kept, 512x"] == (0.66, 0.76) and bounds["longest pause inside"] == (3, 1.5)

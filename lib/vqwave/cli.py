@@ -51,6 +51,7 @@ COMMANDS = {
     "train-codec": ("train_vqvae", "train one codec"),
     "train-generator": ("train_generator", "train one generator"),
     "test-codec": ("test_vqvae", "hear and measure what a codec keeps of a recording"),
+    "compare-codecs": ("compare_codecs", "measure codecs on music that they were not trained on"),
     "listen": ("listen", "hear what a training has learnt so far"),
     "latents": ("latents", "reconstruct, sample and walk with a VAE"),
     "plot": ("plot", "draw music, codes, codebooks or training curves"),

@@ -41,6 +41,36 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def children_memory() -> int:
+    """Bytes: the most that processes begun by this one held together, as far as it can be seen now:
+    the peaks of those that run, and of theirs, added up; or the peak of the largest that ended.
+    """
+    import resource
+
+    ended = (resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+             * (1 if sys.platform == "darwin" else 1024))
+    return max(ended, sum(map(_peak_below, _children("self"))))
+
+
+def _children(process: str) -> list[str]:
+    """The processes that a process began and that run; none where the system does not say."""
+    found = []
+    for path in Path("/proc", process, "task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += path.read_text().split()
+    return found
+
+
+def _peak_below(process: str) -> int:
+    """The peak of a process, and of those that it began, in bytes; 0 where it ended."""
+    peak = 0
+    with contextlib.suppress(OSError):
+        found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc", process, "status").read_text(),
+                          re.MULTILINE)
+        peak = int(found[1]) << 10 if found else 0
+    return peak + sum(map(_peak_below, _children(process)))
+
+
 def memory_use() -> dict[str, int]:
     """Bytes of memory that this process holds, {"now", "peak"}; where the system knows only the
     peak, `now` is the peak.

@@ -168,7 +168,7 @@ def test_targets_are_read_and_only_a_bound_that_is_there_is_met(tmp_path):
     path = tmp_path / "targets.yml"
     path.write_text("SC, 32x: {must: -14.5, aim: -16}\nSI-SDR, 32x: {aim: 13}\nmel, 32x: {must: "
                     "0.5}\n")
-    targets = report.read_targets(path, CHAIN)
+    targets = report.read_targets(path, report.figures(CHAIN))
     for value, verdict in ((-16, "aim met"), (-15, "must met"), (-14, "missed"),
                            (float("nan"), "missed")):
         assert judged(targets, "SC, 32x", sc_db=value) == verdict
@@ -191,7 +191,7 @@ def test_targets_are_read_and_only_a_bound_that_is_there_is_met(tmp_path):
 def test_targets_that_are_none_are_refused_in_one_line(tmp_path, text, why):
     (tmp_path / "targets.yml").write_text(text)
     with pytest.raises(UserError) as caught:
-        report.read_targets(tmp_path / "targets.yml", CHAIN)
+        report.read_targets(tmp_path / "targets.yml", report.figures(CHAIN))
     assert why in str(caught.value) and "targets.yml" in str(caught.value) and "\n" not in str(caught.value)
 
 

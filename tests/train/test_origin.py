@@ -278,7 +278,7 @@ def test_a_hearing_takes_newer_weights_and_never_two_at_once(folder, data, tmp_p
     clock = [0.0]
     monkeypatch.setattr(plan.time, "monotonic", lambda: clock[0])
     with plan.Listener(made) as listener:
-        weights.note(weights.find(made.output_dir, "generator_512"), step=9)
+        weights.note(weights.find(made.output_dir, "generator_512"), epoch=0)
         for seconds, count in ((10, 0), (299, 0), (301, 1), (900, 1)):
             clock[0] = seconds
             listener.look()
@@ -287,10 +287,21 @@ def test_a_hearing_takes_newer_weights_and_never_two_at_once(folder, data, tmp_p
         clock[0] = 1000.0
         listener.look()  # nothing is newer
         assert len(began) == 1 and len(ended) == 1
-        weights.note(weights.find(made.output_dir, "generator_512"), step=10)
+        assert made.first_music is None  # what was heard is what it began with
+        weights.note(weights.find(made.output_dir, "generator_512"), epoch=1)
         listener.look()
         assert len(began) == 2
-    assert len(ended) == 2  # what still runs ends with the plan
+        made.spent, began[1][1].code = 77.0, 0
+        listener.look()
+        made.spent = 99.0
+        weights.note(weights.find(made.output_dir, "generator_512"), epoch=2)
+        clock[0] = 2000.0
+        listener.look()
+        assert len(began) == 3
+    assert len(ended) == 3  # what still runs ends with the plan
+    again = plan.Plan(data, tmp_path / "out", steps=3, origin=Origin.find(folder))
+    again.read()
+    assert made.first_music == again.first_music == 77.0
     command = began[0][0]
     assert command[4] == "listen" and option(command, "--name") == "0000min"
     assert option(command, "--output-dir") == str(made.output_dir / "heard")

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import shlex
 import sys
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from .. import cli, config, progress
 from ..data.splits import read_split
 from ..errors import UserError
 from ..files import CHECKOUT, printable
-from ..measure import evaluation, report, serving, summary
+from ..measure import evaluation, report, serving, summary, tuned
 from ..play import api, engine
 from ..train import options
 from . import arguments
@@ -45,6 +44,12 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--html", metavar="FILE",
                         help="write one page with sounds and pictures in it, of any folder: of the "
                              "tracks that --split or --val-split holds out. RESULTS.md stays")
+    parser.add_argument("--section", action="store_true",
+                        help="with --html, of a training that began with trained models: write "
+                             "what it gave into RESULTS.md, too")
+    parser.add_argument("--scratch", metavar="DIR",
+                        help="with --section: generators that were trained from nothing, to "
+                             "compare bits with")
     arguments.add_held_out(parser)
     parser.add_argument("--only", default=",".join(evaluation.PARTS), metavar="PART,...",
                         help="the parts to measure; the figures of other parts are kept. Only a "
@@ -99,7 +104,9 @@ def main(argv=None) -> int:
 
     name = args.name or Path(args.data_dir).resolve().name
     if args.html:
-        return _write_page(args, name)
+        return _write_page(args, name, argv)
+    if args.section or args.scratch:
+        raise UserError(f"--{'section' if args.section else 'scratch'} goes with --html")
     split = args.split or CHECKOUT / "recipes" / name / "split.yml"
     if not Path(split).is_file():
         raise UserError(f"{printable(split)}: no such file: --split names the file that says which "
@@ -107,7 +114,8 @@ def main(argv=None) -> int:
     music = api.load(args.vqvae_weights_dir, args.generator_weights_dir,
                      args.engine, args.epoch, default_choice=0)
     wanted = args.targets or Path(split).with_name("targets.yml")
-    targets = report.read_targets(wanted, music.chain) if args.targets or wanted.is_file() else None
+    targets = (report.read_targets(wanted, report.figures(music.chain))
+               if args.targets or wanted.is_file() else None)
     depths = [music.chain.check_level(depth) for depth in args.depths or [music.level]]
     settings = evaluation.parse_settings(music.chain, depths, args.temperatures, args.top_p)
     plan = evaluation.Extent(settings, tuple(args.seeds),
@@ -135,7 +143,7 @@ def main(argv=None) -> int:
             music, args.data_dir, split, plan, cache_dir=args.cache_dir, musicnn=args.musicnn,
             context_free=args.context_free, progress=show, side=args.side)
         found = evaluated.run(parts)
-        command, written = _line(sys.argv[1:] if argv is None else argv), []
+        command, written = _line(argv), []
         # What was measured before is among `found`; still, published figures wait for a run of all
         # parts.
         whole = set(parts) >= set(evaluation.PARTS) or not report.has_section(args.output_dir, name)
@@ -155,8 +163,12 @@ def main(argv=None) -> int:
     return 0
 
 
-def _write_page(args, name: str) -> int:
-    """The page of a folder."""
+def _write_page(args, name: str, argv) -> int:
+    """The page of a folder, and what its training gave."""
+    if args.section:  # before anything takes time
+        run = tuned.read_run(args.generator_weights_dir)
+        targets = (report.read_targets(args.targets, tuned.FIGURES) if args.targets
+                   else tuned.FIGURES)
     music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch,
                      default_choice=0)
     split = read_split(args.split) if args.split else options.parse_split(args.val_split)
@@ -170,18 +182,15 @@ def _write_page(args, name: str) -> int:
                                                               completed=share))
     summary.write(made, args.html, name, args.runs or args.generator_weights_dir, music.chain.names)
     print(f"wrote {printable(args.html)}")
+    if args.section:
+        text = tuned.section(made, name, run, args.scratch, _line(argv), targets)
+        path = report.write_section(args.output_dir, tuned.section_name(name), text)
+        print(f"wrote {printable(path)}")
     for line in made.advice:
         print(line)
     return 0
 
 
-def _line(arguments) -> str:
-    """The command as RESULTS.md shows it: without where things lie on one machine."""
-    shown, left_out = [], iter(map(str, arguments))
-    for argument in left_out:
-        flag, _, value = argument.partition("=")
-        if flag not in ("--musicnn", "--cache-dir", "--output-dir"):
-            shown.append(argument)
-        elif not value:
-            next(left_out, None)
-    return shlex.join(["python", "scripts/evaluate.py", *shown])
+def _line(argv) -> str:
+    """This command as RESULTS.md shows it."""
+    return report.command_line("evaluate.py", sys.argv[1:] if argv is None else argv)

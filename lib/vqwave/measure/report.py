@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,15 +31,15 @@ def figures(chain: ChainConfig) -> tuple[Target, ...]:
     return tuple(target for part in PARTS.values() for target in part.figures(chain))
 
 
-def read_targets(path, chain: ChainConfig) -> tuple[Target, ...]:
-    """`figures` with the bounds that a `targets.yml` has for them.
+def read_targets(path, known: Sequence[Target]) -> tuple[Target, ...]:
+    """Figures with the bounds that a `targets.yml` has for them.
 
     Its lines are `mel, 8x: {must: 0.32, aim: 0.25}`, or with one of the two.
 
     Raises:
         UserError: the file cannot be read, there is no such figure, or a bound is no number.
     """
-    values, named = load_yaml(path), {figure.what: figure for figure in figures(chain)}
+    values, named = load_yaml(path), {figure.what: figure for figure in known}
     for what, bounds in values.items():
         if what not in named:
             near = difflib.get_close_matches(str(what), named, n=1, cutoff=0.0)[0]
@@ -83,11 +84,30 @@ def write(results: dict, evaluation: Evaluation, name: str, folder, runs_dir=Non
         gallery.picture("training.png", plots.training_curves,
                         plots.logs(runs_dir, evaluation.music.chain.names))
     text = section(results, evaluation, name, [p.name for p in gallery.written], command, targets)
-    path = folder / "RESULTS.md"
+    return [write_section(folder, name, text), *gallery.written]
+
+
+def write_section(folder, name: str, text: str) -> Path:
+    """Write a section of RESULTS.md in `folder`, in place of the one of that name; its path."""
+    path = Path(folder) / "RESULTS.md"
     before = path.read_text(encoding="utf-8") if path.exists() else "# Results\n"
     with atomic_write(path) as f:
         f.write(merge(before, name, text).encode())
-    return [path, *gallery.written]
+    return path
+
+
+def command_line(script: str, arguments) -> str:
+    """The command that wrote a section as RESULTS.md shows it: without where things lie on one
+    machine.
+    """
+    shown, left_out = [], iter(map(str, arguments))
+    for argument in left_out:
+        flag, _, value = argument.partition("=")
+        if flag not in ("--musicnn", "--cache-dir", "--output-dir"):
+            shown.append(argument)
+        elif not value:
+            next(left_out, None)
+    return shlex.join(["python", f"scripts/{script}", *shown])
 
 
 def is_complete(results: dict, evaluation: Evaluation) -> bool:
@@ -182,7 +202,7 @@ def _write_figures(page, sides, evaluation, targets):
         made = []
         for row in rows:
             first = next(one for one in row.values() if one["measured"] is not None)
-            made.append((first["what"], _bound(first, "must"), _bound(first, "aim"),
+            made.append((first["what"], bound(first, "must"), bound(first, "aim"),
                          *(cell for one in row.values() for cell in cells(one))))
         page.add(*table(("", "must", "aim", *(cell for one in titles for cell in (one, "verdict"))),
                         made))
@@ -278,5 +298,6 @@ def _describe_choices(evaluation: Evaluation) -> str:
     return " ".join(words)
 
 
-def _bound(row, which) -> str:
+def bound(row, which) -> str:
+    """The bound `which`, "must" or "aim", of what `Target.judge` said, in words."""
     return "" if row[which] is None else f"{row['sign']} {row[which]:g} {row['unit']}".strip()

@@ -103,7 +103,7 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
         verdict = serving.judge(figures, serving.home_of(music.weight_set(music.chain.codecs[x])))
         made.codecs.append({"model": music.chain.codecs[x]} | figures
                            | {"serves": verdict.serves, "lacks": verdict.lacks})
-        made.generators.append(_learnt(music.weight_set(music.chain.generator(x))))
+        made.generators.append(learnt(music.weight_set(music.chain.generator(x))))
     seconds = 60 * minutes / len(SEEDS)
     generated = {}
     for done, seed in enumerate(SEEDS):
@@ -129,7 +129,7 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
     return made
 
 
-def _learnt(found) -> dict:
+def learnt(found) -> dict:
     """What a generator's set says of its training: bits a frame of held-out tracks."""
     record, bits = found.record, found.config.books / math.log(2)
     before, loss = record.get("beginning"), record.get("validation_loss")

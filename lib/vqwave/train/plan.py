@@ -24,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .. import cli, config, weights
+from .. import cli, config, machine, weights
 from ..config import ChainConfig
 from ..data import labels, manifest
 from ..errors import Interrupted, UserError
@@ -73,7 +73,9 @@ class Plan:
     what says the generators' labels; None: as each has it. scheduler: see `train_generator`. extra:
     options that every training is given as they are. origin: what it begins with, in place of a
     preset's models from nothing. listen: minutes between two hearings of what is learnt (0: none).
-    report: whether a page is written in the end. spent: seconds so far.
+    report: whether a page is written in the end. spent: seconds so far. first_music: seconds until
+    the first hearing of what was learnt (None: none yet). memory: bytes that its trainings, and
+    what ran beside them, held at most.
     finished: stages, and how many steps each was asked for (1 where the time was shared out).
     verdicts: of each of the origin's codecs whether it "serves", what it "lacks", and its
     "treatment": "keep", "decoder" or "whole".
@@ -96,6 +98,8 @@ class Plan:
     listen: float = 0.0
     report: bool = False
     spent: float = 0.0
+    first_music: float | None = None
+    memory: int = 0
     finished: dict[str, int] = field(default_factory=dict)
     verdicts: dict[str, dict] = field(default_factory=dict)
 
@@ -233,13 +237,13 @@ class Plan:
         wrong = (f"{path}: is not a plan that `{cli.command('train')}` wrote; remove it to begin a "
                  "new one")
         keys = {"schema", "preset", "spent", "finished"}
-        if not keys <= set(values) <= keys | {"origin", "verdicts"}:
+        if not keys <= set(values) <= keys | {"origin", "verdicts", "first_music", "memory"}:
             raise UserError(wrong)
         config.check_schema(values, os.fspath(path))
         spent, finished = values["spent"], values["finished"]
+        heard, memory = values.get("first_music"), values.get("memory", 0)
         begun, verdicts = values.get("origin"), values.get("verdicts") or {}
-        if (isinstance(spent, bool) or not isinstance(spent, int | float)
-            or not 0 <= spent < float("inf")
+        if (not all(map(_is_amount, (spent, memory, 0 if heard is None else heard)))
                 or not isinstance(finished, dict)
             or not all(isinstance(n, int) for n in finished.values())
                 or not isinstance(verdicts, dict)
@@ -256,6 +260,7 @@ class Plan:
             raise UserError(f"{self.output_dir}: holds models of preset {values['preset']}, not "
                             f"{self.preset}; use another --output-dir")
         self.spent, self.finished, self.verdicts = float(spent), finished, verdicts
+        self.first_music, self.memory = heard, int(memory)
 
     @property
     def _begun(self) -> list[str] | None:
@@ -270,7 +275,9 @@ class Plan:
             return
         self.output_dir.mkdir(parents=True, exist_ok=True)
         values = {"schema": config.SCHEMA, "preset": self.preset, "spent": round(self.spent, 1),
-                  "finished": self.finished}
+                  "finished": self.finished, "memory": self.memory}
+        if self.first_music is not None:
+            values["first_music"] = round(self.first_music, 1)
         if self.origin:
             values |= {"origin": self._begun, "verdicts": self.verdicts}
         with atomic_write(self.output_dir / FILE) as f:
@@ -279,7 +286,14 @@ class Plan:
     def spend(self, seconds: float):
         """Count time as it passes, so that a kill loses none of the account."""
         self.spent += seconds
+        self.memory = max(self.memory, machine.children_memory())
         self.write()
+
+
+def _is_amount(value) -> bool:
+    """Whether it is a number, finite and not below 0."""
+    return (isinstance(value, int | float) and not isinstance(value, bool)
+            and 0 <= value < float("inf"))
 
 
 def _check_labels(plan: Plan, tracks):
@@ -503,10 +517,11 @@ class Listener:
     def look(self):
         """Begin a hearing if it is time for one; called while a training runs."""
         if self.process is not None:
-            if self.process.poll() is None:
+            if (code := self.process.poll()) is None:
                 return
             self._running.close()
             self.process = None
+            self._note(code)
         if time.monotonic() - self.began < 60 * self.plan.listen:
             return
         newest = self._newest
@@ -524,6 +539,17 @@ class Listener:
             code = run_command(self._command, self.plan.spend)
             if code in (130, 143):
                 raise Interrupted(code - 128)
+            self._note(code)
+
+    def _note(self, code: int):
+        """Remember when the first music was heard that something was learnt for."""
+        plan = self.plan
+        if code or plan.first_music is not None:
+            return
+        top = weights.find(plan.output_dir, plan.chain.generator(plan.chain.top), "best")
+        if top.record.get("epoch"):  # of what it began with there is the set of epoch 0
+            plan.first_music = plan.spent
+            plan.write()
 
 
 def run_command(command: list[str], spend: Callable[[float], None],
