@@ -1,5 +1,7 @@
 # What the recipes share; sourced by recipes/NAME/run.sh, which says what is fetched:
 #   about, package, music (the folder of music inside it), hours, hardware
+# and, where they differ from these: steps (and a function for each), models, trains, begin (trained models that the
+# step `own` begins with). It ends with `run "$@"`.
 # shellcheck shell=bash disable=SC2154
 set -euo pipefail
 
@@ -7,54 +9,45 @@ here=$(cd "$(dirname "${BASH_SOURCE[1]}")" && pwd)
 name=$(basename "$here")
 cd "$here/../.."
 
+models='eight models'
+trains='the chain that ships at every level'
+begin=''
+steps='fetch prepare train evaluate own scratch'
+more_steps='Two steps are done only where they are asked for:
+  own           an hour of training (--hours) on this music as a user has it, beginning with what was trained on other
+                music, and its section of RESULTS.md; options after -- are of train_all.py
+  scratch       eight hours (--hours) of the same generators from nothing on the same codecs, to compare with: before
+                the last `own`'
+ship='To ship them, train with
+  recipes/$name/run.sh --step train -- --promote
+and copy the sets without a number: vqvae_* to final_weights/, generator_* to weights/. The decoders of 512x and 128x that ship
+were trained further against an adversary: recipes/adversary.yml says how. Then let the codecs remember what they
+do on this music, which is what train_all.py holds them to on other music:
+  python scripts/test_vqvae.py --model all --data-dir data/$name --val-split recipes/$name/split.yml --note'
+
 usage() {
     cat <<HELP
 usage: recipes/$name/run.sh [--hours H] [--music DIR] [--step STEP] [-- OPTION...]
 
 $about
 
-Fetches the music (the Debian package $package, through apt-get, without installing it), prepares it, trains the
-chain that ships at every level, evaluates, and fills RESULTS.md. What is done is not done again: the same command again goes on
+Fetches the music (Debian's $package, through apt-get, without installing it), prepares it, trains
+$trains, evaluates, and fills RESULTS.md. What is done is not done again: the same command again goes on
 where it was stopped. Needs $hardware.
 
-  --hours H     for training, shared out over the eight models (default $hours)
+  --hours H     for training, shared out over the $models (default $hours)
   --music DIR   the music is here already: needed where there is no apt-get, or it does not know the package
-  --step STEP   do one step only: fetch, prepare, train or evaluate
+  --step STEP   do one step only: ${steps// /, }
   -- OPTION...  further options, of that step's script: prepare_audio.py, train_all.py or evaluate.py
 
-The music goes to data/music/$name, its prepared form to data/$name, models to weights/$name. To ship them, train with
-  recipes/$name/run.sh --step train -- --promote
-and copy the sets without a number: vqvae_* to final_weights/, generator_* to weights/. The decoders of 512x and 128x that ship
-were trained further against an adversary: recipes/adversary.yml says how. Then let the codecs remember what they
-do on this music, which is what train_all.py holds them to on other music:
-  python scripts/test_vqvae.py --model all --data-dir data/$name --val-split recipes/$name/split.yml --note
+$more_steps
+
+The music goes to data/music/$name, its prepared form to data/$name, models to weights/$name. ${ship//\$name/$name}
 HELP
 }
 
 say() { printf '== %s\n' "$*" >&2; }
 fail() { printf '%s: %s\n' "recipes/$name/run.sh" "$*" >&2; exit 2; }
-
-given='' step=''
-while [ $# -gt 0 ]; do
-    case $1 in
-        -h | --help) usage; exit 0 ;;
-        --hours | --music | --step) [ $# -gt 1 ] || fail "$1 needs a value (see --help)" ;;&
-        --hours) hours=$2; shift 2 ;;
-        --music) given=$2; shift 2 ;;
-        --step) step=$2; shift 2 ;;
-        --) shift; break ;;
-        *) fail "unknown argument '$1' (see --help)" ;;
-    esac
-done
-case $step in '' | fetch | prepare | train | evaluate) ;; *) fail "there is no step '$step' (see --help)" ;; esac
-[ -n "$step" ] || [ $# -eq 0 ] || fail "options after -- are of one step: name it with --step"
-[ -z "$given" ] || [ -d "$given" ] || fail "$given: no such folder"
-
-[ ! -e .venv/bin/activate ] || . .venv/bin/activate
-command -v python >/dev/null || fail "there is no Python environment here: bash setup.sh makes it"
-
-fetched=data/music/$name
-source=${given:-$fetched/$music}
 
 fetch() {
     if [ -n "$given" ] || [ -d "$source" ]; then
@@ -82,7 +75,7 @@ prepare() {
 }
 
 train() {
-    local length=(--hours "$hours")
+    local length=(--hours "${asked:-$hours}")
     [[ " $* " != *" --steps "* ]] || length=()
     say "training"
     python scripts/train_all.py --from-scratch --data-dir "data/$name" --output-dir "weights/$name" "${length[@]}" \
@@ -95,13 +88,61 @@ evaluate() {
         --vqvae-weights-dir "weights/$name" --generator-weights-dir "weights/$name" "$@"
 }
 
-if [ -n "$step" ]; then
-    "$step" "$@"
-else
+own() {
+    local folder=weights/${name}_own scratch=weights/${name}_scratch compared=()
+    local length=(--hours "${asked:-1}")
+    [[ " $* " != *" --steps "* ]] || length=()
+    say "training, beginning with ${begin:-what ships}"
+    python scripts/train_all.py --data-dir "data/$name" --output-dir "$folder" "${length[@]}" --no-report \
+        ${begin:+--start-from "$begin"} --val-split "recipes/$name/split.yml" "$@"
+    [ ! -d "$scratch" ] || compared=(--scratch "$scratch")
+    say "measuring"
+    python scripts/evaluate.py --data-dir "data/$name" --split "recipes/$name/split.yml" --vqvae-weights-dir "$folder" \
+        --generator-weights-dir "$folder" --html "$folder/report.html" --minutes 10 --section \
+        --targets recipes/own_music.yml "${compared[@]}"
+}
+
+scratch() {
+    local folder=weights/${name}_own generators generator minutes
+    [ -f "$folder/chain.yml" ] || fail "$folder: holds no chain; the step before this one is own"
+    generators=$(python -c "from vqwave import weights; print(*weights.chain('$folder').generators.values())")
+    minutes=$(awk -v hours="${asked:-8}" -v models="$(wc -w <<< "$generators")" 'BEGIN { print 60 * hours / models }')
+    for generator in $generators; do
+        say "training $generator from nothing"
+        python scripts/train_generator.py --generator "$generator" --data-dir "data/$name" --vqvae-weights-dir "$folder" \
+            --output-dir "weights/${name}_scratch" --val-split "recipes/$name/split.yml" --minutes "$minutes" --fp16 "$@"
+    done
+}
+
+run() {
+    given='' step='' asked=''
+    while [ $# -gt 0 ]; do
+        case $1 in
+            -h | --help) usage; exit 0 ;;
+            --hours | --music | --step) [ $# -gt 1 ] || fail "$1 needs a value (see --help)" ;;&
+            --hours) asked=$2; shift 2 ;;
+            --music) given=$2; shift 2 ;;
+            --step) step=$2; shift 2 ;;
+            --) shift; break ;;
+            *) fail "unknown argument '$1' (see --help)" ;;
+        esac
+    done
+    [[ " $steps " == *" ${step:-fetch} "* ]] || fail "there is no step '$step' (see --help)"
+    [ -n "$step" ] || [ $# -eq 0 ] || fail "options after -- are of one step: name it with --step"
+    [ -z "$given" ] || [ -d "$given" ] || fail "$given: no such folder"
+
+    [ ! -e .venv/bin/activate ] || . .venv/bin/activate
+    command -v python >/dev/null || fail "there is no Python environment here: bash setup.sh makes it"
+
+    fetched=data/music/$name
+    source=${given:-$fetched/$music}
+    if [ -n "$step" ]; then
+        "$step" "$@"
+        return
+    fi
     fetch
     prepare
     train
     evaluate
-    say "done: RESULTS.md. To listen: python scripts/generate_audio.py --vqvae-weights-dir weights/$name" \
-        "--generator-weights-dir weights/$name"
-fi
+    say "done: RESULTS.md"
+}

@@ -17,7 +17,8 @@ from parsed import unknown
 
 ROOT = Path(__file__).resolve().parent.parent
 CARD = ROOT / "final_weights/README.md"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), CARD]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), CARD,
+         ROOT / "recipes/README.md"]
 TYPED = [*PAGES, ROOT / "RESULTS.md"]
 """Where commands are shown: RESULTS.md says how each section was measured."""
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -10,11 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from parsed import unknown
 from prepared import music
 
-from vqwave.config import preset
+from vqwave.config import preset, replace
 from vqwave.data import audio, splits
-from vqwave.measure import report
+from vqwave.measure import report, tuned
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = sorted(path.parent.name for path in (ROOT / "recipes").glob("*/run.sh"))
@@ -46,8 +47,27 @@ def songs(folder, name, seconds=1.0):
     return len(held) + 2
 
 
-def test_there_are_the_two_corpora():
-    assert RECIPES == ["singularity", "wesnoth"]
+def test_there_are_the_two_corpora_and_both_together():
+    assert RECIPES == ["singularity", "universal", "wesnoth"]
+    one, two, both = (splits.read_split(ROOT / "recipes" / name / "split.yml")
+                      for name in ("wesnoth", "singularity", "universal"))
+    for side in ("validation", "test", "fresh", "excluded"):
+        assert set(getattr(both, side)) == {*getattr(one, side), *getattr(two, side)}
+
+
+def test_universal_codecs_are_the_shipped_ones_on_changed_music():
+    shipped, universal = preset(), preset(ROOT / "recipes" / "universal" / "preset.yml")
+    changed = {"transpose": 3, "gain": 6.0, "mix": 0.25}
+    for name in universal.chain.codecs.values():
+        assert universal.codec(name) == shipped.codec(name)
+        assert universal.training(name) == replace(shipped.training(name), **changed)
+    for name in universal.chain.generators.values():
+        assert universal.training(name) == shipped.training(name)
+
+
+def test_targets_of_an_hours_training_are_of_its_figures():
+    targets = report.read_targets(ROOT / "recipes" / "own_music.yml", tuned.FIGURES)
+    assert [target.must for target in targets] == [15, 3, -15, 0, 3]
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -144,6 +164,86 @@ def test_prepare_takes_the_music_that_is_given(checkout, tmp_path):
     assert done.returncode == 0, done.stderr
     assert f"{count} converted" in done.stdout
     assert len(list((checkout / "data" / "wesnoth").glob("*.u16"))) == count
+
+
+def commands_of(checkout, tmp_path, name, *arguments):
+    """The scripts that a recipe calls, each with its words, where Python does nothing else."""
+    log = tmp_path / "asked"
+    log.write_text("")
+    body = f'case $1 in -c) echo a b ;; *) printf "%s\\\\n" "$@" end >> {log} ;; esac'
+    shutil.rmtree(tmp_path / "bin", ignore_errors=True)
+    done = run(checkout, name, *arguments, PATH=path_with(tmp_path / "bin", python=body))
+    assert done.returncode == 0, done.stderr
+    return [(Path(words[0]).stem, words[1:]) for words in (
+        one.split("\n") for one in log.read_text().split("\nend\n")[:-1])]
+
+
+def value(words, flag):
+    return words[words.index(flag) + 1] if flag in words else None
+
+
+@pytest.mark.parametrize("name, begin", [("singularity", None),
+                                         ("wesnoth", "weights/singularity")])
+def test_an_hour_begins_with_what_never_heard_the_music(checkout, tmp_path, name, begin):
+    (train, trained), (evaluate, measured) = commands_of(checkout, tmp_path, name, "--step", "own",
+                                                         "--", "--seed", "3")
+    assert (train, evaluate) == ("train_all", "evaluate")
+    assert value(trained, "--start-from") == begin and value(trained, "--hours") == "1"
+    assert value(trained, "--seed") == "3" and "--no-report" in trained
+    assert value(measured, "--generator-weights-dir") == value(
+        trained, "--output-dir") == f"weights/{name}_own"
+    assert "--section" in measured and value(measured, "--scratch") is None
+    for script, words in ((train, trained), (evaluate, measured)):
+        assert unknown(script, words) == []
+    (checkout / "weights" / f"{name}_scratch").mkdir(parents=True)
+    _, (_, measured) = commands_of(checkout, tmp_path, name, "--step", "own")
+    assert value(measured, "--scratch") == f"weights/{name}_scratch"
+
+
+def test_what_an_hour_is_compared_with_has_its_codecs_and_shares_out_its_hours(checkout, tmp_path):
+    done = run(checkout, "singularity", "--step", "scratch")
+    assert done.returncode == 2 and "the step before this one is own" in done.stderr
+    folder = checkout / "weights" / "singularity_own"
+    folder.mkdir(parents=True)
+    (folder / "chain.yml").touch()
+    made = commands_of(checkout, tmp_path, "singularity", "--step", "scratch", "--hours", "3")
+    assert [value(words, "--generator") for _, words in made] == ["a", "b"]
+    for script, words in made:
+        assert script == "train_generator" and unknown(script, words) == []
+        assert value(words, "--minutes") == "90" and value(words, "--start-from") is None
+        assert value(words, "--vqvae-weights-dir") == "weights/singularity_own"
+
+
+def test_universal_codecs_and_their_control_differ_in_their_music_alone(checkout, tmp_path):
+    made = {step: commands_of(checkout, tmp_path, "universal", "--step", step, "--hours", "2")
+            for step in ("train", "control", "evaluate")}
+    assert [(value(words, "--data-dir"), value(words, "--output-dir"))
+            for _, words in (*made["train"], *made["control"])][::2] == [
+        ("data/universal", "weights/universal"), ("data/wesnoth", "weights/universal_wesnoth"),
+        ("data/singularity", "weights/universal_singularity")]
+    for script, words in (*made["train"], *made["control"], *made["evaluate"]):
+        assert unknown(script, words) == []
+    places = ("--data-dir", "--output-dir", "--val-split")
+    settings = {tuple(word for flag, word in zip(["", *words], words, strict=False)
+                      if flag not in places) for _, words in (*made["train"], *made["control"])}
+    assert len(settings) == 2  # one a codec
+    [(script, words)] = made["evaluate"]
+    assert script == "compare_codecs" and "both=weights/universal" in words
+    assert not [word for word in words if word.startswith("wesnoth=")]
+    (checkout / "weights" / "universal_wesnoth").mkdir(parents=True)
+    [(_, words)] = commands_of(checkout, tmp_path, "universal", "--step", "evaluate")
+    assert "wesnoth=weights/universal_wesnoth" in words
+
+
+def test_both_soundtracks_become_one_data_folder(checkout, tmp_path):
+    (tmp_path / "music").mkdir()
+    counts = [songs(tmp_path / "music" / name, name, 0.1) for name in ("wesnoth", "singularity")]
+    done = run(checkout, "universal", "--music", tmp_path / "music", "--step", "prepare", "--",
+               "--workers", "1")
+    assert done.returncode == 0, done.stderr
+    made = {name: len(list((checkout / "data" / name).rglob("*.u16")))
+            for name in ("wesnoth", "singularity", "universal")}
+    assert made == {"wesnoth": counts[0], "singularity": counts[1], "universal": sum(counts)}
 
 
 @pytest.mark.large

@@ -7,3 +7,4 @@ music=usr/share/games/singularity/music
 hours=20
 hardware='two CPU cores, 8 GB of memory, 2 GB of disk, the hours named below, and one more to evaluate'
 . "$(dirname "${BASH_SOURCE[0]}")/../recipe.sh"
+run "$@"

@@ -7,3 +7,6 @@ music=usr/share/games/wesnoth/1.16/data/core/music
 hours=20
 hardware='two CPU cores, 8 GB of memory, 2 GB of disk, the hours named below, and one more to evaluate'
 . "$(dirname "${BASH_SOURCE[0]}")/../recipe.sh"
+# What ships was trained on this music, so that an hour of a user's begins with the other recipe's models.
+begin=weights/singularity
+run "$@"

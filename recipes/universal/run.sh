@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# Codecs that are trained on both recipes' music together, changed in pitch and loudness and mixed, so that they serve
+# music that they never heard.
+about='Codecs of the soundtracks of The Battle for Wesnoth and Endgame: Singularity together: 57 tracks, 3.2 hours.
+GPL-2.0-or-later and CC BY-SA.'
+package='wesnoth-1.16-music and singularity-music'
+music=.
+hours=20
+hardware='two CPU cores, 8 GB of memory, 3 GB of disk, and the hours named below'
+. "$(dirname "${BASH_SOURCE[0]}")/../recipe.sh"
+models='four codecs'
+trains='the codecs of what ships, with the music transposed, quieter and mixed (recipes/universal/preset.yml)'
+steps='fetch prepare train control evaluate'
+more_steps='One step is done only where it is asked for, before evaluate:
+  control       the same codecs on each of the two alone, to test them on the other; it takes the hours twice
+With --music the folder holds the folders wesnoth and singularity.'
+ship='The codecs of the control go to weights/universal_wesnoth and
+weights/universal_singularity. To ship the universal ones, train with `--step train -- --promote`, train the decoders of
+512x and 128x further as recipes/adversary.yml says, copy the sets to final_weights/, and train generators on their codes.'
+corpora=(wesnoth singularity)
+
+folder_of() {
+    if [ -n "$given" ]; then
+        printf '%s' "$given/$1"
+    else
+        printf '%s' "data/music/$1/$(sed -n 's/^music=//p' "recipes/$1/run.sh")"
+    fi
+}
+
+fetch() {
+    local one
+    for one in "${corpora[@]}"; do
+        [ -d "$(folder_of "$one")" ] || bash "recipes/$one/run.sh" --step fetch
+        say "music: $(folder_of "$one")"
+    done
+}
+
+prepare() {
+    local one
+    for one in "${corpora[@]}"; do
+        bash "recipes/$one/run.sh" --music "$(folder_of "$one")" --step prepare -- "$@"
+    done
+    if [ -z "$given" ]; then
+        mkdir -p "$source"
+        for one in "${corpora[@]}"; do
+            ln -sfn "$PWD/$(folder_of "$one")" "$source/$one"
+        done
+    fi
+    say "preparing both together"
+    python scripts/prepare_audio.py "$source" "data/$name" "$@"
+}
+
+# Trains the codecs on the data folder $1 with its recipe's split, into $2.
+train_codecs() {
+    local data=$1 folder=$2 codecs codec length
+    shift 2
+    codecs=$(python -c "from vqwave import config; print(*config.preset('recipes/universal/preset.yml').chain.codecs.values())")
+    length=(--minutes "$(awk -v hours="${asked:-$hours}" -v models="$(wc -w <<< "$codecs")" 'BEGIN { print 60 * hours / models }')")
+    [[ " $* " != *" --steps "* ]] || length=()
+    for codec in $codecs; do
+        say "training $codec on $data"
+        python scripts/train_vqvae.py --preset recipes/universal/preset.yml --model "$codec" --data-dir "data/$data" \
+            --val-split "recipes/$data/split.yml" --output-dir "$folder" "${length[@]}" --fp16 "$@"
+    done
+}
+
+train() { train_codecs "$name" "weights/$name" "$@"; }
+
+control() {
+    local one
+    for one in "${corpora[@]}"; do
+        train_codecs "$one" "weights/universal_$one" "$@"
+    done
+}
+
+evaluate() {
+    local one codecs=(shipped=final_weights)
+    for one in "${corpora[@]}"; do
+        if [ -d "weights/universal_$one" ]; then
+            codecs+=("$one=weights/universal_$one")
+        else
+            say "weights/universal_$one is not there: the control is left out (--step control)"
+        fi
+    done
+    python scripts/compare_codecs.py --codecs "${codecs[@]}" "both=weights/$name" --data-dirs "${corpora[@]/#/data/}" "$@"
+}
+
+run "$@"
