@@ -36,6 +36,9 @@ PERIOD = 1 << 18
 TONE_HOP = 128
 """Samples: how often, at most, a decoder's tones are given a new loudness."""
 
+LEVEL_RANGE = 80.0
+"""dB under full scale that a spectrum tells levels apart."""
+
 NORM_EPSILON = 1e-5
 """What a core's layer normalisation adds to the variance."""
 
@@ -207,8 +210,8 @@ def default_kind(kind: str) -> pydantic.BeforeValidator:
 class CodecPart(Config):
     """What one kind of an axis says: what it needs of the codec's others."""
 
-    needs: ClassVar[dict[str, str]] = {}
-    """The kind that another axis must have, by the name of its field."""
+    needs: ClassVar[dict[str, tuple[str, ...]]] = {}
+    """The kinds that another axis may have, by the name of its field."""
 
     looks_ahead: ClassVar[bool] = False
     """Whether it sees what comes later however it is padded."""
@@ -336,7 +339,8 @@ class BandedEncoder(CodecPart):
     units: Positive = 96
     overlap: Whole = 6
     dilations: Annotated[tuple[Positive, ...], Field(min_length=1)] = (3,)
-    needs: ClassVar[dict[str, str]] = {"front_end": "log_frequency", "quantizer": "banded"}
+    needs: ClassVar[dict[str, tuple[str, ...]]] = {
+        "front_end": ("log_frequency",), "quantizer": ("banded",)}
 
     def check(self, codec: CodecConfig):
         front, books = codec.front_end, codec.quantizer.books
@@ -358,9 +362,9 @@ class PlaneEncoder(CodecPart):
 
     kind: Literal["plane"] = "plane"
     looks_ahead: ClassVar[bool] = True
-    needs: ClassVar[dict[str, str]] = {
-        "front_end": "spectrogram", "block": "dilated", "upsampling": "sub_pixel",
-        "bottleneck": "none", "head": "spectrogram"}
+    needs: ClassVar[dict[str, tuple[str, ...]]] = {
+        "front_end": ("spectrogram",), "block": ("dilated",), "upsampling": ("sub_pixel",),
+        "bottleneck": ("none",), "head": ("spectrogram", "griffin_lim")}
 
     def check(self, codec: CodecConfig):
         front, strides = codec.front_end, codec.strides[1:]
@@ -400,7 +404,7 @@ class TopDownHierarchy(CodecPart):
 
     kind: Literal["vqvae2"] = "vqvae2"
     bottom: Positive
-    needs: ClassVar[dict[str, str]] = {"encoder": "plane"}
+    needs: ClassVar[dict[str, tuple[str, ...]]] = {"encoder": ("plane",)}
 
     @property
     def bottom_stage(self) -> int:
@@ -723,14 +727,27 @@ Quantizer = Annotated[EMAQuantizer | ResidualQuantizer | SOMQuantizer | BandedQu
                       default_kind("ema")]
 
 
-class WaveformHead(CodecPart):
+class HeadPart(CodecPart):
+    """What every head's config says."""
+
+    kind: str
+
+    needs_position: ClassVar[bool] = False
+    """Whether it must be told where in the piece the decoder's codes stand."""
+
+    makes_audio: ClassVar[bool] = True
+    """Whether the audio is made by the network, so that its loss can compare it, or of what the
+    network says (`data/vocoders.py`).
+    """
+
+
+class WaveformHead(HeadPart):
     """The decoder's last up-sampling makes the waveform itself."""
 
     kind: Literal["waveform"] = "waveform"
-    needs_position: ClassVar[bool] = False
 
 
-class TonesHead(CodecPart):
+class TonesHead(HeadPart):
     """The decoder says how loud `tones` oscillators (0: none) and a source of noise are, as in
     DDSP.
     """
@@ -741,7 +758,7 @@ class TonesHead(CodecPart):
     needs_position: ClassVar[bool] = True
 
 
-class NotesHead(CodecPart):
+class NotesHead(HeadPart):
     """The decoder says which tones sound, how loud those are, and what noise there is beside them.
 
     Oscillators follow the peaks of what the decoder believes the log-frequency spectrum to be, on
@@ -750,18 +767,17 @@ class NotesHead(CodecPart):
 
     kind: Literal["notes"] = "notes"
     looks_ahead: ClassVar[bool] = True
-    needs: ClassVar[dict[str, str]] = {"front_end": "log_frequency"}
+    needs: ClassVar[dict[str, tuple[str, ...]]] = {"front_end": ("log_frequency",)}
     needs_position: ClassVar[bool] = True
 
 
-class SpectrogramHead(CodecPart):
+class SpectrogramHead(HeadPart):
     """The decoder says magnitude and phase of a spectrogram, whose inverse is the audio.
 
     Its hop is the first stage's stride. n_fft: samples of a window.
     """
 
     kind: Literal["spectrogram"] = "spectrogram"
-    needs_position: ClassVar[bool] = False
     n_fft: Annotated[int, Field(strict=True, ge=16, le=65536)] = 1024
 
     def check(self, codec: CodecConfig):
@@ -771,12 +787,46 @@ class SpectrogramHead(CodecPart):
                              f"of twice the first stage's stride, {hop}, and at least 4 times it")
 
 
-HeadConfig = Annotated[WaveformHead | TonesHead | NotesHead | SpectrogramHead,
+class GriffinLimHead(HeadPart):
+    """The decoder says the levels that the front end would see, and Griffin and Lim's algorithm
+    finds phases for them, in `steps` steps.
+
+    That is no part of the network: it is trained by its levels alone (`spectrum` of the loss).
+    """
+
+    kind: Literal["griffin_lim"] = "griffin_lim"
+    looks_ahead: ClassVar[bool] = True
+    makes_audio: ClassVar[bool] = False
+    needs: ClassVar[dict[str, tuple[str, ...]]] = {"front_end": ("spectrogram",)}
+    steps: Annotated[int, Field(strict=True, ge=1, le=1000)] = 32
+
+    def check(self, codec: CodecConfig):
+        front, hop = codec.front_end, codec.hop(0)
+        if front.hop != hop:
+            raise ValueError(f"a head of griffin_lim says what the front end sees, every "
+                             f"{front.hop} samples, but the first stage's stride is {hop}")
+        if front.n_fft < 4 * hop:
+            raise ValueError(f"a head of griffin_lim needs windows of at least 4 hops, {4 * hop} "
+                             f"samples, but the front end has {front.n_fft}")
+        if codec.adversary:
+            raise ValueError("adversary hears audio, which a head of griffin_lim makes after "
+                             "training only")
+        if heard := [term for term in codec.loss.of_audio if getattr(codec.loss, term)]:
+            raise ValueError(f"loss has {', '.join(heard)} of audio, which a head of griffin_lim "
+                             f"makes after training only: set to 0")
+
+
+HeadConfig = Annotated[WaveformHead | TonesHead | NotesHead | SpectrogramHead | GriffinLimHead,
                        Field(discriminator="kind"), default_kind("waveform")]
 
 
 class LossConfig(Config):
     """Weights of the terms of a codec's loss (see `nn/losses.py`)."""
+
+    of_audio: ClassVar[tuple[str, ...]] = (
+        "spectral_convergence", "log_magnitude", "mel", "multi_mel", "waveform", "hum",
+        "constant_q")
+    """The terms that compare a reconstruction with its original."""
 
     spectral_convergence: Weight = 1.0
     log_magnitude: Weight = 0.5
@@ -789,6 +839,7 @@ class LossConfig(Config):
     # Of a head of notes: its tones against the peaks of the recording's log-frequency spectrum.
     presence: Weight = 0.1
     level: Weight = 5.0
+    # Of a head of notes or griffin_lim: its levels against those that the front end sees.
     spectrum: Weight = 1.5
 
 
@@ -902,9 +953,10 @@ class CodecConfig(Config):
             if self.padding == "causal" and part.looks_ahead:
                 raise ValueError(f"padding is causal, but a {axis} of {part.kind} looks ahead")
         for part in parts:
-            for axis, kind in part.needs.items():
-                if (own := getattr(self, axis).kind) != kind:
-                    raise ValueError(f"{part.kind} needs a {axis} of {kind}, not {own}")
+            for axis, kinds in part.needs.items():
+                if (own := getattr(self, axis).kind) not in kinds:
+                    raise ValueError(f"{part.kind} needs a {axis} of {' or '.join(kinds)}, not "
+                                     f"{own}")
         for part in parts:
             part.check(self)
         return self

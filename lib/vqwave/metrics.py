@@ -231,6 +231,13 @@ def mel_filters(sample_rate: int, n_fft: int, bands: int,
 
 
 @functools.lru_cache(maxsize=8)
+def mean_filters(sample_rate: int, n_fft: int, bands: int,
+                 highest: float | None = None) -> np.ndarray:
+    """`mel_filters` that take the weighted mean of their bins: float32 [bands, n_fft // 2 + 1]."""
+    filters = mel_filters(sample_rate, n_fft, bands, highest)
+    return filters / np.maximum(filters.sum(axis=1, keepdims=True), 1e-9)
+
+
 def _hann(n_fft, window):
     shape = np.zeros(n_fft, np.float32)
     left = (n_fft - window) // 2

@@ -21,6 +21,11 @@ from vqwave.train.options import RunOptions
 FAMILY = ["soundstream", "soundstream_som", "soundstream_energy", "soundstream_multires",
           "jukebox", "technogen", "spectrogram_vae", "spectrogram_vqvae", "spectrogram_rvq",
           "spectrogram_vqvae2", "cvae", "cvae_22050"]
+OWN = {"griffin_lim": {
+    "base": "spectrogram_vqvae2",
+    "codecs": {"vqvae_2048": {"head": {"kind": "griffin_lim", "steps": 2}, "loss": dict.fromkeys(
+        configs.LossConfig.of_audio, 0.0)}}}}
+"""Others, that a user writes: by name what stands in their file."""
 
 
 def smaller(preset, path):
@@ -74,10 +79,12 @@ def play_vae(out, folder, chain):
         assert heard == chain.sample_rate and len(sound) >= heard and sound.std() > 0
 
 
-@pytest.mark.parametrize("name", FAMILY)
+@pytest.mark.parametrize("name", [*FAMILY, *OWN])
 def test_a_neighbouring_system_trains_and_plays(name, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    preset = configs.preset(name)
+    own = tmp_path / "own.yml"
+    own.write_text(configs.dump_yaml(OWN.get(name, {})))
+    preset = configs.preset(own if name in OWN else name)
     small = smaller(preset, tmp_path / "small.yml")
     chain, data, out = small.chain, tmp_path / "data", tmp_path / "out"
     rate = chain.sample_rate

@@ -67,8 +67,7 @@ def build_decoder(config: CodecConfig) -> tuple[keras.Model, Head]:
             x = up(x)
             reach.add(up, ratio=ratio)
     audio = head.synthesise(x, start, reach)
-    return keras.Model(inputs, audio if head.clues is None else [audio, head.clues],
-                       name="decoder"), head
+    return keras.Model(inputs, head.outputs(audio), name="decoder"), head
 
 
 DECODERS: dict[type[Config], Callable] = {
@@ -83,7 +82,8 @@ class VQVAE(keras.Model):
     Trained by plain `fit`.
 
     `encode_model` and `decode_model` are its halves as they are used and exported: samples to
-    codes, codes to samples.
+    codes, codes to samples. With a head that makes no audio what a vocoder takes stands in the
+    place of the samples that are made (`data/vocoders.py`).
     decoder_only: training leaves encoder and codebook, and so every code, as they are.
     """
 
@@ -113,7 +113,7 @@ class VQVAE(keras.Model):
         self.decoder_in_training = (_with_averages(self.decoder, config)
                                     if config.loss.channel_average else self.decoder)
         self.encoder.trainable = self.quantizer.trainable = not decoder_only
-        self.terms = terms_of(config.loss)
+        self.terms = terms_of(config.loss) if config.head.makes_audio else {}
         terms = [*itertools.chain.from_iterable(self.terms), *self.head.TERMS]
         if config.loss.channel_average:
             terms.append("channel_average")

@@ -11,13 +11,14 @@ import numpy as np
 from keras import layers, ops
 
 from ..config import (
+    LEVEL_RANGE,
     PER_OCTAVE,
     Config,
     LogFrequencyFrontEnd,
     SpectrogramFrontEnd,
     WaveformFrontEnd,
 )
-from ..metrics import PEAK_NEIGHBOURHOOD, PEAK_PROMINENCE_DB, PEAK_RANGE_DB, mel_filters
+from ..metrics import PEAK_NEIGHBOURHOOD, PEAK_PROMINENCE_DB, PEAK_RANGE_DB, mean_filters
 from .layers import register
 
 
@@ -34,9 +35,6 @@ class WaveformInput(layers.Reshape):
     def __init__(self, target_shape=(-1, 1), **kwargs):
         super().__init__(target_shape, **kwargs)
 
-
-RANGE = 80.0
-"""dB under full scale that a log-frequency spectrum tells levels apart."""
 
 QUALITY = 1.0 / ((2 ** (2 / PER_OCTAVE) - 1) / (2 ** (2 / PER_OCTAVE) + 1))
 """Periods in a window of the constant-Q transform: neighbouring quarter tones are told apart."""
@@ -114,16 +112,16 @@ class ConstantQ:
 
 
 def level_of(amplitudes):
-    """Amplitudes -> levels over `RANGE` dB under full scale, 0.1 at its bottom, 1.1 for a
+    """Amplitudes -> levels over `LEVEL_RANGE` dB under full scale, 0.1 at its bottom, 1.1 for a
     full-scale sine.
     """
     decibels = ops.log(amplitudes) * (20 / math.log(10))
-    return ops.clip((decibels + RANGE) / RANGE, -0.1, 1.2) + 0.1
+    return ops.clip((decibels + LEVEL_RANGE) / LEVEL_RANGE, -0.1, 1.2) + 0.1
 
 
 def amplitude_of(levels):
     """What `level_of` undoes, for levels up to 1.3."""
-    return ops.exp((ops.clip(levels, 0.0, 1.3) - 1.1) * (RANGE * math.log(10) / 20))
+    return ops.exp((ops.clip(levels, 0.0, 1.3) - 1.1) * (LEVEL_RANGE * math.log(10) / 20))
 
 
 @register
@@ -187,10 +185,7 @@ class Spectrogram(layers.Layer):
         # A sine of amplitude a gives a.
         kernel *= 2.0 / window.sum()
         self.kernel = kernel.reshape(2 * self.half, hop, -1).astype("float32")
-        self.filters = None
-        if mels:
-            filters = mel_filters(sample_rate, n_fft, mels, highest)
-            self.filters = (filters / np.maximum(filters.sum(axis=1, keepdims=True), 1e-9)).T
+        self.filters = mean_filters(sample_rate, n_fft, mels, highest).T if mels else None
 
     @property
     def receptive_field(self) -> tuple[int, int]:

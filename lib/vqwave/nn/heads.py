@@ -20,11 +20,13 @@ from ..config import (
     PER_OCTAVE,
     PERIOD,
     Config,
+    GriffinLimHead,
     NotesHead,
     SpectrogramHead,
     TonesHead,
     WaveformHead,
 )
+from ..data.vocoders import GriffinLim
 from .frontends import amplitude_of
 from .layers import PADDINGS, Conv, Reach, after, register, upsampling
 from .replica_sums import mean
@@ -185,6 +187,10 @@ class Head:
         self.reaches: list[Reach] = []
         self.clues = None
 
+    def outputs(self, audio):
+        """What a decoder returns: what was synthesised, and the clues where there are some."""
+        return audio if self.clues is None else [audio, self.clues]
+
     def losses_of(self, features, clues) -> dict:
         """Its own terms: what the front end makes of the recording against its clues, which are the
         decoder's second output.
@@ -195,7 +201,9 @@ class Head:
         """Look at the features of a stage on their way down."""
 
     def synthesise(self, features, start, reach: Reach):
-        """The last stage's features -> audio float32 [batch, samples, 1]."""
+        """The last stage's features -> audio float32 [batch, samples, 1], or, of one whose config
+        says that it makes no audio, what its vocoder takes.
+        """
         raise NotImplementedError
 
 
@@ -402,8 +410,31 @@ class SpectrogramOutput(Head):
         return inverse(features)
 
 
+class GriffinLimOutput(Head):
+    """Levels of the front end's spectrogram, for Griffin and Lim's algorithm: all levels of a
+    piece in one row, as samples are.
+    """
+
+    TERMS = ("spectrum",)
+
+    def synthesise(self, features, start, reach: Reach):
+        config = self.config
+        dense = Conv(config.front_end.channels, 1, bias_initializer=_middle, name="levels",
+                     dtype="float32")
+        self.clues = dense(features)
+        self.reaches = [reach.add(dense).add(GriffinLim(config))]
+        return layers.Reshape((-1, 1), name="row")(self.clues)
+
+    def losses_of(self, features, clues) -> dict:
+        return {"spectrum": mean(ops.abs(clues - ops.cast(features, "float32")))}
+
+
+def _middle(shape, dtype=None):
+    return ops.full(shape, 0.5, dtype=dtype)
+
+
 HEADS: dict[type[Config], type[Head]] = {
     WaveformHead: WaveformOutput, TonesHead: TonesAndNoise, NotesHead: NotesAndNoise,
-    SpectrogramHead: SpectrogramOutput,
+    SpectrogramHead: SpectrogramOutput, GriffinLimHead: GriffinLimOutput,
 }
 """The class of each kind of head, made with the codec's config."""

@@ -241,7 +241,7 @@ def plane_decoder(config: CodecConfig) -> tuple[keras.Model, Head]:
     reach.add(conv)
     head = HEADS[type(config.head)](config)
     audio = head.synthesise(Unfold(name="frames")(gelu(conv(x))), None, reach)
-    return keras.Model(vectors, audio, name="decoder"), head
+    return keras.Model(vectors, head.outputs(audio), name="decoder"), head
 
 
 class TopDown(layers.Layer):

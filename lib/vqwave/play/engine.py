@@ -17,6 +17,7 @@ import numpy as np
 from .. import quiet
 from ..config import PERIOD, Sampling
 from ..data import chunking
+from ..data.vocoders import vocoder
 from ..errors import UserError
 from . import export, sampling
 from .loops import INT4_STREAMS, loop_kind, precisions
@@ -110,6 +111,7 @@ class CodecEngine:
 
     def __init__(self, weight_set, engine: str):
         self.config, self.weight_set, self.engine = weight_set.config, weight_set, engine
+        self._finish = vocoder(self.config)
 
     def encode(self, audio) -> np.ndarray:
         """audio float32 [batch, T] in [-1, 1] -> codes int32 [batch, ceil(T / level), books], in
@@ -147,6 +149,10 @@ class CodecEngine:
         start: the number of the first of these codes in the piece, which tones and noise are a
             function of.
         """
+        return self._finish(self._decode(self._decoder_inputs(codes, start)))
+
+    def _decode(self, given: list[np.ndarray]) -> np.ndarray:
+        """What the decoder makes of its inputs: audio, or what the codec's vocoder takes."""
         raise NotImplementedError
 
     @property
@@ -357,8 +363,8 @@ class _OnnxCodec(CodecEngine):
     def encode_window(self, audio):
         return self._graphs("encode", np.asarray(audio, np.float32))
 
-    def decode_window(self, codes, start=0):
-        return self._graphs("decode", *self._decoder_inputs(codes, start))
+    def _decode(self, given):
+        return self._graphs("decode", *given)
 
     def _latency(self):
         return self._graphs.fact("encode", "latency")
@@ -444,7 +450,7 @@ class _KerasCodec(CodecEngine):
         model = load_codec(weight_set)
         self._halos, self._samples_ahead = (model.encode_halo, model.decode_halo), model.latency
         self._encode = _runnable(model.encode_model())
-        self._decode = _runnable(model.decode_model())
+        self._decoder = _runnable(model.decode_model())
         self._blocks = {}
         if self.config.in_blocks:
             self._blocks = {"encode_block": _runnable(model.encode_block_model()),
@@ -461,9 +467,8 @@ class _KerasCodec(CodecEngine):
     def encode_window(self, audio):
         return np.asarray(self._encode.predict_on_batch(np.asarray(audio, np.float32)))
 
-    def decode_window(self, codes, start=0):
-        given = self._decoder_inputs(codes, start)
-        return np.asarray(self._decode.predict_on_batch(given if len(given) > 1 else given[0]))
+    def _decode(self, given):
+        return np.asarray(self._decoder.predict_on_batch(given if len(given) > 1 else given[0]))
 
     def _latency(self):
         return self._samples_ahead

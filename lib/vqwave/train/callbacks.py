@@ -266,16 +266,20 @@ class Progress(keras.callbacks.Callback):
 
 
 class AudioExamples(keras.callbacks.Callback):
-    """Writes a few originals once and their reconstructions after each epoch to TensorBoard."""
+    """Writes a few originals once and their reconstructions after each epoch to TensorBoard.
 
-    def __init__(self, folder, audio: np.ndarray, sample_rate: int):
+    given: what the model is given of them. finish: what makes audio of what it says.
+    """
+
+    def __init__(self, folder, audio: np.ndarray, sample_rate: int, given=None, finish=np.asarray):
         super().__init__()
         self.folder, self.audio, self.sample_rate = folder, audio, sample_rate
+        self.given, self.finish = audio if given is None else given, finish
 
     def on_epoch_end(self, epoch, logs=None):
         import tensorflow as tf
 
-        made = ops.convert_to_numpy(self.model(self.audio, training=False))
+        made = self.finish(ops.convert_to_numpy(self.model(self.given, training=False)))
         writer = tf.summary.create_file_writer(os.fspath(self.folder))
         with writer.as_default(step=epoch):
             for name, sound in (("original", self.audio), ("reconstruction", np.clip(made, -1, 1))):

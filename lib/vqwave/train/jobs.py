@@ -10,6 +10,7 @@ import keras
 
 from .. import config, weights
 from ..data import codes, labels, manifest, silence, splits, windows
+from ..data.vocoders import vocoder
 from ..errors import UserError
 from ..nn import codec as nn_codec
 from ..nn import generator as nn_generator
@@ -196,9 +197,10 @@ class CodecJob(Job):
         return self._windows(self.val, fixed=VALIDATION_WINDOWS) if self.val else None
 
     def examples(self, folder):
-        sound = self._windows(self.val or self.train, batch_size=4, fixed=4,
-                              share=splits.WHOLE)[0][0]
-        return [callbacks.AudioExamples(folder, sound, self.model.sample_rate)]
+        given, sound = self._windows(self.val or self.train, batch_size=4, fixed=4,
+                                     share=splits.WHOLE)[0]
+        return [callbacks.AudioExamples(folder, sound, self.model.sample_rate, given,
+                                        vocoder(self.model))]
 
     def build(self, seed: int):
         return nn_codec.VQVAE(self.model, seed, self.decoder_only)
