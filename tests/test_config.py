@@ -379,6 +379,14 @@ def test_a_frame_of_a_plane_has_codes_for_each_place():
     assert (CODEC.positions, CODEC.bottom_positions, CODEC.codebook_of) == (1, 0, (0,))
 
 
+def test_each_preset_says_in_three_lines_what_it_is():
+    for name in configs.preset_names():
+        lines = (configs.PRESETS / f"{name}.yml").read_text(encoding="utf-8").splitlines()
+        assert all(line.startswith("# ") and line.endswith(".") for line in lines[:3]), name
+        assert not lines[3].startswith("#"), name
+        assert configs.preset(name).about, name
+
+
 def condition(**more):
     return {"conditions": [{"kind": "codes", "level": 32, "num_codes": 64} | more]}
 
