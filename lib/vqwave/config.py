@@ -911,7 +911,8 @@ class CodecConfig(Config):
     The decoder mirrors the encoder. `level` is the product of the strides. padding: what
     convolutions see, both sides or (causal) the past alone, so that a piece may come in blocks.
     even: how far up-sampling is kept from making what repeats at the rate of the codes out of what
-    does not (`SubPixelUpsampling`), in [0, 1].
+    does not (`SubPixelUpsampling`), in [0, 1]. labels: what a VAE's encoder and decoder are told of
+    a piece, so that its prior can be sampled for one of them (a conditional VAE).
     """
 
     kind: Literal["codec"] = "codec"
@@ -930,6 +931,7 @@ class CodecConfig(Config):
     even: Fraction = 0.0
     loss: LossConfig = LossConfig()
     adversary: AdversaryConfig | None = None
+    labels: Labels | None = None
 
     @pydantic.model_validator(mode="after")
     def _check(self):
@@ -959,7 +961,21 @@ class CodecConfig(Config):
                                      f"{own}")
         for part in parts:
             part.check(self)
+        if self.labels:
+            self._check_labels()
         return self
+
+    def _check_labels(self):
+        for axis, kind in (("quantizer", "gaussian"), ("encoder", "mirror")):
+            if (own := getattr(self, axis).kind) != kind:
+                raise ValueError(f"labels are told to a codec with a {axis} of {kind}, not {own}")
+        if self.in_blocks:
+            raise ValueError("labels are of a whole piece, but padding is causal, for pieces that "
+                             "come in blocks")
+
+    def with_labels(self, labels: Labels) -> CodecConfig:
+        """The same with these labels in the place of its own."""
+        return replace(self, labels=labels)
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -1354,6 +1370,8 @@ class Labels(ConditionConfig):
         return f"labels by {self.of} ({', '.join(names)})"
 
 
+CodecConfig.model_rebuild()  # which names the class above
+
 Condition = Annotated[CodesAbove | Labels, Field(discriminator="kind"), default_kind("codes")]
 
 
@@ -1410,6 +1428,12 @@ class GeneratorConfig(Config):
     def labels(self) -> Labels | None:
         """What it is told of labels, or None where it was made without."""
         return next((c for c in self.conditions if isinstance(c, Labels)), None)
+
+    def with_labels(self, labels: Labels) -> GeneratorConfig:
+        """The same with these labels in the place of its own, or besides its other conditions."""
+        new = to_dict(labels)
+        others = [new if one is self.labels else to_dict(one) for one in self.conditions]
+        return replace(self, conditions=others if self.labels else [*others, new])
 
     def is_guided(self, sampling: Sampling) -> bool:
         """Whether its codes are drawn from what it says with labels and without."""

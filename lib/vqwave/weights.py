@@ -132,7 +132,7 @@ class WeightSet:
         keys = ("sample_rate", "front_end", "stages", "block")
         shapes = {key: configs.to_dict(self.config)[key] for key in keys}
         # Later axes only where they are not what all codecs were before there was a choice.
-        for axis in ("encoder", "padding", "bottleneck", "hierarchy"):
+        for axis in ("encoder", "padding", "bottleneck", "hierarchy", "labels"):
             if getattr(self.config, axis) != configs.CodecConfig.model_fields[axis].default:
                 shapes[axis] = configs.to_dict(self.config)[axis]
         quantizer = self.config.quantizer

@@ -20,6 +20,7 @@ def parser() -> argparse.ArgumentParser:
         "--picture heard/waveforms.png",
         "sample --vqvae-weights-dir weights/blues --seconds 30 --seed 1 --output sample.wav",
         "walk a.wav b.wav --vqvae-weights-dir weights/blues --output walk.wav",
+        "sample --label jazz --vqvae-weights-dir weights/gtzan --output jazz.wav",
     )
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND",
                                   parser_class=type(parser))
@@ -34,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
         arguments.add_epoch(one, "codecs")
         one.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0],
                          help="what runs the codec")
+        arguments.add_label(one)
         return one
 
     def output(one):
@@ -75,7 +77,8 @@ def reconstruct(args, codec):
         plots.check_output(args.picture)
     for path in map(Path, args.inputs):
         original = audio.excerpt(path, rate, 0.0, args.seconds)
-        made = latents.decode(codec, latents.encode(codec, original), len(original))
+        made = latents.decode(codec, latents.encode(codec, original, args.label), len(original),
+                              args.label)
         _write(folder / f"{path.stem}_{codec.config.name}.wav", made, rate)
         drawn |= {f"{path.name}, before": original, f"{path.name}, after": made}
     if args.picture:
@@ -88,14 +91,14 @@ def sample(args, codec):
     config = codec.config
     samples = api.samples_in(args.seconds, config.sample_rate)
     drawn = latents.sample_prior(config, -(-samples // config.level), args.seed, args.temperature)
-    _write(args.output, latents.decode(codec, drawn, samples), config.sample_rate)
+    _write(args.output, latents.decode(codec, drawn, samples, args.label), config.sample_rate)
 
 
 def walk(args, codec):
     rate = codec.config.sample_rate
     heard = [audio.excerpt(path, rate, 0.0, args.seconds) for path in args.inputs]
-    vectors = latents.walk(*(latents.encode(codec, one) for one in heard))
-    _write(args.output, latents.decode(codec, vectors, min(map(len, heard))), rate)
+    vectors = latents.walk(*(latents.encode(codec, one, args.label) for one in heard))
+    _write(args.output, latents.decode(codec, vectors, min(map(len, heard)), args.label), rate)
 
 
 def _load(args) -> engine.CodecEngine:

@@ -116,22 +116,32 @@ class AudioWindows(_Batches):
 
     spans: by track file, from which sample to before which one windows are taken; None: of all.
     changes: what is done to each window, by draws that the seed and its number name.
+    told: the labels of a codec that is told them; then batches are ({"samples": x, "label": int32
+    [batch, 1, 1, 2]}, x), each with the label of its track, as `config.Labels` has it.
     """
 
     def __init__(self, folder, tracks, length: int, batch_size: int, seed: int,
                  start=0, fixed=None, share=WHOLE,
-                 spans: dict[str, tuple[int, int]] | None = None, changes: Changes = AS_IT_IS):
+                 spans: dict[str, tuple[int, int]] | None = None, changes: Changes = AS_IT_IS,
+                 told: Labels | None = None):
         self.spans = [spans[t.file] if spans else (0, t.samples) for t in tracks]
         super().__init__([end - first - length + 1 for first, end in self.spans],
                          batch_size, seed, start, fixed, share)
         self.folder, self.files, self.length = Path(folder), [t.file for t in tracks], length
         self.changes = changes
+        self.said = np.array([labels.index_of(t, told) for t in tracks], np.int32) if told else None
 
     def __getitem__(self, batch: int):
-        x = np.stack([self.window(number) for number in self.numbers(batch)])
+        numbers = self.numbers(batch)
+        x = np.stack([self.window(number) for number in numbers])
         # A second array: TensorFlow takes over an array's memory, and its replicas compute in what
         # they are given.
-        return x, x.copy()
+        y = x.copy()
+        if self.said is None:
+            return x, y
+        said = self.said[[self.position(number)[0] for number in numbers]]
+        label = np.stack([said, np.full_like(said, SHARES)], axis=-1)[:, None, None]
+        return {"samples": x, "label": label}, y
 
     def window(self, number: int) -> np.ndarray:
         """That window, float32 [length]."""

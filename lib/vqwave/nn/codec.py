@@ -24,8 +24,9 @@ from ..data import chunking
 from ..errors import UserError
 from . import replica_sums
 from .bottlenecks import BOTTLENECKS
+from .conditions import LabelEmbedding
 from .discriminators import build_adversary
-from .encoders import ENCODERS, stage_blocks
+from .encoders import ENCODERS, label_vector, stage_blocks, tell
 from .frontends import FRONT_ENDS
 from .heads import HEADS, Head
 from .hierarchies import HIERARCHIES
@@ -40,16 +41,19 @@ def build_decoder(config: CodecConfig) -> tuple[keras.Model, Head]:
 
     A head with clues makes a second output of them. With a head that must know its position it
     takes [vectors, start], start int32 [batch] the number of the first of these codes in the piece,
-    modulo PERIOD / level.
+    modulo PERIOD / level; with labels, last of all, the vector of the piece's, float32 [batch, 1,
+    channels], which is told to every stage.
     """
     vectors = keras.Input((None, config.quantizer.vector_width), name="vectors")
-    inputs, start = vectors, None
+    inputs, start, said = [vectors], None, label_vector(config)
     if config.needs_position:
         start = keras.Input((), dtype="int32", name="start")
-        inputs = [vectors, start]
+        inputs.append(start)
+    if said is not None:
+        inputs.append(said)
     reach = Reach()
     expand = Conv(config.stages[-1].channels, 3, padding=config.padding, name="expand")
-    x = expand(vectors)
+    x = tell(expand(vectors), said, "told")
     reach.add(expand)
     for layer in BOTTLENECKS[type(config.bottleneck)](config.bottleneck):
         x = layer(x)
@@ -64,10 +68,15 @@ def build_decoder(config: CodecConfig) -> tuple[keras.Model, Head]:
         if i:
             ratio = config.stages[i].stride
             up = upsampling(config, config.stages[i - 1].channels, ratio, 3, f"up_{i}")
-            x = up(x)
+            x = tell(up(x), said, f"told_{i}")
             reach.add(up, ratio=ratio)
     audio = head.synthesise(x, start, reach)
-    return keras.Model(inputs, head.outputs(audio), name="decoder"), head
+    return keras.Model(_one_or_all(inputs), head.outputs(audio), name="decoder"), head
+
+
+def _one_or_all(inputs: list):
+    """What Keras calls a model of one input with, and one of several."""
+    return inputs if len(inputs) > 1 else inputs[0]
 
 
 DECODERS: dict[type[Config], Callable] = {
@@ -85,6 +94,10 @@ class VQVAE(keras.Model):
     codes, codes to samples. With a head that makes no audio what a vocoder takes stands in the
     place of the samples that are made (`data/vocoders.py`).
     decoder_only: training leaves encoder and codebook, and so every code, as they are.
+
+    One with labels is a conditional VAE (Sohn, Lee and Yan 2015): it is given {"samples": audio,
+    "label": int32 [batch, 1, n, 2]}, what the piece is as `config.Labels` has it, and both halves
+    are told the vectors of that. Its prior is N(0, 1) whatever they say.
     """
 
     def __init__(self, config: CodecConfig, seed: int = 0, decoder_only: bool = False, **kwargs):
@@ -112,6 +125,12 @@ class VQVAE(keras.Model):
         """
         self.decoder_in_training = (_with_averages(self.decoder, config)
                                     if config.loss.channel_average else self.decoder)
+        self.label_embedding = None
+        if labels := config.labels:
+            self.label_embedding = LabelEmbedding(labels.none, labels.channels, labels.dropout,
+                                                  name="labels")
+            self.label_embedding.build(labels.shape)
+            self.label_embedding.trainable = not decoder_only
         self.encoder.trainable = self.quantizer.trainable = not decoder_only
         self.terms = terms_of(config.loss) if config.head.makes_audio else {}
         terms = [*itertools.chain.from_iterable(self.terms), *self.head.TERMS]
@@ -131,20 +150,26 @@ class VQVAE(keras.Model):
     @property
     def parts(self) -> dict[str, list]:
         """The variables that each file of a weights set holds, by part name."""
+        labels = self.label_embedding.trainable_weights if self.label_embedding else []
         return {
-            "encoder": [*self.encoder.weights, *getattr(self.quantizer, "networks", ())],
+            "encoder": [*self.encoder.weights, *getattr(self.quantizer, "networks", ()), *labels],
             "decoder": self.decoder.weights, "codebook": self.quantizer.codebooks,
         }
 
     def build(self, input_shape=None):
         self.built = True
 
-    def call(self, audio, training=False):
+    def call(self, inputs, training=False):
+        audio, said = inputs, []
+        if self.label_embedding is not None:
+            audio = inputs["samples"]
+            said = [self.label_embedding(inputs["label"], training=training)]
         # What the head's own terms compare its clues with.
         self.features = self.front_end(audio)
-        latents = self.encoder(self.features, training=training and not self.decoder_only)
-        quantized, _ = self.quantizer(latents, training=training and not self.decoder_only)
-        given = quantized
+        encoding = training and not self.decoder_only
+        latents = self.encoder(_one_or_all([self.features, *said]), training=encoding)
+        quantized, _ = self.quantizer(latents, training=encoding)
+        given = [quantized]
         if self.config.needs_position:
             start = ops.zeros(ops.shape(audio)[:1], "int32")
             if training:
@@ -153,8 +178,8 @@ class VQVAE(keras.Model):
                 start = replica_sums.share(
                     keras.random.randint((rows,), 0, PERIOD // self.config.level,
                                          seed=self.seed_generator))
-            given = [quantized, start]
-        made = self.decoder_in_training(given, training=training)
+            given.append(start)
+        made = self.decoder_in_training(_one_or_all([*given, *said]), training=training)
         audio, *rest = made if isinstance(made, list | tuple) else [made]
         # What `compute_loss` looks at besides.
         self.clues = rest.pop(0) if self.head.clues is not None else None
@@ -193,27 +218,39 @@ class VQVAE(keras.Model):
     def encode_model(self) -> keras.Model:
         """Functional model: audio float32 [batch, T] -> codes int32 [batch, T / level, books], or
         the means of its vectors float32 [batch, T / level, dim] where it has no codes.
+
+        With labels: [audio, label], label int32 [batch, 1, n, 2] as in `call`.
         """
-        audio = keras.Input((None,), name="samples")
-        latents = self.encoder(self.front_end(audio))
+        audio, (label, said) = keras.Input((None,), name="samples"), self._label()
+        latents = self.encoder(_one_or_all([self.front_end(audio), *said]))
         codes = _Call(self.quantizer.encode, name="encode")(latents)
-        return keras.Model(audio, codes, name=f"{self.config.name}_encode")
+        return keras.Model(_one_or_all([audio, *label]), codes, name=f"{self.config.name}_encode")
+
+    def _label(self) -> tuple[list, list]:
+        """The input of a piece's labels and the vector that is made of it; nothing of either where
+        the codec has none.
+        """
+        if self.label_embedding is None:
+            return [], []
+        label = keras.Input((1, None, 2), dtype="int32", name="label")
+        return [label], [self.label_embedding(label)]
 
     def decode_model(self) -> keras.Model:
         """Functional model: codes int32 [batch, N, books], or vectors float32 [batch, N, dim] ->
         audio float32 [batch, N·level].
 
         Where the config says `needs_position`: [codes, start], start int32 [batch] as in
-        `build_decoder`.
+        `build_decoder`; with labels, last of all, label as in `encode_model`.
         """
-        inputs = codes = self._frames()
+        codes, (label, said) = self._frames(), self._label()
         vectors = _Call(self.quantizer.lookup, name="lookup")(codes)
+        start = []
         if self.config.needs_position:
-            start = keras.Input((), dtype="int32", name="start")
-            inputs, vectors = [codes, start], [vectors, start]
-        made = self.decoder(vectors)
+            start = [keras.Input((), dtype="int32", name="start")]
+        made = self.decoder(_one_or_all([vectors, *start, *said]))
         audio = made if self.head.clues is None else made[0]
-        return keras.Model(inputs, layers.Reshape((-1,), name="samples")(audio),
+        return keras.Model(_one_or_all([codes, *start, *label]),
+                           layers.Reshape((-1,), name="samples")(audio),
                            name=f"{self.config.name}_decode")
 
     def _frames(self):

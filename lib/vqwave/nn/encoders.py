@@ -27,15 +27,35 @@ def stage_blocks(config: CodecConfig, stage: int) -> list:
             for dilation in config.stages[stage].dilations]
 
 
+def label_vector(config: CodecConfig):
+    """The input of what a piece's labels are, float32 [batch, 1, channels]; None without labels."""
+    return keras.Input((1, config.labels.channels), name="said") if config.labels else None
+
+
+def tell(x, said, name: str):
+    """x [batch, time, c] and, at every step of it, what a matrix makes of a vector [batch, 1, n];
+    x as it is where that is None.
+    """
+    if said is None:
+        return x
+    return layers.Add(name=f"{name}_sum")([x, layers.Dense(x.shape[-1], name=name)(said)])
+
+
 def mirror_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, Reach]:
-    """The decoder's stages in reverse, those behind the front end's hop."""
-    features = x = keras.Input((None, front_end.channels), name="audio")
+    """The decoder's stages in reverse, those behind the front end's hop.
+
+    With labels it takes [features, the vector of the piece's labels], which is told to every stage.
+    """
+    features = x = inputs = keras.Input((None, front_end.channels), name="audio")
+    said = label_vector(config)
+    if said is not None:
+        inputs = [features, said]
     reach = Reach()
     for i in config.encoder_stages:
         stage = config.stages[i]
         down = Conv(stage.channels, 2 * stage.stride, strides=stage.stride,
                     padding=config.padding, name=f"down_{i}")
-        x = down(x)
+        x = tell(down(x), said, f"told_{i}")
         reach.add(down, stride=stage.stride)
         for block in stage_blocks(config, i):
             x = block(x)
@@ -46,7 +66,7 @@ def mirror_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, Reach]:
     x = layers.Activation(gelu, name="activation")(x)
     latents = Conv(config.quantizer.width, 3, padding=config.padding, name="latents")
     reach.add(latents)
-    return keras.Model(features, latents(x), name="encoder"), reach
+    return keras.Model(inputs, latents(x), name="encoder"), reach
 
 
 @register

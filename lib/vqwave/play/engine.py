@@ -7,6 +7,7 @@ reference, and the one for GPUs.
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from ..data import chunking
 from ..data.vocoders import vocoder
 from ..errors import UserError
 from . import export, sampling
+from .labels import Mixture, find_labels, read_labels
 from .loops import INT4_STREAMS, loop_kind, precisions
 from .sampling import loop_settings
 
@@ -101,7 +103,8 @@ class CodecEngine:
     made it.
 
     Where the codec has no codes a frame is a vector instead: float32 [batch, N, dim] in the place
-    of int32 [batch, N, books].
+    of int32 [batch, N, books]. label: what the piece is, of a codec that was trained with labels;
+    any way that `labels.read_labels` reads, None for no label.
     """
 
     rows: int | None = None
@@ -113,21 +116,28 @@ class CodecEngine:
         self.config, self.weight_set, self.engine = weight_set.config, weight_set, engine
         self._finish = vocoder(self.config)
 
-    def encode(self, audio) -> np.ndarray:
+    def encode(self, audio, label=None) -> np.ndarray:
         """audio float32 [batch, T] in [-1, 1] -> codes int32 [batch, ceil(T / level), books], in
         constant memory.
+
+        Raises:
+            UserError: the codec knows no such label.
         """
         segment = self.config.quantizer.segment
-        return chunking.encode(self.encode_window, audio, self.config.level,
-                               self.encode_halo, segment=segment)
+        return chunking.encode(functools.partial(self.encode_window, label=label), audio,
+                               self.config.level, self.encode_halo, segment=segment)
 
-    def decode(self, codes) -> np.ndarray:
+    def decode(self, codes, label=None) -> np.ndarray:
         """codes int32 [batch, N, books] -> audio float32 [batch, N·level], in constant memory.
 
         A residual codec takes any number of its first books.
+
+        Raises:
+            UserError: the codec knows no such label.
         """
         codes = np.asarray(codes, self.config.frame_dtype)
-        return chunking.decode(self.decode_window, codes, self.config.level, self.decode_halo)
+        return chunking.decode(functools.partial(self.decode_window, label=label), codes,
+                               self.config.level, self.decode_halo)
 
     @property
     def encode_halo(self) -> int:
@@ -139,17 +149,22 @@ class CodecEngine:
         """Codes to either side that one code's samples can see."""
         raise NotImplementedError
 
-    def encode_window(self, audio) -> np.ndarray:
+    def encode_window(self, audio, label=None) -> np.ndarray:
         """One run of the encoder: float32 [batch, n·level] -> int32 [batch, n, books]."""
+        return self._encode([np.asarray(audio, np.float32), *self._told(label, len(audio))])
+
+    def _encode(self, given: list[np.ndarray]) -> np.ndarray:
+        """What the encoder makes of its inputs."""
         raise NotImplementedError
 
-    def decode_window(self, codes, start: int = 0) -> np.ndarray:
+    def decode_window(self, codes, start: int = 0, label=None) -> np.ndarray:
         """One run of the decoder: int32 [batch, n, books] -> float32 [batch, n·level].
 
         start: the number of the first of these codes in the piece, which tones and noise are a
             function of.
         """
-        return self._finish(self._decode(self._decoder_inputs(codes, start)))
+        given = [*self._decoder_inputs(codes, start), *self._told(label, len(codes))]
+        return self._finish(self._decode(given))
 
     def _decode(self, given: list[np.ndarray]) -> np.ndarray:
         """What the decoder makes of its inputs: audio, or what the codec's vocoder takes."""
@@ -183,6 +198,13 @@ class CodecEngine:
         `decode_block` (the way back), and the state after it, float32 [batch, state_size].
         """
         raise NotImplementedError
+
+    def _told(self, label, batch: int) -> list[np.ndarray]:
+        """The input of labels, int32 [batch, 1, n, 2]; none where the codec has none."""
+        if self.config.labels is None and not label:
+            return []
+        shares = read_labels(label, find_labels([self.config]), batch)
+        return [Mixture.constant(shares).pairs(0, 1)]
 
     def _decoder_inputs(self, codes, start: int) -> list[np.ndarray]:
         codes = np.asarray(codes, self.config.frame_dtype)
@@ -360,8 +382,8 @@ class _OnnxCodec(CodecEngine):
     def decode_halo(self):
         return self._graphs.fact("decode", "decode_halo")
 
-    def encode_window(self, audio):
-        return self._graphs("encode", np.asarray(audio, np.float32))
+    def _encode(self, given):
+        return self._graphs("encode", *given)
 
     def _decode(self, given):
         return self._graphs("decode", *given)
@@ -449,7 +471,7 @@ class _KerasCodec(CodecEngine):
 
         model = load_codec(weight_set)
         self._halos, self._samples_ahead = (model.encode_halo, model.decode_halo), model.latency
-        self._encode = _runnable(model.encode_model())
+        self._encoder = _runnable(model.encode_model())
         self._decoder = _runnable(model.decode_model())
         self._blocks = {}
         if self.config.in_blocks:
@@ -464,8 +486,8 @@ class _KerasCodec(CodecEngine):
     def decode_halo(self):
         return self._halos[1]
 
-    def encode_window(self, audio):
-        return np.asarray(self._encode.predict_on_batch(np.asarray(audio, np.float32)))
+    def _encode(self, given):
+        return np.asarray(self._encoder.predict_on_batch(given if len(given) > 1 else given[0]))
 
     def _decode(self, given):
         return np.asarray(self._decoder.predict_on_batch(given if len(given) > 1 else given[0]))

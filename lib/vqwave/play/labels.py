@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..config import SHARES, GeneratorConfig, Labels
+from ..config import SHARES, CodecConfig, GeneratorConfig, Labels
 from ..errors import UserError
 
 CROSS_FADE = 1.0
@@ -19,8 +19,9 @@ _SHOWN = 8
 """Labels that an error names, at most."""
 
 
-def find_labels(configs: Sequence[GeneratorConfig]) -> Labels:
-    """What a chain is told of labels. Raises `UserError` where it was trained without."""
+def find_labels(configs: Sequence[CodecConfig | GeneratorConfig]) -> Labels:
+    """What a chain or a codec is told of labels. Raises `UserError` where it was trained without.
+    """
     for config in configs:
         if config.labels:
             return config.labels

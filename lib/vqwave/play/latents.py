@@ -45,12 +45,18 @@ def walk(begin, end) -> np.ndarray:
     return (1.0 - share) * begin[:frames] + share * end[:frames]
 
 
-def encode(codec, audio) -> np.ndarray:
-    """The means that a codec's encoder says: float32 [samples] -> float32 [frames, width]."""
+def encode(codec, audio, label=None) -> np.ndarray:
+    """The means that a codec's encoder says: float32 [samples] -> float32 [frames, width].
+
+    label: what the recording is, see `engine.CodecEngine`.
+    """
     check_latents(codec.config)
-    return codec.encode(np.asarray(audio, np.float32)[None])[0]
+    return codec.encode(np.asarray(audio, np.float32)[None], label)[0]
 
 
-def decode(codec, vectors, samples: int | None = None) -> np.ndarray:
-    """Vectors [frames, width] -> audio float32, as many samples as are asked for."""
-    return codec.decode(np.asarray(vectors, np.float32)[None])[0, :samples]
+def decode(codec, vectors, samples: int | None = None, label=None) -> np.ndarray:
+    """Vectors [frames, width] -> audio float32, as many samples as are asked for.
+
+    label: what it is to be, see `engine.CodecEngine`.
+    """
+    return codec.decode(np.asarray(vectors, np.float32)[None], label)[0, :samples]

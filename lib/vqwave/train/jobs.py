@@ -48,7 +48,16 @@ class Job:
     def complete(self, before: config.CodecConfig | config.GeneratorConfig | None):
         """Fill in what the model leaves open. before: the model that the run goes on with or begins
         with; None: it begins with nothing.
+
+        That is the vocabulary of its labels: the tracks', or that of the model before.
         """
+        own = self.model.labels
+        if own is None or own.names:
+            return
+        known = before.labels if before else None
+        names = (known.names if known and known.of == own.of
+                 else labels.vocabulary(self.tracks, own.of))
+        self.model = self.model.with_labels(config.replace(own, names=names))
 
     def check_rate(self, name: str, sample_rate: int, advice: str = ""):
         if self.tracks[0].sample_rate != sample_rate:
@@ -81,6 +90,13 @@ class Job:
         for source in self.codec_weights:
             met |= set(source.record.get("tracks") or ())
         record.tracks = sorted(met | set(record.tracks))
+
+    def _describe_labels(self, say):
+        """How many tracks are trained on of each label."""
+        if self.model.labels:
+            counts = labels.count(self.train, self.model.labels)
+            say(f"labels by {self.model.labels.of}: " + ", ".join(
+                f"{name or 'none of these'} ({found})" for name, found in counts.items()))
 
     def length(self, track: manifest.Track) -> int:
         """Samples of a track that are trained on."""
@@ -160,6 +176,7 @@ class CodecJob(Job):
             self._fit_window(record, group, say)
         self.training, self.group = record.training, group
         self.split(record, self.training.input_length, group, say)
+        self._describe_labels(say)
 
     def _fit_window(self, record: RunRecord, group: Group, say):
         """Shorten the window until all but `SHORT_TRACKS` of the tracks are as long."""
@@ -185,6 +202,7 @@ class CodecJob(Job):
                                     self.training.input_length,
                                     seed=self.training.seed,
                                     spans=self.spans,
+                                    told=self.model.labels,
                                     **chosen)
 
     def batches(self, step: int):
@@ -246,18 +264,6 @@ class GeneratorJob(Job):
                                     f"has {getattr(weight_set.config, key)}")
             self.check_rate(weight_set.name, weight_set.config.sample_rate)
 
-    def complete(self, before):
-        """The vocabulary of its labels, which is the tracks', or that of the model before."""
-        own = self.model.labels
-        if own is None or own.names:
-            return
-        known = before.labels if before else None
-        names = (known.names if known and known.of == own.of
-                 else labels.vocabulary(self.tracks, own.of))
-        filled = config.replace(own, names=names)
-        self.model = config.replace(self.model, conditions=[
-            config.to_dict(filled if one is own else one) for one in self.model.conditions])
-
     def check_settings(self, training: config.TrainingConfig):
         unit = self.model.source_level or self.model.level
         if training.mix:
@@ -306,13 +312,6 @@ class GeneratorJob(Job):
             say(f"{short} of {len(self.train)} training tracks are shorter than a window of "
                 f"{self.training.input_length / self.tracks[0].sample_rate:.3g} s, which goes on "
                 f"with another track")
-
-    def _describe_labels(self, say):
-        """How many tracks are trained on of each label."""
-        if self.model.labels:
-            counts = labels.count(self.train, self.model.labels)
-            say(f"labels by {self.model.labels.of}: " + ", ".join(
-                f"{name or 'none of these'} ({found})" for name, found in counts.items()))
 
     def _rows(self, tracks) -> list[windows.CodeTrack]:
         """Every variant of these tracks."""

@@ -200,17 +200,16 @@ def read_settings(args, role: str) -> TrainingSettings:
 def add_label(p: argparse.ArgumentParser, *more: str):
     """`--label`. more: what it says besides."""
     p.add_argument("--label", choices=get_args(config.Labels.model_fields["of"].annotation),
-                   help=" ".join(["tell the generator what each track is: the name of the folder "
+                   help=" ".join(["tell the model what each track is: the name of the folder "
                                   "that its recording lies in, or a tag; what plays can then be "
                                   "told a label", *more]))
 
 
-def with_labels(model: GeneratorConfig, of: str) -> GeneratorConfig:
-    """A generator that is told labels, and what says them; its other conditions stay."""
-    conditions = [config.to_dict(one) for one in model.conditions if one is not model.labels]
+def with_labels(model: CodecConfig | GeneratorConfig, of) -> CodecConfig | GeneratorConfig:
+    """A model that is told labels, and what says them."""
     if model.labels and model.labels.of == of:
         return model
-    return config.replace(model, conditions=[*conditions, {"kind": "labels", "of": of}])
+    return model.with_labels(config.Labels(of=of))
 
 
 def _read_file(path) -> dict:

@@ -70,12 +70,12 @@ class Plan:
     preset: a preset's name or file. levels: those to train, from the top down; None for all of the
     chain, or with an origin for those that play. hours: for all of it, shared out over the stages;
     or `steps` of each. input_length, offsets, transpose, gain: None for each model's own. label:
-    what says the generators' labels; None: as each has it. scheduler: see `train_generator`. extra:
-    options that every training is given as they are. origin: what it begins with, in place of a
-    preset's models from nothing. listen: minutes between two hearings of what is learnt (0: none).
-    report: whether a page is written in the end. spent: seconds so far. first_music: seconds until
-    the first hearing of what was learnt (None: none yet). memory: bytes that its trainings, and
-    what ran beside them, held at most.
+    what says the labels of generators and of codecs without codes; None: as each has it. scheduler:
+    see `train_generator`. extra: options that every training is given as they are. origin: what it
+    begins with, in place of a preset's models from nothing. listen: minutes between two hearings of
+    what is learnt (0: none). report: whether a page is written in the end. spent: seconds so far.
+    first_music: seconds until the first hearing of what was learnt (None: none yet). memory: bytes
+    that its trainings, and what ran beside them, held at most.
     finished: stages, and how many steps each was asked for (1 where the time was shared out).
     verdicts: of each of the origin's codecs whether it "serves", what it "lacks", and its
     "treatment": "keep", "decoder" or "whole".
@@ -162,6 +162,11 @@ class Plan:
         return [stage for stage in self.stages
                 if self.finished.get(stage.key, 0) < wanted(stage)]
 
+    def _is_told(self, stage: PlannedTraining) -> bool:
+        """Whether it is told what each track is: a generator, and a codec that none plays."""
+        return (stage.role == "generator"
+                or not config.preset(self.preset).codec(stage.name).has_codes)
+
     def seconds(self, stage: PlannedTraining, among: list[PlannedTraining]) -> float:
         """How long a stage may take, of what time is left for the stages that are still open."""
         left = max(0.0, self.hours * 3600 - self.spent)
@@ -184,8 +189,8 @@ class Plan:
             command += ["--offsets", str(self.offsets)] if self.offsets else []
             command += ["--transpose", str(self.transpose)] if self.transpose is not None else []
             command += ["--gain", str(self.gain)] if self.gain is not None else []
-            command += ["--label", self.label] if self.label else []
             command += ["--scheduler", self.scheduler] if self.scheduler else []
+        command += ["--label", self.label] if self.label and self._is_told(stage) else []
         command += ["--input-length", str(self.input_length)] if self.input_length else []
         if self.hours:
             return [*command, "--minutes", f"{max(0.2, seconds / 60):.2f}"]

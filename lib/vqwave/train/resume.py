@@ -106,7 +106,7 @@ def _begin_with(record: RunRecord, source: weights.WeightSet, options: RunOption
 
 
 def _check_labels(source: weights.WeightSet, model):
-    """Raises `UserError` where a generator was trained with other labels than it is to have."""
+    """Raises `UserError` where a model was trained with other labels than it is to have."""
     if (said := _other_labels(source.config, model)) is not None:
         raise UserError(f"{source.summary}: was trained with {said[0]}; it cannot go on with "
                         f"{said[1]}")
@@ -114,8 +114,7 @@ def _check_labels(source: weights.WeightSet, model):
 
 def _other_labels(there, now) -> tuple[str, str] | None:
     """The labels of two models in words; None where they are the same."""
-    labels = [one.labels if isinstance(one, config.GeneratorConfig) else None
-              for one in (there, now)]
+    labels = [one.labels for one in (there, now)]
     facts = [(one.of, one.names) if one else None for one in labels]
     if facts[0] == facts[1]:
         return None

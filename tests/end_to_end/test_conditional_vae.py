@@ -1,0 +1,183 @@
+"""A VAE that is told what each piece is: folders are genres, the vocabulary lies beside the weights,
+and its prior is sampled for one of them.
+"""
+
+from dataclasses import replace
+
+import imported
+import numpy as np
+import pytest
+import soundfile
+from prepared import Told, data_folder, music
+
+from vqwave import cli, weights
+from vqwave import config as configs
+from vqwave.config import ChainConfig, ChainLevel, DataConfig, TrainingConfig
+from vqwave.data import manifest, windows
+from vqwave.errors import UserError
+from vqwave.play import engine, latents
+from vqwave.train import plan, training
+from vqwave.train.options import RunOptions, with_labels
+
+GENRES = ("blues", "jazz", "metal")
+SETTINGS = TrainingConfig(steps=2, epochs=1, batch_size=2, input_length=4096)
+
+
+def vae(**more):
+    """The tiny codec of 512x, whose head must know its position, as a VAE."""
+    return configs.replace(configs.preset("tiny").codec(512), **{
+        "quantizer": {"kind": "gaussian", "dim": 6, "warmup_steps": 2}} | more)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A data folder of two tracks of each genre, as GTZAN lies: a folder a genre."""
+    data = tmp_path_factory.mktemp("data")
+    tracks = data_folder(data, {f"{name}.{i}": music(0.6, i) for i in range(2) for name in GENRES})
+    manifest.write(data, [replace(t, source=f"/music/{t.file.split('.')[0]}/{t.file}")
+                          for t in tracks])
+    return data
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    """(the folder of a VAE that was trained with labels, what its training said)."""
+    out, told = tmp_path_factory.mktemp("out"), Told()
+    record = training.train_codec(with_labels(vae(), "folder"), data, RunOptions(out), SETTINGS,
+                                  DataConfig(), told)
+    assert record.finished
+    weights.save_chain(out, ChainConfig(sample_rate=22050, block=8192, levels=[
+        ChainLevel(level=512, codec="vqvae_512")]))
+    # What two steps have learnt of a genre is little: make more of it.
+    found = weights.find(out, "vqvae_512")
+    parts = {part: found.load(part) for part in found.files}
+    parts["encoder"]["labels/embeddings"] *= 20
+    weights.save(out, "vqvae_512", "", parts, found.config)
+    return out, told.lines
+
+
+def test_folders_are_its_vocabulary(trained):
+    out, said = trained
+    assert any(line.startswith("labels by folder: blues (") for line in said)
+    labels = weights.find(out, "vqvae_512").config.labels
+    assert (labels.of, labels.names) == ("folder", GENRES)
+
+
+def test_a_window_has_the_label_of_its_track(data):
+    tracks = manifest.read(data)
+    told = configs.Labels(names=GENRES)
+    served = windows.AudioWindows(data, tracks, 4096, 4, 7, told=told)
+    plain = windows.AudioWindows(data, tracks, 4096, 4, 7)
+    for batch in range(4):
+        x, y = served[batch]
+        np.testing.assert_array_equal(x["samples"], y)
+        np.testing.assert_array_equal(y, plain[batch][0])
+        assert x["label"].shape == (4, 1, 1, 2) and x["label"].dtype == np.int32
+        for row, number in zip(x["label"][:, 0, 0], served.numbers(batch), strict=True):
+            name = tracks[served.position(number)[0]].file.split(".")[0]
+            assert (GENRES[row[0]], row[1]) == (name, configs.SHARES)
+
+
+def test_every_engine_encodes_and_decodes_alike_as_any_of_its_labels(trained):
+    found, sound = weights.find(trained[0], "vqvae_512"), music(1.0)[None]
+    onnx, reference = (engine.load_codec(found, name) for name in ("onnx", "keras"))
+    heard = {}
+    for label in (None, "blues", "jazz", {"blues": 1, "metal": 3}):
+        vectors = onnx.encode(sound, label)
+        np.testing.assert_allclose(vectors, reference.encode(sound, label), atol=1e-4)
+        heard[str(label)] = onnx.decode(vectors, label)
+        np.testing.assert_allclose(heard[str(label)], reference.decode(vectors, label), atol=1e-4)
+    made = list(heard.values())
+    for i, one in enumerate(made):
+        for other in made[:i]:
+            assert np.abs(one - other).max() > 1e-4
+    # A batch may be of several labels, and blocks of a piece are that piece.
+    both = np.repeat(onnx.encode(sound, "blues"), 2, axis=0)
+    apart = onnx.decode(both, ["blues", "jazz"])
+    np.testing.assert_allclose(apart[:1], onnx.decode(both[:1], "blues"), atol=1e-5)
+    np.testing.assert_allclose(apart[1:], onnx.decode(both[:1], "jazz"), atol=1e-5)
+
+
+def test_the_same_draw_of_the_prior_is_another_piece_in_another_genre(trained):
+    codec = engine.load_codec(weights.find(trained[0], "vqvae_512"))
+    drawn = latents.sample_prior(codec.config, 8, 1)
+    made = {label: latents.decode(codec, drawn, label=label) for label in GENRES}
+    np.testing.assert_array_equal(made["jazz"], latents.decode(codec, drawn, label="jazz"))
+    assert np.abs(made["jazz"] - made["blues"]).max() > 1e-4
+
+
+def run(capsys, *arguments):
+    code = cli.entry(imported.script("latents").main, list(map(str, arguments)))
+    return code, capsys.readouterr().err
+
+
+def test_the_command_samples_a_genre_or_says_which_there_are(trained, tmp_path, capsys,
+                                                             monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in "abcd":
+        soundfile.write(f"{name}.wav", music(0.5, ord(name)), 22050)
+    folder = ["--vqvae-weights-dir", trained[0]]
+    sample = ["sample", *folder, "--seconds", 0.5, "--output"]
+    for name, label in (("any.wav", []), ("jazz.wav", ["--label", "jazz"])):
+        assert run(capsys, *sample, name, *label)[0] == 0
+    sounds = [soundfile.read(name)[0] for name in ("any.wav", "jazz.wav")]
+    assert np.abs(sounds[0] - sounds[1]).max() > 1e-4
+    files = ["a.wav", "b.wav", "c.wav", "d.wav"]
+    assert run(capsys, "reconstruct", *files, *folder, "--label", "blues:0.5,metal:0.5",
+               "--picture", "four.png")[0] == 0
+    assert (tmp_path / "four.png").stat().st_size > 5000
+    assert run(capsys, "walk", *files[:2], *folder, "--label", "metal", "--output", "w.wav")[0] == 0
+    code, said = run(capsys, *sample, "x.wav", "--label", "jas")
+    assert code == 2 and said.count("\n") == 1
+    assert "no label is called 'jas'; did you mean 'jazz'? There are blues, jazz, metal" in said
+
+
+def test_one_without_labels_is_not_told_any(tmp_path, capsys):
+    config = vae()
+    from vqwave.nn.codec import VQVAE
+
+    weights.save(tmp_path, config.name, "", VQVAE(config).parts, config)
+    weights.save_chain(tmp_path, ChainConfig(sample_rate=22050, block=8192, levels=[
+        ChainLevel(level=512, codec="vqvae_512")]))
+    code, said = run(capsys, "sample", "--vqvae-weights-dir", tmp_path, "--seconds", 0.1,
+                     "--output", tmp_path / "x.wav", "--label", "jazz")
+    assert code == 2 and "vqvae_512 was trained without labels: there is none to choose" in said
+
+
+def test_a_run_does_not_go_on_with_other_labels(trained, data):
+    with pytest.raises(UserError, match="with labels by folder .blues, jazz, metal., not with no "
+                                        "labels"):
+        training.train_codec(vae(), data, RunOptions(trained[0]), SETTINGS, DataConfig(), Told())
+
+
+def test_a_folder_of_one_genre_has_nothing_to_tell(data, tmp_path):
+    alone = [t for t in manifest.read(data) if t.file.startswith("jazz")]
+    for track in alone:
+        (tmp_path / track.file).write_bytes(track.path(data).read_bytes())
+    manifest.write(tmp_path, alone)
+    with pytest.raises(UserError, match="every track has the folder 'jazz': labels must tell"):
+        training.train_codec(with_labels(vae(), "folder"), tmp_path, RunOptions(tmp_path / "out"),
+                             SETTINGS, DataConfig(), Told())
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    ({"quantizer": {"kind": "ema"}}, "labels are told to a codec with a quantizer of gaussian, not "
+                                     "ema"),
+    ({"padding": "causal", "head": {"kind": "waveform"}},
+     "labels are of a whole piece, but padding is causal"),
+])
+def test_a_codec_that_cannot_be_told_is_refused(change, said):
+    with pytest.raises(configs.ConfigError, match=said):
+        vae(**{"labels": {"names": GENRES}} | change)
+    with pytest.raises(configs.ConfigError, match="encoder of mirror, not plane"):
+        configs.replace(configs.preset("spectrogram_vae").codec(2048), labels={"names": GENRES})
+
+
+def test_training_all_tells_a_vae_its_labels_and_a_codec_of_codes_none(tmp_path):
+    def commands(preset):
+        made = plan.Plan("d", tmp_path, preset, steps=1, label="folder")
+        return {stage.name: made.command(stage) for stage in made.stages}
+
+    assert "--label" in commands("cvae")["vqvae_500"]
+    tiny = commands("tiny")
+    assert "--label" not in tiny["vqvae_512"] and "--label" in tiny["generator_512"]
