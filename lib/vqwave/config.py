@@ -991,7 +991,7 @@ class CodecConfig(Config):
         if not self.has_codes:
             makes = f"{self.name} has a quantizer of {self.quantizer.kind}, which makes"
             raise ConfigError(f"{who} needs codes, but {makes} none" if who
-                              else f"{makes} no codes")
+                              else f"{makes} no codes: `vqwave latents` plays it")
 
     @property
     def num_codes(self) -> int:
@@ -1021,6 +1021,22 @@ class CodecConfig(Config):
         others.
         """
         return self.quantizer.nested and self.hierarchy.bottom_stage is None
+
+    def check_books(self, books: int | None) -> int | None:
+        """Codes of a frame that its first so many codebooks make; None for all of them.
+
+        Raises:
+            ConfigError: the codec has not so many, or none of them can be left out.
+        """
+        if books is None:
+            return None
+        if not self.nested:
+            raise ConfigError(f"{self.name} has a quantizer of {self.quantizer.kind}, all of whose "
+                              f"codes are needed: books may be left out of residual ones")
+        if not 1 <= books <= self.quantizer.books:
+            raise ConfigError(f"{self.name} has {self.quantizer.books} codebooks; {books} cannot "
+                              f"be kept")
+        return books * self.positions
 
     @property
     def positions(self) -> int:

@@ -5,7 +5,7 @@ import pytest
 from encoded import tone
 
 from vqwave import metrics
-from vqwave.config import preset
+from vqwave.config import ConfigError, preset, replace
 from vqwave.measure.reconstruction import reconstruct
 
 RATE = 22050
@@ -43,3 +43,29 @@ def test_codec_figures_are_of_the_whole_signal_at_its_own_length(samples):
     assert figures["encode_speed"] > 0 and figures["decode_speed"] > 0
     with pytest.raises(ValueError, match="at least one sample"):
         reconstruct(_Rounding(), audio[:0])
+
+
+class _TwoBooks(_Rounding):
+    """The same with a second book of codes, which add 1 where they are there and 1."""
+
+    config = replace(_Rounding.config, quantizer={"kind": "residual", "books": 2, "num_codes": 64})
+
+    def encode(self, audio):
+        codes = super().encode(audio)
+        return np.concatenate([codes, np.ones_like(codes)], axis=-1)
+
+    def decode(self, codes):
+        more = np.repeat(codes[..., 1:].sum(-1), 8, axis=1)
+        return super().decode(codes) + more.astype(np.float32)
+
+
+def test_fewer_books_of_a_residual_codec_take_fewer_bits():
+    audio = tone(1.0, RATE, 50.0)
+    (whole, both), (made, first) = (reconstruct(_TwoBooks(), audio, n) for n in (2, 1))
+    np.testing.assert_allclose(whole, made + 1.0)
+    assert reconstruct(_TwoBooks(), audio)[1]["codes"] == both["codes"] == 2 * first["codes"]
+    assert both["bitrate_kbps"] == pytest.approx(2 * first["bitrate_kbps"])
+    with pytest.raises(ConfigError, match="vqvae_8 has 2 codebooks; 3 cannot be kept"):
+        reconstruct(_TwoBooks(), audio, 3)
+    with pytest.raises(ConfigError, match="quantizer of ema, all of whose codes are needed"):
+        reconstruct(_Rounding(), audio, 1)

@@ -62,6 +62,9 @@ def parser() -> argparse.ArgumentParser:
                         help="seconds to take (default: to the end)")
     arguments.add_codecs(parser, with_chain=True)
     arguments.add_epoch(parser, "codecs")
+    parser.add_argument("--books", type=cli.number(int, 1), metavar="N",
+                        help="of a residual codec only the first N codebooks, for fewer bits "
+                             "(default: all)")
     parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0],
                         help="what runs the codec")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
@@ -78,7 +81,12 @@ def main(argv=None) -> int:
     if wrong := [one for one in found if not isinstance(one.config, CodecConfig)]:
         raise UserError(f"{wrong[0].name} is a generator; --model names a codec")
     if args.data_dir:
+        if args.books:
+            raise UserError("--books is of what is heard of --input: with --data-dir a codec is "
+                            "judged with all of its codes")
         return _judge(args, found)
+    for one in found:
+        one.config.check_books(args.books)
     if args.note:
         raise UserError("--note needs --data-dir: one recording says little of what a codec does "
                         "at home")
@@ -93,7 +101,7 @@ def main(argv=None) -> int:
             if rate not in decoded:
                 decoded[rate] = audio.excerpt(args.input, rate, args.start, args.seconds)
             original = decoded[rate]
-            made, figures = reconstruct(engine.load_codec(one, args.engine), original)
+            made, figures = reconstruct(engine.load_codec(one, args.engine), original, args.books)
             # nothing comes near silence, or is far from it
             if np.var(original) <= metrics.SILENCE_POWER:
                 figures |= dict.fromkeys(("sc_db", "mel", "si_sdr_db"))

@@ -9,12 +9,13 @@ import numpy as np
 from .. import metrics
 
 
-def reconstruct(codec_engine, audio) -> tuple[np.ndarray, dict]:
+def reconstruct(codec_engine, audio, books: int | None = None) -> tuple[np.ndarray, dict]:
     """Audio through a codec and back, and how near it comes.
 
     Args:
         codec_engine: what `play.engine.load_codec` returns.
         audio: float32 [samples] at the codec's rate, of any length.
+        books: how many of a residual codec's codebooks are kept; None: all.
 
     Returns:
         The reconstruction, float32 [samples], and the figures: those of `distances` and
@@ -22,13 +23,17 @@ def reconstruct(codec_engine, audio) -> tuple[np.ndarray, dict]:
         `latency_ms`, and `encode_speed`, `decode_speed` in seconds of audio per second of wall
         time, after a first run on a second of it that is not counted. Of a causal codec also
         `block_speed`, see there.
+
+    Raises:
+        UserError: the codec cannot do without its other codebooks, or has not so many.
     """
     config = codec_engine.config
+    kept = config.check_books(books)
     audio = np.asarray(audio, np.float32)
     metrics.check_signal(audio, "audio")
     codec_engine.decode(codec_engine.encode(audio[None, : config.sample_rate]))
     start = time.perf_counter()
-    codes = codec_engine.encode(audio[None])
+    codes = codec_engine.encode(audio[None])[..., :kept]
     encoded = time.perf_counter()
     made = codec_engine.decode(codes)[0, : len(audio)]
     decoded = time.perf_counter()
@@ -36,7 +41,8 @@ def reconstruct(codec_engine, audio) -> tuple[np.ndarray, dict]:
     in_blocks = {"block_speed": block_speed(codec_engine, audio)} if config.in_blocks else {}
     of_codes = {} if not config.has_codes else {
         **metrics.codebook_figures(metrics.histogram(codes, config.num_codes)),
-        "bitrate_kbps": metrics.bitrate(config), "codes": int(codes.size)}
+        "bitrate_kbps": metrics.bitrate(config) * codes.shape[-1] / config.books,
+        "codes": int(codes.size)}
     return made, {
         **in_blocks,
         **metrics.distances(audio, made, config.sample_rate),
