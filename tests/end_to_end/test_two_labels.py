@@ -13,10 +13,10 @@ from vqwave.commands import generate, train, train_generator
 from vqwave.config import DataConfig, TrainingConfig
 from vqwave.data import manifest
 from vqwave.errors import UserError
-from vqwave.measure import scoring
+from vqwave.measure import fad, report, scoring
 from vqwave.measure.evaluation import Evaluation, Extent, Setting
-from vqwave.measure.parts import generators
-from vqwave.measure.parts.part import Page
+from vqwave.measure.parts import generators, labels
+from vqwave.measure.parts.part import Gallery, Page
 from vqwave.metrics import bits
 from vqwave.play import api, engine
 from vqwave.train import options, plan, training
@@ -119,6 +119,113 @@ def test_the_report_says_what_labels_are_worth(trained, data, tiny_weights, tmp_
     plain, page = {key: row[key] for key in row if "labelled" not in key}, Page("here", [])
     part.write(page, {"test": {"generators": [plain]}}, evaluated)
     assert "label" not in "\n".join(page.lines)
+
+
+@pytest.fixture
+def evaluated(trained, data, tiny_weights, tmp_path):
+    """An evaluation of the two labels, that hears the mean spectrum of three seconds."""
+    (tmp_path / "split.yml").write_text("test: [low0, high0]\nvalidation: [low1]\nfresh: [low2]\n")
+    made = Evaluation(api.load(tiny_weights.codecs, trained[0]), data, tmp_path / "split.yml",
+                      Extent((Setting(512),), minutes=0.15, guidance=3.0),
+                      cache_dir=tmp_path / "cache")
+    made.embed = lambda sound, rate: fad.patches(sound, rate).mean(1)
+    return made
+
+
+def written(found, evaluated, **sides):
+    """The part's subsection, in lines."""
+    page = Page("here", ["label_1.ogg", "label_2.ogg"])
+    labels.ByLabel().write(page, {side: {"labels": one} for side, one in ({"test": found} | sides).items()},
+                           evaluated)
+    return page.lines
+
+
+def test_a_classifier_is_asked_whether_music_does_what_its_label_says(evaluated, tmp_path):
+    results = evaluated.run(("labels",))
+    # The fresh tracks are of one label, which leaves nothing to tell apart.
+    assert set(results) == {"labels"}
+    found = results["labels"]
+    assert found["labels"] == ["high", "low"] and found["piece_seconds"] == pytest.approx(9, abs=0.1)
+    real = {(row["what"], row["label"]): row for row in found["real"]}
+    assert {key: row["named"] for key, row in real.items() if "named" in row} == {
+        (labels.HELD_OUT, "high"): 1, (labels.HELD_OUT, "low"): 1}
+    for label, other in (("low", "high"), ("high", "low")):
+        near = real[labels.TRAINING, label]["to"]
+        assert near[label] < 0.1 * near[other]
+    assert [(row["label"], row["guidance"], row["pieces"]) for row in found["generated"]] == [
+        ("high", 1, 1), ("low", 1, 1), ("high", 3, 1), ("low", 3, 1)]
+    assert all(set(row["to"]) == {"high", "low"} for row in found["generated"])
+    # Each is another piece, and all are kept.
+    made = [labels.generate_pieces(evaluated, label, guidance)
+            for label in ("high", "low") for guidance in (1.0, 3.0)]
+    assert len({sound.tobytes() for sound in made}) == 4
+    evaluated.progress = lambda *told: pytest.fail(f"{told} again")
+    assert evaluated.run(()) == evaluated.run(("labels",)) == results
+    gallery = Gallery(tmp_path, 22050)
+    labels.ByLabel().draw(results, evaluated, gallery)
+    assert [path.read_bytes()[:4] for path in gallery.written] == [b"OggS"] * 2
+
+
+@pytest.mark.parametrize("obeys", [True, False])
+def test_music_is_held_to_what_its_label_says(evaluated, monkeypatch, obeys):
+    """Music of which it is known whether it is what was asked for, without guidance; with it, it is."""
+    def pieces(_, label, guidance):
+        pitch = {"low": 110, "high": 1760}[label]
+        other = {"low": 1760, "high": 110}[label]
+        return np.stack([tone(6, pitch if obeys or guidance > 1 else other, 20 + i) for i in range(4)])
+
+    monkeypatch.setattr(labels, "generate_pieces", pieces)
+    found = evaluated.run(("labels",))["labels"]
+    assert {(row["guidance"], row["named"], row["pieces"]) for row in found["generated"]} == {
+        (1, float(obeys), 4), (3, 1, 4)}
+    judged = {one.what: one.judge({"labels": found})["measured"] for one in labels.ByLabel().figures(None)}
+    plain, guided, share = judged.values()
+    assert (plain, guided) == (100 * obeys, 100) and (share < 1) == obeys
+    # As much as one training track of low, which is all there is, and as one held-out track.
+    assert found["seconds"] == found["reference_seconds"] == fad.seconds_of(3)
+    lines = written(found, evaluated)
+    assert "| named by its label | high | low | mean |" in lines
+    assert "| held-out tracks | 100% of 1 | 100% of 1 | 100% |" in lines
+    assert f"| generated | {obeys:.0%} of 4 | {obeys:.0%} of 4 | {obeys:.0%} |" in lines
+    assert "| generated, guidance 3 | 100% of 4 | 100% of 4 | 100% |" in lines
+    assert "| music | label | to high, 6 s to 6 s | to low, 6 s to 6 s |" in lines
+    assert [line.split(" | ")[:2] for line in lines if line.startswith("| training")] == [
+        ["| training tracks", "high"], ["| training tracks", "low"]]
+    assert "Listen: [high](here/label_1.ogg) · [low](here/label_2.ogg)" in lines
+    both = written(found, evaluated, fresh=found | {"reference_seconds": 4.0})
+    assert any("to low, 6 s to 6 s, test tracks | to high, 6 s to 4 s, fresh tracks" in line
+               for line in both)
+
+
+def test_pieces_are_thirty_seconds_of_a_track(rng):
+    patches = rng.normal(size=(45, 2))
+    pieces = labels.cut_pieces(patches)
+    assert [len(piece) for piece in pieces] == [fad.patch_count(30)] * 2
+    np.testing.assert_array_equal(np.concatenate(pieces), patches[:38])
+    assert [len(piece) for piece in labels.cut_pieces(patches[:5])] == [5]
+    assert labels.cut_pieces(patches[:0]) == []
+
+
+def test_a_label_with_little_music_counts_as_much_as_one_with_more(rng):
+    few, many = rng.normal(-0.5, 1, (30, 3)), rng.normal(0.5, 1, (3000, 3))
+    classifier = labels.teach({"few": few, "many": many})
+    unsure = classifier.predict_proba(np.zeros((1, 3)))[0]
+    assert abs(unsure[0] - 0.5) < 0.2
+    # By all of its patches together, though some are like another's.
+    assert labels.share_named(classifier, [few, many, many], "many") == pytest.approx(2 / 3)
+
+
+def test_of_a_chain_without_labels_nothing_is_measured_and_nothing_missed(data, tiny_weights, tmp_path,
+                                                                         evaluated):
+    plain = Evaluation(api.load(tiny_weights.codecs, tiny_weights.generators), data,
+                       tmp_path / "split.yml", Extent((Setting(512),)), cache_dir=tmp_path / "cache")
+    assert "labels" not in plain.run(())
+    with pytest.raises(UserError, match="labels: the chain was trained without labels"):
+        plain.run(("labels",))
+    measured = {name: [] for name in report.PARTS if name != "labels"}
+    assert report.is_complete(measured, plain) and not report.is_complete(measured, evaluated)
+    with pytest.raises(UserError, match="held-out tracks have fewer than two of the labels by folder"):
+        evaluated.for_side("fresh").run(("labels",))
 
 
 def test_a_label_is_asked_for_on_the_command_line(trained, tiny_weights, tmp_path, capsys):

@@ -21,10 +21,11 @@ MINUTES, PAGE_MINUTES = 10.0, 2.0
 def parser() -> argparse.ArgumentParser:
     """What the command can be told."""
     parser = cli.parser(
-        "Measure codecs (beside Opus and MP3), generators, the chain, variations, notes, what is "
-        "copied, and how ten minutes hold up. Writes the corpus's section of RESULTS.md, pictures "
-        "and examples. Takes about an hour on two cores; the same command again goes on where it "
-        "was stopped. A network that says how alike recordings sound is fetched once (29 MB).\n"
+        "Measure codecs (beside Opus and MP3), generators, the chain, labels, variations, notes, "
+        "what is copied, and how ten minutes hold up. Writes the corpus's section of RESULTS.md, "
+        "pictures and examples. Takes about an hour on two cores; the same command again goes on "
+        "where it was stopped. A network that says how alike recordings sound is fetched once "
+        "(29 MB).\n"
         f"Parts: {', '.join(evaluation.PARTS)}.\n"
         "With --html it looks at any folder in some minutes, and writes one page to read and "
         "listen to.",
@@ -71,6 +72,10 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=number(above=0), metavar="M",
                         help=f"length of each piece (default: {MINUTES:g}); with --html, of all of "
                              f"them together (default: {PAGE_MINUTES:g})")
+    parser.add_argument("--guidance", type=cli.field(config.Sampling, "guidance"), metavar="G",
+                        default=evaluation.Extent.guidance,
+                        help="of a chain with labels: how strongly they are followed in the second "
+                             "half of the pieces that are asked for by label")
     parser.add_argument("--offsets", type=cli.field(config.TrainingConfig, "offsets"), metavar="N",
                         default=config.TrainingConfig().offsets,
                         help="alignments of the training codes to look for copies in: as many as "
@@ -120,11 +125,12 @@ def main(argv=None) -> int:
     settings = evaluation.parse_settings(music.chain, depths, args.temperatures, args.top_p)
     plan = evaluation.Extent(settings, tuple(args.seeds),
                              MINUTES if args.minutes is None else args.minutes,
-                             offsets=args.offsets)
+                             offsets=args.offsets, guidance=args.guidance)
     if args.quick:
         plan = evaluation.Extent(settings, tuple(args.seeds), 0.5, bits_seconds=5.0,
                                  warm_up=1.0, pasts=(2.0, 8.0),
-                                 continuations=4, prompt_seconds=5.0, offsets=1, rough=True)
+                                 continuations=4, prompt_seconds=5.0, offsets=1,
+                                 guidance=args.guidance, rough=True)
     parts = [part.strip() for part in args.only.split(",")]
 
     with progress.bar() as bar:

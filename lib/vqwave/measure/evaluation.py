@@ -35,12 +35,14 @@ from .parts.controls import Controls
 from .parts.copying import Copying
 from .parts.generators import Generators
 from .parts.health import Health
+from .parts.labels import ByLabel
 from .parts.notes import Notes
 from .parts.part import Part
 from .parts.variations import Variations
 
 PARTS: dict[str, Part] = {part.name: part for part in (
-    Controls(), Codecs(), Generators(), Chain(), Variations(), Notes(), Copying(), Health())}
+    Controls(), Codecs(), Generators(), Chain(), ByLabel(), Variations(), Notes(), Copying(),
+    Health())}
 """In the order of RESULTS.md."""
 SIDES = ("test", "fresh", "validation")
 PROTOCOL = 2
@@ -138,6 +140,7 @@ class Extent:
         continuations: prompts of prompt_seconds that are continued for as long.
         offsets: alignments of the training codes among which copies are looked for.
         keeps: the levels whose real codes variations keep (None: each).
+        guidance: how strongly labels are followed where they are followed more than was learnt.
         rough: a short run, to try things out.
     """
 
@@ -151,6 +154,7 @@ class Extent:
     prompt_seconds: float = 10.0
     offsets: int = 4
     keeps: tuple[int, ...] | None = None
+    guidance: float = 2.0
     rough: bool = False
 
 
@@ -209,12 +213,14 @@ class Evaluation:
     # ----------------------------------------------------------------------------- the parts' frame
 
     def run(self, parts: Sequence[str] = tuple(PARTS)) -> dict[str, object]:
-        """{part: its figures}; those not among `parts` only if they were measured before.
+        """{part: its figures}; those not among `parts` only if they were measured before, and
+        without those that have nothing to measure here.
 
         Of the test side, where the split names fresh tracks, "fresh" holds the figures of those.
 
         Raises:
-            UserError: there is no such part, or what a part needs is missing.
+            UserError: there is no such part, what a part needs is missing, or the only one of
+                `parts` has nothing to measure.
         """
         for asked in parts:
             if asked not in PARTS:
@@ -223,12 +229,18 @@ class Evaluation:
         found = {}
         for name, part in PARTS.items():
             self.asked, self.part = set(parts), name
+            if why := part.why_not(self):
+                if self.asked == {name}:
+                    raise UserError(f"{name}: {why}")
+                continue
             try:
                 found[name] = part.measure(self)
             except _Absent:
                 continue
         if self.side == "test" and self.sides["fresh"]:
-            fresh = self.for_side("fresh").run([p for p in parts if PARTS[p].fresh])
+            other = self.for_side("fresh")
+            fresh = other.run([p for p in parts
+                               if PARTS[p].fresh and not PARTS[p].why_not(other)])
             if fresh := {name: fresh[name] for name in fresh if PARTS[name].fresh}:
                 found["fresh"] = fresh
         return found
@@ -372,8 +384,8 @@ class Evaluation:
         """A finite stream, collected.
 
         Returns:
-            {"audio": uint16 [samples], "codes_L": uint16 [n] or [n, books], for each level L of
-            `levels`}.
+            {"audio": uint16 [samples], or [batch, samples], "codes_L": uint16 [n] or [n, books],
+            for each level L of `levels`}.
         """
         blocks, codes = [], {level: [] for level in levels}
         with stream:
@@ -382,7 +394,7 @@ class Evaluation:
                 for level in levels:
                     codes[level].append(stream.codes[level])
                 self.progress(self.part, what, stream.position / stream.samples)
-        return {"audio": np.concatenate(blocks)} | {
+        return {"audio": np.concatenate(blocks, axis=-1)} | {
             f"codes_{level}": np.concatenate(values).astype(np.uint16)
             for level, values in codes.items()}
 

@@ -206,6 +206,11 @@ def patch_count(seconds: float) -> int:
     return max(2, int((seconds - PATCH_SECONDS) / STEP_SECONDS) + 1)
 
 
+def seconds_of(patches: int) -> float:
+    """The seconds of sound that so many patches one behind the other are of; 0 of none."""
+    return PATCH_SECONDS + (patches - 1) * STEP_SECONDS if patches else 0.0
+
+
 def nearest(queries, among) -> tuple[np.ndarray, np.ndarray]:
     """For each embedding of `queries` [n, d] the nearest of `among` [m, d].
 

@@ -60,10 +60,14 @@ def embed_some(evaluation, name, tracks):
     """
     patches = evaluation.embeddings(name, tracks)
     seconds = min(60 * evaluation.plan.minutes, sum(t.seconds for t in tracks))
-    wanted = fad.patch_count(seconds)
+    return thin_out(patches, fad.patch_count(seconds)), seconds
+
+
+def thin_out(patches: np.ndarray, wanted: int) -> np.ndarray:
+    """So many of the embeddings [n, d], spread evenly over them; all where there are no more."""
     if len(patches) <= wanted:
-        return patches, seconds
+        return patches
     # Whole stretches of ten keep what is near together.
     blocks = np.array_split(patches, max(1, len(patches) // 10))
     starts = np.linspace(0, len(blocks), max(1, -(-wanted // 10)), endpoint=False).astype(int)
-    return np.concatenate([blocks[i] for i in starts])[:wanted], seconds
+    return np.concatenate([blocks[i] for i in starts])[:wanted]

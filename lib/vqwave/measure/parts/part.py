@@ -55,6 +55,12 @@ class Part(abc.ABC):
     name = ""
     fresh = False
 
+    def why_not(self, evaluation: Evaluation) -> str:
+        """Why there is nothing to measure on the side that `evaluation` measures; "" where there
+        is.
+        """
+        return ""
+
     @abc.abstractmethod
     def measure(self, evaluation: Evaluation):
         """The part's figures, as JSON has them, of the side that `evaluation` measures."""
