@@ -20,7 +20,13 @@ from vqwave.train.options import RunOptions
 
 FAMILY = ["soundstream", "soundstream_som", "soundstream_energy", "soundstream_multires",
           "jukebox", "technogen", "spectrogram_vae", "spectrogram_vqvae", "spectrogram_rvq",
-          "spectrogram_vqvae2", "cvae", "cvae_22050"]
+          "spectrogram_vqvae2", "prior_vqvae2_wavenet",
+          # Each of its fifty codes a frame is a pass through all layers: a graph that takes minutes.
+          pytest.param("prior_vqvae2_pixelcnn", marks=pytest.mark.large), "cvae", "cvae_22050"]
+
+CORES = {"lstm": {"units": 24}, "transformer": {"width": 16, "heads": 2, "hidden_dim": 16},
+         "wavenet": {"channels": 8, "skip_channels": 16}, "pixelcnn": {"channels": 8}}
+"""What makes a core of each kind small."""
 OWN = {"griffin_lim": {
     "base": "spectrogram_vqvae2",
     "codecs": {"vqvae_2048": {"head": {"kind": "griffin_lim", "steps": 2}, "loss": dict.fromkeys(
@@ -48,7 +54,9 @@ def smaller(preset, path):
     def generator(model):
         conditions = [one | {"num_codes": 16, "channels": 12, "dilations": [1, 2]}
                       for one in model["conditions"]]
-        core = model["core"] | {"embedding_dim": 8, "units": 24, "head_dim": 16}
+        core = model["core"] | {"embedding_dim": 8, "head_dim": 16} | CORES[model["core"]["kind"]]
+        small = {"layers": 2, "dilations": [1, 2]}
+        core |= {key: value for key, value in small.items() if key in core}
         return model | {"num_codes": 16, "core": core, "conditions": conditions}
 
     def role(names, shrink):
@@ -103,6 +111,7 @@ def test_a_neighbouring_system_trains_and_plays(name, tmp_path, capsys, monkeypa
         done = training.train_codec(codec, data, options, settings, small.data, quiet)
         assert done.step == 2
     for level in chain.generators:
+        assert type(small.generator(level).core) is type(preset.generator(level).core)
         training.train_generator(small.generator(level), data, out, options, settings,
                                  small.data, quiet, chain=chain)
     weights.save_chain(out, chain)
