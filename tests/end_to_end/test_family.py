@@ -27,6 +27,7 @@ FAMILY = ["soundstream", "soundstream_som", "soundstream_energy", "soundstream_m
 CORES = {"lstm": {"units": 24}, "transformer": {"width": 16, "heads": 2, "hidden_dim": 16},
          "wavenet": {"channels": 8, "skip_channels": 16}, "pixelcnn": {"channels": 8}}
 """What makes a core of each kind small."""
+
 OWN = {"griffin_lim": {
     "base": "spectrogram_vqvae2",
     "codecs": {"vqvae_2048": {"head": {"kind": "griffin_lim", "steps": 2}, "loss": dict.fromkeys(

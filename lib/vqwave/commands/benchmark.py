@@ -8,8 +8,9 @@ from pathlib import Path
 from rich.console import Console
 
 from .. import cli, config, progress, weights
+from ..errors import UserError
 from ..files import make_folder, printable
-from ..measure import benchmark
+from ..measure import benchmark, cores
 from ..train.options import parse_split
 from . import arguments
 
@@ -33,6 +34,9 @@ def parser() -> argparse.ArgumentParser:
                              f"{QUICK_SIZES})")
     parser.add_argument("--only", default=",".join(benchmark.PARTS), metavar="NAME,...",
                         help="what to measure")
+    parser.add_argument("--cores", metavar="DIR",
+                        help="compare generators of the same codes in one table, in place of all "
+                             "else: DIR holds a folder of each preset that --sizes names")
     parser.add_argument("--quick", action="store_true",
                         help="fewer rounds of one size, rough figures")
     parser.add_argument("--data-dir", metavar="DIR",
@@ -50,7 +54,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
-
+    if args.cores:
+        return _compare_cores(args)
     sizes, parts = _names(args.sizes or (QUICK_SIZES if args.quick else SIZES)), _names(args.only)
     effort = benchmark.QUICK if args.quick else benchmark.FULL
     lacks = benchmark.find_lacks(sizes, parts, effort, args.data_dir)
@@ -79,6 +84,22 @@ def main(argv=None) -> int:
     benchmark.report(results, out if out.is_terminal else Console(width=120))
     for path in written:
         print(f"wrote {printable(path)}")
+    return 0
+
+
+def _compare_cores(args) -> int:
+    """The table of generators of the same codes, see `cores.compare`."""
+    if args.data_dir is None:
+        raise UserError("--cores needs prepared music to predict: --data-dir")
+    with progress.bar(transient=False, elapsed=True) as bar:
+        task = bar.add_task("starting")
+        rows = cores.compare(
+            _names(args.sizes or SIZES), weights.find_folder(args.vqvae_weights_dir, weights.CODECS),
+            args.cores, args.data_dir, parse_split(args.val_split),
+            benchmark.QUICK if args.quick else benchmark.FULL,
+            lambda done, total, what: bar.update(task, completed=done, total=total,
+                                                 description=what))
+    print(json.dumps(rows, indent=1) if args.json else cores.markdown(rows))
     return 0
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -810,13 +811,23 @@ def codecs_rows(music, effort: Effort) -> list[dict]:
     return rows
 
 
+def remember(chain: ChainWeights, level: int, effort: Effort) -> list[dict]:
+    """`memory_rows` of a chain after the effort's minutes, in a process of its own."""
+    return _child("memory", chain, level, effort, minutes=effort.minutes)
+
+
 def memory_rows(music, effort: Effort, level: int, minutes) -> list[dict]:
     """Memory of a process that plays one stream as fast as it goes, after so many minutes of music.
+    Where the chain has labels they take turns, of half a minute each.
     """
-    marks, began = [], time.perf_counter()
+    marks, began, turns = [], time.perf_counter(), itertools.cycle(music.labels)
     with music.stream(level=level, seed=0) as stream:
+        turn = 0
         for mark in minutes:
             while stream.position < mark * 60 * stream.sample_rate:
+                if music.labels and stream.position >= turn * 30 * stream.sample_rate:
+                    stream.set(label={next(turns): 1.0})
+                    turn += 1
                 next(stream)
             marks.append(machine.memory_use())
         rtf = stream.position / stream.sample_rate / (time.perf_counter() - began)
