@@ -76,6 +76,36 @@ def test_a_split_holds_tracks_out_and_none_of_them_twice(name):
     assert split.test and split.validation and len(set(split.held_out_tracks)) == len(split.held_out_tracks)
 
 
+def test_both_hold_out_what_each_does():
+    both, *each = (splits.read_split(ROOT / "recipes" / name / "split.yml")
+                   for name in ("both", "wesnoth", "singularity"))
+    for side in ("test", "fresh", "validation", "excluded"):
+        named = [track for one in each for track in getattr(one, side)]
+        assert sorted(getattr(both, side)) == sorted(named)
+    targets = report.read_targets(ROOT / "recipes" / "both" / "targets.yml", preset().chain)
+    assert len([one for one in targets if one.must is not None]) == 5
+
+
+def test_cores_are_trained_on_the_same_codes_and_then_compared(checkout, tmp_path):
+    """With stand-ins for the programs, which say what they were asked for."""
+    path = path_with(tmp_path / "bin", python=f'echo "$@" >> {tmp_path}/asked; echo a table')
+    done = subprocess.run(
+        ["bash", checkout / "recipes" / "cores.sh", "--presets", "notes,prior_wavenet",
+         "--minutes", "2", "--data-dir", "data/mine", "--val-split", "0.2", "--", "--fp16"],
+        cwd="/", capture_output=True, text=True, check=False, env=os.environ | {"PATH": path})
+    assert done.returncode == 0 and done.stdout == "a table\n", done.stderr
+    first, second, last = (tmp_path / "asked").read_text().splitlines()
+    assert "--output-dir weights/cores/notes --seed 1 --minutes 2 --fp16" in first
+    assert second == first.replace("--preset notes", "--preset prior_wavenet").replace(
+        "cores/notes", "cores/prior_wavenet")
+    assert last == ("scripts/benchmark.py --cores weights/cores --sizes notes,prior_wavenet "
+                    "--data-dir data/mine --val-split 0.2 --vqvae-weights-dir final_weights")
+    wrong = subprocess.run(["bash", checkout / "recipes" / "cores.sh", "--hours", "2"],
+                           capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2
+    assert wrong.stderr == "recipes/cores.sh: unknown argument '--hours' (see --help)\n"
+
+
 def test_targets_are_of_figures_that_there_are():
     targets = report.read_targets(ROOT / "recipes" / "wesnoth" / "targets.yml",
                                   report.figures(preset().chain))
