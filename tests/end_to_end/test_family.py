@@ -20,7 +20,7 @@ from vqwave.train.options import RunOptions
 
 FAMILY = ["soundstream", "soundstream_som", "soundstream_energy", "soundstream_multires",
           "jukebox", "technogen", "spectrogram_vae", "spectrogram_vqvae", "spectrogram_rvq",
-          "spectrogram_vqvae2", "prior_vqvae2_wavenet",
+          "spectrogram_vqvae2", "prior_vqvae2_transformer", "prior_vqvae2_wavenet",
           # Each of its fifty codes a frame is a pass through all layers: a graph that takes minutes.
           pytest.param("prior_vqvae2_pixelcnn", marks=pytest.mark.large), "cvae", "cvae_22050"]
 
