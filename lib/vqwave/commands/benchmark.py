@@ -94,8 +94,9 @@ def _compare_cores(args) -> int:
     with progress.bar(transient=False, elapsed=True) as bar:
         task = bar.add_task("starting")
         rows = cores.compare(
-            _names(args.sizes or SIZES), weights.find_folder(args.vqvae_weights_dir, weights.CODECS),
-            args.cores, args.data_dir, parse_split(args.val_split),
+            _names(args.sizes or SIZES),
+            weights.find_folder(args.vqvae_weights_dir, weights.CODECS), args.cores,
+            args.data_dir, parse_split(args.val_split),
             benchmark.QUICK if args.quick else benchmark.FULL,
             lambda done, total, what: bar.update(task, completed=done, total=total,
                                                  description=what))
