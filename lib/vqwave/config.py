@@ -325,6 +325,8 @@ class MirrorEncoder(CodecPart):
     """The decoder's stages in reverse: strided convolutions and blocks."""
 
     kind: Literal["mirror"] = "mirror"
+    in_parts: ClassVar[bool] = True
+    """Whether the decoder that goes with it can go on after its first stage with some frames."""
 
 
 class BandedEncoder(CodecPart):
@@ -336,6 +338,7 @@ class BandedEncoder(CodecPart):
 
     kind: Literal["banded"] = "banded"
     looks_ahead: ClassVar[bool] = True
+    in_parts: ClassVar[bool] = True
     units: Positive = 96
     overlap: Whole = 6
     dilations: Annotated[tuple[Positive, ...], Field(min_length=1)] = (3,)
@@ -362,6 +365,7 @@ class PlaneEncoder(CodecPart):
 
     kind: Literal["plane"] = "plane"
     looks_ahead: ClassVar[bool] = True
+    in_parts: ClassVar[bool] = False
     needs: ClassVar[dict[str, tuple[str, ...]]] = {
         "front_end": ("spectrogram",), "block": ("dilated",), "upsampling": ("sub_pixel",),
         "bottleneck": ("none",), "head": ("spectrogram", "griffin_lim")}
@@ -1080,6 +1084,12 @@ class CodecConfig(Config):
     def in_blocks(self) -> bool:
         """Whether a piece can be encoded and decoded block by block, as it comes."""
         return self.padding == "causal"
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether the decoder's finer stages can be spared the frames that only its first one sees.
+        """
+        return self.encoder.in_parts
 
     @property
     def needs_position(self) -> bool:

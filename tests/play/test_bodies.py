@@ -15,6 +15,7 @@ from vqwave.config import CodecConfig, GeneratorConfig, Sampling
 from vqwave.nn.cores import CORES
 from vqwave.nn.generator import Generator
 from vqwave.play import engine
+from vqwave.play.engine import CodecEngine
 from vqwave.play.loops import LOOPS
 from vqwave.play.stream import Stream
 
@@ -239,6 +240,7 @@ class SilentCodec:
     """A codec of three books at 128x, whose sound tells its codes."""
 
     rows, decode_halo, engine = None, 0, "none"
+    decode_part = CodecEngine.decode_part
 
     def __init__(self):
         self.config = CodecConfig(name="vqvae_128", sample_rate=22050,

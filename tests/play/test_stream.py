@@ -15,6 +15,7 @@ from vqwave import machine
 from vqwave.config import CodecConfig, GeneratorConfig, Sampling
 from vqwave.errors import UserError
 from vqwave.play import stream as streaming
+from vqwave.play.engine import CodecEngine
 from vqwave.play.sampling import uniforms
 from vqwave.play.stream import Prompt, Stream, Variation
 from vqwave.weights import WeightSet
@@ -102,6 +103,7 @@ class IntegerCodec:
     what is seen."""
 
     rows = 1
+    decode_part = CodecEngine.decode_part
 
     def __init__(self, level, books=1):
         # The more so at the top: there more is seen than a block.

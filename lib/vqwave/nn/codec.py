@@ -64,6 +64,7 @@ def build_decoder(config: CodecConfig) -> tuple[keras.Model, Head]:
             x = block(x)
             reach.add(block)
         x = layers.Activation(gelu, name=f"activation_{i}")(x)
+        head.first_stage = head.first_stage or reach.copy()
         head.tap(i, x, start, reach)
         if i:
             ratio = config.stages[i].stride
@@ -117,6 +118,8 @@ class VQVAE(keras.Model):
         self.decoder, self.head = DECODERS[type(config.encoder)](config)
         self.decode_halo = _whole(max(max(r.left, r.right) for r in self.head.reaches))
         """Codes to either side that one code's samples can see; `chunking.ALL` as above."""
+        self.decode_near = self._near()
+        """Of those, how many the stages after the first see."""
         waited = (config.quantizer.overlap + sees_frames + segment - 1
                   + max(r.right for r in self.head.reaches))
         self.latency = _whole(level + after + sees.right * hop + waited * level)
@@ -146,6 +149,13 @@ class VQVAE(keras.Model):
         if not config.has_codes:
             terms.append("reconstruction")
         self.term_metrics = [keras.metrics.Mean(name=term) for term in terms]
+
+    def _near(self) -> int:
+        first, halo = self.head.first_stage, self.decode_halo
+        if first is None or halo == chunking.ALL:
+            return halo
+        return _whole(max(max(r.left - first.left, r.right - first.right)
+                          for r in self.head.reaches))
 
     @property
     def parts(self) -> dict[str, list]:
@@ -252,6 +262,28 @@ class VQVAE(keras.Model):
         return keras.Model(_one_or_all([codes, *start, *label]),
                            layers.Reshape((-1,), name="samples")(audio),
                            name=f"{self.config.name}_decode")
+
+    def decode_part_model(self) -> keras.Model:
+        """Functional model: codes int32 [batch, N, books], places int32 [batch, M] -> audio float32
+        [batch, M·level] of the frames at these places among the codes, all rows having the same,
+        each the one after the other; then start as in `decode_model`.
+
+        What it makes of them is what `decode_model` makes but for the outermost `decode_near`; only
+        the first stage, which is the cheapest and sees the furthest, works on all N.
+        """
+        codes = self._frames()
+        places = keras.Input((None,), dtype="int32", name="places")
+        inputs = [codes, places]
+        stage = self.decoder.get_layer(f"activation_{len(self.config.stages) - 1}").output
+        first = keras.Model(self.decoder.inputs[0], stage)
+        rest = keras.Model([stage, *self.decoder.inputs[1:]], self.decoder.outputs[0])
+        given = ops.take(first(_Call(self.quantizer.lookup, name="lookup")(codes)), places[0],
+                         axis=1)
+        if self.config.needs_position:
+            start = keras.Input((), dtype="int32", name="start")
+            inputs, given = [*inputs, start], [given, start + places[:, 0]]
+        return keras.Model(inputs, layers.Reshape((-1,), name="samples")(rest(given)),
+                           name=f"{self.config.name}_decode_part")
 
     def _frames(self):
         """The input of what decodes."""

@@ -174,7 +174,8 @@ class NoiseBank(layers.Layer):
 class Head:
     """What every head offers; it is made with the codec's config.
 
-    reaches: how far each of its branches sees, once they are made. Whether it must know its
+    reaches: how far each of its branches sees, once they are made; first_stage: how far what the
+    first stage makes of the codes does, where the rest of the decoder can go without. Whether it must know its
     position in the piece is said by the config (`needs_position`); start: int32 [batch], the number
     of the first code in the piece, modulo PERIOD / level.
     """
@@ -185,6 +186,7 @@ class Head:
     def __init__(self, config):
         self.config = config
         self.reaches: list[Reach] = []
+        self.first_stage: Reach | None = None
         self.clues = None
 
     def outputs(self, audio):

@@ -343,6 +343,7 @@ class VQWave:
                           batch=batch,
                           chunk=chunk,
                           log_probs=log_probs,
+                          ahead=LATENCIES[latency].ahead,
                           past=past,
                           music=self,
                           **common)

@@ -170,6 +170,13 @@ class CodecEngine:
         """What the decoder makes of its inputs: audio, or what the codec's vocoder takes."""
         raise NotImplementedError
 
+    def decode_part(self, codes, start: int, first: int, count: int) -> np.ndarray:
+        """Of what `decode_window` makes, frames number first … first + count − 1 of these: float32
+        [batch, count·level], fewer where the codes end before.
+        """
+        level = self.config.level
+        return self.decode_window(codes, start)[:, first * level : (first + count) * level]
+
     @property
     def latency(self) -> float:
         """Seconds of a piece that must be there before the first of it can be heard, however fast
@@ -387,6 +394,16 @@ class _OnnxCodec(CodecEngine):
 
     def _decode(self, given):
         return self._graphs("decode", *given)
+
+    def decode_part(self, codes, start, first, count):
+        if not self.config.in_parts:
+            return super().decode_part(codes, start, first, count)
+        near, level = self._graphs.fact("decode_part", "decode_near"), self.config.level
+        begin = max(0, first - near)
+        places = np.arange(begin, min(first + count + near, codes.shape[1]), dtype=np.int32)
+        codes, *start = self._decoder_inputs(codes, start)
+        made = self._graphs("decode_part", codes, np.tile(places, (len(codes), 1)), *start)
+        return made[:, (first - begin) * level : (first + count - begin) * level]
 
     def _latency(self):
         return self._graphs.fact("encode", "latency")

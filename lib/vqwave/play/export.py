@@ -41,13 +41,14 @@ def kinds(weight_set, engine: str) -> list[str]:
     """The graphs that an ONNX engine makes of a set."""
     config = weight_set.config
     if isinstance(config, CodecConfig):
-        return ["encode", "decode"] + ["encode_block", "decode_block"] * config.in_blocks
+        return (["encode", "decode"] + ["decode_part"] * config.in_parts
+                + ["encode_block", "decode_block"] * config.in_blocks)
     return (["context"] if config.conditions else []) + loop_kinds(config, engine)
 
 
 def build(weight_set, kind: str) -> bytes:
-    """One serialised ONNX graph of a set: `encode`, `decode`, `encode_block`, `decode_block`,
-    `context`, `loop[_full,_many,_guided]_{int4,int8,float32}`.
+    """One serialised ONNX graph of a set: `encode`, `decode`, `decode_part`, `encode_block`,
+    `decode_block`, `context`, `loop[_full,_many,_guided]_{int4,int8,float32}`.
 
     Its metadata hold the numbers that running it takes. Raises `UserError` where something it needs
     is not installed.
@@ -97,10 +98,13 @@ def _keras_part(weight_set, kind: str):
     make, outputs = {
         "encode": (codec.encode_model, ["codes"]),
         "decode": (codec.decode_model, ["samples"]),
+        "decode_part": (codec.decode_part_model, ["samples"]),
         "encode_block": (codec.encode_block_model, ["codes", "state_out"]),
         "decode_block": (codec.decode_block_model, ["samples", "state_out"]),
     }[kind]
     model = make()
+    if kind == "decode_part":
+        held |= {"decode_near": codec.decode_near}
     if kind.endswith("_block"):
         held |= {"state": model.inputs[1].shape[-1]}
     return keras_graph(model, *outputs, length=max(1024, config.level),

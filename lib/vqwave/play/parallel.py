@@ -203,8 +203,8 @@ class Windows(Blocks):
         """The sound of the codes begin … end − 1 among the others: float32 [(end − begin)·level].
         """
         first = max(0, begin - self._halo)
-        audio = decode_finite(self.codec, codes[None, first : end + self._halo], first)[0]
-        return audio[(begin - first) * self.level : (end - first) * self.level].copy()
+        return decode_finite(self.codec, codes[None, first : end + self._halo], first,
+                             begin - first, end - begin)[0]
 
 
 class _Rows(Level):

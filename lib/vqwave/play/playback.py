@@ -34,11 +34,12 @@ class Latency:
     """How soon a control is heard, in seconds, and what that is paid with.
 
     block: of a block at most (None: as long as the chain's). A decoder and a context see what is
-        around a block each time, so short blocks take more computing. prebuffer, buffer: see
+        around a block each time, so short blocks take more computing. ahead: see `Stream`. prebuffer, buffer: see
         `Feed`. period: samples that a device asks for at a time.
     """
 
     block: float | None = None
+    ahead: float | None = None
     prebuffer: float = PREBUFFER
     buffer: float = BUFFER
     period: int = 1024
@@ -51,8 +52,8 @@ class Latency:
         return min(chain.block, whole * chain.top)
 
 
-LATENCIES = {"normal": Latency(), "low": Latency(0.047, 0.09, 0.095, 256)}
-"""What `--latency` can be. With `low` two blocks wait to be heard, and one is made."""
+LATENCIES = {"normal": Latency(), "low": Latency(0.0235, 0.14, 0.068, 0.072, 256)}
+"""What `--latency` can be. With `low` three blocks wait to be heard, and one is made."""
 
 FADE = 0.25
 """Seconds in which the sound fades out when it is stopped, or paused."""

@@ -39,7 +39,12 @@ _LEAST_SOURCE = 64
 time.
 """
 
-_STATE_VERSION = 6
+SMOOTH = 0.01
+"""Seconds, at least, over which a block passes into the next one where the decoder knew less of
+what comes when it made the first of them.
+"""
+
+_STATE_VERSION = 7
 _CHOSEN, _PITCHES = "chosen_", "pitches_"
 """What a state's keys for the values of conditions, and for what codes sound, begin with."""
 
@@ -110,12 +115,14 @@ def cut_frames(frames: np.ndarray, begin: int, end: int, pad) -> np.ndarray:
     return np.pad(kept, (*[(0, 0)] * (frames.ndim - 2), sides, (0, 0)), constant_values=pad)
 
 
-def decode_finite(codec, codes, start: int) -> np.ndarray:
-    """One run of the decoder: int32 [batch, n, books] -> float32 [batch, n·level].
+def decode_finite(codec, codes, start: int, first: int, count: int) -> np.ndarray:
+    """One run of the decoder: of codes int32 [batch, n, books] the frames first … first + count − 1
+    as sound, float32 [batch, count·level], fewer where there are fewer.
 
-    start: which code of the piece the first is. Raises `UserError` where the sound is not finite.
+    start: which code of the piece the first of all is. Raises `UserError` where the sound is not
+        finite.
     """
-    audio = np.asarray(codec.decode_window(codes, start), np.float32)
+    audio = np.asarray(codec.decode_part(codes, start, first, count), np.float32)
     if not np.isfinite(audio).all():
         raise UserError(f"{codec.config.name} decoded to a number that is not finite: its weights "
                         f"are damaged")
@@ -190,13 +197,13 @@ class Level(Codes):
     prompt: codes that the piece begins with, int32 [n, books], or None: they are given to the
     generator instead of drawn, so that it has heard them when it goes on. log_probs: keep the
     natural log of the probability each code was drawn with. chosen: the caller's values for
-    conditions, by their inputs' names.
+    conditions, by their inputs' names. least_source: see `_LEAST_SOURCE`.
     """
 
     def __init__(self, generator, source: Level | Kept | None, seed: int,
                  batch: int, block: int, sampling: Sampling,
                  chunk: int | None, prompt: np.ndarray | None = None, log_probs: bool = False,
-                 chosen: Mapping | None = None):
+                 chosen: Mapping | None = None, least_source: int = _LEAST_SOURCE):
         self.generator, self.config = generator, generator.config
         self.source, self.seed = source, seed
         ended = source is not None and source.end is not None
@@ -220,7 +227,7 @@ class Level(Codes):
         self.loop, self.loop_at, self.mutate = self.codes[:, :0], 0, 0.0
         self.bias: np.ndarray | None = None  # on the logits, [books, codes]
         # Blocks that share one run of the context model.
-        self.group = max(1, -(-_LEAST_SOURCE // source.per_block)) if source else 1
+        self.group = max(1, -(-least_source // source.per_block)) if source else 1
         self.cached: tuple[tuple | None, np.ndarray | None] = (None, None)
 
     @property
@@ -501,6 +508,10 @@ class Stream(Blocks):
             recording's file.
         past: seconds that `set(hold=…)` and `set(freeze=…)` can repeat, at most; they are kept,
             here and in the state.
+        ahead: seconds of codes behind a block that its decoder waits for; it then takes the last of
+            them to go on, and a block passes into the next one. What is `set` of codes is heard the
+            sooner. None: all that the decoder can see, so that the sound is that of the whole
+            piece's codes.
 
     Attributes:
         codes: {level: int32 [n]} of the block handed out last, for every level from the top (or the
@@ -526,7 +537,7 @@ class Stream(Blocks):
                  samples: int | None = None, sampling=None, chunk: int | None = None,
                  begin: Begin | None = None,
                  log_probs: bool = False, past: float = 0.0, chosen: Mapping | None = None,
-                 music=None):
+                 music=None, ahead: float | None = None):
         if begin is not None and not isinstance(begin, Prompt | Variation):
             raise UserError(f"begin is {begin!r}; it must be what prompt or source made of a "
                             f"recording")
@@ -556,7 +567,8 @@ class Stream(Blocks):
         self._generators, self._chunk = generators, chunk
         self.codes: dict[int, np.ndarray] = {}
         self.log_probs: dict[int, np.ndarray] | None = {} if log_probs else None
-        self._halo = codec.decode_halo
+        self.ahead = None if ahead is None else check_number("ahead", ahead, 0)
+        self._look()
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
         self._open = True
@@ -581,6 +593,22 @@ class Stream(Blocks):
         # what passes into the next block, over so many samples
         self._outgoing: tuple[np.ndarray, int] | None = None
 
+    def _look(self):
+        """How many codes the decoder is given on either side of a block: `_halo` before it and
+        `_beyond` behind it, the last of which stands for `_assumed` more. `_smooth` more than the
+        block are decoded.
+        """
+        self._halo = self._beyond = self.codec.decode_halo
+        self._assumed = self._smooth = 0
+        if self.ahead is None:
+            return
+        rate, level = self.sample_rate, self.level
+        smooth = -(-round(SMOOTH * rate) // level)
+        beyond = max(smooth, round(self.ahead * rate / level))
+        if beyond < self._halo:
+            self._beyond, self._smooth = beyond, smooth
+            self._assumed = min(beyond, self._halo - beyond)
+
     def _start(self, seed: int, prompt: Prompt | None, skip: bool = False):
         """Begin the chain anew, after `skip` where a prompt of whole blocks ends."""
         configs = [g.config for g in self._generators]
@@ -600,7 +628,8 @@ class Stream(Blocks):
             level = generator.config.level
             above = Level(generator, above, seed, self.batch or 1, self.block,
                           self.sampling[level], self._chunk,
-                          codes.get(level), self.log_probs is not None, self.chosen)
+                          codes.get(level), self.log_probs is not None, self.chosen,
+                          self._least_source(above))
             above.mutate = self._mutate
             self._levels.append(above)
         self._chain: list = [self._kept, *self._levels] if self._kept else self._levels
@@ -608,6 +637,13 @@ class Stream(Blocks):
         self._lean()
         self._done = self.prompt_samples // self.block if skip else 0
         self._fresh = True
+        # What the decoder made of the next block's begin when it knew less, [batch, n].
+        self._tail: np.ndarray | None = None
+
+    def _least_source(self, above: Kept | Level | None) -> int:
+        if self.ahead is None or above is None:
+            return _LEAST_SOURCE
+        return min(_LEAST_SOURCE, max(1, round(self.ahead * self.sample_rate / above.level)))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -885,7 +921,7 @@ class Stream(Blocks):
     def _replace(self, engines: Engines):
         """Go on with other weights."""
         self.codec, self._generators = engines.codec, engines.generators
-        self._halo = self.codec.decode_halo
+        self._look()
         self.sampling, self.chosen = engines.sampling, engines.chosen
         self._past.clear()  # the codes of other levels
         self._notes, self._pitches = (), {}
@@ -926,7 +962,7 @@ class Stream(Blocks):
 
     def _make(self, samples: int) -> controls.Made:
         """The chain's next block; codes are noted for so many samples of it."""
-        audio = self._advance()
+        audio = self._join_tail(self._advance())
         if self._original is not None:
             self._join(audio)
         codes, log_probs = self._note(samples)
@@ -976,6 +1012,10 @@ class Stream(Blocks):
                 "levels": np.array([level.config.level for level in self._levels]),
                 "prompt_samples": self.prompt_samples, "log_probs": self.log_probs is not None,
             }
+            if self.ahead is not None:
+                state["look_ahead"] = self.ahead
+            if self._tail is not None:
+                state["tail"] = self._tail
             state |= {f"{_PITCHES}{x}": powers for x, powers in self._pitches.items()}
             state |= {f"{_CHOSEN}{name}": value for name, value in self.chosen.items()}
             if self._kept:
@@ -1070,6 +1110,7 @@ class Stream(Blocks):
                          samples=None if samples < 0 else samples, chunk=chunk,
                          begin=begin, log_probs=bool(state["log_probs"]), sampling=sampling,
                          past=float(state["past"]), music=music,
+                         ahead=float(state["look_ahead"]) if "look_ahead" in state else None,
                          chosen={k.removeprefix(_CHOSEN): state[k] for k in state
                                  if k.startswith(_CHOSEN)})
             for level in stream._chain:
@@ -1077,6 +1118,8 @@ class Stream(Blocks):
             stream.prompt_samples = int(state["prompt_samples"])
             stream._original = (np.array(state["original"], np.float32) if "original" in state
                                 else None)
+            if "tail" in state:
+                stream._tail = np.array(state["tail"], np.float32)
             stream._done, stream._handed = int(state["blocks"]), int(state["handed"])
             # How far the levels run ahead decides where a change of their sampling holds.
             stream._fresh = bool(state["fresh"])
@@ -1099,7 +1142,7 @@ class Stream(Blocks):
 
     def _advance(self) -> np.ndarray:
         """Decode the next block: float32 [batch, block]."""
-        needed = (self._done + 1) * self._bottom.per_block + self._halo
+        needed = (self._done + 1) * self._bottom.per_block + self._beyond
         if self._bottom.end is not None:
             needed = min(needed, self._bottom.end)
         while self._bottom.stop < needed:
@@ -1148,7 +1191,7 @@ class Stream(Blocks):
         if self.samples is None:
             return True
         left = -(-self.samples // self.block) - self._handed
-        last = (self._done + left) * self._bottom.per_block + self._halo
+        last = (self._done + left) * self._bottom.per_block + self._beyond
         if self._bottom.end is not None:
             last = min(last, self._bottom.end)
         return block * self._bottom.per_block < last
@@ -1156,21 +1199,37 @@ class Stream(Blocks):
     def _decoder_window(self) -> tuple[np.ndarray, int]:
         """The codes that the next block is decoded from, and how many of them lie before it."""
         begin = self._done * self._bottom.per_block
-        first, last = max(0, begin - self._halo), begin + self._bottom.per_block + self._halo
+        first, last = max(0, begin - self._halo), begin + self._bottom.per_block + self._beyond
         if self._bottom.end is not None:
             last = min(last, self._bottom.end)
-        return self._bottom.window(first, last, pad=0), begin - first
+        codes = self._bottom.window(first, last, pad=0)
+        if self._assumed and last != self._bottom.end:
+            codes = np.concatenate([codes, *[codes[:, -1:]] * self._assumed], axis=1)
+        return codes, begin - first
 
     def _decode(self) -> list[_Task]:
-        """Begin to decode the next block: jobs of a few of its rows each, float32 [rows, block]."""
+        """Begin to decode the next block, and a little of the one after it: jobs of a few of its
+        rows each, float32 [rows, block + a little].
+        """
         codes, before = self._decoder_window()
-        start, heard = self._done * self._bottom.per_block - before, before * self._bottom.level
+        start, count = self._done * self._bottom.per_block - before, self._bottom.per_block
         rows = self.codec.rows or len(codes)
 
         def decode(part):
-            return decode_finite(self.codec, part, start)[:, heard : heard + self.block]
+            return decode_finite(self.codec, part, start, before, count + self._smooth)
 
         return [self._submit(decode, codes[i : i + rows]) for i in range(0, len(codes), rows)]
+
+    def _join_tail(self, audio: np.ndarray) -> np.ndarray:
+        """What was decoded, into which what the decoder had expected passes over: [batch, block].
+        """
+        audio, after = audio[:, : self.block].copy(), audio[:, self.block :]
+        if self._tail is not None:
+            for row, expected in zip(audio, self._tail, strict=True):
+                count = min(len(expected), len(row))
+                row[:count] = cross_fade(expected[:count], row[:count])
+        self._tail = after if after.size else None
+        return audio
 
     def _join(self, audio: np.ndarray):
         """Lay the recording over the block that comes next, [batch, block]; at its end it passes
