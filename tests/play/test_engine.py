@@ -514,6 +514,21 @@ def test_rows_decoded_apart_are_the_rows_decoded_together(tiny_weights, other_co
             np.testing.assert_array_equal(np.concatenate(apart), together)
 
 
+@pytest.mark.parametrize("first, count", [(0, 1), (0, 9), (30, 2), (63, 1), (60, 9), (0, 64)])
+def test_a_part_of_a_window_is_what_the_whole_has_there(tiny_weights, other_codecs, rng, first,
+                                                        count):
+    """At the edges of what the decoder is given too: there, zeros stand around it."""
+    for folder, name in [*((tiny_weights.codecs, f"vqvae_{level}") for level in LEVELS),
+                         (other_codecs, "vqvae_residual")]:
+        played = engine.load_codec(weights.find(folder, name))
+        level, books = played.config.level, played.config.books
+        codes = rng.integers(0, played.config.num_codes, (2, 64, books)).astype(np.int32)
+        part = played.decode_part(codes, 5, first, count)
+        whole = played.decode_window(codes, 5)[:, first * level : (first + count) * level]
+        assert part.shape == whole.shape == (2, min(count, 64 - first) * level)
+        np.testing.assert_allclose(part, whole, atol=1e-6)
+
+
 @pytest.mark.parametrize("kind, books", [("residual", 3), ("som", 1)])
 def test_codecs_of_every_quantizer_are_the_same_in_every_engine(other_codecs, rng, kind, books):
     found = weights.find(other_codecs, f"vqvae_{kind}")

@@ -210,6 +210,50 @@ def test_the_block_decides_what_is_handed_out_and_not_what_is_heard(block):
     np.testing.assert_array_equal(made[: len(whole)], whole)
 
 
+class LocalCodec(IntegerCodec):
+    """Looks around, and hears nothing but the frame itself."""
+
+    def decode_window(self, codes, start=0):
+        told = codes @ (1 + np.arange(self.config.books)) / CODES
+        return np.repeat(told, self.config.level, axis=1).astype(np.float32)
+
+
+def test_a_decoder_that_looks_less_far_ahead_waits_for_fewer_codes():
+    """What it is given beyond is made up, and is not heard."""
+    _, (generator,) = chain(512, {512: 3})
+    codec, options = LocalCodec(512, 3), {"seed": 3, "block": 512, "samples": 40 * 512}
+    whole = start((codec, [generator]), **options)
+    early = start((codec, [generator]), ahead=0.07, **options)
+    expected, made = [], []
+    for stream, blocks, beyond in ((whole, expected, codec.decode_halo), (early, made, 3)):
+        blocks.append(next(stream))
+        assert stream._bottom.stop == 1 + beyond
+        blocks += stream
+    np.testing.assert_allclose(np.concatenate(made), np.concatenate(expected), atol=1e-6)
+
+
+@pytest.mark.parametrize("level", [512, 128, 8])
+def test_a_decoder_that_looks_as_far_as_it_sees_hears_the_same(level):
+    codec, _ = parts = chain(level)
+    options = {"seed": 3, "samples": 5 * BLOCK}
+    ahead = codec.decode_halo * level / codec.config.sample_rate
+    expected = collect(start(parts, **options))
+    np.testing.assert_array_equal(collect(start(parts, ahead=ahead, **options)), expected)
+
+
+@pytest.mark.parametrize("batch", [None, 3])
+def test_a_stream_that_looks_less_far_ahead_resumes_bit_for_bit(batch):
+    parts = chain(128)
+    options = {"seed": 3, "block": 1024, "samples": 30 * 1024, "ahead": 0.02, "batch": batch}
+    expected = collect(start(parts, **options))
+    assert not np.array_equal(expected, collect(start(parts, **options | {"ahead": None})))
+    for stop in (0, 1, 7):
+        stream = start(parts, **options)
+        begun = [next(stream) for _ in range(stop)]
+        rest = collect(Stream.resume(stream.state(), *parts))
+        np.testing.assert_array_equal(np.concatenate([*begun, rest], axis=-1), expected)
+
+
 def test_a_block_is_a_multiple_of_the_top_level():
     for parts in (chain(32), (chain(32)[0], chain(32)[1][1:])):
         begin = {} if len(parts[1]) == 3 else {"begin": varied(512, given(BLOCK)[512])}

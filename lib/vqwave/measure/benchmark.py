@@ -739,33 +739,36 @@ def latency_rows(music, effort: Effort, level: int) -> list[dict]:
 def pull_rows(music, effort: Effort, level: int) -> list[dict]:
     """How far held triads draw the music to them: the share of its energy at their pitch classes
     before they are held, in the second that begins a second after that, and likewise after their
-    release; means over major triads on as many roots, each with a piece of its own.
+    release; means over as many pieces.
 
-    No row where the codecs do not play by oscillators. The strength is what it begins with.
+    Each piece is drawn to the major triad that has nearest to the quarter of its energy that three
+    of twelve classes have by chance: neither what it plays already nor what it avoids. No row where
+    the codecs do not play by oscillators. The strength is what it begins with.
     """
     shares: dict[str, list[float]] = {"before": [], "held": [], "released": []}
     for i in range(effort.controls):
-        triad = [60 + (7 * i + step) % 12 for step in (0, 4, 7)]
-        classes = sorted(note % 12 for note in triad)
         with music.stream(level=level, seed=i, latency="low") as stream:
 
-            def share(seconds, stream=stream, classes=classes):
+            def listen(seconds, stream=stream):
                 until, heard = stream.position + round(seconds * stream.sample_rate), []
                 while stream.position < until:
                     heard.append(next(stream))
                 power = pitches.classes(np.concatenate(heard)[None], stream.sample_rate)[0]
-                return power[classes].sum() / max(power.sum(), 1e-12)
+                # Of the triad on each root, C first.
+                return sum(np.roll(power, -step) for step in (0, 4, 7)) / max(power.sum(), 1e-12)
 
-            share(2.0)  # a piece may begin with silence
-            shares["before"].append(share(4.0))
+            listen(2.0)  # a piece may begin with silence
+            before = listen(4.0)
+            root = int(np.abs(before - 3 / 12).argmin())
+            shares["before"].append(before[root])
             try:
-                stream.set(notes=triad)
+                stream.set(notes=[60 + root + step for step in (0, 4, 7)])
             except UserError:
                 return []
             for name in ("held", "released"):
-                share(1.0)
-                shares[name].append(share(1.0))
-                share(2.0)
+                listen(1.0)
+                shares[name].append(listen(1.0)[root])
+                listen(2.0)
                 stream.set(notes=[])
     return [{**_where(music.chain, level), "triads": effort.controls,
              **{name: float(np.mean(values)) for name, values in shares.items()}}]

@@ -175,9 +175,9 @@ class Head:
     """What every head offers; it is made with the codec's config.
 
     reaches: how far each of its branches sees, once they are made; first_stage: how far what the
-    first stage makes of the codes does, where the rest of the decoder can go without. Whether it must know its
-    position in the piece is said by the config (`needs_position`); start: int32 [batch], the number
-    of the first code in the piece, modulo PERIOD / level.
+    first stage makes of the codes does, where the rest of the decoder can go on with a part of it.
+    Whether it must know its position in the piece is said by the config (`needs_position`); start:
+    int32 [batch], the number of the first code in the piece, modulo PERIOD / level.
     """
 
     TERMS: tuple[str, ...] = ()

@@ -34,8 +34,8 @@ class Latency:
     """How soon a control is heard, in seconds, and what that is paid with.
 
     block: of a block at most (None: as long as the chain's). A decoder and a context see what is
-        around a block each time, so short blocks take more computing. ahead: see `Stream`. prebuffer, buffer: see
-        `Feed`. period: samples that a device asks for at a time.
+        around a block each time, so short blocks take more computing. ahead: see `Stream`.
+    prebuffer, buffer: see `Feed`. period: samples that a device asks for at a time.
     """
 
     block: float | None = None
@@ -52,7 +52,7 @@ class Latency:
         return min(chain.block, whole * chain.top)
 
 
-LATENCIES = {"normal": Latency(), "low": Latency(0.0235, 0.14, 0.068, 0.072, 256)}
+LATENCIES = {"normal": Latency(), "low": Latency(0.0235, 0.07, 0.068, 0.072, 256)}
 """What `--latency` can be. With `low` three blocks wait to be heard, and one is made."""
 
 FADE = 0.25
