@@ -314,8 +314,8 @@ def test_the_script_writes_graphs_that_run_alone(run, tmp_path, cache):
     folder = tmp_path / "new" / "graphs"
     code, said, notes = run("--models", "vqvae_32, generator_128", "--output-dir", folder)
     assert code == 0
-    names = ["vqvae_32_encode", "vqvae_32_decode", "generator_128_context",
-             "generator_128_loop_int8",
+    names = ["vqvae_32_encode", "vqvae_32_decode", "vqvae_32_decode_part",
+             "generator_128_context", "generator_128_loop_int8",
              "generator_128_loop_full_int8", "generator_128_loop_many_int8"]
     assert said.splitlines() == [f"wrote {folder / name}.onnx" for name in names]
     # Nothing of what TensorFlow and tf2onnx say on the way reaches the user.

@@ -52,7 +52,7 @@ class Latency:
         return min(chain.block, whole * chain.top)
 
 
-LATENCIES = {"normal": Latency(), "low": Latency(0.0235, 0.07, 0.068, 0.072, 256)}
+LATENCIES = {"normal": Latency(), "low": Latency(0.0235, 0.07, 0.068, 0.08, 256)}
 """What `--latency` can be. With `low` three blocks wait to be heard, and one is made."""
 
 FADE = 0.25
