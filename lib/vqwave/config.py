@@ -1089,7 +1089,7 @@ class CodecConfig(Config):
     def in_parts(self) -> bool:
         """Whether the decoder's finer stages can be spared the frames that only its first one sees.
         """
-        return self.encoder.in_parts
+        return self.encoder.in_parts and self.has_codes and self.head.makes_audio
 
     @property
     def needs_position(self) -> bool:
