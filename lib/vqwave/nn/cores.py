@@ -503,7 +503,8 @@ class TransformerStack(Core):
         core, x = self.config.core, self.enter(x)
         for i in range(core.layers):
             norm, qkv, _, attended = self.attentions[i]
-            q, k, v = (ops.reshape(part, (*ops.shape(part)[:-1], core.heads, -1))
+            q, k, v = (ops.reshape(part, (*ops.shape(part)[:-1], core.heads,
+                                          core.width // core.heads))
                        for part in ops.split(qkv(norm(x)), 3, axis=-1))
             mixed = ops.reshape(attend(i, q, k, v), ops.shape(x))
             x = x + drop(2 * i, attended(mixed))
