@@ -82,7 +82,8 @@ def test_both_hold_out_what_each_does():
     for side in ("test", "fresh", "validation", "excluded"):
         named = [track for one in each for track in getattr(one, side)]
         assert sorted(getattr(both, side)) == sorted(named)
-    targets = report.read_targets(ROOT / "recipes" / "both" / "targets.yml", preset().chain)
+    targets = report.read_targets(ROOT / "recipes" / "both" / "targets.yml",
+                                  report.figures(preset().chain))
     assert len([one for one in targets if one.must is not None]) == 5
 
 

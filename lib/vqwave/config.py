@@ -216,6 +216,11 @@ class CodecPart(Config):
     looks_ahead: ClassVar[bool] = False
     """Whether it sees what comes later however it is padded."""
 
+    in_parts: ClassVar[bool] = False
+    """Of an encoder: whether the decoder that goes with it can go on after its first stage with
+    some frames.
+    """
+
     def check(self, codec: CodecConfig):
         """Raises `ValueError` where the codec cannot have this part."""
 
@@ -326,7 +331,6 @@ class MirrorEncoder(CodecPart):
 
     kind: Literal["mirror"] = "mirror"
     in_parts: ClassVar[bool] = True
-    """Whether the decoder that goes with it can go on after its first stage with some frames."""
 
 
 class BandedEncoder(CodecPart):
@@ -365,7 +369,6 @@ class PlaneEncoder(CodecPart):
 
     kind: Literal["plane"] = "plane"
     looks_ahead: ClassVar[bool] = True
-    in_parts: ClassVar[bool] = False
     needs: ClassVar[dict[str, tuple[str, ...]]] = {
         "front_end": ("spectrogram",), "block": ("dilated",), "upsampling": ("sub_pixel",),
         "bottleneck": ("none",), "head": ("spectrogram", "griffin_lim")}

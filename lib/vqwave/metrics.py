@@ -238,6 +238,7 @@ def mean_filters(sample_rate: int, n_fft: int, bands: int,
     return filters / np.maximum(filters.sum(axis=1, keepdims=True), 1e-9)
 
 
+@functools.lru_cache(maxsize=8)
 def _hann(n_fft, window):
     shape = np.zeros(n_fft, np.float32)
     left = (n_fft - window) // 2

@@ -232,6 +232,28 @@ def test_a_decoder_that_looks_less_far_ahead_waits_for_fewer_codes():
     np.testing.assert_allclose(np.concatenate(made), np.concatenate(expected), atol=1e-6)
 
 
+class CountingCodec(IntegerCodec):
+    """Sounds the number of the run that it is decoded in."""
+
+    runs = 0
+
+    def decode_window(self, codes, start=0):
+        self.runs += 1
+        return np.full((len(codes), codes.shape[1] * self.config.level), self.runs, np.float32)
+
+
+def test_where_a_decoder_learns_more_a_block_passes_into_the_next_one():
+    _, (generator,) = chain(512, {512: 3})
+    stream = start((CountingCodec(512, 3), [generator]), ahead=0.07, block=1024,
+                   samples=5 * 1024, seed=3)
+    first, *others = stream
+    assert set(first) == {1}
+    for run, block in enumerate(others, 2):
+        # A frame, 512 samples, is as long as it takes at least.
+        assert abs(block[0] - (run - 1)) < 0.02 and set(block[512:]) == {run}
+        assert (np.diff(block) >= 0).all()
+
+
 @pytest.mark.parametrize("level", [512, 128, 8])
 def test_a_decoder_that_looks_as_far_as_it_sees_hears_the_same(level):
     codec, _ = parts = chain(level)

@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from .. import cli, config, progress
+from .. import cli, config, progress, weights
 from ..data.splits import read_split
 from ..errors import UserError
 from ..files import CHECKOUT, printable
@@ -171,12 +171,16 @@ def main(argv=None) -> int:
 
 def _write_page(args, name: str, argv) -> int:
     """The page of a folder, and what its training gave."""
+    if args.scratch and not args.section:
+        raise UserError("--scratch goes with --section")
     if args.section:  # before anything takes time
         run = tuned.read_run(args.generator_weights_dir)
         targets = (report.read_targets(args.targets, tuned.FIGURES) if args.targets
                    else tuned.FIGURES)
     music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch,
                      default_choice=0)
+    if args.scratch:
+        weights.find(args.scratch, music.chain.generator(music.chain.top))
     split = read_split(args.split) if args.split else options.parse_split(args.val_split)
     sides, spans = summary.sides_of(args.data_dir, split, args.split_seed, bool(args.split))
     embed = serving.load_embedder(args.musicnn, lambda line: print(line, file=sys.stderr))

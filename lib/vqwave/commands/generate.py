@@ -180,9 +180,9 @@ def parser(written: bool = True) -> argparse.ArgumentParser:
     parser.add_argument("--device", metavar="D", help="the sound device to play on, by number or "
                                                       "name")
     parser.add_argument("--latency", choices=playback.LATENCIES, default="normal",
-                        help="low: what the keys change is heard sooner, at more computing, and "
-                             "less is in hand when the machine is busy; it may be another piece of "
-                             "the same seed")
+                        help="low: what the keys change is heard sooner, at more computing; the "
+                             "decoder sees less of what comes, and less is in hand when the "
+                             "machine is busy; it may be another piece of the same seed")
     parser.add_argument("--record", metavar="FILE",
                         help="write what the keys changed while it played as a score, which "
                              "--score plays again, at the same --latency")

@@ -160,7 +160,7 @@ class VQVAE(keras.Model):
     @property
     def parts(self) -> dict[str, list]:
         """The variables that each file of a weights set holds, by part name."""
-        labels = self.label_embedding.trainable_weights if self.label_embedding else []
+        labels = self.label_embedding.weights if self.label_embedding else []
         return {
             "encoder": [*self.encoder.weights, *getattr(self.quantizer, "networks", ()), *labels],
             "decoder": self.decoder.weights, "codebook": self.quantizer.codebooks,

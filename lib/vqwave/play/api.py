@@ -286,9 +286,9 @@ class VQWave:
                 `Windows`.
             batch, chunk, log_probs, past, chosen: see `Stream`; of weights with labels chosen has
                 them, `{"label": "calm"}`, as `Stream.set` takes them.
-            latency: of `playback.LATENCIES`: with `low` blocks are short, so that what is `set` is
-                heard sooner, at more computing. Blocks of another length may be another piece of
-                the same seed.
+            latency: of `playback.LATENCIES`: with `low` blocks are short and the decoder sees less
+                of what comes, so that what is `set` is heard sooner, at more computing. Blocks of
+                another length may be another piece of the same seed.
             report: called with the share of the piece that is sampled, with windows.
         """
         if latency not in LATENCIES:

@@ -387,7 +387,9 @@ class _OnnxCodec(CodecEngine):
 
     @property
     def decode_halo(self):
-        return self._graphs.fact("decode", "decode_halo")
+        # Both graphs know it; streams open the first.
+        return self._graphs.fact("decode_part" if self.config.in_parts else "decode",
+                                 "decode_halo")
 
     def _encode(self, given):
         return self._graphs("encode", *given)

@@ -210,7 +210,7 @@ def cached_graph(weight_set, kind: str) -> bytes:
     try:
         cache_folder().mkdir(parents=True, exist_ok=True)
         write_graph(cache_folder() / name, graph)
-        _forget(f"{weight_set.name}_{kind}_*.onnx")
+        _forget(f"{weight_set.name}_{kind}_{'?' * len(key)}.onnx")
     except OSError as e:
         if not _stand_in:
             folder = tempfile.mkdtemp(prefix="vqwave_")

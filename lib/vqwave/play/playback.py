@@ -52,7 +52,8 @@ class Latency:
         return min(chain.block, whole * chain.top)
 
 
-LATENCIES = {"normal": Latency(), "low": Latency(0.0235, 0.07, 0.068, 0.08, 256)}
+LATENCIES = {"normal": Latency(),
+             "low": Latency(block=0.0235, ahead=0.07, prebuffer=0.068, buffer=0.08, period=256)}
 """What `--latency` can be. With `low` three blocks wait to be heard, and one is made."""
 
 FADE = 0.25

@@ -567,7 +567,7 @@ class Stream(Blocks):
         self._generators, self._chunk = generators, chunk
         self.codes: dict[int, np.ndarray] = {}
         self.log_probs: dict[int, np.ndarray] | None = {} if log_probs else None
-        self.ahead = None if ahead is None else check_number("ahead", ahead, 0)
+        self.look_ahead = None if ahead is None else check_number("ahead", ahead, 0)
         self._look()
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
@@ -600,11 +600,11 @@ class Stream(Blocks):
         """
         self._halo = self._beyond = self.codec.decode_halo
         self._assumed = self._smooth = 0
-        if self.ahead is None:
+        if self.look_ahead is None:
             return
         rate, level = self.sample_rate, self.level
         smooth = -(-round(SMOOTH * rate) // level)
-        beyond = max(smooth, round(self.ahead * rate / level))
+        beyond = max(smooth, round(self.look_ahead * rate / level))
         if beyond < self._halo:
             self._beyond, self._smooth = beyond, smooth
             self._assumed = min(beyond, self._halo - beyond)
@@ -641,9 +641,9 @@ class Stream(Blocks):
         self._tail: np.ndarray | None = None
 
     def _least_source(self, above: Kept | Level | None) -> int:
-        if self.ahead is None or above is None:
+        if self.look_ahead is None or above is None:
             return _LEAST_SOURCE
-        return min(_LEAST_SOURCE, max(1, round(self.ahead * self.sample_rate / above.level)))
+        return min(_LEAST_SOURCE, max(1, round(self.look_ahead * self.sample_rate / above.level)))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -1012,8 +1012,8 @@ class Stream(Blocks):
                 "levels": np.array([level.config.level for level in self._levels]),
                 "prompt_samples": self.prompt_samples, "log_probs": self.log_probs is not None,
             }
-            if self.ahead is not None:
-                state["look_ahead"] = self.ahead
+            if self.look_ahead is not None:
+                state["look_ahead"] = self.look_ahead
             if self._tail is not None:
                 state["tail"] = self._tail
             state |= {f"{_PITCHES}{x}": powers for x, powers in self._pitches.items()}

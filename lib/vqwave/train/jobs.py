@@ -170,6 +170,9 @@ class CodecJob(Job):
         if training.input_length % unit or training.input_length < shortest:
             raise UserError(f"--input-length is {training.input_length}; for {self.model.name} it "
                             f"must be a multiple of {unit} and at least {shortest}")
+        if training.mix and self.model.labels:
+            raise UserError(f"{self.model.name}: training.mix is {training.mix:g}, but a mixture "
+                            f"of two tracks has no label: set it to 0, or train without --label")
 
     def prepare(self, record: RunRecord, group: Group, say):
         if self.choose_window:

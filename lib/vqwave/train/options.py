@@ -205,7 +205,8 @@ def add_label(p: argparse.ArgumentParser, *more: str):
                                   "told a label", *more]))
 
 
-def with_labels(model: CodecConfig | GeneratorConfig, of) -> CodecConfig | GeneratorConfig:
+def with_labels(model: CodecConfig | GeneratorConfig,
+                of: str) -> CodecConfig | GeneratorConfig:
     """A model that is told labels, and what says them."""
     if model.labels and model.labels.of == of:
         return model

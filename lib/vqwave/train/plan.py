@@ -493,7 +493,7 @@ class Listener:
 
     def __init__(self, plan: Plan):
         self.plan, self.began = plan, time.monotonic()
-        self.heard = self._newest
+        self.heard, self.epoch = self._newest, 0
         self._running = contextlib.ExitStack()
         self.process = None
 
@@ -526,12 +526,12 @@ class Listener:
                 return
             self._running.close()
             self.process = None
-            self._note(code)
+            self._note(code, self.epoch)
         if time.monotonic() - self.began < 60 * self.plan.listen:
             return
         newest = self._newest
         if newest is not None and newest != self.heard:
-            self.began, self.heard = time.monotonic(), newest
+            self.began, self.heard, self.epoch = time.monotonic(), newest, self._epoch
             self.process = self._running.enter_context(cli.attached(self._command))
 
     def listen(self):
@@ -539,22 +539,29 @@ class Listener:
         self._running.close()
         self.process, newest = None, self._newest
         if newest is not None and newest != self.heard:
-            self.began, self.heard = time.monotonic(), newest
+            self.began, self.heard, epoch = time.monotonic(), newest, self._epoch
             # Music that cannot be heard now stops no training.
             code = run_command(self._command, self.plan.spend)
             if code in (130, 143):
                 raise Interrupted(code - 128)
-            self._note(code)
+            self._note(code, epoch)
 
-    def _note(self, code: int):
-        """Remember when the first music was heard that something was learnt for."""
-        plan = self.plan
-        if code or plan.first_music is not None:
-            return
-        top = weights.find(plan.output_dir, plan.chain.generator(plan.chain.top), "best")
-        if top.record.get("epoch"):  # of what it began with there is the set of epoch 0
-            plan.first_music = plan.spent
-            plan.write()
+    @property
+    def _epoch(self) -> int:
+        """Of the top generator's best weights; 0 is what it began with."""
+        chain = self.plan.chain
+        with contextlib.suppress(UserError):  # replaced just now
+            best = weights.find(self.plan.output_dir, chain.generator(chain.top), "best")
+            return best.record.get("epoch") or 0
+        return 0
+
+    def _note(self, code: int, epoch: int):
+        """Remember when the first music was heard that something was learnt for; epoch: of the
+        weights that were heard.
+        """
+        if not code and epoch and self.plan.first_music is None:
+            self.plan.first_music = self.plan.spent
+            self.plan.write()
 
 
 def run_command(command: list[str], spend: Callable[[float], None],
