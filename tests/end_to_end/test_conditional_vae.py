@@ -63,6 +63,25 @@ def test_folders_are_its_vocabulary(trained):
     assert (labels.of, labels.names) == ("folder", GENRES)
 
 
+def test_its_decoder_alone_is_trained_further(trained, data, tmp_path):
+    """The labels stay beside it, as the encoder does."""
+    out, _ = trained
+    before = weights.find(out, "vqvae_512")
+    record = training.train_codec(before.config, data,
+                                  RunOptions(tmp_path, start_from=out, decoder_only=True), SETTINGS,
+                                  DataConfig(), Told())
+    assert record.finished
+    after = weights.find(tmp_path, "vqvae_512", "best").load("encoder")
+    for path, array in before.load("encoder").items():
+        np.testing.assert_array_equal(after[path], array)
+
+
+def test_mixed_windows_have_no_label(data, tmp_path):
+    with pytest.raises(UserError, match="training.mix is 0.5, but a mixture"):
+        training.train_codec(with_labels(vae(), "folder"), data, RunOptions(tmp_path),
+                             configs.replace(SETTINGS, mix=0.5), DataConfig(), Told())
+
+
 def test_a_window_has_the_label_of_its_track(data):
     tracks = manifest.read(data)
     told = configs.Labels(names=GENRES)
