@@ -32,6 +32,7 @@ class PlainCore(Config):
 
     kind: Literal["plain"] = "plain"
     units: int = 16
+    recent: None = None
 
     def states(self, books):
         return {"memory": (self.units,)}
@@ -92,6 +93,9 @@ class PlainLoop:
         product = self.body("MatMul", features, self.arrays["logits/kernel"])
         return self.body("Mul", self.body("Add", product, self.arrays["logits/bias"]),
                          "inverse_temperature")
+
+    def remember(self, frame):
+        """Nothing but the state that `features` wrote."""
 
 
 @pytest.fixture(scope="module", autouse=True)

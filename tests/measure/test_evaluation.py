@@ -294,7 +294,7 @@ def test_a_verdict_needs_a_bound_and_names_its_levels():
         "codes in use, worst level of 512x, 8x", 0.96, "")
     aimed = replace_target(by_what["codes in use, worst level"], aim=0.95)
     assert aimed.judge({"codecs": [{"level": 8, "usage": 0.5}]})["verdict"] == "aim missed"
-    assert report._bound({"sign": "≥", "must": None, "unit": "dB"}, "must") == ""
+    assert report.bound({"sign": "≥", "must": None, "unit": "dB"}, "must") == ""
 
 
 def test_what_the_targets_of_notes_are_measured_by():
