@@ -4,6 +4,7 @@ for its music.
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -105,6 +106,45 @@ def test_cores_are_trained_on_the_same_codes_and_then_compared(checkout, tmp_pat
                            capture_output=True, text=True, check=False)
     assert wrong.returncode == 2
     assert wrong.stderr == "recipes/cores.sh: unknown argument '--hours' (see --help)\n"
+
+
+def test_the_family_is_trained_and_then_compared(checkout, tmp_path):
+    """With stand-ins for the programs, which say what they were asked for."""
+    path = path_with(tmp_path / "bin", python=f"""case $1 in
+    -c) exec {sys.executable} "$@" ;;
+    *) echo "$@" >> {tmp_path}/asked
+       while [ $# -gt 0 ]; do [ "$1" != --output-dir ] || mkdir -p "$2"; shift; done ;;
+esac""")
+
+    def family(*more):
+        done = subprocess.run(["bash", checkout / "recipes" / "family.sh", *more], cwd="/",
+                              capture_output=True, text=True, check=False,
+                              env=os.environ | {"PATH": path,
+                                                "PYTHONPATH": str(ROOT / "lib")})
+        return done.returncode, done.stderr
+
+    wanted = ("--presets", "soundstream_som,jukebox,technogen,cvae", "--output-dir", "weights/few")
+    code, said = family("--step", "compare", *wanted)
+    assert code == 2 and "holds none of these presets" in said
+    code, said = family("--step", "train", "--minutes", "12", "--steps", "9", *wanted, "--", "--quiet")
+    assert code == 0, said
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert [re.findall("--(?:preset|model|seed|minutes|steps) ([^ ]*)", line) for line in asked] == [
+        ["soundstream_som", "vqvae_512", "1", "9"], ["soundstream_som", "vqvae_512", "2", "9"],
+        ["jukebox", "vqvae_128", "1", "4"], ["jukebox", "vqvae_32", "1", "4"],
+        ["jukebox", "vqvae_8", "1", "4"], ["technogen", "vqvae_16", "1", "12"],
+        ["cvae", "vqvae_500", "1", "12"]]
+    assert all(line.endswith("--fp16 --quiet") for line in asked)
+    assert "--data-dir data/wesnoth_44100" in asked[5] and "--label folder" in asked[6]
+    code, said = family("--step", "compare", *wanted)
+    assert code == 0, said
+    last = (tmp_path / "asked").read_text().splitlines()[-1]
+    assert last.startswith(
+        "scripts/compare_codecs.py --section family --codecs soundstream_som=weights/few/soundstream_som "
+        "soundstream_som=weights/few/soundstream_som_2 jukebox=weights/few/jukebox "
+        "technogen=weights/few/technogen cvae=weights/few/cvae --data-dirs ")
+    assert last.endswith("--slice-loss technogen")
+    assert family("--hours", "2") == (2, "recipes/family.sh: unknown argument '--hours' (see --help)\n")
 
 
 def test_targets_are_of_figures_that_there_are():

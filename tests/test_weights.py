@@ -390,6 +390,20 @@ def test_a_chain_lies_beside_its_generators(tmp_path):
             weights.chain(tmp_path)
 
 
+def test_a_new_folder_is_of_the_chain_whose_codec_is_trained_into_it(tmp_path, save):
+    own = configs.preset("cvae").chain
+    weights.add_chain(tmp_path, configs.preset("tiny").chain)
+    assert not (tmp_path / "chain.yml").exists(), "its names are those that are assumed"
+    weights.add_chain(tmp_path, own)
+    assert weights.chain(tmp_path) == own
+    weights.add_chain(tmp_path, configs.preset("jukebox").chain)
+    assert weights.chain(tmp_path) == own, "what the folder says stays"
+    (tmp_path / "chain.yml").unlink()
+    save()
+    weights.add_chain(tmp_path, own)
+    assert not (tmp_path / "chain.yml").exists(), "it would hide what is here"
+
+
 def test_codebooks_come_in_the_order_they_are_used_in(tmp_path, codec):
     path = tmp_path / "codebook.weights.h5"
     config = configs.override(codec.config, {"quantizer": {"kind": "residual", "books": 11}}, "")

@@ -1690,6 +1690,13 @@ class ChainConfig(Config):
         """Every model: the codecs from the top down, then the generators."""
         return [*self.codecs.values(), *self.generators.values()]
 
+    @property
+    def summary(self) -> str:
+        """Its models, from the top down, and its rate, in words."""
+        levels = [f"{' and '.join(filter(None, (one.codec, one.generator)))} of level {one.level}"
+                  for one in self.levels]
+        return f"{', '.join(levels)}, at {self.sample_rate} Hz"
+
     def check_level(self, level: int) -> int:
         """`level`. Raises `UserError` where it is none of the chain's."""
         if level not in self.sizes:

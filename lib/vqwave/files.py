@@ -44,6 +44,20 @@ def make_folder(folder) -> Path:
     return folder
 
 
+def check_place(path) -> Path:
+    """The path, if a file can be written there. Raises `UserError` for a folder, one that is
+    missing, or one without permission.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{printable(path)}: is a folder; name a file")
+    if not path.parent.is_dir():
+        raise UserError(f"{printable(path)}: there is no folder {printable(path.parent)}")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise UserError(f"{printable(path)}: cannot be written: no permission in that folder")
+    return path
+
+
 @contextlib.contextmanager
 def atomic_write(path):
     """A binary file that becomes `path` when the block ends well: written beside, flushed, renamed.

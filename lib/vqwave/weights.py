@@ -20,12 +20,15 @@ import hashlib
 import json
 import os
 import re
+import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from . import cli
 from . import config as configs
 from .errors import UserError
 from .files import CHECKOUT, atomic_write
@@ -64,6 +67,37 @@ def find_folder(folder, shipped: str) -> Path:
         return Path(folder)
     same = own.resolve() == Path(folder).resolve()
     return own if own.is_dir() and not same else Path(folder)
+
+
+def folders(codecs=None, generators=None,
+            preset: configs.Preset | None = None) -> tuple[Path, Path]:
+    """The folders of codecs and generators that are meant.
+
+    Args:
+        codecs, generators: either, None where it is not said: then it is what ships, or of a preset
+            `weights/NAME`, with the shipped codecs where only generators were trained there. A
+            chain without generators, a VAE, lies in one folder, which either names.
+    """
+    def stands_alone(folder):
+        return not (chain(folder) if preset is None else preset.chain).generators
+
+    if generators is None and codecs is not None and stands_alone(codecs):
+        generators = codecs
+    if generators is None and preset is not None:
+        own = Path(GENERATORS) / Path(preset.name).stem
+        generators = own if own.is_dir() or preset.name != configs.SHIPPED else None
+    generators = find_folder(GENERATORS if generators is None else generators, GENERATORS)
+    if codecs is None:
+        own_codecs = stands_alone(generators) or preset is not None and (
+            holds(generators, preset.chain.codecs.values())
+            or not holds(generators, preset.chain.generators.values()))
+        codecs = generators if own_codecs else CODECS
+    return find_folder(codecs, CODECS), generators
+
+
+def holds(folder, names: Iterable[str]) -> bool:
+    """Whether there are weights of one of these models in a folder."""
+    return any(tags(folder, name) for name in names)
 
 
 def weights_path(folder, name: str, part: str, tag: str = "") -> Path:
@@ -299,11 +333,16 @@ def labels(folder, chain: configs.ChainConfig) -> tuple[str, ...]:
     return ()
 
 
-def chain(folder) -> configs.ChainConfig:
-    """The chain of the generators in `folder`: what its `chain.yml` says, else four levels named as
-    in `compact`.
+def chain(folder, preset: configs.Preset | None = None) -> configs.ChainConfig:
+    """The chain of the generators in `folder`: what its `chain.yml` says, else the preset's, and
+    without a preset four levels named as in `compact`.
+
+    Raises:
+        WeightsError: it is neither the preset's nor the upper levels of that.
     """
     path = Path(folder) / CHAIN
+    if preset is not None:
+        return _check_chain(chain(folder), path, preset) if path.exists() else preset.chain
     default = configs.to_dict(configs.preset("compact").chain)
     if not path.exists():
         return configs.validate(configs.ChainConfig, default | {"end": None})
@@ -317,11 +356,33 @@ def chain(folder) -> configs.ChainConfig:
     return configs.validate(configs.ChainConfig, values["chain"], os.fspath(path))
 
 
+def _check_chain(found: configs.ChainConfig, path: Path,
+                 preset: configs.Preset) -> configs.ChainConfig:
+    """`found`. Raises `WeightsError` where it is another chain than the preset's."""
+    whole = preset.chain
+    if (found.sample_rate, found.levels) != (whole.sample_rate, whole.levels[: len(found.levels)]):
+        raise WeightsError(f"{path}: has {found.summary}, but preset {preset.name} has "
+                           f"{whole.summary}")
+    return found
+
+
 def save_chain(folder, chain: configs.ChainConfig):
     """Write `chain.yml` beside the generators."""
     text = configs.dump_yaml({"schema": configs.SCHEMA, "chain": configs.to_dict(chain)})
     with atomic_write(Path(folder) / CHAIN) as f:
         f.write(text.encode())
+
+
+def add_chain(folder, described: configs.ChainConfig):
+    """`save_chain` in a folder that says nothing of its models yet and would be taken for another
+    chain's: so that codecs that are trained one by one are found.
+    """
+    if (Path(folder) / CHAIN).exists():
+        return
+    assumed = chain(folder)
+    alike = (assumed.sample_rate, assumed.codecs) == (described.sample_rate, described.codecs)
+    if not alike and not holds(folder, assumed.names):
+        save_chain(folder, described)
 
 
 def epochs(folder, name: str) -> list[int]:
@@ -372,6 +433,31 @@ def find(folder, name: str, epoch: int | str | None = None) -> WeightSet:
         if weight_set.record != record:
             raise  # that number has since been given to another run's epoch
         return weight_set
+
+
+def find_trained(folder, name: str, preset: configs.Preset,
+                 epoch: int | str | None = None) -> WeightSet:
+    """As `find`, of a model that was trained as this preset.
+
+    Raises:
+        WeightsError: also where it is of other kinds than the preset's; where there is none, it
+            says what trains it.
+    """
+    expected = preset.model(name)
+    if not tags(folder, name):
+        flag = "--vqvae-weights-dir" if expected.kind == "codec" else "--generator-weights-dir"
+        train = (f"{cli.command('train')} --data-dir DIR --preset {shlex.quote(preset.name)} "
+                 f"--output-dir {shlex.quote(str(folder))}")
+        raise WeightsError(f"{folder}: no weights of {name}, of preset {preset.name}: `{train}` "
+                           f"trains them; {flag} names another folder")
+    found = find(folder, name, epoch)
+    for axis in type(expected).model_fields:
+        ours, theirs = (getattr(getattr(one, axis, None), "kind", None)
+                        for one in (expected, found.config))
+        if None not in (ours, theirs) and ours != theirs:
+            raise WeightsError(f"{config_path(folder, name, found.tag)}: {name} has a {axis} of "
+                               f"{theirs}, but in preset {preset.name} it has one of {ours}")
+    return found
 
 
 def _read(path: Path) -> dict:

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from encoded import encode
 from prepared import music
+from smaller import smaller
 
 from vqwave import cli, weights
 from vqwave import config as configs
@@ -24,10 +25,6 @@ FAMILY = ["soundstream", "soundstream_som", "soundstream_energy", "soundstream_m
           # Each of its fifty codes a frame is a pass through all layers: a graph that takes minutes.
           pytest.param("prior_vqvae2_pixelcnn", marks=pytest.mark.large), "cvae", "cvae_22050"]
 
-CORES = {"lstm": {"units": 24}, "transformer": {"width": 16, "heads": 2, "hidden_dim": 16},
-         "wavenet": {"channels": 8, "skip_channels": 16}, "pixelcnn": {"channels": 8}}
-"""What makes a core of each kind small."""
-
 OWN = {"griffin_lim": {
     "base": "spectrogram_vqvae2",
     "codecs": {"vqvae_2048": {"head": {"kind": "griffin_lim", "steps": 2}, "loss": dict.fromkeys(
@@ -35,53 +32,20 @@ OWN = {"griffin_lim": {
 """Others, that a user writes: by name what stands in their file."""
 
 
-def smaller(preset, path):
-    """The same kinds on every axis with few channels and codes, written to `path`.
-
-    What stands on soundstream has its adversary, which takes most of the time to build, and trains
-    without it here.
-    """
-    def codec(model):
-        stages = [one | {"channels": 8, "dilations": one["dilations"][:2]}
-                  for one in model["stages"]]
-        small = {"num_codes": 16, "code_dim": 8, "dim": 4, "shrink_steps": 2}
-        quantizer = {key: small.get(key, value) for key, value in model["quantizer"].items()}
-        bottleneck = {key: {"heads": 2, "back": 4, "memories": 8}.get(key, value)
-                      for key, value in model["bottleneck"].items()}
-        if preset.name != "soundstream":
-            model = model | {"adversary": None}
-        return model | {"stages": stages, "quantizer": quantizer, "bottleneck": bottleneck}
-
-    def generator(model):
-        conditions = [one | {"num_codes": 16, "channels": 12, "dilations": [1, 2]}
-                      for one in model["conditions"]]
-        core = model["core"] | {"embedding_dim": 8, "head_dim": 16} | CORES[model["core"]["kind"]]
-        small = {"layers": 2, "dilations": [1, 2]}
-        core |= {key: value for key, value in small.items() if key in core}
-        return model | {"num_codes": 16, "core": core, "conditions": conditions}
-
-    def role(names, shrink):
-        return {name: shrink(configs.to_dict(preset.model(name))) for name in names}
-
-    chain = preset.chain
-    path.write_text(configs.dump_yaml({
-        "chain": configs.to_dict(chain), "data": configs.to_dict(preset.data),
-        "codecs": role(chain.codecs.values(), codec),
-        "generators": role(chain.generators.values(), generator)}), encoding="utf-8")
-    return configs.preset(path)
-
-
 def run(script, *arguments):
     assert cli.entry(imported.script(script).main, list(map(str, arguments))) == 0
 
 
-def play_vae(out, folder, chain):
+def play_vae(out, folder, chain, named):
     """What a VAE is played by: its reconstructions, its prior, a walk."""
     codecs, tracks = ["--vqvae-weights-dir", out], [folder / "music" / f"{i}.flac" for i in (0, 1)]
     run("latents", "reconstruct", *tracks, *codecs, "--output-dir", folder / "heard",
         "--picture", folder / "heard" / "both.png")
     assert (folder / "heard" / "both.png").stat().st_size > 5000
     run("latents", "sample", *codecs, "--seconds", 1, "--output", folder / "sample.wav")
+    run("generate_audio", *named, *codecs, "--seconds", 1, "--seed", 1,
+        "--output", folder / "same.wav")
+    assert (folder / "same.wav").read_bytes() == (folder / "sample.wav").read_bytes()
     run("latents", "walk", *tracks, *codecs, "--seconds", 1, "--output", folder / "walk.wav")
     for made in (*(folder / "heard").glob("*.wav"), folder / "sample.wav", folder / "walk.wav"):
         sound, heard = soundfile.read(made)
@@ -109,22 +73,24 @@ def test_a_neighbouring_system_trains_and_plays(name, tmp_path, capsys, monkeypa
         for axis in ("front_end", "encoder", "block", "bottleneck", "quantizer", "hierarchy",
                      "head"):
             assert type(getattr(codec, axis)) is type(getattr(preset.codec(level), axis))
-        done = training.train_codec(codec, data, options, settings, small.data, quiet)
+        done = training.train_codec(codec, data, options, settings, small.data, quiet, chain)
         assert done.step == 2
     for level in chain.generators:
         assert type(small.generator(level).core) is type(preset.generator(level).core)
         training.train_generator(small.generator(level), data, out, options, settings,
                                  small.data, quiet, chain=chain)
-    weights.save_chain(out, chain)
+    assert weights.chain(out) == chain
 
     folders = ["--vqvae-weights-dir", out, "--generator-weights-dir", out]
+    named = ["--preset", own if name in OWN else name]
     if chain.plays:
-        run("generate_audio", *folders, "--seconds", 1, "--seed", 1, "--output", tmp_path / "a.wav")
+        run("generate_audio", *named, *folders, "--seconds", 1, "--seed", 1,
+            "--output", tmp_path / "a.wav")
         sound, heard = soundfile.read(tmp_path / "a.wav")
         assert heard == rate and len(sound) == pytest.approx(rate, abs=chain.top)
         assert np.isfinite(sound).all() and sound.std() > 0
     else:
-        play_vae(out, tmp_path, chain)
+        play_vae(out, tmp_path, chain, named)
     capsys.readouterr()
     run("test_vqvae", "--model", "all", "--input", tmp_path / "music" / "0.flac",
         *folders[:2], "--json")

@@ -1,12 +1,18 @@
 """measure/crossing.py and compare_codecs.py: codecs of several folders on several corpora."""
 
 import json
+from types import SimpleNamespace
 
+import librosa
+import numpy as np
 import pytest
 from prepared import data_folder, music
 
 from vqwave import cli, commands, weights
-from vqwave.measure import crossing, serving
+from vqwave import config as configs
+from vqwave.data import audio
+from vqwave.measure import crossing, serving, slices
+from vqwave.nn.codec import load_codec
 
 
 @pytest.fixture
@@ -62,8 +68,8 @@ def test_every_codec_is_measured_on_the_test_tracks_of_every_corpus(main, corpor
     code, said, _ = main()
     assert code == 0 and said == f"wrote {corpora / 'RESULTS.md'}\n"
     page = (corpora / "RESULTS.md").read_text(encoding="utf-8")
-    assert page.count(f"evaluate.py: {crossing.SECTION} -->") == 1
-    assert "### one: 1 tracks, 1 s" in page and "| 32x | again\\* |" in page
+    assert page.count(f"evaluate.py: {crossing.SECTIONS['other_music'].title} -->") == 1
+    assert "### one: 22,050 Hz, 1 tracks, 1 s" in page and "| 32x | again\\* |" in page
     assert "\\* Trained on some of these tracks." in page
     assert "python scripts/compare_codecs.py --codecs tiny=" in page and "--output-dir" not in page
     # Written again it replaces itself.
@@ -73,7 +79,7 @@ def test_every_codec_is_measured_on_the_test_tracks_of_every_corpus(main, corpor
 
 def test_validation_tracks_are_measured_without_a_trace(main, corpora):
     code, said, _ = main("--side", "validation")
-    assert code == 0 and "### two: 1 tracks" in said and not (corpora / "RESULTS.md").exists()
+    assert code == 0 and "### two: 22,050 Hz, 1 tracks" in said and not (corpora / "RESULTS.md").exists()
 
 
 def test_what_a_user_can_get_wrong_is_one_line(main, corpora):
@@ -86,3 +92,91 @@ def test_what_a_user_can_get_wrong_is_one_line(main, corpora):
     (corpora / "two.yml").write_text("excluded: [t two]\n")
     code, _, said = main()
     assert code == 2 and "holds no track out" in said and len(said.splitlines()) == 1
+
+
+@pytest.fixture
+def family(corpora, tiny_weights):
+    """The folder of a tiny VAE of random weights, and of the same with another seed."""
+    import keras
+
+    from vqwave.nn.codec import VQVAE
+
+    config = configs.replace(configs.preset("tiny").codec(512),
+                             quantizer={"kind": "gaussian", "dim": 5})
+    chain = configs.ChainConfig(sample_rate=22050, block=8192,
+                                levels=[{"level": 512, "codec": "vqvae_512"}])
+    for seed in (1, 2):
+        (corpora / f"vae{seed}").mkdir()
+        keras.utils.set_random_seed(seed)
+        weights.save(corpora / f"vae{seed}", "vqvae_512", "", VQVAE(config).parts, config,
+                     {"tracks": [], "step": 10 * seed})
+        weights.save_chain(corpora / f"vae{seed}", chain)
+    return corpora
+
+
+def test_a_family_has_sounds_pictures_baselines_and_priors(family, main, tiny_weights):
+    # Of two tracks, so that there is somewhere to walk to.
+    (family / "one.yml").write_text("test: [t one, v one]\n")
+    asked = ("--section", "family", "--codecs", f"vae={family / 'vae1'}", f"vae={family / 'vae2'}",
+             f"tiny={tiny_weights.codecs}", "--data-dirs", str(family / "one"),
+             "--splits", str(family / "one.yml"))
+    for name, why in (("vae", "--slice-loss: no codec with codes is called 'vae'"),
+                      ("tiny", "one: no test track is as long as a slice of 8 s")):
+        code, _, said = main(*asked, "--slice-loss", name)
+        assert code == 2 and said.endswith(f"{why}\n")
+    code, said, _ = main(*asked)
+    assert code == 0
+    media = family / "docs" / "results" / "family"
+    files = {path.name for path in media.iterdir()}
+    assert files == {"one.png", "one_original.ogg", "one_vae_512.ogg",
+                     *(f"one_tiny_{level}.ogg" for level in (512, 128, 32, 8))}
+    assert set(said.splitlines()) == {f"wrote {family / 'RESULTS.md'}",
+                                      *(f"wrote {media / file}" for file in files)}
+    page = (family / "RESULTS.md").read_text(encoding="utf-8")
+    assert "## The family of codecs" in page and "docs/results/family/one_vae_512.ogg" in page
+    vae = next(line for line in page.splitlines() if line.startswith("| 512x | vae |"))
+    assert vae.count("(") >= 6 and "| 15 (10, 20) |" in vae and "| – |" in vae
+    assert any(line.startswith("|  | Opus 6 | 6.00 |") for line in page.splitlines())
+    assert "| codecs | samples dBFS |" in page and "TechnoGen" not in page
+    corpus = crossing.Corpus.of(family / "one", family / "one.yml")
+    row = json.loads(main(*asked, "--json")[1])[-2] | {"slice_loss": 0.5}
+    page = crossing.section(crossing.SECTIONS["family"], [row], [corpus])
+    assert "TechnoGen's test loss" in page and "tiny 0.500" in page
+
+
+def test_what_a_prior_is_judged_by_tells_silence_and_the_mean_from_music():
+    """A codec whose frames are the sound itself, five samples each."""
+    config = SimpleNamespace(has_codes=False, level=5, frame_width=5, sample_rate=22050, name="own",
+                             quantizer=SimpleNamespace(kind="gaussian"))
+    own = SimpleNamespace(config=config, encode=lambda x, label=None: x.reshape(1, -1, 5),
+                          decode=lambda z, label=None: z.reshape(1, -1))
+    low, high = (np.sin(np.arange(44100, dtype=np.float32) * f) / 2 for f in (0.1, 1.0))
+    found = crossing.judge_prior(own, [low, high], [low, high])
+    assert abs(found["level_db"]) < 0.1 and found["music_db"] == pytest.approx(-9.03, abs=0.01)
+    assert found["from_mean"] > 2 > found["apart"] > 0.1
+    walk = np.array(found["walk"])
+    assert walk[0] < 0.15 and walk[-1] > 0.85 and (np.diff(walk) > 0).all()
+    same = SimpleNamespace(config=config, encode=own.encode, decode=lambda z, label=None: 0 * z.reshape(1, -1))
+    silent = crossing.judge_prior(same, [low], [0 * low])
+    assert silent["level_db"] <= -100 and silent["apart"] == 0 and silent["walk"] is None
+
+
+def test_technogens_test_loss_is_of_whole_slices(tmp_path, tiny_weights):
+    """The same by its formula, from the codec's own parts."""
+    sound = music(20.0, 3)
+    data_folder(tmp_path / "one", {"t": sound, "a": music(1.0, 1)})
+    (tmp_path / "one.yml").write_text("test: [t]\n")
+    corpus = crossing.Corpus.of(tmp_path / "one", tmp_path / "one.yml")
+    found = weights.find(tiny_weights.codecs, "vqvae_32")
+    codec, size = load_codec(found), 176384
+    losses = []
+    for start in (0, size):
+        x = audio.from_u16(audio.read_window(corpus.tracks[0].path(corpus.data_dir), start, size))[None]
+        latents = np.array(codec.encoder(codec.front_end(x)))
+        chosen = np.array(codec.quantizer.lookup(codec.quantizer.encode(latents)))
+        y = np.array(codec(x))
+        a, b = (abs(librosa.stft(one[0], n_fft=1024, hop_length=256, pad_mode="constant"))
+                for one in (x, y))
+        losses.append(((x - y) ** 2).mean() + np.linalg.norm(a - b) / np.linalg.norm(a)
+                      + 0.8 * ((latents - chosen) ** 2).mean())
+    assert slices.test_loss(found, corpus) == pytest.approx(np.mean(losses), rel=1e-4)

@@ -120,6 +120,21 @@ def test_codecs_come_before_generators_and_options_are_passed_on(train_all,
     assert "generate_audio.py" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("preset, said", [
+    ("tiny", "{generate}\n"),
+    ("cvae", "python scripts/test_vqvae.py --model all --vqvae-weights-dir {out} --input FILE\n"
+             "  {generate} --seconds 30 --output FILE\n  python scripts/latents.py --help\n"),
+])
+def test_in_the_end_it_says_how_to_hear_what_was_trained(train_all, stages, tmp_path, capsys, preset,
+                                                         said):
+    assert train_all.main(["--data-dir", "d", "--output-dir", str(tmp_path), "--preset", preset,
+                           "--steps", "1"]) == 0
+    generate = (f"python scripts/generate_audio.py --vqvae-weights-dir {tmp_path} "
+                f"--generator-weights-dir {tmp_path}")
+    assert (f"To hear them:\n  {said.format(generate=generate, out=tmp_path)}To train them"
+            in capsys.readouterr().out)
+
+
 def test_hours_are_shared_out_and_what_is_not_used_is_shared_again(train_all,
                                                                    stages, tmp_path, capsys):
     run, _ = stages

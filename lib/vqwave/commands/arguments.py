@@ -1,7 +1,9 @@
 """Arguments that several commands share."""
 
-from .. import cli, weights
+from .. import cli, config, weights
 from ..config import DataConfig, TrainingConfig
+from ..files import CHECKOUT
+from ..measure import fad
 
 
 def add_data(parser):
@@ -9,22 +11,35 @@ def add_data(parser):
                         help="the data folder that `prepare` made")
 
 
-def add_codecs(parser, with_chain: bool = False):
-    """--vqvae-weights-dir. with_chain: the folder's chain.yml says which codecs there are."""
+def add_codecs(parser, with_chain: bool = False, preset: bool = False):
+    """--vqvae-weights-dir. with_chain: the folder's chain.yml says which codecs there are. preset:
+    see `add_weights`.
+    """
     chain = ", and of chain.yml if they are of a chain of your own" if with_chain else ""
-    parser.add_argument("--vqvae-weights-dir", default=weights.CODECS, metavar="DIR",
-                        help="the folder of the codecs" + chain)
+    _add_folder(parser, "--vqvae-weights-dir", weights.CODECS, "the folder of the codecs" + chain,
+                preset)
 
 
-def add_generators(parser):
-    parser.add_argument("--generator-weights-dir", default=weights.GENERATORS, metavar="DIR",
-                        help="the folder of the generators, and of chain.yml")
+def add_generators(parser, preset: bool = False):
+    """--generator-weights-dir. preset: see `add_weights`."""
+    _add_folder(parser, "--generator-weights-dir", weights.GENERATORS,
+                "the folder of the generators, and of chain.yml", preset)
 
 
-def add_weights(parser):
-    """The folders of both."""
-    add_codecs(parser)
-    add_generators(parser)
+def _add_folder(parser, flag, shipped, what, preset):
+    usual = f" (default: {shipped}); with --preset {weights.GENERATORS}/NAME" if preset else ""
+    parser.add_argument(flag, default=None if preset else shipped, metavar="DIR", help=what + usual)
+
+
+def add_weights(parser, preset: bool = False):
+    """The folders of both. preset: --preset too, which then says where they lie."""
+    if preset:
+        parser.add_argument("--preset", metavar="NAME",
+                            help=f"play what was trained as this preset, and nothing else: "
+                                 f"{', '.join(config.preset_names())}, or the path of a preset's "
+                                 f"YAML file")
+    add_codecs(parser, preset=preset)
+    add_generators(parser, preset)
 
 
 def add_epoch(parser, of: str):
@@ -40,6 +55,21 @@ def add_held_out(parser):
                         help="what the training holds out: a share of the hours, or a split.yml")
     parser.add_argument("--split-seed", type=cli.number(int, 0), default=TrainingConfig().seed,
                         metavar="S", help="the --seed of the training, by which a share is drawn")
+
+
+def add_musicnn(parser):
+    """--musicnn: the network that distances are measured by."""
+    parser.add_argument("--musicnn", metavar="PATH",
+                        help=f"the wheel of {fad.PACKAGE}, or the folder it was unpacked in "
+                             f"(default: fetched once)")
+
+
+def add_results(parser, what: str):
+    """--output-dir and --json. what: of the page there is."""
+    parser.add_argument("--output-dir", default=str(CHECKOUT), metavar="DIR",
+                        help=f"where {what}")
+    parser.add_argument("--json", action="store_true",
+                        help="print the figures as JSON, write nothing")
 
 
 def add_label(parser):

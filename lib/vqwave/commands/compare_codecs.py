@@ -8,21 +8,29 @@ from pathlib import Path
 from .. import cli, progress, weights
 from ..errors import UserError
 from ..files import CHECKOUT, printable
-from ..measure import crossing, evaluation, report, serving
+from ..measure import crossing, report, serving
 from ..play import engine
+from . import arguments
 
 
 def parser() -> argparse.ArgumentParser:
     """What the command can be told."""
     parser = cli.parser(
-        "Measure what codecs keep of music that they were, and were not, trained on: every folder "
-        f"of codecs on the test tracks of every corpus. Writes the section {crossing.SECTION!r} of "
-        "RESULTS.md.",
+        "Measure codecs side by side: those of every folder on the test tracks of every data "
+        "folder of their sample rate. Writes a section of RESULTS.md: what codecs keep of music "
+        "that they were, and were not, trained on, or what those of several presets do.",
         "--codecs wesnoth=final_weights singularity=weights/singularity both=weights/universal "
         "--data-dirs data/wesnoth data/singularity",
+        "--section family --codecs jukebox=weights/family/jukebox "
+        "soundstream=weights/family/soundstream soundstream=weights/family/soundstream_2 "
+        "--data-dirs data/wesnoth",
     )
+    parser.add_argument("--section", choices=tuple(crossing.SECTIONS), default="other_music",
+                        help="the section of RESULTS.md; family has sounds, pictures and Opus too "
+                             "(default: other_music)")
     parser.add_argument("--codecs", nargs="+", required=True, metavar="NAME=DIR", type=_named,
-                        help="folders of codecs, and what each is called in the table")
+                        help="folders of codecs, and what each is called in the table; several of "
+                             "one name are trainings that differ in their seed")
     parser.add_argument("--data-dirs", nargs="+", required=True, metavar="DIR",
                         help="data folders that `prepare` made")
     parser.add_argument("--splits", nargs="+", metavar="F.yml",
@@ -32,12 +40,11 @@ def parser() -> argparse.ArgumentParser:
                         help="the tracks to measure; figures of any side but test are only printed")
     parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0],
                         help="what runs the codecs")
-    parser.add_argument("--musicnn", metavar="PATH", help=f"the wheel of {evaluation.fad.PACKAGE}, "
-                        "or the folder it was unpacked in (default: fetched once)")
-    parser.add_argument("--output-dir", default=str(CHECKOUT), metavar="DIR",
-                        help="where RESULTS.md is")
-    parser.add_argument("--json", action="store_true",
-                        help="print the figures as JSON, write nothing")
+    parser.add_argument("--slice-loss", nargs="+", default=(), metavar="NAME",
+                        help="codecs, as the table calls them, whose test loss is also measured as "
+                             "TechnoGen does, on slices of 8 s of whole tracks")
+    arguments.add_musicnn(parser)
+    arguments.add_results(parser, "RESULTS.md is")
     return parser
 
 
@@ -57,19 +64,32 @@ def main(argv=None) -> int:
                         f"folders; it must name one for each")
     corpora = [crossing.Corpus.of(one, split, args.side == "test")
                for one, split in zip(args.data_dirs, splits, strict=True)]
-    codecs = {name: weights.find_folder(folder, weights.CODECS) for name, folder in args.codecs}
+    codecs = crossing.find([(name, weights.find_folder(folder, weights.CODECS))
+                            for name, folder in args.codecs], corpora)
+    if unknown := set(args.slice_loss) - {one.name for one in codecs
+                                          if one.weight_set.config.has_codes}:
+        raise UserError(f"--slice-loss: no codec with codes is called {min(unknown)!r}")
+    kind = crossing.SECTIONS[args.section]
     embed = serving.load_embedder(args.musicnn, lambda line: print(line, file=sys.stderr))
     with progress.bar() as bar:
         task = bar.add_task("", total=1.0)
-        rows = crossing.measure(codecs, corpora, embed, args.engine,
+        rows = crossing.measure(codecs, corpora, embed, args.engine, kind.baselines,
+                                args.slice_loss,
                                 lambda what, share: bar.update(task, description=what,
                                                                completed=share))
     if args.json:
         print(json.dumps(rows, indent=1))
         return 0
     command = report.command_line("compare_codecs.py", sys.argv[1:] if argv is None else argv)
-    if args.side == "test":
-        print(f"wrote {printable(crossing.write(rows, corpora, args.output_dir, command))}")
-    else:
-        print(crossing.section(rows, corpora, command))
+    if args.side != "test":
+        print(crossing.section(kind, rows, corpora, command))
+        return 0
+    files = []
+    if kind.folder:
+        folder = Path(args.output_dir) / "docs" / "results" / kind.folder
+        files = crossing.draw(codecs, corpora, rows, folder, args.engine)
+    page = crossing.write(kind, rows, corpora, args.output_dir, command,
+                          [file.name for file in files])
+    for file in (page, *files):
+        print(f"wrote {printable(file)}")
     return 0

@@ -92,15 +92,10 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_epoch(parser, "generators")
     parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0],
                         help="what runs the models")
-    parser.add_argument("--musicnn", metavar="PATH", help=f"the wheel of {evaluation.fad.PACKAGE}, "
-                                                          f"or the folder it "
-                        "was unpacked in (default: fetched once)")
+    arguments.add_musicnn(parser)
     parser.add_argument("--cache-dir", metavar="DIR", help="where what was measured is kept "
                         "(default: .evaluation in the data folder)")
-    parser.add_argument("--output-dir", default=str(CHECKOUT), metavar="DIR",
-                        help="where RESULTS.md and docs/ are")
-    parser.add_argument("--json", action="store_true",
-                        help="print the figures as JSON, write nothing")
+    arguments.add_results(parser, "RESULTS.md and docs/ are")
     return parser
 
 

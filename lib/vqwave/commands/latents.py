@@ -55,7 +55,8 @@ def parser() -> argparse.ArgumentParser:
     part(one, 30.0)
     one.add_argument("--seed", type=cli.number(int, 0), default=1, metavar="S",
                      help="decides what is drawn")
-    one.add_argument("--temperature", type=cli.number(above=0, most=10), default=1.0, metavar="T",
+    one.add_argument("--temperature", type=cli.number(above=0, most=latents.WIDEST),
+                     default=1.0, metavar="T",
                      help="the standard deviation that is drawn with")
     output(one)
     one = kind("walk", walk, "a piece that begins as one recording and ends as another")
@@ -88,10 +89,10 @@ def reconstruct(args, codec):
 
 
 def sample(args, codec):
-    config = codec.config
-    samples = api.samples_in(args.seconds, config.sample_rate)
-    drawn = latents.sample_prior(config, -(-samples // config.level), args.seed, args.temperature)
-    _write(args.output, latents.decode(codec, drawn, samples, args.label), config.sample_rate)
+    rate = codec.config.sample_rate
+    [piece] = latents.Sample(codec, api.samples_in(args.seconds, rate), args.seed, args.temperature,
+                             args.label)
+    _write(args.output, piece, rate)
 
 
 def walk(args, codec):

@@ -48,8 +48,7 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--data-dir", metavar="DIR",
                       help="a data folder that `prepare` made: its held-out tracks")
     arguments.add_held_out(parser)
-    parser.add_argument("--musicnn", metavar="PATH",
-                        help=f"see {cli.command('evaluate')} --help (default: fetched once)")
+    arguments.add_musicnn(parser)
     parser.add_argument("--note", action="store_true",
                         help="with --data-dir, of the music that the codecs were trained on: write "
                              "the figures into their YAML files, as what they should do elsewhere")

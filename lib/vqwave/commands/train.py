@@ -101,14 +101,24 @@ def main(argv=None) -> int:
     plan.run(chosen)
     folder = shlex.quote(str(output))
     models = {stage.name for stage in chosen.stages}
-    hear = (f"{cli.command('generate')} --vqvae-weights-dir {folder} --generator-weights-dir "
-            f"{folder}" if chosen.chain.plays else
-            f"{cli.command('test-codec')} --model all --vqvae-weights-dir {folder} --input FILE, "
-            f"or {cli.command('latents')} --help")
+    lines = "\n  ".join(_hearing(chosen, folder))
     print(f"All {len(models)} models are trained, in {plan.format_hours(chosen.spent)}. To "
-          f"hear them:\n  {hear}\nTo train them further: the same command with more --steps in "
+          f"hear them:\n  {lines}\nTo train them further: the same command with more --steps in "
           f"place of --hours")
     return 0
+
+
+def _hearing(chosen: plan.Plan, folder: str) -> list[str]:
+    """The commands that let what was trained be heard."""
+    generate = (f"{cli.command('generate')} --vqvae-weights-dir {folder} --generator-weights-dir "
+                f"{folder}")
+    if chosen.chain.plays:
+        return [generate]
+    hear = [f"{cli.command('test-codec')} --model all --vqvae-weights-dir {folder} --input FILE"]
+    preset = config.preset(chosen.preset)
+    if not any(preset.codec(name).has_codes for name in chosen.chain.codecs.values()):
+        hear += [f"{generate} --seconds 30 --output FILE", f"{cli.command('latents')} --help"]
+    return hear
 
 
 def _passed_on() -> list[str]:

@@ -34,5 +34,5 @@ def main(argv=None) -> int:
     from ..train import training
 
     training.train_codec(settings.model, args.data_dir, settings.options,
-                         settings.training, settings.data)
+                         settings.training, settings.data, chain=settings.chain)
     return 0

@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import cli
 from ..errors import UserError
-from ..files import atomic_write, printable, reason, sweep
+from ..files import atomic_write, check_place, printable, reason, sweep
 
 AUDIO_SUFFIXES = (".m4a", ".mp3", ".wav", ".flac", ".ogg", ".opus", ".aac", ".aiff")
 SILENCE = 32768
@@ -384,19 +384,15 @@ def transpose(blocks, samples: int, semitones: int):
 
 
 def check_output(path) -> Path:
-    """The path, if audio can be written there. Raises `UserError` for an unknown ending, a missing
-    folder, or a path that is a folder itself.
+    """The path, if audio can be written there. Raises `UserError` for an unknown ending, and where
+    `check_place` does.
     """
     path = Path(path)
     if path.suffix.lower() not in _FORMATS:
         raise UserError(f"{printable(path)}: audio is written as {', '.join(_FORMATS)}; " + (
             f"{printable(path.suffix)!r} is none of them" if path.suffix
             else "the name has no such ending"))
-    if path.is_dir():
-        raise UserError(f"{printable(path)}: is a folder; name a file")
-    if not path.parent.is_dir():
-        raise UserError(f"{printable(path)}: there is no folder {printable(path.parent)}")
-    return path
+    return check_place(path)
 
 
 class Writer:

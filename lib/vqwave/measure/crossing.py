@@ -1,27 +1,66 @@
-"""Codecs on music that they were not trained on: several folders of codecs, each measured on
-several corpora, and the section of RESULTS.md that shows it.
+"""Codecs side by side: several folders of codecs, each measured on the corpora of its sample rate,
+and a section of RESULTS.md that shows it.
 
-Trained on one corpus and tested on the other is the control for codecs that were trained on both.
+`other_music`: on music that they were not trained on; trained on one corpus and tested on the other
+is the control for codecs that were trained on both. `family`: of several presets, on the same
+music.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from .. import machine, weights
+import numpy as np
+
+from .. import machine, metrics, plots, weights
 from ..data import manifest
 from ..data.splits import read_split, track_name
 from ..errors import UserError
-from ..play import engine
-from . import fad, report, serving, summary
-from .parts.part import Page, table
+from ..files import make_folder
+from ..play import engine, latents
+from . import fad, report, serving, slices, summary
+from .parts.codecs import baseline_name, recode
+from .parts.part import Gallery, Page, spread, table
 
-SECTION = "codecs on other music"
-COLUMNS = (("notes kept", "notes", ".3f"), ("chroma", "chroma", ".3f"), ("SC dB", "sc_db", ".2f"),
-           ("mel", "mel", ".3f"), ("SI-SDR dB", "si_sdr_db", ".2f"),
-           ("distance", "distance", ".1f"))
+LISTEN = 10.0
+"""Seconds of an example."""
+
+COLUMNS = (("kbit/s", "kbps", ".2f"), ("notes kept", "notes", ".3f"), ("chroma", "chroma", ".3f"),
+           ("SC dB", "sc_db", ".2f"), ("mel", "mel", ".3f"), ("SI-SDR dB", "si_sdr_db", ".2f"),
+           ("distance", "distance", ".1f"), ("latency ms", "latency_ms", ".0f"),
+           ("steps", "steps", ".0f"))
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of RESULTS.md that compares codecs.
+
+    about: what stands first. folder: of docs/results, where its sounds and pictures are; "" has
+    none. baselines: (name, encoder, bits a second) of FFmpeg's codecs to measure beside them.
+    """
+
+    title: str
+    about: str
+    folder: str = ""
+    baselines: Sequence[tuple[str, str, int]] = ()
+
+
+_OF = (f"of {serving.EXCERPT:g} s of each test track, at most {serving.MOST:g} s of a corpus. "
+       "Where a cell has brackets, it is the mean of several trainings that differ in their seed. "
+       "Steps: after how many training was best on the validation tracks.")
+SECTIONS = {
+    "other_music": Section(
+        "codecs on other music",
+        f"What codecs that were trained on one corpus, or on several, keep of each: {_OF} The "
+        f"codecs of another corpus are the control."),
+    "family": Section(
+        "the family of codecs",
+        f"What the codecs of each preset ([docs/family.md](docs/family.md)) keep: {_OF}", "family",
+        (("Opus", "libopus", 6000),)),
+}
 
 
 @dataclass(frozen=True)
@@ -49,38 +88,136 @@ class Corpus:
             raise UserError(f"{split}: holds no track out to measure codecs on")
         return cls(Path(data_dir).resolve().name, Path(data_dir), held_out, spans)
 
+    @property
+    def rate(self) -> int:
+        """Hz."""
+        return self.tracks[0].sample_rate
 
-def measure(codecs: Mapping[str, str], corpora: Sequence[Corpus],
-            embed: fad.Embedder | None = None, engine_name: str = engine.ENGINES[0],
-            progress: Callable[[str, float], None] = lambda what, share: None) -> list[dict]:
-    """What each codec keeps of each corpus: rows {"corpus", "codecs", "level", "model", "known"}
-    and the figures of `serving.measure`.
+    @cached_property
+    def excerpts(self) -> list[np.ndarray]:
+        """What codecs are measured on: see `serving.excerpts`."""
+        return serving.excerpts(self.data_dir, self.tracks, self.spans)
 
-    known: the names of the corpus's tracks that the codec was trained on; None where its record
-    does not say.
 
-    Args:
-        codecs: what folders of codecs are called, and where they are.
+@dataclass(frozen=True)
+class Named:
+    """A codec and what its folder is called in the table; several of one name differ in their
+    seed.
+    """
+
+    name: str
+    weight_set: weights.WeightSet
+
+    @property
+    def rate(self) -> int:
+        return self.weight_set.config.sample_rate
+
+
+def find(folders: Sequence[tuple[str, str]], corpora: Sequence[Corpus]) -> list[Named]:
+    """All codecs of the chains of some folders, each (name, folder).
 
     Raises:
-        UserError: a codec is missing, or a corpus is of another rate.
+        UserError: a codec is missing, or no corpus is of its rate.
     """
-    found = {name: [weights.find(folder, codec) for codec in weights.chain(folder).codecs.values()]
-             for name, folder in codecs.items()}
-    rows, all_of = [], len(corpora) * sum(map(len, found.values()))
+    found = [Named(name, weights.find(folder, codec)) for name, folder in folders
+             for codec in weights.chain(folder).codecs.values()]
+    rates = {corpus.rate for corpus in corpora}
+    for one in found:
+        if one.rate not in rates:
+            raise UserError(f"{one.weight_set.name} of {one.name} is at {one.rate} Hz; the data "
+                            f"folders are at {', '.join(map(str, sorted(rates)))} Hz")
+    return found
+
+
+def measure(codecs: Sequence[Named], corpora: Sequence[Corpus],
+            embed: fad.Embedder | None = None, engine_name: str = engine.ENGINES[0],
+            baselines: Sequence[tuple[str, str, int]] = (), sliced: Sequence[str] = (),
+            progress: Callable[[str, float], None] = lambda what, share: None) -> list[dict]:
+    """What each codec keeps of each corpus of its rate: rows {"corpus", "codecs", "level", "model",
+    "known", "kbps", "latency_ms", "steps"} and the figures of `serving.compare`; of one without
+    codes also "prior", see `judge_prior`; of those of `sliced` also "slice_loss".
+
+    known: the names of the corpus's tracks that the codec was trained on; None where its record
+    does not say. kbps: None without codes.
+
+    Args:
+        baselines: (name, encoder, bits a second) of FFmpeg's codecs, measured on the corpora that
+            codecs with codes are measured on; their level is 0.
+        sliced: what the codecs are called that are measured by `slices.test_loss` too.
+    """
+    pairs = [(corpus, one) for corpus in corpora for one in codecs if one.rate == corpus.rate]
+    rows = []
+    for done, (corpus, one) in enumerate(pairs):
+        found, config = one.weight_set, one.weight_set.config
+        progress(f"{found.name} of {one.name} on {corpus.name}", done / len(pairs))
+        codec, sounds = engine.load_codec(found, engine_name), corpus.excerpts
+        copies = [serving.copy(codec, sound) for sound in sounds]
+        rows.append({"corpus": corpus.name, "codecs": one.name, "level": config.level,
+                     "model": found.name, "known": _known(found, corpus),
+                     "kbps": metrics.bitrate(config) if config.has_codes else None,
+                     "latency_ms": 1000.0 * codec.latency, "steps": found.record.get("step")}
+                    | serving.compare(zip(sounds, copies, strict=True), corpus.rate, embed))
+        if not config.has_codes:
+            rows[-1]["prior"] = judge_prior(codec, sounds, copies)
+        if one.name in sliced:
+            rows[-1]["slice_loss"] = slices.test_loss(found, corpus)
     for corpus in corpora:
-        sounds = serving.excerpts(corpus.data_dir, corpus.tracks, corpus.spans)
-        for name, sets in found.items():
-            for one in sets:
-                progress(f"{one.name} of {name} on {corpus.name}", len(rows) / all_of)
-                rate = corpus.tracks[0].sample_rate
-                if one.config.sample_rate != rate:
-                    raise UserError(f"{corpus.data_dir}: is at {rate} Hz, {one.name} of {name} at "
-                                    f"{one.config.sample_rate} Hz")
-                figures = serving.measure(engine.load_codec(one, engine_name), sounds, embed)
-                rows.append({"corpus": corpus.name, "codecs": name, "level": one.config.level,
-                             "model": one.name, "known": _known(one, corpus)} | figures)
+        if not any(row["corpus"] == corpus.name and row["kbps"] for row in rows):
+            continue
+        for name, encoder, bits in baselines:
+            rows.append({"corpus": corpus.name, "codecs": baseline_name(name, bits), "level": 0,
+                         "model": encoder, "known": [], "kbps": bits / 1000,
+                         "latency_ms": None, "steps": None}
+                        | serving.compare(((sound, recode(sound, corpus.rate, encoder, bits)[0])
+                                           for sound in corpus.excerpts), corpus.rate, embed))
     return rows
+
+
+def judge_prior(codec: engine.CodecEngine, sounds: Sequence[np.ndarray],
+                copies: Sequence[np.ndarray], pieces: int = 3) -> dict:
+    """What a VAE makes by itself, in figures, beside what it makes of recordings.
+
+    Args:
+        sounds, copies: recordings and what comes back of them, float32 [samples] each.
+
+    Returns:
+        level_db: of `pieces` samples of the prior, as long as the first sound, the mean RMS in
+        dBFS; music_db: of the copies. apart: the mean mel distance between the
+        samples; from_mean: between them and the decoded mean of the prior, zeros. walk: how far the
+        average spectrum has gone from the first sound to the last in each tenth of a walk between
+        them, 0 to 1; None where there is one sound alone.
+    """
+    rate, config = codec.config.sample_rate, codec.config
+    samples = len(sounds[0])
+    frames = -(-samples // config.level)
+    drawn = [latents.decode(codec, latents.sample_prior(config, frames, seed), samples)
+             for seed in range(1, pieces + 1)]
+    mean = latents.decode(codec, np.zeros((frames, config.frame_width), np.float32), samples)
+
+    def between(others):
+        return float(np.mean([metrics.mel_distance(x, y, rate) for x, y in others]))
+
+    return {"level_db": float(np.mean([metrics.rms_db(x) for x in drawn])),
+            "music_db": float(np.mean([metrics.rms_db(x) for x in copies])),
+            "apart": between([(x, y) for i, x in enumerate(drawn) for y in drawn[:i]]),
+            "from_mean": between([(mean, x) for x in drawn]),
+            "walk": _walk(codec, sounds[0], sounds[-1]) if len(sounds) > 1 else None}
+
+
+def _walk(codec, begin, end, steps: int = 10) -> list[float]:
+    count = min(len(begin), len(end))
+    ends = [latents.encode(codec, one[:count]) for one in (begin, end)]
+    made = latents.decode(codec, latents.walk(*ends), count)
+
+    def spectra(sound):
+        frames = np.concatenate(list(metrics.magnitudes(sound, 2048, 512)))
+        return [part.mean(0) for part in np.array_split(frames, steps)]
+
+    first, last = (spectra(latents.decode(codec, one, count)) for one in ends)
+    gone = []
+    for there, a, b in zip(spectra(made), first, last, strict=True):
+        gone.append(float((there - a) @ (b - a) / max((b - a) @ (b - a), 1e-9)))
+    return gone
 
 
 def _known(found: weights.WeightSet, corpus: Corpus) -> list[str] | None:
@@ -89,31 +226,97 @@ def _known(found: weights.WeightSet, corpus: Corpus) -> list[str] | None:
                                              if track.sha256[:16] in set(heard))
 
 
-def section(rows: Sequence[dict], corpora: Sequence[Corpus], command: str = "") -> str:
-    """The Markdown of `measure`'s rows: a table a corpus, codecs of one level side by side."""
-    page, marks = Page("", ()), set()
-    page.add(f"## {SECTION[0].upper()}{SECTION[1:]}")
-    page.add(f"What codecs that were trained on one corpus, or on several, keep of each: of "
-             f"{serving.EXCERPT:g} s of each test track, at most {serving.MOST:g} s of a corpus. "
-             f"The codecs of another corpus are the control.")
-    if command:
-        page.add("```bash", command, "```")
+def section(kind: Section, rows: Sequence[dict], corpora: Sequence[Corpus], command: str = "",
+            files: Sequence[str] = ()) -> str:
+    """The Markdown of `measure`'s rows: a table a corpus, codecs of one level side by side, and
+    what `draw` wrote, by name.
+    """
+    page, marks = Page(f"docs/results/{kind.folder}", files), set()
+    page.begin(kind.title, kind.about, command)
     for corpus in corpora:
         own = [row for row in rows if row["corpus"] == corpus.name]
-        page.heading(f"{corpus.name}: {len(corpus.tracks)} tracks, {own[0]['seconds']:.0f} s")
-        shown = []
-        for row in sorted(own, key=lambda row: -row["level"]):
-            mark = "†" if row["known"] is None else "\\*" * bool(row["known"])
+        if not own:
+            continue
+        page.heading(f"{corpus.name}: {corpus.rate:,} Hz, {len(corpus.tracks)} tracks, "
+                     f"{own[0]['seconds']:.0f} s")
+        shown, priors = [], []
+        for level, name in dict.fromkeys((row["level"], row["codecs"])
+                                         for row in sorted(own, key=lambda row: -row["level"])):
+            same = [row for row in own if (row["level"], row["codecs"]) == (level, name)]
+            mark = ("†" if any(row["known"] is None for row in same)
+                    else "\\*" * any(row["known"] for row in same))
             marks.add(mark)
-            shown.append((f"{row['level']}x", row["codecs"] + mark, *(
-                "–" if row[key] is None else f"{row[key]:{form}}" for _, key, form in COLUMNS)))
+            shown.append((f"{level}x" if level else "", name + mark,
+                          *(_cell([row[key] for row in same], form) for _, key, form in COLUMNS)))
+            priors += [(name, row["prior"]) for row in same if "prior" in row]
         page.add(*table(("level", "codecs", *(title for title, *_ in COLUMNS)), shown))
+        if priors:
+            _write_priors(page, priors)
+        if losses := [(row["codecs"], row["slice_loss"]) for row in own if "slice_loss" in row]:
+            page.add(f"TechnoGen's test loss, of slices of {slices.SECONDS:g} s of whole test "
+                     f"tracks (its own test songs: 0.105 for the smallest model, 0.435 and 0.075 "
+                     f"for larger ones): " + ", ".join(f"{name} {loss:.3f}"
+                                                       for name, loss in losses) + ".")
+        page.listen([(f"{corpus.name}_original.ogg", "original"),
+                     *((file, f"{name} {level}x") for (level, name), file in
+                       _examples(own, corpus).items())])
+        page.picture(f"{corpus.name}.png", "Waveforms and spectrograms of an original and of what "
+                                           "each codec keeps of it")
     notes = (["\\* Trained on some of these tracks."] * ("\\*" in marks)
              + ["† There is no record of what they were trained on."] * ("†" in marks))
     page.add(" ".join([*notes, f"Measured on {machine.describe()['cpu']}."]))
-    return "\n".join(page.lines).strip()
+    return page.text
 
 
-def write(rows: Sequence[dict], corpora: Sequence[Corpus], folder, command: str = "") -> Path:
+def _cell(values, form: str) -> str:
+    there = [value for value in values if value is not None]
+    return spread(float(np.mean(there)), there, form) if there else "–"
+
+
+def _write_priors(page: Page, priors):
+    page.add("What VAEs make by themselves: three samples of the prior, their level beside that of "
+             "reconstructed music, how far (mel) they are from each other and from the decoded "
+             "mean; and how far the average spectrum has gone in each tenth of a walk from the "
+             "first recording to the last.")
+    page.add(*table(("codecs", "samples dBFS", "music dBFS", "apart", "from the mean", "walk"), [
+        (name, f"{one['level_db']:.1f}", f"{one['music_db']:.1f}", f"{one['apart']:.2f}",
+         f"{one['from_mean']:.2f}", " ".join(f"{x:.2f}" for x in one["walk"] or ()))
+        for name, one in priors]))
+
+
+def _examples(rows, corpus: Corpus) -> dict[tuple[int, str], str]:
+    """The files to listen to, by (level, what the codecs are called)."""
+    return {(row["level"], row["codecs"]): f"{corpus.name}_{row['codecs']}_{row['level']}.ogg"
+            for row in rows if row["level"]}
+
+
+def draw(codecs: Sequence[Named], corpora: Sequence[Corpus], rows: Sequence[dict], folder,
+         engine_name: str = engine.ENGINES[0]) -> list[Path]:
+    """`LISTEN` seconds of each corpus and what each codec keeps of them, to hear and to see, in
+    `folder`. Of several trainings of one name the first is heard.
+    """
+    written = []
+    for corpus in corpora:
+        gallery = Gallery(make_folder(folder), corpus.rate)
+        sound = corpus.excerpts[0][: round(LISTEN * corpus.rate)]
+        heard = {"original": sound}
+        for key, file in _examples([row for row in rows if row["corpus"] == corpus.name],
+                                   corpus).items():
+            one = next(one for one in codecs if one.rate == corpus.rate
+                       and (one.weight_set.config.level, one.name) == key)
+            made = serving.copy(engine.load_codec(one.weight_set, engine_name), sound)
+            heard[f"{key[1]} {key[0]}x"] = made
+            gallery.example(file, made)
+        if len(heard) > 1:
+            gallery.example(f"{corpus.name}_original.ogg", sound)
+            gallery.picture(f"{corpus.name}.png", plots.spectrograms, heard,
+                            sample_rate=corpus.rate,
+                            title=f"{corpus.name}, {LISTEN:g} s of a test track")
+        written += gallery.written
+    return written
+
+
+def write(kind: Section, rows: Sequence[dict], corpora: Sequence[Corpus], folder, command: str = "",
+          files: Sequence[str] = ()) -> Path:
     """Write the section into RESULTS.md of `folder`, in place of the one that stands there."""
-    return report.write_section(folder, SECTION, section(rows, corpora, command))
+    return report.write_section(folder, kind.title, section(kind, rows, corpora, command, files))

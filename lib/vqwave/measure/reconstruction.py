@@ -39,18 +39,31 @@ def reconstruct(codec_engine, audio, books: int | None = None) -> tuple[np.ndarr
     decoded = time.perf_counter()
     seconds = len(audio) / config.sample_rate
     in_blocks = {"block_speed": block_speed(codec_engine, audio)} if config.in_blocks else {}
-    of_codes = {} if not config.has_codes else {
-        **metrics.codebook_figures(metrics.histogram(codes, config.num_codes)),
-        "bitrate_kbps": metrics.bitrate(config) * codes.shape[-1] / config.books,
-        "codes": int(codes.size)}
     return made, {
         **in_blocks,
         **metrics.distances(audio, made, config.sample_rate),
-        **of_codes,
+        **figures_of_codes(config, codes),
         "latency_ms": 1000.0 * codec_engine.latency,
         "encode_speed": seconds / max(encoded - start, 1e-9),
         "decode_speed": seconds / max(decoded - encoded, 1e-9),
     }
+
+
+def figures_of_codes(config, codes) -> dict:
+    """What the frames of a codec cost, and how its books are used.
+
+    Args:
+        codes: int [..., books], of all its books or the first of them.
+
+    Returns:
+        `metrics.codebook_figures`, `bitrate_kbps` and `codes` (their number); nothing of a codec
+        whose frames are vectors.
+    """
+    if not config.has_codes:
+        return {}
+    return {**metrics.codebook_figures(metrics.histogram(codes, config.num_codes)),
+            "bitrate_kbps": metrics.bitrate(config) * codes.shape[-1] / config.books,
+            "codes": int(codes.size)}
 
 
 def block_speed(codec_engine, audio, seconds: float = 10.0) -> float:

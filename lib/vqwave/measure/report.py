@@ -153,8 +153,7 @@ def section(results: dict, evaluation: Evaluation, name: str, files: Sequence[st
         page.add(_describe_choices(evaluation.for_side(side)))
     if evaluation.plan.rough:
         page.add("These figures are rough: they are of a quick run.")
-    if command:
-        page.add("```bash", command, "```")
+    page.command(command)
     _write_figures(page, sides, evaluation, targets or figures(evaluation.music.chain))
     for part in PARTS.values():
         if measured := {side: found for side, found in sides.items() if part.name in found}:
@@ -166,7 +165,7 @@ def section(results: dict, evaluation: Evaluation, name: str, files: Sequence[st
     page.add(f"Measured on {about['cpu']}, {about['cores']} cores, with " + ", ".join(
         f"{key} {value}" for key, value in about["versions"].items()
         if key in ("vqwave", "onnxruntime", "tensorflow", "av", "numpy")) + ".")
-    return "\n".join(page.lines).strip()
+    return page.text
 
 
 def _write_figures(page, sides, evaluation, targets):

@@ -8,7 +8,7 @@ trained on, where its set's YAML has that (`test-codec --note` writes it); else 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,25 +74,44 @@ def excerpts(data_dir, tracks: Sequence[manifest.Track], spans: dict[str, tuple[
 
 def measure(codec: CodecEngine, sounds: Sequence[np.ndarray], embed: fad.Embedder | None = None,
             report: Callable[[float], None] = lambda share: None) -> dict:
-    """What comes back of some music: {"notes", "chroma", "sc_db", "mel", "si_sdr_db", "distance",
-    "seconds"}; means over the sounds, each as long as it counts.
+    """What comes back of some music from a codec: see `compare`.
 
     Args:
         sounds: float32 [samples] each, at the codec's rate.
+    """
+    def pairs():
+        for done, sound in enumerate(sounds):
+            report(done / len(sounds))
+            yield sound, copy(codec, sound)
+
+    return compare(pairs(), codec.config.sample_rate, embed)
+
+
+def copy(codec: CodecEngine, sound: np.ndarray) -> np.ndarray:
+    """What comes back of a sound: float32 [samples] -> [samples]."""
+    return codec.decode(codec.encode(sound[None]))[0, : len(sound)]
+
+
+def compare(pairs: Iterable[tuple[np.ndarray, np.ndarray]], sample_rate: int,
+            embed: fad.Embedder | None = None) -> dict:
+    """How near copies come to their originals: {"notes", "chroma", "sc_db", "mel", "si_sdr_db",
+    "distance", "seconds"}; means over the sounds, each as long as it counts.
+
+    Args:
+        pairs: (original, copy), float32 [samples] each.
         embed: None leaves out the Fréchet distance: it is None then, as where there are fewer than
             two patches of sound.
     """
-    rate, rows, patches = codec.config.sample_rate, [], []
-    for done, sound in enumerate(sounds):
-        report(done / len(sounds))
-        made = codec.decode(codec.encode(sound[None]))[0, : len(sound)]
-        rows.append(notes.compare(sound, made, rate) | metrics.distances(sound, made, rate))
+    rows, patches, lengths = [], [], []
+    for sound, made in pairs:
+        rows.append(notes.compare(sound, made, sample_rate)
+                    | metrics.distances(sound, made, sample_rate))
+        lengths.append(len(sound))
         if embed:
-            patches.append((embed(sound, rate), embed(made, rate)))
-    lengths = [len(sound) for sound in sounds]
+            patches.append((embed(sound, sample_rate), embed(made, sample_rate)))
     found: dict = {key: float(np.average([row[key] for row in rows], weights=lengths))
                    for key in rows[0]}
-    found |= {"distance": None, "seconds": sum(lengths) / rate}
+    found |= {"distance": None, "seconds": sum(lengths) / sample_rate}
     if sum(len(original) for original, _ in patches) >= 2:
         originals, copies = (np.concatenate(side) for side in zip(*patches, strict=True))
         found["distance"] = fad.frechet(copies, originals)

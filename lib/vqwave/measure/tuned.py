@@ -79,12 +79,10 @@ def section(made: Summary, name: str, run: dict, scratch_dir=None, command: str 
     scratch = [learnt(weights.find(scratch_dir, row["model"]))
                for row in made.generators] if scratch_dir else None
     found, page = figures(made, run, scratch), Page("", ())
-    page.add(f"## {section_name(name)[0].upper()}{section_name(name)[1:]}")
-    page.add(f"{plan.format_hours(run['spent'])} of training on {made.tracks} tracks "
-             f"({60 * made.hours:.0f} min); held out are {made.held_out} "
-             f"({60 * made.held_out_hours:.0f} min).")
-    if command:
-        page.add("```bash", command, "```")
+    page.begin(section_name(name),
+               f"{plan.format_hours(run['spent'])} of training on {made.tracks} tracks "
+               f"({60 * made.hours:.0f} min); held out are {made.held_out} "
+               f"({60 * made.held_out_hours:.0f} min).", command)
     judged = [target.judge(found) for target in targets]
     page.add(*table(("", "must", "aim", "measured", "verdict"), [
         (row["what"], bound(row, "must"), bound(row, "aim"),
@@ -119,4 +117,4 @@ def section(made: Summary, name: str, run: dict, scratch_dir=None, command: str 
     about = machine.describe()
     page.add(f"Measured on {about['cpu']}, {about['cores']} cores. Memory is the peaks of the "
              f"processes that ran together, added up.")
-    return "\n".join(page.lines).strip()
+    return page.text

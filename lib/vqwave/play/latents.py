@@ -4,10 +4,17 @@ are vectors, not codes, so no generator plays them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
-from ..errors import UserError
+from ..errors import UserError, check_number
+from .labels import find_labels, read_labels
 from .sampling import uniforms
+from .stream import draw_seed
+
+WIDEST = 10.0
+"""The highest temperature: the standard deviation that a prior is drawn with."""
 
 
 def check_latents(config):
@@ -60,3 +67,42 @@ def decode(codec, vectors, samples: int | None = None, label=None) -> np.ndarray
     label: what it is to be, see `engine.CodecEngine`.
     """
     return codec.decode(np.asarray(vectors, np.float32)[None], label)[0, :samples]
+
+
+def check_sample(config, temperature: float, label):
+    """Raises `UserError` where a codec's prior cannot be sampled so, see `Sample`."""
+    check_latents(config)
+    check_number("temperature", temperature, above=0, most=WIDEST)
+    if label:
+        read_labels(label, find_labels([config]), 1)
+
+
+class Sample:
+    """A piece that a VAE's prior makes: an iterator of one block, float32 [samples], which says
+    of itself what a `Stream` does.
+
+    Args:
+        codec: the VAE's engine. samples: how long the piece is.
+        seed: decides what is drawn; None draws one, `.seed` says it.
+        temperature: the standard deviation that is drawn with.
+        label: what it is to be, see `engine.CodecEngine`.
+
+    Raises:
+        UserError: the codec has codes, or knows no such label.
+    """
+
+    batch = None
+
+    def __init__(self, codec, samples: int, seed: int | None = None, temperature: float = 1.0,
+                 label=None):
+        check_sample(codec.config, temperature, label)
+        self.codec, self.label = codec, label
+        self.samples, self.sample_rate = samples, codec.config.sample_rate
+        self.seed, self.position = draw_seed(seed), 0
+        self.temperature = temperature
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        config = self.codec.config
+        drawn = sample_prior(config, -(-self.samples // config.level), self.seed, self.temperature)
+        self.position = self.samples
+        yield decode(self.codec, drawn, self.samples, self.label)

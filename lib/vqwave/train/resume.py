@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import config, files, weights
-from ..config import DataConfig, TrainingConfig
+from ..config import ChainConfig, DataConfig, TrainingConfig
 from ..errors import UserError
 from .options import RunOptions
 from .record import RunRecord, RunState
@@ -32,13 +32,17 @@ class Start:
     weights: weights.WeightSet | None = None
 
 
-def open_folder(folder, name: str):
-    """Make the output folder and check that it can be written to, before hours of work."""
+def open_folder(folder, name: str, chain: ChainConfig | None = None):
+    """Make the output folder and check that it can be written to, before hours of work. chain: see
+    `weights.add_chain`.
+    """
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         with open(Path(folder) / f".{name}.lock", "a"), tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(4096))
             file.flush()
+        if chain:
+            weights.add_chain(folder, chain)
     except OSError as e:
         raise UserError(f"{folder}: cannot be written to: {e.strerror}") from e
     files.sweep(folder)

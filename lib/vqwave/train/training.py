@@ -34,13 +34,18 @@ from .record import STEPS_PER_EPOCH, RunRecord, run_variables
 
 def train_codec(model: CodecConfig, data_dir, options: RunOptions,
                 training: TrainingConfig | None = None,
-                data: DataConfig | None = None, say: Reporter | None = None) -> RunRecord:
+                data: DataConfig | None = None, say: Reporter | None = None,
+                chain: ChainConfig | None = None) -> RunRecord:
     """Train one codec on a prepared folder.
+
+    Args:
+        chain: that it is of, see `weights.add_chain`.
 
     Returns:
         The run's record: `step`, `best`, `finished` …
     """
-    return _train(CodecJob(model, data_dir, options.decoder_only), options, training, data, say)
+    return _train(CodecJob(model, data_dir, options.decoder_only), options, training, data, say,
+                  chain)
 
 
 def train_generator(model: GeneratorConfig, data_dir, codec_dir, options: RunOptions,
@@ -61,7 +66,7 @@ def train_generator(model: GeneratorConfig, data_dir, codec_dir, options: RunOpt
                   options, training, data, say)
 
 
-def _train(job: Job, options: RunOptions, training, data, say) -> RunRecord:
+def _train(job: Job, options: RunOptions, training, data, say, chain=None) -> RunRecord:
     """One training from where it stands to its end; in a group each process is here, and the first
     one writes.
     """
@@ -72,7 +77,7 @@ def _train(job: Job, options: RunOptions, training, data, say) -> RunRecord:
 
         # Where it stands.
         job.check()
-        group.from_first(lambda: resume.open_folder(folder, name))
+        group.from_first(lambda: resume.open_folder(folder, name, chain))
         group.from_first(
             lambda: closing.enter_context(files.lock_folder(folder, name, "being trained")))
         training, data = training or TrainingConfig(), data or DataConfig()

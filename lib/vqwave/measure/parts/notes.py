@@ -13,6 +13,7 @@ from ...data import audio
 from ...data.splits import track_name
 from ...play import engine
 from ...play.api import SILENT
+from ...play.controls import STAY
 from .. import notes
 from ..benchmark import Target
 from . import codecs
@@ -325,7 +326,8 @@ def _measure_continuations(evaluation):
     """Whether continuations stay with their prompts; None where all prompts are of one track."""
     plan, music, setting = evaluation.plan, evaluation.music, evaluation.plan.settings[0]
     key = {"figure": "continuations", "definition": DEFINITION, "count": plan.continuations,
-           "seconds": plan.prompt_seconds, "seed": plan.seeds[0], **setting.key(music.chain),
+           "seconds": plan.prompt_seconds, "seed": plan.seeds[0], "stay": STAY,
+           **setting.key(music.chain),
            "by": evaluation.chain_key(setting.depth)
            | evaluation.codec_key(*setting.levels(music.chain)),
            "test": evaluation.corpus(evaluation.test)}

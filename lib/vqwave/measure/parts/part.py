@@ -93,6 +93,23 @@ class Page:
         """A block of lines, and an empty one before it."""
         self.lines += ["", *lines]
 
+    def begin(self, section: str, about: str, command: str = ""):
+        """The title of a section, what it is about, and the command that wrote it, if there was
+        one.
+        """
+        self.add(f"## {section[0].upper()}{section[1:]}")
+        self.add(about)
+        self.command(command)
+
+    def command(self, command: str):
+        if command:
+            self.add("```bash", command, "```")
+
+    @property
+    def text(self) -> str:
+        """All of it, without empty lines around."""
+        return "\n".join(self.lines).strip()
+
     def heading(self, words: str):
         self.add(f"### {words}")
 

@@ -15,10 +15,12 @@ const FIGURES = [
 const SHARES = ["usage", "notes", "chroma"];
 
 export class Codecs {
-  constructor(about, form) {
-    Object.assign(this, { form, sounds: [], chosen: 0, position: 0 });
+  constructor(about) {
+    Object.assign(this, { sounds: [], chosen: 0, position: 0 });
     this.box = new RecordingBox(about, "codec", 20, about.longest_comparison);
-    byId("codec-recording").append(this.box.root);
+    this.weights = element("select", { id: "codec-weights", onchange: () => this.box.recording && this.listen() }, ...about.codecs.map((name) => element("option", { value: name }, name)));
+    this.several = about.codecs.length > 1;
+    byId("codec-recording").append(element("label", { class: "row", hidden: !this.several }, "Codecs of ", this.weights), this.box.root);
     this.stage = byId("codec-stage");
     for (const kind of ["recording", "region"]) this.box.addEventListener(kind, () => this.listen());
     for (const part of ["start", "seconds"]) this.box.field(part).addEventListener("change", () => this.box.recording && this.listen());
@@ -44,7 +46,7 @@ export class Codecs {
     this.tell("Asking the studio …", null);
     try {
       this.table = await tables();
-      for await (const [about, payload] of frames(await ask("studio/comparisons", { ...this.box.values(), weights: this.form.weights.value }, control.signal))) {
+      for await (const [about, payload] of frames(await ask("studio/comparisons", { ...this.box.values(), weights: this.weights.value }, control.signal))) {
         if (this.control !== control) return;
         if (about.error) throw new Error(about.error);
         if (about.progress) this.tell(`${about.progress} …`, about.share);
@@ -84,8 +86,8 @@ export class Codecs {
 
   show() {
     const title = (sound) => (sound.level ? `${sound.level}x` : "Original");
-    const figure = (sound, [key, , digits]) => (!sound.figures ? "" : SHARES.includes(key) ? `${(100 * sound.figures[key]).toFixed(0)} %` : sound.figures[key].toFixed(digits));
-    this.tell(`${this.about.name}: ${(this.about.samples / this.about.rate).toFixed(1)} s`);
+    const figure = ({ figures }, [key, , digits]) => (!figures ? "" : figures[key] === undefined ? "–" : SHARES.includes(key) ? `${(100 * figures[key]).toFixed(0)} %` : figures[key].toFixed(digits));
+    this.tell(`${this.about.name}: ${(this.about.samples / this.about.rate).toFixed(1)} s${this.several ? `, through the codecs of ${this.about.weights}` : ""}`);
     this.stage.hidden = false;
     this.picks = this.sounds.map((sound, i) => button(title(sound), () => this.choose(i), { "aria-pressed": "false" }));
     const canvas = (label) => element("canvas", { role: "img", "aria-label": label });
@@ -103,7 +105,7 @@ export class Codecs {
         for (const one of [spectrum, codes]) one.addEventListener("click", (event) => this.choose(i, (event.offsetX / one.clientWidth) * this.length));
         return element("figure", { class: "lane compared" }, element("figcaption", {}, element("span", {}, element("b", {}, title(sound)), words)), spectrum, sound.codes ? codes : null);
       })),
-      element("p", { class: "faint" }, "Click on a picture to hear that version from there. The strip under it shows its codes."),
+      element("p", { class: "faint" }, `Click on a picture to hear that version from there.${this.sounds.some(({ codes }) => codes) ? " The strip under it shows its codes." : ""}`),
       element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Figures" }, element("table", {},
         element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "Level"), element("th", { scope: "col", class: "words" }, "In words"), ...FIGURES.map(([, name, , why]) => element("th", { scope: "col", title: why }, name)), element("th", { scope: "col" }, "File"))),
         element("tbody", {}, ...this.sounds.map((sound) => element("tr", {}, element("th", { scope: "row" }, title(sound)), element("td", { class: "words" }, sound.verdict ?? ""),

@@ -1,0 +1,302 @@
+"""generate_audio.py --preset: what was trained as a preset is played, by generators or, of a VAE, by
+its prior; anything else is refused in one line.
+"""
+
+import shutil
+
+import chains
+import imported
+import keras
+import numpy as np
+import pytest
+import soundfile
+from smaller import smaller
+
+import vqwave
+from vqwave import cli, commands, weights
+from vqwave import config as configs
+from vqwave.commands import generate
+from vqwave.errors import UserError
+from vqwave.nn.codec import VQVAE
+
+GENRES = ("blues", "jazz")
+NONE = "needs codes, but vqvae_500 has a quantizer of gaussian, which makes none"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory, tiny_weights):
+    """A working folder with random weights as training leaves them: `final_weights` and
+    `weights/tiny` of a chain with generators, `weights/cvae` of a VAE that knows two genres.
+    """
+    home = tmp_path_factory.mktemp("home")
+    shutil.copytree(tiny_weights.codecs, home / "final_weights")
+    shutil.copytree(tiny_weights.generators, home / "weights/tiny")
+    vae = smaller(configs.preset("cvae"), home / "small.yml")
+    config = vae.codec("vqvae_500").with_labels(configs.Labels(names=GENRES))
+    keras.utils.set_random_seed(0)
+    parts = {part: {v.path: v.numpy() for v in variables}
+             for part, variables in VQVAE(config).parts.items()}
+    parts["encoder"]["labels/embeddings"] *= 20  # so that a label is heard
+    parts["decoder"]["up_0/conv/kernel"] *= 0.02  # and nothing clips
+    (home / "weights/cvae").mkdir()
+    weights.save(home / "weights/cvae", "vqvae_500", "best", parts, config)
+    weights.save_chain(home / "weights/cvae", vae.chain)
+    return home
+
+
+@pytest.fixture
+def run(home, capsys, monkeypatch):
+    """Runs a script in the folder of `home`: its exit code, and what it said on both."""
+    monkeypatch.chdir(home)
+
+    def run(*words, script="generate_audio"):
+        try:
+            code = cli.entry(imported.script(script).main, list(map(str, words)))
+        except SystemExit as e:  # argparse's own way out
+            code = e.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def made(run, tmp_path):
+    """Runs it for half a second of seed 1, and returns the file's bytes."""
+    def made(*words, **options):
+        path = tmp_path / "made.wav"
+        path.unlink(missing_ok=True)
+        code, _, notes = run(*words, "--seconds", 0.5, "--seed", 1, "--output", path, **options)
+        assert code == 0, notes
+        return path.read_bytes()
+
+    return made
+
+
+def refused(found) -> str:
+    """The one line that a command was refused with."""
+    code, said, notes = found
+    assert (code, said, notes.count("\n")) == (2, "", 1), notes
+    return notes
+
+
+# -------------------------------------------------------------------------------- with generators
+
+
+def test_what_was_trained_as_a_preset_is_played_from_its_folder(made):
+    """Its own codecs, where it has any, else those that ship."""
+    plain = made("--vqvae-weights-dir", "final_weights", "--generator-weights-dir", "weights/tiny")
+    assert made("--preset", "tiny") == plain
+    assert made("--preset", "tiny", "--generator-weights-dir", "weights/tiny") == plain
+    assert made("--preset", "tiny", "--generators", "generator_128") != plain
+
+
+def test_the_folders_still_say_where_else(run, made, home, tmp_path):
+    plain = made("--preset", "tiny")
+    elsewhere = shutil.copytree(home / "weights/tiny", tmp_path / "elsewhere")
+    folder = ["--preset", "tiny", "--generator-weights-dir", elsewhere]
+    assert made(*folder) == plain
+    found = weights.find(home / "final_weights", "vqvae_8")
+    louder = {part: found.load(part) for part in found.files}
+    for key, array in louder["decoder"].items():
+        louder["decoder"][key] = 1.5 * array
+    for name in configs.preset("tiny").chain.codecs.values():
+        weights.copy_set(weights.find(home / "final_weights", name), elsewhere, "best")
+    weights.save(elsewhere, "vqvae_8", "best", louder, found.config)
+    assert made(*folder) != plain
+    assert made(*folder, "--vqvae-weights-dir", home / "final_weights") == plain
+    # Without a preset the codecs are those that are named, else those that ship.
+    assert made(*folder[2:]) == plain
+
+
+def test_the_upper_levels_of_a_preset_are_enough(made, home, tmp_path):
+    chain = configs.preset("tiny").chain
+    for name in list(chain.generators.values())[:2]:
+        weights.copy_set(weights.find(home / "weights/tiny", name), tmp_path / "short", "best")
+    weights.save_chain(tmp_path / "short", configs.replace(
+        chain, levels=[configs.to_dict(one) for one in chain.levels[:2]]))
+    assert (made("--preset", "tiny", "--generator-weights-dir", tmp_path / "short")
+            == made("--preset", "tiny", "--generators", "generator_128"))
+
+
+@pytest.mark.parametrize("name", ["prior_transformer", "prior_wavenet", "prior_pixelcnn"])
+def test_the_priors_over_notes_play_and_are_not_taken_for_each_other(run, tmp_path, name):
+    small, folder = smaller(configs.preset(name), tmp_path / "small.yml"), tmp_path / name
+    folder.mkdir()
+    chains.save_codec(folder, small.codec(512))
+    chains.save_generator(folder, small.generator(512))
+    weights.save_chain(folder, small.chain)
+    where = ["--generator-weights-dir", folder, "--seconds", 0.1, "--output", tmp_path / "a.wav"]
+    code, said, notes = run("--preset", name, *where, "--seed", 3)
+    assert code == 0, notes
+    assert said.startswith("seed 3\nwrote") and f"in {folder}" in notes
+    sound, rate = soundfile.read(tmp_path / "a.wav")
+    assert (rate, len(sound)) == (22050, 2205) and sound.std() > 0
+    core = configs.preset(name).generator(512).core.kind
+    assert (f"generator_512 has a core of {core}, but in preset notes it has one of lstm"
+            in refused(run("--preset", "notes", *where, "--force")))
+
+
+# ---------------------------------------------------------------------------------------- of a VAE
+
+
+def test_a_vae_samples_its_prior_as_the_command_latents_does(run, made, tmp_path):
+    told = ["--temperature", 0.7, "--label", "jazz"]
+    plain = made("--preset", "cvae", *told)
+    assert plain == made("sample", "--vqvae-weights-dir", "weights/cvae", *told, script="latents")
+    # Without the preset too: a chain without generators lies in one folder.
+    assert plain == made("--vqvae-weights-dir", "weights/cvae", *told)
+    assert plain == made("--generator-weights-dir", "weights/cvae", *told, "--engine", "onnx-float32")
+    others = [made("--preset", "cvae", *more) for more in ([], told[:2], told[2:])]
+    assert len({plain, *others}) == 4
+    code, said, notes = run("--preset", "cvae", "--seconds", 2, "--seed", 9, *told, "--output",
+                            tmp_path / "a.wav")
+    assert code == 0, notes
+    assert said == f"seed 9\nwrote {tmp_path / 'a.wav'}: 2.00 s, 6000 samples\n"
+    assert notes.startswith("vqvae_500: the best set in weights/cvae\n")
+    sound, rate = soundfile.read(tmp_path / "a.wav")
+    assert rate == 3000 and np.isfinite(sound).all() and sound.std() > 0
+
+
+def test_a_seed_that_is_drawn_makes_the_sample_again(run, tmp_path):
+    words = ["--preset", "cvae", "--seconds", 0.5, "--output"]
+    seeds = [run(*words, tmp_path / f"{i}.wav")[1].split()[1] for i in range(2)]
+    assert seeds[0] != seeds[1]
+    assert run(*words, tmp_path / "2.wav", "--seed", seeds[0])[0] == 0
+    first, second, again = ((tmp_path / f"{i}.wav").read_bytes() for i in range(3))
+    assert first == again != second
+
+
+def test_a_sample_is_finished_as_any_piece(run, tmp_path):
+    def heard(*words):
+        code, _, notes = run("--preset", "cvae", "--seconds", 2, "--seed", 1, "--force", "--output",
+                             tmp_path / "a.flac", *words)
+        assert code == 0, notes
+        return soundfile.read(tmp_path / "a.flac")[0], notes
+
+    plain, _ = heard()
+    assert 0.01 < np.abs(plain).max() < 1
+    faded, _ = heard("--fade", 0.5)
+    np.testing.assert_array_equal(faded[1500:4500], plain[1500:4500])
+    assert np.abs(faded[:100]).max() < 0.1 * np.abs(plain[:100]).max()
+    looped, _ = heard("--loop")
+    assert 4500 <= len(looped) <= 6000
+    assert "LUFS" in heard("--normalize")[1]
+
+
+PLAYED = [["--generators", "all"], ["--length", 3], ["--top-k", 3], ["--top-p", 0.9],
+          ["--guidance", 2, "--label", "jazz"], ["--choose", "mood=1"], ["--score", "score.json"],
+          ["--batch", 2], ["--windows", 2], ["--latency", "low"], ["--prompt", "song.mp3"],
+          ["--prompt-seconds", 2, "--prompt", "song.mp3"],
+          ["--prompt-start", 2, "--prompt", "song.mp3"], ["--keep-original", "--prompt", "song.mp3"],
+          ["--stay", 1, "--prompt", "song.mp3"],
+          ["--variation-of", "song.mp3"], ["--keep", 128, "--variation-of", "song.mp3"],
+          ["--candidates", 2], ["--best-by", "likelihood", "--candidates", 2]]
+LIVE = [["--device", 1], ["--record", "performed.json"],
+        ["--recordings", "song.mp3"], ["--other-weights", "weights"], ["--midi-in", "keys"], ["--midi-out", "synth"]]
+"""What needs codes: with a file to write, and without one."""
+
+
+@pytest.mark.parametrize("words", [*PLAYED, *LIVE], ids=lambda words: words[0])
+def test_what_needs_codes_is_refused_by_name(run, home, tmp_path, words):
+    (home / "score.json").write_text('{"seed": 1, "changes": []}')
+    (home / "song.mp3").touch()
+    length = [] if "--length" in words else ["--seconds", 1]
+    out = ["--output", tmp_path / "a.wav"] if words in PLAYED else []
+    line = refused(run("--preset", "cvae", *words, *length, *out))
+    # Those that need another are refused by either name.
+    flags = [word for word in words if str(word).startswith("--") and word != "--label"]
+    assert any(f"{flag} {NONE}" in line for flag in flags)
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_option_is_either_of_a_prior_or_needs_codes():
+    refused = {words[0].strip("-").replace("-", "_") for words in [*PLAYED, *LIVE]}
+    assert refused | set(generate.OF_PRIOR) == set(vars(generate.parser().parse_args([])))
+    assert not refused & set(generate.OF_PRIOR)
+
+
+def test_a_vae_is_not_played_live(run, capsys):
+    for words in (["--preset", "cvae"], ["--preset", "cvae", "--seconds", 3]):
+        assert (f"playing, without `python scripts/generate_audio.py --output FILE`, {NONE}"
+                in refused(run(*words)))
+    assert commands.run(["play", "--preset", "cvae"]) == 2
+    said = capsys.readouterr()
+    assert said.err == f"vqwave play: playing, without `vqwave generate --output FILE`, {NONE}\n"
+
+
+@pytest.mark.parametrize("words, said", [
+    (["--temperature", 0], "temperature is 0.0; it must be a number above 0"),
+    (["--temperature", 11], "temperature is 11.0; it must be"),
+    (["--temperature", 1, 0.9], "temperature has 2 values; vqvae_500"),
+    (["--label", "jas"], "no label is called 'jas'; did you mean 'jazz'?"),
+    (["--epoch", 7], "no epoch 7 of vqvae_500"),
+    (["--fade", 9], "9 s of fade at both ends need 18 s"),
+])
+def test_a_prior_is_asked_for_what_it_can_do(run, tmp_path, words, said):
+    code, _, notes = run("--preset", "cvae", "--seconds", 1, "--output", tmp_path / "a.wav", *words)
+    assert code == 2 and said in notes.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+
+
+def test_from_python(home, monkeypatch):
+    monkeypatch.chdir(home)
+    vae = vqwave.load(preset="cvae")
+    assert vae.vae == "vqvae_500"
+    piece = vae.sample_prior(700, seed=1)
+    [sound] = piece
+    assert sound.shape == (700,) and (piece.seed, piece.samples, piece.position) == (1, 700, 700)
+    music = vqwave.load(preset="tiny")
+    assert music.vae is None
+    with pytest.raises(UserError, match="vqvae_512 has a quantizer of ema, which makes codes"):
+        music.sample_prior(700)
+
+
+# ---------------------------------------------------------------------- what is not of the preset
+
+
+@pytest.mark.parametrize("preset, words, folder, missing, flag", [
+    ("spectrogram_vae", [], "weights/spectrogram_vae", "vqvae_2048", "--vqvae-weights-dir"),
+    ("prior_wavenet", [], "weights/prior_wavenet", "vqvae_512", "--vqvae-weights-dir"),
+    ("jukebox", ["--generator-weights-dir", "no where"], "no where", "vqvae_8",
+     "--vqvae-weights-dir"),
+    ("tiny", ["--vqvae-weights-dir", "final_weights", "--generator-weights-dir", "none"], "none",
+     "generator_512", "--generator-weights-dir"),
+])
+def test_where_there_are_no_weights_a_line_says_what_trains_them(run, tmp_path, preset, words,
+                                                                 folder, missing, flag):
+    line = refused(run("--preset", preset, *words, "--seconds", 1, "--output", tmp_path / "a.wav"))
+    quoted = f"'{folder}'" if " " in folder else folder
+    assert (f"{folder}: no weights of {missing}, of preset {preset}: `python scripts/train_all.py "
+            f"--data-dir DIR --preset {preset} --output-dir {quoted}` trains them; {flag} names "
+            f"another folder") in line
+
+
+def test_another_chain_is_refused_with_both_sides(run, tmp_path):
+    words = ["--seconds", 1, "--output", tmp_path / "a.wav"]
+    vae = "vqvae_500 of level 500, at 3000 Hz"
+    line = refused(run("--preset", "jukebox", "--generator-weights-dir", "weights/cvae", *words))
+    assert (f"weights/cvae/chain.yml: has {vae}, but preset jukebox has vqvae_128 and generator_128 "
+            f"of level 128, vqvae_32 and generator_32 of level 32, vqvae_8 and generator_8 of level "
+            f"8, at 22050 Hz") in line
+    weights.save_chain(tmp_path, configs.preset("tiny").chain)
+    line = refused(run("--preset", "cvae", "--vqvae-weights-dir", tmp_path, *words))
+    assert "has vqvae_512 and generator_512 of level 512" in line and f"cvae has {vae}" in line
+
+
+def test_other_kinds_are_refused_with_both_sides(run, tmp_path):
+    """Of the same names and levels."""
+    words = ["--seconds", 1, "--output", tmp_path / "a.wav", "--vqvae-weights-dir", "final_weights",
+             "--generator-weights-dir", "weights/tiny"]
+    for part, change, said in (
+            ("generators", {"generator_32": {"core": {"kind": "wavenet"}}},
+             "weights/tiny/generator_32.yml: generator_32 has a core of lstm, but in preset PATH it "
+             "has one of wavenet"),
+            ("codecs", {"vqvae_8": {"quantizer": {"kind": "som", "num_codes": 64}}},
+             "final_weights/vqvae_8.yml: vqvae_8 has a quantizer of ema, but in preset PATH it has "
+             "one of som")):
+        own = tmp_path / "own.yml"
+        own.write_text(configs.dump_yaml({"base": "tiny", part: change}))
+        assert said.replace("PATH", str(own)) in refused(run("--preset", own, *words))
+        own.unlink()
+    assert "no preset is called 'cvea'; there are compact, cvae" in refused(run("--preset", "cvea",
+                                                                               *words))

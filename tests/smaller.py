@@ -1,0 +1,43 @@
+"""Presets at a size for tests."""
+
+from vqwave import config as configs
+
+CORES = {"lstm": {"units": 24}, "transformer": {"width": 16, "heads": 2, "hidden_dim": 16},
+         "wavenet": {"channels": 8, "skip_channels": 16}, "pixelcnn": {"channels": 8}}
+"""What makes a core of each kind small."""
+
+
+def smaller(preset, path):
+    """The same kinds on every axis with few channels and codes, written to `path`.
+
+    What stands on soundstream has its adversary, which takes most of the time to build, and trains
+    without it here.
+    """
+    def codec(model):
+        stages = [one | {"channels": 8, "dilations": one["dilations"][:2]}
+                  for one in model["stages"]]
+        small = {"num_codes": 16, "code_dim": 8, "dim": 4, "shrink_steps": 2}
+        quantizer = {key: small.get(key, value) for key, value in model["quantizer"].items()}
+        bottleneck = {key: {"heads": 2, "back": 4, "memories": 8}.get(key, value)
+                      for key, value in model["bottleneck"].items()}
+        if preset.name != "soundstream":
+            model = model | {"adversary": None}
+        return model | {"stages": stages, "quantizer": quantizer, "bottleneck": bottleneck}
+
+    def generator(model):
+        conditions = [one | {"num_codes": 16, "channels": 12, "dilations": [1, 2]}
+                      for one in model["conditions"]]
+        core = model["core"] | {"embedding_dim": 8, "head_dim": 16} | CORES[model["core"]["kind"]]
+        small = {"layers": 2, "dilations": [1, 2]}
+        core |= {key: value for key, value in small.items() if key in core}
+        return model | {"num_codes": 16, "core": core, "conditions": conditions}
+
+    def role(names, shrink):
+        return {name: shrink(configs.to_dict(preset.model(name))) for name in names}
+
+    chain = preset.chain
+    path.write_text(configs.dump_yaml({
+        "chain": configs.to_dict(chain), "data": configs.to_dict(preset.data),
+        "codecs": role(chain.codecs.values(), codec),
+        "generators": role(chain.generators.values(), generator)}), encoding="utf-8")
+    return configs.preset(path)

@@ -1,0 +1,142 @@
+"""The studio's page of codecs: every preset's are heard, those without codes and those of folders
+that hold nothing else among them, each folder's its own.
+"""
+
+from types import SimpleNamespace
+
+import chains
+import keras
+import numpy as np
+import pytest
+from prepared import music as tune
+from test_studio import refusal, unframed
+
+from vqwave import metrics, weights
+from vqwave.config import ChainConfig, preset, replace
+from vqwave.data import audio
+from vqwave.errors import UserError
+from vqwave.nn.codec import VQVAE
+from vqwave.play import engine
+from vqwave.studio import Studio, pictures
+
+TINY = preset("tiny")
+RATE = TINY.chain.sample_rate
+VAE = replace(TINY.codec(512), quantizer={"kind": "gaussian", "dim": 6})
+LABELLED = replace(VAE, labels={"names": ["calm", "battle"]})
+
+
+def save(folder, *codecs, seed=0):
+    """Random weights of a chain of these codecs, the coarsest first, without generators."""
+    folder.mkdir(parents=True)
+    keras.utils.set_random_seed(seed)
+    for config in codecs:
+        if config.has_codes:
+            chains.save_codec(folder, config)
+        else:
+            weights.save(folder, config.name, "", VQVAE(config).parts, config)
+    levels = [{"level": one.level, "codec": one.name} for one in codecs]
+    weights.save_chain(folder, ChainConfig(sample_rate=codecs[0].sample_rate, block=8192,
+                                           levels=levels))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, tiny_weights):
+    """Folders of weights: `vae`, of a VAE with labels and a codec of codes, `codes`, whose codec
+    has the VAE's name and level, and beside them what plays.
+    """
+    root = tmp_path_factory.mktemp("weights")
+    return SimpleNamespace(root=root, tiny=tiny_weights,
+                           vae=save(root / "vae", LABELLED, TINY.codec(128)),
+                           codes=save(root / "codes", TINY.codec(512), seed=1))
+
+
+@pytest.fixture
+def open_studio():
+    opened = []
+
+    def open_studio(*arguments, **options):
+        opened.append(Studio(*arguments, **options))
+        return opened[-1]
+
+    yield open_studio
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture(scope="module")
+def song(tmp_path_factory):
+    path = tmp_path_factory.mktemp("dropped") / "song.wav"
+    audio.write(path, tune(1.0), RATE)
+    return path
+
+
+def compare(studio, song, **given):
+    """(the comparison, its sounds by name as (about, samples, what follows its spectrogram))."""
+    frames = unframed(studio.compare({"recording": studio.receive(song).id, **given}))
+    assert "end" in frames[-1][0], frames[-1][0]
+    about = next(about["comparison"] for about, _ in frames if "comparison" in about)
+    sounds = {}
+    for told, payload in frames:
+        if one := told.get("sound"):
+            at = 2 * about["samples"]
+            sounds[one["name"]] = (one, np.frombuffer(payload, "<i2", about["samples"]),
+                                   payload[at + one["columns"] * pictures.BANDS :])
+    return about, sounds
+
+
+def heard_through(folder, name, song):
+    """What a codec makes of a recording, told no label: int16."""
+    codec, original = engine.load_codec(weights.find(folder, name)), audio.decode(song, RATE)
+    return audio.to_int16(codec.decode(codec.encode(original[None]))[0, : len(original)])
+
+
+def test_a_codec_without_codes_is_heard_seen_and_measured(made, song, open_studio):
+    about, sounds = compare(open_studio(made.vae, [made.vae]), song)
+    assert list(sounds) == ["original", "512", "128"]
+    vae, pcm, rest = sounds["512"]
+    assert vae["columns"] > 0 and rest == b"" and not {"codes", "books", "shades"} & set(vae)
+    assert not {"bitrate_kbps", "usage"} & set(vae["figures"]) and vae["verdict"].endswith(".")
+    assert np.isfinite([vae["figures"][key] for key in ("notes", "chroma", "mel")]).all()
+    np.testing.assert_array_equal(pcm, heard_through(made.vae, "vqvae_512", song))
+    assert pcm.std() > 0
+    distances = metrics.distances(audio.decode(song, RATE), audio.from_int16(pcm), RATE)
+    assert vae["figures"]["sc_db"] == pytest.approx(distances["sc_db"], abs=0.05)
+    codes, _, rest = sounds["128"]
+    assert len(rest) == 2 * codes["codes"] > 0 and codes["figures"]["usage"] > 0
+
+
+def test_codecs_of_one_level_and_name_are_those_of_their_folder(made, song, open_studio):
+    studio = open_studio(made.tiny.codecs, [made.root, made.tiny.generators])
+    folders = {str(made.tiny.generators): made.tiny.codecs, str(made.codes): made.codes,
+               str(made.vae): made.vae}
+    assert list(studio.folders) == studio.about()["codecs"] == list(folders), "what plays is first"
+    heard = {}
+    for folder, codecs in [*folders.items(), *folders.items()]:
+        about, sounds = compare(studio, song, weights=folder)
+        assert about["weights"] == folder
+        heard[folder] = sounds["512"][1]
+        np.testing.assert_array_equal(heard[folder], heard_through(codecs, "vqvae_512", song))
+    different = [a for a in heard.values() for b in heard.values() if (a != b).any()]
+    assert len(different) == 6
+
+
+def test_what_holds_codecs_alone_is_heard_and_not_played(made, song, open_studio, tmp_path):
+    studio = open_studio(made.tiny.codecs, [made.root])
+    about = studio.about()
+    assert (about["folders"], about["rate"]) == ([], RATE)
+    assert about["codecs"] == [str(made.codes), str(made.vae)]
+    said = f"There are no generators in {made.vae}; its codecs can be heard on the other page."
+    assert refusal(studio, weights=str(made.vae)) == said
+    assert "There are no generators in" in refusal(studio)
+    with pytest.raises(UserError, match="no generators in there to follow yet"):
+        Studio(made.vae, [made.vae], follow=made.vae)
+    with pytest.raises(UserError, match="no generators in there .*, and no codecs"):
+        Studio(made.tiny.codecs, [tmp_path])
+
+
+def test_codecs_of_a_chain_without_generators_leave_what_plays_its_own(made, open_studio):
+    studio = open_studio(made.vae, [made.tiny.generators])
+    assert list(studio.playing) == [str(made.tiny.generators)]
+    assert studio.about()["codecs"] == [str(made.tiny.generators), str(made.vae)]
+    assert studio.codecs_of(str(made.tiny.generators)) == weights.CODECS
