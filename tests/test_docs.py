@@ -5,6 +5,7 @@ recipes read theirs with --help behind, and Dask's parsers read Dask's.
 """
 
 import ast
+import configparser
 import inspect
 import re
 import shlex
@@ -14,6 +15,10 @@ from pathlib import Path
 import pytest
 import yaml
 from parsed import unknown
+
+import vqwave
+from vqwave.commands.radio import MOST_STATIONS
+from vqwave.studio import radio
 
 ROOT = Path(__file__).resolve().parent.parent
 CARD = ROOT / "final_weights/README.md"
@@ -106,6 +111,21 @@ def test_what_is_told_of_real_music_is_what_was_measured():
     told = re.search(r"512x keep ([\d.]+) of the notes and those of 128x ([\d.]+), .* 6 kbit/s keeps ([\d.]+)\.", sound)
     kept = [float(measured(what, -2, "chroma")) for what in ("vqvae_512", "vqvae_128", "Opus 6")]
     assert [float(x) for x in told.groups()] == pytest.approx(kept, abs=0.0051)
+
+
+def test_what_changes_a_stream_from_python_does_as_it_is_printed(tiny_weights):
+    """But for what takes weights of labels or notes, other weights, or a recording."""
+    [shown] = [text for text in blocks(ROOT / "docs/python.md", "python") if "stream.set(" in text]
+    took = ("label=", "guidance", "notes=", "weights=", "begin=")
+    lines = [line for line in shown.splitlines() if not any(word in line for word in took)]
+    assert sum("stream.set(" in line for line in lines) > 5
+    known = {"model": vqwave.load(tiny_weights.codecs, tiny_weights.generators)}
+    exec("\n".join(lines), known)  # noqa: S102
+    assert len(next(known["stream"])) == len(known["blocks"][0])
+
+
+def test_as_many_stations_are_promised_as_radio_takes():
+    assert f"`--stations` goes to {MOST_STATIONS} a folder" in prose(ROOT / "docs/scaling.md")
 
 
 # ------------------------------------------------------------------------------------- the commands
@@ -396,3 +416,19 @@ def test_kubernetes_examples_fit_together():
                 assert processes == document["spec"]["completions"]
     for service in services.values():
         assert any(service["selector"].items() <= labels.items() for labels in pods.values())
+
+
+# -------------------------------------------------------------------------------------- the service
+
+
+def test_the_service_runs_a_script_and_options_that_there_are():
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.optionxform = str
+    unit.read_string((ROOT / "docs/vqwave-radio.service").read_text(encoding="utf-8"))
+    service = unit["Service"]
+    python, script, *words = shlex.split(service["ExecStart"])
+    assert python == f"{service['WorkingDirectory']}/.venv/bin/python" and (ROOT / script).is_file()
+    assert unknown(Path(script).stem, words) == []
+    assert int(service["LimitNOFILE"]) > radio.LISTENERS
+    told = (ROOT / "docs/radio.md").read_text(encoding="utf-8")
+    assert f"`{service['WorkingDirectory']}`" in told and f"`{service['User']}`" in told

@@ -9,6 +9,7 @@ import pytest
 
 import vqwave
 from vqwave import config, weights
+from vqwave.errors import UserError
 from vqwave.measure.parts.health import ailments, vitals
 
 ROOT = Path(__file__).parent.parent
@@ -43,6 +44,17 @@ def test_what_ships_is_what_its_preset_says():
     for name in chain.codecs.values():
         found = weights.find(CODECS, name).config
         assert config.replace(found, adversary=None) == preset.model(name)
+
+
+def test_the_shipped_preset_is_what_ships(tmp_path, monkeypatch):
+    """Where nothing else was trained as that."""
+    monkeypatch.chdir(tmp_path)
+    music = vqwave.load(preset=config.SHIPPED)
+    assert music.chain == CHAIN
+    assert {music.weight_set(name).folder for name in CHAIN.names} == {CODECS, GENERATORS}
+    (tmp_path / weights.GENERATORS / config.SHIPPED).mkdir(parents=True)
+    with pytest.raises(UserError, match="weights/notes: no weights of vqvae_512, of preset notes"):
+        vqwave.load(preset=config.SHIPPED).weight_set("vqvae_512")
 
 
 def test_generators_were_trained_on_the_codecs_that_ship():

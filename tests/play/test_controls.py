@@ -1,6 +1,7 @@
 """What is changed while a stream plays: each change holds from the sample that `set` names, replays
 and resumes bit for bit."""
 
+import dataclasses
 import threading
 
 import numpy as np
@@ -129,8 +130,8 @@ class Music:
     def chain_engines(self):
         return self.parts
 
-    def prompt(self, file, seconds=5.0, start=0.0):
-        assert file == "song.mp3"
+    def prompt(self, file, seconds=5.0, start=0.0, level=None):
+        assert file == "song.mp3" and level == self.parts[1][-1].config.level
         rng, count = np.random.default_rng(round(start)), round(seconds) * BLOCK
         configs = [g.config for g in self.parts[1]]
         return Prompt({c.level: rng.integers(0, CODES, (count // c.level, c.books), np.int32)
@@ -192,7 +193,9 @@ def test_weights_that_do_not_fit_are_refused():
     stream = start(chain(128), seed=3, music=MUSIC)
     for change, words in (({"weights": "other"}, "say jump"),
                           ({"weights": "nowhere", "jump": 1}, "no weights here"),
-                          ({"begin": {"song": 1}, "jump": 1}, "begin must be {file")):
+                          ({"weights": 5, "jump": 1}, "weights is 5; it must be a folder"),
+                          ({"begin": {"song": 1}, "jump": 1}, "begin must be {file"),
+                          ({"begin": {"file": 5}, "jump": 1}, "begin must be {file")):
         with pytest.raises(UserError, match=words):
             stream.set(**change)
     with pytest.raises(UserError, match="without music"):
@@ -219,6 +222,10 @@ class Leaning(IntegerGenerator):
 class Sounding(Music):
     """Code c of level 512 sounds pitch class c, up to 11; level 128 sounds nothing that is known."""
 
+    def prompt(self, *given, **more):
+        made = super().prompt(*given, **more)
+        return dataclasses.replace(made, pitches={512: self.pitches(512)})
+
     def pitches(self, level):
         return None if level == 128 else np.eye(CODES, 12, dtype=np.float32)[None]
 
@@ -242,11 +249,29 @@ def test_held_notes_draw_the_levels_that_sound_until_they_are_released():
     assert (codes_of(stream, 12)[1][512][ahead:] != 7).any()
 
 
+def test_a_continuation_keeps_to_its_recordings_pitches():
+    parts = leaning()
+    given = {512: np.full(BLOCK // 512, 5, np.int32), 128: np.zeros(BLOCK // 128, np.int32)}
+    sounded = {512: np.eye(CODES, 12, dtype=np.float32)[None]}
+
+    def begin(**more):
+        return start(parts, seed=3, begin=Prompt(given, np.zeros(BLOCK, np.float32), **more))
+
+    free = codes_of(begin(), 8)[1][512]
+    assert (free[BLOCK // 512 :] != 5).any()
+    assert (codes_of(begin(pitches=sounded), 8)[1][512] == 5).all()
+    np.testing.assert_array_equal(codes_of(begin(pitches=sounded, stay=0), 8)[1][512], free)
+    stream = begin(pitches=sounded)
+    stream.set(stay=0)
+    np.testing.assert_array_equal(codes_of(stream, 8)[1][512], free)
+
+
 def test_a_performance_with_notes_is_replayed_and_resumed_bit_for_bit():
     parts = leaning()
     options = {"seed": 3, "music": Sounding(parts)}
     changes = [(1, {"notes": [60, 64]}), (3, {"pull": 9.0}), (5, {"jump": 7}), (8, {"notes": []}),
-               (9, {"notes": [62]})]
+               (9, {"notes": [62]}), (11, {"notes": [], "stay": 2}),
+               (12, {"jump": 4, "begin": {"file": "song.mp3", "seconds": 2}}), (16, {"stay": 0.25})]
     heard = perform(start(parts, **options), changes, 20)
     again = controls.replay(start(parts, **options), [(BLOCK * at, x) for at, x in changes])
     np.testing.assert_array_equal(np.concatenate([next(again) for _ in range(20)]), heard)
@@ -445,6 +470,39 @@ def test_a_performance_that_is_stopped_anywhere_resumes_bit_for_bit(tmp_path, na
     np.testing.assert_array_equal(np.concatenate(pieces, axis=-1), heard)
 
 
+def test_the_longest_past_resumes_whatever_the_block():
+    parts = chain(128)
+    stream = start(parts, seed=3, block=512, past=controls.MOST_PAST)
+    again = Stream.resume(stream.state(), *parts)
+    assert again._past.maxlen == stream._past.maxlen == round(60 * 22050 / 512)
+    again.set(freeze=controls.MOST_PAST)
+
+
+@pytest.mark.parametrize("changes", [[], [(3, {"hold": PAST / 2})],
+                                     [(3, {"hold": PAST / 2}), (3, {"hold": 0})]])
+@pytest.mark.parametrize("varied", [False, True])
+def test_a_finished_piece_has_a_state(varied, changes):
+    codec, generators = chain(128)
+    samples, begin = 3 * BLOCK + 512, None
+    if varied:
+        generators = generators[1:]
+        begin = Variation(512, np.zeros(samples // 512, np.int32), samples)
+    options = {"seed": 3, "samples": samples, "past": PAST, "begin": begin}
+    heard = perform(start((codec, generators), **options), changes, 4)
+    assert heard.size == samples
+    stream = start((codec, generators), **options)
+    for i in range(5):
+        for at, change in changes:
+            if at == i:
+                stream.set(**change)
+        stream = Stream.resume(stream.state(), codec, generators)
+        if i < 4:
+            piece = next(stream)
+            np.testing.assert_array_equal(piece, heard[i * BLOCK : i * BLOCK + BLOCK])
+    assert next(stream, None) is None
+    stream.state()
+
+
 def test_a_piece_keeps_its_length_whatever_is_done_to_it():
     samples = 7 * BLOCK + 777
     heard = collect(start(chain(128), seed=3, samples=samples))
@@ -482,6 +540,8 @@ def test_any_thread_may_set_and_the_sample_it_is_told_says_all():
     ({"hold": -1}, "hold is -1; it must be a number from 0 to"),
     ({"hold": 60}, "hold is 60"),
     ({"jump": -1}, "jump is -1; it must be a whole number"),
+    ({"jump": 2**128}, f"jump is {2**128}; it must be less than 2"),
+    ({"jump": 1e300}, "jump is 1e.300; it must be less than 2"),
     ({"begin": "song.mp3", "jump": 1}, "begin must be what prompt made"),
     ({"transpose": 13}, "transpose is 13; it must be a number from -12"),
     ({"mutate": 1.5}, "mutate is 1.5"),

@@ -1,7 +1,11 @@
 """The keys of a terminal turn what a score and the studio turn, and show it in a line."""
 
+import dataclasses
+import threading
+
 import numpy as np
 import pytest
+from test_controls import OTHER, PAST, Music, Sounding, leaning, prompt
 from test_stream import BLOCK, chain, start
 
 from vqwave.play import controls
@@ -29,7 +33,7 @@ def test_each_number_has_keys_that_turn_it(stream, name):
     if one.sampled:
         assert list(change["sampling"]) == [512, 128]
     elif len(one.keys) == 1:
-        assert change == {name: keys.bar}
+        assert change == {name: {512: keys.bar} if name == "freeze" else keys.bar}
     else:
         assert change == {name: one.clip(one.default + one.step)}
     if name != "top_p":  # which is at its most
@@ -49,6 +53,19 @@ def test_a_digit_chooses_the_level_that_keys_go_to(stream):
                        {"freeze": {512: keys.bar}}]
 
 
+def test_each_level_is_frozen_for_itself(stream):
+    keys = Keys(stream)
+    for key in "f2f":
+        keys.press(key)
+    assert "freeze 512 +2 s · freeze 128 +2 s" in keys.line
+    for key in "1f":
+        keys.press(key)
+    assert "freeze 512" not in keys.line and "freeze 128 +2 s" in keys.line
+    assert [change["freeze"] for _, change in keys.score] == [{512: 2.0}, {128: 2.0}, {512: 0.0}]
+    keys.press("j")
+    assert "freeze" not in keys.line
+
+
 def test_what_cannot_be_is_said_and_changes_nothing():
     keys = Keys(start(chain(128), seed=3))
     for key, words in (("h", "keeps nothing to hold"), ("f", "keeps nothing to freeze")):
@@ -59,13 +76,57 @@ def test_what_cannot_be_is_said_and_changes_nothing():
     assert not keys.score and not keys.line
 
 
-def test_keys_are_explained(stream):
-    keys = Keys(stream)
-    keys.press("?")
-    assert all(f"{'/'.join(one.keys)} {name}" in keys.line
+@pytest.mark.parametrize("width", [20, 79, 1000])
+def test_keys_are_explained_in_any_width(stream, width):
+    lines = Keys(stream).help(width)
+    assert all(any(f"{'/'.join(one.keys)} {name}" in line for line in lines)
                for name, one in PLAIN.items())
-    keys.press("x")
+    assert max(map(len, lines)) <= width and (len(lines) == 1) == (width == 1000)
+
+
+@pytest.mark.parametrize("name, values", [
+    ("temperature", [1.0, 1.25, 1.5]), ("loudness", [-80.0, -12.04, 0.0]),
+    ("mutate", [0.0, 0.5, 1.0]), ("pull", [0.0, 3.0, 6.0])])
+def test_a_knob_goes_the_way_that_a_player_expects(name, values):
+    one = controls.CONTROLS[name]
+    assert [one.turned(x) for x in (0, 0.5, 1)] == pytest.approx(values, abs=0.01)
+    turned = [one.turned(x) for x in np.arange(128) / 127]
+    assert turned == sorted(turned)
+
+
+def test_a_wheel_at_rest_leaves_each_level_as_it_began():
+    stream = start(chain(128), seed=3, sampling={512: {"temperature": 0.9}})
+    keys = Keys(stream)
+    keys.put("temperature", 1.0)
+    assert "temperature 1.4/1.5" in keys.line
+    keys.put("temperature", 0.0)
     assert not keys.line
+    assert keys.score[-1][1] == {"sampling": {512: {"temperature": 0.9}, 128: {"temperature": 1.0}}}
+
+
+def test_keys_do_not_wait_while_it_is_measured_what_codes_sound():
+    begun, end, parts = threading.Event(), threading.Event(), leaning()
+
+    class Slow(Sounding):
+        def pitches(self, level):
+            begun.set()
+            assert end.wait(60)
+            return super().pitches(level)
+
+    stream = start(parts, seed=3, music=Slow(parts))
+    keys = Keys(stream)
+    thread = threading.Thread(target=keys.hold_notes, args=([60],))
+    thread.start()
+    assert begun.wait(60)
+    pressing = threading.Thread(target=keys.press, args=("-",))
+    pressing.start()
+    pressing.join(10)
+    first = list(keys.score)
+    end.set()
+    for one in (pressing, thread):
+        one.join(60)
+    assert [change for _, change in first] == [{"loudness": -2.0}]
+    assert keys.score[-1][1] == {"notes": [60]}
 
 
 def test_what_was_pressed_plays_again_bit_for_bit(stream):
@@ -76,3 +137,54 @@ def test_what_was_pressed_plays_again_bit_for_bit(stream):
     again = controls.replay(start(chain(128), seed=3, past=16 * BLOCK / 22050), keys.score)
     whole = [next(again) for _ in range(17)]
     np.testing.assert_array_equal(whole[8:], heard)
+
+
+def test_r_and_w_pass_into_recordings_and_weights_while_other_keys_do_what_they_do():
+    loaded = threading.Event()
+
+    class Slow(Music):
+        def prompt(self, *given, **more):
+            loaded.wait(60)
+            return super().prompt(*given, **more)
+
+    options = {"seed": 3, "past": PAST}
+    music = Slow(chain(128), other=Music(OTHER))
+    stream = start(chain(128), music=music, **options)
+    keys = Keys(stream, ["song.mp3"], ["other", "nowhere"])
+    heard = [next(stream)]
+    assert {"r next recording", "w next weights"} <= {pair for line in keys.help(200) for pair in line.split("  ")}
+    keys.press("r")
+    assert keys.line.startswith("loading song.mp3")
+    keys.press("w")
+    assert keys.said == "one moment: something is being loaded"
+    keys.press("-")
+    assert keys.score[-1][1] == {"loudness": -2.0}
+    loaded.set()
+    keys.wait()
+    assert keys.score[-1][1]["begin"] == {"file": "song.mp3", "seconds": 5.0} and "seed" in keys.said
+    heard.append(next(stream))
+    keys.press("w")
+    keys.wait()
+    # Keys of levels go by those that play then.
+    keys.press("t")
+    assert list(keys.score[-1][1]["sampling"]) == [2048, 512, 128]
+    heard += [next(stream) for _ in range(4)]
+    keys.press("w")
+    keys.wait()
+    assert "no weights here" in keys.said
+    fresh = start(chain(128), music=Music(chain(128), other=Music(OTHER)), **options)
+    again = controls.replay(fresh, keys.score)
+    np.testing.assert_array_equal(np.concatenate([next(again) for _ in range(6)]), np.concatenate(heard))
+
+
+def test_keys_of_nothing_that_was_named_do_nothing(stream):
+    keys = Keys(stream)
+    for key in "rw":
+        keys.press(key)
+    assert not keys.score and not keys.line
+
+
+def test_stay_is_turned_from_where_it_began(rng):
+    keys = Keys(start(chain(128), seed=3, begin=dataclasses.replace(prompt(rng, 1), stay=2.0)))
+    keys.press("S")
+    assert keys.score[-1][1] == {"stay": 2.25}

@@ -248,8 +248,8 @@ def test_a_score_may_change_labels():
 def test_keys_go_from_label_to_label():
     stream = start()
     keys = Keys(stream)
-    keys.press("?")
-    assert "l/L label" in keys.said and "g/G guidance" in keys.said
+    shown = " ".join(keys.help(80))
+    assert "l/L label" in shown and "g/G guidance" in shown
     for key in "llL":
         keys.press(key)
     keys.press("G")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vqwave.errors import UserError
-from vqwave.play import controls, midi
+from vqwave.play import midi
 
 RATE = 22050
 
@@ -69,8 +69,8 @@ def listener():
 @pytest.mark.parametrize("messages, told", [
     ([note(60), note(64)], [[60, 64]]),
     ([note(60), note(60, 0)], []),
-    ([knob(controls.CONTROLS["pull"].knob, 127)], [("pull", 1.0)]),
-    ([knob(controls.CONTROLS["loudness"].knob, 0)], [("loudness", 0.0)]),
+    ([knob(74, 127)], [("pull", 1.0)]),
+    ([knob(7, 0)], [("loudness", 0.0)]),
     ([knob(99, 5), SimpleNamespace(type="clock")], []),
     ([note(n) for n in range(30, 60)], [list(range(30, 46))]),
 ])
@@ -172,6 +172,22 @@ def test_a_synthesizer_is_told_a_note_when_it_is_heard(mido):
     assert port.sent == [("note_on", 60), ("note_off", 60)] and port.closed
 
 
+def test_a_pause_silences_a_synthesizer_until_the_sound_goes_on(mido):
+    port, audio = Port(), tones((0.5, ()), (2.0, (60,)), (1.0, ()))
+    teller = midi.Teller(port, RATE)
+    for _ in teller.listen(np.array_split(audio, 10)):
+        pass
+    teller.tell(1.5 * RATE)
+    for _ in range(3):
+        teller.tell(1.6 * RATE, paused=True)
+    assert port.sent == [("note_on", 60), ("note_off", 60)]
+    teller.tell(1.7 * RATE)
+    assert port.sent[2:] == [("note_on", 60)]
+    teller.tell(2.0 * RATE, paused=True)
+    teller.close()
+    assert port.sent[3:] == [("note_off", 60)] and port.closed, "ended once"
+
+
 def test_a_synthesizer_that_is_gone_stops_nothing(mido):
     port, lines = Port(), []
     port.broken = OSError("no such device")
@@ -195,6 +211,17 @@ def test_a_port_is_found_by_a_part_of_its_name(mido):
     mido.open_input = lambda name: (_ for _ in ()).throw(SystemError("busy"))
     with pytest.raises(UserError, match="cannot be opened: busy"):
         midi.listen("pads", Keys(), print)
+
+
+@pytest.mark.parametrize("error, words", [
+    (ModuleNotFoundError("No module named 'rtmidi'"), "need python-rtmidi: pip install mido"),
+    (SystemError("no ALSA\nsequencer"), "cannot be opened: no ALSA sequencer")])
+def test_where_there_is_no_driver_a_line_says_so(mido, error, words):
+    mido.get_input_names = mido.get_output_names = lambda: (_ for _ in ()).throw(error)
+    with pytest.raises(UserError, match=words):
+        midi.listen("pads", Keys(), print)
+    with pytest.raises(UserError, match=words):
+        midi.tell("pads", RATE, print)
 
 
 def test_without_mido_a_line_says_how_to_get_it(monkeypatch):

@@ -36,7 +36,8 @@ def whole_as_windows(exact, how):
     levels, begin, top, bottom = chain.sizes, None, chain.top, chain.bottom
     song = prepared.music(4 * chain.block / chain.sample_rate, sample_rate=chain.sample_rate)
     if how == "prompt":
-        begin = exact.prompt(song[: chain.block + 7 * top + top // 2], level=bottom)
+        # Nothing is added to the logits, as nothing is in one run.
+        begin = exact.prompt(song[: chain.block + 7 * top + top // 2], level=bottom, stay=0)
         assert len(begin.audio) == chain.block + 7 * top
     elif how == "variation":
         levels, begin = levels[1:], exact.source(song, top)

@@ -152,6 +152,41 @@ def test_who_comes_later_hears_the_same_stream(running):
     until(lambda: running.metric("listeners") == 0)
 
 
+@pytest.mark.parametrize("second", [(1, "mp3"), (0, "ogg")])
+def test_the_first_listener_of_a_station_or_format_has_a_lead_too(second):
+    """Beside one of another that plays for long: what it is given before the next block."""
+    given, block = {}, threading.Semaphore(2 * RATE // BLOCK + 9)
+
+    class Stepped(Stream):
+        def __next__(self):
+            block.acquire()
+            return super().__next__()
+
+    def publish(channel, chunks):
+        given.setdefault((channel.station.row, channel.kind), []).append(b"".join(chunks))
+
+    stream = Stepped(2)
+    group = Group("w", 2, 0, lambda: stream, publish=publish)
+    row, kind = second
+    channel = group.stations[row].channels[kind]
+    with group.listening(group.stations[0].channels["mp3"]):
+        until(lambda: not block._value)
+        assert list(given) == [(0, "mp3")]
+        with group.listening(channel):
+            block.release()
+            until(lambda: second in given and round(group.music * RATE) == stream.position)
+            heard = io.BytesIO(channel.header + b"".join(given[second]))
+        block.release(9)
+    group.close()
+    with av.open(heard) as container:
+        frames = [frame.to_ndarray()[0] for frame in container.decode(audio=0)]
+        rate = container.streams.audio[0].rate
+    audio = np.concatenate(frames)
+    assert len(audio) / rate > stations.LEAD
+    assert np.abs(np.fft.rfft(audio * np.hanning(len(audio)))).argmax() * rate / len(audio) == (
+        pytest.approx(PITCHES[row], abs=2)), "in one piece"
+
+
 def test_titles_come_where_a_player_asks_for_them(running):
     answer = running.get("/1.mp3", **{"Icy-MetaData": "1"})
     every = int(answer.headers["icy-metaint"])
@@ -248,6 +283,32 @@ def test_a_stream_that_fails_is_said_and_tried_again(monkeypatch):
         until(lambda: running.text("/healthz")[0] == 200)
         assert pitch(container, 0.5) == pytest.approx(440, abs=6)
         assert running.said[0] == "tiny/weights: RuntimeError: no more"
+
+
+def test_what_failed_is_well_again_also_where_nobody_listens(monkeypatch):
+    monkeypatch.setattr(stations, "AGAIN", 0.2)
+    tried, broken = [], threading.Event()
+    broken.set()
+
+    def new():
+        tried.append(Stream(2))
+        if broken.is_set():
+            raise RuntimeError("no more")
+        return tried[-1]
+
+    with Running(open_stream=new) as running:
+        answer = running.get("/1.mp3")
+        until(lambda: running.radio.health())
+        answer.close()
+        running.hang_up()
+        until(lambda: not running.radio.listeners)
+        failed = len(tried)
+        until(lambda: len(tried) > failed + 1)
+        assert running.text("/healthz") == (503, "tiny/weights: RuntimeError: no more\n")
+        assert running.said == ["tiny/weights: RuntimeError: no more"], "once, not at each try"
+        broken.clear()
+        until(lambda: running.text("/healthz") == (200, "ok\n"))
+        assert tried[-1].position == BLOCK, "one block, which shows that it plays"
 
 
 def test_a_slow_listener_is_dropped_to_live_and_no_other_waits(monkeypatch):

@@ -33,6 +33,7 @@ from vqwave.errors import UserError
 from vqwave.measure import notes
 from vqwave.play.render import Finish
 from vqwave.studio import Settings, Studio, pictures, takes, web
+from vqwave.studio import settings as studio_settings
 
 CHAIN = preset("tiny").chain
 LEVELS, RATE, COLUMN = CHAIN.sizes, CHAIN.sample_rate, CHAIN.top
@@ -346,6 +347,52 @@ def test_a_take_that_was_changed_while_it_played_is_made_again_by_its_link_and_b
         kept.steer({"wild": 0})
 
 
+def test_a_slider_that_is_dragged_is_one_change_a_block(studio, weights_folder, make):
+    frames, take = begin(studio, weights_folder, seed=4)
+    kept, made = studio.take(take["id"]), pictures.parse_frames(next(frames))
+    dragged = [{"loudness": -1}, {"wild": 0.3}, {"levels": {"512": {"top_p": 0.8}}}, {"loudness": -7}, {"transpose": 2},
+               {"levels": {"512": {"temperature": 1.1}, "128": {"temperature": 0.9}}}, {"transpose": 0}, {"notes": []}]
+    for change in dragged:
+        assert kept.steer(change)["sample"] == 8192
+    made += pictures.parse_frames(next(frames))
+    # What leaves a trace stands in its order.
+    for change in ({"loudness": -3}, {"freeze": 0.5}, {"loudness": -2}, {"jump": True}, {"loudness": -1}, {"loudness": 0}):
+        kept.steer(change)
+    for _ in range(4):
+        made += pictures.parse_frames(next(frames))
+    record = studio.stop(take["id"], 6 * 8192)
+    frames.close()
+    first, *others = kept.settings.score
+    assert first[1]["loudness"] == -7 and first[1]["transpose"] == 0
+    assert first[1]["sampling"][512] == {"temperature": 1.1, "top_p": 0.8}
+    assert first[1]["sampling"][128]["temperature"] == 0.9 and first[1]["sampling"][128]["top_p"] == 1
+    assert [sorted(change) for _, change in others] == [["loudness"], ["freeze"], ["loudness"], ["jump"], ["loudness"]]
+    _, blocks, _ = make(**dict(urllib.parse.parse_qsl(record["link"])))
+    np.testing.assert_array_equal(sound(blocks), sound(made))
+
+
+def test_what_is_held_can_be_let_go_after_any_number_of_changes(studio, weights_folder, make, monkeypatch):
+    for module in (takes, studio_settings):
+        monkeypatch.setattr(module, "MOST_CHANGES", 3)
+    frames, take = begin(studio, weights_folder, seed=4)
+    kept, made = studio.take(take["id"]), []
+    for change in (None, {"freeze": 0.5}, {"hold": 0.4}, {"loudness": -6}):
+        if change:
+            kept.steer(change)
+        made += pictures.parse_frames(next(frames))
+    for change in ({"loudness": 0}, {"hold": 1}, {"notes": [60]}, {"hold": 0, "loudness": 0}):
+        with pytest.raises(UserError, match="A take remembers 3 changes: begin another"):
+            kept.steer(change)
+    for change in ({"notes": []}, {"hold": 0}, {"freeze": 0}, {"freeze": 0}, {"notes": []}):
+        assert kept.steer(change)["sample"] == 4 * 8192
+    made += pictures.parse_frames(b"".join(next(frames) for _ in range(3)))
+    assert [change for _, change in kept.score[3:]] == [{"hold": 0}, {"freeze": 0}], "what is let go of, once"
+    record = studio.stop(take["id"], 7 * 8192)
+    frames.close()
+    _, blocks, _ = make(**dict(urllib.parse.parse_qsl(record["link"])))
+    np.testing.assert_array_equal(sound(blocks), sound(made))
+
+
 @pytest.mark.parametrize("given, words", [
     ({"wild": 2}, "calm … wild must be a number from -1 to 1"), ({"loudness": "loud"}, "The loudness must be"),
     ({"hold": 60}, "The seconds to hold must be"), ({"warmth": 1}, "nothing to change"),
@@ -406,7 +453,7 @@ def test_a_take_of_weights_with_labels_begins_with_one_and_passes_into_others(la
 
 @pytest.mark.parametrize("score", ["[[1,", "[1]", [[-1, {}]], [[0, {"begin": 1}]],
                                    [[0, {"jump": 1, "begin": {"file": "/etc/passwd"}}]],
-                                   [[0, {"jump": 1, "weights": "mine"}]], [[0, {"jump": 1}]] * 501, "7",
+                                   [[0, {"jump": 1, "weights": "mine"}]], [[0, {"jump": 1}]] * 12_001, "7",
                                    [[0, {"sampling": {"x": {}}}]], [[True, {}]]])
 def test_a_score_that_cannot_be_read_is_refused(score):
     with pytest.raises(UserError, match="cannot be read"):
@@ -788,7 +835,7 @@ def client(studio):
     import uvicorn
 
     listening = web.listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(web._Guard(web.routes(studio)), log_level="warning"))
+    server = uvicorn.Server(web.configure(web._Guard(web.routes(studio))))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
 
@@ -833,12 +880,21 @@ def test_a_take_goes_over_http_and_is_downloaded_as_wav_and_flac(client, studio,
     ("/studio/comparisons/none/8.wav", None, b"listen to the codecs again"),
     ("/studio/takes", b"{}", b"This takes JSON."),
     ("/studio/takes", [1], b"not an object"),
-    ("/studio/takes", {"x": "y" * 70_000}, b"too much"),
+    ("/studio/takes", {"x": "y" * (2 << 20)}, b"too much"),
     ("/studio/takes/none/stop", {"heard": -1}, b"heard counts samples"),
 ])
 def test_bad_requests_are_answered_in_words(client, path, body, words):
     status, said, _ = client(path, body)
     assert status == 400 and words in said and b"Traceback" not in said
+
+
+def test_the_link_of_an_hour_of_playing_along_can_be_followed(client):
+    score = tuple((8192 * i, {"notes": [60, 64, 67 + i % 2]}) for i in range(9700))
+    link = Settings(LEVELS, 128, (1.0,) * 4, score=score).link
+    status, body, _ = client(f"/?{link}")
+    assert status == 200 and body == (web.STATIC / "index.html").read_bytes()
+    status, body, _ = client("/studio/settings", dict(urllib.parse.parse_qsl(link)))
+    assert status == 200 and len(json.loads(body)["settings"]["score"]) == 9700
 
 
 def test_another_site_s_page_may_not_use_the_studio(client):
@@ -1056,3 +1112,11 @@ def test_making_music_loads_neither_tensorflow_nor_a_server(make, tiny_weights):
     done = subprocess.run([sys.executable, "-W", "error", "-c", NO_TENSORFLOW, tiny_weights.codecs,
                            tiny_weights.generators], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_is_asked_for_while_a_score_plays_comes_before_what_that_has_for_the_block(tmp_path):
+    """As the stream made it, so that the take's link makes the same sound."""
+    given = ((8192, {"loudness": -6.0}), (16384, {"hold": 2.0}))
+    take = takes.Take("a", Settings(LEVELS, 128, (1.0,) * 4, score=given), tmp_path)
+    take._remember(8192, {"loudness": -40.0})
+    assert take._changes() == [(8192, {"loudness": -40.0}), *given]

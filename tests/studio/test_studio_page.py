@@ -14,6 +14,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import chains
 import imported
@@ -22,9 +23,11 @@ import pytest
 import soundfile
 from encoded import encode
 from prepared import music as tune
+from test_studio_codecs import LABELLED, save
 
 import vqwave
-from vqwave.config import preset
+from vqwave import weights
+from vqwave.config import preset, replace
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
@@ -132,7 +135,7 @@ def open_page(browser, url):
     """
     contexts, wrong = [], []
 
-    def open_page(query="", at=url, lost=False, **options):
+    def open_page(query="", at=url, lost=False, says="Nothing is playing yet.", **options):
         # What listens in the page is not the studio's, and its policy would not let it.
         context = browser.new_context(**{"bypass_csp": True, "viewport": {"width": 1400, "height": 900}} | options)
         contexts.append(context)
@@ -145,7 +148,7 @@ def open_page(browser, url):
         page.on("pageerror", lambda e: wrong.append(str(e)))
         page.goto(f"{at}/{query}")
         page.wait_for_function("() => window.vqwave")
-        page.get_by_text("Nothing is playing yet.").wait_for()
+        page.get_by_text(says).wait_for()
         return page
 
     yield open_page
@@ -696,6 +699,50 @@ def test_the_codecs_play_at_once_side_by_side_with_their_figures_and_words(open_
     with page.expect_download() as started:
         page.locator("#codec-stage tbody tr a").last.click()
     assert abs(len(samples(Path(started.value.path()).read_bytes())) / RATE - 2.0) < 0.1
+
+
+def test_codecs_alone_are_heard_and_the_page_of_music_says_why_nothing_plays(open_page, song, tmp_path):
+    vae = save(tmp_path / "vae", LABELLED)
+    with serve(SimpleNamespace(codecs=vae, generators=vae), tmp_path) as (_, address):
+        page = open_page(at=address, says="There are no generators here; the codecs can be heard on the other page.")
+        assert not page.locator("#play, #form, #steer, #takes").count() and page.locator("#alert").is_hidden()
+        page.get_by_role("tab", name="Codecs").click()
+        assert page.locator("#codec-weights").is_hidden()
+        drop(page, "codec", song, "my song.mp3: 0:02 long, ready.")
+        page.wait_for_function("() => window.vqwave.codecs.nodes && !window.vqwave.codecs.dirty")
+        assert page.locator(".compared canvas").count() == 2, "no strip of codes"
+        assert painted(page, ".compared canvas >> nth=1")[1] > 1
+        words, bits, kept, *_, used, _ = page.locator("#codec-stage tbody tr:nth-child(2) td").all_inner_texts()
+        assert (bits, used) == ("–", "–") and kept.endswith(" %") and words.endswith(".")
+        page.get_by_role("button", name="Light").click()
+        page.get_by_role("button", name="512x", exact=True).click()
+
+
+def test_the_codecs_of_a_folder_are_chosen_on_their_page_whatever_its_rate(open_page, song, tiny_weights, tmp_path):
+    root = tmp_path / "all"
+    shutil.copytree(tiny_weights.generators, root / "plays")
+    weights.save_chain(root / "plays", replace(CHAIN, levels=CHAIN.levels[:1]))
+    save(root / "vae", replace(LABELLED, sample_rate=11025))
+    with serve(SimpleNamespace(codecs=tiny_weights.codecs, generators=root), tmp_path) as (_, address):
+        page = open_page(at=address)
+        assert page.locator("#weights option").all_text_contents() == [str(root / "plays")]
+        page.locator("#play").click()
+        until(page, f"sound?.position > {RATE}")
+        page.get_by_role("tab", name="Codecs").click()
+        drop(page, "codec", song, "my song.mp3: 0:02 long, ready.")
+        page.get_by_text(f"through the codecs of {root / 'plays'}").wait_for()
+        assert page.locator(".compared canvas").count() == 3
+        page.locator("#codec-weights").select_option(str(root / "vae"))
+        page.get_by_text(f"through the codecs of {root / 'vae'}").wait_for()
+        assert page.locator(".compared canvas").count() == 2
+        assert page.evaluate("() => window.vqwave.audio.sampleRate") == 11025
+        page.get_by_role("tab", name="Music").click()
+        until(page, "sound.paused")
+        page.locator("#play").click()
+        until(page, f"sound.playing && sound.position > {2 * RATE}")
+        assert page.evaluate("() => window.vqwave.audio.sampleRate") == RATE
+        page.locator("#stop").click()
+        until(page, "player.record")
 
 
 # ---------------------------------------------------------------------------- how it looks and is reached

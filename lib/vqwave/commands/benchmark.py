@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
     """What the command can be told."""
     parser = cli.parser(
         "Measure sampling, decoding, the whole chain, its start and its memory; print tables and "
-        "which targets are met. A whole run took 21 minutes on two cores of an AMD EPYC; let "
+        "which targets are met. A whole run took 20 minutes on two cores of an AMD EPYC; let "
         "nothing else run meanwhile. Sizes without trained weights get random ones, which are as "
         "fast. Writes results.json, report.txt and speed.png, and into docs/benchmark also the "
         "tables of docs/performance.md. Those are replaced by a whole run alone: every part, "

@@ -5,10 +5,11 @@ import contextlib
 import os
 import signal
 import sys
+from pathlib import Path
 
 from rich.progress import TextColumn, TimeRemainingColumn
 
-from .. import cli, config, progress, weights
+from .. import cli, config, files, progress, weights
 from ..data import audio
 from ..errors import Interrupted, UserError, signal_handlers
 from ..files import printable
@@ -20,7 +21,7 @@ LONGEST = 24 * 3600
 
 PAST = 16.0
 """Seconds of what plays that can be held or frozen."""
-PROMPT_SECONDS, PROMPT_START = 5.0, 0.0
+PROMPT_SECONDS, PROMPT_START = keys.PROMPT_SECONDS, 0.0
 BEST_BY = ("likelihood",)
 TOP, *_ = KEEPABLE = config.preset().chain.sizes[:-1]
 KEPT = ", ".join(map(str, KEEPABLE[:-1])) + f" or {KEEPABLE[-1]}"
@@ -38,34 +39,30 @@ def make(args) -> int:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     paths = render.check_outputs(args.output, args.batch or 1) if args.output is not None else []
     check(args)
+    if args.record is not None:
+        files.check_place(args.record)
     check_free(paths, args)
     finish = render.Finish(args.fade, args.loop, args.normalize)
     score = controls.read_score(args.score) if args.score is not None else None
 
-    music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch)
+    music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch,
+                     preset=args.preset)
+    if music.vae is not None:
+        return make_of_prior(args, music, paths, finish)
     chain = music.chain
     if args.variation_of and args.keep is None:
         args.keep = chain.top
     level = music.ending(bottom(args.generators, chain), args.keep)
-    rate = music.sample_rate
-    samples = args.length * chain.top if args.length else None
-    if args.seconds:
-        samples = api.samples_in(args.seconds, rate)
-    if samples is not None and samples > LONGEST * rate:
-        raise UserError(f"--length {args.length} is {samples / rate / 3600:.1f} hours; a piece "
-                        f"lasts at most {LONGEST // 3600}")
-    if args.loop and samples is not None and not args.variation_of:
-        samples += mastering.loop_margin(rate, samples)
     sampled = [x for x in chain.sizes if level <= x < (args.keep or float("inf"))]
-    options = {"level": level, "samples": samples, "batch": args.batch if len(paths) > 1 else None,
+    options = {"level": level, "samples": piece_length(args, music),
+               "batch": args.batch if len(paths) > 1 else None,
                "windows": args.windows, "sampling": sampling(args, sampled),
                "chosen": arguments.chosen(args), "latency": args.latency}
     codecs = [x for x in chain.sizes if x >= level] if args.prompt else [args.keep or level, level]
     for x in codecs:
         music.weight_set(chain.codecs[x]).config.check_codes()
     names = [*(chain.codecs[x] for x in codecs), *(chain.generator(x) for x in sampled)]
-    for line in weights.describe([music.weight_set(name) for name in dict.fromkeys(names)]):
-        print(printable(line), file=sys.stderr)
+    describe(music, dict.fromkeys(names))
     options["begin"] = begin(args, music, level)
 
     if args.candidates:
@@ -83,7 +80,45 @@ def make(args) -> int:
     with stream:
         if not paths:
             return play(stream, args, finish, chain, changes)
-        lengths, speed = write(stream, paths, finish, changes=changes)
+        return finish_files(args, stream, paths, finish, changes)
+
+
+def make_of_prior(args, music, paths, finish) -> int:
+    """As `make`, of a VAE: no generator invents what it plays, its prior does."""
+    check_without_codes(args, music.weight_set(music.vae).config)
+    describe(music, [music.vae])
+    [temperature] = args.temperature or [1.0]
+    piece = music.sample_prior(piece_length(args, music), seed=args.seed, temperature=temperature,
+                               label=args.label)
+    finish.check(piece)
+    print(f"seed {piece.seed}", flush=True)
+    return finish_files(args, piece, paths, finish)
+
+
+def describe(music, names):
+    """Say which weights are taken."""
+    for line in weights.describe([music.weight_set(name) for name in names]):
+        print(printable(line), file=sys.stderr)
+
+
+def piece_length(args, music) -> int | None:
+    """Samples to make, with what a loop needs besides; None where nothing says how many."""
+    rate = music.sample_rate
+    samples = args.length * music.chain.top if args.length else None
+    if args.seconds:
+        samples = api.samples_in(args.seconds, rate)
+    if samples is not None and samples > LONGEST * rate:
+        raise UserError(f"--length {args.length} is {samples / rate / 3600:.1f} hours; a piece "
+                        f"lasts at most {LONGEST // 3600}")
+    if args.loop and samples is not None and not args.variation_of:
+        samples += mastering.loop_margin(rate, samples)
+    return samples
+
+
+def finish_files(args, stream, paths, finish, changes=()) -> int:
+    """Write every piece, and say what was written; returns the exit code."""
+    rate = stream.sample_rate
+    lengths, speed = write(stream, paths, finish, changes=changes)
     for path, count in zip(paths, lengths, strict=True):
         print(f"wrote {printable(path)}: {count / rate:.2f} s, {count} samples")
         if args.midi:
@@ -104,7 +139,8 @@ def parser(written: bool = True) -> argparse.ArgumentParser:
         parser = cli.parser(
             "Make music. The generators invent codes, from the top of the chain down; the last "
             f"level's codec turns them into sound. With --output it goes into a file. Without, "
-            f"this {playing}\nExit codes: 0 finished, or stopped while playing; 2 an error; 130 "
+            f"this {playing}\nA VAE has no codes to invent: its prior is sampled, into a file.\n"
+            f"Exit codes: 0 finished, or stopped while playing; 2 an error; 130 "
             f"Ctrl-C while writing (no file is left).",
             "--seconds 30 --seed 1 --output out.wav",
             "--prompt song.mp3 --prompt-start 60 --seconds 30 --output continued.wav",
@@ -112,6 +148,8 @@ def parser(written: bool = True) -> argparse.ArgumentParser:
             "--seconds 20 --loop --normalize --output loop.wav",
             "--generator-weights-dir weights/both --label wesnoth --guidance 2 --seconds 30 "
             "--output wesnoth.wav",
+            "--preset prior_transformer --seconds 30 --output out.wav",
+            "--preset cvae --generator-weights-dir weights/blues --seconds 30 --output blues.wav",
             "--seconds 20 --candidates 8 --output best.wav",
         )
     else:
@@ -123,12 +161,13 @@ def parser(written: bool = True) -> argparse.ArgumentParser:
             "--prompt song.mp3 --prompt-start 60",
             "--variation-of song.mp3 --keep 128",
             "--generator-weights-dir weights/both --label wesnoth:0.7,singularity:0.3",
+            "--preset prior_transformer",
         )
     parser.add_argument("--generators", metavar="NAMES",
                         help="all, or names with commas between; the finest of them decides where "
                              "the chain ends, and those above it are always used (default: what "
                              "chain.yml beside the generators says, else all)")
-    arguments.add_weights(parser)
+    arguments.add_weights(parser, preset=True)
     arguments.add_epoch(parser, "generators")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--length", type=cli.number(int, least=1), metavar="CODES",
@@ -137,7 +176,8 @@ def parser(written: bool = True) -> argparse.ArgumentParser:
     length.add_argument("--seconds", type=cli.number(above=0, most=LONGEST),
                         metavar="S", help="length in seconds")
     for flag, metavar, what in (("--temperature", "T", "below 1 safer, above 1 wilder, 0 always "
-                                                       "the likeliest code"),
+                                                       "the likeliest code; of a VAE the "
+                                                       "standard deviation of what is drawn"),
                                 ("--top-k", "K", "draw from the K likeliest codes only; 0 from "
                                                  "all"),
                                 ("--top-p", "P", "draw from the likeliest codes that together "
@@ -173,7 +213,7 @@ def parser(written: bool = True) -> argparse.ArgumentParser:
         parser.add_argument("--midi", action="store_true",
                             help="write the notes that are heard too, under the same name with "
                                  ".mid")
-        parser.add_argument("--force", action="store_true", help="replace files that exist already")
+    parser.add_argument("--force", action="store_true", help="replace files that exist already")
     parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0],
                         help="what runs the models: int8 or float32 on the CPU, or Keras (the one "
                              "for GPUs)")
@@ -186,6 +226,11 @@ def parser(written: bool = True) -> argparse.ArgumentParser:
     parser.add_argument("--record", metavar="FILE",
                         help="write what the keys changed while it played as a score, which "
                              "--score plays again, at the same --latency")
+    parser.add_argument("--recordings", nargs="+", metavar="FILE",
+                        help="the key r passes from their first seconds on, one after the other")
+    parser.add_argument("--other-weights", nargs="+", metavar="DIR",
+                        help="the key w passes into what the generators in these folders play, one "
+                             "after the other, with the codecs in them where they have some")
     parser.add_argument("--midi-in", metavar="PORT",
                         help="listen to this MIDI port, by a part of its name: held notes draw the "
                              "music to them, its modulation wheel turns the temperature")
@@ -207,6 +252,11 @@ def parser(written: bool = True) -> argparse.ArgumentParser:
                                f"{PROMPT_START:g})")
     steering.add_argument("--keep-original", action="store_true",
                           help="begin with the recording itself, cross-faded into what follows")
+    steering.add_argument("--stay", metavar="S",
+                          type=cli.number(least=0, most=controls.HIGHEST_STAY),
+                          help=f"how strongly what follows keeps to the recording's pitches, half "
+                               f"as strongly every minute; 0 lets it go where it will (default: "
+                               f"{controls.STAY:g})")
     recording.add_argument("--variation-of", metavar="FILE",
                            help="vary this recording: its codes at one level are kept and every "
                                 "finer level is generated; as long as the recording, unless a "
@@ -236,9 +286,8 @@ def parser(written: bool = True) -> argparse.ArgumentParser:
                                  f"{mastering.LOUDNESS:g} LUFS, with a limiter so that nothing "
                                  f"clips")
     else:
-        parser.set_defaults(batch=None, windows=1, output=None, force=False, midi=False,
-                            candidates=None, best_by=None, loop=False,
-                            normalize=False)
+        parser.set_defaults(batch=None, windows=1, output=None, midi=False, candidates=None,
+                            best_by=None, loop=False, normalize=False)
     return parser
 
 
@@ -273,10 +322,16 @@ def check(args):
         raise UserError("--output needs --length or --seconds: without them the music has no end")
     if written and args.device is not None:
         raise UserError("--device is where to play; with --output nothing is played")
-    for flag, value in (("--record", args.record), ("--midi-in", args.midi_in),
+    for flag, value in (("--record", args.record), ("--recordings", args.recordings),
+                        ("--other-weights", args.other_weights), ("--midi-in", args.midi_in),
                         ("--midi-out", args.midi_out)):
         if written and value is not None:
             raise UserError(f"{flag} is for what is played; with --output nothing is played")
+    for one in args.recordings or ():
+        if not Path(one).is_file():
+            raise UserError(f"{printable(one)}: no such file")
+    for one in args.other_weights or ():
+        weights.chain(weights.find_folder(one, weights.GENERATORS))
     if args.midi:
         if not written or args.candidates:
             raise UserError("--midi needs --output, and goes without --candidates")
@@ -285,14 +340,15 @@ def check(args):
         ("--prompt-seconds", args.prompt_seconds, "--prompt", args.prompt),
         ("--prompt-start", args.prompt_start, "--prompt", args.prompt),
         ("--keep-original", args.keep_original or None, "--prompt", args.prompt),
+        ("--stay", args.stay, "--prompt", args.prompt),
         ("--keep", args.keep, "--variation-of", args.variation_of),
         ("--guidance", args.guidance, "--label", args.label),
         ("--best-by", args.best_by, "--candidates", args.candidates),
     ):
         if value is not None and there is None:
             raise UserError(f"{flag} needs {needed}")
-    if args.force and not written:
-        raise UserError("--force needs --output")
+    if args.force and not written and args.record is None:
+        raise UserError("--force needs --output or --record")
     if args.loop and args.fade:
         raise UserError("a loop has no end to fade: give either --loop or --fade")
     if args.candidates and pieces > 1:
@@ -303,15 +359,34 @@ def check(args):
                         "--temperature, or --top-k")
 
 
+OF_PRIOR = ("preset", "vqvae_weights_dir", "generator_weights_dir", "epoch", "seconds",
+            "temperature", "label", "seed", "midi", "output", "force", "engine", "no_gpu", "fade",
+            "loop", "normalize")
+"""What is known of the options that a VAE's prior is sampled with; the others are of codes."""
+
+
+def check_without_codes(args, codec: config.CodecConfig):
+    """Nothing is asked for that needs codes, where a codec makes none."""
+    usual = vars(parser().parse_args([]))
+    for name, value in vars(args).items():
+        if name not in OF_PRIOR and value != usual[name]:
+            codec.check_codes(f"--{name.replace('_', '-')}")
+    if args.output is None:
+        codec.check_codes(f"playing, without `{cli.command('generate')} --output FILE`,")
+    if len(args.temperature or [1]) > 1:
+        raise UserError(f"temperature has {len(args.temperature)} values; {codec.name}, which has "
+                        f"no levels of codes, is sampled with one")
+
+
 def check_free(paths, args):
     """No file is lost: one that is there is replaced only with --force, the recording never."""
-    notes = [path.with_suffix(".mid") for path in paths] if args.midi else []
-    for path in [*paths, *notes]:
+    more = [path.with_suffix(".mid") for path in paths] if args.midi else []
+    more += [Path(args.record)] if args.record is not None else []
+    for path in [*paths, *more]:
         for recording in (args.prompt, args.variation_of):
             if (recording is not None and path.exists() and os.path.exists(recording)
                 and path.samefile(recording)):
-                raise UserError(f"{printable(path)}: is the recording itself; name another file "
-                                f"with --output")
+                raise UserError(f"{printable(path)}: is the recording itself; name another file")
         if path.exists() and not args.force:
             raise UserError(f"{printable(path)}: is there already; name another file, or replace "
                             f"it with --force")
@@ -340,7 +415,7 @@ def begin(args, music, level: int):
         start = args.prompt_start or PROMPT_START
         prompt = music.prompt(args.prompt, seconds=args.prompt_seconds or PROMPT_SECONDS,
                               start=start, level=level,
-                              keep_original=args.keep_original)
+                              keep_original=args.keep_original, stay=args.stay)
         print(f"goes on from {printable(args.prompt)}: {len(prompt.audio) / rate:.2f} s from "
               f"{start:g} s on",
               file=sys.stderr)
@@ -421,18 +496,29 @@ def candidates(args, music, options, path, finish) -> int:
 
 def play(stream, args, finish, chain, changes=()) -> int:
     """Until it ends or the listener stops it; keys change what plays."""
-    console, pressed = progress.console(), keys.Keys(stream)
+    console = progress.console()
+    pressed = keys.Keys(stream, args.recordings or (), args.other_weights or ())
     latency = playback.LATENCIES[args.latency]
-    first = stream.seed
+    first, stream.performed = stream.seed, []
 
     def end(number, _):
         raise Interrupted(number, "stopped by SIGTERM")
+
+    def record():
+        if not stream.position:
+            return  # nothing was performed
+        # As it came: in a block a key may be pressed before the score's change, or after. What the
+        # score had yet to change follows.
+        made = len(stream.performed) - len(pressed.score)
+        left = sorted(changes, key=lambda change: change[0])[made:]
+        controls.write_score(args.record, controls.Score(first, (*stream.performed, *left)))
+        print(f"wrote {printable(args.record)}", file=sys.stderr)
 
     said = []
 
     def show(status):
         if teller:
-            teller.tell(status.seconds * stream.sample_rate)
+            teller.tell(status.seconds * stream.sample_rate, status.paused)
         if not console.is_terminal:
             return
         line = playback.status_line(stream.level, status)
@@ -440,31 +526,37 @@ def play(stream, args, finish, chain, changes=()) -> int:
         sys.stderr.write(f"\r{line[: console.width - 1]}\x1b[K")
         sys.stderr.flush()
 
+    def press(key):
+        if key != "?":
+            return pressed.press(key)
+        for line in pressed.help(console.width - 1):
+            sys.stderr.write(f"\r\x1b[K{line}\n" if console.is_terminal else f"{line}\n")
+
     blocks = finish.fade_blocks(stream, changes)
     with contextlib.ExitStack() as ports:
+        if args.record is not None:
+            ports.callback(record)  # once no port changes anything any more
         teller = None
         if args.midi_out is not None:
             teller = midi.tell(args.midi_out, stream.sample_rate, said.append)
             ports.callback(teller.close)
             blocks = teller.listen(blocks)
         if args.midi_in is not None:
+            # Before the music, which it would else hold up where the first note is held.
+            stream.hear_codes()
             ports.callback(midi.listen(args.midi_in, pressed, said.append).close)
         try:
             with signal_handlers(end, signal.SIGTERM):
                 report = playback.play(
                     blocks, stream.sample_rate, device=args.device, status=show,
                     buffer=latency.buffer, prebuffer=latency.prebuffer, period=latency.period,
-                    keys=pressed.press
+                    keys=press
                 )
         finally:
             if console.is_terminal:
                 sys.stderr.write("\r\x1b[K")
             for line in said:
                 print(line, file=sys.stderr)
-            if args.record is not None:
-                score = controls.Score(first, (*changes, *pressed.score))
-                controls.write_score(args.record, score)
-                print(f"wrote {printable(args.record)}", file=sys.stderr)
     print(f"played {report.seconds:.1f} s")
     if report.underruns:
         runs = "once" if report.underruns == 1 else f"{report.underruns} times"

@@ -5,6 +5,7 @@ import sys
 
 from .. import cli, weights
 from ..play import api, engine
+from ..play.conditions import check_chosen
 from ..play.stream import draw_seed
 from ..studio import radio
 from ..studio.stations import Group
@@ -30,8 +31,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--stations", type=cli.number(int, least=1, most=MOST_STATIONS), default=1,
                         metavar="N", help="stations of each folder of generators")
     parser.add_argument("--seed", type=cli.number(int, least=0, most=2**63 - 1), metavar="S",
-                        help="of all stations, which are its pieces 1, 2, …: the same seed on "
-                             "another machine is the same radio (default: one is drawn)")
+                        help="of all stations, which are its pieces 1, 2, …: the same seed, "
+                             "weights and number of stations are the same radio, on processors "
+                             "that round alike (default: one is drawn)")
     parser.add_argument("--bitrate", type=cli.number(int, least=16, most=256), default=64,
                         metavar="KBIT", help="of each stream, kbit/s")
     parser.add_argument("--listeners", type=cli.number(int, least=1), default=radio.LISTENERS,
@@ -51,11 +53,12 @@ def parser() -> argparse.ArgumentParser:
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
     seed, chosen = draw_seed(args.seed), arguments.chosen(args)
-    shipped = api.load(args.vqvae_weights_dir, args.generator_weights_dir[0], args.engine)
-    models = {folder: shipped.open(folder) if folder != weights.GENERATORS else shipped
-              for folder in dict.fromkeys(args.generator_weights_dir)}
+    folders = dict.fromkeys(args.generator_weights_dir)
+    music = api.load(args.vqvae_weights_dir, next(iter(folders)), args.engine)
+    models = {folder: music.open(weights.find_folder(folder, weights.GENERATORS))
+              for folder in folders}
     for music in models.values():
-        check(music)
+        check(music, chosen, args.stations)
 
     def make(publish, say):
         groups, first = [], 1
@@ -78,10 +81,14 @@ def main(argv=None) -> int:
     return 0
 
 
-def check(music: api.VQWave):
-    """The weights of a chain are there and fit. Raises `UserError` where they do not."""
+def check(music: api.VQWave, chosen: dict, stations: int):
+    """The weights of a chain are there and fit, and know what was chosen for so many stations.
+    Raises `UserError` where they do not.
+    """
     chain = music.chain
     codec = music.weight_set(chain.codecs[chain.ending])
     codec.config.check_codes()
-    engine.check_chain(codec, [music.weight_set(chain.generator(level)) for level in chain.sizes
-                               if level >= chain.ending])
+    generators = [music.weight_set(chain.generator(level)) for level in chain.sizes
+                  if level >= chain.ending]
+    engine.check_chain(codec, generators)
+    check_chosen([one.config for one in generators], chosen, stations)

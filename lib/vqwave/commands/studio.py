@@ -26,7 +26,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--generator-weights-dir", default=[weights.GENERATORS],
                         nargs="+", metavar="DIR",
                         help="folders of generators; these and the folders in them can be chosen "
-                             "on the page. One with codecs in it is used with those")
+                             "on the page. One with codecs in it is used with those; the "
+                             "codecs of one without generators can be heard")
     parser.add_argument("--follow", metavar="DIR",
                         help="the output folder of a training that runs: its newest best weights "
                              "are what plays, and a piece that is over begins anew when there are "

@@ -11,14 +11,15 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from .. import weights
+from .. import config, weights
 from ..data import audio as audio_files
 from ..data import chunking
 from ..errors import UserError, check_number
 from ..files import printable
 from . import engine as engines
-from . import pitches
+from . import latents, pitches
 from .conditions import check_chosen
+from .controls import CONTROLS
 from .parallel import Windows
 from .playback import LATENCIES
 from .sampling import check_guidance, sampling_per_level
@@ -28,34 +29,37 @@ SILENT = 1e-4
 """A recording whose samples are all smaller (-80 dB) is silent."""
 
 
-def load(codecs=weights.CODECS, generators=weights.GENERATORS, engine: str = "onnx",
-         epoch: int | str | None = None, default_choice: int | None = None) -> VQWave:
+def load(codecs=None, generators=None, engine: str = "onnx", epoch: int | str | None = None,
+         default_choice: int | None = None, preset=None) -> VQWave:
     """The trained models found in two folders.
 
     Args:
         codecs, generators: folders of weights; the chain is what `chain.yml` beside the generators
-            says.
+            says. None: see `weights.folders`, what ships as a rule.
         engine: `onnx` (int8), `onnx-float32` or `keras`.
-        epoch: the generators' set, a number or "best" (None: what ships, else the best).
+        epoch: the generators' set (of a VAE the codec's), a number or "best" (None: what ships,
+            else the best).
         default_choice: the value of each condition for which a stream is given none, where nobody
             is there to choose (None: it must be given).
+        preset: a name, or the path of a file: what was trained as this preset is taken, and nothing
+            else.
 
     Nothing but the chain is read until a level is used: then a missing or damaged set is a
     `UserError`. The first use of a set exports it to ONNX, which takes some seconds, once.
     """
-    return VQWave(codecs, generators, engine, epoch, default_choice)
+    return VQWave(codecs, generators, engine, epoch, default_choice, preset)
 
 
 class VQWave:
     """See `load`. chain: the levels and the models that play them."""
 
-    def __init__(self, codecs=weights.CODECS, generators=weights.GENERATORS, engine: str = "onnx",
-                 epoch: int | str | None = None, default_choice: int | None = None):
+    def __init__(self, codecs=None, generators=None, engine: str = "onnx",
+                 epoch: int | str | None = None, default_choice: int | None = None, preset=None):
         self.engine = engines.check_engine(engine)
         self.epoch, self.default_choice = epoch, default_choice
-        self._codecs = weights.find_folder(codecs, weights.CODECS)
-        self._generators = weights.find_folder(generators, weights.GENERATORS)
-        self.chain = weights.chain(self._generators)
+        self.preset = None if preset is None else config.preset(preset)
+        self._codecs, self._generators = weights.folders(codecs, generators, self.preset)
+        self.chain = weights.chain(self._generators, self.preset)
         self._sets: dict[str, weights.WeightSet] = {}
         self._engines = {}
         self._others: dict[str, VQWave] = {}
@@ -156,22 +160,27 @@ class VQWave:
         return self.chain.check_level(level)
 
     def prompt(self, recording, *, seconds: float | None = None, start: float = 0.0,
-               level: int | None = None, keep_original: bool = False) -> Prompt:
+               level: int | None = None, keep_original: bool = False,
+               stay: float | None = None) -> Prompt:
         """What a piece can begin with: a part of a recording, encoded at every level from the top
         down to `level`.
 
         What is over a multiple of the top level's samples is left off the part's end, so that all
-        levels end with the same sample. The codes are those of the whole recording there.
+        levels end with the same sample. The codes are those of the whole recording there. What goes
+        on from them keeps to their pitches (`stay` of `Stream.set`); what codes sound is measured
+        once, which takes some seconds.
 
         Args:
             recording: a file's path, or float [samples] in [-1, 1] at the chain's rate.
             seconds: how long the part is (None: to the end of the recording), start: where it
                 begins.
             keep_original: the recording itself is heard, not its decoded codes.
+            stay: how strongly what goes on keeps to the recording's pitches; None: 1, or as
+                `Stream.set` says.
 
         Raises:
             UserError: there is nothing to begin with: unreadable, silent, shorter than one code of
-                the top level, over before `start`.
+                the top level, over before `start`; or stay is out of range.
         """
         levels = [x for x in self.chain.sizes if x >= self.ending(level)]
         for x in levels:
@@ -179,6 +188,9 @@ class VQWave:
         rate, top = self.sample_rate, levels[0]
         name = printable(recording) if isinstance(recording, str | os.PathLike) else "the recording"
         start = check_number("prompt_start", start, 0)
+        if stay is not None:
+            control = CONTROLS["stay"]
+            stay = check_number("stay", stay, control.least, control.most)
         begin = round(start * rate)
         wanted = None if seconds is None else samples_in(seconds, rate) // top * top
         if wanted == 0:
@@ -204,7 +216,8 @@ class VQWave:
             raise UserError(f"{name}: the {own.size / rate:.2f} s from {start:g} s on are silent; "
                             f"there is nothing to go on from")
         codes = {x: self.encode(heard, x)[left // x : (left + own.size) // x] for x in levels}
-        return Prompt(codes, own.copy(), keep_original)
+        sounded = {x: powers for x in levels if (powers := self.pitches(x)) is not None}
+        return Prompt(codes, own.copy(), keep_original, sounded, stay)
 
     def source(self, recording, keep: int | None = None,
                report: Callable[[float], None] | None = None) -> Variation:
@@ -352,6 +365,33 @@ class VQWave:
                 raise UserError(f"windows make one piece: give either windows or {key}")
         return Windows(self.codec(level), loaded, windows=windows, report=report, **common)
 
+    @property
+    def vae(self) -> str | None:
+        """The codec that plays alone, by its own prior: of a chain without generators the first one
+        without codes; None where there is none.
+        """
+        if self.chain.generators:
+            return None
+        return next((name for name in self.chain.codecs.values()
+                     if not self.weight_set(name).config.has_codes), None)
+
+    def sample_prior(self, samples: int, *, seed: int | None = None, temperature: float = 1.0,
+                     label=None) -> latents.Sample:
+        """A piece of a VAE, as an iterator of its blocks.
+
+        Args:
+            samples: how long it is.
+            seed, temperature, label: see `latents.Sample`.
+
+        Raises:
+            UserError: the chain is no VAE, or was trained with no such label.
+        """
+        name = self.vae or self.chain.codecs[self.chain.top]
+        # Before it is loaded, which may take a while.
+        latents.check_sample(self.weight_set(name).config, temperature, label)
+        return latents.Sample(self._load(name, engines.load_codec), samples, seed, temperature,
+                              label)
+
     def codec(self, level: int) -> engines.CodecEngine:
         """The codec of a level."""
         return self._load(self.chain.codecs[self.chain.check_level(level)], engines.load_codec)
@@ -376,14 +416,14 @@ class VQWave:
         """
         if name not in self._sets:
             if name in self.chain.codecs.values():
-                one = weights.find(self._codecs, name)
+                one = self._find(self._codecs, name, None if self.chain.generators else self.epoch)
                 expected = next(level for level, codec in self.chain.codecs.items()
                                 if codec == name)
                 if one.config.sample_rate != self.sample_rate:
                     raise UserError(f"{name} is of {one.config.sample_rate} Hz, but the chain of "
                                     f"{self.sample_rate} Hz")
             else:
-                one = weights.find(self._generators, name, self.epoch)
+                one = self._find(self._generators, name, self.epoch)
                 expected = next((level for level, g in self.chain.generators.items() if g == name),
                                 None)
             if expected is not None and one.config.level != expected:
@@ -391,6 +431,10 @@ class VQWave:
                                 f"level {expected}")
             self._sets[name] = one
         return self._sets[name]
+
+    def _find(self, folder, name, epoch) -> weights.WeightSet:
+        return (weights.find(folder, name, epoch) if self.preset is None
+                else weights.find_trained(folder, name, self.preset, epoch))
 
     def _load(self, name, load):
         if name not in self._engines:

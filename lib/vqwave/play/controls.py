@@ -8,6 +8,7 @@ its seed and its list of changes: `replay` plays it again, bit for bit.
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,33 @@ MOST_PAST = 60.0
 HIGHEST_PULL = 12.0
 """Nats by which held notes can make a code likelier, at most."""
 
+STAY, HIGHEST_STAY = 1.0, 4.0
+"""How strongly a continuation keeps to its recording's pitches, see `pitches.Home`; chosen on
+validation tracks.
+"""
+
+CURVES = {"even": lambda share, rest, full: rest + share * (full - rest),
+          # of the General MIDI volume: half way it is 12 dB softer
+          "volume": lambda share, rest, full:
+              full + 40 * math.log10(share) if share > 10 ** ((rest - full) / 40) else rest}
+"""What a knob turns to at a share of its way, from 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Knob:
+    """What turns a number on a MIDI device: the controller, its value at 0 and at 127, and how it
+    goes between them, of `CURVES`.
+    """
+
+    controller: int
+    rest: float
+    full: float
+    curve: str = "even"
+
+    def value(self, share: float) -> float:
+        """At a share of its way, from 0 to 1."""
+        return CURVES[self.curve](share, self.rest, self.full)
+
 
 @dataclass(frozen=True)
 class Control:
@@ -48,7 +76,7 @@ class Control:
         exact: it holds from the very sample that `Stream.set` names; else each level follows from
             its next block, which is ahead of the sound.
         labels: it turns what weights do that were trained with labels.
-        knob: the MIDI controller that turns it, from its least to its most.
+        knob: what turns it on a MIDI device.
     """
 
     name: str
@@ -62,22 +90,26 @@ class Control:
     keys: str = ""
     exact: bool = True
     labels: bool = False
-    knob: int | None = None
+    knob: Knob | None = None
 
     def clip(self, value: float) -> float:
         """The nearest value that it can have, without the rounding errors of many steps."""
         return round(min(max(value, self.least), self.most), 6)
 
+    def turned(self, share: float) -> float:
+        """The value where its knob is at a share of its way; the usual one where it has no knob."""
+        return self.default if self.knob is None else self.clip(self.knob.value(share))
+
 
 CONTROLS = {one.name: one for one in (
     Control("temperature", "how freely codes are drawn: below 1 safer, above 1 wilder",
-            0.0, 4.0, 1.0, 0.05, sampled=True, keys="tT", exact=False, knob=1),
+            0.0, 4.0, 1.0, 0.05, sampled=True, keys="tT", exact=False, knob=Knob(1, 1.0, 1.5)),
     Control("top_p", "draw from the likeliest codes that together reach this probability",
             0.05, 1.0, 1.0, 0.05, sampled=True, keys="pP", exact=False),
     Control("guidance", "how strongly the label is followed; 1 is as it was learnt",
             1.0, MOST_GUIDANCE, 1.0, 0.5, sampled=True, keys="gG", exact=False, labels=True),
     Control("loudness", "louder or softer; 0 is as the music is made",
-            QUIETEST, LOUDEST, 0.0, 2.0, "dB", keys="-+", knob=7),
+            QUIETEST, LOUDEST, 0.0, 2.0, "dB", keys="-+", knob=Knob(7, QUIETEST, 0.0, "volume")),
     Control("transpose", "higher or lower, at the same tempo",
             -12.0, 12.0, 0.0, 1.0, "semitones", keys="[]"),
     Control("hold", "repeat the sound of the last seconds until 0",
@@ -86,10 +118,12 @@ CONTROLS = {one.name: one for one in (
                       "another is named; finer levels go on",
             0.0, MOST_PAST, 0.0, 0.5, "s", keys="f", exact=False),
     Control("mutate", "the share of frozen codes that each round draws anew and keeps",
-            0.0, 1.0, 0.0, 0.05, keys="mM", exact=False, knob=71),
+            0.0, 1.0, 0.0, 0.05, keys="mM", exact=False, knob=Knob(71, 0.0, 1.0)),
     Control("pull", "how strongly held notes draw the music to them: nats that a code of nothing "
                     "else gains", 0.0, HIGHEST_PULL, 3.0, 1.0, "nats", keys="nN", exact=False,
-            knob=74),
+            knob=Knob(74, 0.0, 6.0)),
+    Control("stay", "how strongly a continuation keeps to the pitches of its recording; half as "
+                    "strongly every minute", 0.0, HIGHEST_STAY, STAY, 0.25, keys="sS", exact=False),
 )}
 """Every number that can be turned while music plays. The studio, the terminal, scores and MIDI all
 go by this.
@@ -122,6 +156,7 @@ class Change:
     pitches: Mapping[int, np.ndarray] | None = None
     """By level what each code sounds, see `pitches.of_codec`."""
     pull: float | None = None
+    stay: float | None = None
     label: np.ndarray | None = None
     """The shares of labels, see `labels.read_labels`."""
     jump: int | None = None

@@ -43,7 +43,7 @@ class Listener:
                  say: Callable[[str], None] = lambda line: None):
         self.port, self.keys, self.present, self.say = port, keys, present, say
         self.held: set[int] = set()
-        self._knobs = {one.knob: name for name, one in controls.CONTROLS.items()
+        self._knobs = {one.knob.controller: name for name, one in controls.CONTROLS.items()
                        if one.knob is not None}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="vqwave-midi", daemon=True)
@@ -93,8 +93,8 @@ class Listener:
 def listen(name: str, keys, say) -> Listener:
     """A `Listener` on the input port of that name. Raises `UserError` where there is none."""
     mido = _mido()
-    found = _choose(mido.get_input_names(), name, "to listen to")
     with _ports():
+        found = _choose(mido.get_input_names(), name, "to listen to")
         return Listener(mido.open_input(found), keys, lambda: found in mido.get_input_names(), say)
 
 
@@ -192,7 +192,8 @@ class Teller:
     def __init__(self, port, sample_rate: int, say: Callable[[str], None] = lambda line: None):
         self.port, self.say = port, say
         self._heard, self._coming = Heard(sample_rate), deque()
-        self._sounding: set[int] = set()
+        self._sounding: dict[int, int] = {}  # notes, and their velocity
+        self._paused = False
 
     def listen(self, blocks):
         """The same blocks."""
@@ -200,26 +201,34 @@ class Teller:
             self._coming.extend(self._heard.push(block))
             yield block
 
-    def tell(self, sample: float):
-        """The sound is at this sample."""
-        while self._coming and self._coming[0].sample <= sample:
+    def tell(self, sample: float, paused: bool = False):
+        """The sound is at this sample. Notes are silent while it is paused, and struck again then.
+        """
+        if paused != self._paused:
+            self._paused = paused
+            for note, velocity in sorted(self._sounding.items()):
+                self._send(note, 0 if paused else velocity)
+        while not paused and self._coming and self._coming[0].sample <= sample:
             one = self._coming.popleft()
-            self._send("note_on" if one.velocity else "note_off", one.note, one.velocity)
+            self._send(one.note, one.velocity)
+            if one.velocity:
+                self._sounding[one.note] = one.velocity
+            else:
+                self._sounding.pop(one.note, None)
 
     def close(self):
         """End what sounds."""
-        for note in sorted(self._sounding):
-            self._send("note_off", note, 0)
+        self.tell(0, paused=True)
         if self.port is not None:
             with contextlib.suppress(Exception):
                 self.port.close()
 
-    def _send(self, kind: str, note: int, velocity: int):
+    def _send(self, note: int, velocity: int):
         if self.port is None:
             return
         try:
+            kind = "note_on" if velocity else "note_off"
             self.port.send(_mido().Message(kind, note=note, velocity=velocity))
-            (self._sounding.add if velocity else self._sounding.discard)(note)
         except Exception as e:  # a driver's own: the sound goes on
             self.port = None
             self.say(f"the MIDI port is lost: {' '.join(str(e).split()) or type(e).__name__}")
@@ -228,8 +237,8 @@ class Teller:
 def tell(name: str, sample_rate: int, say) -> Teller:
     """A `Teller` of the output port of that name. Raises `UserError` where there is none."""
     mido = _mido()
-    found = _choose(mido.get_output_names(), name, "to play on")
     with _ports():
+        found = _choose(mido.get_output_names(), name, "to play on")
         return Teller(mido.open_output(found), sample_rate, say)
 
 
@@ -278,6 +287,8 @@ def _ports():
         yield
     except UserError:
         raise
+    except ImportError as e:  # mido takes it where it first asks for ports
+        raise UserError(f"MIDI ports need python-rtmidi: {INSTALL}") from e
     except Exception as e:
         raise UserError(f"the MIDI port cannot be opened: {' '.join(str(e).split())}") from e
 

@@ -1,6 +1,7 @@
 """What pitches a codec's codes sound: each code is decoded alone, and its spectrum measured.
 
-Held notes then make the codes likelier that sound them, by a bias on the logits.
+Held notes then make the codes likelier that sound them, by a bias on the logits; so do the pitches
+of a recording that is continued.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import sys
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -47,6 +50,7 @@ def of_codec(codec) -> np.ndarray | None:
         found = np.load(path, allow_pickle=False)
         if found.shape == shape and np.isfinite(found).all():
             return found.astype(np.float32)
+    print(f"measuring what each code of {config.name} sounds, once", file=sys.stderr, flush=True)
     measured = measure(codec)
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -116,3 +120,47 @@ def bias(powers: np.ndarray, notes, pull: float) -> np.ndarray | None:
     even = len(held) / 12
     share = (powers[..., held].sum(-1) + FLOOR * even) / (powers.sum(-1) + FLOOR) - even
     return (pull * share / (1 - even)).astype(np.float32)
+
+
+EVEN = 0.2
+"""The share of a recording's pitches that is thought to be spread over all twelve alike."""
+
+FADES = 60.0
+"""Seconds in which what draws a continuation to its recording's pitches becomes half of it."""
+
+LEAST_STAY = 1e-3
+"""Nats; less is not worth the slower graph that takes a bias."""
+
+
+@dataclass(frozen=True)
+class Home:
+    """What draws a continuation to the pitches of the recording that it goes on from.
+
+    Attributes:
+        scores: float32 [books, codes]: Σ_k q_k ln(12 p_k) over the pitch classes k, where q is what
+            a code sounds and p what the recording's codes do, of which `EVEN` is spread evenly; 0
+            where a code sounds nothing. So a code of one pitch class is as much likelier as the
+            recording has more of that than an even twelfth (a product of experts, Hinton 2002).
+        begin: the position after the recording's last code.
+        half: codes in which the pull becomes half.
+    """
+
+    scores: np.ndarray
+    begin: int
+    half: float
+
+    @classmethod
+    def of(cls, powers: np.ndarray, codes: np.ndarray, half: float) -> Home:
+        """powers: of `of_codec`; codes: the recording's, int32 [n, books]."""
+        sounded = sum(book[column] for book, column in zip(powers, codes.T, strict=True)).sum(0)
+        wanted = (1 - EVEN) * (sounded + FLOOR / 12) / (sounded.sum() + FLOOR) + EVEN / 12
+        loud = powers.sum(-1, keepdims=True)
+        shares = np.where(loud > FLOOR, powers / np.maximum(loud, FLOOR), 0.0)
+        return cls((shares @ np.log(12 * wanted)).astype(np.float32), len(codes), half)
+
+    def bias(self, position: int, stay: float) -> np.ndarray | None:
+        """What is added to the logits of the codes from `position` on: float32 [books, codes]; None
+        where that is as good as nothing.
+        """
+        faded = stay * 0.5 ** (max(0, position - self.begin) / self.half)
+        return (faded * self.scores).astype(np.float32) if faded > LEAST_STAY else None

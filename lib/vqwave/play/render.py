@@ -18,10 +18,13 @@ import numpy as np
 
 from ..data import audio
 from ..errors import Interrupted, UserError, signal_handlers
-from ..files import atomic_write, printable
-from . import controls, mastering
+from ..files import atomic_write
+from . import controls, latents, mastering
 from .parallel import Windows
 from .stream import Stream
+
+Piece = Stream | Windows | latents.Sample
+"""What is written: its blocks in order, and how many samples of how many pieces they are."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +46,14 @@ class Finish:
         """Whether the piece is needed as a whole, and so held in memory."""
         return self.loop or self.normalize
 
-    def check(self, stream: Stream | Windows):
+    def check(self, stream: Piece):
         """Both fades fit the piece. Raises `UserError` where they do not."""
         if (self.fade and stream.samples is not None
             and 2 * self.fade * stream.sample_rate > stream.samples):
             raise UserError(f"{self.fade:g} s of fade at both ends need {2 * self.fade:g} s, and "
                             f"the piece lasts {stream.samples / stream.sample_rate:.2f} s")
 
-    def fade_blocks(self, stream: Stream | Windows, changes=()) -> Iterator[np.ndarray]:
+    def fade_blocks(self, stream: Piece, changes=()) -> Iterator[np.ndarray]:
         """The stream's blocks, changed as `controls.replay` says, faded in and (where there is an
         end) out.
         """
@@ -78,7 +81,7 @@ class Finish:
         return piece
 
 
-def write_pieces(stream: Stream | Windows, paths: Sequence[Path],
+def write_pieces(stream: Piece, paths: Sequence[Path],
                  finish: Finish = Finish(),  # noqa: B008
                  report: Callable[[float, float], None] | None = None,
                  say: Callable[[str], None] = lambda line: None,
@@ -200,8 +203,6 @@ def check_outputs(output, batch: int) -> list[Path]:
         UserError: audio cannot be written there.
     """
     path = audio.check_output(output)
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise UserError(f"{printable(path)}: cannot be written: no permission in that folder")
     if batch == 1:
         return [path]
     return [audio.check_output(path.with_name(f"{path.stem}_{i}{path.suffix}"))

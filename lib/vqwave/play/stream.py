@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -44,19 +44,24 @@ SMOOTH = 0.01
 what comes when it made the first of them.
 """
 
-_STATE_VERSION = 7
-_CHOSEN, _PITCHES = "chosen_", "pitches_"
-"""What a state's keys for the values of conditions, and for what codes sound, begin with."""
+_STATE_VERSION = 8
+_CHOSEN, _PITCHES, _HOME = "chosen_", "pitches_", "home_"
+"""What a state's keys for the values of conditions, for what codes sound, and for what draws a
+continuation home, begin with.
+"""
 
 
 def draw_seed(seed: int | None) -> int:
     """`seed`, or one drawn where it is None, short enough to be typed. Raises `UserError` where it
     is none.
     """
-    if seed is None:
-        return secrets.randbits(32)
-    if check_number("seed", seed, 0, whole=True) >= 1 << 128:
-        raise UserError(f"seed is {seed}; it must be less than 2^128")
+    return secrets.randbits(32) if seed is None else check_seed("seed", seed)
+
+
+def check_seed(what: str, seed) -> int:
+    """`seed`, where it is one. Raises `UserError` otherwise."""
+    if check_number(what, seed, 0, whole=True) >= 1 << 128:
+        raise UserError(f"{what} is {seed}; it must be less than 2^128")
     return int(seed)
 
 
@@ -226,6 +231,8 @@ class Level(Codes):
         # share of that that each round draws anew.
         self.loop, self.loop_at, self.mutate = self.codes[:, :0], 0, 0.0
         self.bias: np.ndarray | None = None  # on the logits, [books, codes]
+        self.home: pitches.Home | None = None
+        self.stay = 0.0
         # Blocks that share one run of the context model.
         self.group = max(1, -(-least_source // source.per_block)) if source else 1
         self.cached: tuple[tuple | None, np.ndarray | None] = (None, None)
@@ -314,7 +321,9 @@ class Level(Codes):
                 forced[self._fresh(start) < self.mutate] = -1
         if len(given):
             forced[:, : len(given)] = given
-        more = {} if self.bias is None else {"bias": self.bias}
+        home = self.home.bias(start, self.stay) if self.home else None
+        biases = [bias for bias in (self.bias, home) if bias is not None]
+        more = {"bias": sum(biases)} if biases else {}
         codes, log_probs = [self.codes], [self.log_probs]
         for i in range(0, self.per_block, self.chunk):
             part = slice(i, i + self.chunk)
@@ -415,11 +424,16 @@ class Prompt:
         float32 [samples].
     keep_original: the recording itself is heard in place of its decoded codes; it passes into them
     over the last `JOIN` seconds (fewer where a block begins in between).
+    pitches: by level what each code sounds, see `pitches.of_codec`, of levels at which what goes on
+    keeps to the recording's pitches. stay: how strongly, see `Stream.set`; None: as the stream has
+    it.
     """
 
     codes: Mapping[int, np.ndarray]
     audio: np.ndarray
     keep_original: bool = False
+    pitches: Mapping[int, np.ndarray] = field(default_factory=dict)
+    stay: float | None = None
 
 
 @dataclass(frozen=True)
@@ -520,6 +534,8 @@ class Stream(Blocks):
         log_probs: {level: float32 of the same shape} of the levels that have a generator: the
             natural log of the probability that the code had where it was drawn, or given by the
             prompt. None unless asked for.
+        performed: None, or a list to which `set` adds (the sample that it returns, its keywords),
+            in the order in which the changes are made, whoever asks for them.
 
     Iterating raises what went wrong in any thread; the stream is closed then. Blocks come from
     whichever thread calls `next`, one at a time. While the bottom level samples a block in that
@@ -576,12 +592,14 @@ class Stream(Blocks):
         self._mutate = 0.0
         self._notes: tuple[int, ...] = ()
         self._pull = controls.CONTROLS["pull"].default
+        self._stay = controls.CONTROLS["stay"].default
         self._pitches: dict[int, np.ndarray] = {}
         self._start(seed, begin if isinstance(begin, Prompt) else None)
         # What `set` changes. Blocks handed out, and those that the chain made, differ once there
         # was a hold or a jump.
         self._handed = 0
         self._queue = controls.Queue(self.block)
+        self.performed: list[tuple[int, dict]] | None = None
         # What will play once all is done that was asked for.
         self._coming, self._asking = Engines(codec, generators, music), threading.Lock()
         self._loudness = controls.Gain(self.sample_rate)
@@ -615,6 +633,7 @@ class Stream(Blocks):
         self.seed = seed
         codes, self._original, self.prompt_samples = {}, None, 0
         if prompt is not None:
+            self._stay = self._stay if prompt.stay is None else prompt.stay
             codes = _prompt(prompt.codes, configs)
             self.prompt_samples = len(codes[configs[0].level]) * configs[0].level
             if prompt.keep_original and not skip:
@@ -631,6 +650,8 @@ class Stream(Blocks):
                           codes.get(level), self.log_probs is not None, self.chosen,
                           self._least_source(above))
             above.mutate = self._mutate
+            if prompt is not None and (powers := prompt.pitches.get(level)) is not None:
+                above.home = pitches.Home.of(powers, codes[level], self._half(level))
             self._levels.append(above)
         self._chain: list = [self._kept, *self._levels] if self._kept else self._levels
         self._bottom = self._levels[-1]
@@ -640,10 +661,23 @@ class Stream(Blocks):
         # What the decoder made of the next block's begin when it knew less, [batch, n].
         self._tail: np.ndarray | None = None
 
+    def _half(self, level: int) -> float:
+        return pitches.FADES * self.sample_rate / level
+
     def _least_source(self, above: Kept | Level | None) -> int:
         if self.look_ahead is None or above is None:
             return _LEAST_SOURCE
         return min(_LEAST_SOURCE, max(1, round(self.look_ahead * self.sample_rate / above.level)))
+
+    @property
+    def stay(self) -> float:
+        """How strongly a continuation keeps to its recording's pitches, see `set`."""
+        return self._stay
+
+    @property
+    def coming(self) -> Mapping[int, Sampling]:
+        """How each level draws that will play once all is done that was asked for."""
+        return self._coming.sampling or self.sampling
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -680,6 +714,8 @@ class Stream(Blocks):
                 likelier; [] releases them. What each code sounds is measured here, which the first
                 time takes some seconds. It takes a codec that plays by oscillators.
             pull: by how many nats.
+            stay: how strongly a continuation keeps to the pitches of its recording, half as
+                strongly every minute; 0 lets it go where it will.
             label: what the music is to be like, over a second: a label that the weights know; a
                 mixture, "calm:0.7,battle:0.3" or {"calm": 0.7, "battle": 0.3}; "" for any. A list
                 has one for each piece.
@@ -698,11 +734,13 @@ class Stream(Blocks):
         Raises:
             UserError: what cannot be; nothing is changed then.
         """
-        asked = self._load(asked, self._coming)
+        loaded = self._load(asked, self._coming)
         with self._asking:
-            change = self.check(**asked)
+            change = self.check(**loaded)
             sample = self._queue.put(change)
             self._coming = change.engines or self._coming
+            if self.performed is not None:
+                self.performed.append((sample, asked))
         return sample
 
     def check(self, engines: Engines | None = None, **asked) -> controls.Change:
@@ -719,7 +757,7 @@ class Stream(Blocks):
         asked = self._load({name: value for name, value in asked.items() if value is not None},
                            engines)
         if "jump" in asked:
-            asked["jump"] = check_number("jump", asked["jump"], 0, whole=True)
+            asked["jump"] = check_seed("jump", asked["jump"])
             if self._kept:
                 raise UserError("a variation follows its recording: there is nowhere to jump to")
         elif "weights" in asked:
@@ -758,6 +796,8 @@ class Stream(Blocks):
             raise UserError("this stream knows no other weights or recordings: it was made without "
                             "music")
         if weights is not None:
+            if not named and not hasattr(weights, "chain_engines"):
+                raise UserError(f"weights is {weights!r}; it must be a folder of generators")
             music = music.open(weights) if named else weights
             asked = asked | {"weights": music}
             configs = [g.config for g in music.chain_engines()[1]]
@@ -765,11 +805,16 @@ class Stream(Blocks):
             for config in configs:
                 music.pitches(config.level)
         if isinstance(begin, Mapping):
-            if "file" not in begin or not set(begin) <= {"file", "start", "seconds"}:
+            if (not isinstance(begin.get("file"), str | os.PathLike)
+                    or not set(begin) <= {"file", "start", "seconds"}):
                 raise UserError("begin must be {file, start, seconds} of a recording")
             part = {name: value for name, value in begin.items() if name != "file"}
-            asked = asked | {"begin": music.prompt(begin["file"], **part)}
+            asked = asked | {"begin": music.prompt(begin["file"], level=configs[-1].level, **part)}
         return asked
+
+    def hear_codes(self):
+        """Measure what codes sound, which `set(notes=…)` else does where notes are first held."""
+        self._load({"notes": True}, self._coming)
 
     def _check_engines(self, music, sampling) -> Engines:
         """What another `VQWave` plays, where it can take over."""
@@ -791,7 +836,12 @@ class Stream(Blocks):
         """The seconds that there are to repeat, at most."""
         if not self._past.maxlen:
             raise UserError(f"this stream keeps nothing to {name}: make it with past, in seconds")
-        return self._past.maxlen * self.block / self.sample_rate
+        return self._kept_seconds
+
+    @property
+    def _kept_seconds(self) -> float:
+        """`past`, in whole blocks; they may be a little longer than the most that it can be."""
+        return min(self._past.maxlen * self.block / self.sample_rate, controls.MOST_PAST)
 
     def _check_notes(self, notes, configs, music) -> tuple[tuple[int, ...], dict]:
         """The notes, and what codes sound of those levels of which that can be said."""
@@ -833,7 +883,7 @@ class Stream(Blocks):
                             f"{self.block / self.sample_rate:.2f} s")
         count = blocks * self.block
         return Prompt({level: x[-(count // level):] for level, x in given.items()},
-                      begin.audio[-count:])
+                      begin.audio[-count:], pitches=begin.pitches, stay=begin.stay)
 
     @property
     def bits(self) -> dict[int | str, float | np.ndarray]:
@@ -902,7 +952,9 @@ class Stream(Blocks):
                 self._pitches |= change.pitches
             if change.pull is not None:
                 self._pull = change.pull
-            if change.notes is not None or change.pull is not None:
+            if change.stay is not None:
+                self._stay = change.stay
+            if any(one is not None for one in (change.notes, change.pull, change.stay)):
                 self._lean()
             for level in self._levels:
                 if change.freeze and level.level in change.freeze:
@@ -927,8 +979,9 @@ class Stream(Blocks):
         self._notes, self._pitches = (), {}
 
     def _lean(self):
-        """Levels lean towards the notes that are held."""
+        """Levels lean towards the notes that are held, and a recording's that they go on from."""
         for level in self._levels:
+            level.stay = self._stay
             powers = self._pitches.get(level.level)
             level.bias = (None if powers is None
                           else pitches.bias(powers, self._notes, self._pull))
@@ -956,7 +1009,7 @@ class Stream(Blocks):
             made = self._make(samples)
         if self._outgoing is not None:
             made, self._outgoing = made.join(*self._outgoing), None
-        if not held:
+        if not held and samples == self.block:  # nothing comes after a shorter one
             self._past.append(made)
         return made
 
@@ -965,6 +1018,8 @@ class Stream(Blocks):
         audio = self._join_tail(self._advance())
         if self._original is not None:
             self._join(audio)
+        # Where a variation ends, no more is decoded.
+        audio = np.pad(audio, ((0, 0), (0, self.block - audio.shape[1])))
         codes, log_probs = self._note(samples)
         self._done += 1
         self._trim()
@@ -1004,7 +1059,7 @@ class Stream(Blocks):
                 "fresh": self._fresh, "handed": self._handed,
                 "loudness": np.array(self._loudness.state()), "mutate": self._mutate,
                 "notes": np.array(self._notes, np.int32), "pull": self._pull,
-                "past": self._past.maxlen * self.block / self.sample_rate,
+                "stay": self._stay, "past": self._kept_seconds,
                 "held": self._held, "at": self._at,
                 "block": self.block, "codec": self.codec.config.name,
                 "generators": np.array([level.config.name for level in self._levels]),
@@ -1017,6 +1072,8 @@ class Stream(Blocks):
             if self._tail is not None:
                 state["tail"] = self._tail
             state |= {f"{_PITCHES}{x}": powers for x, powers in self._pitches.items()}
+            state |= {f"{_HOME}{level.level}": level.home.scores for level in self._levels
+                      if level.home}
             state |= {f"{_CHOSEN}{name}": value for name, value in self.chosen.items()}
             if self._kept:
                 state |= ({"kept_level": self._kept.level, "kept_end": self._kept.end}
@@ -1129,7 +1186,12 @@ class Stream(Blocks):
             stream._transposer.restore(state)
             stream._mutate = float(state["mutate"])
             stream._notes = tuple(int(note) for note in state["notes"])
-            stream._pull = float(state["pull"])
+            stream._pull, stream._stay = float(state["pull"]), float(state["stay"])
+            for level in stream._levels:
+                if (scores := state.get(f"{_HOME}{level.level}")) is not None:
+                    level.home = pitches.Home(np.array(scores, np.float32),
+                                              stream.prompt_samples // level.level,
+                                              stream._half(level.level))
             stream._pitches = {int(key.removeprefix(_PITCHES)): np.array(state[key], np.float32)
                                for key in state if key.startswith(_PITCHES)}
             stream._lean()

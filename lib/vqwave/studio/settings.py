@@ -23,8 +23,10 @@ LARGEST_SEED = 2**53 - 1
 """What a browser can count to."""
 
 NO_RECORDING = "There is no recording yet: drop one in, or choose to make a new piece."
-MOST_CHANGES = 500
-"""Of what plays, that one take remembers."""
+MOST_CHANGES = 12_000
+"""Of what plays, that one take remembers: more than an hour has blocks."""
+LETTING_GO = ("hold", "freeze", "notes")
+"""Of `controls.NAMES`, what holds something until it is told 0, or no notes."""
 MODES = ("new", "continue", "vary")
 ROLES = ("the course of the piece", "its phrases", "its texture", "its grain")
 """What levels say, from the top of a chain to its bottom."""
@@ -220,10 +222,15 @@ def read_score(value) -> tuple:
     if any({"begin", "weights"} & set(change) for _, change in score):
         raise UserError("What was changed while the piece played cannot be read: it names files, "
                         "which only the command plays.")
-    if len(score) > MOST_CHANGES:
+    if sum(not lets_go(change) for _, change in score) > MOST_CHANGES:
         raise UserError(f"What was changed while the piece played cannot be read: a take remembers "
                         f"{MOST_CHANGES} changes.")
     return score
+
+
+def lets_go(change) -> bool:
+    """It does nothing but let go of what is held: that is remembered whatever there is already."""
+    return all(name in LETTING_GO and not value for name, value in change.items())
 
 
 def role(chain: tuple[int, ...], level: int) -> str:

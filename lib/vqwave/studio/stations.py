@@ -24,7 +24,7 @@ from ..errors import UserError
 from ..files import printable
 
 LEAD = 2.0
-"""Seconds of music that are made ahead of real time: what a player has in hand at least."""
+"""Seconds of music that are made ahead of real time: what a player has in hand, to a block."""
 
 KEPT = 10.0
 """Seconds that a listener may be behind before it is dropped to what is live."""
@@ -130,6 +130,7 @@ class Channel:
     def __init__(self, station: Station, kind: str):
         self.station, self.kind = station, kind
         self.listeners = self.joined = self.dropped = self.stalled = self.sent = 0
+        self.behind = True  # whoever listens was given nothing of what was made before
         self.first, self._chunks = 0, deque[tuple[float, bytes]]()
         self._encoder: Mp3 | Opus | None = None
         self._news = asyncio.Event()
@@ -155,7 +156,8 @@ class Channel:
         self._news = asyncio.Event()
 
     def forget(self):
-        """Nobody listens: whoever comes next begins with what is made then."""
+        """Nobody listens: whoever comes next begins with what is encoded then."""
+        self.behind = True
         self.first += len(self._chunks)
         self._chunks.clear()
 
@@ -230,6 +232,7 @@ class Group:
         self.stations += [Station(str(first + row), self, row) for row in range(count)]
         self.underruns, self.music, self.computing, self.error = 0, 0.0, 0.0, ""
         self._open, self.publish, self._say = open_stream, publish, say
+        self._past = deque[np.ndarray]()  # the last blocks, of `LEAD` seconds
         self._wanted = threading.Condition()
         self._ended = False
         self._thread = threading.Thread(target=self._run, name=f"vqwave-radio-{name}", daemon=True)
@@ -262,15 +265,22 @@ class Group:
         self._thread.join()
 
     def _run(self):
-        while self._wait(lambda: self.listeners):
+        while self._wait(self._needed):
             try:
                 with self._open() as stream:
                     self._play(stream)
             except Exception as e:  # one line, and another try: a radio does not go off
                 what = str(e) if isinstance(e, UserError) else f"{type(e).__name__}: {e}"
-                self.error = " ".join(what.split())
-                self._say(f"{printable(self.name)}: {self.error}")
+                before, self.error = self.error, " ".join(what.split())
+                if self.error != before:
+                    self._say(f"{printable(self.name)}: {self.error}")
                 self._wait(lambda: False, AGAIN)
+
+    def _needed(self) -> bool:
+        """Somebody listens; or a block must show whether what failed is well again, since nobody
+        may be sent here until it is.
+        """
+        return bool(self.listeners or self.error)
 
     def _wait(self, ready: Callable, seconds: float | None = None) -> bool:
         """Until `ready`, or so long. Returns False at the end."""
@@ -283,11 +293,15 @@ class Group:
         listens nothing is made.
         """
         rate, due = stream.sample_rate, None
-        while self._wait(lambda: self.listeners):
+        self._past.clear()
+        while self._wait(self._needed):
             began = time.monotonic()
             block = np.atleast_2d(next(stream))
             self.computing += time.monotonic() - began
             self._send(stream, block, rate)
+            self._past.append(block)
+            while sum(x.shape[1] for x in self._past) - self._past[0].shape[1] >= LEAD * rate:
+                self._past.popleft()
             self.error = ""
             self.music += block.shape[1] / rate
             now = time.monotonic()
@@ -301,14 +315,23 @@ class Group:
                 self._wait(lambda: not self.listeners, due - now)
             if not self.listeners:
                 due = None
+                self._past.clear()
 
     def _send(self, stream, block, rate: int):
+        """To who listens; what was made just before too, where a channel has its first listener
+        while the group plays already.
+        """
         bits = np.atleast_1d(stream.bits["all"]) if stream.log_probs is not None else None
         for station in self.stations:
             station.bits = None if bits is None else float(bits[station.row])
             samples = None
             for channel in station.channels.values():
                 if channel.listeners:
+                    if channel.behind:
+                        channel.behind = False
+                        for past in self._past:
+                            self.publish(channel, channel.encode(to_int16(past[station.row]), rate,
+                                                                 self.bitrate))
                     samples = to_int16(block[station.row]) if samples is None else samples
                     self.publish(channel, channel.encode(samples, rate, self.bitrate))
 

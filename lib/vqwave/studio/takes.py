@@ -32,11 +32,13 @@ from .. import files, metrics, plots, weights
 from ..data import audio
 from ..errors import UserError
 from ..measure import notes
+from ..measure.reconstruction import figures_of_codes
 from ..play import api, controls, mastering
 from ..play.render import Finish
 from ..play.stream import Stream, Variation, draw_seed
 from .pictures import BANDS, Roll, Spectrum, frame
 from .settings import (
+    LETTING_GO,
     LONGEST,
     LONGEST_LABEL,
     LONGEST_RECORDING,
@@ -44,6 +46,7 @@ from .settings import (
     NO_RECORDING,
     Settings,
     as_typed,
+    lets_go,
     read_number,
     role,
 )
@@ -61,6 +64,8 @@ PAST = 8.0
 """Seconds that *hold* can repeat."""
 TURNED = ("transpose", "mutate", "pull")
 """Numbers of `controls.CONTROLS` that have a slider, beside those with one of their own."""
+REPLACED = {"sampling", "loudness", "transpose", "mutate", "pull", "notes"}
+"""Of `controls.NAMES`, what is as it was set last, whatever it was set to before."""
 PASSAGE = 10.0
 """Seconds before the playhead that "continue from here" begins with, at most."""
 LONGEST_FINISH = 20 * 60.0
@@ -115,26 +120,34 @@ class Studio:
     thread.
 
     codecs: folder of codecs; generators: folders of generators; each of their subfolders that holds
-    some is offered too. A folder that holds codecs of its own is used with those. follow: a folder
-    in which a training runs: it is offered first, and its best sets by validation are what plays,
-    as they come. Raises `UserError` where there are no generators.
+    some is offered too. A folder that holds codecs of its own is used with those; where it holds
+    codecs alone, they are heard and nothing of it plays. Codecs of a chain without generators are
+    such a folder too, and what plays has those that ship. follow: a folder in which a training
+    runs: it is offered first, and its best sets by validation are what plays, as they come. Raises
+    `UserError` where there are neither generators nor codecs.
+
+    folders: all of them by what they are called, those that play first; playing: the names of
+    these.
     """
 
     def __init__(self, codecs=weights.CODECS, generators=(weights.GENERATORS,),
                  engine: str = "onnx",
                  streams: int = STREAMS, follow=None):
-        self.codecs, self.engine, self.streams = codecs, engine, streams
         self.following = None if follow is None else str(follow)
         generators = [*([self.following] if self.following else []), *generators]
-        self.folders = _folders(generators)
-        if self.following and self.following not in self.folders:
+        if not weights.chain(codecs).plays:
+            codecs, generators = weights.CODECS, [*generators, codecs]
+        self.codecs, self.engine, self.streams = codecs, engine, streams
+        playing, alone = _folders(generators)
+        self.folders, self.playing = playing | alone, tuple(playing)
+        if self.following and self.following not in self.playing:
             raise UserError(f"{files.printable(self.following)}: no generators in there to follow "
                             f"yet")
         self.chains = {label: weights.chain(path) for label, path in self.folders.items()}
         if not self.folders:
             asked = ", ".join(files.printable(g) for g in generators)
-            raise UserError(f"{asked}: no generators in there (nor in its folders); train some, or "
-                            f"name another folder with --generator-weights-dir")
+            raise UserError(f"{asked}: no generators in there (nor in its folders), and no codecs; "
+                            f"train some, or name another folder with --generator-weights-dir")
         sweep_folders()
         self._temporary = tempfile.TemporaryDirectory(prefix=FOLDER)
         self.folder = Path(self._temporary.name)
@@ -160,9 +173,12 @@ class Studio:
         self._temporary.cleanup()
 
     def settings(self, given: dict) -> Settings:
-        """`Settings.parse`, with a folder that is here. Raises `UserError`."""
+        """`Settings.parse`, with a folder that is here and plays. Raises `UserError`."""
         folder = str(given.get("weights") or next(iter(self.folders)))
         self._folder(folder)
+        if folder not in self.playing:
+            raise UserError(f"There are no generators in {folder}; its codecs can be heard on the "
+                            f"other page.")
         settings = Settings.parse(given | {"weights": folder}, self.chains[folder])
         if settings.mode == "continue" and (there := self._recordings.get(settings.recording)):
             # As much as there is: what is said of the take then holds.
@@ -184,7 +200,8 @@ class Studio:
                 "title": settings.title}
 
     def about(self) -> dict:
-        """What a page offers: the folders of weights with their levels and epochs, clips, limits.
+        """What a page offers: the folders that play with their levels and epochs, those whose
+        codecs can be heard, clips, limits.
         """
         return {
             "rate": self.rate, "formats": [suffix[1:] for suffix in audio.AUDIO_SUFFIXES],
@@ -194,10 +211,12 @@ class Studio:
             "longest_comparison": LONGEST_COMPARISON, "past": PAST, "newest": self.newest(),
             "controls": [dataclasses.asdict(one) for one in controls.CONTROLS.values()
                          if one.sampled or one.name in TURNED],
-            "folders": [{"name": name, "epochs": self.epochs(name), "ending": chain.ending,
-                         "levels": list(chain.sizes),
-                         "labels": list(weights.labels(self.folders[name], chain))}
-                        for name, chain in self.chains.items()],
+            "folders": [{"name": name, "epochs": self.epochs(name),
+                         "ending": self.chains[name].ending,
+                         "levels": list(self.chains[name].sizes),
+                         "labels": list(weights.labels(self.folders[name], self.chains[name]))}
+                        for name in self.playing],
+            "codecs": list(self.folders),
         }
 
     @property
@@ -239,8 +258,7 @@ class Studio:
     def codecs_of(self, folder: str):
         """The folder of codecs that goes with a folder of generators."""
         path = self._folder(folder)
-        return path if any(weights.tags(path, name)
-                           for name in self.chains[folder].codecs.values()) else self.codecs
+        return path if weights.holds(path, self.chains[folder].codecs.values()) else self.codecs
 
     def model(self, folder: str, epoch: str = "") -> _Model:
         """The models of a folder and epoch, loaded once for all; anew when training has replaced
@@ -570,7 +588,7 @@ class Studio:
         {"sound"} each.
 
         A sound's payload is its samples, then its spectrogram, then its codes, frame by frame (the
-        original has none).
+        original has none, nor has a codec whose frames are vectors).
         """
         counted, made = False, None
         try:
@@ -587,18 +605,19 @@ class Studio:
             start = read_number(given, "start", 0, LONGEST_RECORDING, 0, "The second to start at")
             seconds = read_number(given, "seconds", 0.1, LONGEST_COMPARISON,
                                   20, "The seconds to hear")
-            music = self.model(str(given.get("weights") or next(iter(self.folders))))
-            made = Comparison(secrets.token_urlsafe(12), self.folder, music.music.sample_rate)
+            folder = str(given.get("weights") or next(iter(self.folders)))
+            loaded = self.model(folder)
+            made = Comparison(secrets.token_urlsafe(12), self.folder, loaded.music.sample_rate)
             yield from self._waiting(
-                lambda report: made.prepare(music, recording, start, seconds, report))
+                lambda report: made.prepare(loaded, recording, start, seconds, report))
             with self._lock:
                 self._comparisons[made.id] = made
                 while len(self._comparisons) > COMPARISONS_KEPT:
                     self._comparisons.popitem(last=False)[1].remove()
             yield frame({"comparison": {"id": made.id, "rate": made.rate,
                                         "samples": len(made.sounds[0]["audio"]),
-                                   "name": str(given.get("name") or recording.name)[:200],
-                                        "start": start}})
+                                        "name": str(given.get("name") or recording.name)[:200],
+                                        "start": start, "weights": folder}})
             for sound in made.sounds:
                 yield made.frame(sound)
             made.sounds = []  # what is left is on the disk
@@ -656,7 +675,8 @@ class _Model:
                 self._ready.add(new)
             for level in encode:
                 if level not in self._ready:
-                    self.music.decode(self.music.encode(np.zeros(level, np.float32), level), level)
+                    codec = self.music.codec(level)
+                    codec.decode(codec.encode(np.zeros((1, level), np.float32)))
                     self._ready.add(level)
 
     def shades(self, level: int) -> list[list[int]]:
@@ -803,16 +823,50 @@ class Take:
         if not changes:
             raise UserError(f"There is nothing to change: say wild, loudness, hold, jump, freeze, "
                             f"notes, label, levels, {', '.join(TURNED)}.")
+        if changes.get("notes") and (stream := self._stream):
+            stream.hear_codes()  # some seconds the first time, in which other changes are made
         with self._steering:
             stream = self._stream
             if stream is None:
                 raise UserError("The take has ended: there is nothing to change.")
-            if len(self.score) >= MOST_CHANGES:
-                raise UserError(f"A take remembers {MOST_CHANGES} changes: begin another.")
+            full = len(self.score) >= MOST_CHANGES
+            if full and not lets_go(changes):
+                raise UserError(f"A take remembers {MOST_CHANGES} changes: begin another. What is "
+                                f"held can be let go.")
             sample = stream.set(**changes)
-            self.score.append((sample, changes))
+            if not full or self._holds(sample) & changes.keys():
+                self._remember(sample, changes)
         self.touched = time.monotonic()
         return {"sample": sample, "seed": changes.get("jump")}
+
+    def _remember(self, sample: int, changes: dict):
+        """A change, which takes the place of those of the same sample that it leaves nothing of: a
+        slider that is dragged is one change a block.
+        """
+        own = self.score[len(self.settings.score):]
+        if not own or own[-1][0] != sample or not own[-1][1].keys() | changes.keys() <= REPLACED:
+            self.score.append((sample, changes))
+            return
+        before = own[-1][1]
+        sampling = dict(before.get("sampling", {}))
+        for level, values in changes.get("sampling", {}).items():
+            sampling[level] = sampling.get(level, {}) | values
+        joined = before | changes | ({"sampling": sampling} if sampling else {})
+        self.score[-1] = (sample, joined)
+
+    def _changes(self) -> list:
+        """All changes in the order in which they were made: what was asked for while a score plays
+        comes before what that has for the same block.
+        """
+        given = len(self.settings.score)
+        return sorted([*self.score[given:], *self.score[:given]], key=lambda change: change[0])
+
+    def _holds(self, sample: int) -> set[str]:
+        """What of `LETTING_GO` holds something at a sample."""
+        now: dict = {}
+        for at, change in self._changes():
+            now |= change if at <= sample else {}
+        return {name for name in LETTING_GO if now.get(name)}
 
     def _read_levels(self, given) -> dict[int, dict[str, float]]:
         """What levels draw with, checked."""
@@ -920,7 +974,7 @@ class Take:
                     self.samples = made if made >= least else 0
                     os.truncate(self._path, 2 * self.samples)
                 if self.samples:
-                    score = tuple(change for change in sorted(self.score, key=lambda x: x[0])
+                    score = tuple(change for change in self._changes()
                                   if change[0] < self.samples)
                     self.settings = dataclasses.replace(self.settings,
                                                         seconds=round(self.samples / self.rate, 5),
@@ -1009,11 +1063,9 @@ class Comparison:
         self.column = column(music.chain.sizes)
         levels = []
         for level, name in music.chain.codecs.items():
-            try:
-                if music.weight_set(name).config.has_codes:
-                    levels.append(level)
-            except UserError:
-                continue
+            with contextlib.suppress(UserError):
+                music.weight_set(name)
+                levels.append(level)
         if not levels:
             raise UserError("There are no codecs here to listen to.")
         loaded.prepare((), tuple(levels), report)
@@ -1027,15 +1079,14 @@ class Comparison:
         for i, level in enumerate(levels):
             report(f"Through the codec of level {level} and back", i / len(levels))
             codec = music.codec(level)
-            codes = codec.encode(original[None])
-            made = codec.decode(codes)[0, : len(original)]
-            counts = metrics.histogram(codes, codec.config.num_codes)
+            frames = codec.encode(original[None])
+            made = codec.decode(frames)[0, : len(original)]
             figures = metrics.distances(original, made, self.rate)
-            figures |= metrics.codebook_figures(counts)
-            figures |= {"bitrate_kbps": metrics.bitrate(codec.config)}
+            figures |= figures_of_codes(codec.config, frames)
             figures |= notes.compare(original, made, self.rate)
-            self._add(str(level), made, level=level, codes=codes[0], figures=figures,
-                      shades=loaded.shades(level))
+            seen = ({"codes": frames[0], "shades": loaded.shades(level)} if codec.config.has_codes
+                    else {})
+            self._add(str(level), made, level=level, figures=figures, **seen)
 
     def _add(self, name, made, **more):
         self.files[name] = self.folder / f"comparison-{secrets.token_hex(8)}.wav"
@@ -1049,11 +1100,13 @@ class Comparison:
                  "lowest": notes.LOWEST_MIDI,
                  "columns": len(picture)}
         parts = [audio.to_int16(sound["audio"]).astype("<i2"), picture]
+        if "figures" in sound:
+            about |= {"level": sound["level"], "figures": sound["figures"],
+                      "verdict": verdict(sound["figures"])}
         if "codes" in sound:
             parts.append(sound["codes"].astype("<u2"))
-            about |= {key: sound[key] for key in ("level", "figures", "shades")}
             about |= {"codes": sound["codes"].size, "books": len(sound["shades"]),
-                      "verdict": verdict(sound["figures"])}
+                      "shades": sound["shades"]}
         return frame({"sound": about}, *parts)
 
     def remove(self):
@@ -1105,17 +1158,19 @@ def sweep_folders():
                 shutil.rmtree(folder)
 
 
-def _folders(named) -> dict[str, Path]:
-    """Folders that hold generators of the top level, by what they are called: those named and the
-    folders in them.
+def _folders(named) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Folders by what they are called, of those named and the folders in them: those that hold
+    generators of the top level, and those that hold codecs alone.
     """
-    found = {}
+    playing, alone = {}, {}
     for one in named:
         root = weights.find_folder(one, weights.GENERATORS)
         inside = sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
         for path in [root, *inside]:
             chain = weights.chain(path)
-            if chain.plays and weights.tags(path, chain.generator(chain.top)):
-                label = str(one) if path == root else str(Path(one) / path.name)
-                found[label] = path
-    return found
+            label = str(one) if path == root else str(Path(one) / path.name)
+            if chain.plays and weights.holds(path, [chain.generator(chain.top)]):
+                playing[label] = path
+            elif weights.holds(path, chain.codecs.values()):
+                alone[label] = path
+    return playing, alone

@@ -27,6 +27,8 @@ STATIC = Path(__file__).parent / "static"
 PORT = 7860
 CONNECTIONS = 256
 """Served at one time; one more is told that the service is unavailable."""
+REQUEST_BYTES = 2 * 2**20
+"""Of a request that is no recording, and of a link: what a long take's changes need."""
 # Nothing comes from outside, and nothing goes there; blobs are recordings and downloads that the
 # page makes itself.
 POLICY = ("default-src 'self'; img-src 'self' data:; media-src 'self' blob:; object-src 'none'; "
@@ -50,21 +52,28 @@ def run(studio: Studio, host: str = "127.0.0.1", port: int = PORT, say=print):
             await super().shutdown(sockets)
 
     listening = listen(host, port)
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3,
-                            limit_concurrency=CONNECTIONS)
     everywhere = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "[::1]"}  # noqa: S104
     shown = everywhere.get(host, host)
     say(f"The studio is at http://{shown}:{listening.getsockname()[1]} (Ctrl-C ends it)")
     # What looks for notes takes seconds to load: not from the first listener's.
     threading.Thread(target=pictures.warm_up, daemon=True).start()
     try:
-        _Server(config).run(sockets=[listening])
+        _Server(configure(app)).run(sockets=[listening])
     except KeyboardInterrupt:
         # How uvicorn says, when it is done, that this was why.
         pass
     finally:
         listening.close()
         studio.close()
+
+
+def configure(app):
+    """How uvicorn serves an application."""
+    import uvicorn
+
+    return uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3,
+                          limit_concurrency=CONNECTIONS,
+                          h11_max_incomplete_event_size=REQUEST_BYTES)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -149,7 +158,7 @@ def routes(studio: Studio):
         body = b""
         async for part in request.stream():
             body += part
-            if len(body) > 1 << 16:
+            if len(body) > REQUEST_BYTES:
                 raise UserError("That is too much.")
         try:
             found = json.loads(body)

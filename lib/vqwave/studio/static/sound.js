@@ -135,6 +135,7 @@ export class Sound {
   resume() {
     claim(this);
     this.paused = false;
+    this.context = clock(this.rate); // another one where something of another rate has sounded meanwhile
     this.context.resume();
     if (this.over) this.seek(this.blocks[0]?.start ?? 0);
     this.tick();

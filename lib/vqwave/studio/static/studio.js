@@ -1,7 +1,7 @@
 // The page: its tabs, its theme, and the parts it is made of.
 
 import { Codecs } from "./codecs.js";
-import { alertIn, byId, keep, recall, setTheme, themes } from "./dom.js";
+import { alertIn, byId, element, keep, recall, setTheme, themes } from "./dom.js";
 import { Form } from "./form.js";
 import { Player } from "./player.js";
 import { wake } from "./sound.js";
@@ -53,22 +53,39 @@ byId("theme").addEventListener("click", () => {
   setTheme(theme);
 });
 
-try {
-  const about = await answer(fetch("studio/about"));
-  wake(about.rate);
+/** The page of music: its form, takes and player. */
+function makeMusic(about) {
   const form = new Form(about, () => player.make(), () => takes.four());
   const takes = new Takes(form);
   const player = new Player(form, takes);
-  const codecs = new Codecs(about, form);
   if (about.newest) followTraining(about, player);
-  window.vqwave = { player, codecs, form, takes };
   themes.addEventListener("change", () => {
-    player.dirty = codecs.dirty = true;
+    player.dirty = true;
     takes.show();
     form.box.draw();
+  });
+  return { player, form, takes };
+}
+
+try {
+  const about = await answer(fetch("studio/about"));
+  wake(about.rate);
+  const codecs = new Codecs(about);
+  themes.addEventListener("change", () => {
+    codecs.dirty = true;
     codecs.box.draw();
   });
-  alertIn(byId("alert"), await form.follow(location.search));
+  if (about.folders.length) {
+    const { form, ...others } = makeMusic(about);
+    window.vqwave = { codecs, form, ...others };
+    const takeOver = () => (codecs.weights.value = form.weights.value);
+    form.weights.addEventListener("change", takeOver);
+    alertIn(byId("alert"), await form.follow(location.search));
+    takeOver();
+  } else {
+    window.vqwave = { codecs };
+    byId("music").replaceChildren(byId("alert"), element("p", { class: "lead" }, "There are no generators here; the codecs can be heard on the other page."));
+  }
 } catch (error) {
   alertIn(byId("alert"), inWords(error));
 }

@@ -1,0 +1,112 @@
+"""What `vqwave play` does between the stream and the speakers: what it records, shows and tells."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from test_controls import Sounding, leaning
+from test_stream import BLOCK, chain, start
+
+from vqwave import progress
+from vqwave.commands import generate
+from vqwave.errors import UserError
+from vqwave.play import controls, midi, playback
+from vqwave.play.render import Finish
+
+PAST = 4 * BLOCK / 22050
+
+
+@pytest.fixture
+def play(monkeypatch):
+    """`play(stream, perform, changes, **options)`: plays it to speakers of which `perform(blocks,
+    keys, status)` has the ends.
+    """
+    def play(stream, perform, changes=(), **options):
+        def speakers(blocks, rate, *, keys, status, **_):
+            perform(blocks, keys, status)
+            return playback.PlayReport(1.0, 0, True)
+
+        monkeypatch.setattr(playback, "play", speakers)
+        args = {"latency": "normal", "device": None, "record": None, "recordings": None,
+                "other_weights": None, "midi_in": None, "midi_out": None}
+        return generate.play(stream, SimpleNamespace(**args | options), Finish(), None, changes)
+
+    return play
+
+
+def test_what_was_pressed_is_recorded_and_nothing_where_nothing_played(play, tmp_path):
+    path = tmp_path / "score.json"
+    path.write_text("a good performance")
+
+    def fail(blocks, keys, status):
+        raise UserError("there is no device to play on")
+
+    def perform(blocks, keys, status):
+        next(blocks)
+        keys("-")
+
+    with pytest.raises(UserError, match="no device"):
+        play(start(chain(128), seed=3), fail, record=path)
+    assert path.read_text() == "a good performance"
+    play(start(chain(128), seed=3), perform, record=path)
+    assert json.loads(path.read_text()) == {"seed": 3, "changes": [[BLOCK, {"loudness": -2.0}]]}
+
+
+def test_all_keys_are_explained_on_a_terminal_of_80_columns(play, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "console", lambda: SimpleNamespace(is_terminal=True, width=80))
+
+    def perform(blocks, keys, status):
+        keys("?")
+        status(playback.Status(1.0, 2.0, 0.5, 0, False))
+
+    play(start(chain(128), seed=3), perform)
+    *lines, last = capsys.readouterr().err.replace("\r\x1b[K", "").split("\n")
+    assert all(len(line) < 80 for line in lines) and "-/+ loudness" in lines[0]
+    assert lines[-1].endswith("1–2 level  0 all") and last.startswith("\r? keys")
+
+
+def test_what_was_recorded_over_a_score_plays_again_bit_for_bit(play, tmp_path):
+    path, heard = tmp_path / "score.json", []
+    changes = [(BLOCK, {"loudness": -6}), (2 * BLOCK + 1, {"jump": 8}), (9 * BLOCK, {"hold": 0})]
+
+    def perform(blocks, keys, status):
+        for key in "- - T":
+            heard.append(next(blocks))
+            keys(key)
+
+    play(start(chain(128), seed=3), perform, changes, record=path)
+    score = controls.read_score(path)
+    assert [change for _, change in score.changes[:2]] == [{"loudness": -2.0}, {"loudness": -6}]
+    assert score.changes[-1] == (9 * BLOCK, {"hold": 0}), "what the score had yet to change"
+    again = controls.replay(start(chain(128), seed=score.seed), score.changes)
+    np.testing.assert_array_equal([next(again) for _ in heard], heard)
+
+
+def test_what_a_midi_port_changes_as_it_ends_is_recorded(play, monkeypatch, tmp_path):
+    class Port:
+        def __init__(self, keys):
+            self.close = lambda: keys.put("mutate", 1.0)
+
+    monkeypatch.setattr(midi, "listen", lambda name, keys, say: Port(keys))
+    path = tmp_path / "score.json"
+    play(start(chain(128), seed=3), lambda blocks, keys, status: next(blocks),
+         [(BLOCK, {"loudness": -6})], record=path, midi_in="keys")
+    assert controls.read_score(path).changes == ((BLOCK, {"mutate": 1.0}),
+                                                 (BLOCK, {"loudness": -6}))
+
+
+def test_what_codes_sound_is_measured_before_the_music_where_notes_can_come(play, monkeypatch):
+    parts, events = leaning(), []
+
+    class Heard(Sounding):
+        def pitches(self, level):
+            events.append(level)
+            return super().pitches(level)
+
+    monkeypatch.setattr(midi, "listen", lambda name, keys, say: events.append("notes")
+                        or SimpleNamespace(close=lambda: None))
+    for more, expected in (({"midi_in": "keys"}, [512, 128, "notes"]), ({}, [])):
+        events.clear()
+        play(start(parts, seed=3, music=Heard(parts)), lambda blocks, *_: next(blocks), **more)
+        assert events == expected

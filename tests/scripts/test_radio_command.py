@@ -1,0 +1,49 @@
+"""radio.py, up to where it would serve: which weights its stations play, and what it refuses."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from vqwave.commands import radio as command
+from vqwave.errors import UserError
+from vqwave.play.api import VQWave
+
+
+@pytest.fixture
+def start(monkeypatch):
+    """Run the command: the folder of generators that each group of stations plays, by its name."""
+    opened = {}
+
+    def group(name, count, seed, open_stream, **_):
+        opened[name] = open_stream()
+
+    monkeypatch.setattr(VQWave, "stream", lambda self, **_: self._generators)
+    monkeypatch.setattr(command, "Group", group)
+    monkeypatch.setattr(command.radio, "Radio", lambda make, say, most: make(None, say))
+    monkeypatch.setattr(command.radio, "run", lambda *_, **__: None)
+
+    def start(*words):
+        assert command.main([*map(str, words)]) == 0
+        return opened
+
+    return start
+
+
+def test_each_folder_plays_its_own_weights_in_any_order(start, tiny_weights, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("weights", "weights/mine"):
+        shutil.copytree(tiny_weights.generators, folder)
+    for folders in (["weights/mine", "weights"], ["weights", "weights/mine"]):
+        opened = start("--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir", *folders)
+        assert opened == {"weights": Path("weights"), "weights/mine": Path("weights/mine")}
+
+
+@pytest.mark.parametrize("words, said", [
+    (["--label", "calm"], "was trained without labels: there is none to choose"),
+    (["--choose", "mood=1"], "the chain has no condition called 'mood'"),
+])
+def test_what_the_weights_do_not_know_is_refused_before_anybody_listens(start, tiny_weights, words, said):
+    with pytest.raises(UserError, match=said):
+        start("--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir",
+              tiny_weights.generators, *words)
