@@ -37,6 +37,15 @@ class Muon(keras.optimizers.Muon):
     def apply(self, grads, trainable_variables=None):
         super().apply(replica_sums.means(grads), trainable_variables)
 
+    def _apply_weight_decay(self, variables):
+        """As Keras's, which builds the schedule of the learning rate once for each variable."""
+        rate = self.learning_rate
+        for variable in variables:
+            if self._use_weight_decay(variable):
+                decay = (self.adam_weight_decay if self._should_use_adamw(variable)
+                         else self.weight_decay)
+                variable.assign(variable - variable * (decay * ops.cast(rate, variable.dtype)))
+
     def _should_use_adamw(self, variable):
         shape = variable.shape
         if len(shape) == 3 and min(shape[1:]) > NARROW:
