@@ -390,6 +390,17 @@ def test_a_chain_lies_beside_its_generators(tmp_path):
             weights.chain(tmp_path)
 
 
+def test_without_a_file_the_chain_is_of_the_upper_generators_that_are_there(tmp_path):
+    def train(name):
+        (tmp_path / f"{name}_best.yml").touch()
+        return weights.chain(tmp_path).sizes
+
+    assert train("vqvae_512") == (512, 128, 32, 8)
+    assert train("generator_512") == (512,)
+    assert train("generator_128") == (512, 128)
+    assert train("generator_8") == (512, 128, 32, 8), "the one in between is missed by name"
+
+
 def test_a_new_folder_is_of_the_chain_whose_codec_is_trained_into_it(tmp_path, save):
     own = configs.preset("cvae").chain
     weights.add_chain(tmp_path, configs.preset("tiny").chain)

@@ -335,7 +335,8 @@ def labels(folder, chain: configs.ChainConfig) -> tuple[str, ...]:
 
 def chain(folder, preset: configs.Preset | None = None) -> configs.ChainConfig:
     """The chain of the generators in `folder`: what its `chain.yml` says, else the preset's, and
-    without a preset four levels named as in `compact`.
+    without a preset levels named as in `compact`: the upper ones whose generators are there, or all
+    four.
 
     Raises:
         WeightsError: it is neither the preset's nor the upper levels of that.
@@ -345,7 +346,10 @@ def chain(folder, preset: configs.Preset | None = None) -> configs.ChainConfig:
         return _check_chain(chain(folder), path, preset) if path.exists() else preset.chain
     default = configs.to_dict(configs.preset("compact").chain)
     if not path.exists():
-        return configs.validate(configs.ChainConfig, default | {"end": None})
+        there = [bool(tags(folder, level["generator"])) for level in default["levels"]]
+        upper = there.index(False) if False in there else len(there)
+        levels = default["levels"][: None if any(there[upper:]) else upper or None]
+        return configs.validate(configs.ChainConfig, default | {"levels": levels, "end": None})
     values = configs.load_yaml(path)
     configs.check_schema(values, os.fspath(path))
     if set(values) == {"level"}:  # as schema 1 wrote it
@@ -375,7 +379,7 @@ def save_chain(folder, chain: configs.ChainConfig):
 
 def add_chain(folder, described: configs.ChainConfig):
     """`save_chain` in a folder that says nothing of its models yet and would be taken for another
-    chain's: so that codecs that are trained one by one are found.
+    chain's: so that models that are trained one by one are found.
     """
     if (Path(folder) / CHAIN).exists():
         return

@@ -32,9 +32,9 @@ def test_a_vocabulary_is_sorted_and_has_a_class_for_tracks_without_a_label():
 
 
 def test_labels_that_tell_nothing_apart_are_refused():
-    with pytest.raises(UserError, match="no track says its album"):
+    with pytest.raises(UserError, match="no track that trains says its album"):
         labels.vocabulary([CALM, BATTLE], "album")
-    with pytest.raises(UserError, match="every track has the folder 'calm'"):
+    with pytest.raises(UserError, match="every track that trains has the folder 'calm'"):
         labels.vocabulary([CALM, CALM], "folder")
 
 

@@ -288,7 +288,7 @@ def test_training_begins_with_weights_of_the_same_labels_alone(trained, data, ti
 
 
 def test_labels_that_the_tracks_do_not_say_are_refused(data, tiny_weights, tmp_path):
-    with pytest.raises(UserError, match="no track says its genre"):
+    with pytest.raises(UserError, match="no track that trains says its genre"):
         run(labelled("genre"), data, tiny_weights.codecs, tmp_path / "out")
 
 

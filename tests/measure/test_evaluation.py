@@ -178,6 +178,11 @@ def test_targets_are_read_and_only_a_bound_that_is_there_is_met(tmp_path):
     assert judged(targets, "Fréchet distance, 32x", fad=1.0) == ""
     assert judged(targets, "Fréchet distance, 32x") == "not measured"
     assert judged(report.figures(CHAIN), "SC, 32x", sc_db=-30) == ""
+    upper = replace(CHAIN, levels=CHAIN.levels[:1])
+    targets = report.read_targets(path, report.figures(upper), report.figures(CHAIN))
+    assert not [t for t in targets if "32x" in t.what], "bounds of other levels do not matter"
+    with pytest.raises(UserError, match="there is no figure 'SC, 32x'"):
+        report.read_targets(path, report.figures(upper))
 
 
 @pytest.mark.parametrize("text, why", [

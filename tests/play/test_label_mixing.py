@@ -1,6 +1,8 @@
 """Labels of what plays: how they are read, mixed and passed from one to another, and that a stream
 with them is as much a function of what was asked as one without."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import test_stream
@@ -25,6 +27,7 @@ FADE = 22050
     ("calm:0.7,battle:0.3", (0.3, 0.7, 0, 0, 0)), (" calm , battle:3", (0.75, 0.25, 0, 0, 0)),
     ({"calm": 7, "battle": 3}, (0.3, 0.7, 0, 0, 0)),
     ("Crosby, Stills & Nash", (0, 0, 1, 0, 0)), ("take 5: five", (0, 0, 0, 1, 0)),
+    ("calm:1e308,battle:1e308", (0.5, 0.5, 0, 0, 0)),
 ])
 def test_a_label_or_a_mixture_is_read(given, shares):
     read = read_labels(given, KNOWN, 2)
@@ -71,11 +74,11 @@ class LabelledGenerator(IntegerGenerator):
     """One whose context has a channel more, of its labels: their numbers times their shares. Guided,
     it goes on from both rows' contexts."""
 
-    def __init__(self, level, **kwargs):
-        super().__init__(level, **kwargs)
+    def __init__(self, level, names=("battle", "calm", "dance")):
+        super().__init__(level)
         self.config = configs.replace(self.config, conditions=[
             *map(configs.to_dict, self.config.conditions),
-            {"kind": "labels", "names": ["battle", "calm", "dance"], "channels": 1}])
+            {"kind": "labels", "names": list(names), "channels": 1}])
         self.weight_set = origin(self.config)
 
     def context(self, inputs):
@@ -101,12 +104,13 @@ class LabelledGenerator(IntegerGenerator):
         return np.stack(codes, 1), -uniforms if log_probs else None, [np.stack([position] * 2, 1)]
 
 
-def chain(down_to=128):
-    return IntegerCodec(down_to), [LabelledGenerator(x) for x in test_stream.LEVELS if x >= down_to]
+def chain(down_to=128, **options):
+    levels = [x for x in test_stream.LEVELS if x >= down_to]
+    return IntegerCodec(down_to), [LabelledGenerator(x, **options) for x in levels]
 
 
-def start(**options):
-    return Stream(*chain(), **{"block": BLOCK, "seed": 3} | options)
+def start(*, parts=None, **options):
+    return Stream(*parts or chain(), **{"block": BLOCK, "seed": 3} | options)
 
 
 def collect(stream, blocks, changes=()):
@@ -193,6 +197,35 @@ def test_a_jump_keeps_the_label_or_begins_with_another():
         fresh, _ = collect(start(chosen={"label": label}, seed=9), 3)
         passage = round(controls.PASSAGE * 22050)
         np.testing.assert_array_equal(jumped[2 * BLOCK + passage :], fresh[passage:])
+
+
+@pytest.mark.parametrize("names, kept", [(("battle", "calm", "dance"), "dance"), (("jazz", "rock", "soul"), "")])
+def test_a_jump_to_other_weights_goes_on_with_the_label_that_was_asked_for_last(names, kept):
+    here, there = SimpleNamespace(), SimpleNamespace()
+    for music, parts in ((here, chain()), (there, chain(names=names))):
+        music.default_choice, music.chain_engines = None, lambda parts=parts: parts
+    stream = start(music=here, chosen={"label": "calm"})
+    next(stream)
+    assert stream.label == "calm"
+    stream.set(label="dance")
+    stream.set(jump=9, weights=there)
+    assert stream.label == kept and stream.labels == names
+    stream.set(label=names[1])
+    stream.set(jump=10, weights=there)
+    heard = np.concatenate([next(stream) for _ in range(2)])
+    fresh, _ = collect(start(parts=there.chain_engines(), chosen={"label": names[1]}, seed=10), 2)
+    passage = round(controls.PASSAGE * 22050)
+    np.testing.assert_array_equal(heard[passage:], fresh[passage:])
+
+
+def test_keys_begin_with_the_label_that_plays():
+    stream = start(chosen={"label": "battle"})
+    keys = Keys(stream)
+    for key, label in (("l", "calm"), ("l", "dance"), ("l", ""), ("L", "dance")):
+        keys.press(key)
+        assert stream.label == label
+    stream.set(label="battle:0.5,calm:0.5")
+    assert stream.label == "", "a mixture is no label of the vocabulary"
 
 
 def test_windows_have_labels_and_guidance_too():

@@ -1,13 +1,15 @@
 """jobs.py: what a model is trained on: which tracks, which copies of them, on which side."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 from prepared import Told, data_folder, music
 
 from vqwave import config as configs
-from vqwave.config import DataConfig, TrainingConfig
-from vqwave.data import windows
+from vqwave.config import DataConfig, Split, TrainingConfig
+from vqwave.data import manifest, windows
 from vqwave.data.codes import OFFSET_STEP
 from vqwave.errors import UserError
 from vqwave.nn.generator import Generator
@@ -35,6 +37,18 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     data_folder(folder, {f"track {i}": music(0.8, i) for i in range(4)})
     return folder
+
+
+def test_a_label_that_only_held_out_tracks_have_is_none_of_its_vocabulary(folder, tmp_path):
+    tracks = [dataclasses.replace(track, tags={"genre": genre}) for track, genre in
+              zip(manifest.read(folder), ("air", "jig", "air", "waltz"), strict=True)]
+    manifest.write(tmp_path, tracks)
+    model = configs.replace(TINY.generator("generator_512"),
+                            conditions=[{"kind": "labels", "of": "genre", "channels": 8}])
+    job = GeneratorJob(model, tmp_path, None, None, None, None)
+    job.tracks = tracks
+    job.complete(None, Split(validation=["track 3"]), 0)
+    assert job.model.labels.names == ("air", "jig")
 
 
 def test_training_tracks_are_transposed_and_made_quieter_and_held_out_ones_never(folder, tiny_weights):

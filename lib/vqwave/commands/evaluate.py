@@ -113,9 +113,11 @@ def main(argv=None) -> int:
                         f"tracks test; --html writes a page of any folder")
     music = api.load(args.vqvae_weights_dir, args.generator_weights_dir,
                      args.engine, args.epoch, default_choice=0)
-    wanted = args.targets or Path(split).with_name("targets.yml")
-    targets = (report.read_targets(wanted, report.figures(music.chain))
-               if args.targets or wanted.is_file() else None)
+    wanted, targets = args.targets or Path(split).with_name("targets.yml"), None
+    if args.targets or wanted.is_file():
+        # What stands beside the split may be of a chain with other levels.
+        others = [] if args.targets else report.figures(config.preset(config.SHIPPED).chain)
+        targets = report.read_targets(wanted, report.figures(music.chain), others)
     depths = [music.chain.check_level(depth) for depth in args.depths or [music.level]]
     settings = evaluation.parse_settings(music.chain, depths, args.temperatures, args.top_p)
     plan = evaluation.Extent(settings, tuple(args.seeds),

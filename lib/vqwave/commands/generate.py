@@ -342,7 +342,9 @@ def check(args):
         ("--keep-original", args.keep_original or None, "--prompt", args.prompt),
         ("--stay", args.stay, "--prompt", args.prompt),
         ("--keep", args.keep, "--variation-of", args.variation_of),
-        ("--guidance", args.guidance, "--label", args.label),
+        # What plays can pass to a label later.
+        ("--guidance", args.guidance, "--label or --score",
+         args.label if args.label is not None or (written and not args.score) else ""),
         ("--best-by", args.best_by, "--candidates", args.candidates),
     ):
         if value is not None and there is None:

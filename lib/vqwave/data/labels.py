@@ -27,17 +27,19 @@ def label_of(track: Track, of: str) -> str | None:
 
 
 def vocabulary(tracks: Iterable[Track], of: str) -> tuple[str, ...]:
-    """Every label of these tracks, sorted; `UNLABELLED` among them where a track has none.
+    """Every label of the tracks that are trained on, sorted; `UNLABELLED` among them where a track
+    has none.
 
     Raises:
         UserError: they are all called the same, or nothing.
     """
     said = {label_of(track, of) for track in tracks}
     if said == {None}:
-        raise UserError(f"no track says its {of}: there is nothing to label them by")
+        raise UserError(f"no track that trains says its {of}: there is nothing to label them by")
     names = tuple(sorted({name or UNLABELLED for name in said}))
     if len(names) == 1:
-        raise UserError(f"every track has the {of} {names[0]!r}: labels must tell tracks apart")
+        raise UserError(f"every track that trains has the {of} {names[0]!r}: labels must tell "
+                        f"tracks apart")
     return names
 
 

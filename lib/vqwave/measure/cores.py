@@ -25,8 +25,7 @@ def compare(presets: Sequence[str], codecs, folder, data_dir, val_split: float |
     Args:
         presets: by name or path; codecs: the folder of theirs, which must be the same for all that
             are compared.
-        folder: holds a folder of generators for each preset, called as it is; where there is no
-            `chain.yml` in it, one is written.
+        folder: holds a folder of generators for each preset, called as it is.
         data_dir, val_split: prepared music, whose validation tracks are predicted.
         progress: called with (done, total, what) as things are begun.
 
@@ -67,8 +66,7 @@ def _chain(name: str, codecs: Path, folder: Path) -> ChainWeights:
     alone = config.replace(whole, levels=[config.to_dict(whole.levels[0])], end=None)
     made = ChainWeights(name, alone, codecs, folder, {"generators": str(folder)}, None)
     made.generator_weights(alone.top)  # refuses a folder that has none
-    if not (folder / weights.CHAIN).exists():
-        weights.save_chain(folder, alone)
+    weights.add_chain(folder, alone)
     return made
 
 

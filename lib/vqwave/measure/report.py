@@ -31,17 +31,22 @@ def figures(chain: ChainConfig) -> tuple[Target, ...]:
     return tuple(target for part in PARTS.values() for target in part.figures(chain))
 
 
-def read_targets(path, known: Sequence[Target]) -> tuple[Target, ...]:
+def read_targets(path, known: Sequence[Target],
+                 others: Sequence[Target] = ()) -> tuple[Target, ...]:
     """Figures with the bounds that a `targets.yml` has for them.
 
     Its lines are `mel, 8x: {must: 0.32, aim: 0.25}`, or with one of the two.
+
+    Args:
+        known: the figures that there are. others: those that it may have bounds for besides.
 
     Raises:
         UserError: the file cannot be read, there is no such figure, or a bound is no number.
     """
     values, named = load_yaml(path), {figure.what: figure for figure in known}
+    possible = {*named, *(figure.what for figure in others)}
     for what, bounds in values.items():
-        if what not in named:
+        if what not in possible:
             near = difflib.get_close_matches(str(what), named, n=1, cutoff=0.0)[0]
             raise UserError(f"{printable(path)}: there is no figure {str(what)!r}; did you mean "
                             f"{near!r}?")

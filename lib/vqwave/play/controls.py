@@ -282,12 +282,12 @@ class Score:
 
     def check(self, stream):
         """Every change suits a fresh `Stream`. Raises `UserError`, which names the change."""
-        engines = None
+        engines = stream.engines
         for i, (sample, change) in enumerate(self.changes, 1):
             try:
                 if change.get("hold") and not sample:
                     raise UserError("there is nothing to hold yet at sample 0")
-                engines = stream.check(engines, **change).engines or engines
+                engines = engines.after(stream.check(engines, **change))
             except UserError as e:
                 raise UserError(f"change {i} of the score: {e}") from e
 

@@ -63,7 +63,6 @@ class Keys:
         self._first = {level: dict(drawn) for level, drawn in self._drawn.items()}
         self._keys = {key: (one, i) for one in self._controls.values()
                       for i, key in enumerate(one.keys)}
-        self._label = 0  # the one that was pressed last, 0 for none
 
     def help(self, width: int) -> list[str]:
         """What the keys are, in lines of at most `width` characters."""
@@ -152,9 +151,9 @@ class Keys:
     def _pass_to_label(self, step: int):
         """The next label of the vocabulary, or the one before; past its end no label."""
         names = ["", *self.stream.labels]
-        self._label = (self._label + step) % len(names)
-        self._set(label=names[self._label])
-        self.said = f"label {names[self._label] or 'any'}"
+        label = names[(names.index(self.stream.label) + step) % len(names)]
+        self._set(label=label)
+        self.said = f"label {label or 'any'}"
 
     def put(self, name: str, share: float):
         """Turn a number's knob to a share of its way, from 0 to 1. Of what each level has for

@@ -75,6 +75,7 @@ def _read_one(given, labels: Labels) -> np.ndarray:
             raise UserError(f"the share of label {name!r} is {share!r}; it must be a number above "
                             f"0")
         shares[labels.names.index(name)] += share
+    shares /= shares.max()  # however large they are
     return shares / shares.sum()
 
 

@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -454,20 +454,26 @@ Begin = Prompt | Variation
 class Engines:
     """What plays: a `CodecEngine`, and the `GeneratorEngine`s from the top of the chain down.
 
-    music: the `VQWave` that they are of, where it is known. sampling: by level, of a chain that a
-    jump goes to; chosen: its conditions' values.
+    music: the `VQWave` that they are of, where it is known. chosen: the values of their
+    conditions. sampling: by level, of a chain that a jump goes to.
     """
 
     codec: Any
     generators: Sequence
-    music: Any = None
+    music: Any
+    chosen: Mapping[str, np.ndarray]
     sampling: Mapping[int, Sampling] | None = None
-    chosen: Mapping[str, np.ndarray] | None = None
 
     @property
     def configs(self) -> list:
         """The generators' configs."""
         return [g.config for g in self.generators]
+
+    def after(self, change: controls.Change) -> Engines:
+        """What plays once a change is made."""
+        there = change.engines or self
+        return (there if change.label is None else
+                replace(there, chosen={**there.chosen, Labels.input: change.label}))
 
 
 class Blocks:
@@ -601,7 +607,8 @@ class Stream(Blocks):
         self._queue = controls.Queue(self.block)
         self.performed: list[tuple[int, dict]] | None = None
         # What will play once all is done that was asked for.
-        self._coming, self._asking = Engines(codec, generators, music), threading.Lock()
+        self._coming = Engines(codec, generators, music, self.chosen)
+        self._asking = threading.Lock()
         self._loudness = controls.Gain(self.sample_rate)
         self._transposer = Transposer(self.sample_rate, batch or 1)
         kept = check_number("past", past, 0, controls.MOST_PAST) * self.sample_rate
@@ -682,7 +689,23 @@ class Stream(Blocks):
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels that `set(label=…)` knows."""
-        return _vocabulary([level.config for level in self._levels]) or ()
+        return _vocabulary(self._coming.configs) or ()
+
+    @property
+    def label(self) -> str:
+        """The label that will play once all is done that was asked for; "" where there is none, and
+        where several are mixed or pieces differ.
+        """
+        shares = self._coming.chosen.get(Labels.input)
+        if shares is None or not (shares == shares[0]).all() or shares[0].max() < 1:
+            return ""
+        return ("" if (number := int(shares[0].argmax())) == len(self.labels)
+                else self.labels[number])
+
+    @property
+    def engines(self) -> Engines:
+        """What will play once all is done that was asked for."""
+        return self._coming
 
     @property
     def position(self) -> int:
@@ -738,7 +761,7 @@ class Stream(Blocks):
         with self._asking:
             change = self.check(**loaded)
             sample = self._queue.put(change)
-            self._coming = change.engines or self._coming
+            self._coming = self._coming.after(change)
             if self.performed is not None:
                 self.performed.append((sample, asked))
         return sample
@@ -753,7 +776,7 @@ class Stream(Blocks):
             if name not in controls.NAMES:
                 raise UserError(f"no control is called {name!r}; there are "
                                 f"{', '.join(controls.NAMES)}")
-        engines = engines or self._coming
+        engines = engines or self.engines
         asked = self._load({name: value for name, value in asked.items() if value is not None},
                            engines)
         if "jump" in asked:
@@ -764,8 +787,8 @@ class Stream(Blocks):
             raise UserError("weights are what a jump goes on with: say jump, a seed, too")
         configs = engines.configs
         if "weights" in asked:
-            asked["engines"] = self._check_engines(asked.pop("weights"), asked.pop("sampling",
-                                                                                   None))
+            asked["engines"] = self._check_engines(asked.pop("weights"),
+                                                   asked.pop("sampling", None), engines)
             configs = asked["engines"].configs
         if "sampling" in asked:
             check_guidance(configs, sampling_per_level(configs, asked["sampling"]))
@@ -816,8 +839,8 @@ class Stream(Blocks):
         """Measure what codes sound, which `set(notes=…)` else does where notes are first held."""
         self._load({"notes": True}, self._coming)
 
-    def _check_engines(self, music, sampling) -> Engines:
-        """What another `VQWave` plays, where it can take over."""
+    def _check_engines(self, music, sampling, before: Engines) -> Engines:
+        """What another `VQWave` plays, where it can take over from what plays before."""
         codec, generators = music.chain_engines()
         configs, rate = [g.config for g in generators], codec.config.sample_rate
         if rate != self.sample_rate:
@@ -825,12 +848,12 @@ class Stream(Blocks):
                             f"{self.sample_rate} Hz")
         check_block(self.block, configs)
         wanted = {c.input for config in configs for c in config.conditions}
-        given = {name: value for name, value in self.chosen.items() if name in wanted}
-        if _vocabulary(configs) != _vocabulary(self._coming.configs):
+        given = {name: value for name, value in before.chosen.items() if name in wanted}
+        if _vocabulary(configs) != _vocabulary(before.configs):
             given.pop(Labels.input, None)
         sampling = check_guidance(configs, sampling_per_level(configs, sampling))
-        return Engines(codec, generators, music, sampling,
-                       check_chosen(configs, given, self.batch or 1, music.default_choice))
+        chosen = check_chosen(configs, given, self.batch or 1, music.default_choice)
+        return Engines(codec, generators, music, chosen, sampling)
 
     def _check_past(self, name: str) -> float:
         """The seconds that there are to repeat, at most."""

@@ -45,18 +45,20 @@ class Job:
         """Read what there is. Raises `UserError` where the model cannot train on it."""
         self.tracks = manifest.read(self.data_dir)
 
-    def complete(self, before: config.CodecConfig | config.GeneratorConfig | None):
-        """Fill in what the model leaves open. before: the model that the run goes on with or begins
-        with; None: it begins with nothing.
+    def complete(self, before: config.CodecConfig | config.GeneratorConfig | None,
+                 split: float | config.Split, seed: int):
+        """Fill in what the model leaves open: the vocabulary of its labels, that of the model
+        before or else of the tracks that train.
 
-        That is the vocabulary of its labels: the tracks', or that of the model before.
+        before: the model that the run goes on with or begins with; None: it begins with nothing.
+        split, seed: see `splits.split`.
         """
         own = self.model.labels
         if own is None or own.names:
             return
         known = before.labels if before else None
         names = (known.names if known and known.of == own.of
-                 else labels.vocabulary(self.tracks, own.of))
+                 else labels.vocabulary(splits.split(self.tracks, split, seed)[0], own.of))
         self.model = self.model.with_labels(config.replace(own, names=names))
 
     def check_rate(self, name: str, sample_rate: int, advice: str = ""):

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from .. import cli, config, machine, weights
 from ..config import ChainConfig
-from ..data import labels, manifest
+from ..data import labels, manifest, splits
 from ..errors import Interrupted, UserError
 from ..files import atomic_write
 from . import options, origin, replicas
@@ -211,13 +211,17 @@ class Plan:
         return split + (["--split-seed", str(asked.seed)] if asked.seed is not None else [])
 
     @property
+    def split(self) -> tuple[float | config.Split, int]:
+        """What is held out, and the seed of the draw: see `splits.split`."""
+        asked = self.settings
+        return (config.DataConfig().split if asked.val_split is None
+                else options.parse_split(asked.val_split),
+                config.TrainingConfig().seed if asked.seed is None else asked.seed)
+
+    @property
     def amount(self) -> Amount:
         """How much music there is."""
-        asked = self.settings
-        split = (config.DataConfig().split if asked.val_split is None
-                 else options.parse_split(asked.val_split))
-        seed = config.TrainingConfig().seed if asked.seed is None else asked.seed
-        return Amount.of(self.data_dir, split, seed)
+        return Amount.of(self.data_dir, *self.split)
 
     @property
     def about_folders(self) -> list[str]:
@@ -303,7 +307,7 @@ def _is_amount(value) -> bool:
 
 def _check_labels(plan: Plan, tracks):
     """Raises `UserError` where the tracks, or what the plan begins with, have no such labels."""
-    labels.vocabulary(tracks, plan.label)
+    labels.vocabulary(splits.split(tracks, *plan.split)[0], plan.label)
     if plan.origin is None:
         return
     for name in plan.chain.generators.values():

@@ -70,7 +70,7 @@ def find_start(job, options: RunOptions, training: TrainingConfig, data: DataCon
     if not saved and not begin and options.start_from:
         source = weights.find(options.start_from, name)
     before = begin.config if begin else saved.model if saved else source and source.config
-    job.complete(before)
+    job.complete(before, data.split, training.seed)
     given = options.asked(training, data)
     if earlier := saved or (begin if begin and begin.training else None):
         training = _settle(earlier.training, training, given)

@@ -56,14 +56,15 @@ def train_generator(model: GeneratorConfig, data_dir, codec_dir, options: RunOpt
 
     Args:
         codec_epoch: which of the codecs' sets; None for the one that ships, else the best.
-        chain: names the codec of each level; None where the folder tells.
+        chain: names the codec of each level; None where the folder tells. See also
+            `weights.add_chain`.
         scheduler: the address of a Dask cluster that does the encoding.
 
     Returns:
         The run's record: `step`, `best`, `finished` …
     """
     return _train(GeneratorJob(model, data_dir, codec_dir, codec_epoch, chain, scheduler),
-                  options, training, data, say)
+                  options, training, data, say, chain)
 
 
 def _train(job: Job, options: RunOptions, training, data, say, chain=None) -> RunRecord:
