@@ -3,7 +3,7 @@
 from vqwave import config as configs
 
 CORES = {"lstm": {"units": 24}, "transformer": {"width": 16, "heads": 2, "hidden_dim": 16},
-         "wavenet": {"channels": 8, "skip_channels": 16}, "pixelcnn": {"channels": 8}}
+         "wavenet": {"channels": 8, "skip_channels": 16}, "pixelcnn": {"channels": 8, "kernel_books": 51}}
 """What makes a core of each kind small."""
 
 

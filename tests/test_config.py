@@ -416,6 +416,8 @@ def condition(**more):
     ({"core": {"kind": "pixelcnn", "drawing": "together"}},
      "drawing is 'together'; it must be 'in_order'"),
     ({"core": {"kind": "pixelcnn", "kernel_books": 4}}, "core: kernel_books is 4; it must be odd"),
+    ({"core": {"kind": "pixelcnn", "dilations": [1, 2], "kernel_books": 5}, "books": 7},
+     "2 layers of kernel_books 5 see 5 books before a code's own, but a frame has 7 books"),
     ({"core": {"units": None}}, "units is None; it must be a whole number"),
     ({"sampling": {"top_p": 0}}, "above 0"),
     ({"sampling": {"top_p": 1.5}}, "at most 1"),

@@ -1178,6 +1178,11 @@ class CoreConfig(Config):
         """
         raise NotImplementedError
 
+    @property
+    def span(self) -> int:
+        """Frames that the layer that looks back furthest does; 0 where nothing says how far."""
+        return 0
+
 
 class LSTMCore(CoreConfig):
     """A stack of LSTMs over frames.
@@ -1221,9 +1226,8 @@ class WaveNetCore(CoreConfig):
                 for i, dilation in enumerate(self.dilations)}
 
     @property
-    def receptive_field(self) -> int:
-        """Frames before it that a frame's features see."""
-        return (self.kernel_size - 1) * sum(self.dilations)
+    def span(self) -> int:
+        return (self.kernel_size - 1) * max(self.dilations)
 
 
 class TransformerCore(CoreConfig):
@@ -1259,6 +1263,10 @@ class TransformerCore(CoreConfig):
         return states | {f"{name}_{i}": (self.heads, self.window, self.width // self.heads)
                          for i in range(self.layers) for name in ("keys", "values")}
 
+    @property
+    def span(self) -> int:
+        return self.window - 1
+
 
 class PixelCNNCore(CoreConfig):
     """Gated convolutions on the grid of frames and books, each code seeing all frames before its
@@ -1287,6 +1295,15 @@ class PixelCNNCore(CoreConfig):
         """A queue a layer, as in `WaveNetCore`, of all books' features."""
         return {f"queue_{i}": ((self.kernel_frames - 1) * dilation, books, self.channels)
                 for i, dilation in enumerate(self.dilations)}
+
+    @property
+    def span(self) -> int:
+        return (self.kernel_frames - 1) * max(self.dilations)
+
+    @property
+    def reach(self) -> int:
+        """Books before its own in its frame that a code is drawn by."""
+        return len(self.dilations) * (self.kernel_books // 2) + 1
 
 
 Core = Annotated[LSTMCore | WaveNetCore | TransformerCore | PixelCNNCore,
@@ -1446,6 +1463,11 @@ class GeneratorConfig(Config):
                              f"must have its own")
         for condition in self.conditions:
             condition.check(self.level)
+        if isinstance(self.core, PixelCNNCore) and self.core.reach < self.books - 1:
+            raise ValueError(f"the core's {len(self.core.dilations)} layers of kernel_books "
+                             f"{self.core.kernel_books} see {self.core.reach} books before a "
+                             f"code's own, but a frame has {self.books} books: the last would not "
+                             f"know the first")
         return self
 
     @property

@@ -21,9 +21,10 @@ from vqwave.train.replicas import ALONE
 TINY = configs.preset("tiny")
 
 
-def prepared(folder, codecs, name="generator_128", data=None, **settings):
-    """A generator's job with its data ready, and what was said."""
-    job, said = GeneratorJob(TINY.generator(name), folder, codecs, None, None, None), Told()
+def prepared(folder, codecs, name="generator_128", data=None, changed=None, **settings):
+    """A generator's job with its data ready, and what was said. changed: of its config."""
+    model = configs.replace(TINY.generator(name), **changed or {})
+    job, said = GeneratorJob(model, folder, codecs, None, None, None), Told()
     job.check()
     training = TrainingConfig(**{"input_length": 4096, "batch_size": 2, "offsets": 1} | settings)
     record = RunRecord(job.model, training, data or DataConfig(split=0.2), "id")
@@ -49,6 +50,14 @@ def test_a_label_that_only_held_out_tracks_have_is_none_of_its_vocabulary(folder
     job.tracks = tracks
     job.complete(None, Split(validation=["track 3"]), 0)
     assert job.model.labels.names == ("air", "jig")
+
+
+def test_it_says_where_a_layer_looks_back_further_than_a_window(folder, tiny_weights):
+    core = {"kind": "wavenet", "channels": 8, "skip_channels": 8, "dilations": [1, 32]}
+    said = {frames: " ".join(prepared(folder, tiny_weights.codecs, changed={"core": core},
+                                      input_length=128 * frames)[2].lines) for frames in (32, 36)}
+    assert "a layer looks back over 32 frames, but windows have 32" in said[32]
+    assert "looks back" not in said[36]
 
 
 def test_training_tracks_are_transposed_and_made_quieter_and_held_out_ones_never(folder, tiny_weights):

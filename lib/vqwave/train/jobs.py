@@ -312,6 +312,10 @@ class GeneratorJob(Job):
     def _choose_window(self, say):
         """Frames a window, and what becomes of tracks that are shorter."""
         self.window = self.training.input_length // self.model.level
+        if self.model.core.span >= self.window:
+            say(f"{self.model.name}: a layer looks back over {self.model.core.span:,} frames, but "
+                f"windows have {self.window:,}: nothing learns what is further back "
+                f"(--input-length)")
         # The first row of a track is the one of its own pitch and full length.
         if short := sum(self.rows[t.file][0].frames < self.window for t in self.train):
             say(f"{short} of {len(self.train)} training tracks are shorter than a window of "
