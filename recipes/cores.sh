@@ -3,15 +3,15 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-data=data/wesnoth split=recipes/wesnoth/split.yml codecs=final_weights output=weights/cores minutes=60 generator=generator_512
+data=data/wesnoth split=recipes/wesnoth/split.yml codecs=final_weights output=weights/cores minutes=60 generator=generator_512 table=notes
 presets=notes,prior_transformer,prior_wavenet,prior_pixelcnn
 
 usage() {
     cat <<HELP
 usage: recipes/cores.sh [--minutes M] [--presets NAME,...] [--generator NAME] [--data-dir DIR] [--val-split F.yml]
-                        [--vqvae-weights-dir DIR] [--output-dir DIR] [-- OPTION...]
+                        [--vqvae-weights-dir DIR] [--output-dir DIR] [--table NAME] [-- OPTION...]
 
-Trains the top generator of each preset for M minutes on the codes of one codec, and prints a table: bits a frame of the
+Trains the top generator of each preset for M minutes on the codes of one codec, and writes a table: bits a frame of the
 validation tracks, codes a second of 1, 8 and 32 streams, memory over ten minutes of music, time to the first sound. The
 presets must share that codec, and have about as many parameters. What is trained already is not trained again.
 
@@ -22,11 +22,12 @@ presets must share that codec, and have about as many parameters. What is traine
   --val-split F.yml|SHARE  what is held out (default $split)
   --vqvae-weights-dir DIR  the codec's (default $codecs)
   --output-dir DIR         a folder for each preset goes here (default $output)
+  --table NAME             of docs/performance.md, and docs/benchmark/cores_NAME.json (default $table)
   -- OPTION...             further options of train_generator.py, for all alike
 
-Of VQ-VAE-2's two levels, with a codec that train_vqvae.py --preset spectrogram_vqvae2 made in weights/vqvae2:
+Of VQ-VAE-2's two levels, with the codec that recipes/family.sh --step train --presets spectrogram_vqvae2 made:
   recipes/cores.sh --presets spectrogram_vqvae2,prior_vqvae2_transformer,prior_vqvae2_wavenet,prior_vqvae2_pixelcnn \\
-      --generator generator_2048 --vqvae-weights-dir weights/vqvae2 --output-dir weights/cores2
+      --generator generator_2048 --vqvae-weights-dir weights/family/spectrogram_vqvae2 --output-dir weights/cores_vqvae2 --table vqvae2
 HELP
 }
 
@@ -35,7 +36,7 @@ fail() { printf 'recipes/cores.sh: %s\n' "$*" >&2; exit 2; }
 while [ $# -gt 0 ]; do
     case $1 in
         -h | --help) usage; exit 0 ;;
-        --minutes | --presets | --generator | --data-dir | --val-split | --vqvae-weights-dir | --output-dir)
+        --minutes | --presets | --generator | --data-dir | --val-split | --vqvae-weights-dir | --output-dir | --table)
             [ $# -gt 1 ] || fail "$1 needs a value (see --help)" ;;&
         --minutes) minutes=$2; shift 2 ;;
         --presets) presets=$2; shift 2 ;;
@@ -44,6 +45,7 @@ while [ $# -gt 0 ]; do
         --val-split) split=$2; shift 2 ;;
         --vqvae-weights-dir) codecs=$2; shift 2 ;;
         --output-dir) output=$2; shift 2 ;;
+        --table) table=$2; shift 2 ;;
         --) shift; break ;;
         *) fail "unknown argument '$1' (see --help)" ;;
     esac
@@ -61,4 +63,4 @@ for preset in ${presets//,/ }; do
         --vqvae-weights-dir "$codecs" --output-dir "$output/$preset" --seed 1 "${length[@]}" "$@" >&2
 done
 python scripts/benchmark.py --cores "$output" --sizes "$presets" --data-dir "$data" --val-split "$split" \
-    --vqvae-weights-dir "$codecs"
+    --vqvae-weights-dir "$codecs" --table "$table"

@@ -101,7 +101,8 @@ def test_cores_are_trained_on_the_same_codes_and_then_compared(checkout, tmp_pat
     assert second == first.replace("--preset notes", "--preset prior_wavenet").replace(
         "cores/notes", "cores/prior_wavenet")
     assert last == ("scripts/benchmark.py --cores weights/cores --sizes notes,prior_wavenet "
-                    "--data-dir data/mine --val-split 0.2 --vqvae-weights-dir final_weights")
+                    "--data-dir data/mine --val-split 0.2 --vqvae-weights-dir final_weights "
+                    "--table notes")
     wrong = subprocess.run(["bash", checkout / "recipes" / "cores.sh", "--hours", "2"],
                            capture_output=True, text=True, check=False)
     assert wrong.returncode == 2

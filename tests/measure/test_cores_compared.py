@@ -80,7 +80,7 @@ def test_generators_of_the_same_codes_stand_in_one_table(folder, data, tiny_weig
     assert weights.chain(trained / "lstm").sizes == (512,)
 
 
-def test_the_command_compares_and_says_what_it_lacks(folder, data, tiny_weights, capsys, monkeypatch):
+def test_the_command_compares_and_says_what_it_lacks(folder, data, tiny_weights, tmp_path, capsys, monkeypatch):
     trained, counts = folder
     monkeypatch.setattr(benchmark, "QUICK", TINY)
     main = imported.script("benchmark").main
@@ -92,6 +92,15 @@ def test_the_command_compares_and_says_what_it_lacks(folder, data, tiny_weights,
     assert cli.entry(main, command) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert row["core"] == "lstm"
+    shown = tmp_path / "docs" / "benchmark"
+    shown.mkdir(parents=True)
+    page = shown.parent / "performance.md"
+    page.write_text("Before.\n<!-- benchmark.py --cores: a -->\nold\n<!-- benchmark.py --cores: a, end -->\nAfter.\n")
+    assert cli.entry(main, [*command, "--table", "a", "--output-dir", str(shown)]) == 0
+    assert json.loads((shown / "cores_a.json").read_text())["rows"][0]["core"] == "lstm"
+    text = page.read_text()
+    assert "| lstm | 0.0 million | 7 |" in text and "old" not in text and text.endswith("end -->\nAfter.\n")
+    assert cli.entry(main, ["--table", "a"]) == 2
     assert cli.entry(main, [*command, "--sizes", "tiny"]) == 2
     assert "no weights of generator_512" in capsys.readouterr().err
 

@@ -37,6 +37,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--cores", metavar="DIR",
                         help="compare generators of the same codes in one table, in place of all "
                              "else: DIR holds a folder of each preset that --sizes names")
+    parser.add_argument("--table", metavar="NAME",
+                        help="with --cores: write cores_NAME.json, and into docs/benchmark also "
+                             "the table of that name in docs/performance.md")
     parser.add_argument("--quick", action="store_true",
                         help="fewer rounds of one size, rough figures")
     parser.add_argument("--data-dir", metavar="DIR",
@@ -56,6 +59,8 @@ def main(argv=None) -> int:
     args = parser().parse_args(argv)
     if args.cores:
         return _compare_cores(args)
+    if args.table:
+        raise UserError("--table goes with --cores")
     sizes, parts = _names(args.sizes or (QUICK_SIZES if args.quick else SIZES)), _names(args.only)
     effort = benchmark.QUICK if args.quick else benchmark.FULL
     lacks = benchmark.find_lacks(sizes, parts, effort, args.data_dir)
@@ -100,7 +105,10 @@ def _compare_cores(args) -> int:
             benchmark.QUICK if args.quick else benchmark.FULL,
             lambda done, total, what: bar.update(task, completed=done, total=total,
                                                  description=what))
+    written = cores.write(rows, args.table, args.output_dir) if args.table else []
     print(json.dumps(rows, indent=1) if args.json else cores.markdown(rows))
+    for path in written:
+        print(f"wrote {printable(path)}", file=sys.stderr)
     return 0
 
 

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -330,28 +330,32 @@ def _export(chain, all_codecs: bool):
 # --- steps a second -------------------------------------------------------------------------------
 
 
-def steps(chain: ChainWeights, level: int, effort: Effort) -> list[dict]:
-    """codes/s of one level: a row for each number of streams side by side and each engine, and the
-    eager loop.
+def steps(chain: ChainWeights, level: int, effort: Effort,
+          names: Sequence[str] = (*engine.ENGINES, EAGER)) -> list[dict]:
+    """codes/s of one level: a row for each number of streams side by side and each of `names`, the
+    engines and the eager loop.
 
     A step makes one frame in each stream, so codes/s = streams x steps/s x books. `against_eager`
-    is the median of the ratios within a round, not the ratio of medians.
+    is the median of the ratios within a round, not the ratio of medians; None without the eager
+    loop.
     """
     quiet.import_keras()
     from ..nn.generator import load_generator
 
     found = chain.generator_weights(level)
-    engines = {name: engine.load_generator(found, name) for name in engine.ENGINES}
-    eager = load_generator(found)
+    engines = {name: engine.load_generator(found, name) for name in names if name != EAGER}
+    eager = load_generator(found) if EAGER in names else None
     loop = loops.LOOPS[type(found.config.core)]
     read = loop.bytes_per_step(found.config, found.load("generator"))
     remembered = 4 * sum(math.prod(shape) for shape in found.config.states.values())
     rows = []
     for streams in effort.streams:
         contenders = {name: chunk_sampler(e, streams) for name, e in engines.items()}
-        contenders[EAGER] = eager_sampler(eager, streams)
+        if eager is not None:
+            contenders[EAGER] = eager_sampler(eager, streams)
         rates = race(contenders, effort.rounds, effort.turn)
-        ratios = {name: np.median(np.divide(rate, rates[EAGER])) for name, rate in rates.items()}
+        ratios = {name: float(np.median(np.divide(rate, rates[EAGER])))
+                  for name, rate in rates.items() if EAGER in rates}
         for name, rate in rates.items():
             per_second = float(np.median(rate))
             precision = engines[name].precision(streams) if name != EAGER else "float32"
@@ -360,7 +364,7 @@ def steps(chain: ChainWeights, level: int, effort: Effort) -> list[dict]:
                 "engine": name, "precision": precision,
                 "steps_per_s": per_second, "codes_per_s": per_second * streams * found.config.books,
                 "real_time": per_second * streams * level / chain.chain.sample_rate,
-                "against_eager": float(ratios[name]),
+                "against_eager": ratios.get(name),
                 "weights_bytes_per_s": per_second * read[precision],
                 "core": found.config.core.kind, "state_bytes": remembered,
             })
@@ -1116,10 +1120,10 @@ def _whole_chains(results, steps) -> list[tuple[str, ...]]:
     return rows
 
 
-def _find_page(folder: Path) -> Path | None:
+def find_page(folder: Path, markers: tuple[str, str] = MARKERS) -> Path | None:
     """The page beside `folder` that shows its results: docs/performance.md of docs/benchmark/."""
     page = folder.absolute().parent / "performance.md"
-    return page if page.is_file() and MARKERS[0] in page.read_text(encoding="utf-8") else None
+    return page if page.is_file() and markers[0] in page.read_text(encoding="utf-8") else None
 
 
 def find_place(folder, lacks: list[str]) -> Path:
@@ -1127,15 +1131,15 @@ def find_place(folder, lacks: list[str]) -> Path:
     shows what is in `folder` and the run is not whole.
     """
     folder = Path(folder)
-    return folder / PARTIAL if lacks and _find_page(folder) else folder
+    return folder / PARTIAL if lacks and find_page(folder) else folder
 
 
-def insert(page: str, text: str) -> str:
-    """`page` with `text` between its `MARKERS`."""
-    before, begin, rest = page.partition(MARKERS[0])
-    _, end, after = rest.partition(MARKERS[1])
+def insert(page: str, text: str, markers: tuple[str, str] = MARKERS) -> str:
+    """`page` with `text` between its markers."""
+    before, begin, rest = page.partition(markers[0])
+    _, end, after = rest.partition(markers[1])
     if not end:
-        raise UserError(f"the page has no {MARKERS[0]} … {MARKERS[1]} to put the tables between")
+        raise UserError(f"the page has no {markers[0]} … {markers[1]} to put the tables between")
     return f"{before}{begin}\n{text}\n{end}{after}"
 
 
@@ -1149,7 +1153,7 @@ def write(results: dict, folder) -> list[Path]:
     from .. import plots
 
     folder = files.make_folder(find_place(folder, results["lacks"]))
-    page = _find_page(folder)
+    page = find_page(folder)
     with open(os.devnull, "w") as nowhere:
         console = Console(file=nowhere, width=120, record=True)
         report(results, console)

@@ -4,11 +4,12 @@ fast they are, what they remember and how soon they are heard.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .. import config, weights
+from .. import config, files, machine, weights
 from ..config import Split
 from ..play import export
 from . import benchmark
@@ -42,7 +43,7 @@ def compare(presets: Sequence[str], codecs, folder, data_dir, val_split: float |
             for kind in export.kinds(one, "onnx"):
                 export.cached_graph(one, kind)
         predicted = benchmark.accuracy(chain, level, data_dir, tracks, effort)
-        steps = [row for row in benchmark.steps(chain, level, effort) if row["engine"] == "onnx"]
+        steps = benchmark.steps(chain, level, effort, ["onnx"])
         begun = benchmark.start(chain, level, effort)
         (memory,) = benchmark.remember(chain, level, effort)
         rows.append({
@@ -68,6 +69,24 @@ def _chain(name: str, codecs: Path, folder: Path) -> ChainWeights:
     made.generator_weights(alone.top)  # refuses a folder that has none
     weights.add_chain(folder, alone)
     return made
+
+
+def write(rows: Sequence[dict], name: str, folder) -> list[Path]:
+    """The rows as `cores_NAME.json`, and as a table between the markers of that name in the page
+    that shows what is in `folder`, if it has such. Returns the paths.
+    """
+    folder = files.make_folder(folder)
+    label, cpu = f"benchmark.py --cores: {name}", machine.describe()["cpu"]
+    markers = f"<!-- {label} -->", f"<!-- {label}, end -->"
+    text = json.dumps({"cpu": cpu, "rows": rows}, indent=1) + "\n"
+    contents = {folder / f"cores_{name}.json": text}
+    if page := benchmark.find_page(folder, markers):
+        text = f"\n{markdown(rows)}\n\nMeasured on {cpu}.\n"
+        contents[page] = benchmark.insert(page.read_text(encoding="utf-8"), text, markers)
+    for path, content in contents.items():
+        with files.atomic_write(path) as file:
+            file.write(content.encode())
+    return list(contents)
 
 
 def markdown(rows: Sequence[dict]) -> str:
