@@ -135,7 +135,7 @@ def measure(codecs: Sequence[Named], corpora: Sequence[Corpus],
             progress: Callable[[str, float], None] = lambda what, share: None) -> list[dict]:
     """What each codec keeps of each corpus of its rate: rows {"corpus", "codecs", "level", "model",
     "known", "kbps", "latency_ms", "steps"} and the figures of `serving.compare`; of one without
-    codes also "prior", see `judge_prior`; of those of `sliced` also "slice_loss".
+    codes also "prior", see `judge_prior`; of those of `sliced` also `slices.test_losses`.
 
     known: the names of the corpus's tracks that the codec was trained on; None where its record
     does not say. kbps: None without codes.
@@ -143,7 +143,7 @@ def measure(codecs: Sequence[Named], corpora: Sequence[Corpus],
     Args:
         baselines: (name, encoder, bits a second) of FFmpeg's codecs, measured on the corpora that
             codecs with codes are measured on; their level is 0.
-        sliced: what the codecs are called that are measured by `slices.test_loss` too.
+        sliced: what the codecs are called that are measured by `slices.test_losses` too.
     """
     pairs = [(corpus, one) for corpus in corpora for one in codecs if one.rate == corpus.rate]
     rows = []
@@ -160,7 +160,7 @@ def measure(codecs: Sequence[Named], corpora: Sequence[Corpus],
         if not config.has_codes:
             rows[-1]["prior"] = judge_prior(codec, sounds, copies)
         if one.name in sliced:
-            rows[-1]["slice_loss"] = slices.test_loss(found, corpus)
+            rows[-1] |= slices.test_losses(found, corpus)
     for corpus in corpora:
         if not any(row["corpus"] == corpus.name and row["kbps"] for row in rows):
             continue
@@ -252,11 +252,8 @@ def section(kind: Section, rows: Sequence[dict], corpora: Sequence[Corpus], comm
         page.add(*table(("level", "codecs", *(title for title, *_ in COLUMNS)), shown))
         if priors:
             _write_priors(page, priors)
-        if losses := [(row["codecs"], row["slice_loss"]) for row in own if "slice_loss" in row]:
-            page.add(f"TechnoGen's test loss, of slices of {slices.SECONDS:g} s of whole test "
-                     f"tracks (its own test songs: 0.105 for the smallest model, 0.435 and 0.075 "
-                     f"for larger ones): " + ", ".join(f"{name} {loss:.3f}"
-                                                       for name, loss in losses) + ".")
+        if sliced := [row for row in own if "slice_loss" in row]:
+            page.add(_of_slices(sliced))
         page.listen([(f"{corpus.name}_original.ogg", "original"),
                      *((file, f"{name} {level}x") for (level, name), file in
                        _examples(own, corpus).items())])
@@ -271,6 +268,16 @@ def section(kind: Section, rows: Sequence[dict], corpora: Sequence[Corpus], comm
 def _cell(values, form: str) -> str:
     there = [value for value in values if value is not None]
     return spread(float(np.mean(there)), there, form) if there else "–"
+
+
+def _of_slices(rows) -> str:
+    each = ", ".join(f"{row['codecs']} {row['slice_loss']:.3f} ({row['frame_loss']:.3f})"
+                     for row in rows)
+    return (f"TechnoGen's own test loss, of all slices of {slices.SECONDS:g} s of the test tracks: "
+            f"waveform, one spectrum for each whole slice, and commitment. In brackets the same "
+            f"with the spectra of all frames, which tell when something sounds too: {each}. Its "
+            f"README has 0.105 for its smallest model, 0.435 and 0.075 for larger ones, on its own "
+            f"test songs, to compare with the figures before the brackets.")
 
 
 def _write_priors(page: Page, priors):
