@@ -67,3 +67,9 @@ def test_prepared_folders_keep_their_names_together_or_one_after_the_other(tmp_p
         manifest.prepare(source, tmp_path / "data", 22050, workers=1)
     found = [labels.label_of(one, "folder") for one in manifest.read(tmp_path / "data")]
     assert found == (["battle music", "calm music"] if once else ["battle", "calm"])
+
+
+def test_a_model_is_told_a_tracks_label_by_name_and_nothing_that_it_does_not_know():
+    known = Labels(names=("battle", "calm"))
+    assert [labels.told(one, known) for one in (CALM, BATTLE, ALONE)] == ["calm", "battle", None]
+    assert labels.told(CALM, None) is None and labels.told(CALM, Labels(names=("x", "y"))) is None

@@ -96,13 +96,15 @@ def test_what_a_user_can_get_wrong_is_one_line(main, corpora):
 
 @pytest.fixture
 def family(corpora, tiny_weights):
-    """The folder of a tiny VAE of random weights, and of the same with another seed."""
+    """The folder of a tiny VAE of random weights, told labels, and of the same with another seed.
+    """
     import keras
 
     from vqwave.nn.codec import VQVAE
 
     config = configs.replace(configs.preset("tiny").codec(512),
-                             quantizer={"kind": "gaussian", "dim": 5})
+                             quantizer={"kind": "gaussian", "dim": 5},
+                             labels={"names": ("calm", "music")})
     chain = configs.ChainConfig(sample_rate=22050, block=8192,
                                 levels=[{"level": 512, "codec": "vqvae_512"}])
     for seed in (1, 2):
@@ -137,6 +139,8 @@ def test_a_family_has_sounds_pictures_baselines_and_priors(family, main, tiny_we
     vae = next(line for line in page.splitlines() if line.startswith("| 512x | vae |"))
     assert vae.count("(") >= 6 and "| 15 (10, 20) |" in vae and "| – |" in vae
     assert any(line.startswith("|  | Opus 6 | 6.00 |") for line in page.splitlines())
+    # The folder that the tracks came from.
+    assert page.count("vae is told what each track is: music.") == 1
     assert "| codecs | samples dBFS |" in page and "TechnoGen" not in page
     corpus = crossing.Corpus.of(family / "one", family / "one.yml")
     row = json.loads(main(*asked, "--json")[1])[-2] | {"slice_loss": 0.5, "frame_loss": 0.8}
@@ -157,6 +161,10 @@ def test_what_a_prior_is_judged_by_tells_silence_and_the_mean_from_music():
     walk = np.array(found["walk"])
     assert walk[0] < 0.15 and walk[-1] > 0.85 and (np.diff(walk) > 0).all()
     same = SimpleNamespace(config=config, encode=own.encode, decode=lambda z, label=None: 0 * z.reshape(1, -1))
+    told = []
+    own.decode = lambda z, label=None: (told.append(label), z.reshape(1, -1))[1]
+    crossing.judge_prior(own, [low, high, low], [low, high, low], ["a", "b", "a"])
+    assert set(told) == {"a"}
     silent = crossing.judge_prior(same, [low], [0 * low])
     assert silent["level_db"] <= -100 and silent["apart"] == 0 and silent["walk"] is None
 

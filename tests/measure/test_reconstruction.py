@@ -19,12 +19,12 @@ class _Rounding:
     config = preset("tiny").codec(8)
     latency = 8 / RATE
 
-    def encode(self, audio):
+    def encode(self, audio, label=None):
         padded = np.pad(audio, ((0, 0), (0, -audio.shape[1] % 8)))
         return np.clip(np.round(padded.reshape(len(audio), -1, 8).mean(2) * 32) + 32,
                        0, 63).astype(np.int32)[..., None]
 
-    def decode(self, codes):
+    def decode(self, codes, label=None):
         return np.repeat((codes[..., 0] - 32) / 32, 8, axis=1).astype(np.float32)
 
 
@@ -50,11 +50,11 @@ class _TwoBooks(_Rounding):
 
     config = replace(_Rounding.config, quantizer={"kind": "residual", "books": 2, "num_codes": 64})
 
-    def encode(self, audio):
+    def encode(self, audio, label=None):
         codes = super().encode(audio)
         return np.concatenate([codes, np.ones_like(codes)], axis=-1)
 
-    def decode(self, codes):
+    def decode(self, codes, label=None):
         more = np.repeat(codes[..., 1:].sum(-1), 8, axis=1)
         return super().decode(codes) + more.astype(np.float32)
 

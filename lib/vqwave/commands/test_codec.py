@@ -10,7 +10,7 @@ from rich.table import Table
 
 from .. import cli, metrics, plots, progress, weights
 from ..config import CodecConfig
-from ..data import audio, silence
+from ..data import audio, labels, silence
 from ..errors import UserError
 from ..files import make_folder, printable
 from ..measure import serving
@@ -64,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--books", type=cli.number(int, 1), metavar="N",
                         help="of a residual codec only the first N codebooks, for fewer bits "
                              "(default: all)")
+    arguments.add_label(parser)
     parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0],
                         help="what runs the codec")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
@@ -83,6 +84,9 @@ def main(argv=None) -> int:
         if args.books:
             raise UserError("--books is of what is heard of --input: with --data-dir a codec is "
                             "judged with all of its codes")
+        if args.label:
+            raise UserError("--label is of --input: of a data folder a codec is told what each "
+                            "track is")
         return _judge(args, found)
     for one in found:
         one.config.check_books(args.books)
@@ -100,7 +104,8 @@ def main(argv=None) -> int:
             if rate not in decoded:
                 decoded[rate] = audio.excerpt(args.input, rate, args.start, args.seconds)
             original = decoded[rate]
-            made, figures = reconstruct(engine.load_codec(one, args.engine), original, args.books)
+            made, figures = reconstruct(engine.load_codec(one, args.engine), original, args.books,
+                                        args.label)
             # nothing comes near silence, or is far from it
             if np.var(original) <= metrics.SILENCE_POWER:
                 figures |= dict.fromkeys(("sc_db", "mel", "si_sdr_db"))
@@ -141,15 +146,18 @@ def _judge(args, found) -> int:
     # A folder of one track holds nothing out, and a codec that was trained elsewhere has not heard
     # that one either.
     tracks = held_out or train
-    sounds = serving.excerpts(args.data_dir, tracks, spans)
+    heard = serving.excerpts_of(args.data_dir, tracks, spans)
     embed = serving.load_embedder(args.musicnn, lambda line: console.print(
         line, markup=False, highlight=False, soft_wrap=True))
     rows = []
     with progress.bar() as bar:
         for one in found:
             task = bar.add_task(one.name, total=1.0)
-            figures = serving.measure(engine.load_codec(one, args.engine), sounds, embed,
-                                      lambda share, task=task: bar.update(task, completed=share))
+            figures = serving.measure(engine.load_codec(one, args.engine),
+                                      [sound for _, sound in heard], embed,
+                                      lambda share, task=task: bar.update(task, completed=share),
+                                      [labels.told(track, one.config.labels)
+                                       for track, _ in heard])
             bar.remove_task(task)
             if args.note:
                 weights.note(one, **{serving.KEY: figures})

@@ -52,6 +52,16 @@ def index_of(track: Track, labels: Labels) -> int:
                      known.get(UNLABELLED, labels.none))
 
 
+def told(track: Track, labels: Labels | None) -> str | None:
+    """What a model is told of a track: its label, by name; None where it has none of the vocabulary
+    or the model has no labels.
+    """
+    if labels is None:
+        return None
+    number = index_of(track, labels)
+    return None if number == labels.none else labels.names[number]
+
+
 def count(tracks: Iterable[Track], labels: Labels) -> dict[str, int]:
     """How many tracks there are of each label, in the vocabulary's order; under "" those of none
     of them, where there are some.

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import machine, metrics, plots, weights
-from ..data import manifest
+from ..data import labels, manifest
 from ..data.splits import read_split, track_name
 from ..errors import UserError
 from ..files import make_folder
@@ -94,9 +94,18 @@ class Corpus:
         return self.tracks[0].sample_rate
 
     @cached_property
+    def heard(self) -> list[tuple[manifest.Track, np.ndarray]]:
+        """What codecs are measured on: see `serving.excerpts_of`."""
+        return serving.excerpts_of(self.data_dir, self.tracks, self.spans)
+
+    @property
     def excerpts(self) -> list[np.ndarray]:
-        """What codecs are measured on: see `serving.excerpts`."""
-        return serving.excerpts(self.data_dir, self.tracks, self.spans)
+        """The sounds of `heard`."""
+        return [sound for _, sound in self.heard]
+
+    def told(self, config) -> list[str | None]:
+        """What a codec is told of each of them: see `labels.told`."""
+        return [labels.told(track, config.labels) for track, _ in self.heard]
 
 
 @dataclass(frozen=True)
@@ -134,11 +143,12 @@ def measure(codecs: Sequence[Named], corpora: Sequence[Corpus],
             baselines: Sequence[tuple[str, str, int]] = (), sliced: Sequence[str] = (),
             progress: Callable[[str, float], None] = lambda what, share: None) -> list[dict]:
     """What each codec keeps of each corpus of its rate: rows {"corpus", "codecs", "level", "model",
-    "known", "kbps", "latency_ms", "steps"} and the figures of `serving.compare`; of one without
-    codes also "prior", see `judge_prior`; of those of `sliced` also `slices.test_losses`.
+    "known", "told", "kbps", "latency_ms", "steps"} and the figures of `serving.compare`; of one
+    without codes also "prior", see `judge_prior`; of those of `sliced` also `slices.test_losses`.
 
-    known: the names of the corpus's tracks that the codec was trained on; None where its record
-    does not say. kbps: None without codes.
+    told: which labels it was told of these tracks; None of a codec without labels. known: the names
+    of the corpus's tracks that the codec was trained on; None where its record does not say. kbps:
+    None without codes.
 
     Args:
         baselines: (name, encoder, bits a second) of FFmpeg's codecs, measured on the corpora that
@@ -151,14 +161,16 @@ def measure(codecs: Sequence[Named], corpora: Sequence[Corpus],
         found, config = one.weight_set, one.weight_set.config
         progress(f"{found.name} of {one.name} on {corpus.name}", done / len(pairs))
         codec, sounds = engine.load_codec(found, engine_name), corpus.excerpts
-        copies = [serving.copy(codec, sound) for sound in sounds]
+        told = corpus.told(config)
+        copies = [serving.copy(codec, *one) for one in zip(sounds, told, strict=True)]
         rows.append({"corpus": corpus.name, "codecs": one.name, "level": config.level,
                      "model": found.name, "known": _known(found, corpus),
+                     "told": sorted({one for one in told if one}) if config.labels else None,
                      "kbps": metrics.bitrate(config) if config.has_codes else None,
                      "latency_ms": 1000.0 * codec.latency, "steps": found.record.get("step")}
                     | serving.compare(zip(sounds, copies, strict=True), corpus.rate, embed))
         if not config.has_codes:
-            rows[-1]["prior"] = judge_prior(codec, sounds, copies)
+            rows[-1]["prior"] = judge_prior(codec, sounds, copies, told)
         if one.name in sliced:
             rows[-1] |= slices.test_losses(found, corpus)
     for corpus in corpora:
@@ -166,7 +178,7 @@ def measure(codecs: Sequence[Named], corpora: Sequence[Corpus],
             continue
         for name, encoder, bits in baselines:
             rows.append({"corpus": corpus.name, "codecs": baseline_name(name, bits), "level": 0,
-                         "model": encoder, "known": [], "kbps": bits / 1000,
+                         "model": encoder, "known": [], "told": None, "kbps": bits / 1000,
                          "latency_ms": None, "steps": None}
                         | serving.compare(((sound, recode(sound, corpus.rate, encoder, bits)[0])
                                            for sound in corpus.excerpts), corpus.rate, embed))
@@ -174,25 +186,31 @@ def measure(codecs: Sequence[Named], corpora: Sequence[Corpus],
 
 
 def judge_prior(codec: engine.CodecEngine, sounds: Sequence[np.ndarray],
-                copies: Sequence[np.ndarray], pieces: int = 3) -> dict:
+                copies: Sequence[np.ndarray], told: Sequence[str | None] = (),
+                pieces: int = 3) -> dict:
     """What a VAE makes by itself, in figures, beside what it makes of recordings.
 
     Args:
         sounds, copies: recordings and what comes back of them, float32 [samples] each.
+        told: what the codec was told of each recording; samples and walk are told what the first
+            one is.
 
     Returns:
         level_db: of `pieces` samples of the prior, as long as the first sound, the mean RMS in
         dBFS; music_db: of the copies. apart: the mean mel distance between the
         samples; from_mean: between them and the decoded mean of the prior, zeros. walk: how far the
-        average spectrum has gone from the first sound to the last in each tenth of a walk between
-        them, 0 to 1; None where there is one sound alone.
+        average spectrum has gone from the first sound to the last of the same label in each tenth
+        of a walk between them, 0 to 1; None where there is none other.
     """
+    told = told or [None] * len(sounds)
+    label, last = told[0], max(i for i, one in enumerate(told) if one == told[0])
     rate, config = codec.config.sample_rate, codec.config
     samples = len(sounds[0])
     frames = -(-samples // config.level)
-    drawn = [latents.decode(codec, latents.sample_prior(config, frames, seed), samples)
+    drawn = [latents.decode(codec, latents.sample_prior(config, frames, seed), samples, label)
              for seed in range(1, pieces + 1)]
-    mean = latents.decode(codec, np.zeros((frames, config.frame_width), np.float32), samples)
+    mean = latents.decode(codec, np.zeros((frames, config.frame_width), np.float32), samples,
+                          label)
 
     def between(others):
         return float(np.mean([metrics.mel_distance(x, y, rate) for x, y in others]))
@@ -201,19 +219,19 @@ def judge_prior(codec: engine.CodecEngine, sounds: Sequence[np.ndarray],
             "music_db": float(np.mean([metrics.rms_db(x) for x in copies])),
             "apart": between([(x, y) for i, x in enumerate(drawn) for y in drawn[:i]]),
             "from_mean": between([(mean, x) for x in drawn]),
-            "walk": _walk(codec, sounds[0], sounds[-1]) if len(sounds) > 1 else None}
+            "walk": _walk(codec, sounds[0], sounds[last], label) if last else None}
 
 
-def _walk(codec, begin, end, steps: int = 10) -> list[float]:
+def _walk(codec, begin, end, label, steps: int = 10) -> list[float]:
     count = min(len(begin), len(end))
-    ends = [latents.encode(codec, one[:count]) for one in (begin, end)]
-    made = latents.decode(codec, latents.walk(*ends), count)
+    ends = [latents.encode(codec, one[:count], label) for one in (begin, end)]
+    made = latents.decode(codec, latents.walk(*ends), count, label)
 
     def spectra(sound):
         frames = np.concatenate(list(metrics.magnitudes(sound, 2048, 512)))
         return [part.mean(0) for part in np.array_split(frames, steps)]
 
-    first, last = (spectra(latents.decode(codec, one, count)) for one in ends)
+    first, last = (spectra(latents.decode(codec, one, count, label)) for one in ends)
     gone = []
     for there, a, b in zip(spectra(made), first, last, strict=True):
         gone.append(float((there - a) @ (b - a) / max((b - a) @ (b - a), 1e-9)))
@@ -250,6 +268,10 @@ def section(kind: Section, rows: Sequence[dict], corpora: Sequence[Corpus], comm
                           *(_cell([row[key] for row in same], form) for _, key, form in COLUMNS)))
             priors += [(name, row["prior"]) for row in same if "prior" in row]
         page.add(*table(("level", "codecs", *(title for title, *_ in COLUMNS)), shown))
+        for name, told in {row["codecs"]: row["told"] for row in own}.items():
+            if told is not None:
+                page.add(f"{name} is told what each track is: {', '.join(told)}." if told else
+                         f"{name} is told nothing of these tracks: none has one of its labels.")
         if priors:
             _write_priors(page, priors)
         if sliced := [row for row in own if "slice_loss" in row]:
@@ -284,7 +306,8 @@ def _write_priors(page: Page, priors):
     page.add("What VAEs make by themselves: three samples of the prior, their level beside that of "
              "reconstructed music, how far (mel) they are from each other and from the decoded "
              "mean; and how far the average spectrum has gone in each tenth of a walk from the "
-             "first recording to the last.")
+             "first recording to the last. One with labels is told what the first recording is, "
+             "and walks to the last that is the same.")
     page.add(*table(("codecs", "samples dBFS", "music dBFS", "apart", "from the mean", "walk"), [
         (name, f"{one['level_db']:.1f}", f"{one['music_db']:.1f}", f"{one['apart']:.2f}",
          f"{one['from_mean']:.2f}", " ".join(f"{x:.2f}" for x in one["walk"] or ()))
@@ -311,7 +334,8 @@ def draw(codecs: Sequence[Named], corpora: Sequence[Corpus], rows: Sequence[dict
                                    corpus).items():
             one = next(one for one in codecs if one.rate == corpus.rate
                        and (one.weight_set.config.level, one.name) == key)
-            made = serving.copy(engine.load_codec(one.weight_set, engine_name), sound)
+            made = serving.copy(engine.load_codec(one.weight_set, engine_name), sound,
+                                corpus.told(one.weight_set.config)[0])
             heard[f"{key[1]} {key[0]}x"] = made
             gallery.example(file, made)
         if len(heard) > 1:

@@ -9,13 +9,15 @@ import numpy as np
 from .. import metrics
 
 
-def reconstruct(codec_engine, audio, books: int | None = None) -> tuple[np.ndarray, dict]:
+def reconstruct(codec_engine, audio, books: int | None = None, label=None
+                ) -> tuple[np.ndarray, dict]:
     """Audio through a codec and back, and how near it comes.
 
     Args:
         codec_engine: what `play.engine.load_codec` returns.
         audio: float32 [samples] at the codec's rate, of any length.
         books: how many of a residual codec's codebooks are kept; None: all.
+        label: what the recording is, see `play.engine.CodecEngine`.
 
     Returns:
         The reconstruction, float32 [samples], and the figures: those of `distances` and
@@ -25,17 +27,18 @@ def reconstruct(codec_engine, audio, books: int | None = None) -> tuple[np.ndarr
         `block_speed`, see there.
 
     Raises:
-        UserError: the codec cannot do without its other codebooks, or has not so many.
+        UserError: the codec cannot do without its other codebooks, or has not so many; or it knows
+            no such label.
     """
     config = codec_engine.config
     kept = config.check_books(books)
     audio = np.asarray(audio, np.float32)
     metrics.check_signal(audio, "audio")
-    codec_engine.decode(codec_engine.encode(audio[None, : config.sample_rate]))
+    codec_engine.decode(codec_engine.encode(audio[None, : config.sample_rate], label), label)
     start = time.perf_counter()
-    codes = codec_engine.encode(audio[None])[..., :kept]
+    codes = codec_engine.encode(audio[None], label)[..., :kept]
     encoded = time.perf_counter()
-    made = codec_engine.decode(codes)[0, : len(audio)]
+    made = codec_engine.decode(codes, label)[0, : len(audio)]
     decoded = time.perf_counter()
     seconds = len(audio) / config.sample_rate
     in_blocks = {"block_speed": block_speed(codec_engine, audio)} if config.in_blocks else {}

@@ -46,8 +46,14 @@ class Verdict:
 
 def excerpts(data_dir, tracks: Sequence[manifest.Track], spans: dict[str, tuple[int, int]]
              ) -> list[np.ndarray]:
-    """`EXCERPT` seconds of what sounds of each track, until there are `MOST` in all: float32
-    [samples] each.
+    """The sounds of `excerpts_of`."""
+    return [sound for _, sound in excerpts_of(data_dir, tracks, spans)]
+
+
+def excerpts_of(data_dir, tracks: Sequence[manifest.Track], spans: dict[str, tuple[int, int]]
+                ) -> list[tuple[manifest.Track, np.ndarray]]:
+    """`EXCERPT` seconds of what sounds of each track, until there are `MOST` in all: each with its
+    track, float32 [samples].
 
     Args:
         spans: (first sample, end) of what sounds, by track file.
@@ -55,41 +61,45 @@ def excerpts(data_dir, tracks: Sequence[manifest.Track], spans: dict[str, tuple[
     Raises:
         UserError: nothing sounds in them.
     """
-    made: list[np.ndarray] = []
+    made: list[tuple[manifest.Track, np.ndarray]] = []
     # In an order of their own, so that an alphabet's first albums do not speak for all.
     for track in sorted(tracks, key=lambda t: hashlib.sha256(t.sha256.encode()).digest()):
         rate, (first, end) = track.sample_rate, spans[track.file]
-        left = round(MOST * rate) - sum(map(len, made))
+        left = round(MOST * rate) - sum(len(one) for _, one in made)
         count = min(round(EXCERPT * rate), end - first, left)
         if count <= 0:
             continue
         start = min(first + (end - first) // 3, end - count)
         sound = audio.from_u16(audio.read_window(track.path(data_dir), start, count))
         if np.var(sound) > metrics.SILENCE_POWER:
-            made.append(sound)
+            made.append((track, sound))
     if not made:
         raise UserError(f"{data_dir}: the tracks that codecs would be judged by are silent")
     return made
 
 
 def measure(codec: CodecEngine, sounds: Sequence[np.ndarray], embed: fad.Embedder | None = None,
-            report: Callable[[float], None] = lambda share: None) -> dict:
+            report: Callable[[float], None] = lambda share: None,
+            labels: Sequence[str | None] | None = None) -> dict:
     """What comes back of some music from a codec: see `compare`.
 
     Args:
         sounds: float32 [samples] each, at the codec's rate.
+        labels: what each is, for a codec that was trained with labels.
     """
     def pairs():
         for done, sound in enumerate(sounds):
             report(done / len(sounds))
-            yield sound, copy(codec, sound)
+            yield sound, copy(codec, sound, labels[done] if labels else None)
 
     return compare(pairs(), codec.config.sample_rate, embed)
 
 
-def copy(codec: CodecEngine, sound: np.ndarray) -> np.ndarray:
-    """What comes back of a sound: float32 [samples] -> [samples]."""
-    return codec.decode(codec.encode(sound[None]))[0, : len(sound)]
+def copy(codec: CodecEngine, sound: np.ndarray, label: str | None = None) -> np.ndarray:
+    """What comes back of a sound: float32 [samples] -> [samples]. label: what it is, see
+    `CodecEngine`.
+    """
+    return codec.decode(codec.encode(sound[None], label), label)[0, : len(sound)]
 
 
 def compare(pairs: Iterable[tuple[np.ndarray, np.ndarray]], sample_rate: int,
