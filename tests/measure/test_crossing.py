@@ -131,7 +131,7 @@ def test_a_family_has_sounds_pictures_baselines_and_priors(family, main, tiny_we
     media = family / "docs" / "results" / "family"
     files = {path.name for path in media.iterdir()}
     assert files == {"one.png", "one_original.ogg", "one_vae_512.ogg",
-                     *(f"one_tiny_{level}.ogg" for level in (512, 128, 32, 8))}
+                     "one_vae_512_waveforms.png", *(f"one_tiny_{level}.ogg" for level in (512, 128, 32, 8))}
     assert set(said.splitlines()) == {f"wrote {family / 'RESULTS.md'}",
                                       *(f"wrote {media / file}" for file in files)}
     page = (family / "RESULTS.md").read_text(encoding="utf-8")
@@ -146,6 +146,29 @@ def test_a_family_has_sounds_pictures_baselines_and_priors(family, main, tiny_we
     row = json.loads(main(*asked, "--json")[1])[-2] | {"slice_loss": 0.5, "frame_loss": 0.8}
     page = crossing.section(crossing.SECTIONS["family"], [row], [corpus])
     assert "TechnoGen's own test loss" in page and "tiny 0.500 (0.800)" in page
+
+
+def test_a_causal_codec_with_a_map_has_its_speed_and_its_map(corpora):
+    import keras
+
+    from vqwave.nn.codec import VQVAE
+
+    config = configs.replace(
+        configs.preset("tiny").codec(512), padding="causal", head={"kind": "waveform"},
+        quantizer={"kind": "som", "num_codes": 16, "code_dim": 4})
+    keras.utils.set_random_seed(1)
+    weights.save(corpora, "vqvae_512", "", VQVAE(config).parts, config,
+                 {"tracks": [], "step": 570}, training=configs.TrainingConfig(steps=760))
+    own = crossing.Corpus.of(corpora / "one", corpora / "one.yml")
+    codecs = [crossing.Named("map", weights.find(corpora, "vqvae_512"))]
+    rows = crossing.measure(codecs, [own])
+    assert rows[0]["block_speed"] > 0 and 1 <= rows[0]["perplexity"] <= 16
+    files = crossing.draw(codecs, [own], rows, corpora / "drawn")
+    assert (corpora / "drawn" / "one_map_512_map.png").stat().st_size > 2000
+    page = crossing.section(crossing.SECTIONS["family"], rows, [own],
+                            files=[file.name for file in files])
+    assert page.count("one_map_512_map.png") == 1 and "| 570 of 760 |" in page
+    assert "The codes of map lie on a map. Topographic error: in " in page
 
 
 def test_what_a_prior_is_judged_by_tells_silence_and_the_mean_from_music():

@@ -21,17 +21,20 @@ from ..data.splits import read_split, track_name
 from ..errors import UserError
 from ..files import make_folder
 from ..play import engine, latents
-from . import fad, report, serving, slices, summary
+from . import fad, maps, report, serving, slices, summary
 from .parts.codecs import baseline_name, recode
 from .parts.part import Gallery, Page, spread, table
+from .reconstruction import block_speed, figures_of_codes
 
 LISTEN = 10.0
 """Seconds of an example."""
+TRACKS = 4
+"""Of so many tracks, at most, the waveforms of a VAE are drawn before and after."""
 
 COLUMNS = (("kbit/s", "kbps", ".2f"), ("notes kept", "notes", ".3f"), ("chroma", "chroma", ".3f"),
            ("SC dB", "sc_db", ".2f"), ("mel", "mel", ".3f"), ("SI-SDR dB", "si_sdr_db", ".2f"),
-           ("distance", "distance", ".1f"), ("latency ms", "latency_ms", ".0f"),
-           ("steps", "steps", ".0f"))
+           ("distance", "distance", ".1f"), ("perplexity", "perplexity", ".0f"),
+           ("latency ms", "latency_ms", ".0f"), ("blocks ×", "block_speed", ".1f"))
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,10 @@ class Section:
 
 _OF = (f"of {serving.EXCERPT:g} s of each test track, at most {serving.MOST:g} s of a corpus. "
        "Where a cell has brackets, it is the mean of several trainings that differ in their seed. "
-       "Steps: after how many training was best on the validation tracks.")
+       "Perplexity: of how many codes, as often as each other, a codebook's use is worth; the mean "
+       "of its codebooks. Blocks: how many times faster than it plays a codec encodes and decodes "
+       "music frame by frame, in one thread. Steps: after how many of those planned training was "
+       "best on the validation tracks.")
 SECTIONS = {
     "other_music": Section(
         "codecs on other music",
@@ -143,12 +149,15 @@ def measure(codecs: Sequence[Named], corpora: Sequence[Corpus],
             baselines: Sequence[tuple[str, str, int]] = (), sliced: Sequence[str] = (),
             progress: Callable[[str, float], None] = lambda what, share: None) -> list[dict]:
     """What each codec keeps of each corpus of its rate: rows {"corpus", "codecs", "level", "model",
-    "known", "told", "kbps", "latency_ms", "steps"} and the figures of `serving.compare`; of one
-    without codes also "prior", see `judge_prior`; of those of `sliced` also `slices.test_losses`.
+    "known", "told", "kbps", "perplexity", "latency_ms", "block_speed", "steps", "planned"} and the
+    figures of `serving.compare`; of one without codes also "prior", see `judge_prior`; of one whose
+    codes lie on a map also "map", (`maps.topographic_error`, `maps.neighbour_ratio`); of those of
+    `sliced` also `slices.test_losses`.
 
     told: which labels it was told of these tracks; None of a codec without labels. known: the names
-    of the corpus's tracks that the codec was trained on; None where its record does not say. kbps:
-    None without codes.
+    of the corpus's tracks that the codec was trained on; None where its record does not say. kbps,
+    perplexity: None without codes. block_speed: see there; None of a codec that is not causal.
+    steps, planned: after how many training was best, and how many it was to be.
 
     Args:
         baselines: (name, encoder, bits a second) of FFmpeg's codecs, measured on the corpora that
@@ -162,15 +171,27 @@ def measure(codecs: Sequence[Named], corpora: Sequence[Corpus],
         progress(f"{found.name} of {one.name} on {corpus.name}", done / len(pairs))
         codec, sounds = engine.load_codec(found, engine_name), corpus.excerpts
         told = corpus.told(config)
-        copies = [serving.copy(codec, *one) for one in zip(sounds, told, strict=True)]
+        frames = [codec.encode(sound[None], label) for sound, label in zip(sounds, told,
+                                                                           strict=True)]
+        copies = [codec.decode(each, label)[0, : len(sound)]
+                  for each, sound, label in zip(frames, sounds, told, strict=True)]
+        used = figures_of_codes(config, np.concatenate(frames, axis=1))
         rows.append({"corpus": corpus.name, "codecs": one.name, "level": config.level,
                      "model": found.name, "known": _known(found, corpus),
                      "told": sorted({one for one in told if one}) if config.labels else None,
                      "kbps": metrics.bitrate(config) if config.has_codes else None,
-                     "latency_ms": 1000.0 * codec.latency, "steps": found.record.get("step")}
+                     "perplexity": used.get("perplexity"),
+                     "latency_ms": 1000.0 * codec.latency,
+                     "block_speed": block_speed(codec, sounds[0]) if config.in_blocks else None,
+                     "steps": found.record.get("step"),
+                     "planned": found.training.steps if found.training else None}
                     | serving.compare(zip(sounds, copies, strict=True), corpus.rate, embed))
         if not config.has_codes:
             rows[-1]["prior"] = judge_prior(codec, sounds, copies, told)
+        if config.quantizer.kind == "som":
+            rows[-1]["map"] = (maps.topographic_error(found, sounds),
+                               maps.neighbour_ratio(maps.sounds_of_codes(codec),
+                                                    config.quantizer.grid))
         if one.name in sliced:
             rows[-1] |= slices.test_losses(found, corpus)
     for corpus in corpora:
@@ -179,7 +200,8 @@ def measure(codecs: Sequence[Named], corpora: Sequence[Corpus],
         for name, encoder, bits in baselines:
             rows.append({"corpus": corpus.name, "codecs": baseline_name(name, bits), "level": 0,
                          "model": encoder, "known": [], "told": None, "kbps": bits / 1000,
-                         "latency_ms": None, "steps": None}
+                         "perplexity": None, "latency_ms": None, "block_speed": None,
+                         "steps": None, "planned": None}
                         | serving.compare(((sound, recode(sound, corpus.rate, encoder, bits)[0])
                                            for sound in corpus.excerpts), corpus.rate, embed))
     return rows
@@ -265,15 +287,23 @@ def section(kind: Section, rows: Sequence[dict], corpora: Sequence[Corpus], comm
                     else "\\*" * any(row["known"] for row in same))
             marks.add(mark)
             shown.append((f"{level}x" if level else "", name + mark,
-                          *(_cell([row[key] for row in same], form) for _, key, form in COLUMNS)))
+                          *(_cell([row[key] for row in same], form) for _, key, form in COLUMNS),
+                          _steps(same)))
             priors += [(name, row["prior"]) for row in same if "prior" in row]
-        page.add(*table(("level", "codecs", *(title for title, *_ in COLUMNS)), shown))
+        page.add(*table(("level", "codecs", *(title for title, *_ in COLUMNS), "steps"),
+                        shown))
         for name, told in {row["codecs"]: row["told"] for row in own}.items():
             if told is not None:
                 page.add(f"{name} is told what each track is: {', '.join(told)}." if told else
                          f"{name} is told nothing of these tracks: none has one of its labels.")
         if priors:
             _write_priors(page, priors)
+        for row in own:
+            if "map" in row:
+                error, alike = row["map"]
+                page.add(f"The codes of {row['codecs']} lie on a map. Topographic error: in "
+                         f"{error:.1%} of the frames the two nearest codes are no neighbours. "
+                         f"Neighbours sound {alike:.2f} times as far apart as any two codes.")
         if sliced := [row for row in own if "slice_loss" in row]:
             page.add(_of_slices(sliced))
         page.listen([(f"{corpus.name}_original.ogg", "original"),
@@ -281,6 +311,12 @@ def section(kind: Section, rows: Sequence[dict], corpora: Sequence[Corpus], comm
                        _examples(own, corpus).items())])
         page.picture(f"{corpus.name}.png", "Waveforms and spectrograms of an original and of what "
                                            "each codec keeps of it")
+        for (level, name), file in _examples(own, corpus).items():
+            stem = Path(file).stem
+            page.picture(f"{stem}_map.png", f"The codes of {name} in their places on the map, and "
+                                            f"what each sounds like")
+            page.picture(f"{stem}_waveforms.png", f"Waveforms of test tracks before and after "
+                                                  f"{name} {level}x")
     notes = (["\\* Trained on some of these tracks."] * ("\\*" in marks)
              + ["† There is no record of what they were trained on."] * ("†" in marks))
     page.add(" ".join([*notes, f"Measured on {machine.describe()['cpu']}."]))
@@ -300,6 +336,14 @@ def _of_slices(rows) -> str:
             f"with the spectra of all frames, which tell when something sounds too: {each}. Its "
             f"README has 0.105 for its smallest model, 0.435 and 0.075 for larger ones, on its own "
             f"test songs, to compare with the figures before the brackets.")
+
+
+def _steps(rows) -> str:
+    """After how many steps training was best, and of how many where that is earlier."""
+    planned = [row["planned"] for row in rows if row["planned"]]
+    early = any(row["steps"] < row["planned"] for row in rows if row["steps"] and row["planned"])
+    return (_cell([row["steps"] for row in rows], ".0f")
+            + (f" of {np.mean(planned):.0f}" if early else ""))
 
 
 def _write_priors(page: Page, priors):
@@ -334,10 +378,11 @@ def draw(codecs: Sequence[Named], corpora: Sequence[Corpus], rows: Sequence[dict
                                    corpus).items():
             one = next(one for one in codecs if one.rate == corpus.rate
                        and (one.weight_set.config.level, one.name) == key)
-            made = serving.copy(engine.load_codec(one.weight_set, engine_name), sound,
-                                corpus.told(one.weight_set.config)[0])
+            codec = engine.load_codec(one.weight_set, engine_name)
+            made = serving.copy(codec, sound, corpus.told(codec.config)[0])
             heard[f"{key[1]} {key[0]}x"] = made
             gallery.example(file, made)
+            _draw_frames(gallery, Path(file).stem, codec, corpus)
         if len(heard) > 1:
             gallery.example(f"{corpus.name}_original.ogg", sound)
             gallery.picture(f"{corpus.name}.png", plots.spectrograms, heard,
@@ -345,6 +390,23 @@ def draw(codecs: Sequence[Named], corpora: Sequence[Corpus], rows: Sequence[dict
                             title=f"{corpus.name}, {LISTEN:g} s of a test track")
         written += gallery.written
     return written
+
+
+def _draw_frames(gallery: Gallery, stem: str, codec: engine.CodecEngine, corpus: Corpus):
+    """The map that a codec's codes lie on; of one without codes waveforms before and after."""
+    config, told = codec.config, corpus.told(codec.config)
+    if not config.has_codes:
+        drawn = {}
+        for (track, sound), label in list(zip(corpus.heard, told, strict=True))[:TRACKS]:
+            drawn |= {f"{track_name(track)}, before": sound,
+                      f"{track_name(track)}, after": serving.copy(codec, sound, label)}
+        gallery.picture(f"{stem}_waveforms.png", plots.waveforms, drawn,
+                        sample_rate=corpus.rate, title=f"{config.name}: before and after", across=2)
+    elif config.quantizer.kind == "som":
+        counts = sum(metrics.histogram(codec.encode(sound[None])[0], config.num_codes)[0]
+                     for sound in corpus.excerpts)
+        gallery.picture(f"{stem}_map.png", plots.code_map, maps.sounds_of_codes(codec), counts,
+                        config.quantizer.grid, title=config.name)
 
 
 def write(kind: Section, rows: Sequence[dict], corpora: Sequence[Corpus], folder, command: str = "",
