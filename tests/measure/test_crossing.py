@@ -144,7 +144,9 @@ def test_a_family_has_sounds_pictures_baselines_and_priors(family, main, tiny_we
     assert "| codecs | samples dBFS |" in page and "TechnoGen" not in page
     corpus = crossing.Corpus.of(family / "one", family / "one.yml")
     row = json.loads(main(*asked, "--json")[1])[-2] | {"slice_loss": 0.5, "frame_loss": 0.8}
-    page = crossing.section(crossing.SECTIONS["family"], [row], [corpus])
+    page = crossing.section(crossing.SECTIONS["family"], [row, row | {"codecs": "jukebox"}],
+                            [corpus])
+    assert "−8.3 dB at 128x" in page and "soundstream is held to" not in page
     assert "TechnoGen's own test loss" in page and "tiny 0.500 (0.800)" in page
 
 
