@@ -1,6 +1,7 @@
 """measure/crossing.py and compare_codecs.py: codecs of several folders on several corpora."""
 
 import json
+import math
 from types import SimpleNamespace
 
 import librosa
@@ -11,6 +12,7 @@ from prepared import data_folder, music
 from vqwave import cli, commands, weights
 from vqwave import config as configs
 from vqwave.data import audio
+from vqwave.errors import UserError
 from vqwave.measure import crossing, serving, slices
 from vqwave.nn.codec import load_codec
 
@@ -83,7 +85,7 @@ def test_validation_tracks_are_measured_without_a_trace(main, corpora):
 
 
 def test_what_a_user_can_get_wrong_is_one_line(main, corpora):
-    for more, why in ((("--codecs", "here"), "'here' is not a name and a folder, NAME=DIR"),
+    for more, why in ((("--codecs", "here"), "'here' is not a name and a path, NAME=PATH"),
                       (("--splits", str(corpora / "one.yml")), "names 1 files for 2 data folders"),
                       (("--codecs", f"no={corpora / 'none'}"), "none"),
                       (("--splits", str(corpora / "no.yml"), str(corpora / "one.yml")), "no.yml")):
@@ -171,6 +173,21 @@ def test_a_causal_codec_with_a_map_has_its_speed_and_its_map(corpora):
                             files=[file.name for file in files])
     assert page.count("one_map_512_map.png") == 1 and "| 570 of 760 |" in page
     assert "The codes of map lie on a map. Topographic error: in " in page
+
+
+def test_what_generators_make_is_listed_with_its_bits(tmp_path, tiny_weights):
+    audio.write(tmp_path / "piece.wav", music(1.0), 22050)
+    weights.take_over(weights.find(tiny_weights.generators, "generator_512"), tmp_path)
+    chain = weights.chain(tiny_weights.generators)
+    weights.save_chain(tmp_path, chain)
+    weights.note(weights.find(tmp_path, "generator_512"), validation_loss=math.log(2) * 3)
+    piece = crossing.Piece.of("tiny", tmp_path, tmp_path / "piece.wav")
+    assert piece.bits == pytest.approx(3)
+    [file] = crossing.draw([], [], [], tmp_path / "heard", pieces=[piece])
+    page = crossing.section(crossing.SECTIONS["family"], [], [], files=[file.name], pieces=[piece])
+    assert "| tiny | generator_512 | 3.0 |" in page and f"family/{file.name}" in page
+    with pytest.raises(UserError, match=r"none.wav: there is no such file"):
+        crossing.Piece.of("tiny", tmp_path, tmp_path / "none.wav")
 
 
 def test_what_a_prior_is_judged_by_tells_silence_and_the_mean_from_music():

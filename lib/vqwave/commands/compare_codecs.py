@@ -43,6 +43,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--slice-loss", nargs="+", default=(), metavar="NAME",
                         help="codecs, as the table calls them, whose test loss is also measured as "
                              "TechnoGen does, on slices of 8 s of whole tracks")
+    parser.add_argument("--pieces", nargs="+", default=(), metavar="NAME=FILE", type=_named,
+                        help="what the generators in the folders of codecs made, to list and to "
+                             "hear; NAME as in --codecs")
     arguments.add_musicnn(parser)
     arguments.add_results(parser, "RESULTS.md is")
     return parser
@@ -51,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
 def _named(text: str) -> tuple[str, str]:
     name, found, folder = text.partition("=")
     if not (name and found and folder):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a name and a folder, NAME=DIR")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a name and a path, NAME=PATH")
     return name, folder
 
 
@@ -70,6 +73,12 @@ def main(argv=None) -> int:
                                           if one.weight_set.config.has_codes}:
         raise UserError(f"--slice-loss: no codec with codes is called {min(unknown)!r}")
     kind = crossing.SECTIONS[args.section]
+    first = dict(reversed(args.codecs))
+    if unknown := {name for name, _ in args.pieces} - set(first):
+        raise UserError(f"--pieces: no folder of --codecs is called {min(unknown)!r}")
+    if args.pieces and not kind.folder:
+        raise UserError(f"--pieces: the section {args.section} has no sounds; that of family has")
+    pieces = [crossing.Piece.of(name, first[name], file) for name, file in args.pieces]
     embed = serving.load_embedder(args.musicnn, lambda line: print(line, file=sys.stderr))
     with progress.bar() as bar:
         task = bar.add_task("", total=1.0)
@@ -82,14 +91,14 @@ def main(argv=None) -> int:
         return 0
     command = report.command_line("compare_codecs.py", sys.argv[1:] if argv is None else argv)
     if args.side != "test":
-        print(crossing.section(kind, rows, corpora, command))
+        print(crossing.section(kind, rows, corpora, command, pieces=pieces))
         return 0
     files = []
     if kind.folder:
         folder = Path(args.output_dir) / "docs" / "results" / kind.folder
-        files = crossing.draw(codecs, corpora, rows, folder, args.engine)
+        files = crossing.draw(codecs, corpora, rows, folder, args.engine, pieces)
     page = crossing.write(kind, rows, corpora, args.output_dir, command,
-                          [file.name for file in files])
+                          [file.name for file in files], pieces)
     for file in (page, *files):
         print(f"wrote {printable(file)}")
     return 0

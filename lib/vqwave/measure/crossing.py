@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import machine, metrics, plots, weights
-from ..data import labels, manifest
+from ..data import audio, labels, manifest
 from ..data.splits import read_split, track_name
 from ..errors import UserError
 from ..files import make_folder
@@ -134,6 +134,41 @@ class Named:
     @property
     def rate(self) -> int:
         return self.weight_set.config.sample_rate
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What the generators over some codecs made: a sound file, and whose it is.
+
+    model: the generator; bits: a frame of held-out tracks, None where its record does not say.
+    """
+
+    name: str
+    file: Path
+    sample_rate: int
+    model: str
+    bits: float | None
+
+    @classmethod
+    def of(cls, name: str, folder, file) -> Piece:
+        """folder: holds codecs and the generator of their top level.
+
+        Raises:
+            UserError: there is no such generator, or no such file.
+        """
+        chain = weights.chain(folder)
+        if not chain.plays:
+            raise UserError(f"{folder}: has no generator of level {chain.top}, the top one, which "
+                            f"could have made {file}")
+        if not Path(file).is_file():
+            raise UserError(f"{file}: there is no such file")
+        found = summary.learnt(weights.find(folder, chain.generator(chain.top)))
+        return cls(name, Path(file), chain.sample_rate, found["model"], found["bits"])
+
+    @property
+    def heard_as(self) -> str:
+        """The name of its file among the section's sounds."""
+        return f"{self.name}_piece.ogg"
 
 
 def find(folders: Sequence[tuple[str, str]], corpora: Sequence[Corpus]) -> list[Named]:
@@ -275,9 +310,9 @@ def _known(found: weights.WeightSet, corpus: Corpus) -> list[str] | None:
 
 
 def section(kind: Section, rows: Sequence[dict], corpora: Sequence[Corpus], command: str = "",
-            files: Sequence[str] = ()) -> str:
+            files: Sequence[str] = (), pieces: Sequence[Piece] = ()) -> str:
     """The Markdown of `measure`'s rows: a table a corpus, codecs of one level side by side, and
-    what `draw` wrote, by name.
+    what `draw` wrote, by name; then the pieces.
     """
     page, marks = Page(f"docs/results/{kind.folder}", files), set()
     page.begin(kind.title, kind.about, command)
@@ -328,6 +363,13 @@ def section(kind: Section, rows: Sequence[dict], corpora: Sequence[Corpus], comm
                                             f"what each sounds like")
             page.picture(f"{stem}_waveforms.png", f"Waveforms of test tracks before and after "
                                                   f"{name} {level}x")
+    if pieces:
+        page.heading("what their generators make")
+        page.add("Pieces from nothing, each by the generator of the top level; bits a frame, of "
+                 "held-out tracks. How many codes a frame has, and how long it is, differs.")
+        page.add(*table(("codecs", "generator", "bits a frame"), [
+            (one.name, one.model, _cell([one.bits], ".1f")) for one in pieces]))
+        page.listen([(one.heard_as, one.name) for one in pieces])
     notes = (["\\* Trained on some of these tracks."] * ("\\*" in marks)
              + ["† There is no record of what they were trained on."] * ("†" in marks))
     page.add(" ".join([*notes, f"Measured on {machine.describe()['cpu']}."]))
@@ -376,11 +418,15 @@ def _examples(rows, corpus: Corpus) -> dict[tuple[int, str], str]:
 
 
 def draw(codecs: Sequence[Named], corpora: Sequence[Corpus], rows: Sequence[dict], folder,
-         engine_name: str = engine.ENGINES[0]) -> list[Path]:
+         engine_name: str = engine.ENGINES[0], pieces: Sequence[Piece] = ()) -> list[Path]:
     """`LISTEN` seconds of each corpus and what each codec keeps of them, to hear and to see, in
-    `folder`. Of several trainings of one name the first is heard.
+    `folder`, and the pieces. Of several trainings of one name the first is heard.
     """
     written = []
+    for piece in pieces:
+        gallery = Gallery(make_folder(folder), piece.sample_rate)
+        gallery.example(piece.heard_as, audio.decode(piece.file, piece.sample_rate))
+        written += gallery.written
     for corpus in corpora:
         gallery = Gallery(make_folder(folder), corpus.rate)
         sound = corpus.excerpts[0][: round(LISTEN * corpus.rate)]
@@ -421,6 +467,7 @@ def _draw_frames(gallery: Gallery, stem: str, codec: engine.CodecEngine, corpus:
 
 
 def write(kind: Section, rows: Sequence[dict], corpora: Sequence[Corpus], folder, command: str = "",
-          files: Sequence[str] = ()) -> Path:
+          files: Sequence[str] = (), pieces: Sequence[Piece] = ()) -> Path:
     """Write the section into RESULTS.md of `folder`, in place of the one that stands there."""
-    return report.write_section(folder, kind.title, section(kind, rows, corpora, command, files))
+    return report.write_section(folder, kind.title, section(kind, rows, corpora, command, files,
+                                                             pieces))
