@@ -20,9 +20,11 @@ def smaller(preset, path):
         quantizer = {key: small.get(key, value) for key, value in model["quantizer"].items()}
         bottleneck = {key: {"heads": 2, "back": 4, "memories": 8}.get(key, value)
                       for key, value in model["bottleneck"].items()}
+        head = {key: {"steps": 2}.get(key, value) for key, value in model["head"].items()}
         if preset.name != "soundstream":
             model = model | {"adversary": None}
-        return model | {"stages": stages, "quantizer": quantizer, "bottleneck": bottleneck}
+        return model | {"stages": stages, "quantizer": quantizer, "bottleneck": bottleneck,
+                        "head": head}
 
     def generator(model):
         conditions = [one | {"num_codes": 16, "channels": 12, "dilations": [1, 2]}
