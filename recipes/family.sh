@@ -3,30 +3,33 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-steps='prepare train compare'
-presets=soundstream,soundstream_som,soundstream_energy,soundstream_multires,jukebox,technogen,spectrogram_vae,spectrogram_vqvae,spectrogram_rvq,spectrogram_vqvae2,cvae,cvae_22050
-minutes=60 equal=1000 seeds=1,2 output=weights/family step=''
+steps='prepare train generators compare'
+presets=soundstream,soundstream_som,soundstream_energy,soundstream_multires,jukebox,technogen,technogen_small,spectrogram_vae,spectrogram_vqvae,spectrogram_rvq,spectrogram_vqvae2,spectrogram_griffin_lim,cvae,cvae_22050
+minutes=60 equal=1000 seeds=1,2 generator_minutes=10 output=weights/family step=''
 
 usage() {
     cat <<HELP
-usage: recipes/family.sh [--step STEP] [--presets NAME,...] [--minutes M] [--steps N] [--seeds S,...] [--output-dir DIR]
-                         [-- OPTION...]
+usage: recipes/family.sh [--step STEP] [--presets NAME,...] [--minutes M] [--steps N] [--seeds S,...]
+                         [--generator-minutes M] [--output-dir DIR] [-- OPTION...]
 
 Trains the codecs of presets and writes the section "the family of codecs" of RESULTS.md, with sounds and pictures. The
 presets soundstream* differ in one axis each and train for equally many steps, once with each seed; the others for M
-minutes, shared out over their codecs. What is trained already is not trained again: the same command again goes on
-where it was stopped. Needs two CPU cores, 8 GB of memory and 2 GB of disk.
+minutes, shared out over their codecs. Over each codec that makes codes the generator of the top level is trained too,
+and 30 s of what it makes are listed. What is trained already is not trained again: the same command again goes on where
+it was stopped. Needs two CPU cores, 8 GB of memory and 4 GB of disk.
 
-  --step STEP        do one step only: ${steps// /, }
-  --presets NAME,... train these only (default: all; compare takes those that are trained)
-  --minutes M        for each preset (default $minutes)
-  --steps N          for each of soundstream* (default $equal)
-  --seeds S,...      of soundstream* (default $seeds)
-  --output-dir DIR   a folder for each preset goes here (default $output)
-  -- OPTION...       further options, of that step's script: prepare_audio.py, train_vqvae.py or compare_codecs.py
+  --step STEP            do one step only: ${steps// /, }
+  --presets NAME,...     train these only (default: all; compare takes those that are trained)
+  --minutes M            for each preset (default $minutes)
+  --steps N              for each of soundstream* (default $equal)
+  --seeds S,...          of soundstream* (default $seeds); compare takes every seed that is trained
+  --generator-minutes M  for each generator, after the first seed's codec (default $generator_minutes)
+  --output-dir DIR       a folder for each preset, and for each seed of soundstream*, goes here (default $output)
+  -- OPTION...           further options, of that step's script: prepare_audio.py, train_vqvae.py, train_generator.py or
+                         compare_codecs.py
 
-The music is Wesnoth's, at 44,100 Hz for technogen; cvae is conditional, on the soundtracks of Wesnoth and Singularity
-at 3,000 Hz, a label each.
+The music is Wesnoth's, at 44,100 Hz for technogen*. cvae and cvae_22050 are conditional, on the soundtracks of Wesnoth
+and Singularity, a label each, and are compared on the test tracks of both.
 HELP
 }
 
@@ -44,19 +47,28 @@ prepare() {
     python scripts/prepare_audio.py data/music/universal data/universal_3000 --sample-rate 3000 "$@"
 }
 
+# The music of a preset: sets data, split and label.
+music_of() {
+    data=data/wesnoth split=recipes/wesnoth/split.yml label=()
+    case $1 in
+        technogen*) data=data/wesnoth_44100 ;;
+        cvae) data=data/universal_3000 split=recipes/both/split.yml label=(--label folder) ;;
+        cvae_22050) data=data/universal split=recipes/both/split.yml label=(--label folder) ;;
+    esac
+}
+
+# Whether what follows -- says how long to train.
+says_length() { [[ " $* " == *" --steps"[\ =]* || " $* " == *" --minutes"[\ =]* ]]; }
+
 train() {
     local preset codec codecs data split label length seed each
     for preset in ${presets//,/ }; do
         codecs=$(python -c "from vqwave import config; print(*config.preset('$preset').chain.codecs.values())")
-        data=data/wesnoth split=recipes/wesnoth/split.yml label=() each=${seeds%%,*}
-        case $preset in
-            technogen) data=data/wesnoth_44100 ;;
-            cvae) data=data/universal_3000 split=recipes/both/split.yml label=(--label folder) ;;
-            soundstream*) each=${seeds//,/ } ;;
-        esac
+        music_of "$preset"
+        each=${seeds%%,*}
         length=(--minutes "$(awk -v minutes="$minutes" -v models="$(wc -w <<< "$codecs")" 'BEGIN { print minutes / models }')")
-        [[ $preset != soundstream* ]] || length=(--steps "$equal")
-        [[ " $* " != *" --steps "* ]] || length=()
+        [[ $preset != soundstream* ]] || each=${seeds//,/ } length=(--steps "$equal")
+        ! says_length "$@" || length=()
         for seed in $each; do
             for codec in $codecs; do
                 say "training $codec of $preset, seed $seed"
@@ -67,33 +79,77 @@ train() {
     done
 }
 
-# The first seed's folder has the preset's name.
-folder_of() { printf '%s' "$output/$1$([ "$2" = "${seeds%%,*}" ] || printf '_%s' "$2")"; }
+folder_of() {
+    case $1 in
+        soundstream*) printf '%s' "$output/$1_$2" ;;
+        *) printf '%s' "$output/$1" ;;
+    esac
+}
+
+# The folders that a preset is trained in, a line each: of every seed.
+folders_of() {
+    local one
+    for one in $(case $1 in soundstream*) echo "$output/$1"_[0-9]* ;; *) echo "$output/$1" ;; esac); do
+        [ ! -d "$one" ] || echo "$one"
+    done
+}
+
+generators() {
+    local preset generator data split label length folder
+    for preset in ${presets//,/ }; do
+        generator=$(python -c "
+from vqwave import config
+chain = config.preset('$preset').chain
+print(chain.generators.get(chain.top, ''))")
+        folder=$(folder_of "$preset" "${seeds%%,*}")
+        [ -n "$generator" ] && [ -d "$folder" ] || continue
+        music_of "$preset"
+        length=(--minutes "$generator_minutes")
+        ! says_length "$@" || length=()
+        say "training $generator of $preset"
+        python scripts/train_generator.py --preset "$preset" --generator "$generator" --data-dir "$data" \
+            --val-split "$split" --vqvae-weights-dir "$folder" --output-dir "$folder" "${length[@]}" --fp16 "$@"
+        python scripts/generate_audio.py --preset "$preset" --generators "$generator" --vqvae-weights-dir "$folder" \
+            --generator-weights-dir "$folder" --seconds 30 --seed 1 --force --output "$folder/piece.wav"
+    done
+}
 
 compare() {
-    local preset seed found=() sliced=()
+    local preset folder found=() sliced=() pieces=() alone=()
+    local data=(data/wesnoth data/wesnoth_44100 data/universal_3000)
+    local splits=(recipes/wesnoth/split.yml recipes/wesnoth/split.yml recipes/both/split.yml)
     for preset in ${presets//,/ }; do
-        for seed in ${seeds//,/ }; do
-            [ ! -d "$(folder_of "$preset" "$seed")" ] || found+=("$preset=$(folder_of "$preset" "$seed")")
+        for folder in $(folders_of "$preset"); do
+            found+=("$preset=$folder")
+            [[ ! -f $folder/piece.wav || " ${pieces[*]}" == *" $preset="* ]] || pieces+=("$preset=$folder/piece.wav")
         done
+        [[ " ${found[*]}" == *" $preset="* ]] || continue
+        case $preset in
+            technogen*) sliced+=("$preset") ;;
+            cvae_22050)
+                # At the rate of data/wesnoth, whose tracks do not lie in folders of its labels.
+                data+=(data/universal) splits+=(recipes/both/split.yml) alone=(--alone "$preset=data/universal")
+                ;;
+        esac
     done
     [ ${#found[@]} -gt 0 ] || fail "$output: holds none of these presets; the step before this one is train"
-    [[ " ${found[*]} " != *" technogen="* ]] || sliced=(--slice-loss technogen)
+    [ ${#sliced[@]} -eq 0 ] || sliced=(--slice-loss "${sliced[@]}")
+    [ ${#pieces[@]} -eq 0 ] || pieces=(--pieces "${pieces[@]}")
     say "measuring"
-    python scripts/compare_codecs.py --section family --codecs "${found[@]}" --data-dirs data/wesnoth data/wesnoth_44100 \
-        data/universal_3000 --splits recipes/wesnoth/split.yml recipes/wesnoth/split.yml recipes/both/split.yml \
-        "${sliced[@]}" "$@"
+    python scripts/compare_codecs.py --section family --codecs "${found[@]}" --data-dirs "${data[@]}" \
+        --splits "${splits[@]}" "${alone[@]}" "${sliced[@]}" "${pieces[@]}" "$@"
 }
 
 while [ $# -gt 0 ]; do
     case $1 in
         -h | --help) usage; exit 0 ;;
-        --step | --presets | --minutes | --steps | --seeds | --output-dir) [ $# -gt 1 ] || fail "$1 needs a value (see --help)" ;;&
+        --step | --presets | --minutes | --steps | --seeds | --generator-minutes | --output-dir) [ $# -gt 1 ] || fail "$1 needs a value (see --help)" ;;&
         --step) step=$2; shift 2 ;;
         --presets) presets=$2; shift 2 ;;
         --minutes) minutes=$2; shift 2 ;;
         --steps) equal=$2; shift 2 ;;
         --seeds) seeds=$2; shift 2 ;;
+        --generator-minutes) generator_minutes=$2; shift 2 ;;
         --output-dir) output=$2; shift 2 ;;
         --) shift; break ;;
         *) fail "unknown argument '$1' (see --help)" ;;

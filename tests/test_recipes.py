@@ -137,14 +137,35 @@ esac""")
         ["cvae", "vqvae_500", "1", "12"]]
     assert all(line.endswith("--fp16 --quiet") for line in asked)
     assert "--data-dir data/wesnoth_44100" in asked[5] and "--label folder" in asked[6]
-    code, said = family("--step", "compare", *wanted)
+    # Another seed later has a folder of its own.
+    family("--step", "train", "--seeds", "3", *wanted[:1], "soundstream_som", *wanted[2:], "--", "--steps=4")
+    last = (tmp_path / "asked").read_text().splitlines()[-1]
+    assert "few/soundstream_som_3 " in last and "--steps 1000" not in last and last.endswith("--steps=4")
+
+    code, said = family("--step", "generators", "--generator-minutes", "3", *wanted)
+    assert code == 0, said
+    made = (tmp_path / "asked").read_text().splitlines()[8:]
+    assert [re.findall("--(?:preset|generators?|minutes|output) ([^ ]*)", line) for line in made] == [
+        one for name, generator, folder in (("soundstream_som", "generator_512", "soundstream_som_1"),
+                                            ("jukebox", "generator_128", "jukebox"),
+                                            ("technogen", "generator_16", "technogen"))
+        for one in ([name, generator, "3"], [name, generator, f"weights/few/{folder}/piece.wav"])]
+    (checkout / "weights/few/jukebox/piece.wav").touch()
+    code, said = family("--step", "compare", *wanted[:1], wanted[1] + ",cvae_22050", *wanted[2:])
     assert code == 0, said
     last = (tmp_path / "asked").read_text().splitlines()[-1]
-    assert last.startswith(
-        "scripts/compare_codecs.py --section family --codecs soundstream_som=weights/few/soundstream_som "
-        "soundstream_som=weights/few/soundstream_som_2 jukebox=weights/few/jukebox "
-        "technogen=weights/few/technogen cvae=weights/few/cvae --data-dirs ")
-    assert last.endswith("--slice-loss technogen")
+    folders = ["soundstream_som_1", "soundstream_som_2", "soundstream_som_3", "jukebox", "technogen", "cvae"]
+    assert last.startswith("scripts/compare_codecs.py --section family --codecs " + " ".join(
+        f"{re.sub('_[0-9]$', '', one)}=weights/few/{one}" for one in folders)
+        + " --data-dirs data/wesnoth data/wesnoth_44100 data/universal_3000 --splits ")
+    assert last.endswith("--slice-loss technogen --pieces jukebox=weights/few/jukebox/piece.wav")
+    (checkout / "weights/few/cvae_22050").mkdir()
+    family("--step", "compare", "--presets", "cvae_22050", *wanted[2:])
+    words = (tmp_path / "asked").read_text().splitlines()[-1].split()
+    assert words[-2:] == ["--alone", "cvae_22050=data/universal"] and "data/universal" in words
+    for line in (tmp_path / "asked").read_text().splitlines():
+        script, *words = line.split()
+        assert set(unknown(Path(script).stem, words)) <= {"--quiet"}
     assert family("--hours", "2") == (2, "recipes/family.sh: unknown argument '--hours' (see --help)\n")
 
 

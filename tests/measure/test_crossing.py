@@ -67,6 +67,9 @@ def test_every_codec_is_measured_on_the_test_tracks_of_every_corpus(main, corpor
     assert rows[0]["mel"] == rows[4]["mel"] != rows[8]["mel"]
     assert {row["seconds"] for row in rows} == {1.0}
 
+    rows = json.loads(main("--alone", "again=data/two", "--json")[1])
+    assert [(row["corpus"], row["codecs"]) for row in rows[::4]] == [("one", "tiny"), ("two", "again")]
+
     code, said, _ = main()
     assert code == 0 and said == f"wrote {corpora / 'RESULTS.md'}\n"
     page = (corpora / "RESULTS.md").read_text(encoding="utf-8")
@@ -88,6 +91,8 @@ def test_what_a_user_can_get_wrong_is_one_line(main, corpora):
     for more, why in ((("--codecs", "here"), "'here' is not a name and a path, NAME=PATH"),
                       (("--splits", str(corpora / "one.yml")), "names 1 files for 2 data folders"),
                       (("--codecs", f"no={corpora / 'none'}"), "none"),
+                      (("--alone", "him=one"), "--alone: no folder of --codecs is called 'him'"),
+                      (("--alone", "tiny=three"), "--alone: no folder of --data-dirs is called 'three'"),
                       (("--splits", str(corpora / "no.yml"), str(corpora / "one.yml")), "no.yml")):
         code, _, said = main(*more)
         assert code == 2 and why in said and len(said.splitlines()) == 1
@@ -181,13 +186,13 @@ def test_what_generators_make_is_listed_with_its_bits(tmp_path, tiny_weights):
     chain = weights.chain(tiny_weights.generators)
     weights.save_chain(tmp_path, chain)
     weights.note(weights.find(tmp_path, "generator_512"), validation_loss=math.log(2) * 3)
-    piece = crossing.Piece.of("tiny", tmp_path, tmp_path / "piece.wav")
+    piece = crossing.Piece.of("tiny", tmp_path / "piece.wav")
     assert piece.bits == pytest.approx(3)
     [file] = crossing.draw([], [], [], tmp_path / "heard", pieces=[piece])
     page = crossing.section(crossing.SECTIONS["family"], [], [], files=[file.name], pieces=[piece])
     assert "| tiny | generator_512 | 3.0 |" in page and f"family/{file.name}" in page
     with pytest.raises(UserError, match=r"none.wav: there is no such file"):
-        crossing.Piece.of("tiny", tmp_path, tmp_path / "none.wav")
+        crossing.Piece.of("tiny", tmp_path / "none.wav")
 
 
 def test_what_a_prior_is_judged_by_tells_silence_and_the_mean_from_music():

@@ -44,8 +44,11 @@ def parser() -> argparse.ArgumentParser:
                         help="codecs, as the table calls them, whose test loss is also measured as "
                              "TechnoGen does, on slices of 8 s of whole tracks")
     parser.add_argument("--pieces", nargs="+", default=(), metavar="NAME=FILE", type=_named,
-                        help="what the generators in the folders of codecs made, to list and to "
-                             "hear; NAME as in --codecs")
+                        help="what generators made, each file beside its codecs and generator: to "
+                             "list and to hear; NAME as in --codecs")
+    parser.add_argument("--alone", nargs="+", default=(), metavar="NAME=DIR", type=_named,
+                        help="codecs, as the table calls them, that are measured on one of the "
+                             "data folders only, and no others on it")
     arguments.add_musicnn(parser)
     arguments.add_results(parser, "RESULTS.md is")
     return parser
@@ -73,17 +76,20 @@ def main(argv=None) -> int:
                                           if one.weight_set.config.has_codes}:
         raise UserError(f"--slice-loss: no codec with codes is called {min(unknown)!r}")
     kind = crossing.SECTIONS[args.section]
-    first = dict(reversed(args.codecs))
-    if unknown := {name for name, _ in args.pieces} - set(first):
-        raise UserError(f"--pieces: no folder of --codecs is called {min(unknown)!r}")
+    for flag, named in (("--pieces", args.pieces), ("--alone", args.alone)):
+        if unknown := {name for name, _ in named} - {name for name, _ in args.codecs}:
+            raise UserError(f"{flag}: no folder of --codecs is called {min(unknown)!r}")
+    alone = {name: Path(folder).resolve().name for name, folder in args.alone}
+    if unknown := set(alone.values()) - {corpus.name for corpus in corpora}:
+        raise UserError(f"--alone: no folder of --data-dirs is called {min(unknown)!r}")
     if args.pieces and not kind.folder:
         raise UserError(f"--pieces: the section {args.section} has no sounds; that of family has")
-    pieces = [crossing.Piece.of(name, first[name], file) for name, file in args.pieces]
+    pieces = [crossing.Piece.of(name, file) for name, file in args.pieces]
     embed = serving.load_embedder(args.musicnn, lambda line: print(line, file=sys.stderr))
     with progress.bar() as bar:
         task = bar.add_task("", total=1.0)
         rows = crossing.measure(codecs, corpora, embed, args.engine, kind.baselines,
-                                args.slice_loss,
+                                args.slice_loss, alone,
                                 lambda what, share: bar.update(task, description=what,
                                                                completed=share))
     if args.json:

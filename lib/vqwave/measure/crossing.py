@@ -150,12 +150,13 @@ class Piece:
     bits: float | None
 
     @classmethod
-    def of(cls, name: str, folder, file) -> Piece:
-        """folder: holds codecs and the generator of their top level.
+    def of(cls, name: str, file) -> Piece:
+        """file: lies beside the codecs and the generator of their top level.
 
         Raises:
             UserError: there is no such generator, or no such file.
         """
+        folder = Path(file).parent
         chain = weights.chain(folder)
         if not chain.plays:
             raise UserError(f"{folder}: has no generator of level {chain.top}, the top one, which "
@@ -190,6 +191,7 @@ def find(folders: Sequence[tuple[str, str]], corpora: Sequence[Corpus]) -> list[
 def measure(codecs: Sequence[Named], corpora: Sequence[Corpus],
             embed: fad.Embedder | None = None, engine_name: str = engine.ENGINES[0],
             baselines: Sequence[tuple[str, str, int]] = (), sliced: Sequence[str] = (),
+            alone: Mapping[str, str] | None = None,
             progress: Callable[[str, float], None] = lambda what, share: None) -> list[dict]:
     """What each codec keeps of each corpus of its rate: rows {"corpus", "codecs", "level", "model",
     "known", "told", "kbps", "perplexity", "latency_ms", "block_speed", "steps", "planned"} and the
@@ -205,9 +207,14 @@ def measure(codecs: Sequence[Named], corpora: Sequence[Corpus],
     Args:
         baselines: (name, encoder, bits a second) of FFmpeg's codecs, measured on the corpora that
             codecs with codes are measured on; their level is 0.
+        alone: corpora, by name, of which codecs called so are measured on that one, and no others
+            on it.
         sliced: what the codecs are called that are measured by `slices.test_losses` too.
     """
-    pairs = [(corpus, one) for corpus in corpora for one in codecs if one.rate == corpus.rate]
+    alone = alone or {}
+    pairs = [(corpus, one) for corpus in corpora for one in codecs if one.rate == corpus.rate
+             and (alone.get(one.name) == corpus.name
+                  or one.name not in alone and corpus.name not in alone.values())]
     rows = []
     for done, (corpus, one) in enumerate(pairs):
         found, config = one.weight_set, one.weight_set.config
