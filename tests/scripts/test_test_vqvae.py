@@ -190,3 +190,5 @@ def test_a_data_folder_is_judged_by_its_held_out_tracks(main, capsys, tiny_weigh
     code, _, notes = run(main, capsys, *given[:2], "--input", "a.wav", "--note",
                          "--vqvae-weights-dir", tmp_path / "codecs")
     assert code == 2 and "--note needs --data-dir" in notes
+    code, _, notes = run(main, capsys, *given, "--label", "calm")
+    assert code == 2 and "of a data folder a codec is told what each track is" in notes
