@@ -15,6 +15,7 @@ from vqwave import config as configs
 from vqwave.config import ChainConfig, ChainLevel, DataConfig, TrainingConfig
 from vqwave.data import manifest, windows
 from vqwave.errors import UserError
+from vqwave.measure import serving
 from vqwave.play import engine, latents
 from vqwave.train import plan, training
 from vqwave.train.options import RunOptions, with_labels
@@ -149,6 +150,24 @@ def test_the_command_samples_a_genre_or_says_which_there_are(trained, tmp_path, 
     code, said = run(capsys, *sample, "x.wav", "--label", "jas")
     assert code == 2 and said.count("\n") == 1
     assert "no label is called 'jas'; did you mean 'jazz'? There are blues, jazz, metal" in said
+
+
+def test_a_codec_is_heard_with_a_label_and_judged_with_each_tracks_own(trained, data, tmp_path,
+                                                                       monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("a.wav", music(0.5, 1), 22050)
+    test_vqvae = imported.script("test_vqvae").main
+    given = ["--model", "all", "--vqvae-weights-dir", str(trained[0])]
+    sounds = []
+    for label in ("jazz", "metal"):
+        assert cli.entry(test_vqvae, [*given, "--input", "a.wav", "--label", label]) == 0
+        sounds.append(soundfile.read("a_vqvae_512.wav")[0])
+    assert np.abs(sounds[0] - sounds[1]).max() > 1e-4
+    told = []
+    monkeypatch.setattr(serving, "load_embedder", lambda path, say: None)
+    monkeypatch.setattr(serving, "copy", lambda codec, sound, label: (told.append(label), sound)[1])
+    assert cli.entry(test_vqvae, [*given, "--data-dir", str(data)]) == 0
+    assert told and set(told) <= set(GENRES)
 
 
 def test_one_without_labels_is_not_told_any(tmp_path, capsys):
