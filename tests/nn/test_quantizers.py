@@ -285,6 +285,39 @@ def test_dropout_cuts_whole_windows_to_their_first_books_in_training_alone(rng):
     np.testing.assert_allclose(made(x)[0], made.lookup(made.encode(x)), atol=1e-5)
 
 
+def test_a_book_that_serves_nothing_of_a_batch_stays_as_it_is(latents):
+    made, nothing = quantizer(revival_threshold=0.3), np.zeros(2, "float32")
+    for _ in range(2):
+        before = state(made)
+        quantized, _ = made(latents, training=True, counts=nothing)
+        assert np.isfinite(quantized).all()
+        for a, b in zip(before, state(made), strict=True):
+            np.testing.assert_array_equal(a, b)
+        # The first batch that it serves starts it; from there on it rests between those.
+        assert made.started.numpy() == before[-1]
+        made(latents, training=True, counts=nothing + 1)
+        assert made.started.numpy() == 1 and np.isfinite(made.codebook.numpy()).all()
+    # Every window keeps but one book: the others begin later, and nothing is ever spoilt.
+    books = residual(books=8, dropout=1.0, revival_threshold=0.3)
+    for _ in range(20):
+        quantized, _ = books(latents[:1], training=True)
+        assert np.isfinite(quantized).all()
+        assert all(np.isfinite(book.codebook.numpy()).all() for book in books.books)
+
+
+def test_codes_start_and_revive_among_the_windows_that_count(rng):
+    x = np.repeat(rng.normal(size=(1, 4, 10, DIM)), 2, axis=0).astype("float32")
+    x += np.array([0, 100, 0, 100], "float32")[None, :, None, None]
+    counts = np.array([1, 0, 1, 0], "float32")
+    made = quantizer(codes=64, revival_threshold=0.5)
+    for batch in x:
+        made(batch, training=True, counts=counts)
+        assert np.abs(made.codebook.numpy()).max() < 50
+    served = x[0][counts > 0].reshape(-1, DIM)
+    drawn = {int(np.abs(served - code).sum(1).argmin()) for code in made.codebook.numpy()}
+    assert {place // 10 for place in drawn} == {0, 1}
+
+
 def test_evaluating_a_residual_quantizer_moves_nothing(latents):
     made = residual(dropout=0.5)
     made(latents, training=True)

@@ -68,8 +68,9 @@ class VectorQuantizer(layers.Layer):
         e_i = total_i / smoothed(count_i)
     In training the first batch gives the initial codes, and a code whose count falls under
     `revival_threshold` of a fair share is moved onto a random latent of the batch, its vector,
-    count and total at once (as in Jukebox). Gradients pass straight through. In inference nothing
-    moves. Stays in float32 under mixed precision.
+    count and total at once (as in Jukebox); a batch of which no window counts changes nothing.
+    Gradients pass straight through. In inference nothing moves. Stays in float32 under mixed
+    precision.
 
     What every quantizer offers: `call`; `encode` and `lookup` by operations that ONNX has;
     `codebooks`, the variables that a file of weights holds; `set_codebooks`; `update_metrics`, of
@@ -133,9 +134,7 @@ class VectorQuantizer(layers.Layer):
         flat = ops.stop_gradient(ops.reshape(latents, (-1, self.code_dim)))
         codebook = ops.convert_to_tensor(self.codebook)
         if training:
-            latent_count = replica_sums.joint(ops.shape(flat)[0])
-            rows = keras.random.randint((self.num_codes,), 0, latent_count,
-                                        seed=self.seed_generator)
+            rows = self._draw_rows(*ops.shape(latents)[:2], counts)
             candidates = replica_sums.take(flat, rows)
             started = self.started > 0
             codebook = ops.where(started, codebook, candidates)
@@ -165,6 +164,22 @@ class VectorQuantizer(layers.Layer):
         codes = ops.reshape(codes, (*ops.shape(latents)[:2], 1))
         return latents + ops.stop_gradient(quantized - latents), codes
 
+    def _draw_rows(self, windows, frames, counts):
+        """For each code a latent of the joint batch, drawn evenly among the windows that count:
+        int32 [num_codes].
+        """
+        joint = replica_sums.joint(windows)
+        if counts is None:
+            return keras.random.randint((self.num_codes,), 0, joint * frames,
+                                        seed=self.seed_generator)
+        counts = replica_sums.gather(counts)
+        served = ops.cast(ops.sum(counts), "int32")
+        # Where none counts there is still something to draw, which nothing is made of.
+        drawn = keras.random.randint((self.num_codes,), 0, ops.maximum(served, 1) * frames,
+                                     seed=self.seed_generator)
+        window = ops.take(ops.argsort(-counts), drawn // frames)
+        return ops.cast(window, "int32") * frames + drawn % frames
+
     def _spread(self, count, total):
         """What each code learns from the batch: its own share."""
         return count, total
@@ -181,10 +196,16 @@ class VectorQuantizer(layers.Layer):
         vectors = total / smoothed[:, None]
         fair = size / self.num_codes
         dead = count < self.revival_threshold * fair
-        self.count.assign(ops.where(dead, fair, count))
-        self.total.assign(ops.where(dead[:, None], candidates * fair, total))
-        self.codebook.assign(ops.where(dead[:, None], candidates, vectors))
-        self.started.assign(1.0)
+        served = ops.sum(batch_count) > 0
+
+        def learn(variable, value):
+            # A batch of which the book serves nothing says nothing about it.
+            variable.assign(ops.where(served, value, ops.convert_to_tensor(variable)))
+
+        learn(self.count, ops.where(dead, fair, count))
+        learn(self.total, ops.where(dead[:, None], candidates * fair, total))
+        learn(self.codebook, ops.where(dead[:, None], candidates, vectors))
+        learn(self.started, 1.0)
 
     def update_metrics(self):
         """Count the codes of the last call."""

@@ -97,3 +97,16 @@ def share(values):
         return values
     count = ops.shape(values)[0] // here.num_replicas_in_sync
     return ops.take(values, here.replica_id_in_sync_group * count + ops.arange(count), axis=0)
+
+
+def gather(values):
+    """The `values` [rows] of all replicas, one's behind the other's: [joint rows], of which `share`
+    gives each its own.
+    """
+    from keras import ops
+
+    here = _replicas()
+    if here is None:
+        return values
+    own = ops.one_hot(here.replica_id_in_sync_group, here.num_replicas_in_sync, dtype=values.dtype)
+    return ops.reshape(total(own[:, None] * values), (-1,))
