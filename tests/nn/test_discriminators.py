@@ -94,7 +94,8 @@ def test_every_kind_of_discriminator_learns_and_teaches(one, sounds):
     learn(adversary, sounds)
     after = adversary.losses_of(*sounds)
     assert float(after["discriminator"]) < 0.7 * float(before["discriminator"])
-    assert float(after["won"]) > 0.8 and float(after["repulsion"]) < float(before["repulsion"])
+    assert float(adversary.batch_won[0]) > 0.8 and adversary.batch_played == [1]
+    assert float(after["repulsion"]) < float(before["repulsion"])
     features = adversary.discriminators[0](sounds[0])
     assert len(features) == 4 and features[-1].shape[-1] == 1
     silent = adversary.losses_of(0 * sounds[0], 0 * sounds[1])
@@ -148,7 +149,18 @@ def test_one_discriminator_a_turn_is_drawn_by_the_seed(sounds):
     adversary = build_adversary(AdversaryConfig(discriminators=EVERY, turn="one"))
     weights, _ = gradients(adversary, "discriminator", *sounds)
     assert len(weights) == len(adversary.trainable_variables) / len(EVERY)
-    assert np.isfinite(float(adversary.losses_of(*sounds)["won"]))
+    adversary.losses_of(*sounds)
+    played = np.asarray(adversary.batch_played)
+    assert sorted(played) == [0] * (len(EVERY) - 1) + [1]
+    assert (np.asarray(adversary.batch_won) <= played).all()
+    # Each has a mean over its own turns.
+    for _ in range(40):
+        adversary.losses_of(*sounds)
+        adversary.update_metrics()
+    turns = [float(metric.count) for metric in adversary.won]
+    assert sum(turns) == 40 and min(turns) > 0
+    alone = [float(adversary._of_one(d, *sounds)["won"]) for d in adversary.discriminators]
+    assert [float(metric.result()) for metric in adversary.won] == pytest.approx(alone, rel=1e-5)
 
 
 def test_the_discriminators_term_teaches_only_the_discriminators(adversary, sounds):
@@ -206,9 +218,15 @@ def test_a_codec_trains_against_an_adversary(adversary):
     x = np.stack([music(0.5, i)[:4096] for i in range(2)])
     codec.compile(optimizer=keras.optimizers.Adam(1e-3), jit_compile=False)
     before = [v.numpy() for v in codec.adversary.trainable_variables]
-    history = codec.fit(x, x, epochs=3, batch_size=2, verbose=0).history
+    history = codec.fit(x, x, epochs=3, batch_size=2, verbose=0, validation_data=(x, x)).history
     assert all(np.isfinite(values).all() for values in history.values())
     assert history["discriminator"][-1] < history["discriminator"][0]
+    # Validation knows nothing of the game.
+    of_game = codec.adversary.terms_of_training
+    assert len(of_game) == 5 and of_game <= set(history)
+    judged = {name for name in history if not name.startswith("val_")}
+    assert {f"val_{name}" for name in judged - of_game} == set(history) - judged
+    assert codec.evaluate(x, x, return_dict=True, verbose=0).keys() == judged - of_game
     # Within hinge's margin a verdict's bias has no gradient.
     assert all(np.abs(v.numpy() - b).max() > 0
                for v, b in zip(codec.adversary.trainable_variables, before, strict=True)
@@ -227,7 +245,8 @@ def test_a_codec_trains_against_one_adversary_at_a_time():
                   for d in codec.adversary.discriminators]
         history = codec.fit(x, x, epochs=1, batch_size=2, verbose=0).history
         assert all(np.isfinite(values).all() for values in history.values())
-        assert 0 <= history["won"][0] <= 1
+        won = [history[f"won_{d.name}"][0] for d in codec.adversary.discriminators]
+        assert all(0 <= share <= 1 for share in won)
         moved.append([any(np.abs(v.numpy() - b).max() > 0
                           for v, b in zip(d.trainable_variables, old, strict=True))
                       for d, old in zip(codec.adversary.discriminators, before, strict=True)])

@@ -381,6 +381,17 @@ def test_a_log_begins_with_its_header(tmp_path, model):
         path.unlink()
 
 
+def test_a_log_that_goes_on_keeps_its_columns(tmp_path, model):
+    path = tmp_path / "run.csv"
+    path.write_text("epoch,loss,val_loss,val_won\n0,3,2,0\n")
+    log = Log(path, epochs_done=1)
+    log.set_model(model)
+    log.on_train_begin()
+    log.on_epoch_end(1, {"loss": 1.5, "mel": 0.5, "val_loss": 2.5})
+    log.close()
+    assert rows(path)[1:] == [["0", "3", "2", "0"], ["1", "1.5", "2.5", "NA"]]
+
+
 def test_curves_are_drawn_from_the_log(tmp_path, model):
     (tmp_path / "run.csv").write_text("epoch,loss,val_loss\n0,2,3\n1,1,2\n")
     callbacks.Curves(tmp_path / "run.csv", tmp_path / "run.png").on_epoch_end(1)

@@ -291,6 +291,7 @@ def test_decoder_only_changes_no_code_and_can_have_an_adversary(train, tmp_path,
     header, first, *_ = (tmp_path / f"{CODEC}.csv").read_text().splitlines()
     row = dict(zip(header.split(","), first.split(","), strict=True))
     assert 0 < float(row["discriminator"]) < 4 and float(row["adversarial"]) > 0
+    assert "val_mel" in row and not {"val_discriminator", "val_feature_matching"} & set(row)
     with pytest.raises(UserError, match="begun with --decoder-only"):
         train(tmp_path, CODEC, **options | {"decoder_only": False, "steps": 6})
 

@@ -104,6 +104,7 @@ class VQVAE(keras.Model):
     def __init__(self, config: CodecConfig, seed: int = 0, decoder_only: bool = False, **kwargs):
         super().__init__(name=config.name, **kwargs)
         self.config, self.decoder_only = config, decoder_only
+        self.judging = False
         self.front_end = FRONT_ENDS[type(config.front_end)](config.front_end, config.sample_rate)
         self.encoder, sees = ENCODERS[type(config.encoder)](config, self.front_end)
         before, after = self.front_end.receptive_field
@@ -203,8 +204,8 @@ class VQVAE(keras.Model):
         Of a VAE this is the negative evidence lower bound, but for the weights, and without the
         quantizer's part it is the metric `reconstruction`.
 
-        Validation judges by the reconstruction alone: a discriminator's opinion changes from epoch
-            to epoch.
+        Validation judges by the reconstruction alone, and logs nothing of the adversary: a
+            discriminator's opinion changes from epoch to epoch.
         """
         terms = {}
         for compute in self.terms.values():
@@ -216,6 +217,7 @@ class VQVAE(keras.Model):
         total = own = sum(self.losses)
         if self.adversary is not None and training:
             terms |= self.adversary.losses_of(y, y_pred)
+            self.adversary.update_metrics()
         self.quantizer.update_metrics()
         for metric in self.term_metrics:
             if metric.name in terms:
@@ -224,6 +226,18 @@ class VQVAE(keras.Model):
             elif metric.name == "reconstruction":
                 metric.update_state(total - own)
         return replica_sums.part(total)
+
+    def evaluate(self, *args, **kwargs):
+        self.judging = True
+        try:
+            return super().evaluate(*args, **kwargs)
+        finally:
+            self.judging = False
+
+    def get_metrics_result(self):
+        found = super().get_metrics_result()
+        left_out = self.adversary.terms_of_training if self.adversary and self.judging else ()
+        return {name: value for name, value in found.items() if name not in left_out}
 
     def encode_model(self) -> keras.Model:
         """Functional model: audio float32 [batch, T] -> codes int32 [batch, T / level, books], or

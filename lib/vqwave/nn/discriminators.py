@@ -276,10 +276,12 @@ class Adversary(layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.weights_of_terms = {"discriminator": 1.0, "adversarial": config.weight,
                                  "feature_matching": config.feature_matching,
-                                 "repulsion": config.repulsion, "won": 0.0}
+                                 "repulsion": config.repulsion}
         """Of each of `losses_of` in the codec's loss."""
         self.discriminators = [DISCRIMINATORS[type(one)](one, self.dtype_policy)
                                for one in config.discriminators]
+        # Fed by the model's `compute_loss`: in a call JAX updates no metric.
+        self.won = [keras.metrics.Mean(name=f"won_{d.name}") for d in self.discriminators]
 
     def build(self, shape):
         for d in self.discriminators:
@@ -293,11 +295,31 @@ class Adversary(layers.Layer):
             (Larsen et al. 2016); both blind to the discriminators' weights. repulsion: mean
             softplus(D(y) − D(x)) of verdicts on the same place, blind to the decoder: hinge is as
             content with a D that says one value of everything as with any other, this is not
-            (Jolicoeur-Martineau 2019). won: the share of places where D(x) > D(y), 1 where the
-            discriminators win and 0.5 where they guess.
+            (Jolicoeur-Martineau 2019).
+
+        The metrics `won` are, for each discriminator, the share of places where D(x) > D(y) over
+        the steps in which it plays: 1 where it wins and 0.5 where it guesses.
         """
-        return self.turn.play(self.discriminators,
-                              lambda one: self._of_one(one, recording, made), self._draw)
+        def losses(numbered):
+            number, discriminator = numbered
+            found = self._of_one(discriminator, recording, made)
+            played = ops.one_hot(number, len(self.discriminators), dtype="float32")
+            return found | {"won": found["won"] * played, "played": played}
+
+        found = self.turn.play(list(enumerate(self.discriminators)), losses, self._draw)
+        self.batch_won, self.batch_played = found.pop("won"), found.pop("played")
+        return found
+
+    def update_metrics(self):
+        """Note down who won in the last `losses_of`, of those that played."""
+        share = self.batch_won / ops.maximum(self.batch_played, 1e-6)
+        for number, metric in enumerate(self.won):
+            metric.update_state(share[number], sample_weight=self.batch_played[number])
+
+    @property
+    def terms_of_training(self) -> set[str]:
+        """The names of all its terms and metrics, which validation has none of."""
+        return {*self.weights_of_terms, *(metric.name for metric in self.won)}
 
     def _draw(self, count: int):
         return keras.random.randint((), 0, count, seed=self.seed_generator)

@@ -186,7 +186,9 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 class Log(keras.callbacks.CSVLogger):
-    """Keras's CSV log, without the rows that a killed run wrote after its last saved state."""
+    """Keras's CSV log, without the rows that a killed run wrote after its last saved state. A log
+    that goes on keeps its columns.
+    """
 
     def __init__(self, path, epochs_done: int):
         path = Path(path)
@@ -201,6 +203,13 @@ class Log(keras.callbacks.CSVLogger):
                 csv.writer(text, lineterminator="\n").writerows(rows[:1] + kept)
                 f.write(text.getvalue().encode())
         super().__init__(os.fspath(path), append=True)
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        with open(self.filename, encoding="utf-8", newline="") as f:
+            header = next(csv.reader(f), None)
+        if header:
+            self.keys = header[1:]
 
     def close(self):
         """Close the file after a `fit` that raised: Keras tells no callback of that."""
