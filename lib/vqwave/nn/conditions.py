@@ -18,7 +18,7 @@ import numpy as np
 from keras import layers, ops
 
 from ..config import SHARES, CodesAbove, Config, GeneratorConfig, Labels
-from .layers import CroppedResidual, SubPixelUpsampling, register
+from .layers import CroppedResidual, SubPixelUpsampling, named, register
 
 
 def project(vectors: np.ndarray, width: int, random: np.random.Generator) -> np.ndarray:
@@ -79,9 +79,8 @@ def codes_above_model(config: CodesAbove, generator: GeneratorConfig) -> keras.M
     """
     codes = keras.Input(config.shape, dtype="int32", name=config.input)
     x = FrameEmbedding(config.books, config.num_codes, config.channels, name="embedding")(codes)
-    for dilation in config.dilations:
-        x = CroppedResidual(config.channels, dilation, config.kernel_size,
-                            name=f"dilated_{dilation}")(x)
+    for name, dilation in named("dilated", config.dilations):
+        x = CroppedResidual(config.channels, dilation, config.kernel_size, name=name)(x)
     x = SubPixelUpsampling(config.channels, generator.ratio, kernel_size=1, name="upsample")(x)
     x = layers.Activation("gelu", name="activation")(x)
     return keras.Model(codes, x, name="context")

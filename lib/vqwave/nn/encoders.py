@@ -15,7 +15,7 @@ from keras import layers, ops
 
 from ..config import BandedEncoder, CodecConfig, Config, MirrorEncoder, PlaneEncoder
 from .bottlenecks import BOTTLENECKS
-from .layers import BLOCKS, Conv, Reach, gelu, register
+from .layers import BLOCKS, Conv, Reach, gelu, named, register
 from .planes import plane_encoder
 
 
@@ -23,8 +23,8 @@ def stage_blocks(config: CodecConfig, stage: int) -> list:
     """The blocks of a stage, new."""
     make = BLOCKS[type(config.block)]
     return [make(config.block, config.stages[stage].channels, dilation, padding=config.padding,
-                 name=f"block_{stage}_{dilation}")
-            for dilation in config.stages[stage].dilations]
+                 name=name)
+            for name, dilation in named(f"block_{stage}", config.stages[stage].dilations)]
 
 
 def label_vector(config: CodecConfig):
@@ -169,8 +169,8 @@ def banded_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, Reach]:
 
     x = BandSplit(books, own.overlap, name="bands")(features)
     x = conv(own.units, 1, "expand")(x)
-    for dilation in own.dilations:
-        x = x + conv(own.units, dilation, f"dilated_{dilation}")(gelu(x))
+    for name, dilation in named("dilated", own.dilations):
+        x = x + conv(own.units, dilation, name)(gelu(x))
     x = conv(own.units, 1, "mix")(gelu(x))
     x = conv(config.quantizer.code_dim, 0, "latents")(gelu(x))
     return keras.Model(features, UnitLength(name="unit_length", dtype="float32")(x),

@@ -430,6 +430,17 @@ class Conv(layers.Conv1D):
         return super().get_config() | {"padding": self.padded}
 
 
+def named(name: str, dilations) -> list[tuple[str, int]]:
+    """For each of these dilations a name of its own, as weights files have it, and the dilation:
+    `name`_1, and of further equal ones `name`_1_2, `name`_1_3.
+    """
+    found = []
+    for i, dilation in enumerate(dilations):
+        times = dilations[: i + 1].count(dilation)
+        found.append((f"{name}_{dilation}" + (f"_{times}" if times > 1 else ""), dilation))
+    return found
+
+
 def gelu(x):
     return ops.gelu(x, approximate=True)
 

@@ -12,7 +12,7 @@ from keras import layers, ops
 
 from ..config import CodecConfig
 from .heads import HEADS, Head
-from .layers import Reach, Same, gelu, register
+from .layers import Reach, Same, gelu, named, register
 
 LAST = 8
 """Channels of each band that the head is given."""
@@ -162,8 +162,8 @@ class Unfold(layers.Layer):
 
 def _blocks(config: CodecConfig, stage: int) -> list:
     return [PlaneBlock(config.stages[stage].channels, dilation, config.block.kernel_size,
-                       name=f"block_{stage}_{dilation}")
-            for dilation in config.stages[stage].dilations]
+                       name=name)
+            for name, dilation in named(f"block_{stage}", config.stages[stage].dilations)]
 
 
 def plane_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, Reach]:
