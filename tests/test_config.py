@@ -305,6 +305,8 @@ stages: [{stride: 16, channels: 4}, {stride: 2, channels: 4}, {stride: 2, channe
     ("quantizer: {decay: .nan}", "finite"),
     ("quantizer: {decay: abc}", "decay is 'abc'; it must be a number"),
     ("quantizer: {revival_threshold: -1}", "at least 0"),
+    ("quantizer: {commitment: 0}", "commitment is 0; it must be above 0"),
+    ("quantizer: {kind: banded, commitment: 0.0}", "commitment is 0.0; it must be above 0"),
     ("sample_rate: -1", "at least 1"),
     ("block: {kernel_size: 4}", "kernel_size is 4; it must be odd"),
     ("head: {kind: tones}\nstages: [{stride: 3, channels: 1}]",

@@ -601,7 +601,7 @@ class CodebookConfig(QuantizerConfig):
 
     num_codes vectors of code_dim numbers. decay: of the averages. revival_threshold: the share of
     its fair part of the latents under which a code is moved. commitment: weight of the latents'
-    distance from their codes in the loss.
+    distance from their codes in the loss, without which nothing keeps them near.
     """
 
     kind: str
@@ -609,7 +609,7 @@ class CodebookConfig(QuantizerConfig):
     code_dim: Positive = 32
     decay: Annotated[Real, Field(gt=0, lt=1)] = 0.96
     revival_threshold: Weight = 0.3
-    commitment: Weight = 0.25
+    commitment: Annotated[Real, Field(gt=0)] = 0.25
 
     of_training: ClassVar[tuple[str, ...]] = ("decay", "revival_threshold", "commitment")
 
@@ -684,7 +684,7 @@ class BandedQuantizer(CodebookConfig):
     code_dim: Positive = 16
     decay: Annotated[Real, Field(gt=0, lt=1)] = 0.99
     revival_threshold: Weight = 0.03
-    commitment: Weight = 0.25
+    commitment: Annotated[Real, Field(gt=0)] = 0.25
     change_cost: Weight = 1.0
     training_cost: Weight | None = None
     slow: Weight = 0.0
