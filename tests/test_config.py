@@ -277,6 +277,12 @@ def test_a_number_in_scientific_notation_is_a_number_with_or_without_a_point():
         assert override(CODEC, f"loss: {{mel: {text}}}").loss.mel == 0.1
 
 
+BANDED = """
+front_end: {kind: log_frequency, hop: 8}
+encoder: {kind: banded}
+quantizer: {kind: banded}"""
+"""A codec of a network for each band."""
+
 PLANE = """
 even: 0.0
 front_end: {kind: spectrogram, hop: 16, n_fft: 64, mels: 8}
@@ -334,6 +340,9 @@ stages: [{stride: 16, channels: 4}, {stride: 2, channels: 4}, {stride: 2, channe
     ("padding: causal\neven: 0.0\nupsampling: {kind: transposed}",
      "padding is causal, but a upsampling of transposed looks ahead"),
     ("padding: causal\nblock: {kind: resnet}", "padding is causal, but a block of resnet looks ahead"),
+    (BANDED + "\nbottleneck: {kind: attention}", "banded needs a bottleneck of none, not attention"),
+    (BANDED + "\nblock: {kind: multiresolution}",
+     "banded needs a block of dilated, not multiresolution"),
     ("encoder: {kind: plane}", "plane needs a front_end of spectrogram, not waveform"),
     (PLANE.replace("mels: 8", "mels: 6"),
      "front_end has 6 bands, which the strides behind it, 4 in all, do not divide"),

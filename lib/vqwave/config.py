@@ -346,8 +346,10 @@ class BandedEncoder(CodecPart):
     units: Positive = 96
     overlap: Whole = 6
     dilations: Annotated[tuple[Positive, ...], Field(min_length=1)] = (3,)
+    # Its own networks are all that it has, and a decoder alone would have what these ask for.
     needs: ClassVar[dict[str, tuple[str, ...]]] = {
-        "front_end": ("log_frequency",), "quantizer": ("banded",)}
+        "front_end": ("log_frequency",), "quantizer": ("banded",), "bottleneck": ("none",),
+        "block": ("dilated",)}
 
     def check(self, codec: CodecConfig):
         front, books = codec.front_end, codec.quantizer.books
