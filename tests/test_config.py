@@ -191,7 +191,7 @@ def test_bitrate_is_codes_a_second_times_bits_a_code():
 def test_a_map_is_as_square_as_it_can_be():
     assert SOMQuantizer(num_codes=1024).grid == (32, 32)
     assert SOMQuantizer(num_codes=96).grid == (8, 12)
-    assert SOMQuantizer(num_codes=96, dimensions=1).grid == (1, 96)
+    assert SOMQuantizer(num_codes=97, dimensions=1).grid == (1, 97)
 
 
 @pytest.mark.parametrize("make, said", [
@@ -306,6 +306,8 @@ stages: [{stride: 16, channels: 4}, {stride: 2, channels: 4}, {stride: 2, channe
     ("quantizer: {num_codes: 0x" + "f" * 5000 + "}", "num_codes is .*at most|num_codes is .*whole "
                                                      "number"),
     ("quantizer: {kind: huffman}", "kind is one of 'ema', 'residual', 'som'"),
+    ("quantizer: {kind: som, num_codes: 1021}",
+     "num_codes is 1021, a prime, of which there is no grid of 2 dimensions"),
     ("quantizer: {kind: residual, books: 0}", "books is 0; it must be at least 1"),
     ("quantizer: {decay: 1}", "below 1"),
     ("quantizer: {decay: .nan}", "finite"),

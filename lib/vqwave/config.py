@@ -646,9 +646,9 @@ class SOMQuantizer(CodebookConfig):
     """One codebook whose codes lie on a grid and drag their neighbours along (Kohonen 1982;
     SOM-VQ).
 
-    dimensions: 1 or 2; the grid is as square as `num_codes` allows. radius: of the neighbourhood at
-    first, as a share of the grid's longest side; it shrinks to none over `shrink_steps` training
-    steps.
+    dimensions: 1, or 2 where `num_codes` is no prime; the grid is as square as it allows. radius:
+    of the neighbourhood at first, as a share of the grid's longest side; it shrinks to none over
+    `shrink_steps` training steps.
     """
 
     kind: Literal["som"] = "som"
@@ -658,6 +658,13 @@ class SOMQuantizer(CodebookConfig):
     shrink_steps: Positive = 2000
     books: ClassVar[int] = 1
     of_training: ClassVar[tuple[str, ...]] = (*CodebookConfig.of_training, "radius", "shrink_steps")
+
+    @pydantic.model_validator(mode="after")
+    def _check(self):
+        if self.dimensions == 2 and self.grid[0] == 1:
+            raise ValueError(f"num_codes is {self.num_codes}, a prime, of which there is no grid "
+                             f"of 2 dimensions: take another number, or dimensions: 1")
+        return self
 
     @property
     def grid(self) -> tuple[int, int]:
