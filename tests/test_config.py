@@ -366,6 +366,8 @@ stages: [{stride: 16, channels: 4}, {stride: 2, channels: 4}, {stride: 2, channe
     ("loss: {mel: text}", "mel is 'text'; it must be a number"),
     ("loss: {mel: -1}", "mel is -1.*; it must be at least 0"),
     ("adversary: {discriminators: [{n_fft: 3, hop: 1}]}", "n_fft is 3; it must be at least 16"),
+    ("adversary: {discriminators: [{n_fft: 64, hop: 4096}]}",
+     "hop is 4096, but a window has 64 samples"),
     ("adversary: {discriminators: [{kind: period, period: 1}]}", "period is 1; it must be at least"),
     ("adversary: {discriminators: [{kind: mel}]}", "kind is one of 'stft', 'complex_stft', 'period'"),
     ("adversary: {discriminators: [{kind: waveform}, {kind: waveform, factor: 1}]}",

@@ -859,21 +859,32 @@ class LossConfig(Config):
     spectrum: Weight = 1.5
 
 
-class STFTConfig(Config):
-    """Convolutions over the complex spectrogram of this window, compressed, and its logarithm."""
+class WindowConfig(Config):
+    """A discriminator of spectra: of windows of `n_fft` samples, one each `hop` samples."""
 
-    kind: Literal["stft"] = "stft"
+    kind: str
     n_fft: Annotated[int, Field(strict=True, ge=16, le=65536)]
     hop: Annotated[int, Field(strict=True, ge=1, le=65536)]
 
+    @pydantic.model_validator(mode="after")
+    def _check(self):
+        if self.hop > self.n_fft:
+            raise ValueError(f"hop is {self.hop}, but a window has {self.n_fft} samples, and what "
+                             f"lies between two windows would not be seen")
+        return self
 
-class ComplexSTFTConfig(Config):
+
+class STFTConfig(WindowConfig):
+    """Convolutions over the complex spectrogram of this window, compressed, and its logarithm."""
+
+    kind: Literal["stft"] = "stft"
+
+
+class ComplexSTFTConfig(WindowConfig):
     """Convolutions over the real and imaginary part of the spectrogram of this window, as they are.
     """
 
     kind: Literal["complex_stft"] = "complex_stft"
-    n_fft: Annotated[int, Field(strict=True, ge=16, le=65536)]
-    hop: Annotated[int, Field(strict=True, ge=1, le=65536)]
 
 
 class PeriodConfig(Config):
@@ -918,6 +929,12 @@ class AdversaryConfig(Config):
                           if self.discriminators.count(one) > 1), None):
             raise ValueError(f"discriminators holds the same {twice.kind} twice")
         return self
+
+    @property
+    def longest(self) -> int:
+        """Samples of the longest window of a spectrum; 0 where there is none."""
+        return max((one.n_fft for one in self.discriminators if isinstance(one, WindowConfig)),
+                   default=0)
 
 
 class CodecConfig(Config):

@@ -193,6 +193,16 @@ def test_a_window_is_never_shorter_than_the_loss_needs(tmp_path):
     assert record.training.input_length - unit < shortest <= record.training.input_length
 
 
+def test_a_window_too_short_for_the_adversary_is_refused_in_one_line(folder):
+    discriminators = [{"n_fft": 65536, "hop": 1024, "kind": "complex_stft"}, {"n_fft": 64, "hop": 16}]
+    model = configs.replace(TINY.codec(8), adversary={"discriminators": discriminators})
+    job = CodecJob(model, folder, False)
+    with pytest.raises(UserError, match="--input-length is 32768, but the adversary of vqvae_8 has "
+                                        "a window of 65536 samples"):
+        job.check_settings(TrainingConfig(input_length=32768))
+    job.check_settings(TrainingConfig(input_length=32776))
+
+
 def test_a_folder_too_short_for_a_frame_is_refused_in_one_line(tmp_path, tiny_weights):
     data_folder(tmp_path, {f"t{i}": music(0.04, i) for i in range(3)})
     with pytest.raises(UserError, match="no training track is as long as two frames of the level "

@@ -162,13 +162,24 @@ class CodecJob(Job):
     def _window_bounds(self) -> tuple[int, int]:
         """Samples that a window must be a multiple of, and have at least."""
         shortest = max(losses.SHORTEST, losses.LINE_BINS * self.model.level
-                       if self.model.loss.hum else 0)
+                       if self.model.loss.hum else 0, self._shortest_of_adversary)
         unit = (math.lcm(self.model.level, losses.CONSTANT_Q.hop) if self.model.loss.constant_q
                 else self.model.level)
         return unit, shortest
 
+    @property
+    def _shortest_of_adversary(self) -> int:
+        """Samples that a window must have for the discriminators' spectra, as `losses.SHORTEST`
+        for those of the loss.
+        """
+        return self.model.adversary.longest // 2 + 1 if self.model.adversary else 0
+
     def check_settings(self, training: config.TrainingConfig):
         unit, shortest = self._window_bounds
+        if training.input_length < shortest == self._shortest_of_adversary:
+            raise UserError(f"--input-length is {training.input_length}, but the adversary of "
+                            f"{self.model.name} has a window of {self.model.adversary.longest} "
+                            f"samples, more than half of which it must be")
         if training.input_length % unit or training.input_length < shortest:
             raise UserError(f"--input-length is {training.input_length}; for {self.model.name} it "
                             f"must be a multiple of {unit} and at least {shortest}")
