@@ -335,6 +335,8 @@ stages: [{stride: 16, channels: 4}, {stride: 2, channels: 4}, {stride: 2, channe
      "n_fft is 1000; it must be a multiple of twice the hop, 16"),
     ("front_end: {kind: spectrogram, hop: 8, n_fft: 64, mels: 80}",
      "mels is 80, but a window of 64 samples has 32 bins"),
+    ("front_end: {kind: spectrogram, hop: 8, n_fft: 1024, mels: 512}",
+     "512 mel bands, 76 of which hold no bin of a window of 1024 samples at 22050 Hz"),
     ("block: {kind: resnet, norm: instance}",
      "a norm of instance, which sees a piece whole, but a quantizer of ema makes codes"),
     ("block: {kind: resnet, norm: layer}", "norm is 'layer'; it must be 'batch' or 'instance'"),

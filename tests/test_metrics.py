@@ -3,6 +3,7 @@ code statistics.
 """
 
 import math
+import warnings
 
 import librosa
 import numpy as np
@@ -150,3 +151,14 @@ def test_bits_of_a_model_that_knows_nothing_everything_or_the_wrong_thing():
     for bad in ([], [np.nan, 0.0]):
         with pytest.raises(ValueError, match="log_probs"):
             metrics.bits(np.array(bad))
+
+
+@pytest.mark.parametrize("rate, n_fft, bands, highest", [
+    (22050, 1024, 80, None), (22050, 1024, 256, None), (22050, 1024, 512, None),
+    (22050, 64, 32, None), (22050, 1024, 80, 700.0), (3000, 256, 100, None), (44100, 512, 128, 8e3)])
+def test_mel_filters_without_a_bin_are_counted(rate, n_fft, bands, highest):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # librosa's of empty filters
+        filters = metrics.mel_filters(rate, n_fft, bands, highest)
+    empty = int((filters.max(axis=1) == 0).sum())
+    assert metrics.empty_mel_filters(rate, n_fft, bands, highest) == empty

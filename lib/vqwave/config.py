@@ -25,6 +25,7 @@ from pydantic import Field
 from pydantic_core import PydanticKnownError
 
 from .errors import UserError
+from .metrics import empty_mel_filters
 
 SCHEMA = 2
 """The version of the YAML files that this program writes; `upgrade` reads the one before."""
@@ -315,6 +316,11 @@ class SpectrogramFrontEnd(CodecPart):
         if (self.highest or 0) > codec.sample_rate / 2:
             raise ValueError(f"front_end reaches {self.highest:g} Hz, but a sample rate of "
                              f"{codec.sample_rate} holds {codec.sample_rate / 2:g} Hz")
+        empty = self.mels and empty_mel_filters(codec.sample_rate, self.n_fft, self.mels,
+                                                self.highest)
+        if empty:
+            raise ValueError(f"front_end has {self.mels} mel bands, {empty} of which hold no bin "
+                             f"of a window of {self.n_fft} samples at {codec.sample_rate} Hz")
 
     @property
     def channels(self) -> int:

@@ -230,6 +230,20 @@ def mel_filters(sample_rate: int, n_fft: int, bands: int,
     return librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=bands, fmax=highest)
 
 
+def empty_mel_filters(sample_rate: int, n_fft: int, bands: int,
+                      highest: float | None = None) -> int:
+    """How many of `mel_filters` hold no bin, found from where they begin and end (Slaney's scale:
+    3 a 200 Hz up to 1,000 Hz, 27 a factor of 6.4 above).
+    """
+    highest, octave = highest or sample_rate / 2, math.log(6.4) / 27
+    top = (highest * 3 / 200 if highest < 1000
+           else 15 + math.log(highest / 1000) / octave)
+    mels = np.linspace(0.0, top, bands + 2)
+    edges = np.where(mels < 15, mels * 200 / 3, 1000 * np.exp((np.maximum(mels, 15) - 15) * octave))
+    bins = edges * n_fft / sample_rate
+    return int(np.sum(np.floor(bins[:-2]) + 1 >= bins[2:]))
+
+
 @functools.lru_cache(maxsize=8)
 def mean_filters(sample_rate: int, n_fft: int, bands: int,
                  highest: float | None = None) -> np.ndarray:
