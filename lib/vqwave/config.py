@@ -289,7 +289,7 @@ class SpectrogramFrontEnd(CodecPart):
 
     It takes the place of the encoder's stages up to that hop. n_fft: samples of a window. mels:
     bands on the mel scale up to `highest` Hz (None: all that the sample rate holds); 0: every bin
-    of the window.
+    of the window but that at half the sample rate, so that strides can divide them.
     """
 
     kind: Literal["spectrogram"] = "spectrogram"
@@ -324,8 +324,8 @@ class SpectrogramFrontEnd(CodecPart):
 
     @property
     def channels(self) -> int:
-        """Of a frame: its bands, or the bins of its window."""
-        return self.mels or self.n_fft // 2 + 1
+        """Of a frame: its bands, or the bins of its window but the last."""
+        return self.mels or self.n_fft // 2
 
 
 FrontEnd = Annotated[WaveformFrontEnd | LogFrequencyFrontEnd | SpectrogramFrontEnd,

@@ -16,9 +16,10 @@ class GriffinLim:
     """Levels float32 [batch, frames·channels], a piece's frames one after the other, as the front
     end has them -> audio float32 [batch, frames·hop].
 
-    Mel bands are first spread over bins by the pseudoinverse of their filters, clipped at zero;
-    then `steps` times the audio that comes nearest to magnitudes and phases gives new phases
-    (Griffin and Lim 1984; with momentum, Perraudin, Balazs and Søndergaard 2013), by librosa.
+    Mel bands are first spread over bins by the pseudoinverse of their filters, clipped at zero; of
+    bins the last, at half the sample rate, which the front end leaves out, is silent. Then `steps`
+    times the audio that comes nearest to magnitudes and phases gives new phases (Griffin and Lim
+    1984; with momentum, Perraudin, Balazs and Søndergaard 2013), by librosa.
 
     All phases begin at zero and nothing is drawn, so a frame depends on those within reach and on
     nothing else: blocks with a halo of `receptive_field` frames are the whole.
@@ -55,6 +56,8 @@ class GriffinLim:
         amplitudes = 10.0 ** ((np.clip(levels.T, 0.0, 1.3) - 1.1) * LEVEL_RANGE / 20)
         if self.bins is not None:
             amplitudes = np.maximum(self.bins @ amplitudes, 0.0)
+        else:
+            amplitudes = np.pad(amplitudes, ((0, 1), (0, 0)))
         audio = librosa.griffinlim(
             amplitudes * (self.n_fft / 4), n_iter=self.steps, hop_length=self.hop,
             n_fft=self.n_fft, length=(len(levels) - 1) * self.hop, init=None)

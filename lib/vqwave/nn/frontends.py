@@ -165,8 +165,8 @@ def _log_frequency(config: LogFrequencyFrontEnd, sample_rate: int):
 @register
 class Spectrogram(layers.Layer):
     """audio float32 [batch, T] -> float32 [batch, T / hop, channels]: levels, see `level_of`, of
-    the bins of a Hann window centred on a frame's first sample, or of mel bands, each the weighted
-    mean of its bins.
+    the bins of a Hann window centred on a frame's first sample, without that at half the sample
+    rate, or of mel bands, each the weighted mean of its bins.
 
     One convolution over blocks of `hop` samples, so that it exports to ONNX. Stays in float32 under
     mixed precision.
@@ -180,7 +180,8 @@ class Spectrogram(layers.Layer):
         config = SpectrogramFrontEnd(hop=hop, n_fft=n_fft, mels=mels, highest=highest)
         self.hop, self.channels, self.half = hop, config.channels, n_fft // 2 // hop
         window = 1.0 - np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
-        angle = 2 * np.pi * np.outer(np.arange(n_fft), np.arange(n_fft // 2 + 1)) / n_fft
+        bins = n_fft // 2 + 1 if mels else config.channels
+        angle = 2 * np.pi * np.outer(np.arange(n_fft), np.arange(bins)) / n_fft
         kernel = np.concatenate([np.cos(angle), np.sin(angle)], axis=1) * window[:, None]
         # A sine of amplitude a gives a.
         kernel *= 2.0 / window.sum()
