@@ -396,6 +396,15 @@ def test_a_frame_of_a_plane_has_codes_for_each_place():
     assert (CODEC.positions, CODEC.bottom_positions, CODEC.codebook_of) == (1, 0, (0,))
 
 
+@pytest.mark.parametrize("preset, field, steps", [
+    ("soundstream_som", "shrink_steps", 300), ("spectrogram_vae", "warmup_steps", 200),
+    ("cvae", "warmup_steps", 200), ("cvae_22050", "warmup_steps", 200)])
+def test_the_schedules_of_quantizers_end_in_a_short_training(preset, field, steps):
+    made = configs.preset(preset)
+    codec = made.codec(made.chain.levels[0].codec)
+    assert getattr(codec.quantizer, field) == steps
+
+
 def test_each_preset_says_in_three_lines_what_it_is():
     for name in configs.preset_names():
         lines = (configs.PRESETS / f"{name}.yml").read_text(encoding="utf-8").splitlines()
