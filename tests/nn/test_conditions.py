@@ -61,3 +61,11 @@ def test_every_level_is_told_its_label(name):
 def test_a_vocabulary_names_each_label_once():
     with pytest.raises(configs.ConfigError, match="names holds 'calm' twice"):
         Labels(names=("calm", "calm"))
+
+
+def test_convolutions_of_equal_dilations_have_names_of_their_own():
+    above = {"level": 512, "num_codes": 64, "channels": 4, "dilations": [1, 1, 2, 1]}
+    config = configs.replace(configs.preset("tiny").generator(128), conditions=[above])
+    model = conditions.codes_above_model(config.source, config)
+    names = [layer.name for layer in model.layers if layer.name.startswith("dilated")]
+    assert names == ["dilated_1", "dilated_1_2", "dilated_2", "dilated_1_3"]
