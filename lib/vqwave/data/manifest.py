@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import ctypes
 import errno
 import functools
 import hashlib
@@ -452,7 +453,8 @@ class _Results:
 def _pool(jobs, workers, done):
     # Spawned, not forked: FFmpeg's and the progress bar's threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
-    stop = context.Event()
+    # Without a lock, which a worker that is killed would keep for ever.
+    stop = context.RawValue(ctypes.c_bool, False)
     count = min(workers, len(jobs))
     waiting = list(reversed(jobs))
     alone = []
@@ -483,7 +485,7 @@ def _pool(jobs, workers, done):
                         else:
                             alone.append(job)
                 except BaseException:
-                    stop.set()
+                    stop.value = True
                     executor.shutdown(cancel_futures=True)
                     for future, job in flying.items():
                         if (not future.cancelled() and future.exception() is None
@@ -498,12 +500,12 @@ def _pool(jobs, workers, done):
                     except BrokenProcessPool:
                         result = "failed", _ENDED_ITS_PROCESS, None
                     except BaseException:
-                        stop.set()
+                        stop.value = True
                         raise
                 done(job, result)
             alone.clear()
     finally:
-        stop.set()
+        stop.value = True
 
 
 def _cluster(jobs, scheduler, done):
@@ -568,7 +570,7 @@ def _convert(job):
             out.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(out) as file:
                 for block in decoder:
-                    if _stop is not None and _stop.is_set():
+                    if _stop is not None and _stop.value:
                         raise InterruptedError("stopped")
                     file.write(to_u16(block).astype("<u2").tobytes())
                     samples += block.size
