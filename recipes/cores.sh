@@ -12,8 +12,9 @@ usage: recipes/cores.sh [--minutes M] [--presets NAME,...] [--generator NAME] [-
                         [--vqvae-weights-dir DIR] [--output-dir DIR] [--table NAME] [-- OPTION...]
 
 Trains the top generator of each preset for M minutes on the codes of one codec, and writes a table: bits a frame of the
-validation tracks, codes a second of 1, 8 and 32 streams, memory over ten minutes of music, time to the first sound. The
-presets must share that codec, and have about as many parameters. What is trained already is not trained again.
+validation tracks, codes a second of 1, 8 and 32 streams, memory over ten minutes of music, time to the first sound.
+With a split.yml it also measures the music of each on the test tracks, for a section of RESULTS.md. The presets must
+share that codec, and have about as many parameters. What is trained already is not trained again.
 
   --minutes M              for each (default $minutes)
   --presets NAME,...       (default $presets)
@@ -64,3 +65,11 @@ for preset in ${presets//,/ }; do
 done
 python scripts/benchmark.py --cores "$output" --sizes "$presets" --data-dir "$data" --val-split "$split" \
     --vqvae-weights-dir "$codecs" --table "$table"
+if [ -f "$split" ]; then
+    players=()
+    for preset in ${presets//,/ }; do
+        players+=("$preset=$output/$preset")
+    done
+    python scripts/compare_generators.py --section "cores over $table" --generators "${players[@]}" --data-dir "$data" \
+        --split "$split" --vqvae-weights-dir "$codecs" >&2
+fi

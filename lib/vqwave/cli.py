@@ -52,6 +52,8 @@ COMMANDS = {
     "train-generator": ("train_generator", "train one generator"),
     "test-codec": ("test_vqvae", "hear and measure what a codec keeps of a recording"),
     "compare-codecs": ("compare_codecs", "measure codecs on music that they were not trained on"),
+    "compare-generators": ("compare_generators",
+                           "measure the music of generators over the same codes"),
     "listen": ("listen", "hear what a training has learnt so far"),
     "latents": ("latents", "reconstruct, sample and walk with a VAE"),
     "plot": ("plot", "draw music, codes, codebooks or training curves"),

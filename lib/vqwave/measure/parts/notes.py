@@ -41,7 +41,7 @@ class Notes(Part):
 
     def measure(self, evaluation):
         return {"codecs": _measure_codecs(evaluation), "music": _measure_music(evaluation),
-                "chain": _measure_chain(evaluation), "variations": _measure_variations(evaluation),
+                "chain": measure_chain(evaluation), "variations": _measure_variations(evaluation),
                 "context": _measure_context(evaluation),
                 "continuations": _measure_continuations(evaluation)}
 
@@ -205,7 +205,8 @@ def _measure_music(evaluation):
     return rows
 
 
-def _measure_chain(evaluation):
+def measure_chain(evaluation) -> list[dict]:
+    """A row a setting: the means of `notes.divergences` over the seeds, and "each" of them."""
     own, rows, plan = portray_tracks(evaluation, evaluation.test), [], evaluation.plan
     for setting in plan.settings:
         each = []

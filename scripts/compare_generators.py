@@ -1,0 +1,10 @@
+#!/usr/bin/env python3
+"""Compare the music of several generators over the same codes."""
+
+import sys
+
+from vqwave import cli
+from vqwave.commands.compare_generators import main
+
+if __name__ == "__main__":
+    sys.exit(cli.entry(main))
