@@ -70,6 +70,6 @@ if [ -f "$split" ]; then
     for preset in ${presets//,/ }; do
         players+=("$preset=$output/$preset")
     done
-    python scripts/compare_generators.py --section "cores over $table" --generators "${players[@]}" --data-dir "$data" \
+    python scripts/compare_chains.py --section "cores over $table" --generators "${players[@]}" --data-dir "$data" \
         --split "$split" --vqvae-weights-dir "$codecs" >&2
 fi

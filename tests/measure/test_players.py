@@ -1,4 +1,4 @@
-"""measure/players.py and compare_generators.py: generators of the same codes as players."""
+"""measure/players.py and compare_chains.py: generators of the same codes as players."""
 
 import json
 
@@ -39,7 +39,7 @@ def main(tmp_path, tiny_weights, monkeypatch, capsys):
                      record={"step": 7})
 
     def run(*more):
-        code = cli.entry(commands.load("compare_generators").main, [
+        code = cli.entry(commands.load("compare_chains").main, [
             "--generators", *(f"{name}={tmp_path / name}" for name in CORES),
             "--vqvae-weights-dir", str(tiny_weights.codecs), "--data-dir", str(tmp_path / "data"),
             "--split", str(tmp_path / "split.yml"), "--output-dir", str(tmp_path), "--minutes",

@@ -12,8 +12,6 @@ import numpy as np
 
 from .. import machine, metrics, plots, quiet
 from ..data import audio
-from ..data.codes import CodeTrack
-from ..data.windows import Span
 from ..files import make_folder
 from ..play import engine
 from . import notes, report
@@ -92,6 +90,8 @@ def measure_hour(evaluation: Evaluation, found) -> dict:
     if config.conditions:
         return {"minute": None, "hour": None}
     quiet.import_keras()
+    from ..data.codes import CodeTrack
+    from ..data.windows import Span
     from . import scoring
 
     def measure():

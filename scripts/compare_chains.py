@@ -4,7 +4,7 @@
 import sys
 
 from vqwave import cli
-from vqwave.commands.compare_generators import main
+from vqwave.commands.compare_chains import main
 
 if __name__ == "__main__":
     sys.exit(cli.entry(main))

@@ -64,7 +64,7 @@ def main(argv=None) -> int:
         if args.json:
             print(json.dumps(rows, indent=1))
             return 0
-        command = report.command_line("compare_generators.py",
+        command = report.command_line("compare_chains.py",
                                       sys.argv[1:] if argv is None else argv)
         if args.side != "test":
             print(players.section(args.section, rows, listed, command))
