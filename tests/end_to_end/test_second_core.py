@@ -13,7 +13,7 @@ from prepared import data_folder, music
 
 from vqwave import config as configs
 from vqwave import weights
-from vqwave.config import Config, DataConfig, GeneratorConfig, TrainingConfig
+from vqwave.config import CoreConfig, DataConfig, GeneratorConfig, TrainingConfig
 from vqwave.data import manifest
 from vqwave.measure import benchmark
 from vqwave.nn.conditions import FrameEmbedding
@@ -27,7 +27,7 @@ from vqwave.train.options import RunOptions
 NAME = "generator_512"
 
 
-class PlainCore(Config):
+class PlainCore(CoreConfig):
     """One recurrent layer."""
 
     kind: Literal["plain"] = "plain"
