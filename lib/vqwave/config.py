@@ -780,17 +780,35 @@ class TonesHead(HeadPart):
     needs_position: ClassVar[bool] = True
 
 
+class Overtones(Config):
+    """Tones above `above` Hz, on every peak of the spectrum that the decoder expects.
+
+    contrast: how many times as far as it expects a peak stands out of what lies around it, in dB;
+    what a decoder expects is a mean of what may be there, and flatter than any of that.
+    """
+
+    above: Annotated[Real, Field(gt=0)] = 1800.0
+    contrast: Annotated[Real, Field(ge=1, le=8)] = 1.5
+
+
 class NotesHead(HeadPart):
     """The decoder says which tones sound, how loud those are, and what noise there is beside them.
 
     Oscillators follow the peaks of what the decoder believes the log-frequency spectrum to be, on
-    the grid of the front end.
+    the grid of the front end. A peak is what lies near the loudest of its frame; `overtones` adds
+    those far below it (None: noise has to stand for these).
     """
 
     kind: Literal["notes"] = "notes"
     looks_ahead: ClassVar[bool] = True
     needs: ClassVar[dict[str, tuple[str, ...]]] = {"front_end": ("log_frequency",)}
     needs_position: ClassVar[bool] = True
+    overtones: Overtones | None = None
+
+    def check(self, codec: CodecConfig):
+        if self.overtones and self.overtones.above >= codec.front_end.highest:
+            raise ValueError(f"overtones are above {self.overtones.above:g} Hz, where front_end "
+                             f"has no quarter tones: it ends at {codec.front_end.highest:g} Hz")
 
 
 class SpectrogramHead(HeadPart):

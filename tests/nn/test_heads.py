@@ -15,6 +15,7 @@ from vqwave.nn.heads import (
     InverseSTFT,
     Loudness,
     NoiseBank,
+    OvertonesOf,
     PickedTones,
     ToneBank,
     frequencies,
@@ -133,6 +134,60 @@ def test_tones_sound_at_peaks_alone_and_as_loud_as_they_say():
     logits[0, 0, 4] = 3.0
     both = np.asarray(PickedTones()(np.concatenate([logits, levels, levels], axis=-1)))[0, 0]
     np.testing.assert_allclose(both[3:5], 0.1, atol=1e-5)
+
+
+def test_overtones_sound_at_peaks_of_what_is_expected_and_stand_out_further():
+    # Quarter tones up from 880 Hz; of the two peaks one lies above the bound, one below.
+    levels = np.full((1, 1, 48), 0.5, "float32")
+    levels[0, 0, [10, 40]] += 6 / 80
+    clues = np.concatenate([np.full_like(levels, -9.0), np.zeros_like(levels), levels], axis=-1)
+
+    def decibels(contrast, clues=clues):
+        made = np.asarray(OvertonesOf(48, 1800.0, contrast, 120)(clues))[0, 0]
+        assert set(np.flatnonzero(made)) == {40}
+        return 20 * np.log10(made[40])
+
+    # The half octave around the peak is 6/13 dB louder for it.
+    out = 6 * 12 / 13
+    np.testing.assert_allclose(decibels(1.0), 80 * (0.5 - 1.1) + 6, atol=1e-3)
+    np.testing.assert_allclose(decibels(2.5) - decibels(1.0), 1.5 * out, atol=1e-3)
+    # What hardly stands out is no peak, and on the way there is no jump.
+    heights = np.linspace(0, 3, 61)
+    made = []
+    for height in heights:
+        flat = np.full_like(levels, 0.5)
+        flat[0, 0, 40] += height / 80
+        clues = np.concatenate([np.zeros_like(flat), np.zeros_like(flat), flat], axis=-1)
+        made.append(np.asarray(OvertonesOf(48, 1800.0, 1.5, 120)(clues))[0, 0, 40])
+    assert made[0] == 0 and made[-1] > 0 and np.max(np.diff(made)) < 0.1 * made[-1]
+
+
+def test_overtones_are_heard_beside_what_was_picked(rng):
+    from nn.test_encoders import notes_config
+
+    codes = rng.integers(0, 32, (1, 16, 7)).astype("int32")
+    heard = {}
+    for name, overtones in (("with", {"above": 440.0}), ("without", None)):
+        keras.utils.set_random_seed(1)
+        made = VQVAE(notes_config(head={"overtones": overtones}))
+        clues = made.decoder.get_layer("clues")
+        # A spectrum that is expected to have lines.
+        bias = clues.weights[1].numpy()
+        bias[2 * 168 :: 12] += 0.2
+        clues.weights[1].assign(bias)
+        audio = np.asarray(made.decode_model()([codes, np.zeros(1, "int32")]))[0]
+        spectrum = np.asarray(made.front_end.transform(audio[None].astype("float32")))[0].mean(0)
+        heard[name] = spectrum
+    stands_out = {name: x[96:168:12].mean() / x[102:168:12].mean() for name, x in heard.items()}
+    assert stands_out["with"] > 5 * stands_out["without"]
+    np.testing.assert_allclose(heard["with"][:24], heard["without"][:24], rtol=0.2, atol=1e-4)
+
+
+def test_overtones_lie_where_the_front_end_has_quarter_tones():
+    from nn.test_encoders import notes_config
+
+    with pytest.raises(configs.ConfigError, match="above 8000 Hz.*front_end.*ends at 7040 Hz"):
+        notes_config(head={"overtones": {"above": 8000}})
 
 
 def test_the_terms_of_notes_are_least_where_the_clues_are_right(rng):

@@ -16,6 +16,7 @@ import numpy as np
 from keras import layers, ops
 
 from ..config import (
+    LEVEL_RANGE,
     LOWEST,
     PER_OCTAVE,
     PERIOD,
@@ -287,6 +288,51 @@ class PickedTones(layers.Layer):
         return (*shape[:-1], shape[-1] // 3)
 
 
+@register
+class OvertonesOf(layers.Layer):
+    """Clues float32 [batch, frames, 3·bins], as in `PickedTones` -> amplitudes [batch, frames,
+    bins]: of a tone on each peak of the expected spectrum, the rest 0.
+
+    A peak is no lower than its neighbours and stands out of the mean of the `AROUND` bins around
+    it; its level is that mean and `contrast` times how far it does. Tones fade in over a quarter
+    of an octave from `above` Hz; `first` is the tone of the first bin, as in `frequencies`.
+    """
+
+    AROUND = 13
+    """Half an octave: about what one book of codes tells of."""
+    PROMINENCE = 1.0
+    """dB that it stands out at least. Within 1 dB of either bound it is faded."""
+
+    def __init__(self, bins: int, above: float, contrast: float, first: int, **kwargs):
+        super().__init__(**({"dtype": "float32"} | kwargs))
+        self.bins, self.above, self.contrast, self.first = bins, above, contrast, first
+        hertz = LOWEST * 2.0 ** ((first + np.arange(bins)) / PER_OCTAVE)
+        self.fade = np.clip(4 * np.log2(hertz / above), 0.0, 1.0).astype("float32")
+
+    def call(self, clues):
+        level = ops.split(clues, 3, axis=-1)[2]
+        side = self.AROUND // 2
+        around = ops.concatenate([level[..., :1]] * side + [level] + [level[..., -1:]] * side,
+                                 axis=-1)
+        base = sum(around[..., i : i + self.bins] for i in range(self.AROUND)) / self.AROUND
+        gate = (self._reaches(level - larger_neighbour(level, -99.0))
+                * self._reaches(level - base - self.PROMINENCE / LEVEL_RANGE))
+        return self.fade * gate * amplitude_of(base + self.contrast * (level - base))
+
+    @staticmethod
+    def _reaches(margin):
+        """1 where a margin, in `LEVEL_RANGE` dB, is positive, 0 where it is not."""
+        return ops.clip(0.5 * LEVEL_RANGE * margin + 0.5, 0.0, 1.0)
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], self.bins)
+
+    def get_config(self):
+        own = {"bins": self.bins, "above": self.above, "contrast": self.contrast,
+               "first": self.first}
+        return super().get_config() | own
+
+
 class NotesAndNoise(TonesAndNoise):
     """Oscillators on the peaks of the spectrum that the decoder believes in, and a bank of noise.
 
@@ -304,7 +350,13 @@ class NotesAndNoise(TonesAndNoise):
         dense = Conv(3 * front.bins, 1, bias_initializer=_seldom, name="clues", dtype="float32")
         self.clues = dense(features)
         tones = ToneBank(front.bins, hop, config.sample_rate, front.first_tone, name="tones")
-        self.audio = tones(PickedTones(name="picked")(self.clues), self._first(start, hop))
+        loudness = PickedTones(name="picked")(self.clues)
+        if more := config.head.overtones:
+            overtones = OvertonesOf(front.bins, more.above, more.contrast, front.first_tone,
+                                    name="overtones")
+            loudness = layers.Maximum(name="loudness", dtype="float32")(
+                [loudness, overtones(self.clues)])
+        self.audio = tones(loudness, self._first(start, hop))
         self.reaches.append(reach.copy().add(dense).add(tones))
 
     def losses_of(self, features, clues) -> dict:
