@@ -178,6 +178,17 @@ def test_a_causal_codec_with_a_map_has_its_speed_and_its_map(corpora):
                             files=[file.name for file in files])
     assert page.count("one_map_512_map.png") == 1 and "| 570 of 760 |" in page
     assert "The codes of map lie on a map. Topographic error: in " in page
+    # The guide has a row of it where there is a place for that.
+    guide = corpora / "docs" / "family.md"
+    guide.parent.mkdir()
+    guide.write_text("before\n" + "\n".join(crossing.GUIDE) + "\nafter\n")
+    written = crossing.write(crossing.SECTIONS["family"], rows, [own], corpora,
+                             files=[file.name for file in files])
+    assert written == [corpora / "RESULTS.md", guide]
+    lines = guide.read_text().splitlines()
+    assert lines[0] == "before" and lines[-1] == "after" and len(lines) == 7
+    assert lines[4].startswith(f"| `map` | 512x | {rows[0]['kbps']:.2f} |")
+    assert lines[4].endswith("| [22,050 Hz](results/family/one_map_512.ogg) |")
 
 
 def test_what_generators_make_is_listed_with_its_bits(tmp_path, tiny_weights):

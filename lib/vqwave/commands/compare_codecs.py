@@ -104,8 +104,8 @@ def main(argv=None) -> int:
     if kind.folder:
         folder = Path(args.output_dir) / "docs" / "results" / kind.folder
         files = crossing.draw(codecs, corpora, rows, folder, args.engine, pieces)
-    page = crossing.write(kind, rows, corpora, args.output_dir, command,
-                          [file.name for file in files], pieces)
-    for file in (page, *files):
+    pages = crossing.write(kind, rows, corpora, args.output_dir, command,
+                           [file.name for file in files], pieces)
+    for file in (*pages, *files):
         print(f"wrote {printable(file)}")
     return 0

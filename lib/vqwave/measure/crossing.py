@@ -19,9 +19,9 @@ from .. import machine, metrics, plots, weights
 from ..data import audio, labels, manifest
 from ..data.splits import read_split, track_name
 from ..errors import UserError
-from ..files import make_folder
+from ..files import atomic_write, make_folder
 from ..play import engine, latents
-from . import fad, maps, report, serving, slices, summary
+from . import benchmark, fad, maps, report, serving, slices, summary
 from .parts.codecs import baseline_name, recode
 from .parts.part import Gallery, Page, spread, table
 from .reconstruction import block_speed, figures_of_codes
@@ -36,19 +36,26 @@ COLUMNS = (("kbit/s", "kbps", ".2f"), ("notes kept", "notes", ".3f"), ("chroma",
            ("distance", "distance", ".1f"), ("perplexity", "perplexity", ".0f"),
            ("latency ms", "latency_ms", ".0f"), ("blocks ×", "block_speed", ".1f"))
 
+GUIDE = "<!-- compare_codecs.py -->", "<!-- compare_codecs.py: end -->"
+OUTLINED = [column for column in COLUMNS
+            if column[1] in ("kbps", "notes", "sc_db", "mel", "distance")]
+"""What stands in a section's guide, of `COLUMNS`."""
+
 
 @dataclass(frozen=True)
 class Section:
     """A section of RESULTS.md that compares codecs.
 
     about: what stands first. folder: of docs/results, where its sounds and pictures are; "" has
-    none. baselines: (name, encoder, bits a second) of FFmpeg's codecs to measure beside them.
+    none. guide: the page of docs/ that has a row of figures and a sound for each codec; "" none.
+    baselines: (name, encoder, bits a second) of FFmpeg's codecs to measure beside them.
     wanted: what figures are held to or stand beside, a sentence by what codecs are called.
     """
 
     title: str
     about: str
     folder: str = ""
+    guide: str = ""
     baselines: Sequence[tuple[str, str, int]] = ()
     wanted: Mapping[str, str] = field(default_factory=dict)
 
@@ -67,7 +74,7 @@ SECTIONS = {
     "family": Section(
         "the family of codecs",
         f"What the codecs of each preset ([docs/family.md](docs/family.md)) keep: {_OF}", "family",
-        (("Opus", "libopus", 6000),),
+        "family.md", (("Opus", "libopus", 6000),),
         {"soundstream": "soundstream is held to a mel of at most 0.635, half of the 1.27 of Opus "
                         "at 6 kbit/s, 0.7 of the notes kept, a distance below 41, a latency of at "
                         "most 50 ms and blocks faster than real time.",
@@ -474,7 +481,34 @@ def _draw_frames(gallery: Gallery, stem: str, codec: engine.CodecEngine, corpus:
 
 
 def write(kind: Section, rows: Sequence[dict], corpora: Sequence[Corpus], folder, command: str = "",
-          files: Sequence[str] = (), pieces: Sequence[Piece] = ()) -> Path:
-    """Write the section into RESULTS.md of `folder`, in place of the one that stands there."""
-    return report.write_section(folder, kind.title, section(kind, rows, corpora, command, files,
-                                                             pieces))
+          files: Sequence[str] = (), pieces: Sequence[Piece] = ()) -> list[Path]:
+    """Write the section into RESULTS.md of `folder`, in place of the one that stands there, and its
+    `outline` into the guide of the section, where that is there and has a place for it.
+    """
+    guide = Path(folder) / "docs" / kind.guide
+    written = [report.write_section(folder, kind.title,
+                                    section(kind, rows, corpora, command, files, pieces))]
+    if kind.guide and guide.is_file() and GUIDE[0] in (page := guide.read_text(encoding="utf-8")):
+        text = "\n".join(outline(kind, rows, corpora, files))
+        with atomic_write(guide) as file:
+            file.write(benchmark.insert(page, text, GUIDE).encode())
+        written.append(guide)
+    return written
+
+
+def outline(kind: Section, rows: Sequence[dict], corpora: Sequence[Corpus],
+            files: Sequence[str] = ()) -> list[str]:
+    """Lines of a table of the rows with a codec, in the order that the codecs were named: what it
+    keeps, and a sound of those that are in `files`.
+    """
+    shown = []
+    for level, name, corpus in dict.fromkeys((row["level"], row["codecs"], row["corpus"])
+                                             for row in rows if row["level"]):
+        same = [row for row in rows if (row["level"], row["codecs"], row["corpus"])
+                == (level, name, corpus)]
+        own = next(one for one in corpora if one.name == corpus)
+        file = _examples(same, own)[level, name]
+        heard = f"[{own.rate:,} Hz](results/{kind.folder}/{file})" if file in files else "–"
+        shown.append((f"`{name}`", f"{level}x", *(_cell([row[key] for row in same], form)
+                                                 for _, key, form in OUTLINED), heard))
+    return table(("preset", "level", *(title for title, *_ in OUTLINED), "a sound"), shown)
