@@ -42,8 +42,24 @@ def test_each_folder_plays_its_own_weights_in_any_order(start, tiny_weights, tmp
 @pytest.mark.parametrize("words, said", [
     (["--label", "calm"], "was trained without labels: there is none to choose"),
     (["--choose", "mood=1"], "the chain has no condition called 'mood'"),
+    (["--guidance", 2], "--guidance needs --label"),
 ])
 def test_what_the_weights_do_not_know_is_refused_before_anybody_listens(start, tiny_weights, words, said):
     with pytest.raises(UserError, match=said):
         start("--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir",
               tiny_weights.generators, *words)
+
+
+def test_stations_are_guided_at_each_level(start, tiny_weights, tmp_path, monkeypatch):
+    """Weights without labels are refused by `check`, so that it is asked alone."""
+    music = VQWave(tiny_weights.codecs, tiny_weights.generators)
+    with pytest.raises(UserError, match="nothing for guidance to follow"):
+        command.check(music, {}, 1, 2.0)
+    monkeypatch.setattr(command, "check_guidance", lambda configs, sampling: sampling)
+    asked = []
+    monkeypatch.setattr(command, "check_chosen", lambda *_: None)
+    monkeypatch.setattr(VQWave, "stream", lambda self, sampling, **_: asked.append(sampling))
+    start("--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir",
+          tiny_weights.generators, "--label", "calm", "--guidance", 2.5)
+    assert {level: one.guidance for level, one in asked[0].items()} == dict.fromkeys(
+        music.chain.sizes, 2.5)

@@ -3,9 +3,11 @@
 import argparse
 import sys
 
-from .. import cli, weights
+from .. import cli, config, weights
+from ..errors import UserError
 from ..play import api, engine
 from ..play.conditions import check_chosen
+from ..play.sampling import check_guidance, sampling_per_level
 from ..play.stream import draw_seed
 from ..studio import radio
 from ..studio.stations import Group
@@ -39,6 +41,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--listeners", type=cli.number(int, least=1), default=radio.LISTENERS,
                         metavar="N", help="how many can listen at the same time")
     arguments.add_label(parser)
+    parser.add_argument("--guidance", type=cli.field(config.Sampling, "guidance"), metavar="G",
+                        help=f"how strongly --label is followed, up to {config.MOST_GUIDANCE:g}; 1 "
+                             f"as it was learnt (default: what each generator's config says)")
     parser.add_argument("--choose", type=choice, nargs="+", metavar="NAME=NUMBER",
                         help="the value of each condition that the generators were trained with")
     arguments.add_codecs(parser)
@@ -53,18 +58,21 @@ def parser() -> argparse.ArgumentParser:
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
     seed, chosen = draw_seed(args.seed), arguments.chosen(args)
+    if args.guidance is not None and args.label is None:
+        raise UserError("--guidance needs --label")
     folders = dict.fromkeys(args.generator_weights_dir)
     music = api.load(args.vqvae_weights_dir, next(iter(folders)), args.engine)
     models = {folder: music.open(weights.find_folder(folder, weights.GENERATORS))
               for folder in folders}
-    for music in models.values():
-        check(music, chosen, args.stations)
+    played = {folder: check(music, chosen, args.stations, args.guidance)
+              for folder, music in models.items()}
 
     def make(publish, say):
         groups, first = [], 1
         for folder, music in models.items():
-            def open_stream(music=music):
-                return music.stream(seed=seed, batch=args.stations, log_probs=True, chosen=chosen)
+            def open_stream(music=music, sampling=played[folder]):
+                return music.stream(seed=seed, batch=args.stations, log_probs=True, chosen=chosen,
+                                    sampling=sampling)
 
             groups.append(Group(folder, args.stations, seed, open_stream, first=first,
                                 chosen=chosen, bitrate=1000 * args.bitrate, publish=publish,
@@ -81,9 +89,12 @@ def main(argv=None) -> int:
     return 0
 
 
-def check(music: api.VQWave, chosen: dict, stations: int):
-    """The weights of a chain are there and fit, and know what was chosen for so many stations.
-    Raises `UserError` where they do not.
+def check(music: api.VQWave, chosen: dict, stations: int, guidance: float | None = None):
+    """What each level of a chain draws with (a `Sampling` by level), guided so strongly.
+
+    Raises:
+        UserError: its weights are not there or do not fit, or they do not know what was chosen for
+            so many stations.
     """
     chain = music.chain
     codec = music.weight_set(chain.codecs[chain.ending])
@@ -91,4 +102,7 @@ def check(music: api.VQWave, chosen: dict, stations: int):
     generators = [music.weight_set(chain.generator(level)) for level in chain.sizes
                   if level >= chain.ending]
     engine.check_chain(codec, generators)
-    check_chosen([one.config for one in generators], chosen, stations)
+    configs = [one.config for one in generators]
+    check_chosen(configs, chosen, stations)
+    change = {} if guidance is None else {one.level: {"guidance": guidance} for one in configs}
+    return check_guidance(configs, sampling_per_level(configs, change))
