@@ -392,7 +392,10 @@ def section(kind: Section, rows: Sequence[dict], corpora: Sequence[Corpus], comm
 
 def _cell(values, form: str) -> str:
     there = [value for value in values if value is not None]
-    return spread(float(np.mean(there)), there, form) if there else "–"
+    if not there:
+        return "–"
+    alike = len({f"{value:{form}}" for value in there}) == 1
+    return spread(float(np.mean(there)), there[:1] if alike else there, form)
 
 
 def _of_slices(rows) -> str:
