@@ -82,5 +82,6 @@ def test_halves_and_whole_agree(changes, rng):
     codes = np.asarray(made.encode_model()(sound))
     assert codes.shape == (2, 70, made.config.books) and len(np.unique(codes)) > 3
     audio = np.asarray(made.decode_model()([codes, np.zeros(2, "int32")]))
-    np.testing.assert_allclose(audio, np.asarray(made(sound)), rtol=1e-5, atol=1e-5)
+    # Of random weights it is several times as loud as full scale.
+    np.testing.assert_allclose(audio, np.asarray(made(sound)), atol=1e-5 * np.abs(audio).max())
     assert made.encode_halo % made.config.quantizer.segment == 0
