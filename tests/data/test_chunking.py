@@ -176,7 +176,7 @@ def test_codes_that_are_chosen_together_are_those_of_the_whole(rng):
     """
     from nn.test_encoders import notes_config
 
-    keras.utils.set_random_seed(1)
+    keras.utils.set_random_seed(4)
     made = VQVAE(notes_config(quantizer={"change_cost": 0.1}))
     audio = rng.normal(0, 0.1, (1, 512 * 300 - 70)).astype("float32")
     made(audio[:, : 512 * 100], training=True)
@@ -193,5 +193,5 @@ def test_codes_that_are_chosen_together_are_those_of_the_whole(rng):
         np.testing.assert_array_equal(np.concatenate(pieces), codes[0])
     # A window that begins within a segment has other paths.
     shifted = encode(np.pad(audio, ((0, 0), (512, 70 + 512 * 63))))[:, 1:301]
-    assert (shifted != whole).mean() > 5e-3
+    assert (shifted != whole).mean() > 0.02
     assert max(encode.lengths[1:]) <= 512 * (512 + 2 * made.encode_halo)

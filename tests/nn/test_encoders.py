@@ -16,7 +16,7 @@ def notes_config(**changes):
         "encoder": {"kind": "banded", "units": 8},
         "stages": [{"stride": 8, "channels": 8}, {"stride": 64, "channels": 12}],
         "quantizer": {"kind": "banded", "books": 7, "num_codes": 32, "code_dim": 6},
-        "head": {"kind": "notes", "overtones": {}},
+        "head": {"kind": "notes"},
         "loss": {"waveform": 0.0},
     }
     return configs.validate(configs.CodecConfig, configs.merge(values, changes))
@@ -82,6 +82,5 @@ def test_halves_and_whole_agree(changes, rng):
     codes = np.asarray(made.encode_model()(sound))
     assert codes.shape == (2, 70, made.config.books) and len(np.unique(codes)) > 3
     audio = np.asarray(made.decode_model()([codes, np.zeros(2, "int32")]))
-    # Of random weights it is several times as loud as full scale.
-    np.testing.assert_allclose(audio, np.asarray(made(sound)), atol=1e-5 * np.abs(audio).max())
+    np.testing.assert_allclose(audio, np.asarray(made(sound)), atol=1e-5)
     assert made.encode_halo % made.config.quantizer.segment == 0
