@@ -2,7 +2,7 @@
 anything.
 
 The logic of setup.sh runs in a copy whose `python3` keeps a list of what pip and the tests were
-asked to do, and whose apt-get, sudo and nvidia-smi are the test's own.
+asked to do, and whose apt-get, sudo, npm and nvidia-smi are the test's own.
 """
 
 import os
@@ -57,7 +57,7 @@ def checkout(tmp_path):
     tools.mkdir()
     nothing = "#!/bin/sh\nexit 1\n"
     for name, content in {"python3": PYTHON, "apt-get": nothing, "sudo": nothing,
-                          "nvidia-smi": nothing}.items():
+                          "npm": nothing, "nvidia-smi": nothing}.items():
         (tools / name).write_text(content)
         (tools / name).chmod(0o755)
     return folder
