@@ -8,23 +8,24 @@ CORES = {"lstm": {"units": 24}, "transformer": {"width": 16, "heads": 2, "hidden
 
 
 def smaller(preset, path):
-    """The same kinds on every axis with few channels and codes, written to `path`.
+    """The same kinds on every axis with few layers, channels and codes, written to `path`.
 
     What stands on soundstream has its adversary, which takes most of the time to build, and trains
     without it here.
     """
     def codec(model):
-        stages = [one | {"channels": 8, "dilations": one["dilations"][:2]}
+        stages = [one | {"channels": 8, "dilations": one["dilations"][:1]}
                   for one in model["stages"]]
         small = {"num_codes": 16, "code_dim": 8, "dim": 4, "shrink_steps": 2}
         quantizer = {key: small.get(key, value) for key, value in model["quantizer"].items()}
-        bottleneck = {key: {"heads": 2, "back": 4, "memories": 8}.get(key, value)
+        bottleneck = {key: {"heads": 2, "back": 4, "memories": 8, "steps": 2}.get(key, value)
                       for key, value in model["bottleneck"].items()}
+        block = {key: {"depth": 2}.get(key, value) for key, value in model["block"].items()}
         head = {key: {"steps": 2}.get(key, value) for key, value in model["head"].items()}
         if preset.name != "soundstream":
             model = model | {"adversary": None}
-        return model | {"stages": stages, "quantizer": quantizer, "bottleneck": bottleneck,
-                        "head": head}
+        return model | {"stages": stages, "block": block, "quantizer": quantizer,
+                        "bottleneck": bottleneck, "head": head}
 
     def generator(model):
         conditions = [one | {"num_codes": 16, "channels": 12, "dilations": [1, 2]}
