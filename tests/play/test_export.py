@@ -351,14 +351,14 @@ def test_exporting_says_one_line_and_nothing_else(cache, tiny_weights):
 
 
 def test_the_script_fills_the_cache_with_all_there_is(run, cache, small, tiny_weights):
-    weights.copy_set(weights.find(tiny_weights.codecs, "vqvae_8"), small.folder, "")
+    weights.copy_set(weights.find(tiny_weights.codecs, "vqvae_512"), small.folder, "")
     folders = ("--vqvae-weights-dir", small.folder, "--generator-weights-dir", small.folder)
     arguments = ("--engine", "onnx-float32", *folders)
     code, said, _ = run(*arguments)
     assert code == 0 and said == ""
     kinds = {path.name.rsplit("_", 1)[0] for path in cache.glob("*.onnx")}
     loops = {f"generator_512_{loop}_float32" for loop in ("loop", "loop_full", "loop_many")}
-    assert kinds == loops | {"vqvae_8_encode", "vqvae_8_decode", "vqvae_8_decode_part"}
+    assert kinds == loops | {f"vqvae_512_{part}" for part in ("encode", "decode", "decode_part")}
     code, said, notes = run(*arguments)
     assert code == 0 and "exporting" not in notes
 
