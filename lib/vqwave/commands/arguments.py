@@ -1,5 +1,7 @@
 """Arguments that several commands share."""
 
+import argparse
+
 from .. import cli, config, weights
 from ..config import DataConfig, TrainingConfig
 from ..files import CHECKOUT
@@ -70,6 +72,14 @@ def add_results(parser, what: str):
                         help=f"where {what}")
     parser.add_argument("--json", action="store_true",
                         help="print the figures as JSON, write nothing")
+
+
+def named(text: str) -> tuple[str, str]:
+    """NAME=PATH, as an option has it."""
+    name, found, folder = text.partition("=")
+    if not (name and found and folder):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a name and a path, NAME=PATH")
+    return name, folder
 
 
 def add_label(parser):

@@ -9,7 +9,6 @@ from ..files import printable
 from ..measure import evaluation, players, report
 from ..play import api, engine
 from . import arguments
-from .compare_codecs import named
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,7 +24,8 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--section", default="generators compared", metavar="TITLE",
                         help="the section of RESULTS.md (default: generators compared)")
-    parser.add_argument("--generators", nargs="+", required=True, metavar="NAME=DIR", type=named,
+    parser.add_argument("--generators", nargs="+", required=True, metavar="NAME=DIR",
+                        type=arguments.named,
                         help="folders of generators, and what each is called in the table")
     parser.add_argument("--vqvae-weights-dir", default=weights.CODECS, metavar="DIR",
                         help="the folder of their codecs")
@@ -35,9 +35,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--side", choices=("test", "validation"), default="test",
                         help="the tracks to measure by; figures of any side but test are only "
                              "printed")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], metavar="S",
-                        help="of the generated pieces")
-    parser.add_argument("--minutes", type=float, default=10.0, metavar="M",
+    parser.add_argument("--seeds", nargs="+", type=cli.number(int, 0), default=[1, 2, 3],
+                        metavar="S", help="of the generated pieces")
+    parser.add_argument("--minutes", type=cli.number(float, above=0), default=10.0, metavar="M",
                         help="of each piece")
     parser.add_argument("--no-hour", action="store_true",
                         help="leave out the bits after an hour of music")

@@ -28,7 +28,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--section", choices=tuple(crossing.SECTIONS), default="other_music",
                         help="the section of RESULTS.md; family has sounds, pictures and Opus too "
                              "(default: other_music)")
-    parser.add_argument("--codecs", nargs="+", required=True, metavar="NAME=DIR", type=named,
+    parser.add_argument("--codecs", nargs="+", required=True, metavar="NAME=DIR",
+                        type=arguments.named,
                         help="folders of codecs, and what each is called in the table; several of "
                              "one name are trainings that differ in their seed")
     parser.add_argument("--data-dirs", nargs="+", required=True, metavar="DIR",
@@ -43,23 +44,16 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--slice-loss", nargs="+", default=(), metavar="NAME",
                         help="codecs, as the table calls them, whose test loss is also measured as "
                              "TechnoGen does, on slices of 8 s of whole tracks")
-    parser.add_argument("--pieces", nargs="+", default=(), metavar="NAME=FILE", type=named,
+    parser.add_argument("--pieces", nargs="+", default=(), metavar="NAME=FILE",
+                        type=arguments.named,
                         help="what generators made, each file beside its codecs and generator: to "
                              "list and to hear; NAME as in --codecs")
-    parser.add_argument("--alone", nargs="+", default=(), metavar="NAME=DIR", type=named,
+    parser.add_argument("--alone", nargs="+", default=(), metavar="NAME=DIR", type=arguments.named,
                         help="codecs, as the table calls them, that are measured on one of the "
                              "data folders only, and no others on it")
     arguments.add_musicnn(parser)
     arguments.add_results(parser, "RESULTS.md is")
     return parser
-
-
-def named(text: str) -> tuple[str, str]:
-    """NAME=PATH, as an option has it."""
-    name, found, folder = text.partition("=")
-    if not (name and found and folder):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a name and a path, NAME=PATH")
-    return name, folder
 
 
 def main(argv=None) -> int:
