@@ -491,7 +491,7 @@ def write(kind: Section, rows: Sequence[dict], corpora: Sequence[Corpus], folder
     guide = Path(folder) / "docs" / kind.guide
     written = [report.write_section(folder, kind.title,
                                     section(kind, rows, corpora, command, files, pieces))]
-    if kind.guide and guide.is_file() and GUIDE[0] in (page := guide.read_text(encoding="utf-8")):
+    if guide.is_file() and GUIDE[0] in (page := guide.read_text(encoding="utf-8")):
         text = "\n".join(outline(kind, rows, corpora, files))
         with atomic_write(guide) as file:
             file.write(benchmark.insert(page, text, GUIDE).encode())

@@ -95,10 +95,7 @@ class ConstantQ:
         """
         level = ops.log(amplitudes * self.emphasis) * (20 / math.log(10))
         side = PEAK_NEIGHBOURHOOD // 2
-        around = ops.concatenate([level[..., :1]] * side + [level] + [level[..., -1:]] * side,
-                                 axis=-1)
-        shifted = ops.stack([around[..., i : i + self.bins] for i in range(PEAK_NEIGHBOURHOOD)],
-                            axis=-1)
+        shifted = neighbourhoods(level, PEAK_NEIGHBOURHOOD)
         median = ops.top_k(shifted, side + 1)[0][..., -1]
         top = ops.max(level, axis=-1, keepdims=True)
         margin = ops.minimum(level - ops.maximum(shifted[..., side - 1], shifted[..., side + 1]),
@@ -109,6 +106,15 @@ class ConstantQ:
         inner = np.zeros(self.bins, "float32")
         inner[1:-1] = 1.0
         return ops.clip(2.0 * margin + 0.5, 0.0, 1.0) * inner
+
+
+def neighbourhoods(x, count: int):
+    """What lies around each bin: [..., bins] -> [..., bins, count], the bin itself in the middle of
+    an odd count; the outermost bins stand beyond the ends.
+    """
+    side, bins = count // 2, x.shape[-1]
+    around = ops.concatenate([x[..., :1]] * side + [x] + [x[..., -1:]] * side, axis=-1)
+    return ops.stack([around[..., i : i + bins] for i in range(count)], axis=-1)
 
 
 def level_of(amplitudes):

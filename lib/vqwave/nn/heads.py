@@ -28,16 +28,21 @@ from ..config import (
     WaveformHead,
 )
 from ..data.vocoders import GriffinLim
-from .frontends import amplitude_of
+from .frontends import amplitude_of, neighbourhoods
 from .layers import PADDINGS, Conv, Reach, after, register, upsampling
 from .replica_sums import mean
+
+
+def quarter_tones(count: int, first: int = 0) -> np.ndarray:
+    """Hz of quarter tones up from the `first` above A0: float64 [count]."""
+    return LOWEST * 2.0 ** ((first + np.arange(count)) / PER_OCTAVE)
 
 
 def frequencies(count: int, sample_rate: int, first: int = 0) -> np.ndarray:
     """The bank's tones as whole cycles in `PERIOD` samples, int64 [count]: quarter tones up from
     the `first` above A0, below Nyquist.
     """
-    hertz = LOWEST * 2.0 ** ((first + np.arange(count)) / PER_OCTAVE)
+    hertz = quarter_tones(count, first)
     return np.round(np.minimum(hertz, 0.49 * sample_rate) * PERIOD / sample_rate).astype(np.int64)
 
 
@@ -306,15 +311,12 @@ class OvertonesOf(layers.Layer):
     def __init__(self, bins: int, above: float, contrast: float, first: int, **kwargs):
         super().__init__(**({"dtype": "float32"} | kwargs))
         self.bins, self.above, self.contrast, self.first = bins, above, contrast, first
-        hertz = LOWEST * 2.0 ** ((first + np.arange(bins)) / PER_OCTAVE)
-        self.fade = np.clip(4 * np.log2(hertz / above), 0.0, 1.0).astype("float32")
+        octaves = np.log2(quarter_tones(bins, first) / above)
+        self.fade = np.clip(4 * octaves, 0.0, 1.0).astype("float32")
 
     def call(self, clues):
         level = ops.split(clues, 3, axis=-1)[2]
-        side = self.AROUND // 2
-        around = ops.concatenate([level[..., :1]] * side + [level] + [level[..., -1:]] * side,
-                                 axis=-1)
-        base = sum(around[..., i : i + self.bins] for i in range(self.AROUND)) / self.AROUND
+        base = ops.mean(neighbourhoods(level, self.AROUND), axis=-1)
         gate = (self._reaches(level - larger_neighbour(level, -99.0))
                 * self._reaches(level - base - self.PROMINENCE / LEVEL_RANGE))
         return self.fade * gate * amplitude_of(base + self.contrast * (level - base))
