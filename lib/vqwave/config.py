@@ -653,17 +653,21 @@ class SOMQuantizer(CodebookConfig):
     SOM-VQ).
 
     dimensions: 1, or 2 where `num_codes` is no prime; the grid is as square as it allows. radius:
-    of the neighbourhood at first, as a share of the grid's longest side; it shrinks to none over
-    `shrink_steps` training steps.
+    of the neighbourhood at first, as a share of the grid's longest side; over `shrink_steps`
+    training steps it shrinks to `final_radius`, in steps of the grid, which stays.
+    revival_threshold: above 0, codes that fall out of use move to where latents are, which tears
+    the map; at 0 they follow their neighbours.
     """
 
     kind: Literal["som"] = "som"
-    revival_threshold: Weight = 0.1
+    revival_threshold: Weight = 0.0
     dimensions: Literal[1, 2] = 2
     radius: Annotated[Real, Field(gt=0, le=1)] = 0.25
+    final_radius: Annotated[Real, Field(gt=0)] = 1.0
     shrink_steps: Positive = 2000
     books: ClassVar[int] = 1
-    of_training: ClassVar[tuple[str, ...]] = (*CodebookConfig.of_training, "radius", "shrink_steps")
+    of_training: ClassVar[tuple[str, ...]] = (*CodebookConfig.of_training, "radius",
+                                               "final_radius", "shrink_steps")
 
     @pydantic.model_validator(mode="after")
     def _check(self):

@@ -81,7 +81,7 @@ BOOK = {"decay": 0.5, "revival_threshold": 0.2, "commitment": 0.1}
     MultiresolutionResidual(4, 3, 3, 2), ResidualBlock(4, 3, padding="causal"), Conv(4, 8, strides=4, padding="causal"),
     SubPixelUpsampling(4, 2, even=0.5),
     VectorQuantizer(6, 3, **BOOK), ResidualVectorQuantizer(2, 0.25, 6, 3, **BOOK),
-    SelfOrganizingMap(2, 3, 0.5, 10, code_dim=3, **BOOK),
+    SelfOrganizingMap(2, 3, 0.5, 1.0, 10, code_dim=3, **BOOK),
 ])
 def test_a_layer_can_be_made_again_from_its_config(layer):
     config = layer.get_config()

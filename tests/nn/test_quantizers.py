@@ -339,9 +339,9 @@ def plane(rng, count=4000):
     return np.stack([u, v, 0.3 * u * v], axis=-1)[None].astype("float32")
 
 
-def test_a_map_comes_to_lie_in_order_and_ends_as_an_ema_codebook(rng):
+def test_a_map_comes_to_lie_in_order_and_ends_with_the_radius_that_stays(rng):
     x = plane(rng)
-    made = SelfOrganizingMap(6, 6, 0.5, 60, code_dim=DIM, **BOOK)
+    made = SelfOrganizingMap(6, 6, 0.5, 0.05, 60, code_dim=DIM, **BOOK)
     plain = VectorQuantizer(36, DIM, **BOOK)
     for one in (made, plain):
         one.build((None, None, DIM))
@@ -356,11 +356,26 @@ def test_a_map_comes_to_lie_in_order_and_ends_as_an_ema_codebook(rng):
     error = float(((np.asarray(made(x)[0]) - x) ** 2).mean())
     assert error < 2.0 * float(((np.asarray(plain(x)[0]) - x) ** 2).mean())
     assert float(made.batch_error) < 0.25
-    # At the end of its steps the neighbourhood is gone: a step is the plain one.
+    # At the end of its steps the neighbourhood is next to nothing: a step is the plain one.
     codes, counts = np.asarray(made.encode(x)).ravel(), made.count.numpy()
     made(x, training=True)
     np.testing.assert_allclose(made.count.numpy(),
                                0.8 * counts + 0.2 * np.bincount(codes, minlength=36), rtol=1e-4)
+
+
+@pytest.mark.parametrize("final, least, most", [(1.0, 0.0, 0.05), (0.05, 0.5, 1.0)])
+def test_the_radius_that_stays_keeps_a_map_in_order_while_latents_move(final, least, most, rng):
+    made = SelfOrganizingMap(6, 6, 0.5, final, 40, code_dim=8, **BOOK)
+    made.build((None, None, 8))
+    basis = np.linalg.qr(rng.normal(size=(8, 8)))[0]
+    turn = rng.normal(0, 0.02, (8, 8))
+    turn = np.linalg.qr(np.eye(8) + turn - turn.T)[0]
+    for _ in range(160):
+        u, v = rng.uniform(-1, 1, (2, 600))
+        flat = np.stack([u, v, 0.5 * u * v, 0.5 * u * u, *rng.normal(0, 0.1, (4, 600))], axis=-1)
+        made((flat @ basis)[None].astype("float32"), training=True)
+        basis = basis @ turn
+    assert least <= float(made.batch_error) <= most
 
 
 def test_a_map_in_one_dimension_is_a_line():

@@ -313,15 +313,16 @@ class SelfOrganizingMap(VectorQuantizer):
 
     The batch's counts and sums are spread by h_ij = exp(−d_ij² / 2σ²), d the distance on the grid,
     before the EMA follows them, so that codes side by side come to sound alike. σ falls from
-    `radius` of the longest side to nothing over `shrink_steps` steps; from there on it is the EMA
-    codebook. `topographic_error`: the share of latents whose two nearest codes are not neighbours
-    on the grid (Kiviluoto 1996).
+    `radius` of the longest side to `final_radius` steps of the grid, by the same factor in each of
+    `shrink_steps` steps, and stays there: an encoder that goes on learning takes its latents from
+    the codes, and only a neighbourhood keeps them in order. `topographic_error`: the share of
+    latents whose two nearest codes are not neighbours on the grid (Kiviluoto 1996).
     """
 
-    def __init__(self, rows, columns, radius, shrink_steps, **kwargs):
+    def __init__(self, rows, columns, radius, final_radius, shrink_steps, **kwargs):
         super().__init__(rows * columns, **kwargs)
         self.rows, self.columns = rows, columns
-        self.radius, self.shrink_steps = radius, shrink_steps
+        self.radius, self.final_radius, self.shrink_steps = radius, final_radius, shrink_steps
         place = np.stack(np.divmod(np.arange(rows * columns), columns), axis=1).astype("float32")
         self.squared = ((place[:, None] - place[None]) ** 2).sum(-1)
         self.topographic_error = keras.metrics.Mean(name="topographic_error")
@@ -335,10 +336,11 @@ class SelfOrganizingMap(VectorQuantizer):
         self.steps.assign(float(self.shrink_steps))
 
     def _spread(self, count, total):
-        left = ops.maximum(1.0 - self.steps / self.shrink_steps, 0.0)
-        width = self.radius * max(self.rows, self.columns) * left
+        first = self.radius * max(self.rows, self.columns)
+        done = ops.minimum(self.steps / self.shrink_steps, 1.0)
+        width = first * (min(self.final_radius, first) / first) ** done
         self.steps.assign(self.steps + 1.0)
-        share = ops.exp(-self.squared / (2.0 * ops.maximum(width, 1e-2) ** 2))
+        share = ops.exp(-self.squared / (2.0 * width**2))
         return ops.matmul(share, count[:, None])[:, 0], ops.matmul(share, total)
 
     def error_of(self, latents):
@@ -360,7 +362,8 @@ class SelfOrganizingMap(VectorQuantizer):
         self.topographic_error.update_state(self.batch_error)
 
     def get_config(self):
-        own = {k: getattr(self, k) for k in ("rows", "columns", "radius", "shrink_steps")}
+        own = {k: getattr(self, k) for k in ("rows", "columns", "radius", "final_radius",
+                                               "shrink_steps")}
         config = super().get_config() | own
         del config["num_codes"]
         return config
@@ -586,8 +589,8 @@ def _residual(config: ResidualQuantizer, seed: int):
 
 def _som(config: SOMQuantizer, seed: int):
     values = {key: value for key, value in _book_values(config).items() if key != "num_codes"}
-    return SelfOrganizingMap(*config.grid, config.radius, config.shrink_steps,
-                             **values, seed=seed, name="quantizer")
+    return SelfOrganizingMap(*config.grid, config.radius, config.final_radius,
+                             config.shrink_steps, **values, seed=seed, name="quantizer")
 
 
 def _banded(config: BandedQuantizer, seed: int):
