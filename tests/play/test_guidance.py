@@ -14,6 +14,11 @@ from vqwave.play import engine, sampling
 
 GUIDANCE = 2.5
 NAMES = ["calm", "battle"]
+CORES = {
+    "transformer": {"width": 16, "heads": 2, "layers": 2, "hidden_dim": 16, "window": 8},
+    "wavenet": {"channels": 8, "dilations": [1, 2, 4], "skip_channels": 16},
+    "pixelcnn": {"channels": 8, "dilations": [1, 2]},
+}
 
 
 def labelled(config, **changes):
@@ -25,15 +30,17 @@ def labelled(config, **changes):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Generators that are told labels: the top's, one of three books, and one that draws its books
-    together."""
+    """Generators that are told labels: the top's, one of three books, one that draws its books
+    together, and one of each other core."""
     folder = tmp_path_factory.mktemp("labelled")
     keras.utils.set_random_seed(2)
     tiny = configs.preset("tiny")
     together = configs.replace(tiny.generator(128).core, repeats=True, drawing="together")
     for config in (labelled(tiny.generator(512)),
                    labelled(tiny.generator(128), books=3),
-                   labelled(tiny.generator(128), name="generator_together", books=3, core=together)):
+                   labelled(tiny.generator(128), name="generator_together", books=3, core=together),
+                   *(labelled(tiny.generator(512), name=f"generator_{kind}", books=2,
+                              core={"kind": kind} | small) for kind, small in CORES.items())):
         save_generator(folder, config, 1.4)
     return folder
 
@@ -54,7 +61,8 @@ def given(played, steps, batch=1, label=1):
     return played.context(inputs), uniforms, previous, played.initial_state(2 * batch)
 
 
-@pytest.mark.parametrize("name", ["generator_512", "generator_128", "generator_together"])
+@pytest.mark.parametrize("name", ["generator_512", "generator_128", "generator_together",
+                                  *(f"generator_{kind}" for kind in CORES)])
 def test_guided_codes_are_drawn_as_the_equation_says(folder, name):
     found = weights.find(folder, name)
     reference = models.load_generator(found)
