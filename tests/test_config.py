@@ -132,6 +132,12 @@ def test_a_preset_that_disagrees_with_itself_says_both_sides(old, new, said, tmp
     assert str(path) in str(caught.value)
 
 
+def test_more_codes_a_frame_than_a_generator_draws_name_the_codec(tmp_path):
+    text = "schema: 2\nbase: spectrogram_rvq\ncodecs: {vqvae_2048: {quantizer: {kind: residual, books: 8}}}\n"
+    with pytest.raises(ConfigError, match="generator_2048 draws at most 64 codes a frame, and vqvae_2048 makes 80"):
+        configs.preset(write(tmp_path, text))
+
+
 def test_a_level_may_have_no_generator(tmp_path):
     text = SMALL.replace("codec: c, generator: d", "codec: c").replace(", d: {}", "")
     half = configs.preset(write(tmp_path, text))

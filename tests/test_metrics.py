@@ -136,6 +136,9 @@ def test_each_book_has_figures_of_its_own():
     assert figures["usage"] == pytest.approx(11 / 24) and figures["perplexity"] == pytest.approx(11 / 3)
     assert metrics.codebook_figures(counts[1:2]) == {"usage": 1.0, "perplexity": pytest.approx(8.0)}
     assert metrics.codebook_figures(counts[1]) == metrics.codebook_figures(counts[1:2])
+    # Codes that share a codebook count together, and those of the first codes alone are its.
+    np.testing.assert_array_equal(metrics.histogram(codes, 8, (0, 1, 0)), [counts[0] + counts[2], counts[1]])
+    np.testing.assert_array_equal(metrics.histogram(codes[..., :1], 8, (0, 1, 0)), counts[:1])
 
 
 def test_bitrates_are_those_of_the_levels():

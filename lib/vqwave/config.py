@@ -155,6 +155,9 @@ Positive = Annotated[int, Field(strict=True, ge=1, le=LARGEST)]
 CodeCount = Annotated[int, Field(strict=True, ge=2, le=65536)]
 """How many codes there are: cached codes are uint16, so at most 65,536."""
 Real = Annotated[float, pydantic.BeforeValidator(_number), Field(allow_inf_nan=False)]
+MAX_BOOKS = 64
+"""Codes in a frame, at most, that a generator draws."""
+Books = Annotated[int, Field(strict=True, ge=1, le=MAX_BOOKS)]
 Weight = Annotated[float, pydantic.BeforeValidator(_number), Field(allow_inf_nan=False, ge=0)]
 Fraction = Annotated[float, pydantic.BeforeValidator(_number),
                      Field(allow_inf_nan=False, ge=0, le=1)]
@@ -644,7 +647,7 @@ class ResidualQuantizer(CodebookConfig):
     kind: Literal["residual"] = "residual"
     nested: ClassVar[bool] = True
     of_training: ClassVar[tuple[str, ...]] = (*CodebookConfig.of_training, "dropout")
-    books: Annotated[int, Field(strict=True, ge=1, le=64)] = 4
+    books: Books = 4
     dropout: Fraction = 0.5
 
 
@@ -698,7 +701,7 @@ class BandedQuantizer(CodebookConfig):
 
     kind: Literal["banded"] = "banded"
     looks_ahead: ClassVar[bool] = True
-    books: Annotated[int, Field(strict=True, ge=1, le=64)] = 7
+    books: Books = 7
     num_codes: CodeCount = 256
     code_dim: Positive = 16
     decay: Annotated[Real, Field(gt=0, lt=1)] = 0.99
@@ -1396,7 +1399,7 @@ class CodesAbove(ConditionConfig):
     kind: Literal["codes"] = "codes"
     level: Positive
     num_codes: CodeCount
-    books: Annotated[int, Field(strict=True, ge=1, le=64)] = 1
+    books: Books = 1
     channels: Positive = 128
     dilations: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 2, 4, 8, 16, 32)
     kernel_size: Annotated[int, Field(strict=True, ge=3, le=99)] = 3
@@ -1503,7 +1506,7 @@ class GeneratorConfig(Config):
     name: Name
     level: Positive
     num_codes: CodeCount
-    books: Annotated[int, Field(strict=True, ge=1, le=64)] = 1
+    books: Books = 1
     core: Core = LSTMCore()
     conditions: tuple[Condition, ...] = ()
     sampling: Sampling = Sampling()
@@ -1910,6 +1913,9 @@ def preset(name=SHIPPED) -> Preset:
             above = codec
             continue
         codec.check_codes(f"{path}: {one.generator}")
+        if codec.books > MAX_BOOKS:
+            raise ConfigError(f"{path}: {one.generator} draws at most {MAX_BOOKS} codes a frame, "
+                              f"and {one.codec} makes {codec.books}")
         own = dict(file.generators[one.generator])
         given = own.get("conditions", [{}] if above else [])
         if not isinstance(given, list) or not all(isinstance(c, dict) for c in given):

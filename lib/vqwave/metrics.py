@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -124,22 +125,29 @@ def peak_db(audio) -> float:
     return _full_scale_db(float(np.abs(audio).max()))
 
 
-def histogram(codes, num_codes: int) -> np.ndarray:
-    """How often each code of a book occurs.
+def histogram(codes, num_codes: int, codebook_of: Sequence[int] | None = None) -> np.ndarray:
+    """How often each code of a codebook occurs.
 
     Args:
-        codes: int, at least one: [..., books] of a codec, or [frames] of one book.
+        codes: int, at least one: [..., n] of a codec, or [frames] of one codebook.
+        codebook_of: for each of the n codes of a frame the number of its codebook
+            (`CodecConfig.codebook_of`); None: each has its own.
 
     Returns:
-        int64 [books, num_codes]; [num_codes] where `codes` has one axis.
+        int64 [codebooks, num_codes]; [num_codes] where `codes` has one axis.
     """
     codes = np.asarray(codes)
     if codes.size == 0 or codes.min() < 0 or codes.max() >= num_codes:
         raise ValueError(f"codes must be at least one, each in [0, {num_codes})")
     if codes.ndim < 2:
         return np.bincount(codes.ravel(), minlength=num_codes)
-    return np.stack([np.bincount(book, minlength=num_codes)
-                     for book in codes.reshape(-1, codes.shape[-1]).T])
+    counts = np.stack([np.bincount(column, minlength=num_codes)
+                       for column in codes.reshape(-1, codes.shape[-1]).T])
+    if codebook_of is None:
+        return counts
+    made = np.zeros((max(codebook_of[: len(counts)]) + 1, num_codes), np.int64)
+    np.add.at(made, list(codebook_of[: len(counts)]), counts)
+    return made
 
 
 def usage(counts) -> float:

@@ -248,7 +248,7 @@ def shades_of_books(codec_engine) -> list[np.ndarray]:
     quiet = codec_engine.encode(np.zeros((1, 64 * codec_engine.config.level), np.float32))[0]
     quiet = quiet[len(quiet) // 2]
     in_order = np.arange(codec_engine.config.num_codes)[:, None]
-    books = codec_engine.weight_set.codebooks() or [in_order] * len(quiet)
+    books = codec_engine.weight_set.codebooks_of_frame() or [in_order] * len(quiet)
     return [code_shades(book, int(code)) for book, code in zip(books, quiet, strict=True)]
 
 

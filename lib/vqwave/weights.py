@@ -180,15 +180,19 @@ class WeightSet:
         return read_arrays(self.files[part])
 
     def codebooks(self) -> list[np.ndarray]:
-        """The codebooks of a codec, float32 [num_codes, code_dim], one for each code of a frame;
-        none where its codes are no vectors that are looked up.
+        """The codebooks of a codec, float32 [num_codes, code_dim] each, in their order; none where
+        its codes are no vectors that are looked up.
         """
         arrays = self.load("codebook")
         # By the numbers in their names: book_10 comes after book_2.
         def numbers(path):
             return [int(n) for n in re.findall(r"\d+", path)]
 
-        books = [arrays[path] for path in sorted(arrays, key=numbers)]
+        return [arrays[path] for path in sorted(arrays, key=numbers)]
+
+    def codebooks_of_frame(self) -> list[np.ndarray]:
+        """For each code of a frame its codebook; none where there are none."""
+        books = self.codebooks()
         return [books[k] for k in self.config.codebook_of] if books else []
 
 

@@ -155,3 +155,10 @@ def test_a_file_that_says_what_cannot_be_is_one_line(write, text, role, said):
 def test_flags_that_cannot_be_are_one_line(argv, said):
     with pytest.raises(UserError, match=said):
         read(*argv)
+
+
+@pytest.mark.parametrize("argv", [[], ["--generator", "generator_500"]])
+def test_over_a_vae_there_is_no_generator_to_train(argv):
+    with pytest.raises(UserError, match="a generator needs codes, but vqvae_500 has a quantizer of "
+                                        "gaussian, which makes none"):
+        read("--preset", "cvae", *argv, role="generator")

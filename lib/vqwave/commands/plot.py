@@ -253,7 +253,7 @@ def _read(args, rate: int) -> dict[str, np.ndarray]:
 
 
 def _counts(loaded, level, heard) -> np.ndarray:
-    """How often each code of each book occurs in what is heard: int [books, num_codes]."""
+    """How often each code of each codebook occurs in what is heard: int [codebooks, num_codes]."""
     codec = loaded.codec(level)
-    return sum(metrics.histogram(codec.encode(sound[None])[0], codec.config.num_codes)
-               for sound in heard.values())
+    return sum(metrics.histogram(codec.encode(sound[None])[0], codec.config.num_codes,
+                                 codec.config.codebook_of) for sound in heard.values())

@@ -53,7 +53,7 @@ def reconstruct(codec_engine, audio, books: int | None = None, label=None
 
 
 def figures_of_codes(config, codes) -> dict:
-    """What the frames of a codec cost, and how its books are used.
+    """What the frames of a codec cost, and how its codebooks are used.
 
     Args:
         codes: int [..., books], of all its books or the first of them.
@@ -64,7 +64,8 @@ def figures_of_codes(config, codes) -> dict:
     """
     if not config.has_codes:
         return {}
-    return {**metrics.codebook_figures(metrics.histogram(codes, config.num_codes)),
+    return {**metrics.codebook_figures(metrics.histogram(codes, config.num_codes,
+                                                          config.codebook_of)),
             "bitrate_kbps": metrics.bitrate(config) * codes.shape[-1] / config.books,
             "codes": int(codes.size)}
 

@@ -422,7 +422,7 @@ def start_from_codebooks(model: nn_generator.Generator, codec_weights: list[weig
     def standardise(vectors):
         return (vectors - vectors.mean(0)) / (vectors.std() + 1e-6)
 
-    own, *above = [[standardise(vectors) for vectors in weight_set.codebooks()]
+    own, *above = [[standardise(vectors) for vectors in weight_set.codebooks_of_frame()]
                    for weight_set in codec_weights]
     if own:
         model.core.start_inputs(own, random)

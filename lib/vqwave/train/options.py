@@ -242,6 +242,10 @@ def _model(preset: config.Preset, role: str, name: str | None, own: dict,
     if own.get("kind", role) != role:
         raise ConfigError(f"{path}: describes a {own['kind']}, not a {role}")
     name = name or own.get("name")
+    if not names and "level" not in own:
+        for codec in preset.chain.codecs:
+            preset.codec(codec).check_codes("a generator")
+        raise ConfigError(f"preset {preset.name}: has no generators; --config must describe one")
     if name is None:
         flag = "--model" if role == "codec" else "--generator"
         raise UserError(f"{flag} is missing: it must be one of {', '.join(names)}, or --config "

@@ -234,7 +234,8 @@ def compare(evaluation, pairs) -> dict:
 
 
 def count_codes(evaluation, level: int) -> np.ndarray:
-    """How often each code of a level's books occurs in the test tracks: int64 [books, num_codes].
+    """How often each code of a level's codebooks occurs in the test tracks: int64 [codebooks,
+    num_codes].
     """
 
     def count():
@@ -242,7 +243,8 @@ def count_codes(evaluation, level: int) -> np.ndarray:
         for i, track in enumerate(evaluation.test):
             evaluation.progress(evaluation.part, codec.config.name, i / len(evaluation.test))
             codes = codec.encode(evaluation.samples(track)[None])[0]
-            counts = counts + metrics.histogram(codes, codec.config.num_codes)
+            counts = counts + metrics.histogram(codes, codec.config.num_codes,
+                                                codec.config.codebook_of)
         return {"counts": counts}
 
     key = {"figure": "counts", "by": evaluation.codec_key(level),
