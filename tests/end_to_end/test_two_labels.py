@@ -110,13 +110,18 @@ def test_the_report_says_what_labels_are_worth(trained, data, tiny_weights, tmp_
     results = evaluated.run(("generators",))
     (row,) = results["generators"]
     assert row["bits"] < row["unlabelled"] < row["mislabelled"]
+    for label, own in row["by_label"].items():
+        assert own["tracks"] == 1 and own["bits"] < own["mislabelled"], label
+    for key in ("bits", "unlabelled", "mislabelled"):
+        assert row[key] == pytest.approx(np.mean([row["by_label"][x][key] for x in ("high", "low")]), rel=1e-5)
     part, page = generators.Generators(), Page("here", [])
     part.write(page, {"test": results}, evaluated)
     assert "without the label | with another |" in "\n".join(page.lines)
     worth = {one.what: one.judge(results)["measured"] for one in part.figures(played.chain)}
     assert worth["bits that the label is worth, against none, worst level"] == row["unlabelled"] - row["bits"]
     # Where there are none nothing is said of them.
-    plain, page = {key: row[key] for key in row if "labelled" not in key}, Page("here", [])
+    assert f"| high | 1 | {row['by_label']['high']['bits']:.2f} |" in "\n".join(page.lines)
+    plain, page = {key: row[key] for key in row if "label" not in key}, Page("here", [])
     part.write(page, {"test": {"generators": [plain]}}, evaluated)
     assert "label" not in "\n".join(page.lines)
 

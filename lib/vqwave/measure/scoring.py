@@ -62,13 +62,17 @@ def score(generator: GeneratorEngine, spans: Sequence[Span], previous: np.ndarra
     return np.concatenate(nats, 1)
 
 
+def labels_of(spans: Sequence[Span], config: GeneratorConfig) -> list[int]:
+    """The number of each span's label."""
+    return [index_of(span.track.track, config.labels) for span in spans]
+
+
 def swap_labels(spans: Sequence[Span], config: GeneratorConfig) -> list[int]:
     """For each span the number of another label than its own, the vocabulary's next; its own where
     the vocabulary has none for it.
     """
     known = config.labels
-    own = [index_of(span.track.track, known) for span in spans]
-    return [i if i == known.none else (i + 1) % known.choices for i in own]
+    return [i if i == known.none else (i + 1) % known.choices for i in labels_of(spans, config)]
 
 
 def encode_track(audio: np.ndarray, codec: CodecEngine, above: CodecEngine | None,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from ... import metrics, quiet, weights
 from ...errors import UserError
 from ...play import engine
@@ -18,7 +20,8 @@ class Generators(Part):
     padded: all source codes replaced by the token for "nothing there"; foreign: by those of other
     test music; both ask a model that was trained with a context. context_free: a model of its own,
     trained without one. unlabelled, mislabelled: of generators that were trained with labels, asked
-    without the track's label, and with another.
+    without the track's label, and with another; by_label: {label: {"bits", "unlabelled",
+    "mislabelled", "tracks"}}, the same of each label's own tracks.
     """
 
     name = "generators"
@@ -93,6 +96,10 @@ class Generators(Part):
                     "in place of the track's." if labels else ""))
         page.tables(side_by_side([_table(found["generators"], own, labels, rate)
                                   for found in sides.values()]))
+        if any("by_label" in row for row in rows):
+            page.add("Of the tracks of each label alone:")
+            page.tables(side_by_side([_by_label(found["generators"]) for found in sides.values()],
+                                     2))
 
 
 def _table(rows, own, labels, rate):
@@ -103,6 +110,13 @@ def _table(rows, own, labels, rate):
             *((row["generator"], f"{row['most']:g}", f"{row['unigram']:.2f}", f"{row['bits']:.2f}",
                f"{row['bits'] * rate / row['level']:.0f}",
                *(f"{row[key]:.2f}" if key in row else "" for key in keys)) for row in rows)]
+
+
+def _by_label(rows):
+    return [("generator", "label", "tracks", "model", "without the label", "with another"),
+            *((row["generator"], label, str(own["tracks"]),
+               *(f"{own[key]:.2f}" for key in ("bits", "unlabelled", "mislabelled")))
+              for row in rows for label, own in row.get("by_label", {}).items())]
 
 
 def _least_gain(key):
@@ -139,14 +153,21 @@ def measure_bits(evaluation, found) -> dict:
     if config.labels:
         variants |= {"unlabelled": {"labels": [config.labels.none] * len(spans)},
                      "mislabelled": {"labels": scoring.swap_labels(spans, config)}}
+    numbers = scoring.labels_of(spans, config) if config.labels else []
+    by_label: dict[str, dict] = {config.labels.names[i]: {"tracks": numbers.count(i)}
+                                 for i in sorted(set(numbers)) if i != config.labels.none}
     for i, (name, told) in enumerate(variants.items()):
         def report(share, name=name, i=i):
             evaluation.progress(evaluation.part, f"{config.name}, {name}",
                                 (i + share) / len(variants))
 
-        made[name] = metrics.bits(scoring.score(generator, spans, report=report,
-                                                **told)[:, warm:])
-    return made | {"frames": len(asked)}
+        nats = scoring.score(generator, spans, report=report, **told)[:, warm:]
+        made[name] = metrics.bits(nats)
+        if name in ("bits", "unlabelled", "mislabelled"):
+            for label, row in by_label.items():
+                own = np.equal(numbers, config.labels.names.index(label))
+                row[name] = metrics.bits(nats[own])
+    return made | {"frames": len(asked)} | ({"by_label": by_label} if by_label else {})
 
 
 def cut_middles(evaluation, config) -> tuple[list, int]:
