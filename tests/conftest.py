@@ -17,6 +17,12 @@ import pytest
 from vqwave import config as configs
 from vqwave import weights
 
+# With `pytest -n` each process has a core of its own: on shared ones the threads of several
+# TensorFlows wait for each other.
+if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_setaffinity"):
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
 # Neither the speed of the machine nor chance decides whether a test passes.
 hypothesis.settings.register_profile(
     "steady", deadline=None, derandomize=True,
