@@ -17,11 +17,12 @@ import pytest
 from vqwave import config as configs
 from vqwave import weights
 
-# With `pytest -n` each process has a core of its own: on shared ones the threads of several
+# With `pytest -n` each process has cores of its own: on shared ones the threads of several
 # TensorFlows wait for each other.
 if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_setaffinity"):
-    cores = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+    cores, workers = sorted(os.sched_getaffinity(0)), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    if len(cores) >= workers:
+        os.sched_setaffinity(0, cores[int(worker.removeprefix("gw")) :: workers])
 
 # Neither the speed of the machine nor chance decides whether a test passes.
 hypothesis.settings.register_profile(

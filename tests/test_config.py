@@ -134,7 +134,7 @@ def test_a_preset_that_disagrees_with_itself_says_both_sides(old, new, said, tmp
 
 def test_more_codes_a_frame_than_a_generator_draws_name_the_codec(tmp_path):
     text = "schema: 2\nbase: spectrogram_rvq\ncodecs: {vqvae_2048: {quantizer: {kind: residual, books: 8}}}\n"
-    with pytest.raises(ConfigError, match="generator_2048 draws at most 64 codes a frame, and vqvae_2048 makes 80"):
+    with pytest.raises(ConfigError, match="generator_2048 takes at most 64 codes a frame, and vqvae_2048 makes 80"):
         configs.preset(write(tmp_path, text))
 
 

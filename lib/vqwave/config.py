@@ -1913,9 +1913,10 @@ def preset(name=SHIPPED) -> Preset:
             above = codec
             continue
         codec.check_codes(f"{path}: {one.generator}")
-        if codec.books > MAX_BOOKS:
-            raise ConfigError(f"{path}: {one.generator} draws at most {MAX_BOOKS} codes a frame, "
-                              f"and {one.codec} makes {codec.books}")
+        for made in (codec, *[above] * (above is not None and above.has_codes)):
+            if made.books > MAX_BOOKS:
+                raise ConfigError(f"{path}: {one.generator} takes at most {MAX_BOOKS} codes a "
+                                  f"frame, and {made.name} makes {made.books}")
         own = dict(file.generators[one.generator])
         given = own.get("conditions", [{}] if above else [])
         if not isinstance(given, list) or not all(isinstance(c, dict) for c in given):

@@ -162,3 +162,12 @@ def test_over_a_vae_there_is_no_generator_to_train(argv):
     with pytest.raises(UserError, match="a generator needs codes, but vqvae_500 has a quantizer of "
                                         "gaussian, which makes none"):
         read("--preset", "cvae", *argv, role="generator")
+
+
+def test_a_preset_without_generators_has_none_to_train(write):
+    path = write("""
+chain: {sample_rate: 8000, block: 64, levels: [{level: 8, codec: a}]}
+codecs: {a: {stages: [{stride: 8, channels: 4}]}}
+""")
+    with pytest.raises(UserError, match="has no generators; --config must describe one"):
+        read("--preset", path, role="generator")

@@ -37,6 +37,8 @@ class Generators(Part):
                    "test": evaluation.corpus(evaluation.test),
                    "train": evaluation.corpus(evaluation.train),
                    "seconds": plan.bits_seconds, "warm_up": plan.warm_up}
+            if found.config.labels:
+                key["by_label"] = True
             row = evaluation.figure(key, lambda found=found: measure_bits(evaluation, found), name)
             free = evaluation.context_free
             if free and source and weights.tags(free, name):
