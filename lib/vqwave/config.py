@@ -154,10 +154,10 @@ Whole = Annotated[int, Field(strict=True, ge=0, le=LARGEST)]
 Positive = Annotated[int, Field(strict=True, ge=1, le=LARGEST)]
 CodeCount = Annotated[int, Field(strict=True, ge=2, le=65536)]
 """How many codes there are: cached codes are uint16, so at most 65,536."""
-Real = Annotated[float, pydantic.BeforeValidator(_number), Field(allow_inf_nan=False)]
 MAX_BOOKS = 64
-"""Codes in a frame, at most, that a generator draws."""
+"""Codes in a frame, at most, that a generator takes; and codebooks of a quantizer."""
 Books = Annotated[int, Field(strict=True, ge=1, le=MAX_BOOKS)]
+Real = Annotated[float, pydantic.BeforeValidator(_number), Field(allow_inf_nan=False)]
 Weight = Annotated[float, pydantic.BeforeValidator(_number), Field(allow_inf_nan=False, ge=0)]
 Fraction = Annotated[float, pydantic.BeforeValidator(_number),
                      Field(allow_inf_nan=False, ge=0, le=1)]
@@ -1057,6 +1057,15 @@ class CodecConfig(Config):
             raise ConfigError(f"{who} needs codes, but {makes} none" if who
                               else f"{makes} no codes: `vqwave latents` plays it")
 
+    def check_generator(self, who: str):
+        """Raises `ConfigError` where no generator can draw the frames, or be told them. who: the
+        generator.
+        """
+        self.check_codes(who)
+        if self.books > MAX_BOOKS:
+            raise ConfigError(f"{who} takes at most {MAX_BOOKS} codes a frame, and {self.name} "
+                              f"makes {self.books}")
+
     @property
     def num_codes(self) -> int:
         """Codes in each codebook. Raises `ConfigError` where there are none."""
@@ -1912,11 +1921,7 @@ def preset(name=SHIPPED) -> Preset:
         if one.generator is None:
             above = codec
             continue
-        codec.check_codes(f"{path}: {one.generator}")
-        for made in (codec, *[above] * (above is not None and above.has_codes)):
-            if made.books > MAX_BOOKS:
-                raise ConfigError(f"{path}: {one.generator} takes at most {MAX_BOOKS} codes a "
-                                  f"frame, and {made.name} makes {made.books}")
+        codec.check_generator(f"{path}: {one.generator}")
         own = dict(file.generators[one.generator])
         given = own.get("conditions", [{}] if above else [])
         if not isinstance(given, list) or not all(isinstance(c, dict) for c in given):
@@ -1928,7 +1933,7 @@ def preset(name=SHIPPED) -> Preset:
                 if above is None:
                     raise ConfigError(f"{path}: {one.generator} is the top of the chain and has no "
                                       f"level above")
-                above.check_codes(f"{path}: {one.generator}")
+                above.check_generator(f"{path}: {one.generator}")
                 facts = {"level": above.level, "num_codes": above.num_codes, "books": above.books}
                 agree(f"{one.generator}: conditions", condition, facts)
         build(GeneratorConfig, one.generator, own,
