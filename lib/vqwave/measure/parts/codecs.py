@@ -247,11 +247,8 @@ def count_codes(evaluation, level: int) -> np.ndarray:
                                                 codec.config.codebook_of)
         return {"counts": counts}
 
-    config = evaluation.music.codec(level).config
-    key = {"figure": "counts", "by": evaluation.codec_key(level),
+    key = {"figure": "counts of codebooks", "by": evaluation.codec_key(level),
            "test": evaluation.corpus(evaluation.test)}
-    if len(set(config.codebook_of)) < config.books:
-        key["codebook_of"] = list(config.codebook_of)
     return evaluation.arrays(key | {"engine": evaluation.music.engine}, count)["counts"]
 
 

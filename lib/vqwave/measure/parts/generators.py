@@ -20,8 +20,8 @@ class Generators(Part):
     padded: all source codes replaced by the token for "nothing there"; foreign: by those of other
     test music; both ask a model that was trained with a context. context_free: a model of its own,
     trained without one. unlabelled, mislabelled: of generators that were trained with labels, asked
-    without the track's label, and with another; by_label: {label: {"bits", "unlabelled",
-    "mislabelled", "tracks"}}, the same of each label's own tracks.
+    without the track's label, and with another; by_label: {label: the same bits of its own tracks,
+    and how many "tracks" these are}.
     """
 
     name = "generators"
@@ -156,8 +156,10 @@ def measure_bits(evaluation, found) -> dict:
         variants |= {"unlabelled": {"labels": [config.labels.none] * len(spans)},
                      "mislabelled": {"labels": scoring.swap_labels(spans, config)}}
     numbers = scoring.labels_of(spans, config) if config.labels else []
-    by_label: dict[str, dict] = {config.labels.names[i]: {"tracks": numbers.count(i)}
-                                 for i in sorted(set(numbers)) if i != config.labels.none}
+    own = {config.labels.names[i]: np.equal(numbers, i) for i in sorted(set(numbers))
+           if i != config.labels.none}
+    by_label: dict[str, dict] = {label: {"tracks": int(spans_of.sum())}
+                                 for label, spans_of in own.items()}
     for i, (name, told) in enumerate(variants.items()):
         def report(share, name=name, i=i):
             evaluation.progress(evaluation.part, f"{config.name}, {name}",
@@ -165,10 +167,8 @@ def measure_bits(evaluation, found) -> dict:
 
         nats = scoring.score(generator, spans, report=report, **told)[:, warm:]
         made[name] = metrics.bits(nats)
-        if name in ("bits", "unlabelled", "mislabelled"):
-            for label, row in by_label.items():
-                own = np.equal(numbers, config.labels.names.index(label))
-                row[name] = metrics.bits(nats[own])
+        for label, spans_of in own.items():
+            by_label[label][name] = metrics.bits(nats[spans_of])
     return made | {"frames": len(asked)} | ({"by_label": by_label} if by_label else {})
 
 
