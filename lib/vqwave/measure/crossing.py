@@ -359,12 +359,11 @@ def section(kind: Section, rows: Sequence[dict], corpora: Sequence[Corpus], comm
         if priors:
             _write_priors(page, priors)
         for name in dict.fromkeys(row["codecs"] for row in own if "map" in row):
-            maps_of = [row["map"] for row in own if row["codecs"] == name]
+            errors, alike = zip(*(row["map"] for row in own if row["codecs"] == name), strict=True)
             page.add(f"The codes of {name} lie on a map. Topographic error: in "
-                     f"{' and '.join(f'{error:.1%}' for error, _ in maps_of)} of the frames the "
-                     f"two nearest codes are no neighbours. Neighbours sound "
-                     f"{' and '.join(f'{alike:.2f}' for _, alike in maps_of)} times as far apart "
-                     f"as any two codes.")
+                     f"{_cell(errors, '.1%')} of the frames the two nearest codes are no "
+                     f"neighbours. Neighbours sound {_cell(alike, '.2f')} times as far apart as "
+                     f"any two codes.")
         if sliced := [row for row in own if "slice_loss" in row]:
             page.add(_of_slices(sliced))
         page.listen([(f"{corpus.name}_original.ogg", "original"),
