@@ -21,7 +21,7 @@ from vqwave.errors import UserError
 from vqwave.measure import evaluation, notes, report, scoring
 from vqwave.measure.benchmark import Target
 from vqwave.measure.evaluation import PARTS, Evaluation, Extent, Setting
-from vqwave.measure.parts import codecs, generators, health, part
+from vqwave.measure.parts import codecs, generators, health, loudness, part
 from vqwave.measure.parts import notes as notes_part
 from vqwave.play import api
 
@@ -129,6 +129,32 @@ def test_a_pause_is_heard_by_rms_whatever_its_peaks(rng):
     assert health.ailments(figures) == ["silent for 25 s (peaks of -48 dBFS)"]
     assert figures["pause_inside"] == pytest.approx(25, abs=0.21)
     assert vitals(0.1 * rng.normal(size=RATE))["pause_peak_db"] is None
+
+
+def test_how_loud_a_piece_is_is_known_by_hand():
+    """40 s at -20 dBFS of which every fourth moment of the first 20 is at -50, and a rest that is
+    no whole moment.
+    """
+    moment = round(0.4 * RATE)
+    levels = np.full(100, -20.0)
+    levels[:50:4] = -50
+    sound = np.concatenate([np.repeat(10 ** (levels / 20), moment), np.zeros(moment // 2)])
+    found = loudness.describe([loudness.moments(sound, RATE), loudness.moments(sound[:100], RATE)])
+    assert found["median_db"] == pytest.approx(-20) and found["quiet"] == pytest.approx(14 / 101)
+    assert found["first_quiet"] == pytest.approx(14 / 76)
+    assert loudness.moments(np.zeros(moment), RATE) == pytest.approx([-120])
+
+
+def test_the_loudness_of_each_side_stands_beside_what_is_generated(evaluated):
+    found = evaluated.run(("loudness",))
+    rows = {row["what"]: row for row in found["loudness"]}
+    assert list(rows)[:3] == ["the tracks themselves", "training tracks", "validation tracks"]
+    assert len(rows) == 3 + len(evaluated.plan.settings)
+    expected = loudness.describe([loudness.moments(evaluated.samples(t), evaluated.rate)
+                                  for t in evaluated.test])
+    assert {k: rows["the tracks themselves"][k] for k in expected} == pytest.approx(expected)
+    assert found["fresh"]["loudness"][0] != found["loudness"][0]
+    assert found["fresh"]["loudness"][1:] == found["loudness"][1:]
 
 
 def test_silence_at_the_ends_is_no_pause_inside(rng):
@@ -457,10 +483,11 @@ def test_a_source_may_be_nothing_or_another_tracks(evaluated):
 
 
 def test_everything_is_measured_once_and_kept(evaluated, tiny_weights, tmp_path):
-    parts = ("controls", "codecs", "chain", "health")
+    parts = ("controls", "codecs", "chain", "loudness", "health")
     found = evaluated.run(parts)
     assert set(found) == {*parts, "fresh"} and set(found["fresh"]) == {"controls",
-                                                                       "codecs", "chain"}
+                                                                       "codecs", "chain",
+                                                                       "loudness"}
     # The same piece, compared with another track.
     assert found["fresh"]["chain"][0]["fad"] != found["chain"][0]["fad"]
     assert found["fresh"]["chain"][0]["reference_seconds"] == pytest.approx(9.0)

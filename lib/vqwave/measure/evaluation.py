@@ -36,13 +36,14 @@ from .parts.copying import Copying
 from .parts.generators import Generators
 from .parts.health import Health
 from .parts.labels import ByLabel
+from .parts.loudness import Loudness
 from .parts.notes import Notes
 from .parts.part import Part
 from .parts.variations import Variations
 
 PARTS: dict[str, Part] = {part.name: part for part in (
     Controls(), Codecs(), Generators(), Chain(), ByLabel(), Variations(), Notes(), Copying(),
-    Health())}
+    Loudness(), Health())}
 """In the order of RESULTS.md."""
 SIDES = ("test", "fresh", "validation")
 PROTOCOL = 2
