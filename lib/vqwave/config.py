@@ -1203,6 +1203,10 @@ Dilations = Annotated[tuple[Annotated[int, Field(strict=True, ge=1, le=4096)], .
 Share = Annotated[Real, Field(ge=0, lt=1)]
 
 
+QUIET = "quiet"
+"""The variable of a core's last layers that says how quiet the music of each code was."""
+
+
 class Recent(Config):
     """A cache of what each book changed to lately, which it is likely to come back to (Kuhn and De
     Mori 1990, "A cache-based natural language model for speech recognition"), see `nn.recent`.
@@ -1227,6 +1231,9 @@ class CoreConfig(Config):
     drawing: the books of a frame "in_order", each knowing those before it, or "together", none
     knowing the others: as fast as one book, for codes that the conditions nearly decide.
     recent: a cache of the codes that were lately changed to; None: there is none.
+    quiet_cost: what each dB of quiet costs a code when it is drawn, nats; how quiet the music was
+    that it stood in is measured on what is trained on, see `data.loudness`. Of what is sure, each
+    mistake lasts as long: without it what is generated falls quiet more often than music does.
     """
 
     kind: str
@@ -1237,6 +1244,7 @@ class CoreConfig(Config):
     repeats: Flag = False
     drawing: Literal["in_order", "together"] = "in_order"
     recent: Recent | None = None
+    quiet_cost: Weight = 0.0
 
     def states(self, books: int) -> dict[str, tuple[int, ...]]:
         """What its layers remember: arrays by name, in order, each of this shape behind the batch

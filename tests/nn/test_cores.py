@@ -98,3 +98,28 @@ def test_a_pixelcnn_has_no_blind_spot(rng):
         expected = np.zeros_like(moved)
         expected[3, book + 1 :] = True
         np.testing.assert_array_equal(moved, expected)
+
+
+@pytest.mark.parametrize("books, drawing, recent", [
+    (1, "in_order", None), (3, "in_order", None), (3, "together", None), (3, "in_order", {})])
+@pytest.mark.parametrize("repeats", [False, True])
+def test_quiet_codes_cost_what_they_are_told_and_in_training_nothing(rng, books, drawing, recent,
+                                                                     repeats):
+    made = generator(books, kind="lstm", units=8, repeats=repeats, drawing=drawing, recent=recent,
+                     quiet_cost=0.5)
+    previous = rng.integers(0, CODES, (2, 4, books)).astype("int32")
+    before = logits(made, previous)
+    quiet = rng.uniform(0, 10, (books, CODES)).astype("float32")
+    made.core.tell_quiet(quiet)
+    after = logits(made, previous)
+    if recent is None:
+        np.testing.assert_allclose(after, before - 0.5 * quiet, atol=1e-5)
+    # The likeliest to be dear is drawn less, whatever is mixed into it.
+    share = [ops.convert_to_numpy(ops.softmax(one)) for one in (before, after)]
+    dear = quiet.argmax(axis=1)
+    for book in range(books):
+        assert (share[1] < share[0])[:, :, book, dear[book]].all()
+    given = {"previous": previous, "current": previous}
+    learning = ops.convert_to_numpy(made(given, training=True))
+    np.testing.assert_allclose(learning, before, atol=1e-5)
+    assert not [v for v in made.core.trainable_variables if v.name == "quiet"]

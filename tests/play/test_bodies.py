@@ -11,7 +11,7 @@ from keras import ops
 
 from vqwave import config as configs
 from vqwave import weights
-from vqwave.config import CodecConfig, GeneratorConfig, Sampling
+from vqwave.config import QUIET, CodecConfig, GeneratorConfig, Sampling
 from vqwave.nn.cores import CORES
 from vqwave.nn.generator import Generator
 from vqwave.play import engine
@@ -25,6 +25,7 @@ SMALL = {
     "lstm-deep": {"kind": "lstm", "units": 12, "layers": 3, "residual": True, "layer_norm": True},
     "lstm-recent": {"kind": "lstm", "units": 12,
                     "recent": {"share": 0.5, "frames": 6, "doubt": 1.5}},
+    "lstm-quiet": {"kind": "lstm", "units": 12, "quiet_cost": 0.25},
     "wavenet": {"kind": "wavenet", "channels": 12, "skip_channels": 10, "dilations": [1, 2, 4, 1]},
     "wavenet-wide": {"kind": "wavenet", "channels": 8, "skip_channels": 10, "kernel_size": 3,
                      "dilations": [3, 1]},
@@ -70,6 +71,8 @@ def save_lively(folder, config):
                 variable.assign(variable * scale)
         if variable.path.startswith("sinks_"):
             variable.assign(keras.random.normal(variable.shape))
+        if variable.name == QUIET:
+            variable.assign(keras.random.uniform(variable.shape, 0, 12))
     weights.save(folder, config.name, "", model.parts, config)
     return model
 

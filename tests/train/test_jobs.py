@@ -8,9 +8,10 @@ import pytest
 from prepared import Told, data_folder, music
 
 from vqwave import config as configs
+from vqwave import weights
 from vqwave.config import DataConfig, Split, TrainingConfig
-from vqwave.data import manifest, windows
-from vqwave.data.codes import OFFSET_STEP
+from vqwave.data import loudness, manifest, windows
+from vqwave.data.codes import OFFSET_STEP, read_frames
 from vqwave.errors import UserError
 from vqwave.nn.generator import Generator
 from vqwave.progress import QuietReporter
@@ -249,3 +250,44 @@ def test_loss_and_figures_are_means_over_what_is_inside_the_tracks(tmp_path, rng
         ends.append(again.get_weights())
     for a, b in zip(*ends, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_what_is_quiet_is_the_music_s_own_whatever_a_training_begins_with(tmp_path, tiny_weights):
+    """Of what the whisper says, and no weights that are loaded change that."""
+    whisper = 10 ** (-45 / 20) * music(1.5, 5) / np.std(music(1.5, 5))
+    data_folder(tmp_path, {"song": music(2.0, 1), "whisper": whisper, "held": music(1.0, 3)})
+    data = DataConfig(split=configs.Split(validation=("held",)))
+    job, _, _ = prepared(tmp_path, tiny_weights.codecs, data=data, offsets=2, transpose=1,
+                         changed={"core": {"quiet_cost": 0.1}})
+    model = job.build(1)
+
+    def quiet():
+        (layer, _), = model.core.books.outputs
+        return layer.quiet.numpy()
+
+    rows = [job.rows[f"{name}.ogg.u16"][0] for name in ("whisper", "song")]
+    heard = [set(read_frames(row.path, row.first, row.frames, 1)[:, 0]) for row in rows]
+    told = quiet()
+    assert told.shape == (64,) and 0.5 < told.max() < 25
+    assert not told[list(set(range(64)) - heard[0])].any()
+    np.testing.assert_array_equal(told, loudness.quietness(tmp_path, rows, 128, 64, 1)[0])
+    # Older weights know nothing of it, and what other weights know is of other music.
+    for cost in (0.0, 0.1):
+        other = Generator(configs.replace(job.model, core={"quiet_cost": cost}))
+        if cost:
+            other.core.tell_quiet(np.full((1, 64), 9, np.float32))
+        for part in other.parts.values():
+            for variable in part:
+                if variable.name == "bias":
+                    variable.assign(variable + 0.75)
+        folder = tmp_path / f"{cost}"
+        folder.mkdir()
+        weights.save(folder, "generator_128", "", other.parts, other.config)
+        job.take_weights(model, weights.find(folder, "generator_128"))
+        np.testing.assert_array_equal(quiet(), told)
+        assert model.core.books.outputs[0][0].bias.numpy()[0] == 0.75
+
+
+def test_without_a_cost_nothing_is_told(folder, tiny_weights):
+    job, _, _ = prepared(folder, tiny_weights.codecs)
+    assert not [v for v in job.build(1).weights if v.name == "quiet"]

@@ -18,6 +18,7 @@ from keras import layers, ops
 from ..config import (
     FAR,
     NORM_EPSILON,
+    QUIET,
     Config,
     GeneratorConfig,
     LSTMCore,
@@ -54,7 +55,7 @@ class BooksInOrder:
     def __init__(self, config: GeneratorConfig):
         core, self.config = config.core, config
         later = range(1, config.books)
-        self.first, *self.later = [outputs_layer(config, 1, f"logits_{k}" if k else "logits")
+        self.first, *self.later = [Outputs(config, 1, f"logits_{k}" if k else "logits")
                                    for k in range(config.books)]
         self.outputs = [(layer, 1) for layer in (self.first, *self.later)]
         self.from_state = [layers.Dense(core.head_dim, name=f"state_{k}") for k in later]
@@ -100,7 +101,7 @@ class BooksTogether:
 
     def __init__(self, config: GeneratorConfig):
         self.config = config
-        self.all = outputs_layer(config, config.books, "logits")
+        self.all = Outputs(config, config.books, "logits")
         self.layers, self.outputs = [self.all], [(self.all, config.books)]
 
     def build(self, width: int):
@@ -136,7 +137,7 @@ class BooksOnGrid:
         self.across = [layers.Dense(2 * core.channels, name=f"across_{i}") for i in range(count)]
         self.mixes = [layers.Dense(core.channels, name=f"mix_{i}") for i in range(count)]
         self.hidden = layers.Dense(core.head_dim, name="hidden")
-        self.outputs = [(outputs_layer(config, 1, f"logits_{k}" if k else "logits"), 1)
+        self.outputs = [(Outputs(config, 1, f"logits_{k}" if k else "logits"), 1)
                         for k in range(config.books)]
         self.layers = [*self.from_books, *self.from_changes, *self.across, *self.mixes, self.hidden,
                        *(layer for layer, _ in self.outputs)]
@@ -180,19 +181,44 @@ DRAWINGS: dict[str, Any] = {"in_order": BooksInOrder, "together": BooksTogether}
 """The class of each way of drawing the books of a frame, as a core's `drawing` names it."""
 
 
-def outputs_layer(config: GeneratorConfig, books: int, name: str):
+class Outputs(layers.Dense):
     """The last layer of so many books. Logits and the softmax over them stay in float32 under mixed
     precision.
+
+    With `quiet_cost` codes of quiet music are less likely than they were in training:
+
+        y = W·x + b − quiet_cost·quiet        (training: W·x + b)
+
+    quiet, float32 [units], is a variable that is not trained, zeros at first; see
+    `data.loudness.quietness`.
     """
-    count, repeats = config.num_codes, config.core.repeats
-    bias = np.tile(np.append(np.zeros(count, "float32"), REPEAT)[: count + repeats], books)
-    return layers.Dense(len(bias), dtype="float32", name=name,
-                        bias_initializer=lambda shape, dtype=None:
-                        ops.convert_to_tensor(bias, dtype))
+
+    def __init__(self, config: GeneratorConfig, books: int, name: str):
+        count, repeats = config.num_codes, config.core.repeats
+        bias = np.tile(np.append(np.zeros(count, "float32"), REPEAT)[: count + repeats], books)
+        super().__init__(len(bias), dtype="float32", name=name,
+                         bias_initializer=lambda shape, dtype=None:
+                         ops.convert_to_tensor(bias, dtype))
+        self.cost, self.books = config.core.quiet_cost, books
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        if self.cost:
+            self.quiet = self.add_weight(shape=(self.units,), initializer="zeros", trainable=False,
+                                         name=QUIET)
+
+    def call(self, inputs, training=None):
+        outputs = super().call(inputs, training=training)
+        return outputs if training or not self.cost else outputs - self.cost * self.quiet
+
+    def tell(self, quiet: np.ndarray):
+        """See `Core.tell_quiet`; float32 [its books, num_codes]."""
+        wide = np.pad(quiet, ((0, 0), (0, self.units // self.books - quiet.shape[1])))
+        self.quiet.assign(wide.ravel())
 
 
 def point(config: GeneratorConfig, outputs, previous):
-    """What an `outputs_layer` makes for a book, [..., num_codes or one more], and its code in the
+    """What an `Outputs` makes for a book, [..., num_codes or one more], and its code in the
     frame before, int32 [...] -> logits [..., num_codes].
     """
     count = config.num_codes
@@ -270,6 +296,15 @@ class Core(keras.Model):
                 kernel = random.normal(0, scale, (inputs, unit.shape[1])) @ unit.T
                 kernels.append(np.pad(kernel, ((0, 0), (0, units // books - len(unit)))))
             layer.kernel.assign(np.concatenate(kernels, axis=1))
+
+    def tell_quiet(self, quiet: np.ndarray):
+        """How quiet the music is that each code stands in, of a core with `quiet_cost`: dB, float32
+        [books, num_codes].
+        """
+        left = quiet
+        for layer, books in self.books.outputs:
+            layer.tell(left[:books])
+            left = left[books:]
 
     def _join(self, previous, context, training=False):
         x = self.embedding(previous)

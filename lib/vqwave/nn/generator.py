@@ -84,7 +84,14 @@ def load_generator(weight_set: weights.WeightSet) -> Generator:
     return model
 
 
-def take_weights(model: Generator, weight_set: weights.WeightSet):
-    """The weights of a set into a model of its shapes."""
+def take_weights(model: Generator, weight_set: weights.WeightSet, but: str = ""):
+    """The weights of a set into a model of its shapes; variables named `but` stay as they are, and
+    the set need not have them.
+    """
     for part, variables in model.parts.items():
-        weights.assign(variables, weight_set.load(part), weight_set.files[part])
+        arrays = weight_set.load(part)
+        if but:
+            variables = [v for v in variables if v.name != but]
+            arrays = {path: array for path, array in arrays.items()
+                      if path.rsplit("/", 1)[-1] != but}
+        weights.assign(variables, arrays, weight_set.files[part])

@@ -8,11 +8,18 @@ import math
 
 import numpy as np
 
-from ..config import FAR, LARGEST, LEAST, NORM_EPSILON
+from ..config import FAR, LARGEST, LEAST, NORM_EPSILON, QUIET
 from .nodes import INT4_BLOCK, Nodes, int4_product, int8
 
 # From so many units on 4-bit weights are played for few streams.
 INT4_UNITS = 768
+
+
+def with_quiet_cost(config, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays with what quiet codes cost taken off the biases, see `nn.cores.Outputs`."""
+    costs = {path.removesuffix(QUIET) + "bias": config.core.quiet_cost * array
+             for path, array in arrays.items() if path.endswith("/" + QUIET)}
+    return arrays | {path: arrays[path] - cost for path, cost in costs.items()}
 
 
 class Body:
@@ -44,7 +51,8 @@ class Body:
     """
 
     def __init__(self, config, arrays, precision: str, main: Nodes, body: Nodes):
-        self.config, self.arrays, self.precision = config, arrays, precision
+        self.config, self.precision = config, precision
+        self.arrays = with_quiet_cost(config, arrays)
         self.main, self.body = main, body
         self.held: dict[int, tuple[np.ndarray, ...]] = {}
         self.before = ""  # what the books drawn so far in a frame add to the next one's

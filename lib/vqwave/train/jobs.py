@@ -9,7 +9,8 @@ from pathlib import Path
 import keras
 
 from .. import config, weights
-from ..data import codes, labels, manifest, silence, splits, windows
+from ..config import QUIET
+from ..data import codes, labels, loudness, manifest, silence, splits, windows
 from ..data.vocoders import vocoder
 from ..errors import UserError
 from ..nn import codec as nn_codec
@@ -354,10 +355,21 @@ class GeneratorJob(Job):
     def build(self, seed: int):
         model = nn_generator.Generator(self.model)
         start_from_codebooks(model, self.codec_weights, seed)
+        self._tell_quiet(model)
         return model
 
     def take_weights(self, model, weight_set: weights.WeightSet):
-        nn_generator.take_weights(model, weight_set)
+        nn_generator.take_weights(model, weight_set, but=QUIET)
+        self._tell_quiet(model)
+
+    def _tell_quiet(self, model):
+        """Which codes stand in quiet music is this music's own, whatever the weights are from."""
+        if not self.model.core.quiet_cost:
+            return
+        # The first row of a track is the one of its own pitch and full length.
+        quiet = loudness.quietness(self.data_dir, [self.rows[t.file][0] for t in self.train],
+                                   self.model.level, self.model.num_codes, self.model.books)
+        model.core.tell_quiet(quiet)
 
     def compile_options(self) -> dict:
         return {"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True),

@@ -1,0 +1,93 @@
+"""loudness.py: how quiet the music of each code is, as it can be reckoned by hand."""
+
+import numpy as np
+import pytest
+from prepared import data_folder
+
+from vqwave.data import audio, loudness
+from vqwave.data.codes import CodeTrack
+
+LEVEL = 512
+PART = 20 * LEVEL
+
+
+def steady(decibels, samples=PART):
+    """float32 [samples] whose every sample is so many dB below full scale."""
+    return np.full(samples, 10 ** (decibels / 20), np.float32)
+
+
+@pytest.fixture
+def track(tmp_path):
+    """20 frames at -20 dBFS, 20 at -41, 20 of silence, and half of a frame more. The median is that
+    of the second.
+    """
+    sound = np.concatenate([steady(-20), steady(-41), np.zeros(PART + LEVEL // 2, np.float32)])
+    return data_folder(tmp_path, {"a": sound})[0]
+
+
+@pytest.mark.parametrize("block", [1, 7, 4096])
+def test_loudness_is_that_of_what_lies_around_a_frame(tmp_path, track, monkeypatch, block):
+    monkeypatch.setattr(loudness, "BLOCK", block)
+    row = CodeTrack(np.zeros((61, 1), int), 61, track=track)
+    found = loudness.loudness(tmp_path, row, 61, LEVEL)
+    # Four frames to either side: 0.21 s in all.
+    assert found[4:16] == pytest.approx(-20, abs=0.01)
+    assert found[24:36] == pytest.approx(-41, abs=0.05)
+    assert found[44:] == pytest.approx(-120)
+    power = (4 * 10**-2 + 5 * 10**-4.1) / 9
+    assert found[20] == pytest.approx(10 * np.log10(power), abs=0.01)
+    # Before its beginning is nothing.
+    assert found[0] == pytest.approx(-20 + 10 * np.log10(5 / 9), abs=0.01)
+
+
+def test_a_part_of_a_track_is_that_part(tmp_path, track):
+    row = CodeTrack(np.zeros((9, 1), int), 9, track=track, start=30 * LEVEL)
+    assert loudness.loudness(tmp_path, row, 5, LEVEL)[2] == pytest.approx(
+        -41 + 10 * np.log10(5 / 9), abs=0.05)
+
+
+def test_a_code_of_quiet_music_is_as_quiet_as_that(tmp_path, track):
+    """The median is -20 dBFS: quiet is what lies under -35. Of two books the second has one code
+    for loud, one for quiet and one for a frame of silence.
+    """
+    loud, = data_folder(tmp_path / "loud", {"b": steady(-20, 200 * LEVEL)})
+    frames = np.zeros((61, 2), np.uint16)
+    frames[24:36, 1] = 3
+    frames[50, 1] = 2
+    row = CodeTrack(frames, 61, track=track)
+    other = CodeTrack(np.ones((200, 2), np.uint16), 200, track=loud)
+    (tmp_path / track.file).rename(tmp_path / "loud" / track.file)
+    folder = tmp_path / "loud"
+    found = loudness.quietness(folder, [row, other], LEVEL, 5, 2)
+    assert found.shape == (2, 5) and found.dtype == np.float32
+    assert found[1, 3] == pytest.approx(12 * 6 / (12 + 20), abs=0.05)
+    # Once heard in silence is not yet known to be silent: 25 dB, of which it has one in 21.
+    assert found[1, 2] == pytest.approx(25 / 21, abs=0.01)
+    assert not found[0, 2:].any() and not found[:, 1].any() and not found[1, 4]
+    quiet = np.clip(-35 - loudness.loudness(folder, row, 61, LEVEL), 0, 25)
+    assert found[0, 0] == pytest.approx(quiet.sum() / (61 + 20), rel=1e-3)
+
+
+def test_how_loud_the_whole_is_makes_no_difference(tmp_path, track):
+    frames = np.arange(61)[:, None] // 10
+    sound = audio.from_u16(audio.read_window(track.path(tmp_path), 0, track.samples))
+    (softer,) = data_folder(tmp_path / "softer", {"a": 0.2 * sound})
+    found = [loudness.quietness(folder, [CodeTrack(frames, 61, track=one)], LEVEL, 7, 1)
+             for folder, one in ((tmp_path, track), (tmp_path / "softer", softer))]
+    assert found[0].max() > 8
+    np.testing.assert_allclose(*found, atol=0.05)
+
+
+def test_frames_before_the_first_that_counts_do_not(tmp_path, track):
+    frames = np.repeat([1, 2, 3], [20, 25, 16])[:, None].astype(np.uint16)
+    path = tmp_path / "codes.u16"
+    frames.tofile(path)
+    row = CodeTrack(path, 40, track=track, first=20, start=20 * LEVEL)
+    found = loudness.quietness(tmp_path, [row], LEVEL, 4, 1)
+    assert not found[0, 1] and found[0, 3] > 8
+
+
+def test_loud_music_has_no_quiet_codes(tmp_path):
+    (loud,) = data_folder(tmp_path, {"b": steady(-12, 40 * LEVEL)})
+    row = CodeTrack(np.arange(40)[:, None] % 4, 40, track=loud)
+    assert not loudness.quietness(tmp_path, [row], LEVEL, 4, 1).any()
