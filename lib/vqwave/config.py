@@ -1231,9 +1231,8 @@ class CoreConfig(Config):
     drawing: the books of a frame "in_order", each knowing those before it, or "together", none
     knowing the others: as fast as one book, for codes that the conditions nearly decide.
     recent: a cache of the codes that were lately changed to; None: there is none.
-    quiet_cost: what each dB of quiet costs a code when it is drawn, nats; how quiet the music was
-    that it stood in is measured on what is trained on, see `data.loudness`. Of what is sure, each
-    mistake lasts as long: without it what is generated falls quiet more often than music does.
+    quiet_cost: nats that each dB of quiet takes off a code's logit, everywhere but in the loss of
+    training. How quiet the music of each code is, `data.loudness` measures on the training tracks.
     """
 
     kind: str

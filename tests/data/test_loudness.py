@@ -71,7 +71,7 @@ def test_a_code_of_quiet_music_is_as_quiet_as_that(tmp_path, track):
 def test_how_loud_the_whole_is_makes_no_difference(tmp_path, track):
     frames = np.arange(61)[:, None] // 10
     sound = audio.from_u16(audio.read_window(track.path(tmp_path), 0, track.samples))
-    (softer,) = data_folder(tmp_path / "softer", {"a": 0.2 * sound})
+    (softer,) = data_folder(tmp_path / "softer", {"a": 0.5 * sound})
     found = [loudness.quietness(folder, [CodeTrack(frames, 61, track=one)], LEVEL, 7, 1)
              for folder, one in ((tmp_path, track), (tmp_path / "softer", softer))]
     assert found[0].max() > 8

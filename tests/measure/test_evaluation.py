@@ -151,7 +151,7 @@ def test_the_loudness_of_each_side_stands_beside_what_is_generated(evaluated):
     assert list(rows)[:3] == ["the tracks themselves", "training tracks", "validation tracks"]
     assert len(rows) == 3 + len(evaluated.plan.settings)
     expected = loudness.describe([loudness.moments(evaluated.samples(t), evaluated.rate)
-                                  for t in evaluated.test])
+                                  for t in evaluated.test])  # which begin and end with sound
     assert {k: rows["the tracks themselves"][k] for k in expected} == pytest.approx(expected)
     assert found["fresh"]["loudness"][0] != found["loudness"][0]
     assert found["fresh"]["loudness"][1:] == found["loudness"][1:]

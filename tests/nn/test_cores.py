@@ -110,7 +110,7 @@ def test_quiet_codes_cost_what_they_are_told_and_in_training_nothing(rng, books,
     previous = rng.integers(0, CODES, (2, 4, books)).astype("int32")
     before = logits(made, previous)
     quiet = rng.uniform(0, 10, (books, CODES)).astype("float32")
-    made.core.tell_quiet(quiet)
+    made.core.set_quiet(quiet)
     after = logits(made, previous)
     if recent is None:
         np.testing.assert_allclose(after, before - 0.5 * quiet, atol=1e-5)

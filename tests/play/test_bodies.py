@@ -33,7 +33,8 @@ SMALL = {
                     "window": 5, "sinks": 2},
     "transformer-long": {"kind": "transformer", "width": 8, "heads": 2, "layers": 1,
                          "hidden_dim": 8, "window": 32, "sinks": 0},
-    "pixelcnn": {"kind": "pixelcnn", "channels": 6, "kernel_books": 3, "dilations": [1, 2, 1]},
+    "pixelcnn": {"kind": "pixelcnn", "channels": 6, "kernel_books": 3, "dilations": [1, 2, 1],
+                 "quiet_cost": 0.2},
     "pixelcnn-wide": {"kind": "pixelcnn", "channels": 6, "kernel_frames": 3, "kernel_books": 7,
                       "dilations": [1, 2], "recent": {"share": 0.4, "frames": 5, "doubt": 1}},
 }

@@ -13,7 +13,7 @@ from vqwave.config import DataConfig, Split, TrainingConfig
 from vqwave.data import loudness, manifest, windows
 from vqwave.data.codes import OFFSET_STEP, read_frames
 from vqwave.errors import UserError
-from vqwave.nn.generator import Generator
+from vqwave.nn.generator import Generator, load_generator
 from vqwave.progress import QuietReporter
 from vqwave.train.jobs import CodecJob, GeneratorJob
 from vqwave.train.record import RunRecord
@@ -275,7 +275,7 @@ def test_what_is_quiet_is_the_music_s_own_whatever_a_training_begins_with(tmp_pa
     for cost in (0.0, 0.1):
         other = Generator(configs.replace(job.model, core={"quiet_cost": cost}))
         if cost:
-            other.core.tell_quiet(np.full((1, 64), 9, np.float32))
+            other.core.set_quiet(np.full((1, 64), 9, np.float32))
         for part in other.parts.values():
             for variable in part:
                 if variable.name == "bias":
@@ -286,6 +286,17 @@ def test_what_is_quiet_is_the_music_s_own_whatever_a_training_begins_with(tmp_pa
         job.take_weights(model, weights.find(folder, "generator_128"))
         np.testing.assert_array_equal(quiet(), told)
         assert model.core.books.outputs[0][0].bias.numpy()[0] == 0.75
+
+
+def test_a_cost_that_is_taken_back_costs_nothing(tmp_path):
+    model = configs.replace(TINY.generator("generator_512"), core={"quiet_cost": 0.1})
+    costly = Generator(model)
+    costly.core.set_quiet(np.arange(64, dtype=np.float32)[None])
+    weights.save(tmp_path, "generator_512", "", costly.parts,
+                 configs.replace(model, core={"quiet_cost": 0.0}))
+    given = {"previous": np.full((1, 3, 1), 5, np.int32)}
+    made = load_generator(weights.find(tmp_path, "generator_512"))(given)
+    np.testing.assert_allclose(made, costly(given) + 0.1 * np.arange(64), atol=1e-5)
 
 
 def test_without_a_cost_nothing_is_told(folder, tiny_weights):

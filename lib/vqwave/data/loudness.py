@@ -1,8 +1,8 @@
 """How quiet the music is that each code stands in, measured on the tracks that a generator learns.
 
-A generator that falls quiet goes on in what it hears, and finds its way back less often than music
-does: small errors of each frame add up. A price on the codes of quiet music (`quiet_cost` of a
-core) makes up for it, and nothing else in what it learnt is touched.
+What a generator makes falls quiet more often than music does: each frame is drawn from those before
+it, and small errors add up. A price on the codes of quiet music, `quiet_cost` of a core, makes up
+for it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from . import audio, codes
+from .silence import SILENT_DB
 
-UNDER, MOST = 15.0, 25.0
-"""Music is quiet that lies so many dB under the median of all; by so many dB at most it is more
-quiet than that.
+QUIET_UNDER, MOST_QUIET = 15.0, 25.0
+"""dB: music is quiet that lies so far under the median of all that is not silent, and is counted as
+so much quieter than that at most.
 """
 
 WINDOW = 0.2
@@ -30,8 +31,8 @@ DOUBT = 20
 
 def quietness(data_dir, rows: list[codes.CodeTrack], level: int, num_codes: int,
               books: int) -> np.ndarray:
-    """By how much the music of each code is quieter than `UNDER` its median: over the n frames that
-    it stands in, Σ min(MOST, max(0, median − UNDER − loudness)) / (n + DOUBT).
+    """How quiet the music of each code is: over the n frames that it stands in,
+    Σ min(MOST_QUIET, max(0, median − QUIET_UNDER − loudness)) / (n + DOUBT).
 
     Args:
         data_dir: the prepared folder. rows: tracks at their own pitch.
@@ -42,10 +43,12 @@ def quietness(data_dir, rows: list[codes.CodeTrack], level: int, num_codes: int,
     """
     below, counts = np.zeros((2, books, num_codes))
     heard = [loudness(data_dir, row, row.frames, level) for row in rows]
-    floor = np.median(np.concatenate(heard)) - UNDER
+    every = np.concatenate(heard or [np.zeros(0)])
+    loud = every[every > SILENT_DB]
+    floor = (np.median(loud) if loud.size else 0.0) - QUIET_UNDER
     for row, each in zip(rows, heard, strict=True):
         frames = codes.read_frames(row.path, row.first, row.frames, books)
-        quiet = np.clip(floor - each, 0, MOST)
+        quiet = np.clip(floor - each, 0, MOST_QUIET)
         for book in range(books):
             below[book] += np.bincount(frames[:, book], quiet, minlength=num_codes)
             counts[book] += np.bincount(frames[:, book], minlength=num_codes)
@@ -54,7 +57,7 @@ def quietness(data_dir, rows: list[codes.CodeTrack], level: int, num_codes: int,
 
 def loudness(data_dir, row: codes.CodeTrack, frames: int, level: int) -> np.ndarray:
     """The rms of `WINDOW` around each of so many frames of a track, dBFS, not less than -120:
-    float64 [frames].
+    float32 [frames].
     """
     path, most = row.track.path(Path(data_dir)), row.track.samples - row.start
     power = np.zeros(frames)
@@ -69,4 +72,4 @@ def loudness(data_dir, row: codes.CodeTrack, frames: int, level: int) -> np.ndar
     # What is outside of the piece counts as silence.
     total = np.concatenate([[0.0], np.pad(power, side).cumsum()])
     power = (total[2 * side + 1 :] - total[: -2 * side - 1]) / (2 * side + 1)
-    return 10 * np.log10(np.maximum(power, 1e-12))
+    return (10 * np.log10(np.maximum(power, 1e-12))).astype(np.float32)

@@ -211,8 +211,8 @@ class Outputs(layers.Dense):
         outputs = super().call(inputs, training=training)
         return outputs if training or not self.cost else outputs - self.cost * self.quiet
 
-    def tell(self, quiet: np.ndarray):
-        """See `Core.tell_quiet`; float32 [its books, num_codes]."""
+    def set_quiet(self, quiet: np.ndarray):
+        """See `Core.set_quiet`; float32 [its books, num_codes]."""
         wide = np.pad(quiet, ((0, 0), (0, self.units // self.books - quiet.shape[1])))
         self.quiet.assign(wide.ravel())
 
@@ -297,13 +297,13 @@ class Core(keras.Model):
                 kernels.append(np.pad(kernel, ((0, 0), (0, units // books - len(unit)))))
             layer.kernel.assign(np.concatenate(kernels, axis=1))
 
-    def tell_quiet(self, quiet: np.ndarray):
+    def set_quiet(self, quiet: np.ndarray):
         """How quiet the music is that each code stands in, of a core with `quiet_cost`: dB, float32
         [books, num_codes].
         """
         left = quiet
         for layer, books in self.books.outputs:
-            layer.tell(left[:books])
+            layer.set_quiet(left[:books])
             left = left[books:]
 
     def _join(self, previous, context, training=False):

@@ -13,7 +13,7 @@ import keras
 from keras import ops
 
 from .. import weights
-from ..config import GeneratorConfig
+from ..config import QUIET, GeneratorConfig
 from .conditions import CONDITIONS, join
 from .cores import CORES
 
@@ -80,7 +80,8 @@ class Generator(keras.Model):
 def load_generator(weight_set: weights.WeightSet) -> Generator:
     """The Keras `Generator` of a set."""
     model = Generator(weight_set.config)
-    take_weights(model, weight_set)
+    # How quiet the music of codes is is not asked for where it costs nothing.
+    take_weights(model, weight_set, but="" if model.config.core.quiet_cost else QUIET)
     return model
 
 

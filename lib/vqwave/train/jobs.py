@@ -312,6 +312,12 @@ class GeneratorJob(Job):
             self.rows[track.file].append(codes.cut(
                 track, variant, self.spans[track.file], entry, model.level, *(
                     (above[0][2], model.source_level) if above else ())))
+        self.quiet = None
+        if model.core.quiet_cost:
+            # The first row of a track is the one of its own pitch and full length.
+            self.quiet = loudness.quietness(
+                self.data_dir, [self.rows[t.file][0] for t in self.train], model.level,
+                model.num_codes, model.books)
         self._choose_window(say)
         self._describe_labels(say)
         sides = [self._rows(self.train), self._rows(self.val or self.train)]
@@ -355,21 +361,19 @@ class GeneratorJob(Job):
     def build(self, seed: int):
         model = nn_generator.Generator(self.model)
         start_from_codebooks(model, self.codec_weights, seed)
-        self._tell_quiet(model)
+        self._set_quiet(model)
         return model
 
     def take_weights(self, model, weight_set: weights.WeightSet):
         nn_generator.take_weights(model, weight_set, but=QUIET)
-        self._tell_quiet(model)
+        self._set_quiet(model)
 
-    def _tell_quiet(self, model):
-        """Which codes stand in quiet music is this music's own, whatever the weights are from."""
-        if not self.model.core.quiet_cost:
-            return
-        # The first row of a track is the one of its own pitch and full length.
-        quiet = loudness.quietness(self.data_dir, [self.rows[t.file][0] for t in self.train],
-                                   self.model.level, self.model.num_codes, self.model.books)
-        model.core.tell_quiet(quiet)
+    def _set_quiet(self, model):
+        """How quiet the music of each code is, is measured on these tracks, whatever else the
+        weights are from.
+        """
+        if self.quiet is not None:
+            model.core.set_quiet(self.quiet)
 
     def compile_options(self) -> dict:
         return {"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...data import audio
+from ...data import audio, silence
+from ...progress import QuietReporter
 from .part import Part, side_by_side
 
 MOMENT, QUIET_DB, BEGINNING = 0.4, -40.0, 30.0
@@ -31,8 +32,7 @@ class Loudness(Part):
             if tracks:
                 key = common | {"tracks": evaluation.corpus(tracks)}
                 rows.append({"what": what} | evaluation.figure(
-                    key, lambda tracks=tracks: describe(
-                        [moments(evaluation.samples(t), evaluation.rate) for t in tracks]), what))
+                    key, lambda tracks=tracks: describe(_listen(evaluation, tracks)), what))
         for setting in plan.settings:
             key = common | {"seeds": list(plan.seeds), "minutes": plan.minutes,
                             **setting.key(chain), "by": evaluation.chain_key(setting.depth)}
@@ -45,12 +45,24 @@ class Loudness(Part):
     def write(self, page, sides, evaluation):
         page.heading("How loud it is")
         page.add(f"The median of moments of {MOMENT:g} s, and how many of them are under "
-                 f"{QUIET_DB:g} dBFS; of whole pieces, and of the first {BEGINNING:g} s of each.")
+                 f"{QUIET_DB:g} dBFS; of whole pieces, and of the first {BEGINNING:g} s of each. "
+                 f"Tracks without the silence at their ends.")
         page.tables(side_by_side([[
             ("", "median dBFS", f"under {QUIET_DB:g}", "at first", f"under {QUIET_DB:g} at first"),
             *((row["what"], f"{row['median_db']:.1f}", f"{row['quiet']:.1%}",
                f"{row['first_db']:.1f}", f"{row['first_quiet']:.1%}") for row in found[self.name])]
             for found in sides.values()]))
+
+
+def _listen(evaluation, tracks) -> list[np.ndarray]:
+    """The `moments` of each track, without the silence at its ends; those of silent ones whole."""
+    spans = silence.measure(evaluation.data_dir, tracks, QuietReporter(), keep=False)
+    made = []
+    for track in tracks:
+        first, last = spans[track.file].within(track.samples, 0)
+        sound = evaluation.samples(track, first, last - first if last > first else None)
+        made.append(moments(sound, evaluation.rate))
+    return made
 
 
 def moments(sound, rate: int) -> np.ndarray:
