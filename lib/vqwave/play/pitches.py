@@ -20,13 +20,15 @@ from .export import cache_folder
 WINDOW = 0.3715
 """Seconds of a code that are listened to."""
 
-LOWEST, HIGHEST = 100.0, 4000.0
-"""Hertz between which a pitch is heard."""
+LOWEST, HIGHEST = 100.0, 1500.0
+"""Hertz between which a pitch is heard. What sounds above are overtones, whose pitch classes are
+often others than their notes'.
+"""
 
 FLOOR = 1e-6
 """Power, of a full-scale sine, that is as good as none: a code that is softer has no pitch."""
 
-_VERSION = "1"
+_VERSION = "2"
 _AROUND = 8  # frames to either side of those that are listened to
 _BATCH = 32
 
