@@ -324,17 +324,33 @@ def tags(folder, name: str) -> list[str]:
 
 
 def labels(folder, chain: configs.ChainConfig) -> tuple[str, ...]:
-    """The labels that the generators of a chain in a folder were trained with, as the files beside
-    them say; the sets themselves are not read.
+    """The labels that the generators of a chain in a folder were trained with."""
+    return next((model.labels.names for model in _generators(folder, chain).values()
+                 if model.labels), ())
+
+
+def temperatures(folder, chain: configs.ChainConfig) -> dict[int, float]:
+    """The temperature that the generator of each level of a chain plays with where nothing else is
+    said; 1 where there is none in the folder.
     """
-    for name in chain.generators.values():
+    there = _generators(folder, chain)
+    return {level: there[level].sampling.temperature if level in there else 1.0
+            for level in chain.sizes}
+
+
+def _generators(folder, chain: configs.ChainConfig) -> dict[int, configs.GeneratorConfig]:
+    """The generators of a chain in a folder by their levels, as the files beside them say; the sets
+    themselves are not read.
+    """
+    found = {}
+    for level, name in chain.generators.items():
         for tag in tags(folder, name)[-1:]:
             with contextlib.suppress(configs.ConfigError):
                 values = configs.upgrade(configs.load_yaml(config_path(folder, name, tag)))
                 model = configs.validate_model(values.get("model"), name)
-                if isinstance(model, configs.GeneratorConfig) and model.labels:
-                    return model.labels.names
-    return ()
+                if isinstance(model, configs.GeneratorConfig):
+                    found[level] = model
+    return found
 
 
 def chain(folder, preset: configs.Preset | None = None) -> configs.ChainConfig:

@@ -166,6 +166,8 @@ def test_a_form_begins_where_the_chain_ends_and_gives_a_temperature_to_each_leve
     named = Settings.parse({"level": 8, "temperature": {"128": 0.5, "8": "0.25", "4096": 7}}, chain)
     assert named.temperature == (1.0, 0.5, 1.0, 0.25)
     assert named.temperatures == dict(zip(LEVELS, named.temperature, strict=True))
+    shipped = Settings.parse({"temperature": {"128": 0.5}}, chain, {512: 1.1, 128: 0.8, 8: 0.7})
+    assert shipped.temperature == (1.1, 0.5, 1.0, 0.7)
     three = Settings.parse({"mode": "vary", "recording": "x", "temperature": [0.1, 0.2]},
                            replace(chain, levels=chain.levels[2:], end=None))
     assert three.chain == (32, 8) and three.keep == 32 and three.temperatures == {8: 0.2}
@@ -424,6 +426,17 @@ def labelled(tiny_weights, tmp_path_factory):
     studio = Studio(tiny_weights.codecs, [folder])
     yield studio
     studio.close()
+
+
+def test_a_form_begins_with_the_temperatures_that_the_generators_have(tiny_weights, tmp_path):
+    model = replace(preset("tiny").generator(512), sampling={"temperature": 0.7})
+    chains.save_generator(tmp_path, model, 2.0)
+    weights.save_chain(tmp_path, CHAIN)
+    with contextlib.closing(Studio(tiny_weights.codecs, [tmp_path])) as studio:
+        [folder] = studio.about()["folders"]
+        assert folder["temperatures"] == [0.7, 1.0, 1.0, 1.0]
+        assert studio.settings({}).temperature == (0.7, 1.0, 1.0, 1.0)
+        assert studio.settings({"temperature": "1,1,1,1"}).temperature == (1.0,) * 4
 
 
 def test_a_take_of_weights_with_labels_begins_with_one_and_passes_into_others(labelled, tmp_path):
@@ -945,7 +958,7 @@ def test_the_page_offers_clips_that_the_notice_names_and_what_a_link_says(client
     assert len(about["clips"]) == 3 and about["rate"] == RATE
     assert about["folders"][0] | {"name": weights_folder} == {
         "name": weights_folder, "epochs": [""], "ending": CHAIN.ending, "levels": list(LEVELS),
-        "labels": []}
+        "labels": [], "temperatures": [1.0] * len(LEVELS)}
     clip = json.loads(client("/studio/clips/love_theme", {})[1])
     assert clip["name"] == "Love Theme (Ryan Reilly)" and clip["seconds"] == pytest.approx(30, abs=0.1)
     assert client("/studio/clips/none", {})[0] == 400

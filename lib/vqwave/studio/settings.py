@@ -65,14 +65,16 @@ class Settings:
     score: tuple = ()
 
     @classmethod
-    def parse(cls, given: dict, chain: ChainConfig) -> Settings:
+    def parse(cls, given: dict, chain: ChainConfig,
+              temperatures: dict[int, float] | None = None) -> Settings:
         """Settings from what a form or a link says; what is left out has its default, no seed draws
         one.
 
         Args:
-            given: temperature is a mapping from level to number (a level that it leaves out has 1),
-                or a number for each level from the top down, in a list or with commas between.
+            given: temperature is a mapping from level to number, or a number for each level from
+                the top down, in a list or with commas between.
             chain: that of the folder of weights; the default of `level` is where it ends.
+            temperatures: of levels that `given` leaves out; 1 where nothing is said.
 
         Raises:
             UserError: names the field and what it may be.
@@ -85,7 +87,8 @@ class Settings:
         level = read_choice(given, "level", chain.sizes, chain.ending, "The level to stop at")
         temperature = given.get("temperature", {})
         if isinstance(temperature, dict):
-            temperature = [temperature.get(str(x), 1.0) for x in chain.sizes]
+            own = temperatures or {}
+            temperature = [temperature.get(str(x), own.get(x, 1.0)) for x in chain.sizes]
         if isinstance(temperature, str):
             temperature = temperature.split(",")
         if not isinstance(temperature, list | tuple) or len(temperature) != len(chain.sizes):

@@ -179,7 +179,8 @@ class Studio:
         if folder not in self.playing:
             raise UserError(f"There are no generators in {folder}; its codecs can be heard on the "
                             f"other page.")
-        settings = Settings.parse(given | {"weights": folder}, self.chains[folder])
+        settings = Settings.parse(given | {"weights": folder}, self.chains[folder],
+                                  self._temperatures(folder))
         if settings.mode == "continue" and (there := self._recordings.get(settings.recording)):
             # As much as there is: what is said of the take then holds.
             left = round(there.seconds - settings.prompt_start, 5)
@@ -214,6 +215,7 @@ class Studio:
             "folders": [{"name": name, "epochs": self.epochs(name),
                          "ending": self.chains[name].ending,
                          "levels": list(self.chains[name].sizes),
+                         "temperatures": list(self._temperatures(name).values()),
                          "labels": list(weights.labels(self.folders[name], self.chains[name]))}
                         for name in self.playing],
             "codecs": list(self.folders),
@@ -248,6 +250,10 @@ class Studio:
         tags = {tag for name in self.chains[folder].generators.values()
                 for tag in weights.tags(path, name)}
         return sorted(tags, key=lambda t: (t.isdigit(), -int(t) if t.isdigit() else len(t)))
+
+    def _temperatures(self, folder: str) -> dict[int, float]:
+        """What each level of a folder's chain plays with where nothing else is asked for."""
+        return weights.temperatures(self.folders[folder], self.chains[folder])
 
     def _folder(self, folder: str) -> Path:
         if folder not in self.folders:

@@ -54,7 +54,7 @@ export class Form {
 
   /** What a folder of weights offers. */
   lay() {
-    const { levels, ending, epochs, labels } = this.folder;
+    const { levels, ending, epochs, labels, temperatures } = this.folder;
     this.labelled.hidden = !labels.length;
     this.label.replaceChildren(element("option", { value: "" }, "any of them"), ...labels.map((name) => element("option", { value: name }, name)));
     const frames = (level) => `${level}x, ${Math.round(this.rate / level).toLocaleString("en")} frames a second`;
@@ -62,9 +62,9 @@ export class Form {
     const above = levels.slice(0, -1);
     const near = (i) => (i === 0 ? "free" : i === above.length - 1 ? "close" : "between");
     this.keeps.replaceChildren(...above.map((level, i) => this.radio("keep", level, near(i), `keeps ${level}x`, i === 0)));
-    this.sliders.replaceChildren(...levels.map((level) => {
-      const shown = element("output", {}, "1");
-      return element("label", { class: "slide" }, element("span", {}, `${level}x`), element("input", { type: "range", id: `temperature-${level}`, min: 0, max: 2, step: 0.01, value: 1, "aria-label": `Temperature of level ${level}`, oninput: (event) => (shown.textContent = event.target.value) }), shown);
+    this.sliders.replaceChildren(...levels.map((level, i) => {
+      const shown = element("output", {}, String(temperatures[i]));
+      return element("label", { class: "slide" }, element("span", {}, `${level}x`), element("input", { type: "range", id: `temperature-${level}`, min: 0, max: 2, step: 0.01, value: temperatures[i], "aria-label": `Temperature of level ${level}`, oninput: (event) => (shown.textContent = event.target.value) }), shown);
     }));
     const named = epochs.filter(Boolean).map((tag) => element("option", { value: tag }, tag === "best" ? "best" : `epoch ${Number(tag)}`));
     this.epoch.replaceChildren(element("option", { value: "" }, epochs.includes("") ? "the shipped set" : "the best set"), ...named);
