@@ -1553,11 +1553,13 @@ class GeneratorConfig(Config):
         """What it is told of labels, or None where it was made without."""
         return next((c for c in self.conditions if isinstance(c, Labels)), None)
 
-    def with_labels(self, labels: Labels) -> GeneratorConfig:
-        """The same with these labels in the place of its own, or besides its other conditions."""
-        new = to_dict(labels)
-        others = [new if one is self.labels else to_dict(one) for one in self.conditions]
-        return replace(self, conditions=others if self.labels else [*others, new])
+    def with_labels(self, labels: Labels | None) -> GeneratorConfig:
+        """The same with these labels in the place of its own, or besides its other conditions;
+        None: it is told none.
+        """
+        new = [to_dict(labels)] if labels else []
+        each = [new if one is self.labels else [to_dict(one)] for one in self.conditions]
+        return replace(self, conditions=sum(each, []) + ([] if self.labels else new))
 
     def is_guided(self, sampling: Sampling) -> bool:
         """Whether its codes are drawn from what it says with labels and without."""

@@ -277,7 +277,17 @@ def test_a_training_that_goes_on_keeps_its_vocabulary(data, tiny_weights, tmp_pa
         run(configs.preset("tiny").generator(NAME), data, tiny_weights.codecs, out)
 
 
-def test_training_begins_with_weights_of_the_same_labels_alone(trained, data, tiny_weights, tmp_path):
+def test_weights_without_labels_learn_them(data, tiny_weights, tmp_path):
+    say, out = Told(), tmp_path / "out"
+    run(labelled(), data, tiny_weights.codecs, out, say, start_from=tiny_weights.generators)
+    assert any(line.startswith("begins with") and line.endswith(", and learns labels by folder (high, low)")
+               for line in say.lines)
+    assert weights.find(out, NAME).config.labels.names == ("high", "low")
+    run(labelled(), data, tiny_weights.codecs, out, steps=4, start_from=tiny_weights.generators)
+    assert weights.find(out, NAME, "best").config.labels.names == ("high", "low")
+
+
+def test_training_never_begins_with_weights_of_other_labels(trained, data, tiny_weights, tmp_path):
     source, _ = trained
     say = Told()
     run(labelled(), data, tiny_weights.codecs, tmp_path / "on", say, start_from=source)
@@ -286,7 +296,6 @@ def test_training_begins_with_weights_of_the_same_labels_alone(trained, data, ti
         (labelled(names=["low", "mid"]), source,
          r"with labels by folder \(high, low\); it cannot go on with labels by folder \(low, mid\)"),
         (configs.preset("tiny").generator(NAME), source, "it cannot go on with no labels"),
-        (labelled(), tiny_weights.generators, r"was trained with no labels; it cannot go on with labels"),
     ):
         with pytest.raises(UserError, match=said):
             run(model, data, tiny_weights.codecs, tmp_path / "other", start_from=start)

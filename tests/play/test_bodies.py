@@ -11,9 +11,9 @@ from keras import ops
 
 from vqwave import config as configs
 from vqwave import weights
-from vqwave.config import QUIET, CodecConfig, GeneratorConfig, Sampling
+from vqwave.config import QUIET, SHARES, CodecConfig, GeneratorConfig, Sampling
 from vqwave.nn.cores import CORES
-from vqwave.nn.generator import Generator
+from vqwave.nn.generator import Generator, take_weights
 from vqwave.play import engine
 from vqwave.play.engine import CodecEngine
 from vqwave.play.loops import LOOPS
@@ -97,6 +97,7 @@ def case(request, tmp_path_factory):
         given["source"] = rng.integers(0, 8, (3, frames, config.source.books)).astype(np.int32)
         context = ops.convert_to_numpy(model.context(given))
     return SimpleNamespace(config=config, model=model, given=given, context=context,
+                           shapes={v.path: v.shape for v in model.core.weights},
                            codes=codes, start=start[:, 0], found=weights.find(folder, config.name),
                            draws=rng.random(codes.shape, np.float32))
 
@@ -105,6 +106,32 @@ def case(request, tmp_path_factory):
 def taught(case):
     """Teacher-forced logits float32 [3, STEPS, books, codes]."""
     return ops.convert_to_numpy(case.model(case.given))
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_labels_that_weights_never_knew_make_no_difference_until_they_are_learnt(case, taught, first):
+    """A model with labels, before its other conditions or behind them, takes weights without."""
+    told = {"kind": "labels", "of": "folder", "names": ["a", "b"], "channels": 4}
+    others = [configs.to_dict(one) for one in case.config.conditions]
+    config = configs.replace(case.config, conditions=[told, *others] if first else [*others, told])
+    assert config.with_labels(None) == case.config
+    made = Generator(config)
+    start = [v.numpy() for v in made.conditions["label"].weights]
+    take_weights(made, case.found)
+    for label in (0, 2):
+        labels = np.tile(np.array([[label, SHARES]], np.int32), (3, 1, 1, 1))
+        np.testing.assert_allclose(made(case.given | {"label": labels}), taught, atol=1e-5)
+    # They are as they began, and what they go through can learn.
+    for v, array in zip(made.conditions["label"].weights, start, strict=True):
+        np.testing.assert_array_equal(v, array)
+    rows = [v for v in made.core.trainable_variables if not v.numpy().all()
+            and v.shape[0] > case.shapes.get(v.path, (0,))[0]]
+    assert rows
+    for v in rows:
+        v.assign(keras.random.normal(v.shape))
+    moved = [made(case.given | {"label": np.tile(np.array([[x, SHARES]], np.int32), (3, 1, 1, 1))})
+             for x in (0, 2)]
+    assert np.abs(moved[0] - moved[1]).max() > 1e-3
 
 
 def precisions(case):

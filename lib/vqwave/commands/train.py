@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
         f"--help): {', '.join(_passed_on())}.",
         "--data-dir data/my_music --hours 1",
         "--data-dir data/my_music --hours 20 --from-scratch",
-        "--data-dir data/both --from-scratch --label folder",
+        "--data-dir data/both --label folder",
     )
     parser.add_argument("--list", action=_List, nargs=0,
                         help="print what presets there are, and exit")
@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
                         help=f"see {cli.command('train-generator')} --help")
     parser.add_argument("--gain", type=cli.field(config.TrainingConfig, "gain"), metavar="DB",
                         help=f"see {cli.command('train-generator')} --help")
-    options.add_label(parser, "(with --from-scratch, or weights that were trained with it)")
+    options.add_label(parser)
     parser.add_argument("--scheduler", metavar="tcp://HOST:PORT",
                         help=f"see {cli.command('train-generator')} --help")
     parser.add_argument("--no-fp16", action="store_true",

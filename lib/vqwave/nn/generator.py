@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 
 import keras
+import numpy as np
 from keras import ops
 
 from .. import weights
@@ -87,8 +88,14 @@ def load_generator(weight_set: weights.WeightSet) -> Generator:
 
 def take_weights(model: Generator, weight_set: weights.WeightSet, but: str = ""):
     """The weights of a set into a model of its shapes; variables named `but` stay as they are, and
-    the set need not have them.
+    the set need not have them. A model with labels takes a set without them as well: what it is
+    told makes no difference at first.
     """
+    if model.config.labels and not weight_set.config.labels:
+        plain = Generator(model.config.with_labels(None))
+        take_weights(plain, weight_set, but)
+        _take_plain(model, plain)
+        return
     for part, variables in model.parts.items():
         arrays = weight_set.load(part)
         if but:
@@ -96,3 +103,17 @@ def take_weights(model: Generator, weight_set: weights.WeightSet, but: str = "")
             arrays = {path: array for path, array in arrays.items()
                       if path.rsplit("/", 1)[-1] != but}
         weights.assign(variables, arrays, weight_set.files[part])
+
+
+def _take_plain(model: Generator, plain: Generator):
+    """The weights of the same model without labels, and zeros for what the labels' rows of the
+    context go through.
+    """
+    for name, condition in plain.conditions.items():
+        model.conditions[name].set_weights(condition.get_weights())
+    conditions = model.config.conditions
+    after = sum(c.channels for c in conditions[conditions.index(model.config.labels) + 1 :])
+    known = {v.path: ops.convert_to_numpy(v) for v in plain.core.weights}
+    for v in model.core.weights:
+        rows = known.get(v.path, np.zeros((0, *v.shape[1:]), "float32"))
+        v.assign(np.insert(rows, [len(rows) - after] * (v.shape[0] - len(rows)), 0.0, axis=0))

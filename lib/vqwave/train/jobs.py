@@ -34,6 +34,8 @@ class Job:
     """
 
     shown: tuple[str, ...]
+    gives_labels = False
+    """Whether it can begin with weights that know no labels, and give the model some."""
 
     def __init__(self, model: config.CodecConfig | config.GeneratorConfig, data_dir):
         self.model, self.data_dir = model, data_dir
@@ -253,6 +255,7 @@ class GeneratorJob(Job):
     """
 
     shown = ("bits", "top1", "val_bits", "val_top1")
+    gives_labels = True
 
     def judgement(self, loss: float) -> str:
         # The loss is a mean over the books of a frame.

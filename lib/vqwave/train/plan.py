@@ -312,10 +312,9 @@ def _check_labels(plan: Plan, tracks):
         return
     for name in plan.chain.generators.values():
         there = plan.origin.set_of(name).config.labels
-        if there is None or there.of != plan.label:
-            had = there.summary if there else "no labels"
+        if there and there.of != plan.label:
             raise UserError(f"--label {plan.label}: {name} in {plan.origin.generators} was trained "
-                            f"with {had}; --from-scratch trains one that knows them")
+                            f"with {there.summary}; --from-scratch trains one that knows others")
 
 
 TREATMENTS = ("keep", "decoder", "whole")

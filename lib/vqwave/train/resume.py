@@ -81,7 +81,7 @@ def find_start(job, options: RunOptions, training: TrainingConfig, data: DataCon
                            steps=None if options.minutes else training.steps)
         start = Start(record, state.path)
         if begin or source:
-            _check_labels(begin or source, job.model)
+            _check_labels(begin or source, job)
         if begin:
             _check_part(begin.record.get("codes_of"), name, options)
             _rewind(record, begin, options, saved)
@@ -102,16 +102,22 @@ def _settle(kept, asked, given):
 
 def _begin_with(record: RunRecord, source: weights.WeightSet, options: RunOptions,
                 say) -> weights.WeightSet:
-    say(f"begins with {source.summary}")
+    new = record.model.labels and not source.config.labels
+    say(f"begins with {source.summary}" + (f", and learns {record.model.labels.summary}"
+                                           if new else ""))
     if options.decoder_only:
         record.codes_of = source.codes_id
     record.tracks = list(source.record.get("tracks") or ())
     return source
 
 
-def _check_labels(source: weights.WeightSet, model):
-    """Raises `UserError` where a model was trained with other labels than it is to have."""
-    if (said := _other_labels(source.config, model)) is not None:
+def _check_labels(source: weights.WeightSet, job):
+    """Raises `UserError` where a model was trained with other labels than it is to have, or with
+    none and cannot be given any.
+    """
+    if job.gives_labels and source.config.labels is None:
+        return
+    if (said := _other_labels(source.config, job.model)) is not None:
         raise UserError(f"{source.summary}: was trained with {said[0]}; it cannot go on with "
                         f"{said[1]}")
 
