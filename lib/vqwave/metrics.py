@@ -115,6 +115,11 @@ def si_sdr(original, reconstruction) -> float:
     return _decibels(scale * scale * xx / noise if noise > 0.0 else math.inf)
 
 
+def power_db(power) -> np.ndarray:
+    """10·log10 of powers, not less than -120."""
+    return 10.0 * np.log10(np.maximum(power, 10.0 ** (-DB_LIMIT / 10)))
+
+
 def rms_db(audio) -> float:
     """The rms of float [samples] in dB of full scale, not less than -120."""
     return _full_scale_db(math.sqrt(float(np.mean(np.square(audio, dtype=np.float64)))))

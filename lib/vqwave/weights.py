@@ -323,22 +323,7 @@ def tags(folder, name: str) -> list[str]:
     return sorted(found, key=lambda t: (not t.isdigit(), t == "", t))
 
 
-def labels(folder, chain: configs.ChainConfig) -> tuple[str, ...]:
-    """The labels that the generators of a chain in a folder were trained with."""
-    return next((model.labels.names for model in _generators(folder, chain).values()
-                 if model.labels), ())
-
-
-def temperatures(folder, chain: configs.ChainConfig) -> dict[int, float]:
-    """The temperature that the generator of each level of a chain plays with where nothing else is
-    said; 1 where there is none in the folder.
-    """
-    there = _generators(folder, chain)
-    return {level: there[level].sampling.temperature if level in there else 1.0
-            for level in chain.sizes}
-
-
-def _generators(folder, chain: configs.ChainConfig) -> dict[int, configs.GeneratorConfig]:
+def generators(folder, chain: configs.ChainConfig) -> dict[int, configs.GeneratorConfig]:
     """The generators of a chain in a folder by their levels, as the files beside them say; the sets
     themselves are not read.
     """

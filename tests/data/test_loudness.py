@@ -29,7 +29,7 @@ def track(tmp_path):
 def test_loudness_is_that_of_what_lies_around_a_frame(tmp_path, track, monkeypatch, block):
     monkeypatch.setattr(loudness, "BLOCK", block)
     row = CodeTrack(np.zeros((61, 1), int), 61, track=track)
-    found = loudness.loudness(tmp_path, row, 61, LEVEL)
+    found = loudness.loudness(tmp_path, row, LEVEL)
     # Four frames to either side: 0.21 s in all.
     assert found[4:16] == pytest.approx(-20, abs=0.01)
     assert found[24:36] == pytest.approx(-41, abs=0.05)
@@ -41,8 +41,8 @@ def test_loudness_is_that_of_what_lies_around_a_frame(tmp_path, track, monkeypat
 
 
 def test_a_part_of_a_track_is_that_part(tmp_path, track):
-    row = CodeTrack(np.zeros((9, 1), int), 9, track=track, start=30 * LEVEL)
-    assert loudness.loudness(tmp_path, row, 5, LEVEL)[2] == pytest.approx(
+    row = CodeTrack(np.zeros((5, 1), int), 5, track=track, start=30 * LEVEL)
+    assert loudness.loudness(tmp_path, row, LEVEL)[2] == pytest.approx(
         -41 + 10 * np.log10(5 / 9), abs=0.05)
 
 
@@ -64,7 +64,7 @@ def test_a_code_of_quiet_music_is_as_quiet_as_that(tmp_path, track):
     # Once heard in silence is not yet known to be silent: 25 dB, of which it has one in 21.
     assert found[1, 2] == pytest.approx(25 / 21, abs=0.01)
     assert not found[0, 2:].any() and not found[:, 1].any() and not found[1, 4]
-    quiet = np.clip(-35 - loudness.loudness(folder, row, 61, LEVEL), 0, 25)
+    quiet = np.clip(-35 - loudness.loudness(folder, row, LEVEL), 0, 25)
     assert found[0, 0] == pytest.approx(quiet.sum() / (61 + 20), rel=1e-3)
 
 
@@ -91,3 +91,13 @@ def test_loud_music_has_no_quiet_codes(tmp_path):
     (loud,) = data_folder(tmp_path, {"b": steady(-12, 40 * LEVEL)})
     row = CodeTrack(np.arange(40)[:, None] % 4, 40, track=loud)
     assert not loudness.quietness(tmp_path, [row], LEVEL, 4, 1).any()
+
+
+def test_of_many_tracks_some_are_enough(tmp_path, monkeypatch):
+    tracks = data_folder(tmp_path, {f"{i}": steady(-20 - 25 * (i == 4), 40 * LEVEL) for i in range(5)})
+    rows = [CodeTrack(np.full((40, 1), i), 40, track=track) for i, track in enumerate(tracks)]
+    every = loudness.quietness(tmp_path, rows, LEVEL, 5, 1)
+    monkeypatch.setattr(loudness, "MOST_TRACKS", 3)  # the first, the third and the fifth
+    np.testing.assert_array_equal(loudness.quietness(tmp_path, rows, LEVEL, 5, 1), every)
+    monkeypatch.setattr(loudness, "MOST_TRACKS", 2)
+    assert every.max() > 5 and not loudness.quietness(tmp_path, rows, LEVEL, 5, 1).any()

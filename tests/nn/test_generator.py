@@ -121,7 +121,7 @@ def test_no_logit_depends_on_a_later_frame(generators, kind, rng):
         x = embedded if context is None else ops.concatenate([embedded, context], axis=-1)
         for lstm in core.lstms:
             x = lstm(x)
-        picked = ops.sum(core.books.outputs[0][0](x)[:, t] ** 2)
+        picked = ops.sum(core.books.outputs[0](x)[:, t] ** 2)
     seen = np.abs(tape.gradient(picked, embedded).numpy()).sum(axis=(0, 2))
     assert (seen[: t + 1] > 0).all()
     assert (seen[t + 1 :] == 0).all()
@@ -146,10 +146,10 @@ def test_an_output_of_its_own_says_how_likely_a_code_is_to_stay(generators, rng)
         generator = generators[kind]
         core, count = generator.core, generator.config.num_codes
         given = inputs(generator.config, rng)
-        layers = [layer for layer, _ in core.books.outputs]
+        layers = core.books.outputs
         kept = [layer.kernel.numpy() for layer in layers]
-        for layer, books in core.books.outputs:
-            assert layer.units == books * (count + 1)
+        for layer in layers:
+            assert layer.units == layer.books * (count + 1)
             layer.kernel.assign(0 * layer.kernel)
         p = ops.softmax(generator(given)).numpy()
         for layer, kernel in zip(layers, kept, strict=True):

@@ -17,6 +17,7 @@ from prepared import data_folder, music
 from vqwave import config as configs
 from vqwave import files, weights
 from vqwave.config import DataConfig, TrainingConfig
+from vqwave.data import loudness
 from vqwave.errors import Interrupted, UserError
 from vqwave.nn.codec import load_codec
 from vqwave.nn.generator import Generator, load_generator
@@ -240,6 +241,19 @@ def test_a_finished_run_says_so_and_more_steps_go_on(train, begun):
     assert weights.epochs(begun, GENERATOR)[-1] == 4
     assert [line.split(",")[0]
             for line in (begun / f"{GENERATOR}.csv").read_text().splitlines()[1:]] == list("0123")
+
+
+def test_what_is_quiet_is_measured_before_the_first_step_alone(train, tmp_path, monkeypatch):
+    """A run that goes on has it in its saved state."""
+    costly = configs.override(WIDE, {"core": {"quiet_cost": 0.1}}, "test")
+    quiet = np.arange(costly.books * costly.num_codes, dtype=np.float32).reshape(costly.books, -1)
+    monkeypatch.setattr(loudness, "quietness", lambda *_: quiet)
+    train(tmp_path, config=costly, steps=2, epochs=1)
+    monkeypatch.delattr(loudness, "quietness")
+    train(tmp_path, config=costly, steps=4, epochs=2)
+    arrays = weights.find(tmp_path, GENERATOR, 2).load("generator")
+    kept = [array for path, array in arrays.items() if path.endswith("/quiet")]
+    np.testing.assert_array_equal(np.concatenate(kept)[: costly.num_codes], quiet[0])
 
 
 def test_start_from_begins_with_the_weights_of_another_run(train, tmp_path, straight, tiny_weights):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import metrics
 from . import audio, codes
 from .silence import SILENT_DB
 
@@ -25,6 +26,9 @@ WINDOW = 0.2
 BLOCK = 4096
 """Frames read at once."""
 
+MOST_TRACKS = 1000
+"""So many tracks are enough to tell."""
+
 DOUBT = 20
 """A code that so many frames have counts half of how quiet they are: few frames tell little."""
 
@@ -35,32 +39,34 @@ def quietness(data_dir, rows: list[codes.CodeTrack], level: int, num_codes: int,
     Σ min(MOST_QUIET, max(0, median − QUIET_UNDER − loudness)) / (n + DOUBT).
 
     Args:
-        data_dir: the prepared folder. rows: tracks at their own pitch.
+        data_dir: the prepared folder. rows: tracks at their own pitch; of more than
+            `MOST_TRACKS` some, evenly spaced.
         level: samples a frame.
 
     Returns:
         dB, float32 [books, num_codes]; 0 for codes that occur in no quiet music, or nowhere.
     """
+    rows = rows[:: -(-len(rows) // MOST_TRACKS) or 1]
     below, counts = np.zeros((2, books, num_codes))
-    heard = [loudness(data_dir, row, row.frames, level) for row in rows]
+    heard = [loudness(data_dir, row, level) for row in rows]
     every = np.concatenate(heard or [np.zeros(0)])
     loud = every[every > SILENT_DB]
     floor = (np.median(loud) if loud.size else 0.0) - QUIET_UNDER
     for row, each in zip(rows, heard, strict=True):
         frames = codes.read_frames(row.path, row.first, row.frames, books)
         quiet = np.clip(floor - each, 0, MOST_QUIET)
+        counts += codes.count_codes([frames], num_codes, books)
         for book in range(books):
             below[book] += np.bincount(frames[:, book], quiet, minlength=num_codes)
-            counts[book] += np.bincount(frames[:, book], minlength=num_codes)
     return (below / (counts + DOUBT)).astype(np.float32)
 
 
-def loudness(data_dir, row: codes.CodeTrack, frames: int, level: int) -> np.ndarray:
-    """The rms of `WINDOW` around each of so many frames of a track, dBFS, not less than -120:
-    float32 [frames].
+def loudness(data_dir, row: codes.CodeTrack, level: int) -> np.ndarray:
+    """The rms of `WINDOW` around each frame of a track, dBFS, not less than -120: float32
+    [row.frames].
     """
     path, most = row.track.path(Path(data_dir)), row.track.samples - row.start
-    power = np.zeros(frames)
+    frames, power = row.frames, np.zeros(row.frames)
     for first in range(0, frames, BLOCK):
         part = min(BLOCK, frames - first)
         sound = np.zeros(part * level, np.float32)
@@ -72,4 +78,4 @@ def loudness(data_dir, row: codes.CodeTrack, frames: int, level: int) -> np.ndar
     # What is outside of the piece counts as silence.
     total = np.concatenate([[0.0], np.pad(power, side).cumsum()])
     power = (total[2 * side + 1 :] - total[: -2 * side - 1]) / (2 * side + 1)
-    return (10 * np.log10(np.maximum(power, 1e-12))).astype(np.float32)
+    return metrics.power_db(power).astype(np.float32)

@@ -42,7 +42,7 @@ def sounds_of_codes(codec: CodecEngine) -> np.ndarray:
             power = np.mean([(block**2).mean(axis=0) for block in
                              metrics.magnitudes(sound, N_FFT, N_FFT // 4)], axis=0)
             made.append(filters @ power)
-    decibels = 10 * np.log10(np.maximum(made, 1e-12))
+    decibels = metrics.power_db(made)
     return np.maximum(decibels, decibels.max() - 60.0)
 
 

@@ -48,7 +48,7 @@ class BooksInOrder:
 
     What a class in `DRAWINGS` offers:
         CLASS(config): config is the generator's. layers: every layer it has, built by
-            `build(width)` for h of that width. outputs: (layer, books) of those that make logits.
+            `build(width)` for h of that width. outputs: the `Outputs` of its books, in order.
         logits(h, previous, code): see `BooksInOrder.logits`.
     """
 
@@ -57,14 +57,13 @@ class BooksInOrder:
         later = range(1, config.books)
         self.first, *self.later = [Outputs(config, 1, f"logits_{k}" if k else "logits")
                                    for k in range(config.books)]
-        self.outputs = [(layer, 1) for layer in (self.first, *self.later)]
+        self.outputs = [self.first, *self.later]
         self.from_state = [layers.Dense(core.head_dim, name=f"state_{k}") for k in later]
         self.from_books = [layers.Embedding(config.num_codes, core.head_dim, name=f"before_{k}")
                            for k in later]
         self.from_changes = [layers.Embedding(2, core.head_dim, name=f"changed_{k}")
                              for k in later if core.repeats]
-        self.layers = [self.first, *self.later, *self.from_state, *self.from_books,
-                       *self.from_changes]
+        self.layers = [*self.outputs, *self.from_state, *self.from_books, *self.from_changes]
 
     def build(self, width: int):
         self.first.build((None, None, width))
@@ -83,7 +82,7 @@ class BooksInOrder:
             code: (book, its logits) -> the code int32 [...] that those after it see.
         """
         before, last = 0.0, self.config.books - 1
-        for k, (layer, _) in enumerate(self.outputs):
+        for k, layer in enumerate(self.outputs):
             features = gelu(self.from_state[k - 1](h) + before) if k else h
             logits = point(self.config, layer(features), previous[..., k])
             yield logits
@@ -102,7 +101,7 @@ class BooksTogether:
     def __init__(self, config: GeneratorConfig):
         self.config = config
         self.all = Outputs(config, config.books, "logits")
-        self.layers, self.outputs = [self.all], [(self.all, config.books)]
+        self.layers = self.outputs = [self.all]
 
     def build(self, width: int):
         self.all.build((None, None, width))
@@ -137,10 +136,10 @@ class BooksOnGrid:
         self.across = [layers.Dense(2 * core.channels, name=f"across_{i}") for i in range(count)]
         self.mixes = [layers.Dense(core.channels, name=f"mix_{i}") for i in range(count)]
         self.hidden = layers.Dense(core.head_dim, name="hidden")
-        self.outputs = [(Outputs(config, 1, f"logits_{k}" if k else "logits"), 1)
+        self.outputs = [Outputs(config, 1, f"logits_{k}" if k else "logits")
                         for k in range(config.books)]
         self.layers = [*self.from_books, *self.from_changes, *self.across, *self.mixes, self.hidden,
-                       *(layer for layer, _ in self.outputs)]
+                       *self.outputs]
 
     def build(self, width: int):
         core = self.config.core
@@ -151,7 +150,7 @@ class BooksOnGrid:
             across.build((None, None, seen))
             mix.build((None, None, core.channels))
         self.hidden.build((None, None, core.channels))
-        for layer, _ in self.outputs:
+        for layer in self.outputs:
             layer.build((None, None, core.head_dim))
 
     def logits(self, h, previous, code):
@@ -161,7 +160,7 @@ class BooksOnGrid:
         x = ops.zeros_like(h[..., 0, : core.channels])
         seen = core.kernel_books // 2 + 1
         rows = [[x] * (seen - 1) for _ in self.across]
-        for k, (layer, _) in enumerate(self.outputs):
+        for k, layer in enumerate(self.outputs):
             for row, link, across, mix in zip(rows, links, self.across, self.mixes, strict=True):
                 row.append(x)
                 z = across(ops.concatenate(row[-seen:], axis=-1))
@@ -213,8 +212,12 @@ class Outputs(layers.Dense):
 
     def set_quiet(self, quiet: np.ndarray):
         """See `Core.set_quiet`; float32 [its books, num_codes]."""
-        wide = np.pad(quiet, ((0, 0), (0, self.units // self.books - quiet.shape[1])))
-        self.quiet.assign(wide.ravel())
+        self.quiet.assign(np.concatenate([self.widen(book) for book in quiet]))
+
+    def widen(self, values: np.ndarray) -> np.ndarray:
+        """[..., num_codes] of a book -> [..., its outputs], zeros for that of staying."""
+        extra = self.units // self.books - values.shape[-1]
+        return np.pad(values, [*[(0, 0)] * (values.ndim - 1), (0, extra)])
 
 
 def point(config: GeneratorConfig, outputs, previous):
@@ -287,14 +290,14 @@ class Core(keras.Model):
         predicted alike.
         """
         left = list(codebooks)
-        for layer, books in self.books.outputs:
+        for layer in self.books.outputs:
             inputs, units = layer.kernel.shape
-            scale, kernels = (2.0 / (inputs + units // books)) ** 0.5, []
-            for _ in range(books):
+            scale, kernels = (2.0 / (inputs + units // layer.books)) ** 0.5, []
+            for _ in range(layer.books):
                 book = left.pop(0)
                 unit = book / (np.linalg.norm(book, axis=1, keepdims=True) + 1e-6)
                 kernel = random.normal(0, scale, (inputs, unit.shape[1])) @ unit.T
-                kernels.append(np.pad(kernel, ((0, 0), (0, units // books - len(unit)))))
+                kernels.append(layer.widen(kernel))
             layer.kernel.assign(np.concatenate(kernels, axis=1))
 
     def set_quiet(self, quiet: np.ndarray):
@@ -302,9 +305,9 @@ class Core(keras.Model):
         [books, num_codes].
         """
         left = quiet
-        for layer, books in self.books.outputs:
-            layer.set_quiet(left[:books])
-            left = left[books:]
+        for layer in self.books.outputs:
+            layer.set_quiet(left[: layer.books])
+            left = left[layer.books :]
 
     def _join(self, previous, context, training=False):
         x = self.embedding(previous)

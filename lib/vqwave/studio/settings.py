@@ -87,8 +87,8 @@ class Settings:
         level = read_choice(given, "level", chain.sizes, chain.ending, "The level to stop at")
         temperature = given.get("temperature", {})
         if isinstance(temperature, dict):
-            own = temperatures or {}
-            temperature = [temperature.get(str(x), own.get(x, 1.0)) for x in chain.sizes]
+            temperature = [temperature.get(str(x), (temperatures or {}).get(x, 1.0))
+                           for x in chain.sizes]
         if isinstance(temperature, str):
             temperature = temperature.split(",")
         if not isinstance(temperature, list | tuple) or len(temperature) != len(chain.sizes):

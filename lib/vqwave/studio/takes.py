@@ -29,6 +29,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import files, metrics, plots, weights
+from ..config import GeneratorConfig
 from ..data import audio
 from ..errors import UserError
 from ..measure import notes
@@ -179,8 +180,8 @@ class Studio:
         if folder not in self.playing:
             raise UserError(f"There are no generators in {folder}; its codecs can be heard on the "
                             f"other page.")
-        settings = Settings.parse(given | {"weights": folder}, self.chains[folder],
-                                  self._temperatures(folder))
+        settings = Settings.parse(given | {"weights": folder}, self.chains[folder], {
+            level: model.sampling.temperature for level, model in self._generators(folder).items()})
         if settings.mode == "continue" and (there := self._recordings.get(settings.recording)):
             # As much as there is: what is said of the take then holds.
             left = round(there.seconds - settings.prompt_start, 5)
@@ -212,14 +213,19 @@ class Studio:
             "longest_comparison": LONGEST_COMPARISON, "past": PAST, "newest": self.newest(),
             "controls": [dataclasses.asdict(one) for one in controls.CONTROLS.values()
                          if one.sampled or one.name in TURNED],
-            "folders": [{"name": name, "epochs": self.epochs(name),
-                         "ending": self.chains[name].ending,
-                         "levels": list(self.chains[name].sizes),
-                         "temperatures": list(self._temperatures(name).values()),
-                         "labels": list(weights.labels(self.folders[name], self.chains[name]))}
-                        for name in self.playing],
+            "folders": [self._describe(name) for name in self.playing],
             "codecs": list(self.folders),
         }
+
+    def _describe(self, folder: str) -> dict:
+        """What a page offers of a folder that plays."""
+        chain, there = self.chains[folder], self._generators(folder)
+        return {"name": folder, "epochs": self.epochs(folder), "ending": chain.ending,
+                "levels": list(chain.sizes),
+                "temperatures": [there[x].sampling.temperature if x in there else 1.0
+                                 for x in chain.sizes],
+                "labels": next((list(model.labels.names) for model in there.values()
+                                if model.labels), [])}
 
     @property
     def rate(self) -> int:
@@ -251,9 +257,8 @@ class Studio:
                 for tag in weights.tags(path, name)}
         return sorted(tags, key=lambda t: (t.isdigit(), -int(t) if t.isdigit() else len(t)))
 
-    def _temperatures(self, folder: str) -> dict[int, float]:
-        """What each level of a folder's chain plays with where nothing else is asked for."""
-        return weights.temperatures(self.folders[folder], self.chains[folder])
+    def _generators(self, folder: str) -> dict[int, GeneratorConfig]:
+        return weights.generators(self.folders[folder], self.chains[folder])
 
     def _folder(self, folder: str) -> Path:
         if folder not in self.folders:

@@ -30,7 +30,8 @@ class Job:
     """A model and what it is trained on.
 
     In order: `check` before anything is written, `check_settings` and `prepare` once the run's
-    settings are known, then `build`, `batches` and `validation`.
+    settings are known, then `build` and, unless the run goes on from its saved state, `begin`;
+    then `batches` and `validation`.
     """
 
     shown: tuple[str, ...]
@@ -127,6 +128,9 @@ class Job:
     def take_weights(self, model, weight_set: weights.WeightSet):
         """The weights of a set into the model."""
         raise NotImplementedError
+
+    def begin(self, model):
+        """What the model is told of the tracks, once, before its run's first step."""
 
     def batches(self, step: int):
         """The training batches from number `step` on, without end."""
@@ -315,12 +319,6 @@ class GeneratorJob(Job):
             self.rows[track.file].append(codes.cut(
                 track, variant, self.spans[track.file], entry, model.level, *(
                     (above[0][2], model.source_level) if above else ())))
-        self.quiet = None
-        if model.core.quiet_cost:
-            # The first row of a track is the one of its own pitch and full length.
-            self.quiet = loudness.quietness(
-                self.data_dir, [self.rows[t.file][0] for t in self.train], model.level,
-                model.num_codes, model.books)
         self._choose_window(say)
         self._describe_labels(say)
         sides = [self._rows(self.train), self._rows(self.val or self.train)]
@@ -364,19 +362,20 @@ class GeneratorJob(Job):
     def build(self, seed: int):
         model = nn_generator.Generator(self.model)
         start_from_codebooks(model, self.codec_weights, seed)
-        self._set_quiet(model)
         return model
 
     def take_weights(self, model, weight_set: weights.WeightSet):
         nn_generator.take_weights(model, weight_set, but=QUIET)
-        self._set_quiet(model)
 
-    def _set_quiet(self, model):
-        """How quiet the music of each code is, is measured on these tracks, whatever else the
-        weights are from.
+    def begin(self, model):
+        """How quiet the music of each code is, is measured on these tracks, wherever the weights
+        are from.
         """
-        if self.quiet is not None:
-            model.core.set_quiet(self.quiet)
+        if self.model.core.quiet_cost:
+            # The first row of a track is the one of its own pitch and full length.
+            model.core.set_quiet(loudness.quietness(
+                self.data_dir, [self.rows[t.file][0] for t in self.train], self.model.level,
+                self.model.num_codes, self.model.books))
 
     def compile_options(self) -> dict:
         return {"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True),

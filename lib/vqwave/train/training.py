@@ -252,6 +252,7 @@ def _restore(job: Job, model, start: resume.Start):
         job.take_weights(model, start.weights)
         model.optimizer.iterations.assign(start.record.step)
     if start.variables is None:
+        job.begin(model)
         return
     variables = run_variables(model)
     if [tuple(v.shape) for v in variables] != [a.shape for a in start.variables]:

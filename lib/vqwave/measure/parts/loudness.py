@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ... import metrics
 from ...data import audio, silence
 from ...progress import QuietReporter
 from .part import Part, side_by_side
@@ -71,8 +72,7 @@ def moments(sound, rate: int) -> np.ndarray:
     """
     count = max(1, min(len(sound), round(MOMENT * rate)))
     parts = np.asarray(sound)[: len(sound) // count * count].reshape(-1, count)
-    power = np.square(parts, dtype=np.float64).mean(axis=1)
-    return 10 * np.log10(np.maximum(power, 1e-12))
+    return metrics.power_db(np.square(parts, dtype=np.float64).mean(axis=1))
 
 
 def describe(pieces: list[np.ndarray]) -> dict[str, float]:
