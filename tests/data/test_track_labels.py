@@ -54,6 +54,15 @@ def test_labels_are_counted():
     assert labels.count([CALM, ALONE], known) == {"battle": 0, "calm": 1, "": 1}
 
 
+def test_of_folders_inside_folders_the_outermost_is_the_label(tmp_path):
+    for name in ("calm", "battle", "battle/won", "battle/lost/twice"):
+        (tmp_path / "both" / name).mkdir(parents=True, exist_ok=True)
+        audio.write(tmp_path / "both" / name / "song.wav", music(0.3, len(name)), 22050)
+    manifest.prepare(tmp_path / "both", tmp_path / "data", 22050, workers=1)
+    assert [labels.label_of(one, "folder") for one in manifest.read(tmp_path / "data")] == [
+        *3 * ["battle"], "calm"]
+
+
 @pytest.mark.parametrize("once", [True, False])
 def test_prepared_folders_keep_their_names_together_or_one_after_the_other(tmp_path, once):
     for name in ("calm", "battle"):

@@ -20,9 +20,14 @@ def label_of(track: Track, of: str) -> str | None:
     """What a track is called; None where nothing is said.
 
     Args:
-        of: "folder", the one that its recording lies in, or a tag of `manifest.TAGS`.
+        of: "folder", the one that its recording lies in, of folders inside folders the outermost
+            below the one that was prepared; or a tag of `manifest.TAGS`.
     """
-    said = PurePosixPath(track.source).parent.name if of == "folder" else track.tags.get(of)
+    if of == "folder":
+        *folders, _ = PurePosixPath(track.file).parts
+        said = folders[0] if folders else PurePosixPath(track.source).parent.name
+    else:
+        said = track.tags.get(of)
     return " ".join((said or "").split()) or None
 
 

@@ -201,8 +201,8 @@ def add_label(p: argparse.ArgumentParser, *more: str):
     """`--label`. more: what it says besides."""
     p.add_argument("--label", choices=get_args(config.Labels.model_fields["of"].annotation),
                    help=" ".join(["tell the model what each track is: the name of the folder "
-                                  "that its recording lies in, or a tag; what plays can then be "
-                                  "told a label", *more]))
+                                  "that its recording lies in (below the one that was prepared), "
+                                  "or a tag; what plays can then be told a label", *more]))
 
 
 def with_labels(model: CodecConfig | GeneratorConfig,
