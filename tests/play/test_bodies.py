@@ -285,23 +285,41 @@ class SilentCodec:
         return np.repeat(told, 128, axis=1).astype(np.float32)
 
 
-@pytest.mark.parametrize("core", SMALL)
-def test_a_stream_of_it_resumes_bit_for_bit_whatever_its_blocks(core, tmp_path):
-    config = describe(core, 3)
+@pytest.mark.parametrize("core, labelled", [
+    *((core, False) for core in SMALL),
+    *((core, True) for core in ("lstm", "wavenet", "transformer", "pixelcnn"))])
+def test_a_stream_of_it_resumes_bit_for_bit_whatever_its_blocks(core, labelled, tmp_path):
+    """With labels also where one passes into another, and guided."""
+    config, given = describe(core, 3), {"seed": 7}
+    if labelled:
+        config = config.with_labels(configs.Labels(names=("a", "b"), channels=4))
+        given |= {"chosen": {"label": {"a": 3, "b": 1}}, "sampling": Sampling(guidance=2.0)}
     save_lively(tmp_path, config)
     parts = SilentCodec(), [engine.load_generator(weights.find(tmp_path, config.name))]
-    with Stream(*parts, block=1024, seed=7) as stream:
-        whole = np.concatenate([next(stream) for _ in range(6)])
-    with Stream(*parts, block=1024, seed=7) as stream:
-        head = [next(stream), next(stream)]
+
+    def play(block):
+        """The stream after 2,048 samples, and those; from then on it is told another label."""
+        stream = Stream(*parts, block=block, **given)
+        begun = [next(stream) for _ in range(2048 // block)]
+        if labelled:
+            stream.set(label="b")
+        return stream, begun
+
+    stream, whole = play(1024)
+    with stream:
+        whole = np.concatenate([*whole, *(next(stream) for _ in range(4))])
+    stream, head = play(1024)
+    with stream:
         np.savez(tmp_path / "state.npz", **stream.state())
     with (np.load(tmp_path / "state.npz", allow_pickle=False) as state,
           Stream.resume(state, *parts) as stream):
         tail = [next(stream) for _ in range(4)]
     np.testing.assert_array_equal(np.concatenate([*head, *tail]), whole)
-    with Stream(*parts, block=2048, seed=7) as stream:
-        np.testing.assert_array_equal(np.concatenate([next(stream) for _ in range(3)]), whole)
     assert len(np.unique(whole)) > 20
+    if not labelled:  # each level follows a new label from its own next block on
+        stream, head = play(2048)
+        with stream:
+            np.testing.assert_array_equal(np.concatenate([*head, next(stream), next(stream)]), whole)
 
 
 @pytest.mark.parametrize("core", ["lstm-deep", "wavenet", "transformer", "pixelcnn"])
