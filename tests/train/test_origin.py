@@ -1,5 +1,6 @@
 """train/origin.py and what train/plan.py makes of it: a chain that begins with another."""
 
+import dataclasses
 import json
 
 import imported
@@ -10,6 +11,7 @@ from prepared import data_folder, music
 from vqwave import config as configs
 from vqwave import weights
 from vqwave.config import TrainingConfig
+from vqwave.data import manifest
 from vqwave.errors import UserError
 from vqwave.train import origin, plan
 from vqwave.train.origin import Amount, Origin
@@ -115,7 +117,7 @@ def test_codecs_that_serve_are_kept_and_generators_go_on_learning(train_all, fol
     said = capsys.readouterr().out
     assert "a table" in said and "vqvae_512      kept as it is: it serves" in said
     assert "beginning with" in said and "3 semitones higher and lower" in said
-    assert "first music is to be heard after about 5.0 min" in said
+    assert "Once the tracks are encoded, the first music is to be heard after about 3.0 min" in said
     # What is decided is decided once.
     run.clear()
     begin(train_all, data, folder, out, "--hours", "1", "--val-split", "0.3", "--seed", "4")
@@ -132,9 +134,9 @@ def test_a_codec_that_does_not_serve_is_tuned_its_decoder_first(train_all, folde
                               "generator_512", "generator_128"]
     tuned = [c for c in run if c[0] == "train-codec"]
     assert [option(c, "--start-from") for c in tuned] == [str(folder), str(folder), str(out)]
-    # Each is asked again once its decoder is tuned.
-    assert [option(c, "--model") for c in run if c[0] == "test-codec"] == ["all", "vqvae_512",
-                                                                          "vqvae_128"]
+    # Each is asked again once its decoder is tuned, or the whole of it.
+    assert [option(c, "--model") for c in run if c[0] == "test-codec"] == [
+        "all", "vqvae_512", "vqvae_128", "vqvae_128"]
     kept = configs.load_yaml(out / "train_all.yml")
     assert {name: one["treatment"] for name, one in kept["verdicts"].items()} == {
         "vqvae_512": "decoder", "vqvae_128": "whole"}
@@ -145,6 +147,23 @@ def test_a_codec_that_does_not_serve_is_tuned_its_decoder_first(train_all, folde
     # More steps are of what the treatment came to.
     begin(train_all, data, folder, out, "--steps", "9", "--listen", "0", "--no-report")
     assert trainings(run) == ["vqvae_512 decoder", "vqvae_128", "generator_512", "generator_128"]
+
+
+def test_labels_are_told_to_the_generators_and_stay(train_all, folder, data, tmp_path, commands, capsys):
+    run, out = commands[0], tmp_path / "out"
+    tracks = [dataclasses.replace(t, source=f"/music/{'ab'[i % 2]}/{i}.ogg")
+              for i, t in enumerate(manifest.read(data))]
+    manifest.write(data, tracks)
+    more = ("--steps", "2", "--listen", "0", "--no-report")
+    begin(train_all, data, folder, out, "--label", "folder", *more)
+    assert [option(c, "--label") for c in run] == [None, "folder", "folder"]
+    assert "  generators are told each track's folder: a, b" in capsys.readouterr().out
+    run.clear()
+    begin(train_all, data, folder, out, "--label", "folder", *more)
+    assert run == []
+    with pytest.raises(UserError, match="holds models of a training with labels by folder, and "
+                                        "this one has no labels"):
+        begin(train_all, data, folder, out, *more)
 
 
 def test_the_run_that_tuned_a_decoder_is_left_before_the_whole_is_tuned(tmp_path, folder, data):
@@ -278,24 +297,29 @@ def test_a_hearing_takes_newer_weights_and_never_two_at_once(folder, data, tmp_p
     clock = [0.0]
     monkeypatch.setattr(plan.time, "monotonic", lambda: clock[0])
     with plan.Listener(made) as listener:
-        weights.note(weights.find(made.output_dir, "generator_512"), epoch=0)
-        for seconds, count in ((10, 0), (299, 0), (301, 1), (900, 1)):
+        # What it began with is not heard, what is learnt first is heard at once.
+        for seconds, epoch, count in ((400, 0, 0), (410, 1, 1)):
+            clock[0] = seconds
+            weights.note(weights.find(made.output_dir, "generator_512"), epoch=epoch)
+            listener.look()
+            assert len(began) == count
+        clock[0] = 600.0
+        listener.look()
+        assert len(began) == 1 and made.first_music is None  # it is still being made
+        made.spent, began[0][1].code = 77.0, 0
+        listener.look()
+        assert len(ended) == 1 and made.first_music == 77.0
+        made.spent = 99.0
+        weights.note(weights.find(made.output_dir, "generator_512"), epoch=2)
+        for seconds, count in ((700, 1), (709, 1), (711, 2)):  # five minutes later
             clock[0] = seconds
             listener.look()
             assert len(began) == count
-        began[0][1].code = 0
-        clock[0] = 1000.0
-        listener.look()  # nothing is newer
-        assert len(began) == 1 and len(ended) == 1
-        assert made.first_music is None  # what was heard is what it began with
-        weights.note(weights.find(made.output_dir, "generator_512"), epoch=1)
-        listener.look()
-        assert len(began) == 2
-        made.spent, began[1][1].code = 77.0, 0
-        listener.look()
-        made.spent = 99.0
-        weights.note(weights.find(made.output_dir, "generator_512"), epoch=2)
+        began[1][1].code = 0
         clock[0] = 2000.0
+        listener.look()  # nothing is newer
+        assert len(began) == 2
+        weights.note(weights.find(made.output_dir, "generator_512"), epoch=3)
         listener.look()
         assert len(began) == 3
     assert len(ended) == 3  # what still runs ends with the plan

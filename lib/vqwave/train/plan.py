@@ -31,6 +31,7 @@ from ..errors import Interrupted, UserError
 from ..files import atomic_write
 from . import options, origin, replicas
 from .origin import Amount, Origin
+from .record import EPOCH_MINUTES
 
 SHARES = {"codec": 1.0, "decoder": 0.5, "generator": 2.5}
 """Parts of the time. A generator learns for as long as it is let; a codec is good after a fraction
@@ -246,7 +247,8 @@ class Plan:
         wrong = (f"{path}: is not a plan that `{cli.command('train')}` wrote; remove it to begin a "
                  "new one")
         keys = {"schema", "preset", "spent", "finished"}
-        if not keys <= set(values) <= keys | {"origin", "verdicts", "first_music", "memory"}:
+        more = {"origin", "verdicts", "first_music", "memory", "label"}
+        if not keys <= set(values) <= keys | more:
             raise UserError(wrong)
         config.check_schema(values, os.fspath(path))
         spent, finished = values["spent"], values["finished"]
@@ -268,6 +270,11 @@ class Plan:
         if not self.origin and values["preset"] != self.preset:
             raise UserError(f"{self.output_dir}: holds models of preset {values['preset']}, not "
                             f"{self.preset}; use another --output-dir")
+        if finished and values.get("label") != self.label:
+            there, now = (f"labels by {of}" if of else "no labels"
+                          for of in (values.get("label"), self.label))
+            raise UserError(f"{self.output_dir}: holds models of a training with {there}, and this "
+                            f"one has {now}; use another --output-dir")
         self.spent, self.finished, self.verdicts = float(spent), finished, verdicts
         self.first_music, self.memory = heard, int(memory)
 
@@ -285,6 +292,8 @@ class Plan:
         self.output_dir.mkdir(parents=True, exist_ok=True)
         values = {"schema": config.SCHEMA, "preset": self.preset, "spent": round(self.spent, 1),
                   "finished": self.finished, "memory": self.memory}
+        if self.label:
+            values["label"] = self.label
         if self.first_music is not None:
             values["first_music"] = round(self.first_music, 1)
         if self.origin:
@@ -380,7 +389,7 @@ def run(plan: Plan, say: Callable[[str], None] = print):
                 plan.finished[stage.key] = plan.steps or 1
             plan.write()
             _check_ending(stage.key, code)
-            if stage.decoder_only:
+            if plan.origin and stage.role == "codec":
                 judge(plan, stage.name, say)
             if stage.role == "generator":
                 listener.listen()
@@ -460,10 +469,10 @@ def describe(plan: Plan, say: Callable[[str], None] = print):
         say(f"  {stage.key:<14} {what}" + (f": {lacks}" if lacks else ""))
     generators = [stage for stage in todo if stage.role == "generator"]
     if plan.listen and plan.hours and generators:
-        seconds = waited + min(60 * plan.listen if plan.origin else float("inf"),
+        seconds = waited + min(60 * EPOCH_MINUTES if plan.origin else float("inf"),
                                plan.seconds(generators[0], todo))
-        say(f"The first music is to be heard after about {format_hours(seconds)}, in "
-            f"{plan.output_dir / HEARD}")
+        say(f"Once the tracks are encoded, the first music is to be heard after about "
+            f"{format_hours(seconds)}, in {plan.output_dir / HEARD}")
 
 
 def _describe_beginning(plan: Plan, say):
@@ -483,6 +492,10 @@ def _describe_beginning(plan: Plan, say):
         say(f"  each training track is heard up to {' and '.join(ways)} too"
             + (f", for there is less than {origin.SMALL_HOURS:g} h of music" if amount.small
                else ""))
+    if plan.label:
+        names = labels.vocabulary(splits.split(manifest.read(plan.data_dir), *plan.split)[0],
+                                  plan.label)
+        say(f"  generators are told each track's {plan.label}: {', '.join(names)}")
     patience = plan.settings.patience
     patience = training.patience if patience is None else patience
     if patience and amount.held_out:
@@ -490,8 +503,8 @@ def _describe_beginning(plan: Plan, say):
 
 
 class Listener:
-    """Lets what is learnt be heard while a plan runs: `vqwave listen` every few minutes, beside the
-    training, where there are newer weights than the last time.
+    """Lets what is learnt be heard while a plan runs: `vqwave listen` as soon as anything is, and
+    then every few minutes, beside the training, where there are newer weights than the last time.
     """
 
     def __init__(self, plan: Plan):
@@ -530,11 +543,13 @@ class Listener:
             self._running.close()
             self.process = None
             self._note(code, self.epoch)
-        if time.monotonic() - self.began < 60 * self.plan.listen:
+        newest, epoch = self._newest, self._epoch
+        early = time.monotonic() - self.began < 60 * self.plan.listen
+        if early and self.plan.first_music is not None:
             return
-        newest = self._newest
-        if newest is not None and newest != self.heard:
-            self.began, self.heard, self.epoch = time.monotonic(), newest, self._epoch
+        # Of epoch 0 is what it began with, which everybody knows.
+        if newest is not None and newest != self.heard and epoch:
+            self.began, self.heard, self.epoch = time.monotonic(), newest, epoch
             self.process = self._running.enter_context(cli.attached(self._command))
 
     def listen(self):

@@ -18,8 +18,8 @@ from ..config import CodecConfig, DataConfig, GeneratorConfig, TrainingConfig
 from ..errors import UserError
 from ..files import atomic_write
 
-STEPS_PER_EPOCH = 250
-"""Where it is not said how many epochs a run has."""
+STEPS_PER_EPOCH, EPOCH_MINUTES = 250, 3.0
+"""An epoch's, at most, where it is not said how many epochs a run has."""
 
 
 class TrainingError(UserError):

@@ -29,7 +29,7 @@ from . import callbacks, replicas, resume
 from .jobs import CodecJob, GeneratorJob, Job
 from .optimizer import Muon
 from .options import KEEP, RunOptions
-from .record import STEPS_PER_EPOCH, RunRecord, run_variables
+from .record import EPOCH_MINUTES, STEPS_PER_EPOCH, RunRecord, run_variables
 
 
 def train_codec(model: CodecConfig, data_dir, options: RunOptions,
@@ -221,7 +221,8 @@ def _plan(job: Job, record: RunRecord, options: RunOptions, group, say):
     if record.steps is None:
         record.plan(record.step + _steps_for(job, record, options.minutes, group, say))
     if record.steps_per_epoch is None:
-        epochs = record.training.epochs or math.ceil(record.steps / STEPS_PER_EPOCH)
+        epochs = record.training.epochs or math.ceil(max(record.steps / STEPS_PER_EPOCH,
+                                                         (options.minutes or 0) / EPOCH_MINUTES))
         record.steps_per_epoch = max(1, math.ceil(record.steps / epochs))
 
 
