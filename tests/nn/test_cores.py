@@ -4,6 +4,7 @@ there. `tests/play/test_bodies.py` holds all of them to one contract."""
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 
 from vqwave.config import GeneratorConfig
@@ -123,3 +124,25 @@ def test_quiet_codes_cost_what_they_are_told_and_in_training_nothing(rng, books,
     learning = ops.convert_to_numpy(made(given, training=True))
     np.testing.assert_allclose(learning, before, atol=1e-5)
     assert not [v for v in made.core.trainable_variables if v.name == "quiet"]
+
+
+@pytest.mark.parametrize("core", [
+    {"kind": "lstm", "units": 8, "layers": 3, "residual": True, "layer_norm": True},
+    {"kind": "wavenet", "channels": 8, "skip_channels": 8, "dilations": [1, 2, 4]},
+    {"kind": "transformer", "width": 16, "heads": 2, "layers": 6, "hidden_dim": 16, "window": 4},
+    {"kind": "pixelcnn", "channels": 8, "dilations": [1, 2, 4]}])
+def test_gradients_at_the_beginning_of_a_piece_are_like_those_elsewhere(rng, core):
+    """Where only what stands before the piece is known, whose embedding begins as zeros."""
+    made = generator(2, **core)
+    made.core.start_inputs([rng.normal(size=(CODES, 6))] * 2, rng)
+    code = rng.integers(0, CODES, (1, 6, 2)).astype("int32")
+
+    def steepest(previous):
+        with tf.GradientTape() as tape:
+            cost = tf.reduce_sum(keras.losses.sparse_categorical_crossentropy(
+                code, made({"previous": previous, "current": code}), from_logits=True)[:, 0])
+        found = tape.gradient(cost, made.core.trainable_variables)
+        return max(np.abs(tf.convert_to_tensor(g)).max() for g in found if g is not None)
+
+    first = np.concatenate([np.full((1, 1, 2), CODES, "int32"), code[:, :-1]], axis=1)
+    assert steepest(first) < 20 * steepest(code)

@@ -457,10 +457,12 @@ def test_a_generator_begins_with_what_its_codecs_know(tiny_weights):
         jobs.start_from_codebooks(made, codecs, seed)
     book = next(iter(codecs[0].load("codebook").values()))
     table = first.core.embedding.embeddings.numpy()
-    # As wide as the codes: the codebook itself, standardised, and nothing for the start token.
+    # As wide as the codes: the codebook itself, standardised, and for the start token a vector of
+    # its own as long as theirs, for zeros make gradients huge where a core normalises them.
     np.testing.assert_allclose(table[:64], (book - book.mean(0)) / book.std(), rtol=1e-3, atol=1e-5)
-    assert not table[64].any()
-    assert not first.conditions["source"].get_layer("embedding").embeddings.numpy()[64].any()
+    above = first.conditions["source"].get_layer("embedding").embeddings.numpy()
+    for one in (table, above):
+        assert 0.3 < np.linalg.norm(one[64]) / np.linalg.norm(one[:64], axis=1).mean() < 3
     kernels = [made.core.books.first.kernel.numpy() for made in (first, again, other)]
     np.testing.assert_array_equal(kernels[0], kernels[1])
     assert not np.array_equal(kernels[0], kernels[2])

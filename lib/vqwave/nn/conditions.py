@@ -52,12 +52,13 @@ class FrameEmbedding(layers.Embedding):
         return ops.reshape(vectors, (*ops.shape(frames)[:-1], self.books * self.output_dim))
 
     def start_from(self, codebooks: list[np.ndarray], random: np.random.Generator):
-        """Set the rows of each book to the codes' vectors, float32 [num_codes, any width] each,
-        with zeros for the token; `random` projects vectors of another width.
+        """Set the rows of each book to the codes' vectors, standardised float32 [num_codes, any
+        width] each; `random` projects vectors of another width, and draws one for the token: zeros
+        would make gradients huge where a core normalises them.
         """
         dim = self.output_dim
         rows = [row for book in codebooks for row in (project(book, dim, random),
-                                                      np.zeros((1, dim)))]
+                                                      random.normal(size=(1, dim)))]
         self.embeddings.assign(np.concatenate(rows))
 
     def compute_output_shape(self, shape):
