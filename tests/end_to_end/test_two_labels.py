@@ -18,7 +18,7 @@ from vqwave.measure.evaluation import Evaluation, Extent, Setting
 from vqwave.measure.parts import generators, labels
 from vqwave.measure.parts.part import Gallery, Page
 from vqwave.metrics import bits
-from vqwave.play import api, engine
+from vqwave.play import api, engine, listening
 from vqwave.train import options, plan, training
 from vqwave.train.options import RunOptions
 
@@ -124,6 +124,15 @@ def test_the_report_says_what_labels_are_worth(trained, data, tiny_weights, tmp_
     plain, page = {key: row[key] for key in row if "label" not in key}, Page("here", [])
     part.write(page, {"test": {"generators": [plain]}}, evaluated)
     assert "label" not in "\n".join(page.lines)
+
+
+def test_each_label_is_heard_while_it_is_learnt(trained, data, tiny_weights):
+    music = api.load(tiny_weights.codecs, trained[0])
+    sounds = listening.hear(music, data, [], seconds=1.0)
+    assert list(sounds) == ["piece", "piece_high", "piece_low"]
+    own = music.generate(level=512, seconds=1.0, seed=1, chosen={"label": "low"})
+    np.testing.assert_array_equal(sounds["piece_low"], own)
+    assert not np.array_equal(sounds["piece_low"], sounds["piece_high"])
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from vqwave.errors import UserError
 from vqwave.measure import report, serving, summary, tuned
 from vqwave.train import plan
 
-RUN = {"spent": 3600.0, "first_music": 300.0, "memory": 1_400_000_000, "origin": ["a", "b"]}
+RUN = {"spent": 3600.0, "first_music": 300.0, "memory": 1_400_000_000, "origin": ["a", "b"],
+       "verdicts": {"vqvae_512": {"treatment": "keep"}, "vqvae_128": {"treatment": "whole"}}}
 
 
 def measured(**more):
@@ -41,6 +42,10 @@ def test_figures_are_of_the_worst_level_and_in_the_words_of_the_table(tmp_path):
                   "| ≤ -15 % | ≤ -30 % | -20 % | must met |", "| ≤ 0 % | ≤ -0.1 % |  | not measured |",
                   "| ≤ 3 GB | ≤ 1.5 GB | 1.4 GB | aim met |", "| top | 10.00 | 6.00 | 3 |"):
         assert words in text
+    note = "The whole of vqvae_128 was tuned: what stands before a generator's training is of its"
+    assert note in text
+    kept = RUN | {"verdicts": None}
+    assert note not in tuned.section(measured(), "mine", kept)
 
 
 def test_what_was_not_measured_has_no_figure():

@@ -16,9 +16,10 @@ from . import arguments
 def parser() -> argparse.ArgumentParser:
     """What the command can be told."""
     parser = cli.parser(
-        "Write a piece by a seed and the continuation of a held-out track, by the best weights "
-        "that a training has made so far, also while it runs; and show them in the TensorBoard "
-        f"folder beside the weights. {cli.command('train')} does this every few minutes.",
+        "Write a piece by a seed (of weights with labels also one of each) and the continuation "
+        "of a held-out track, by the best weights that a training has made so far, also while it "
+        "runs; and show them in the TensorBoard folder beside the weights. "
+        f"{cli.command('train')} does this every few minutes.",
         "--data-dir data/my_music --generator-weights-dir weights/my_music --vqvae-weights-dir "
         "weights/my_music",
     )

@@ -35,7 +35,7 @@ def section_name(name: str) -> str:
 
 def read_run(folder) -> dict:
     """What `train` noted down of the training in a folder: {"spent", "first_music": seconds,
-    "memory": bytes, "origin": folders}; None where it did not.
+    "memory": bytes, "origin": folders, "verdicts": of the codecs}; None where it did not.
 
     Raises:
         UserError: nothing was trained there, or from nothing.
@@ -44,7 +44,8 @@ def read_run(folder) -> dict:
     values = config.load_yaml(path)
     if "origin" not in values:
         raise UserError(f"{path}: this training began with nothing, or did not begin")
-    return {key: values.get(key) for key in ("spent", "first_music", "memory", "origin")}
+    return {key: values.get(key) for key in ("spent", "first_music", "memory", "origin",
+                                            "verdicts")}
 
 
 def figures(made: Summary, run: dict, scratch: list[dict] | None = None) -> dict:
@@ -105,6 +106,11 @@ def section(made: Summary, name: str, run: dict, scratch_dir=None, command: str 
         head += ("from nothing",)
         rows = [(*row, bits(other["bits"])) for row, other in zip(rows, scratch, strict=True)]
     page.add(*table(head, rows))
+    whole = [name for name, one in (run["verdicts"] or {}).items()
+             if one["treatment"] == "whole"]
+    if whole:
+        page.add(f"The whole of {' and '.join(whole)} was tuned: what stands before a generator's "
+                 f"training is of its new codes, which the generator did not know yet.")
     if scratch:
         page.add("Bits compare only where both are of the same codecs.")
     page.add(*table(("codec", "notes kept", "mel", "distance", "verdict"), [

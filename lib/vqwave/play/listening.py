@@ -5,6 +5,7 @@ held-out track continued.
 from __future__ import annotations
 
 import io
+import re
 import time
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from .api import SILENT, VQWave
 
 SECONDS, PROMPT_SECONDS = 20.0, 8.0
 """Of each sound, and of the track that a continuation begins with."""
+
+MOST_LABELS = 4
+"""Labels that have a piece of their own, at most."""
 
 
 def playable_level(music: VQWave) -> int:
@@ -44,12 +48,16 @@ def playable_level(music: VQWave) -> int:
 def hear(music: VQWave, data_dir, held_out: list[manifest.Track], seed: int = 1,
          seconds: float = SECONDS) -> dict[str, np.ndarray]:
     """{"piece", "continuation"}: float32 [samples]; no continuation where no track is held out, or
-    what it would begin with is silent.
+    what it would begin with is silent. Of weights with labels also "piece_LABEL" of each.
 
     The continued track is the longest held-out one, from a third of its length.
     """
     level = playable_level(music)
     made = {"piece": music.generate(level=level, seconds=seconds, seed=seed)}
+    known = music.weight_set(music.chain.generator(music.chain.top)).config.labels
+    for label in known.names[:MOST_LABELS] if known else ():
+        made[f"piece_{re.sub('[^0-9A-Za-z-]+', '_', label)}"] = music.generate(
+            level=level, seconds=seconds, seed=seed, chosen={known.input: label})
     if not held_out:
         return made
     track = max(held_out, key=lambda t: t.samples)
