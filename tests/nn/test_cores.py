@@ -132,7 +132,7 @@ def test_quiet_codes_cost_what_they_are_told_and_in_training_nothing(rng, books,
     {"kind": "transformer", "width": 16, "heads": 2, "layers": 6, "hidden_dim": 16, "window": 4},
     {"kind": "pixelcnn", "channels": 8, "dilations": [1, 2, 4]}])
 def test_gradients_at_the_beginning_of_a_piece_are_like_those_elsewhere(rng, core):
-    """Where only what stands before the piece is known, whose embedding begins as zeros."""
+    """Where all that is known is the token that stands before the piece."""
     made = generator(2, **core)
     made.core.start_inputs([rng.normal(size=(CODES, 6))] * 2, rng)
     code = rng.integers(0, CODES, (1, 6, 2)).astype("int32")

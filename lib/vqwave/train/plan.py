@@ -314,16 +314,17 @@ def _is_amount(value) -> bool:
             and 0 <= value < float("inf"))
 
 
-def _check_labels(plan: Plan, tracks):
-    """Raises `UserError` where the tracks, or what the plan begins with, have no such labels."""
-    labels.vocabulary(splits.split(tracks, *plan.split)[0], plan.label)
-    if plan.origin is None:
-        return
-    for name in plan.chain.generators.values():
+def _read_labels(plan: Plan, tracks) -> tuple[str, ...]:
+    """The labels of the tracks that train. Raises `UserError` where they say none, or what the plan
+    begins with knows labels of another kind.
+    """
+    names = labels.vocabulary(splits.split(tracks, *plan.split)[0], plan.label)
+    for name in plan.chain.generators.values() if plan.origin else ():
         there = plan.origin.set_of(name).config.labels
         if there and there.of != plan.label:
             raise UserError(f"--label {plan.label}: {name} in {plan.origin.generators} was trained "
                             f"with {there.summary}; --from-scratch trains one that knows others")
+    return names
 
 
 TREATMENTS = ("keep", "decoder", "whole")
@@ -348,8 +349,7 @@ def run(plan: Plan, say: Callable[[str], None] = print):
         raise UserError(
             f"{plan.data_dir}: is at {tracks[0].sample_rate} Hz, {who} at {rate} "
             f"Hz; prepare the audio with --sample-rate {rate}")
-    if plan.label:
-        _check_labels(plan, tracks)
+    told = _read_labels(plan, tracks) if plan.label else ()
     if plan.origin and replicas.processes() > 1:
         raise UserError("several processes can only train together from nothing: --from-scratch")
     amount = plan.amount if plan.origin else None  # also where nothing sounds, that is said now
@@ -368,7 +368,7 @@ def run(plan: Plan, say: Callable[[str], None] = print):
             f"Measuring on its held-out tracks …")
         for name in new if plan.verdicts else [None]:
             judge(plan, name, say)
-    describe(plan, say)
+    describe(plan, told, say)
     if "--promote" in plan.extra and replicas.is_first():
         todo = plan.open_stages
         for stage in plan.stages:
@@ -445,11 +445,11 @@ def judge(plan: Plan, codec: str | None, say: Callable[[str], None] = print):
     plan.write()
 
 
-def describe(plan: Plan, say: Callable[[str], None] = print):
-    """Say what a plan will do, and why."""
+def describe(plan: Plan, told: tuple[str, ...], say: Callable[[str], None] = print):
+    """Say what a plan will do, and why. told: the labels that its generators learn."""
     todo = plan.open_stages
     if plan.origin:
-        _describe_beginning(plan, say)
+        _describe_beginning(plan, told, say)
     else:
         say(f"Training {len(plan.stages)} models of preset {plan.preset} on {plan.data_dir} into "
             f"{plan.output_dir}:")
@@ -475,7 +475,7 @@ def describe(plan: Plan, say: Callable[[str], None] = print):
             f"{format_hours(seconds)}, in {plan.output_dir / HEARD}")
 
 
-def _describe_beginning(plan: Plan, say):
+def _describe_beginning(plan: Plan, told, say):
     """What a plan with an origin chose, and why."""
     amount, preset = plan.amount, config.preset(plan.preset)
     say(f"Training on {plan.data_dir} into {plan.output_dir}, beginning with {plan.origin}:")
@@ -492,10 +492,8 @@ def _describe_beginning(plan: Plan, say):
         say(f"  each training track is heard up to {' and '.join(ways)} too"
             + (f", for there is less than {origin.SMALL_HOURS:g} h of music" if amount.small
                else ""))
-    if plan.label:
-        names = labels.vocabulary(splits.split(manifest.read(plan.data_dir), *plan.split)[0],
-                                  plan.label)
-        say(f"  generators are told each track's {plan.label}: {', '.join(names)}")
+    if told:
+        say(f"  generators are told each track's {plan.label}: {', '.join(told)}")
     patience = plan.settings.patience
     patience = training.patience if patience is None else patience
     if patience and amount.held_out:
@@ -543,12 +541,12 @@ class Listener:
             self._running.close()
             self.process = None
             self._note(code, self.epoch)
-        newest, epoch = self._newest, self._epoch
         early = time.monotonic() - self.began < 60 * self.plan.listen
         if early and self.plan.first_music is not None:
             return
+        newest = self._newest
         # Of epoch 0 is what it began with, which everybody knows.
-        if newest is not None and newest != self.heard and epoch:
+        if newest is not None and newest != self.heard and (epoch := self._epoch):
             self.began, self.heard, self.epoch = time.monotonic(), newest, epoch
             self.process = self._running.enter_context(cli.attached(self._command))
 
