@@ -229,6 +229,16 @@ def test_a_label_with_little_music_counts_as_much_as_one_with_more(rng):
     assert labels.share_named(classifier, [few, many, many], "many") == pytest.approx(2 / 3)
 
 
+def test_one_patch_that_is_surely_another_labels_does_not_name_a_piece(rng):
+    means = {"low": -1.0, "middle": 0.0, "high": 1.0}
+    for names in (("low", "high"), tuple(means)):
+        classifier = labels.teach({x: rng.normal(means[x], 0.1, (200, 1)) for x in names})
+        piece = np.array([[-1e5]] + [[2e5]] * 2)
+        assert classifier.predict_proba(piece).min() == 0
+        assert labels.share_named(classifier, [piece], "high") == 1
+        assert labels.share_named(classifier, [-piece], "low") == 1
+
+
 def test_of_a_chain_without_labels_nothing_is_measured_and_nothing_missed(data, tiny_weights, tmp_path,
                                                                          evaluated):
     plain = Evaluation(api.load(tiny_weights.codecs, tiny_weights.generators), data,

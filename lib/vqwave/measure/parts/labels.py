@@ -220,9 +220,15 @@ def share_named(classifier, pieces: Sequence[np.ndarray], label: str) -> float:
     """The share of pieces, embeddings [n, d] each, that a classifier gives `label`: it is the
     likeliest by all of a piece's patches together.
     """
-    names = [classifier.classes_[classifier.predict_log_proba(patches).sum(0).argmax()]
-             for patches in pieces]
-    return float(np.mean([name == label for name in names]))
+    def name(patches):
+        # Summed before they are normalised, which is the same for every label: a probability of a
+        # patch may be 0 in floating point, and its logarithm would decide alone.
+        scores = np.sum(classifier.decision_function(patches), axis=0, keepdims=True)
+        if len(classifier.classes_) == 2:  # of the second over the first
+            scores = np.append(-scores, scores)
+        return classifier.classes_[scores.argmax()]
+
+    return float(np.mean([name(patches) == label for patches in pieces]))
 
 
 def cut_pieces(patches: np.ndarray) -> list[np.ndarray]:
