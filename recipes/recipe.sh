@@ -38,7 +38,7 @@ where it was stopped. Needs $hardware.
   --hours H     for training, shared out over the $models (default $hours)
   --music DIR   the music is here already: needed where there is no apt-get, or it does not know the package
   --step STEP   do one step only: ${steps// /, }
-  -- OPTION...  further options, of that step's script: prepare_audio.py, train_all.py or evaluate.py
+  -- OPTION...  further options, of that step's script
 
 $more_steps
 

@@ -49,11 +49,7 @@ def songs(folder, name, seconds=1.0):
 
 
 def test_there_are_the_two_corpora_and_both_together():
-    assert RECIPES == ["singularity", "universal", "wesnoth"]
-    one, two, both = (splits.read_split(ROOT / "recipes" / name / "split.yml")
-                      for name in ("wesnoth", "singularity", "universal"))
-    for side in ("validation", "test", "fresh", "excluded"):
-        assert set(getattr(both, side)) == {*getattr(one, side), *getattr(two, side)}
+    assert RECIPES == ["both", "singularity", "universal", "wesnoth"]
 
 
 def test_universal_codecs_are_the_shipped_ones_on_changed_music():
@@ -77,12 +73,16 @@ def test_a_split_holds_tracks_out_and_none_of_them_twice(name):
     assert split.test and split.validation and len(set(split.held_out_tracks)) == len(split.held_out_tracks)
 
 
-def test_both_hold_out_what_each_does():
+@pytest.mark.parametrize("name", ["both", "universal"])
+def test_both_hold_out_what_each_does(name):
     both, *each = (splits.read_split(ROOT / "recipes" / name / "split.yml")
-                   for name in ("both", "wesnoth", "singularity"))
+                   for name in (name, "wesnoth", "singularity"))
     for side in ("test", "fresh", "validation", "excluded"):
         named = [track for one in each for track in getattr(one, side)]
         assert sorted(getattr(both, side)) == sorted(named)
+
+
+def test_what_labels_have_to_be_worth_is_of_figures_that_there_are():
     targets = report.read_targets(ROOT / "recipes" / "both" / "targets.yml",
                                   report.figures(preset().chain))
     assert len([one for one in targets if one.must is not None]) == 5
@@ -328,15 +328,34 @@ def test_universal_codecs_and_their_control_differ_in_their_music_alone(checkout
     assert "wesnoth=weights/universal_wesnoth" in words
 
 
-def test_both_soundtracks_become_one_data_folder(checkout, tmp_path):
+@pytest.mark.parametrize("name, each", [("universal", True), ("both", False)])
+def test_both_soundtracks_become_one_data_folder(checkout, tmp_path, name, each):
     (tmp_path / "music").mkdir()
-    counts = [songs(tmp_path / "music" / name, name, 0.1) for name in ("wesnoth", "singularity")]
-    done = run(checkout, "universal", "--music", tmp_path / "music", "--step", "prepare", "--",
+    counts = {one: songs(tmp_path / "music" / one, one, 0.1) for one in ("wesnoth", "singularity")}
+    done = run(checkout, name, "--music", tmp_path / "music", "--step", "prepare", "--",
                "--workers", "1")
     assert done.returncode == 0, done.stderr
-    made = {name: len(list((checkout / "data" / name).rglob("*.u16")))
-            for name in ("wesnoth", "singularity", "universal")}
-    assert made == {"wesnoth": counts[0], "singularity": counts[1], "universal": sum(counts)}
+    made = {folder.name: len(list(folder.rglob("*.u16")))
+            for folder in (checkout / "data").iterdir() if folder.name != "music"}
+    assert made == {name: sum(counts.values())} | (counts if each else {})
+
+
+def test_without_the_music_of_both_nothing_is_prepared(checkout):
+    (checkout / "data/music/both").mkdir(parents=True)
+    done = run(checkout, "both", "--step", "prepare")
+    assert done.returncode == 2
+    assert "wesnoth" in done.stderr and "the step before this one is fetch" in done.stderr
+
+
+def test_a_generator_is_told_the_soundtrack_and_what_that_is_worth_is_measured(checkout, tmp_path):
+    made = [*commands_of(checkout, tmp_path, "both", "--step", "train", "--hours", "0.5"),
+            *commands_of(checkout, tmp_path, "both", "--step", "evaluate")]
+    assert [script for script, _ in made] == ["train_generator", "evaluate"]
+    (_, trained), (_, measured) = made
+    assert all(unknown(script, words) == [] for script, words in made)
+    assert (value(trained, "--label"), value(trained, "--minutes")) == ("folder", "30")
+    assert value(measured, "--generator-weights-dir") == value(trained, "--output-dir") == "weights/both"
+    assert value(measured, "--split") == value(trained, "--val-split") == "recipes/both/split.yml"
 
 
 @pytest.mark.large

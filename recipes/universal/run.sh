@@ -3,11 +3,10 @@
 # music that they never heard.
 about='Codecs of the soundtracks of The Battle for Wesnoth and Endgame: Singularity together: 57 tracks, 3.2 hours.
 GPL-2.0-or-later and CC BY-SA.'
-package='wesnoth-1.16-music and singularity-music'
-music=.
 hours=20
 hardware='two CPU cores, 8 GB of memory, 3 GB of disk, and the hours named below'
 . "$(dirname "${BASH_SOURCE[0]}")/../recipe.sh"
+. recipes/together.sh
 models='four codecs'
 trains='the codecs of what ships, with the music transposed, quieter and mixed (recipes/universal/preset.yml)'
 steps='fetch prepare train control evaluate'
@@ -17,37 +16,14 @@ With --music the folder holds the folders wesnoth and singularity.'
 ship='The codecs of the control go to weights/universal_wesnoth and
 weights/universal_singularity. To ship the universal ones, train with `--step train -- --promote`, train the decoders of
 512x and 128x further as recipes/adversary.yml says, copy the sets to final_weights/, and train generators on their codes.'
-corpora=(wesnoth singularity)
 
-folder_of() {
-    if [ -n "$given" ]; then
-        printf '%s' "$given/$1"
-    else
-        printf '%s' "data/music/$1/$(sed -n 's/^music=//p' "recipes/$1/run.sh")"
-    fi
-}
-
-fetch() {
-    local one
-    for one in "${corpora[@]}"; do
-        [ -d "$(folder_of "$one")" ] || bash "recipes/$one/run.sh" --step fetch
-        say "music: $(folder_of "$one")"
-    done
-}
-
+# Also each alone, which `control` trains on and `evaluate` measures on.
 prepare() {
     local one
     for one in "${corpora[@]}"; do
         bash "recipes/$one/run.sh" --music "$(folder_of "$one")" --step prepare -- "$@"
     done
-    if [ -z "$given" ]; then
-        mkdir -p "$source"
-        for one in "${corpora[@]}"; do
-            ln -sfn "$PWD/$(folder_of "$one")" "$source/$one"
-        done
-    fi
-    say "preparing both together"
-    python scripts/prepare_audio.py "$source" "data/$name" "$@"
+    prepare_together "$@"
 }
 
 # Trains the codecs on the data folder $1 with its recipe's split, into $2.
