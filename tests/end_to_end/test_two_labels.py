@@ -162,7 +162,11 @@ def test_a_classifier_is_asked_whether_music_does_what_its_label_says(evaluated,
     assert found["labels"] == ["high", "low"] and found["piece_seconds"] == pytest.approx(9, abs=0.1)
     real = {(row["what"], row["label"]): row for row in found["real"]}
     assert {key: row["named"] for key, row in real.items() if "named" in row} == {
-        (labels.HELD_OUT, "high"): 1, (labels.HELD_OUT, "low"): 1}
+        (labels.HELD_OUT, "high"): 1, (labels.HELD_OUT, "low"): 1,
+        # Untrained codecs make the same of all.
+        (labels.DECODED, "high"): 1 - real[labels.DECODED, "low"]["named"],
+        (labels.DECODED, "low"): pytest.approx(0.5, abs=0.5)}
+    assert all(set(real[labels.DECODED, label]["to"]) == {"high", "low"} for label in found["labels"])
     for label, other in (("low", "high"), ("high", "low")):
         near = real[labels.TRAINING, label]["to"]
         assert near[label] < 0.1 * near[other]
@@ -209,6 +213,25 @@ def test_music_is_held_to_what_its_label_says(evaluated, monkeypatch, obeys):
     both = written(found, evaluated, fresh=found | {"reference_seconds": 4.0})
     assert any("to low, 6 s to 6 s, test tracks | to high, 6 s to 4 s, fresh tracks" in line
                for line in both)
+
+
+def test_pieces_are_decoded_one_by_one(evaluated, monkeypatch, tmp_path):
+    class Quieter:
+        """A codec that keeps everything, at half its loudness."""
+
+        encode, decode = staticmethod(lambda x: x), staticmethod(lambda x: x / 2)
+
+    monkeypatch.setattr(evaluated.music, "codec", lambda _: Quieter)
+    monkeypatch.setattr(evaluated, "cache_dir", tmp_path)
+    monkeypatch.setattr(evaluated, "embed", lambda sound, rate: sound[:, None])
+    monkeypatch.setattr(labels, "PIECE_SECONDS", 2.0)
+    track = evaluated.test[0]
+    length = evaluated.cut(2 * evaluated.rate)
+    made = labels.decode_pieces(evaluated, track)
+    assert len(made) == track.samples // length > 1
+    for i, piece in enumerate(made):
+        np.testing.assert_array_equal(piece[:, 0],
+                                      evaluated.samples(track, i * length, length) / 2)
 
 
 def test_pieces_are_thirty_seconds_of_a_track(rng):

@@ -157,13 +157,27 @@ def test_labels_are_told_to_the_generators_and_stay(train_all, folder, data, tmp
     more = ("--steps", "2", "--listen", "0", "--no-report")
     begin(train_all, data, folder, out, "--label", "folder", *more)
     assert [option(c, "--label") for c in run] == [None, "folder", "folder"]
-    assert "  generators are told each track's folder: a, b" in capsys.readouterr().out
+    # What knows no labels would not heed them at the top, where they decide.
+    assert [option(c, "--start-from") for c in run] == [None, None, str(folder)]
+    assert not weights.tags(out, "generator_512") and weights.tags(out, "generator_128")
+    said = capsys.readouterr().out
+    assert "  generators are told each track's folder: a, b" in said
+    assert "  generator_512 begins with nothing: " in said
     run.clear()
     begin(train_all, data, folder, out, "--label", "folder", *more)
     assert run == []
     with pytest.raises(UserError, match="holds models of a training with labels by folder, and "
                                         "this one has no labels"):
         begin(train_all, data, folder, out, *more)
+
+
+def test_a_generator_that_knows_labels_goes_on(tmp_path, folder, data, monkeypatch):
+    made = plan.Plan(data, tmp_path / "out", steps=2, label="folder", origin=Origin.find(folder))
+    top = next(stage for stage in made.stages if stage.name == "generator_512")
+    assert made.anew == ("generator_512",) and "--start-from" not in made.command(top)
+    known = configs.validate(configs.Labels, {"of": "folder", "names": ["a", "b"]})
+    monkeypatch.setattr(Origin, "labels_of", lambda *_: known)
+    assert made.anew == () and option(made.command(top), "--start-from") == str(folder)
 
 
 def test_the_run_that_tuned_a_decoder_is_left_before_the_whole_is_tuned(tmp_path, folder, data):

@@ -6,12 +6,13 @@ nothing take hours. TensorFlow-free.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from .. import config, weights
-from ..config import ChainConfig, TrainingConfig
+from ..config import ChainConfig, Labels, TrainingConfig
 from ..data import silence
 from ..errors import UserError
 from ..files import atomic_write, make_folder, printable
@@ -100,14 +101,18 @@ class Origin:
         """The weights of a model of the chain. Raises `UserError` where there are none."""
         return weights.find(self.folder_of(name), name)
 
-    def adopt(self, chain: ChainConfig, folder, amount: Amount):
+    def labels_of(self, generator: str) -> Labels | None:
+        """What a generator of the chain is told of labels; None: nothing."""
+        return self.set_of(generator).config.labels
+
+    def adopt(self, chain: ChainConfig, folder, amount: Amount, anew: Collection[str] = ()):
         """Let `folder` play the models of `chain`, as far as they are not there already, and hold
-        the preset that tunes them.
+        the preset that tunes them. anew: those that are not taken over.
         """
         weights.save_chain(make_folder(folder), chain)
         found = {name: self.set_of(name) for name in chain.names}
         for name, one in found.items():
-            if not weights.tags(folder, name):
+            if name not in anew and not weights.tags(folder, name):
                 weights.take_over(one, folder)
         path = Path(folder) / FILE
         values = self._preset(chain, found, amount)

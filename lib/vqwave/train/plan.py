@@ -163,6 +163,15 @@ class Plan:
         return [stage for stage in self.stages
                 if self.finished.get(stage.key, 0) < wanted(stage)]
 
+    @property
+    def anew(self) -> tuple[str, ...]:
+        """The generators that begin with nothing although there is an origin: the top one, where it
+        is to learn labels and knows none. What it heard so far tells one that is trained already
+        what music it is in, so that it hardly learns to listen to them.
+        """
+        top = self.whole.generator(self.whole.top)
+        return (top,) if self.origin and self.label and not self.origin.labels_of(top) else ()
+
     def _is_told(self, stage: PlannedTraining) -> bool:
         """Whether it is told what each track is: a generator, and a codec that none plays."""
         return (stage.role == "generator"
@@ -179,7 +188,7 @@ class Plan:
                       else ("train-generator", "--generator"))
         command = [*_VQWAVE, name, flag, stage.name, "--data-dir", str(self.data_dir),
                    "--output-dir", str(self.output_dir), "--preset", self.preset, *self.extra]
-        if self.origin:
+        if self.origin and stage.name not in self.anew:
             # A codec whose decoder was tuned first goes on from that.
             begin = (self.output_dir if stage.role == "codec" and not stage.decoder_only
                      else self.origin.folder_of(stage.name))
@@ -320,7 +329,7 @@ def _read_labels(plan: Plan, tracks) -> tuple[str, ...]:
     """
     names = labels.vocabulary(splits.split(tracks, *plan.split)[0], plan.label)
     for name in plan.chain.generators.values() if plan.origin else ():
-        there = plan.origin.set_of(name).config.labels
+        there = plan.origin.labels_of(name)
         if there and there.of != plan.label:
             raise UserError(f"--label {plan.label}: {name} in {plan.origin.generators} was trained "
                             f"with {there.summary}; --from-scratch trains one that knows others")
@@ -357,7 +366,7 @@ def run(plan: Plan, say: Callable[[str], None] = print):
     try:
         plan.write()
         if plan.origin:
-            plan.origin.adopt(plan.chain, plan.output_dir, amount)
+            plan.origin.adopt(plan.chain, plan.output_dir, amount, plan.anew)
         elif replicas.is_first():
             weights.save_chain(plan.output_dir, plan.chain)
     except OSError as e:
@@ -494,6 +503,9 @@ def _describe_beginning(plan: Plan, told, say):
                else ""))
     if told:
         say(f"  generators are told each track's {plan.label}: {', '.join(told)}")
+    for name in plan.anew:
+        say(f"  {name} begins with nothing: begun with one that knows no labels it would hardly "
+            f"heed them")
     patience = plan.settings.patience
     patience = training.patience if patience is None else patience
     if patience and amount.held_out:

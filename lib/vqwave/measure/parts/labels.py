@@ -12,6 +12,7 @@ import numpy as np
 from ... import config
 from ...data import audio
 from ...data.labels import index_of
+from ...data.splits import track_name
 from ...errors import UserError
 from ...play.labels import find_labels
 from .. import fad
@@ -26,6 +27,8 @@ EXAMPLES = 4
 """Labels that have a piece to listen to, at most."""
 
 TRAINING, HELD_OUT = "training tracks", "held-out tracks"
+DECODED = "held-out tracks, encoded and decoded"
+"""By the codec that generated music is decoded by: it can sound no more like a label than this."""
 
 
 class ByLabel(Part):
@@ -54,6 +57,7 @@ class ByLabel(Part):
         key = {"figure": "labels", "seed": plan.seeds[0], "minutes": plan.minutes,
                "guidance": plan.guidance, **setting.key(evaluation.music.chain),
                "by": evaluation.chain_key(setting.depth), "of": known.of,
+               "codec": evaluation.codec_key(setting.depth),
                "train": evaluation.corpus(evaluation.train),
                "test": evaluation.corpus(evaluation.test)}
         return {"setting": str(setting)} | evaluation.figure(
@@ -91,7 +95,8 @@ class ByLabel(Part):
                  f"({first['setting']}), and which label a classifier gives them: a logistic "
                  f"regression of the embedding, taught by the training tracks, every label "
                  f"counting alike. Chance is {1 / len(first['labels']):.0%}; real pieces show how "
-                 f"well it tells the labels apart.")
+                 f"well it tells the labels apart, and decoded ones what the codec leaves of that: "
+                 f"generated music, which it decodes too, can hardly do better.")
         page.tables(side_by_side([_named(one) for one in found.values()]))
         page.add("The distance of each label's music to the held-out tracks of each label, all of "
                  "equal amounts of sound: its own should be the least of its row.")
@@ -164,7 +169,7 @@ def measure_labels(evaluation, known: config.Labels) -> dict:
         generated piece. seconds, reference_seconds: of sound on the two sides of each distance.
         real, generated: rows of {"what", "label", "guidance"} with "named": the share of "pieces"
         that the classifier gives their own label, and "to": {label: the Fréchet distance to its
-        held-out tracks}; real music is asked on one of the two.
+        held-out tracks}; real music as it is, is asked one of the two.
     """
     train, test = (_by_label(tracks, known) for tracks in (evaluation.train, evaluation.test))
     taught = {name: evaluation.embeddings(f"the training tracks of {name}", own)
@@ -182,6 +187,10 @@ def measure_labels(evaluation, known: config.Labels) -> dict:
             for name, own in held.items()]
     heard = [(row(TRAINING, name), patches) for name, patches in taught.items()]
     real += [one for one, _ in heard]
+    for name in held:
+        decoded = [piece for track in test[name] for piece in decode_pieces(evaluation, track)]
+        real.append(row(DECODED, name, pieces=decoded))
+        heard.append((real[-1], np.concatenate(decoded)))
     generated, seconds = [], 0.0
     for guidance in dict.fromkeys((1.0, evaluation.plan.guidance)):
         for name in train:
@@ -239,6 +248,28 @@ def cut_pieces(patches: np.ndarray) -> list[np.ndarray]:
     if len(patches) < count:
         return [patches] if len(patches) else []
     return [patches[i : i + count] for i in range(0, len(patches) - count + 1, count)]
+
+
+def decode_pieces(evaluation, track) -> list[np.ndarray]:
+    """The embeddings of the pieces of a track, cut as `cut_pieces` does, after the codec that the
+    chain ends with encoded and decoded each.
+    """
+    level = evaluation.plan.settings[0].depth
+    codec, rate = evaluation.music.codec(level), evaluation.rate
+    length = min(evaluation.cut(round(PIECE_SECONDS * rate)), evaluation.cut(track.samples))
+    made = []
+    for start in range(0, track.samples - length + 1, length):
+        def decode(start=start):
+            sound = evaluation.samples(track, start, length)
+            return {"patches": evaluation.embed(codec.decode(codec.encode(sound[None]))[0], rate)}
+
+        key = {"figure": "decoded", "track": track.sha256, "samples": track.samples,
+               "start": start, "length": length, "by": evaluation.codec_key(level),
+               "engine": evaluation.music.engine}
+        made.append(evaluation.arrays(key, decode)["patches"])
+        evaluation.progress(evaluation.part, f"decoding {track_name(track)}",
+                            start / track.samples)
+    return made
 
 
 def generate_pieces(evaluation, label: str, guidance: float) -> np.ndarray:
