@@ -189,8 +189,9 @@ def measure_labels(evaluation, known: config.Labels) -> dict:
     real += [one for one, _ in heard]
     for name in held:
         decoded = [piece for track in test[name] for piece in decode_pieces(evaluation, track)]
-        real.append(row(DECODED, name, pieces=decoded))
-        heard.append((real[-1], np.concatenate(decoded)))
+        if decoded:
+            real.append(row(DECODED, name, pieces=decoded))
+            heard.append((real[-1], np.concatenate(decoded)))
     generated, seconds = [], 0.0
     for guidance in dict.fromkeys((1.0, evaluation.plan.guidance)):
         for name in train:
@@ -269,7 +270,7 @@ def decode_pieces(evaluation, track) -> list[np.ndarray]:
         made.append(evaluation.arrays(key, decode)["patches"])
         evaluation.progress(evaluation.part, f"decoding {track_name(track)}",
                             start / track.samples)
-    return made
+    return [patches for patches in made if len(patches)]
 
 
 def generate_pieces(evaluation, label: str, guidance: float) -> np.ndarray:
