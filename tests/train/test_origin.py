@@ -149,20 +149,20 @@ def test_a_codec_that_does_not_serve_is_tuned_its_decoder_first(train_all, folde
     assert trainings(run) == ["vqvae_512 decoder", "vqvae_128", "generator_512", "generator_128"]
 
 
+def name_folders(data):
+    """Let half of the tracks be of a folder of music a, half of b."""
+    manifest.write(data, [dataclasses.replace(t, source=f"/music/{'ab'[i % 2]}/{i}.ogg")
+                          for i, t in enumerate(manifest.read(data))])
+
+
 def test_labels_are_told_to_the_generators_and_stay(train_all, folder, data, tmp_path, commands, capsys):
     run, out = commands[0], tmp_path / "out"
-    tracks = [dataclasses.replace(t, source=f"/music/{'ab'[i % 2]}/{i}.ogg")
-              for i, t in enumerate(manifest.read(data))]
-    manifest.write(data, tracks)
+    name_folders(data)
     more = ("--steps", "2", "--listen", "0", "--no-report")
     begin(train_all, data, folder, out, "--label", "folder", *more)
     assert [option(c, "--label") for c in run] == [None, "folder", "folder"]
-    # What knows no labels would not heed them at the top, where they decide.
-    assert [option(c, "--start-from") for c in run] == [None, None, str(folder)]
-    assert not weights.tags(out, "generator_512") and weights.tags(out, "generator_128")
-    said = capsys.readouterr().out
-    assert "  generators are told each track's folder: a, b" in said
-    assert "  generator_512 begins with nothing: " in said
+    assert [option(c, "--start-from") for c in run] == [None, str(folder), str(folder)]
+    assert "  generators are told each track's folder: a, b" in capsys.readouterr().out
     run.clear()
     begin(train_all, data, folder, out, "--label", "folder", *more)
     assert run == []
@@ -171,12 +171,21 @@ def test_labels_are_told_to_the_generators_and_stay(train_all, folder, data, tmp
         begin(train_all, data, folder, out, *more)
 
 
-def test_a_generator_that_knows_labels_goes_on(tmp_path, folder, data, monkeypatch):
-    made = plan.Plan(data, tmp_path / "out", steps=2, label="folder", origin=Origin.find(folder))
-    top = next(stage for stage in made.stages if stage.name == "generator_512")
-    assert made.anew == ("generator_512",) and "--start-from" not in made.command(top)
+def test_with_enough_music_what_knows_no_labels_begins_with_nothing_at_the_top(
+        train_all, folder, data, tmp_path, commands, capsys, monkeypatch):
+    """Where labels decide, and would hardly be heeded."""
+    run, out = commands[0], tmp_path / "out"
+    name_folders(data)
+    monkeypatch.setattr(origin, "SMALL_HOURS", 0.0)
+    begin(train_all, data, folder, out, "--label", "folder", "--steps", "2", "--listen", "0", "--no-report")
+    assert [option(c, "--start-from") for c in run] == [None, None, str(folder)]
+    assert not weights.tags(out, "generator_512") and weights.tags(out, "generator_128")
+    assert "  generator_512 begins with nothing: " in capsys.readouterr().out
+    # One that knows labels goes on.
     known = configs.validate(configs.Labels, {"of": "folder", "names": ["a", "b"]})
     monkeypatch.setattr(Origin, "labels_of", lambda *_: known)
+    made = plan.Plan(data, out, steps=2, label="folder", origin=Origin.find(folder))
+    top = next(stage for stage in made.stages if stage.name == "generator_512")
     assert made.anew == () and option(made.command(top), "--start-from") == str(folder)
 
 

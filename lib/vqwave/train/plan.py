@@ -12,6 +12,7 @@ resumes. TensorFlow-free.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -167,10 +168,13 @@ class Plan:
     def anew(self) -> tuple[str, ...]:
         """The generators that begin with nothing although there is an origin: the top one, where it
         is to learn labels and knows none. What it heard so far tells one that is trained already
-        what music it is in, so that it hardly learns to listen to them.
+        what music it is in, so that it hardly learns to listen to them. Little music teaches
+        nothing to one that knows nothing, labels or not.
         """
+        if not (self.origin and self.label) or self.amount.small:
+            return ()
         top = self.whole.generator(self.whole.top)
-        return (top,) if self.origin and self.label and not self.origin.labels_of(top) else ()
+        return () if self.origin.labels_of(top) else (top,)
 
     def _is_told(self, stage: PlannedTraining) -> bool:
         """Whether it is told what each track is: a generator, and a codec that none plays."""
@@ -228,7 +232,7 @@ class Plan:
                 else options.parse_split(asked.val_split),
                 config.TrainingConfig().seed if asked.seed is None else asked.seed)
 
-    @property
+    @functools.cached_property
     def amount(self) -> Amount:
         """How much music there is."""
         return Amount.of(self.data_dir, *self.split)
