@@ -172,7 +172,8 @@ def test_a_classifier_is_asked_whether_music_does_what_its_label_says(evaluated,
         assert near[label] < 0.1 * near[other]
     assert [(row["label"], row["guidance"], row["pieces"]) for row in found["generated"]] == [
         ("high", 1, 1), ("low", 1, 1), ("high", 3, 1), ("low", 3, 1)]
-    assert all(set(row["to"]) == {"high", "low"} for row in found["generated"])
+    assert all(set(row["to"]) == {"high", "low"} and 0 <= row["named_decoded"] <= 1
+               for row in found["generated"])
     # Each is another piece, and all are kept.
     made = [labels.generate_pieces(evaluated, label, guidance)
             for label in ("high", "low") for guidance in (1.0, 3.0)]
@@ -201,7 +202,11 @@ def test_music_is_held_to_what_its_label_says(evaluated, monkeypatch, obeys):
     assert (plain, guided) == (100 * obeys, 100) and (share < 1) == obeys
     # As much as one training track of low, which is all there is, and as one held-out track.
     assert found["seconds"] == found["reference_seconds"] == fad.seconds_of(3)
+    # Of a classifier that heard what untrained codecs leave, nothing is wanted.
+    assert {"named", "named_decoded", "pieces", "to", "what", "label", "guidance"} == set(
+        found["generated"][0])
     lines = written(found, evaluated)
+    assert lines.count("| named by its label | high | low | mean |") == 2
     assert "| named by its label | high | low | mean |" in lines
     assert "| held-out tracks | 100% of 1 | 100% of 1 | 100% |" in lines
     assert f"| generated | {obeys:.0%} of 4 | {obeys:.0%} of 4 | {obeys:.0%} |" in lines

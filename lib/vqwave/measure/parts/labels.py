@@ -57,7 +57,7 @@ class ByLabel(Part):
         key = {"figure": "labels", "seed": plan.seeds[0], "minutes": plan.minutes,
                "guidance": plan.guidance, **setting.key(evaluation.music.chain),
                "by": evaluation.chain_key(setting.depth), "of": known.of,
-               "codec": evaluation.codec_key(setting.depth),
+               "taught": [TRAINING, DECODED], "codec": evaluation.codec_key(setting.depth),
                "train": evaluation.corpus(evaluation.train),
                "test": evaluation.corpus(evaluation.test)}
         return {"setting": str(setting)} | evaluation.figure(
@@ -98,6 +98,9 @@ class ByLabel(Part):
                  f"well it tells the labels apart, and decoded ones what the codec leaves of that: "
                  f"generated music, which it decodes too, can hardly do better.")
         page.tables(side_by_side([_named(one) for one in found.values()]))
+        page.add("The same of a classifier that heard the training tracks encoded and decoded, and "
+                 "so knows what the codec does to all of them alike:")
+        page.tables(side_by_side([_named(one, "named_decoded") for one in found.values()]))
         page.add("The distance of each label's music to the held-out tracks of each label, all of "
                  "equal amounts of sound: its own should be the least of its row.")
         page.tables(side_by_side([_distances(one, side if len(found) > 1 else "")
@@ -117,15 +120,16 @@ def _title(row) -> str:
     return "generated" + (f", guidance {row['guidance']:g}" if row["guidance"] != 1 else "")
 
 
-def _named(found) -> Rows:
-    """A line for each kind of music, a column for each label."""
+def _named(found, key: str = "named") -> Rows:
+    """A line for each kind of music, a column for each label; key: of a row, by which classifier.
+    """
     labels, lines = found["labels"], {}
     for row in [*found["real"], *found["generated"]]:
-        if "named" in row:
+        if key in row:
             lines.setdefault(_title(row), {})[row["label"]] = row
     return [("named by its label", *labels, "mean"),
-            *((what, *(f"{row[x]['named']:.0%} of {row[x]['pieces']}" if x in row else ""
-                       for x in labels), f"{np.mean([one['named'] for one in row.values()]):.0%}")
+            *((what, *(f"{row[x][key]:.0%} of {row[x]['pieces']}" if x in row else ""
+                       for x in labels), f"{np.mean([one[key] for one in row.values()]):.0%}")
               for what, row in lines.items())]
 
 
@@ -168,30 +172,37 @@ def measure_labels(evaluation, known: config.Labels) -> dict:
         labels: those that training tracks have, which the classifier knows. piece_seconds: of a
         generated piece. seconds, reference_seconds: of sound on the two sides of each distance.
         real, generated: rows of {"what", "label", "guidance"} with "named": the share of "pieces"
-        that the classifier gives their own label, and "to": {label: the Fréchet distance to its
-        held-out tracks}; real music as it is, is asked one of the two.
+        that the classifier gives their own label, "named_decoded": the same of one that heard the
+        training tracks encoded and decoded, and "to": {label: the Fréchet distance to its held-out
+        tracks}; real music as it is, is asked less.
     """
     train, test = (_by_label(tracks, known) for tracks in (evaluation.train, evaluation.test))
     taught = {name: evaluation.embeddings(f"the training tracks of {name}", own)
               for name, own in train.items()}
     held = {name: [evaluation.embeddings(f"the held-out tracks of {name}", [t]) for t in own]
             for name, own in test.items() if name in train}
-    classifier = teach(taught)
+    decoded = {name: [piece for track in own for piece in decode_pieces(evaluation, track)]
+               for name, own in train.items()}
+    classifiers = {"named": teach(taught)}
+    if all(decoded.values()):
+        classifiers["named_decoded"] = teach({name: np.concatenate(own)
+                                              for name, own in decoded.items()})
 
-    def row(what, label, guidance=None, pieces=None):
-        asked = {} if pieces is None else {"pieces": len(pieces),
-                                           "named": share_named(classifier, pieces, label)}
+    def row(what, label, guidance=None, pieces=None, by=tuple(classifiers)):
+        asked = {} if pieces is None else {"pieces": len(pieces)} | {
+            key: share_named(classifiers[key], pieces, label) for key in by}
         return {"what": what, "label": label, "guidance": guidance} | asked
 
-    real = [row(HELD_OUT, name, pieces=[piece for patches in own for piece in cut_pieces(patches)])
+    real = [row(HELD_OUT, name, by=("named",), pieces=[piece for patches in own for piece in
+                                                      cut_pieces(patches)])
             for name, own in held.items()]
     heard = [(row(TRAINING, name), patches) for name, patches in taught.items()]
     real += [one for one, _ in heard]
     for name in held:
-        decoded = [piece for track in test[name] for piece in decode_pieces(evaluation, track)]
-        if decoded:
-            real.append(row(DECODED, name, pieces=decoded))
-            heard.append((real[-1], np.concatenate(decoded)))
+        pieces = [piece for track in test[name] for piece in decode_pieces(evaluation, track)]
+        if pieces:
+            real.append(row(DECODED, name, pieces=pieces))
+            heard.append((real[-1], np.concatenate(pieces)))
     generated, seconds = [], 0.0
     for guidance in dict.fromkeys((1.0, evaluation.plan.guidance)):
         for name in train:
