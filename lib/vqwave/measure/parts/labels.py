@@ -181,8 +181,9 @@ def measure_labels(evaluation, known: config.Labels) -> dict:
               for name, own in train.items()}
     held = {name: [evaluation.embeddings(f"the held-out tracks of {name}", [t]) for t in own]
             for name, own in test.items() if name in train}
-    decoded = {name: [piece for track in own for piece in decode_pieces(evaluation, track)]
-               for name, own in train.items()}
+    decoded, decoded_held = ({name: [piece for track in own
+                                     for piece in decode_pieces(evaluation, track)]
+                              for name, own in side.items()} for side in (train, test))
     classifiers = {"named": teach(taught)}
     if all(decoded.values()):
         classifiers["named_decoded"] = teach({name: np.concatenate(own)
@@ -199,8 +200,7 @@ def measure_labels(evaluation, known: config.Labels) -> dict:
     heard = [(row(TRAINING, name), patches) for name, patches in taught.items()]
     real += [one for one, _ in heard]
     for name in held:
-        pieces = [piece for track in test[name] for piece in decode_pieces(evaluation, track)]
-        if pieces:
+        if pieces := decoded_held[name]:
             real.append(row(DECODED, name, pieces=pieces))
             heard.append((real[-1], np.concatenate(pieces)))
     generated, seconds = [], 0.0
