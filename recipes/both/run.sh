@@ -21,7 +21,7 @@ train() {
     [[ " $* " != *" --steps "* ]] || length=()
     say "training"
     python scripts/train_generator.py --generator generator_512 --data-dir "data/$name" --val-split "recipes/$name/split.yml" \
-        --output-dir "weights/$name" --label folder --transpose 3 --offsets 2 --seed 1 "${length[@]}" --fp16 "$@"
+        --output-dir "weights/$name" --label folder --seed 1 "${length[@]}" --fp16 "$@"
 }
 
 evaluate() {

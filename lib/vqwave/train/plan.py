@@ -508,8 +508,8 @@ def _describe_beginning(plan: Plan, told, say):
     if told:
         say(f"  generators are told each track's {plan.label}: {', '.join(told)}")
     for name in plan.anew:
-        say(f"  {name} begins with nothing: begun with one that knows no labels it would hardly "
-            f"heed them")
+        say(f"  {name} begins with nothing: one that was trained without labels would hardly heed "
+            f"them")
     patience = plan.settings.patience
     patience = training.patience if patience is None else patience
     if patience and amount.held_out:

@@ -28,7 +28,7 @@ EXAMPLES = 4
 
 TRAINING, HELD_OUT = "training tracks", "held-out tracks"
 DECODED = "held-out tracks, encoded and decoded"
-"""By the codec that generated music is decoded by: it can sound no more like a label than this."""
+"""By the codec that decodes generated music: what it leaves of the labels."""
 
 
 class ByLabel(Part):
@@ -98,9 +98,10 @@ class ByLabel(Part):
                  f"well it tells the labels apart, and decoded ones what the codec leaves of that: "
                  f"generated music, which it decodes too, can hardly do better.")
         page.tables(side_by_side([_named(one) for one in found.values()]))
-        page.add("The same of a classifier that heard the training tracks encoded and decoded, and "
-                 "so knows what the codec does to all of them alike:")
-        page.tables(side_by_side([_named(one, "named_decoded") for one in found.values()]))
+        if any("named_decoded" in row for row in first["generated"]):
+            page.add("The same of a classifier that heard the training tracks encoded and decoded, "
+                     "and so knows what the codec does to all of them alike:")
+            page.tables(side_by_side([_named(one, "named_decoded") for one in found.values()]))
         page.add("The distance of each label's music to the held-out tracks of each label, all of "
                  "equal amounts of sound: its own should be the least of its row.")
         page.tables(side_by_side([_distances(one, side if len(found) > 1 else "")
