@@ -117,6 +117,19 @@ def test_the_constant_q_term_tells_semitones_in_the_bass_apart():
     assert float(losses.constant_q(low, 0.4 * low, RATE)) < 0.1
 
 
+def test_the_constant_q_term_hears_as_low_as_the_codec_does():
+    time = np.arange(512 * 128) / RATE
+    low, higher = (np.sin(2 * np.pi * hertz * time)[None].astype("float32") * 0.3
+                   for hertz in (34.65, 36.71))  # a semitone below the lowest string of a bass
+    compute = losses.TERMS["constant_q",]
+    usual = configs.preset("notes").codec("vqvae_512")
+    deep = configs.replace(usual, quantizer=configs.replace(usual.quantizer, books=16),
+                           front_end=configs.replace(usual.front_end, lowest=27.5, octaves=8))
+    heard = {codec.front_end.lowest: float(compute(low, higher, codec)["constant_q"])
+             for codec in (usual, deep)}
+    assert heard[27.5] > 5 * heard[55.0] and heard[27.5] > 0.01
+
+
 def test_every_term_of_the_config_is_computed_where_it_has_a_weight(rng):
     x, y = rng.normal(0, 0.1, (2, 1, 512 * 40)).astype("float32")
     config = configs.preset("tiny").codec(512)

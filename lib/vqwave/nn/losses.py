@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from keras import ops
 
-from ..config import LogFrequencyFrontEnd, LossConfig
+from ..config import CodecConfig, LogFrequencyFrontEnd, LossConfig
 from ..metrics import BESIDE, LINE, MEL_FLOOR, mel_filters
 from ..metrics import MEL_BANDS as MEL_SCALES
 from .frontends import ConstantQ, level_of
@@ -113,23 +113,30 @@ def multi_mel(x, y, sample_rate: int):
 
 
 CONSTANT_Q = LogFrequencyFrontEnd()
-"""The grid and hop of the term `constant_q`, less the octaves that a sample rate does not hold."""
+"""The hop of the term `constant_q`, and its grid for a codec that does not see quarter tones."""
 
 
 @functools.lru_cache
-def _transform(sample_rate: int) -> ConstantQ:
-    octaves = min(CONSTANT_Q.octaves, int(np.log2(sample_rate / 2 / CONSTANT_Q.lowest)))
-    return ConstantQ(LogFrequencyFrontEnd(octaves=octaves), sample_rate)
+def _transform(sample_rate: int, lowest: float, octaves: int) -> ConstantQ:
+    octaves = min(octaves, int(np.log2(sample_rate / 2 / lowest)))
+    return ConstantQ(LogFrequencyFrontEnd(lowest=lowest, octaves=octaves), sample_rate)
 
 
-def constant_q(x, y, sample_rate: int):
+def constant_q(x, y, sample_rate: int, grid: LogFrequencyFrontEnd = CONSTANT_Q):
     """Mean |difference| of the levels of quarter tones, in units of 80 dB: float32 [batch,
     samples], a multiple of 512.
 
-    Windows of up to 16,384 samples tell semitones apart, which the other terms cannot below 500 Hz.
+    Windows of up to 16,384 samples, for A1, tell semitones apart, which the other terms cannot
+    below 500 Hz. grid: which tones, less the octaves that the sample rate does not hold.
     """
-    transform = _transform(sample_rate)
+    transform = _transform(sample_rate, grid.lowest, grid.octaves)
     return ops.mean(ops.abs(level_of(transform(x)) - level_of(transform(y))))
+
+
+def _seen_by(codec: CodecConfig) -> LogFrequencyFrontEnd:
+    """The quarter tones that a codec sees; those of `CONSTANT_Q` where it sees none."""
+    seen = codec.front_end
+    return seen if isinstance(seen, LogFrequencyFrontEnd) else CONSTANT_Q
 
 
 def channel_average(x, averages):
@@ -153,7 +160,8 @@ TERMS: dict[tuple[str, ...], Callable] = {
         lambda x, y, config: reconstruction_terms(x, y, config.sample_rate),
     ("multi_mel",): lambda x, y, config: {"multi_mel": multi_mel(x, y, config.sample_rate)},
     ("hum",): lambda x, y, config: {"hum": hum(x, y, config.level)},
-    ("constant_q",): lambda x, y, config: {"constant_q": constant_q(x, y, config.sample_rate)},
+    ("constant_q",): lambda x, y, config: {
+        "constant_q": constant_q(x, y, config.sample_rate, _seen_by(config))},
 }
 """What computes the terms of these names in `LossConfig`: (original, reconstruction, codec config)
 -> each by its name.
