@@ -32,6 +32,39 @@ def test_u16_values_survive(value):
     assert audio.to_u16(audio.from_u16(np.uint16(value))) == value
 
 
+@pytest.mark.parametrize("rate", [1000, 3000, 22050, 48000])
+def test_an_offset_is_rumble_and_the_lowest_tone_of_a_piano_is_not(rate):
+    time = np.arange(4 * rate) / rate
+    found = {}
+    for name, sound in {"offset": 0.1 + 0 * time, "slow": 0.1 * np.sin(2 * np.pi * 3 * time),
+                        "A0": 0.3 * np.sin(2 * np.pi * 27.5 * time)}.items():
+        meter = audio.RumbleMeter(rate)
+        for block in np.array_split(sound.astype("float32"), [1, 7, rate, rate]):
+            meter.add(block)
+        found[name] = meter.rms
+    assert found["offset"] == pytest.approx(0.1, rel=0.05)
+    assert found["slow"] == pytest.approx(0.1 / np.sqrt(2), rel=0.05)
+    assert found["A0"] < audio.RUMBLE
+    assert audio.RumbleMeter(rate).rms == 0
+
+
+def test_what_is_below_hearing_is_taken_out_and_nothing_else():
+    time = np.arange(6 * 22050) / 22050
+    heard = (0.2 * np.sin(2 * np.pi * 55 * time) + 0.1 * np.sin(2 * np.pi * 3000 * time))
+    sound = (heard + 0.3 + 0.05 * np.sin(2 * np.pi * 2 * time)).astype("float32")
+    blocks = np.array_split(sound, [1, 1, 5000, 70000])
+    made = list(audio.high_pass(blocks, 22050))
+    assert {block.dtype for block in made} == {np.dtype("float32")}
+    made = np.concatenate(made)
+    assert made.shape == sound.shape
+    # One state runs through all blocks, and an offset makes no click.
+    for same in (sound, sound - np.float32(0.3)):
+        assert np.allclose(made, np.concatenate(list(audio.high_pass([same], 22050))), atol=1e-5)
+    assert abs(made.mean()) < 1e-3 and level(made, 2) < 0.001
+    assert level(made, 55) == pytest.approx(0.2, rel=0.02)
+    assert level(made, 3000) == pytest.approx(0.1, rel=0.001)
+
+
 def test_u16_clips_and_never_wraps():
     loud = np.array([0, 1, -1, 2, -2, 1e30, np.inf, -np.inf, np.nan, 32767.4 / 32768, 0.99999],
                     np.float32)

@@ -50,6 +50,26 @@ def test_written_is_read_in_the_order_of_names(tmp_path):
     assert manifest.read(tmp_path)[0].seconds == 100 / 22050
 
 
+def test_a_recording_with_an_offset_is_high_passed_and_no_other(tmp_path):
+    music, dst = tmp_path / "music", tmp_path / "data"
+    music.mkdir()
+    sound = tone(seconds=2.0, frequency=8000)  # high enough to come through in phase
+    for name, offset in (("good", 0.0), ("faulty", 0.3)):
+        encode(music / f"{name}.wav", sound + offset, 22050, subtype="FLOAT")
+    [note] = prepare(music, dst).notes
+    assert "below 20 Hz" in note and note.endswith("is taken out of faulty.wav.u16")
+    faulty, good = manifest.read(dst)
+    assert (good.high_passed, faulty.high_passed) == (False, True)
+    assert np.array_equal(samples(dst, good.file), audio.to_u16(sound))
+    made = audio.from_u16(samples(dst, faulty.file))
+    assert faulty.samples == len(sound) and abs(made.mean()) < 1e-3
+    assert np.abs(made - sound)[2205:].max() < 0.01
+    # Codes and figures of a track that was prepared otherwise before are not of this one.
+    assert faulty.content != faulty.sha256 and good.content == good.sha256
+    assert [t.file for t in prepare(music, dst).up_to_date] == ["faulty.wav.u16", "good.wav.u16"]
+    assert manifest.read(dst) == [faulty, good]
+
+
 def test_a_line_without_the_optional_keys_and_with_unknown_ones_is_read(tmp_path):
     wanted = track(tmp_path)
     line = dataclasses.asdict(wanted) | {"mood": "calm"}

@@ -203,7 +203,7 @@ def encode_corpus(data_dir, wanted, codec_weights: weights.WeightSet, say, load,
             if scheduler and not path.exists():
                 raise UserError(f"{path}: a worker has written it, but it is not here: all workers "
                                 f"must see the same folders under the same names")
-            entry = {"file": path.relative_to(folder).as_posix(), "track": track.sha256, **result}
+            entry = {"file": path.relative_to(folder).as_posix(), "track": track.content, **result}
             log.write(json.dumps(entry) + "\n")
             log.flush()
             say.advance(done + 1)
@@ -253,7 +253,7 @@ def _find_missing(folder: Path, wanted: list) -> list:
     index, missing = _read_index(folder), []
     for track, variant, path, count in wanted:
         entry = index.get(path.relative_to(folder).as_posix())
-        if (not entry or entry["track"] != track.sha256 or entry["codes"] != count
+        if (not entry or entry["track"] != track.content or entry["codes"] != count
             or _crc(path) != entry["crc"]):
             missing.append((track, variant, path, count))
     return missing

@@ -28,12 +28,13 @@ from pathlib import Path, PurePosixPath
 from .. import cli, machine, progress
 from ..errors import UserError
 from ..files import atomic_write, lock_folder, printable, reason, sweep
-from . import cluster
+from . import audio, cluster
 from .audio import AUDIO_SUFFIXES, Decoder, to_u16
 
 NAME = "manifest.jsonl"
 TAGS = ("artist", "title", "album", "genre", "year")
 _SAVE_EVERY = 5.0
+_BLOCK = 1 << 20
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _ENDED_ITS_PROCESS = "decoding it ended the process (a crash, or out of memory)"
 
@@ -45,7 +46,7 @@ class Track:
 
     `source` is the absolute path it was made from, `sha256`, `source_size` (bytes) and
     `source_mtime_ns` what that file was like; `tags` has every name of `TAGS`, None where the file
-    does not say.
+    does not say. `high_passed`: what is below hearing was much, and was taken out.
     """
 
     file: str
@@ -56,6 +57,12 @@ class Track:
     tags: dict[str, str | None]
     source_size: int = -1
     source_mtime_ns: int = -1
+    high_passed: bool = False
+
+    @property
+    def content(self) -> str:
+        """What its samples depend on, at one sample rate."""
+        return self.sha256 + "+high-pass" * self.high_passed
 
     @property
     def seconds(self) -> float:
@@ -175,11 +182,11 @@ def _parse(line):
         raise ValueError("not a JSON object")
     kinds = {"file": str, "source": str, "sample_rate": int, "samples": int,
              "sha256": str, "tags": dict}
-    optional = {"source_size": int, "source_mtime_ns": int}
+    optional = {"source_size": int, "source_mtime_ns": int, "high_passed": bool}
     for key, kind in (kinds | {k: v for k, v in optional.items() if k in values}).items():
         if key not in values:
             raise ValueError(f"{key} is missing")
-        if not isinstance(values[key], kind) or isinstance(values[key], bool):
+        if not isinstance(values[key], kind) or isinstance(values[key], bool) != (kind is bool):
             raise ValueError(f"{key} is {values[key]!r}")
     for key in ("sample_rate", "samples"):
         if values[key] < 1:
@@ -300,6 +307,11 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False, progress=
                 # Also where Ctrl-C or a full disk ends the run: what is done is done.
                 results.save()
     report.failed.sort()
+    if slow := [track for track in report.converted if track.high_passed]:
+        which = (printable(slow[0].file) if len(slow) == 1 else
+                 f"{len(slow)} tracks (for instance {printable(slow[0].file)})")
+        report.notes.append(f"a constant offset or a movement below {audio.HEARING:g} Hz, which "
+                            f"nobody hears, is taken out of {which}")
     others = [t for t in tracks.values() if t.sample_rate != sample_rate]
     if others:
         report.notes.append(f"{len(others)} tracks in {printable(dst)} have another sample rate, "
@@ -565,15 +577,12 @@ def _convert(job):
                                          source_mtime_ns=status.st_mtime_ns), None
         out = job.folder / job.file
         decoder = Decoder(job.source, job.sample_rate)
-        samples = 0
+        rumble = audio.RumbleMeter(job.sample_rate)
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_write(out) as file:
-                for block in decoder:
-                    if _stop is not None and _stop.value:
-                        raise InterruptedError("stopped")
-                    file.write(to_u16(block).astype("<u2").tobytes())
-                    samples += block.size
+            samples = _write(out, _measured(decoder, rumble))
+            if high_passed := rumble.rms > audio.RUMBLE:
+                _write(out, audio.high_pass(_blocks(out, samples), job.sample_rate))
         except OSError as e:
             if e.errno in _NO_SPACE:
                 raise OSError(e.errno, e.strerror, os.fspath(job.folder)) from e
@@ -590,7 +599,7 @@ def _convert(job):
         # Whatever foreign bytes bring about in a decoder, the other files are converted.
         return "failed", printable(f"{type(e).__name__}: {e}"), None
     track = Track(job.file, job.source, job.sample_rate, samples, sha256, _tags(job.source),
-                  status.st_size, status.st_mtime_ns)
+                  status.st_size, status.st_mtime_ns, high_passed)
     note = None
     if decoder.expected and decoder.expected - track.seconds > 0.5:
         note = (f"{printable(job.source)}: cut short: {track.seconds:.1f} s of the "
@@ -600,6 +609,31 @@ def _convert(job):
             f"{printable(job.source)}: cut short: the mark of its end is missing after "
             f"{track.seconds:.1f} s; what is there was taken")
     return "converted", track, note
+
+
+def _write(path: Path, blocks) -> int:
+    """Blocks float32 [n] as the samples of a track; how many they were."""
+    samples = 0
+    with atomic_write(path) as file:
+        for block in blocks:
+            if _stop is not None and _stop.value:
+                raise InterruptedError("stopped")
+            file.write(to_u16(block).astype("<u2").tobytes())
+            samples += block.size
+    return samples
+
+
+def _blocks(path: Path, samples: int):
+    """The samples of a track as blocks float32 [n]."""
+    for start in range(0, samples, _BLOCK):
+        yield audio.from_u16(audio.read_window(path, start, min(_BLOCK, samples - start)))
+
+
+def _measured(blocks, meter):
+    """The blocks as they are, which the meter is told."""
+    for block in blocks:
+        meter.add(block)
+        yield block
 
 
 def _tags(path):

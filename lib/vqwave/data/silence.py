@@ -160,7 +160,7 @@ def look(path, samples: int, sample_rate: int) -> Sound:
 
 def _key(track: manifest.Track) -> tuple:
     """What a track's samples depend on."""
-    return track.file, track.sha256, track.sample_rate, track.samples
+    return track.file, track.content, track.sample_rate, track.samples
 
 
 def _read(path: Path) -> dict[tuple, Sound]:

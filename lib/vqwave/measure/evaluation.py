@@ -354,7 +354,7 @@ class Evaluation:
                     sound = np.concatenate(list(audio.transpose([sound], len(sound), shift)))
                 return {"patches": self.embed(sound, self.rate)}
 
-            key = {"figure": "heard", "track": track.sha256, "samples": track.samples}
+            key = {"figure": "heard", "track": track.content, "samples": track.samples}
             made.append(self.arrays(key | ({"shift": shift} if shift else {}), embed)["patches"])
         return np.concatenate(made)
 
@@ -365,7 +365,7 @@ class Evaluation:
 
     def corpus(self, tracks) -> str:
         """A checksum of tracks and their order."""
-        return hashlib.sha256(json.dumps([[t.file, t.sha256, t.samples]
+        return hashlib.sha256(json.dumps([[t.file, t.content, t.samples]
                                           for t in tracks]).encode()).hexdigest()[:16]
 
     def codec_key(self, *levels: int) -> dict[str, str]:

@@ -276,7 +276,7 @@ def decode_pieces(evaluation, track) -> list[np.ndarray]:
             sound = evaluation.samples(track, start, length)
             return {"patches": evaluation.embed(codec.decode(codec.encode(sound[None]))[0], rate)}
 
-        key = {"figure": "decoded", "track": track.sha256, "samples": track.samples,
+        key = {"figure": "decoded", "track": track.content, "samples": track.samples,
                "start": start, "length": length, "by": evaluation.codec_key(level),
                "engine": evaluation.music.engine}
         made.append(evaluation.arrays(key, decode)["patches"])
