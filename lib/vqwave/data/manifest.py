@@ -25,6 +25,8 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from .. import cli, machine, progress
 from ..errors import UserError
 from ..files import atomic_write, lock_folder, printable, reason, sweep
@@ -34,7 +36,7 @@ from .audio import AUDIO_SUFFIXES, Decoder, to_u16
 NAME = "manifest.jsonl"
 TAGS = ("artist", "title", "album", "genre", "year")
 _SAVE_EVERY = 5.0
-_BLOCK = 1 << 20
+_BLOCK = 1 << 20  # samples
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _ENDED_ITS_PROCESS = "decoding it ended the process (a crash, or out of memory)"
 
@@ -580,9 +582,10 @@ def _convert(job):
         rumble = audio.RumbleMeter(job.sample_rate)
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
-            samples = _write(out, _measured(decoder, rumble))
-            if high_passed := rumble.rms > audio.RUMBLE:
-                _write(out, audio.high_pass(_blocks(out, samples), job.sample_rate))
+            with atomic_write(out) as file:
+                samples = _write(file, _measured(decoder, rumble))
+                if high_passed := rumble.rms > audio.RUMBLE:
+                    _write(file, audio.high_pass(_blocks(file), job.sample_rate))
         except OSError as e:
             if e.errno in _NO_SPACE:
                 raise OSError(e.errno, e.strerror, os.fspath(job.folder)) from e
@@ -611,22 +614,29 @@ def _convert(job):
     return "converted", track, note
 
 
-def _write(path: Path, blocks) -> int:
-    """Blocks float32 [n] as the samples of a track; how many they were."""
+def _write(file, blocks) -> int:
+    """Blocks float32 [n] as the samples of a track, from the beginning of its file on; how many
+    they were.
+    """
     samples = 0
-    with atomic_write(path) as file:
-        for block in blocks:
-            if _stop is not None and _stop.value:
-                raise InterruptedError("stopped")
-            file.write(to_u16(block).astype("<u2").tobytes())
-            samples += block.size
+    for block in blocks:
+        if _stop is not None and _stop.value:
+            raise InterruptedError("stopped")
+        file.seek(2 * samples)
+        file.write(to_u16(block).astype("<u2").tobytes())
+        samples += block.size
     return samples
 
 
-def _blocks(path: Path, samples: int):
-    """The samples of a track as blocks float32 [n]."""
-    for start in range(0, samples, _BLOCK):
-        yield audio.from_u16(audio.read_window(path, start, min(_BLOCK, samples - start)))
+def _blocks(file):
+    """The samples of a track's file as blocks float32 [n], wherever else in it is written
+    meanwhile.
+    """
+    for start in itertools.count(0, 2 * _BLOCK):
+        file.seek(start)
+        if not (raw := file.read(2 * _BLOCK)):
+            return
+        yield audio.from_u16(np.frombuffer(raw, "<u2"))
 
 
 def _measured(blocks, meter):
