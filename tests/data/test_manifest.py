@@ -58,7 +58,7 @@ def test_a_recording_with_an_offset_is_high_passed_and_no_other(tmp_path, monkey
     for name, offset in (("good", 0.0), ("faulty", 0.3)):
         encode(music / f"{name}.wav", sound + offset, 22050, subtype="FLOAT")
     [note] = prepare(music, dst).notes
-    assert "below 20 Hz" in note and note.endswith("is taken out of faulty.wav.u16")
+    assert "below 20 Hz" in note and note.endswith("in faulty.wav.u16, and taken out")
     faulty, good = manifest.read(dst)
     assert (good.high_passed, faulty.high_passed) == (False, True)
     assert np.array_equal(samples(dst, good.file), audio.to_u16(sound))

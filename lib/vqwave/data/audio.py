@@ -385,7 +385,9 @@ def transpose(blocks, samples: int, semitones: int):
 HEARING = 20.0
 """Hz: what is lower nobody hears."""
 RUMBLE = 0.01
-"""Full scale: how much may be below hearing before it is taken out, -40 dBFS."""
+"""Full scale: how much a `RumbleMeter` may find before what is below hearing is taken out, -40
+dBFS.
+"""
 
 
 class RumbleMeter:

@@ -312,8 +312,8 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False, progress=
     if slow := [track for track in report.converted if track.high_passed]:
         which = (printable(slow[0].file) if len(slow) == 1 else
                  f"{len(slow)} tracks (for instance {printable(slow[0].file)})")
-        report.notes.append(f"a constant offset or a movement below {audio.HEARING:g} Hz, which "
-                            f"nobody hears, is taken out of {which}")
+        report.notes.append(f"what is below {audio.HEARING:g} Hz, which nobody hears, is much in "
+                            f"{which}, and taken out")
     others = [t for t in tracks.values() if t.sample_rate != sample_rate]
     if others:
         report.notes.append(f"{len(others)} tracks in {printable(dst)} have another sample rate, "
