@@ -120,7 +120,7 @@ def test_the_constant_q_term_tells_semitones_in_the_bass_apart():
 def test_the_constant_q_term_hears_as_low_as_the_codec_does():
     time = np.arange(512 * 128) / RATE
     low, higher = (np.sin(2 * np.pi * hertz * time)[None].astype("float32") * 0.3
-                   for hertz in (34.65, 36.71))  # a semitone below the lowest string of a bass
+                   for hertz in (34.65, 36.71))  # a semitone apart, below a bass's lowest string
     compute = losses.TERMS["constant_q",]
     usual = configs.preset("notes").codec("vqvae_512")
     deep = configs.replace(usual, quantizer=configs.replace(usual.quantizer, books=16),

@@ -48,7 +48,7 @@ class Track:
 
     `source` is the absolute path it was made from, `sha256`, `source_size` (bytes) and
     `source_mtime_ns` what that file was like; `tags` has every name of `TAGS`, None where the file
-    does not say. `high_passed`: what is below hearing was much, and was taken out.
+    does not say. `high_passed`: it held much that is below hearing, which was taken out.
     """
 
     file: str
