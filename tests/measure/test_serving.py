@@ -69,11 +69,17 @@ def test_excerpts_are_of_what_sounds_and_two_minutes_at_most(tmp_path):
                            "long": np.tile(music(1.0, 3), 70)})
     (tracks, _), spans = silence.read_sides(tmp_path, 0.0, 0, QuietReporter())
     found = serving.excerpts(tmp_path, tracks, spans)
-    assert sorted(len(x) / RATE for x in found)[::2] == [0.5, 20.0] and len(found) == 3
+    # As many seconds of each as make two minutes, where it is as long.
+    assert sorted(len(x) / RATE for x in found)[::2] == [0.5, 40.0] and len(found) == 3
+    each = serving.excerpts_of(tmp_path, tracks, spans, 20.0)
+    assert sorted(len(x) / RATE for _, x in each)[::2] == [0.5, 20.0]
     assert all(np.var(x) > 1e-6 for x in found)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(serving, "MOST", 0.25)
         assert sum(map(len, serving.excerpts(tmp_path, tracks, spans))) == round(0.25 * RATE)
+        patch.setattr(serving, "EXCERPT", 0.01)
+        shares = [len(x) for x in serving.excerpts(tmp_path, tracks * 5, spans)]
+        assert len(shares) == 15 and set(shares[:-1]) == {round(0.25 / 15 * RATE)}
     with pytest.raises(UserError, match="would be judged by are silent"):
         serving.excerpts(tmp_path, [], spans)
 

@@ -149,6 +149,35 @@ def test_a_codec_that_does_not_serve_is_tuned_its_decoder_first(train_all, folde
     assert trainings(run) == ["vqvae_512 decoder", "vqvae_128", "generator_512", "generator_128"]
 
 
+def test_with_little_time_the_music_comes_before_the_decoders(train_all, folder, data, tmp_path,
+                                                              commands, capsys):
+    """What waits for no codec is heard minutes after the start, and no codes change under it."""
+    run, poor = commands
+    poor |= {"vqvae_512": 9, "vqvae_128": 1}
+    out, more = tmp_path / "out", ("--hours", "1", "--no-report")
+    begin(train_all, data, folder, out, *more)
+    assert trainings(run) == ["generator_512", "generator_128", "vqvae_512 decoder",
+                              "vqvae_128 decoder"]
+    kept = configs.load_yaml(out / "train_all.yml")["verdicts"]
+    assert {name: one["treatment"] for name, one in kept.items()} == dict.fromkeys(kept, "decoder")
+    assert "the first music is to be heard after about 3.0 min" in capsys.readouterr().out
+    # Of the 59 minutes that are left each generator has 2.5 parts of 6, each decoder half a part.
+    minutes = [float(option(c, "--minutes")) for c in run if c[0].startswith("train-")]
+    assert minutes[0] == pytest.approx(59 * 2.5 / 6, abs=0.01)
+    run.clear()
+    begin(train_all, data, folder, out, *more)
+    assert run == []
+
+
+def test_with_hours_enough_a_whole_codec_is_tuned_before_its_generator(train_all, folder, data, tmp_path,
+                                                                      commands):
+    run, poor = commands
+    poor |= {"vqvae_512": 9}
+    begin(train_all, data, folder, tmp_path / "out", "--hours", str(plan.WHOLE_HOURS), "--listen", "0",
+          "--no-report")
+    assert trainings(run) == ["vqvae_512 decoder", "vqvae_512", "generator_512", "generator_128"]
+
+
 def name_folders(data):
     """Let half of the tracks be of a folder of music a, half of b."""
     manifest.write(data, [dataclasses.replace(t, source=f"/music/{'ab'[i % 2]}/{i}.ogg")
@@ -213,6 +242,8 @@ def test_settings_fit_the_amount_of_music(tmp_path, folder):
         assert (training.transpose, training.patience) == (transpose, origin.PATIENCE)
         assert training.gain == gain and not preset.training("vqvae_8").gain
         assert (training.learning_rate, training.offsets) == (1e-3, 2)
+        # A codec that is tuned at full speed forgets first.
+        assert preset.training("vqvae_8").learning_rate == origin.TUNING_RATE < 1e-3
         model = preset.model("generator_128")
         assert model.core.dropout == dropout
         assert configs.override(model, {"core": {"dropout": 0.0}}, "") == TINY.generator(128)

@@ -117,7 +117,7 @@ class Corpus:
     @cached_property
     def heard(self) -> list[tuple[manifest.Track, np.ndarray]]:
         """What codecs are measured on: see `serving.excerpts_of`."""
-        return serving.excerpts_of(self.data_dir, self.tracks, self.spans)
+        return serving.excerpts_of(self.data_dir, self.tracks, self.spans, serving.EXCERPT)
 
     @property
     def excerpts(self) -> list[np.ndarray]:

@@ -20,7 +20,7 @@ from ..play.engine import CodecEngine
 from . import fad, notes
 
 EXCERPT, MOST = 20.0, 120.0
-"""Seconds of a track, from a third of its length, and of all tracks together."""
+"""Seconds of a track at least, from a third of its length, and of all tracks together at most."""
 
 BOUNDS = {"notes": 0.6, "mel": 0.7, "distance": 40.0}
 """What a codec must reach where it is not known what it does at home. Chance keeps 0.24 of the
@@ -50,23 +50,26 @@ def excerpts(data_dir, tracks: Sequence[manifest.Track], spans: dict[str, tuple[
     return [sound for _, sound in excerpts_of(data_dir, tracks, spans)]
 
 
-def excerpts_of(data_dir, tracks: Sequence[manifest.Track], spans: dict[str, tuple[int, int]]
-                ) -> list[tuple[manifest.Track, np.ndarray]]:
-    """`EXCERPT` seconds of what sounds of each track, until there are `MOST` in all: each with its
+def excerpts_of(data_dir, tracks: Sequence[manifest.Track], spans: dict[str, tuple[int, int]],
+                each: float | None = None) -> list[tuple[manifest.Track, np.ndarray]]:
+    """As many seconds of what sounds of each track, until there are `MOST` in all: each with its
     track, float32 [samples].
 
     Args:
         spans: (first sample, end) of what sounds, by track file.
+        each: seconds of a track; None: `EXCERPT`, or of few tracks more, for two excerpts say
+            little.
 
     Raises:
         UserError: nothing sounds in them.
     """
+    each = each or max(EXCERPT, MOST / max(1, len(tracks)))
     made: list[tuple[manifest.Track, np.ndarray]] = []
     # In an order of their own, so that an alphabet's first albums do not speak for all.
     for track in sorted(tracks, key=lambda t: hashlib.sha256(t.sha256.encode()).digest()):
         rate, (first, end) = track.sample_rate, spans[track.file]
         left = round(MOST * rate) - sum(len(one) for _, one in made)
-        count = min(round(EXCERPT * rate), end - first, left)
+        count = min(round(each * rate), end - first, left)
         if count <= 0:
             continue
         start = min(first + (end - first) // 3, end - count)

@@ -24,6 +24,10 @@ FILE = "preset.yml"
 SMALL_HOURS = 1.0
 """Less music than this is heard transposed and quieter too, and learnt with dropout."""
 TRANSPOSE, GAIN, DROPOUT = 3, 3.0, 0.1
+TUNING_RATE = 1e-4
+"""The learning rate at which a codec is tuned, at most: at five times as much it begins by
+forgetting, and what it began with is still the best when the time is over.
+"""
 PATIENCE = 8
 """Epochs without a better validation loss, after which a generator has learnt what it can."""
 
@@ -133,7 +137,9 @@ class Origin:
             # What is this run's own to say.
             for key in ("steps", "epochs", "seed", "mixed_precision", "patience"):
                 del training[key]
-            if model.pop("kind") == "generator":
+            if model.pop("kind") == "codec":
+                training |= {"learning_rate": min(TUNING_RATE, training["learning_rate"])}
+            else:
                 training |= {"patience": PATIENCE}
                 if amount.small:
                     training |= {"transpose": max(TRANSPOSE, training["transpose"]),

@@ -3,7 +3,8 @@ of its own.
 
 A chain may begin with another (`origin.Origin`), what ships as a rule. Then codecs are kept where
 they serve the folder's held-out tracks, and tuned where they do not: the decoder alone first, so
-that the codes stay the same, then the whole of it. Generators begin with those that are there.
+that the codes stay the same, then, with hours enough, the whole of it. Generators begin with those
+that are there.
 
 What is finished is noted in the output folder as `train_all.yml`, so that the same plan again
 resumes. TensorFlow-free.
@@ -37,6 +38,11 @@ from .record import EPOCH_MINUTES
 SHARES = {"codec": 1.0, "decoder": 0.5, "generator": 2.5}
 """Parts of the time. A generator learns for as long as it is let; a codec is good after a fraction
 of that.
+"""
+
+WHOLE_HOURS = 3.0
+"""With less time no codec is tuned as a whole: generators would have to wait for its codes. Then
+they come first, and decoders are tuned after them.
 """
 
 FILE = "train_all.yml"
@@ -136,17 +142,24 @@ class Plan:
     @property
     def stages(self) -> list[PlannedTraining]:
         """Every model in order: the codecs from the top down, then the generators; of an origin's
-        codecs those that must be tuned.
+        codecs those that must be tuned. Decoders that stay alone in it come last where there is
+        `little_time`.
         """
-        codecs = []
+        codecs, late = [], []
         for name in self.chain.codecs.values():
             treatment = self._treatment(name) if self.origin else "whole"
             if self.origin and treatment != "keep":
-                codecs.append(PlannedTraining("codec", name, decoder_only=True))
+                (late if self.little_time and treatment == "decoder" else codecs).append(
+                    PlannedTraining("codec", name, decoder_only=True))
             if treatment == "whole":
                 codecs.append(PlannedTraining("codec", name))
         return codecs + [PlannedTraining("generator", name)
-                         for name in self.chain.generators.values()]
+                         for name in self.chain.generators.values()] + late
+
+    @property
+    def little_time(self) -> bool:
+        """Whether there is too little for codecs to be tuned as a whole."""
+        return self.hours is not None and self.hours < WHOLE_HOURS
 
     def _treatment(self, codec: str) -> str:
         return self.verdicts.get(codec, {}).get("treatment", "keep")
@@ -438,7 +451,8 @@ def _leave_decoder_run(plan: Plan, codec: str):
 
 def judge(plan: Plan, codec: str | None, say: Callable[[str], None] = print):
     """Measure the codecs of a plan's folder (None: all) on held-out tracks, and decide what becomes
-    of each: one that serves stays; else its decoder is tuned, and then the whole of it.
+    of each: one that serves stays; else its decoder is tuned, and then, with hours enough, the
+    whole of it.
     """
     with tempfile.TemporaryFile() as file:
         code = run_command([*_VQWAVE, "test-codec", "--model", codec or "all", "--json",
@@ -451,8 +465,8 @@ def judge(plan: Plan, codec: str | None, say: Callable[[str], None] = print):
         say(f"  {line}")
     for row in found["models"]:
         before = plan.verdicts.get(row["model"])
-        treatment = ("whole" if before else "decoder") if not row["serves"] else (
-            before["treatment"] if before else "keep")
+        more = "decoder" if plan.little_time or not before else "whole"
+        treatment = (before["treatment"] if before else "keep") if row["serves"] else more
         plan.verdicts[row["model"]] = {"treatment": treatment, **{
             key: row[key] for key in ("serves", "lacks", "notes", "mel", "distance", "seconds")}}
     plan.write()
@@ -466,7 +480,6 @@ def describe(plan: Plan, told: tuple[str, ...], say: Callable[[str], None] = pri
     else:
         say(f"Training {len(plan.stages)} models of preset {plan.preset} on {plan.data_dir} into "
             f"{plan.output_dir}:")
-    waited = 0.0
     for name in plan.chain.codecs.values() if plan.origin else ():
         if plan._treatment(name) == "keep":
             say(f"  {name:<14} kept as it is: it serves")
@@ -475,15 +488,15 @@ def describe(plan: Plan, told: tuple[str, ...], say: Callable[[str], None] = pri
         if stage not in todo:
             what = "finished"
         elif plan.hours:
-            seconds = plan.seconds(stage, todo)
-            waited += seconds if stage.role == "codec" else 0.0
-            what = f"about {format_hours(seconds)}"
+            what = f"about {format_hours(plan.seconds(stage, todo))}"
         lacks = plan.verdicts.get(stage.name, {}).get("lacks") if stage in todo else None
         say(f"  {stage.key:<14} {what}" + (f": {lacks}" if lacks else ""))
     generators = [stage for stage in todo if stage.role == "generator"]
     if plan.listen and plan.hours and generators:
-        seconds = waited + min(60 * EPOCH_MINUTES if plan.origin else float("inf"),
-                               plan.seconds(generators[0], todo))
+        before = todo[: todo.index(generators[0])]
+        seconds = (sum(plan.seconds(stage, todo) for stage in before)
+                   + min(60 * EPOCH_MINUTES if plan.origin else float("inf"),
+                         plan.seconds(generators[0], todo)))
         say(f"Once the tracks are encoded, the first music is to be heard after about "
             f"{format_hours(seconds)}, in {plan.output_dir / HEARD}")
 
