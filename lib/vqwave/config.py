@@ -1620,7 +1620,8 @@ def _check_name(name: str):
 
 
 class TrainingConfig(Config):
-    """How a model is trained. input_length: samples a window.
+    """How a model is trained. input_length: samples a window. passes: how often a training that is
+    told its minutes hears its tracks at most (0: as often as fits); such passes are epochs.
 
     As what training tracks are heard besides: transpose: by how many semitones higher and lower at
     most (0: not); gain: by how many dB quieter at most (0: not). Of a generator they are encoded
@@ -1639,6 +1640,7 @@ class TrainingConfig(Config):
     warmup: Whole = 200
     seed: Whole = 0
     patience: Whole = 0
+    passes: Whole = 0
     mixed_precision: Flag = False
     offsets: Annotated[int, Field(strict=True, ge=1, le=64)] = 4
     transpose: Annotated[int, Field(strict=True, ge=0, le=12)] = 0

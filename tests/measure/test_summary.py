@@ -27,8 +27,8 @@ def filled(**more):
 
 
 def test_advice_follows_from_what_was_measured():
-    assert summary.advise(filled()) == ["Nothing stands out. Listen, and train for more hours if "
-                                        "you wish for more."]
+    assert summary.advise(filled()) == ["Nothing stands out. Listen, and add music if you wish "
+                                        "for more."]
     codec = filled().codecs[0] | {"serves": False, "lacks": "notes 0.3, wanted 0.6"}
     for change, said in (
             ({"codecs": [codec]}, "a loses much of this music (notes 0.3, wanted 0.6)"),

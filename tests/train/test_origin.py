@@ -58,8 +58,9 @@ def commands(monkeypatch):
     def end(command, spend, meanwhile=None, stdout=None):
         run.append(command[4:])
         spend(60.0)
-        if command[4] == "train-generator" and "--start-from" in command:
-            found = weights.find(option(command, "--output-dir"), option(command, "--generator"))
+        if command[4].startswith("train-") and "--start-from" in command:
+            found = weights.find(option(command, "--output-dir"),
+                                 option(command, "--generator") or option(command, "--model"))
             weights.note(found, step=len(run))
         if command[4] == "test-codec":
             asked = option(command, "--model")
@@ -158,6 +159,9 @@ def test_with_little_time_the_music_comes_before_the_decoders(train_all, folder,
     begin(train_all, data, folder, out, *more)
     assert trainings(run) == ["generator_512", "generator_128", "vqvae_512 decoder",
                               "vqvae_128 decoder"]
+    # The music is heard with its decoder, too.
+    kinds = [c[0] for c in run if c[0] in ("train-codec", "listen")]
+    assert kinds == ["listen", "listen", "train-codec", "listen", "train-codec", "listen"]
     kept = configs.load_yaml(out / "train_all.yml")["verdicts"]
     assert {name: one["treatment"] for name, one in kept.items()} == dict.fromkeys(kept, "decoder")
     assert "the first music is to be heard after about 3.0 min" in capsys.readouterr().out
@@ -237,13 +241,17 @@ def test_settings_fit_the_amount_of_music(tmp_path, folder):
         return configs.preset(str(tmp_path / name / origin.FILE))
 
     small, large = adopted("small", 0.3), adopted("large", 3.0)
-    for preset, transpose, gain, dropout in ((small, 3, origin.GAIN, 0.1), (large, 0, 0.0, 0.0)):
+    for preset, transpose, gain, dropout, rate in ((small, 3, origin.GAIN, 0.1, origin.SMALL_RATE),
+                                                   (large, 0, 0.0, 0.0, 1e-3)):
         training = preset.training("generator_128")
         assert (training.transpose, training.patience) == (transpose, origin.PATIENCE)
         assert training.gain == gain and not preset.training("vqvae_8").gain
-        assert (training.learning_rate, training.offsets) == (1e-3, 2)
+        assert (training.learning_rate, training.offsets) == (rate, 2)
+        assert training.batch_size == origin.BATCH < TrainingConfig().batch_size
+        assert (training.passes, preset.training("vqvae_8").passes) == (origin.PASSES,
+                                                                        origin.CODEC_PASSES)
         # A codec that is tuned at full speed forgets first.
-        assert preset.training("vqvae_8").learning_rate == origin.TUNING_RATE < 1e-3
+        assert preset.training("vqvae_8").learning_rate == origin.CODEC_RATE < 1e-3
         model = preset.model("generator_128")
         assert model.core.dropout == dropout
         assert configs.override(model, {"core": {"dropout": 0.0}}, "") == TINY.generator(128)

@@ -420,6 +420,20 @@ def test_minutes_are_measured_once_and_then_kept(train, tmp_path):
     assert more.record.step == more.record.steps >= first.record.steps
 
 
+@pytest.mark.parametrize(("passes", "least", "steps", "per_epoch"), [
+    (2, 1, 17, 9), (2, 20, 20, 10), (0, 1, 24, 1), (9, 1, 24, 1)])
+def test_minutes_end_once_the_tracks_were_heard_often_enough(train, tmp_path, monkeypatch, passes,
+                                                             least, steps, per_epoch):
+    """A step of two windows of 4,096 samples hears an eighth of two tracks of 1.5 s; 24 fit into the
+    minutes, which would be as many epochs.
+    """
+    monkeypatch.setattr(training, "_steps_for", lambda *_: 24)
+    monkeypatch.setattr(jobs, "STEPS_PER_EPOCH", least)
+    done = train(tmp_path, minutes=72.0, epochs=None, passes=passes)
+    assert (done.record.step, done.record.steps_per_epoch) == (steps, per_epoch)
+    assert ("2 passes over the tracks will do" in done.told.text) == (passes == 2)
+
+
 def test_patience_ends_a_run_that_gets_no_better(train, tmp_path):
     done = train(tmp_path, steps=60, epochs=20, patience=2, learning_rate=1e-12)
     assert done.record.step <= 12

@@ -219,8 +219,9 @@ def advise(made: Summary) -> list[str]:
                     "it cannot tell learning from learning by heart. Add a track.")
     for row in made.codecs:
         if not row["serves"]:
-            said.append(f"{row['model']} loses much of this music ({row['lacks']}): train for more "
-                        f"hours, or from scratch where there are hours of music.")
+            said.append(f"{row['model']} loses much of this music ({row['lacks']}): in three hours "
+                        f"(--hours 3) the whole of it is tuned, and where there are hours of music "
+                        f"--from-scratch makes one for it.")
     for row in made.generators:
         if row["epoch"] == 0:
             said.append(f"{row['model']} is as it began: no epoch was better on held-out tracks. "
@@ -229,7 +230,7 @@ def advise(made: Summary) -> list[str]:
         times = made.distance["made"] / made.distance["real"]
         if times > FAR:
             said.append(f"What is generated is {times:.1f} times as far from the held-out tracks "
-                        f"as the training tracks are: train for more hours.")
+                        f"as the training tracks are: more music of its kind helps.")
     for row in made.copies:
         if row["seconds"] > row["held_out_seconds"] + LONG_COPY:
             said.append(f"At {row['level']}x {row['seconds']:.1f} s are copied from a training "
@@ -237,7 +238,7 @@ def advise(made: Summary) -> list[str]:
                         f"make copies rarer.")
     said += [f"The pieces, one after the other, are not healthy: {words}. Another temperature may "
              f"help." for words in health.ailments(made.vitals)]
-    return said or ["Nothing stands out. Listen, and train for more hours if you wish for more."]
+    return said or ["Nothing stands out. Listen, and add music if you wish for more."]
 
 
 # --------------------------------------------------------------------------------------- as a page

@@ -18,7 +18,7 @@ from ..nn import generator as nn_generator
 from ..nn import losses
 from ..progress import QuietReporter
 from . import callbacks
-from .record import RunRecord
+from .record import STEPS_PER_EPOCH, RunRecord
 from .replicas import Group
 
 VALIDATION_WINDOWS = 64
@@ -108,6 +108,15 @@ class Job:
         """Samples of a track that are trained on."""
         first, last = self.spans[track.file]
         return last - first
+
+    def steps_of_passes(self) -> int:
+        """How many steps are the passes over the tracks that the run's settings name, but no fewer
+        than an epoch's; 0: they name none.
+        """
+        heard = self.training.batch_size * self.training.input_length
+        samples = sum(map(self.length, self.train))
+        return self.training.passes and max(STEPS_PER_EPOCH,
+                                            math.ceil(self.training.passes * samples / heard))
 
     def check_settings(self, training: config.TrainingConfig):
         """The run's settings fit the model. Raises `UserError` where they do not."""

@@ -409,15 +409,17 @@ def run(plan: Plan, say: Callable[[str], None] = print):
             say(f"== {stage.key} ({plan.stages.index(stage) + 1} of {len(plan.stages)}{left})")
             if plan.origin and stage.role == "codec" and not stage.decoder_only:
                 _leave_decoder_run(plan, stage.name)
+            # Codecs before the generators change nothing that somebody waits to hear.
+            hear = stage.role == "generator" or all(one.role == "codec" for one in todo)
             code = run_command(plan.command(stage, seconds), plan.spend,
-                               listener.look if stage.role == "generator" else None)
+                               listener.look if hear else None)
             if code == 0:
                 plan.finished[stage.key] = plan.steps or 1
             plan.write()
             _check_ending(stage.key, code)
             if plan.origin and stage.role == "codec":
                 judge(plan, stage.name, say)
-            if stage.role == "generator":
+            if hear:
                 listener.listen()
     if plan.report and plan.chain.plays and replicas.is_first():
         say(f"== {REPORT}")
@@ -488,9 +490,14 @@ def describe(plan: Plan, told: tuple[str, ...], say: Callable[[str], None] = pri
         if stage not in todo:
             what = "finished"
         elif plan.hours:
-            what = f"about {format_hours(plan.seconds(stage, todo))}"
+            # What begins with a trained model has learnt what it can after some passes.
+            what = f"{'at most' if plan.origin else 'about'} "
+            what += format_hours(plan.seconds(stage, todo))
         lacks = plan.verdicts.get(stage.name, {}).get("lacks") if stage in todo else None
         say(f"  {stage.key:<14} {what}" + (f": {lacks}" if lacks else ""))
+    if plan.origin and plan.little_time and any(stage.decoder_only for stage in todo):
+        say(f"  (a codec is tuned as a whole where there are {WHOLE_HOURS:g} hours and its decoder "
+            f"alone is not enough)")
     generators = [stage for stage in todo if stage.role == "generator"]
     if plan.listen and plan.hours and generators:
         before = todo[: todo.index(generators[0])]

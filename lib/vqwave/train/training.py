@@ -218,11 +218,18 @@ def _plan(job: Job, record: RunRecord, options: RunOptions, group, say):
     """Fill in how many steps there will be, and how many an epoch has, where the record does not
     say.
     """
+    minutes = options.minutes or 0.0
+    epochs = record.training.epochs
     if record.steps is None:
-        record.plan(record.step + _steps_for(job, record, options.minutes, group, say))
+        steps, enough = _steps_for(job, record, minutes, group, say), job.steps_of_passes()
+        if enough and enough < steps:
+            minutes *= enough / steps
+            say(f"{record.training.passes} passes over the tracks will do: {enough} steps, about "
+                f"{minutes:.0f} minutes")
+            steps, epochs = enough, epochs or record.training.passes
+        record.plan(record.step + steps)
     if record.steps_per_epoch is None:
-        epochs = record.training.epochs or math.ceil(max(record.steps / STEPS_PER_EPOCH,
-                                                         (options.minutes or 0) / EPOCH_MINUTES))
+        epochs = epochs or math.ceil(max(record.steps / STEPS_PER_EPOCH, minutes / EPOCH_MINUTES))
         record.steps_per_epoch = max(1, math.ceil(record.steps / epochs))
 
 
