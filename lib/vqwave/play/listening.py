@@ -5,6 +5,7 @@ held-out track continued.
 from __future__ import annotations
 
 import io
+import os
 import re
 import time
 from pathlib import Path
@@ -88,7 +89,9 @@ def show_in_tensorboard(sounds: dict[str, np.ndarray], sample_rate: int, folder,
     """Add the sounds to a TensorBoard folder; False where TensorBoard is not installed."""
     try:
         from tensorboard.compat.proto import event_pb2, summary_pb2
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        # TensorBoard's writer of whole event files imports TensorFlow; this one needs none.
+        from tensorboard.summary.writer.record_writer import RecordWriter
     except ImportError:
         return False
     import soundfile
@@ -101,8 +104,12 @@ def show_in_tensorboard(sounds: dict[str, np.ndarray], sample_rate: int, folder,
             sample_rate=sample_rate, num_channels=1, length_frames=len(sound),
             encoded_audio_string=file.getvalue(), content_type="audio/wav")
         values.append(summary_pb2.Summary.Value(tag=key, audio=heard))
-    writer = EventFileWriter(str(folder))
-    writer.add_event(event_pb2.Event(wall_time=time.time(), step=step,
-                                     summary=summary_pb2.Summary(value=values)))
-    writer.close()
+    now = time.time()
+    path = make_folder(folder) / f"events.out.tfevents.{now:.0f}.{os.getpid()}.heard"
+    with open(path, "wb") as file:
+        writer = RecordWriter(file)
+        for event in (event_pb2.Event(wall_time=now, file_version="brain.Event:2"),
+                      event_pb2.Event(wall_time=now, step=step,
+                                      summary=summary_pb2.Summary(value=values))):
+            writer.write(event.SerializeToString())
     return True

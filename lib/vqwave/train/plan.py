@@ -409,17 +409,16 @@ def run(plan: Plan, say: Callable[[str], None] = print):
             say(f"== {stage.key} ({plan.stages.index(stage) + 1} of {len(plan.stages)}{left})")
             if plan.origin and stage.role == "codec" and not stage.decoder_only:
                 _leave_decoder_run(plan, stage.name)
-            # Codecs before the generators change nothing that somebody waits to hear.
-            hear = stage.role == "generator" or all(one.role == "codec" for one in todo)
             code = run_command(plan.command(stage, seconds), plan.spend,
-                               listener.look if hear else None)
+                               listener.look if stage.role == "generator" else None)
             if code == 0:
                 plan.finished[stage.key] = plan.steps or 1
             plan.write()
             _check_ending(stage.key, code)
             if plan.origin and stage.role == "codec":
                 judge(plan, stage.name, say)
-            if hear:
+            # Codecs before the generators change nothing that somebody waits to hear.
+            if stage.role == "generator" or all(one.role == "codec" for one in todo):
                 listener.listen()
     if plan.report and plan.chain.plays and replicas.is_first():
         say(f"== {REPORT}")

@@ -224,8 +224,8 @@ def _plan(job: Job, record: RunRecord, options: RunOptions, group, say):
         steps, enough = _steps_for(job, record, minutes, group, say), job.steps_of_passes()
         if enough and enough < steps:
             minutes *= enough / steps
-            say(f"{record.training.passes} passes over the tracks will do: {enough} steps, about "
-                f"{minutes:.0f} minutes")
+            say(f"{enough} steps will do, about {minutes:.0f} minutes: by then the tracks were "
+                f"heard {record.training.passes} times or more")
             steps, epochs = enough, epochs or record.training.passes
         record.plan(record.step + steps)
     if record.steps_per_epoch is None:
