@@ -35,6 +35,8 @@ class Job:
     """
 
     shown: tuple[str, ...]
+    training: config.TrainingConfig
+    """The run's settings, from `prepare` on."""
     gives_labels = False
     """Whether it can begin with weights that know no labels, and give the model some."""
 
