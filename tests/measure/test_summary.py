@@ -22,7 +22,7 @@ def filled(**more):
     values = {"codecs": [codec], "generators": [{"model": "g", "epoch": 3, "bits": 5.0,
                                                  "before": 6.0}],
               "distance": {"made": 15.0, "real": 10.0, "seconds": 60.0}, "vitals": vitals,
-              "copies": [{"level": 512, "seconds": 1.0, "held_out_seconds": 0.5}]}
+              "copies": [{"level": 512, "seconds": 1.0, "held_out_seconds": 0.5, "transpose": 0}]}
     return Summary(9, 0.5, 1, 0.1, 22050, 512, **values | more)
 
 
@@ -34,8 +34,10 @@ def test_advice_follows_from_what_was_measured():
             ({"codecs": [codec]}, "a loses much of this music (notes 0.3, wanted 0.6)"),
             ({"generators": [filled().generators[0] | {"epoch": 0}]}, "g is as it began"),
             ({"distance": {"made": 40.0, "real": 10.0, "seconds": 9.0}}, "4.0 times as far"),
-            ({"copies": [{"level": 512, "seconds": 9.0, "held_out_seconds": 1.0}]},
-             "At 512x 9.0 s are copied"),
+            ({"copies": [{"level": 512, "seconds": 9.0, "held_out_seconds": 1.0, "transpose": 3}]},
+             "At 512x 9.0 s are copied from a training track: more music, or a higher"),
+            ({"copies": [filled().copies[0] | {"seconds": 9.0, "held_out_seconds": None}]},
+             "transposition (--transpose 3)"),
             ({"vitals": filled().vitals | {"end_db": -90.0}}, "ends in silence")):
         [line] = summary.advise(filled(**change))
         assert said in line
@@ -79,6 +81,31 @@ def test_the_page_of_a_trained_folder(trained, tmp_path, capsys, monkeypatch):
     for name in weights.chain(trained.weights).names:
         assert name in page
     assert f"wrote {path}" in capsys.readouterr().out
+
+
+def test_a_page_of_one_track_compares_with_nothing(trained, tmp_path, capsys, monkeypatch):
+    """Nothing is held out: how far the track is from itself would say nothing."""
+    def embed(sound, rate):
+        parts = np.array_split(sound, 4)
+        return np.array([[p.mean(), p.std()] for p in parts])
+
+    found = []
+    write = summary.write
+    monkeypatch.setattr(serving, "load_embedder", lambda path, say: embed)
+    monkeypatch.setattr(summary, "write", lambda made, *more: (found.append(made), write(made, *more)))
+    data_folder(tmp_path / "one", {"song": music(8.0, 1)})
+    path = tmp_path / "report.html"
+    code = cli.entry(commands.load("evaluate").main, [
+        "--data-dir", str(tmp_path / "one"), "--vqvae-weights-dir", str(trained.weights),
+        "--generator-weights-dir", str(trained.weights), "--html", str(path), "--minutes", "0.3"])
+    assert code == 0, capsys.readouterr().err
+    [made] = found
+    assert made.distance["real"] is None and made.distance["made"] > 0
+    assert made.statistics["real"] is None and made.statistics["made"]
+    assert [row["held_out_seconds"] for row in made.copies] == [None] * len(made.copies)
+    page = path.read_text(encoding="utf-8")
+    assert "s of the tracks that it was trained on: " in page and "times as far" not in page
+    assert "Nothing was held out" in page and "held-out music shows" not in page
 
 
 def test_a_page_is_of_the_validation_tracks_and_a_final_one_of_the_test_tracks(tmp_path):

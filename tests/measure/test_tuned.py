@@ -76,7 +76,7 @@ def test_the_section_is_written_beside_the_page(trained, tmp_path, capsys, monke
     assert code == 0, capsys.readouterr().err
     text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
     assert "<!-- evaluate.py: mine, beginning with trained models -->" in text
-    assert "| from nothing |" in text and "of training on" in text
+    assert "| from nothing | its best epoch |" in text and "of training on" in text
     for name in weights.chain(folder).names:
         assert name in text
     assert (tmp_path / "page.html").exists()

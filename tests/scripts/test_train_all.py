@@ -131,7 +131,8 @@ def test_in_the_end_it_says_how_to_hear_what_was_trained(train_all, stages, tmp_
                            "--steps", "1"]) == 0
     generate = (f"python scripts/generate_audio.py --vqvae-weights-dir {tmp_path} "
                 f"--generator-weights-dir {tmp_path}")
-    assert (f"To hear them:\n  {said.format(generate=generate, out=tmp_path)}To train them"
+    them = "them" if preset == "tiny" else "it"  # one model alone
+    assert (f"To hear {them}:\n  {said.format(generate=generate, out=tmp_path)}To train {them}"
             in capsys.readouterr().out)
 
 
@@ -171,14 +172,25 @@ def test_a_stage_that_was_killed_says_what_may_have_been(train_all, stages, tmp_
         train_all.main(["--from-scratch", "--data-dir", "d", "--output-dir", str(tmp_path), "--steps", "3"])
 
 
-def test_more_steps_go_on_with_every_model(train_all, stages, tmp_path):
-    run, _ = stages
+def test_more_steps_go_on_with_every_model_whose_codes_nobody_knows(train_all, stages, tmp_path):
+    run, ends = stages
     command = ["--from-scratch", "--data-dir", "d", "--output-dir", str(tmp_path), "--steps"]
     train_all.main([*command, "5"])
     train_all.main([*command, "5"])
     assert names(run) == NAMES
+    # Another codec's codes would be noise to the generators that learnt the old ones.
     train_all.main([*command, "9"])
-    assert names(run) == NAMES * 2
+    codecs, generators = list(CHAIN.codecs.values()), list(CHAIN.generators.values())
+    assert names(run) == NAMES + generators
+    # Before that they go on, too.
+    run.clear()
+    other = [*command[:-2], str(tmp_path / "other"), "--steps"]
+    ends[len(codecs) + 1] = 143
+    with pytest.raises(Interrupted):
+        train_all.main([*other, "5"])
+    ends.clear()
+    train_all.main([*other, "9"])
+    assert names(run) == [*codecs, generators[0], *NAMES]
 
 
 @pytest.mark.parametrize("code", [130, 143])

@@ -35,9 +35,9 @@ def folder(tmp_path):
     for level in CHAIN.sizes:
         for model in (TINY.codec(level), TINY.generator(level)):
             parts = {part: {"a": np.full(1, level, np.float32)} for part in weights.parts_of(model)}
-            training = TrainingConfig(learning_rate=1e-3, steps=777, offsets=2)
+            training = TrainingConfig(learning_rate=1e-3, steps=777, offsets=2, batch_size=32)
             weights.save(folder, model.name, "", parts, model, {"id": model.name, "step": 9},
-                         training=training)
+                         training=training, data=configs.DataConfig(trim_silence=0.3))
     weights.save_chain(folder, CHAIN)
     return folder
 
@@ -145,9 +145,9 @@ def test_a_codec_that_does_not_serve_is_tuned_its_decoder_first(train_all, folde
     run.clear()
     begin(train_all, data, folder, out, "--steps", "5", "--listen", "0", "--no-report")
     assert run == []
-    # More steps are of what the treatment came to.
+    # More steps are of what the treatment came to, and change no codes that a generator knows.
     begin(train_all, data, folder, out, "--steps", "9", "--listen", "0", "--no-report")
-    assert trainings(run) == ["vqvae_512 decoder", "vqvae_128", "generator_512", "generator_128"]
+    assert trainings(run) == ["vqvae_512 decoder", "generator_512", "generator_128"]
 
 
 def test_with_little_time_the_music_comes_before_the_decoders(train_all, folder, data, tmp_path,
@@ -182,6 +182,27 @@ def test_with_hours_enough_a_whole_codec_is_tuned_before_its_generator(train_all
     assert trainings(run) == ["vqvae_512 decoder", "vqvae_512", "generator_512", "generator_128"]
 
 
+def test_more_hours_change_no_codes_that_a_generator_knows(train_all, folder, data, tmp_path, commands):
+    run, poor = commands
+    poor |= {"vqvae_512": 9}
+    out, more = tmp_path / "out", ("--listen", "0", "--no-report")
+    begin(train_all, data, folder, out, "--hours", "1", *more)
+    # As if it had been stopped in the last training.
+    plan_file = out / plan.FILE
+    values = configs.load_yaml(plan_file)
+    del values["finished"]["vqvae_512 decoder"]
+    plan_file.write_text(configs.dump_yaml(values))
+    run.clear()
+    begin(train_all, data, folder, out, "--hours", "4", *more)
+    assert trainings(run) == ["vqvae_512 decoder"]
+    made = plan.Plan(data, tmp_path / "begun", hours=4, origin=Origin.find(folder))
+    assert not made.is_read("vqvae_128")
+    # It reads the codes of its own level, and of the one above.
+    made.output_dir.mkdir()
+    (made.output_dir / "generator_128.state.npz").touch()
+    assert made.is_read("vqvae_128") and made.is_read("vqvae_512")
+
+
 def name_folders(data):
     """Let half of the tracks be of a folder of music a, half of b."""
     manifest.write(data, [dataclasses.replace(t, source=f"/music/{'ab'[i % 2]}/{i}.ogg")
@@ -214,6 +235,10 @@ def test_with_enough_music_what_knows_no_labels_begins_with_nothing_at_the_top(
     assert [option(c, "--start-from") for c in run] == [None, None, str(folder)]
     assert not weights.tags(out, "generator_512") and weights.tags(out, "generator_128")
     assert "  generator_512 begins with nothing: " in capsys.readouterr().out
+    # One that knows nothing has more to learn than a few passes hold.
+    preset = configs.preset(str(out / origin.FILE))
+    assert preset.training("generator_512").passes == 0 == preset.training("generator_512").patience
+    assert preset.training("generator_128").passes == origin.PASSES
     # One that knows labels goes on.
     known = configs.validate(configs.Labels, {"of": "folder", "names": ["a", "b"]})
     monkeypatch.setattr(Origin, "labels_of", lambda *_: known)
@@ -241,13 +266,18 @@ def test_settings_fit_the_amount_of_music(tmp_path, folder):
         return configs.preset(str(tmp_path / name / origin.FILE))
 
     small, large = adopted("small", 0.3), adopted("large", 3.0)
-    for preset, transpose, gain, dropout, rate in ((small, 3, origin.GAIN, 0.1, origin.SMALL_RATE),
-                                                   (large, 0, 0.0, 0.0, 1e-3)):
+    for preset, transpose, gain, dropout, rate, patience in (
+            (small, 3, origin.GAIN, 0.1, origin.SMALL_RATE, origin.SMALL_PATIENCE),
+            (large, 0, 0.0, 0.0, 1e-3, origin.PATIENCE)):
         training = preset.training("generator_128")
-        assert (training.transpose, training.patience) == (transpose, origin.PATIENCE)
+        assert (training.transpose, training.patience) == (transpose, patience)
         assert training.gain == gain and not preset.training("vqvae_8").gain
         assert (training.learning_rate, training.offsets) == (rate, 2)
-        assert training.batch_size == origin.BATCH < TrainingConfig().batch_size
+        # As many samples at once as memory has room for, of short windows all.
+        assert training.batch_size == 32
+        made = preset.training("vqvae_8")
+        assert made.batch_size * made.input_length <= origin.SAMPLES["codec"]
+        assert preset.data.trim_silence == 0.3
         assert (training.passes, preset.training("vqvae_8").passes) == (origin.PASSES,
                                                                         origin.CODEC_PASSES)
         # A codec that is tuned at full speed forgets first.

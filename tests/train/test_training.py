@@ -286,16 +286,21 @@ def test_what_a_run_begins_with_is_best_until_training_makes_a_better_one(train,
 
 
 def test_decoder_only_changes_no_code_and_can_have_an_adversary(train, tmp_path, straight):
-    source = weights.find(straight[CODEC].folder, CODEC)
+    # What it does at home it is held to wherever it is tuned.
+    home = {"notes": 0.9, "mel": 0.3, "distance": 20.0, "seconds": 120.0}
+    begun = tmp_path / "begun"
+    shutil.copytree(straight[CODEC].folder, begun)
+    source = weights.find(begun, CODEC)
+    weights.note(source, held_out=home)
     adversary = {"weight": 0.1, "feature_matching": 0.5}
     options = {
         "config": configs.override(SMALL, {"adversary": adversary}, "test"),
-        "start_from": straight[CODEC].folder,
+        "start_from": begun,
         "decoder_only": True, "steps": 4, "epochs": 2
     }
     train(tmp_path, CODEC, **options)
     tuned = weights.find(tmp_path, CODEC, 2)
-    assert tuned.codes_id == source.codes_id
+    assert tuned.codes_id == source.codes_id and tuned.record["held_out"] == home
     assert tuned.encoding_checksum == source.encoding_checksum
     for part in ("encoder", "codebook"):
         for key, array in tuned.load(part).items():
@@ -420,16 +425,17 @@ def test_minutes_are_measured_once_and_then_kept(train, tmp_path):
     assert more.record.step == more.record.steps >= first.record.steps
 
 
-@pytest.mark.parametrize(("passes", "least", "steps", "per_epoch"), [
-    (2, 1, 17, 9), (2, 20, 20, 10), (0, 1, 24, 1), (9, 1, 24, 1)])
-def test_minutes_end_once_the_tracks_were_heard_often_enough(train, tmp_path, monkeypatch, passes,
-                                                             least, steps, per_epoch):
+@pytest.mark.parametrize(("passes", "least", "minutes", "steps", "per_epoch"), [
+    (2, 1, 7.2, 17, 9), (2, 20, 7.2, 20, 10), (0, 1, 72.0, 24, 1), (9, 1, 72.0, 24, 1),
+    (2, 1, 36.0, 17, 2), (2, 1, 72.0, 17, 1)])
+def test_minutes_end_once_the_tracks_were_heard_often_enough(
+        train, tmp_path, monkeypatch, passes, least, minutes, steps, per_epoch):
     """A step of two windows of 4,096 samples hears an eighth of two tracks of 1.5 s; 24 fit into the
-    minutes, which would be as many epochs.
+    minutes. An epoch is a pass, or three minutes of a longer one.
     """
     monkeypatch.setattr(training, "_steps_for", lambda *_: 24)
     monkeypatch.setattr(jobs, "STEPS_PER_EPOCH", least)
-    done = train(tmp_path, minutes=72.0, epochs=None, passes=passes)
+    done = train(tmp_path, minutes=minutes, epochs=None, passes=passes)
     assert (done.record.step, done.record.steps_per_epoch) == (steps, per_epoch)
     assert (f"{steps} steps will do" in done.told.text) == (passes == 2)
 

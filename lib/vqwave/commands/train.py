@@ -54,8 +54,9 @@ def parser() -> argparse.ArgumentParser:
                         help=f"time for all models together (default: {HOURS:g}, or "
                              f"{FROM_SCRATCH_HOURS:g} from scratch, unless --steps is given)")
     parser.add_argument("--listen", type=cli.number(float, 0), default=LISTEN, metavar="M",
-                        help=f"every M minutes let a piece and a continuation of a held-out track "
-                             f"be heard in the output folder's {plan.HEARD}; 0: never")
+                        help=f"every M minutes while generators learn, and after each decoder, "
+                             f"let a piece and a continuation of a held-out track be heard in the "
+                             f"output folder's {plan.HEARD}; 0: never")
     parser.add_argument("--no-report", action="store_true",
                         help=f"write no {plan.REPORT} in the end")
     parser.add_argument("--steps", type=cli.number(int, 1), metavar="N",
@@ -102,9 +103,11 @@ def main(argv=None) -> int:
     folder = shlex.quote(str(output))
     models = {stage.name for stage in chosen.stages}
     lines = "\n  ".join(_hearing(chosen, folder))
-    print(f"All {len(models)} models are trained, in {plan.format_hours(chosen.spent)}. To "
-          f"hear them:\n  {lines}\nTo train them further: the same command with more --steps in "
-          f"place of --hours")
+    what, them = ((f"All {len(models)} models are", "them") if len(models) > 1 else
+                  (f"{min(models)} is", "it"))
+    print(f"{what} trained, in {plan.format_hours(chosen.spent)}. To hear {them}:\n  {lines}\n"
+          f"To train {them} further: the same command with more --steps in place of --hours "
+          f"(codecs whose codes a generator knows stay as they are)")
     return 0
 
 

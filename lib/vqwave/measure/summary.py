@@ -51,8 +51,9 @@ class Summary:
     "bits", "before", "epoch"}; pieces, continuation, original: sounds float32 [samples]; distance:
     {"made", "real", "seconds"}, Fréchet distances of generated and of training music to the
     held-out tracks, or None; statistics: {"made", "real": divergences}, or None; copies: rows
-    {"level", "seconds", "held_out_seconds"}; vitals: of all pieces one after the other; advice:
-    what to try next, in sentences.
+    {"level", "seconds", "held_out_seconds", "transpose": semitones that it was trained with};
+    vitals: of all pieces one after the other; advice: what to try next, in sentences. Where nothing
+    is held out the training tracks stand in for that, and "real" and "held_out_seconds" are None.
     """
 
     tracks: int
@@ -115,15 +116,16 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
     every = np.concatenate(list(made.pieces.values()))
     progress("how near", 0.0)
     if embed:
-        made.distance = _distances(embed, every,
-                                   _spread(data_dir, other, spans, round(REFERENCE * rate)),
-                                   _spread(data_dir, train, spans, len(every)), rate)
+        made.distance = _distances(
+            embed, every, _spread(data_dir, other, spans, round(REFERENCE * rate)),
+            _spread(data_dir, train, spans, len(every)) if held_out else None, rate)
     made.statistics = _statistics(list(made.pieces.values()), sounds,
-                                  serving.excerpts(data_dir, train, spans), rate)
+                                  serving.excerpts(data_dir, train, spans) if held_out else None,
+                                  rate)
     for done, x in enumerate(levels):
         progress("what is copied", done / len(levels))
         made.copies.append(_copies(music, data_dir, x, [one[x] for _, one in generated.values()],
-                                   sounds, train))
+                                   sounds if held_out else None, train))
     made.vitals = health.vitals(every, {}, rate)
     made.advice = advise(made)
     return made
@@ -161,33 +163,36 @@ def _spread(data_dir, tracks: Sequence[manifest.Track], spans, samples: int) -> 
 
 
 def _distances(embed, made, held_out, train, rate) -> dict | None:
-    """Fréchet distances to held-out music; None where there is too little of one."""
-    sides = [embed(sound, rate) for sound in (made, held_out, train)]
-    if min(map(len, sides)) < 2:
+    """Fréchet distances to held-out music; None where there is too little of one. train: None
+    leaves out how far that is.
+    """
+    other, *sides = [None if sound is None else embed(sound, rate)
+                     for sound in (held_out, made, train)]
+    if min(len(side) for side in (other, *sides) if side is not None) < 2:
         return None
-    made_patches, other, own = sides
-    return {"made": fad.frechet(made_patches, other), "real": fad.frechet(own, other),
-            "seconds": len(held_out) / rate}
+    made_far, real = (None if side is None else fad.frechet(side, other) for side in sides)
+    return {"made": made_far, "real": real, "seconds": len(held_out) / rate}
 
 
 def _statistics(pieces, held_out, train, rate) -> dict | None:
     """How far the notes of generated, and of training, music are from held-out music's; None where
-    there is too little.
+    there is too little. train: None leaves out how far that is.
     """
     portraits = []
-    for side in (held_out, pieces, train):
+    for side in (held_out, pieces, *([] if train is None else [train])):
         long = [sound for sound in side if len(sound) >= SHORTEST * rate]
         if not long:
             return None
         portraits.append(notes.average([notes.portrait(sound[: round(serving.EXCERPT * rate)], rate)
                                         for sound in long]))
-    real, made, own = portraits
-    return {"made": notes.divergences(real, made), "real": notes.divergences(real, own)}
+    real, made, *own = portraits
+    return {"made": notes.divergences(real, made),
+            "real": notes.divergences(real, own[0]) if own else None}
 
 
 def _copies(music, data_dir, level, pieces, held_out, train) -> dict:
     """The longest run of moving codes that the pieces share with the training tracks as they were
-    trained on, and that held-out music shares with them.
+    trained on, and that held-out music, where there is some, shares with them.
     """
     quiet.import_keras()
     from ..nn import codec
@@ -203,12 +208,16 @@ def _copies(music, data_dir, level, pieces, held_out, train) -> dict:
     if config.books == 1:
         corpus = [one[:, 0] for one in corpus]
     length = max(2, round(HELD_SECONDS * music.sample_rate / level))
-    seconds = []
-    for side in (pieces, [music.encode(sound, level) for sound in held_out]):
+    seconds: list[float | None] = []
+    for side in (pieces, held_out and [music.encode(sound, level) for sound in held_out]):
+        if side is None:
+            seconds.append(None)
+            continue
         runs = [longest_shared(one, corpus, find_held(one, length, HELD_FRAMES)).length
                 for one in side]
         seconds.append(max(runs) * level / music.sample_rate)
-    return {"level": level, "seconds": seconds[0], "held_out_seconds": seconds[1]}
+    return {"level": level, "seconds": seconds[0], "held_out_seconds": seconds[1],
+            "transpose": settings.transpose}
 
 
 def advise(made: Summary) -> list[str]:
@@ -219,26 +228,33 @@ def advise(made: Summary) -> list[str]:
                     "it cannot tell learning from learning by heart. Add a track.")
     for row in made.codecs:
         if not row["serves"]:
-            said.append(f"{row['model']} loses much of this music ({row['lacks']}): in three hours "
-                        f"(--hours 3) the whole of it is tuned, and where there are hours of music "
-                        f"--from-scratch makes one for it.")
+            said.append(f"{row['model']} loses much of this music ({row['lacks']}): with --hours 3 "
+                        f"or more, into another --output-dir, the whole of it is tuned; where "
+                        f"there are hours of music, --from-scratch makes one for it.")
     for row in made.generators:
         if row["epoch"] == 0:
             said.append(f"{row['model']} is as it began: no epoch was better on held-out tracks. "
                         f"More music helps, more time does not.")
-    if made.distance and made.distance["real"] > 0:
+    if made.distance and made.distance["real"]:
         times = made.distance["made"] / made.distance["real"]
         if times > FAR:
             said.append(f"What is generated is {times:.1f} times as far from the held-out tracks "
                         f"as the training tracks are: more music of its kind helps.")
     for row in made.copies:
-        if row["seconds"] > row["held_out_seconds"] + LONG_COPY:
+        if row["seconds"] > (row["held_out_seconds"] or 0.0) + LONG_COPY:
+            shift = "" if row["transpose"] else "transposition (--transpose 3), "
             said.append(f"At {row['level']}x {row['seconds']:.1f} s are copied from a training "
-                        f"track: more music, transposition (--transpose 3) or a higher temperature "
-                        f"make copies rarer.")
+                        f"track: more music, {shift}or a higher temperature make copies rarer.")
     said += [f"The pieces, one after the other, are not healthy: {words}. Another temperature may "
              f"help." for words in health.ailments(made.vitals)]
     return said or ["Nothing stands out. Listen, and add music if you wish for more."]
+
+
+def copies_table(made: Summary) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The head and the rows of what is copied, in words."""
+    return ("copied, at", "generated", "held-out music"), [
+        (f"{row['level']}x", *("–" if row[key] is None else f"{row[key]:.2f} s"
+                               for key in ("seconds", "held_out_seconds"))) for row in made.copies]
 
 
 # --------------------------------------------------------------------------------------- as a page
@@ -309,6 +325,7 @@ def _page(made: Summary, name: str, gallery: Gallery, runs_dir, names) -> str:
         body.append(f"<figure><figcaption>{html.escape(what)}</figcaption><audio controls "
                     f'src="data:{kind};base64,{base64.b64encode(data).decode()}"></audio></figure>')
 
+    there = "held-out music" if made.held_out else "the tracks that it was trained on"
     held = (f"Held out, and what the figures are of: {made.held_out} "
             f"({60 * made.held_out_hours:.0f} min)." if made.held_out else
             "None was held out, so the figures are of music that was trained on.")
@@ -332,25 +349,24 @@ def _page(made: Summary, name: str, gallery: Gallery, runs_dir, names) -> str:
     heading("How near")
     if made.distance:
         real, seconds = made.distance["real"], made.distance["seconds"]
-        say(f"Fréchet distance to {seconds:.0f} s of held-out music: {made.distance['made']:.1f} "
-            f"of what is generated, {real:.1f} of the training tracks"
-            + (f"; {made.distance['made'] / real:.1f} times as far." if real > 0 else "."))
+        say(f"Fréchet distance to {seconds:.0f} s of {there}: {made.distance['made']:.1f} of what "
+            f"is generated" + ("" if real is None else f", {real:.1f} of the training tracks")
+            + (f"; {made.distance['made'] / real:.1f} times as far." if real else "."))
     else:
         say("Distances were not measured: the network that hears how alike recordings are is not "
             "here, or there is too little music.")
     if made.statistics:
-        say("How far the use of notes is from that of held-out music, in bits (0 is alike, 1 is "
-            "not), and notes a second of the strongest line:")
+        say(f"How far the use of notes is from that of {there}, in bits (0 is alike, 1 is not), "
+            f"and notes a second of the strongest line:")
         table(("", *notes.STATISTICS, "notes a second"), [
             (what, *(f"{made.statistics[key][one]:.3f}" for one in notes.STATISTICS),
              f"{made.statistics[key]['line']:.1f}")
-            for what, key in (("generated", "made"), ("training tracks", "real"))])
+            for what, key in (("generated", "made"), ("training tracks", "real"))
+            if made.statistics[key]])
     heading("What is copied")
     say("The longest passage that also stands in a training track, code for code, but for held "
-        "sounds; held-out music shows how much is alike by chance:")
-    table(("level", "generated", "held-out music"), [
-        (f"{row['level']}x", f"{row['seconds']:.2f} s", f"{row['held_out_seconds']:.2f} s")
-        for row in made.copies])
+        "sounds" + "; held-out music shows how much is alike by chance" * bool(made.held_out) + ":")
+    table(*copies_table(made))
     heading("Codecs")
     table(("codec", "notes kept", "mel", "distance", "verdict"), [
         (row["model"], f"{row['notes']:.2f}", f"{row['mel']:.2f}",
@@ -361,6 +377,7 @@ def _page(made: Summary, name: str, gallery: Gallery, runs_dir, names) -> str:
         (row["model"], *("–" if row[key] is None else f"{row[key]:.2f}"
                          for key in ("before", "bits")),
          "–" if row["epoch"] is None else str(row["epoch"])) for row in made.generators])
+    say("Bits are of the tracks that validate, which chose the epoch.")
     if runs_dir and (logs := plots.logs(runs_dir, names)):
         picture("training.png", "Training curves", plots.training_curves, logs)
     heading("What to try next")

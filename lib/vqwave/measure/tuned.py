@@ -12,7 +12,7 @@ from ..train import plan
 from .benchmark import Target
 from .parts.part import Page, table
 from .report import bound
-from .summary import SEEDS, Summary, learnt
+from .summary import SEEDS, Summary, copies_table, learnt
 
 FIGURES = (
     Target("from the command to the first new music", "≤", None, None, "min",
@@ -70,6 +70,14 @@ def figures(made: Summary, run: dict, scratch: list[dict] | None = None) -> dict
         "memory": run["memory"] / 1e9 if run["memory"] else None}
 
 
+def _from_nothing(folder, model: str) -> dict:
+    """`summary.learnt` of a generator that was trained from nothing, and how many epochs that
+    training came to.
+    """
+    epochs = [int(tag) for tag in weights.tags(folder, model) if tag.isdigit()]
+    return learnt(weights.find(folder, model)) | {"epochs": max(epochs, default="?")}
+
+
 def section(made: Summary, name: str, run: dict, scratch_dir=None, command: str = "",
             targets: tuple[Target, ...] = FIGURES) -> str:
     """The Markdown of `measure`d music and the training that it came from.
@@ -77,7 +85,7 @@ def section(made: Summary, name: str, run: dict, scratch_dir=None, command: str 
     Args:
         scratch_dir: generators of the same levels that were trained from nothing, to compare with.
     """
-    scratch = [learnt(weights.find(scratch_dir, row["model"]))
+    scratch = [_from_nothing(scratch_dir, row["model"])
                for row in made.generators] if scratch_dir else None
     found, page = figures(made, run, scratch), Page("", ())
     page.begin(section_name(name),
@@ -103,23 +111,23 @@ def section(made: Summary, name: str, run: dict, scratch_dir=None, command: str 
             for row in made.generators]
     head: tuple[str, ...] = ("generator", "bits a frame before", "after", "epoch")
     if scratch:
-        head += ("from nothing",)
-        rows = [(*row, bits(other["bits"])) for row, other in zip(rows, scratch, strict=True)]
+        head += ("from nothing", "its best epoch")
+        rows = [(*row, bits(other["bits"]), f"{other['epoch']} of {other['epochs']}")
+                for row, other in zip(rows, scratch, strict=True)]
     page.add(*table(head, rows))
     whole = [name for name, one in (run["verdicts"] or {}).items()
              if one["treatment"] == "whole"]
     if whole:
         page.add(f"The whole of {' and '.join(whole)} was tuned: what stands before a generator's "
                  f"training is of its new codes, which the generator did not know yet.")
-    if scratch:
-        page.add("Bits compare only where both are of the same codecs.")
+    page.add("Bits are of the tracks that validate, which chose the epoch; all else is of the "
+             "tracks held out above." + (" Bits compare only where both are of the same codecs."
+                                  if scratch else ""))
     page.add(*table(("codec", "notes kept", "mel", "distance", "verdict"), [
         (row["model"], f"{row['notes']:.2f}", f"{row['mel']:.2f}",
          "–" if row["distance"] is None else f"{row['distance']:.1f}",
          "serves" if row["serves"] else row["lacks"]) for row in made.codecs]))
-    page.add(*table(("copied, at", "generated", "held-out music"), [
-        (f"{row['level']}x", f"{row['seconds']:.2f} s", f"{row['held_out_seconds']:.2f} s")
-        for row in made.copies]))
+    page.add(*table(*copies_table(made)))
     about = machine.describe()
     page.add(f"Measured on {about['cpu']}, {about['cores']} cores. Memory is the peaks of the "
              f"processes that ran together, added up.")

@@ -57,7 +57,8 @@ def hear(music: VQWave, data_dir, held_out: list[manifest.Track], seed: int = 1,
     made = {"piece": music.generate(level=level, seconds=seconds, seed=seed)}
     known = music.weight_set(music.chain.generator(music.chain.top)).config.labels
     for label in known.names[:MOST_LABELS] if known else ():
-        made[f"piece_{re.sub('[^0-9A-Za-z-]+', '_', label)}"] = music.generate(
+        name = re.sub(r"[^\w-]+", "_", label)
+        made[f"piece_{name}"] = music.generate(
             level=level, seconds=seconds, seed=seed, chosen={known.input: label})
     if not held_out:
         return made

@@ -127,7 +127,7 @@ def add_training_flags(p: argparse.ArgumentParser):
                         f"(default: {DataConfig().split})")
     p.add_argument("--patience", type=cli.number(int, 0),
                    metavar="N", help="stop after N epochs without a better validation loss "
-                                     "(default: never)")
+                                     "(default: the preset's; 0: never)")
     p.add_argument("--start-from", metavar="DIR",
                    help="begin with this model's weights in DIR (the set without a number, else "
                         "the best) instead of random ones: to train a model further, or tune it to "

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from .. import config, weights
-from ..config import ChainConfig, Labels, TrainingConfig
+from ..config import ChainConfig, DataConfig, Labels, TrainingConfig
 from ..data import silence
 from ..errors import UserError
 from ..files import atomic_write, make_folder, printable
@@ -29,15 +29,18 @@ CODEC_RATE, SMALL_RATE = 1e-4, 2e-4
 five times as much a codec begins by forgetting, and a generator knows the training tracks by heart
 within minutes.
 """
-BATCH = 4
-"""Windows that a model learns from at once, at most: less memory, and as good for what it learns.
+SAMPLES = {"codec": 2 ** 17, "generator": 2 ** 21}
+"""Samples of all windows that a model learns from at once, at most: less memory than what ships
+took, and as good for what it learns.
 """
 CODEC_PASSES, PASSES = 10, 8
 """How often the tracks are heard at most by a codec that is tuned and by a generator. On 46 minutes
 of music a generator became no better for held-out tracks after that.
 """
-PATIENCE = 8
-"""Epochs without a better validation loss, after which a generator has learnt what it can."""
+PATIENCE, SMALL_PATIENCE = 8, 3
+"""Epochs without a better validation loss, after which a generator has learnt what it can; the
+second of little music.
+"""
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,9 @@ class Amount:
         return self.hours < SMALL_HOURS
 
     def __str__(self):
-        return (f"{self.tracks} tracks to learn from ({60 * self.hours:.0f} min), "
-                f"{self.held_out} held out ({60 * self.held_out_hours:.0f} min)")
+        return (f"{self.tracks} track{'s' * (self.tracks != 1)} to learn from "
+                f"({60 * self.hours:.0f} min), {self.held_out} held out "
+                f"({60 * self.held_out_hours:.0f} min)")
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,7 @@ class Origin:
             if name not in anew and not weights.tags(folder, name):
                 weights.take_over(one, folder)
         path = Path(folder) / FILE
-        values = self._preset(chain, found, amount)
+        values = self._preset(chain, found, amount, anew)
         if path.exists():
             # What a model was begun with stays; levels may have come.
             before = config.load_yaml(path)
@@ -137,20 +141,28 @@ class Origin:
         with atomic_write(path) as f:
             f.write(config.dump_yaml(values).encode())
 
-    def _preset(self, chain: ChainConfig, found: dict, amount: Amount) -> dict:
-        """A preset of the models as they are, with settings that fit the amount of music."""
+    def _preset(self, chain: ChainConfig, found: dict, amount: Amount,
+                anew: Collection[str]) -> dict:
+        """A preset of the models as they are, with settings that fit the amount of music; those of
+        `anew` are trained as they were.
+        """
         def describe(name):
             model = config.to_dict(found[name].config)
             training = config.to_dict(_training_of(found[name]))
             # What is this run's own to say.
             for key in ("steps", "epochs", "seed", "mixed_precision", "patience"):
                 del training[key]
-            training["batch_size"] = min(BATCH, training["batch_size"])
-            if model.pop("kind") == "codec":
+            kind = model.pop("kind")
+            if name in anew:
+                return model | {"training": training}
+            training["batch_size"] = max(1, min(training["batch_size"],
+                                                SAMPLES[kind] // training["input_length"]))
+            if kind == "codec":
                 training |= {"passes": CODEC_PASSES,
                              "learning_rate": min(CODEC_RATE, training["learning_rate"])}
             else:
-                training |= {"patience": PATIENCE, "passes": PASSES}
+                training |= {"patience": SMALL_PATIENCE if amount.small else PATIENCE,
+                             "passes": PASSES}
                 if amount.small:
                     training |= {"learning_rate": min(SMALL_RATE, training["learning_rate"]),
                                  "transpose": max(TRANSPOSE, training["transpose"]),
@@ -161,8 +173,14 @@ class Origin:
 
         return {"schema": config.SCHEMA, "about": f"what {self} holds, tuned to other music",
                 "chain": config.to_dict(chain),
+                "data": {"trim_silence": _trim_of(found[chain.generator(chain.top)])},
                 "codecs": {name: describe(name) for name in chain.codecs.values()},
                 "generators": {name: describe(name) for name in chain.generators.values()}}
+
+
+def _trim_of(found: weights.WeightSet) -> float | None:
+    """How much silence was left at the ends of the tracks that a set was trained on."""
+    return (found.data or DataConfig()).trim_silence
 
 
 def _training_of(found: weights.WeightSet) -> TrainingConfig:

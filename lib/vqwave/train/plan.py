@@ -167,15 +167,28 @@ class Plan:
     @property
     def open_stages(self) -> list[PlannedTraining]:
         """The stages that are still to be trained. Where hours are shared out a stage is trained
-        once; else it is finished after `steps`.
+        once; else it is finished after `steps`, but for a codec whose codes a generator learns
+        already: it stays as it is.
         """
         def wanted(stage):
             # A decoder that did not become good enough alone is not tuned alone again.
             over = stage.decoder_only and self._treatment(stage.name) == "whole"
-            return 1 if over else self.steps or 1
+            read = (stage.role == "codec" and not stage.decoder_only
+                    and self.is_read(stage.name))
+            return 1 if over or read else self.steps or 1
 
         return [stage for stage in self.stages
                 if self.finished.get(stage.key, 0) < wanted(stage)]
+
+    def is_read(self, codec: str) -> bool:
+        """Whether a generator has begun to learn the codes of a codec: its own, or those of the
+        level above.
+        """
+        codecs = list(self.chain.codecs.values())
+        at = codecs.index(codec)
+        readers = list(self.chain.generators.values())[at: at + 2]
+        return any(self.finished.get(name) or (self.output_dir / f"{name}.state.npz").exists()
+                   for name in readers)
 
     @property
     def anew(self) -> tuple[str, ...]:
@@ -452,8 +465,8 @@ def _leave_decoder_run(plan: Plan, codec: str):
 
 def judge(plan: Plan, codec: str | None, say: Callable[[str], None] = print):
     """Measure the codecs of a plan's folder (None: all) on held-out tracks, and decide what becomes
-    of each: one that serves stays; else its decoder is tuned, and then, with hours enough, the
-    whole of it.
+    of each: one that serves stays; else its decoder is tuned, and then the whole of it, where there
+    are hours enough and no generator knows its codes yet.
     """
     with tempfile.TemporaryFile() as file:
         code = run_command([*_VQWAVE, "test-codec", "--model", codec or "all", "--json",
@@ -466,7 +479,8 @@ def judge(plan: Plan, codec: str | None, say: Callable[[str], None] = print):
         say(f"  {line}")
     for row in found["models"]:
         before = plan.verdicts.get(row["model"])
-        more = "decoder" if plan.little_time or not before else "whole"
+        alone = plan.little_time or not before or plan.is_read(row["model"])
+        more = "decoder" if alone else "whole"
         treatment = (before["treatment"] if before else "keep") if row["serves"] else more
         plan.verdicts[row["model"]] = {"treatment": treatment, **{
             key: row[key] for key in ("serves", "lacks", "notes", "mel", "distance", "seconds")}}
@@ -479,8 +493,9 @@ def describe(plan: Plan, told: tuple[str, ...], say: Callable[[str], None] = pri
     if plan.origin:
         _describe_beginning(plan, told, say)
     else:
-        say(f"Training {len(plan.stages)} models of preset {plan.preset} on {plan.data_dir} into "
-            f"{plan.output_dir}:")
+        count = len(plan.stages)
+        say(f"Training {count} model{'s' * (count != 1)} of preset {plan.preset} on "
+            f"{plan.data_dir} into {plan.output_dir}:")
     for name in plan.chain.codecs.values() if plan.origin else ():
         if plan._treatment(name) == "keep":
             say(f"  {name:<14} kept as it is: it serves")
@@ -495,8 +510,8 @@ def describe(plan: Plan, told: tuple[str, ...], say: Callable[[str], None] = pri
         lacks = plan.verdicts.get(stage.name, {}).get("lacks") if stage in todo else None
         say(f"  {stage.key:<14} {what}" + (f": {lacks}" if lacks else ""))
     if plan.origin and plan.little_time and any(stage.decoder_only for stage in todo):
-        say(f"  (a codec is tuned as a whole where there are {WHOLE_HOURS:g} hours and its decoder "
-            f"alone is not enough)")
+        say(f"  (a codec is tuned as a whole where --hours is {WHOLE_HOURS:g} or more from the "
+            f"beginning, and its decoder alone is not enough)")
     generators = [stage for stage in todo if stage.role == "generator"]
     if plan.listen and plan.hours and generators:
         before = todo[: todo.index(generators[0])]
@@ -513,8 +528,10 @@ def _describe_beginning(plan: Plan, told, say):
     say(f"Training on {plan.data_dir} into {plan.output_dir}, beginning with {plan.origin}:")
     say(f"  {amount}")
     if not amount.held_out:
-        say("  one track alone, of which nothing is held out: no verdict can tell learning from "
-            "learning by heart; expect variations of that track, or add music")
+        what, then = (("one track alone, of which nothing is held out",
+                       "expect variations of that track, or add music") if amount.tracks == 1 else
+                      ("no track is held out", "--val-split holds some out"))
+        say(f"  {what}: no verdict can tell learning from learning by heart; {then}")
     training = preset.training(plan.chain.generator(plan.chain.top))
     shift = training.transpose if plan.transpose is None else plan.transpose
     gain = training.gain if plan.gain is None else plan.gain

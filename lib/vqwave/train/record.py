@@ -35,7 +35,9 @@ class RunRecord:
     with); waited: epochs since then. beginning: the validation loss of what the run began with.
     tracks: the first 16 digits of the sha256 of every track that it, its codecs or what it began
     with were trained on, sorted. codecs: the codes that a generator is trained on, by the codec's
-    name; codes_of: whose codes a decoder that is trained alone decodes. unjudged: what training
+    name; codes_of: whose codes a decoder that is trained alone decodes. held_out: of a codec that
+    began with another, what that one does at home (`measure.serving`), which it is held to as well.
+    unjudged: what training
     said of an epoch whose validation is still to come. finished: why there is nothing more to do.
     """
 
@@ -53,6 +55,7 @@ class RunRecord:
     tracks: list[str] = field(default_factory=list)
     codecs: dict[str, str] | None = None
     codes_of: str | None = None
+    held_out: dict | None = None
     unigram_bits: float | None = None
     unjudged: dict[str, float] | None = None
     finished: str | None = None
@@ -70,7 +73,7 @@ class RunRecord:
         noted = {"epoch": epoch, "step": self.step, "seed": self.training.seed, "id": self.id,
                  "validation_loss": round(loss, 6)}
         return noted | {key: getattr(self, key) for key in ("beginning", "codecs", "codes_of",
-                                                              "tracks")
+                                                              "tracks", "held_out")
                         if getattr(self, key) is not None and getattr(self, key) != []}
 
     def to_dict(self) -> dict:

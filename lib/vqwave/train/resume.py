@@ -108,6 +108,7 @@ def _begin_with(record: RunRecord, source: weights.WeightSet, options: RunOption
     if options.decoder_only:
         record.codes_of = source.codes_id
     record.tracks = list(source.record.get("tracks") or ())
+    record.held_out = source.record.get("held_out")
     return source
 
 
@@ -222,3 +223,4 @@ def _rewind(record: RunRecord, begin: weights.WeightSet, options: RunOptions,
     record.steps_per_epoch = saved.steps_per_epoch if saved else -(-step // epoch)
     record.tracks = list(begin.record.get("tracks") or ())
     record.codes_of = begin.record.get("codes_of")
+    record.held_out = begin.record.get("held_out")

@@ -226,7 +226,9 @@ def _plan(job: Job, record: RunRecord, options: RunOptions, group, say):
             minutes *= enough / steps
             say(f"{enough} steps will do, about {minutes:.0f} minutes: by then the tracks were "
                 f"heard {record.training.passes} times or more")
-            steps, epochs = enough, epochs or record.training.passes
+            steps = enough
+            # A pass is an epoch, or part of a long one: what over-fits soon is judged often.
+            epochs = epochs or max(record.training.passes, math.ceil(minutes / EPOCH_MINUTES))
         record.plan(record.step + steps)
     if record.steps_per_epoch is None:
         epochs = epochs or math.ceil(max(record.steps / STEPS_PER_EPOCH, minutes / EPOCH_MINUTES))
