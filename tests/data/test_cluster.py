@@ -116,12 +116,13 @@ def test_a_worker_killed_half_way_costs_no_track_and_makes_none_twice(tmp_path):
 
 
 class Killing(Reporter):
-    """Kills a process once something is encoded; counts how much is, by what the command is told.
+    """Kills a process once something is encoded, and leaves in `folder` what one that died writing
+    leaves; counts how much is done, by what the command is told.
     """
 
-    def __init__(self, process):
+    def __init__(self, process, folder=None):
         super().__init__()
-        self.process, self.done = process, []
+        self.process, self.folder, self.done = process, folder, []
 
     def __call__(self, line):
         pass
@@ -129,6 +130,9 @@ class Killing(Reporter):
     def advance(self, done, loss=None):
         self.done.append(done)
         self.process.kill()
+        for codec in self.folder.glob(".codes/*") if self.folder and done == 1 else ():
+            (codec / ".vqwave-0.part").touch()
+            os.utime(codec / ".vqwave-0.part", (0, 0))
 
 
 def test_a_worker_killed_half_way_costs_no_codes_and_makes_none_twice(tmp_path, tiny_weights):
@@ -139,7 +143,7 @@ def test_a_worker_killed_half_way_costs_no_codes_and_makes_none_twice(tmp_path, 
     wanted = [(t, v) for t in tracks for v in codes.variants(1, 1)]
     here = codes.encode_corpus(folders[0], wanted, codec, QuietReporter(), load_encoder)
     with Cluster(2) as dask:
-        say = Killing(dask.workers[0])
+        say = Killing(dask.workers[0], folders[1])
         there = codes.encode_corpus(folders[1], wanted, codec, say, load_encoder,
                                     scheduler=dask.address)
         assert say.done == list(range(1, 31))

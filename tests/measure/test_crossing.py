@@ -80,6 +80,10 @@ def test_every_codec_is_measured_on_the_test_tracks_of_every_corpus(main, corpor
     # Written again it replaces itself.
     main()
     assert (corpora / "RESULTS.md").read_text(encoding="utf-8").count("### one") == 1
+    # Of a folder whose training is not through, what there is.
+    weights.config_path(corpora / "again", "vqvae_8", "best").unlink()
+    rows = json.loads(main("--json")[1])
+    assert [row["level"] for row in rows if row["corpus"] == "one"] == [512, 128, 32, 8, 512, 128, 32]
 
 
 def test_validation_tracks_are_measured_without_a_trace(main, corpora):

@@ -181,7 +181,8 @@ def encode_corpus(data_dir, wanted, codec_weights: weights.WeightSet, say, load,
         say(f"codes of earlier {codec_weights.name}s take {size:.2f} GB; where those codecs are "
             f"gone: rm -r "
             + " ".join(f"'{other}'" for other in earlier))
-    for parent in {entry[2].parent for entry in missing}:
+    parents = {entry[2].parent for entry in missing}
+    for parent in parents:
         files.sweep(parent)
     with open(folder / "index.jsonl", "a", encoding="utf-8") as log:
         if not log.tell():
@@ -207,6 +208,10 @@ def encode_corpus(data_dir, wanted, codec_weights: weights.WeightSet, say, load,
             log.write(json.dumps(entry) + "\n")
             log.flush()
             say.advance(done + 1)
+    if scheduler:
+        # What a worker that died meanwhile left half written; files are locked as they are made.
+        for parent in parents:
+            files.sweep(parent, seconds=1)
     say.stop()
     _encoder.cache_clear()
     return found

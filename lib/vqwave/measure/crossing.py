@@ -180,13 +180,16 @@ class Piece:
 
 
 def find(folders: Sequence[tuple[str, str]], corpora: Sequence[Corpus]) -> list[Named]:
-    """All codecs of the chains of some folders, each (name, folder).
+    """The codecs of the chains of some folders, as far as they are trained, each (name, folder).
 
     Raises:
-        UserError: a codec is missing, or no corpus is of its rate.
+        UserError: a folder has no codec, one is damaged, or no corpus is of its rate.
     """
-    found = [Named(name, weights.find(folder, codec)) for name, folder in folders
-             for codec in weights.chain(folder).codecs.values()]
+    found = []
+    for name, folder in folders:
+        every = weights.chain(folder).codecs.values()
+        there = [codec for codec in every if weights.tags(folder, codec)]
+        found += [Named(name, weights.find(folder, codec)) for codec in there or every]
     rates = {corpus.rate for corpus in corpora}
     for one in found:
         if one.rate not in rates:

@@ -184,9 +184,9 @@ class Plan:
         """Whether a generator has begun to learn the codes of a codec: its own, or those of the
         level above.
         """
-        codecs = list(self.chain.codecs.values())
-        at = codecs.index(codec)
-        readers = list(self.chain.generators.values())[at: at + 2]
+        sizes, generators = self.chain.sizes, self.chain.generators
+        at = list(self.chain.codecs.values()).index(codec)
+        readers = [generators[x] for x in sizes[at: at + 2] if x in generators]
         return any(self.finished.get(name) or (self.output_dir / f"{name}.state.npz").exists()
                    for name in readers)
 
