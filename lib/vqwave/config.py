@@ -1621,7 +1621,7 @@ def _check_name(name: str):
 
 class TrainingConfig(Config):
     """How a model is trained. input_length: samples a window. passes: how often a training that is
-    told its minutes hears its tracks at most (0: as often as fits); such passes are epochs.
+    told its minutes hears its tracks at most (0: as often as fits); an epoch is a pass, or less.
 
     As what training tracks are heard besides: transpose: by how many semitones higher and lower at
     most (0: not); gain: by how many dB quieter at most (0: not). Of a generator they are encoded

@@ -166,12 +166,12 @@ def _distances(embed, made, held_out, train, rate) -> dict | None:
     """Fréchet distances to held-out music; None where there is too little of one. train: None
     leaves out how far that is.
     """
-    other, *sides = [None if sound is None else embed(sound, rate)
-                     for sound in (held_out, made, train)]
-    if min(len(side) for side in (other, *sides) if side is not None) < 2:
+    sides = [embed(sound, rate) for sound in (held_out, made, train) if sound is not None]
+    if min(map(len, sides)) < 2:
         return None
-    made_far, real = (None if side is None else fad.frechet(side, other) for side in sides)
-    return {"made": made_far, "real": real, "seconds": len(held_out) / rate}
+    other, made_patches, *own = sides
+    return {"made": fad.frechet(made_patches, other),
+            "real": fad.frechet(own[0], other) if own else None, "seconds": len(held_out) / rate}
 
 
 def _statistics(pieces, held_out, train, rate) -> dict | None:
@@ -208,15 +208,14 @@ def _copies(music, data_dir, level, pieces, held_out, train) -> dict:
     if config.books == 1:
         corpus = [one[:, 0] for one in corpus]
     length = max(2, round(HELD_SECONDS * music.sample_rate / level))
-    seconds: list[float | None] = []
-    for side in (pieces, held_out and [music.encode(sound, level) for sound in held_out]):
-        if side is None:
-            seconds.append(None)
-            continue
+
+    def longest(side):
         runs = [longest_shared(one, corpus, find_held(one, length, HELD_FRAMES)).length
                 for one in side]
-        seconds.append(max(runs) * level / music.sample_rate)
-    return {"level": level, "seconds": seconds[0], "held_out_seconds": seconds[1],
+        return max(runs) * level / music.sample_rate
+
+    by_chance = longest(music.encode(sound, level) for sound in held_out) if held_out else None
+    return {"level": level, "seconds": longest(pieces), "held_out_seconds": by_chance,
             "transpose": settings.transpose}
 
 
@@ -235,7 +234,7 @@ def advise(made: Summary) -> list[str]:
         if row["epoch"] == 0:
             said.append(f"{row['model']} is as it began: no epoch was better on held-out tracks. "
                         f"More music helps, more time does not.")
-    if made.distance and made.distance["real"]:
+    if made.distance and (made.distance["real"] or 0.0) > 0:
         times = made.distance["made"] / made.distance["real"]
         if times > FAR:
             said.append(f"What is generated is {times:.1f} times as far from the held-out tracks "
@@ -351,7 +350,7 @@ def _page(made: Summary, name: str, gallery: Gallery, runs_dir, names) -> str:
         real, seconds = made.distance["real"], made.distance["seconds"]
         say(f"Fréchet distance to {seconds:.0f} s of {there}: {made.distance['made']:.1f} of what "
             f"is generated" + ("" if real is None else f", {real:.1f} of the training tracks")
-            + (f"; {made.distance['made'] / real:.1f} times as far." if real else "."))
+            + (f"; {made.distance['made'] / real:.1f} times as far." if real and real > 0 else "."))
     else:
         say("Distances were not measured: the network that hears how alike recordings are is not "
             "here, or there is too little music.")
