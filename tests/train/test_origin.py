@@ -266,9 +266,10 @@ def test_settings_fit_the_amount_of_music(tmp_path, folder):
         return configs.preset(str(tmp_path / name / origin.FILE))
 
     small, large = adopted("small", 0.3), adopted("large", 3.0)
-    for preset, transpose, gain, dropout, rate, patience in (
-            (small, 3, origin.GAIN, 0.1, origin.SMALL_RATE, origin.SMALL_PATIENCE),
-            (large, 0, 0.0, 0.0, 1e-3, origin.PATIENCE)):
+    for preset, transpose, gain, dropout, rate, patience, passes in (
+            (small, 3, origin.GAIN, 0.1, origin.SMALL_RATE, origin.SMALL_PATIENCE,
+             origin.SMALL_PASSES),
+            (large, 0, 0.0, 0.0, 1e-3, origin.PATIENCE, origin.PASSES)):
         training = preset.training("generator_128")
         assert (training.transpose, training.patience) == (transpose, patience)
         assert training.gain == gain and not preset.training("vqvae_8").gain
@@ -278,8 +279,7 @@ def test_settings_fit_the_amount_of_music(tmp_path, folder):
         made = preset.training("vqvae_8")
         assert made.batch_size * made.input_length <= origin.SAMPLES["codec"]
         assert preset.data.trim_silence == 0.3
-        assert (training.passes, preset.training("vqvae_8").passes) == (origin.PASSES,
-                                                                        origin.CODEC_PASSES)
+        assert (training.passes, preset.training("vqvae_8").passes) == (passes, origin.CODEC_PASSES)
         # A codec that is tuned at full speed forgets first.
         assert preset.training("vqvae_8").learning_rate == origin.CODEC_RATE < 1e-3
         model = preset.model("generator_128")
