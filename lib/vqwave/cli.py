@@ -253,13 +253,17 @@ def attached(command: list[str], **options):
 
 @contextlib.contextmanager
 def child(command: list[str], **options):
-    """As `attached`, of a command that is waited for in the block. SIGTERM is passed on to it,
-    Ctrl-C reaches it.
-    """
-    with (attached(command, **options) as process,
-          signal_handlers(lambda *_: process.terminate(), signal.SIGTERM),
-          signal_handlers(signal.SIG_IGN, signal.SIGINT)):
+    """As `attached`, of a command that is `waited_for` in the block."""
+    with attached(command, **options) as process, waited_for(process):
         yield process
+
+
+@contextlib.contextmanager
+def waited_for(process: subprocess.Popen):
+    """While a command is waited for SIGTERM is passed on to it, and Ctrl-C reaches it."""
+    with (signal_handlers(lambda *_: process.terminate(), signal.SIGTERM),
+          signal_handlers(signal.SIG_IGN, signal.SIGINT)):
+        yield
 
 
 def _flush():

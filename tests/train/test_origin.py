@@ -378,6 +378,10 @@ def test_a_hearing_takes_newer_weights_and_never_two_at_once(folder, data, tmp_p
         def poll(self):
             return self.code
 
+        def wait(self, timeout):
+            self.code = 0
+            return self.code
+
     @plan.contextlib.contextmanager
     def attached(command):
         process = Process()
@@ -386,6 +390,8 @@ def test_a_hearing_takes_newer_weights_and_never_two_at_once(folder, data, tmp_p
         ended.append(process)
 
     monkeypatch.setattr(plan.cli, "attached", attached)
+    commands = []
+    monkeypatch.setattr(plan, "run_command", lambda command, spend: commands.append(command) or 0)
     clock = [0.0]
     monkeypatch.setattr(plan.time, "monotonic", lambda: clock[0])
     with plan.Listener(made) as listener:
@@ -414,7 +420,26 @@ def test_a_hearing_takes_newer_weights_and_never_two_at_once(folder, data, tmp_p
         weights.note(weights.find(made.output_dir, "generator_512"), epoch=3)
         listener.look()
         assert len(began) == 3
-    assert len(ended) == 3  # what still runs ends with the plan
+        # One that fails is tried again, five minutes later.
+        began[2][1].code = 2
+        for seconds, count in ((2001, 3), (2299, 3), (2301, 4)):
+            clock[0] = seconds
+            listener.look()
+            assert len(began) == count
+        # When a training ends its hearing is waited for, and nothing newer means no other one.
+        assert began[3][1].code is None
+        listener.listen()
+        assert began[3][1].code == 0 and len(began) == len(ended) == 4 and commands == []
+        weights.note(weights.find(made.output_dir, "generator_512"), epoch=4)
+        listener.listen()
+        assert [command[4] for command in commands] == ["listen"]
+        listener.listen()
+        assert len(commands) == 1
+        weights.note(weights.find(made.output_dir, "generator_512"), epoch=5)
+        clock[0] = 3000.0
+        listener.look()
+        assert len(began) == 5
+    assert len(ended) == 5  # what still runs ends with the plan
     again = plan.Plan(data, tmp_path / "out", steps=3, origin=Origin.find(folder))
     again.read()
     assert made.first_music == again.first_music == 77.0

@@ -559,9 +559,11 @@ class Listener:
 
     def __init__(self, plan: Plan):
         self.plan, self.began = plan, time.monotonic()
-        self.heard, self.epoch = self._newest, 0
+        self.waits = plan.first_music is not None  # the first music is heard as soon as it can be
+        self.heard = self._newest
         self._running = contextlib.ExitStack()
-        self.process = None
+        self.process: subprocess.Popen | None = None
+        self.hearing: tuple[list | None, int] = None, 0  # the weights of `process`, their epoch
 
     def __enter__(self):
         return self
@@ -590,29 +592,44 @@ class Listener:
         if self.process is not None:
             if (code := self.process.poll()) is None:
                 return
-            self._running.close()
-            self.process = None
-            self._note(code, self.epoch)
-        early = time.monotonic() - self.began < 60 * self.plan.listen
-        if early and self.plan.first_music is not None:
+            self._end(code)
+        if self.waits and time.monotonic() - self.began < 60 * self.plan.listen:
             return
-        newest = self._newest
         # Of epoch 0 is what it began with, which everybody knows.
-        if newest is not None and newest != self.heard and (epoch := self._epoch):
-            self.began, self.heard, self.epoch = time.monotonic(), newest, epoch
+        if self._is_newer and self._epoch:
+            self._begin()
             self.process = self._running.enter_context(cli.attached(self._command))
 
     def listen(self):
-        """A hearing now, and wait for it."""
+        """A hearing now, after one that still runs, and wait for it."""
+        codes = []
+        if self.process is not None:
+            with cli.waited_for(self.process):
+                codes = [_wait(self.process, self.plan.spend)]
+            self._end(codes[0])
+        if self._is_newer and not {130, 143} & set(codes):
+            self._begin()
+            codes.append(run_command(self._command, self.plan.spend))
+            self._end(codes[-1])
+        if stopped := {130, 143} & set(codes):
+            raise Interrupted(stopped.pop() - 128)
+
+    @property
+    def _is_newer(self) -> bool:
+        newest = self._newest
+        return newest is not None and newest != self.heard
+
+    def _begin(self):
+        self.began, self.waits, self.hearing = time.monotonic(), True, (self._newest, self._epoch)
+
+    def _end(self, code: int):
+        """What ran is over. Music that cannot be heard now stops no training; it is tried again."""
         self._running.close()
-        self.process, newest = None, self._newest
-        if newest is not None and newest != self.heard:
-            self.began, self.heard, epoch = time.monotonic(), newest, self._epoch
-            # Music that cannot be heard now stops no training.
-            code = run_command(self._command, self.plan.spend)
-            if code in (130, 143):
-                raise Interrupted(code - 128)
-            self._note(code, epoch)
+        self.process = None
+        newest, epoch = self.hearing
+        if code == 0:
+            self.heard = newest
+            self._note(epoch)
 
     @property
     def _epoch(self) -> int:
@@ -623,11 +640,11 @@ class Listener:
             return best.record.get("epoch") or 0
         return 0
 
-    def _note(self, code: int, epoch: int):
+    def _note(self, epoch: int):
         """Remember when the first music was heard that something was learnt for; epoch: of the
         weights that were heard.
         """
-        if not code and epoch and self.plan.first_music is None:
+        if epoch and self.plan.first_music is None:
             self.plan.first_music = self.plan.spent
             self.plan.write()
 
@@ -646,17 +663,22 @@ def run_command(command: list[str], spend: Callable[[float], None],
         stdout: a file for what it prints.
     """
     sys.stdout.flush()
-    told = time.monotonic()
     with cli.child(list(command), **({"stdout": stdout} if stdout else {})) as child:
-        code = None
-        while code is None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                code = child.wait(timeout=30)
-            now = time.monotonic()
-            spend(now - told)
-            told = now
-            if meanwhile and code is None:
-                meanwhile()
+        return _wait(child, spend, meanwhile)
+
+
+def _wait(process: subprocess.Popen, spend: Callable[[float], None],
+          meanwhile: Callable[[], None] | None = None) -> int:
+    """The exit code of a command that runs; see `run_command`."""
+    told, code = time.monotonic(), None
+    while code is None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = process.wait(timeout=30)
+        now = time.monotonic()
+        spend(now - told)
+        told = now
+        if meanwhile and code is None:
+            meanwhile()
     return code if code >= 0 else 128 - code
 
 
