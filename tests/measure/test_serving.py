@@ -117,3 +117,23 @@ def test_a_set_is_taken_over_whole_and_remembers_its_home(tiny_weights, tmp_path
     again = weights.find(tmp_path / "mine", "vqvae_512")
     assert serving.home_of(again) == home and again.checksum == source.checksum
     assert again.config == configs.preset("tiny").codec(512)
+
+
+def test_a_model_that_knows_held_out_tracks_is_named(tiny_weights, tmp_path):
+    data_folder(tmp_path / "data", {name: music(0.2, seed) for seed, name in enumerate("abcde")})
+    (_, held_out), _ = silence.read_sides(tmp_path / "data", 0.99, 0, QuietReporter())
+    source = weights.find(tiny_weights.codecs, "vqvae_512")
+    assert len(held_out) == 4 and "tracks" not in source.record
+    assert serving.known(source, held_out) is None and serving.overlaps([source], held_out) == []
+    copy = weights.take_over(source, tmp_path / "mine")
+    for count, line in ((0, []), (1, ["of the 4 held-out tracks (NAMES): of music"]),
+                        (4, ["of the 4 held-out tracks (NAMES, …): of music"])):
+        weights.note(copy, tracks=[t.sha256[:16] for t in held_out[:count]] + ["0" * 16])
+        known = weights.find(tmp_path / "mine", "vqvae_512")
+        names = [t.file.split(".")[0] for t in held_out[:count]]
+        assert serving.known(known, held_out) == names
+        said = serving.overlaps([source, known], held_out)
+        assert len(said) == len(line)
+        for one, words in zip(said, line, strict=True):
+            assert one.startswith(f"vqvae_512 was trained on {count} ")
+            assert words.replace("NAMES", ", ".join(names[:3])) in one

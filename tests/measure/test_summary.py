@@ -44,16 +44,18 @@ def test_advice_follows_from_what_was_measured():
     made = filled()
     made.held_out = 0
     assert "Nothing was held out" in summary.advise(made)[0]
+    [line] = summary.advise(filled(overlaps=["one was trained on 2 of the 3 held-out tracks"]))
+    assert "with the --val-split that they were trained with" in line
 
 
 def test_a_page_holds_all_it_shows_and_escapes_what_it_is_told(tmp_path):
     made = filled(pieces={1: music(1.0, 1), 2: music(1.0, 2)}, continuation=music(1.0, 3),
-                  original=music(1.0, 4), advice=["more <music>"])
+                  original=music(1.0, 4), advice=["more <music>"], overlaps=["a knows <b>"])
     (tmp_path / "g.csv").write_text("epoch,loss,val_loss\n0,3,2.5\n1,2,2.2\n")
     path = tmp_path / "new" / "report.html"
     summary.write(made, path, "mine & <yours>", tmp_path, ["g"])
     page = path.read_text(encoding="utf-8")
-    assert "mine &amp; &lt;yours&gt;" in page and "more &lt;music&gt;" in page
+    assert "mine &amp; &lt;yours&gt;" in page and "more &lt;music&gt;" in page and "a knows &lt;b&gt;." in page
     assert page.count("<audio") == 4
     # Waveforms, piano rolls, curves.
     assert re.findall(r'<img alt="(\w+)', page) == ["Waveform", "Piano", "Training"]

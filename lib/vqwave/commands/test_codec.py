@@ -166,12 +166,13 @@ def _judge(args, found) -> int:
                          "kbps": metrics.bitrate(one.config) if one.config.has_codes else None}
                         | figures
                         | {"serves": verdict.serves, "lacks": verdict.lacks})
+    lines = [*serving.table(rows), *serving.overlaps(found, held_out)]
     if args.json:
         print(json.dumps({"data_dir": args.data_dir, "engine": args.engine,
                           "tracks": len(tracks), "held_out": bool(held_out), "models": rows,
-                          "table": serving.table(rows)}, indent=2))
+                          "table": lines}, indent=2))
     else:
-        for line in serving.table(rows):
+        for line in lines:
             print(line)
     return 0
 

@@ -91,8 +91,8 @@ def trim(data_dir, sides, seconds: float | None, say, keep: bool = True
         say(f"left out: {len(left_out) - NAMED} more tracks that are silence for the most part")
     kept = [[track for track in side if track.file not in silent] for side in sides]
     if sides[0] and not kept[0]:
-        raise UserError(f"{data_dir}: every training track is silence for the most part, and nothing "
-                        "is left to learn from")
+        raise UserError(f"{data_dir}: every training track is silence for the most part, and "
+                        "nothing is left to learn from")
     if cut:
         say(f"silence at the ends of {cut} tracks is cut to {seconds:g} s each, {removed:.0f} s in "
             f"all")

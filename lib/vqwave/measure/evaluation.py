@@ -11,6 +11,7 @@ tracks (`--side validation`).
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import json
@@ -28,7 +29,7 @@ from ..data import audio, codes, manifest, splits
 from ..errors import UserError
 from ..files import atomic_write
 from ..play import api
-from . import fad
+from . import fad, serving
 from .parts.chain import Chain
 from .parts.codecs import Codecs
 from .parts.controls import Controls
@@ -254,15 +255,9 @@ class Evaluation:
         """
         found = {}
         for name in self.music.chain.names:
-            try:
-                record = self.music.weight_set(name).record
-            except UserError:
-                continue  # a part that needs it will say so
-            known = record.get("tracks")
-            # Records hold the first 16 digits.
-            found[name] = None if known is None else [
-                splits.track_name(t) for t in self.test
-                if t.sha256[:16] in {digits[:16] for digits in known}]
+            # A part that needs what is not there will say so.
+            with contextlib.suppress(UserError):
+                found[name] = serving.known(self.music.weight_set(name), self.test)
         return found
 
     def figure(self, key: dict, make: Callable[[], object], what: str):

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import metrics, weights
-from ..data import audio, manifest
+from ..data import audio, manifest, splits
 from ..errors import UserError
+from ..files import printable
 from ..play.engine import CodecEngine
 from . import fad, notes
 
@@ -32,6 +33,8 @@ HIGHER = ("notes",)
 """The figures of which more is better."""
 LEAST_SECONDS = 60.0
 """Distances of less sound read too high, and are in no verdict."""
+NAMED = 3
+"""Tracks that a line names at most."""
 KEY = "held_out"
 """Of a set's record: what the codec does at home."""
 
@@ -153,6 +156,25 @@ def home_of(found: weights.WeightSet) -> dict | None:
     if not isinstance(home, dict) or not {"notes", "mel", "distance", "seconds"} <= set(home):
         return None
     return home
+
+
+def known(found: weights.WeightSet, tracks: Iterable[manifest.Track]) -> list[str] | None:
+    """The names of those of `tracks` that a model, or the codecs it learnt from, were trained on;
+    None where its record names no tracks: an older program trained it.
+    """
+    met = found.record.get("tracks")
+    if met is None:
+        return None
+    digits = {one[:16] for one in met}  # records hold the first 16
+    return [splits.track_name(t) for t in tracks if t.sha256[:16] in digits]
+
+
+def overlaps(sets: Iterable[weights.WeightSet], held_out: Sequence[manifest.Track]) -> list[str]:
+    """A line for each model that was trained on some of the tracks that are held out."""
+    return [f"{found.name} was trained on {len(met)} of the {len(held_out)} held-out tracks "
+            f"({', '.join(map(printable, met[:NAMED]))}{', …' * (len(met) > NAMED)}): of music "
+            f"that it knows, its figures say little"
+            for found in sets if (met := known(found, held_out))]
 
 
 def load_embedder(musicnn=None, say: Callable[[str], None] = print) -> fad.Embedder | None:

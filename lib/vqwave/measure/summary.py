@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import plots, quiet
+from .. import cli, plots, quiet
 from ..config import TrainingConfig
 from ..data import audio, codes, manifest, silence, splits
 from ..errors import UserError
@@ -34,8 +34,8 @@ from .parts.part import Gallery
 SEEDS = (1, 2, 3)
 SHORTEST = 5.0
 """Seconds: what notes' statistics, and what is copied, are asked of."""
-FAR, NEAR = 3.0, 2.0
-"""Multiples of real music's own distance: more than the first is far, less than the second near."""
+FAR = 3.0
+"""A multiple of real music's own distance: more is far."""
 LONG_COPY = 3.0
 """Seconds that may be copied beyond what held-out music has in common with the training tracks."""
 REFERENCE = 600.0
@@ -52,8 +52,10 @@ class Summary:
     {"made", "real", "seconds"}, Fréchet distances of generated and of training music to the
     held-out tracks, or None; statistics: {"made", "real": divergences}, or None; copies: rows
     {"level", "seconds", "held_out_seconds", "transpose": semitones that it was trained with};
-    vitals: of all pieces one after the other; advice: what to try next, in sentences. Where nothing
-    is held out the training tracks stand in for that, and "real" and "held_out_seconds" are None.
+    overlaps: sentences about models that know held-out tracks, which began elsewhere or under
+    another split; vitals: of all pieces one after the other; advice: what to try next, in
+    sentences. Where nothing is held out the training tracks stand in for that, and "real" and
+    "held_out_seconds" are None.
     """
 
     tracks: int
@@ -70,6 +72,7 @@ class Summary:
     distance: dict | None = None
     statistics: dict | None = None
     copies: list[dict] = field(default_factory=list)
+    overlaps: list[str] = field(default_factory=list)
     vitals: dict = field(default_factory=dict)
     advice: list[str] = field(default_factory=list)
 
@@ -95,6 +98,10 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
     hours = [sum(spans[t.file][1] - spans[t.file][0] for t in side) / rate / 3600
              for side in (train, held_out)]
     made = Summary(len(train), hours[0], len(held_out), hours[1], rate, level)
+    # Also that they are there is known before anything takes time.
+    sets = [music.weight_set(one[x]) for x in music.chain.sizes if x >= level
+            for one in (music.chain.codecs, music.chain.generators)]
+    made.overlaps = serving.overlaps(sets, held_out)
     other = held_out or train
     sounds = serving.excerpts(data_dir, other, spans)
     levels = [x for x in music.chain.sizes if x >= level]
@@ -225,11 +232,15 @@ def advise(made: Summary) -> list[str]:
     if not made.held_out:
         said.append("Nothing was held out, so every figure here is of music that was trained on: "
                     "it cannot tell learning from learning by heart. Add a track.")
+    if made.overlaps:
+        said.append("Models know some of the held-out tracks: with the --val-split that they were "
+                    "trained with, figures are of tracks that they do not know.")
     for row in made.codecs:
         if not row["serves"]:
-            said.append(f"{row['model']} loses much of this music ({row['lacks']}): with --hours 3 "
-                        f"or more, into another --output-dir, the whole of it is tuned; where "
-                        f"there are hours of music, --from-scratch makes one for it.")
+            said.append(f"{row['model']} loses much of this music ({row['lacks']}): "
+                        f"{cli.command('train')} with --hours 3 or more and another --output-dir "
+                        f"tunes the whole of it, with --from-scratch, where there are hours of "
+                        f"music, it makes one for it.")
     for row in made.generators:
         if row["epoch"] == 0:
             said.append(f"{row['model']} is as it began: no epoch was better on held-out tracks. "
@@ -330,6 +341,8 @@ def _page(made: Summary, name: str, gallery: Gallery, runs_dir, names) -> str:
             "None was held out, so the figures are of music that was trained on.")
     say(f"Tracks trained on: {made.tracks} ({60 * made.hours:.0f} min). {held} The chain plays "
         f"down to {made.level}x.")
+    for line in made.overlaps:
+        say(f"{line}.")
     heading("Three pieces")
     for seed, samples in made.pieces.items():
         sound(f"seed {seed}", samples)
