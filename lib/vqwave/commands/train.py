@@ -54,11 +54,13 @@ def parser() -> argparse.ArgumentParser:
                         help=f"time for all models together (default: {HOURS:g}, or "
                              f"{FROM_SCRATCH_HOURS:g} from scratch, unless --steps is given)")
     parser.add_argument("--listen", type=cli.number(float, 0), default=LISTEN, metavar="M",
-                        help=f"every M minutes while generators learn, and after each decoder, "
-                             f"let a piece and a continuation of a held-out track be heard in the "
-                             f"output folder's {plan.HEARD}; 0: never")
+                        help=f"every M minutes while generators learn, at their end, and after "
+                             f"decoders that are tuned after them, let a piece and a continuation "
+                             f"of a held-out track be heard in the output folder's {plan.HEARD}; "
+                             f"0: never (default: %(default)g)")
     parser.add_argument("--no-report", action="store_true",
                         help=f"write no {plan.REPORT} in the end")
+    arguments.add_musicnn(parser)
     parser.add_argument("--steps", type=cli.number(int, 1), metavar="N",
                         help="steps of each model, in place of --hours")
     parser.add_argument("--levels", metavar="L,...",
@@ -97,7 +99,7 @@ def main(argv=None) -> int:
     chosen = plan.Plan(args.data_dir, output, args.preset or config.SHIPPED,
                        _parse_levels(args.levels), hours, args.steps,
                        args.input_length, args.offsets, args.transpose, args.gain,
-                       args.label, args.scheduler, tuple(extra), begin, args.listen,
+                       args.label, args.scheduler, args.musicnn, tuple(extra), begin, args.listen,
                        not args.no_report)
     plan.run(chosen)
     folder = shlex.quote(str(output))
@@ -105,10 +107,18 @@ def main(argv=None) -> int:
     lines = "\n  ".join(_hearing(chosen, folder))
     what, them = ((f"All {len(models)} models are", "them") if len(models) > 1 else
                   (f"{min(models)} is", "it"))
-    print(f"{what} trained, in {plan.format_hours(chosen.spent)}. To hear {them}:\n  {lines}\n"
-          f"To train {them} further: the same command with more --steps in place of --hours "
-          f"(codecs whose codes a generator knows stay as they are)")
+    print(f"{what} trained, in {plan.format_hours(chosen.spent)}. To hear {them}:\n  {lines}")
+    print(f"To train {them} further" + (
+        f", also on music that was added, into another folder:\n  {_going_on(args, output)}"
+        if chosen.chain.plays else ": the same command with more --steps in place of --hours"))
     return 0
+
+
+def _going_on(args, output) -> str:
+    """The command that begins with what was trained."""
+    folders = {"--data-dir": args.data_dir, "--start-from": output, "--output-dir": f"{output}_2"}
+    return f"{cli.command('train')} " + " ".join(
+        f"{flag} {shlex.quote(str(folder))}" for flag, folder in folders.items())
 
 
 def _hearing(chosen: plan.Plan, folder: str) -> list[str]:

@@ -28,7 +28,7 @@ from pathlib import Path
 
 from .. import cli, config, machine, weights
 from ..config import ChainConfig
-from ..data import labels, manifest, splits
+from ..data import codes, labels, manifest, splits
 from ..errors import Interrupted, UserError
 from ..files import atomic_write
 from . import options, origin, replicas
@@ -44,6 +44,9 @@ WHOLE_HOURS = 3.0
 """With less time no codec is tuned as a whole: generators would have to wait for its codes. Then
 they come first, and decoders are tuned after them.
 """
+
+ENCODING_SPEED = 220.0
+"""Times real time, of what ships at 512x on two cores: for estimates."""
 
 FILE = "train_all.yml"
 HEARD, REPORT = "heard", "report.html"
@@ -78,10 +81,11 @@ class Plan:
     preset: a preset's name or file. levels: those to train, from the top down; None for all of the
     chain, or with an origin for those that play. hours: for all of it, shared out over the stages;
     or `steps` of each. input_length, offsets, transpose, gain: None for each model's own. label:
-    what says the labels of generators and of codecs without codes; None: as each has it. scheduler:
-    see `train_generator`. extra: options that every training is given as they are. origin: what it
-    begins with, in place of a preset's models from nothing. listen: minutes between two hearings of
-    what is learnt (0: none). report: whether a page is written in the end. spent: seconds so far.
+    what says the labels of generators and of codecs without codes; None: as each has it. scheduler,
+    musicnn: see `train_generator` and `fad.checkpoint`. extra: options that every training is given
+    as they are. origin: what it begins with, in place of a preset's models from nothing. listen:
+    minutes between two hearings of what is learnt (0: none). report: whether a page is written in
+    the end. spent: seconds so far.
     first_music: seconds until the first hearing of what was learnt (None: none yet). memory: bytes
     that its trainings, and what ran beside them, held at most.
     finished: stages, and how many steps each was asked for (1 where the time was shared out).
@@ -101,6 +105,7 @@ class Plan:
     gain: float | None = None
     label: str | None = None
     scheduler: str | None = None
+    musicnn: str | None = None
     extra: tuple[str, ...] = ()
     origin: Origin | None = None
     listen: float = 0.0
@@ -264,6 +269,20 @@ class Plan:
         return Amount.of(self.data_dir, *self.split)
 
     @property
+    def network(self) -> list[str]:
+        """The option by which other commands know what distances are measured by."""
+        return ["--musicnn", self.musicnn] if self.musicnn else []
+
+    @property
+    def encoding(self) -> float:
+        """About how many seconds go by before a top generator's tracks are encoded."""
+        own = config.preset(self.preset).training(self.whole.generator(self.whole.top))
+        offsets, shift, gain = (getattr(own, key) if asked is None else asked for key, asked in (
+            ("offsets", self.offsets), ("transpose", self.transpose), ("gain", self.gain)))
+        copies = len(codes.variants(offsets, shift, gain=gain))
+        return 3600 * (self.amount.hours * copies + self.amount.held_out_hours) / ENCODING_SPEED
+
+    @property
     def about_folders(self) -> list[str]:
         """The options by which other commands find the data, its split and the models."""
         return ["--data-dir", str(self.data_dir), "--vqvae-weights-dir", str(self.output_dir),
@@ -403,8 +422,9 @@ def run(plan: Plan, say: Callable[[str], None] = print):
         raise UserError(f"{plan.output_dir}: cannot be written to: {e.strerror}") from e
     if plan.origin and (new := [name for name in plan.chain.codecs.values()
                                 if name not in plan.verdicts]):
+        tracks = "held-out tracks" if amount and amount.held_out else "music"
         say(f"Do the codecs of {plan.origin.codecs} serve the music in {plan.data_dir}? "
-            f"Measuring on its held-out tracks …")
+            f"Measuring on its {tracks} …")
         for name in new if plan.verdicts else [None]:
             judge(plan, name, say)
     describe(plan, told, say)
@@ -436,7 +456,7 @@ def run(plan: Plan, say: Callable[[str], None] = print):
     if plan.report and plan.chain.plays and replicas.is_first():
         say(f"== {REPORT}")
         # What was trained stands, whatever the page lacks.
-        code = run_command([*_VQWAVE, "evaluate", *plan.about_folders,
+        code = run_command([*_VQWAVE, "evaluate", *plan.about_folders, *plan.network,
                             "--html", str(plan.output_dir / REPORT)], plan.spend)
         if code in (130, 143):
             raise Interrupted(code - 128)
@@ -471,7 +491,8 @@ def judge(plan: Plan, codec: str | None, say: Callable[[str], None] = print):
     with tempfile.TemporaryFile() as file:
         code = run_command([*_VQWAVE, "test-codec", "--model", codec or "all", "--json",
                             "--data-dir", str(plan.data_dir), "--vqvae-weights-dir",
-                            str(plan.output_dir), *plan.held_out], plan.spend, stdout=file)
+                            str(plan.output_dir), *plan.held_out, *plan.network], plan.spend,
+                           stdout=file)
         _check_ending("measuring the codecs", code)
         file.seek(0)
         found = json.loads(file.read())
@@ -482,6 +503,9 @@ def judge(plan: Plan, codec: str | None, say: Callable[[str], None] = print):
         alone = plan.little_time or not before or plan.is_read(row["model"])
         more = "decoder" if alone else "whole"
         treatment = (before["treatment"] if before else "keep") if row["serves"] else more
+        if before and treatment == "whole" != before["treatment"]:
+            say(f"  {row['model']}: its decoder alone is not enough, so the whole of it is tuned "
+                f"next, before the generators")
         plan.verdicts[row["model"]] = {"treatment": treatment, **{
             key: row[key] for key in ("serves", "lacks", "notes", "mel", "distance", "seconds")}}
     plan.write()
@@ -516,9 +540,9 @@ def describe(plan: Plan, told: tuple[str, ...], say: Callable[[str], None] = pri
     if plan.listen and plan.hours and generators:
         before = todo[: todo.index(generators[0])]
         seconds = (sum(plan.seconds(stage, todo) for stage in before)
-                   + min(60 * EPOCH_MINUTES if plan.origin else float("inf"),
-                         plan.seconds(generators[0], todo)))
-        say(f"Once the tracks are encoded, the first music is to be heard after about "
+                   + min(60 * EPOCH_MINUTES, plan.seconds(generators[0], todo)))
+        first = " (about " + format_hours(plan.encoding) + ")" if plan.origin else ""
+        say(f"Once the tracks are encoded{first}, the first music is to be heard after about "
             f"{format_hours(seconds)}, in {plan.output_dir / HEARD}")
 
 
