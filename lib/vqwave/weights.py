@@ -160,8 +160,8 @@ class WeightSet:
 
     @property
     def encoding_checksum(self) -> str:
-        """A checksum of what encoding depends on: the config's shapes and the files of encoder and
-        codebook.
+        """A checksum of what encoding depends on: the config's shapes and the values of encoder and
+        codebook, whatever their precision on disk.
         """
         keys = ("sample_rate", "front_end", "stages", "block")
         shapes = {key: configs.to_dict(self.config)[key] for key in keys}
@@ -172,8 +172,12 @@ class WeightSet:
         quantizer = self.config.quantizer
         shapes["quantizer"] = {k: v for k, v in configs.to_dict(quantizer).items()
                                if k not in quantizer.of_training}
-        sums = [sha256(self.files[part]) for part in ("encoder", "codebook")]
-        return hashlib.sha256(json.dumps([shapes, sums], sort_keys=True).encode()).hexdigest()
+        made = hashlib.sha256(json.dumps(shapes, sort_keys=True).encode())
+        for part in ("encoder", "codebook"):
+            for path, values in sorted(self.load(part).items()):
+                made.update(json.dumps([part, path, values.shape]).encode())
+                made.update(np.ascontiguousarray(values, np.float32).tobytes())
+        return made.hexdigest()
 
     def load(self, part: str) -> dict[str, np.ndarray]:
         """float32 arrays of one file by variable path."""

@@ -321,6 +321,15 @@ def test_another_step_of_a_codec_makes_other_codes(straight):
     assert first.encoding_checksum != last.encoding_checksum
 
 
+def test_a_set_of_the_same_values_finds_its_codes_again(straight, tmp_path):
+    """What was trained further from a set in half precision encodes as that does."""
+    weights.copy_set(weights.find(straight[CODEC].folder, CODEC, 3), tmp_path, "", "float16")
+    half = weights.find(tmp_path, CODEC)
+    weights.copy_set(half, tmp_path, "best")
+    single = weights.find(tmp_path, CODEC, "best")
+    assert single.checksum != half.checksum and single.encoding_checksum == half.encoding_checksum
+
+
 def test_start_epoch_goes_on_from_that_epoch(train, begun, straight):
     earlier = weights.find(begun, GENERATOR, 1)
     again = train(begun, start_epoch=1, learning_rate=1e-9)
