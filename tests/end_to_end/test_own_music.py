@@ -85,6 +85,11 @@ def test_a_folder_is_trained_on(kind, origin, tmp_path):
     record = weights.find(tmp_path / "out", "generator_512").record
     # Held-out tracks judge what it begins with, too; where there are none nothing can.
     assert ("beginning" in record) != alone
+    if alone:
+        models = ("--vqvae-weights-dir", tmp_path / "out", "--generator-weights-dir", tmp_path / "out")
+        code, said, _ = done(tmp_path / "log", "generate_audio", *models, "--seconds", 1, "--output",
+                             tmp_path / "piece.wav")
+        assert code == 0 and (tmp_path / "piece.wav").stat().st_size > RATE, said
 
 
 def test_telephone_sound_is_brought_to_the_rate_of_the_models(origin, tmp_path):

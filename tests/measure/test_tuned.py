@@ -37,7 +37,7 @@ def test_figures_are_of_the_worst_level_and_in_the_words_of_the_table(tmp_path):
                                                          (5, 2, -30, -0.1, 1.5), strict=True)))
     text = tuned.section(measured(), "mine", RUN, command="python x",
                          targets=report.read_targets(path, tuned.FIGURES))
-    for words in ("## Mine, beginning with trained models", "```bash\npython x\n```",
+    for words in ("## Mine, beginning with trained models", "It began with a and b.\n", "```bash\npython x\n```",
                   "| ≤ 15 min | ≤ 5 min | 5 min | aim met |", "| ≤ 3 | ≤ 2 | 2.5 | must met |",
                   "| ≤ -15 % | ≤ -30 % | -20 % | must met |", "| ≤ 0 % | ≤ -0.1 % |  | not measured |",
                   "| ≤ 3 GB | ≤ 1.5 GB | 1.4 GB | aim met |", "| top | 10.00 | 6.00 | 3 |"):

@@ -91,7 +91,8 @@ def section(made: Summary, name: str, run: dict, scratch_dir=None, command: str 
     page.begin(section_name(name),
                f"{plan.format_hours(run['spent'])} of training on {made.tracks} tracks "
                f"({60 * made.hours:.0f} min); held out are {made.held_out} "
-               f"({60 * made.held_out_hours:.0f} min).", command)
+               f"({60 * made.held_out_hours:.0f} min). It began with "
+               f"{' and '.join(dict.fromkeys(Path(one).name for one in run['origin']))}.", command)
     judged = [target.judge(found) for target in targets]
     page.add(*table(("", "must", "aim", "measured", "verdict"), [
         (row["what"], bound(row, "must"), bound(row, "aim"),
