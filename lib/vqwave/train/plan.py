@@ -626,17 +626,18 @@ class Listener:
 
     def listen(self):
         """A hearing now, after one that still runs, and wait for it."""
-        codes = []
         if self.process is not None:
             with cli.waited_for(self.process):
-                codes = [_wait(self.process, self.plan.spend)]
-            self._end(codes[0])
-        if self._is_newer and not {130, 143} & set(codes):
+                code = _wait(self.process, self.plan.spend)
+            self._end_waiting(code)
+        if self._is_newer:
             self._begin()
-            codes.append(run_command(self._command, self.plan.spend))
-            self._end(codes[-1])
-        if stopped := {130, 143} & set(codes):
-            raise Interrupted(stopped.pop() - 128)
+            self._end_waiting(run_command(self._command, self.plan.spend))
+
+    def _end_waiting(self, code: int):
+        self._end(code)
+        if code in (130, 143):
+            raise Interrupted(code - 128)
 
     @property
     def _is_newer(self) -> bool:
