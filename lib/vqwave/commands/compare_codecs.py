@@ -19,7 +19,7 @@ def parser() -> argparse.ArgumentParser:
         "Measure codecs side by side: those of every folder on the test tracks of every data "
         "folder of their sample rate. Writes a section of RESULTS.md: what codecs keep of music "
         "that they were, and were not, trained on, or what those of several presets do.",
-        "--codecs wesnoth=final_weights singularity=weights/singularity both=weights/universal "
+        "--codecs shipped=final_weights singularity=weights/singularity both=weights/universal "
         "--data-dirs data/wesnoth data/singularity",
         "--section family --codecs jukebox=weights/family/jukebox "
         "soundstream=weights/family/soundstream soundstream=weights/family/soundstream_2 "

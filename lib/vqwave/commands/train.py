@@ -109,16 +109,17 @@ def main(argv=None) -> int:
                   (f"{min(models)} is", "it"))
     print(f"{what} trained, in {plan.format_hours(chosen.spent)}. To hear {them}:\n  {lines}")
     print(f"To train {them} further" + (
-        f", also on music that was added, into another folder:\n  {_going_on(args, output)}"
+        f", also on music that was added, into another folder:\n  {_going_on(args, chosen, output)}"
         if chosen.chain.plays else ": the same command with more --steps in place of --hours"))
     return 0
 
 
-def _going_on(args, output) -> str:
-    """The command that begins with what was trained."""
-    folders = {"--data-dir": args.data_dir, "--start-from": output, "--output-dir": f"{output}_2"}
+def _going_on(args, chosen: plan.Plan, output) -> str:
+    """The command that begins with what was trained, and holds out what that did."""
+    told = {"--data-dir": args.data_dir, "--start-from": output, "--output-dir": f"{output}_2",
+            "--val-split": chosen.settings.val_split, "--seed": chosen.settings.seed}
     return f"{cli.command('train')} " + " ".join(
-        f"{flag} {shlex.quote(str(folder))}" for flag, folder in folders.items())
+        f"{flag} {shlex.quote(str(value))}" for flag, value in told.items() if value is not None)
 
 
 def _hearing(chosen: plan.Plan, folder: str) -> list[str]:

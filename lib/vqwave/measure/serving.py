@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import metrics, weights
+from ..config import CodecConfig
 from ..data import audio, manifest, splits
 from ..errors import UserError
 from ..files import printable
@@ -170,8 +171,9 @@ def known(found: weights.WeightSet, tracks: Iterable[manifest.Track]) -> list[st
 
 
 def overlaps(sets: Iterable[weights.WeightSet], held_out: Sequence[manifest.Track]) -> list[str]:
-    """A line for each model that was trained on some of the tracks that are held out."""
-    return [f"{found.name} was trained on {len(met)} of the {len(held_out)} held-out tracks "
+    """A line for each model that knows some of the tracks that are held out; see `known`."""
+    return [f"{found.name}{'' if isinstance(found.config, CodecConfig) else ', or its codec,'} was "
+            f"trained on {len(met)} of the {len(held_out)} held-out tracks "
             f"({', '.join(map(printable, met[:NAMED]))}{', …' * (len(met) > NAMED)}): of music "
             f"that it knows, its figures say little"
             for found in sets if (met := known(found, held_out))]

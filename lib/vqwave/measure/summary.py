@@ -98,13 +98,12 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
     hours = [sum(spans[t.file][1] - spans[t.file][0] for t in side) / rate / 3600
              for side in (train, held_out)]
     made = Summary(len(train), hours[0], len(held_out), hours[1], rate, level)
-    # Also that they are there is known before anything takes time.
-    sets = [music.weight_set(one[x]) for x in music.chain.sizes if x >= level
-            for one in (music.chain.codecs, music.chain.generators)]
-    made.overlaps = serving.overlaps(sets, held_out)
+    levels = [x for x in music.chain.sizes if x >= level]
+    # First of all, so that a model that is not there is missed before anything takes time.
+    made.overlaps = serving.overlaps([music.weight_set(one[x]) for x in levels for one in
+                                      (music.chain.codecs, music.chain.generators)], held_out)
     other = held_out or train
     sounds = serving.excerpts(data_dir, other, spans)
-    levels = [x for x in music.chain.sizes if x >= level]
     for done, x in enumerate(levels):
         progress("codecs", done / len(levels))
         figures = serving.measure(music.codec(x), sounds, embed)

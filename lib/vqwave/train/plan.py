@@ -539,8 +539,11 @@ def describe(plan: Plan, told: tuple[str, ...], say: Callable[[str], None] = pri
     generators = [stage for stage in todo if stage.role == "generator"]
     if plan.listen and plan.hours and generators:
         before = todo[: todo.index(generators[0])]
+        whole = plan.seconds(generators[0], todo)
+        epochs = (plan.settings.epochs
+                  or config.preset(plan.preset).training(generators[0].name).epochs)
         seconds = (sum(plan.seconds(stage, todo) for stage in before)
-                   + min(60 * EPOCH_MINUTES, plan.seconds(generators[0], todo)))
+                   + (whole / epochs if epochs else min(60 * EPOCH_MINUTES, whole)))
         first = " (about " + format_hours(plan.encoding) + ")" if plan.origin else ""
         say(f"Once the tracks are encoded{first}, the first music is to be heard after about "
             f"{format_hours(seconds)}, in {plan.output_dir / HEARD}")
