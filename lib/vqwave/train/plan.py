@@ -458,14 +458,18 @@ def run(plan: Plan, say: Callable[[str], None] = print):
         # What was trained stands, whatever the page lacks.
         code = run_command([*_VQWAVE, "evaluate", *plan.about_folders, *plan.network,
                             "--html", str(plan.output_dir / REPORT)], plan.spend)
-        if code in (130, 143):
-            raise Interrupted(code - 128)
+        _check_stopped(code)
+
+
+def _check_stopped(code: int):
+    """Raises `Interrupted` where a signal to stop ended a command with this exit code."""
+    if code in (130, 143):
+        raise Interrupted(code - 128)
 
 
 def _check_ending(what: str, code: int):
     """Raises what the exit code of a command calls for, unless it is 0."""
-    if code in (130, 143):
-        raise Interrupted(code - 128)
+    _check_stopped(code)
     if code:
         ended = f"ended with exit code {code}"
         if code == 128 + signal.SIGKILL:
@@ -544,8 +548,8 @@ def describe(plan: Plan, told: tuple[str, ...], say: Callable[[str], None] = pri
                   or config.preset(plan.preset).training(generators[0].name).epochs)
         seconds = (sum(plan.seconds(stage, todo) for stage in before)
                    + (whole / epochs if epochs else min(60 * EPOCH_MINUTES, whole)))
-        first = " (about " + format_hours(plan.encoding) + ")" if plan.origin else ""
-        say(f"Once the tracks are encoded{first}, the first music is to be heard after about "
+        encoding = f" (about {format_hours(plan.encoding)})" if plan.origin else ""
+        say(f"Once the tracks are encoded{encoding}, the first music is to be heard after about "
             f"{format_hours(seconds)}, in {plan.output_dir / HEARD}")
 
 
@@ -632,15 +636,13 @@ class Listener:
         if self.process is not None:
             with cli.waited_for(self.process):
                 code = _wait(self.process, self.plan.spend)
-            self._end_waiting(code)
+            self._end(code)
+            _check_stopped(code)
         if self._is_newer:
             self._begin()
-            self._end_waiting(run_command(self._command, self.plan.spend))
-
-    def _end_waiting(self, code: int):
-        self._end(code)
-        if code in (130, 143):
-            raise Interrupted(code - 128)
+            code = run_command(self._command, self.plan.spend)
+            self._end(code)
+            _check_stopped(code)
 
     @property
     def _is_newer(self) -> bool:
@@ -648,10 +650,11 @@ class Listener:
         return newest is not None and newest != self.heard
 
     def _begin(self):
+        """Remember when a hearing began, and of which weights it is."""
         self.began, self.waits, self.hearing = time.monotonic(), True, (self._newest, self._epoch)
 
     def _end(self, code: int):
-        """What ran is over. Music that cannot be heard now stops no training; it is tried again."""
+        """A hearing is over. One that failed stops no training, and is tried again."""
         self._running.close()
         self.process = None
         newest, epoch = self.hearing
