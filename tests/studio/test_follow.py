@@ -5,6 +5,7 @@ import pytest
 
 from vqwave import config as configs
 from vqwave import weights
+from vqwave.commands import studio as command
 from vqwave.errors import UserError
 from vqwave.studio import Studio
 
@@ -49,3 +50,29 @@ def test_new_takes_have_the_newest_best_sets_of_the_folder_that_is_followed(tmp_
     alone.close()
     with pytest.raises(UserError, match="nothing: no generators in there to follow yet"):
         Studio(other, [other], follow=tmp_path / "nothing")
+
+
+def test_the_first_generator_of_a_training_from_nothing_is_waited_for(tmp_path, monkeypatch, capsys):
+    folder, waits, served = tmp_path / "mine", [], []
+
+    def sleep(seconds):
+        """The training goes on: codecs first, then the generator of the top."""
+        waits.append(seconds)
+        if len(waits) == 2:
+            weights.save_chain(folder, TINY.chain)
+            for level in TINY.chain.sizes:
+                save(folder, level, "", 1)
+
+    def run(studio, *args, **options):
+        served.append(studio.about()["folders"][0]["name"])
+
+    monkeypatch.setattr(command.time, "sleep", sleep)
+    monkeypatch.setattr(command.web, "run", run)
+    asked = ["--follow", str(folder)]
+    with pytest.raises(UserError, match="mine: no such folder"):
+        command.main(asked)
+    folder.mkdir()
+    assert command.main(asked) == 0
+    assert (len(waits), served) == (2, [str(folder)])
+    assert capsys.readouterr().out.count("no generators to play yet; waiting") == 1
+    assert command.main(asked) == 0 and len(waits) == 2, "what plays is served at once"

@@ -1,10 +1,13 @@
 """The studio: a page in the browser to make music on, to see and hear it while it is made."""
 
 import argparse
+import time
+from pathlib import Path
 
-from .. import cli, weights
+from .. import cli, files, weights
+from ..errors import UserError
 from ..play import engine
-from ..studio import Studio, web
+from ..studio import Studio, plays, web
 from . import arguments
 
 
@@ -31,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--follow", metavar="DIR",
                         help="the output folder of a training that runs: its newest best weights "
                              "are what plays, and a piece that is over begins anew when there are "
-                             "newer ones")
+                             "newer ones. Where it has no generators yet, they are waited for")
     parser.add_argument("--engine", choices=engine.ENGINES[:2], default=engine.ENGINES[0],
                         help="what runs the models")
     parser.add_argument("--streams", type=cli.number(int, least=1, most=64), default=8, metavar="N",
@@ -41,6 +44,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
+    if args.follow:
+        _wait_for_generators(args.follow)
     studio = Studio(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.streams,
                     args.follow)
     try:
@@ -48,3 +53,19 @@ def main(argv=None) -> int:
     finally:
         studio.close()
     return 0
+
+
+def _wait_for_generators(folder, seconds: float = 2.0):
+    """Return when there is something to follow in a folder; look every so many seconds. Raises
+    `UserError` where there is no such folder, for then it may be another's name.
+    """
+    waiting = False
+    while not plays(folder):
+        if not Path(folder).is_dir():
+            raise UserError(f"{files.printable(folder)}: no such folder; a training makes its own "
+                            f"when it begins")
+        if not waiting:
+            print(f"{files.printable(folder)}: no generators to play yet; waiting for the first "
+                  f"(Ctrl-C ends)", flush=True)
+        waiting = True
+        time.sleep(seconds)

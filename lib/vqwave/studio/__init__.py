@@ -5,6 +5,6 @@ codecs.
 """
 
 from .settings import Settings
-from .takes import Studio
+from .takes import Studio, plays
 
-__all__ = ["Settings", "Studio"]
+__all__ = ["Settings", "Studio", "plays"]

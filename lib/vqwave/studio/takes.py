@@ -1169,6 +1169,11 @@ def sweep_folders():
                 shutil.rmtree(folder)
 
 
+def plays(folder) -> bool:
+    """Whether a folder, which need not be there, holds generators of the top level."""
+    return str(folder) in _folders([folder])[0]
+
+
 def _folders(named) -> tuple[dict[str, Path], dict[str, Path]]:
     """Folders by what they are called, of those named and the folders in them: those that hold
     generators of the top level, and those that hold codecs alone.
