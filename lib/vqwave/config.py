@@ -1649,8 +1649,8 @@ class TrainingConfig(Config):
 
 
 class Split(Config):
-    """Tracks by name (file name without folders and endings) and the side they are on; the rest
-    trains.
+    """Tracks and the side they are on; the rest trains. A track goes by its name (file name without
+    folders and endings), or by its file in the data folder without `.u16` where others have that.
 
     `test` is for the final report alone, and so is `fresh`, by which nothing was ever chosen;
     `excluded` is on no side (a test track's other version). chosen_by_test: what was chosen by

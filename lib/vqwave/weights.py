@@ -135,6 +135,19 @@ class WeightSet:
     data: configs.DataConfig | None = None
 
     @property
+    def trim_silence(self) -> float | None:
+        """How much silence was left at the ends of the tracks that it was trained on."""
+        return (self.data or configs.DataConfig()).trim_silence
+
+    @property
+    def met(self) -> set[str] | None:
+        """The first 16 digits of the sha256 of every track that it, its codecs or what it began
+        with were trained on; None where an older program wrote the set.
+        """
+        found = self.record.get("tracks")
+        return None if found is None else {digits[:16] for digits in found}
+
+    @property
     def tag_phrase(self) -> str:
         """One phrase for the user: which of a folder's sets this is."""
         if self.tag in ("", "best"):

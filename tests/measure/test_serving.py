@@ -67,7 +67,7 @@ def test_excerpts_are_of_what_sounds_and_two_minutes_at_most(tmp_path):
     hush = np.zeros(2 * RATE, np.float32)
     data_folder(tmp_path, {"a": np.concatenate([hush, music(3.0, 1), hush]), "b": music(0.5, 2),
                            "long": np.tile(music(1.0, 3), 70)})
-    (tracks, _), spans = silence.read_sides(tmp_path, 0.0, 0, QuietReporter())
+    (tracks, _), spans = silence.read_sides(tmp_path, 0.0, 0, 1.0, QuietReporter())
     found = serving.excerpts(tmp_path, tracks, spans)
     # As many seconds of each as make two minutes, where it is as long.
     assert sorted(len(x) / RATE for x in found)[::2] == [0.5, 40.0] and len(found) == 3
@@ -121,7 +121,7 @@ def test_a_set_is_taken_over_whole_and_remembers_its_home(tiny_weights, tmp_path
 
 def test_a_model_that_knows_held_out_tracks_is_named(tiny_weights, tmp_path):
     data_folder(tmp_path / "data", {name: music(0.2, seed) for seed, name in enumerate("abcde")})
-    (_, held_out), _ = silence.read_sides(tmp_path / "data", 0.99, 0, QuietReporter())
+    (_, held_out), _ = silence.read_sides(tmp_path / "data", 0.99, 0, 1.0, QuietReporter())
     source = weights.find(tiny_weights.codecs, "vqvae_512")
     assert len(held_out) == 4 and "tracks" not in source.record
     assert serving.known(source, held_out) is None and serving.overlaps([source], held_out) == []

@@ -19,7 +19,7 @@ def filled(**more):
     codec = {"model": "a", "serves": True, "lacks": "", "notes": 0.9, "mel": 0.3, "distance": None}
     vitals = {"pause": 0.0, "pause_peak_db": None, "end_db": -20.0, "loudness_db": [-20.0],
               "clipped": 0.0, "repeat": {}}
-    values = {"codecs": [codec], "generators": [{"model": "g", "epoch": 3, "bits": 5.0,
+    values = {"codecs": [codec], "generators": [{"model": "g", "unheard": [], "epoch": 3, "bits": 5.0,
                                                  "before": 6.0}],
               "distance": {"made": 15.0, "real": 10.0, "seconds": 60.0}, "vitals": vitals,
               "copies": [{"level": 512, "seconds": 1.0, "held_out_seconds": 0.5, "transpose": 0}]}
@@ -33,6 +33,8 @@ def test_advice_follows_from_what_was_measured():
     for change, said in (
             ({"codecs": [codec]}, "a loses much of this music (notes 0.3, wanted 0.6)"),
             ({"generators": [filled().generators[0] | {"epoch": 0}]}, "g is as it began"),
+            ({"generators": [filled().generators[0] | {"unheard": ["x", "y"]}]},
+             "g was not trained on 2 of the 9 tracks (x, y)"),
             ({"distance": {"made": 40.0, "real": 10.0, "seconds": 9.0}}, "4.0 times as far"),
             ({"copies": [{"level": 512, "seconds": 9.0, "held_out_seconds": 1.0, "transpose": 3}]},
              "At 512x 9.0 s are copied from a training track: more music, or a higher"),
@@ -113,9 +115,9 @@ def test_a_page_of_one_track_compares_with_nothing(trained, tmp_path, capsys, mo
 def test_a_page_is_of_the_validation_tracks_and_a_final_one_of_the_test_tracks(tmp_path):
     data_folder(tmp_path, {name: music(1.0, i) for i, name in enumerate("abcd")})
     split = splits.Split(validation=("b",), test=("c",))
-    (train, held_out), _ = summary.sides_of(tmp_path, split, 0)
+    (train, held_out), _ = summary.sides_of(tmp_path, split, 0, 1.0)
     assert [splits.track_name(t) for t in held_out] == ["b"]
-    (train, held_out), spans = summary.sides_of(tmp_path, split, 0, final=True)
+    (train, held_out), spans = summary.sides_of(tmp_path, split, 0, 1.0, final=True)
     assert [splits.track_name(t) for t in train] == ["a", "d"]
     assert [splits.track_name(t) for t in held_out] == ["c"] and spans["c.ogg.u16"] == (0, 22050)
 

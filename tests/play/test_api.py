@@ -437,6 +437,33 @@ def test_a_chain_that_does_not_fit_is_refused_before_it_is_loaded(tiny_weights, 
         vqwave.load(tmp_path, tiny_weights.generators).stream(level=512)
 
 
+def test_a_generator_of_the_codes_of_another_run_is_refused(tiny_weights, tmp_path):
+    """Of another codec than the one that is there; a later step of that one is good enough."""
+    for folder in tiny_weights.codecs, tiny_weights.generators:
+        shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    weights.note(weights.find(tmp_path, "vqvae_512"), id="new", step=9)
+    for learnt, fits in (("new:5", True), ("old:9", False), ("ab12", True)):
+        weights.note(weights.find(tmp_path, "generator_512"), codecs={"vqvae_512": learnt})
+        music = vqwave.load(tmp_path, tmp_path)
+        if fits:
+            music.stream(level=512).close()
+            continue
+        with pytest.raises(UserError, match="generator_512 in .* has learnt the codes of another "
+                                            "vqvae_512 than the one in"):
+            music.stream(level=512)
+
+
+def test_a_chain_of_one_level_varies_nothing_and_says_how_one_does(tiny_weights, tmp_path):
+    shutil.copytree(tiny_weights.generators, tmp_path, dirs_exist_ok=True)
+    chain = configs.to_dict(configs.preset("tiny").chain)
+    weights.save_chain(tmp_path, configs.validate(configs.ChainConfig, chain | {
+        "levels": chain["levels"][:1]}, "chain"))
+    music = vqwave.load(tiny_weights.codecs, tmp_path)
+    for keep in (None, 512):
+        with pytest.raises(UserError, match="this chain has 512x alone: --levels of two or more"):
+            music.source(prepared.music(1.0), keep)
+
+
 def test_models_of_another_rate_or_level_than_the_chain_s_are_refused(tiny_weights, tmp_path):
     folder = tmp_path / "generators"
     shutil.copytree(tiny_weights.generators, folder)

@@ -1,5 +1,6 @@
 """train/origin.py and what train/plan.py makes of it: a chain that begins with another."""
 
+import argparse
 import dataclasses
 import json
 import re
@@ -11,8 +12,9 @@ from prepared import data_folder, music
 
 from vqwave import config as configs
 from vqwave import weights
+from vqwave.commands import arguments
 from vqwave.config import TrainingConfig
-from vqwave.data import manifest
+from vqwave.data import manifest, splits
 from vqwave.errors import UserError
 from vqwave.train import origin, plan
 from vqwave.train.origin import Amount, Origin
@@ -109,7 +111,11 @@ def test_codecs_that_serve_are_kept_and_generators_go_on_learning(train_all, fol
         assert option(command, "--preset") == str(out / "preset.yml")
         assert option(command, "--vqvae-weights-dir") == str(out)
     for command in (run[0], run[2], run[-1]):
-        assert (option(command, "--val-split"), option(command, "--split-seed")) == ("0.3", "4")
+        assert option(command, "--val-split") == str(out / "split.yml")
+    # A share is drawn once, and written down by file.
+    drawn = splits.split(manifest.read(data), 0.3, 4)[1]
+    assert configs.load_yaml(out / "split.yml")["validation"] == [
+        track.file.removesuffix(".u16") for track in drawn]
     # The hour is shared out among the generators, after the minute that measuring took.
     assert float(option(run[1], "--minutes")) == pytest.approx(59 / 2)
     assert option(run[-1], "--html") == str(out / "report.html")
@@ -451,3 +457,79 @@ def test_a_hearing_takes_newer_weights_and_never_two_at_once(folder, data, tmp_p
     command = began[0][0]
     assert command[4] == "listen" and option(command, "--name") == "0000min"
     assert option(command, "--output-dir") == str(made.output_dir / "heard")
+
+
+def test_encoding_takes_nothing_of_what_a_stage_was_promised(train_all, folder, data, tmp_path,
+                                                             commands, monkeypatch):
+    run, poor = commands
+    poor |= {"vqvae_512": 9}
+    out, more = tmp_path / "out", ("--hours", "1", "--no-report", "--listen", "0")
+    plain, killed = plan.run_command, []
+
+    def slow(command, spend, *rest, **options):
+        """The first generator's encoding takes an hour, and is killed."""
+        code = plain(command, spend, *rest, **options)
+        if command[4] == "train-generator" and not killed:
+            killed.append(command)
+            spend(3600.0)
+            return 137
+        return code
+
+    monkeypatch.setattr(plan, "run_command", slow)
+    with pytest.raises(UserError, match="was killed"):
+        begin(train_all, data, folder, out, *more)
+    begin(train_all, data, folder, out, *more)
+    minutes = [float(option(c, "--minutes")) for c in run if c[0].startswith("train-")]
+    assert trainings(run) == [
+        "generator_512", "generator_512", "generator_128", "vqvae_512 decoder"]
+    assert minutes == pytest.approx([59 * part / 5.5 for part in (2.5, 2.5, 2.5, 0.5)], abs=0.05)
+
+
+def test_music_that_comes_later_leaves_what_is_held_out_and_is_told_of(train_all, folder, data,
+                                                                       tmp_path, commands, capsys):
+    out, more = tmp_path / "out", ("--steps", "5", "--listen", "0", "--no-report")
+    begin(train_all, data, folder, out, *more)
+    held_out = configs.load_yaml(out / "split.yml")["validation"]
+    known = [track.sha256[:16] for track in manifest.read(data)]
+    for name in ("generator_512", "generator_128"):
+        weights.note(weights.find(out, name), tracks=known)
+    data_folder(data, {f"t{i}": music(0.5, i) for i in range(4)}
+                | {f"new{i}": music(0.5, 10 + i) for i in range(9)})
+    capsys.readouterr()
+    begin(train_all, data, folder, out, *more)
+    assert configs.load_yaml(out / "split.yml")["validation"] == held_out
+    said = capsys.readouterr().out
+    assert "generator_512 was not trained on 9 of the 12 tracks" in said
+    assert f"--val-split {out / 'split.yml'}" in said.splitlines()[-1]
+    # Another command finds it by itself.
+    asked = argparse.Namespace(val_split=None, split_seed=0, data_dir=data)
+    split, _ = arguments.held_out(asked, out)
+    assert list(split.validation) == held_out
+    assert arguments.held_out(asked, tmp_path)[0] == configs.DataConfig().split
+    # Other music is not what was trained on.
+    data_folder(tmp_path / "other", {f"o{i}": music(0.5, 90 + i) for i in range(4)})
+    with pytest.raises(UserError, match="it is of other music; use another --output-dir"):
+        begin(train_all, tmp_path / "other", folder, out, *more)
+
+
+def test_what_was_learnt_and_not_heard_is_heard_by_the_next_run(train_all, folder, data, tmp_path,
+                                                                commands):
+    run, out, more = commands[0], tmp_path / "out", ("--steps", "5", "--no-report")
+    begin(train_all, data, folder, out, *more)
+    heard = [c[0] for c in run].count("listen")
+    assert heard == 2
+    begin(train_all, data, folder, out, *more)
+    assert [c[0] for c in run].count("listen") == heard
+    weights.note(weights.find(out, "generator_128"), epoch=7)  # then it was killed
+    begin(train_all, data, folder, out, *more)
+    assert [c[0] for c in run].count("listen") == heard + 1
+
+
+def test_what_was_taken_over_is_nothing_new_although_it_has_epochs(folder, data, tmp_path):
+    weights.note(weights.find(folder, "generator_512"), epoch=18)
+    made = plan.Plan(data, tmp_path / "out", steps=3, origin=Origin.find(folder), listen=5.0)
+    made.origin.adopt(made.chain, made.output_dir, made.amount)
+    with plan.Listener(made) as listener:
+        weights.note(weights.find(made.output_dir, "vqvae_512"), epoch=3)  # its codec was tuned
+        listener.look()
+        assert listener.process is None and made.first_music is None

@@ -3,9 +3,11 @@
 import argparse
 
 from .. import cli, config, weights
-from ..config import DataConfig, TrainingConfig
+from ..config import DataConfig, Split, TrainingConfig
+from ..data import manifest, splits
 from ..files import CHECKOUT
 from ..measure import fad
+from ..train import options
 
 
 def add_data(parser):
@@ -53,10 +55,21 @@ def add_epoch(parser, of: str):
 
 def add_held_out(parser):
     """--val-split and --split-seed: which tracks a training holds out."""
-    parser.add_argument("--val-split", default=str(DataConfig().split), metavar="SHARE|F.yml",
-                        help="what the training holds out: a share of the hours, or a split.yml")
+    parser.add_argument("--val-split", metavar="SHARE|F.yml",
+                        help=f"what the training holds out: a share of the hours, or a split.yml "
+                             f"(default: the {splits.FILE} that `train` leaves beside the weights, "
+                             f"else {DataConfig().split:g})")
     parser.add_argument("--split-seed", type=cli.number(int, 0), default=TrainingConfig().seed,
                         metavar="S", help="the --seed of the training, by which a share is drawn")
+
+
+def held_out(args, folder) -> tuple[float | Split, int]:
+    """What `add_held_out` was told, or else what a training into a folder of weights wrote down:
+    the split and the seed of a draw.
+    """
+    split = (splits.recorded(folder, manifest.read(args.data_dir)) if args.val_split is None
+             else options.parse_split(args.val_split))
+    return DataConfig().split if split is None else split, args.split_seed
 
 
 def add_musicnn(parser):

@@ -11,7 +11,6 @@ from ..errors import UserError
 from ..files import CHECKOUT, printable
 from ..measure import evaluation, report, serving, summary, tuned
 from ..play import api, engine
-from ..train import options
 from . import arguments
 
 MINUTES, PAGE_MINUTES = 10.0, 2.0
@@ -178,8 +177,11 @@ def _write_page(args, name: str, argv) -> int:
                      default_choice=0)
     if args.scratch:
         weights.find(args.scratch, music.chain.generator(music.chain.top))
-    split = read_split(args.split) if args.split else options.parse_split(args.val_split)
-    sides, spans = summary.sides_of(args.data_dir, split, args.split_seed, bool(args.split))
+    split, seed = ((read_split(args.split), 0) if args.split
+                   else arguments.held_out(args, weights.find_folder(args.generator_weights_dir,
+                                                                weights.GENERATORS)))
+    top = music.weight_set(music.chain.generator(music.chain.top))
+    sides, spans = summary.sides_of(args.data_dir, split, seed, top.trim_silence, bool(args.split))
     embed = serving.load_embedder(args.musicnn, lambda line: print(line, file=sys.stderr))
     with progress.bar() as bar:
         task = bar.add_task("", total=1.0)

@@ -9,7 +9,6 @@ from ..data import silence
 from ..files import printable
 from ..play import api, engine, listening
 from ..progress import QuietReporter
-from ..train import options
 from . import arguments
 
 
@@ -44,12 +43,13 @@ def main(argv=None) -> int:
     args = parser().parse_args(argv)
     folder = weights.find_folder(args.generator_weights_dir, weights.GENERATORS)
     chain = weights.chain(folder)
-    trained = "best" in weights.tags(folder, chain.generator(chain.top))
+    improved = "best" in weights.tags(folder, chain.generator(chain.top))
     music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine,
-                     "best" if trained else None, default_choice=0)
+                     "best" if improved else None, default_choice=0)
     listening.playable_level(music)
-    (_, held_out), _ = silence.read_sides(args.data_dir, options.parse_split(args.val_split),
-                                          args.split_seed, QuietReporter())
+    trained = music.weight_set(chain.generator(chain.top))
+    (_, held_out), _ = silence.read_sides(args.data_dir, *arguments.held_out(args, folder),
+                                          trained.trim_silence, QuietReporter())
     sounds = listening.hear(music, args.data_dir, held_out, args.seed, args.seconds)
     for path in listening.save(sounds, music.sample_rate, args.output_dir or folder / "heard",
                                Path(args.name).name):

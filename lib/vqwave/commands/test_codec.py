@@ -17,7 +17,6 @@ from ..measure import serving
 from ..measure.reconstruction import reconstruct
 from ..play import engine
 from ..progress import QuietReporter
-from ..train import options
 from . import arguments
 
 COLUMNS = (
@@ -137,7 +136,7 @@ def _judge(args, found) -> int:
     """Say of each codec whether it serves the music of a data folder."""
     console, say = Console(stderr=True), QuietReporter()
     (train, held_out), spans = silence.read_sides(
-        args.data_dir, options.parse_split(args.val_split), args.split_seed, say)
+        args.data_dir, *arguments.held_out(args, found[0].folder), found[0].trim_silence, say)
     for one in found:
         rate = (train or held_out)[0].sample_rate
         if one.config.sample_rate != rate:
@@ -161,11 +160,9 @@ def _judge(args, found) -> int:
             bar.remove_task(task)
             if args.note:
                 weights.note(one, **{serving.KEY: figures})
-            verdict = serving.judge(figures, figures if args.note else serving.home_of(one))
-            rows.append({"model": one.name, "set": one.tag, "level": one.config.level,
-                         "kbps": metrics.bitrate(one.config) if one.config.has_codes else None}
-                        | figures
-                        | {"serves": verdict.serves, "lacks": verdict.lacks})
+            rows.append(serving.judged(one, figures, figures if args.note else None) | {
+                "set": one.tag, "level": one.config.level,
+                "kbps": metrics.bitrate(one.config) if one.config.has_codes else None})
     lines = [*serving.table(rows), *serving.overlaps(found, held_out)]
     if args.json:
         print(json.dumps({"data_dir": args.data_dir, "engine": args.engine,

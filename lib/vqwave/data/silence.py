@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ..config import DataConfig
 from ..errors import UserError
 from . import audio, manifest, splits
 
@@ -99,13 +98,12 @@ def trim(data_dir, sides, seconds: float | None, say, keep: bool = True
     return kept, spans
 
 
-def read_sides(data_dir, split, seed: int, say
+def read_sides(data_dir, split, seed: int, seconds: float | None, say
                ) -> tuple[list[list[manifest.Track]], dict[str, tuple[int, int]]]:
-    """What trains of a data folder and what is held out, as a training with that split and seed
-    has it, without silence: what `trim` returns.
+    """What trains of a data folder and what is held out, as a training with that split, seed and
+    `trim_silence` has it: what `trim` returns.
     """
-    sides = splits.split(manifest.read(data_dir), split, seed)
-    return trim(data_dir, sides, DataConfig().trim_silence, say)
+    return trim(data_dir, splits.split(manifest.read(data_dir), split, seed), seconds, say)
 
 
 def measure(data_dir, tracks, say, keep: bool = True) -> dict[str, Sound]:

@@ -6,12 +6,14 @@ Tracks are split by track, never by window.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from .. import config
 from ..config import Split
 from ..errors import UserError
+from ..files import atomic_write, printable
 from . import manifest
 
 
@@ -34,11 +36,16 @@ class Share:
 
 WHOLE = Share()
 
+FILE = "split.yml"
+"""In a folder of weights: what its training holds out."""
+LARGEST = 0.4
+"""Of a share that is held out no single track makes more of the hours than this, or than twice the
+share: the model would learn from what is left, a jingle say.
+"""
+
 
 def read_split(path) -> Split:
-    """`split.yml`: track names (file name without folders and endings) by the side they are on; the
-    rest trains.
-    """
+    """`split.yml`: tracks, see `names`, by the side they are on; the rest trains."""
     return config.validate(Split, config.load_yaml(path), str(path))
 
 
@@ -47,33 +54,95 @@ def track_name(track: manifest.Track) -> str:
     return Path(Path(track.source).name).stem
 
 
+def recorded(folder, tracks: list[manifest.Track]) -> Split | None:
+    """What a training into a folder holds out, as far as it is among the tracks; None where it
+    wrote nothing down, or all of that is of other music.
+    """
+    path = Path(folder) / FILE
+    if not path.is_file():
+        return None
+    found = read_split(path)
+    gone = set(missing(tracks, found.held_out_tracks))
+    if gone >= set(found.held_out_tracks):
+        return None
+    return config.replace(found, **{side: tuple(name for name in getattr(found, side)
+                                                if name not in gone)
+                                    for side in ("validation", "test", "fresh", "excluded")})
+
+
+def record(folder, tracks: list[manifest.Track], sides: float | Split, seed: int):
+    """Write down what a training into a folder holds out, where it is anything: tracks that come
+    later change nothing of it.
+    """
+    found = by_name(tracks, sides, seed)
+    path = Path(folder) / FILE
+    if found.held_out_tracks and not (path.is_file() and read_split(path) == found):
+        with atomic_write(path) as f:
+            f.write(config.dump_yaml(config.to_dict(found)).encode())
+
+
+def names(track: manifest.Track) -> tuple[str, ...]:
+    """What a split may call a track: its name, its file in the data folder without `.u16`, which no
+    other has, or the first digits of its sha256.
+    """
+    return track_name(track), track.file.removesuffix(".u16"), track.sha256[:16]
+
+
+def named(track: manifest.Track, among: Collection[str]) -> bool:
+    """Whether a split's side names a track."""
+    return any(name in among for name in names(track))
+
+
+def missing(tracks: list[manifest.Track], wanted: Iterable[str]) -> list[str]:
+    """What a split names and no track is called."""
+    known = {name for track in tracks for name in names(track)}
+    return [name for name in wanted if name not in known]
+
+
+def by_name(tracks: list[manifest.Track], sides: float | Split, seed: int) -> Split:
+    """The same sides by name: tracks that come later leave them as they are."""
+    if isinstance(sides, Split):
+        return sides
+    _, held_out = split(tracks, sides, seed)
+    return Split(validation=tuple(_told(track) for track in held_out))
+
+
+def _told(track: manifest.Track) -> str:
+    """The one of a track's names that no other has, in letters that a file can hold."""
+    _, file, digits = names(track)
+    return file if file == printable(file) else digits
+
+
 def split(tracks: list[manifest.Track], sides: float | Split, seed: int) -> tuple[list, list]:
     """(training tracks, validation tracks).
 
     sides: a share in [0, 1) of the hours, or the tracks by name (`read_split`). At least one track
-    trains; where there are two or more and the share is not 0, at least one validates.
+    trains; where there are two or more and the share is not 0, at least one validates. A share
+    passes over a track that would take most of the music away (`LARGEST`).
     """
     if isinstance(sides, Split):
-        known = {track_name(t) for t in tracks}
         held = sides.held_out_tracks
-        missing = [n for n in held if n not in known]
-        if missing:
-            raise UserError(f"the split names a track {missing[0]!r} that the data folder does not "
+        if gone := missing(tracks, held):
+            raise UserError(f"the split names a track {gone[0]!r} that the data folder does not "
                             f"hold")
-        train = [t for t in tracks if track_name(t) not in held]
+        train = [t for t in tracks if not named(t, held)]
         if not train:
             raise UserError("the split leaves no track to train on")
-        return train, [t for t in tracks if track_name(t) in sides.validation]
+        return train, [t for t in tracks if named(t, sides.validation)]
     # Drawn by name, so that a track keeps its place in the draw when others come and go around it.
-    order = sorted(range(len(tracks)),
-                   key=lambda i: hashlib.sha256(f"{seed} {tracks[i].file}".encode()).digest())
-    wanted = sides * sum(t.samples for t in tracks)
+    order = sorted(range(len(tracks)), key=lambda i: hashlib.sha256(
+        f"{seed} {tracks[i].file}".encode("utf-8", "surrogateescape")).digest())
+    total = sum(t.samples for t in tracks)
+    wanted, most = sides * total, max(LARGEST, 2 * sides) * total
     chosen, taken = set(), 0
     for i in order:
         if len(chosen) >= len(tracks) - 1 or taken >= wanted:
             break
-        chosen.add(i)
-        taken += tracks[i].samples
+        if taken + tracks[i].samples <= most:
+            chosen.add(i)
+            taken += tracks[i].samples
+    if not chosen and wanted and len(tracks) > 1:
+        chosen = {min(order, key=lambda i: tracks[i].samples)}
     return [t for i, t in enumerate(tracks) if i not in chosen], [tracks[i] for i in sorted(chosen)]
 
 

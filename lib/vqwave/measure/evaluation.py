@@ -198,7 +198,7 @@ class Evaluation:
         self.split = splits.read_split(split)
         self.train, self.validation = splits.split(tracks, self.split, seed=0)
         self.sides = {name: [t for wanted in getattr(self.split, name) for t in tracks
-                             if splits.track_name(t) == wanted] for name in SIDES}
+                             if splits.named(t, [wanted])] for name in SIDES}
         if not self.sides[side]:
             raise UserError(f"{split}: names no {side} track, which is what is measured here")
         self.side, self.test = side, self.sides[side]

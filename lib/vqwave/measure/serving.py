@@ -151,6 +151,14 @@ def judge(figures: dict, home: dict | None = None) -> Verdict:
     return Verdict(not lacks, "; ".join(lacks))
 
 
+def judged(found: weights.WeightSet, figures: dict, home: dict | None = None) -> dict:
+    """A codec's row: `figures` of `measure` with "model", "serves" and "lacks". home: what it is
+    held to, None for what its set says.
+    """
+    verdict = judge(figures, home or home_of(found))
+    return {"model": found.name} | figures | {"serves": verdict.serves, "lacks": verdict.lacks}
+
+
 def home_of(found: weights.WeightSet) -> dict | None:
     """What a codec does at home, as its set says; None where it does not."""
     home = found.record.get(KEY)
@@ -163,11 +171,15 @@ def known(found: weights.WeightSet, tracks: Iterable[manifest.Track]) -> list[st
     """The names of those of `tracks` that a model, or the codecs it learnt from, were trained on;
     None where its record names no tracks: an older program trained it.
     """
-    met = found.record.get("tracks")
-    if met is None:
-        return None
-    digits = {one[:16] for one in met}  # records hold the first 16
-    return [splits.track_name(t) for t in tracks if t.sha256[:16] in digits]
+    met = found.met
+    return None if met is None else [splits.track_name(t) for t in tracks if t.sha256[:16] in met]
+
+
+def unheard(found: weights.WeightSet, tracks: Iterable[manifest.Track]) -> list[str]:
+    """The names of those of `tracks` that a model was not trained on, as far as its record tells.
+    """
+    met = found.met
+    return [] if met is None else [splits.track_name(t) for t in tracks if t.sha256[:16] not in met]
 
 
 def overlaps(sets: Iterable[weights.WeightSet], held_out: Sequence[manifest.Track]) -> list[str]:
@@ -192,13 +204,20 @@ def load_embedder(musicnn=None, say: Callable[[str], None] = print) -> fad.Embed
         return None
 
 
+HEAD = ("codec", "notes kept", "mel", "distance", "verdict")
+
+
+def cells(row: dict) -> tuple[str, ...]:
+    """A row of `judged` as a table under `HEAD` has it."""
+    return (row["model"], f"{row['notes']:.2f}", f"{row['mel']:.2f}",
+            "–" if row["distance"] is None else f"{row['distance']:.1f}",
+            "serves" if row["serves"] else f"does not serve: {row['lacks']}")
+
+
 def table(rows: Sequence[dict]) -> list[str]:
-    """Lines of a table. rows: figures of `measure` with "model", "serves" and "lacks"."""
-    cells = [("codec", "notes kept", "mel", "distance", "verdict"), *(
-        (row["model"], f"{row['notes']:.2f}", f"{row['mel']:.2f}",
-         "–" if row["distance"] is None else f"{row['distance']:.1f}",
-         "serves" if row["serves"] else f"does not serve: {row['lacks']}") for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    """Lines of a table of `judged` codecs."""
+    lines = [HEAD, *map(cells, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return ["  ".join([f"{name:<{widths[0]}}", *(f"{cell:>{width}}" for cell, width in
                                                  zip(figures, widths[1:], strict=False)), said])
-            for name, *figures, said in cells]
+            for name, *figures, said in lines]

@@ -47,10 +47,10 @@ BIT_RATE = 64000
 class Summary:
     """What was measured of a folder and its models.
 
-    codecs: rows of `serving.measure` with "model", "serves", "lacks"; generators: rows {"model",
-    "bits", "before", "epoch"}; pieces, continuation, original: sounds float32 [samples]; distance:
-    {"made", "real", "seconds"}, Fréchet distances of generated and of training music to the
-    held-out tracks, or None; statistics: {"made", "real": divergences}, or None; copies: rows
+    codecs: rows of `serving.judged`; generators: rows of `learnt` with "unheard", the names of
+    training tracks that came later; pieces, continuation, original: sounds float32 [samples];
+    distance: {"made", "real", "seconds"}, Fréchet distances of generated and of training music to
+    the held-out tracks, or None; statistics: {"made", "real": divergences}, or None; copies: rows
     {"level", "seconds", "held_out_seconds", "transpose": semitones that it was trained with};
     overlaps: sentences about models that know held-out tracks, which began elsewhere or under
     another split; vitals: of all pieces one after the other; advice: what to try next, in
@@ -106,11 +106,10 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
     sounds = serving.excerpts(data_dir, other, spans)
     for done, x in enumerate(levels):
         progress("codecs", done / len(levels))
-        figures = serving.measure(music.codec(x), sounds, embed)
-        verdict = serving.judge(figures, serving.home_of(music.weight_set(music.chain.codecs[x])))
-        made.codecs.append({"model": music.chain.codecs[x]} | figures
-                           | {"serves": verdict.serves, "lacks": verdict.lacks})
-        made.generators.append(learnt(music.weight_set(music.chain.generator(x))))
+        made.codecs.append(serving.judged(music.weight_set(music.chain.codecs[x]),
+                                          serving.measure(music.codec(x), sounds, embed)))
+        generator = music.weight_set(music.chain.generator(x))
+        made.generators.append(learnt(generator) | {"unheard": serving.unheard(generator, train)})
     seconds = 60 * minutes / len(SEEDS)
     generated = {}
     for done, seed in enumerate(SEEDS):
@@ -241,6 +240,12 @@ def advise(made: Summary) -> list[str]:
                         f"tunes the whole of it, with --from-scratch, where there are hours of "
                         f"music, it makes one for it.")
     for row in made.generators:
+        if row["unheard"]:
+            names = ", ".join(map(printable, row["unheard"][:serving.NAMED]))
+            more = ", …" * (len(row["unheard"]) > serving.NAMED)
+            said.append(f"{row['model']} was not trained on {len(row['unheard'])} of the "
+                        f"{made.tracks} tracks ({names}{more}): {cli.command('train')} with "
+                        f"--start-from this folder and another --output-dir learns them.")
         if row["epoch"] == 0:
             said.append(f"{row['model']} is as it began: no epoch was better on held-out tracks. "
                         f"More music helps, more time does not.")
@@ -338,7 +343,7 @@ def _page(made: Summary, name: str, gallery: Gallery, runs_dir, names) -> str:
     held = (f"Held out, and what the figures are of: {made.held_out} "
             f"({60 * made.held_out_hours:.0f} min)." if made.held_out else
             "None was held out, so the figures are of music that was trained on.")
-    say(f"Tracks trained on: {made.tracks} ({60 * made.hours:.0f} min). {held} The chain plays "
+    say(f"Tracks to train on: {made.tracks} ({60 * made.hours:.0f} min). {held} The chain plays "
         f"down to {made.level}x.")
     for line in made.overlaps:
         say(f"{line}.")
@@ -379,10 +384,7 @@ def _page(made: Summary, name: str, gallery: Gallery, runs_dir, names) -> str:
         "sounds" + "; held-out music shows how much is alike by chance" * bool(made.held_out) + ":")
     table(*copies_table(made))
     heading("Codecs")
-    table(("codec", "notes kept", "mel", "distance", "verdict"), [
-        (row["model"], f"{row['notes']:.2f}", f"{row['mel']:.2f}",
-         "–" if row["distance"] is None else f"{row['distance']:.1f}",
-         "serves" if row["serves"] else row["lacks"]) for row in made.codecs])
+    table(serving.HEAD, map(serving.cells, made.codecs))
     heading("Training")
     table(("generator", "bits a frame before", "best", "epoch"), [
         (row["model"], *("–" if row[key] is None else f"{row[key]:.2f}"
@@ -399,14 +401,15 @@ def _page(made: Summary, name: str, gallery: Gallery, runs_dir, names) -> str:
             f"<body><h1>{title}</h1>\n" + "\n".join(body) + "\n</body></html>\n")
 
 
-def sides_of(data_dir, split, seed: int, final: bool = False):
+def sides_of(data_dir, split, seed: int, trim_silence: float | None, final: bool = False):
     """What trains and what a page is of, with its spans: what validates or, of a `final` page, the
-    test tracks of a split that names some.
+    test tracks of a split that names some. trim_silence: see `silence.read_sides`.
     """
-    (train, held_out), spans = silence.read_sides(data_dir, split, seed, QuietReporter())
+    (train, held_out), spans = silence.read_sides(data_dir, split, seed, trim_silence,
+                                                  QuietReporter())
     tested = getattr(split, "test", ()) if final else ()
     if tested:
-        named = [t for t in manifest.read(data_dir) if splits.track_name(t) in tested]
+        named = [t for t in manifest.read(data_dir) if splits.named(t, tested)]
         spans |= {t.file: (0, t.samples) for t in named}
         held_out = named
     return (train, held_out), spans

@@ -9,6 +9,7 @@ from pathlib import Path
 from .. import config, machine, weights
 from ..errors import UserError
 from ..train import plan
+from . import serving
 from .benchmark import Target
 from .parts.part import Page, table
 from .report import bound
@@ -71,11 +72,15 @@ def figures(made: Summary, run: dict, scratch: list[dict] | None = None) -> dict
 
 
 def _from_nothing(folder, model: str) -> dict:
-    """`summary.learnt` of a generator that was trained from nothing, and how many epochs that
-    training came to.
+    """`summary.learnt` of a generator that was trained from nothing, how many "epochs" that
+    training came to, and how many were "planned".
     """
-    epochs = [int(tag) for tag in weights.tags(folder, model) if tag.isdigit()]
-    return learnt(weights.find(folder, model)) | {"epochs": max(epochs, default="?")}
+    found, epochs = weights.find(folder, model), [
+        int(tag) for tag in weights.tags(folder, model) if tag.isdigit()]
+    row = learnt(found) | {"epochs": max(epochs, default=0), "planned": None}
+    if found.training and row["epoch"]:
+        row["planned"] = round(found.training.steps * row["epoch"] / found.record["step"])
+    return row
 
 
 def section(made: Summary, name: str, run: dict, scratch_dir=None, command: str = "",
@@ -113,7 +118,8 @@ def section(made: Summary, name: str, run: dict, scratch_dir=None, command: str 
     head: tuple[str, ...] = ("generator", "bits a frame before", "after", "epoch")
     if scratch:
         head += ("from nothing", "its best epoch")
-        rows = [(*row, bits(other["bits"]), f"{other['epoch']} of {other['epochs']}")
+        rows = [(*row, bits(other["bits"]), f"{other['epoch']} of {other['epochs']}"
+                 + (f", {other['planned']} planned" if other["planned"] else ""))
                 for row, other in zip(rows, scratch, strict=True)]
     page.add(*table(head, rows))
     whole = [name for name, one in (run["verdicts"] or {}).items()
@@ -124,10 +130,7 @@ def section(made: Summary, name: str, run: dict, scratch_dir=None, command: str 
     page.add("Bits are of the tracks that validate, which chose the epoch; all else is of the "
              "tracks held out above." + (" Bits compare only where both are of the same codecs."
                                   if scratch else ""))
-    page.add(*table(("codec", "notes kept", "mel", "distance", "verdict"), [
-        (row["model"], f"{row['notes']:.2f}", f"{row['mel']:.2f}",
-         "–" if row["distance"] is None else f"{row['distance']:.1f}",
-         "serves" if row["serves"] else row["lacks"]) for row in made.codecs]))
+    page.add(*table(serving.HEAD, list(map(serving.cells, made.codecs))))
     page.add(*table(*copies_table(made)))
     about = machine.describe()
     page.add(f"Measured on {about['cpu']}, {about['cores']} cores. Memory is the peaks of the "

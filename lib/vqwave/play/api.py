@@ -429,8 +429,24 @@ class VQWave:
             if expected is not None and one.config.level != expected:
                 raise UserError(f"{name} is of level {one.config.level}, but the chain has it at "
                                 f"level {expected}")
+            self._check_learnt(one)
             self._sets[name] = one
         return self._sets[name]
+
+    def _check_learnt(self, found: weights.WeightSet):
+        """Raises `UserError` where a generator has learnt the codes of another run than the codec
+        is of that lies here: codes mean something else then. A later step changes them little.
+        """
+        codec = self.chain.codecs.get(found.config.level)
+        learnt = (found.record.get("codecs") or {}).get(codec)
+        if not learnt:
+            return
+        there = self.weight_set(codec)
+        runs = {name.rpartition(":")[0] for name in (learnt, there.codes_id)}
+        if len(runs - {""}) > 1:  # a set of an older program names none
+            raise UserError(f"{found.name} in {found.folder} has learnt the codes of another "
+                            f"{codec} than the one in {there.folder}; it plays with that one, or "
+                            f"once it is trained on these")
 
     def _find(self, folder, name, epoch) -> weights.WeightSet:
         return (weights.find(folder, name, epoch) if self.preset is None
@@ -444,6 +460,10 @@ class VQWave:
     def _check_keep(self, keep: int, level: int) -> int:
         """The level that a variation keeps, above `level`."""
         above = self.chain.sizes[:-1]
+        if not above:
+            raise UserError(f"a variation keeps the codes of one level and generates those below, "
+                            f"but this chain has {self.chain.top}x alone: --levels of two or more "
+                            f"trains one that has")
         if keep not in above:
             raise UserError(f"keep is {keep!r}; it must be one of {', '.join(map(str, above))}")
         if keep <= level:

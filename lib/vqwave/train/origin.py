@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from .. import config, weights
-from ..config import ChainConfig, DataConfig, Labels, TrainingConfig
+from ..config import ChainConfig, Labels, TrainingConfig
 from ..data import silence
 from ..errors import UserError
 from ..files import atomic_write, make_folder, printable
@@ -54,8 +54,8 @@ class Amount:
     held_out_hours: float
 
     @classmethod
-    def of(cls, data_dir, split, seed: int, say=None) -> Amount:
-        """Of a data folder without its silence, with the split and seed of its trainings.
+    def of(cls, data_dir, split, seed: int, trim_silence: float | None, say=None) -> Amount:
+        """Of a data folder with the split, seed and `trim_silence` of its trainings.
 
         Args:
             say: a `progress.Reporter`, told of what is left out.
@@ -63,7 +63,8 @@ class Amount:
         Raises:
             UserError: nothing sounds in it.
         """
-        sides, spans = silence.read_sides(data_dir, split, seed, say or QuietReporter())
+        sides, spans = silence.read_sides(data_dir, split, seed, trim_silence,
+                                          say or QuietReporter())
         hours = [sum((spans[t.file][1] - spans[t.file][0]) / t.sample_rate for t in side) / 3600
                  for side in sides]
         return cls(len(sides[0]), hours[0], len(sides[1]), hours[1])
@@ -117,6 +118,11 @@ class Origin:
     def set_of(self, name: str) -> weights.WeightSet:
         """The weights of a model of the chain. Raises `UserError` where there are none."""
         return weights.find(self.folder_of(name), name)
+
+    @property
+    def trim_silence(self) -> float | None:
+        """How much silence is left at the ends of tracks: as what begins the chain was trained."""
+        return self.set_of(self.chain.generator(self.chain.top)).trim_silence
 
     def labels_of(self, generator: str) -> Labels | None:
         """What a generator of the chain is told of labels; None: nothing."""
@@ -174,14 +180,9 @@ class Origin:
 
         return {"schema": config.SCHEMA, "about": f"what {self} holds, tuned to other music",
                 "chain": config.to_dict(chain),
-                "data": {"trim_silence": _trim_of(found[chain.generator(chain.top)])},
+                "data": {"trim_silence": self.trim_silence},
                 "codecs": {name: describe(name) for name in chain.codecs.values()},
                 "generators": {name: describe(name) for name in chain.generators.values()}}
-
-
-def _trim_of(found: weights.WeightSet) -> float | None:
-    """How much silence was left at the ends of the tracks that a set was trained on."""
-    return (found.data or DataConfig()).trim_silence
 
 
 def _training_of(found: weights.WeightSet) -> TrainingConfig:

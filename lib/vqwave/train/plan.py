@@ -28,9 +28,10 @@ from pathlib import Path
 
 from .. import cli, config, machine, weights
 from ..config import ChainConfig
-from ..data import codes, labels, manifest, splits
+from ..data import codes, labels, manifest, silence, splits
 from ..errors import Interrupted, UserError
-from ..files import atomic_write
+from ..files import atomic_write, printable
+from ..progress import QuietReporter
 from . import options, origin, replicas
 from .origin import Amount, Origin
 from .record import EPOCH_MINUTES
@@ -88,7 +89,9 @@ class Plan:
     the end. spent: seconds so far.
     first_music: seconds until the first hearing of what was learnt (None: none yet). memory: bytes
     that its trainings, and what ran beside them, held at most.
-    finished: stages, and how many steps each was asked for (1 where the time was shared out).
+    promised: stages, and the part of the hours that each was planned with: encoding and hearings
+    take none of that. finished: stages, and how many steps each was asked for (1 where the time was
+    shared out). heard: the weights of the last hearing, see `Listener`.
     verdicts: of each of the origin's codecs whether it "serves", what it "lacks", and its
     "treatment": "keep", "decoder" or "whole".
     """
@@ -113,8 +116,10 @@ class Plan:
     spent: float = 0.0
     first_music: float | None = None
     memory: int = 0
+    promised: dict[str, float] = field(default_factory=dict)
     finished: dict[str, int] = field(default_factory=dict)
     verdicts: dict[str, dict] = field(default_factory=dict)
+    heard: list[int] | None = None
 
     def __post_init__(self):
         if (self.hours is None) == (self.steps is None):
@@ -213,9 +218,17 @@ class Plan:
                 or not config.preset(self.preset).codec(stage.name).has_codes)
 
     def seconds(self, stage: PlannedTraining, among: list[PlannedTraining]) -> float:
-        """How long a stage may take, of what time is left for the stages that are still open."""
+        """How long a stage may learn: what it was promised, or more where others left more time."""
         left = max(0.0, self.hours * 3600 - self.spent)
-        return left * stage.share / sum(other.share for other in among)
+        return max(left * stage.share / sum(other.share for other in among),
+                   self.promised.get(stage.key, 0.0) * self.hours * 3600)
+
+    def promise(self):
+        """Share the hours out over the stages that were not planned yet."""
+        if self.hours:
+            todo = self.open_stages
+            self.promised |= {stage.key: round(self.seconds(stage, todo) / (3600 * self.hours), 4)
+                              for stage in todo if stage.key not in self.promised}
 
     def command(self, stage: PlannedTraining, seconds: float | None = None) -> list[str]:
         """The command line of one training."""
@@ -235,6 +248,8 @@ class Plan:
             command += ["--transpose", str(self.transpose)] if self.transpose is not None else []
             command += ["--gain", str(self.gain)] if self.gain is not None else []
             command += ["--scheduler", self.scheduler] if self.scheduler else []
+        if self.split_file.is_file():  # in place of a share that `extra` may name
+            command += ["--val-split", str(self.split_file)]
         command += ["--label", self.label] if self.label and self._is_told(stage) else []
         command += ["--input-length", str(self.input_length)] if self.input_length else []
         if self.hours:
@@ -251,22 +266,39 @@ class Plan:
     @property
     def held_out(self) -> list[str]:
         """The options by which other commands know which tracks the trainings hold out."""
+        if self.split_file.is_file():
+            return ["--val-split", str(self.split_file)]
+        split, seed = self.split
+        return ["--val-split", f"{split:g}", "--split-seed", str(seed)]
+
+    @functools.cached_property
+    def split(self) -> tuple[float | config.Split, int]:
+        """What is held out, and the seed of the draw: see `splits.split`. A share is drawn once.
+
+        Raises:
+            UserError: what is held out so far is of other music.
+        """
         asked = self.settings
-        split = ["--val-split", asked.val_split] if asked.val_split is not None else []
-        return split + (["--split-seed", str(asked.seed)] if asked.seed is not None else [])
+        split = (config.DataConfig().split if asked.val_split is None
+                 else options.parse_split(asked.val_split))
+        seed = config.TrainingConfig().seed if asked.seed is None else asked.seed
+        if isinstance(split, config.Split) or not self.split_file.is_file():
+            return split, seed
+        kept = splits.recorded(self.output_dir, manifest.read(self.data_dir))
+        if kept is None:
+            raise UserError(f"{self.split_file}: none of the tracks that are held out is in "
+                            f"{self.data_dir}: it is of other music; use another --output-dir")
+        return kept, seed
 
     @property
-    def split(self) -> tuple[float | config.Split, int]:
-        """What is held out, and the seed of the draw: see `splits.split`."""
-        asked = self.settings
-        return (config.DataConfig().split if asked.val_split is None
-                else options.parse_split(asked.val_split),
-                config.TrainingConfig().seed if asked.seed is None else asked.seed)
+    def split_file(self) -> Path:
+        """Where what is held out is written down, if anything is."""
+        return self.output_dir / splits.FILE
 
     @functools.cached_property
     def amount(self) -> Amount:
         """How much music there is."""
-        return Amount.of(self.data_dir, *self.split)
+        return Amount.of(self.data_dir, *self.split, self.origin.trim_silence)
 
     @property
     def network(self) -> list[str]:
@@ -305,16 +337,20 @@ class Plan:
         wrong = (f"{path}: is not a plan that `{cli.command('train')}` wrote; remove it to begin a "
                  "new one")
         keys = {"schema", "preset", "spent", "finished"}
-        more = {"origin", "verdicts", "first_music", "memory", "label"}
+        more = {"origin", "verdicts", "first_music", "memory", "label", "promised", "heard"}
         if not keys <= set(values) <= keys | more:
             raise UserError(wrong)
         config.check_schema(values, os.fspath(path))
         spent, finished = values["spent"], values["finished"]
-        heard, memory = values.get("first_music"), values.get("memory", 0)
+        promised = values.get("promised") or {}
+        first, memory, heard = (values.get("first_music"), values.get("memory", 0),
+                                values.get("heard"))
         begun, verdicts = values.get("origin"), values.get("verdicts") or {}
-        if (not all(map(_is_amount, (spent, memory, 0 if heard is None else heard)))
+        if (not all(map(_is_amount, (spent, memory, 0 if first is None else first)))
                 or not isinstance(finished, dict)
             or not all(isinstance(n, int) for n in finished.values())
+                or not isinstance(promised, dict) or not all(map(_is_amount, promised.values()))
+            or not isinstance(heard, list | None)
                 or not isinstance(verdicts, dict)
             or not all(isinstance(one, dict) and one.get("treatment") in TREATMENTS
                        for one in verdicts.values())):
@@ -334,7 +370,8 @@ class Plan:
             raise UserError(f"{self.output_dir}: holds models of a training with {there}, and this "
                             f"one has {now}; use another --output-dir")
         self.spent, self.finished, self.verdicts = float(spent), finished, verdicts
-        self.first_music, self.memory = heard, int(memory)
+        self.first_music, self.memory, self.heard = first, int(memory), heard
+        self.promised = promised
 
     @property
     def _begun(self) -> list[str] | None:
@@ -350,10 +387,14 @@ class Plan:
         self.output_dir.mkdir(parents=True, exist_ok=True)
         values = {"schema": config.SCHEMA, "preset": self.preset, "spent": round(self.spent, 1),
                   "finished": self.finished, "memory": self.memory}
+        if self.promised:
+            values["promised"] = self.promised
         if self.label:
             values["label"] = self.label
         if self.first_music is not None:
             values["first_music"] = round(self.first_music, 1)
+        if self.heard is not None:
+            values["heard"] = self.heard
         if self.origin:
             values |= {"origin": self._begun, "verdicts": self.verdicts}
         with atomic_write(self.output_dir / FILE) as f:
@@ -407,13 +448,15 @@ def run(plan: Plan, say: Callable[[str], None] = print):
         raise UserError(
             f"{plan.data_dir}: is at {tracks[0].sample_rate} Hz, {who} at {rate} "
             f"Hz; prepare the audio with --sample-rate {rate}")
+    plan.read()
     told = _read_labels(plan, tracks) if plan.label else ()
     if plan.origin and replicas.processes() > 1:
         raise UserError("several processes can only train together from nothing: --from-scratch")
     amount = plan.amount if plan.origin else None  # also where nothing sounds, that is said now
-    plan.read()
     try:
         plan.write()
+        if replicas.is_first():
+            splits.record(plan.output_dir, tracks, *plan.split)
         if plan.origin:
             plan.origin.adopt(plan.chain, plan.output_dir, amount, plan.anew)
         elif replicas.is_first():
@@ -422,11 +465,11 @@ def run(plan: Plan, say: Callable[[str], None] = print):
         raise UserError(f"{plan.output_dir}: cannot be written to: {e.strerror}") from e
     if plan.origin and (new := [name for name in plan.chain.codecs.values()
                                 if name not in plan.verdicts]):
-        tracks = "held-out tracks" if amount and amount.held_out else "music"
         say(f"Do the codecs of {plan.origin.codecs} serve the music in {plan.data_dir}? "
-            f"Measuring on its {tracks} …")
+            f"Measuring on its {'held-out tracks' if amount and amount.held_out else 'music'} …")
         for name in new if plan.verdicts else [None]:
             judge(plan, name, say)
+    plan.promise()
     describe(plan, told, say)
     if "--promote" in plan.extra and replicas.is_first():
         todo = plan.open_stages
@@ -435,11 +478,12 @@ def run(plan: Plan, say: Callable[[str], None] = print):
                 say(weights.promote(plan.output_dir, stage.name))
     with Listener(plan) as listener:
         while todo := plan.open_stages:
-            stage, seconds, left = todo[0], None, ""
+            stage, seconds, length = todo[0], None, ""
+            plan.promise()
             if plan.hours:
                 seconds = plan.seconds(stage, todo)
-                left = f", {format_hours(plan.hours * 3600 - plan.spent)} left in all"
-            say(f"== {stage.key} ({plan.stages.index(stage) + 1} of {len(plan.stages)}{left})")
+                length = f", {_at_most(plan)} {format_hours(seconds)}"
+            say(f"== {stage.key} ({plan.stages.index(stage) + 1} of {len(plan.stages)}{length})")
             if plan.origin and stage.role == "codec" and not stage.decoder_only:
                 _leave_decoder_run(plan, stage.name)
             code = run_command(plan.command(stage, seconds), plan.spend,
@@ -453,6 +497,7 @@ def run(plan: Plan, say: Callable[[str], None] = print):
             # Codecs before the generators change nothing that somebody waits to hear.
             if stage.role == "generator" or all(one.role == "codec" for one in todo):
                 listener.listen()
+        listener.listen()  # which a run that was stopped may have left open
     if plan.report and plan.chain.plays and replicas.is_first():
         say(f"== {REPORT}")
         # What was trained stands, whatever the page lacks.
@@ -532,14 +577,13 @@ def describe(plan: Plan, told: tuple[str, ...], say: Callable[[str], None] = pri
         if stage not in todo:
             what = "finished"
         elif plan.hours:
-            # What begins with a trained model has learnt what it can after some passes.
-            what = f"{'at most' if plan.origin else 'about'} "
-            what += format_hours(plan.seconds(stage, todo))
+            what = f"{_at_most(plan)} {format_hours(plan.seconds(stage, todo))}"
         lacks = plan.verdicts.get(stage.name, {}).get("lacks") if stage in todo else None
         say(f"  {stage.key:<14} {what}" + (f": {lacks}" if lacks else ""))
     if plan.origin and plan.little_time and any(stage.decoder_only for stage in todo):
         say(f"  (a codec is tuned as a whole where --hours is {WHOLE_HOURS:g} or more from the "
             f"beginning, and its decoder alone is not enough)")
+    _describe_added(plan, say)
     generators = [stage for stage in todo if stage.role == "generator"]
     if plan.listen and plan.hours and generators:
         before = todo[: todo.index(generators[0])]
@@ -551,6 +595,29 @@ def describe(plan: Plan, told: tuple[str, ...], say: Callable[[str], None] = pri
         encoding = f" (about {format_hours(plan.encoding)})" if plan.origin else ""
         say(f"Once the tracks are encoded{encoding}, the first music is to be heard after about "
             f"{format_hours(seconds)}, in {plan.output_dir / HEARD}")
+
+
+def _describe_added(plan: Plan, say):
+    """Say which tracks came after generators had been trained: these learn them no more."""
+    done = [stage.name for stage in plan.stages
+            if stage.role == "generator" and stage not in plan.open_stages]
+    if not done:
+        return
+    (train, _), _ = silence.read_sides(plan.data_dir, *plan.split,
+                                       config.preset(plan.preset).data.trim_silence,
+                                       QuietReporter())
+    for name in done:
+        met = weights.find(plan.output_dir, name).met
+        new = [] if met is None else [splits.track_name(t) for t in train
+                                      if t.sha256[:16] not in met]
+        if new:
+            say(f"  {name} was not trained on {len(new)} of the {len(train)} tracks, such as "
+                f"{printable(new[0])}: what is told in the end begins a training that learns them")
+
+
+def _at_most(plan: Plan) -> str:
+    """What begins with a trained model has learnt what it can after some passes."""
+    return "at most" if plan.origin else "about"
 
 
 def _describe_beginning(plan: Plan, told, say):
@@ -574,6 +641,9 @@ def _describe_beginning(plan: Plan, told, say):
                else ""))
     if told:
         say(f"  generators are told each track's {plan.label}: {', '.join(told)}")
+        if amount.small and not plan.origin.labels_of(plan.chain.generator(plan.chain.top)):
+            say(f"  what began without labels hardly heeds them; {origin.SMALL_HOURS:g} h of music "
+                f"would let the top generator begin anew")
     for name in plan.anew:
         say(f"  {name} begins with nothing: one that was trained without labels would hardly heed "
             f"them")
@@ -591,7 +661,6 @@ class Listener:
     def __init__(self, plan: Plan):
         self.plan, self.began = plan, time.monotonic()
         self.waits = plan.first_music is not None  # the first music is heard as soon as it can be
-        self.heard = self._newest
         self._running = contextlib.ExitStack()
         self.process: subprocess.Popen | None = None
         self.hearing: tuple[list | None, int] = None, 0  # the weights of `process`, their epoch
@@ -626,7 +695,6 @@ class Listener:
             self._end(code)
         if self.waits and time.monotonic() - self.began < 60 * self.plan.listen:
             return
-        # Of epoch 0 is what it began with, which everybody knows.
         if self._is_newer and self._epoch:
             self._begin()
             self.process = self._running.enter_context(cli.attached(self._command))
@@ -647,7 +715,7 @@ class Listener:
     @property
     def _is_newer(self) -> bool:
         newest = self._newest
-        return newest is not None and newest != self.heard
+        return newest is not None and newest != self.plan.heard
 
     def _begin(self):
         """Remember when a hearing began, and of which weights it is."""
@@ -659,25 +727,28 @@ class Listener:
         self.process = None
         newest, epoch = self.hearing
         if code == 0:
-            self.heard = newest
+            self.plan.heard = newest
             self._note(epoch)
 
     @property
     def _epoch(self) -> int:
-        """Of the top generator's best weights; 0 is what it began with."""
-        chain = self.plan.chain
+        """Of the top generator's best weights; 0 is what it began with, which everybody knows: the
+        set that was taken over at first, then the training's own.
+        """
+        plan, top = self.plan, self.plan.chain.generator(self.plan.chain.top)
         with contextlib.suppress(UserError):  # replaced just now
-            best = weights.find(self.plan.output_dir, chain.generator(chain.top), "best")
-            return best.record.get("epoch") or 0
+            best = weights.find(plan.output_dir, top, "best")
+            if not (plan.origin and best.record == plan.origin.set_of(top).record):
+                return best.record.get("epoch") or 0
         return 0
 
     def _note(self, epoch: int):
-        """Remember when the first music was heard that something was learnt for; epoch: of the
-        weights that were heard.
+        """Remember what was heard, and when the first music was that something was learnt for;
+        epoch: of the weights that were heard.
         """
         if epoch and self.plan.first_music is None:
             self.plan.first_music = self.plan.spent
-            self.plan.write()
+        self.plan.write()
 
 
 def run_command(command: list[str], spend: Callable[[float], None],
