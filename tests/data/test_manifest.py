@@ -309,6 +309,180 @@ def test_two_folders_with_the_same_names_both_survive(music, tmp_path):
     assert len(lengths) == 4
 
 
+def state(dst):
+    return {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in dst.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("change", ("name", "folder", "time", "rate"))
+def test_a_file_under_another_name_keeps_its_track(music, tmp_path, change):
+    dst = tmp_path / "d"
+    prepare(music, dst, sample_rate=16000 if change == "rate" else 22050)
+    (music / "new").mkdir()
+    moved = music / ("new/a.flac" if change == "folder" else "z.flac")
+    (music / "a.flac").rename(moved)
+    if change == "time":
+        os.utime(moved)
+    elif change == "rate":  # As if a conversion to another had been broken off.
+        prepare(music / "album", dst, overwrite=True)
+    report = prepare(music, dst)
+    assert len(report.converted) == (2 if change == "rate" else 0)
+    assert len(report.converted + report.up_to_date) == 3 and not report.failed + report.notes
+    tracks = manifest.read(dst)
+    kept = "new/a.flac.u16" if change == "folder" else "a.flac.u16"
+    assert [t.file for t in tracks] == sorted([kept, "a.wav.u16", "album/c.MP3.u16"])
+    [track] = [t for t in tracks if t.file == kept]
+    assert track.source == str(moved) and track.tags["title"] == "Ä"
+    before = state(dst)
+    assert len(prepare(music, dst).up_to_date) == 3 and state(dst) == before
+    # The name that it had can be another's.
+    encode(music / "a.flac", tone(1))
+    assert [t.file for t in prepare(music, dst).converted] == [
+        "a.flac.u16" if change == "folder" else "a.flac~2.u16"]
+
+
+def test_of_a_gone_file_one_copy_takes_the_track(music, tmp_path):
+    prepare(music, tmp_path / "d")
+    shutil.copy(music / "a.wav", music / "y.wav")
+    (music / "a.wav").rename(music / "z.wav")
+    report = prepare(music, tmp_path / "d")
+    assert len(report.up_to_date) == 3 and not report.converted
+    assert report.notes == [f"{music}/z.wav is a copy of {music}/y.wav, byte for byte, and left out"]
+    assert {t.file: t.source for t in manifest.read(tmp_path / "d")}[
+        "a.wav.u16"] == str(music / "y.wav")
+
+
+def test_a_file_that_moved_to_another_folder_takes_its_track_there(music, tmp_path):
+    """By which labels are told."""
+    prepare(music, tmp_path / "d")
+    (music / "calm").mkdir()
+    (music / "a.wav").rename(music / "calm" / "b.wav")
+    samples = (tmp_path / "d" / "a.wav.u16").read_bytes()
+    for _ in range(2):
+        report = prepare(music, tmp_path / "d")
+        assert len(report.up_to_date) == 3 and not report.converted + report.notes
+        assert [t.file for t in manifest.read(tmp_path / "d")] == [
+            "a.flac.u16", "album/c.MP3.u16", "calm/b.wav.u16"]
+        assert (tmp_path / "d" / "calm" / "b.wav.u16").read_bytes() == samples
+        assert not (tmp_path / "d" / "a.wav.u16").exists()
+
+
+def test_a_copy_of_a_file_that_has_a_track_is_left_out(music, tmp_path):
+    dst = tmp_path / "d"
+    prepare(music, dst)
+    # Before it in the order of names; and one of its size that is another.
+    shutil.copy(music / "a.wav", music / "A.wav")
+    encode(music / "b.wav", tone(1, frequency=880))
+    os.utime(music / "a.wav")
+    report = prepare(music, dst)
+    said = [f"{music}/A.wav is a copy of {music}/a.wav, byte for byte, and left out"]
+    assert [t.file for t in report.converted] == ["b.wav.u16"] and report.notes == said
+    assert len(report.up_to_date) == 3
+    before = state(dst)
+    report = prepare(music, dst)
+    assert len(report.up_to_date) == 4 and not report.converted and report.notes == said
+    assert state(dst) == before
+    # The track goes on as the copy's when the file itself goes.
+    (music / "a.wav").unlink()
+    report = prepare(music, dst)
+    assert not report.converted + report.notes and len(manifest.read(dst)) == 4
+
+
+def test_a_copy_in_another_folder_of_music_is_left_out(music, tmp_path):
+    dst, other = tmp_path / "d", tmp_path / "other"
+    other.mkdir()
+    prepare(music, dst)
+    shutil.copy(music / "a.wav", other / "b.wav")
+    for _ in range(2):
+        report = prepare(other, dst)
+        assert not report.converted + report.up_to_date + report.failed and report.exit_code == 0
+        assert report.notes == [f"{other}/b.wav is a copy of {music}/a.wav, byte for byte, and left "
+                                f"out"]
+    assert len(manifest.read(dst)) == 3
+
+
+def test_of_copies_among_new_files_the_first_is_converted(music, tmp_path):
+    dst = tmp_path / "d"
+    for name in ("album/c\n.wav", "z.wav"):
+        shutil.copy(music / "a.wav", music / name)
+    (music / "bad.mp3").write_bytes(b"no")
+    (music / "bad 2.mp3").write_bytes(b"no")
+    states = []
+    for run in range(2):
+        report = prepare(music, dst)
+        assert len(report.up_to_date if run else report.converted) == 3
+        assert report.notes == [f"2 files are copies of others (for instance {music}/album/c\\n.wav "
+                                f"of {music}/a.wav), byte for byte, and left out"]
+        # A copy of what fails is no less bad.
+        assert [os.path.basename(source) for source, _ in report.failed] == ["bad 2.mp3", "bad.mp3"]
+        states.append(state(dst))
+    assert states[0] == states[1] and len(manifest.read(dst)) == 3
+
+
+def test_two_tracks_of_copies_that_are_there_already_stay(music, tmp_path):
+    dst = tmp_path / "d"
+    encode(music / "z.wav", tone(1, frequency=880))
+    prepare(music, dst)
+    shutil.copy(music / "a.wav", music / "z.wav")
+    assert len(prepare(music, dst).converted) == 1
+    shutil.copy(music / "a.wav", music / "b.wav")
+    music.rename(tmp_path / "moved")
+    report = prepare(tmp_path / "moved", dst)
+    assert len(report.up_to_date) == 4 and len(report.notes) == 1
+    assert {t.source for t in manifest.read(dst)} == {
+        str(tmp_path / "moved" / name) for name in ("a.wav", "a.flac", "album/c.MP3", "z.wav")}
+
+
+def test_only_files_of_one_size_are_compared(music, tmp_path, monkeypatch):
+    prepare(music, tmp_path / "d")
+    encode(music / "z.wav", tone(2))
+    read, compared = manifest._sha256, []
+    monkeypatch.setattr(manifest, "_sha256", lambda path: compared.append(path) or read(path))
+    assert len(prepare(music, tmp_path / "d").converted) == 1 and not compared
+    encode(music / "y.wav", tone(2, frequency=880))
+    assert len(prepare(music, tmp_path / "d").converted) == 1
+    assert compared == [str(music / "y.wav")]
+
+
+def test_copies_that_cannot_be_read_are_named(music, tmp_path, monkeypatch):
+    prepare(music, tmp_path / "d")
+    for name in ("A.wav", "z.wav"):
+        shutil.copy(music / "a.wav", music / name)
+    read = manifest._sha256
+
+    def refuse(path):
+        if path.endswith("A.wav"):
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    monkeypatch.setattr(manifest, "_sha256", refuse)
+    report = prepare(music, tmp_path / "d")
+    assert report.failed == [(str(music / "A.wav"), "permission denied")]
+    assert report.notes == [f"{music}/z.wav is a copy of {music}/a.wav, byte for byte, and left out"]
+    assert len(report.up_to_date) == 3
+
+
+def test_tracks_of_removed_files_are_noted_until_they_are_removed(music, tmp_path):
+    dst, other = tmp_path / "d", tmp_path / "other"
+    other.mkdir()
+    encode(other / "o.wav", tone(2))
+    prepare(other, dst)
+    prepare(music, dst)
+    # Another folder of music is none of this one's.
+    (other / "o.wav").unlink()
+    assert not prepare(music, dst).notes
+    (music / "a.wav").unlink()
+    [note] = prepare(music, dst).notes
+    assert note.startswith(f"the source of a.wav.u16 is gone from {music}; a track stays") and str(dst) in note
+    (music / "a.flac").unlink()
+    [note] = prepare(music, dst).notes
+    assert note.startswith(f"the source of 2 tracks (for instance a.flac.u16) is gone from {music}; ")
+    assert len(manifest.read(dst)) == 4
+    for name in ("a.wav.u16", "a.flac.u16"):
+        (dst / name).unlink()
+    assert not prepare(music, dst).notes
+    assert [t.file for t in manifest.read(dst)] == ["album/c.MP3.u16", "o.wav.u16"]
+
+
 def test_what_is_bad_is_named_and_stops_nothing(music, tmp_path):
     (music / "empty.mp3").touch()
     (music / "noise.ogg").write_bytes(np.random.default_rng(0).bytes(50_000))
@@ -350,14 +524,14 @@ def test_an_ogg_file_without_its_end_is_noted(music, tmp_path):
 
 
 def test_links_are_followed_once(music, tmp_path):
-    encode(tmp_path / "outside.wav", tone(1))
+    encode(tmp_path / "outside.wav", tone(1, frequency=220))
     (music / "link.wav").symlink_to(tmp_path / "outside.wav")
     (music / "loop").symlink_to(music)
     (music / "album" / "up").symlink_to("..")
     (music / "self.wav").symlink_to("self.wav")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    encode(elsewhere / "e.wav", tone(1))
+    encode(elsewhere / "e.wav", tone(1, frequency=660))
     (music / "more").symlink_to(elsewhere)
     os.mkfifo(music / "pipe.mp3")
     report = prepare(music, tmp_path / "d")
@@ -381,12 +555,11 @@ def test_folders_inside_each_other(tmp_path, src, dst):
 def test_odd_names(tmp_path):
     src = tmp_path / "m"
     src.mkdir()
-    one = encode(tmp_path / "one.wav", tone(0.1))
     names = ["-x.wav", "a b.wav", "new\nline.wav", "日" * 83 + ".wav", "%s [red].wav",
              os.fsdecode(b"\xff\xfe.wav"),
              ".wav.wav"]
-    for name in names:
-        shutil.copy(one, src / name)
+    for i, name in enumerate(names):
+        shutil.move(encode(tmp_path / "one.wav", tone(0.1 + 0.01 * i)), src / name)
     report = prepare(src, tmp_path / "d")
     assert report.exit_code == 0 and len(manifest.read(tmp_path / "d")) == len(names)
     assert len(prepare(src, tmp_path / "d").up_to_date) == len(names)
@@ -452,8 +625,8 @@ def test_a_file_that_ends_its_process_is_named_and_the_rest_goes_on(music, tmp_p
         "os.kill(os.getpid(), 9)\n")
     monkeypatch.syspath_prepend(tmp_path / "site")
     monkeypatch.delitem(sys.modules, "tinytag", raising=False)
-    for name in "defgh":
-        shutil.copy(music / "a.wav", music / f"{name}.wav")
+    for i, name in enumerate("defgh"):
+        encode(music / f"{name}.wav", tone(1, frequency=200 + i))
     report = manifest.prepare(music, tmp_path / "d", 22050, workers=2)
     assert [os.path.basename(source) for source, _ in report.failed] == ["a.flac"]
     assert "ended the process" in report.failed[0][1] and report.exit_code == 1
@@ -463,9 +636,8 @@ def test_a_file_that_ends_its_process_is_named_and_the_rest_goes_on(music, tmp_p
 def test_workers_killed_from_outside_cost_no_track(tmp_path):
     src = tmp_path / "m"
     src.mkdir()
-    one = encode(src / "0.flac", tone(20))
-    for i in range(1, 12):
-        shutil.copy(one, src / f"{i}.flac")
+    for i in range(12):
+        encode(src / f"{i}.flac", tone(20, frequency=440 + i))
     killed = []
 
     def kill():

@@ -21,6 +21,7 @@ import signal
 import stat
 import threading
 import time
+from collections import Counter
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -251,8 +252,14 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False, progress=
     the manifest up to date. `a/song.mp3` becomes `a/song.mp3.u16`, and `a/song.flac` another file.
 
     What cannot be converted is in the report and stops nothing else, not even a decoder that
-    crashes its process. Tracks whose source is gone stay. Interrupted at any instant, it leaves
-    whole tracks only, and the next run continues.
+    crashes its process. Interrupted at any instant, it leaves whole tracks only, and the next run
+    continues.
+
+    The same recording is one track, since one of two would be held out while the other trains: a
+    file without a track takes over that of a file which is gone and was the same, byte for byte,
+    and moves it where it lies in another folder now; a copy of a file that is there is left out,
+    which a note says. Two tracks that are there already stay. So do tracks whose source is gone,
+    which a note says too.
 
     Args:
         workers: processes; None is one a core.
@@ -281,18 +288,10 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False, progress=
                             f"{existing[0].sample_rate} Hz, not {sample_rate} Hz; name another "
                             f"folder, or convert them again with --overwrite")
         tracks = {t.file: t for t in existing if t.is_intact(dst)}
-        by_source = {t.source: t for t in tracks.values()}
-        jobs = []
-        for relative in sources:
-            source = os.path.join(src, relative)
-            try:
-                status = os.stat(source)
-                file, known = _output(source, relative, tracks, by_source)
-            except OSError as e:
-                failed.append((source, reason(e)))
-                continue
-            jobs.append(_Job(source, dst, file, sample_rate, status.st_size, status.st_mtime_ns,
-                             None if overwrite else known))
+        jobs, copies = _plan(src, dst, sources, tracks, sample_rate, failed)
+        if overwrite:
+            jobs = [replace(job, known=None) for job in jobs]
+        present = {job.source for job in jobs}
         with _bar(sum(job.size for job in jobs), len(jobs), progress) as advance:
             results = _Results(dst, tracks, report, advance, changed=len(tracks) < len(existing))
             try:
@@ -308,7 +307,10 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False, progress=
             finally:
                 # Also where Ctrl-C or a full disk ends the run: what is done is done.
                 results.save()
-    report.failed.sort()
+    # Of a file that could not be converted, a copy can neither.
+    why, made = dict(failed), {t.source for t in tracks.values()}
+    failed += [(copy, why[kept]) for copy, kept in copies.items() if kept not in made]
+    failed.sort()
     if slow := [track for track in report.converted if track.high_passed]:
         which = (printable(slow[0].file) if len(slow) == 1 else
                  f"{len(slow)} tracks (for instance {printable(slow[0].file)})")
@@ -319,6 +321,18 @@ def prepare(src, dst, sample_rate: int, workers=None, overwrite=False, progress=
         report.notes.append(f"{len(others)} tracks in {printable(dst)} have another sample rate, "
                             f"for instance {printable(others[0].file)} ({others[0].sample_rate} "
                             f"Hz); training refuses such a folder")
+    if left_out := [pair for pair in copies.items() if pair[1] in made]:
+        copy, kept = map(printable, left_out[0])
+        which = (f"{copy} is a copy of {kept}" if len(left_out) == 1 else
+                 f"{len(left_out)} files are copies of others (for instance {copy} of {kept})")
+        report.notes.append(f"{which}, byte for byte, and left out")
+    if gone := [t for t in tracks.values() if t.source not in present
+                and t.source.startswith(os.path.join(src, "")) and _is_gone(t.source)]:
+        which = (printable(gone[0].file) if len(gone) == 1 else
+                 f"{len(gone)} tracks (for instance {printable(gone[0].file)})")
+        report.notes.append(f"the source of {which} is gone from {printable(src)}; a track stays, "
+                            f"and is trained on, until its .u16 file is removed from "
+                            f"{printable(dst)} and {cli.command('prepare')} runs again")
     return report
 
 
@@ -396,20 +410,89 @@ def _read_existing(dst, overwrite):
         raise
 
 
-def _output(source, relative, tracks, by_source):
-    """(file, its track or None): what the source has, else what is named after it, else (another's)
-    that, numbered.
+def _plan(src, dst, sources, tracks, sample_rate, failed):
+    """A `_Job` for each source that is to be a track, and {copy: source that is kept} of the rest.
+    What cannot be read is added to `failed`.
     """
-    if source in by_source:
-        return by_source[source].file, by_source[source]
-    plain, sha256 = PurePosixPath(Path(relative)), None
+    found = {}  # source: (relative path, size, time), in the order of names
+    for relative in sources:
+        source = os.path.join(src, relative)
+        try:
+            status = os.stat(source)
+            found[source] = relative, status.st_size, status.st_mtime_ns
+        except OSError as e:
+            failed.append((source, reason(e)))
+    by_source = {t.source: t for t in tracks.values()}
+    taken = {by_source[source].file for source in found if source in by_source}
+    sizes = Counter(size for _, size, _ in found.values())
+    sizes.update(t.source_size for t in tracks.values() if t.source not in found)
+    sha256 = functools.cache(_sha256)
+    jobs, contents = [], {}
+    for source, (relative, size, mtime_ns) in found.items():
+        known = by_source.get(source)
+        try:
+            file, known = ((known.file, known) if known else
+                           _output(source, relative, tracks, taken, sha256))
+            if known and (known.source_size, known.source_mtime_ns) == (size, mtime_ns):
+                contents[source] = known.sha256
+            elif sizes[size] > 1:
+                contents[source] = sha256(source)
+        except OSError as e:
+            failed.append((source, reason(e)))
+            continue
+        jobs.append(_Job(source, dst, file, sample_rate, size, mtime_ns, known))
+    # By content: a source that is there, and the tracks whose source is not.
+    kept = {contents[job.source]: job.source for job in reversed(jobs)
+            if job.known and job.source in contents}
+    gone, taken, wanted = {}, {job.file for job in jobs}, set(contents.values())
+    for track in tracks.values():
+        if track.file not in taken and track.sha256 in wanted:
+            if _is_gone(track.source):
+                gone.setdefault(track.sha256, []).append(track)
+            else:
+                kept.setdefault(track.sha256, track.source)
+    planned, copies = [], {}
+    for job in jobs:
+        content = contents.get(job.source)
+        if content and not job.known:
+            if gone.get(content):
+                track = gone[content].pop(0)
+                if os.path.dirname(track.file) != os.path.dirname(job.file):
+                    # Labels may be told by folders, so the track moves as its source did.
+                    (dst / job.file).parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(dst / track.file, dst / job.file)
+                    del tracks[track.file]
+                    track = tracks[job.file] = replace(track, file=job.file)
+                job = replace(job, file=track.file, known=track)
+            elif content in kept:
+                copies[job.source] = kept[content]
+                continue
+            kept[content] = job.source
+        planned.append(job)
+    return planned, copies
+
+
+def _is_gone(source):
+    """There is no such file; one that cannot be looked at may be there."""
+    try:
+        os.stat(source)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def _output(source, relative, tracks, taken, sha256):
+    """(file, its track or None) of a source without a track: what is named after it, else
+    (another's) that, numbered. Tracks of the files `taken` are those of other sources.
+    """
+    plain = PurePosixPath(Path(relative))
     for attempt in itertools.count(1):
         file = os.fspath(plain.with_name(_short(plain.name, "" if attempt == 1 else f"~{attempt}")))
         known = tracks.get(file)
-        if known is None:
-            return file, None
-        sha256 = sha256 or _sha256(source)
-        if known.sha256 == sha256:  # The music folder has moved, or this is a copy: the same track.
+        # With the same content: the music folder has moved, or this is a copy of it.
+        if known is None or (file not in taken and known.sha256 == sha256(source)):
             return file, known
 
 
