@@ -16,6 +16,7 @@ from vqwave.commands import arguments
 from vqwave.config import TrainingConfig
 from vqwave.data import manifest, splits
 from vqwave.errors import UserError
+from vqwave.measure import tuned
 from vqwave.train import origin, plan
 from vqwave.train.origin import Amount, Origin
 
@@ -142,14 +143,18 @@ def test_a_codec_that_does_not_serve_is_tuned_its_decoder_first(train_all, folde
     begin(train_all, data, folder, out, "--steps", "5", "--listen", "0", "--no-report")
     assert trainings(run) == ["vqvae_512 decoder", "vqvae_128 decoder", "vqvae_128",
                               "generator_512", "generator_128"]
-    tuned = [c for c in run if c[0] == "train-codec"]
-    assert [option(c, "--start-from") for c in tuned] == [str(folder), str(folder), str(out)]
+    codecs = [c for c in run if c[0] == "train-codec"]
+    assert [option(c, "--start-from") for c in codecs] == [str(folder), str(folder), str(out)]
     # Each is asked again once its decoder is tuned, or the whole of it.
     assert [option(c, "--model") for c in run if c[0] == "test-codec"] == [
         "all", "vqvae_512", "vqvae_128", "vqvae_128"]
     kept = configs.load_yaml(out / "train_all.yml")
     assert {name: one["treatment"] for name, one in kept["verdicts"].items()} == {
         "vqvae_512": "decoder", "vqvae_128": "whole"}
+    assert [row["model"] for row in tuned.before_tuning(out)] == [
+        "vqvae_512, before it was tuned", "vqvae_128, before it was tuned"]
+    assert not any(row["serves"] for row in tuned.before_tuning(out))
+    assert tuned.before_tuning(tmp_path) == []
     said = capsys.readouterr().out
     assert "== vqvae_128 decoder (2 of 4)" in said
     assert said.count("its decoder alone is not enough, so the whole of it is tuned next") == 1

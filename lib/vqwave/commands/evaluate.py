@@ -189,6 +189,9 @@ def _write_page(args, name: str, argv) -> int:
                                PAGE_MINUTES if args.minutes is None else args.minutes, embed,
                                lambda what, share: bar.update(task, description=what,
                                                               completed=share))
+    if not args.split:  # whose test tracks no verdict was of
+        made.before = tuned.before_tuning(
+            music.weight_set(music.chain.codecs[music.chain.top]).folder)
     summary.write(made, args.html, name, args.runs or args.generator_weights_dir, music.chain.names)
     print(f"wrote {printable(args.html)}")
     if args.section:

@@ -47,11 +47,12 @@ BIT_RATE = 64000
 class Summary:
     """What was measured of a folder and its models.
 
-    codecs: rows of `serving.judged`; generators: rows of `learnt` with "unheard", the names of
-    training tracks that came later; pieces, continuation, original: sounds float32 [samples];
-    distance: {"made", "real", "seconds"}, Fréchet distances of generated and of training music to
-    the held-out tracks, or None; statistics: {"made", "real": divergences}, or None; copies: rows
-    {"level", "seconds", "held_out_seconds", "transpose": semitones that it was trained with};
+    codecs: rows of `serving.judged`; before: the same of those that were tuned, from before;
+    generators: rows of `learnt` with "unheard", the names of training tracks that came later;
+    pieces, continuation, original: sounds float32 [samples]; distance: {"made", "real", "seconds"},
+    Fréchet distances of generated and of training music to the held-out tracks, or None;
+    statistics: {"made", "real": divergences}, or None; copies: rows {"level", "seconds",
+    "held_out_seconds", "transpose": semitones that it was trained with};
     overlaps: sentences about models that know held-out tracks, which began elsewhere or under
     another split; vitals: of all pieces one after the other; advice: what to try next, in
     sentences. Where nothing is held out the training tracks stand in for that, and "real" and
@@ -65,6 +66,7 @@ class Summary:
     rate: int
     level: int
     codecs: list[dict] = field(default_factory=list)
+    before: list[dict] = field(default_factory=list)
     generators: list[dict] = field(default_factory=list)
     pieces: dict[int, np.ndarray] = field(default_factory=dict)
     continuation: np.ndarray | None = None
@@ -384,7 +386,7 @@ def _page(made: Summary, name: str, gallery: Gallery, runs_dir, names) -> str:
         "sounds" + "; held-out music shows how much is alike by chance" * bool(made.held_out) + ":")
     table(*copies_table(made))
     heading("Codecs")
-    table(serving.HEAD, map(serving.cells, made.codecs))
+    table(serving.HEAD, map(serving.cells, [*made.before, *made.codecs]))
     heading("Training")
     table(("generator", "bits a frame before", "best", "epoch"), [
         (row["model"], *("–" if row[key] is None else f"{row[key]:.2f}"

@@ -49,6 +49,14 @@ def read_run(folder) -> dict:
                                             "verdicts")}
 
 
+def before_tuning(folder) -> list[dict]:
+    """Rows of `serving.judged` of the codecs that a training into a folder tuned, from before."""
+    path = Path(folder) / plan.FILE
+    verdicts = config.load_yaml(path).get("verdicts") if path.is_file() else None
+    return [one["first"] | {"model": f"{name}, before it was tuned"}
+            for name, one in (verdicts or {}).items() if "first" in one]
+
+
 def figures(made: Summary, run: dict, scratch: list[dict] | None = None) -> dict:
     """The figures of `FIGURES`, None where they were not measured: minutes, a multiple, percent,
     GB.
@@ -130,7 +138,7 @@ def section(made: Summary, name: str, run: dict, scratch_dir=None, command: str 
     page.add("Bits are of the tracks that validate, which chose the epoch; all else is of the "
              "tracks held out above." + (" Bits compare only where both are of the same codecs."
                                   if scratch else ""))
-    page.add(*table(serving.HEAD, list(map(serving.cells, made.codecs))))
+    page.add(*table(serving.HEAD, list(map(serving.cells, [*made.before, *made.codecs]))))
     page.add(*table(*copies_table(made)))
     about = machine.describe()
     page.add(f"Measured on {about['cpu']}, {about['cores']} cores. Memory is the peaks of the "

@@ -92,8 +92,7 @@ class Plan:
     promised: stages, and the part of the hours that each was planned with: encoding and hearings
     take none of that. finished: stages, and how many steps each was asked for (1 where the time was
     shared out). heard: the weights of the last hearing, see `Listener`.
-    verdicts: of each of the origin's codecs whether it "serves", what it "lacks", and its
-    "treatment": "keep", "decoder" or "whole".
+    verdicts: of each of the origin's codecs its "treatment", and what is `JUDGED`.
     """
 
     data_dir: Path
@@ -426,6 +425,8 @@ def _read_labels(plan: Plan, tracks) -> tuple[str, ...]:
     return names
 
 
+JUDGED = ("serves", "lacks", "notes", "mel", "distance", "seconds")
+"""What a verdict says of a codec; its "first" says the same from before it was tuned."""
 TREATMENTS = ("keep", "decoder", "whole")
 """Of a codec that a chain begins with: kept as it is, its decoder tuned, all of it tuned."""
 
@@ -555,8 +556,10 @@ def judge(plan: Plan, codec: str | None, say: Callable[[str], None] = print):
         if before and treatment == "whole" != before["treatment"]:
             say(f"  {row['model']}: its decoder alone is not enough, so the whole of it is tuned "
                 f"next, before the generators")
-        plan.verdicts[row["model"]] = {"treatment": treatment, **{
-            key: row[key] for key in ("serves", "lacks", "notes", "mel", "distance", "seconds")}}
+        plan.verdicts[row["model"]] = {"treatment": treatment, **{key: row[key] for key in JUDGED}}
+        if before:  # tuned meanwhile
+            first = before.get("first") or {key: before[key] for key in JUDGED}
+            plan.verdicts[row["model"]]["first"] = first
     plan.write()
 
 
