@@ -1650,7 +1650,8 @@ class TrainingConfig(Config):
 
 class Split(Config):
     """Tracks and the side they are on; the rest trains. A track goes by its name (file name without
-    folders and endings), or by its file in the data folder without `.u16` where others have that.
+    folders and endings) or, where others have that, by its file in the data folder without `.u16`
+    or the first 16 digits of its sha256.
 
     `test` is for the final report alone, and so is `fresh`, by which nothing was ever chosen;
     `excluded` is on no side (a test track's other version). chosen_by_test: what was chosen by

@@ -147,6 +147,11 @@ class WeightSet:
         found = self.record.get("tracks")
         return None if found is None else {digits[:16] for digits in found}
 
+    def unheard(self, tracks) -> list:
+        """Those of some tracks that it was not trained on, as far as its record tells."""
+        met = self.met
+        return [] if met is None else [t for t in tracks if t.sha256[:16] not in met]
+
     @property
     def tag_phrase(self) -> str:
         """One phrase for the user: which of a folder's sets this is."""

@@ -59,17 +59,22 @@ def add_held_out(parser):
                         help=f"what the training holds out: a share of the hours, or a split.yml "
                              f"(default: the {splits.FILE} that `train` leaves beside the weights, "
                              f"else {DataConfig().split:g})")
-    parser.add_argument("--split-seed", type=cli.number(int, 0), default=TrainingConfig().seed,
-                        metavar="S", help="the --seed of the training, by which a share is drawn")
+    parser.add_argument("--split-seed", type=cli.number(int, 0), metavar="S",
+                        help=f"the --seed of the training, by which a share is drawn (default: "
+                             f"{TrainingConfig().seed})")
 
 
 def held_out(args, folder) -> tuple[float | Split, int]:
     """What `add_held_out` was told, or else what a training into a folder of weights wrote down:
     the split and the seed of a draw.
     """
-    split = (splits.recorded(folder, manifest.read(args.data_dir)) if args.val_split is None
-             else options.parse_split(args.val_split))
-    return DataConfig().split if split is None else split, args.split_seed
+    seed = TrainingConfig().seed if args.split_seed is None else args.split_seed
+    if args.val_split is not None:
+        return options.parse_split(args.val_split), seed
+    kept = (splits.recorded(folder, manifest.read(args.data_dir)) if args.split_seed is None
+            else None)
+    # Of a folder of other music none of it is there.
+    return kept[0] if kept and kept[0].held_out_tracks else DataConfig().split, seed
 
 
 def add_musicnn(parser):

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from .. import cli, config, progress, weights
+from ..data import manifest, splits
 from ..data.splits import read_split
 from ..errors import UserError
 from ..files import CHECKOUT, printable
@@ -189,9 +190,10 @@ def _write_page(args, name: str, argv) -> int:
                                PAGE_MINUTES if args.minutes is None else args.minutes, embed,
                                lambda what, share: bar.update(task, description=what,
                                                               completed=share))
-    if not args.split:  # whose test tracks no verdict was of
-        made.before = tuned.before_tuning(
-            music.weight_set(music.chain.codecs[music.chain.top]).folder)
+    folder = music.weight_set(music.chain.codecs[music.chain.top]).folder
+    kept = splits.recorded(folder, manifest.read(args.data_dir))
+    if kept and kept[0] == split and not kept[1] and not args.split:  # the same tracks
+        made.before = tuned.before_tuning(folder)
     summary.write(made, args.html, name, args.runs or args.generator_weights_dir, music.chain.names)
     print(f"wrote {printable(args.html)}")
     if args.section:

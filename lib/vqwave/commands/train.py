@@ -116,10 +116,10 @@ def main(argv=None) -> int:
 
 def _going_on(args, chosen: plan.Plan, output) -> str:
     """The command that begins with what was trained, and holds out what that did."""
-    kept = chosen.split_file
     told = {"--data-dir": args.data_dir, "--start-from": output, "--output-dir": f"{output}_2",
-            "--label": args.label, "--seed": chosen.settings.seed,
-            "--val-split": kept if kept.is_file() else chosen.settings.val_split}
+            "--label": args.label, "--seed": chosen.settings.seed}
+    if chosen.split.held_out_tracks:
+        told["--val-split"] = chosen.held_out[-1]
     return f"{cli.command('train')} " + " ".join(
         f"{flag} {shlex.quote(str(value))}" for flag, value in told.items() if value is not None)
 

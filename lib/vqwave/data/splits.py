@@ -13,7 +13,7 @@ from pathlib import Path
 from .. import config
 from ..config import Split
 from ..errors import UserError
-from ..files import atomic_write, printable
+from ..files import atomic_write, make_folder, printable
 from . import manifest
 
 
@@ -54,31 +54,28 @@ def track_name(track: manifest.Track) -> str:
     return Path(Path(track.source).name).stem
 
 
-def recorded(folder, tracks: list[manifest.Track]) -> Split | None:
-    """What a training into a folder holds out, as far as it is among the tracks; None where it
-    wrote nothing down, or all of that is of other music.
+def recorded(folder, tracks: list[manifest.Track]) -> tuple[Split, list[str]] | None:
+    """What a training into a folder holds out: as far as it is among the tracks, and what is not.
+    None where it wrote nothing down, or held nothing out.
     """
     path = Path(folder) / FILE
-    if not path.is_file():
+    found = read_split(path) if path.is_file() else Split()
+    if not found.held_out_tracks:
         return None
-    found = read_split(path)
-    gone = set(missing(tracks, found.held_out_tracks))
-    if gone >= set(found.held_out_tracks):
-        return None
+    gone = missing(tracks, found.held_out_tracks)
     return config.replace(found, **{side: tuple(name for name in getattr(found, side)
                                                 if name not in gone)
-                                    for side in ("validation", "test", "fresh", "excluded")})
+                                    for side in ("validation", "test", "fresh", "excluded")}), gone
 
 
-def record(folder, tracks: list[manifest.Track], sides: float | Split, seed: int):
-    """Write down what a training into a folder holds out, where it is anything: tracks that come
-    later change nothing of it.
+def record(folder, split: Split):
+    """Write down what a training into a folder holds out: tracks that come later change nothing of
+    it.
     """
-    found = by_name(tracks, sides, seed)
-    path = Path(folder) / FILE
-    if found.held_out_tracks and not (path.is_file() and read_split(path) == found):
+    path = make_folder(folder) / FILE
+    if not (path.is_file() and read_split(path) == split):
         with atomic_write(path) as f:
-            f.write(config.dump_yaml(config.to_dict(found)).encode())
+            f.write(config.dump_yaml(config.to_dict(split)).encode())
 
 
 def names(track: manifest.Track) -> tuple[str, ...]:
@@ -99,12 +96,18 @@ def missing(tracks: list[manifest.Track], wanted: Iterable[str]) -> list[str]:
     return [name for name in wanted if name not in known]
 
 
-def by_name(tracks: list[manifest.Track], sides: float | Split, seed: int) -> Split:
-    """The same sides by name: tracks that come later leave them as they are."""
-    if isinstance(sides, Split):
-        return sides
-    _, held_out = split(tracks, sides, seed)
-    return Split(validation=tuple(_told(track) for track in held_out))
+def draw(tracks: list[manifest.Track], share: float, seed: int, known: Collection[str] = ()
+         ) -> Split:
+    """A share of the hours by name. known: the first digits of the sha256 of tracks that a model
+    which is to learn knows already: others are held out in place of them, where there are any.
+    """
+    new = [track for track in tracks if track.sha256[:16] not in known]
+    if not new or len(new) == len(tracks):
+        new, part = tracks, share
+    else:
+        hours = sum(track.samples for track in new)
+        part = min(0.5, share * sum(track.samples for track in tracks) / hours)
+    return Split(validation=tuple(_told(track) for track in split(new, part, seed)[1]))
 
 
 def _told(track: manifest.Track) -> str:

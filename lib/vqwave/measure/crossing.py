@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import machine, metrics, plots, weights
+from ..config import DataConfig
 from ..data import audio, labels, manifest
 from ..data.splits import read_split, track_name
 from ..errors import UserError
@@ -104,7 +105,8 @@ class Corpus:
         Raises:
             UserError: the split leaves none.
         """
-        (_, held_out), spans = summary.sides_of(data_dir, read_split(split), 0, final)
+        (_, held_out), spans = summary.sides_of(data_dir, read_split(split), 0,
+                                                DataConfig().trim_silence, final)
         if not held_out:
             raise UserError(f"{split}: holds no track out to measure codecs on")
         return cls(Path(data_dir).resolve().name, Path(data_dir), held_out, spans)
@@ -321,9 +323,8 @@ def _walk(codec, begin, end, label, steps: int = 10) -> list[float]:
 
 
 def _known(found: weights.WeightSet, corpus: Corpus) -> list[str] | None:
-    heard = found.record.get("tracks")
-    return None if heard is None else sorted(track_name(track) for track in corpus.tracks
-                                             if track.sha256[:16] in set(heard))
+    known = serving.known(found, corpus.tracks)
+    return None if known is None else sorted(known)
 
 
 def section(kind: Section, rows: Sequence[dict], corpora: Sequence[Corpus], command: str = "",

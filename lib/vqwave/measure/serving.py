@@ -175,13 +175,6 @@ def known(found: weights.WeightSet, tracks: Iterable[manifest.Track]) -> list[st
     return None if met is None else [splits.track_name(t) for t in tracks if t.sha256[:16] in met]
 
 
-def unheard(found: weights.WeightSet, tracks: Iterable[manifest.Track]) -> list[str]:
-    """The names of those of `tracks` that a model was not trained on, as far as its record tells.
-    """
-    met = found.met
-    return [] if met is None else [splits.track_name(t) for t in tracks if t.sha256[:16] not in met]
-
-
 def overlaps(sets: Iterable[weights.WeightSet], held_out: Sequence[manifest.Track]) -> list[str]:
     """A line for each model that knows some of the tracks that are held out; see `known`."""
     return [f"{found.name}{'' if isinstance(found.config, CodecConfig) else ', or its codec,'} was "

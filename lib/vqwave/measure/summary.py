@@ -111,7 +111,8 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
         made.codecs.append(serving.judged(music.weight_set(music.chain.codecs[x]),
                                           serving.measure(music.codec(x), sounds, embed)))
         generator = music.weight_set(music.chain.generator(x))
-        made.generators.append(learnt(generator) | {"unheard": serving.unheard(generator, train)})
+        made.generators.append(learnt(generator) | {
+            "unheard": [splits.track_name(track) for track in generator.unheard(train)]})
     seconds = 60 * minutes / len(SEEDS)
     generated = {}
     for done, seed in enumerate(SEEDS):

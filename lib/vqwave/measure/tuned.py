@@ -91,6 +91,12 @@ def _from_nothing(folder, model: str) -> dict:
     return row
 
 
+def _epochs(row: dict) -> str:
+    """`2 of 5, 18 planned`, as far as it is known."""
+    return (str(row["epoch"]) + f" of {row['epochs']}" * bool(row["epochs"])
+            + f", {row['planned']} planned" * bool(row["planned"]))
+
+
 def section(made: Summary, name: str, run: dict, scratch_dir=None, command: str = "",
             targets: tuple[Target, ...] = FIGURES) -> str:
     """The Markdown of `measure`d music and the training that it came from.
@@ -126,8 +132,7 @@ def section(made: Summary, name: str, run: dict, scratch_dir=None, command: str 
     head: tuple[str, ...] = ("generator", "bits a frame before", "after", "epoch")
     if scratch:
         head += ("from nothing", "its best epoch")
-        rows = [(*row, bits(other["bits"]), f"{other['epoch']} of {other['epochs']}"
-                 + (f", {other['planned']} planned" if other["planned"] else ""))
+        rows = [(*row, bits(other["bits"]), _epochs(other))
                 for row, other in zip(rows, scratch, strict=True)]
     page.add(*table(head, rows))
     whole = [name for name, one in (run["verdicts"] or {}).items()

@@ -83,8 +83,10 @@ class VQWave:
         """
         level = self.ending(level)
         names = self._generators_of(x for x in self.chain.sizes if x >= level)
-        engines.check_chain(self.weight_set(self.chain.codecs[level]),
-                            [self.weight_set(name) for name in names])
+        codec, generators = (self.weight_set(self.chain.codecs[level]),
+                             [self.weight_set(name) for name in names])
+        engines.check_chain(codec, generators)
+        engines.check_learnt([codec], generators)
         return self.codec(level), [self._load(name, engines.load_generator) for name in names]
 
     def pitches(self, level: int) -> np.ndarray | None:
@@ -318,6 +320,10 @@ class VQWave:
         names = self._generators_of(x for x in self.chain.sizes if level <= x < top)
         generators = [self.weight_set(name) for name in names]
         engines.check_chain(codec, generators, varied.level if varied else 0)
+        given = ([varied.level] if varied else [] if begin is None
+                 else [x for x in self.chain.sizes if x > level])
+        engines.check_learnt([codec, *(self.weight_set(self.chain.codecs[x]) for x in given)],
+                             generators)
         configs = [g.config for g in generators]
         sampling = check_guidance(configs, sampling_per_level(configs, sampling))
         chosen = check_chosen(configs, chosen, batch or 1, self.default_choice)
@@ -429,24 +435,8 @@ class VQWave:
             if expected is not None and one.config.level != expected:
                 raise UserError(f"{name} is of level {one.config.level}, but the chain has it at "
                                 f"level {expected}")
-            self._check_learnt(one)
             self._sets[name] = one
         return self._sets[name]
-
-    def _check_learnt(self, found: weights.WeightSet):
-        """Raises `UserError` where a generator has learnt the codes of another run than the codec
-        is of that lies here: codes mean something else then. A later step changes them little.
-        """
-        codec = self.chain.codecs.get(found.config.level)
-        learnt = (found.record.get("codecs") or {}).get(codec)
-        if not learnt:
-            return
-        there = self.weight_set(codec)
-        runs = {name.rpartition(":")[0] for name in (learnt, there.codes_id)}
-        if len(runs - {""}) > 1:  # a set of an older program names none
-            raise UserError(f"{found.name} in {found.folder} has learnt the codes of another "
-                            f"{codec} than the one in {there.folder}; it plays with that one, or "
-                            f"once it is trained on these")
 
     def _find(self, folder, name, epoch) -> weights.WeightSet:
         return (weights.find(folder, name, epoch) if self.preset is None

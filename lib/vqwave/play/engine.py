@@ -83,6 +83,31 @@ def check_codec(generator, codec):
                         f"but {ours.name} makes {_frame(ours)} of level {ours.level}")
 
 
+def check_learnt(codecs, generators):
+    """Raises `UserError` where generators have learnt the codes of other runs than the codecs are
+    of that they play with, or than one another: codes mean something else then.
+
+    A later step of a run changes its codes little; sets of older programs name no run.
+
+    Args:
+        codecs, generators: the `WeightSet`s; of codecs those alone that decode, or encode what a
+            piece begins with.
+    """
+    known = {found.name: (_run(found.codes_id), f"the one in {found.folder}") for found in codecs}
+    for found in generators:
+        for name, codes_id in (found.record.get("codecs") or {}).items():
+            run, whose = known.setdefault(name, (_run(codes_id), f"that of {found.name}"))
+            if run and _run(codes_id) not in ("", run):
+                raise UserError(f"{found.name} in {found.folder} has learnt the codes of another "
+                                f"{name} than {whose}; it plays with that one, or once it is "
+                                f"trained on these")
+
+
+def _run(codes_id: str) -> str:
+    """The run that codes are of; "" where a set does not say."""
+    return codes_id.rpartition(":")[0]
+
+
 def check_source(below, above):
     """The generator `below` reads what `above`, a codec or generator, makes. Raises `UserError`
     with both sides.

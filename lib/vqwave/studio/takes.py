@@ -1170,8 +1170,11 @@ def sweep_folders():
 
 
 def plays(folder) -> bool:
-    """Whether a folder, which need not be there, holds generators of the top level."""
-    return str(folder) in _folders([folder])[0]
+    """Whether a folder, which need not be there, holds the generators of all levels that play."""
+    path = weights.find_folder(folder, weights.GENERATORS)
+    chain = weights.chain(path)
+    return chain.plays and all(weights.holds(path, [chain.generator(level)])
+                               for level in chain.sizes if level >= chain.ending)
 
 
 def _folders(named) -> tuple[dict[str, Path], dict[str, Path]]:

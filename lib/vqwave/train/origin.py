@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from .. import config, weights
-from ..config import ChainConfig, Labels, TrainingConfig
+from ..config import ChainConfig, Labels, Split, TrainingConfig
 from ..data import silence
 from ..errors import UserError
 from ..files import atomic_write, make_folder, printable
@@ -54,8 +54,8 @@ class Amount:
     held_out_hours: float
 
     @classmethod
-    def of(cls, data_dir, split, seed: int, trim_silence: float | None, say=None) -> Amount:
-        """Of a data folder with the split, seed and `trim_silence` of its trainings.
+    def of(cls, data_dir, split: Split, trim_silence: float | None, say=None) -> Amount:
+        """Of a data folder with the split and `trim_silence` of its trainings.
 
         Args:
             say: a `progress.Reporter`, told of what is left out.
@@ -63,7 +63,7 @@ class Amount:
         Raises:
             UserError: nothing sounds in it.
         """
-        sides, spans = silence.read_sides(data_dir, split, seed, trim_silence,
+        sides, spans = silence.read_sides(data_dir, split, 0, trim_silence,
                                           say or QuietReporter())
         hours = [sum((spans[t.file][1] - spans[t.file][0]) / t.sample_rate for t in side) / 3600
                  for side in sides]
@@ -123,6 +123,11 @@ class Origin:
     def trim_silence(self) -> float | None:
         """How much silence is left at the ends of tracks: as what begins the chain was trained."""
         return self.set_of(self.chain.generator(self.chain.top)).trim_silence
+
+    @property
+    def known(self) -> set[str]:
+        """Of the tracks that the top generator, or its codec, was trained on: see `met`."""
+        return self.set_of(self.chain.generator(self.chain.top)).met or set()
 
     def labels_of(self, generator: str) -> Labels | None:
         """What a generator of the chain is told of labels; None: nothing."""

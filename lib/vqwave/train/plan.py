@@ -223,11 +223,15 @@ class Plan:
                    self.promised.get(stage.key, 0.0) * self.hours * 3600)
 
     def promise(self):
-        """Share the hours out over the stages that were not planned yet."""
-        if self.hours:
-            todo = self.open_stages
-            self.promised |= {stage.key: round(self.seconds(stage, todo) / (3600 * self.hours), 4)
-                              for stage in todo if stage.key not in self.promised}
+        """Share out what the finished stages left of the hours, where a stage is new."""
+        todo = self.open_stages
+        if not self.hours or all(stage.key in self.promised for stage in todo):
+            return
+        used = (sum(self.promised.get(key, 0.0) for key in self.finished) if self.promised
+                else self.spent / (3600 * self.hours))
+        for stage in todo:
+            self.promised[stage.key] = round(
+                max(0.0, 1 - used) * stage.share / sum(other.share for other in todo), 4)
 
     def command(self, stage: PlannedTraining, seconds: float | None = None) -> list[str]:
         """The command line of one training."""
@@ -247,8 +251,7 @@ class Plan:
             command += ["--transpose", str(self.transpose)] if self.transpose is not None else []
             command += ["--gain", str(self.gain)] if self.gain is not None else []
             command += ["--scheduler", self.scheduler] if self.scheduler else []
-        if self.split_file.is_file():  # in place of a share that `extra` may name
-            command += ["--val-split", str(self.split_file)]
+        command += self.held_out  # in place of a share that `extra` may name
         command += ["--label", self.label] if self.label and self._is_told(stage) else []
         command += ["--input-length", str(self.input_length)] if self.input_length else []
         if self.hours:
@@ -264,40 +267,44 @@ class Plan:
 
     @property
     def held_out(self) -> list[str]:
-        """The options by which other commands know which tracks the trainings hold out."""
-        if self.split_file.is_file():
-            return ["--val-split", str(self.split_file)]
-        split, seed = self.split
-        return ["--val-split", f"{split:g}", "--split-seed", str(seed)]
+        """The option by which trainings and other commands know which tracks are held out."""
+        return ["--val-split", str(self.output_dir / splits.FILE)]
 
     @functools.cached_property
-    def split(self) -> tuple[float | config.Split, int]:
-        """What is held out, and the seed of the draw: see `splits.split`. A share is drawn once.
+    def split(self) -> config.Split:
+        """What is held out: as `--val-split` names it, or a share, which is drawn once."""
+        return self._find_split(lambda line: None)
 
-        Raises:
-            UserError: what is held out so far is of other music.
-        """
+    def keep_split(self, say: Callable[[str], None]):
+        """Write down what is held out, and say where that is not what was asked for."""
+        self.split = self._find_split(say)
+        # Every process that trains: each reads it, and all write the same.
+        splits.record(self.output_dir, self.split)
+
+    def _find_split(self, say) -> config.Split:
         asked = self.settings
         split = (config.DataConfig().split if asked.val_split is None
                  else options.parse_split(asked.val_split))
+        if isinstance(split, config.Split):
+            return split
+        tracks, path = manifest.read(self.data_dir), self.output_dir / splits.FILE
+        kept, gone = splits.recorded(self.output_dir, tracks) or (None, [])
+        if kept and not kept.held_out_tracks:
+            raise UserError(f"{path}: none of the tracks that are held out is in {self.data_dir}; "
+                            f"use another --output-dir, or remove that file and others are")
+        if gone:
+            say(f"{len(gone)} of the tracks that were held out are not in {self.data_dir} any "
+                f"more, such as {printable(gone[0])}")
+        if kept and asked.val_split is not None:
+            say(f"--val-split {split:g}: what was drawn before is held out still ({path})")
         seed = config.TrainingConfig().seed if asked.seed is None else asked.seed
-        if isinstance(split, config.Split) or not self.split_file.is_file():
-            return split, seed
-        kept = splits.recorded(self.output_dir, manifest.read(self.data_dir))
-        if kept is None:
-            raise UserError(f"{self.split_file}: none of the tracks that are held out is in "
-                            f"{self.data_dir}: it is of other music; use another --output-dir")
-        return kept, seed
-
-    @property
-    def split_file(self) -> Path:
-        """Where what is held out is written down, if anything is."""
-        return self.output_dir / splits.FILE
+        known = self.origin.known if self.origin else ()
+        return kept or splits.draw(tracks, split, seed, known)
 
     @functools.cached_property
     def amount(self) -> Amount:
         """How much music there is."""
-        return Amount.of(self.data_dir, *self.split, self.origin.trim_silence)
+        return Amount.of(self.data_dir, self.split, self.origin.trim_silence)
 
     @property
     def network(self) -> list[str]:
@@ -416,7 +423,7 @@ def _read_labels(plan: Plan, tracks) -> tuple[str, ...]:
     """The labels of the tracks that train. Raises `UserError` where they say none, or what the plan
     begins with knows labels of another kind.
     """
-    names = labels.vocabulary(splits.split(tracks, *plan.split)[0], plan.label)
+    names = labels.vocabulary(splits.split(tracks, plan.split, seed=0)[0], plan.label)
     for name in plan.chain.generators.values() if plan.origin else ():
         there = plan.origin.labels_of(name)
         if there and there.of != plan.label:
@@ -456,8 +463,7 @@ def run(plan: Plan, say: Callable[[str], None] = print):
     amount = plan.amount if plan.origin else None  # also where nothing sounds, that is said now
     try:
         plan.write()
-        if replicas.is_first():
-            splits.record(plan.output_dir, tracks, *plan.split)
+        plan.keep_split(say)
         if plan.origin:
             plan.origin.adopt(plan.chain, plan.output_dir, amount, plan.anew)
         elif replicas.is_first():
@@ -477,6 +483,7 @@ def run(plan: Plan, say: Callable[[str], None] = print):
         for stage in plan.stages:
             if stage not in todo:  # the others promote themselves at their end
                 say(weights.promote(plan.output_dir, stage.name))
+    code = None
     with Listener(plan) as listener:
         while todo := plan.open_stages:
             stage, seconds, length = todo[0], None, ""
@@ -498,7 +505,8 @@ def run(plan: Plan, say: Callable[[str], None] = print):
             # Codecs before the generators change nothing that somebody waits to hear.
             if stage.role == "generator" or all(one.role == "codec" for one in todo):
                 listener.listen()
-        listener.listen()  # which a run that was stopped may have left open
+        if code is None and (plan.heard or plan.first_music is None):
+            listener.listen()  # which the run before was stopped in
     if plan.report and plan.chain.plays and replicas.is_first():
         say(f"== {REPORT}")
         # What was trained stands, whatever the page lacks.
@@ -603,19 +611,18 @@ def describe(plan: Plan, told: tuple[str, ...], say: Callable[[str], None] = pri
 def _describe_added(plan: Plan, say):
     """Say which tracks came after generators had been trained: these learn them no more."""
     done = [stage.name for stage in plan.stages
-            if stage.role == "generator" and stage not in plan.open_stages]
+            if stage.role == "generator" and stage not in plan.open_stages
+            and weights.tags(plan.output_dir, stage.name)]
     if not done:
         return
-    (train, _), _ = silence.read_sides(plan.data_dir, *plan.split,
+    (train, _), _ = silence.read_sides(plan.data_dir, plan.split, 0,
                                        config.preset(plan.preset).data.trim_silence,
                                        QuietReporter())
     for name in done:
-        met = weights.find(plan.output_dir, name).met
-        new = [] if met is None else [splits.track_name(t) for t in train
-                                      if t.sha256[:16] not in met]
-        if new:
+        if new := weights.find(plan.output_dir, name).unheard(train):
             say(f"  {name} was not trained on {len(new)} of the {len(train)} tracks, such as "
-                f"{printable(new[0])}: what is told in the end begins a training that learns them")
+                f"{printable(splits.track_name(new[0]))}: what is told in the end begins a "
+                f"training that learns them")
 
 
 def _at_most(plan: Plan) -> str:
