@@ -99,15 +99,13 @@ def missing(tracks: list[manifest.Track], wanted: Iterable[str]) -> list[str]:
 def draw(tracks: list[manifest.Track], share: float, seed: int, known: Collection[str] = ()
          ) -> Split:
     """A share of the hours by name. known: the first digits of the sha256 of tracks that a model
-    which is to learn knows already: others are held out in place of them, where there are any.
+    which is to learn knows already: of the others are held out, where there are two or more.
     """
     new = [track for track in tracks if track.sha256[:16] not in known]
-    if not new or len(new) == len(tracks):
-        new, part = tracks, share
-    else:
-        hours = sum(track.samples for track in new)
-        part = min(0.5, share * sum(track.samples for track in tracks) / hours)
-    return Split(validation=tuple(_told(track) for track in split(new, part, seed)[1]))
+    among = new if len(new) > 1 else tracks
+    wanted, there = (sum(track.samples for track in some) for some in (tracks, among))
+    part = share if among == tracks else min(0.5, share * wanted / there)
+    return Split(validation=tuple(_told(track) for track in split(among, part, seed)[1]))
 
 
 def _told(track: manifest.Track) -> str:
