@@ -70,7 +70,7 @@ def test_whatever_asks_for_codes_is_refused_by_name(trained, tmp_path):
                 lambda: vae.generate(seconds=1)):
         with pytest.raises(UserError, match=REFUSED):
             ask()
-    with pytest.raises(UserError, match="keep is 512; it must be one of"):
+    with pytest.raises(UserError, match="this chain has 512x alone"):
         vae.source(sound, 512)
     with pytest.raises(UserError, match="generator_512 needs codes, but vqvae_512 has a quantizer "
                                         "of gaussian, which makes none"):
