@@ -105,7 +105,7 @@ own() {
 scratch() {
     local folder=weights/${name}_own generators generator minutes
     [ -f "$folder/chain.yml" ] || fail "$folder: holds no chain; the step before this one is own"
-    generators=$(python -c "from vqwave import weights; print(*weights.chain('$folder').generators.values())")
+    generators=$(python -c "from vqwave.io import weights; print(*weights.chain('$folder').generators.values())")
     minutes=$(awk -v hours="${asked:-8}" -v models="$(wc -w <<< "$generators")" 'BEGIN { print 60 * hours / models }')
     for generator in $generators; do
         say "training $generator from nothing"

@@ -8,7 +8,7 @@ import numpy as np
 import yaml
 
 from vqwave import config as configs
-from vqwave import weights
+from vqwave.io import weights
 from vqwave.nn.codec import VQVAE
 from vqwave.nn.generator import Generator
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from vqwave import config as configs
-from vqwave import weights
+from vqwave.io import weights
 
 # With `pytest -n` each process has cores of its own: on shared ones the threads of several
 # TensorFlows wait for each other.

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from vqwave.data import audio, manifest
+from vqwave.io import audio, manifest
 from vqwave.progress import QuietReporter
 
 

@@ -33,10 +33,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prepared import data_folder, music
 
-from vqwave import cli, files, weights
+from vqwave import cli
 from vqwave import config as configs
-from vqwave.data import audio, manifest, splits
 from vqwave.errors import UserError
+from vqwave.io import audio, files, manifest, splits, weights
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 LEVELS = configs.preset("tiny").chain.sizes

@@ -136,8 +136,8 @@ def test_every_command_finds_what_ships_from_anywhere(capsys, tmp_path, monkeypa
     """
     from prepared import data_folder, music
 
-    from vqwave import weights
-    from vqwave.files import CHECKOUT
+    from vqwave.io import weights
+    from vqwave.io.files import CHECKOUT
 
     if not weights.tags(CHECKOUT / weights.CODECS, "vqvae_512"):
         pytest.skip("no weights ship here")

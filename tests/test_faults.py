@@ -22,9 +22,8 @@ from commands import SCRIPTS, Command, done, every_step_is_saved, stages_are_for
 from encoded import encode
 from prepared import data_folder, music
 
-from vqwave import weights
-from vqwave.data import manifest
 from vqwave.errors import UserError
+from vqwave.io import manifest, weights
 
 CODEC, GENERATOR = "vqvae_512", "generator_512"
 STEPS = 6  # in epochs of 2

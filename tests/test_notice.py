@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from vqwave.data.audio import AUDIO_SUFFIXES
+from vqwave.io.audio import AUDIO_SUFFIXES
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTICE = (ROOT / "NOTICE").read_text(encoding="utf-8")

@@ -304,7 +304,7 @@ def test_the_codes_of_the_levels_are_drawn_with_and_without_the_sound(tmp_path, 
 
 
 def test_a_codec_s_shades_are_those_of_its_codebook(tiny_weights):
-    from vqwave import weights
+    from vqwave.io import weights
     from vqwave.play import engine
 
     codec = engine.load_codec(weights.find(tiny_weights.codecs, "vqvae_512"))

@@ -15,8 +15,8 @@ from parsed import unknown
 from prepared import music
 
 from vqwave.config import preset, replace
-from vqwave.data import audio, splits
-from vqwave.measure import report, tuned
+from vqwave.io import audio, splits
+from vqwave.report import report, tuned
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = sorted(path.parent.name for path in (ROOT / "recipes").glob("*/run.sh"))

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import vqwave
-from vqwave import config, weights
+from vqwave import config
 from vqwave.errors import UserError
-from vqwave.measure.parts.health import ailments, vitals
+from vqwave.io import weights
+from vqwave.report.parts.health import ailments, vitals
 
 ROOT = Path(__file__).parent.parent
 CODECS, GENERATORS = ROOT / weights.CODECS, ROOT / weights.GENERATORS

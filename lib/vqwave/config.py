@@ -24,8 +24,8 @@ import yaml
 from pydantic import Field
 from pydantic_core import PydanticKnownError
 
+from .dsp.metrics import empty_mel_filters
 from .errors import UserError
-from .metrics import empty_mel_filters
 
 SCHEMA = 2
 """The version of the YAML files that this program writes; `upgrade` reads the one before."""

@@ -21,9 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
-from . import metrics
+from .dsp import metrics
 from .errors import UserError
-from .files import atomic_write, printable, reason
+from .io.files import atomic_write, printable, reason
 
 SUFFIXES = (".png", ".svg")
 COLUMNS = 1200

@@ -2,7 +2,7 @@
 
 Who writes them, on a machine on which all is well: TensorFlow, as it is imported (oneDNN's notice,
 the driver that it looked for; TF_CPP_MIN_LOG_LEVEL counts from later on); tf2onnx, of the Erfc that
-`play/export.py` replaces; ALSA, dozens of lines for each card that is not there, whenever PortAudio
+`onnx/export.py` replaces; ALSA, dozens of lines for each card that is not there, whenever PortAudio
 looks for devices. Written while a bar or a piece's status is on the screen they would tear it, and
 a command's errors are one line of stderr.
 """

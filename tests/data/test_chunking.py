@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from vqwave import config as configs
-from vqwave import weights
 from vqwave.data import chunking
+from vqwave.io import weights
 from vqwave.nn.codec import VQVAE, load_codec
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from prepared import Told, data_folder, music
 
-from vqwave import weights
-from vqwave.data import audio, chunking, codes, manifest
+from vqwave.data import chunking, codes
 from vqwave.data.codes import OFFSET_STEP, Variant
 from vqwave.data.windows import CodeTrack
+from vqwave.io import audio, manifest, weights
 from vqwave.nn.codec import load_codec, load_encoder
 
 NAME = "vqvae_32"

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from prepared import data_folder
 
-from vqwave.data import audio, loudness
+from vqwave.data import loudness
 from vqwave.data.codes import CodeTrack
+from vqwave.io import audio
 
 LEVEL = 512
 PART = 20 * LEVEL

@@ -4,9 +4,9 @@ import pytest
 from prepared import music
 
 from vqwave.config import Labels
-from vqwave.data import audio, labels, manifest
-from vqwave.data.manifest import TAGS, Track
 from vqwave.errors import UserError
+from vqwave.io import audio, labels, manifest
+from vqwave.io.manifest import TAGS, Track
 
 
 def track(source, **tags):

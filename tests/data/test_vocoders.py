@@ -7,8 +7,9 @@ import pytest
 from prepared import music
 
 from vqwave import config as configs
-from vqwave import metrics, weights
 from vqwave.data import vocoders
+from vqwave.dsp import metrics
+from vqwave.io import weights
 from vqwave.nn.codec import VQVAE
 from vqwave.nn.frontends import FRONT_ENDS
 from vqwave.play import engine

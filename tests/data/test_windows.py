@@ -9,9 +9,9 @@ import pytest
 from prepared import data_folder, music
 
 from vqwave import config as configs
-from vqwave.data import audio, manifest, splits
 from vqwave.data.windows import AudioWindows, Changes, CodeTrack, CodeWindows, Sampler
 from vqwave.errors import UserError
+from vqwave.io import audio, manifest, splits
 
 LENGTH = 2048
 

@@ -14,8 +14,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import keras
 from prepared import data_folder, music
 
-from vqwave import config, weights
+from vqwave import config
 from vqwave.errors import Interrupted
+from vqwave.io import weights
 from vqwave.progress import Reporter
 from vqwave.train import callbacks, training
 from vqwave.train.options import RunOptions

@@ -14,8 +14,9 @@ from commands import done, stages_are_forked
 from encoded import encode
 from prepared import music
 
-from vqwave import cli, weights
+from vqwave import cli
 from vqwave import config as configs
+from vqwave.io import weights
 
 PRESETS = sorted((Path(__file__).parents[1] / "presets").glob("*.yml"))
 

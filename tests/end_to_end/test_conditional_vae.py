@@ -10,13 +10,14 @@ import pytest
 import soundfile
 from prepared import Told, data_folder, music
 
-from vqwave import cli, weights
+from vqwave import cli
 from vqwave import config as configs
 from vqwave.config import ChainConfig, ChainLevel, DataConfig, TrainingConfig
-from vqwave.data import manifest, windows
+from vqwave.data import windows
 from vqwave.errors import UserError
-from vqwave.measure import serving
+from vqwave.io import manifest, weights
 from vqwave.play import engine, latents
+from vqwave.report import serving
 from vqwave.train import plan, training
 from vqwave.train.options import RunOptions, with_labels
 

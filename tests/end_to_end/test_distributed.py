@@ -16,7 +16,8 @@ import pytest
 from apart import assert_apart
 from prepared import data_folder, music
 
-from vqwave import config, files
+from vqwave import config
+from vqwave.io import files
 from vqwave.train.record import RunState
 
 pytest.importorskip("jax")

@@ -13,8 +13,9 @@ from encoded import encode
 from prepared import music
 from smaller import smaller
 
-from vqwave import cli, weights
+from vqwave import cli
 from vqwave import config as configs
+from vqwave.io import weights
 from vqwave.progress import QuietReporter
 from vqwave.train import training
 from vqwave.train.options import RunOptions

@@ -11,10 +11,11 @@ import pytest
 import soundfile
 from prepared import data_folder, music
 
-from vqwave import cli, weights
+from vqwave import cli
 from vqwave import config as configs
 from vqwave.config import ChainConfig, ChainLevel, DataConfig, TrainingConfig
 from vqwave.errors import UserError
+from vqwave.io import weights
 from vqwave.play import api, engine
 from vqwave.progress import QuietReporter
 from vqwave.train import training

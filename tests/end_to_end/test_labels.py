@@ -12,15 +12,13 @@ import pytest
 from kinds import one_more
 from prepared import data_folder, music
 
-from vqwave import cli, weights
+from vqwave import cli
 from vqwave import config as configs
 from vqwave.commands import generate
 from vqwave.config import ConditionConfig, DataConfig, GeneratorConfig, TrainingConfig
-from vqwave.data import audio, manifest, windows
+from vqwave.data import windows
 from vqwave.errors import UserError
-from vqwave.measure import benchmark, scoring
-from vqwave.measure.evaluation import Evaluation, Extent, Setting
-from vqwave.measure.parts import generators
+from vqwave.io import audio, manifest, weights
 from vqwave.nn import generator as nn_generator
 from vqwave.nn.conditions import CONDITIONS
 from vqwave.play import api, engine
@@ -28,6 +26,9 @@ from vqwave.play import conditions as feeds
 from vqwave.play.parallel import Windows
 from vqwave.play.stream import Stream
 from vqwave.progress import QuietReporter
+from vqwave.report import benchmark, scoring
+from vqwave.report.evaluation import Evaluation, Extent, Setting
+from vqwave.report.parts import generators
 from vqwave.train import training
 from vqwave.train.options import RunOptions
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from prepared import music
 
-from vqwave.data import audio, manifest
+from vqwave.io import audio, manifest
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train_vqvae.py"
 TRACKS, BYTES = 200, 100_000_000

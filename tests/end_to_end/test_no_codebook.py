@@ -12,10 +12,11 @@ from keras import ops
 from kinds import one_more
 from prepared import data_folder, music
 
-from vqwave import cli, plots, weights
+from vqwave import cli, plots
 from vqwave import config as configs
 from vqwave.commands import plot
 from vqwave.config import CodecConfig, DataConfig, QuantizerConfig, TrainingConfig
+from vqwave.io import weights
 from vqwave.nn.quantizers import QUANTIZERS
 from vqwave.play import api, engine
 from vqwave.progress import QuietReporter

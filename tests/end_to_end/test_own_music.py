@@ -12,8 +12,7 @@ from encoded import encode, tone
 from prepared import data_folder, music
 
 from vqwave import config as configs
-from vqwave import weights
-from vqwave.data import manifest
+from vqwave.io import manifest, weights
 
 TINY = configs.preset("tiny")
 RATE = 22050
@@ -22,7 +21,7 @@ RATE = 22050
 def no_network():
     """A setting: distances are left out, and no stage imports TensorFlow anew."""
     stages_are_forked()
-    from vqwave.measure import serving
+    from vqwave.report import serving
 
     serving.load_embedder = lambda musicnn=None, say=print: None
 

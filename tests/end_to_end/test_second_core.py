@@ -12,15 +12,15 @@ from kinds import one_more
 from prepared import data_folder, music
 
 from vqwave import config as configs
-from vqwave import weights
 from vqwave.config import CoreConfig, DataConfig, GeneratorConfig, TrainingConfig
-from vqwave.data import manifest
-from vqwave.measure import benchmark
+from vqwave.io import manifest, weights
 from vqwave.nn.conditions import FrameEmbedding
 from vqwave.nn.cores import CORES
-from vqwave.play import engine, loops
+from vqwave.onnx import loops
+from vqwave.play import engine
 from vqwave.play.stream import Stream
 from vqwave.progress import QuietReporter
+from vqwave.report import benchmark
 from vqwave.train import training
 from vqwave.train.options import RunOptions
 

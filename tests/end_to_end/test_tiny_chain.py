@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from vqwave import cli
-from vqwave.data import manifest
+from vqwave.io import manifest
 
 
 def run(script, *argv):

@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 from prepared import Told, data_folder
 
-from vqwave import cli, weights
+from vqwave import cli
 from vqwave import config as configs
 from vqwave.commands import generate, train, train_generator
 from vqwave.config import DataConfig, TrainingConfig
-from vqwave.data import manifest
+from vqwave.dsp.metrics import bits
 from vqwave.errors import UserError
-from vqwave.measure import fad, report, scoring
-from vqwave.measure.evaluation import Evaluation, Extent, Setting
-from vqwave.measure.parts import generators, labels
-from vqwave.measure.parts.part import Gallery, Page
-from vqwave.metrics import bits
+from vqwave.io import manifest, weights
 from vqwave.play import api, engine, listening
+from vqwave.report import fad, report, scoring
+from vqwave.report.evaluation import Evaluation, Extent, Setting
+from vqwave.report.parts import generators, labels
+from vqwave.report.parts.part import Gallery, Page
 from vqwave.train import options, plan, training
 from vqwave.train.options import RunOptions
 

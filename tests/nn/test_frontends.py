@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vqwave import config as configs
-from vqwave import metrics
+from vqwave.dsp import metrics
 from vqwave.nn.frontends import (
     FRONT_ENDS,
     QUALITY,

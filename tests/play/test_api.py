@@ -15,11 +15,10 @@ from whole import whole_as_windows
 
 import vqwave
 from vqwave import config as configs
-from vqwave import weights
 from vqwave.config import Sampling
-from vqwave.data import audio
 from vqwave.errors import UserError
-from vqwave.files import CHECKOUT
+from vqwave.io import audio, weights
+from vqwave.io.files import CHECKOUT
 from vqwave.play import api, engine
 from vqwave.play.stream import Stream, Variation
 

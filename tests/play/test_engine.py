@@ -13,11 +13,12 @@ from scipy import stats
 
 import vqwave
 from vqwave import config as configs
-from vqwave import weights
 from vqwave.config import GeneratorConfig, Sampling
 from vqwave.errors import UserError
+from vqwave.io import weights
 from vqwave.nn import generator as reference_models
-from vqwave.play import bodies, engine, export, loops, sampling
+from vqwave.onnx import bodies, export, loops
+from vqwave.play import engine, sampling
 
 LEVELS = configs.preset("tiny").chain.sizes
 SETTINGS = [Sampling(), Sampling(temperature=0.7, top_k=5), Sampling(top_p=0.6),
@@ -571,7 +572,7 @@ def test_each_book_of_a_residual_codec_adds_to_the_ones_before_it(other_codecs, 
 WARM = """
 import sys
 import numpy as np
-from vqwave import weights
+from vqwave.io import weights
 from vqwave.config import Sampling
 from vqwave.play import engine
 name, codecs, generators = sys.argv[1:]
@@ -606,7 +607,7 @@ def test_a_warm_start_loads_no_tensorflow(tiny_weights, name):
 
 def test_playing_tells_nobody(tiny_weights, tmp_path):
     """ONNX Runtime would leave a device's number and what it means to send in the user's home."""
-    program = "import sys, numpy as np\nfrom vqwave import weights\nfrom vqwave.play import engine\n"
+    program = "import sys, numpy as np\nfrom vqwave.io import weights\nfrom vqwave.play import engine\n"
     program += "codec = engine.load_codec(weights.find(sys.argv[1], 'vqvae_8'))\n"
     program += "codec.decode(np.zeros((1, 8, 1), np.int32))"
     export.cached_graph(weights.find(tiny_weights.codecs, "vqvae_8"), "decode")

@@ -7,8 +7,8 @@ import pytest
 from chains import save_generator
 
 from vqwave import config as configs
-from vqwave import weights
 from vqwave.config import SHARES, Sampling
+from vqwave.io import weights
 from vqwave.nn import generator as models
 from vqwave.play import engine, sampling
 

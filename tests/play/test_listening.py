@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from prepared import data_folder, music
 
-from vqwave import cli, commands, weights
-from vqwave.data import audio, manifest
+from vqwave import cli, commands
 from vqwave.errors import UserError
+from vqwave.io import audio, manifest, weights
 from vqwave.play import api, listening
 
 

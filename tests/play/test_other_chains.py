@@ -13,8 +13,8 @@ from chains import preset, save_chain
 from whole import whole_as_windows
 
 import vqwave
-from vqwave import weights
 from vqwave.config import Sampling
+from vqwave.io import weights
 from vqwave.play import engine
 
 CHAINS = {

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from vqwave.config import CodecConfig
+from vqwave.io.weights import WeightSet
 from vqwave.play import pitches
-from vqwave.weights import WeightSet
 
 RATE, LEVEL, CODES = 22050, 512, 13
 

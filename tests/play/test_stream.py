@@ -14,11 +14,11 @@ from vqwave import config as configs
 from vqwave import machine
 from vqwave.config import CodecConfig, GeneratorConfig, Sampling
 from vqwave.errors import UserError
+from vqwave.io.weights import WeightSet
 from vqwave.play import stream as streaming
 from vqwave.play.engine import CodecEngine
 from vqwave.play.sampling import uniforms
 from vqwave.play.stream import Prompt, Stream, Variation
-from vqwave.weights import WeightSet
 
 LEVELS = configs.preset("tiny").chain.sizes
 BLOCK = 8192

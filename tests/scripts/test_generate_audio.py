@@ -19,8 +19,8 @@ import soundfile
 from encoded import encode
 
 import vqwave
-from vqwave import cli, config, weights
-from vqwave.data import audio
+from vqwave import cli, config
+from vqwave.io import audio, weights
 from vqwave.play import mastering
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "generate_audio.py"

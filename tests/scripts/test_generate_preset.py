@@ -13,10 +13,11 @@ import soundfile
 from smaller import smaller
 
 import vqwave
-from vqwave import cli, commands, weights
+from vqwave import cli, commands
 from vqwave import config as configs
 from vqwave.commands import generate
 from vqwave.errors import UserError
+from vqwave.io import weights
 from vqwave.nn.codec import VQVAE
 
 GENRES = ("blues", "jazz")

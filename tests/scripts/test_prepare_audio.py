@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from encoded import encode, tone
 
-from vqwave.data import audio, manifest
+from vqwave.io import audio, manifest
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "prepare_audio.py"
 

@@ -12,9 +12,10 @@ import pytest
 from encoded import encode
 from prepared import data_folder, music
 
-from vqwave import cli, metrics
+from vqwave import cli
 from vqwave.config import preset
-from vqwave.data import audio
+from vqwave.dsp import metrics
+from vqwave.io import audio
 
 CHAIN = preset("tiny").chain
 LEVELS, RATE = CHAIN.sizes, CHAIN.sample_rate
@@ -167,7 +168,7 @@ def test_what_a_user_can_get_wrong_is_one_line_and_writes_nothing(main, capsys,
 
 def test_a_data_folder_is_judged_by_its_held_out_tracks(main, capsys, tiny_weights, tmp_path,
                                                         monkeypatch):
-    from vqwave.measure import serving
+    from vqwave.report import serving
 
     data_folder(tmp_path / "data", {f"t{i}": music(1.0, i) for i in range(5)})
     shutil.copytree(tiny_weights.codecs, tmp_path / "codecs")

@@ -14,9 +14,10 @@ from pathlib import Path
 import imported
 import pytest
 
-from vqwave import cli, weights
+from vqwave import cli
 from vqwave import config as configs
 from vqwave.errors import Interrupted, UserError
+from vqwave.io import weights
 from vqwave.train import plan
 from vqwave.train.plan import Plan
 

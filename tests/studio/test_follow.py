@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from vqwave import config as configs
-from vqwave import weights
 from vqwave.commands import studio as command
 from vqwave.errors import UserError
+from vqwave.io import weights
 from vqwave.studio import Studio
 
 TINY = configs.preset("tiny")

@@ -26,11 +26,10 @@ from hypothesis import strategies as st
 from prepared import music as tune
 
 import vqwave
-from vqwave import files, metrics, weights
 from vqwave.config import preset, replace
-from vqwave.data import audio
+from vqwave.dsp import metrics, notes
 from vqwave.errors import UserError
-from vqwave.measure import notes
+from vqwave.io import audio, files, weights
 from vqwave.play.render import Finish
 from vqwave.studio import Settings, Studio, pictures, takes, web
 from vqwave.studio import settings as studio_settings
@@ -615,7 +614,7 @@ def test_a_form_of_another_chain_makes_the_piece_that_its_command_line_makes(tin
     """
     import shutil
 
-    from vqwave import weights
+    from vqwave.io import weights
 
     folder = tmp_path / "weights"
     shutil.copytree(tiny_weights.generators, folder)
@@ -814,7 +813,7 @@ def test_only_so_many_recordings_are_kept(studio, tmp_path, monkeypatch):
 def test_folders_and_epochs_that_can_be_chosen_are_found(tiny_weights, tmp_path):
     import shutil
 
-    from vqwave import weights
+    from vqwave.io import weights
 
     shutil.copytree(tiny_weights.generators, tmp_path / "all" / "mine")
     folder = tmp_path / "all" / "mine"

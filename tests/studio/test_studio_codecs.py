@@ -11,10 +11,10 @@ import pytest
 from prepared import music as tune
 from test_studio import refusal, unframed
 
-from vqwave import metrics, weights
 from vqwave.config import ChainConfig, preset, replace
-from vqwave.data import audio
+from vqwave.dsp import metrics
 from vqwave.errors import UserError
+from vqwave.io import audio, weights
 from vqwave.nn.codec import VQVAE
 from vqwave.play import engine
 from vqwave.studio import Studio, pictures

@@ -26,8 +26,8 @@ from prepared import music as tune
 from test_studio_codecs import LABELLED, save
 
 import vqwave
-from vqwave import weights
 from vqwave.config import preset, replace
+from vqwave.io import weights
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [

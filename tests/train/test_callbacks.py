@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from vqwave import config as configs
-from vqwave import weights
 from vqwave.errors import Interrupted, UserError
+from vqwave.io import weights
 from vqwave.nn.generator import Generator
 from vqwave.progress import Reporter
 from vqwave.train import callbacks

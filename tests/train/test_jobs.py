@@ -8,11 +8,11 @@ import pytest
 from prepared import Told, data_folder, music
 
 from vqwave import config as configs
-from vqwave import weights
 from vqwave.config import DataConfig, Split, TrainingConfig
-from vqwave.data import loudness, manifest, windows
+from vqwave.data import loudness, windows
 from vqwave.data.codes import OFFSET_STEP, read_frames
 from vqwave.errors import UserError
+from vqwave.io import manifest, weights
 from vqwave.nn.generator import Generator, load_generator
 from vqwave.progress import QuietReporter
 from vqwave.train.jobs import CodecJob, GeneratorJob

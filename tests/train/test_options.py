@@ -5,8 +5,8 @@ import argparse
 import pytest
 
 from vqwave import config as configs
-from vqwave import files, weights
 from vqwave.errors import UserError
+from vqwave.io import files, weights
 from vqwave.train import options
 from vqwave.train.options import RunOptions
 

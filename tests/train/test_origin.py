@@ -11,12 +11,11 @@ import pytest
 from prepared import data_folder, music
 
 from vqwave import config as configs
-from vqwave import weights
 from vqwave.commands import arguments
 from vqwave.config import TrainingConfig
-from vqwave.data import manifest, splits
 from vqwave.errors import UserError
-from vqwave.measure import tuned
+from vqwave.io import manifest, splits, weights
+from vqwave.report import tuned
 from vqwave.train import origin, plan
 from vqwave.train.origin import Amount, Origin
 

@@ -15,10 +15,10 @@ import pytest
 from prepared import data_folder, music
 
 from vqwave import config as configs
-from vqwave import files, weights
 from vqwave.config import DataConfig, TrainingConfig
 from vqwave.data import loudness
 from vqwave.errors import Interrupted, UserError
+from vqwave.io import files, weights
 from vqwave.nn.codec import load_codec
 from vqwave.nn.generator import Generator, load_generator
 from vqwave.progress import Reporter

@@ -2,11 +2,11 @@
 
 import argparse
 
-from .. import cli, config, weights
+from .. import cli, config
 from ..config import DataConfig, Split, TrainingConfig
-from ..data import manifest, splits
-from ..files import CHECKOUT
-from ..measure import fad
+from ..io import manifest, splits, weights
+from ..io.files import CHECKOUT
+from ..report import fad
 from ..train import options
 
 

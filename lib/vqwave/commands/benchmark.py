@@ -7,10 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from .. import cli, config, progress, weights
+from .. import cli, config, progress
 from ..errors import UserError
-from ..files import make_folder, printable
-from ..measure import benchmark, cores
+from ..io import weights
+from ..io.files import make_folder, printable
+from ..report import benchmark, cores
 from ..train.options import parse_split
 from . import arguments
 

@@ -4,10 +4,11 @@ import argparse
 import json
 import sys
 
-from .. import cli, progress, weights
-from ..files import printable
-from ..measure import evaluation, players, report
+from .. import cli, progress
+from ..io import weights
+from ..io.files import printable
 from ..play import api, engine
+from ..report import evaluation, players, report
 from . import arguments
 
 

@@ -5,11 +5,12 @@ import json
 import sys
 from pathlib import Path
 
-from .. import cli, progress, weights
+from .. import cli, progress
 from ..errors import UserError
-from ..files import CHECKOUT, printable
-from ..measure import crossing, report, serving
+from ..io import weights
+from ..io.files import CHECKOUT, printable
 from ..play import engine
+from ..report import crossing, report, serving
 from . import arguments
 
 

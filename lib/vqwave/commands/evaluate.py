@@ -5,13 +5,13 @@ import json
 import sys
 from pathlib import Path
 
-from .. import cli, config, progress, weights
-from ..data import manifest, splits
-from ..data.splits import read_split
+from .. import cli, config, progress
 from ..errors import UserError
-from ..files import CHECKOUT, printable
-from ..measure import evaluation, report, serving, summary, tuned
+from ..io import manifest, splits, weights
+from ..io.files import CHECKOUT, printable
+from ..io.splits import read_split
 from ..play import api, engine
+from ..report import evaluation, report, serving, summary, tuned
 from . import arguments
 
 MINUTES, PAGE_MINUTES = 10.0, 2.0

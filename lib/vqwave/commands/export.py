@@ -4,10 +4,12 @@
 import argparse
 import sys
 
-from .. import cli, weights
+from .. import cli
 from ..errors import UserError
-from ..files import printable
-from ..play import api, engine, export
+from ..io import weights
+from ..io.files import printable
+from ..onnx import export
+from ..play import api, engine
 from . import arguments
 
 

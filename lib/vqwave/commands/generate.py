@@ -9,10 +9,10 @@ from pathlib import Path
 
 from rich.progress import TextColumn, TimeRemainingColumn
 
-from .. import cli, config, files, progress, weights
-from ..data import audio
+from .. import cli, config, progress
 from ..errors import Interrupted, UserError, signal_handlers
-from ..files import printable
+from ..io import audio, files, weights
+from ..io.files import printable
 from ..play import api, controls, engine, keys, mastering, midi, playback, render
 from . import arguments
 

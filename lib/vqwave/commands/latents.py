@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from .. import cli, plots, weights
-from ..data import audio
+from .. import cli, plots
 from ..errors import UserError
-from ..files import make_folder, printable
+from ..io import audio, weights
+from ..io.files import make_folder, printable
 from ..play import api, engine, latents
 from . import arguments
 

@@ -4,9 +4,9 @@ import argparse
 import re
 from pathlib import Path
 
-from .. import cli, weights
-from ..data import silence
-from ..files import printable
+from .. import cli
+from ..io import silence, weights
+from ..io.files import printable
 from ..play import api, engine, listening
 from ..progress import QuietReporter
 from . import arguments

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import cli, metrics, plots, weights
-from ..data import audio
+from .. import cli, plots
+from ..dsp import metrics
+from ..dsp import notes as note_measure
 from ..errors import UserError
-from ..files import printable
-from ..measure import maps
-from ..measure import notes as note_measure
+from ..io import audio, weights
+from ..io.files import printable
 from ..play import api
+from ..report import maps
 from . import arguments
 
 

@@ -4,8 +4,8 @@ import argparse
 import sys
 
 from .. import cli, config
-from ..data import manifest
-from ..files import printable
+from ..io import manifest
+from ..io.files import printable
 
 
 def parser() -> argparse.ArgumentParser:

@@ -3,8 +3,9 @@
 import argparse
 import sys
 
-from .. import cli, config, weights
+from .. import cli, config
 from ..errors import UserError
+from ..io import weights
 from ..play import api, engine
 from ..play.conditions import check_chosen
 from ..play.sampling import check_guidance, sampling_per_level

@@ -4,8 +4,9 @@ import argparse
 import time
 from pathlib import Path
 
-from .. import cli, files, weights
+from .. import cli
 from ..errors import UserError
+from ..io import files, weights
 from ..play import engine
 from ..studio import Studio, plays, web
 from . import arguments

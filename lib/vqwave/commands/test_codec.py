@@ -8,15 +8,16 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from .. import cli, metrics, plots, progress, weights
+from .. import cli, plots, progress
 from ..config import CodecConfig
-from ..data import audio, labels, silence
+from ..dsp import metrics
 from ..errors import UserError
-from ..files import make_folder, printable
-from ..measure import serving
-from ..measure.reconstruction import reconstruct
+from ..io import audio, labels, silence, weights
+from ..io.files import make_folder, printable
 from ..play import engine
 from ..progress import QuietReporter
+from ..report import serving
+from ..report.reconstruction import reconstruct
 from . import arguments
 
 COLUMNS = (

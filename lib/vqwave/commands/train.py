@@ -4,8 +4,9 @@ import argparse
 import shlex
 from pathlib import Path
 
-from .. import cli, config, machine, weights
+from .. import cli, config, machine
 from ..errors import UserError
+from ..io import weights
 from ..train import options, plan
 from ..train.origin import Origin
 from . import arguments

@@ -2,7 +2,8 @@
 
 import argparse
 
-from .. import cli, config, quiet, weights
+from .. import cli, config, quiet
+from ..io import weights
 from ..train import options
 from . import arguments
 

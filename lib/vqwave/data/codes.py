@@ -24,10 +24,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .. import files, weights
 from ..errors import UserError
-from ..files import atomic_write
-from . import audio, chunking, cluster, manifest
+from ..io import audio, cluster, files, manifest, weights
+from ..io.files import atomic_write
+from . import chunking
 
 OFFSET_STEP = 165
 """Samples between successive alignments, where that has no factor in common with the level."""

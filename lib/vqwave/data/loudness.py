@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import metrics
-from . import audio, codes
-from .silence import SILENT_DB
+from ..dsp import metrics
+from ..io import audio
+from ..io.silence import SILENT_DB
+from . import codes
 
 QUIET_UNDER, MOST_QUIET = 15.0, 25.0
 """dB: music is quiet that lies so far under the median of all that is not silent, and is counted as

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..config import LEVEL_RANGE, CodecConfig, Config, GriffinLimHead
-from ..metrics import mean_filters
+from ..dsp.metrics import mean_filters
 
 
 class GriffinLim:

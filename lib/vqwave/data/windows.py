@@ -16,9 +16,10 @@ import keras
 import numpy as np
 
 from ..config import SHARES, CodesAbove, Config, GeneratorConfig, Labels, TrainingConfig
-from . import audio, codes, labels
+from ..io import audio, labels
+from ..io.splits import WHOLE, Share
+from . import codes
 from .codes import CodeTrack
-from .splits import WHOLE, Share
 
 # Which random stream a generator of numbers belongs to; one key a purpose, so that no two share
 # their draws.

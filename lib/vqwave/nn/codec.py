@@ -11,7 +11,6 @@ from collections.abc import Callable
 import keras
 from keras import layers, ops
 
-from .. import weights
 from ..config import (
     PERIOD,
     BandedEncoder,
@@ -22,6 +21,7 @@ from ..config import (
 )
 from ..data import chunking
 from ..errors import UserError
+from ..io import weights
 from . import replica_sums
 from .bottlenecks import BOTTLENECKS
 from .conditions import LabelEmbedding

@@ -3,7 +3,7 @@
 What every core offers: `call`, teacher-forced over whole windows; `step`, the same numbers one
 position at a time; `start_inputs` and `start_outputs`, which take over what codebooks know before
 training. `Core` has them for a stack of layers. A core's config says the shapes of its states; its
-step in ONNX is in `play/bodies.py`.
+step in ONNX is in `onnx/bodies.py`.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from ..config import (
     SpectrogramFrontEnd,
     WaveformFrontEnd,
 )
-from ..metrics import PEAK_NEIGHBOURHOOD, PEAK_PROMINENCE_DB, PEAK_RANGE_DB, mean_filters
+from ..dsp.metrics import PEAK_NEIGHBOURHOOD, PEAK_PROMINENCE_DB, PEAK_RANGE_DB, mean_filters
 from .layers import register
 
 

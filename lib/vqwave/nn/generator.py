@@ -13,8 +13,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from .. import weights
 from ..config import QUIET, GeneratorConfig
+from ..io import weights
 from .conditions import CONDITIONS, join
 from .cores import CORES
 

@@ -14,8 +14,8 @@ import numpy as np
 from keras import ops
 
 from ..config import CodecConfig, LogFrequencyFrontEnd, LossConfig
-from ..metrics import BESIDE, LINE, MEL_FLOOR, mel_filters
-from ..metrics import MEL_BANDS as MEL_SCALES
+from ..dsp.metrics import BESIDE, LINE, MEL_FLOOR, mel_filters
+from ..dsp.metrics import MEL_BANDS as MEL_SCALES
 from .frontends import ConstantQ, level_of
 from .replica_sums import mean, total
 

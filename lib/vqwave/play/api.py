@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from .. import config, weights
-from ..data import audio as audio_files
+from .. import config
 from ..data import chunking
 from ..errors import UserError, check_number
-from ..files import printable
+from ..io import audio as audio_files
+from ..io import weights
+from ..io.files import printable
 from . import engine as engines
 from . import latents, pitches
 from .conditions import check_chosen

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..config import MOST_GUIDANCE
 from ..errors import UserError
-from ..files import atomic_write, printable, reason
+from ..io.files import atomic_write, printable, reason
 from .mastering import cross_fade
 
 MOST_NOTES = 16

@@ -20,9 +20,10 @@ from ..config import PERIOD, Sampling
 from ..data import chunking
 from ..data.vocoders import vocoder
 from ..errors import UserError
-from . import export, sampling
+from ..onnx import export
+from ..onnx.loops import INT4_STREAMS, loop_kind, precisions
+from . import sampling
 from .labels import Mixture, find_labels, read_labels
-from .loops import INT4_STREAMS, loop_kind, precisions
 from .sampling import loop_settings
 
 ENGINES = ("onnx", "onnx-float32", "keras")

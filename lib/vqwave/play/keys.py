@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from ..errors import UserError
-from ..files import printable
+from ..io.files import printable
 from . import controls
 from .stream import draw_seed
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data import audio, manifest
 from ..errors import UserError
-from ..files import make_folder
+from ..io import audio, manifest
+from ..io.files import make_folder
 from .api import SILENT, VQWave
 
 SECONDS, PROMPT_SECONDS = 20.0, 8.0

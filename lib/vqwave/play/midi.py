@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import UserError
-from ..files import atomic_write, printable, reason
+from ..io.files import atomic_write, printable, reason
 from . import controls
 
 INSTALL = "pip install mido python-rtmidi"

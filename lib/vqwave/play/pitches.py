@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..files import atomic_write
-from .export import cache_folder
+from ..io.files import atomic_write
+from ..onnx.export import cache_folder
 
 WINDOW = 0.3715
 """Seconds of a code that are listened to."""

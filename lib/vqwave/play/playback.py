@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import quiet
-from ..data.audio import to_int16
 from ..errors import UserError
+from ..io.audio import to_int16
 
 PREBUFFER = 0.7
 """Seconds in the queue before the sound starts; doubled after each underrun, up to the whole queue.

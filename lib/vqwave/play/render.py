@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data import audio
 from ..errors import Interrupted, UserError, signal_handlers
-from ..files import atomic_write
+from ..io import audio
+from ..io.files import atomic_write
 from . import controls, latents, mastering
 from .parallel import Windows
 from .stream import Stream

@@ -21,9 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import machine, weights
+from .. import machine
 from ..config import Labels, Sampling, override
 from ..errors import UserError, check_number
+from ..io import weights
 from . import controls, engine, pitches
 from .conditions import FEEDS, check_chosen
 from .labels import CROSS_FADE, Mixture, find_labels, read_labels, without

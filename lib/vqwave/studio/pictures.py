@@ -9,8 +9,7 @@ import struct
 
 import numpy as np
 
-from .. import metrics
-from ..measure import notes
+from ..dsp import metrics, notes
 
 BANDS = notes.BINS
 WINDOW_SECONDS = 0.186

@@ -8,9 +8,9 @@ import math
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from .. import files
 from ..config import ChainConfig, Sampling, override
 from ..errors import UserError
+from ..io import files
 from ..play import controls
 from ..play.stream import draw_seed
 

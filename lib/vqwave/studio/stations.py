@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterator, Sequence
 import av
 import numpy as np
 
-from ..data.audio import to_int16
 from ..errors import UserError
-from ..files import printable
+from ..io.audio import to_int16
+from ..io.files import printable
 
 LEAD = 2.0
 """Seconds of music that are made ahead of real time: what a player has in hand, to a block."""

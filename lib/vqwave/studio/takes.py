@@ -28,15 +28,15 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import files, metrics, plots, weights
+from .. import plots
 from ..config import GeneratorConfig
-from ..data import audio
+from ..dsp import metrics, notes
 from ..errors import UserError
-from ..measure import notes
-from ..measure.reconstruction import figures_of_codes
+from ..io import audio, files, weights
 from ..play import api, controls, mastering
 from ..play.render import Finish
 from ..play.stream import Stream, Variation, draw_seed
+from ..report.reconstruction import figures_of_codes
 from .pictures import BANDS, Roll, Spectrum, frame
 from .settings import (
     LETTING_GO,

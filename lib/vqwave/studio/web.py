@@ -17,8 +17,8 @@ import socket
 import threading
 from pathlib import Path
 
-from .. import files
 from ..errors import UserError
+from ..io import files
 from ..play.render import Finish
 from . import pictures, settings
 from .takes import UPLOAD_BYTES, UPLOADS_AT_ONCE, Studio

@@ -15,9 +15,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from .. import weights
 from ..errors import Interrupted, UserError, signal_handlers
-from ..files import atomic_write
+from ..io import weights
+from ..io.files import atomic_write
 from . import replicas
 from .record import RunRecord, RunState, TrainingError, run_variables
 

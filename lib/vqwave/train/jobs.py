@@ -8,11 +8,12 @@ from pathlib import Path
 
 import keras
 
-from .. import config, weights
+from .. import config
 from ..config import QUIET
-from ..data import codes, labels, loudness, manifest, silence, splits, windows
+from ..data import codes, loudness, windows
 from ..data.vocoders import vocoder
 from ..errors import UserError
+from ..io import labels, manifest, silence, splits, weights
 from ..nn import codec as nn_codec
 from ..nn import generator as nn_generator
 from ..nn import losses

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, get_args
 
-from .. import cli, config, weights
+from .. import cli, config
 from ..config import (
     ChainConfig,
     CodecConfig,
@@ -21,8 +21,9 @@ from ..config import (
     GeneratorConfig,
     TrainingConfig,
 )
-from ..data.splits import read_split
 from ..errors import UserError
+from ..io import weights
+from ..io.splits import read_split
 from .record import STEPS_PER_EPOCH
 
 KEEP = 3

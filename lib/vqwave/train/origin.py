@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from .. import config, weights
+from .. import config
 from ..config import ChainConfig, Labels, Split, TrainingConfig
-from ..data import silence
 from ..errors import UserError
-from ..files import atomic_write, make_folder, printable
+from ..io import silence, weights
+from ..io.files import atomic_write, make_folder, printable
 from ..progress import QuietReporter
 
 FILE = "preset.yml"

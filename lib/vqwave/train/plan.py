@@ -26,11 +26,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .. import cli, config, machine, weights
+from .. import cli, config, machine
 from ..config import ChainConfig
-from ..data import codes, labels, manifest, silence, splits
+from ..data import codes
 from ..errors import Interrupted, UserError
-from ..files import atomic_write, printable
+from ..io import labels, manifest, silence, splits, weights
+from ..io.files import atomic_write, printable
 from ..progress import QuietReporter
 from . import options, origin, replicas
 from .origin import Amount, Origin

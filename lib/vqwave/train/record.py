@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import config, weights
+from .. import config
 from ..config import CodecConfig, DataConfig, GeneratorConfig, TrainingConfig
 from ..errors import UserError
-from ..files import atomic_write
+from ..io import weights
+from ..io.files import atomic_write
 
 STEPS_PER_EPOCH, EPOCH_MINUTES = 250, 3.0
 """An epoch's, at most, where it is not said how many epochs a run has."""

@@ -21,8 +21,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..data.splits import Share
 from ..errors import Interrupted, UserError
+from ..io.splits import Share
 
 DIED = ("another process of this training has ended or cannot be reached: what it said last tells "
         "why. The same command on every machine goes on from the last state that was saved")

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import config, files, weights
+from .. import config
 from ..config import ChainConfig, DataConfig, TrainingConfig
 from ..errors import UserError
+from ..io import files, weights
 from .options import RunOptions
 from .record import RunRecord, RunState
 

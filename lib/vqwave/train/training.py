@@ -21,9 +21,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from .. import config, files, machine, weights
+from .. import config, machine
 from ..config import ChainConfig, CodecConfig, DataConfig, GeneratorConfig, TrainingConfig
 from ..errors import UserError
+from ..io import files, weights
 from ..progress import QuietReporter, Reporter
 from . import callbacks, replicas, resume
 from .jobs import CodecJob, GeneratorJob, Job

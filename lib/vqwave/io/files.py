@@ -1,0 +1,147 @@
+"""Files and folders, for every room: all-or-nothing writing, locks, and names and errors as one
+line of text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+from pathlib import Path
+
+from ..errors import UserError
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+"""The checkout that this library runs from; where it was installed elsewhere, a folder without
+weights.
+"""
+
+
+def printable(path) -> str:
+    """`path` as text that fits one line of any terminal: control characters and undecodable bytes
+    escaped.
+    """
+    text = os.fsdecode(path).encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii")
+                   for c in text)
+
+
+def reason(error: OSError) -> str:
+    """What the system says went wrong, without the error's number and path."""
+    return (error.strerror or str(error) or type(error).__name__).lower()
+
+
+def make_folder(folder) -> Path:
+    """`folder` as a path, made with its parents where it is not there. Raises `UserError` where
+    that cannot be.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise UserError(f"{printable(folder)}: cannot be made: {reason(e)}") from e
+    return folder
+
+
+def check_place(path) -> Path:
+    """The path, if a file can be written there. Raises `UserError` for a folder, one that is
+    missing, or one without permission.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{printable(path)}: is a folder; name a file")
+    if not path.parent.is_dir():
+        raise UserError(f"{printable(path)}: there is no folder {printable(path.parent)}")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise UserError(f"{printable(path)}: cannot be written: no permission in that folder")
+    return path
+
+
+@contextlib.contextmanager
+def atomic_write(path):
+    """A binary file that becomes `path` when the block ends well: written beside, flushed, renamed.
+
+    On any exception, Ctrl-C included, it is removed and whatever stood at `path` before stays. A
+    process that is killed leaves a hidden `.vqwave-*.part` at worst, which `sweep` removes later,
+    never half a file under the final name.
+    """
+    path = Path(path)
+    # A short name of its own, since the final one may already be as long as the file system allows.
+    beside = path.parent / f".vqwave-{secrets.token_hex(6)}.part"
+    file = open(beside, "x+b")  # noqa: SIM115
+    try:
+        with file:
+            try_lock(file)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
+        raise
+
+
+def sweep(folder, seconds: float = 60):
+    """Remove what killed processes left half written in `folder`: each `.vqwave-*.part` that no
+    process has open.
+
+    seconds: the age of what is removed. A minute, since a file is not locked in the instant in
+        which it is made.
+    """
+    for path in Path(folder).glob(".vqwave-*.part"):
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            if time.time() - os.fstat(file.fileno()).st_mtime >= seconds and try_lock(file):
+                os.unlink(path)
+
+
+def try_lock(file, otherwise: bool = False) -> bool:
+    """Lock `file` for as long as it is open; False where another process has it.
+
+    otherwise: what to return where the system or the file system has no locks, as some network
+        file systems.
+    """
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):
+        return otherwise
+    return True
+
+
+@contextlib.contextmanager
+def lock_folder(folder, name: str, doing: str):
+    """Hold `folder` for `name` while the block runs. A process that died holds nothing.
+
+    Where the file system has no locks the block runs without one: nothing keeps other processes
+    out.
+
+    Raises:
+        UserError: another process holds it; the message says `name` is already `doing` there, and
+            since when.
+        OSError: the folder cannot be written to.
+    """
+    path = Path(folder) / f".{name}.lock"
+    with contextlib.ExitStack() as opened:
+        while True:
+            file = opened.enter_context(open(path, "a+", encoding="utf-8"))
+            if not try_lock(file, otherwise=True):
+                file.seek(0)
+                who = file.read().strip() or "another process"
+                raise UserError(f"{printable(folder)}: {name} is already {doing} here by {who}")
+            # The process that held it may have removed the file after it was opened here.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                    break
+        file.truncate(0)
+        file.write(f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        file.flush()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(path)

@@ -1,0 +1,579 @@
+"""Weights on disk: file names, atomic writing, checksums, loading with a check against the config.
+
+A *set* is the files of one codec or generator plus the YAML that describes them:
+
+    NAME_{encoder,decoder,codebook}[_TAG].weights.h5     NAME[_TAG].yml     of a codec
+    NAME_{generator,context}[_TAG].weights.h5            NAME[_TAG].yml     of a generator
+
+NAME is the model's own; its level is in its config. TAG is an epoch (`00010`), `best`, or absent:
+the set that ships. The YAML holds the whole run (model, training, data), what the training recorded
+and each file's sha256. It is written last, so a set without it, or whose files are not those it
+names, was never finished. Files are HDF5 with one dataset a variable, by its path; they are data,
+and nothing in them can run code. A chain's description lies beside its generators as `chain.yml`.
+TensorFlow-free.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from .. import cli
+from .. import config as configs
+from ..errors import UserError
+from .files import CHECKOUT, atomic_write
+
+CHAIN = "chain.yml"
+PARTS = {"codec": ("encoder", "decoder", "codebook"), "generator": ("generator", "context")}
+
+CODECS = "final_weights"
+GENERATORS = "weights"
+"""The folders of what ships: in the working folder or, where no weights of that kind are in there,
+in the checkout this file belongs to.
+"""
+
+
+class WeightsError(UserError):
+    """A weights file or set that cannot be used; names the file, and the layer where there is one.
+    """
+
+
+def parts_of(config: configs.CodecConfig | configs.GeneratorConfig) -> tuple[str, ...]:
+    """The files of a set of this model, by part."""
+    if isinstance(config, configs.GeneratorConfig) and not config.conditions:
+        return ("generator",)
+    return PARTS[config.kind]
+
+
+def find_folder(folder, shipped: str) -> Path:
+    """`folder`; where that is `shipped`, a default, and there are no weights of its kind in it
+    here, the checkout's own.
+
+    A folder `weights` that training made, say, holds codecs alone: the generators are the shipped
+    ones.
+    """
+    own, part = CHECKOUT / shipped, PARTS["codec" if shipped == CODECS else "generator"][0]
+    if str(folder) != shipped or any(Path(folder).glob(f"*_{part}*.weights.h5")):
+        return Path(folder)
+    same = own.resolve() == Path(folder).resolve()
+    return own if own.is_dir() and not same else Path(folder)
+
+
+def folders(codecs=None, generators=None,
+            preset: configs.Preset | None = None) -> tuple[Path, Path]:
+    """The folders of codecs and generators that are meant.
+
+    Args:
+        codecs, generators: either, None where it is not said: then it is what ships, or of a preset
+            `weights/NAME`, with the shipped codecs where only generators were trained there. A
+            chain without generators, a VAE, lies in one folder, which either names.
+    """
+    def stands_alone(folder):
+        return not (chain(folder) if preset is None else preset.chain).generators
+
+    if generators is None and codecs is not None and stands_alone(codecs):
+        generators = codecs
+    if generators is None and preset is not None:
+        own = Path(GENERATORS) / Path(preset.name).stem
+        generators = own if own.is_dir() or preset.name != configs.SHIPPED else None
+    generators = find_folder(GENERATORS if generators is None else generators, GENERATORS)
+    if codecs is None:
+        own_codecs = stands_alone(generators) or preset is not None and (
+            holds(generators, preset.chain.codecs.values())
+            or not holds(generators, preset.chain.generators.values()))
+        codecs = generators if own_codecs else CODECS
+    return find_folder(codecs, CODECS), generators
+
+
+def holds(folder, names: Iterable[str]) -> bool:
+    """Whether there are weights of one of these models in a folder."""
+    return any(tags(folder, name) for name in names)
+
+
+def weights_path(folder, name: str, part: str, tag: str = "") -> Path:
+    return Path(folder) / f"{name}_{part}{'_' + tag if tag else ''}.weights.h5"
+
+
+def config_path(folder, name: str, tag: str = "") -> Path:
+    return Path(folder) / f"{name}{'_' + tag if tag else ''}.yml"
+
+
+def epoch_tag(epoch: int) -> str:
+    return f"{epoch:05d}"
+
+
+def sha256(path) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class WeightSet:
+    """A whole set found on disk, its checksums verified.
+
+    record: what training noted down (epoch, step, losses, the codecs it learnt from); training,
+    data: how and on what it was trained, None where an older program wrote the set.
+    """
+
+    folder: Path
+    name: str
+    tag: str
+    config: configs.CodecConfig | configs.GeneratorConfig
+    files: dict[str, Path]
+    checksum: str
+    record: dict
+    training: configs.TrainingConfig | None = None
+    data: configs.DataConfig | None = None
+
+    @property
+    def trim_silence(self) -> float | None:
+        """How much silence was left at the ends of the tracks that it was trained on."""
+        return (self.data or configs.DataConfig()).trim_silence
+
+    @property
+    def met(self) -> set[str] | None:
+        """The first 16 digits of the sha256 of every track that it, its codecs or what it began
+        with were trained on; None where an older program wrote the set.
+        """
+        found = self.record.get("tracks")
+        return None if found is None else {digits[:16] for digits in found}
+
+    def unheard(self, tracks) -> list:
+        """Those of some tracks that it was not trained on, as far as its record tells."""
+        met = self.met
+        return [] if met is None else [t for t in tracks if t.sha256[:16] not in met]
+
+    @property
+    def tag_phrase(self) -> str:
+        """One phrase for the user: which of a folder's sets this is."""
+        if self.tag in ("", "best"):
+            shipped = self.folder.resolve().parent == CHECKOUT
+            return ("the best set" if self.tag else "the shipped set" if shipped
+                    else "the set without a number")
+        return f"epoch {self.tag.lstrip('0') or '0'}"
+
+    @property
+    def summary(self) -> str:
+        """One line for the user: what was taken, and from where."""
+        return f"{self.name}: {self.tag_phrase} in {self.folder}"
+
+    @property
+    def codes_id(self) -> str:
+        """Which codes a codec makes, whatever its decoder and its precision: the run and the step
+        its encoder is of.
+        """
+        if "codes_of" in self.record:
+            return str(self.record["codes_of"])
+        return (f"{self.record['id']}:{self.record.get('step')}" if "id" in self.record
+                else self.checksum[:16])
+
+    @property
+    def encoding_checksum(self) -> str:
+        """A checksum of what encoding depends on: the config's shapes and the values of encoder and
+        codebook, whatever their precision on disk.
+        """
+        keys = ("sample_rate", "front_end", "stages", "block")
+        shapes = {key: configs.to_dict(self.config)[key] for key in keys}
+        # Later axes only where they are not what all codecs were before there was a choice.
+        for axis in ("encoder", "padding", "bottleneck", "hierarchy", "labels"):
+            if getattr(self.config, axis) != configs.CodecConfig.model_fields[axis].default:
+                shapes[axis] = configs.to_dict(self.config)[axis]
+        quantizer = self.config.quantizer
+        shapes["quantizer"] = {k: v for k, v in configs.to_dict(quantizer).items()
+                               if k not in quantizer.of_training}
+        made = hashlib.sha256(json.dumps(shapes, sort_keys=True).encode())
+        for part in ("encoder", "codebook"):
+            for path, values in sorted(self.load(part).items()):
+                made.update(json.dumps([part, path, values.shape]).encode())
+                made.update(np.ascontiguousarray(values, np.float32).tobytes())
+        return made.hexdigest()
+
+    def load(self, part: str) -> dict[str, np.ndarray]:
+        """float32 arrays of one file by variable path."""
+        return read_arrays(self.files[part])
+
+    def codebooks(self) -> list[np.ndarray]:
+        """The codebooks of a codec, float32 [num_codes, code_dim] each, in their order; none where
+        its codes are no vectors that are looked up.
+        """
+        arrays = self.load("codebook")
+        # By the numbers in their names: book_10 comes after book_2.
+        def numbers(path):
+            return [int(n) for n in re.findall(r"\d+", path)]
+
+        return [arrays[path] for path in sorted(arrays, key=numbers)]
+
+    def codebooks_of_frame(self) -> list[np.ndarray]:
+        """For each code of a frame its codebook; none where there are none."""
+        books = self.codebooks()
+        return [books[k] for k in self.config.codebook_of] if books else []
+
+
+def describe(sets) -> list[str]:
+    """What was taken, and from where: one line for all sets of which the same is to be said."""
+    alike = {}
+    for one in sets:
+        alike.setdefault(one.tag_phrase, []).append(one)
+    lines = []
+    for which, those in alike.items():
+        folders = dict.fromkeys(str(one.folder) for one in those)
+        lines.append(f"{', '.join(one.name for one in those)}: {which} in {' and '.join(folders)}")
+    return lines
+
+
+def read_arrays(path) -> dict[str, np.ndarray]:
+    """Every dataset of an HDF5 file as float32. Links out of the file are refused, as is what is no
+    number.
+    """
+    arrays = {}
+
+    def walk(group, prefix):
+        for key in group:
+            if not isinstance(group.get(key, getlink=True), h5py.HardLink):
+                raise WeightsError(f"{path}: {prefix}{key} is a link, which a weights file may not "
+                                   f"hold")
+            item = group[key]
+            if isinstance(item, h5py.Group):
+                walk(item, f"{prefix}{key}/")
+                continue
+            if (not isinstance(item, h5py.Dataset) or item.external or item.is_virtual
+                or item.dtype.kind != "f"):
+                raise WeightsError(f"{path}: {prefix}{key} is not an array of floats held in the "
+                                   f"file")
+            # Without its bytes an array would be filled up with zeros, however large it says it is.
+            if item.id.get_storage_size() != item.nbytes:
+                raise WeightsError(f"{path}: {prefix}{key} says it has {item.nbytes} bytes, and "
+                                   f"has {item.id.get_storage_size()}")
+            arrays[f"{prefix}{key}"] = item[()].astype(np.float32)
+
+    try:
+        with h5py.File(path, "r") as f:
+            walk(f, "")
+    except (OSError, RuntimeError, KeyError, ValueError, RecursionError) as e:
+        raise WeightsError(f"{path}: cannot be read as a weights file: {e}") from e
+    bad = [key for key, array in arrays.items() if not np.isfinite(array).all()]
+    if bad:
+        raise WeightsError(f"{path}: {bad[0]} holds numbers that are not finite")
+    return arrays
+
+
+def write_arrays(path, arrays: dict[str, np.ndarray]):
+    """One dataset an array, atomically."""
+    with atomic_write(path) as file, h5py.File(file, "w") as f:
+        for key, array in arrays.items():
+            f.create_dataset(key, data=array)
+
+
+def assign(variables, arrays: dict[str, np.ndarray], path):
+    """Set Keras variables from `arrays` by path.
+
+    Raises:
+        WeightsError: names the file, the layer, and the two shapes that differ.
+    """
+    for v in variables:
+        if v.path not in arrays:
+            raise WeightsError(f"{path}: has no layer {v.path}, which its config asks for")
+        if tuple(v.shape) != arrays[v.path].shape:
+            raise WeightsError(
+                f"{path}: layer {v.path} has shape {arrays[v.path].shape} in the file, "
+                f"{tuple(v.shape)} by its config"
+            )
+    extra = set(arrays) - {v.path for v in variables}
+    if extra:
+        raise WeightsError(f"{path}: holds a layer {min(extra)} that its config does not ask for")
+    for v in variables:
+        v.assign(arrays[v.path])
+
+
+def save(folder, name: str, tag: str, parts: dict[str, list], config, record=None,
+         dtype="float32", training=None,
+         data=None):
+    """Write a set. The YAML goes last and makes it whole.
+
+    Args:
+        parts: Keras variables, or arrays by path, by part.
+        config: the model; record, training, data: what else the YAML holds, see `WeightSet`.
+    """
+    folder = Path(folder)
+    written = {}
+    for part, variables in parts.items():
+        arrays = (variables if isinstance(variables, dict)
+                  else {v.path: to_numpy(v) for v in variables})
+        with np.errstate(over="ignore"):
+            written[part] = {key: np.asarray(array).astype(dtype) for key, array in arrays.items()}
+        # As they will be written: what float32 holds may be too large for float16.
+        bad = [key for key, array in written[part].items() if not np.isfinite(array).all()]
+        if bad:
+            raise WeightsError(f"{name}: {bad[0]} is not finite in {dtype}; nothing was written")
+    files = {}
+    for part, arrays in written.items():
+        path = weights_path(folder, name, part, tag)
+        write_arrays(path, arrays)
+        files[part] = sha256(path)
+    described = {"schema": configs.SCHEMA, "model": configs.to_dict(config)}
+    described |= {key: configs.to_dict(value)
+                  for key, value in (("training", training), ("data", data)) if value}
+    text = configs.dump_yaml(described | {"record": record or {}, "sha256": files})
+    with atomic_write(config_path(folder, name, tag)) as f:
+        f.write(text.encode())
+
+
+def to_numpy(variable) -> np.ndarray:
+    """What a Keras variable holds; where it is mirrored on several devices, the first of them."""
+    return np.asarray(variable.numpy())
+
+
+def tags(folder, name: str) -> list[str]:
+    """The tags of the sets that have a YAML in `folder`: epochs in order, then `best`, then `` if
+    one ships.
+    """
+    found = []
+    if Path(folder).is_dir():
+        for path in Path(folder).iterdir():
+            match = re.fullmatch(rf"{re.escape(name)}(?:_(\d{{5,}}|best))?\.yml", path.name)
+            if match:
+                found.append(match[1] or "")
+    return sorted(found, key=lambda t: (not t.isdigit(), t == "", t))
+
+
+def generators(folder, chain: configs.ChainConfig) -> dict[int, configs.GeneratorConfig]:
+    """The generators of a chain in a folder by their levels, as the files beside them say; the sets
+    themselves are not read.
+    """
+    found = {}
+    for level, name in chain.generators.items():
+        for tag in tags(folder, name)[-1:]:
+            with contextlib.suppress(configs.ConfigError):
+                values = configs.upgrade(configs.load_yaml(config_path(folder, name, tag)))
+                model = configs.validate_model(values.get("model"), name)
+                if isinstance(model, configs.GeneratorConfig):
+                    found[level] = model
+    return found
+
+
+def chain(folder, preset: configs.Preset | None = None) -> configs.ChainConfig:
+    """The chain of the generators in `folder`: what its `chain.yml` says, else the preset's, and
+    without a preset levels named as in `compact`: the upper ones whose generators are there, or all
+    four.
+
+    Raises:
+        WeightsError: it is neither the preset's nor the upper levels of that.
+    """
+    path = Path(folder) / CHAIN
+    if preset is not None:
+        return _check_chain(chain(folder), path, preset) if path.exists() else preset.chain
+    default = configs.to_dict(configs.preset("compact").chain)
+    if not path.exists():
+        there = [bool(tags(folder, level["generator"])) for level in default["levels"]]
+        upper = there.index(False) if False in there else len(there)
+        levels = default["levels"][: None if any(there[upper:]) else upper or None]
+        return configs.validate(configs.ChainConfig, default | {"levels": levels, "end": None})
+    values = configs.load_yaml(path)
+    configs.check_schema(values, os.fspath(path))
+    if set(values) == {"level"}:  # as schema 1 wrote it
+        return configs.validate(configs.ChainConfig, default | {"end": values["level"]},
+                                os.fspath(path))
+    if set(values) - {"schema"} != {"chain"}:
+        raise WeightsError(f"{path}: must hold the keys schema and chain")
+    return configs.validate(configs.ChainConfig, values["chain"], os.fspath(path))
+
+
+def _check_chain(found: configs.ChainConfig, path: Path,
+                 preset: configs.Preset) -> configs.ChainConfig:
+    """`found`. Raises `WeightsError` where it is another chain than the preset's."""
+    whole = preset.chain
+    if (found.sample_rate, found.levels) != (whole.sample_rate, whole.levels[: len(found.levels)]):
+        raise WeightsError(f"{path}: has {found.summary}, but preset {preset.name} has "
+                           f"{whole.summary}")
+    return found
+
+
+def save_chain(folder, chain: configs.ChainConfig):
+    """Write `chain.yml` beside the generators."""
+    text = configs.dump_yaml({"schema": configs.SCHEMA, "chain": configs.to_dict(chain)})
+    with atomic_write(Path(folder) / CHAIN) as f:
+        f.write(text.encode())
+
+
+def add_chain(folder, described: configs.ChainConfig):
+    """`save_chain` in a folder that says nothing of its models yet and would be taken for another
+    chain's: so that models that are trained one by one are found.
+    """
+    if (Path(folder) / CHAIN).exists():
+        return
+    assumed = chain(folder)
+    alike = (assumed.sample_rate, assumed.codecs) == (described.sample_rate, described.codecs)
+    if not alike and not holds(folder, assumed.names):
+        save_chain(folder, described)
+
+
+def epochs(folder, name: str) -> list[int]:
+    return [int(t) for t in tags(folder, name) if t.isdigit()]
+
+
+def find(folder, name: str, epoch: int | str | None = None) -> WeightSet:
+    """The set of that epoch, or the best, or (None) the one that ships and, where none does, the
+    best.
+
+    A `best` torn by a crash while it was replaced is taken from the numbered set it was copied
+    from.
+
+    Raises:
+        WeightsError: names what is missing and what there is, or the file whose checksum is not the
+            recorded one.
+    """
+    folder = Path(folder)
+    there = tags(folder, name)
+    if epoch is None:
+        wanted = "" if "" in there else "best"
+    elif epoch == "best":
+        wanted = "best"
+    else:
+        try:
+            wanted = epoch_tag(int(epoch))
+        except ValueError as e:
+            raise WeightsError(f"epoch is {epoch!r}; it must be a number or 'best'") from e
+    if wanted not in there:
+        if not folder.is_dir():
+            raise WeightsError(f"{folder}: no such folder, so no weights of {name}")
+        have = ", ".join("one without a number" if t == "" else t.lstrip("0") or "0" for t in there)
+        what = ("no weights" if epoch is None else "no best set" if epoch == "best"
+                else f"no epoch {epoch}")
+        have = f"there are: {have}" if have else "there are none at all"
+        raise WeightsError(f"{folder}: {what} of {name}; {have}")
+    try:
+        return _open(folder, name, wanted)
+    except WeightsError:
+        if wanted != "best":
+            raise
+        record = _read(config_path(folder, name, wanted)).get("record")
+        epoch = record.get("epoch") if isinstance(record, dict) else None
+        source = epoch_tag(epoch) if isinstance(epoch, int) else None
+        if source not in there:
+            raise
+        weight_set = _open(folder, name, source)
+        if weight_set.record != record:
+            raise  # that number has since been given to another run's epoch
+        return weight_set
+
+
+def find_trained(folder, name: str, preset: configs.Preset,
+                 epoch: int | str | None = None) -> WeightSet:
+    """As `find`, of a model that was trained as this preset.
+
+    Raises:
+        WeightsError: also where it is of other kinds than the preset's; where there is none, it
+            says what trains it.
+    """
+    expected = preset.model(name)
+    if not tags(folder, name):
+        flag = "--vqvae-weights-dir" if expected.kind == "codec" else "--generator-weights-dir"
+        train = (f"{cli.command('train')} --data-dir DIR --preset {shlex.quote(preset.name)} "
+                 f"--output-dir {shlex.quote(str(folder))}")
+        raise WeightsError(f"{folder}: no weights of {name}, of preset {preset.name}: `{train}` "
+                           f"trains them; {flag} names another folder")
+    found = find(folder, name, epoch)
+    for axis in type(expected).model_fields:
+        ours, theirs = (getattr(getattr(one, axis, None), "kind", None)
+                        for one in (expected, found.config))
+        if None not in (ours, theirs) and ours != theirs:
+            raise WeightsError(f"{config_path(folder, name, found.tag)}: {name} has a {axis} of "
+                               f"{theirs}, but in preset {preset.name} it has one of {ours}")
+    return found
+
+
+def _read(path: Path) -> dict:
+    """The YAML of a set in the words of today."""
+    try:
+        values = configs.upgrade(configs.load_yaml(path))
+    except configs.ConfigError as e:
+        raise WeightsError(str(e) if os.fspath(path) in str(e) else f"{path}: {e}") from e
+    configs.check_schema(values, os.fspath(path))
+    return values
+
+
+def _open(folder: Path, name: str, tag: str) -> WeightSet:
+    path = config_path(folder, name, tag)
+    described = _read(path)
+    sums, record = described.get("sha256"), described.get("record") or {}
+    if not all(isinstance(part, dict) for part in (described.get("model"), sums, record)):
+        raise WeightsError(f"{path}: is not the description of a weights set (keys model, record "
+                           f"and sha256)")
+    try:
+        config = configs.validate_model(described["model"], os.fspath(path))
+        if isinstance(described.get("data"), dict) and described["data"]:
+            described["data"] = configs.upgrade_data(described["data"])
+        training, data = (
+            configs.validate(kind, described[key], f"{path}: {key}") if described.get(key) else None
+            for kind, key in ((configs.TrainingConfig, "training"), (configs.DataConfig, "data")))
+    except configs.ConfigError as e:
+        raise WeightsError(str(e)) from e
+    if config.name != name:
+        raise WeightsError(f"{path}: describes {config.name}, not {name}")
+    expected = parts_of(config)
+    if set(sums) != set(expected):
+        raise WeightsError(f"{path}: names the parts {sorted(map(str, sums))}, but {name} has "
+                           f"{sorted(expected)}")
+    files = {}
+    for part in expected:
+        files[part] = weights_path(folder, name, part, tag)
+        try:
+            actual = sha256(files[part])
+        except OSError as e:
+            raise WeightsError(f"{files[part]}: cannot be read: {e.strerror}") from e
+        if actual != sums[part]:
+            raise WeightsError(f"{files[part]}: damaged, or of another set: its checksum is not "
+                               f"the one in {path.name}")
+    # Without what is at its default, so that a field that a later version adds changes no checksum.
+    identity = json.dumps([config.model_dump(mode="json", exclude_defaults=True), sums],
+                          sort_keys=True).encode()
+    return WeightSet(folder, name, tag, config, files, hashlib.sha256(identity).hexdigest(),
+                     record, training, data)
+
+
+def promote(folder, name: str) -> str:
+    """Make the best set the one without a number, as float16; returns a line that says so."""
+    copy_set(find(folder, name, "best"), folder, "", "float16")
+    return (f"{name}: the best set now stands without a number in {folder} (float16) and is "
+            "loaded by default")
+
+
+def take_over(source: WeightSet, folder) -> WeightSet:
+    """Copy `source`, bit for bit, as the best set of another folder."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    pairs = [(path, weights_path(folder, source.name, part, "best"))
+             for part, path in source.files.items()]
+    # The YAML goes last and makes it whole.
+    for path, copy in [*pairs, (config_path(source.folder, source.name, source.tag),
+                                config_path(folder, source.name, "best"))]:
+        with atomic_write(copy) as f:
+            f.write(path.read_bytes())
+    return find(folder, source.name, "best")
+
+
+def note(found: WeightSet, **values):
+    """Add to what the YAML of a set records. The weights, and their checksum, stay as they are."""
+    path = config_path(found.folder, found.name, found.tag)
+    described = configs.load_yaml(path)
+    described["record"] = (described.get("record") or {}) | values
+    with atomic_write(path) as f:
+        f.write(configs.dump_yaml(described).encode())
+
+
+def copy_set(source: WeightSet, folder, tag: str, dtype="float32"):
+    """Write `source` again under another folder, tag or dtype, without building a model."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {part: source.load(part) for part in source.files}
+    save(folder, source.name, tag, arrays, source.config, source.record,
+         dtype, source.training, source.data)

@@ -1,0 +1,182 @@
+#!/usr/bin/env python
+"""Checksums of what the shipped weights compute, to compare before and after a change of the code.
+
+    python research/identity.py before.json              write the checksums
+    python research/identity.py after.json before.json   and compare; exit code 1 where they differ
+
+--fresh exports every graph anew, into a temporary cache. --only PART computes one part.
+Checksums hold on one machine: another processor rounds differently.
+"""
+
+import argparse
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+SOUND = ROOT / "docs/results/wesnoth/original.ogg"
+
+
+def checksum(*arrays) -> str:
+    """Of the shapes, types and bytes of arrays."""
+    total = hashlib.sha256()
+    for array in map(np.ascontiguousarray, arrays):
+        total.update(f"{array.shape}{array.dtype}".encode() + array.tobytes())
+    return total.hexdigest()[:16]
+
+
+def codec_part():
+    """(name, checksum) of codes and decoded audio of every level."""
+    import vqwave
+
+    audio = recording(6)
+    for engine in ("onnx", "keras"):
+        model = vqwave.load(engine=engine)
+        for level in (512, 128, 32, 8):
+            piece = audio[: 22050 if level < 100 or engine == "keras" else None]
+            codes = model.encode(piece, level)
+            yield f"codes {level} {engine}", checksum(codes)
+            yield f"audio {level} {engine}", checksum(model.decode(codes, level))
+
+
+def stream_part():
+    """(name, checksum) of pieces, a continuation, a variation and a steered, resumed stream."""
+    import vqwave
+
+    audio = recording(4)
+    for engine in ("onnx", "onnx-float32"):
+        model = vqwave.load(engine=engine)
+        yield f"piece {engine}", checksum(model.generate(seconds=6, seed=3))
+        yield f"batch {engine}", checksum(model.generate(seconds=2, seed=4, batch=2))
+        for level, seconds in ((128, 1.5), (32, 0.8), (8, 0.4)):
+            piece = model.generate(seconds=seconds, seed=5, level=level)
+            yield f"piece {level} {engine}", checksum(piece)
+        yield f"continuation {engine}", checksum(model.generate(
+            seconds=6, seed=6, begin=model.prompt(audio, seconds=3)))
+        yield f"variation {engine}", checksum(model.generate(
+            seed=7, begin=model.source(audio, 512), level=128))
+        yield f"steered {engine}", checksum(*steered(model, audio))
+    model = vqwave.load(engine="keras")
+    yield "piece keras", checksum(model.generate(seconds=1, seed=3))
+
+
+def steered(model, audio):
+    """The blocks of a stream that is steered, saved, resumed and steered further."""
+    from vqwave import Stream
+
+    options = {"seed": 8, "begin": model.prompt(audio, seconds=2), "past": 4.0, "seconds": 16}
+    stream = model.stream(**options)
+    changes = {3: {"sampling": {512: {"temperature": 1.1}}}, 5: {"loudness": -6.0},
+               7: {"transpose": 2.0}, 8: {"notes": [60, 64], "pull": 4.0},
+               10: {"freeze": 1.0, "mutate": 0.3}, 14: {"stay": 0.5},
+               20: {"freeze": 0.0, "notes": []}, 22: {"hold": 0.5}, 25: {"hold": 0.0}}
+    blocks = []
+    for i in range(30):
+        if i in changes:
+            stream.set(**changes[i])
+        if i in (9, 12, 23):
+            state = io.BytesIO()
+            np.savez(state, **stream.state())
+            stream.close()
+            state.seek(0)
+            stream = Stream.resume(np.load(state), music=model)
+        blocks.append(next(stream))
+    stream.close()
+    return blocks
+
+
+TRAININGS = {
+    "codec notes": ["train_vqvae.py", "--model", "vqvae_512", "--steps", "2"],
+    "codec waveform": ["train_vqvae.py", "--model", "vqvae_32", "--steps", "2"],
+    "codec tiny": ["train_vqvae.py", "--preset", "tiny", "--model", "vqvae_512", "--steps", "3"],
+    "generator notes": ["train_generator.py", "--generator", "generator_512", "--steps", "2"],
+    "generator conditioned": ["train_generator.py", "--generator", "generator_128", "--steps", "2"],
+}
+
+
+def train_part():
+    """(name, checksum) of the weights after a few steps of training from nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        (folder / "music").mkdir()
+        for path in sorted(SOUND.parent.glob("*.ogg"))[:4]:
+            (folder / "music" / path.name).symlink_to(path)
+        run("prepare_audio.py", folder / "music", folder / "data")
+        for name, (script, *options) in TRAININGS.items():
+            weights = folder / name.replace(" ", "_")
+            codecs = [] if "codec" in name else ["--vqvae-weights-dir", ROOT / "final_weights"]
+            run(script, *options, *codecs, "--data-dir", folder / "data", "--output-dir", weights,
+                "--seed", "1")
+            yield name, checksum(*trained(weights))
+
+
+def trained(folder):
+    """The arrays of every file of weights in a folder, in the order of their names."""
+    import h5py
+
+    for path in sorted(folder.glob("*.h5")):
+        with h5py.File(path) as file:
+            names = []
+            file.visit(names.append)
+            yield from (file[name][()] for name in names if isinstance(file[name], h5py.Dataset))
+
+
+def run(script, *arguments):
+    environment = os.environ | {"TF_DETERMINISTIC_OPS": "1", "TF_ENABLE_ONEDNN_OPTS": "0"}
+    command = [sys.executable, ROOT / "scripts" / script, *arguments]
+    done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{script}: {done.stderr[-2000:]}")
+
+
+def recording(seconds):
+    """float32 [samples] at 22,050 Hz."""
+    import av
+
+    with av.open(str(SOUND)) as container:
+        resampler = av.AudioResampler("flt", "mono", 22050)
+        frames = [part.to_ndarray()[0] for frame in container.decode(audio=0)
+                  for part in resampler.resample(frame)]
+    return np.concatenate(frames)[: round(seconds * 22050)]
+
+
+PARTS = {"codec": codec_part, "stream": stream_part, "train": train_part}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("output")
+    parser.add_argument("before", nargs="?")
+    parser.add_argument("--fresh", action="store_true")
+    parser.add_argument("--only", choices=PARTS)
+    args = parser.parse_args()
+    sys.path.insert(0, str(ROOT / "lib"))
+    os.environ["PYTHONPATH"] = str(ROOT / "lib")
+    found = {}
+    with tempfile.TemporaryDirectory() as cache:
+        if args.fresh:
+            os.environ["VQWAVE_CACHE"] = cache
+        for part in [args.only] if args.only else PARTS:
+            for name, value in PARTS[part]():
+                found[name] = value
+                print(f"{name:32} {value}", flush=True)
+    Path(args.output).write_text(json.dumps(found, indent=1) + "\n")
+    if not args.before:
+        return 0
+    before = json.loads(Path(args.before).read_text())
+    differ = [name for name, value in found.items() if before.get(name) != value]
+    print(f"{len(found) - len(differ)} of {len(found)} as before")
+    print(*(f"DIFFERS: {name}" for name in differ), sep="\n")
+    return bool(differ)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

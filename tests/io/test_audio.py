@@ -1,0 +1,452 @@
+import os
+import struct
+import time
+
+import numpy as np
+import pytest
+from encoded import encode, tone, with_headers_twice
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vqwave.errors import UserError
+from vqwave.io import audio, files
+
+FORMATS = (".mp3", ".m4a", ".wav", ".flac", ".ogg", ".aac", ".aiff", ".opus")
+
+
+def level(x, frequency, sample_rate=22050):
+    """Amplitude of `frequency` in the middle of x."""
+    x = x[len(x) // 4 : -len(x) // 4]
+    window = np.hanning(len(x)) / np.hanning(len(x)).sum()
+    return 2 * abs(np.sum(x * window * np.exp(-2j * np.pi * frequency / sample_rate * np.arange(len(x)))))
+
+
+@given(st.floats(-1, 1 - 1 / 65536, width=32))
+def test_u16_round_trip_is_within_half_a_step(x):
+    assert abs(float(audio.from_u16(audio.to_u16(x))) - x) <= 1 / 65536
+
+
+@given(st.integers(0, 65535))
+def test_u16_values_survive(value):
+    assert audio.to_u16(audio.from_u16(np.uint16(value))) == value
+
+
+@pytest.mark.parametrize("rate", [1000, 3000, 22050, 48000])
+def test_an_offset_is_rumble_and_the_lowest_tone_of_a_piano_is_not(rate):
+    time = np.arange(4 * rate) / rate
+    found = {}
+    for name, sound in {"offset": 0.1 + 0 * time, "slow": 0.1 * np.sin(2 * np.pi * 3 * time),
+                        "A0": 0.3 * np.sin(2 * np.pi * 27.5 * time)}.items():
+        meter = audio.RumbleMeter(rate)
+        for block in np.array_split(sound.astype("float32"), [1, 7, rate, rate]):
+            meter.add(block)
+        found[name] = meter.rms
+    assert found["offset"] == pytest.approx(0.1, rel=0.05)
+    assert found["slow"] == pytest.approx(0.1 / np.sqrt(2), rel=0.05)
+    assert found["A0"] < audio.RUMBLE
+    assert audio.RumbleMeter(rate).rms == 0
+
+
+def test_what_is_below_hearing_is_taken_out_and_nothing_else():
+    time = np.arange(6 * 22050) / 22050
+    heard = (0.2 * np.sin(2 * np.pi * 55 * time) + 0.1 * np.sin(2 * np.pi * 3000 * time))
+    sound = (heard + 0.3 + 0.05 * np.sin(2 * np.pi * 2 * time)).astype("float32")
+    blocks = np.array_split(sound, [1, 1, 5000, 70000])
+    made = list(audio.high_pass(blocks, 22050))
+    assert {block.dtype for block in made} == {np.dtype("float32")}
+    made = np.concatenate(made)
+    assert made.shape == sound.shape
+    # One state runs through all blocks, and an offset makes no click.
+    for same in (sound, sound - np.float32(0.3)):
+        assert np.allclose(made, np.concatenate(list(audio.high_pass([same], 22050))), atol=1e-5)
+    assert abs(made.mean()) < 1e-3 and level(made, 2) < 0.001
+    assert level(made, 55) == pytest.approx(0.2, rel=0.02)
+    assert level(made, 3000) == pytest.approx(0.1, rel=0.001)
+
+
+def test_u16_clips_and_never_wraps():
+    loud = np.array([0, 1, -1, 2, -2, 1e30, np.inf, -np.inf, np.nan, 32767.4 / 32768, 0.99999],
+                    np.float32)
+    assert audio.to_u16(loud).tolist() == [32768, 65535, 0, 65535, 0, 65535,
+                                           65535, 0, 32768, 65535, 65535]
+    assert audio.to_u16(loud).dtype == np.uint16
+    assert audio.to_int16(loud).tolist() == [x - 32768 for x in audio.to_u16(loud).tolist()]
+    assert audio.to_int16(loud).dtype == np.int16
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("channels", (1, 2))
+def test_every_format_decodes_to_the_same_tone(tmp_path, suffix, channels):
+    rate = 48000 if suffix == ".opus" else 44100
+    path = encode(tmp_path / f"a{suffix}", np.stack([tone(2, rate)] * channels, 1), rate)
+    x = audio.decode(path, 22050)
+    assert x.dtype == np.float32 and x.ndim == 1
+    assert abs(len(x) - 2 * 22050) <= 0.05 * 22050  # Encoders of lossy formats pad.
+    assert level(x, 440) == pytest.approx(0.5, rel=0.05)
+    if suffix in (".wav", ".flac", ".aiff", ".mp3", ".opus"):
+        assert len(x) == 2 * 22050
+
+
+def test_all_suffixes_are_tested():
+    assert set(FORMATS) == set(audio.AUDIO_SUFFIXES)
+
+
+@pytest.mark.parametrize("channels", (1, 2, 3, 4, 5, 6, 7, 8, 9, 16))
+def test_a_mix_of_equal_channels_is_as_loud_as_each(tmp_path, channels):
+    path = encode(tmp_path / "a.wav", np.stack([tone(1, amplitude=0.9)] * channels, 1),
+                  subtype="FLOAT")
+    assert level(audio.decode(path, 22050), 440) == pytest.approx(0.9, rel=0.01)
+
+
+def test_stereo_is_mixed_half_and_half(tmp_path):
+    both = np.stack([tone(1, frequency=440), tone(1, frequency=1000)], 1)
+    x = audio.decode(encode(tmp_path / "a.wav", both), 22050)
+    assert level(x, 440) == pytest.approx(0.25, rel=0.02) and level(x,
+                                                                    1000) == pytest.approx(0.25,
+                                                                                           rel=0.02)
+
+
+def test_resampling_keeps_the_band_and_folds_nothing_back(tmp_path):
+    sound = tone(2, 96000, 5000) + tone(2, 96000, 15000)
+    x = audio.decode(encode(tmp_path / "a.wav", sound, 96000, subtype="FLOAT"), 22050)
+    assert len(x) == 2 * 22050
+    assert level(x, 5000) == pytest.approx(0.5, rel=0.01)
+    assert level(x, 22050 - 15000) < 0.5e-3
+
+
+@pytest.mark.parametrize("rate", (16000, 44100, 48000))
+def test_other_rates(tmp_path, rate):
+    x = audio.decode(encode(tmp_path / "a.flac", tone(1)), rate)
+    assert len(x) == rate and level(x, 440, rate) == pytest.approx(0.5, rel=0.01)
+
+
+def test_one_sample_and_silence(tmp_path):
+    assert audio.decode(encode(tmp_path / "one.wav", [0.5], 22050), 22050).tolist() == [0.5]
+    for rate, wanted in ((44100, 1000), (96000, 22050), (22050, 44100)):
+        assert len(audio.decode(encode(tmp_path / "one.wav", [0.5], rate), wanted)) in (1, 2)
+    silent = audio.decode(encode(tmp_path / "silent.flac", np.zeros(44100)), 22050)
+    assert len(silent) == 22050 and not silent.any()
+
+
+def test_what_is_not_finite_becomes_finite(tmp_path):
+    x = tone(1, 22050)
+    x[[100, 200, 300, 400]] = np.nan, np.inf, -np.inf, 1e30
+    y = audio.decode(encode(tmp_path / "a.wav", x, 22050, subtype="FLOAT"), 22050)
+    assert y[100] == 0 and y[200] == 1 and y[300] == -1 and y[400] == 1
+    keep = np.ones(len(x), bool)
+    keep[[100, 200, 300, 400]] = False
+    assert np.array_equal(y[keep], x[keep])
+    resampled = audio.decode(encode(tmp_path / "a.wav", x, 44100, subtype="FLOAT"), 22050)
+    assert np.isfinite(resampled).all() and np.abs(resampled).max() <= 1
+
+
+@pytest.mark.parametrize("name", ("a:b.wav", "-dash.wav", "new\nline.wav",
+                                  "ünï 日本.wav", "%03d.wav", b"bad\xff.wav"))
+def test_odd_names(tmp_path, name):
+    path = tmp_path / os.fsdecode(name)
+    audio.write(path, tone(0.1, 22050), 22050)
+    assert len(audio.decode(path, 22050)) == 2205
+
+
+def test_names_are_shown_in_one_printable_line():
+    assert files.printable(b"a\n\x1b[2J\xff.mp3") == r"a\n\x1b[2J\udcff.mp3"
+    assert files.printable("ünï 日本.mp3") == "ünï 日本.mp3"
+
+
+def test_an_attached_picture_is_no_obstacle(tmp_path):
+    path = encode(tmp_path / "a.mp3", tone(1))
+    picture = b"\0image/png\0\x03\0" + b"\x89PNG\r\n\x1a\n" + bytes(5000)
+    frame = b"APIC" + struct.pack(">IH", len(picture), 0) + picture
+    size = bytes(len(frame) >> shift & 127 for shift in (21, 14, 7, 0))
+    path.write_bytes(b"ID3\x03\0\0" + size + frame + path.read_bytes())
+    assert len(audio.decode(path, 22050)) == pytest.approx(22050, abs=1200)
+
+
+def test_a_stream_that_changes_its_format_is_followed(tmp_path):
+    one, two = encode(tmp_path / "1.aac", tone(2)), encode(tmp_path / "2.aac",
+                                                           np.stack([tone(2, 22050)] * 2, 1), 22050)
+    (tmp_path / "both.aac").write_bytes(one.read_bytes() + two.read_bytes())
+    x = audio.decode(tmp_path / "both.aac", 22050)
+    assert len(x) == pytest.approx(4 * 22050, abs=5000)
+    assert level(x[:40000], 440) == pytest.approx(0.5, rel=0.05) == level(x[-40000:], 440)
+
+
+@pytest.mark.parametrize("within", (False, True))
+@pytest.mark.parametrize("rate", (22050, 44100))
+def test_an_ogg_file_with_its_headers_twice_has_the_samples_of_the_one_without(tmp_path,
+                                                                               within, rate):
+    import av
+
+    good = encode(tmp_path / "good.ogg", np.stack([tone(3), tone(3, frequency=1000)], 1))
+    (tmp_path / "bad.ogg").write_bytes(with_headers_twice(good.read_bytes(), within))
+    with pytest.raises(av.FFmpegError), av.open(str(tmp_path / "bad.ogg")):
+        pass
+    decoder, wanted = audio.Decoder(tmp_path / "bad.ogg", rate), audio.decode(good, rate)
+    blocks = list(decoder)
+    np.testing.assert_allclose(np.concatenate(blocks), wanted, atol=1e-6)
+    assert max(map(len, blocks)) <= 65536
+    assert (decoder.seconds, decoder.expected, decoder.ended) == (3.0, 3.0, True)
+    # Cut short, it is noted as another would be.
+    content = (tmp_path / "bad.ogg").read_bytes()
+    (tmp_path / "bad.ogg").write_bytes(content[: content.rindex(b"OggS")])
+    decoder = audio.Decoder(tmp_path / "bad.ogg", rate)
+    assert 1 < sum(map(len, decoder)) / rate < 3 and not decoder.ended
+
+
+def test_where_both_decoders_refuse_a_file_the_first_one_says_why(tmp_path, capfd):
+    good = encode(tmp_path / "good.ogg", tone(1)).read_bytes()
+    for name, content in (("a.ogg", good[:3000]),
+                          ("b.mp3", b"\xff\xe3" + np.random.default_rng(0).bytes(9999))):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError,
+                           match=r"not audio that can be decoded \(\w|broken after|no sound in it"):
+            audio.decode(tmp_path / name, 22050)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_what_is_no_audio_is_one_line_that_names_it(tmp_path, suffix):
+    for name, content, reason in (
+        ("empty", b"", "the file is empty"),
+        ("noise", np.random.default_rng(0).bytes(100_000), "not audio|no sound|broken"),
+        ("text", b"these are words\n" * 1000, "not audio|no sound"),
+        ("list", b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", "not audio|no sound"),
+    ):
+        path = tmp_path / f"{name}{suffix}"
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=reason) as caught:
+            audio.decode(path, 22050)
+        assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        audio.decode(tmp_path / "a.mp3", 22050)
+    with pytest.raises(UserError, match="is a directory"):
+        audio.decode(tmp_path, 22050)
+
+
+def test_a_file_broken_part_way_fails_and_says_where(tmp_path):
+    path = encode(tmp_path / "a.flac", tone(10))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(UserError, match=r"broken after [45]\.\d s"):
+        audio.decode(path, 22050)
+
+
+@pytest.mark.parametrize("suffix", (".wav", ".mp3"))
+def test_a_file_cut_short_tells_what_it_announced(tmp_path, suffix):
+    path = encode(tmp_path / f"a{suffix}", tone(10))
+    whole = audio.Decoder(path, 22050)
+    list(whole)
+    assert whole.seconds == pytest.approx(whole.expected, abs=0.1) == 10
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    half = audio.Decoder(path, 22050)
+    samples = sum(len(block) for block in half)
+    assert half.expected == pytest.approx(10, abs=0.1)
+    assert half.seconds == pytest.approx(5, abs=0.2) == samples / 22050
+
+
+@pytest.mark.parametrize("suffix", (".ogg", ".opus"))
+@pytest.mark.parametrize("more", (0, 100))
+def test_an_ogg_file_cut_between_or_within_pages_lacks_the_mark_of_its_end(tmp_path, suffix, more):
+    """FFmpeg takes the length of such a file from its last page, so nothing that it announces is
+    missing.
+    """
+    path = encode(tmp_path / f"a{suffix}", tone(10, 48000), 48000)
+    whole = audio.Decoder(path, 22050)
+    list(whole)
+    assert whole.ended
+    content = path.read_bytes()
+    pages = [i for i in range(len(content)) if content[i : i + 4] == b"OggS"]
+    path.write_bytes(content[: pages[len(pages) // 2 + 1] + more])
+    cut = audio.Decoder(path, 22050)
+    list(cut)
+    assert not cut.ended
+    assert cut.seconds == pytest.approx(cut.expected, abs=0.1)
+    assert 2 < cut.seconds < 9.5
+
+
+def test_decoding_is_done_in_blocks(tmp_path):
+    path = encode(tmp_path / "a.flac", tone(60))
+    blocks = [len(block) for block in audio.Decoder(path, 22050)]
+    assert sum(blocks) == 60 * 22050 and max(blocks) <= 65536
+
+
+def test_a_part_is_that_of_the_whole_and_no_more_is_read_than_it_takes(tmp_path):
+    path = encode(tmp_path / "a.flac", np.random.default_rng(0).uniform(-0.5, 0.5, 20 * 44100))
+    whole = audio.decode(path, 22050)
+    end = len(whole)
+    for first, count in ((0, None), (0, 5), (1, 1), (65530, 12), (100_000, 70_000)):
+        samples, read = audio.part(path, 22050, first, count)
+        np.testing.assert_array_equal(samples, whole[first:][:count])
+        assert read == end if count is None else first + count <= read < first + count + 65536
+    for first in (end - 3, end, end + 1):
+        samples, read = audio.part(path, 22050, first, 9)
+        np.testing.assert_array_equal(samples, whole[first:])
+        assert read == end
+    # Damage behind it is not met.
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    np.testing.assert_array_equal(audio.part(path, 22050, 100, 1000)[0], whole[100:1100])
+
+
+def test_an_excerpt_is_told_in_seconds(tmp_path):
+    path = encode(tmp_path / "a.wav", tone(3))
+    whole = audio.decode(path, 16000)
+    for start, seconds, wanted in ((0, None, whole), (1.5, 0.25, whole[24000:28000]),
+                                   (2.9, 5, whole[46400:]),
+                                   (1, 1e-9, whole[16000:16001])):
+        np.testing.assert_array_equal(audio.excerpt(path, 16000, start, seconds), wanted)
+    with pytest.raises(UserError, match=r"a.wav: lasts 3.0 s; nothing is left of it from 3.5 s on"):
+        audio.excerpt(path, 16000, 3.5, 1)
+
+
+@pytest.mark.parametrize("suffix", (".wav", ".flac", ".ogg", ".WAV"))
+@pytest.mark.parametrize("length", (1, 1000, 22050, 200_001))
+def test_writing_and_reading_gives_the_samples_back(tmp_path, suffix, length):
+    import soundfile
+
+    path = tmp_path / f"a{suffix}"
+    x = tone(length / 22050, 22050)
+    with audio.Writer(path, 22050) as out:
+        for start in range(0, length, 7777):
+            out.write(x[start : start + 7777])
+    y, rate = soundfile.read(path, dtype="float32")
+    assert rate == 22050 and y.shape == (length,) and os.listdir(tmp_path) == [path.name]
+    assert path.stat().st_mode & 0o777 == 0o666 & ~umask()
+    if suffix != ".ogg":
+        assert np.abs(y - x).max() <= 1 / 65536
+        assert np.array_equal(audio.decode(path, 22050), y)
+    elif length > 5000:
+        assert level(y, 440) == pytest.approx(0.5, rel=0.05)
+
+
+def umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_wav_is_as_long_as_its_samples(tmp_path):
+    audio.write(tmp_path / "a.wav", np.zeros(12345), 22050)
+    assert (tmp_path / "a.wav").stat().st_size == 44 + 2 * 12345
+
+
+def test_writing_clips(tmp_path):
+    audio.write(tmp_path / "a.wav", [2.0, -2.0, np.nan, np.inf], 22050)
+    assert audio.decode(tmp_path / "a.wav", 22050).tolist() == [32767 / 32768, -1, 0, 32767 / 32768]
+
+
+@pytest.mark.parametrize("suffix", (".wav", ".flac", ".ogg"))
+def test_equal_audio_is_an_equal_file_but_for_the_serial_number_of_an_ogg(tmp_path, suffix):
+    x = np.random.default_rng(0).normal(0, 0.1, 100_000)
+    a, b = (tmp_path / f"{name}{suffix}" for name in "ab")
+    for path in (a, b):
+        audio.write(path, x, 22050)
+    if suffix == ".ogg":
+        assert np.array_equal(audio.decode(a, 22050), audio.decode(b, 22050))
+    else:
+        assert a.read_bytes() == b.read_bytes()
+
+
+@pytest.mark.parametrize("error", (RuntimeError, KeyboardInterrupt))
+@pytest.mark.parametrize("before", (None, b"what was there"))
+def test_an_interrupted_writer_leaves_what_was_there(tmp_path, error, before):
+    path = tmp_path / "a.ogg"
+    if before:
+        path.write_bytes(before)
+    with pytest.raises(error), audio.Writer(path, 22050) as out:
+        out.write(np.zeros(100_000))
+        raise error
+    assert os.listdir(tmp_path) == ([path.name] if before else [])
+    assert not before or path.read_bytes() == before
+
+
+@pytest.mark.parametrize("suffix", (".wav", ".flac", ".ogg"))
+@pytest.mark.parametrize("block", (1000, 8192, 1_000_000))
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path, capfd, suffix, block):
+    """Nor does libsndfile's way back into Python print what went wrong there."""
+    import resource
+    import signal
+
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, old[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"), audio.Writer(tmp_path / f"a{suffix}",
+                                                                          22050) as out:
+            noise = np.random.default_rng(0).uniform(-1, 1, 1_000_000)
+            for start in range(0, len(noise), block):
+                out.write(noise[start : start + block])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert os.listdir(tmp_path) == []
+    assert capfd.readouterr().err == ""
+
+
+def test_what_a_killed_process_left_is_removed_and_what_another_writes_is_not(tmp_path):
+    long_ago = time.time() - 3600
+    with files.atomic_write(tmp_path / "b.wav") as theirs:
+        (being_written,) = tmp_path.iterdir()
+        (left := tmp_path / ".vqwave-0123456789ab.part").write_bytes(b"half")
+        (recent := tmp_path / ".vqwave-ba9876543210.part").write_bytes(b"half")
+        for path in (being_written, left):
+            os.utime(path, (long_ago, long_ago))
+        audio.write(tmp_path / "a.wav", np.zeros(9), 22050)
+        assert set(tmp_path.iterdir()) == {being_written, recent, tmp_path / "a.wav"}
+        theirs.write(b"whole")
+    assert (tmp_path / "b.wav").read_bytes() == b"whole"
+
+
+def test_where_audio_cannot_be_written(tmp_path):
+    (tmp_path / "d.wav").mkdir()
+    for name, reason in (("a.mp3", "wav, .flac, .ogg"), ("a", "wav, .flac, .ogg"),
+                         ("no/a.wav", "there is no folder"),
+                         ("d.wav", "is a folder")):
+        with pytest.raises(UserError, match=reason) as caught:
+            audio.Writer(tmp_path / name, 22050)
+        assert str(tmp_path / name) in str(caught.value)
+
+
+def test_an_unwritable_folder_is_found_at_once(tmp_path):
+    tmp_path.chmod(0o500)
+    if os.access(tmp_path, os.W_OK):
+        pytest.skip("root may write anywhere")
+    with pytest.raises(UserError, match="permission denied"):
+        audio.Writer(tmp_path / "a.wav", 22050)
+
+
+# -------------------------------------------------------------------------------------- transposing
+
+
+@pytest.mark.parametrize("semitones", [-12, -3, -1, 1, 3, 12])
+def test_transposing_moves_a_tone_by_semitones_and_keeps_its_level(semitones):
+    sound = tone(2.0, 22050, 440.0, 0.5)
+    made = np.concatenate(list(audio.transpose([sound], sound.size, semitones)))
+    assert made.dtype == np.float32
+    assert made.size == audio.transposed_length(sound.size,
+                                                semitones) == int(np.ceil(44100 / 2 ** (semitones / 12)))
+    assert level(made, 440.0 * 2 ** (semitones / 12)) == pytest.approx(0.5, abs=0.002)
+    assert level(made, 440.0) < 0.001
+
+
+def test_transposing_is_the_same_however_the_signal_is_cut(rng):
+    sound = rng.uniform(-1, 1, 30000).astype(np.float32)
+    whole = np.concatenate(list(audio.transpose([sound], sound.size, 2)))
+    cut = list(audio.transpose(np.split(sound, [1, 2000, 2000, 9999]), sound.size, 2))
+    assert np.abs(whole).max() <= 1
+    np.testing.assert_allclose(np.concatenate(cut), whole, atol=1e-5)
+
+
+def test_transposing_up_leaves_nothing_that_was_above_the_new_nyquist_frequency():
+    sound = tone(2.0, 22050, 10000.0, 0.5)
+    assert np.abs(np.concatenate(list(audio.transpose([sound], sound.size,
+                                                      4)))[2000:-2000]).max() < 0.001
+
+
+@pytest.mark.parametrize("samples", [0, 1, 2, 7])
+def test_the_shortest_signals_are_transposed(samples):
+    for semitones in (-5, 5):
+        made = list(audio.transpose([np.full(samples, 0.5, np.float32)], samples, semitones))
+        assert sum(block.size for block in made) == audio.transposed_length(samples, semitones)

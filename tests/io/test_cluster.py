@@ -1,0 +1,213 @@
+"""cluster.py, preparing and encoding with --scheduler: a real scheduler and real workers, some of
+which die.
+"""
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from encoded import encode, tone
+from prepared import data_folder, music
+
+from vqwave.data import codes
+from vqwave.errors import UserError
+from vqwave.io import audio, cluster, manifest, weights
+from vqwave.nn.codec import load_encoder
+from vqwave.progress import QuietReporter, Reporter
+
+pytest.importorskip("distributed")
+SCRIPT = Path(__file__).parents[2] / "scripts" / "prepare_audio.py"
+
+
+class Cluster:
+    """A scheduler and workers of one thread, each a process."""
+
+    def __init__(self, workers, allowed_failures=3):
+        """allowed_failures: on how many more workers a job is tried that one has died with; 3 is
+        Dask's default.
+        """
+        self.scheduler = self._start("scheduler", "--host", "127.0.0.1",
+                                     "--port", "0", "--no-dashboard",
+                                     DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=str(allowed_failures))
+        self.address = self._said(self.scheduler, r"(tcp://[\d.]+:\d+)")
+        self.workers = [self.worker() for _ in range(workers)]
+
+    def worker(self):
+        process = self._start("worker", self.address, "--nthreads", "1",
+                              "--no-nanny", "--no-dashboard")
+        self._said(process, "Registered to")
+        return process
+
+    @staticmethod
+    def _start(what, *args, **env):
+        source = str(Path(manifest.__file__).parents[2])
+        return subprocess.Popen([sys.executable, "-m", f"distributed.cli.dask_{what}", *args],
+                                text=True,
+                                env=os.environ | env | {"PYTHONPATH": source},
+                                stderr=subprocess.PIPE)
+
+    @staticmethod
+    def _said(process, pattern):
+        said = ""
+        for line in process.stderr:
+            said += line
+            if found := re.search(pattern, line):
+                return found[0]
+        raise AssertionError(said)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in (*self.workers, self.scheduler):
+            process.kill()
+            process.communicate()
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(cluster, "PATIENCE", 1.0)
+    monkeypatch.setattr(cluster, "UNSTAFFED", 1.0)
+
+
+def test_a_worker_killed_half_way_costs_no_track_and_makes_none_twice(tmp_path):
+    src, dst = tmp_path / "m", tmp_path / "d"
+    src.mkdir()
+    # Each of its own pitch and length, so that results that trade places are seen.
+    for i in range(30):
+        encode(src / f"{i}.flac", tone(35 + i / 10, frequency=200 + 20 * i))
+    (src / "bad.mp3").write_bytes(b"no")
+    with Cluster(2) as dask:
+        command = [sys.executable, SCRIPT, src, dst, "--scheduler", dask.address]
+        run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while not list(dst.glob("*.u16")):
+            assert run.poll() is None, run.communicate()
+            time.sleep(0.005)
+        dask.workers[0].send_signal(signal.SIGKILL)
+        assert len(list(dst.glob("*.u16"))) < 30
+        out, err = run.communicate(timeout=300)
+        assert run.returncode == 1
+        assert out.startswith("30 converted, 0 up to date, 1 failed")
+        assert err.startswith(f"failed: {src}/bad.mp3: not audio") and err.count("\n") == 1
+        again = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert again.stdout.startswith("0 converted, 30 up to date, 1 failed")
+    tracks = manifest.read(dst)
+    assert [t.file for t in tracks] == sorted(f"{i}.flac.u16" for i in range(30))
+    made = set()
+    for track in tracks:
+        source = src / track.file.removesuffix(".u16")
+        wanted = audio.to_u16(audio.decode(source, 22050)).astype("<u2")
+        assert (dst / track.file).read_bytes() == wanted.tobytes()
+        digest = hashlib.sha256(source.read_bytes()).hexdigest()
+        assert (track.source, track.samples, track.sha256) == (str(source), len(wanted), digest)
+        made.add(wanted.tobytes())
+    assert len(made) == 30
+    assert sorted(p.name
+                  for p in dst.iterdir()) == sorted([manifest.NAME,
+                                                     *(f"{i}.flac.u16" for i in range(30))])
+
+
+class Killing(Reporter):
+    """Kills a process once something is encoded, and leaves in `folder` what one that died writing
+    leaves; counts how much is done, by what the command is told.
+    """
+
+    def __init__(self, process, folder=None):
+        super().__init__()
+        self.process, self.folder, self.done = process, folder, []
+
+    def __call__(self, line):
+        pass
+
+    def advance(self, done, loss=None):
+        self.done.append(done)
+        self.process.kill()
+        for codec in self.folder.glob(".codes/*") if self.folder and done == 1 else ():
+            (codec / ".vqwave-0.part").touch()
+            os.utime(codec / ".vqwave-0.part", (0, 0))
+
+
+def test_a_worker_killed_half_way_costs_no_codes_and_makes_none_twice(tmp_path, tiny_weights):
+    folders = [tmp_path / "here", tmp_path / "there"]
+    sounds = {f"track {i}": music(1.0, i) for i in range(10)}
+    tracks = [data_folder(folder, sounds) for folder in folders][0]
+    codec = weights.find(tiny_weights.codecs, "vqvae_32")
+    wanted = [(t, v) for t in tracks for v in codes.variants(1, 1)]
+    here = codes.encode_corpus(folders[0], wanted, codec, QuietReporter(), load_encoder)
+    with Cluster(2) as dask:
+        say = Killing(dask.workers[0], folders[1])
+        there = codes.encode_corpus(folders[1], wanted, codec, say, load_encoder,
+                                    scheduler=dask.address)
+        assert say.done == list(range(1, 31))
+    # Each is there with what the index says of it, once, and none is left half written.
+    index = (there[0][2][0].parent / "index.jsonl").read_text().splitlines()
+    assert len(index) == 31 and len({json.loads(line)["file"] for line in index[1:]}) == 30
+    assert codes.encode_corpus(folders[1], wanted, codec, Killing(None), load_encoder) == there
+    assert len(list(there[0][2][0].parent.iterdir())) == 31
+    for (track, offset, (path, count)), (*same, (other, length)) in zip(here, there, strict=True):
+        assert (track, offset, count, path.read_bytes()) == (*same, length, other.read_bytes())
+
+
+def test_a_job_that_ends_its_worker_is_told_apart_and_the_others_are_done():
+    with Cluster(2, allowed_failures=0) as dask:
+        results = dict(cluster.run(dask.address, os._exit, [(3,)]))
+        assert isinstance(results[(3,)], cluster.WorkerDied)
+        assert dict(cluster.run(dask.address, divmod, [(7, 2), (9, 4)])) == {(7, 2): (3, 1),
+                                                                             (9, 4): (2, 1)}
+        with pytest.raises(ZeroDivisionError):
+            list(cluster.run(dask.address, divmod, [(7, 0)]))
+
+
+def test_a_first_worker_that_is_still_starting_is_waited_for(monkeypatch, capsys):
+    """Longer than for a scheduler, with one line: to whoever asks, and else to stderr."""
+    monkeypatch.setattr(cluster, "PATIENCE", 1.0)
+    with Cluster(0) as dask:
+        said = []
+
+        def say(line):
+            said.append(line)
+            time.sleep(1.5)
+            dask.workers.append(dask.worker())
+
+        assert list(cluster.run(dask.address, divmod, [(7, 2)], say)) == [((7, 2), (3, 1))]
+        assert said == [f"{dask.address}: the scheduler has no workers yet; waiting up to 600 s "
+                        f"for one"]
+        running = cluster.run(dask.address, time.sleep, [(0,), (2,)])
+        assert next(running) == ((0,), None)
+        dask.workers[0].kill()
+        starter = threading.Timer(4.0, lambda: dask.workers.append(dask.worker()))
+        starter.start()
+        assert next(running) == ((2,), None)
+        starter.join()
+    said = f"{dask.address}: the scheduler has lost its workers; waiting up to 600 s for one\n"
+    assert capsys.readouterr().err == said
+
+
+def test_without_workers_without_a_scheduler_and_when_they_go_away(impatient):
+    with Cluster(0) as dask:
+        with pytest.raises(UserError, match="has had no workers for 1 s; start some with: dask "
+                                            "worker tcp://"):
+            list(cluster.run(dask.address, abs, [(1,)]))
+        dask.workers.append(dask.worker())
+        running = cluster.run(dask.address, time.sleep, [(0,), (600,)])
+        assert next(running) == ((0,), None)
+        dask.workers[0].kill()
+        with pytest.raises(UserError, match="has had no workers for 1 s; .*; what is done is kept"):
+            next(running)
+        dask.workers.append(dask.worker())
+        running = cluster.run(dask.address, time.sleep, [(0,), (600,)])
+        assert next(running) == ((0,), None)
+        dask.scheduler.kill()
+        with pytest.raises(UserError, match="the scheduler (has gone away|was stopped); what is "
+                                            "done is kept"):
+            next(running)
+    with pytest.raises(UserError, match="no Dask scheduler answers there"):
+        list(cluster.run(dask.address, abs, [(1,)]))

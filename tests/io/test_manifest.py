@@ -1,0 +1,654 @@
+import dataclasses
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from encoded import encode, tone
+
+from vqwave.errors import UserError
+from vqwave.io import audio, files, manifest
+from vqwave.io.manifest import Track
+
+TAGS = dict.fromkeys(manifest.TAGS)
+
+
+def track(folder, file="a.mp3.u16", samples=100, **changes):
+    """A track whose file is in `folder`."""
+    path = folder / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.full(samples, 32768, "<u2").tofile(path)
+    return dataclasses.replace(Track(file, f"/music/{file[:-4]}", 22050,
+                                     samples, "0" * 64, TAGS, 5, 7), **changes)
+
+
+def samples(folder, file):
+    return np.fromfile(folder / file, "<u2")
+
+
+def prepare(src, dst, **options):
+    return manifest.prepare(src, dst, **{"sample_rate": 22050, "workers": 1} | options)
+
+
+# ------------------------------------------------------------------------------ reading and writing
+
+
+def test_written_is_read_in_the_order_of_names(tmp_path):
+    odd = {**TAGS, "title": "Zeile\u2028zwei \n ünï"}
+    tracks = [track(tmp_path, f, tags=odd, source=s) for f, s in (
+                  ("b/ü.ogg.u16", "/m/\udcff.ogg"), ("a\nb.mp3.u16", "/m/x"), ("c.wav.u16", "/m/y"))]
+    manifest.write(tmp_path, tracks)
+    assert manifest.read(tmp_path) == sorted(tracks, key=lambda t: t.file)
+    assert [p for p in os.listdir(tmp_path) if p.startswith(".")] == []
+    assert manifest.read(tmp_path)[0].seconds == 100 / 22050
+
+
+def test_a_recording_with_an_offset_is_high_passed_and_no_other(tmp_path, monkeypatch):
+    music, dst = tmp_path / "music", tmp_path / "data"
+    music.mkdir()
+    monkeypatch.setattr(manifest, "_BLOCK", 30000)  # less than there is
+    sound = tone(seconds=2.0, frequency=8000)  # high enough to come through in phase
+    for name, offset in (("good", 0.0), ("faulty", 0.3)):
+        encode(music / f"{name}.wav", sound + offset, 22050, subtype="FLOAT")
+    [note] = prepare(music, dst).notes
+    assert "below 20 Hz" in note and note.endswith("in faulty.wav.u16, and taken out")
+    faulty, good = manifest.read(dst)
+    assert (good.high_passed, faulty.high_passed) == (False, True)
+    assert np.array_equal(samples(dst, good.file), audio.to_u16(sound))
+    made = audio.from_u16(samples(dst, faulty.file))
+    assert faulty.samples == len(sound) and abs(made.mean()) < 1e-3
+    assert np.abs(made - sound)[2205:].max() < 0.01
+    # Codes and figures of a track that was prepared otherwise before are not of this one.
+    assert faulty.content != faulty.sha256 and good.content == good.sha256
+    assert [t.file for t in prepare(music, dst).up_to_date] == ["faulty.wav.u16", "good.wav.u16"]
+    assert manifest.read(dst) == [faulty, good]
+
+
+def test_a_line_without_the_optional_keys_and_with_unknown_ones_is_read(tmp_path):
+    wanted = track(tmp_path)
+    line = dataclasses.asdict(wanted) | {"mood": "calm"}
+    del line["source_size"], line["source_mtime_ns"]
+    (tmp_path / manifest.NAME).write_text(json.dumps(line) + "\n\n")
+    assert manifest.read(tmp_path) == [dataclasses.replace(wanted, source_size=-1, source_mtime_ns=-1)]
+
+
+@pytest.mark.parametrize("change, reason", (
+    (lambda t: "{", "not JSON"),
+    (lambda t: "[1]", "not a JSON object"),
+    (lambda t: "[" * 100_000, "line 2"),
+    (lambda t: json.dumps({k: v for k, v in t.items() if k != "sha256"}), "sha256 is missing"),
+    (lambda t: json.dumps(t | {"samples": "100"}), "samples is '100'"),
+    (lambda t: json.dumps(t | {"samples": True}), "samples is True"),
+    (lambda t: json.dumps(t | {"samples": 0}), "samples is 0"),
+    (lambda t: json.dumps(t | {"sample_rate": -1}), "sample_rate is -1"),
+    (lambda t: json.dumps(t | {"tags": []}), "tags is"),
+    (lambda t: json.dumps(t | {"file": "/etc/passwd"}), "outside the folder"),
+    (lambda t: json.dumps(t | {"file": "a/../../b.u16"}), "outside the folder"),
+    (lambda t: json.dumps(t | {"file": "."}), "outside the folder"),
+    (lambda t: json.dumps(t | {"file": "a\0b"}), "outside the folder"),
+    (lambda t: json.dumps(t), "there twice"),
+))
+def test_a_broken_line_is_named(tmp_path, change, reason):
+    good = dataclasses.asdict(track(tmp_path))
+    (tmp_path / manifest.NAME).write_text(json.dumps(good) + "\n" + change(good) + "\n")
+    with pytest.raises(UserError, match=reason) as caught:
+        manifest.read(tmp_path)
+    assert "line 2" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_last_line_that_is_cut_off_is_left_out_wherever_it_ends(tmp_path):
+    tracks = [track(tmp_path, f"{i}.ogg.u16", tags=TAGS | {"title": "ü\n"}) for i in range(3)]
+    manifest.write(tmp_path, tracks)
+    path = tmp_path / manifest.NAME
+    lines = path.read_bytes().splitlines(keepends=True)
+    for end in range(len(lines[2])):
+        path.write_bytes(b"".join(lines[:2]) + lines[2][:end])
+        # Without its line break alone it is still whole.
+        assert manifest.read(tmp_path) == tracks[: 2 + (end == len(lines[2]) - 1)]
+    # Anywhere else half a line is damage.
+    path.write_bytes(lines[0] + lines[1][:50] + b"\n" + lines[2])
+    with pytest.raises(UserError, match=r"manifest.jsonl, line 2: not JSON"):
+        manifest.read(tmp_path)
+
+
+def test_manifests_of_earlier_versions_are_read(tmp_path):
+    """Which had a checksum a line, and a mark on the last one."""
+    tracks = [track(tmp_path, f"{i}.ogg.u16") for i in range(3)]
+    more = [{"crc32": "0badcafe"}, {"crc32": "12345678"}, {"last": True, "crc32": "9abcdef0"}]
+    lines = [json.dumps(dataclasses.asdict(t) | m) + "\n"
+             for t, m in zip(tracks, more, strict=True)]
+    (tmp_path / manifest.NAME).write_text("".join(lines))
+    assert manifest.read(tmp_path) == tracks
+    manifest.write(tmp_path, manifest.read(tmp_path))
+    assert manifest.read(tmp_path) == tracks and "crc32" not in (tmp_path / manifest.NAME).read_text()
+
+
+@pytest.mark.parametrize("link", ("file", "folder", "above"))
+def test_no_link_leads_a_track_outside_the_folder(tmp_path, link):
+    data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    tracks = [track(data, "album/a.ogg.u16"), track(elsewhere, "b.ogg.u16")]
+    manifest.write(data, [tracks[0]])
+    (data / "same").symlink_to("album")
+    inside = dataclasses.replace(tracks[0], file="same/a.ogg.u16")
+    manifest.write(data, [tracks[0], inside])
+    assert manifest.read(data) == [tracks[0], inside]
+    if link == "file":
+        (data / "album" / "b.ogg.u16").symlink_to(elsewhere / "b.ogg.u16")
+    elif link == "folder":
+        (data / "out").symlink_to(elsewhere)
+    else:
+        (data / "out").symlink_to("..")
+    file = {"file": "album/b.ogg.u16", "folder": "out/b.ogg.u16",
+            "above": "out/elsewhere/b.ogg.u16"}[link]
+    assert (data / file).exists()
+    manifest.write(data, [*tracks[:1], dataclasses.replace(tracks[1], file=file)])
+    with pytest.raises(UserError, match=f"{file} lies outside the folder"):
+        manifest.read(data)
+
+
+def test_what_cannot_be_read(tmp_path):
+    with pytest.raises(UserError, match="no such folder"):
+        manifest.read(tmp_path / "no")
+    with pytest.raises(UserError, match="no manifest.jsonl"):
+        manifest.read(tmp_path)
+    (tmp_path / manifest.NAME).write_bytes(b"")
+    with pytest.raises(UserError, match="names no track"):
+        manifest.read(tmp_path)
+    (tmp_path / manifest.NAME).write_bytes(b"\xff\xfe\xfa")
+    with pytest.raises(UserError, match="is not a manifest"):
+        manifest.read(tmp_path)
+
+
+def test_a_track_that_is_missing_or_of_another_length_is_named(tmp_path):
+    manifest.write(tmp_path, [track(tmp_path, "x.ogg.u16")])
+    (tmp_path / "x.ogg.u16").write_bytes(b"12")
+    with pytest.raises(UserError, match="x.ogg.u16 is missing or not 200 bytes"):
+        manifest.read(tmp_path)
+    (tmp_path / "x.ogg.u16").unlink()
+    with pytest.raises(UserError, match="x.ogg.u16 is missing"):
+        manifest.read(tmp_path)
+
+
+def test_mixed_sample_rates_are_refused_by_name(tmp_path):
+    manifest.write(tmp_path,
+                   [track(tmp_path, "x.u16"), track(tmp_path, "y.u16", sample_rate=44100)])
+    with pytest.raises(UserError, match="x.u16 has 22050 Hz, y.u16 44100 Hz"):
+        manifest.read(tmp_path)
+
+
+# ---------------------------------------------------------------------------------------- preparing
+
+
+@pytest.fixture
+def music(tmp_path):
+    """A folder with three tracks in two formats, two of one name."""
+    src = tmp_path / "music"
+    (src / "album").mkdir(parents=True)
+    encode(src / "a.wav", tone(1))
+    encode(src / "a.flac", tone(2, frequency=880), tags={"title": "Ä", "artist": "B"})
+    encode(src / "album" / "c.MP3", tone(1))
+    return src
+
+
+def test_structure_names_samples_and_tags(music, tmp_path):
+    dst = tmp_path / "new" / "data"
+    report = prepare(music, dst)
+    tracks = {t.file: t for t in manifest.read(dst)}
+    assert sorted(tracks) == ["a.flac.u16", "a.wav.u16", "album/c.MP3.u16"]
+    assert report.exit_code == 0 and len(report.converted) == 3 and not report.notes
+    for t in tracks.values():
+        assert np.array_equal(samples(dst, t.file), audio.to_u16(audio.decode(t.source, 22050)))
+        assert t.samples == len(samples(dst, t.file)) and t.sample_rate == 22050
+    assert tracks["a.flac.u16"].tags == TAGS | {"title": "Ä", "artist": "B"}
+    assert tracks["a.wav.u16"].tags == TAGS
+    assert tracks["a.wav.u16"].source == str(music / "a.wav")
+
+
+def test_a_second_run_touches_nothing(music, tmp_path):
+    prepare(music, tmp_path / "d")
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "d").rglob("*")}
+    report = prepare(music, tmp_path / "d")
+    assert len(report.up_to_date) == 3 and not report.converted and report.exit_code == 0
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "d").rglob("*")}
+
+
+def test_what_changed_is_converted_again(music, tmp_path):
+    dst = tmp_path / "d"
+    prepare(music, dst)
+    os.utime(music / "a.wav")  # Touched, same content.
+    encode(music / "a.flac", tone(3))
+    (dst / "album/c.MP3.u16").write_bytes(b"half")
+    report = prepare(music, dst)
+    assert sorted(t.file for t in report.converted) == ["a.flac.u16", "album/c.MP3.u16"]
+    assert [t.file for t in report.up_to_date] == ["a.wav.u16"]
+    assert {t.file: t.seconds for t in manifest.read(dst)}["a.flac.u16"] == 3
+    assert len(prepare(music, dst).up_to_date) == 3
+
+
+def test_the_track_of_a_line_that_was_cut_off_is_made_again(music, tmp_path):
+    prepare(music, tmp_path / "d")
+    path = tmp_path / "d" / manifest.NAME
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-50])
+    assert len(manifest.read(tmp_path / "d")) == 2
+    report = prepare(music, tmp_path / "d")
+    assert [t.file for t in report.converted] == ["album/c.MP3.u16"] and len(report.up_to_date) == 2
+    assert path.read_bytes() == whole
+
+
+def test_only_overwrite_converts_a_folder_to_another_rate(music, tmp_path):
+    dst = tmp_path / "d"
+    prepare(music, dst)
+    with pytest.raises(UserError, match="its 3 tracks are at 22050 Hz, not 16000 Hz; name another "
+                                        "folder"):
+        prepare(music, dst, sample_rate=16000)
+    assert {t.sample_rate for t in manifest.read(dst)} == {22050}
+    assert len(prepare(music, dst, sample_rate=16000, overwrite=True).converted) == 3
+    assert {t.sample_rate for t in manifest.read(dst)} == {16000}
+    assert len(prepare(music, dst, sample_rate=16000, overwrite=True).converted) == 3
+
+
+def test_the_music_folder_is_not_filled_with_data(music, tmp_path):
+    (tmp_path / "link").symlink_to(music)
+    before = sorted(music.rglob("*"))
+    for dst in (music, music / "." / "album" / "..", tmp_path / "link"):
+        with pytest.raises(UserError, match="is the folder of the music itself"):
+            prepare(music, dst)
+    assert sorted(music.rglob("*")) == before
+
+
+def test_a_conversion_to_another_rate_that_was_broken_off_goes_on(music, tmp_path):
+    dst = tmp_path / "d"
+    prepare(music, dst)
+    prepare(music / "album", dst, sample_rate=16000, overwrite=True)
+    assert len({t.sample_rate for t in manifest._load(dst)}) == 2
+    prepare(music, dst, sample_rate=16000)
+    assert {t.sample_rate for t in manifest.read(dst)} == {16000}
+
+
+def test_tracks_whose_source_is_gone_stay(music, tmp_path):
+    dst = tmp_path / "d"
+    prepare(music, dst)
+    (music / "a.wav").unlink()
+    (music / "a.flac").unlink()
+    (dst / "a.flac.u16").unlink()
+    report = prepare(music, dst)
+    assert report.exit_code == 0 and [t.file for t in manifest.read(dst)] == ["a.wav.u16",
+                                                                              "album/c.MP3.u16"]
+    report = prepare(music, dst, sample_rate=16000, overwrite=True)
+    assert "a.wav.u16 (22050 Hz)" in report.notes[0]
+
+
+def test_a_moved_music_folder_is_recognised(music, tmp_path):
+    prepare(music, tmp_path / "d")
+    music.rename(tmp_path / "moved")
+    report = prepare(tmp_path / "moved", tmp_path / "d")
+    assert len(report.up_to_date) == 3 and not report.converted
+    assert all(t.source.startswith(str(tmp_path / "moved")) for t in manifest.read(tmp_path / "d"))
+
+
+def test_two_folders_with_the_same_names_both_survive(music, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    encode(other / "a.wav", tone(2))
+    dst = tmp_path / "d"
+    for _ in range(2):
+        prepare(music, dst)
+        prepare(other, dst)
+    lengths = {t.file: (t.seconds, t.source) for t in manifest.read(dst)}
+    assert lengths["a.wav.u16"] == (1,
+                                    str(music / "a.wav")) and lengths["a.wav~2.u16"] == (2,
+                                                                                         str(other / "a.wav"))
+    assert len(lengths) == 4
+
+
+def state(dst):
+    return {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in dst.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("change", ("name", "folder", "time", "rate"))
+def test_a_file_under_another_name_keeps_its_track(music, tmp_path, change):
+    dst = tmp_path / "d"
+    prepare(music, dst, sample_rate=16000 if change == "rate" else 22050)
+    (music / "new").mkdir()
+    moved = music / ("new/a.flac" if change == "folder" else "z.flac")
+    (music / "a.flac").rename(moved)
+    if change == "time":
+        os.utime(moved)
+    elif change == "rate":  # As if a conversion to another had been broken off.
+        prepare(music / "album", dst, overwrite=True)
+    report = prepare(music, dst)
+    assert len(report.converted) == (2 if change == "rate" else 0)
+    assert len(report.converted + report.up_to_date) == 3 and not report.failed + report.notes
+    tracks = manifest.read(dst)
+    kept = "new/a.flac.u16" if change == "folder" else "a.flac.u16"
+    assert [t.file for t in tracks] == sorted([kept, "a.wav.u16", "album/c.MP3.u16"])
+    [track] = [t for t in tracks if t.file == kept]
+    assert track.source == str(moved) and track.tags["title"] == "Ä"
+    before = state(dst)
+    assert len(prepare(music, dst).up_to_date) == 3 and state(dst) == before
+    # The name that it had can be another's.
+    encode(music / "a.flac", tone(1))
+    assert [t.file for t in prepare(music, dst).converted] == [
+        "a.flac.u16" if change == "folder" else "a.flac~2.u16"]
+
+
+def test_of_a_gone_file_one_copy_takes_the_track(music, tmp_path):
+    prepare(music, tmp_path / "d")
+    shutil.copy(music / "a.wav", music / "y.wav")
+    (music / "a.wav").rename(music / "z.wav")
+    report = prepare(music, tmp_path / "d")
+    assert len(report.up_to_date) == 3 and not report.converted
+    assert report.notes == [f"{music}/z.wav is a copy of {music}/y.wav, byte for byte, and left out"]
+    assert {t.file: t.source for t in manifest.read(tmp_path / "d")}[
+        "a.wav.u16"] == str(music / "y.wav")
+
+
+def test_a_file_that_moved_to_another_folder_takes_its_track_there(music, tmp_path):
+    """By which labels are told."""
+    prepare(music, tmp_path / "d")
+    (music / "calm").mkdir()
+    (music / "a.wav").rename(music / "calm" / "b.wav")
+    samples = (tmp_path / "d" / "a.wav.u16").read_bytes()
+    for _ in range(2):
+        report = prepare(music, tmp_path / "d")
+        assert len(report.up_to_date) == 3 and not report.converted + report.notes
+        assert [t.file for t in manifest.read(tmp_path / "d")] == [
+            "a.flac.u16", "album/c.MP3.u16", "calm/b.wav.u16"]
+        assert (tmp_path / "d" / "calm" / "b.wav.u16").read_bytes() == samples
+        assert not (tmp_path / "d" / "a.wav.u16").exists()
+
+
+def test_a_copy_of_a_file_that_has_a_track_is_left_out(music, tmp_path):
+    dst = tmp_path / "d"
+    prepare(music, dst)
+    # Before it in the order of names; and one of its size that is another.
+    shutil.copy(music / "a.wav", music / "A.wav")
+    encode(music / "b.wav", tone(1, frequency=880))
+    os.utime(music / "a.wav")
+    report = prepare(music, dst)
+    said = [f"{music}/A.wav is a copy of {music}/a.wav, byte for byte, and left out"]
+    assert [t.file for t in report.converted] == ["b.wav.u16"] and report.notes == said
+    assert len(report.up_to_date) == 3
+    before = state(dst)
+    report = prepare(music, dst)
+    assert len(report.up_to_date) == 4 and not report.converted and report.notes == said
+    assert state(dst) == before
+    # The track goes on as the copy's when the file itself goes.
+    (music / "a.wav").unlink()
+    report = prepare(music, dst)
+    assert not report.converted + report.notes and len(manifest.read(dst)) == 4
+
+
+def test_a_copy_in_another_folder_of_music_is_left_out(music, tmp_path):
+    dst, other = tmp_path / "d", tmp_path / "other"
+    other.mkdir()
+    prepare(music, dst)
+    shutil.copy(music / "a.wav", other / "b.wav")
+    for _ in range(2):
+        report = prepare(other, dst)
+        assert not report.converted + report.up_to_date + report.failed and report.exit_code == 0
+        assert report.notes == [f"{other}/b.wav is a copy of {music}/a.wav, byte for byte, and left "
+                                f"out"]
+    assert len(manifest.read(dst)) == 3
+
+
+def test_of_copies_among_new_files_the_first_is_converted(music, tmp_path):
+    dst = tmp_path / "d"
+    for name in ("album/c\n.wav", "z.wav"):
+        shutil.copy(music / "a.wav", music / name)
+    (music / "bad.mp3").write_bytes(b"no")
+    (music / "bad 2.mp3").write_bytes(b"no")
+    states = []
+    for run in range(2):
+        report = prepare(music, dst)
+        assert len(report.up_to_date if run else report.converted) == 3
+        assert report.notes == [f"2 files are copies of others (for instance {music}/album/c\\n.wav "
+                                f"of {music}/a.wav), byte for byte, and left out"]
+        # A copy of what fails is no less bad.
+        assert [os.path.basename(source) for source, _ in report.failed] == ["bad 2.mp3", "bad.mp3"]
+        states.append(state(dst))
+    assert states[0] == states[1] and len(manifest.read(dst)) == 3
+
+
+def test_two_tracks_of_copies_that_are_there_already_stay(music, tmp_path):
+    dst = tmp_path / "d"
+    encode(music / "z.wav", tone(1, frequency=880))
+    prepare(music, dst)
+    shutil.copy(music / "a.wav", music / "z.wav")
+    assert len(prepare(music, dst).converted) == 1
+    shutil.copy(music / "a.wav", music / "b.wav")
+    music.rename(tmp_path / "moved")
+    report = prepare(tmp_path / "moved", dst)
+    assert len(report.up_to_date) == 4 and len(report.notes) == 1
+    assert {t.source for t in manifest.read(dst)} == {
+        str(tmp_path / "moved" / name) for name in ("a.wav", "a.flac", "album/c.MP3", "z.wav")}
+
+
+def test_only_files_of_one_size_are_compared(music, tmp_path, monkeypatch):
+    prepare(music, tmp_path / "d")
+    encode(music / "z.wav", tone(2))
+    read, compared = manifest._sha256, []
+    monkeypatch.setattr(manifest, "_sha256", lambda path: compared.append(path) or read(path))
+    assert len(prepare(music, tmp_path / "d").converted) == 1 and not compared
+    encode(music / "y.wav", tone(2, frequency=880))
+    assert len(prepare(music, tmp_path / "d").converted) == 1
+    assert compared == [str(music / "y.wav")]
+
+
+def test_copies_that_cannot_be_read_are_named(music, tmp_path, monkeypatch):
+    prepare(music, tmp_path / "d")
+    for name in ("A.wav", "z.wav"):
+        shutil.copy(music / "a.wav", music / name)
+    read = manifest._sha256
+
+    def refuse(path):
+        if path.endswith("A.wav"):
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    monkeypatch.setattr(manifest, "_sha256", refuse)
+    report = prepare(music, tmp_path / "d")
+    assert report.failed == [(str(music / "A.wav"), "permission denied")]
+    assert report.notes == [f"{music}/z.wav is a copy of {music}/a.wav, byte for byte, and left out"]
+    assert len(report.up_to_date) == 3
+
+
+def test_tracks_of_removed_files_are_noted_until_they_are_removed(music, tmp_path):
+    dst, other = tmp_path / "d", tmp_path / "other"
+    other.mkdir()
+    encode(other / "o.wav", tone(2))
+    prepare(other, dst)
+    prepare(music, dst)
+    # Another folder of music is none of this one's.
+    (other / "o.wav").unlink()
+    assert not prepare(music, dst).notes
+    (music / "a.wav").unlink()
+    [note] = prepare(music, dst).notes
+    assert note.startswith(f"the source of a.wav.u16 is gone from {music}; a track stays") and str(dst) in note
+    (music / "a.flac").unlink()
+    [note] = prepare(music, dst).notes
+    assert note.startswith(f"the source of 2 tracks (for instance a.flac.u16) is gone from {music}; ")
+    assert len(manifest.read(dst)) == 4
+    for name in ("a.wav.u16", "a.flac.u16"):
+        (dst / name).unlink()
+    assert not prepare(music, dst).notes
+    assert [t.file for t in manifest.read(dst)] == ["album/c.MP3.u16", "o.wav.u16"]
+
+
+def test_what_is_bad_is_named_and_stops_nothing(music, tmp_path):
+    (music / "empty.mp3").touch()
+    (music / "noise.ogg").write_bytes(np.random.default_rng(0).bytes(50_000))
+    (music / "cut.flac").write_bytes((music / "a.flac").read_bytes()[:20_000])
+    (music / "dir.mp3").mkdir()
+    (music / "note.txt").write_text("x")
+    (music / "._a.mp3").write_bytes(b"x")
+    (music / "gone.mp3").symlink_to("nowhere")
+    encode(music / "one.wav", [0.5], 22050)
+    encode(music / "silent.wav", np.zeros(1000))
+    report = prepare(music, tmp_path / "d")
+    assert report.exit_code == 1 and len(manifest.read(tmp_path / "d")) == 5
+    names = [os.path.basename(source) for source, _ in report.failed]
+    assert names == ["cut.flac", "empty.mp3", "gone.mp3", "noise.ogg"]
+    assert all(reason and "\n" not in reason and str(music) not in reason
+               for _, reason in report.failed)
+
+
+def test_nothing_good_is_2_and_leaves_no_manifest(tmp_path):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "a.mp3").write_bytes(b"no")
+    report = prepare(tmp_path / "m", tmp_path / "d")
+    assert report.exit_code == 2 and os.listdir(tmp_path / "d") == []
+
+
+def test_a_file_cut_short_is_noted(music, tmp_path):
+    whole = encode(music / "cut.wav", tone(4)).read_bytes()
+    (music / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    report = prepare(music, tmp_path / "d")
+    assert report.exit_code == 0 and "cut.wav: cut short: 2.0 s of the 4.0 s" in report.notes[0]
+
+
+def test_an_ogg_file_without_its_end_is_noted(music, tmp_path):
+    whole = encode(music / "cut.ogg", tone(10)).read_bytes()
+    (music / "cut.ogg").write_bytes(whole[: whole.rindex(b"OggS")])
+    report = prepare(music, tmp_path / "d")
+    assert report.exit_code == 0 and len(report.converted) == 4
+    assert len(report.notes) == 1 and "cut.ogg: cut short: the mark of its end is missing" in report.notes[0]
+
+
+def test_links_are_followed_once(music, tmp_path):
+    encode(tmp_path / "outside.wav", tone(1, frequency=220))
+    (music / "link.wav").symlink_to(tmp_path / "outside.wav")
+    (music / "loop").symlink_to(music)
+    (music / "album" / "up").symlink_to("..")
+    (music / "self.wav").symlink_to("self.wav")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    encode(elsewhere / "e.wav", tone(1, frequency=660))
+    (music / "more").symlink_to(elsewhere)
+    os.mkfifo(music / "pipe.mp3")
+    report = prepare(music, tmp_path / "d")
+    assert [t.file for t in manifest.read(tmp_path / "d")] == [
+        "a.flac.u16", "a.wav.u16", "album/c.MP3.u16", "link.wav.u16", "more/e.wav.u16"]
+    assert [os.path.basename(source) for source, _ in report.failed] == ["self.wav"]
+
+
+@pytest.mark.parametrize("src, dst", (("x", "x/data"), ("x/music", "x")))
+def test_folders_inside_each_other(tmp_path, src, dst):
+    (tmp_path / src).mkdir(parents=True)
+    source = encode(tmp_path / src / "a.wav", tone(1))
+    before = source.read_bytes()
+    for _ in range(2):
+        report = prepare(tmp_path / src, tmp_path / dst)
+        assert report.exit_code == 0 and [t.file
+                                          for t in manifest.read(tmp_path / dst)] == ["a.wav.u16"]
+    assert source.read_bytes() == before
+
+
+def test_odd_names(tmp_path):
+    src = tmp_path / "m"
+    src.mkdir()
+    names = ["-x.wav", "a b.wav", "new\nline.wav", "日" * 83 + ".wav", "%s [red].wav",
+             os.fsdecode(b"\xff\xfe.wav"),
+             ".wav.wav"]
+    for i, name in enumerate(names):
+        shutil.move(encode(tmp_path / "one.wav", tone(0.1 + 0.01 * i)), src / name)
+    report = prepare(src, tmp_path / "d")
+    assert report.exit_code == 0 and len(manifest.read(tmp_path / "d")) == len(names)
+    assert len(prepare(src, tmp_path / "d").up_to_date) == len(names)
+
+
+def test_what_makes_a_run_impossible(music, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (tmp_path / "file").touch()
+    for src, dst, reason in ((empty, "d", "no audio in it"),
+                             (tmp_path / "no", "d", "no such folder"),
+                             (tmp_path / "file", "d", "is not a folder"),
+                             (music, "file", "cannot be written to")):
+        with pytest.raises(UserError, match=reason):
+            prepare(src, tmp_path / dst)
+    assert not (tmp_path / "d").exists()
+
+
+def test_permissions(music, tmp_path):
+    (music / "a.wav").chmod(0)
+    if os.access(music / "a.wav", os.R_OK):
+        pytest.skip("root may read and write anything")
+    (music / "album").chmod(0)
+    report = prepare(music, tmp_path / "d")
+    assert report.exit_code == 1 and [reason
+                                      for _, reason in report.failed] == ["permission denied"] * 2
+    (tmp_path / "d").chmod(0o500)
+    with pytest.raises(UserError, match="cannot be written to"):
+        prepare(music, tmp_path / "d")
+
+
+def test_a_broken_manifest_is_an_error_unless_overwriting(music, tmp_path):
+    prepare(music, tmp_path / "d")
+    (tmp_path / "d" / manifest.NAME).write_text("{\n")
+    with pytest.raises(UserError, match="line 1"):
+        prepare(music, tmp_path / "d")
+    assert len(prepare(music, tmp_path / "d", overwrite=True).converted) == 3
+    assert len(manifest.read(tmp_path / "d")) == 3
+
+
+def test_only_one_run_at_a_time_and_leftovers_go(music, tmp_path):
+    dst = tmp_path / "d"
+    (dst / "album").mkdir(parents=True)
+    (dst / "album" / ".vqwave-00ff.part").write_bytes(b"half")
+    taken = f"data is already being prepared here by process {os.getpid()}"
+    with manifest._claim(dst), pytest.raises(UserError, match=taken):
+        prepare(music, dst)
+    # What another process is writing there, as a training its codes, is not ours to remove.
+    (dst / ".codes").mkdir()
+    with files.atomic_write(dst / ".codes" / "a.u16") as theirs:
+        prepare(music, dst)
+        theirs.write(b"whole")
+    assert [p.name for p in dst.rglob(".*")] == [".codes"]
+    assert (dst / ".codes" / "a.u16").read_bytes() == b"whole"
+
+
+def test_a_file_that_ends_its_process_is_named_and_the_rest_goes_on(music, tmp_path, monkeypatch):
+    # The workers import this in place of the tag reader: what a decoder that crashes looks like
+    # from outside.
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "tinytag.py").write_text(
+        "import os\nclass TinyTag:\n  def get(name, file_obj): 'a.flac' in name and "
+        "os.kill(os.getpid(), 9)\n")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.delitem(sys.modules, "tinytag", raising=False)
+    for i, name in enumerate("defgh"):
+        encode(music / f"{name}.wav", tone(1, frequency=200 + i))
+    report = manifest.prepare(music, tmp_path / "d", 22050, workers=2)
+    assert [os.path.basename(source) for source, _ in report.failed] == ["a.flac"]
+    assert "ended the process" in report.failed[0][1] and report.exit_code == 1
+    assert len(manifest.read(tmp_path / "d")) == 7
+
+
+def test_workers_killed_from_outside_cost_no_track(tmp_path):
+    src = tmp_path / "m"
+    src.mkdir()
+    for i in range(12):
+        encode(src / f"{i}.flac", tone(20, frequency=440 + i))
+    killed = []
+
+    def kill():
+        while not list(tmp_path.glob("d/*.u16")):
+            time.sleep(0.002)
+        for child in multiprocessing.active_children():
+            os.kill(child.pid, signal.SIGKILL)
+            killed.append(child.pid)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    report = manifest.prepare(src, tmp_path / "d", 22050, workers=2)
+    killer.join()
+    assert killed and not report.failed and len(manifest.read(tmp_path / "d")) == 12
+    assert not list((tmp_path / "d").glob(".*"))

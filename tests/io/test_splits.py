@@ -1,0 +1,81 @@
+"""io/splits.py: which tracks are held out."""
+
+import hashlib
+
+import pytest
+
+from vqwave.config import Split
+from vqwave.errors import UserError
+from vqwave.io import manifest, splits
+
+
+def tracks(minutes):
+    """Tracks of so many minutes each, by file."""
+    return [manifest.Track(f"{file}.u16", f"/music/{file}", 100, round(6000 * length),
+                           hashlib.sha256(file.encode()).hexdigest(), dict.fromkeys(manifest.TAGS))
+            for file, length in minutes.items()]
+
+
+def files(side):
+    return [track.file.removesuffix(".u16") for track in side]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_share_takes_no_track_that_is_most_of_the_music(seed):
+    songs = {f"{i}.mp3": 4.0 for i in range(10)}
+    for minutes, most in (({"mix.mp3": 60.0, "jingle.mp3": 0.1}, 0.01),
+                          ({"concert.mp3": 60.0} | songs, 0.2),
+                          ({"a.mp3": 3.0, "b.mp3": 5.0}, 0.4)):
+        train, held_out = splits.split(tracks(minutes), 0.1, seed)
+        assert train and held_out
+        assert sum(minutes[file] for file in files(held_out)) <= most * sum(minutes.values())
+    # Who asks for half is given half.
+    _, held_out = splits.split(tracks({"a.mp3": 3.0, "b.mp3": 3.0}), 0.5, seed)
+    assert len(held_out) == 1
+
+
+def test_what_is_held_out_stays_so_when_tracks_come_and_go(tmp_path):
+    before = tracks({f"calm/{i}.mp3": 3.0 for i in range(6)} | {"battle/1.mp3": 3.0})
+    splits.record(tmp_path, splits.draw(before, 0.3, 7))
+    held_out = files(splits.split(before, 0.3, 7)[1])
+    later = tracks({f"new/{i}.mp3": 3.0 for i in range(40)} | {"new/0.ogg": 1.0}) + before
+    assert files(splits.split(later, 0.3, 7)[1]) != held_out  # the share itself is another draw
+    kept, gone = splits.recorded(tmp_path, later)
+    assert files(splits.split(later, kept, 0)[1]) == held_out and not gone
+    # 1.mp3 lies in two folders: one of them is held out alone.
+    splits.record(tmp_path, Split(validation=("calm/1.mp3",)))
+    assert files(splits.split(before, splits.recorded(tmp_path, before)[0], 0)[1]) == ["calm/1.mp3"]
+    # What is gone is held out no more, and named.
+    splits.record(tmp_path, Split(validation=("calm/1.mp3",), test=("battle/1.mp3",)))
+    assert splits.recorded(tmp_path, before[:-1]) == (Split(validation=("calm/1.mp3",)),
+                                                      ["battle/1.mp3"])
+    assert splits.recorded(tmp_path, tracks({"other.mp3": 1.0}))[0] == Split()
+    assert splits.recorded(tmp_path / "nothing", before) is None
+    splits.record(tmp_path, Split())
+    assert splits.recorded(tmp_path, before) is None
+
+
+def test_a_share_is_of_what_a_model_does_not_know_where_there_is_such():
+    songs = tracks({f"{i}.mp3": 3.0 for i in range(20)})
+    for known, among in ((songs[:15], songs[15:]), (songs, songs), ([], songs), (songs[1:], songs)):
+        drawn = splits.draw(songs, 0.1, 0, {track.sha256[:16] for track in known})
+        assert len(drawn.validation) == 2
+        assert set(drawn.validation) <= set(files(among))
+    # Not all that is new: something of it is to be learnt.
+    drawn = splits.draw(songs, 0.3, 0, {track.sha256[:16] for track in songs[2:]})
+    assert len(drawn.validation) == 1
+
+
+def test_a_file_whose_name_no_text_can_hold_is_named_by_its_digits(tmp_path):
+    odd = tracks({"a.mp3": 1.0, "b.mp3": 9.0})
+    odd[0] = manifest.Track("\udcff.mp3.u16", "/music/\udcff.mp3", 100, 6000, "ab" * 32,
+                            dict.fromkeys(manifest.TAGS))
+    splits.record(tmp_path, splits.draw(odd, 0.1, 0))
+    kept, _ = splits.recorded(tmp_path, odd)
+    assert kept.validation == ("ab" * 8,)
+    assert splits.split(odd, kept, 0) == ([odd[1]], [odd[0]])
+
+
+def test_a_name_that_no_track_has_is_refused():
+    with pytest.raises(UserError, match="names a track 'gone'"):
+        splits.split(tracks({"a.mp3": 1.0}), Split(test=("gone",)), 0)

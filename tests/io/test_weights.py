@@ -1,0 +1,424 @@
+"""weights.py: a set comes back as it was saved; whatever is missing, damaged or of another shape is
+named.
+"""
+
+import dataclasses
+import os
+import pickle
+import shutil
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from vqwave import config as configs
+from vqwave.errors import UserError
+from vqwave.io import weights
+from vqwave.io.weights import WeightsError
+from vqwave.nn.codec import VQVAE, load_codec
+from vqwave.nn.generator import Generator, load_generator
+
+NAME = "vqvae_8"
+
+
+@pytest.fixture(scope="module")
+def codec():
+    keras.utils.set_random_seed(0)
+    made = VQVAE(configs.preset("tiny").codec(NAME))
+    made(np.random.default_rng(0).normal(0, 0.1, (1, 4096)).astype("float32"), training=True)
+    return made
+
+
+@pytest.fixture
+def save(tmp_path, codec):
+    """Save the codec under a tag, with its numbers shifted so that no two sets are alike."""
+
+    def save(tag="", shift=0.0, dtype="float32", **info):
+        parts = {p: {v.path: v.numpy() + shift for v in variables}
+                 for p, variables in codec.parts.items()}
+        weights.save(tmp_path, NAME, tag, parts, codec.config, info, dtype)
+        return weights.find(tmp_path, NAME, int(tag) if tag.isdigit() else tag or None)
+
+    return save
+
+
+def first(found, part="codebook"):
+    return next(iter(found.load(part).values())).ravel()[0]
+
+
+def refused(text, *more, call):
+    with pytest.raises(WeightsError) as e:
+        call()
+    for part in (text, *more):
+        assert str(part) in str(e.value)
+    assert "\n" not in str(e.value)
+
+
+# -------------------------------------------------------------------------------------- round trips
+
+
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 0), ("float16", 1e-3)])
+def test_what_is_saved_is_loaded(tmp_path, codec, save, dtype, tolerance):
+    found = save(dtype=dtype)
+    assert found.config == codec.config
+    assert {part: p.name for part, p in found.files.items()} == {p: f"{NAME}_{p}.weights.h5"
+                                                                 for p in codec.parts}
+    for part, variables in codec.parts.items():
+        arrays = found.load(part)
+        assert set(arrays) == {v.path for v in variables}
+        for v in variables:
+            assert arrays[v.path].dtype == np.float32
+            np.testing.assert_allclose(arrays[v.path], v.numpy(), atol=tolerance, rtol=tolerance)
+    with h5py.File(found.files["codebook"]) as f:
+        assert f[codec.quantizer.codebook.path].dtype == dtype
+
+
+def test_a_loaded_codec_is_the_codec(codec, save, rng):
+    again = load_codec(save())
+    sound = rng.normal(0, 0.1, (1, 1024)).astype("float32")
+    np.testing.assert_array_equal(again(sound), codec(sound))
+    np.testing.assert_array_equal(again.encode_model()(sound), codec.encode_model()(sound))
+
+
+@pytest.mark.parametrize("level", [512, 8])
+def test_a_loaded_generator_is_the_generator(tmp_path, level, rng):
+    config = configs.preset("tiny").generator(level)
+    made = Generator(config)
+    weights.save(tmp_path, config.name, "", made.parts, config)
+    again = load_generator(weights.find(tmp_path, config.name))
+    given = {"previous": rng.integers(0, 64, (1, 8, 1)),
+             "source": rng.integers(0, 64, (1, 2 + 2 * config.halo, 1))}
+    np.testing.assert_array_equal(again(given), made(given))
+    assert (tmp_path / f"{config.name}_context.weights.h5").exists() == bool(config.source_level)
+
+
+def test_a_copy_is_the_same_set_elsewhere(tmp_path, save):
+    found = save("00003", epoch=3)
+    weights.copy_set(found, tmp_path / "a" / "b", "", "float16")
+    copied = weights.find(tmp_path / "a" / "b", NAME)
+    assert copied.config == found.config
+    assert copied.record == found.record
+    np.testing.assert_allclose(first(copied), first(found), rtol=1e-3)
+
+
+def test_the_checksum_tells_sets_apart_and_not_copies(tmp_path, save):
+    one = save("00001")
+    assert save("00002", shift=1e-3).checksum != one.checksum
+    assert save("00003").checksum == one.checksum
+    assert dataclasses.replace(one, tag="").checksum == one.checksum
+
+
+# ----------------------------------------------------------------------------------- which is taken
+
+
+def test_which_set_is_taken_and_said(save, tmp_path):
+    save("00002", shift=2.0)
+    save("00010", shift=10.0)
+    best = save("best", shift=3.0)
+    base = first(best) - 3.0
+    assert first(weights.find(tmp_path, NAME)) == first(best)
+    assert "best" in weights.find(tmp_path, NAME).summary
+    save("", shift=0.0)
+    shipped = weights.find(tmp_path, NAME)
+    assert first(shipped) == pytest.approx(base, abs=1e-5)
+    assert shipped.summary == f"{NAME}: the set without a number in {tmp_path}"
+    for asked, shift in ((2, 2.0), ("2", 2.0), (10, 10.0), ("best", 3.0)):
+        assert first(weights.find(tmp_path, NAME, asked)) == pytest.approx(base + shift)
+    assert "epoch 10" in weights.find(tmp_path, NAME, 10).summary
+    assert weights.tags(tmp_path, NAME) == ["00002", "00010", "best", ""]
+    assert weights.epochs(tmp_path, NAME) == [2, 10]
+
+
+def test_what_is_missing_is_said_with_what_there_is(save, tmp_path):
+    refused("no such folder", "nowhere", call=lambda: weights.find(tmp_path / "nowhere", NAME))
+    refused("no weights of vqvae_8", "none at all", call=lambda: weights.find(tmp_path, NAME))
+    save("00002")
+    save("00010")
+    refused("no epoch 3", "there are: 2, 10", call=lambda: weights.find(tmp_path, NAME, 3))
+    refused("no best set", "2, 10", call=lambda: weights.find(tmp_path, NAME, "best"))
+    refused("no weights", "2, 10", call=lambda: weights.find(tmp_path, NAME))
+    refused("newest", "best", call=lambda: weights.find(tmp_path, NAME, "newest"))
+    save("best")
+    save()
+    refused("2, 10, best, one without a number", call=lambda: weights.find(tmp_path, NAME, 99))
+
+
+# ------------------------------------------------------------------------------------------- damage
+
+
+@pytest.mark.parametrize("harm", ["cut", "flip", "empty", "text"])
+def test_a_damaged_file_is_named(save, harm):
+    found = save()
+    path = found.files["decoder"]
+    data = bytearray(path.read_bytes())
+    if harm == "flip":
+        data[len(data) // 2] ^= 1
+    path.write_bytes({"cut": data[:-10], "flip": data, "empty": b"", "text": b"hello"}[harm])
+    refused(path, "damaged", call=lambda: weights.find(found.folder, NAME))
+
+
+def test_a_file_of_another_set_is_not_taken(save):
+    found, other = save(), save("00001", shift=1.0)
+    shutil.copy(other.files["encoder"], found.files["encoder"])
+    refused(found.files["encoder"], call=lambda: weights.find(found.folder, NAME))
+
+
+def test_a_missing_file_is_named(save):
+    found = save()
+    found.files["encoder"].unlink()
+    refused(found.files["encoder"], "cannot be read", call=lambda: weights.find(found.folder, NAME))
+
+
+def test_a_torn_best_is_taken_from_the_set_it_was_copied_from(save, tmp_path):
+    """A crash between the files of `best`: new encoder, old rest."""
+    save("00001", shift=1.0, epoch=1)
+    best = save("best", shift=1.0, epoch=1)
+    newer = save("00002", shift=2.0, epoch=2)
+    shutil.copy(newer.files["encoder"], best.files["encoder"])
+    for found in (weights.find(tmp_path, NAME), weights.find(tmp_path, NAME, "best")):
+        assert found.tag == "00001"
+        assert first(found) == first(best)
+
+
+def test_a_torn_best_is_not_taken_from_another_runs_epoch(save, tmp_path):
+    best = save("best", shift=1.0, epoch=1, id="one")
+    save("00001", shift=2.0, epoch=1, id="two")
+    best.files["encoder"].write_bytes(b"torn")
+    refused(best.files["encoder"], call=lambda: weights.find(tmp_path, NAME))
+
+
+def test_a_torn_set_without_a_description_is_no_set(save, tmp_path):
+    """A crash before the YAML, which is written last."""
+    save("00001")
+    save("00002")
+    (tmp_path / f"{NAME}_00002.yml").unlink()
+    assert weights.epochs(tmp_path, NAME) == [1]
+
+
+@pytest.mark.parametrize("text, said", [
+    ("schema: 2\nmodel: 3\nsha256: {}\n", "description"),
+    ("schema: 2\nmodel: {}\nsha256: {}\nrecord: [1]\n", "description"),
+    ("config: 3\nsha256: {}\n", "description"),
+    ("schema: 9\nmodel: {}\n", "schema is 9"),
+    ("schema: 2\nmodel: {kind: codecs}\nsha256: {}\n", "kind is 'codecs'; it must be codec or "
+                                                       "generator"),
+    ("- a\n", "mapping"),
+    ("config: [\n", "YAML"),
+    ("", "mapping"),
+])
+def test_a_broken_description_is_named(save, text, said):
+    found = save()
+    path = weights.config_path(found.folder, NAME)
+    path.write_text(text)
+    with pytest.raises(UserError, match=said) as e:
+        weights.find(found.folder, NAME)
+    assert str(path) in str(e.value)
+
+
+def test_a_description_of_another_model_is_refused(save, tmp_path):
+    save()
+    other = configs.preset("tiny").codec("vqvae_32")
+    path = weights.config_path(tmp_path, NAME)
+    described = configs.load_yaml(path)
+    path.write_text(configs.dump_yaml(described | {"model": configs.to_dict(other)}))
+    refused("vqvae_32", "vqvae_8", call=lambda: weights.find(tmp_path, NAME))
+    path.write_text(configs.dump_yaml(described | {"sha256": {"encoder": "0"}}))
+    refused("encoder", "codebook", call=lambda: weights.find(tmp_path, NAME))
+    path.write_text(configs.dump_yaml(described | {"sha256": {"encoder": "0", 1: "0"}}))
+    refused("['1', 'encoder']", call=lambda: weights.find(tmp_path, NAME))
+
+
+# ------------------------------------------------------------------------ shapes, links and numbers
+
+
+def test_another_shape_names_file_layer_and_both_shapes(save, codec):
+    found = save()
+    wider = dataclasses.replace(found,
+                                config=configs.replace(codec.config,
+                                                       stages=[{"stride": 8, "channels": 10}]))
+    shapes = "(16, 1, 8)", "(16, 1, 10)"
+    refused(found.files["encoder"], "down_0/kernel", *shapes, call=lambda: load_codec(wider))
+
+
+def test_a_layer_too_few_or_too_many_is_named(codec):
+    arrays = {v.path: v.numpy() for v in codec.encoder.weights}
+    before = codec.encoder.weights[0].numpy()
+    spoilt = {key: array + 1 for key, array in arrays.items()} | {"stray": np.zeros(1)}
+    refused("f.h5", "stray", call=lambda: weights.assign(codec.encoder.weights, spoilt, "f.h5"))
+    del arrays["latents/bias"]
+    refused("f.h5", "latents/bias",
+            call=lambda: weights.assign(codec.encoder.weights, arrays, "f.h5"))
+    np.testing.assert_array_equal(codec.encoder.weights[0].numpy(), before)
+
+
+@pytest.mark.parametrize("kind", ["soft", "external", "elsewhere", "virtual",
+                                  "text", "type", "reference", "hollow"])
+def test_links_and_what_is_no_array_are_refused(tmp_path, kind):
+    secret = tmp_path / "secret"
+    secret.write_bytes(np.zeros(4, "float32").tobytes())
+    with h5py.File(tmp_path / "other.h5", "w") as f:
+        f["x"] = np.zeros(4, "float32")
+    path = tmp_path / "f.h5"
+    with h5py.File(path, "w") as f:
+        f["good"] = np.ones(2, "float32")
+        if kind == "soft":
+            f["bad"] = h5py.SoftLink("/good")
+        elif kind == "external":
+            f["bad"] = h5py.ExternalLink(os.fspath(tmp_path / "other.h5"), "/x")
+        elif kind == "elsewhere":
+            f.create_dataset("bad", (4,), "float32", external=[(os.fspath(secret), 0, 16)])
+        elif kind == "virtual":
+            layout = h5py.VirtualLayout((4,), "float32")
+            layout[:] = h5py.VirtualSource(os.fspath(tmp_path / "other.h5"), "x", (4,))
+            f.create_virtual_dataset("bad", layout)
+        elif kind == "text":
+            f["bad"] = "words"
+        elif kind == "reference":
+            f.create_dataset("bad", data=f["good"].ref, dtype=h5py.ref_dtype)
+        elif kind == "hollow":  # 4 TB by its shape, of which not a byte is there
+            f.create_dataset("bad", (10**12,), "float32")
+        else:
+            f["bad"] = np.dtype("float32")
+    refused(path, "bad", call=lambda: weights.read_arrays(path))
+
+
+def test_python_objects_are_not_unpickled_from_a_weights_file(tmp_path):
+    """What would run code if it were: the file is refused, and the code has not run."""
+    class Code:
+        def __reduce__(self):
+            return os.mkdir, (os.fspath(tmp_path / "ran"),)
+
+    payload = pickle.dumps(Code())
+    path = tmp_path / "f.h5"
+    with h5py.File(path, "w") as f:
+        f["bad"] = np.void(payload)
+    refused(path, "bad", call=lambda: weights.read_arrays(path))
+    path.write_bytes(payload)
+    refused(path, call=lambda: weights.read_arrays(path))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_no_number_that_is_not_finite_goes_in_or_out(tmp_path, save, codec):
+    before = save("best")
+    parts = {p: {v.path: v.numpy() for v in variables} for p, variables in codec.parts.items()}
+    (codebook,) = parts["codebook"].values()
+    files = {p: p.stat().st_mtime_ns for p in before.files.values()}
+    codebook[0, 0] = np.nan
+    refused("quantizer/codebook", "not finite",
+            call=lambda: weights.save(tmp_path, NAME, "best", parts, codec.config))
+    codebook[0, 0] = 1e6  # too large for float16
+    refused("float16", call=lambda: weights.save(tmp_path, NAME, "best",
+                                                 parts, codec.config, dtype="float16"))
+    assert {p: p.stat().st_mtime_ns for p in before.files.values()} == files
+    assert weights.find(tmp_path, NAME, "best").checksum == before.checksum
+    with h5py.File(tmp_path / "f.h5", "w") as f:
+        f["a/b"] = np.array([1, np.inf], "float32")
+    refused("f.h5", "a/b", "finite", call=lambda: weights.read_arrays(tmp_path / "f.h5"))
+
+
+def test_saving_that_fails_leaves_the_set_before(save, tmp_path, codec, monkeypatch):
+    before = save("", shift=1.0)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as m:
+        m.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="space"):
+            weights.save(tmp_path, NAME, "", codec.parts, codec.config)
+    assert weights.find(tmp_path, NAME).checksum == before.checksum
+    assert not list(tmp_path.glob(".vqwave-*"))
+
+
+def test_a_set_keeps_its_settings_and_where_they_are_wrong_it_says_which(tmp_path, codec):
+    training = configs.TrainingConfig(steps=3, batch_size=2)
+    data = configs.DataConfig(split={"test": ["a"]})
+    weights.save(tmp_path, NAME, "", codec.parts, codec.config, {"step": 3},
+                 training=training, data=data)
+    found = weights.find(tmp_path, NAME)
+    assert (found.training, found.data, found.record) == (training, data, {"step": 3})
+    path = weights.config_path(tmp_path, NAME)
+    described = configs.load_yaml(path)
+    assert set(described) == {"schema", "model", "training", "data", "record", "sha256"}
+    path.write_text(configs.dump_yaml(described | {"training": {"stpes": 3}}))
+    refused(path, "training: unknown key 'stpes'; did you mean "
+                  "'steps'", call=lambda: weights.find(tmp_path, NAME))
+
+
+def test_a_set_of_the_version_before_is_read(tmp_path, codec, save):
+    """Flat config, `training` for what is now `record`; what ships was written so."""
+    save(epoch=3)
+    path = weights.config_path(tmp_path, NAME)
+    sums = configs.load_yaml(path)["sha256"]
+    flat = {"name": NAME, "strides": [8], "channels": [8], "dilations": [[1, 3]],
+            "sample_rate": 22050,
+            "num_codes": 64, "code_dim": 8, "tones": 0, "noise": False,
+            "even": 0.9, "ema_decay": 0.96,
+            "revival_threshold": 0.3,
+            "loss": {"mel": 1.0, "commitment": 0.25, "adversarial": 0.0, "feature_matching": 0.0}}
+    path.write_text(configs.dump_yaml({"config": flat, "training": {"epoch": 3}, "sha256": sums}))
+    found = weights.find(tmp_path, NAME)
+    assert found.config == codec.config
+    assert (found.record, found.training, found.data) == ({"epoch": 3}, None, None)
+
+
+def test_names_are_free_and_the_level_is_in_the_config(tmp_path, codec):
+    for name in ("eight-fine", "eight_b"):
+        config = configs.replace(codec.config, name=name)
+        weights.save(tmp_path, name, "", codec.parts, config)
+        assert weights.find(tmp_path, name).config.level == 8
+    assert weights.tags(tmp_path, "eight") == []
+
+
+def test_a_chain_lies_beside_its_generators(tmp_path):
+    default = configs.preset("compact").chain
+    assert weights.chain(tmp_path) == configs.replace(default, end=None)
+    # As the version before wrote it.
+    (tmp_path / "chain.yml").write_text("level: 128\n")
+    assert weights.chain(tmp_path).ending == 128
+    own = configs.ChainConfig(sample_rate=3000, block=960, end=60, levels=[
+        {"level": 60, "codec": "a", "generator": "b"},
+        {"level": 12, "codec": "c", "generator": "d"}])
+    weights.save_chain(tmp_path, own)
+    assert weights.chain(tmp_path) == own
+    for wrong in ("level: 64", "level: true", "depth: 8", "level: 8\nmore: 1",
+                  "schema: 9\nchain: {}",
+                  "schema: 2\nchain: {levels: []}"):
+        (tmp_path / "chain.yml").write_text(wrong)
+        with pytest.raises(UserError, match="chain.yml"):
+            weights.chain(tmp_path)
+
+
+def test_without_a_file_the_chain_is_of_the_upper_generators_that_are_there(tmp_path):
+    def train(name):
+        (tmp_path / f"{name}_best.yml").touch()
+        return weights.chain(tmp_path).sizes
+
+    assert train("vqvae_512") == (512, 128, 32, 8)
+    assert train("generator_512") == (512,)
+    assert train("generator_128") == (512, 128)
+    assert train("generator_8") == (512, 128, 32, 8), "the one in between is missed by name"
+
+
+def test_a_new_folder_is_of_the_chain_whose_codec_is_trained_into_it(tmp_path, save):
+    own = configs.preset("cvae").chain
+    weights.add_chain(tmp_path, configs.preset("tiny").chain)
+    assert not (tmp_path / "chain.yml").exists(), "its names are those that are assumed"
+    weights.add_chain(tmp_path, own)
+    assert weights.chain(tmp_path) == own
+    weights.add_chain(tmp_path, configs.preset("jukebox").chain)
+    assert weights.chain(tmp_path) == own, "what the folder says stays"
+    (tmp_path / "chain.yml").unlink()
+    save()
+    weights.add_chain(tmp_path, own)
+    assert not (tmp_path / "chain.yml").exists(), "it would hide what is here"
+
+
+def test_codebooks_come_in_the_order_they_are_used_in(tmp_path, codec):
+    path = tmp_path / "codebook.weights.h5"
+    config = configs.override(codec.config, {"quantizer": {"kind": "residual", "books": 11}}, "")
+    weights.write_arrays(path, {f"quantizer/book_{k}/codebook": np.full((4, 2), k, "float32")
+                                for k in reversed(range(11))})
+    found = weights.WeightSet(tmp_path, NAME, "", config, {"codebook": path}, "", {})
+    assert [book[0, 0] for book in found.codebooks()] == list(range(11))

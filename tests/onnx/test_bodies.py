@@ -1,0 +1,344 @@
+"""The contract of a core, for every kind of them: teacher-forced logits are those of step after
+step, the ONNX loop computes what Keras does, and neither chunks nor neighbours matter."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from vqwave import config as configs
+from vqwave.config import QUIET, SHARES, CodecConfig, GeneratorConfig, Sampling
+from vqwave.io import weights
+from vqwave.nn.cores import CORES
+from vqwave.nn.generator import Generator, take_weights
+from vqwave.onnx.loops import LOOPS
+from vqwave.play import engine
+from vqwave.play.engine import CodecEngine
+from vqwave.play.stream import Stream
+
+CODES, STEPS = 16, 24
+SMALL = {
+    "lstm": {"kind": "lstm", "units": 12},
+    "lstm-deep": {"kind": "lstm", "units": 12, "layers": 3, "residual": True, "layer_norm": True},
+    "lstm-recent": {"kind": "lstm", "units": 12,
+                    "recent": {"share": 0.5, "frames": 6, "doubt": 1.5}},
+    "lstm-quiet": {"kind": "lstm", "units": 12, "quiet_cost": 0.25},
+    "wavenet": {"kind": "wavenet", "channels": 12, "skip_channels": 10, "dilations": [1, 2, 4, 1]},
+    "wavenet-wide": {"kind": "wavenet", "channels": 8, "skip_channels": 10, "kernel_size": 3,
+                     "dilations": [3, 1]},
+    "transformer": {"kind": "transformer", "width": 12, "heads": 3, "layers": 2, "hidden_dim": 16,
+                    "window": 5, "sinks": 2},
+    "transformer-long": {"kind": "transformer", "width": 8, "heads": 2, "layers": 1,
+                         "hidden_dim": 8, "window": 32, "sinks": 0},
+    "pixelcnn": {"kind": "pixelcnn", "channels": 6, "kernel_books": 3, "dilations": [1, 2, 1],
+                 "quiet_cost": 0.2},
+    "pixelcnn-wide": {"kind": "pixelcnn", "channels": 6, "kernel_frames": 3, "kernel_books": 7,
+                      "dilations": [1, 2], "recent": {"share": 0.4, "frames": 5, "doubt": 1}},
+}
+"""A small core of every kind: what it remembers fits into less than `STEPS`."""
+
+SHAPES = {
+    "top": {},
+    "below": {"books": 3, "repeats": True, "source": 2},
+    "together": {"books": 3, "repeats": True, "source": 1, "drawing": "together"},
+}
+CASES = [f"{core} {shape}" for core in SMALL for shape in SHAPES
+         if not core.startswith("pixelcnn") or shape != "together"]
+PLAYED = ["onnx", "onnx-float32"]
+
+
+def describe(core, books=1, repeats=False, source=0, drawing="in_order"):
+    conditions = [{"kind": "codes", "level": 512, "num_codes": 8, "books": source, "channels": 5,
+                   "dilations": [1]}] if source else []
+    one = {"embedding_dim": 6, "head_dim": 7, "repeats": repeats, "drawing": drawing}
+    return GeneratorConfig(name="generator_128", level=128, num_codes=CODES, books=books,
+                           core=SMALL[core] | one, conditions=conditions)
+
+
+def save_lively(folder, config):
+    """A generator whose random weights are so large that each code depends clearly on what came
+    before it."""
+    keras.utils.set_random_seed(2)
+    model = Generator(config)
+    # What a book is told of those before it starts out so small that it would not show.
+    scales = {"embedding": 15.0, "before_": 15.0, "changed_": 15.0, "logits": 3.0, "lstm_": 2.0,
+              "enter": 3.0, "down_": 3.0, "gates_": 3.0, "across_": 3.0, "hidden": 3.0}
+    for variable in model.core.weights:
+        for name, scale in scales.items():
+            if variable.path.startswith(name) and not variable.path.endswith("bias"):
+                variable.assign(variable * scale)
+        if variable.path.startswith("sinks_"):
+            variable.assign(keras.random.normal(variable.shape))
+        if variable.name == QUIET:
+            variable.assign(keras.random.uniform(variable.shape, 0, 12))
+    weights.save(folder, config.name, "", model.parts, config)
+    return model
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request, tmp_path_factory):
+    """A generator in Keras, its weights as they are saved, a batch of three pieces of codes, and
+    what each knows of the level above."""
+    core, shape = request.param.split()
+    config = describe(core, **SHAPES[shape])
+    folder = tmp_path_factory.mktemp("weights")
+    model = save_lively(folder, config)
+    rng = np.random.default_rng(4)
+    codes = rng.integers(0, CODES, (3, STEPS, config.books)).astype(np.int32)
+    codes[:, 1::3] = codes[:, ::3]  # some stay
+    start = np.full((3, 1, config.books), config.start_token, np.int32)
+    given = {"previous": np.concatenate([start, codes[:, :-1]], axis=1), "current": codes}
+    context = None
+    if config.source:
+        frames = STEPS // config.ratio + 2 * config.halo
+        given["source"] = rng.integers(0, 8, (3, frames, config.source.books)).astype(np.int32)
+        context = ops.convert_to_numpy(model.context(given))
+    return SimpleNamespace(config=config, model=model, given=given, context=context,
+                           shapes={v.path: v.shape for v in model.core.weights},
+                           codes=codes, start=start[:, 0], found=weights.find(folder, config.name),
+                           draws=rng.random(codes.shape, np.float32))
+
+
+@pytest.fixture(scope="module")
+def taught(case):
+    """Teacher-forced logits float32 [3, STEPS, books, codes]."""
+    return ops.convert_to_numpy(case.model(case.given))
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_labels_that_weights_never_knew_make_no_difference_until_they_are_learnt(case, taught, first):
+    """A model with labels, before its other conditions or behind them, takes weights without."""
+    told = {"kind": "labels", "of": "folder", "names": ["a", "b"], "channels": 4}
+    others = [configs.to_dict(one) for one in case.config.conditions]
+    config = configs.replace(case.config, conditions=[told, *others] if first else [*others, told])
+    assert config.with_labels(None) == case.config
+    made = Generator(config)
+    start = [v.numpy() for v in made.conditions["label"].weights]
+    take_weights(made, case.found)
+    for label in (0, 2):
+        labels = np.tile(np.array([[label, SHARES]], np.int32), (3, 1, 1, 1))
+        np.testing.assert_allclose(made(case.given | {"label": labels}), taught, atol=1e-5)
+    # They are as they began, and what they go through can learn.
+    for v, array in zip(made.conditions["label"].weights, start, strict=True):
+        np.testing.assert_array_equal(v, array)
+    rows = [v for v in made.core.trainable_variables if not v.numpy().all()
+            and v.shape[0] > case.shapes.get(v.path, (0,))[0]]
+    assert rows
+    for v in rows:
+        v.assign(keras.random.normal(v.shape))
+    moved = [made(case.given | {"label": np.tile(np.array([[x, SHARES]], np.int32), (3, 1, 1, 1))})
+             for x in (0, 2)]
+    assert np.abs(moved[0] - moved[1]).max() > 1e-3
+
+
+def precisions(case):
+    """All that the loop of its core can be built in, and bytes of weights that a step reads."""
+    return LOOPS[type(case.config.core)].bytes_per_step(case.config, case.found.load("generator"))
+
+
+def test_every_kind_is_held_to_the_contract():
+    kinds = {type(describe(core).core) for core in SMALL}
+    assert kinds == set(CORES) == set(LOOPS)
+
+
+def test_its_file_holds_every_weight_by_a_path_of_its_own(case):
+    held = case.model.parts["generator"]
+    assert len({v.path for v in held}) == len(held) == len({id(v) for v in held})
+    assert {v.path for v in held} == set(case.found.load("generator"))
+
+
+def test_step_by_step_is_teacher_forcing(case, taught):
+    assert taught.std() > 0.1
+    state = case.model.initial_state(3)
+    shapes = case.config.states
+    for t in range(STEPS):
+        seen = []
+
+        def draw(book, logits, t=t, seen=seen):
+            seen.append(ops.convert_to_numpy(logits))
+            return ops.convert_to_tensor(case.codes[:, t, book])
+
+        context = None if case.context is None else case.context[:, t]
+        frame, state = case.model.core.step(case.given["previous"][:, t], context, state, draw)
+        np.testing.assert_array_equal(frame, case.codes[:, t])
+        np.testing.assert_allclose(np.stack(seen, axis=1), taught[:, t], atol=1e-4)
+        # As large at each step as its config says.
+        assert [tuple(x.shape) for x in state] == [(3, *shape) for shape in shapes.values()]
+
+
+def test_no_logit_knows_its_own_code_or_a_later_one(case, taught):
+    for book in range(case.config.books):
+        codes = case.codes.copy()
+        codes[:, 10, book] = (codes[:, 10, book] + 1) % CODES
+        given = case.given | {"current": codes, "previous": np.concatenate(
+            [case.start[:, None], codes[:, :-1]], axis=1)}
+        moved = np.abs(ops.convert_to_numpy(case.model(given)) - taught).max(axis=(0, 3)) > 1e-6
+        assert not moved[:10].any() and not moved[10, : book + 1].any() and moved[11].any()
+        # Those behind it in its frame know it, unless they are drawn together.
+        in_order = case.config.core.drawing == "in_order"
+        assert moved[10, book + 1 :].all() == in_order or book + 1 == case.config.books
+
+
+def test_a_frame_is_heard_in_the_frames_behind_it_only(case, taught):
+    """What comes before it in the piece tells each frame something."""
+    given = case.given | {"previous": case.given["previous"].copy()}
+    given["previous"][:, 3] = (given["previous"][:, 3] + 5) % CODES
+    moved = np.abs(ops.convert_to_numpy(case.model(given)) - taught).max(axis=(0, 2, 3)) > 1e-6
+    assert not moved[:3].any() and moved[3:6].all()
+
+
+def test_the_loop_scores_codes_as_teacher_forcing_does(case, taught):
+    """In every precision that it can be built in."""
+    logits = taught / 0.9
+    expected = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    expected = np.take_along_axis(expected, case.codes[..., None], -1)[..., 0]
+    # The mean of what rounding makes, as a share of how far logits lie apart.
+    limits = {"float32": 1e-5, "int8": 0.05, "int4": 0.2}
+    for precision in precisions(case):
+        played = engine.load_generator(case.found)
+        played.precisions = [precision]
+        made, scored, _ = played.sample(case.context, case.draws, case.start,
+                                        played.initial_state(3), Sampling(temperature=0.9),
+                                        forced=case.codes)
+        np.testing.assert_array_equal(made, case.codes)
+        if precision == "float32":
+            np.testing.assert_allclose(scored, expected, atol=1e-4)
+        assert np.abs(scored - expected).mean() < limits[precision] * taught.std()
+
+
+@pytest.mark.parametrize("name", PLAYED)
+def test_chunks_and_saved_states_go_on_bit_for_bit(case, name):
+    played = engine.load_generator(case.found, name)
+    state, previous = played.initial_state(3), case.start
+    whole, scored, last = played.sample(case.context, case.draws, previous, state)
+    codes, log_probs, begin = [], [], 0
+    for stop in (1, 2, 9, STEPS):
+        part = slice(begin, stop)
+        made, chosen, state = played.sample(None if case.context is None else case.context[:, part],
+                                            case.draws[:, part], previous, state)
+        state = [np.frombuffer(x.tobytes(), x.dtype).reshape(x.shape) for x in state]
+        codes.append(made)
+        log_probs.append(chosen)
+        previous, begin = made[:, -1], stop
+    np.testing.assert_array_equal(np.concatenate(codes, axis=1), whole)
+    np.testing.assert_array_equal(np.concatenate(log_probs, axis=1), scored)
+    for a, b in zip(state, last, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert list(case.config.states) == played.states
+    # Codes alone, with nothing scored, are the same ones.
+    plain, _, _ = played.sample(case.context, case.draws, case.start, played.initial_state(3),
+                                log_probs=False)
+    np.testing.assert_array_equal(plain, whole)
+
+
+def test_in_float32_a_row_of_a_batch_is_the_row_alone(case):
+    played = engine.load_generator(case.found, "onnx-float32")
+    together, _, _ = played.sample(case.context, case.draws, case.start, played.initial_state(3))
+    for i in range(3):
+        row = slice(i, i + 1)
+        alone, _, _ = played.sample(None if case.context is None else case.context[row],
+                                    case.draws[row], case.start[row], played.initial_state(1))
+        np.testing.assert_array_equal(alone, together[row])
+
+
+def test_many_streams_draw_what_few_do(case):
+    played = engine.load_generator(case.found, "onnx-float32")
+    context, draws, start = (x if x is None else np.concatenate([x] * 3)
+                             for x in (case.context, case.draws, case.start))
+    many, _, _ = played.sample(context, draws, start, played.initial_state(9), log_probs=False)
+    few, _, _ = played.sample(case.context, case.draws, case.start, played.initial_state(3))
+    np.testing.assert_array_equal(many, np.concatenate([few] * 3))
+
+
+def test_dropout_acts_in_training_alone(case, taught):
+    core = configs.to_dict(case.config.core) | {"dropout": 0.5, "input_dropout": 0.3}
+    model = Generator(configs.replace(case.config, core=core))
+    still = ops.convert_to_numpy(model(case.given))
+    np.testing.assert_array_equal(model(case.given), still)
+    assert not np.allclose(model(case.given, training=True), still)
+
+
+def test_what_a_step_reads_is_said_of_each_precision(case):
+    read = precisions(case)
+    held = LOOPS[type(case.config.core)].precisions(case.config)
+    assert {"float32", *held} <= set(read) and 2 < read["float32"] / read["int8"] <= 4
+
+
+class SilentCodec:
+    """A codec of three books at 128x, whose sound tells its codes."""
+
+    rows, decode_halo, engine = None, 0, "none"
+    decode_part = CodecEngine.decode_part
+
+    def __init__(self):
+        self.config = CodecConfig(name="vqvae_128", sample_rate=22050,
+                                  stages=[{"stride": 128, "channels": 4}],
+                                  quantizer={"kind": "residual", "books": 3, "num_codes": CODES})
+        self.weight_set = weights.WeightSet(Path("nowhere"), "vqvae_128", "", self.config, {}, "",
+                                            {})
+
+    def decode_window(self, codes, start=0):
+        told = codes @ np.array([1, CODES, CODES**2]) / CODES**3
+        return np.repeat(told, 128, axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize("core, labelled", [
+    *((core, False) for core in SMALL),
+    *((core, True) for core in ("lstm", "wavenet", "transformer", "pixelcnn"))])
+def test_a_stream_of_it_resumes_bit_for_bit_whatever_its_blocks(core, labelled, tmp_path):
+    """With labels also where one passes into another, and guided."""
+    config, given = describe(core, 3), {"seed": 7}
+    if labelled:
+        config = config.with_labels(configs.Labels(names=("a", "b"), channels=4))
+        given |= {"chosen": {"label": {"a": 3, "b": 1}}, "sampling": Sampling(guidance=2.0)}
+    save_lively(tmp_path, config)
+    parts = SilentCodec(), [engine.load_generator(weights.find(tmp_path, config.name))]
+
+    def play(block):
+        """The stream after 2,048 samples, and those; from then on it is told another label."""
+        stream = Stream(*parts, block=block, **given)
+        begun = [next(stream) for _ in range(2048 // block)]
+        if labelled:
+            stream.set(label="b")
+        return stream, begun
+
+    stream, whole = play(1024)
+    with stream:
+        whole = np.concatenate([*whole, *(next(stream) for _ in range(4))])
+    stream, head = play(1024)
+    with stream:
+        np.savez(tmp_path / "state.npz", **stream.state())
+    with (np.load(tmp_path / "state.npz", allow_pickle=False) as state,
+          Stream.resume(state, *parts) as stream):
+        tail = [next(stream) for _ in range(4)]
+    np.testing.assert_array_equal(np.concatenate([*head, *tail]), whole)
+    assert len(np.unique(whole)) > 20
+    if not labelled:  # each level follows a new label from its own next block on
+        stream, head = play(2048)
+        with stream:
+            np.testing.assert_array_equal(np.concatenate([*head, next(stream), next(stream)]), whole)
+
+
+@pytest.mark.parametrize("core", ["lstm-deep", "wavenet", "transformer", "pixelcnn"])
+def test_it_learns_in_mixed_precision(core):
+    """Of codes that go round, in a few steps, the next ones."""
+    keras.utils.set_random_seed(0)
+    before = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = Generator(describe(core, 2, True))
+        codes = (np.arange(20)[:, None] * [1, 3] + np.arange(4)[:, None, None]) % CODES
+        given = {"previous": codes[:, :-1].astype(np.int32),
+                 "current": codes[:, 1:].astype(np.int32)}
+        model.compile(keras.optimizers.Adam(0.02),
+                      keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+                      jit_compile=False)
+        history = model.fit(given, given["current"], batch_size=4, epochs=40, verbose=0).history
+    finally:
+        keras.mixed_precision.set_dtype_policy(before)
+    assert history["loss"][-1] < 0.6 * history["loss"][0]
+    held = model.core.weights
+    assert all(np.isfinite(ops.convert_to_numpy(v)).all() for v in held)

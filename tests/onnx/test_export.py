@@ -1,0 +1,419 @@
+"""Weights to ONNX graphs: what they compute, the cache they are kept in, and scripts/export.py."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import imported
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from vqwave import cli
+from vqwave import config as configs
+from vqwave.config import GeneratorConfig
+from vqwave.io import weights
+from vqwave.onnx import export
+from vqwave.onnx.bodies import INT4_UNITS
+from vqwave.onnx.nodes import INT4_BLOCK, Nodes, int4_product
+from vqwave.play import engine
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "export.py"
+
+
+def small_set(folder, seed=0, units=6, books=1, repeats=False, drawing="in_order"):
+    """A top-level generator of random weights, without Keras."""
+    config = GeneratorConfig(name="generator_512", level=512, num_codes=10, books=books,
+                             core={"kind": "lstm", "embedding_dim": 3, "units": units,
+                                   "head_dim": 4, "repeats": repeats,
+                                   "drawing": drawing})
+    rng = np.random.default_rng(seed)
+    shapes = {"embedding/embeddings": (11 * books, 3), "logits/kernel": (units, 10),
+              "logits/bias": (10,)}
+    for i, given in enumerate((3 * books, units)):
+        shapes |= {f"lstm_{i}/lstm_cell/kernel": (given, 4 * units),
+                   f"lstm_{i}/lstm_cell/bias": (4 * units,),
+                   f"lstm_{i}/lstm_cell/recurrent_kernel": (units, 4 * units)}
+    for k in range(1, books):
+        shapes |= {f"state_{k}/kernel": (units, 4), f"state_{k}/bias": (4,),
+                   f"before_{k}/embeddings": (10, 4),
+                   f"logits_{k}/kernel": (4, 10), f"logits_{k}/bias": (10,)}
+    if drawing == "together":
+        shapes = {name: shape for name, shape in shapes.items()
+                  if not name.startswith(("state_", "before_", "logits_"))}
+        wide = books * (10 + repeats)
+        shapes |= {"logits/kernel": (units, wide), "logits/bias": (wide,)}
+    elif repeats:
+        shapes = {name: (*shape[:-1], 11) if name.startswith("logits") else shape
+                  for name, shape in shapes.items()}
+        shapes |= {f"changed_{k}/embeddings": (2, 4) for k in range(1, books)}
+    arrays = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    weights.save(folder, config.name, "", {"generator": arrays}, config)
+    return weights.find(folder, config.name)
+
+
+def by_hand(arrays, previous, current, layers=2):
+    """Teacher-forced logits [n, books, codes] of one sequence [n, books], from the equations of the
+    LSTM (in Keras's gate order: i, f, c, o) and of the books of a frame."""
+    def sigmoid(x):
+        return 1 / (1 + np.exp(-x))
+
+    def gelu(x):
+        return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+    units = len(arrays["logits/kernel"])
+    state = [(np.zeros(units), np.zeros(units)) for _ in range(layers)]
+    logits = []
+
+    def point(outputs, code):
+        """A book's logits: the output past those of the codes goes to the code before."""
+        return outputs[:10] + (outputs[10] * (np.arange(10) == code) if outputs.size > 10 else 0)
+
+    for before, frame in zip(previous, current, strict=True):
+        x = np.concatenate([arrays["embedding/embeddings"][11 * k + code]
+                            for k, code in enumerate(before)])
+        for i, (h, c) in enumerate(state):
+            own = {n: arrays[f"lstm_{i}/lstm_cell/{n}"]
+                   for n in ("kernel", "recurrent_kernel", "bias")}
+            i_, f_, c_, o_ = np.split(x @ own["kernel"] + h @ own["recurrent_kernel"] + own["bias"],
+                                      4)
+            c = sigmoid(f_) * c + sigmoid(i_) * np.tanh(c_)
+            x = sigmoid(o_) * np.tanh(c)
+            state[i] = x, c
+        first = (x @ arrays["logits/kernel"] + arrays["logits/bias"])
+        if "state_1/kernel" not in arrays:  # all books together
+            logits.append([point(row, code) for row, code in
+                           zip(first.reshape(len(frame), -1), before, strict=True)])
+            continue
+        rows, known = [point(first, before[0])], 0
+        for k in range(1, len(frame)):
+            known = known + arrays[f"before_{k}/embeddings"][frame[k - 1]]
+            if f"changed_{k}/embeddings" in arrays:
+                known = (known
+                         + arrays[f"changed_{k}/embeddings"][int(frame[k - 1] != before[k - 1])])
+            hidden = gelu(x @ arrays[f"state_{k}/kernel"] + arrays[f"state_{k}/bias"] + known)
+            rows.append(point(hidden @ arrays[f"logits_{k}/kernel"] + arrays[f"logits_{k}/bias"],
+                              before[k]))
+        logits.append(rows)
+    return np.array(logits)
+
+
+@pytest.fixture
+def small(tmp_path):
+    return small_set(tmp_path / "weights")
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("VQWAVE_CACHE", str(folder))
+    monkeypatch.setattr(export, "_stand_in", [])
+    return folder
+
+
+@pytest.mark.parametrize("books, repeats, drawing", [
+    (1, False, "in_order"), (3, False, "in_order"), (1, True, "in_order"), (3, True, "in_order"),
+    (3, False, "together"), (3, True, "together")])
+@pytest.mark.parametrize("number, tolerance", [("float32", 1e-5), ("int8", 0.25), ("int4", 1.0)])
+def test_the_loop_computes_the_equations(tmp_path, rng, books, repeats, drawing, number,
+                                         tolerance):
+    small = small_set(tmp_path, books=books, repeats=repeats, drawing=drawing)
+    codes = rng.integers(0, 10, (40, books))
+    codes[1::3] = codes[::3][:13]  # some stay
+    graph = export.build(small, f"loop_full_{number}")
+    feeds = {
+        "uniforms": np.zeros((40, 1, books), np.float32),
+        "previous": np.full((1, books), 10, np.int32),
+        "inverse_temperature": np.array(1 / 0.8, np.float32),
+        "forced": codes[:, None].astype(np.int32),
+        "top_k": np.array(0), "top_p": np.array(1, np.float32),
+        "bias": (bias := rng.normal(0, 2, (books, 10)).astype(np.float32)),
+    } | {f"{n}_{i}": np.zeros((1, 6), np.float32) for i in (0, 1) for n in "hc"}
+    made, log_probs, *_ = onnxruntime.InferenceSession(graph).run(None, feeds)
+    np.testing.assert_array_equal(made[:, 0], codes)
+    previous = np.concatenate([np.full((1, books), 10), codes[:-1]])
+    logits = (by_hand(small.load("generator"), previous, codes) + bias) / 0.8
+    expected = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    expected = np.take_along_axis(expected, codes[..., None], -1)[..., 0]
+    if repeats:  # the pointer is heard
+        assert (logits[1::3] != (by_hand(small.load("generator"), previous * 0 + 10,
+                                         codes) + bias)[1::3] / 0.8).any()
+    difference = np.abs(log_probs[:, 0] - expected)
+    assert difference.max(initial=0, where=np.arange(books) == 0) < tolerance
+    # What a book is told of those before it doubles the rounding.
+    assert difference.max() < (1 if books == 1 else 2) * tolerance
+
+
+@pytest.mark.parametrize("books", [1, 3])
+@pytest.mark.parametrize("kind", [f"{kind}_{number}" for kind in ("loop", "loop_full", "loop_many")
+                                  for number in ("int4", "int8", "float32")])
+def test_graphs_say_what_they_take_and_give(tmp_path, kind, books):
+    model = onnx.load_from_string(export.build(small_set(tmp_path, books=books), kind))
+    onnx.checker.check_model(model)
+    shapes = {
+        v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim]
+        for v in (*model.graph.input, *model.graph.output)
+    }
+    states = {f"{n}_{i}{end}": ["B", 6] for i in (0, 1) for n in "hc" for end in ("", "_out")}
+    step = ["n", "B", books]
+    plain = {"uniforms": step, "previous": ["B", books], "inverse_temperature": [], "codes": step}
+    full = {"forced": step, "top_k": [], "top_p": [], "bias": [books, 10],
+            "log_probs": step}
+    assert shapes == plain | states | (full if "full" in kind else {})
+
+
+def test_plain_loops_never_sort(small):
+    for number in ("int4", "int8"):
+        for kind, sorts in (("loop", False), ("loop_full", True), ("loop_many", False)):
+            assert (b"TopK" in export.build(small, f"{kind}_{number}")) == sorts
+
+
+def test_int8_weights_are_a_quarter_of_float32_ones_and_int4_an_eighth(tmp_path):
+    wide = small_set(tmp_path, units=256)
+    whole, quarter, eighth = (len(export.build(wide, f"loop_{number}"))
+                              for number in ("float32", "int8", "int4"))
+    assert whole / quarter > 3.8 and whole / eighth > 6.5
+
+
+def test_four_bits_hold_a_column_to_a_fifteenth_of_its_range(rng):
+    """Against the definition: what a product with ones in turn gives back is the matrix, each
+    number rounded."""
+    weights = rng.normal(size=(600, 5)).astype(np.float32)
+    bias = rng.normal(size=5).astype(np.float32)
+    nodes = Nodes("")
+    out = int4_product(nodes, "x", weights, bias)
+    info = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(nodes.nodes, "product", [info("x", 1, ["n", 600])],
+                                   [info(out, 1, ["n", 5])],
+                                   nodes.constants)
+    opsets = [onnx.helper.make_opsetid("", 18), onnx.helper.make_opsetid("com.microsoft", 1)]
+    session = onnxruntime.InferenceSession(
+        onnx.helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
+    )
+    made = session.run(None, {"x": np.eye(600, dtype=np.float32)})[0] - bias
+    for first in range(0, 600, INT4_BLOCK):
+        block = slice(first, first + INT4_BLOCK)
+        step = np.abs(weights[block]).max(0) / 8
+        # The largest number is exact; of the other sign there are only seven steps.
+        assert (abs(made[block] - weights[block]) <= 1.01 * step).all()
+        assert (abs(made[block] - weights[block]).mean(0) < 0.3 * step).all()
+
+
+@pytest.mark.parametrize("units, kinds", [(6, ["int8"]), (INT4_UNITS, ["int4", "int8"])])
+def test_large_loops_have_four_bits_for_few_streams(tmp_path, units, kinds):
+    large = small_set(tmp_path, units=units)
+    assert export.kinds(large, "onnx") == [
+        *(f"{loop}_{number}" for number in kinds for loop in ("loop", "loop_full")),
+        "loop_many_int8"]
+    assert export.kinds(large, "onnx-float32") == ["loop_float32", "loop_full_float32",
+                                                   "loop_many_float32"]
+
+
+def test_a_graph_is_made_once(small, cache, capsys):
+    first = export.cached_graph(small, "loop_int8")
+    assert capsys.readouterr().err == "exporting generator_512 (loop_int8) to ONNX, once\n"
+    assert export.cached_graph(small, "loop_int8") == first
+    assert capsys.readouterr().err == ""
+    assert sorted(p.suffix for p in cache.iterdir()) == [".onnx", ".sha256"]
+
+
+@pytest.mark.parametrize(
+    "damage", ["torn graph", "empty graph", "no graph", "torn sum", "no sum", "other sum", "folder"]
+)
+def test_a_damaged_cache_is_made_again(small, cache, capsys, damage):
+    good = export.cached_graph(small, "loop_int8")
+    graph, checksum = sorted(cache.iterdir(), key=lambda p: p.suffix)
+    if damage == "torn graph":
+        graph.write_bytes(good[:-10])
+    elif damage == "empty graph":
+        graph.write_bytes(b"")
+    elif damage == "torn sum":
+        checksum.write_bytes(b"\xff\xfe")
+    elif damage == "other sum":
+        checksum.write_text("0" * 64)
+    elif damage == "folder":
+        checksum.unlink()
+        checksum.mkdir()
+    else:
+        (graph if damage == "no graph" else checksum).unlink()
+    capsys.readouterr()
+    assert export.cached_graph(small, "loop_int8") == good
+    assert "exporting" in capsys.readouterr().err
+    if damage != "folder":
+        assert export.cached_graph(small, "loop_int8") == good
+        assert capsys.readouterr().err == ""
+
+
+def test_other_weights_and_another_exporter_make_other_graphs(small, cache, tmp_path, monkeypatch):
+    first = export.cached_graph(small, "loop_int8")
+    assert export.cached_graph(small_set(tmp_path / "other", seed=1), "loop_int8") != first
+    monkeypatch.setattr(export, "EXPORTER", "next")
+    export.cached_graph(small, "loop_int8")
+    assert len(list(cache.glob("*.onnx"))) == 3
+
+
+def test_old_graphs_are_forgotten(cache, tmp_path):
+    for seed in range(export.KEPT + 2):
+        last = small_set(tmp_path / str(seed), seed)
+        export.cached_graph(last, "loop_int8")
+        for i, path in enumerate(sorted(cache.iterdir(), key=lambda p: p.stat().st_mtime)):
+            os.utime(path, (i, i))
+    assert len(list(cache.glob("*.onnx"))) == len(list(cache.glob("*.sha256"))) == export.KEPT
+
+
+def test_two_processes_may_forget_at_once(small, cache, capsys):
+    """One lists a graph that the other has removed by the time that its age is asked."""
+    cache.mkdir()
+    for i in range(export.KEPT + 1):
+        (cache / f"{small.name}_loop_int8_{i}.onnx").symlink_to("gone")
+    export.cached_graph(small, "loop_int8")
+    assert [line.split()[0] for line in capsys.readouterr().err.splitlines()] == ["exporting"]
+
+
+def test_a_cache_that_cannot_be_written_is_stood_in_for(small, cache, tmp_path, monkeypatch,
+                                                        capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("VQWAVE_CACHE", str(tmp_path / "file" / "cache"))
+    first = export.cached_graph(small, "loop_int8")
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2 and "cannot be cached" in said[1] and "VQWAVE_CACHE" in said[1]
+    assert export.cached_graph(small, "loop_int8") == first
+    assert capsys.readouterr().err == ""
+    export.cached_graph(small, "loop_full_int8")
+    assert "cannot be cached" not in capsys.readouterr().err
+
+
+def test_where_the_cache_is(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    monkeypatch.setenv("VQWAVE_CACHE", "")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert export.cache_folder() == Path("/home/someone/.cache/vqwave")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/x")
+    assert export.cache_folder() == Path("/x/vqwave")
+    monkeypatch.setenv("VQWAVE_CACHE", "/mine")
+    assert export.cache_folder() == Path("/mine")
+
+
+@pytest.fixture
+def run(capfd, tiny_weights):
+    module = imported.script("export")
+
+    def run(*arguments):
+        folders = ["--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir",
+                   tiny_weights.generators]
+        code = cli.entry(module.main, [str(a) for a in (*folders, *arguments)])
+        said = capfd.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def test_the_script_writes_graphs_that_run_alone(run, tmp_path, cache):
+    folder = tmp_path / "new" / "graphs"
+    code, said, notes = run("--models", "vqvae_32, generator_128", "--output-dir", folder)
+    assert code == 0
+    names = ["vqvae_32_encode", "vqvae_32_decode", "vqvae_32_decode_part",
+             "generator_128_context", "generator_128_loop_int8",
+             "generator_128_loop_full_int8", "generator_128_loop_many_int8"]
+    assert said.splitlines() == [f"wrote {folder / name}.onnx" for name in names]
+    # Nothing of what TensorFlow and tf2onnx say on the way reaches the user.
+    assert all(line.startswith(("exporting ", "vqvae_32: ", "generator_128: "))
+               for line in notes.splitlines())
+    names_of = {"vqvae_32_encode": ("samples", "codes"), "vqvae_32_decode": ("codes", "samples"),
+                "generator_128_context": ("source", "context")}
+    for batch, length in ((1, 7), (3, 50)):
+        for name, given, made in (
+            ("vqvae_32_encode", np.zeros((batch, 32 * length), np.float32), (batch, length, 1)),
+            ("vqvae_32_decode", np.zeros((batch, length, 1), np.int32), (batch, 32 * length)),
+            ("generator_128_context", np.zeros((batch, length + 14, 1), np.int32),
+             (batch, 4 * length, 12)),
+        ):
+            session = onnxruntime.InferenceSession(folder / f"{name}.onnx")
+            takes, gives = session.get_inputs()[0], session.get_outputs()[0]
+            assert takes.shape == ["B", takes.name, 1][: given.ndim]
+            assert gives.shape == ["B", gives.name, made[-1]][: len(made)]
+            assert (takes.name, gives.name) == names_of[name]
+            (out,) = session.run(None, {takes.name: given})
+            assert out.shape == made
+
+
+def test_exporting_says_one_line_and_nothing_else(cache, tiny_weights):
+    program = "import sys\nfrom vqwave.io import weights\nfrom vqwave.onnx.export import cached_graph\n"
+    program += "cached_graph(weights.find(sys.argv[1], 'vqvae_8'), 'decode')"
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", program, tiny_weights.codecs], capture_output=True, text=True,
+                          check=True,
+        env=os.environ | {"PYTHONPATH": str(Path(export.__file__).parents[2])},
+    )
+    assert (done.stdout, done.stderr) == ("", "exporting vqvae_8 (decode) to ONNX, once\n")
+
+
+def test_the_script_fills_the_cache_with_all_there_is(run, cache, small, tiny_weights):
+    weights.copy_set(weights.find(tiny_weights.codecs, "vqvae_512"), small.folder, "")
+    folders = ("--vqvae-weights-dir", small.folder, "--generator-weights-dir", small.folder)
+    arguments = ("--engine", "onnx-float32", *folders)
+    code, said, _ = run(*arguments)
+    assert code == 0 and said == ""
+    kinds = {path.name.rsplit("_", 1)[0] for path in cache.glob("*.onnx")}
+    loops = {f"generator_512_{loop}_float32" for loop in ("loop", "loop_full", "loop_many")}
+    assert kinds == loops | {f"vqvae_512_{part}" for part in ("encode", "decode", "decode_part")}
+    code, said, notes = run(*arguments)
+    assert code == 0 and "exporting" not in notes
+
+
+def test_the_script_names_mistakes(run, tmp_path):
+    code, _, notes = run("--models", "generator_9")
+    assert code == 2 and "no model is called 'generator_9'" in notes
+    (tmp_path / "empty").mkdir()
+    nothing = ("--vqvae-weights-dir", tmp_path / "empty", "--generator-weights-dir",
+               tmp_path / "empty")
+    code, _, notes = run(*nothing)
+    assert code == 2 and "no weights in" in notes
+    code, _, notes = run(*nothing, "--models", "vqvae_8")
+    assert code == 2 and "no weights of vqvae_8" in notes
+    (tmp_path / "file").touch()
+    code, _, notes = run("--models", "generator_512", "--output-dir", tmp_path / "file" / "graphs")
+    assert code == 2 and "cannot be made" in notes
+
+
+def test_the_program_in_the_docs_makes_music(run, cache, tiny_weights, tmp_path):
+    text = (SCRIPT.parents[1] / "docs" / "onnx.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    names = ["vqvae_8", *(f"generator_{level}" for level in configs.preset("tiny").chain.sizes)]
+    assert run("--models", ",".join(names), "--output-dir", tmp_path)[0] == 0
+    subprocess.run([sys.executable, "-W", "error", "-c", program, tmp_path, "0.5",
+                    tmp_path / "out.raw"], check=True)  # noqa: S603
+    samples = np.fromfile(tmp_path / "out.raw", "<i2")
+    assert len(samples) == 22 * 512 and samples.std() > 0
+
+
+def test_graphs_carry_the_numbers_that_running_them_takes(small, tmp_path, tiny_weights, cache):
+    def held(graph):
+        return onnxruntime.InferenceSession(graph).get_modelmeta().custom_metadata_map
+
+    facts = {"level": "512", "source_level": "0", "ratio": "0", "halo": "0", "num_codes": "10",
+             "books": "1",
+             "start_token": "10", "pad_token": "0"}
+    assert held(export.build(small, "loop_int8")) == facts
+    several = small_set(tmp_path / "several", books=3)
+    assert held(export.build(several, "loop_full_float32")) == facts | {"books": "3"}
+    reads = weights.find(tiny_weights.generators, "generator_128")
+    facts = {"level": "128", "source_level": "512", "ratio": "4", "halo": "7", "num_codes": "64",
+             "books": "1",
+             "start_token": "64", "pad_token": "64"}
+    assert held(export.build(reads, "loop_int8")) == facts
+    assert held(export.cached_graph(reads, "context")) == facts
+    for name, period in (("vqvae_128", 2048), ("vqvae_8", 0)):
+        found = weights.find(tiny_weights.codecs, name)
+        codec = engine.load_codec(found)
+        facts = {"level": str(found.config.level), "num_codes": "64", "books": "1",
+                 "sample_rate": "22050",
+                 "encode_halo": str(codec.encode_halo), "decode_halo": str(codec.decode_halo),
+                 "period": str(period),
+                 "latency": str(round(codec.latency * found.config.sample_rate))}
+        for kind in ("encode", "decode"):
+            assert held(export.cached_graph(found, kind)) == facts

@@ -1,0 +1,133 @@
+"""fad.py: the distance against Gaussians known by hand, the network against Keras's own layers, the
+wheel.
+"""
+
+import os
+import zipfile
+
+import numpy as np
+import pytest
+
+from vqwave.errors import UserError
+from vqwave.report import fad
+
+RATE = 22050
+KNOWN = {"values": (0.046796, -0.620526, 0.193254), "noise to notes": 101.0552,
+         "noise to silence": 108.9112}
+
+
+def test_the_distance_of_known_gaussians(rng):
+    a = rng.normal(size=(20000, 3))
+    assert fad.frechet(a, a) == pytest.approx(0.0, abs=1e-9)
+    # The same shape elsewhere: the squared distance of the means. Wider by two: Σ (σa − σb)².
+    assert fad.frechet(a, a + [3, 0, 4]) == pytest.approx(25.0)
+    centred = a - a.mean(0)
+    assert fad.frechet(centred, 2 * centred) == pytest.approx(np.trace(np.cov(a.T)))
+    b = rng.normal(size=(500, 3)) * [1, 5, 0.1]
+    assert fad.frechet(a, b) == pytest.approx(fad.frechet(b, a))
+
+
+def test_the_distance_is_exact_where_covariances_are_singular(rng):
+    """Fewer patches than dimensions, or one sound over and over: what scipy's matrix root stumbles
+    over.
+    """
+    few = rng.normal(size=(10, 50))
+    assert fad.frechet(few, few) == pytest.approx(0.0, abs=1e-6)
+    same = np.ones((5, 50))
+    assert fad.frechet(same, few) == pytest.approx(((same - few.mean(0)) ** 2)[0].sum()
+                                                   + np.trace(np.cov(few.T)))
+    with pytest.raises(ValueError, match="two patches"):
+        fad.frechet(few[:1], few)
+
+
+def test_nearest_is_the_nearest(rng):
+    queries, among = rng.normal(size=(300, 4)), rng.normal(size=(70, 4))
+    by_hand = np.sqrt(((queries[:, None] - among[None]) ** 2).sum(-1))
+    distances, places = fad.nearest(queries, among)
+    np.testing.assert_allclose(distances, by_hand.min(1))
+    np.testing.assert_array_equal(places, by_hand.argmin(1))
+
+
+@pytest.mark.parametrize(("seconds", "count"),
+                         [(0.5, 0), (2.9, 0), (3.0, 1), (4.4, 1), (4.5, 2), (30, 19)])
+def test_patches_last_three_seconds_and_come_every_one_and_a_half(rng, seconds, count):
+    cut = fad.patches(rng.normal(size=round(seconds * RATE)).astype(np.float32) * 0.1, RATE)
+    assert cut.shape == (count, 187, 96) and cut.dtype == np.float32
+    assert fad.patch_count(seconds) == max(count, 2)
+
+
+def test_the_network_is_what_keras_makes_of_the_same_numbers(rng):
+    import keras
+
+    def normal(*shape, scale=1.0, shift=0.0):
+        return (rng.normal(size=shape) * scale + shift).astype(np.float32)
+
+    variables, image = {}, keras.Input((187, 96, 1))
+    x, channels, layers = image, 1, []
+    for i, (size, stride) in enumerate([(None, None), ((4, 1), 2), (2, 2), (2, 2), (2, 2), (4, 4)]):
+        if i:
+            variables[f"{i}CNN/kernel"] = normal(3, 3, channels, 8, scale=0.2)
+            variables[f"{i}CNN/bias"] = normal(8)
+            layers.append((keras.layers.Conv2D(8, 3, padding="same", activation="relu"),
+                           i, ("kernel", "bias")))
+            x, channels = layers[-1][0](x), 8
+        name = "batch_normalization" + (f"_{i}" if i else "")
+        for key in ("gamma", "beta", "moving_mean", "moving_variance"):
+            variables[f"{name}/{key}"] = np.abs(normal(channels, shift=1.0))
+        layers.append((keras.layers.BatchNormalization(epsilon=1e-3), name, ()))
+        x = layers[-1][0](x)
+        if i:
+            x = keras.layers.MaxPooling2D(size, stride)(x)
+    model = keras.Model(image, keras.layers.Flatten()(x))
+    for layer, name, keys in layers:
+        keys = [f"{name}CNN/{k}" for k in keys] or [f"{name}/{k}"
+                                                    for k in ("gamma", "beta", "moving_mean",
+                                                     "moving_variance")]
+        layer.set_weights([variables[k] for k in keys])
+    audio = (0.1 * rng.normal(size=40 * RATE)).astype(np.float32)
+    made = fad.Embedder(variables)(audio, RATE)
+    np.testing.assert_allclose(made, model(fad.patches(audio, RATE)[..., None]).numpy(),
+                               rtol=1e-3, atol=1e-3)
+    assert len(made) > 16 and fad.Embedder(variables)(audio[:RATE],
+                                                      RATE).shape == (0, made.shape[1])
+
+
+def test_what_is_no_wheel_is_refused_by_name(tmp_path):
+    with pytest.raises(UserError, match="there is no musicnn/MSD_vgg/.index in it"):
+        fad.checkpoint(tmp_path)
+    other = tmp_path / "other.whl"
+    with zipfile.ZipFile(other, "w") as archive:
+        archive.writestr("musicnn/MSD_vgg/.index", b"x")
+    with pytest.raises(UserError, match="other.whl: is not the wheel of musicnn==0.1.0"):
+        fad.checkpoint(other)
+    with pytest.raises(UserError, match="no.whl: no such file"):
+        fad.checkpoint(tmp_path / "no.whl")
+
+
+def test_offline_it_says_how_to_bring_the_wheel(tmp_path, monkeypatch):
+    monkeypatch.setenv("VQWAVE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
+    with pytest.raises(UserError, match="pip download --no-deps musicnn==0.1.0.*--musicnn FILE"):
+        fad.checkpoint()
+    assert not list((tmp_path / "cache").rglob("*.index"))
+
+
+@pytest.mark.large
+def test_the_real_network_gives_the_figures_it_is_known_by():
+    """Figures of an independent program for the same network, on sounds that anyone can make again.
+    """
+    embed = fad.load(os.environ.get("VQWAVE_MUSICNN"))
+    t = np.arange(60 * RATE) / RATE
+    noise = np.random.Generator(np.random.Philox(1)).normal(0, 0.1, t.size).astype(np.float32)
+    notes = (0.3 * np.sin(2 * np.pi * 220 * 2 ** (np.floor(t * 2) % 12 / 12) * t)).astype(np.float32)
+    a, b = embed(noise, RATE), embed(notes, RATE)
+    assert a.shape == (39, 256)
+    assert [float(x) for x in (a[0, 0], a[-1, 255], b[0, 7])] == pytest.approx(KNOWN["values"],
+                                                                               abs=1e-3)
+    assert fad.frechet(a, b) == pytest.approx(KNOWN["noise to notes"], rel=1e-3)
+    assert fad.frechet(a, embed(np.zeros_like(noise),
+                                RATE)) == pytest.approx(KNOWN["noise to silence"], rel=1e-3)
+
