@@ -23,7 +23,6 @@ from vqwave.nn import generator as nn_generator
 from vqwave.nn.conditions import CONDITIONS
 from vqwave.play import api, engine
 from vqwave.play import conditions as feeds
-from vqwave.play.parallel import Windows
 from vqwave.play.stream import Stream
 from vqwave.progress import QuietReporter
 from vqwave.report import benchmark, scoring
@@ -213,17 +212,6 @@ def test_each_piece_of_a_batch_has_its_own_label_and_a_resumed_one_keeps_it(part
         np.testing.assert_array_equal(next(stream), second)
     with start(2, 0) as stream:
         assert not np.allclose(next(stream)[0], first[0])
-
-
-def test_windows_are_told_the_label(parts):
-    def piece(genre):
-        with Windows(*parts, block=8192, seed=1, samples=16 * 8192, windows=2,
-                     chosen={"genre": genre}) as made:
-            return np.concatenate(list(made))
-
-    waltz = piece(0)
-    np.testing.assert_array_equal(waltz, piece(0))
-    assert not np.allclose(waltz, piece(1))
 
 
 @pytest.mark.parametrize("chosen, said", [

@@ -289,10 +289,8 @@ def test_what_cannot_be_varied_is_refused(music, recordings, recording, keep, me
 
 @pytest.mark.parametrize("begin, options, message", [
     ("prompt", {"seconds": 2}, "the piece is to last 2.00 s, but the prompt alone lasts 3.00 s"),
-    ("prompt", {"windows": 2}, "windows make a piece from nothing"),
     ("prompt to 128", {"level": 32},
      "the prompt was encoded to a coarser level than 32: it has no codes of level 32"),
-    (Variation(128, np.zeros(9, int), 1152), {"windows": 2}, "windows make a piece from nothing"),
     (Variation(128, np.zeros(9, int), 1152), {"level": 128},
      "level 128 is kept and the chain ends at 128"),
     (Variation(8, np.zeros(9, int), 72), {}, "keep is 8; it must be one of 512, 128, 32"),
@@ -394,9 +392,6 @@ def test_a_state_is_not_resumed_with_another_engine(music, exact):
      "names level 8; the chain has levels 512, 128$"),
     ({"samples": 1, "sampling": {512: {"temperature": -1}}},
      "sampling of level 512: temperature is -1; it must be at least 0"),
-    ({"samples": 1, "windows": 2, "batch": 2},
-     "windows make one piece: give either windows or batch"),
-    ({"samples": 1, "windows": 2, "log_probs": True}, "give either windows or log_probs"),
     ({"samples": 1, "seed": -1}, "seed is -1"),
     ({"samples": 1, "seed": "a"}, "seed is 'a'; it must be a whole number of at least 0"),
     ({"samples": 1, "seed": 2**130}, "it must be less than 2"),

@@ -14,7 +14,6 @@ from vqwave.errors import UserError
 from vqwave.play import controls, engine, labels
 from vqwave.play.keys import Keys
 from vqwave.play.labels import Mixture, read_labels
-from vqwave.play.parallel import Windows
 from vqwave.play.stream import Stream
 
 KNOWN = Labels(names=("battle", "calm", "Crosby, Stills & Nash", "take 5: five"))
@@ -226,17 +225,6 @@ def test_keys_begin_with_the_label_that_plays():
         assert stream.label == label
     stream.set(label="battle:0.5,calm:0.5")
     assert stream.label == "", "a mixture is no label of the vocabulary"
-
-
-def test_windows_have_labels_and_guidance_too():
-    def piece(**options):
-        made = Windows(*chain(), block=BLOCK, windows=3, samples=16 * BLOCK, seed=3, **options)
-        return np.concatenate(list(made))
-
-    calm = piece(chosen={"label": "calm"}, sampling=GUIDED)
-    np.testing.assert_array_equal(calm, piece(chosen={"label": "calm"}, sampling=GUIDED))
-    assert (calm != piece(chosen={"label": "dance"}, sampling=GUIDED)).any()
-    assert (calm != piece(chosen={"label": "calm"})).any()
 
 
 def test_a_change_that_cannot_be_changes_nothing():

@@ -156,21 +156,6 @@ def test_a_variation_keeps_a_level_and_lasts_as_long_as_the_recording(music, son
                                       piece[:999])
 
 
-def test_windows_make_a_piece_of_the_same_length_and_the_same_beginning(music):
-    samples = 14 * music.chain.block + 5
-    piece = music.generate(samples=samples, seed=1, windows=3)
-    assert piece.shape == (samples,) and np.isfinite(piece).all()
-    np.testing.assert_array_equal(piece, music.generate(samples=samples, seed=1, windows=3))
-    assert not np.array_equal(piece, music.generate(samples=samples, seed=2, windows=3))
-
-
-def test_a_window_alone_is_the_stream(folders):
-    exact = vqwave.load(folders.codecs, folders.generators, "onnx-float32")
-    samples = 2 * exact.chain.block + 5
-    np.testing.assert_allclose(exact.generate(samples=samples, seed=1, windows=1),
-                               exact.generate(samples=samples, seed=1), atol=1e-5)
-
-
 def test_a_file_at_another_rate_is_resampled_to_the_chain_s(music, tmp_path):
     chain = music.chain
     samples = 3 * chain.block

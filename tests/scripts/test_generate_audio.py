@@ -120,19 +120,6 @@ def test_a_batch_is_written_piece_by_piece(run, tmp_path):
     assert not np.array_equal(pieces[0], pieces[1])
 
 
-def test_windows_make_a_piece_of_the_same_length(run, tmp_path):
-    def made(windows):
-        code, said, notes = run("--length", 700, "--generators", "generator_128", "--windows",
-                                windows, "--seed", 1,
-                                "--output", tmp_path / "a.wav", "--force")
-        assert code == 0, notes
-        assert "358400 samples" in said
-        return (tmp_path / "a.wav").read_bytes()
-
-    assert made(4) == made(4)
-    made(1)
-
-
 def test_settings_are_one_or_one_a_level_and_greedy_ways_agree(run, tmp_path):
     def made(*settings):
         path = tmp_path / "x.wav"
@@ -170,10 +157,6 @@ def test_settings_are_one_or_one_a_level_and_greedy_ways_agree(run, tmp_path):
      "temperature has 2 values; give one, or one for each of levels 512, 128, 32, 8"),
     (["--seed", "-1"], "'-1' is not a whole number"),
     (["--batch", "2"], "--batch is for files"),
-    (["--windows", "2", "--length", "1"],
-     "--windows makes one long piece as a whole: it needs --output"),
-    (["--windows", "2", "--batch", "2", "--length", "1", "--output", "TMP/a.wav"],
-     "and no --batch"),
     (["--output", "TMP/a.wav"], "--output needs --length or --seconds"),
     (["--output", "TMP/a.mp3", "--length", "1"], "'.mp3' is none of them"),
     (["--output", "TMP/a", "--length", "1"], "no such ending"),
@@ -221,8 +204,6 @@ def test_settings_are_one_or_one_a_level_and_greedy_ways_agree(run, tmp_path):
      "3.00 s are asked for, but what is varied lasts 2.00 s"),
     (["--variation-of", "SONG", "--temperature", "1", "1", "1", "1", "--output", "TMP/a.wav"],
      "temperature has 4 values; give one, or one for each of levels 128, 32, 8"),
-    (["--prompt", "SONG", "--windows", "2", "--length", "99", "--output", "TMP/a.wav"],
-     "--windows makes a piece from"),
     (["--normalize"], "--normalize is for files: name one with --output"),
     (["--record", "TMP/no/score.json"], "score.json: there is no folder"),
     (["--record", "TMP"], "is a folder; name a file"),
@@ -233,10 +214,8 @@ def test_settings_are_one_or_one_a_level_and_greedy_ways_agree(run, tmp_path):
      "leave out --batch"),
     (["--candidates", "2", "--temperature", "0", "--length", "1", "--output", "TMP/a.wav"],
      "every candidate the same"),
-    (["--candidates", "2", "--windows", "2", "--length", "1", "--output", "TMP/a.wav"],
-     "it goes with none of"),
     (["--score", "TMP/no.json", "--candidates", "2", "--length", "1", "--output", "TMP/a.wav"],
-     "it goes with neither --windows nor"),
+     "it does not go with --candidates"),
     (["--best-by", "likelihood"], "--best-by needs --candidates"),
     (["--best-by", "beauty"], "invalid choice: 'beauty'"),
     (["--loop", "--fade", "1", "--length", "99", "--output", "TMP/a.wav"],

@@ -186,7 +186,7 @@ def test_a_sample_is_finished_as_any_piece(run, tmp_path):
 
 PLAYED = [["--generators", "all"], ["--length", 3], ["--top-k", 3], ["--top-p", 0.9],
           ["--guidance", 2, "--label", "jazz"], ["--choose", "mood=1"], ["--score", "score.json"],
-          ["--batch", 2], ["--windows", 2], ["--latency", "low"], ["--prompt", "song.mp3"],
+          ["--batch", 2], ["--latency", "low"], ["--prompt", "song.mp3"],
           ["--prompt-seconds", 2, "--prompt", "song.mp3"],
           ["--prompt-start", 2, "--prompt", "song.mp3"], ["--keep-original", "--prompt", "song.mp3"],
           ["--stay", 1, "--prompt", "song.mp3"],

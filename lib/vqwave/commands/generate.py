@@ -56,7 +56,7 @@ def make(args) -> int:
     sampled = [x for x in chain.sizes if level <= x < (args.keep or float("inf"))]
     options = {"level": level, "samples": piece_length(args, music),
                "batch": args.batch if len(paths) > 1 else None,
-               "windows": args.windows, "sampling": sampling(args, sampled),
+               "sampling": sampling(args, sampled),
                "chosen": arguments.chosen(args), "latency": args.latency}
     codecs = [x for x in chain.sizes if x >= level] if args.prompt else [args.keep or level, level]
     for x in codecs:
@@ -204,10 +204,6 @@ def parser(written: bool = True) -> argparse.ArgumentParser:
     if written:
         parser.add_argument("--batch", type=cli.number(int, least=1), metavar="N",
                             help="make N pieces at once: out_1.wav, out_2.wav, …")
-        parser.add_argument("--windows", type=cli.number(int, least=1, most=256),
-                            default=1, metavar="N",
-                            help="make one long piece faster: each level below the top is cut into "
-                                 "N windows, which are sampled side by side and cross-faded")
         parser.add_argument("--output", metavar="FILE",
                             help="write this .wav, .flac or .ogg file instead of playing")
         parser.add_argument("--midi", action="store_true",
@@ -286,7 +282,7 @@ def parser(written: bool = True) -> argparse.ArgumentParser:
                                  f"{mastering.LOUDNESS:g} LUFS, with a limiter so that nothing "
                                  f"clips")
     else:
-        parser.set_defaults(batch=None, windows=1, output=None, midi=False, candidates=None,
+        parser.set_defaults(batch=None, output=None, midi=False, candidates=None,
                             best_by=None, loop=False, normalize=False)
     return parser
 
@@ -309,15 +305,9 @@ def check(args):
                             ("--candidates", args.candidates)):
             if value:
                 raise UserError(f"{flag} is for files: name one with --output")
-    if args.windows > 1 and (not written or pieces > 1):
-        raise UserError("--windows makes one long piece as a whole: it needs --output, and no "
-                        "--batch")
-    if args.windows > 1 and (args.prompt or args.variation_of or args.candidates):
-        raise UserError("--windows makes a piece from nothing: it goes with none of --prompt, "
-                        "--variation-of and --candidates")
-    if args.score is not None and (args.windows > 1 or args.candidates):
-        raise UserError("--score changes a piece while it is made: it goes with neither --windows "
-                        "nor --candidates")
+    if args.score is not None and args.candidates:
+        raise UserError("--score changes a piece while it is made: it does not go with "
+                        "--candidates")
     if written and args.length is None and args.seconds is None and not args.variation_of:
         raise UserError("--output needs --length or --seconds: without them the music has no end")
     if written and args.device is not None:

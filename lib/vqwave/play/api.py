@@ -21,7 +21,6 @@ from . import engine as engines
 from . import latents, pitches
 from .conditions import check_chosen
 from .controls import CONTROLS
-from .parallel import Windows
 from .playback import LATENCIES
 from .sampling import check_guidance, sampling_per_level
 from .stream import Begin, Prompt, Stream, Variation
@@ -282,11 +281,10 @@ class VQWave:
 
     def stream(self, *, level: int | None = None, seconds: float | None = None,
                samples: int | None = None,
-               seed: int | None = None, sampling=None, begin: Begin | None = None, windows: int = 1,
+               seed: int | None = None, sampling=None, begin: Begin | None = None,
                batch: int | None = None, chunk: int | None = None, log_probs: bool = False,
                past: float = 0.0, latency: str = "normal",
-               chosen: Mapping | None = None, report: Callable[[float], None]
-               | None = None) -> Stream | Windows:
+               chosen: Mapping | None = None) -> Stream:
         """An iterator of float32 blocks, endless unless `seconds` or `samples` are given.
 
         Args:
@@ -298,21 +296,15 @@ class VQWave:
             begin: what `prompt` or `source` made of a recording: the piece begins with it and goes
                 on, or varies it. A length counts the prompt; a variation is as long as its
                 recording unless a length cuts it.
-            windows: above 1 one long piece is made faster, all of it before the first block, see
-                `Windows`.
             batch, chunk, log_probs, past, chosen: see `Stream`; of weights with labels chosen has
                 them, `{"label": "calm"}`, as `Stream.set` takes them.
             latency: of `playback.LATENCIES`: with `low` blocks are short and the decoder sees less
                 of what comes, so that what is `set` is heard sooner, at more computing. Blocks of
                 another length may be another piece of the same seed.
-            report: called with the share of the piece that is sampled, with windows.
         """
         if latency not in LATENCIES:
             raise UserError(f"latency is {latency!r}; it must be one of {', '.join(LATENCIES)}")
         varied = begin if isinstance(begin, Variation) else None
-        if windows != 1 and begin is not None:
-            raise UserError("windows make a piece from nothing: they neither continue nor vary a "
-                            "recording")
         level = self.ending(level, varied.level if varied else None)
         top = self._check_keep(varied.level, level) if varied else math.inf
         # Everything that can be wrong is found before anything heavy is loaded.
@@ -354,23 +346,10 @@ class VQWave:
                                 f"varied lasts {varied.samples / self.sample_rate:.2f} s")
             samples = varied.samples if samples is None else samples
         loaded = [self._load(name, engines.load_generator) for name in names]
-        common = {"block": LATENCIES[latency].samples(self.chain), "samples": samples, "seed": seed,
-                  "sampling": sampling, "chosen": chosen}
-        if windows == 1:
-            return Stream(self.codec(level),
-                          loaded,
-                          begin=begin,
-                          batch=batch,
-                          chunk=chunk,
-                          log_probs=log_probs,
-                          ahead=LATENCIES[latency].ahead,
-                          past=past,
-                          music=self,
-                          **common)
-        for key, value in (("batch", batch), ("log_probs", log_probs), ("past", past)):
-            if value:
-                raise UserError(f"windows make one piece: give either windows or {key}")
-        return Windows(self.codec(level), loaded, windows=windows, report=report, **common)
+        return Stream(self.codec(level), loaded, block=LATENCIES[latency].samples(self.chain),
+                      samples=samples, seed=seed, sampling=sampling, chosen=chosen, begin=begin,
+                      batch=batch, chunk=chunk, log_probs=log_probs,
+                      ahead=LATENCIES[latency].ahead, past=past, music=self)
 
     @property
     def vae(self) -> str | None:

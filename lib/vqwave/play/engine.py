@@ -478,7 +478,7 @@ class _Graphs:
 
     def session(self, kind: str):
         if kind not in self.sessions:
-            # Levels and windows run side by side, and an export silences the whole process while it
+            # Levels run side by side, and an export silences the whole process while it
             # lasts.
             with _opening:
                 if kind not in self.sessions:

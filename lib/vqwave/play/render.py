@@ -20,10 +20,9 @@ from ..errors import Interrupted, UserError, signal_handlers
 from ..io import audio
 from ..io.files import atomic_write
 from . import controls, latents, mastering
-from .parallel import Windows
 from .stream import Stream
 
-Piece = Stream | Windows | latents.Sample
+Piece = Stream | latents.Sample
 """What is written: its blocks in order, and how many samples of how many pieces they are."""
 
 
@@ -101,7 +100,7 @@ def write_pieces(stream: Piece, paths: Sequence[Path],
     Raises:
         Interrupted: Ctrl-C or SIGTERM; nothing is written then.
     """
-    rate, windowed = stream.sample_rate, isinstance(stream, Windows)
+    rate = stream.sample_rate
     whole: list[list] | None = [[] for _ in paths] if finish.whole else None
     start, first, speed = time.monotonic(), None, 0.0
     caught = []
@@ -128,16 +127,13 @@ def write_pieces(stream: Piece, paths: Sequence[Path],
 
     with signal_handlers(note, signal.SIGINT, signal.SIGTERM), ExitStack() as stack:
         files = [stack.enter_context(audio.Writer(path, rate)) for path in paths]
-        if windowed:
-            stream.report = lambda share: show(share * stream.samples)
         for block in finish.fade_blocks(stream, changes):
             for i, piece in enumerate(block if stream.batch else [block]):
                 if whole:
                     whole[i].append(piece)
                 else:
                     files[i].write(piece)
-            # Windows are all sampled before the first block.
-            show(stream.samples if windowed else stream.position)
+            show(stream.position)
         for file, blocks in zip(files, whole or [], strict=False):
             file.write(finish.master(np.concatenate(blocks), rate, say))
             stop()
