@@ -376,8 +376,7 @@ stages: [{stride: 16, channels: 4}, {stride: 2, channels: 4}, {stride: 2, channe
     ("adversary: {discriminators: [{n_fft: 3, hop: 1}]}", "n_fft is 3; it must be at least 16"),
     ("adversary: {discriminators: [{n_fft: 64, hop: 4096}]}",
      "hop is 4096, but a window has 64 samples"),
-    ("adversary: {discriminators: [{kind: period, period: 1}]}", "period is 1; it must be at least"),
-    ("adversary: {discriminators: [{kind: mel}]}", "kind is one of 'stft', 'complex_stft', 'period'"),
+    ("adversary: {discriminators: [{kind: mel}]}", "kind is one of 'stft', 'complex_stft', 'waveform'"),
     ("adversary: {discriminators: [{kind: waveform}, {kind: waveform, factor: 1}]}",
      "holds the same waveform twice"),
     ("adversary: {turn: two}", "turn is 'two'; it must be 'all' or 'one'"),
@@ -431,7 +430,7 @@ def condition(**more):
     ({"conditions": condition()["conditions"] * 2}, "holds 2 with the input source"),
     ({"level": 0}, "at least 1"),
     ({"core": {"dropout": 1}}, "below 1"),
-    ({"core": {"layer_norm": 1}}, "layer_norm is 1; it must be true or false"),
+    ({"core": {"repeats": 1}}, "repeats is 1; it must be true or false"),
     ({"core": {"kind": "gru"}}, "core is .*; it must be a mapping whose kind is one of 'lstm', "
                                 "'wavenet', 'transformer', 'pixelcnn'"),
     ({"core": {"kind": "wavenet", "units": 8}}, "unknown key 'units'; did you mean"),

@@ -43,9 +43,6 @@ LEVEL_RANGE = 80.0
 NORM_EPSILON = 1e-5
 """What a core's layer normalisation adds to the variance."""
 
-LEAST = 1e-20
-"""Added to probabilities before their logarithm."""
-
 FAR = 1 << 30
 """How many frames back an attention takes what is not there to be: it sees nothing of it."""
 
@@ -918,13 +915,6 @@ class ComplexSTFTConfig(WindowConfig):
     kind: Literal["complex_stft"] = "complex_stft"
 
 
-class PeriodConfig(Config):
-    """Convolutions over the waveform folded at every `period` samples."""
-
-    kind: Literal["period"] = "period"
-    period: Annotated[int, Field(strict=True, ge=2, le=1024)]
-
-
 class WaveformConfig(Config):
     """Convolutions over the waveform, averaged over `factor` samples."""
 
@@ -932,7 +922,7 @@ class WaveformConfig(Config):
     factor: Annotated[int, Field(strict=True, ge=1, le=64)] = 1
 
 
-Discriminator = Annotated[STFTConfig | ComplexSTFTConfig | PeriodConfig | WaveformConfig,
+Discriminator = Annotated[STFTConfig | ComplexSTFTConfig | WaveformConfig,
                           Field(discriminator="kind"), default_kind("stft")]
 
 
@@ -1207,19 +1197,6 @@ QUIET = "quiet"
 """The variable of a core's last layers that says how quiet the music of each code was."""
 
 
-class Recent(Config):
-    """A cache of what each book changed to lately, which it is likely to come back to (Kuhn and De
-    Mori 1990, "A cache-based natural language model for speech recognition"), see `nn.recent`.
-
-    share: of what a change is drawn from, the cache's at most. frames: after so many a change
-    counts e times less. doubt: after so many changes the cache has half of its share.
-    """
-
-    share: Annotated[Real, Field(ge=0, lt=1)] = 0.5
-    frames: Annotated[Real, Field(ge=1)] = 430
-    doubt: Annotated[Real, Field(gt=0)] = 10
-
-
 class CoreConfig(Config):
     """P(frame_t | frame_<t, context): what the cores of all kinds can be told.
 
@@ -1230,7 +1207,6 @@ class CoreConfig(Config):
     codes before, each left out whole (Gal and Ghahramani 2016), so that none is leant on alone.
     drawing: the books of a frame "in_order", each knowing those before it, or "together", none
     knowing the others: as fast as one book, for codes that the conditions nearly decide.
-    recent: a cache of the codes that were lately changed to; None: there is none.
     quiet_cost: nats that each dB of quiet takes off a code's logit, everywhere but in the loss of
     training. How quiet the music of each code is, `data.loudness` measures on the training tracks.
     """
@@ -1242,7 +1218,6 @@ class CoreConfig(Config):
     head_dim: Positive = 256
     repeats: Flag = False
     drawing: Literal["in_order", "together"] = "in_order"
-    recent: Recent | None = None
     quiet_cost: Weight = 0.0
 
     def states(self, books: int) -> dict[str, tuple[int, ...]]:
@@ -1258,20 +1233,11 @@ class CoreConfig(Config):
 
 
 class LSTMCore(CoreConfig):
-    """A stack of LSTMs over frames.
-
-    residual: whether each layer after the first adds to what it is given, which lets deeper stacks
-    train (Wu et al. 2016, "Google's neural machine translation system", section 3.1).
-    layer_norm: whether what goes into each layer after the first, and into the logits, is
-    normalised (Ba et al. 2016): outside the residual path, as in Xiong et al. 2020, "On layer
-    normalization in the transformer architecture".
-    """
+    """A stack of LSTMs over frames."""
 
     kind: Literal["lstm"] = "lstm"
     units: Positive = 512
     layers: LayerCount = 2
-    residual: Flag = False
-    layer_norm: Flag = False
 
     def states(self, books: int) -> dict[str, tuple[int, ...]]:
         return {f"{name}_{i}": (self.units,) for i in range(self.layers) for name in "hc"}
@@ -1582,10 +1548,8 @@ class GeneratorConfig(Config):
 
     @property
     def states(self) -> dict[str, tuple[int, ...]]:
-        """What the core remembers, see `CoreConfig.states`; `recent` at the end, where it is used.
-        """
-        states = self.core.states(self.books)
-        return states | ({"recent": (self.books, self.num_codes)} if self.core.recent else {})
+        """What the core remembers, see `CoreConfig.states`."""
+        return self.core.states(self.books)
 
     @property
     def start_token(self) -> int:

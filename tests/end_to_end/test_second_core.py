@@ -32,7 +32,6 @@ class PlainCore(CoreConfig):
 
     kind: Literal["plain"] = "plain"
     units: int = 16
-    recent: None = None
 
     def states(self, books):
         return {"memory": (self.units,)}
@@ -93,9 +92,6 @@ class PlainLoop:
         product = self.body("MatMul", features, self.arrays["logits/kernel"])
         return self.body("Mul", self.body("Add", product, self.arrays["logits/bias"]),
                          "inverse_temperature")
-
-    def remember(self, frame):
-        """Nothing but the state that `features` wrote."""
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -24,7 +24,7 @@ from vqwave.nn.discriminators import (
 RATE, SAMPLES = 22050, 4096
 EVERY = [{"kind": "stft", "n_fft": 256, "hop": 64},
          {"kind": "complex_stft", "n_fft": 256, "hop": 64},
-         {"kind": "period", "period": 5}, {"kind": "waveform", "factor": 2}]
+         {"kind": "waveform", "factor": 2}]
 
 
 @pytest.fixture(params=GAMES)
@@ -108,9 +108,6 @@ def test_what_the_discriminators_look_at(rng):
     def seen(**one):
         return np.asarray(only(one).discriminators[0].look(sound))
 
-    folded = seen(kind="period", period=7)
-    assert folded.shape == (1, 143, 7, 1)
-    np.testing.assert_array_equal(folded[0, :, 3, 0], sound[0, 3:1001:7])
     np.testing.assert_allclose(seen(kind="waveform", factor=4)[0, :, 0, 0],
                                sound[0, :1000].reshape(-1, 4).mean(1), atol=1e-6)
     real, imag = (np.asarray(x) for x in ops.stft(sound, 64, 16, 64))

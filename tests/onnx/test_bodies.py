@@ -22,9 +22,7 @@ from vqwave.play.stream import Stream
 CODES, STEPS = 16, 24
 SMALL = {
     "lstm": {"kind": "lstm", "units": 12},
-    "lstm-deep": {"kind": "lstm", "units": 12, "layers": 3, "residual": True, "layer_norm": True},
-    "lstm-recent": {"kind": "lstm", "units": 12,
-                    "recent": {"share": 0.5, "frames": 6, "doubt": 1.5}},
+    "lstm-deep": {"kind": "lstm", "units": 12, "layers": 3},
     "lstm-quiet": {"kind": "lstm", "units": 12, "quiet_cost": 0.25},
     "wavenet": {"kind": "wavenet", "channels": 12, "skip_channels": 10, "dilations": [1, 2, 4, 1]},
     "wavenet-wide": {"kind": "wavenet", "channels": 8, "skip_channels": 10, "kernel_size": 3,
@@ -36,7 +34,7 @@ SMALL = {
     "pixelcnn": {"kind": "pixelcnn", "channels": 6, "kernel_books": 3, "dilations": [1, 2, 1],
                  "quiet_cost": 0.2},
     "pixelcnn-wide": {"kind": "pixelcnn", "channels": 6, "kernel_frames": 3, "kernel_books": 7,
-                      "dilations": [1, 2], "recent": {"share": 0.4, "frames": 5, "doubt": 1}},
+                      "dilations": [1, 2]},
 }
 """A small core of every kind: what it remembers fits into less than `STEPS`."""
 

@@ -22,7 +22,6 @@ from ..config import (
 from ..data import chunking
 from ..errors import UserError
 from ..io import weights
-from . import replica_sums
 from .bottlenecks import BOTTLENECKS
 from .conditions import LabelEmbedding
 from .discriminators import build_adversary
@@ -185,10 +184,8 @@ class VQVAE(keras.Model):
             start = ops.zeros(ops.shape(audio)[:1], "int32")
             if training:
                 # Anywhere, so that what is learnt holds for every phase of the tones and any noise.
-                rows = replica_sums.joint(ops.shape(audio)[0])
-                start = replica_sums.share(
-                    keras.random.randint((rows,), 0, PERIOD // self.config.level,
-                                         seed=self.seed_generator))
+                start = keras.random.randint(ops.shape(audio)[:1], 0, PERIOD // self.config.level,
+                                             seed=self.seed_generator)
             given.append(start)
         made = self.decoder_in_training(_one_or_all([*given, *said]), training=training)
         audio, *rest = made if isinstance(made, list | tuple) else [made]
@@ -225,7 +222,7 @@ class VQVAE(keras.Model):
                 total = total + self.weights_of_terms.get(metric.name, 0.0) * terms[metric.name]
             elif metric.name == "reconstruction":
                 metric.update_state(total - own)
-        return replica_sums.part(total)
+        return total
 
     def evaluate(self, *args, **kwargs):
         self.judging = True

@@ -26,7 +26,6 @@ from ..config import (
     TransformerCore,
     WaveNetCore,
 )
-from . import recent
 from .attention import Sinks, attend_to_ring, attend_to_window
 from .conditions import FrameEmbedding
 from .layers import gelu
@@ -238,7 +237,6 @@ class Core(keras.Model):
 
     With `repeats` one more output of each book is added to the logit of the code that it had in the
     frame before, as a pointer to it (after Merity et al. 2016, "Pointer sentinel mixture models").
-    With `recent` the logits are mixed with a cache, see `recent.mix`.
 
     A core of its own offers:
         build_stack(width): make and build its layers for inputs of this width; the width of its
@@ -328,11 +326,7 @@ class Core(keras.Model):
         """
         x = self.stack(self._join(previous, context, training), training)
         known = self.books.logits(x, previous, lambda k, logits: current[..., k])
-        logits = ops.stack(list(known), axis=-2)
-        if cache := self.config.core.recent:
-            counts = recent.count(cache, previous, self.config.num_codes)
-            logits = recent.mix(cache, logits, previous, counts)
-        return logits
+        return ops.stack(list(known), axis=-2)
 
     def step(self, previous, context, state, draw):
         """One frame, for sampling.
@@ -347,63 +341,40 @@ class Core(keras.Model):
             The frame int32 [batch, books] and the new state.
         """
         x = self._join(previous[:, None], None if context is None else context[:, None])[:, 0]
-        cache, codes = self.config.core.recent, []
-        if cache:
-            *state, counts = state
-        x, new = self.advance(x, state)
+        x, state = self.advance(x, state)
+        codes = []
         for k, logits in enumerate(self.books.logits(x, previous, lambda k, logits: codes[k])):
-            if cache:
-                logits = recent.mix(cache, logits, previous[..., k], counts[..., k, :])
             codes.append(draw(k, logits))
-        frame = ops.stack(codes, axis=-1)
-        return frame, [*new, recent.update(cache, counts, previous, frame)] if cache else new
+        return ops.stack(codes, axis=-1), state
 
 
 class LSTMStack(Core):
-    """LSTMs one over the other; the features are the last one's output. With `layer_norm`, and f_0
-    the output of the first layer:
-
-        f_i = LSTM_i(norm_i(f_{i−1})) + f_{i−1}        features = norm(f_last)
-
-    where the addition is there with `residual`.
-    """
+    """A stack of LSTMs; the features are the output of the last layer."""
 
     def build_stack(self, width):
         core = self.config.core
-        self.lstms, self.dropouts, self.norms = [], [], []
+        self.lstms, self.dropouts = [], []
         for i in range(core.layers):
             self.lstms.append(LSTM(core.units, return_sequences=True, name=f"lstm_{i}"))
             self.lstms[-1].build((None, None, width))
             if core.dropout:
                 self.dropouts.append(layers.Dropout(core.dropout, name=f"dropout_{i}"))
             width = core.units
-            if core.layer_norm:
-                self.norms.append(layer_norm(width, f"norm_{i}"))
         return width
 
     def stack(self, x, training=False):
-        def run(i, given):
-            made = self.lstms[i](given, training=training)
-            return self.dropouts[i](made, training=training) if self.dropouts else made
-
-        return self._run_layers(x, run)
+        for i, lstm in enumerate(self.lstms):
+            x = lstm(x, training=training)
+            if self.dropouts:
+                x = self.dropouts[i](x, training=training)
+        return x
 
     def advance(self, x, state):
-        new = []
-
-        def run(i, given):
-            made, hc = self.lstms[i].cell(given, state[2 * i : 2 * i + 2])
-            new.extend(hc)
-            return made
-
-        return self._run_layers(x, run), new
-
-    def _run_layers(self, x, run):
-        """run: (number of a layer, its input) -> its output."""
-        for i in range(len(self.lstms)):
-            made = run(i, self.norms[i - 1](x) if i and self.norms else x)
-            x = x + made if i and self.config.core.residual else made
-        return self.norms[-1](x) if self.norms else x
+        new_state = []
+        for i, lstm in enumerate(self.lstms):
+            x, layer_state = lstm.cell(x, state[2 * i : 2 * i + 2])
+            new_state.extend(layer_state)
+        return x, new_state
 
 
 class QueuedStack(Core):

@@ -19,13 +19,10 @@ from ..config import (
     AdversaryConfig,
     ComplexSTFTConfig,
     Config,
-    PeriodConfig,
     STFTConfig,
     WaveformConfig,
 )
-from . import replica_sums
 from .layers import register
-from .replica_sums import mean
 
 CHANNELS = (16, 32, 64)
 
@@ -143,26 +140,6 @@ class ComplexSTFTDiscriminator(STFTDiscriminator):
 
 
 @register
-class PeriodDiscriminator(Discriminator):
-    """It sees the samples that lie `period` apart side by side, and no others together (HiFi-GAN,
-    Kong et al. 2020, section 2.3).
-    """
-
-    SEEN, KERNEL, STRIDES, VERDICT = 1, (5, 1), ((3, 1),) * 3, (3, 1)
-
-    def __init__(self, period: int, **kwargs):
-        super().__init__(**kwargs)
-        self.period = period
-
-    def look(self, audio):
-        whole = ops.shape(audio)[1] // self.period * self.period
-        return ops.reshape(audio[:, :whole], (ops.shape(audio)[0], -1, self.period, 1))
-
-    def get_config(self):
-        return super().get_config() | {"period": self.period}
-
-
-@register
 class WaveformDiscriminator(Discriminator):
     """It sees the waveform averaged over `factor` samples (MelGAN, Kumar et al. 2019, section 2.2).
     """
@@ -187,8 +164,6 @@ DISCRIMINATORS: dict[type[Config], Callable] = {
         one.n_fft, one.hop, name=f"stft_{one.n_fft}_{one.hop}", dtype=dtype),
     ComplexSTFTConfig: lambda one, dtype: ComplexSTFTDiscriminator(
         one.n_fft, one.hop, name=f"complex_stft_{one.n_fft}_{one.hop}", dtype=dtype),
-    PeriodConfig: lambda one, dtype: PeriodDiscriminator(
-        one.period, name=f"period_{one.period}", dtype=dtype),
     WaveformConfig: lambda one, dtype: WaveformDiscriminator(
         one.factor, name=f"waveform_{one.factor}", dtype=dtype),
 }
@@ -250,13 +225,7 @@ class OneTurn:
     def play(discriminators, losses, draw):
         """draw: (n) -> int32 [], the number of one of n."""
         number = draw(len(discriminators))
-        if replica_sums.joint(1) == 1:
-            return ops.switch(number, [functools.partial(losses, d) for d in discriminators])
-        # Replicas cannot add up their sums inside a branch.
-        played = ops.one_hot(number, len(discriminators))
-        return _mean_of([{key: value * played[i] * len(discriminators)
-                          for key, value in losses(d).items()}
-                         for i, d in enumerate(discriminators)])
+        return ops.switch(number, [functools.partial(losses, d) for d in discriminators])
 
 
 def _mean_of(found: list[dict]) -> dict:
@@ -329,7 +298,7 @@ class Adversary(layers.Layer):
         real, fake = discriminator(recording), discriminator(ops.stop_gradient(made))
         seen = discriminator(made, frozen=True)
         pairs = [(ops.stop_gradient(a), b) for a, b in zip(real[:-1], seen[:-1], strict=True)]
-        matched = [mean(ops.abs(a - b)) / (mean(ops.abs(a)) + 1e-6) for a, b in pairs]
+        matched = [ops.mean(ops.abs(a - b)) / (ops.mean(ops.abs(a)) + 1e-6) for a, b in pairs]
         return {"discriminator": self.game.discriminator(real[-1], fake[-1]),
                 "adversarial": self.game.decoder(seen[-1]),
                 "feature_matching": sum(matched) / len(matched),

@@ -30,7 +30,6 @@ from ..config import (
 from ..data.vocoders import GriffinLim
 from .frontends import amplitude_of, neighbourhoods
 from .layers import PADDINGS, Conv, Reach, after, register, upsampling
-from .replica_sums import mean
 
 
 def quarter_tones(count: int, first: int = 0) -> np.ndarray:
@@ -373,9 +372,9 @@ class NotesAndNoise(TonesAndNoise):
         weight = ops.where(peak > 0.0, 2.0, ops.where(larger_neighbour(peak, 0.0) > 0.0, 0.3, 1.0))
         entropy = ops.softplus(logits) - logits * peak
         return {
-            "presence": mean(ops.sum(weight * entropy, axis=-1)),
-            "level": mean(peak * ops.abs(peak_levels - levels)) / (mean(peak) + 1e-3),
-            "spectrum": mean(ops.abs(spectrum - levels)),
+            "presence": ops.mean(ops.sum(weight * entropy, axis=-1)),
+            "level": ops.mean(peak * ops.abs(peak_levels - levels)) / (ops.mean(peak) + 1e-3),
+            "spectrum": ops.mean(ops.abs(spectrum - levels)),
         }
 
 
@@ -482,7 +481,7 @@ class GriffinLimOutput(Head):
         return layers.Reshape((-1, 1), name="row")(self.clues)
 
     def losses_of(self, features, clues) -> dict:
-        return {"spectrum": mean(ops.abs(clues - ops.cast(features, "float32")))}
+        return {"spectrum": ops.mean(ops.abs(clues - ops.cast(features, "float32")))}
 
 
 def _middle(shape, dtype=None):

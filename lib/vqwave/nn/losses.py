@@ -17,7 +17,6 @@ from ..config import CodecConfig, LogFrequencyFrontEnd, LossConfig
 from ..dsp.metrics import BESIDE, LINE, MEL_FLOOR, mel_filters
 from ..dsp.metrics import MEL_BANDS as MEL_SCALES
 from .frontends import ConstantQ, level_of
-from .replica_sums import mean, total
 
 # (n_fft, hop, window): the windows of the SC metric at twice its hop, which trains as well for half
 # the cost.
@@ -50,14 +49,14 @@ def reconstruction_terms(x, y, sample_rate: int) -> dict:
     convergence, log_magnitude, mel = [], [], []
     for scale in STFT_SCALES:
         a, b = magnitude(x, *scale), magnitude(y, *scale)
-        error, power = total(ops.sum((a - b) ** 2)), total(ops.sum(a**2))
+        error, power = ops.sum((a - b) ** 2), ops.sum(a**2)
         convergence.append(ops.sqrt(error + 1e-9) / (ops.sqrt(power) + 1e-3))
         log_magnitude.append(ops.mean(ops.abs(ops.log(a + 1e-3) - ops.log(b + 1e-3))))
     for n_fft, mels in MEL_SCALES:
         filters = mel_filters(sample_rate, n_fft, mels).T
         a, b = (ops.matmul(magnitude(s, n_fft, n_fft // 4, n_fft), filters) for s in (x, y))
         mel.append(ops.mean(ops.abs(ops.log10(a + MEL_FLOOR) - ops.log10(b + MEL_FLOOR))))
-    waveform = mean((x - y) ** 2) / (mean(x**2) + 1e-6)
+    waveform = ops.mean((x - y) ** 2) / (ops.mean(x**2) + 1e-6)
     return {
         "spectral_convergence": sum(convergence) / len(convergence),
         "log_magnitude": sum(log_magnitude) / len(log_magnitude),
@@ -81,7 +80,7 @@ def hum(x, y, level: int):
 
     def power(audio):
         real, imag = ops.rfft(audio * window)
-        return total(ops.sum(real**2 + imag**2, axis=0))
+        return ops.sum(real**2 + imag**2, axis=0)
 
     def excess(p):
         at, beside = (ops.mean(ops.take(p, lines[:, None] + bins), axis=1)
@@ -151,7 +150,7 @@ def channel_average(x, averages):
         batch, steps = ops.shape(made)[:2]
         wanted = ops.mean(ops.reshape(x, (batch, steps, -1)), axis=-1)
         made = ops.cast(made, "float32")
-        found.append(mean((made - wanted) ** 2) / (mean(wanted**2) + 1e-6))
+        found.append(ops.mean((made - wanted) ** 2) / (ops.mean(wanted**2) + 1e-6))
     return sum(found) / len(found)
 
 

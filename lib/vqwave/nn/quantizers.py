@@ -17,7 +17,6 @@ from ..config import (
     ResidualQuantizer,
     SOMQuantizer,
 )
-from . import replica_sums
 from .layers import register
 
 
@@ -135,7 +134,7 @@ class VectorQuantizer(layers.Layer):
         codebook = ops.convert_to_tensor(self.codebook)
         if training:
             rows = self._draw_rows(*ops.shape(latents)[:2], counts)
-            candidates = replica_sums.take(flat, rows)
+            candidates = ops.take(flat, rows, axis=0)
             started = self.started > 0
             codebook = ops.where(started, codebook, candidates)
         if wanted is None or training:
@@ -146,33 +145,28 @@ class VectorQuantizer(layers.Layer):
         counted = ops.ones_like(codes, dtype="float32")
         if counts is not None:
             counted = ops.reshape(ops.broadcast_to(counts[:, None], ops.shape(latents)[:2]), (-1,))
-        # The codebook follows, and its figures tell of, the batch of all devices.
-        batch_count = replica_sums.total(ops.segment_sum(counted, codes,
-                                                         num_segments=self.num_codes))
+        batch_count = ops.segment_sum(counted, codes, num_segments=self.num_codes)
         quantized = ops.reshape(ops.take(codebook, codes, axis=0), ops.shape(latents))
         if training:
             summed = flat if counts is None else flat * counted[:, None]
-            own_total = ops.segment_sum(summed, codes, num_segments=self.num_codes)
-            batch_total = replica_sums.total(own_total)
+            batch_total = ops.segment_sum(summed, codes, num_segments=self.num_codes)
             self._follow(codebook, started, candidates, *self._spread(batch_count, batch_total))
         self.batch_count = batch_count
         error = (latents - ops.stop_gradient(quantized)) ** 2
-        spread = replica_sums.mean((flat - replica_sums.mean_rows(flat)) ** 2)
-        self.batch_closeness = 1.0 - replica_sums.mean(ops.stop_gradient(error)) / (spread + 1e-9)
+        spread = ops.mean((flat - ops.mean(flat, axis=0)) ** 2)
+        self.batch_closeness = 1.0 - ops.mean(ops.stop_gradient(error)) / (spread + 1e-9)
         self.add_loss(self.commitment * ops.mean(error if counts is None
                                                  else error * counts[:, None, None]))
         codes = ops.reshape(codes, (*ops.shape(latents)[:2], 1))
         return latents + ops.stop_gradient(quantized - latents), codes
 
     def _draw_rows(self, windows, frames, counts):
-        """For each code a latent of the joint batch, drawn evenly among the windows that count:
-        int32 [num_codes].
+        """For each code a latent of the batch, drawn evenly among the windows that count: int32
+        [num_codes].
         """
-        joint = replica_sums.joint(windows)
         if counts is None:
-            return keras.random.randint((self.num_codes,), 0, joint * frames,
+            return keras.random.randint((self.num_codes,), 0, windows * frames,
                                         seed=self.seed_generator)
-        counts = replica_sums.gather(counts)
         served = ops.cast(ops.sum(counts), "int32")
         # Where none counts there is still something to draw, which nothing is made of.
         drawn = keras.random.randint((self.num_codes,), 0, ops.maximum(served, 1) * frames,
@@ -285,11 +279,10 @@ class ResidualVectorQuantizer(MultiBookQuantizer):
         latents = ops.cast(latents, "float32")
         kept = None
         if training and self.dropout:
-            # One draw a window of the joint batch, so that replicas draw what one device would.
-            rows = replica_sums.joint(ops.shape(latents)[0])
+            rows = ops.shape(latents)[0]
             cut = keras.random.uniform((rows,), seed=self.seed_generator) < self.dropout
             count = keras.random.randint((rows,), 1, self.num_books + 1, seed=self.seed_generator)
-            kept = replica_sums.share(ops.where(cut, count, self.num_books))
+            kept = ops.where(cut, count, self.num_books)
         left, quantized, codes = latents, ops.zeros_like(latents), []
         for k, book in enumerate(self.books):
             counts = None if kept is None else ops.cast(kept > k, "float32")
@@ -351,7 +344,7 @@ class SelfOrganizingMap(VectorQuantizer):
                            nearest[:, 0] * self.num_codes + nearest[:, 1])
         # Neighbours lie at most one step away along each axis: a squared distance of 1, or 2 across
         # a corner.
-        return replica_sums.mean(ops.cast(between > 2.5, "float32"))
+        return ops.mean(ops.cast(between > 2.5, "float32"))
 
     def call(self, latents, training=False, counts=None, codes=None):
         self.batch_error = self.error_of(latents)
@@ -449,8 +442,8 @@ class BandedVectorQuantizer(MultiBookQuantizer):
         """
         found = []
         for x in bands:
-            centre = replica_sums.mean_rows(ops.reshape(x, (-1, self.config.code_dim)))
-            found.append(replica_sums.mean((x - centre) ** 2))
+            centre = ops.mean(ops.reshape(x, (-1, self.config.code_dim)), axis=0)
+            found.append(ops.mean((x - centre) ** 2))
         return ops.stack(found)
 
     def encode(self, latents):
@@ -475,16 +468,15 @@ class BandedVectorQuantizer(MultiBookQuantizer):
         if cost:
             change = ops.full_like(latents[:, 0, 0], cost)
             if training:
-                # One draw a window of the joint batch, so that replicas draw what one device would.
-                rows = replica_sums.joint(ops.shape(latents)[0])
-                drawn = keras.random.uniform((rows,), 0.0, 2.0, seed=self.seed_generator)
-                change = change * replica_sums.share(drawn)
+                drawn = keras.random.uniform(ops.shape(latents)[:1], 0.0, 2.0,
+                                             seed=self.seed_generator)
+                change = change * drawn
                 change = change[:, None] * ops.stop_gradient(self._spread(bands))
             path = self._cheapest([ops.stop_gradient(x) for x in bands], change)
         made = [book(x, training=training, codes=None if path is None else path[..., k])
                 for k, (x, book) in enumerate(zip(bands, self.books, strict=True))]
         codes = ops.concatenate([chosen for _, chosen in made], axis=-1)
-        self.batch_changes = replica_sums.mean(ops.cast(codes[:, 1:] != codes[:, :-1], "float32"))
+        self.batch_changes = ops.mean(ops.cast(codes[:, 1:] != codes[:, :-1], "float32"))
         if self.config.slow:
             moved = ops.mean((latents[:, 1:] - latents[:, :-1]) ** 2)
             self.add_loss(self.config.slow * 0.5 * moved)
@@ -549,16 +541,13 @@ class GaussianLatents(layers.Layer):
         mean, log_variance = self._moments(latents)
         vectors, beta = mean, ops.convert_to_tensor(self.beta, "float32")
         if training:
-            # One draw for the joint batch, so that replicas draw what one device would.
-            batch, frames = ops.shape(mean)[:2]
-            drawn = keras.random.normal((replica_sums.joint(batch), frames, self.dim),
-                                        seed=self.seed_generator)
-            vectors = mean + ops.exp(0.5 * log_variance) * replica_sums.share(drawn)
+            drawn = keras.random.normal(ops.shape(mean), seed=self.seed_generator)
+            vectors = mean + ops.exp(0.5 * log_variance) * drawn
             if self.warmup_steps:
                 beta = beta * ops.minimum(self.steps / self.warmup_steps, 1.0)
             self.steps.assign(self.steps + 1.0)
         each = 0.5 * (mean**2 + ops.exp(log_variance) - 1.0 - log_variance)
-        self.batch_divergence = self.dim * replica_sums.mean(ops.stop_gradient(each))
+        self.batch_divergence = self.dim * ops.mean(ops.stop_gradient(each))
         self.batch_weight = beta
         self.add_loss(beta * ops.mean(each))
         return vectors, mean

@@ -4,11 +4,9 @@ it.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from ..config import FAR, LARGEST, LEAST, NORM_EPSILON, QUIET
+from ..config import FAR, LARGEST, NORM_EPSILON, QUIET
 from .nodes import INT4_BLOCK, Nodes, int4_product, int8
 
 # From so many units on 4-bit weights are played for few streams.
@@ -45,9 +43,8 @@ class Body:
             `body_{s}` and writes `body_{s}_out`, [1, B, …] both.
         logits(book, features, drawn): called for each draw in order; the name of float32 [1, B,
             num_codes], or [1, B, books, num_codes] of books together, times `inverse_temperature`.
-        remember(frame): called last, with the frame that was drawn, as `previous` is.
 
-    A core of its own has `stack`, from what goes in to the features, and `outputs`.
+    A core of its own has `stack`, from what goes in to the features.
     """
 
     def __init__(self, config, arrays, precision: str, main: Nodes, body: Nodes):
@@ -58,7 +55,6 @@ class Body:
         self.before = ""  # what the books drawn so far in a frame add to the next one's
         self.previous = ""  # the frame before
         self.together = config.books > 1 and config.core.drawing == "together"
-        self.cache = RecentNodes(config, body) if config.core.recent else None
         self.context_width = config.context_channels
 
     @staticmethod
@@ -90,19 +86,6 @@ class Body:
         """logits / temperature [1, B, codes] of a book, or [1, B, books, codes] of all; drawn: the
         codes [1, B] of those before it in the frame.
         """
-        outputs = self.outputs(book, features, drawn)
-        if not self.cache:
-            return outputs
-        if not book:
-            self.cache.read(self.previous, self.together)
-        return self.body("Mul", self.cache.mix(book, outputs), "inverse_temperature")
-
-    def remember(self, frame: str):
-        if self.cache:
-            self.cache.update(self.previous, frame)
-
-    def outputs(self, book: int, features: str, drawn: list[str]) -> str:
-        """What `logits` gives where there is no cache; where there is one, of temperature 1."""
         arrays, body = self.arrays, self.body
         if not book:
             outputs = self._temper("logits", features)
@@ -159,9 +142,7 @@ class Body:
                     bias, domain="com.microsoft")
 
     def _temper(self, name: str, x: str) -> str:
-        """The layer `name` of x, divided by the temperature unless a cache comes before it."""
-        if self.cache:
-            return self.layer(name, x)
+        """The layer `name` of x, divided by the temperature."""
         kernel, bias = self.arrays[f"{name}/kernel"], self.arrays[f"{name}/bias"]
         main, body = self.main, self.body
         if self.precision != "int8":
@@ -210,63 +191,6 @@ class Body:
         return self.dense(x, self.arrays[f"{name}/kernel"], self.arrays[f"{name}/bias"])
 
 
-class RecentNodes:
-    """`nn.recent` as nodes, for all books at once where that can be."""
-
-    def __init__(self, config, body: Nodes):
-        self.config, self.body = config, body
-        self.parts: list[tuple[str, ...]] = []
-
-    def read(self, previous: str, together: bool):
-        """Once a step, before any book: what the mixing of each needs, from its counts and the
-        frame before.
-        """
-        body, cache, books = self.body, self.config.core.recent, self.config.books
-        one = np.array(1, np.float32)
-        mask = body("Sub", one, self._one_hot(previous))
-        others = body("Mul", "body_recent", mask)
-        seen = body("ReduceSum", others, np.array([3]), keepdims=1)
-        weight = body("Div", np.array(cache.share, np.float32),
-                      body("Add", seen, np.array(cache.doubt, np.float32)))
-        kept = body("Sub", one, body("Mul", body("Mul", seen, weight), mask))
-        wanted = mask, kept, body("Mul", others, weight)
-        if together:
-            self.parts = [wanted]
-            return
-        split = [[f"{x}_of_{k}" for k in range(books)] for x in wanted]
-        for x, parts in zip(wanted, split, strict=True):
-            body.node("Split", x, outputs=parts, axis=2, num_outputs=books)
-        self.parts = [tuple(body("Squeeze", x, np.array([2])) for x in parts)
-                      for parts in zip(*split, strict=True)]
-
-    def mix(self, book: int, logits: str) -> str:
-        """Log-probabilities of a book, or of all together, from its logits."""
-        body = self.body
-        mask, kept, drawn = self.parts[book]
-        probs = body("Softmax", logits, axis=-1)
-        leaves = body("ReduceSum", body("Mul", probs, mask), np.array([-1]), keepdims=1)
-        mixed = body("Add", body("Mul", probs, kept), body("Mul", drawn, leaves))
-        return body("Log", body("Add", mixed, np.array(LEAST, np.float32)))
-
-    def update(self, previous: str, frame: str):
-        """Write the counts after this frame."""
-        body, cache = self.body, self.config.core.recent
-        new = body("Sub", self._one_hot(frame), self._one_hot(previous))
-        new = body("Max", new, np.array(0, np.float32))
-        faded = body("Mul", "body_recent", np.array(math.exp(-1 / cache.frames), np.float32))
-        body.node("Add", faded, new, outputs=["body_recent_out"])
-
-    def _one_hot(self, frame: str) -> str:
-        """[1, B, books, codes] of a frame int32 [1, B] or [1, B, books]."""
-        from onnx import TensorProto
-
-        body = self.body
-        axes = [2, 3] if self.config.books == 1 else [3]
-        codes = np.arange(self.config.num_codes, dtype=np.int32)
-        here = body("Equal", body("Unsqueeze", frame, np.array(axes)), codes)
-        return body("Cast", here, to=TensorProto.FLOAT)
-
-
 class LSTMBody(Body):
     """The body of `nn.cores.LSTMStack`. In 4 bits one product a layer, where what is read of the
     weights sets the speed.
@@ -308,7 +232,6 @@ class LSTMBody(Body):
     def stack(self, x: str) -> str:
         body, config = self.body, self.config
         for i in range(config.core.layers):
-            given = self._given(i, x)
             kernel, recurrent, bias = (self._weights(i, name, "iofc")
                                        for name in ("kernel", "recurrent_kernel", "bias"))
             bias = np.concatenate([bias, np.zeros_like(bias)])[None]
@@ -318,29 +241,15 @@ class LSTMBody(Body):
                 (w, w_scale), (r, r_scale) = int8(kernel), int8(recurrent)
                 scales = (w_scale[None], np.zeros(1, np.int8), r_scale[None], np.zeros(1, np.int8))
                 body.node(
-                    "DynamicQuantizeLSTM", given, w[None], r[None], bias, "", *before, "", *scales,
+                    "DynamicQuantizeLSTM", x, w[None], r[None], bias, "", *before, "", *scales,
                     outputs=after, domain="com.microsoft", hidden_size=config.core.units,
                 )
             else:
-                body.node("LSTM", given, kernel.T[None], recurrent.T[None],
+                body.node("LSTM", x, kernel.T[None], recurrent.T[None],
                           bias, "", *before, outputs=after,
                           hidden_size=config.core.units)
-            x = self._made(i, x, after[1])
-        return self._normed(x)
-
-    def _given(self, layer: int, x: str) -> str:
-        """What goes into a layer."""
-        return (self.norm(f"norm_{layer - 1}", x) if layer and self.config.core.layer_norm
-                else x)
-
-    def _made(self, layer: int, x: str, made: str) -> str:
-        """What comes of a layer that made `made`, x being what it was given before any norm."""
-        return self.body("Add", x, made) if layer and self.config.core.residual else made
-
-    def _normed(self, x: str) -> str:
-        """The features, from what comes of the last layer."""
-        core = self.config.core
-        return self.norm(f"norm_{core.layers - 1}", x) if core.layer_norm else x
+            x = after[1]
+        return x
 
     def _int4_layers(self, previous: str, context: str) -> str:
         """In 4 bits are the recurrence, the layers above the first, and the logits. What the
@@ -364,15 +273,15 @@ class LSTMBody(Body):
             if x is None:
                 gates = body("Add", given, int4_product(body, f"body_h_{i}", recurrent))
             else:
-                both = body("Concat", self._given(i, x), f"body_h_{i}", axis=-1)
+                both = body("Concat", x, f"body_h_{i}", axis=-1)
                 gates = int4_product(body, both, np.concatenate([kernel, recurrent]), bias)
             ifo, new = body.split(gates, 3 * units, units)
             i_, f_, o_ = body.split(body("Sigmoid", ifo), units, units, units)
             added = body("Mul", i_, body("Tanh", new))
             body.node("Add", body("Mul", f_, f"body_c_{i}"), added, outputs=[c])
             body.node("Mul", o_, body("Tanh", c), outputs=[h])
-            x = self._made(i, x, h)
-        return self._normed(x)
+            x = h
+        return x
 
     def _embed_sum(self, tables: list[np.ndarray], previous: str) -> str:
         """[1, B, 4·units]: the rows of a frame's books, added up."""
@@ -536,7 +445,7 @@ class PixelCNNBody(Body):
             x = body("Add", x, z)
         return body("Concat", *features, axis=-1)
 
-    def outputs(self, book: int, features: str, drawn: list[str]) -> str:
+    def logits(self, book: int, features: str, drawn: list[str]) -> str:
         body, core = self.body, self.config.core
         count = len(core.dilations)
         here = body("Gather", features, np.array(book), axis=2)

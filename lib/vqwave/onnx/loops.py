@@ -144,7 +144,6 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], kind: str
         (code,) = drawn
     else:
         code = body("Concat", *(body("Unsqueeze", c, np.array([2])) for c in drawn), axis=2)
-    core.remember(for_both(code))
     made = [info(body("Identity", code), i32, frame)]
     if full:
         log_probs = chosen[0] if len(chosen) == 1 else body("Concat", *chosen, axis=2)

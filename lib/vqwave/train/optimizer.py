@@ -7,8 +7,6 @@ import math
 import keras
 from keras import ops
 
-from ..nn import replica_sums
-
 NARROW = 32
 """A kernel from or to no more channels than this is AdamW's: code vectors, the waveform, all of a
 tiny model.
@@ -33,9 +31,6 @@ class Muon(keras.optimizers.Muon):
         super().__init__(learning_rate, adam_beta_2=0.99, adam_weight_decay=weight_decay,
                          weight_decay=weight_decay,
                          global_clipnorm=1.0 / replicas, exclude_layers=["logits"])
-
-    def apply(self, grads, trainable_variables=None):
-        super().apply(replica_sums.means(grads), trainable_variables)
 
     def _apply_weight_decay(self, variables):
         """As Keras's, which builds the schedule of the learning rate once for each variable."""
