@@ -68,11 +68,7 @@ class PlainStack(keras.Model):
 
 class PlainLoop:
     def __init__(self, config, arrays, precision, main, body):
-        self.arrays, self.body, self.context_width, self.together = arrays, body, 0, False
-
-    @staticmethod
-    def precisions(config):
-        return ["float32"]
+        self.arrays, self.body, self.together = arrays, body, False
 
     @staticmethod
     def bytes_per_step(config, arrays):

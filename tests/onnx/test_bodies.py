@@ -1,5 +1,5 @@
-"""The contract of a core, for every kind of them: teacher-forced logits are those of step after
-step, the ONNX loop computes what Keras does, and neither chunks nor neighbours matter."""
+"""The contract of every kind of core: teacher-forced logits equal step-by-step logits, the ONNX loop
+computes what Keras does, and neither chunks nor the other rows of a batch matter."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -43,8 +43,8 @@ SHAPES = {
     "below": {"books": 3, "repeats": True, "source": 2},
     "together": {"books": 3, "repeats": True, "source": 1, "drawing": "together"},
 }
-CASES = [f"{core} {shape}" for core in SMALL for shape in SHAPES
-         if not core.startswith("pixelcnn") or shape != "together"]
+CASES = [*(f"{core} below" for core in SMALL), "lstm top", "transformer top", "pixelcnn top",
+         "lstm together", "wavenet together"]
 PLAYED = ["onnx", "onnx-float32"]
 
 
@@ -132,11 +132,6 @@ def test_labels_that_weights_never_knew_make_no_difference_until_they_are_learnt
     assert np.abs(moved[0] - moved[1]).max() > 1e-3
 
 
-def precisions(case):
-    """All that the loop of its core can be built in, and bytes of weights that a step reads."""
-    return LOOPS[type(case.config.core)].bytes_per_step(case.config, case.found.load("generator"))
-
-
 def test_every_kind_is_held_to_the_contract():
     kinds = {type(describe(core).core) for core in SMALL}
     assert kinds == set(CORES) == set(LOOPS)
@@ -189,15 +184,13 @@ def test_a_frame_is_heard_in_the_frames_behind_it_only(case, taught):
 
 
 def test_the_loop_scores_codes_as_teacher_forcing_does(case, taught):
-    """In every precision that it can be built in."""
     logits = taught / 0.9
     expected = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     expected = np.take_along_axis(expected, case.codes[..., None], -1)[..., 0]
-    # The mean of what rounding makes, as a share of how far logits lie apart.
-    limits = {"float32": 1e-5, "int8": 0.05, "int4": 0.2}
-    for precision in precisions(case):
-        played = engine.load_generator(case.found)
-        played.precisions = [precision]
+    # The mean error of rounding, as a share of the spread of the logits (processors round differently).
+    limits = {"float32": 1e-5, "int8": 0.2}
+    for name, precision in (("onnx", "int8"), ("onnx-float32", "float32")):
+        played = engine.load_generator(case.found, name)
         made, scored, _ = played.sample(case.context, case.draws, case.start,
                                         played.initial_state(3), Sampling(temperature=0.9),
                                         forced=case.codes)
@@ -259,10 +252,10 @@ def test_dropout_acts_in_training_alone(case, taught):
     assert not np.allclose(model(case.given, training=True), still)
 
 
-def test_what_a_step_reads_is_said_of_each_precision(case):
-    read = precisions(case)
-    held = LOOPS[type(case.config.core)].precisions(case.config)
-    assert {"float32", *held} <= set(read) and 2 < read["float32"] / read["int8"] <= 4
+def test_a_step_reads_a_quarter_of_the_bytes_in_int8(case):
+    loop = LOOPS[type(case.config.core)]
+    read = loop.bytes_per_step(case.config, case.found.load("generator"))
+    assert 2 < read["float32"] / read["int8"] <= 4
 
 
 class SilentCodec:

@@ -98,16 +98,15 @@ def test_the_chain_its_start_its_codecs_and_its_memory_are_measured(results):
     assert min(results["bandwidth"][0].values()) > 0
 
 
-def test_int8_and_int4_are_compared_with_float32_on_held_out_codes(results):
+def test_int8_is_compared_with_float32_on_held_out_codes(results):
     rows = results["accuracy"]
     assert [r["level"] for r in rows] == list(LEVELS)
     for row in rows:
         assert row["codes"] >= 128 and row["weights"] == "trained"
         # Random weights hold about every code for equally likely.
         assert row["bits_float32"] == pytest.approx(6, abs=0.5)
-        for number in ("int8", "int4"):
-            assert row[f"difference_{number}"] == pytest.approx(row[f"bits_{number}"] - row["bits_float32"])
-            assert 0 < abs(row[f"difference_{number}"]) < 0.05
+        assert row["difference_int8"] == pytest.approx(row["bits_int8"] - row["bits_float32"])
+        assert 0 < abs(row["difference_int8"]) < 0.05
 
 
 def test_the_codes_and_the_source_codes_of_held_out_music_belong_together(chain, music):
@@ -173,10 +172,6 @@ def test_a_step_reads_every_matrix_of_the_core_once(chain):
     row = 4 * c.embedding_dim
     read = loops.LOOPS[type(c)].bytes_per_step(config, found.load("generator"))
     assert (read["int8"], read["float32"]) == (count + row, 4 * count + row)
-    # The first layer's inputs are multiplied before: of their product a row each is read, for the
-    # code and the context.
-    rest = count - 4 * c.units * (c.embedding_dim + config.context_channels)
-    assert read["int4"] == pytest.approx(rest * (0.5 + 4 / 256) + 2 * 4 * 4 * c.units, abs=2)
 
 
 def full_results(rtf, p95, cold, ratio, growth, difference, heeded=50.0, held=0.5):
@@ -194,7 +189,7 @@ def full_results(rtf, p95, cold, ratio, growth, difference, heeded=50.0, held=0.
                   for r in (ratio, 1000)
                   for size in (SHIPPED, "reference")],
         "memory": [{"minutes": [1, 10], "growth_bytes": growth}],
-        "accuracy": [{"weights": "trained", "difference_int8": d, "difference_int4": d}
+        "accuracy": [{"weights": "trained", "difference_int8": d}
                      for d in (difference, -1.0)],
     }
 
@@ -215,7 +210,7 @@ def test_targets_are_judged_by_the_worst_figure():
     assert {pulled, *rest} == {"missed"}
     middle = of(15, 0.2, 1.2, 99, 1000, 0.02, heeded=150.0)[1]
     assert middle == ["aim met", "aim met", *["must met"] * 4, "aim met", *["must met"] * 2,
-                      *["aim met"] * 3]
+                      *["aim met"] * 2]
     nothing = of(math.nan, math.nan, math.nan, math.nan, 1 << 30, math.nan, heeded=math.nan)[1]
     assert set(nothing) - {"aim met"} == {"missed"}
 
@@ -223,7 +218,7 @@ def test_targets_are_judged_by_the_worst_figure():
 def test_what_was_not_measured_is_not_met():
     assert set(verdicts({})) == {"not measured"}
     short = {"memory": [{"minutes": [0.1, 0.5], "growth_bytes": 0}]}
-    random = {"accuracy": [{"weights": "random", "difference_int8": 0.0, "difference_int4": 0.0}]}
+    random = {"accuracy": [{"weights": "random", "difference_int8": 0.0}]}
     assert set(verdicts(short | random)) == {"not measured"}
 
 

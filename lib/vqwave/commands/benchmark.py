@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true",
                         help="fewer rounds of one size, rough figures")
     parser.add_argument("--data-dir", metavar="DIR",
-                        help="a data folder; its held-out tracks tell what int8 and int4 cost")
+                        help="a data folder; the cost of int8 is measured on its held-out tracks")
     parser.add_argument("--val-split", default=str(config.DataConfig().split),
                         metavar="SHARE|F.yml",
                         help="which tracks are held out: as the generators were trained with")

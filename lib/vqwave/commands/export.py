@@ -26,8 +26,7 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_weights(parser)
     arguments.add_epoch(parser, "generators")
     parser.add_argument("--engine", choices=engine.ENGINES[:2], default=engine.ENGINES[0],
-                        help="what the generators' weights are: int8 (large models also get a "
-                             "4-bit graph), or float32")
+                        help="what the generators' weights are: int8 or float32")
     parser.add_argument("--output-dir", metavar="DIR",
                         help="where to write NAME_KIND.onnx (default: the cache)")
     return parser

@@ -1,9 +1,7 @@
-"""The bridge between the two planes: trained Keras weights -> ONNX graphs, made once and cached by
-checksum.
+"""The bridge between the two planes: trained Keras weights -> ONNX graphs, cached by checksum.
 
-Convolutional parts (encoder, decoder, context) go through Keras's own ONNX export and need
-TensorFlow. A generator's core becomes one ONNX loop, built here node by node from its arrays, which
-needs nothing but numpy and onnx.
+Keras exports the convolutional parts (encoder, decoder, context), which needs TensorFlow. A
+generator's core becomes an ONNX loop, built in `loops.py` without TensorFlow.
 """
 
 from __future__ import annotations
@@ -23,22 +21,26 @@ import numpy as np
 from .. import quiet
 from ..config import PERIOD, CodecConfig
 from ..errors import UserError
-from ..io.files import atomic_write, make_folder, printable, reason
+from ..io.files import CHECKOUT, atomic_write, make_folder, printable, reason
 from .loops import loop_graph, loop_kinds
 
-# Part of every cached graph's name: raise it when what is built below changes.
 EXPORTER = "6"
-# Cached graphs of one kind of one model.
-KEPT = 8
-GENERATOR_FACTS = ("level", "source_level", "ratio", "halo", "num_codes",
-                   "books", "start_token", "pad_token")
+"""Part of every cached graph's name: raise the number when the code below makes other graphs."""
 
-# The folder that stands in for a cache that cannot be written, once there is one.
-_stand_in: list[Path] = []
+CACHE_BYTES = 256 << 20
+"""Bytes of graphs of trained sets in the cache, at most: those used longest ago are removed first.
+Graphs of the shipped sets are not counted and stay.
+"""
+
+GENERATOR_METADATA = ("level", "source_level", "ratio", "halo", "num_codes",
+                      "books", "start_token", "pad_token")
+
+_temporary_cache: list[Path] = []
+"""The folder that replaces a cache that cannot be written, once there is one."""
 
 
 def kinds(weight_set, engine: str) -> list[str]:
-    """The graphs that an ONNX engine makes of a set."""
+    """The graphs of a set that an ONNX engine may run."""
     config = weight_set.config
     if isinstance(config, CodecConfig):
         return (["encode", "decode"] + ["decode_part"] * config.in_parts
@@ -48,26 +50,26 @@ def kinds(weight_set, engine: str) -> list[str]:
 
 def build(weight_set, kind: str) -> bytes:
     """One serialised ONNX graph of a set: `encode`, `decode`, `decode_part`, `encode_block`,
-    `decode_block`, `context`, `loop[_full,_many,_guided]_{int4,int8,float32}`.
+    `decode_block`, `context`, `loop[_full,_many,_guided]_{int8,float32}`.
 
-    Its metadata hold the numbers that running it takes. Raises `UserError` where something it needs
-    is not installed.
+    Its metadata hold the numbers that a player needs. Raises `UserError` where TensorFlow, say, is
+    missing.
     """
     try:
         from onnx import helper
 
         if kind.startswith("loop"):
-            arrays, config = weight_set.load("generator"), weight_set.config
-            made = loop_graph(config, arrays, kind, EXPORTER)
-            held = {key: getattr(config, key) for key in GENERATOR_FACTS}
+            config = weight_set.config
+            graph = loop_graph(config, weight_set.load("generator"), kind, EXPORTER)
+            metadata = {key: getattr(config, key) for key in GENERATOR_METADATA}
         else:
-            with _quiet():
-                made, held = _keras_part(weight_set, kind)
+            with _muted():
+                graph, metadata = _keras_part(weight_set, kind)
     except ImportError as e:
-        raise UserError(f"{weight_set.name}: its {kind} graph is made with Keras, TensorFlow and "
-                        f"tf2onnx: {e}") from e
-    helper.set_model_props(made, {key: str(value) for key, value in held.items()})
-    return made.SerializeToString()
+        raise UserError(f"{weight_set.name}: exporting its {kind} graph needs Keras, TensorFlow "
+                        f"and tf2onnx: {e}") from e
+    helper.set_model_props(graph, {key: str(value) for key, value in metadata.items()})
+    return graph.SerializeToString()
 
 
 # --- convolutional parts --------------------------------------------------------------------------
@@ -80,74 +82,80 @@ def _keras_part(weight_set, kind: str):
     if kind == "context":
         from ..nn.generator import load_generator
 
-        model = load_generator(weight_set).context_model()
-        frames = 1024 // (config.ratio or 1)
-        lengths = {condition.input: frames * (config.ratio or 1) for condition in config.conditions}
-        if config.source:
-            lengths[config.source.input] = frames + 2 * config.halo
-        return (keras_graph(model, "context", length=lengths),
-                {key: getattr(config, key) for key in GENERATOR_FACTS})
+        return (keras_graph(load_generator(weight_set).context_model(), "context"),
+                {key: getattr(config, key) for key in GENERATOR_METADATA})
     from ..nn.codec import load_codec
 
     codec = load_codec(weight_set)
-    facts = ("num_codes", "books") if config.has_codes else ("frame_width",)
-    held = {key: getattr(config, key) for key in ("level", *facts, "sample_rate")}
-    held |= {"encode_halo": codec.encode_halo, "decode_halo": codec.decode_halo,
-             "latency": codec.latency,
-             "period": PERIOD // config.level if config.needs_position else 0}
-    make, outputs = {
+    model, outputs = {
         "encode": (codec.encode_model, ["codes"]),
         "decode": (codec.decode_model, ["samples"]),
         "decode_part": (codec.decode_part_model, ["samples"]),
         "encode_block": (codec.encode_block_model, ["codes", "state_out"]),
         "decode_block": (codec.decode_block_model, ["samples", "state_out"]),
     }[kind]
-    model = make()
+    model = model()
+    frame_keys = ("num_codes", "books") if config.has_codes else ("frame_width",)
+    metadata = {key: getattr(config, key) for key in ("level", *frame_keys, "sample_rate")}
+    metadata |= {"encode_halo": codec.encode_halo, "decode_halo": codec.decode_halo,
+                 "latency": codec.latency,
+                 "period": PERIOD // config.level if config.needs_position else 0}
     if kind == "decode_part":
-        held |= {"decode_near": codec.decode_near}
+        metadata["decode_near"] = codec.decode_near
     if kind.endswith("_block"):
-        held |= {"state": model.inputs[1].shape[-1]}
-    return keras_graph(model, *outputs, length=max(1024, config.level),
-                       width=config.frame_width), held
+        metadata["state"] = model.inputs[1].shape[-1]
+    return keras_graph(model, *outputs), metadata
 
 
-def keras_graph(model, *outputs: str, length: int | dict[str, int] = 1024, width: int = 1):
-    """A Keras model, its outputs then called `outputs`, as an `onnx.ModelProto`.
+def keras_graph(model, *outputs: str):
+    """A functional Keras model as an `onnx.ModelProto`, with these names of its outputs.
 
-    The batch and time axes stay free: "B", and the tensor's own name. length: of the time axis in
-        the call that the exporter wants to have been made; of each input, by name, where they
-        differ. width: of the third axis there, where it is free.
+    The batch and time axes stay free: "B", and the name of the tensor.
     """
     import onnx
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _optimizer():
         path = os.path.join(folder, "model.onnx")
-        # The exporter wants a model that was called once.
-        lengths = [length[x.name] if isinstance(length, dict) else length for x in model.inputs]
-        called = [np.zeros([size or free for size, free in zip(x.shape, (2, steps, width, 1),
-                                                               strict=False)], x.dtype)
-                  for x, steps in zip(model.inputs, lengths, strict=True)]
-        model(called if len(called) > 1 else called[0])
-        model.export(path, format="onnx", verbose=False)
-        made = onnx.load(path)
-    graph = made.graph
-    called_now = dict(zip((tensor.name for tensor in graph.output), outputs, strict=True))
+        model.export(path, format="onnx", verbose=False, input_signature=[model.input])
+        proto = onnx.load(path)
+    graph = proto.graph
+    new_names = dict(zip((tensor.name for tensor in graph.output), outputs, strict=True))
     for node in graph.node:
         for names in (node.input, node.output):
-            names[:] = [called_now.get(name, name) for name in names]
+            names[:] = [new_names.get(name, name) for name in names]
     for tensor in graph.output:
-        tensor.name = called_now[tensor.name]
+        tensor.name = new_names[tensor.name]
     for tensor in (*graph.input, *graph.output):
         for axis, name in zip(tensor.type.tensor_type.shape.dim, ("B", tensor.name), strict=False):
             axis.dim_param = name
     _replace_erfc(graph)
-    return made
+    return proto
+
+
+@contextlib.contextmanager
+def _optimizer():
+    """tf2onnx's optimizer runs, unless VQWAVE_FAST_EXPORT is set: it takes 41 % of an export, and
+    the tests do not need its graphs.
+    """
+    if not _fast():
+        yield
+        return
+    from tf2onnx import optimizer
+
+    optimize = optimizer.optimize_graph
+    optimizer.optimize_graph = lambda graph, *_, **__: optimize(graph, optimizers={})
+    try:
+        yield
+    finally:
+        optimizer.optimize_graph = optimize
+
+
+def _fast() -> bool:
+    return bool(os.environ.get("VQWAVE_FAST_EXPORT"))
 
 
 def _replace_erfc(graph):
-    """1 - Erf for each Erfc: TensorFlow makes its exact GELU of it, tf2onnx passes it on, and ONNX
-    has none.
-    """
+    """1 - Erf for each Erfc: TensorFlow computes its exact GELU with Erfc, which ONNX lacks."""
     from onnx import helper, numpy_helper
 
     one = numpy_helper.from_array(np.ones((), np.float32), "one_of_erfc")
@@ -165,9 +173,9 @@ def _replace_erfc(graph):
 
 
 @contextlib.contextmanager
-def _quiet():
-    """TensorFlow and tf2onnx say on C's stderr and in warnings what no user can act on, unless they
-    fail.
+def _muted():
+    """Drop the warnings of TensorFlow and tf2onnx, and what they write to stderr from C, unless the
+    block fails.
     """
     with warnings.catch_warnings(), quiet.mute_stderr_unless_it_fails():
         warnings.simplefilter("ignore")
@@ -191,61 +199,78 @@ def cache_folder() -> Path:
 
 
 def cached_graph(weight_set, kind: str) -> bytes:
-    """The graph `kind` of a set, from the cache or made and put there. A torn or stale file is made
+    """The graph `kind` of a set, from the cache, or built and put there. A damaged file is built
     again.
 
-    A line on stderr says what is being made. Where the cache cannot be written, another line says
-    so, and a folder for temporary files stands in for it as long as the process lives.
+    A line on stderr names what is exported. Where the cache cannot be written, another line says
+    so, and a temporary folder replaces the cache until the process ends.
     """
-    key = hashlib.sha256("\n".join((weight_set.checksum, kind, EXPORTER)).encode()).hexdigest()[:32]
+    shipped = weight_set.folder.resolve().parent == CHECKOUT
+    folder = cache_folder() if shipped else cache_folder() / "trained"
+    exporter = f"{EXPORTER} fast" if _fast() else EXPORTER
+    key = hashlib.sha256("\n".join((weight_set.checksum, kind, exporter)).encode()).hexdigest()[:32]
     name = f"{weight_set.name}_{kind}_{key}.onnx"
-    for folder in (cache_folder(), *_stand_in):
-        with contextlib.suppress(OSError):
-            graph = (folder / name).read_bytes()
-            expected = (folder / f"{name}.sha256").read_bytes().strip()
-            if expected == hashlib.sha256(graph).hexdigest().encode():
-                return graph
+    for place in (folder, *_temporary_cache):
+        if graph := _read_graph(place / name):
+            return graph
     print(f"exporting {weight_set.name} ({kind}) to ONNX, once", file=sys.stderr, flush=True)
     graph = build(weight_set, kind)
     try:
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        write_graph(cache_folder() / name, graph)
-        _forget(f"{weight_set.name}_{kind}_{'?' * len(key)}.onnx")
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_graph(folder / name, graph)
+        if not shipped:
+            _evict(folder)
     except OSError as e:
-        if not _stand_in:
-            folder = tempfile.mkdtemp(prefix="vqwave_")
-            atexit.register(shutil.rmtree, folder, ignore_errors=True)
-            _stand_in.append(Path(folder))
-            print(
-                f"graphs cannot be cached in {printable(cache_folder())} ({reason(e)}) and will be "
-                f"made again next time: "
-                "VQWAVE_CACHE names another folder",
-                file=sys.stderr,
-                flush=True)
+        if not _temporary_cache:
+            _temporary_cache.append(Path(tempfile.mkdtemp(prefix="vqwave_")))
+            atexit.register(shutil.rmtree, _temporary_cache[0], ignore_errors=True)
+            print(f"graphs cannot be cached in {printable(cache_folder())} ({reason(e)}) and will "
+                  f"be exported again next time; VQWAVE_CACHE names another folder",
+                  file=sys.stderr, flush=True)
         with contextlib.suppress(OSError):
-            write_graph(_stand_in[0] / name, graph)
+            _write_graph(_temporary_cache[0] / name, graph)
     return graph
 
 
-def _forget(pattern: str):
-    """Remove all but the newest graphs of one kind: each epoch that is listened to leaves some."""
-    def read_time(path):
-        with contextlib.suppress(FileNotFoundError):
-            return path.stat().st_mtime
-        return 0.0  # another process has just removed it
+def _read_graph(path: Path) -> bytes | None:
+    """A cached graph, or None where there is none or its checksum differs. Reading notes the time
+    as the file's own, for `_evict`.
+    """
+    with contextlib.suppress(OSError):
+        graph = path.read_bytes()
+        expected = _checksum_path(path).read_bytes().strip()
+        if expected == hashlib.sha256(graph).hexdigest().encode():
+            with contextlib.suppress(OSError):  # a cache that is only read
+                os.utime(path)
+            return graph
+    return None
 
-    graphs = sorted(cache_folder().glob(pattern), key=read_time, reverse=True)
-    for path in graphs[KEPT:]:
-        path.unlink(missing_ok=True)
-        path.with_name(f"{path.name}.sha256").unlink(missing_ok=True)
 
-
-def write_graph(path: Path, graph: bytes):
-    """The graph and its sha256 beside it, each atomically."""
+def _write_graph(path: Path, graph: bytes):
+    """The graph and its sha256 beside it."""
     with atomic_write(path) as file:
         file.write(graph)
-    with atomic_write(path.with_name(f"{path.name}.sha256")) as file:
+    with atomic_write(_checksum_path(path)) as file:
         file.write(hashlib.sha256(graph).hexdigest().encode() + b"\n")
+
+
+def _checksum_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _evict(folder: Path):
+    """Remove the graphs that were used longest ago, until the others take `CACHE_BYTES` at most."""
+    graphs = []
+    for path in folder.glob("*.onnx"):
+        with contextlib.suppress(FileNotFoundError):  # another process has just removed it
+            status = path.stat()
+            graphs.append((status.st_mtime, status.st_size, path))
+    total = 0
+    for _, size, path in sorted(graphs, reverse=True):
+        total += size
+        if total > CACHE_BYTES:
+            path.unlink(missing_ok=True)
+            _checksum_path(path).unlink(missing_ok=True)
 
 
 def export(weight_set, folder, engine: str = "onnx") -> list[Path]:
@@ -253,10 +278,10 @@ def export(weight_set, folder, engine: str = "onnx") -> list[Path]:
     no such folder can be.
     """
     folder = make_folder(folder)
-    made = []
+    paths = []
     for kind in kinds(weight_set, engine):
-        made.append(folder / f"{weight_set.name}_{kind}.onnx")
+        paths.append(folder / f"{weight_set.name}_{kind}.onnx")
         graph = cached_graph(weight_set, kind)
-        with atomic_write(made[-1]) as file:
+        with atomic_write(paths[-1]) as file:
             file.write(graph)
-    return made
+    return paths

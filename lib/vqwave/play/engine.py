@@ -1,8 +1,7 @@
 """What plays: one object per model, the same for every engine, numpy in and numpy out.
 
-`onnx` samples with int8 weights (large generators: 4-bit ones) and `onnx-float32` with float32
-ones, both in ONNX Runtime and without TensorFlow once their graphs are cached; `keras` is the
-reference, and the one for GPUs.
+`onnx` samples with int8 weights and `onnx-float32` with float32 weights. Both use ONNX Runtime, and
+need no TensorFlow once their graphs are cached. `keras` is the reference, and runs on GPUs.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from ..data import chunking
 from ..data.vocoders import vocoder
 from ..errors import UserError
 from ..onnx import export
-from ..onnx.loops import INT4_STREAMS, loop_kind, precisions
+from ..onnx.loops import loop_kind, precision
 from . import sampling
 from .labels import Mixture, find_labels, read_labels
 from .sampling import loop_settings
@@ -449,11 +448,8 @@ class _OnnxGenerator(GeneratorEngine):
     def __init__(self, weight_set, engine):
         super().__init__(weight_set, engine)
         self._graphs = _Graphs(weight_set)
-        self.precisions = precisions(weight_set.config, engine)
+        self.precision = precision(engine)
         self.states = list(self.config.states)
-
-    def precision(self, streams: int) -> str:
-        return self.precisions[0 if streams <= INT4_STREAMS else -1]
 
     def _context(self, inputs):
         return self._graphs.session("context").run(None, inputs)[0]
@@ -462,7 +458,7 @@ class _OnnxGenerator(GeneratorEngine):
         feeds |= dict(zip(self.states, state, strict=True))
         guided = "guidance" in feeds
         streams = len(feeds["previous"]) * (1 + guided)
-        loop = self._graphs.session(loop_kind(self.precision(streams), streams, full, guided))
+        loop = self._graphs.session(loop_kind(self.precision, streams, full, guided))
         codes, *rest = loop.run(None, feeds)
         return (codes, rest[0], rest[1:]) if full else (codes, None, rest)
 

@@ -129,7 +129,7 @@ def run(sizes, codecs, generators, parts=PARTS, effort: Effort = FULL, *, data_d
         sizes: presets, by name or path.
         codecs, generators: folders of trained weights, taken for the size that they are of.
         data_dir: prepared music whose validation tracks (by val_split, as the trainers split) tell
-            what int8 and int4 cost, which is not measured without.
+            what int8 costs, which is not measured without.
         progress: called with (done, total, what) as things are begun, in roughly seconds.
 
     Raises:
@@ -360,7 +360,7 @@ def steps(chain: ChainWeights, level: int, effort: Effort,
                   for name, rate in rates.items() if EAGER in rates}
         for name, rate in rates.items():
             per_second = float(np.median(rate))
-            precision = engines[name].precision(streams) if name != EAGER else "float32"
+            precision = engines[name].precision if name != EAGER else "float32"
             rows.append({
                 "size": chain.size, "level": level, "streams": streams,
                 "engine": name, "precision": precision,
@@ -481,7 +481,7 @@ def accuracy(chain: ChainWeights, level: int, data_dir, tracks, effort: Effort) 
     known = loop.bytes_per_step(found.config, found.load("generator"))
     engines = {name: engine.load_generator(found, "onnx") for name in known}
     for name, generator in engines.items():
-        generator.precisions = [name]  # type: ignore[attr-defined]  # of the ONNX engine
+        generator.precision = name  # type: ignore[attr-defined]  # of the ONNX engine
     each = -(-effort.codes // len(tracks))
     log_probs = {name: [] for name in engines}
     for track in tracks:
@@ -950,8 +950,6 @@ TARGETS = (
     Target("growth of memory between minute 1 and 10", "≤", 0, 0, "whole MiB", _growth),
     Target("bits a frame that int8 costs, worst level", "≤", 0.02, 0.02, "bits",
            worst("accuracy", "difference_int8", max, weights="trained")),
-    Target("bits a frame that int4 costs, worst level", "≤", 0.02, 0.02, "bits",
-           worst("accuracy", "difference_int4", max, weights="trained")),
 )
 
 
@@ -1027,13 +1025,10 @@ def _tables(results):
     yield "Cores, what one stream remembers", ("size", "level", "core", "KB"), list(dict.fromkeys(
         (r["size"], f"{r['level']}x", r["core"], f"{r['state_bytes'] / 1e3:,.1f}")
         for r in get("steps", ()) if "state_bytes" in r))
-    smaller = [name for name in ("int8", "int4")
-               if any(f"difference_{name}" in r for r in get("accuracy", ()))]
-    yield ("Bits a frame on held-out "
-           "music", ("size", "level", "weights", "codes", "float32", *smaller), [
+    yield ("Bits a frame on held-out music",
+           ("size", "level", "weights", "codes", "float32", "int8"), [
         (r["size"], f"{r['level']}x", r["weights"], f"{r['codes']:,}", f"{r['bits_float32']:.4f}",
-         *(f"{r[key]:+.4f}" if (key := f"difference_{name}") in r else "" for name in smaller))
-        for r in get("accuracy", ())])
+         f"{r['difference_int8']:+.4f}") for r in get("accuracy", ())])
     yield "The chain", ("size", "to", "streams", "total RTF", "block median",
                         "block P95", "P95 / duration"), [
         (r["size"], f"{r['level']}x", str(r["streams"]), f"{r['rtf']:.2f}",
