@@ -17,7 +17,6 @@ import yaml
 from parsed import unknown
 
 import vqwave
-from vqwave.commands.radio import MOST_STATIONS
 from vqwave.studio import radio
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,10 +46,6 @@ def name(page):
 # ---------------------------------------------------------------------------------------- the pages
 
 
-def test_readme_is_short():
-    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 160
-
-
 def anchors(page):
     """What GitHub makes of a page's headings."""
     headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
@@ -75,44 +70,6 @@ def test_the_table_of_contents_lists_every_page():
     assert sorted(listed) == sorted(p.name for p in (ROOT / "docs").glob("*.md") if p != contents)
 
 
-def sentences(page):
-    """The longer sentences of a page's text, and the longer cells of its tables."""
-    paragraphs = [" ".join(text.split()) for text in re.split(r"\n\s*\n|\n(?=[-|#] )", prose(page))]
-    found = {part.strip() for text in paragraphs for part in re.split(r"(?<=[.:;])\s|\|", text)}
-    return {sentence for sentence in found if len(sentence) > 60}
-
-
-def test_no_sentence_stands_on_two_pages():
-    seen = {}
-    for page in PAGES:
-        for sentence in sentences(page):
-            other = seen.setdefault(sentence, page)
-            assert other == page, f"{name(other)} and {name(page)}: {sentence}"
-
-
-def test_what_is_told_of_real_music_is_what_was_measured():
-    """In sound.md, of RESULTS.md's figures of the test tracks, which stand first in a cell."""
-    rows = [line.strip("| ").split(" | ")
-            for line in (ROOT / "RESULTS.md").read_text(encoding="utf-8").splitlines()]
-    sound = " ".join(prose(ROOT / "docs/sound.md").split())
-
-    def measured(first, column=-1, head=None):
-        at = next((i for i, row in enumerate(rows) if head in row), 0) if head else 0
-        (cell, *_) = [row[column] for row in rows[at:] if row[0] == first]
-        return cell.split(" / ")[0]
-
-    chain = "down to 512x, temperature as shipped"
-    told = (f"its harmony is {measured(chain, head='alike a second later')} alike a second later, "
-            f"real music's {measured('the tracks themselves')}")
-    assert told in sound
-    won, prompt = (measured(what, head="pairs won").replace("%", " %")
-                   for what in (chain, "the prompt"))
-    assert f"({won} of pairs; the prompt itself {prompt})" in sound
-    told = re.search(r"512x keep ([\d.]+) of the notes and those of 128x ([\d.]+), .* 6 kbit/s keeps ([\d.]+)\.", sound)
-    kept = [float(measured(what, -2, "chroma")) for what in ("vqvae_512", "vqvae_128", "Opus 6")]
-    assert [float(x) for x in told.groups()] == pytest.approx(kept, abs=0.0051)
-
-
 def test_what_changes_a_stream_from_python_does_as_it_is_printed(tiny_weights):
     """But for what takes weights of labels or notes, other weights, or a recording."""
     [shown] = [text for text in blocks(ROOT / "docs/python.md", "python") if "stream.set(" in text]
@@ -122,10 +79,6 @@ def test_what_changes_a_stream_from_python_does_as_it_is_printed(tiny_weights):
     known = {"model": vqwave.load(tiny_weights.codecs, tiny_weights.generators)}
     exec("\n".join(lines), known)  # noqa: S102
     assert len(next(known["stream"])) == len(known["blocks"][0])
-
-
-def test_as_many_stations_are_promised_as_radio_takes():
-    assert f"`--stations` goes to {MOST_STATIONS} a folder" in prose(ROOT / "docs/scaling.md")
 
 
 # ------------------------------------------------------------------------------------- the commands
@@ -221,57 +174,12 @@ def test_vqwave_accepts_every_command_shown(page):
         assert unknown_to_vqwave(words) == [], f"vqwave {shlex.join(words)}"
 
 
-def test_vqwave_commands_are_found_and_wrong_ones_told(tmp_path):
-    assert {"play", "studio", "--help"} <= {words[0]
-                                            for words in vqwave_commands(ROOT / "README.md")}
-    listed = {words[0] for words in vqwave_commands(ROOT / "docs/using.md")}
-    assert {"play", "generate", "evaluate", "benchmark", "export"} <= listed
-    page = tmp_path / "page.md"
-    page.write_text("""Type `vqwave play --seed 3`, or
-
-```bash
-vqwave generate --seconds 3 \\
-    --moods calm | tee said
-.venv/bin/vqwave compose
-```
-
-```console
-$ vqwave play --output a.wav
-```
-""")
-    assert [unknown_to_vqwave(words) for words in vqwave_commands(page)] == [
-        [], ["--moods", "calm"], ["compose"], ["--output", "a.wav"]]
-    with pytest.raises(ValueError, match="refuses"):
-        unknown_to_vqwave(["generate", "--seconds", "many"])
-
-
 def test_both_forms_of_each_command_are_listed():
     from vqwave import cli
 
     page = (ROOT / "docs/using.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| `vqwave ([a-z-]+)` \| `python scripts/(\w+)\.py`", page, re.MULTILINE)
     assert listed == [(name, stem or "generate_audio") for name, (stem, _) in cli.COMMANDS.items()]
-
-
-def test_commands_are_found_in_every_kind_of_block():
-    """Behind prompts and continuations, behind srun, in both forms of a container."""
-    readme = [Path(program).stem for program, _ in commands(ROOT / "README.md", SCRIPT)]
-    assert {"prepare_audio", "train_all", "test_vqvae", "generate_audio", "app"} <= set(readme)
-    found = commands(ROOT / "docs/scaling.md", SCRIPT)
-    assert sum("--distribute" in words for _, words in found) >= 5
-    assert sum("tcp://dask:8786" in words for _, words in found) == 1
-    found = commands(ROOT / "docs/training.md", SCRIPT)
-    assert any("--generator" in words and "800" in words for _, words in found)
-
-
-def test_a_flag_that_does_not_exist_is_found():
-    assert unknown("generate_audio", ["--seconds", "3", "--moods", "calm"]) == ["--moods", "calm"]
-    for_all = ["--data-dir", "data"]
-    assert unknown("train_all", [*for_all, "--patience-of", "3"]) == ["--patience-of", "3"]
-    assert unknown("plot", ["curves", "weights", "--output", "a.png", "--moods"]) == ["--moods"]
-    for words in (["--hours", "many"], ["--patience", "much"]):
-        with pytest.raises(ValueError, match="refuses"):
-            unknown("train_all", [*for_all, *words])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
@@ -305,7 +213,7 @@ def test_dask_accepts_every_command_shown():
             parser = getattr(distributed.cli, f"dask_{kind}").main
             parser.make_context(f"dask {kind}", words)
             found += 1
-    assert found >= 6
+    assert found >= 3
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
@@ -367,55 +275,12 @@ def test_the_example_of_a_config_is_accepted(tmp_path):
     assert settings.data.split == said["data"]["split"]
 
 
-# ----------------------------------------------------------------------------- Slurm and Kubernetes
-
-
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_shell_examples_are_valid_bash(page):
     for block in blocks(page, "bash"):
         text = re.sub(r"<[a-z ]+>", "PLACEHOLDER", block)
         done = subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True)
         assert (done.returncode, done.stderr) == (0, ""), block
-
-
-def test_batch_files_ask_slurm_before_they_do_anything():
-    files = [block for page in PAGES for block in blocks(page, "bash") if "#SBATCH" in block]
-    assert len(files) >= 2
-    for text in files:
-        first, *lines = text.splitlines()
-        assert first == "#!/bin/bash"
-        asked = [i for i, line in enumerate(lines) if line.startswith("#SBATCH ")]
-        assert asked == list(range(len(asked)))  # sbatch stops reading them at the first command
-        assert all(re.fullmatch(r"#SBATCH --[a-z-]+(=\S+)?", lines[i]) for i in asked)
-
-
-def test_kubernetes_examples_fit_together():
-    examples = blocks(ROOT / "docs/scaling.md", "yaml")
-    documents = [document for text in examples for document in yaml.safe_load_all(text)]
-    services = {d["metadata"]["name"]: d["spec"] for d in documents if d["kind"] == "Service"}
-    assert {d["kind"] for d in documents} == {"Service", "Job", "Deployment"}
-    pods = {}
-    for document in documents:
-        if document["kind"] == "Service":
-            continue
-        template = document["spec"]["template"]
-        own = document["metadata"]["name"]
-        labels = template.get("metadata", {}).get("labels", {}) | {"job-name": own}
-        pods[own] = labels
-        if document["kind"] == "Deployment":
-            assert document["spec"]["selector"]["matchLabels"].items() <= labels.items()
-        volumes = {volume["name"] for volume in template["spec"].get("volumes", [])}
-        for container in template["spec"]["containers"]:
-            assert {mount["name"] for mount in container.get("volumeMounts", [])} <= volumes
-            given = {pair["name"]: pair["value"] for pair in container.get("env", [])}
-            if address := given.get("KERAS_DISTRIBUTION_JOB_ADDRESSES"):
-                job, subdomain = re.fullmatch(r"(\w+)-0\.(\w+):\d+", address).groups()
-                assert job == own
-                assert subdomain == template["spec"]["subdomain"] and subdomain in services
-                processes = int(given["KERAS_DISTRIBUTION_NUM_PROCESSES"])
-                assert processes == document["spec"]["completions"]
-    for service in services.values():
-        assert any(service["selector"].items() <= labels.items() for labels in pods.values())
 
 
 # -------------------------------------------------------------------------------------- the service
