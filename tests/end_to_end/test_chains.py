@@ -21,7 +21,9 @@ from vqwave.io import weights
 PRESETS = sorted((Path(__file__).parents[1] / "presets").glob("*.yml"))
 
 
-@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("preset", [
+    pytest.param(path, id=path.stem, marks=[pytest.mark.large] if i else [])
+    for i, path in enumerate(PRESETS)])
 def test_any_chain_trains_and_plays(preset, tmp_path):
     system = configs.preset(os.fspath(preset))
     rate, chain = system.chain.sample_rate, system.chain
