@@ -41,7 +41,8 @@ def test_the_fresh_tracks_are_of_different_composers_of_whom_others_train():
 
 
 def test_files_that_the_notice_points_to_are_there():
-    for name in ("LICENSE", "LICENSES/GPL-2.0.txt", "RESULTS.md", "final_weights/README.md"):
+    for name in ("LICENSE", "LICENSES/GPL-2.0.txt", "LICENSES/GPL-3.0.txt", "RESULTS.md",
+                 "final_weights/README.md"):
         assert name in NOTICE and (ROOT / name).is_file()
 
 
