@@ -651,7 +651,7 @@ NAMED = [
     ("generate_audio", ["--label", "calm", "--output", "folder/a.wav", "--seconds", "1"],
      "generator_512 was trained without labels: there is none to choose"),
     ("generate_audio", ["--guidance", "2", "--output", "folder/a.wav", "--seconds", "1"],
-     "--guidance needs --label or --score"),
+     "--guidance needs --label or --replay"),
     ("generate_audio", ["--output", "OUT/none/a.wav", "--seconds", "1"], "there is no folder"),
     ("generate_audio", ["--generator-weights-dir", "none", "--output",
                         "folder/a.wav", "--seconds", "1"], "none"),

@@ -52,7 +52,8 @@ def test_the_version_is_that_of_the_package(capsys):
 @pytest.mark.parametrize(("words", "said"), [
     (["nonsense"], "vqwave: argument COMMAND: invalid choice: 'nonsense'"),
     (["--completion", "sh"], "vqwave: argument --completion: invalid choice: 'sh'"),
-    (["play", "--output", "a.wav"], "vqwave play: unrecognized arguments: --output a.wav"),
+    (["play", "--output", "a.wav"], "vqwave play: --output is for files: `vqwave generate "
+                                    "--output FILE` writes one"),
     (["generate", "--seconds", "1e12"], "vqwave generate: argument --seconds: '1e12' is not a "
                                         "number above 0 and of at most 86400"),
     (["generate", "--top-p", "2"], "vqwave generate: argument --top-p: '2' is not a number above 0 "

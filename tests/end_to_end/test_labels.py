@@ -12,9 +12,7 @@ import pytest
 from kinds import one_more
 from prepared import data_folder, music
 
-from vqwave import cli
 from vqwave import config as configs
-from vqwave.commands import generate
 from vqwave.config import ConditionConfig, DataConfig, GeneratorConfig, TrainingConfig
 from vqwave.data import windows
 from vqwave.errors import UserError
@@ -233,24 +231,6 @@ def test_a_chain_without_conditions_to_choose_says_so(tiny_weights):
     generators = [engine.load_generator(weights.find(tiny_weights.generators, "generator_512"))]
     with pytest.raises(UserError, match="no condition called 'genre'; it has none to choose"):
         Stream(codec, generators, block=8192, chosen={"genre": 1})
-
-
-def test_a_label_is_chosen_on_the_command_line(trained, tiny_weights, tmp_path, capsys):
-    def run(*more):
-        return cli.entry(generate.main, [
-            "--seconds", "1", "--seed", "1", "--output", str(tmp_path / "out.wav"),
-            "--force", "--vqvae-weights-dir",
-            str(tiny_weights.codecs), "--generator-weights-dir", str(trained),
-            *more]), capsys.readouterr().err
-
-    assert run("--choose", "genre=1")[0] == 0
-    march = (tmp_path / "out.wav").read_bytes()
-    assert run("--choose", "genre=0")[0] == 0 and (tmp_path / "out.wav").read_bytes() != march
-    for more, said in (((), "wants a value for its condition 'genre'"),
-                       (("--choose", "genre=2"), "genre is 2; generator_512 knows 0 to 1"),
-                       (("--choose", "mood=0"), "no condition called 'mood'; there are genre")):
-        code, error = run(*more)
-        assert code == 2 and said in error.splitlines()[-1]
 
 
 def test_it_is_evaluated_with_the_genre_of_each_track(data, trained, tiny_weights, tmp_path):

@@ -28,7 +28,7 @@ PLAIN = {name: one for name, one in controls.CONTROLS.items() if not one.labels}
 def test_each_number_has_keys_that_turn_it(stream, name):
     keys, one = Keys(stream), controls.CONTROLS[name]
     keys.press(one.keys[-1])
-    (sample, change), = keys.score
+    (sample, change), = keys.changes
     assert sample == 8 * BLOCK
     if one.sampled:
         assert list(change["sampling"]) == [512, 128]
@@ -40,14 +40,14 @@ def test_each_number_has_keys_that_turn_it(stream, name):
         assert name in keys.line
     for _ in range(100):  # to its end, and no further
         keys.press(one.keys[0])
-    assert len(keys.score) == 101 and not keys.said
+    assert len(keys.changes) == 101 and not keys.notice
 
 
 def test_a_digit_chooses_the_level_that_keys_go_to(stream):
     keys = Keys(stream)
     for key in "2T0T1f":
         keys.press(key)
-    changes = [change for _, change in keys.score]
+    changes = [change for _, change in keys.changes]
     assert changes == [{"sampling": {128: {"temperature": 1.05}}},
                        {"sampling": {512: {"temperature": 1.05}, 128: {"temperature": 1.1}}},
                        {"freeze": {512: keys.bar}}]
@@ -61,7 +61,7 @@ def test_each_level_is_frozen_for_itself(stream):
     for key in "1f":
         keys.press(key)
     assert "freeze 512" not in keys.line and "freeze 128 +2 s" in keys.line
-    assert [change["freeze"] for _, change in keys.score] == [{512: 2.0}, {128: 2.0}, {512: 0.0}]
+    assert [change["freeze"] for _, change in keys.changes] == [{512: 2.0}, {128: 2.0}, {512: 0.0}]
     keys.press("j")
     assert "freeze" not in keys.line
 
@@ -73,7 +73,7 @@ def test_what_cannot_be_is_said_and_changes_nothing():
         assert words in keys.line
     keys.press("7")
     keys.press("§")
-    assert not keys.score and not keys.line
+    assert not keys.changes and not keys.line
 
 
 @pytest.mark.parametrize("width", [20, 79, 1000])
@@ -101,7 +101,7 @@ def test_a_wheel_at_rest_leaves_each_level_as_it_began():
     assert "temperature 1.4/1.5" in keys.line
     keys.put("temperature", 0.0)
     assert not keys.line
-    assert keys.score[-1][1] == {"sampling": {512: {"temperature": 0.9}, 128: {"temperature": 1.0}}}
+    assert keys.changes[-1][1] == {"sampling": {512: {"temperature": 0.9}, 128: {"temperature": 1.0}}}
 
 
 def test_keys_do_not_wait_while_it_is_measured_what_codes_sound():
@@ -121,12 +121,12 @@ def test_keys_do_not_wait_while_it_is_measured_what_codes_sound():
     pressing = threading.Thread(target=keys.press, args=("-",))
     pressing.start()
     pressing.join(10)
-    first = list(keys.score)
+    first = list(keys.changes)
     end.set()
     for one in (pressing, thread):
         one.join(60)
     assert [change for _, change in first] == [{"loudness": -2.0}]
-    assert keys.score[-1][1] == {"notes": [60]}
+    assert keys.changes[-1][1] == {"notes": [60]}
 
 
 def test_what_was_pressed_plays_again_bit_for_bit(stream):
@@ -134,7 +134,7 @@ def test_what_was_pressed_plays_again_bit_for_bit(stream):
     for key in "T-]h>j1f[":
         keys.press(key)
         heard.append(next(stream))
-    again = controls.replay(start(chain(128), seed=3, past=16 * BLOCK / 22050), keys.score)
+    again = controls.replay(start(chain(128), seed=3, past=16 * BLOCK / 22050), keys.changes)
     whole = [next(again) for _ in range(17)]
     np.testing.assert_array_equal(whole[8:], heard)
 
@@ -156,24 +156,24 @@ def test_r_and_w_pass_into_recordings_and_weights_while_other_keys_do_what_they_
     keys.press("r")
     assert keys.line.startswith("loading song.mp3")
     keys.press("w")
-    assert keys.said == "one moment: something is being loaded"
+    assert keys.notice == "please wait: something is being loaded"
     keys.press("-")
-    assert keys.score[-1][1] == {"loudness": -2.0}
+    assert keys.changes[-1][1] == {"loudness": -2.0}
     loaded.set()
     keys.wait()
-    assert keys.score[-1][1]["begin"] == {"file": "song.mp3", "seconds": 5.0} and "seed" in keys.said
+    assert keys.changes[-1][1]["begin"] == {"file": "song.mp3", "seconds": 5.0} and "seed" in keys.notice
     heard.append(next(stream))
     keys.press("w")
     keys.wait()
     # Keys of levels go by those that play then.
     keys.press("t")
-    assert list(keys.score[-1][1]["sampling"]) == [2048, 512, 128]
+    assert list(keys.changes[-1][1]["sampling"]) == [2048, 512, 128]
     heard += [next(stream) for _ in range(4)]
     keys.press("w")
     keys.wait()
-    assert "no weights here" in keys.said
+    assert "no weights here" in keys.notice
     fresh = start(chain(128), music=Music(chain(128), other=Music(OTHER)), **options)
-    again = controls.replay(fresh, keys.score)
+    again = controls.replay(fresh, keys.changes)
     np.testing.assert_array_equal(np.concatenate([next(again) for _ in range(6)]), np.concatenate(heard))
 
 
@@ -181,10 +181,10 @@ def test_keys_of_nothing_that_was_named_do_nothing(stream):
     keys = Keys(stream)
     for key in "rw":
         keys.press(key)
-    assert not keys.score and not keys.line
+    assert not keys.changes and not keys.line
 
 
 def test_stay_is_turned_from_where_it_began(rng):
     keys = Keys(start(chain(128), seed=3, begin=dataclasses.replace(prompt(rng, 1), stay=2.0)))
     keys.press("S")
-    assert keys.score[-1][1] == {"stay": 2.25}
+    assert keys.changes[-1][1] == {"stay": 2.25}

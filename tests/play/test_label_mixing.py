@@ -274,6 +274,6 @@ def test_keys_go_from_label_to_label():
     for key in "llL":
         keys.press(key)
     keys.press("G")
-    assert [change.get("label") for _, change in keys.score[:3]] == ["battle", "calm", "battle"]
-    assert keys.score[3][1] == {"sampling": {512: {"guidance": 1.5}, 128: {"guidance": 1.5}}}
+    assert [change.get("label") for _, change in keys.changes[:3]] == ["battle", "calm", "battle"]
+    assert keys.changes[3][1] == {"sampling": {512: {"guidance": 1.5}, 128: {"guidance": 1.5}}}
     assert "guidance 1.5" in keys.line

@@ -9,7 +9,7 @@ from test_controls import Sounding, leaning
 from test_stream import BLOCK, chain, start
 
 from vqwave import progress
-from vqwave.commands import generate
+from vqwave.commands import play as command
 from vqwave.errors import UserError
 from vqwave.play import controls, midi, playback
 from vqwave.play.render import Finish
@@ -30,7 +30,7 @@ def play(monkeypatch):
         monkeypatch.setattr(playback, "play", speakers)
         args = {"latency": "normal", "device": None, "record": None, "recordings": None,
                 "other_weights": None, "midi_in": None, "midi_out": None}
-        return generate.play(stream, SimpleNamespace(**args | options), Finish(), None, changes)
+        return command.play(stream, SimpleNamespace(**args | options), Finish(), changes)
 
     return play
 
@@ -66,7 +66,7 @@ def test_all_keys_are_explained_on_a_terminal_of_80_columns(play, monkeypatch, c
     assert lines[-1].endswith("1–2 level  0 all") and last.startswith("\r? keys")
 
 
-def test_what_was_recorded_over_a_score_plays_again_bit_for_bit(play, tmp_path):
+def test_what_was_recorded_over_a_replay_plays_again_bit_for_bit(play, tmp_path):
     path, heard = tmp_path / "score.json", []
     changes = [(BLOCK, {"loudness": -6}), (2 * BLOCK + 1, {"jump": 8}), (9 * BLOCK, {"hold": 0})]
 
@@ -88,7 +88,7 @@ def test_what_a_midi_port_changes_as_it_ends_is_recorded(play, monkeypatch, tmp_
         def __init__(self, keys):
             self.close = lambda: keys.put("mutate", 1.0)
 
-    monkeypatch.setattr(midi, "listen", lambda name, keys, say: Port(keys))
+    monkeypatch.setattr(midi, "open_input", lambda name, keys, say: Port(keys))
     path = tmp_path / "score.json"
     play(start(chain(128), seed=3), lambda blocks, keys, status: next(blocks),
          [(BLOCK, {"loudness": -6})], record=path, midi_in="keys")
@@ -104,7 +104,7 @@ def test_what_codes_sound_is_measured_before_the_music_where_notes_can_come(play
             events.append(level)
             return super().pitches(level)
 
-    monkeypatch.setattr(midi, "listen", lambda name, keys, say: events.append("notes")
+    monkeypatch.setattr(midi, "open_input", lambda name, keys, say: events.append("notes")
                         or SimpleNamespace(close=lambda: None))
     for more, expected in (({"midi_in": "keys"}, [512, 128, "notes"]), ({}, [])):
         events.clear()

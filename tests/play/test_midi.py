@@ -25,14 +25,14 @@ def knob(control, value):
 
 class Keys:
     def __init__(self):
-        self.told, self.changed = [], threading.Event()
+        self.calls, self.changed = [], threading.Event()
 
     def put(self, name, share):
-        self.told.append((name, share))
+        self.calls.append((name, share))
         self.changed.set()
 
     def hold_notes(self, notes):
-        self.told.append(list(notes))
+        self.calls.append(list(notes))
         self.changed.set()
 
 
@@ -60,13 +60,13 @@ class Port:
 
 @pytest.fixture
 def listener():
-    listener = midi.Listener(Port(), Keys())
+    listener = midi.Input(Port(), Keys())
     yield listener
     listener.close()
     assert listener.port.closed
 
 
-@pytest.mark.parametrize("messages, told", [
+@pytest.mark.parametrize("messages, calls", [
     ([note(60), note(64)], [[60, 64]]),
     ([note(60), note(60, 0)], []),
     ([knob(74, 127)], [("pull", 1.0)]),
@@ -74,42 +74,42 @@ def listener():
     ([knob(99, 5), SimpleNamespace(type="clock")], []),
     ([note(n) for n in range(30, 60)], [list(range(30, 46))]),
 ])
-def test_messages_hold_notes_and_turn_numbers(listener, messages, told):
-    listener.take(messages)
-    assert listener.keys.told == told
+def test_messages_hold_notes_and_turn_numbers(listener, messages, calls):
+    listener.handle(messages)
+    assert listener.keys.calls == calls
 
 
 def test_notes_are_released_one_by_one_or_all_at_once(listener):
-    listener.take([note(60), note(64), note(67)])
-    listener.take([note(64, 0, "note_off")])
-    listener.take([note(67, 0)])
-    listener.take([note(70), knob(123, 0)])
-    assert listener.keys.told == [[60, 64, 67], [60, 67], [60], []]
+    listener.handle([note(60), note(64), note(67)])
+    listener.handle([note(64, 0, "note_off")])
+    listener.handle([note(67, 0)])
+    listener.handle([note(70), knob(123, 0)])
+    assert listener.keys.calls == [[60, 64, 67], [60, 67], [60], []]
 
 
 def test_a_port_is_read_from_a_thread_of_its_own(listener):
     listener.port.coming.append(note(61))
     assert listener.keys.changed.wait(10)
-    assert listener.keys.told == [[61]]
+    assert listener.keys.calls == [[61]]
 
 
 @pytest.mark.parametrize("how", ["raises", "vanishes"])
 def test_a_port_that_is_lost_releases_its_notes_and_says_so(monkeypatch, how):
-    monkeypatch.setattr(midi, "_LOOK", 0.01)
-    said, there, port, keys = threading.Event(), [True], Port(), Keys()
+    monkeypatch.setattr(midi, "_CHECK", 0.01)
+    reported, there, port, keys = threading.Event(), [True], Port(), Keys()
     lines = []
-    listener = midi.Listener(port, keys, lambda: there[0],
-                             lambda line: (lines.append(line), said.set()))
+    listener = midi.Input(port, keys, lambda: there[0],
+                             lambda line: (lines.append(line), reported.set()))
     port.coming.append(note(61))
     assert keys.changed.wait(10)
     if how == "raises":
         port.coming.append(RuntimeError("device\nunplugged"))
     else:
         there[0] = False
-    assert said.wait(10)
+    assert reported.wait(10)
     listener.close()
     why = "device unplugged" if how == "raises" else "it is no longer there"
-    assert lines == [f"the MIDI port is lost: {why}"] and keys.told == [[61], []]
+    assert lines == [f"the MIDI port is lost: {why}"] and keys.calls == [[61], []]
 
 
 def tones(*passages):
@@ -123,10 +123,10 @@ def tones(*passages):
 
 
 def hear(audio, block):
-    heard, notes = midi.Heard(RATE), []
+    finder, notes = midi.NoteFinder(RATE), []
     for i in range(0, len(audio), block):
-        notes += heard.push(audio[i : i + block])
-    return notes + heard.end()
+        notes += finder.push(audio[i : i + block])
+    return notes + finder.end()
 
 
 def test_notes_are_heard_where_they_begin_and_end():
@@ -162,55 +162,55 @@ def mido(monkeypatch):
 
 def test_a_synthesizer_is_told_a_note_when_it_is_heard(mido):
     port, audio = Port(), tones((0.5, ()), (2.0, (60,)), (1.0, ()))
-    teller = midi.Teller(port, RATE)
-    assert sum(len(block) for block in teller.listen(np.array_split(audio, 10))) == len(audio)
-    teller.tell(0.2 * RATE)
+    output = midi.Output(port, RATE)
+    assert sum(len(block) for block in output.follow(np.array_split(audio, 10))) == len(audio)
+    output.send(0.2 * RATE)
     assert not port.sent
-    teller.tell(1.5 * RATE)
+    output.send(1.5 * RATE)
     assert port.sent == [("note_on", 60)]
-    teller.close()
+    output.close()
     assert port.sent == [("note_on", 60), ("note_off", 60)] and port.closed
 
 
 def test_a_pause_silences_a_synthesizer_until_the_sound_goes_on(mido):
     port, audio = Port(), tones((0.5, ()), (2.0, (60,)), (1.0, ()))
-    teller = midi.Teller(port, RATE)
-    for _ in teller.listen(np.array_split(audio, 10)):
+    output = midi.Output(port, RATE)
+    for _ in output.follow(np.array_split(audio, 10)):
         pass
-    teller.tell(1.5 * RATE)
+    output.send(1.5 * RATE)
     for _ in range(3):
-        teller.tell(1.6 * RATE, paused=True)
+        output.send(1.6 * RATE, paused=True)
     assert port.sent == [("note_on", 60), ("note_off", 60)]
-    teller.tell(1.7 * RATE)
+    output.send(1.7 * RATE)
     assert port.sent[2:] == [("note_on", 60)]
-    teller.tell(2.0 * RATE, paused=True)
-    teller.close()
+    output.send(2.0 * RATE, paused=True)
+    output.close()
     assert port.sent[3:] == [("note_off", 60)] and port.closed, "ended once"
 
 
 def test_a_synthesizer_that_is_gone_stops_nothing(mido):
     port, lines = Port(), []
     port.broken = OSError("no such device")
-    teller = midi.Teller(port, RATE, lines.append)
-    for _ in teller.listen([tones((2.0, (60, 64)))]):
+    output = midi.Output(port, RATE, lines.append)
+    for _ in output.follow([tones((2.0, (60, 64)))]):
         pass
-    teller.tell(2.0 * RATE)
-    teller.close()
+    output.send(2.0 * RATE)
+    output.close()
     assert lines == ["the MIDI port is lost: no such device"]
 
 
 def test_a_port_is_found_by_a_part_of_its_name(mido):
-    listener = midi.listen("pads", Keys(), print)
+    listener = midi.open_input("pads", Keys(), print)
     listener.close()
     with pytest.raises(UserError, match="'keys' to listen to could be several: Keys 1, Keys 2"):
-        midi.listen("keys", Keys(), print)
+        midi.open_input("keys", Keys(), print)
     with pytest.raises(UserError, match="is not there; there are: Keys 1, Keys 2, Pads"):
-        midi.listen("organ", Keys(), print)
+        midi.open_input("organ", Keys(), print)
     with pytest.raises(UserError, match="is not there; there is none at all"):
-        midi.tell("organ", RATE, print)
+        midi.open_output("organ", RATE, print)
     mido.open_input = lambda name: (_ for _ in ()).throw(SystemError("busy"))
     with pytest.raises(UserError, match="cannot be opened: busy"):
-        midi.listen("pads", Keys(), print)
+        midi.open_input("pads", Keys(), print)
 
 
 @pytest.mark.parametrize("error, words", [
@@ -219,9 +219,9 @@ def test_a_port_is_found_by_a_part_of_its_name(mido):
 def test_where_there_is_no_driver_a_line_says_so(mido, error, words):
     mido.get_input_names = mido.get_output_names = lambda: (_ for _ in ()).throw(error)
     with pytest.raises(UserError, match=words):
-        midi.listen("pads", Keys(), print)
+        midi.open_input("pads", Keys(), print)
     with pytest.raises(UserError, match=words):
-        midi.tell("pads", RATE, print)
+        midi.open_output("pads", RATE, print)
 
 
 def test_without_mido_a_line_says_how_to_get_it(monkeypatch):
@@ -265,32 +265,32 @@ def virtual():
 def test_a_keyboard_at_a_real_port_is_heard(virtual):
     import mido
 
-    keyboard, keys, said = virtual("output", "vqwave test keyboard"), Keys(), []
-    listening = midi.listen("vqwave test keyboard", keys, said.append)
+    keyboard, keys, reported = virtual("output", "vqwave test keyboard"), Keys(), []
+    listening = midi.open_input("vqwave test keyboard", keys, reported.append)
     try:
         for number in (60, 64):
             keyboard.send(mido.Message("note_on", note=number))
         keyboard.send(mido.Message("control_change", control=7, value=127))
         end = time.monotonic() + 10
-        while ([60, 64] not in keys.told or ("loudness", 1.0) not in keys.told) and (
+        while ([60, 64] not in keys.calls or ("loudness", 1.0) not in keys.calls) and (
                 time.monotonic() < end):
             time.sleep(0.01)
-        assert [60, 64] in keys.told and ("loudness", 1.0) in keys.told
+        assert [60, 64] in keys.calls and ("loudness", 1.0) in keys.calls
         keyboard.close()
-        while keys.told[-1] != [] and time.monotonic() < end:
+        while keys.calls[-1] != [] and time.monotonic() < end:
             time.sleep(0.01)
-        assert keys.told[-1] == [] and len(said) == 1
+        assert keys.calls[-1] == [] and len(reported) == 1
     finally:
         listening.close()
 
 
 def test_a_synthesizer_at_a_real_port_is_told_notes(virtual):
     synthesizer = virtual("input", "vqwave test synthesizer")
-    teller = midi.tell("vqwave test synthesizer", RATE, pytest.fail)
+    output = midi.open_output("vqwave test synthesizer", RATE, pytest.fail)
     tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(2 * RATE) / RATE).astype(np.float32)
-    for _ in teller.listen([tone]):
-        teller.tell(len(tone))
-    teller.close()
+    for _ in output.follow([tone]):
+        output.send(len(tone))
+    output.close()
     told: list = []
     end = time.monotonic() + 10
     while len(told) < 2 and time.monotonic() < end:

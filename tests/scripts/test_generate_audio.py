@@ -89,7 +89,7 @@ def test_length_counts_top_codes_and_the_same_seed_is_the_same_file(run, tmp_pat
     np.testing.assert_array_equal(audio.to_u16(made), audio.to_u16(piece))
 
 
-@pytest.mark.parametrize("seconds, samples", [(0.5, 11025), (0.0001, 2), (1.00003, 22051)])
+@pytest.mark.parametrize("seconds, samples", [(0.5, 11025), (0.01, 220), (1.00003, 22051)])
 def test_seconds_give_the_nearest_number_of_samples(run, tmp_path, seconds, samples):
     code, said, _ = run("--seconds", seconds, "--generators", "generator_512", "--output",
                         tmp_path / "a.flac")
@@ -137,91 +137,59 @@ def test_settings_are_one_or_one_a_level_and_greedy_ways_agree(run, tmp_path):
     assert made("--top-p", 0.3) != plain
 
 
+FILE = ["--length", "99", "--output", "TMP/a.wav"]
+
+
 @pytest.mark.parametrize("arguments, message", [
-    (["--generators", "generator_9"],
-     "no generator is called 'generator_9'; there are generator_512, generator_128, "
-                                      "generator_32, generator_8, or all"),
-    (["--generators", ""], "no generator is called ''"),
+    (["--generators", "generator_9", *FILE], "no generator is called 'generator_9'"),
     (["--generators", "generator_8,"], "no generator is called ''"),
-    (["--length", "0"], "'0' is not a whole number of at least 1"),
-    (["--length", "-3"], "'-3' is not a whole number of at least 1"),
-    (["--length", "2.5"], "'2.5' is not a whole number"),
-    (["--seconds", "nan"], "'nan' is not a number above 0"),
-    (["--seconds", "0"], "'0' is not a number above 0"),
-    (["--seconds", "1e-9", "--output", "TMP/a.wav"], "less than one sample"),
+    (["--length", "0"], "--length: '0' is not"),
+    (["--seconds", "nan"], "--seconds: 'nan' is not"),
+    (["--seconds", "0.0001", "--output", "TMP/a.wav"], "--seconds: '0.0001' is not"),
+    (["--seconds", "1e12", "--output", "TMP/a.wav"], "--seconds: '1e12' is not"),
+    (["--length", "1000000000", "--output", "TMP/a.wav"], "a piece lasts at most 24"),
     (["--seconds", "1", "--length", "1"], "not allowed with argument"),
-    (["--temperature", "-1"], "'-1' is not a number of at least 0"),
-    (["--top-p", "0"], "'0' is not a number above 0 and of at most 1"),
-    (["--top-k", "1.5"], "'1.5' is not a whole number"),
-    (["--temperature", "1", "2", "--length", "1", "--output", "TMP/a.wav"],
-     "temperature has 2 values; give one, or one for each of levels 512, 128, 32, 8"),
-    (["--seed", "-1"], "'-1' is not a whole number"),
+    (["--temperature", "-1"], "--temperature: '-1' is not"),
+    (["--top-p", "0"], "--top-p: '0' is not"),
+    (["--temperature", "1", "2", *FILE], "--temperature has 2 values"),
     (["--batch", "2"], "--batch is for files"),
+    (["--normalize"], "--normalize is for files"),
     (["--output", "TMP/a.wav"], "--output needs --length or --seconds"),
     (["--output", "TMP/a.mp3", "--length", "1"], "'.mp3' is none of them"),
-    (["--output", "TMP/a", "--length", "1"], "no such ending"),
     (["--output", "TMP/no/a.wav", "--length", "1"], "there is no folder"),
     (["--output", "TMP", "--length", "1"], "TMP"),
-    (["--output", "TMP/a.wav", "--length", "1", "--device", "1"], "--device is where to play"),
-    (["--epoch", "7", "--length", "1", "--output", "TMP/a.wav"], "no epoch 7 of generator_512"),
-    (["--epoch", "first", "--length", "1", "--output", "TMP/a.wav"],
-     "epoch is 'first'; it must be a number or 'best'"),
-    (["--generator-weights-dir", "TMP", "--length", "1", "--output", "TMP/a.wav"],
-     "no weights of generator_512"),
-    (["--vqvae-weights-dir", "TMP/no", "--length", "1", "--output", "TMP/a.wav"], "no such folder"),
-    (["--engine", "abacus"], "invalid choice: 'abacus'"),
-    (["--prompt", "SONG", "--variation-of", "SONG"],
-     "--variation-of: not allowed with argument --prompt"),
-    (["--prompt", "TMP/no.mp3", "--length", "99", "--output", "TMP/a.wav"],
-     "no.mp3: no such file or directory"),
-    (["--prompt", "TEXT", "--length", "99", "--output", "TMP/a.wav"],
-     "text.mp3: not audio that can be decoded"),
-    (["--prompt", "SILENT", "--length", "99", "--output", "TMP/a.wav"],
-     "the 1.00 s from 0 s on are silent"),
-    (["--prompt", "SONG", "--prompt-start", "3", "--length", "99", "--output", "TMP/a.wav"],
-     "song.mp3: ends after 2.00 s, before the prompt starts (3 s)"),
-    (["--prompt", "SONG", "--prompt-start", "1.99", "--length", "99", "--output", "TMP/a.wav"],
-     "samples from 1.99 s on; a prompt needs 512, one code of the top level"),
-    (["--prompt", "SONG", "--prompt-seconds", "0.02", "--length", "99", "--output", "TMP/a.wav"],
-     "a prompt of 0.02 s is too short: one code of the top level is 512 samples, 0.0232 s"),
+    ([*FILE, "--device", "1"], "--device is for playing"),
+    (["--epoch", "7", *FILE], "no epoch 7 of generator_512"),
+    (["--epoch", "first", *FILE], "epoch is 'first'"),
+    (["--generator-weights-dir", "TMP", *FILE], "no weights of generator_512"),
+    (["--vqvae-weights-dir", "TMP/no", *FILE], "no such folder"),
+    (["--engine", "abacus"], "--engine: invalid choice: 'abacus'"),
+    (["--prompt", "SONG", "--variation-of", "SONG"], "not allowed with argument --prompt"),
+    (["--prompt", "TMP/no.mp3", *FILE], "no.mp3: no such file"),
+    (["--prompt", "TEXT", *FILE], "text.mp3: not audio that can be decoded"),
+    (["--prompt", "SILENT", *FILE], "are silent"),
+    (["--prompt", "SONG", "--prompt-start", "3", *FILE], "song.mp3: ends after 2.00 s"),
+    (["--prompt", "SONG", "--prompt-start", "1.99", *FILE], "a prompt needs 512"),
+    (["--prompt", "SONG", "--prompt-seconds", "0.02", *FILE], "a prompt of 0.02 s is too short"),
     (["--prompt", "SONG", "--seconds", "1", "--output", "TMP/a.wav"],
-     "the piece is to last 1.00 s, but the prompt alone lasts 2.00 s: ask for more, or for "
-     "a shorter prompt"),
-    (["--prompt", "SONG", "--output", "TMP/a.wav"], "--output needs --length or --seconds"),
-    (["--prompt-seconds", "1"], "--prompt-seconds needs --prompt"),
+     "the piece is to last 1.00 s, but the prompt alone lasts 2.00 s"),
     (["--prompt-start", "0"], "--prompt-start needs --prompt"),
     (["--keep-original"], "--keep-original needs --prompt"),
-    (["--stay", "1"], "--stay needs --prompt"),
-    (["--keep", "512"], "--keep needs --variation-of"),
+    (["--keep", "512", *FILE], "--keep needs --variation-of"),
     (["--variation-of", "SONG", "--keep", "8", "--output", "TMP/a.wav"],
      "keep is 8; it must be one of 512, 128, 32"),
     (["--variation-of", "SONG", "--keep", "32", "--generators", "generator_32", "--output",
-      "TMP/a.wav"],
-     "level 32 is kept and the chain ends at 32: nothing is left to generate; end it at a finer "
-     "level"),
+      "TMP/a.wav"], "level 32 is kept and the chain ends at 32"),
     (["--variation-of", "SILENT", "--output", "TMP/a.wav"], "silent.flac: is silent"),
     (["--variation-of", "SONG", "--seconds", "3", "--output", "TMP/a.wav"],
      "3.00 s are asked for, but what is varied lasts 2.00 s"),
-    (["--variation-of", "SONG", "--temperature", "1", "1", "1", "1", "--output", "TMP/a.wav"],
-     "temperature has 4 values; give one, or one for each of levels 128, 32, 8"),
-    (["--normalize"], "--normalize is for files: name one with --output"),
     (["--record", "TMP/no/score.json"], "score.json: there is no folder"),
-    (["--record", "TMP"], "is a folder; name a file"),
-    (["--loop", "--seconds", "1"], "--loop is for files"),
-    (["--candidates", "2", "--seconds", "1"], "--candidates is for files"),
-    (["--candidates", "1"], "'1' is not a whole number of at least 2"),
-    (["--candidates", "2", "--batch", "2", "--length", "1", "--output", "TMP/a.wav"],
-     "leave out --batch"),
-    (["--candidates", "2", "--temperature", "0", "--length", "1", "--output", "TMP/a.wav"],
-     "every candidate the same"),
-    (["--score", "TMP/no.json", "--candidates", "2", "--length", "1", "--output", "TMP/a.wav"],
-     "it does not go with --candidates"),
-    (["--best-by", "likelihood"], "--best-by needs --candidates"),
-    (["--best-by", "beauty"], "invalid choice: 'beauty'"),
-    (["--loop", "--fade", "1", "--length", "99", "--output", "TMP/a.wav"],
-     "give either --loop or --fade"),
-    (["--fade", "1", "--seconds", "1.5", "--output", "TMP/a.wav"],
-     "1 s of fade at both ends need 2 s, and the piece lasts 1.50 s"),
+    (["--candidates", "1", *FILE], "'1' is not a whole number of at least 2"),
+    (["--candidates", "2", "--batch", "2", *FILE], "not allowed with argument"),
+    (["--candidates", "2", "--temperature", "0", *FILE], "makes all candidates equal"),
+    (["--replay", "TMP/no.json", "--candidates", "2", *FILE], "--replay does not go with"),
+    (["--loop", "--fade", "1", *FILE], "not allowed with argument"),
+    (["--fade", "1", "--seconds", "1.5", "--output", "TMP/a.wav"], "1 s of fade at both ends"),
 ])
 def test_errors_are_one_line_and_code_2_and_leave_nothing(run, recordings, tmp_path, arguments,
                                                           message):
@@ -232,7 +200,7 @@ def test_errors_are_one_line_and_code_2_and_leave_nothing(run, recordings, tmp_p
     code, said, notes = run(*arguments)
     assert code == 2
     assert message.replace("TMP", str(tmp_path)) in notes.splitlines()[-1]
-    told = (": the set without a number in", "to ONNX, once", "measuring what", "goes on from",
+    told = (": the set without a number in", "to ONNX, once", "measuring what", "continues",
             "varies")
     assert not [line for line in notes.splitlines()[:-1] if not any(part in line for part in told)]
     assert said == ""
@@ -251,7 +219,7 @@ def test_a_recording_is_continued(run, recordings, music, tmp_path):
     code, said, notes = run(*arguments, tmp_path / "a.wav")
     assert code == 0, notes
     assert said.splitlines() == ["seed 1", f"wrote {tmp_path / 'a.wav'}: 2.00 s, 44100 samples"]
-    assert f"goes on from {recordings / 'song.mp3'}: 1.00 s from 0.5 s on" in notes.splitlines()
+    assert f"continues {recordings / 'song.mp3'}: 1.00 s from 0.5 s on" in notes.splitlines()
     prompt = music.prompt(recordings / "song.mp3", seconds=1, start=0.5, level=32)
     piece = music.generate(begin=prompt, seconds=2, level=32, seed=1)
     np.testing.assert_array_equal(audio.to_u16(heard(tmp_path / "a.wav")), audio.to_u16(piece))
@@ -279,7 +247,7 @@ def test_a_recording_is_varied(run, recordings, music, tmp_path, keep):
                             "--output",
                             tmp_path / "a.wav")
     assert code == 0, notes
-    assert f"of which the codes at {keep}x are kept" in notes
+    assert f"keeping the codes at {keep}x" in notes
     song = heard(recordings / "song.mp3")
     assert len(heard(tmp_path / "a.wav")) == len(song) and f"{len(song)} samples" in said
     piece = music.generate(begin=music.source(recordings / "song.mp3", keep), seed=1)
@@ -373,7 +341,7 @@ def test_names_levels_and_where_it_ends_come_from_the_chain(run, renamed, record
         piece = music.generate(samples=10240, seed=1, level=level)
         np.testing.assert_array_equal(audio.to_u16(heard(tmp_path / "a.wav")), audio.to_u16(piece))
     code, _, notes = run(*folders, "--variation-of", recordings / "song.mp3")
-    assert code == 0 and "the codes at 512x are kept" in notes
+    assert code == 0 and "keeping the codes at 512x" in notes
     piece = music.generate(begin=music.source(recordings / "song.mp3"), seed=1, level=128)
     np.testing.assert_array_equal(audio.to_u16(heard(tmp_path / "a.wav")), audio.to_u16(piece))
     code, _, notes = run(*folders, "--length", 20, "--generators", "generator_128")
@@ -476,7 +444,7 @@ def test_a_score_plays_a_performance_again(run, music, tmp_path):
             assert stream.set(**change) == i * BLOCK
         made.append(next(stream))
     audio.write(tmp_path / "made.wav", np.concatenate(made), stream.sample_rate)
-    score = ["--score", tmp_path / "score.json", "--generators", "generator_128", "--seconds", 3]
+    score = ["--replay", tmp_path / "score.json", "--generators", "generator_128", "--seconds", 3]
     code, said, notes = run(*score, "--output", tmp_path / "again.wav")
     assert code == 0 and "seed 5\n" in said, notes
     assert (tmp_path / "again.wav").read_bytes() == (tmp_path / "made.wav").read_bytes()
@@ -485,36 +453,19 @@ def test_a_score_plays_a_performance_again(run, music, tmp_path):
 
 
 @pytest.mark.parametrize("text, message", [
-    (None, "score.json: cannot be read: no such file"),
-    ("{", "score.json: not valid JSON"),
+    (None, "score.json: cannot be read"),
     (b"\xff", "score.json: not valid JSON"),
-    ("[" * 100_000, "score.json: not valid JSON"),
-    ("[]", "score.json: is no score: it must hold an object with seed and changes"),
-    ('{"seed": 1}', "score.json: is no score"),
-    ('{"seed": "a", "changes": []}', "score.json: seed must be a whole number from 0"),
-    ('{"seed": 1, "changes": 7}', "score.json: changes must be a list"),
-    ('{"seed": 1, "changes": [[0]]}', "score.json: change 1 must be [sample, {control: value}]"),
-    ('{"seed": 1, "changes": [[0, {}], [-1, {}]]}', "the sample of change 2 must be a whole "
-                                                    "number"),
-    ('{"seed": 1, "changes": [[0, {"warmth": 1}]]}',
-     "change 1: no control is called 'warmth'; there are sampling, loudness, transpose, hold"),
-    ('{"seed": 1, "changes": [[0, {"sampling": {"top": {}}}]]}',
-     "sampling of change 1 must be {level:"),
-    ('{"seed": 1, "changes": [[0, {"sampling": {"7": {}}}]]}',
-     "change 1 of the score: sampling names level 7"),
+    ('{"seed": 1, "changes": [[0, {"warmth": 1}]]}', "no control is called 'warmth'"),
     ('{"seed": 1, "changes": [[0, {"loudness": -3}], [9, {"loudness": 99}]]}',
-     "change 2 of the score: loudness is 99; it must be a number from -80 to 12"),
-    ('{"seed": 1, "changes": [[0, {"loudness": NaN}]]}', "change 1 of the score: loudness is nan"),
+     "change 2 of the score: loudness is 99"),
     ('{"seed": 1, "changes": [[0, {"hold": 1}]]}', "change 1 of the score: there is nothing to "
                                                    "hold yet"),
-    ('{"seed": 1, "changes": [[9, {"hold": 99}]]}', "change 1 of the score: hold is 99"),
-    ('{"seed": 1, "changes": [[9, {"jump": 0.5}]]}', "change 1 of the score: jump is 0.5"),
 ])
 def test_a_score_that_cannot_be_played_is_refused_before_any_music(run, tmp_path, text, message):
     score = tmp_path / "score.json"
     if text is not None:
         score.write_bytes(text if isinstance(text, bytes) else text.encode())
-    code, said, notes = run("--score", score, "--length", 99, "--output", tmp_path / "a.wav")
+    code, said, notes = run("--replay", score, "--length", 99, "--output", tmp_path / "a.wav")
     *told, error = notes.strip().splitlines()
     assert code == 2 and message in error and "Traceback" not in notes and not said, notes
     assert all("vqvae" in line for line in told) and not (tmp_path / "a.wav").exists()
@@ -525,13 +476,13 @@ def test_no_file_is_lost_unless_told(run, recordings, tmp_path, monkeypatch):
     output.write_bytes(b"a take")
     line = ["--seconds", "0.2", "--seed", 1, "--output", output]
     code, _, said = run(*line)
-    assert code == 2 and said == (f"{Path(sys.argv[0]).name}: {output}: is there already; name "
-                                  f"another file, or replace it with --force\n")
+    assert code == 2 and said == (f"{Path(sys.argv[0]).name}: {output}: exists; name another "
+                                  f"file, or replace this one with --force\n")
     assert output.read_bytes() == b"a take"
     assert run(*line, "--force")[0] == 0
     assert output.read_bytes() != b"a take"
     (tmp_path / "out_2.wav").touch()
-    assert "out_2.wav: is there already" in run(*line, "--batch", 2)[2]
+    assert "out_2.wav: exists" in run(*line, "--batch", 2)[2]
     assert not (tmp_path / "out_1.wav").exists()
     # The recording that a piece begins with is kept whatever is told.
     song = tmp_path / "song.flac"
@@ -542,14 +493,7 @@ def test_no_file_is_lost_unless_told(run, recordings, tmp_path, monkeypatch):
         assert code == 2 and "is the recording itself" in said
     assert song.read_bytes() == before
     assert "--force needs --output or --record" in run("--seconds", 1, "--force")[2]
-    assert "out.wav: is there already" in run("--record", output)[2]
-
-
-def test_a_length_that_no_one_can_mean_is_refused(run, tmp_path):
-    for length, why in ((["--seconds", "1e12"], "of at most 86400"),
-                        (["--length", 10**9], "a piece lasts at most 24")):
-        code, _, said = run(*length, "--output", tmp_path / "a.flac")
-        assert code == 2 and why in said and not list(tmp_path.iterdir())
+    assert "out.wav: exists" in run("--record", output)[2]
 
 
 def test_help_shows_an_example(main, capsys, monkeypatch):
@@ -559,4 +503,5 @@ def test_help_shows_an_example(main, capsys, monkeypatch):
     assert e.value.code == 0
     said = capsys.readouterr().out
     assert "examples:\n  python scripts/generate_audio.py --seconds 30 --seed 1 --output out.wav" in said
-    assert "(default: final_weights)" in said
+    assert "(default: final_weights; with --preset weights/NAME)" in " ".join(said.split())
+    assert "--device" not in said

@@ -1,12 +1,171 @@
-"""Play music to the speakers as it is made: `vqwave generate` without a file."""
+"""Play music to the speakers while it is generated; keys and MIDI change it."""
 
-from . import generate
+import argparse
+import contextlib
+import signal
+import sys
+from pathlib import Path
+
+from .. import cli, progress
+from ..errors import Interrupted, UserError, signal_handlers
+from ..io import files, weights
+from ..io.files import printable
+from ..play import controls, keys, midi, playback, render
+from . import pieces
+
+PAST = 16.0
+"""Seconds of the music that can be held or frozen."""
 
 
-def parser():
-    """What the command can be told."""
-    return generate.parser(written=False)
+def parser() -> argparse.ArgumentParser:
+    parser = cli.parser(
+        "Play music to the speakers while it is generated, without end unless a length is given. "
+        "Space pauses, q or Ctrl-C fades out and stops, ? shows the keys that change the music. "
+        f"`{cli.command('generate')} --output FILE` writes a file instead.\n"
+        "Exit codes: 0 finished or stopped; 2 an error.",
+        "",
+        "--seed 1 --temperature 0.95",
+        "--prompt song.mp3 --prompt-start 60",
+        "--variation-of song.mp3 --keep 128",
+        "--generator-weights-dir weights/both --label wesnoth:0.7,singularity:0.3",
+        "--preset prior_transformer",
+    )
+    pieces.add_main(parser)
+    pieces.add_recording(parser)
+    live = parser.add_argument_group("while it plays")
+    live.add_argument("--recordings", nargs="+", metavar="FILE",
+                      help="the key r continues from the beginning of the next of these")
+    live.add_argument("--other-weights", nargs="+", metavar="DIR",
+                      help="the key w continues with the generators of the next of these folders, "
+                           "and with its codecs where it has some")
+    live.add_argument("--midi-in", metavar="PORT",
+                      help="listen to the MIDI port whose name contains this: held notes pull the "
+                           "music towards them, the modulation wheel turns the temperature")
+    live.add_argument("--midi-out", metavar="PORT", help="send the notes of the music to this MIDI "
+                                                         "port")
+    live.add_argument("--record", metavar="FILE",
+                      help="save the seed and all changes; --replay repeats them, with the same "
+                           "--latency")
+    pieces.add_models(parser)
+    rare = parser.add_argument_group("rare options")
+    rare.add_argument("--device", metavar="D", help="the sound device, by number or name")
+    pieces.add_fade(rare)
+    pieces.add_rare(rare)
+    return parser
 
 
 def main(argv=None) -> int:
-    return generate.make(parser().parse_args(argv))
+    from .generate import parser as file_parser
+
+    args = pieces.parse(parser(), argv, file_parser,
+                        f"is for files: `{cli.command('generate')} --output FILE` writes one")
+    record = [files.check_place(args.record)] if args.record is not None else []
+    if args.force and not record:
+        raise UserError("--force needs --output or --record")
+    pieces.check_files(args.recordings or ())
+    for folder in args.other_weights or ():
+        weights.chain(weights.find_folder(folder, weights.GENERATORS))
+    pieces.check(args, record)
+    music = pieces.load(args)
+    if music.vae is not None:
+        music.weight_set(music.vae).config.check_codes(
+            f"playing, without `{cli.command('generate')} --output FILE`,")
+    options = pieces.stream_options(args, music)
+    stream, changes = pieces.open_stream(args, music, options, PAST)
+    finish = render.Finish(args.fade)
+    finish.check(stream)
+    print(f"seed {stream.seed}", flush=True)
+    with stream:
+        report = play(stream, args, finish, changes)
+    print(f"played {report.seconds:.1f} s")
+    if report.underruns:
+        times = "once" if report.underruns == 1 else f"{report.underruns} times"
+        coarser = [name for level, name in music.chain.generators.items() if level > stream.level]
+        print(f"the sound stopped {times}: this machine is too slow or too busy for level "
+              f"{stream.level}"
+              + (f"; --generators {coarser[-1]} needs less" if coarser else ""), file=sys.stderr)
+    return 0
+
+
+def play(stream, args, finish, changes=()) -> playback.PlayReport:
+    """Play a stream until it ends or the listener stops it."""
+    pressed = keys.Keys(stream, args.recordings or (), args.other_weights or ())
+    latency = playback.LATENCIES[args.latency]
+    first_seed, stream.performed = stream.seed, []
+    blocks, sender = finish.fade_blocks(stream, changes), None
+    display = Display(stream, pressed)
+
+    def end(number, _):
+        raise Interrupted(number, "stopped by SIGTERM")
+
+    def show(status):
+        if sender:
+            sender.send(status.seconds * stream.sample_rate, status.paused)
+        display.show(status)
+
+    with contextlib.ExitStack() as ports:
+        if args.record is not None:  # after the ports are closed, which may change the music
+            ports.callback(record, args.record, stream, first_seed, pressed, changes)
+        if args.midi_out is not None:
+            sender = midi.open_output(args.midi_out, stream.sample_rate, display.notices.append)
+            ports.callback(sender.close)
+            blocks = sender.follow(blocks)
+        if args.midi_in is not None:
+            stream.hear_codes()  # now: the first held note would interrupt the music
+            listener = midi.open_input(args.midi_in, pressed, display.notices.append)
+            ports.callback(listener.close)
+        try:
+            with signal_handlers(end, signal.SIGTERM):
+                return playback.play(
+                    blocks, stream.sample_rate, device=args.device, status=show,
+                    buffer=latency.buffer, prebuffer=latency.prebuffer, period=latency.period,
+                    keys=display.press)
+        finally:
+            display.close()
+
+
+def record(path, stream, seed: int, pressed, changes):
+    """Save the performance: the changes in their order, then those of --replay that were still to
+    come.
+    """
+    if not stream.position:
+        return
+    replayed = len(stream.performed) - len(pressed.changes)
+    rest = sorted(changes, key=lambda change: change[0])[replayed:]
+    controls.write_score(path, controls.Score(seed, (*stream.performed, *rest)))
+    print(f"wrote {printable(Path(path))}", file=sys.stderr)
+
+
+class Display:
+    """The last line of a terminal: what the keys changed, and how far the music is.
+
+    notices: what the MIDI ports report, each a line.
+    """
+
+    def __init__(self, stream, pressed: keys.Keys):
+        self.stream, self.pressed = stream, pressed
+        self.console, self.notices = progress.console(), []
+
+    def show(self, status: playback.Status):
+        if not self.console.is_terminal:
+            return
+        parts = [*self.notices, self.pressed.line or "? keys",
+                 playback.status_line(self.stream.level, status)]
+        self._write(f"\r{' · '.join(parts)[: self.console.width - 1]}\x1b[K")
+
+    def press(self, key: str):
+        if key != "?":
+            self.pressed.press(key)
+            return
+        for line in self.pressed.help(self.console.width - 1):
+            self._write(f"\r\x1b[K{line}\n" if self.console.is_terminal else f"{line}\n")
+
+    def close(self):
+        if self.console.is_terminal:
+            self._write("\r\x1b[K")
+        for line in self.notices:
+            print(line, file=sys.stderr)
+
+    def _write(self, text: str):
+        sys.stderr.write(text)
+        sys.stderr.flush()

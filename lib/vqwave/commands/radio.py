@@ -13,7 +13,6 @@ from ..play.stream import draw_seed
 from ..studio import radio
 from ..studio.stations import Group
 from . import arguments
-from .generate import choice
 
 MOST_STATIONS = 64
 
@@ -45,8 +44,6 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--guidance", type=cli.field(config.Sampling, "guidance"), metavar="G",
                         help=f"how strongly --label is followed, up to {config.MOST_GUIDANCE:g}; 1 "
                              f"as it was learnt (default: what each generator's config says)")
-    parser.add_argument("--choose", type=choice, nargs="+", metavar="NAME=NUMBER",
-                        help="the value of each condition that the generators were trained with")
     arguments.add_codecs(parser)
     parser.add_argument("--generator-weights-dir", default=[weights.GENERATORS], nargs="+",
                         metavar="DIR", help="folders of generators, each with stations of its own; "

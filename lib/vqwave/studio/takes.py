@@ -557,7 +557,7 @@ class Studio:
         used = [as_typed(t) for t in settings.temperatures.values()]
         words += ["--temperature", *(used if len(set(used)) > 1 else used[:1])]
         words += ["--label", settings.label] if settings.label else []
-        words += (["--score", score_name(settings)] if settings.score
+        words += (["--replay", score_name(settings)] if settings.score
                   else ["--seed", str(settings.seed)])
         return shlex.join([*words, "--output", "take.wav"])
 

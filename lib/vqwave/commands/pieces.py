@@ -1,0 +1,256 @@
+"""What `vqwave generate` and `vqwave play` share: options, checks, and the stream they ask for."""
+
+import os
+import sys
+from pathlib import Path
+
+from .. import cli, config, progress
+from ..errors import UserError
+from ..io import weights
+from ..io.files import printable
+from ..play import api, controls, keys, mastering, playback
+from . import arguments
+
+LONGEST = 24 * 3600
+"""Seconds: the longest piece that a length can ask for."""
+
+SHORTEST = 0.01
+"""Seconds: the shortest."""
+
+SAMPLING = {
+    "temperature": ("T", "below 1 safer, above 1 wilder, 0 always the likeliest code; of a VAE the "
+                         "standard deviation of its latents"),
+    "top_k": ("K", "draw from the K likeliest codes; 0 draws from all"),
+    "top_p": ("P", "draw from the likeliest codes that together have this probability"),
+    "guidance": ("G", f"how strongly the music follows --label, up to {config.MOST_GUIDANCE:g}; "
+                      f"1 is as trained, and the fastest"),
+}
+"""{field of `Sampling`: (metavar, help)}: options that take one value, or one for each level."""
+
+NEEDS = {"prompt_seconds": "prompt", "prompt_start": "prompt", "keep_original": "prompt",
+         "stay": "prompt", "keep": "variation_of"}
+"""{option: the option without which it means nothing}."""
+
+
+def add_main(parser):
+    """Length, seed, label and sampling."""
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--seconds", type=cli.number(least=SHORTEST, most=LONGEST), metavar="S",
+                        help="length in seconds")
+    length.add_argument("--length", type=cli.number(int, least=1), metavar="CODES",
+                        help="length in codes of the top level (512 samples each in the shipped "
+                             "chain)")
+    parser.add_argument("--seed", type=cli.number(int, least=0, most=2**63 - 1), metavar="S",
+                        help="the same seed gives the same music (default: a random seed, which is "
+                             "printed)")
+    arguments.add_label(parser)
+    defaults = config.Sampling()
+    for field, (metavar, help_text) in SAMPLING.items():
+        parser.add_argument(f"--{field.replace('_', '-')}", nargs="+", metavar=metavar,
+                            type=cli.field(config.Sampling, field),
+                            help=f"{help_text} (default: {getattr(defaults, field):g}, unless the "
+                                 f"generator's config has another)")
+
+
+def add_recording(parser):
+    """The recording that a piece begins with."""
+    group = parser.add_argument_group("begin with a recording")
+    recording = group.add_mutually_exclusive_group()
+    recording.add_argument("--prompt", metavar="FILE",
+                           help="continue this recording: the piece begins with a part of the "
+                                "recording, and its length includes that part")
+    group.add_argument("--prompt-start", type=cli.number(least=0), metavar="S",
+                       help="where that part begins, in seconds (default: 0)")
+    group.add_argument("--prompt-seconds", type=cli.number(above=0), metavar="S",
+                       help=f"length of that part (default: {keys.PROMPT_SECONDS:g})")
+    group.add_argument("--keep-original", action="store_true",
+                       help="begin with the recording itself instead of its codes, cross-faded "
+                            "into what follows")
+    group.add_argument("--stay", metavar="S", type=cli.number(0, most=controls.HIGHEST_STAY),
+                       help=f"how strongly the music stays with the recording's pitches; halves "
+                            f"every minute (default: {controls.STAY:g})")
+    recording.add_argument("--variation-of", metavar="FILE",
+                           help="vary this recording: keep its codes of one level, generate the "
+                                "finer levels")
+    group.add_argument("--keep", type=cli.number(int, least=1), metavar="LEVEL",
+                       help="the level that is kept: the smaller, the closer to the recording "
+                            "(default: the top level)")
+
+
+def add_models(parser):
+    """Which weights play, and what computes them."""
+    group = parser.add_argument_group("models")
+    arguments.add_weights(group, preset=True)
+    arguments.add_epoch(group, "generators")
+    group.add_argument("--generators", metavar="NAMES",
+                       help="all, or names separated by commas: the chain ends at the finest of "
+                            "them (default: as chain.yml says, else all)")
+    arguments.add_engine(group)
+    group.add_argument("--no-gpu", action="store_true", help="do not use a GPU")
+
+
+def add_fade(parser):
+    parser.add_argument("--fade", type=cli.number(above=0), metavar="S",
+                        help="fade in and out over so many seconds")
+
+
+def add_rare(parser):
+    """The last options of both commands."""
+    parser.add_argument("--latency", choices=playback.LATENCIES, default="normal",
+                        help="low: a key is heard sooner, at a higher cost; the same seed may give "
+                             "another piece")
+    parser.add_argument("--replay", metavar="FILE",
+                        help="repeat a performance that --record or the studio saved: its seed and "
+                             "its changes; with --seed, the same changes of another piece")
+    parser.add_argument("--force", action="store_true", help="replace files that exist")
+
+
+def parse(parser, argv, other, reason: str):
+    """The arguments. Raises `UserError` for an option that only the parser `other` has: `reason`
+    follows its name.
+    """
+    args, unknown = parser.parse_known_args(argv)
+    for word in unknown:
+        if word.split("=")[0] in other()._option_string_actions:
+            raise UserError(f"{word.split('=')[0]} {reason}")
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return args
+
+
+def flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
+
+
+def check(args, outputs=()):
+    """Check what can be checked before any work. outputs: the files that will be written.
+
+    Raises:
+        UserError: options do not go together, or a file would be lost.
+    """
+    for option, needed in NEEDS.items():
+        value = getattr(args, option)
+        if value is not None and value is not False and getattr(args, needed) is None:
+            raise UserError(f"{flag(option)} needs {flag(needed)}")
+    for path in outputs:
+        for recording in (args.prompt, args.variation_of):
+            if (recording is not None and path.exists() and os.path.exists(recording)
+                and path.samefile(recording)):
+                raise UserError(f"{printable(path)}: is the recording itself; name another file")
+        if path.exists() and not args.force:
+            raise UserError(f"{printable(path)}: exists; name another file, or replace this one "
+                            f"with --force")
+
+
+def load(args) -> api.VQWave:
+    if args.no_gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # before a library looks for a GPU
+    return api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch,
+                    preset=args.preset)
+
+
+def describe(music, names):
+    """Print which weights are used."""
+    for line in weights.describe([music.weight_set(name) for name in dict.fromkeys(names)]):
+        print(printable(line), file=sys.stderr)
+
+
+def stream_options(args, music) -> dict:
+    """The keywords of `VQWave.stream` that the arguments ask for; prints which weights are used."""
+    chain = music.chain
+    if args.variation_of and args.keep is None:
+        args.keep = chain.top
+    level = music.ending(bottom(args.generators, chain), args.keep)
+    generated = [x for x in chain.sizes if level <= x < (args.keep or float("inf"))]
+    coded = [x for x in chain.sizes if x >= level] if args.prompt else [args.keep or level, level]
+    for x in coded:
+        music.weight_set(chain.codecs[x]).config.check_codes()
+    describe(music, [*(chain.codecs[x] for x in coded), *(chain.generator(x) for x in generated)])
+    return {"level": level, "samples": piece_length(args, music), "latency": args.latency,
+            "sampling": sampling(args, generated), "chosen": arguments.chosen(args),
+            "begin": begin(args, music, level)}
+
+
+def open_stream(args, music, options: dict, past: float = 0.0):
+    """(the stream, the changes that --replay makes to it)."""
+    if args.replay is None:
+        return music.stream(seed=args.seed, past=past, **options), ()
+    score = controls.read_score(args.replay)
+    seed = score.seed if args.seed is None else args.seed
+    stream = music.stream(seed=seed, past=controls.MOST_PAST, **options)
+    score.check(stream)
+    return stream, score.changes
+
+
+def piece_length(args, music) -> int | None:
+    """Samples to generate, None for a piece without an end."""
+    rate = music.sample_rate
+    samples = args.length * music.chain.top if args.length else None
+    if args.seconds:
+        samples = api.samples_in(args.seconds, rate)
+    if samples is not None and samples > LONGEST * rate:
+        raise UserError(f"--length {args.length} is {samples / rate / 3600:.1f} hours; a piece "
+                        f"lasts at most {LONGEST // 3600}")
+    if getattr(args, "loop", False) and samples is not None and not args.variation_of:
+        samples += mastering.loop_margin(rate, samples)
+    return samples
+
+
+def sampling(args, levels) -> dict | None:
+    """{level: {field of `Sampling`: value}} of the options in `SAMPLING`."""
+    by_level: dict[int, dict] = {}
+    for field in SAMPLING:
+        values = getattr(args, field)
+        if values is None:
+            continue
+        if len(values) not in (1, len(levels)):
+            raise UserError(f"{flag(field)} has {len(values)} values; give one, or one for each of "
+                            f"levels {', '.join(map(str, levels))}")
+        for level, value in zip(levels, values if len(values) > 1 else values * len(levels),
+                                strict=True):
+            by_level.setdefault(level, {})[field] = value
+    return by_level or None
+
+
+def begin(args, music, level: int):
+    """The encoded prompt or source, None where the piece begins from nothing."""
+    rate = music.sample_rate
+    if args.prompt:
+        start = args.prompt_start or 0.0
+        prompt = music.prompt(args.prompt, seconds=args.prompt_seconds or keys.PROMPT_SECONDS,
+                              start=start, level=level, keep_original=args.keep_original,
+                              stay=args.stay)
+        print(f"continues {printable(args.prompt)}: {len(prompt.audio) / rate:.2f} s from "
+              f"{start:g} s on", file=sys.stderr)
+        return prompt
+    if args.variation_of:
+        with progress.bar() as bar:
+            task = bar.add_task("encoding", total=1.0)
+            source = music.source(args.variation_of, args.keep,
+                                  lambda share: bar.update(task, completed=share))
+        print(f"varies {printable(args.variation_of)}: {source.samples / rate:.2f} s, keeping the "
+              f"codes at {args.keep}x", file=sys.stderr)
+        return source
+    return None
+
+
+def bottom(text: str | None, chain: config.ChainConfig) -> int | None:
+    """The level at which --generators ends the chain. Raises `UserError` for an unknown name."""
+    if text is None:
+        return None
+    if text == "all":
+        return chain.bottom
+    levels = {name: level for level, name in chain.generators.items()}
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in levels:
+            raise UserError(f"no generator is called {name!r}; there are {', '.join(levels)}, or "
+                            f"all")
+    return min(levels[name] for name in names)
+
+
+def check_files(paths):
+    """Raises `UserError` where a recording is missing."""
+    for path in paths:
+        if not Path(path).is_file():
+            raise UserError(f"{printable(path)}: no such file")
