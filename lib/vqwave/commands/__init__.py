@@ -1,61 +1,71 @@
-"""The commands: what `vqwave NAME` and scripts/*.py run. Each reads its arguments, makes a call or
-two of the library and returns an exit code.
+"""The commands: what `vqwave NAME` and scripts/*.py run. Each module has `parser()` and
+`main(argv) -> exit code`.
 
-A module is imported when its command is run, so that `vqwave --help` answers at once.
+A module is imported when its command runs, so that `vqwave --help` answers at once.
 """
 
 import argparse
+import difflib
 import importlib
 import sys
 
 from .. import cli
+from ..errors import UserError
+
+SHELLS = ("bash", "zsh", "tcsh")
+FILES = {"FILE", "F.yml", "INPUT", "PATH"}
+FOLDERS = {"DIR", "SRC", "DST"}
+"""Metavars that a shell completes with files, and with folders."""
 
 
 def run(argv=None) -> int:
     """The command `vqwave`; returns its exit code."""
-    name, *rest = [*(sys.argv[1:] if argv is None else argv), None]
-    if name in cli.COMMANDS:
-        with cli.set_program(f"vqwave {name}"):
-            return cli.entry(lambda given: load(name).main(given), rest[:-1])
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in cli.COMMANDS:
+        with cli.set_program(f"vqwave {words[0]}"):
+            return cli.entry(load(words[0]).main, words[1:])
     with cli.set_program("vqwave"):
-        return cli.entry(main, argv)
+        return cli.entry(main, words)
 
 
 def load(name: str):
-    """The module of a command: it has `parser()` and `main(argv)`."""
+    """The module of a command."""
     return importlib.import_module(f".{name.replace('-', '_')}", __name__)
 
 
 def main(argv=None) -> int:
     """`vqwave` without a command."""
+    if argv and not argv[0].startswith("-"):
+        near = difflib.get_close_matches(argv[0], cli.COMMANDS, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(cli.COMMANDS)}"
+        raise UserError(f"no command is called {argv[0]!r}; {hint}")
     args = parser().parse_args(argv)
     if args.completion:
         print(completion(args.completion))
-        return 0
-    parser().print_help()
+    else:
+        parser().print_help()
     return 0
 
 
 def parser(full: bool = False) -> argparse.ArgumentParser:
-    """The parser of `vqwave`. full: with the arguments of every command, which takes seconds."""
-    made = cli.parser("Turn a folder of music into an instrument that plays endless new music in "
-                      "that style.",
-                      "play", "generate --seconds 30 --seed 1 --output out.wav", "generate --help")
-    made.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
-    made.add_argument("--completion", metavar="SHELL", choices=SHELLS,
-                      help=f"print what completes the command in a shell, one of "
-                           f"{', '.join(SHELLS)}: source <(vqwave --completion bash)")
-    commands = made.add_subparsers(metavar="COMMAND", title="commands", parser_class=type(made))
+    """The parser of `vqwave`. full: with the options of every command, which takes seconds."""
+    parser = cli.parser("Turn a folder of music into an instrument that plays endless new music in "
+                        "that style.",
+                        "play", "generate --seconds 30 --seed 1 --output out.wav",
+                        "generate --help")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    parser.add_argument("--completion", metavar="SHELL", choices=SHELLS,
+                        help=f"print the completion script of a shell ({', '.join(SHELLS)}): "
+                             f"source <(vqwave --completion bash)")
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands",
+                                     parser_class=type(parser))
     for name, (_, what) in cli.COMMANDS.items():
         if full:
             with cli.set_program(f"vqwave {name}"):
                 commands.add_parser(name, help=what, parents=[load(name).parser()], add_help=False)
         else:
             commands.add_parser(name, help=what, add_help=False)
-    return made
-
-
-SHELLS = ("bash", "zsh", "tcsh")
+    return parser
 
 
 class _Version(argparse.Action):
@@ -67,26 +77,19 @@ class _Version(argparse.Action):
 
 
 def completion(shell: str) -> str:
-    """A script for a shell that completes commands, options, choices and files.
-
-    shtab makes it from the parsers. It is static: pressing Tab starts no Python.
-    """
+    """A script that completes commands, options, choices and files without starting Python."""
     import shtab
 
-    whole = parser(full=True)
-    _say_what_is_a_file(whole, shtab)
-    return shtab.complete(whole, shell)
+    full = parser(full=True)
+    _mark_files(full, shtab)
+    return shtab.complete(full, shell)
 
 
-FILES = {"FILE", "F.yml", "INPUT", "PATH"}
-FOLDERS = {"DIR", "SRC", "DST"}
-
-
-def _say_what_is_a_file(parser, shtab):
+def _mark_files(parser, shtab):
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
-            for one in action.choices.values():
-                _say_what_is_a_file(one, shtab)
+            for command in action.choices.values():
+                _mark_files(command, shtab)
         elif action.metavar in FILES:
             action.complete = shtab.FILE
         elif action.metavar in FOLDERS:
