@@ -11,7 +11,7 @@ import vqwave
 from vqwave import config
 from vqwave.errors import UserError
 from vqwave.io import weights
-from vqwave.report.parts.health import ailments, vitals
+from vqwave.report.health import ailments, vitals
 
 ROOT = Path(__file__).parent.parent
 CODECS, GENERATORS = ROOT / weights.CODECS, ROOT / weights.GENERATORS

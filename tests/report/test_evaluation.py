@@ -20,10 +20,10 @@ from vqwave.errors import UserError
 from vqwave.io import audio, weights
 from vqwave.io.splits import track_name
 from vqwave.play import api
-from vqwave.report import evaluation, report, scoring
+from vqwave.report import evaluation, health, report, scoring
 from vqwave.report.benchmark import Target
 from vqwave.report.evaluation import PARTS, Evaluation, Extent, Setting
-from vqwave.report.parts import codecs, generators, health, loudness, part
+from vqwave.report.parts import codecs, generators, loudness, part
 from vqwave.report.parts import notes as notes_part
 
 CHAIN = preset("tiny").chain

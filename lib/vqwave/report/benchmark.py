@@ -1071,7 +1071,7 @@ def markdown(results: dict) -> str:
     Results that an older program wrote will do, which played the chain down to its finest level and
     kept no checksums.
     """
-    from .parts.part import table
+    from .tables import render
 
     finest = min((r["level"] for r in results.get("steps", ())), default=0)
     shown = results | {part: [{"level": finest} | r for r in results.get(part, ())]
@@ -1096,7 +1096,7 @@ def markdown(results: dict) -> str:
         lines.append(f"- {size}: generators {source['generators']}, codecs {source['codecs']} "
                      f"({sums or 'no checksums: an older program measured this'})")
     for title, (headers, rows) in (first | tables).items():
-        lines += ["", f"**{title}**", "", *table(headers, rows)]
+        lines += ["", f"**{title}**", "", render(rows, headers)]
     return "\n".join(lines)
 
 

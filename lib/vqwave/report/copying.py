@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+HELD_SECONDS, HELD_FRAMES = 1.0, 4
+"""A second with at most four different frames is a held sound: no melody is copied there."""
+
 
 @dataclass(frozen=True)
 class Run:

@@ -13,9 +13,8 @@ from .. import config, machine
 from ..config import Split
 from ..io import files, weights
 from ..onnx import export
-from . import benchmark
+from . import benchmark, tables
 from .benchmark import ChainWeights, Effort
-from .parts.part import table
 
 
 def compare(presets: Sequence[str], codecs, folder, data_dir, val_split: float | Split,
@@ -96,11 +95,12 @@ def markdown(rows: Sequence[dict]) -> str:
     head = ["preset", "core", "parameters", "steps", "bits a frame", "in int8",
             *(f"codes/s, {n}" for n in streams), "a stream remembers", "peak memory", "growth",
             "first block", "first sound"]
-    return "\n".join(table(head, [(
+    return tables.render([(
         row["preset"], row["core"], f"{row['parameters'] / 1e6:.1f} million",
         "" if row["trained_steps"] is None else f"{row['trained_steps']:,}", f"{row['bits']:.3f}",
         "" if row["bits_int8"] is None else f"{row['bits_int8']:.3f}",
         *(f"{row['codes_per_s'][n]:,.0f}" if n in row["codes_per_s"] else "" for n in streams),
         f"{row['state_bytes'] / 1e3:,.1f} KB", f"{row['peak_bytes'][-1] / 2**20:.0f} MiB",
         "" if row["growth_bytes"] is None else f"{row['growth_bytes'] / 2**20:.2f} MiB",
-        f"{row['warm_first_block_s']:.2f} s", f"{row['cold_sound_s']:.2f} s") for row in rows]))
+        f"{row['warm_first_block_s']:.2f} s", f"{row['cold_sound_s']:.2f} s") for row in rows],
+                         head)

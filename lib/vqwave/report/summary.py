@@ -26,12 +26,9 @@ from ..io import audio, manifest, silence, splits
 from ..io.files import atomic_write, printable
 from ..play import api, listening
 from ..progress import QuietReporter
-from . import fad, serving
-from .copying import find_held, longest_shared
-from .parts import codecs, health
-from .parts.chain import EXAMPLE_SECONDS
-from .parts.copying import HELD_FRAMES, HELD_SECONDS
-from .parts.part import Gallery
+from . import fad, health, media, serving, tables
+from .copying import HELD_FRAMES, HELD_SECONDS, find_held, longest_shared
+from .media import EXAMPLE_SECONDS, Gallery
 
 SEEDS = (1, 2, 3)
 SHORTEST = 5.0
@@ -325,9 +322,7 @@ def _page(made: Summary, name: str, gallery: Gallery, runs_dir, names) -> str:
         body.append(f"<p>{html.escape(words)}</p>")
 
     def table(head, rows):
-        cells = ["".join(f"<th>{html.escape(cell)}</th>" for cell in head)]
-        cells += ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
-        body.append("<table>" + "".join(f"<tr>{row}</tr>" for row in cells) + "</table>")
+        body.append(tables.render(rows, head, "html"))
 
     def picture(file, what, draw, *arguments, **options):
         gallery.picture(file, draw, *arguments, **options)
@@ -337,8 +332,8 @@ def _page(made: Summary, name: str, gallery: Gallery, runs_dir, names) -> str:
                         f'{base64.b64encode(drawn.read_bytes()).decode()}"></figure>')
 
     def sound(what, samples):
-        known = made.rate in codecs.RATES["libmp3lame"]
-        data = codecs.encode_file(samples, made.rate, "libmp3lame" if known else "libopus",
+        known = made.rate in media.MP3_RATES
+        data = media.encode_file(samples, made.rate, "libmp3lame" if known else "libopus",
                                   BIT_RATE)
         kind = "audio/mpeg" if known else "audio/ogg"
         body.append(f"<figure><figcaption>{html.escape(what)}</figcaption><audio controls "

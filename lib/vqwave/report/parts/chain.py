@@ -7,12 +7,11 @@ import numpy as np
 from ... import plots
 from ...dsp.notes import STATISTICS
 from ...io import audio
+from ..media import EXAMPLE_SECONDS
 from .part import DistanceTarget, Part, by_size, side_by_side, spread
 
 PIECES = (1, 2, 3)
 """Seeds of the generated examples."""
-
-EXAMPLE_SECONDS = 30.0
 
 
 class Chain(Part):

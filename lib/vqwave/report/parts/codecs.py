@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import tempfile
 from pathlib import Path
 
@@ -14,19 +13,15 @@ from ...io import audio
 from ...io.splits import track_name
 from .. import fad
 from ..benchmark import Target, worst
+from ..media import EXAMPLE_SECONDS, MP3_RATES, encode_file
 from .part import DistanceTarget, Part, distance_size, distance_title, side_by_side
 
 EXCERPT = 20.0
 """Seconds of each test track, from a third of its length, that codecs are judged by."""
 
-EXAMPLE_SECONDS = 30.0
-
 BASELINES = (("Opus", "libopus", 32000), ("Opus", "libopus", 6000), ("MP3", "libmp3lame", 32000),
              ("MP3", "libmp3lame", 8000))
 """Name, encoder and bits per second: near to the codecs at 8x and 32x."""
-
-RATES = {"libmp3lame": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)}
-"""Sample rates that an encoder knows, where it does not know all."""
 
 HUM_FFT = 8192
 """Samples of a spectrum in which hum is looked for, at least."""
@@ -198,7 +193,7 @@ def recode_excerpts(evaluation, encoder: str,
 
 def baselines(sample_rate: int) -> list[tuple[str, str, int]]:
     """Those of `BASELINES` that know a sample rate."""
-    return [one for one in BASELINES if sample_rate in RATES.get(one[1], (sample_rate,))]
+    return [one for one in BASELINES if one[1] == "libopus" or sample_rate in MP3_RATES]
 
 
 def baseline_name(name: str, bit_rate: int) -> str:
@@ -278,29 +273,6 @@ def recode(x, sample_rate: int, encoder: str, bit_rate: int) -> tuple[np.ndarray
     made = np.pad(made, (0, max(0, len(x) + late - len(made))))
     shifted = [made[i : i + len(x)] for i in range(late)]
     return max(shifted, key=lambda y: metrics.si_sdr(x, y)), len(data)
-
-
-def encode_file(x, sample_rate: int, encoder: str, bit_rate: int, **options) -> bytes:
-    """float32 [samples] as a file: Ogg for `libopus`, else MP3. options: FFmpeg's, of the encoder.
-    """
-    import av
-
-    opus = encoder == "libopus"
-    rate = 24000 if opus else sample_rate
-    file = io.BytesIO()
-    with av.open(file, "w", format="ogg" if opus else "mp3") as box:
-        options = {key: str(value) for key, value in options.items()}
-        stream = box.add_stream(encoder, rate=rate, layout="mono", options=options)
-        stream.bit_rate = bit_rate
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(x, np.float32)[None], "flt", "mono")
-        frame.sample_rate = sample_rate
-        context = stream.codec_context
-        context.open()
-        resampler = av.AudioResampler(context.format.name, "mono", rate, context.frame_size or None)
-        for part in (*resampler.resample(frame), *resampler.resample(None)):
-            box.mux(stream.encode(part))
-        box.mux(stream.encode(None))
-    return file.getvalue()
 
 
 def buzz(pairs, level: int) -> dict[str, float]:

@@ -14,12 +14,8 @@ from ...io import audio
 from ...io.splits import track_name
 from .. import fad
 from ..benchmark import Target
-from ..copying import Run, find_held, longest_shared
+from ..copying import HELD_FRAMES, HELD_SECONDS, Run, find_held, longest_shared
 from .part import Part, table
-
-HELD_SECONDS, HELD_FRAMES = 1.0, 4
-"""A sound is held where a second has no more than four different frames: no melody is copied there.
-"""
 
 
 class Copying(Part):

@@ -16,8 +16,9 @@ from ...play import engine
 from ...play.api import SILENT
 from ...play.controls import STAY
 from ..benchmark import Target
+from ..media import EXAMPLE_SECONDS
 from . import codecs
-from .chain import EXAMPLE_SECONDS, generate_examples
+from .chain import generate_examples
 from .part import Part, side_by_side
 
 DEFINITION = 1

@@ -10,11 +10,11 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...io.files import atomic_write
+from .. import tables
 from ..benchmark import Target
+from ..media import Gallery
 
 if TYPE_CHECKING:
     from ...config import ChainConfig
@@ -129,46 +129,8 @@ class Page:
             self.add("Listen: " + " · ".join(links))
 
 
-class Gallery:
-    """The pictures and examples of a corpus, as they are made in `folder`."""
-
-    RATE = 32000
-    """Bits per second of an example, Ogg/Opus."""
-
-    def __init__(self, folder: Path, sample_rate: int):
-        self.folder, self.sample_rate, self.written = folder, sample_rate, []
-
-    def picture(self, file: str, draw: Callable, *arguments, **options):
-        """`draw(*arguments, path, **options)`, made smaller; nothing where it returns False."""
-        if draw(*arguments, self.folder / file, **options) is not False:
-            _shrink(self.folder / file)
-            self.written.append(self.folder / file)
-
-    def example(self, file: str, sound):
-        """float32 [samples] to listen to."""
-        from .codecs import encode_file
-
-        with atomic_write(self.folder / file) as f:
-            f.write(encode_file(sound, self.sample_rate, "libopus", self.RATE,
-                                frame_duration=20, vbr="on"))
-        self.written.append(self.folder / file)
-
-
-def _shrink(path):
-    """A PNG of 256 colours, a third of the size: these are tracked."""
-    from PIL import Image
-
-    with Image.open(path) as image:
-        few = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    with atomic_write(path) as f:
-        few.save(f, "PNG", optimize=True)
-
-
 def table(head: Sequence[str], rows: Rows) -> list[str]:
-    """A Markdown table; the first column left, the others right."""
-    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in rows]
-    return [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1),
-            *(f"| {' | '.join(r)} |" for r in cells)]
+    return tables.render(rows, head).split("\n")
 
 
 def side_by_side(tables: Sequence[Rows], labels: int = 1) -> Rows:

@@ -1,0 +1,77 @@
+"""Signs of a broken piece: silence, overload, clipping and long exact repeats."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..dsp import metrics
+from ..io.silence import SILENT_DB
+from ..io.silence import WINDOW as PAUSE_WINDOW
+from .copying import longest_repeat
+
+LOUD_DB = -3.0
+LONGEST_PAUSE, LONGEST_REPEAT, MOST_CLIPPED = 20.0, 20.0, 0.01
+"""The limits of a healthy piece: seconds of a pause and of an exact repeat, and the share of
+samples at full scale.
+"""
+
+
+def vitals(sound, codes: dict[int, np.ndarray], rate: int) -> dict:
+    """The measurements that `ailments` judges.
+
+    Args:
+        sound: float32 [samples] at `rate`.
+        codes: int [n], or [n, books], by level.
+
+    Returns:
+        loudness_db: rms of every ten seconds. peak. clipped: share of samples at full scale.
+        pause: seconds of the longest pause, in which every `PAUSE_WINDOW` has an rms below
+        `SILENT_DB`. pause_at: its start. pause_peak_db: its loudest sample, None without a pause.
+        pause_inside: seconds of the longest pause that neither begins nor ends the piece.
+        end_db: rms of the last ten seconds. repeat: {level: {"seconds", "distinct", …}}, the
+        longest run of codes that occurs twice.
+    """
+    window = 10 * rate
+    parts = [sound[i : i + window] for i in range(0, max(1, len(sound) - window // 2), window)]
+    rms = [metrics.rms_db(p) for p in parts]
+    hop = max(1, round(PAUSE_WINDOW * rate))
+    quiet_windows = [metrics.rms_db(sound[i : i + hop]) < SILENT_DB
+                     for i in range(0, len(sound), hop)]
+    pauses = _runs_of_true(quiet_windows)
+    first, count = max(pauses, key=lambda run: run[1], default=(0, 0))
+    pause = sound[first * hop : (first + count) * hop]
+    inside = [n for at, n in pauses if at and at + n < len(quiet_windows)]
+    repeats = {}
+    for level, values in codes.items():
+        run = longest_repeat(values)
+        repeats[str(level)] = {"seconds": run.length * level / rate, "distinct": run.distinct,
+                               "at": run.position * level / rate, "again": run.other * level / rate}
+    return {"seconds": len(sound) / rate, "loudness_db": rms, "peak": float(np.abs(sound).max()),
+            "clipped": float(np.mean(np.abs(sound) >= 32767 / 32768)), "end_db": rms[-1],
+            "pause": len(pause) / rate, "pause_at": first * hop / rate,
+            "pause_peak_db": metrics.peak_db(pause) if count else None,
+            "pause_inside": max(inside, default=0) * hop / rate, "repeat": repeats}
+
+
+def ailments(figures: dict) -> list[str]:
+    """The faults of a piece with these `vitals`, in words; an empty list if it is healthy."""
+    faults = []
+    if figures["pause"] > LONGEST_PAUSE:
+        faults.append(f"silent for {figures['pause']:.0f} s (peaks of "
+                     f"{figures['pause_peak_db']:.0f} dBFS)")
+    if figures["end_db"] < SILENT_DB:
+        faults.append("ends in silence")
+    if max(figures["loudness_db"]) > LOUD_DB:
+        faults.append(f"as loud as {max(figures['loudness_db']):.1f} dBFS over ten seconds")
+    if figures["clipped"] > MOST_CLIPPED:
+        faults.append(f"{figures['clipped']:.1%} of its samples at full scale")
+    for level, repeat in figures["repeat"].items():
+        if repeat["seconds"] > LONGEST_REPEAT:
+            faults.append(f"{repeat['seconds']:.0f} s repeated exactly at {level}x")
+    return faults
+
+
+def _runs_of_true(flags) -> list[tuple[int, int]]:
+    """(start, length) of each run of true."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], np.asarray(flags, np.int8), [0]])))
+    return [(int(a), int(b - a)) for a, b in zip(edges[::2], edges[1::2], strict=True)]

@@ -1,0 +1,73 @@
+"""Pictures and sounds of a report: small PNG files, and recordings as Ogg/Opus or MP3."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ..io.files import atomic_write
+
+MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+"""The sample rates that MP3 supports, Hz."""
+EXAMPLE_SECONDS = 30.0
+"""Length of a sound example."""
+
+
+class Gallery:
+    """Writes pictures and sounds into `folder`; `written` lists their paths."""
+
+    BIT_RATE = 32000
+    """Bits per second of an example, Ogg/Opus."""
+
+    def __init__(self, folder: Path, sample_rate: int):
+        self.folder, self.sample_rate, self.written = folder, sample_rate, []
+
+    def picture(self, file: str, draw: Callable, *arguments, **options):
+        """Call `draw(*arguments, path, **options)` and shrink the PNG. Where `draw` returns False
+        there is no picture.
+        """
+        if draw(*arguments, self.folder / file, **options) is not False:
+            _shrink(self.folder / file)
+            self.written.append(self.folder / file)
+
+    def example(self, file: str, sound):
+        """Write float32 [samples] as Ogg/Opus."""
+        with atomic_write(self.folder / file) as f:
+            f.write(encode_file(sound, self.sample_rate, "libopus", self.BIT_RATE,
+                                frame_duration=20, vbr="on"))
+        self.written.append(self.folder / file)
+
+
+def _shrink(path):
+    """Reduce a PNG to 256 colours, a third of its size."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        reduced = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    with atomic_write(path) as f:
+        reduced.save(f, "PNG", optimize=True)
+
+
+def encode_file(x, sample_rate: int, encoder: str, bit_rate: int, **options) -> bytes:
+    """float32 [samples] as a file: Ogg for `libopus`, else MP3. options: of FFmpeg's encoder."""
+    import av
+
+    opus = encoder == "libopus"
+    rate = 24000 if opus else sample_rate
+    file = io.BytesIO()
+    with av.open(file, "w", format="ogg" if opus else "mp3") as container:
+        options = {key: str(value) for key, value in options.items()}
+        stream = container.add_stream(encoder, rate=rate, layout="mono", options=options)
+        stream.bit_rate = bit_rate
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(x, np.float32)[None], "flt", "mono")
+        frame.sample_rate = sample_rate
+        context = stream.codec_context
+        context.open()
+        resampler = av.AudioResampler(context.format.name, "mono", rate, context.frame_size or None)
+        for part in (*resampler.resample(frame), *resampler.resample(None)):
+            container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
+    return file.getvalue()
