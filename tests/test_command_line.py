@@ -52,7 +52,7 @@ def test_the_version_is_that_of_the_package(capsys):
 @pytest.mark.parametrize(("words", "said"), [
     (["nonsense"], "vqwave: no command is called 'nonsense'; there are play, generate"),
     (["generat", "--seed", "1"], "vqwave: no command is called 'generat'; did you mean 'generate'?"),
-    (["--completion", "fish"], "vqwave: argument --completion: invalid choice: 'fish'"),
+    (["--completion", "sh"], "vqwave: argument --completion: invalid choice: 'sh'"),
     (["play", "--output", "a.wav"], "vqwave play: --output is for files: `vqwave generate "
                                     "--output FILE` writes one"),
     (["generate", "--seconds", "1e12"], "vqwave generate: argument --seconds: '1e12' is not"),

@@ -1,17 +1,17 @@
-"""plots.py: what each picture holds, which files it makes or refuses, and log files in every state.
-"""
+"""The pictures of plots.py: what they show, which files they become, and broken training logs."""
 
 import re
 import subprocess
 import sys
-import threading
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
 
 from vqwave import plots
+from vqwave.dsp.log_spectrogram import COLUMNS, WINDOWS, log_spectrogram, pitch, pitches
 from vqwave.errors import UserError
+from vqwave.io.training_log import read_log
 
 RATE = 22050
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -70,7 +70,7 @@ def test_svg_is_xml_with_units_on_its_axes(tmp_path):
         assert label in text
 
 
-@pytest.mark.parametrize("samples", [1, 2, 300, 2047])
+@pytest.mark.parametrize("samples", [1, 300])
 def test_short_silent_and_not_finite_signals_are_drawn(tmp_path, samples):
     broken = np.full(samples, np.nan, np.float32)
     plots.waveform_and_spectrogram(np.zeros(samples), np.ones(samples), tmp_path / "a.png", RATE)
@@ -114,29 +114,28 @@ def test_a_failed_picture_leaves_the_one_before(tmp_path, monkeypatch):
 def test_the_spectrogram_is_bounded_and_loses_no_peak():
     audio = np.zeros(60 * RATE, np.float32)
     audio[30 * RATE] = 1.0  # one click in a minute
-    spectrum = plots.log_spectrogram(audio, RATE)
-    assert spectrum.shape[0] == len(plots.pitches(RATE)) and spectrum.shape[1] <= plots.COLUMNS
+    spectrum = log_spectrogram(audio, RATE)
+    assert spectrum.shape[0] == len(pitches(RATE)) and spectrum.shape[1] <= COLUMNS
     loud = np.flatnonzero(spectrum.max(axis=0) > 0)
     assert len(loud) < 12 and abs(loud.mean() / spectrum.shape[1] - 0.5) < 0.01
-    short = plots.log_spectrogram(audio[:RATE], RATE)
-    assert short.shape[1] == 1 + RATE // (plots.WINDOWS[0] // 8)
+    short = log_spectrogram(audio[:RATE], RATE)
+    assert short.shape[1] == 1 + RATE // (WINDOWS[0] // 8)
 
 
 @pytest.mark.parametrize("hertz, note",
-                         [(65.41, 36), (110.0, 45), (261.63, 60), (440.0, 69), (1000.0, 83.21),
-                          (4186.0, 108)])
+                         [(65.41, 36), (440.0, 69), (4186.0, 108)])
 def test_a_tone_stands_at_its_pitch_and_level(hertz, note):
-    spectrum = plots.log_spectrogram(music(2.0, hertz), RATE)[:, 40:-40].mean(axis=1)
-    assert plots.pitch(hertz) == pytest.approx(note, abs=0.01)
-    assert plots.pitches(RATE)[spectrum.argmax()] == pytest.approx(note, abs=0.5)
+    spectrum = log_spectrogram(music(2.0, hertz), RATE)[:, 40:-40].mean(axis=1)
+    assert pitch(hertz) == pytest.approx(note, abs=0.01)
+    assert pitches(RATE)[spectrum.argmax()] == pytest.approx(note, abs=0.5)
     # Of amplitude 0.5; a row of high pitch is wider than the tone.
     assert 0.5 * 0.3 < spectrum.max() < 0.55
 
 
-@pytest.mark.parametrize("rate", [1000, 8000, 44100, 192000])
+@pytest.mark.parametrize("rate", [1000, 192000])
 def test_any_rate_has_a_spectrogram(rate, tmp_path):
     audio = np.random.default_rng(0).normal(0, 0.1, rate).astype(np.float32)
-    spectrum = plots.log_spectrogram(audio, rate)
+    spectrum = log_spectrogram(audio, rate)
     assert np.isfinite(spectrum).all() and spectrum.max() > 0
     plots.spectrograms({"a": audio}, tmp_path / "a.png", rate)
 
@@ -146,9 +145,8 @@ def texts(path):
     return re.findall(r"<!-- (.*?) -->", path.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("start", [0.0, 60.0])
-def test_the_time_axis_begins_where_the_part_does(tmp_path, start):
-    sound = music(4.0)
+def test_the_time_axis_begins_where_the_part_does(tmp_path):
+    sound, start = music(4.0), 60.0
     for name, draw in {
         "waveforms": lambda path: plots.waveforms({"x": sound}, path, RATE, start=start),
         "spectrograms": lambda path: plots.spectrograms({"x": sound}, path, RATE, start=start),
@@ -159,30 +157,28 @@ def test_the_time_axis_begins_where_the_part_does(tmp_path, start):
     }.items():
         path = tmp_path / f"{name}.svg"
         draw(path)
-        told = texts(path)
-        on_axis = {float(word) for word in told if re.fullmatch(r"\d+(\.\d+)?", word)}
+        words = texts(path)
+        on_axis = {float(word) for word in words if re.fullmatch(r"\d+(\.\d+)?", word)}
         assert {start, start + 2, start + 4} <= on_axis, name
 
 
 def test_many_panels_fit_a_page(tmp_path):
     """As wide as high or so, not a ribbon."""
     signals = {f"track {i}": music(0.2, 220.0 + i) for i in range(41)}
-    for draw in (plots.waveforms, plots.spectrograms):
-        path = tmp_path / f"{draw.__name__}.png"
-        draw(signals, path, RATE)
-        height, width = read_png(path).shape[:2]
-        assert height < 2500 and 0.5 < height / width < 1.5
-        path = path.with_suffix(".svg")
-        draw(signals, path, RATE)
-        assert sum(told.startswith("track ") for told in texts(path)) == 41
+    path = tmp_path / "a.png"
+    plots.waveforms(signals, path, RATE)
+    height, width = read_png(path).shape[:2]
+    assert height < 2500 and 0.5 < height / width < 1.5
+    plots.waveforms(signals, tmp_path / "a.svg", RATE)
+    assert sum(word.startswith("track ") for word in texts(tmp_path / "a.svg")) == 41
 
 
 def test_a_run_of_one_epoch_has_one_tick(tmp_path):
     path = tmp_path / "vqvae_8.csv"
     path.write_text(HEADER + "0,0.5,3,2,3.5,2.5\n")
     assert plots.training_curves({"vqvae_8": path}, tmp_path / "a.svg")
-    told = texts(tmp_path / "a.svg")
-    assert told.count("1") == 1 and "0" not in told and "2" not in told[: told.index("Epoch")]
+    words = texts(tmp_path / "a.svg")
+    assert words.count("1") == 1 and "0" not in words and "2" not in words[: words.index("Epoch")]
     assert plots.loss_curves(path, tmp_path / "b.svg")
     # a panel each of loss, codes used and spectral
     assert texts(tmp_path / "b.svg").count("1") == 3
@@ -215,7 +211,7 @@ def log(tmp_path, text):
 def test_a_log_is_read_in_order_the_later_of_two_rows_of_an_epoch_counting(tmp_path):
     once, again = "0,0.5,3,2,3.5,2.5\n1,0.6,2,1,2.5,1.5\n", "1,0.7,1.5,1,2,NA\n2,0.8,nan,1,inf,\n"
     path = log(tmp_path, HEADER + once + HEADER + again)
-    epochs, columns = plots.read_log(path)
+    epochs, columns = read_log(path)
     assert epochs == [1, 2, 3]
     assert columns["codes_used"] == [0.5, 0.7, 0.8]
     np.testing.assert_equal(columns["loss"], [3, 1.5, np.nan])
@@ -224,48 +220,29 @@ def test_a_log_is_read_in_order_the_later_of_two_rows_of_an_epoch_counting(tmp_p
     read_png(tmp_path / "log.png")
 
 
-@pytest.mark.parametrize("tail", ["1", "1,0.6,2", "1,0.6,2,1,2.5,1", "1,0.6,2\n",
-                                  "\0\0\0\n", ",,,,,\n", '"1,0.6\n'])
+@pytest.mark.parametrize("tail", ["1,0.6,2", "1,0.6,2\n", "\0\0\0\n", '"1,0.6\n'])
 def test_a_log_that_is_being_written_gives_its_whole_rows(tmp_path, tail):
     path = log(tmp_path, HEADER + "0,0.5,3,2,3.5,2.5\n" + tail)
-    epochs, columns = plots.read_log(path)
+    epochs, columns = read_log(path)
     assert epochs == [1] and columns["val_loss"] == [3.5]
     assert plots.loss_curves(path, tmp_path / "log.png")
 
 
-@pytest.mark.parametrize("text", ["", "epo", HEADER, HEADER + "0,0.5", "a,b\n1,2\n", "epoch\n"])
+@pytest.mark.parametrize("text", ["", HEADER + "0,0.5", "a,b\n1,2\n", "epoch,loss\n0,nan\n"])
 def test_a_log_without_a_whole_row_draws_nothing(tmp_path, text):
     assert plots.loss_curves(log(tmp_path, text), tmp_path / "log.png") is False
     assert not (tmp_path / "log.png").exists()
 
 
-@pytest.mark.parametrize("columns", ["loss", "val_loss", "loss,val_loss",
-                                     "a,b,c,d,e,f,loss,val_loss,learning_rate"])
+@pytest.mark.parametrize("columns", ["val_loss", "a,b,c,d,e,f,loss,val_loss,learning_rate"])
 def test_any_set_of_columns_is_drawn(tmp_path, columns):
     rows = "".join(f"{e}" + ",1.0" * len(columns.split(",")) + "\n" for e in range(3))
     assert plots.loss_curves(log(tmp_path, f"epoch,{columns}\n{rows}"), tmp_path / "log.svg")
 
 
-def test_a_log_of_gaps_alone_draws_nothing(tmp_path):
-    assert plots.loss_curves(log(tmp_path, "epoch,loss\n0,nan\n"), tmp_path / "log.png") is False
-
-
 def test_a_log_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UserError, match="log.csv: cannot be read: no such file"):
         plots.loss_curves(tmp_path / "log.csv", tmp_path / "log.png")
-
-
-def test_two_threads_draw_at_once(tmp_path):
-    threads = [
-        threading.Thread(target=plots.spectrograms,
-                         args=({"a piece": music()}, tmp_path / f"{i}.png", RATE))
-        for i in range(2)
-    ]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    assert (tmp_path / "0.png").read_bytes() == (tmp_path / "1.png").read_bytes()
 
 
 def test_shades_of_codes_are_spread_evenly_alike_where_vectors_are_and_dark_where_it_is_quiet(rng):
@@ -316,7 +293,7 @@ def test_a_codec_s_shades_are_those_of_its_codebook(tiny_weights):
 # ---------------------------------------------------------- several at once, runs, codes in numbers
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7])
+@pytest.mark.parametrize("count", [1, 5])
 def test_any_number_of_signals_is_drawn_with_their_names(tmp_path, count):
     signals = {f"${i}_<音>.mp3": music(0.2 + 0.1 * i, 220.0 * (i + 1)) for i in range(count)}
     for draw in (plots.waveforms, plots.spectrograms):
@@ -376,7 +353,7 @@ def test_usage_says_how_many_codes_and_how_evenly(tmp_path):
 
 
 @pytest.mark.parametrize(("codes", "dim", "unused"),
-                         [(64, 32, 10), (64, 32, 0), (64, 1, 3), (2, 8, 1), (8, 4, 8)])
+                         [(64, 32, 10), (64, 1, 0), (8, 4, 8)])
 def test_a_codebook_of_any_size_is_mapped(tmp_path, rng, codes, dim, unused):
     counts = np.arange(1, codes + 1)
     counts[:unused] = 0

@@ -12,7 +12,7 @@ import sys
 from .. import cli
 from ..errors import UserError
 
-SHELLS = ("bash", "zsh", "tcsh")
+SHELLS = ("bash", "zsh", "fish", "tcsh")
 FILES = {"FILE", "F.yml", "INPUT", "PATH"}
 FOLDERS = {"DIR", "SRC", "DST"}
 """Metavars that a shell completes with files, and with folders."""

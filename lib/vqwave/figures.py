@@ -1,0 +1,133 @@
+"""Matplotlib figures in one style, and the files that they become.
+
+Figures are made without `pyplot`, so any thread may draw. The colours are those of Okabe and Ito
+(2008) for colour-blind readers.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+
+from .errors import UserError
+from .io.files import atomic_write, printable
+
+SUFFIXES = (".png", ".svg")
+
+BLACK, ORANGE, SKY, GREEN, BLUE, RED, PINK = (
+    "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
+PALETTE = (BLUE, RED, GREEN, PINK, ORANGE, SKY)
+GREY, LIGHT = "#4D4D4D", "#D9D9D9"
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+
+
+def create(width, height, title, rows=1, columns=1, grid=True, **options):
+    """(figure, its axes [rows, columns]), without boxes and with a light grid."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=144, layout="constrained")
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize="large", fontweight="bold",
+                        parse_math=False)
+    axes = figure.subplots(rows, columns, squeeze=False, **options)
+    for axis in axes.ravel():
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.spines[["left", "bottom"]].set(color=GREY, linewidth=0.7)
+        axis.tick_params(which="both", colors=GREY, labelsize="small", width=0.7, length=3)
+        axis.xaxis.label.set_color(GREY)
+        axis.yaxis.label.set_color(GREY)
+        axis.set_axisbelow(True)
+        axis.grid(grid, **({"color": LIGHT, "linewidth": 0.6} if grid else {}))
+    return figure, axes
+
+
+def panels(count: int, title: str, across: int | None = None):
+    """(figure, its `count` axes), four in a row."""
+    across = across or min(4, count)
+    down = -(-count // across)
+    figure, axes = create(max(3.2 * across, 5.0), 2.7 * down + 0.4, title, down, across)
+    figure.align_ylabels()
+    return figure, hide_unused(axes, count)
+
+
+def hide_unused(axes, count: int) -> list:
+    """The first `count` of a grid of axes; the others are hidden, and the axes over them show their
+    ticks.
+    """
+    used, unused = axes.ravel()[:count], axes.ravel()[count:]
+    for axis in unused:
+        axis.set_visible(False)
+    for axis in used[max(0, count - axes.shape[1]) :]:
+        axis.tick_params(labelbottom=True)
+    return list(used)
+
+
+def time_axis(axes, start, end):
+    """Seconds, or minutes and seconds where there are many, along the axes; the lowest is named."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
+
+    step = next((s for s in (30, 60, 120, 300, 600, 1200, 1800) if end - start <= 6 * s), 3600)
+    for axis in axes:
+        axis.set_xlim(start, end)
+        if end > 180:
+            axis.xaxis.set_major_locator(MultipleLocator(step) if end - start > 60
+                                         else MaxNLocator(nbins=6))
+            axis.xaxis.set_major_formatter(FuncFormatter(
+                lambda s, _: f"{int(s) // 60}:{int(s) % 60:02d}"))
+        else:
+            axis.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
+        if axis.get_subplotspec().is_last_row() or axis.xaxis.get_tick_params().get("labelbottom"):
+            axis.set_xlabel("Time (min:s)" if end > 180 else "Time (s)")
+
+
+def colorbar(figure, image, axes, label: str, **options):
+    many = isinstance(axes, list) and len(axes) > 2
+    bar = figure.colorbar(image, ax=axes, pad=0.015, aspect=30, shrink=0.6 if many else 0.9,
+                          **options)
+    bar.set_label(label, color=GREY, fontsize="small")
+    bar.ax.tick_params(which="both", colors=GREY, labelsize="small", length=2)
+    bar.outline.set_visible(False)
+    return bar
+
+
+def name_panel(axis, name, across: int):
+    """The name of a panel over its left end, shortened to the panel's width."""
+    room = 150 // across
+    short = name if len(name) <= room else f"{name[: room // 2 - 1]}…{name[-(room // 2) :]}"
+    axis.set_title(short, loc="left", fontsize="small" if across < 4 else "x-small",
+                   parse_math=False)
+
+
+def legend(axis, loc="best"):
+    return axis.legend(frameon=False, fontsize="small", labelcolor=GREY, loc=loc)
+
+
+def check_output(path) -> str:
+    """The format of a picture. Raises `UserError` where it cannot be written there."""
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise UserError(f"{printable(path)}: a picture's name must end in {' or '.join(SUFFIXES)}")
+    if not path.parent.is_dir():
+        raise UserError(f"{printable(path)}: there is no folder {printable(path.parent)}")
+    return suffix[1:]
+
+
+def save(figure, path):
+    """Without a date, so that the same data give the same bytes (an SVG has random ids)."""
+    kind = check_output(path)
+    with warnings.catch_warnings(), atomic_write(path) as file:
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font",
+                                category=UserWarning)
+        if kind == "svg":
+            figure.savefig(file, format=kind, metadata={"Date": None})
+            return
+        from PIL import Image
+
+        # 256 colours look the same and take a third of the bytes.
+        full = io.BytesIO()
+        figure.savefig(full, format=kind, metadata={"Software": None})
+        few = Image.open(full).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE,
+                                                       dither=Image.Dither.NONE)
+        few.save(file, "PNG", optimize=True)
