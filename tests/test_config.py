@@ -473,28 +473,6 @@ def test_a_training_that_cannot_be_is_refused(values, said):
         validate(TrainingConfig, values)
 
 
-# ----------------------------------------------------------------------------------------- schema 1
-
-
-def test_the_flat_configs_of_the_version_before_are_upgraded():
-    flat = {"name": "vqvae_128", "strides": [8, 4, 4], "channels": [64, 128, 192],
-            "dilations": [[1, 3], [1, 3], [1, 3, 9, 27]], "sample_rate": 22050,
-            "num_codes": 1024, "code_dim": 32,
-            "tones": 192, "noise": True, "even": 0.0, "ema_decay": 0.96, "revival_threshold": 0.3,
-            "loss": {"spectral_convergence": 1.0, "log_magnitude": 0.5,
-                     "mel": 1.5, "waveform": 0.02, "hum": 0.0,
-                     "commitment": 0.25, "adversarial": 0.2, "feature_matching": 1.0}}
-    assert validate_model(configs.upgrade_model(flat)) == COMPACT.codec(128)
-    flat = {"name": "generator_128", "level": 128, "source_level": 512,
-            "num_codes": 1024, "source_codes": 1024,
-            "embedding_dim": 32, "units": 512, "lstm_layers": 2, "dropout": 0.0,
-            "context_channels": 128,
-            "context_dilations": [1, 2, 4, 8, 16, 32], "temperature": 1.0, "top_k": 0, "top_p": 1.0}
-    assert validate_model(configs.upgrade_model(flat)) == COMPACT.generator(128)
-    now = configs.to_dict(CODEC)
-    assert configs.upgrade_model(now) == now and configs.upgrade({"schema": 2, "model": now})["model"] == now
-
-
 # -------------------------------------------------------------------------------------------- files
 
 

@@ -28,7 +28,7 @@ from .dsp.metrics import empty_mel_filters
 from .errors import UserError
 
 SCHEMA = 2
-"""The version of the YAML files that this program writes; `upgrade` reads the one before."""
+"""The version of the YAML files."""
 
 LARGEST = 2**31 - 1
 PERIOD = 1 << 18
@@ -2005,73 +2005,7 @@ def dump_yaml(values: dict) -> str:
 
 
 def check_schema(values: dict, who: str):
-    """Raises `ConfigError` where the file is of a later program, or says no whole number."""
-    schema = values.get("schema", SCHEMA)
-    if isinstance(schema, bool) or not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
-        raise ConfigError(f"{who}: schema is {_short(schema)}; this program reads 1 to {SCHEMA}")
-
-
-def upgrade_model(values: dict) -> dict:
-    """The mapping of a model as schema 1 wrote it (flat, no `kind`) in the words of today; others
-    as they are.
-    """
-    if not isinstance(values, dict) or "kind" in values:
-        return values
-    values = dict(values)
-    if "strides" in values:
-        loss = dict(values.pop("loss", {}))
-        quantizer = {"kind": "ema", "commitment": loss.pop("commitment", 0.25)}
-        for old, new in {"num_codes": "num_codes", "code_dim": "code_dim", "ema_decay": "decay",
-                         "revival_threshold": "revival_threshold"}.items():
-            if old in values:
-                quantizer[new] = values.pop(old)
-        tones, noise = values.pop("tones", 0), values.pop("noise", False)
-        weight, matching = loss.pop("adversarial", 0.0), loss.pop("feature_matching", 0.0)
-        columns = (values.pop("strides"), values.pop("channels", []), values.pop("dilations", []))
-        stages = [dict(zip(("stride", "channels", "dilations"), row, strict=True))
-                  for row in zip(*columns, strict=False)]
-        return {"kind": "codec", "stages": stages, "quantizer": quantizer, "loss": loss,
-                "head": {"kind": "tones", "tones": tones} if noise else {"kind": "waveform"},
-                "adversary": {"weight": weight, "feature_matching": matching}
-                if weight or matching else None} | values
-    if "lstm_layers" in values or "source_level" in values:
-        core = {"kind": "lstm"}
-        for old, new in {"embedding_dim": "embedding_dim", "units": "units",
-                         "lstm_layers": "layers",
-                         "dropout": "dropout"}.items():
-            if old in values:
-                core[new] = values.pop(old)
-        source = {
-            "kind": "codes", "level": values.pop("source_level", 0),
-            "num_codes": values.pop("source_codes", 1024)
-        }
-        for old, new in {"context_channels": "channels", "context_dilations": "dilations"}.items():
-            if old in values:
-                source[new] = values.pop(old)
-        sampling = {key: values.pop(key) for key in ("temperature", "top_k", "top_p")
-                    if key in values}
-        return {"kind": "generator", "core": core, "conditions": [source]
-                if source["level"] else [],
-                "sampling": sampling} | values
-    return values
-
-
-def upgrade_data(values: dict | None) -> dict:
-    """The `data` of a run as it was trained: all silence where it says nothing of that, as before
-    there was anything to say.
-    """
-    return {"trim_silence": None} | (values or {})
-
-
-def upgrade(values: dict) -> dict:
-    """The YAML beside a set of weights as schema 1 wrote it (config, training, sha256) in the words
-    of today.
-    """
-    if "schema" in values or "config" not in values:
-        return values
-    try:
-        model = upgrade_model(values["config"])
-    except (TypeError, ValueError, AttributeError) as e:
-        raise ConfigError(f"config holds what no config of schema 1 had: {e}") from e
-    return {"schema": SCHEMA, "model": model, "record": values.get("training") or {},
-            "sha256": values.get("sha256")}
+    """Raises `ConfigError` where a file names another version."""
+    if values.get("schema", SCHEMA) != SCHEMA:
+        raise ConfigError(f"{who}: schema is {_short(values['schema'])}; this program reads "
+                          f"{SCHEMA}")

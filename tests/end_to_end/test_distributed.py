@@ -107,7 +107,7 @@ def beside(tmp_path_factory, tiny_weights):
 
 
 def trained(folder, name):
-    return RunState(folder / "out", name).load(config.preset("tiny").model(name))
+    return RunState(folder / "out", name).load()
 
 
 def assert_same(folder, other, name, losses, wanted):

@@ -310,7 +310,7 @@ def test_music_at_another_rate_than_the_presets_is_refused(train_all, trained, t
 
 
 def test_the_plan_of_the_version_before_goes_on(train_all, stages, tmp_path):
-    (tmp_path / "train_all.yml").write_text("size: tiny\nspent: 30.0\nfinished: {vqvae_512: 3, "
+    (tmp_path / "train_all.yml").write_text("schema: 2\npreset: tiny\nspent: 30.0\nfinished: {vqvae_512: 3, "
                                             "vqvae_128: 3}\n")
     train_all.main(["--from-scratch", "--data-dir", "d", "--output-dir", str(tmp_path), "--steps",
                     "3", "--size", "tiny"])
@@ -324,7 +324,7 @@ def test_a_folder_of_another_size_or_a_foreign_plan_is_refused(train_all, stages
     train_all.main([*command, "--size", "tiny"])
     with pytest.raises(UserError, match="preset tiny, not notes"):
         train_all.main(command)
-    good = {"size": "tiny", "spent": 1.0, "finished": {"vqvae_512": 3}}
+    good = {"schema": 2, "preset": "tiny", "spent": 1.0, "finished": {"vqvae_512": 3}}
     for wrong in ({"a": 1}, good | {"spent": "long"}, good | {"spent": float("nan")},
                   good | {"finished": [1]},
                   good | {"finished": {"vqvae_512": "all"}}):

@@ -53,7 +53,7 @@ class Run:
 
     def saved(self):
         """(record, arrays) as they stand on disk, or None."""
-        return RunState(self.folder, NAME).load(MODEL)
+        return RunState(self.folder, NAME).load()
 
     def step(self, loss=1.0):
         self.checkpoint.on_train_batch_end(self.record.step % PER_EPOCH, {"loss": loss})
@@ -326,7 +326,7 @@ BEFORE = {
 
 def test_a_record_of_the_version_before_is_read(tmp_path):
     np.savez(tmp_path / f"{NAME}.state.npz", record=np.array(json.dumps(BEFORE)), v0=np.ones(3))
-    record, arrays = RunState(tmp_path, NAME).load(MODEL)
+    record, arrays = RunState(tmp_path, NAME).load()
     # What that version had no word for, the width of the heads of later books, is as the config of
     # today has it.
     assert record.model == MODEL
@@ -338,7 +338,7 @@ def test_a_record_of_the_version_before_is_read(tmp_path):
         6, 12, 4.5, {"loss": 4.0}, {"vqvae_512": "c8:4"}, "b8")
     assert (record.tracks, record.finished, record.data.trim_silence) == ([], None, None)
     np.testing.assert_array_equal(arrays[0], np.ones(3))
-    assert RunRecord.from_dict(record.to_dict(), MODEL) == record
+    assert RunRecord.from_dict(record.to_dict()) == record
 
 
 # ------------------------------------------------------------------------------- what a person sees

@@ -111,7 +111,7 @@ def begun(straight, tmp_path):
 
 
 def state(folder, name):
-    return RunState(folder, name).load(SMALL if name == CODEC else WIDE)
+    return RunState(folder, name).load()
 
 
 def assert_alike(folder, other, name):
@@ -598,7 +598,7 @@ def test_other_quantizers_train_are_saved_and_resume(train, tmp_path, kind):
               and os.kill(os.getpid(), signal.SIGTERM),
               **options)
     assert train(tmp_path / "cut", CODEC, **options).told.steps[0] == 3
-    (_, cut), (_, expected) = (RunState(tmp_path / f, CODEC).load(config) for f in ("cut", "whole"))
+    (_, cut), (_, expected) = (RunState(tmp_path / f, CODEC).load() for f in ("cut", "whole"))
     for a, b in zip(cut, expected, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6, rtol=1e-6)
     found = weights.find(tmp_path / "whole", CODEC)

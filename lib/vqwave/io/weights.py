@@ -24,6 +24,7 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import h5py
 import numpy as np
@@ -34,6 +35,10 @@ from ..errors import UserError
 from .files import CHECKOUT, atomic_write
 
 CHAIN = "chain.yml"
+UNKNOWN = "unknown"
+"""In the YAML of a set: how, or on what, a set was trained that was made before this was recorded.
+"""
+
 PARTS = {"codec": ("encoder", "decoder", "codebook"), "generator": ("generator", "context")}
 
 CODECS = "final_weights"
@@ -116,12 +121,38 @@ def sha256(path) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
+class Record(configs.Config):
+    """What a training noted down of a set.
+
+    codecs: by name the run and step of each codec whose codes a generator learnt; codes_of: those
+    of the encoder whose codes a codec makes. beginning: the validation loss before the first step.
+    tracks: the first digits of each training track's sha256, of the codecs' tracks as well.
+    held_out: what a codec was measured to do on held-out tracks.
+    """
+
+    epoch: configs.Whole = 0
+    step: configs.Whole = 0
+    seed: configs.Whole = 0
+    id: configs.Text = ""
+    validation_loss: configs.Real = 0.0
+    beginning: configs.Real = 0.0
+    codecs: dict[configs.Text, configs.Text] = {}
+    codes_of: configs.Text = ""
+    tracks: tuple[configs.Text, ...] | Literal["unknown"] = UNKNOWN
+    held_out: dict[configs.Text, configs.Real | None] = {}
+
+    def to_dict(self) -> dict:
+        """The keys that the file has; tracks that are unknown are left out."""
+        values = self.model_dump(mode="json", exclude_unset=True)
+        return {key: value for key, value in values.items() if value != UNKNOWN}
+
+
 @dataclass(frozen=True)
 class WeightSet:
     """A whole set found on disk, its checksums verified.
 
-    record: what training noted down (epoch, step, losses, the codecs it learnt from); training,
-    data: how and on what it was trained, None where an older program wrote the set.
+    record: what training noted down, see `Record`. training, data: how and on what it was trained,
+    None where that is unknown.
     """
 
     folder: Path
@@ -142,7 +173,7 @@ class WeightSet:
     @property
     def met(self) -> set[str] | None:
         """The first 16 digits of the sha256 of every track that it, its codecs or what it began
-        with were trained on; None where an older program wrote the set.
+        with were trained on; None where that is unknown.
         """
         found = self.record.get("tracks")
         return None if found is None else {digits[:16] for digits in found}
@@ -172,7 +203,7 @@ class WeightSet:
         its encoder is of.
         """
         if "codes_of" in self.record:
-            return str(self.record["codes_of"])
+            return self.record["codes_of"]
         return (f"{self.record['id']}:{self.record.get('step')}" if "id" in self.record
                 else self.checksum[:16])
 
@@ -319,12 +350,12 @@ def save(folder, name: str, tag: str, parts: dict[str, list], config, record=Non
         path = weights_path(folder, name, part, tag)
         write_arrays(path, arrays)
         files[part] = sha256(path)
-    described = {"schema": configs.SCHEMA, "model": configs.to_dict(config)}
-    described |= {key: configs.to_dict(value)
-                  for key, value in (("training", training), ("data", data)) if value}
-    text = configs.dump_yaml(described | {"record": record or {}, "sha256": files})
+    described = {"schema": configs.SCHEMA, "model": configs.to_dict(config),
+                 **{key: configs.to_dict(value) if value else UNKNOWN
+                    for key, value in (("training", training), ("data", data))},
+                 "record": {"tracks": UNKNOWN} | (record or {}), "sha256": files}
     with atomic_write(config_path(folder, name, tag)) as f:
-        f.write(text.encode())
+        f.write(configs.dump_yaml(described).encode())
 
 
 def to_numpy(variable) -> np.ndarray:
@@ -353,7 +384,7 @@ def generators(folder, chain: configs.ChainConfig) -> dict[int, configs.Generato
     for level, name in chain.generators.items():
         for tag in tags(folder, name)[-1:]:
             with contextlib.suppress(configs.ConfigError):
-                values = configs.upgrade(configs.load_yaml(config_path(folder, name, tag)))
+                values = configs.load_yaml(config_path(folder, name, tag))
                 model = configs.validate_model(values.get("model"), name)
                 if isinstance(model, configs.GeneratorConfig):
                     found[level] = model
@@ -379,9 +410,6 @@ def chain(folder, preset: configs.Preset | None = None) -> configs.ChainConfig:
         return configs.validate(configs.ChainConfig, default | {"levels": levels, "end": None})
     values = configs.load_yaml(path)
     configs.check_schema(values, os.fspath(path))
-    if set(values) == {"level"}:  # as schema 1 wrote it
-        return configs.validate(configs.ChainConfig, default | {"end": values["level"]},
-                                os.fspath(path))
     if set(values) - {"schema"} != {"chain"}:
         raise WeightsError(f"{path}: must hold the keys schema and chain")
     return configs.validate(configs.ChainConfig, values["chain"], os.fspath(path))
@@ -455,15 +483,20 @@ def find(folder, name: str, epoch: int | str | None = None) -> WeightSet:
     except WeightsError:
         if wanted != "best":
             raise
-        record = _read(config_path(folder, name, wanted)).get("record")
-        epoch = record.get("epoch") if isinstance(record, dict) else None
-        source = epoch_tag(epoch) if isinstance(epoch, int) else None
-        if source not in there:
+        source = _source_of_best(folder, name)
+        if source is None:
             raise
-        weight_set = _open(folder, name, source)
-        if weight_set.record != record:
-            raise  # that number has since been given to another run's epoch
-        return weight_set
+        return source
+
+
+def _source_of_best(folder: Path, name: str) -> WeightSet | None:
+    """The numbered set that the best one was copied from, where both have the same record."""
+    with contextlib.suppress(UserError):
+        record = configs.load_yaml(config_path(folder, name, "best"))["record"]
+        source = _open(folder, name, epoch_tag(record["epoch"]))
+        if source.record == configs.validate(Record, record).to_dict():
+            return source
+    return None
 
 
 def find_trained(folder, name: str, preset: configs.Preset,
@@ -491,53 +524,47 @@ def find_trained(folder, name: str, preset: configs.Preset,
     return found
 
 
-def _read(path: Path) -> dict:
-    """The YAML of a set in the words of today."""
-    try:
-        values = configs.upgrade(configs.load_yaml(path))
-    except configs.ConfigError as e:
-        raise WeightsError(str(e) if os.fspath(path) in str(e) else f"{path}: {e}") from e
-    configs.check_schema(values, os.fspath(path))
-    return values
-
-
 def _open(folder: Path, name: str, tag: str) -> WeightSet:
     path = config_path(folder, name, tag)
-    described = _read(path)
-    sums, record = described.get("sha256"), described.get("record") or {}
-    if not all(isinstance(part, dict) for part in (described.get("model"), sums, record)):
-        raise WeightsError(f"{path}: is not the description of a weights set (keys model, record "
-                           f"and sha256)")
     try:
-        config = configs.validate_model(described["model"], os.fspath(path))
-        if isinstance(described.get("data"), dict) and described["data"]:
-            described["data"] = configs.upgrade_data(described["data"])
-        training, data = (
-            configs.validate(kind, described[key], f"{path}: {key}") if described.get(key) else None
-            for kind, key in ((configs.TrainingConfig, "training"), (configs.DataConfig, "data")))
+        values = configs.load_yaml(path)
+        configs.check_schema(values, os.fspath(path))
+        # Before the rest, so that a file of another program is not called a model of no kind.
+        if not {"model", "record", "sha256"} <= set(values):
+            raise WeightsError(f"{path}: is not the description of a weights set (keys model, "
+                               f"record and sha256)")
+        config = configs.validate_model(values["model"], os.fspath(path))
+        training, data, record = (
+            None if values.get(key, UNKNOWN) == UNKNOWN
+            else configs.validate(kind, values[key], f"{path}: {key}")
+            for kind, key in ((configs.TrainingConfig, "training"), (configs.DataConfig, "data"),
+                              (Record, "record")))
     except configs.ConfigError as e:
         raise WeightsError(str(e)) from e
     if config.name != name:
         raise WeightsError(f"{path}: describes {config.name}, not {name}")
-    expected = parts_of(config)
-    if set(sums) != set(expected):
-        raise WeightsError(f"{path}: names the parts {sorted(map(str, sums))}, but {name} has "
-                           f"{sorted(expected)}")
-    files = {}
-    for part in expected:
-        files[part] = weights_path(folder, name, part, tag)
-        try:
-            actual = sha256(files[part])
-        except OSError as e:
-            raise WeightsError(f"{files[part]}: cannot be read: {e.strerror}") from e
-        if actual != sums[part]:
-            raise WeightsError(f"{files[part]}: damaged, or of another set: its checksum is not "
-                               f"the one in {path.name}")
+    files = _check_files(path, values["sha256"], {part: weights_path(folder, name, part, tag)
+                                                  for part in parts_of(config)})
     # Without what is at its default, so that a field that a later version adds changes no checksum.
-    identity = json.dumps([config.model_dump(mode="json", exclude_defaults=True), sums],
+    identity = json.dumps([config.model_dump(mode="json", exclude_defaults=True), values["sha256"]],
                           sort_keys=True).encode()
     return WeightSet(folder, name, tag, config, files, hashlib.sha256(identity).hexdigest(),
-                     record, training, data)
+                     record.to_dict() if record else {}, training, data)
+
+
+def _check_files(path: Path, sums, files: dict[str, Path]) -> dict[str, Path]:
+    """`files`. Raises `WeightsError` where they are not those that the YAML at `path` names."""
+    if not isinstance(sums, dict) or set(sums) != set(files):
+        raise WeightsError(f"{path}: sha256 must name the parts {', '.join(files)}")
+    for part, file in files.items():
+        try:
+            actual = sha256(file)
+        except OSError as e:
+            raise WeightsError(f"{file}: cannot be read: {e.strerror}") from e
+        if actual != sums[part]:
+            raise WeightsError(f"{file}: damaged, or of another set: its checksum is not the one "
+                               f"in {path.name}")
+    return files
 
 
 def promote(folder, name: str) -> str:

@@ -87,7 +87,7 @@ def check_learnt(codecs, generators):
     """Raises `UserError` where generators have learnt the codes of other runs than the codecs are
     of that they play with, or than one another: codes mean something else then.
 
-    A later step of a run changes its codes little; sets of older programs name no run.
+    A later step of a run changes its codes little.
 
     Args:
         codecs, generators: the `WeightSet`s; of codecs those alone that decode, or encode what a

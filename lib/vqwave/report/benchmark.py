@@ -1067,15 +1067,10 @@ def _tables(results):
 def markdown(results: dict) -> str:
     """The figures as the Markdown of a page: what was measured on what, then the tables, those of
     sampling for the engine that plays.
-
-    Results that an older program wrote will do, which played the chain down to its finest level and
-    kept no checksums.
     """
     from .tables import render
 
-    finest = min((r["level"] for r in results.get("steps", ())), default=0)
-    shown = results | {part: [{"level": finest} | r for r in results.get(part, ())]
-                       for part in ("chain", "start", "memory")}
+    shown = dict(results)
     shown["steps"] = [r for r in results.get("steps", ()) if r["engine"] == "onnx"]
     tables = {title: (headers, rows) for title, headers, rows in _tables(shown) if rows}
     first = {"Targets": tables.pop("Targets")} if "Targets" in tables else {}
@@ -1092,9 +1087,9 @@ def markdown(results: dict) -> str:
                          if name in it["versions"]) + ".", ""]
     for size, source in results["weights"].items():
         sums = ", ".join(f"{name} `{checksum}`"
-                         for name, checksum in source.get("checksums", {}).items())
+                         for name, checksum in source["checksums"].items())
         lines.append(f"- {size}: generators {source['generators']}, codecs {source['codecs']} "
-                     f"({sums or 'no checksums: an older program measured this'})")
+                     f"({sums})")
     for title, (headers, rows) in (first | tables).items():
         lines += ["", f"**{title}**", "", render(rows, headers)]
     return "\n".join(lines)

@@ -252,7 +252,7 @@ class Evaluation:
         """{model: the tracks of this side that it, or the codecs it learnt from, were trained on},
         by name.
 
-        None where the model's record names no tracks: it was trained by an older program.
+        None where the model's record names no tracks.
         """
         found = {}
         for name in self.music.chain.names:

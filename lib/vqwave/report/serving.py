@@ -169,7 +169,7 @@ def home_of(found: weights.WeightSet) -> dict | None:
 
 def known(found: weights.WeightSet, tracks: Iterable[manifest.Track]) -> list[str] | None:
     """The names of those of `tracks` that a model, or the codecs it learnt from, were trained on;
-    None where its record names no tracks: an older program trained it.
+    None where its record names no tracks.
     """
     met = found.met
     return None if met is None else [splits.track_name(t) for t in tracks if t.sha256[:16] in met]

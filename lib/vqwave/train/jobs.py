@@ -434,7 +434,7 @@ def find_codec(folder, level: int, epoch=None, chain: config.ChainConfig
 
 def _describes_codec(folder, name: str, level: int) -> bool:
     path = weights.config_path(folder, name, weights.tags(folder, name)[-1])
-    values = config.upgrade(config.load_yaml(path))
+    values = config.load_yaml(path)
     if (values.get("model") or {}).get("kind") != "codec":
         return False
     return config.validate_model(values["model"], name).level == level

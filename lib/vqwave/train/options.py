@@ -218,8 +218,10 @@ def _read_file(path) -> dict:
     """{"model": …, "training": …, "data": …} as far as a `--config` file has them."""
     if path is None:
         return {}
-    values = config.upgrade(config.load_yaml(path))
+    values = config.load_yaml(path)
     config.check_schema(values, path)
+    if "sha256" in values:  # the file beside a set of weights
+        values = {key: value for key, value in values.items() if value != weights.UNKNOWN}
     sections, other = ("model", "training", "data"), ("schema", "record", "sha256")
     if not set(values) & {*sections, *other}:
         return {"model": values}
@@ -231,9 +233,7 @@ def _read_file(path) -> dict:
     for key in sections:
         if not isinstance(values.get(key) or {}, dict):
             raise ConfigError(f"{path}: {key} must be a mapping")
-    # What stands beside a set of weights trains that model again as it was trained.
-    return (values | {"data": config.upgrade_data(values.get("data"))} if "sha256" in values
-            else values)
+    return values
 
 
 def _model(preset: config.Preset, role: str, name: str | None, own: dict,
@@ -254,7 +254,6 @@ def _model(preset: config.Preset, role: str, name: str | None, own: dict,
     if name not in names and "stages" not in own and "level" not in own:
         getattr(preset, role)(name)  # which says what names there are
     base = config.to_dict(preset.model(name)) if name in names else {"kind": role, "name": name}
-    _refuse_old_keys(own, role, path)
     own = dict(own)
     if isinstance(own.get("conditions"), list):
         known = {c["kind"]: c for c in base.get("conditions", ())}
@@ -263,35 +262,3 @@ def _model(preset: config.Preset, role: str, name: str | None, own: dict,
                              for c in own["conditions"]]
     return name, config.validate_model(config.merge(base, own),
                                        path or f"preset {preset.name}: {name}")
-
-
-# Where the keys of the flat configs of schema 1 stand now.
-_MOVED = {
-    "codec": {
-        "strides": "stages", "channels": "stages", "dilations": "stages",
-        "num_codes": "quantizer: {num_codes: …}",
-        "code_dim": "quantizer: {code_dim: …}", "ema_decay": "quantizer: {decay: …}",
-        "revival_threshold": "quantizer: {revival_threshold: …}",
-        "tones": "head: {kind: tones, tones: …}",
-        "noise": "head: {kind: tones}"},
-    "loss": {
-        "commitment": "quantizer: {commitment: …}", "adversarial": "adversary: {weight: …}",
-        "feature_matching": "adversary: {feature_matching: …}"},
-    "generator": {
-        "units": "core: {units: …}", "lstm_layers": "core: {layers: …}",
-        "embedding_dim": "core: {embedding_dim: …}",
-        "dropout": "core: {dropout: …}", "context_channels": "conditions: [{channels: …}]",
-        "context_dilations": "conditions: [{dilations: …}]",
-        "source_level": "conditions: [{level: …}]",
-        "source_codes": "conditions: [{num_codes: …}]", "temperature": "sampling: {temperature: …}",
-        "top_k": "sampling: {top_k: …}", "top_p": "sampling: {top_p: …}"},
-}
-
-
-def _refuse_old_keys(own: dict, role: str, path):
-    """Raises `ConfigError` for a key of schema 1, with what to write now."""
-    loss = own.get("loss") if isinstance(own.get("loss"), dict) else {}
-    for part, values in ((role, own), ("loss", loss)):
-        for key, now in _MOVED[part].items():
-            if key in values:
-                raise ConfigError(f"{path}: {key} is a key of an older version; write {now}")

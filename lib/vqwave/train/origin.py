@@ -191,7 +191,7 @@ class Origin:
 
 
 def _training_of(found: weights.WeightSet) -> TrainingConfig:
-    """How a set was trained; of one that an older program wrote, how a preset would train it."""
+    """How a set was trained; where that is unknown, how a preset would train it."""
     if found.training:
         return found.training
     for label in config.preset_names():

@@ -339,8 +339,6 @@ class Plan:
         if not path.exists():
             return
         values = config.load_yaml(path)
-        if "size" in values:  # as schema 1 wrote it
-            values = {"schema": config.SCHEMA, "preset": values.pop("size")} | values
         wrong = (f"{path}: is not a plan that `{cli.command('train')}` wrote; remove it to begin a "
                  "new one")
         keys = {"schema", "preset", "spent", "finished"}

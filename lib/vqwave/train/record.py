@@ -83,32 +83,13 @@ class RunRecord:
         return {"schema": config.SCHEMA} | values | parts
 
     @classmethod
-    def from_dict(cls, values: dict, model: CodecConfig | GeneratorConfig) -> RunRecord:
-        """What `to_dict` made, or the version before.
-
-        Args:
-            model: what the run is to train now; a record of the version before takes from it what
-                that version's config had no word for.
-        """
-        values = dict(values) if "schema" in values else _upgrade(values, model)
+    def from_dict(cls, values: dict) -> RunRecord:
+        """What `to_dict` made."""
         config.check_schema(values, "record")
-        values.pop("schema")
-        values["data"] = config.upgrade_data(values["data"])
+        values = {key: value for key, value in values.items() if key != "schema"}
         for key, kind in (("training", TrainingConfig), ("data", DataConfig)):
             values[key] = config.validate(kind, values[key], key)
         return cls(**values | {"model": config.validate_model(values["model"], "model")})
-
-
-def _upgrade(values: dict, model) -> dict:
-    """A record as schema 1 wrote it: one flat mapping."""
-    keep = {f.name for f in dataclasses.fields(RunRecord)} & set(values)
-    settings = ("steps", "batch_size", "input_length", "learning_rate", "seed")
-    return {key: values[key] for key in keep} | {
-        "schema": config.SCHEMA,
-        "model": config.merge(config.to_dict(model), config.upgrade_model(values["config"])),
-        "training": {key: values[key] for key in settings if values.get(key) is not None},
-        "data": {},
-    }
 
 
 class RunState:
@@ -120,13 +101,8 @@ class RunState:
     def __init__(self, folder, name: str):
         self.path = Path(folder) / f"{name}.state.npz"
 
-    def load(self, model: CodecConfig | GeneratorConfig
-             ) -> tuple[RunRecord, list[np.ndarray]] | None:
-        """The record and the variables in order; None where nothing is saved.
-
-        Args:
-            model: see `RunRecord.from_dict`.
-        """
+    def load(self) -> tuple[RunRecord, list[np.ndarray]] | None:
+        """The record and the variables in order; None where nothing is saved."""
         if not self.path.exists():
             return None
         try:
@@ -134,7 +110,7 @@ class RunState:
             with open(self.path, "rb") as file, np.load(file, allow_pickle=False) as f:
                 count = len(f.files) - 1
                 values, arrays = json.loads(str(f["record"])), [f[f"v{i}"] for i in range(count)]
-            return RunRecord.from_dict(values, model), arrays
+            return RunRecord.from_dict(values), arrays
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile,
                 zlib.error) as e:
             raise UserError(f"{self.path}: damaged ({e}); remove it to go on from the last whole "

@@ -62,7 +62,7 @@ def find_start(job, options: RunOptions, training: TrainingConfig, data: DataCon
     """
     folder, name = options.output_dir, job.model.name
     state = RunState(folder, name)
-    saved, variables = state.load(job.model) or (None, None)
+    saved, variables = state.load() or (None, None)
     begin = None if options.start_epoch is None else weights.find(folder, name, options.start_epoch)
     if (begin and saved and begin.record.get("step") == saved.step
         and begin.record.get("id") == saved.id):

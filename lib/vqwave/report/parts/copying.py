@@ -105,8 +105,8 @@ def _where(row) -> str:
 
 def changes(evaluation) -> dict:
     """{"transpose": semitones, "gain": dB}: the most by which a generator of the first setting
-    heard its training tracks changed, by the config that it was trained with; 0 where an older
-    program kept none.
+    heard its training tracks changed, by the config that it was trained with; 0 where that is
+    unknown.
     """
     chain = evaluation.music.chain
     trained = [evaluation.music.weight_set(chain.generator(level)).training
