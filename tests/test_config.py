@@ -115,7 +115,7 @@ generators: {b: {}, d: {}}
                                            "'steps'"),
     ("chain:", "about: 3\nchain:", "about is 3; it must be text"),
     ("block: 64", "block: 64, end: 9", "end is 9; it must be one of the levels 16, 8"),
-    ("chain:", "schema: 9\nchain:", "schema is 9; this program reads 1 to 2"),
+    ("chain:", "schema: 9\nchain:", "schema is 9; this program reads 2"),
     ("stages: [{stride: 8, channels: 4}]", "stages: [{stride: 8, channels: 4}], quantizer: {kind: gaussian}",
      "d needs codes, but c has a quantizer of gaussian, which makes none"),
     ("codec: a, generator: b", "codec: a", "generators describes b, which the chain does not name"),

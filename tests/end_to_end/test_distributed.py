@@ -16,7 +16,6 @@ import pytest
 from apart import assert_apart
 from prepared import data_folder, music
 
-from vqwave import config
 from vqwave.io import files
 from vqwave.train.record import RunState
 

@@ -3,7 +3,6 @@ model.
 """
 
 import csv
-import json
 import math
 import os
 import signal
@@ -267,7 +266,7 @@ def test_the_state_is_saved_from_time_to_time(run, monkeypatch):
 
 def test_a_state_comes_back_as_it_was(run, tmp_path, model):
     state = RunState(tmp_path, NAME)
-    assert state.load(MODEL) is None
+    assert state.load() is None
     variables = run_variables(model)
     held = {id(v) for v in variables}
     assert len(held) == len(variables)
@@ -276,7 +275,7 @@ def test_a_state_comes_back_as_it_was(run, tmp_path, model):
     assert not held & {id(v) for m in model.metrics for v in m.variables}
     record = new_record(step=7, best=0.1 + 0.2, finished="ä", tracks=["0a"], codecs={"c": "d"})
     state.save(record, variables)
-    again, arrays = state.load(MODEL)
+    again, arrays = state.load()
     assert again == record
     for v, array in zip(variables, arrays, strict=True):
         np.testing.assert_array_equal(array, keras.ops.convert_to_numpy(v))
@@ -292,7 +291,7 @@ def test_a_state_holds_no_python_objects(tmp_path):
     state = RunState(tmp_path, NAME)
     np.savez(state.path, record=np.array("{}"), v0=np.array([Harm()], dtype=object))
     with pytest.raises(UserError, match="state.npz: damaged"):
-        state.load(MODEL)
+        state.load()
     assert not (tmp_path / "made").exists()
 
 
@@ -306,39 +305,7 @@ def test_a_damaged_state_says_how_to_go_on(run, tmp_path, model, harm):
     state.path.write_bytes({"empty": b"", "text": b"hello", "cut": data[: len(data) // 2],
                             "flip": data}[harm])
     with pytest.raises(UserError, match=r"state.npz: damaged.*--start-epoch"):
-        state.load(MODEL)
-
-
-# What the version before saved in the middle of a run, codes and id shortened.
-BEFORE = {
-    "name": NAME, "config": {
-        "name": NAME, "level": 512, "source_level": 0, "num_codes": 64,
-        "source_codes": 1024, "embedding_dim": 8,
-        "units": 24, "lstm_layers": 2, "dropout": 0.0, "context_channels": 12,
-        "context_dilations": [1, 2, 4],
-        "temperature": 1.0, "top_k": 0, "top_p": 1.0},
-    "batch_size": 2, "input_length": 8192, "learning_rate": 0.003, "seed": 3,
-    "steps": 12, "steps_per_epoch": 4,
-    "step": 6, "best": 4.5, "best_epoch": 1, "waited": 0, "id": "b8",
-    "codecs": {"vqvae_512": "c8:4"},
-    "unigram_bits": 5.35, "unjudged": {"loss": 4.0}}
-
-
-def test_a_record_of_the_version_before_is_read(tmp_path):
-    np.savez(tmp_path / f"{NAME}.state.npz", record=np.array(json.dumps(BEFORE)), v0=np.ones(3))
-    record, arrays = RunState(tmp_path, NAME).load()
-    # What that version had no word for, the width of the heads of later books, is as the config of
-    # today has it.
-    assert record.model == MODEL
-    settings = record.training
-    assert (settings.batch_size, settings.input_length, settings.learning_rate,
-            settings.seed, settings.steps) == (
-        2, 8192, 0.003, 3, 12)
-    assert (record.step, record.steps, record.best, record.unjudged, record.codecs, record.id) == (
-        6, 12, 4.5, {"loss": 4.0}, {"vqvae_512": "c8:4"}, "b8")
-    assert (record.tracks, record.finished, record.data.trim_silence) == ([], None, None)
-    np.testing.assert_array_equal(arrays[0], np.ones(3))
-    assert RunRecord.from_dict(record.to_dict()) == record
+        state.load()
 
 
 # ------------------------------------------------------------------------------- what a person sees

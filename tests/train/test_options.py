@@ -88,23 +88,6 @@ def test_the_file_beside_a_set_trains_it_again(tmp_path, tiny_weights):
     assert settings.data == configs.DataConfig(split={"test": ["a"]})
 
 
-def test_what_was_trained_before_silence_was_cut_trains_again_with_it(tmp_path,
-                                                                      tiny_weights, write):
-    found = weights.find(tiny_weights.codecs, "vqvae_32")
-    parts = {p: found.load(p) for p in found.files}
-    weights.save(tmp_path, "vqvae_32", "", parts, found.config,
-                 data=configs.DataConfig(split=0.2, trim_silence=3))
-    assert read("--config", tmp_path / "vqvae_32.yml").data.trim_silence == 3
-    path = tmp_path / "vqvae_32.yml"
-    path.write_text(path.read_text().replace("{split: 0.2, trim_silence: 3.0}", "{split: 0.2}"))
-    assert read("--config", path).data == configs.DataConfig(split=0.2, trim_silence=None)
-    assert weights.find(tmp_path, "vqvae_32").data == configs.DataConfig(split=0.2,
-                                                                         trim_silence=None)
-    # A file of one's own that does not speak of it is of today.
-    assert read("--model", "vqvae_32", "--config", write("data: {split: "
-                                                         "0.2}")).data.trim_silence == configs.preset().data.trim_silence
-
-
 def test_the_file_beside_what_ships_trains_it_again():
     for path in sorted((files.CHECKOUT / "final_weights").glob("*.yml")):
         settings, found = read("--config", path), weights.find(path.parent, path.stem)
