@@ -72,7 +72,8 @@ class PlainLoop:
 
     @staticmethod
     def bytes_per_step(config, arrays):
-        return {"float32": sum(a.nbytes for path, a in arrays.items() if path.endswith("kernel"))}
+        count = sum(a.nbytes for path, a in arrays.items() if path.endswith("kernel"))
+        return {"int8": count, "float32": count}
 
     def features(self, previous, context):
         body, cell = self.body, "recurrent/simple_rnn_cell"
@@ -133,7 +134,6 @@ def test_every_engine_plays_it_alike(trained):
         state = generator.initial_state(2)
         assert [x.shape for x in state] == [(2, 16)]
         played[name] = generator.sample(None, draws, start, state)
-        assert generator.precision(1) == "float32"
     for name in ("onnx", "onnx-float32"):
         np.testing.assert_array_equal(played[name][0], played["keras"][0])
         np.testing.assert_allclose(played[name][1], played["keras"][1], atol=1e-5)
@@ -156,12 +156,10 @@ def test_it_is_benchmarked(data, trained, tiny_weights):
     chain = benchmark.ChainWeights("tiny", alone, tiny_weights.codecs, trained.folder, {}, None)
     effort = benchmark.Effort(rounds=1, turn=0.001, codes=64, streams=(1,))
     rows = {row["engine"]: row for row in benchmark.steps(chain, 512, effort)}
-    assert set(rows) == {*engine.ENGINES, "eager"} and {row["precision"]
-                                                        for row in rows.values()} == {"float32"}
+    assert set(rows) == {*engine.ENGINES, "eager"}
     for row in rows.values():
         assert row["weights_bytes_per_s"] == pytest.approx(row["steps_per_s"] * 4 * 16 * (8 + 16 + 64))
     row = benchmark.accuracy(chain, 512, data, manifest.read(data), effort)
-    assert {key for key in row if key.startswith(("bits", "difference"))} == {"bits_float32"}
     (table,) = [rows for title, _, rows in benchmark._tables({"accuracy": [row]})
                 if title.startswith("Bits")]
-    assert table == [("tiny", "512x", "trained", f"{row['codes']}", f"{row['bits_float32']:.4f}")]
+    assert table == [("tiny", "512x", "trained", f"{row['codes']}", f"{row['bits_float32']:.4f}", "+0.0000")]

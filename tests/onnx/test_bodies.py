@@ -188,7 +188,7 @@ def test_the_loop_scores_codes_as_teacher_forcing_does(case, taught):
     expected = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     expected = np.take_along_axis(expected, case.codes[..., None], -1)[..., 0]
     # The mean error of rounding, as a share of the spread of the logits (processors round differently).
-    limits = {"float32": 1e-5, "int8": 0.2}
+    limits = {"float32": 1e-5, "int8": 0.6}
     for name, precision in (("onnx", "int8"), ("onnx-float32", "float32")):
         played = engine.load_generator(case.found, name)
         made, scored, _ = played.sample(case.context, case.draws, case.start,

@@ -7,18 +7,17 @@ from pathlib import Path
 from .. import cli
 from ..io import silence, weights
 from ..io.files import printable
-from ..play import api, engine, listening
+from ..play import api, listening
 from ..progress import QuietReporter
 from . import arguments
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command can be told."""
     parser = cli.parser(
-        "Write a piece by a seed (of weights with labels also one of each) and the continuation "
-        "of a held-out track, by the best weights that a training has made so far, also while it "
-        "runs; and show them in the TensorBoard folder beside the weights. "
-        f"{cli.command('train')} does this every few minutes.",
+        "Generate a piece (of weights with labels also a piece of each label) and continue a "
+        "held-out track, with the best weights so far of a training that may still run. The sounds "
+        "are also added to the training's TensorBoard folder. "
+        f"`{cli.command('train')}` does this every few minutes.",
         "--data-dir data/my_music --generator-weights-dir weights/my_music --vqvae-weights-dir "
         "weights/my_music",
     )
@@ -26,16 +25,15 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_weights(parser)
     arguments.add_held_out(parser)
     parser.add_argument("--output-dir", metavar="DIR",
-                        help="where the sounds go (default: heard in the generators' folder)")
+                        help="the folder of the sounds (default: heard in the generators' folder)")
     parser.add_argument("--name", default="now", metavar="NAME",
-                        help="what their files' names begin with; a number in it is the step in "
+                        help="begins the names of the files; a number in it is the step in "
                              "TensorBoard")
     parser.add_argument("--seconds", type=cli.number(float, 1, 600), default=listening.SECONDS,
-                        metavar="S", help="length of each")
+                        metavar="S", help="length of each sound")
     parser.add_argument("--seed", type=cli.number(int, 0), default=1, metavar="S",
-                        help="of both: the same each time, so that what changes is what was learnt")
-    parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0],
-                        help="what runs the models")
+                        help="seed of each sound: with the same seed only the training differs")
+    arguments.add_engine(parser)
     return parser
 
 
@@ -43,9 +41,9 @@ def main(argv=None) -> int:
     args = parser().parse_args(argv)
     folder = weights.find_folder(args.generator_weights_dir, weights.GENERATORS)
     chain = weights.chain(folder)
-    improved = "best" in weights.tags(folder, chain.generator(chain.top))
+    best = "best" in weights.tags(folder, chain.generator(chain.top))
     music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine,
-                     "best" if improved else None, default_choice=0)
+                     "best" if best else None, default_choice=0)
     listening.playable_level(music)
     trained = music.weight_set(chain.generator(chain.top))
     (_, held_out), _ = silence.read_sides(args.data_dir, *arguments.held_out(args, folder),

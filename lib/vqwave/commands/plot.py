@@ -1,4 +1,4 @@
-"""Pictures of music, of its notes, of codes, of codebooks and of training."""
+"""Draw music, its notes, codes, codebooks and training."""
 
 import argparse
 import os
@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import cli, plots
 from ..dsp import metrics
-from ..dsp import notes as note_measure
+from ..dsp import notes as note_finder
 from ..errors import UserError
 from ..io import audio, weights
 from ..io.files import printable
@@ -17,13 +17,51 @@ from ..play import api
 from ..report import maps
 from . import arguments
 
+MUSIC = "files of music, or folders of them, searched to the bottom"
+
+KINDS = {
+    "waveforms": ("the waveforms of many files, a panel each", MUSIC,
+                  "start seconds sample-rate across"),
+    "spectrograms": ("waveforms and spectrograms by pitch, side by side", MUSIC,
+                     "start seconds sample-rate across"),
+    "notes": ("piano rolls over spectrograms, one under the other", MUSIC, "start seconds"),
+    "curves": ("training curves, also of a run that still trains: all models of a folder, or every "
+               "metric of one model", "the folder of a run, or the .csv log of one model", ""),
+    "usage": ("how often music uses each code of every level", MUSIC,
+              "start seconds codecs levels"),
+    "codebook": ("a map of a codebook: which codes are similar, how often music uses them", MUSIC,
+                 "start seconds codecs model book"),
+    "map": ("the codes of a self-organizing map in their places, with their spectra", MUSIC,
+            "start seconds codecs model"),
+    "codes": ("the codes of the levels under the spectrogram of one file", MUSIC,
+              "start seconds codecs levels"),
+}
+"""{kind: (help, help of its inputs, names of its options)}."""
+
+OPTIONS = {
+    "start": dict(type=cli.number(least=0), default=0.0, metavar="S",
+                  help="skip so many seconds"),
+    "seconds": dict(type=cli.number(above=0), metavar="S",
+                    help="seconds to draw (default: all, 30 s of notes, 10 s of codes)"),
+    "sample-rate": dict(type=cli.number(int, least=1000, most=192000), metavar="HZ",
+                        help="draw up to half this rate (default: that of the shipped chain)"),
+    "across": dict(type=cli.number(int, least=1, most=12), metavar="N",
+                   help="panels beside each other (default: as many as fit a page)"),
+    "levels": dict(type=cli.number(int, 1), nargs="+", metavar="L",
+                   help="which levels (default: all)"),
+    "model": dict(metavar="NAME", help="the codec (default: the last codec of the chain)"),
+    "book": dict(type=cli.number(int, 1), default=1, metavar="N",
+                 help="which of its codebooks"),
+}
+
+SECONDS = {"notes": 30.0, "codes": 10.0}
+"""Seconds that a kind draws by default, where it does not draw the whole file."""
+
 
 def parser() -> argparse.ArgumentParser:
-    """What the command can be told."""
     parser = cli.parser(
-        "Draw music, its notes and codes, codebooks, or training curves. Pictures are PNG or SVG, "
-        "by the ending of --output. Colours are chosen for colour-blind readers, and nothing is "
-        "told by colour alone.",
+        "Draw music, its notes and codes, codebooks, or training curves, as PNG or SVG by the "
+        "ending of --output. Nothing is shown by colour alone.",
         "waveforms ~/Music/wesnoth --output waveforms.png",
         "spectrograms song.mp3 out.wav --seconds 20 --output both.svg",
         "curves weights/wesnoth --output curves.png",
@@ -35,69 +73,18 @@ def parser() -> argparse.ArgumentParser:
     )
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND",
                                   parser_class=type(parser))
-
-    def kind(name, draw, description, inputs):
-        one = kinds.add_parser(name, help=description, description=description,
-                               formatter_class=parser.formatter_class)
-        one.set_defaults(draw=draw)
-        one.add_argument("inputs", nargs="+", metavar="INPUT", help=inputs)
-        one.add_argument("--output", required=True, metavar="FILE",
-                         help="the picture, .png or .svg")
-        one.add_argument("--title", default="", help="a line above it")
-        return one
-
-    def part(one, seconds):
-        one.add_argument("--start", type=cli.number(least=0), default=0.0,
-                         metavar="S", help="seconds to skip first")
-        end = f"{seconds:g}" if seconds else "to the end"
-        one.add_argument("--seconds", type=cli.number(above=0), metavar="S",
-                         help=f"seconds to draw (default: {end})")
-        one.set_defaults(most_seconds=seconds)
-
-    def codecs(one):
-        arguments.add_codecs(one, with_chain=True)
-
-    def rate(one):
-        one.add_argument("--sample-rate", type=cli.number(int, least=1000, most=192000),
-                         metavar="HZ",
-                         help="draw up to half this rate (default: that of the chain that ships)")
-
-    music = "files of music, or folders of them, searched to the bottom"
-    several = (kind("waveforms", waveforms, "the waveforms of many files, a panel each", music),
-               kind("spectrograms", spectrograms, "waveforms and spectrograms side by side, by "
-                                                  "pitch", music))
-    for one in several:
-        part(one, None)
-        rate(one)
-    for one in several:
-        one.add_argument("--across", type=cli.number(int, least=1, most=12), metavar="N",
-                         help="how many beside each other (default: as many as keep the picture on "
-                              "a page)")
-    part(kind("notes", notes, "piano rolls over log-frequency spectrograms, one under the "
-                              "other", music), 30.0)
-    kind("curves", curves, "training curves, also of a run that still trains: all models of a "
-                           "folder, or every metric "
-         "of one", "the folder of a run, or the .csv log of one model")
-    for name, draw, what in (("usage", usage, "how often each code occurs in music, of every "
-                                              "level"),
-                             ("codebook", codebook, "a map of a codebook: which codes are alike, "
-                                                    "how often they occur"),
-                             ("map", code_map, "the codes of a self-organizing map in their places "
-                                               "with what each sounds like"),
-                             ("codes", codes, "the codes of the levels under the spectrogram of "
-                                              "one file")):
-        one = kind(name, draw, what, music)
-        part(one, 10.0 if name == "codes" else None)
-        codecs(one)
-        if name in ("codebook", "map"):
-            one.add_argument("--model", metavar="NAME",
-                             help="the codec (default: the one that the chain ends with)")
-        if name == "codebook":
-            one.add_argument("--book", type=cli.number(int, 1), default=1,
-                             metavar="N", help="which of its codebooks")
-        elif name != "map":
-            one.add_argument("--levels", type=cli.number(int, 1), nargs="+", metavar="L",
-                             help="which levels (default: all of the chain)")
+    for name, (description, inputs, options) in KINDS.items():
+        kind = kinds.add_parser(name, help=description, description=description,
+                                formatter_class=parser.formatter_class)
+        kind.add_argument("inputs", nargs="+", metavar="INPUT", help=inputs)
+        kind.add_argument("--output", required=True, metavar="FILE",
+                          help="the picture, .png or .svg")
+        kind.add_argument("--title", default="", help="a line above the picture")
+        for option in options.split():
+            if option == "codecs":
+                arguments.add_codecs(kind, with_chain=True)
+            else:
+                kind.add_argument(f"--{option}", **OPTIONS[option])
     return parser
 
 
@@ -105,29 +92,29 @@ def main(argv=None) -> int:
     args = parser().parse_args(argv)
     plots.check_output(args.output)
     verb = "replaced" if Path(args.output).exists() else "wrote"
-    args.draw(args)
+    DRAW[args.kind](args)
     print(f"{verb} {printable(args.output)}")
     return 0
 
 
-def waveforms(args):
-    rate = _rate(args)
-    plots.waveforms(_read(args, rate), args.output, rate, args.title, args.start, args.across)
+def draw_waveforms(args):
+    rate = sample_rate(args)
+    plots.waveforms(read(args, rate), args.output, rate, args.title, args.start, args.across)
 
 
-def spectrograms(args):
-    rate = _rate(args)
-    plots.spectrograms(_read(args, rate), args.output, rate, args.title, args.across, args.start)
+def draw_spectrograms(args):
+    rate = sample_rate(args)
+    plots.spectrograms(read(args, rate), args.output, rate, args.title, args.across, args.start)
 
 
-def notes(args):
-    heard = _read(args, note_measure.SAMPLE_RATE)
-    rolls = {name: note_measure.roll(sound, note_measure.SAMPLE_RATE, start=args.start)
-             for name, sound in heard.items()}
+def draw_notes(args):
+    rate = note_finder.SAMPLE_RATE
+    rolls = {name: note_finder.roll(sound, rate, start=args.start)
+             for name, sound in read(args, rate).items()}
     plots.notes(rolls, args.output, args.title)
 
 
-def curves(args):
+def draw_curves(args):
     if len(args.inputs) > 1:
         raise UserError("curves draws one run: give one folder, or one .csv log")
     path = Path(args.inputs[0])
@@ -140,121 +127,130 @@ def curves(args):
         raise UserError(f"{printable(path)}: no epoch of any model is logged there yet")
 
 
-def usage(args):
-    loaded = _load(args)
-    heard = _read(args, loaded.sample_rate)
+def draw_usage(args):
+    music = load(args)
+    sounds = read(args, music.sample_rate)
     counts = {}
-    for level in _levels(args, loaded):
-        books = _counts(loaded, level, heard)
+    for level in levels(args, music):
+        books = count_codes(music, level, sounds)
         counts |= {f"{level}x" + f", book {i + 1}" * (len(books) > 1): book
                    for i, book in enumerate(books)}
     plots.code_usage(counts, args.output, args.title)
 
 
-def codebook(args):
-    loaded = _load(args)
-    name, level = _codec(args, loaded)
-    vectors = loaded.weight_set(name).codebooks()
-    if not vectors:
+def draw_codebook(args):
+    music = load(args)
+    name, level = codec_of(args, music)
+    codebooks = music.weight_set(name).codebooks()
+    if not codebooks:
         raise UserError(f"{name} has no codebook: its codes are no vectors that could be drawn")
-    if args.book > len(vectors):
-        raise UserError(f"--book is {args.book}; {name} has {len(vectors)}")
-    counts = _counts(loaded, level, _read(args, loaded.sample_rate))[args.book - 1]
-    plots.codebook_map(vectors[args.book - 1], counts, args.output, args.title or name)
+    if args.book > len(codebooks):
+        raise UserError(f"--book is {args.book}; {name} has {len(codebooks)}")
+    counts = count_codes(music, level, read(args, music.sample_rate))[args.book - 1]
+    plots.codebook_map(codebooks[args.book - 1], counts, args.output, args.title or name)
 
 
-def code_map(args):
-    loaded = _load(args)
-    name, level = _codec(args, loaded)
-    found = loaded.weight_set(name)
-    maps.check_map(found.config)
-    heard, grid = _read(args, loaded.sample_rate), found.config.quantizer.grid
-    counts = _counts(loaded, level, heard)[0]
-    spectra = maps.sounds_of_codes(loaded.codec(level))
-    error = maps.topographic_error(found, list(heard.values()))
-    alike = maps.neighbour_ratio(spectra, grid)
-    said = f"topographic error {error:.3f}, neighbours {alike:.2f} as far apart as any two codes"
-    plots.code_map(spectra, counts, grid, args.output, args.title or f"{name}: {said}")
-    print(f"{name}: {said}")
+def draw_map(args):
+    music = load(args)
+    name, level = codec_of(args, music)
+    weight_set = music.weight_set(name)
+    maps.check_map(weight_set.config)
+    sounds, grid = read(args, music.sample_rate), weight_set.config.quantizer.grid
+    counts = count_codes(music, level, sounds)[0]
+    spectra = maps.sounds_of_codes(music.codec(level))
+    error = maps.topographic_error(weight_set, list(sounds.values()))
+    ratio = maps.neighbour_ratio(spectra, grid)
+    figures = (f"topographic error {error:.3f}, neighbours {ratio:.2f} as far apart as any two "
+               f"codes")
+    plots.code_map(spectra, counts, grid, args.output, args.title or f"{name}: {figures}")
+    print(f"{name}: {figures}")
 
 
-def _codec(args, loaded) -> tuple[str, int]:
-    """The codec that is asked for, and its level."""
-    codecs = {name: level for level, name in loaded.chain.codecs.items()}
-    name = args.model or loaded.chain.codecs[loaded.level]
+def draw_codes(args):
+    music = load(args)
+    sounds = read(args, music.sample_rate)
+    if len(sounds) > 1:
+        raise UserError("codes draws one file")
+    [(name, sound)] = sounds.items()
+    drawn = levels(args, music)
+    codes = {level: music.encode(sound, level) for level in drawn}
+    shades = {level: plots.codec_shades(music.codec(level)) for level in drawn}
+    plots.codes(codes, shades, args.output, music.sample_rate, music.chain.top, sound,
+                args.title or name, args.start)
+
+
+DRAW = {"waveforms": draw_waveforms, "spectrograms": draw_spectrograms, "notes": draw_notes,
+        "curves": draw_curves, "usage": draw_usage, "codebook": draw_codebook, "map": draw_map,
+        "codes": draw_codes}
+
+
+def load(args) -> api.VQWave:
+    """The codecs of a folder, by its chain.yml or the default chain."""
+    return api.load(args.vqvae_weights_dir,
+                    weights.find_folder(args.vqvae_weights_dir, weights.CODECS))
+
+
+def codec_of(args, music) -> tuple[str, int]:
+    """The name and the level of --model."""
+    codecs = {name: level for level, name in music.chain.codecs.items()}
+    name = args.model or music.chain.codecs[music.level]
     if name not in codecs:
         raise UserError(f"no codec of the chain is called {name!r}; there are {', '.join(codecs)}")
     return name, codecs[name]
 
 
-def codes(args):
-    loaded = _load(args)
-    heard = _read(args, loaded.sample_rate)
-    if len(heard) > 1:
-        raise UserError("codes draws one file")
-    (name, sound), = heard.items()
-    levels = _levels(args, loaded)
-    made = {level: loaded.encode(sound, level) for level in levels}
-    shades = {level: plots.codec_shades(loaded.codec(level)) for level in levels}
-    plots.codes(made, shades, args.output, loaded.sample_rate, loaded.chain.top,
-                sound, args.title or name,
-                args.start)
-
-
-def _load(args) -> api.VQWave:
-    """The codecs of a folder, by the chain that it says or the default one."""
-    return api.load(args.vqvae_weights_dir,
-                    weights.find_folder(args.vqvae_weights_dir, weights.CODECS))
-
-
-def _rate(args) -> int:
+def sample_rate(args) -> int:
     shipped = weights.find_folder(weights.GENERATORS, weights.GENERATORS)
     return args.sample_rate or weights.chain(shipped).sample_rate
 
 
-def _levels(args, loaded) -> list[int]:
-    return sorted(map(loaded.chain.check_level, args.levels or loaded.chain.sizes), reverse=True)
+def levels(args, music) -> list[int]:
+    return sorted(map(music.chain.check_level, args.levels or music.chain.sizes), reverse=True)
 
 
-def _read(args, rate: int) -> dict[str, np.ndarray]:
-    """{name: float32 [samples]} of the files that are named, the part of each that is wanted."""
-    files = []
-    for name in map(Path, args.inputs):
-        if name.is_dir():
-            there = sorted(p for p in name.rglob("*") if p.suffix.lower() in audio.AUDIO_SUFFIXES
-                           and p.is_file())
-            if not there:
-                raise UserError(f"{printable(name)}: holds no music "
-                                f"({', '.join(audio.AUDIO_SUFFIXES)})")
-            files += there
-        else:
-            files.append(name)
-    heard, refused = {}, []
-    seconds = args.seconds or args.most_seconds
-    above = os.path.commonpath([p.absolute().parent for p in files])
+def read(args, rate: int) -> dict[str, np.ndarray]:
+    """{name: float32 [samples]}: the part of each input that is drawn. Prints what is left out."""
+    files = find_files(map(Path, args.inputs))
+    sounds, errors = {}, []
+    default = SECONDS.get(args.kind)
+    common = os.path.commonpath([p.absolute().parent for p in files])
     for path in files:
         name = (path.name if sum(p.name == path.name for p in files) == 1
-                else os.path.relpath(path, above))
+                else os.path.relpath(path, common))
         try:
-            heard[printable(name)] = audio.excerpt(path, rate, args.start, seconds)
+            sounds[printable(name)] = audio.excerpt(path, rate, args.start,
+                                                    args.seconds or default)
         except UserError as e:
-            if len(files) == 1:
-                raise
-            refused.append(e)
-    if not heard:
-        raise refused[0]
-    for error in refused:
+            errors.append(e)
+    if not sounds:
+        raise errors[0]
+    for error in errors:
         print(f"left out: {error}", file=sys.stderr)
-    if (args.seconds is None and seconds
-        and any(len(sound) >= round(seconds * rate) for sound in heard.values())):
-        print(f"drawn are {seconds:g} seconds from second {args.start:g} on; --start and --seconds "
-              f"choose others",
-              file=sys.stderr)
-    return heard
+    if (args.seconds is None and default
+        and any(len(sound) >= round(default * rate) for sound in sounds.values())):
+        print(f"drawing {default:g} seconds from second {args.start:g} on; --start and --seconds "
+              f"choose others", file=sys.stderr)
+    return sounds
 
 
-def _counts(loaded, level, heard) -> np.ndarray:
-    """How often each code of each codebook occurs in what is heard: int [codebooks, num_codes]."""
-    codec = loaded.codec(level)
+def find_files(paths) -> list[Path]:
+    """The files, and those of music in the folders."""
+    files = []
+    for path in paths:
+        if not path.is_dir():
+            files.append(path)
+            continue
+        music = sorted(p for p in path.rglob("*") if p.suffix.lower() in audio.AUDIO_SUFFIXES
+                       and p.is_file())
+        if not music:
+            raise UserError(f"{printable(path)}: holds no music "
+                            f"({', '.join(audio.AUDIO_SUFFIXES)})")
+        files += music
+    return files
+
+
+def count_codes(music, level, sounds) -> np.ndarray:
+    """How often each code of each codebook occurs: int [codebooks, num_codes]."""
+    codec = music.codec(level)
     return sum(metrics.histogram(codec.encode(sound[None])[0], codec.config.num_codes,
-                                 codec.config.codebook_of) for sound in heard.values())
+                                 codec.config.codebook_of) for sound in sounds.values())

@@ -286,12 +286,11 @@ class GeneratorEngine:
     `CodecEngine`.
     """
 
+    precision = "float32"
+    """The number format of the weights."""
+
     def __init__(self, weight_set, engine: str):
         self.config, self.weight_set, self.engine = weight_set.config, weight_set, engine
-
-    def precision(self, streams: int) -> str:
-        """What the weights are held in that so many streams are sampled with."""
-        return "float32"
 
     def context(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """The conditions' inputs by name -> context float32 [batch, n, context_channels].
