@@ -19,15 +19,15 @@ def main(argv):
     folder, name, steps, *flags = argv
     # As where it is not installed.
     sys.modules["tensorflow"] = None
-    from vqwave.train import replicas, training
+    from vqwave.train import devices, training
     from vqwave.train.options import RunOptions
 
-    class Half(replicas.Group):
+    class Half(devices.Group):
         def rows(self, count):
             return range((count + 1) // 2)
 
     if "--half" in flags:
-        replicas._join = Half
+        devices._join = Half
 
     class Say(progress.Reporter):
         def advance(self, done, loss=None):

@@ -15,9 +15,9 @@ from vqwave.errors import UserError
 from vqwave.io import manifest, weights
 from vqwave.nn.generator import Generator, load_generator
 from vqwave.progress import QuietReporter
+from vqwave.train.devices import ALONE
 from vqwave.train.jobs import CodecJob, GeneratorJob
 from vqwave.train.record import RunRecord
-from vqwave.train.replicas import ALONE
 
 TINY = configs.preset("tiny")
 

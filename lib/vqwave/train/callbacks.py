@@ -18,7 +18,7 @@ from keras import ops
 from ..errors import Interrupted, UserError, signal_handlers
 from ..io import weights
 from ..io.files import atomic_write
-from . import replicas
+from . import devices
 from .record import RunRecord, RunState, TrainingError, run_variables
 
 SAVE_EVERY_SECONDS = 120.0
@@ -38,7 +38,7 @@ class Checkpoint(keras.callbacks.Callback):
     """
 
     def __init__(self, folder, record: RunRecord, keep: int | None = None,
-                 group: replicas.Group = replicas.ALONE):
+                 group: devices.Group = devices.ALONE):
         """keep: how many numbered sets stay besides the best; None keeps all."""
         super().__init__()
         self.folder, self.record, self.keep, self.group = Path(folder), record, keep, group

@@ -19,8 +19,8 @@ from ..nn import generator as nn_generator
 from ..nn import losses
 from ..progress import QuietReporter
 from . import callbacks
+from .devices import Group
 from .record import STEPS_PER_EPOCH, RunRecord
-from .replicas import Group
 
 VALIDATION_WINDOWS = 64
 SHORT_TRACKS = 0.1

@@ -21,16 +21,12 @@ class Muon(keras.optimizers.Muon):
     scale that lets one learning rate serve both (Liu et al. 2025, §2.2). A convolution's kernel
     [taps, in, out] is taken for the matrix [taps·in, out]. Embeddings, logits, biases and kernels
     that are `NARROW` on one side are AdamW's.
-
-    replicas: how many devices' gradients Keras adds up; what is clipped is the norm of their mean.
-    Other arguments: as of Keras's.
     """
 
-    def __init__(self, learning_rate, weight_decay: float, replicas: int = 1):
-        # The clipping is of what Keras sums, so that each replica gives its part of a norm of 1.
+    def __init__(self, learning_rate, weight_decay: float):
         super().__init__(learning_rate, adam_beta_2=0.99, adam_weight_decay=weight_decay,
-                         weight_decay=weight_decay,
-                         global_clipnorm=1.0 / replicas, exclude_layers=["logits"])
+                         weight_decay=weight_decay, global_clipnorm=1.0,
+                         exclude_layers=["logits"])
 
     def _apply_weight_decay(self, variables):
         """As Keras's, which builds the schedule of the learning rate once for each variable."""
@@ -48,13 +44,11 @@ class Muon(keras.optimizers.Muon):
         return min(shape, default=0) <= NARROW or super()._should_use_adamw(variable)
 
     def zeropower_via_newtonschulz5(self, x, steps: int):
-        """In bfloat16 where the model computes in it, as the method's authors do: it is products of
-        matrices alone.
-        """
+        """In bfloat16 where the model computes in it, as the method's authors do."""
         matrix = ops.reshape(x, (-1, x.shape[-1]))
-        kind = keras.mixed_precision.dtype_policy().compute_dtype
-        made = super().zeropower_via_newtonschulz5(ops.cast(matrix, kind), steps)
-        return ops.reshape(ops.cast(made, x.dtype), x.shape)
+        dtype = keras.mixed_precision.dtype_policy().compute_dtype
+        orthogonal = super().zeropower_via_newtonschulz5(ops.cast(matrix, dtype), steps)
+        return ops.reshape(ops.cast(orthogonal, x.dtype), x.shape)
 
     def lr_adjust(self, x):
         """The scale of the matrix that was orthogonalised, not of its taps."""

@@ -134,8 +134,8 @@ def add_training_flags(p: argparse.ArgumentParser):
                         "the best) instead of random ones: to train a model further, or tune it to "
                         "other music")
     p.add_argument("--distribute", action="store_true",
-                   help="train on all GPUs of this machine, or on several machines "
-                        "(docs/scaling.md); --batch-size is that of all together")
+                   help="train on all GPUs of this machine or of several machines, with JAX "
+                        "(docs/scaling.md); they share out --batch-size")
     p.add_argument("--fp16", action="store_true", help="mixed precision: float16 on a GPU, "
                                                        "bfloat16 on a CPU")
     p.add_argument("--keep-all", action="store_true",

@@ -33,7 +33,7 @@ from ..errors import Interrupted, UserError
 from ..io import labels, manifest, silence, splits, weights
 from ..io.files import atomic_write, printable
 from ..progress import QuietReporter
-from . import options, origin, replicas
+from . import devices, options, origin
 from .origin import Amount, Origin
 from .record import EPOCH_MINUTES
 
@@ -387,7 +387,7 @@ class Plan:
 
     def write(self):
         """Note down how far it is; of several processes that train together the first one does."""
-        if not replicas.is_first():
+        if not devices.is_first():
             return
         self.output_dir.mkdir(parents=True, exist_ok=True)
         values = {"schema": config.SCHEMA, "preset": self.preset, "spent": round(self.spent, 1),
@@ -457,7 +457,7 @@ def run(plan: Plan, say: Callable[[str], None] = print):
             f"Hz; prepare the audio with --sample-rate {rate}")
     plan.read()
     told = _read_labels(plan, tracks) if plan.label else ()
-    if plan.origin and replicas.processes() > 1:
+    if plan.origin and devices.process_count() > 1:
         raise UserError("several processes can only train together from nothing: --from-scratch")
     amount = plan.amount if plan.origin else None  # also where nothing sounds, that is said now
     try:
@@ -465,7 +465,7 @@ def run(plan: Plan, say: Callable[[str], None] = print):
         plan.keep_split(say)
         if plan.origin:
             plan.origin.adopt(plan.chain, plan.output_dir, amount, plan.anew)
-        elif replicas.is_first():
+        elif devices.is_first():
             weights.save_chain(plan.output_dir, plan.chain)
     except OSError as e:
         raise UserError(f"{plan.output_dir}: cannot be written to: {e.strerror}") from e
@@ -477,7 +477,7 @@ def run(plan: Plan, say: Callable[[str], None] = print):
             judge(plan, name, say)
     plan.promise()
     describe(plan, told, say)
-    if "--promote" in plan.extra and replicas.is_first():
+    if "--promote" in plan.extra and devices.is_first():
         todo = plan.open_stages
         for stage in plan.stages:
             if stage not in todo:  # the others promote themselves at their end
@@ -506,7 +506,7 @@ def run(plan: Plan, say: Callable[[str], None] = print):
                 listener.listen()
         if code is None and (plan.heard or plan.first_music is None):
             listener.listen()  # which the run before was stopped in
-    if plan.report and plan.chain.plays and replicas.is_first():
+    if plan.report and plan.chain.plays and devices.is_first():
         say(f"== {REPORT}")
         # What was trained stands, whatever the page lacks.
         code = run_command([*_VQWAVE, "evaluate", *plan.about_folders, *plan.network,
@@ -685,7 +685,7 @@ class Listener:
         """What the weights are known by; None where there is nothing to hear yet, or no wish to."""
         folder, chain = self.plan.output_dir, self.plan.chain
         paths = [weights.config_path(folder, name, "best") for name in chain.names]
-        if not (self.plan.listen and chain.plays and replicas.is_first()
+        if not (self.plan.listen and chain.plays and devices.is_first()
                 and weights.tags(folder, chain.generator(chain.top))):
             return None
         return [path.stat().st_mtime_ns if path.exists() else 0 for path in paths]

@@ -26,7 +26,7 @@ from ..config import ChainConfig, CodecConfig, DataConfig, GeneratorConfig, Trai
 from ..errors import UserError
 from ..io import files, weights
 from ..progress import QuietReporter, Reporter
-from . import callbacks, replicas, resume
+from . import callbacks, devices, resume
 from .jobs import CodecJob, GeneratorJob, Job
 from .optimizer import Muon
 from .options import KEEP, RunOptions
@@ -73,7 +73,7 @@ def _train(job: Job, options: RunOptions, training, data, say, chain=None) -> Ru
     one writes.
     """
     folder, name = Path(options.output_dir), job.model.name
-    with replicas.join(options.distribute) as group, contextlib.ExitStack() as closing:
+    with devices.join(options.distribute) as group, contextlib.ExitStack() as closing:
         say = (say or Reporter()) if group.first else QuietReporter()
         closing.callback(say.stop)
 
@@ -134,7 +134,7 @@ def _train(job: Job, options: RunOptions, training, data, say, chain=None) -> Ru
 # ---------------------------------------------------------------------------------- where it stands
 
 
-def _check_agreement(group: replicas.Group, record: RunRecord):
+def _check_agreement(group: devices.Group, record: RunRecord):
     """See that every process of the group is about to do what the first one is."""
     keys = ("name", "steps", "step", "steps_per_epoch", "best", "finished")
     own = {key: getattr(record, key) for key in keys}
@@ -170,7 +170,7 @@ def set_precision(mixed: bool, say) -> str:
 
 
 def compile_model(model, training: TrainingConfig, steps: int,
-                  group: replicas.Group = replicas.ALONE, **more):
+                  group: devices.Group = devices.ALONE, **more):
     """Compile `model` with `Muon`, a warm-up and a cosine decay over `steps`. more: its loss and
     metrics.
     """
@@ -183,12 +183,9 @@ def compile_model(model, training: TrainingConfig, steps: int,
         warmup_target=peak if warmup else None,
         warmup_steps=warmup,
     )
-    replica_count = group.devices if keras.backend.backend() == "tensorflow" else 1
-    optimizer = Muon(rate, training.weight_decay, replica_count)
-    # XLA makes these steps slower on a CPU, and cannot run replicas; JAX compiles for an
-    # accelerator in any case.
-    jit = keras.backend.backend() == "jax" or (machine.accelerator() and replica_count == 1)
-    model.compile(optimizer=optimizer, jit_compile=jit, **more)
+    # On TensorFlow, XLA makes these steps slower on a CPU.
+    jit = keras.backend.backend() == "jax" or bool(machine.accelerator())
+    model.compile(optimizer=Muon(rate, training.weight_decay), jit_compile=jit, **more)
 
 
 def _build(job: Job, record: RunRecord, group, steps: int | None = None):

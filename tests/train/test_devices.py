@@ -1,8 +1,4 @@
-"""replicas.py: several devices, and several processes, train as one device does with the joint
-batch.
-
-Processes are tried in end_to_end/test_distributed.py.
-"""
+"""devices.py: the shares of a batch, and who writes; end_to_end/test_distributed.py trains."""
 
 import argparse
 
@@ -13,8 +9,8 @@ from prepared import data_folder, music
 from vqwave import config
 from vqwave.data.windows import AudioWindows, CodeTrack, CodeWindows
 from vqwave.errors import UserError
-from vqwave.train import options, replicas
-from vqwave.train.replicas import Group
+from vqwave.train import devices, options
+from vqwave.train.devices import Group
 
 
 @pytest.fixture(scope="module")
@@ -49,41 +45,36 @@ def test_the_shares_of_codes_are_the_batch(tmp_path):
     assert np.array_equal(joint[1][1], np.concatenate([share[1][1] for share in shares]))
 
 
-def test_a_process_alone_asks_nobody():
-    assert Group().from_first(lambda: {"a": 1}) == {"a": 1} and Group().greatest(15) == 15
-
-
 @pytest.mark.parametrize("text", ["0", "two", "-1", ""])
 def test_a_number_of_processes_that_is_none_is_refused(monkeypatch, text):
     monkeypatch.setenv("KERAS_DISTRIBUTION_NUM_PROCESSES", text)
     with pytest.raises(UserError, match="KERAS_DISTRIBUTION_NUM_PROCESSES"):
-        replicas.processes()
+        devices.process_count()
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(monkeypatch):
-    monkeypatch.setattr(replicas, "_join", lambda: Group(3))
-    with replicas.join(True) as group:
+    monkeypatch.setattr(devices, "_join", lambda: Group(3))
+    with devices.join(True) as group:
         assert group.devices == 3
         group.check_batch(6)
         with pytest.raises(UserError, match="--batch-size is 8; .* a multiple of 3"):
             group.check_batch(8)
-    with replicas.join(False) as group:
-        assert group is replicas.ALONE
+    with devices.join(False) as group:
+        assert group is devices.ALONE
         group.check_batch(7)
 
 
-def test_several_processes_need_jax(monkeypatch):
-    monkeypatch.setenv("KERAS_DISTRIBUTION_NUM_PROCESSES", "2")
-    with pytest.raises(UserError, match="KERAS_BACKEND=jax"), replicas.join(True):
+def test_several_devices_need_jax():
+    with pytest.raises(UserError, match="KERAS_BACKEND=jax"), devices.join(True):
         pass
 
 
 def test_only_the_first_process_leads(monkeypatch):
-    assert replicas.is_first()
+    assert devices.is_first()
     monkeypatch.setenv("KERAS_DISTRIBUTION_NUM_PROCESSES", "2")
     for rank, first in (("0", True), ("1", False)):
         monkeypatch.setenv("KERAS_DISTRIBUTION_PROCESS_ID", rank)
-        assert replicas.is_first() == first
+        assert devices.is_first() == first
 
 
 def test_the_flag_is_there():
