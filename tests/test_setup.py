@@ -341,7 +341,7 @@ def test_activate_enters_an_environment_that_is_there(checkout):
 @pytest.mark.skipif(not (ROOT / ".git").exists() or not shutil.which("git"),
                     reason="needs a git checkout")
 def test_what_ships_is_not_ignored_and_what_training_leaves_is():
-    ships = ["lib/vqwave/config.py", "weights/generator_512_generator.weights.h5",
+    ships = ["lib/vqwave/config/codec.py", "weights/generator_512_generator.weights.h5",
              "weights/generator_8.yml",
              "weights/generator_8_context.weights.h5", "final_weights/vqvae_8.yml",
              "recipes/any/plot.png", "docs/benchmark/results.json",

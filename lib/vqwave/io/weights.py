@@ -534,11 +534,11 @@ def _open(folder: Path, name: str, tag: str) -> WeightSet:
             raise WeightsError(f"{path}: is not the description of a weights set (keys model, "
                                f"record and sha256)")
         config = configs.validate_model(values["model"], os.fspath(path))
-        training, data, record = (
+        training, data = (
             None if values.get(key, UNKNOWN) == UNKNOWN
             else configs.validate(kind, values[key], f"{path}: {key}")
-            for kind, key in ((configs.TrainingConfig, "training"), (configs.DataConfig, "data"),
-                              (Record, "record")))
+            for kind, key in ((configs.TrainingConfig, "training"), (configs.DataConfig, "data")))
+        record = configs.validate(Record, values["record"], f"{path}: record")
     except configs.ConfigError as e:
         raise WeightsError(str(e)) from e
     if config.name != name:
@@ -549,7 +549,7 @@ def _open(folder: Path, name: str, tag: str) -> WeightSet:
     identity = json.dumps([config.model_dump(mode="json", exclude_defaults=True), values["sha256"]],
                           sort_keys=True).encode()
     return WeightSet(folder, name, tag, config, files, hashlib.sha256(identity).hexdigest(),
-                     record.to_dict() if record else {}, training, data)
+                     record.to_dict(), training, data)
 
 
 def _check_files(path: Path, sums, files: dict[str, Path]) -> dict[str, Path]:

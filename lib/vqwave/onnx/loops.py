@@ -188,8 +188,7 @@ class LoopBuilder:
         from onnx import TensorProto, helper
 
         main, body = self.main, self.body
-        shape = ["B", self.books, self.config.num_codes] if self.together else [
-            "B", self.config.num_codes]
+        shape = [self.books] * self.together + [self.config.num_codes]
         some_k = main("Greater", "top_k", np.array(0))
         some_p = main("Less", "top_p", np.array(1, np.float32))
         branches = {}
@@ -198,7 +197,7 @@ class LoopBuilder:
             ("then_branch", *self._sort(logits, some_k, some_p)),
             ("else_branch", keep, keep("Identity", logits)),
         ):
-            info = helper.make_tensor_value_info(result, TensorProto.FLOAT, [1, *shape])
+            info = helper.make_tensor_value_info(result, TensorProto.FLOAT, [1, "B", *shape])
             branches[name] = helper.make_graph(nodes.nodes, name, [], [info], nodes.constants)
         return body("If", main("Or", some_k, some_p), **branches)
 

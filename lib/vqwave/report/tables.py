@@ -42,14 +42,14 @@ def render(rows: Iterable, columns: Sequence[Column | str], kind: str = "md"):
     cells = [[str(x) for x in row] if isinstance(columns[0], str)
              else [column.cell(row) for column in columns] for row in rows]
     if kind == "md":
-        lines = [titles, *([x.replace("|", "\\|") for x in row] for row in cells)]
-        head, *body = [f"| {' | '.join(line)} |" for line in lines]
+        escaped = [[x.replace("|", "\\|") for x in row] for row in cells]
+        head, *body = [f"| {' | '.join(line)} |" for line in (titles, *escaped)]
         return "\n".join([head, "|---|" + "---:|" * (len(titles) - 1), *body])
     if kind == "html":
-        lines = [("th", titles), *(("td", row) for row in cells)]
+        tags = ["th", *["td"] * len(cells)]
         return "<table>" + "".join(
             "<tr>" + "".join(f"<{tag}>{html.escape(x)}</{tag}>" for x in line) + "</tr>"
-            for tag, line in lines) + "</table>"
+            for tag, line in zip(tags, (titles, *cells), strict=True)) + "</table>"
     if kind != "rich":
         raise ValueError(f"a table is rendered as md, html or rich, not as {kind!r}")
     from rich.table import Table
