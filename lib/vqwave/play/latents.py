@@ -1,5 +1,5 @@
-"""What a VAE makes: reconstructions, samples of its prior, walks between two recordings. Its frames
-are vectors, not codes, so no generator plays them.
+"""Sound from a VAE, whose frames are vectors instead of codes: reconstructions, samples of its
+prior, walks between two recordings.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from .sampling import uniforms
 from .stream import draw_seed
 
 WIDEST = 10.0
-"""The highest temperature: the standard deviation that a prior is drawn with."""
+"""The highest temperature, the standard deviation of a sample."""
 
 
 def check_latents(config):
-    """Raises `UserError` where a codec's frames are codes."""
+    """Raises `UserError` where the frames of a codec are codes."""
     if config.has_codes:
         raise UserError(f"{config.name} has a quantizer of {config.quantizer.kind}, which makes "
                         f"codes; only one of gaussian has latents to sample and walk between")
@@ -27,23 +27,21 @@ def check_latents(config):
 def sample_prior(config, frames: int, seed: int, temperature: float = 1.0) -> np.ndarray:
     """Vectors of N(0, temperature²), float32 [frames, width].
 
-    Each number is a function of (seed, level, frame, place in the vector) and nothing else, so a
-    longer sample begins with a shorter one.
+    Each number is a function of (seed, level, frame, index in the vector), so a longer sample
+    begins with a shorter one.
     """
     check_latents(config)
     from scipy.special import ndtri
 
-    drawn = np.stack([uniforms(seed, 0, config.level, 0, frames, k)
+    draws = np.stack([uniforms(seed, 0, config.level, 0, frames, k)
                       for k in range(config.frame_width)], axis=1)
-    # In the middle of the steps of 2^-24 that the draws have, so that none is 0.
-    return (temperature * ndtri(drawn.astype(np.float64) + 2.0**-25)).astype(np.float32)
+    # The draws are multiples of 2^-24: half a step more, so that none is 0.
+    return (temperature * ndtri(draws.astype(np.float64) + 2.0**-25)).astype(np.float32)
 
 
 def walk(begin, end) -> np.ndarray:
-    """From one recording to another: float32 [frames, width] each -> [frames, width], as long as
-    the shorter one, beginning as the first and ending as the second.
-
-    z_t = (1 − s)·a_t + s·b_t, s rising evenly from 0 to 1.
+    """z_t = (1 − s)·begin_t + s·end_t, s rising evenly from 0 to 1: float32 [frames, width], as
+    long as the shorter recording.
     """
     frames = min(len(begin), len(end))
     if not frames:
@@ -53,24 +51,20 @@ def walk(begin, end) -> np.ndarray:
 
 
 def encode(codec, audio, label=None) -> np.ndarray:
-    """The means that a codec's encoder says: float32 [samples] -> float32 [frames, width].
-
-    label: what the recording is, see `engine.CodecEngine`.
+    """The encoder's means: float32 [samples] -> float32 [frames, width]. label: of the recording,
+    see `engine.CodecEngine`.
     """
     check_latents(codec.config)
     return codec.encode(np.asarray(audio, np.float32)[None], label)[0]
 
 
 def decode(codec, vectors, samples: int | None = None, label=None) -> np.ndarray:
-    """Vectors [frames, width] -> audio float32, as many samples as are asked for.
-
-    label: what it is to be, see `engine.CodecEngine`.
-    """
+    """Vectors [frames, width] -> audio float32 [samples]. label: see `engine.CodecEngine`."""
     return codec.decode(np.asarray(vectors, np.float32)[None], label)[0, :samples]
 
 
 def check_sample(config, temperature: float, label):
-    """Raises `UserError` where a codec's prior cannot be sampled so, see `Sample`."""
+    """Raises `UserError` where `Sample` cannot have these settings."""
     check_latents(config)
     check_number("temperature", temperature, above=0, most=WIDEST)
     if label:
@@ -78,17 +72,16 @@ def check_sample(config, temperature: float, label):
 
 
 class Sample:
-    """A piece that a VAE's prior makes: an iterator of one block, float32 [samples], which says
-    of itself what a `Stream` does.
+    """A piece sampled from a VAE's prior: an iterator of one block, float32 [samples], with the
+    attributes of a `Stream` that writing needs.
 
     Args:
-        codec: the VAE's engine. samples: how long the piece is.
-        seed: decides what is drawn; None draws one, `.seed` says it.
-        temperature: the standard deviation that is drawn with.
-        label: what it is to be, see `engine.CodecEngine`.
+        codec: the VAE's engine. samples: length of the piece.
+        seed: None draws one, see `.seed`.
+        temperature: standard deviation. label: see `engine.CodecEngine`.
 
     Raises:
-        UserError: the codec has codes, or knows no such label.
+        UserError: the codec has codes, or no such label.
     """
 
     batch = None
@@ -103,6 +96,7 @@ class Sample:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         config = self.codec.config
-        drawn = sample_prior(config, -(-self.samples // config.level), self.seed, self.temperature)
+        frames = -(-self.samples // config.level)
+        vectors = sample_prior(config, frames, self.seed, self.temperature)
         self.position = self.samples
-        yield decode(self.codec, drawn, self.samples, self.label)
+        yield decode(self.codec, vectors, self.samples, self.label)

@@ -1,5 +1,5 @@
-"""What a training has learnt so far, to be heard: a piece by a seed that stays the same, and a
-held-out track continued.
+"""Sounds of a training's progress: a piece of a fixed seed, and the continuation of a held-out
+track.
 """
 
 from __future__ import annotations
@@ -18,66 +18,65 @@ from ..io.files import make_folder
 from .api import SILENT, VQWave
 
 SECONDS, PROMPT_SECONDS = 20.0, 8.0
-"""Of each sound, and of the track that a continuation begins with."""
+"""Length of each sound, and of the part of a track that is continued."""
 
 MOST_LABELS = 4
-"""Labels that have a piece of their own, at most."""
+"""Labels with a piece each, at most."""
 
 
 def playable_level(music: VQWave) -> int:
-    """Where the chain can end: its own ending or, where generators are still missing, the last
-    level before them.
-
-    Raises:
-        UserError: there is nothing to hear yet.
+    """The level at which the chain can end now: its own, or the last level before a generator that
+    is still missing. Raises `UserError` where nothing can be played yet.
     """
-    chain, found, missing = music.chain, None, None
+    chain, last, missing = music.chain, None, None
     for level in chain.sizes:
         if level < chain.ending or missing:
             break
         try:
             music.weight_set(chain.codecs[level])
             music.weight_set(chain.generator(level))
-            found = level
+            last = level
         except UserError as e:
             missing = e
-    if found is None:
+    if last is None:
         raise UserError(f"there is nothing to hear yet: {missing}")
-    return found
+    return last
 
 
 def hear(music: VQWave, data_dir, held_out: list[manifest.Track], seed: int = 1,
          seconds: float = SECONDS) -> dict[str, np.ndarray]:
-    """{"piece", "continuation"}: float32 [samples]; no continuation where no track is held out, or
-    what it would begin with is silent. Of weights with labels also "piece_LABEL" of each.
+    """{"piece", "continuation"}: float32 [samples], and "piece_LABEL" of weights with labels.
 
-    The continued track is the longest held-out one, from a third of its length.
+    Continued is the longest held-out track, from a third of its length; there is no continuation
+    where no track is held out, or that part is silent.
     """
-    level = playable_level(music)
-    made = {"piece": music.generate(level=level, seconds=seconds, seed=seed)}
-    known = music.weight_set(music.chain.generator(music.chain.top)).config.labels
-    for label in known.names[:MOST_LABELS] if known else ():
+    options = {"level": playable_level(music), "seconds": seconds, "seed": seed}
+    sounds = {"piece": music.generate(**options)}
+    labels = music.weight_set(music.chain.generator(music.chain.top)).config.labels
+    for label in labels.names[:MOST_LABELS] if labels else ():
         name = re.sub(r"[^\w-]+", "_", label)
-        made[f"piece_{name}"] = music.generate(
-            level=level, seconds=seconds, seed=seed, chosen={known.input: label})
-    if not held_out:
-        return made
+        sounds[f"piece_{name}"] = music.generate(**options, chosen={labels.input: label})
+    sound = held_out_part(music, data_dir, held_out, seconds) if held_out else np.zeros(0)
+    if len(sound) >= music.chain.top and np.abs(sound).max() >= SILENT:
+        sounds["continuation"] = music.generate(
+            **options, begin=music.prompt(sound, level=options["level"]))
+    return sounds
+
+
+def held_out_part(music: VQWave, data_dir, held_out: list[manifest.Track],
+                  seconds: float) -> np.ndarray:
+    """The part of the longest held-out track that a piece of so many seconds continues."""
     track = max(held_out, key=lambda t: t.samples)
-    top, rate = music.chain.top, music.sample_rate
-    wanted = min(PROMPT_SECONDS, seconds / 2, track.seconds / 2)
-    count = round(wanted * rate) // top * top
+    top = music.chain.top
+    length = min(PROMPT_SECONDS, seconds / 2, track.seconds / 2)
+    count = round(length * music.sample_rate) // top * top
     start = track.samples // 3 // top * top
-    sound = audio.from_u16(audio.read_window(track.path(data_dir), start,
-                                             min(count, track.samples - start)))
-    if len(sound) < top or np.abs(sound).max() < SILENT:
-        return made
-    made["continuation"] = music.generate(level=level, seconds=seconds, seed=seed,
-                                          begin=music.prompt(sound, level=level))
-    return made
+    return audio.from_u16(audio.read_window(track.path(data_dir), start,
+                                            min(count, track.samples - start)))
 
 
 def save(sounds: dict[str, np.ndarray], sample_rate: int, folder, name: str) -> list[Path]:
-    """Each sound as `folder`/name_KEY.ogg; returns the files."""
+    """Write each sound as `folder`/name_KEY.ogg; returns the files."""
     folder = make_folder(folder)
     paths = []
     for key, sound in sounds.items():
@@ -91,7 +90,7 @@ def show_in_tensorboard(sounds: dict[str, np.ndarray], sample_rate: int, folder,
     try:
         from tensorboard.compat.proto import event_pb2, summary_pb2
 
-        # TensorBoard's writer of whole event files imports TensorFlow; this one needs none.
+        # TensorBoard's other writers import TensorFlow.
         from tensorboard.summary.writer.record_writer import RecordWriter
     except ImportError:
         return False
@@ -101,10 +100,10 @@ def show_in_tensorboard(sounds: dict[str, np.ndarray], sample_rate: int, folder,
     for key, sound in sounds.items():
         file = io.BytesIO()
         soundfile.write(file, audio.to_int16(sound), sample_rate, format="WAV", subtype="PCM_16")
-        heard = summary_pb2.Summary.Audio(
+        summary = summary_pb2.Summary.Audio(
             sample_rate=sample_rate, num_channels=1, length_frames=len(sound),
             encoded_audio_string=file.getvalue(), content_type="audio/wav")
-        values.append(summary_pb2.Summary.Value(tag=key, audio=heard))
+        values.append(summary_pb2.Summary.Value(tag=key, audio=summary))
     now = time.time()
     path = make_folder(folder) / f"events.out.tfevents.{now:.0f}.{os.getpid()}.heard"
     with open(path, "wb") as file:

@@ -1,6 +1,4 @@
-"""Pieces to files: written as they are made, finished as a whole where that takes it, several made
-and ranked.
-"""
+"""Pieces to files: written block by block, or finished as a whole; candidates are ranked."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +21,13 @@ from . import controls, latents, mastering
 from .stream import Stream
 
 Piece = Stream | latents.Sample
-"""What is written: its blocks in order, and how many samples of how many pieces they are."""
+NOTHING_WRITTEN = "stopped; nothing was written"
 
 
 @dataclass(frozen=True)
 class Finish:
-    """What is done to a piece: fade in and out over `fade` seconds, join its end to its beginning,
-    make it as loud as streaming services play (`mastering.LOUDNESS`).
+    """Fade in and out over `fade` seconds, join the end to the beginning, normalise to
+    `mastering.LOUDNESS`.
     """
 
     fade: float | None = None
@@ -42,20 +40,18 @@ class Finish:
 
     @property
     def whole(self) -> bool:
-        """Whether the piece is needed as a whole, and so held in memory."""
+        """Whether the whole piece must be held in memory."""
         return self.loop or self.normalize
 
     def check(self, stream: Piece):
-        """Both fades fit the piece. Raises `UserError` where they do not."""
+        """Raises `UserError` where the fades do not fit the piece."""
         if (self.fade and stream.samples is not None
             and 2 * self.fade * stream.sample_rate > stream.samples):
             raise UserError(f"{self.fade:g} s of fade at both ends need {2 * self.fade:g} s, and "
                             f"the piece lasts {stream.samples / stream.sample_rate:.2f} s")
 
     def fade_blocks(self, stream: Piece, changes=()) -> Iterator[np.ndarray]:
-        """The stream's blocks, changed as `controls.replay` says, faded in and (where there is an
-        end) out.
-        """
+        """The stream's blocks with fades; changes: see `controls.replay`."""
         position = 0
         for block in controls.replay(stream, changes) if changes else stream:
             if self.fade:
@@ -65,19 +61,34 @@ class Finish:
             position += block.shape[-1]
 
     def master(self, piece: np.ndarray, sample_rate: int, say: Callable[[str], None]) -> np.ndarray:
-        """A whole piece float32 [n], looped and normalised as asked; `say` is told of its loudness.
-        """
+        """A whole piece float32 [n], looped and normalised; `say` is called with its loudness."""
         if self.loop:
             piece = mastering.loop(piece, sample_rate)
         if self.normalize:
-            before, piece = piece, mastering.normalize(piece, sample_rate, looped=self.loop)
-            loudness = mastering.loudness(piece, sample_rate)
-            if loudness == -float("inf"):
-                say("the piece is silent, and left so")
-            else:
-                say(f"loudness {mastering.loudness(before, sample_rate):.1f} -> {loudness:.1f} "
-                    f"LUFS")
+            before = mastering.loudness(piece, sample_rate)
+            piece = mastering.normalize(piece, sample_rate, looped=self.loop)
+            after = mastering.loudness(piece, sample_rate)
+            say("the piece is silent, and stays silent" if after == -float("inf")
+                else f"loudness {before:.1f} -> {after:.1f} LUFS")
         return piece
+
+
+class _Stop:
+    """Notes Ctrl-C and SIGTERM, and raises where `check` is called: raised at once, an exception
+    may be lost in libsndfile's calls back into Python. The second signal raises at once.
+    """
+
+    def __init__(self):
+        self.signal = None
+
+    def __call__(self, number, _):
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = number
+
+    def check(self):
+        if self.signal is not None:
+            raise Interrupted(self.signal, NOTHING_WRITTEN)
 
 
 def write_pieces(stream: Piece, paths: Sequence[Path],
@@ -89,43 +100,22 @@ def write_pieces(stream: Piece, paths: Sequence[Path],
 
     Args:
         stream: finite; `paths` has as many files as its batch, or one.
-        report: called with the samples made so far and the speed, as a multiple of real time.
-        say: is told in a line what finishing did.
-        changes: of the stream while it plays, see `controls.replay`.
+        report: called with the samples so far and the real-time factor.
+        say: called with a line for each loudness.
+        changes: see `controls.replay`.
 
     Returns:
-        The samples in each file, and the speed. The time up to the first block goes mostly into
-        loading the models and does not count.
+        The samples in each file, and the real-time factor after the first block, which mostly loads
+        models.
 
     Raises:
-        Interrupted: Ctrl-C or SIGTERM; nothing is written then.
+        Interrupted: Ctrl-C or SIGTERM; nothing is written.
     """
     rate = stream.sample_rate
     whole: list[list] | None = [[] for _ in paths] if finish.whole else None
-    start, first, speed = time.monotonic(), None, 0.0
-    caught = []
-
-    def note(number, _):
-        # Raised now it could be lost in libsndfile's calls back into Python; asked for twice, it
-        # is.
-        if caught:
-            raise KeyboardInterrupt
-        caught.append(number)
-
-    def stop():
-        if caught:
-            raise Interrupted(caught[0], "stopped; nothing was written")
-
-    def show(made: float):
-        nonlocal first, speed
-        stop()
-        since, before = first or (start, 0)
-        speed = len(paths) * (made - before) / rate / (time.monotonic() - since)
-        first = first or (time.monotonic(), made)
-        if report:
-            report(made, speed)
-
-    with signal_handlers(note, signal.SIGINT, signal.SIGTERM), ExitStack() as stack:
+    started, first, speed = time.monotonic(), None, 0.0
+    stop = _Stop()
+    with signal_handlers(stop, signal.SIGINT, signal.SIGTERM), ExitStack() as stack:
         files = [stack.enter_context(audio.Writer(path, rate)) for path in paths]
         for block in finish.fade_blocks(stream, changes):
             for i, piece in enumerate(block if stream.batch else [block]):
@@ -133,18 +123,22 @@ def write_pieces(stream: Piece, paths: Sequence[Path],
                     whole[i].append(piece)
                 else:
                     files[i].write(piece)
-            show(stream.position)
+            stop.check()
+            since, position = first or (started, 0)
+            seconds = len(paths) * (stream.position - position) / rate
+            speed = seconds / (time.monotonic() - since)
+            first = first or (time.monotonic(), stream.position)
+            if report:
+                report(stream.position, speed)
         for file, blocks in zip(files, whole or [], strict=False):
             file.write(finish.master(np.concatenate(blocks), rate, say))
-            stop()
+            stop.check()
     return [file.samples for file in files], speed
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One of several pieces. bits: per code under the generators that made it, by level and over
-    "all".
-    """
+    """A piece among several. bits: bits per code under its generators, by level and over "all"."""
 
     seed: int
     bits: dict
@@ -155,20 +149,17 @@ class Candidate:
 
 def write_candidates(streams: Iterator[Stream], path: Path, finish: Finish = Finish(),  # noqa: B008
                      write=write_pieces) -> list[Candidate]:
-    """Write a piece for each stream, the likeliest first: each to a file named by its rank and bits
-    per code.
-
-    The best is written to `path` too. All appear when the last is done: an interrupt, or a full
-    disk, leaves nothing.
+    """Write a piece for each stream to a file named by its rank and bits per code, the likeliest
+    first; and the best to `path` too. All files appear when the last piece is done.
 
     Args:
-        streams: made with `log_probs=True`, one after the other.
-        write: (stream, paths, finish) -> (samples, speed), by default `write_pieces`.
+        streams: with `log_probs=True`, one after the other.
+        write: (stream, paths, finish) -> (samples, speed).
     """
-    made = []
+    candidates = []
 
     def end(number, _):
-        raise Interrupted(number, "stopped; nothing was written")
+        raise Interrupted(number, NOTHING_WRITTEN)
 
     with (tempfile.TemporaryDirectory(prefix=".vqwave-", dir=path.parent) as folder,
           signal_handlers(end, signal.SIGINT, signal.SIGTERM)):
@@ -177,26 +168,22 @@ def write_candidates(streams: Iterator[Stream], path: Path, finish: Finish = Fin
             file = Path(folder, f"{i}{path.suffix}")
             with stream:
                 [samples], speed = write(stream, [file], finish)
-            made.append(Candidate(stream.seed, stream.bits, file, samples, speed))
-        made.sort(key=lambda one: (one.bits["all"], one.seed))
-        digits = len(str(len(made)))
-        names = [path.with_name(f"{path.stem}_{rank:0{digits}}_{one.bits['all']:.3f}bits"
-                                f"{path.suffix}")
-                 for rank, one in enumerate(made, 1)]
-        with open(made[0].path, "rb") as best, atomic_write(path) as copy:
+            candidates.append(Candidate(stream.seed, stream.bits, file, samples, speed))
+        candidates.sort(key=lambda candidate: (candidate.bits["all"], candidate.seed))
+        with open(candidates[0].path, "rb") as best, atomic_write(path) as copy:
             shutil.copyfileobj(best, copy)
-        ranked = []
-        for one, name in zip(made, names, strict=True):
-            os.replace(one.path, name)
-            ranked.append(Candidate(one.seed, one.bits, name, one.samples, one.speed))
-    return ranked
+        digits = len(str(len(candidates)))
+        for i, candidate in enumerate(candidates):
+            name = path.with_name(f"{path.stem}_{i + 1:0{digits}}_{candidate.bits['all']:.3f}bits"
+                                  f"{path.suffix}")
+            os.replace(candidate.path, name)
+            candidates[i] = replace(candidate, path=name)
+    return candidates
 
 
 def check_outputs(output, batch: int) -> list[Path]:
-    """The files to write, checked before any work: one, or out_1.wav, out_2.wav, … for a batch.
-
-    Raises:
-        UserError: audio cannot be written there.
+    """The files to write: one, or out_1.wav, out_2.wav, … for a batch. Raises `UserError` where
+    audio cannot be written there.
     """
     path = audio.check_output(output)
     if batch == 1:

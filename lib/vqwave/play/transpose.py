@@ -1,8 +1,8 @@
-"""Transposition of sound while it plays, its tempo kept.
+"""Transposition of sound while it plays, without a change of tempo.
 
-A short past of the sound is read faster or slower, in grains; each begins where the wave best goes
-on from the grain before, and passes into it (waveform-similarity overlap-add, Verhelst and Roelands
-1993, on a delay line). What is transposed comes later by up to `Transposer.delay` samples.
+Waveform-similarity overlap-add (Verhelst and Roelands 1993) on a delay line: grains of the recent
+sound are read faster or slower, and each begins where the wave best continues the grain before. The
+result is late by up to `Transposer.delay` samples.
 """
 
 from __future__ import annotations
@@ -14,22 +14,20 @@ import numpy as np
 from .mastering import cross_fade
 
 GRAIN = 0.0464
-"""Seconds of a grain, about: a block is cut into whole ones."""
+"""Seconds of a grain, about: a block holds whole grains."""
 
 OVERLAP = 0.0116
-"""Seconds over which one grain passes into the next."""
+"""Seconds of the cross-fade between grains."""
 
 SEARCH = 0.0136
-"""Seconds to either side in which the best place for the next grain is sought: a period of 37 Hz.
-"""
+"""Seconds on either side in which the next grain may begin: a period of 37 Hz."""
 
-_TAPS = 16  # of the interpolation, to either side
+_TAPS = 16  # of the interpolation, on either side
 
 
 class Transposer:
-    """Sound of `batch` pieces at a pitch that can be changed between two blocks.
-
-    semitones: by which it is transposed; at 0 the sound passes as it is, bit for bit.
+    """Transposes `batch` pieces by `semitones`, which may change between two blocks; 0 leaves the
+    sound as it is, bit for bit.
     """
 
     def __init__(self, sample_rate: int, batch: int):
@@ -37,12 +35,12 @@ class Transposer:
         self._grain, self._overlap, self._search = (
             max(1, round(seconds * sample_rate)) for seconds in (GRAIN, OVERLAP, SEARCH))
         self._past = np.zeros((batch, 4 * self._grain), np.float32)
-        # Where the last grain stands: how far behind the sound it reads on, and how fast.
+        # Where the last grain would read next: samples behind the sound, and its rate.
         self._behind, self._rate = np.zeros(batch), 1.0
 
     @property
     def delay(self) -> int:
-        """Samples by which the sound comes later at most, at what is set."""
+        """Samples by which the sound is late at most."""
         rate = 2 ** (self.semitones / 12)
         if rate == 1:
             return 0
@@ -57,21 +55,21 @@ class Transposer:
             edges = np.linspace(0, count, max(1, round(count / self._grain)) + 1).astype(int)
             for begin, end in zip(edges[:-1], edges[1:], strict=True):
                 if rate == self._rate == 1.0:
-                    break  # what is left is the sound itself
+                    break  # the rest is the sound itself
                 for row in range(len(audio)):
-                    self._make(row, sound[row], audio[row], begin, end, rate)
+                    self._write_grain(row, sound[row], audio[row], begin, end, rate)
                 self._rate = rate
         self._past = sound[:, count:]
         return audio
 
     def _back(self, rate: float) -> float:
-        """Samples behind the sound where a grain may begin that then reads at `rate`: it must not
+        """Samples behind the sound at which a grain of this rate must begin, so that it does not
         overtake the sound.
         """
         return self._search + _TAPS + 1 + max(0.0, rate - 1) * 1.5 * self._grain
 
-    def _make(self, row: int, sound, out, begin: int, end: int, rate: float):
-        """One grain of a piece into `out`; samples `begin` … `end` − 1 of the block."""
+    def _write_grain(self, row: int, sound, out, begin: int, end: int, rate: float):
+        """Write a grain of a piece to samples `begin` … `end` − 1 of the block `out`."""
         here = self._past.shape[1] + begin
         over = min(self._overlap, end - begin)
         before = read(sound, here - self._behind[row] + self._rate * np.arange(over), self._rate)
@@ -84,7 +82,7 @@ class Transposer:
         self._behind[row] = behind - (rate - 1) * (end - begin)
 
     def _best(self, sound, before, place: float, rate: float) -> int:
-        """By how many samples later than at `place` a grain best goes on from `before`."""
+        """How many samples after `place` a grain best continues `before`."""
         steps = np.floor(rate * np.arange(len(before))).astype(int)
         shifts = np.arange(-self._search, self._search + 1)
         parts = sound[int(place) + shifts[:, None] + steps]
@@ -102,10 +100,9 @@ class Transposer:
 
 
 def read(sound: np.ndarray, at: np.ndarray, rate: float = 1.0) -> np.ndarray:
-    """A wave float32 [n] between its samples, at the places `at` [m] -> float32 [m]; zeros stand
-    outside it.
+    """Interpolate a wave float32 [n], zero outside, at the places `at` [m] -> float32 [m].
 
-    rate: how far apart the places are; above 1, what would lie above half the new rate is left out.
+    rate: the distance of the places; above 1, frequencies above half the new rate are left out.
     """
     if rate == 1 and (at == np.floor(at)).all() and at[0] >= 0 and at[-1] < len(sound):
         return sound[at.astype(int)]
