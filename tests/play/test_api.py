@@ -20,7 +20,8 @@ from vqwave.errors import UserError
 from vqwave.io import audio, weights
 from vqwave.io.files import CHECKOUT
 from vqwave.play import api, engine
-from vqwave.play.stream import Stream, Variation
+from vqwave.play.prompt import Variation
+from vqwave.play.stream import Stream
 
 LEVELS = configs.preset("tiny").chain.sizes
 BLOCK = 8192

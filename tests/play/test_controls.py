@@ -20,11 +20,13 @@ from test_stream import (
 
 from vqwave.config import Sampling
 from vqwave.errors import UserError
-from vqwave.play import controls
-from vqwave.play.stream import Prompt, Stream, Variation
+from vqwave.play import controls, performance
+from vqwave.play.performance import Performance
+from vqwave.play.prompt import Prompt, Variation
+from vqwave.play.stream import Stream
 
 RAMP, SEAM, PASSAGE = (round(seconds * 22050)
-                       for seconds in (controls.RAMP, controls.SEAM, controls.PASSAGE))
+                       for seconds in (performance.RAMP, performance.SEAM, performance.PASSAGE))
 PAST = 4 * BLOCK / 22050
 WILD = {512: {"temperature": 0.5}, 128: {"temperature": 0.25, "top_p": 0.5}}
 CHANGES = [(2, {"loudness": -6.0}), (3, {"sampling": WILD}), (4, {"hold": 2 * BLOCK / 22050}),
@@ -104,7 +106,7 @@ def test_a_jump_passes_to_the_piece_of_the_other_seed():
     np.testing.assert_array_equal(heard[: 3 * BLOCK], whole[: 3 * BLOCK])
     begins = 3 * BLOCK + PASSAGE
     np.testing.assert_array_equal(heard[begins:], other[PASSAGE : 5 * BLOCK])
-    mixed = controls.cross_fade(whole[3 * BLOCK : begins], other[: PASSAGE])
+    mixed = performance.cross_fade(whole[3 * BLOCK : begins], other[: PASSAGE])
     np.testing.assert_array_equal(heard[3 * BLOCK : begins], mixed)
     assert stream.seed == 77
 
@@ -172,10 +174,10 @@ def test_a_performance_with_other_weights_is_replayed_and_resumed_bit_for_bit():
                (8, {"jump": 4, "begin": {"file": "song.mp3", "start": 3, "seconds": 2}}),
                (10, {"loudness": -3})]
     heard = perform(start(chain(128), **options), changes, 14)
-    score = controls.Score(3, tuple((at * BLOCK, change) for at, change in changes))
+    score = Performance(seed=3, changes=tuple((at * BLOCK, change) for at, change in changes))
     fresh = start(chain(128), **options)
     score.check(fresh)
-    again = controls.replay(fresh, score.changes)
+    again = performance.replay(fresh, score.changes)
     np.testing.assert_array_equal(np.concatenate([next(again) for _ in range(14)]), heard)
     stream, pieces = start(chain(128), **options), []
     for i in range(14):
@@ -273,7 +275,7 @@ def test_a_performance_with_notes_is_replayed_and_resumed_bit_for_bit():
                (9, {"notes": [62]}), (11, {"notes": [], "stay": 2}),
                (12, {"jump": 4, "begin": {"file": "song.mp3", "seconds": 2}}), (16, {"stay": 0.25})]
     heard = perform(start(parts, **options), changes, 20)
-    again = controls.replay(start(parts, **options), [(BLOCK * at, x) for at, x in changes])
+    again = performance.replay(start(parts, **options), [(BLOCK * at, x) for at, x in changes])
     np.testing.assert_array_equal(np.concatenate([next(again) for _ in range(20)]), heard)
     stream, pieces = start(parts, **options), []
     for i in range(20):
@@ -314,7 +316,7 @@ def test_what_is_held_is_repeated_and_then_the_music_goes_on_where_it_stood():
     heard = perform(stream, [(4, {"hold": 2 * BLOCK / 22050}), (8, {"hold": 0})], 12)
     np.testing.assert_array_equal(heard[: 4 * BLOCK], whole[: 4 * BLOCK])
     for again in (4, 6):
-        seam = controls.cross_fade(whole[4 * BLOCK :][: SEAM], whole[2 * BLOCK :][: SEAM])
+        seam = performance.cross_fade(whole[4 * BLOCK :][: SEAM], whole[2 * BLOCK :][: SEAM])
         np.testing.assert_array_equal(block(heard, again)[: SEAM], seam)
         np.testing.assert_array_equal(block(heard, again)[SEAM :], block(whole, 2)[SEAM :])
         np.testing.assert_array_equal(block(heard, again + 1), block(whole, 3))
@@ -325,7 +327,7 @@ def test_a_hold_that_ends_half_way_passes_into_what_goes_on():
     whole = collect(start(chain(128), seed=3), 6)
     heard = perform(start(chain(128), seed=3, past=PAST),
                     [(4, {"hold": PAST}), (5, {"hold": 0})], 7)
-    seam = controls.cross_fade(block(whole, 1)[: SEAM], block(whole, 4)[: SEAM])
+    seam = performance.cross_fade(block(whole, 1)[: SEAM], block(whole, 4)[: SEAM])
     np.testing.assert_array_equal(block(heard, 5)[: SEAM], seam)
     np.testing.assert_array_equal(block(heard, 5)[SEAM :], block(whole, 4)[SEAM :])
     np.testing.assert_array_equal(block(heard, 6), block(whole, 5))
@@ -441,7 +443,7 @@ def test_a_performance_is_replayed_bit_for_bit(batch):
     options = {"seed": 3, "past": PAST, "batch": batch}
     heard = perform(start(chain(128), **options), CHANGES, LENGTH)
     score = [(at * BLOCK, change) for at, change in CHANGES]
-    again = controls.replay(start(chain(128), **options), score)
+    again = performance.replay(start(chain(128), **options), score)
     np.testing.assert_array_equal(np.concatenate([next(again) for _ in range(LENGTH)],
                                                  axis=-1), heard)
     if batch:
@@ -528,7 +530,7 @@ def test_any_thread_may_set_and_the_sample_it_is_told_says_all():
     rest = [next(stream) for _ in range(5)]
     thread.join()
     rest += [next(stream) for _ in range(5)]
-    again = controls.replay(start(chain(128), seed=3, past=PAST), score)
+    again = performance.replay(start(chain(128), seed=3, past=PAST), score)
     for was, now in zip([first, *rest], again, strict=False):
         np.testing.assert_array_equal(was, now)
 

@@ -8,7 +8,7 @@ import pytest
 from test_controls import OTHER, PAST, Music, Sounding, leaning, prompt
 from test_stream import BLOCK, chain, start
 
-from vqwave.play import controls
+from vqwave.play import controls, performance
 from vqwave.play.keys import Keys
 
 
@@ -134,7 +134,7 @@ def test_what_was_pressed_plays_again_bit_for_bit(stream):
     for key in "T-]h>j1f[":
         keys.press(key)
         heard.append(next(stream))
-    again = controls.replay(start(chain(128), seed=3, past=16 * BLOCK / 22050), keys.changes)
+    again = performance.replay(start(chain(128), seed=3, past=16 * BLOCK / 22050), keys.changes)
     whole = [next(again) for _ in range(17)]
     np.testing.assert_array_equal(whole[8:], heard)
 
@@ -173,7 +173,7 @@ def test_r_and_w_pass_into_recordings_and_weights_while_other_keys_do_what_they_
     keys.wait()
     assert "no weights here" in keys.notice
     fresh = start(chain(128), music=Music(chain(128), other=Music(OTHER)), **options)
-    again = controls.replay(fresh, keys.changes)
+    again = performance.replay(fresh, keys.changes)
     np.testing.assert_array_equal(np.concatenate([next(again) for _ in range(6)]), np.concatenate(heard))
 
 

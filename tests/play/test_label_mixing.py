@@ -11,7 +11,7 @@ from test_stream import BLOCK, IntegerCodec, IntegerGenerator, frame, origin
 from vqwave import config as configs
 from vqwave.config import SHARES, Labels, Sampling
 from vqwave.errors import UserError
-from vqwave.play import controls, engine, labels
+from vqwave.play import engine, labels, performance
 from vqwave.play.keys import Keys
 from vqwave.play.labels import Mixture, read_labels
 from vqwave.play.stream import Stream
@@ -194,7 +194,7 @@ def test_a_jump_keeps_the_label_or_begins_with_another():
     for change, label in (({}, "calm"), ({"label": "dance"}, "dance")):
         jumped, _ = collect(start(chosen={"label": "calm"}), 5, [(2, {"jump": 9} | change)])
         fresh, _ = collect(start(chosen={"label": label}, seed=9), 3)
-        passage = round(controls.PASSAGE * 22050)
+        passage = round(performance.PASSAGE * 22050)
         np.testing.assert_array_equal(jumped[2 * BLOCK + passage :], fresh[passage:])
 
 
@@ -213,7 +213,7 @@ def test_a_jump_to_other_weights_goes_on_with_the_label_that_was_asked_for_last(
     stream.set(jump=10, weights=there)
     heard = np.concatenate([next(stream) for _ in range(2)])
     fresh, _ = collect(start(parts=there.chain_engines(), chosen={"label": names[1]}, seed=10), 2)
-    passage = round(controls.PASSAGE * 22050)
+    passage = round(performance.PASSAGE * 22050)
     np.testing.assert_array_equal(heard[passage:], fresh[passage:])
 
 
@@ -259,10 +259,10 @@ def test_a_chain_has_one_vocabulary():
 
 
 def test_a_score_may_change_labels():
-    changes = controls.parse_changes([[0, {"label": {"calm": 0.5, "dance": 0.5}}], [BLOCK, {"label": ""}]])
-    score = controls.Score(3, changes)
-    score.check(start())
-    again = np.concatenate([b for b, _ in zip(controls.replay(start(), changes), range(4), strict=False)])
+    changes = [[0, {"label": {"calm": 0.5, "dance": 0.5}}], [BLOCK, {"label": ""}]]
+    recorded = performance.Performance(seed=3, changes=changes)
+    recorded.check(start())
+    again = np.concatenate([b for b, _ in zip(performance.replay(start(), changes), range(4), strict=False)])
     np.testing.assert_array_equal(again, collect(start(), 4, [(0, {"label": "calm,dance"}), (1, {"label": ""})])[0])
 
 

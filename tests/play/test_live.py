@@ -11,7 +11,8 @@ from test_stream import BLOCK, chain, start
 from vqwave import progress
 from vqwave.commands import play as command
 from vqwave.errors import UserError
-from vqwave.play import controls, midi, playback
+from vqwave.play import midi, performance, playback
+from vqwave.play.performance import Performance
 from vqwave.play.render import Finish
 
 PAST = 4 * BLOCK / 22050
@@ -76,10 +77,10 @@ def test_what_was_recorded_over_a_replay_plays_again_bit_for_bit(play, tmp_path)
             keys(key)
 
     play(start(chain(128), seed=3), perform, changes, record=path)
-    score = controls.read_score(path)
+    score = Performance.read(path)
     assert [change for _, change in score.changes[:2]] == [{"loudness": -2.0}, {"loudness": -6}]
     assert score.changes[-1] == (9 * BLOCK, {"hold": 0}), "what the score had yet to change"
-    again = controls.replay(start(chain(128), seed=score.seed), score.changes)
+    again = performance.replay(start(chain(128), seed=score.seed), score.changes)
     np.testing.assert_array_equal([next(again) for _ in heard], heard)
 
 
@@ -92,7 +93,7 @@ def test_what_a_midi_port_changes_as_it_ends_is_recorded(play, monkeypatch, tmp_
     path = tmp_path / "score.json"
     play(start(chain(128), seed=3), lambda blocks, keys, status: next(blocks),
          [(BLOCK, {"loudness": -6})], record=path, midi_in="keys")
-    assert controls.read_score(path).changes == ((BLOCK, {"mutate": 1.0}),
+    assert Performance.read(path).changes == ((BLOCK, {"mutate": 1.0}),
                                                  (BLOCK, {"loudness": -6}))
 
 

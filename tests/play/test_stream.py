@@ -15,10 +15,11 @@ from vqwave import machine
 from vqwave.config import CodecConfig, GeneratorConfig, Sampling
 from vqwave.errors import UserError
 from vqwave.io.weights import WeightSet
-from vqwave.play import stream as streaming
+from vqwave.play import prompt as prompts
 from vqwave.play.engine import CodecEngine
+from vqwave.play.prompt import Prompt, Variation
 from vqwave.play.sampling import uniforms
-from vqwave.play.stream import Prompt, Stream, Variation
+from vqwave.play.stream import Stream
 
 LEVELS = configs.preset("tiny").chain.sizes
 BLOCK = 8192
@@ -407,7 +408,7 @@ def test_resumes_in_another_process(tmp_path):
         "state, parts = np.load(sys.argv[1]), chain(32, LAYOUTS['books'])\n"
         "np.save(sys.argv[2], collect(Stream.resume(state, *parts), 3))"
     )
-    path = os.pathsep.join([str(Path(__file__).parent), str(Path(streaming.__file__).parents[2])])
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(prompts.__file__).parents[2])])
     subprocess.run(  # noqa: S603
         [sys.executable, "-c", program, tmp_path / "state.npz", tmp_path / "tail.npy"],
         check=True, env=os.environ | {"PYTHONPATH": path},
@@ -648,7 +649,7 @@ def test_steered_streams_resume_bit_for_bit(tmp_path, name, how, stop, batch):
 def test_the_recording_is_heard_as_it_is_and_then_passes_into_what_continues_it(rng):
     """Its last samples are faded, and from its end on nothing of it is left; whatever block it ends
     in."""
-    join = round(streaming.JOIN * 22050)
+    join = round(prompts.JOIN * 22050)
     assert join == 2048
     for samples in (512, 1024, BLOCK, BLOCK + 512, 2 * BLOCK + 6144):
         recording = rng.normal(0, 0.1, samples).astype(np.float32)

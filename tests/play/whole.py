@@ -4,7 +4,8 @@ gives."""
 import numpy as np
 import prepared
 
-from vqwave.play.stream import Stream, Variation
+from vqwave.play.prompt import Variation
+from vqwave.play.stream import Stream
 
 
 class Recorder:

@@ -457,8 +457,8 @@ def test_a_score_plays_a_performance_again(run, music, tmp_path):
     (b"\xff", "score.json: not valid JSON"),
     ('{"seed": 1, "changes": [[0, {"warmth": 1}]]}', "no control is called 'warmth'"),
     ('{"seed": 1, "changes": [[0, {"loudness": -3}], [9, {"loudness": 99}]]}',
-     "change 2 of the score: loudness is 99"),
-    ('{"seed": 1, "changes": [[0, {"hold": 1}]]}', "change 1 of the score: there is nothing to "
+     "change 2 of the performance: loudness is 99"),
+    ('{"seed": 1, "changes": [[0, {"hold": 1}]]}', "change 1 of the performance: there is nothing to "
                                                    "hold yet"),
 ])
 def test_a_score_that_cannot_be_played_is_refused_before_any_music(run, tmp_path, text, message):

@@ -9,6 +9,7 @@ from ..errors import UserError
 from ..io import weights
 from ..io.files import printable
 from ..play import api, controls, keys, mastering, playback
+from ..play.performance import Performance
 from . import arguments
 
 LONGEST = 24 * 3600
@@ -175,11 +176,11 @@ def open_stream(args, music, options: dict, past: float = 0.0):
     """(the stream, the changes that --replay makes to it)."""
     if args.replay is None:
         return music.stream(seed=args.seed, past=past, **options), ()
-    score = controls.read_score(args.replay)
-    seed = score.seed if args.seed is None else args.seed
+    performance = Performance.read(args.replay)
+    seed = performance.seed if args.seed is None else args.seed
     stream = music.stream(seed=seed, past=controls.MOST_PAST, **options)
-    score.check(stream)
-    return stream, score.changes
+    performance.check(stream)
+    return stream, performance.changes
 
 
 def piece_length(args, music) -> int | None:

@@ -10,7 +10,8 @@ from .. import cli, progress
 from ..errors import Interrupted, UserError, signal_handlers
 from ..io import files, weights
 from ..io.files import printable
-from ..play import controls, keys, midi, playback, render
+from ..play import keys, midi, playback, render
+from ..play.performance import Performance
 from . import pieces
 
 PAST = 16.0
@@ -132,7 +133,7 @@ def record(path, stream, seed: int, pressed, changes):
         return
     replayed = len(stream.performed) - len(pressed.changes)
     rest = sorted(changes, key=lambda change: change[0])[replayed:]
-    controls.write_score(path, controls.Score(seed, (*stream.performed, *rest)))
+    Performance(seed=seed, changes=(*stream.performed, *rest)).write(path)
     print(f"wrote {printable(Path(path))}", file=sys.stderr)
 
 

@@ -8,8 +8,7 @@ from ..errors import UserError
 from ..io import weights
 from ..play import api, engine
 from ..play.conditions import check_chosen
-from ..play.sampling import check_guidance, sampling_per_level
-from ..play.stream import draw_seed
+from ..play.sampling import check_guidance, draw_seed, sampling_per_level
 from ..studio import radio
 from ..studio.stations import Group
 from . import arguments

@@ -22,8 +22,9 @@ from . import latents, pitches
 from .conditions import check_chosen
 from .controls import CONTROLS
 from .playback import LATENCIES
+from .prompt import Prompt, Variation
 from .sampling import check_guidance, sampling_per_level
-from .stream import Begin, Prompt, Stream, Variation
+from .stream import Stream
 
 SILENT = 1e-4
 """A recording whose samples are all smaller (-80 dB) is silent."""
@@ -266,7 +267,7 @@ class VQWave:
         return audio if codes.ndim == 3 else audio[0]
 
     def generate(self, *, seconds: float | None = None, samples: int | None = None,
-                 begin: Begin | None = None,
+                 begin: Prompt | Variation | None = None,
                  **options) -> np.ndarray:
         """A piece: float32 [samples], or [batch, samples] with `batch=`; the collected `stream` of
         those options.
@@ -281,7 +282,7 @@ class VQWave:
 
     def stream(self, *, level: int | None = None, seconds: float | None = None,
                samples: int | None = None,
-               seed: int | None = None, sampling=None, begin: Begin | None = None,
+               seed: int | None = None, sampling=None, begin: Prompt | Variation | None = None,
                batch: int | None = None, chunk: int | None = None, log_probs: bool = False,
                past: float = 0.0, latency: str = "normal",
                chosen: Mapping | None = None) -> Stream:

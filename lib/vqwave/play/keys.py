@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from ..errors import UserError
 from ..io.files import printable
 from . import controls
-from .stream import draw_seed
+from .sampling import draw_seed
 
 BAR = 2.0
 """Seconds that are held or frozen at first."""

@@ -10,8 +10,7 @@ import numpy as np
 
 from ..errors import UserError, check_number
 from .labels import find_labels, read_labels
-from .sampling import uniforms
-from .stream import draw_seed
+from .sampling import draw_seed, uniforms
 
 WIDEST = 10.0
 """The highest temperature, the standard deviation of a sample."""

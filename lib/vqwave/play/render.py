@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import Interrupted, UserError, signal_handlers
 from ..io import audio
 from ..io.files import atomic_write
-from . import controls, latents, mastering
+from . import latents, mastering, performance
 from .stream import Stream
 
 Piece = Stream | latents.Sample
@@ -51,9 +51,9 @@ class Finish:
                             f"the piece lasts {stream.samples / stream.sample_rate:.2f} s")
 
     def fade_blocks(self, stream: Piece, changes=()) -> Iterator[np.ndarray]:
-        """The stream's blocks with fades; changes: see `controls.replay`."""
+        """The stream's blocks with fades; changes: see `performance.replay`."""
         position = 0
-        for block in controls.replay(stream, changes) if changes else stream:
+        for block in performance.replay(stream, changes) if changes else stream:
             if self.fade:
                 length = round(self.fade * stream.sample_rate)
                 block = mastering.fade(block, position, length, stream.samples)
@@ -102,7 +102,7 @@ def write_pieces(stream: Piece, paths: Sequence[Path],
         stream: finite; `paths` has as many files as its batch, or one.
         report: called with the samples so far and the real-time factor.
         say: called with a line for each loudness.
-        changes: see `controls.replay`.
+        changes: see `performance.replay`.
 
     Returns:
         The samples in each file, and the real-time factor after the first block, which mostly loads

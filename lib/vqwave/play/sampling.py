@@ -8,12 +8,13 @@ codes' own order.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from ..config import GeneratorConfig, Sampling, override
-from ..errors import UserError
+from ..errors import UserError, check_number
 
 
 def uniforms(seed: int, stream: int, level: int, start: int, count: int,
@@ -37,6 +38,20 @@ def uniforms(seed: int, stream: int, level: int, start: int, count: int,
     # Little-endian on every machine, so that the same seed is the same music.
     halves = words.astype("<u8", copy=False).view("<u4")[skip : skip + count]
     return (halves >> 8).astype(np.float32) * np.float32(2.0**-24)
+
+
+def draw_seed(seed: int | None) -> int:
+    """`seed`, or one drawn where it is None, short enough to be typed. Raises `UserError` where it
+    is none.
+    """
+    return secrets.randbits(32) if seed is None else check_seed("seed", seed)
+
+
+def check_seed(what: str, seed) -> int:
+    """`seed`, where it is one. Raises `UserError` otherwise."""
+    if check_number(what, seed, 0, whole=True) >= 1 << 128:
+        raise UserError(f"{what} is {seed}; it must be less than 2^128")
+    return int(seed)
 
 
 def filter_logits(scaled: np.ndarray, top_k: int, top_p: float) -> np.ndarray:

@@ -10,12 +10,11 @@ a resume changes a bit.
 from __future__ import annotations
 
 import os
-import secrets
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -25,20 +24,14 @@ from .. import machine
 from ..config import Labels, Sampling, override
 from ..errors import UserError, check_number
 from ..io import weights
-from . import controls, engine, pitches
-from .conditions import FEEDS, check_chosen
-from .labels import CROSS_FADE, Mixture, find_labels, read_labels, without
+from . import controls, engine, performance, pitches
+from .conditions import check_chosen
+from .labels import CROSS_FADE, find_labels, read_labels
+from .level import LEAST_SOURCE, GivenCodes, Level
 from .mastering import cross_fade
-from .sampling import check_guidance, sampling_per_level, uniforms
+from .prompt import JOIN, Prompt, Variation, check_codes, check_prompt, list_levels
+from .sampling import check_guidance, check_seed, draw_seed, sampling_per_level
 from .transpose import Transposer
-
-JOIN = 0.0929
-"""Seconds over which a recording passes into the music that continues it, at most."""
-
-_LEAST_SOURCE = 64
-"""Source codes that one run of a context model covers at least: its halo is computed anew each
-time.
-"""
 
 SMOOTH = 0.01
 """Seconds, at least, over which a block passes into the next one where the decoder knew less of
@@ -52,20 +45,6 @@ continuation home, begin with.
 """
 
 
-def draw_seed(seed: int | None) -> int:
-    """`seed`, or one drawn where it is None, short enough to be typed. Raises `UserError` where it
-    is none.
-    """
-    return secrets.randbits(32) if seed is None else check_seed("seed", seed)
-
-
-def check_seed(what: str, seed) -> int:
-    """`seed`, where it is one. Raises `UserError` otherwise."""
-    if check_number(what, seed, 0, whole=True) >= 1 << 128:
-        raise UserError(f"{what} is {seed}; it must be less than 2^128")
-    return int(seed)
-
-
 def check_block(block: int, configs) -> int:
     """Samples of a block, as an int: a multiple of the top level of these generators. Raises
     `UserError` otherwise.
@@ -74,51 +53,6 @@ def check_block(block: int, configs) -> int:
     if check_number("block", block, 1, whole=True) % top:
         raise UserError(f"block is {block}; it must be a multiple of the top level, {top}")
     return int(block)
-
-
-def check_codes(what: str, codes, num_codes: int, books: int) -> np.ndarray:
-    """Codes that a caller gives, [n, books] (or [n] where there is one book), as int32 [n, books].
-
-    Raises:
-        ValueError: they are not that.
-    """
-    given = codes = np.asarray(codes)
-    if codes.ndim == 1 and books == 1:
-        codes = codes[:, None]
-    if codes.ndim != 2 or codes.shape[1] != books or codes.dtype.kind not in "iu":
-        wanted = "[n]" if books == 1 else f"[n, {books}]"
-        raise ValueError(f"{what} are whole numbers, {wanted}, not {given.dtype} "
-                         f"{list(given.shape)}")
-    if codes.size and not 0 <= codes.min() <= codes.max() < num_codes:
-        raise ValueError(f"{what} are {codes.min()} … {codes.max()}; there are 0 … {num_codes - 1}")
-    return codes.astype(np.int32)
-
-
-def _prompt(prompt: Mapping, configs) -> dict[int, np.ndarray]:
-    """A prompt's codes by level, checked to be there at every level and to end at the same sample.
-    """
-    levels, there = [c.level for c in configs], sorted(prompt, reverse=True)
-    if there != levels:
-        has = _list_levels(there) if there else "no codes"
-        raise ValueError(f"the prompt has {has}; the chain has {_list_levels(levels)}")
-    checked = {c.level: check_codes(f"the prompt's codes of level "
-                                    f"{c.level}", prompt[c.level], c.num_codes, c.books)
-               for c in configs}
-    lengths = {level: len(codes) * level for level, codes in checked.items()}
-    if len(set(lengths.values())) > 1:
-        raise ValueError("the prompt's levels end at different samples: " + ", ".join(
-            f"{level} at {length}" for level, length in lengths.items()))
-    return checked
-
-
-def cut_frames(frames: np.ndarray, begin: int, end: int, pad) -> np.ndarray:
-    """[..., N, books] -> [..., end − begin, books]: frames number begin … end − 1; `pad` stands
-    before the first and after the last that there are.
-    """
-    kept = frames[..., max(begin, 0) : max(end, 0), :]
-    left = min(max(-begin, 0), end - begin)
-    sides = (left, end - begin - left - kept.shape[-2])
-    return np.pad(kept, (*[(0, 0)] * (frames.ndim - 2), sides, (0, 0)), constant_values=pad)
 
 
 def decode_finite(codec, codes, start: int, first: int, count: int) -> np.ndarray:
@@ -133,322 +67,6 @@ def decode_finite(codec, codes, start: int, first: int, count: int) -> np.ndarra
         raise UserError(f"{codec.config.name} decoded to a number that is not finite: its weights "
                         f"are damaged")
     return audio
-
-
-def _list_levels(levels):
-    return "levels " + ", ".join(map(str, levels))
-
-
-class Codes:
-    """Some positions of one level's codes: int32 [batch, stop − first, books]; `trim` forgets the
-    oldest.
-
-    `end` is the position after the piece's last code: `pad` stands from there on, as it does left
-    of the first. None where the piece goes on for ever.
-    """
-
-    log_probs: np.ndarray | None = None
-
-    def __init__(self, level: int, block: int, codes: np.ndarray, end: int | None):
-        self.level, self.per_block = level, block // level
-        self.codes, self.first, self.end = codes, 0, end
-
-    @property
-    def stop(self) -> int:
-        """The position after the last code that is there."""
-        return self.first + self.codes.shape[1]
-
-    def window(self, begin: int, end: int, pad: int) -> np.ndarray:
-        """Codes at positions begin … end − 1; `pad` stands outside the piece. int32 [batch, end −
-        begin, books].
-        """
-        return self._cut(self.codes, begin, end, pad)
-
-    def _cut(self, values, begin, end, pad):
-        if self.end is not None:
-            values = values[:, : max(self.end - self.first, 0)]
-        return cut_frames(values, begin - self.first, end - self.first, pad)
-
-    def trim(self, position: int):
-        """Forget the codes before `position`."""
-        if position > self.first:
-            self.codes = self.codes[:, position - self.first :].copy()
-            self.first = position
-
-
-class Kept(Codes):
-    """Codes that are given, not sampled: what a variation keeps. Stands where a chain has the
-    `Level` above.
-    """
-
-    def __init__(self, level: int, block: int, codes: np.ndarray, batch: int):
-        """codes: int32 [N, books], the whole piece; every piece of a batch has them."""
-        super().__init__(level, block, np.broadcast_to(codes, (batch, *codes.shape)), len(codes))
-
-    def fill(self, stop: int):
-        """All of them are there."""
-
-    def state(self) -> dict:
-        return {"kept_first": self.first, "kept_codes": self.codes[:1].copy()}
-
-    def restore(self, state):
-        self.first = int(state["kept_first"])
-        codes = np.array(state["kept_codes"], np.int32)
-        self.codes = np.broadcast_to(codes, (len(self.codes), *codes.shape[1:]))
-
-
-class Level(Codes):
-    """One generator at work: what it sampled lately, and where it stands.
-
-    prompt: codes that the piece begins with, int32 [n, books], or None: they are given to the
-    generator instead of drawn, so that it has heard them when it goes on. log_probs: keep the
-    natural log of the probability each code was drawn with. chosen: the caller's values for
-    conditions, by their inputs' names. least_source: see `_LEAST_SOURCE`.
-    """
-
-    def __init__(self, generator, source: Level | Kept | None, seed: int,
-                 batch: int, block: int, sampling: Sampling,
-                 chunk: int | None, prompt: np.ndarray | None = None, log_probs: bool = False,
-                 chosen: Mapping | None = None, least_source: int = _LEAST_SOURCE):
-        self.generator, self.config = generator, generator.config
-        self.source, self.seed = source, seed
-        ended = source is not None and source.end is not None
-        self.books = self.config.books
-        super().__init__(self.config.level, block, np.empty((batch, 0, self.books), np.int32),
-                         source.end * self.config.ratio if ended else None)
-        self.sampling, self.batch, self.chosen = sampling, batch, chosen or {}
-        self.labels: Mixture | None = None
-        if known := self.config.labels:
-            shares = read_labels(self.chosen.get(known.input), known, batch)
-            self.labels = Mixture.constant(shares)
-        self.chunk = chunk or self.per_block
-        self.prompt = np.empty((0, self.books), np.int32) if prompt is None else prompt
-        self.log_probs = np.empty((batch, 0, self.books), np.float32) if log_probs else None
-        # Of the codes handed out: how many were drawn, and their negative log-likelihood.
-        self.drawn, self.nats = 0, np.zeros(batch)
-        self.previous = np.full((batch, self.books), self.config.start_token, np.int32)
-        self.memory = [np.asarray(x) for x in generator.initial_state(self.rows)]
-        # What it repeats while it is frozen, [batch, n, books], from which position on, and the
-        # share of that that each round draws anew.
-        self.loop, self.loop_at, self.mutate = self.codes[:, :0], 0, 0.0
-        self.bias: np.ndarray | None = None  # on the logits, [books, codes]
-        self.home: pitches.Home | None = None
-        self.stay = 0.0
-        # Blocks that share one run of the context model.
-        self.group = max(1, -(-least_source // source.per_block)) if source else 1
-        self.cached: tuple[tuple | None, np.ndarray | None] = (None, None)
-
-    @property
-    def guided(self) -> bool:
-        """Whether it hears each piece with its labels and without."""
-        return self.config.is_guided(self.sampling)
-
-    @property
-    def rows(self) -> int:
-        """Of its context and its memory: one for each piece; guided, another for each without
-        labels.
-        """
-        return self.batch * (1 + self.guided)
-
-    @property
-    def blocks(self) -> int:
-        """Blocks sampled."""
-        return self.stop // self.per_block
-
-    def fill(self, stop: int):
-        """Sample on, block by block, until all codes before position `stop` are there, or the piece
-        ends.
-        """
-        while self.stop < (stop if self.end is None else min(stop, self.end)):
-            self.sample(self.context(self.blocks))
-
-    def context(self, block: int):
-        """The context of one block: float32 [rows, per_block, channels]; None without conditions.
-        Fills the level above.
-        """
-        if not self.config.conditions:
-            return None
-        group, row = divmod(block, self.group)
-        made_of = group, self.labels, self.guided
-        if self.cached[0] != made_of:
-            wide = self.group * self.per_block
-            made = self.generator.context(self._inputs(group * wide, wide))
-            self.cached = made_of, np.broadcast_to(made, (self.rows, wide, made.shape[2]))
-        return self.cached[1][:, row * self.per_block : (row + 1) * self.per_block]
-
-    def _inputs(self, start: int, count: int) -> dict[str, np.ndarray]:
-        """What the conditions of these frames are told, by the inputs' names: int32 [rows, …]."""
-        given = {c.input: FEEDS[type(c)](self, c, start, count) for c in self.config.conditions}
-        if not self.guided:
-            return given
-        known = self.config.labels
-        bare = given | {known.input: without(given[known.input], known)}
-        return {name: np.concatenate([x, bare[name]]) for name, x in given.items()}
-
-    def resample(self, sampling: Sampling):
-        """Draw with these settings from here on. What hears a piece without its labels remembers
-        at first what was heard with them.
-        """
-        self.sampling = sampling
-        self.memory = [np.concatenate([x, x]) if self.rows > len(x) else x[: self.rows]
-                       for x in self.memory]
-
-    def relabel(self, shares: np.ndarray, seconds: float, sample_rate: int):
-        """Pass into other labels from here on; shares: as `read_labels` makes them."""
-        if self.labels:
-            self.labels = self.labels.turn(shares, self.stop,
-                                           round(seconds * sample_rate / self.level))
-
-    def span(self, start: int, stop: int) -> tuple[int, int]:
-        """The positions of the level above that the context of the codes start … stop − 1 is made
-        from.
-        """
-        return (start // self.config.ratio - self.config.halo, stop // self.config.ratio
-                + self.config.halo)
-
-    def sample(self, context):
-        """Sample one block, or give it what the prompt or a frozen loop has of it."""
-        start, batch = self.stop, len(self.previous)
-        draws = self.draws(start, self.per_block)
-        given = self.prompt[start : start + self.per_block]
-        frozen = self.loop.shape[1]
-        forced = None
-        if len(given) or frozen:
-            forced = np.full((batch, self.per_block, self.books), -1, np.int32)
-        if frozen:
-            place = (start - self.loop_at + np.arange(self.per_block)) % frozen
-            forced[:] = self.loop[:, place]
-            if self.mutate:
-                forced[self._fresh(start) < self.mutate] = -1
-        if len(given):
-            forced[:, : len(given)] = given
-        home = self.home.bias(start, self.stay) if self.home else None
-        biases = [bias for bias in (self.bias, home) if bias is not None]
-        more = {"bias": sum(biases)} if biases else {}
-        codes, log_probs = [self.codes], [self.log_probs]
-        for i in range(0, self.per_block, self.chunk):
-            part = slice(i, i + self.chunk)
-            made, chosen, self.memory = self.generator.sample(
-                None if context is None else context[:, part], draws[:, part],
-                self.previous, self.memory,
-                self.sampling, None if forced is None else forced[:, part],
-                self.log_probs is not None, **more,
-            )
-            self.previous = made[:, -1]
-            codes.append(made)
-            log_probs.append(chosen)
-        self.codes = np.concatenate(codes, axis=1)
-        if self.log_probs is not None:
-            self.log_probs = np.concatenate(log_probs, axis=1)
-        if frozen:
-            self.loop[:, place] = self.codes[:, -self.per_block :]
-
-    def freeze(self, frames: int):
-        """Repeat the last `frames` that were sampled from here on; 0: go on freely."""
-        self.loop = self.codes[:, self.codes.shape[1] - min(frames, self.codes.shape[1]) :].copy()
-        self.loop_at = self.stop
-
-    def _fresh(self, start: int) -> np.ndarray:
-        """Random numbers that say which frames of a frozen block are drawn anew: float32 [batch,
-        per_block].
-        """
-        return np.stack([uniforms(self.seed, b, self.level, start, self.per_block, self.books)
-                         for b in range(len(self.previous))])
-
-    def draws(self, start: int, count: int) -> np.ndarray:
-        """The random numbers of the next steps: float32 [batch, count, books]."""
-        return np.stack([self._row(b, start, count) for b in range(len(self.previous))])
-
-    def _row(self, stream: int, start: int, count: int) -> np.ndarray:
-        """The random numbers of one piece: float32 [count, books]."""
-        books = range(self.books)
-        return np.stack([uniforms(self.seed, stream, self.level, start, count, book)
-                         for book in books], axis=-1)
-
-    def log_probs_between(self, begin: int, end: int) -> np.ndarray:
-        """The log-probabilities of the codes begin … end − 1: float32 [batch, end − begin, books].
-        """
-        return self._cut(self.log_probs, begin, end, np.nan)
-
-    def trim(self, position: int):
-        if self.log_probs is not None and position > self.first:
-            self.log_probs = self.log_probs[:, position - self.first :].copy()
-        super().trim(position)
-
-    def state(self) -> dict:
-        name = self.config.name
-        kept = {f"{name}_state_{i}": x.copy() for i, x in enumerate(self.memory)}
-        if self.log_probs is not None:
-            kept |= {f"{name}_log_probs": self.log_probs.copy(), f"{name}_drawn": self.drawn,
-                     f"{name}_nats": self.nats.copy()}
-        # Once they have all been given, the prompt's codes are no longer needed.
-        prompt = self.prompt if self.stop < len(self.prompt) else self.prompt[:0]
-        kept |= {f"{name}_loop": self.loop.copy(), f"{name}_loop_at": self.loop_at,
-                 f"{name}_mutate": self.mutate}
-        if self.labels:
-            kept |= {f"{name}_label": np.stack([self.labels.before, self.labels.after]),
-                     f"{name}_label_at": np.array([self.labels.begin, self.labels.end])}
-        return kept | {f"{name}_first": self.first, f"{name}_codes": self.codes.copy(),
-                       f"{name}_previous": self.previous.copy(), f"{name}_prompt": prompt}
-
-    def restore(self, state):
-        name = self.config.name
-        self.first = int(state[f"{name}_first"])
-        self.codes = np.array(state[f"{name}_codes"], np.int32)
-        self.previous = np.array(state[f"{name}_previous"], np.int32)
-        self.prompt = np.array(state[f"{name}_prompt"], np.int32)
-        self.loop = np.array(state[f"{name}_loop"], np.int32)
-        self.loop_at = int(state[f"{name}_loop_at"])
-        self.mutate = float(state[f"{name}_mutate"])
-        if self.labels:
-            self.labels = Mixture(*np.array(state[f"{name}_label"], np.float64),
-                                  *map(int, state[f"{name}_label_at"]))
-        if self.log_probs is not None:
-            self.log_probs = np.array(state[f"{name}_log_probs"], np.float32)
-            self.drawn = int(state[f"{name}_drawn"])
-            self.nats = np.array(state[f"{name}_nats"], np.float64)
-        fresh = self.memory
-        self.memory = [np.array(state[f"{name}_state_{i}"], np.float32) for i in range(len(fresh))]
-        for was, now in zip(fresh, self.memory, strict=True):
-            if was.shape != now.shape:
-                raise UserError(
-                    f"the saved state does not fit {self.config.name}: state {now.shape}, expected "
-                    f"{was.shape}"
-                )
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A recording that a piece begins with.
-
-    codes: int32 [samples / level] (or [.., books]) by level, all of one length in samples; audio:
-        float32 [samples].
-    keep_original: the recording itself is heard in place of its decoded codes; it passes into them
-    over the last `JOIN` seconds (fewer where a block begins in between).
-    pitches: by level what each code sounds, see `pitches.of_codec`, of levels at which what goes on
-    keeps to the recording's pitches. stay: how strongly, see `Stream.set`; None: as the stream has
-    it.
-    """
-
-    codes: Mapping[int, np.ndarray]
-    audio: np.ndarray
-    keep_original: bool = False
-    pitches: Mapping[int, np.ndarray] = field(default_factory=dict)
-    stay: float | None = None
-
-
-@dataclass(frozen=True)
-class Variation:
-    """A recording that is varied: its `codes` int32 [N] (or [N, books]) at `level`, which are kept,
-    its `samples`.
-    """
-
-    level: int
-    codes: np.ndarray
-    samples: int
-
-
-Begin = Prompt | Variation
 
 
 @dataclass(frozen=True)
@@ -470,14 +88,14 @@ class Engines:
         """The generators' configs."""
         return [g.config for g in self.generators]
 
-    def after(self, change: controls.Change) -> Engines:
+    def after(self, change: performance.Change) -> Engines:
         """What plays once a change is made."""
         there = change.engines or self
         return (there if change.label is None else
                 replace(there, chosen={**there.chosen, Labels.input: change.label}))
 
 
-class Blocks:
+class BlockIterator:
     """An iterator of blocks that `codec` decodes, until `close` ends it."""
 
     codec: engine.CodecEngine
@@ -502,7 +120,7 @@ class Blocks:
         self.close()
 
 
-class Stream(Blocks):
+class Stream(BlockIterator):
     """An endless iterator of float32 blocks of music; with `samples` a piece of that length.
 
     Args:
@@ -558,7 +176,7 @@ class Stream(Blocks):
     def __init__(self, codec, generators: Sequence, *, block: int, seed: int | None = None,
                  batch: int | None = None,
                  samples: int | None = None, sampling=None, chunk: int | None = None,
-                 begin: Begin | None = None,
+                 begin: Prompt | Variation | None = None,
                  log_probs: bool = False, past: float = 0.0, chosen: Mapping | None = None,
                  music=None, ahead: float | None = None):
         if begin is not None and not isinstance(begin, Prompt | Variation):
@@ -581,7 +199,7 @@ class Stream(Blocks):
             source = configs[0].source
             codes = check_codes(f"the codes of level "
                                 f"{varied.level}", varied.codes, source.num_codes, source.books)
-            self._kept = Kept(varied.level, self.block, codes, batch or 1)
+            self._kept = GivenCodes(varied.level, self.block, codes, batch or 1)
             length = self._kept.end * varied.level
             self.samples = length if samples is None else self.samples
             if self.samples > length:
@@ -605,17 +223,17 @@ class Stream(Blocks):
         # What `set` changes. Blocks handed out, and those that the chain made, differ once there
         # was a hold or a jump.
         self._handed = 0
-        self._queue = controls.Queue(self.block)
+        self._queue = performance.Queue(self.block)
         self.performed: list[tuple[int, dict]] | None = None
         # What will play once all is done that was asked for.
         self._coming = Engines(codec, generators, music, self.chosen)
         self._asking = threading.Lock()
-        self._loudness = controls.Gain(self.sample_rate)
+        self._loudness = performance.Gain(self.sample_rate)
         self._transposer = Transposer(self.sample_rate, batch or 1)
         kept = check_number("past", past, 0, controls.MOST_PAST) * self.sample_rate
-        self._past: deque[controls.Made] = deque(maxlen=round(kept / self.block))
+        self._past: deque[performance.Block] = deque(maxlen=round(kept / self.block))
         self._held = self._at = 0  # blocks that are repeated, and the one of them that comes next
-        self._ahead: controls.Made | None = None  # what the chain goes on with after a hold
+        self._ahead: performance.Block | None = None  # what the chain goes on with after a hold
         # what passes into the next block, over so many samples
         self._outgoing: tuple[np.ndarray, int] | None = None
 
@@ -642,7 +260,7 @@ class Stream(Blocks):
         codes, self._original, self.prompt_samples = {}, None, 0
         if prompt is not None:
             self._stay = self._stay if prompt.stay is None else prompt.stay
-            codes = _prompt(prompt.codes, configs)
+            codes = check_prompt(prompt.codes, configs)
             self.prompt_samples = len(codes[configs[0].level]) * configs[0].level
             if prompt.keep_original and not skip:
                 if np.shape(prompt.audio) != (self.prompt_samples,):
@@ -650,7 +268,7 @@ class Stream(Blocks):
                                      f"codes last {self.prompt_samples} samples")
                 self._original = np.asarray(prompt.audio, np.float32)
         self._levels: list[Level] = []
-        above: Kept | Level | None = self._kept
+        above: GivenCodes | Level | None = self._kept
         for generator in self._generators:
             level = generator.config.level
             above = Level(generator, above, seed, self.batch or 1, self.block,
@@ -672,10 +290,10 @@ class Stream(Blocks):
     def _half(self, level: int) -> float:
         return pitches.FADES * self.sample_rate / level
 
-    def _least_source(self, above: Kept | Level | None) -> int:
+    def _least_source(self, above: GivenCodes | Level | None) -> int:
         if self.look_ahead is None or above is None:
-            return _LEAST_SOURCE
-        return min(_LEAST_SOURCE, max(1, round(self.look_ahead * self.sample_rate / above.level)))
+            return LEAST_SOURCE
+        return min(LEAST_SOURCE, max(1, round(self.look_ahead * self.sample_rate / above.level)))
 
     @property
     def stay(self) -> float:
@@ -746,14 +364,14 @@ class Stream(Blocks):
             jump: a seed: the music passes to the piece that begins with it. Nothing is frozen
                 there.
             begin: with `jump`, what that piece goes on from, which is not heard itself: a `Prompt`;
-                or a recording as a score names it, `{"file": …, "start": s, "seconds": s}`.
+                or a recording as a performance names it, `{"file": …, "start": s, "seconds": s}`.
             weights: with `jump`, the folder of the generators that play that piece, with the codecs
                 in it where it has some. They are loaded here, before the change is asked for. What
                 was played before can no longer be held then, and notes that are held are released.
 
         Returns:
             The sample (of the stream) that the change holds from. The same changes at the same
-            samples are the same music, see `controls.replay`; they are part of the state.
+            samples are the same music, see `performance.replay`; they are part of the state.
 
         Raises:
             UserError: what cannot be; nothing is changed then.
@@ -767,7 +385,7 @@ class Stream(Blocks):
                 self.performed.append((sample, asked))
         return sample
 
-    def check(self, engines: Engines | None = None, **asked) -> controls.Change:
+    def check(self, engines: Engines | None = None, **asked) -> performance.Change:
         """The change that `set` makes of the same keywords, which is not made yet.
 
         engines: what plays by then; None: what does once all that was asked for is done. Raises
@@ -809,7 +427,7 @@ class Stream(Blocks):
                 raise UserError("begin must be what prompt made of a recording, and goes with "
                                 "jump, a seed")
             asked["begin"] = self._cut_prompt(asked["begin"], configs)
-        return controls.Change(**asked)
+        return performance.Change(**asked)
 
     def _load(self, asked: dict, engines: Engines) -> dict:
         """What was asked for, with what it names on the disk loaded, which takes its time."""
@@ -900,7 +518,7 @@ class Stream(Blocks):
     def _cut_prompt(self, begin: Prompt, configs) -> Prompt:
         """What a jump goes on from: the prompt's last whole blocks."""
         bottom = configs[-1].level
-        given = _prompt({x: codes for x, codes in begin.codes.items() if x >= bottom}, configs)
+        given = check_prompt({x: codes for x, codes in begin.codes.items() if x >= bottom}, configs)
         blocks = len(given[bottom]) * bottom // self.block
         if not blocks:
             raise UserError(f"what a jump goes on from must last a block, "
@@ -945,7 +563,7 @@ class Stream(Blocks):
             audio = self._loudness.apply(self._transposer.apply(made.audio))
             return audio if self.batch else audio[0]
 
-    def _change(self, changes: list[controls.Change]):
+    def _change(self, changes: list[performance.Change]):
         """Do what was asked for, between two blocks."""
         for change in changes:
             if change.sampling is not None:
@@ -960,7 +578,7 @@ class Stream(Blocks):
                     level.mutate = change.mutate
             if change.jump is not None:
                 if self._handed:
-                    self._leave(round(controls.PASSAGE * self.sample_rate), jumping=True)
+                    self._leave(round(performance.PASSAGE * self.sample_rate), jumping=True)
                 self._held, self._ahead = 0, None
                 if change.engines is not None:
                     self._replace(change.engines)
@@ -989,7 +607,7 @@ class Stream(Blocks):
                 blocks = (max(1, round(change.hold * self.sample_rate / self.block)) if change.hold
                           else 0)
                 if self._held:
-                    self._leave(round(controls.SEAM * self.sample_rate))
+                    self._leave(round(performance.SEAM * self.sample_rate))
                 elif blocks and self._ahead is None:
                     self._ahead = self._make(self.block)
                 self._held, self._at = min(blocks, len(self._past)), 0
@@ -1019,13 +637,13 @@ class Stream(Blocks):
         elif jumping:
             self._outgoing = (self._ahead or self._make(self.block)).audio, over
 
-    def _play(self, samples: int) -> controls.Made:
+    def _play(self, samples: int) -> performance.Block:
         """The block that comes next, of which so many samples are handed out."""
         held = bool(self._held)
         if held:
             made, first = self._past[self._at - self._held], self._at == 0
             if first and self._outgoing is None:
-                made = made.join(self._ahead.audio, round(controls.SEAM * self.sample_rate))
+                made = made.join(self._ahead.audio, round(performance.SEAM * self.sample_rate))
             self._at = (self._at + 1) % self._held
         elif self._ahead is not None:
             made, self._ahead = self._ahead, None
@@ -1037,7 +655,7 @@ class Stream(Blocks):
             self._past.append(made)
         return made
 
-    def _make(self, samples: int) -> controls.Made:
+    def _make(self, samples: int) -> performance.Block:
         """The chain's next block; codes are noted for so many samples of it."""
         audio = self._join_tail(self._advance())
         if self._original is not None:
@@ -1047,7 +665,7 @@ class Stream(Blocks):
         codes, log_probs = self._note(samples)
         self._done += 1
         self._trim()
-        return controls.Made(audio, codes, log_probs)
+        return performance.Block(audio, codes, log_probs)
 
     def _resample(self, chosen):
         for level in self._levels:
@@ -1118,7 +736,7 @@ class Stream(Blocks):
             state |= {"outgoing": self._outgoing[0], "outgoing_over": self._outgoing[1]}
         made = [*self._past, *([self._ahead] if self._ahead else [])]
         if made:
-            state["past_audio"] = np.stack([one.audio for one in made])
+            state["past_audio"] = np.stack([block.audio for block in made])
             for level in made[0].codes:
                 state[f"past_codes_{level}"] = np.stack([one.codes[level] for one in made])
             for level in made[0].log_probs or ():
@@ -1136,7 +754,7 @@ class Stream(Blocks):
             likely = None
             if self.log_probs is not None:
                 likely = {x: np.array(state[f"past_log_probs_{x}"], np.float32) for x in scored}
-            made = [controls.Made(audio, {x: codes[x][i] for x in levels},
+            made = [performance.Block(audio, {x: codes[x][i] for x in levels},
                                   likely and {x: likely[x][i] for x in scored})
                     for i, audio in enumerate(np.array(state["past_audio"], np.float32))]
         if bool(state["ahead"]):
@@ -1165,8 +783,8 @@ class Stream(Blocks):
                               for name in state["generators"]]
             if levels != [g.config.level for g in generators]:
                 raise UserError(
-                    f"the saved state is of {_list_levels(levels)}, "
-                    f"not of {_list_levels([g.config.level for g in generators])}"
+                    f"the saved state is of {list_levels(levels)}, "
+                    f"not of {list_levels([g.config.level for g in generators])}"
                 )
             for part in (codec, *generators):
                 key = f"{part.config.name}_made_by"

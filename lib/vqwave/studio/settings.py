@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 from ..config import ChainConfig, Sampling, override
 from ..errors import UserError
 from ..io import files
-from ..play import controls
-from ..play.stream import draw_seed
+from ..play.performance import Performance
+from ..play.sampling import draw_seed
 
 LONGEST = 4 * 3600.0
 """Seconds of a take that has no end of its own."""
@@ -218,7 +218,8 @@ def read_score(value) -> tuple:
     values.
     """
     try:
-        score = controls.parse_changes(json.loads(value) if isinstance(value, str) else value)
+        score = json.loads(value) if isinstance(value, str) else value
+        score = Performance(seed=0, changes=score).changes
     except (UserError, ValueError, RecursionError) as e:
         raise UserError("What was changed while the piece played cannot be read: use the link as "
                         "it was copied.") from e

@@ -34,8 +34,11 @@ from ..dsp import metrics, notes
 from ..errors import UserError
 from ..io import audio, files, weights
 from ..play import api, controls, mastering
+from ..play.performance import replay
+from ..play.prompt import Variation
 from ..play.render import Finish
-from ..play.stream import Stream, Variation, draw_seed
+from ..play.sampling import draw_seed
+from ..play.stream import Stream
 from ..report.reconstruction import figures_of_codes
 from .pictures import BANDS, Roll, Spectrum, frame
 from .settings import (
@@ -904,7 +907,7 @@ class Take:
         """
         spectrum, roll = Spectrum(self.rate, self.column), Roll(self.rate)
         stream, most = self._stream, self._length or int(LONGEST * self.rate)
-        blocks = controls.replay(stream, self.settings.score) if stream else iter(())
+        blocks = replay(stream, self.settings.score) if stream else iter(())
         with open(self._path, "ab") as tape:
             while True:
                 with self._going:
