@@ -43,9 +43,7 @@ SHAPES = {
     "below": {"books": 3, "repeats": True, "source": 2},
     "together": {"books": 3, "repeats": True, "source": 1, "drawing": "together"},
 }
-CASES = [*(f"{core} below" for core in SMALL), "lstm top", "transformer top", "pixelcnn top",
-         "lstm together", "wavenet together"]
-PLAYED = ["onnx", "onnx-float32"]
+CASES = [*(f"{core} below" for core in SMALL), "pixelcnn top", "lstm together"]
 
 
 def describe(core, books=1, repeats=False, source=0, drawing="in_order"):
@@ -57,11 +55,10 @@ def describe(core, books=1, repeats=False, source=0, drawing="in_order"):
 
 
 def save_lively(folder, config):
-    """A generator whose random weights are so large that each code depends clearly on what came
-    before it."""
+    """A generator with random weights so large that each code clearly depends on the past."""
     keras.utils.set_random_seed(2)
     model = Generator(config)
-    # What a book is told of those before it starts out so small that it would not show.
+    # The embeddings of earlier books are initialised too small to matter here.
     scales = {"embedding": 15.0, "before_": 15.0, "changed_": 15.0, "logits": 3.0, "lstm_": 2.0,
               "enter": 3.0, "down_": 3.0, "gates_": 3.0, "across_": 3.0, "hidden": 3.0}
     for variable in model.core.weights:
@@ -78,8 +75,8 @@ def save_lively(folder, config):
 
 @pytest.fixture(scope="module", params=CASES)
 def case(request, tmp_path_factory):
-    """A generator in Keras, its weights as they are saved, a batch of three pieces of codes, and
-    what each knows of the level above."""
+    """A generator in Keras, its saved weights, a batch of three pieces of codes, and their context.
+    """
     core, shape = request.param.split()
     config = describe(core, **SHAPES[shape])
     folder = tmp_path_factory.mktemp("weights")
@@ -106,30 +103,26 @@ def taught(case):
     return ops.convert_to_numpy(case.model(case.given))
 
 
-@pytest.mark.parametrize("first", [False, True])
-def test_labels_that_weights_never_knew_make_no_difference_until_they_are_learnt(case, taught, first):
-    """A model with labels, before its other conditions or behind them, takes weights without."""
-    told = {"kind": "labels", "of": "folder", "names": ["a", "b"], "channels": 4}
-    others = [configs.to_dict(one) for one in case.config.conditions]
-    config = configs.replace(case.config, conditions=[told, *others] if first else [*others, told])
+def test_new_labels_change_nothing_until_they_are_trained(case, taught):
+    """Weights without labels fit a model with labels."""
+    labels = {"kind": "labels", "of": "folder", "names": ["a", "b"], "channels": 4}
+    others = [configs.to_dict(condition) for condition in case.config.conditions]
+    config = configs.replace(case.config, conditions=[*others, labels])
     assert config.with_labels(None) == case.config
-    made = Generator(config)
-    start = [v.numpy() for v in made.conditions["label"].weights]
-    take_weights(made, case.found)
-    for label in (0, 2):
+    model = Generator(config)
+
+    def logits(label):
         labels = np.tile(np.array([[label, SHARES]], np.int32), (3, 1, 1, 1))
-        np.testing.assert_allclose(made(case.given | {"label": labels}), taught, atol=1e-5)
-    # They are as they began, and what they go through can learn.
-    for v, array in zip(made.conditions["label"].weights, start, strict=True):
-        np.testing.assert_array_equal(v, array)
-    rows = [v for v in made.core.trainable_variables if not v.numpy().all()
-            and v.shape[0] > case.shapes.get(v.path, (0,))[0]]
-    assert rows
-    for v in rows:
+        return ops.convert_to_numpy(model(case.given | {"label": labels}))
+
+    take_weights(model, case.found)
+    for label in (0, 2):
+        np.testing.assert_allclose(logits(label), taught, atol=1e-5)
+    new_rows = [v for v in model.core.trainable_variables if not v.numpy().all()
+                and v.shape[0] > case.shapes.get(v.path, (0,))[0]]
+    for v in new_rows:
         v.assign(keras.random.normal(v.shape))
-    moved = [made(case.given | {"label": np.tile(np.array([[x, SHARES]], np.int32), (3, 1, 1, 1))})
-             for x in (0, 2)]
-    assert np.abs(moved[0] - moved[1]).max() > 1e-3
+    assert np.abs(logits(0) - logits(2)).max() > 1e-3
 
 
 def test_every_kind_is_held_to_the_contract():
@@ -137,7 +130,7 @@ def test_every_kind_is_held_to_the_contract():
     assert kinds == set(CORES) == set(LOOPS)
 
 
-def test_its_file_holds_every_weight_by_a_path_of_its_own(case):
+def test_every_weight_has_its_own_path(case):
     held = case.model.parts["generator"]
     assert len({v.path for v in held}) == len(held) == len({id(v) for v in held})
     assert {v.path for v in held} == set(case.found.load("generator"))
@@ -162,7 +155,7 @@ def test_step_by_step_is_teacher_forcing(case, taught):
         assert [tuple(x.shape) for x in state] == [(3, *shape) for shape in shapes.values()]
 
 
-def test_no_logit_knows_its_own_code_or_a_later_one(case, taught):
+def test_logits_depend_on_earlier_codes_only(case, taught):
     for book in range(case.config.books):
         codes = case.codes.copy()
         codes[:, 10, book] = (codes[:, 10, book] + 1) % CODES
@@ -170,17 +163,9 @@ def test_no_logit_knows_its_own_code_or_a_later_one(case, taught):
             [case.start[:, None], codes[:, :-1]], axis=1)}
         moved = np.abs(ops.convert_to_numpy(case.model(given)) - taught).max(axis=(0, 3)) > 1e-6
         assert not moved[:10].any() and not moved[10, : book + 1].any() and moved[11].any()
-        # Those behind it in its frame know it, unless they are drawn together.
+        # Later books of the frame depend on it, unless the books are drawn together.
         in_order = case.config.core.drawing == "in_order"
         assert moved[10, book + 1 :].all() == in_order or book + 1 == case.config.books
-
-
-def test_a_frame_is_heard_in_the_frames_behind_it_only(case, taught):
-    """What comes before it in the piece tells each frame something."""
-    given = case.given | {"previous": case.given["previous"].copy()}
-    given["previous"][:, 3] = (given["previous"][:, 3] + 5) % CODES
-    moved = np.abs(ops.convert_to_numpy(case.model(given)) - taught).max(axis=(0, 2, 3)) > 1e-6
-    assert not moved[:3].any() and moved[3:6].all()
 
 
 def test_the_loop_scores_codes_as_teacher_forcing_does(case, taught):
@@ -200,9 +185,8 @@ def test_the_loop_scores_codes_as_teacher_forcing_does(case, taught):
         assert np.abs(scored - expected).mean() < limits[precision] * taught.std()
 
 
-@pytest.mark.parametrize("name", PLAYED)
-def test_chunks_and_saved_states_go_on_bit_for_bit(case, name):
-    played = engine.load_generator(case.found, name)
+def test_chunks_and_saved_states_continue_bit_for_bit(case):
+    played = engine.load_generator(case.found)
     state, previous = played.initial_state(3), case.start
     whole, scored, last = played.sample(case.context, case.draws, previous, state)
     codes, log_probs, begin = [], [], 0
@@ -235,7 +219,7 @@ def test_in_float32_a_row_of_a_batch_is_the_row_alone(case):
         np.testing.assert_array_equal(alone, together[row])
 
 
-def test_many_streams_draw_what_few_do(case):
+def test_many_streams_draw_the_codes_of_few(case):
     played = engine.load_generator(case.found, "onnx-float32")
     context, draws, start = (x if x is None else np.concatenate([x] * 3)
                              for x in (case.context, case.draws, case.start))
@@ -277,10 +261,9 @@ class SilentCodec:
 
 
 @pytest.mark.parametrize("core, labelled", [
-    *((core, False) for core in SMALL),
-    *((core, True) for core in ("lstm", "wavenet", "transformer", "pixelcnn"))])
-def test_a_stream_of_it_resumes_bit_for_bit_whatever_its_blocks(core, labelled, tmp_path):
-    """With labels also where one passes into another, and guided."""
+    ("lstm", True), ("wavenet", False), ("transformer", True), ("pixelcnn", False)])
+def test_a_stream_resumes_bit_for_bit_with_blocks_of_any_length(core, labelled, tmp_path):
+    """With guidance, and across a change of the label."""
     config, given = describe(core, 3), {"seed": 7}
     if labelled:
         config = config.with_labels(configs.Labels(names=("a", "b"), channels=4))
@@ -289,7 +272,7 @@ def test_a_stream_of_it_resumes_bit_for_bit_whatever_its_blocks(core, labelled, 
     parts = SilentCodec(), [engine.load_generator(weights.find(tmp_path, config.name))]
 
     def play(block):
-        """The stream after 2,048 samples, and those; from then on it is told another label."""
+        """The stream after 2,048 samples, and its blocks; then the label changes."""
         stream = Stream(*parts, block=block, **given)
         begun = [next(stream) for _ in range(2048 // block)]
         if labelled:
@@ -307,13 +290,13 @@ def test_a_stream_of_it_resumes_bit_for_bit_whatever_its_blocks(core, labelled, 
         tail = [next(stream) for _ in range(4)]
     np.testing.assert_array_equal(np.concatenate([*head, *tail]), whole)
     assert len(np.unique(whole)) > 20
-    if not labelled:  # each level follows a new label from its own next block on
+    if not labelled:  # a new label begins with each level's next block
         stream, head = play(2048)
         with stream:
             np.testing.assert_array_equal(np.concatenate([*head, next(stream), next(stream)]), whole)
 
 
-@pytest.mark.parametrize("core", ["lstm-deep", "wavenet", "transformer", "pixelcnn"])
+@pytest.mark.parametrize("core", ["lstm-deep", "transformer"])
 def test_it_learns_in_mixed_precision(core):
     """Of codes that go round, in a few steps, the next ones."""
     keras.utils.set_random_seed(0)

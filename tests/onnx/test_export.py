@@ -143,6 +143,24 @@ def test_the_loop_computes_the_equations(tmp_path, rng, books, repeats, drawing,
     assert np.abs(log_probs[:, 0] - expected).mean() < tolerance
 
 
+@pytest.mark.parametrize("top_p, codes", [(0.5, {0}), (0.75, {0, 1}), (0.76, {0, 1, 2})])
+def test_top_p_keeps_the_smallest_set_that_reaches_its_share(tmp_path, top_p, codes):
+    found = small_set(tmp_path)
+    arrays = found.load("generator")
+    arrays["logits/kernel"][:] = 0
+    arrays["logits/bias"][:] = np.log(np.maximum([1 / 2, 1 / 4, 1 / 8, 1 / 8] + [0] * 6, 1e-30))
+    weights.save(tmp_path, found.name, "", {"generator": arrays}, found.config)
+    session = onnxruntime.InferenceSession(
+        export.build(weights.find(tmp_path, found.name), "loop_full_float32"))
+    drawn, *_ = session.run(None, {
+        "uniforms": np.linspace(0, 0.9999, 200, dtype=np.float32)[:, None, None],
+        "previous": np.full((1, 1), 10, np.int32), "inverse_temperature": np.array(1, np.float32),
+        "forced": np.full((200, 1, 1), -1, np.int32), "top_k": np.array(0),
+        "top_p": np.array(top_p, np.float32), "bias": np.zeros((1, 10), np.float32),
+    } | {f"{n}_{i}": np.zeros((1, 6), np.float32) for i in (0, 1) for n in "hc"})
+    assert set(drawn.ravel()) == codes
+
+
 @pytest.mark.parametrize("books", [1, 3])
 @pytest.mark.parametrize("kind", ["loop_int8", "loop_full_float32", "loop_full_int8", "loop_many_int8"])
 def test_the_inputs_and_outputs_of_the_loops(tmp_path, kind, books):
@@ -310,18 +328,17 @@ def test_the_script_fills_the_cache_with_all_there_is(run, cache, small, tiny_we
 
 
 def test_the_script_names_mistakes(run, tmp_path):
-    code, _, notes = run("--models", "generator_9")
-    assert code == 2 and "no model is called 'generator_9'" in notes
     (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
     nothing = ("--vqvae-weights-dir", tmp_path / "empty", "--generator-weights-dir",
                tmp_path / "empty")
-    code, _, notes = run(*nothing)
-    assert code == 2 and "no weights in" in notes
-    code, _, notes = run(*nothing, "--models", "vqvae_8")
-    assert code == 2 and "no weights of vqvae_8" in notes
-    (tmp_path / "file").touch()
-    code, _, notes = run("--models", "generator_512", "--output-dir", tmp_path / "file" / "graphs")
-    assert code == 2 and "cannot be made" in notes
+    for words, why in [(("--models", "generator_9"), "no model is called 'generator_9'"),
+                       (nothing, "no weights in"),
+                       ((*nothing, "--models", "vqvae_8"), "no weights of vqvae_8"),
+                       (("--models", "generator_512", "--output-dir", tmp_path / "file" / "graphs"),
+                        "cannot be made")]:
+        code, _, notes = run(*words)
+        assert code == 2 and why in notes
 
 
 def test_the_program_in_the_docs_makes_music(run, cache, tiny_weights, tmp_path):
@@ -335,29 +352,20 @@ def test_the_program_in_the_docs_makes_music(run, cache, tiny_weights, tmp_path)
     assert len(samples) == 22 * 512 and samples.std() > 0
 
 
-def test_graphs_carry_the_numbers_that_running_them_takes(small, tmp_path, tiny_weights, cache):
-    def held(graph):
-        return onnxruntime.InferenceSession(graph).get_modelmeta().custom_metadata_map
+def test_metadata_hold_the_numbers_that_a_player_needs(tiny_weights, cache):
+    def metadata(weight_set, kind):
+        graph = onnxruntime.InferenceSession(export.cached_graph(weight_set, kind))
+        return graph.get_modelmeta().custom_metadata_map
 
-    facts = {"level": "512", "source_level": "0", "ratio": "0", "halo": "0", "num_codes": "10",
-             "books": "1",
-             "start_token": "10", "pad_token": "0"}
-    assert held(export.build(small, "loop_int8")) == facts
-    several = small_set(tmp_path / "several", books=3)
-    assert held(export.build(several, "loop_full_float32")) == facts | {"books": "3"}
-    reads = weights.find(tiny_weights.generators, "generator_128")
-    facts = {"level": "128", "source_level": "512", "ratio": "4", "halo": "7", "num_codes": "64",
-             "books": "1",
-             "start_token": "64", "pad_token": "64"}
-    assert held(export.build(reads, "loop_int8")) == facts
-    assert held(export.cached_graph(reads, "context")) == facts
-    for name, period in (("vqvae_128", 2048), ("vqvae_8", 0)):
-        found = weights.find(tiny_weights.codecs, name)
-        codec = engine.load_codec(found)
-        facts = {"level": str(found.config.level), "num_codes": "64", "books": "1",
-                 "sample_rate": "22050",
-                 "encode_halo": str(codec.encode_halo), "decode_halo": str(codec.decode_halo),
-                 "period": str(period),
-                 "latency": str(round(codec.latency * found.config.sample_rate))}
-        for kind in ("encode", "decode"):
-            assert held(export.cached_graph(found, kind)) == facts
+    generator = weights.find(tiny_weights.generators, "generator_128")
+    expected = {"level": "128", "source_level": "512", "ratio": "4", "halo": "7",
+                "num_codes": "64", "books": "1", "start_token": "64", "pad_token": "64"}
+    for kind in ("loop_int8", "context"):
+        assert metadata(generator, kind) == expected
+    codec = engine.load_codec(weights.find(tiny_weights.codecs, "vqvae_128"))
+    for kind in ("encode", "decode"):
+        assert metadata(codec.weight_set, kind) == {
+            "level": "128", "num_codes": "64", "books": "1", "sample_rate": "22050",
+            "encode_halo": str(codec.encode_halo), "decode_halo": str(codec.decode_halo),
+            "period": "2048",
+            "latency": str(round(codec.latency * codec.config.sample_rate))}

@@ -1,5 +1,4 @@
-"""MIDI: what a keyboard asks for reaches the stream, what is heard reaches a port or a file, and no
-port that fails stops the sound."""
+"""MIDI: messages reach the stream, notes reach a port or a file, and a broken port stops nothing."""
 
 import sys
 import threading
@@ -74,12 +73,12 @@ def listener():
     ([knob(99, 5), SimpleNamespace(type="clock")], []),
     ([note(n) for n in range(30, 60)], [list(range(30, 46))]),
 ])
-def test_messages_hold_notes_and_turn_numbers(listener, messages, calls):
+def test_messages_hold_notes_and_turn_controls(listener, messages, calls):
     listener.handle(messages)
     assert listener.keys.calls == calls
 
 
-def test_notes_are_released_one_by_one_or_all_at_once(listener):
+def test_notes_are_released(listener):
     listener.handle([note(60), note(64), note(67)])
     listener.handle([note(64, 0, "note_off")])
     listener.handle([note(67, 0)])
@@ -87,14 +86,14 @@ def test_notes_are_released_one_by_one_or_all_at_once(listener):
     assert listener.keys.calls == [[60, 64, 67], [60, 67], [60], []]
 
 
-def test_a_port_is_read_from_a_thread_of_its_own(listener):
+def test_a_port_is_read_in_a_thread(listener):
     listener.port.coming.append(note(61))
     assert listener.keys.changed.wait(10)
     assert listener.keys.calls == [[61]]
 
 
 @pytest.mark.parametrize("how", ["raises", "vanishes"])
-def test_a_port_that_is_lost_releases_its_notes_and_says_so(monkeypatch, how):
+def test_a_lost_port_releases_its_notes_and_is_reported(monkeypatch, how):
     monkeypatch.setattr(midi, "_CHECK", 0.01)
     reported, there, port, keys = threading.Event(), [True], Port(), Keys()
     lines = []
@@ -129,7 +128,7 @@ def hear(audio, block):
     return notes + finder.end()
 
 
-def test_notes_are_heard_where_they_begin_and_end():
+def test_notes_are_found_where_they_begin_and_end():
     audio = tones((1.0, ()), (2.0, (57, 61, 64)), (1.0, ()), (1.0, (69,)))
     notes = hear(audio, 1024)
     assert notes == hear(audio, len(audio)), "whatever the blocks"
@@ -160,7 +159,7 @@ def mido(monkeypatch):
     return made
 
 
-def test_a_synthesizer_is_told_a_note_when_it_is_heard(mido):
+def test_a_note_is_sent_when_it_is_heard(mido):
     port, audio = Port(), tones((0.5, ()), (2.0, (60,)), (1.0, ()))
     output = midi.Output(port, RATE)
     assert sum(len(block) for block in output.follow(np.array_split(audio, 10))) == len(audio)
@@ -172,7 +171,7 @@ def test_a_synthesizer_is_told_a_note_when_it_is_heard(mido):
     assert port.sent == [("note_on", 60), ("note_off", 60)] and port.closed
 
 
-def test_a_pause_silences_a_synthesizer_until_the_sound_goes_on(mido):
+def test_a_pause_ends_notes_and_resuming_strikes_them(mido):
     port, audio = Port(), tones((0.5, ()), (2.0, (60,)), (1.0, ()))
     output = midi.Output(port, RATE)
     for _ in output.follow(np.array_split(audio, 10)):
@@ -188,7 +187,7 @@ def test_a_pause_silences_a_synthesizer_until_the_sound_goes_on(mido):
     assert port.sent[3:] == [("note_off", 60)] and port.closed, "ended once"
 
 
-def test_a_synthesizer_that_is_gone_stops_nothing(mido):
+def test_a_lost_output_stops_nothing(mido):
     port, lines = Port(), []
     port.broken = OSError("no such device")
     output = midi.Output(port, RATE, lines.append)
@@ -216,7 +215,7 @@ def test_a_port_is_found_by_a_part_of_its_name(mido):
 @pytest.mark.parametrize("error, words", [
     (ModuleNotFoundError("No module named 'rtmidi'"), "need python-rtmidi: pip install mido"),
     (SystemError("no ALSA\nsequencer"), "cannot be opened: no ALSA sequencer")])
-def test_where_there_is_no_driver_a_line_says_so(mido, error, words):
+def test_a_missing_driver_is_one_line(mido, error, words):
     mido.get_input_names = mido.get_output_names = lambda: (_ for _ in ()).throw(error)
     with pytest.raises(UserError, match=words):
         midi.open_input("pads", Keys(), print)
@@ -224,13 +223,13 @@ def test_where_there_is_no_driver_a_line_says_so(mido, error, words):
         midi.open_output("pads", RATE, print)
 
 
-def test_without_mido_a_line_says_how_to_get_it(monkeypatch):
+def test_missing_mido_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "mido", None)
     with pytest.raises(UserError, match="MIDI needs mido: pip install mido"):
         midi.check()
 
 
-def test_a_file_holds_the_notes_that_are_heard(tmp_path):
+def test_a_file_holds_the_notes(tmp_path):
     mido = pytest.importorskip("mido")
     path = tmp_path / "notes.mid"
     assert midi.write(path, [tones((1.0, ()), (1.0, (60, 67)), (1.0, ()))], RATE) == 2
@@ -262,7 +261,7 @@ def virtual():
         port.close()
 
 
-def test_a_keyboard_at_a_real_port_is_heard(virtual):
+def test_a_keyboard_at_a_real_port(virtual):
     import mido
 
     keyboard, keys, reported = virtual("output", "vqwave test keyboard"), Keys(), []
@@ -284,7 +283,7 @@ def test_a_keyboard_at_a_real_port_is_heard(virtual):
         listening.close()
 
 
-def test_a_synthesizer_at_a_real_port_is_told_notes(virtual):
+def test_a_synthesizer_at_a_real_port(virtual):
     synthesizer = virtual("input", "vqwave test synthesizer")
     output = midi.open_output("vqwave test synthesizer", RATE, pytest.fail)
     tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(2 * RATE) / RATE).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Sound transposed while it plays keeps its tempo, its loudness and its wave without clicks."""
+"""Transposition moves pitches, keeps tempo and loudness, and makes no clicks."""
 
 import numpy as np
 import pytest
@@ -33,13 +33,12 @@ def share(audio, frequencies):
     return power[near].sum() / power.sum()
 
 
-def test_what_is_not_transposed_is_the_same_array():
+def test_zero_semitones_change_nothing():
     audio = chord()
     np.testing.assert_array_equal(play(audio, {})[0], audio)
 
 
-@pytest.mark.parametrize("semitones", [-12, -5, 1, 7, 12, 0.5])
-@pytest.mark.parametrize("block", [1024, BLOCK])
+@pytest.mark.parametrize("semitones, block", [(-12, BLOCK), (0.5, BLOCK), (7, 1024), (12, BLOCK)])
 def test_pitches_move_and_loudness_stays(semitones, block):
     audio = chord()
     heard = play(audio, {0: semitones}, block)[0][BLOCK:]
@@ -68,7 +67,7 @@ def test_a_change_makes_no_click(changes):
     assert np.abs(np.diff(heard)).max() < 2 * 2.2 * np.abs(np.diff(audio)).max()
     last = max(changes)
     if changes[last] == 0:
-        # From the grain after the one that it passes over in, the sound itself again.
+        # After one more grain the sound itself returns.
         np.testing.assert_array_equal(heard[last * BLOCK + 2048 :], audio[last * BLOCK + 2048 :])
 
 
@@ -79,7 +78,7 @@ def test_a_row_does_not_depend_on_the_others(rng):
         np.testing.assert_array_equal(row, play(alone, {1: 3})[0])
 
 
-def test_its_state_goes_on_bit_for_bit(rng):
+def test_a_restored_state_continues_bit_for_bit(rng):
     noise = rng.normal(0, 0.1, 6 * BLOCK).astype(np.float32)
     whole, first = play(noise, {1: -4}), Transposer(RATE, 1)
     made = []
@@ -92,7 +91,7 @@ def test_its_state_goes_on_bit_for_bit(rng):
     np.testing.assert_array_equal(np.concatenate(made, axis=1), whole)
 
 
-def test_between_its_samples_a_wave_is_what_it_was(rng):
+def test_interpolation_of_a_sine(rng):
     time = np.arange(400)
     wave = np.sin(0.3 * time).astype(np.float32)
     at = 100 + rng.uniform(0, 200, 300)
