@@ -9,17 +9,16 @@ from ..io.files import printable
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command can be told."""
     parser = cli.parser(
         "Convert every audio file under SRC to a mono .u16 track under DST and list them in "
-        "DST/manifest.jsonl. Run it again to continue, or to add what is new. Of files "
-        "that are the same, byte for byte, one is converted.\n"
+        "DST/manifest.jsonl. Run it again to continue, or to add new files. Of identical files "
+        "only one is converted.\n"
         "Exit codes: 0 all files are converted; 1 some could not be; 2 none could, or another "
         "error.",
         "~/Music data",
     )
-    parser.add_argument("src", metavar="SRC", help="the folder of music, with all folders in it")
-    parser.add_argument("dst", metavar="DST", help="the data folder; it is made if it is not there")
+    parser.add_argument("src", metavar="SRC", help="the folder of music, searched to the bottom")
+    parser.add_argument("dst", metavar="DST", help="the data folder, created if missing")
     parser.add_argument("--sample-rate",
                         type=cli.number(int, least=1000, most=192000),
                         default=config.preset().chain.sample_rate,

@@ -17,11 +17,10 @@ MOST_STATIONS = 64
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command can be told."""
     parser = cli.parser(
         "Radio over HTTP: stations that play without end, as Ogg/Opus and MP3, with a page that "
-        "lists them. All listeners of a station share one stream, the stations of a folder of "
-        "weights are computed together, and while nobody listens nothing is. Only this machine "
+        "lists them. All listeners of a station share one stream; stations of the same weights are "
+        "computed together; without listeners nothing is computed. Only this machine "
         "can reach it unless --host says otherwise. Ctrl-C ends it.",
         "--stations 4 --seed 1 --host 0.0.0.0",
     )
@@ -30,25 +29,25 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=cli.number(int, least=0, most=65535), default=radio.PORT,
                         metavar="N", help="port to listen on; 0 takes a free one")
     parser.add_argument("--stations", type=cli.number(int, least=1, most=MOST_STATIONS), default=1,
-                        metavar="N", help="stations of each folder of generators")
+                        metavar="N", help="stations for each folder of generators")
     parser.add_argument("--seed", type=cli.number(int, least=0, most=2**63 - 1), metavar="S",
-                        help="of all stations, which are its pieces 1, 2, …: the same seed, "
-                             "weights and number of stations are the same radio, on processors "
-                             "that round alike (default: one is drawn)")
+                        help="the same seed, weights and number of stations give the same music "
+                             "(default: a random seed)")
     parser.add_argument("--bitrate", type=cli.number(int, least=16, most=256), default=64,
-                        metavar="KBIT", help="of each stream, kbit/s")
+                        metavar="KBIT", help="kbit/s of each stream")
     parser.add_argument("--listeners", type=cli.number(int, least=1), default=radio.LISTENERS,
-                        metavar="N", help="how many can listen at the same time")
+                        metavar="N", help="listeners at the same time, at most")
     arguments.add_label(parser)
     parser.add_argument("--guidance", type=cli.field(config.Sampling, "guidance"), metavar="G",
-                        help=f"how strongly --label is followed, up to {config.MOST_GUIDANCE:g}; 1 "
-                             f"as it was learnt (default: what each generator's config says)")
+                        help=f"how strongly the music follows --label, up to "
+                             f"{config.MOST_GUIDANCE:g}; 1 is as trained (default: as each "
+                             f"generator's config says)")
     arguments.add_codecs(parser)
     parser.add_argument("--generator-weights-dir", default=[weights.GENERATORS], nargs="+",
-                        metavar="DIR", help="folders of generators, each with stations of its own; "
-                                            "one with codecs in it is used with those")
-    parser.add_argument("--engine", choices=engine.ENGINES[:2], default=engine.ENGINES[0],
-                        help="what runs the models")
+                        metavar="DIR",
+                        help="folders of generators, each with its own stations; codecs in the "
+                             "same folder are used with them")
+    arguments.add_engine(parser, engine.ENGINES[:2])
     return parser
 
 

@@ -13,10 +13,9 @@ from . import arguments
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command can be told."""
     parser = cli.parser(
-        "A page in the browser: make music, continue or vary a recording, hear and see it while it "
-        "is made, listen to the codecs. Only this machine can reach it unless --host says "
+        "Open a page in the browser: generate music, continue or vary a recording, see and hear it "
+        "meanwhile, listen to the codecs. Only this machine can reach it unless --host says "
         "otherwise; anyone who can reach it may use it. Ctrl-C ends it.",
         "--port 8000",
     )
@@ -29,17 +28,16 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_codecs(parser)
     parser.add_argument("--generator-weights-dir", default=[weights.GENERATORS],
                         nargs="+", metavar="DIR",
-                        help="folders of generators; these and the folders in them can be chosen "
-                             "on the page. One with codecs in it is used with those; the "
-                             "codecs of one without generators can be heard")
+                        help="folders of generators; the page offers these and the folders in "
+                             "them. Codecs in the same folder are used with them; codecs "
+                             "without generators can be listened to")
     parser.add_argument("--follow", metavar="DIR",
-                        help="the output folder of a training that runs: its newest best weights "
-                             "are what plays, and a piece that is over begins anew when there are "
-                             "newer ones. Where it has no generators yet, they are waited for")
-    parser.add_argument("--engine", choices=engine.ENGINES[:2], default=engine.ENGINES[0],
-                        help="what runs the models")
+                        help="the output folder of a running training: play its newest best "
+                             "weights, and begin each piece again when they improve. Waits for the "
+                             "first generator")
+    arguments.add_engine(parser, engine.ENGINES[:2])
     parser.add_argument("--streams", type=cli.number(int, least=1, most=64), default=8, metavar="N",
-                        help="how many takes can be made at the same time")
+                        help="takes that can be generated at the same time")
     return parser
 
 

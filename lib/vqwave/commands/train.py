@@ -12,9 +12,9 @@ from ..train.origin import Origin
 from . import arguments
 
 HOURS, FROM_SCRATCH_HOURS = 1.0, 8.0
-"""Of a training that is not told how long: where it begins with trained models, and with none."""
+"""Default hours: of a training that begins with trained models, and from scratch."""
 LISTEN = 5.0
-"""Minutes between two hearings."""
+"""Minutes between two times that --listen writes sounds."""
 
 
 class _List(argparse.Action):
@@ -24,49 +24,45 @@ class _List(argparse.Action):
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command can be told."""
     parser = cli.parser(
-        "Train on your own music. It begins with what ships: codecs are kept where they serve "
-        "held-out tracks of the music and tuned where they do not, generators go on learning. The "
-        "same command again goes on where it was stopped and skips what is finished. With "
-        "--from-scratch, or a --preset, the whole chain is trained from nothing, the codecs, then "
-        "the generators.\n"
-        f"These options are passed on to every model's training (see {cli.command('train-codec')} "
-        f"--help): {', '.join(_passed_on())}.",
+        "Train a chain on your own music, beginning with the shipped models. A codec is tuned only "
+        "where it reconstructs held-out tracks badly; generators are trained further. The same "
+        "command again continues a stopped training. With --from-scratch, or a --preset, the "
+        "codecs and then the generators are trained from random weights.\n"
+        f"Every model's training also takes these options (see `{cli.command('train-codec')} "
+        f"--help`): {', '.join(_passed_on())}.",
         "--data-dir data/my_music --hours 1",
         "--data-dir data/my_music --hours 20 --from-scratch",
         "--data-dir data/both --label folder",
     )
     parser.add_argument("--list", action=_List, nargs=0,
-                        help="print what presets there are, and exit")
+                        help="list the presets and exit")
     arguments.add_data(parser)
     parser.add_argument("--output-dir", metavar="DIR",
-                        help=f"where everything goes (default: {weights.GENERATORS}/NAME, NAME "
-                             f"being the data folder's)")
+                        help=f"the folder of weights, sounds and report (default: "
+                             f"{weights.GENERATORS}/NAME, NAME of the data folder)")
     parser.add_argument("--start-from", metavar="DIR",
-                        help="trained models to begin with: a folder of generators, with codecs in "
-                             "it or for the shipped ones (default: what ships)")
+                        help="begin with the generators in this folder, and with its codecs where "
+                             "it has some (default: the shipped models)")
     parser.add_argument("--from-scratch", action="store_true",
-                        help=f"begin with nothing (default preset: {config.SHIPPED})")
+                        help=f"begin with random weights (default preset: {config.SHIPPED})")
     options.add_preset(parser)
-    # Without one it begins with trained models, which say themselves what they are.
+    # Without a preset the trained models say what they are.
     parser.set_defaults(preset=None)
     parser.add_argument("--hours", type=cli.number(float, above=0), metavar="H",
                         help=f"time for all models together (default: {HOURS:g}, or "
                              f"{FROM_SCRATCH_HOURS:g} from scratch, unless --steps is given)")
     parser.add_argument("--listen", type=cli.number(float, 0), default=LISTEN, metavar="M",
-                        help=f"every M minutes while generators learn, at their end, and after "
-                             f"decoders that are tuned after them, let a piece and a continuation "
-                             f"of a held-out track be heard in the output folder's {plan.HEARD}; "
-                             f"0: never (default: %(default)g)")
+                        help=f"every M minutes write a piece and a continuation of a held-out "
+                             f"track to the output folder's {plan.HEARD}; 0: never")
     parser.add_argument("--no-report", action="store_true",
-                        help=f"write no {plan.REPORT} in the end")
+                        help=f"do not write {plan.REPORT} at the end")
     arguments.add_musicnn(parser)
     parser.add_argument("--steps", type=cli.number(int, 1), metavar="N",
-                        help="steps of each model, in place of --hours")
+                        help="steps of each model, instead of --hours")
     parser.add_argument("--levels", metavar="L,...",
                         help="the levels to train, coarsest first (default: those that play; from "
-                             "scratch all of the preset's chain)")
+                             "scratch all levels of the preset)")
     parser.add_argument("--input-length", type=cli.number(int, 1), metavar="SAMPLES",
                         help="length of a window, for every model (default: the preset's)")
     parser.add_argument("--offsets", type=cli.field(config.TrainingConfig, "offsets"), metavar="N",

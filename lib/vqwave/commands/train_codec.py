@@ -10,16 +10,16 @@ from ..train import options
 def parser() -> argparse.ArgumentParser:
     """What the command can be told."""
     parser = cli.parser(
-        "Train one codec (VQ-VAE) on a data folder. The same command again goes on where it was "
-        "stopped.",
+        "Train one codec (VQ-VAE) on a data folder. The same command again continues a stopped "
+        "training.",
         "--model vqvae_32 --data-dir data/my_music --minutes 30 --fp16",
         "--preset cvae --model vqvae_500 --data-dir data/gtzan --minutes 30 --label folder",
     )
     options.add_options(parser, "codec")
-    options.add_label(parser, "(of codecs a VAE alone)")
+    options.add_label(parser, "(codecs: VAEs only)")
     parser.add_argument("--decoder-only", action="store_true",
                         help="with --start-from: train the decoder only; the codes stay the same, "
-                             "and so the generators that were trained on them stay valid")
+                             "so generators of these codes stay valid")
     return parser
 
 

@@ -11,8 +11,8 @@ from . import arguments
 def parser() -> argparse.ArgumentParser:
     """What the command can be told."""
     parser = cli.parser(
-        "Train one generator on the codes that trained codecs make of a data folder. The same "
-        "command again goes on where it was stopped.",
+        "Train one generator on the codes of a data folder. The same command again continues a "
+        "stopped training.",
         "--generator generator_128 --data-dir data/my_music --minutes 60 --fp16",
         "--generator generator_128 --data-dir data/both --label folder",
     )

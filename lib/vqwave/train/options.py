@@ -81,22 +81,22 @@ def add_options(p: argparse.ArgumentParser, role: str):
     them.
     """
     flag, which = ("--model", "the codec") if role == "codec" else ("--generator", "the generator")
-    p.add_argument(flag, dest="name", metavar="NAME", help=f"{which}: one of the preset's chain, "
-                                                           f"or (default) the one that --config "
-                                                           f"describes")
+    p.add_argument(flag, dest="name", metavar="NAME", help=f"{which}: a name of the preset's "
+                                                           f"chain (default: the {which} of "
+                                                           f"--config)")
     p.add_argument("--data-dir", required=True, metavar="DIR",
-                   help="the data folder that `prepare` made")
+                   help="the data folder that `prepare` wrote")
     p.add_argument("--output-dir", default=weights.GENERATORS, metavar="DIR",
-                   help="where weights, state and logs go")
+                   help="the folder of weights, state and logs")
     add_preset(p)
-    p.add_argument("--config", metavar="F.yml", help="a YAML file that overrides the preset, with "
-                                                     "the keys model, training and data of the "
-                                                     "file beside a set of weights")
+    p.add_argument("--config", metavar="F.yml", help="a YAML file with the keys model, training "
+                                                     "and data, as beside a set of weights, that "
+                                                     "overrides the preset")
     add_training_flags(p)
     p.add_argument("--minutes", type=cli.number(float, above=0), metavar="M",
-                   help="train for about so many minutes, in place of --steps")
+                   help="train for about so many minutes, instead of --steps")
     p.add_argument("--start-epoch", type=cli.number(int, 1), metavar="N",
-                   help="go on from epoch N instead of the latest step")
+                   help="continue from epoch N instead of the latest step")
 
 
 def add_preset(p: argparse.ArgumentParser):
@@ -109,40 +109,39 @@ def add_training_flags(p: argparse.ArgumentParser):
     p.add_argument("--batch-size", type=cli.number(int, 1), metavar="N",
                    help="windows in a step (default: the preset's)")
     p.add_argument("--input-length", type=cli.number(int, 1), metavar="SAMPLES",
-                   help="length of a window (default: the preset's; of a codec shorter where "
-                        "many of the folder's tracks are)")
+                   help="length of a window (default: the preset's; for a codec shorter where "
+                        "many tracks are shorter)")
     p.add_argument("--steps", type=cli.number(int, 1), metavar="N",
-                   help="optimizer steps in all (default: the preset's)")
+                   help="optimizer steps (default: the preset's)")
     p.add_argument("--epochs", type=cli.number(int, 1),
                    metavar="N", help="divide the steps into N epochs, each of which ends with "
                                      "validation and saving "
                         f"(default: one for every {STEPS_PER_EPOCH} steps)")
     p.add_argument("--learning-rate", type=cli.number(float, above=0),
-                   metavar="RATE", help="its peak, after warm-up (default: the preset's)")
+                   metavar="RATE", help="peak learning rate, after warm-up (default: the preset's)")
     p.add_argument("--seed", type=cli.number(int, 0), metavar="S",
-                   help=f"of the initial weights and the order of windows (default: "
+                   help=f"seed of the initial weights and the order of windows (default: "
                         f"{TrainingConfig().seed})")
     p.add_argument("--val-split", metavar="SHARE|F.yml",
-                   help="what is held out for validation, in whole tracks: a share of the hours, "
-                        "or a split.yml with their names "
+                   help="the tracks held out for validation: a share of the hours, or a split.yml "
+                        "with their names "
                         f"(default: {DataConfig().split})")
     p.add_argument("--patience", type=cli.number(int, 0),
                    metavar="N", help="stop after N epochs without a better validation loss "
                                      "(default: the preset's; 0: never)")
     p.add_argument("--start-from", metavar="DIR",
                    help="begin with this model's weights in DIR (the set without a number, else "
-                        "the best) instead of random ones: to train a model further, or tune it to "
-                        "other music")
+                        "the best) instead of random weights")
     p.add_argument("--distribute", action="store_true",
                    help="train on all GPUs of this machine or of several machines, with JAX "
-                        "(docs/scaling.md); they share out --batch-size")
+                        "(docs/scaling.md); each gets a part of --batch-size")
     p.add_argument("--fp16", action="store_true", help="mixed precision: float16 on a GPU, "
                                                        "bfloat16 on a CPU")
     p.add_argument("--keep-all", action="store_true",
                    help=f"keep every epoch's weights, not only the last {KEEP} and the best")
     p.add_argument("--promote", action="store_true",
-                   help="at the end, also save the best set without a number, as float16: the one "
-                        "that is loaded by default")
+                   help="at the end, also save the best set without a number, as float16; it is "
+                        "then loaded by default")
 
 
 def parse_split(text) -> float | config.Split:
@@ -199,11 +198,11 @@ def read_settings(args, role: str) -> TrainingSettings:
 
 
 def add_label(p: argparse.ArgumentParser, *more: str):
-    """`--label`. more: what it says besides."""
+    """`--label`. more: further words of its help."""
     p.add_argument("--label", choices=get_args(config.Labels.model_fields["of"].annotation),
-                   help=" ".join(["tell the model what each track is: the name of the folder "
-                                  "that its recording lies in (below the one that was prepared), "
-                                  "or a tag; what plays can then be told a label", *more]))
+                   help=" ".join(["train with a label for each track, which can then be chosen "
+                                  "when playing: the name of the recording's folder below SRC of "
+                                  "`prepare`, or a tag", *more]))
 
 
 def with_labels(model: CodecConfig | GeneratorConfig,
