@@ -1,0 +1,1 @@
+"""Measurements that do not ship: evaluators, comparisons, and the tables of results."""

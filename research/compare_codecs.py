@@ -1,0 +1,253 @@
+"""Compare codecs of several folders on several corpora: `python -m research.compare_codecs`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vqwave import cli, plots, progress
+from vqwave.commands import arguments
+from vqwave.config import DataConfig
+from vqwave.dsp import metrics
+from vqwave.errors import UserError
+from vqwave.io import audio, labels, splits, weights
+from vqwave.io.files import CHECKOUT, make_folder, printable
+from vqwave.play import engine, latents
+from vqwave.report import fad, judge, maps, summary
+from vqwave.report.media import Gallery
+from vqwave.report.tables import Column, render
+
+from . import results
+from .evaluators.codecs import recode
+
+LISTEN_SECONDS = 10.0
+SLICE_SECONDS, SLICE_FFT, SLICE_HOP, SLICE_COMMITMENT = 8.0, 1024, 256, 0.8
+COLUMNS = (Column("codecs", "codecs"), Column("corpus", "corpus"), Column("level", "level"),
+           Column("kbit/s", "bitrate_kbps", ".2f"), Column("notes kept", "notes", ".3f"),
+           Column("chroma", "chroma", ".3f"), Column("SC dB", "sc_db", ".2f"),
+           Column("mel", "mel", ".3f"), Column("SI-SDR dB", "si_sdr_db", ".2f"),
+           Column("distance", "distance", ".1f"), Column("perplexity", "perplexity", ".0f"),
+           Column("latency ms", "latency_ms", ".0f"), Column("blocks ×", "block_speed", ".1f"),
+           Column("steps", "steps"), Column("trained on", "leaked"))
+EXTRA_COLUMNS = (Column("topographic error", "topographic_error", ".3f"),
+                 Column("neighbour ratio", "neighbour_ratio", ".2f"),
+                 Column("prior dBFS", "prior_db", ".1f"), Column("music dBFS", "music_db", ".1f"),
+                 Column("prior diversity (mel)", "prior_diversity", ".2f"),
+                 Column("slice loss", "slice_loss", ".3f"),
+                 Column("frame loss", "frame_loss", ".3f"))
+
+
+def parser():
+    parser = cli.parser(
+        "Measure the codecs of every folder on the test tracks of every data folder of their "
+        "sample rate. Several folders of one name are trainings with different seeds: their mean "
+        "is shown. Writes research/results/NAME.md, sounds and pictures.",
+        "--codecs shipped=final_weights mine=weights/mine --data-dirs data/wesnoth")
+    parser.add_argument("--name", default="codecs_on_other_music", metavar="NAME",
+                        help="of the page (default: codecs_on_other_music)")
+    parser.add_argument("--codecs", nargs="+", required=True, metavar="NAME=DIR",
+                        type=arguments.named)
+    parser.add_argument("--data-dirs", nargs="+", required=True, metavar="DIR")
+    parser.add_argument("--splits", nargs="+", metavar="F.yml",
+                        help="of each data folder (default: recipes/NAME/split.yml)")
+    parser.add_argument("--only-on", nargs="+", default=(), metavar="NAME=DIR",
+                        type=arguments.named,
+                        help="codecs that are measured on one data folder, which is left to them")
+    parser.add_argument("--slice-loss", nargs="+", default=(), metavar="NAME",
+                        help="codecs whose test loss is also measured as TechnoGen measures it")
+    parser.add_argument("--pieces", nargs="+", default=(), metavar="NAME=FILE",
+                        type=arguments.named, help="pieces of generators, to listen to")
+    parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0])
+    arguments.add_musicnn(parser)
+    arguments.add_results(parser, "research/results is")
+    return parser
+
+
+class TestTracks:
+    """The test tracks of a data folder: what codecs are measured on."""
+
+    def __init__(self, data_dir, split):
+        self.name, self.data_dir = Path(data_dir).resolve().name, Path(data_dir)
+        (_, self.tracks), spans = summary.sides_of(data_dir, splits.read_split(split), 0,
+                                                   DataConfig().trim_silence, final=True)
+        if not self.tracks:
+            raise UserError(f"{split}: names no test track")
+        self.rate = self.tracks[0].sample_rate
+        self.excerpts = judge.excerpts(data_dir, self.tracks, spans, judge.EXCERPT_SECONDS)
+        self.sounds = [sound for _, sound in self.excerpts]
+
+    def labels(self, config) -> list[str | None]:
+        """The label of each excerpt in a codec's vocabulary."""
+        return [labels.told(track, config.labels) for track, _ in self.excerpts]
+
+
+def measure(weight_set, tracks: TestTracks, embed=None, engine_name: str = engine.ENGINES[0],
+            slice_loss: bool = False) -> dict:
+    """The figures of one codec on one corpus."""
+    codec, config = engine.load_codec(weight_set, engine_name), weight_set.config
+    named, copies = tracks.labels(config), []
+    row = judge.judge(codec, tracks.sounds, track_labels=named, embed=embed, copies=copies)
+    leaked = judge.find_leaked(weight_set, tracks.tracks)
+    row |= {"level": f"{config.level}x", "steps": str(weight_set.record.get("step")),
+            "leaked": "unknown" if leaked is None else ", ".join(leaked) or None}
+    if config.quantizer.kind == "som":
+        row["topographic_error"] = maps.topographic_error(weight_set, tracks.sounds)
+        row["neighbour_ratio"] = maps.neighbour_ratio(maps.sounds_of_codes(codec),
+                                                      config.quantizer.grid)
+    if not config.has_codes:
+        row |= judge_prior(codec, tracks.sounds[0], [copy for copy, _ in copies], named[0])
+    return row | (slice_losses(weight_set, tracks) if slice_loss else {})
+
+
+def judge_prior(codec, sound, copies: Sequence[np.ndarray], label=None, count: int = 3) -> dict:
+    """Of `count` samples of a VAE's prior, as long as `sound`: their mean level beside that of
+    decoded music (dBFS), and the mean mel distance between them.
+    """
+    config = codec.config
+    frames = -(-len(sound) // config.level)
+    samples = [latents.decode(codec, latents.sample_prior(config, frames, seed), len(sound), label)
+               for seed in range(1, count + 1)]
+    return {"prior_db": float(np.mean([metrics.rms_db(x) for x in samples])),
+            "music_db": float(np.mean([metrics.rms_db(x) for x in copies])),
+            "prior_diversity": float(np.mean([
+                metrics.mel_distance(x, y, config.sample_rate)
+                for i, x in enumerate(samples) for y in samples[:i]]))}
+
+
+def slice_losses(weight_set, tracks: TestTracks) -> dict[str, float]:
+    """The test loss of TechnoGen (Lechuga 2023, ant-le/TechnoGen), to compare with its table.
+
+    Mean over slices of 8 s of (x − y)² + ‖s(x) − s(y)‖ / ‖s(x)‖ + 0.8 (z − e)², with s one spectrum
+    of the whole slice (`slice_loss`), or magnitudes of every frame (`frame_loss`).
+    """
+    from keras import ops
+
+    from vqwave.nn.codec import load_codec
+
+    model = load_codec(weight_set)
+    scale = SLICE_COMMITMENT / weight_set.config.quantizer.commitment
+    size = round(SLICE_SECONDS * tracks.rate) // weight_set.config.level * weight_set.config.level
+
+    def frames(x):
+        return np.concatenate(list(metrics.magnitudes(x, SLICE_FFT, SLICE_HOP)))
+
+    losses = []
+    for track in tracks.tracks:
+        for start in range(0, track.samples - size + 1, size):
+            x = audio.from_u16(audio.read_window(track.path(tracks.data_dir), start, size))
+            y = ops.convert_to_numpy(model(x[None], training=False))[0]
+            rest = float(np.mean((x - y) ** 2)) + scale * float(sum(model.losses))
+            losses.append([rest + _relative(spectrum(x), spectrum(y))
+                           for spectrum in (slice_spectrum, frames)])
+    if not losses:
+        raise UserError(f"{tracks.data_dir}: no test track is {SLICE_SECONDS:g} s long")
+    return dict(zip(("slice_loss", "frame_loss"), np.mean(losses, axis=0).tolist(), strict=True))
+
+
+def slice_spectrum(sound) -> np.ndarray:
+    """sqrt(Σ_t |S_t|²) over frames without a window, the ends mirrored: float64 [bins]."""
+    mirrored = np.pad(np.asarray(sound, np.float64), SLICE_FFT // 2, mode="reflect")
+    frames = np.lib.stride_tricks.sliding_window_view(mirrored, SLICE_FFT)[::SLICE_HOP]
+    return np.sqrt((np.abs(np.fft.rfft(frames, axis=1)) ** 2).sum(0))
+
+
+def _relative(a, b) -> float:
+    norm = float(np.linalg.norm(a))
+    return float(np.linalg.norm(a - b)) / norm if norm > 2e-3 else 0.0
+
+
+def measure_baseline(name: str, bit_rate: int, tracks: TestTracks, embed=None) -> dict:
+    """The figures of Opus at a bit rate."""
+    pairs = [(x, recode(x, tracks.rate, "libopus", bit_rate)[0]) for x in tracks.sounds]
+    return judge.compare(pairs, tracks.rate, embed) | {
+        "codecs": name, "corpus": tracks.name, "bitrate_kbps": bit_rate / 1000}
+
+
+def average(rows: Sequence[Mapping]) -> list[dict]:
+    """One row for trainings that differ in their seed: figures become lists, shown as means."""
+    groups: dict[tuple, list] = {}
+    for row in rows:
+        groups.setdefault((row["corpus"], row.get("level"), row["codecs"]), []).append(row)
+    return [{key: [x[key] for x in group if x.get(key) is not None]
+             if isinstance(value, float) and len(group) > 1 else value
+             for key, value in group[0].items()} for group in groups.values()]
+
+
+def main(argv=None) -> int:
+    args = parser().parse_args(argv)
+    paths = args.splits or [CHECKOUT / "recipes" / Path(x).resolve().name / "split.yml"
+                            for x in args.data_dirs]
+    if len(paths) != len(args.data_dirs):
+        raise UserError(f"--splits names {len(paths)} files for {len(args.data_dirs)} data folders")
+    corpora = [TestTracks(*pair) for pair in zip(args.data_dirs, paths, strict=True)]
+    only_on = {name: Path(folder).resolve().name for name, folder in args.only_on}
+    pairs = []
+    for name, folder in args.codecs:
+        folder = weights.find_folder(folder, weights.CODECS)
+        names = [x for x in weights.chain(folder).codecs.values() if weights.tags(folder, x)]
+        if not names:
+            raise UserError(f"{printable(folder)}: holds no trained codec")
+        pairs += [(name, weights.find(folder, x), tracks) for x in names for tracks in corpora
+                  if only_on.get(name, tracks.name) == tracks.name
+                  and (name in only_on or tracks.name not in only_on.values())
+                  and weights.find(folder, x).config.sample_rate == tracks.rate]
+    embed = fad.load_if_available(args.musicnn, lambda line: print(line, file=sys.stderr))
+    rows = []
+    with progress.bar() as bar:
+        for name, weight_set, tracks in bar.track(pairs, description="codecs"):
+            rows.append({"codecs": name, "corpus": tracks.name} | measure(
+                weight_set, tracks, embed, args.engine, name in args.slice_loss))
+    rows += [measure_baseline("Opus 6", 6000, tracks, embed) for tracks in corpora
+             if any(row["corpus"] == tracks.name and row.get("bitrate_kbps") for row in rows)]
+    if args.json:
+        print(json.dumps(rows, indent=1))
+        return 0
+    rows = average(rows)
+    extra = [x for x in EXTRA_COLUMNS if any(x.key in row for row in rows)]
+    command = results.command_line("compare_codecs", sys.argv[1:] if argv is None else argv)
+    page = results.page(args.name, command, render(rows, COLUMNS), render(
+        [row for row in rows if any(x.key in row for x in extra)], (*COLUMNS[:3], *extra))
+        if extra else "")
+    for path in (results.write(args.output_dir, args.name, page),
+                 *draw(pairs, corpora, Path(args.output_dir) / "docs/results" / args.name,
+                       args.engine, args.pieces)):
+        print(f"wrote {printable(path)}")
+    return 0
+
+
+def draw(pairs, corpora: Sequence[TestTracks], folder, engine_name: str, pieces=()) -> list[Path]:
+    """Write a few seconds of each corpus through each codec, and the given pieces."""
+    written = []
+    for tracks in corpora:
+        gallery = Gallery(make_folder(folder), tracks.rate)
+        sounds = {"original": tracks.sounds[0][: round(LISTEN_SECONDS * tracks.rate)]}
+        for name, weight_set, own in pairs:
+            key = f"{name}_{weight_set.config.level}"
+            if own is not tracks or key in sounds:
+                continue
+            codec = engine.load_codec(weight_set, engine_name)
+            label = tracks.labels(weight_set.config)[0]
+            sounds[key] = codec.decode(codec.encode(sounds["original"][None], label),
+                                       label)[0, : len(sounds["original"])]
+            if weight_set.config.quantizer.kind == "som":
+                counts = sum(metrics.histogram(codec.encode(x[None])[0],
+                                               weight_set.config.num_codes)[0]
+                             for x in tracks.sounds)
+                gallery.picture(f"{tracks.name}_{key}_map.png", plots.code_map,
+                                maps.sounds_of_codes(codec), counts,
+                                weight_set.config.quantizer.grid, title=weight_set.name)
+        for key, sound in sounds.items():
+            gallery.example(f"{tracks.name}_{key}.ogg", sound)
+        gallery.picture(f"{tracks.name}.png", plots.spectrograms, sounds, sample_rate=tracks.rate)
+        for name, file in pieces if tracks is corpora[0] else ():
+            gallery.example(f"{name}_piece.ogg", audio.decode(file, tracks.rate))
+        written += gallery.written
+    return written
+
+
+if __name__ == "__main__":
+    sys.exit(cli.entry(main))

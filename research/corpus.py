@@ -1,0 +1,376 @@
+"""A prepared corpus with its split, and what evaluators share: tracks, generated pieces, embeddings
+and a cache.
+
+A figure is cached as JSON under everything it depends on: checksums of the weights, the tracks and
+the settings. An interrupted run continues from its cache.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from vqwave import quiet
+from vqwave.data import codes
+from vqwave.errors import UserError
+from vqwave.io import audio, manifest, splits
+from vqwave.io.files import atomic_write
+from vqwave.play import api
+from vqwave.progress import QuietReporter
+from vqwave.report import fad, judge
+
+SIDES = ("test", "fresh", "validation")
+PROTOCOL = 2
+"""Increases when a figure of the same weights changes; cached figures of other protocols are
+ignored.
+"""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a chain plays: down to level `depth`.
+
+    temperature: one for all levels, or one a level from the top down; None, like `top_p` None,
+        keeps the generators' own.
+    """
+
+    depth: int
+    temperature: tuple[float, ...] | None = None
+    top_p: float | None = None
+
+    def levels(self, chain) -> list[int]:
+        """The levels that play, from the top down."""
+        return [x for x in chain.sizes if x >= self.depth]
+
+    def sampling(self, chain, generated: Sequence[int] | None = None) -> dict[int, dict]:
+        """The changes to the generators' own sampling, by level.
+
+        generated: the levels that are generated; None: all.
+
+        Raises:
+            UserError: there are fewer temperatures than levels.
+        """
+        levels, temperatures = self.levels(chain), self.temperature or ()
+        if len(temperatures) == 1:
+            temperatures *= len(levels)
+        if temperatures and len(temperatures) < len(levels):
+            raise UserError(f"a chain down to {self.depth}x has {len(levels)} levels; "
+                            f"{len(temperatures)} temperatures are too few")
+        changes = {level: {} if self.top_p is None else {"top_p": self.top_p} for level in levels}
+        for level, temperature in zip(levels, temperatures, strict=False):
+            changes[level]["temperature"] = temperature
+        return {level: change for level, change in changes.items()
+                if change and (generated is None or level in generated)}
+
+    def key(self, chain, generated: Sequence[int] | None = None) -> dict:
+        """The setting's part of a cache key."""
+        return {"level": self.depth, "sampling": sorted(self.sampling(chain, generated).items(),
+                                                        reverse=True)}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured.
+
+    Args:
+        seeds: each generates a piece of `minutes`.
+        bits_seconds: seconds of each track that bits a frame are measured on, after `warm_up`
+            seconds that are not counted.
+        pasts: seconds of past that bits a frame are compared with.
+        continuations: number of prompts of `prompt_seconds`; each is continued for as long.
+        offsets: alignments of the training codes that copies are searched in.
+        guidance: how strongly labels are followed in guided pieces.
+        rough: a quick trial; its figures are not published.
+    """
+
+    setting: Setting
+    seeds: tuple[int, ...] = (1, 2, 3)
+    minutes: float = 10.0
+    bits_seconds: float = 60.0
+    warm_up: float = 5.0
+    pasts: tuple[float, ...] = (2.0, 8.0, 30.0)
+    continuations: int = 24
+    prompt_seconds: float = 10.0
+    offsets: int = 4
+    guidance: float = 2.0
+    rough: bool = False
+
+
+class Corpus:
+    """The tracks of one side of a split, with everything that evaluators derive from them.
+
+    Attributes:
+        tracks: the tracks of `side`, which figures are measured on.
+        train, validation, sides: the tracks of the split, and {side: its tracks}.
+
+    Args:
+        split: the path of a `split.yml` that names tracks of `side`.
+        musicnn: see `fad.checkpoint`.
+        context_free: a folder of generators that were trained without conditions.
+        progress: called with (what, share done).
+
+    Raises:
+        UserError: corpus, split and chain do not match.
+    """
+
+    def __init__(self, music: api.VQWave, data_dir, split, plan: Plan, *, side: str = "test",
+                 cache_dir=None, musicnn=None, context_free=None,
+                 progress: Callable[[str, float], None] = lambda what, share: None):
+        self.music, self.rate = music, music.sample_rate
+        self.data_dir, self.plan, self.progress = Path(data_dir), plan, progress
+        self.musicnn, self.context_free = musicnn, context_free
+        self.cache_dir = Path(cache_dir) if cache_dir else self.data_dir / ".evaluation"
+        tracks = manifest.read(data_dir)
+        if tracks[0].sample_rate != self.rate:
+            raise UserError(f"{data_dir}: has {tracks[0].sample_rate} Hz, but the chain "
+                            f"{self.rate} Hz")
+        self.split = splits.read_split(split)
+        self.train, self.validation = splits.split(tracks, self.split, seed=0)
+        self.sides = {name: [t for listed in getattr(self.split, name) for t in tracks
+                             if splits.named(t, [listed])] for name in SIDES}
+        if not self.sides[side]:
+            raise UserError(f"{split}: names no {side} track")
+        self.side, self.tracks = side, self.sides[side]
+
+    def for_side(self, side: str) -> Corpus:
+        """The same corpus with another side's tracks."""
+        other = copy.copy(self)
+        other.__dict__.pop("reference", None)
+        other.side, other.tracks = side, self.sides[side]
+        return other
+
+    def leaked(self) -> dict[str, list[str] | None]:
+        """{model: the names of this side's tracks in its training data, or in that of its codecs};
+        None where its record lists no tracks.
+        """
+        return {name: judge.find_leaked(self.music.weight_set(name), self.tracks)
+                for name in self.music.chain.names}
+
+    # --- the cache
+
+    def figure(self, key: dict, make: Callable[[], object]):
+        """`make()` as JSON, from the cache if `key` was measured before."""
+        path = self._path(key, ".json")
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))["value"]
+        except (OSError, ValueError, KeyError):
+            value = json.loads(json.dumps(make()))
+        text = json.dumps({"key": key, "value": value}, indent=1) + "\n"
+        self._write(path, lambda f: f.write(text.encode()))
+        return value
+
+    def arrays(self, key: dict, make: Callable[[], dict]) -> dict[str, np.ndarray]:
+        """As `figure`, for arrays."""
+        path = self._path(key, ".npz")
+        try:
+            with np.load(path) as f:
+                return {name: f[name] for name in f.files}
+        except (OSError, ValueError, KeyError):
+            values = make()
+        self._write(path, lambda f: np.savez(f, **values))
+        return values
+
+    def _path(self, key: dict, suffix: str) -> Path:
+        digest = hashlib.sha256(json.dumps([PROTOCOL, key], sort_keys=True).encode()).hexdigest()
+        return self.cache_dir / f"{key['figure']}-{digest[:24]}{suffix}"
+
+    def _write(self, path, writer):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(path) as f:
+                writer(f)
+        except OSError as e:
+            raise UserError(f"{path}: cannot be written: {(e.strerror or str(e)).lower()}") from e
+
+    def checksum(self, tracks) -> str:
+        """A checksum of tracks and their order."""
+        listed = [[t.file, t.content, t.samples] for t in tracks]
+        return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:16]
+
+    def codec_key(self, *levels: int) -> dict[str, str]:
+        """{codec: its checksum} of some levels."""
+        names = (self.music.chain.codecs[x] for x in levels)
+        return {name: self.music.weight_set(name).checksum[:16] for name in names}
+
+    def chain_key(self, depth: int, below: float = math.inf) -> dict[str, str]:
+        """Checksums of the generators of levels under `below` and of the codec; and the engine."""
+        names = [name for x, name in self.music.chain.generators.items() if depth <= x < below]
+        return ({name: self.music.weight_set(name).checksum[:16] for name in names}
+                | self.codec_key(depth) | {"engine": self.music.engine})
+
+    def generated_key(self, seed: int | None = None) -> dict:
+        """The cache key of a generated piece of the plan's setting."""
+        return {"seed": self.plan.seeds[0] if seed is None else seed, "minutes": self.plan.minutes,
+                **self.plan.setting.key(self.music.chain),
+                "by": self.chain_key(self.plan.setting.depth)}
+
+    # --- tracks
+
+    def samples(self, track, start: int = 0, count: int | None = None) -> np.ndarray:
+        """float32 [count] of a track, from sample `start`."""
+        count = track.samples - start if count is None else count
+        return audio.from_u16(audio.read_window(track.path(self.data_dir), start, count))
+
+    def cut(self, samples: int) -> int:
+        """`samples`, rounded down to a multiple of the top level."""
+        return samples // self.music.chain.top * self.music.chain.top
+
+    def passages(self) -> dict[str, np.ndarray]:
+        """The middle of each track, `plan.minutes` in all."""
+        each = round(self.plan.minutes * 60 / len(self.tracks) * self.rate)
+        middles = {}
+        for track in self.tracks:
+            count = self.cut(min(each, track.samples))
+            middles[splits.track_name(track)] = self.samples(
+                track, (track.samples - count) // 2, count)
+        return middles
+
+    def codes(self, level: int, tracks: Sequence[manifest.Track],
+              variants: Sequence[codes.Variant] | None = None
+              ) -> list[tuple[manifest.Track, codes.Variant, np.ndarray]]:
+        """[(track, variant, codes int32 [frames, books])], from the cache that training uses.
+
+        variants: of each track; None: the track unchanged.
+        """
+        quiet.import_keras()
+        from vqwave.nn import codec
+
+        by_file = {t.file: t for t in tracks}
+        weight_set = self.music.weight_set(self.music.chain.codecs[level])
+        pairs = [(t, v) for t in tracks for v in variants or [codes.Variant(0)] if v.samples(t) > 0]
+        encoded = codes.encode_corpus(self.data_dir, pairs, weight_set, QuietReporter(),
+                                      codec.load_encoder)
+        return [(by_file[file], variant,
+                 codes.read_frames(path, 0, count, weight_set.config.books))
+                for file, variant, (path, count) in encoded]
+
+    @cached_property
+    def copyable(self) -> list[manifest.Track]:
+        """The tracks that a piece may copy: the training tracks, and the fresh tracks that a model
+        has, or may have, trained on.
+        """
+        leaked = self.for_side("fresh").leaked() if self.sides["fresh"] else {}
+        return [*self.train, *(t for t in self.sides["fresh"] if any(
+            names is None or splits.track_name(t) in names for names in leaked.values()))]
+
+    # --- generated music
+
+    def collect(self, stream, levels, what: str) -> dict[str, np.ndarray]:
+        """A finite stream as {"audio": uint16 [samples] or [batch, samples], "codes_L": uint16 [n]
+        or [n, books] for each level L of `levels`}.
+        """
+        blocks, frames = [], {level: [] for level in levels}
+        with stream:
+            for block in stream:
+                blocks.append(audio.to_u16(block))
+                for level in levels:
+                    frames[level].append(stream.codes[level])
+                self.progress(what, stream.position / stream.samples)
+        return {"audio": np.concatenate(blocks, axis=-1)} | {
+            f"codes_{level}": np.concatenate(values).astype(np.uint16)
+            for level, values in frames.items()}
+
+    def piece(self, seed: int, minutes: float | None = None) -> dict[str, np.ndarray]:
+        """A generated piece, as `collect` returns it, with the codes of every level."""
+        setting, chain = self.plan.setting, self.music.chain
+        minutes = self.plan.minutes if minutes is None else minutes
+        key = {"figure": "piece", **self.generated_key(seed), "minutes": minutes}
+        return self.arrays(key, lambda: self.collect(
+            self.music.stream(level=setting.depth, seconds=60 * minutes, seed=seed,
+                              sampling=setting.sampling(chain)),
+            setting.levels(chain), f"generating {minutes:g} min, seed {seed}"))
+
+    def sound(self, seed: int, minutes: float | None = None) -> np.ndarray:
+        """float32 [samples] of a generated piece."""
+        return audio.from_u16(self.piece(seed, minutes)["audio"])
+
+    def variation_key(self, keep: int, depth: int) -> dict:
+        """The cache key of a `variation`."""
+        below = [x for x in self.music.chain.sizes if depth <= x < keep]
+        setting = self._setting_to(depth)
+        return {"keep": keep, "minutes": self.plan.minutes,
+                **setting.key(self.music.chain, below),
+                "by": self.chain_key(depth, keep) | self.codec_key(keep),
+                "test": self.checksum(self.tracks), "seed": self.plan.seeds[0]}
+
+    def _setting_to(self, depth: int) -> Setting:
+        """The plan's setting down to `depth`. Temperatures of single levels hold for its own depth
+        alone.
+        """
+        setting = self.plan.setting
+        if depth == setting.depth:
+            return setting
+        temperature = setting.temperature if len(setting.temperature or ()) == 1 else None
+        return Setting(depth, temperature, setting.top_p)
+
+    def variation(self, keep: int, depth: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """(original, variation) of each of the `passages`, float32 [samples] each.
+
+        Codes of level `keep` are real, those below it are generated down to `depth`; where both are
+        the same level, its codes are decoded.
+        """
+        below = [x for x in self.music.chain.sizes if depth <= x < keep]
+        sampling = self._setting_to(depth).sampling(self.music.chain, below)
+        for i, (name, x) in enumerate(self.passages().items()):
+            if not below:
+                yield x, self.music.decode(self.music.encode(x, keep), keep)
+                continue
+
+            def vary(i=i, x=x, name=name):
+                stream = self.music.stream(level=depth, begin=self.music.source(x, keep),
+                                           seed=self.plan.seeds[0] + i, sampling=sampling)
+                return self.collect(stream, (), f"{keep}x of {name} kept")
+
+            key = {"figure": "varied", "passage": name, **self.variation_key(keep, depth)}
+            yield x, audio.from_u16(self.arrays(key, vary)["audio"])
+
+    # --- embeddings and distances
+
+    @cached_property
+    def embed(self) -> fad.Embedder:
+        """The network of the Fréchet distance."""
+        return fad.load(self.musicnn)
+
+    def embeddings(self, tracks, shift: int = 0) -> np.ndarray:
+        """float32 [patches, 256] of whole tracks, one after the other; shift: in semitones."""
+        patches = []
+        for i, track in enumerate(tracks):
+            self.progress("embedding tracks", i / len(tracks))
+
+            def embed(track=track):
+                sound = self.samples(track)
+                if shift:
+                    sound = np.concatenate(list(audio.transpose([sound], len(sound), shift)))
+                return {"patches": self.embed(sound, self.rate)}
+
+            key = {"figure": "heard", "track": track.content, "samples": track.samples}
+            patches.append(self.arrays(key | ({"shift": shift} if shift else {}),
+                                       embed)["patches"])
+        return np.concatenate(patches)
+
+    @cached_property
+    def reference(self) -> np.ndarray:
+        """Embeddings of the whole tracks of this side."""
+        return self.embeddings(self.tracks)
+
+    def distance(self, patches) -> float:
+        """The Fréchet distance of embeddings to those of this side's tracks."""
+        return fad.frechet(patches, self.reference)
+
+
+def thin_out(patches: np.ndarray, count: int) -> np.ndarray:
+    """`count` of the embeddings [n, d], spread evenly; all of them if there are fewer."""
+    if len(patches) <= count:
+        return patches
+    # Whole stretches of ten keep neighbours together.
+    blocks = np.array_split(patches, max(1, len(patches) // 10))
+    starts = np.linspace(0, len(blocks), max(1, -(-count // 10)), endpoint=False).astype(int)
+    return np.concatenate([blocks[i] for i in starts])[:count]

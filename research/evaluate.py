@@ -1,0 +1,127 @@
+"""Measure a chain on the held-out tracks of a recipe: `python -m research.evaluate`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from vqwave import cli, config, plots, progress
+from vqwave.commands import arguments
+from vqwave.errors import UserError
+from vqwave.io.files import CHECKOUT, make_folder, printable
+from vqwave.play import api, engine
+from vqwave.report.media import EXAMPLE_SECONDS, Gallery
+
+from . import evaluators, results
+from .corpus import SIDES, Corpus, Plan, Setting
+
+
+def parser():
+    number = cli.number
+    parser = cli.parser(
+        "Measure codecs (beside Opus and MP3), generators, generated music and what it copies, and "
+        "write research/results/NAME.md with sounds and pictures in docs/results/NAME. It takes "
+        "about an hour on two cores; the same command continues an interrupted run. "
+        f"Evaluators: {', '.join(evaluators.EVALUATORS)}.",
+        "--data-dir data/wesnoth --only codecs,notes --side validation")
+    arguments.add_data(parser)
+    parser.add_argument("--name", metavar="NAME", help="default: the name of the data folder")
+    parser.add_argument("--split", metavar="F.yml", help="default: recipes/NAME/split.yml")
+    parser.add_argument("--targets", metavar="F.yml",
+                        help="bounds (default: targets.yml beside the split, if it exists)")
+    parser.add_argument("--only", metavar="NAME,...", help="evaluators; the figures are printed")
+    parser.add_argument("--side", choices=SIDES, default="test",
+                        help="choose settings on validation; only figures of test are written")
+    parser.add_argument("--depth", type=number(int, 1), metavar="LEVEL",
+                        help="the level where the chain ends (default: its own)")
+    parser.add_argument("--temperatures", type=number(above=0), nargs="+", metavar="T",
+                        help="one, or one a level from the top down (default: the generators' own)")
+    parser.add_argument("--top-p", type=cli.field(config.Sampling, "top_p"), metavar="P")
+    parser.add_argument("--seeds", type=number(int, 0), nargs="+", default=[1, 2, 3], metavar="S",
+                        help="a piece is generated for each")
+    parser.add_argument("--minutes", type=number(above=0), default=10.0, metavar="M",
+                        help="length of a piece")
+    parser.add_argument("--quick", action="store_true", help="a rough trial of half a minute")
+    parser.add_argument("--context-free", metavar="DIR",
+                        help="generators that were trained without conditions, for comparison")
+    arguments.add_weights(parser)
+    arguments.add_epoch(parser, "generators")
+    parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0])
+    arguments.add_musicnn(parser)
+    parser.add_argument("--cache-dir", metavar="DIR",
+                        help="default: .evaluation in the data folder")
+    arguments.add_results(parser, "research/results is")
+    return parser
+
+
+def main(argv=None) -> int:
+    args = parser().parse_args(argv)
+    name = args.name or Path(args.data_dir).resolve().name
+    split = Path(args.split or CHECKOUT / "recipes" / name / "split.yml")
+    if not split.is_file():
+        raise UserError(f"{printable(split)}: no such file; --split names the held-out tracks")
+    names = [x.strip() for x in args.only.split(",")] if args.only else [*evaluators.EVALUATORS]
+    if unknown := set(names) - evaluators.EVALUATORS.keys():
+        raise UserError(f"--only: no evaluator is called {min(unknown)!r}; there are "
+                        f"{', '.join(evaluators.EVALUATORS)}")
+    targets_file = Path(args.targets or split.with_name("targets.yml"))
+    targets = (results.read_targets(targets_file)
+               if args.targets or targets_file.is_file() else {})
+    music = api.load(args.vqvae_weights_dir, args.generator_weights_dir, args.engine, args.epoch,
+                     default_choice=0)
+    setting = Setting(music.chain.check_level(args.depth or music.level),
+                      args.temperatures and tuple(args.temperatures), args.top_p)
+    setting.sampling(music.chain)  # refuses too few temperatures
+    plan = Plan(setting, tuple(args.seeds), args.minutes)
+    if args.quick:
+        plan = Plan(setting, tuple(args.seeds[:1]), 0.5, bits_seconds=5.0, warm_up=1.0,
+                    pasts=(2.0, 8.0), continuations=4, prompt_seconds=5.0, offsets=1, rough=True)
+    with progress.bar() as bar:
+        task = bar.add_task("", total=1.0)
+        corpus = Corpus(music, args.data_dir, split, plan, side=args.side, musicnn=args.musicnn,
+                        cache_dir=args.cache_dir, context_free=args.context_free,
+                        progress=lambda what, share: bar.update(task, description=what,
+                                                                completed=share))
+        corpora = {args.side: corpus}
+        if args.side == "test" and corpus.sides["fresh"]:
+            corpora["fresh"] = corpus.for_side("fresh")
+        sides = {side: evaluators.run(names, music, one) for side, one in corpora.items()}
+        blocks = [results.describe_side(side, one.tracks, one.leaked())
+                  for side, one in corpora.items()]
+        for topic, table in results.figure_tables(sides, targets).items():
+            blocks += [f"## {topic.capitalize()}", table]
+        command = results.command_line("evaluate", sys.argv[1:] if argv is None else argv)
+        text = results.page(name, command, *blocks)
+        if args.json:
+            print(json.dumps(sides, indent=1))
+        elif args.only or args.side != "test" or plan.rough:
+            print(text)
+        else:
+            for path in (results.write(args.output_dir, name, text),
+                         *draw(corpus, Path(args.output_dir) / "docs" / "results" / name)):
+                print(f"wrote {printable(path)}")
+    return 0
+
+
+def draw(corpus: Corpus, folder) -> list[Path]:
+    """Write sounds and pictures of a test track through each codec, and of generated pieces."""
+    music, gallery = corpus.music, Gallery(make_folder(folder), corpus.rate)
+    track, count = corpus.tracks[0], round(EXAMPLE_SECONDS * corpus.rate)
+    start = min(track.samples // 3, max(0, track.samples - count))
+    sounds = {"original": corpus.samples(track, start, min(count, track.samples - start))}
+    for level in music.chain.sizes:
+        codes = music.encode(sounds["original"], level)
+        sounds[f"reconstruction_{level}"] = music.decode(codes, level)[: len(sounds["original"])]
+    gallery.picture("reconstructions.png", plots.spectrograms, dict(sounds),
+                    sample_rate=corpus.rate)
+    pieces = {f"generated_{seed}": corpus.sound(seed, EXAMPLE_SECONDS / 60)
+              for seed in corpus.plan.seeds}
+    gallery.picture("generated.png", plots.spectrograms, pieces, sample_rate=corpus.rate)
+    for name, sound in (sounds | pieces).items():
+        gallery.example(f"{name}.ogg", sound)
+    return gallery.written
+
+
+if __name__ == "__main__":
+    sys.exit(cli.entry(main))

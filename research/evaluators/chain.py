@@ -1,0 +1,55 @@
+"""How far generated music is from real music, by the Fréchet distance; and the scale of it.
+
+The Fréchet distance is deaf to timing and to notes, and depends on how much sound each side has:
+only distances of equal amounts compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from vqwave.report import fad
+
+from ..corpus import thin_out
+
+
+class Chain:
+    """Distances to the tracks: of generated music (mean of the seeds), of other real music, of
+    noise and of silence.
+    """
+
+    def run(self, music, corpus) -> Iterable[tuple[str, float]]:
+        seconds = 60 * corpus.plan.minutes
+        yield "seconds generated", seconds
+        yield "seconds of reference", sum(t.seconds for t in corpus.tracks)
+        distances = []
+        for seed in corpus.plan.seeds:
+            key = {"figure": "chain", **corpus.generated_key(seed),
+                   "test": corpus.checksum(corpus.tracks)}
+            distances.append(corpus.figure(key, lambda seed=seed: corpus.distance(
+                corpus.embed(corpus.sound(seed), corpus.rate))))
+            yield f"Fréchet distance, seed {seed}", distances[-1]
+        yield "Fréchet distance of the chain", float(np.mean(distances))
+        for what, embed in self._controls(corpus, round(seconds)):
+            key = {"figure": "control", "what": what, "seconds": seconds,
+                   "tracks": [corpus.checksum(x) for x in (corpus.tracks, corpus.train,
+                                                           corpus.validation)]}
+            yield (f"Fréchet distance, {what}",
+                   corpus.figure(key, lambda embed=embed: corpus.distance(embed())))
+
+    def _controls(self, corpus, seconds: int):
+        """(what, function that returns embeddings) of as much sound as is generated."""
+        def noise():
+            random = np.random.Generator(np.random.Philox(key=0))
+            return corpus.embed(random.normal(0, 0.1, seconds * corpus.rate).astype(np.float32),
+                                corpus.rate)
+
+        yield "white noise", noise
+        yield "silence", lambda: corpus.embed(np.zeros(seconds * corpus.rate, np.float32),
+                                              corpus.rate)
+        for side, tracks in (("training", corpus.train), ("validation", corpus.validation)):
+            if tracks and side != corpus.side:
+                yield f"{side} tracks", lambda tracks=tracks: thin_out(
+                    corpus.embeddings(tracks), fad.patch_count(seconds))

@@ -1,0 +1,165 @@
+"""How much of the music each codec keeps, beside Opus and MP3; hum at the codes' rate; silence.
+
+Spectral convergence, mel and SI-SDR are deaf to notes; notes and chroma are deaf to timing.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from vqwave.dsp import metrics
+from vqwave.io import audio
+from vqwave.report import judge
+from vqwave.report.media import MP3_RATES, encode_file
+
+EXCERPT_SECONDS = 20.0
+"""Of each track, from a third of its length."""
+BASELINES = (("Opus 32", "libopus", 32000), ("Opus 6", "libopus", 6000),
+             ("MP3 32", "libmp3lame", 32000), ("MP3 8", "libmp3lame", 8000))
+"""Name, encoder of FFmpeg and bits per second: near to the codecs at 8x and at 32x."""
+HUM_FFT = 8192
+"""The least samples of a spectrum in which hum is searched."""
+COMPARED = {"sc_db": "SC", "mel": "mel", "si_sdr_db": "SI-SDR", "notes": "notes kept",
+            "chroma": "chroma", "distance": "Fréchet distance", "kbps": "kbit/s"}
+CODED = {"usage": "codes in use", "perplexity": "perplexity", "buzz_db": "hum at the codes' rate",
+         "notch_db": "notches at the codes' rate", "silence_db": "silence"}
+
+
+class Codecs:
+    """Means over the tracks, a figure for each level and baseline; codes of the whole tracks."""
+
+    def run(self, music, corpus) -> Iterable[tuple[str, float]]:
+        key = {"figure": "codec", "test": corpus.checksum(corpus.tracks),
+               "excerpt": EXCERPT_SECONDS}
+        rows = {}
+        for level in reversed(music.chain.sizes):
+            rows[f"{level}x"] = corpus.figure(
+                key | {"by": corpus.codec_key(level), "engine": music.engine},
+                lambda level=level: measure_codec(corpus, level))
+        levels = list(rows.values())
+        for name, encoder, bit_rate in baselines(corpus.rate):
+            rows[name] = corpus.figure(
+                key | {"by": encoder, "rate": bit_rate},
+                lambda e=encoder, r=bit_rate: measure_baseline(corpus, e, r))
+        for subject, row in rows.items():
+            for names in (COMPARED, CODED):
+                yield from ((f"{names[key]}, {subject}", row[key]) for key in names
+                           if row.get(key) is not None)
+        for key, worst in (("usage", min), ("buzz_db", max), ("notch_db", min),
+                           ("silence_db", max)):
+            yield f"{CODED[key]}, worst level", worst(row[key] for row in levels)
+
+
+def excerpts(corpus) -> list[np.ndarray]:
+    """`EXCERPT_SECONDS` of each track, float32, a multiple of the top level long."""
+    sounds = []
+    for track in corpus.tracks:
+        start = track.samples // 3
+        count = corpus.cut(min(round(EXCERPT_SECONDS * corpus.rate), track.samples - start))
+        sounds.append(corpus.samples(track, start, count))
+    return sounds
+
+
+def baselines(sample_rate: int) -> list[tuple[str, str, int]]:
+    """Those of `BASELINES` that support a sample rate."""
+    return [x for x in BASELINES if x[1] == "libopus" or sample_rate in MP3_RATES]
+
+
+def measure_codec(corpus, level: int) -> dict:
+    codec = corpus.music.codec(level)
+    pairs = [(x, codec.decode(codec.encode(x[None]))[0, : len(x)]) for x in excerpts(corpus)]
+    silence = codec.decode(codec.encode(np.zeros((1, 5 * corpus.rate), np.float32)))[0]
+    return (judge.compare(pairs, corpus.rate, corpus.embed)
+            | metrics.codebook_figures(count_codes(corpus, level)) | hum(pairs, level)
+            | {"kbps": metrics.bitrate(codec.config), "silence_db": metrics.rms_db(silence)})
+
+
+def measure_baseline(corpus, encoder: str, bit_rate: int) -> dict:
+    pairs, size = [], 0
+    for x in excerpts(corpus):
+        copy, length = recode(x, corpus.rate, encoder, bit_rate)
+        pairs.append((x, copy))
+        size += length
+    figures = judge.compare(pairs, corpus.rate, corpus.embed)
+    return figures | {"kbps": 8 * size / figures["seconds"] / 1000}
+
+
+def count_codes(corpus, level: int) -> np.ndarray:
+    """How often each code occurs in the tracks: int64 [codebooks, num_codes]."""
+
+    def count():
+        codec, counts = corpus.music.codec(level), 0
+        for i, track in enumerate(corpus.tracks):
+            corpus.progress(codec.config.name, i / len(corpus.tracks))
+            counts = counts + metrics.histogram(codec.encode(corpus.samples(track)[None])[0],
+                                                codec.config.num_codes, codec.config.codebook_of)
+        return {"counts": counts}
+
+    key = {"figure": "counts of codebooks", "by": corpus.codec_key(level),
+           "test": corpus.checksum(corpus.tracks), "engine": corpus.music.engine}
+    return corpus.arrays(key, count)["counts"]
+
+
+def recode(x, sample_rate: int, encoder: str, bit_rate: int) -> tuple[np.ndarray, int]:
+    """A sound through an encoder of FFmpeg and back: float32 [samples], and the bytes of the file.
+
+    Opus: 24 kHz, frames of 60 ms (the best at such rates), constant bit rate; the copy is shifted
+    by the few samples that the low-rate mode delays it. MP3: LAME's defaults.
+    """
+    options = {"frame_duration": 60, "vbr": "off"} if encoder == "libopus" else {}
+    data = encode_file(x, sample_rate, encoder, bit_rate, **options)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "music"
+        path.write_bytes(data)
+        copy = audio.decode(path, sample_rate)
+    delays = 8 if encoder == "libopus" else 1
+    copy = np.pad(copy, (0, max(0, len(x) + delays - len(copy))))
+    shifted = [copy[i : i + len(x)] for i in range(delays)]
+    return max(shifted, key=lambda y: metrics.si_sdr(x, y)), len(data)
+
+
+def hum(pairs, level: int) -> dict[str, float]:
+    """How much a codec hums at the rate of its codes.
+
+    Long-term spectra are compared at multiples of sample rate / level. Notes that come back out of
+    tune cause differences anywhere, so the figures half-way between the multiples are subtracted.
+    Power 80 dB below the loudest counts as silence.
+
+    Args:
+        pairs: (original, copy), float32 [samples] each.
+
+    Returns:
+        In dB: line_db: the largest gain of a line. buzz_db: the most that a line stands out of its
+        surroundings, beyond the original (more than 3 dB is audible as a tone). notch_db: the most
+        that a line falls short, as a negative number.
+    """
+    n_fft = level * max(-(-HUM_FFT // level), 32)
+    spectra = []
+    for side in (0, 1):
+        power, frames = np.zeros(1), 0
+        for pair in pairs:
+            for block in metrics.magnitudes(pair[side], n_fft, n_fft // 2, frames=64):
+                power = power + np.square(block, dtype=np.float64).sum(0)
+                frames += len(block)
+        spectra.append(power / frames)
+    floor = spectra[0].max() * 1e-8
+    original, copy = (np.maximum(s, floor) for s in spectra)
+
+    def line_gain(bins):
+        """dB that each line gained, alone and relative to its surroundings."""
+        at, around = ([fold(power[bins[:, None] + near], 1) for power in (copy, original)]
+                      for fold, near in ((np.max, metrics.LINE), (np.median, metrics.BESIDE)))
+        gain = 10 * np.log10(at[0] / at[1])
+        return gain, gain - 10 * np.log10(around[0] / around[1])
+
+    spacing = n_fft // level
+    lines = np.arange(spacing, n_fft // 2 - 8, spacing)
+    gain, excess = line_gain(lines)
+    _, elsewhere = line_gain(lines - spacing // 2)
+    return {"line_db": float(gain.max()),
+            "buzz_db": float(excess.max() - max(0.0, elsewhere.max())),
+            "notch_db": float(excess.min() - min(0.0, elsewhere.min()))}

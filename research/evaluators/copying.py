@@ -1,0 +1,101 @@
+"""What is copied: the longest run of generated codes that the training set holds, and the nearest
+training passage.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+
+import numpy as np
+
+from vqwave.data.codes import variants
+from vqwave.io.splits import track_name
+from vqwave.report import fad
+from vqwave.report.copying import HELD_FRAMES, HELD_SECONDS, Run, find_held, longest_shared
+
+
+class Copying:
+    """Seconds that the first seed's piece shares with the training set; held-out music, which
+    copies nothing, shows what chance gives. "melody": without held sounds.
+
+    The training set is also searched transposed and quieter, if a generator was trained so.
+    """
+
+    def run(self, music, corpus) -> Iterable[tuple[str, float]]:
+        if corpus.side != "test":
+            return
+        key = {**corpus.generated_key(), "train": corpus.checksum(corpus.copyable),
+               "test": corpus.checksum(corpus.tracks), "changes": augmentation(corpus)}
+        excess = []
+        for level in corpus.plan.setting.levels(music.chain):
+            for moving, what in ((False, "run"), (True, "melody")):
+                row = corpus.figure(
+                    key | {"figure": "copied", "at": level, "offsets": corpus.plan.offsets,
+                           "codec": corpus.codec_key(level), "moving": moving},
+                    lambda level=level, moving=moving: find_copies(corpus, level, moving))
+                yield f"longest shared {what}, {level}x", row["generated"]
+                yield f"longest shared {what} of held-out music, {level}x", row["held_out"]
+            excess.append(row["generated"] - row["held_out"])
+        yield ("longest copy but for held sounds, beyond test music's own, worst level",
+               max(excess))
+        nearest = corpus.figure(key | {"figure": "nearest"}, lambda: find_nearest(corpus))
+        for what, distances in nearest.items():
+            yield f"distance to the nearest training passage, {what}", distances["least"]
+            yield (f"median distance to the nearest training passage, {what}",
+                   distances["median"])
+
+
+def augmentation(corpus) -> dict:
+    """{"transpose": semitones, "gain": dB}: the most that training changed the tracks of any
+    generator.
+    """
+    chain = corpus.music.chain
+    trainings = [corpus.music.weight_set(chain.generator(level)).training
+                 for level in corpus.plan.setting.levels(chain)]
+    return {key: max(getattr(training, key) if training else 0 for training in trainings)
+            for key in ("transpose", "gain")}
+
+
+def find_copies(corpus, level: int, moving: bool) -> dict:
+    """The longest runs of codes of a level that the piece and the held-out music share with the
+    training set, in seconds and with the place of the piece's run.
+
+    Memory: the codes of the training set at one pitch, and their hashes, at a time.
+    """
+    config = corpus.music.weight_set(corpus.music.chain.generator(level)).config
+    length = max(2, round(HELD_SECONDS * corpus.rate / level))
+    pieces = [corpus.piece(corpus.plan.seeds[0])[f"codes_{level}"],
+              np.concatenate([corpus.music.encode(x, level)
+                              for x in corpus.passages().values()])]
+    barred = [find_held(codes, length, HELD_FRAMES) if moving else None for codes in pieces]
+    best: list[tuple] = [(Run(-1), None)] * len(pieces)
+    heard = variants(corpus.plan.offsets, level=config.source_level or level,
+                     **augmentation(corpus))
+    for _, same_pitch in itertools.groupby(heard, lambda variant: variant.shift):
+        corpus.progress(f"copies at {level}x", 0.0)
+        training = corpus.codes(level, corpus.copyable, list(same_pitch))
+        sequences = [codes for _, _, codes in training]
+        for i, codes in enumerate(pieces):
+            run = longest_shared(codes, sequences, barred[i])
+            if run.length > best[i][0].length:
+                best[i] = run, training[run.track][0]
+    (run, track), (control, _) = best
+    return {"generated": run.length * level / corpus.rate, "track": track_name(track),
+            "at": run.position * level / corpus.rate, "distinct": run.distinct,
+            "held_out": control.length * level / corpus.rate}
+
+
+def find_nearest(corpus) -> dict:
+    """{"generated", "held-out music": {"least", "median"}}: distances of three-second passages to
+    the nearest in the training set. Two fade-outs are near, and no copy.
+    """
+    sides = {"generated": corpus.embed(corpus.sound(corpus.plan.seeds[0]), corpus.rate),
+             "held-out music": corpus.reference}
+    distances = {name: np.full(len(patches), np.inf) for name, patches in sides.items()}
+    for variant in variants(1, augmentation(corpus)["transpose"]):
+        training = corpus.embeddings(corpus.copyable, variant.shift)
+        for name, patches in sides.items():
+            distances[name] = np.minimum(distances[name], fad.nearest(patches, training)[0])
+    return {name: {"least": float(values.min()), "median": float(np.median(values))}
+            for name, values in distances.items()}

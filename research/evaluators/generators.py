@@ -1,0 +1,202 @@
+"""Bits a frame of real music: of each generator, without its context or label, with less past, and
+of the unigram.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from vqwave import quiet
+from vqwave.dsp import metrics
+from vqwave.errors import UserError
+from vqwave.io import weights
+from vqwave.play import engine
+from vqwave.report import scoring
+
+PLACES, COUNTED_SECONDS = 16, 1.0
+"""For the use of the past: places of each track, and seconds that are counted at each."""
+BATCH = 24
+"""Places that are scored in one call."""
+GAINS = {"unigram": "bits under the unigram",
+         "padded": "bits that the context is worth, asked without it",
+         "context_free": "bits that the context is worth, against one trained without",
+         "unlabelled": "bits that the label is worth, against none",
+         "mislabelled": "bits that the label is worth, against another"}
+
+
+class Generators:
+    """Bits a frame of the middle of each track, given the real frames before.
+
+    padded: source codes replaced by padding; foreign: by those of another track. Both overstate
+    what the context is worth to a model that was trained with it; `context_free` is a model
+    trained without.
+    """
+
+    def run(self, music, corpus) -> Iterable[tuple[str, float]]:
+        rows = []
+        for level, name in music.chain.generators.items():
+            weight_set = music.weight_set(name)
+            row = self._measure(corpus, weight_set)
+            if corpus.context_free and weight_set.config.source_level and weights.tags(
+                    corpus.context_free, name):
+                other = weights.find(corpus.context_free, name)
+                if other.config.source:
+                    raise UserError(f"{other.summary}: reads level {other.config.source_level}; "
+                                    f"--context-free takes generators without a context")
+                row["context_free"] = self._measure(corpus, other)["bits"]
+            rows.append(row)
+            yield f"bits a second to predict, {level}x", row["bits"] * corpus.rate / level
+            yield from ((f"bits a frame{what}, {level}x", row[key]) for key, what in (
+                ("bits", ""), ("unigram", " of the unigram"), ("padded", ", padded context"),
+                ("foreign", ", foreign context"), ("unlabelled", " without the label"),
+                ("mislabelled", " with another label")) if key in row)
+        for key, title in GAINS.items():
+            if gains := [row[key] - row["bits"] for row in rows if key in row]:
+                yield f"{title}, worst level", min(gains)
+        yield from self._pasts(music, corpus)
+
+    def _measure(self, corpus, weight_set) -> dict:
+        plan, config = corpus.plan, weight_set.config
+        levels = [config.level, *[config.source_level] * bool(config.source_level)]
+        return corpus.figure(
+            {"figure": "bits", "by": weight_set.checksum[:16], "engine": corpus.music.engine,
+             "codecs": corpus.codec_key(*levels), "test": corpus.checksum(corpus.tracks),
+             "train": corpus.checksum(corpus.train), "seconds": plan.bits_seconds,
+             "warm_up": plan.warm_up}, lambda: measure_bits(corpus, weight_set))
+
+    def _pasts(self, music, corpus) -> Iterable[tuple[str, float]]:
+        """The use of the past by the generator of the top level."""
+        longest = max(t.seconds for t in corpus.tracks) - COUNTED_SECONDS
+        pasts = [past for past in corpus.plan.pasts if past <= longest]
+        if len(pasts) < 2:
+            return
+        weight_set = music.weight_set(music.chain.generator(music.chain.top))
+        key = {"figure": "context", "by": weight_set.checksum[:16], "engine": music.engine,
+               "codecs": corpus.codec_key(music.chain.top), "pasts": pasts, "places": PLACES,
+               "test": corpus.checksum(corpus.tracks), "counted": COUNTED_SECONDS}
+        bits = corpus.figure(key, lambda: measure_pasts(corpus, weight_set, pasts))
+        yield from ((f"bits a frame at the top, with {past} s of past", value)
+                    for past, value in bits.items())
+        first, *_, last = bits
+        yield (f"bits a frame at the top, with {last} s of past against {first} s",
+               100 * (bits[last] / bits[first] - 1))
+
+
+def measure_bits(corpus, weight_set) -> dict:
+    """{"bits", "unigram", …}: bits a frame, each variant under its name."""
+    quiet.import_keras()
+    from vqwave.data.codes import count_codes, unigram_costs
+
+    config = weight_set.config
+    spans, warm_up = cut_middles(corpus, config)
+    costs = unigram_costs(count_codes(
+        (frames for _, _, frames in corpus.codes(config.level, corpus.train)),
+        config.num_codes, config.books))
+    frames = scoring.read_spans(spans, config.books)[:, warm_up:].reshape(-1, config.books)
+    bits = {"unigram": float(sum(costs[book][frames[:, book]].mean()
+                                 for book in range(config.books)))}
+    variants: dict[str, dict] = {"bits": {}}
+    if config.source:
+        variants |= {"padded": {"sources": scoring.pad_sources(spans, config)},
+                     "foreign": {"sources": scoring.swap_sources(spans, config)}}
+    if config.labels:
+        variants |= {"unlabelled": {"labels": [config.labels.none] * len(spans)},
+                     "mislabelled": {"labels": scoring.swap_labels(spans, config)}}
+    generator = engine.load_generator(weight_set, corpus.music.engine)
+    for name, inputs in variants.items():
+        nats = scoring.score(generator, spans, **inputs, report=lambda share, name=name:
+                             corpus.progress(f"{config.name}, {name}", share))
+        bits[name] = metrics.bits(nats[:, warm_up:])
+    return bits
+
+
+def cut_middles(corpus, config) -> tuple[list, int]:
+    """A `Span` of the middle of each track, all as long as the shortest track allows, and the
+    number of frames at its start that are not counted.
+    """
+    plan, top = corpus.plan, corpus.music.chain.top
+    warm_up = corpus.cut(round(plan.warm_up * corpus.rate))
+    count = corpus.cut(min(warm_up + round(plan.bits_seconds * corpus.rate),
+                           *(t.samples for t in corpus.tracks)))
+    if count <= warm_up:
+        raise UserError(f"the {corpus.side} tracks are shorter than {plan.warm_up:g} s: too short "
+                        f"to measure bits a frame")
+    codec = corpus.music.codec(config.level)
+    above = corpus.music.codec(config.source_level) if config.source_level else None
+    # Encoders and the context see real music on either side.
+    halo = codec.encode_halo * config.level
+    if above is not None:
+        halo = max(halo, (above.encode_halo + config.halo) * config.source_level)
+    spans = []
+    for track in corpus.tracks:
+        start = corpus.cut((track.samples - count) // 2)
+        margin = min(start, -(-halo // top) * top)
+        x = corpus.samples(track, start - margin,
+                           min(margin + count + margin, track.samples - start + margin))
+        encoded = scoring.encode_track(x, codec, above, track, start - margin)
+        spans.append(scoring.Span(encoded, margin // config.level, count // config.level))
+    return spans, warm_up // config.level
+
+
+def measure_pasts(corpus, weight_set, pasts) -> dict[str, float]:
+    """{seconds of past: bits a frame} of the same frames of the top level."""
+    quiet.import_keras()
+    config, codec = weight_set.config, corpus.music.codec(weight_set.config.level)
+    generator = engine.load_generator(weight_set, corpus.music.engine)
+
+    def frames(seconds):
+        return max(1, round(seconds * corpus.rate / config.level))
+
+    counted, most = frames(COUNTED_SECONDS), frames(max(pasts))
+    places = []
+    for track in corpus.tracks:
+        encoded = scoring.encode_track(corpus.samples(track), codec, None, track, 0)
+        if (last := encoded.frames - counted) >= most:
+            starts = np.unique(np.linspace(most, last, PLACES).astype(int))
+            places += [scoring.Span(encoded, int(start), counted) for start in starts]
+    bits = {}
+    for past in pasts:
+        length, nats = frames(past), []
+        for first in range(0, len(places), BATCH):
+            spans = [replace(span, start=span.start - length, frames=length + counted)
+                     for span in places[first : first + BATCH]]
+            start_frame = np.full(config.books, config.start_token, np.int32)
+            before = np.stack([span.track.path[span.start - 1] if span.start else start_frame
+                               for span in spans])
+            nats.append(scoring.score(generator, spans, before)[:, length:])
+        bits[f"{past:g}"] = metrics.bits(np.concatenate(nats))
+    return bits
+
+
+def measure_after(corpus, weight_set, seconds: float, counted_seconds: float = 60.0
+                  ) -> float | None:
+    """Bits a frame of a minute of music after `seconds` of music, the tracks' codes repeated; None
+    of a generator with conditions.
+    """
+    config = weight_set.config
+    if config.conditions:
+        return None
+    quiet.import_keras()
+    from vqwave.data.codes import CodeTrack
+
+    def measure():
+        codec = corpus.music.codec(config.level)
+        once = np.concatenate([codec.encode(corpus.samples(track)[None])[0]
+                               for track in corpus.tracks])
+        counted, past = (round(x * corpus.rate / config.level) for x in (counted_seconds, seconds))
+        # The counted frames are the same after every past, as long as it fits into an hour.
+        frames = np.resize(once, (round(3600 * corpus.rate / config.level) + counted,
+                                  *once.shape[1:]))
+        start = len(frames) - counted - past
+        track = CodeTrack(frames, len(frames), track=corpus.tracks[0], start=0)
+        generator = engine.load_generator(weight_set, corpus.music.engine)
+        nats = scoring.score(generator, [scoring.Span(track, start, past + counted)],
+                             frames[start - 1][None] if start else None)
+        return metrics.bits(nats[:, -counted:])
+
+    return corpus.figure({"figure": "after", "by": weight_set.checksum[:16], "seconds": seconds,
+                          "engine": corpus.music.engine, "codecs": corpus.codec_key(config.level),
+                          "test": corpus.checksum(corpus.tracks)}, measure)

@@ -1,0 +1,77 @@
+"""How a long piece holds up, and how loud generated music is beside real music."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from vqwave.dsp import metrics
+from vqwave.io import audio, silence
+from vqwave.progress import QuietReporter
+from vqwave.report.health import ailments, vitals
+
+MOMENT_SECONDS, QUIET_DB, BEGINNING_SECONDS = 0.4, -40.0, 30.0
+"""Below this rms in dBFS a moment is quiet."""
+
+
+class Health:
+    """Pauses, repeats and loudness of the pieces; the loudness of real music for comparison."""
+
+    def run(self, music, corpus) -> Iterable[tuple[str, float]]:
+        rows = [corpus.figure({"figure": "health", **corpus.generated_key(seed)},
+                              lambda seed=seed: self._examine(corpus, seed))
+                for seed in corpus.plan.seeds]
+        yield "longest pause inside", max(row["pause_inside"] for row in rows)
+        yield "longest pause", max(row["pause"] for row in rows)
+        yield "last ten seconds, quietest piece", min(row["end_db"] for row in rows)
+        for level in rows[0]["repeat"]:
+            yield (f"longest exact repeat, {level}x",
+                   max(row["repeat"][level]["seconds"] for row in rows))
+        yield "pieces with a fault", sum(bool(ailments(row)) for row in rows)
+        key = {"figure": "loudness", "moments": [MOMENT_SECONDS, QUIET_DB, BEGINNING_SECONDS]}
+        subjects = {"generated": (key | corpus.generated_key() | {"seeds": corpus.plan.seeds},
+                                  lambda: [moments(corpus.sound(seed), corpus.rate)
+                                           for seed in corpus.plan.seeds])}
+        for side, tracks in ((corpus.side, corpus.tracks), ("training", corpus.train)):
+            subjects[f"{side} tracks"] = (key | {"tracks": corpus.checksum(tracks)},
+                                          lambda tracks=tracks: track_moments(corpus, tracks))
+        for what, (key, measure) in subjects.items():
+            row = corpus.figure(key, lambda measure=measure: describe(measure()))
+            for name, value in row.items():
+                yield f"{name}, {what}", value
+
+    def _examine(self, corpus, seed: int) -> dict:
+        piece = corpus.piece(seed)
+        return vitals(audio.from_u16(piece["audio"]),
+                      {x: piece[f"codes_{x}"]
+                       for x in corpus.plan.setting.levels(corpus.music.chain)}, corpus.rate)
+
+
+def track_moments(corpus, tracks) -> list[np.ndarray]:
+    """The `moments` of each track, without the silence at its ends."""
+    spans = silence.measure(corpus.data_dir, tracks, QuietReporter(), keep=False)
+    pieces = []
+    for track in tracks:
+        first, last = spans[track.file].within(track.samples, 0)
+        sound = corpus.samples(track, first, last - first if last > first else None)
+        pieces.append(moments(sound, corpus.rate))
+    return pieces
+
+
+def moments(sound, rate: int) -> np.ndarray:
+    """The rms of each whole moment of float [samples] in dBFS, at least -120."""
+    count = max(1, min(len(sound), round(MOMENT_SECONDS * rate)))
+    parts = np.asarray(sound)[: len(sound) // count * count].reshape(-1, count)
+    return metrics.power_db(np.square(parts, dtype=np.float64).mean(axis=1))
+
+
+def describe(pieces: list[np.ndarray]) -> dict[str, float]:
+    """Loudness figures of the `moments` of some pieces."""
+    every = np.concatenate(pieces)
+    first = np.concatenate([piece[: round(BEGINNING_SECONDS / MOMENT_SECONDS)]
+                            for piece in pieces])
+    return {"median loudness": float(np.median(every)),
+            "share of quiet moments": float((every < QUIET_DB).mean()),
+            "median loudness of the first 30 s": float(np.median(first)),
+            "share of quiet moments in the first 30 s": float((first < QUIET_DB).mean())}

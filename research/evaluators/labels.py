@@ -1,0 +1,182 @@
+"""Whether music that is generated for a label sounds like it: by a classifier that was trained on
+real music, and by its distance to the music of each label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from vqwave import config
+from vqwave.io import audio
+from vqwave.io.labels import index_of
+from vqwave.play.labels import find_labels
+from vqwave.report import fad
+
+from ..corpus import thin_out
+
+PIECE_SECONDS = 30.0
+"""Length of a piece that is classified."""
+
+
+class Labels:
+    """Nothing of a chain without labels, or where fewer than two labels have tracks on both sides.
+
+    "through the codec": the classifier was trained on decoded music. It measures the generator; the
+    other also measures what the codec removes.
+    """
+
+    def run(self, music, corpus) -> Iterable[tuple[str, float]]:
+        configs = [music.weight_set(name).config for name in music.chain.generators.values()]
+        if not any(c.labels for c in configs):
+            return
+        known, plan = find_labels(configs), corpus.plan
+        if len(tracks_by_label(corpus.train, known).keys()
+               & tracks_by_label(corpus.tracks, known).keys()) < 2:
+            return
+        key = {"figure": "labels", **corpus.generated_key(), "guidance": plan.guidance,
+               "of": known.of, "train": corpus.checksum(corpus.train),
+               "test": corpus.checksum(corpus.tracks)}
+        rows = corpus.figure(key, lambda: measure_labels(corpus, known))
+        for row in rows:
+            subject = f"{row['label']}, {row['what']}"
+            for name in ("named", "named through the codec"):
+                if name in row:
+                    yield f"pieces {name} {subject}", 100 * row[name]
+            for label, distance in row.get("to", {}).items():
+                yield f"Fréchet distance to {label}, {subject}", distance
+        for what, title in (("generated", "pieces that sound like their label"),
+                            ("guided", "pieces that sound like their label, guided")):
+            yield title, 100 * float(np.mean([row["named"] for row in rows
+                                              if row["what"] == what]))
+        ratios = [row["to"][row["label"]] / min(distance for label, distance in row["to"].items()
+                                                if label != row["label"])
+                  for row in rows if row["what"] == "generated"
+                  and row["label"] in row.get("to", ())]
+        if ratios:
+            yield ("distance of a label's music to its own tracks, over that to the nearest "
+                   "others, worst label", max(ratios))
+
+
+def tracks_by_label(tracks: Iterable, known: config.Labels) -> dict[str, list]:
+    """{label: its tracks that are long enough to embed}."""
+    groups: dict[str, list] = {name: [] for name in known.names}
+    for track in tracks:
+        number = index_of(track, known)
+        if number != known.none and track.seconds >= fad.PATCH_SECONDS:
+            groups[known.names[number]].append(track)
+    return {name: group for name, group in groups.items() if group}
+
+
+def measure_labels(corpus, known: config.Labels) -> list[dict]:
+    """Rows {"what", "label"} with the shares of pieces that each classifier names right, and "to":
+    {label: Fréchet distance to its held-out tracks}.
+    """
+    train, held_out = (tracks_by_label(x, known) for x in (corpus.train, corpus.tracks))
+    held_out = {label: tracks for label, tracks in held_out.items() if label in train}
+    real = {label: corpus.embeddings(tracks) for label, tracks in train.items()}
+    references = {label: corpus.embeddings(tracks) for label, tracks in held_out.items()}
+    decoded, decoded_held_out = ({label: [x for t in tracks for x in decode_pieces(corpus, t)]
+                                  for label, tracks in side.items()} for side in (train, held_out))
+    classifiers = {"named": fit_classifier(real)}
+    if all(decoded.values()):
+        classifiers["named through the codec"] = fit_classifier(
+            {label: np.concatenate(pieces) for label, pieces in decoded.items()})
+    rows = [({"what": "training tracks", "label": label}, patches)
+            for label, patches in real.items()]
+
+    def add(what, label, pieces, names=tuple(classifiers)):
+        shares = {name: share_named(classifiers[name], pieces, label) for name in names}
+        rows.append(({"what": what, "label": label} | shares, np.concatenate(pieces)))
+
+    for label, tracks in held_out.items():
+        add("held-out tracks", label,
+            [piece for t in tracks for piece in cut_pieces(corpus.embeddings([t]))], ("named",))
+        if decoded_held_out[label]:
+            add("held-out tracks, decoded", label, decoded_held_out[label])
+    for what, guidance in (("generated", 1.0), ("guided", corpus.plan.guidance)):
+        for label in train:
+            add(what, label, [corpus.embed(sound, corpus.rate)
+                              for sound in generate_pieces(corpus, label, guidance)])
+    # Fewer patches have larger distances: every distance is of as many.
+    count = min(len(patches) for _, patches in rows)
+    reference_count = min(map(len, references.values()))
+    if min(count, reference_count) > 1:
+        for row, patches in rows:
+            row["to"] = {label: fad.frechet(thin_out(patches, count),
+                                            thin_out(reference, reference_count))
+                         for label, reference in references.items()}
+    return [row for row, _ in rows]
+
+
+def fit_classifier(patches: dict[str, np.ndarray]):
+    """A logistic regression of embeddings, {label: float32 [n, d]}; labels have equal weight."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    labels = [label for label, group in patches.items() for _ in group]
+    classifier = make_pipeline(StandardScaler(),
+                               LogisticRegression(class_weight="balanced", max_iter=10000))
+    return classifier.fit(np.concatenate(list(patches.values())), labels)
+
+
+def share_named(classifier, pieces: Sequence[np.ndarray], label: str) -> float:
+    """The share of pieces, embeddings [n, d] each, whose patches together make `label` the
+    likeliest.
+    """
+    def name(patches):
+        # Sums of scores, not of log-probabilities: a probability of 0 would decide alone.
+        scores = np.sum(classifier.decision_function(patches), axis=0, keepdims=True)
+        if len(classifier.classes_) == 2:  # the score of the second class
+            scores = np.append(-scores, scores)
+        return classifier.classes_[scores.argmax()]
+
+    return float(np.mean([name(patches) == label for patches in pieces]))
+
+
+def cut_pieces(patches: np.ndarray) -> list[np.ndarray]:
+    """A track's embeddings in pieces of `PIECE_SECONDS`; a shorter track is one piece."""
+    count = fad.patch_count(PIECE_SECONDS)
+    if len(patches) < count:
+        return [patches] if len(patches) else []
+    return [patches[i : i + count] for i in range(0, len(patches) - count + 1, count)]
+
+
+def decode_pieces(corpus, track) -> list[np.ndarray]:
+    """The embeddings of a track's pieces, each encoded and decoded by the chain's last codec."""
+    level = corpus.plan.setting.depth
+    codec = corpus.music.codec(level)
+    length = min(corpus.cut(round(PIECE_SECONDS * corpus.rate)), corpus.cut(track.samples))
+    pieces = []
+    for start in range(0, track.samples - length + 1, length):
+        def decode(start=start):
+            sound = corpus.samples(track, start, length)
+            return {"patches": corpus.embed(codec.decode(codec.encode(sound[None]))[0],
+                                            corpus.rate)}
+
+        key = {"figure": "decoded", "track": track.content, "samples": track.samples,
+               "start": start, "length": length, "by": corpus.codec_key(level),
+               "engine": corpus.music.engine}
+        pieces.append(corpus.arrays(key, decode)["patches"])
+        corpus.progress("decoding tracks", start / track.samples)
+    return [patches for patches in pieces if len(patches)]
+
+
+def generate_pieces(corpus, label: str, guidance: float) -> np.ndarray:
+    """Pieces of about `PIECE_SECONDS` for a label: float32 [pieces, samples]."""
+    plan, setting, chain = corpus.plan, corpus.plan.setting, corpus.music.chain
+    count = max(1, round(60 * plan.minutes / PIECE_SECONDS))
+
+    def generate():
+        changes = setting.sampling(chain)
+        sampling = {level: changes.get(level, {}) | {"guidance": guidance}
+                    for level in setting.levels(chain)}
+        stream = corpus.music.stream(
+            level=setting.depth, seconds=60 * plan.minutes / count, seed=plan.seeds[0],
+            batch=count, sampling=sampling, chosen={config.Labels.input: {label: 1.0}})
+        return corpus.collect(stream, (), f"generating {count} pieces of {label}")
+
+    key = {"figure": "labelled", "label": label, "guidance": guidance, **corpus.generated_key()}
+    return audio.from_u16(corpus.arrays(key, generate)["audio"])

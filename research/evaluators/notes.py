@@ -1,0 +1,126 @@
+"""How generated music uses notes, and whether a continuation stays with its prompt.
+
+Note statistics are deaf to timing finer than a frame of the transform and to timbre.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from vqwave.dsp import notes
+from vqwave.play.api import SILENT
+from vqwave.play.controls import STAY
+
+DEFINITION = 1
+"""Increases when a note figure of the same sound changes."""
+
+
+class Notes:
+    """Divergences of note statistics from the tracks', in bits, and the share of continuations
+    that are nearer to their own track than to another.
+    """
+
+    def run(self, music, corpus) -> Iterable[tuple[str, float]]:
+        own = portray_tracks(corpus, corpus.tracks)
+        if own:
+            pieces = [notes.divergences(own, self._portray_piece(corpus, seed))
+                      for seed in corpus.plan.seeds]
+            mean = {key: float(np.mean([row[key] for row in pieces])) for key in pieces[0]}
+            for statistic in notes.STATISTICS:
+                yield f"divergence of the chain's {statistic}", mean[statistic]
+            # Two bounds hold for one figure: too few notes a second, and too many.
+            yield "notes a second of the chain's strongest line", mean["line"]
+            yield "notes a second of the chain's strongest line, at most", mean["line"]
+            yield "similarity of the chain's harmony a second later", mean["alike"]
+            yield f"notes a second, {corpus.side} tracks", own["line"]
+            for side, tracks in (("training", corpus.train), ("validation", corpus.validation)):
+                other = portray_tracks(corpus, tracks) if side != corpus.side else None
+                if other:
+                    row = notes.divergences(own, other)
+                    for statistic in notes.STATISTICS:
+                        yield f"divergence of {statistic}, {side} tracks", row[statistic]
+                    yield f"notes a second, {side} tracks", row["line"]
+        yield from self._continuations(music, corpus)
+
+    def _portray_piece(self, corpus, seed: int) -> dict:
+        key = {"figure": "portrait", "definition": DEFINITION, "seconds": piece_seconds(corpus),
+               **corpus.generated_key(seed)}
+        return corpus.figure(key, lambda: as_json(notes.portraits(
+            corpus.sound(seed), corpus.rate, piece_seconds(corpus))))
+
+    def _continuations(self, music, corpus) -> Iterable[tuple[str, float]]:
+        plan, setting = corpus.plan, corpus.plan.setting
+        key = {"figure": "continuations", "definition": DEFINITION, "count": plan.continuations,
+               "seconds": plan.prompt_seconds, "stay": STAY, **corpus.generated_key(),
+               "codecs": corpus.codec_key(*setting.levels(music.chain)),
+               "test": corpus.checksum(corpus.tracks)}
+        profiles = corpus.figure(key, lambda: continue_prompts(corpus))
+        if len(set(profiles["tracks"])) > 1:
+            for name, side in (("continuations", "generated"), ("prompts", "prompts")):
+                yield (f"{name} nearer to their own track than to another, share of pairs",
+                       100 * share_won(profiles[side], profiles["real"], profiles["tracks"]))
+
+
+def piece_seconds(corpus) -> float:
+    """The length of what is portrayed: a minute, or what tracks and pieces allow."""
+    return min(notes.PIECE_SECONDS, 60 * corpus.plan.minutes,
+               max(t.seconds for t in corpus.tracks))
+
+
+def portray_tracks(corpus, tracks) -> dict | None:
+    """The mean portrait of tracks; None where no track is long enough."""
+    seconds = piece_seconds(corpus)
+    tracks = [t for t in tracks if t.samples >= round(seconds * corpus.rate)]
+    if not tracks:
+        return None
+    key = {"figure": "portrait", "definition": DEFINITION, "seconds": seconds,
+           "tracks": corpus.checksum(tracks)}
+    return corpus.figure(key, lambda: as_json(
+        [portrait for track in tracks
+         for portrait in notes.portraits(corpus.samples(track), corpus.rate, seconds)]))
+
+
+def as_json(portraits) -> dict:
+    """The mean of portraits, arrays as lists."""
+    return {key: np.asarray(value).tolist() for key, value in notes.average(portraits).items()}
+
+
+def continue_prompts(corpus) -> dict:
+    """Pitch-class profiles of prompts, of their real and of their generated continuations:
+    {"prompts", "real", "generated": [[12]], "tracks": the number of each prompt's track}.
+    """
+    plan, music, chain = corpus.plan, corpus.music, corpus.music.chain
+    setting = plan.setting
+    length = max(1, round(plan.prompt_seconds * corpus.rate / chain.top)) * chain.top
+    profiles = {"prompts": [], "real": [], "generated": [], "tracks": []}
+    counts = np.bincount(np.arange(plan.continuations) % len(corpus.tracks),
+                         minlength=len(corpus.tracks))
+    for number, (track, count) in enumerate(zip(corpus.tracks, counts, strict=True)):
+        free = track.samples - 2 * length
+        for place in range(count if free >= 0 else 0):
+            x = corpus.samples(track, free * (place + 1) // (count + 1), 2 * length)
+            if np.abs(x[:length]).max() < SILENT:
+                continue
+            done = len(profiles["tracks"])
+            corpus.progress("continuations", done / plan.continuations)
+            with music.stream(level=setting.depth, samples=2 * length, seed=plan.seeds[0] + done,
+                              begin=music.prompt(x[:length], level=setting.depth),
+                              sampling=setting.sampling(chain)) as stream:
+                sound = np.concatenate(list(stream))
+            for name, part in (("prompts", x[:length]), ("real", x[length:]),
+                               ("generated", sound[length:])):
+                profiles[name].append(notes.profile(part, corpus.rate).tolist())
+            profiles["tracks"].append(number)
+    return profiles
+
+
+def share_won(generated, real, tracks) -> float:
+    """The share of pairs of different tracks in which a profile is nearer, by cosine, to its own
+    track's real profile than to the other's. A tie counts half.
+    """
+    similarity, tracks = np.asarray(generated) @ np.asarray(real).T, np.asarray(tracks)
+    own = np.diag(similarity)[:, None]
+    pairs = tracks[:, None] != tracks[None]
+    return float(((own > similarity) + 0.5 * (own == similarity))[pairs].mean())

@@ -1,0 +1,99 @@
+"""What a training that began with trained models has learnt: `python -m research.own_music`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from vqwave import cli, config, progress
+from vqwave.commands import arguments
+from vqwave.errors import UserError
+from vqwave.io import splits, weights
+from vqwave.io.files import printable
+from vqwave.play import api
+from vqwave.report import fad, summary
+from vqwave.report.tables import render
+from vqwave.train import plan
+
+from . import results
+
+
+def parser():
+    parser = cli.parser(
+        "Measure how near a short training on one's own music came, and what it took. Writes "
+        "report.html into the folder of the weights and research/results/NAME_own.md.",
+        "--data-dir data/singularity --split recipes/singularity/split.yml "
+        "--weights-dir weights/singularity_own")
+    arguments.add_data(parser)
+    parser.add_argument("--split", required=True, metavar="F.yml")
+    parser.add_argument("--weights-dir", required=True, metavar="DIR")
+    parser.add_argument("--scratch", metavar="DIR", help="generators trained from nothing")
+    parser.add_argument("--targets", default="recipes/own_music.yml", metavar="F.yml")
+    parser.add_argument("--minutes", type=cli.number(above=0), default=10.0, metavar="M")
+    arguments.add_musicnn(parser)
+    arguments.add_results(parser, "research/results is")
+    return parser
+
+
+def read_run(folder) -> dict:
+    """What `vqwave train` recorded of the training in a folder."""
+    path = Path(folder) / plan.FILE
+    values = config.load_yaml(path)
+    if "origin" not in values:
+        raise UserError(f"{printable(path)}: this training did not begin with trained models")
+    return values
+
+
+def figures(made: summary.Summary, run: dict, scratch: list[dict]) -> dict[str, float]:
+    """The figures that recipes/own_music.yml has bounds for, as far as they were measured."""
+    def change(pairs):
+        return max((100 * (now / then - 1) for now, then in pairs if now and then), default=None)
+
+    real = made.distance and made.distance["real"]
+    values = {
+        "from the command to the first new music": run.get("first_music") and
+        run["first_music"] / 60,
+        "distance to held-out tracks, as a multiple of what real music has":
+            made.distance["made"] / real if real else None,
+        "bits a frame of held-out tracks, against the models it began with, worst level":
+            change((row["bits"], row["before"]) for row in made.generators),
+        "bits a frame of held-out tracks, against a training from nothing, worst level":
+            change((row["bits"], other["bits"]) for row, other in
+                   zip(made.generators, scratch, strict=False)),
+        "memory": run.get("memory") and run["memory"] / 1e9}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def main(argv=None) -> int:
+    args = parser().parse_args(argv)
+    run = read_run(args.weights_dir)
+    targets = results.read_targets(args.targets)
+    music = api.load(args.weights_dir, args.weights_dir, default_choice=0)
+    top = music.weight_set(music.chain.generator(music.chain.top))
+    sides, spans = summary.sides_of(args.data_dir, splits.read_split(args.split), 0,
+                                    top.trim_silence, final=True)
+    embed = fad.load_if_available(args.musicnn, lambda line: print(line, file=sys.stderr))
+    with progress.bar() as bar:
+        task = bar.add_task("", total=1.0)
+        made = summary.measure(music, args.data_dir, sides, spans, args.minutes, embed,
+                               lambda what, share: bar.update(task, description=what,
+                                                              completed=share))
+    name = f"{Path(args.data_dir).resolve().name}_own"
+    summary.write(made, Path(args.weights_dir) / "report.html", name, args.weights_dir,
+                  music.chain.names)
+    scratch = [summary.learnt(weights.find(args.scratch, row["model"]))
+               for row in made.generators] if args.scratch else []
+    bounds = results.figure_tables({"held-out": {"own music": figures(made, run, scratch)}},
+                                   targets)
+    bits = render([(row["model"], *("–" if value is None else f"{value:.2f}" for value in (
+        row["before"], row["bits"], scratch[i]["bits"] if scratch else None)))
+        for i, row in enumerate(made.generators)],
+        ("generator", "bits a frame before", "after", "from nothing"))
+    command = results.command_line("own_music", sys.argv[1:] if argv is None else argv)
+    page = results.page(name, command, *bounds.values(), bits)
+    print(f"wrote {printable(results.write(args.output_dir, name, page))}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli.entry(main))

@@ -1,0 +1,155 @@
+"""Bounds of a recipe, and the page of tables that a measurement becomes."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vqwave import config, machine
+from vqwave.errors import UserError
+from vqwave.io import splits
+from vqwave.io.files import CHECKOUT, atomic_write, make_folder, printable
+from vqwave.report import tables
+
+PRIVATE_OPTIONS = ("--musicnn", "--cache-dir", "--output-dir")
+"""Options whose values are places on one machine."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A limit of a figure: `sign` is ≤, < or ≥."""
+
+    sign: str
+    limit: float
+
+    def holds(self, value: float) -> bool:
+        if not math.isfinite(value):
+            return False
+        return {"≤": value <= self.limit, "<": value < self.limit,
+                "≥": value >= self.limit}[self.sign]
+
+    def __str__(self):
+        return f"{self.sign} {self.limit:g}"
+
+
+def read_targets(path) -> dict[str, dict[str, Bound]]:
+    """{figure: {"must": Bound, "aim": Bound}}, or one of the two, of a `targets.yml` whose lines are
+    `mel, 8x: {must: ≤ 0.32, aim: ≤ 0.25}`.
+    """
+    targets = {}
+    for name, bounds in config.load_yaml(path).items():
+        matches = {kind: re.fullmatch(r"([≤<≥]) (-?[0-9.]+)", str(text)) for kind, text in
+                   (bounds.items() if isinstance(bounds, dict) else [("", "")])}
+        if not matches or not matches.keys() <= {"must", "aim"} or None in matches.values():
+            raise UserError(f"{printable(path)}: {name!r} takes must, aim or both, each with a sign "
+                            f"and a number, such as must: ≤ 0.32")
+        targets[name] = {kind: Bound(match[1], float(match[2])) for kind, match in matches.items()}
+    return targets
+
+
+def verdict(value: float | None, bounds: Mapping[str, Bound]) -> str:
+    """`aim met`, `must met`, `aim missed`, `missed` or `not measured`."""
+    if not bounds:
+        return ""
+    if value is None:
+        return "not measured"
+    if "aim" in bounds and bounds["aim"].holds(value):
+        return "aim met"
+    if "must" not in bounds:
+        return "aim missed"
+    return "must met" if bounds["must"].holds(value) else "missed"
+
+
+def figure_tables(sides: Mapping[str, Mapping[str, Mapping[str, float]]],
+                  targets: Mapping[str, Mapping[str, Bound]]) -> dict[str, str]:
+    """{evaluator: a Markdown table of its figures on each side}. Every bound has a row; those
+    without a figure are under "not measured". sides: {side: what `evaluators.run` returns}.
+    """
+    columns = [tables.Column("figure", "figure"), tables.Column("must", "must"),
+               tables.Column("aim", "aim")]
+    for side in sides:
+        columns += [tables.Column(f"{side} tracks", side, ".4g"),
+                    tables.Column("verdict", f"{side} verdict")]
+
+    def row(name, values):
+        bounds, cells = targets.get(name, {}), {"figure": name}
+        for side, value in values.items():
+            # Bounds of distances hold for the amount of sound of the test tracks.
+            comparable = side == "test" or not name.startswith("Fréchet distance")
+            cells |= {side: value, f"{side} verdict": verdict(value, bounds) if comparable else ""}
+        return cells | {kind: str(bound) for kind, bound in bounds.items()}
+
+    pages, measured = {}, set()
+    for topic in dict.fromkeys(topic for values in sides.values() for topic in values):
+        found = {side: values.get(topic, {}) for side, values in sides.items()}
+        names = list(dict.fromkeys(name for values in found.values() for name in values))
+        measured |= set(names)
+        rows = [row(name, {side: values.get(name) for side, values in found.items()})
+                for name in names]
+        pages[topic] = tables.render(rows, columns)
+    if missing := [name for name in targets if name not in measured]:
+        rows = [row(name, dict.fromkeys(sides)) for name in missing]
+        pages["not measured"] = tables.render(rows, columns)
+    return pages
+
+
+def choices(tracks, recipes=CHECKOUT / "recipes") -> list[str]:
+    """What was chosen by looking at any of these tracks, according to the splits of all recipes."""
+    statements = []
+    for path in sorted(Path(recipes).glob("*/split.yml")):
+        split = splits.read_split(path)
+        if split.chosen_by_test and any(splits.named(t, split.test) for t in tracks):
+            statements.append(split.chosen_by_test)
+    return list(dict.fromkeys(statements))
+
+
+def describe_side(side: str, tracks, leaked: Mapping[str, list[str] | None],
+                  recipes=CHECKOUT / "recipes") -> str:
+    """What training, and choices of settings, had to do with the tracks of a side."""
+    lines = [f"{side.capitalize()} tracks: {', '.join(map(splits.track_name, tracks))} "
+             f"({sum(t.seconds for t in tracks) / 60:.0f} min)."]
+    chosen = choices(tracks, recipes)
+    if side == "validation":
+        lines.append("Epochs and settings were chosen on these tracks.")
+    elif chosen:
+        lines.append(f"Chosen by looking at some of these tracks: {'; '.join(chosen)}.")
+    else:
+        lines.append("No epoch and no setting was chosen on these tracks.")
+    for name, trained_on in leaked.items():
+        if trained_on:
+            lines.append(f"**{name} was trained on {', '.join(trained_on)}.**")
+    if unknown := [name for name, trained_on in leaked.items() if trained_on is None]:
+        lines.append(f"It is not recorded what {', '.join(unknown)} were trained on.")
+    return " ".join(lines)
+
+
+def command_line(module: str, arguments) -> str:
+    """The command that wrote a page, without places on one machine."""
+    shown, rest = [], iter(map(str, arguments))
+    for argument in rest:
+        flag, _, value = argument.partition("=")
+        if flag not in PRIVATE_OPTIONS:
+            shown.append(argument)
+        elif not value:
+            next(rest, None)
+    return shlex.join(["python", "-m", f"research.{module}", *shown])
+
+
+def page(title: str, command: str, *blocks: str) -> str:
+    """A Markdown page: what was measured, with which command, on which machine."""
+    about = machine.describe()
+    return "\n\n".join([f"# {title}", f"```bash\n{command}\n```", *filter(None, blocks),
+                        f"Measured on {about['cpu']}, {about['cores']} cores, with vqwave "
+                        f"{about['versions'].get('vqwave', '')}."]) + "\n"
+
+
+def write(folder, name: str, text: str) -> Path:
+    """Write `folder`/research/results/`name`.md; returns its path."""
+    path = make_folder(Path(folder) / "research" / "results") / f"{name}.md"
+    with atomic_write(path) as f:
+        f.write(text.encode())
+    return path
