@@ -13,7 +13,7 @@ usage: recipes/cores.sh [--minutes M] [--presets NAME,...] [--generator NAME] [-
 
 Trains the top generator of each preset for M minutes on the codes of one codec, and writes a table: bits a frame of the
 validation tracks, codes a second of 1, 8 and 32 streams, memory over ten minutes of music, time to the first sound.
-With a split.yml it also measures the music of each on the test tracks, for a section of RESULTS.md. The presets must
+With a split.yml it also measures the music of each on the test tracks, for research/results/cores_over_TABLE.md. The presets must
 share that codec, and have about as many parameters. What is trained already is not trained again.
 
   --minutes M              for each (default $minutes)
@@ -70,6 +70,6 @@ if [ -f "$split" ]; then
     for preset in ${presets//,/ }; do
         players+=("$preset=$output/$preset")
     done
-    python scripts/compare_chains.py --section "cores over $table" --generators "${players[@]}" --data-dir "$data" \
+    python -m research.compare_chains --name "cores_over_$table" --generators "${players[@]}" --data-dir "$data" \
         --split "$split" --vqvae-weights-dir "$codecs" >&2
 fi

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The codecs of the family's presets, each trained for a while on the same music, and compared in one section of RESULTS.md.
+# The codecs of the family's presets, each trained for a while on the same music, and compared in research/results/family.md.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -12,7 +12,7 @@ usage() {
 usage: recipes/family.sh [--step STEP] [--presets NAME,...] [--minutes M] [--steps N] [--seeds S,...]
                          [--generator-minutes M] [--output-dir DIR] [-- OPTION...]
 
-Trains the codecs of presets and writes the section "the family of codecs" of RESULTS.md, with sounds and pictures. The
+Trains the codecs of presets and writes research/results/family.md, with sounds and pictures. The
 presets soundstream* differ in one axis each and train for equally many steps, once with each seed; the others for M
 minutes, shared out over their codecs. Over each codec that makes codes the generator of the top level is trained too,
 and 30 s of what it makes are listed. What is trained already is not trained again: the same command again goes on where
@@ -26,7 +26,7 @@ it was stopped. Needs two CPU cores, 8 GB of memory and 4 GB of disk.
   --generator-minutes M  for each generator, after the first seed's codec (default $generator_minutes)
   --output-dir DIR       a folder for each preset, and for each seed of soundstream*, goes here (default $output)
   -- OPTION...           further options, of that step's script: prepare_audio.py, train_vqvae.py, train_generator.py or
-                         compare_codecs.py
+                         research.compare_codecs
 
 The music is Wesnoth's, at 44,100 Hz for technogen*. cvae and cvae_22050 are conditional, on the soundtracks of Wesnoth
 and Singularity, a label each, and are compared on the test tracks of both.
@@ -128,7 +128,7 @@ compare() {
             technogen*) sliced+=("$preset") ;;
             cvae_22050)
                 # At the rate of data/wesnoth, whose tracks do not lie in folders of its labels.
-                data+=(data/universal) splits+=(recipes/both/split.yml) alone=(--alone "$preset=data/universal")
+                data+=(data/universal) splits+=(recipes/both/split.yml) alone=(--only-on "$preset=data/universal")
                 ;;
         esac
     done
@@ -136,7 +136,7 @@ compare() {
     [ ${#sliced[@]} -eq 0 ] || sliced=(--slice-loss "${sliced[@]}")
     [ ${#pieces[@]} -eq 0 ] || pieces=(--pieces "${pieces[@]}")
     say "measuring"
-    python scripts/compare_codecs.py --section family --codecs "${found[@]}" --data-dirs "${data[@]}" \
+    python -m research.compare_codecs --name family --codecs "${found[@]}" --data-dirs "${data[@]}" \
         --splits "${splits[@]}" "${alone[@]}" "${sliced[@]}" "${pieces[@]}" "$@"
 }
 

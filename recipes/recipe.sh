@@ -15,7 +15,7 @@ begin=''
 steps='fetch prepare train evaluate own scratch'
 more_steps='Two steps are done only where they are asked for:
   own           an hour of training (--hours) on this music as a user has it, beginning with what was trained on other
-                music, and its section of RESULTS.md; options after -- are of train_all.py
+                music, and research/results/NAME_own.md; options after -- are of train_all.py
   scratch       eight hours (--hours) of the same generators from nothing on the same codecs, to compare with: before
                 the last `own`'
 ship='To ship them, train with
@@ -32,7 +32,7 @@ usage: recipes/$name/run.sh [--hours H] [--music DIR] [--step STEP] [-- OPTION..
 $about
 
 Fetches the music (Debian's $package, through apt-get, without installing it), prepares it, trains
-$trains, evaluates, and fills RESULTS.md. What is done is not done again: the same command again goes on
+$trains, evaluates, and writes research/results/$name.md. What is done is not done again: the same command again goes on
 where it was stopped. Needs $hardware.
 
   --hours H     for training, shared out over the $models (default $hours)
@@ -84,7 +84,7 @@ train() {
 
 evaluate() {
     say "evaluating"
-    python scripts/evaluate.py --data-dir "data/$name" --split "recipes/$name/split.yml" --runs "weights/$name" \
+    python -m research.evaluate --data-dir "data/$name" --split "recipes/$name/split.yml" \
         --vqvae-weights-dir "weights/$name" --generator-weights-dir "weights/$name" "$@"
 }
 
@@ -97,9 +97,7 @@ own() {
         ${begin:+--start-from "$begin"} --val-split "recipes/$name/split.yml" "$@"
     [ ! -d "$scratch" ] || compared=(--scratch "$scratch")
     say "measuring"
-    python scripts/evaluate.py --data-dir "data/$name" --split "recipes/$name/split.yml" --vqvae-weights-dir "$folder" \
-        --generator-weights-dir "$folder" --html "$folder/report.html" --minutes 10 --section \
-        --targets recipes/own_music.yml "${compared[@]}"
+    python -m research.own_music --data-dir "data/$name" --split "recipes/$name/split.yml" --weights-dir "$folder" "${compared[@]}"
 }
 
 scratch() {
@@ -144,5 +142,5 @@ run() {
     prepare
     train
     evaluate
-    say "done: RESULTS.md"
+    say "done: research/results/$name.md"
 }

@@ -29,8 +29,8 @@ COLUMNS = (Column("chain", "chain"), Column("core", "core"), Column("steps", "st
 
 def parser():
     parser = cli.parser(
-        "Measure generators over the same codes: bits a frame, also after an hour of music, and how "
-        "near their music is to real music. Writes research/results/NAME.md and sounds.",
+        "Measure generators over the same codes: bits a frame, also after an hour of music, and "
+        "how near their music is to real music. Writes research/results/NAME.md and sounds.",
         "--name cores_over_notes --generators notes=weights/cores/notes "
         "wavenet=weights/cores/prior_wavenet --data-dir data/wesnoth --split "
         "recipes/wesnoth/split.yml")
@@ -75,7 +75,8 @@ def main(argv=None) -> int:
         print(table)
         return 0
     command = results.command_line("compare_chains", sys.argv[1:] if argv is None else argv)
-    print(f"wrote {printable(results.write(args.output_dir, args.name, results.page(args.name, command, table)))}")
+    path = results.write(args.output_dir, args.name, results.page(args.name, command, table))
+    print(f"wrote {printable(path)}")
     gallery = Gallery(make_folder(Path(args.output_dir) / "docs/results" / args.name), corpus.rate)
     for name, sound in pieces.items():
         gallery.example(f"{name}.ogg", sound)

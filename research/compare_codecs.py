@@ -17,8 +17,9 @@ from vqwave.errors import UserError
 from vqwave.io import audio, labels, splits, weights
 from vqwave.io.files import CHECKOUT, make_folder, printable
 from vqwave.play import engine, latents
-from vqwave.report import fad, judge, maps, summary
+from vqwave.report import maps, serving, summary
 from vqwave.report.media import Gallery
+from vqwave.report.reconstruction import block_speed, figures_of_codes
 from vqwave.report.tables import Column, render
 
 from . import results
@@ -77,7 +78,7 @@ class TestTracks:
         if not self.tracks:
             raise UserError(f"{split}: names no test track")
         self.rate = self.tracks[0].sample_rate
-        self.excerpts = judge.excerpts(data_dir, self.tracks, spans, judge.EXCERPT_SECONDS)
+        self.excerpts = serving.excerpts_of(data_dir, self.tracks, spans, serving.EXCERPT)
         self.sounds = [sound for _, sound in self.excerpts]
 
     def labels(self, config) -> list[str | None]:
@@ -90,16 +91,23 @@ def measure(weight_set, tracks: TestTracks, embed=None, engine_name: str = engin
     """The figures of one codec on one corpus."""
     codec, config = engine.load_codec(weight_set, engine_name), weight_set.config
     named, copies = tracks.labels(config), []
-    row = judge.judge(codec, tracks.sounds, track_labels=named, embed=embed, copies=copies)
-    leaked = judge.find_leaked(weight_set, tracks.tracks)
-    row |= {"level": f"{config.level}x", "steps": str(weight_set.record.get("step")),
+    codes = [codec.encode(x[None], label) for x, label in zip(tracks.sounds, named, strict=True)]
+    for x, frames, label in zip(tracks.sounds, codes, named, strict=True):
+        copies.append(codec.decode(frames, label)[0, : len(x)])
+    row = (serving.compare(zip(tracks.sounds, copies, strict=True), tracks.rate, embed)
+           | figures_of_codes(config, np.concatenate(codes, axis=1)))
+    if config.in_blocks:
+        row["block_speed"] = block_speed(codec, tracks.sounds[0])
+    leaked = serving.known(weight_set, tracks.tracks)
+    row |= {"latency_ms": 1000.0 * codec.latency,
+            "level": f"{config.level}x", "steps": str(weight_set.record.get("step")),
             "leaked": "unknown" if leaked is None else ", ".join(leaked) or None}
     if config.quantizer.kind == "som":
         row["topographic_error"] = maps.topographic_error(weight_set, tracks.sounds)
         row["neighbour_ratio"] = maps.neighbour_ratio(maps.sounds_of_codes(codec),
                                                       config.quantizer.grid)
     if not config.has_codes:
-        row |= judge_prior(codec, tracks.sounds[0], [copy for copy, _ in copies], named[0])
+        row |= judge_prior(codec, tracks.sounds[0], copies, named[0])
     return row | (slice_losses(weight_set, tracks) if slice_loss else {})
 
 
@@ -163,7 +171,7 @@ def _relative(a, b) -> float:
 def measure_baseline(name: str, bit_rate: int, tracks: TestTracks, embed=None) -> dict:
     """The figures of Opus at a bit rate."""
     pairs = [(x, recode(x, tracks.rate, "libopus", bit_rate)[0]) for x in tracks.sounds]
-    return judge.compare(pairs, tracks.rate, embed) | {
+    return serving.compare(pairs, tracks.rate, embed) | {
         "codecs": name, "corpus": tracks.name, "bitrate_kbps": bit_rate / 1000}
 
 
@@ -195,7 +203,7 @@ def main(argv=None) -> int:
                   if only_on.get(name, tracks.name) == tracks.name
                   and (name in only_on or tracks.name not in only_on.values())
                   and weights.find(folder, x).config.sample_rate == tracks.rate]
-    embed = fad.load_if_available(args.musicnn, lambda line: print(line, file=sys.stderr))
+    embed = serving.load_embedder(args.musicnn, lambda line: print(line, file=sys.stderr))
     rows = []
     with progress.bar() as bar:
         for name, weight_set, tracks in bar.track(pairs, description="codecs"):

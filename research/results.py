@@ -37,16 +37,16 @@ class Bound:
 
 
 def read_targets(path) -> dict[str, dict[str, Bound]]:
-    """{figure: {"must": Bound, "aim": Bound}}, or one of the two, of a `targets.yml` whose lines are
-    `mel, 8x: {must: ≤ 0.32, aim: ≤ 0.25}`.
+    """{figure: {"must": Bound, "aim": Bound}}, or one of the two, of a `targets.yml` with lines
+    such as `mel, 8x: {must: ≤ 0.32, aim: ≤ 0.25}`.
     """
     targets = {}
     for name, bounds in config.load_yaml(path).items():
         matches = {kind: re.fullmatch(r"([≤<≥]) (-?[0-9.]+)", str(text)) for kind, text in
                    (bounds.items() if isinstance(bounds, dict) else [("", "")])}
         if not matches or not matches.keys() <= {"must", "aim"} or None in matches.values():
-            raise UserError(f"{printable(path)}: {name!r} takes must, aim or both, each with a sign "
-                            f"and a number, such as must: ≤ 0.32")
+            raise UserError(f"{printable(path)}: {name!r} takes must, aim or both, each with a "
+                            f"sign and a number, such as must: ≤ 0.32")
         targets[name] = {kind: Bound(match[1], float(match[2])) for kind, match in matches.items()}
     return targets
 

@@ -24,8 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CARD = ROOT / "final_weights/README.md"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), CARD,
          ROOT / "recipes/README.md"]
-TYPED = [*PAGES, ROOT / "RESULTS.md"]
-"""Where commands are shown: RESULTS.md says how each section was measured."""
+TYPED = [*PAGES, ROOT / "RESULTS.md", *sorted((ROOT / "research").rglob("*.md"))]
+"""Where commands are shown: each table of results says how it was measured."""
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -53,7 +53,7 @@ def anchors(page):
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "RESULTS.md"], ids=name)
+@pytest.mark.parametrize("page", TYPED, ids=name)
 def test_every_link_leads_somewhere(page):
     links = re.findall(r"\]\(([^)\s]+)\)", prose(page))
     for link in [link for link in links if "://" not in link]:
@@ -137,13 +137,14 @@ def commands(page, program, begins=False):
     return found
 
 
-SCRIPT = r"(?:/\S+/)?scripts/\w+\.py"
+SCRIPT = r"(?:/\S+/)?scripts/\w+\.py|research\.\w+"
 
 
 @pytest.mark.parametrize("page", TYPED, ids=name)
 def test_scripts_accept_every_command_shown(page):
     for program, words in commands(page, SCRIPT):
-        assert unknown(Path(program).stem, words) == [], f"{program} {shlex.join(words)}"
+        known_as = program if program.startswith("research.") else Path(program).stem
+        assert unknown(known_as, words) == [], f"{program} {shlex.join(words)}"
 
 
 def vqwave_commands(page):

@@ -51,12 +51,10 @@ COMMANDS = {
     "train-codec": ("train_vqvae", "train one codec"),
     "train-generator": ("train_generator", "train one generator"),
     "test-codec": ("test_vqvae", "hear and measure what a codec keeps of a recording"),
-    "compare-codecs": ("compare_codecs", "measure codecs on music that they were not trained on"),
-    "compare-chains": ("compare_chains", "measure the music of generators over the same codes"),
     "listen": ("listen", "hear what a training has learnt so far"),
     "latents": ("latents", "reconstruct, sample and walk with a VAE"),
     "plot": ("plot", "draw music, codes, codebooks or training curves"),
-    "evaluate": ("evaluate", "measure codecs, generators and music for RESULTS.md"),
+    "evaluate": ("evaluate", "measure a trained chain on held-out tracks"),
     "benchmark": ("benchmark", "measure how fast this machine makes music"),
     "export": ("export", "write the ONNX graphs of trained models"),
 }

@@ -26,8 +26,8 @@ train() {
 
 evaluate() {
     say "evaluating"
-    python scripts/evaluate.py --data-dir "data/$name" --split "recipes/$name/split.yml" --targets "recipes/$name/targets.yml" \
-        --generator-weights-dir "weights/$name" --depths 512 --only generators,labels "$@"
+    python -m research.evaluate --data-dir "data/$name" --split "recipes/$name/split.yml" --targets "recipes/$name/targets.yml" \
+        --generator-weights-dir "weights/$name" --depth 512 "$@"
 }
 
 run "$@"

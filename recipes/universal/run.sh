@@ -58,7 +58,7 @@ evaluate() {
             say "weights/universal_$one is not there: the control is left out (--step control)"
         fi
     done
-    python scripts/compare_codecs.py --codecs "${codecs[@]}" "both=weights/$name" --data-dirs "${corpora[@]/#/data/}" "$@"
+    python -m research.compare_codecs --codecs "${codecs[@]}" "both=weights/$name" --data-dirs "${corpora[@]/#/data/}" "$@"
 }
 
 run "$@"

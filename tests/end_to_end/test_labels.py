@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from kinds import one_more
 from prepared import data_folder, music
+from research.corpus import Corpus, Plan, Setting
+from research.evaluators import generators
 
 from vqwave import config as configs
 from vqwave.config import ConditionConfig, DataConfig, GeneratorConfig, TrainingConfig
@@ -24,8 +26,6 @@ from vqwave.play import conditions as feeds
 from vqwave.play.stream import Stream
 from vqwave.progress import QuietReporter
 from vqwave.report import benchmark, scoring
-from vqwave.report.evaluation import Evaluation, Extent, Setting
-from vqwave.report.parts import generators
 from vqwave.train import training
 from vqwave.train.options import RunOptions
 
@@ -236,10 +236,10 @@ def test_a_chain_without_conditions_to_choose_says_so(tiny_weights):
 def test_it_is_evaluated_with_the_genre_of_each_track(data, trained, tiny_weights, tmp_path):
     (tmp_path / "split.yml").write_text("test: [waltz 1, march 1]\n")
     played = api.load(tiny_weights.codecs, trained, engine="onnx-float32", default_choice=0)
-    plan = Extent((Setting(128),), bits_seconds=0.5, warm_up=0.2)
-    evaluated = Evaluation(played, data, tmp_path / "split.yml", plan, cache_dir=tmp_path / "cache")
+    plan = Plan(Setting(128), bits_seconds=0.5, warm_up=0.2)
+    corpus = Corpus(played, data, tmp_path / "split.yml", plan, cache_dir=tmp_path / "cache")
     found = played.weight_set("generator_128")
-    spans, warm = generators.cut_middles(evaluated, found.config)
+    spans, warm = generators.cut_middles(corpus, found.config)
     codes = scoring.read_spans(spans, 1)
     start = np.full((2, 1, 1), found.config.start_token)
     above = np.stack([windows.window_above(found.config.source, found.config, [span])
@@ -247,11 +247,12 @@ def test_it_is_evaluated_with_the_genre_of_each_track(data, trained, tiny_weight
     logits = nn_generator.load_generator(found)({"previous": np.concatenate([start, codes[:, :-1]], 1),
                                                  "source": above, "genre": np.array([0, 1])})
     losses = keras.ops.sparse_categorical_crossentropy(codes, logits, from_logits=True)
-    rows = {row["level"]: row for row in evaluated.run(("generators",))["generators"]}
-    assert rows[128]["bits"] == pytest.approx(float(np.mean(np.asarray(losses)[:, warm:])) / np.log(2), abs=1e-4)
-    assert "padded" in rows[128] and "padded" not in rows[512]
+    figures = dict(generators.Generators().run(played, corpus))
+    assert figures["bits a frame, 128x"] == pytest.approx(float(np.mean(np.asarray(losses)[:, warm:])) / np.log(2), abs=1e-4)
+    assert "bits a frame, padded context, 128x" in figures
+    assert "bits a frame, padded context, 512x" not in figures
     # Its music is that of the first genre.
-    piece = evaluated.piece(Setting(128), 1, minutes=0.02)
+    piece = corpus.piece(1, minutes=0.02)
     first = played.generate(level=128, seconds=1.2, seed=1, chosen={"genre": 0})
     np.testing.assert_array_equal(piece["audio"], audio.to_u16(first))
 

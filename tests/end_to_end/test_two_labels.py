@@ -6,6 +6,8 @@ import dataclasses
 import numpy as np
 import pytest
 from prepared import Told, data_folder
+from research.corpus import Corpus, Plan, Setting
+from research.evaluators import generators, labels
 
 from vqwave import cli
 from vqwave import config as configs
@@ -15,10 +17,7 @@ from vqwave.dsp.metrics import bits
 from vqwave.errors import UserError
 from vqwave.io import manifest, weights
 from vqwave.play import api, engine, listening
-from vqwave.report import fad, report, scoring
-from vqwave.report.evaluation import Evaluation, Extent, Setting
-from vqwave.report.parts import generators, labels
-from vqwave.report.parts.part import Gallery, Page
+from vqwave.report import fad, scoring
 from vqwave.train import options, plan, training
 from vqwave.train.options import RunOptions
 
@@ -102,28 +101,18 @@ def test_music_is_likeliest_with_its_own_label(trained, data, tiny_weights):
     assert without - right > 0.01 and wrong - right > 0.2
 
 
-def test_the_report_says_what_labels_are_worth(trained, data, tiny_weights, tmp_path):
+def test_bits_show_what_labels_are_worth(trained, data, tiny_weights, tmp_path):
     (tmp_path / "split.yml").write_text("test: [low0, high0]\n")
-    played = api.load(tiny_weights.codecs, trained[0], engine="onnx-float32")
-    plan = Extent((Setting(512),), bits_seconds=4.0, warm_up=0.2)
-    evaluated = Evaluation(played, data, tmp_path / "split.yml", plan, cache_dir=tmp_path / "cache")
-    results = evaluated.run(("generators",))
-    (row,) = results["generators"]
-    assert row["bits"] < row["unlabelled"] < row["mislabelled"]
-    for label, own in row["by_label"].items():
-        assert own["tracks"] == 1 and own["bits"] < own["mislabelled"], label
-    for key in ("bits", "unlabelled", "mislabelled"):
-        assert row[key] == pytest.approx(np.mean([row["by_label"][x][key] for x in ("high", "low")]), rel=1e-5)
-    part, page = generators.Generators(), Page("here", [])
-    part.write(page, {"test": results}, evaluated)
-    assert "without the label | with another |" in "\n".join(page.lines)
-    worth = {one.what: one.judge(results)["measured"] for one in part.figures(played.chain)}
-    assert worth["bits that the label is worth, against none, worst level"] == row["unlabelled"] - row["bits"]
-    # Where there are none nothing is said of them.
-    assert f"| high | 1 | {row['by_label']['high']['bits']:.2f} |" in "\n".join(page.lines)
-    plain, page = {key: row[key] for key in row if "label" not in key}, Page("here", [])
-    part.write(page, {"test": {"generators": [plain]}}, evaluated)
-    assert "label" not in "\n".join(page.lines)
+    music = api.load(tiny_weights.codecs, trained[0], engine="onnx-float32")
+    corpus = Corpus(music, data, tmp_path / "split.yml",
+                    Plan(Setting(512), bits_seconds=4.0, warm_up=0.2),
+                    cache_dir=tmp_path / "cache")
+    figures = dict(generators.Generators().run(music, corpus))
+    bits_right, without, wrong = (figures[f"bits a frame{what}, 512x"] for what in (
+        "", " without the label", " with another label"))
+    assert bits_right < without < wrong
+    assert figures["bits that the label is worth, against none, worst level"] == pytest.approx(
+        without - bits_right)
 
 
 def test_each_label_is_heard_while_it_is_learnt(trained, data, tiny_weights):
@@ -136,107 +125,61 @@ def test_each_label_is_heard_while_it_is_learnt(trained, data, tiny_weights):
 
 
 @pytest.fixture
-def evaluated(trained, data, tiny_weights, tmp_path):
-    """An evaluation of the two labels, that hears the mean spectrum of three seconds."""
+def corpus(trained, data, tiny_weights, tmp_path):
+    """A corpus of two labels whose embedding is the mean spectrum of three seconds."""
     (tmp_path / "split.yml").write_text("test: [low0, high0]\nvalidation: [low1]\nfresh: [low2]\n")
-    made = Evaluation(api.load(tiny_weights.codecs, trained[0]), data, tmp_path / "split.yml",
-                      Extent((Setting(512),), minutes=0.15, guidance=3.0),
-                      cache_dir=tmp_path / "cache")
-    made.embed = lambda sound, rate: fad.patches(sound, rate).mean(1)
-    return made
-
-
-def written(found, evaluated, **sides):
-    """The part's subsection, in lines."""
-    page = Page("here", ["label_1.ogg", "label_2.ogg"])
-    labels.ByLabel().write(page, {side: {"labels": one} for side, one in ({"test": found} | sides).items()},
-                           evaluated)
-    return page.lines
-
-
-def test_a_classifier_is_asked_whether_music_does_what_its_label_says(evaluated, tmp_path):
-    results = evaluated.run(("labels",))
-    # The fresh tracks are of one label, which leaves nothing to tell apart.
-    assert set(results) == {"labels"}
-    found = results["labels"]
-    assert found["labels"] == ["high", "low"] and found["piece_seconds"] == pytest.approx(9, abs=0.1)
-    real = {(row["what"], row["label"]): row for row in found["real"]}
-    assert {key: row["named"] for key, row in real.items() if "named" in row} == {
-        (labels.HELD_OUT, "high"): 1, (labels.HELD_OUT, "low"): 1,
-        # Untrained codecs make the same of all.
-        (labels.DECODED, "high"): 1 - real[labels.DECODED, "low"]["named"],
-        (labels.DECODED, "low"): pytest.approx(0.5, abs=0.5)}
-    assert all(set(real[labels.DECODED, label]["to"]) == {"high", "low"} for label in found["labels"])
-    for label, other in (("low", "high"), ("high", "low")):
-        near = real[labels.TRAINING, label]["to"]
-        assert near[label] < 0.1 * near[other]
-    assert [(row["label"], row["guidance"], row["pieces"]) for row in found["generated"]] == [
-        ("high", 1, 1), ("low", 1, 1), ("high", 3, 1), ("low", 3, 1)]
-    assert all(set(row["to"]) == {"high", "low"} and 0 <= row["named_decoded"] <= 1
-               for row in found["generated"])
-    # Each is another piece, and all are kept.
-    made = [labels.generate_pieces(evaluated, label, guidance)
-            for label in ("high", "low") for guidance in (1.0, 3.0)]
-    assert len({sound.tobytes() for sound in made}) == 4
-    evaluated.progress = lambda *told: pytest.fail(f"{told} again")
-    assert evaluated.run(()) == evaluated.run(("labels",)) == results
-    gallery = Gallery(tmp_path, 22050)
-    labels.ByLabel().draw(results, evaluated, gallery)
-    assert [path.read_bytes()[:4] for path in gallery.written] == [b"OggS"] * 2
+    corpus = Corpus(api.load(tiny_weights.codecs, trained[0]), data, tmp_path / "split.yml",
+                    Plan(Setting(512), minutes=0.15, guidance=3.0), cache_dir=tmp_path / "cache")
+    corpus.embed = lambda sound, rate: fad.patches(sound, rate).mean(1)
+    return corpus
 
 
 @pytest.mark.parametrize("obeys", [True, False])
-def test_music_is_held_to_what_its_label_says(evaluated, monkeypatch, obeys):
-    """Music of which it is known whether it is what was asked for, without guidance; with it, it is."""
+def test_music_is_held_to_what_its_label_says(corpus, monkeypatch, obeys):
+    """Without guidance the pieces obey their label, or play the other's pitch; guided they obey."""
     def pieces(_, label, guidance):
         pitch = {"low": 110, "high": 1760}[label]
         other = {"low": 1760, "high": 110}[label]
-        return np.stack([tone(6, pitch if obeys or guidance > 1 else other, 20 + i) for i in range(4)])
+        return np.stack([tone(6, pitch if obeys or guidance > 1 else other, 20 + i)
+                         for i in range(4)])
 
     monkeypatch.setattr(labels, "generate_pieces", pieces)
-    found = evaluated.run(("labels",))["labels"]
-    assert {(row["guidance"], row["named"], row["pieces"]) for row in found["generated"]} == {
-        (1, float(obeys), 4), (3, 1, 4)}
-    judged = {one.what: one.judge({"labels": found})["measured"] for one in labels.ByLabel().figures(None)}
-    plain, guided, share = judged.values()
-    assert (plain, guided) == (100 * obeys, 100) and (share < 1) == obeys
-    # As much as one training track of low, which is all there is, and as one held-out track.
-    assert found["seconds"] == found["reference_seconds"] == fad.seconds_of(3)
-    # Of a classifier that heard what untrained codecs leave, nothing is wanted.
-    assert {"named", "named_decoded", "pieces", "to", "what", "label", "guidance"} == set(
-        found["generated"][0])
-    lines = written(found, evaluated)
-    assert lines.count("| named by its label | high | low | mean |") == 2
-    assert "| named by its label | high | low | mean |" in lines
-    assert "| held-out tracks | 100% of 1 | 100% of 1 | 100% |" in lines
-    assert f"| generated | {obeys:.0%} of 4 | {obeys:.0%} of 4 | {obeys:.0%} |" in lines
-    assert "| generated, guidance 3 | 100% of 4 | 100% of 4 | 100% |" in lines
-    assert "| music | label | to high, 6 s to 6 s | to low, 6 s to 6 s |" in lines
-    assert [line.split(" | ")[:2] for line in lines if line.startswith("| training")] == [
-        ["| training tracks", "high"], ["| training tracks", "low"]]
-    assert "Listen: [high](here/label_1.ogg) · [low](here/label_2.ogg)" in lines
-    both = written(found, evaluated, fresh=found | {"reference_seconds": 4.0})
-    assert any("to low, 6 s to 6 s, test tracks | to high, 6 s to 4 s, fresh tracks" in line
-               for line in both)
+    figures = dict(labels.Labels().run(corpus.music, corpus))
+    assert figures["pieces that sound like their label"] == 100 * obeys
+    assert figures["pieces that sound like their label, guided"] == 100
+    assert (figures["distance of a label's music to its own tracks, over that to the nearest "
+                    "others, worst label"] < 1) == obeys
+    for label, other in (("low", "high"), ("high", "low")):
+        assert figures[f"pieces named {label}, held-out tracks"] == 100
+        assert figures[f"Fréchet distance to {label}, {label}, training tracks"] < 0.1 * figures[
+            f"Fréchet distance to {other}, {label}, training tracks"]
+    # The fresh tracks have one label: nothing to distinguish.
+    assert dict(labels.Labels().run(corpus.music, corpus.for_side("fresh"))) == {}
 
 
-def test_pieces_are_decoded_one_by_one(evaluated, monkeypatch, tmp_path):
+def test_each_label_and_guidance_gives_another_piece(corpus):
+    sounds = [labels.generate_pieces(corpus, label, guidance)
+              for label in ("high", "low") for guidance in (1.0, 3.0)]
+    assert len({sound.tobytes() for sound in sounds}) == 4
+
+
+def test_pieces_are_decoded_one_by_one(corpus, monkeypatch, tmp_path):
     class Quieter:
         """A codec that keeps everything, at half its loudness."""
 
         encode, decode = staticmethod(lambda x: x), staticmethod(lambda x: x / 2)
 
-    monkeypatch.setattr(evaluated.music, "codec", lambda _: Quieter)
-    monkeypatch.setattr(evaluated, "cache_dir", tmp_path)
-    monkeypatch.setattr(evaluated, "embed", lambda sound, rate: sound[:, None])
+    monkeypatch.setattr(corpus.music, "codec", lambda _: Quieter)
+    monkeypatch.setattr(corpus, "cache_dir", tmp_path)
+    monkeypatch.setattr(corpus, "embed", lambda sound, rate: sound[:, None])
     monkeypatch.setattr(labels, "PIECE_SECONDS", 2.0)
-    track = evaluated.test[0]
-    length = evaluated.cut(2 * evaluated.rate)
-    made = labels.decode_pieces(evaluated, track)
+    track = corpus.tracks[0]
+    length = corpus.cut(2 * corpus.rate)
+    made = labels.decode_pieces(corpus, track)
     assert len(made) == track.samples // length > 1
     for i, piece in enumerate(made):
         np.testing.assert_array_equal(piece[:, 0],
-                                      evaluated.samples(track, i * length, length) / 2)
+                                      corpus.samples(track, i * length, length) / 2)
 
 
 def test_pieces_are_thirty_seconds_of_a_track(rng):
@@ -250,7 +193,7 @@ def test_pieces_are_thirty_seconds_of_a_track(rng):
 
 def test_a_label_with_little_music_counts_as_much_as_one_with_more(rng):
     few, many = rng.normal(-0.5, 1, (30, 3)), rng.normal(0.5, 1, (3000, 3))
-    classifier = labels.teach({"few": few, "many": many})
+    classifier = labels.fit_classifier({"few": few, "many": many})
     unsure = classifier.predict_proba(np.zeros((1, 3)))[0]
     assert abs(unsure[0] - 0.5) < 0.2
     # By all of its patches together, though some are like another's.
@@ -260,24 +203,16 @@ def test_a_label_with_little_music_counts_as_much_as_one_with_more(rng):
 def test_one_patch_that_is_surely_another_labels_does_not_name_a_piece(rng):
     means = {"low": -1.0, "middle": 0.0, "high": 1.0}
     for names in (("low", "high"), tuple(means)):
-        classifier = labels.teach({x: rng.normal(means[x], 0.1, (200, 1)) for x in names})
+        classifier = labels.fit_classifier({x: rng.normal(means[x], 0.1, (200, 1)) for x in names})
         piece = np.array([[-1e5]] + [[2e5]] * 2)
         assert classifier.predict_proba(piece).min() == 0
         assert labels.share_named(classifier, [piece], "high") == 1
         assert labels.share_named(classifier, [-piece], "low") == 1
 
 
-def test_of_a_chain_without_labels_nothing_is_measured_and_nothing_missed(data, tiny_weights, tmp_path,
-                                                                         evaluated):
-    plain = Evaluation(api.load(tiny_weights.codecs, tiny_weights.generators), data,
-                       tmp_path / "split.yml", Extent((Setting(512),)), cache_dir=tmp_path / "cache")
-    assert "labels" not in plain.run(())
-    with pytest.raises(UserError, match="labels: the chain was trained without labels"):
-        plain.run(("labels",))
-    measured = {name: [] for name in report.PARTS if name != "labels"}
-    assert report.is_complete(measured, plain) and not report.is_complete(measured, evaluated)
-    with pytest.raises(UserError, match="held-out tracks have fewer than two of the labels by folder"):
-        evaluated.for_side("fresh").run(("labels",))
+def test_a_chain_without_labels_has_no_figures_of_labels(corpus, tiny_weights):
+    music = api.load(tiny_weights.codecs, tiny_weights.generators)
+    assert dict(labels.Labels().run(music, corpus)) == {}
 
 
 def test_a_label_is_asked_for_on_the_command_line(trained, tiny_weights, tmp_path, capsys):

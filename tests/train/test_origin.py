@@ -11,11 +11,10 @@ import pytest
 from prepared import data_folder, music
 
 from vqwave import config as configs
-from vqwave.commands import arguments
+from vqwave.commands import arguments, evaluate
 from vqwave.config import TrainingConfig
 from vqwave.errors import UserError
 from vqwave.io import manifest, splits, weights
-from vqwave.report import tuned
 from vqwave.train import origin, plan
 from vqwave.train.origin import Amount, Origin
 
@@ -150,10 +149,10 @@ def test_a_codec_that_does_not_serve_is_tuned_its_decoder_first(train_all, folde
     kept = configs.load_yaml(out / "train_all.yml")
     assert {name: one["treatment"] for name, one in kept["verdicts"].items()} == {
         "vqvae_512": "decoder", "vqvae_128": "whole"}
-    assert [row["model"] for row in tuned.before_tuning(out)] == [
+    assert [row["model"] for row in evaluate.before_tuning(out)] == [
         "vqvae_512, before it was tuned", "vqvae_128, before it was tuned"]
-    assert not any(row["serves"] for row in tuned.before_tuning(out))
-    assert tuned.before_tuning(tmp_path) == []
+    assert not any(row["serves"] for row in evaluate.before_tuning(out))
+    assert evaluate.before_tuning(tmp_path) == []
     said = capsys.readouterr().out
     assert "== vqvae_128 decoder (2 of 4)" in said
     assert said.count("its decoder alone is not enough, so the whole of it is tuned next") == 1

@@ -1,0 +1,228 @@
+"""research/: single figures by hand, and the whole evaluation on tiny random weights."""
+
+import json
+import shutil
+
+import imported
+import numpy as np
+import pytest
+from prepared import data_folder, music
+from research import results
+from research.corpus import Corpus, Plan, Setting
+from research.evaluators import codecs, copying, generators, health, notes
+
+from vqwave import cli
+from vqwave.config import preset
+from vqwave.errors import UserError
+from vqwave.play import api
+from vqwave.report import scoring
+
+CHAIN = preset("tiny").chain
+LEVELS, RATE = CHAIN.sizes, CHAIN.sample_rate
+
+
+def test_a_hum_at_the_codes_rate_is_told_from_louder_or_duller_music(rng):
+    x = (0.1 * rng.normal(size=4 * RATE)).astype(np.float32)
+    t = np.arange(x.size) / RATE
+    for level in LEVELS:
+        hum = (0.05 * np.sin(2 * np.pi * 2 * RATE / level * t)).astype(np.float32) if level > 8 else (
+            0.05 * np.sin(2 * np.pi * RATE / level * t)).astype(np.float32)
+        same, quieter, humming = (codecs.hum([(x, y)], level) for y in (x, x / 2, x + hum))
+        assert same["buzz_db"] == pytest.approx(0,
+                                                abs=1e-9) and same["line_db"] == pytest.approx(0,
+                                                                                               abs=1e-9)
+        assert quieter["line_db"] == pytest.approx(-6.02, abs=0.01) and quieter["buzz_db"] < 0.01
+        assert humming["buzz_db"] > 10 and humming["line_db"] > 10 and humming["notch_db"] == pytest.approx(0, abs=0.5)
+        missed = codecs.hum([(x + hum, x)], level)
+        assert missed["notch_db"] < -10 and missed["buzz_db"] == pytest.approx(0, abs=0.5)
+
+
+@pytest.mark.parametrize("level", [512, 128])
+def test_notes_that_come_back_out_of_tune_are_no_hum(rng, level):
+    t = np.arange(8 * RATE) / RATE
+    notes = rng.uniform(100, 10000, 300)
+    x, y = (sum(np.sin(2 * np.pi * f * t) for f in notes * off).astype(np.float32)
+            for off in (1, 1.003))
+    figures = codecs.hum([(x, y)], level)
+    assert figures["line_db"] > 10 and figures["buzz_db"] < 3
+
+
+@pytest.mark.parametrize(("encoder", "rate"), [("libopus", 32000), ("libmp3lame", 32000)])
+def test_an_encoder_gives_back_the_music_in_place_at_the_rate_named(encoder, rate):
+    x = music(4.0)
+    made, size = codecs.recode(x, RATE, encoder, rate)
+    assert made.shape == x.shape
+    assert size * 8 / 4.0 == pytest.approx(rate, rel=0.1)
+    lag = np.argmax([np.dot(x[8:-8], made[i : len(made) - 16 + i]) for i in range(16)])
+    assert lag == 8 and np.corrcoef(x, made)[0, 1] > 0.95
+
+
+def test_baselines_know_the_sample_rate_that_they_are_asked_for():
+    for rate in (3000, 22050, 44100, 96000):
+        for _, encoder, bit_rate in codecs.baselines(rate):
+            made, size = codecs.recode(music(2.0, sample_rate=rate), rate, encoder, bit_rate)
+            assert made.shape == (2 * rate,) and size
+    assert len(codecs.baselines(22050)) == 4
+    for rate in 3000, 96000:
+        assert {name for name, *_ in codecs.baselines(rate)} == {"Opus 32", "Opus 6"}
+
+
+def test_how_loud_a_piece_is_is_known_by_hand():
+    """40 s at -20 dBFS of which every fourth moment of the first 20 is at -50, and a rest that is
+    no whole moment.
+    """
+    moment = round(0.4 * RATE)
+    levels = np.full(100, -20.0)
+    levels[:50:4] = -50
+    sound = np.concatenate([np.repeat(10 ** (levels / 20), moment), np.zeros(moment // 2)])
+    found = health.describe([health.moments(sound, RATE), health.moments(sound[:100], RATE)])
+    assert found["median loudness"] == pytest.approx(-20) and found["share of quiet moments"] == pytest.approx(14 / 101)
+    assert found["share of quiet moments in the first 30 s"] == pytest.approx(14 / 76)
+    assert health.moments(np.zeros(moment), RATE) == pytest.approx([-120])
+
+
+def test_a_setting_gives_each_level_its_temperature():
+    def sampling(temperatures, depth=8, generated=None):
+        return {level: one["temperature"] for level, one in
+                Setting(depth, temperatures).sampling(CHAIN, generated).items()}
+
+    assert Setting(8).sampling(CHAIN) == {}
+    assert sampling((0.9,)) == dict.fromkeys(LEVELS, 0.9)
+    assert sampling((1, 0.9, 0.8, 0.7), depth=128) == {512: 1, 128: 0.9}
+    assert sampling((1, 0.9, 0.8, 0.7), generated=[32, 8]) == {32: 0.8, 8: 0.7}
+    with pytest.raises(UserError, match="4 levels; 2 temperatures"):
+        sampling((1, 1))
+
+
+def test_a_continuation_wins_pairs_by_cosine():
+    real = np.eye(3)
+    assert notes.share_won(real, real, [0, 1, 2]) == 1
+    assert notes.share_won(np.ones((3, 3)), real, [0, 1, 2]) == 0.5
+    assert notes.share_won(np.roll(real, 1, 0), real, [0, 1, 2]) == 0.25
+
+
+@pytest.fixture(scope="module")
+def musicnn(tmp_path_factory):
+    """A checkpoint of the embedding network with random weights and few channels."""
+    import tensorflow as tf
+
+    folder = tmp_path_factory.mktemp("musicnn")
+    rng = np.random.default_rng(0)
+    values, channels = {}, 1
+    for i in range(6):
+        if i:
+            values |= {f"{i}CNN/kernel": 0.2 * rng.normal(size=(3, 3, channels, 8)),
+                       f"{i}CNN/bias": np.zeros(8)}
+            channels = 8
+        for key in ("gamma", "beta", "moving_mean", "moving_variance"):
+            values[f"model/batch_normalization{f'_{i}' * (i > 0)}/{key}"] = np.abs(1
+                                                                                   + 0.1 * rng.normal(size=channels))
+    made = folder / "musicnn" / "MSD_vgg"
+    made.mkdir(parents=True)
+    names = list(values)
+    tf.raw_ops.SaveV2(prefix=str(folder / "m"), tensor_names=names,
+                      shape_and_slices=[""] * len(names),
+                      tensors=[tf.constant(values[n], tf.float32) for n in names])
+    for end in (".index", ".data-00000-of-00001"):
+        shutil.move(folder / f"m{end}", made / end)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def songs(tmp_path_factory):
+    """The folder of a prepared folder `songs` and its split.yml."""
+    root = tmp_path_factory.mktemp("corpus")
+    data_folder(root / "songs", {name: music(seconds, i) for i, (name, seconds) in enumerate(
+        {"a": 12.0, "b": 9.0, "c": 9.0, "heard": 8.0, "one": 9.0, "two": 10.0}.items())})
+    (root / "split.yml").write_text("test: [two, one]\nvalidation: [heard]\nfresh: [b]\n")
+    return root
+
+
+PLAN = Plan(Setting(8), seeds=(1,), minutes=0.15, bits_seconds=2.0, warm_up=0.5, offsets=2)
+
+
+@pytest.fixture
+def corpus(songs, musicnn, tiny_weights, tmp_path):
+    music = api.load(tiny_weights.codecs, tiny_weights.generators)
+    return Corpus(music, songs / "songs", songs / "split.yml", PLAN, cache_dir=tmp_path / "cache",
+                  musicnn=musicnn)
+
+
+def test_bits_are_those_of_the_teacher_forced_model(corpus, tiny_weights):
+    """The figure for real codes, against one call of the Keras model on the same ones."""
+    import keras
+
+    from vqwave.nn.generator import load_generator
+
+    corpus.music = api.load(tiny_weights.codecs, tiny_weights.generators, engine="onnx-float32")
+    for level in (512, 128):
+        found = corpus.music.weight_set(CHAIN.generators[level])
+        spans, warm = generators.cut_middles(corpus, found.config)
+        codes = scoring.read_spans(spans, 1)
+        assert codes.shape == (2, (round(2.5 * RATE) // 512 * 512) // level, 1)
+        start = np.full((2, 1, 1), found.config.start_token)
+        inputs = {"previous": np.concatenate([start, codes[:, :-1]], 1)}
+        if found.config.source:
+            inputs["source"] = sources_of(found.config, spans)
+        logits = load_generator(found)(inputs)
+        losses = keras.ops.sparse_categorical_crossentropy(codes, logits, from_logits=True)
+        expected = float(np.mean(np.asarray(losses)[:, warm:, 0]) / np.log(2))
+        generator = corpus.music.generator(level)
+        nats = scoring.score(generator, spans)
+        assert nats.shape == codes.shape[:2]
+        assert -nats[:, warm:].mean() / np.log(2) == pytest.approx(expected, abs=1e-4)
+        # The codes and their sources are those of the whole track, in line.
+        track = corpus.tracks[1]
+        whole = corpus.music.encode(corpus.samples(track), level)
+        first = (track.samples - codes.shape[1] * level) // 2 // 512 * 512 // level
+        np.testing.assert_array_equal(codes[1, :, 0], whole[first : first + codes.shape[1]])
+
+
+def sources_of(config, spans):
+    """The frames above some spans and around them: int32 [spans, n / ratio + 2·halo, books]."""
+    return np.stack([scoring.window_above(config.source, config, [span]) for span in spans])
+
+
+def test_a_figure_is_measured_once_for_the_same_key(corpus):
+    calls = []
+
+    def make():
+        calls.append(1)
+        return len(calls)
+
+    keys = [{"figure": "x", "seed": 1}, {"figure": "x", "seed": 1}, {"figure": "x", "seed": 2}]
+    assert [corpus.figure(key, make) for key in keys] == [1, 1, 2]
+
+
+def test_a_copied_piece_is_found_and_its_track_named(corpus, monkeypatch):
+    training = next(t for t in corpus.train if t.file.startswith("a."))
+    frames = corpus.codes(512, [training])[0][2]
+    monkeypatch.setattr(corpus, "piece", lambda seed: {"codes_512": frames[40:300]})
+    row = copying.find_copies(corpus, 512, moving=False)
+    assert row["track"] == "a"
+    assert row["generated"] == pytest.approx(260 * 512 / RATE)
+    assert row["held_out"] < row["generated"]
+
+
+def test_the_whole_evaluation_writes_a_page_and_measures_every_bound(
+        songs, musicnn, tiny_weights, tmp_path, capsys):
+    """The wesnoth recipe's bounds, except the ones that need longer music or other models."""
+    targets = results.read_targets(imported.ROOT / "recipes/wesnoth/targets.yml")
+    arguments = ["--data-dir", str(songs / "songs"), "--split", str(songs / "split.yml"),
+                 "--targets", str(imported.ROOT / "recipes/wesnoth/targets.yml"),
+                 "--vqvae-weights-dir", str(tiny_weights.codecs), "--generator-weights-dir",
+                 str(tiny_weights.generators), "--musicnn", str(musicnn), "--depth", "8",
+                 "--cache-dir", str(tmp_path / "cache"), "--output-dir", str(tmp_path),
+                 "--seeds", "1", "--minutes", "0.15"]
+    main = imported.script("research.evaluate").main
+    assert cli.entry(main, [*arguments, "--quick", "--json"]) == 0, capsys.readouterr().err
+    sides = json.loads(capsys.readouterr().out)
+    assert set(sides) == {"test", "fresh"}
+    names = {name for values in sides["test"].values() for name in values}
+    assert set(targets) - names <= {
+        "bits that the context is worth, against one trained without, worst level",
+        "bits a frame at the top, with 30 s of past against 2 s",
+        "continuations nearer to their own track than to another, share of pairs"}
+    assert not any(tmp_path.glob("research/results/*"))
+    assert cli.entry(main, [*arguments, "--quick", "--only", "health,nothing"]) == 2
+    assert "'nothing'" in capsys.readouterr().err

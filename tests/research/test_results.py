@@ -1,0 +1,97 @@
+"""research/results.py: bounds, verdicts, and what may be claimed of test tracks."""
+
+import imported
+import pytest
+from prepared import data_folder, music
+from research import results
+from research.results import Bound
+
+from vqwave.errors import UserError
+from vqwave.io import splits
+
+ROOT = imported.ROOT
+TARGETS = {"mel, 8x": {"must": Bound("≤", 0.5), "aim": Bound("≤", 0.4)},
+           "SI-SDR, 8x": {"aim": Bound("≥", 13.0)},
+           "Fréchet distance, 8x": {"must": Bound("≤", 8.0)}}
+
+
+@pytest.mark.parametrize(("name", "value", "expected"), [
+    ("mel, 8x", 0.4, "aim met"), ("mel, 8x", 0.5, "must met"), ("mel, 8x", 0.6, "missed"),
+    ("mel, 8x", float("nan"), "missed"), ("mel, 8x", None, "not measured"),
+    ("SI-SDR, 8x", 12.0, "aim missed"), ("SI-SDR, 8x", 13.0, "aim met"), ("SC, 8x", 1.0, "")])
+def test_a_verdict_follows_from_the_bounds(name, value, expected):
+    assert results.verdict(value, TARGETS.get(name, {})) == expected
+
+
+@pytest.mark.parametrize("text", ["mel: 3", "mel: {}", "mel: {must: 3}", "mel: {least: ≤ 3}",
+                                  "mel: {must: ≤ x}"])
+def test_a_bound_that_is_none_is_refused_in_one_line(tmp_path, text):
+    (tmp_path / "targets.yml").write_text(text)
+    with pytest.raises(UserError, match="targets.yml: 'mel'"):
+        results.read_targets(tmp_path / "targets.yml")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").rglob("*.yml")), ids=lambda p: str(
+    p.relative_to(ROOT)))
+def test_every_bound_of_a_recipe_appears_in_its_table(path):
+    if path.name not in ("targets.yml", "own_music.yml"):
+        pytest.skip("holds no bounds")
+    targets = results.read_targets(path)
+    measured = dict.fromkeys(list(targets)[::2], 1.0)
+    pages = results.figure_tables({"test": {"codecs": measured}, "fresh": {}}, targets)
+    rows = {line.split(" | ")[0].removeprefix("| "): line
+            for page in pages.values() for line in page.splitlines()}
+    assert targets.keys() <= rows.keys()
+    for name in targets:
+        assert ("not measured" in rows[name].split(" | ")[4]) == (name not in measured)
+
+
+@pytest.mark.parametrize(("bounds", "page"), [
+    ("wesnoth/targets.yml", "wesnoth"), ("both/targets.yml", "both"),
+    ("own_music.yml", "wesnoth_own"), ("own_music.yml", "singularity_own")])
+def test_every_bound_of_a_recipe_has_a_row_in_its_published_table(bounds, page):
+    text = (ROOT / "research/results" / f"{page}.md").read_text(encoding="utf-8")
+    for name in results.read_targets(ROOT / "recipes" / bounds):
+        assert f"| {name} | " in text
+
+
+def test_distances_of_other_amounts_of_sound_have_no_verdict():
+    figures = {"codecs": {"Fréchet distance, 8x": 7.0, "mel, 8x": 0.3}}
+    lines = results.figure_tables({"test": figures, "fresh": figures}, TARGETS)[
+        "codecs"].splitlines()
+    assert lines[2] == "| Fréchet distance, 8x | ≤ 8 | – | 7 | must met | 7 |  |"
+    assert lines[3].endswith("| 0.3 | aim met | 0.3 | aim met |")
+
+
+def test_what_was_chosen_is_gathered_from_every_recipe_that_shares_a_track(tmp_path):
+    tracks = data_folder(tmp_path / "data", {name: music(1.0, i)
+                                             for i, name in enumerate(["a", "b", "c"])})
+    for recipe, text in {"one": "test: [a]\nchosen_by_test: the temperature\n",
+                         "two": "test: [a, b]\n", "three": "test: [z]\nchosen_by_test: all\n"
+                         }.items():
+        (tmp_path / "recipes" / recipe).mkdir(parents=True)
+        (tmp_path / "recipes" / recipe / "split.yml").write_text(text)
+    shared = results.describe_side("test", tracks[:2], {}, tmp_path / "recipes")
+    assert "Chosen by looking at some of these tracks: the temperature." in shared
+    own = results.describe_side("test", tracks[1:], {"m": [], "g": ["b"], "x": None},
+                                tmp_path / "recipes")
+    assert "No epoch and no setting was chosen on these tracks." in own
+    assert "**g was trained on b.**" in own and "not recorded what x were trained on" in own
+    assert "were chosen on these" in results.describe_side("validation", tracks, {},
+                                                           tmp_path / "recipes")
+
+
+def test_the_recipe_of_both_soundtracks_knows_what_was_chosen_on_wesnoths(tmp_path):
+    names = splits.read_split(ROOT / "recipes/both/split.yml").test
+    tracks = data_folder(tmp_path, {name: music(0.2, i) for i, name in enumerate(names)})
+    assert results.choices(tracks) == [
+        splits.read_split(ROOT / "recipes/wesnoth/split.yml").chosen_by_test]
+
+
+def test_a_page_is_written_and_hides_places_of_one_machine(tmp_path):
+    command = results.command_line("evaluate", ["--data-dir", "data/x", "--cache-dir", "/y",
+                                                "--musicnn=/z"])
+    assert command == "python -m research.evaluate --data-dir data/x"
+    path = results.write(tmp_path, "x", results.page("x", command, "| a |"))
+    assert path == tmp_path / "research/results/x.md"
+    assert path.read_text(encoding="utf-8").startswith(f"# x\n\n```bash\n{command}\n```\n\n| a |")
