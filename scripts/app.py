@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The studio: a page in the browser to make music on, to see and hear it while it is made."""
+"""The studio: a page in the browser to make music on."""
 
 import sys
 

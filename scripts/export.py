@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
-"""Make the ONNX graphs of trained models: into the cache that playing uses, or where you want them.
-"""
+"""Export trained models to ONNX."""
 
 import sys
 

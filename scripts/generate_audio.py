@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make music with the trained chain: play it as it is made, or write it to a file."""
+"""Generate music with the trained chain: play it, or write it to a file."""
 
 import sys
 

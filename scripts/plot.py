@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Pictures of music, of codes, of codebooks and of training."""
+"""Draw music, its notes, codes, codebooks and training."""
 
 import sys
 

@@ -29,7 +29,7 @@ def read_png(path):
     return imread(path)
 
 
-def test_a_picture_is_whole_alone_in_its_folder_and_the_same_each_time(tmp_path):
+def test_a_picture_is_alone_in_its_folder_and_the_same_each_time(tmp_path):
     x = music()
     for name in ("a.png", "b.PNG"):
         plots.waveform_and_spectrogram(x, 0.5 * x[:-7], tmp_path / name,
@@ -41,7 +41,7 @@ def test_a_picture_is_whole_alone_in_its_folder_and_the_same_each_time(tmp_path)
     assert pixels[..., :3].std() > 0.1
 
 
-def test_few_colours_are_as_good_as_many_and_a_third_of_the_bytes(tmp_path, monkeypatch):
+def test_a_palette_halves_the_bytes_and_looks_the_same(tmp_path, monkeypatch):
     from matplotlib.figure import Figure
 
     whole, save = [], Figure.savefig
@@ -81,7 +81,7 @@ def test_short_silent_and_not_finite_signals_are_drawn(tmp_path, samples):
 
 
 @pytest.mark.parametrize("shape", [(0,), (1, 100)])
-def test_what_is_no_signal_is_refused(tmp_path, shape):
+def test_other_shapes_than_signals_are_refused(tmp_path, shape):
     with pytest.raises(ValueError, match="one signal"):
         plots.spectrograms({"none": np.zeros(shape)}, tmp_path / "a.png", RATE)
     assert not list(tmp_path.iterdir())
@@ -94,7 +94,7 @@ def test_other_endings_and_missing_folders_are_refused_with_the_name(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_failed_picture_leaves_the_one_before(tmp_path, monkeypatch):
+def test_a_failure_keeps_the_previous_picture(tmp_path, monkeypatch):
     from matplotlib.figure import Figure
 
     path = tmp_path / "a.png"
@@ -111,7 +111,7 @@ def test_a_failed_picture_leaves_the_one_before(tmp_path, monkeypatch):
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
-def test_the_spectrogram_is_bounded_and_loses_no_peak():
+def test_a_spectrogram_has_few_columns_and_keeps_peaks():
     audio = np.zeros(60 * RATE, np.float32)
     audio[30 * RATE] = 1.0  # one click in a minute
     spectrum = log_spectrogram(audio, RATE)

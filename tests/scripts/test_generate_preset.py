@@ -1,5 +1,5 @@
-"""generate_audio.py --preset: what was trained as a preset is played, by generators or, of a VAE, by
-its prior; anything else is refused in one line.
+"""generate_audio.py --preset: generators, or the prior of a VAE, play what was trained as a preset;
+other weights are refused in one line.
 """
 
 import shutil
@@ -83,7 +83,7 @@ def refused(found) -> str:
 # -------------------------------------------------------------------------------- with generators
 
 
-def test_what_was_trained_as_a_preset_is_played_from_its_folder(made):
+def test_a_preset_is_played_from_its_folder(made):
     """Its own codecs, where it has any, else those that ship."""
     plain = made("--vqvae-weights-dir", "final_weights", "--generator-weights-dir", "weights/tiny")
     assert made("--preset", "tiny") == plain
@@ -91,7 +91,7 @@ def test_what_was_trained_as_a_preset_is_played_from_its_folder(made):
     assert made("--preset", "tiny", "--generators", "generator_128") != plain
 
 
-def test_the_folders_still_say_where_else(run, made, home, tmp_path):
+def test_options_name_other_folders(run, made, home, tmp_path):
     plain = made("--preset", "tiny")
     elsewhere = shutil.copytree(home / "weights/tiny", tmp_path / "elsewhere")
     folder = ["--preset", "tiny", "--generator-weights-dir", elsewhere]
@@ -119,8 +119,8 @@ def test_the_upper_levels_of_a_preset_are_enough(made, home, tmp_path):
             == made("--preset", "tiny", "--generators", "generator_128"))
 
 
-@pytest.mark.parametrize("name", ["prior_transformer", "prior_wavenet", "prior_pixelcnn"])
-def test_the_priors_over_notes_play_and_are_not_taken_for_each_other(run, tmp_path, name):
+@pytest.mark.parametrize("name", ["prior_transformer", "prior_pixelcnn"])
+def test_the_priors_over_notes_play_and_are_distinguished(run, tmp_path, name):
     small, folder = smaller(configs.preset(name), tmp_path / "small.yml"), tmp_path / name
     folder.mkdir()
     chains.save_codec(folder, small.codec(512))
@@ -167,7 +167,7 @@ def test_a_seed_that_is_drawn_makes_the_sample_again(run, tmp_path):
     assert first == again != second
 
 
-def test_a_sample_is_finished_as_any_piece(run, tmp_path):
+def test_a_sample_has_fades_loops_and_loudness(run, tmp_path):
     def heard(*words):
         code, _, notes = run("--preset", "cvae", "--seconds", 2, "--seed", 1, "--force", "--output",
                              tmp_path / "a.flac", *words)
@@ -192,7 +192,7 @@ NEED_A_PROMPT = {"prompt_start", "prompt_seconds", "keep_original", "stay", "kee
 
 
 @pytest.mark.parametrize("words", NEED_CODES, ids=lambda words: words[0])
-def test_what_needs_codes_is_refused_by_name(run, home, tmp_path, words):
+def test_options_that_need_codes_are_refused_by_name(run, home, tmp_path, words):
     (home / "score.json").write_text('{"seed": 1, "changes": []}')
     (home / "song.mp3").touch()
     length = [] if "--length" in words else ["--seconds", 1]
@@ -201,7 +201,7 @@ def test_what_needs_codes_is_refused_by_name(run, home, tmp_path, words):
     assert not list(tmp_path.iterdir())
 
 
-def test_every_option_is_either_of_a_prior_or_needs_codes():
+def test_every_option_either_fits_a_prior_or_needs_codes():
     need_codes = {words[0].strip("-").replace("-", "_") for words in NEED_CODES} | NEED_A_PROMPT
     assert need_codes | generate.OF_PRIOR == set(vars(generate.parser().parse_args([])))
     assert not need_codes & generate.OF_PRIOR
@@ -224,7 +224,7 @@ def test_a_vae_is_not_played_live(run, capsys):
     (["--epoch", 7], "no epoch 7 of vqvae_500"),
     (["--fade", 9], "9 s of fade at both ends need 18 s"),
 ])
-def test_a_prior_is_asked_for_what_it_can_do(run, tmp_path, words, said):
+def test_wrong_settings_of_a_prior_are_refused(run, tmp_path, words, said):
     code, _, notes = run("--preset", "cvae", "--seconds", 1, "--output", tmp_path / "a.wav", *words)
     assert code == 2 and said in notes.splitlines()[-1]
     assert not list(tmp_path.iterdir())
@@ -254,7 +254,7 @@ def test_from_python(home, monkeypatch):
     ("tiny", ["--vqvae-weights-dir", "final_weights", "--generator-weights-dir", "none"], "none",
      "generator_512", "--generator-weights-dir"),
 ])
-def test_where_there_are_no_weights_a_line_says_what_trains_them(run, tmp_path, preset, words,
+def test_missing_weights_are_named_with_the_command_that_trains_them(run, tmp_path, preset, words,
                                                                  folder, missing, flag):
     line = refused(run("--preset", preset, *words, "--seconds", 1, "--output", tmp_path / "a.wav"))
     quoted = f"'{folder}'" if " " in folder else folder

@@ -39,8 +39,8 @@ def add_main(parser):
     length.add_argument("--seconds", type=cli.number(least=SHORTEST, most=LONGEST), metavar="S",
                         help="length in seconds")
     length.add_argument("--length", type=cli.number(int, least=1), metavar="CODES",
-                        help="length in codes of the top level (512 samples each in the shipped "
-                             "chain)")
+                        help=f"length in codes of the top level ({config.preset().chain.top} "
+                             f"samples each in the shipped chain)")
     parser.add_argument("--seed", type=cli.number(int, least=0, most=2**63 - 1), metavar="S",
                         help="the same seed gives the same music (default: a random seed, which is "
                              "printed)")
