@@ -360,9 +360,3 @@ def test_a_codebook_of_any_size_is_mapped(tmp_path, rng, codes, dim, unused):
     plots.codebook_map(rng.normal(size=(codes, dim)), counts, tmp_path / "a.svg")
     text = (tmp_path / "a.svg").read_text(encoding="utf-8")
     assert f"{codes - unused} codes in use" in text and ("never used" in text) == (unused > 0)
-
-
-def test_loudness_of_several_pieces_has_units(tmp_path):
-    plots.loudness({"a": [-20.0, -25.0], "b": [-120.0]}, tmp_path / "a.svg")
-    text = (tmp_path / "a.svg").read_text(encoding="utf-8")
-    assert "Time (min)" in text and "dBFS" in text

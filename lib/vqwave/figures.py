@@ -19,7 +19,6 @@ BLACK, ORANGE, SKY, GREEN, BLUE, RED, PINK = (
     "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
 PALETTE = (BLUE, RED, GREEN, PINK, ORANGE, SKY)
 GREY, LIGHT = "#4D4D4D", "#D9D9D9"
-LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
 
 
 def create(width, height, title, rows=1, columns=1, grid=True, **options):

@@ -18,7 +18,7 @@ import numpy as np
 from . import figures
 from .dsp import metrics
 from .dsp.log_spectrogram import COLUMNS, ROWS_A_SEMITONE, log_spectrogram, pitch, pitches
-from .figures import BLACK, BLUE, GREY, LIGHT, LINES, ORANGE, PALETTE, RED, SKY, check_output
+from .figures import BLACK, BLUE, GREY, LIGHT, ORANGE, PALETTE, RED, SKY, check_output
 from .io.training_log import read_log
 
 RANGE_DB = 80.0
@@ -138,18 +138,6 @@ def notes(rolls: dict, path, title: str = ""):
     figures.time_axis(list(axes[:, 0]), min(r.start for r in rolls.values()),
                       max(r.start + r.length for r in rolls.values()))
     figures.colorbar(figure, image, list(axes[:, 0]), "Level (dBFS)")
-    figures.save(figure, path)
-
-
-def loudness(curves: dict, path, seconds: float = 10.0, title: str = ""):
-    """Loudness of several pieces over time, {name: dBFS of every `seconds`}."""
-    figure, [[axis]] = figures.create(8.0, 3.2, title)
-    for i, (name, values) in enumerate(curves.items()):
-        axis.plot((np.arange(len(values)) + 0.5) * seconds / 60, values,
-                  linestyle=LINES[i % len(LINES)], color=PALETTE[i % len(PALETTE)], linewidth=1.5,
-                  label=name)
-    axis.set(ylim=(-70, 0), xlabel="Time (min)", ylabel="Loudness (dBFS, rms)")
-    figures.legend(axis, "lower left")
     figures.save(figure, path)
 
 
