@@ -20,13 +20,13 @@ from test_stream import (
 
 from vqwave.config import Sampling
 from vqwave.errors import UserError
-from vqwave.play import controls, performance
+from vqwave.play import blocks, controls, performance
 from vqwave.play.performance import Performance
 from vqwave.play.prompt import Prompt, Variation
 from vqwave.play.stream import Stream
 
 RAMP, SEAM, PASSAGE = (round(seconds * 22050)
-                       for seconds in (performance.RAMP, performance.SEAM, performance.PASSAGE))
+                       for seconds in (blocks.RAMP, blocks.SEAM, blocks.PASSAGE))
 PAST = 4 * BLOCK / 22050
 WILD = {512: {"temperature": 0.5}, 128: {"temperature": 0.25, "top_p": 0.5}}
 CHANGES = [(2, {"loudness": -6.0}), (3, {"sampling": WILD}), (4, {"hold": 2 * BLOCK / 22050}),
@@ -87,7 +87,7 @@ def test_sampling_holds_for_each_level_from_its_next_block():
     plain, codes, _ = blocks_of(start(parts, seed=3), 16)
     stream = start(parts, seed=3)
     head = [next(stream) for _ in range(3)]
-    ahead = {level.level: level.stop for level in stream._levels}
+    ahead = {level.level: level.stop for level in stream._chain.levels}
     assert stream.set(sampling={512: {"temperature": 0.5}}) == 3 * BLOCK
     tail, changed, _ = blocks_of(stream, 13)
     first = ahead[512] - 3 * BLOCK // 512
@@ -106,7 +106,7 @@ def test_a_jump_passes_to_the_piece_of_the_other_seed():
     np.testing.assert_array_equal(heard[: 3 * BLOCK], whole[: 3 * BLOCK])
     begins = 3 * BLOCK + PASSAGE
     np.testing.assert_array_equal(heard[begins:], other[PASSAGE : 5 * BLOCK])
-    mixed = performance.cross_fade(whole[3 * BLOCK : begins], other[: PASSAGE])
+    mixed = blocks.cross_fade(whole[3 * BLOCK : begins], other[: PASSAGE])
     np.testing.assert_array_equal(heard[3 * BLOCK : begins], mixed)
     assert stream.seed == 77
 
@@ -185,7 +185,7 @@ def test_a_performance_with_other_weights_is_replayed_and_resumed_bit_for_bit():
             if at == i:
                 stream.set(**change)
         state = stream.state()
-        stream = Stream.resume(state, stream.codec, stream._generators,
+        stream = Stream.resume(state, stream.codec, stream._engines.generators,
                                music=stream._coming.music)
         pieces.append(next(stream))
     np.testing.assert_array_equal(np.concatenate(pieces), heard)
@@ -242,11 +242,11 @@ def test_held_notes_draw_the_levels_that_sound_until_they_are_released():
     parts = leaning()
     stream = start(parts, seed=3, music=Sounding(parts))
     codes_of(stream, 2)
-    ahead = stream._levels[0].stop - 2 * BLOCK // 512
+    ahead = stream._chain.levels[0].stop - 2 * BLOCK // 512
     stream.set(notes=[67], pull=3)
     _, codes = codes_of(stream, 12)
     assert (codes[512][ahead:] == 7).all() and (codes[512][:ahead] != 7).any()
-    ahead = stream._levels[0].stop - 14 * BLOCK // 512
+    ahead = stream._chain.levels[0].stop - 14 * BLOCK // 512
     stream.set(notes=[])
     assert (codes_of(stream, 12)[1][512][ahead:] != 7).any()
 
@@ -316,7 +316,7 @@ def test_what_is_held_is_repeated_and_then_the_music_goes_on_where_it_stood():
     heard = perform(stream, [(4, {"hold": 2 * BLOCK / 22050}), (8, {"hold": 0})], 12)
     np.testing.assert_array_equal(heard[: 4 * BLOCK], whole[: 4 * BLOCK])
     for again in (4, 6):
-        seam = performance.cross_fade(whole[4 * BLOCK :][: SEAM], whole[2 * BLOCK :][: SEAM])
+        seam = blocks.cross_fade(whole[4 * BLOCK :][: SEAM], whole[2 * BLOCK :][: SEAM])
         np.testing.assert_array_equal(block(heard, again)[: SEAM], seam)
         np.testing.assert_array_equal(block(heard, again)[SEAM :], block(whole, 2)[SEAM :])
         np.testing.assert_array_equal(block(heard, again + 1), block(whole, 3))
@@ -327,7 +327,7 @@ def test_a_hold_that_ends_half_way_passes_into_what_goes_on():
     whole = collect(start(chain(128), seed=3), 6)
     heard = perform(start(chain(128), seed=3, past=PAST),
                     [(4, {"hold": PAST}), (5, {"hold": 0})], 7)
-    seam = performance.cross_fade(block(whole, 1)[: SEAM], block(whole, 4)[: SEAM])
+    seam = blocks.cross_fade(block(whole, 1)[: SEAM], block(whole, 4)[: SEAM])
     np.testing.assert_array_equal(block(heard, 5)[: SEAM], seam)
     np.testing.assert_array_equal(block(heard, 5)[SEAM :], block(whole, 4)[SEAM :])
     np.testing.assert_array_equal(block(heard, 6), block(whole, 5))
@@ -337,7 +337,7 @@ def test_a_frozen_level_repeats_its_codes_and_finer_levels_go_on():
     frames = 2 * BLOCK // 512
     stream = start(chain(32), seed=3, past=PAST)
     before = [codes_of(stream, 4)[1]]
-    stop = stream._levels[0].stop
+    stop = stream._chain.levels[0].stop
     stream.set(freeze=2 * BLOCK / 22050)
     heard = codes_of(stream, 16)[1]
     codes = {x: np.concatenate([before[0][x], heard[x]]) for x in heard}
@@ -346,7 +346,7 @@ def test_a_frozen_level_repeats_its_codes_and_finer_levels_go_on():
     # Levels below read what is repeated, and draw anew.
     fine = codes[32][stop * 16 :]
     assert (fine[2 * BLOCK // 32 :] != fine[: -2 * BLOCK // 32]).mean() > 0.5
-    ahead = stream._levels[0].stop
+    ahead = stream._chain.levels[0].stop
     stream.set(freeze=0)
     free = codes_of(stream, 16)[1][512]
     first = ahead - 20 * BLOCK // 512
@@ -357,7 +357,7 @@ def test_a_frozen_level_that_is_the_only_one_repeats_what_is_heard():
     layout = {256: 3}
     stream = start(chain(256, layout), seed=3, past=PAST)
     head = codes_of(stream, 4)[1][256]
-    stop = stream._levels[0].stop
+    stop = stream._chain.levels[0].stop
     stream.set(freeze={256: BLOCK / 22050})
     codes = np.concatenate([head, codes_of(stream, 8)[1][256]])[stop - BLOCK // 256 :]
     np.testing.assert_array_equal(codes[BLOCK // 256 :], codes[: -BLOCK // 256])
@@ -383,10 +383,10 @@ def test_no_more_is_frozen_than_was_played_and_a_jump_thaws():
     next(stream)
     stream.set(freeze=PAST)
     next(stream)
-    assert 0 < stream._levels[0].loop.shape[1] <= 4 * BLOCK // 512
+    assert 0 < stream._chain.levels[0].state.loop.shape[1] <= 4 * BLOCK // 512
     stream.set(jump=9)
     next(stream)
-    assert not stream._levels[0].loop.shape[1]
+    assert not stream._chain.levels[0].state.loop.shape[1]
 
 
 def test_what_is_heard_is_transposed_and_its_codes_are_as_they_were():
@@ -476,7 +476,7 @@ def test_the_longest_past_resumes_whatever_the_block():
     parts = chain(128)
     stream = start(parts, seed=3, block=512, past=controls.MOST_PAST)
     again = Stream.resume(stream.state(), *parts)
-    assert again._past.maxlen == stream._past.maxlen == round(60 * 22050 / 512)
+    assert again._playback.past.maxlen == stream._playback.past.maxlen == round(60 * 22050 / 512)
     again.set(freeze=controls.MOST_PAST)
 
 

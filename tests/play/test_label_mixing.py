@@ -11,7 +11,7 @@ from test_stream import BLOCK, IntegerCodec, IntegerGenerator, frame, origin
 from vqwave import config as configs
 from vqwave.config import SHARES, Labels, Sampling
 from vqwave.errors import UserError
-from vqwave.play import engine, labels, performance
+from vqwave.play import blocks, engine, labels, performance
 from vqwave.play.keys import Keys
 from vqwave.play.labels import Mixture, read_labels
 from vqwave.play.stream import Stream
@@ -140,10 +140,10 @@ def test_a_guided_stream_hears_each_piece_twice():
                      for g in (1.0, 3.0))
     assert (plain[512] != guided[512]).any()
     stream = start(chosen={"label": "calm"}, sampling=GUIDED)
-    assert [level.rows for level in stream._levels] == [2, 2]
+    assert [level.rows for level in stream._chain.levels] == [2, 2]
     stream.set(sampling={512: {"guidance": 1.0}})
     next(stream)
-    assert [len(level.memory[0]) for level in stream._levels] == [1, 2]
+    assert [len(level.state.memory[0]) for level in stream._chain.levels] == [1, 2]
 
 
 @pytest.mark.parametrize("stop", range(1, 14))
@@ -176,7 +176,7 @@ def test_what_was_played_before_a_change_stays_and_what_follows_passes_over():
     collect(stream, 3)
     stream.set(label="dance")
     stream.state()  # does what was asked for
-    for level in stream._levels:
+    for level in stream._chain.levels:
         assert level.labels.begin == level.stop
         assert level.labels.end - level.labels.begin == round(FADE / level.level)
 
@@ -184,17 +184,17 @@ def test_what_was_played_before_a_change_stays_and_what_follows_passes_over():
 def test_every_level_follows_from_its_next_block():
     stream = start(chosen={"label": "calm"})
     collect(stream, 2)
-    stops = [level.stop for level in stream._levels]
+    stops = [level.stop for level in stream._chain.levels]
     stream.set(label="battle")
     next(stream)
-    assert [level.labels.begin for level in stream._levels] == stops
+    assert [level.labels.begin for level in stream._chain.levels] == stops
 
 
 def test_a_jump_keeps_the_label_or_begins_with_another():
     for change, label in (({}, "calm"), ({"label": "dance"}, "dance")):
         jumped, _ = collect(start(chosen={"label": "calm"}), 5, [(2, {"jump": 9} | change)])
         fresh, _ = collect(start(chosen={"label": label}, seed=9), 3)
-        passage = round(performance.PASSAGE * 22050)
+        passage = round(blocks.PASSAGE * 22050)
         np.testing.assert_array_equal(jumped[2 * BLOCK + passage :], fresh[passage:])
 
 
@@ -213,7 +213,7 @@ def test_a_jump_to_other_weights_goes_on_with_the_label_that_was_asked_for_last(
     stream.set(jump=10, weights=there)
     heard = np.concatenate([next(stream) for _ in range(2)])
     fresh, _ = collect(start(parts=there.chain_engines(), chosen={"label": names[1]}, seed=10), 2)
-    passage = round(performance.PASSAGE * 22050)
+    passage = round(blocks.PASSAGE * 22050)
     np.testing.assert_array_equal(heard[passage:], fresh[passage:])
 
 

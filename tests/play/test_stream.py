@@ -228,7 +228,7 @@ def test_a_decoder_that_looks_less_far_ahead_waits_for_fewer_codes():
     expected, made = [], []
     for stream, blocks, beyond in ((whole, expected, codec.decode_halo), (early, made, 3)):
         blocks.append(next(stream))
-        assert stream._bottom.stop == 1 + beyond
+        assert stream._chain.bottom.stop == 1 + beyond
         blocks += stream
     np.testing.assert_allclose(np.concatenate(made), np.concatenate(expected), atol=1e-6)
 
@@ -419,10 +419,10 @@ def test_resumes_in_another_process(tmp_path):
 def test_a_state_is_only_resumed_with_what_made_it():
     codec, generators = chain(128)
     state = start((codec, generators), seed=1).state()
-    with pytest.raises(UserError, match="levels 512, 128, not of levels 512$"):
+    with pytest.raises(UserError, match="generator_512, generator_128, not of generator_512$"):
         Stream.resume(state, *chain(512))
-    with pytest.raises(UserError, match="damaged.*generator_128_codes"):
-        Stream.resume({k: v for k, v in state.items() if k != "generator_128_codes"}, codec,
+    with pytest.raises(UserError, match=r"damaged.*chain\.levels\.1\.codes"):
+        Stream.resume({k: v for k, v in state.items() if k != "chain.levels.1.codes"}, codec,
                       generators)
     with pytest.raises(UserError, match="version 99"):
         Stream.resume(state | {"version": 99}, codec, generators)
@@ -445,7 +445,7 @@ def test_memory_and_look_ahead_do_not_grow():
 def test_upper_levels_run_ahead_only_as_the_look_ahead_needs():
     with start(chain(), seed=2) as stream:
         for done, _ in zip(range(1, 20), stream, strict=False):
-            ahead = {level.config.level: level.blocks - done for level in stream._levels}
+            ahead = {level.config.level: level.blocks - done for level in stream._chain.levels}
             assert 1 <= ahead[8] <= 2
             assert ahead[32] <= 4
             assert ahead[128] <= 6

@@ -308,9 +308,9 @@ def test_tables_and_picture_show_whatever_there_is(results, tmp_path):
 
 def test_the_work_of_a_stream_repeats_after_the_runs_of_all_its_contexts(tiny_weights):
     with api.load(tiny_weights.codecs, tiny_weights.generators).stream(level=8, seed=0) as stream:
-        assert [level.group for level in stream._levels] == [1, 4, 1, 1]
+        assert [level.group for level in stream._chain.levels] == [1, 4, 1, 1]
         assert benchmark.count_cycle(stream) == 4
-        stream._levels[3].group = 6
+        stream._chain.levels[3].group = 6
         assert benchmark.count_cycle(stream) == 12
     with api.load(tiny_weights.codecs, tiny_weights.generators).stream(level=512, seed=0) as stream:
         assert benchmark.count_cycle(stream) == 1

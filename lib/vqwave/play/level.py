@@ -5,13 +5,14 @@ of the codes that other levels still read.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..config import Sampling
-from ..errors import UserError
 from . import pitches
 from .conditions import FEEDS
+from .controls import CONTROLS
 from .labels import Mixture, read_labels, without
 from .sampling import uniforms
 
@@ -30,115 +31,177 @@ def cut_frames(frames: np.ndarray, begin: int, end: int, pad) -> np.ndarray:
     return np.pad(kept, (*[(0, 0)] * (frames.ndim - 2), sides, (0, 0)), constant_values=pad)
 
 
-class CodeBuffer:
-    """Some positions of one level's codes: int32 [batch, stop − first, books]; `trim` forgets the
-    oldest.
+@dataclass(kw_only=True)
+class BufferState:
+    """The codes of a buffer, int32 [batch, n, books], and the position of the first."""
 
-    `end` is the position after the piece's last code: `pad` stands from there on, as it does left
-    of the first. None where the piece goes on for ever.
+    codes: np.ndarray
+    first: int = 0
+
+
+class CodeBuffer:
+    """Some positions of one level's codes; `trim` forgets the oldest.
+
+    `end` is the position after the piece's last code: `pad` stands from there on, as it does before
+    the first code. None where the piece is endless.
     """
 
-    log_probs: np.ndarray | None = None
-
-    def __init__(self, level: int, block: int, codes: np.ndarray, end: int | None):
+    def __init__(self, level: int, block: int, state: BufferState, end: int | None):
         self.level, self.per_block = level, block // level
-        self.codes, self.first, self.end = codes, 0, end
+        self.state, self.end = state, end
 
     @property
     def stop(self) -> int:
-        """The position after the last code that is there."""
-        return self.first + self.codes.shape[1]
+        """The position after the last code in the buffer."""
+        return self.state.first + self.state.codes.shape[1]
 
     def window(self, begin: int, end: int, pad: int) -> np.ndarray:
-        """Codes at positions begin … end − 1; `pad` stands outside the piece. int32 [batch, end −
-        begin, books].
+        """Codes at positions begin … end − 1: int32 [batch, end − begin, books]; `pad` stands
+        outside the piece.
         """
-        return self._cut(self.codes, begin, end, pad)
+        return self._cut(self.state.codes, begin, end, pad)
 
     def _cut(self, values, begin, end, pad):
+        first = self.state.first
         if self.end is not None:
-            values = values[:, : max(self.end - self.first, 0)]
-        return cut_frames(values, begin - self.first, end - self.first, pad)
+            values = values[:, : max(self.end - first, 0)]
+        return cut_frames(values, begin - first, end - first, pad)
 
     def trim(self, position: int):
         """Forget the codes before `position`."""
-        if position > self.first:
-            self.codes = self.codes[:, position - self.first :].copy()
-            self.first = position
+        state = self.state
+        if position > state.first:
+            state.codes = state.codes[:, position - state.first :].copy()
+            state.first = position
+
+
+@dataclass(kw_only=True)
+class GivenState(BufferState):
+    """The codes of a variation's level, int32 [1, n, books], and where they end."""
+
+    level: int
+    end: int
 
 
 class GivenCodes(CodeBuffer):
-    """Codes that are given, not sampled: what a variation keeps. Stands where a chain has the
-    `Level` above.
+    """The codes that a variation keeps, in the place of the `Level` above the first generator.
+
+    All pieces of a batch have the same.
     """
 
-    def __init__(self, level: int, block: int, codes: np.ndarray, batch: int):
-        """codes: int32 [N, books], the whole piece; every piece of a batch has them."""
-        super().__init__(level, block, np.broadcast_to(codes, (batch, *codes.shape)), len(codes))
+    def __init__(self, block: int, state: GivenState, batch: int):
+        super().__init__(state.level, block, state, state.end)
+        self._batch = batch
 
     def fill(self, stop: int):
-        """All of them are there."""
+        """All codes are there."""
 
-    def state(self) -> dict:
-        return {"kept_first": self.first, "kept_codes": self.codes[:1].copy()}
+    def window(self, begin: int, end: int, pad: int) -> np.ndarray:
+        return np.repeat(super().window(begin, end, pad), self._batch, axis=0)
 
-    def restore(self, state):
-        self.first = int(state["kept_first"])
-        codes = np.array(state["kept_codes"], np.int32)
-        self.codes = np.broadcast_to(codes, (len(self.codes), *codes.shape[1:]))
+
+@dataclass
+class Steering:
+    """What a player changes that decides how all levels of a stream draw codes; see `controls`.
+
+    powers: by level the power of each pitch class in each code, see `pitches.of_codec`, where notes
+    are held.
+    """
+
+    mutate: float = CONTROLS["mutate"].default
+    notes: tuple[int, ...] = ()
+    powers: dict[int, np.ndarray] = field(default_factory=dict)
+    pull: float = CONTROLS["pull"].default
+    stay: float = CONTROLS["stay"].default
+
+    def biases(self, level: int, position: int, home: pitches.Home | None) -> list[np.ndarray]:
+        """What is added to a level's logits from a position on: float32 [books, codes] each."""
+        powers = self.powers.get(level)
+        biases = [None if powers is None else pitches.bias(powers, self.notes, self.pull),
+                  home and home.bias(position, self.stay)]
+        return [bias for bias in biases if bias is not None]
+
+
+@dataclass(kw_only=True)
+class LevelState(BufferState):
+    """What a level remembers between two blocks.
+
+    Attributes:
+        previous: int32 [batch, books], the last frame that was sampled.
+        memory: the generator's state, float32 [rows, …] each.
+        prompt: int32 [n, books], codes that the piece begins with; empty once all were used.
+        loop: int32 [batch, n, books], the frozen codes, which repeat from position `loop_start` on.
+        log_probs: float32 [batch, n, books] of the codes in the buffer, where they are wanted.
+        drawn, nats: of the codes handed out, how many were drawn, and their negative
+            log-likelihood, float64 [batch].
+    """
+
+    previous: np.ndarray
+    memory: list[np.ndarray]
+    sampling: Sampling
+    prompt: np.ndarray
+    loop: np.ndarray
+    nats: np.ndarray
+    loop_start: int = 0
+    drawn: int = 0
+    log_probs: np.ndarray | None = None
+    labels: Mixture | None = None
+    home: pitches.Home | None = None
+
+    @classmethod
+    def start(cls, generator, batch: int, sampling: Sampling, chosen: Mapping, log_probs: bool,
+              prompt: np.ndarray | None = None, home: pitches.Home | None = None) -> LevelState:
+        """The state before the first code of a piece."""
+        config = generator.config
+        empty = np.empty((batch, 0, config.books), np.int32)
+        rows = batch * (1 + config.is_guided(sampling))
+        labels = config.labels and Mixture.constant(
+            read_labels(chosen.get(config.labels.input), config.labels, batch))
+        return cls(codes=empty, previous=np.full((batch, config.books), config.start_token,
+                                                 np.int32),
+                   memory=[np.asarray(x) for x in generator.initial_state(rows)],
+                   sampling=sampling, prompt=empty[0] if prompt is None else prompt, loop=empty,
+                   log_probs=empty.astype(np.float32) if log_probs else None,
+                   nats=np.zeros(batch), labels=labels, home=home)
 
 
 class Level(CodeBuffer):
-    """One generator at work: what it sampled lately, and where it stands.
+    """One generator at work.
 
-    prompt: codes that the piece begins with, int32 [n, books], or None: they are given to the
-    generator instead of drawn, so that it has heard them when it goes on. log_probs: keep the
-    natural log of the probability each code was drawn with. chosen: the caller's values for
-    conditions, by their inputs' names. least_source: see `LEAST_SOURCE`.
+    source: the level above, or None. chunk: most frames sampled in one call of the generator.
+    chosen: the caller's values for conditions, by their inputs' names. least_source: see
+    `LEAST_SOURCE`.
     """
 
-    def __init__(self, generator, source: Level | GivenCodes | None, seed: int,
-                 batch: int, block: int, sampling: Sampling,
-                 chunk: int | None, prompt: np.ndarray | None = None, log_probs: bool = False,
-                 chosen: Mapping | None = None, least_source: int = LEAST_SOURCE):
+    state: LevelState
+
+    def __init__(self, generator, source: Level | GivenCodes | None, state: LevelState, seed: int,
+                 block: int, steering: Steering, chosen: Mapping, chunk: int | None = None,
+                 least_source: int = LEAST_SOURCE):
         self.generator, self.config = generator, generator.config
-        self.source, self.seed = source, seed
+        self.source, self.seed, self.steering, self.chosen = source, seed, steering, chosen
         ended = source is not None and source.end is not None
-        self.books = self.config.books
-        super().__init__(self.config.level, block, np.empty((batch, 0, self.books), np.int32),
+        super().__init__(self.config.level, block, state,
                          source.end * self.config.ratio if ended else None)
-        self.sampling, self.batch, self.chosen = sampling, batch, chosen or {}
-        self.labels: Mixture | None = None
-        if known := self.config.labels:
-            shares = read_labels(self.chosen.get(known.input), known, batch)
-            self.labels = Mixture.constant(shares)
+        self.batch, self.books = state.previous.shape
         self.chunk = chunk or self.per_block
-        self.prompt = np.empty((0, self.books), np.int32) if prompt is None else prompt
-        self.log_probs = np.empty((batch, 0, self.books), np.float32) if log_probs else None
-        # Of the codes handed out: how many were drawn, and their negative log-likelihood.
-        self.drawn, self.nats = 0, np.zeros(batch)
-        self.previous = np.full((batch, self.books), self.config.start_token, np.int32)
-        self.memory = [np.asarray(x) for x in generator.initial_state(self.rows)]
-        # What it repeats while it is frozen, [batch, n, books], from which position on, and the
-        # share of that that each round draws anew.
-        self.loop, self.loop_at, self.mutate = self.codes[:, :0], 0, 0.0
-        self.bias: np.ndarray | None = None  # on the logits, [books, codes]
-        self.home: pitches.Home | None = None
-        self.stay = 0.0
         # Blocks that share one run of the context model.
         self.group = max(1, -(-least_source // source.per_block)) if source else 1
-        self.cached: tuple[tuple | None, np.ndarray | None] = (None, None)
+        self._cached: tuple[tuple | None, np.ndarray | None] = (None, None)
+
+    @property
+    def labels(self) -> Mixture | None:
+        """The labels of its frames."""
+        return self.state.labels
 
     @property
     def guided(self) -> bool:
-        """Whether it hears each piece with its labels and without."""
-        return self.config.is_guided(self.sampling)
+        """Whether the generator runs on each piece with its labels and without."""
+        return self.config.is_guided(self.state.sampling)
 
     @property
     def rows(self) -> int:
-        """Of its context and its memory: one for each piece; guided, another for each without
-        labels.
-        """
+        """Rows of the context and the memory: one a piece; two a piece with guidance."""
         return self.batch * (1 + self.guided)
 
     @property
@@ -147,7 +210,7 @@ class Level(CodeBuffer):
         return self.stop // self.per_block
 
     def fill(self, stop: int):
-        """Sample on, block by block, until all codes before position `stop` are there, or the piece
+        """Sample block by block until all codes before position `stop` are there, or the piece
         ends.
         """
         while self.stop < (stop if self.end is None else min(stop, self.end)):
@@ -160,149 +223,110 @@ class Level(CodeBuffer):
         if not self.config.conditions:
             return None
         group, row = divmod(block, self.group)
-        made_of = group, self.labels, self.guided
-        if self.cached[0] != made_of:
-            wide = self.group * self.per_block
-            made = self.generator.context(self._inputs(group * wide, wide))
-            self.cached = made_of, np.broadcast_to(made, (self.rows, wide, made.shape[2]))
-        return self.cached[1][:, row * self.per_block : (row + 1) * self.per_block]
+        key = group, self.labels, self.guided
+        if self._cached[0] != key:
+            count = self.group * self.per_block
+            context = self.generator.context(self._inputs(group * count, count))
+            self._cached = key, np.broadcast_to(context, (self.rows, count, context.shape[2]))
+        return self._cached[1][:, row * self.per_block : (row + 1) * self.per_block]
 
     def _inputs(self, start: int, count: int) -> dict[str, np.ndarray]:
-        """What the conditions of these frames are told, by the inputs' names: int32 [rows, …]."""
-        given = {c.input: FEEDS[type(c)](self, c, start, count) for c in self.config.conditions}
+        """The inputs of the conditions of these frames, by name: int32 [rows, …]."""
+        inputs = {c.input: FEEDS[type(c)](self, c, start, count) for c in self.config.conditions}
         if not self.guided:
-            return given
-        known = self.config.labels
-        bare = given | {known.input: without(given[known.input], known)}
-        return {name: np.concatenate([x, bare[name]]) for name, x in given.items()}
+            return inputs
+        labels = self.config.labels
+        unlabelled = inputs | {labels.input: without(inputs[labels.input], labels)}
+        return {name: np.concatenate([x, unlabelled[name]]) for name, x in inputs.items()}
 
     def resample(self, sampling: Sampling):
-        """Draw with these settings from here on. What hears a piece without its labels remembers
-        at first what was heard with them.
+        """Draw with these settings from here on. With guidance, the unlabelled rows begin with the
+        memory of the labelled ones.
         """
-        self.sampling = sampling
-        self.memory = [np.concatenate([x, x]) if self.rows > len(x) else x[: self.rows]
-                       for x in self.memory]
+        state = self.state
+        state.sampling = sampling
+        state.memory = [np.concatenate([x, x]) if self.rows > len(x) else x[: self.rows]
+                        for x in state.memory]
 
-    def relabel(self, shares: np.ndarray, seconds: float, sample_rate: int):
-        """Pass into other labels from here on; shares: as `read_labels` makes them."""
+    def relabel(self, shares: np.ndarray, frames: int):
+        """Pass into other labels over the next frames; shares: as of `read_labels`."""
         if self.labels:
-            self.labels = self.labels.turn(shares, self.stop,
-                                           round(seconds * sample_rate / self.level))
+            self.state.labels = self.labels.turn(shares, self.stop, frames)
+
+    def freeze(self, frames: int):
+        """Repeat the last frames that were sampled from here on; 0: draw freely again."""
+        codes = self.state.codes
+        self.state.loop = codes[:, codes.shape[1] - min(frames, codes.shape[1]) :].copy()
+        self.state.loop_start = self.stop
 
     def span(self, start: int, stop: int) -> tuple[int, int]:
-        """The positions of the level above that the context of the codes start … stop − 1 is made
-        from.
-        """
+        """The positions of the level above that the context of the codes start … stop − 1 reads."""
         return (start // self.config.ratio - self.config.halo, stop // self.config.ratio
                 + self.config.halo)
 
     def sample(self, context):
-        """Sample one block, or give it what the prompt or a frozen loop has of it."""
-        start, batch = self.stop, len(self.previous)
-        draws = self.draws(start, self.per_block)
-        given = self.prompt[start : start + self.per_block]
-        frozen = self.loop.shape[1]
-        forced = None
-        if len(given) or frozen:
-            forced = np.full((batch, self.per_block, self.books), -1, np.int32)
-        if frozen:
-            place = (start - self.loop_at + np.arange(self.per_block)) % frozen
-            forced[:] = self.loop[:, place]
-            if self.mutate:
-                forced[self._fresh(start) < self.mutate] = -1
-        if len(given):
-            forced[:, : len(given)] = given
-        home = self.home.bias(start, self.stay) if self.home else None
-        biases = [bias for bias in (self.bias, home) if bias is not None]
-        more = {"bias": sum(biases)} if biases else {}
-        codes, log_probs = [self.codes], [self.log_probs]
+        """Sample one block, with the given codes of a prompt or a frozen loop in their places."""
+        state, start = self.state, self.stop
+        draws = self._draws(start)
+        forced, places = self._forced(start)
+        biases = self.steering.biases(self.level, start, state.home)
+        options = {"bias": sum(biases)} if biases else {}
+        codes, log_probs = [state.codes], [state.log_probs]
         for i in range(0, self.per_block, self.chunk):
             part = slice(i, i + self.chunk)
-            made, chosen, self.memory = self.generator.sample(
+            frames, scores, state.memory = self.generator.sample(
                 None if context is None else context[:, part], draws[:, part],
-                self.previous, self.memory,
-                self.sampling, None if forced is None else forced[:, part],
-                self.log_probs is not None, **more,
-            )
-            self.previous = made[:, -1]
-            codes.append(made)
-            log_probs.append(chosen)
-        self.codes = np.concatenate(codes, axis=1)
-        if self.log_probs is not None:
-            self.log_probs = np.concatenate(log_probs, axis=1)
-        if frozen:
-            self.loop[:, place] = self.codes[:, -self.per_block :]
+                state.previous, state.memory, state.sampling,
+                None if forced is None else forced[:, part], state.log_probs is not None,
+                **options)
+            state.previous = frames[:, -1]
+            codes.append(frames)
+            log_probs.append(scores)
+        state.codes = np.concatenate(codes, axis=1)
+        if state.log_probs is not None:
+            state.log_probs = np.concatenate(log_probs, axis=1)
+        if places is not None:
+            state.loop[:, places] = state.codes[:, -self.per_block :]
+        if self.stop >= len(state.prompt):
+            state.prompt = state.prompt[:0]
 
-    def freeze(self, frames: int):
-        """Repeat the last `frames` that were sampled from here on; 0: go on freely."""
-        self.loop = self.codes[:, self.codes.shape[1] - min(frames, self.codes.shape[1]) :].copy()
-        self.loop_at = self.stop
+    def _forced(self, start: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """The codes that the next block is given, int32 [batch, per_block, books] with -1 for drawn
+        ones, or None; and the places of its frames in the frozen loop, or None.
+        """
+        state = self.state
+        prompt = state.prompt[start : start + self.per_block]
+        length, places = state.loop.shape[1], None
+        if not len(prompt) and not length:
+            return None, None
+        forced = np.full((self.batch, self.per_block, self.books), -1, np.int32)
+        if length:
+            places = (start - state.loop_start + np.arange(self.per_block)) % length
+            forced[:] = state.loop[:, places]
+            if self.steering.mutate:
+                forced[self._mutations(start) < self.steering.mutate] = -1
+        forced[:, : len(prompt)] = prompt
+        return forced, places
 
-    def _fresh(self, start: int) -> np.ndarray:
-        """Random numbers that say which frames of a frozen block are drawn anew: float32 [batch,
+    def _mutations(self, start: int) -> np.ndarray:
+        """Random numbers that decide which frozen frames are drawn anew: float32 [batch,
         per_block].
         """
-        return np.stack([uniforms(self.seed, b, self.level, start, self.per_block, self.books)
-                         for b in range(len(self.previous))])
+        return np.stack([uniforms(self.seed, piece, self.level, start, self.per_block, self.books)
+                         for piece in range(self.batch)])
 
-    def draws(self, start: int, count: int) -> np.ndarray:
-        """The random numbers of the next steps: float32 [batch, count, books]."""
-        return np.stack([self._row(b, start, count) for b in range(len(self.previous))])
-
-    def _row(self, stream: int, start: int, count: int) -> np.ndarray:
-        """The random numbers of one piece: float32 [count, books]."""
-        books = range(self.books)
-        return np.stack([uniforms(self.seed, stream, self.level, start, count, book)
-                         for book in books], axis=-1)
+    def _draws(self, start: int) -> np.ndarray:
+        """The random numbers of the next block: float32 [batch, per_block, books]."""
+        return np.stack([np.stack([uniforms(self.seed, piece, self.level, start, self.per_block,
+                                            book) for book in range(self.books)], axis=-1)
+                         for piece in range(self.batch)])
 
     def log_probs_between(self, begin: int, end: int) -> np.ndarray:
-        """The log-probabilities of the codes begin … end − 1: float32 [batch, end − begin, books].
-        """
-        return self._cut(self.log_probs, begin, end, np.nan)
+        """Of the codes begin … end − 1: float32 [batch, end − begin, books]."""
+        return self._cut(self.state.log_probs, begin, end, np.nan)
 
     def trim(self, position: int):
-        if self.log_probs is not None and position > self.first:
-            self.log_probs = self.log_probs[:, position - self.first :].copy()
+        state = self.state
+        if state.log_probs is not None and position > state.first:
+            state.log_probs = state.log_probs[:, position - state.first :].copy()
         super().trim(position)
-
-    def state(self) -> dict:
-        name = self.config.name
-        kept = {f"{name}_state_{i}": x.copy() for i, x in enumerate(self.memory)}
-        if self.log_probs is not None:
-            kept |= {f"{name}_log_probs": self.log_probs.copy(), f"{name}_drawn": self.drawn,
-                     f"{name}_nats": self.nats.copy()}
-        # Once they have all been given, the prompt's codes are no longer needed.
-        prompt = self.prompt if self.stop < len(self.prompt) else self.prompt[:0]
-        kept |= {f"{name}_loop": self.loop.copy(), f"{name}_loop_at": self.loop_at,
-                 f"{name}_mutate": self.mutate}
-        if self.labels:
-            kept |= {f"{name}_label": np.stack([self.labels.before, self.labels.after]),
-                     f"{name}_label_at": np.array([self.labels.begin, self.labels.end])}
-        return kept | {f"{name}_first": self.first, f"{name}_codes": self.codes.copy(),
-                       f"{name}_previous": self.previous.copy(), f"{name}_prompt": prompt}
-
-    def restore(self, state):
-        name = self.config.name
-        self.first = int(state[f"{name}_first"])
-        self.codes = np.array(state[f"{name}_codes"], np.int32)
-        self.previous = np.array(state[f"{name}_previous"], np.int32)
-        self.prompt = np.array(state[f"{name}_prompt"], np.int32)
-        self.loop = np.array(state[f"{name}_loop"], np.int32)
-        self.loop_at = int(state[f"{name}_loop_at"])
-        self.mutate = float(state[f"{name}_mutate"])
-        if self.labels:
-            self.labels = Mixture(*np.array(state[f"{name}_label"], np.float64),
-                                  *map(int, state[f"{name}_label_at"]))
-        if self.log_probs is not None:
-            self.log_probs = np.array(state[f"{name}_log_probs"], np.float32)
-            self.drawn = int(state[f"{name}_drawn"])
-            self.nats = np.array(state[f"{name}_nats"], np.float64)
-        fresh = self.memory
-        self.memory = [np.array(state[f"{name}_state_{i}"], np.float32) for i in range(len(fresh))]
-        for was, now in zip(fresh, self.memory, strict=True):
-            if was.shape != now.shape:
-                raise UserError(
-                    f"the saved state does not fit {self.config.name}: state {now.shape}, expected "
-                    f"{was.shape}"
-                )

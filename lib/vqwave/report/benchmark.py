@@ -612,7 +612,7 @@ def _where(chain: ChainConfig, level: int) -> dict:
 
 def count_cycle(stream) -> int:
     """Blocks after which the work of a stream repeats: a run of a context model serves several."""
-    return math.lcm(*(level.group for level in stream._levels))
+    return math.lcm(*(level.group for level in stream._chain.levels))
 
 
 def chain_rows(music, effort: Effort, level: int) -> list[dict]:

@@ -1,0 +1,109 @@
+"""The saved state of a stream: dataclasses to arrays for `np.savez`, and back by their fields.
+
+`pack` and `unpack` follow the fields and their types, so a new field of a state is saved and
+restored without another line of code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pydantic
+
+from ..errors import UserError
+from ..io import weights
+
+
+def pack(value, name: str = "") -> dict[str, Any]:
+    """A value as arrays, numbers and text by key; the keys of parts begin with `name` and a dot.
+
+    A dataclass becomes a key for each field, a mapping for each key, a list or tuple for each item.
+    The items of a deque have the same shapes and are stacked. None has no key.
+    """
+    if value is None:
+        return {}
+    if dataclasses.is_dataclass(value):
+        parts = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    elif isinstance(value, Mapping):
+        parts = value
+    elif isinstance(value, deque):
+        items = [pack(item, name) for item in value]
+        return {key: np.stack([item[key] for item in items]) for key in items[0]} if items else {}
+    elif isinstance(value, list | tuple):
+        parts = dict(enumerate(value))
+    elif isinstance(value, pydantic.BaseModel):
+        return {name: value.model_dump_json()}
+    elif isinstance(value, np.ndarray):
+        return {name: value.copy()}
+    else:  # an integer of more than 64 bits would be a Python object in NumPy
+        return {name: str(value) if isinstance(value, int) and abs(value) >= 2**63 else value}
+    packed: dict[str, Any] = {}
+    for key, part in parts.items():
+        packed |= pack(part, f"{name}.{key}" if name else str(key))
+    return packed
+
+
+def unpack(kind, packed: Mapping[str, Any], name: str = ""):
+    """The value of type `kind` that `pack` made keys of. Raises `KeyError` for a missing key."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType:
+        present = any(key == name or key.startswith(f"{name}.") for key in packed)
+        return unpack(arguments[0], packed, name) if present else None
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        return kind(**{field.name: unpack(hints[field.name], packed,
+                                          f"{name}.{field.name}" if name else field.name)
+                       for field in dataclasses.fields(kind)})
+    if origin is deque:
+        stacked = {key: value for key, value in packed.items() if key.startswith(f"{name}.")}
+        count = len(next(iter(stacked.values()))) if stacked else 0
+        return deque(unpack(arguments[0], {key: value[i] for key, value in stacked.items()}, name)
+                     for i in range(count))
+    if origin in (dict, list, tuple):
+        keys = dict.fromkeys(key.removeprefix(f"{name}.").split(".")[0]
+                             for key in packed if key.startswith(f"{name}."))
+        if origin is dict:
+            return {arguments[0](key): unpack(arguments[1], packed, f"{name}.{key}")
+                    for key in keys}
+        return origin(unpack(arguments[0], packed, f"{name}.{i}") for i in range(len(keys)))
+    value = packed[name]
+    if kind is np.ndarray:
+        return np.array(value)
+    value = np.asarray(value).item()
+    if issubclass(kind, pydantic.BaseModel):
+        return kind.model_validate_json(value)
+    return kind(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class EngineReference:
+    """Which weights and which engine a state belongs to, and where to load them from."""
+
+    name: str
+    checksum: str
+    engine: str
+    folder: str
+    tag: str
+
+    @classmethod
+    def of(cls, engine) -> EngineReference:
+        """The reference to a `CodecEngine` or `GeneratorEngine`."""
+        found = engine.weight_set
+        return cls(engine.config.name, str(found.checksum), engine.engine,
+                   str(found.folder.absolute()), found.tag)
+
+    def load(self, load):
+        """The engine, by `engine.load_codec` or `engine.load_generator`."""
+        return load(weights.find(self.folder, self.name, self.tag or None), self.engine)
+
+    def check(self, engine):
+        """Raises `UserError` where `engine` has other weights, or is another engine."""
+        if (engine.weight_set.checksum, engine.engine) != (self.checksum, self.engine):
+            raise UserError(f"the saved state was made with other weights, or another engine, of "
+                            f"{engine.config.name}")
