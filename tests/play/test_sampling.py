@@ -102,6 +102,14 @@ def test_top_p_is_the_smallest_set_that_reaches_p(logits, top_p):
     np.testing.assert_allclose(cut[kept], full[kept] / mass, rtol=1e-4)
 
 
+@pytest.mark.parametrize("top_p, kept", [(0.5, 1), (0.75, 2), (0.875, 3), (0.5001, 2)])
+def test_top_p_keeps_no_code_beyond_an_exact_boundary(top_p, kept):
+    # Powers of two, so that the sums are exact.
+    logits = np.log2(np.array([0.5, 0.25, 0.125, 0.125])) * np.float32(np.log(2))
+    probs = sampling.distribution(logits.astype(np.float32), Sampling(top_p=top_p))
+    assert np.flatnonzero(probs).tolist() == list(range(kept))
+
+
 def test_top_p_looks_at_what_top_k_left():
     logits = np.log(np.array([0.4, 0.3, 0.2, 0.1], np.float32))
     # Of the two that top-k leaves, the first alone has 4/7.

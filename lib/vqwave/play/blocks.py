@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -73,3 +75,93 @@ class Gain:
 
 def _factor(decibel: float) -> float:
     return 0.0 if decibel <= QUIETEST else 10 ** (decibel / 20)
+
+
+@dataclass
+class Passing:
+    """Sound that passes into the next block: float32 [batch, n], over so many samples."""
+
+    audio: np.ndarray
+    samples: int
+
+
+@dataclass
+class Playback:
+    """What happens to the chain's blocks on their way out.
+
+    Attributes:
+        blocks: how many were handed out.
+        held: how many of the last blocks are repeated; place: which of them comes next.
+        following: the chain's next block, which a hold ends with.
+        passing: what passes into the next block.
+        past: the last blocks, to repeat them.
+    """
+
+    blocks: int = 0
+    held: int = 0
+    place: int = 0
+    following: Block | None = None
+    passing: Passing | None = None
+    past: deque[Block] = field(default_factory=deque)
+    gain: Gain = field(default_factory=Gain)
+
+    def hold(self, blocks: int, seam: int, make: Callable[[], Block]):
+        """Repeat the last blocks; 0: go on. seam: samples over which a hold passes on."""
+        if self.held:
+            self.pass_over(seam)
+        elif blocks and self.following is None:
+            self.following = make()
+        self.held, self.place = min(blocks, len(self.past)), 0
+
+    def pass_over(self, samples: int, make: Callable[[], Block] | None = None):
+        """Let the block that would come next pass into the next one; make: that of the chain, where
+        it is left.
+        """
+        if self.passing is not None:
+            return
+        if self.held and self.place:
+            self.passing = Passing(self.past[self.place - self.held].audio, samples)
+        elif make is not None:
+            self.passing = Passing((self.following or make()).audio, samples)
+
+    def next_block(self, seam: int, whole: bool, make: Callable[[], Block]) -> Block:
+        """The block that comes next; whole: all of it is handed out."""
+        held = bool(self.held)
+        if held:
+            block, first = self.past[self.place - self.held], self.place == 0
+            if first and self.passing is None:
+                block = block.join(self.following.audio, seam)
+            self.place = (self.place + 1) % self.held
+        elif self.following is not None:
+            block, self.following = self.following, None
+        else:
+            block = make()
+        if self.passing is not None:
+            block = block.join(self.passing.audio, self.passing.samples)
+            self.passing = None
+        if not held and whole:  # nothing comes after a shorter one
+            self.past.append(block)
+        return block
+
+
+class BlockIterator:
+    """An iterator of blocks that `codec` decodes, until `close` ends it."""
+
+    def __iter__(self):
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples per second."""
+        return self.codec.config.sample_rate
+
+    @property
+    def level(self) -> int:
+        """Samples per code of the level that is decoded."""
+        return self.codec.config.level

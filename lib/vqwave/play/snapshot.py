@@ -18,6 +18,12 @@ import pydantic
 
 from ..errors import UserError
 from ..io import weights
+from . import engine as engines
+from .blocks import Playback
+from .chain import ChainState, Engines, Options
+from .level import Steering
+
+VERSION = 9
 
 
 def pack(value, name: str = "") -> dict[str, Any]:
@@ -107,3 +113,50 @@ class EngineReference:
         if (engine.weight_set.checksum, engine.engine) != (self.checksum, self.engine):
             raise UserError(f"the saved state was made with other weights, or another engine, of "
                             f"{engine.config.name}")
+
+
+@dataclasses.dataclass
+class Snapshot:
+    """Where a stream stands between two blocks: its fields are what `Stream.state` saves."""
+
+    version: int
+    codec: EngineReference
+    generators: list[EngineReference]
+    options: Options
+    chain: ChainState
+    steering: Steering
+    playback: Playback
+    transposer: dict[str, np.ndarray]
+
+    @classmethod
+    def of(cls, engines: Engines, *parts) -> Snapshot:
+        """Of what plays; parts: the fields from `options` on."""
+        return cls(VERSION, EngineReference.of(engines.codec),
+                   [EngineReference.of(generator) for generator in engines.generators], *parts)
+
+    @classmethod
+    def unpack(cls, state: Mapping) -> Snapshot:
+        """Of what `pack` made. Raises `UserError` where it is damaged, or of another version."""
+        try:
+            packed = {key: state[key] for key in state}
+            if int(packed["version"]) == VERSION:
+                return unpack(cls, packed)
+        except (KeyError, ValueError, TypeError) as e:
+            raise UserError(f"the saved state is damaged: {e}") from e
+        raise UserError(f"the saved state has version {packed['version']}; this program reads "
+                        f"{VERSION}")
+
+    def engines(self, codec, generators, music) -> Engines:
+        """The engines that it is of, loaded where they are None. Raises `UserError` where others
+        are given.
+        """
+        codec = codec or self.codec.load(engines.load_codec)
+        generators = generators or [x.load(engines.load_generator) for x in self.generators]
+        names = [reference.name for reference in self.generators]
+        if names != [g.config.name for g in generators]:
+            raise UserError(f"the saved state is of {', '.join(names)}, not of "
+                            f"{', '.join(g.config.name for g in generators)}")
+        for reference, part in zip([self.codec, *self.generators], [codec, *generators],
+                                   strict=True):
+            reference.check(part)
+        return Engines(codec, generators, music, self.chain.chosen)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..config import Labels, Sampling
 from ..errors import UserError, check_number
 from . import controls, engine
-from .blocks import PASSAGE, SEAM, Block, Gain
+from .blocks import PASSAGE, SEAM, Block, BlockIterator, Playback
 from .chain import Chain, ChainState, Engines, Options, Workers, start_chain
 from .changes import (
     Change,
@@ -27,56 +26,89 @@ from .conditions import check_chosen
 from .level import GivenState, Steering
 from .prompt import Prompt, Variation, check_codes
 from .sampling import check_guidance, draw_seed, sampling_per_level
-from .snapshot import EngineReference, pack, unpack
+from .snapshot import Snapshot, pack
 from .transpose import Transposer
 
-_VERSION = 9
+
+class StreamStatus(BlockIterator):
+    """What a stream says of itself: what plays, and what will once all queued changes are made."""
+
+    batch: int | None
+    block: int
+    samples: int | None
+    log_probs: dict[int, np.ndarray] | None
+    _chain: Chain
+    _coming: Engines
+    _playback: Playback
+    _steering: Steering
+
+    @property
+    def seed(self) -> int:
+        """The seed of the piece that plays."""
+        return self._chain.state.seed
+
+    @property
+    def prompt_samples(self) -> int:
+        """Samples of the prompt that the piece began with."""
+        return self._chain.state.prompt_samples
+
+    @property
+    def sampling(self) -> dict[int, Sampling]:
+        """How each level draws."""
+        return self._chain.sampling
+
+    @property
+    def stay(self) -> float:
+        """How strongly a continuation keeps to its recording's pitches, see `set`."""
+        return self._steering.stay
+
+    @property
+    def engines(self) -> Engines:
+        """What plays once all queued changes are made."""
+        return self._coming
+
+    @property
+    def coming(self) -> Mapping[int, Sampling]:
+        """How each level draws once all queued changes are made."""
+        return self._coming.sampling or self.sampling
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that `set(label=…)` takes."""
+        return label_names(self._coming.configs)
+
+    @property
+    def label(self) -> str:
+        """The label once all queued changes are made; "" for none, for a mixture, and where the
+        pieces of a batch differ.
+        """
+        shares = self._coming.chosen.get(Labels.input)
+        if shares is None or not (shares == shares[0]).all() or shares[0].max() < 1:
+            return ""
+        return ("" if (number := int(shares[0].argmax())) == len(self.labels)
+                else self.labels[number])
+
+    @property
+    def position(self) -> int:
+        """Samples handed out so far (per piece)."""
+        samples = self._playback.blocks * self.block
+        return samples if self.samples is None else min(samples, self.samples)
+
+    @property
+    def bits(self) -> dict[int | str, float | np.ndarray]:
+        """Bits per code so far, since the last jump, by level, and under "all" those of all levels'
+        codes together; [batch] with a batch.
+
+        Of codes that were drawn, under the distribution they were drawn from; a prompt's do not
+        count, a frozen level's do. It takes `log_probs`. NaN before the first.
+        """
+        if self.log_probs is None:
+            raise ValueError("bits are counted where the stream was made with log_probs=True")
+        bits = self._chain.bits
+        return bits if self.batch else {name: float(x[0]) for name, x in bits.items()}
 
 
-@dataclass
-class Passing:
-    """Sound that passes into the next block: float32 [batch, n], over so many samples."""
-
-    audio: np.ndarray
-    samples: int
-
-
-@dataclass
-class Playback:
-    """What happens to the chain's blocks on their way out.
-
-    Attributes:
-        blocks: how many were handed out.
-        held: how many of the last blocks are repeated; place: which of them comes next.
-        following: the chain's next block, which a hold ends with.
-        passing: what passes into the next block.
-        past: the last blocks, to repeat them.
-    """
-
-    blocks: int = 0
-    held: int = 0
-    place: int = 0
-    following: Block | None = None
-    passing: Passing | None = None
-    past: deque[Block] = field(default_factory=deque)
-    gain: Gain = field(default_factory=Gain)
-
-
-@dataclass
-class Snapshot:
-    """Where a stream stands between two blocks: its fields are what `Stream.state` saves."""
-
-    version: int
-    codec: EngineReference
-    generators: list[EngineReference]
-    options: Options
-    chain: ChainState
-    steering: Steering
-    playback: Playback
-    transposer: dict[str, np.ndarray]
-
-
-class Stream:
+class Stream(StreamStatus):
     """An endless iterator of float32 blocks of music; with `samples` a piece of that length.
 
     Args:
@@ -84,10 +116,8 @@ class Stream:
         generators: `GeneratorEngine`s from the top of the chain down.
         seed: decides everything; a whole number of at least 0. None draws one, see `.seed`.
         batch: None for one piece, blocks [block]; N for N independent pieces side by side, blocks
-            [N, block]. Piece b draws from random stream b, so (in float32) it is the same piece
-            whatever N is.
-        samples: length of the piece; None is endless. A finite piece is the endless one cut, its
-            last block shorter.
+            [N, block]. In float32 piece b is the same whatever N is.
+        samples: length of the piece, which is the endless one cut; None is endless.
         block: samples of a block, a multiple of the top level.
         sampling: see `sampling_per_level`.
         chunk: most frames sampled in one call of a generator; changes no code, only how soon an
@@ -182,93 +212,13 @@ class Stream:
         self._lock, self._set_lock = threading.Lock(), threading.Lock()
         self._open, self._failed = True, False
 
+    @property
+    def _seam(self) -> int:
+        return round(SEAM * self.sample_rate)
+
     def _build(self, state: ChainState) -> Chain:
         return Chain(self._engines, self._options, state, self._steering, self._workers,
                      self._chunk)
-
-    def __iter__(self):
-        return self
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-    @property
-    def sample_rate(self) -> int:
-        """Samples per second."""
-        return self.codec.config.sample_rate
-
-    @property
-    def level(self) -> int:
-        """Samples per code of the level that is decoded."""
-        return self.codec.config.level
-
-    @property
-    def seed(self) -> int:
-        """The seed of the piece that plays."""
-        return self._chain.state.seed
-
-    @property
-    def prompt_samples(self) -> int:
-        """Samples of the prompt that the piece began with."""
-        return self._chain.state.prompt_samples
-
-    @property
-    def sampling(self) -> dict[int, Sampling]:
-        """How each level draws."""
-        return self._chain.sampling
-
-    @property
-    def stay(self) -> float:
-        """How strongly a continuation keeps to its recording's pitches, see `set`."""
-        return self._steering.stay
-
-    @property
-    def engines(self) -> Engines:
-        """What plays once all queued changes are made."""
-        return self._coming
-
-    @property
-    def coming(self) -> Mapping[int, Sampling]:
-        """How each level draws once all queued changes are made."""
-        return self._coming.sampling or self.sampling
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The labels that `set(label=…)` takes."""
-        return label_names(self._coming.configs)
-
-    @property
-    def label(self) -> str:
-        """The label once all queued changes are made; "" for none, for a mixture, and where the
-        pieces of a batch differ.
-        """
-        shares = self._coming.chosen.get(Labels.input)
-        if shares is None or not (shares == shares[0]).all() or shares[0].max() < 1:
-            return ""
-        return ("" if (number := int(shares[0].argmax())) == len(self.labels)
-                else self.labels[number])
-
-    @property
-    def position(self) -> int:
-        """Samples handed out so far (per piece)."""
-        samples = self._playback.blocks * self.block
-        return samples if self.samples is None else min(samples, self.samples)
-
-    @property
-    def bits(self) -> dict[int | str, float | np.ndarray]:
-        """Bits per code so far, since the last jump, by level, and under "all" those of all levels'
-        codes together; [batch] with a batch.
-
-        Of codes that were drawn, under the distribution they were drawn from; a prompt's do not
-        count, a frozen level's do. It takes `log_probs`. NaN before the first.
-        """
-        if self.log_probs is None:
-            raise ValueError("bits are counted where the stream was made with log_probs=True")
-        bits = self._chain.bits
-        return bits if self.batch else {name: float(x[0]) for name, x in bits.items()}
 
     def set(self, **change) -> int:
         """Change what plays, from the next block on that is not begun. Any thread may call this.
@@ -345,7 +295,9 @@ class Stream:
                        else min(self.block, self.samples - self.position))
             try:
                 self._apply(self._queue.take(self._playback.blocks + 1))
-                block = self._next_block(samples).cut(samples, 1 if self.batch else 0)
+                block = self._playback.next_block(self._seam, samples == self.block,
+                                                  lambda: self._make(samples))
+                block = block.cut(samples, 1 if self.batch else 0)
             except BaseException:
                 # A level may stand in the middle of a block: nothing can go on from here.
                 self._failed = True
@@ -382,13 +334,15 @@ class Stream:
             if change.freeze:
                 self._chain.freeze(change.freeze)
             if change.hold is not None:
-                self._hold(change.hold)
+                blocks = round(change.hold * self.sample_rate / self.block)
+                self._playback.hold(max(1, blocks) if change.hold else 0, self._seam,
+                                    lambda: self._make(self.block))
 
     def _jump(self, change: Change):
         """Pass to the piece of another seed, label, recording or other weights."""
         playback, sampling = self._playback, self.sampling
         if playback.blocks:
-            self._pass_over(PASSAGE, jumping=True)
+            playback.pass_over(round(PASSAGE * self.sample_rate), lambda: self._make(self.block))
         playback.held, playback.following = 0, None
         chosen = self._chain.state.chosen
         if (there := change.engines) is not None:
@@ -405,48 +359,6 @@ class Stream:
         self._engines = engines
         self._chain = self._build(start_chain(engines, self._options, change.jump, sampling,
                                               change.begin, skip=True))
-
-    def _hold(self, seconds: float):
-        """Repeat the last seconds, in whole blocks; 0: go on."""
-        playback = self._playback
-        blocks = max(1, round(seconds * self.sample_rate / self.block)) if seconds else 0
-        if playback.held:
-            self._pass_over(SEAM)
-        elif blocks and playback.following is None:
-            playback.following = self._make(self.block)
-        playback.held, playback.place = min(blocks, len(playback.past)), 0
-
-    def _pass_over(self, seconds: float, jumping: bool = False):
-        """Let what would come next pass into the next block."""
-        playback, samples = self._playback, round(seconds * self.sample_rate)
-        if playback.passing is not None:
-            return
-        if playback.held and playback.place:
-            block = playback.past[playback.place - playback.held]
-            playback.passing = Passing(block.audio, samples)
-        elif jumping:
-            block = playback.following or self._make(self.block)
-            playback.passing = Passing(block.audio, samples)
-
-    def _next_block(self, samples: int) -> Block:
-        """The block that comes next, of which so many samples are handed out."""
-        playback = self._playback
-        held = bool(playback.held)
-        if held:
-            block, first = playback.past[playback.place - playback.held], playback.place == 0
-            if first and playback.passing is None:
-                block = block.join(playback.following.audio, round(SEAM * self.sample_rate))
-            playback.place = (playback.place + 1) % playback.held
-        elif playback.following is not None:
-            block, playback.following = playback.following, None
-        else:
-            block = self._make(samples)
-        if playback.passing is not None:
-            block = block.join(playback.passing.audio, playback.passing.samples)
-            playback.passing = None
-        if not held and samples == self.block:  # nothing comes after a shorter one
-            playback.past.append(block)
-        return block
 
     def _make(self, samples: int) -> Block:
         """The chain's next block; codes are noted for so many samples of it."""
@@ -477,11 +389,8 @@ class Stream:
                 raise RuntimeError("the stream failed; it has no state to go on from")
             if self._open:
                 self._apply(self._queue.take(self._playback.blocks))
-            return pack(Snapshot(
-                _VERSION, EngineReference.of(self._engines.codec),
-                [EngineReference.of(generator) for generator in self._engines.generators],
-                self._options, self._chain.state, self._steering, self._playback,
-                self._transposer.state()))
+            return pack(Snapshot.of(self._engines, self._options, self._chain.state, self._steering,
+                                    self._playback, self._transposer.state()))
 
     @classmethod
     def resume(cls, state: Mapping, codec=None, generators: Sequence | None = None, *,
@@ -493,30 +402,9 @@ class Stream:
         taken. music: the `VQWave` that they are of, for `set`. Raises `UserError` where they are
         not those that made it, or the state is damaged.
         """
-        try:
-            packed = {key: state[key] for key in state}
-            if int(packed["version"]) != _VERSION:
-                raise UserError(f"the saved state has version {packed['version']}; this program "
-                                f"reads {_VERSION}")
-            snapshot = unpack(Snapshot, packed)
-        except UserError:
-            raise
-        except (KeyError, ValueError, TypeError) as e:
-            raise UserError(f"the saved state is damaged: {e}") from e
-        if codec is None:
-            codec = snapshot.codec.load(engine.load_codec)
-        if generators is None:
-            generators = [reference.load(engine.load_generator)
-                          for reference in snapshot.generators]
-        names = [reference.name for reference in snapshot.generators]
-        if names != [g.config.name for g in generators]:
-            raise UserError(f"the saved state is of {', '.join(names)}, not of "
-                            f"{', '.join(g.config.name for g in generators)}")
-        for reference, part in zip([snapshot.codec, *snapshot.generators], [codec, *generators],
-                                   strict=True):
-            reference.check(part)
+        snapshot = Snapshot.unpack(state)
         stream = cls.__new__(cls)
-        stream._open_at(Engines(codec, generators, music, snapshot.chain.chosen), snapshot.options,
+        stream._open_at(snapshot.engines(codec, generators, music), snapshot.options,
                         snapshot.chain, snapshot.steering, snapshot.playback, chunk)
         stream._transposer.restore(snapshot.transposer)
         return stream
