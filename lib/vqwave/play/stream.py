@@ -120,10 +120,8 @@ class Stream(StreamStatus):
         samples: length of the piece, which is the endless one cut; None is endless.
         block: samples of a block, a multiple of the top level.
         sampling: see `sampling_per_level`.
-        chunk: most frames sampled in one call of a generator; changes no code, only how soon an
-            interrupt is seen.
-        begin: a `Prompt`, which the generators continue, or a `Variation`,
-            whose codes the first generator reads instead of a level above; such a piece ends where
+        chunk: most frames sampled in one call of a generator; it changes no code.
+        begin: a `Prompt`, which the generators continue, or a `Variation`, whose codes the first generator reads instead of a level above; such a piece ends where
             they end, and `samples` only cuts it.
         log_probs: compute the log-probability of each code, see `log_probs`.
         chosen: a value for each of the generators' conditions but the level above, by its input's
@@ -147,10 +145,9 @@ class Stream(StreamStatus):
         performed: None, or a list to which `set` adds (the sample that it returns, its keywords),
             in the order in which the changes are made, whoever asks for them.
 
-    An error of any thread is raised by the iterator, and closes the stream. Blocks come from
-    whichever thread calls `next`, one at a time. While the bottom level samples a block in that
-    thread, workers run the levels above for the next block and decode the one before; what they
-    have not begun by then is done in that thread too.
+    An error of any thread is raised by the iterator, and closes the stream. While the thread that
+    calls `next` samples a block of the bottom level, workers run the levels above for the next
+    block and decode the one before.
 
     Example:
         with Stream(codec, generators, seed=1) as stream:
@@ -183,7 +180,9 @@ class Stream(StreamStatus):
                           None if ahead is None else check_number("ahead", ahead, 0))
         seed = draw_seed(seed)
         sampling = check_guidance(configs, sampling_per_level(configs, sampling))
-        engines = Engines(codec, generators, music, check_chosen(configs, chosen, batch or 1))
+        default = None if music is None else music.default_choice
+        engines = Engines(codec, generators, music,
+                          check_chosen(configs, chosen, batch or 1, default))
         steering = Steering()
         if isinstance(begin, Prompt) and begin.stay is not None:
             steering.stay = begin.stay
