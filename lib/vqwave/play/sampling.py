@@ -150,9 +150,24 @@ def pick(weights, u) -> np.ndarray:
     return (reached <= threshold[..., None]).sum(-1).astype(np.int32)
 
 
+def _keep_likeliest(scaled, top_k, top_p):
+    """`filter_logits` in Keras."""
+    from keras import ops
+
+    num_codes = scaled.shape[-1]
+    ranked, order = ops.top_k(scaled, num_codes)  # the lower index first where two tie
+    within_k = ops.arange(num_codes) < ops.cast(ops.where(top_k > 0, top_k, num_codes), "int32")
+    weights = ops.where(within_k, ops.exp(ranked - ranked[:, :1]), 0.0)
+    reached = ops.cumsum(weights, axis=-1)
+    before = ops.pad(reached[:, :-1], ((0, 0), (1, 0)))
+    share = ops.where(top_p < 1, top_p, 2.0)
+    keep = ops.logical_and(within_k, before < share * reached[:, -1:])
+    kept = ops.where(keep, ranked, -float("inf"))
+    return ops.take_along_axis(kept, ops.argsort(order, axis=-1), axis=-1)
+
+
 def keras_loop(generator, with_filter: bool, guided: bool = False):
-    """The reference: a Keras model that samples a whole chunk in one compiled `ops.while_loop`,
-    float32.
+    """The reference: a Keras model that samples a chunk in one `ops.while_loop`, float32.
 
     Called through `predict_on_batch` with a dict: uniforms [n, B, books], context [n, B, C] (none
     at the top), previous int32 [B, books], forced int32 [n, B, books] (-1: sample), bias [books,
@@ -163,19 +178,6 @@ def keras_loop(generator, with_filter: bool, guided: bool = False):
     """
     import keras
     from keras import ops
-
-    num_codes = generator.config.num_codes
-
-    def keep_likeliest(scaled, top_k, top_p):
-        ranked, order = ops.top_k(scaled, num_codes)  # the lower index first where two tie
-        within_k = ops.arange(num_codes) < ops.cast(ops.where(top_k > 0, top_k, num_codes), "int32")
-        weights = ops.where(within_k, ops.exp(ranked - ranked[:, :1]), 0.0)
-        reached = ops.cumsum(weights, axis=-1)
-        before = ops.pad(reached[:, :-1], ((0, 0), (1, 0)))
-        share = ops.where(top_p < 1, top_p, 2.0)
-        keep = ops.logical_and(within_k, before < share * reached[:, -1:])
-        kept = ops.where(keep, ranked, -float("inf"))
-        return ops.take_along_axis(kept, ops.argsort(order, axis=-1), axis=-1)
 
     class Loop(keras.Model):
         def __init__(self):
@@ -199,7 +201,7 @@ def keras_loop(generator, with_filter: bool, guided: bool = False):
                         logits = without + inputs["guidance"] * (with_labels - without)
                     scaled = (logits + inputs["bias"][book]) * inputs["inverse_temperature"]
                     if with_filter:
-                        scaled = keep_likeliest(scaled, inputs["top_k"], inputs["top_p"])
+                        scaled = _keep_likeliest(scaled, inputs["top_k"], inputs["top_p"])
                     reached = ops.cumsum(ops.softmax(scaled), axis=-1)
                     threshold = reached[:, -1:] * u[:, book, None]
                     drawn = ops.sum(ops.cast(reached <= threshold, "int32"), axis=-1)
@@ -217,9 +219,8 @@ def keras_loop(generator, with_filter: bool, guided: bool = False):
                 return i + 1, frame, codes, log_probs, *state
 
             first = (0, inputs["previous"], ops.zeros_like(us, dtype="int32"), ops.zeros_like(us))
-            _, _, codes, log_probs, *state = ops.while_loop(
-                lambda i, *_: i < steps, body, (*first, *inputs["state"]), maximum_iterations=None
-            )
+            _, _, codes, log_probs, *state = ops.while_loop(lambda i, *_: i < steps, body,
+                                                            (*first, *inputs["state"]))
             return codes, log_probs, state
 
     loop = Loop()

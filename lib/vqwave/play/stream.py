@@ -121,8 +121,8 @@ class Stream(StreamStatus):
         block: samples of a block, a multiple of the top level.
         sampling: see `sampling_per_level`.
         chunk: most frames sampled in one call of a generator; it changes no code.
-        begin: a `Prompt`, which the generators continue, or a `Variation`, whose codes the first generator reads instead of a level above; such a piece ends where
-            they end, and `samples` only cuts it.
+        begin: a `Prompt`, which the generators continue, or a `Variation`, whose codes the first
+            generator reads instead of a level above; such a piece ends where they end.
         log_probs: compute the log-probability of each code, see `log_probs`.
         chosen: a value for each of the generators' conditions but the level above, by its input's
             name; one for all pieces, or one for each.
