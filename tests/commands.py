@@ -2,11 +2,9 @@
 takes long.
 """
 
-import contextlib
 import multiprocessing
 import os
 import runpy
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -77,41 +75,6 @@ def done(log, name: str, *arguments, setting=None) -> tuple[int, str, float]:
     return code, command.log.read_text(), time.monotonic() - began
 
 
-class _Forked:
-    """What `subprocess.Popen` is for a Python script, but that the child begins with all that is
-    imported here.
-    """
-
-    def __init__(self, command, env, pass_fds=(), stdout=None):
-        sys.stdout.flush()
-        self.process = multiprocessing.get_context("fork").Process(
-            target=self._begin, args=(command, env, pass_fds, stdout))
-        self.process.start()
-        self.terminate = self.process.terminate
-
-    def poll(self):
-        return self.process.exitcode
-
-    def _begin(self, command, env, pass_fds, stdout):
-        if stdout:
-            os.dup2(stdout.fileno(), 1)
-        for descriptor in map(int, os.listdir("/proc/self/fd")):
-            if descriptor > 2 and descriptor not in pass_fds:
-                with contextlib.suppress(OSError):
-                    os.close(descriptor)
-        os.environ.clear()
-        os.environ.update(env)
-        at = command.index("-m")
-        sys.argv = command[at + 1 :]
-        runpy.run_module(command[at + 1], run_name="__main__")
-
-    def wait(self, timeout=None):
-        # No timeout: the descriptor that multiprocessing would watch has been closed among the
-        # others.
-        self.process.join()
-        return self.process.exitcode
-
-
 def every_step_is_saved():
     """A setting, so that a kill may meet a state half written; two minutes lie between two savings
     otherwise.
@@ -126,4 +89,6 @@ def stages_are_forked():
     each anew.
     """
     every_step_is_saved()
-    subprocess.Popen = _Forked
+    from vqwave.train import isolated
+
+    isolated.CONTEXT = multiprocessing.get_context("fork")

@@ -7,10 +7,8 @@ import contextlib
 import errno
 import os
 import signal
-import subprocess
 import sys
 import textwrap
-import threading
 
 from .errors import Interrupted, UserError, check_number, describe_number, signal_handlers
 
@@ -61,7 +59,6 @@ COMMANDS = {
 """What `vqwave NAME` does, and the script of a checkout that does the same: {name: (script, what)}.
 """
 
-LIFELINE = "VQWAVE_LIFELINE"
 _NO_MEMORY = "out of memory: lower --batch-size or --input-length (training), --batch (generating)"
 
 
@@ -137,7 +134,6 @@ def entry(main, argv=None) -> int:
     Ctrl-C is 130, SIGTERM 143, and either lets what is open be closed first. Called as
     `sys.exit(entry(main))` by each program; tests call it with a list.
     """
-    _end_with_parent()
     try:
         with _raise_for_signals():
             try:
@@ -218,50 +214,6 @@ def _raise_for_signals():
 def _no_space(where=None):
     at = f" at {where}" if where else ""
     return f"no space left on the disk{at}: make room and run the same command again"
-
-
-def _end_with_parent():
-    """A command that was given a lifeline, a pipe whose other end its parent holds, ends when the
-    parent is killed.
-    """
-    lifeline = os.environ.pop(LIFELINE, None)
-    if lifeline is None:
-        return
-
-    def watch():
-        os.read(int(lifeline), 1)
-        os._exit(2)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-@contextlib.contextmanager
-def attached(command: list[str], **options):
-    """A `Popen` of a command that ends when this process is killed or the block ends."""
-    lifeline, held = os.pipe()
-    environment = options.pop("env", os.environ) | {LIFELINE: str(lifeline)}
-    process = subprocess.Popen(  # noqa: S603
-        command, pass_fds=[lifeline], env=environment, **options)
-    os.close(lifeline)
-    try:
-        yield process
-    finally:
-        os.close(held)
-
-
-@contextlib.contextmanager
-def child(command: list[str], **options):
-    """As `attached`, of a command that is `waited_for` in the block."""
-    with attached(command, **options) as process, waited_for(process):
-        yield process
-
-
-@contextlib.contextmanager
-def waited_for(process: subprocess.Popen):
-    """While a command is waited for SIGTERM is passed on to it, and Ctrl-C reaches it."""
-    with (signal_handlers(lambda *_: process.terminate(), signal.SIGTERM),
-          signal_handlers(signal.SIG_IGN, signal.SIGINT)):
-        yield
 
 
 def _flush():

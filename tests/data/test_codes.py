@@ -201,7 +201,8 @@ def test_codes_of_earlier_codecs_are_told_of_with_the_way_to_remove_them(corpus,
     codes.encode_corpus(corpus[0], copies(corpus[1], 1), weights.find(tmp_path, NAME),
                         said, load_encoder)
     (line,) = [line for line in said.lines if "rm -r" in line]
-    assert line == f"codes of earlier {NAME}s take 0.05 GB; where those codecs are gone: rm -r '{old}'"
+    assert line == f"codes of earlier {NAME}s take 0.05 GB; to remove them, where those codecs are gone: " \
+        f"rm -r '{old}'"
 
 
 def test_a_changed_track_is_encoded_again(corpus, codec):

@@ -294,7 +294,7 @@ def test_trainers_take_the_option(data, tmp_path):
     model = options.read_settings(parsed, "generator").model
     assert model.labels.of == "album" and model.labels.names == () and model.source
     made = plan.Plan(data, tmp_path, "tiny", steps=2, label="folder")
-    commands = {stage.role: made.command(stage) for stage in made.stages}
-    assert "--label" not in commands["codec"]
-    assert commands["generator"][commands["generator"].index("--label") + 1] == "folder"
+    settings = {stage.role: made.settings(stage) for stage in made.stages}
+    assert not settings["codec"].model.labels
+    assert settings["generator"].model.labels.of == "folder"
     assert train.parser().parse_args(["--data-dir", "d", "--label", "genre"]).label == "genre"

@@ -2,12 +2,13 @@
 
 import argparse
 import dataclasses
-import json
 import re
 
 import imported
 import numpy as np
+import planned
 import pytest
+from planned import option
 from prepared import data_folder, music
 
 from vqwave import config as configs
@@ -15,7 +16,7 @@ from vqwave.commands import arguments, evaluate
 from vqwave.config import TrainingConfig
 from vqwave.errors import UserError
 from vqwave.io import manifest, splits, weights
-from vqwave.train import origin, plan
+from vqwave.train import origin, plan, run_plan
 from vqwave.train.origin import Amount, Origin
 
 TINY = configs.preset("tiny")
@@ -57,32 +58,25 @@ def commands(monkeypatch):
     """
     run, poor = [], {}
 
-    def end(command, spend, meanwhile=None, stdout=None):
-        run.append(command[4:])
+    def end(line, spend):
+        run.append(line)
         spend(60.0)
-        if command[4].startswith("train-") and "--start-from" in command:
-            found = weights.find(option(command, "--output-dir"),
-                                 option(command, "--generator") or option(command, "--model"))
+        if line[0].startswith("train-") and "--start-from" in line:
+            found = weights.find(option(line, "--output-dir"),
+                                 option(line, "--generator") or option(line, "--model"))
             weights.note(found, step=len(run))
-        if command[4] == "test-codec":
-            asked = option(command, "--model")
-            there = weights.chain(option(command, "--vqvae-weights-dir"))
-            names = list(there.codecs.values()) if asked == "all" else [asked]
-            rows = []
-            for name in names:
-                poor[name] = poor.get(name, 0) - 1
-                serves = poor[name] < 0
-                rows.append({"model": name, "serves": serves, "lacks": "" if serves else "notes",
-                             "notes": 0.5, "mel": 0.5, "distance": None, "seconds": 9.0})
-            stdout.write(json.dumps({"models": rows, "table": ["a table"]}).encode())
-        return 0
+        if line[0] != "judge":
+            return 0, None
+        rows = []
+        for name in option(line, "--model").split(","):
+            poor[name] = poor.get(name, 0) - 1
+            serves = poor[name] < 0
+            rows.append({"model": name, "serves": serves, "lacks": "" if serves else "notes",
+                         "notes": 0.5, "mel": 0.5, "distance": None, "seconds": 9.0})
+        return 0, (rows, ["a table"])
 
-    monkeypatch.setattr(plan, "run_command", end)
+    planned.record(monkeypatch, end)
     return run, poor
-
-
-def option(command, flag):
-    return command[command.index(flag) + 1] if flag in command else None
 
 
 def trainings(run):
@@ -101,14 +95,12 @@ def test_codecs_that_serve_are_kept_and_generators_go_on_learning(train_all, fol
     assert begin(train_all, data, folder, out, "--hours", "1", "--val-split", "0.3", "--seed",
                  "4", "--musicnn", "here.whl") == 0
     assert [option(c, "--musicnn") for c in (run[0], run[-1])] == ["here.whl"] * 2
-    assert [c[0] for c in run] == ["test-codec", "train-generator", "listen", "train-generator",
-                                   "listen", "evaluate"]
+    assert [c[0] for c in run] == ["judge", "train-generator", "hear", "train-generator",
+                                   "hear", "report"]
     # Down to where the chain plays, each from what was there.
     assert trainings(run) == ["generator_512", "generator_128"]
     for command in run[1::2][:2]:
         assert option(command, "--start-from") == str(folder)
-        assert option(command, "--preset") == str(out / "preset.yml")
-        assert option(command, "--vqvae-weights-dir") == str(out)
     for command in (run[0], run[2], run[-1]):
         assert option(command, "--val-split") == str(out / "split.yml")
     # A share is drawn once, and written down by file.
@@ -125,12 +117,12 @@ def test_codecs_that_serve_are_kept_and_generators_go_on_learning(train_all, fol
     said = capsys.readouterr().out
     assert "a table" in said and "vqvae_512      kept as it is: it serves" in said
     assert "beginning with" in said and "3 semitones higher and lower" in said
-    assert re.search(r"Once the tracks are encoded \(about 0.\d min\), the first music is to be heard "
+    assert re.search(r"Once the tracks are encoded \(about 0.\d min\), the first music comes "
                      r"after about 3.0 min", said)
     # What is decided is decided once.
     run.clear()
     begin(train_all, data, folder, out, "--hours", "1", "--val-split", "0.3", "--seed", "4")
-    assert [c[0] for c in run] == ["evaluate"]
+    assert [c[0] for c in run] == ["report"]
 
 
 def test_a_codec_that_does_not_serve_is_tuned_its_decoder_first(train_all, folder, data, tmp_path,
@@ -144,8 +136,8 @@ def test_a_codec_that_does_not_serve_is_tuned_its_decoder_first(train_all, folde
     codecs = [c for c in run if c[0] == "train-codec"]
     assert [option(c, "--start-from") for c in codecs] == [str(folder), str(folder), str(out)]
     # Each is asked again once its decoder is tuned, or the whole of it.
-    assert [option(c, "--model") for c in run if c[0] == "test-codec"] == [
-        "all", "vqvae_512", "vqvae_128", "vqvae_128"]
+    assert [option(c, "--model") for c in run if c[0] == "judge"] == [
+        "vqvae_512,vqvae_128", "vqvae_512", "vqvae_128", "vqvae_128"]
     kept = configs.load_yaml(out / "train_all.yml")
     assert {name: one["treatment"] for name, one in kept["verdicts"].items()} == {
         "vqvae_512": "decoder", "vqvae_128": "whole"}
@@ -155,7 +147,7 @@ def test_a_codec_that_does_not_serve_is_tuned_its_decoder_first(train_all, folde
     assert evaluate.before_tuning(tmp_path) == []
     said = capsys.readouterr().out
     assert "== vqvae_128 decoder (2 of 4)" in said
-    assert said.count("its decoder alone is not enough, so the whole of it is tuned next") == 1
+    assert said.count("its decoder alone is not enough, so the whole codec is tuned next") == 1
     run.clear()
     begin(train_all, data, folder, out, "--steps", "5", "--listen", "0", "--no-report")
     assert run == []
@@ -174,11 +166,11 @@ def test_with_little_time_the_music_comes_before_the_decoders(train_all, folder,
     assert trainings(run) == ["generator_512", "generator_128", "vqvae_512 decoder",
                               "vqvae_128 decoder"]
     # The music is heard with its decoder, too.
-    kinds = [c[0] for c in run if c[0] in ("train-codec", "listen")]
-    assert kinds == ["listen", "listen", "train-codec", "listen", "train-codec", "listen"]
+    kinds = [c[0] for c in run if c[0] in ("train-codec", "hear")]
+    assert kinds == ["hear", "hear", "train-codec", "hear", "train-codec", "hear"]
     kept = configs.load_yaml(out / "train_all.yml")["verdicts"]
     assert {name: one["treatment"] for name, one in kept.items()} == dict.fromkeys(kept, "decoder")
-    assert "the first music is to be heard after about 3.0 min" in capsys.readouterr().out
+    assert "the first music comes after about 3.0 min" in capsys.readouterr().out
     # Of the 59 minutes that are left each generator has 2.5 parts of 6, each decoder half a part.
     minutes = [float(option(c, "--minutes")) for c in run if c[0].startswith("train-")]
     assert minutes[0] == pytest.approx(59 * 2.5 / 6, abs=0.01)
@@ -210,11 +202,11 @@ def test_more_hours_change_no_codes_that_a_generator_knows(train_all, folder, da
     begin(train_all, data, folder, out, "--hours", "4", *more)
     assert trainings(run) == ["vqvae_512 decoder"]
     made = plan.Plan(data, tmp_path / "begun", hours=4, origin=Origin.find(folder))
-    assert not made.is_read("vqvae_128")
+    assert not made.codes_in_use("vqvae_128")
     # It reads the codes of its own level, and of the one above.
     made.output_dir.mkdir()
     (made.output_dir / "generator_128.state.npz").touch()
-    assert made.is_read("vqvae_128") and made.is_read("vqvae_512")
+    assert made.codes_in_use("vqvae_128") and made.codes_in_use("vqvae_512")
 
 
 def name_folders(data):
@@ -230,7 +222,7 @@ def test_labels_are_told_to_the_generators_and_stay(train_all, folder, data, tmp
     begin(train_all, data, folder, out, "--label", "folder", *more)
     assert [option(c, "--label") for c in run] == [None, "folder", "folder"]
     assert [option(c, "--start-from") for c in run] == [None, str(folder), str(folder)]
-    assert "  generators are told each track's folder: a, b" in capsys.readouterr().out
+    assert "  generators learn each track's folder: a, b" in capsys.readouterr().out
     run.clear()
     begin(train_all, data, folder, out, "--label", "folder", *more)
     assert run == []
@@ -258,7 +250,7 @@ def test_with_enough_music_what_knows_no_labels_begins_with_nothing_at_the_top(
     monkeypatch.setattr(Origin, "labels_of", lambda *_: known)
     made = plan.Plan(data, out, steps=2, label="folder", origin=Origin.find(folder))
     top = next(stage for stage in made.stages if stage.name == "generator_512")
-    assert made.anew == () and option(made.command(top), "--start-from") == str(folder)
+    assert made.untrained == () and made.settings(top).options.start_from == folder
 
 
 def test_the_run_that_tuned_a_decoder_is_left_before_the_whole_is_tuned(tmp_path, folder, data):
@@ -266,10 +258,10 @@ def test_the_run_that_tuned_a_decoder_is_left_before_the_whole_is_tuned(tmp_path
     made.origin.adopt(made.chain, made.output_dir, made.amount)
     state = made.output_dir / "vqvae_512.state.npz"
     state.touch()
-    plan._leave_decoder_run(made, "vqvae_512")
+    run_plan._drop_decoder_run(made, "vqvae_512")
     assert state.exists()  # of a run of the whole codec
     weights.note(weights.find(made.output_dir, "vqvae_512"), codes_of="x")
-    plan._leave_decoder_run(made, "vqvae_512")
+    run_plan._drop_decoder_run(made, "vqvae_512")
     assert not state.exists()
 
 
@@ -316,7 +308,7 @@ def test_levels_may_come_later(train_all, folder, data, tmp_path, commands):
     assert trainings(run) == ["generator_512"] and weights.chain(out).sizes == (512,)
     run.clear()
     begin(train_all, data, folder, out, *more)
-    assert [option(c, "--model") for c in run if c[0] == "test-codec"] == ["vqvae_128"]
+    assert [option(c, "--model") for c in run if c[0] == "judge"] == ["vqvae_128"]
     assert trainings(run) == ["generator_128"] and weights.chain(out).sizes == (512, 128)
     assert configs.preset(str(out / origin.FILE)).chain.sizes == (512, 128)
 
@@ -384,82 +376,69 @@ def test_what_ships_is_begun_with_and_a_folder_without_generators_is_not(folder,
 def test_a_hearing_takes_newer_weights_and_never_two_at_once(folder, data, tmp_path, monkeypatch):
     made = plan.Plan(data, tmp_path / "out", steps=3, origin=Origin.find(folder), listen=5.0)
     made.origin.adopt(made.chain, made.output_dir, made.amount)
-    began, ended = [], []
+    began = []
 
-    class Process:
-        code = None
+    class Task:
+        exit_code, stopped = None, False
 
-        def poll(self):
-            return self.code
+        def __init__(self, function, *args):
+            began.append(self)
+            self.args = args
 
-        def wait(self, timeout):
-            self.code = 0
-            return self.code
+        def wait(self, spend, meanwhile=None):
+            self.exit_code = 0
+            return 0
 
-    @plan.contextlib.contextmanager
-    def attached(command):
-        process = Process()
-        began.append((command, process))
-        yield process
-        ended.append(process)
+        def stop(self):
+            self.stopped = True
 
-    monkeypatch.setattr(plan.cli, "attached", attached)
-    commands = []
-    monkeypatch.setattr(plan, "run_command", lambda command, spend: commands.append(command) or 0)
+    def learn(epoch):
+        weights.note(weights.find(made.output_dir, "generator_512"), epoch=epoch)
+
+    monkeypatch.setattr(run_plan, "Task", Task)
     clock = [0.0]
-    monkeypatch.setattr(plan.time, "monotonic", lambda: clock[0])
-    with plan.Listener(made) as listener:
+    monkeypatch.setattr(run_plan.time, "monotonic", lambda: clock[0])
+    with run_plan.Hearings(made, print) as hearings:
+        def look(seconds, count):
+            clock[0] = seconds
+            hearings.look()
+            assert len(began) == count
+
         # What it began with is not heard, what is learnt first is heard at once.
         for seconds, epoch, count in ((400, 0, 0), (410, 1, 1)):
-            clock[0] = seconds
-            weights.note(weights.find(made.output_dir, "generator_512"), epoch=epoch)
-            listener.look()
-            assert len(began) == count
-        clock[0] = 600.0
-        listener.look()
-        assert len(began) == 1 and made.first_music is None  # it is still being made
-        made.spent, began[0][1].code = 77.0, 0
-        listener.look()
-        assert len(ended) == 1 and made.first_music == 77.0
-        made.spent = 99.0
-        weights.note(weights.find(made.output_dir, "generator_512"), epoch=2)
+            learn(epoch)
+            look(seconds, count)
+        look(600, 1)
+        assert made.state.first_music is None  # it is still being made
+        made.state.spent, began[0].exit_code = 77.0, 0
+        look(600, 1)
+        assert made.state.first_music == 77.0
+        made.state.spent = 99.0
+        learn(2)
         for seconds, count in ((700, 1), (709, 1), (711, 2)):  # five minutes later
-            clock[0] = seconds
-            listener.look()
-            assert len(began) == count
-        began[1][1].code = 0
-        clock[0] = 2000.0
-        listener.look()  # nothing is newer
-        assert len(began) == 2
-        weights.note(weights.find(made.output_dir, "generator_512"), epoch=3)
-        listener.look()
-        assert len(began) == 3
+            look(seconds, count)
+        began[1].exit_code = 0
+        look(2000, 2)  # nothing is newer
+        learn(3)
+        look(2000, 3)
         # One that fails is tried again, five minutes later.
-        began[2][1].code = 2
+        began[2].exit_code = 2
         for seconds, count in ((2001, 3), (2299, 3), (2301, 4)):
-            clock[0] = seconds
-            listener.look()
-            assert len(began) == count
+            look(seconds, count)
         # When a training ends its hearing is waited for, and nothing newer means no other one.
-        assert began[3][1].code is None
-        listener.listen()
-        assert began[3][1].code == 0 and len(began) == len(ended) == 4 and commands == []
-        weights.note(weights.find(made.output_dir, "generator_512"), epoch=4)
-        listener.listen()
-        assert [command[4] for command in commands] == ["listen"]
-        listener.listen()
-        assert len(commands) == 1
-        weights.note(weights.find(made.output_dir, "generator_512"), epoch=5)
-        clock[0] = 3000.0
-        listener.look()
+        hearings.finish()
+        assert began[3].exit_code == 0 and len(began) == 4
+        learn(4)
+        hearings.finish()
+        hearings.finish()
         assert len(began) == 5
-    assert len(ended) == 5  # what still runs ends with the plan
+        learn(5)
+        look(4000, 6)
+    assert began[5].stopped  # what still runs ends with the plan
     again = plan.Plan(data, tmp_path / "out", steps=3, origin=Origin.find(folder))
     again.read()
-    assert made.first_music == again.first_music == 77.0
-    command = began[0][0]
-    assert command[4] == "listen" and option(command, "--name") == "0000min"
-    assert option(command, "--output-dir") == str(made.output_dir / "heard")
+    assert made.state.first_music == again.state.first_music == 77.0
+    assert began[0].args[-2:] == (made.output_dir / "heard", "0000min")
 
 
 def test_encoding_takes_nothing_of_what_a_stage_was_promised(train_all, folder, data, tmp_path,
@@ -467,18 +446,20 @@ def test_encoding_takes_nothing_of_what_a_stage_was_promised(train_all, folder, 
     run, poor = commands
     poor |= {"vqvae_512": 9}
     out, more = tmp_path / "out", ("--hours", "1", "--no-report", "--listen", "0")
-    plain, killed = plan.run_command, []
+    plain, killed = run_plan.Task, []
 
-    def slow(command, spend, *rest, **options):
+    class Slow(plain):
         """The first generator's encoding takes an hour, and is killed."""
-        code = plain(command, spend, *rest, **options)
-        if command[4] == "train-generator" and not killed:
-            killed.append(command)
-            spend(3600.0)
-            return 137
-        return code
 
-    monkeypatch.setattr(plan, "run_command", slow)
+        def wait(self, spend, meanwhile=None):
+            code = super().wait(spend)
+            if self.line[0] == "train-generator" and not killed:
+                killed.append(self)
+                spend(3600.0)
+                return 137
+            return code
+
+    monkeypatch.setattr(run_plan, "Task", Slow)
     with pytest.raises(UserError, match="was killed"):
         begin(train_all, data, folder, out, *more)
     begin(train_all, data, folder, out, *more)
@@ -519,20 +500,20 @@ def test_what_was_learnt_and_not_heard_is_heard_by_the_next_run(train_all, folde
                                                                 commands):
     run, out, more = commands[0], tmp_path / "out", ("--steps", "5", "--no-report")
     begin(train_all, data, folder, out, *more)
-    heard = [c[0] for c in run].count("listen")
+    heard = [c[0] for c in run].count("hear")
     assert heard == 2
     begin(train_all, data, folder, out, *more)
-    assert [c[0] for c in run].count("listen") == heard
+    assert [c[0] for c in run].count("hear") == heard
     weights.note(weights.find(out, "generator_128"), epoch=7)  # then it was killed
     begin(train_all, data, folder, out, *more)
-    assert [c[0] for c in run].count("listen") == heard + 1
+    assert [c[0] for c in run].count("hear") == heard + 1
 
 
 def test_what_was_taken_over_is_nothing_new_although_it_has_epochs(folder, data, tmp_path):
     weights.note(weights.find(folder, "generator_512"), epoch=18)
     made = plan.Plan(data, tmp_path / "out", steps=3, origin=Origin.find(folder), listen=5.0)
     made.origin.adopt(made.chain, made.output_dir, made.amount)
-    with plan.Listener(made) as listener:
+    with run_plan.Hearings(made, print) as listener:
         weights.note(weights.find(made.output_dir, "vqvae_512"), epoch=3)  # its codec was tuned
         listener.look()
-        assert listener.process is None and made.first_music is None
+        assert listener.task is None and made.state.first_music is None

@@ -3,6 +3,7 @@
 import argparse
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -87,7 +88,7 @@ def main(argv=None) -> int:
         if args.label:
             raise UserError("--label is of --input: of a data folder a codec is told what each "
                             "track is")
-        return _judge(args, found)
+        return _print_judged(args, found)
     for one in found:
         one.config.check_books(args.books)
     if args.note:
@@ -133,44 +134,67 @@ def main(argv=None) -> int:
     return 0
 
 
-def _judge(args, found) -> int:
-    """Say of each codec whether it serves the music of a data folder."""
-    console, say = Console(stderr=True), QuietReporter()
-    (train, held_out), spans = silence.read_sides(
-        args.data_dir, *arguments.held_out(args, found[0].folder), found[0].trim_silence, say)
-    for one in found:
-        rate = (train or held_out)[0].sample_rate
-        if one.config.sample_rate != rate:
-            raise UserError(f"{args.data_dir}: is at {rate} Hz, {one.name} at "
-                            f"{one.config.sample_rate} Hz")
+class Judged(NamedTuple):
+    """Whether codecs serve the music of a data folder: a row for each codec, the lines of a table,
+    and the tracks, which are held out unless the folder has too few.
+    """
+
+    rows: list[dict]
+    lines: list[str]
+    tracks: list
+    held_out: bool
+
+
+def judge(found: list[weights.WeightSet], data_dir, split, seed: int = 0, musicnn=None,
+          engine_name: str = engine.ENGINES[0], note: bool = False) -> Judged:
+    """Measure codecs on the held-out tracks of a data folder.
+
+    Args:
+        split, seed: see `splits.split`. note: write the figures into the codecs' YAML files.
+    """
+    console = Console(stderr=True)
+    (train, held_out), spans = silence.read_sides(data_dir, split, seed, found[0].trim_silence,
+                                                  QuietReporter())
     # A folder of one track holds nothing out, and a codec that was trained elsewhere has not heard
-    # that one either.
+    # that track either.
     tracks = held_out or train
-    heard = serving.excerpts_of(args.data_dir, tracks, spans)
-    embed = serving.load_embedder(args.musicnn, lambda line: console.print(
+    for codec in found:
+        rate = tracks[0].sample_rate
+        if codec.config.sample_rate != rate:
+            raise UserError(f"{data_dir}: is at {rate} Hz, {codec.name} at "
+                            f"{codec.config.sample_rate} Hz")
+    excerpts = serving.excerpts_of(data_dir, tracks, spans)
+    embed = serving.load_embedder(musicnn, lambda line: console.print(
         line, markup=False, highlight=False, soft_wrap=True))
     rows = []
     with progress.bar() as bar:
-        for one in found:
-            task = bar.add_task(one.name, total=1.0)
-            figures = serving.measure(engine.load_codec(one, args.engine),
-                                      [sound for _, sound in heard], embed,
+        for codec in found:
+            task = bar.add_task(codec.name, total=1.0)
+            figures = serving.measure(engine.load_codec(codec, engine_name),
+                                      [sound for _, sound in excerpts], embed,
                                       lambda share, task=task: bar.update(task, completed=share),
-                                      [labels.told(track, one.config.labels)
-                                       for track, _ in heard])
+                                      [labels.told(track, codec.config.labels)
+                                       for track, _ in excerpts])
             bar.remove_task(task)
-            if args.note:
-                weights.note(one, **{serving.KEY: figures})
-            rows.append(serving.judged(one, figures, figures if args.note else None) | {
-                "set": one.tag, "level": one.config.level,
-                "kbps": metrics.bitrate(one.config) if one.config.has_codes else None})
+            if note:
+                weights.note(codec, **{serving.KEY: figures})
+            rows.append(serving.judged(codec, figures, figures if note else None) | {
+                "set": codec.tag, "level": codec.config.level,
+                "kbps": metrics.bitrate(codec.config) if codec.config.has_codes else None})
     lines = [*serving.table(rows), *serving.overlaps(found, held_out)]
+    return Judged(rows, lines, tracks, bool(held_out))
+
+
+def _print_judged(args, found) -> int:
+    """Print whether each codec serves the music of a data folder."""
+    judged = judge(found, args.data_dir, *arguments.held_out(args, found[0].folder),
+                   args.musicnn, args.engine, args.note)
     if args.json:
         print(json.dumps({"data_dir": args.data_dir, "engine": args.engine,
-                          "tracks": len(tracks), "held_out": bool(held_out), "models": rows,
-                          "table": lines}, indent=2))
+                          "tracks": len(judged.tracks), "held_out": judged.held_out,
+                          "models": judged.rows, "table": judged.lines}, indent=2))
     else:
-        for line in lines:
+        for line in judged.lines:
             print(line)
     return 0
 

@@ -1,13 +1,15 @@
 """Train a chain on a prepared folder: from what ships, or every model from nothing."""
 
 import argparse
+import functools
+import re
 import shlex
 from pathlib import Path
 
 from .. import cli, config, machine
 from ..errors import UserError
 from ..io import weights
-from ..train import options, plan
+from ..train import options, plan, run_plan
 from ..train.origin import Origin
 from . import arguments
 
@@ -19,7 +21,7 @@ LISTEN = 5.0
 
 class _List(argparse.Action):
     def __call__(self, parser, *_):
-        print(plan.describe_presets())
+        print(_describe_presets())
         parser.exit()
 
 
@@ -82,9 +84,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv=None) -> int:
     args, extra = parser().parse_known_args(argv)
-    _check_extra(extra)
-    if not args.no_fp16 and (machine.has_bfloat16() or machine.has_nvidia_gpu()):
-        extra.append("--fp16")
+    flags = _parse_extra(extra)
+    flags.fp16 |= not args.no_fp16 and (machine.has_bfloat16() or machine.has_nvidia_gpu())
     scratch = args.from_scratch or args.preset is not None
     if args.start_from and scratch:
         raise UserError(f"--start-from begins with trained models, "
@@ -93,30 +94,74 @@ def main(argv=None) -> int:
     begin = None if scratch else Origin.find(args.start_from)
     hours = args.hours or (None if args.steps else FROM_SCRATCH_HOURS if scratch else HOURS)
     output = args.output_dir or Path(weights.GENERATORS) / Path(args.data_dir).resolve().name
-    chosen = plan.Plan(args.data_dir, output, args.preset or config.SHIPPED,
-                       _parse_levels(args.levels), hours, args.steps,
-                       args.input_length, args.offsets, args.transpose, args.gain,
-                       args.label, args.scheduler, args.musicnn, tuple(extra), begin, args.listen,
-                       not args.no_report)
-    plan.run(chosen)
+    chosen = plan.Plan(
+        args.data_dir, output, args.preset or config.SHIPPED, _parse_levels(args.levels), hours,
+        args.steps, args.input_length, args.offsets, args.transpose, args.gain, args.label,
+        args.scheduler, flags, begin, args.listen)
+    run_plan.run(chosen, hear, functools.partial(judge, args.musicnn),
+                 None if args.no_report else functools.partial(report, args.musicnn))
     folder = shlex.quote(str(output))
     models = {stage.name for stage in chosen.stages}
     lines = "\n  ".join(_hearing(chosen, folder))
     what, them = ((f"All {len(models)} models are", "them") if len(models) > 1 else
                   (f"{min(models)} is", "it"))
-    print(f"{what} trained, in {plan.format_hours(chosen.spent)}. To hear {them}:\n  {lines}")
+    print(f"{what} trained, in {plan.format_hours(chosen.state.spent)}. To hear {them}:\n  {lines}")
     print(f"To train {them} further" + (
         f", also on music that was added, into another folder:\n  {_going_on(args, chosen, output)}"
         if chosen.chain.plays else ": the same command with more --steps in place of --hours"))
     return 0
 
 
+def hear(data_dir, folder, split, sounds, name: str):
+    """Write what the weights in a folder sound like."""
+    from . import listen
+
+    listen.main([*_folders(data_dir, folder), "--val-split", str(split),
+                 "--output-dir", str(sounds), "--name", name])
+
+
+def judge(musicnn, data_dir, folder, split, names: list[str]) -> tuple[list[dict], list[str]]:
+    """Measure the codecs in a folder: a row for each, and the lines of a table."""
+    from ..io.splits import read_split
+    from . import test_codec
+
+    judged = test_codec.judge([weights.find(folder, name) for name in names], data_dir,
+                              read_split(split), musicnn=musicnn)
+    return judged.rows, judged.lines
+
+
+def report(musicnn, data_dir, folder, split, page):
+    """Write a page about the weights in a folder."""
+    from . import evaluate
+
+    evaluate.main([*_folders(data_dir, folder), "--val-split", str(split), "--html", str(page),
+                   *(["--musicnn", musicnn] if musicnn else [])])
+
+
+def _folders(data_dir, folder) -> list[str]:
+    return ["--data-dir", str(data_dir), "--vqvae-weights-dir", str(folder),
+            "--generator-weights-dir", str(folder)]
+
+
+def _describe_presets() -> str:
+    """Each preset that comes with the library: what it is about, and the comment at the top of its
+    file.
+    """
+    blocks = []
+    for name in config.preset_names():
+        text = (config.PRESETS / f"{name}.yml").read_text(encoding="utf-8")
+        comment = re.match(r"(?:#.*\n)*", text)[0]
+        lines = [f"    {line.lstrip('# ')}" for line in comment.splitlines()]
+        blocks.append("\n".join([f"{name}: {config.preset(name).about}", *lines]))
+    return "\n".join(blocks)
+
+
 def _going_on(args, chosen: plan.Plan, output) -> str:
     """The command that begins with what was trained, and holds out what that did."""
     told = {"--data-dir": args.data_dir, "--start-from": output, "--output-dir": f"{output}_2",
-            "--label": args.label, "--seed": chosen.settings.seed}
+            "--label": args.label, "--seed": chosen.flags.seed}
     if chosen.split.held_out_tracks:
-        told["--val-split"] = chosen.held_out[-1]
+        told["--val-split"] = chosen.split_file
     return f"{cli.command('train')} " + " ".join(
         f"{flag} {shlex.quote(str(value))}" for flag, value in told.items() if value is not None)
 
@@ -143,18 +188,14 @@ def _passed_on() -> list[str]:
                   if flag.startswith("--") and flag not in listed)
 
 
-def _check_extra(extra: list[str]):
-    """The options for the trainings are read once here, so that a mistake is not found by the fifth
-    of them.
-    """
+def _parse_extra(extra: list[str]) -> argparse.Namespace:
+    """The flags that are passed on to every model's training."""
     alone = f"train that one with {cli.command('train-codec')} or {cli.command('train-generator')}"
     for flag, instead in {"--minutes": "use --hours", "--start-epoch": alone,
                           "--config": alone}.items():
         if any(x == flag or x.startswith(f"{flag}=") for x in extra):
             raise UserError(f"{flag} is not for all models alike: {instead}")
-    parser = cli.parser("")
-    options.add_training_flags(parser)
-    parser.parse_args(extra)
+    return options.parse_training_flags(extra)
 
 
 def _parse_levels(text: str | None) -> tuple[int, ...] | None:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from .. import cli, quiet
+from .. import cli
 from ..errors import UserError
 from ..train import options
 
@@ -28,11 +28,5 @@ def main(argv=None) -> int:
     if args.decoder_only and not args.start_from:
         raise UserError("--decoder-only needs --start-from: a decoder for the codes of an "
                         "untrained encoder is no use")
-    settings = options.read_settings(args, "codec")
-
-    quiet.import_keras()
-    from ..train import training
-
-    training.train_codec(settings.model, args.data_dir, settings.options,
-                         settings.training, settings.data, chain=settings.chain)
+    options.read_settings(args, "codec").train(args.data_dir)
     return 0

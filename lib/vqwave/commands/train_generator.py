@@ -2,7 +2,7 @@
 
 import argparse
 
-from .. import cli, config, quiet
+from .. import cli, config
 from ..io import weights
 from ..train import options
 from . import arguments
@@ -37,14 +37,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
-    settings = options.read_settings(args, "generator")
-
-    quiet.import_keras()
-    from ..train import training
-
     codecs = weights.find_folder(args.vqvae_weights_dir, weights.CODECS)
-    training.train_generator(settings.model, args.data_dir, codecs, settings.options,
-                             settings.training, settings.data, codec_epoch=args.epoch,
-                             chain=settings.chain,
-                             scheduler=args.scheduler)
+    options.read_settings(args, "generator").train(args.data_dir, codecs, args.epoch,
+                                                   args.scheduler)
     return 0

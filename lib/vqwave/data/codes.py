@@ -142,17 +142,15 @@ def variants(offsets: int, transpose: int = 0, level: int = 1, gain: float = 0.0
 
 def encode_corpus(data_dir, wanted, codec_weights: weights.WeightSet, say, load, here: bool = True,
                   scheduler: str | None = None) -> list:
-    """[(track file, variant, (codes file, frames))] of every (track, variant) of `wanted`; what is
-    not cached is encoded.
-
-    Memory: the codes of one track.
+    """[(track file, variant, (codes file, frames))] of every (track, variant) of `wanted`. Encodes
+    what is not cached, in the memory that the codes of one track take.
 
     Args:
         say: a `progress.Reporter`.
         load: (folder, name, epoch, checksum) -> (config, halo, encode), as `nn.codec.load_encoder`;
             a function that workers of a cluster can import.
-        here: False waits until another process has done it.
-        scheduler: the address of a Dask cluster whose workers do it; they see data and codec under
+        here: False waits until another process has encoded the tracks.
+        scheduler: the address of a Dask cluster whose workers encode; they see data and codec under
             the same names.
     """
     data_dir = Path(os.path.abspath(data_dir))
@@ -161,43 +159,44 @@ def encode_corpus(data_dir, wanted, codec_weights: weights.WeightSet, say, load,
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise UserError(f"{folder}: the cache of codes cannot be written: {e.strerror}") from e
-    files_wanted, found = [], []
-    for track, variant in wanted:
-        count = -(-variant.samples(track) // codec_weights.config.level)
-        path = folder / f"{track.file}.{variant}.u16"
-        files_wanted.append((track, variant, path, count))
-        found.append((track.file, variant, (path, count)))
-    missing = _find_missing(folder, files_wanted)
+    level = codec_weights.config.level
+    copies = [(track, variant, folder / f"{track.file}.{variant}.u16",
+               -(-variant.samples(track) // level)) for track, variant in wanted]
+    missing = _find_missing(folder, copies)
     while missing and not here:
         time.sleep(5)
         missing = _find_missing(folder, missing)
-    if not missing:
-        return found
-    level = codec_weights.config.level
-    say.start(len(missing), 0, f"encoding at {level}x")
-    say(f"encoding {len(missing)} of {len(found)} copies of tracks at {level}x, once")
-    if earlier := _find_earlier(folder, codec_weights.name):
-        size = sum(p.stat().st_size for other in earlier for p in other.rglob("*.u16")) / 1e9
-        say(f"codes of earlier {codec_weights.name}s take {size:.2f} GB; where those codecs are "
-            f"gone: rm -r "
-            + " ".join(f"'{other}'" for other in earlier))
-    parents = {entry[2].parent for entry in missing}
+    if missing:
+        say.start(len(missing), 0, f"encoding at {level}x")
+        say(f"encoding {len(missing)} of {len(copies)} copies of tracks at {level}x, once")
+        if earlier := _find_earlier(folder, codec_weights.name):
+            size = sum(p.stat().st_size for other in earlier for p in other.rglob("*.u16")) / 1e9
+            say(f"codes of earlier {codec_weights.name}s take {size:.2f} GB; to remove them, where "
+                f"those codecs are gone: rm -r " + " ".join(f"'{other}'" for other in earlier))
+        _encode_missing(data_dir, folder, missing, codec_weights, say, load, scheduler)
+        say.stop()
+    return [(track.file, variant, (path, count)) for track, variant, path, count in copies]
+
+
+def _encode_missing(data_dir: Path, folder: Path, missing: list, codec_weights, say, load,
+                    scheduler: str | None):
+    """Encode copies of tracks, and add each to the index when it is whole."""
+    parents = {path.parent for _, _, path, _ in missing}
     for parent in parents:
         files.sweep(parent)
+    epoch = int(codec_weights.tag) if codec_weights.tag.isdigit() else codec_weights.tag or None
+    source = (load, os.path.abspath(codec_weights.folder), codec_weights.name, epoch,
+              codec_weights.checksum)
+    tracks = {path: track for track, _, path, _ in missing}
+    jobs = ((source, data_dir / track.file, track.samples, variant, path)
+            for track, variant, path, _ in missing)
+    results = (cluster.run(scheduler, _encode, jobs, say) if scheduler else
+               ((job, _encode(*job)) for job in jobs))
     with open(folder / "index.jsonl", "a", encoding="utf-8") as log:
         if not log.tell():
             log.write(json.dumps({"codec": codec_weights.name}) + "\n")
-        epoch = int(codec_weights.tag) if codec_weights.tag.isdigit() else codec_weights.tag or None
-        source = (load, os.path.abspath(codec_weights.folder), codec_weights.name, epoch,
-                  codec_weights.checksum)
-        known = {path: track for track, _, path, _ in missing}
-        jobs = ((source, data_dir / track.file, track.samples, variant, path)
-                for track, variant, path, _ in missing)
-        made = (cluster.run(scheduler, _encode, jobs, say) if scheduler else
-                ((job, _encode(*job)) for job in jobs))
-        for done, (job, result) in enumerate(made):
-            path = job[-1]
-            track = known[path]
+        for done, (job, result) in enumerate(results, 1):
+            path, track = job[-1], tracks[job[-1]]
             if isinstance(result, cluster.WorkerDied):
                 raise UserError(f"{track.file}: encoding it ended the worker (a crash, or out of "
                                 f"memory)") from result
@@ -207,14 +206,12 @@ def encode_corpus(data_dir, wanted, codec_weights: weights.WeightSet, say, load,
             entry = {"file": path.relative_to(folder).as_posix(), "track": track.content, **result}
             log.write(json.dumps(entry) + "\n")
             log.flush()
-            say.advance(done + 1)
+            say.advance(done)
     if scheduler:
-        # What a worker that died meanwhile left half written; files are locked as they are made.
+        # Remove the half-written files of workers that died; a file in the making is locked.
         for parent in parents:
             files.sweep(parent, seconds=1)
-    say.stop()
     _encoder.cache_clear()
-    return found
 
 
 @functools.lru_cache(1)

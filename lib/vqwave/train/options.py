@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, get_args
 
-from .. import cli, config
+from .. import cli, config, quiet
 from ..config import (
     ChainConfig,
     CodecConfig,
@@ -66,6 +66,19 @@ class TrainingSettings(NamedTuple):
     data: DataConfig
     options: RunOptions
     chain: ChainConfig
+
+    def train(self, data_dir, codec_dir=None, codec_epoch=None, scheduler: str | None = None):
+        """Train the model; a generator on the codes of the codecs in `codec_dir`."""
+        quiet.import_keras()
+        from . import training
+
+        if isinstance(self.model, CodecConfig):
+            training.train_codec(self.model, data_dir, self.options, self.training, self.data,
+                                 chain=self.chain)
+        else:
+            training.train_generator(self.model, data_dir, codec_dir, self.options, self.training,
+                                     self.data, codec_epoch=codec_epoch, chain=self.chain,
+                                     scheduler=scheduler)
 
 
 # ---------------------------------------------------------------------------------------- the flags
@@ -144,8 +157,17 @@ def add_training_flags(p: argparse.ArgumentParser):
                         "then loaded by default")
 
 
+def parse_training_flags(words: list[str]) -> argparse.Namespace:
+    """The flags that can be meant for every model of a chain alike."""
+    parser = cli.parser("")
+    add_training_flags(parser)
+    return parser.parse_args(words)
+
+
 def parse_split(text) -> float | config.Split:
     """What `--val-split` says: a share of the hours, or the tracks that a `split.yml` names."""
+    if isinstance(text, config.Split):
+        return text
     try:
         share = float(text)
     except ValueError:

@@ -125,25 +125,25 @@ class Origin:
         return self.set_of(self.chain.generator(self.chain.top)).trim_silence
 
     @property
-    def known(self) -> set[str]:
-        """Of the tracks that the top generator, or its codec, was trained on: see `met`."""
+    def trained_on(self) -> set[str]:
+        """The tracks that the top generator, or its codec, was trained on: see `WeightSet.met`."""
         return self.set_of(self.chain.generator(self.chain.top)).met or set()
 
     def labels_of(self, generator: str) -> Labels | None:
         """What a generator of the chain is told of labels; None: nothing."""
         return self.set_of(generator).config.labels
 
-    def adopt(self, chain: ChainConfig, folder, amount: Amount, anew: Collection[str] = ()):
+    def adopt(self, chain: ChainConfig, folder, amount: Amount, untrained: Collection[str] = ()):
         """Let `folder` play the models of `chain`, as far as they are not there already, and hold
-        the preset that tunes them. anew: those that are not taken over.
+        the preset that tunes them. untrained: the models that are not taken over.
         """
         weights.save_chain(make_folder(folder), chain)
         found = {name: self.set_of(name) for name in chain.names}
         for name, one in found.items():
-            if name not in anew and not weights.tags(folder, name):
+            if name not in untrained and not weights.tags(folder, name):
                 weights.take_over(one, folder)
         path = Path(folder) / FILE
-        values = self._preset(chain, found, amount, anew)
+        values = self._preset(chain, found, amount, untrained)
         if path.exists():
             # What a model was begun with stays; levels may have come.
             before = config.load_yaml(path)
@@ -154,9 +154,9 @@ class Origin:
             f.write(config.dump_yaml(values).encode())
 
     def _preset(self, chain: ChainConfig, found: dict, amount: Amount,
-                anew: Collection[str]) -> dict:
+                untrained: Collection[str]) -> dict:
         """A preset of the models as they are, with settings that fit the amount of music; those of
-        `anew` are trained as they were.
+        `untrained` are trained as they were.
         """
         def describe(name):
             model = config.to_dict(found[name].config)
@@ -165,7 +165,7 @@ class Origin:
             for key in ("steps", "epochs", "seed", "mixed_precision", "patience"):
                 del training[key]
             kind = model.pop("kind")
-            if name in anew:
+            if name in untrained:
                 return model | {"training": training}
             training["batch_size"] = max(1, min(training["batch_size"],
                                                 SAMPLES[kind] // training["input_length"]))

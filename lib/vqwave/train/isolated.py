@@ -1,0 +1,89 @@
+"""A function in a process of its own, whose memory returns to the system when the function ends."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from .. import cli
+from ..errors import signal_handlers
+
+CONTEXT = multiprocessing.get_context("spawn")
+POLL_SECONDS = 30.0
+
+
+class Task:
+    """A function that runs in a process of its own, as a command does: a `UserError` is one line on
+    stderr and exit code 2. The process ends when this process ends, even when it is killed.
+
+    function, args: what another process can import and unpickle.
+    """
+
+    def __init__(self, function: Callable, *args):
+        self._receiver, sender = CONTEXT.Pipe(duplex=False)
+        self._process = CONTEXT.Process(target=_run, args=(sender, cli.program(), function, args),
+                                        daemon=True)
+        sys.stdout.flush()
+        self._process.start()
+        sender.close()
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code as a shell counts it; None while the function runs."""
+        code = self._process.exitcode
+        return code if code is None or code >= 0 else 128 - code
+
+    @property
+    def value(self) -> Any:
+        """What the function returned. The exit code must be 0."""
+        return self._receiver.recv()
+
+    def wait(self, spend: Callable[[float], None],
+             meanwhile: Callable[[], None] | None = None) -> int:
+        """The exit code. SIGTERM is passed on to the process; Ctrl-C reaches it by itself.
+
+        Args:
+            spend: receives the seconds that passed, every half minute and at the end.
+            meanwhile: called every half minute.
+        """
+        since = time.monotonic()
+        with (signal_handlers(lambda *_: self._process.terminate(), signal.SIGTERM),
+              signal_handlers(signal.SIG_IGN, signal.SIGINT)):
+            while True:
+                self._process.join(POLL_SECONDS)
+                now = time.monotonic()
+                spend(now - since)
+                since = now
+                if self.exit_code is not None:
+                    return self.exit_code
+                if meanwhile:
+                    meanwhile()
+
+    def stop(self):
+        """End the process at once, if it still runs."""
+        self._process.kill()
+        self._process.join()
+
+
+def _run(sender, program: str, function: Callable, args: tuple):
+    """The new process: call the function, send its value, end with an exit code."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    def main(_) -> int:
+        sender.send(function(*args))
+        return 0
+
+    with cli.set_program(program):
+        sys.exit(cli.entry(main))
+
+
+def _end_with_parent():
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(2)

@@ -1,0 +1,374 @@
+"""Running a plan: each training in a process of its own, hearings beside them, a report at the end.
+
+Killed at any time, the same plan goes on where it was. TensorFlow-free.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .. import config
+from ..errors import Interrupted, UserError
+from ..io import labels, manifest, silence, splits, weights
+from ..io.files import printable
+from ..progress import QuietReporter
+from . import devices, origin
+from .isolated import Task
+from .plan import HEARD, REPORT, WHOLE_HOURS, Plan, PlannedTraining, Verdict, format_hours
+from .record import EPOCH_MINUTES
+
+FIGURES = ("serves", "lacks", "notes", "mel", "distance", "seconds")
+"""What a verdict holds of a codec's measurement."""
+
+
+def run(plan: Plan, hear: Callable | None = None, judge: Callable | None = None,
+        report: Callable | None = None, say: Callable[[str], None] = print):
+    """Run the trainings that a plan has open.
+
+    Each callable runs in a process of its own, so another process must be able to import it.
+
+    Args:
+        hear: (data folder, weights folder, split file, folder for the sounds, their name): write
+            what the weights sound like; None: never.
+        judge: (data folder, weights folder, split file, names of codecs) -> (a row for each codec,
+            lines to show); needed with an origin.
+        report: (data folder, weights folder, split file, page): write a page about the result.
+
+    Raises:
+        UserError: the data or the folder cannot be used, or a training failed.
+        Interrupted: a training was stopped by a signal.
+    """
+    names = _check_data(plan)
+    if plan.origin and devices.process_count() > 1:
+        raise UserError("several processes can only train together from nothing: --from-scratch")
+    _prepare_folder(plan, say)
+    if plan.origin:
+        _judge_new_codecs(plan, judge, say)
+    plan.share_out()
+    describe(plan, names, say)
+    if plan.flags.promote and devices.is_first():
+        todo = plan.open_stages
+        for stage in plan.stages:
+            if stage not in todo:  # the others promote themselves at their end
+                say(weights.promote(plan.output_dir, stage.name))
+    with Hearings(plan, hear) as hearings:
+        _train_all(plan, judge, hearings, say)
+    if report and plan.chain.plays and devices.is_first():
+        say(f"== {REPORT}")
+        # A report that fails leaves the trained models as they are.
+        _check_stopped(Task(report, *_folders(plan), plan.output_dir / REPORT).wait(plan.spend))
+
+
+def _check_data(plan: Plan) -> tuple[str, ...]:
+    """Read the data and the saved state. Returns the labels that the generators learn."""
+    tracks, rate = manifest.read(plan.data_dir), plan.whole.sample_rate
+    if tracks and tracks[0].sample_rate != rate:
+        owner = f"the models of {plan.origin}" if plan.origin else f"preset {plan.preset}"
+        raise UserError(f"{plan.data_dir}: is at {tracks[0].sample_rate} Hz, {owner} at {rate} Hz; "
+                        f"prepare the audio with --sample-rate {rate}")
+    plan.read()
+    if not plan.label:
+        return ()
+    names = labels.vocabulary(splits.split(tracks, plan.split, seed=0)[0], plan.label)
+    for name in plan.chain.generators.values() if plan.origin else ():
+        own = plan.origin.labels_of(name)
+        if own and own.of != plan.label:
+            raise UserError(f"--label {plan.label}: {name} in {plan.origin.generators} was trained "
+                            f"with {own.summary}; --from-scratch trains one with other labels")
+    return names
+
+
+def _prepare_folder(plan: Plan, say):
+    """Write the chain, the split and, with an origin, its models and preset."""
+    amount = plan.amount if plan.origin else None  # refuses silence before anything is written
+    try:
+        plan.write()
+        plan.keep_split(say)
+        if plan.origin:
+            plan.origin.adopt(plan.chain, plan.output_dir, amount, plan.untrained)
+        elif devices.is_first():
+            weights.save_chain(plan.output_dir, plan.chain)
+    except OSError as e:
+        raise UserError(f"{plan.output_dir}: cannot be written to: {e.strerror}") from e
+
+
+def _train_all(plan: Plan, judge, hearings: Hearings, say):
+    if not plan.open_stages and (plan.state.heard or plan.state.first_music is None):
+        hearings.finish()  # the run before was stopped in its last hearing
+    while todo := plan.open_stages:
+        stage, seconds, length = todo[0], None, ""
+        plan.share_out()
+        if plan.hours:
+            seconds = plan.seconds(stage, todo)
+            length = f", {_at_most(plan)} {format_hours(seconds)}"
+        say(f"== {stage.key} ({plan.stages.index(stage) + 1} of {len(plan.stages)}{length})")
+        if plan.origin and stage.role == "codec" and not stage.decoder_only:
+            _drop_decoder_run(plan, stage.name)
+        settings = plan.settings(stage, seconds)
+        task = Task(settings.train, plan.data_dir, plan.output_dir, None,
+                    plan.scheduler if stage.role == "generator" else None)
+        code = task.wait(plan.spend, hearings.look if stage.role == "generator" else None)
+        if code == 0:
+            plan.state.finished[stage.key] = plan.steps or 1
+        plan.write()
+        _check_ending(stage.key, code)
+        if plan.origin and stage.role == "codec":
+            _judge(plan, [stage.name], judge, say)
+        # Codecs that come before the generators change nothing that can be heard yet.
+        if stage.role == "generator" or all(other.role == "codec" for other in todo):
+            hearings.finish()
+
+
+def _folders(plan: Plan) -> tuple[Path, Path, Path]:
+    """The first arguments of every callable: data, weights and split."""
+    return plan.data_dir, plan.output_dir, plan.split_file
+
+
+def _check_stopped(code: int):
+    """Raises `Interrupted` where a signal ended a process with this exit code."""
+    if code in (130, 143):
+        raise Interrupted(code - 128)
+
+
+def _check_ending(what: str, code: int):
+    """Raises the error that an exit code calls for, unless it is 0."""
+    _check_stopped(code)
+    if code:
+        ended = f"ended with exit code {code}"
+        if code == 128 + signal.SIGKILL:
+            ended = ("was killed (if memory ran out: a lower --batch-size or --input-length "
+                     "needs less)")
+        raise UserError(f"{what} {ended}; what is finished is kept, and the same command continues")
+
+
+def _drop_decoder_run(plan: Plan, codec: str):
+    """Keep the weights of a codec whose decoder was tuned, and remove the state of that run."""
+    if "codes_of" in weights.find(plan.output_dir, codec, "best").record:
+        (plan.output_dir / f"{codec}.state.npz").unlink(missing_ok=True)
+
+
+# ------------------------------------------------------------------------------------- verdicts
+
+
+def _judge_new_codecs(plan: Plan, judge, say):
+    new = [name for name in plan.chain.codecs.values() if name not in plan.state.verdicts]
+    if new:
+        tracks = "held-out tracks" if plan.amount.held_out else "music"
+        say(f"Measuring whether the codecs of {plan.origin.codecs} serve the {tracks} of "
+            f"{plan.data_dir} …")
+        _judge(plan, new, judge, say)
+
+
+def _judge(plan: Plan, codecs: list[str], judge, say):
+    """Measure codecs on held-out tracks and decide what becomes of each. A codec that serves stays.
+    Else its decoder is tuned, and then the whole codec, with enough hours and while no generator
+    uses its codes.
+    """
+    task = Task(judge, *_folders(plan), codecs)
+    _check_ending("measuring the codecs", task.wait(plan.spend))
+    rows, lines = task.value
+    for line in lines:
+        say(f"  {line}")
+    verdicts = plan.state.verdicts
+    for row in rows:
+        name, figures = row["model"], {key: row[key] for key in FIGURES}
+        before = verdicts.get(name)
+        alone = plan.little_time or not before or plan.codes_in_use(name)
+        treatment = "decoder" if alone else "whole"
+        if row["serves"]:
+            treatment = before.treatment if before else "keep"
+        if before and treatment == "whole" != before.treatment:
+            say(f"  {name}: its decoder alone is not enough, so the whole codec is tuned next, "
+                f"before the generators")
+        values: dict[str, Any] = {"treatment": treatment, **figures}
+        if before:  # it was tuned meanwhile
+            first = before.model_dump(exclude={"treatment"})
+            values["first"] = first.get("first", first)
+        verdicts[name] = Verdict(**values)
+    plan.write()
+
+
+# ------------------------------------------------------------------------------- what it will do
+
+
+def describe(plan: Plan, names: tuple[str, ...], say: Callable[[str], None] = print):
+    """Say what a plan will do, and why. names: the labels that its generators learn."""
+    todo = plan.open_stages
+    if plan.origin:
+        _describe_origin(plan, names, say)
+        for name in plan.chain.codecs.values():
+            if plan.treatment(name) == "keep":
+                say(f"  {name:<14} kept as it is: it serves")
+    else:
+        count = len(plan.stages)
+        say(f"Training {count} model{'s' * (count != 1)} of preset {plan.preset} on "
+            f"{plan.data_dir} into {plan.output_dir}:")
+    for stage in plan.stages:
+        what, lacks = "finished", ""
+        if stage in todo:
+            what = (f"{_at_most(plan)} {format_hours(plan.seconds(stage, todo))}" if plan.hours
+                    else f"{plan.steps} steps")
+            verdict = plan.state.verdicts.get(stage.name)
+            lacks = f": {verdict.lacks}" if verdict and verdict.lacks else ""
+        say(f"  {stage.key:<14} {what}{lacks}")
+    if plan.origin and plan.little_time and any(stage.decoder_only for stage in todo):
+        say(f"  (with --hours {WHOLE_HOURS:g} or more from the beginning, a codec whose decoder "
+            f"is not enough is tuned as a whole)")
+    _describe_added_tracks(plan, say)
+    _describe_first_music(plan, todo, say)
+
+
+def _at_most(plan: Plan) -> str:
+    """A training that begins with a trained model may be done earlier, after some passes."""
+    return "at most" if plan.origin else "about"
+
+
+def _describe_first_music(plan: Plan, todo: list[PlannedTraining], say):
+    generators = [stage for stage in todo if stage.role == "generator"]
+    if not (plan.listen and plan.hours and generators):
+        return
+    first = generators[0]
+    whole = plan.seconds(first, todo)
+    epochs = plan.flags.epochs or config.preset(plan.preset).training(first.name).epochs
+    seconds = (sum(plan.seconds(stage, todo) for stage in todo[: todo.index(first)])
+               + (whole / epochs if epochs else min(60 * EPOCH_MINUTES, whole)))
+    encoding = f" (about {format_hours(plan.encoding_seconds)})" if plan.origin else ""
+    say(f"Once the tracks are encoded{encoding}, the first music comes after about "
+        f"{format_hours(seconds)}, in {plan.output_dir / HEARD}")
+
+
+def _describe_added_tracks(plan: Plan, say):
+    """Say which tracks were added after a generator was finished: it does not learn them."""
+    todo = plan.open_stages
+    done = [stage.name for stage in plan.stages
+            if stage.role == "generator" and stage not in todo
+            and weights.tags(plan.output_dir, stage.name)]
+    if not done:
+        return
+    (train, _), _ = silence.read_sides(plan.data_dir, plan.split, 0,
+                                       config.preset(plan.preset).data.trim_silence,
+                                       QuietReporter())
+    for name in done:
+        if new := weights.find(plan.output_dir, name).unheard(train):
+            say(f"  {name} was not trained on {len(new)} of the {len(train)} tracks, such as "
+                f"{printable(splits.track_name(new[0]))}: the last line below is the command "
+                f"that learns them")
+
+
+def _describe_origin(plan: Plan, names, say):
+    """What a plan with an origin chose, and why."""
+    amount, preset = plan.amount, config.preset(plan.preset)
+    say(f"Training on {plan.data_dir} into {plan.output_dir}, beginning with {plan.origin}:")
+    say(f"  {amount}")
+    if not amount.held_out:
+        what, advice = (("one track alone, of which nothing is held out",
+                         "expect variations of that track, or add music") if amount.tracks == 1
+                        else ("no track is held out", "--val-split holds some out"))
+        say(f"  {what}: over-fitting cannot be seen; {advice}")
+    training = preset.training(plan.chain.generator(plan.chain.top))
+    shift = training.transpose if plan.transpose is None else plan.transpose
+    gain = training.gain if plan.gain is None else plan.gain
+    copies = ([f"{shift} semitones higher and lower"] * bool(shift)
+              + [f"{gain:g} dB quieter"] * bool(gain))
+    if copies:
+        say(f"  each training track is also heard up to {' and '.join(copies)}"
+            + (f", because there is less than {origin.SMALL_HOURS:g} h of music" if amount.small
+               else ""))
+    if names:
+        say(f"  generators learn each track's {plan.label}: {', '.join(names)}")
+        if amount.small and not plan.origin.labels_of(plan.chain.generator(plan.chain.top)):
+            say(f"  a generator that was trained without labels hardly heeds them; with "
+                f"{origin.SMALL_HOURS:g} h of music the top generator would begin with nothing")
+    for name in plan.untrained:
+        say(f"  {name} begins with nothing: trained without labels, it would hardly heed them")
+    patience = training.patience if plan.flags.patience is None else plan.flags.patience
+    if patience and amount.held_out:
+        say(f"  a generator stops after {patience} epochs that are no better on held-out tracks")
+
+
+# ------------------------------------------------------------------------------------- hearings
+
+
+class Hearings:
+    """Lets a person hear what is learnt while a plan runs: the first music as soon as there is any,
+    then again every few minutes where the weights are newer, beside the training.
+    """
+
+    def __init__(self, plan: Plan, hear: Callable | None):
+        self.plan, self.hear, self.began = plan, hear, time.monotonic()
+        self.waits = plan.state.first_music is not None
+        self.task: Task | None = None
+        self._hearing: tuple[list | None, int] = None, 0  # the weights of `task`, their epoch
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.task:
+            self.task.stop()
+
+    def look(self):
+        """Begin a hearing if it is time for one; called while a training runs."""
+        if self.task:
+            if self.task.exit_code is None:
+                return
+            self._end(self.task.exit_code)
+        if self.waits and time.monotonic() - self.began < 60 * self.plan.listen:
+            return
+        if self._is_newer() and self._learnt_epoch():
+            self._begin()
+
+    def finish(self):
+        """Wait for a hearing that runs, then hear what is newer, if anything, and wait for that."""
+        if not self.task and self._is_newer():
+            self._begin()
+        while self.task:
+            code = self.task.wait(self.plan.spend)
+            self._end(code)
+            _check_stopped(code)
+            if code == 0 and self._is_newer():
+                self._begin()
+
+    def _begin(self):
+        self.began, self.waits = time.monotonic(), True
+        self._hearing = self._newest(), self._learnt_epoch()
+        self.task = Task(self.hear, *_folders(self.plan), self.plan.output_dir / HEARD,
+                         f"{round(self.plan.state.spent / 60):04d}min")
+
+    def _end(self, code: int):
+        """A hearing is over. One that failed stops no training, and is tried again."""
+        self.task = None
+        weights_heard, epoch = self._hearing
+        if code == 0:
+            state = self.plan.state
+            state.heard = weights_heard
+            if epoch and state.first_music is None:
+                state.first_music = round(state.spent, 1)
+            self.plan.write()
+
+    def _is_newer(self) -> bool:
+        newest = self._newest()
+        return newest is not None and newest != self.plan.state.heard
+
+    def _newest(self) -> list | None:
+        """Identifies the best weights; None where there is nothing to hear, or no wish to."""
+        folder, chain = self.plan.output_dir, self.plan.chain
+        if not (self.hear and self.plan.listen and chain.plays and devices.is_first()
+                and weights.tags(folder, chain.generator(chain.top))):
+            return None
+        paths = [weights.config_path(folder, name, "best") for name in chain.names]
+        return [path.stat().st_mtime_ns if path.exists() else 0 for path in paths]
+
+    def _learnt_epoch(self) -> int:
+        """The epoch of the top generator's best weights; 0 while they are the origin's."""
+        plan, top = self.plan, self.plan.chain.generator(self.plan.chain.top)
+        with contextlib.suppress(UserError):  # the files are being replaced
+            best = weights.find(plan.output_dir, top, "best")
+            if not (plan.origin and best.record == plan.origin.set_of(top).record):
+                return best.record.get("epoch") or 0
+        return 0
