@@ -491,7 +491,7 @@ def find(folder, name: str, epoch: int | str | None = None) -> WeightSet:
 
 def _source_of_best(folder: Path, name: str) -> WeightSet | None:
     """The numbered set that the best one was copied from, where both have the same record."""
-    with contextlib.suppress(UserError):
+    with contextlib.suppress(UserError, KeyError, TypeError):  # a record without an epoch
         record = configs.load_yaml(config_path(folder, name, "best"))["record"]
         source = _open(folder, name, epoch_tag(record["epoch"]))
         if source.record == configs.validate(Record, record).to_dict():
