@@ -41,6 +41,23 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.parametrize("role", ["codec", "generator"])
+def test_windows_come_from_training_tracks_alone(folder, tiny_weights, role):
+    """Tracks for validation, for tests and for the final report train nothing."""
+    data = DataConfig(split=Split(validation=["track 1"], test=["track 2"], fresh=["track 3"]))
+    if role == "generator":
+        job, record, _ = prepared(folder, tiny_weights.codecs, data=data)
+        files = [{row.track.file for row in side.tracks} for side in (job.batches(0), job.validation)]
+    else:
+        job = CodecJob(TINY.codec("vqvae_128"), folder, False)
+        job.check()
+        record = RunRecord(job.model, TrainingConfig(input_length=8192, batch_size=2), data, "id")
+        job.prepare(record, ALONE, QuietReporter())
+        files = [set(side.files) for side in (job.batches(0), job.validation)]
+    assert files == [{"track 0.ogg.u16"}, {"track 1.ogg.u16"}]
+    assert len(record.tracks) == 1
+
+
 def test_a_label_that_only_held_out_tracks_have_is_none_of_its_vocabulary(folder, tmp_path):
     tracks = [dataclasses.replace(track, tags={"genre": genre}) for track, genre in
               zip(manifest.read(folder), ("air", "jig", "air", "waltz"), strict=True)]

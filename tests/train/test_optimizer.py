@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from vqwave.config import preset
+from vqwave.config import TrainingConfig, preset
 from vqwave.nn.codec import VQVAE
 from vqwave.nn.generator import Generator
 from vqwave.train.optimizer import Muon
+from vqwave.train.training import learning_rate
 
 
 def orthogonalised(model) -> set[str]:
@@ -59,3 +60,12 @@ def test_a_layer_that_muon_trains_learns(rng):
     before = model.evaluate(x, wanted, verbose=0)
     model.fit(x, wanted, epochs=60, batch_size=64, verbose=0)
     assert model.evaluate(x, wanted, verbose=0) < 0.1 * before
+
+
+@pytest.mark.parametrize("warmup", [0, 20])
+def test_the_learning_rate_warms_up_to_its_peak_and_ends_at_a_twentieth(warmup):
+    rate = learning_rate(TrainingConfig(learning_rate=0.01, warmup=warmup), 100)
+    assert float(rate(warmup)) == pytest.approx(0.01)
+    assert float(rate(100)) == pytest.approx(0.0005)
+    middle = float(rate(warmup + (100 - warmup) // 2))
+    assert middle == pytest.approx((0.01 + 0.0005) / 2, rel=0.02)

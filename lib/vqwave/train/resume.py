@@ -1,4 +1,4 @@
-"""Where a run begins: anew, from its saved state, from a numbered set, or from another run's
+"""Where a run begins: with nothing, from its saved state, from a numbered set, or from another run's
 weights.
 """
 
@@ -176,12 +176,9 @@ def _adopt(record: RunRecord, training: TrainingConfig, data: DataConfig,
     steps = record.steps if options.minutes else training.steps
     for key, value in training:
         old = getattr(record.training, key)
-        # Earlier versions did not record every setting; those that are missing do not count as
-        # different.
-        if (value != old and key in record.training.model_fields_set
-            and key not in ("steps", "epochs", "patience")):
+        if value != old and key not in ("steps", "epochs", "patience"):
             say(f"the run so far had {key} {old}; it goes on with {value}")
-    if data.split != record.data.split and "split" in record.data.model_fields_set:
+    if data.split != record.data.split:
         say("the run so far had another split; it goes on with the one asked for")
     if data.trim_silence != record.data.trim_silence:
         say(f"the run so far had trim_silence {record.data.trim_silence}; it goes on with "

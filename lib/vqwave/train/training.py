@@ -109,11 +109,7 @@ def _train(job: Job, options: RunOptions, training, data, say, chain=None) -> Ru
 
         # As it was.
         _restore(job, model, start)
-        parameters = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
-        say(f"{name}: {parameters:,} trainable parameters, {policy}, "
-            f"step {record.step} of {record.steps}, {record.steps_per_epoch} steps an epoch"
-            + (f", {group.devices} devices in {group.processes} "
-               f"processes" if options.distribute else ""))
+        say(_describe_model(model, policy, record, group))
 
         # The steps.
         checkpoint = callbacks.Checkpoint(folder, record, None if options.keep_all else KEEP, group)
@@ -169,29 +165,28 @@ def set_precision(mixed: bool, say) -> str:
     return policy
 
 
-def compile_model(model, training: TrainingConfig, steps: int,
-                  group: devices.Group = devices.ALONE, **more):
-    """Compile `model` with `Muon`, a warm-up and a cosine decay over `steps`. more: its loss and
-    metrics.
-    """
-    warmup = min(training.warmup, steps // 2)
-    peak = training.learning_rate
-    # A schedule even where there is nothing to warm up: a bare rate would be one more variable in
-    # the saved state.
-    rate = keras.optimizers.schedules.CosineDecay(
-        peak / 100 if warmup else peak, max(1, steps - warmup), alpha=0.05,
-        warmup_target=peak if warmup else None,
-        warmup_steps=warmup,
-    )
+def compile_model(model, training: TrainingConfig, steps: int, **losses):
+    """Compile `model` with `Muon`. losses: its loss and metrics."""
     # On TensorFlow, XLA makes these steps slower on a CPU.
     jit = keras.backend.backend() == "jax" or bool(machine.accelerator())
-    model.compile(optimizer=Muon(rate, training.weight_decay), jit_compile=jit, **more)
+    optimizer = Muon(learning_rate(training, steps), training.weight_decay)
+    model.compile(optimizer=optimizer, jit_compile=jit, **losses)
+
+
+def learning_rate(training: TrainingConfig, steps: int):
+    """A warm-up, then a cosine decay to a twentieth of the peak at the last of `steps`. It is a
+    schedule even without a warm-up: a bare rate would be one more variable in the saved state.
+    """
+    warmup, peak = min(training.warmup, steps // 2), training.learning_rate
+    return keras.optimizers.schedules.CosineDecay(
+        peak / 100 if warmup else peak, max(1, steps - warmup), alpha=0.05,
+        warmup_target=peak if warmup else None, warmup_steps=warmup)
 
 
 def _build(job: Job, record: RunRecord, group, steps: int | None = None):
     keras.utils.set_random_seed(record.training.seed)
     model = job.build(record.training.seed)
-    compile_model(model, record.training, steps or record.steps, group, **job.compile_options())
+    compile_model(model, record.training, steps or record.steps, **job.compile_options())
     return model
 
 
@@ -244,6 +239,15 @@ def _steps_for(job: Job, record: RunRecord, minutes: float, group, say) -> int:
     left, each = minutes * 60 - (clock.now - began), (clock.now - clock.warm) / clock.done
     steps = int(left / (each * 1.08))
     return group.from_first(lambda: max(10, steps))
+
+
+def _describe_model(model, policy: str, record: RunRecord, group: devices.Group) -> str:
+    parameters = sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+    text = (f"{record.name}: {parameters:,} trainable parameters, {policy}, step {record.step} of "
+            f"{record.steps}, {record.steps_per_epoch} steps an epoch")
+    if group is not devices.ALONE:
+        text += f", {group.devices} devices in {group.processes} processes"
+    return text
 
 
 def _restore(job: Job, model, start: resume.Start):
