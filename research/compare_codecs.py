@@ -17,9 +17,8 @@ from vqwave.errors import UserError
 from vqwave.io import audio, labels, splits, weights
 from vqwave.io.files import CHECKOUT, make_folder, printable
 from vqwave.play import engine, latents
-from vqwave.report import maps, serving, summary
+from vqwave.report import fad, judge, maps, summary
 from vqwave.report.media import Gallery
-from vqwave.report.reconstruction import block_speed, figures_of_codes
 from vqwave.report.tables import Column, render
 
 from . import results
@@ -78,7 +77,7 @@ class TestTracks:
         if not self.tracks:
             raise UserError(f"{split}: names no test track")
         self.rate = self.tracks[0].sample_rate
-        self.excerpts = serving.excerpts_of(data_dir, self.tracks, spans, serving.EXCERPT)
+        self.excerpts = judge.excerpts(data_dir, self.tracks, spans, judge.EXCERPT_SECONDS)
         self.sounds = [sound for _, sound in self.excerpts]
 
     def labels(self, config) -> list[str | None]:
@@ -90,17 +89,11 @@ def measure(weight_set, tracks: TestTracks, embed=None, engine_name: str = engin
             slice_loss: bool = False) -> dict:
     """The figures of one codec on one corpus."""
     codec, config = engine.load_codec(weight_set, engine_name), weight_set.config
-    named, copies = tracks.labels(config), []
-    codes = [codec.encode(x[None], label) for x, label in zip(tracks.sounds, named, strict=True)]
-    for x, frames, label in zip(tracks.sounds, codes, named, strict=True):
-        copies.append(codec.decode(frames, label)[0, : len(x)])
-    row = (serving.compare(zip(tracks.sounds, copies, strict=True), tracks.rate, embed)
-           | figures_of_codes(config, np.concatenate(codes, axis=1)))
-    if config.in_blocks:
-        row["block_speed"] = block_speed(codec, tracks.sounds[0])
-    leaked = serving.known(weight_set, tracks.tracks)
-    row |= {"latency_ms": 1000.0 * codec.latency,
-            "level": f"{config.level}x", "steps": str(weight_set.record.get("step")),
+    named, coded = tracks.labels(config), []
+    row = judge.judge(codec, tracks.sounds, track_labels=named, embed=embed, copies=coded)
+    copies = [copy for copy, _ in coded]
+    leaked = judge.find_leaked(weight_set, tracks.tracks)
+    row |= {"level": f"{config.level}x", "steps": str(weight_set.record.get("step")),
             "leaked": "unknown" if leaked is None else ", ".join(leaked) or None}
     if config.quantizer.kind == "som":
         row["topographic_error"] = maps.topographic_error(weight_set, tracks.sounds)
@@ -171,7 +164,7 @@ def _relative(a, b) -> float:
 def measure_baseline(name: str, bit_rate: int, tracks: TestTracks, embed=None) -> dict:
     """The figures of Opus at a bit rate."""
     pairs = [(x, recode(x, tracks.rate, "libopus", bit_rate)[0]) for x in tracks.sounds]
-    return serving.compare(pairs, tracks.rate, embed) | {
+    return judge.compare(pairs, tracks.rate, embed) | {
         "codecs": name, "corpus": tracks.name, "bitrate_kbps": bit_rate / 1000}
 
 
@@ -203,7 +196,7 @@ def main(argv=None) -> int:
                   if only_on.get(name, tracks.name) == tracks.name
                   and (name in only_on or tracks.name not in only_on.values())
                   and weights.find(folder, x).config.sample_rate == tracks.rate]
-    embed = serving.load_embedder(args.musicnn, lambda line: print(line, file=sys.stderr))
+    embed = fad.load_if_available(args.musicnn, lambda line: print(line, file=sys.stderr))
     rows = []
     with progress.bar() as bar:
         for name, weight_set, tracks in bar.track(pairs, description="codecs"):

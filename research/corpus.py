@@ -25,7 +25,7 @@ from vqwave.io import audio, manifest, splits
 from vqwave.io.files import atomic_write
 from vqwave.play import api
 from vqwave.progress import QuietReporter
-from vqwave.report import fad, serving
+from vqwave.report import fad, judge
 
 SIDES = ("test", "fresh", "validation")
 PROTOCOL = 2
@@ -151,7 +151,7 @@ class Corpus:
         """{model: the names of this side's tracks in its training data, or in that of its codecs};
         None where its record lists no tracks.
         """
-        return {name: serving.known(self.music.weight_set(name), self.tracks)
+        return {name: judge.find_leaked(self.music.weight_set(name), self.tracks)
                 for name in self.music.chain.names}
 
     # --- the cache

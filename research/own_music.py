@@ -11,7 +11,7 @@ from vqwave.errors import UserError
 from vqwave.io import splits, weights
 from vqwave.io.files import printable
 from vqwave.play import api
-from vqwave.report import serving, summary
+from vqwave.report import fad, summary
 from vqwave.report.tables import render
 from vqwave.train import plan
 
@@ -72,7 +72,7 @@ def main(argv=None) -> int:
     top = music.weight_set(music.chain.generator(music.chain.top))
     sides, spans = summary.sides_of(args.data_dir, splits.read_split(args.split), 0,
                                     top.trim_silence, final=True)
-    embed = serving.load_embedder(args.musicnn, lambda line: print(line, file=sys.stderr))
+    embed = fad.load_if_available(args.musicnn, lambda line: print(line, file=sys.stderr))
     with progress.bar() as bar:
         task = bar.add_task("", total=1.0)
         made = summary.measure(music, args.data_dir, sides, spans, args.minutes, embed,

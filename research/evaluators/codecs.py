@@ -13,7 +13,7 @@ import numpy as np
 
 from vqwave.dsp import metrics
 from vqwave.io import audio
-from vqwave.report import serving
+from vqwave.report import judge
 from vqwave.report.media import MP3_RATES, encode_file
 
 EXCERPT_SECONDS = 20.0
@@ -73,7 +73,7 @@ def measure_codec(corpus, level: int) -> dict:
     codec = corpus.music.codec(level)
     pairs = [(x, codec.decode(codec.encode(x[None]))[0, : len(x)]) for x in excerpts(corpus)]
     silence = codec.decode(codec.encode(np.zeros((1, 5 * corpus.rate), np.float32)))[0]
-    return (serving.compare(pairs, corpus.rate, corpus.embed)
+    return (judge.compare(pairs, corpus.rate, corpus.embed)
             | metrics.codebook_figures(count_codes(corpus, level)) | hum(pairs, level)
             | {"kbps": metrics.bitrate(codec.config), "silence_db": metrics.rms_db(silence)})
 
@@ -84,7 +84,7 @@ def measure_baseline(corpus, encoder: str, bit_rate: int) -> dict:
         copy, length = recode(x, corpus.rate, encoder, bit_rate)
         pairs.append((x, copy))
         size += length
-    figures = serving.compare(pairs, corpus.rate, corpus.embed)
+    figures = judge.compare(pairs, corpus.rate, corpus.embed)
     return figures | {"kbps": 8 * size / figures["seconds"] / 1000}
 
 

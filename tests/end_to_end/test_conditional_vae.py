@@ -17,7 +17,7 @@ from vqwave.data import windows
 from vqwave.errors import UserError
 from vqwave.io import manifest, weights
 from vqwave.play import engine, latents
-from vqwave.report import serving
+from vqwave.report import fad, judge
 from vqwave.train import plan, training
 from vqwave.train.options import RunOptions, with_labels
 
@@ -165,8 +165,10 @@ def test_a_codec_is_heard_with_a_label_and_judged_with_each_tracks_own(trained, 
         sounds.append(soundfile.read("a_vqvae_512.wav")[0])
     assert np.abs(sounds[0] - sounds[1]).max() > 1e-4
     told = []
-    monkeypatch.setattr(serving, "load_embedder", lambda path, say: None)
-    monkeypatch.setattr(serving, "copy", lambda codec, sound, label: (told.append(label), sound)[1])
+    monkeypatch.setattr(fad, "load_if_available", lambda path, say: None)
+    measure = judge.judge
+    monkeypatch.setattr(judge, "judge", lambda *codec_and_sounds, track_labels, **options: (
+        told.extend(track_labels), measure(*codec_and_sounds, track_labels=track_labels, **options))[1])
     assert cli.entry(test_vqvae, [*given, "--data-dir", str(data)]) == 0
     assert told and set(told) <= set(GENRES)
 

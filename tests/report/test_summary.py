@@ -10,13 +10,13 @@ from prepared import data_folder, music
 from vqwave import cli, commands
 from vqwave.errors import UserError
 from vqwave.io import splits, weights
-from vqwave.report import serving, summary
+from vqwave.report import fad, summary
 from vqwave.report.summary import Summary
 
 
 def filled(**more):
     """A summary of which nothing stands out."""
-    codec = {"model": "a", "serves": True, "lacks": "", "notes": 0.9, "mel": 0.3, "distance": None}
+    codec = {"model": "a", "suitable": True, "shortfall": "", "notes": 0.9, "mel": 0.3, "distance": None}
     vitals = {"pause": 0.0, "pause_peak_db": None, "end_db": -20.0, "loudness_db": [-20.0],
               "clipped": 0.0, "repeat": {}}
     values = {"codecs": [codec], "generators": [{"model": "g", "unheard": [], "epoch": 3, "bits": 5.0,
@@ -29,7 +29,7 @@ def filled(**more):
 def test_advice_follows_from_what_was_measured():
     assert summary.advise(filled()) == ["Nothing stands out. Listen, and add music if you wish "
                                         "for more."]
-    codec = filled().codecs[0] | {"serves": False, "lacks": "notes 0.3, wanted 0.6"}
+    codec = filled().codecs[0] | {"suitable": False, "shortfall": "notes 0.3, wanted 0.6"}
     for change, said in (
             ({"codecs": [codec]}, "a loses much of this music (notes 0.3, wanted 0.6)"),
             ({"generators": [filled().generators[0] | {"epoch": 0}]}, "g is as it began"),
@@ -74,7 +74,7 @@ def test_a_page_holds_all_it_shows_and_escapes_what_it_is_told(tmp_path):
 
 
 def test_the_page_of_a_trained_folder(trained, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(serving, "load_embedder", lambda path, say: None)
+    monkeypatch.setattr(fad, "load_if_available", lambda path, say: None)
     path = tmp_path / "report.html"
     code = cli.entry(commands.load("evaluate").main, [
         "--data-dir", str(trained.data), "--vqvae-weights-dir", str(trained.weights),
@@ -95,7 +95,7 @@ def test_a_page_of_one_track_compares_with_nothing(trained, tmp_path, capsys, mo
 
     found = []
     write = summary.write
-    monkeypatch.setattr(serving, "load_embedder", lambda path, say: embed)
+    monkeypatch.setattr(fad, "load_if_available", lambda path, say: embed)
     monkeypatch.setattr(summary, "write", lambda made, *more: (found.append(made), write(made, *more)))
     data_folder(tmp_path / "one", {"song": music(8.0, 1)})
     path = tmp_path / "report.html"

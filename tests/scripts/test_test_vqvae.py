@@ -130,8 +130,8 @@ def test_silence_has_no_figures_and_what_is_replaced_is_told(main, capsys,
              tiny_weights.codecs]
     for verb in ("wrote", "replaced"):
         code, said, notes = run(main, capsys, *given)
-        assert code == 0 and "silent.wav: is silent; how near" in notes
-        assert "-120" not in said and said.count("–") == 3
+        assert code == 0 and "silent.wav: is silent" in notes
+        assert "-120" not in said and said.count("–") == 5
         assert f"{verb} silent_vqvae_512.wav" in said
 
 
@@ -168,11 +168,11 @@ def test_what_a_user_can_get_wrong_is_one_line_and_writes_nothing(main, capsys,
 
 def test_a_data_folder_is_judged_by_its_held_out_tracks(main, capsys, tiny_weights, tmp_path,
                                                         monkeypatch):
-    from vqwave.report import serving
+    from vqwave.report import fad
 
     data_folder(tmp_path / "data", {f"t{i}": music(1.0, i) for i in range(5)})
     shutil.copytree(tiny_weights.codecs, tmp_path / "codecs")
-    monkeypatch.setattr(serving, "load_embedder", lambda path, say: say("no distances"))
+    monkeypatch.setattr(fad, "load_if_available", lambda path, warn: warn("no distances"))
     given = ["--model", "vqvae_32", "--data-dir", tmp_path / "data", "--val-split", "0.3",
              "--vqvae-weights-dir", tmp_path / "codecs"]
     code, said, notes = run(main, capsys, *given, "--json")
@@ -180,16 +180,16 @@ def test_a_data_folder_is_judged_by_its_held_out_tracks(main, capsys, tiny_weigh
     found = json.loads(said)
     [row] = found["models"]
     assert found["tracks"] == 2 and found["held_out"] and row["seconds"] == 2.0
-    assert row["serves"] is False and row["lacks"].startswith("notes ") and row["distance"] is None
+    assert row["suitable"] is False and row["shortfall"].startswith("notes kept ") and row["distance"] is None
     assert 0 <= row["notes"] < 0.6
     # At home it does what it does: noted down, it is what is wanted elsewhere.
     code, said, _ = run(main, capsys, *given, "--note")
     assert code == 0 and said.splitlines() == found["table"][:1] + [
-        line[: line.index("does not")] + "serves" for line in found["table"][1:]]
+        line[: line.index("unsuitable")] + "suitable" for line in found["table"][1:]]
     code, said, _ = run(main, capsys, *given, "--json", "--val-split", "0")
     assert json.loads(said)["tracks"] == 5 and not json.loads(said)["held_out"]
     code, _, notes = run(main, capsys, *given[:2], "--input", "a.wav", "--note",
                          "--vqvae-weights-dir", tmp_path / "codecs")
     assert code == 2 and "--note needs --data-dir" in notes
     code, _, notes = run(main, capsys, *given, "--label", "calm")
-    assert code == 2 and "of a data folder a codec is told what each track is" in notes
+    assert code == 2 and "--label goes with --input" in notes

@@ -71,7 +71,7 @@ def commands(monkeypatch):
         for name in option(line, "--model").split(","):
             poor[name] = poor.get(name, 0) - 1
             serves = poor[name] < 0
-            rows.append({"model": name, "serves": serves, "lacks": "" if serves else "notes",
+            rows.append({"model": name, "suitable": serves, "shortfall": "" if serves else "notes",
                          "notes": 0.5, "mel": 0.5, "distance": None, "seconds": 9.0})
         return 0, (rows, ["a table"])
 
@@ -115,7 +115,7 @@ def test_codecs_that_serve_are_kept_and_generators_go_on_learning(train_all, fol
         assert (here.tag, here.checksum) == ("best", there.checksum)
     assert weights.chain(out).sizes == (512, 128)
     said = capsys.readouterr().out
-    assert "a table" in said and "vqvae_512      kept as it is: it serves" in said
+    assert "a table" in said and "vqvae_512      kept as it is: it suits the music" in said
     assert "beginning with" in said and "3 semitones higher and lower" in said
     assert re.search(r"Once the tracks are encoded \(about 0.\d min\), the first music comes "
                      r"after about 3.0 min", said)
@@ -143,7 +143,7 @@ def test_a_codec_that_does_not_serve_is_tuned_its_decoder_first(train_all, folde
         "vqvae_512": "decoder", "vqvae_128": "whole"}
     assert [row["model"] for row in evaluate.before_tuning(out)] == [
         "vqvae_512, before it was tuned", "vqvae_128, before it was tuned"]
-    assert not any(row["serves"] for row in evaluate.before_tuning(out))
+    assert not any(row["suitable"] for row in evaluate.before_tuning(out))
     assert evaluate.before_tuning(tmp_path) == []
     said = capsys.readouterr().out
     assert "== vqvae_128 decoder (2 of 4)" in said

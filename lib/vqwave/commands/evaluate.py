@@ -12,7 +12,7 @@ from ..io import manifest, splits, weights
 from ..io.files import printable
 from ..io.splits import read_split
 from ..play import api, engine
-from ..report import serving, summary, tables
+from ..report import fad, summary, tables
 from ..train import plan
 from . import arguments
 
@@ -59,7 +59,7 @@ def main(argv=None) -> int:
                                                                      weights.GENERATORS)))
     top = music.weight_set(music.chain.generator(music.chain.top))
     sides, spans = summary.sides_of(args.data_dir, split, seed, top.trim_silence, bool(args.split))
-    embed = serving.load_embedder(args.musicnn, lambda line: print(line, file=sys.stderr))
+    embed = fad.load_if_available(args.musicnn, lambda line: print(line, file=sys.stderr))
     with progress.bar() as bar:
         task = bar.add_task("", total=1.0)
         measured = summary.measure(

@@ -125,7 +125,7 @@ def judge(musicnn, data_dir, folder, split, names: list[str]) -> tuple[list[dict
     from ..io.splits import read_split
     from . import test_codec
 
-    judged = test_codec.judge([weights.find(folder, name) for name in names], data_dir,
+    judged = test_codec.judge_folder([weights.find(folder, name) for name in names], data_dir,
                               read_split(split), musicnn=musicnn)
     return judged.rows, judged.lines
 

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +174,17 @@ class Embedder:
 def load(path=None) -> Embedder:
     """The embedder; `path` as in `checkpoint`."""
     return Embedder(read_checkpoint(checkpoint(path)))
+
+
+def load_if_available(path=None, warn: Callable[[str], None] = print) -> Embedder | None:
+    """The embedder; None and a warning where it cannot be fetched. A `path` must be valid."""
+    try:
+        return load(path)
+    except UserError as error:
+        if path is not None:
+            raise
+        warn(f"distances are left out: {error}")
+        return None
 
 
 def frechet(a, b) -> float:

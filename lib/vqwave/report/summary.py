@@ -26,7 +26,7 @@ from ..io import audio, manifest, silence, splits
 from ..io.files import atomic_write, printable
 from ..play import api, listening
 from ..progress import QuietReporter
-from . import fad, health, media, serving, tables
+from . import fad, health, judge, media, tables
 from .copying import HELD_FRAMES, HELD_SECONDS, find_held, longest_shared
 from .media import EXAMPLE_SECONDS, Gallery
 
@@ -46,7 +46,7 @@ BIT_RATE = 64000
 class Summary:
     """What was measured of a folder and its models.
 
-    codecs: rows of `serving.judged`; before: the same of those that were tuned, from before;
+    codecs: rows of `judge.add_verdict`; before: the same of those that were tuned, from before;
     generators: rows of `learnt` with "unheard", the names of training tracks that came later;
     pieces, continuation, original: sounds float32 [samples]; distance: {"made", "real", "seconds"},
     Fréchet distances of generated and of training music to the held-out tracks, or None;
@@ -101,14 +101,14 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
     made = Summary(len(train), hours[0], len(held_out), hours[1], rate, level)
     levels = [x for x in music.chain.sizes if x >= level]
     # First of all, so that a model that is not there is missed before anything takes time.
-    made.overlaps = serving.overlaps([music.weight_set(one[x]) for x in levels for one in
+    made.overlaps = judge.leakage_warnings([music.weight_set(one[x]) for x in levels for one in
                                       (music.chain.codecs, music.chain.generators)], held_out)
     other = held_out or train
-    sounds = serving.excerpts(data_dir, other, spans)
+    sounds = _excerpts(data_dir, other, spans)
     for done, x in enumerate(levels):
         progress("codecs", done / len(levels))
-        made.codecs.append(serving.judged(music.weight_set(music.chain.codecs[x]),
-                                          serving.measure(music.codec(x), sounds, embed)))
+        made.codecs.append(judge.add_verdict(music.weight_set(music.chain.codecs[x]),
+                                          judge.judge(music.codec(x), sounds, embed=embed)))
         generator = music.weight_set(music.chain.generator(x))
         made.generators.append(learnt(generator) | {
             "unheard": [splits.track_name(track) for track in generator.unheard(train)]})
@@ -127,7 +127,7 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
             embed, every, _spread(data_dir, other, spans, round(REFERENCE * rate)),
             _spread(data_dir, train, spans, len(every)) if held_out else None, rate)
     made.statistics = _statistics(list(made.pieces.values()), sounds,
-                                  serving.excerpts(data_dir, train, spans) if held_out else None,
+                                  _excerpts(data_dir, train, spans) if held_out else None,
                                   rate)
     for done, x in enumerate(levels):
         progress("what is copied", done / len(levels))
@@ -136,6 +136,10 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
     made.vitals = health.vitals(every, {}, rate)
     made.advice = advise(made)
     return made
+
+
+def _excerpts(data_dir, tracks, spans):
+    return [sound for _, sound in judge.excerpts(data_dir, tracks, spans)]
 
 
 def learnt(found) -> dict:
@@ -190,8 +194,8 @@ def _statistics(pieces, held_out, train, rate) -> dict | None:
         long = [sound for sound in side if len(sound) >= SHORTEST * rate]
         if not long:
             return None
-        portraits.append(notes.average([notes.portrait(sound[: round(serving.EXCERPT * rate)], rate)
-                                        for sound in long]))
+        portraits.append(notes.average([notes.portrait(sound[: round(judge.EXCERPT_SECONDS * rate)],
+                                                       rate) for sound in long]))
     real, made, *own = portraits
     return {"made": notes.divergences(real, made),
             "real": notes.divergences(real, own[0]) if own else None}
@@ -236,15 +240,15 @@ def advise(made: Summary) -> list[str]:
         said.append("Models know some of the held-out tracks: with the --val-split that they were "
                     "trained with, figures are of tracks that they do not know.")
     for row in made.codecs:
-        if not row["serves"]:
-            said.append(f"{row['model']} loses much of this music ({row['lacks']}): "
+        if not row["suitable"]:
+            said.append(f"{row['model']} loses much of this music ({row['shortfall']}): "
                         f"{cli.command('train')} with --hours 3 or more and another --output-dir "
                         f"tunes the whole of it, with --from-scratch, where there are hours of "
                         f"music, it makes one for it.")
     for row in made.generators:
         if row["unheard"]:
-            names = ", ".join(map(printable, row["unheard"][:serving.NAMED]))
-            more = ", …" * (len(row["unheard"]) > serving.NAMED)
+            names = ", ".join(map(printable, row["unheard"][:judge.NAMED_TRACKS]))
+            more = ", …" * (len(row["unheard"]) > judge.NAMED_TRACKS)
             said.append(f"{row['model']} was not trained on {len(row['unheard'])} of the "
                         f"{made.tracks} tracks ({names}{more}): {cli.command('train')} with "
                         f"--start-from this folder and another --output-dir learns them.")
@@ -384,7 +388,7 @@ def _page(made: Summary, name: str, gallery: Gallery, runs_dir, names) -> str:
         "sounds" + "; held-out music shows how much is alike by chance" * bool(made.held_out) + ":")
     table(*copies_table(made))
     heading("Codecs")
-    table(serving.HEAD, map(serving.cells, [*made.before, *made.codecs]))
+    table(judge.COLUMNS, map(judge.row_cells, [*made.before, *made.codecs]))
     heading("Training")
     table(("generator", "bits a frame before", "best", "epoch"), [
         (row["model"], *("–" if row[key] is None else f"{row[key]:.2f}"

@@ -30,7 +30,7 @@ import numpy as np
 
 from .. import plots
 from ..config import GeneratorConfig
-from ..dsp import metrics, notes
+from ..dsp import notes
 from ..errors import UserError
 from ..io import audio, files, weights
 from ..play import api, controls, mastering
@@ -39,7 +39,7 @@ from ..play.prompt import Variation
 from ..play.render import Finish
 from ..play.sampling import draw_seed
 from ..play.stream import Stream
-from ..report.reconstruction import figures_of_codes
+from ..report import judge
 from .pictures import BANDS, Roll, Spectrum, frame
 from .settings import (
     LETTING_GO,
@@ -1093,12 +1093,10 @@ class Comparison:
         for i, level in enumerate(levels):
             report(f"Through the codec of level {level} and back", i / len(levels))
             codec = music.codec(level)
-            frames = codec.encode(original[None])
-            made = codec.decode(frames)[0, : len(original)]
-            figures = metrics.distances(original, made, self.rate)
-            figures |= figures_of_codes(codec.config, frames)
-            figures |= notes.compare(original, made, self.rate)
-            seen = ({"codes": frames[0], "shades": loaded.shades(level)} if codec.config.has_codes
+            copies: list[tuple[np.ndarray, np.ndarray]] = []
+            figures = judge.judge(codec, [original], copies=copies)
+            made, codes = copies[0]
+            seen = ({"codes": codes, "shades": loaded.shades(level)} if codec.config.has_codes
                     else {})
             self._add(str(level), made, level=level, figures=figures, **seen)
 
@@ -1153,6 +1151,8 @@ def verdict(figures: dict) -> str:
     """What is left of a recording, in words, by the notes and chords that are (see
     `notes.compare`).
     """
+    if figures["notes"] is None:
+        return "This part is silent."
     for least, words in ((0.9, "All of it stays."), (0.72, "The notes stay, fine detail is lost."),
                          (0.5, "Much of the melody stays, blurred.")):
         if figures["notes"] >= least:

@@ -78,7 +78,7 @@ class Verdict(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="allow")
 
     treatment: Literal["keep", "decoder", "whole"]
-    lacks: str = ""
+    shortfall: str = ""
 
 
 class PlanState(pydantic.BaseModel):

@@ -37,7 +37,7 @@ class RunRecord:
     tracks: the first 16 digits of the sha256 of every track that it, its codecs or what it began
     with were trained on, sorted. codecs: the codes that a generator is trained on, by the codec's
     name; codes_of: whose codes a decoder that is trained alone decodes. held_out: of a codec that
-    began with another, what that one does at home (`measure.serving`), which it is held to as well.
+    began with another, what that one does at home (`report.judge`), which it is held to as well.
     unjudged: what training said of an epoch whose validation is still to come. finished: why there
     is nothing more to do.
     """

@@ -22,7 +22,7 @@ from .isolated import Task
 from .plan import HEARD, REPORT, WHOLE_HOURS, Plan, PlannedTraining, Verdict, format_hours
 from .record import EPOCH_MINUTES
 
-FIGURES = ("serves", "lacks", "notes", "mel", "distance", "seconds")
+FIGURES = ("suitable", "shortfall", "notes", "mel", "distance", "seconds")
 """What a verdict holds of a codec's measurement."""
 
 
@@ -165,7 +165,7 @@ def _judge_new_codecs(plan: Plan, judge, say):
 
 
 def _judge(plan: Plan, codecs: list[str], judge, say):
-    """Measure codecs on held-out tracks and decide what becomes of each. A codec that serves stays.
+    """Measure codecs on held-out tracks and decide what becomes of each. A suitable codec stays.
     Else its decoder is tuned, and then the whole codec, with enough hours and while no generator
     uses its codes.
     """
@@ -180,7 +180,7 @@ def _judge(plan: Plan, codecs: list[str], judge, say):
         before = verdicts.get(name)
         alone = plan.little_time or not before or plan.codes_in_use(name)
         treatment = "decoder" if alone else "whole"
-        if row["serves"]:
+        if row["suitable"]:
             treatment = before.treatment if before else "keep"
         if before and treatment == "whole" != before.treatment:
             say(f"  {name}: its decoder alone is not enough, so the whole codec is tuned next, "
@@ -203,19 +203,19 @@ def describe(plan: Plan, names: tuple[str, ...], say: Callable[[str], None] = pr
         _describe_origin(plan, names, say)
         for name in plan.chain.codecs.values():
             if plan.treatment(name) == "keep":
-                say(f"  {name:<14} kept as it is: it serves")
+                say(f"  {name:<14} kept as it is: it suits the music")
     else:
         count = len(plan.stages)
         say(f"Training {count} model{'s' * (count != 1)} of preset {plan.preset} on "
             f"{plan.data_dir} into {plan.output_dir}:")
     for stage in plan.stages:
-        what, lacks = "finished", ""
+        what, shortfall = "finished", ""
         if stage in todo:
             what = (f"{_at_most(plan)} {format_hours(plan.seconds(stage, todo))}" if plan.hours
                     else f"{plan.steps} steps")
             verdict = plan.state.verdicts.get(stage.name)
-            lacks = f": {verdict.lacks}" if verdict and verdict.lacks else ""
-        say(f"  {stage.key:<14} {what}{lacks}")
+            shortfall = f": {verdict.shortfall}" if verdict and verdict.shortfall else ""
+        say(f"  {stage.key:<14} {what}{shortfall}")
     if plan.origin and plan.little_time and any(stage.decoder_only for stage in todo):
         say(f"  (with --hours {WHOLE_HOURS:g} or more from the beginning, a codec whose decoder "
             f"is not enough is tuned as a whole)")

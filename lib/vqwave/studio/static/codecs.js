@@ -86,7 +86,7 @@ export class Codecs {
 
   show() {
     const title = (sound) => (sound.level ? `${sound.level}x` : "Original");
-    const figure = ({ figures }, [key, , digits]) => (!figures ? "" : figures[key] === undefined ? "–" : SHARES.includes(key) ? `${(100 * figures[key]).toFixed(0)} %` : figures[key].toFixed(digits));
+    const figure = ({ figures }, [key, , digits]) => (!figures ? "" : figures[key] == null ? "–" : SHARES.includes(key) ? `${(100 * figures[key]).toFixed(0)} %` : figures[key].toFixed(digits));
     this.tell(`${this.about.name}: ${(this.about.samples / this.about.rate).toFixed(1)} s${this.several ? `, through the codecs of ${this.about.weights}` : ""}`);
     this.stage.hidden = false;
     this.picks = this.sounds.map((sound, i) => button(title(sound), () => this.choose(i), { "aria-pressed": "false" }));

@@ -1,0 +1,342 @@
+"""What a codec keeps of music, and whether that is enough: the only measurement of a codec.
+
+A new metric is one line of `METRICS`.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..config import CodecConfig
+from ..dsp import metrics, notes
+from ..errors import UserError
+from ..io import audio, labels, manifest, splits, weights
+from ..io.files import printable
+from ..play import engine
+from . import fad
+
+HIGHER, LOWER = "higher", "lower"
+EXCERPT_SECONDS, TOTAL_SECONDS = 20.0, 120.0
+"""Of a track at least, from a third of its length; of all tracks together at most."""
+BLOCK_SECONDS = 2.0
+"""How much audio is coded frame by frame for `block_speed`."""
+LEAST_DISTANCE_SECONDS = 60.0
+"""The Fréchet distance of less audio is biased upwards and is in no verdict."""
+NAMED_TRACKS = 3
+IN_DOMAIN_KEY = "held_out"
+"""Of a weight set's record: the codec's figures on held-out tracks of its own corpus."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An original and its copy: float32 [samples] each, of one length."""
+
+    original: np.ndarray
+    copy: np.ndarray
+    sample_rate: int
+
+    @functools.cached_property
+    def notes(self) -> dict[str, float]:
+        return notes.compare(self.original, self.copy, self.sample_rate)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of a `Pair`; of several pairs the mean is taken, each weighted by its length.
+
+    A verdict holds the figure to `in_domain` times the codec's figure on its own corpus, or to
+    `bound` where that figure is unknown; None: it is in no verdict.
+    """
+
+    name: str
+    title: str
+    unit: str
+    better: str
+    function: Callable[[Pair], float] | None
+    decimals: int = 2
+    bound: float | None = None
+    in_domain: float | None = None
+
+
+METRICS = (
+    # Chance keeps 0.24 of the notes and 0.34 of the chroma.
+    Metric("notes", "notes kept", "", HIGHER, lambda pair: pair.notes["notes"], 2, 0.6, 0.9),
+    Metric("chroma", "chroma", "", HIGHER, lambda pair: pair.notes["chroma"]),
+    Metric("sc_db", "SC", "dB", LOWER,
+           lambda pair: metrics.spectral_convergence(pair.original, pair.copy)),
+    Metric("mel", "mel", "", LOWER,
+           lambda pair: metrics.mel_distance(pair.original, pair.copy, pair.sample_rate),
+           2, 0.7, 1.25),
+    Metric("si_sdr_db", "SI-SDR", "dB", HIGHER,
+           lambda pair: metrics.si_sdr(pair.original, pair.copy)),
+)
+DISTANCE = Metric("distance", "distance", "", LOWER, None, 1, 40.0, 1.5)
+"""The Fréchet distance, of all pairs together."""
+BOUNDED = tuple(metric for metric in (*METRICS, DISTANCE) if metric.bound is not None)
+
+
+# --- measuring ------------------------------------------------------------------------------------
+
+
+def judge(codec: engine.CodecEngine, sounds: Sequence[np.ndarray], *,
+          track_labels: Sequence[str | None] | None = None, books: int | None = None,
+          embed: fad.Embedder | None = None,
+          copies: list[tuple[np.ndarray, np.ndarray]] | None = None,
+          progress: Callable[[float], None] = lambda share: None) -> dict:
+    """Code and decode some sounds, and measure what comes back.
+
+    Args:
+        sounds: float32 [samples] each, at the codec's rate.
+        track_labels: of each sound, for a codec that was trained with labels.
+        books: how many of a residual codec's codebooks are kept; None: all.
+        copies: a list that receives each copy, float32 [samples], and its codes, int32 [frames,
+            books].
+
+    Returns:
+        The figures of `compare` and `code_figures`; `latency_ms`; `encode_speed`, `decode_speed`
+        and, of a causal codec, `block_speed`, in seconds of audio a second.
+
+    Raises:
+        UserError: the codec cannot do without its other codebooks, or does not know a label.
+    """
+    config, track_labels = codec.config, track_labels or [None] * len(sounds)
+    kept, frames, seconds = config.check_books(books), [], np.zeros(2)
+    warm_up = codec.encode(sounds[0][None, : config.sample_rate], track_labels[0])
+    codec.decode(warm_up, track_labels[0])
+
+    def pairs():
+        for done, (sound, label) in enumerate(zip(sounds, track_labels, strict=True)):
+            progress(done / len(sounds))
+            times = [time.perf_counter()]
+            codes = codec.encode(sound[None], label)[..., :kept]
+            times.append(time.perf_counter())
+            copy = codec.decode(codes, label)[0, : len(sound)]
+            times.append(time.perf_counter())
+            seconds[:] += np.diff(times)
+            frames.append(codes[0])
+            if copies is not None:
+                copies.append((copy, codes[0]))
+            yield sound, copy
+
+    figures = compare(pairs(), config.sample_rate, embed)
+    figures |= code_figures(config, np.concatenate(frames))
+    figures["latency_ms"] = 1000.0 * codec.latency
+    figures["encode_speed"], figures["decode_speed"] = map(
+        float, figures["seconds"] / np.maximum(seconds, 1e-9))
+    if config.in_blocks:
+        figures["block_speed"] = block_speed(codec, sounds[0])
+    return figures
+
+
+def compare(pairs: Iterable[tuple[np.ndarray, np.ndarray]], sample_rate: int,
+            embed: fad.Embedder | None = None) -> dict:
+    """How near copies are to their originals: a figure of each of `METRICS`, "distance" and
+    "seconds".
+
+    Figures are None where every original is silent; "distance" also without `embed`, and for less
+    than two patches of audio.
+
+    Args:
+        pairs: (original, copy), float32 [samples] each.
+    """
+    rows, lengths, patches, samples = [], [], [], 0
+    for original, copy in pairs:
+        samples += len(original)
+        if np.var(original) <= metrics.SILENCE_POWER:
+            continue  # silence has no spectrum to be near to
+        pair = Pair(original, copy, sample_rate)
+        rows.append([metric.function(pair) for metric in METRICS if metric.function])
+        lengths.append(len(original))
+        if embed:
+            patches.append((embed(original, sample_rate), embed(copy, sample_rate)))
+    means = np.average(rows, axis=0, weights=lengths).tolist() if rows else [None] * len(METRICS)
+    figures = dict(zip((metric.name for metric in METRICS), means, strict=True))
+    figures |= {"distance": None, "seconds": samples / sample_rate}
+    if sum(len(original) for original, _ in patches) >= 2:
+        originals, copies = (np.concatenate(side) for side in zip(*patches, strict=True))
+        figures["distance"] = fad.frechet(copies, originals)
+    return figures
+
+
+def code_figures(config: CodecConfig, codes: np.ndarray) -> dict:
+    """What a codec's frames cost and how its codebooks are used.
+
+    Args:
+        codes: int [frames, books], of all books of the codec or the first of them.
+
+    Returns:
+        `metrics.codebook_figures`, `bitrate_kbps` and the number of `codes`; {} of a codec without
+        codes.
+    """
+    if not config.has_codes:
+        return {}
+    counts = metrics.histogram(codes, config.num_codes, config.codebook_of)
+    return metrics.codebook_figures(counts) | {
+        "bitrate_kbps": metrics.bitrate(config) * codes.shape[-1] / config.books,
+        "codes": int(codes.size)}
+
+
+def block_speed(codec: engine.CodecEngine, sound: np.ndarray) -> float:
+    """Seconds of audio a second through a causal codec that encodes and decodes each frame before
+    the next. sound: float32 [samples].
+    """
+    config = codec.config
+    count = max(1, int(min(len(sound), BLOCK_SECONDS * config.sample_rate)) // config.level)
+    piece = np.zeros(count * config.level, np.float32)
+    piece[: len(sound)] = sound[: len(piece)]
+    blocks = codec.in_blocks()
+    blocks.decode(blocks.encode(np.zeros((1, config.level), np.float32)))
+    began = time.perf_counter()
+    for frame in piece.reshape(count, 1, config.level):
+        blocks.decode(blocks.encode(frame))
+    return len(piece) / config.sample_rate / max(time.perf_counter() - began, 1e-9)
+
+
+def excerpts(data_dir, tracks: Sequence[manifest.Track], spans: dict[str, tuple[int, int]],
+             seconds: float | None = None) -> list[tuple[manifest.Track, np.ndarray]]:
+    """The audio that codecs are judged on: (track, float32 [samples]) of each track that sounds, in
+    an order by hash, up to `TOTAL_SECONDS`.
+
+    Args:
+        spans: (first sample, end) without silent ends, by track file.
+        seconds: of a track; None: `EXCERPT_SECONDS`, or more where there are few tracks.
+
+    Raises:
+        UserError: every track is silent.
+    """
+    seconds = seconds or max(EXCERPT_SECONDS, TOTAL_SECONDS / max(1, len(tracks)))
+    chosen: list[tuple[manifest.Track, np.ndarray]] = []
+    # Alphabetical order would prefer the first albums.
+    for track in sorted(tracks, key=lambda t: hashlib.sha256(t.sha256.encode()).digest()):
+        rate, (first, end) = track.sample_rate, spans[track.file]
+        left = round(TOTAL_SECONDS * rate) - sum(len(sound) for _, sound in chosen)
+        count = min(round(seconds * rate), end - first, left)
+        if count <= 0:
+            continue
+        start = min(first + (end - first) // 3, end - count)
+        sound = audio.from_u16(audio.read_window(track.path(data_dir), start, count))
+        if np.var(sound) > metrics.SILENCE_POWER:
+            chosen.append((track, sound))
+    if not chosen:
+        raise UserError(f"{data_dir}: every track that codecs would be judged by is silent")
+    return chosen
+
+
+# --- the verdict ----------------------------------------------------------------------------------
+
+
+def find_shortfall(figures: dict, in_domain: dict | None = None) -> str:
+    """Which bounds the figures of `judge` miss, in words; "" where the codec suits the music.
+
+    in_domain: the codec's figures on held-out tracks of its own corpus.
+    """
+    missed = []
+    for metric in BOUNDED:
+        value, own = figures[metric.name], (in_domain or {}).get(metric.name)
+        seconds = min(figures["seconds"], (in_domain or figures)["seconds"])
+        if value is None or (metric is DISTANCE and seconds < LEAST_DISTANCE_SECONDS):
+            continue
+        bound = metric.bound if own is None else metric.in_domain * own
+        if value < bound if metric.better == HIGHER else value > bound:
+            missed.append(f"{metric.title} {value:.3g}, needs {bound:.3g}")
+    return "; ".join(missed)
+
+
+def add_verdict(weight_set: weights.WeightSet, figures: dict,
+                in_domain: dict | None = None) -> dict:
+    """The figures of `judge` as a codec's row: with "model", "suitable" and "shortfall".
+
+    in_domain: see `find_shortfall`; None: what the weight set records.
+    """
+    shortfall = find_shortfall(figures, in_domain or in_domain_figures(weight_set))
+    return {"model": weight_set.name, **figures, "suitable": not shortfall, "shortfall": shortfall}
+
+
+def judge_corpus(weight_sets: Sequence[weights.WeightSet], data_dir,
+                 tracks: Sequence[manifest.Track], spans: dict[str, tuple[int, int]], *,
+                 engine_name: str = engine.ENGINES[0], embed: fad.Embedder | None = None,
+                 progress: Callable[[str, float], None] = lambda name, share: None,
+                 record: bool = False) -> list[dict]:
+    """Judge codecs on the same excerpts of a corpus: a row of `add_verdict` each.
+
+    Args:
+        tracks: held-out tracks; spans: see `excerpts`.
+        progress: called with a codec's name and the share of it that is done.
+        record: save the figures in the weight sets, as the codecs' figures on their own corpus.
+
+    Raises:
+        UserError: a codec has another sample rate than the corpus, or every track is silent.
+    """
+    rate = tracks[0].sample_rate
+    for weight_set in weight_sets:
+        if weight_set.config.sample_rate != rate:
+            raise UserError(f"{data_dir}: is at {rate} Hz, {weight_set.name} at "
+                            f"{weight_set.config.sample_rate} Hz")
+    chosen, sounds = zip(*excerpts(data_dir, tracks, spans), strict=True)
+    rows = []
+    for weight_set in weight_sets:
+        figures = judge(engine.load_codec(weight_set, engine_name), sounds, embed=embed,
+                        track_labels=[labels.told(track, weight_set.config.labels)
+                                      for track in chosen],
+                        progress=functools.partial(progress, weight_set.name))
+        own = {name: figures[name] for name in (*(m.name for m in METRICS), "distance", "seconds")}
+        if record:
+            weights.note(weight_set, **{IN_DOMAIN_KEY: own})
+        rows.append(add_verdict(weight_set, figures, own if record else None))
+    return rows
+
+
+def in_domain_figures(weight_set: weights.WeightSet) -> dict | None:
+    """A codec's figures on held-out tracks of its own corpus, where its weight set records them."""
+    figures = weight_set.record.get(IN_DOMAIN_KEY)
+    needed = {"seconds", *(metric.name for metric in BOUNDED)}
+    return figures if isinstance(figures, dict) and needed <= set(figures) else None
+
+
+COLUMNS = ("codec", *(metric.title for metric in BOUNDED), "verdict")
+
+
+def row_cells(row: dict) -> tuple[str, ...]:
+    """A row of `add_verdict` as text under `COLUMNS`."""
+    return (row["model"], *(format_figure(row, metric) for metric in BOUNDED),
+            "suitable" if row["suitable"] else f"unsuitable: {row['shortfall']}")
+
+
+def format_figure(figures: dict, metric: Metric) -> str:
+    value = figures[metric.name]
+    return "–" if value is None else f"{value:.{metric.decimals}f}"
+
+
+# --- leakage --------------------------------------------------------------------------------------
+
+
+def find_leaked(weight_set: weights.WeightSet, tracks: Iterable[manifest.Track]
+                ) -> list[str] | None:
+    """The names of those of `tracks` that a model, or its codecs, were trained on; None where the
+    weight set does not record its tracks.
+    """
+    trained_on = weight_set.met
+    return (None if trained_on is None
+            else [splits.track_name(t) for t in tracks if t.sha256[:16] in trained_on])
+
+
+def leakage_warnings(weight_sets: Iterable[weights.WeightSet],
+                     held_out: Sequence[manifest.Track]) -> list[str]:
+    """A line for each model that was trained on some of the held-out tracks."""
+    lines = []
+    for weight_set in weight_sets:
+        if not (leaked := find_leaked(weight_set, held_out)):
+            continue
+        names = ", ".join(map(printable, leaked[:NAMED_TRACKS]))
+        names += ", …" * (len(leaked) > NAMED_TRACKS)
+        codec = "" if isinstance(weight_set.config, CodecConfig) else ", or its codec,"
+        lines.append(f"{weight_set.name}{codec} was trained on {len(leaked)} of the "
+                     f"{len(held_out)} held-out tracks ({names}): its figures there say little "
+                     f"about new music")
+    return lines
