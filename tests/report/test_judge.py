@@ -135,9 +135,9 @@ def test_without_a_network_distances_are_left_out_but_a_named_file_must_be_there
 
     monkeypatch.setattr(fad, "load", fail)
     lines = []
-    assert fad.load_optional(None, lines.append) is None and len(lines) == 1
+    assert fad.load_if_available(None, lines.append) is None and len(lines) == 1
     with pytest.raises(UserError, match="could not be fetched"):
-        fad.load_optional("here.whl", lines.append)
+        fad.load_if_available("here.whl", lines.append)
 
 
 def test_a_set_that_is_taken_over_keeps_its_codes_and_records_its_own_figures(tiny_weights,
