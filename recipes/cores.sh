@@ -23,7 +23,7 @@ share that codec, and have about as many parameters. What is trained already is 
   --val-split F.yml|SHARE  what is held out (default $split)
   --vqvae-weights-dir DIR  the codec's (default $codecs)
   --output-dir DIR         a folder for each preset goes here (default $output)
-  --table NAME             of docs/performance.md, and docs/benchmark/cores_NAME.json (default $table)
+  --table NAME             of research/results/cores_over_NAME.md (default $table)
   -- OPTION...             further options of train_generator.py, for all alike
 
 Of VQ-VAE-2's two levels, with the codec that recipes/family.sh --step train --presets spectrogram_vqvae2 made:
@@ -63,8 +63,6 @@ for preset in ${presets//,/ }; do
     python scripts/train_generator.py --preset "$preset" --generator "$generator" --data-dir "$data" --val-split "$split" \
         --vqvae-weights-dir "$codecs" --output-dir "$output/$preset" --seed 1 "${length[@]}" "$@" >&2
 done
-python scripts/benchmark.py --cores "$output" --sizes "$presets" --data-dir "$data" --val-split "$split" \
-    --vqvae-weights-dir "$codecs" --table "$table"
 if [ -f "$split" ]; then
     players=()
     for preset in ${presets//,/ }; do

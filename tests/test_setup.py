@@ -344,10 +344,10 @@ def test_what_ships_is_not_ignored_and_what_training_leaves_is():
     ships = ["lib/vqwave/config/codec.py", "weights/generator_512_generator.weights.h5",
              "weights/generator_8.yml",
              "weights/generator_8_context.weights.h5", "final_weights/vqvae_8.yml",
-             "recipes/any/plot.png", "docs/benchmark/results.json",
+             "recipes/any/plot.png",
              *(f"final_weights/vqvae_8_{part}.weights.h5"
                for part in ("encoder", "decoder", "codebook"))]
-    stays = [".venv/bin/python", "data/a.u16", "demo.wav", "docs/benchmark/partial/results.json",
+    stays = [".venv/bin/python", "data/a.u16", "demo.wav",
              "lib/vqwave/__pycache__/config.pyc",
              *(f"weights/generator_8_{part}.weights.h5"
                for part in ("generator_00010", "context_best")),

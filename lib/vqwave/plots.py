@@ -401,49 +401,6 @@ def _curves(axis, epochs, columns, name):
         axis.set_xlim(epochs[0] - 1, epochs[0] + 1)
 
 
-def speeds(results: dict, path) -> bool:
-    """What `benchmark.run` measured: each engine beside the eager loop for one stream, and the
-    chain's real-time factor. False where the results have neither, so that nothing was drawn.
-    """
-    check_output(path)
-    steps = [r for r in results.get("steps", ()) if r["streams"] == 1]
-    chain = results.get("chain", ())
-    if not steps and not chain:
-        return False
-    sizes = list(dict.fromkeys(r["size"] for r in steps))
-    figure, axes = figures.create(4.6 * len(sizes) + 4.2 * bool(chain), 4.2, "", 1,
-                                  len(sizes) + bool(chain))
-    for axis, size in zip(axes[0], sizes, strict=False):
-        rows = sorted((r for r in steps if r["size"] == size), key=lambda r: r["codes_per_s"])
-        levels = sorted({r["level"] for r in rows}, reverse=True)
-        heights = {(r["engine"], r["level"]): r["real_time"] for r in rows}
-        engines = {name: [heights[name, level] for level in levels if (name, level) in heights]
-                   for name in dict.fromkeys(r["engine"] for r in rows)}
-        _bars(axis, engines, [f"{level}x" for level in levels], 0.2, BARS)
-        axis.set_yscale("log")
-        axis.set(title=f"Sampling one stream, {size}", ylabel="Times its level's real time")
-    if chain:
-        axis = axes[0, -1]
-        ends: dict[str, list] = {}
-        for r in chain:
-            ends.setdefault(f"{r['size']}, to {r['level']}x", []).append(r["rtf"])
-        streams = list(dict.fromkeys(str(r["streams"]) for r in chain))
-        for bars in _bars(axis, ends, streams, min(0.3, 0.9 / len(ends)), BARS[1:] + BARS[:1]):
-            axis.bar_label(bars, fmt="{:.1f}", fontsize="small")
-        axis.set(title="The chain", xlabel="Streams side by side", ylabel="Total real-time factor")
-    for axis in axes[0]:
-        axis.axhline(1.0, color=GREY, linewidth=1.0, linestyle=":")
-        figures.legend(axis)
-    figures.save(figure, path)
-    return True
-
-
-def _bars(axis, groups: dict, ticks: list[str], width: float, looks: list[dict]) -> list:
-    """{name: heights} as bars beside each other at each tick."""
-    axis.set_xticks(range(len(ticks)), ticks)
-    return [axis.bar(np.arange(len(heights)) + width * (i - (len(groups) - 1) / 2), heights, width,
-                     label=name, **looks[i % len(looks)])
-            for i, (name, heights) in enumerate(groups.items())]
 
 
 # --- parts of panels ------------------------------------------------------------------------------
