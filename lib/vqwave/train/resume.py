@@ -1,5 +1,4 @@
-"""Where a run begins: with nothing, from its saved state, from a numbered set, or from another run's
-weights.
+"""Where a run begins: with nothing, from its saved state, a numbered set, or another run's weights.
 """
 
 from __future__ import annotations
