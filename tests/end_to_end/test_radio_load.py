@@ -90,7 +90,7 @@ def path_of(i):
 async def listen(i, seconds, gaps):
     """A listener that decodes nothing; notes the longest time that nothing came."""
     reader, writer = await asyncio.open_connection("127.0.0.1", PORT)
-    writer.write(f"GET {path_of(i)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    writer.write(f"GET {path_of(i)} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     end, last, longest = time.monotonic() + seconds, None, 0.0
     try:
         while time.monotonic() < end:

@@ -20,7 +20,7 @@ def save(folder, level, tag, value):
 
 
 def checksum(studio, folder, epoch=""):
-    return studio.model(str(folder), epoch).music.weight_set("generator_512").checksum
+    return studio.folders.models(str(folder), epoch).music.weight_set("generator_512").checksum
 
 
 def test_new_takes_have_the_newest_best_sets_of_the_folder_that_is_followed(tmp_path):
@@ -33,7 +33,7 @@ def test_new_takes_have_the_newest_best_sets_of_the_folder_that_is_followed(tmp_
         weights.save_chain(folder, TINY.chain)
     studio = Studio(other, [other], follow=followed)
     try:
-        assert list(studio.folders) == [str(followed), str(other)]
+        assert list(studio.folders.paths) == [str(followed), str(other)]
         before = studio.about()["newest"]
         best, shipped = (weights.find(followed, "generator_512", epoch).checksum
                          for epoch in ("best", None))

@@ -65,8 +65,8 @@ class Running:
 
         listening = socket.create_server(("127.0.0.1", 0))
         self.port = listening.getsockname()[1]
-        self.server = uvicorn.Server(uvicorn.Config(radios.build(self.radio), log_level="critical",
-                                                    timeout_graceful_shutdown=1))
+        self.server = uvicorn.Server(radios.configure(self.radio, "127.0.0.1",
+                                                       log_level="critical"))
         self.thread = threading.Thread(target=self.server.run, args=([listening],))
         self.thread.start()
         return self
@@ -222,6 +222,24 @@ def test_the_page_lists_the_stations(running):
     assert "tiny/weights · seed 7 · piece 1 · mood 1" in page
 
 
+def test_only_this_machine_s_own_names_are_answered(running):
+    for host, status in (("localhost", 200), ("127.0.0.1:1", 200), ("elsewhere.example", 421)):
+        answer = running.get("/metrics", Host=host)
+        assert answer.status == status
+        answer.read()
+
+
+def test_unfinished_requests_do_not_block_the_radio(running, monkeypatch):
+    monkeypatch.setattr(radios, "SPARE", 4)
+    with Running(most=6) as small:
+        half = [socket.create_connection(("127.0.0.1", small.port)) for _ in range(20)]
+        for connection in half:
+            connection.sendall(b"GET /1.mp3 HTTP/1.1\r\nHos")
+        assert small.text("/healthz") == (200, "ok\n")
+        for connection in half:
+            connection.close()
+
+
 def test_metrics_are_in_prometheus_text(running):
     status, text = running.text("/metrics")
     assert status == 200
@@ -344,7 +362,7 @@ def test_a_listener_that_reads_nothing_is_disconnected(monkeypatch):
         # As much as the system's buffers hold comes at once, and it reads none of it.
         for group in running.radio.groups:
             monkeypatch.setattr(group, "_send", flood(group))
-        stuck.sendall(b"GET /1.mp3 HTTP/1.1\r\nHost: x\r\n\r\n")
+        stuck.sendall(b"GET /1.mp3 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         until(lambda: running.metric("stalled_total") == 1)
         until(lambda: running.metric("listeners") == 0)
         stuck.close()

@@ -8,8 +8,9 @@ import chains
 import keras
 import numpy as np
 import pytest
+from messages import unframed
 from prepared import music as tune
-from test_studio import refusal, unframed
+from test_studio import refusal
 
 from vqwave.config import ChainConfig, preset, replace
 from vqwave.dsp import metrics
@@ -17,7 +18,7 @@ from vqwave.errors import UserError
 from vqwave.io import audio, weights
 from vqwave.nn.codec import VQVAE
 from vqwave.play import engine
-from vqwave.studio import Studio, pictures
+from vqwave.studio import CompareRequest, Studio, pictures
 
 TINY = preset("tiny")
 RATE = TINY.chain.sample_rate
@@ -73,7 +74,7 @@ def song(tmp_path_factory):
 
 def compare(studio, song, **given):
     """(the comparison, its sounds by name as (about, samples, what follows its spectrogram))."""
-    frames = unframed(studio.compare({"recording": studio.receive(song).id, **given}))
+    frames = unframed(studio.compare(CompareRequest(recording=studio.recordings.receive(song).id, **given)))
     assert "end" in frames[-1][0], frames[-1][0]
     about = next(about["comparison"] for about, _ in frames if "comparison" in about)
     sounds = {}
@@ -110,7 +111,7 @@ def test_codecs_of_one_level_and_name_are_those_of_their_folder(made, song, open
     studio = open_studio(made.tiny.codecs, [made.root, made.tiny.generators])
     folders = {str(made.tiny.generators): made.tiny.codecs, str(made.codes): made.codes,
                str(made.vae): made.vae}
-    assert list(studio.folders) == studio.about()["codecs"] == list(folders), "what plays is first"
+    assert list(studio.folders.paths) == studio.about()["codecs"] == list(folders), "what plays is first"
     heard = {}
     for folder, codecs in [*folders.items(), *folders.items()]:
         about, sounds = compare(studio, song, weights=folder)
@@ -137,6 +138,6 @@ def test_what_holds_codecs_alone_is_heard_and_not_played(made, song, open_studio
 
 def test_codecs_of_a_chain_without_generators_leave_what_plays_its_own(made, open_studio):
     studio = open_studio(made.vae, [made.tiny.generators])
-    assert list(studio.playing) == [str(made.tiny.generators)]
+    assert list(studio.folders.playing) == [str(made.tiny.generators)]
     assert studio.about()["codecs"] == [str(made.tiny.generators), str(made.vae)]
-    assert studio.codecs_of(str(made.tiny.generators)) == weights.CODECS
+    assert studio.folders.codecs_of(str(made.tiny.generators)) == weights.CODECS

@@ -3,13 +3,10 @@
 import re
 from pathlib import Path
 
-import pytest
-
-from vqwave.studio import settings, takes, web
+from vqwave.studio import limits, routes
 
 PAGE = (Path(__file__).parents[2] / "docs/studio.md").read_text(encoding="utf-8")
-UNITS = {"": 1, "s": 1, "min": 60, "h": 3600, "MiB": 2**20, "GiB": 2**30}
-NO_LIMITS = {"BANDS", "OUTLINE", "LEAST_COLUMN", "WILDER", "PORT"}
+UNITS = {"": 1, "s": 1, "min": 60, "h": 3600, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 def rows(heading):
@@ -19,33 +16,24 @@ def rows(heading):
 
 
 def test_every_limit_has_its_value():
-    constants = vars(settings) | vars(takes) | vars(web)
-    numbers = {name: value for name, value in constants.items() if type(value) in (int, float)}
-    limits = {name: value for name, value in numbers.items()
-              if re.fullmatch(r"[A-Z_]+", name) and name not in NO_LIMITS}
+    values = {name: value for name, value in vars(limits).items() if re.fullmatch(r"[A-Z_]+", name)}
     shown = {}
     for name, value, _ in rows("constant"):
         number, unit = re.fullmatch(r"(\d+) ?(\w*)", value).groups()
         shown[name.strip("`")] = int(number) * UNITS[unit]
-    assert shown == limits
+    assert shown == values
 
 
 def test_every_path_of_the_studio_is_listed():
-    pytest.importorskip("fastapi")
-    paths = {route.path for route in web.routes(_NoTakes()).routes}
+    routers = (routes.page, routes.takes, routes.recordings, routes.comparisons)
+    paths = {route.path for router in routers for route in router.routes}
     cells = " ".join(row[0] for row in rows("path"))
     listed = set(re.findall(r"`(/studio[^`]*?)(?:/…)?`", cells))
     assert listed == {path for path in paths if path.startswith("/studio")}
 
 
-class _NoTakes:
-    """A studio as far as its routes ask for one when they are made."""
-
-    streams = 1
-
-
 def test_every_key_that_the_browser_keeps_is_listed():
-    scripts = "".join(path.read_text(encoding="utf-8") for path in web.STATIC.glob("*.js"))
+    scripts = "".join(path.read_text(encoding="utf-8") for path in routes.STATIC.glob("*.js"))
     kept = set(re.findall(r'"(vqwave\.\w+)"', scripts))
     assert {key.strip("`") for key, _ in rows("key")} == kept
     assert not re.search(r"sessionStorage|indexedDB|document\.cookie", scripts)
@@ -55,9 +43,3 @@ def test_every_key_that_the_browser_keeps_is_listed():
     for words in (f"at most {ahead} seconds made ahead", f"keeps {whole // 60} minutes of a take",
                   f"last {remembered} takes"):
         assert words in " ".join(PAGE.split()), words
-
-
-def test_every_kind_of_file_is_listed():
-    source = "".join(Path(one.__file__).read_text(encoding="utf-8") for one in (takes, web))
-    kinds = set(re.findall(r'folder / f?"([a-z]+)', source))
-    assert kinds == {re.match(r"`([a-z]+)", row[0])[1] for row in rows("file")}

@@ -1,10 +1,10 @@
-"""The studio: a page to make music on, to hear and see it while it is made, and to listen to the
-codecs.
+"""The studio: a page to make music on, and to listen to the codecs; and radio.
 
-`takes` is what it does, without a web; `web` serves that and the page in `static`.
+`library` is the studio without a web server, `routes` and `web` serve it and the page in `static`.
 """
 
-from .settings import Settings
-from .takes import Studio, plays
+from .folders import plays
+from .library import Studio
+from .models import Change, CompareRequest, Settings, TakeRequest
 
-__all__ = ["Settings", "Studio", "plays"]
+__all__ = ["Change", "CompareRequest", "Settings", "Studio", "TakeRequest", "plays"]

@@ -1,11 +1,9 @@
-"""What a page is sent: frames, each an object and bytes, and the pictures in them."""
+"""The pictures that the page shows: spectrograms and notes of a signal that grows."""
 
 from __future__ import annotations
 
 import functools
-import json
 import math
-import struct
 
 import numpy as np
 
@@ -16,27 +14,13 @@ WINDOW_SECONDS = 0.186
 LOUDEST_DB, RANGE_DB = -10.0, 52.0
 """A spectrogram that grows cannot wait for its loudest point: these fit music at full scale."""
 SHORTEST_NOTE = 0.12
+LEAST_COLUMN = 256
+"""Samples: narrower columns cost more than they show."""
 
 
-
-def frame(about: dict, *parts: np.ndarray) -> bytes:
-    """One message to a player: two little-endian uint32 lengths, `about` as JSON, then the bytes of
-    `parts`.
-    """
-    text = json.dumps(about).encode()
-    payload = b"".join(np.ascontiguousarray(p).tobytes() for p in parts)
-    return struct.pack("<II", len(text), len(payload)) + text + payload
-
-
-def parse_frames(data: bytes) -> list[tuple[dict, bytes]]:
-    """The messages in `data`, as (about, payload)."""
-    found, at = [], 0
-    while at < len(data):
-        text, payload = struct.unpack_from("<II", data, at)
-        found.append((json.loads(data[at + 8 : at + 8 + text]),
-                      data[at + 8 + text : at + 8 + text + payload]))
-        at += 8 + text + payload
-    return found
+def column(levels: tuple[int, ...]) -> int:
+    """Samples of a column: whole frames of every level, at least `LEAST_COLUMN`."""
+    return levels[0] * -(-LEAST_COLUMN // levels[0])
 
 
 class Spectrum:

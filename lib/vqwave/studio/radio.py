@@ -1,5 +1,5 @@
-"""Radio over HTTP: endless streams that any player opens, a page with the stations, and what a
-machine asks: `/healthz`, `/metrics`.
+"""Radio over HTTP: endless streams for any player, a page with the stations, `/healthz` and
+`/metrics`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import logging
 import socket
 from collections.abc import Callable, Sequence
 
-from ..errors import UserError
+from . import web
+from .guard import HostGuard
 from .stations import FORMATS, Channel, Group, Icy, Station
-from .web import listen
+from .web import require_server
 
 PORT = 8200
 
@@ -21,14 +22,35 @@ STALLED = 20.0
 """Seconds after which a listener that reads nothing at all is disconnected."""
 
 LISTENERS = 4000
-"""At a time; one more is told that the service is unavailable."""
+"""At the same time; the next one receives status 503."""
+
+SPARE = 256
+"""Connections beside the listeners: pages, metrics, and listeners that are refused."""
+
+METRICS = (
+    ("listeners", "gauge", "channel", "listeners", "Current listeners."),
+    ("joined_total", "counter", "channel", "joined", "Listeners so far."),
+    ("sent_bytes_total", "counter", "channel", "sent", "Bytes sent."),
+    ("dropped_total", "counter", "channel", "dropped",
+     "Times that a slow listener was dropped to live."),
+    ("stalled_total", "counter", "channel", "stalled",
+     "Listeners disconnected because they read nothing."),
+    ("refused_total", "counter", "radio", "refused", "Listeners for whom there was no room."),
+    ("underruns_total", "counter", "group", "underruns", "Times that music was made too late."),
+    ("music_seconds_total", "counter", "group", "music", "Seconds of music made per station."),
+    ("computing_seconds_total", "counter", "group", "computing",
+     "Seconds that making the music took."),
+)
+"""Name, kind, source, attribute and description of every metric."""
 
 POLICY = "default-src 'none'; media-src 'self'; style-src 'unsafe-inline'; base-uri 'none'"
 
 
 class Radio:
-    """The stations of all groups; `make` is called with what publishes and what is told of errors,
-    and returns the groups.
+    """The stations of all groups.
+
+    make: `make(publish, say)` returns the groups; `publish` sends chunks to a channel from any
+    thread, `say` reports an error. most: listeners.
     """
 
     def __init__(self, make: Callable[[Callable, Callable], Sequence[Group]], say=print,
@@ -61,55 +83,36 @@ class Radio:
             self._loop.call_soon_threadsafe(channel.publish, chunks)
 
     def health(self) -> list[str]:
-        """What is wrong, a line each."""
+        """The errors of the groups, a line each."""
         return [f"{group.name}: {group.error}" for group in self.groups if group.error]
 
     def metrics(self) -> str:
         """Prometheus's text format, 0.0.4."""
+        channels = [({"station": channel.station.name, "format": channel.kind}, channel)
+                    for channel in self.channels]
+        groups = [({"weights": group.name, "first": group.stations[0].name}, group)
+                  for group in self.groups]
+        sources = {"channel": channels, "group": groups, "radio": [({}, self)]}
         lines = []
-
-        def add(name, kind, what, rows):
-            lines.append(f"# HELP vqwave_radio_{name} {what}\n# TYPE vqwave_radio_{name} {kind}")
-            for labels, value in rows:
-                inside = ",".join(f'{key}="{_escape(text)}"' for key, text in labels.items())
-                lines.append(f"vqwave_radio_{name}{f'{{{inside}}}' if inside else ''} {value}")
-
-        def of_channels(field):
-            return [({"station": one.station.name, "format": one.kind}, getattr(one, field))
-                    for one in self.channels]
-
-        def of_groups(field):
-            return [({"weights": one.name, "first": one.stations[0].name}, getattr(one, field))
-                    for one in self.groups]
-
-        add("listeners", "gauge", "Who listens now.", of_channels("listeners"))
-        add("joined_total", "counter", "Listeners so far.", of_channels("joined"))
-        add("sent_bytes_total", "counter", "Bytes sent.", of_channels("sent"))
-        add("dropped_total", "counter", "Times that a slow listener was dropped to live.",
-            of_channels("dropped"))
-        add("stalled_total", "counter", "Listeners disconnected because they read nothing.",
-            of_channels("stalled"))
-        add("refused_total", "counter", "Listeners for whom there was no room.",
-            [({}, self.refused)])
-        add("underruns_total", "counter", "Times that music was made too late.",
-            of_groups("underruns"))
-        add("music_seconds_total", "counter", "Seconds of music made, of each station.",
-            of_groups("music"))
-        add("computing_seconds_total", "counter", "Seconds that making it took.",
-            of_groups("computing"))
+        for name, kind, source, field, about in METRICS:
+            lines.append(f"# HELP vqwave_radio_{name} {about}\n# TYPE vqwave_radio_{name} {kind}")
+            for labels, value in sources[source]:
+                text = ",".join(f'{key}="{_escape(label)}"' for key, label in labels.items())
+                lines.append(f"vqwave_radio_{name}{f'{{{text}}}' if text else ''} "
+                             f"{getattr(value, field)}")
         return "\n".join(lines) + "\n"
 
     def page(self) -> str:
-        """The stations, for a browser."""
+        """The page with the stations."""
         rows = "".join(
-            f"<article><h2>{html.escape(one.name)}</h2><p>{html.escape(one.playing)}</p>"
+            f"<article><h2>{html.escape(station.name)}</h2><p>{html.escape(station.playing)}</p>"
             f'<audio controls preload="none">'
-            + "".join(f'<source src="/{one.name}.{kind}" type="{FORMATS[kind].media_type}">'
-                      for kind in one.channels)
-            + "</audio><p>" + " ".join(f'<a href="/{one.name}.{kind}">{kind}</a>'
-                                       for kind in one.channels)
-            + f" · {one.listeners} listening</p></article>"
-            for one in self.stations.values())
+            + "".join(f'<source src="/{station.name}.{kind}" type="{FORMATS[kind].media_type}">'
+                      for kind in station.channels)
+            + "</audio><p>" + " ".join(f'<a href="/{station.name}.{kind}">{kind}</a>'
+                                       for kind in station.channels)
+            + f" · {station.listeners} listening</p></article>"
+            for station in self.stations.values())
         return ('<!doctype html><html lang="en"><meta charset="utf-8">'
                 '<meta name="viewport" content="width=device-width"><title>VQWave radio</title>'
                 "<style>body{font:16px system-ui;max-width:40em;margin:2em auto;padding:0 1em}"
@@ -121,7 +124,7 @@ def _escape(text) -> str:
 
 
 class _Broadcast:
-    """One listener of a channel, as an ASGI response. `titles`: it asked for ICY metadata."""
+    """A listener of a channel, as an ASGI response. titles: send ICY metadata."""
 
     def __init__(self, radio: Radio, channel: Channel, titles: bool, only_head: bool):
         self.radio, self.channel, self.only_head = radio, channel, only_head
@@ -170,15 +173,11 @@ async def _gone(receive):
         pass
 
 
-def build(radio: Radio):
-    """The ASGI application. Raises `UserError` where FastAPI is not installed."""
-    try:
-        import uvicorn  # noqa: F401 - what `run` takes
-        from fastapi import FastAPI
-    except ImportError as e:
-        raise UserError(f"radio needs FastAPI and uvicorn ({e}): bash setup.sh, or pip install "
-                        f"-e '.[app]'") from e
-    from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+def build(radio: Radio, host: str = "127.0.0.1"):
+    """The ASGI application for a host. Raises `UserError` where FastAPI is not installed."""
+    require_server("radio")
+    from fastapi import FastAPI
+    from fastapi.responses import HTMLResponse, PlainTextResponse
 
     @contextlib.asynccontextmanager
     async def lifespan(_):
@@ -188,57 +187,62 @@ def build(radio: Radio):
     app = FastAPI(title="VQWave radio", docs_url=None, redoc_url=None, openapi_url=None,
                   lifespan=lifespan)
 
+    @app.get("/")
+    async def page():
+        return HTMLResponse(radio.page(), headers={"Content-Security-Policy": POLICY,
+                                                   "Cache-Control": "no-cache"})
+
+    @app.get("/stations")
+    async def stations():
+        return [{"name": station.name, "playing": station.playing, "listeners": station.listeners,
+                 "streams": [f"/{station.name}.{kind}" for kind in station.channels]}
+                for station in radio.stations.values()]
+
+    @app.get("/healthz")
+    async def health():
+        errors = radio.health()
+        return PlainTextResponse("\n".join(errors or ["ok"]) + "\n", 503 if errors else 200)
+
+    @app.get("/metrics")
+    async def metrics():
+        return PlainTextResponse(radio.metrics(), media_type="text/plain; version=0.0.4")
+
     async def tune(request):
-        name, _, kind = request.path_params["what"].rpartition(".")
+        name, _, kind = request.path_params["stream"].rpartition(".")
         station = radio.stations.get(name)
         if station is None or kind not in station.channels:
             return PlainTextResponse("There is no such station.", status_code=404)
         if radio.listeners >= radio.most:
             radio.refused += 1
-            return PlainTextResponse("Everybody listens already.", status_code=503,
+            return PlainTextResponse("All places are taken.", status_code=503,
                                      headers={"Retry-After": "30"})
         return _Broadcast(radio, station.channels[kind],
                           request.headers.get("icy-metadata") == "1", request.method == "HEAD")
 
-    async def page(_):
-        return HTMLResponse(radio.page(), headers={"Content-Security-Policy": POLICY,
-                                                   "Cache-Control": "no-cache"})
+    app.add_route("/{stream}", tune, methods=["GET", "HEAD"])
+    return HostGuard(app, host)
 
-    async def stations(_):
-        return JSONResponse([{"name": one.name, "playing": one.playing,
-                              "listeners": one.listeners,
-                              "streams": [f"/{one.name}.{kind}" for kind in one.channels]}
-                             for one in radio.stations.values()])
 
-    async def health(_):
-        wrong = radio.health()
-        return PlainTextResponse("\n".join(wrong or ["ok"]) + "\n", 503 if wrong else 200)
-
-    async def metrics(_):
-        return PlainTextResponse(radio.metrics(), media_type="text/plain; version=0.0.4")
-
-    for path, answer in (("/", page), ("/stations", stations), ("/healthz", health),
-                         ("/metrics", metrics)):
-        app.add_route(path, answer, methods=["GET"])
-    app.add_route("/{what}", tune, methods=["GET", "HEAD"])
-    return app
+def configure(radio: Radio, host: str, **options):
+    """uvicorn's configuration of a radio."""
+    return web.configure(build(radio, host), radio.most + SPARE,
+                         **{"access_log": False, "backlog": 2048, "timeout_graceful_shutdown": 1}
+                         | options)
 
 
 def run(radio: Radio, host: str = "127.0.0.1", port: int = PORT, say=print):
-    """Serve until Ctrl-C or SIGTERM. Port 0 takes a free one. Raises `UserError` where it cannot
+    """Serve until Ctrl-C or SIGTERM. Port 0 takes a free port. Raises `UserError` where it cannot
     listen there.
     """
-    app = build(radio)
+    config = configure(radio, host)
     import uvicorn
 
-    _allow_files()
-    listening = listen(host, port)
+    _raise_file_limit()
+    listening = web.listen(host, port)
     with contextlib.suppress(AttributeError, OSError):
-        # A connection that is closed with much unread would wait for its reader: not for ever.
+        # Bounds how long a closed connection waits for a reader that has much left to read.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * STALLED))
-    config = uvicorn.Config(app, log_level="warning", access_log=False, backlog=2048,
-                            timeout_graceful_shutdown=1)
-    # Whoever still listens at the end is cut off: players come back to the next one.
+    # Listeners are cut off at the end; players connect to the next radio by themselves.
     logging.getLogger("uvicorn.error").addFilter(
         lambda record: "graceful shutdown" not in record.getMessage())
     say(f"{len(radio.stations)} stations at http://{host}:{listening.getsockname()[1]} "
@@ -246,14 +250,14 @@ def run(radio: Radio, host: str = "127.0.0.1", port: int = PORT, say=print):
     try:
         uvicorn.Server(config).run(sockets=[listening])
     except KeyboardInterrupt:
-        pass  # how uvicorn says, when it is done, that this was why
+        pass  # uvicorn raises it once more at the end
     finally:
         listening.close()
         radio.close()
 
 
-def _allow_files():
-    """Each listener is an open file: as many as this user may have."""
+def _raise_file_limit():
+    """Allow as many open files as this user may have: each listener needs one."""
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 

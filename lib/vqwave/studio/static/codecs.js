@@ -1,4 +1,4 @@
-// The page of the codecs: an original and what each codec makes of it, side by side, heard without a gap between them.
+// The codec page: a recording and its reconstructions side by side; switching leaves no gap.
 
 import { alertIn, button, byId, element, film, inField, time } from "./dom.js";
 import { Codes, Strip, drawOctaves, drawPlayhead, fitted, tables } from "./pictures.js";
@@ -125,7 +125,7 @@ export class Codecs {
     return this.base == null ? this.position : Math.min(this.length, this.position + Math.max(0, audio.currentTime - this.base));
   }
 
-  /** All sounds run together; one is heard. */
+  /** All sounds play together; only one has a gain. */
   choose(i, from) {
     this.chosen = i;
     this.picks.forEach((pick, k) => pick.setAttribute("aria-pressed", String(k === i)));

@@ -1,4 +1,4 @@
-// Small things that every part of the page needs.
+// Helpers for every part of the page.
 
 export const byId = (id) => document.getElementById(id);
 
@@ -22,7 +22,7 @@ export function time(seconds) {
   return minutes < 60 ? `${minutes}:${rest}` : `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}:${rest}`;
 }
 
-/** Whether a key was pressed in something that has its own use for it. */
+/** Whether the focused element handles keys itself. */
 export const inField = (event) => Boolean(event.target.closest?.("input, textarea, select, button, a, [role=slider], [role=tab], summary"));
 
 export async function copy(text, button) {
@@ -31,20 +31,20 @@ export async function copy(text, button) {
     await navigator.clipboard.writeText(text);
     button.textContent = "Copied";
   } catch {
-    // Browsers keep the clipboard from pages that are not on this machine and not encrypted.
+    // Browsers give the clipboard only to local or encrypted pages.
     window.prompt("Copy this:", text);
   }
   setTimeout(() => (button.textContent = was), 1500);
 }
 
-/** Text on top of an alert box, or nothing. */
+/** Show a message in an alert box; hide the box where there is none. */
 export function alertIn(box, words) {
   box.textContent = words;
   box.hidden = !words;
   if (words) box.scrollIntoView({ block: "nearest" });
 }
 
-/** What this browser keeps under a key; it may keep nothing. */
+/** A value of the local storage. */
 export function recall(key, otherwise) {
   try {
     return JSON.parse(localStorage.getItem(key)) ?? otherwise;
@@ -57,11 +57,11 @@ export function keep(key, value) {
   try {
     localStorage.setItem(key, JSON.stringify(value));
   } catch {
-    // A browser that keeps nothing still plays.
+    // The page also works without local storage.
   }
 }
 
-/** Call a function as fast as a film while its element is seen: sound comes first. */
+/** Call a function about 30 times a second while the page is visible. */
 export function film(draw) {
   const next = () => {
     draw();
@@ -70,7 +70,7 @@ export function film(draw) {
   next();
 }
 
-/** Anything that is drawn in the colours of the theme. */
+/** Sends "change" when the theme changes. */
 export const themes = new EventTarget();
 
 export function setTheme(theme) {

@@ -1,10 +1,10 @@
-// What is chosen under "More": settings of the next piece, in a musician's words with the numbers behind them.
+// The form under "More": the settings of the next piece, in a musician's words and in numbers.
 
 import { answer, ask } from "./wire.js";
 import { byId, button, element } from "./dom.js";
 import { RecordingBox } from "./recording.js";
 
-const WORDS = ["sketch", "notes", "texture", "grain"]; // what levels add, from the top of a chain to its bottom
+const WORDS = ["sketch", "notes", "texture", "grain"]; // what the levels add, from the top of a chain to the bottom
 const ALONE = "all there is"; // the level of a chain of one
 
 export class Form {
@@ -52,7 +52,7 @@ export class Form {
     return WORDS[Math.round((levels.indexOf(level) / (levels.length - 1)) * (WORDS.length - 1))];
   }
 
-  /** What a folder of weights offers. */
+  /** Show the levels, epochs and labels of the chosen folder of weights. */
   lay() {
     const { levels, ending, epochs, labels, temperatures } = this.folder;
     this.labelled.hidden = !labels.length;
@@ -80,7 +80,7 @@ export class Form {
     if (found) found.checked = true;
   }
 
-  /** Only what can be is offered; a tooltip says why not. */
+  /** Disable the choices that do not fit together; a tooltip says why. */
   refresh() {
     const { levels } = this.folder;
     const alone = levels.length === 1;
@@ -114,17 +114,17 @@ export class Form {
     return {
       mode: this.chosen("mode"), ...recording, prompt_start: start, prompt_seconds: seconds, keep_original: byId("keep-original").checked, keep: this.chosen("keep"),
       seconds: byId("endless").checked ? "endless" : byId("seconds").value, level: this.chosen("level"), seed: byId("seed").value.trim(),
-      weights: this.weights.value, epoch: this.epoch.value, temperature, label: this.label.value, score: byId("replay").checked ? this.score ?? "" : "",
+      weights: this.weights.value, epoch: this.epoch.value, temperature, label: this.label.value, changes: byId("replay").checked ? this.changes ?? "" : "",
     };
   }
 
-  /** What the form says, and `more`, once a recording that is on its way has come. */
+  /** The values of the form, and `more`, once a pending upload has arrived. */
   async whole(more = {}) {
     if ((more.mode ?? this.chosen("mode")) !== "new") await this.box.pending;
     return { ...this.values(), ...more };
   }
 
-  /** Fill the form from a link's query; its words where it cannot be followed. */
+  /** Fill the form from a link's query. Returns an error message, or "". */
   async follow(query) {
     const given = Object.fromEntries(new URLSearchParams(query));
     if (!Object.keys(given).length) return "";
@@ -134,7 +134,7 @@ export class Form {
       found = await answer(ask("studio/settings", given));
     } catch (error) {
       if (!given.mode || given.mode === "new") return `The link cannot be followed. ${error.message}`;
-      // The recording may be gone; the rest of the link can still be used.
+      // The recording may be gone; the rest of the link is still valid.
       words = error.message;
       try {
         found = await answer(ask("studio/settings", { ...given, mode: "new" }));
@@ -161,12 +161,12 @@ export class Form {
     byId("seed").value = given.seed ?? "";
     this.epoch.value = s.epoch;
     byId("keep-original").checked = s.keep_original;
-    this.score = given.score;
-    this.replayed.hidden = !given.score;
-    this.folder.levels.forEach((level, i) => {
-      byId(`temperature-${level}`).value = s.temperature[i];
+    this.changes = given.changes;
+    this.replayed.hidden = !given.changes;
+    for (const level of this.folder.levels) {
+      byId(`temperature-${level}`).value = s.temperature[level];
       byId(`temperature-${level}`).dispatchEvent(new Event("input"));
-    });
+    }
     if (found.recording) {
       this.box.field("start").value = s.prompt_start;
       this.box.field("seconds").value = s.prompt_seconds;

@@ -3,10 +3,10 @@
 import { element } from "./dom.js";
 
 export const PAGE = 256; // columns of pictures drawn on one canvas
-const MOST_PAIRS = 8000; // of an outline; more are finer than a screen
-const ON_PICTURE = "#f6efe4"; // writing on a picture, which is dark in both themes: loud is bright
+const MOST_PAIRS = 8000; // of an outline; more would be finer than a screen
+const ON_PICTURE = "#f6efe4"; // text on a picture; pictures are dark in both themes
 
-const FAINTEST = -58; // dB of a note that is drawn: what is softer is the noise of a pause
+const FAINTEST = -58; // dB; softer notes are the noise of a pause
 
 let palettes = null;
 
@@ -41,7 +41,7 @@ export class Strip {
     Object.assign(this, { rows, shades, flip, pages: new Map(), count: 0 });
   }
 
-  /** Append values; in a column they stand one after the other. The last column may be short. */
+  /** Append values, column by column. The last column may be short. */
   append(values, table) {
     const columns = new Set();
     for (let i = 0; i < values.length; i++, this.count++) {
@@ -57,7 +57,7 @@ export class Strip {
     let page = this.pages.get(index);
     if (!page) {
       const canvas = element("canvas", { width: PAGE, height: this.rows });
-      // 0 is nothing; a value is one more than itself.
+      // 0 means empty; values are stored plus one.
       page = { canvas, values: new Uint16Array(PAGE * this.rows) };
       this.pages.set(index, page);
     }
@@ -110,12 +110,12 @@ export class Codes extends Strip {
     Object.assign(this, { level, books, each: books > 1 ? level : column });
   }
 
-  /** Points of the screen that make each row a little higher than wide, up to `most`. */
+  /** The height in pixels at which rows are a little higher than wide, up to `most`. */
   high(most) {
     return Math.min(most, Math.max(most / 3, 5 * this.rows));
   }
 
-  /** What stands at sample `at`, `down` (0 … 1) from the top: {code, book, sample}, or null. */
+  /** The code at sample `at`, `down` (0 … 1) from the top: {code, book, sample}, or null. */
   find(at, down) {
     const from = Math.min(this.rows - 1, Math.floor(down * this.rows));
     const row = this.flip ? this.rows - 1 - from : from;
@@ -125,7 +125,7 @@ export class Codes extends Strip {
   }
 }
 
-/** Where note number `midi` stands in a spectrogram of quarter tones from note `lowest` up. */
+/** The row of note `midi` in a spectrogram of quarter tones from note `lowest` up. */
 export function noteHeight(midi, { lowest, bands }, height) {
   return height * (1 - (2 * (midi - lowest) + 0.5) / bands);
 }
@@ -153,7 +153,7 @@ export function write(context, words, x, y, scale) {
   context.fillText(words, x, y);
 }
 
-/** The notes that are heard, as on a piano roll: rows [second, seconds, midi, dB]. */
+/** The notes as on a piano roll: rows [second, seconds, midi, dB]. */
 export function drawNotes(context, rows, about, height, x, scale) {
   context.save();
   context.fillStyle = ON_PICTURE;
@@ -167,7 +167,7 @@ export function drawNotes(context, rows, about, height, x, scale) {
   context.restore();
 }
 
-/** A glow where one listens, a line, and a veil over what is made and not yet heard. */
+/** The playhead, and a veil over the samples that are not heard yet. */
 export function drawPlayhead(context, now, end, height, glow) {
   const scale = window.devicePixelRatio || 1;
   context.save();
@@ -188,14 +188,14 @@ export function drawPlayhead(context, now, end, height, glow) {
   context.restore();
 }
 
-/** Where a recording ends and the model goes on. */
+/** The line where a recording ends and the model continues. */
 export function drawJoin(context, at, height) {
   const scale = window.devicePixelRatio || 1;
   context.fillStyle = ON_PICTURE;
   for (let y = 0; y < height; y += 8 * scale) context.fillRect(at, y, scale, 5 * scale);
 }
 
-/** A gentle picture while nothing plays: slow waves. */
+/** Slow waves while nothing plays. */
 export function drawIdle(context, width, height, scale, seconds) {
   const back = context.createLinearGradient(0, 0, 0, height);
   back.addColorStop(0, "#07040f");
@@ -223,7 +223,7 @@ export function drawIdle(context, width, height, scale, seconds) {
   context.restore();
 }
 
-/** The outline of a whole signal, however long: pairs of columns are merged when there are too many. */
+/** The outline of a signal of any length: pairs of columns are merged when there are too many. */
 export class Outline {
   constructor(each) {
     Object.assign(this, { each, low: [], high: [], open: 0, samples: 0 });
@@ -255,7 +255,7 @@ export class Outline {
     }
   }
 
-  /** Up to `count` bytes of how loud it is, of its first `total` samples. */
+  /** The loudness of the first `total` samples in up to `count` bytes. */
   bytes(count, total) {
     const pairs = Math.min(this.low.length, Math.ceil(total / this.each));
     const made = [];

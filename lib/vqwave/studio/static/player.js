@@ -1,4 +1,4 @@
-// The player: makes a take, plays and draws it while it is made, and lets it be steered.
+// The player: requests a take, plays and draws it while it is made, and steers it.
 
 import { alertIn, byId, element, film, inField, keep, time } from "./dom.js";
 import { Codes, Outline, PAGE, Strip, drawIdle, drawJoin, drawNotes, drawOctaves, drawPlayhead, fitted, ink, tables, write } from "./pictures.js";
@@ -6,10 +6,10 @@ import { Sound, WHOLE, audio, volume } from "./sound.js";
 import { Turns } from "./turns.js";
 import { answer, ask, cutter, frames, inWords, wav } from "./wire.js";
 
-const AHEAD = 10; // seconds read ahead of what is heard, at most, of a take that is too long to be read as a whole
-const NEAR = 1.5; // seconds of those where nothing ran dry: what is steered is heard soon
+const AHEAD = 10; // seconds at most that a long take is made ahead of the playhead
+const NEAR = 1.5; // seconds ahead while the sound has no gaps, so that a change is heard soon
 const HOLD = 4; // seconds that "hold this" repeats
-const REMEMBERED = 5; // seconds heard after which a page that is left asks first
+const REMEMBERED = 5; // seconds after which the browser asks before it leaves the page
 
 export class Player {
   constructor(form, takes) {
@@ -61,7 +61,7 @@ export class Player {
 
   // ------------------------------------------------------------------------------------------------------- making
 
-  /** The large button: begins, pauses, goes on. */
+  /** The large button: begin, pause or resume. */
   press() {
     if (this.busy) return;
     if (this.sound) this.toggle();
@@ -69,11 +69,11 @@ export class Player {
   }
 
   another() {
-    this.make({ seed: "", score: "" });
+    this.make({ seed: "", changes: "" });
   }
 
-  /** Make a take of what the form says, and `more`. What plays goes on until it is sure that this one can begin; a
-   *  second call meanwhile is none. */
+  /** Make a take from the form and `more`. The current take plays on until the studio has accepted the
+   *  settings. A second call meanwhile does nothing. */
   async make(more = {}) {
     if (this.busy) return;
     this.busy = true;
@@ -94,7 +94,7 @@ export class Player {
     this.refresh();
   }
 
-  /** A take that is over, from the studio's tape. */
+  /** Play a finished take again. */
   async playAgain(id) {
     if (this.busy) return;
     this.busy = true;
@@ -123,7 +123,7 @@ export class Player {
     await this.read(await ask("studio/takes", this.long ? { ...settings, until } : settings, control.signal), control);
   }
 
-  /** Read a take's frames: returns when it has begun, and goes on reading. */
+  /** Read a take's messages. Returns once the take has begun, and reads on. */
   async read(response, control) {
     const parts = frames(response);
     const next = async () => {
@@ -158,7 +158,7 @@ export class Player {
     }
   }
 
-  /** Let the studio make a little more than is heard, so that steering is heard soon. */
+  /** Allow the studio to make the take a little ahead of the playhead. */
   async allow() {
     const { sound, take } = this;
     if (!this.live || this.asking) return;
@@ -169,7 +169,7 @@ export class Player {
       await ask(`studio/takes/${take.id}/set`, { until });
       this.allowed = until;
     } catch {
-      // Reading the take says so.
+      // The reader of the take reports the error.
     }
     this.asking = false;
   }
@@ -242,7 +242,7 @@ export class Player {
     this.refresh();
   }
 
-  /** Stop making: the take ends where it is heard, and is kept. A take that is over goes back to its beginning. */
+  /** End the take at the playhead and keep it. A finished take goes back to its beginning. */
   async stop(quietly = false) {
     const { control, take, sound } = this;
     if (this.state !== "making" && this.state !== "asking") {
@@ -257,7 +257,7 @@ export class Player {
     let [record, words] = [null, ""];
     if (take) {
       try {
-        record = await answer(ask(`studio/takes/${take.id}/stop`, { heard: Math.ceil(sound.position) }));
+        record = await answer(ask(`studio/takes/${take.id}/stop`, { sample: Math.ceil(sound.position) }));
       } catch (error) {
         words = inWords(error);
       }
@@ -271,7 +271,7 @@ export class Player {
     else this.reset();
   }
 
-  /** The studio is gone, or the take broke: what was made can still be heard, and saved from here. */
+  /** The studio is gone or the take failed: the samples that arrived can still be heard and saved. */
   lose(words) {
     alertIn(byId("alert"), words);
     this.control = null;
@@ -291,11 +291,11 @@ export class Player {
     this.refresh();
   }
 
-  /** The page is left: what was heard stays a take. */
+  /** The browser leaves the page: end the take at the playhead and keep it. */
   leave() {
     if (!this.live || !this.sound.position) return;
     const { take, sound } = this;
-    const body = new Blob([JSON.stringify({ heard: Math.ceil(sound.position) })], { type: "application/json" });
+    const body = new Blob([JSON.stringify({ sample: Math.ceil(sound.position) })], { type: "application/json" });
     navigator.sendBeacon(`studio/takes/${take.id}/stop`, body);
     this.takes.expect({ id: take.id, title: take.title, seed: take.seed, level: take.level, outline: this.outline.bytes(64, sound.position) });
   }
@@ -313,7 +313,7 @@ export class Player {
     this.dirty = true;
   }
 
-  /** A file of what was heard: of the studio while it makes the take, else of what is here. */
+  /** Download the take up to the playhead; from the page itself where the studio is gone. */
   save() {
     const { sound, take } = this;
     if (this.state === "lost") {
@@ -337,7 +337,7 @@ export class Player {
     }
   }
 
-  /** A slider moves: what it says last is sent, a few times a second. */
+  /** Send the last value of a slider, a few times a second. */
   slide(name) {
     this.sliding ??= {};
     if (this.sliding[name]) return;
@@ -354,14 +354,14 @@ export class Player {
     this.steer({ hold: held ? HOLD : 0 }, held ? "held" : "goes on");
   }
 
-  /** Begin a take with the last seconds before the playhead, and go on from there another way. */
+  /** Begin a take that continues the last seconds before the playhead. */
   async goOn() {
     const { sound, take } = this;
     if (!sound || this.busy) return;
     try {
-      const found = await answer(ask(`studio/takes/${take.id}/passage`, { end: Math.ceil(sound.position) }));
-      this.from = Infinity; // heard from where the passage ends
-      await this.make({ mode: "continue", seed: "", score: "", seconds: "endless", recording: found.id, name: found.name, prompt_start: 0, prompt_seconds: found.seconds, keep_original: true });
+      const found = await answer(ask(`studio/takes/${take.id}/passage`, { sample: Math.ceil(sound.position) }));
+      this.from = Infinity; // play from the end of the passage
+      await this.make({ mode: "continue", seed: "", changes: "", seconds: "endless", recording: found.id, name: found.name, prompt_start: 0, prompt_seconds: found.seconds, keep_original: true });
     } catch (error) {
       alertIn(byId("alert"), inWords(error));
     }
@@ -377,7 +377,7 @@ export class Player {
     else byId("waiting").value = share;
   }
 
-  /** What the buttons say and whether they can be pressed. */
+  /** Update the labels and the state of the buttons. */
   refresh() {
     const { sound } = this;
     const going = sound && !sound.paused && !sound.over;
@@ -402,7 +402,7 @@ export class Player {
     this.dirty = true;
   }
 
-  /** Samples that the waveform's width stands for. */
+  /** Samples that the width of the waveform shows. */
   get total() {
     const { take, sound, state } = this;
     if (!sound) return 1;
@@ -437,7 +437,7 @@ export class Player {
     wave.fillStyle = colour("mark");
     wave.fillRect(across(position) - scale, 0, 2 * scale, height);
 
-    // A column is a whole number of the screen's points wide, so that each one looks like the next.
+    // A column is a whole number of pixels wide, so that all columns look alike.
     const wide = Math.max(1, Math.round((this.picture.clientWidth < 600 ? 2 : 3) * scale));
     const [picture, seen, tall] = fitted(this.picture);
     const columns = seen / wide;

@@ -1,4 +1,4 @@
-// A recording that one can see and hear: dropped in, taken from the microphone, or one of the clips that come along.
+// A recording: dropped in, from the microphone, or one of the clips.
 
 import { alertIn, button, element, time } from "./dom.js";
 import { drawBars, ink } from "./pictures.js";
@@ -6,7 +6,7 @@ import { audio, claim, clock } from "./sound.js";
 import { answer, ask, inWords } from "./wire.js";
 
 export class RecordingBox extends EventTarget {
-  /** about: what the studio offers; name: what its parts are called; most: seconds of the region, at most. */
+  /** about: the answer of `studio/about`; name: prefix of the elements' ids; most: longest region in seconds. */
   constructor(about, name, seconds, most) {
     super();
     Object.assign(this, { about, name, most, recording: null, asked: 0 });
@@ -53,7 +53,7 @@ export class RecordingBox extends EventTarget {
     return Number(this.field("seconds").value);
   }
 
-  /** What of it is used, as the studio is asked for it. */
+  /** The chosen part, as a request names it. */
   values() {
     return { recording: this.recording?.id ?? "", name: this.recording?.name ?? "", start: this.start, seconds: this.seconds };
   }
@@ -73,7 +73,7 @@ export class RecordingBox extends EventTarget {
     return `${this.recording.name}: ${time(this.recording.seconds)} long, ready.`;
   }
 
-  /** Take over what a promise brings; what is asked for last counts. */
+  /** Show the recording that a promise brings; the last call wins. */
   async load(promise) {
     const asked = ++this.asked;
     this.pause();
@@ -126,7 +126,7 @@ export class RecordingBox extends EventTarget {
     }, { once: true });
   }
 
-  /** Whether a part of the recording is used, or all of it. */
+  /** Whether a part of the recording is used, or the whole. */
   showRegion(shown) {
     this.whole = !shown;
     this.draw();
@@ -151,7 +151,7 @@ export class RecordingBox extends EventTarget {
     const context = clock(audio?.sampleRate ?? this.about.rate);
     const { recording } = this;
     try {
-      const sound = await fetch(`studio/recordings/${recording.id}.wav?${this.whole ? "start=0" : `start=${this.start}&seconds=${this.seconds}`}`);
+      const sound = await fetch(`studio/recordings/${recording.id}.wav?${this.whole ? "start=0" : `start=${this.start}&seconds=${Math.min(this.seconds, this.about.longest_excerpt)}`}`);
       if (!sound.ok) throw new Error(await sound.text());
       const buffer = await context.decodeAudioData(await sound.arrayBuffer());
       claim(this);
@@ -188,7 +188,7 @@ export class RecordingBox extends EventTarget {
         for (const track of stream.getTracks()) track.stop();
         this.upload(new Blob(parts), "microphone.webm");
       };
-      // A microphone may take a second to begin: what is sung before that is lost.
+      // A microphone may need a second to start.
       recorder.onstart = () => (this.said.textContent = "Recording …");
       this.said.textContent = "Waiting for the microphone …";
       recorder.start();

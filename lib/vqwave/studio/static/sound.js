@@ -1,19 +1,19 @@
-// Sound, scheduled on the clock of the audio device ahead of what is heard, so that blocks join without a gap.
+// Sound, scheduled ahead on the clock of the audio device, so that blocks join without a gap.
 
 import { recall } from "./dom.js";
 
-export const WHOLE = 600; // seconds that are kept: a take up to this long is read at once and can be heard again from anywhere
+export const WHOLE = 600; // seconds that the page keeps: a shorter take is read at once and can be replayed from anywhere
 const SCHEDULED = 2; // seconds of sound handed to the audio device ahead
-const START = 0.5; // seconds that must be there before it begins; twice as many each time that they were not enough
+const START = 0.5; // seconds that must arrive before the sound begins; doubled after each gap
 const MOST = 8;
-const MUTE = 3000; // milliseconds after which sound that did not begin is said not to
+const MUTE = 3000; // milliseconds after which the page reports that no sound begins
 
 export let audio = null;
 export const volume = () => Number(recall("vqwave.volume", 0.9));
 
 let sounding = null;
 
-/** One thing sounds at a time: what has a `pause` and sounded before is paused. */
+/** Only one source sounds at a time: pause the source that sounded before. */
 export function claim(source) {
   if (sounding && sounding !== source) sounding.pause();
   sounding = source;
@@ -32,7 +32,7 @@ export function clock(rate) {
   return audio;
 }
 
-// A browser lets a page sound once it has been touched; what is made may be ready too long after that touch.
+// Browsers allow sound only after a click or a key; the first block may come too late after it.
 export function wake(rate) {
   for (const event of ["click", "keydown"]) document.addEventListener(event, () => audio?.state !== "running" && clock(rate).resume(), { capture: true });
 }
@@ -42,10 +42,10 @@ export class Sound {
   constructor(rate) {
     this.rate = rate;
     this.context = clock(rate);
-    this.blocks = []; // {start, pcm}; the oldest are let go
-    this.end = 0; // samples there are
+    this.blocks = []; // {start, pcm}; the oldest are forgotten
+    this.end = 0; // samples that have arrived
     this.from = 0; // the position of the next block to hand to the device
-    this.base = null; // [position, device time] of which one began
+    this.base = null; // [position, device time] at which the sound began
     this.nodes = [];
     this.finished = false;
     this.gaps = 0;
@@ -66,14 +66,14 @@ export class Sound {
     return this.base !== null;
   }
 
-  /** What is heard now. */
+  /** The sample that is heard now. */
   get position() {
     if (!this.base) return this.from;
     const [position, at] = this.base;
     return Math.max(position, Math.min(this.from, position + (this.context.currentTime - at) * this.rate));
   }
 
-  /** Whether the device's clock stands still: there is none, or the browser keeps it. */
+  /** Whether the device's clock stands still: no device, or the browser blocks it. */
   get mute() {
     return this.base !== null && performance.now() - this.began > MUTE && this.context.currentTime < this.base[1];
   }
@@ -88,11 +88,11 @@ export class Sound {
       const there = this.end - this.from;
       if (!there || (there < this.need * this.rate && !this.finished)) return;
       if (this.context.state === "suspended") this.context.resume();
-      // On a whole sample of the device, so that no block is interpolated.
+      // At a whole sample of the device, so that no block is interpolated.
       this.base = [this.from, Math.ceil((this.context.currentTime + 0.08) * this.rate) / this.rate];
       this.began = performance.now();
     } else if (this.due < this.context.currentTime && !(this.finished && this.from >= this.end)) {
-      // The device has run dry. Rather one longer wait than many short ones.
+      // The device ran out of samples. One longer pause is better than many short pauses.
       this.gaps += 1;
       this.need = Math.min(2 * this.need, MOST);
       this.base = null;
@@ -135,7 +135,7 @@ export class Sound {
   resume() {
     claim(this);
     this.paused = false;
-    this.context = clock(this.rate); // another one where something of another rate has sounded meanwhile
+    this.context = clock(this.rate); // a new clock where a source of another rate has sounded meanwhile
     this.context.resume();
     if (this.over) this.seek(this.blocks[0]?.start ?? 0);
     this.tick();

@@ -1,4 +1,4 @@
-// The page: its tabs, its theme, and the parts it is made of.
+// The page: tabs, theme and parts.
 
 import { Codecs } from "./codecs.js";
 import { alertIn, byId, element, keep, recall, setTheme, themes } from "./dom.js";
@@ -30,7 +30,7 @@ for (const name of TABS) {
   });
 }
 
-/** While a training runs: a piece that is over begins anew when there are newer weights. */
+/** While a training runs: a finished piece begins again when there are newer weights. */
 function followTraining(about, player) {
   let known = about.newest;
   setInterval(async () => {
@@ -41,7 +41,7 @@ function followTraining(about, player) {
       known = newest;
       player.make();
     } catch {
-      // The studio is gone; the next thing that is asked of it says so.
+      // The studio is gone; the next request reports it.
     }
   }, 5000);
 }

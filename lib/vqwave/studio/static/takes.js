@@ -1,11 +1,11 @@
-// Your takes: what was made in this browser, to play, name, star, finish, download, delete.
+// The list of takes made in this browser: play, name, star, finish, download, delete.
 
 import { alertIn, button, byId, copy, element, keep, recall } from "./dom.js";
 import { Outline, drawBars, ink } from "./pictures.js";
 import { answer, ask, cutter, frames, inWords } from "./wire.js";
 
 const KEY = "vqwave.takes";
-const FOUR = 12; // seconds of each of four pieces where no length is given
+const FOUR = 12; // seconds of each of four pieces when the form gives no length
 
 export class Takes {
   constructor(form) {
@@ -23,7 +23,7 @@ export class Takes {
     keep(KEY, [...starred, ...others].slice(0, 50).sort((a, b) => b.when - a.when));
   }
 
-  /** Remember a take; what was said of it before stays. */
+  /** Remember a take; its name and star stay. */
   add(record) {
     const known = this.list.find(({ id, link }) => id === record.id || link === record.link);
     this.list = [{ ...known, ...record, pending: false, when: Date.now() }, ...this.list.filter(({ id, link }) => id !== record.id && link !== record.link)];
@@ -31,7 +31,7 @@ export class Takes {
     this.show();
   }
 
-  /** A take that the page leaves before the studio has said what it is. */
+  /** Remember a take whose record the page will not receive any more. */
   expect(about) {
     this.list = [{ ...about, pending: true, when: Date.now() }, ...this.list];
   }
@@ -48,14 +48,14 @@ export class Takes {
     byId("undo").focus();
   }
 
-  /** Ask the studio which takes are here, and show them. */
+  /** Ask the studio which takes it still has, and show them. */
   async load() {
     const ids = this.list.map(({ id }) => id);
     if (ids.length) {
       try {
         Object.assign(this.here, await answer(fetch(`studio/takes?ids=${ids.join(",")}`)));
       } catch {
-        // Without the studio there is nothing to play; the settings are still worth a look.
+        // Without the studio no take plays; the settings can still be read.
       }
     }
     this.list = this.list.filter(({ id, pending }) => !pending || id in this.here).map((take) => (take.pending ? { ...take, ...this.here[take.id], pending: false } : take));
@@ -83,11 +83,11 @@ export class Takes {
     const here = take.id in this.here;
     const called = take.name || take.title;
     const link = new URL(`?${take.link}`, location.origin + location.pathname).href;
-    // Text in text: a seed of a change can be larger than a number can say here.
+    // Kept as text: a seed in the changes can be larger than a JavaScript number holds.
     const saveChanges = () => {
       const given = new URLSearchParams(take.link);
-      const made = new Blob([`{"seed": ${given.get("seed")}, "changes": ${given.get("score")}}\n`], { type: "application/json" });
-      const save = element("a", { href: URL.createObjectURL(made), download: take.score });
+      const made = new Blob([`{"seed": ${given.get("seed")}, "changes": ${given.get("changes")}}\n`], { type: "application/json" });
+      const save = element("a", { href: URL.createObjectURL(made), download: take.changes_file });
       save.click();
       setTimeout(() => URL.revokeObjectURL(save.href), 1000);
     };
@@ -114,9 +114,9 @@ export class Takes {
             element("a", { class: "button small", href: `?${take.link}` }, "Use its settings"),
             button("Copy link", (event) => copy(link, event.target), { class: "small" }),
             take.command ? button("Copy command", (event) => copy(take.command, event.target), { class: "small" }) : null,
-            take.score ? button("Download changes", saveChanges, { class: "small", "data-kind": "json" }) : null,
+            take.changes ? button("Download changes", saveChanges, { class: "small", "data-kind": "json" }) : null,
             button("Delete", () => this.remove(take), { class: "small" })),
-          take.score ? element("p", { class: "faint" }, `${changed}. To make it again on the command line, download the changes and run this beside them:`) : null,
+          take.changes ? element("p", { class: "faint" }, `${changed}. To make it again on the command line, download the changes and run this beside them:`) : null,
           take.command ? element("code", { class: "command" }, take.command) : element("p", { class: "faint" }, `${changed}. Its link makes it again, the same.`))),
     );
   }
@@ -124,7 +124,7 @@ export class Takes {
   /** Make four pieces of the same settings and other seeds; one is kept. */
   async four() {
     byId("make-four").disabled = true;
-    const settings = await this.form.whole({ score: "" });
+    const settings = await this.form.whole({ changes: "" });
     if (settings.seconds === "endless") settings.seconds = FOUR;
     const place = byId("four");
     const [said, made] = [element("p", { class: "faint", role: "status" }), []];

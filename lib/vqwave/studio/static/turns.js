@@ -1,4 +1,4 @@
-// What is turned while a piece plays, beside the two sliders above: made of what the studio says there is to turn.
+// The controls under "Notes, pitch, levels", made from the list in `studio/about`.
 
 import { byId, element } from "./dom.js";
 
@@ -7,7 +7,7 @@ const NAMES = ["C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B�
 const FIRST = 60; // the MIDI number of the first
 
 export class Turns {
-  /** player: is told what changes; controls: of `studio/about`. */
+  /** player: receives the changes; controls: of `studio/about`. */
   constructor(player, controls) {
     Object.assign(this, { player, controls, held: new Set(), inputs: [], timers: {} });
     for (const one of controls.filter((one) => !one.sampled)) this.inputs.push(this.slider(one.name, one, (value) => ({ [one.name]: value })));
@@ -25,7 +25,7 @@ export class Turns {
     const input = element("input", { type: "range", min: one.least, max: one.most, step: one.step, value: one.default, title: one.about, "aria-label": label });
     input.addEventListener("input", () => {
       told.textContent = input.value;
-      // What it says last is sent, a few times a second.
+      // Send the last value, a few times a second.
       this.timers[label] ??= setTimeout(() => {
         this.timers[label] = null;
         this.player.steer(change(Number(input.value)));
@@ -35,7 +35,7 @@ export class Turns {
     return input;
   }
 
-  /** The sliders of the levels that a new take makes, and what it knows of labels; the others go back to where they begin. */
+  /** Show the sliders and labels of a new take; reset the other controls. */
   begin({ levels, labels = [], label = "" }) {
     const made = levels.filter((one) => one.made);
     this.labels?.closest("label").remove();
@@ -75,7 +75,7 @@ export class Turns {
     this.player.steer({ freeze: frozen ? FREEZE : 0 }, frozen ? "frozen" : "thawed");
   }
 
-  /** A note is held, or no longer; what is struck together is sent together. */
+  /** Hold or release a note; the notes of a chord are sent together. */
   press(note, down) {
     if (down) this.held.add(note);
     else this.held.delete(note);
@@ -91,7 +91,7 @@ export class Turns {
     this.keys.forEach((key, i) => key.setAttribute("aria-pressed", String(classes.has(i))));
   }
 
-  /** Notes of every MIDI keyboard that the browser lets the page have. */
+  /** Listen to every MIDI keyboard that the browser offers. */
   async listen() {
     try {
       const access = await navigator.requestMIDIAccess();
@@ -100,7 +100,7 @@ export class Turns {
       };
       access.onstatechange = () => {
         hear();
-        for (const note of [...this.held]) this.press(note, false); // a keyboard that is gone releases nothing itself
+        for (const note of [...this.held]) this.press(note, false); // a disconnected keyboard does not release its notes
       };
       hear();
       byId("midi").textContent = access.inputs.size ? "Listening to MIDI" : "No MIDI keyboard is there";

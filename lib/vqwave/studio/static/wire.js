@@ -1,5 +1,4 @@
-// What is asked of the studio and what it answers: frames, each two little-endian uint32 lengths, JSON and a payload
-// (`frame` in pictures.py).
+// Requests to the studio, and its messages: two little-endian uint32 lengths, JSON and a payload (frames.py).
 
 export async function* frames(response) {
   if (!response.ok) throw new Error(await response.text());
@@ -29,14 +28,14 @@ export function ask(path, body, signal) {
   return fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal });
 }
 
-/** The object that a request is answered with; its words where it is refused. */
+/** The JSON of an answer; throws the error message of a refusal. */
 export async function answer(request) {
   const response = await request;
   if (!response.ok) throw new Error(await response.text());
   return response.json();
 }
 
-/** An error in words that help. */
+/** An error as a message for the user. */
 export const inWords = (error) => (error instanceof TypeError ? "The studio cannot be reached: is it still running?" : error.message);
 
 /** Cuts a payload into typed arrays, one after the other. */

@@ -1,0 +1,201 @@
+"""The folders of weights that a studio offers, and their models, which all takes share."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+
+from .. import plots
+from ..config import GeneratorConfig
+from ..errors import UserError
+from ..io import files, weights
+from ..play import api
+from ..play.prompt import Variation
+from . import limits
+
+
+class Folders:
+    """Folders of weights by name, those with generators first.
+
+    Args:
+        codecs: folder of codecs, for generators without codecs of their own.
+        generators: folders of generators; their subfolders are offered too.
+        follow: the output folder of a running training. It comes first and plays its best sets.
+
+    Raises:
+        UserError: no folder holds generators or codecs.
+    """
+
+    def __init__(self, codecs, generators, engine: str, follow=None):
+        self.followed = None if follow is None else str(follow)
+        generators = [*([self.followed] if self.followed else []), *generators]
+        if not weights.chain(codecs).plays:
+            codecs, generators = weights.CODECS, [*generators, codecs]
+        self.codecs, self.engine = codecs, engine
+        playing, codecs_only = _find(generators)
+        self.paths: dict[str, Path] = playing | codecs_only
+        self.playing = tuple(playing)
+        if self.followed and self.followed not in playing:
+            raise UserError(f"{files.printable(self.followed)}: no generators in there to follow "
+                            f"yet")
+        if not self.paths:
+            searched = ", ".join(files.printable(folder) for folder in generators)
+            raise UserError(f"{searched}: no generators in there (nor in its folders), and no "
+                            f"codecs; train some, or name another folder with "
+                            f"--generator-weights-dir")
+        self.chains = {name: weights.chain(path) for name, path in self.paths.items()}
+        self._lock = threading.Lock()
+        self._models: OrderedDict[tuple, Models] = OrderedDict()
+
+    @property
+    def rate(self) -> int:
+        """The sample rate of the first folder."""
+        return next(iter(self.chains.values())).sample_rate
+
+    def path(self, folder: str) -> Path:
+        if folder not in self.paths:
+            raise UserError(f"There is no folder of weights called {folder[:80]!r} here; there are "
+                            f"{', '.join(self.paths)}.")
+        return self.paths[folder]
+
+    def name(self, folder: str) -> str:
+        """The folder's name; "" is the first. Raises `UserError` for an unknown folder."""
+        folder = folder or next(iter(self.paths))
+        self.path(folder)
+        return folder
+
+    def codecs_of(self, folder: str) -> Path:
+        """The folder of the codecs that a folder's generators use."""
+        path = self.path(folder)
+        return path if weights.holds(path, self.chains[folder].codecs.values()) else self.codecs
+
+    def epochs(self, folder: str) -> list[str]:
+        """The tags of the sets of generators: "" where one ships, "best", the latest epoch, …"""
+        path = self.path(folder)
+        tags = {tag for name in self.chains[folder].generators.values()
+                for tag in weights.tags(path, name)}
+        return sorted(tags, key=lambda t: (t.isdigit(), -int(t) if t.isdigit() else len(t)))
+
+    def generators(self, folder: str) -> dict[int, GeneratorConfig]:
+        return weights.generators(self.paths[folder], self.chains[folder])
+
+    def temperatures(self, folder: str) -> dict[int, float]:
+        """By level, from the generators' configurations."""
+        return {level: config.sampling.temperature
+                for level, config in self.generators(folder).items()}
+
+    def describe(self, folder: str) -> dict:
+        """What the page must know of a folder with generators."""
+        chain, temperatures = self.chains[folder], self.temperatures(folder)
+        labels = [list(config.labels.names) for config in self.generators(folder).values()
+                  if config.labels]
+        return {"name": folder, "epochs": self.epochs(folder), "ending": chain.ending,
+                "levels": list(chain.sizes), "labels": labels[0] if labels else [],
+                "temperatures": [temperatures.get(level, 1.0) for level in chain.sizes]}
+
+    def newest(self) -> str | None:
+        """A text that changes when the followed training saves better weights."""
+        if self.followed is None:
+            return None
+        path, times = self.paths[self.followed], []
+        for name in self.chains[self.followed].names:
+            try:
+                times.append(str(weights.config_path(path, name, "best").stat().st_mtime_ns))
+            except OSError:
+                times.append("")  # not trained yet
+        return ",".join(times)
+
+    def models(self, folder: str, epoch: str = "") -> Models:
+        """The models of a folder and epoch, loaded again when a training has replaced them."""
+        path, codecs = self.path(folder), self.codecs_of(folder)
+        if epoch and epoch not in self.epochs(folder):
+            raise UserError(f"{folder} has no epoch {epoch[:20]}.")
+        tag = epoch.lstrip("0") or ("best" if folder == self.followed else None)
+        music = api.load(codecs, path, self.engine, tag)
+        key = (folder, epoch, *(_checksum(music, name) for name in music.chain.names))
+        with self._lock:
+            models = self._models.setdefault(key, Models(music))
+            self._models.move_to_end(key)
+            while len(self._models) > limits.MODELS_KEPT:
+                self._models.popitem(last=False)
+            return models
+
+
+class Models:
+    """The models of one folder and epoch. A lock keeps two threads from loading the same graph."""
+
+    def __init__(self, music: api.VQWave):
+        self.music = music
+        self._lock = threading.Lock()
+        self._ready: set = set()
+        self._shades: dict[int, list[list[int]]] = {}
+
+    def prepare(self, new: tuple[int, ...], encode: tuple[int, ...], report):
+        """Load the generators of the levels `new` and the codecs of the levels `encode`."""
+        report("Loading the models (the first time they are converted, which takes a minute or "
+               "two)")
+        with self._lock:
+            if new and new not in self._ready:
+                self._run_generators(new)
+                self._ready.add(new)
+            for level in encode:
+                if level not in self._ready:
+                    codec = self.music.codec(level)
+                    codec.decode(codec.encode(np.zeros((1, level), np.float32)))
+                    self._ready.add(level)
+
+    def _run_generators(self, levels: tuple[int, ...]):
+        """Generate one sample, which runs every graph."""
+        chain, begin = self.music.chain, None
+        if levels[0] != chain.top:
+            kept = chain.sizes[chain.sizes.index(levels[0]) - 1]
+            books = self.music.generator(levels[0]).config.source.books
+            begin = Variation(kept, np.zeros((1, books) if books > 1 else 1, np.int32), kept)
+        for _ in self.music.stream(level=levels[-1], samples=1, seed=0, log_probs=True,
+                                   begin=begin):
+            pass
+
+    def shades(self, level: int) -> list[list[int]]:
+        """0 … 255 for each code of each book, see `plots.code_shades`."""
+        with self._lock:
+            if level not in self._shades:
+                self._shades[level] = [
+                    np.rint(255 * shades).astype(int).tolist()
+                    for shades in plots.shades_of_books(self.music.codec(level))]
+            return self._shades[level]
+
+
+def _checksum(music: api.VQWave, name: str) -> str | None:
+    try:
+        return music.weight_set(name).checksum
+    except UserError:  # a take that needs the weights reports the error
+        return None
+
+
+def plays(folder) -> bool:
+    """Whether a folder holds the generators of all levels that its chain needs."""
+    path = weights.find_folder(folder, weights.GENERATORS)
+    chain = weights.chain(path)
+    return chain.plays and all(weights.holds(path, [chain.generator(level)])
+                               for level in chain.sizes if level >= chain.ending)
+
+
+def _find(roots) -> tuple[dict[str, Path], dict[str, Path]]:
+    """By name, of these folders and their subfolders: those that hold generators of the top level,
+    and those that hold codecs only.
+    """
+    playing, codecs_only = {}, {}
+    for given in roots:
+        root = weights.find_folder(given, weights.GENERATORS)
+        inside = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+        for path in [root, *inside]:
+            chain = weights.chain(path)
+            name = str(given) if path == root else str(Path(given) / path.name)
+            if chain.plays and weights.holds(path, [chain.generator(chain.top)]):
+                playing[name] = path
+            elif weights.holds(path, chain.codecs.values()):
+                codecs_only[name] = path
+    return playing, codecs_only

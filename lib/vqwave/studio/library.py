@@ -1,0 +1,309 @@
+"""The studio without a web server: its takes, recordings and comparisons.
+
+All browsers share the loaded models. The sounds lie in a temporary folder, which is removed at the
+end. Everything that is kept has a limit, so memory and disk space do not grow with time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shlex
+import shutil
+import tempfile
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ..errors import UserError
+from ..io import audio, files, weights
+from ..play import controls
+from ..play.render import Finish
+from . import limits
+from .compare import Comparisons
+from .folders import Folders
+from .frames import frame, while_working, with_errors
+from .models import CompareRequest, Recording, Settings, TakeRequest, as_typed
+from .recordings import Recordings
+from .take import SLIDERS, Take
+
+PREFIX = "vqwave-studio-"
+"""How the names of the temporary folders begin."""
+
+
+class TakeList:
+    """The takes of a studio, oldest first. Any thread may call every method."""
+
+    def __init__(self, folder: Path, streams: int):
+        self.folder, self.streams = folder, streams
+        self._lock = threading.Lock()
+        self._takes: OrderedDict[str, Take] = OrderedDict()
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._takes)
+
+    def close(self):
+        """End every take."""
+        with self._lock:
+            self._closed = True
+            takes = list(self._takes.values())
+        for take in takes:
+            take.end()
+
+    def admit(self, settings: Settings) -> Take:
+        """A new take. Raises `UserError` where all streams are in use."""
+        with self._lock:
+            if self._closed:
+                raise UserError("The studio is closing.")
+            busy = [take for take in self._takes.values() if take.busy]
+            idle = [take for take in busy
+                    if time.monotonic() - take.touched > limits.IDLE_SECONDS]
+            if len(busy) - bool(idle) >= self.streams:
+                raise UserError(f"{len(busy)} takes are being made here at this moment, which is "
+                                f"all that this studio does at once: wait until a take ends, then "
+                                f"try again.")
+            take = Take(settings, self.folder)
+            self._takes[take.id] = take
+        if len(busy) >= self.streams:
+            min(idle, key=lambda take: take.touched).end()
+        return take
+
+    def get(self, identity: str) -> Take:
+        """A take by its id. Raises `UserError` where it is not here."""
+        with self._lock:
+            if identity not in self._takes:
+                raise UserError("That take is not in this studio any more. Its settings make it "
+                                "again, the same.")
+            return self._takes[identity]
+
+    def finished(self, identities: Iterable[str]) -> list[Take]:
+        """Those of the takes that are here and whole."""
+        with self._lock:
+            takes = [self._takes[x] for x in identities if x in self._takes]
+        return [take for take in takes if not take.busy and take.tape.samples]
+
+    def busy(self) -> int:
+        """How many takes are being made."""
+        with self._lock:
+            return sum(take.busy for take in self._takes.values())
+
+    def bytes_in_use(self) -> int:
+        """Disk space of all takes and their copies."""
+        with self._lock:
+            return sum(take.tape.bytes for take in self._takes.values())
+
+    def trim(self, keep: Take | None = None, room: int = 0):
+        """Remove the oldest finished takes except `keep`, until `room` more bytes fit."""
+        with self._lock:
+            finished = [t for t in self._takes.values() if not t.busy and t is not keep]
+            total = sum(t.tape.bytes for t in self._takes.values()) + room
+            for take in finished:
+                if (total <= limits.TAPES_BYTES and len(self._takes) <= limits.TAKES_KEPT
+                        and take.tape.samples):
+                    continue
+                total -= take.tape.bytes
+                del self._takes[take.id]
+                take.tape.remove()
+
+    def file(self, identity: str, kind: str, finish: Finish = Finish(),  # noqa: B008
+             heard: int = 0) -> Path:
+        """A take as a wav or flac file; while it is made, its first `heard` samples.
+
+        Raises `UserError` where the take is not here, or there is no room for a copy.
+        """
+        take = self.get(identity)
+        tape, busy = take.tape, take.busy
+        self.trim(keep=take, room=2 * tape.samples)
+        exists = tape.copy_path(kind, finish).name in tape.copies
+        if self.bytes_in_use() + 2 * tape.samples > limits.TAPES_BYTES and not exists:
+            raise UserError(f"The studio's room for takes is full ({limits.TAPES_BYTES >> 20} MB): "
+                            f"wait until others end, then download this take again.")
+        return tape.copy(kind, finish, min(tape.samples, heard) if busy else tape.samples, busy)
+
+
+class Studio:
+    """The models, recordings, takes and comparisons of a running studio. Any thread may call every
+    method. Arguments: see `Folders`; streams: takes that are made at the same time.
+    """
+
+    def __init__(self, codecs=weights.CODECS, generators=(weights.GENERATORS,),
+                 engine: str = "onnx", streams: int = limits.STREAMS, follow=None):
+        self.folders, self.engine = Folders(codecs, generators, engine, follow), engine
+        sweep_folders()
+        self._temporary = tempfile.TemporaryDirectory(prefix=PREFIX)
+        self.folder = Path(self._temporary.name)
+        # The lock says that the folder is in use, see `sweep_folders`.
+        self._folder_lock = open(self.folder / "lock", "wb")  # noqa: SIM115
+        files.try_lock(self._folder_lock)
+        shortest = min(chain.top for chain in self.folders.chains.values())
+        self.recordings = Recordings(self.folder, self.folders.rate, shortest)
+        self.takes = TakeList(self.folder, streams)
+        self.comparisons = Comparisons(self.folder)
+
+    def close(self):
+        """End every stream and remove the temporary folder."""
+        self.takes.close()
+        self._folder_lock.close()
+        self._temporary.cleanup()
+
+    def settings(self, request: TakeRequest) -> Settings:
+        """Raises `UserError` where no piece can be made of the request."""
+        folder = self.folders.name(request.weights)
+        if folder not in self.folders.playing:
+            raise UserError(f"There are no generators in {folder}; its codecs can be heard on the "
+                            f"other page.")
+        settings = request.complete(self.folders.chains[folder],
+                                    self.folders.temperatures(folder))
+        update: dict = {"weights": folder}
+        if settings.mode == "continue":
+            recording = self.recordings.get(settings.recording, settings.name)
+            rest = round(recording.seconds - settings.prompt_start, 5)
+            update["prompt_seconds"] = min(settings.prompt_seconds, max(rest, 0.1))
+        return settings.model_copy(update=update)
+
+    def form(self, request: TakeRequest) -> dict:
+        """What fills the page's form: settings, recording and title. Raises `UserError`."""
+        settings, recording = self.settings(request), None
+        if settings.mode != "new":
+            recording = self.recordings.get(settings.recording, settings.name)
+            recording = recording.model_copy(update={"name": settings.name})
+        return {"settings": settings, "recording": recording, "title": settings.title}
+
+    def about(self) -> dict:
+        """What the page offers: folders, clips, controls and limits."""
+        return {
+            "rate": self.folders.rate, "formats": [kind[1:] for kind in audio.AUDIO_SUFFIXES],
+            "clips": self.recordings.clips(), "upload_bytes": limits.UPLOAD_BYTES,
+            "longest": limits.LONGEST_TAKE, "longest_recording": limits.LONGEST_RECORDING,
+            "longest_excerpt": limits.LONGEST_EXCERPT,
+            "longest_comparison": limits.LONGEST_COMPARISON, "past": limits.PAST,
+            "newest": self.folders.newest(),
+            "controls": [dataclasses.asdict(control) for control in controls.CONTROLS.values()
+                         if control.sampled or control.name in SLIDERS],
+            "folders": [self.folders.describe(name) for name in self.folders.playing],
+            "codecs": list(self.folders.paths),
+        }
+
+    # ---------------------------------------------------------------------------------------- takes
+
+    def perform(self, request: TakeRequest) -> Iterator[bytes]:
+        """Make a take. It ends when the iterator is closed.
+
+        Messages: {"progress", "share"}, {"take": header}, one for each block (see `Take.frames`),
+        {"end": record}; {"error": words} ends it at any time.
+        """
+        return with_errors(self._perform(request), self.recordings.rename_files)
+
+    def _perform(self, request: TakeRequest) -> Iterator[bytes]:
+        take = self.takes.admit(self.settings(request))
+        try:
+            s, recording = take.settings, None
+            if s.mode != "new":
+                recording = self.recordings.get(s.recording, s.name)
+            models = self.folders.models(s.weights, s.epoch)
+            yield from while_working(lambda report: take.prepare(models, recording, report))
+            yield frame({"take": take.header()})
+            for message in take.frames():
+                yield message
+                self.takes.trim()
+                if self.takes.bytes_in_use() > limits.TAPES_BYTES:
+                    raise UserError(f"The studio's room for takes is full "
+                                    f"({limits.TAPES_BYTES >> 20} MB), so this take ends here: "
+                                    f"download it, or wait until others end.")
+            yield frame({"end": self.record(take)})
+        finally:
+            take.end()
+            self.takes.trim()
+
+    def replay(self, identity: str) -> Iterator[bytes]:
+        """The messages of a finished take once more, without codes."""
+        take = self.takes.get(identity)
+        if take.busy or not take.tape.samples:
+            raise UserError("The take is still being made: stop it, or wait for its end.")
+        yield frame({"take": take.header() | {"levels": [], "samples": take.tape.samples}})
+        yield from take.play_tape()
+        yield frame({"end": self.record(take)})
+
+    def passage(self, identity: str, end: int) -> Recording:
+        """The last seconds of a take before sample `end`, as a recording to continue."""
+        take = self.takes.get(identity)
+        tape, rate = take.tape, take.tape.rate
+        end = min(end, tape.samples)
+        begin = max(0, end - round(limits.PASSAGE * rate))
+        if end - begin < take.column:
+            raise UserError("There is nothing to continue yet: let it play for a moment.")
+        name = f"{take.settings.file_stem}-{begin / rate:.1f}-{end / rate:.1f}s.wav"
+        with self.recordings.written(tape.read(begin, end), rate) as path:
+            return self.recordings.receive(path, name)
+
+    def stop(self, identity: str, heard: int) -> dict | None:
+        """Stop a take after `heard` samples; its record, or None where nothing of it is left."""
+        take = self.takes.get(identity)
+        take.end(heard)
+        return self.record(take) if take.tape.samples else None
+
+    def records(self, identities: Iterable[str]) -> dict[str, dict]:
+        """The records of those of the takes that are here and whole, by id."""
+        return {take.id: self.record(take) for take in self.takes.finished(identities)}
+
+    def record(self, take: Take) -> dict:
+        """What the page's list shows of a take."""
+        s = take.settings
+        return {"id": take.id, "title": s.title, "seed": s.seed, "level": s.level,
+                "seconds": take.seconds, "link": s.link, "command": self.command(s),
+                "changes": len(s.changes), "changes_file": s.changes_file}
+
+    def command(self, s: Settings) -> str:
+        """The command line that writes the same piece. It names a recording as the user does, and
+        the changes as a file `Settings.changes_file`.
+        """
+        words = ["python", "scripts/generate_audio.py"]
+        for flag, value, default in (
+            ("--vqvae-weights-dir", str(self.folders.codecs_of(s.weights)), weights.CODECS),
+            ("--generator-weights-dir", str(self.folders.paths[s.weights]), weights.GENERATORS),
+            ("--epoch", s.epoch.lstrip("0"), ""), ("--engine", self.engine, "onnx"),
+        ):
+            if value != default:
+                words += [flag, value]
+        # Named even where the chain ends there: another `chain.yml` may end elsewhere.
+        words += ["--generators", self.folders.chains[s.weights].generator(s.level)]
+        if s.mode == "continue":
+            words += ["--prompt", s.name, "--prompt-seconds", as_typed(s.prompt_seconds)]
+            words += ["--prompt-start", as_typed(s.prompt_start)] if s.prompt_start else []
+            words += ["--keep-original"] * s.keep_original
+        if s.mode == "vary":
+            words += ["--variation-of", s.name, "--keep", str(s.keep)]
+        if s.seconds is not None:
+            words += ["--seconds", as_typed(s.seconds)]
+        temperatures = [as_typed(t) for t in s.temperatures.values()]
+        words += ["--temperature",
+                  *(temperatures if len(set(temperatures)) > 1 else temperatures[:1])]
+        words += ["--label", s.label] if s.label else []
+        words += ["--replay", s.changes_file] if s.changes else ["--seed", str(s.seed)]
+        return shlex.join([*words, "--output", "take.wav"])
+
+    # --------------------------------------------------------------------------------------- codecs
+
+    def compare(self, request: CompareRequest) -> Iterator[bytes]:
+        """Put part of a recording through every codec of a folder, see `Comparisons.compare`."""
+        return with_errors(self._compare(request), self.recordings.rename_files)
+
+    def _compare(self, request: CompareRequest) -> Iterator[bytes]:
+        folder = self.folders.name(request.weights)
+        recording = self.recordings.get(request.recording, request.name)
+        yield from self.comparisons.compare(request, recording, self.folders.models(folder), folder)
+
+
+def sweep_folders():
+    """Remove the folders of studios that were killed: nobody holds their locks.
+
+    Only folders older than a minute, since a new folder is not locked at once.
+    """
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError), open(folder / "lock", "rb") as lock:
+            if time.time() - os.fstat(lock.fileno()).st_mtime >= 60 and files.try_lock(lock):
+                shutil.rmtree(folder)

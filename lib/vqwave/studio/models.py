@@ -1,0 +1,289 @@
+"""The requests of the page and the settings of a piece, as pydantic models."""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from ..config import ChainConfig
+from ..errors import UserError
+from ..io import files
+from ..play import controls
+from ..play.performance import Performance
+from ..play.sampling import draw_seed
+from . import limits
+
+NO_RECORDING = "There is no recording yet: drop one in, or choose to make a new piece."
+RELEASES = ("hold", "freeze", "notes")
+"""Controls that hold something until their value is 0 or, for notes, empty."""
+ROLES = ("the course of the piece", "its phrases", "its texture", "its grain")
+"""What the levels of a chain decide, from the top to the bottom."""
+SINGLE_ROLE = "the whole of the piece"
+"""What the only level of a chain decides."""
+
+Count = Annotated[int, Field(ge=0, le=1 << 53)]
+"""A number of samples."""
+Name = Annotated[str, AfterValidator(lambda name: files.printable(name)[:200])]
+Rounded = AfterValidator(lambda seconds: round(seconds, 5))
+Start = Annotated[float, Field(ge=0, le=limits.LONGEST_RECORDING), Rounded]
+Temperature = Annotated[float, Field(ge=controls.CONTROLS["temperature"].least,
+                                     le=controls.CONTROLS["temperature"].most),
+                        AfterValidator(lambda value: round(value, 4))]
+
+
+class Request(BaseModel):
+    """A form or a link. None and empty text mean the default; a number may be text."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_empty(cls, values):
+        if not isinstance(values, Mapping):
+            return values
+        return {name: value for name, value in values.items() if value is not None and value != ""}
+
+
+class TakeRequest(Request):
+    """What a piece shall be.
+
+    Attributes:
+        weights: a folder that the studio offers; "": its first.
+        epoch: "": the shipped weights, else the best.
+        level: where the music stops; None: where the chain ends.
+        seconds: None, in requests "endless": without an end.
+        temperature: by level; in a link "512:1,128:0.9".
+        recording: the id of a recording; name: its file name.
+        keep: the level that a variation keeps; None: the top.
+        label: a label or a mixture, as `Stream.set` takes it; "": any.
+        changes: (sample, keywords of `Stream.set`) of each change while the piece plays.
+        until: samples that the studio may make for now; None: all.
+    """
+
+    weights: str = ""
+    epoch: str = ""
+    mode: Literal["new", "continue", "vary"] = "new"
+    level: int | None = None
+    seed: int = Field(default_factory=lambda: draw_seed(None), ge=0, le=limits.LARGEST_SEED)
+    seconds: Annotated[float, Field(ge=0.1, le=limits.LONGEST_TAKE), Rounded] | None = 30.0
+    temperature: dict[int, Temperature] = {}
+    recording: str = ""
+    name: Name = ""
+    prompt_start: Start = 0.0
+    prompt_seconds: Annotated[float, Field(ge=0.1, le=limits.LONGEST_RECORDING), Rounded] = 5.0
+    keep_original: bool = True
+    keep: int | None = None
+    label: Annotated[str, Field(max_length=limits.LONGEST_LABEL)] = ""
+    changes: Any = ()
+    until: Count | None = None
+
+    @field_validator("seconds", mode="before")
+    @classmethod
+    def _read_endless(cls, seconds):
+        return None if seconds == "endless" else seconds
+
+    @field_validator("temperature", mode="before")
+    @classmethod
+    def _read_temperatures(cls, text):
+        if not isinstance(text, str):
+            return text
+        return dict(part.partition(":")[::2] for part in text.split(","))
+
+    @field_validator("changes", mode="plain")
+    @classmethod
+    def _read_changes(cls, changes) -> tuple:
+        try:
+            changes = json.loads(changes) if isinstance(changes, str) else changes
+            changes = Performance(seed=0, changes=changes).changes
+        except (UserError, ValueError, RecursionError) as e:
+            raise ValueError("cannot be read; use the link as it was copied") from e
+        if any({"begin", "weights"} & set(change) for _, change in changes):
+            raise ValueError("name files, which only the command plays")
+        if sum(not releases(change) for _, change in changes) > limits.MOST_CHANGES:
+            raise ValueError(f"are too many; a take remembers {limits.MOST_CHANGES}")
+        return changes
+
+    def complete(self, chain: ChainConfig, temperatures: Mapping[int, float]) -> Settings:
+        """The settings of a piece by this chain.
+
+        Args:
+            temperatures: by level, for the levels that the request leaves out; else 1.
+
+        Raises:
+            UserError: the chain has no such level, or the piece needs a recording.
+        """
+        level = chain.ending if self.level is None else self.level
+        keep = chain.top if self.keep is None or self.mode != "vary" else self.keep
+        _check_level("level to stop at", level, chain.sizes)
+        if self.mode != "new" and not self.recording:
+            raise UserError(NO_RECORDING)
+        if self.mode == "vary":
+            if len(chain.sizes) == 1:
+                raise UserError("This chain has one level, so a variation would keep nothing or "
+                                "everything.")
+            _check_level("level to keep", keep, chain.sizes[:-1])
+            if keep <= level:
+                raise UserError(f"Level {keep} is kept and the music stops at level {level}, so "
+                                f"nothing would be left to make: stop at a finer level, or keep "
+                                f"a coarser one.")
+        temperature = {x: self.temperature.get(x, temperatures.get(x, 1.0)) for x in chain.sizes}
+        values = self.model_dump(exclude={"recording", "name"} if self.mode == "new" else None)
+        return Settings.model_construct(**values | {
+            "chain": chain.sizes, "level": level, "keep": keep, "temperature": temperature})
+
+
+class Settings(TakeRequest):
+    """Everything that decides a piece: a request in which nothing is left to a default.
+
+    `chain` are the levels of the chain; `temperature` has a number for each of them.
+    """
+
+    chain: tuple[int, ...]
+    level: int
+    keep: int
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The levels whose codes are shown, from the top or the kept level down."""
+        top = self.keep if self.mode == "vary" else self.chain[0]
+        return tuple(level for level in self.chain if self.level <= level <= top)
+
+    @property
+    def new_levels(self) -> tuple[int, ...]:
+        """The levels whose codes are generated."""
+        return self.levels[self.mode == "vary":]
+
+    @property
+    def temperatures(self) -> dict[int, float]:
+        """The temperatures of the levels that are generated."""
+        return {level: self.temperature[level] for level in self.new_levels}
+
+    @property
+    def link(self) -> str:
+        """The query that fills the form with these settings."""
+        names = ["weights", "epoch", "level", "seed", "mode", "label"] + {
+            "new": [], "vary": ["recording", "name", "keep"],
+            "continue": ["recording", "name", "prompt_start", "prompt_seconds", "keep_original"],
+        }[self.mode]
+        query = {name: value for name in names if (value := getattr(self, name)) != ""}
+        query["seconds"] = "endless" if self.seconds is None else as_typed(self.seconds)
+        query["temperature"] = ",".join(f"{level}:{as_typed(value)}"
+                                        for level, value in self.temperature.items())
+        if self.changes:
+            query["changes"] = json.dumps(self.changes, separators=(",", ":"))
+        return urlencode(query)
+
+    @property
+    def title(self) -> str:
+        if self.mode == "continue":
+            start = f" from {as_typed(self.prompt_start)} s" if self.prompt_start else ""
+            return f"{self.name}{start}, continued after {as_typed(self.prompt_seconds)} s"
+        return f"{self.name}, varied below {self.keep}x" if self.mode == "vary" else "New piece"
+
+    @property
+    def changes_file(self) -> str:
+        """The file name for a download of the seed and the changes; "" without changes."""
+        return f"{self.file_stem}-{self.seconds:.1f}s.json" if self.changes else ""
+
+    @property
+    def file_stem(self) -> str:
+        return f"vqwave-seed-{self.seed}"
+
+
+class CompareRequest(Request):
+    """The part of a recording that goes through the codecs of a folder; "": of the first."""
+
+    recording: str = ""
+    name: Name = ""
+    start: Start = 0.0
+    seconds: Annotated[float, Field(ge=0.1, le=limits.LONGEST_COMPARISON)] = 20.0
+    weights: str = ""
+
+
+class Change(BaseModel):
+    """What the page changes while a take plays; `Stream.set` checks the values.
+
+    Attributes:
+        until: samples that the studio may make for now.
+        wild: temperatures and top-p of all levels, from -1 (calm) to 1 (wild).
+        hold, freeze: seconds that are repeated; 0: go on.
+        notes: MIDI numbers that are held.
+        levels: {level: {temperature, top_p, guidance}}.
+        jump: pass to another piece.
+    """
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    until: Count | None = None
+    wild: Annotated[float, Field(ge=-1, le=1)] | None = None
+    loudness: float | None = None
+    transpose: float | None = None
+    hold: float | None = None
+    freeze: float | None = None
+    mutate: float | None = None
+    pull: float | None = None
+    notes: list[int] | None = None
+    label: Annotated[str, Field(max_length=limits.LONGEST_LABEL)] | None = None
+    levels: dict[int, dict[Literal["temperature", "top_p", "guidance"], float]] | None = None
+    jump: bool = False
+
+
+class Position(BaseModel):
+    """A position in a take, in samples."""
+
+    sample: Count
+
+
+class Recording(BaseModel):
+    """An uploaded recording. `outline` holds its peaks in equal parts, 0 … 255, for a picture."""
+
+    id: str
+    name: str
+    seconds: float
+    outline: tuple[int, ...] = ()
+    path: Path = Field(exclude=True)
+
+
+def explain(error: Mapping) -> str:
+    """One of pydantic's errors as a line: the field, what it must be, and its value."""
+    if error["type"] == "json_invalid":
+        return "The request is not JSON."
+    field = " ".join(str(part) for part in error["loc"] if part not in ("body", "query"))
+    message = error["msg"].removeprefix("Value error, ")
+    message = message.replace("Input should be", "must be")
+    shown = _short.repr(error["input"])
+    return f"{field.replace('_', ' ') or 'the request'} {message}, not {shown}."
+
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 40
+_short.maxlevel = 2
+
+
+def as_typed(number: float) -> str:
+    """The number as one would type it."""
+    return f"{number:.5f}".rstrip("0").rstrip(".")
+
+
+def releases(change: Mapping) -> bool:
+    """Whether a change only ends what is held. A take always remembers such a change."""
+    return all(name in RELEASES and not value for name, value in change.items())
+
+
+def role(chain: tuple[int, ...], level: int) -> str:
+    """What a level of a chain decides, in words."""
+    if len(chain) == 1:
+        return SINGLE_ROLE
+    share = chain.index(level) / (len(chain) - 1)
+    return ROLES[round(share * (len(ROLES) - 1))]
+
+
+def _check_level(what: str, level: int, allowed):
+    if level not in allowed:
+        raise UserError(f"The {what} must be one of {', '.join(map(str, allowed))}, not {level}.")

@@ -1,0 +1,154 @@
+"""The recordings of a studio: uploaded, clips of the checkout, or passages of takes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import secrets
+import shutil
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError
+from ..io import audio, files, weights
+from ..play import api
+from . import limits
+from .models import NO_RECORDING, Recording
+
+CLIPS = {
+    "love_theme": ("docs/results/wesnoth/original.ogg", "Love Theme (Ryan Reilly)"),
+    "generated_1": ("docs/results/wesnoth/generated_1.ogg", "Made by VQWave, 1"),
+    "generated_2": ("docs/results/wesnoth/generated_2.ogg", "Made by VQWave, 2"),
+}
+"""Recordings of the checkout; NOTICE has their terms."""
+OUTLINE = 600
+"""Points of the picture of a recording."""
+
+
+class Recordings:
+    """Recordings by id, a hash of their content. Any thread may call every method.
+
+    rate: at which recordings are decoded; shortest: samples of the shortest recording.
+    """
+
+    def __init__(self, folder: Path, rate: int, shortest: int):
+        self.folder, self.rate, self.shortest = folder, rate, shortest
+        self._lock = threading.Lock()
+        self._recordings: OrderedDict[str, Recording] = OrderedDict()
+
+    def receive(self, path, name: str | None = None) -> Recording:
+        """Keep a copy of a file. Raises `UserError` unless it is music of a length that fits."""
+        path = Path(path)
+        name = files.printable(Path(name or path.name).name)[:200]
+        if path.stat().st_size > limits.UPLOAD_BYTES:
+            raise too_large(name)
+        with open(path, "rb") as file:
+            identity = hashlib.file_digest(file, "sha256").hexdigest()[:24]
+        with self._lock:
+            known = self._recordings.get(identity)
+        if known:
+            return known.model_copy(update={"name": name})
+        seconds, outline = self._measure(path, name)
+        copy = self.folder / f"recording-{identity}{files.printable(path.suffix)[:8]}"
+        shutil.copyfile(path, copy)
+        recording = Recording(id=identity, name=name, seconds=seconds, outline=outline, path=copy)
+        with self._lock:
+            self._recordings[identity] = recording
+            self._evict()
+        return recording
+
+    def _measure(self, path: Path, name: str) -> tuple[float, tuple[int, ...]]:
+        """The length in seconds and the outline of an audio file."""
+        samples, peaks = 0, []
+        try:
+            for block in audio.Decoder(path, self.rate):
+                samples += block.size
+                parts = np.split(block, range(2048, len(block), 2048))
+                peaks += [float(np.abs(part).max()) for part in parts if part.size]
+                if samples > limits.LONGEST_RECORDING * self.rate:
+                    raise UserError(f"{name}: longer than {limits.LONGEST_RECORDING / 60:g} "
+                                    f"minutes; cut it first.")
+        except UserError as e:
+            # The user knows the file by another name.
+            raise UserError(str(e).replace(files.printable(path), name)) from e
+        if samples < self.shortest:
+            raise UserError(f"{name}: too short: {samples} samples, {self.shortest} needed.")
+        if max(peaks) < api.SILENT:
+            raise UserError(f"{name}: is silent.")
+        return samples / self.rate, _outline(peaks)
+
+    def _evict(self):
+        """Forget the oldest recordings, and remove their files, until the limits hold."""
+        sizes = {key: r.path.stat().st_size for key, r in self._recordings.items()}
+        while len(sizes) > 1 and (sum(sizes.values()) > limits.UPLOADS_BYTES
+                                  or len(sizes) > limits.RECORDINGS_KEPT):
+            oldest = self._recordings.popitem(last=False)[1]
+            sizes.pop(oldest.id)
+            oldest.path.unlink()
+
+    def get(self, identity: str, name: str = "") -> Recording:
+        """A recording by its id. Raises `UserError` where it is not here."""
+        with self._lock:
+            if not identity:
+                raise UserError(NO_RECORDING)
+            if identity not in self._recordings:
+                raise UserError(f"{name or 'The recording'} is not in this studio (any more): drop "
+                                f"it in again.")
+            self._recordings.move_to_end(identity)
+            return self._recordings[identity]
+
+    def rename_files(self, words: str) -> str:
+        """`words` with the users' names of recordings in place of the paths of their copies."""
+        with self._lock:
+            for recording in self._recordings.values():
+                words = words.replace(files.printable(recording.path), recording.name)
+        return words
+
+    def clips(self) -> dict[str, str]:
+        """The names of the clips that are here, by id."""
+        return {key: name for key, (path, name) in CLIPS.items()
+                if (weights.CHECKOUT / path).is_file()}
+
+    def clip(self, key: str) -> Recording:
+        if key not in self.clips():
+            raise UserError("There is no such clip here.")
+        path, name = CLIPS[key]
+        return self.receive(weights.CHECKOUT / path, name)
+
+    def excerpt(self, identity: str, start: float, seconds: float) -> bytes:
+        """Part of a recording as a wav file."""
+        recording = self.get(identity)
+        samples, _ = audio.part(recording.path, self.rate, round(start * self.rate),
+                                max(1, round(seconds * self.rate)))
+        if not samples.size:
+            raise UserError(f"{recording.name} lasts {recording.seconds:.1f} s.")
+        with self.written(samples, self.rate) as path:
+            return path.read_bytes()
+
+    @contextlib.contextmanager
+    def written(self, samples: np.ndarray, rate: int) -> Iterator[Path]:
+        """A temporary wav file of these samples."""
+        path = self.folder / f"part-{secrets.token_hex(8)}.wav"
+        try:
+            audio.write(path, samples, rate)
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def too_large(name: str) -> UserError:
+    return UserError(f"{name}: larger than {limits.UPLOAD_BYTES >> 20} MB; cut it, or give it as "
+                     f"mp3 or flac.")
+
+
+def _outline(peaks: list[float]) -> tuple[int, ...]:
+    """The peaks in at most `OUTLINE` equal parts, 0 … 255."""
+    values = np.asarray(peaks)
+    count = min(OUTLINE, values.size)
+    edges = np.linspace(0, values.size, count + 1)[:-1].astype(int)
+    largest = np.minimum(np.maximum.reduceat(values, edges), 1)
+    return tuple(np.rint(255 * largest).astype(int).tolist())

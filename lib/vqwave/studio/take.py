@@ -1,0 +1,283 @@
+"""A take: a piece that a browser listens to, while it is made and after."""
+
+from __future__ import annotations
+
+import math
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ..dsp import notes
+from ..errors import UserError
+from ..io import audio
+from ..play.performance import replay
+from ..play.sampling import draw_seed
+from ..play.stream import Stream
+from . import limits
+from .folders import Models
+from .frames import frame
+from .models import RELEASES, Change, Recording, Settings, releases, role
+from .pictures import BANDS, Roll, Spectrum, column
+from .tape import Tape
+
+SLIDERS = ("transpose", "mutate", "pull")
+"""Numbers of `controls.CONTROLS` that the page shows as plain sliders."""
+REPLACEABLE = {"sampling", "loudness", "transpose", "mutate", "pull", "notes"}
+"""Controls whose last value counts, whatever their values were before."""
+WILDEST = 1.5
+"""The factor of the temperatures at the wild end of the slider; the calm end divides by it."""
+
+
+class ChangeLog:
+    """The changes of a take: those of its settings, and those made while it plays."""
+
+    def __init__(self, planned: tuple):
+        self.planned = list(planned)
+        self.live: list[tuple[int, dict]] = []
+
+    @property
+    def full(self) -> bool:
+        return len(self.planned) + len(self.live) >= limits.MOST_CHANGES
+
+    def add(self, sample: int, change: dict):
+        """Remember a change. It joins the last one of the same sample where the order does not
+        matter, so a slider that is dragged is one change a block.
+        """
+        last_sample, last = self.live[-1] if self.live else (None, {})
+        if last_sample != sample or not last.keys() | change.keys() <= REPLACEABLE:
+            self.live.append((sample, change))
+            return
+        sampling = dict(last.get("sampling", {}))
+        for level, values in change.get("sampling", {}).items():
+            sampling[level] = sampling.get(level, {}) | values
+        self.live[-1] = (sample, last | change | ({"sampling": sampling} if sampling else {}))
+
+    def ordered(self) -> list[tuple[int, dict]]:
+        """All changes as the stream received them: at the same sample the live ones first."""
+        return sorted([*self.live, *self.planned], key=lambda change: change[0])
+
+    def held(self, sample: int) -> set[str]:
+        """The controls that hold something at a sample."""
+        values: dict = {}
+        for start, change in self.ordered():
+            values |= change if start <= sample else {}
+        return {name for name in RELEASES if values.get(name)}
+
+
+class Take:
+    """One piece. A single reader pulls its blocks; `end` may be called from any thread, at any
+    time, more than once.
+    """
+
+    def __init__(self, settings: Settings, folder: Path):
+        self.id, self.settings = secrets.token_urlsafe(12), settings
+        self.tape, self.log = Tape(folder), ChangeLog(settings.changes)
+        self.column = column(settings.chain)
+        self.allowed = settings.until
+        self.computing = 0.0  # seconds
+        self.busy, self.touched = True, time.monotonic()
+        self.labels: tuple[str, ...] = ()
+        self._lock = threading.Lock()
+        self._allowing = threading.Condition(self._lock)
+        self._steering = threading.Lock()  # keeps the log in the order of the changes
+        self._stream: Stream | None = None
+        self._length: int | None = None
+        self._prompt = 0
+
+    # --------------------------------------------------------------------------------------- making
+
+    def prepare(self, models: Models, recording: Recording | None, report):
+        """Load the models, encode the recording, and open the stream."""
+        s = self.settings
+        encode = {"new": (), "continue": s.levels, "vary": (s.keep,)}[s.mode]
+        models.prepare(s.new_levels, encode, report)
+        self._levels = [self._describe(level, models) for level in s.levels]
+        self._block = models.music.chain.block
+        begin, seconds = None, s.seconds
+        if s.mode == "continue":
+            report(f"Encoding {s.name}")
+            begin = models.music.prompt(recording.path, start=s.prompt_start,
+                                        seconds=s.prompt_seconds, level=s.level,
+                                        keep_original=s.keep_original)
+        if s.mode == "vary":
+            begin = models.music.source(recording.path, s.keep,
+                                        lambda share: report(f"Encoding {s.name}", share))
+            if seconds is not None and seconds >= recording.seconds:
+                seconds = None  # as long as the recording
+        stream = models.music.stream(
+            level=s.level, seed=s.seed, seconds=seconds, log_probs=True, begin=begin,
+            sampling={level: {"temperature": t} for level, t in s.temperatures.items()},
+            chosen={"label": s.label} if s.label else None, past=limits.PAST)
+        self.labels, self.tape.rate = stream.labels, stream.sample_rate
+        self._length, self._prompt = stream.samples, stream.prompt_samples
+        with self._lock:
+            if self.busy:
+                self._stream = stream
+                return
+        stream.close()
+        raise UserError("The take was stopped.")
+
+    def _describe(self, level: int, models: Models) -> dict:
+        """What a player must know of a level."""
+        s, config = self.settings, models.music.codec(level).config
+        return {"level": level, "made": level in s.new_levels, "role": role(s.chain, level),
+                "num_codes": config.num_codes, "books": config.books,
+                "most_bits": config.books * math.log2(config.num_codes),
+                "shades": models.shades(level)}
+
+    def header(self) -> dict:
+        """What a player must know before the first block."""
+        s = self.settings
+        return {"id": self.id, "title": s.title, "seed": s.seed, "level": s.level,
+                "rate": self.tape.rate, "column": self.column, "block": self._block,
+                "bands": BANDS, "lowest": notes.LOWEST_MIDI, "samples": self._length,
+                "prompt": self._prompt, "labels": list(self.labels), "label": s.label,
+                "levels": self._levels}
+
+    def frames(self) -> Iterator[bytes]:
+        """A message for each block: {"samples", "columns", "codes", "bits", "speed", "notes"}, then
+        16-bit samples, spectrogram and codes; {"wait": true} while nothing more is allowed.
+
+        Codes are frame by frame, each with all its books; bits are of whole frames; notes: `Roll`.
+        """
+        spectrum, roll = Spectrum(self.tape.rate, self.column), Roll(self.tape.rate)
+        stream = self._stream
+        longest = self._length or int(limits.LONGEST_TAKE * self.tape.rate)
+        blocks = replay(stream, self.settings.changes) if stream else iter(())
+        while True:
+            if not self._wait_until_allowed():
+                yield frame({"wait": True})
+                continue
+            start = time.monotonic()
+            block = next(blocks, None)
+            self.computing += time.monotonic() - start
+            if block is None:
+                break
+            exact = audio.to_int16(block)
+            with self._lock:
+                if not self.busy:
+                    return
+                self.tape.append(exact)
+            self.touched = time.monotonic()
+            last = self.tape.samples >= longest
+            yield self._block_frame(stream, exact, spectrum, roll, last)
+            self.touched = time.monotonic()
+            if last:
+                break
+        self.end()
+
+    def _wait_until_allowed(self) -> bool:
+        """Whether the next block may be made, within a second."""
+        with self._allowing:
+            return self._allowing.wait_for(
+                lambda: not self.busy or self.allowed is None or self.tape.samples < self.allowed,
+                1.0)
+
+    def _block_frame(self, stream, exact, spectrum, roll, last: bool) -> bytes:
+        heard = audio.from_int16(exact)
+        picture = spectrum.push(heard, last)
+        codes = [stream.codes[level] for level in self.settings.levels]
+        bits = {}
+        for level in self.settings.new_levels:
+            log_probs = np.asarray(stream.log_probs[level])
+            log_probs = log_probs.sum(axis=-1) if log_probs.ndim > 1 else log_probs
+            bits[level] = round(float(-log_probs.mean() / math.log(2)), 2)
+        speed = self.tape.samples / self.tape.rate / max(self.computing, 1e-6)
+        return frame({"samples": exact.size, "columns": len(picture),
+                      "codes": [c.size for c in codes], "bits": bits, "speed": round(speed, 2),
+                      "notes": roll.push(heard, last)},
+                     exact.astype("<i2"), picture, *(c.astype("<u2") for c in codes))
+
+    def play_tape(self) -> Iterator[bytes]:
+        """The messages of a finished take, without codes."""
+        tape, step = self.tape, self._block
+        spectrum, roll = Spectrum(tape.rate, self.column), Roll(tape.rate)
+        for begin in range(0, tape.samples, step):
+            part = tape.read(begin, min(begin + step, tape.samples))
+            last = begin + step >= tape.samples
+            picture = spectrum.push(part, last)
+            yield frame({"samples": part.size, "columns": len(picture), "codes": [], "bits": {},
+                         "notes": roll.push(part, last)}, audio.to_int16(part).astype("<i2"),
+                        picture)
+
+    def allow(self, until: int | None):
+        """Allow the studio to make the first `until` samples; None: all."""
+        with self._allowing:
+            self.allowed = until
+            self.touched = time.monotonic()
+            self._allowing.notify_all()
+
+    # ------------------------------------------------------------------------------------- steering
+
+    def steer(self, change: Change) -> dict:
+        """Change what plays: {"sample": where the change begins, "seed": of a jump}."""
+        keywords = self._keywords(change)
+        if not keywords:
+            return {}
+        if keywords.get("notes") and (stream := self._stream):
+            stream.hear_codes()  # takes seconds the first time; other changes need not wait
+        with self._steering:
+            stream = self._stream
+            if stream is None:
+                raise UserError("The take has ended: there is nothing to change.")
+            full = self.log.full
+            if full and not releases(keywords):
+                raise UserError(f"A take remembers {limits.MOST_CHANGES} changes: begin another. "
+                                f"What is held can be let go.")
+            sample = stream.set(**keywords)
+            if not full or self.log.held(sample) & keywords.keys():
+                self.log.add(sample, keywords)
+        self.touched = time.monotonic()
+        return {"sample": sample, "seed": keywords.get("jump")}
+
+    def _keywords(self, change: Change) -> dict:
+        """The keywords of `Stream.set`."""
+        keywords = change.model_dump(exclude={"until", "wild", "levels", "jump"},
+                                     exclude_none=True)
+        if change.wild is not None:
+            top_p = round(min(1.0, 1 + change.wild / 5), 4)
+            keywords["sampling"] = {
+                level: {"temperature": round(t * WILDEST**change.wild, 4), "top_p": top_p}
+                for level, t in self.settings.temperatures.items()}
+        if change.levels:
+            keywords["sampling"] = {level: dict(values) for level, values in change.levels.items()}
+        if change.jump:
+            keywords["jump"] = draw_seed(None)
+        return keywords
+
+    # -------------------------------------------------------------------------------------- the end
+
+    def end(self, heard: int | None = None):
+        """Stop, unless the take is over; it keeps the first `heard` samples (None: all).
+
+        The settings then hold its length, in whole columns, and so make this piece again.
+        """
+        with self._lock:
+            stream, self._stream = self._stream, None
+            if self.busy:
+                self.busy = False
+                self._cut(heard)
+                if samples := self.tape.samples:
+                    changes = tuple(c for c in self.log.ordered() if c[0] < samples)
+                    seconds = round(samples / self.tape.rate, 5)
+                    self.settings = self.settings.model_copy(
+                        update={"seconds": seconds, "changes": changes})
+                self._allowing.notify_all()
+        if stream:
+            stream.close()
+
+    def _cut(self, heard: int | None):
+        samples, least = self.tape.samples, self._prompt + 1  # a piece is longer than its prompt
+        if not samples or samples == self._length:
+            return
+        if heard is not None:
+            samples = min(samples, -(-max(heard, least) // self.column) * self.column)
+        self.tape.truncate(samples if samples >= least else 0)
+
+    @property
+    def seconds(self) -> float:
+        return self.tape.samples / self.tape.rate
