@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -351,6 +352,18 @@ def test_a_slow_listener_is_dropped_to_live_and_no_other_waits(monkeypatch):
         station.group.close()
 
     asyncio.run(listen())
+
+
+def test_a_new_listener_begins_at_most_the_lead_behind(monkeypatch):
+    now = SimpleNamespace(seconds=0.0)
+    monkeypatch.setattr(stations, "time", SimpleNamespace(monotonic=lambda: now.seconds))
+    channel = Channel(None, "mp3")
+    for second in range(20):
+        now.seconds = float(second)
+        channel.publish([b"%d," % second])
+    now.seconds = 19.5
+    data, _ = asyncio.run(channel.read(channel.begin()))
+    assert data == b"18,19,"
 
 
 def test_a_listener_that_reads_nothing_is_disconnected(monkeypatch):

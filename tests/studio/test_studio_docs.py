@@ -29,7 +29,7 @@ def test_every_path_of_the_studio_is_listed():
     paths = {route.path for router in routers for route in router.routes}
     cells = " ".join(row[0] for row in rows("path"))
     listed = set(re.findall(r"`(/studio[^`]*?)(?:/…)?`", cells))
-    assert listed == {path for path in paths if path.startswith("/studio")}
+    assert listed == {"/studio/static", *paths} - {"/"}
 
 
 def test_every_key_that_the_browser_keeps_is_listed():

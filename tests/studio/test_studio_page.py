@@ -335,7 +335,7 @@ def test_space_after_play_pauses_and_a_bad_seed_stops_nothing(open_page):
     until(page, "!sound.paused")
     page.locator("#seed").fill("twelve")
     page.locator("#make").click()
-    page.get_by_role("alert").get_by_text("The seed must be a whole number").wait_for()
+    page.get_by_role("alert").get_by_text("seed must be a valid integer").wait_for()
     until(page, f"sound.position > {RATE} && !sound.paused")
     assert page.evaluate("() => window.vqwave.player.take.id") == identity
 
@@ -475,7 +475,7 @@ def test_two_at_once_hear_their_own_music_and_a_closed_tab_frees_its_stream(open
 
 def test_a_link_that_cannot_be_read_says_why_and_an_unknown_recording_asks_for_it(open_page):
     page = open_page("?seed=minus")
-    page.get_by_text("The seed must be a whole number").wait_for()
+    page.get_by_text("seed must be a valid integer").wait_for()
     page = open_page("?mode=vary&recording=abc&name=theirs.mp3&keep=128&level=32")
     page.get_by_text("theirs.mp3 is not in this studio (any more): drop it in again").wait_for()
     assert page.locator("#mode input[value='vary']").is_checked()
@@ -576,7 +576,7 @@ def test_a_piece_is_steered_while_it_plays_and_its_link_and_command_make_it_agai
     # Another piece is not changed where this one was.
     with page.expect_request(lambda r: r.method == "POST" and r.url.endswith("/takes")) as asked:
         page.locator("#die").click()
-    assert asked.value.post_data_json["score"] == asked.value.post_data_json["seed"] == ""
+    assert asked.value.post_data_json["changes"] == asked.value.post_data_json["seed"] == ""
 
 
 def test_a_take_goes_on_another_way_from_where_it_is_heard(open_page):
