@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from . import evaluators, results
 from .corpus import Corpus, Plan, Setting
 from .evaluators.generators import measure_after
 
+PASTS = 60.0, 3600.0
+"""Seconds of music after which bits a frame are compared."""
 COLUMNS = (Column("chain", "chain"), Column("core", "core"), Column("steps", "steps", ","),
            Column("bits a frame", "bits", ".2f"), Column("after a minute", "minute", ".3f"),
            Column("after an hour", "hour", ".3f"),
@@ -62,18 +65,18 @@ def main(argv=None) -> int:
                                 task, description=what, completed=share))
             top = music.weight_set(music.chain.generator(music.chain.top))
             figures = evaluators.run(["generators", "chain", "notes", "health"], music, corpus)
+            minute, hour = measure_after(corpus, top, PASTS)
             rows.append({key: value for values in figures.values()
                          for key, value in values.items()}
                         | {"chain": name, "core": top.config.core.kind,
                            "steps": top.record.get("step"),
                            "bits": figures["generators"][f"bits a frame, {music.chain.top}x"],
-                           "minute": measure_after(corpus, top, 60.0),
-                           "hour": measure_after(corpus, top, 3600.0)})
+                           "minute": minute, "hour": hour})
             pieces[name] = corpus.sound(args.seeds[0], EXAMPLE_SECONDS / 60)
-    table = render(rows, COLUMNS)
     if args.json:
-        print(table)
+        print(json.dumps(rows, indent=1))
         return 0
+    table = render(rows, COLUMNS)
     command = results.command_line("compare_chains", sys.argv[1:] if argv is None else argv)
     path = results.write(args.output_dir, args.name, results.page(args.name, command, table))
     print(f"wrote {printable(path)}")

@@ -93,7 +93,7 @@ def measure(weight_set, tracks: TestTracks, embed=None, engine_name: str = engin
     row = judge.judge(codec, tracks.sounds, track_labels=named, embed=embed, copies=coded)
     copies = [copy for copy, _ in coded]
     leaked = judge.find_leaked(weight_set, tracks.tracks)
-    row |= {"level": f"{config.level}x", "steps": str(weight_set.record.get("step")),
+    row |= {"level": f"{config.level}x", "steps": weight_set.record.get("step"),
             "leaked": "unknown" if leaked is None else ", ".join(leaked) or None}
     if config.quantizer.kind == "som":
         row["topographic_error"] = maps.topographic_error(weight_set, tracks.sounds)
@@ -125,12 +125,9 @@ def slice_losses(weight_set, tracks: TestTracks) -> dict[str, float]:
     Mean over slices of 8 s of (x − y)² + ‖s(x) − s(y)‖ / ‖s(x)‖ + 0.8 (z − e)², with s one spectrum
     of the whole slice (`slice_loss`), or magnitudes of every frame (`frame_loss`).
     """
-    from keras import ops
-
     from vqwave.nn.codec import load_codec
 
     model = load_codec(weight_set)
-    scale = SLICE_COMMITMENT / weight_set.config.quantizer.commitment
     size = round(SLICE_SECONDS * tracks.rate) // weight_set.config.level * weight_set.config.level
 
     def frames(x):
@@ -140,8 +137,11 @@ def slice_losses(weight_set, tracks: TestTracks) -> dict[str, float]:
     for track in tracks.tracks:
         for start in range(0, track.samples - size + 1, size):
             x = audio.from_u16(audio.read_window(track.path(tracks.data_dir), start, size))
-            y = ops.convert_to_numpy(model(x[None], training=False))[0]
-            rest = float(np.mean((x - y) ** 2)) + scale * float(sum(model.losses))
+            latents = model.encoder(model.front_end(x[None]))
+            coded = model.quantizer.lookup(model.quantizer.encode(latents))
+            y = np.array(model(x[None], training=False))[0]
+            rest = np.mean((x - y) ** 2) + SLICE_COMMITMENT * np.mean(
+                (np.array(latents) - np.array(coded)) ** 2)
             losses.append([rest + _relative(spectrum(x), spectrum(y))
                            for spectrum in (slice_spectrum, frames)])
     if not losses:

@@ -171,14 +171,14 @@ def measure_pasts(corpus, weight_set, pasts) -> dict[str, float]:
     return bits
 
 
-def measure_after(corpus, weight_set, seconds: float, counted_seconds: float = 60.0
-                  ) -> float | None:
-    """Bits a frame of a minute of music after `seconds` of music, the tracks' codes repeated; None
-    of a generator with conditions.
+def measure_after(corpus, weight_set, pasts: tuple[float, float] = (60.0, 3600.0)
+                  ) -> list[float | None]:
+    """Bits a frame of the same `pasts[0]` seconds of music after as many and after `pasts[1]`
+    seconds of music: the tracks' codes repeated. None of a generator with conditions.
     """
     config = weight_set.config
     if config.conditions:
-        return None
+        return [None] * len(pasts)
     quiet.import_keras()
     from vqwave.data.codes import CodeTrack
 
@@ -186,17 +186,18 @@ def measure_after(corpus, weight_set, seconds: float, counted_seconds: float = 6
         codec = corpus.music.codec(config.level)
         once = np.concatenate([codec.encode(corpus.samples(track)[None])[0]
                                for track in corpus.tracks])
-        counted, past = (round(x * corpus.rate / config.level) for x in (counted_seconds, seconds))
-        # The counted frames are the same after every past, as long as it fits into an hour.
-        frames = np.resize(once, (round(3600 * corpus.rate / config.level) + counted,
-                                  *once.shape[1:]))
-        start = len(frames) - counted - past
+        counted, most = (round(seconds * corpus.rate / config.level) for seconds in pasts)
+        frames = np.resize(once, (most + counted, *once.shape[1:]))
         track = CodeTrack(frames, len(frames), track=corpus.tracks[0], start=0)
         generator = engine.load_generator(weight_set, corpus.music.engine)
-        nats = scoring.score(generator, [scoring.Span(track, start, past + counted)],
-                             frames[start - 1][None] if start else None)
-        return metrics.bits(nats[:, -counted:])
+        bits = []
+        for past in (counted, most):
+            start = len(frames) - counted - past
+            nats = scoring.score(generator, [scoring.Span(track, start, past + counted)],
+                                 frames[start - 1][None] if start else None)
+            bits.append(metrics.bits(nats[:, -counted:]))
+        return bits
 
-    return corpus.figure({"figure": "after", "by": weight_set.checksum[:16], "seconds": seconds,
+    return corpus.figure({"figure": "after", "by": weight_set.checksum[:16], "pasts": pasts,
                           "engine": corpus.music.engine, "codecs": corpus.codec_key(config.level),
                           "test": corpus.checksum(corpus.tracks)}, measure)

@@ -70,5 +70,5 @@ def test_a_code_that_never_occurs_is_hatched(tmp_path, rng):
 
 def test_a_codec_without_a_map_is_refused_by_name():
     tiny = configs.preset("tiny").codec(8)
-    with pytest.raises(UserError, match="vqvae_8 has a quantizer of ema; codes lie on a map with one of som"):
+    with pytest.raises(UserError, match="vqvae_8 has the quantizer ema; a map needs som"):
         maps.check_map(tiny)
