@@ -82,7 +82,7 @@ class TestTracks:
 
     def labels(self, config) -> list[str | None]:
         """The label of each excerpt in a codec's vocabulary."""
-        return [labels.told(track, config.labels) for track, _ in self.excerpts]
+        return [labels.known_label(track, config.labels) for track, _ in self.excerpts]
 
 
 def measure(weight_set, tracks: TestTracks, embed=None, engine_name: str = engine.ENGINES[0],

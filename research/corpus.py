@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vqwave import quiet
+from vqwave import stderr
 from vqwave.data import codes
 from vqwave.errors import UserError
 from vqwave.io import audio, manifest, splits
@@ -135,7 +135,7 @@ class Corpus:
         self.split = splits.read_split(split)
         self.train, self.validation = splits.split(tracks, self.split, seed=0)
         self.sides = {name: [t for listed in getattr(self.split, name) for t in tracks
-                             if splits.named(t, [listed])] for name in SIDES}
+                             if splits.is_named(t, [listed])] for name in SIDES}
         if not self.sides[side]:
             raise UserError(f"{split}: names no {side} track")
         self.side, self.tracks = side, self.sides[side]
@@ -240,13 +240,13 @@ class Corpus:
 
         variants: of each track; None: the track unchanged.
         """
-        quiet.import_keras()
+        stderr.import_keras()
         from vqwave.nn import codec
 
         by_file = {t.file: t for t in tracks}
         weight_set = self.music.weight_set(self.music.chain.codecs[level])
         pairs = [(t, v) for t in tracks for v in variants or [codes.Variant(0)] if v.samples(t) > 0]
-        encoded = codes.encode_corpus(self.data_dir, pairs, weight_set, QuietReporter(),
+        encoded = codes.encode_corpus(self.data_dir, pairs, weight_set, SilentReporter(),
                                       codec.load_encoder)
         return [(by_file[file], variant,
                  codes.read_frames(path, 0, count, weight_set.config.books))

@@ -102,7 +102,7 @@ def choices(tracks, recipes=CHECKOUT / "recipes") -> list[str]:
     statements = []
     for path in sorted(Path(recipes).glob("*/split.yml")):
         split = splits.read_split(path)
-        if split.chosen_by_test and any(splits.named(t, split.test) for t in tracks):
+        if split.chosen_by_test and any(splits.is_named(t, split.test) for t in tracks):
             statements.append(split.chosen_by_test)
     return list(dict.fromkeys(statements))
 

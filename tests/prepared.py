@@ -6,10 +6,10 @@ import math
 import numpy as np
 
 from vqwave.io import audio, manifest
-from vqwave.progress import QuietReporter
+from vqwave.progress import SilentReporter
 
 
-class Told(QuietReporter):
+class Told(SilentReporter):
     """Keeps the lines."""
 
     def __init__(self):

@@ -142,7 +142,7 @@ def test_a_level_may_have_no_generator(tmp_path):
     text = SMALL.replace("codec: c, generator: d", "codec: c").replace(", d: {}", "")
     half = configs.preset(write(tmp_path, text))
     assert half.chain.sizes == (16, 8) and half.chain.names == ["a", "c", "b"]
-    assert half.chain.generators == {16: "b"} and half.chain.plays
+    assert half.chain.generators == {16: "b"} and half.chain.can_generate
     for ask in (half.chain.generator, half.generator):
         with pytest.raises(UserError, match="level 8 of the chain has no generator: c stands alone"):
             ask(8)
@@ -156,7 +156,7 @@ def test_a_level_may_have_no_generator(tmp_path):
         configs.preset(write(tmp_path, text))
     text = text.replace("d: {}", "d: {conditions: []}")
     alone = configs.preset(write(tmp_path, text))
-    assert not alone.chain.plays
+    assert not alone.chain.can_generate
     codec = alone.codec("a")
     assert (codec.has_codes, codec.frame_width, codec.frame_dtype) == (False, 6, "float32")
     for key in ("num_codes", "books", "bitrate"):

@@ -69,7 +69,7 @@ class Reporter:
             self.task = None
 
 
-class QuietReporter(Reporter):
+class SilentReporter(Reporter):
     """For the processes that the first one speaks for."""
 
     def __init__(self):

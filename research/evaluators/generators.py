@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from vqwave import quiet
+from vqwave import stderr
 from vqwave.dsp import metrics
 from vqwave.errors import UserError
 from vqwave.io import weights
@@ -87,7 +87,7 @@ class Generators:
 
 def measure_bits(corpus, weight_set) -> dict:
     """{"bits", "unigram", …}: bits a frame, each variant under its name."""
-    quiet.import_keras()
+    stderr.import_keras()
     from vqwave.data.codes import count_codes, unigram_costs
 
     config = weight_set.config
@@ -143,7 +143,7 @@ def cut_middles(corpus, config) -> tuple[list, int]:
 
 def measure_pasts(corpus, weight_set, pasts) -> dict[str, float]:
     """{seconds of past: bits a frame} of the same frames of the top level."""
-    quiet.import_keras()
+    stderr.import_keras()
     config, codec = weight_set.config, corpus.music.codec(weight_set.config.level)
     generator = engine.load_generator(weight_set, corpus.music.engine)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from vqwave.dsp import metrics
 from vqwave.io import audio, silence
-from vqwave.progress import QuietReporter
+from vqwave.progress import SilentReporter
 from vqwave.report.health import ailments, vitals
 
 MOMENT_SECONDS, QUIET_DB, BEGINNING_SECONDS = 0.4, -40.0, 30.0
@@ -50,7 +50,7 @@ class Health:
 
 def track_moments(corpus, tracks) -> list[np.ndarray]:
     """The `moments` of each track, without the silence at its ends."""
-    spans = silence.measure(corpus.data_dir, tracks, QuietReporter(), keep=False)
+    spans = silence.measure(corpus.data_dir, tracks, SilentReporter(), keep=False)
     pieces = []
     for track in tracks:
         first, last = spans[track.file].within(track.samples, 0)

@@ -80,5 +80,5 @@ def test_prepared_folders_keep_their_names_together_or_one_after_the_other(tmp_p
 
 def test_a_model_is_told_a_tracks_label_by_name_and_nothing_that_it_does_not_know():
     known = Labels(names=("battle", "calm"))
-    assert [labels.told(one, known) for one in (CALM, BATTLE, ALONE)] == ["calm", "battle", None]
-    assert labels.told(CALM, None) is None and labels.told(CALM, Labels(names=("x", "y"))) is None
+    assert [labels.known_label(one, known) for one in (CALM, BATTLE, ALONE)] == ["calm", "battle", None]
+    assert labels.known_label(CALM, None) is None and labels.known_label(CALM, Labels(names=("x", "y"))) is None

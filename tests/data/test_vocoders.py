@@ -14,7 +14,7 @@ from vqwave.nn.codec import VQVAE
 from vqwave.nn.frontends import FRONT_ENDS
 from vqwave.play import engine
 
-UNHEARD = dict.fromkeys(configs.LossConfig.of_audio, 0.0)
+UNHEARD = dict.fromkeys(configs.LossConfig.audio_terms, 0.0)
 
 
 def codec(mels=8, steps=3, **more):
@@ -173,4 +173,4 @@ def test_a_codec_that_it_does_not_fit_is_refused(change, said):
 def test_the_terms_of_audio_are_those_that_hear_it():
     from vqwave.nn.losses import TERMS
 
-    assert {name for names in TERMS for name in names} == set(configs.LossConfig.of_audio)
+    assert {name for names in TERMS for name in names} == set(configs.LossConfig.audio_terms)

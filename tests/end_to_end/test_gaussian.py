@@ -17,7 +17,7 @@ from vqwave.config import ChainConfig, ChainLevel, DataConfig, TrainingConfig
 from vqwave.errors import UserError
 from vqwave.io import weights
 from vqwave.play import api, engine
-from vqwave.progress import QuietReporter
+from vqwave.progress import SilentReporter
 from vqwave.train import training
 from vqwave.train.options import RunOptions
 
@@ -33,7 +33,7 @@ def trained(tmp_path_factory):
                           quantizer={"kind": "gaussian", "dim": 6, "warmup_steps": 2})
     training.train_codec(vae, data, RunOptions(out),
                          TrainingConfig(steps=4, epochs=2, batch_size=2, input_length=4096),
-                         DataConfig(split=0.5), QuietReporter())
+                         DataConfig(split=0.5), SilentReporter())
     weights.save_chain(out, ChainConfig(sample_rate=22050, block=8192, levels=[
         ChainLevel(level=512, codec="vqvae_512")]))
     return out, data
@@ -76,7 +76,7 @@ def test_whatever_asks_for_codes_is_refused_by_name(trained, tmp_path):
     with pytest.raises(UserError, match="generator_512 needs codes, but vqvae_512 has a quantizer "
                                         "of gaussian, which makes none"):
         training.train_generator(configs.preset("tiny").generator(512), data, out,
-                                 RunOptions(tmp_path), say=QuietReporter())
+                                 RunOptions(tmp_path), say=SilentReporter())
 
 
 def run(capsys, script, *arguments):

@@ -24,7 +24,7 @@ from vqwave.nn.conditions import CONDITIONS
 from vqwave.play import api, engine
 from vqwave.play import conditions as feeds
 from vqwave.play.stream import Stream
-from vqwave.progress import QuietReporter
+from vqwave.progress import SilentReporter
 from vqwave.report import benchmark, scoring
 from vqwave.train import training
 from vqwave.train.options import RunOptions
@@ -99,7 +99,7 @@ def trained(data, tiny_weights, tmp_path_factory):
     for name in NAMES:
         record = training.train_generator(with_label(name), data, tiny_weights.codecs,
                                           RunOptions(out), settings,
-                                          DataConfig(), QuietReporter())
+                                          DataConfig(), SilentReporter())
         assert record.finished
         # What two steps have learnt of a genre is little: make more of it.
         found = weights.find(out, name)

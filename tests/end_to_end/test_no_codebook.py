@@ -19,7 +19,7 @@ from vqwave.config import CodecConfig, DataConfig, QuantizerConfig, TrainingConf
 from vqwave.io import weights
 from vqwave.nn.quantizers import QUANTIZERS
 from vqwave.play import api, engine
-from vqwave.progress import QuietReporter
+from vqwave.progress import SilentReporter
 from vqwave.train import training
 from vqwave.train.options import RunOptions
 
@@ -78,9 +78,9 @@ def trained(tmp_path_factory):
     tiny = configs.preset("tiny")
     settings = TrainingConfig(steps=2, epochs=1, batch_size=2, input_length=4096, offsets=1)
     codec = configs.replace(tiny.codec(512), quantizer={"kind": "scalar"})
-    training.train_codec(codec, data, RunOptions(out), settings, DataConfig(), QuietReporter())
+    training.train_codec(codec, data, RunOptions(out), settings, DataConfig(), SilentReporter())
     training.train_generator(tiny.generator(512), data, out, RunOptions(out),
-                             settings, DataConfig(), QuietReporter())
+                             settings, DataConfig(), SilentReporter())
     weights.save_chain(out,
                        configs.replace(tiny.chain, levels=[configs.to_dict(tiny.chain.levels[0])]))
     return out

@@ -32,9 +32,9 @@ def origin(tmp_path_factory, tiny_weights):
     folder = tmp_path_factory.mktemp("origin")
     chain = configs.replace(TINY.chain, levels=[configs.to_dict(TINY.chain.levels[0])], end=None)
     weights.save_chain(folder, chain)
-    weights.take_over(weights.find(tiny_weights.generators, "generator_512"), folder)
-    codec = weights.take_over(weights.find(tiny_weights.codecs, "vqvae_512"), folder)
-    weights.note(codec, held_out={"notes": 0.0, "mel": 1e6, "distance": None, "seconds": 1.0})
+    weights.copy_as_best(weights.find(tiny_weights.generators, "generator_512"), folder)
+    codec = weights.copy_as_best(weights.find(tiny_weights.codecs, "vqvae_512"), folder)
+    weights.add_to_record(codec, held_out={"notes": 0.0, "mel": 1e6, "distance": None, "seconds": 1.0})
     return folder
 
 

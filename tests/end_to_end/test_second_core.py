@@ -19,7 +19,7 @@ from vqwave.nn.cores import CORES
 from vqwave.onnx import loops
 from vqwave.play import engine
 from vqwave.play.stream import Stream
-from vqwave.progress import QuietReporter
+from vqwave.progress import SilentReporter
 from vqwave.report import benchmark
 from vqwave.train import training
 from vqwave.train.options import RunOptions
@@ -114,7 +114,7 @@ def trained(data, tiny_weights, tmp_path_factory):
     settings = TrainingConfig(steps=2, epochs=1, batch_size=2, input_length=4096, offsets=1)
     training.train_generator(config, data, tiny_weights.codecs, RunOptions(out),
                              settings, DataConfig(),
-                             QuietReporter())
+                             SilentReporter())
     return weights.find(out, NAME)
 
 

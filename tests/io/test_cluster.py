@@ -21,7 +21,7 @@ from vqwave.data import codes
 from vqwave.errors import UserError
 from vqwave.io import audio, cluster, manifest, weights
 from vqwave.nn.codec import load_encoder
-from vqwave.progress import QuietReporter, Reporter
+from vqwave.progress import Reporter, SilentReporter
 
 pytest.importorskip("distributed")
 SCRIPT = Path(__file__).parents[2] / "scripts" / "prepare_audio.py"
@@ -141,7 +141,7 @@ def test_a_worker_killed_half_way_costs_no_codes_and_makes_none_twice(tmp_path, 
     tracks = [data_folder(folder, sounds) for folder in folders][0]
     codec = weights.find(tiny_weights.codecs, "vqvae_32")
     wanted = [(t, v) for t in tracks for v in codes.variants(1, 1)]
-    here = codes.encode_corpus(folders[0], wanted, codec, QuietReporter(), load_encoder)
+    here = codes.encode_corpus(folders[0], wanted, codec, SilentReporter(), load_encoder)
     with Cluster(2) as dask:
         say = Killing(dask.workers[0], folders[1])
         there = codes.encode_corpus(folders[1], wanted, codec, say, load_encoder,

@@ -11,13 +11,13 @@ from prepared import data_folder, music
 from vqwave.errors import UserError
 from vqwave.io import silence
 from vqwave.io.silence import Sound, look, measure, trim
-from vqwave.progress import QuietReporter
+from vqwave.progress import SilentReporter
 
 RATE = 22050
 WINDOW = 2205
 
 
-class Told(QuietReporter):
+class Told(SilentReporter):
     def __init__(self):
         super().__init__()
         self.lines, self.looked = [], 0
@@ -109,7 +109,7 @@ def test_of_many_that_are_left_out_a_few_are_named(tmp_path):
 def test_a_folder_of_silence_is_one_line(tmp_path):
     folder, tracks = lie(tmp_path, a=np.zeros(RATE), b=music(0.5))
     with pytest.raises(UserError, match="every training track is silence.*nothing is left to learn from"):
-        trim(folder, [tracks[:1], tracks[1:]], 1.0, QuietReporter())
+        trim(folder, [tracks[:1], tracks[1:]], 1.0, SilentReporter())
 
 
 def test_what_was_measured_is_kept_until_the_track_changes(tmp_path):
@@ -129,11 +129,11 @@ def test_what_was_measured_is_kept_until_the_track_changes(tmp_path):
 
 def test_a_process_that_keeps_nothing_writes_nothing(tmp_path):
     folder, tracks = lie(tmp_path, a=music(0.5))
-    assert measure(folder, tracks, QuietReporter(), keep=False)
+    assert measure(folder, tracks, SilentReporter(), keep=False)
     assert not (folder / silence.NAME).exists()
 
 
 def test_a_folder_that_cannot_be_written_to_is_measured_all_the_same(tmp_path):
     folder, tracks = lie(tmp_path, a=music(0.5))
     (folder / silence.NAME).mkdir()
-    assert measure(folder, tracks, QuietReporter())["a.ogg.u16"].last > 0
+    assert measure(folder, tracks, SilentReporter())["a.ogg.u16"].last > 0

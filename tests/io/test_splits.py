@@ -36,23 +36,23 @@ def test_a_share_takes_no_track_that_is_most_of_the_music(seed):
 
 def test_what_is_held_out_stays_so_when_tracks_come_and_go(tmp_path):
     before = tracks({f"calm/{i}.mp3": 3.0 for i in range(6)} | {"battle/1.mp3": 3.0})
-    splits.record(tmp_path, splits.draw(before, 0.3, 7))
+    splits.save(tmp_path, splits.draw(before, 0.3, 7))
     held_out = files(splits.split(before, 0.3, 7)[1])
     later = tracks({f"new/{i}.mp3": 3.0 for i in range(40)} | {"new/0.ogg": 1.0}) + before
     assert files(splits.split(later, 0.3, 7)[1]) != held_out  # the share itself is another draw
-    kept, gone = splits.recorded(tmp_path, later)
+    kept, gone = splits.load(tmp_path, later)
     assert files(splits.split(later, kept, 0)[1]) == held_out and not gone
     # 1.mp3 lies in two folders: one of them is held out alone.
-    splits.record(tmp_path, Split(validation=("calm/1.mp3",)))
-    assert files(splits.split(before, splits.recorded(tmp_path, before)[0], 0)[1]) == ["calm/1.mp3"]
+    splits.save(tmp_path, Split(validation=("calm/1.mp3",)))
+    assert files(splits.split(before, splits.load(tmp_path, before)[0], 0)[1]) == ["calm/1.mp3"]
     # What is gone is held out no more, and named.
-    splits.record(tmp_path, Split(validation=("calm/1.mp3",), test=("battle/1.mp3",)))
-    assert splits.recorded(tmp_path, before[:-1]) == (Split(validation=("calm/1.mp3",)),
+    splits.save(tmp_path, Split(validation=("calm/1.mp3",), test=("battle/1.mp3",)))
+    assert splits.load(tmp_path, before[:-1]) == (Split(validation=("calm/1.mp3",)),
                                                       ["battle/1.mp3"])
-    assert splits.recorded(tmp_path, tracks({"other.mp3": 1.0}))[0] == Split()
-    assert splits.recorded(tmp_path / "nothing", before) is None
-    splits.record(tmp_path, Split())
-    assert splits.recorded(tmp_path, before) is None
+    assert splits.load(tmp_path, tracks({"other.mp3": 1.0}))[0] == Split()
+    assert splits.load(tmp_path / "nothing", before) is None
+    splits.save(tmp_path, Split())
+    assert splits.load(tmp_path, before) is None
 
 
 def test_a_share_is_of_what_a_model_does_not_know_where_there_is_such():
@@ -70,8 +70,8 @@ def test_a_file_whose_name_no_text_can_hold_is_named_by_its_digits(tmp_path):
     odd = tracks({"a.mp3": 1.0, "b.mp3": 9.0})
     odd[0] = manifest.Track("\udcff.mp3.u16", "/music/\udcff.mp3", 100, 6000, "ab" * 32,
                             dict.fromkeys(manifest.TAGS))
-    splits.record(tmp_path, splits.draw(odd, 0.1, 0))
-    kept, _ = splits.recorded(tmp_path, odd)
+    splits.save(tmp_path, splits.draw(odd, 0.1, 0))
+    kept, _ = splits.load(tmp_path, odd)
     assert kept.validation == ("ab" * 8,)
     assert splits.split(odd, kept, 0) == ([odd[1]], [odd[0]])
 

@@ -53,7 +53,7 @@ def test_a_mirror_encoder_begins_behind_the_hop_of_the_front_end():
 PLANE = {"front_end": {"kind": "spectrogram", "hop": 8, "n_fft": 32, "mels": 4},
          "encoder": {"kind": "plane"}, "quantizer": {"kind": "ema", "code_dim": 6},
          "head": {"kind": "griffin_lim"},
-         "loss": dict.fromkeys(configs.LossConfig.of_audio, 0.0),
+         "loss": dict.fromkeys(configs.LossConfig.audio_terms, 0.0),
          "stages": [{"stride": 8, "channels": 8, "dilations": [1]},
                     {"stride": 2, "channels": 8, "dilations": [1, 3, 1, 1]}]}
 

@@ -484,7 +484,7 @@ def test_training_may_have_a_cost_of_its_own_which_no_code_depends_on(rng):
     assert (trained == np.concatenate(nearest, axis=-1)).mean() > 0.99
     assert np.mean(np.diff(made(x.astype("float32"))[1],
                            axis=1) != 0) < 0.5 * np.mean(np.diff(trained, axis=1) != 0)
-    assert "training_cost" in made.config.of_training and "change_cost" not in made.config.of_training
+    assert "training_cost" in made.config.training_only and "change_cost" not in made.config.training_only
 
 
 def test_evaluating_a_banded_quantizer_moves_nothing(rng):

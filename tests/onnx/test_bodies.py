@@ -10,7 +10,7 @@ import pytest
 from keras import ops
 
 from vqwave import config as configs
-from vqwave.config import QUIET, SHARES, CodecConfig, GeneratorConfig, Sampling
+from vqwave.config import QUIETNESS, SHARES, CodecConfig, GeneratorConfig, Sampling
 from vqwave.io import weights
 from vqwave.nn.cores import CORES
 from vqwave.nn.generator import Generator, take_weights
@@ -67,7 +67,7 @@ def save_lively(folder, config):
                 variable.assign(variable * scale)
         if variable.path.startswith("sinks_"):
             variable.assign(keras.random.normal(variable.shape))
-        if variable.name == QUIET:
+        if variable.name == QUIETNESS:
             variable.assign(keras.random.uniform(variable.shape, 0, 12))
     weights.save(folder, config.name, "", model.parts, config)
     return model

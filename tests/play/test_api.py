@@ -436,9 +436,9 @@ def test_a_generator_of_the_codes_of_another_run_is_refused(tiny_weights, tmp_pa
     """Of another codec than the one that is there; a later step of that one is good enough."""
     for folder in tiny_weights.codecs, tiny_weights.generators:
         shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    weights.note(weights.find(tmp_path, "vqvae_512"), id="new", step=9)
+    weights.add_to_record(weights.find(tmp_path, "vqvae_512"), id="new", step=9)
     for learnt, fits in (("new:5", True), ("old:9", False), ("ab12", True)):
-        weights.note(weights.find(tmp_path, "generator_512"), codecs={"vqvae_512": learnt})
+        weights.add_to_record(weights.find(tmp_path, "generator_512"), codecs={"vqvae_512": learnt})
         music = vqwave.load(tmp_path, tmp_path)
         if fits:
             music.stream(level=512).close()

@@ -488,7 +488,7 @@ def test_a_part_of_a_window_is_what_the_whole_has_there(tiny_weights, other_code
         played = engine.load_codec(weights.find(folder, name))
         level, books = played.config.level, played.config.books
         codes = rng.integers(0, played.config.num_codes, (2, 64, books)).astype(np.int32)
-        assert played.config.in_parts
+        assert played.config.can_decode_part
         part = played.decode_part(codes, 5, first, count)
         whole = played.decode_window(codes, 5)[:, first * level : (first + count) * level]
         assert part.shape == whole.shape == (2, min(count, 64 - first) * level)

@@ -19,7 +19,7 @@ def made(tmp_path_factory, tiny_weights):
     data_folder(root / "data", {f"t{i}": music(3.0, i) for i in range(3)})
     for folder, kind in ((tiny_weights.codecs, "vqvae"), (tiny_weights.generators, "generator")):
         for level in (512, 128):
-            weights.take_over(weights.find(folder, f"{kind}_{level}"), root / "weights")
+            weights.copy_as_best(weights.find(folder, f"{kind}_{level}"), root / "weights")
     return root
 
 

@@ -14,7 +14,7 @@ from vqwave.data.codes import OFFSET_STEP, read_frames
 from vqwave.errors import UserError
 from vqwave.io import manifest, weights
 from vqwave.nn.generator import Generator, load_generator
-from vqwave.progress import QuietReporter
+from vqwave.progress import SilentReporter
 from vqwave.train.devices import ALONE
 from vqwave.train.jobs import CodecJob, GeneratorJob
 from vqwave.train.record import RunRecord
@@ -123,7 +123,7 @@ def test_every_level_has_the_music_without_the_silence_around_it(tmp_path, tiny_
     codec = CodecJob(TINY.codec("vqvae_128"), tmp_path, False)
     codec.check()
     training = TrainingConfig(input_length=8192, batch_size=2)
-    codec.prepare(RunRecord(codec.model, training, split, "id"), ALONE, QuietReporter())
+    codec.prepare(RunRecord(codec.model, training, split, "id"), ALONE, SilentReporter())
     assert codec.train == job.train and codec.spans == job.spans
     assert all(np.square(sound).mean() > 0 for i in range(8) for sound in codec.batches(i)[0])
 
@@ -165,7 +165,7 @@ def test_a_codecs_windows_are_changed_in_training_and_not_in_validation(folder):
         job.check()
         training = TrainingConfig(input_length=8192, batch_size=4, **changes)
         job.prepare(RunRecord(job.model, training, DataConfig(split=0.2), "id"), ALONE,
-                    QuietReporter())
+                    SilentReporter())
         return job.batches(3)[0][0], job.validation[0][0]
 
     plain, changed = made(), made(transpose=3, gain=6.0, mix=0.25)

@@ -476,7 +476,7 @@ def test_music_that_comes_later_leaves_what_is_held_out_and_is_told_of(train_all
     held_out = configs.load_yaml(out / "split.yml")["validation"]
     known = [track.sha256[:16] for track in manifest.read(data)]
     for name in ("generator_512", "generator_128"):
-        weights.note(weights.find(out, name), tracks=known)
+        weights.add_to_record(weights.find(out, name), tracks=known)
     data_folder(data, {f"t{i}": music(0.5, i) for i in range(4)}
                 | {f"new{i}": music(0.5, 10 + i) for i in range(9)})
     capsys.readouterr()
@@ -510,7 +510,7 @@ def test_what_was_learnt_and_not_heard_is_heard_by_the_next_run(train_all, folde
 
 
 def test_what_was_taken_over_is_nothing_new_although_it_has_epochs(folder, data, tmp_path):
-    weights.note(weights.find(folder, "generator_512"), epoch=18)
+    weights.add_to_record(weights.find(folder, "generator_512"), epoch=18)
     made = plan.Plan(data, tmp_path / "out", steps=3, origin=Origin.find(folder), listen=5.0)
     made.origin.adopt(made.chain, made.output_dir, made.amount)
     with run_plan.Hearings(made, print) as listener:

@@ -291,7 +291,7 @@ def test_decoder_only_changes_no_code_and_can_have_an_adversary(train, tmp_path,
     begun = tmp_path / "begun"
     shutil.copytree(straight[CODEC].folder, begun)
     source = weights.find(begun, CODEC)
-    weights.note(source, held_out=home)
+    weights.add_to_record(source, held_out=home)
     adversary = {"weight": 0.1, "feature_matching": 0.5}
     options = {
         "config": configs.override(SMALL, {"adversary": adversary}, "test"),

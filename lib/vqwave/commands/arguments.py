@@ -79,7 +79,7 @@ def held_out(args, folder) -> tuple[float | Split, int]:
     seed = TrainingConfig().seed if args.split_seed is None else args.split_seed
     if args.val_split is not None:
         return options.parse_split(args.val_split), seed
-    recorded = (splits.recorded(folder, manifest.read(args.data_dir)) if args.split_seed is None
+    recorded = (splits.load(folder, manifest.read(args.data_dir)) if args.split_seed is None
                 else None)
     # A training on other music held out none of these tracks.
     return (recorded[0] if recorded and recorded[0].held_out_tracks else DataConfig().split), seed

@@ -66,7 +66,7 @@ def main(argv=None) -> int:
             music, args.data_dir, sides, spans, args.minutes, embed,
             lambda what, share: bar.update(task, description=what, completed=share))
     folder = music.weight_set(music.chain.codecs[music.chain.top]).folder
-    recorded = splits.recorded(folder, manifest.read(args.data_dir))
+    recorded = splits.load(folder, manifest.read(args.data_dir))
     if recorded and recorded[0] == split and not recorded[1] and not args.split:
         measured.before = before_tuning(folder)
     rows = figures(measured)

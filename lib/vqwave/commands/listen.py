@@ -8,7 +8,7 @@ from .. import cli
 from ..io import silence, weights
 from ..io.files import printable
 from ..play import api, listening
-from ..progress import QuietReporter
+from ..progress import SilentReporter
 from . import arguments
 
 
@@ -47,7 +47,7 @@ def main(argv=None) -> int:
     listening.playable_level(music)
     trained = music.weight_set(chain.generator(chain.top))
     (_, held_out), _ = silence.read_sides(args.data_dir, *arguments.held_out(args, folder),
-                                          trained.trim_silence, QuietReporter())
+                                          trained.trim_silence, SilentReporter())
     sounds = listening.hear(music, args.data_dir, held_out, args.seed, args.seconds)
     for path in listening.save(sounds, music.sample_rate, args.output_dir or folder / "heard",
                                Path(args.name).name):

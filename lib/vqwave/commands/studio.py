@@ -63,7 +63,7 @@ def _wait_for_generators(folder, seconds: float = 2.0):
         if not Path(folder).is_dir():
             raise UserError(f"{files.printable(folder)}: no such folder; a training makes its own "
                             f"when it begins")
-        if not weights.chain(folder).plays:
+        if not weights.chain(folder).can_generate:
             raise UserError(f"{files.printable(folder)}: holds codecs of a chain without "
                             f"generators; there will be none to follow")
         if not waiting:

@@ -108,7 +108,8 @@ def main(argv=None) -> int:
     print(f"{what} trained, in {plan.format_hours(chosen.state.spent)}. To hear {them}:\n  {lines}")
     print(f"To train {them} further" + (
         f", also on music that was added, into another folder:\n  {_going_on(args, chosen, output)}"
-        if chosen.chain.plays else ": the same command with more --steps in place of --hours"))
+        if chosen.chain.can_generate
+        else ": the same command with more --steps in place of --hours"))
     return 0
 
 
@@ -170,7 +171,7 @@ def _hearing(chosen: plan.Plan, folder: str) -> list[str]:
     """The commands that let what was trained be heard."""
     generate = (f"{cli.command('generate')} --vqvae-weights-dir {folder} --generator-weights-dir "
                 f"{folder}")
-    if chosen.chain.plays:
+    if chosen.chain.can_generate:
         return [generate]
     hear = [f"{cli.command('test-codec')} --model all --vqvae-weights-dir {folder} --input FILE"]
     preset = config.preset(chosen.preset)

@@ -111,7 +111,7 @@ class ChainConfig(Config):
         return self.generators[level]
 
     @property
-    def plays(self) -> bool:
+    def can_generate(self) -> bool:
         """Whether a piece can begin with nothing: the top level has a generator."""
         return self.top in self.generators
 

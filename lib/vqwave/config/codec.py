@@ -9,7 +9,6 @@ import pydantic
 from pydantic import Field
 
 from .codec_parts import (
-    ApartHierarchy,
     Block,
     Bottleneck,
     CodecPart,
@@ -19,6 +18,7 @@ from .codec_parts import (
     Hierarchy,
     MirrorEncoder,
     NoBottleneck,
+    SingleLevelHierarchy,
     Stage,
     SubPixel,
     Upsampling,
@@ -63,7 +63,7 @@ class CodecConfig(Config):
     bottleneck: Bottleneck = NoBottleneck()
     padding: Literal["same", "causal"] = "same"
     quantizer: Quantizer = EMAQuantizer()
-    hierarchy: Hierarchy = ApartHierarchy()
+    hierarchy: Hierarchy = SingleLevelHierarchy()
     head: HeadConfig = WaveformHead()
     even: Fraction = 0.0
     loss: LossConfig = LossConfig()
@@ -89,10 +89,10 @@ class CodecConfig(Config):
         axes = {axis: value for axis, value in self if isinstance(value, CodecPart)}
         parts = list(axes.values())
         for axis, part in axes.items():
-            if self.padding == "causal" and part.looks_ahead:
+            if self.padding == "causal" and part.noncausal:
                 raise ValueError(f"padding is causal, but a {axis} of {part.kind} looks ahead")
         for part in parts:
-            for axis, kinds in part.needs.items():
+            for axis, kinds in part.requires.items():
                 if (own := getattr(self, axis).kind) not in kinds:
                     raise ValueError(f"{part.kind} needs a {axis} of {' or '.join(kinds)}, not "
                                      f"{own}")
@@ -228,10 +228,10 @@ class CodecConfig(Config):
         return self.padding == "causal"
 
     @property
-    def in_parts(self) -> bool:
+    def can_decode_part(self) -> bool:
         """Whether the decoder's finer stages can be spared the frames that only its first one sees.
         """
-        return self.encoder.in_parts and self.has_codes and self.head.makes_audio
+        return self.encoder.can_decode_part and self.has_codes and self.head.makes_audio
 
     @property
     def needs_position(self) -> bool:

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 class CodecPart(Config):
     """What one kind of an axis says: what it needs of the codec's others."""
 
-    needs: ClassVar[dict[str, tuple[str, ...]]] = {}
+    requires: ClassVar[dict[str, tuple[str, ...]]] = {}
     """The kinds that another axis may have, by the name of its field."""
 
-    looks_ahead: ClassVar[bool] = False
+    noncausal: ClassVar[bool] = False
     """Whether it sees what comes later however it is padded."""
 
-    in_parts: ClassVar[bool] = False
+    can_decode_part: ClassVar[bool] = False
     """Of an encoder: whether the decoder that goes with it can go on after its first stage with
     some frames.
     """
@@ -57,7 +57,7 @@ class LogFrequencyFrontEnd(CodecPart):
     """
 
     kind: Literal["log_frequency"] = "log_frequency"
-    looks_ahead: ClassVar[bool] = True
+    noncausal: ClassVar[bool] = True
     hop: Positive = 512
     lowest: Annotated[Real, Field(ge=LOWEST, le=880)] = 55.0
     octaves: Annotated[int, Field(strict=True, ge=1, le=9)] = 7
@@ -99,7 +99,7 @@ class SpectrogramFrontEnd(CodecPart):
     """
 
     kind: Literal["spectrogram"] = "spectrogram"
-    looks_ahead: ClassVar[bool] = True
+    noncausal: ClassVar[bool] = True
     hop: Positive = 256
     n_fft: Annotated[int, Field(strict=True, ge=16, le=65536)] = 1024
     mels: Annotated[int, Field(strict=True, ge=0, le=1024)] = 80
@@ -142,7 +142,7 @@ class MirrorEncoder(CodecPart):
     """The decoder's stages in reverse: strided convolutions and blocks."""
 
     kind: Literal["mirror"] = "mirror"
-    in_parts: ClassVar[bool] = True
+    can_decode_part: ClassVar[bool] = True
 
 
 class BandedEncoder(CodecPart):
@@ -153,13 +153,13 @@ class BandedEncoder(CodecPart):
     """
 
     kind: Literal["banded"] = "banded"
-    looks_ahead: ClassVar[bool] = True
-    in_parts: ClassVar[bool] = True
+    noncausal: ClassVar[bool] = True
+    can_decode_part: ClassVar[bool] = True
     units: Positive = 96
     overlap: Whole = 6
     dilations: Annotated[tuple[Positive, ...], Field(min_length=1)] = (3,)
     # Its own networks are all that it has, and a decoder alone would have what these ask for.
-    needs: ClassVar[dict[str, tuple[str, ...]]] = {
+    requires: ClassVar[dict[str, tuple[str, ...]]] = {
         "front_end": ("log_frequency",), "quantizer": ("banded",), "bottleneck": ("none",),
         "block": ("dilated",)}
 
@@ -182,8 +182,8 @@ class PlaneEncoder(CodecPart):
     """
 
     kind: Literal["plane"] = "plane"
-    looks_ahead: ClassVar[bool] = True
-    needs: ClassVar[dict[str, tuple[str, ...]]] = {
+    noncausal: ClassVar[bool] = True
+    requires: ClassVar[dict[str, tuple[str, ...]]] = {
         "front_end": ("spectrogram",), "block": ("dilated",), "upsampling": ("sub_pixel",),
         "bottleneck": ("none",), "head": ("spectrogram", "griffin_lim")}
 
@@ -209,10 +209,10 @@ Encoder = Annotated[MirrorEncoder | BandedEncoder | PlaneEncoder, Field(discrimi
                     default_kind("mirror")]
 
 
-class ApartHierarchy(CodecPart):
+class SingleLevelHierarchy(CodecPart):
     """One level of latents."""
 
-    kind: Literal["apart"] = "apart"
+    kind: Literal["single_level"] = "single_level"
     bottom_stage: ClassVar[int | None] = None
 
 
@@ -225,7 +225,7 @@ class TopDownHierarchy(CodecPart):
 
     kind: Literal["vqvae2"] = "vqvae2"
     bottom: Positive
-    needs: ClassVar[dict[str, tuple[str, ...]]] = {"encoder": ("plane",)}
+    requires: ClassVar[dict[str, tuple[str, ...]]] = {"encoder": ("plane",)}
 
     @property
     def bottom_stage(self) -> int:
@@ -238,8 +238,8 @@ class TopDownHierarchy(CodecPart):
         codec.check_codes("a hierarchy of vqvae2")
 
 
-Hierarchy = Annotated[ApartHierarchy | TopDownHierarchy, Field(discriminator="kind"),
-                      default_kind("apart")]
+Hierarchy = Annotated[SingleLevelHierarchy | TopDownHierarchy, Field(discriminator="kind"),
+                      default_kind("single_level")]
 
 
 class DilatedBlock(CodecPart):
@@ -279,7 +279,7 @@ class ResNetBlock(CodecPart):
     """
 
     kind: Literal["resnet"] = "resnet"
-    looks_ahead: ClassVar[bool] = True
+    noncausal: ClassVar[bool] = True
     kernel_size: Annotated[int, Field(strict=True, ge=1, le=99)] = 3
     norm: Literal["batch", "instance"] = "batch"
     slope: Annotated[Real, Field(ge=0, lt=1)] = 0.2
@@ -310,7 +310,7 @@ class Transposed(CodecPart):
     """A transposed convolution."""
 
     kind: Literal["transposed"] = "transposed"
-    looks_ahead: ClassVar[bool] = True
+    noncausal: ClassVar[bool] = True
 
     def check(self, codec: CodecConfig):
         if codec.even:
@@ -337,7 +337,7 @@ class WindowBottleneck(CodecPart):
     ahead: Whole = 0
 
     @property
-    def looks_ahead(self) -> bool:  # type: ignore[override]
+    def noncausal(self) -> bool:  # type: ignore[override]
         return self.ahead > 0
 
     def check(self, codec: CodecConfig):

@@ -29,7 +29,7 @@ from .fields import (
     validate,
 )
 
-QUIET = "quiet"
+QUIETNESS = "quiet"
 """The variable of a core's last layers that says how quiet the music of each code was."""
 
 
@@ -176,7 +176,7 @@ class PixelCNNCore(CoreConfig):
         return (self.kernel_frames - 1) * max(self.dilations)
 
     @property
-    def reach(self) -> int:
+    def books_seen(self) -> int:
         """Books before its own in its frame that a code is drawn by."""
         return len(self.dilations) * (self.kernel_books // 2) + 1
 
@@ -227,9 +227,9 @@ class GeneratorConfig(Config):
                              f"must have its own")
         for condition in self.conditions:
             condition.check(self.level)
-        if isinstance(self.core, PixelCNNCore) and self.core.reach < self.books - 1:
+        if isinstance(self.core, PixelCNNCore) and self.core.books_seen < self.books - 1:
             raise ValueError(f"the core's {len(self.core.dilations)} layers of kernel_books "
-                             f"{self.core.kernel_books} see {self.core.reach} books before a "
+                             f"{self.core.kernel_books} see {self.core.books_seen} books before a "
                              f"code's own, but a frame has {self.books} books: the last would not "
                              f"know the first")
         return self

@@ -39,7 +39,7 @@ class TonesHead(HeadPart):
     """
 
     kind: Literal["tones"] = "tones"
-    looks_ahead: ClassVar[bool] = True
+    noncausal: ClassVar[bool] = True
     tones: Whole = 192
     needs_position: ClassVar[bool] = True
 
@@ -64,8 +64,8 @@ class NotesHead(HeadPart):
     """
 
     kind: Literal["notes"] = "notes"
-    looks_ahead: ClassVar[bool] = True
-    needs: ClassVar[dict[str, tuple[str, ...]]] = {"front_end": ("log_frequency",)}
+    noncausal: ClassVar[bool] = True
+    requires: ClassVar[dict[str, tuple[str, ...]]] = {"front_end": ("log_frequency",)}
     needs_position: ClassVar[bool] = True
     overtones: Overtones | None = None
 
@@ -99,9 +99,9 @@ class GriffinLimHead(HeadPart):
     """
 
     kind: Literal["griffin_lim"] = "griffin_lim"
-    looks_ahead: ClassVar[bool] = True
+    noncausal: ClassVar[bool] = True
     makes_audio: ClassVar[bool] = False
-    needs: ClassVar[dict[str, tuple[str, ...]]] = {"front_end": ("spectrogram",)}
+    requires: ClassVar[dict[str, tuple[str, ...]]] = {"front_end": ("spectrogram",)}
     steps: Annotated[int, Field(strict=True, ge=1, le=1000)] = 32
 
     def check(self, codec: CodecConfig):
@@ -115,7 +115,7 @@ class GriffinLimHead(HeadPart):
         if codec.adversary:
             raise ValueError("adversary hears audio, which a head of griffin_lim makes after "
                              "training only")
-        if heard := [term for term in codec.loss.of_audio if getattr(codec.loss, term)]:
+        if heard := [term for term in codec.loss.audio_terms if getattr(codec.loss, term)]:
             raise ValueError(f"loss has {', '.join(heard)} of audio, which a head of griffin_lim "
                              f"makes after training only: set to 0")
 
@@ -127,7 +127,7 @@ HeadConfig = Annotated[WaveformHead | TonesHead | NotesHead | SpectrogramHead | 
 class LossConfig(Config):
     """Weights of the terms of a codec's loss (see `nn/losses.py`)."""
 
-    of_audio: ClassVar[tuple[str, ...]] = (
+    audio_terms: ClassVar[tuple[str, ...]] = (
         "spectral_convergence", "log_magnitude", "mel", "multi_mel", "waveform", "hum",
         "constant_q")
     """The terms that compare a reconstruction with its original."""
@@ -147,7 +147,7 @@ class LossConfig(Config):
     spectrum: Weight = 1.5
 
 
-class WindowConfig(Config):
+class SpectrumConfig(Config):
     """A discriminator of spectra: of windows of `n_fft` samples, one each `hop` samples."""
 
     kind: str
@@ -162,13 +162,13 @@ class WindowConfig(Config):
         return self
 
 
-class STFTConfig(WindowConfig):
+class STFTConfig(SpectrumConfig):
     """Convolutions over the complex spectrogram of this window, compressed, and its logarithm."""
 
     kind: Literal["stft"] = "stft"
 
 
-class ComplexSTFTConfig(WindowConfig):
+class ComplexSTFTConfig(SpectrumConfig):
     """Convolutions over the real and imaginary part of the spectrogram of this window, as they are.
     """
 
@@ -214,5 +214,5 @@ class AdversaryConfig(Config):
     @property
     def longest(self) -> int:
         """Samples of the longest window of a spectrum; 0 where there is none."""
-        return max((one.n_fft for one in self.discriminators if isinstance(one, WindowConfig)),
+        return max((one.n_fft for one in self.discriminators if isinstance(one, SpectrumConfig)),
                    default=0)

@@ -31,7 +31,7 @@ class QuantizerConfig(CodecPart):
     nested: ClassVar[bool] = False
     """Whether the first books of a frame can be decoded without the others."""
 
-    of_training: ClassVar[tuple[str, ...]] = ()
+    training_only: ClassVar[tuple[str, ...]] = ()
     """Fields that nothing depends on once it is trained."""
 
     width: ClassVar[Any]
@@ -58,7 +58,7 @@ class CodebookConfig(QuantizerConfig):
     revival_threshold: Weight = 0.3
     commitment: Annotated[Real, Field(gt=0)] = 0.25
 
-    of_training: ClassVar[tuple[str, ...]] = ("decay", "revival_threshold", "commitment")
+    training_only: ClassVar[tuple[str, ...]] = ("decay", "revival_threshold", "commitment")
 
     @property
     def width(self) -> int:
@@ -82,7 +82,7 @@ class ResidualQuantizer(CodebookConfig):
 
     kind: Literal["residual"] = "residual"
     nested: ClassVar[bool] = True
-    of_training: ClassVar[tuple[str, ...]] = (*CodebookConfig.of_training, "dropout")
+    training_only: ClassVar[tuple[str, ...]] = (*CodebookConfig.training_only, "dropout")
     books: Books = 4
     dropout: Fraction = 0.5
 
@@ -105,7 +105,7 @@ class SOMQuantizer(CodebookConfig):
     final_radius: Annotated[Real, Field(gt=0)] = 1.0
     shrink_steps: Positive = 2000
     books: ClassVar[int] = 1
-    of_training: ClassVar[tuple[str, ...]] = (*CodebookConfig.of_training, "radius",
+    training_only: ClassVar[tuple[str, ...]] = (*CodebookConfig.training_only, "radius",
                                                "final_radius", "shrink_steps")
 
     @pydantic.model_validator(mode="after")
@@ -136,7 +136,7 @@ class BandedQuantizer(CodebookConfig):
     """
 
     kind: Literal["banded"] = "banded"
-    looks_ahead: ClassVar[bool] = True
+    noncausal: ClassVar[bool] = True
     books: Books = 7
     num_codes: CodeCount = 256
     code_dim: Positive = 16
@@ -146,7 +146,8 @@ class BandedQuantizer(CodebookConfig):
     change_cost: Weight = 1.0
     training_cost: Weight | None = None
     slow: Weight = 0.0
-    of_training: ClassVar[tuple[str, ...]] = (*CodebookConfig.of_training, "training_cost", "slow")
+    training_only: ClassVar[tuple[str, ...]] = (
+        *CodebookConfig.training_only, "training_cost", "slow")
     segment: ClassVar[int] = 64
     """Frames whose codes are chosen together: a multiple of it stands before every window that is
     encoded.
@@ -175,7 +176,7 @@ class GaussianQuantizer(QuantizerConfig):
     dim: Positive = 32
     beta: Weight = 0.01
     warmup_steps: Whole = 1000
-    of_training: ClassVar[tuple[str, ...]] = ("beta", "warmup_steps")
+    training_only: ClassVar[tuple[str, ...]] = ("beta", "warmup_steps")
 
     @property
     def width(self) -> int:

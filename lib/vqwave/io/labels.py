@@ -57,7 +57,7 @@ def index_of(track: Track, labels: Labels) -> int:
                      known.get(UNLABELLED, labels.none))
 
 
-def told(track: Track, labels: Labels | None) -> str | None:
+def known_label(track: Track, labels: Labels | None) -> str | None:
     """What a model is told of a track: its label, by name; None where it has none of the vocabulary
     or the model has no labels.
     """

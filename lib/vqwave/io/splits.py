@@ -54,7 +54,7 @@ def track_name(track: manifest.Track) -> str:
     return Path(Path(track.source).name).stem
 
 
-def recorded(folder, tracks: list[manifest.Track]) -> tuple[Split, list[str]] | None:
+def load(folder, tracks: list[manifest.Track]) -> tuple[Split, list[str]] | None:
     """What a training into a folder holds out: as far as it is among the tracks, and what is not.
     None where it wrote nothing down, or held nothing out.
     """
@@ -68,7 +68,7 @@ def recorded(folder, tracks: list[manifest.Track]) -> tuple[Split, list[str]] | 
                                     for side in ("validation", "test", "fresh", "excluded")}), gone
 
 
-def record(folder, split: Split):
+def save(folder, split: Split):
     """Write down what a training into a folder holds out: tracks that come later change nothing of
     it.
     """
@@ -85,7 +85,7 @@ def names(track: manifest.Track) -> tuple[str, ...]:
     return track_name(track), track.file.removesuffix(".u16"), track.sha256[:16]
 
 
-def named(track: manifest.Track, among: Collection[str]) -> bool:
+def is_named(track: manifest.Track, among: Collection[str]) -> bool:
     """Whether a split's side names a track."""
     return any(name in among for name in names(track))
 
@@ -105,10 +105,10 @@ def draw(tracks: list[manifest.Track], share: float, seed: int, known: Collectio
     among = new if len(new) > 1 else tracks
     wanted, there = (sum(track.samples for track in some) for some in (tracks, among))
     part = share if among == tracks else min(0.5, share * wanted / there)
-    return Split(validation=tuple(_told(track) for track in split(among, part, seed)[1]))
+    return Split(validation=tuple(_unique_name(track) for track in split(among, part, seed)[1]))
 
 
-def _told(track: manifest.Track) -> str:
+def _unique_name(track: manifest.Track) -> str:
     """The one of a track's names that no other has, in letters that a file can hold."""
     _, file, digits = names(track)
     return file if file == printable(file) else digits
@@ -126,10 +126,10 @@ def split(tracks: list[manifest.Track], sides: float | Split, seed: int) -> tupl
         if gone := missing(tracks, held):
             raise UserError(f"the split names a track {gone[0]!r} that the data folder does not "
                             f"hold")
-        train = [t for t in tracks if not named(t, held)]
+        train = [t for t in tracks if not is_named(t, held)]
         if not train:
             raise UserError("the split leaves no track to train on")
-        return train, [t for t in tracks if named(t, sides.validation)]
+        return train, [t for t in tracks if is_named(t, sides.validation)]
     # Drawn by name, so that a track keeps its place in the draw when others come and go around it.
     order = sorted(range(len(tracks)), key=lambda i: hashlib.sha256(
         f"{seed} {tracks[i].file}".encode("utf-8", "surrogateescape")).digest())

@@ -171,17 +171,17 @@ class WeightSet:
         return (self.data or configs.DataConfig()).trim_silence
 
     @property
-    def met(self) -> set[str] | None:
+    def trained_on(self) -> set[str] | None:
         """The first 16 digits of the sha256 of every track that it, its codecs or what it began
         with were trained on; None where that is unknown.
         """
-        found = self.record.get("tracks")
-        return None if found is None else {digits[:16] for digits in found}
+        tracks = self.record.get("tracks")
+        return None if tracks is None else {digits[:16] for digits in tracks}
 
-    def unheard(self, tracks) -> list:
+    def unseen(self, tracks) -> list:
         """Those of some tracks that it was not trained on, as far as its record tells."""
-        met = self.met
-        return [] if met is None else [t for t in tracks if t.sha256[:16] not in met]
+        known = self.trained_on
+        return [] if known is None else [t for t in tracks if t.sha256[:16] not in known]
 
     @property
     def tag_phrase(self) -> str:
@@ -220,7 +220,7 @@ class WeightSet:
                 shapes[axis] = configs.to_dict(self.config)[axis]
         quantizer = self.config.quantizer
         shapes["quantizer"] = {k: v for k, v in configs.to_dict(quantizer).items()
-                               if k not in quantizer.of_training}
+                               if k not in quantizer.training_only}
         made = hashlib.sha256(json.dumps(shapes, sort_keys=True).encode())
         for part in ("encoder", "codebook"):
             for path, values in sorted(self.load(part).items()):
@@ -574,7 +574,7 @@ def promote(folder, name: str) -> str:
             "loaded by default")
 
 
-def take_over(source: WeightSet, folder) -> WeightSet:
+def copy_as_best(source: WeightSet, folder) -> WeightSet:
     """Copy `source`, bit for bit, as the best set of another folder."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -588,7 +588,7 @@ def take_over(source: WeightSet, folder) -> WeightSet:
     return find(folder, source.name, "best")
 
 
-def note(found: WeightSet, **values):
+def add_to_record(found: WeightSet, **values):
     """Add to what the YAML of a set records. The weights, and their checksum, stay as they are."""
     path = config_path(found.folder, found.name, found.tag)
     described = configs.load_yaml(path)

@@ -18,7 +18,7 @@ from keras import layers, ops
 from ..config import (
     FAR,
     NORM_EPSILON,
-    QUIET,
+    QUIETNESS,
     Config,
     GeneratorConfig,
     LSTMCore,
@@ -203,7 +203,7 @@ class Outputs(layers.Dense):
         super().build(input_shape)
         if self.cost:
             self.quiet = self.add_weight(shape=(self.units,), initializer="zeros", trainable=False,
-                                         name=QUIET)
+                                         name=QUIETNESS)
 
     def call(self, inputs, training=None):
         outputs = super().call(inputs, training=training)

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from ..config import QUIET, GeneratorConfig
+from ..config import QUIETNESS, GeneratorConfig
 from ..io import weights
 from .conditions import CONDITIONS, join
 from .cores import CORES
@@ -82,7 +82,7 @@ def load_generator(weight_set: weights.WeightSet) -> Generator:
     """The Keras `Generator` of a set."""
     model = Generator(weight_set.config)
     # How quiet the music of codes is is not asked for where it costs nothing.
-    take_weights(model, weight_set, but="" if model.config.core.quiet_cost else QUIET)
+    take_weights(model, weight_set, but="" if model.config.core.quiet_cost else QUIETNESS)
     return model
 
 

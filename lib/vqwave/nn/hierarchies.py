@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from keras import layers, ops
 
-from ..config import ApartHierarchy, CodecConfig, Config, TopDownHierarchy
+from ..config import CodecConfig, Config, SingleLevelHierarchy, TopDownHierarchy
 from .planes import TopDown
 from .quantizers import QUANTIZERS, build_quantizer
 
@@ -42,7 +42,7 @@ class Places(layers.Layer):
     def update_metrics(self):
         self.quantizer.update_metrics()
 
-    def _apart(self, x, width):
+    def _split_positions(self, x, width):
         """[batch, N, places·width] -> [batch, N·places, width]."""
         return ops.reshape(x, (ops.shape(x)[0], -1, width))
 
@@ -63,7 +63,7 @@ class Places(layers.Layer):
 
     def encode(self, latents):
         """latents -> codes int32 [batch, N, books·places], or vectors where there are no codes."""
-        return self._order(self.quantizer.encode(self._apart(latents, self.width)))
+        return self._order(self.quantizer.encode(self._split_positions(latents, self.width)))
 
     def lookup(self, codes):
         """codes int32 [batch, N, n·places], n up to the number of books, or vectors -> vectors
@@ -78,11 +78,12 @@ class Places(layers.Layer):
         return self._together(self.quantizer.lookup(codes), self.vector_width)
 
     def call(self, latents, training=False):
-        vectors, codes = self.quantizer(self._apart(latents, self.width), training=training)
+        places = self._split_positions(latents, self.width)
+        vectors, codes = self.quantizer(places, training=training)
         return self._together(vectors, self.vector_width), self._order(codes)
 
 
-def _apart(config: CodecConfig, seed: int):
+def _single_level(config: CodecConfig, seed: int):
     if config.positions == 1:
         return build_quantizer(config.quantizer, seed), 0.0
     own = QUANTIZERS[type(config.quantizer)](config.quantizer, seed)
@@ -104,7 +105,8 @@ def _top_down(config: CodecConfig, seed: int):
     return made, max(made.receptive_field)
 
 
-HIERARCHIES: dict[type[Config], Callable] = {ApartHierarchy: _apart, TopDownHierarchy: _top_down}
+HIERARCHIES: dict[type[Config], Callable] = {
+    SingleLevelHierarchy: _single_level, TopDownHierarchy: _top_down}
 """What stands between encoder and decoder, built: (codec config, seed) -> (a layer that offers what
 a quantizer does, how many frames to either side it sees).
 """

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..config import FAR, LARGEST, NORM_EPSILON, QUIET
+from ..config import FAR, LARGEST, NORM_EPSILON, QUIETNESS
 from .nodes import Nodes, int8
 
 
 def subtract_quiet_cost(config, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The arrays, with the cost of quiet codes subtracted from the biases, see `nn.cores.Outputs`.
     """
-    costs = {path.removesuffix(QUIET) + "bias": config.core.quiet_cost * array
-             for path, array in arrays.items() if path.endswith("/" + QUIET)}
+    costs = {path.removesuffix(QUIETNESS) + "bias": config.core.quiet_cost * array
+             for path, array in arrays.items() if path.endswith("/" + QUIETNESS)}
     return arrays | {path: arrays[path] - cost for path, cost in costs.items()}
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import quiet
+from .. import stderr
 from ..config import PERIOD, CodecConfig
 from ..errors import UserError
 from ..io.files import CHECKOUT, atomic_write, make_folder, printable, reason
@@ -43,7 +43,7 @@ def kinds(weight_set, engine: str) -> list[str]:
     """The graphs of a set that an ONNX engine may run."""
     config = weight_set.config
     if isinstance(config, CodecConfig):
-        return (["encode", "decode"] + ["decode_part"] * config.in_parts
+        return (["encode", "decode"] + ["decode_part"] * config.can_decode_part
                 + ["encode_block", "decode_block"] * config.in_blocks)
     return (["context"] if config.conditions else []) + loop_kinds(config, engine)
 
@@ -77,7 +77,7 @@ def build(weight_set, kind: str) -> bytes:
 
 def _keras_part(weight_set, kind: str):
     """(the graph, its metadata)."""
-    quiet.import_keras()
+    stderr.import_keras()
     config = weight_set.config
     if kind == "context":
         from ..nn.generator import load_generator
@@ -177,7 +177,7 @@ def _muted():
     """Drop the warnings of TensorFlow and tf2onnx, and what they write to stderr from C, unless the
     block fails.
     """
-    with warnings.catch_warnings(), quiet.mute_stderr_unless_it_fails():
+    with warnings.catch_warnings(), stderr.mute_unless_error():
         warnings.simplefilter("ignore")
         yield
 

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .. import quiet
+from .. import stderr
 from ..config import PERIOD, Sampling
 from ..data import chunking
 from ..data.vocoders import vocoder
@@ -412,7 +412,7 @@ class _OnnxCodec(CodecEngine):
     @property
     def decode_halo(self):
         # Both graphs know it; streams open the first.
-        return self._graphs.fact("decode_part" if self.config.in_parts else "decode",
+        return self._graphs.fact("decode_part" if self.config.can_decode_part else "decode",
                                  "decode_halo")
 
     def _encode(self, given):
@@ -422,7 +422,7 @@ class _OnnxCodec(CodecEngine):
         return self._graphs("decode", *given)
 
     def decode_part(self, codes, start, first, count):
-        if not self.config.in_parts:
+        if not self.config.can_decode_part:
             return super().decode_part(codes, start, first, count)
         near, level = self._graphs.fact("decode_part", "decode_near"), self.config.level
         begin = max(0, first - near)
@@ -506,7 +506,7 @@ def _runnable(model):
 class _KerasCodec(CodecEngine):
     def __init__(self, weight_set, engine):
         super().__init__(weight_set, engine)
-        quiet.import_keras()
+        stderr.import_keras()
         from ..nn.codec import load_codec
 
         model = load_codec(weight_set)
@@ -546,7 +546,7 @@ class _KerasCodec(CodecEngine):
 class _KerasGenerator(GeneratorEngine):
     def __init__(self, weight_set, engine):
         super().__init__(weight_set, engine)
-        quiet.import_keras()
+        stderr.import_keras()
         from ..nn.generator import load_generator
 
         self._model = load_generator(weight_set)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import quiet
+from .. import stderr
 from ..errors import UserError
 from ..io.audio import to_int16
 
@@ -228,7 +228,7 @@ def play(blocks: Iterable[np.ndarray], sample_rate: int, *, device: int | str | 
     """
     pyaudio = _pyaudio()
     feed = Feed(blocks, sample_rate, buffer, prebuffer, fade)
-    with quiet.mute_stderr():  # ALSA and JACK print on every probe
+    with stderr.mute():  # ALSA and JACK print on every probe
         pa = pyaudio.PyAudio()
     try:
         # A missing device is reported before models are exported for minutes.
@@ -239,7 +239,7 @@ def play(blocks: Iterable[np.ndarray], sample_rate: int, *, device: int | str | 
             finally:
                 feed.close()
     finally:
-        with quiet.mute_stderr():
+        with stderr.mute():
             pa.terminate()
     if feed.error is not None:
         raise feed.error
@@ -325,7 +325,7 @@ def _open(pyaudio, pa, feed, device, period: int) -> _Output:
     index = _choose(pa, devices, device)
     for channels in (1, 2):  # some hardware plays stereo only
         try:
-            with quiet.mute_stderr():
+            with stderr.mute():
                 pa.is_format_supported(feed.sample_rate, output_device=index,
                                        output_channels=channels, output_format=pyaudio.paInt16)
                 return _Output(pyaudio, pa, feed, index, channels, period)

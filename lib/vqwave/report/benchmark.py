@@ -177,7 +177,7 @@ def measure_steps(chain: Chain, level: int, effort: Effort,
     A step makes one frame in each stream: codes/s = streams · steps/s · books. `against_eager` is
     the median of the ratios within a round.
     """
-    quiet.import_keras()
+    stderr.import_keras()
     from ..nn.generator import load_generator
 
     weight_set = chain.generator(level)

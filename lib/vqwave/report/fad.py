@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import quiet
+from .. import stderr
 from ..errors import UserError
 from ..io.files import atomic_write, printable
 from ..onnx.export import cache_folder
@@ -106,7 +106,7 @@ def _unpack(wheel: Path, folder: Path):
 def read_checkpoint(folder) -> dict[str, np.ndarray]:
     """The network's variables by name, out of the folder that `checkpoint` returns."""
     if "tensorflow" not in sys.modules:
-        quiet.import_keras()
+        stderr.import_keras()
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as temporary:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .. import quiet
+from .. import stderr
 from ..dsp import metrics
 from ..errors import UserError
 from ..play.engine import CodecEngine
@@ -62,7 +62,7 @@ def topographic_error(weight_set, sounds: Sequence[np.ndarray]) -> float:
     sounds: float32 [samples] each.
     """
     check_map(weight_set.config)
-    quiet.import_keras()
+    stderr.import_keras()
     from ..nn.codec import load_codec
 
     model, level = load_codec(weight_set), weight_set.config.level

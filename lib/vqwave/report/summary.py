@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import cli, plots, quiet
+from .. import cli, plots, stderr
 from ..config import TrainingConfig
 from ..data import codes
 from ..dsp import notes
@@ -111,7 +111,7 @@ def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
                                           judge.judge(music.codec(x), sounds, embed=embed)))
         generator = music.weight_set(music.chain.generator(x))
         made.generators.append(learnt(generator) | {
-            "unheard": [splits.track_name(track) for track in generator.unheard(train)]})
+            "unheard": [splits.track_name(track) for track in generator.unseen(train)]})
     seconds = 60 * minutes / len(SEEDS)
     generated = {}
     for done, seed in enumerate(SEEDS):
@@ -205,7 +205,7 @@ def _copies(music, data_dir, level, pieces, held_out, train) -> dict:
     """The longest run of moving codes that the pieces share with the training tracks as they were
     trained on, and that held-out music, where there is some, shares with them.
     """
-    quiet.import_keras()
+    stderr.import_keras()
     from ..nn import codec
 
     found = music.weight_set(music.chain.generator(level))
@@ -214,7 +214,7 @@ def _copies(music, data_dir, level, pieces, held_out, train) -> dict:
                               settings.gain)
     wanted = [(t, v) for t in train for v in variants if v.samples(t) > 2 * level]
     encoded = codes.encode_corpus(data_dir, wanted, music.weight_set(music.chain.codecs[level]),
-                                  QuietReporter(), codec.load_encoder)
+                                  SilentReporter(), codec.load_encoder)
     corpus = [codes.read_frames(path, 0, count, config.books) for _, _, (path, count) in encoded]
     if config.books == 1:
         corpus = [one[:, 0] for one in corpus]
@@ -410,10 +410,10 @@ def sides_of(data_dir, split, seed: int, trim_silence: float | None, final: bool
     test tracks of a split that names some. trim_silence: see `silence.read_sides`.
     """
     (train, held_out), spans = silence.read_sides(data_dir, split, seed, trim_silence,
-                                                  QuietReporter())
+                                                  SilentReporter())
     tested = getattr(split, "test", ()) if final else ()
     if tested:
-        named = [t for t in manifest.read(data_dir) if splits.named(t, tested)]
+        named = [t for t in manifest.read(data_dir) if splits.is_named(t, tested)]
         spans |= {t.file: (0, t.samples) for t in named}
         held_out = named
     return (train, held_out), spans

@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 
 from .. import config
-from ..config import QUIET
+from ..config import QUIETNESS
 from ..data import codes, loudness, windows
 from ..data.vocoders import vocoder
 from ..errors import UserError
@@ -17,7 +17,7 @@ from ..io import labels, manifest, silence, splits, weights
 from ..nn import codec as nn_codec
 from ..nn import generator as nn_generator
 from ..nn import losses
-from ..progress import QuietReporter
+from ..progress import SilentReporter
 from . import callbacks
 from .devices import Group
 from .record import STEPS_PER_EPOCH, RunRecord
@@ -218,7 +218,7 @@ class CodecJob(Job):
         unit, shortest = self._window_bounds
         (train, _), spans = silence.trim(
             self.data_dir, splits.split(self.tracks, record.data.split, record.training.seed),
-            record.data.trim_silence, QuietReporter(), group.first)
+            record.data.trim_silence, SilentReporter(), group.first)
         lengths = sorted(last - first for first, last in (spans[t.file] for t in train))
         window, rate = record.training.input_length, self.model.sample_rate
         fits = lengths[int(SHORT_TRACKS * len(lengths))]
@@ -377,7 +377,7 @@ class GeneratorJob(Job):
         return model
 
     def take_weights(self, model, weight_set: weights.WeightSet):
-        nn_generator.take_weights(model, weight_set, but=QUIET)
+        nn_generator.take_weights(model, weight_set, but=QUIETNESS)
 
     def begin(self, model):
         """How quiet the music of each code is, is measured on these tracks, wherever the weights

@@ -16,7 +16,7 @@ from ..config import ChainConfig, Labels, Split, TrainingConfig
 from ..errors import UserError
 from ..io import silence, weights
 from ..io.files import atomic_write, make_folder, printable
-from ..progress import QuietReporter
+from ..progress import SilentReporter
 
 FILE = "preset.yml"
 """In the output folder: the models and settings of a chain that begins with another."""
@@ -64,7 +64,7 @@ class Amount:
             UserError: nothing sounds in it.
         """
         sides, spans = silence.read_sides(data_dir, split, 0, trim_silence,
-                                          say or QuietReporter())
+                                          say or SilentReporter())
         hours = [sum((spans[t.file][1] - spans[t.file][0]) / t.sample_rate for t in side) / 3600
                  for side in sides]
         return cls(len(sides[0]), hours[0], len(sides[1]), hours[1])

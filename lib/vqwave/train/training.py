@@ -25,7 +25,7 @@ from .. import config, machine
 from ..config import ChainConfig, CodecConfig, DataConfig, GeneratorConfig, TrainingConfig
 from ..errors import UserError
 from ..io import files, weights
-from ..progress import QuietReporter, Reporter
+from ..progress import Reporter, SilentReporter
 from . import callbacks, devices, resume
 from .jobs import CodecJob, GeneratorJob, Job
 from .optimizer import Muon
@@ -74,7 +74,7 @@ def _train(job: Job, options: RunOptions, training, data, say, chain=None) -> Ru
     """
     folder, name = Path(options.output_dir), job.model.name
     with devices.join(options.distribute) as group, contextlib.ExitStack() as closing:
-        say = (say or Reporter()) if group.first else QuietReporter()
+        say = (say or Reporter()) if group.first else SilentReporter()
         closing.callback(say.stop)
 
         # Where it stands.

@@ -21,19 +21,16 @@ _one_at_a_time = threading.RLock()
 
 
 @contextlib.contextmanager
-def mute_stderr():
-    """What the block, C libraries included, writes to stderr is dropped: for what is told by an
-    exception anyway, as PortAudio's failures are.
-    """
+def mute():
+    """Drop what the block writes to stderr, from C as well, where exceptions report failures."""
     with open(os.devnull, "wb") as nowhere, _redirect_stderr(nowhere):
         yield
 
 
 @contextlib.contextmanager
-def mute_stderr_unless_it_fails():
-    """What the block, C libraries included, writes to stderr is dropped if it ends well and shown
-    if
-    it raises: where an import or an export fails, those lines may be all that says why.
+def mute_unless_error():
+    """Drop what the block writes to stderr, or show it where the block raises: those lines may be
+    the only explanation of a failed import or export.
     """
     with tempfile.TemporaryFile() as held:
         try:
@@ -76,5 +73,5 @@ def import_keras():
     """
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "3" or "keras" in sys.modules:
         return
-    with mute_stderr_unless_it_fails():
+    with mute_unless_error():
         import keras  # noqa: F401
