@@ -24,7 +24,7 @@ from vqwave.errors import UserError
 from vqwave.io import audio, manifest, splits
 from vqwave.io.files import atomic_write
 from vqwave.play import api
-from vqwave.progress import QuietReporter
+from vqwave.progress import SilentReporter
 from vqwave.report import fad, judge
 
 SIDES = ("test", "fresh", "validation")

@@ -179,7 +179,7 @@ def measure_after(corpus, weight_set, pasts: tuple[float, float] = (60.0, 3600.0
     config = weight_set.config
     if config.conditions:
         return [None] * len(pasts)
-    quiet.import_keras()
+    stderr.import_keras()
     from vqwave.data.codes import CodeTrack
 
     def measure():

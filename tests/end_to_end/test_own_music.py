@@ -112,8 +112,8 @@ def test_silence_is_refused_in_one_line_and_nothing_is_written(origin, tmp_path)
 def test_a_codec_that_does_not_serve_is_tuned_and_the_music_heard(origin, tiny_weights, tmp_path):
     codec = weights.find(origin, "vqvae_512")
     poor = tmp_path / "poor"
-    weights.take_over(weights.find(origin, "generator_512"), poor)
-    weights.take_over(weights.find(tiny_weights.codecs, "vqvae_512"), poor)  # says nothing of its home
+    weights.copy_as_best(weights.find(origin, "generator_512"), poor)
+    weights.copy_as_best(weights.find(tiny_weights.codecs, "vqvae_512"), poor)  # says nothing of its home
     weights.save_chain(poor, weights.chain(origin))
     data_folder(tmp_path / "data", {f"t{i}": music(4.0, i) for i in range(4)})
     code, said, _ = done(tmp_path / "log", "train_all", "--data-dir", tmp_path / "data",

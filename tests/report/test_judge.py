@@ -9,7 +9,7 @@ from vqwave import config as configs
 from vqwave.dsp import metrics
 from vqwave.errors import UserError
 from vqwave.io import silence, weights
-from vqwave.progress import QuietReporter
+from vqwave.progress import SilentReporter
 from vqwave.report import fad, judge
 
 RATE = 22050
@@ -107,7 +107,7 @@ def test_excerpts_sound_and_last_two_minutes_at_most(tmp_path, monkeypatch):
     silent = np.zeros(2 * RATE, np.float32)
     data_folder(tmp_path, {"a": np.concatenate([silent, music(3.0, 1), silent]),
                            "b": music(0.5, 2), "long": np.tile(music(1.0, 3), 70)})
-    (tracks, _), spans = silence.read_sides(tmp_path, 0.0, 0, 1.0, QuietReporter())
+    (tracks, _), spans = silence.read_sides(tmp_path, 0.0, 0, 1.0, SilentReporter())
 
     def seconds(**options):
         return sorted(len(sound) / RATE
@@ -143,24 +143,24 @@ def test_without_a_network_distances_are_left_out_but_a_named_file_must_be_there
 def test_a_set_that_is_taken_over_keeps_its_codes_and_records_its_own_figures(tiny_weights,
                                                                               tmp_path):
     source = weights.find(tiny_weights.codecs, "vqvae_512")
-    copy = weights.take_over(source, tmp_path / "mine")
+    copy = weights.copy_as_best(source, tmp_path / "mine")
     assert (copy.checksum, copy.codes_id) == (source.checksum, source.codes_id)
     assert judge.in_domain_figures(copy) is None
     own = {"notes": 0.5, "mel": 0.6, "distance": None, "seconds": 9.0}
-    weights.note(copy, held_out=own)
+    weights.add_to_record(copy, held_out=own)
     again = weights.find(tmp_path / "mine", "vqvae_512")
     assert judge.in_domain_figures(again) == own and again.checksum == source.checksum
 
 
 def test_a_model_that_was_trained_on_held_out_tracks_is_named(tiny_weights, tmp_path):
     data_folder(tmp_path / "data", {name: music(0.2, seed) for seed, name in enumerate("abcde")})
-    (_, held_out), _ = silence.read_sides(tmp_path / "data", 0.99, 0, 1.0, QuietReporter())
+    (_, held_out), _ = silence.read_sides(tmp_path / "data", 0.99, 0, 1.0, SilentReporter())
     source = weights.find(tiny_weights.codecs, "vqvae_512")
     assert judge.find_leaked(source, held_out) is None
     assert judge.leakage_warnings([source], held_out) == []
-    copy = weights.take_over(source, tmp_path / "mine")
+    copy = weights.copy_as_best(source, tmp_path / "mine")
     for count in (0, 1, 4):
-        weights.note(copy, tracks=[t.sha256[:16] for t in held_out[:count]] + ["0" * 16])
+        weights.add_to_record(copy, tracks=[t.sha256[:16] for t in held_out[:count]] + ["0" * 16])
         leaky = weights.find(tmp_path / "mine", "vqvae_512")
         names = [t.file.split(".")[0] for t in held_out[:count]]
         assert judge.find_leaked(leaky, held_out) == names

@@ -43,14 +43,14 @@ def compare(corpora, tiny_weights, monkeypatch, capsys):
             "--output-dir", str(corpora), *options])
         return code, *capsys.readouterr()
 
-    weights.take_over(weights.find(tiny_weights.codecs, "vqvae_32"), corpora / "copy")
+    weights.copy_as_best(weights.find(tiny_weights.codecs, "vqvae_32"), corpora / "copy")
     return run
 
 
 def test_every_codec_is_measured_on_every_corpus(compare, corpora, tiny_weights):
     tracks = compare_codecs.TestTracks(corpora / "one", corpora / "one.yml")
     assert [t.file for t in tracks.tracks] == ["t one.ogg.u16"]
-    weights.note(weights.find(corpora / "copy", "vqvae_32"), tracks=[tracks.tracks[0].sha256[:16]])
+    weights.add_to_record(weights.find(corpora / "copy", "vqvae_32"), tracks=[tracks.tracks[0].sha256[:16]])
     code, printed, error = compare("--json")
     assert code == 0, error
     rows = json.loads(printed)

@@ -52,7 +52,7 @@ def test_windows_come_from_training_tracks_alone(folder, tiny_weights, role):
         job = CodecJob(TINY.codec("vqvae_128"), folder, False)
         job.check()
         record = RunRecord(job.model, TrainingConfig(input_length=8192, batch_size=2), data, "id")
-        job.prepare(record, ALONE, QuietReporter())
+        job.prepare(record, ALONE, SilentReporter())
         files = [set(side.files) for side in (job.batches(0), job.validation)]
     assert files == [{"track 0.ogg.u16"}, {"track 1.ogg.u16"}]
     assert len(record.tracks) == 1

@@ -64,7 +64,7 @@ def commands(monkeypatch):
         if line[0].startswith("train-") and "--start-from" in line:
             found = weights.find(option(line, "--output-dir"),
                                  option(line, "--generator") or option(line, "--model"))
-            weights.note(found, step=len(run))
+            weights.add_to_record(found, step=len(run))
         if line[0] != "judge":
             return 0, None
         rows = []
@@ -260,7 +260,7 @@ def test_the_run_that_tuned_a_decoder_is_left_before_the_whole_is_tuned(tmp_path
     state.touch()
     run_plan._drop_decoder_run(made, "vqvae_512")
     assert state.exists()  # of a run of the whole codec
-    weights.note(weights.find(made.output_dir, "vqvae_512"), codes_of="x")
+    weights.add_to_record(weights.find(made.output_dir, "vqvae_512"), codes_of="x")
     run_plan._drop_decoder_run(made, "vqvae_512")
     assert not state.exists()
 
@@ -393,7 +393,7 @@ def test_a_hearing_takes_newer_weights_and_never_two_at_once(folder, data, tmp_p
             self.stopped = True
 
     def learn(epoch):
-        weights.note(weights.find(made.output_dir, "generator_512"), epoch=epoch)
+        weights.add_to_record(weights.find(made.output_dir, "generator_512"), epoch=epoch)
 
     monkeypatch.setattr(run_plan, "Task", Task)
     clock = [0.0]
@@ -504,7 +504,7 @@ def test_what_was_learnt_and_not_heard_is_heard_by_the_next_run(train_all, folde
     assert heard == 2
     begin(train_all, data, folder, out, *more)
     assert [c[0] for c in run].count("hear") == heard
-    weights.note(weights.find(out, "generator_128"), epoch=7)  # then it was killed
+    weights.add_to_record(weights.find(out, "generator_128"), epoch=7)  # then it was killed
     begin(train_all, data, folder, out, *more)
     assert [c[0] for c in run].count("hear") == heard + 1
 
@@ -514,6 +514,6 @@ def test_what_was_taken_over_is_nothing_new_although_it_has_epochs(folder, data,
     made = plan.Plan(data, tmp_path / "out", steps=3, origin=Origin.find(folder), listen=5.0)
     made.origin.adopt(made.chain, made.output_dir, made.amount)
     with run_plan.Hearings(made, print) as listener:
-        weights.note(weights.find(made.output_dir, "vqvae_512"), epoch=3)  # its codec was tuned
+        weights.add_to_record(weights.find(made.output_dir, "vqvae_512"), epoch=3)  # its codec was tuned
         listener.look()
         assert listener.task is None and made.state.first_music is None

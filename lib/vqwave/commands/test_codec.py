@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..io import audio, silence, weights
 from ..io.files import make_folder, printable
 from ..play import engine
-from ..progress import QuietReporter
+from ..progress import SilentReporter
 from ..report import fad, judge
 from . import arguments
 
@@ -111,7 +111,7 @@ def judge_folder(sets: list[weights.WeightSet], data_dir, split, seed: int = 0, 
         split, seed: see `splits.split`. note: record the figures in the codecs' YAML files.
     """
     (train, held_out), spans = silence.read_sides(data_dir, split, seed, sets[0].trim_silence,
-                                                  QuietReporter())
+                                                  SilentReporter())
     # A folder of one track holds nothing out; a codec of another corpus has not heard that track.
     tracks = held_out or train
     embed = fad.load_if_available(musicnn, _say)

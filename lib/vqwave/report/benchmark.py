@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import config, machine, quiet
+from .. import config, machine, stderr
 from ..config import ChainConfig, Preset
 from ..errors import UserError
 from ..io import weights
@@ -140,7 +140,7 @@ def _cache(folder):
 
 def save_random(preset: Preset, folder: Path) -> Chain:
     """Random weights of a preset's models."""
-    quiet.import_keras()
+    stderr.import_keras()
     import keras
 
     from ..nn.codec import VQVAE

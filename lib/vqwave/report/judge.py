@@ -282,12 +282,12 @@ def judge_corpus(weight_sets: Sequence[weights.WeightSet], data_dir,
     rows = []
     for weight_set in weight_sets:
         figures = judge(engine.load_codec(weight_set, engine_name), sounds, embed=embed,
-                        track_labels=[labels.told(track, weight_set.config.labels)
+                        track_labels=[labels.known_label(track, weight_set.config.labels)
                                       for track in chosen],
                         progress=functools.partial(progress, weight_set.name))
         own = {name: figures[name] for name in (*(m.name for m in METRICS), "distance", "seconds")}
         if record:
-            weights.note(weight_set, **{IN_DOMAIN_KEY: own})
+            weights.add_to_record(weight_set, **{IN_DOMAIN_KEY: own})
         rows.append(add_verdict(weight_set, figures, own if record else None))
     return rows
 
@@ -321,7 +321,7 @@ def find_leaked(weight_set: weights.WeightSet, tracks: Iterable[manifest.Track]
     """The names of those of `tracks` that a model, or its codecs, were trained on; None where the
     weight set does not record its tracks.
     """
-    trained_on = weight_set.met
+    trained_on = weight_set.trained_on
     return (None if trained_on is None
             else [splits.track_name(t) for t in tracks if t.sha256[:16] in trained_on])
 

@@ -25,7 +25,7 @@ from ..errors import UserError
 from ..io import audio, manifest, silence, splits
 from ..io.files import atomic_write, printable
 from ..play import api, listening
-from ..progress import QuietReporter
+from ..progress import SilentReporter
 from . import fad, health, judge, media, tables
 from .copying import HELD_FRAMES, HELD_SECONDS, find_held, longest_shared
 from .media import EXAMPLE_SECONDS, Gallery

@@ -32,7 +32,7 @@ class Folders:
     def __init__(self, codecs, generators, engine: str, follow=None):
         self.followed = None if follow is None else str(follow)
         generators = [*([self.followed] if self.followed else []), *generators]
-        if not weights.chain(codecs).plays:
+        if not weights.chain(codecs).can_generate:
             codecs, generators = weights.CODECS, [*generators, codecs]
         self.codecs, self.engine = codecs, engine
         playing, codecs_only = _find(generators)
@@ -179,7 +179,7 @@ def plays(folder) -> bool:
     """Whether a folder holds the generators of all levels that its chain needs."""
     path = weights.find_folder(folder, weights.GENERATORS)
     chain = weights.chain(path)
-    return chain.plays and all(weights.holds(path, [chain.generator(level)])
+    return chain.can_generate and all(weights.holds(path, [chain.generator(level)])
                                for level in chain.sizes if level >= chain.ending)
 
 
@@ -194,7 +194,7 @@ def _find(roots) -> tuple[dict[str, Path], dict[str, Path]]:
         for path in [root, *inside]:
             chain = weights.chain(path)
             name = str(given) if path == root else str(Path(given) / path.name)
-            if chain.plays and weights.holds(path, [chain.generator(chain.top)]):
+            if chain.can_generate and weights.holds(path, [chain.generator(chain.top)]):
                 playing[name] = path
             elif weights.holds(path, chain.codecs.values()):
                 codecs_only[name] = path

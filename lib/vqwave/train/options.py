@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, get_args
 
-from .. import cli, config, quiet
+from .. import cli, config, stderr
 from ..config import (
     ChainConfig,
     CodecConfig,
@@ -69,7 +69,7 @@ class TrainingSettings(NamedTuple):
 
     def train(self, data_dir, codec_dir=None, codec_epoch=None, scheduler: str | None = None):
         """Train the model; a generator on the codes of the codecs in `codec_dir`."""
-        quiet.import_keras()
+        stderr.import_keras()
         from . import training
 
         if isinstance(self.model, CodecConfig):

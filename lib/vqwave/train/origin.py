@@ -126,7 +126,7 @@ class Origin:
 
     @property
     def trained_on(self) -> set[str]:
-        """The tracks that the top generator, or its codec, was trained on: see `WeightSet.met`."""
+        """The tracks that the top generator, or its codec, was trained on: see `WeightSet.trained_on`."""
         return self.set_of(self.chain.generator(self.chain.top)).met or set()
 
     def labels_of(self, generator: str) -> Labels | None:
@@ -141,7 +141,7 @@ class Origin:
         found = {name: self.set_of(name) for name in chain.names}
         for name, one in found.items():
             if name not in untrained and not weights.tags(folder, name):
-                weights.take_over(one, folder)
+                weights.copy_as_best(one, folder)
         path = Path(folder) / FILE
         values = self._preset(chain, found, amount, untrained)
         if path.exists():

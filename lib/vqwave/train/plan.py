@@ -293,7 +293,7 @@ class Plan:
         """Write down the held-out tracks, and say where they are not those of `--val-split`."""
         self.split = self._find_split(say)
         # Every process of a distributed training reads this file, and all write the same.
-        splits.record(self.output_dir, self.split)
+        splits.save(self.output_dir, self.split)
 
     def _find_split(self, say) -> config.Split:
         val_split = self.flags.val_split
@@ -302,7 +302,7 @@ class Plan:
         if isinstance(split, config.Split):
             return split
         tracks, path = manifest.read(self.data_dir), self.split_file
-        kept, gone = splits.recorded(self.output_dir, tracks) or (None, [])
+        kept, gone = splits.load(self.output_dir, tracks) or (None, [])
         if kept and not kept.held_out_tracks:
             raise UserError(f"{path}: none of the tracks that are held out is in {self.data_dir}; "
                             f"use another --output-dir, or remove that file to draw others")

@@ -16,7 +16,7 @@ from .. import config
 from ..errors import Interrupted, UserError
 from ..io import labels, manifest, silence, splits, weights
 from ..io.files import printable
-from ..progress import QuietReporter
+from ..progress import SilentReporter
 from . import devices, origin
 from .isolated import Task
 from .plan import HEARD, REPORT, WHOLE_HOURS, Plan, PlannedTraining, Verdict, format_hours
@@ -58,7 +58,7 @@ def run(plan: Plan, hear: Callable | None = None, judge: Callable | None = None,
                 say(weights.promote(plan.output_dir, stage.name))
     with Hearings(plan, hear) as hearings:
         _train_all(plan, judge, hearings, say)
-    if report and plan.chain.plays and devices.is_first():
+    if report and plan.chain.can_generate and devices.is_first():
         say(f"== {REPORT}")
         # A report that fails leaves the trained models as they are.
         _check_stopped(Task(report, *_folders(plan), plan.output_dir / REPORT).wait(plan.spend))
@@ -252,9 +252,9 @@ def _describe_added_tracks(plan: Plan, say):
         return
     (train, _), _ = silence.read_sides(plan.data_dir, plan.split, 0,
                                        config.preset(plan.preset).data.trim_silence,
-                                       QuietReporter())
+                                       SilentReporter())
     for name in done:
-        if new := weights.find(plan.output_dir, name).unheard(train):
+        if new := weights.find(plan.output_dir, name).unseen(train):
             say(f"  {name} was not trained on {len(new)} of the {len(train)} tracks, such as "
                 f"{printable(splits.track_name(new[0]))}: the last line below is the command "
                 f"that learns them")
@@ -358,7 +358,7 @@ class Hearings:
     def _newest(self) -> list | None:
         """Identifies the best weights; None where there is nothing to hear, or no wish to."""
         folder, chain = self.plan.output_dir, self.plan.chain
-        if not (self.hear and self.plan.listen and chain.plays and devices.is_first()
+        if not (self.hear and self.plan.listen and chain.can_generate and devices.is_first()
                 and weights.tags(folder, chain.generator(chain.top))):
             return None
         paths = [weights.config_path(folder, name, "best") for name in chain.names]
