@@ -126,8 +126,8 @@ class Origin:
 
     @property
     def trained_on(self) -> set[str]:
-        """The tracks that the top generator, or its codec, was trained on: see `WeightSet.trained_on`."""
-        return self.set_of(self.chain.generator(self.chain.top)).met or set()
+        """The tracks that the top generator, or its codec, was trained on."""
+        return self.set_of(self.chain.generator(self.chain.top)).trained_on or set()
 
     def labels_of(self, generator: str) -> Labels | None:
         """What a generator of the chain is told of labels; None: nothing."""
