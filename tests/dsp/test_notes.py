@@ -231,3 +231,11 @@ def test_a_piano_roll_names_notes_and_pieces(tmp_path):
         plots.notes({}, tmp_path / "b.png")
     with pytest.raises(UserError, match="must end in"):
         plots.notes(rolls, tmp_path / "b.jpg")
+
+
+def test_chroma_is_averaged_over_frames_with_notes_alone():
+    music = scale()
+    silence = np.zeros(2 * len(music), np.float32)
+    assert notes.compare(music, music, RATE)["chroma"] == pytest.approx(1, abs=1e-3)
+    with_silence = np.concatenate([music, silence])
+    assert notes.compare(with_silence, with_silence, RATE)["chroma"] == pytest.approx(1, abs=1e-3)

@@ -79,3 +79,12 @@ def test_a_file_whose_name_no_text_can_hold_is_named_by_its_digits(tmp_path):
 def test_a_name_that_no_track_has_is_refused():
     with pytest.raises(UserError, match="names a track 'gone'"):
         splits.split(tracks({"a.mp3": 1.0}), Split(test=("gone",)), 0)
+
+
+@pytest.mark.parametrize("side", ["test", "fresh", "excluded"])
+def test_test_and_fresh_tracks_neither_train_nor_validate(side):
+    songs = tracks({f"calm/{i}.mp3": 3.0 for i in range(4)} | {"battle/x.mp3": 3.0})
+    for name in splits.names(songs[-1]):
+        train, validation = splits.split(songs, Split(validation=("0",), **{side: (name,)}), 0)
+        assert (files(train), files(validation)) == ([f"calm/{i}.mp3" for i in (1, 2, 3)],
+                                                     ["calm/0.mp3"])
