@@ -7,6 +7,7 @@ from vqwave.config import Labels
 from vqwave.errors import UserError
 from vqwave.io import audio, labels, manifest
 from vqwave.io.manifest import TAGS, Track
+from vqwave.io.prepare import prepare
 
 
 def track(source, **tags):
@@ -58,7 +59,7 @@ def test_of_folders_inside_folders_the_outermost_is_the_label(tmp_path):
     for name in ("calm", "battle", "battle/won", "battle/lost/twice"):
         (tmp_path / "both" / name).mkdir(parents=True, exist_ok=True)
         audio.write(tmp_path / "both" / name / "song.wav", music(0.3, len(name)), 22050)
-    manifest.prepare(tmp_path / "both", tmp_path / "data", 22050, workers=1)
+    prepare(tmp_path / "both", tmp_path / "data", 22050, workers=1)
     assert [labels.label_of(one, "folder") for one in manifest.read(tmp_path / "data")] == [
         *3 * ["battle"], "calm"]
 
@@ -73,7 +74,7 @@ def test_prepared_folders_keep_their_names_together_or_one_after_the_other(tmp_p
         for name in ("calm", "battle"):
             (tmp_path / "both" / f"{name} music").symlink_to(tmp_path / "music" / name)
     for source in [tmp_path / "both"] if once else sorted((tmp_path / "music").iterdir()):
-        manifest.prepare(source, tmp_path / "data", 22050, workers=1)
+        prepare(source, tmp_path / "data", 22050, workers=1)
     found = [labels.label_of(one, "folder") for one in manifest.read(tmp_path / "data")]
     assert found == (["battle music", "calm music"] if once else ["battle", "calm"])
 

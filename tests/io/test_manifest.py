@@ -14,6 +14,7 @@ from encoded import encode, tone
 
 from vqwave.errors import UserError
 from vqwave.io import audio, files, manifest
+from vqwave.io import prepare as preparing
 from vqwave.io.manifest import Track
 
 TAGS = dict.fromkeys(manifest.TAGS)
@@ -33,7 +34,7 @@ def samples(folder, file):
 
 
 def prepare(src, dst, **options):
-    return manifest.prepare(src, dst, **{"sample_rate": 22050, "workers": 1} | options)
+    return preparing.prepare(src, dst, **{"sample_rate": 22050, "workers": 1} | options)
 
 
 # ------------------------------------------------------------------------------ reading and writing
@@ -52,7 +53,7 @@ def test_written_is_read_in_the_order_of_names(tmp_path):
 def test_a_recording_with_an_offset_is_high_passed_and_no_other(tmp_path, monkeypatch):
     music, dst = tmp_path / "music", tmp_path / "data"
     music.mkdir()
-    monkeypatch.setattr(manifest, "_BLOCK", 30000)  # less than there is
+    monkeypatch.setattr(preparing, "_BLOCK", 30000)  # less than there is
     sound = tone(seconds=2.0, frequency=8000)  # high enough to come through in phase
     for name, offset in (("good", 0.0), ("faulty", 0.3)):
         encode(music / f"{name}.wav", sound + offset, 22050, subtype="FLOAT")
@@ -267,7 +268,7 @@ def test_a_conversion_to_another_rate_that_was_broken_off_goes_on(music, tmp_pat
     dst = tmp_path / "d"
     prepare(music, dst)
     prepare(music / "album", dst, sample_rate=16000, overwrite=True)
-    assert len({t.sample_rate for t in manifest._load(dst)}) == 2
+    assert len({t.sample_rate for t in manifest.load(dst)}) == 2
     prepare(music, dst, sample_rate=16000)
     assert {t.sample_rate for t in manifest.read(dst)} == {16000}
 
@@ -434,8 +435,8 @@ def test_two_tracks_of_copies_that_are_there_already_stay(music, tmp_path):
 def test_only_files_of_one_size_are_compared(music, tmp_path, monkeypatch):
     prepare(music, tmp_path / "d")
     encode(music / "z.wav", tone(2))
-    read, compared = manifest._sha256, []
-    monkeypatch.setattr(manifest, "_sha256", lambda path: compared.append(path) or read(path))
+    read, compared = preparing._sha256, []
+    monkeypatch.setattr(preparing, "_sha256", lambda path: compared.append(path) or read(path))
     assert len(prepare(music, tmp_path / "d").converted) == 1 and not compared
     encode(music / "y.wav", tone(2, frequency=880))
     assert len(prepare(music, tmp_path / "d").converted) == 1
@@ -446,14 +447,14 @@ def test_copies_that_cannot_be_read_are_named(music, tmp_path, monkeypatch):
     prepare(music, tmp_path / "d")
     for name in ("A.wav", "z.wav"):
         shutil.copy(music / "a.wav", music / name)
-    read = manifest._sha256
+    read = preparing._sha256
 
     def refuse(path):
         if path.endswith("A.wav"):
             raise PermissionError(13, "Permission denied")
         return read(path)
 
-    monkeypatch.setattr(manifest, "_sha256", refuse)
+    monkeypatch.setattr(preparing, "_sha256", refuse)
     report = prepare(music, tmp_path / "d")
     assert report.failed == [(str(music / "A.wav"), "permission denied")]
     assert report.notes == [f"{music}/z.wav is a copy of {music}/a.wav, byte for byte, and left out"]
@@ -604,7 +605,7 @@ def test_only_one_run_at_a_time_and_leftovers_go(music, tmp_path):
     (dst / "album").mkdir(parents=True)
     (dst / "album" / ".vqwave-00ff.part").write_bytes(b"half")
     taken = f"data is already being prepared here by process {os.getpid()}"
-    with manifest._claim(dst), pytest.raises(UserError, match=taken):
+    with preparing._claim(dst), pytest.raises(UserError, match=taken):
         prepare(music, dst)
     # What another process is writing there, as a training its codes, is not ours to remove.
     (dst / ".codes").mkdir()
@@ -626,7 +627,7 @@ def test_a_file_that_ends_its_process_is_named_and_the_rest_goes_on(music, tmp_p
     monkeypatch.delitem(sys.modules, "tinytag", raising=False)
     for i, name in enumerate("defgh"):
         encode(music / f"{name}.wav", tone(1, frequency=200 + i))
-    report = manifest.prepare(music, tmp_path / "d", 22050, workers=2)
+    report = preparing.prepare(music, tmp_path / "d", 22050, workers=2)
     assert [os.path.basename(source) for source, _ in report.failed] == ["a.flac"]
     assert "ended the process" in report.failed[0][1] and report.exit_code == 1
     assert len(manifest.read(tmp_path / "d")) == 7
@@ -648,7 +649,7 @@ def test_workers_killed_from_outside_cost_no_track(tmp_path):
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    report = manifest.prepare(src, tmp_path / "d", 22050, workers=2)
+    report = preparing.prepare(src, tmp_path / "d", 22050, workers=2)
     killer.join()
     assert killed and not report.failed and len(manifest.read(tmp_path / "d")) == 12
     assert not list((tmp_path / "d").glob(".*"))

@@ -4,8 +4,8 @@ import argparse
 import sys
 
 from .. import cli, config
-from ..io import manifest
 from ..io.files import printable
+from ..io.prepare import prepare
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,9 +35,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
-    report = manifest.prepare(args.src, args.dst, args.sample_rate, args.workers,
-                              args.overwrite, progress=True,
-                              scheduler=args.scheduler)
+    report = prepare(args.src, args.dst, args.sample_rate, args.workers, args.overwrite,
+                     progress=True, scheduler=args.scheduler)
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)
     for source, reason in report.failed:
