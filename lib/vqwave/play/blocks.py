@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -146,6 +147,8 @@ class Playback:
 
 class BlockIterator:
     """An iterator of blocks that `codec` decodes, until `close` ends it."""
+
+    codec: Any
 
     def __iter__(self):
         return self

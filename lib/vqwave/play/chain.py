@@ -307,7 +307,7 @@ class Chain:
             begin = self.state.blocks * level.per_block
             frames = level.window(begin, begin - (-samples // rate), pad=0)
             codes[rate] = self._squeeze(frames)
-            if log_probs is not None and level is not self.given:
+            if log_probs is not None and isinstance(level, Level):
                 scores = level.log_probs_between(begin, begin + frames.shape[1])
                 log_probs[rate] = self._squeeze(scores)
                 drawn = scores[:, max(0, self.state.prompt_samples // rate - begin) :]

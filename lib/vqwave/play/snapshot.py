@@ -63,7 +63,7 @@ def unpack(kind, packed: Mapping[str, Any], name: str = ""):
         return unpack(arguments[0], packed, name) if present else None
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
-        return kind(**{field.name: unpack(hints[field.name], packed,
+        return typing.cast(Any, kind)(**{field.name: unpack(hints[field.name], packed,
                                           f"{name}.{field.name}" if name else field.name)
                        for field in dataclasses.fields(kind)})
     if origin is deque:

@@ -115,13 +115,14 @@ def run(parts: Sequence[str], codecs, generators, effort: Effort = FULL, *,
         for done, (part, level) in enumerate(jobs):
             progress(done, len(jobs), f"{part}, {level}x")
             if part == "steps":
-                results[part] += measure_steps(chain, level, effort)
+                rows = measure_steps(chain, level, effort)
             else:
-                results[part] += run_child(part, chain, level, effort)
+                rows = run_child(part, chain, level, effort)
                 if part == "start":
-                    results[part][-1] |= measure_cold_start(chain, level, effort)
+                    rows[-1] |= measure_cold_start(chain, level, effort)
+            results[part] = [*results[part], *rows]
         progress(len(jobs), len(jobs), "done")
-    results["load"].append(os.getloadavg()[0])
+    results["load"] = [*results["load"], os.getloadavg()[0]]
     return results
 
 

@@ -92,7 +92,7 @@ class Radio:
                     for channel in self.channels]
         groups = [({"weights": group.name, "first": group.stations[0].name}, group)
                   for group in self.groups]
-        sources = {"channel": channels, "group": groups, "radio": [({}, self)]}
+        sources: dict[str, list] = {"channel": channels, "group": groups, "radio": [({}, self)]}
         lines = []
         for name, kind, source, field, about in METRICS:
             lines.append(f"# HELP vqwave_radio_{name} {about}\n# TYPE vqwave_radio_{name} {kind}")
