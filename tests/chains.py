@@ -9,7 +9,7 @@ import yaml
 
 from vqwave import config as configs
 from vqwave.io import weights
-from vqwave.nn.codec import VQVAE
+from vqwave.nn.codec import Codec
 from vqwave.nn.generator import Generator
 
 
@@ -59,7 +59,7 @@ def preset(path, books, sample_rate=22050, block=8192, end=None, of_notes=()):
 def save_codec(folder, config):
     """Random weights of a codec; its codebooks come from latents of noise, so that most codes are
     in use."""
-    codec = VQVAE(config)
+    codec = Codec(config)
     codec(np.random.default_rng(0).normal(0.0, 0.1, (2, 65536)).astype("float32"), training=True)
     weights.save(folder, config.name, "", codec.parts, config)
 

@@ -97,7 +97,7 @@ def tiny_weights(shared):
 def make_tiny_weights(root):
     import keras
 
-    from vqwave.nn.codec import VQVAE
+    from vqwave.nn.codec import Codec
     from vqwave.nn.generator import Generator
 
     folders = SimpleNamespace(codecs=root / "final_weights", generators=root / "weights")
@@ -108,7 +108,7 @@ def make_tiny_weights(root):
     preset = configs.preset("tiny")
     for level in preset.chain.sizes:
         config = preset.codec(level)
-        codec = VQVAE(config)
+        codec = Codec(config)
         codec(noise, training=True)
         weights.save(folders.codecs, config.name, "", codec.parts, config)
         config = preset.generator(level)

@@ -11,7 +11,7 @@ import pytest
 from vqwave import config as configs
 from vqwave.data import chunking
 from vqwave.io import weights
-from vqwave.nn.codec import VQVAE, load_codec
+from vqwave.nn.codec import Codec, load_codec
 
 
 class Counted:
@@ -142,7 +142,7 @@ def test_the_halo_covers_what_a_code_can_see(codecs, level, rng):
 
 def test_halos_of_the_shipped_presets_are_small_against_a_window():
     for preset, level in itertools.product(("compact", configs.SHIPPED), (512, 128, 32, 8)):
-        codec = VQVAE(configs.preset(preset).codec(level))
+        codec = Codec(configs.preset(preset).codec(level))
         window = chunking.WINDOW_SAMPLES // level
         assert 0 < codec.encode_halo < window / 2
         assert 0 < codec.decode_halo < window / 2
@@ -152,7 +152,7 @@ def test_several_books_keep_their_places(rng):
     """A codec of three books, window by window and as the signal arrives."""
     quantizer = {"kind": "residual", "books": 3, "num_codes": 16, "code_dim": 4}
     config = configs.override(configs.preset("tiny").codec(32), {"quantizer": quantizer}, "test")
-    codec = VQVAE(config)
+    codec = Codec(config)
     codec(rng.normal(0, 0.1, (2, 4096)).astype("float32"), training=True)
     encode, decode = Counted(codec.encode_model()), Counted(codec.decode_model())
     audio = rng.normal(0, 0.1, (2, 32 * 41 - 5)).astype("float32")
@@ -177,7 +177,7 @@ def test_codes_that_are_chosen_together_are_those_of_the_whole(rng):
     from nn.test_encoders import notes_config
 
     keras.utils.set_random_seed(4)
-    made = VQVAE(notes_config(quantizer={"change_cost": 0.1}))
+    made = Codec(notes_config(quantizer={"change_cost": 0.1}))
     audio = rng.normal(0, 0.1, (1, 512 * 300 - 70)).astype("float32")
     made(audio[:, : 512 * 100], training=True)
     encode = Counted(made.encode_model())

@@ -10,7 +10,7 @@ from vqwave import config as configs
 from vqwave.data import vocoders
 from vqwave.dsp import metrics
 from vqwave.io import weights
-from vqwave.nn.codec import VQVAE
+from vqwave.nn.codec import Codec
 from vqwave.nn.frontends import FRONT_ENDS
 from vqwave.play import engine
 
@@ -60,7 +60,7 @@ def test_levels_become_the_audio_that_has_them(mels, far):
 def test_a_codec_of_every_bin_trains_and_decodes(head):
     config = codec(mels=0, **head)
     assert (config.front_end.channels, config.positions) == (32, 8)
-    made = VQVAE(config)
+    made = Codec(config)
     made.compile(optimizer="sgd", jit_compile=False)
     audio = music(0.5)[None, :4096].astype("float32")
     before = [v.numpy() for v in made.decoder.weights]
@@ -113,7 +113,7 @@ def test_pieces_of_any_length_and_silence_have_their_audio(rng):
 def saved(tmp_path_factory):
     """The folder of a codec with such a head, nothing in it zero."""
     folder, random = tmp_path_factory.mktemp("weights"), np.random.default_rng(0)
-    made = VQVAE(codec())
+    made = Codec(codec())
     for v in made.trainable_variables:
         v.assign(v + 0.1 * random.normal(size=v.shape).astype("float32"))
     made(random.normal(0.0, 0.2, (2, 80 * 64)).astype("float32"), training=True)
@@ -142,7 +142,7 @@ def test_both_engines_say_the_same(saved, rng):
 
 
 def test_it_learns_the_levels_alone():
-    made = VQVAE(codec())
+    made = Codec(codec())
     made.compile(optimizer="adam", jit_compile=False)
     x = np.random.default_rng(0).normal(0.0, 0.2, (8, 64 * 16)).astype("float32")
     logs = made.fit(x, x, epochs=15, batch_size=4, verbose=0).history

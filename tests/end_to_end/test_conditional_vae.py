@@ -175,9 +175,9 @@ def test_a_codec_is_heard_with_a_label_and_judged_with_each_tracks_own(trained, 
 
 def test_one_without_labels_is_not_told_any(tmp_path, capsys):
     config = vae()
-    from vqwave.nn.codec import VQVAE
+    from vqwave.nn.codec import Codec
 
-    weights.save(tmp_path, config.name, "", VQVAE(config).parts, config)
+    weights.save(tmp_path, config.name, "", Codec(config).parts, config)
     weights.save_chain(tmp_path, ChainConfig(sample_rate=22050, block=8192, levels=[
         ChainLevel(level=512, codec="vqvae_512")]))
     code, said = run(capsys, "sample", "--vqvae-weights-dir", tmp_path, "--seconds", 0.1,

@@ -17,7 +17,7 @@ from vqwave import config as configs
 from vqwave.errors import UserError
 from vqwave.io import weights
 from vqwave.io.weights import WeightsError
-from vqwave.nn.codec import VQVAE, load_codec
+from vqwave.nn.codec import Codec, load_codec
 from vqwave.nn.generator import Generator, load_generator
 
 NAME = "vqvae_8"
@@ -26,7 +26,7 @@ NAME = "vqvae_8"
 @pytest.fixture(scope="module")
 def codec():
     keras.utils.set_random_seed(0)
-    made = VQVAE(configs.preset("tiny").codec(NAME))
+    made = Codec(configs.preset("tiny").codec(NAME))
     made(np.random.default_rng(0).normal(0, 0.1, (1, 4096)).astype("float32"), training=True)
     return made
 

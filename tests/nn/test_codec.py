@@ -8,7 +8,7 @@ import pytest
 
 from vqwave import config as configs
 from vqwave.nn.bottlenecks import Window
-from vqwave.nn.codec import VQVAE
+from vqwave.nn.codec import Codec
 
 LEVELS = configs.preset("tiny").chain.sizes
 
@@ -16,7 +16,7 @@ LEVELS = configs.preset("tiny").chain.sizes
 @pytest.fixture(scope="module")
 def codec():
     keras.utils.set_random_seed(3)
-    made = VQVAE(configs.preset("tiny").codec("vqvae_32"))
+    made = Codec(configs.preset("tiny").codec("vqvae_32"))
     made(np.random.default_rng(0).normal(0, 0.1, (2, 4096)).astype("float32"), training=True)
     return made
 
@@ -30,7 +30,7 @@ def sound(rng):
 @pytest.mark.parametrize("level", LEVELS)
 def test_every_preset_maps_a_level_of_samples_to_a_code_and_back(level, size):
     config = configs.preset(size).codec(level)
-    made = VQVAE(config)
+    made = Codec(config)
     assert int(np.prod(config.strides)) == config.level == level
     assert made.encoder.output_shape == (None, None, config.quantizer.code_dim)
     assert made.decoder.output_shape == (None, None, 1)
@@ -42,7 +42,7 @@ def test_a_codec_sees_as_far_as_its_halos_say_and_no_further(level, rng):
     """By changing one place far from the ends: nothing outside the halo moves, and the halo is not
     much too wide.
     """
-    made = VQVAE(configs.preset("tiny").codec(level))
+    made = Codec(configs.preset("tiny").codec(level))
     for v in made.encoder.weights + made.decoder.weights:  # residual blocks begin as the identity
         v.assign(rng.normal(0, 0.3, v.shape))
     encode, decode = made.encoder, made.decode_model()
@@ -68,7 +68,7 @@ def test_a_codec_sees_as_far_as_its_halos_say_and_no_further(level, rng):
 def causal(name="vqvae_32", **more):
     """A tiny codec that is causal, its weights random: residual blocks begin as the identity."""
     keras.utils.set_random_seed(3)
-    made = VQVAE(configs.replace(configs.preset("tiny").codec(name), padding="causal", **more))
+    made = Codec(configs.replace(configs.preset("tiny").codec(name), padding="causal", **more))
     rng = np.random.default_rng(1)
     for v in made.encoder.weights + made.decoder.weights:
         v.assign(rng.normal(0, 0.3, v.shape))
@@ -89,13 +89,13 @@ def test_a_causal_codec_sees_nothing_that_comes_later(rng):
     sounds = [np.asarray(made.decode_model()(x)) for x in (codes, other)]
     np.testing.assert_array_equal(*(x[:, : 20 * level] for x in sounds))
     assert not np.allclose(*(x[:, 20 * level : 21 * level] for x in sounds))
-    assert made.latency == level < VQVAE(configs.preset("tiny").codec("vqvae_32")).latency
+    assert made.latency == level < Codec(configs.preset("tiny").codec("vqvae_32")).latency
 
 
 def test_the_latency_is_what_encoder_and_decoder_see_ahead(rng):
     """Of a codec that sees both sides: what is heard of a frame changes with no sample behind it.
     """
-    made, level = VQVAE(configs.preset("tiny").codec(32)), 32
+    made, level = Codec(configs.preset("tiny").codec(32)), 32
     for v in made.encoder.weights + made.decoder.weights:
         v.assign(rng.normal(0, 0.3, v.shape))
     sound = rng.normal(0, 0.1, (1, 64 * level)).astype("float32")
@@ -135,7 +135,7 @@ def test_blocks_of_a_causal_codec_make_what_the_whole_does(axes, rng):
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_tiny_codec_really_makes_those_shapes(level):
     config = configs.preset("tiny").codec(f"vqvae_{level}")
-    made = VQVAE(config)
+    made = Codec(config)
     sound = np.zeros((2, 5 * level), "float32")
     assert made(sound).shape == sound.shape
     codes = np.asarray(made.encode_model()(sound))
@@ -195,7 +195,7 @@ def test_training_learns_and_evaluating_changes_nothing(codec, sound):
 def test_under_mixed_precision_only_the_convolutions_are_narrow(sound):
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:
-        made = VQVAE(configs.preset("tiny").codec("vqvae_32"))
+        made = Codec(configs.preset("tiny").codec("vqvae_32"))
         out = made(sound, training=True)
     finally:
         keras.mixed_precision.set_global_policy("float32")
@@ -209,12 +209,12 @@ def test_channels_learn_to_average_to_the_recording(sound):
     config = configs.override(configs.preset("tiny").codec(32), {"loss": {"channel_average": 30.0}},
                               "test")
     keras.utils.set_random_seed(0)
-    made = VQVAE(config)
+    made = Codec(config)
     made.compile(optimizer=keras.optimizers.Adam(5e-3), jit_compile=False)
     sound = np.concatenate([sound, sound], axis=1)
     first = made.evaluate(sound, sound, verbose=0, return_dict=True)["channel_average"]
     made(sound)
-    assert made.averages[0].shape == (2, sound.shape[1] // 8)
+    assert made.last_pass.averages[0].shape == (2, sound.shape[1] // 8)
     made.fit(sound, sound, epochs=15, verbose=0)
     assert made.evaluate(sound, sound, verbose=0, return_dict=True)["channel_average"] < first
     # The decoder that is saved and exported has one output, as ever.
@@ -227,7 +227,7 @@ def test_a_codec_trains_with_a_bottleneck(bottleneck, sound):
     config = configs.override(configs.preset("tiny").codec(32),
                               {"bottleneck": {"kind": bottleneck, "heads": 2, "back": 4}}, "test")
     keras.utils.set_random_seed(0)
-    made = VQVAE(config)
+    made = Codec(config)
     made.compile(optimizer=keras.optimizers.Adam(2e-3), jit_compile=False)
     sound = np.concatenate([sound, sound], axis=1)
     made.fit(sound, sound, epochs=3, verbose=0)
@@ -247,7 +247,7 @@ def test_a_codec_trains_with_a_bottleneck(bottleneck, sound):
 def test_a_codec_trains_with_every_quantizer(quantizer, sound):
     config = configs.override(configs.preset("tiny").codec(32), {"quantizer": quantizer}, "test")
     keras.utils.set_random_seed(0)
-    made = VQVAE(config)
+    made = Codec(config)
     made.compile(optimizer=keras.optimizers.Adam(2e-3), jit_compile=False)
     sound = np.concatenate([sound, sound], axis=1)
     made.fit(sound, sound, epochs=3, verbose=0)  # the first step takes its codes from the data

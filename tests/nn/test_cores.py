@@ -144,3 +144,14 @@ def test_gradients_at_the_beginning_of_a_piece_are_like_those_elsewhere(rng, cor
 
     first = np.concatenate([np.full((1, 1, 2), CODES, "int32"), code[:, :-1]], axis=1)
     assert steepest(first) < 20 * steepest(code)
+
+
+@pytest.mark.parametrize("drawing", ["in_order", "together"])
+def test_initial_logits_have_the_scale_of_one_book_however_many_there_are(drawing, rng):
+    """Of unit vectors, the kernel of each book has the variance of Glorot's initialiser."""
+    core = generator(4, kind="lstm", units=64, drawing=drawing, head_dim=64).core
+    codebooks = [rng.normal(size=(CODES, 32)) for _ in range(4)]
+    core.start_outputs(codebooks, rng)
+    for layer in core.books.outputs:
+        for kernel in np.split(layer.kernel.numpy(), layer.books, axis=1):
+            assert kernel.var() == pytest.approx(2 / (64 + CODES), rel=0.25)

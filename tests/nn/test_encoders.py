@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from vqwave import config as configs
-from vqwave.nn.codec import VQVAE
+from vqwave.nn.codec import Codec
 
 RATE = 22050
 
@@ -24,7 +24,7 @@ def notes_config(**changes):
 
 
 def test_the_latents_of_a_band_see_that_band_and_no_other(rng):
-    made = VQVAE(notes_config())
+    made = Codec(notes_config())
     features = rng.uniform(0, 1, (1, 40, 336)).astype("float32")
     latents = np.asarray(made.encoder(features)).reshape(40, 7, 6)
     np.testing.assert_allclose((latents**2).mean(-1), 1.0, atol=0.02)
@@ -44,7 +44,7 @@ def test_a_mirror_encoder_begins_behind_the_hop_of_the_front_end():
                           quantizer={"kind": "ema", "num_codes": 16, "code_dim": 6})
     assert list(config.encoder_stages) == [1]
     assert list(configs.preset("tiny").codec(512).encoder_stages) == [0, 1, 2, 3]
-    made = VQVAE(config)
+    made = Codec(config)
     sound = np.random.default_rng(0).normal(0, 0.1, (2, 512 * 20)).astype("float32")
     assert made.encode_model()(sound).shape == (2, 20, 1)
     assert made(sound).shape == sound.shape
@@ -66,7 +66,7 @@ PLANE = {"front_end": {"kind": "spectrogram", "hop": 8, "n_fft": 32, "mels": 4},
       "stages": [{"stride": 8, "channels": 8, "dilations": [1, 1]}]}, "block_0", ["_1", "_1_2"]),
 ], ids=["banded", "plane", "mirror"])
 def test_blocks_of_equal_dilations_have_names_of_their_own(changes, stage, blocks):
-    made = VQVAE(notes_config(**changes))
+    made = Codec(notes_config(**changes))
     names = [layer.name for layer in made.encoder.layers if layer.name.startswith(f"{stage}_")]
     assert names == [stage + block for block in blocks]
     for part in ("encoder", "decoder"):
@@ -78,7 +78,7 @@ def test_blocks_of_equal_dilations_have_names_of_their_own(changes, stage, block
                                      {"quantizer": {"books": 14}}, {"head": {"overtones": {}}}])
 def test_halves_and_whole_agree(changes, rng):
     keras.utils.set_random_seed(1)  # overtones of others may be many times as loud as full scale
-    made = VQVAE(notes_config(**changes))
+    made = Codec(notes_config(**changes))
     sound = rng.normal(0, 0.1, (2, 512 * 70)).astype("float32")
     made(sound, training=True)
     codes = np.asarray(made.encode_model()(sound))

@@ -9,27 +9,27 @@ from keras import ops
 
 from vqwave import config as configs
 from vqwave.config import PERIOD
-from vqwave.nn.codec import VQVAE
-from vqwave.nn.frontends import level_of
-from vqwave.nn.heads import (
+from vqwave.nn.banks import (
     InverseSTFT,
     Loudness,
     NoiseBank,
     OvertonesOf,
     PickedTones,
     ToneBank,
-    frequencies,
+    tone_cycles,
 )
+from vqwave.nn.codec import Codec
+from vqwave.nn.spectrum import level_of
 
 RATE, HOP = 22050, 128
 
 
 def test_the_tones_are_quarter_tones_on_concert_pitch_below_nyquist():
-    hertz = frequencies(300, RATE) * RATE / PERIOD
+    hertz = tone_cycles(300, RATE) * RATE / PERIOD
     assert np.abs(hertz - 440).min() < 0.05
     np.testing.assert_allclose(np.diff(np.log2(hertz[24:192])), 1 / 24, atol=5e-3)
     assert hertz.max() < RATE / 2
-    assert len(set(frequencies(192, RATE))) == 192
+    assert len(set(tone_cycles(192, RATE))) == 192
 
 
 @pytest.mark.parametrize("start", [0, 5, PERIOD // HOP - 3])
@@ -44,7 +44,7 @@ def test_the_bank_is_the_sum_of_its_sines(rng, start, hop):
     for row, first in zip(range(2), (start, 0), strict=True):
         time = np.arange(frames * hop) + first * hop
         drawn = np.stack([np.interp(places, np.arange(frames), a) for a in amplitudes[row].T])
-        angle = 2 * np.pi * frequencies(count, RATE)[:, None] * time / PERIOD + bank.phases[:, None]
+        angle = 2 * np.pi * tone_cycles(count, RATE)[:, None] * time / PERIOD + bank.phases[:, None]
         np.testing.assert_allclose(audio[row, :, 0], (drawn * np.sin(angle)).sum(0), atol=2e-5)
 
 
@@ -55,7 +55,7 @@ def test_a_tone_held_over_many_frames_is_one_line_in_the_spectrum():
     audio = np.asarray(bank(amplitudes, np.zeros(1, "int32")))[0, :, 0]
     spectrum = np.abs(np.fft.rfft(audio * np.hanning(len(audio))))
     peak = int(spectrum.argmax())
-    assert peak * RATE / len(audio) == pytest.approx(frequencies(192, RATE)[90] * RATE / PERIOD,
+    assert peak * RATE / len(audio) == pytest.approx(tone_cycles(192, RATE)[90] * RATE / PERIOD,
                                                      abs=1)
     spectrum[peak - 10 : peak + 11] = 0
     assert spectrum.max() < 1e-3 * len(audio) / 8
@@ -94,7 +94,7 @@ def test_a_decoder_of_noise_does_not_repeat_itself_while_its_codes_do():
     for head in ({"kind": "waveform"}, {"kind": "tones", "tones": 0},
                  {"kind": "tones", "tones": 24}):
         config = configs.replace(small, head=head)
-        model = VQVAE(config).decode_model()
+        model = Codec(config).decode_model()
         audio = np.asarray(model([codes, start] if config.needs_position
                                  else codes))[0].reshape(60, 128)[20:40]
         assert np.abs(audio).max() > 1e-5
@@ -103,7 +103,7 @@ def test_a_decoder_of_noise_does_not_repeat_itself_while_its_codes_do():
 
 def test_where_a_piece_is_cut_changes_nothing(rng):
     config = configs.preset("tiny").codec("vqvae_512")
-    model = VQVAE(config).decode_model()
+    model = Codec(config).decode_model()
     codes = rng.integers(0, 64, (1, 90, 1)).astype("int32")
     whole = np.asarray(model([codes, np.array([0], "int32")]))[0]
     part = np.asarray(model([codes[:, 30:], np.array([30], "int32")]))[0]
@@ -119,7 +119,7 @@ def test_a_level_that_does_not_divide_the_period_is_refused():
 
 
 def test_a_bank_may_begin_above_a0():
-    np.testing.assert_array_equal(frequencies(50, RATE, 24), frequencies(74, RATE)[24:])
+    np.testing.assert_array_equal(tone_cycles(50, RATE, 24), tone_cycles(74, RATE)[24:])
     low, high = ToneBank(30, HOP, RATE), ToneBank(6, HOP, RATE, first=24)
     np.testing.assert_array_equal(high.turns, low.turns[24:])
 
@@ -169,7 +169,7 @@ def test_overtones_are_heard_beside_what_was_picked(rng):
     heard = {}
     for name, overtones in (("with", {"above": 440.0}), ("without", None)):
         keras.utils.set_random_seed(1)
-        made = VQVAE(notes_config(head={"overtones": overtones}))
+        made = Codec(notes_config(head={"overtones": overtones}))
         clues = made.decoder.get_layer("clues")
         # A spectrum that is expected to have lines.
         bias = clues.weights[1].numpy()
@@ -193,7 +193,7 @@ def test_overtones_lie_where_the_front_end_has_quarter_tones():
 def test_the_terms_of_notes_are_least_where_the_clues_are_right(rng):
     from nn.test_encoders import notes_config
 
-    made = VQVAE(notes_config())
+    made = Codec(notes_config())
     time = np.arange(512 * 64) / RATE
     sound = (0.3 * np.sin(2 * np.pi * 440 * time)
              + 0.1 * np.sin(2 * np.pi * 1320 * time))[None].astype("float32")
@@ -220,7 +220,7 @@ def test_a_codec_of_notes_learns_which_tones_sound(rng):
     from nn.test_encoders import notes_config
 
     keras.utils.set_random_seed(0)
-    made = VQVAE(notes_config(encoder={"units": 16}, stages=[{"stride": 512, "channels": 48}]))
+    made = Codec(notes_config(encoder={"units": 16}, stages=[{"stride": 512, "channels": 48}]))
     time = np.arange(6144) / RATE
     notes = [0.3 * np.sin(2 * np.pi * hertz * time) for hertz in (220, 440, 330, 880)]
     sound = np.stack([np.concatenate([notes[i] for i in rng.permutation(4)])
@@ -248,7 +248,7 @@ def test_the_inverse_of_a_spectrogram_is_its_audio(padding, rng):
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
     first = [n_fft + t * hop + begins for t in range(-before, frames + behind)]
     spectra = np.fft.rfft([window * sound[i : i + n_fft] for i in first])[None]
-    made = layer.audio_of(spectra.real.astype("float32"), spectra.imag.astype("float32"))
+    made = layer.overlap_add(spectra.real.astype("float32"), spectra.imag.astype("float32"))
     np.testing.assert_allclose(made[0, :, 0], sound[n_fft:-n_fft], atol=1e-4)
 
 
@@ -265,4 +265,3 @@ def test_a_frame_of_a_spectrogram_reaches_as_far_as_its_window(padding, rng):
     left, right = layer.receptive_field
     assert list(np.flatnonzero(moved > 1e-6)) == list(range(12 - right, 12 + left + 1))
     assert (left, right) == ((3, 0) if padding == "causal" else (1, 2))
-    assert InverseSTFT.from_config(layer.get_config()).get_config() == layer.get_config()

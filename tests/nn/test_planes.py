@@ -6,10 +6,9 @@ from keras import ops
 
 from vqwave import config as configs
 from vqwave.data import chunking
-from vqwave.nn.codec import VQVAE
+from vqwave.nn.codec import Codec
 from vqwave.nn.hierarchies import Places
 from vqwave.nn.planes import PlaneUpsampling
-from vqwave.nn.quantizers import build_quantizer
 
 BASE = {
     "name": "vqvae_64", "sample_rate": 22050,
@@ -30,7 +29,7 @@ KINDS = {
 @pytest.fixture(scope="module", params=KINDS)
 def codec(request):
     """Each kind, with weights in which nothing is zero and codebooks from latents of noise."""
-    made = VQVAE(configs.validate(configs.CodecConfig, BASE | KINDS[request.param]))
+    made = Codec(configs.validate(configs.CodecConfig, BASE | KINDS[request.param]))
     random = np.random.default_rng(0)
     for v in made.trainable_variables:
         v.assign(v + 0.2 * random.normal(size=v.shape).astype("float32"))
@@ -67,17 +66,17 @@ def test_chunks_with_a_halo_are_the_whole(codec):
 
 
 def test_the_finer_level_knows_what_the_top_became():
-    made = VQVAE(configs.validate(configs.CodecConfig, BASE | KINDS["vqvae2"]))
+    made = Codec(configs.validate(configs.CodecConfig, BASE | KINDS["vqvae2"]))
     layer = made.quantizer
     made(sound(40), training=True)
     latents = made.encoder(made.front_end(sound(40)))
-    top = layer.top.lookup(layer.top.encode(latents[..., : layer.tops]))
+    top = layer.top.lookup(layer.top.encode(latents[..., : layer.top_width]))
     finer = layer._finer_latents(latents, top)
     assert finer.shape == (2, 80, 4 * 3)
     assert np.abs(np.asarray(finer - layer._finer_latents(latents, 2.0 * top))).max() > 1e-3
     # Of a frame the top's two codes come first, then four of each of its two finer frames.
     codes = np.asarray(layer.encode(latents))
-    np.testing.assert_array_equal(codes[..., :2], layer.top.encode(latents[..., : layer.tops]))
+    np.testing.assert_array_equal(codes[..., :2], layer.top.encode(latents[..., : layer.top_width]))
     np.testing.assert_array_equal(codes[..., 2:].reshape(2, 80, 4), layer.finer.encode(finer))
     names = [metric.name for metric in made.metrics]
     assert {"usage_top", "usage_bottom"} <= set(names)
@@ -90,10 +89,10 @@ def test_the_finer_level_knows_what_the_top_became():
 
 def test_places_share_codebooks_and_keep_their_order(rng):
     config = configs.ResidualQuantizer(books=2, dropout=0.0, **BOOK)
-    inner = build_quantizer(config, 0)
     x = rng.normal(size=(2, 20, 5 * 3)).astype("float32")
-    made = Places(inner, config, 5)
-    vectors, codes = made(x, training=True)
+    made = Places(config, 5)
+    inner = made.quantizer
+    vectors, codes, _, _ = made(x, training=True)
     assert vectors.shape == x.shape and codes.shape == (2, 20, 10)
     codes = np.asarray(made.encode(x))
     for place in range(5):

@@ -11,7 +11,7 @@ from vqwave import config as configs
 from vqwave.config import ChainConfig, ChainLevel
 from vqwave.errors import UserError
 from vqwave.io import weights
-from vqwave.nn.codec import VQVAE
+from vqwave.nn.codec import Codec
 from vqwave.report import maps
 
 
@@ -21,7 +21,7 @@ def mapped(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mapped")
     config = configs.replace(configs.preset("tiny").codec(8),
                              quantizer={"kind": "som", "num_codes": 12, "code_dim": 8})
-    codec = VQVAE(config)
+    codec = Codec(config)
     codec(music(0.5)[None, :8192], training=True)
     weights.save(folder, config.name, "", codec.parts, config)
     weights.save_chain(folder, ChainConfig(sample_rate=22050, block=8192, levels=[

@@ -18,7 +18,7 @@ from vqwave import config as configs
 from vqwave.commands import generate
 from vqwave.errors import UserError
 from vqwave.io import weights
-from vqwave.nn.codec import VQVAE
+from vqwave.nn.codec import Codec
 
 GENRES = ("blues", "jazz")
 NONE = "needs codes, but vqvae_500 has a quantizer of gaussian, which makes none"
@@ -36,7 +36,7 @@ def home(tmp_path_factory, tiny_weights):
     config = vae.codec("vqvae_500").with_labels(configs.Labels(names=GENRES))
     keras.utils.set_random_seed(0)
     parts = {part: {v.path: v.numpy() for v in variables}
-             for part, variables in VQVAE(config).parts.items()}
+             for part, variables in Codec(config).parts.items()}
     parts["encoder"]["labels/embeddings"] *= 20  # so that a label is heard
     parts["decoder"]["up_0/conv/kernel"] *= 0.02  # and nothing clips
     (home / "weights/cvae").mkdir()

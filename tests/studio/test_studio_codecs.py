@@ -16,7 +16,7 @@ from vqwave.config import ChainConfig, preset, replace
 from vqwave.dsp import metrics
 from vqwave.errors import UserError
 from vqwave.io import audio, weights
-from vqwave.nn.codec import VQVAE
+from vqwave.nn.codec import Codec
 from vqwave.play import engine
 from vqwave.studio import CompareRequest, Studio, pictures
 
@@ -34,7 +34,7 @@ def save(folder, *codecs, seed=0):
         if config.has_codes:
             chains.save_codec(folder, config)
         else:
-            weights.save(folder, config.name, "", VQVAE(config).parts, config)
+            weights.save(folder, config.name, "", Codec(config).parts, config)
     levels = [{"level": one.level, "codec": one.name} for one in codecs]
     weights.save_chain(folder, ChainConfig(sample_rate=codecs[0].sample_rate, block=8192,
                                            levels=levels))

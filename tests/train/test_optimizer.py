@@ -6,7 +6,7 @@ import pytest
 from keras import layers, ops
 
 from vqwave.config import TrainingConfig, preset
-from vqwave.nn.codec import VQVAE
+from vqwave.nn.codec import Codec
 from vqwave.nn.generator import Generator
 from vqwave.train.optimizer import Muon
 from vqwave.train.training import learning_rate
@@ -20,7 +20,7 @@ def orthogonalised(model) -> set[str]:
 
 
 def test_matrices_between_features_are_muons_and_all_else_is_not():
-    codec = orthogonalised(VQVAE(preset().codec("vqvae_32")))
+    codec = orthogonalised(Codec(preset().codec("vqvae_32")))
     assert {p.split("/")[0] for p in codec} == {*(f"block_{i}_{d}" for i, d in (
         (0, 1), (0, 3), (1, 1), (1, 3), (1, 9), (1, 27))), "down_1", "up_1"}
     generator = Generator(preset().generator("generator_128"))
@@ -28,7 +28,7 @@ def test_matrices_between_features_are_muons_and_all_else_is_not():
     assert {p.split("/")[0] for p in names} == {"lstm_0", "lstm_1", "upsample",
                                                 *(f"dilated_{2**i}" for i in range(6))}
     assert not any("bias" in p for p in codec | names)
-    assert not orthogonalised(VQVAE(preset("tiny").codec("vqvae_32")))
+    assert not orthogonalised(Codec(preset("tiny").codec("vqvae_32")))
 
 
 @pytest.mark.parametrize("shape", [(40, 48), (48, 40), (3, 40, 48), (3, 48, 40)])

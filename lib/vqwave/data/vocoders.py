@@ -51,7 +51,7 @@ class GriffinLim:
         samples = len(levels) * self.hop
         # The last frame stays for a window: no short piece is shorter than that.
         levels = np.pad(levels, ((0, self.n_fft // self.hop), (0, 0)), "edge")
-        # A sine of amplitude a gives a, `nn.frontends.level_of`; without scaling it gives n_fft/4
+        # A sine of amplitude a gives a, `nn.spectrum.level_of`; without scaling it gives n_fft/4
         # times that.
         amplitudes = 10.0 ** ((np.clip(levels.T, 0.0, 1.3) - 1.1) * LEVEL_RANGE / 20)
         if self.bins is not None:

@@ -1,5 +1,5 @@
-"""Attention over a sliding window: of whole sequences in blocks, and of one frame to a ring of
-those before it.
+"""Attention over a sliding window: for whole sequences in blocks, and for one frame to a ring of
+earlier frames.
 
 The score of a query for the key of a frame `age` frames back is q·k / √d − slope·age, the slope of
 head h of H being 2^(−8h/H) (Press et al. 2022, ALiBi). Sinks have no age (Xiao et al. 2023).
@@ -11,36 +11,29 @@ import numpy as np
 from keras import layers, ops
 
 from ..config import FAR
-from .layers import register
 
 
 def slopes(heads: int) -> np.ndarray:
-    """What a frame further back takes off the score in each head, float32 [heads]."""
+    """The penalty of each head for one frame of age, float32 [heads]."""
     return (2.0 ** (-8.0 * np.arange(1, heads + 1) / heads)).astype(np.float32)
 
 
-@register
 class Sinks(layers.Layer):
-    """Learnt keys and values of one layer, [heads, count, dim], that every frame may attend to."""
+    """Learnt keys and values of one layer, [heads, count, dim], that every frame attends to."""
 
     def __init__(self, heads: int, count: int, dim: int, **kwargs):
         super().__init__(**kwargs)
-        self.heads, self.count, self.dim = heads, count, dim
         shape = heads, count, dim
         self.keys = self.add_weight(shape=shape, initializer="glorot_uniform", name="keys")
         self.values = self.add_weight(shape=shape, initializer="zeros", name="values")
         self.built = True
 
-    def get_config(self):
-        return super().get_config() | {"heads": self.heads, "count": self.count, "dim": self.dim}
-
 
 def attend_to_window(q, k, v, sinks: Sinks | None, window: int):
-    """[batch, T, heads, d] each -> [batch, T, heads, d]: each frame attends to the last `window`,
-    its own among them, in time and memory that grow as T·window.
+    """[batch, T, heads, d] each -> [batch, T, heads, d]: each frame attends to the last `window`
+    frames, its own among them, in time and memory of T·window.
 
-    The sequence is cut into blocks as long as the window, each of which sees itself and the one
-    before it.
+    The sequence is cut into blocks as long as the window. Each sees itself and the block before it.
     """
     batch, total = ops.shape(q)[:2]
     heads, dim = q.shape[2:]
@@ -52,19 +45,19 @@ def attend_to_window(q, k, v, sinks: Sinks | None, window: int):
         x = ops.pad(x, [[0, 0], [0, blocks * size - total], [0, 0], [0, 0]])
         return ops.swapaxes(ops.reshape(x, (batch, blocks, size, heads, dim)), 2, 3)
 
-    def with_before(x):
-        """Each block behind the one before it: [batch, blocks, heads, 2·size, d]."""
+    def with_block_before(x):
+        """Each block after the block before it: [batch, blocks, heads, 2·size, d]."""
         x = cut(x)
         before = ops.pad(x, [[0, 0], [1, 0], [0, 0], [0, 0], [0, 0]])[:, :-1]
         return ops.concatenate([before, x], axis=3)
 
     ages = size + np.arange(size)[:, None] - np.arange(2 * size)
     ages = np.where((ages >= 0) & (ages < window), ages, FAR)
-    # The first block has none before it.
+    # The first block has no block before it.
     first = np.where(np.arange(2 * size) >= size, ages, FAR)
     at_first = ops.reshape(ops.arange(blocks) == 0, (-1, 1, 1))
     ages = ops.where(at_first, first.astype("int32"), ages.astype("int32"))[:, None]
-    q, k, v = cut(q), with_before(k), with_before(v)
+    q, k, v = cut(q), with_block_before(k), with_block_before(v)
     mixed = _attend(q, k, v, sinks, ages)
     mixed = ops.reshape(ops.swapaxes(mixed, 2, 3), (batch, blocks * size, heads, dim))
     return mixed[:, :total]

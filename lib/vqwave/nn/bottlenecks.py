@@ -1,6 +1,5 @@
-"""Bottlenecks: what looks far back at the coarsest rate, between the encoder's last stage and the
-latents and between those and the decoder's first, one function for each kind of the config's
-`bottleneck`.
+"""Bottlenecks: layers at the coarsest rate that look far back, after the encoder's last stage and
+before the decoder's first, one function for each kind of the config's `bottleneck`.
 """
 
 from __future__ import annotations
@@ -9,39 +8,38 @@ from collections.abc import Callable
 
 from keras import layers, ops
 
-from ..config import AttentionBottleneck, Config, EnergyBottleneck, NoBottleneck
-from .layers import after, gelu, register
+from ..config import (
+    AttentionBottleneck,
+    Config,
+    EnergyBottleneck,
+    NoBottleneck,
+    WindowBottleneck,
+)
+from .blocks import gelu, prepend_past
 
 
 class Window(layers.Layer):
-    """What frames see of those around them: `back` before and `ahead` behind each, zeros where a
-    piece has none.
-    """
+    """The frames around each frame: `back` before and `ahead` after it, zeros outside the piece."""
 
-    def __init__(self, heads: int, back: int, ahead: int = 0, **kwargs):
+    def __init__(self, config: WindowBottleneck, **kwargs):
         super().__init__(**kwargs)
-        self.heads, self.back, self.ahead = heads, back, ahead
-
-    @property
-    def past(self) -> int:
-        return self.back
-
-    @property
-    def receptive_field(self) -> tuple[int, int]:
-        return self.back, self.ahead
+        self.config, self.heads = config, config.heads
+        self.back, self.ahead = config.back, config.ahead
+        self.past_steps = config.back
+        self.receptive_field = (config.back, config.ahead)
 
     def widen(self, x, past=None):
         """x [batch, N, c] with the frames around it: [batch, back + N + ahead, c]."""
-        x = after(x, self.back, past)
+        x = prepend_past(x, self.back, past)
         return ops.pad(x, [[0, 0], [0, self.ahead], [0, 0]]) if self.ahead else x
 
     def inner(self, wide):
-        """Of [batch, back + N + ahead, c] the N frames themselves."""
+        """The N frames themselves of [batch, back + N + ahead, c]."""
         return wide[:, self.back : ops.shape(wide)[1] - self.ahead]
 
     def around(self, wide, offsets):
-        """[batch, back + N + ahead, heads·d] -> [batch, N, offsets, heads, d]: for each frame those
-        at these offsets from it.
+        """The frames at these offsets from each frame: [batch, back + N + ahead, heads·d] ->
+        [batch, N, offsets, heads, d].
         """
         batch, total = ops.shape(wide)[:2]
         frames = total - self.back - self.ahead
@@ -56,18 +54,12 @@ class Window(layers.Layer):
     def compute_output_shape(self, x_shape, past_shape=None):
         return tuple(x_shape)
 
-    def get_config(self):
-        own = {"heads": self.heads, "back": self.back, "ahead": self.ahead}
-        return super().get_config() | own
 
-
-@register
 class LocalAttention(Window):
-    """x + attention of each frame to a window around it, + a layer of two products: [batch, N, c]
-    -> the same shape (Vaswani et al. 2017, normalised before).
+    """x + attention of each frame to a window around it + a feed-forward layer: [batch, N, c] ->
+    the same shape (Vaswani et al. 2017, with pre-normalisation).
 
-    Where a frame is in the window is told by a learnt weight of each distance. Both sums begin as
-    the identity.
+    A learnt bias of each distance encodes positions. Both sums start as the identity.
     """
 
     def build(self, shape):
@@ -100,23 +92,18 @@ class LocalAttention(Window):
         return x + self.narrowing(gelu(self.widening(self.norms[1](x))))
 
 
-@register
 class EnergyDescent(Window):
-    """Each frame descends an energy of its own, `steps` times: [batch, N, c] -> the same shape.
+    """`steps` steps of gradient descent on an energy of each frame: [batch, N, c] -> the same
+    shape.
 
     The energy transformer (Hoover et al. 2023, eqs. 3, 5 and 6), its sums over a window: with g the
     normalised frame, Q = W_Q g, K_B = W_K g_B of the other frames B in the window and ξ_μ memories,
 
         E = −(1/β) Σ_heads ln Σ_B exp(β K_B·Q)  −  ½ Σ_μ relu(ξ_μ·g)²        x <- x − rate·∂E/∂g
 
-    The other frames stand as they came, so that nobody moves whom a later frame looks at and a
-    piece may come in blocks. One matrix of keys, queries and memories serves all steps.
+    The other frames stay as they were given, so a piece can be processed in blocks. All steps share
+    the matrices of keys, queries and memories.
     """
-
-    def __init__(self, heads: int, back: int, ahead: int = 0, memories: int = 512, steps: int = 4,
-                 rate: float = 0.1, **kwargs):
-        super().__init__(heads, back, ahead, **kwargs)
-        self.memories, self.steps, self.rate = memories, steps, rate
 
     def build(self, shape):
         width = shape[-1]
@@ -125,11 +112,11 @@ class EnergyDescent(Window):
         self.bias = self.add_weight(shape=(width,), initializer="zeros", name="bias")
         self.query, self.key = (self.add_weight(shape=(width, width), name=name)
                                 for name in ("query", "key"))
-        self.memory = self.add_weight(shape=(width, self.memories), name="memory")
+        self.memory = self.add_weight(shape=(width, self.config.memories), name="memory")
 
     def normalise(self, x):
-        """g: the scale, e to a learnt power, is one positive number for all channels, so that g is
-        the gradient of a convex function of x and the energy falls.
+        """g. Its scale is one positive number for all channels, so g is the gradient of a convex
+        function of x and the energy falls.
         """
         centred = x - ops.mean(x, axis=-1, keepdims=True)
         size = ops.rsqrt(ops.mean(centred**2, axis=-1, keepdims=True) + 1e-5)
@@ -137,55 +124,46 @@ class EnergyDescent(Window):
         return scale * centred * size + ops.cast(self.bias, x.dtype)
 
     def _keys(self, x, past):
-        """Keys of the others in each frame's window [batch, N, others, heads, d]."""
+        """The keys of the other frames in each window [batch, N, others, heads, d]."""
         seen = self.normalise(self.widen(x, past))
         others = [o for o in range(-self.back, self.ahead + 1) if o]
         return self.around(ops.matmul(seen, ops.cast(self.key, x.dtype)), others)
 
     def _scores(self, g, keys):
         """β K_B·Q [batch, N, others, heads]."""
-        # The shape is that of the keys: of a product, tf2onnx gives one without the batch.
+        # The keys' shape, because tf2onnx loses the batch axis of a product's shape.
         query = ops.reshape(ops.matmul(g, ops.cast(self.query, g.dtype)),
                             (*ops.shape(keys)[:2], *keys.shape[-2:]))
         return ops.sum(query[:, :, None] * keys, axis=-1) * keys.shape[-1] ** -0.5
 
     def energy(self, x, seen, past=None):
-        """E of frames x [batch, N, c] whose others are those of `seen`, of that shape: [batch, N].
+        """E of frames x [batch, N, c], with the other frames from `seen` [batch, N, c]: [batch, N].
         """
         g, keys = self.normalise(x), self._keys(seen, past)
         attention = -(keys.shape[-1] ** 0.5) * ops.logsumexp(self._scores(g, keys), axis=2)
-        known = ops.relu(ops.matmul(g, ops.cast(self.memory, x.dtype)))
-        return ops.sum(attention, axis=-1) - 0.5 * ops.sum(known**2, axis=-1)
+        activation = ops.relu(ops.matmul(g, ops.cast(self.memory, x.dtype)))
+        return ops.sum(attention, axis=-1) - 0.5 * ops.sum(activation**2, axis=-1)
 
     def call(self, x, past=None):
         keys = self._keys(x, past)
         query, memory = (ops.cast(w, x.dtype) for w in (self.query, self.memory))
-        for _ in range(self.steps):
+        for _ in range(self.config.steps):
             g = self.normalise(x)
             shares = ops.softmax(self._scores(g, keys), axis=2)
             mixed = ops.reshape(ops.sum(shares[..., None] * keys, axis=2),
                                 (*ops.shape(keys)[:2], self.width))
-            known = ops.relu(ops.matmul(g, memory))
-            x = x + self.rate * (ops.matmul(mixed, ops.transpose(query))
-                                 + ops.matmul(known, ops.transpose(memory)))
+            activation = ops.relu(ops.matmul(g, memory))
+            x = x + self.config.rate * (ops.matmul(mixed, ops.transpose(query))
+                                 + ops.matmul(activation, ops.transpose(memory)))
         return x
 
-    def get_config(self):
-        own = {"memories": self.memories, "steps": self.steps, "rate": self.rate}
-        return super().get_config() | own
 
-
-def _attention(config: AttentionBottleneck):
-    return [LocalAttention(config.heads, config.back, config.ahead, name=f"attention_{k}")
-            for k in range(config.layers)]
-
-
-def _energy(config: EnergyBottleneck):
-    return [EnergyDescent(config.heads, config.back, config.ahead, config.memories, config.steps,
-                          config.rate, name="energy")]
+def _attention_layers(config: AttentionBottleneck) -> list:
+    return [LocalAttention(config, name=f"attention_{k}") for k in range(config.layers)]
 
 
 BOTTLENECKS: dict[type[Config], Callable] = {
-    NoBottleneck: lambda config: [], AttentionBottleneck: _attention, EnergyBottleneck: _energy,
+    NoBottleneck: lambda config: [], AttentionBottleneck: _attention_layers,
+    EnergyBottleneck: lambda config: [EnergyDescent(config, name="energy")],
 }
-"""The layers of each kind of bottleneck, new: (config) -> layers, one after the other."""
+"""The new layers of each kind of bottleneck, in order: (config) -> layers."""

@@ -1,15 +1,12 @@
 """Cores: P(frame_t | frame_<t, conditions), one class for each kind of the config's `core`.
 
-What every core offers: `call`, teacher-forced over whole windows; `step`, the same numbers one
-position at a time; `start_inputs` and `start_outputs`, which take over what codebooks know before
-training. `Core` has them for a stack of layers. A core's config says the shapes of its states; its
-step in ONNX is in `onnx/bodies.py`.
+Every core offers `call`, teacher-forced over whole windows; `step`, the same numbers one position
+at a time; `start_inputs` and `start_outputs`, which initialise it from codebooks. `Core` implements
+them for a stack of layers. A core's config says the shapes of its states; its step in ONNX is in
+`onnx/bodies.py`.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
 
 import keras
 import numpy as np
@@ -18,7 +15,6 @@ from keras import layers, ops
 from ..config import (
     FAR,
     NORM_EPSILON,
-    QUIETNESS,
     Config,
     GeneratorConfig,
     LSTMCore,
@@ -27,225 +23,27 @@ from ..config import (
     WaveNetCore,
 )
 from .attention import Sinks, attend_to_ring, attend_to_window
+from .blocks import gelu
+from .books import DRAWINGS, BooksOnGrid, gated
 from .conditions import FrameEmbedding
-from .layers import gelu
-from .recurrence import LSTM
-
-REPEAT = 6.0
-"""What stands for the code before at first: among 256 codes, that it stays in two frames of three.
-"""
-
-
-class BooksInOrder:
-    """The books of a frame, each from the state h and the books before it.
-
-    Book 0 has its logits from h. Book k knows the books before it in its frame:
-        logits_k = W_k·gelu(P_k·h + Σ_{j<k} V_j[code_j]) + b_k
-
-    With `repeats` the later books know which of those before them changed: the sum has u_j besides
-    where code_j is another than in the frame before.
-
-    What a class in `DRAWINGS` offers:
-        CLASS(config): config is the generator's. layers: every layer it has, built by
-            `build(width)` for h of that width. outputs: the `Outputs` of its books, in order.
-        logits(h, previous, code): see `BooksInOrder.logits`.
-    """
-
-    def __init__(self, config: GeneratorConfig):
-        core, self.config = config.core, config
-        later = range(1, config.books)
-        self.first, *self.later = [Outputs(config, 1, f"logits_{k}" if k else "logits")
-                                   for k in range(config.books)]
-        self.outputs = [self.first, *self.later]
-        self.from_state = [layers.Dense(core.head_dim, name=f"state_{k}") for k in later]
-        self.from_books = [layers.Embedding(config.num_codes, core.head_dim, name=f"before_{k}")
-                           for k in later]
-        self.from_changes = [layers.Embedding(2, core.head_dim, name=f"changed_{k}")
-                             for k in later if core.repeats]
-        self.layers = [*self.outputs, *self.from_state, *self.from_books, *self.from_changes]
-
-    def build(self, width: int):
-        self.first.build((None, None, width))
-        for state, before, logits in zip(self.from_state, self.from_books, self.later, strict=True):
-            state.build((None, None, width))
-            before.build((None, None))
-            logits.build((None, None, self.config.core.head_dim))
-        for changed in self.from_changes:
-            changed.build((None, None))
-
-    def logits(self, h, previous, code):
-        """The logits of each book in order, float32 [..., num_codes].
-
-        Args:
-            h: the core's features, [..., width]; previous: int32 [..., books].
-            code: (book, its logits) -> the code int32 [...] that those after it see.
-        """
-        before, last = 0.0, self.config.books - 1
-        for k, layer in enumerate(self.outputs):
-            features = gelu(self.from_state[k - 1](h) + before) if k else h
-            logits = point(self.config, layer(features), previous[..., k])
-            yield logits
-            if k == last:
-                return
-            chosen = code(k, logits)
-            before = before + self.from_books[k](chosen)
-            if self.from_changes:
-                before = (before
-                          + self.from_changes[k](ops.cast(chosen != previous[..., k], "int32")))
-
-
-class BooksTogether:
-    """The books of a frame, all from the state h: logits = W·h + b."""
-
-    def __init__(self, config: GeneratorConfig):
-        self.config = config
-        self.all = Outputs(config, config.books, "logits")
-        self.layers = self.outputs = [self.all]
-
-    def build(self, width: int):
-        self.all.build((None, None, width))
-
-    def logits(self, h, previous, code):
-        """As `BooksInOrder.logits`; `code` is not asked."""
-        outputs = self.all(h)
-        outputs = ops.reshape(outputs, (*ops.shape(h)[:-1], self.config.books, -1))
-        logits = point(self.config, outputs, previous)
-        for k in range(self.config.books):
-            yield logits[..., k, :]
-
-
-class BooksOnGrid:
-    """The horizontal stack of a gated PixelCNN, whose vertical one is `PixelCNNStack`: the books of
-    a frame in order. Of layer i and book k, with v_i the vertical stack's features:
-
-        z = gated(A_i·[g_i,k−n … g_i,k] + v_i,k)        g_{i+1},k = g_i,k + M_i·z
-
-    where g_0,k is an embedding of the code of book k − 1, zeros for the first book, and n half of
-    kernel_books. The logits of book k come from gelu(H·g_last,k). As each book knows what all
-    before it in its frame know, there is no blind spot.
-    """
-
-    def __init__(self, config: GeneratorConfig):
-        core, self.config = config.core, config
-        count, later = len(core.dilations), range(1, config.books)
-        self.from_books = [layers.Embedding(config.num_codes, core.channels, name=f"before_{k}")
-                           for k in later]
-        self.from_changes = [layers.Embedding(2, core.channels, name=f"changed_{k}")
-                             for k in later if core.repeats]
-        self.across = [layers.Dense(2 * core.channels, name=f"across_{i}") for i in range(count)]
-        self.mixes = [layers.Dense(core.channels, name=f"mix_{i}") for i in range(count)]
-        self.hidden = layers.Dense(core.head_dim, name="hidden")
-        self.outputs = [Outputs(config, 1, f"logits_{k}" if k else "logits")
-                        for k in range(config.books)]
-        self.layers = [*self.from_books, *self.from_changes, *self.across, *self.mixes, self.hidden,
-                       *self.outputs]
-
-    def build(self, width: int):
-        core = self.config.core
-        for table in (*self.from_books, *self.from_changes):
-            table.build((None, None))
-        seen = (core.kernel_books // 2 + 1) * core.channels
-        for across, mix in zip(self.across, self.mixes, strict=True):
-            across.build((None, None, seen))
-            mix.build((None, None, core.channels))
-        self.hidden.build((None, None, core.channels))
-        for layer in self.outputs:
-            layer.build((None, None, core.head_dim))
-
-    def logits(self, h, previous, code):
-        """As `BooksInOrder.logits`; h: [..., books, layers·2·channels]."""
-        core, last = self.config.core, self.config.books - 1
-        links = ops.split(h, len(self.across), axis=-1)
-        x = ops.zeros_like(h[..., 0, : core.channels])
-        seen = core.kernel_books // 2 + 1
-        rows = [[x] * (seen - 1) for _ in self.across]
-        for k, layer in enumerate(self.outputs):
-            for row, link, across, mix in zip(rows, links, self.across, self.mixes, strict=True):
-                row.append(x)
-                z = across(ops.concatenate(row[-seen:], axis=-1))
-                x = x + mix(gated(z + link[..., k, :]))
-            logits = point(self.config, layer(gelu(self.hidden(x))), previous[..., k])
-            yield logits
-            if k == last:
-                return
-            chosen = code(k, logits)
-            x = self.from_books[k](chosen)
-            if self.from_changes:
-                changed = ops.cast(chosen != previous[..., k], "int32")
-                x = x + self.from_changes[k](changed)
-
-
-DRAWINGS: dict[str, Any] = {"in_order": BooksInOrder, "together": BooksTogether}
-"""The class of each way of drawing the books of a frame, as a core's `drawing` names it."""
-
-
-class Outputs(layers.Dense):
-    """The last layer of so many books. Logits and the softmax over them stay in float32 under mixed
-    precision.
-
-    With `quiet_cost` codes of quiet music are less likely than they were in training:
-
-        y = W·x + b − quiet_cost·quiet        (training: W·x + b)
-
-    quiet, float32 [units], is a variable that is not trained, zeros at first; see
-    `data.loudness.quietness`.
-    """
-
-    def __init__(self, config: GeneratorConfig, books: int, name: str):
-        count, repeats = config.num_codes, config.core.repeats
-        bias = np.tile(np.append(np.zeros(count, "float32"), REPEAT)[: count + repeats], books)
-        super().__init__(len(bias), dtype="float32", name=name,
-                         bias_initializer=lambda shape, dtype=None:
-                         ops.convert_to_tensor(bias, dtype))
-        self.cost, self.books = config.core.quiet_cost, books
-
-    def build(self, input_shape):
-        super().build(input_shape)
-        if self.cost:
-            self.quiet = self.add_weight(shape=(self.units,), initializer="zeros", trainable=False,
-                                         name=QUIETNESS)
-
-    def call(self, inputs, training=None):
-        outputs = super().call(inputs, training=training)
-        return outputs if training or not self.cost else outputs - self.cost * self.quiet
-
-    def set_quiet(self, quiet: np.ndarray):
-        """See `Core.set_quiet`; float32 [its books, num_codes]."""
-        self.quiet.assign(np.concatenate([self.widen(book) for book in quiet]))
-
-    def widen(self, values: np.ndarray) -> np.ndarray:
-        """[..., num_codes] of a book -> [..., its outputs], zeros for that of staying."""
-        extra = self.units // self.books - values.shape[-1]
-        return np.pad(values, [*[(0, 0)] * (values.ndim - 1), (0, extra)])
-
-
-def point(config: GeneratorConfig, outputs, previous):
-    """What an `Outputs` makes for a book, [..., num_codes or one more], and its code in the
-    frame before, int32 [...] -> logits [..., num_codes].
-    """
-    count = config.num_codes
-    if not config.core.repeats:
-        return outputs
-    # The start token is no code: nothing is added then.
-    return outputs[..., :count] + outputs[..., count:] * ops.one_hot(previous, count,
-                                                                     dtype="float32")
+from .lstm import LSTM
 
 
 class Core(keras.Model):
-    """What all cores share: embedded frames and context go in, and the books of a frame are drawn
-    from the features that a stack of layers makes of them, see `DRAWINGS`.
+    """The common part of all cores: embedded frames and context -> features by a stack of layers ->
+    the books of a frame, see `books.py`.
 
-    With `repeats` one more output of each book is added to the logit of the code that it had in the
-    frame before, as a pointer to it (after Merity et al. 2016, "Pointer sentinel mixture models").
+    With `repeats`, one more output of each book is added to the logit of its previous code, as a
+    pointer to it (after Merity et al. 2016, "Pointer sentinel mixture models").
 
-    A core of its own offers:
-        build_stack(width): make and build its layers for inputs of this width; the width of its
-            features.
-        stack(x, training): [batch, T, width in] -> features [batch, T, width out], each from what
-            stands up to there.
-        advance(x, state): the same for one position, [batch, width in], from a list of float32
+    A subclass implements:
+        build_stack(width): make and build the layers for inputs of this width; return the width of
+            the features.
+        stack(x, training): [batch, T, width in] -> features [batch, T, width out], each from the
+            positions up to its own.
+        advance(x, state): the same for one position [batch, width in], state a list of float32
             [batch, …] as the config's `states` names them -> (features [batch, width out], the new
-            list).
+            state).
     """
 
     def __init__(self, config: GeneratorConfig, **kwargs):
@@ -267,7 +65,7 @@ class Core(keras.Model):
         raise NotImplementedError
 
     def make_books(self):
-        """What draws the books of a frame from the features, as those in `DRAWINGS` do."""
+        """How the books of a frame are drawn from the features."""
         return DRAWINGS[self.config.core.drawing](self.config)
 
     def stack(self, x, training=False):
@@ -278,34 +76,33 @@ class Core(keras.Model):
 
     def start_inputs(self, codebooks: list[np.ndarray], random: np.random.Generator):
         """Before training: embed each book's codes as their vectors, standardised float32
-        [num_codes, code_dim], so that codes near each other are heard alike.
+        [num_codes, code_dim], so that similar codes have similar embeddings.
         """
         self.embedding.start_from(codebooks, random)
 
     def start_outputs(self, codebooks: list[np.ndarray], random: np.random.Generator):
-        """Before training: make each book's logits its vectors' products with a random projection
-        of the state, at the scale of Glorot's initialiser, so that codes near each other are
-        predicted alike.
+        """Before training: make each book's logits the products of its vectors with a random
+        projection of the features, at the scale of Glorot's initialiser for one book, so that
+        similar codes have similar logits.
         """
-        left = list(codebooks)
+        remaining = list(codebooks)
         for layer in self.books.outputs:
             inputs, units = layer.kernel.shape
             scale, kernels = (2.0 / (inputs + units // layer.books)) ** 0.5, []
             for _ in range(layer.books):
-                book = left.pop(0)
+                book = remaining.pop(0)
                 unit = book / (np.linalg.norm(book, axis=1, keepdims=True) + 1e-6)
                 kernel = random.normal(0, scale, (inputs, unit.shape[1])) @ unit.T
                 kernels.append(layer.widen(kernel))
             layer.kernel.assign(np.concatenate(kernels, axis=1))
 
     def set_quiet(self, quiet: np.ndarray):
-        """How quiet the music is that each code stands in, of a core with `quiet_cost`: dB, float32
+        """Set how quiet the music of each code is, in dB, for a core with `quiet_cost`: float32
         [books, num_codes].
         """
-        left = quiet
         for layer in self.books.outputs:
-            layer.set_quiet(left[: layer.books])
-            left = left[layer.books :]
+            layer.set_quiet(quiet[: layer.books])
+            quiet = quiet[layer.books :]
 
     def _join(self, previous, context, training=False):
         x = self.embedding(previous)
@@ -318,15 +115,14 @@ class Core(keras.Model):
         """Teacher-forced logits float32 [batch, T, books, num_codes].
 
         Args:
-            previous: int32 [batch, T, books], the frame before each; `start_token` before a piece's
-                first.
+            previous: int32 [batch, T, books], the previous frames; `start_token` before the first.
             context: float32 [batch, T, context_channels], or None without conditions.
-            current: int32 [batch, T, books], the frames themselves, of which each book sees those
-                before it; not used where there is one book.
+            current: int32 [batch, T, books], the frames themselves, of which each book sees the
+                books before it; not used where there is one book.
         """
         x = self.stack(self._join(previous, context, training), training)
-        known = self.books.logits(x, previous, lambda k, logits: current[..., k])
-        return ops.stack(list(known), axis=-2)
+        logits = self.books.logits(x, previous, lambda k, logits: current[..., k])
+        return ops.stack(list(logits), axis=-2)
 
     def step(self, previous, context, state, draw):
         """One frame, for sampling.
@@ -378,46 +174,46 @@ class LSTMStack(Core):
 
 
 class QueuedStack(Core):
-    """Layers that each see some frames before their own, at a distance of `dilations`. A step takes
-    them from a queue a layer (Paine et al. 2016, "Fast WaveNet generation algorithm").
+    """Layers that each see some earlier frames, `dilations` apart. A step takes these from a queue
+    for each layer (Paine et al. 2016, "Fast WaveNet generation algorithm").
 
-    A stack of its own offers, besides `build_stack`:
-        taps: how many frames a layer sees, its own among them.
-        _run_layers(x, seen, training): features of x; seen: (number of a layer, what it is given
-            [..., width]) -> that and what it sees before it, [..., taps·width].
+    A subclass implements `build_stack` and:
+        taps: the number of frames a layer sees, its own among them.
+        _run_layers(x, with_past, training): the features of x; with_past: (number of a layer, its
+            input [..., width]) -> the earlier frames and the input, [..., taps·width].
     """
 
     taps: int
 
     def stack(self, x, training=False):
-        def seen(i, x):
+        def with_past(i, x):
             return shifted(x, self.taps, self.config.core.dilations[i])
 
-        return self._run_layers(x, seen, training)
+        return self._run_layers(x, with_past, training)
 
     def advance(self, x, state):
         dilations, new = self.config.core.dilations, []
 
-        def seen(i, x):
+        def with_past(i, x):
             queue, x = state[i], ops.cast(x, "float32")
             new.append(ops.concatenate([queue[:, 1:], x[:, None]], axis=1))
             before = [queue[:, j * dilations[i]] for j in range(self.taps - 1)]
             return ops.concatenate([*before, x], axis=-1)
 
-        return self._run_layers(x, seen), new
+        return self._run_layers(x, with_past), new
 
-    def _run_layers(self, x, seen, training=False):
+    def _run_layers(self, x, with_past, training=False):
         raise NotImplementedError
 
 
 class WaveNetStack(QueuedStack):
-    """Gated dilated causal convolutions (van den Oord et al. 2016, "WaveNet"). Of layer i, which is
-    given r_i and has the dilation d:
+    """Gated dilated causal convolutions (van den Oord et al. 2016, "WaveNet"). Layer i, with input
+    r_i and dilation d:
 
         z = tanh(F·[r_i,t−(k−1)d … r_i,t]) ⊙ σ(G·[the same])
         r_{i+1} = r_i + R·z        features = gelu(Σ_i S_i·z_i / √layers)
 
-    Before a piece stand zeros. A step costs one product for each of the layers' matrices.
+    Zeros stand before a piece.
     """
 
     def build_stack(self, width):
@@ -426,18 +222,18 @@ class WaveNetStack(QueuedStack):
         self.enter = dense(width, core.channels, "enter")
         self.gates = [dense(self.taps * core.channels, 2 * core.channels, f"gates_{i}")
                       for i in range(last + 1)]
-        # Nothing sees the last layer's residual path.
+        # The last layer's residual path is not used.
         self.mixes = [dense(core.channels, core.skip_channels + core.channels * (i < last),
                             f"mix_{i}") for i in range(last + 1)]
         self.dropouts = [layers.Dropout(core.dropout, name=f"dropout_{i}")
                          for i in range(last + 1) if core.dropout]
         return core.skip_channels
 
-    def _run_layers(self, x, seen, training=False):
+    def _run_layers(self, x, with_past, training=False):
         core, skips = self.config.core, 0.0
         x = self.enter(x)
         for i, (gates, mix) in enumerate(zip(self.gates, self.mixes, strict=True)):
-            z = gated(gates(seen(i, x)))
+            z = gated(gates(with_past(i, x)))
             if self.dropouts:
                 z = self.dropouts[i](z, training=training)
             z = mix(z)
@@ -448,12 +244,10 @@ class WaveNetStack(QueuedStack):
 
 
 class TransformerStack(Core):
-    """Attention and two products in each layer, both added to what they are given, which is
-    normalised before them; the features are the normalised last sum.
+    """Pre-normalised layers of attention and a feed-forward network, both residual; the features
+    are the normalised last sum.
 
-    No frame has a number: how far back another lies is told by what is taken off its score in head
-    h of H, 2^(−8h/H) a frame (Press et al. 2022, "Train short, test long", ALiBi). See
-    `attention.py`.
+    Positions are encoded by ALiBi, see `attention.py`.
     """
 
     def build_stack(self, width):
@@ -492,8 +286,8 @@ class TransformerStack(Core):
 
         def attend(i, q, k, v):
             rings = state[1 + 2 * i], state[2 + 2 * i]
-            keys, values = (ring * (1 - here) + ops.cast(one[:, :, None], "float32") * here
-                            for ring, one in zip(rings, (k, v), strict=True))
+            keys, values = (ring * (1 - here) + ops.cast(new_row[:, :, None], "float32") * here
+                            for ring, new_row in zip(rings, (k, v), strict=True))
             new.extend((keys, values))
             return attend_to_ring(q, keys, values, self.attentions[i][2], age)
 
@@ -524,12 +318,11 @@ class TransformerStack(Core):
 
 class PixelCNNStack(QueuedStack):
     """The vertical stack of a gated PixelCNN (van den Oord et al. 2016, "Conditional image
-    generation with PixelCNN decoders", figure 2) on the grid of frames and books: each code's
-    features know all books of the frames before its own, and no code of its own frame.
+    generation with PixelCNN decoders", figure 2) on the grid of frames and books: the features of
+    each code see all books of the earlier frames, and no code of its own frame.
 
-    It walks over the frame before each, so that nothing of it is masked; dilations, and the sums of
-    which each layer's input is one, let it see further back than its depth. `BooksOnGrid` is the
-    horizontal stack. Features: what each layer of the one gives to the same layer of the other.
+    Its input is the previous frame, so nothing is masked. The features are the inputs of each layer
+    of the horizontal stack, `BooksOnGrid`.
     """
 
     def build_stack(self, width):
@@ -537,8 +330,9 @@ class PixelCNNStack(QueuedStack):
         count, self.taps = len(core.dilations), core.kernel_frames
         seen = self.taps * core.kernel_books * core.channels
         self.enter = dense(core.embedding_dim, core.channels, "enter")
-        self.given = [dense(self.config.context_channels, self.config.books * core.channels,
-                            "given")] if self.config.context_channels else []
+        context = self.config.context_channels
+        self.context_layers = ([dense(context, self.config.books * core.channels, "given")]
+                               if context else [])
         self.downs = [dense(seen, 2 * core.channels, f"down_{i}") for i in range(count)]
         self.links = [dense(core.channels, 2 * core.channels, f"link_{i}") for i in range(count)]
         self.dropouts = [layers.Dropout(core.dropout, name=f"dropout_{i}")
@@ -548,18 +342,18 @@ class PixelCNNStack(QueuedStack):
     def make_books(self):
         return BooksOnGrid(self.config)
 
-    def _run_layers(self, x, seen, training=False):
-        """x: [..., books·embedding_dim + context_channels]; what layers are given and see has an
-        axis of books, [..., books, channels].
+    def _run_layers(self, x, with_past, training=False):
+        """x: [..., books·embedding_dim + context_channels]; inside, features have an axis of books,
+        [..., books, channels].
         """
         core, books = self.config.core, self.config.books
         wide, around = books * core.embedding_dim, core.kernel_books // 2
         shape = (*ops.shape(x)[:-1], books, -1)
-        context = [ops.reshape(layer(x[..., wide:]), shape) for layer in self.given]
+        context = [ops.reshape(layer(x[..., wide:]), shape) for layer in self.context_layers]
         x = sum(context, self.enter(ops.reshape(x[..., :wide], shape)))
         features = []
         for i, (down, link) in enumerate(zip(self.downs, self.links, strict=True)):
-            taps = seen(i, x)
+            taps = with_past(i, x)
             taps = ops.pad(taps, [*[[0, 0]] * (len(x.shape) - 2), [around, around], [0, 0]])
             taps = ops.concatenate([taps[..., j : j + books, :] for j in range(core.kernel_books)],
                                    axis=-1)
@@ -571,15 +365,9 @@ class PixelCNNStack(QueuedStack):
         return ops.concatenate(features, axis=-1)
 
 
-def gated(x):
-    """[..., 2c] -> [..., c]: the first half through tanh, times the second through σ."""
-    half = x.shape[-1] // 2
-    return ops.tanh(x[..., :half]) * ops.sigmoid(x[..., half:])
-
-
 def shifted(x, count: int, dilation: int):
-    """[batch, T, …, c] -> [batch, T, …, count·c]: what stands at t − (count − 1)·dilation, …, t
-    side by side, zeros before the first.
+    """[batch, T, …, c] -> [batch, T, …, count·c]: the values at t − (count − 1)·dilation, …, t side
+    by side, zeros before the first.
     """
     taps = [x]
     for _ in range(count - 1):
@@ -590,19 +378,20 @@ def shifted(x, count: int, dilation: int):
 
 def dense(inputs: int, units: int, name: str) -> layers.Dense:
     """A built layer, [..., inputs] -> [..., units]."""
-    made = layers.Dense(units, name=name)
-    made.build((None, None, inputs))
-    return made
+    layer = layers.Dense(units, name=name)
+    layer.build((None, None, inputs))
+    return layer
 
 
 def layer_norm(width: int, name: str) -> layers.LayerNormalization:
     """A built layer that normalises the last axis, of this width (Ba et al. 2016)."""
-    made = layers.LayerNormalization(epsilon=NORM_EPSILON, name=name)
-    made.build((None, None, width))
-    return made
+    layer = layers.LayerNormalization(epsilon=NORM_EPSILON, name=name)
+    layer.build((None, None, width))
+    return layer
 
 
-CORES: dict[type[Config], Callable] = {LSTMCore: LSTMStack, WaveNetCore: WaveNetStack,
-                                            TransformerCore: TransformerStack,
-                                            PixelCNNCore: PixelCNNStack}
+CORES: dict[type[Config], type[keras.Model]] = {
+    LSTMCore: LSTMStack, WaveNetCore: WaveNetStack, TransformerCore: TransformerStack,
+    PixelCNNCore: PixelCNNStack,
+}
 """The class of each kind of core, made with the generator's config."""

@@ -1,40 +1,31 @@
-"""The decoder's adversary: convolutions over spectrograms and waveforms that learn to tell
+"""The decoder's adversary: convolutions over spectrograms and waveforms that learn to distinguish
 recordings from reconstructions.
 
-Spectral distances punish a wrong guess more than a dull one, so a decoder trained on them alone
-makes hiss of what it does not know and a hum of phases that the codes do not hold. A discriminator
-has no such preference.
+Spectral distances punish a wrong guess more than a dull one. A decoder trained on them alone makes
+hiss of what it cannot predict, and a hum of phases that the codes do not hold. A discriminator has
+no such preference.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 from keras import layers, ops
 
-from ..config import (
-    AdversaryConfig,
-    ComplexSTFTConfig,
-    Config,
-    STFTConfig,
-    WaveformConfig,
-)
-from .layers import register
+from ..config import AdversaryConfig, ComplexSTFTConfig, Config, STFTConfig, WaveformConfig
+from . import spectrum
 
 CHANNELS = (16, 32, 64)
 
 
-@register
 class FreezableConv2D(layers.Layer):
     """2-D convolution [batch, time, frequency, c] -> [batch, ⌈time/s⌉, ⌈frequency/f⌉, filters],
     strides (s, f), 'same'.
 
-    With `frozen` its weights pass no gradient to themselves, only to its input: one loss, one
-    optimizer and plain `fit` then serve both players, the discriminator's own terms unfrozen and
-    the decoder's frozen.
+    With `frozen`, gradients reach its input but not its weights. One loss, one optimizer and plain
+    `fit` then serve both players: the discriminators' terms unfrozen, the decoder's frozen.
     """
 
     def __init__(self, filters: int, kernel_size: tuple[int, int], strides: tuple[int, int],
@@ -53,131 +44,110 @@ class FreezableConv2D(layers.Layer):
             kernel, bias = ops.stop_gradient(kernel), ops.stop_gradient(bias)
         return ops.conv(x, kernel, self.strides, "same") + bias
 
-    def get_config(self):
-        own = {"filters": self.filters, "kernel_size": self.kernel_size, "strides": self.strides}
-        return super().get_config() | own
-
 
 class Discriminator(layers.Layer):
-    """audio float32 [batch, samples] -> [features of the layers, the last of them the verdict
-    [batch, t, f, 1]].
+    """audio float32 [batch, samples] -> the features of each layer, the last of them the scores
+    [batch, t, f, 1].
 
-    Three strided convolutions and a verdict over what a subclass looks at.
+    Three strided convolutions and a score over the subclass's `view` of the audio.
     """
 
-    SEEN: int
-    """Channels of what it looks at."""
-    KERNEL: tuple[int, int]
-    STRIDES: tuple[tuple[int, int], ...]
-    VERDICT: tuple[int, int]
-    """The kernel of the verdict."""
+    VIEW_CHANNELS: ClassVar[int]
+    KERNEL: ClassVar[tuple[int, int]]
+    STRIDES: ClassVar[tuple[tuple[int, int], ...]]
+    SCORE_KERNEL: ClassVar[tuple[int, int]]
 
-    def __init__(self, **kwargs):
+    def __init__(self, config, **kwargs):
         super().__init__(**kwargs)
+        self.config = config
         self.convolutions = [
             FreezableConv2D(c, self.KERNEL, strides, name=f"conv_{i}", dtype=self.dtype_policy)
             for i, (c, strides) in enumerate(zip(CHANNELS, self.STRIDES, strict=True))
         ]
-        self.verdict = FreezableConv2D(1, self.VERDICT, (1, 1), name="verdict",
-                                       dtype=self.dtype_policy)
+        self.score = FreezableConv2D(1, self.SCORE_KERNEL, (1, 1), name="score",
+                                     dtype=self.dtype_policy)
 
     def build(self, shape):
-        seen = self.SEEN
+        channels = self.VIEW_CHANNELS
         for conv in self.convolutions:
-            conv.build((None, None, None, seen))
-            seen = conv.filters
-        self.verdict.build((None, None, None, seen))
+            conv.build((None, None, None, channels))
+            channels = conv.filters
+        self.score.build((None, None, None, channels))
 
-    def look(self, audio):
-        """What it sees of audio float32 [batch, samples]: [batch, t, f, SEEN]."""
+    def view(self, audio):
+        """audio float32 [batch, samples] -> [batch, t, f, VIEW_CHANNELS]."""
         raise NotImplementedError
 
     def call(self, audio, frozen=False):
-        x = ops.cast(self.look(ops.cast(audio, "float32")), self.compute_dtype)
+        x = ops.cast(self.view(ops.cast(audio, "float32")), self.compute_dtype)
         features = []
         for conv in self.convolutions:
             x = ops.leaky_relu(conv(x, frozen=frozen), 0.2)
             features.append(ops.cast(x, "float32"))
-        return [*features, ops.cast(self.verdict(x, frozen=frozen), "float32")]
+        return [*features, ops.cast(self.score(x, frozen=frozen), "float32")]
 
 
-@register
 class STFTDiscriminator(Discriminator):
-    """It sees real and imaginary part, compressed to the 0.3th power of the magnitude so that quiet
-    partials count, and the log of the magnitude.
+    """Sees real and imaginary part, compressed to the 0.3th power of the magnitude so that quiet
+    partials count, and the log magnitude.
 
-    Complex spectra at several resolutions as in EnCodec (Défossez et al. 2022, section 3.4), far
-    narrower and with strides along frequency, which is what two CPU cores can bear.
+    Complex spectra at several resolutions as in EnCodec (Défossez et al. 2022, section 3.4), but
+    far narrower and with strides along frequency, for two CPU cores.
     """
 
-    SEEN, KERNEL, STRIDES, VERDICT = 3, (3, 9), ((1, 4), (2, 4), (2, 2)), (3, 3)
+    VIEW_CHANNELS, KERNEL, STRIDES, SCORE_KERNEL = 3, (3, 9), ((1, 4), (2, 4), (2, 2)), (3, 3)
 
-    def __init__(self, n_fft: int, hop: int, **kwargs):
-        super().__init__(**kwargs)
-        self.n_fft, self.hop = n_fft, hop
+    def __init__(self, config: STFTConfig, **kwargs):
+        super().__init__(config, **({"name": f"{config.kind}_{config.n_fft}_{config.hop}"}
+                                    | kwargs))
 
-    def look(self, audio):
-        real, imag = ops.stft(audio, self.n_fft, self.hop, self.n_fft)
+    def view(self, audio):
+        real, imag = spectrum.stft(audio, self.config.n_fft, self.config.hop)
         power = real**2 + imag**2 + 1e-8
-        shrink = power**-0.35
-        return ops.stack([real * shrink, imag * shrink, ops.log(power) / 8.0], axis=-1)
-
-    def get_config(self):
-        return super().get_config() | {"n_fft": self.n_fft, "hop": self.hop}
+        compression = power**-0.35
+        return ops.stack([real * compression, imag * compression, ops.log(power) / 8.0], axis=-1)
 
 
-@register
 class ComplexSTFTDiscriminator(STFTDiscriminator):
-    """It sees real and imaginary part as two channels, as in SoundStream (Zeghidour et al. 2021,
-    section III.D), in units in which noise has the same size in every window.
+    """Sees real and imaginary part as two channels, as in SoundStream (Zeghidour et al. 2021,
+    section III.D), scaled so that noise has the same size in every window.
     """
 
-    SEEN = 2
+    VIEW_CHANNELS = 2
 
-    def look(self, audio):
-        return ops.stack(ops.stft(audio, self.n_fft, self.hop, self.n_fft),
-                         axis=-1) * self.n_fft**-0.5
+    def view(self, audio):
+        n_fft = self.config.n_fft
+        return ops.stack(spectrum.stft(audio, n_fft, self.config.hop), axis=-1) * n_fft**-0.5
 
 
-@register
 class WaveformDiscriminator(Discriminator):
-    """It sees the waveform averaged over `factor` samples (MelGAN, Kumar et al. 2019, section 2.2).
-    """
+    """Sees the waveform averaged over `factor` samples (MelGAN, Kumar et al. 2019, section 2.2)."""
 
-    SEEN, KERNEL, STRIDES, VERDICT = 1, (15, 1), ((4, 1),) * 3, (3, 1)
+    VIEW_CHANNELS, KERNEL, STRIDES, SCORE_KERNEL = 1, (15, 1), ((4, 1),) * 3, (3, 1)
 
-    def __init__(self, factor: int, **kwargs):
-        super().__init__(**kwargs)
-        self.factor = factor
+    def __init__(self, config: WaveformConfig, **kwargs):
+        super().__init__(config, **({"name": f"waveform_{config.factor}"} | kwargs))
 
-    def look(self, audio):
-        whole = ops.shape(audio)[1] // self.factor * self.factor
-        steps = ops.reshape(audio[:, :whole], (ops.shape(audio)[0], -1, self.factor))
+    def view(self, audio):
+        factor = self.config.factor
+        length = ops.shape(audio)[1] // factor * factor
+        steps = ops.reshape(audio[:, :length], (ops.shape(audio)[0], -1, factor))
         return ops.mean(steps, axis=-1)[..., None, None]
 
-    def get_config(self):
-        return super().get_config() | {"factor": self.factor}
 
-
-DISCRIMINATORS: dict[type[Config], Callable] = {
-    STFTConfig: lambda one, dtype: STFTDiscriminator(
-        one.n_fft, one.hop, name=f"stft_{one.n_fft}_{one.hop}", dtype=dtype),
-    ComplexSTFTConfig: lambda one, dtype: ComplexSTFTDiscriminator(
-        one.n_fft, one.hop, name=f"complex_stft_{one.n_fft}_{one.hop}", dtype=dtype),
-    WaveformConfig: lambda one, dtype: WaveformDiscriminator(
-        one.factor, name=f"waveform_{one.factor}", dtype=dtype),
+DISCRIMINATORS: dict[type[Config], type[Discriminator]] = {
+    STFTConfig: STFTDiscriminator, ComplexSTFTConfig: ComplexSTFTDiscriminator,
+    WaveformConfig: WaveformDiscriminator,
 }
-"""The layer of each kind of discriminator: (config, dtype) -> layer, which returns its features,
-its verdict last.
-"""
+"""The layer of each kind of discriminator: (config, dtype=) -> layer."""
 
 
 class LeastSquares:
-    """Verdicts are pulled to 1 and 0 (LSGAN, Mao et al. 2017)."""
+    """Scores are pulled to 1 and 0 (LSGAN, Mao et al. 2017)."""
 
     @staticmethod
     def discriminator(real, fake):
-        """mean (D(x) − 1)² + mean D(ŷ)², from the verdicts on recordings and on what is made."""
+        """mean (D(x) − 1)² + mean D(y)², from the scores of recording and reconstruction."""
         return ops.mean((real - 1.0) ** 2) + ops.mean(fake**2)
 
     @staticmethod
@@ -187,11 +157,11 @@ class LeastSquares:
 
 
 class Hinge:
-    """Verdicts are pushed beyond 1 and −1, and left alone there (Lim & Ye 2017)."""
+    """Scores are pushed beyond 1 and −1, and no further (Lim & Ye 2017)."""
 
     @staticmethod
     def discriminator(real, fake):
-        """mean max(0, 1 − D(x)) + mean max(0, 1 + D(ŷ))."""
+        """mean max(0, 1 − D(x)) + mean max(0, 1 + D(y))."""
         return ops.mean(ops.relu(1.0 - real)) + ops.mean(ops.relu(1.0 + fake))
 
     @staticmethod
@@ -201,39 +171,29 @@ class Hinge:
 
 
 GAMES: dict[str, Any] = {"least_squares": LeastSquares, "hinge": Hinge}
-"""The losses of each game: a class whose `discriminator` takes the verdicts on both sides and whose
-`decoder` those on what is made, float32 [batch, …] -> float32 [].
+"""The losses of each game: `discriminator` takes the scores of both, `decoder` those of the
+reconstruction, float32 [batch, …] -> float32 [].
 """
 
 
-class AllTurns:
-    """Every discriminator plays."""
-
-    @staticmethod
-    def play(discriminators, losses, draw):
-        """The mean of `losses(discriminator)`, each a mapping of float32 []."""
-        return _mean_of([losses(d) for d in discriminators])
+def all_turns(discriminators, losses, draw) -> dict:
+    """Every discriminator plays: the mean of `losses(discriminator)`, a mapping of float32 []."""
+    results = [losses(d) for d in discriminators]
+    return {name: sum(r[name] for r in results) / len(results) for name in results[0]}
 
 
-class OneTurn:
-    """One discriminator plays, drawn evenly: a step costs what one of them costs.
+def one_turn(discriminators, losses, draw) -> dict:
+    """One discriminator plays, at the cost of one; `draw(n)` is its number, int32 [].
 
-    The others' weights get a gradient of nothing, so that only an optimizer's momentum moves them.
+    The weights of the others get a gradient of zero, so that only the optimizer's momentum moves
+    them.
     """
-
-    @staticmethod
-    def play(discriminators, losses, draw):
-        """draw: (n) -> int32 [], the number of one of n."""
-        number = draw(len(discriminators))
-        return ops.switch(number, [functools.partial(losses, d) for d in discriminators])
+    return ops.switch(draw(len(discriminators)),
+                      [functools.partial(losses, d) for d in discriminators])
 
 
-def _mean_of(found: list[dict]) -> dict:
-    return {key: sum(one[key] for one in found) / len(found) for key in found[0]}
-
-
-TURNS: dict[str, Any] = {"all": AllTurns, "one": OneTurn}
-"""Which discriminators play in a step, by a class of `play`."""
+TURNS: dict[str, Any] = {"all": all_turns, "one": one_turn}
+"""Which discriminators play in a step."""
 
 
 class Adversary(layers.Layer):
@@ -241,62 +201,61 @@ class Adversary(layers.Layer):
 
     def __init__(self, config: AdversaryConfig, seed: int = 0, **kwargs):
         super().__init__(**kwargs)
-        self.game, self.turn = GAMES[config.game], TURNS[config.turn]
+        self.game, self.play_turn = GAMES[config.game], TURNS[config.turn]
         self.seed_generator = keras.random.SeedGenerator(seed)
-        self.weights_of_terms = {"discriminator": 1.0, "adversarial": config.weight,
-                                 "feature_matching": config.feature_matching,
-                                 "repulsion": config.repulsion}
-        """Of each of `losses_of` in the codec's loss."""
-        self.discriminators = [DISCRIMINATORS[type(one)](one, self.dtype_policy)
+        self.term_weights = {"discriminator": 1.0, "adversarial": config.weight,
+                             "feature_matching": config.feature_matching,
+                             "repulsion": config.repulsion}
+        """The weight of each of `losses_of` in the codec's loss."""
+        self.discriminators = [DISCRIMINATORS[type(one)](one, dtype=self.dtype_policy)
                                for one in config.discriminators]
-        # Fed by the model's `compute_loss`: in a call JAX updates no metric.
+        # Updated in the codec's `compute_loss`: JAX updates no metric in a call.
         self.won = [keras.metrics.Mean(name=f"won_{d.name}") for d in self.discriminators]
 
     def build(self, shape):
         for d in self.discriminators:
             d.build(shape)
 
-    def losses_of(self, recording, made) -> dict:
-        """recording, made: float32 [batch, samples] -> each of `weights_of_terms` by its name.
+    def losses_of(self, recording, reconstruction) -> dict:
+        """recording x, reconstruction y: float32 [batch, samples] -> each of `term_weights` by
+        name.
 
-        discriminator: the game's loss of the discriminators, blind to the decoder. adversarial: its
-            loss of the decoder; feature_matching: mean over layers of ‖f(x) − f(y)‖₁ / ‖f(x)‖₁
-            (Larsen et al. 2016); both blind to the discriminators' weights. repulsion: mean
-            softplus(D(y) − D(x)) of verdicts on the same place, blind to the decoder: hinge is as
-            content with a D that says one value of everything as with any other, this is not
-            (Jolicoeur-Martineau 2019).
+        discriminator: the game's loss of the discriminators, without gradient to the decoder.
+        adversarial: the game's loss of the decoder; feature_matching: mean over layers of
+            ‖f(x) − f(y)‖₁ / ‖f(x)‖₁ (Larsen et al. 2016); both without gradient to the
+            discriminators.
+        repulsion: mean softplus(D(y) − D(x)) of scores at the same place, without gradient to the
+            decoder (Jolicoeur-Martineau 2019). Unlike hinge, it moves a discriminator whose score
+            is constant.
 
-        The metrics `won` are, for each discriminator, the share of places where D(x) > D(y) over
-        the steps in which it plays: 1 where it wins and 0.5 where it guesses.
+        The metrics `won` are the share of places where D(x) > D(y), over the steps in which a
+        discriminator plays: 1 where it wins and 0.5 where it guesses.
         """
-        def losses(numbered):
+        def numbered_losses(numbered):
             number, discriminator = numbered
-            found = self._of_one(discriminator, recording, made)
+            terms = self._losses_of_one(discriminator, recording, reconstruction)
             played = ops.one_hot(number, len(self.discriminators), dtype="float32")
-            return found | {"won": found["won"] * played, "played": played}
+            return terms | {"won": terms["won"] * played, "played": played}
 
-        found = self.turn.play(list(enumerate(self.discriminators)), losses, self._draw)
-        self.batch_won, self.batch_played = found.pop("won"), found.pop("played")
-        return found
-
-    def update_metrics(self):
-        """Note down who won in the last `losses_of`, of those that played."""
-        share = self.batch_won / ops.maximum(self.batch_played, 1e-6)
+        terms = self.play_turn(list(enumerate(self.discriminators)), numbered_losses, self._draw)
+        played, won = terms.pop("played"), terms.pop("won")
         for number, metric in enumerate(self.won):
-            metric.update_state(share[number], sample_weight=self.batch_played[number])
+            metric.update_state(won[number] / ops.maximum(played[number], 1e-6),
+                                sample_weight=played[number])
+        return terms
 
     @property
-    def terms_of_training(self) -> set[str]:
-        """The names of all its terms and metrics, which validation has none of."""
-        return {*self.weights_of_terms, *(metric.name for metric in self.won)}
+    def training_metrics(self) -> set[str]:
+        """The names of all its terms and metrics, which validation does not have."""
+        return {*self.term_weights, *(metric.name for metric in self.won)}
 
     def _draw(self, count: int):
         return keras.random.randint((), 0, count, seed=self.seed_generator)
 
-    def _of_one(self, discriminator, recording, made) -> dict:
-        """Those of one discriminator."""
-        real, fake = discriminator(recording), discriminator(ops.stop_gradient(made))
-        seen = discriminator(made, frozen=True)
+    def _losses_of_one(self, discriminator, recording, reconstruction) -> dict:
+        real = discriminator(recording)
+        fake = discriminator(ops.stop_gradient(reconstruction))
+        seen = discriminator(reconstruction, frozen=True)
         pairs = [(ops.stop_gradient(a), b) for a, b in zip(real[:-1], seen[:-1], strict=True)]
         matched = [ops.mean(ops.abs(a - b)) / (ops.mean(ops.abs(a)) + 1e-6) for a, b in pairs]
         return {"discriminator": self.game.discriminator(real[-1], fake[-1]),
@@ -307,7 +266,7 @@ class Adversary(layers.Layer):
 
 
 def build_adversary(config: AdversaryConfig | None, seed: int = 0) -> Adversary | None:
-    """The adversary that a config describes, built; None where there is none."""
+    """The adversary that a config describes, built; None for none."""
     if config is None:
         return None
     adversary = Adversary(config, seed, name="adversary")

@@ -1,8 +1,8 @@
 """Encoders: features of the front end -> latents, one function for each kind of the config's
 `encoder`.
 
-What each makes: (Keras model float32 [batch, steps, channels] -> latents [batch, N, width], how far
-a frame sees in steps of the front end).
+Each returns a Keras model, float32 [batch, steps, channels] -> latents [batch, N, width], and its
+receptive field in steps of the front end.
 """
 
 from __future__ import annotations
@@ -14,107 +14,78 @@ import numpy as np
 from keras import layers, ops
 
 from ..config import BandedEncoder, CodecConfig, Config, MirrorEncoder, PlaneEncoder
+from .blocks import Conv, ReceptiveField, dilated_names, gelu, stage_blocks
 from .bottlenecks import BOTTLENECKS
-from .layers import BLOCKS, Conv, Reach, gelu, named, register
+from .conditions import add_condition, label_vector_input
 from .planes import plane_encoder
 
 
-def stage_blocks(config: CodecConfig, stage: int) -> list:
-    """The blocks of a stage, new."""
-    make = BLOCKS[type(config.block)]
-    return [make(config.block, config.stages[stage].channels, dilation, padding=config.padding,
-                 name=name)
-            for name, dilation in named(f"block_{stage}", config.stages[stage].dilations)]
+def mirror_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, ReceptiveField]:
+    """The decoder's stages in reverse, those after the front end's hop.
 
-
-def label_vector(config: CodecConfig):
-    """The input of what a piece's labels are, float32 [batch, 1, channels]; None without labels."""
-    return keras.Input((1, config.labels.channels), name="said") if config.labels else None
-
-
-def tell(x, said, name: str):
-    """x [batch, time, c] and, at every step of it, what a matrix makes of a vector [batch, 1, n];
-    x as it is where that is None.
-    """
-    if said is None:
-        return x
-    return layers.Add(name=f"{name}_sum")([x, layers.Dense(x.shape[-1], name=name)(said)])
-
-
-def mirror_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, Reach]:
-    """The decoder's stages in reverse, those behind the front end's hop.
-
-    With labels it takes [features, the vector of the piece's labels], which is told to every stage.
+    With labels its inputs are [features, the piece's label vector], which conditions every stage.
     """
     features = x = inputs = keras.Input((None, front_end.channels), name="audio")
-    said = label_vector(config)
-    if said is not None:
-        inputs = [features, said]
-    reach = Reach()
+    label = label_vector_input(config)
+    if label is not None:
+        inputs = [features, label]
+    field = ReceptiveField()
     for i in config.encoder_stages:
         stage = config.stages[i]
         down = Conv(stage.channels, 2 * stage.stride, strides=stage.stride,
                     padding=config.padding, name=f"down_{i}")
-        x = tell(down(x), said, f"told_{i}")
-        reach.add(down, stride=stage.stride)
+        x = add_condition(down(x), label, f"add_label_{i}")
+        field.add(down, stride=stage.stride)
         for block in stage_blocks(config, i):
             x = block(x)
-            reach.add(block)
+            field.add(block)
     for layer in BOTTLENECKS[type(config.bottleneck)](config.bottleneck):
         x = layer(x)
-        reach.add(layer)
+        field.add(layer)
     x = layers.Activation(gelu, name="activation")(x)
     latents = Conv(config.quantizer.width, 3, padding=config.padding, name="latents")
-    reach.add(latents)
-    return keras.Model(inputs, latents(x), name="encoder"), reach
+    field.add(latents)
+    return keras.Model(inputs, latents(x), name="encoder"), field
 
 
-@register
 class BandedConv(layers.Layer):
-    """A convolution of its own for each band: [batch, frames, bands, c] -> [batch, frames, bands,
-    units].
+    """A convolution with its own kernel for each band: [batch, frames, bands, c] -> [batch, frames,
+    bands, units].
 
-    Three taps, `dilation` frames apart, zeros outside; dilation 0 is one tap.
+    Three taps, `dilation` frames apart, with zero padding; dilation 0 is one tap.
     """
 
     def __init__(self, units: int, dilation: int = 1, **kwargs):
         super().__init__(**kwargs)
         self.units, self.dilation = units, dilation
         self.receptive_field = (dilation, dilation)
-        """Frames to the left and right."""
 
     def build(self, shape):
         bands, width = shape[-2], shape[-1] * (3 if self.dilation else 1)
-        # One matrix a band, because Muon makes the singular values of a matrix alike.
-        start = keras.initializers.RandomNormal
-        self.kernels = [self.add_weight(shape=(width, self.units), name=f"kernel_{k}",
-                                        initializer=start(stddev=width**-0.5))
-                        for k in range(bands)]
+        # One matrix a band, because Muon orthogonalises whole matrices.
+        self.kernels = [
+            self.add_weight(shape=(width, self.units), name=f"kernel_{k}",
+                            initializer=keras.initializers.RandomNormal(stddev=width**-0.5))
+            for k in range(bands)]
         self.bias = self.add_weight(shape=(bands, self.units), initializer="zeros", name="bias")
 
     def call(self, x):
-        if reach := self.dilation:
-            padded = ops.pad(x, [[0, 0], [reach, reach], [0, 0], [0, 0]])
-            x = ops.concatenate([padded[:, : -2 * reach], x, padded[:, 2 * reach :]], axis=-1)
+        if side := self.dilation:
+            padded = ops.pad(x, [[0, 0], [side, side], [0, 0], [0, 0]])
+            x = ops.concatenate([padded[:, : -2 * side], x, padded[:, 2 * side :]], axis=-1)
         batch, _, bands, width = ops.shape(x)
         by_band = ops.reshape(ops.transpose(x, (2, 0, 1, 3)), (bands, -1, width))
-        kernels = ops.stack([ops.cast(one, x.dtype) for one in self.kernels])
+        kernels = ops.stack([ops.cast(kernel, x.dtype) for kernel in self.kernels])
         y = ops.reshape(ops.matmul(by_band, kernels), (bands, batch, -1, self.units))
         return ops.transpose(y, (1, 2, 0, 3)) + self.bias
 
     def compute_output_shape(self, shape):
         return (*shape[:-1], self.units)
 
-    def get_config(self):
-        return super().get_config() | {"units": self.units, "dilation": self.dilation}
 
-
-@register
 class BandSplit(layers.Layer):
     """Levels and peaks [batch, frames, 2·bins] -> [batch, frames, bands, 2·(bins / bands +
-    2·overlap)].
-
-    Centred and scaled to about one.
+    2·overlap)], centred and scaled to about 1.
     """
 
     def __init__(self, bands: int, overlap: int, **kwargs):
@@ -126,19 +97,15 @@ class BandSplit(layers.Layer):
         width = bins // self.bands
         levels, peaks = x[..., :bins] * 4.0 - 2.0, x[..., bins:] * 2.0
         edge = [[0, 0], [0, 0], [self.overlap, self.overlap]]
-        # Beyond the spectrum's ends is silence.
+        # Silence beyond the ends of the spectrum.
         both = ops.pad(levels, edge, constant_values=-2.0), ops.pad(peaks, edge)
         place = np.arange(self.bands)[:, None] * width + np.arange(width + 2 * self.overlap)
-        return ops.concatenate([ops.take(one, place, axis=-1) for one in both], axis=-1)
+        return ops.concatenate([ops.take(part, place, axis=-1) for part in both], axis=-1)
 
     def compute_output_shape(self, shape):
         return (*shape[:-1], self.bands, shape[-1] // self.bands + 4 * self.overlap)
 
-    def get_config(self):
-        return super().get_config() | {"bands": self.bands, "overlap": self.overlap}
 
-
-@register
 class UnitLength(layers.Layer):
     """[batch, frames, bands, d] -> float32 [batch, frames, bands·d], each band's part with a mean
     square of 1.
@@ -149,35 +116,32 @@ class UnitLength(layers.Layer):
         x = x * ops.rsqrt(ops.mean(x**2, axis=-1, keepdims=True) + 1e-5)
         return ops.reshape(x, (*ops.shape(x)[:2], x.shape[-2] * x.shape[-1]))
 
-    def compute_output_shape(self, shape):
-        return (*shape[:2], shape[-2] * shape[-1])
 
+def banded_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, ReceptiveField]:
+    """A small network for each band of the spectrum, with a frame of codes for each of its frames.
 
-def banded_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, Reach]:
-    """For each band a small network of its own, of one frame of codes for each of the spectrum's.
-
-    What is in a band's codes is heard in this band, and a change in one changes no other.
+    A band's codes describe this band alone: changing them changes no other band.
     """
-    own, books = config.encoder, config.quantizer.books
+    encoder, books = config.encoder, config.quantizer.books
     features = keras.Input((None, front_end.channels), name="features")
-    reach = Reach()
+    field = ReceptiveField()
 
     def conv(units, dilation, name):
         layer = BandedConv(units, dilation, name=name)
-        reach.add(layer)
+        field.add(layer)
         return layer
 
-    x = BandSplit(books, own.overlap, name="bands")(features)
-    x = conv(own.units, 1, "expand")(x)
-    for name, dilation in named("dilated", own.dilations):
-        x = x + conv(own.units, dilation, name)(gelu(x))
-    x = conv(own.units, 1, "mix")(gelu(x))
+    x = BandSplit(books, encoder.overlap, name="bands")(features)
+    x = conv(encoder.units, 1, "expand")(x)
+    for name, dilation in dilated_names("dilated", encoder.dilations):
+        x = x + conv(encoder.units, dilation, name)(gelu(x))
+    x = conv(encoder.units, 1, "mix")(gelu(x))
     x = conv(config.quantizer.code_dim, 0, "latents")(gelu(x))
-    return keras.Model(features, UnitLength(name="unit_length", dtype="float32")(x),
-                       name="encoder"), reach
+    latents = UnitLength(name="unit_length", dtype="float32")(x)
+    return keras.Model(features, latents, name="encoder"), field
 
 
 ENCODERS: dict[type[Config], Callable] = {
     MirrorEncoder: mirror_encoder, BandedEncoder: banded_encoder, PlaneEncoder: plane_encoder,
 }
-"""What builds each kind of encoder: (codec config, front end) -> (model, reach)."""
+"""What builds each kind of encoder: (codec config, front end) -> (model, receptive field)."""

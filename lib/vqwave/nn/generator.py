@@ -1,7 +1,7 @@
 """The generator of one level: P(frame_t | frame_<t, context), conditions and a core.
 
-Two parts, because they are run differently: the conditions see whole windows at once and make the
-context of them, the core is run step by step when music is made. The chain of levels is Jukebox's
+Its two parts run differently: the conditions see whole windows at once and make the context; the
+core runs step by step when music is generated. The chain of levels is Jukebox's
 (Dhariwal et al. 2020).
 """
 
@@ -19,13 +19,12 @@ from .conditions import CONDITIONS, join
 from .cores import CORES
 
 
-@keras.saving.register_keras_serializable("vqwave")
 class Generator(keras.Model):
     """Teacher-forced model of one level, trained by plain `fit`.
 
-    call({"previous": int32 [batch, T, books], "current": int32 [batch, T, books], and the input of
-    each condition by its name}) -> logits float32 [batch, T, books, num_codes]. With one book there
-    is no "current"; the level above is "source", int32 [batch, T / ratio + 2·halo, books above].
+    call({"previous": int32 [batch, T, books], "current": int32 [batch, T, books], and each
+    condition's input by name}) -> logits float32 [batch, T, books, num_codes]. With one book there
+    is no "current". The level above is "source", int32 [batch, T / ratio + 2·halo, books above].
     """
 
     def __init__(self, config: GeneratorConfig, **kwargs):
@@ -34,7 +33,7 @@ class Generator(keras.Model):
         self.core = CORES[type(config.core)](config)
         self.conditions = {}
         for condition in config.conditions:
-            # A weights file holds variables by path. Those of the level above have no prefix.
+            # Weights files hold variables by path; those of the level above have no prefix.
             scope = (contextlib.nullcontext() if condition is config.source
                      else keras.name_scope(condition.input))
             with scope:
@@ -42,7 +41,7 @@ class Generator(keras.Model):
 
     @property
     def parts(self) -> dict[str, list]:
-        """The variables that each file of a weights set holds, by part name."""
+        """The variables of each file of a weights set, by part name."""
         parts = {"generator": self.core.weights}
         if self.conditions:
             parts["context"] = [v for condition in self.conditions.values()
@@ -81,33 +80,33 @@ class Generator(keras.Model):
 def load_generator(weight_set: weights.WeightSet) -> Generator:
     """The Keras `Generator` of a set."""
     model = Generator(weight_set.config)
-    # How quiet the music of codes is is not asked for where it costs nothing.
-    take_weights(model, weight_set, but="" if model.config.core.quiet_cost else QUIETNESS)
+    # The set need not know how quiet each code is where that costs nothing.
+    take_weights(model, weight_set, except_for="" if model.config.core.quiet_cost else QUIETNESS)
     return model
 
 
-def take_weights(model: Generator, weight_set: weights.WeightSet, but: str = ""):
-    """The weights of a set into a model of its shapes; variables named `but` stay as they are, and
-    the set need not have them. A model with labels takes a set without them as well: what it is
-    told makes no difference at first.
+def take_weights(model: Generator, weight_set: weights.WeightSet, except_for: str = ""):
+    """Load the weights of a set into a model of its shapes, except for variables of that name,
+    which the set need not have. A model with labels also takes a set without: at first its labels
+    make no difference.
     """
     if model.config.labels and not weight_set.config.labels:
         plain = Generator(model.config.with_labels(None))
-        take_weights(plain, weight_set, but)
-        _take_plain(model, plain)
+        take_weights(plain, weight_set, except_for)
+        _take_unlabelled(model, plain)
         return
     for part, variables in model.parts.items():
         arrays = weight_set.load(part)
-        if but:
-            variables = [v for v in variables if v.name != but]
+        if except_for:
+            variables = [v for v in variables if v.name != except_for]
             arrays = {path: array for path, array in arrays.items()
-                      if path.rsplit("/", 1)[-1] != but}
+                      if path.rsplit("/", 1)[-1] != except_for}
         weights.assign(variables, arrays, weight_set.files[part])
 
 
-def _take_plain(model: Generator, plain: Generator):
-    """The weights of the same model without labels, and zeros for what the labels' rows of the
-    context go through.
+def _take_unlabelled(model: Generator, plain: Generator):
+    """Copy the weights of the same model without labels, with zeros for the kernel rows that read
+    the labels' channels of the context.
     """
     for name, condition in plain.conditions.items():
         model.conditions[name].set_weights(condition.get_weights())

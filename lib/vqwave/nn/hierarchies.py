@@ -1,112 +1,201 @@
-"""Hierarchies: what stands between encoder and decoder, one function for each kind of the config's
-`hierarchy`: quantizers, at one level or at two that are trained together.
+"""Hierarchies: the quantizers between encoder and decoder, at one level or at two that are trained
+together, one class for each kind of the config's `hierarchy`.
+
+A hierarchy offers what a quantizer does (`codebooks.VectorQuantizer`); with two levels also
+`encoder_weights` and `receptive_field`, in frames of the top.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import keras
 from keras import layers, ops
 
 from ..config import CodecConfig, Config, SingleLevelHierarchy, TopDownHierarchy
-from .planes import TopDown
-from .quantizers import QUANTIZERS, build_quantizer
+from .blocks import ReceptiveField, gelu
+from .codebooks import Quantized, merge
+from .planes import PlaneConv, to_frames, to_plane, top_upsamplings
+from .quantizers import new_quantizer
 
 
 class Places(layers.Layer):
     """A quantizer of one vector, for each of the places of a frame: latents float32 [batch, N,
-    places·width] -> (vectors [batch, N, places·vector_width], codes int32 [batch, N,
-    books·places]).
+    places·width] -> `Quantized` with vectors [batch, N, places·vector_width] and codes int32
+    [batch, N, books·places].
 
-    All places have the same codebooks. Of a frame the first book's codes come first, so that the
-    first n·places are what n books alone would give.
+    All places share the codebooks. The first book's codes of all places come first in a frame, so
+    the first n·places codes are those that n books alone would give.
     """
 
-    def __init__(self, quantizer, config, places: int, **kwargs):
+    def __init__(self, config, places: int, seed: int = 0, suffix: str = "", **kwargs):
         super().__init__(**({"dtype": "float32"} | kwargs))
-        self.quantizer, self.places = quantizer, places
-        self.width, self.vector_width = config.width, config.vector_width
-        self.has_codes = config.has_codes
+        self.config, self.places, self.suffix = config, places, suffix
+        self.quantizer = new_quantizer(config, seed)
 
     def build(self, shape):
-        if not self.quantizer.built:
-            self.quantizer.build((None, None, self.width))
+        self.quantizer.build((None, None, self.config.width))
 
     @property
     def codebooks(self) -> list:
         return self.quantizer.codebooks
 
-    def set_codebooks(self):
-        self.quantizer.set_codebooks()
+    def new_metrics(self) -> dict[str, keras.metrics.Metric]:
+        metrics = self.quantizer.new_metrics().values()
+        for metric in metrics:
+            metric.name += self.suffix
+        return {metric.name: metric for metric in metrics}
 
-    def update_metrics(self):
-        self.quantizer.update_metrics()
-
-    def _split_positions(self, x, width):
-        """[batch, N, places·width] -> [batch, N·places, width]."""
-        return ops.reshape(x, (ops.shape(x)[0], -1, width))
-
-    def _together(self, x, width):
-        """[batch, N·places, width] -> [batch, N, places·width]."""
-        return ops.reshape(x, (ops.shape(x)[0], -1, self.places * width))
-
-    def _order(self, codes):
-        """What the quantizer says of each place [batch, N·places, n] -> a frame's [batch, N,
-        n·places].
-        """
-        count = codes.shape[-1]
-        if not self.has_codes:
-            return self._together(codes, count)
-        codes = ops.reshape(codes, (ops.shape(codes)[0], -1, self.places, count))
-        return ops.reshape(ops.transpose(codes, (0, 1, 3, 2)),
-                           (ops.shape(codes)[0], -1, count * self.places))
+    def use_loaded_codebooks(self):
+        self.quantizer.use_loaded_codebooks()
 
     def encode(self, latents):
         """latents -> codes int32 [batch, N, books·places], or vectors where there are no codes."""
-        return self._order(self.quantizer.encode(self._split_positions(latents, self.width)))
+        return self._join_codes(self.quantizer.encode(self._split(latents)))
 
     def lookup(self, codes):
         """codes int32 [batch, N, n·places], n up to the number of books, or vectors -> vectors
         float32 [batch, N, places·vector_width].
         """
-        if not self.has_codes:
+        if not self.config.has_codes:
             return self.quantizer.lookup(codes)
         batch, frames, count = ops.shape(codes)
         books = count // self.places
         codes = ops.transpose(ops.reshape(codes, (batch, frames, books, self.places)), (0, 1, 3, 2))
         codes = ops.reshape(codes, (batch, frames * self.places, books))
-        return self._together(self.quantizer.lookup(codes), self.vector_width)
+        return self._join(self.quantizer.lookup(codes), self.config.vector_width)
 
     def call(self, latents, training=False):
-        places = self._split_positions(latents, self.width)
-        vectors, codes = self.quantizer(places, training=training)
-        return self._together(vectors, self.vector_width), self._order(codes)
+        vectors, codes, losses, metrics = self.quantizer(self._split(latents), training=training)
+        return Quantized(self._join(vectors, self.config.vector_width), self._join_codes(codes),
+                         {name + self.suffix: value for name, value in losses.items()},
+                         {name + self.suffix: value for name, value in metrics.items()})
+
+    def _split(self, latents):
+        """[batch, N, places·width] -> [batch, N·places, width]."""
+        return ops.reshape(latents, (ops.shape(latents)[0], -1, self.config.width))
+
+    def _join(self, x, width):
+        """[batch, N·places, width] -> [batch, N, places·width]."""
+        return ops.reshape(x, (ops.shape(x)[0], -1, self.places * width))
+
+    def _join_codes(self, codes):
+        """The codes of each place [batch, N·places, n] -> of a frame [batch, N, n·places]."""
+        count = codes.shape[-1]
+        if not self.config.has_codes:
+            return self._join(codes, count)
+        codes = ops.reshape(codes, (ops.shape(codes)[0], -1, self.places, count))
+        return ops.reshape(ops.transpose(codes, (0, 1, 3, 2)),
+                           (ops.shape(codes)[0], -1, count * self.places))
 
 
-def _single_level(config: CodecConfig, seed: int):
+class TopDown(layers.Layer):
+    """Two levels of latents, of which the coarser conditions the finer: VQ-VAE-2 (Razavi et al.
+    2019, section 3.1, algorithm 1).
+
+    latents float32 [batch, N, top + finer features], as `plane_encoder` makes them -> `Quantized`
+    with vectors [batch, N, vector_width] and codes int32 [batch, N, books]. The quantized top is
+    up-sampled and concatenated with the finer features; a convolution of both is quantized with
+    codebooks of its own. The top's codes come first in a frame.
+    """
+
+    def __init__(self, config: CodecConfig, seed: int = 0, **kwargs):
+        super().__init__(**({"name": "levels"} | kwargs))
+        self.config = config
+        self.top = Places(config.quantizer, config.positions, seed, "_top", name="level_0")
+        self.finer = Places(config.quantizer, config.bottom_positions, seed + 100, "_bottom",
+                            name="level_1")
+        self.top_width = config.positions * config.quantizer.width
+        self.top_codes = config.quantizer.books * config.positions
+        field = ReceptiveField()
+        upsamplings = top_upsamplings(config, "up")
+        self.upsamplings = [up for _, up in upsamplings]
+        for i, up in upsamplings:
+            field.add(up, ratio=config.stages[i].stride)
+        self.mix = PlaneConv(self._bottom.channels, 3, name="mix")
+        self.latents = PlaneConv(config.quantizer.width, 3, name="latents")
+        field.add(self.mix).add(self.latents)
+        self.receptive_field = (field.left, field.right)
+
+    @property
+    def _bottom(self):
+        return self.config.stages[self.config.hierarchy.bottom_stage]
+
+    def build(self, shape):
+        config = self.config
+        x = (None, None, config.positions, config.quantizer.vector_width)
+        for up in self.upsamplings:
+            up.build(x)
+            x = up.compute_output_shape(x)
+        self.mix.build((*x[:-1], x[-1] + self._bottom.channels))
+        self.latents.build((*x[:-1], self._bottom.channels))
+        self.top.build(None)
+        self.finer.build(None)
+
+    @property
+    def encoder_weights(self) -> list:
+        """The variables besides the codebooks that encoding needs."""
+        networks: list[keras.layers.Layer] = [*self.upsamplings, self.mix, self.latents]
+        return [v for layer in networks for v in layer.weights]
+
+    @property
+    def codebooks(self) -> list:
+        return [*self.top.codebooks, *self.finer.codebooks]
+
+    def new_metrics(self) -> dict[str, keras.metrics.Metric]:
+        return self.top.new_metrics() | self.finer.new_metrics()
+
+    def use_loaded_codebooks(self):
+        self.top.use_loaded_codebooks()
+        self.finer.use_loaded_codebooks()
+
+    def encode(self, latents):
+        """latents -> codes int32 [batch, N, books]."""
+        codes = self.top.encode(latents[..., : self.top_width])
+        finer = self._finer_latents(latents, self.top.lookup(codes))
+        return self._pack(codes, self.finer.encode(finer))
+
+    def lookup(self, codes):
+        """codes int32 [batch, N, books] -> vectors float32 [batch, N, vector_width]."""
+        top, finer = codes[..., : self.top_codes], codes[..., self.top_codes :]
+        width = finer.shape[-1] // self.config.bottom_frames
+        finer = ops.reshape(finer, (ops.shape(finer)[0], -1, width))
+        return self._pack(self.top.lookup(top), self.finer.lookup(finer))
+
+    def call(self, latents, training=False):
+        top = self.top(latents[..., : self.top_width], training=training)
+        finer = self.finer(self._finer_latents(latents, top.vectors), training=training)
+        return Quantized(self._pack(top.vectors, finer.vectors), self._pack(top.codes, finer.codes),
+                         merge([top.losses, finer.losses]), merge([top.metrics, finer.metrics]))
+
+    def _finer_latents(self, latents, top):
+        """The finer level's latents [batch, N·r, P·width], from the encoder's latents and the top's
+        vectors.
+        """
+        config = self.config
+        x = to_plane(top, config.positions)
+        for up in self.upsamplings:
+            x = gelu(up(x))
+        features = latents[..., self.top_width :]
+        features = ops.reshape(features, (ops.shape(x)[0], -1, config.bottom_positions,
+                                          self._bottom.channels))
+        x = ops.concatenate([ops.cast(features, x.dtype), x], axis=-1)
+        return to_frames(self.latents(gelu(self.mix(gelu(x)))))
+
+    def _pack(self, top, finer):
+        """[batch, N, a] and [batch, N·r, b] -> [batch, N, a + r·b]."""
+        per_frame = self.config.bottom_frames
+        finer = ops.reshape(finer, (ops.shape(finer)[0], -1, per_frame * finer.shape[-1]))
+        return ops.concatenate([top, finer], axis=-1)
+
+
+def single_level(config: CodecConfig, seed: int = 0):
+    """One quantizer, for one place or for each place of a frame."""
     if config.positions == 1:
-        return build_quantizer(config.quantizer, seed), 0.0
-    own = QUANTIZERS[type(config.quantizer)](config.quantizer, seed)
-    made = Places(own, config.quantizer, config.positions, name="places")
-    made.build((None, None, config.positions * config.quantizer.width))
-    return made, 0.0
+        return new_quantizer(config.quantizer, seed)
+    return Places(config.quantizer, config.positions, seed, name="places")
 
 
-def _top_down(config: CodecConfig, seed: int):
-    both = []
-    for k, (name, places) in enumerate((("top", config.positions),
-                                        ("bottom", config.bottom_positions))):
-        own = QUANTIZERS[type(config.quantizer)](config.quantizer, seed + 100 * k)
-        for metric in own.metrics:
-            metric.name = f"{metric.name}_{name}"
-        both.append(Places(own, config.quantizer, places, name=f"level_{k}"))
-    made = TopDown(config, *both, name="levels")
-    made.build(None)
-    return made, max(made.receptive_field)
-
-
-HIERARCHIES: dict[type[Config], Callable] = {
-    SingleLevelHierarchy: _single_level, TopDownHierarchy: _top_down}
-"""What stands between encoder and decoder, built: (codec config, seed) -> (a layer that offers what
-a quantizer does, how many frames to either side it sees).
-"""
+HIERARCHIES: dict[type[Config], Callable] = {SingleLevelHierarchy: single_level,
+                                             TopDownHierarchy: TopDown}
+"""What makes each kind of hierarchy: (codec config, seed) -> layer, not yet built."""

@@ -1,157 +1,121 @@
-"""What a codec is trained to keep: spectra at several resolutions, mel bands, and the waveform
-itself.
+"""The terms of a codec's loss that compare a reconstruction with its recording: spectra at several
+resolutions, mel bands, the waveform itself.
 
-All terms compare audio float32 [batch, samples] with audio float32 [batch, samples] and are
-dimensionless.
+x: the recording; y: the reconstruction; both float32 [batch, samples]. All terms are dimensionless.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 import numpy as np
 from keras import ops
 
 from ..config import CodecConfig, LogFrequencyFrontEnd, LossConfig
-from ..dsp.metrics import BESIDE, LINE, MEL_FLOOR, mel_filters
+from ..dsp.metrics import BESIDE, LINE, MEL_FLOOR
 from ..dsp.metrics import MEL_BANDS as MEL_SCALES
-from .frontends import ConstantQ, level_of
+from . import spectrum
 
 # (n_fft, hop, window): the windows of the SC metric at twice its hop, which trains as well for half
 # the cost.
 STFT_SCALES = ((2048, 480, 1200), (1024, 240, 600), (512, 100, 240))
-# Samples: spectra are padded by reflection, which needs more than half a window to reflect.
+# Samples: an STFT reflects half a window at each end, so that the audio must be longer.
 SHORTEST = max(scale[0] for scale in STFT_SCALES + MEL_SCALES) // 2 + 1
-
-
-# Between two lines at the codes' rate: room for each and for what lies beside it.
+MULTI_MEL_SCALES = tuple((n_fft, min(64, n_fft // 8)) for n_fft in (64, 128, 256, 512, 1024, 2048))
+# The hop of the term constant_q, and the quarter tones for codecs that do not see any.
+CONSTANT_Q = LogFrequencyFrontEnd()
+# Bins between two lines at the codes' rate: room for each line and its neighbourhood.
 LINE_BINS = 16
 
 
-def magnitude(audio, n_fft: int, hop: int, window: int):
-    """|STFT| with a Hann window: [batch, samples] -> [batch, frames, n_fft / 2 + 1]."""
-    real, imag = ops.stft(audio, window, hop, n_fft)
-    # The floor keeps the root's gradient finite in silence.
-    return ops.sqrt(real**2 + imag**2 + 1e-9)
-
-
 def reconstruction_terms(x, y, sample_rate: int) -> dict:
-    """Original x and reconstruction y, float32 [batch, samples] -> each term by its name in
-    `LossConfig`.
+    """The terms that every log has, by their names in `LossConfig`.
 
     spectral_convergence: ‖|S(x)|−|S(y)|‖_F / ‖|S(x)|‖_F; log_magnitude: mean |ln|S(x)| − ln|S(y)||,
-    both averaged over the scales (Arık et al. 2019, Yamamoto et al. 2020). mel: mean |log10 M(x) −
-    log10 M(y)| summed over its scales, of magnitudes and with the floor of `metrics.mel_distance`:
-    a higher one leaves hiss in quiet bands unpunished.
-    waveform: mean (x−y)² / mean x².
+    both averaged over the scales (Arık et al. 2019, Yamamoto et al. 2020). mel: `mel_distances`,
+    added up. waveform: mean (x−y)² / mean x².
     """
-    convergence, log_magnitude, mel = [], [], []
+    convergence, log_magnitude = [], []
     for scale in STFT_SCALES:
-        a, b = magnitude(x, *scale), magnitude(y, *scale)
+        a, b = spectrum.magnitude(x, *scale), spectrum.magnitude(y, *scale)
         error, power = ops.sum((a - b) ** 2), ops.sum(a**2)
         convergence.append(ops.sqrt(error + 1e-9) / (ops.sqrt(power) + 1e-3))
         log_magnitude.append(ops.mean(ops.abs(ops.log(a + 1e-3) - ops.log(b + 1e-3))))
-    for n_fft, mels in MEL_SCALES:
-        filters = mel_filters(sample_rate, n_fft, mels).T
-        a, b = (ops.matmul(magnitude(s, n_fft, n_fft // 4, n_fft), filters) for s in (x, y))
-        mel.append(ops.mean(ops.abs(ops.log10(a + MEL_FLOOR) - ops.log10(b + MEL_FLOOR))))
-    waveform = ops.mean((x - y) ** 2) / (ops.mean(x**2) + 1e-6)
     return {
         "spectral_convergence": sum(convergence) / len(convergence),
         "log_magnitude": sum(log_magnitude) / len(log_magnitude),
-        "mel": sum(mel),
-        "waveform": waveform,
+        "mel": sum(mel_distances(x, y, MEL_SCALES, sample_rate)),
+        "waveform": ops.mean((x - y) ** 2) / (ops.mean(x**2) + 1e-6),
     }
 
 
-def hum(x, y, level: int):
-    """How much further, or less, lines at the rate of the codes stand out of y than of x, float32
-    [batch, samples].
+def mel_distances(x, y, scales, sample_rate: int) -> list:
+    """mean |log10 M(x) − log10 M(y)| of each scale (n_fft, bands).
 
-    With P the batch's power spectrum over all samples, e_k = ln of P at k/level of the sample rate
-    over P beside it: mean over k of (e_k(y) - e_k(x))^2, for lines are heard as a hum and notches
-    are missed. What is 80 dB under x's loudest counts as silence. samples: a multiple of level, at
-    least `LINE_BINS` times it.
+    Magnitudes and floor are those of `metrics.mel_distance`: a higher floor would leave hiss in
+    quiet bands unpunished.
     """
-    samples = x.shape[-1]
-    window = np.hanning(samples).astype("float32")
-    lines = np.arange(samples // level, samples // 2 - LINE_BINS // 2, samples // level)
-
-    def power(audio):
-        real, imag = ops.rfft(audio * window)
-        return ops.sum(real**2 + imag**2, axis=0)
-
-    def excess(p):
-        at, beside = (ops.mean(ops.take(p, lines[:, None] + bins), axis=1)
-                      for bins in (LINE, BESIDE))
-        return ops.log(at) - ops.log(beside)
-
-    original = power(x)
-    floor = 1e-8 * ops.max(original) + 1e-9
-    return ops.mean((excess(power(y) + floor) - excess(original + floor)) ** 2)
-
-
-MULTI_MEL = (64, 128, 256, 512, 1024, 2048)
-"""Windows of the term `multi_mel`, samples."""
+    distances = []
+    for n_fft, bands in scales:
+        a, b = (spectrum.mel_magnitude(audio, n_fft, bands, sample_rate) for audio in (x, y))
+        distances.append(ops.mean(ops.abs(ops.log10(a + MEL_FLOOR) - ops.log10(b + MEL_FLOOR))))
+    return distances
 
 
 def multi_mel(x, y, sample_rate: int):
-    """Mean |log10 M(x) − log10 M(y)| averaged over the windows of `MULTI_MEL`: float32 [batch,
-    samples].
-
-    The scales of SoundStream (Zeghidour et al. 2021, section III.E), a hop a quarter of the window,
-    up to 64 bands and fewer where a window has no more bins for them.
+    """`mel_distances` averaged over the scales of SoundStream (Zeghidour et al. 2021, section
+    III.E), with up to 64 bands.
     """
-    found = []
-    for n_fft in MULTI_MEL:
-        filters = mel_filters(sample_rate, n_fft, min(64, n_fft // 8)).T
-        a, b = (ops.matmul(magnitude(s, n_fft, n_fft // 4, n_fft), filters) for s in (x, y))
-        found.append(ops.mean(ops.abs(ops.log10(a + MEL_FLOOR) - ops.log10(b + MEL_FLOOR))))
-    return sum(found) / len(found)
+    return sum(mel_distances(x, y, MULTI_MEL_SCALES, sample_rate)) / len(MULTI_MEL_SCALES)
 
 
-CONSTANT_Q = LogFrequencyFrontEnd()
-"""The hop of the term `constant_q`, and its grid for a codec that does not see quarter tones."""
+def hum(x, y, level: int):
+    """How much more, or less, lines at the rate of the codes stand out of y than of x.
 
-
-@functools.lru_cache
-def _transform(sample_rate: int, lowest: float, octaves: int) -> ConstantQ:
-    octaves = min(octaves, int(np.log2(sample_rate / 2 / lowest)))
-    return ConstantQ(LogFrequencyFrontEnd(lowest=lowest, octaves=octaves), sample_rate)
-
-
-def constant_q(x, y, sample_rate: int, grid: LogFrequencyFrontEnd = CONSTANT_Q):
-    """Mean |difference| of the levels of quarter tones, in units of 80 dB: float32 [batch,
-    samples], a multiple of 512.
-
-    Windows of up to 16,384 samples, for A1, tell semitones apart, which the other terms cannot
-    below 500 Hz. grid: which tones, less the octaves that the sample rate does not hold.
+    With P the batch's power spectrum over all samples, e_k = ln of P at k/level of the sample rate
+    over P beside it: mean over k of (e_k(y) − e_k(x))². Lines are heard as a hum, notches as a gap.
+    Levels 80 dB under x's loudest count as silence. samples: a multiple of level, at least
+    `LINE_BINS` times it.
     """
-    transform = _transform(sample_rate, grid.lowest, grid.octaves)
-    return ops.mean(ops.abs(level_of(transform(x)) - level_of(transform(y))))
+    samples = x.shape[-1]
+    lines = np.arange(samples // level, samples // 2 - LINE_BINS // 2, samples // level)
+
+    def excess(power):
+        at, beside = (ops.mean(ops.take(power, lines[:, None] + bins), axis=1)
+                      for bins in (LINE, BESIDE))
+        return ops.log(at) - ops.log(beside)
+
+    original, reconstruction = (spectrum.batch_power(audio, samples) for audio in (x, y))
+    floor = 1e-8 * ops.max(original) + 1e-9
+    return ops.mean((excess(reconstruction + floor) - excess(original + floor)) ** 2)
 
 
-def _seen_by(codec: CodecConfig) -> LogFrequencyFrontEnd:
-    """The quarter tones that a codec sees; those of `CONSTANT_Q` where it sees none."""
-    seen = codec.front_end
-    return seen if isinstance(seen, LogFrequencyFrontEnd) else CONSTANT_Q
+def constant_q(x, y, config: CodecConfig):
+    """Mean |difference| of the levels of quarter tones, in units of 80 dB; samples: a multiple of
+    `CONSTANT_Q.hop`.
+
+    The quarter tones are those that the codec sees, else `CONSTANT_Q`. Windows of up to 16,384
+    samples separate semitones below 500 Hz, which the other terms cannot.
+    """
+    front_end = config.front_end
+    grid = front_end if isinstance(front_end, LogFrequencyFrontEnd) else CONSTANT_Q
+    transform = spectrum.constant_q(config.sample_rate, grid)
+    return ops.mean(ops.abs(spectrum.level_of(transform(x)) - spectrum.level_of(transform(y))))
 
 
 def channel_average(x, averages):
-    """How near the channels of up-sampling stages come, on average, to the recording at their rate.
+    """The distance of the mean channel of each up-sampling stage from the recording at its rate.
 
-    x: float32 [batch, samples]; averages: of each stage, the mean of its channels float32 [batch,
-    samples / hop]. The mean over stages of mean (m − d)² / mean d², d the mean of x over each step
-    of m.
+    averages: for each stage m, the mean of its channels float32 [batch, samples / hop]. Returns the
+    mean over stages of mean (m − d)² / mean d², d the mean of x over each step of m.
     """
-    found = []
-    for made in averages:
-        batch, steps = ops.shape(made)[:2]
-        wanted = ops.mean(ops.reshape(x, (batch, steps, -1)), axis=-1)
-        made = ops.cast(made, "float32")
-        found.append(ops.mean((made - wanted) ** 2) / (ops.mean(wanted**2) + 1e-6))
-    return sum(found) / len(found)
+    terms = []
+    for average in averages:
+        batch, steps = ops.shape(average)[:2]
+        target = ops.mean(ops.reshape(x, (batch, steps, -1)), axis=-1)
+        average = ops.cast(average, "float32")
+        terms.append(ops.mean((average - target) ** 2) / (ops.mean(target**2) + 1e-6))
+    return sum(terms) / len(terms)
 
 
 TERMS: dict[tuple[str, ...], Callable] = {
@@ -159,18 +123,17 @@ TERMS: dict[tuple[str, ...], Callable] = {
         lambda x, y, config: reconstruction_terms(x, y, config.sample_rate),
     ("multi_mel",): lambda x, y, config: {"multi_mel": multi_mel(x, y, config.sample_rate)},
     ("hum",): lambda x, y, config: {"hum": hum(x, y, config.level)},
-    ("constant_q",): lambda x, y, config: {
-        "constant_q": constant_q(x, y, config.sample_rate, _seen_by(config))},
+    ("constant_q",): lambda x, y, config: {"constant_q": constant_q(x, y, config)},
 }
-"""What computes the terms of these names in `LossConfig`: (original, reconstruction, codec config)
--> each by its name.
+"""The function of the terms of these names in `LossConfig`: (x, y, codec config) -> terms by name.
 
-The first are always computed, because every log has them; the others where they have a weight.
+The first terms are always computed, because every log has them, the others where they have a
+weight.
 """
 
 
 def terms_of(loss: LossConfig) -> dict[tuple[str, ...], Callable]:
-    """The part of `TERMS` that a loss has."""
+    """The entries of `TERMS` that a loss uses."""
     first = next(iter(TERMS))
     return {names: compute for names, compute in TERMS.items()
             if names == first or any(getattr(loss, name) for name in names)}

@@ -9,7 +9,7 @@ from .nodes import Nodes, int8
 
 
 def subtract_quiet_cost(config, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays, with the cost of quiet codes subtracted from the biases, see `nn.cores.Outputs`.
+    """The arrays, with the cost of quiet codes subtracted from the biases, see `nn.books.Outputs`.
     """
     costs = {path.removesuffix(QUIETNESS) + "bias": config.core.quiet_cost * array
              for path, array in arrays.items() if path.endswith("/" + QUIETNESS)}
@@ -18,7 +18,7 @@ def subtract_quiet_cost(config, arrays: dict[str, np.ndarray]) -> dict[str, np.n
 
 class Body:
     """Base of the bodies of all cores: the input of the stack (previous frame and context), and the
-    logits of a frame's books, as `nn.cores.BooksInOrder` and `BooksTogether` compute them.
+    logits of a frame's books, as `nn.books.BooksInOrder` and `BooksTogether` compute them.
 
     In int8 weights are symmetric with one scale a matrix, and activations are quantized by each
     step's range. A subclass has `stack`, and may replace the other methods, which are all that
@@ -155,7 +155,7 @@ class Body:
         return body("Concat", *taps, x, axis=-1)
 
     def gated(self, x: str, width: int) -> str:
-        """[..., 2·width] -> [..., width], as `nn.cores.gated`."""
+        """[..., 2·width] -> [..., width], as `nn.books.gated`."""
         value, gate = self.body.split(x, width, width)
         return self.body("Mul", self.body("Tanh", value), self.body("Sigmoid", gate))
 

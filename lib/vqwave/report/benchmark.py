@@ -144,14 +144,14 @@ def save_random(preset: Preset, folder: Path) -> Chain:
     stderr.import_keras()
     import keras
 
-    from ..nn.codec import VQVAE
+    from ..nn.codec import Codec
     from ..nn.generator import Generator
 
     keras.utils.set_random_seed(0)
     noise = np.random.default_rng(0).normal(
         0.0, 0.1, (2, 65536 // preset.chain.top * preset.chain.top)).astype(np.float32)
     for level in preset.chain.sizes:
-        generator, codec = preset.generator(level), VQVAE(preset.codec(level))
+        generator, codec = preset.generator(level), Codec(preset.codec(level))
         codec(noise, training=True)  # a codebook in which most codes are in use
         weights.save(folder, codec.config.name, "", codec.parts, codec.config)
         weights.save(folder, generator.name, "", Generator(generator).parts, generator)

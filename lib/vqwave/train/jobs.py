@@ -256,7 +256,7 @@ class CodecJob(Job):
                                         vocoder(self.model))]
 
     def build(self, seed: int):
-        return nn_codec.VQVAE(self.model, seed, self.decoder_only)
+        return nn_codec.Codec(self.model, seed, self.decoder_only)
 
     def take_weights(self, model, weight_set: weights.WeightSet):
         nn_codec.take_weights(model, weight_set)
@@ -377,7 +377,7 @@ class GeneratorJob(Job):
         return model
 
     def take_weights(self, model, weight_set: weights.WeightSet):
-        nn_generator.take_weights(model, weight_set, but=QUIETNESS)
+        nn_generator.take_weights(model, weight_set, except_for=QUIETNESS)
 
     def begin(self, model):
         """How quiet the music of each code is, is measured on these tracks, wherever the weights

@@ -1,6 +1,4 @@
-"""recurrence.py: the numbers and the gradients are those of Keras's LSTM, and what is kept of a
-long window is little.
-"""
+"""lstm.py: outputs and gradients are those of Keras's LSTM, with less memory for a long window."""
 
 import keras
 import numpy as np
@@ -8,8 +6,8 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from vqwave.nn import recurrence
-from vqwave.nn.recurrence import LSTM
+from vqwave.nn import lstm
+from vqwave.nn.lstm import LSTM
 
 BATCH, FEATURES, UNITS = 3, 5, 8
 
@@ -58,12 +56,12 @@ def test_outputs_states_and_gradients_are_those_of_keras(rng, steps):
 
 def test_it_is_our_loop_that_runs_where_there_is_no_cudnn(monkeypatch, rng):
     layer, seen = pair()[1], []
-    run = recurrence.run_steps
-    monkeypatch.setattr(recurrence, "run_steps", lambda *a: (seen.append(1), run(*a))[1])
+    run = lstm.run_steps
+    monkeypatch.setattr(lstm, "run_steps", lambda *a: (seen.append(1), run(*a))[1])
     x = rng.normal(size=(1, 4, FEATURES)).astype("float32")
     own = layer(x)
     assert seen == [1]
-    monkeypatch.setattr(recurrence, "has_cudnn", lambda: True)
+    monkeypatch.setattr(lstm, "has_cudnn", lambda: True)
     np.testing.assert_allclose(layer(x), own, atol=1e-6)
     assert seen == [1]
 

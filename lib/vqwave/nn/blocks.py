@@ -1,0 +1,375 @@
+"""Building blocks of encoders and decoders: convolutions, residual blocks and up-sampling, their
+padding and their receptive fields.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from ..config import (
+    CodecConfig,
+    Config,
+    DilatedBlock,
+    MultiresolutionBlock,
+    ResNetBlock,
+    SubPixel,
+    Transposed,
+)
+
+
+class ReceptiveField:
+    """The receptive field of a stack of layers, composed from `receptive_field` of each layer:
+    (left, right) in steps of the layer's own input.
+
+    Layers are added in the order of the signal. `stride` divides the rate after the layer, `ratio`
+    multiplies it. left, right: in steps of the stack's input.
+    """
+
+    def __init__(self):
+        self.left = self.right = 0.0
+        self.step = 1.0
+
+    def add(self, layer, stride: int = 1, ratio: int = 1) -> ReceptiveField:
+        left, right = layer.receptive_field
+        self.left += left * self.step
+        self.right += right * self.step
+        self.step *= stride / ratio
+        return self
+
+    def copy(self) -> ReceptiveField:
+        other = ReceptiveField()
+        other.left, other.right, other.step = self.left, self.right, self.step
+        return other
+
+
+class Same:
+    """Zeros on both sides: a step sees as far ahead as back."""
+
+    keras_padding = "same"
+
+    @staticmethod
+    def past_steps(kernel_size: int, dilation: int = 1, stride: int = 1) -> int:
+        """Steps that are prepended to the input before Keras's convolution."""
+        return 0
+
+    @staticmethod
+    def receptive_field(kernel_size: int, dilation: int = 1, stride: int = 1) -> tuple[int, int]:
+        """(left, right) in steps of the input.
+
+        With a stride, the side of the padding depends on the length, so both sides count in full.
+        """
+        side = dilation * (kernel_size // 2) if stride == 1 else kernel_size - stride
+        return side, side
+
+
+class Causal:
+    """Past steps before the input and nothing after it; zeros at the start of a piece.
+
+    A strided step sees all of its own samples and waits for no others.
+    """
+
+    keras_padding = "valid"
+
+    @staticmethod
+    def past_steps(kernel_size: int, dilation: int = 1, stride: int = 1) -> int:
+        return dilation * (kernel_size - 1) + 1 - stride
+
+    @classmethod
+    def receptive_field(cls, kernel_size: int, dilation: int = 1, stride: int = 1):
+        return cls.past_steps(kernel_size, dilation, stride), 0
+
+
+PADDINGS: dict[str, Any] = {"same": Same, "causal": Causal}
+"""The paddings of a convolution, by the name in the config."""
+
+
+def prepend_past(x, count: int, past=None):
+    """x [batch, time, c] after its last `count` past steps; `past` None means zeros."""
+    if past is not None:
+        return ops.concatenate([ops.cast(past, x.dtype), x], axis=1)
+    return ops.pad(x, [[0, 0], [count, 0], [0, 0]]) if count else x
+
+
+class ResidualBlock(layers.Layer):
+    """x + 1x1(gelu(dilated conv(gelu(x)))): [batch, time, channels] -> the same shape.
+
+    The residual unit of SEANet and SoundStream (Zeghidour et al. 2021), with the tanh form of GELU.
+    To process a piece in blocks, a causal layer takes the `past_steps` steps before its input as
+    `past`.
+    """
+
+    def __init__(self, config: DilatedBlock, channels: int, dilation: int, padding: str = "same",
+                 **kwargs):
+        super().__init__(**kwargs)
+        self.channels = channels
+        pad = PADDINGS[padding]
+        self.past_steps = pad.past_steps(config.kernel_size, dilation)
+        self.receptive_field = pad.receptive_field(config.kernel_size, dilation)
+        self.dilated = layers.Conv1D(channels, config.kernel_size, dilation_rate=dilation,
+                                     padding=pad.keras_padding, name="dilated",
+                                     dtype=self.dtype_policy)
+        # Zeros: every block starts as the identity, so deep stacks learn from the first step.
+        self.mix = layers.Conv1D(channels, 1, kernel_initializer="zeros", name="mix",
+                                 dtype=self.dtype_policy)
+
+    def build(self, shape):
+        self.dilated.build(shape)
+        self.mix.build((*shape[:-1], self.channels))
+
+    def call(self, x, past=None):
+        return x + self.mix(gelu(self.dilated(gelu(prepend_past(x, self.past_steps, past)))))
+
+
+class MultiresolutionResidual(layers.Layer):
+    """x + 1x1(gelu(multiresolution convolution(gelu(x)))): [batch, time, channels] -> the same
+    shape.
+
+    A learnt wavelet transform (Shi, Wang and Fox 2023, section 3) with one pair of small kernels a
+    channel. With a_0 the input, b_j = a_{j−1} * h_high and a_j = a_{j−1} * h_low at dilation
+    2^{j−1}, the output is w_x a_0 + Σ_j w_j b_j + w_a a_depth.
+    """
+
+    def __init__(self, config: MultiresolutionBlock, channels: int, dilation: int,
+                 padding: str = "same", **kwargs):
+        super().__init__(**kwargs)
+        self.channels, self.dilation = channels, dilation
+        self.kernel_size, self.depth = config.kernel_size, config.depth
+        self.padding = PADDINGS[padding]
+        total = dilation * (2**self.depth - 1)
+        self.past_steps = self.padding.past_steps(self.kernel_size, total)
+        self.receptive_field = self.padding.receptive_field(self.kernel_size, total)
+        # Zeros, as in `ResidualBlock`.
+        self.mix = layers.Conv1D(channels, 1, kernel_initializer="zeros", name="mix",
+                                 dtype=self.dtype_policy)
+
+    def build(self, shape):
+        def weight(name, count):
+            return self.add_weight(shape=(count, self.channels), name=name,
+                                   initializer=keras.initializers.RandomNormal(stddev=count**-0.5))
+
+        self.low, self.high = weight("low", self.kernel_size), weight("high", self.kernel_size)
+        self.shares = weight("shares", self.depth + 2)
+        self.mix.build((*shape[:-1], self.channels))
+
+    def call(self, x, past=None):
+        steps = ops.shape(x)[1]
+        left, right = self.receptive_field
+        low, high, shares = (ops.cast(w, x.dtype) for w in (self.low, self.high, self.shares))
+        a = gelu(prepend_past(x, left, past))
+        a = ops.pad(a, [[0, 0], [0, right], [0, 0]]) if right else a
+        mixed = shares[0] * a[:, left : left + steps]
+        for j in range(self.depth):
+            dilation = self.dilation * 2**j
+            length = ops.shape(a)[1] - dilation * (self.kernel_size - 1)
+            taps = [a[:, k * dilation : k * dilation + length] for k in range(self.kernel_size)]
+            b, a = (sum(kernel[k] * tap for k, tap in enumerate(taps)) for kernel in (high, low))
+            left -= self.padding.receptive_field(self.kernel_size, dilation)[0]
+            mixed = mixed + shares[j + 1] * b[:, left : left + steps]
+        return x + self.mix(gelu(mixed + shares[-1] * a))
+
+
+class InstanceNormalization(layers.Layer):
+    """[batch, time, channels], normalised over the time of each row and channel, then scaled and
+    shifted (Ulyanov et al. 2016).
+    """
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(shape[-1],), initializer="ones", name="scale")
+        self.shift = self.add_weight(shape=(shape[-1],), initializer="zeros", name="shift")
+
+    def call(self, x):
+        wide = ops.cast(x, "float32")
+        centred = wide - ops.mean(wide, axis=1, keepdims=True)
+        scale = ops.rsqrt(ops.mean(centred**2, axis=1, keepdims=True) + 1e-5)
+        return ops.cast(centred * scale, x.dtype) * ops.cast(self.scale, x.dtype) + ops.cast(
+            self.shift, x.dtype)
+
+
+NORMS = {"batch": layers.BatchNormalization, "instance": InstanceNormalization}
+"""The layer of each `norm` of a `ResNetBlock`."""
+
+
+class ResNetResidual(layers.Layer):
+    """x + conv(act(norm(dilated conv(act(norm(x)))))): [batch, time, channels] -> the same shape.
+
+    A residual block with pre-activation (He et al. 2016, "Identity mappings", figure 4e) and
+    LeakyReLU.
+    """
+
+    def __init__(self, config: ResNetBlock, channels: int, dilation: int, padding: str = "same",
+                 **kwargs):
+        super().__init__(**kwargs)
+        self.config, self.channels = config, channels
+        side = (dilation + 1) * (config.kernel_size // 2)
+        self.receptive_field = (math.inf, math.inf) if config.norm == "instance" else (side, side)
+        self.norms = [NORMS[config.norm](name=f"norm_{k}", dtype=self.dtype_policy)
+                      for k in range(2)]
+        self.dilated = layers.Conv1D(channels, config.kernel_size, dilation_rate=dilation,
+                                     padding=padding, name="dilated", dtype=self.dtype_policy)
+        # Zeros, as in `ResidualBlock`.
+        self.out = layers.Conv1D(channels, config.kernel_size, padding=padding, name="out",
+                                 kernel_initializer="zeros", dtype=self.dtype_policy)
+
+    def build(self, shape):
+        inner = (*shape[:-1], self.channels)
+        self.norms[0].build(shape)
+        self.dilated.build(shape)
+        self.norms[1].build(inner)
+        self.out.build(inner)
+
+    def call(self, x, training=False):
+        config, y = self.config, x
+        for norm, conv in zip(self.norms, (self.dilated, self.out), strict=True):
+            y = norm(y, training=training) if config.norm == "batch" else norm(y)
+            y = conv(ops.leaky_relu(y, negative_slope=config.slope))
+        return x + y
+
+
+class CroppedResidual(layers.Layer):
+    """x[r:-r] + gelu(unpadded dilated conv(x)), r steps seen to either side: [batch, time,
+    channels] -> [batch, time − 2·r, channels].
+    """
+
+    def __init__(self, channels: int, dilation: int, kernel_size: int = 3, **kwargs):
+        super().__init__(**kwargs)
+        self.channels, self.side = channels, dilation * (kernel_size // 2)
+        self.receptive_field = (self.side, self.side)
+        self.conv = layers.Conv1D(channels, kernel_size, dilation_rate=dilation,
+                                  padding="valid", name="conv", dtype=self.dtype_policy)
+
+    def build(self, shape):
+        self.conv.build(shape)
+
+    def call(self, x):
+        return x[:, self.side : -self.side] + gelu(self.conv(x))
+
+    def compute_output_shape(self, shape):
+        """JAX cannot infer that both terms of the sum have the same unknown length."""
+        return (shape[0], None if shape[1] is None else shape[1] - 2 * self.side, self.channels)
+
+
+class SubPixelUpsampling(layers.Layer):
+    """A convolution folded into time: [batch, N, c] -> [batch, N·ratio, channels] (Shi et al.
+    2016).
+
+    A constant input first gives a constant output (Aitken et al. 2017). Training may then give each
+    of the `ratio` phases its own response to a constant. A strong response is heard as lines at
+    multiples of the input's rate (the checkerboard of Odena et al. 2016); without any response the
+    spectrum has notches there. even: the share of the response that is removed, in [0, 1].
+    """
+
+    def __init__(self, channels: int, ratio: int, kernel_size: int = 3, even: float = 0.0,
+                 padding: str = "same", **kwargs):
+        super().__init__(**kwargs)
+        self.channels, self.ratio, self.even = channels, ratio, even
+        self.past_steps = PADDINGS[padding].past_steps(kernel_size)
+        self.receptive_field = PADDINGS[padding].receptive_field(kernel_size)
+        self.conv = layers.Conv1D(channels * ratio, kernel_size, name="conv",
+                                  padding=PADDINGS[padding].keras_padding, dtype=self.dtype_policy)
+
+    def build(self, shape):
+        self.conv.build(shape)
+        self.conv.kernel.assign(self._even(self.conv.kernel, 1.0))
+
+    def call(self, x, past=None):
+        x = prepend_past(x, self.past_steps, past)
+        if self.even:
+            kernel = self._even(self.conv.kernel, self.even)
+            x = ops.conv(x, kernel, 1, self.conv.padding) + self._even(
+                ops.reshape(self.conv.bias, (1, 1, -1)), self.even)
+        else:
+            x = self.conv(x)
+        return ops.reshape(x, (ops.shape(x)[0], -1, self.channels))
+
+    def _even(self, kernel, share: float):
+        """kernel [taps, c, ratio·channels], with `share` of each phase's own sum over the taps
+        removed.
+        """
+        kernel = ops.convert_to_tensor(kernel)
+        phases = ops.reshape(kernel, (*kernel.shape[:2], self.ratio, self.channels))
+        mean = ops.mean(phases, axis=0, keepdims=True)
+        return ops.reshape(phases - share * (mean - ops.mean(mean, axis=2, keepdims=True)),
+                           kernel.shape)
+
+
+class TransposedUpsampling(layers.Layer):
+    """A transposed convolution: [batch, N, c] -> [batch, N·ratio, channels].
+
+    Each output step sees `kernel_size` input steps (an odd number), or one less.
+    """
+
+    def __init__(self, channels: int, ratio: int, kernel_size: int = 3, even: float = 0.0,
+                 padding: str = "same", **kwargs):
+        super().__init__(**kwargs)
+        self.receptive_field = (kernel_size // 2, kernel_size // 2)
+        self.conv = layers.Conv1DTranspose(channels, (kernel_size - 1) * ratio, strides=ratio,
+                                           padding=padding, name="conv", dtype=self.dtype_policy)
+
+    def build(self, shape):
+        self.conv.build(shape)
+
+    def call(self, x):
+        return self.conv(x)
+
+
+class Conv(layers.Conv1D):
+    """Keras's 1-D convolution with a padding of `PADDINGS` and a receptive field."""
+
+    def __init__(self, filters, kernel_size, strides=1, padding="same", **kwargs):
+        pad = PADDINGS[padding]
+        super().__init__(filters, kernel_size, strides=strides, padding=pad.keras_padding, **kwargs)
+        self.past_steps = pad.past_steps(kernel_size, stride=strides)
+        self.receptive_field = pad.receptive_field(kernel_size, stride=strides)
+
+    def call(self, x, past=None):
+        return super().call(prepend_past(x, self.past_steps, past))
+
+    def compute_output_shape(self, x_shape, past_shape=None):
+        batch, steps, _ = x_shape
+        return (batch, None if steps is None else -(-steps // self.strides[0]), self.filters)
+
+
+def dilated_names(name: str, dilations) -> list[tuple[str, int]]:
+    """For each dilation the layer's name in weights files, and the dilation: `name`_1, and
+    `name`_1_2, `name`_1_3 for repeated ones.
+    """
+    pairs = []
+    for i, dilation in enumerate(dilations):
+        count = dilations[: i + 1].count(dilation)
+        pairs.append((f"{name}_{dilation}" + (f"_{count}" if count > 1 else ""), dilation))
+    return pairs
+
+
+def gelu(x):
+    return ops.gelu(x, approximate=True)
+
+
+BLOCKS: dict[type[Config], type[layers.Layer]] = {
+    DilatedBlock: ResidualBlock, MultiresolutionBlock: MultiresolutionResidual,
+    ResNetBlock: ResNetResidual,
+}
+"""The layer of each kind of block: (config, channels, dilation, padding, name=) -> layer."""
+
+UPSAMPLINGS: dict[type[Config], type[layers.Layer]] = {
+    SubPixel: SubPixelUpsampling, Transposed: TransposedUpsampling,
+}
+"""The layer of each kind of up-sampling: (channels, ratio, kernel_size, even, padding, name=) ->
+layer.
+"""
+
+
+def stage_blocks(config: CodecConfig, stage: int) -> list:
+    """New blocks of a stage."""
+    block = BLOCKS[type(config.block)]
+    return [block(config.block, config.stages[stage].channels, dilation, config.padding, name=name)
+            for name, dilation in dilated_names(f"block_{stage}", config.stages[stage].dilations)]
+
+
+def upsampling(config: CodecConfig, channels: int, ratio: int, kernel_size: int, name: str):
+    """A new up-sampling of the kind that a codec's config names."""
+    return UPSAMPLINGS[type(config.upsampling)](channels, ratio, kernel_size, config.even,
+                                                config.padding, name=name)

@@ -1,0 +1,231 @@
+"""One codebook that follows the latents, what every quantizer returns, and the metrics of codes."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import keras
+from keras import layers, ops
+
+from ..config import CodebookConfig
+
+
+class Quantized(NamedTuple):
+    """What every quantizer returns for latents float32 [batch, N, width].
+
+    vectors: float32 [batch, N, vector_width], what the decoder is given. codes: int32 [batch, N,
+    books]; the means where there are no codes. losses: weighted terms of the training loss, each
+    float32 []. metrics: the update of each metric in the quantizer's `new_metrics`. Both by name.
+    """
+
+    vectors: Any
+    codes: Any
+    losses: dict[str, Any]
+    metrics: dict[str, Any]
+
+
+class CodeCounts(keras.metrics.Metric):
+    """A histogram of the codes since the last reset, updated with counts float32 [num_codes]."""
+
+    def __init__(self, num_codes: int, name: str, **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.counts = self.add_weight(shape=(num_codes,), initializer="zeros", name="counts")
+
+    def update_state(self, counts, sample_weight=None):
+        self.counts.assign_add(ops.cast(counts, self.counts.dtype))
+
+
+class Usage(CodeCounts):
+    """The share of the codes that were used, in [0, 1]."""
+
+    def result(self):
+        return ops.mean(ops.cast(self.counts > 0, "float32"))
+
+
+class Perplexity(CodeCounts):
+    """e to the entropy (nats) of the histogram: as many equally likely codes have this entropy."""
+
+    def result(self):
+        p = self.counts / ops.maximum(ops.sum(self.counts), 1.0)
+        return ops.exp(-ops.sum(p * ops.log(ops.maximum(p, 1e-10))))
+
+
+def distances(latents, codebook):
+    """|x − e|² − |x|²: latents [..., code_dim] and codebook [codes, code_dim] -> [..., codes].
+
+    |x|² is the same for all codes and is left out.
+    """
+    return ops.sum(codebook**2, axis=1) - 2.0 * ops.matmul(latents, ops.transpose(codebook))
+
+
+class VectorQuantizer(layers.Layer):
+    """latents float32 [batch, N, code_dim] -> `Quantized` with codes int32 [batch, N, 1].
+
+    VQ-VAE with an EMA codebook (van den Oord et al. 2017, appendix A.1). With n_i latents x given
+        code i in a batch: count_i <- γ·count_i + (1−γ)·n_i      total_i <- γ·total_i + (1−γ)·Σ x
+        e_i = total_i / smoothed(count_i)
+    The first training batch gives the initial codes. A code whose count falls below
+    `revival_threshold` of a fair share moves to a random latent of the batch: vector, count and
+    total at once (Jukebox). Gradients pass straight through. In inference nothing changes. Computes
+    in float32 under mixed precision.
+
+    Every quantizer offers `call`, `new_metrics`, `encode` and `lookup` (with ONNX operations only),
+    `codebooks` (the variables that weights files hold) and `use_loaded_codebooks`.
+    Metrics a book: usage, perplexity, and closeness, 1 − (mean square distance of the latents from
+    their codes) / (variance of the latents).
+    """
+
+    def __init__(self, config: CodebookConfig, seed: int = 0, suffix: str = "", **kwargs):
+        super().__init__(**({"dtype": "float32"} | kwargs))
+        self.config, self.suffix = config, suffix
+        self.num_codes, self.code_dim = config.num_codes, config.code_dim
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def build(self, shape):
+        def weight(name, *size, initializer="zeros"):
+            return self.add_weight(shape=size, initializer=initializer, trainable=False, name=name)
+
+        self.codebook = weight("codebook", self.num_codes, self.code_dim,
+                               initializer="random_normal")
+        self.count = weight("count", self.num_codes)
+        self.total = weight("total", self.num_codes, self.code_dim)
+        # 1 once the codes come from data or from a file.
+        self.started = weight("started")
+
+    @property
+    def codebooks(self) -> list:
+        return [self.codebook]
+
+    def new_metrics(self) -> dict[str, keras.metrics.Metric]:
+        """The metrics that `call` returns updates for, by name."""
+        made = [Usage(self.num_codes, name=f"usage{self.suffix}"),
+                Perplexity(self.num_codes, name=f"perplexity{self.suffix}"),
+                keras.metrics.Mean(name=f"closeness{self.suffix}")]
+        return {metric.name: metric for metric in made}
+
+    def use_loaded_codebooks(self):
+        """Start training from the codebook as loaded: each code weighs a fair share of one batch.
+        """
+        self.count.assign(ops.ones(self.num_codes))
+        self.total.assign(self.codebook.value)
+        self.started.assign(1.0)
+
+    def encode(self, latents):
+        """latents [batch, N, code_dim] -> codes int32 [batch, N, 1]."""
+        # A top-1, since ONNX lacks Keras's argmin.
+        return ops.cast(ops.top_k(-distances(ops.cast(latents, "float32"), self.codebook), 1)[1],
+                        "int32")
+
+    def lookup(self, codes):
+        """codes int32 [batch, N, 1] -> vectors float32 [batch, N, code_dim]."""
+        return ops.take(self.codebook, codes[..., 0], axis=0)
+
+    def call(self, latents, training=False, window_mask=None, codes=None):
+        """window_mask: float32 [batch], 1 for the windows that use this book and 0 for others; None
+        means all. codes: int32 [batch, N], used instead of the nearest codes once started.
+        """
+        latents, shape = ops.cast(latents, "float32"), ops.shape(latents)
+        flat = ops.stop_gradient(ops.reshape(latents, (-1, self.code_dim)))
+        codebook, given = ops.convert_to_tensor(self.codebook), codes
+        if training:
+            rows = self._draw_rows(*shape[:2], window_mask)
+            candidates = ops.take(flat, rows, axis=0)
+            started = self.started > 0
+            codebook = ops.where(started, codebook, candidates)
+        if given is None or training:
+            codes = ops.cast(ops.argmin(distances(flat, codebook), axis=1), "int32")
+        if given is not None:
+            given = ops.reshape(given, (-1,))
+            codes = ops.where(started, given, codes) if training else given
+        weights = ops.ones_like(codes, dtype="float32")
+        if window_mask is not None:
+            weights = ops.reshape(ops.broadcast_to(window_mask[:, None], shape[:2]), (-1,))
+        count = ops.segment_sum(weights, codes, num_segments=self.num_codes)
+        quantized = ops.reshape(ops.take(codebook, codes, axis=0), shape)
+        if training:
+            masked = flat if window_mask is None else flat * weights[:, None]
+            total = ops.segment_sum(masked, codes, num_segments=self.num_codes)
+            self._follow(codebook, started, candidates, *self._share_with_neighbours(count, total))
+        error = (latents - ops.stop_gradient(quantized)) ** 2
+        variance = ops.mean((flat - ops.mean(flat, axis=0)) ** 2)
+        closeness = 1.0 - ops.mean(ops.stop_gradient(error)) / (variance + 1e-9)
+        commitment = self.config.commitment * ops.mean(
+            error if window_mask is None else error * window_mask[:, None, None])
+        updates = zip(("usage", "perplexity", "closeness"), (count, count, closeness), strict=True)
+        return Quantized(latents + ops.stop_gradient(quantized - latents),
+                         ops.reshape(codes, (*shape[:2], 1)),
+                         {f"commitment{self.suffix}": commitment},
+                         {name + self.suffix: value for name, value in updates})
+
+    def _draw_rows(self, windows, frames, window_mask):
+        """For each code the row of a random latent of the masked windows: int32 [num_codes]."""
+        if window_mask is None:
+            return keras.random.randint((self.num_codes,), 0, windows * frames,
+                                        seed=self.seed_generator)
+        count = ops.cast(ops.sum(window_mask), "int32")
+        # An empty mask draws from the first window; `_follow` then changes nothing.
+        drawn = keras.random.randint((self.num_codes,), 0, ops.maximum(count, 1) * frames,
+                                     seed=self.seed_generator)
+        window = ops.take(ops.argsort(-window_mask), drawn // frames)
+        return ops.cast(window, "int32") * frames + drawn % frames
+
+    def _share_with_neighbours(self, count, total):
+        """The counts and totals of the batch that each code learns from."""
+        return count, total
+
+    def _follow(self, codebook, started, candidates, batch_count, batch_total):
+        """One EMA step towards the batch, then revival of the dead codes."""
+        # Before the start there is no past: the first batch's own counts stand for it.
+        decay = ops.where(started, self.config.decay, 0.0)
+        count = decay * self.count + (1.0 - decay) * batch_count
+        total = decay * self.total + (1.0 - decay) * batch_total
+        size = ops.sum(count)
+        # Laplace smoothing avoids dividing by a count near zero.
+        smoothed = (count + 1e-5) / (size + self.num_codes * 1e-5) * size
+        vectors = total / smoothed[:, None]
+        fair = size / self.num_codes
+        dead = count < self.config.revival_threshold * fair
+        used = ops.sum(batch_count) > 0
+
+        def learn(variable, value):
+            # A batch without a window for this book changes nothing.
+            variable.assign(ops.where(used, value, ops.convert_to_tensor(variable)))
+
+        learn(self.count, ops.where(dead, fair, count))
+        learn(self.total, ops.where(dead[:, None], candidates * fair, total))
+        learn(self.codebook, ops.where(dead[:, None], candidates, vectors))
+        learn(self.started, 1.0)
+
+
+class MultiBookQuantizer(layers.Layer):
+    """The common part of quantizers with a `VectorQuantizer` for each book.
+
+    Computes in float32 under mixed precision.
+    """
+
+    def __init__(self, config, seed: int = 0, **kwargs):
+        super().__init__(**({"dtype": "float32"} | kwargs))
+        self.config = config
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.books = [VectorQuantizer(config, seed + 1 + k, suffix=f"_{k}", name=f"book_{k}")
+                      for k in range(config.books)]
+
+    def build(self, shape):
+        for book in self.books:
+            book.build((*shape[:-1], book.code_dim))
+
+    @property
+    def codebooks(self) -> list:
+        return [book.codebook for book in self.books]
+
+    def new_metrics(self) -> dict[str, keras.metrics.Metric]:
+        return {name: metric for book in self.books for name, metric in book.new_metrics().items()}
+
+    def use_loaded_codebooks(self):
+        for book in self.books:
+            book.use_loaded_codebooks()
+
+
+def merge(parts: list[dict]) -> dict:
+    """One mapping with the entries of all."""
+    return {name: value for part in parts for name, value in part.items()}

@@ -1,0 +1,170 @@
+"""Spectra by `keras.ops`, for front ends, losses and discriminators.
+
+audio: float32 [batch, samples]. The constant-Q transform and the Hann spectrogram are convolutions
+over blocks of `hop` samples, so they export to ONNX.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import numpy as np
+from keras import ops
+
+from ..config import LEVEL_RANGE, PER_OCTAVE, LogFrequencyFrontEnd
+from ..dsp.metrics import PEAK_NEIGHBOURHOOD, PEAK_PROMINENCE_DB, PEAK_RANGE_DB, mel_filters
+
+QUALITY = 1.0 / ((2 ** (2 / PER_OCTAVE) - 1) / (2 ** (2 / PER_OCTAVE) + 1))
+"""Periods in a window of the constant-Q transform, enough to separate neighbouring quarter tones.
+"""
+
+DECIBELS = 20 / math.log(10)
+"""dB in a natural logarithm of an amplitude."""
+
+
+def stft(audio, n_fft: int, hop: int, window: int | None = None):
+    """Real and imaginary part with a Hann window, float32 [batch, frames, n_fft / 2 + 1] each."""
+    return ops.stft(audio, window or n_fft, hop, n_fft)
+
+
+def magnitude(audio, n_fft: int, hop: int, window: int | None = None):
+    """|STFT|, float32 [batch, frames, n_fft / 2 + 1]."""
+    real, imag = stft(audio, n_fft, hop, window)
+    # The floor keeps the root's gradient finite in silence.
+    return ops.sqrt(real**2 + imag**2 + 1e-9)
+
+
+def mel_magnitude(audio, n_fft: int, bands: int, sample_rate: int):
+    """Mel bands of the magnitudes, a hop a quarter of the window: float32 [batch, frames, bands].
+    """
+    return ops.matmul(magnitude(audio, n_fft, n_fft // 4),
+                      mel_filters(sample_rate, n_fft, bands).T)
+
+
+def batch_power(audio, samples: int):
+    """The power spectrum over all samples, added up over the batch: float32 [samples / 2 + 1].
+
+    samples: the length of the audio, whose own shape may not say it.
+    """
+    real, imag = ops.rfft(audio * np.hanning(samples).astype("float32"))
+    return ops.sum(real**2 + imag**2, axis=0)
+
+
+def windowed_amplitudes(audio, kernel):
+    """Amplitudes of windowed oscillations: float32 [batch, samples / hop, bins].
+
+    kernel: float32 [blocks, hop, 2·bins], cosines and then sines under a window that is centred on
+    a frame's first sample.
+    """
+    blocks = ops.reshape(ops.cast(audio, "float32"), (ops.shape(audio)[0], -1, kernel.shape[1]))
+    half = len(kernel) // 2
+    around = ops.pad(blocks, [[0, 0], [half, half - 1], [0, 0]])
+    real, imag = ops.split(ops.conv(around, kernel, 1, "valid"), 2, axis=-1)
+    # The floor, 120 dB under full scale, keeps the root's gradient finite in silence.
+    return ops.sqrt(real**2 + imag**2 + 1e-12)
+
+
+def hann_kernel(n_fft: int, hop: int, bins: int) -> np.ndarray:
+    """The kernel of the first `bins` bins of an STFT, scaled so that a sine of amplitude a gives a.
+    """
+    window = 1.0 - np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
+    angle = 2 * np.pi * np.outer(np.arange(n_fft), np.arange(bins)) / n_fft
+    kernel = np.concatenate([np.cos(angle), np.sin(angle)], axis=1) * window[:, None]
+    kernel *= 2.0 / window.sum()
+    return kernel.reshape(n_fft // hop, hop, -1).astype("float32")
+
+
+class ConstantQ:
+    """Amplitudes of quarter tones: audio float32 [batch, T] -> [batch, T / hop, bins], where a sine
+    of amplitude a gives a.
+
+    Each bin has a Hann window of `QUALITY` periods, centred on the first sample of a frame (Brown
+    1991). Each octave is one convolution, half as long as that of the octave below.
+    """
+
+    def __init__(self, config: LogFrequencyFrontEnd, sample_rate: int):
+        self.hop, self.bins = config.hop, config.bins
+        frequencies = config.lowest * 2.0 ** (np.arange(self.bins) / PER_OCTAVE)
+        lengths = QUALITY * sample_rate / frequencies
+        self.kernels = []
+        for first in range(0, self.bins, PER_OCTAVE):
+            octave = slice(first, first + PER_OCTAVE)
+            half = math.ceil(lengths[first] / 2 / self.hop)  # blocks to either side of the centre
+            time = np.arange(-half * self.hop, half * self.hop)[:, None]
+            window = np.where(np.abs(time) < lengths[octave] / 2,
+                              1.0 + np.cos(2 * np.pi * time / lengths[octave]), 0.0)
+            window *= 2.0 / window.sum(axis=0)
+            angle = 2 * np.pi * frequencies[octave] * time / sample_rate
+            kernel = np.concatenate([window * np.cos(angle), window * np.sin(angle)], axis=1)
+            self.kernels.append(kernel.reshape(2 * half, self.hop,
+                                               2 * PER_OCTAVE).astype("float32"))
+        side = max(len(kernel) for kernel in self.kernels) // 2 * self.hop
+        self.receptive_field = (side, side)
+        """Samples to either side of a frame's first sample."""
+        # Longer windows pass less noise, so peaks are compared after scaling by the root of the
+        # window length.
+        self.emphasis = np.sqrt(lengths).astype("float32")
+
+    def __call__(self, audio):
+        return ops.concatenate([windowed_amplitudes(audio, kernel) for kernel in self.kernels],
+                               axis=-1)
+
+    def peaks(self, amplitudes):
+        """How clearly each bin is a peak, float32 in [0, 1]: amplitudes [batch, frames, bins] ->
+        the same shape.
+
+        A peak, 0.5 and more, is louder than its neighbours, at least `PEAK_PROMINENCE_DB` over the
+        median of the `PEAK_NEIGHBOURHOOD` bins around it and within `PEAK_RANGE_DB` of its frame's
+        loudest bin, all after `emphasis`. A frame under -70 dB has none. Within a quarter of a dB
+        of a bound the value is continuous, so rounding does not change codes.
+        """
+        level = ops.log(amplitudes * self.emphasis) * DECIBELS
+        side = PEAK_NEIGHBOURHOOD // 2
+        around = neighbourhoods(level, PEAK_NEIGHBOURHOOD)
+        median = ops.top_k(around, side + 1)[0][..., -1]
+        top = ops.max(level, axis=-1, keepdims=True)
+        margin = ops.minimum(level - ops.maximum(around[..., side - 1], around[..., side + 1]),
+                             level - median - PEAK_PROMINENCE_DB)
+        loudest = ops.log(ops.max(amplitudes, axis=-1, keepdims=True)) * DECIBELS
+        margin = ops.minimum(margin, ops.minimum(level - top + PEAK_RANGE_DB, loudest + 70.0))
+        # The first and the last bin have one neighbour only and are never peaks.
+        inner = np.zeros(self.bins, "float32")
+        inner[1:-1] = 1.0
+        return ops.clip(2.0 * margin + 0.5, 0.0, 1.0) * inner
+
+
+@functools.lru_cache
+def constant_q(sample_rate: int, grid: LogFrequencyFrontEnd) -> ConstantQ:
+    """The constant-Q transform of a grid, less the octaves that the sample rate does not hold."""
+    octaves = min(grid.octaves, int(np.log2(sample_rate / 2 / grid.lowest)))
+    return ConstantQ(LogFrequencyFrontEnd(lowest=grid.lowest, octaves=octaves), sample_rate)
+
+
+def neighbourhoods(x, count: int):
+    """The `count` (odd) bins around each bin: [..., bins] -> [..., bins, count], the bin itself in
+    the middle. The outermost bins are repeated beyond the ends.
+    """
+    side, bins = count // 2, x.shape[-1]
+    around = ops.concatenate([x[..., :1]] * side + [x] + [x[..., -1:]] * side, axis=-1)
+    return ops.stack([around[..., i : i + bins] for i in range(count)], axis=-1)
+
+
+def larger_neighbour(x, outside: float):
+    """The larger of the two neighbours of each bin: [..., bins] -> the same shape. outside: the
+    value beyond the ends.
+    """
+    edge = ops.full_like(x[..., :1], outside)
+    return ops.maximum(ops.concatenate([edge, x[..., :-1]], axis=-1),
+                       ops.concatenate([x[..., 1:], edge], axis=-1))
+
+
+def level_of(amplitudes):
+    """Amplitudes -> levels over `LEVEL_RANGE` dB: 0.1 at -80 dB, 1.1 for a full-scale sine."""
+    decibels = ops.log(amplitudes) * DECIBELS
+    return ops.clip((decibels + LEVEL_RANGE) / LEVEL_RANGE, -0.1, 1.2) + 0.1
+
+
+def amplitude_of(levels):
+    """The inverse of `level_of`, for levels up to 1.3."""
+    return ops.exp((ops.clip(levels, 0.0, 1.3) - 1.1) * (LEVEL_RANGE * math.log(10) / 20))
