@@ -14,13 +14,13 @@ class Quantized(NamedTuple):
     """What every quantizer returns for latents float32 [batch, N, width].
 
     vectors: float32 [batch, N, vector_width], what the decoder is given. codes: int32 [batch, N,
-    books]; the means where there are no codes. losses: weighted terms of the training loss, each
-    float32 []. metrics: the update of each metric in the quantizer's `new_metrics`. Both by name.
+    books]; the means where there are no codes. losses: weighted terms of the training loss, float32
+    [] each. metrics: the update of each metric in the quantizer's `new_metrics`, by name.
     """
 
     vectors: Any
     codes: Any
-    losses: dict[str, Any]
+    losses: list
     metrics: dict[str, Any]
 
 
@@ -154,7 +154,7 @@ class VectorQuantizer(layers.Layer):
         updates = zip(("usage", "perplexity", "closeness"), (count, count, closeness), strict=True)
         return Quantized(latents + ops.stop_gradient(quantized - latents),
                          ops.reshape(codes, (*shape[:2], 1)),
-                         {f"commitment{self.suffix}": commitment},
+                         [commitment],
                          {name + self.suffix: value for name, value in updates})
 
     def _draw_rows(self, windows, frames, window_mask):
@@ -226,6 +226,8 @@ class MultiBookQuantizer(layers.Layer):
             book.use_loaded_codebooks()
 
 
-def merge(parts: list[dict]) -> dict:
-    """One mapping with the entries of all."""
-    return {name: value for part in parts for name, value in part.items()}
+def combine(parts: list[Quantized]) -> tuple[list, dict[str, Any]]:
+    """The losses and the metrics of all parts."""
+    # The last part comes first: the order of a sum decides how the gradients round.
+    return ([loss for part in reversed(parts) for loss in part.losses],
+            {name: value for part in parts for name, value in part.metrics.items()})

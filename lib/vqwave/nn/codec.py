@@ -168,7 +168,7 @@ class Codec(keras.Model):
             terms |= self.adversary.losses_of(y, y_pred)
         for name, update in quantized.metrics.items():
             self.quantizer_metrics[name].update_state(update)
-        total = quantizer_loss = sum(quantized.losses.values())
+        total = quantizer_loss = sum(quantized.losses)
         for metric in self.term_metrics:
             if metric.name in terms:
                 metric.update_state(terms[metric.name])

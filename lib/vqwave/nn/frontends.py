@@ -63,7 +63,7 @@ class Spectrogram(layers.Layer):
         self.filters = mean_filters(sample_rate, n_fft, mels, config.highest).T if mels else None
 
     def call(self, audio):
-        amplitudes = spectrum.windowed_amplitudes(audio, self.kernel)
+        amplitudes = spectrum.windowed_amplitudes(spectrum.to_blocks(audio, self.hop), self.kernel)
         if self.filters is not None:
             amplitudes = ops.matmul(amplitudes, self.filters)
         return spectrum.level_of(amplitudes)

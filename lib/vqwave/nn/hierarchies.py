@@ -14,7 +14,7 @@ from keras import layers, ops
 
 from ..config import CodecConfig, Config, SingleLevelHierarchy, TopDownHierarchy
 from .blocks import ReceptiveField, gelu
-from .codebooks import Quantized, merge
+from .codebooks import Quantized, combine
 from .planes import PlaneConv, to_frames, to_plane, top_upsamplings
 from .quantizers import new_quantizer
 
@@ -68,8 +68,7 @@ class Places(layers.Layer):
     def call(self, latents, training=False):
         vectors, codes, losses, metrics = self.quantizer(self._split(latents), training=training)
         return Quantized(self._join(vectors, self.config.vector_width), self._join_codes(codes),
-                         {name + self.suffix: value for name, value in losses.items()},
-                         {name + self.suffix: value for name, value in metrics.items()})
+                         losses, {name + self.suffix: value for name, value in metrics.items()})
 
     def _split(self, latents):
         """[batch, N, places·width] -> [batch, N·places, width]."""
@@ -166,7 +165,7 @@ class TopDown(layers.Layer):
         top = self.top(latents[..., : self.top_width], training=training)
         finer = self.finer(self._finer_latents(latents, top.vectors), training=training)
         return Quantized(self._pack(top.vectors, finer.vectors), self._pack(top.codes, finer.codes),
-                         merge([top.losses, finer.losses]), merge([top.metrics, finer.metrics]))
+                         *combine([top, finer]))
 
     def _finer_latents(self, latents, top):
         """The finer level's latents [batch, N·r, P·width], from the encoder's latents and the top's

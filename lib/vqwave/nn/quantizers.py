@@ -17,7 +17,7 @@ from ..config import (
     ResidualQuantizer,
     SOMQuantizer,
 )
-from .codebooks import MultiBookQuantizer, Quantized, VectorQuantizer, distances, merge
+from .codebooks import MultiBookQuantizer, Quantized, VectorQuantizer, combine, distances
 
 
 class ResidualVectorQuantizer(MultiBookQuantizer):
@@ -63,8 +63,7 @@ class ResidualVectorQuantizer(MultiBookQuantizer):
             residual, vectors = residual - quantized, vectors + quantized
         return Quantized(latents + ops.stop_gradient(vectors - latents),
                          ops.concatenate([part.codes for part in parts], axis=-1),
-                         merge([part.losses for part in parts]),
-                         merge([part.metrics for part in parts]))
+                         *combine(parts))
 
 
 class SelfOrganizingMap(VectorQuantizer):
@@ -207,13 +206,12 @@ class BandedVectorQuantizer(MultiBookQuantizer):
                  for k, (x, book) in enumerate(zip(bands, self.books, strict=True))]
         codes = ops.concatenate([part.codes for part in parts], axis=-1)
         changes = ops.mean(ops.cast(codes[:, 1:] != codes[:, :-1], "float32"))
-        losses = {}
+        losses, metrics = combine(parts)
         if config.slow:
             moved = ops.mean((latents[:, 1:] - latents[:, :-1]) ** 2)
-            losses["slow"] = config.slow * 0.5 * moved
+            losses = [config.slow * 0.5 * moved, *losses]
         return Quantized(ops.concatenate([part.vectors for part in parts], axis=-1), codes,
-                         losses | merge([part.losses for part in parts]),
-                         merge([part.metrics for part in parts]) | {"changes": changes})
+                         losses, metrics | {"changes": changes})
 
     def _bands(self, latents):
         """The latents of each band, float32 [batch, N, code_dim]."""
@@ -287,7 +285,7 @@ class GaussianLatents(layers.Layer):
                 beta = beta * ops.minimum(self.steps / config.warmup_steps, 1.0)
             self.steps.assign(self.steps + 1.0)
         divergence = 0.5 * (mean**2 + ops.exp(log_variance) - 1.0 - log_variance)
-        return Quantized(vectors, mean, {"divergence": beta * ops.mean(divergence)},
+        return Quantized(vectors, mean, [beta * ops.mean(divergence)],
                          {"kl": config.dim * ops.mean(ops.stop_gradient(divergence)), "beta": beta})
 
     def _moments(self, latents):

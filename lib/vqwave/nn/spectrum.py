@@ -51,16 +51,22 @@ def batch_power(audio, samples: int):
     return ops.sum(real**2 + imag**2, axis=0)
 
 
-def windowed_amplitudes(audio, kernel):
-    """Amplitudes of windowed oscillations: float32 [batch, samples / hop, bins].
+def to_blocks(audio, hop: int):
+    """audio [batch, T] -> float32 [batch, T / hop, hop]."""
+    return ops.reshape(ops.cast(audio, "float32"), (ops.shape(audio)[0], -1, hop))
+
+
+def windowed_amplitudes(blocks, kernel):
+    """Amplitudes of windowed oscillations: blocks [batch, frames, hop] -> float32 [batch, frames,
+    bins].
 
     kernel: float32 [blocks, hop, 2·bins], cosines and then sines under a window that is centred on
     a frame's first sample.
     """
-    blocks = ops.reshape(ops.cast(audio, "float32"), (ops.shape(audio)[0], -1, kernel.shape[1]))
     half = len(kernel) // 2
     around = ops.pad(blocks, [[0, 0], [half, half - 1], [0, 0]])
-    real, imag = ops.split(ops.conv(around, kernel, 1, "valid"), 2, axis=-1)
+    parts, bins = ops.conv(around, kernel, 1, "valid"), kernel.shape[-1] // 2
+    real, imag = parts[..., :bins], parts[..., bins:]
     # The floor, 120 dB under full scale, keeps the root's gradient finite in silence.
     return ops.sqrt(real**2 + imag**2 + 1e-12)
 
@@ -107,7 +113,8 @@ class ConstantQ:
         self.emphasis = np.sqrt(lengths).astype("float32")
 
     def __call__(self, audio):
-        return ops.concatenate([windowed_amplitudes(audio, kernel) for kernel in self.kernels],
+        blocks = to_blocks(audio, self.hop)
+        return ops.concatenate([windowed_amplitudes(blocks, kernel) for kernel in self.kernels],
                                axis=-1)
 
     def peaks(self, amplitudes):
