@@ -17,6 +17,7 @@ from vqwave import config as configs
 from vqwave.commands import plot
 from vqwave.config import CodecConfig, DataConfig, QuantizerConfig, TrainingConfig
 from vqwave.io import weights
+from vqwave.nn.codebooks import Quantized
 from vqwave.nn.quantizers import QUANTIZERS
 from vqwave.play import api, engine
 from vqwave.progress import SilentReporter
@@ -39,11 +40,11 @@ class ScalarQuantizer(keras.layers.Layer):
         self.codebooks = []
         self.place = STEPS ** np.arange(NUMBERS)
 
-    def set_codebooks(self):
+    def use_loaded_codebooks(self):
         pass
 
-    def update_metrics(self):
-        pass
+    def new_metrics(self):
+        return {}
 
     def _scale(self, latents):
         """0 … 3, not whole yet."""
@@ -59,14 +60,15 @@ class ScalarQuantizer(keras.layers.Layer):
 
     def call(self, latents, training=False):
         scaled, codes = self._scale(latents) * 2 / (STEPS - 1) - 1, self.encode(latents)
-        return scaled + ops.stop_gradient(self.lookup(codes) - scaled), codes
+        vectors = scaled + ops.stop_gradient(self.lookup(codes) - scaled)
+        return Quantized(vectors, codes, {}, {})
 
 
 @pytest.fixture(scope="module", autouse=True)
 def quantizer():
     """The kind `scalar` is one of those that a config may name."""
     with one_more(CodecConfig, "quantizer", Scalar,
-                  [(QUANTIZERS, lambda config, seed: ScalarQuantizer())]):
+                  [(QUANTIZERS, lambda config, seed, name: ScalarQuantizer(name=name))]):
         yield
 
 

@@ -160,11 +160,11 @@ class BandedEncoder(CodecPart):
     dilations: Annotated[tuple[Positive, ...], Field(min_length=1)] = (3,)
     # Its own networks are all that it has, and a decoder alone would have what these ask for.
     requires: ClassVar[dict[str, tuple[str, ...]]] = {
-        "front_end": ("log_frequency",), "quantizer": ("banded",), "bottleneck": ("none",),
+        "front_end": ("log_frequency",), "quantizer": ("banded", "gain_shape"), "bottleneck": ("none",),
         "block": ("dilated",)}
 
     def check(self, codec: CodecConfig):
-        front, books = codec.front_end, codec.quantizer.books
+        front, books = codec.front_end, codec.quantizer.bands
         if front.bins % books:
             raise ValueError(f"front_end has {front.bins} quarter tones, which {books} books do "
                              f"not divide")

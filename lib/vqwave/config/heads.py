@@ -129,7 +129,7 @@ class LossConfig(Config):
 
     audio_terms: ClassVar[tuple[str, ...]] = (
         "spectral_convergence", "log_magnitude", "mel", "multi_mel", "waveform", "hum",
-        "constant_q")
+        "constant_q", "flux")
     """The terms that compare a reconstruction with its original."""
 
     spectral_convergence: Weight = 1.0
@@ -139,6 +139,7 @@ class LossConfig(Config):
     waveform: Weight = 0.2
     hum: Weight = 0.0
     constant_q: Weight = 0.0
+    flux: Weight = 0.0
     channel_average: Weight = 0.0
     # Of a head of notes: its tones against the peaks of the recording's log-frequency spectrum.
     presence: Weight = 0.1

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import pydantic
 from pydantic import Field
 
 from .codec_parts import CodecPart
-from .fields import Books, CodeCount, Fraction, Positive, Real, Weight, Whole, default_kind
+from .fields import (
+    LEVEL_RANGE,
+    Books,
+    CodeCount,
+    Fraction,
+    Positive,
+    Real,
+    Weight,
+    Whole,
+    default_kind,
+)
+
+if TYPE_CHECKING:
+    from .codec import CodecConfig
 
 
 class QuantizerConfig(CodecPart):
@@ -36,6 +49,16 @@ class QuantizerConfig(CodecPart):
 
     width: ClassVar[Any]
     """Channels of the latents."""
+
+    @property
+    def bands(self) -> int:
+        """The books that a banded encoder splits the spectrum into."""
+        return self.books
+
+    @property
+    def gain_edges(self) -> tuple[int, ...]:
+        """Hz between the bands whose levels have codes of their own, see `GainShapeQuantizer`."""
+        return ()
 
     @property
     def vector_width(self) -> int:
@@ -163,6 +186,75 @@ class BandedQuantizer(CodebookConfig):
         return self.books * self.code_dim
 
 
+class GainShapeQuantizer(QuantizerConfig):
+    """Codes of the spectrum's shape and, behind them in the frame, codes of its level in a few
+    bands.
+
+    shape: a banded quantizer of levels relative to the gains. edges: Hz between the gain bands.
+    step: dB between two gain codes. gain_cost: what a change of a gain code must gain, in squared
+    steps summed over the frames that keep the new code (0: each frame has its nearest code).
+    """
+
+    kind: Literal["gain_shape"] = "gain_shape"
+    noncausal: ClassVar[bool] = True
+    segment: ClassVar[int] = BandedQuantizer.segment
+    overlap: ClassVar[int] = BandedQuantizer.overlap
+    shape: BandedQuantizer = BandedQuantizer(books=14)
+    edges: Annotated[tuple[Positive, ...], Field(min_length=1)] = (200, 500, 1000, 2000, 4000)
+    step: Annotated[Real, Field(ge=0.5, le=12)] = 3.0
+    gain_cost: Weight = 0.0
+
+    @pydantic.model_validator(mode="after")
+    def _check(self):
+        if list(self.edges) != sorted(set(self.edges)):
+            raise ValueError(f"edges are {list(self.edges)}; they must rise")
+        if self.levels > self.shape.num_codes:
+            raise ValueError(f"steps of {self.step:g} dB need {self.levels} codes, but shape has "
+                             f"num_codes {self.shape.num_codes}")
+        return self
+
+    def check(self, codec: CodecConfig):
+        if codec.encoder.kind != "banded":
+            raise ValueError("a quantizer of gain_shape needs an encoder of banded")
+        if self.edges[-1] >= codec.sample_rate / 2:
+            raise ValueError(f"edges reach {self.edges[-1]} Hz, but a sample rate of "
+                             f"{codec.sample_rate} holds {codec.sample_rate / 2:g} Hz")
+
+    @property
+    def levels(self) -> int:
+        """Gain codes in use: the range of `spectrum.level_of` in steps."""
+        return int(1.3 * LEVEL_RANGE / self.step) + 1
+
+    @property
+    def gain_edges(self) -> tuple[int, ...]:
+        return self.edges
+
+    @property
+    def gains(self) -> int:
+        """Gain codes of a frame."""
+        return len(self.edges) + 1
+
+    @property
+    def bands(self) -> int:
+        return self.shape.books
+
+    @property
+    def books(self) -> int:
+        return self.shape.books + self.gains
+
+    @property
+    def num_codes(self) -> int:
+        return self.shape.num_codes
+
+    @property
+    def code_dim(self) -> int:
+        return self.shape.code_dim
+
+    @property
+    def width(self) -> int:
+        return self.shape.width + self.gains
+
+
 class GaussianQuantizer(QuantizerConfig):
     """No codes: a frame is a vector, drawn in training from a Gaussian whose mean and variance the
     encoder says and which is kept near N(0, 1) (VAE, Kingma and Welling 2014).
@@ -188,6 +280,6 @@ class GaussianQuantizer(QuantizerConfig):
 
 
 Quantizer = Annotated[EMAQuantizer | ResidualQuantizer | SOMQuantizer | BandedQuantizer
-                      | GaussianQuantizer,
+                      | GaussianQuantizer | GainShapeQuantizer,
                       Field(discriminator="kind"),
                       default_kind("ema")]

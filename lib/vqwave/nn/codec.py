@@ -21,6 +21,7 @@ from .decoders import DECODERS, with_averages, with_state
 from .discriminators import build_adversary
 from .encoders import ENCODERS
 from .frontends import FRONT_ENDS
+from .gains import FeaturesAndLevels
 from .hierarchies import HIERARCHIES
 from .losses import channel_average, terms_of
 
@@ -57,6 +58,8 @@ class Codec(keras.Model):
         self.config, self.decoder_only = config, decoder_only
         self.evaluating = False
         self.front_end = FRONT_ENDS[type(config.front_end)](config.front_end, config.sample_rate)
+        if edges := config.quantizer.gain_edges:
+            self.front_end = FeaturesAndLevels(self.front_end, edges, config.sample_rate)
         self.encoder, self._encoder_field = ENCODERS[type(config.encoder)](config, self.front_end)
         self.quantizer = HIERARCHIES[type(config.hierarchy)](config, seed)
         self.quantizer.build(self.encoder.output.shape)
@@ -226,13 +229,15 @@ class Codec(keras.Model):
         codes = self._codes_input()
         places = keras.Input((None,), dtype="int32", name="places")
         inputs = [codes, places]
-        stage = self.decoder.get_layer(f"activation_{len(self.config.stages) - 1}").output
+        names = [f"activation_{len(self.config.stages) - 1}"]
+        names += ["gains"] if self.config.quantizer.gain_edges else []
+        stage = [self.decoder.get_layer(name).output for name in names]
         first = keras.Model(self.decoder.inputs[0], stage)
-        rest = keras.Model([stage, *self.decoder.inputs[1:]], self.decoder.outputs[0])
-        x = ops.take(first(self._lookup(codes)), places[0], axis=1)
+        rest = keras.Model([*stage, *self.decoder.inputs[1:]], self.decoder.outputs[0])
+        x = [ops.take(part, places[0], axis=1) for part in first(self._lookup(codes))]
         if self.config.needs_position:
             start = keras.Input((), dtype="int32", name="start")
-            inputs, x = [*inputs, start], [x, start + places[:, 0]]
+            inputs, x = [*inputs, start], [*x, start + places[:, 0]]
         return keras.Model(inputs, layers.Reshape((-1,), name="samples")(rest(x)),
                            name=f"{self.config.name}_decode_part")
 

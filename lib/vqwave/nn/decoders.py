@@ -13,6 +13,7 @@ from ..config import BandedEncoder, CodecConfig, Config, MirrorEncoder, PlaneEnc
 from .blocks import Conv, ReceptiveField, gelu, stage_blocks, upsampling
 from .bottlenecks import BOTTLENECKS
 from .conditions import add_condition, label_vector_input
+from .gains import Gains, SetLevels
 from .heads import HEADS, Head
 from .planes import plane_decoder
 
@@ -54,6 +55,12 @@ def mirror_decoder(config: CodecConfig) -> tuple[keras.Model, Head]:
             x = add_condition(up(x), label, f"add_label_{i}")
             field.add(up, ratio=ratio)
     audio = head.synthesise(x, start, field)
+    if edges := config.quantizer.gain_edges:
+        levels = SetLevels(edges, config.level, config.sample_rate, name="levels")
+        audio = levels(audio, Gains(config.quantizer.gains, name="gains")(vectors))
+        for seen in head.receptive_fields:
+            seen.left += levels.receptive_field[0]
+            seen.right += levels.receptive_field[1]
     inputs = inputs if len(inputs) > 1 else vectors
     return keras.Model(inputs, head.outputs(audio), name="decoder"), head
 

@@ -17,6 +17,7 @@ from ..config import BandedEncoder, CodecConfig, Config, MirrorEncoder, PlaneEnc
 from .blocks import Conv, ReceptiveField, dilated_names, gelu, stage_blocks
 from .bottlenecks import BOTTLENECKS
 from .conditions import add_condition, label_vector_input
+from .gains import Gains, RelativeLevels
 from .planes import plane_encoder
 
 
@@ -122,7 +123,7 @@ def banded_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, Recepti
 
     A band's codes describe this band alone: changing them changes no other band.
     """
-    encoder, books = config.encoder, config.quantizer.books
+    encoder, quantizer = config.encoder, config.quantizer
     features = keras.Input((None, front_end.channels), name="features")
     field = ReceptiveField()
 
@@ -131,13 +132,17 @@ def banded_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, Recepti
         field.add(layer)
         return layer
 
-    x = BandSplit(books, encoder.overlap, name="bands")(features)
+    x = RelativeLevels(config, name="relative")(features) if quantizer.gain_edges else features
+    x = BandSplit(quantizer.bands, encoder.overlap, name="bands")(x)
     x = conv(encoder.units, 1, "expand")(x)
     for name, dilation in dilated_names("dilated", encoder.dilations):
         x = x + conv(encoder.units, dilation, name)(gelu(x))
     x = conv(encoder.units, 1, "mix")(gelu(x))
-    x = conv(config.quantizer.code_dim, 0, "latents")(gelu(x))
+    x = conv(quantizer.code_dim, 0, "latents")(gelu(x))
     latents = UnitLength(name="unit_length", dtype="float32")(x)
+    if quantizer.gain_edges:
+        gains = Gains(quantizer.gains, name="gains")(features)
+        latents = layers.Concatenate(name="with_gains", dtype="float32")([latents, gains])
     return keras.Model(features, latents, name="encoder"), field
 
 

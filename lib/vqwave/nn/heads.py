@@ -132,7 +132,8 @@ class NotesAndNoise(TonesAndNoise):
         """presence: cross-entropy (nats a frame) of the peaks' logits, with less weight beside a
         peak. level: mean |difference| at peaks, spectrum: everywhere, both in units of 80 dB.
         """
-        levels, peaks = ops.split(features, 2, axis=-1)
+        bins = self.config.front_end.bins
+        levels, peaks = ops.split(features[..., : 2 * bins], 2, axis=-1)
         logits, peak_levels, spectrum = ops.split(auxiliary, 3, axis=-1)
         # A peak of at least 0.5, see `spectrum.ConstantQ.peaks`.
         peak = ops.cast(peaks > 0.5 * levels, "float32") * ops.cast(peaks > 0.0, "float32")

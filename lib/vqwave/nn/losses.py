@@ -118,11 +118,30 @@ def channel_average(x, averages):
     return sum(terms) / len(terms)
 
 
+FLUX = ((1024, 64), (512, 32))
+"""Windows in samples and mel bands of the term `flux`."""
+
+
+def flux(x, y, sample_rate: int):
+    """Mean |Δ ln M(x) − Δ ln M(y)|, Δ over two frames: attacks and decays.
+
+    The floor is 60 dB under the loudest band of each recording.
+    """
+    terms = []
+    for n_fft, bands in FLUX:
+        a, b = (spectrum.mel_magnitude(audio, n_fft, bands, sample_rate) for audio in (x, y))
+        floor = 1e-3 * ops.max(a, axis=(1, 2), keepdims=True) + 1e-5
+        a, b = ops.log(a + floor), ops.log(b + floor)
+        terms.append(ops.mean(ops.abs((a[:, 2:] - a[:, :-2]) - (b[:, 2:] - b[:, :-2]))))
+    return sum(terms) / len(terms)
+
+
 TERMS: dict[tuple[str, ...], Callable] = {
     ("spectral_convergence", "log_magnitude", "mel", "waveform"):
         lambda x, y, config: reconstruction_terms(x, y, config.sample_rate),
     ("multi_mel",): lambda x, y, config: {"multi_mel": multi_mel(x, y, config.sample_rate)},
     ("hum",): lambda x, y, config: {"hum": hum(x, y, config.level)},
+    ("flux",): lambda x, y, config: {"flux": flux(x, y, config.sample_rate)},
     ("constant_q",): lambda x, y, config: {"constant_q": constant_q(x, y, config)},
 }
 """The function of the terms of these names in `LossConfig`: (x, y, codec config) -> terms by name.

@@ -10,9 +10,11 @@ import numpy as np
 from keras import layers, ops
 
 from ..config import (
+    LEVEL_RANGE,
     BandedQuantizer,
     Config,
     EMAQuantizer,
+    GainShapeQuantizer,
     GaussianQuantizer,
     ResidualQuantizer,
     SOMQuantizer,
@@ -233,6 +235,80 @@ class BandedVectorQuantizer(MultiBookQuantizer):
         return ops.stack([ops.mean((x - mean) ** 2) for x, mean in zip(bands, means, strict=True)])
 
 
+class GainShapeVectorQuantizer(layers.Layer):
+    """latents float32 [batch, N, shape width + gains] -> `Quantized` with codes int32 [batch, N,
+    shape books + gains].
+
+    A decay then costs gain codes alone, and an attack is not delayed by the cost of a new shape.
+    The shape has the codes of a `BandedVectorQuantizer`. A gain has the nearest of evenly spaced
+    levels or, with a `gain_cost`, the levels of the cheapest path. Metric: gain_changes, the share
+    of gain codes that differ from the frame before.
+    """
+
+    def __init__(self, config: GainShapeQuantizer, seed: int = 0, **kwargs):
+        super().__init__(**({"dtype": "float32"} | kwargs))
+        self.config = config
+        self.shape = BandedVectorQuantizer(config.shape, seed, name="shape")
+        self.step = config.step / LEVEL_RANGE
+
+    def build(self, shape):
+        self.shape.build((*shape[:-1], self.config.shape.width))
+        # Levels above the last are never chosen; a generator may sample their codes all the same.
+        table = np.minimum(np.arange(self.config.num_codes), self.config.levels - 1) * self.step
+        self.tables = [self.add_weight(shape=(self.config.num_codes, 1), trainable=False,
+                                       name=f"gain_{k}") for k in range(self.config.gains)]
+        for variable in self.tables:
+            variable.assign(table[:, None].astype("float32"))
+
+    @property
+    def codebooks(self) -> list:
+        return [*self.shape.codebooks, *self.tables]
+
+    def new_metrics(self) -> dict:
+        return self.shape.new_metrics() | {"gain_changes": keras.metrics.Mean(name="gain_changes")}
+
+    def use_loaded_codebooks(self):
+        self.shape.use_loaded_codebooks()
+
+    def encode(self, latents):
+        """latents [batch, N, width] -> codes int32 [batch, N, books]."""
+        shape, gains = self._split(latents)
+        return ops.concatenate([self.shape.encode(shape), self._gain_codes(gains)], axis=-1)
+
+    def lookup(self, codes):
+        """codes int32 [batch, N, books] -> vectors float32 [batch, N, width]."""
+        books = self.config.shape.books
+        return ops.concatenate([self.shape.lookup(codes[..., :books]),
+                                self._levels(codes[..., books:])], axis=-1)
+
+    def call(self, latents, training=False):
+        shape, gains = self._split(latents)
+        quantized, codes = self.shape(shape, training=training), self._gain_codes(gains)
+        changes = ops.mean(ops.cast(codes[:, 1:] != codes[:, :-1], "float32"))
+        return Quantized(ops.concatenate([quantized.vectors, self._levels(codes)], axis=-1),
+                         ops.concatenate([quantized.codes, codes], axis=-1), quantized.losses,
+                         quantized.metrics | {"gain_changes": changes})
+
+    def _split(self, latents):
+        latents = ops.cast(latents, "float32")
+        width = self.config.shape.width
+        return latents[..., :width], latents[..., width:]
+
+    def _levels(self, codes):
+        """Gain codes int32 [batch, N, gains] -> levels float32 of the same shape."""
+        return ops.concatenate([ops.take(table, codes[..., k], axis=0)
+                                for k, table in enumerate(self.tables)], axis=-1)
+
+    def _gain_codes(self, gains):
+        """Levels float32 [batch, N, gains] -> codes int32 of the same shape."""
+        steps = ops.clip(gains / self.step, 0.0, self.config.levels - 1.0)
+        if not self.config.gain_cost:
+            return ops.cast(ops.round(steps), "int32")
+        costs = (steps[..., None] - np.arange(self.config.levels, dtype="float32")) ** 2
+        change_cost = ops.full_like(steps[:, 0, 0], self.config.gain_cost)
+        return cheapest_path(costs, change_cost, self.config.segment, self.config.overlap)
+
+
 class GaussianLatents(layers.Layer):
     """latents float32 [batch, N, 2·dim], the mean and log variance of each number -> `Quantized`
     with vectors float32 [batch, N, dim] and their means as codes.
@@ -297,7 +373,7 @@ class GaussianLatents(layers.Layer):
 QUANTIZERS: dict[type[Config], type[layers.Layer]] = {
     EMAQuantizer: VectorQuantizer, ResidualQuantizer: ResidualVectorQuantizer,
     SOMQuantizer: SelfOrganizingMap, BandedQuantizer: BandedVectorQuantizer,
-    GaussianQuantizer: GaussianLatents,
+    GaussianQuantizer: GaussianLatents, GainShapeQuantizer: GainShapeVectorQuantizer,
 }
 """The layer of each kind of quantizer: (config, seed, name=) -> layer."""
 

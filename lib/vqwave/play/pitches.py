@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..config import LEVEL_RANGE
 from ..io.files import atomic_write
 from ..onnx.export import cache_folder
 
@@ -27,6 +28,9 @@ often others than their notes'.
 
 FLOOR = 1e-6
 """Power, of a full-scale sine, that is as good as none: a code that is softer has no pitch."""
+
+GAIN = 0.725
+"""The level, in units of 80 dB, at which codes of a shape are listened to: -30 dB."""
 
 _VERSION = "2"
 _AROUND = 8  # frames to either side of those that are listened to
@@ -87,8 +91,12 @@ def measure(codec) -> np.ndarray:
     if nested:
         powers[0] = listen(every[:, None])
         return powers
+    quantizer, books = config.quantizer, config.books
+    if quantizer.gain_edges:  # shapes sound at a level, and a level has no pitch
+        books = quantizer.bands
+        silent[books:] = round(GAIN * LEVEL_RANGE / quantizer.step)
     nothing = listen(silent[None])
-    for book in range(config.books):
+    for book in range(books):
         values = np.tile(silent, (config.num_codes, 1))
         values[:, book] = every
         powers[book] = np.maximum(listen(values) - nothing, 0.0)

@@ -1,0 +1,140 @@
+"""Levels of a few gain bands: measured before the encoder, restored after the decoder, for codecs
+whose quantizer has codes of gain beside codes of shape (`config.GainShapeQuantizer`).
+
+Levels are in the units of `spectrum.level_of`: 1 is 80 dB.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from keras import layers, ops
+
+from ..config import LEVEL_RANGE, PER_OCTAVE, CodecConfig
+from .spectrum import level_of
+
+TAPS = 255
+"""Samples of the filters that split audio into gain bands."""
+
+CUT, BOOST = 0.6, 0.35
+"""The most by which `SetLevels` changes a band: -48 and +28 dB."""
+
+
+class BandLevels:
+    """Splits audio into gain bands and measures their levels.
+
+    edges: Hz between the bands. The bands add up to the audio. A frame's level is that of the mean
+    power under a Hann window of 2·hop samples around the frame's first sample.
+    """
+
+    def __init__(self, edges, hop: int, sample_rate: int):
+        self.hop, self.bands = hop, len(edges) + 1
+        time = np.arange(TAPS) - TAPS // 2
+        window = np.hanning(TAPS + 2)[1:-1]
+        low_passes = [np.sinc(2 * edge / sample_rate * time) * 2 * edge / sample_rate * window
+                      for edge in edges]
+        filters = np.diff([np.zeros(TAPS), *low_passes, (time == 0).astype(float)], axis=0)
+        self.kernel = filters.T[:, None].astype("float32")
+        weights = np.hanning(2 * hop + 1)[:-1]
+        self.weights = (weights / weights.sum()).reshape(2, hop, 1).astype("float32")
+
+    def split(self, audio):
+        """audio float32 [batch, T] -> float32 [batch, T, bands]."""
+        return ops.conv(audio[..., None], self.kernel, 1, "same")
+
+    def levels(self, bands):
+        """bands float32 [batch, T, bands] -> levels [batch, T / hop, bands]."""
+        power = ops.reshape(bands**2, (ops.shape(bands)[0], -1, self.hop, self.bands))
+        before, after = (ops.sum(power * half, axis=2) for half in self.weights)
+        power = after + ops.pad(before, [[0, 0], [1, 0], [0, 0]])[:, :-1]
+        return level_of(ops.sqrt(power + 1e-9))
+
+
+class FeaturesAndLevels(layers.Layer):
+    """A front end whose frames end with the levels of the gain bands."""
+
+    def __init__(self, front_end, edges, sample_rate: int, **kwargs):
+        super().__init__(**({"dtype": "float32", "name": "levels"} | kwargs))
+        self.front_end = front_end
+        self.measure = BandLevels(edges, front_end.hop, sample_rate)
+        self.hop, self.channels = front_end.hop, front_end.channels + self.measure.bands
+        side = self.hop + TAPS // 2
+        self.receptive_field = tuple(max(side, x) for x in front_end.receptive_field)
+
+    def call(self, audio):
+        audio = ops.cast(audio, "float32")
+        levels = self.measure.levels(self.measure.split(audio))
+        return ops.concatenate([self.front_end(audio), levels], axis=-1)
+
+    def compute_output_shape(self, shape):
+        return (*self.front_end.compute_output_shape(shape)[:-1], self.channels)
+
+
+class RelativeLevels(layers.Layer):
+    """Features [batch, frames, 2·bins + gains] -> [batch, frames, 2·bins]: levels relative to the
+    gain bands, then the same at peaks only.
+    """
+
+    def __init__(self, config: CodecConfig, **kwargs):
+        super().__init__(**({"dtype": "float32"} | kwargs))
+        front_end, edges = config.front_end, config.quantizer.edges
+        octaves = math.log2(front_end.lowest) + np.arange(front_end.bins) / PER_OCTAVE
+        ends = np.log2([edges[0] / 4, *edges, min(2 * edges[-1], config.sample_rate / 2)])
+        centres = (ends[1:] + ends[:-1]) / 2
+        self.bins = front_end.bins
+        # The level around a bin is interpolated between the centres of the gain bands.
+        self.interpolation = np.stack([np.interp(octaves, centres, row)
+                                       for row in np.eye(len(centres))]).astype("float32")
+
+    def call(self, x):
+        levels, peaks, gains = ops.split(x, [self.bins, 2 * self.bins], axis=-1)
+        around = ops.matmul(gains, self.interpolation)
+        relative = ops.clip(levels - around, -0.6, 0.4) + 0.8
+        peaks = ops.clip(peaks / ops.maximum(levels, 0.05), 0.0, 1.0)
+        return ops.concatenate([relative, peaks * relative], axis=-1)
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], 2 * self.bins)
+
+
+class Gains(layers.Layer):
+    """The last `count` channels, float32: the gains behind features, latents or vectors."""
+
+    def __init__(self, count: int, **kwargs):
+        super().__init__(**({"dtype": "float32"} | kwargs))
+        self.count = count
+
+    def call(self, x):
+        return ops.cast(x[..., -self.count :], "float32")
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], self.count)
+
+
+class SetLevels(layers.Layer):
+    """audio float32 [batch, N·hop, 1], gains [batch, N, bands] -> the audio at these levels.
+
+    Each band is multiplied by the difference of its gain and its own level, in dB drawn straight
+    from frame to frame and limited by `CUT` and `BOOST`.
+    """
+
+    def __init__(self, edges, hop: int, sample_rate: int, **kwargs):
+        super().__init__(**({"dtype": "float32"} | kwargs))
+        self.measure, self.hop = BandLevels(edges, hop, sample_rate), hop
+        self.rise = (np.arange(hop) / hop).astype("float32")[:, None]
+        side = math.ceil((hop + TAPS // 2) / hop)
+        self.receptive_field = (side, side)
+        """Frames to either side: of a frame's own level and of the next frame's."""
+
+    def call(self, audio, gains):
+        bands = self.measure.split(audio[..., 0])
+        change = ops.clip(gains - self.measure.levels(bands), -CUT, BOOST)
+        change = change * (LEVEL_RANGE * math.log(10) / 20)
+        following = ops.concatenate([change[:, 1:], change[:, -1:]], axis=1)
+        change = change[:, :, None] * (1 - self.rise) + following[:, :, None] * self.rise
+        factor = ops.reshape(ops.exp(change), (ops.shape(audio)[0], -1, self.measure.bands))
+        return ops.sum(bands * factor, axis=-1, keepdims=True)
+
+    def compute_output_shape(self, audio_shape, gains_shape):
+        return audio_shape

@@ -1,0 +1,132 @@
+"""nn/gains.py and the quantizer of gain and shape: levels are measured, coded and restored."""
+
+import numpy as np
+import pytest
+
+from vqwave import config as configs
+from vqwave.io import weights
+from vqwave.nn.codec import Codec
+from vqwave.nn.gains import BandLevels, RelativeLevels, SetLevels
+from vqwave.nn.losses import flux
+from vqwave.play import engine
+
+RATE, HOP, EDGES = 22050, 512, (500, 2000)
+
+
+def codec_config(**quantizer):
+    return configs.validate_model({
+        "kind": "codec", "name": "timed", "sample_rate": RATE,
+        "front_end": {"kind": "log_frequency"}, "encoder": {"kind": "banded", "units": 8},
+        "stages": [{"stride": 8, "channels": 8, "dilations": [1]},
+                   {"stride": 64, "channels": 8, "dilations": [1]}],
+        "head": {"kind": "notes"}, "loss": {"flux": 1.0},
+        "quantizer": {"kind": "gain_shape", "edges": EDGES,
+                      "shape": {"books": 7, "num_codes": 64, "code_dim": 4}} | quantizer})
+
+
+@pytest.fixture(scope="module")
+def codec():
+    model = Codec(codec_config())
+    model(np.random.default_rng(1).normal(0, 0.1, (2, 65536)).astype("float32"), training=True)
+    return model
+
+
+def noise(seconds=1.0, amplitude=0.1, seed=0):
+    samples = round(seconds * RATE) // HOP * HOP
+    return np.random.default_rng(seed).normal(0, amplitude, (1, samples)).astype("float32")
+
+
+def test_the_bands_add_up_to_the_audio_and_hold_their_own_frequencies():
+    measure, audio = BandLevels(EDGES, HOP, RATE), noise()
+    np.testing.assert_allclose(np.asarray(measure.split(audio)).sum(-1), audio, atol=1e-5)
+    for band, hertz in enumerate((100, 1000, 6000)):
+        tone = np.sin(2 * np.pi * hertz * np.arange(HOP * 40) / RATE).astype("float32")[None]
+        power = (np.asarray(measure.split(tone)) ** 2).mean((0, 1))
+        assert power[band] > 0.99 * power.sum()
+
+
+def test_a_level_follows_an_attack_within_a_frame_and_is_in_80_dB():
+    measure, audio = BandLevels(EDGES, HOP, RATE), noise()
+    audio[:, : 20 * HOP] *= 0.001
+    levels = np.asarray(measure.levels(measure.split(audio)))[0]
+    assert np.all(levels[:19] < levels[21:].min() - 0.4)
+    louder = np.asarray(measure.levels(measure.split(2 * audio)))[0]
+    np.testing.assert_allclose(80 * (louder - levels)[22:], 20 * np.log10(2), atol=0.01)
+
+
+def test_audio_is_given_the_levels_of_other_audio():
+    measure, swell = BandLevels(EDGES, HOP, RATE), noise(seed=1)
+    swell *= np.linspace(0.2, 2.0, swell.shape[1])
+    wanted = measure.levels(measure.split(swell))
+    audio = SetLevels(EDGES, HOP, RATE)(noise(seed=2)[..., None], wanted)[..., 0]
+    error = np.asarray(measure.levels(measure.split(audio)) - wanted)[0, 1:-1]
+    assert 80 * np.abs(error).mean() < 1.0
+
+
+def test_the_features_are_relative_to_the_gains():
+    config = codec_config()
+    layer, bins = RelativeLevels(config), config.front_end.bins
+    features = np.random.default_rng(0).uniform(0.4, 0.6, (1, 3, 2 * bins + 3)).astype("float32")
+    louder = features + np.concatenate([np.full(bins, 0.1), np.zeros(bins), np.full(3, 0.1)])
+    before, after = (np.asarray(layer(x))[..., :bins] for x in (features, louder))
+    np.testing.assert_allclose(before, after, atol=1e-5)
+
+
+def test_a_decay_changes_gain_codes_and_a_gain_cost_keeps_them(codec):
+    audio = noise(3) * np.exp(-np.linspace(0, 3, noise(3).size)).astype("float32")
+    codes = np.asarray(codec.encode_model()(audio))[0]
+    assert codes.shape == (audio.size // HOP, 7 + 3)
+    gains = codes[4:-4, 7:]
+    step = codec.config.quantizer.step
+    fall = step * (gains[0] - gains[-1])
+    np.testing.assert_allclose(fall, 20 * 3 * np.log10(np.e), atol=3 * step)
+    kept = Codec(codec_config(gain_cost=4.0))
+    held = np.asarray(kept.encode_model()(audio))[0, 4:-4, 7:]
+    assert np.mean(np.diff(held, axis=0) != 0) < np.mean(np.diff(gains, axis=0) != 0)
+
+
+def test_the_decoded_sound_is_as_loud_as_the_gains_say(codec):
+    codes = np.array(codec.encode_model()(noise(2)))
+    start = np.zeros(1, np.int32)
+    loud = np.asarray(codec.decode_model()([codes, start]))
+    codes[..., 7:] -= 4
+    quiet = np.asarray(codec.decode_model()([codes, start]))
+    fall = 20 * np.log10(loud.std() / quiet.std())
+    assert fall == pytest.approx(4 * codec.config.quantizer.step, abs=4.0)
+
+
+def test_every_code_that_a_generator_may_draw_is_decoded(codec):
+    codes = np.random.default_rng(0).integers(0, 64, (1, 40, 10)).astype("int32")
+    audio = np.asarray(codec.decode_model()([codes, np.zeros(1, np.int32)]))
+    assert np.isfinite(audio).all()
+
+
+def test_a_part_is_decoded_as_the_whole_and_the_engines_agree(codec, tmp_path):
+    weights.save(tmp_path, "timed", "", codec.parts, codec.config)
+    found = weights.find(tmp_path, "timed")
+    audio = noise(3, seed=3)
+    onnx, keras = (engine.load_codec(found, name) for name in ("onnx", "keras"))
+    codes = keras.encode(audio)
+    assert np.mean(onnx.encode(audio) != codes) < 0.01
+    whole = keras.decode(codes)
+    np.testing.assert_allclose(onnx.decode(codes), whole, atol=1e-4)
+    near = codec.decode_near
+    part = onnx.decode_part(codes, 0, 40, 20)
+    np.testing.assert_allclose(part, whole[:, 40 * HOP : 60 * HOP], atol=1e-4)
+    assert near >= 2
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"edges": [500, 200]}, "edges"), ({"edges": [500, 12000]}, "edges"),
+    ({"step": 1.0}, "num_codes"), ({"step": 0}, "step")])
+def test_gains_that_cannot_be_are_refused(changes, message):
+    with pytest.raises(configs.ConfigError, match=message):
+        codec_config(**changes)
+
+
+def test_the_flux_term_hears_a_late_attack_and_no_change_of_loudness():
+    early, late = noise(seed=4), noise(seed=4)
+    early[:, : 20 * HOP] *= 0.01
+    late[:, : 22 * HOP] *= 0.01
+    same, moved = (float(flux(early, other, RATE)) for other in (0.5 * early, late))
+    assert 4 * same < moved
