@@ -17,7 +17,7 @@ from vqwave.errors import UserError
 from vqwave.io import audio, weights
 from vqwave.nn.codec import load_codec
 from vqwave.nn.generator import Generator
-from vqwave.report import fad, serving, summary
+from vqwave.report import fad, summary
 from vqwave.train import plan
 
 
@@ -33,7 +33,7 @@ def corpora(tmp_path):
 
 @pytest.fixture
 def compare(corpora, tiny_weights, monkeypatch, capsys):
-    monkeypatch.setattr(serving, "load_embedder", lambda path, say: None)
+    monkeypatch.setattr(fad, "load_if_available", lambda path=None, warn=print: None)
 
     def run(*options):
         code = cli.entry(compare_codecs.main, [

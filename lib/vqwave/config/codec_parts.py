@@ -160,8 +160,8 @@ class BandedEncoder(CodecPart):
     dilations: Annotated[tuple[Positive, ...], Field(min_length=1)] = (3,)
     # Its own networks are all that it has, and a decoder alone would have what these ask for.
     requires: ClassVar[dict[str, tuple[str, ...]]] = {
-        "front_end": ("log_frequency",), "quantizer": ("banded", "gain_shape"), "bottleneck": ("none",),
-        "block": ("dilated",)}
+        "front_end": ("log_frequency",), "quantizer": ("banded", "gain_shape"),
+        "bottleneck": ("none",), "block": ("dilated",)}
 
     def check(self, codec: CodecConfig):
         front, books = codec.front_end, codec.quantizer.bands

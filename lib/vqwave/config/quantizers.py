@@ -53,7 +53,7 @@ class QuantizerConfig(CodecPart):
     @property
     def bands(self) -> int:
         """The books that a banded encoder splits the spectrum into."""
-        return self.books
+        return self.books  # type: ignore[attr-defined]
 
     @property
     def gain_edges(self) -> tuple[int, ...]:
