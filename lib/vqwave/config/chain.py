@@ -200,7 +200,7 @@ def preset(name=SHIPPED) -> Preset:
     """A preset by name, or by the path of its YAML file.
 
     Raises:
-        ConfigError: no preset is called that, or its file says what cannot be.
+        ConfigError: no preset has this name, or its file is invalid.
     """
     if str(name) in preset_names():
         path = PRESETS / f"{name}.yml"
@@ -209,14 +209,29 @@ def preset(name=SHIPPED) -> Preset:
     else:
         raise ConfigError(f"no preset is called {str(name)!r}; there are "
                           f"{', '.join(preset_names())}, or name a file")
-    values, stood_on = load_yaml(path), []
+    file = _read_preset(path)
+    builder = _PresetBuilder(path, file)
+    for codec, values in file.codecs.items():
+        builder.add(CodecConfig, codec, values,
+                    {"name": codec, "sample_rate": file.chain.sample_rate})
+    above = None
+    for level in file.chain.levels:
+        above = builder.add_level(level, above)
+    label = path.stem if path.parent == PRESETS else os.fspath(path)
+    return Preset(label, " ".join(file.about.split()), file.chain, builder.models,
+                  builder.training, file.data)
+
+
+def _read_preset(path: Path) -> _PresetFile:
+    """The file of a preset, merged with its bases, whose chain names the models it describes."""
+    values, bases = load_yaml(path), []
     while (base := values.pop("base", None)) is not None:
         if base not in preset_names():
             raise ConfigError(f"{path}: base is {base!r}; it must be one of "
                               f"{', '.join(preset_names())}")
-        if base in stood_on:
-            raise ConfigError(f"{path}: {base} stands on itself by its base")
-        stood_on.append(base)
+        if base in bases:
+            raise ConfigError(f"{path}: {base} is a base of itself")
+        bases.append(base)
         values = merge(load_yaml(PRESETS / f"{base}.yml"), values)
     check_schema(values, os.fspath(path))
     known = ["schema", "about", "chain", "training", "data", "codecs", "generators"]
@@ -226,61 +241,73 @@ def preset(name=SHIPPED) -> Preset:
             raise ConfigError(f"{path}: unknown key {short(key)}; did you mean {near!r}? Known: "
                               f"{', '.join(known)}")
     file = validate(_PresetFile, values, os.fspath(path))
-    models, training = {}, {}
-
-    def agree(name, own: dict, derived: dict):
-        """Fill in what the chain says; what the model says itself must be the same."""
-        for key, value in derived.items():
-            if own.setdefault(key, value) != value:
-                raise ConfigError(f"{path}: {name}: {key} is {short(own[key])}, but the chain "
-                                  f"says {short(value)}")
-
-    def build(kind, name, own, derived):
-        own = dict(own)
-        learning = own.pop("training", {})
-        if not isinstance(learning, dict):
-            raise ConfigError(f"{path}: {name}: training is {short(learning)}; it must be a "
-                              f"mapping")
-        learning = merge(file.training.get(kind.model_fields["kind"].default, {}), learning)
-        agree(name, own, derived)
-        models[name] = validate(kind, own, f"{path}: {name}")
-        training[name] = validate(TrainingConfig, learning, f"{path}: {name}: training")
-
-    for role, entries, wanted in (("codecs", file.codecs, file.chain.codecs.values()),
-                                  ("generators", file.generators, file.chain.generators.values())):
-        for missing in set(wanted) - set(entries):
+    for role, described, named in (
+            ("codecs", file.codecs, file.chain.codecs.values()),
+            ("generators", file.generators, file.chain.generators.values())):
+        for missing in set(named) - set(described):
             raise ConfigError(f"{path}: the chain names {missing}, which {role} does not describe")
-        for stray in set(entries) - set(wanted):
+        for stray in set(described) - set(named):
             raise ConfigError(f"{path}: {role} describes {stray}, which the chain does not name")
-    for name, own in file.codecs.items():
-        build(CodecConfig, name, own, {"name": name, "sample_rate": file.chain.sample_rate})
-    above = None
-    for one in file.chain.levels:
-        codec = models[one.codec]
-        if codec.level != one.level:
-            raise ConfigError(f"{path}: the chain has {one.codec} at level {one.level}, but its "
-                              f"strides multiply to {codec.level}")
-        if one.generator is None:
-            above = codec
-            continue
-        codec.check_generator(f"{path}: {one.generator}")
-        own = dict(file.generators[one.generator])
-        given = own.get("conditions", [{}] if above else [])
-        if not isinstance(given, list) or not all(isinstance(c, dict) for c in given):
-            raise ConfigError(f"{path}: {one.generator}: conditions is {short(given)}; it must be "
-                              f"a list of mappings")
-        own["conditions"] = given = [{"kind": "codes"} | c for c in given]
-        for condition in given:
+    return file
+
+
+class _PresetBuilder:
+    """Builds the models of a preset's file. What the chain says is filled in; what a model says
+    itself must be the same.
+    """
+
+    def __init__(self, path: Path, file: _PresetFile):
+        self.path, self.file = path, file
+        self.models: dict = {}
+        self.training: dict[str, TrainingConfig] = {}
+
+    def add(self, kind, name: str, values: dict, derived: dict):
+        values = dict(values)
+        learning = values.pop("training", {})
+        if not isinstance(learning, dict):
+            raise ConfigError(f"{self.path}: {name}: training is {short(learning)}; it must be a "
+                              f"mapping")
+        role = kind.model_fields["kind"].default
+        learning = merge(self.file.training.get(role, {}), learning)
+        self._fill(name, values, derived)
+        self.models[name] = validate(kind, values, f"{self.path}: {name}")
+        self.training[name] = validate(TrainingConfig, learning, f"{self.path}: {name}: training")
+
+    def add_level(self, level: ChainLevel, above: CodecConfig | None) -> CodecConfig:
+        """Add the generator of a level, if it has one. Returns the level's codec."""
+        codec, name = self.models[level.codec], level.generator
+        if codec.level != level.level:
+            raise ConfigError(f"{self.path}: the chain has {level.codec} at level {level.level}, "
+                              f"but its strides multiply to {codec.level}")
+        if name is None:
+            return codec
+        codec.check_generator(f"{self.path}: {name}")
+        values = dict(self.file.generators[name])
+        values["conditions"] = self._conditions(name, values, above)
+        self.add(GeneratorConfig, name, values,
+                 {"name": name, "level": level.level, "num_codes": codec.num_codes,
+                  "books": codec.books})
+        return codec
+
+    def _conditions(self, name: str, values: dict, above: CodecConfig | None) -> list[dict]:
+        conditions = values.get("conditions", [{}] if above else [])
+        if not isinstance(conditions, list) or not all(isinstance(c, dict) for c in conditions):
+            raise ConfigError(f"{self.path}: {name}: conditions is {short(conditions)}; it must "
+                              f"be a list of mappings")
+        conditions = [{"kind": "codes"} | condition for condition in conditions]
+        for condition in conditions:
             if condition["kind"] == "codes":
                 if above is None:
-                    raise ConfigError(f"{path}: {one.generator} is the top of the chain and has no "
+                    raise ConfigError(f"{self.path}: {name} is the top of the chain and has no "
                                       f"level above")
-                above.check_generator(f"{path}: {one.generator}")
-                facts = {"level": above.level, "num_codes": above.num_codes, "books": above.books}
-                agree(f"{one.generator}: conditions", condition, facts)
-        build(GeneratorConfig, one.generator, own,
-              {"name": one.generator, "level": one.level, "num_codes": codec.num_codes,
-               "books": codec.books})
-        above = codec
-    label = path.stem if path.parent == PRESETS else os.fspath(path)
-    return Preset(label, " ".join(file.about.split()), file.chain, models, training, file.data)
+                above.check_generator(f"{self.path}: {name}")
+                self._fill(f"{name}: conditions", condition,
+                           {"level": above.level, "num_codes": above.num_codes,
+                            "books": above.books})
+        return conditions
+
+    def _fill(self, name: str, values: dict, derived: dict):
+        for key, value in derived.items():
+            if values.setdefault(key, value) != value:
+                raise ConfigError(f"{self.path}: {name}: {key} is {short(values[key])}, but the "
+                                  f"chain says {short(value)}")

@@ -50,47 +50,60 @@ def run(address: str, function: Callable, jobs: Iterable[tuple],
         UserError: the scheduler cannot be reached or goes away, it has no workers for
             `UNSTAFFED` seconds, or its workers cannot import the function.
     """
-    waiting, flying, more = iter(jobs), {}, True
+    waiting, running, more = iter(jobs), {}, True
     with _connect(address) as client, client.get_executor(pure=False) as executor:
+        watch = _Watch(address, say)
         try:
-            heard = staffed = time.monotonic()
-            ever, told = False, False
-            while more or flying:
-                threads = None
-                # It fails while the client tries to connect anew.
-                with contextlib.suppress(OSError):
-                    threads, heard = sum(client.nthreads().values()), time.monotonic()
-                now = time.monotonic()
-                if threads:
-                    staffed, ever, told = now, True, False
-                elif threads == 0 and not told:
-                    told = True
-                    say(f"{address}: the scheduler has "
-                        f"{'lost its workers' if ever else 'no workers yet'}; waiting up to "
-                        f"{UNSTAFFED:.0f} s for one")
-                if now - heard > PATIENCE:
-                    raise UserError(f"{address}: the scheduler has gone away{_KEPT}")
-                if now - staffed > UNSTAFFED:
-                    raise UserError(f"{address}: the scheduler has had no workers for "
-                                    f"{UNSTAFFED:.0f} s; start some with: dask worker "
-                                    f"{address}{_KEPT}")
+            while more or running:
+                threads = watch.check(client)
                 # A few for each thread, so that a million jobs are no load for the scheduler.
-                while more and len(flying) < 4 * (threads or 0):
+                while more and len(running) < 4 * threads:
                     job = next(waiting, None)
                     more = job is not None
                     if more:
-                        flying[executor.submit(function, *job)] = job
-                if more and not flying:
+                        running[executor.submit(function, *job)] = job
+                if more and not running:
                     time.sleep(1.0)
-                finished, _ = concurrent.futures.wait(flying, 1.0,
+                finished, _ = concurrent.futures.wait(running, 1.0,
                                                       concurrent.futures.FIRST_COMPLETED)
                 for future in finished:
-                    job = flying.pop(future)
+                    job = running.pop(future)
                     yield job, _result(address, future)
         finally:
             # Also where the caller stops early.
-            for future in flying:
+            for future in running:
                 future.cancel()
+
+
+class _Watch:
+    """Watches whether a cluster still has a scheduler and workers."""
+
+    def __init__(self, address: str, say: Callable[[str], object]):
+        self.address, self.say = address, say
+        self.answered = self.staffed = time.monotonic()
+        self.had_workers = self.said = False
+
+    def check(self, client) -> int:
+        """The threads of the cluster's workers. Raises `UserError` after waiting too long."""
+        threads = None
+        # It fails while the client tries to connect again.
+        with contextlib.suppress(OSError):
+            threads, self.answered = sum(client.nthreads().values()), time.monotonic()
+        now = time.monotonic()
+        if threads:
+            self.staffed, self.had_workers, self.said = now, True, False
+        elif threads == 0 and not self.said:
+            self.said = True
+            self.say(f"{self.address}: the scheduler has "
+                     f"{'lost its workers' if self.had_workers else 'no workers yet'}; waiting "
+                     f"up to {UNSTAFFED:.0f} s for one")
+        if now - self.answered > PATIENCE:
+            raise UserError(f"{self.address}: the scheduler has gone away{_KEPT}")
+        if now - self.staffed > UNSTAFFED:
+            raise UserError(f"{self.address}: the scheduler has had no workers for "
+                            f"{UNSTAFFED:.0f} s; start some with: dask worker "
+                            f"{self.address}{_KEPT}")
+        return threads or 0
 
 
 def _result(address, future):

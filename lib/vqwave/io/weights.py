@@ -8,9 +8,8 @@ A *set* is the files of one codec or generator plus the YAML that describes them
 NAME is the model's own; its level is in its config. TAG is an epoch (`00010`), `best`, or absent:
 the set that ships. The YAML holds the whole run (model, training, data), what the training recorded
 and each file's sha256. It is written last, so a set without it, or whose files are not those it
-names, was never finished. Files are HDF5 with one dataset a variable, by its path; they are data,
-and nothing in them can run code. A chain's description lies beside its generators as `chain.yml`.
-TensorFlow-free.
+names, was never finished. Files are HDF5 with one dataset a variable, by its path. A chain's
+description lies beside its generators as `chain.yml`.
 """
 
 from __future__ import annotations
@@ -36,8 +35,7 @@ from .files import CHECKOUT, atomic_write
 
 CHAIN = "chain.yml"
 UNKNOWN = "unknown"
-"""In the YAML of a set: how, or on what, a set was trained that was made before this was recorded.
-"""
+"""In the YAML of a set: how or on what it was trained was not recorded."""
 
 PARTS = {"codec": ("encoder", "decoder", "codebook"), "generator": ("generator", "context")}
 
