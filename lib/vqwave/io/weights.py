@@ -5,11 +5,9 @@ A *set* is the files of one codec or generator plus the YAML that describes them
     NAME_{encoder,decoder,codebook}[_TAG].weights.h5     NAME[_TAG].yml     of a codec
     NAME_{generator,context}[_TAG].weights.h5            NAME[_TAG].yml     of a generator
 
-NAME is the model's own; its level is in its config. TAG is an epoch (`00010`), `best`, or absent:
-the set that ships. The YAML holds the whole run (model, training, data), what the training recorded
-and each file's sha256. It is written last, so a set without it, or whose files are not those it
-names, was never finished. Files are HDF5 with one dataset a variable, by its path. A chain's
-description lies beside its generators as `chain.yml`.
+TAG is an epoch (`00010`), `best`, or absent: the set that ships. The YAML holds the whole run
+(model, training, data), its record and each file's sha256. It is written last, so a set without it
+was never finished. Files are HDF5 with one dataset a variable. `chain.yml` describes the chain.
 """
 
 from __future__ import annotations
@@ -41,9 +39,7 @@ PARTS = {"codec": ("encoder", "decoder", "codebook"), "generator": ("generator",
 
 CODECS = "final_weights"
 GENERATORS = "weights"
-"""The folders of what ships: in the working folder or, where no weights of that kind are in there,
-in the checkout this file belongs to.
-"""
+"""The folders of the shipped weights, in the working folder or else in this checkout."""
 
 
 class WeightsError(UserError):

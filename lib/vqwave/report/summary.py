@@ -316,93 +316,116 @@ def write(made: Summary, path, name: str, runs_dir=None, names: Sequence[str] = 
         raise UserError(f"{printable(path)}: cannot be written: {e.strerror}") from e
 
 
+class _Body:
+    """The body of a page, part by part. Pictures and sounds are embedded."""
+
+    def __init__(self, gallery: Gallery, rate: int):
+        self.gallery, self.rate = gallery, rate
+        self.parts: list[str] = []
+
+    def heading(self, text: str):
+        self.parts.append(f"<h2>{html.escape(text)}</h2>")
+
+    def paragraph(self, text: str):
+        self.parts.append(f"<p>{html.escape(text)}</p>")
+
+    def table(self, head, rows):
+        self.parts.append(tables.render(rows, head, "html"))
+
+    def picture(self, file, alt: str, draw, *arguments, **options):
+        self.gallery.picture(file, draw, *arguments, **options)
+        path = self.gallery.folder / file
+        if path in self.gallery.written:
+            data = base64.b64encode(path.read_bytes()).decode()
+            self.parts.append(f'<figure><img alt="{html.escape(alt)}" '
+                              f'src="data:image/png;base64,{data}"></figure>')
+
+    def sound(self, caption: str, samples):
+        mp3 = self.rate in media.MP3_RATES
+        data = media.encode_file(samples, self.rate, "libmp3lame" if mp3 else "libopus", BIT_RATE)
+        kind = "audio/mpeg" if mp3 else "audio/ogg"
+        self.parts.append(
+            f"<figure><figcaption>{html.escape(caption)}</figcaption><audio controls "
+            f'src="data:{kind};base64,{base64.b64encode(data).decode()}"></audio></figure>')
+
+
 def _page(made: Summary, name: str, gallery: Gallery, runs_dir, names) -> str:
-    body: list[str] = []
-
-    def heading(words):
-        body.append(f"<h2>{html.escape(words)}</h2>")
-
-    def say(words):
-        body.append(f"<p>{html.escape(words)}</p>")
-
-    def table(head, rows):
-        body.append(tables.render(rows, head, "html"))
-
-    def picture(file, what, draw, *arguments, **options):
-        gallery.picture(file, draw, *arguments, **options)
-        drawn = gallery.folder / file
-        if drawn in gallery.written:
-            body.append(f'<figure><img alt="{html.escape(what)}" src="data:image/png;base64,'
-                        f'{base64.b64encode(drawn.read_bytes()).decode()}"></figure>')
-
-    def sound(what, samples):
-        known = made.rate in media.MP3_RATES
-        data = media.encode_file(samples, made.rate, "libmp3lame" if known else "libopus",
-                                  BIT_RATE)
-        kind = "audio/mpeg" if known else "audio/ogg"
-        body.append(f"<figure><figcaption>{html.escape(what)}</figcaption><audio controls "
-                    f'src="data:{kind};base64,{base64.b64encode(data).decode()}"></audio></figure>')
-
-    there = "held-out music" if made.held_out else "the tracks that it was trained on"
-    held = (f"Held out, and what the figures are of: {made.held_out} "
-            f"({60 * made.held_out_hours:.0f} min)." if made.held_out else
-            "None was held out, so the figures are of music that was trained on.")
-    say(f"Tracks to train on: {made.tracks} ({60 * made.hours:.0f} min). {held} The chain plays "
-        f"down to {made.level}x.")
+    body = _Body(gallery, made.rate)
+    held_out = (f"Held out, and measured below: {made.held_out} "
+                f"({60 * made.held_out_hours:.0f} min)." if made.held_out else
+                "None was held out, so the figures are of music that was trained on.")
+    body.paragraph(f"Tracks to train on: {made.tracks} ({60 * made.hours:.0f} min). {held_out} "
+                   f"The chain plays down to {made.level}x.")
     for line in made.overlaps:
-        say(f"{line}.")
-    heading("Three pieces")
-    for seed, samples in made.pieces.items():
-        sound(f"seed {seed}", samples)
-    picture("pieces.png", "Waveform and spectrogram of the pieces", plots.spectrograms,
-            {f"seed {seed}": samples for seed, samples in made.pieces.items()},
-            sample_rate=made.rate)
-    if made.continuation is not None:
-        sound("a held-out track, continued after its first seconds", made.continuation)
-    if made.original is not None:
-        sound("the music itself", made.original)
-    heard = {f"seed {seed}": samples for seed, samples in made.pieces.items()}
-    heard |= {} if made.original is None else {"the music itself": made.original}
-    picture("notes.png", "Piano rolls of the pieces and of the music itself", plots.notes, {
-        what: notes.roll(samples[: round(EXAMPLE_SECONDS * made.rate)], made.rate, columns=400)
-        for what, samples in heard.items()})
-    heading("How near")
-    if made.distance:
-        real, seconds = made.distance["real"], made.distance["seconds"]
-        say(f"Fréchet distance to {seconds:.0f} s of {there}: {made.distance['made']:.1f} of what "
-            f"is generated" + ("" if real is None else f", {real:.1f} of the training tracks")
-            + (f"; {made.distance['made'] / real:.1f} times as far." if real and real > 0 else "."))
-    else:
-        say("Distances were not measured: the network that hears how alike recordings are is not "
-            "here, or there is too little music.")
-    if made.statistics:
-        say(f"How far the use of notes is from that of {there}, in bits (0 is alike, 1 is not), "
-            f"and notes a second of the strongest line:")
-        table(("", *notes.STATISTICS, "notes a second"), [
-            (what, *(f"{made.statistics[key][one]:.3f}" for one in notes.STATISTICS),
-             f"{made.statistics[key]['line']:.1f}")
-            for what, key in (("generated", "made"), ("training tracks", "real"))
-            if made.statistics[key]])
-    heading("What is copied")
-    say("The longest passage that also stands in a training track, code for code, but for held "
-        "sounds" + "; held-out music shows how much is alike by chance" * bool(made.held_out) + ":")
-    table(*copies_table(made))
-    heading("Codecs")
-    table(judge.COLUMNS, map(judge.row_cells, [*made.before, *made.codecs]))
-    heading("Training")
-    table(("generator", "bits a frame before", "best", "epoch"), [
-        (row["model"], *("–" if row[key] is None else f"{row[key]:.2f}"
-                         for key in ("before", "bits")),
-         "–" if row["epoch"] is None else str(row["epoch"])) for row in made.generators])
-    say("Bits are of the tracks that validate, which chose the epoch.")
-    if runs_dir and (logs := plots.logs(runs_dir, names)):
-        picture("training.png", "Training curves", plots.training_curves, logs)
-    heading("What to try next")
-    body.append("<ul>" + "".join(f"<li>{html.escape(one)}</li>" for one in made.advice) + "</ul>")
+        body.paragraph(f"{line}.")
+    _add_pieces(body, made)
+    _add_nearness(body, made)
+    body.heading("What is copied")
+    chance = "; held-out music shows how much is alike by chance" if made.held_out else ""
+    body.paragraph(f"The longest passage that also stands in a training track, code for code, "
+                   f"apart from held sounds{chance}:")
+    body.table(*copies_table(made))
+    body.heading("Codecs")
+    body.table(judge.COLUMNS, map(judge.row_cells, [*made.before, *made.codecs]))
+    _add_training(body, made, runs_dir, names)
+    body.heading("What to try next")
+    advice = "".join(f"<li>{html.escape(line)}</li>" for line in made.advice)
     title = html.escape(f"VQWave: {name}")
     return (f"<!doctype html>\n<html lang=en><head><meta charset=utf-8><meta name=viewport "
             f'content="width=device-width"><title>{title}</title><style>{STYLE}</style></head>'
-            f"<body><h1>{title}</h1>\n" + "\n".join(body) + "\n</body></html>\n")
+            f"<body><h1>{title}</h1>\n" + "\n".join([*body.parts, f"<ul>{advice}</ul>"])
+            + "\n</body></html>\n")
+
+
+def _add_pieces(body: _Body, made: Summary):
+    body.heading("Three pieces")
+    pieces = {f"seed {seed}": samples for seed, samples in made.pieces.items()}
+    for caption, samples in pieces.items():
+        body.sound(caption, samples)
+    body.picture("pieces.png", "Waveform and spectrogram of the pieces", plots.spectrograms,
+                 pieces, sample_rate=made.rate)
+    if made.continuation is not None:
+        body.sound("a held-out track, continued after its first seconds", made.continuation)
+    if made.original is not None:
+        body.sound("the music itself", made.original)
+        pieces["the music itself"] = made.original
+    body.picture("notes.png", "Piano rolls of the pieces and of the music itself", plots.notes, {
+        caption: notes.roll(samples[: round(EXAMPLE_SECONDS * made.rate)], made.rate, columns=400)
+        for caption, samples in pieces.items()})
+
+
+def _add_nearness(body: _Body, made: Summary):
+    body.heading("How near")
+    music = "held-out music" if made.held_out else "the tracks that it was trained on"
+    if made.distance:
+        real, seconds = made.distance["real"], made.distance["seconds"]
+        words = (f"Fréchet distance to {seconds:.0f} s of {music}: {made.distance['made']:.1f} of "
+                 f"generated music")
+        words += "" if real is None else f", {real:.1f} of the training tracks"
+        ratio = f"; {made.distance['made'] / real:.1f} times as far." if real and real > 0 else "."
+        body.paragraph(words + ratio)
+    else:
+        body.paragraph("Distances were not measured: the network that compares recordings is not "
+                       "here, or there is too little music.")
+    if made.statistics:
+        body.paragraph(f"How far the use of notes is from that of {music}, in bits (0 is alike, 1 "
+                       f"is not), and notes a second of the strongest line:")
+        body.table(("", *notes.STATISTICS, "notes a second"), [
+            (label, *(f"{made.statistics[key][name]:.3f}" for name in notes.STATISTICS),
+             f"{made.statistics[key]['line']:.1f}")
+            for label, key in (("generated", "made"), ("training tracks", "real"))
+            if made.statistics[key]])
+
+
+def _add_training(body: _Body, made: Summary, runs_dir, names):
+    body.heading("Training")
+    body.table(("generator", "bits a frame before", "best", "epoch"), [
+        (row["model"], *("–" if row[key] is None else f"{row[key]:.2f}"
+                         for key in ("before", "bits")),
+         "–" if row["epoch"] is None else str(row["epoch"])) for row in made.generators])
+    body.paragraph("Bits are of the validation tracks, which chose the epoch.")
+    if runs_dir and (logs := plots.logs(runs_dir, names)):
+        body.picture("training.png", "Training curves", plots.training_curves, logs)
 
 
 def sides_of(data_dir, split, seed: int, trim_silence: float | None, final: bool = False):
