@@ -174,7 +174,7 @@ def test_an_unknown_generator_preset_or_level_is_refused():
     with pytest.raises(ConfigError, match="generator_512"):
         COMPACT.generator("vqvae_512")
     with pytest.raises(ConfigError, match="'huge'; there are compact, .*soundstream_som, .*technogen, "
-                                          "technogen_small, tiny"):
+                                          "technogen_small, timed, tiny"):
         configs.preset("huge")
     with pytest.raises(UserError, match="no level 64; there are 512, 128, 32, 8"):
         COMPACT.chain.check_level(64)

@@ -247,9 +247,10 @@ def test_python_examples_name_what_there_is(page):
     from vqwave.play.stream import Stream
 
     shown = set(re.findall(r"self\.(\w+)", inspect.getsource(Stream)))
-    shown |= set(vars(Stream))
-    homes = {"vqwave": {"load", "Stream"}, "model": vars(VQWave), "stream": shown}
-    calls = {"load": load, **{key: call for key, call in vars(VQWave).items() if callable(call)}}
+    shown |= set(dir(Stream))
+    homes = {"vqwave": {"load", "Stream"}, "model": dir(VQWave), "stream": shown}
+    calls = {"load": load, **{key: getattr(VQWave, key) for key in dir(VQWave)
+                               if not key.startswith("_") and callable(getattr(VQWave, key))}}
     for node in [node for text in blocks(page, "python") for node in ast.walk(ast.parse(text))]:
         if isinstance(node, ast.Attribute) and getattr(node.value, "id", None) in homes:
             assert node.attr in homes[node.value.id], ast.unparse(node)

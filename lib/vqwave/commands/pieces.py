@@ -67,7 +67,7 @@ def add_recording(parser):
     group.add_argument("--keep-original", action="store_true",
                        help="begin with the recording itself instead of its codes, cross-faded "
                             "into what follows")
-    group.add_argument("--stay", metavar="S", type=cli.number(0, most=controls.HIGHEST_STAY),
+    group.add_argument("--stay", metavar="S", type=cli.number(least=0, most=controls.HIGHEST_STAY),
                        help=f"how strongly the music stays with the recording's pitches; halves "
                             f"every minute (default: {controls.STAY:g})")
     recording.add_argument("--variation-of", metavar="FILE",

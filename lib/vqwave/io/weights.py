@@ -34,7 +34,6 @@ from .files import CHECKOUT, atomic_write
 CHAIN = "chain.yml"
 UNKNOWN = "unknown"
 """In the YAML of a set: how or on what it was trained was not recorded."""
-
 PARTS = {"codec": ("encoder", "decoder", "codebook"), "generator": ("generator", "context")}
 
 CODECS = "final_weights"
@@ -485,10 +484,11 @@ def find(folder, name: str, epoch: int | str | None = None) -> WeightSet:
 
 def _source_of_best(folder: Path, name: str) -> WeightSet | None:
     """The numbered set that the best one was copied from, where both have the same record."""
-    with contextlib.suppress(UserError, KeyError, TypeError):  # a record without an epoch
-        record = configs.load_yaml(config_path(folder, name, "best"))["record"]
-        source = _open(folder, name, epoch_tag(record["epoch"]))
-        if source.record == configs.validate(Record, record).to_dict():
+    with contextlib.suppress(UserError, KeyError):
+        values = configs.load_yaml(config_path(folder, name, "best"))["record"]
+        record = configs.validate(Record, values)
+        source = _open(folder, name, epoch_tag(record.epoch))
+        if source.record == record.to_dict():
             return source
     return None
 
