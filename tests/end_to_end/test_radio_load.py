@@ -141,7 +141,7 @@ def test_many_listen_without_a_gap_for_minutes(radio):
     print(f"{(computing(process) - computed) / seconds:.2f} cores in all, {music:.2f} of the time "
           f"the music of {STATIONS} stations is made")
     assert len(gaps) == LISTENERS - PLAYERS and len(underruns) == PLAYERS
-    assert max(gaps) < stations.LEAD, "whoever decodes nothing here would have run dry"
+    assert max(gaps) < stations.LEAD_SECONDS, "whoever decodes nothing here would have run dry"
     assert sum(underruns) == metric("underruns_total") == metric("dropped_total") == 0
 
 

@@ -8,6 +8,7 @@ import pytest
 from vqwave.commands import radio as command
 from vqwave.errors import UserError
 from vqwave.play.api import VQWave
+from vqwave.studio import radio
 
 
 @pytest.fixture
@@ -19,9 +20,9 @@ def start(monkeypatch):
         opened[name] = open_stream()
 
     monkeypatch.setattr(VQWave, "stream", lambda self, **_: self._generators)
-    monkeypatch.setattr(command, "Group", group)
-    monkeypatch.setattr(command.radio, "Radio", lambda make, say, most: make(None, say))
-    monkeypatch.setattr(command.radio, "run", lambda *_, **__: None)
+    monkeypatch.setattr(command.stations, "Group", group)
+    monkeypatch.setattr(radio, "Radio", lambda groups, most: None)
+    monkeypatch.setattr(radio, "run", lambda *_, **__: None)
 
     def start(*words):
         assert command.main([*map(str, words)]) == 0
@@ -41,7 +42,6 @@ def test_each_folder_plays_its_own_weights_in_any_order(start, tiny_weights, tmp
 
 @pytest.mark.parametrize("words, said", [
     (["--label", "calm"], "was trained without labels: there is none to choose"),
-    (["--choose", "mood=1"], "the chain has no condition called 'mood'"),
     (["--guidance", 2], "--guidance needs --label"),
 ])
 def test_what_the_weights_do_not_know_is_refused_before_anybody_listens(start, tiny_weights, words, said):

@@ -9,8 +9,7 @@ from ..io import weights
 from ..play import api, engine
 from ..play.conditions import check_chosen
 from ..play.sampling import check_guidance, draw_seed, sampling_per_level
-from ..studio import radio
-from ..studio.stations import Group
+from ..studio import stations, web
 from . import arguments
 
 MOST_STATIONS = 64
@@ -26,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS",
                         help="address to listen on; 0.0.0.0 is every network this machine is in")
-    parser.add_argument("--port", type=cli.number(int, least=0, most=65535), default=radio.PORT,
+    parser.add_argument("--port", type=cli.number(int, least=0, most=65535), default=stations.PORT,
                         metavar="N", help="port to listen on; 0 takes a free one")
     parser.add_argument("--stations", type=cli.number(int, least=1, most=MOST_STATIONS), default=1,
                         metavar="N", help="stations for each folder of generators")
@@ -35,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
                              "(default: a random seed)")
     parser.add_argument("--bitrate", type=cli.number(int, least=16, most=256), default=64,
                         metavar="KBIT", help="kbit/s of each stream")
-    parser.add_argument("--listeners", type=cli.number(int, least=1), default=radio.LISTENERS,
+    parser.add_argument("--listeners", type=cli.number(int, least=1), default=stations.LISTENERS,
                         metavar="N", help="listeners at the same time, at most")
     arguments.add_label(parser)
     parser.add_argument("--guidance", type=cli.field(config.Sampling, "guidance"), metavar="G",
@@ -56,6 +55,9 @@ def main(argv=None) -> int:
     seed, chosen = draw_seed(args.seed), arguments.chosen(args)
     if args.guidance is not None and args.label is None:
         raise UserError("--guidance needs --label")
+    web.require_server("radio")
+    from ..studio import radio
+
     folders = dict.fromkeys(args.generator_weights_dir)
     music = api.load(args.vqvae_weights_dir, next(iter(folders)), args.engine)
     models = {folder: music.open(weights.find_folder(folder, weights.GENERATORS))
@@ -63,24 +65,18 @@ def main(argv=None) -> int:
     played = {folder: check(music, chosen, args.stations, args.guidance)
               for folder, music in models.items()}
 
-    def make(publish, say):
-        groups, first = [], 1
-        for folder, music in models.items():
-            def open_stream(music=music, sampling=played[folder]):
-                return music.stream(seed=seed, batch=args.stations, log_probs=True, chosen=chosen,
-                                    sampling=sampling)
+    groups: list[stations.Group] = []
+    for folder, music in models.items():
+        def open_stream(music=music, sampling=played[folder]):
+            return music.stream(seed=seed, batch=args.stations, log_probs=True, chosen=chosen,
+                                sampling=sampling)
 
-            groups.append(Group(folder, args.stations, seed, open_stream, first=first,
-                                chosen=chosen, bitrate=1000 * args.bitrate, publish=publish,
-                                say=say))
-            first += args.stations
-        return groups
-
-    def say(line):
-        print(line, file=sys.stderr, flush=True)
-
+        groups.append(stations.Group(
+            folder, args.stations, seed, open_stream, first=1 + len(groups) * args.stations,
+            conditions=chosen, bitrate=1000 * args.bitrate,
+            report=lambda line: print(line, file=sys.stderr, flush=True)))
     print(f"seed {seed}", flush=True)
-    radio.run(radio.Radio(make, say, args.listeners), args.host, args.port,
+    radio.run(radio.Radio(groups, args.listeners), args.host, args.port,
               say=lambda line: print(line, flush=True))
     return 0
 

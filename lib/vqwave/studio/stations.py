@@ -1,20 +1,19 @@
-"""Radio without a word of any web: stations that play without end, what encodes them, and what
-their listeners read.
+"""Radio stations, without HTTP: endless pieces, their encoders, and the chunks that listeners read.
 
-The stations of one folder of weights are the rows of one stream, so that they are computed
-together. Music is made while somebody listens, at the pace at which it is heard, and once for all
-who do.
+The stations of one folder of weights are the rows of one stream, so they are computed together.
+Music is generated in real time, only while somebody listens, and once for all listeners.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import struct
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -22,170 +21,131 @@ import numpy as np
 from ..errors import UserError
 from ..io.audio import to_int16
 from ..io.files import printable
+from ..report.media import MP3_RATES
 
-LEAD = 2.0
-"""Seconds of music that are made ahead of real time: what a player has in hand, to a block."""
-
-KEPT = 10.0
-"""Seconds that a listener may be behind before it is dropped to what is live."""
-
-AGAIN = 5.0
-"""Seconds after which a stream that failed is tried again."""
-
-
-# --- encoders -------------------------------------------------------------------------------------
-
-
-class Mp3:
-    """16 bit samples -> frames of MP3, which a player can begin with at any of them."""
-
-    name, media_type, header = "mp3", "audio/mpeg", b""
-
-    def __init__(self, sample_rate: int, bitrate: int, title: str):
-        context = av.CodecContext.create("libmp3lame", "w")
-        # Others are resampled to the nearest that the format has above.
-        rates = sorted(context.codec.audio_rates)
-        context.sample_rate = next((r for r in rates if r >= sample_rate), rates[-1])
-        context.layout, context.bit_rate = "mono", bitrate
-        context.format = context.codec.audio_formats[0]
-        self._context, self._frames = context, _Frames(sample_rate)
-
-    def encode(self, samples: np.ndarray) -> list[bytes]:
-        """int16 [n] -> what can be sent of it."""
-        return [bytes(packet) for packet in self._context.encode(self._frames(samples))]
+PORT = 8200
+LISTENERS = 4000
+"""The default for the most listeners; one more receives status 503."""
+LEAD_SECONDS = 2.0
+"""Music is generated this far ahead of real time: a player can buffer so much."""
+KEPT_SECONDS = 10.0
+"""A listener that is further behind continues with live music."""
+RETRY_SECONDS = 5.0
+"""Pause before a stream that failed is opened again."""
 
 
-class Opus:
-    """16 bit samples -> pages of Ogg with Opus; a player is given `header` first, then any page."""
+class Format(NamedTuple):
+    """An encoding of FFmpeg that players can join at any chunk."""
 
-    name, media_type = "ogg", "audio/ogg"
+    media_type: str
+    encoder: str
+    rates: tuple[int, ...]
+    options: dict[str, str]
 
-    def __init__(self, sample_rate: int, bitrate: int, title: str):
-        self._sink, self._frames = _Sink(), _Frames(sample_rate)
-        self._container = av.open(self._sink, "w", format="ogg",
-                                  options={"page_duration": "100000", "flush_packets": "1"})
+
+FORMATS = {
+    "ogg": Format("audio/ogg", "libopus", (48000,), {"page_duration": "100000"}),
+    "mp3": Format("audio/mpeg", "libmp3lame", MP3_RATES,
+                  {"write_xing": "0", "id3v2_version": "0"}),
+}
+
+
+class Encoder:
+    """Encodes samples as they are generated. A player receives `header` first, then any chunk."""
+
+    def __init__(self, kind: str, sample_rate: int, bitrate: int, title: str):
+        form = FORMATS[kind]
+        rate = next((rate for rate in form.rates if rate >= sample_rate), form.rates[-1])
+        self.sample_rate, self._position, self._bytes = sample_rate, 0, bytearray()
+        self._container = av.open(self, "w", format=kind,
+                                  options=form.options | {"flush_packets": "1"})
         self._container.metadata["title"] = title
-        self._stream = self._container.add_stream("libopus", rate=48000, layout="mono")
+        self._stream = self._container.add_stream(form.encoder, rate=rate, layout="mono")
         self._stream.bit_rate = bitrate
         self._container.start_encoding()
-        self.header = b"".join(self._sink.pages())
-
-    def encode(self, samples: np.ndarray) -> list[bytes]:
-        """int16 [n] -> whole pages."""
-        for packet in self._stream.encode(self._frames(samples)):
-            self._container.mux(packet)
-        pages = list(self._sink.pages())
-        # What comes before the first page of sound belongs to the header.
-        while pages and pages[0][28:36] in (b"OpusHead", b"OpusTags"):
-            self.header += pages.pop(0)
-        return pages
-
-
-FORMATS = {one.name: one for one in (Opus, Mp3)}
-
-
-class _Frames:
-    """int16 [n] -> frames for an encoder, numbered on."""
-
-    def __init__(self, sample_rate: int):
-        self.sample_rate, self.position = sample_rate, 0
-
-    def __call__(self, samples: np.ndarray) -> av.AudioFrame:
-        frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
-        frame.sample_rate, frame.pts = self.sample_rate, self.position
-        self.position += len(samples)
-        return frame
-
-
-class _Sink:
-    """A file that PyAV writes to, and whole Ogg pages are taken from."""
-
-    def __init__(self):
-        self._bytes = bytearray()
+        self.header = self._take()
 
     def write(self, data) -> int:
+        """Called by FFmpeg with whole frames or pages."""
         self._bytes += data
         return len(data)
 
-    def pages(self) -> Iterator[bytes]:
-        """A page is 27 bytes, the number of its segments in the last, their sizes, and they."""
-        while len(self._bytes) >= 27:
-            count = self._bytes[26]
-            size = 27 + count + sum(self._bytes[27 : 27 + count])
-            if len(self._bytes) < max(size, 27 + count):
-                return
-            yield bytes(self._bytes[:size])
-            del self._bytes[:size]
+    def encode(self, samples: np.ndarray) -> bytes:
+        """int16 [n] -> the chunk that is complete now; it may be empty."""
+        frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+        frame.sample_rate, frame.pts = self.sample_rate, self._position
+        self._position += len(samples)
+        self._container.mux(self._stream.encode(frame))
+        return self._take()
 
-
-# --- stations -------------------------------------------------------------------------------------
+    def _take(self) -> bytes:
+        chunk = bytes(self._bytes)
+        self._bytes.clear()
+        return chunk
 
 
 class Channel:
-    """One station in one format: its last chunks, which listeners read at their own pace.
+    """A station in one format: its latest chunks, which listeners read at their own pace.
 
-    Chunks are published and read in one event loop. `first` numbers the oldest that is kept.
+    Chunks are published and read in one event loop. `first` is the number of the oldest chunk.
     """
 
     def __init__(self, station: Station, kind: str):
         self.station, self.kind = station, kind
         self.listeners = self.joined = self.dropped = self.stalled = self.sent = 0
-        self.behind = True  # whoever listens was given nothing of what was made before
+        self.needs_lead = True  # its listeners have not received the past of the stream
         self.first, self._chunks = 0, deque[tuple[float, bytes]]()
-        self._encoder: Mp3 | Opus | None = None
-        self._news = asyncio.Event()
+        self._encoder: Encoder | None = None
+        self._published = asyncio.Event()
 
     @property
     def header(self) -> bytes:
         return self._encoder.header if self._encoder else b""
 
-    def encode(self, samples: np.ndarray, sample_rate: int, bitrate: int) -> list[bytes]:
-        """int16 [n], in the thread that makes the music."""
+    def encode(self, samples: np.ndarray, sample_rate: int) -> bytes:
+        """int16 [n] -> a chunk; called in the thread that generates the music."""
         if self._encoder is None:
-            self._encoder = FORMATS[self.kind](sample_rate, bitrate, self.station.title)
+            self._encoder = Encoder(self.kind, sample_rate, self.station.group.bitrate,
+                                    self.station.title)
         return self._encoder.encode(samples)
 
-    def publish(self, chunks: Sequence[bytes]):
-        """These come next. What is older than `KEPT` seconds goes."""
+    def publish(self, chunk: bytes):
+        """Append a chunk, and drop those that are older than `KEPT_SECONDS`."""
         now = time.monotonic()
-        self._chunks.extend((now, chunk) for chunk in chunks)
-        while self._chunks and now - self._chunks[0][0] > KEPT:
+        if chunk:
+            self._chunks.append((now, chunk))
+        while self._chunks and now - self._chunks[0][0] > KEPT_SECONDS:
             self._chunks.popleft()
             self.first += 1
-        self._news.set()
-        self._news = asyncio.Event()
+        self._published.set()
+        self._published = asyncio.Event()
 
-    def forget(self):
-        """Nobody listens: whoever comes next begins with what is encoded then."""
-        self.behind = True
+    def clear(self):
+        """Drop all chunks, so that the next listener begins with live music."""
+        self.needs_lead = True
         self.first += len(self._chunks)
         self._chunks.clear()
 
     def begin(self) -> int:
-        """The number of the chunk that a new listener begins with: some that players can fill
-        their buffers with, as far as there are.
-        """
-        now, place = time.monotonic(), len(self._chunks)
-        while place and now - self._chunks[place - 1][0] < LEAD:
-            place -= 1
-        return self.first + place
+        """The number of a new listener's first chunk, at most `LEAD_SECONDS` old."""
+        earliest = time.monotonic() - LEAD_SECONDS
+        return self.first + sum(published <= earliest for published, _ in self._chunks)
 
     async def read(self, number: int) -> tuple[bytes, int]:
-        """The chunks from `number` on, waiting for one, and the number after them; what is live
-        where that one is no longer kept.
+        """The chunks from `number` on, at least one, and the number of the next. A listener whose
+        chunk is gone continues with live music.
         """
         if number < self.first:
             self.dropped += 1
             number = self.begin()
         while number >= self.first + len(self._chunks):
-            await self._news.wait()
-        last = self.first + len(self._chunks)
-        some = [self._chunks[i - self.first][1] for i in range(number, last)]
-        return b"".join(some), last
+            await self._published.wait()
+        chunks = list(self._chunks)[number - self.first :]
+        return b"".join(chunk for _, chunk in chunks), number + len(chunks)
 
 
 class Station:
-    """One endless piece: row `row` of its group's stream. `name` is what listeners ask for."""
+    """One endless piece: row `row` of its group's stream. `name` is part of its address."""
 
     def __init__(self, name: str, group: Group, row: int):
         self.name, self.group, self.row = name, group, row
@@ -194,18 +154,17 @@ class Station:
 
     @property
     def title(self) -> str:
-        """What plays, in a line."""
-        parts = [self.group.name, f"seed {self.group.seed}"]
-        if self.group.stations[1:]:
-            parts.append(f"piece {self.row + 1}")
-        parts += [f"{name} {value}" for name, value in self.group.chosen.items()]
-        return " · ".join(parts)
+        group = self.group
+        piece = [f"piece {self.row + 1}"] if len(group.stations) > 1 else []
+        conditions = [f"{name} {value}" for name, value in group.conditions.items()]
+        return " · ".join([group.name, f"seed {group.seed}", *piece, *conditions])
 
     @property
     def playing(self) -> str:
-        """`title`, with bits per code so far where that is known."""
-        known = self.bits is not None and np.isfinite(self.bits)
-        return f"{self.title} · {self.bits:.2f} bits per code" if known else self.title
+        """The title, and the bits per code where they are known."""
+        if self.bits is None or not math.isfinite(self.bits):
+            return self.title
+        return f"{self.title} · {self.bits:.2f} bits per code"
 
     @property
     def listeners(self) -> int:
@@ -213,28 +172,30 @@ class Station:
 
 
 class Group:
-    """Stations of one folder of weights, and the thread that makes their music.
+    """The stations of one folder of weights, and the thread that generates their music.
 
     Args:
-        name: of the weights, as people are told.
-        open_stream: makes their stream, with a row for each; called when somebody listens first,
-            and again after it failed.
-        publish: called in that thread with (channel, chunks).
-        say: told in a line what went wrong.
+        name: of the weights.
+        open_stream: opens a stream with a row for each station; called for the first listener, and
+            again after a failure.
+        first: the number of the first station.
+        conditions: what the pieces are conditioned on, by name.
+        report: called with a line when the stream fails.
     """
 
-    def __init__(self, name: str, count: int, seed: int, open_stream: Callable, *,
-                 first: int = 1, chosen=None, bitrate: int = 64000,
-                 publish: Callable = lambda channel, chunks: channel.publish(chunks),
-                 say: Callable[[str], None] = lambda line: None):
-        self.name, self.seed, self.chosen, self.bitrate = name, seed, dict(chosen or {}), bitrate
+    def __init__(self, name: str, count: int, seed: int, open_stream: Callable, *, first: int = 1,
+                 conditions=None, bitrate: int = 64000,
+                 report: Callable[[str], None] = lambda line: None):
+        self.name, self.seed, self.bitrate = name, seed, bitrate
+        self.conditions = dict(conditions or {})
         self.stations: list[Station] = []
         self.stations += [Station(str(first + row), self, row) for row in range(count)]
+        self.publish: Callable[[Channel, bytes], None] = Channel.publish
         self.underruns, self.music, self.computing, self.error = 0, 0.0, 0.0, ""
-        self._open, self.publish, self._say = open_stream, publish, say
-        self._past = deque[np.ndarray]()  # the last blocks, of `LEAD` seconds
-        self._wanted = threading.Condition()
-        self._ended = False
+        self._open_stream, self._report = open_stream, report
+        self._past = deque[np.ndarray]()  # the latest blocks, `LEAD_SECONDS` of them
+        self._changed = threading.Condition()
+        self._closed = False
         self._thread = threading.Thread(target=self._run, name=f"vqwave-radio-{name}", daemon=True)
         self._thread.start()
 
@@ -244,121 +205,111 @@ class Group:
 
     @contextlib.contextmanager
     def listening(self, channel: Channel):
-        """Somebody reads the channel while this lasts."""
-        with self._wanted:
+        """Count a listener of the channel while the block runs."""
+        with self._changed:
             if not channel.listeners:
-                channel.forget()
+                channel.clear()
             channel.listeners += 1
             channel.joined += 1
-            self._wanted.notify()
+            self._changed.notify()
         try:
             yield
         finally:
-            with self._wanted:
+            with self._changed:
                 channel.listeners -= 1
 
     def close(self):
-        """End the thread, after the block it is at."""
-        with self._wanted:
-            self._ended = True
-            self._wanted.notify()
+        """End the thread after its current block."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
         self._thread.join()
 
     def _run(self):
         while self._wait(self._needed):
             try:
-                with self._open() as stream:
+                with self._open_stream() as stream:
                     self._play(stream)
-            except Exception as e:  # one line, and another try: a radio does not go off
-                what = str(e) if isinstance(e, UserError) else f"{type(e).__name__}: {e}"
-                before, self.error = self.error, " ".join(what.split())
-                if self.error != before:
-                    self._say(f"{printable(self.name)}: {self.error}")
-                self._wait(lambda: False, AGAIN)
+            except Exception as e:  # a radio stays on: report the error and try again
+                message = str(e) if isinstance(e, UserError) else f"{type(e).__name__}: {e}"
+                previous, self.error = self.error, " ".join(message.split())
+                if self.error != previous:
+                    self._report(f"{printable(self.name)}: {self.error}")
+                self._wait(lambda: False, RETRY_SECONDS)
 
     def _needed(self) -> bool:
-        """Somebody listens; or a block must show whether what failed is well again, since nobody
-        may be sent here until it is.
+        """Whether music is needed: for listeners, or to find out that a failed stream works again,
+        since a balancer sends nobody here until then.
         """
         return bool(self.listeners or self.error)
 
     def _wait(self, ready: Callable, seconds: float | None = None) -> bool:
-        """Until `ready`, or so long. Returns False at the end."""
-        with self._wanted:
-            self._wanted.wait_for(lambda: self._ended or ready(), seconds)
-            return not self._ended
+        """Wait until `ready()`, for at most so many seconds; False when the group is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or ready(), seconds)
+            return not self._closed
 
     def _play(self, stream):
-        """Blocks at the pace at which they are heard, `LEAD` ahead, until the end. Where nobody
-        listens nothing is made.
-        """
-        rate, due = stream.sample_rate, None
+        """Generate blocks in real time, `LEAD_SECONDS` ahead, while somebody listens."""
+        rate, due = stream.sample_rate, None  # due: when players need the next block
         self._past.clear()
         while self._wait(self._needed):
-            began = time.monotonic()
+            start = time.monotonic()
             block = np.atleast_2d(next(stream))
-            self.computing += time.monotonic() - began
-            self._send(stream, block, rate)
-            self._past.append(block)
-            while sum(x.shape[1] for x in self._past) - self._past[0].shape[1] >= LEAD * rate:
-                self._past.popleft()
+            self.computing += time.monotonic() - start
+            self._send(stream, block)
+            seconds = block.shape[1] / rate
+            self._past = deque([*self._past, block], maxlen=math.ceil(LEAD_SECONDS / seconds))
             self.error = ""
-            self.music += block.shape[1] / rate
+            self.music += seconds
             now = time.monotonic()
-            if due is None:  # the first of a while: players begin with it
-                due = now - LEAD
-            due += block.shape[1] / rate
-            if now - due > LEAD:  # players have nothing left
+            due = (now - LEAD_SECONDS if due is None else due) + seconds
+            if now - due > LEAD_SECONDS:
                 self.underruns += 1
-                due = now - LEAD
+                due = now - LEAD_SECONDS
             if due > now:
                 self._wait(lambda: not self.listeners, due - now)
             if not self.listeners:
                 due = None
                 self._past.clear()
 
-    def _send(self, stream, block, rate: int):
-        """To who listens; what was made just before too, where a channel has its first listener
-        while the group plays already.
+    def _send(self, stream, block: np.ndarray):
+        """Publish a block to all channels that have listeners. The first listener of a channel also
+        receives the blocks before, so that its player can fill a buffer.
         """
         bits = np.atleast_1d(stream.bits["all"]) if stream.log_probs is not None else None
         for station in self.stations:
             station.bits = None if bits is None else float(bits[station.row])
-            samples = None
             for channel in station.channels.values():
                 if channel.listeners:
-                    if channel.behind:
-                        channel.behind = False
-                        for past in self._past:
-                            self.publish(channel, channel.encode(to_int16(past[station.row]), rate,
-                                                                 self.bitrate))
-                    samples = to_int16(block[station.row]) if samples is None else samples
-                    self.publish(channel, channel.encode(samples, rate, self.bitrate))
+                    for part in (*(self._past if channel.needs_lead else ()), block):
+                        samples = to_int16(part[station.row])
+                        self.publish(channel, channel.encode(samples, stream.sample_rate))
+                    channel.needs_lead = False
 
 
-class Icy:
-    """Bytes with titles in between, as SHOUTcast players ask for: after every `EVERY` bytes one
-    that says how long what follows is, in sixteens, and the title where it has changed.
+class IcyTitles:
+    """Inserts titles into a stream, as SHOUTcast players expect: after every `INTERVAL` bytes a
+    byte with the length of the title in units of 16 bytes, and the title if it has changed.
     """
 
-    EVERY = 16000
+    INTERVAL = 16000
 
     def __init__(self):
-        self._left, self._told = self.EVERY, None
+        self._left, self._title = self.INTERVAL, ""
 
     def __call__(self, data: bytes, title: str) -> bytes:
-        made = bytearray()
+        parts = []
         while len(data) >= self._left:
-            made += data[: self._left]
-            data, self._left = data[self._left :], self.EVERY
-            made += self._title(title)
+            parts += [data[: self._left], self._metadata(title)]
+            data, self._left = data[self._left :], self.INTERVAL
         self._left -= len(data)
-        return bytes(made + data)
+        return b"".join([*parts, data])
 
-    def _title(self, title: str) -> bytes:
-        if title == self._told:
+    def _metadata(self, title: str) -> bytes:
+        if title == self._title:
             return b"\0"
-        self._told = title
+        self._title = title
         text = f"StreamTitle='{title.replace(chr(39), chr(8217))}';".encode()[: 255 * 16]
-        count = -(-len(text) // 16)
-        return struct.pack("B", count) + text.ljust(16 * count, b"\0")
+        units = math.ceil(len(text) / 16)
+        return bytes([units]) + text.ljust(16 * units, b"\0")
