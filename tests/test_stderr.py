@@ -18,7 +18,7 @@ def run(body, *command, **environment):
 @pytest.mark.parametrize("way", ["mute", "mute_unless_error"])
 def test_what_ends_well_is_quiet_and_stderr_is_back_afterwards(way):
     body = f"""
-with quiet.{way}():
+with stderr.{way}():
     os.write(2, b"from C\\n")
     print("from Python", file=sys.stderr)
     print("on stdout", flush=True)

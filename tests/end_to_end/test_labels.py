@@ -25,7 +25,7 @@ from vqwave.play import api, engine
 from vqwave.play import conditions as feeds
 from vqwave.play.stream import Stream
 from vqwave.progress import SilentReporter
-from vqwave.report import benchmark, scoring
+from vqwave.report import scoring
 from vqwave.train import training
 from vqwave.train.options import RunOptions
 
@@ -255,17 +255,3 @@ def test_it_is_evaluated_with_the_genre_of_each_track(data, trained, tiny_weight
     piece = corpus.piece(1, minutes=0.02)
     first = played.generate(level=128, seconds=1.2, seed=1, chosen={"genre": 0})
     np.testing.assert_array_equal(piece["audio"], audio.to_u16(first))
-
-
-def test_it_is_benchmarked(data, trained, tiny_weights):
-    chain = benchmark.ChainWeights("tiny", weights.chain(trained), tiny_weights.codecs,
-                                   trained, {}, None)
-    effort = benchmark.Effort(rounds=1, turn=0.001, chain_rounds=1, chain_turn=0.001,
-                              codes=64, streams=(1,))
-    for level in (512, 128):
-        assert all(row["steps_per_s"] > 0 for row in benchmark.steps(chain, level, effort))
-        row = benchmark.accuracy(chain, level, data, manifest.read(data)[:2], effort)
-        assert row["bits_float32"] == pytest.approx(6,
-                                                    abs=1.5) and abs(row["difference_int8"]) < 0.1
-    music = api.load(tiny_weights.codecs, trained, default_choice=0)
-    assert benchmark.chain_rows(music, effort, 128)[0]["rtf"] > 0

@@ -13,14 +13,13 @@ from prepared import data_folder, music
 
 from vqwave import config as configs
 from vqwave.config import CoreConfig, DataConfig, GeneratorConfig, TrainingConfig
-from vqwave.io import manifest, weights
+from vqwave.io import weights
 from vqwave.nn.conditions import FrameEmbedding
 from vqwave.nn.cores import CORES
 from vqwave.onnx import loops
 from vqwave.play import engine
 from vqwave.play.stream import Stream
 from vqwave.progress import SilentReporter
-from vqwave.report import benchmark
 from vqwave.train import training
 from vqwave.train.options import RunOptions
 
@@ -148,18 +147,3 @@ def test_it_streams_and_resumes(trained, tiny_weights):
         state, second = stream.state(), next(stream)
     with Stream.resume(state, codec, generators) as stream:
         np.testing.assert_array_equal(next(stream), second)
-
-
-def test_it_is_benchmarked(data, trained, tiny_weights):
-    tiny = configs.preset("tiny").chain
-    alone = configs.replace(tiny, levels=[configs.to_dict(tiny.levels[0])])
-    chain = benchmark.ChainWeights("tiny", alone, tiny_weights.codecs, trained.folder, {}, None)
-    effort = benchmark.Effort(rounds=1, turn=0.001, codes=64, streams=(1,))
-    rows = {row["engine"]: row for row in benchmark.steps(chain, 512, effort)}
-    assert set(rows) == {*engine.ENGINES, "eager"}
-    for row in rows.values():
-        assert row["weights_bytes_per_s"] == pytest.approx(row["steps_per_s"] * 4 * 16 * (8 + 16 + 64))
-    row = benchmark.accuracy(chain, 512, data, manifest.read(data), effort)
-    (table,) = [rows for title, _, rows in benchmark._tables({"accuracy": [row]})
-                if title.startswith("Bits")]
-    assert table == [("tiny", "512x", "trained", f"{row['codes']}", f"{row['bits_float32']:.4f}", "+0.0000")]
