@@ -63,6 +63,17 @@ def test_audio_is_given_the_levels_of_other_audio():
     assert 80 * np.abs(error).mean() < 1.0
 
 
+def test_a_large_rise_is_a_jump_and_a_small_one_a_line():
+    """Pre-echo: what is heard of the later level in the first third of the frame before."""
+    quiet = 0.01 * noise()[..., None]
+    levels = BandLevels(EDGES, HOP, RATE).levels(BandLevels(EDGES, HOP, RATE).split(quiet[..., 0]))
+    for rise, most in ((0.3, 1.5), (0.06, 12)):
+        gains = np.array(levels) + rise * (np.arange(levels.shape[1]) >= 10)[:, None]
+        audio = np.asarray(SetLevels(EDGES, HOP, RATE)(quiet, gains.astype("float32")))[0, :, 0]
+        third = slice(9 * HOP, 9 * HOP + HOP // 3)
+        assert 20 * np.log10(audio[third].std() / quiet[0, third, 0].std()) < most
+
+
 def test_the_features_are_relative_to_the_gains():
     config = codec_config()
     layer, bins = RelativeLevels(config), config.front_end.bins

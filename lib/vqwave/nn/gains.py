@@ -20,6 +20,10 @@ TAPS = 255
 CUT, BOOST = 0.6, 0.35
 """The most by which `SetLevels` changes a band: -48 and +28 dB."""
 
+ATTACK = 0.075
+"""A rise of a band's gain from one frame to the next that begins to be an attack: 6 dB. Twice as
+much is one entirely."""
+
 
 class BandLevels:
     """Splits audio into gain bands and measures their levels.
@@ -115,14 +119,16 @@ class Gains(layers.Layer):
 class SetLevels(layers.Layer):
     """audio float32 [batch, N·hop, 1], gains [batch, N, bands] -> the audio at these levels.
 
-    Each band is multiplied by the difference of its gain and its own level, in dB drawn straight
-    from frame to frame and limited by `CUT` and `BOOST`.
+    Each band is multiplied by the difference of its gain and its own level, in dB and limited by
+    `CUT` and `BOOST`. From frame to frame the difference follows a straight line, but a rise of
+    more than `ATTACK` is an attack: a jump in the middle of the frame.
     """
 
     def __init__(self, edges, hop: int, sample_rate: int, **kwargs):
         super().__init__(**({"dtype": "float32"} | kwargs))
         self.measure, self.hop = BandLevels(edges, hop, sample_rate), hop
-        self.rise = (np.arange(hop) / hop).astype("float32")[:, None]
+        time = np.arange(hop, dtype="float32")[:, None] / hop
+        self.line, self.jump = time, np.clip(4 * (time - 0.375), 0, 1)
         side = math.ceil((hop + TAPS // 2) / hop)
         self.receptive_field = (side, side)
         """Frames to either side: of a frame's own level and of the next frame's."""
@@ -130,11 +136,18 @@ class SetLevels(layers.Layer):
     def call(self, audio, gains):
         bands = self.measure.split(audio[..., 0])
         change = ops.clip(gains - self.measure.levels(bands), -CUT, BOOST)
-        change = change * (LEVEL_RANGE * math.log(10) / 20)
-        following = ops.concatenate([change[:, 1:], change[:, -1:]], axis=1)
-        change = change[:, :, None] * (1 - self.rise) + following[:, :, None] * self.rise
-        factor = ops.reshape(ops.exp(change), (ops.shape(audio)[0], -1, self.measure.bands))
+        rise, attack = _following(change) - change, _following(gains) - gains
+        attack = ops.clip(attack / ATTACK - 1, 0, 1)[:, :, None]
+        curve = self.line + attack * (self.jump - self.line)
+        change = change[:, :, None] + rise[:, :, None] * curve
+        factor = ops.exp(change * (LEVEL_RANGE * math.log(10) / 20))
+        factor = ops.reshape(factor, (ops.shape(audio)[0], -1, self.measure.bands))
         return ops.sum(bands * factor, axis=-1, keepdims=True)
 
     def compute_output_shape(self, audio_shape, gains_shape):
         return audio_shape
+
+
+def _following(frames):
+    """frames [batch, N, bands] -> each frame's successor; the last is its own."""
+    return ops.concatenate([frames[:, 1:], frames[:, -1:]], axis=1)
