@@ -1,20 +1,20 @@
 """The decoder's adversary: convolutions over spectrograms and waveforms that learn to distinguish
 recordings from reconstructions.
 
-Spectral distances punish a wrong guess more than a dull one. A decoder trained on them alone makes
-hiss of what it cannot predict, and a hum of phases that the codes do not hold. A discriminator has
-no such preference.
+A decoder trained on spectral distances alone replaces what it cannot predict by hiss and hum: these
+distances punish a wrong guess more than a dull one. A discriminator has no such preference.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple
 
 import keras
 from keras import layers, ops
 
-from ..config import AdversaryConfig, ComplexSTFTConfig, Config, STFTConfig, WaveformConfig
+from ..config import AdversaryConfig, ComplexSTFTConfig, STFTConfig, WaveformConfig
 from . import spectrum
 
 CHANNELS = (16, 32, 64)
@@ -31,7 +31,7 @@ class FreezableConv2D(layers.Layer):
     def __init__(self, filters: int, kernel_size: tuple[int, int], strides: tuple[int, int],
                  **kwargs):
         super().__init__(**kwargs)
-        self.filters, self.kernel_size, self.strides = filters, tuple(kernel_size), tuple(strides)
+        self.filters, self.kernel_size, self.strides = filters, kernel_size, strides
 
     def build(self, shape):
         self.kernel = self.add_weight(shape=(*self.kernel_size, shape[-1], self.filters),
@@ -62,17 +62,14 @@ class Discriminator(layers.Layer):
         self.config = config
         self.convolutions = [
             FreezableConv2D(c, self.KERNEL, strides, name=f"conv_{i}", dtype=self.dtype_policy)
-            for i, (c, strides) in enumerate(zip(CHANNELS, self.STRIDES, strict=True))
-        ]
+            for i, (c, strides) in enumerate(zip(CHANNELS, self.STRIDES, strict=True))]
         self.score = FreezableConv2D(1, self.SCORE_KERNEL, (1, 1), name="score",
                                      dtype=self.dtype_policy)
 
     def build(self, shape):
-        channels = self.VIEW_CHANNELS
-        for conv in self.convolutions:
+        inputs = (self.VIEW_CHANNELS, *CHANNELS)
+        for conv, channels in zip((*self.convolutions, self.score), inputs, strict=True):
             conv.build((None, None, None, channels))
-            channels = conv.filters
-        self.score.build((None, None, None, channels))
 
     def view(self, audio):
         """audio float32 [batch, samples] -> [batch, t, f, VIEW_CHANNELS]."""
@@ -97,9 +94,8 @@ class STFTDiscriminator(Discriminator):
 
     VIEW_CHANNELS, KERNEL, STRIDES, SCORE_KERNEL = 3, (3, 9), ((1, 4), (2, 4), (2, 2)), (3, 3)
 
-    def __init__(self, config: STFTConfig, **kwargs):
-        super().__init__(config, **({"name": f"{config.kind}_{config.n_fft}_{config.hop}"}
-                                    | kwargs))
+    def __init__(self, config: STFTConfig | ComplexSTFTConfig, **kwargs):
+        super().__init__(config, name=f"{config.kind}_{config.n_fft}_{config.hop}", **kwargs)
 
     def view(self, audio):
         real, imag = spectrum.stft(audio, self.config.n_fft, self.config.hop)
@@ -126,7 +122,7 @@ class WaveformDiscriminator(Discriminator):
     VIEW_CHANNELS, KERNEL, STRIDES, SCORE_KERNEL = 1, (15, 1), ((4, 1),) * 3, (3, 1)
 
     def __init__(self, config: WaveformConfig, **kwargs):
-        super().__init__(config, **({"name": f"waveform_{config.factor}"} | kwargs))
+        super().__init__(config, name=f"waveform_{config.factor}", **kwargs)
 
     def view(self, audio):
         factor = self.config.factor
@@ -135,45 +131,29 @@ class WaveformDiscriminator(Discriminator):
         return ops.mean(steps, axis=-1)[..., None, None]
 
 
-DISCRIMINATORS: dict[type[Config], type[Discriminator]] = {
-    STFTConfig: STFTDiscriminator, ComplexSTFTConfig: ComplexSTFTDiscriminator,
-    WaveformConfig: WaveformDiscriminator,
+DISCRIMINATORS: dict[str, type[Discriminator]] = {
+    "stft": STFTDiscriminator, "complex_stft": ComplexSTFTDiscriminator,
+    "waveform": WaveformDiscriminator,
 }
 """The layer of each kind of discriminator: (config, dtype=) -> layer."""
 
 
-class LeastSquares:
-    """Scores are pulled to 1 and 0 (LSGAN, Mao et al. 2017)."""
+class Game(NamedTuple):
+    """The loss of each score D: the discriminator's for a recording and for a reconstruction, and
+    the decoder's for its reconstruction.
+    """
 
-    @staticmethod
-    def discriminator(real, fake):
-        """mean (D(x) − 1)² + mean D(y)², from the scores of recording and reconstruction."""
-        return ops.mean((real - 1.0) ** 2) + ops.mean(fake**2)
-
-    @staticmethod
-    def decoder(fake):
-        """mean (D(y) − 1)²."""
-        return ops.mean((fake - 1.0) ** 2)
+    recording: Callable
+    reconstruction: Callable
+    decoder: Callable
 
 
-class Hinge:
-    """Scores are pushed beyond 1 and −1, and no further (Lim & Ye 2017)."""
-
-    @staticmethod
-    def discriminator(real, fake):
-        """mean max(0, 1 − D(x)) + mean max(0, 1 + D(y))."""
-        return ops.mean(ops.relu(1.0 - real)) + ops.mean(ops.relu(1.0 + fake))
-
-    @staticmethod
-    def decoder(fake):
-        """−mean D(y)."""
-        return -ops.mean(fake)
-
-
-GAMES: dict[str, Any] = {"least_squares": LeastSquares, "hinge": Hinge}
-"""The losses of each game: `discriminator` takes the scores of both, `decoder` those of the
-reconstruction, float32 [batch, …] -> float32 [].
-"""
+GAMES: dict[str, Game] = {
+    # LSGAN (Mao et al. 2017): scores are pulled to 1 and 0.
+    "least_squares": Game(lambda d: (d - 1.0) ** 2, lambda d: d**2, lambda d: (d - 1.0) ** 2),
+    # Scores are pushed beyond 1 and −1, and no further (Lim & Ye 2017).
+    "hinge": Game(lambda d: ops.relu(1.0 - d), lambda d: ops.relu(1.0 + d), lambda d: -d),
+}
 
 
 def all_turns(discriminators, losses, draw) -> dict:
@@ -183,16 +163,15 @@ def all_turns(discriminators, losses, draw) -> dict:
 
 
 def one_turn(discriminators, losses, draw) -> dict:
-    """One discriminator plays, at the cost of one; `draw(n)` is its number, int32 [].
+    """The discriminator number `draw(n)`, int32 [], plays, at the cost of one.
 
-    The weights of the others get a gradient of zero, so that only the optimizer's momentum moves
-    them.
+    The weights of the others get a gradient of zero: only the optimizer's momentum moves them.
     """
     return ops.switch(draw(len(discriminators)),
                       [functools.partial(losses, d) for d in discriminators])
 
 
-TURNS: dict[str, Any] = {"all": all_turns, "one": one_turn}
+TURNS: dict[str, Callable] = {"all": all_turns, "one": one_turn}
 """Which discriminators play in a step."""
 
 
@@ -207,9 +186,8 @@ class Adversary(layers.Layer):
                              "feature_matching": config.feature_matching,
                              "repulsion": config.repulsion}
         """The weight of each of `losses_of` in the codec's loss."""
-        self.discriminators = [DISCRIMINATORS[type(one)](one, dtype=self.dtype_policy)
-                               for one in config.discriminators]
-        # Updated in the codec's `compute_loss`: JAX updates no metric in a call.
+        self.discriminators = [DISCRIMINATORS[d.kind](d, dtype=self.dtype_policy)
+                               for d in config.discriminators]
         self.won = [keras.metrics.Mean(name=f"won_{d.name}") for d in self.discriminators]
 
     def build(self, shape):
@@ -218,7 +196,7 @@ class Adversary(layers.Layer):
 
     def losses_of(self, recording, reconstruction) -> dict:
         """recording x, reconstruction y: float32 [batch, samples] -> each of `term_weights` by
-        name.
+        name. To be called in the codec's `compute_loss`: JAX updates no metric in a call.
 
         discriminator: the game's loss of the discriminators, without gradient to the decoder.
         adversarial: the game's loss of the decoder; feature_matching: mean over layers of
@@ -255,12 +233,13 @@ class Adversary(layers.Layer):
     def _losses_of_one(self, discriminator, recording, reconstruction) -> dict:
         real = discriminator(recording)
         fake = discriminator(ops.stop_gradient(reconstruction))
-        seen = discriminator(reconstruction, frozen=True)
-        pairs = [(ops.stop_gradient(a), b) for a, b in zip(real[:-1], seen[:-1], strict=True)]
-        matched = [ops.mean(ops.abs(a - b)) / (ops.mean(ops.abs(a)) + 1e-6) for a, b in pairs]
-        return {"discriminator": self.game.discriminator(real[-1], fake[-1]),
-                "adversarial": self.game.decoder(seen[-1]),
-                "feature_matching": sum(matched) / len(matched),
+        frozen = discriminator(reconstruction, frozen=True)
+        pairs = [(ops.stop_gradient(a), b) for a, b in zip(real[:-1], frozen[:-1], strict=True)]
+        matching = [ops.mean(ops.abs(a - b)) / (ops.mean(ops.abs(a)) + 1e-6) for a, b in pairs]
+        return {"discriminator": (ops.mean(self.game.recording(real[-1]))
+                                  + ops.mean(self.game.reconstruction(fake[-1]))),
+                "adversarial": ops.mean(self.game.decoder(frozen[-1])),
+                "feature_matching": sum(matching) / len(matching),
                 "repulsion": ops.mean(ops.softplus(fake[-1] - real[-1])),
                 "won": ops.mean(ops.cast(real[-1] > fake[-1], "float32"))}
 
