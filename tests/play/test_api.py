@@ -486,11 +486,9 @@ def test_models_of_another_rate_or_level_than_the_chain_s_are_refused(tiny_weigh
 def test_a_chain_ends_where_its_folder_says_unless_told_otherwise(music, tiny_weights, tmp_path):
     folder = tmp_path / "generators"
     shutil.copytree(tiny_weights.generators, folder)
-    (folder / "chain.yml").write_text("level: 128\n")
+    weights.save_chain(folder, configs.replace(music.chain, end=128))
     short = vqwave.load(tiny_weights.codecs, folder)
     assert (music.level, short.level) == (8, 128)
-    weights.save_chain(folder, configs.replace(music.chain, end=128))
-    assert vqwave.load(tiny_weights.codecs, folder).chain == short.chain
     np.testing.assert_array_equal(short.generate(samples=3000, seed=1),
                                   music.generate(samples=3000, seed=1, level=128))
     np.testing.assert_array_equal(short.generate(samples=3000, seed=1, level=8),

@@ -307,7 +307,7 @@ def test_the_loops_of_codes_alone_make_what_the_full_one_makes(load, which, name
     played = load(which, name)
     given = arguments(played, 500, batch)
     codes, log_probs, state = played.sample(*given, Sampling(temperature=0.8), log_probs=False)
-    assert f"{loop}_{played.precision(batch)}" in played._graphs.sessions
+    assert f"{loop}_{played.precision}" in played._graphs.sessions
     full, _, after = played.sample(*given, Sampling(temperature=0.8))
     assert log_probs is None
     np.testing.assert_array_equal(codes, full)
