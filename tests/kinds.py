@@ -29,7 +29,7 @@ def one_more(config, field, kind, entries):
         patch.setattr(described, "annotation", tuple[union, ...] if many else union)
         config.model_rebuild(force=True)
         for registry, entry in entries:
-            patch.setitem(registry, kind, entry)
+            patch.setitem(registry, kind.model_fields["kind"].default, entry)
         yield
     assert described.annotation == before
     config.model_rebuild(force=True)

@@ -37,7 +37,7 @@ def sized(mels, steps, hop=256, n_fft=1024):
 
 
 def levels_of(config, audio):
-    seen = FRONT_ENDS[type(config.front_end)](config.front_end, config.sample_rate)(audio)
+    seen = FRONT_ENDS[config.front_end.kind](config.front_end, config.sample_rate)(audio)
     return np.asarray(seen).reshape(len(audio), -1)
 
 

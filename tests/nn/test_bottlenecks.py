@@ -95,8 +95,8 @@ def test_the_energy_falls_with_every_step(rng):
 
 
 def test_every_kind_makes_the_layers_that_its_config_says():
-    made = {type(config): BOTTLENECKS[type(config)](config) for config in (
+    made = {config.kind: BOTTLENECKS[config.kind](config) for config in (
         NoBottleneck(), AttentionBottleneck(layers=2, back=7), EnergyBottleneck(ahead=3))}
     assert [len(layers) for layers in made.values()] == [0, 2, 1] and set(made) == set(BOTTLENECKS)
-    assert made[AttentionBottleneck][1].receptive_field == (7, 0)
-    assert made[EnergyBottleneck][0].receptive_field == (32, 3)
+    assert made["attention"][1].receptive_field == (7, 0)
+    assert made["energy"][0].receptive_field == (32, 3)

@@ -127,7 +127,7 @@ def test_new_labels_change_nothing_until_they_are_trained(case, taught):
 
 
 def test_every_kind_is_held_to_the_contract():
-    kinds = {type(describe(core).core) for core in SMALL}
+    kinds = {describe(core).core.kind for core in SMALL}
     assert kinds == set(CORES) == set(LOOPS)
 
 
@@ -236,7 +236,7 @@ def test_dropout_acts_in_training_alone(case, taught):
 
 
 def test_a_step_reads_a_quarter_of_the_bytes_in_int8(case):
-    loop = LOOPS[type(case.config.core)]
+    loop = LOOPS[case.config.core.kind]
     read = loop.bytes_per_step(case.config, case.found.load("generator"))
     assert 2 < read["float32"] / read["int8"] <= 4
 

@@ -110,7 +110,7 @@ def test_a_step_reads_every_matrix_of_the_core_once(chain):
     first, rest = c.embedding_dim + config.context_channels + c.units, 2 * c.units
     count = 4 * c.units * (first + rest * (c.layers - 1)) + c.units * config.num_codes
     row = 4 * c.embedding_dim
-    read = loops.LOOPS[type(c)].bytes_per_step(config, found.load("generator"))
+    read = loops.LOOPS[c.kind].bytes_per_step(config, found.load("generator"))
     assert (read["int8"], read["float32"]) == (count + row, 4 * count + row)
 
 

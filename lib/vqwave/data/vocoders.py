@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..config import LEVEL_RANGE, CodecConfig, Config, GriffinLimHead
+from ..config import LEVEL_RANGE, CodecConfig
 from ..dsp.metrics import mean_filters
 
 
@@ -64,7 +64,7 @@ class GriffinLim:
         return audio[:samples].astype(np.float32)
 
 
-VOCODERS: dict[type[Config], Callable] = {GriffinLimHead: GriffinLim}
+VOCODERS: dict[str, Callable] = {"griffin_lim": GriffinLim}
 """What makes audio of what each kind of head says that makes none itself: (codec config) -> what
 takes the decoder's rows float32 [batch, n] and returns float32 [batch, samples].
 """
@@ -74,5 +74,5 @@ def vocoder(config: CodecConfig) -> Callable:
     """What makes audio float32 [batch, samples] of what a codec's decoder says; nothing is changed
     where that is audio.
     """
-    make = VOCODERS.get(type(config.head))
+    make = VOCODERS.get(config.head.kind)
     return make(config) if make else np.asarray

@@ -15,7 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ..config import SHARES, CodesAbove, Config, GeneratorConfig, Labels, TrainingConfig
+from ..config import SHARES, CodesAbove, GeneratorConfig, Labels, TrainingConfig
 from ..io import audio, labels
 from ..io.splits import WHOLE, Share
 from . import codes
@@ -220,7 +220,7 @@ def labels_of(condition: Labels, generator: GeneratorConfig, spans: Sequence[Spa
     return np.stack([each, np.full_like(each, SHARES)], axis=-1)[:, None]
 
 
-SERVERS: dict[type[Config], Callable] = {CodesAbove: window_above, Labels: labels_of}
+SERVERS: dict[str, Callable] = {"codes": window_above, "labels": labels_of}
 """What cuts the input of each kind of condition: (condition, generator config, spans of a window)
 -> int32 array as the condition's `shape` says.
 """
@@ -319,7 +319,7 @@ class CodeWindows(_Batches):
             if len(frames) < self.length:
                 spans = [Span(first.track, first.start, self.length)]
             for condition in conditions:
-                serve = SERVERS[type(condition)]
+                serve = SERVERS[condition.kind]
                 served[condition.input].append(serve(condition, self.generator, spans))
         inputs, target = {"previous": np.stack(previous)}, np.stack(target)
         inputs |= {name: np.stack(rows) for name, rows in served.items()}

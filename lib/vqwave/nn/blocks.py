@@ -10,15 +10,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from ..config import (
-    CodecConfig,
-    Config,
-    DilatedBlock,
-    MultiresolutionBlock,
-    ResNetBlock,
-    SubPixel,
-    Transposed,
-)
+from ..config import CodecConfig, DilatedBlock, MultiresolutionBlock, ResNetBlock
 
 
 class ReceptiveField:
@@ -348,28 +340,25 @@ def gelu(x):
     return ops.gelu(x, approximate=True)
 
 
-BLOCKS: dict[type[Config], type[layers.Layer]] = {
-    DilatedBlock: ResidualBlock, MultiresolutionBlock: MultiresolutionResidual,
-    ResNetBlock: ResNetResidual,
+BLOCKS: dict[str, type[layers.Layer]] = {
+    "dilated": ResidualBlock, "multiresolution": MultiresolutionResidual, "resnet": ResNetResidual,
 }
 """The layer of each kind of block: (config, channels, dilation, padding, name=) -> layer."""
 
-UPSAMPLINGS: dict[type[Config], type[layers.Layer]] = {
-    SubPixel: SubPixelUpsampling, Transposed: TransposedUpsampling,
+UPSAMPLINGS: dict[str, type[layers.Layer]] = {
+    "sub_pixel": SubPixelUpsampling, "transposed": TransposedUpsampling,
 }
-"""The layer of each kind of up-sampling: (channels, ratio, kernel_size, even, padding, name=) ->
-layer.
-"""
+"""The layer of each kind: (channels, ratio, kernel_size, even, padding, name=) -> layer."""
 
 
 def stage_blocks(config: CodecConfig, stage: int) -> list:
     """New blocks of a stage."""
-    block = BLOCKS[type(config.block)]
+    block = BLOCKS[config.block.kind]
     return [block(config.block, config.stages[stage].channels, dilation, config.padding, name=name)
             for name, dilation in dilated_names(f"block_{stage}", config.stages[stage].dilations)]
 
 
 def upsampling(config: CodecConfig, channels: int, ratio: int, kernel_size: int, name: str):
     """A new up-sampling of the kind that a codec's config names."""
-    return UPSAMPLINGS[type(config.upsampling)](channels, ratio, kernel_size, config.even,
+    return UPSAMPLINGS[config.upsampling.kind](channels, ratio, kernel_size, config.even,
                                                 config.padding, name=name)

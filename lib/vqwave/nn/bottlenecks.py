@@ -8,13 +8,7 @@ from collections.abc import Callable
 
 from keras import layers, ops
 
-from ..config import (
-    AttentionBottleneck,
-    Config,
-    EnergyBottleneck,
-    NoBottleneck,
-    WindowBottleneck,
-)
+from ..config import WindowBottleneck
 from .blocks import gelu, prepend_past
 
 
@@ -158,12 +152,10 @@ class EnergyDescent(Window):
         return x
 
 
-def _attention_layers(config: AttentionBottleneck) -> list:
-    return [LocalAttention(config, name=f"attention_{k}") for k in range(config.layers)]
-
-
-BOTTLENECKS: dict[type[Config], Callable] = {
-    NoBottleneck: lambda config: [], AttentionBottleneck: _attention_layers,
-    EnergyBottleneck: lambda config: [EnergyDescent(config, name="energy")],
+BOTTLENECKS: dict[str, Callable] = {
+    "none": lambda config: [],
+    "attention": lambda config: [LocalAttention(config, name=f"attention_{k}")
+                                 for k in range(config.layers)],
+    "energy": lambda config: [EnergyDescent(config, name="energy")],
 }
 """The new layers of each kind of bottleneck, in order: (config) -> layers."""

@@ -57,13 +57,13 @@ class Codec(keras.Model):
         super().__init__(name=config.name, **kwargs)
         self.config, self.decoder_only = config, decoder_only
         self.evaluating = False
-        self.front_end = FRONT_ENDS[type(config.front_end)](config.front_end, config.sample_rate)
+        self.front_end = FRONT_ENDS[config.front_end.kind](config.front_end, config.sample_rate)
         if edges := config.quantizer.gain_edges:
             self.front_end = FeaturesAndLevels(self.front_end, edges, config.sample_rate)
-        self.encoder, self._encoder_field = ENCODERS[type(config.encoder)](config, self.front_end)
-        self.quantizer = HIERARCHIES[type(config.hierarchy)](config, seed)
+        self.encoder, self._encoder_field = ENCODERS[config.encoder.kind](config, self.front_end)
+        self.quantizer = HIERARCHIES[config.hierarchy.kind](config, seed)
         self.quantizer.build(self.encoder.output.shape)
-        self.decoder, self.head = DECODERS[type(config.encoder)](config)
+        self.decoder, self.head = DECODERS[config.encoder.kind](config)
         self._measure()
         self.decoder_in_training = (with_averages(self.decoder, config)
                                     if config.loss.channel_average else self.decoder)

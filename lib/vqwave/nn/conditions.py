@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from ..config import SHARES, CodecConfig, CodesAbove, Config, GeneratorConfig, Labels
+from ..config import SHARES, CodecConfig, CodesAbove, GeneratorConfig, Labels
 from .blocks import CroppedResidual, SubPixelUpsampling, dilated_names
 
 
@@ -146,5 +146,5 @@ def join(outputs: list):
                             for x in outputs], axis=-1)
 
 
-CONDITIONS: dict[type[Config], Callable] = {CodesAbove: codes_above_model, Labels: labels_model}
+CONDITIONS: dict[str, Callable] = {"codes": codes_above_model, "labels": labels_model}
 """The model of each kind of condition: (config, generator config) -> Keras model."""

@@ -12,16 +12,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from ..config import (
-    FAR,
-    NORM_EPSILON,
-    Config,
-    GeneratorConfig,
-    LSTMCore,
-    PixelCNNCore,
-    TransformerCore,
-    WaveNetCore,
-)
+from ..config import FAR, NORM_EPSILON, GeneratorConfig
 from .attention import Sinks, attend_to_ring, attend_to_window
 from .blocks import gelu
 from .books import DRAWINGS, BooksOnGrid, gated
@@ -390,8 +381,8 @@ def layer_norm(width: int, name: str) -> layers.LayerNormalization:
     return layer
 
 
-CORES: dict[type[Config], type[keras.Model]] = {
-    LSTMCore: LSTMStack, WaveNetCore: WaveNetStack, TransformerCore: TransformerStack,
-    PixelCNNCore: PixelCNNStack,
+CORES: dict[str, type[keras.Model]] = {
+    "lstm": LSTMStack, "wavenet": WaveNetStack, "transformer": TransformerStack,
+    "pixelcnn": PixelCNNStack,
 }
 """The class of each kind of core, made with the generator's config."""

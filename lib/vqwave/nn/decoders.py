@@ -9,7 +9,7 @@ from collections.abc import Callable
 import keras
 from keras import layers, ops
 
-from ..config import BandedEncoder, CodecConfig, Config, MirrorEncoder, PlaneEncoder
+from ..config import CodecConfig
 from .blocks import Conv, ReceptiveField, gelu, stage_blocks, upsampling
 from .bottlenecks import BOTTLENECKS
 from .conditions import add_condition, label_vector_input
@@ -38,10 +38,10 @@ def mirror_decoder(config: CodecConfig) -> tuple[keras.Model, Head]:
     expand = Conv(config.stages[-1].channels, 3, padding=config.padding, name="expand")
     x = add_condition(expand(vectors), label, "add_label")
     field.add(expand)
-    for layer in BOTTLENECKS[type(config.bottleneck)](config.bottleneck):
+    for layer in BOTTLENECKS[config.bottleneck.kind](config.bottleneck):
         x = layer(x)
         field.add(layer)
-    head = HEADS[type(config.head)](config)
+    head = HEADS[config.head.kind](config)
     for i in reversed(range(len(config.stages))):
         for block in stage_blocks(config, i):
             x = block(x)
@@ -65,8 +65,8 @@ def mirror_decoder(config: CodecConfig) -> tuple[keras.Model, Head]:
     return keras.Model(inputs, head.outputs(audio), name="decoder"), head
 
 
-DECODERS: dict[type[Config], Callable] = {
-    MirrorEncoder: mirror_decoder, BandedEncoder: mirror_decoder, PlaneEncoder: plane_decoder,
+DECODERS: dict[str, Callable] = {
+    "mirror": mirror_decoder, "banded": mirror_decoder, "plane": plane_decoder,
 }
 """What builds the decoder that goes with each kind of encoder: (codec config) -> (model, head)."""
 

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from ..config import BandedEncoder, CodecConfig, Config, MirrorEncoder, PlaneEncoder
+from ..config import CodecConfig
 from .blocks import Conv, ReceptiveField, dilated_names, gelu, stage_blocks
 from .bottlenecks import BOTTLENECKS
 from .conditions import add_condition, label_vector_input
@@ -40,7 +40,7 @@ def mirror_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, Recepti
         for block in stage_blocks(config, i):
             x = block(x)
             field.add(block)
-    for layer in BOTTLENECKS[type(config.bottleneck)](config.bottleneck):
+    for layer in BOTTLENECKS[config.bottleneck.kind](config.bottleneck):
         x = layer(x)
         field.add(layer)
     x = layers.Activation(gelu, name="activation")(x)
@@ -146,7 +146,7 @@ def banded_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, Recepti
     return keras.Model(features, latents, name="encoder"), field
 
 
-ENCODERS: dict[type[Config], Callable] = {
-    MirrorEncoder: mirror_encoder, BandedEncoder: banded_encoder, PlaneEncoder: plane_encoder,
+ENCODERS: dict[str, Callable] = {
+    "mirror": mirror_encoder, "banded": banded_encoder, "plane": plane_encoder,
 }
 """What builds each kind of encoder: (codec config, front end) -> (model, receptive field)."""

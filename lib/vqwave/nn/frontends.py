@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from keras import layers, ops
 
-from ..config import Config, LogFrequencyFrontEnd, SpectrogramFrontEnd, WaveformFrontEnd
+from ..config import LogFrequencyFrontEnd, SpectrogramFrontEnd, WaveformFrontEnd
 from ..dsp.metrics import mean_filters
 from . import spectrum
 
@@ -72,8 +72,7 @@ class Spectrogram(layers.Layer):
         return (shape[0], None if shape[1] is None else shape[1] // self.hop, self.channels)
 
 
-FRONT_ENDS: dict[type[Config], type[layers.Layer]] = {
-    WaveformFrontEnd: WaveformInput, LogFrequencyFrontEnd: LogFrequencySpectrum,
-    SpectrogramFrontEnd: Spectrogram,
+FRONT_ENDS: dict[str, type[layers.Layer]] = {
+    "waveform": WaveformInput, "log_frequency": LogFrequencySpectrum, "spectrogram": Spectrogram,
 }
 """The layer of each kind of front end: (config, sample_rate) -> layer."""

@@ -30,14 +30,14 @@ class Generator(keras.Model):
     def __init__(self, config: GeneratorConfig, **kwargs):
         super().__init__(name=config.name, **kwargs)
         self.config = config
-        self.core = CORES[type(config.core)](config)
+        self.core = CORES[config.core.kind](config)
         self.conditions = {}
         for condition in config.conditions:
             # Weights files hold variables by path; those of the level above have no prefix.
             scope = (contextlib.nullcontext() if condition is config.source
                      else keras.name_scope(condition.input))
             with scope:
-                self.conditions[condition.input] = CONDITIONS[type(condition)](condition, config)
+                self.conditions[condition.input] = CONDITIONS[condition.kind](condition, config)
 
     @property
     def parts(self) -> dict[str, list]:

@@ -7,14 +7,6 @@ from __future__ import annotations
 import numpy as np
 from keras import layers, ops
 
-from ..config import (
-    Config,
-    GriffinLimHead,
-    NotesHead,
-    SpectrogramHead,
-    TonesHead,
-    WaveformHead,
-)
 from ..data.vocoders import GriffinLim
 from .banks import InverseSTFT, Loudness, NoiseBank, OvertonesOf, PickedTones, ToneBank
 from .blocks import Conv, ReceptiveField, upsampling
@@ -187,8 +179,8 @@ def _middle(shape, dtype=None):
     return ops.full(shape, 0.5, dtype=dtype)
 
 
-HEADS: dict[type[Config], type[Head]] = {
-    WaveformHead: WaveformOutput, TonesHead: TonesAndNoise, NotesHead: NotesAndNoise,
-    SpectrogramHead: SpectrogramOutput, GriffinLimHead: GriffinLimOutput,
+HEADS: dict[str, type[Head]] = {
+    "waveform": WaveformOutput, "tones": TonesAndNoise, "notes": NotesAndNoise,
+    "spectrogram": SpectrogramOutput, "griffin_lim": GriffinLimOutput,
 }
 """The class of each kind of head, made with the codec's config."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import keras
 from keras import layers, ops
 
-from ..config import CodecConfig, Config, SingleLevelHierarchy, TopDownHierarchy
+from ..config import CodecConfig
 from .blocks import ReceptiveField, gelu
 from .codebooks import Quantized, combine
 from .planes import PlaneConv, to_frames, to_plane, top_upsamplings
@@ -195,6 +195,5 @@ def single_level(config: CodecConfig, seed: int = 0):
     return Places(config.quantizer, config.positions, seed, name="places")
 
 
-HIERARCHIES: dict[type[Config], Callable] = {SingleLevelHierarchy: single_level,
-                                             TopDownHierarchy: TopDown}
+HIERARCHIES: dict[str, Callable] = {"single_level": single_level, "vqvae2": TopDown}
 """What makes each kind of hierarchy: (codec config, seed) -> layer, not yet built."""

@@ -180,7 +180,7 @@ def plane_decoder(config: CodecConfig) -> tuple[keras.Model, Head]:
             field.add(up, ratio=ratio)
     conv = PlaneConv(HEAD_CHANNELS, 1, name="last")
     field.add(conv)
-    head = HEADS[type(config.head)](config)
+    head = HEADS[config.head.kind](config)
     audio = head.synthesise(Unfold(name="frames")(gelu(conv(x))), None, field)
     return keras.Model(vectors, head.outputs(audio), name="decoder"), head
 

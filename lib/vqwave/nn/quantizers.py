@@ -9,16 +9,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from ..config import (
-    LEVEL_RANGE,
-    BandedQuantizer,
-    Config,
-    EMAQuantizer,
-    GainShapeQuantizer,
-    GaussianQuantizer,
-    ResidualQuantizer,
-    SOMQuantizer,
-)
+from ..config import LEVEL_RANGE, GainShapeQuantizer, GaussianQuantizer, SOMQuantizer
 from .codebooks import MultiBookQuantizer, Quantized, VectorQuantizer, combine, distances
 
 
@@ -370,14 +361,14 @@ class GaussianLatents(layers.Layer):
         return latents[..., :dim], ops.clip(latents[..., dim:], *self.LOG_VARIANCE)
 
 
-QUANTIZERS: dict[type[Config], type[layers.Layer]] = {
-    EMAQuantizer: VectorQuantizer, ResidualQuantizer: ResidualVectorQuantizer,
-    SOMQuantizer: SelfOrganizingMap, BandedQuantizer: BandedVectorQuantizer,
-    GaussianQuantizer: GaussianLatents, GainShapeQuantizer: GainShapeVectorQuantizer,
+QUANTIZERS: dict[str, type[layers.Layer]] = {
+    "ema": VectorQuantizer, "residual": ResidualVectorQuantizer, "som": SelfOrganizingMap,
+    "banded": BandedVectorQuantizer, "gaussian": GaussianLatents,
+    "gain_shape": GainShapeVectorQuantizer,
 }
 """The layer of each kind of quantizer: (config, seed, name=) -> layer."""
 
 
 def new_quantizer(config, seed: int = 0):
     """A new quantizer of the kind that a config names, not yet built."""
-    return QUANTIZERS[type(config)](config, seed, name="quantizer")
+    return QUANTIZERS[config.kind](config, seed, name="quantizer")

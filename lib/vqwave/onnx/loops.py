@@ -10,14 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..config import (
-    Config,
-    GeneratorConfig,
-    LSTMCore,
-    PixelCNNCore,
-    TransformerCore,
-    WaveNetCore,
-)
+from ..config import GeneratorConfig
 from .bodies import LSTMBody, PixelCNNBody, TransformerBody, WaveNetBody
 from .nodes import Nodes
 
@@ -26,8 +19,8 @@ OPSET = 18
 MANY_STREAMS = 8
 """From so many streams on, `loop_many` is faster than `loop`."""
 
-LOOPS: dict[type[Config], Any] = {LSTMCore: LSTMBody, WaveNetCore: WaveNetBody,
-                                 TransformerCore: TransformerBody, PixelCNNCore: PixelCNNBody}
+LOOPS: dict[str, Any] = {"lstm": LSTMBody, "wavenet": WaveNetBody, "transformer": TransformerBody,
+                         "pixelcnn": PixelCNNBody}
 """The body of each kind of core: a class with the methods of `bodies.Body`."""
 
 
@@ -85,7 +78,7 @@ class LoopBuilder:
         self.guided, self.many = form == "loop_guided", form == "loop_many"
         self.full = form in ("loop_full", "loop_guided")
         self.main, self.body = Nodes("main_"), Nodes("body_")
-        self.core = LOOPS[type(config.core)](config, arrays, held_in, self.main, self.body)
+        self.core = LOOPS[config.core.kind](config, arrays, held_in, self.main, self.body)
         self.together = self.core.together
         self.code_axis = 3 if self.together else 2
         self.frame_shape = [1, "B"] if self.books == 1 else [1, "B", self.books]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from ..config import CodesAbove, Config, GeneratorConfig, Labels
+from ..config import CodesAbove, GeneratorConfig, Labels
 from ..errors import UserError
 from .labels import find_labels, read_labels
 
@@ -36,7 +36,7 @@ def mixed_labels(level, condition: Labels, start: int, count: int) -> np.ndarray
     return level.labels.pairs(start, count)
 
 
-FEEDS: dict[type[Config], Callable] = {CodesAbove: frames_above, Labels: mixed_labels}
+FEEDS: dict[str, Callable] = {"codes": frames_above, "labels": mixed_labels}
 """What makes the input of each kind of condition: (`stream.Level`, condition, first frame, frames)
 -> int32 [batch, …].
 """
@@ -56,7 +56,7 @@ def check_chosen(configs: Sequence[GeneratorConfig], chosen: Mapping | None, bat
     """
     chosen = dict(chosen or {})
     wanted = [(condition, config.name) for config in configs for condition in config.conditions
-              if FEEDS[type(condition)] in (chosen_value, mixed_labels)]
+              if FEEDS[condition.kind] in (chosen_value, mixed_labels)]
     names = list(dict.fromkeys(condition.input for condition, _ in wanted))
     for name in chosen:
         if name == Labels.input and name not in names:

@@ -232,7 +232,7 @@ class Level(CodeBuffer):
 
     def _inputs(self, start: int, count: int) -> dict[str, np.ndarray]:
         """The inputs of the conditions of these frames, by name: int32 [rows, …]."""
-        inputs = {c.input: FEEDS[type(c)](self, c, start, count) for c in self.config.conditions}
+        inputs = {c.input: FEEDS[c.kind](self, c, start, count) for c in self.config.conditions}
         if not self.guided:
             return inputs
         labels = self.config.labels

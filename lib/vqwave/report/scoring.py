@@ -46,7 +46,7 @@ def score(generator: GeneratorEngine, spans: Sequence[Span], previous: np.ndarra
         frames = read_spans(parts, config.books)
         context = None
         if config.conditions:
-            inputs = {c.input: np.stack([SERVERS[type(c)](c, config, [part])
+            inputs = {c.input: np.stack([SERVERS[c.kind](c, config, [part])
                                          for part in (others if c is config.source else parts)])
                       for c in config.conditions}
             if labels is not None:
