@@ -70,9 +70,12 @@ FOLDERS = {
                                           for i in range(200)},
     "one song of three minutes": lambda: {"song": np.tile(music(10.0, 1), 18)},
 }
+BY_DEFAULT = ("200 tracks of two seconds", "one song of three minutes")
+"""The others are trained on in the large run."""
 
 
-@pytest.mark.parametrize("kind", FOLDERS)
+@pytest.mark.parametrize("kind", [
+    pytest.param(kind, marks=[] if kind in BY_DEFAULT else pytest.mark.large) for kind in FOLDERS])
 def test_a_folder_is_trained_on(kind, origin, tmp_path):
     data_folder(tmp_path / "data", FOLDERS[kind]())
     code, said = train(tmp_path, origin, tmp_path / "data")
@@ -91,6 +94,7 @@ def test_a_folder_is_trained_on(kind, origin, tmp_path):
         assert code == 0 and (tmp_path / "piece.wav").stat().st_size > RATE, said
 
 
+@pytest.mark.large
 def test_telephone_sound_is_brought_to_the_rate_of_the_models(origin, tmp_path):
     (tmp_path / "calls").mkdir()
     for i in range(3):

@@ -261,6 +261,7 @@ def test_what_is_heard_is_the_take_sample_by_sample_and_so_are_its_downloads(ope
         "#status").inner_text()
 
 
+@pytest.mark.large
 def test_one_click_plays_the_chain_that_ships_without_an_end(open_page):
     page = open_page()
     assert page.locator("#level input:checked").get_attribute("value") == str(CHAIN.ending)
@@ -306,6 +307,7 @@ def test_a_take_is_stopped_remembered_and_made_again_from_its_link(open_page):
 # ------------------------------------------------------------------------------------- what goes wrong
 
 
+@pytest.mark.large
 def test_a_double_click_makes_one_take_and_it_can_be_stopped(open_page):
     page = open_page()
     begun = []
@@ -323,6 +325,7 @@ def test_a_double_click_makes_one_take_and_it_can_be_stopped(open_page):
     assert page.locator("#takes li").count() == 2, "what was heard of the first is kept"
 
 
+@pytest.mark.large
 def test_space_after_play_pauses_and_a_bad_seed_stops_nothing(open_page):
     page = open_page()
     page.locator("#more").evaluate("one => { one.open = true }")
@@ -355,6 +358,7 @@ def test_who_reloads_is_asked_and_what_was_heard_stays(open_page):
     assert page.evaluate("() => window.vqwave.player.record.seconds") > 5
 
 
+@pytest.mark.large
 def test_what_was_heard_can_be_played_and_saved_when_the_studio_is_gone(open_page, tiny_weights, tmp_path):
     with serve(tiny_weights, tmp_path) as (process, address):
         page = open_page(at=address, lost=True)
@@ -373,6 +377,7 @@ def test_what_was_heard_can_be_played_and_saved_when_the_studio_is_gone(open_pag
         until(page, "!sound.paused")
 
 
+@pytest.mark.large
 def test_a_browser_without_a_loudspeaker_is_said_to_have_none(open_page):
     page = open_page()
     page.evaluate("() => Object.defineProperty(BaseAudioContext.prototype, 'currentTime', { get: () => 0 })")
@@ -380,6 +385,7 @@ def test_a_browser_without_a_loudspeaker_is_said_to_have_none(open_page):
     page.get_by_text("The browser has found no loudspeaker to play it on.").wait_for()
 
 
+@pytest.mark.large
 def test_one_thing_sounds_at_a_time(open_page, song):
     page = open_page()
     page.locator("#play").click()
@@ -393,6 +399,7 @@ def test_one_thing_sounds_at_a_time(open_page, song):
     page.wait_for_function("() => !window.vqwave.codecs.nodes && !window.vqwave.player.sound.paused")
 
 
+@pytest.mark.large
 def test_an_upload_that_is_too_large_is_said_and_the_box_goes_on_working(open_page, song, tmp_path):
     with open(tmp_path / "huge.wav", "wb") as file:
         file.truncate(260 << 20)
@@ -404,6 +411,7 @@ def test_an_upload_that_is_too_large_is_said_and_the_box_goes_on_working(open_pa
     assert not page.locator(".recording .alert").first.is_visible()
 
 
+@pytest.mark.large
 def test_a_piece_waits_for_a_recording_that_is_on_its_way(open_page, song):
     page = open_page()
     ask_for(page, seconds=3)
@@ -473,6 +481,7 @@ def test_two_at_once_hear_their_own_music_and_a_closed_tab_frees_its_stream(open
     np.testing.assert_array_equal(same[0][:length], same[1][:length])
 
 
+@pytest.mark.large
 def test_a_link_that_cannot_be_read_says_why_and_an_unknown_recording_asks_for_it(open_page):
     page = open_page("?seed=minus")
     page.get_by_text("seed must be a valid integer").wait_for()
@@ -579,6 +588,7 @@ def test_a_piece_is_steered_while_it_plays_and_its_link_and_command_make_it_agai
     assert asked.value.post_data_json["changes"] == asked.value.post_data_json["seed"] == ""
 
 
+@pytest.mark.large
 def test_a_take_goes_on_another_way_from_where_it_is_heard(open_page):
     page = open_page()
     page.locator("#play").click()
@@ -620,6 +630,7 @@ def test_takes_are_named_starred_deleted_and_brought_back(open_page):
     assert np.abs(faded[:50].astype(int)).max() < 0.05 * np.abs(faded.astype(int)).max()
 
 
+@pytest.mark.large
 def test_of_four_pieces_one_is_kept(open_page):
     page = open_page()
     ask_for(page, seconds=1)
@@ -633,6 +644,7 @@ def test_of_four_pieces_one_is_kept(open_page):
     assert kept.count() == 1 and not page.locator(".four").count()
 
 
+@pytest.mark.large
 def test_a_take_is_downloaded_while_it_plays(open_page):
     page = open_page()
     page.locator("#play").click()
@@ -668,6 +680,7 @@ def test_a_clip_is_seen_cut_by_dragging_heard_and_continued(open_page):
     assert page.evaluate("() => window.vqwave.player.take.prompt") == pytest.approx(3 * RATE, abs=0.3 * RATE)
 
 
+@pytest.mark.large
 def test_the_microphone_is_recorded(open_page):
     page = open_page(permissions=["microphone"])
     ask_for(page)
@@ -701,6 +714,7 @@ def test_the_codecs_play_at_once_side_by_side_with_their_figures_and_words(open_
     assert abs(len(samples(Path(started.value.path()).read_bytes())) / RATE - 2.0) < 0.1
 
 
+@pytest.mark.large
 def test_codecs_alone_are_heard_and_the_page_of_music_says_why_nothing_plays(open_page, song, tmp_path):
     vae = save(tmp_path / "vae", LABELLED)
     with serve(SimpleNamespace(codecs=vae, generators=vae), tmp_path) as (_, address):
@@ -718,6 +732,7 @@ def test_codecs_alone_are_heard_and_the_page_of_music_says_why_nothing_plays(ope
         page.get_by_role("button", name="512x", exact=True).click()
 
 
+@pytest.mark.large
 def test_the_codecs_of_a_folder_are_chosen_on_their_page_whatever_its_rate(open_page, song, tiny_weights, tmp_path):
     root = tmp_path / "all"
     shutil.copytree(tiny_weights.generators, root / "plays")
@@ -754,6 +769,7 @@ WIDER = """() => [...document.querySelectorAll("main *")]
     .map((one) => one.outerHTML.slice(0, 120))"""
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_it_fits_a_phone_and_is_drawn_on_light_and_on_dark(open_page, song, theme):
     page = open_page(viewport={"width": 390, "height": 844})
@@ -786,6 +802,7 @@ def test_it_fits_a_phone_and_is_drawn_on_light_and_on_dark(open_page, song, them
     page.locator("#codec-stage tbody tr a").last.click(trial=True)
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("width", [1400, 1920])
 def test_the_page_stands_in_the_middle_and_does_not_jump(open_page, width):
     page = open_page(viewport={"width": width, "height": 900})
@@ -799,6 +816,7 @@ def test_the_page_stands_in_the_middle_and_does_not_jump(open_page, width):
     assert sides[0][0] == pytest.approx(inner - sides[0][1], abs=2)
 
 
+@pytest.mark.large
 def test_the_keyboard_alone_does_everything(open_page, song):
     """Each thing that the mouse does; files alone are chosen in a window of the system."""
     page = open_page()
