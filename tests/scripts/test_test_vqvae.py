@@ -131,7 +131,7 @@ def test_silence_has_no_figures_and_what_is_replaced_is_told(main, capsys,
     for verb in ("wrote", "replaced"):
         code, said, notes = run(main, capsys, *given)
         assert code == 0 and "silent.wav: is silent" in notes
-        assert "-120" not in said and said.count("–") == 5
+        assert "-120" not in said and said.count("–") == 10
         assert f"{verb} silent_vqvae_512.wav" in said
 
 

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from .. import cli, plots, progress
 from ..config import CodecConfig
@@ -17,10 +16,10 @@ from ..io import audio, silence, weights
 from ..io.files import make_folder, printable
 from ..play import engine
 from ..progress import SilentReporter
-from ..report import fad, judge
+from ..report import fad, judge, tables
 from . import arguments
 
-COLUMNS = (
+FIGURES = (
     *((f"{metric.title} {metric.unit}".strip(), metric.name, f"{{:.{metric.decimals}f}}")
       for metric in judge.METRICS),
     ("kbit/s", "bitrate_kbps", "{:.2f}"), ("usage", "usage", "{:.1%}"),
@@ -33,9 +32,9 @@ def parser() -> argparse.ArgumentParser:
     parser = cli.parser(
         "Encode and decode a recording, write the copy as a wav file, and print how near the copy "
         "is to the original.\n"
-        "Notes kept, chroma and SI-SDR: higher is nearer. SC and mel: lower is nearer. Latency: "
-        "how much of the recording must be there before the copy can start. Encode and decode: how "
-        "many times faster than real time.\n"
+        "SC and mel: lower is nearer. The other distances: higher is nearer. Latency: how much of "
+        "the recording must be there before the copy can start. Encode and decode: how many times "
+        "faster than real time.\n"
         "With a data folder: measure the codecs on its held-out tracks and say whether they suit "
         "that music.",
         "--model all --input song.mp3 --output-dir copies",
@@ -187,21 +186,13 @@ def _judge_recording(args, sets) -> int:
 def _print_rows(rows, verbs):
     """Print the figures and the files that were written. verbs: "replaced" of files that existed.
     """
-    def cells(figures):
-        return ("" if key not in figures else "–" if figures[key] is None
-                else text.format(figures[key]) for _, key, text in COLUMNS)
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=140)
-    table = Table("codec")
-    for title, _, _ in COLUMNS:
-        table.add_column(title, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(row["model"], *cells(row))
-        for i, book in enumerate(row.get("books", ())):
-            table.add_row(f"  book {i + 1}", *cells(book))
-    console.print(table)
+    codecs = [column for row in rows for column in (row, *row.get("books", ()))]
+    titles = [title for row in rows for title in
+              (row["model"], *(f"book {i + 1}" for i, _ in enumerate(row.get("books", ()))))]
+    lines = [(title, *("" if key not in figures else "–" if figures[key] is None
+                       else text.format(figures[key]) for figures in codecs))
+             for title, key, text in FIGURES]
+    Console().print(tables.render([line for line in lines if any(line[1:])], ("", *titles), "rich"))
     for row in rows:
         for path in (row[key] for key in ("wav", "picture") if key in row):
             print(f"{verbs.get(path, 'wrote')} {printable(path)}")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..config import CodecConfig
-from ..dsp import metrics, notes
+from ..dsp import metrics, notes, timing, transcription
 from ..errors import UserError
 from ..io import audio, labels, manifest, splits, weights
 from ..io.files import printable
@@ -45,6 +45,10 @@ class Pair:
     def notes(self) -> dict[str, float]:
         return notes.compare(self.original, self.copy, self.sample_rate)
 
+    @functools.cached_property
+    def timing(self) -> dict[str, float]:
+        return timing.compare(self.original, self.copy, self.sample_rate)
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -68,6 +72,13 @@ METRICS = (
     # Chance keeps 0.24 of the notes and 0.34 of the chroma.
     Metric("notes", "notes kept", "", HIGHER, lambda pair: pair.notes["notes"], 2, 0.6, 0.9),
     Metric("chroma", "chroma", "", HIGHER, lambda pair: pair.notes["chroma"]),
+    Metric("contour", "contour", "", HIGHER, lambda pair: pair.timing["contour"]),
+    Metric("attacks", "attacks", "", HIGHER, lambda pair: pair.timing["attacks"]),
+    Metric("beat", "windows with a beat", "", HIGHER, lambda pair: pair.timing["beat"]),
+    Metric("beat_of_original", "… of the original", "", HIGHER,
+           lambda pair: pair.timing["beat_of_original"]),
+    Metric("note_events", "note events", "", HIGHER,
+           lambda pair: transcription.compare(pair.original, pair.copy, pair.sample_rate)),
     Metric("sc_db", "SC", "dB", LOWER,
            lambda pair: metrics.spectral_convergence(pair.original, pair.copy)),
     Metric("mel", "mel", "", LOWER,

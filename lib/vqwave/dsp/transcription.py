@@ -1,0 +1,102 @@
+"""Note events by a transcriber that no codec here was trained with: basic-pitch (Bittner et al.
+2022), whose network `basic_pitch.onnx` is that of Spotify's package basic-pitch 0.4.0 (Apache-2.0).
+
+Unlike `notes`, which compares spectral peaks frame by frame, note events tell when a note is struck
+again. They are deaf to loudness and timbre, and to notes shorter than 0.13 s.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError
+from . import timing
+
+NETWORK = Path(__file__).with_name("basic_pitch.onnx")
+SHA256 = "2c3c1d144bfa61ad236e92e169c13535c880469a12a047d4e73451f2c059a0ec"
+SAMPLE_RATE, HOP, PITCHES, LOWEST_MIDI = 22050, 256, 88, 21
+_WINDOW, _FRAMES, _EDGE = 2 * SAMPLE_RATE - HOP, 172, 15
+"""Samples and frames of a window of the network, and frames at either end that are left out."""
+LEAST_ONSET, LEAST_SOUNDING = 0.5, 0.3
+"""Probabilities of a note's first frame and of the frames that it sounds."""
+LEAST_FRAMES, MOST_GAP = 11, 11
+"""Frames of a note at least, and of a gap in it at most: 128 ms."""
+TOLERANCE_FRAMES = 5
+"""By how much a note of a copy may be early or late: 58 ms."""
+
+
+def find_notes(audio, sample_rate: int) -> list[np.ndarray]:
+    """The first frames of a recording's notes: for each of 88 semitones from A0 on, int [notes] in
+    frames of 256 samples at 22,050 Hz.
+
+    audio: float [samples].
+
+    Raises:
+        UserError: the file of the network is damaged.
+    """
+    sounding, onsets = _probabilities(audio, sample_rate)
+    # A note that begins without an onset is seen where its probability rises.
+    rises = np.minimum(*(sounding - np.pad(sounding, ((lag, 0), (0, 0)))[:-lag] for lag in (1, 2)))
+    rises = np.maximum(rises, 0)
+    rises[:2] = 0
+    onsets = np.maximum(onsets, rises * onsets.max() / max(rises.max(), 1e-9))
+    padded = np.pad(onsets, ((1, 1), (0, 0)))
+    peaks = (onsets >= LEAST_ONSET) & (onsets > padded[:-2]) & (onsets >= padded[2:])
+    return [_long_enough(np.flatnonzero(peaks[:, pitch]), sounding[:, pitch] >= LEAST_SOUNDING)
+            for pitch in range(PITCHES)]
+
+
+def compare(original, copy, sample_rate: int) -> float:
+    """Note events kept: F1 of pitch and onset, see `TOLERANCE_FRAMES`; higher is better."""
+    pairs = list(zip(*(find_notes(audio, sample_rate) for audio in (original, copy)), strict=True))
+    matches = sum(timing.count_matches(a, b, TOLERANCE_FRAMES) for a, b in pairs)
+    return timing.f1(matches, *(sum(map(len, side)) for side in zip(*pairs, strict=True)))
+
+
+def _long_enough(starts, sounds) -> np.ndarray:
+    """The starts of one pitch whose note lasts long enough. sounds: bool [frames]."""
+    kept = []
+    for start, following in pairwise([*starts, len(sounds)]):
+        silent = ~sounds[start + 1 : following]
+        ends = [first for first in range(len(silent) - MOST_GAP + 1)
+                if silent[first : first + MOST_GAP].all()]
+        if 1 + (ends[0] if ends else len(silent)) >= LEAST_FRAMES:
+            kept.append(start)
+    return np.array(kept, int)
+
+
+def _probabilities(audio, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+    """That a semitone sounds, and that a note begins: float32 [frames, 88] each."""
+    import librosa
+
+    audio = np.asarray(audio, np.float32)
+    if sample_rate != SAMPLE_RATE:
+        audio = librosa.resample(audio, orig_sr=sample_rate, target_sr=SAMPLE_RATE)
+    frames, step = 1 + len(audio) // HOP, _FRAMES - 2 * _EDGE
+    windows = -(-frames // step)
+    padded = np.pad(audio, (_EDGE * HOP, windows * step * HOP + _WINDOW - len(audio)))
+    session, sides = _session(), []
+    names = ["StatefulPartitionedCall:1", "StatefulPartitionedCall:2"]
+    for first in range(windows):
+        window = padded[first * step * HOP :][:_WINDOW]
+        outputs = session.run(names, {session.get_inputs()[0].name: window[None, :, None]})
+        sides.append([output[0, _EDGE:-_EDGE] for output in outputs])
+    sounding, onsets = (np.concatenate(side)[:frames] for side in zip(*sides, strict=True))
+    return sounding, onsets
+
+
+@functools.cache
+def _session():
+    import onnxruntime
+
+    network = NETWORK.read_bytes()
+    if hashlib.sha256(network).hexdigest() != SHA256:
+        raise UserError(f"{NETWORK}: is damaged; install VQWave again")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,73 @@
+"""timing.py and transcription.py: what they hear, and what they are deaf to."""
+
+import numpy as np
+import pytest
+
+from vqwave.dsp import timing, transcription
+
+RATE = 22050
+
+
+def plucked(times, midi=(60, 64, 67, 72), seconds=14.0, decay=4.0):
+    """Decaying tones that begin at these seconds, in turn at these pitches."""
+    audio = np.zeros(round(seconds * RATE), np.float32)
+    clock = np.arange(RATE) / RATE
+    for k, time in enumerate(times):
+        hz = 440.0 * 2.0 ** ((midi[k % len(midi)] - 69) / 12)
+        tone = np.exp(-decay * clock) * sum(np.sin(2 * np.pi * n * hz * clock) / n for n in (1, 2, 3))
+        part = audio[round(time * RATE) :][: len(tone)]
+        part += 0.2 * tone[: len(part)].astype(np.float32)
+    return audio
+
+
+STEADY = np.arange(0.5, 13, 0.5)
+UNSTEADY = 0.5 + np.cumsum(np.random.default_rng(0).uniform(0.15, 1.0, 20))
+
+
+def test_a_copy_keeps_all_of_its_own_timing():
+    figures = timing.compare(plucked(STEADY), plucked(STEADY), RATE)
+    assert figures["contour"] == pytest.approx(1.0) and figures["attacks"] == 1.0
+    assert figures["beat"] == figures["beat_of_original"] == 1.0
+
+
+def test_a_beat_is_found_where_notes_are_evenly_spaced_only():
+    assert timing.find_beat(timing.onset_envelope(plucked(STEADY), RATE)) == 1.0
+    assert timing.find_beat(timing.onset_envelope(plucked(UNSTEADY), RATE)) == 0.0
+    assert timing.find_beat(timing.onset_envelope(np.zeros(14 * RATE), RATE)) == 0.0
+
+
+@pytest.mark.parametrize("late, kept", [(0.03, True), (0.12, False)])
+def test_an_attack_may_be_50_ms_late(late, kept):
+    figures = timing.compare(plucked(UNSTEADY), plucked(UNSTEADY + late), RATE)
+    assert (figures["attacks"] > 0.9) == kept
+    assert figures["contour"] < 0.9
+
+
+def test_timing_is_deaf_to_pitch_and_note_events_are_not():
+    original, transposed = plucked(STEADY), plucked(STEADY, midi=(61, 65, 68, 73))
+    assert timing.compare(original, transposed, RATE)["attacks"] > 0.9
+    assert transcription.compare(original, original, RATE) == 1.0
+    assert transcription.compare(original, transposed, RATE) < 0.2
+
+
+def test_notes_are_found_at_their_pitch_and_time_across_the_network_s_windows():
+    times = np.arange(0.5, 9.5, 1.0)  # windows begin every 1.65 s
+    notes = transcription.find_notes(plucked(times, midi=(60,), seconds=10), RATE)
+    frames = notes[60 - transcription.LOWEST_MIDI]
+    assert len(frames) == len(times)
+    np.testing.assert_allclose(frames, times * RATE / 256, atol=2)
+
+
+def test_other_rates_are_resampled_and_a_copy_without_notes_keeps_none():
+    doubled = np.repeat(plucked(STEADY[:4], seconds=3), 2)
+    assert transcription.compare(doubled, doubled, 2 * RATE) == 1.0
+    assert transcription.compare(doubled, np.zeros_like(doubled), 2 * RATE) == 0.0
+    assert timing.compare(doubled, doubled, 2 * RATE)["attacks"] == 1.0
+
+
+def test_a_damaged_network_is_refused(tmp_path, monkeypatch):
+    damaged = tmp_path / "network.onnx"
+    damaged.write_bytes(transcription.NETWORK.read_bytes()[:-1])
+    monkeypatch.setattr(transcription, "NETWORK", damaged)
+    with pytest.raises(transcription.UserError, match="damaged"):
+        transcription._session.__wrapped__()
