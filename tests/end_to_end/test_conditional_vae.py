@@ -19,7 +19,7 @@ from vqwave.io import manifest, weights
 from vqwave.play import engine, latents
 from vqwave.report import fad, judge
 from vqwave.train import plan, training
-from vqwave.train.options import RunOptions, with_labels
+from vqwave.train.options import RunOptions, training_flags
 
 GENRES = ("blues", "jazz", "metal")
 SETTINGS = TrainingConfig(steps=2, epochs=1, batch_size=2, input_length=4096)
@@ -45,7 +45,7 @@ def data(tmp_path_factory):
 def trained(data, tmp_path_factory):
     """(the folder of a VAE that was trained with labels, what its training said)."""
     out, told = tmp_path_factory.mktemp("out"), Told()
-    record = training.train_codec(with_labels(vae(), "folder"), data, RunOptions(out), SETTINGS,
+    record = training.train_codec(vae().with_labels(configs.Labels(of="folder")), data, RunOptions(out), SETTINGS,
                                   DataConfig(), told)
     assert record.finished
     weights.save_chain(out, ChainConfig(sample_rate=22050, block=8192, levels=[
@@ -80,7 +80,7 @@ def test_its_decoder_alone_is_trained_further(trained, data, tmp_path):
 
 def test_mixed_windows_have_no_label(data, tmp_path):
     with pytest.raises(UserError, match="training.mix is 0.5, but a mixture"):
-        training.train_codec(with_labels(vae(), "folder"), data, RunOptions(tmp_path),
+        training.train_codec(vae().with_labels(configs.Labels(of="folder")), data, RunOptions(tmp_path),
                              configs.replace(SETTINGS, mix=0.5), DataConfig(), Told())
 
 
@@ -197,7 +197,7 @@ def test_a_folder_of_one_genre_has_nothing_to_tell(data, tmp_path):
         (tmp_path / track.file).write_bytes(track.path(data).read_bytes())
     manifest.write(tmp_path, alone)
     with pytest.raises(UserError, match="every track that trains has the folder 'jazz': labels must tell"):
-        training.train_codec(with_labels(vae(), "folder"), tmp_path, RunOptions(tmp_path / "out"),
+        training.train_codec(vae().with_labels(configs.Labels(of="folder")), tmp_path, RunOptions(tmp_path / "out"),
                              SETTINGS, DataConfig(), Told())
 
 
@@ -216,8 +216,8 @@ def test_a_codec_that_cannot_be_told_is_refused(change, said):
 
 def test_training_all_tells_a_vae_its_labels_and_a_codec_of_codes_none(tmp_path):
     def labelled(preset):
-        made = plan.Plan("d", tmp_path, preset, steps=1, label="folder")
-        return {stage.name for stage in made.stages if made.takes_labels(stage)}
+        made = plan.Plan("d", tmp_path, preset, flags=training_flags(steps=1, label="folder"))
+        return {stage.name for stage in made.stages if made.settings(stage).model.labels}
 
     assert "vqvae_500" in labelled("cvae")
     assert labelled("tiny") == set(configs.preset("tiny").chain.generators.values())

@@ -293,7 +293,7 @@ def test_trainers_take_the_option(data, tmp_path):
                                                   "--preset", "tiny", "--label", "album"])
     model = options.read_settings(parsed, "generator").model
     assert model.labels.of == "album" and model.labels.names == () and model.source
-    made = plan.Plan(data, tmp_path, "tiny", steps=2, label="folder")
+    made = plan.Plan(data, tmp_path, "tiny", flags=options.training_flags(steps=2, label="folder"))
     settings = {stage.role: made.settings(stage) for stage in made.stages}
     assert not settings["codec"].model.labels
     assert settings["generator"].model.labels.of == "folder"

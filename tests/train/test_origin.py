@@ -17,6 +17,7 @@ from vqwave.config import TrainingConfig
 from vqwave.errors import UserError
 from vqwave.io import manifest, splits, weights
 from vqwave.train import origin, plan, run_plan
+from vqwave.train.options import training_flags
 from vqwave.train.origin import Amount, Origin
 
 TINY = configs.preset("tiny")
@@ -226,8 +227,7 @@ def test_labels_are_told_to_the_generators_and_stay(train_all, folder, data, tmp
     run.clear()
     begin(train_all, data, folder, out, "--label", "folder", *more)
     assert run == []
-    with pytest.raises(UserError, match="holds models of a training with labels by folder, and "
-                                        "this one has no labels"):
+    with pytest.raises(UserError, match="a training with label folder, not none"):
         begin(train_all, data, folder, out, *more)
 
 
@@ -240,7 +240,7 @@ def test_with_enough_music_what_knows_no_labels_begins_with_nothing_at_the_top(
     begin(train_all, data, folder, out, "--label", "folder", "--steps", "2", "--listen", "0", "--no-report")
     assert [option(c, "--start-from") for c in run] == [None, None, str(folder)]
     assert not weights.tags(out, "generator_512") and weights.tags(out, "generator_128")
-    assert "  generator_512 begins with nothing: " in capsys.readouterr().out
+    assert "  generator_512 begins with random weights" in capsys.readouterr().out
     # One that knows nothing has more to learn than a few passes hold.
     preset = configs.preset(str(out / origin.FILE))
     assert preset.training("generator_512").passes == 0 == preset.training("generator_512").patience
@@ -248,13 +248,13 @@ def test_with_enough_music_what_knows_no_labels_begins_with_nothing_at_the_top(
     # One that knows labels goes on.
     known = configs.validate(configs.Labels, {"of": "folder", "names": ["a", "b"]})
     monkeypatch.setattr(Origin, "labels_of", lambda *_: known)
-    made = plan.Plan(data, out, steps=2, label="folder", origin=Origin.find(folder))
+    made = plan.Plan(data, out, flags=training_flags(steps=2, label="folder"), origin=Origin.find(folder))
     top = next(stage for stage in made.stages if stage.name == "generator_512")
     assert made.untrained == () and made.settings(top).options.start_from == folder
 
 
 def test_the_run_that_tuned_a_decoder_is_left_before_the_whole_is_tuned(tmp_path, folder, data):
-    made = plan.Plan(data, tmp_path / "out", steps=3, origin=Origin.find(folder))
+    made = plan.Plan(data, tmp_path / "out", flags=training_flags(steps=3), origin=Origin.find(folder))
     made.origin.adopt(made.chain, made.output_dir, made.amount)
     state = made.output_dir / "vqvae_512.state.npz"
     state.touch()
@@ -374,7 +374,7 @@ def test_what_ships_is_begun_with_and_a_folder_without_generators_is_not(folder,
 
 
 def test_a_hearing_takes_newer_weights_and_never_two_at_once(folder, data, tmp_path, monkeypatch):
-    made = plan.Plan(data, tmp_path / "out", steps=3, origin=Origin.find(folder), listen=5.0)
+    made = plan.Plan(data, tmp_path / "out", flags=training_flags(steps=3), origin=Origin.find(folder), listen=5.0)
     made.origin.adopt(made.chain, made.output_dir, made.amount)
     began = []
 
@@ -401,7 +401,7 @@ def test_a_hearing_takes_newer_weights_and_never_two_at_once(folder, data, tmp_p
     with run_plan.Hearings(made, print) as hearings:
         def look(seconds, count):
             clock[0] = seconds
-            hearings.look()
+            hearings.poll()
             assert len(began) == count
 
         # What it began with is not heard, what is learnt first is heard at once.
@@ -435,7 +435,7 @@ def test_a_hearing_takes_newer_weights_and_never_two_at_once(folder, data, tmp_p
         learn(5)
         look(4000, 6)
     assert began[5].stopped  # what still runs ends with the plan
-    again = plan.Plan(data, tmp_path / "out", steps=3, origin=Origin.find(folder))
+    again = plan.Plan(data, tmp_path / "out", flags=training_flags(steps=3), origin=Origin.find(folder))
     again.read()
     assert made.state.first_music == again.state.first_music == 77.0
     assert began[0].args[-2:] == (made.output_dir / "heard", "0000min")
@@ -492,7 +492,7 @@ def test_music_that_comes_later_leaves_what_is_held_out_and_is_told_of(train_all
     assert arguments.held_out(asked, tmp_path)[0] == configs.DataConfig().split
     # Other music is not what was trained on.
     data_folder(tmp_path / "other", {f"o{i}": music(0.5, 90 + i) for i in range(4)})
-    with pytest.raises(UserError, match="none of the tracks that are held out is in .*; use another"):
+    with pytest.raises(UserError, match="none of the held-out tracks is in .*; use another"):
         begin(train_all, tmp_path / "other", folder, out, *more)
 
 
@@ -511,9 +511,9 @@ def test_what_was_learnt_and_not_heard_is_heard_by_the_next_run(train_all, folde
 
 def test_what_was_taken_over_is_nothing_new_although_it_has_epochs(folder, data, tmp_path):
     weights.add_to_record(weights.find(folder, "generator_512"), epoch=18)
-    made = plan.Plan(data, tmp_path / "out", steps=3, origin=Origin.find(folder), listen=5.0)
+    made = plan.Plan(data, tmp_path / "out", flags=training_flags(steps=3), origin=Origin.find(folder), listen=5.0)
     made.origin.adopt(made.chain, made.output_dir, made.amount)
     with run_plan.Hearings(made, print) as listener:
         weights.add_to_record(weights.find(made.output_dir, "vqvae_512"), epoch=3)  # its codec was tuned
-        listener.look()
+        listener.poll()
         assert listener.task is None and made.state.first_music is None

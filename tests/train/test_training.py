@@ -179,7 +179,7 @@ def test_the_end_is_told_in_the_unit_of_the_epochs(straight):
 
 def test_a_generator_learns_and_says_its_bits(straight):
     run = straight[GENERATOR]
-    assert re.search(r"held-out frames have \d\.\d+ bits each .* alone \(6\.000 knows nothing\)",
+    assert re.search(r"held-out frames have \d\.\d+ bits each .* alone \(6\.000 without any knowledge\)",
                      run.told.text)
     assert run.record.unigram_bits < 6.0
     assert "2 tracks to train on" in run.told.text
@@ -235,7 +235,7 @@ def test_a_finished_run_says_so_and_more_steps_go_on(train, begun):
         p: b for p, b in before.items() if ".lock" not in p.name}
     assert "already finished" in train(begun, steps=5).told.text
     more = train(begun, steps=10)
-    assert "planned for 7 steps; it goes on to 10" in more.told.text
+    assert "planned for 7 steps; it continues to 10" in more.told.text
     assert more.told.steps == [8, 9, 10]
     assert more.record.step == 10
     assert weights.epochs(begun, GENERATOR)[-1] == 4
@@ -442,11 +442,11 @@ def test_minutes_end_once_the_tracks_were_heard_often_enough(
     """A step of two windows of 4,096 samples hears an eighth of two tracks of 1.5 s; 24 fit into the
     minutes. An epoch is a pass, or three minutes of a longer one.
     """
-    monkeypatch.setattr(training, "_steps_for", lambda *_: 24)
+    monkeypatch.setattr(training, "_steps_in", lambda *_: 24)
     monkeypatch.setattr(jobs, "STEPS_PER_EPOCH", least)
     done = train(tmp_path, minutes=minutes, epochs=None, passes=passes)
     assert (done.record.step, done.record.steps_per_epoch) == (steps, per_epoch)
-    assert (f"{steps} steps will do" in done.told.text) == (passes == 2)
+    assert (f"{steps} steps suffice" in done.told.text) == (passes == 2)
 
 
 def test_patience_ends_a_run_that_gets_no_better(train, tmp_path):
@@ -557,7 +557,7 @@ def test_what_was_not_asked_for_stays_as_the_run_had_it(begun, data, tiny_weight
     record = training.train_generator(WIDE, data, tiny_weights.codecs,
                                       RunOptions(begun), TrainingConfig(steps=8),
                                       say=told)
-    assert "so far had" not in told.text and "goes on to 8" in told.text
+    assert "so far had" not in told.text and "continues to 8" in told.text
     assert (record.training.batch_size, record.training.seed,
             record.training.learning_rate) == (2, 5, 3e-3)
     assert record.training.steps == 8
@@ -621,7 +621,7 @@ def test_a_generator_trains_on_the_frames_of_three_books(train, tmp_path):
     run = train(tmp_path / "out", "generator_8", config=generator, codecs=tmp_path / "codecs",
                 input_length=1024)
     assert run.record.step == STEPS and run.record.unigram_bits < 18
-    assert re.search(r"held-out frames have \d+\.\d+ bits .* \(18\.000 knows nothing\)",
+    assert re.search(r"held-out frames have \d+\.\d+ bits .* \(18\.000 without any knowledge\)",
                      run.told.text)
     rows = [row.split(",")
             for row in (tmp_path / "out" / "generator_8.csv").read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""Train a chain on a prepared folder: from what ships, or every model from nothing."""
+"""Train a chain on a prepared folder: from the shipped models, or every model from nothing."""
 
 import argparse
 import functools
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .. import cli, config, machine
 from ..errors import UserError
-from ..io import weights
+from ..io import splits, weights
 from ..train import options, plan, run_plan
 from ..train.origin import Origin
 from . import arguments
@@ -16,7 +16,7 @@ from . import arguments
 HOURS, FROM_SCRATCH_HOURS = 1.0, 8.0
 """Default hours: of a training that begins with trained models, and from scratch."""
 LISTEN = 5.0
-"""Minutes between two times that --listen writes sounds."""
+"""Default minutes between two times that sounds are written."""
 
 
 class _List(argparse.Action):
@@ -30,15 +30,12 @@ def parser() -> argparse.ArgumentParser:
         "Train a chain on your own music, beginning with the shipped models. A codec is tuned only "
         "where it reconstructs held-out tracks badly; generators are trained further. The same "
         "command again continues a stopped training. With --from-scratch, or a --preset, the "
-        "codecs and then the generators are trained from random weights.\n"
-        f"Every model's training also takes these options (see `{cli.command('train-codec')} "
-        f"--help`): {', '.join(_passed_on())}.",
+        "codecs and then the generators are trained from random weights.",
         "--data-dir data/my_music --hours 1",
         "--data-dir data/my_music --hours 20 --from-scratch",
         "--data-dir data/both --label folder",
     )
-    parser.add_argument("--list", action=_List, nargs=0,
-                        help="list the presets and exit")
+    parser.add_argument("--list", action=_List, nargs=0, help="list the presets and exit")
     arguments.add_data(parser)
     parser.add_argument("--output-dir", metavar="DIR",
                         help=f"the folder of weights, sounds and report (default: "
@@ -49,67 +46,47 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--from-scratch", action="store_true",
                         help=f"begin with random weights (default preset: {config.SHIPPED})")
     options.add_preset(parser)
-    # Without a preset the trained models say what they are.
+    # Trained models bring their own configs.
     parser.set_defaults(preset=None)
     parser.add_argument("--hours", type=cli.number(float, above=0), metavar="H",
                         help=f"time for all models together (default: {HOURS:g}, or "
                              f"{FROM_SCRATCH_HOURS:g} from scratch, unless --steps is given)")
+    parser.add_argument("--levels", metavar="L,...",
+                        help="the levels to train, coarsest first (default: those that play; from "
+                             "scratch all levels of the preset)")
     parser.add_argument("--listen", type=cli.number(float, 0), default=LISTEN, metavar="M",
                         help=f"every M minutes write a piece and a continuation of a held-out "
                              f"track to the output folder's {plan.HEARD}; 0: never")
     parser.add_argument("--no-report", action="store_true",
                         help=f"do not write {plan.REPORT} at the end")
     arguments.add_musicnn(parser)
-    parser.add_argument("--steps", type=cli.number(int, 1), metavar="N",
-                        help="steps of each model, instead of --hours")
-    parser.add_argument("--levels", metavar="L,...",
-                        help="the levels to train, coarsest first (default: those that play; from "
-                             "scratch all levels of the preset)")
-    parser.add_argument("--input-length", type=cli.number(int, 1), metavar="SAMPLES",
-                        help="length of a window, for every model (default: the preset's)")
-    parser.add_argument("--offsets", type=cli.field(config.TrainingConfig, "offsets"), metavar="N",
-                        help=f"see {cli.command('train-generator')} --help")
-    parser.add_argument("--transpose", type=cli.field(config.TrainingConfig, "transpose"),
-                        metavar="SEMITONES",
-                        help=f"see {cli.command('train-generator')} --help")
-    parser.add_argument("--gain", type=cli.field(config.TrainingConfig, "gain"), metavar="DB",
-                        help=f"see {cli.command('train-generator')} --help")
-    options.add_label(parser)
-    parser.add_argument("--scheduler", metavar="tcp://HOST:PORT",
-                        help=f"see {cli.command('train-generator')} --help")
-    parser.add_argument("--no-fp16", action="store_true",
-                        help="float32 even where mixed precision is faster")
+    options.add_training_flags(parser.add_argument_group("the training of each model"))
     return parser
 
 
 def main(argv=None) -> int:
-    args, extra = parser().parse_known_args(argv)
-    flags = _parse_extra(extra)
-    flags.fp16 |= not args.no_fp16 and (machine.has_bfloat16() or machine.has_nvidia_gpu())
+    args = parser().parse_args(argv)
+    if args.fp16 is None:
+        args.fp16 = machine.has_bfloat16() or machine.has_nvidia_gpu() or None
     scratch = args.from_scratch or args.preset is not None
     if args.start_from and scratch:
         raise UserError(f"--start-from begins with trained models, "
                         f"{'--from-scratch' if args.from_scratch else '--preset'} with nothing: "
                         f"give either")
-    begin = None if scratch else Origin.find(args.start_from)
     hours = args.hours or (None if args.steps else FROM_SCRATCH_HOURS if scratch else HOURS)
     output = args.output_dir or Path(weights.GENERATORS) / Path(args.data_dir).resolve().name
-    chosen = plan.Plan(
-        args.data_dir, output, args.preset or config.SHIPPED, _parse_levels(args.levels), hours,
-        args.steps, args.input_length, args.offsets, args.transpose, args.gain, args.label,
-        args.scheduler, flags, begin, args.listen)
+    chosen = plan.Plan(args.data_dir, output, args.preset or config.SHIPPED,
+                       _parse_levels(args.levels), hours, args,
+                       None if scratch else Origin.find(args.start_from), args.listen)
     run_plan.run(chosen, hear, functools.partial(judge, args.musicnn),
                  None if args.no_report else functools.partial(report, args.musicnn))
-    folder = shlex.quote(str(output))
-    models = {stage.name for stage in chosen.stages}
-    lines = "\n  ".join(_hearing(chosen, folder))
-    what, them = ((f"All {len(models)} models are", "them") if len(models) > 1 else
-                  (f"{min(models)} is", "it"))
-    print(f"{what} trained, in {plan.format_hours(chosen.state.spent)}. To hear {them}:\n  {lines}")
-    print(f"To train {them} further" + (
-        f", also on music that was added, into another folder:\n  {_going_on(args, chosen, output)}"
-        if chosen.chain.can_generate
-        else ": the same command with more --steps in place of --hours"))
+    print(f"Trained {', '.join(dict.fromkeys(stage.name for stage in chosen.stages))} in "
+          f"{plan.format_hours(chosen.state.spent)}. To hear the result:")
+    for line in _listening_commands(chosen, shlex.quote(str(output))):
+        print(f"  {line}")
+    print("To train further, also on added music, into another folder:\n  "
+          + _next_command(args, chosen, output) if chosen.chain.can_generate else
+          "To train further: the same command with more --steps")
     return 0
 
 
@@ -123,11 +100,10 @@ def hear(data_dir, folder, split, sounds, name: str):
 
 def judge(musicnn, data_dir, folder, split, names: list[str]) -> tuple[list[dict], list[str]]:
     """Measure the codecs in a folder: a row for each, and the lines of a table."""
-    from ..io.splits import read_split
     from . import test_codec
 
     judged = test_codec.judge_folder([weights.find(folder, name) for name in names], data_dir,
-                              read_split(split), musicnn=musicnn)
+                                     splits.read_split(split), musicnn=musicnn)
     return judged.rows, judged.lines
 
 
@@ -145,9 +121,7 @@ def _folders(data_dir, folder) -> list[str]:
 
 
 def _describe_presets() -> str:
-    """Each preset that comes with the library: what it is about, and the comment at the top of its
-    file.
-    """
+    """Each preset of the library with the comment at the top of its file."""
     blocks = []
     for name in config.preset_names():
         text = (config.PRESETS / f"{name}.yml").read_text(encoding="utf-8")
@@ -157,46 +131,26 @@ def _describe_presets() -> str:
     return "\n".join(blocks)
 
 
-def _going_on(args, chosen: plan.Plan, output) -> str:
-    """The command that begins with what was trained, and holds out what that did."""
-    told = {"--data-dir": args.data_dir, "--start-from": output, "--output-dir": f"{output}_2",
-            "--label": args.label, "--seed": chosen.flags.seed}
-    if chosen.split.held_out_tracks:
-        told["--val-split"] = chosen.split_file
+def _next_command(args, chosen: plan.Plan, output) -> str:
+    """The command that continues from the result with the same held-out tracks."""
+    values = {"--data-dir": args.data_dir, "--start-from": output, "--output-dir": f"{output}_2",
+              "--label": args.label, "--seed": args.seed,
+              "--val-split": chosen.split_file if chosen.split.held_out_tracks else None}
     return f"{cli.command('train')} " + " ".join(
-        f"{flag} {shlex.quote(str(value))}" for flag, value in told.items() if value is not None)
+        f"{flag} {shlex.quote(str(value))}" for flag, value in values.items() if value is not None)
 
 
-def _hearing(chosen: plan.Plan, folder: str) -> list[str]:
-    """The commands that let what was trained be heard."""
+def _listening_commands(chosen: plan.Plan, folder: str) -> list[str]:
+    """The commands that make the result heard."""
     generate = (f"{cli.command('generate')} --vqvae-weights-dir {folder} --generator-weights-dir "
                 f"{folder}")
     if chosen.chain.can_generate:
         return [generate]
-    hear = [f"{cli.command('test-codec')} --model all --vqvae-weights-dir {folder} --input FILE"]
+    lines = [f"{cli.command('test-codec')} --model all --vqvae-weights-dir {folder} --input FILE"]
     preset = config.preset(chosen.preset)
     if not any(preset.codec(name).has_codes for name in chosen.chain.codecs.values()):
-        hear += [f"{generate} --seconds 30 --output FILE", f"{cli.command('latents')} --help"]
-    return hear
-
-
-def _passed_on() -> list[str]:
-    """The options that every training has and this command does not list."""
-    own = cli.parser("")
-    options.add_training_flags(own)
-    listed = {"--help", "--input-length", "--steps", "--fp16", "--start-from"}
-    return sorted(flag for action in own._actions for flag in action.option_strings
-                  if flag.startswith("--") and flag not in listed)
-
-
-def _parse_extra(extra: list[str]) -> argparse.Namespace:
-    """The flags that are passed on to every model's training."""
-    alone = f"train that one with {cli.command('train-codec')} or {cli.command('train-generator')}"
-    for flag, instead in {"--minutes": "use --hours", "--start-epoch": alone,
-                          "--config": alone}.items():
-        if any(x == flag or x.startswith(f"{flag}=") for x in extra):
-            raise UserError(f"{flag} is not for all models alike: {instead}")
-    return options.parse_training_flags(extra)
+        lines += [f"{generate} --seconds 30 --output FILE", f"{cli.command('latents')} --help"]
+    return lines
 
 
 def _parse_levels(text: str | None) -> tuple[int, ...] | None:

@@ -8,7 +8,6 @@ from ..train import options
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command can be told."""
     parser = cli.parser(
         "Train one codec (VQ-VAE) on a data folder. The same command again continues a stopped "
         "training.",
@@ -16,7 +15,6 @@ def parser() -> argparse.ArgumentParser:
         "--preset cvae --model vqvae_500 --data-dir data/gtzan --minutes 30 --label folder",
     )
     options.add_options(parser, "codec")
-    options.add_label(parser, "(codecs: VAEs only)")
     parser.add_argument("--decoder-only", action="store_true",
                         help="with --start-from: train the decoder only; the codes stay the same, "
                              "so generators of these codes stay valid")
@@ -26,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv=None) -> int:
     args = parser().parse_args(argv)
     if args.decoder_only and not args.start_from:
-        raise UserError("--decoder-only needs --start-from: a decoder for the codes of an "
-                        "untrained encoder is no use")
+        raise UserError("--decoder-only needs --start-from, because an untrained encoder has no "
+                        "codes worth decoding")
     options.read_settings(args, "codec").train(args.data_dir)
     return 0

@@ -1,9 +1,10 @@
-"""What happens around `fit`: saving, resuming, stopping, and what a person sees meanwhile."""
+"""The callbacks of `fit`: saving, stopping, the log and the progress that a person sees."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
+import datetime
 import io
 import math
 import os
@@ -25,99 +26,92 @@ SAVE_EVERY_SECONDS = 120.0
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves the run: its state often and at a signal to stop; a numbered set of weights each epoch;
-    the best set apart.
+    """Saves the run: its state often, a numbered set of weights each epoch, and the best set.
 
-    It also stops the run: on a non-finite loss, with an error that names the step (what is on disk
-    stays good); after `patience` epochs without a better validation loss; and on SIGTERM or Ctrl-C
-    after the current step. Where that was the last step of an epoch it does not wait for the
-    validation: the record keeps the epoch's training figures as `unjudged`.
+    It also stops the run: on a non-finite loss, with an error that names the step; after `patience`
+    epochs without a better validation loss; and on SIGTERM or Ctrl-C after the current step. The
+    state before a validation is saved with the epoch's training figures (`unjudged`), so that an
+    interrupted validation is repeated.
 
     In a group of processes only the first one writes, and a signal to one of them stops all at the
-    same step.
+    same step. keep: how many numbered sets stay besides the best; None keeps all.
     """
 
     def __init__(self, folder, record: RunRecord, keep: int | None = None,
                  group: devices.Group = devices.ALONE):
-        """keep: how many numbered sets stay besides the best; None keeps all."""
         super().__init__()
         self.folder, self.record, self.keep, self.group = Path(folder), record, keep, group
         self.state = RunState(folder, record.name)
         self.signal = None
         self.saved_at = time.monotonic()
-        self.began, self.epoch_logs = record.step, {}
-        # True while validation's first batch runs, which takes seconds to compile.
-        self.first_test = False
+        self.epoch_logs: dict[str, float] = {}
+        # Until the end of the first batch, which compiles for seconds and changes no saved state.
+        self.compiling = True
 
     @contextlib.contextmanager
     def listen(self):
-        """Turn SIGTERM and Ctrl-C into a flag that the end of a step looks at."""
+        """Turn SIGTERM and Ctrl-C into a flag that is read at the end of a step."""
+        stopped = False
 
         def note(number, frame):
             if self.signal is not None:
-                # the second signal: leave at once; what is on disk is whole
-                raise KeyboardInterrupt
+                raise KeyboardInterrupt  # a second signal; the files are whole
             self.signal = number
-            # Not print: the signal may come in the middle of a print, and printing then fails.
+            # Not print, which fails where the signal interrupts another print.
             os.write(2, "stopping after this step …\n".encode())
-            # Both take long to compile. At the first step there is nothing to save yet; the state
-            # at the first validation is saved below.
-            first_step = self.record.step == self.began and self.record.unjudged is None
-            if first_step or (self.first_test and self.group.processes == 1):
-                nonlocal left
-                left = True
+            if self.compiling and self.group.processes == 1:
+                nonlocal stopped
+                stopped = True
                 raise Interrupted(number)
 
-        left = False
         with signal_handlers(note, signal.SIGINT, signal.SIGTERM):
             try:
                 yield
             except (Interrupted, Exception) as e:
                 # Raised inside TensorFlow, it may arrive here as one of TensorFlow's errors.
-                if not left or isinstance(e, UserError | OSError):
+                if not stopped or isinstance(e, UserError | OSError):
                     raise
-                if self.first_test:
-                    self._save_before_validation()
                 raise Interrupted(self.signal) from e
 
+    def on_train_begin(self, logs=None):
+        self.compiling = True
+
     def on_train_batch_end(self, batch, logs=None):
+        self.compiling = False
         self.record.step += 1
-        step = self.record.step
-        loss = (logs or {}).get("loss")
-        if loss is not None and not math.isfinite(float(loss)):
+        step, logs = self.record.step, logs or {}
+        if "loss" in logs and not math.isfinite(float(logs["loss"])):
             raise TrainingError(f"the loss is not finite at step {step}; the weights on disk are "
                                 f"those before it. Try a lower --learning-rate, or leave out "
                                 f"--fp16")
-        # An epoch's last step is saved by on_epoch_end, with what validation says; saving here
-        # would skip that.
-        within = step % self.record.steps_per_epoch and step < self.record.steps
-        if not within:
-            self.epoch_logs = {key: float(value) for key, value in (logs or {}).items()}
-        signal_number = within and self._stop_signal()
-        if signal_number or (within and time.monotonic() - self.saved_at > SAVE_EVERY_SECONDS):
+        # The state after the last step of an epoch also needs the epoch's figures.
+        if step % self.record.steps_per_epoch == 0 or step >= self.record.steps:
+            self.epoch_logs = {key: float(value) for key, value in logs.items()}
+            return
+        signal_number = self._stop_signal()
+        if signal_number or time.monotonic() - self.saved_at > SAVE_EVERY_SECONDS:
             self.save_state()
-            if signal_number:
-                raise Interrupted(signal_number)
+        self._stop(signal_number)
 
     def on_test_begin(self, logs=None):
-        self.first_test = True
-
-    def on_test_batch_end(self, batch, logs=None):
-        self.first_test = False
-        if signal_number := self._stop_signal():
-            self._save_before_validation()
-            raise Interrupted(signal_number)
-
-    def _save_before_validation(self):
+        self.compiling = True
         if self.record.unjudged is None:
             self.record.unjudged = self.epoch_logs
-        self.save_state()
+            self.save_state()
+
+    def on_test_batch_end(self, batch, logs=None):
+        self.compiling = False
+        self._stop(self._stop_signal())
 
     def _stop_signal(self) -> int:
         """The signal that this process or another of its group received, or 0. Every process of the
-        group calls it at the same step.
+        group must call this at the same step.
         """
         return self.group.greatest(self.signal or 0)
+
+    def _stop(self, signal_number: int):
+        if signal_number:
+            raise Interrupted(signal_number)
 
     def save_state(self):
         if not self.group.first:
@@ -130,91 +124,81 @@ class Checkpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         record, number = self.record, epoch + 1
         record.unjudged = None
-        judged = float(logs.get("val_loss", logs["loss"]))
-        if not math.isfinite(judged):
+        loss = float(logs.get("val_loss", logs["loss"]))
+        if not math.isfinite(loss):
             raise TrainingError(f"the validation loss is not finite after step {record.step}; "
                                 "the weights on disk are those before it")
-        note = record.note(number, judged)
-        self._save_set(weights.epoch_tag(number), note)
-        if record.best is None or judged < record.best:
-            record.best, record.best_epoch, record.waited = judged, number, 0
-            self._save_set("best", note)
+        values = record.values_of_set(number, loss)
+        self._save_set(weights.epoch_tag(number), values)
+        if record.best is None or loss < record.best:
+            record.best, record.best_epoch, record.waited = loss, number, 0
+            self._save_set("best", values)
         else:
             record.waited += 1
         patience = record.training.patience
-        stop = patience and record.waited >= patience
-        if stop:
+        if patience and record.waited >= patience:
             record.finished = f"no better validation loss for {patience} epochs"
+            self.model.stop_training = True
         elif record.step >= record.steps:
             record.finished = f"all {record.steps} steps done"
         self.save_state()
         self._prune()
-        if stop:
-            self.model.stop_training = True
         signal_number = self._stop_signal()
-        if signal_number and record.finished is None:
-            raise Interrupted(signal_number)
+        if not record.finished:
+            self._stop(signal_number)
 
-    def note_beginning(self, loss: float):
-        """Keep what the run begins with as the best so far, with its validation loss."""
+    def save_beginning(self, loss: float):
+        """Save the model that the run begins with as the best set, with its validation loss."""
         if not math.isfinite(loss):
             raise TrainingError("the validation loss is not finite before the first step")
         self.record.best, self.record.best_epoch = float(loss), 0
         self.record.beginning = round(float(loss), 6)
-        self._save_set("best", self.record.note(0, float(loss)))
+        self._save_set("best", self.record.values_of_set(0, float(loss)))
 
-    def _save_set(self, tag: str, note: dict):
+    def _save_set(self, tag: str, values: dict):
         if self.group.first:
             record = self.record
-            weights.save(self.folder, record.name, tag, self.model.parts, record.model, note,
+            weights.save(self.folder, record.name, tag, self.model.parts, record.model, values,
                          training=record.training, data=record.data)
 
     def _prune(self):
-        """Remove all but the newest epochs; the one that is best stays, as `best` can be restored
-        from it.
-        """
+        """Remove old epochs, except the best one, from which `best` can be restored."""
         if self.keep is None or not self.group.first:
             return
         name = self.record.name
         for epoch in weights.epochs(self.folder, name)[: -self.keep]:
             if epoch != self.record.best_epoch:
                 tag = weights.epoch_tag(epoch)
-                # The description first: files that it no longer names are no set.
+                # The YAML file first: files that no YAML file names are no set.
                 weights.config_path(self.folder, name, tag).unlink(missing_ok=True)
                 for part in weights.parts_of(self.record.model):
                     weights.weights_path(self.folder, name, part, tag).unlink(missing_ok=True)
 
 
-class Log(keras.callbacks.CSVLogger):
-    """Keras's CSV log, without the rows that a killed run wrote after its last saved state. A log
-    that goes on keeps its columns.
+class Log(keras.callbacks.Callback):
+    """Writes a row of figures for each epoch to a CSV file, in the columns of the first epoch.
+
+    epochs_done: rows of later epochs, which a killed run left, are dropped.
     """
 
     def __init__(self, path, epochs_done: int):
-        path = Path(path)
-        if path.exists():
+        super().__init__()
+        self.path, self.rows = Path(path), []
+        if self.path.exists():
             # A crash of the machine can leave anything in the last lines, zero bytes included.
-            text = path.read_text(encoding="utf-8", errors="replace").replace("\0", "")
-            rows = list(csv.reader(text.splitlines()))
-            kept = [r for r in rows[1:] if r and r[0].isdigit() and int(r[0]) < epochs_done
-                    and len(r) == len(rows[0])]
-            with atomic_write(path) as f:
-                text = io.StringIO()
-                csv.writer(text, lineterminator="\n").writerows(rows[:1] + kept)
-                f.write(text.getvalue().encode())
-        super().__init__(os.fspath(path), append=True)
+            text = self.path.read_text(encoding="utf-8", errors="replace").replace("\0", "")
+            header, *rows = list(csv.reader(text.splitlines())) or [[]]
+            self.rows = [header] * bool(header) + [
+                row for row in rows if len(row) == len(header) and row[0].isdigit()
+                and int(row[0]) < epochs_done]
 
-    def on_train_begin(self, logs=None):
-        super().on_train_begin(logs)
-        with open(self.filename, encoding="utf-8", newline="") as f:
-            header = next(csv.reader(f), None)
-        if header:
-            self.keys = header[1:]
-
-    def close(self):
-        """Close the file after a `fit` that raised: Keras tells no callback of that."""
-        if self.csv_file:
-            self.csv_file.close()
+    def on_epoch_end(self, epoch, logs=None):
+        self.rows = self.rows or [["epoch", *logs]]
+        self.rows.append([epoch, *(logs.get(key, "NA") for key in self.rows[0][1:])])
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(self.rows)
+        with atomic_write(self.path) as f:
+            f.write(text.getvalue().encode())
 
 
 class Curves(keras.callbacks.Callback):
@@ -231,18 +215,18 @@ class Curves(keras.callbacks.Callback):
 
 
 class Progress(keras.callbacks.Callback):
-    """A bar over all steps with rate and time left, and a line an epoch; only the lines where there
-    is no terminal.
+    """A bar over all steps and a line for each epoch; only the lines without a terminal. show: the
+    figures of the line.
     """
 
     def __init__(self, record: RunRecord, say, show: tuple[str, ...]):
         super().__init__()
         self.record, self.say, self.show = record, say, show
         self.started = False
-        # A step is timed from the one before it in its epoch, so no figure holds compiling,
-        # validating or saving.
-        self.ended, self.timed, self.seconds = None, 0, 0.0
-        self.between = math.inf
+        # A step is timed from the step before it in the same epoch, so that the time of compiling,
+        # validating and saving does not count.
+        self.last_step, self.timed_steps, self.seconds = None, 0, 0.0
+        self.validation_seconds = math.inf
 
     def on_train_begin(self, logs=None):
         if not self.started:
@@ -251,53 +235,52 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         now = time.monotonic()
-        if self.ended is not None:
-            self.timed += 1
-            self.seconds += now - self.ended
-        self.ended = now
+        if self.last_step is not None:
+            self.timed_steps += 1
+            self.seconds += now - self.last_step
+        self.last_step = now
         self.say.advance(self.record.step, float((logs or {}).get("loss", math.nan)))
 
     def on_epoch_end(self, epoch, logs=None):
-        if self.ended is not None:
-            # The least of them: the first one compiles as well.
-            self.between = min(self.between, time.monotonic() - self.ended)
-            self.ended = None
-        epochs = math.ceil(self.record.steps / self.record.steps_per_epoch)
-        figures = "  ".join(f"{k} {float(logs[k]):.4g}" for k in self.show if k in logs)
-        best = "  (best)" if self.record.best_epoch == epoch + 1 else ""
-        speed = ""
-        if self.timed:
-            rate = self.timed / max(self.seconds, 1e-9)
-            left = ((self.record.steps - self.record.step) / rate + (epochs - epoch - 1)
-                    * self.between)
-            speed = f"  {rate:.2f} steps/s  {duration(left)} left"
-        self.say(f"epoch {epoch + 1}/{epochs}  {figures}{speed}{best}")
+        if self.last_step is not None:
+            # The shortest validation, because the first one compiles as well.
+            self.validation_seconds = min(self.validation_seconds,
+                                          time.monotonic() - self.last_step)
+            self.last_step = None
+        record = self.record
+        epochs = math.ceil(record.steps / record.steps_per_epoch)
+        parts = [f"epoch {epoch + 1}/{epochs}"]
+        parts += [f"{key} {float(logs[key]):.4g}" for key in self.show if key in logs]
+        if self.timed_steps:
+            rate = self.timed_steps / max(self.seconds, 1e-9)
+            left = ((record.steps - record.step) / rate
+                    + (epochs - epoch - 1) * self.validation_seconds)
+            parts += [f"{rate:.2f} steps/s", f"{datetime.timedelta(seconds=int(left))} left"]
+        parts += ["(best)"] * (record.best_epoch == epoch + 1)
+        self.say("  ".join(parts))
 
 
 class AudioExamples(keras.callbacks.Callback):
-    """Writes a few originals once and their reconstructions after each epoch to TensorBoard.
+    """Writes a few originals once, and their reconstructions after each epoch, to TensorBoard.
 
-    given: what the model is given of them. finish: what makes audio of what it says.
+    audio: float32 [examples, samples]. inputs: of the model, for these examples. vocoder: makes
+    audio of the model's output.
     """
 
-    def __init__(self, folder, audio: np.ndarray, sample_rate: int, given=None, finish=np.asarray):
+    def __init__(self, folder, audio: np.ndarray, sample_rate: int, inputs, vocoder=np.asarray):
         super().__init__()
         self.folder, self.audio, self.sample_rate = folder, audio, sample_rate
-        self.given, self.finish = audio if given is None else given, finish
+        self.inputs, self.vocoder = inputs, vocoder
 
     def on_epoch_end(self, epoch, logs=None):
         import tensorflow as tf
 
-        made = self.finish(ops.convert_to_numpy(self.model(self.given, training=False)))
+        output = ops.convert_to_numpy(self.model(self.inputs, training=False))
+        sounds = {"reconstruction": np.clip(self.vocoder(output), -1, 1)}
+        if epoch == 0:
+            sounds["original"] = self.audio
         writer = tf.summary.create_file_writer(os.fspath(self.folder))
         with writer.as_default(step=epoch):
-            for name, sound in (("original", self.audio), ("reconstruction", np.clip(made, -1, 1))):
-                if name == "reconstruction" or epoch == 0:
-                    tf.summary.audio(name, sound[..., None], self.sample_rate, max_outputs=4)
+            for name, sound in sounds.items():
+                tf.summary.audio(name, sound[..., None], self.sample_rate, max_outputs=4)
         writer.close()
-
-
-def duration(seconds: float) -> str:
-    """3725 -> `1:02:05`."""
-    seconds = int(seconds)
-    return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"

@@ -1,9 +1,8 @@
-"""The plan of a chain's training: every codec, then every generator, and the time for each.
+"""The plan of a chain's training: every codec, then every generator, and the time of each.
 
-A chain may begin with another chain (`origin.Origin`), by default with the shipped one. Then codecs
-that serve the folder's held-out tracks are kept. Of the others the decoder alone is tuned first, so
-that the codes stay the same; then, with enough hours, the whole codec. Generators begin with the
-existing weights.
+A chain may begin with trained models (`origin.Origin`), by default with the shipped ones. Codecs
+that suit the folder's held-out tracks are then kept. Of the others the decoder is tuned first,
+which keeps the codes; then, with enough hours, the whole codec.
 
 `PlanState` is saved in the output folder as `train_all.yml`. TensorFlow-free.
 """
@@ -30,9 +29,7 @@ from . import devices, options, origin
 from .origin import Amount, Origin
 
 SHARES = {"codec": 1.0, "decoder": 0.5, "generator": 2.5}
-"""Parts of the time. A generator improves for as long as it trains; a codec is good after a
-fraction of that.
-"""
+"""Parts of the time. A generator improves for as long as it trains; a codec needs less."""
 
 WHOLE_HOURS = 3.0
 """With fewer hours no codec is tuned as a whole, because generators would wait for its codes.
@@ -49,8 +46,8 @@ HEARD, REPORT = "heard", "report.html"
 
 @dataclass(frozen=True)
 class PlannedTraining:
-    """One training: the model's role ("codec" or "generator") and name. decoder_only: of a codec,
-    tune the decoder alone.
+    """One training: the model's role ("codec" or "generator") and name. decoder_only: tune the
+    decoder of a codec alone.
     """
 
     role: str
@@ -71,7 +68,7 @@ NotNegative = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False, strict=
 
 
 class Verdict(pydantic.BaseModel):
-    """What becomes of a codec of the origin. Its other keys are the measured figures; "first" holds
+    """What happens to a codec of the origin. Its other keys are the measured figures; "first" holds
     the figures from before it was tuned.
     """
 
@@ -84,10 +81,10 @@ class Verdict(pydantic.BaseModel):
 class PlanState(pydantic.BaseModel):
     """How far a plan is, as `train_all.yml` holds it.
 
-    spent: seconds so far. first_music: seconds until the first hearing of something learnt.
+    spent: seconds so far. first_music: seconds until the first hearing of a trained generator.
     memory: bytes, the peak of the trainings and of what ran beside them. time_budget: by training,
-    its part of the hours. finished: by training, the steps that it was given (1 for a share of the
-    hours). heard: identifies the weights of the last hearing. origin: the folders of the origin.
+    its part of the hours. finished: by training, its steps (1 for a share of the hours). heard:
+    identifies the weights of the last hearing. origin: the folders of the origin.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid")
@@ -109,12 +106,10 @@ class Plan:
     """What to train on a data folder.
 
     preset: a preset's name or file. levels: the levels to train, from the top down; None for the
-    whole chain, or with an origin for the levels that play. hours: for everything, shared out over
-    the trainings; or `steps` of each. input_length, offsets, transpose, gain: None for each model's
-    own. label: the source of the labels of generators, and of codecs without codes. scheduler: see
-    `train_generator`. flags: the training flags that all models share, as parsed. origin: the
-    chain to begin with; None trains a preset's models from nothing. listen: minutes between two
-    hearings (0: none).
+    whole chain, or with an origin for the levels that play. hours: for all trainings together; None
+    where `flags` hold the steps of each. flags: the parsed flags of `options.add_training_flags`.
+    origin: the trained models to begin with; None begins with random weights. listen: minutes
+    between two hearings (0: none).
     """
 
     data_dir: Path
@@ -122,27 +117,21 @@ class Plan:
     preset: str = config.SHIPPED
     levels: tuple[int, ...] | None = None
     hours: float | None = None
-    steps: int | None = None
-    input_length: int | None = None
-    offsets: int | None = None
-    transpose: int | None = None
-    gain: float | None = None
-    label: str | None = None
-    scheduler: str | None = None
-    flags: argparse.Namespace = field(default_factory=lambda: options.parse_training_flags([]))
+    flags: argparse.Namespace = field(default_factory=options.training_flags)
     origin: Origin | None = None
     listen: float = 0.0
 
     def __post_init__(self):
-        if (self.hours is None) == (self.steps is None):
+        if (self.hours is None) == (self.flags.steps is None):
             raise UserError("--hours and --steps exclude each other" if self.hours else
                             "a plan needs hours, or steps")
         self.data_dir, self.output_dir = Path(self.data_dir), Path(self.output_dir)
+        folders = None
         if self.origin:
             self.preset = os.fspath(self.output_dir / origin.FILE)
-            self.whole = self.origin.chain
-        else:
-            self.whole = config.preset(self.preset).chain
+            folders = [os.path.abspath(folder)
+                       for folder in (self.origin.codecs, self.origin.generators)]
+        self.whole = self.origin.chain if self.origin else config.preset(self.preset).chain
         sizes = self.whole.sizes
         if self.levels is None:
             self.levels = tuple(x for x in sizes if x >= self.whole.ending or not self.origin)
@@ -151,9 +140,7 @@ class Plan:
             raise UserError(f"--levels is {','.join(map(str, self.levels))!r}; it must be "
                             f"{sizes[0]}, or {sizes[0]} and the next ones down: "
                             f"{','.join(map(str, sizes))}")
-        folders = self.origin and [os.path.abspath(folder) for folder in (self.origin.codecs,
-                                                                         self.origin.generators)]
-        self.state = PlanState(preset=self.preset, label=self.label, origin=folders)
+        self.state = PlanState(preset=self.preset, label=self.flags.label, origin=folders)
 
     # --------------------------------------------------------------------------- what to train
 
@@ -167,7 +154,7 @@ class Plan:
     @property
     def stages(self) -> list[PlannedTraining]:
         """Every training in order: the codecs from the top down, then the generators. Of an
-        origin's codecs only those that do not serve; with `little_time` their decoders come last.
+        origin's codecs only the unsuitable ones; with `little_time` their decoders come last.
         """
         codecs, late = [], []
         for name in self.chain.codecs.values():
@@ -182,7 +169,7 @@ class Plan:
 
     @property
     def open_stages(self) -> list[PlannedTraining]:
-        """The trainings that are not finished. With hours each runs once; with steps each goes on
+        """The trainings that are not finished. With hours each runs once; with steps each continues
         until it has them. A codec whose codes are in use stays as it is.
         """
         def steps_of(stage):
@@ -190,7 +177,7 @@ class Plan:
             replaced = stage.decoder_only and self.treatment(stage.name) == "whole"
             in_use = (stage.role == "codec" and not stage.decoder_only
                       and self.codes_in_use(stage.name))
-            return 1 if replaced or in_use else self.steps or 1
+            return 1 if replaced or in_use else self.flags.steps or 1
 
         return [stage for stage in self.stages
                 if self.state.finished.get(stage.key, 0) < steps_of(stage)]
@@ -205,7 +192,7 @@ class Plan:
         return verdict.treatment if verdict else "keep"
 
     def codes_in_use(self, codec: str) -> bool:
-        """Whether a generator has begun to learn the codes of a codec: the generator of its own
+        """Whether the training of a generator on a codec's codes has begun: the generator of its
         level, or of the next level down.
         """
         sizes, generators = self.chain.sizes, self.chain.generators
@@ -216,38 +203,32 @@ class Plan:
 
     @property
     def untrained(self) -> tuple[str, ...]:
-        """The generators that begin with nothing although there is an origin: the top generator,
-        where it shall learn labels and knows none. A trained one hardly learns to use labels,
-        because the past tells it already what music it is in. With little music it would learn
-        nothing from nothing.
+        """The generators that begin with random weights in spite of an origin: the top generator,
+        where it is to learn labels and knows none. A trained generator hardly learns to use labels,
+        because the past shows already what music this is. Little music does not suffice for random
+        weights.
         """
-        if not (self.origin and self.label) or self.amount.small:
+        if not (self.origin and self.flags.label) or self.amount.small:
             return ()
         top = self.whole.generator(self.whole.top)
         return () if self.origin.labels_of(top) else (top,)
 
     def settings(self, stage: PlannedTraining, seconds: float | None = None
                  ) -> options.TrainingSettings:
-        """The settings of one training. seconds: its time; None trains for `steps`."""
-        start_from = self.flags.start_from
+        """The settings of one training. seconds: its time; None trains for the steps."""
+        start_from = None
         if self.origin and stage.name not in self.untrained:
-            # A codec whose decoder was tuned first goes on from that.
+            # The whole codec begins with the decoder that was tuned first.
             start_from = (self.output_dir if stage.role == "codec" and not stage.decoder_only
                           else self.origin.folder_of(stage.name))
-        values = vars(self.flags) | {
-            "preset": self.preset, "name": stage.name, "config": None, "start_epoch": None,
-            "output_dir": self.output_dir, "val_split": self.split, "start_from": start_from,
-            "decoder_only": stage.decoder_only, "input_length": self.input_length,
-            "label": self.label if self.takes_labels(stage) else None, "steps": self.steps,
-            "minutes": None if seconds is None else max(0.2, round(seconds / 60, 2))}
-        if stage.role == "generator":
-            values |= {"offsets": self.offsets, "transpose": self.transpose, "gain": self.gain}
-        return options.read_settings(argparse.Namespace(**values), stage.role)
-
-    def takes_labels(self, stage: PlannedTraining) -> bool:
-        """Whether a model can learn labels: a generator, or a codec without codes."""
-        return (stage.role == "generator"
-                or not config.preset(self.preset).codec(stage.name).has_codes)
+        takes_labels = (stage.role == "generator"
+                        or not config.preset(self.preset).codec(stage.name).has_codes)
+        return options.read_settings(
+            self.flags, stage.role, preset=self.preset, name=stage.name, config=None,
+            output_dir=self.output_dir, val_split=self.split, start_from=start_from,
+            start_epoch=None, decoder_only=stage.decoder_only,
+            label=self.flags.label if takes_labels else None,
+            minutes=None if seconds is None else max(0.2, round(seconds / 60, 2)))
 
     # ------------------------------------------------------------------------------ the time
 
@@ -268,13 +249,17 @@ class Plan:
             budget[stage.key] = round(
                 max(0.0, 1 - used) * stage.share / sum(other.share for other in todo), 4)
 
+    def top_setting(self, field: str):
+        """A field of the top generator's `TrainingConfig`, unless a flag sets it."""
+        own = config.preset(self.preset).training(self.whole.generator(self.whole.top))
+        value = getattr(self.flags, field)
+        return getattr(own, field) if value is None else value
+
     @property
     def encoding_seconds(self) -> float:
         """The estimated time to encode the tracks of the top generator."""
-        own = config.preset(self.preset).training(self.whole.generator(self.whole.top))
-        offsets, shift, gain = (getattr(own, key) if value is None else value for key, value in (
-            ("offsets", self.offsets), ("transpose", self.transpose), ("gain", self.gain)))
-        copies = len(codes.variants(offsets, shift, gain=gain))
+        copies = len(codes.variants(self.top_setting("offsets"), self.top_setting("transpose"),
+                                    gain=self.top_setting("gain")))
         return 3600 * (self.amount.hours * copies + self.amount.held_out_hours) / ENCODING_SPEED
 
     # ----------------------------------------------------------------------------- the tracks
@@ -287,25 +272,24 @@ class Plan:
     @functools.cached_property
     def split(self) -> config.Split:
         """The held-out tracks: as `--val-split` names them, or a share that is drawn once."""
-        return self._find_split(lambda line: None)
+        return self._read_split(lambda line: None)
 
     def keep_split(self, say: Callable[[str], None]):
         """Write down the held-out tracks, and say where they are not those of `--val-split`."""
-        self.split = self._find_split(say)
+        self.split = self._read_split(say)
         # Every process of a distributed training reads this file, and all write the same.
         splits.save(self.output_dir, self.split)
 
-    def _find_split(self, say) -> config.Split:
+    def _read_split(self, say) -> config.Split:
         val_split = self.flags.val_split
-        split = (config.DataConfig().split if val_split is None
-                 else options.parse_split(val_split))
+        split = config.DataConfig().split if val_split is None else options.parse_split(val_split)
         if isinstance(split, config.Split):
             return split
         tracks, path = manifest.read(self.data_dir), self.split_file
         kept, gone = splits.load(self.output_dir, tracks) or (None, [])
         if kept and not kept.held_out_tracks:
-            raise UserError(f"{path}: none of the tracks that are held out is in {self.data_dir}; "
-                            f"use another --output-dir, or remove that file to draw others")
+            raise UserError(f"{path}: none of the held-out tracks is in {self.data_dir}; use "
+                            f"another --output-dir, or remove that file to draw others")
         if gone:
             say(f"{len(gone)} of the held-out tracks are no longer in {self.data_dir}, such as "
                 f"{printable(gone[0])}")
@@ -323,7 +307,7 @@ class Plan:
     # ------------------------------------------------------------------------- the saved state
 
     def read(self):
-        """Take up the saved state of an earlier run into the same folder.
+        """Read the saved state of an earlier run into the same folder.
 
         Raises:
             UserError: the file is no plan, or the folder holds models of another plan.
@@ -340,22 +324,18 @@ class Plan:
             key = ".".join(map(str, e.errors()[0]["loc"]))
             raise UserError(f"{path}: is not a plan that `{cli.command('train')}` wrote ({key}); "
                             f"remove it to begin a new one") from e
-        if saved.origin != self.state.origin:
-            before, now = (f"begins with {' and '.join(folders)}" if folders
-                           else "begins with nothing"
-                           for folders in (saved.origin, self.state.origin))
-            raise UserError(f"{self.output_dir}: holds models of a training that {before}, and "
-                            f"this one {now}; use another --output-dir"
-                            + ("" if saved.origin else ", or go on there with --from-scratch"))
-        if not self.origin and saved.preset != self.preset:
-            raise UserError(f"{self.output_dir}: holds models of preset {saved.preset}, not "
-                            f"{self.preset}; use another --output-dir")
-        if saved.finished and saved.label != self.label:
-            before, now = (f"labels by {label}" if label else "no labels"
-                           for label in (saved.label, self.label))
-            raise UserError(f"{self.output_dir}: holds models of a training with {before}, and "
-                            f"this one has {now}; use another --output-dir")
-        self.state = saved.model_copy(update={"preset": self.preset, "label": self.label})
+        differences = {"start": (saved.origin, self.state.origin)}
+        if not self.origin:
+            differences["preset"] = saved.preset, self.preset
+        if saved.finished:
+            differences["label"] = saved.label, self.flags.label
+        for what, (before, now) in differences.items():
+            if before != now:
+                before, now = (" and ".join(value) if isinstance(value, list) else value or "none"
+                               for value in (before, now))
+                raise UserError(f"{self.output_dir}: holds models of a training with {what} "
+                                f"{before}, not {now}; use another --output-dir")
+        self.state = saved.model_copy(update={"preset": self.preset, "label": self.flags.label})
 
     def write(self):
         """Save the state; of several processes the first one does."""

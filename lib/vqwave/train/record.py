@@ -1,5 +1,5 @@
-"""What a run remembers: its models and settings, how far it is, and every variable that the next
-step depends on.
+"""The saved state of a run: its models and settings, its progress, and every variable that the
+next step depends on.
 """
 
 from __future__ import annotations
@@ -20,26 +20,25 @@ from ..io import weights
 from ..io.files import atomic_write
 
 STEPS_PER_EPOCH, EPOCH_MINUTES = 250, 3.0
-"""An epoch's, at most, where it is not said how many epochs a run has."""
+"""The length of an epoch, at most, where the settings have no number of epochs."""
 
 
 class TrainingError(UserError):
-    """Training cannot go on: says at which step and why."""
+    """Training cannot continue: says at which step and why."""
 
 
 @dataclass
 class RunRecord:
-    """Where a run stands and how it is made.
+    """The settings and the progress of a run.
 
-    id: names the run permanently. steps: the plan; None until `--minutes` is measured. best,
-    best_epoch: the lowest validation loss so far and whose it is (0: what the run began
-    with); waited: epochs since then. beginning: the validation loss of what the run began with.
-    tracks: the first 16 digits of the sha256 of every track that it, its codecs or what it began
-    with were trained on, sorted. codecs: the codes that a generator is trained on, by the codec's
-    name; codes_of: whose codes a decoder that is trained alone decodes. held_out: of a codec that
-    began with another, what that one does at home (`report.judge`), which it is held to as well.
-    unjudged: what training said of an epoch whose validation is still to come. finished: why there
-    is nothing more to do.
+    id: identifies the run. steps: None until the speed of a step is measured. best, best_epoch: the
+    lowest validation loss and its epoch (0: the weights that the run began with); waited: epochs
+    since then. beginning: the validation loss of the weights that the run began with. tracks: the
+    first 16 digits of the sha256 of every track in the training of the model, its codecs and the
+    weights it began with. codecs: the `codes_id` of the codecs of a generator, by name; codes_of:
+    of the codec whose decoder is trained alone. held_out: of a codec that began with another
+    codec, the figures of that one on its own corpus (`report.judge`). unjudged: the training
+    figures of an epoch whose validation is not finished. finished: why the run ended.
     """
 
     model: CodecConfig | GeneratorConfig
@@ -66,16 +65,16 @@ class RunRecord:
         return self.model.name
 
     def plan(self, steps: int):
-        """Make `steps` the plan."""
+        """Set the number of steps."""
         self.steps, self.training = steps, config.replace(self.training, steps=steps)
 
-    def note(self, epoch: int, loss: float) -> dict:
-        """What is noted down in a set of weights saved now."""
-        noted = {"epoch": epoch, "step": self.step, "seed": self.training.seed, "id": self.id,
-                 "validation_loss": round(loss, 6)}
-        return noted | {key: getattr(self, key) for key in ("beginning", "codecs", "codes_of",
-                                                              "tracks", "held_out")
-                        if getattr(self, key) is not None and getattr(self, key) != []}
+    def values_of_set(self, epoch: int, loss: float) -> dict:
+        """The `record` of a set of weights that is saved now."""
+        optional = {key: getattr(self, key) for key in ("beginning", "codecs", "codes_of", "tracks",
+                                                        "held_out")}
+        return {"epoch": epoch, "step": self.step, "seed": self.training.seed, "id": self.id,
+                "validation_loss": round(loss, 6)} | {
+            key: value for key, value in optional.items() if value not in (None, [])}
 
     def to_dict(self) -> dict:
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
@@ -84,7 +83,7 @@ class RunRecord:
 
     @classmethod
     def from_dict(cls, values: dict) -> RunRecord:
-        """What `to_dict` made."""
+        """The record of `to_dict`."""
         config.check_schema(values, "record")
         values = {key: value for key, value in values.items() if key != "schema"}
         for key, kind in (("training", TrainingConfig), ("data", DataConfig)):
@@ -113,8 +112,8 @@ class RunState:
             return RunRecord.from_dict(values), arrays
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile,
                 zlib.error) as e:
-            raise UserError(f"{self.path}: damaged ({e}); remove it to go on from the last whole "
-                            f"epoch with --start-epoch") from e
+            raise UserError(f"{self.path}: damaged ({e}); remove it and continue from the last "
+                            f"whole epoch with --start-epoch") from e
 
     def save(self, record: RunRecord, variables: list):
         arrays = {f"v{i}": weights.to_numpy(v) for i, v in enumerate(variables)}
@@ -128,14 +127,8 @@ class RunState:
 
 def run_variables(model) -> list:
     """Every variable that training changes and the next step depends on: weights, codebook, seeds,
-    optimizer.
-
-    Metrics are left out: they start anew with each stretch of training.
+    optimizer. Metrics are left out, because each `fit` resets them.
     """
     metrics = {id(v) for m in model.metrics for v in m.variables}
-    seen, kept = set(), []
-    for v in [*model.variables, *model.optimizer.variables]:
-        if id(v) not in metrics and id(v) not in seen:
-            seen.add(id(v))
-            kept.append(v)
-    return kept
+    variables = {id(v): v for v in (*model.variables, *model.optimizer.variables)}
+    return [v for key, v in variables.items() if key not in metrics]

@@ -1,5 +1,4 @@
-"""Where a run begins: with nothing, from its saved state, a numbered set, or another run's weights.
-"""
+"""Where a run begins: random weights, its saved state, a numbered set, or other weights."""
 
 from __future__ import annotations
 
@@ -22,8 +21,8 @@ from .record import RunRecord, RunState
 
 @dataclass
 class Start:
-    """A record and what the model is restored from: a saved run's variables, or a set of weights,
-    or neither.
+    """A record and what the model is restored from: the variables of a saved run, or a set of
+    weights, or neither.
     """
 
     record: RunRecord
@@ -33,8 +32,8 @@ class Start:
 
 
 def open_folder(folder, name: str, chain: ChainConfig | None = None):
-    """Make the output folder and check that it can be written to, before hours of work. chain: see
-    `weights.add_chain`.
+    """Create the output folder and check that files can be written there, before hours of work.
+    chain: see `weights.add_chain`.
     """
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -49,107 +48,91 @@ def open_folder(folder, name: str, chain: ChainConfig | None = None):
 
 
 def find_start(job, options: RunOptions, training: TrainingConfig, data: DataConfig, say) -> Start:
-    """Where this run begins. Tells the user which settings differ from those it was begun with.
+    """Where this run begins. `say` receives the settings that differ from those of the earlier run.
 
     Args:
-        job: whose `model` is trained, on the codes of its `codecs`.
-        training, data: the settings asked for; `options.given` names those that are not mere
-            defaults.
+        training, data: the settings; an earlier run keeps its own where the user did not set them.
 
     Raises:
-        UserError: the folder holds a run that this one cannot go on with.
+        UserError: the folder holds a run that this one cannot continue.
     """
     folder, name = options.output_dir, job.model.name
     state = RunState(folder, name)
     saved, variables = state.load() or (None, None)
-    begin = None if options.start_epoch is None else weights.find(folder, name, options.start_epoch)
-    if (begin and saved and begin.record.get("step") == saved.step
-        and begin.record.get("id") == saved.id):
-        begin = None  # the saved state is that very point
+    epoch = None if options.start_epoch is None else weights.find(folder, name, options.start_epoch)
+    if (epoch and saved and epoch.record.get("step") == saved.step
+        and epoch.record.get("id") == saved.id):
+        epoch = None  # the saved state is of the same step
     source = None
-    if not saved and not begin and options.start_from:
+    if not saved and not epoch and options.start_from:
         source = weights.find(options.start_from, name)
-    before = begin.config if begin else saved.model if saved else source and source.config
-    job.complete(before, data.split, training.seed)
-    given = options.asked(training, data)
-    if earlier := saved or (begin if begin and begin.training else None):
-        training = _settle(earlier.training, training, given)
-        data = _settle(earlier.data or DataConfig(trim_silence=None), data, given)
-    codecs = {one.name: one.codes_id for one in job.codec_weights} or None
-    if begin or not saved:
-        record = RunRecord(job.model, training, data, secrets.token_hex(8), codecs=codecs,
-                           steps=None if options.minutes else training.steps)
-        start = Start(record, state.path)
-        if begin or source:
-            _check_labels(begin or source, job)
-        if begin:
-            _check_part(begin.record.get("codes_of"), name, options)
-            _rewind(record, begin, options, saved)
-            start.weights = begin
-        elif source:
-            start.weights = _begin_with(record, source, options, say)
-        return start
-    _check_same(saved, job.model, codecs, options)
-    _adopt(saved, training, data, given, options, say)
-    return Start(saved, state.path, variables)
+    models = epoch and epoch.config, saved and saved.model, source and source.config
+    job.complete(next(filter(None, models), None), data.split, training.seed)
+    given = options.set_fields(training, data)
+    if earlier := saved or (epoch if epoch and epoch.training else None):
+        training = _override(earlier.training, training, given)
+        data = _override(earlier.data or DataConfig(trim_silence=None), data, given)
+    codecs = {codec.name: codec.codes_id for codec in job.codec_weights} or None
+    if saved and not epoch:
+        _check_same(saved, job.model, codecs, options)
+        _adopt(saved, training, data, given, options, say)
+        return Start(saved, state.path, variables)
+    record = RunRecord(job.model, training, data, secrets.token_hex(8), codecs=codecs,
+                       steps=None if options.minutes else training.steps)
+    if before := epoch or source:
+        if not (job.gives_labels and before.config.labels is None):
+            _check_labels(before.summary, before.config.labels, job.model.labels)
+        record.tracks = list(before.record.get("tracks") or ())
+        record.held_out = before.record.get("held_out")
+    if epoch:
+        _check_part(epoch.record.get("codes_of"), name, options)
+        _rewind(record, epoch, options, saved)
+    elif source:
+        new = job.model.labels and not source.config.labels
+        say(f"begins with {source.summary}"
+            + (f", and learns {job.model.labels.summary}" if new else ""))
+        record.codes_of = source.codes_id if options.decoder_only else None
+    return Start(record, state.path, weights=before)
 
 
-def _settle(kept, asked, given):
-    """`asked` where that was `given`, else what a run before has `kept`."""
-    values = {key: value for key, value in config.to_dict(asked).items() if key in given}
-    return config.validate(type(kept), config.to_dict(kept) | values)
+def _override(earlier, settings, given):
+    """The settings of an earlier run, with those that the user set now."""
+    return config.override(earlier, {key: value for key, value in config.to_dict(settings).items()
+                                     if key in given}, "settings")
 
 
-def _begin_with(record: RunRecord, source: weights.WeightSet, options: RunOptions,
-                say) -> weights.WeightSet:
-    new = record.model.labels and not source.config.labels
-    say(f"begins with {source.summary}" + (f", and learns {record.model.labels.summary}"
-                                           if new else ""))
-    if options.decoder_only:
-        record.codes_of = source.codes_id
-    record.tracks = list(source.record.get("tracks") or ())
-    record.held_out = source.record.get("held_out")
-    return source
-
-
-def _check_labels(source: weights.WeightSet, job):
-    """Raises `UserError` where a model was trained with other labels than it is to have, or with
-    none and cannot be given any.
-    """
-    if job.gives_labels and source.config.labels is None:
-        return
-    if (said := _other_labels(source.config, job.model)) is not None:
-        raise UserError(f"{source.summary}: was trained with {said[0]}; it cannot go on with "
-                        f"{said[1]}")
-
-
-def _other_labels(there, now) -> tuple[str, str] | None:
-    """The labels of two models in words; None where they are the same."""
-    labels = [one.labels for one in (there, now)]
-    facts = [(one.of, one.names) if one else None for one in labels]
-    if facts[0] == facts[1]:
-        return None
-    words = tuple(one.summary if one else "no labels" for one in labels)
-    return words if words[0] != words[1] else (f"other {words[0]}", words[1])
+def _check_labels(who: str, before: config.Labels | None, now: config.Labels | None):
+    """Raises `UserError` where a model of other labels would be continued."""
+    if (before and (before.of, before.names)) != (now and (now.of, now.names)):
+        there, here = (labels.summary if labels else "no labels" for labels in (before, now))
+        raise UserError(f"{who}: was trained with {there}; it cannot be trained with "
+                        f"{'other ' * (there == here)}{here}")
 
 
 def _check_same(saved: RunRecord, model, codecs, options: RunOptions):
-    """Raises `UserError` where the saved run is of another model, other codes, or trains another
+    """Raises `UserError` where the saved run has another model, other codes, or trains another
     part.
     """
     folder, name = options.output_dir, saved.name
-    if (said := _other_labels(saved.model, model)) is not None:
-        raise UserError(f"{folder}: holds a run of {name} with {said[0]}, not with {said[1]}; use "
-                        f"another --output-dir, or remove {name}.state.npz")
-    if saved.model != model:
-        key, there, now = _first_difference(config.to_dict(saved.model), config.to_dict(model))
-        raise UserError(f"{folder}: holds a run of {name} with another config ({key}: {there!r} "
-                        f"there, {now!r} now); use another --output-dir, or remove "
-                        f"{name}.state.npz")
+    advice = f"use another --output-dir, or remove {name}.state.npz"
+    _check_labels(f"{folder}: {name}", saved.model.labels, model.labels)
+    there, now = _flat(config.to_dict(saved.model)), _flat(config.to_dict(model))
+    for key in there | now:
+        if there.get(key) != now.get(key):
+            raise UserError(f"{folder}: holds a run of {name} with {key} {there.get(key)!r}, not "
+                            f"{now.get(key)!r}; {advice}")
     if saved.codecs != codecs:
-        raise UserError(f"{folder}: holds a run of {name} on the codes of other codecs; use "
-                        f"another --output-dir, or remove {name}.state.npz to begin anew")
+        raise UserError(f"{folder}: holds a run of {name} on the codes of other codecs; {advice}")
     _check_part(saved.codes_of, name, options)
+
+
+def _flat(values: dict, prefix: str = "") -> dict:
+    """Nested mappings as one, with keys such as `core.units`."""
+    flat = {}
+    for key, value in values.items():
+        flat |= (_flat(value, f"{prefix}{key}.") if isinstance(value, dict)
+                 else {prefix + key: value})
+    return flat
 
 
 def _check_part(codes_of: str | None, name: str, options: RunOptions):
@@ -159,29 +142,17 @@ def _check_part(codes_of: str | None, name: str, options: RunOptions):
                         f"--decoder-only; use another --output-dir")
 
 
-def _first_difference(there, now, path=""):
-    """(key, value, value) where two nested mappings first differ."""
-    if isinstance(there, dict) and isinstance(now, dict):
-        for key in [*there, *(k for k in now if k not in there)]:
-            if there.get(key) != now.get(key):
-                return _first_difference(there.get(key), now.get(key),
-                                         f"{path}.{key}" if path else key)
-    return path, there, now
-
-
 def _adopt(record: RunRecord, training: TrainingConfig, data: DataConfig,
            given, options: RunOptions, say):
-    """Make the settled settings those of a saved run that goes on."""
+    """Set the settings with which a saved run continues."""
     steps = record.steps if options.minutes else training.steps
-    for key, value in training:
-        old = getattr(record.training, key)
-        if value != old and key not in ("steps", "epochs", "patience"):
-            say(f"the run so far had {key} {old}; it goes on with {value}")
-    if data.split != record.data.split:
-        say("the run so far had another split; it goes on with the one asked for")
-    if data.trim_silence != record.data.trim_silence:
-        say(f"the run so far had trim_silence {record.data.trim_silence}; it goes on with "
-            f"{data.trim_silence}")
+    for before, now in ((record.training, training), (record.data, data)):
+        for key, value in now:
+            old = getattr(before, key)
+            if value != old and key not in ("steps", "epochs", "patience"):
+                words = (f"another {key}" if isinstance(value, config.Config)
+                         else f"{key} {old}; it continues with {value}")
+                say(f"the run so far had {words}")
     epochs, planned = training.epochs, record.steps_per_epoch
     if ("epochs" in given and epochs and planned
         and planned != math.ceil((steps or planned) / epochs)):
@@ -191,7 +162,7 @@ def _adopt(record: RunRecord, training: TrainingConfig, data: DataConfig,
         return
     if steps != record.steps:
         if steps > record.step:
-            say(f"the run was planned for {record.steps} steps; it goes on to {steps}")
+            say(f"the run was planned for {record.steps} steps; it continues to {steps}")
             record.waited, record.finished = 0, None
             record.plan(steps)
         elif not record.finished:
@@ -202,22 +173,20 @@ def _adopt(record: RunRecord, training: TrainingConfig, data: DataConfig,
 
 def _rewind(record: RunRecord, begin: weights.WeightSet, options: RunOptions,
             saved: RunRecord | None):
-    """Set a new record to where a numbered set was saved."""
+    """Set a new record to the step at which a numbered set was saved."""
     step, epoch = begin.record.get("step"), options.start_epoch
-    if not isinstance(step, int) or step < 1:
+    if not step:
         raise UserError(f"{begin.summary}: does not say at which step it was saved, so no run can "
-                        f"go on from it")
+                        f"continue from it")
     if record.steps is not None and record.steps <= step:
         raise UserError(f"{begin.summary}: is step {step} already; --steps {record.steps} is not "
                         f"beyond that")
     best, best_epoch = begin.record.get("validation_loss"), epoch
     with contextlib.suppress(UserError, KeyError):
-        # A later epoch may have been better: only a still better one may replace it.
+        # A later epoch may have been better; it stays the best until a better one comes.
         known = weights.find(begin.folder, begin.name, "best").record
         if best is None or known["validation_loss"] < best:
             best, best_epoch = known["validation_loss"], known["epoch"]
     record.step, record.best, record.best_epoch = step, best, best_epoch
     record.steps_per_epoch = saved.steps_per_epoch if saved else -(-step // epoch)
-    record.tracks = list(begin.record.get("tracks") or ())
     record.codes_of = begin.record.get("codes_of")
-    record.held_out = begin.record.get("held_out")

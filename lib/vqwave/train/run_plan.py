@@ -23,7 +23,7 @@ from .plan import HEARD, REPORT, WHOLE_HOURS, Plan, PlannedTraining, Verdict, fo
 from .record import EPOCH_MINUTES
 
 FIGURES = ("suitable", "shortfall", "notes", "mel", "distance", "seconds")
-"""What a verdict holds of a codec's measurement."""
+"""The keys of a codec's measurement that a verdict holds."""
 
 
 def run(plan: Plan, hear: Callable | None = None, judge: Callable | None = None,
@@ -66,19 +66,19 @@ def run(plan: Plan, hear: Callable | None = None, judge: Callable | None = None,
 
 def _check_data(plan: Plan) -> tuple[str, ...]:
     """Read the data and the saved state. Returns the labels that the generators learn."""
-    tracks, rate = manifest.read(plan.data_dir), plan.whole.sample_rate
+    tracks, rate, label = manifest.read(plan.data_dir), plan.whole.sample_rate, plan.flags.label
     if tracks and tracks[0].sample_rate != rate:
         owner = f"the models of {plan.origin}" if plan.origin else f"preset {plan.preset}"
         raise UserError(f"{plan.data_dir}: is at {tracks[0].sample_rate} Hz, {owner} at {rate} Hz; "
                         f"prepare the audio with --sample-rate {rate}")
     plan.read()
-    if not plan.label:
+    if not label:
         return ()
-    names = labels.vocabulary(splits.split(tracks, plan.split, seed=0)[0], plan.label)
+    names = labels.vocabulary(splits.split(tracks, plan.split, seed=0)[0], label)
     for name in plan.chain.generators.values() if plan.origin else ():
         own = plan.origin.labels_of(name)
-        if own and own.of != plan.label:
-            raise UserError(f"--label {plan.label}: {name} in {plan.origin.generators} was trained "
+        if own and own.of != label:
+            raise UserError(f"--label {label}: {name} in {plan.origin.generators} was trained "
                             f"with {own.summary}; --from-scratch trains one with other labels")
     return names
 
@@ -99,7 +99,7 @@ def _prepare_folder(plan: Plan, say):
 
 def _train_all(plan: Plan, judge, hearings: Hearings, say):
     if not plan.open_stages and (plan.state.heard or plan.state.first_music is None):
-        hearings.finish()  # the run before was stopped in its last hearing
+        hearings.finish()  # the previous run was stopped during its last hearing
     while todo := plan.open_stages:
         stage, seconds, length = todo[0], None, ""
         plan.share_out()
@@ -111,15 +111,15 @@ def _train_all(plan: Plan, judge, hearings: Hearings, say):
             _drop_decoder_run(plan, stage.name)
         settings = plan.settings(stage, seconds)
         task = Task(settings.train, plan.data_dir, plan.output_dir, None,
-                    plan.scheduler if stage.role == "generator" else None)
-        code = task.wait(plan.spend, hearings.look if stage.role == "generator" else None)
+                    plan.flags.scheduler if stage.role == "generator" else None)
+        code = task.wait(plan.spend, hearings.poll if stage.role == "generator" else None)
         if code == 0:
-            plan.state.finished[stage.key] = plan.steps or 1
+            plan.state.finished[stage.key] = plan.flags.steps or 1
         plan.write()
         _check_ending(stage.key, code)
         if plan.origin and stage.role == "codec":
             _judge(plan, [stage.name], judge, say)
-        # Codecs that come before the generators change nothing that can be heard yet.
+        # Without generators the music cannot be heard yet.
         if stage.role == "generator" or all(other.role == "codec" for other in todo):
             hearings.finish()
 
@@ -212,7 +212,7 @@ def describe(plan: Plan, names: tuple[str, ...], say: Callable[[str], None] = pr
         what, shortfall = "finished", ""
         if stage in todo:
             what = (f"{_at_most(plan)} {format_hours(plan.seconds(stage, todo))}" if plan.hours
-                    else f"{plan.steps} steps")
+                    else f"{plan.flags.steps} steps")
             verdict = plan.state.verdicts.get(stage.name)
             shortfall = f": {verdict.shortfall}" if verdict and verdict.shortfall else ""
         say(f"  {stage.key:<14} {what}{shortfall}")
@@ -261,8 +261,8 @@ def _describe_added_tracks(plan: Plan, say):
 
 
 def _describe_origin(plan: Plan, names, say):
-    """What a plan with an origin chose, and why."""
-    amount, preset = plan.amount, config.preset(plan.preset)
+    """Say what was chosen for a plan with an origin, and why."""
+    amount, label = plan.amount, plan.flags.label
     say(f"Training on {plan.data_dir} into {plan.output_dir}, beginning with {plan.origin}:")
     say(f"  {amount}")
     if not amount.held_out:
@@ -270,33 +270,32 @@ def _describe_origin(plan: Plan, names, say):
                          "expect variations of that track, or add music") if amount.tracks == 1
                         else ("no track is held out", "--val-split holds some out"))
         say(f"  {what}: over-fitting cannot be seen; {advice}")
-    training = preset.training(plan.chain.generator(plan.chain.top))
-    shift = training.transpose if plan.transpose is None else plan.transpose
-    gain = training.gain if plan.gain is None else plan.gain
+    shift, gain = plan.top_setting("transpose"), plan.top_setting("gain")
     copies = ([f"{shift} semitones higher and lower"] * bool(shift)
               + [f"{gain:g} dB quieter"] * bool(gain))
+    small = f"less than {origin.SMALL_HOURS:g} h of music"
     if copies:
         say(f"  each training track is also heard up to {' and '.join(copies)}"
-            + (f", because there is less than {origin.SMALL_HOURS:g} h of music" if amount.small
-               else ""))
+            + (f", because there is {small}" if amount.small else ""))
     if names:
-        say(f"  generators learn each track's {plan.label}: {', '.join(names)}")
+        say(f"  generators learn each track's {label}: {', '.join(names)}")
         if amount.small and not plan.origin.labels_of(plan.chain.generator(plan.chain.top)):
-            say(f"  a generator that was trained without labels hardly heeds them; with "
-                f"{origin.SMALL_HOURS:g} h of music the top generator would begin with nothing")
+            say(f"  a generator that was trained without labels hardly learns them; with {small} "
+                f"it is not trained from random weights either")
     for name in plan.untrained:
-        say(f"  {name} begins with nothing: trained without labels, it would hardly heed them")
-    patience = training.patience if plan.flags.patience is None else plan.flags.patience
+        say(f"  {name} begins with random weights, because trained weights without labels would "
+            f"hardly learn them")
+    patience = plan.top_setting("patience")
     if patience and amount.held_out:
-        say(f"  a generator stops after {patience} epochs that are no better on held-out tracks")
+        say(f"  a generator stops after {patience} epochs without a better validation loss")
 
 
 # ------------------------------------------------------------------------------------- hearings
 
 
 class Hearings:
-    """Lets a person hear what is learnt while a plan runs: the first music as soon as there is any,
-    then again every few minutes where the weights are newer, beside the training.
+    """Lets a person hear the music of the newest weights while a plan runs, beside the training:
+    as soon as a generator has learnt something, then every few minutes.
     """
 
     def __init__(self, plan: Plan, hear: Callable | None):
@@ -312,7 +311,7 @@ class Hearings:
         if self.task:
             self.task.stop()
 
-    def look(self):
+    def poll(self):
         """Begin a hearing if it is time for one; called while a training runs."""
         if self.task:
             if self.task.exit_code is None:
@@ -320,11 +319,11 @@ class Hearings:
             self._end(self.task.exit_code)
         if self.waits and time.monotonic() - self.began < 60 * self.plan.listen:
             return
-        if self._is_newer() and self._learnt_epoch():
+        if self._is_newer() and self._trained_epoch():
             self._begin()
 
     def finish(self):
-        """Wait for a hearing that runs, then hear what is newer, if anything, and wait for that."""
+        """Wait for the running hearing, then let newer weights be heard, if there are any."""
         if not self.task and self._is_newer():
             self._begin()
         while self.task:
@@ -336,12 +335,12 @@ class Hearings:
 
     def _begin(self):
         self.began, self.waits = time.monotonic(), True
-        self._hearing = self._newest(), self._learnt_epoch()
+        self._hearing = self._newest(), self._trained_epoch()
         self.task = Task(self.hear, *_folders(self.plan), self.plan.output_dir / HEARD,
                          f"{round(self.plan.state.spent / 60):04d}min")
 
     def _end(self, code: int):
-        """A hearing is over. One that failed stops no training, and is tried again."""
+        """Record the end of a hearing. A failed hearing stops no training, and is repeated."""
         self.task = None
         weights_heard, epoch = self._hearing
         if code == 0:
@@ -356,7 +355,7 @@ class Hearings:
         return newest is not None and newest != self.plan.state.heard
 
     def _newest(self) -> list | None:
-        """Identifies the best weights; None where there is nothing to hear, or no wish to."""
+        """Identifies the best weights; None where nothing can or shall be heard."""
         folder, chain = self.plan.output_dir, self.plan.chain
         if not (self.hear and self.plan.listen and chain.can_generate and devices.is_first()
                 and weights.tags(folder, chain.generator(chain.top))):
@@ -364,7 +363,7 @@ class Hearings:
         paths = [weights.config_path(folder, name, "best") for name in chain.names]
         return [path.stat().st_mtime_ns if path.exists() else 0 for path in paths]
 
-    def _learnt_epoch(self) -> int:
+    def _trained_epoch(self) -> int:
         """The epoch of the top generator's best weights; 0 while they are the origin's."""
         plan, top = self.plan, self.plan.chain.generator(self.plan.chain.top)
         with contextlib.suppress(UserError):  # the files are being replaced

@@ -1,17 +1,15 @@
 """Training a codec or a generator: plain `compile` and `fit`, resumable at any step.
 
-    find where the run stands  ->  prepare the data  ->  build the model  ->  restore it  ->  fit 
-    ->  report
-
 A run lives in its output folder: numbered weights sets, `…_best`, `{name}.state.npz` (see
 `record.RunState`), a CSV log, a picture of the curves and, on TensorFlow, a TensorBoard folder. The
-same command again goes on where it was.
+same command again continues the run.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import json
 import math
 import sys
@@ -21,7 +19,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from .. import config, machine
+from .. import machine
 from ..config import ChainConfig, CodecConfig, DataConfig, GeneratorConfig, TrainingConfig
 from ..errors import UserError
 from ..io import files, weights
@@ -34,17 +32,9 @@ from .record import EPOCH_MINUTES, STEPS_PER_EPOCH, RunRecord, run_variables
 
 
 def train_codec(model: CodecConfig, data_dir, options: RunOptions,
-                training: TrainingConfig | None = None,
-                data: DataConfig | None = None, say: Reporter | None = None,
-                chain: ChainConfig | None = None) -> RunRecord:
-    """Train one codec on a prepared folder.
-
-    Args:
-        chain: that it is of, see `weights.add_chain`.
-
-    Returns:
-        The run's record: `step`, `best`, `finished` …
-    """
+                training: TrainingConfig | None = None, data: DataConfig | None = None,
+                say: Reporter | None = None, chain: ChainConfig | None = None) -> RunRecord:
+    """Train one codec on a prepared folder. chain: see `weights.add_chain`."""
     return _train(CodecJob(model, data_dir, options.decoder_only), options, training, data, say,
                   chain)
 
@@ -53,31 +43,27 @@ def train_generator(model: GeneratorConfig, data_dir, codec_dir, options: RunOpt
                     training: TrainingConfig | None = None, data: DataConfig | None = None,
                     say: Reporter | None = None, codec_epoch=None, chain: ChainConfig | None = None,
                     scheduler: str | None = None) -> RunRecord:
-    """Train one generator on the codes that the codecs in `codec_dir` make of a prepared folder.
+    """Train one generator on the codes of a prepared folder under the codecs in `codec_dir`.
 
     Args:
-        codec_epoch: which of the codecs' sets; None for the one that ships, else the best.
-        chain: names the codec of each level; None where the folder tells. See also
-            `weights.add_chain`.
-        scheduler: the address of a Dask cluster that does the encoding.
-
-    Returns:
-        The run's record: `step`, `best`, `finished` …
+        codec_epoch: see `weights.find`.
+        chain: names the codec of each level, see also `weights.add_chain`.
+        scheduler: the address of a Dask cluster that encodes the tracks.
     """
     return _train(GeneratorJob(model, data_dir, codec_dir, codec_epoch, chain, scheduler),
                   options, training, data, say, chain)
 
 
-def _train(job: Job, options: RunOptions, training, data, say, chain=None) -> RunRecord:
-    """One training from where it stands to its end; in a group each process is here, and the first
-    one writes.
+def _train(job: Job, options: RunOptions, training, data, say, chain) -> RunRecord:
+    """Run one training from its current step to its end. In a group every process is here, and the
+    first one writes.
     """
     folder, name = Path(options.output_dir), job.model.name
     with devices.join(options.distribute) as group, contextlib.ExitStack() as closing:
         say = (say or Reporter()) if group.first else SilentReporter()
         closing.callback(say.stop)
 
-        # Where it stands.
+        # Find the current step.
         job.check()
         group.from_first(lambda: resume.open_folder(folder, name, chain))
         group.from_first(
@@ -86,40 +72,34 @@ def _train(job: Job, options: RunOptions, training, data, say, chain=None) -> Ru
         start = resume.find_start(job, options, training, data, say)
         record = start.record
         job.choose_window = (record.step == 0
-                             and "input_length" not in options.asked(training, data))
+                             and "input_length" not in options.set_fields(training, data))
         _check_agreement(group, record)
         if record.finished:
             say(f"{name}: already finished ({record.finished}); best {job.judgement(record.best)} "
-                f"at epoch {record.best_epoch}. More --steps go on from here")
+                f"at epoch {record.best_epoch}. More --steps continue from here")
             _promote(record, options, group, say)
             return record
         group.check_batch(record.training.batch_size)
         job.check_settings(record.training)
 
-        # The data.
+        # Prepare the data, then build and restore the model.
         job.prepare(record, group, say)
-
-        # The model.
         closing.callback(keras.mixed_precision.set_global_policy,
                          keras.mixed_precision.dtype_policy())
         policy = set_precision(record.training.mixed_precision, say)
         closing.enter_context(group.scope())
-        _plan(job, record, options, group, say)
-        model = _build(job, record, group)
-
-        # As it was.
+        _plan_steps(job, record, options, group, say)
+        model = _build(job, record)
         _restore(job, model, start)
         say(_describe_model(model, policy, record, group))
 
-        # The steps.
+        # Train.
         checkpoint = callbacks.Checkpoint(folder, record, None if options.keep_all else KEEP, group)
-        hooks = _hooks(job, checkpoint, folder, say, closing)
+        hooks = _hooks(job, checkpoint, folder, say)
         with checkpoint.listen():
             if start.weights is not None and record.step == 0:
                 _judge_beginning(job, model, checkpoint, say)
             _fit(job, model, checkpoint, hooks)
-
-        # What came out.
         say.stop()
         say(f"{name}: {record.finished}; best {job.judgement(record.best)} at epoch "
             f"{record.best_epoch}")
@@ -127,25 +107,29 @@ def _train(job: Job, options: RunOptions, training, data, say, chain=None) -> Ru
         return record
 
 
-# ---------------------------------------------------------------------------------- where it stands
-
-
 def _check_agreement(group: devices.Group, record: RunRecord):
-    """See that every process of the group is about to do what the first one is."""
-    keys = ("name", "steps", "step", "steps_per_epoch", "best", "finished")
-    own = {key: getattr(record, key) for key in keys}
-    own |= {key: getattr(record.training, key)
-            for key in ("batch_size", "input_length", "learning_rate", "seed")}
-    own["config"] = hashlib.sha256(json.dumps(config.to_dict(record.model),
-                                              sort_keys=True).encode()).hexdigest()
-    # The id names a run permanently; each process has drawn its own for a new run.
-    theirs = group.from_first(lambda: own | {"id": record.id})
-    record.id = theirs["id"]
-    for key, value in own.items():
-        if theirs[key] != value:
-            raise UserError(f"process {group.rank} of this training has {key} {value!r} where the "
-                            f"first one has {theirs[key]!r}: all need the same command and must "
-                            f"see the same folders")
+    """Raises `UserError` where this process would train something else than the first one."""
+    values = {key: value for key, value in record.to_dict().items() if key != "id"}
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    first = group.from_first(lambda: {"id": record.id, "digest": digest})
+    if first["digest"] != digest:
+        raise UserError(f"process {group.rank} of this training has other settings or another "
+                        f"saved run than the first one: all need the same command and must see "
+                        f"the same folders")
+    record.id = first["id"]  # each process has drawn an id for a new run
+
+
+def _promote(record: RunRecord, options: RunOptions, group, say):
+    """Save the best set without a number, or say how to where another set has none."""
+    if not group.first:
+        return
+    folder, name = options.output_dir, record.name
+    if options.promote:
+        say(weights.promote(folder, name))
+    elif "" in weights.tags(folder, name):
+        say(f"{name}: {folder} holds another set without a number, which is loaded by default; the "
+            f"same command with --promote replaces it with the best one")
+    sys.stdout.flush()
 
 
 # ---------------------------------------------------------------------------------------- the model
@@ -183,44 +167,24 @@ def learning_rate(training: TrainingConfig, steps: int):
         warmup_target=peak if warmup else None, warmup_steps=warmup)
 
 
-def _build(job: Job, record: RunRecord, group, steps: int | None = None):
+def _build(job: Job, record: RunRecord, steps: int | None = None):
     keras.utils.set_random_seed(record.training.seed)
     model = job.build(record.training.seed)
     compile_model(model, record.training, steps or record.steps, **job.compile_options())
     return model
 
 
-class _Clock(keras.callbacks.Callback):
-    """Times steps: the first two compile and warm up, those after them count."""
-
-    def __init__(self, group):
-        super().__init__()
-        self.group, self.done = group, -2
-
-    def on_train_batch_end(self, batch, logs=None):
-        float(logs["loss"])  # waits for the step
-        self.now = time.monotonic()
-        self.done += 1
-        if self.done == 0:
-            self.warm = self.now
-        enough = self.done >= 50 or self.done >= 3 and self.now - self.warm > 10
-        self.model.stop_training = self.group.from_first(lambda: enough)
-
-
-def _plan(job: Job, record: RunRecord, options: RunOptions, group, say):
-    """Fill in how many steps there will be, and how many an epoch has, where the record does not
-    say.
-    """
-    minutes = options.minutes or 0.0
-    epochs = record.training.epochs
+def _plan_steps(job: Job, record: RunRecord, options: RunOptions, group, say):
+    """Fill in the number of steps, and of steps in an epoch, where the record has none."""
+    minutes, epochs = options.minutes or 0.0, record.training.epochs
     if record.steps is None:
-        steps, enough = _steps_for(job, record, minutes, group, say), job.steps_of_passes()
-        if enough and enough < steps:
-            minutes *= enough / steps
-            say(f"{enough} steps will do, about {minutes:.0f} minutes: by then the tracks were "
+        steps, sufficient = _steps_in(minutes, job, record, group, say), job.steps_of_passes()
+        if sufficient and sufficient < steps:
+            minutes *= sufficient / steps
+            steps = sufficient
+            say(f"{steps} steps suffice, about {minutes:.0f} minutes: by then the tracks were "
                 f"heard {record.training.passes} times or more")
-            steps = enough
-            # A pass is an epoch, or part of a long one: what over-fits soon is judged often.
+            # An epoch is a pass, or a part of a long pass, because over-fitting comes early.
             epochs = epochs or max(record.training.passes, math.ceil(minutes / EPOCH_MINUTES))
         record.plan(record.step + steps)
     if record.steps_per_epoch is None:
@@ -228,17 +192,23 @@ def _plan(job: Job, record: RunRecord, options: RunOptions, group, say):
         record.steps_per_epoch = max(1, math.ceil(record.steps / epochs))
 
 
-def _steps_for(job: Job, record: RunRecord, minutes: float, group, say) -> int:
-    """How many steps fit into so many minutes, from a short trial whose model is thrown away."""
+def _steps_in(minutes: float, job: Job, record: RunRecord, group, say) -> int:
+    """How many steps fit into so many minutes, from a short trial with a model of its own."""
     say(f"measuring the speed of a step to fill {minutes:g} minutes …")
-    began, clock = time.monotonic(), _Clock(group)
-    model = _build(job, record, group, steps=1000)
-    began = time.monotonic()
-    model.fit(job.batches(0), steps_per_epoch=100, callbacks=[clock], shuffle=False, verbose=0)
+    model, times = _build(job, record, steps=1000), [time.monotonic()]
+
+    def note_time(batch, logs):
+        float(logs["loss"])  # waits for the step
+        times.append(time.monotonic())
+        done = len(times) - 3  # the first two steps compile and warm up
+        sufficient = done >= 50 or done >= 3 and times[-1] - times[2] > 10
+        model.stop_training = group.from_first(lambda: sufficient)
+
+    model.fit(job.batches(0), steps_per_epoch=100, shuffle=False, verbose=0,
+              callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=note_time)])
+    left, step = minutes * 60 - (times[-1] - times[0]), (times[-1] - times[2]) / (len(times) - 3)
     # Validation, saving and drawing take about a twelfth on top of the steps.
-    left, each = minutes * 60 - (clock.now - began), (clock.now - clock.warm) / clock.done
-    steps = int(left / (each * 1.08))
-    return group.from_first(lambda: max(10, steps))
+    return group.from_first(lambda: max(10, int(left / (step * 1.08))))
 
 
 def _describe_model(model, policy: str, record: RunRecord, group: devices.Group) -> str:
@@ -251,10 +221,10 @@ def _describe_model(model, policy: str, record: RunRecord, group: devices.Group)
 
 
 def _restore(job: Job, model, start: resume.Start):
-    """Bring the model to where the record says the run stands."""
-    # Variables exist once the model has seen a batch of its data and the optimizer its variables.
+    """Bring the model to the step of the record."""
+    # A first call creates the model's variables. Zeros, because the processes of a group have
+    # different batches but compute this one together.
     x, *_ = job.batches(0)[0]
-    # Zeros, because the processes of a group have different batches but compute this one together.
     model(np.zeros_like(x) if isinstance(x, np.ndarray)
           else {k: np.zeros_like(v[:1]) for k, v in x.items()},
           training=False)
@@ -268,8 +238,8 @@ def _restore(job: Job, model, start: resume.Start):
         return
     variables = run_variables(model)
     if [tuple(v.shape) for v in variables] != [a.shape for a in start.variables]:
-        raise UserError(f"{start.path}: was saved by another version of the program; remove it and "
-                        f"use --start-epoch")
+        raise UserError(f"{start.path}: holds other variables than the model; remove it and use "
+                        f"--start-epoch")
     for v, array in zip(variables, start.variables, strict=True):
         v.assign(array)
 
@@ -277,24 +247,23 @@ def _restore(job: Job, model, start: resume.Start):
 # ---------------------------------------------------------------------------------------- the steps
 
 
-def _hooks(job: Job, checkpoint: callbacks.Checkpoint, folder: Path, say, closing) -> list:
-    """The callbacks around `fit`, the checkpoint among them."""
+def _hooks(job: Job, checkpoint: callbacks.Checkpoint, folder: Path, say) -> list:
+    """The callbacks of `fit`."""
     hooks, record = [checkpoint], checkpoint.record
     if checkpoint.group.first:
         table = folder / f"{record.name}.csv"
-        log = callbacks.Log(table, record.step // record.steps_per_epoch)
-        closing.callback(log.close)
         # The log first: the checkpoint may end the run, and every saved epoch must have its row.
-        hooks = [log, checkpoint, callbacks.Curves(table, folder / f"{record.name}.png"),
+        hooks = [callbacks.Log(table, record.step // record.steps_per_epoch), checkpoint,
+                 callbacks.Curves(table, folder / f"{record.name}.png"),
                  callbacks.Progress(record, say, job.shown)]
-    if _has_tensorboard():
+    if keras.backend.backend() == "tensorflow" and importlib.util.find_spec("tensorboard"):
         board = folder / "tensorboard" / record.name
         hooks += [keras.callbacks.TensorBoard(str(board), write_graph=False), *job.examples(board)]
     return hooks
 
 
 def _fit(job: Job, model, checkpoint: callbacks.Checkpoint, hooks: list):
-    """Every step that is left."""
+    """Train every step that is left."""
     record, validation = checkpoint.record, job.validation
     if record.unjudged is not None:
         _judge(model, checkpoint, hooks, validation)
@@ -306,23 +275,22 @@ def _fit(job: Job, model, checkpoint: callbacks.Checkpoint, hooks: list):
 
 
 def _judge_beginning(job: Job, model, checkpoint: callbacks.Checkpoint, say):
-    """Let what the run begins with be the best set until training makes a better one: epoch 0."""
+    """Save the model that the run begins with as the best set so far: epoch 0."""
     if job.validation is None:
         return
-    # No callbacks: a signal meanwhile leaves at once, for there is nothing to save yet.
-    found = model.evaluate(job.validation, return_dict=True, verbose=0)
+    # No callbacks: a signal may end this at once, because there is nothing to save yet.
+    figures = model.evaluate(job.validation, return_dict=True, verbose=0)
     checkpoint.set_model(model)
-    checkpoint.note_beginning(found["loss"])
+    checkpoint.save_beginning(figures["loss"])
     model.reset_metrics()
     say(f"{checkpoint.record.name}: before training {job.judgement(checkpoint.record.best)}")
 
 
 def _judge(model, checkpoint, hooks, validation):
-    """End an epoch that was stopped before its validation was done, as `fit` would have ended it.
-    """
+    """Finish an epoch whose validation was interrupted, as `fit` would have finished it."""
     record = checkpoint.record
-    found = model.evaluate(validation, return_dict=True, verbose=0, callbacks=[checkpoint])
-    logs = record.unjudged | {f"val_{key}": value for key, value in found.items()}
+    figures = model.evaluate(validation, return_dict=True, verbose=0, callbacks=[checkpoint])
+    logs = record.unjudged | {f"val_{key}": value for key, value in figures.items()}
     every = keras.callbacks.CallbackList(hooks, model=model)
     every.on_train_begin()
     every.on_epoch_end(math.ceil(record.step / record.steps_per_epoch) - 1, logs)
@@ -343,29 +311,3 @@ def _stretches(step: int, steps: int, per_epoch: int):
         else:
             yield epoch, epoch + whole, per_epoch
             step += whole * per_epoch
-
-
-def _has_tensorboard() -> bool:
-    if keras.backend.backend() != "tensorflow":
-        return False
-    try:
-        import tensorboard  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
-# ------------------------------------------------------------------------------------ what came out
-
-
-def _promote(record: RunRecord, options: RunOptions, group, say):
-    """Make the best set the one without a number, or say how to where another one is that."""
-    if not group.first:
-        return
-    folder, name = options.output_dir, record.name
-    if options.promote:
-        say(weights.promote(folder, name))
-    elif "" in weights.tags(folder, name):
-        say(f"{name}: {folder} holds another set without a number, which is loaded by default; the "
-            f"same command with --promote replaces it with the best one")
-    sys.stdout.flush()
