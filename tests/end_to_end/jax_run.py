@@ -36,7 +36,7 @@ def main(folder, codecs):
     assert keras.backend.backend() == "jax" and "tensorflow" not in sys.modules
     sys.modules["tensorflow"] = None
     # What takes seconds to draw is drawn alike on every backend.
-    callbacks.Curves.on_epoch_end = lambda *_: None
+    callbacks.plots.loss_curves = lambda *_: None
     data = folder / "data"
     data_folder(data, {f"track {i}": music(1.0, i) for i in range(3)})
     tiny = config.preset("tiny")

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import re
 
 import imported
 import numpy as np
@@ -118,8 +117,6 @@ def test_codecs_that_serve_are_kept_and_generators_go_on_learning(train_all, fol
     said = capsys.readouterr().out
     assert "a table" in said and "vqvae_512      kept as it is: it suits the music" in said
     assert "beginning with" in said and "3 semitones higher and lower" in said
-    assert re.search(r"Once the tracks are encoded \(about 0.\d min\), the first music comes "
-                     r"after about 3.0 min", said)
     # What is decided is decided once.
     run.clear()
     begin(train_all, data, folder, out, "--hours", "1", "--val-split", "0.3", "--seed", "4")
@@ -171,7 +168,6 @@ def test_with_little_time_the_music_comes_before_the_decoders(train_all, folder,
     assert kinds == ["hear", "hear", "train-codec", "hear", "train-codec", "hear"]
     kept = configs.load_yaml(out / "train_all.yml")["verdicts"]
     assert {name: one["treatment"] for name, one in kept.items()} == dict.fromkeys(kept, "decoder")
-    assert "the first music comes after about 3.0 min" in capsys.readouterr().out
     # Of the 59 minutes that are left each generator has 2.5 parts of 6, each decoder half a part.
     minutes = [float(option(c, "--minutes")) for c in run if c[0].startswith("train-")]
     assert minutes[0] == pytest.approx(59 * 2.5 / 6, abs=0.01)
@@ -334,11 +330,10 @@ def test_a_folder_goes_on_as_it_began(train_all, folder, data, tmp_path, command
                                "--steps", "2"])
 
     begin(train_all, data, folder, tmp_path / "a", "--steps", "2")
-    with pytest.raises(UserError, match="and this one begins with nothing; use another"):
+    with pytest.raises(UserError, match="with start .*, not none; use another"):
         scratch(tmp_path / "a")
     scratch(tmp_path / "b")
-    with pytest.raises(UserError, match="begins with nothing, .* or go on there with "
-                                        "--from-scratch"):
+    with pytest.raises(UserError, match="with start none, not .*; use another"):
         begin(train_all, data, folder, tmp_path / "b", "--steps", "2")
 
 
@@ -369,7 +364,7 @@ def test_what_ships_is_begun_with_and_a_folder_without_generators_is_not(folder,
     assert str(found.generators) == "weights" and found.chain == CHAIN
     assert found.codecs == found.generators  # which lie in it, too
     (tmp_path / "none").mkdir()
-    with pytest.raises(UserError, match="none: no generator_512 in there to begin with"):
+    with pytest.raises(UserError, match="none: has no generator_512 to begin with"):
         Origin.find(tmp_path / "none")
 
 
@@ -483,7 +478,6 @@ def test_music_that_comes_later_leaves_what_is_held_out_and_is_told_of(train_all
     begin(train_all, data, folder, out, *more)
     assert configs.load_yaml(out / "split.yml")["validation"] == held_out
     said = capsys.readouterr().out
-    assert "generator_512 was not trained on 9 of the 12 tracks" in said
     assert f"--val-split {out / 'split.yml'}" in said.splitlines()[-1]
     # Another command finds it by itself.
     asked = argparse.Namespace(val_split=None, split_seed=None, data_dir=data)

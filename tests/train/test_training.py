@@ -82,7 +82,7 @@ def train(data, tiny_weights):
         options = RunOptions(folder, **{"keep_all": True} | run)
         with pytest.MonkeyPatch.context() as patch:
             if not draw:  # half a second an epoch
-                patch.setattr(callbacks.Curves, "on_epoch_end", lambda *_: None)
+                patch.setattr(callbacks.plots, "loss_curves", lambda *_: None)
             if isinstance(config or (SMALL if name == CODEC else WIDE), configs.CodecConfig):
                 record = training.train_codec(config or SMALL, data, options,
                                               settings, data_config, told)

@@ -11,12 +11,13 @@ from ..errors import UserError
 from ..io import audio
 from ..io.files import printable
 from ..play import mastering, midi, render
+from ..play.sampling import draw_seed
 from . import pieces
 
-OF_PRIOR = {"preset", "vqvae_weights_dir", "generator_weights_dir", "epoch", "seconds",
-            "temperature", "label", "seed", "midi", "output", "force", "engine", "no_gpu", "fade",
-            "loop", "normalize"}
-"""The options that a VAE's prior has; the others need codes."""
+PRIOR_OPTIONS = {"preset", "vqvae_weights_dir", "generator_weights_dir", "epoch", "seconds",
+                 "temperature", "label", "seed", "midi", "output", "force", "engine", "no_gpu",
+                 "fade", "loop", "normalize"}
+"""The options of a VAE's prior; the others need codes."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -77,8 +78,10 @@ def main(argv=None) -> int:
     options = pieces.stream_options(args, music)
     if args.candidates:
         return write_candidates(args, music, options, paths[0], finish)
-    stream, changes = pieces.open_stream(args, music, options
-                                         | {"batch": args.batch if len(paths) > 1 else None})
+    if len(paths) > 1:
+        options["batch"] = len(paths)
+        pieces.check_batch(len(paths), options["samples"] or options["begin"].samples, finish.whole)
+    stream, changes = pieces.open_stream(args, music, options)
     finish.check(stream)
     print(f"seed {stream.seed}", flush=True)
     with stream:
@@ -86,7 +89,7 @@ def main(argv=None) -> int:
 
 
 def check(args, paths):
-    """Check what can be checked before any work. Raises `UserError`."""
+    """Raises `UserError` where options contradict each other or a file would be lost."""
     if args.length is None and args.seconds is None and not args.variation_of:
         raise UserError("--output needs --length or --seconds: without them the music has no end")
     if args.guidance is not None and args.label is None and args.replay is None:
@@ -107,7 +110,7 @@ def write_prior(args, music, paths, finish) -> int:
     """Write a sample of a VAE's prior."""
     codec = music.weight_set(music.vae).config
     for option, value in vars(args).items():
-        if option not in OF_PRIOR and value != parser().get_default(option):
+        if option not in PRIOR_OPTIONS and value != parser().get_default(option):
             codec.check_codes(pieces.flag(option))
     [temperature, *more] = args.temperature or [1.0]
     if more:
@@ -122,7 +125,7 @@ def write_prior(args, music, paths, finish) -> int:
 
 
 def write_files(args, stream, paths, finish, changes=()) -> int:
-    """Write every piece and print what was written; returns the exit code."""
+    """Write every piece and print the files; returns the exit code."""
     rate = stream.sample_rate
     lengths, speed = write(stream, paths, finish, changes=changes)
     for path, count in zip(paths, lengths, strict=True):
@@ -135,7 +138,7 @@ def write_files(args, stream, paths, finish, changes=()) -> int:
 
 
 def write(stream, paths, finish, task="generating", changes=()) -> tuple[list[int], float]:
-    """Write every piece, with a bar: (samples of each, real-time factor)."""
+    """Write every piece, with a bar. Returns the samples of each and the real-time factor."""
     columns = (TextColumn("{task.percentage:.0f} %"),
                TextColumn("{task.fields[speed]:.1f} x real time"),
                TimeRemainingColumn())
@@ -151,28 +154,24 @@ def write(stream, paths, finish, task="generating", changes=()) -> tuple[list[in
 
 def write_candidates(args, music, options, path: Path, finish) -> int:
     """Write pieces of successive seeds, and print a table of them by rank."""
-    numbers = iter(range(1, args.candidates + 1))
-
-    def streams():
-        seed = args.seed
-        for i in range(args.candidates):
-            stream = music.stream(seed=seed, log_probs=True, **options)
-            if not i:
-                print(f"seed {stream.seed}", flush=True)
-            yield stream
-            seed = stream.seed + 1
+    first = draw_seed(args.seed)
+    print(f"seed {first}", flush=True)
+    seeds = range(first, first + args.candidates)
 
     def write_one(stream, paths, finish):
-        return write(stream, paths, finish, f"candidate {next(numbers)} of {args.candidates}")
+        return write(stream, paths, finish,
+                     f"candidate {seeds.index(stream.seed) + 1} of {args.candidates}")
 
-    ranked = render.write_candidates(streams(), path, finish, write_one)
+    ranked = render.write_candidates(
+        (music.stream(seed=seed, log_probs=True, **options) for seed in seeds), path, finish,
+        write_one)
     levels = [level for level in ranked[0].bits if level != "all"]
     row = "{:>4}  {:>10}  {:>13}  " + "{:>6}  " * len(levels) + "{}"
     print(row.format("rank", "seed", "bits per code", *(f"{x}x" for x in levels), "file"))
     for rank, candidate in enumerate(ranked, 1):
-        bits = candidate.bits
-        print(row.format(rank, candidate.seed, f"{bits['all']:.3f}",
-                         *(f"{bits[x]:.3f}" for x in levels), printable(candidate.path)))
+        print(row.format(rank, candidate.seed,
+                         *(f"{candidate.bits[x]:.3f}" for x in ("all", *levels)),
+                         printable(candidate.path)))
     best = ranked[0]
     print(f"wrote {printable(path)}: {best.samples / music.sample_rate:.2f} s, {best.samples} "
           f"samples, the piece of rank 1")

@@ -1,10 +1,10 @@
-"""What `vqwave generate` and `vqwave play` share: options, checks, and the stream they ask for."""
+"""What `vqwave generate` and `vqwave play` share: options, checks, and opening the stream."""
 
 import os
+import resource
 import sys
-from pathlib import Path
 
-from .. import cli, config, progress
+from .. import cli, config, machine, progress
 from ..errors import UserError
 from ..io import weights
 from ..io.files import printable
@@ -12,11 +12,13 @@ from ..play import api, controls, keys, mastering, playback
 from ..play.performance import Performance
 from . import arguments
 
-LONGEST = 24 * 3600
-"""Seconds: the longest piece that a length can ask for."""
+SHORTEST, LONGEST = 0.01, 24 * 3600
+"""The shortest and the longest piece in seconds."""
 
-SHORTEST = 0.01
-"""Seconds: the shortest."""
+MEMORY_OF_PIECE, SPARE_FILES = 250_000, 64
+"""Of pieces that are generated at once: bytes for each, measured with the shipped chain; and open
+files besides those of the pieces.
+"""
 
 SAMPLING = {
     "temperature": ("T", "below 1 safer, above 1 wilder, 0 always the likeliest code; of a VAE the "
@@ -26,15 +28,15 @@ SAMPLING = {
     "guidance": ("G", f"how strongly the music follows --label, up to {config.MOST_GUIDANCE:g}; "
                       f"1 is as trained, and the fastest"),
 }
-"""{field of `Sampling`: (metavar, help)}: options that take one value, or one for each level."""
+"""Options with one value, or a value for each level: {field of `Sampling`: (metavar, help)}."""
 
 NEEDS = {"prompt_seconds": "prompt", "prompt_start": "prompt", "keep_original": "prompt",
          "stay": "prompt", "keep": "variation_of"}
-"""{option: the option without which it means nothing}."""
+"""Options that need another option: {option: the other}."""
 
 
 def add_main(parser):
-    """Length, seed, label and sampling."""
+    """Options for length, seed, label and sampling."""
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--seconds", type=cli.number(least=SHORTEST, most=LONGEST), metavar="S",
                         help="length in seconds")
@@ -54,7 +56,7 @@ def add_main(parser):
 
 
 def add_recording(parser):
-    """The recording that a piece begins with."""
+    """Options for the recording that a piece begins with."""
     group = parser.add_argument_group("begin with a recording")
     recording = group.add_mutually_exclusive_group()
     recording.add_argument("--prompt", metavar="FILE",
@@ -79,7 +81,7 @@ def add_recording(parser):
 
 
 def add_models(parser):
-    """Which weights play, and what computes them."""
+    """Options for the weights and the engine."""
     group = parser.add_argument_group("models")
     arguments.add_weights(group, preset=True)
     arguments.add_epoch(group, "generators")
@@ -107,8 +109,8 @@ def add_rare(parser):
 
 
 def parse(parser, argv, other, reason: str):
-    """The arguments. Raises `UserError` for an option that only the parser `other` has: `reason`
-    follows its name.
+    """The arguments. For an option that only the parser `other` has, raises `UserError` with its
+    name and `reason`.
     """
     args, unknown = parser.parse_known_args(argv)
     for word in unknown:
@@ -124,11 +126,7 @@ def flag(option: str) -> str:
 
 
 def check(args, outputs=()):
-    """Check what can be checked before any work. outputs: the files that will be written.
-
-    Raises:
-        UserError: options do not go together, or a file would be lost.
-    """
+    """Raises `UserError` where options need others, or one of the files to write would be lost."""
     for option, needed in NEEDS.items():
         value = getattr(args, option)
         if value is not None and value is not False and getattr(args, needed) is None:
@@ -151,20 +149,20 @@ def load(args) -> api.VQWave:
 
 
 def describe(music, names):
-    """Print which weights are used."""
+    """Print the weights in use."""
     for line in weights.describe([music.weight_set(name) for name in dict.fromkeys(names)]):
         print(printable(line), file=sys.stderr)
 
 
 def stream_options(args, music) -> dict:
-    """The keywords of `VQWave.stream` that the arguments ask for; prints which weights are used."""
+    """The keywords of `VQWave.stream` for the arguments. Prints the weights in use."""
     chain = music.chain
     if args.variation_of and args.keep is None:
         args.keep = chain.top
     level = music.ending(bottom(args.generators, chain), args.keep)
     generated = [x for x in chain.sizes if level <= x < (args.keep or float("inf"))]
     coded = [x for x in chain.sizes if x >= level] if args.prompt else [args.keep or level, level]
-    for x in coded:
+    for x in map(chain.check_level, coded):
         music.weight_set(chain.codecs[x]).config.check_codes()
     describe(music, [*(chain.codecs[x] for x in coded), *(chain.generator(x) for x in generated)])
     return {"level": level, "samples": piece_length(args, music), "latency": args.latency,
@@ -173,7 +171,7 @@ def stream_options(args, music) -> dict:
 
 
 def open_stream(args, music, options: dict, past: float = 0.0):
-    """(the stream, the changes that --replay makes to it)."""
+    """The stream, and the changes of --replay."""
     if args.replay is None:
         return music.stream(seed=args.seed, past=past, **options), ()
     performance = Performance.read(args.replay)
@@ -184,11 +182,10 @@ def open_stream(args, music, options: dict, past: float = 0.0):
 
 
 def piece_length(args, music) -> int | None:
-    """Samples to generate, None for a piece without an end."""
+    """The samples to generate; None for a piece without an end."""
     rate = music.sample_rate
-    samples = args.length * music.chain.top if args.length else None
-    if args.seconds:
-        samples = api.samples_in(args.seconds, rate)
+    samples = (api.samples_in(args.seconds, rate) if args.seconds
+               else args.length * music.chain.top if args.length else None)
     if samples is not None and samples > LONGEST * rate:
         raise UserError(f"--length {args.length} is {samples / rate / 3600:.1f} hours; a piece "
                         f"lasts at most {LONGEST // 3600}")
@@ -197,42 +194,52 @@ def piece_length(args, music) -> int | None:
     return samples
 
 
+def check_batch(batch: int, samples: int, whole: bool):
+    """Raises `UserError` where pieces that are generated at once need too many files or too much
+    memory. whole: every piece is held in memory.
+    """
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_FILES
+    if 0 <= files < batch:
+        raise UserError(f"--batch is {batch}; this system allows {files} files at once (ulimit -n)")
+    needed = batch * (MEMORY_OF_PIECE + 4 * samples * whole)
+    memory = machine.describe()["memory_bytes"]
+    if memory is not None and needed > memory:
+        raise UserError(f"--batch is {batch}; that needs {needed / 1e9:.1f} GB of memory, and this "
+                        f"machine has {memory / 1e9:.1f}")
+
+
 def sampling(args, levels) -> dict | None:
-    """{level: {field of `Sampling`: value}} of the options in `SAMPLING`."""
+    """The values of the options in `SAMPLING`: {level: {field of `Sampling`: value}}."""
     by_level: dict[int, dict] = {}
     for field in SAMPLING:
-        values = getattr(args, field)
-        if values is None:
-            continue
-        if len(values) not in (1, len(levels)):
+        values = getattr(args, field) or ()
+        if len(values) not in (0, 1, len(levels)):
             raise UserError(f"{flag(field)} has {len(values)} values; give one, or one for each of "
                             f"levels {', '.join(map(str, levels))}")
-        for level, value in zip(levels, values if len(values) > 1 else values * len(levels),
-                                strict=True):
-            by_level.setdefault(level, {})[field] = value
+        for i, level in enumerate(levels if values else ()):
+            by_level.setdefault(level, {})[field] = values[i if len(values) > 1 else 0]
     return by_level or None
 
 
 def begin(args, music, level: int):
-    """The encoded prompt or source, None where the piece begins from nothing."""
-    rate = music.sample_rate
+    """The encoded prompt or source; None without a recording."""
+    rate, start = music.sample_rate, args.prompt_start or 0.0
     if args.prompt:
-        start = args.prompt_start or 0.0
         prompt = music.prompt(args.prompt, seconds=args.prompt_seconds or keys.PROMPT_SECONDS,
                               start=start, level=level, keep_original=args.keep_original,
                               stay=args.stay)
         print(f"continues {printable(args.prompt)}: {len(prompt.audio) / rate:.2f} s from "
               f"{start:g} s on", file=sys.stderr)
         return prompt
-    if args.variation_of:
-        with progress.bar() as bar:
-            task = bar.add_task("encoding", total=1.0)
-            source = music.source(args.variation_of, args.keep,
-                                  lambda share: bar.update(task, completed=share))
-        print(f"varies {printable(args.variation_of)}: {source.samples / rate:.2f} s, keeping the "
-              f"codes at {args.keep}x", file=sys.stderr)
-        return source
-    return None
+    if not args.variation_of:
+        return None
+    with progress.bar() as bar:
+        task = bar.add_task("encoding", total=1.0)
+        source = music.source(args.variation_of, args.keep,
+                              lambda share: bar.update(task, completed=share))
+    print(f"varies {printable(args.variation_of)}: {source.samples / rate:.2f} s, keeping the "
+          f"codes at {args.keep}x", file=sys.stderr)
+    return source
 
 
 def bottom(text: str | None, chain: config.ChainConfig) -> int | None:
@@ -248,10 +255,3 @@ def bottom(text: str | None, chain: config.ChainConfig) -> int | None:
             raise UserError(f"no generator is called {name!r}; there are {', '.join(levels)}, or "
                             f"all")
     return min(levels[name] for name in names)
-
-
-def check_files(paths):
-    """Raises `UserError` where a recording is missing."""
-    for path in paths:
-        if not Path(path).is_file():
-            raise UserError(f"{printable(path)}: no such file")

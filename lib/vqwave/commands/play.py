@@ -63,7 +63,9 @@ def main(argv=None) -> int:
     record = [files.check_place(args.record)] if args.record is not None else []
     if args.force and not record:
         raise UserError("--force needs --output or --record")
-    pieces.check_files(args.recordings or ())
+    for path in args.recordings or ():
+        if not Path(path).is_file():
+            raise UserError(f"{printable(path)}: no such file")
     for folder in args.other_weights or ():
         weights.chain(weights.find_folder(folder, weights.GENERATORS))
     pieces.check(args, record)

@@ -3,7 +3,9 @@
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,27 +18,6 @@ from ..io.files import printable
 from ..play import api
 from ..report import maps
 from . import arguments
-
-MUSIC = "files of music, or folders of them, searched to the bottom"
-
-KINDS = {
-    "waveforms": ("the waveforms of many files, a panel each", MUSIC,
-                  "start seconds sample-rate across"),
-    "spectrograms": ("waveforms and spectrograms by pitch, side by side", MUSIC,
-                     "start seconds sample-rate across"),
-    "notes": ("piano rolls over spectrograms, one under the other", MUSIC, "start seconds"),
-    "curves": ("training curves, also of a run that still trains: all models of a folder, or every "
-               "metric of one model", "the folder of a run, or the .csv log of one model", ""),
-    "usage": ("how often music uses each code of every level", MUSIC,
-              "start seconds codecs levels"),
-    "codebook": ("a map of a codebook: which codes are similar, how often music uses them", MUSIC,
-                 "start seconds codecs model book"),
-    "map": ("the codes of a self-organizing map in their places, with their spectra", MUSIC,
-            "start seconds codecs model"),
-    "codes": ("the codes of the levels under the spectrogram of one file", MUSIC,
-              "start seconds codecs levels"),
-}
-"""{kind: (help, help of its inputs, names of its options)}."""
 
 OPTIONS = {
     "start": dict(type=cli.number(least=0), default=0.0, metavar="S",
@@ -54,9 +35,6 @@ OPTIONS = {
                  help="which of its codebooks"),
 }
 
-SECONDS = {"notes": 30.0, "codes": 10.0}
-"""Seconds that a kind draws by default, where it does not draw the whole file."""
-
 
 def parser() -> argparse.ArgumentParser:
     parser = cli.parser(
@@ -73,18 +51,17 @@ def parser() -> argparse.ArgumentParser:
     )
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND",
                                   parser_class=type(parser))
-    for name, (description, inputs, options) in KINDS.items():
-        kind = kinds.add_parser(name, help=description, description=description,
-                                formatter_class=parser.formatter_class)
-        kind.add_argument("inputs", nargs="+", metavar="INPUT", help=inputs)
-        kind.add_argument("--output", required=True, metavar="FILE",
-                          help="the picture, .png or .svg")
-        kind.add_argument("--title", default="", help="a line above the picture")
-        for option in options.split():
+    for name, kind in KINDS.items():
+        p = kinds.add_parser(name, help=kind.help, description=kind.help,
+                             formatter_class=parser.formatter_class)
+        p.add_argument("inputs", nargs="+", metavar="INPUT", help=kind.inputs)
+        p.add_argument("--output", required=True, metavar="FILE", help="the picture, .png or .svg")
+        p.add_argument("--title", default="", help="a line above the picture")
+        for option in kind.options.split():
             if option == "codecs":
-                arguments.add_codecs(kind, with_chain=True)
+                arguments.add_codecs(p, with_chain=True)
             else:
-                kind.add_argument(f"--{option}", **OPTIONS[option])
+                p.add_argument(f"--{option}", **OPTIONS[option])
     return parser
 
 
@@ -92,7 +69,7 @@ def main(argv=None) -> int:
     args = parser().parse_args(argv)
     plots.check_output(args.output)
     verb = "replaced" if Path(args.output).exists() else "wrote"
-    DRAW[args.kind](args)
+    KINDS[args.kind].draw(args)
     print(f"{verb} {printable(args.output)}")
     return 0
 
@@ -129,8 +106,7 @@ def draw_curves(args):
 
 def draw_usage(args):
     music = load(args)
-    sounds = read(args, music.sample_rate)
-    counts = {}
+    sounds, counts = read(args, music.sample_rate), {}
     for level in levels(args, music):
         books = count_codes(music, level, sounds)
         counts |= {f"{level}x" + f", book {i + 1}" * (len(books) > 1): book
@@ -156,14 +132,13 @@ def draw_map(args):
     weight_set = music.weight_set(name)
     maps.check_map(weight_set.config)
     sounds, grid = read(args, music.sample_rate), weight_set.config.quantizer.grid
-    counts = count_codes(music, level, sounds)[0]
     spectra = maps.sounds_of_codes(music.codec(level))
-    error = maps.topographic_error(weight_set, list(sounds.values()))
-    ratio = maps.neighbour_ratio(spectra, grid)
-    figures = (f"topographic error {error:.3f}, neighbours {ratio:.2f} as far apart as any two "
-               f"codes")
-    plots.code_map(spectra, counts, grid, args.output, args.title or f"{name}: {figures}")
-    print(f"{name}: {figures}")
+    figures = (f"{name}: topographic error "
+               f"{maps.topographic_error(weight_set, list(sounds.values())):.3f}, neighbours "
+               f"{maps.neighbour_ratio(spectra, grid):.2f} as far apart as any two codes")
+    plots.code_map(spectra, count_codes(music, level, sounds)[0], grid, args.output,
+                   args.title or figures)
+    print(figures)
 
 
 def draw_codes(args):
@@ -172,16 +147,43 @@ def draw_codes(args):
     if len(sounds) > 1:
         raise UserError("codes draws one file")
     [(name, sound)] = sounds.items()
-    drawn = levels(args, music)
-    codes = {level: music.encode(sound, level) for level in drawn}
-    shades = {level: plots.codec_shades(music.codec(level)) for level in drawn}
+    codes = {level: music.encode(sound, level) for level in levels(args, music)}
+    shades = {level: plots.codec_shades(music.codec(level)) for level in codes}
     plots.codes(codes, shades, args.output, music.sample_rate, music.chain.top, sound,
                 args.title or name, args.start)
 
 
-DRAW = {"waveforms": draw_waveforms, "spectrograms": draw_spectrograms, "notes": draw_notes,
-        "curves": draw_curves, "usage": draw_usage, "codebook": draw_codebook, "map": draw_map,
-        "codes": draw_codes}
+class Kind(NamedTuple):
+    """A kind of picture. options: names of `OPTIONS`, and "codecs" for the folder of the codecs.
+    seconds: how much of a file is drawn by default; None: all.
+    """
+
+    draw: Callable
+    help: str
+    options: str
+    seconds: float | None = None
+    inputs: str = "files of music, or folders of them, searched to the bottom"
+
+
+KINDS = {
+    "waveforms": Kind(draw_waveforms, "the waveforms of many files, a panel each",
+                      "start seconds sample-rate across"),
+    "spectrograms": Kind(draw_spectrograms, "waveforms and spectrograms by pitch, side by side",
+                         "start seconds sample-rate across"),
+    "notes": Kind(draw_notes, "piano rolls over spectrograms, one under the other",
+                  "start seconds", 30.0),
+    "curves": Kind(draw_curves, "training curves, also of a run that still trains: all models of a "
+                   "folder, or every metric of one model", "",
+                   inputs="the folder of a run, or the .csv log of one model"),
+    "usage": Kind(draw_usage, "how often music uses each code of every level",
+                  "start seconds codecs levels"),
+    "codebook": Kind(draw_codebook, "a map of a codebook: which codes are similar, how often music "
+                     "uses them", "start seconds codecs model book"),
+    "map": Kind(draw_map, "the codes of a self-organizing map in their places, with their spectra",
+                "start seconds codecs model"),
+    "codes": Kind(draw_codes, "the codes of the levels under the spectrogram of one file",
+                  "start seconds codecs levels", 10.0),
+}
 
 
 def load(args) -> api.VQWave:
@@ -209,17 +211,17 @@ def levels(args, music) -> list[int]:
 
 
 def read(args, rate: int) -> dict[str, np.ndarray]:
-    """{name: float32 [samples]}: the part of each input that is drawn. Prints what is left out."""
-    files = find_files(map(Path, args.inputs))
-    sounds, errors = {}, []
-    default = SECONDS.get(args.kind)
-    common = os.path.commonpath([p.absolute().parent for p in files])
+    """The part of each input that is drawn: {name: float32 [samples]}. Unreadable files are
+    reported and left out.
+    """
+    files, sounds, errors = find_files(map(Path, args.inputs)), {}, []
+    default = KINDS[args.kind].seconds
+    names = [path.name for path in files]
+    common = os.path.commonpath([path.absolute().parent for path in files])
     for path in files:
-        name = (path.name if sum(p.name == path.name for p in files) == 1
-                else os.path.relpath(path, common))
+        name = path.name if names.count(path.name) == 1 else os.path.relpath(path, common)
         try:
-            sounds[printable(name)] = audio.excerpt(path, rate, args.start,
-                                                    args.seconds or default)
+            sounds[printable(name)] = audio.excerpt(path, rate, args.start, args.seconds or default)
         except UserError as e:
             errors.append(e)
     if not sounds:
@@ -240,12 +242,12 @@ def find_files(paths) -> list[Path]:
         if not path.is_dir():
             files.append(path)
             continue
-        music = sorted(p for p in path.rglob("*") if p.suffix.lower() in audio.AUDIO_SUFFIXES
-                       and p.is_file())
+        music = [p for p in path.rglob("*") if p.suffix.lower() in audio.AUDIO_SUFFIXES
+                 and p.is_file()]
         if not music:
             raise UserError(f"{printable(path)}: holds no music "
                             f"({', '.join(audio.AUDIO_SUFFIXES)})")
-        files += music
+        files += sorted(music)
     return files
 
 

@@ -3,7 +3,6 @@
 import argparse
 import json
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -20,11 +19,13 @@ from ..report import fad, judge, tables
 from . import arguments
 
 FIGURES = (
-    *((f"{metric.title} {metric.unit}".strip(), metric.name, f"{{:.{metric.decimals}f}}")
+    *(tables.Column(f"{metric.title} {metric.unit}".strip(), metric.name, f".{metric.decimals}f")
       for metric in judge.METRICS),
-    ("kbit/s", "bitrate_kbps", "{:.2f}"), ("usage", "usage", "{:.1%}"),
-    ("perplexity", "perplexity", "{:.0f}"), ("latency ms", "latency_ms", "{:.0f}"),
-    ("encode", "encode_speed", "{:.0f} ×"), ("decode", "decode_speed", "{:.0f} ×"),
+    tables.Column("kbit/s", "bitrate_kbps", ".2f"), tables.Column("usage", "usage", ".1%"),
+    tables.Column("perplexity", "perplexity", ".0f"),
+    tables.Column("latency ms", "latency_ms", ".0f"),
+    tables.Column("encode ×", "encode_speed", ".0f"),
+    tables.Column("decode ×", "decode_speed", ".0f"),
 )
 
 
@@ -81,33 +82,30 @@ def main(argv=None) -> int:
         if not isinstance(weight_set.config, CodecConfig):
             raise UserError(f"{weight_set.name} is a generator; --model names a codec")
         weight_set.config.check_books(args.books)
-    if args.data_dir:
-        for option in ("books", "label"):
-            if getattr(args, option):
-                raise UserError(f"--{option} goes with --input, not with --data-dir")
-        return _judge_corpus(args, sets)
-    if args.note:
-        raise UserError("--note needs --data-dir: one recording does not represent a corpus")
-    return _judge_recording(args, sets)
-
-
-class Judged(NamedTuple):
-    """Whether codecs suit the music of a data folder: a row for each codec, the lines of a table,
-    and the tracks, which are held out unless the folder has too few.
-    """
-
-    rows: list[dict]
-    lines: list[str]
-    tracks: list
-    held_out: bool
+    if not args.data_dir:
+        if args.note:
+            raise UserError("--note needs --data-dir: one recording does not represent a corpus")
+        return _judge_recording(args, sets)
+    for option in ("books", "label"):
+        if getattr(args, option):
+            raise UserError(f"--{option} goes with --input, not with --data-dir")
+    figures = judge_folder(sets, args.data_dir, *arguments.held_out(args, sets[0].folder),
+                           args.musicnn, args.engine, args.note)
+    print(json.dumps({"data_dir": args.data_dir, "engine": args.engine} | figures, indent=2)
+          if args.json else "\n".join(figures["table"]))
+    return 0
 
 
 def judge_folder(sets: list[weights.WeightSet], data_dir, split, seed: int = 0, musicnn=None,
-                 engine_name: str = engine.ENGINES[0], note: bool = False) -> Judged:
+                 engine_name: str = engine.ENGINES[0], note: bool = False) -> dict:
     """Measure codecs on the held-out tracks of a data folder.
 
     Args:
         split, seed: see `splits.split`. note: record the figures in the codecs' YAML files.
+
+    Returns:
+        "models": a row of `judge.judge_corpus` for each codec; "table": the lines of a table;
+        "tracks": how many; "held_out": whether these tracks are held out.
     """
     (train, held_out), spans = silence.read_sides(data_dir, split, seed, sets[0].trim_silence,
                                                   SilentReporter())
@@ -119,83 +117,55 @@ def judge_folder(sets: list[weights.WeightSet], data_dir, split, seed: int = 0, 
         rows = judge.judge_corpus(
             sets, data_dir, tracks, spans, engine_name=engine_name, embed=embed, record=note,
             progress=lambda name, share: bar.update(task, description=name, completed=share))
-    rows = [row | {"set": weight_set.tag, "level": weight_set.config.level}
-            for row, weight_set in zip(rows, sets, strict=True)]
-    lines = [*_aligned([judge.COLUMNS, *map(judge.row_cells, rows)]),
-             *judge.leakage_warnings(sets, held_out)]
-    return Judged(rows, lines, tracks, bool(held_out))
-
-
-def _judge_corpus(args, sets) -> int:
-    """Say of each codec whether it suits the music of a data folder."""
-    judged = judge_folder(sets, args.data_dir, *arguments.held_out(args, sets[0].folder),
-                          args.musicnn, args.engine, args.note)
-    print(json.dumps({"data_dir": args.data_dir, "engine": args.engine,
-                      "tracks": len(judged.tracks), "held_out": judged.held_out,
-                      "models": judged.rows, "table": judged.lines}, indent=2)
-          if args.json else "\n".join(judged.lines))
-    return 0
-
-
-def _aligned(rows) -> list[str]:
-    """Rows of text as lines: the first column left, the last as it is, the others right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join([f"{name:<{widths[0]}}",
-                       *(f"{cell:>{width}}" for cell, width in
-                         zip(cells, widths[1:], strict=False)), last])
-            for name, *cells, last in rows]
+    cells = [judge.COLUMNS, *map(judge.row_cells, rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join([name.ljust(widths[0]), *map(str.rjust, middle, widths[1:]), last])
+             for name, *middle, last in cells]
+    return {"tracks": len(tracks), "held_out": bool(held_out),
+            "models": [row | {"set": weight_set.tag, "level": weight_set.config.level}
+                       for row, weight_set in zip(rows, sets, strict=True)],
+            "table": lines + judge.leakage_warnings(sets, held_out)}
 
 
 def _judge_recording(args, sets) -> int:
     """Write each codec's copy of a recording and print its figures."""
-    folder = make_folder(args.output_dir or ".")
+    folder, rows, lines = make_folder(args.output_dir or "."), [], []
     console, originals = Console(stderr=True), {}
-    rows, verbs = [], {}
     for weight_set in sets:
         _say(weight_set.summary)
-        rate = weight_set.config.sample_rate
-        with console.status(f"{weight_set.name}: encoding, decoding, comparing"):
+        rate, name = weight_set.config.sample_rate, weight_set.name
+        with console.status(f"{name}: encoding, decoding, comparing"):
             if rate not in originals:
                 originals[rate] = audio.excerpt(args.input, rate, args.start, args.seconds)
             original, copies = originals[rate], []
             figures = judge.judge(engine.load_codec(weight_set, args.engine), [original],
-                                  track_labels=[args.label], books=args.books,
-                                  copies=copies)
-            copy, _ = copies[0]
+                                  track_labels=[args.label], books=args.books, copies=copies)
             if np.var(original) <= metrics.SILENCE_POWER:
                 _say(f"{args.input}: is silent, so no distance to it can be measured")
-            wav = folder / f"{Path(args.input).stem}_{weight_set.name}.wav"
+            wav = folder / f"{Path(args.input).stem}_{name}.wav"
             files = {"wav": wav} | ({"picture": wav.with_suffix(".png")} if args.output_dir else {})
-            verbs |= {str(path): "replaced" for path in files.values() if path.exists()}
-            audio.write(wav, copy, rate)
+            lines += [f"{'replaced' if path.exists() else 'wrote'} {printable(path)}"
+                      for path in files.values()]
+            audio.write(wav, copies[0][0], rate)
             if args.output_dir:
-                title = f"{printable(Path(args.input).name)}: {weight_set.name}"
-                if "bitrate_kbps" in figures:
-                    title += f", {figures['bitrate_kbps']:.2f} kbit/s"
-                plots.waveform_and_spectrogram(original, copy, str(files["picture"]), rate,
-                                               title, args.start)
-        rows.append({"model": weight_set.name, "set": weight_set.tag, **figures,
+                rate_text = (f", {figures['bitrate_kbps']:.2f} kbit/s"
+                             if "bitrate_kbps" in figures else "")
+                plots.waveform_and_spectrogram(
+                    original, copies[0][0], str(files["picture"]), rate,
+                    f"{printable(Path(args.input).name)}: {name}{rate_text}", args.start)
+        rows.append({"model": name, "set": weight_set.tag, **figures,
                      **{kind: str(path) for kind, path in files.items()}})
     if args.json:
         print(json.dumps({"input": args.input, "engine": args.engine, "models": rows}, indent=2))
-    else:
-        _print_rows(rows, verbs)
-    return 0
-
-
-def _print_rows(rows, verbs):
-    """Print the figures and the files that were written. verbs: "replaced" of files that existed.
-    """
-    codecs = [column for row in rows for column in (row, *row.get("books", ()))]
+        return 0
+    codecs = [figures for row in rows for figures in (row, *row.get("books", ()))]
     titles = [title for row in rows for title in
               (row["model"], *(f"book {i + 1}" for i, _ in enumerate(row.get("books", ()))))]
-    lines = [(title, *("" if key not in figures else "–" if figures[key] is None
-                       else text.format(figures[key]) for figures in codecs))
-             for title, key, text in FIGURES]
-    Console().print(tables.render([line for line in lines if any(line[1:])], ("", *titles), "rich"))
-    for row in rows:
-        for path in (row[key] for key in ("wav", "picture") if key in row):
-            print(f"{verbs.get(path, 'wrote')} {printable(path)}")
+    table = [(column.title, *map(column.cell, codecs)) for column in FIGURES
+             if any(column.key in figures for figures in codecs)]
+    Console().print(tables.render(table, ("", *titles), "rich"))
+    print(*lines, sep="\n")
+    return 0
 
 
 def _say(line):

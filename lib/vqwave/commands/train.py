@@ -102,9 +102,9 @@ def judge(musicnn, data_dir, folder, split, names: list[str]) -> tuple[list[dict
     """Measure the codecs in a folder: a row for each, and the lines of a table."""
     from . import test_codec
 
-    judged = test_codec.judge_folder([weights.find(folder, name) for name in names], data_dir,
-                                     splits.read_split(split), musicnn=musicnn)
-    return judged.rows, judged.lines
+    figures = test_codec.judge_folder([weights.find(folder, name) for name in names], data_dir,
+                                      splits.read_split(split), musicnn=musicnn)
+    return figures["models"], figures["table"]
 
 
 def report(musicnn, data_dir, folder, split, page):

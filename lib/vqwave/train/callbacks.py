@@ -16,6 +16,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from .. import plots
 from ..errors import Interrupted, UserError, signal_handlers
 from ..io import weights
 from ..io.files import atomic_write
@@ -176,7 +177,8 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 class Log(keras.callbacks.Callback):
-    """Writes a row of figures for each epoch to a CSV file, in the columns of the first epoch.
+    """Writes a row of figures for each epoch to a CSV file, in the columns of the first epoch, and
+    draws the curves beside it.
 
     epochs_done: rows of later epochs, which a killed run left, are dropped.
     """
@@ -199,19 +201,7 @@ class Log(keras.callbacks.Callback):
         csv.writer(text, lineterminator="\n").writerows(self.rows)
         with atomic_write(self.path) as f:
             f.write(text.getvalue().encode())
-
-
-class Curves(keras.callbacks.Callback):
-    """Draws the CSV log as a picture after each epoch."""
-
-    def __init__(self, csv_path, png_path):
-        super().__init__()
-        self.csv_path, self.png_path = csv_path, png_path
-
-    def on_epoch_end(self, epoch, logs=None):
-        from ..plots import loss_curves
-
-        loss_curves(self.csv_path, self.png_path)
+        plots.loss_curves(self.path, self.path.with_suffix(".png"))
 
 
 class Progress(keras.callbacks.Callback):

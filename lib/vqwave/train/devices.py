@@ -21,14 +21,14 @@ import numpy as np
 from ..errors import Interrupted, UserError
 from ..io.splits import Share
 
-DIED = ("another process of this training has ended or cannot be reached; its last output says "
-        "why. The same command on every machine continues from the last saved state")
+DIED = ("another process of this training has ended or cannot be reached; see its last output. "
+        "The same command on every machine continues from the last saved state")
 _MESSAGE_BYTES = 4096
 
 
 @dataclass(frozen=True)
 class Group(Share):
-    """The devices that train together, and the number of this process among theirs."""
+    """The devices that train together, and this process's rank."""
 
     scope: Callable = contextlib.nullcontext
 
@@ -81,7 +81,7 @@ ALONE = Group()
 
 
 def process_count() -> int:
-    """The number of processes that train together, as the environment says."""
+    """The number of processes that train together, from the environment."""
     text = os.environ.get("KERAS_DISTRIBUTION_NUM_PROCESSES", "1")
     if not text.isdigit() or int(text) < 1:
         raise UserError(f"KERAS_DISTRIBUTION_NUM_PROCESSES is {text!r}; it must be a whole number "
@@ -90,17 +90,14 @@ def process_count() -> int:
 
 
 def is_first() -> bool:
-    """Whether this process writes files and prints, as the environment says."""
+    """Whether this process writes files and prints, from the environment."""
     return process_count() == 1 or os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID") == "0"
 
 
 @contextlib.contextmanager
 def join(distribute: bool) -> Iterator[Group]:
-    """The group that this process trains in: every device of every process, or `ALONE` unless
-    `distribute`. Enter it before anything is computed.
-
-    Raises:
-        UserError: the backend cannot do it, or another process of the group died.
+    """The group of every device of every process, or `ALONE` unless `distribute`. Enter it before
+    anything is computed. Raises `UserError` where the backend is not JAX or another process died.
     """
     if not distribute:
         yield ALONE
@@ -114,9 +111,7 @@ def join(distribute: bool) -> Iterator[Group]:
         lost = _is_lost_peer(e)
         if lost or not isinstance(e, Interrupted):
             # At exit JAX waits for the other processes, and they wait for this one.
-            code = (e.code if isinstance(e, Interrupted) else 2 if lost or isinstance(e, UserError)
-                    else 1)
-            atexit.register(os._exit, code)
+            atexit.register(os._exit, 2 if lost or isinstance(e, UserError) else 1)
         if lost:
             raise UserError(DIED) from e
         raise

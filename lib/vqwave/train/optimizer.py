@@ -8,19 +8,18 @@ import keras
 from keras import ops
 
 NARROW = 32
-"""A kernel from or to no more channels than this is AdamW's: code vectors, the waveform, all of a
-tiny model.
+"""AdamW trains kernels with no more channels than this on one side: code vectors, waveforms, tiny
+models.
 """
 
 
 class Muon(keras.optimizers.Muon):
-    """Keras's Muon for the matrices between hidden features, of convolutions too, and AdamW for all
-    else.
+    """Keras's Muon for the matrices between hidden features, also of convolutions; AdamW for
+    embeddings, logits, biases and `NARROW` kernels.
 
-    A step of Muon is the momentum with its singular values made alike (Jordan et al. 2024), at the
-    scale that lets one learning rate serve both (Liu et al. 2025, §2.2). A convolution's kernel
-    [taps, in, out] is taken for the matrix [taps·in, out]. Embeddings, logits, biases and kernels
-    that are `NARROW` on one side are AdamW's.
+    A step of Muon is the momentum with equal singular values (Jordan et al. 2024), scaled so that
+    one learning rate serves both (Liu et al. 2025, §2.2). A convolution's kernel [taps, in, out]
+    counts as a matrix [taps·in, out].
     """
 
     def __init__(self, learning_rate, weight_decay: float):
@@ -29,7 +28,7 @@ class Muon(keras.optimizers.Muon):
                          exclude_layers=["logits"])
 
     def _apply_weight_decay(self, variables):
-        """As Keras's, which builds the schedule of the learning rate once for each variable."""
+        """Keras would evaluate the learning rate's schedule once for each variable."""
         rate = self.learning_rate
         for variable in variables:
             if self._use_weight_decay(variable):
@@ -44,12 +43,12 @@ class Muon(keras.optimizers.Muon):
         return min(shape, default=0) <= NARROW or super()._should_use_adamw(variable)
 
     def zeropower_via_newtonschulz5(self, x, steps: int):
-        """In bfloat16 where the model computes in it, as the method's authors do."""
+        """In the compute dtype of the model, such as bfloat16, as the authors do."""
         matrix = ops.reshape(x, (-1, x.shape[-1]))
         dtype = keras.mixed_precision.dtype_policy().compute_dtype
         orthogonal = super().zeropower_via_newtonschulz5(ops.cast(matrix, dtype), steps)
         return ops.reshape(ops.cast(orthogonal, x.dtype), x.shape)
 
     def lr_adjust(self, x):
-        """The scale of the matrix that was orthogonalised, not of its taps."""
+        """The scale of the orthogonalised matrix [taps·in, out]."""
         return x * (self.rms_rate * max(math.prod(x.shape[:-1]), x.shape[-1]) ** 0.5)

@@ -1,7 +1,5 @@
-"""Trained models that another chain begins with, and what a small folder of music asks for.
-
-What ships holds on music that it never saw, and learns new music in minutes where models from
-nothing take hours. TensorFlow-free.
+"""The trained models that a chain's training begins with, and settings for a small folder of music.
+TensorFlow-free.
 """
 
 from __future__ import annotations
@@ -25,23 +23,17 @@ SMALL_HOURS = 1.0
 """Less music than this is heard transposed and quieter too, and learnt with dropout."""
 TRANSPOSE, GAIN, DROPOUT = 3, 3.0, 0.1
 CODEC_RATE, SMALL_RATE = 1e-4, 2e-4
-"""The learning rates, at most, at which a codec is tuned and a generator learns little music: at
-five times as much a codec begins by forgetting, and a generator knows the training tracks by heart
-within minutes.
+"""The highest learning rates for tuning a codec and for a generator with little music. At five
+times the rate a codec first gets worse, and a generator over-fits within minutes.
 """
 SAMPLES = {"codec": 2 ** 17, "generator": 2 ** 21}
-"""Samples of all windows that a model learns from at once, at most: less memory than what ships
-took, and as good for what it learns.
-"""
+"""The most samples in a batch. More needs more memory and does not train better."""
 CODEC_PASSES, PASSES, SMALL_PASSES = 10, 16, 8
-"""How often the tracks are heard at most by a codec that is tuned, by a generator, and by one of
-little music. On 46 minutes a generator became no better for held-out tracks after eight passes, on
-75 it still did.
+"""The most passes over the tracks: of a codec, a generator, and a generator with little music. With
+46 minutes of music a generator stopped improving after eight passes, with 75 minutes it did not.
 """
 PATIENCE, SMALL_PATIENCE = 8, 3
-"""Epochs without a better validation loss, after which a generator has learnt what it can; the
-second of little music.
-"""
+"""The patience of a generator, and of a generator with little music."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +47,10 @@ class Amount:
 
     @classmethod
     def of(cls, data_dir, split: Split, trim_silence: float | None, say=None) -> Amount:
-        """Of a data folder with the split and `trim_silence` of its trainings.
-
-        Args:
-            say: a `progress.Reporter`, told of what is left out.
+        """The amount in a data folder. `say`, a `progress.Reporter`, receives what is left out.
 
         Raises:
-            UserError: nothing sounds in it.
+            UserError: every track is silent.
         """
         sides, spans = silence.read_sides(data_dir, split, 0, trim_silence,
                                           say or SilentReporter())
@@ -88,17 +77,17 @@ class Origin:
 
     @classmethod
     def find(cls, folder=None) -> Origin:
-        """What lies in `folder`, with the shipped codecs where it has none; None: what ships.
+        """The models in `folder`, with the shipped codecs where it has none; None: all shipped.
 
         Raises:
-            UserError: there are no generators in there.
+            UserError: the folder has no generators.
         """
         codecs = weights.find_folder(weights.CODECS, weights.CODECS)
         generators = weights.find_folder(folder or weights.GENERATORS, weights.GENERATORS)
         chain = weights.chain(generators)
         if not weights.tags(generators, top := chain.generator(chain.top)):
-            raise UserError(f"{printable(generators)}: no {top} in there to begin with; "
-                            f"--from-scratch begins with nothing")
+            raise UserError(f"{printable(generators)}: has no {top} to begin with; --from-scratch "
+                            f"begins with random weights")
         if any(weights.tags(generators, name) for name in chain.codecs.values()):
             codecs = generators
         return cls(codecs, generators)
@@ -108,8 +97,7 @@ class Origin:
         return weights.chain(self.generators)
 
     def __str__(self):
-        return " and ".join(dict.fromkeys(str(folder) for folder in (self.codecs,
-                                                                     self.generators)))
+        return " and ".join(dict.fromkeys(map(str, (self.codecs, self.generators))))
 
     def folder_of(self, name: str) -> Path:
         """The folder of a model of the chain."""
@@ -119,83 +107,81 @@ class Origin:
         """The weights of a model of the chain. Raises `UserError` where there are none."""
         return weights.find(self.folder_of(name), name)
 
+    @cached_property
+    def _top(self) -> weights.WeightSet:
+        return self.set_of(self.chain.generator(self.chain.top))
+
     @property
     def trim_silence(self) -> float | None:
-        """How much silence is left at the ends of tracks: as what begins the chain was trained."""
-        return self.set_of(self.chain.generator(self.chain.top)).trim_silence
+        """The `DataConfig.trim_silence` of the top generator."""
+        return self._top.trim_silence
 
     @property
     def trained_on(self) -> set[str]:
-        """The tracks that the top generator, or its codec, was trained on."""
-        return self.set_of(self.chain.generator(self.chain.top)).trained_on or set()
+        """The tracks in the training of the top generator and its codec."""
+        return self._top.trained_on or set()
 
     def labels_of(self, generator: str) -> Labels | None:
-        """What a generator of the chain is told of labels; None: nothing."""
+        """The labels of a generator of the chain; None: it was trained without."""
         return self.set_of(generator).config.labels
 
     def adopt(self, chain: ChainConfig, folder, amount: Amount, untrained: Collection[str] = ()):
-        """Let `folder` play the models of `chain`, as far as they are not there already, and hold
-        the preset that tunes them. untrained: the models that are not taken over.
+        """Copy the models of `chain` into `folder` unless it has them, and write the preset that
+        tunes them. untrained: the models that begin with random weights.
         """
         weights.save_chain(make_folder(folder), chain)
-        found = {name: self.set_of(name) for name in chain.names}
-        for name, one in found.items():
+        sets = {name: self.set_of(name) for name in chain.names}
+        for name, weight_set in sets.items():
             if name not in untrained and not weights.tags(folder, name):
-                weights.copy_as_best(one, folder)
+                weights.copy_as_best(weight_set, folder)
         path = Path(folder) / FILE
-        values = self._preset(chain, found, amount, untrained)
+        models = {name: _tuned(weight_set, amount, name in untrained)
+                  for name, weight_set in sets.items()}
         if path.exists():
-            # What a model was begun with stays; levels may have come.
+            # A training that has begun keeps its settings; levels may have been added.
             before = config.load_yaml(path)
-            for key in ("codecs", "generators"):
-                values[key] |= {name: one for name, one in (before.get(key) or {}).items()
-                                if name in values[key]}
+            models |= {name: model for key in ("codecs", "generators")
+                       for name, model in (before.get(key) or {}).items() if name in models}
+        values = {"schema": config.SCHEMA, "about": f"the models of {self}, tuned to other music",
+                  "chain": config.to_dict(chain), "data": {"trim_silence": self.trim_silence},
+                  "codecs": {name: models[name] for name in chain.codecs.values()},
+                  "generators": {name: models[name] for name in chain.generators.values()}}
         with atomic_write(path) as f:
             f.write(config.dump_yaml(values).encode())
 
-    def _preset(self, chain: ChainConfig, found: dict, amount: Amount,
-                untrained: Collection[str]) -> dict:
-        """A preset of the models as they are, with settings that fit the amount of music; those of
-        `untrained` are trained as they were.
-        """
-        def describe(name):
-            model = config.to_dict(found[name].config)
-            training = config.to_dict(_training_of(found[name]))
-            # What is this run's own to say.
-            for key in ("steps", "epochs", "seed", "mixed_precision", "patience"):
-                del training[key]
-            kind = model.pop("kind")
-            if name in untrained:
-                return model | {"training": training}
-            training["batch_size"] = max(1, min(training["batch_size"],
-                                                SAMPLES[kind] // training["input_length"]))
-            if kind == "codec":
-                training |= {"passes": CODEC_PASSES,
-                             "learning_rate": min(CODEC_RATE, training["learning_rate"])}
-            else:
-                training |= {"patience": SMALL_PATIENCE if amount.small else PATIENCE,
-                             "passes": SMALL_PASSES if amount.small else PASSES}
-                if amount.small:
-                    training |= {"learning_rate": min(SMALL_RATE, training["learning_rate"]),
-                                 "transpose": max(TRANSPOSE, training["transpose"]),
-                                 "gain": max(GAIN, training["gain"])}
-                    if "dropout" in model["core"]:
-                        model["core"]["dropout"] = max(DROPOUT, model["core"]["dropout"])
-            return model | {"training": training}
 
-        return {"schema": config.SCHEMA, "about": f"what {self} holds, tuned to other music",
-                "chain": config.to_dict(chain),
-                "data": {"trim_silence": self.trim_silence},
-                "codecs": {name: describe(name) for name in chain.codecs.values()},
-                "generators": {name: describe(name) for name in chain.generators.values()}}
+def _tuned(weight_set: weights.WeightSet, amount: Amount, untrained: bool) -> dict:
+    """A model as a preset has it, with the training that fits the amount of music; an untrained
+    model is trained as it was.
+    """
+    model = config.to_dict(weight_set.config)
+    kind = model.pop("kind")
+    training = config.to_dict(weight_set.training or _default_training(weight_set))
+    for key in ("steps", "epochs", "seed", "mixed_precision", "patience"):  # this run's own
+        del training[key]
+    if untrained:
+        return model | {"training": training}
+    changes = {"batch_size": max(1, min(training["batch_size"],
+                                        SAMPLES[kind] // training["input_length"]))}
+    if kind == "codec":
+        changes |= {"passes": CODEC_PASSES,
+                    "learning_rate": min(CODEC_RATE, training["learning_rate"])}
+    elif amount.small:
+        changes |= {"passes": SMALL_PASSES, "patience": SMALL_PATIENCE,
+                    "learning_rate": min(SMALL_RATE, training["learning_rate"]),
+                    "transpose": max(TRANSPOSE, training["transpose"]),
+                    "gain": max(GAIN, training["gain"])}
+        if "dropout" in model["core"]:
+            model["core"]["dropout"] = max(DROPOUT, model["core"]["dropout"])
+    else:
+        changes |= {"passes": PASSES, "patience": PATIENCE}
+    return model | {"training": training | changes}
 
 
-def _training_of(found: weights.WeightSet) -> TrainingConfig:
-    """How a set was trained; where that is unknown, how a preset would train it."""
-    if found.training:
-        return found.training
+def _default_training(weight_set: weights.WeightSet) -> TrainingConfig:
+    """The training of the first preset with a model of this name and level."""
     for label in config.preset_names():
-        preset, name = config.preset(label), found.name
-        if name in preset.chain.names and preset.model(name).level == found.config.level:
+        preset, name = config.preset(label), weight_set.name
+        if name in preset.chain.names and preset.model(name).level == weight_set.config.level:
             return preset.training(name)
     return TrainingConfig()

@@ -21,7 +21,6 @@ import pydantic
 
 from .. import cli, config, machine
 from ..config import ChainConfig
-from ..data import codes
 from ..errors import UserError
 from ..io import manifest, splits
 from ..io.files import atomic_write, printable
@@ -35,9 +34,6 @@ WHOLE_HOURS = 3.0
 """With fewer hours no codec is tuned as a whole, because generators would wait for its codes.
 Generators come first then, and decoders after them.
 """
-
-ENCODING_SPEED = 220.0
-"""Times real time, of the shipped 512x codec on two cores: for estimates."""
 
 FILE = "train_all.yml"
 HEARD, REPORT = "heard", "report.html"
@@ -254,13 +250,6 @@ class Plan:
         own = config.preset(self.preset).training(self.whole.generator(self.whole.top))
         value = getattr(self.flags, field)
         return getattr(own, field) if value is None else value
-
-    @property
-    def encoding_seconds(self) -> float:
-        """The estimated time to encode the tracks of the top generator."""
-        copies = len(codes.variants(self.top_setting("offsets"), self.top_setting("transpose"),
-                                    gain=self.top_setting("gain")))
-        return 3600 * (self.amount.hours * copies + self.amount.held_out_hours) / ENCODING_SPEED
 
     # ----------------------------------------------------------------------------- the tracks
 

@@ -12,15 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .. import config
 from ..errors import Interrupted, UserError
-from ..io import labels, manifest, silence, splits, weights
-from ..io.files import printable
-from ..progress import SilentReporter
+from ..io import labels, manifest, splits, weights
 from . import devices, origin
 from .isolated import Task
-from .plan import HEARD, REPORT, WHOLE_HOURS, Plan, PlannedTraining, Verdict, format_hours
-from .record import EPOCH_MINUTES
+from .plan import HEARD, REPORT, WHOLE_HOURS, Plan, Verdict, format_hours
 
 FIGURES = ("suitable", "shortfall", "notes", "mel", "distance", "seconds")
 """The keys of a codec's measurement that a verdict holds."""
@@ -165,9 +161,8 @@ def _judge_new_codecs(plan: Plan, judge, say):
 
 
 def _judge(plan: Plan, codecs: list[str], judge, say):
-    """Measure codecs on held-out tracks and decide what becomes of each. A suitable codec stays.
-    Else its decoder is tuned, and then the whole codec, with enough hours and while no generator
-    uses its codes.
+    """Measure codecs on held-out tracks and decide on each. A suitable codec stays. Of another the
+    decoder is tuned, then the whole codec, with enough hours and while no generator uses its codes.
     """
     task = Task(judge, *_folders(plan), codecs)
     _check_ending("measuring the codecs", task.wait(plan.spend))
@@ -219,45 +214,11 @@ def describe(plan: Plan, names: tuple[str, ...], say: Callable[[str], None] = pr
     if plan.origin and plan.little_time and any(stage.decoder_only for stage in todo):
         say(f"  (with --hours {WHOLE_HOURS:g} or more from the beginning, a codec whose decoder "
             f"is not enough is tuned as a whole)")
-    _describe_added_tracks(plan, say)
-    _describe_first_music(plan, todo, say)
 
 
 def _at_most(plan: Plan) -> str:
-    """A training that begins with a trained model may be done earlier, after some passes."""
+    """How to read a time: passes over the tracks may end a training of trained models earlier."""
     return "at most" if plan.origin else "about"
-
-
-def _describe_first_music(plan: Plan, todo: list[PlannedTraining], say):
-    generators = [stage for stage in todo if stage.role == "generator"]
-    if not (plan.listen and plan.hours and generators):
-        return
-    first = generators[0]
-    whole = plan.seconds(first, todo)
-    epochs = plan.flags.epochs or config.preset(plan.preset).training(first.name).epochs
-    seconds = (sum(plan.seconds(stage, todo) for stage in todo[: todo.index(first)])
-               + (whole / epochs if epochs else min(60 * EPOCH_MINUTES, whole)))
-    encoding = f" (about {format_hours(plan.encoding_seconds)})" if plan.origin else ""
-    say(f"Once the tracks are encoded{encoding}, the first music comes after about "
-        f"{format_hours(seconds)}, in {plan.output_dir / HEARD}")
-
-
-def _describe_added_tracks(plan: Plan, say):
-    """Say which tracks were added after a generator was finished: it does not learn them."""
-    todo = plan.open_stages
-    done = [stage.name for stage in plan.stages
-            if stage.role == "generator" and stage not in todo
-            and weights.tags(plan.output_dir, stage.name)]
-    if not done:
-        return
-    (train, _), _ = silence.read_sides(plan.data_dir, plan.split, 0,
-                                       config.preset(plan.preset).data.trim_silence,
-                                       SilentReporter())
-    for name in done:
-        if new := weights.find(plan.output_dir, name).unseen(train):
-            say(f"  {name} was not trained on {len(new)} of the {len(train)} tracks, such as "
-                f"{printable(splits.track_name(new[0]))}: the last line below is the command "
-                f"that learns them")
 
 
 def _describe_origin(plan: Plan, names, say):
@@ -280,8 +241,8 @@ def _describe_origin(plan: Plan, names, say):
     if names:
         say(f"  generators learn each track's {label}: {', '.join(names)}")
         if amount.small and not plan.origin.labels_of(plan.chain.generator(plan.chain.top)):
-            say(f"  a generator that was trained without labels hardly learns them; with {small} "
-                f"it is not trained from random weights either")
+            say(f"  a generator that was trained without labels hardly learns them, and {small} "
+                f"does not suffice for random weights")
     for name in plan.untrained:
         say(f"  {name} begins with random weights, because trained weights without labels would "
             f"hardly learn them")

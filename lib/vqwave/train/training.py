@@ -251,11 +251,9 @@ def _hooks(job: Job, checkpoint: callbacks.Checkpoint, folder: Path, say) -> lis
     """The callbacks of `fit`."""
     hooks, record = [checkpoint], checkpoint.record
     if checkpoint.group.first:
-        table = folder / f"{record.name}.csv"
+        log = callbacks.Log(folder / f"{record.name}.csv", record.step // record.steps_per_epoch)
         # The log first: the checkpoint may end the run, and every saved epoch must have its row.
-        hooks = [callbacks.Log(table, record.step // record.steps_per_epoch), checkpoint,
-                 callbacks.Curves(table, folder / f"{record.name}.png"),
-                 callbacks.Progress(record, say, job.shown)]
+        hooks = [log, checkpoint, callbacks.Progress(record, say, job.shown)]
     if keras.backend.backend() == "tensorflow" and importlib.util.find_spec("tensorboard"):
         board = folder / "tensorboard" / record.name
         hooks += [keras.callbacks.TensorBoard(str(board), write_graph=False), *job.examples(board)]
