@@ -68,8 +68,6 @@ def test_mixed_formats_with_bad_ones_among_them(tmp_path):
     (["{t}"], "the following arguments are required: DST (see --help)"),
     (["{t}", "{t}/d", "--workers", "0"],
      "argument --workers: '0' is not a whole number from 1 to 256 (see --help)"),
-    (["{t}", "{t}/d", "--sample-rate", "nan"],
-     "argument --sample-rate: 'nan' is not a whole number from 1000 to 192000 (see --help)"),
 ))
 def test_what_cannot_be_done_is_one_line_and_2(tmp_path, args, message):
     code, out, err = finished(*(a.format(t=tmp_path) for a in args))

@@ -309,13 +309,9 @@ def test_levels_may_come_later(train_all, folder, data, tmp_path, commands):
     assert configs.preset(str(out / origin.FILE)).chain.sizes == (512, 128)
 
 
-def test_a_set_of_an_older_program_is_trained_as_a_preset_would(folder):
-    path = weights.config_path(folder, "generator_512")
-    values = configs.load_yaml(path)
-    del values["training"]
-    path.write_text(configs.dump_yaml(values))
-    found = origin._training_of(weights.find(folder, "generator_512"))
-    assert found == configs.preset("compact").training("generator_512")
+def test_an_unknown_training_is_that_of_a_preset(folder):
+    training = origin._default_training(weights.find(folder, "generator_512"))
+    assert training == configs.preset("compact").training("generator_512")
 
 
 def test_one_track_is_told_what_to_expect(train_all, folder, tmp_path, commands, capsys):
