@@ -39,7 +39,7 @@ def parser():
         "recipes/wesnoth/split.yml")
     parser.add_argument("--name", default="chains", metavar="NAME", help="of the page")
     parser.add_argument("--generators", nargs="+", required=True, metavar="NAME=DIR",
-                        type=arguments.named)
+                        type=results.named)
     parser.add_argument("--vqvae-weights-dir", default=weights.CODECS, metavar="DIR")
     arguments.add_data(parser)
     parser.add_argument("--split", required=True, metavar="F.yml")
@@ -47,7 +47,7 @@ def parser():
     parser.add_argument("--minutes", type=cli.number(float, above=0), default=10.0, metavar="M")
     parser.add_argument("--cache-dir", metavar="DIR")
     arguments.add_musicnn(parser)
-    arguments.add_results(parser, "research/results is")
+    results.add_results(parser)
     return parser
 
 

@@ -50,20 +50,20 @@ def parser():
     parser.add_argument("--name", default="codecs_on_other_music", metavar="NAME",
                         help="of the page (default: codecs_on_other_music)")
     parser.add_argument("--codecs", nargs="+", required=True, metavar="NAME=DIR",
-                        type=arguments.named)
+                        type=results.named)
     parser.add_argument("--data-dirs", nargs="+", required=True, metavar="DIR")
     parser.add_argument("--splits", nargs="+", metavar="F.yml",
                         help="of each data folder (default: recipes/NAME/split.yml)")
     parser.add_argument("--only-on", nargs="+", default=(), metavar="NAME=DIR",
-                        type=arguments.named,
+                        type=results.named,
                         help="codecs that are measured on one data folder, which is left to them")
     parser.add_argument("--slice-loss", nargs="+", default=(), metavar="NAME",
                         help="codecs whose test loss is also measured as TechnoGen measures it")
     parser.add_argument("--pieces", nargs="+", default=(), metavar="NAME=FILE",
-                        type=arguments.named, help="pieces of generators, to listen to")
+                        type=results.named, help="pieces of generators, to listen to")
     parser.add_argument("--engine", choices=engine.ENGINES, default=engine.ENGINES[0])
     arguments.add_musicnn(parser)
-    arguments.add_results(parser, "research/results is")
+    results.add_results(parser)
     return parser
 
 

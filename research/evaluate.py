@@ -51,7 +51,7 @@ def parser():
     arguments.add_musicnn(parser)
     parser.add_argument("--cache-dir", metavar="DIR",
                         help="default: .evaluation in the data folder")
-    arguments.add_results(parser, "research/results is")
+    results.add_results(parser)
     return parser
 
 

@@ -31,7 +31,7 @@ def parser():
     parser.add_argument("--targets", default="recipes/own_music.yml", metavar="F.yml")
     parser.add_argument("--minutes", type=cli.number(above=0), default=10.0, metavar="M")
     arguments.add_musicnn(parser)
-    arguments.add_results(parser, "research/results is")
+    results.add_results(parser)
     return parser
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import re
 import shlex
@@ -153,3 +154,19 @@ def write(folder, name: str, text: str) -> Path:
     with atomic_write(path) as f:
         f.write(text.encode())
     return path
+
+
+def add_results(parser):
+    """--output-dir and --json."""
+    parser.add_argument("--output-dir", default=str(CHECKOUT), metavar="DIR",
+                        help="where research/results is")
+    parser.add_argument("--json", action="store_true",
+                        help="print the figures as JSON, write nothing")
+
+
+def named(text: str) -> tuple[str, str]:
+    """An argparse type: NAME=PATH."""
+    name, _, path = text.partition("=")
+    if not (name and path):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH")
+    return name, path

@@ -9,12 +9,11 @@ import difflib
 import importlib
 import sys
 
-from .. import cli
+from .. import __version__, cli
 from ..errors import UserError
 
 SHELLS = ("bash", "zsh", "fish", "tcsh")
-FILES = {"FILE", "F.yml", "INPUT", "PATH"}
-FOLDERS = {"DIR", "SRC", "DST"}
+FILES, FOLDERS = {"FILE", "F.yml", "INPUT", "PATH"}, {"DIR", "SRC", "DST"}
 """Metavars that a shell completes with files, and with folders."""
 
 
@@ -53,7 +52,8 @@ def parser(full: bool = False) -> argparse.ArgumentParser:
                         "that style.",
                         "play", "generate --seconds 30 --seed 1 --output out.wav",
                         "generate --help")
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    parser.add_argument("--version", action="version", version=f"vqwave {__version__}",
+                        help="print the version and exit")
     parser.add_argument("--completion", metavar="SHELL", choices=SHELLS,
                         help=f"print the completion script of a shell ({', '.join(SHELLS)}): "
                              f"source <(vqwave --completion bash)")
@@ -66,14 +66,6 @@ def parser(full: bool = False) -> argparse.ArgumentParser:
         else:
             commands.add_parser(name, help=what, add_help=False)
     return parser
-
-
-class _Version(argparse.Action):
-    def __call__(self, parser, *_):
-        from .. import __version__
-
-        print(f"vqwave {__version__}")
-        parser.exit()
 
 
 def completion(shell: str) -> str:

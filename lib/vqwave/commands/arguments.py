@@ -1,11 +1,10 @@
 """Arguments that several commands share."""
 
-import argparse
 
 from .. import cli, config
 from ..config import DataConfig, Split, TrainingConfig
+from ..errors import UserError
 from ..io import manifest, splits, weights
-from ..io.files import CHECKOUT
 from ..play import engine
 from ..report import fad
 from ..train import options
@@ -20,31 +19,49 @@ def add_codecs(parser, with_chain: bool = False, preset: bool = False):
     """--vqvae-weights-dir. with_chain: the folder's chain.yml names the codecs. preset: see
     `add_weights`.
     """
-    what = "the folder of the codecs" + ", and of chain.yml where there is one" * with_chain
-    _add_folder(parser, "--vqvae-weights-dir", weights.CODECS, what, preset)
+    text = "the folder of the codecs" + ", and of chain.yml where there is one" * with_chain
+    _add_folder(parser, "--vqvae-weights-dir", weights.CODECS, text, preset)
 
 
-def add_generators(parser, preset: bool = False):
-    """--generator-weights-dir. preset: see `add_weights`."""
-    _add_folder(parser, "--generator-weights-dir", weights.GENERATORS,
-                "the folder of the generators, and of chain.yml", preset)
-
-
-def _add_folder(parser, flag, shipped, what, preset):
-    default = (f" (default: {shipped}; with --preset {weights.GENERATORS}/NAME)" if preset else "")
+def _add_folder(parser, flag, shipped, text, preset):
+    default = f" (default: {shipped}; with --preset {weights.GENERATORS}/NAME)" * preset
     parser.add_argument(flag, default=None if preset else shipped, metavar="DIR",
-                        help=what + default)
+                        help=text + default)
 
 
 def add_weights(parser, preset: bool = False):
-    """The folders of codecs and generators. preset: also --preset, which gives their default."""
+    """The folders of codecs and generators. preset: with --preset, which sets their default."""
     if preset:
         parser.add_argument("--preset", metavar="NAME",
                             help=f"use the weights that were trained as this preset: "
                                  f"{', '.join(config.preset_names())}, or the path of a preset's "
                                  f"YAML file")
     add_codecs(parser, preset=preset)
-    add_generators(parser, preset)
+    _add_folder(parser, "--generator-weights-dir", weights.GENERATORS,
+                "the folder of the generators, and of chain.yml", preset)
+
+
+def add_generator_folders(parser, text: str):
+    """--generator-weights-dir for several folders."""
+    parser.add_argument("--generator-weights-dir", default=[weights.GENERATORS], nargs="+",
+                        metavar="DIR", help=f"folders of generators; {text}. Codecs in the same "
+                                            f"folder are used with them")
+
+
+def add_address(parser, port: int, text: str = ""):
+    """--host and --port."""
+    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS",
+                        help="address to listen on; 0.0.0.0 is every network this machine is in"
+                             + text)
+    parser.add_argument("--port", type=cli.number(int, least=0, most=65535), default=port,
+                        metavar="N", help="port to listen on; 0 takes a free one")
+
+
+def find_name(name: str, known, what: str) -> str:
+    """`name`. Raises `UserError` where `known`, the names of every `what`, lack it."""
+    if name not in known:
+        raise UserError(f"no {what} is called {name!r}; there are {', '.join(known)}")
+    return name
 
 
 def add_epoch(parser, of: str):
@@ -90,22 +107,6 @@ def add_musicnn(parser):
     parser.add_argument("--musicnn", metavar="PATH",
                         help=f"the wheel of {fad.PACKAGE}, or the folder of the unpacked wheel "
                              f"(default: downloaded once)")
-
-
-def add_results(parser, what: str):
-    """--output-dir and --json. what: the pages in that folder, with a verb."""
-    parser.add_argument("--output-dir", default=str(CHECKOUT), metavar="DIR",
-                        help=f"where {what}")
-    parser.add_argument("--json", action="store_true",
-                        help="print the figures as JSON, write nothing")
-
-
-def named(text: str) -> tuple[str, str]:
-    """An argparse type: NAME=PATH."""
-    name, _, path = text.partition("=")
-    if not (name and path):
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH")
-    return name, path
 
 
 def add_label(parser):

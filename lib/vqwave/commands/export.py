@@ -47,12 +47,8 @@ def main(argv=None) -> int:
 def model_names(args, music) -> list[str]:
     """The models of --models. Raises `UserError` where there are none."""
     if args.models != "all":
-        names = [name.strip() for name in args.models.split(",")]
-        for name in names:
-            if name not in music.chain.names:
-                raise UserError(f"no model is called {name!r}; there are "
-                                f"{', '.join(music.chain.names)}, or all")
-        return names
+        return [arguments.find_name(name.strip(), [*music.chain.names, "all"], "model")
+                for name in args.models.split(",")]
     codecs = weights.find_folder(args.vqvae_weights_dir, weights.CODECS)
     generators = weights.find_folder(args.generator_weights_dir, weights.GENERATORS)
     names = [name for name in music.chain.names

@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 
 from .. import cli, plots
-from ..errors import UserError
 from ..io import audio, weights
 from ..io.files import make_folder, printable
 from ..play import api, engine, latents
@@ -97,11 +96,9 @@ def load(args) -> engine.CodecEngine:
     """The codec of --model. Raises `UserError` where it has codes."""
     folder = weights.find_folder(args.vqvae_weights_dir, weights.CODECS)
     names = list(weights.chain(folder).codecs.values())
-    if args.model and args.model not in names:
-        raise UserError(f"no codec of the chain is called {args.model!r}; there are "
-                        f"{', '.join(names)}")
-    sets = [weights.find(folder, name, args.epoch)
-            for name in ([args.model] if args.model else names)]
+    if args.model:
+        names = [arguments.find_name(args.model, names, "codec of the chain")]
+    sets = [weights.find(folder, name, args.epoch) for name in names]
     vae = next((codec for codec in sets if not codec.config.has_codes), sets[0])
     latents.check_latents(vae.config)
     return engine.load_codec(vae, args.engine)

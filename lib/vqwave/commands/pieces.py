@@ -246,12 +246,6 @@ def bottom(text: str | None, chain: config.ChainConfig) -> int | None:
     """The level at which --generators ends the chain. Raises `UserError` for an unknown name."""
     if text is None:
         return None
-    if text == "all":
-        return chain.bottom
-    levels = {name: level for level, name in chain.generators.items()}
-    names = [name.strip() for name in text.split(",")]
-    for name in names:
-        if name not in levels:
-            raise UserError(f"no generator is called {name!r}; there are {', '.join(levels)}, or "
-                            f"all")
-    return min(levels[name] for name in names)
+    levels = {name: level for level, name in chain.generators.items()} | {"all": chain.bottom}
+    return min(levels[arguments.find_name(name.strip(), levels, "generator")]
+               for name in text.split(","))

@@ -195,9 +195,8 @@ def load(args) -> api.VQWave:
 def codec_of(args, music) -> tuple[str, int]:
     """The name and the level of --model."""
     codecs = {name: level for level, name in music.chain.codecs.items()}
-    name = args.model or music.chain.codecs[music.level]
-    if name not in codecs:
-        raise UserError(f"no codec of the chain is called {name!r}; there are {', '.join(codecs)}")
+    name = arguments.find_name(args.model or music.chain.codecs[music.level], codecs,
+                               "codec of the chain")
     return name, codecs[name]
 
 

@@ -23,10 +23,7 @@ def parser() -> argparse.ArgumentParser:
         "can reach it unless --host says otherwise. Ctrl-C ends it.",
         "--stations 4 --seed 1 --host 0.0.0.0",
     )
-    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS",
-                        help="address to listen on; 0.0.0.0 is every network this machine is in")
-    parser.add_argument("--port", type=cli.number(int, least=0, most=65535), default=stations.PORT,
-                        metavar="N", help="port to listen on; 0 takes a free one")
+    arguments.add_address(parser, stations.PORT)
     parser.add_argument("--stations", type=cli.number(int, least=1, most=MOST_STATIONS), default=1,
                         metavar="N", help="stations for each folder of generators")
     parser.add_argument("--seed", type=cli.number(int, least=0, most=2**63 - 1), metavar="S",
@@ -42,10 +39,7 @@ def parser() -> argparse.ArgumentParser:
                              f"{config.MOST_GUIDANCE:g}; 1 is as trained (default: as each "
                              f"generator's config says)")
     arguments.add_codecs(parser)
-    parser.add_argument("--generator-weights-dir", default=[weights.GENERATORS], nargs="+",
-                        metavar="DIR",
-                        help="folders of generators, each with its own stations; codecs in the "
-                             "same folder are used with them")
+    arguments.add_generator_folders(parser, "each has stations of its own")
     arguments.add_engine(parser, engine.ENGINES[:2])
     return parser
 

@@ -19,18 +19,11 @@ def parser() -> argparse.ArgumentParser:
         "otherwise; anyone who can reach it may use it. Ctrl-C ends it.",
         "--port 8000",
     )
-    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS",
-                        help="address to listen on; 0.0.0.0 is every network this machine is in. "
-                             "Only requests to it, localhost, 127.0.0.1 and [::1] are answered")
-    parser.add_argument("--port", type=cli.number(int, least=0, most=65535),
-                        default=web.PORT, metavar="N",
-                        help="port to listen on; 0 takes a free one")
+    arguments.add_address(parser, web.PORT, ". Only requests to it, localhost, 127.0.0.1 and "
+                                            "[::1] are answered")
     arguments.add_codecs(parser)
-    parser.add_argument("--generator-weights-dir", default=[weights.GENERATORS],
-                        nargs="+", metavar="DIR",
-                        help="folders of generators; the page offers these and the folders in "
-                             "them. Codecs in the same folder are used with them; codecs "
-                             "without generators can be listened to")
+    arguments.add_generator_folders(parser, "the page offers these and the folders in them, also "
+                                            "codecs without generators")
     parser.add_argument("--follow", metavar="DIR",
                         help="the output folder of a running training: play its newest best "
                              "weights, and begin each piece again when they improve. Waits for the "
