@@ -254,8 +254,8 @@ def test_a_training_that_goes_on_keeps_its_vocabulary(data, tiny_weights, tmp_pa
     run(labelled(), more, tiny_weights.codecs, out, say, steps=4)
     assert weights.find(out, NAME, "best").config.labels.names == ("high", "low")
     assert "labels by folder: high (0), low (4), none of these (4)" in say.lines
-    with pytest.raises(UserError, match=r"holds a run of generator_512 with labels by folder "
-                                        r"\(high, low\), not with no labels"):
+    with pytest.raises(UserError, match=r"was trained with labels by folder \(high, low\); "
+                                        r"it cannot be trained with no labels"):
         run(configs.preset("tiny").generator(NAME), data, tiny_weights.codecs, out)
 
 
@@ -276,8 +276,8 @@ def test_training_never_begins_with_weights_of_other_labels(trained, data, tiny_
     assert any("begins with" in line for line in say.lines)
     for model, start, said in (
         (labelled(names=["low", "mid"]), source,
-         r"with labels by folder \(high, low\); it cannot go on with labels by folder \(low, mid\)"),
-        (configs.preset("tiny").generator(NAME), source, "it cannot go on with no labels"),
+         r"with labels by folder \(high, low\); it cannot be trained with labels by folder \(low, mid\)"),
+        (configs.preset("tiny").generator(NAME), source, "it cannot be trained with no labels"),
     ):
         with pytest.raises(UserError, match=said):
             run(model, data, tiny_weights.codecs, tmp_path / "other", start_from=start)

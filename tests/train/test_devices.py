@@ -1,7 +1,5 @@
 """devices.py: the shares of a batch, and who writes; end_to_end/test_distributed.py trains."""
 
-import argparse
-
 import numpy as np
 import pytest
 from prepared import data_folder, music
@@ -9,7 +7,7 @@ from prepared import data_folder, music
 from vqwave import config
 from vqwave.data.windows import AudioWindows, CodeTrack, CodeWindows
 from vqwave.errors import UserError
-from vqwave.train import devices, options
+from vqwave.train import devices
 from vqwave.train.devices import Group
 
 
@@ -75,10 +73,3 @@ def test_only_the_first_process_leads(monkeypatch):
     for rank, first in (("0", True), ("1", False)):
         monkeypatch.setenv("KERAS_DISTRIBUTION_PROCESS_ID", rank)
         assert devices.is_first() == first
-
-
-def test_the_flag_is_there():
-    parser = argparse.ArgumentParser()
-    options.add_options(parser, "codec")
-    args = parser.parse_args(["--model", "vqvae_8", "--data-dir", "d", "--distribute"])
-    assert options.read_settings(args, "codec").options.distribute
