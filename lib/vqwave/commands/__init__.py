@@ -1,7 +1,6 @@
-"""The commands: what `vqwave NAME` and scripts/*.py run. Each module has `parser()` and
-`main(argv) -> exit code`.
-
-A module is imported when its command runs, so that `vqwave --help` answers at once.
+"""The commands of `vqwave NAME` and scripts/*.py. Each module has `parser()` and
+`main(argv) -> exit code`, and is imported when its command runs, so that `vqwave --help` answers at
+once.
 """
 
 import argparse

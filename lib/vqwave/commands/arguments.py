@@ -57,15 +57,15 @@ def add_address(parser, port: int, text: str = ""):
                         metavar="N", help="port to listen on; 0 takes a free one")
 
 
-def find_name(name: str, known, what: str) -> str:
-    """`name`. Raises `UserError` where `known`, the names of every `what`, lack it."""
-    if name not in known:
-        raise UserError(f"no {what} is called {name!r}; there are {', '.join(known)}")
+def find_name(name: str, names, what: str) -> str:
+    """`name`. Raises `UserError` where it is not among the names of every `what`."""
+    if name not in names:
+        raise UserError(f"no {what} is called {name!r}; there are {', '.join(names)}")
     return name
 
 
 def add_epoch(parser, of: str):
-    """--epoch, of the codecs or the generators."""
+    """--epoch. of: "codecs" or "generators"."""
     parser.add_argument("--epoch", metavar="N|best",
                         help=f"which weights of the {of}: those of an epoch, or the best by "
                              f"validation (default: the set without a number, else the best)")
@@ -90,8 +90,8 @@ def add_held_out(parser):
 
 
 def held_out(args, folder) -> tuple[float | Split, int]:
-    """The split that --val-split names, else the split that the training into `folder` recorded;
-    and the seed that draws a share.
+    """The split and the seed of `splits.split`: of --val-split, else what the training into
+    `folder` recorded.
     """
     seed = TrainingConfig().seed if args.split_seed is None else args.split_seed
     if args.val_split is not None:

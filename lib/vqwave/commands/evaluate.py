@@ -17,7 +17,7 @@ from ..train import plan
 from . import arguments
 
 MINUTES = 2.0
-"""Of music that is generated and measured."""
+"""The default length of the generated music."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -93,7 +93,7 @@ def before_tuning(folder) -> list[dict]:
 
 
 def figures(measured: summary.Summary) -> list[tuple[str, float]]:
-    """(name, value) of everything that was measured."""
+    """The measured figures: (name, value)."""
     rows = [(f"{title} of {row['model']}", row[key])
             for row in measured.codecs
             for key, title in (("notes", "notes kept"), ("mel", "mel"), ("distance", "distance"))]

@@ -45,7 +45,7 @@ def main(argv=None) -> int:
 
 
 def model_names(args, music) -> list[str]:
-    """The models of --models. Raises `UserError` where there are none."""
+    """The names of --models. Raises `UserError` where there are no weights."""
     if args.models != "all":
         return [arguments.find_name(name.strip(), [*music.chain.names, "all"], "model")
                 for name in args.models.split(",")]

@@ -15,7 +15,7 @@ from ..play.performance import Performance
 from . import pieces
 
 PAST = 16.0
-"""Seconds of the music that can be held or frozen."""
+"""The seconds of past music that can be held or frozen."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -128,9 +128,7 @@ def play(stream, args, finish, changes=()) -> playback.PlayReport:
 
 
 def record(path, stream, seed: int, pressed, changes):
-    """Save the performance: the changes in their order, then those of --replay that were still to
-    come.
-    """
+    """Save the performance: the changes so far, then the rest of the changes of --replay."""
     if not stream.position:
         return
     replayed = len(stream.performed) - len(pressed.changes)
@@ -140,9 +138,8 @@ def record(path, stream, seed: int, pressed, changes):
 
 
 class Display:
-    """The last line of a terminal: what the keys changed, and how far the music is.
-
-    notices: what the MIDI ports report, each a line.
+    """The last line of a terminal: the effect of the keys, and the position in the music. notices:
+    lines from the MIDI ports.
     """
 
     def __init__(self, stream, pressed: keys.Keys):

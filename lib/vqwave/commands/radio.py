@@ -76,11 +76,8 @@ def main(argv=None) -> int:
 
 
 def check(music: api.VQWave, chosen: dict, stations: int, guidance: float | None = None):
-    """What each level of a chain draws with (a `Sampling` by level), guided so strongly.
-
-    Raises:
-        UserError: its weights are not there or do not fit, or they do not know what was chosen for
-            so many stations.
+    """The sampling of each level with this guidance: {level: `Sampling`}. Raises `UserError` where
+    weights are missing or do not fit together, or were trained without the chosen labels.
     """
     chain = music.chain
     codec = music.weight_set(chain.codecs[chain.ending])
@@ -88,7 +85,7 @@ def check(music: api.VQWave, chosen: dict, stations: int, guidance: float | None
     generators = [music.weight_set(chain.generator(level)) for level in chain.sizes
                   if level >= chain.ending]
     engine.check_chain(codec, generators)
-    configs = [one.config for one in generators]
+    configs = [weight_set.config for weight_set in generators]
     check_chosen(configs, chosen, stations)
-    change = {} if guidance is None else {one.level: {"guidance": guidance} for one in configs}
+    change = {} if guidance is None else {x.level: {"guidance": guidance} for x in configs}
     return check_guidance(configs, sampling_per_level(configs, change))

@@ -1,4 +1,4 @@
-"""The studio: a page in the browser to make music on, to see and hear it while it is made."""
+"""The studio: a page in the browser to make music on."""
 
 import argparse
 import time
@@ -48,19 +48,16 @@ def main(argv=None) -> int:
 
 
 def _wait_for_generators(folder, seconds: float = 2.0):
-    """Return when there is something to follow in a folder; look every so many seconds. Raises
-    `UserError` where there is no such folder, for then it may be another's name.
-    """
-    waiting = False
+    """Return when a folder has generators, which is checked every so many seconds."""
+    name, waiting = files.printable(folder), False
     while not plays(folder):
         if not Path(folder).is_dir():
-            raise UserError(f"{files.printable(folder)}: no such folder; a training makes its own "
-                            f"when it begins")
+            raise UserError(f"{name}: no such folder; a training creates its folder when it begins")
         if not weights.chain(folder).can_generate:
-            raise UserError(f"{files.printable(folder)}: holds codecs of a chain without "
-                            f"generators; there will be none to follow")
+            raise UserError(f"{name}: holds codecs of a chain without generators; nothing to "
+                            f"follow")
         if not waiting:
-            print(f"{files.printable(folder)}: no generators to play yet; waiting for the first "
-                  f"(Ctrl-C ends)", flush=True)
+            print(f"{name}: no generators to play yet; waiting for the first (Ctrl-C ends)",
+                  flush=True)
         waiting = True
         time.sleep(seconds)

@@ -20,10 +20,10 @@ POLL_SECONDS = 30.0
 
 
 class Task:
-    """A function that runs in a process of its own, as a command does: a `UserError` is one line on
+    """A function that runs in a process of its own, like a command: a `UserError` is one line on
     stderr and exit code 2. The process ends when this process ends, even when it is killed.
 
-    function, args: what another process can import and unpickle.
+    function, args: another process must be able to import and unpickle them.
     """
 
     def __init__(self, function: Callable, *args):
@@ -73,7 +73,7 @@ class Task:
 
 
 def _run(sender, program: str, function: Callable, args: tuple):
-    """The new process: call the function, send its value, end with an exit code."""
+    """In the new process: call the function, send its value, end with an exit code."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def main(_) -> int:

@@ -57,8 +57,8 @@ class Job:
         own = self.model.labels
         if own is None or own.names:
             return
-        known = before.labels if before else None
-        names = (known.names if known and known.of == own.of
+        earlier = before.labels if before else None
+        names = (earlier.names if earlier and earlier.of == own.of
                  else labels.vocabulary(splits.split(self.tracks, split, seed)[0], own.of))
         self.model = self.model.with_labels(config.replace(own, names=names))
 
@@ -354,8 +354,8 @@ def find_codec(folder, level: int, epoch=None, chain: config.ChainConfig | None 
     Raises:
         UserError: no chain names a codec of this level, or the folder has no weights of it.
     """
-    names = [known.codecs[level] for known in (chain, weights.chain(folder))
-             if known and level in known.codecs]
+    names = [named.codecs[level] for named in (chain, weights.chain(folder))
+             if named and level in named.codecs]
     if not names:
         raise UserError(f"{folder}: its {weights.CHAIN} names no codec of level {level}")
     there = [name for name in names if weights.tags(folder, name)]

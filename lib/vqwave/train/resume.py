@@ -184,9 +184,9 @@ def _rewind(record: RunRecord, begin: weights.WeightSet, options: RunOptions,
     best, best_epoch = begin.record.get("validation_loss"), epoch
     with contextlib.suppress(UserError, KeyError):
         # A later epoch may have been better; it stays the best until a better one comes.
-        known = weights.find(begin.folder, begin.name, "best").record
-        if best is None or known["validation_loss"] < best:
-            best, best_epoch = known["validation_loss"], known["epoch"]
+        best_record = weights.find(begin.folder, begin.name, "best").record
+        if best is None or best_record["validation_loss"] < best:
+            best, best_epoch = best_record["validation_loss"], best_record["epoch"]
     record.step, record.best, record.best_epoch = step, best, best_epoch
     record.steps_per_epoch = saved.steps_per_epoch if saved else -(-step // epoch)
     record.codes_of = begin.record.get("codes_of")
