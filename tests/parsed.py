@@ -14,19 +14,8 @@ class _Parsed(Exception):
 def unknown(name: str, words: list[str]) -> list[str]:
     """The words that scripts/NAME.py does not know.
 
-    train_all.py passes on what it does not know to both trainers, which may refuse it.
-
     Raises: ValueError where the script refuses them.
     """
-    left = _parse(name, words)
-    if name == "train_all" and left:
-        trainers = (("train_vqvae", "--model"), ("train_generator", "--generator"))
-        given = ["any", "--data-dir", "data", *left]
-        left = max((_parse(trainer, [flag, *given]) for trainer, flag in trainers), key=len)
-    return left
-
-
-def _parse(name, words):
     original, depth = argparse.ArgumentParser.parse_known_args, 0
 
     def parse_known_args(self, args=None, namespace=None):
