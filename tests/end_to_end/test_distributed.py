@@ -23,7 +23,7 @@ pytest.importorskip("jax")
 SCRIPT = Path(__file__).with_name("distributed_run.py")
 
 
-PEER_DIED = r"^distributed_run.py: another process of this training has ended .* goes on from .*$"
+PEER_DIED = r"^distributed_run.py: another process of this training has ended .* continues from .*$"
 
 
 def ours(said: str) -> list[str]:

@@ -98,7 +98,7 @@ def test_seconds_give_the_nearest_number_of_samples(run, tmp_path, seconds, samp
     assert len(audio.decode(tmp_path / "a.flac", 22050)) == samples
 
 
-def test_a_seed_is_drawn_and_printed_and_makes_the_piece_again(run, tmp_path):
+def test_the_printed_random_seed_repeats_the_piece(run, tmp_path):
     arguments = ["--length", 3, "--generators", "generator_512", "--output"]
     _, said, _ = run(*arguments, tmp_path / "a.wav")
     seed = re.match(r"seed (\d+)\n", said)[1]
@@ -120,7 +120,7 @@ def test_a_batch_is_written_piece_by_piece(run, tmp_path):
     assert not np.array_equal(pieces[0], pieces[1])
 
 
-def test_settings_are_one_or_one_a_level_and_greedy_ways_agree(run, tmp_path):
+def test_sampling_takes_one_value_or_one_for_each_level(run, tmp_path):
     def made(*settings):
         path = tmp_path / "x.wav"
         code, _, notes = run("--length", 20, "--generators", "generator_128", "--seed", 1,
@@ -250,7 +250,7 @@ def test_a_batch_of_variations_is_normalised_and_faded_piece_by_piece(run, recor
         assert np.abs(piece[:50]).max() < 0.02 and np.abs(piece[-50:]).max() < 0.02
 
 
-def test_a_loop_is_at_most_as_long_as_asked_and_has_no_seam(run, tmp_path):
+def test_a_loop_has_no_seam_and_at_most_its_length(run, tmp_path):
     code, said, notes = run("--seconds", 3, "--loop", "--seed", 1, "--generators", "generator_128",
                             "--output",
                             tmp_path / "a.wav")
@@ -303,7 +303,7 @@ def renamed(tiny_weights, tmp_path_factory):
     return folder
 
 
-def test_names_levels_and_where_it_ends_come_from_the_chain(run, renamed, recordings, music,
+def test_the_chain_names_models_levels_and_its_end(run, renamed, recordings, music,
                                                             tmp_path):
     folders = ("--vqvae-weights-dir", renamed, "--generator-weights-dir", renamed, "--seed", 1,
                "--output",
@@ -467,14 +467,3 @@ def test_files_are_replaced_only_with_force(run, recordings, tmp_path, monkeypat
     assert song.read_bytes() == before
     assert "--force needs --output or --record" in run("--seconds", 1, "--force")[2]
     assert "out.wav: exists" in run("--record", output)[2]
-
-
-def test_help_shows_an_example(main, capsys, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["scripts/generate_audio.py"])
-    with pytest.raises(SystemExit) as e:
-        main(["--help"])
-    assert e.value.code == 0
-    said = capsys.readouterr().out
-    assert "examples:\n  python scripts/generate_audio.py --seconds 30 --seed 1 --output out.wav" in said
-    assert "(default: final_weights; with --preset weights/NAME)" in " ".join(said.split())
-    assert "--device" not in said

@@ -58,7 +58,7 @@ def test_notes_of_a_part_are_drawn_with_their_names(main, capsys, songs, tmp_pat
         assert f">{words}<" in text or f"<!-- {words} -->" in text, words
 
 
-def test_what_cannot_be_read_is_left_out_and_told(main, capsys, songs, tmp_path):
+def test_unreadable_files_are_left_out_and_reported(main, capsys, songs, tmp_path):
     folder = tmp_path / "some"
     shutil.copytree(songs, folder)
     (folder / "empty.mp3").touch()
@@ -105,7 +105,7 @@ def test_pictures_of_codes(main, capsys, songs, tiny_weights, tmp_path):
         assert all(word in text for word in words)
 
 
-def test_what_a_user_can_get_wrong_is_one_line_and_draws_nothing(main, capsys,
+def test_user_errors_are_one_line_and_draw_nothing(main, capsys,
                                                                  songs, tiny_weights, tmp_path):
     output = tmp_path / "a.png"
     (tmp_path / "empty").mkdir()
@@ -133,13 +133,3 @@ def test_what_a_user_can_get_wrong_is_one_line_and_draws_nothing(main, capsys,
                              *arguments[1:], "--vqvae-weights-dir",
                              tiny_weights.codecs, "--output", output)
         assert code == 2 and why in notes and not output.exists()
-    assert run_help(main, capsys)
-
-
-def run_help(main, capsys):
-    """Each kind tells its own options."""
-    for kind in ("waveforms", "spectrograms", "notes", "curves", "usage", "codebook", "codes"):
-        with pytest.raises(SystemExit) as stopped:
-            main([kind, "--help"])
-        assert stopped.value.code == 0 and "--output FILE" in capsys.readouterr().out
-    return True

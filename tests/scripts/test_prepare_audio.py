@@ -69,12 +69,12 @@ def test_mixed_formats_with_bad_ones_among_them(tmp_path):
     (["{t}", "{t}/d", "--workers", "0"],
      "argument --workers: '0' is not a whole number from 1 to 256 (see --help)"),
 ))
-def test_what_cannot_be_done_is_one_line_and_2(tmp_path, args, message):
+def test_user_errors_are_one_line_and_exit_code_2(tmp_path, args, message):
     code, out, err = finished(*(a.format(t=tmp_path) for a in args))
     assert code == 2 and out == "" and err == f"prepare_audio.py: {message.format(t=tmp_path)}\n"
 
 
-def test_all_bad_is_2(tmp_path):
+def test_only_bad_files_are_exit_code_2(tmp_path):
     (tmp_path / "a.mp3").write_bytes(b"no")
     code, out, err = finished(tmp_path, tmp_path / "d")
     assert code == 2 and out.startswith("0 converted, 0 up to date, 1 "

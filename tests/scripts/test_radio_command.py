@@ -44,7 +44,7 @@ def test_each_folder_plays_its_own_weights_in_any_order(start, tiny_weights, tmp
     (["--label", "calm"], "was trained without labels: there is none to choose"),
     (["--guidance", 2], "--guidance needs --label"),
 ])
-def test_what_the_weights_do_not_know_is_refused_before_anybody_listens(start, tiny_weights, words, said):
+def test_unknown_labels_and_guidance_are_refused_before_serving(start, tiny_weights, words, said):
     with pytest.raises(UserError, match=said):
         start("--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir",
               tiny_weights.generators, *words)

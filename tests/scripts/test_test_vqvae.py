@@ -71,20 +71,6 @@ def test_all_levels_write_wavs_and_pictures_of_the_inputs_length(main, capsys,
         f"a song [1]_vqvae_{level}.{kind}" for level in LEVELS for kind in ("wav", "png"))
 
 
-def test_the_engines_agree(main, capsys, song, tiny_weights, tmp_path):
-    reports = []
-    for engine in ("onnx", "keras"):
-        code, said, _ = run(main, capsys, "--model", "vqvae_32", "--input",
-                            song, "--output-dir", tmp_path / engine,
-                            "--json", "--vqvae-weights-dir", tiny_weights.codecs,
-                            "--engine", engine)
-        assert code == 0
-        reports.append(json.loads(said)["models"][0])
-    onnx, keras = reports
-    for key in ("sc_db", "mel", "si_sdr_db", "usage", "perplexity"):
-        assert onnx[key] == pytest.approx(keras[key], rel=0.01, abs=0.01)
-
-
 def test_without_a_folder_a_table_is_printed_and_the_wav_written_here(
         main, capsys, song, tiny_weights, tmp_path, monkeypatch):
     here = tmp_path / "here"
@@ -103,14 +89,11 @@ def test_without_a_folder_a_table_is_printed_and_the_wav_written_here(
 
 
 @pytest.mark.parametrize(("name", "rate", "channels", "samples"), [
-    ("stereo.flac", 96000, 2, 50000), ("lossy.ogg", 44100, 1, 20000),
-    ("lossy.mp3", 44100, 2, 20000),
-    ("lossy.m4a", 48000, 2, 20000), ("one.wav", RATE, 1, 1), ("silent.wav", RATE, 1, 5000),
+    ("stereo.flac", 96000, 2, 50000), ("lossy.mp3", 44100, 2, 20000), ("one.wav", RATE, 1, 1),
 ])
 def test_any_format_rate_and_length(main, capsys, tiny_weights, tmp_path,
                                     name, rate, channels, samples):
-    loud = 0.0 if name == "silent.wav" else 0.1
-    noise = np.random.default_rng(0).standard_normal((samples, channels)) * loud
+    noise = 0.1 * np.random.default_rng(0).standard_normal((samples, channels))
     encode(tmp_path / name, noise, rate)
     code, said, _ = run(main, capsys, "--model", "vqvae_512", "--input",
                         tmp_path / name, "--output-dir",
@@ -119,10 +102,10 @@ def test_any_format_rate_and_length(main, capsys, tiny_weights, tmp_path,
     model = json.loads(said)["models"][0]
     assert len(audio.decode(model["wav"], RATE)) == len(audio.decode(tmp_path / name, RATE))
     for key in ("sc_db", "mel", "si_sdr_db"):
-        assert model[key] is None if name in ("silent.wav", "one.wav") else np.isfinite(model[key])
+        assert model[key] is None if name == "one.wav" else np.isfinite(model[key])
 
 
-def test_silence_has_no_figures_and_what_is_replaced_is_told(main, capsys,
+def test_silence_has_no_figures_and_replaced_files_are_reported(main, capsys,
                                                              tiny_weights, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     encode(tmp_path / "silent.wav", np.zeros(5000), RATE)
@@ -135,7 +118,7 @@ def test_silence_has_no_figures_and_what_is_replaced_is_told(main, capsys,
         assert f"{verb} silent_vqvae_512.wav" in said
 
 
-def test_what_a_user_can_get_wrong_is_one_line_and_writes_nothing(main, capsys,
+def test_user_errors_are_one_line_and_write_nothing(main, capsys,
                                                                   song, tiny_weights, tmp_path):
     (tmp_path / "empty.mp3").touch()
     (tmp_path / "text.mp3").write_text("no music" * 100)

@@ -58,7 +58,7 @@ def names(run):
 # ----------------------------------------------------------------------- a real run, of tiny models
 
 
-def test_every_model_is_there_trained_and_in_order(trained):
+def test_all_models_are_trained_in_order(trained):
     for name in NAMES:
         found = weights.find(trained.weights, name)
         assert found.tag == "best"
@@ -72,14 +72,14 @@ def test_every_model_is_there_trained_and_in_order(trained):
                                                                                              trained.steps)
 
 
-def test_the_generators_go_with_the_codecs_they_were_trained_on(trained):
+def test_generators_record_the_codecs_of_their_codes(trained):
     for level, above in zip(CHAIN.sizes, (None, *CHAIN.sizes), strict=False):
         codecs = weights.find(trained.weights, CHAIN.generators[level]).record["codecs"]
         wanted = [CHAIN.codecs[x] for x in (level, above) if x]
         assert codecs == {name: weights.find(trained.weights, name).codes_id for name in wanted}
 
 
-def test_what_is_finished_is_skipped(trained, train_all, stages, capsys):
+def test_finished_trainings_are_skipped(trained, train_all, stages, capsys):
     run, _ = stages
     assert train_all.main([*trained.command]) == 0
     assert run == []
@@ -121,7 +121,7 @@ def test_codecs_come_before_generators_and_options_are_passed_on(train_all,
     ("cvae", "python scripts/test_vqvae.py --model all --vqvae-weights-dir {out} --input FILE\n"
              "  {generate} --seconds 30 --output FILE\n  python scripts/latents.py --help\n"),
 ])
-def test_in_the_end_it_says_how_to_hear_what_was_trained(train_all, stages, tmp_path, capsys, preset,
+def test_the_last_lines_are_commands_to_hear_the_result(train_all, stages, tmp_path, capsys, preset,
                                                          said):
     assert train_all.main(["--data-dir", "d", "--output-dir", str(tmp_path), "--preset", preset,
                            "--steps", "1", "--seed", "7"]) == 0
@@ -133,7 +133,7 @@ def test_in_the_end_it_says_how_to_hear_what_was_trained(train_all, stages, tmp_
             f"--seed 7\n" in out) == (preset == "tiny")
 
 
-def test_hours_are_shared_out_and_what_is_not_used_is_shared_again(train_all,
+def test_hours_are_shared_out_and_unused_time_is_shared_again(train_all,
                                                                    stages, tmp_path, capsys):
     run, _ = stages
     train_all.main(["--from-scratch", "--data-dir", "d", "--output-dir", str(tmp_path), "--hours", "2"])
@@ -149,7 +149,7 @@ def test_hours_are_shared_out_and_what_is_not_used_is_shared_again(train_all,
     assert f"== vqvae_128 (2 of 8, about {minutes[1]:.1f} min)" in out
 
 
-def test_a_failing_stage_ends_it_and_the_same_command_goes_on_there(train_all, stages, tmp_path):
+def test_after_a_failed_training_the_same_command_continues(train_all, stages, tmp_path):
     run, ends = stages
     command = ["--from-scratch", "--data-dir", "d", "--output-dir", str(tmp_path), "--hours", "2"]
     ends[3] = 1
@@ -162,14 +162,14 @@ def test_a_failing_stage_ends_it_and_the_same_command_goes_on_there(train_all, s
     assert names(run) == NAMES[2:]
 
 
-def test_a_stage_that_was_killed_says_what_may_have_been(train_all, stages, tmp_path):
+def test_a_killed_training_suggests_less_memory(train_all, stages, tmp_path):
     stages[1][1] = 128 + signal.SIGKILL
     with pytest.raises(UserError, match="vqvae_512 was killed .if memory ran out: a lower "
                                         "--batch-size or --input"):
         train_all.main(["--from-scratch", "--data-dir", "d", "--output-dir", str(tmp_path), "--steps", "3"])
 
 
-def test_more_steps_go_on_with_every_model_whose_codes_nobody_knows(train_all, stages, tmp_path):
+def test_more_steps_continue_models_whose_codes_are_not_in_use(train_all, stages, tmp_path):
     run, ends = stages
     command = ["--from-scratch", "--data-dir", "d", "--output-dir", str(tmp_path), "--steps"]
     train_all.main([*command, "5"])
@@ -191,7 +191,7 @@ def test_more_steps_go_on_with_every_model_whose_codes_nobody_knows(train_all, s
 
 
 @pytest.mark.parametrize("code", [130, 143])
-def test_a_stage_that_was_stopped_stops_all(train_all, stages, tmp_path, code):
+def test_a_stopped_training_stops_the_plan(train_all, stages, tmp_path, code):
     _, ends = stages
     ends[2] = code
     with pytest.raises(Interrupted) as e:
@@ -220,7 +220,7 @@ def test_wrong_options_are_one_line(train_all, stages, tmp_path, argv, said):
     assert stages[0] == []
 
 
-def test_any_chain_is_planned_and_lies_beside_the_weights(train_all, stages, tmp_path):
+def test_any_chain_is_planned_and_saved_beside_the_weights(train_all, stages, tmp_path):
     preset = os.fspath(Path(__file__).parents[1] / "presets" / "notes_2048.yml")
     train_all.main(["--from-scratch", "--data-dir", "d", "--output-dir", str(tmp_path), "--steps",
                     "3", "--preset", preset])
@@ -243,7 +243,7 @@ def test_the_presets_are_listed_with_what_they_are_about(train_all, capsys):
         assert f"{name}: {configs.preset(name).about}\n    " in out
 
 
-def test_a_plan_is_reached_from_python(stages, tmp_path):
+def test_a_plan_runs_from_python(stages, tmp_path):
     said = []
     made = Plan("d", tmp_path, "tiny", (512, 128), flags=training_flags(steps=3))
     run_plan.run(made, say=said.append)
@@ -266,7 +266,7 @@ def test_music_at_another_rate_than_the_presets_is_refused(train_all, trained, t
                         str(tmp_path), "--preset", preset])
 
 
-def test_a_saved_plan_goes_on(train_all, stages, tmp_path):
+def test_a_saved_plan_continues(train_all, stages, tmp_path):
     (tmp_path / "train_all.yml").write_text("schema: 2\npreset: tiny\nspent: 30.0\nfinished: {vqvae_512: 3, "
                                             "vqvae_128: 3}\n")
     train_all.main(["--from-scratch", "--data-dir", "d", "--output-dir", str(tmp_path), "--steps",
@@ -276,7 +276,7 @@ def test_a_saved_plan_goes_on(train_all, stages, tmp_path):
     assert (written["preset"], written["spent"]) == ("tiny", 30.0 + 6 * 60)
 
 
-def test_a_folder_of_another_size_or_a_foreign_plan_is_refused(train_all, stages, tmp_path):
+def test_a_folder_of_another_preset_or_an_invalid_plan_is_refused(train_all, stages, tmp_path):
     command = ["--from-scratch", "--data-dir", "d", "--output-dir", str(tmp_path), "--steps", "3"]
     train_all.main([*command, "--size", "tiny"])
     with pytest.raises(UserError, match="preset tiny, not notes"):
@@ -295,7 +295,7 @@ def test_a_folder_of_another_size_or_a_foreign_plan_is_refused(train_all, stages
     (["--batch-size", "0"], "--batch-size"),
     (["--no-such-flag"], "--no-such-flag"),
 ])
-def test_what_is_wrong_is_said_before_anything_is_trained(train_all, tmp_path, capfd, extra, said):
+def test_errors_come_before_any_training(train_all, tmp_path, capfd, extra, said):
     out = tmp_path / "out"
     argv = ["--data-dir", str(tmp_path / "none"), "--output-dir", str(out),
             "--size", "tiny", *extra]

@@ -82,7 +82,7 @@ def run(tmp_path, model):
 # -------------------------------------------------------------------------------------- checkpoints
 
 
-def test_best_is_by_validation_loss_and_stands_apart(run):
+def test_the_best_set_has_the_lowest_validation_loss(run):
     for number, loss in enumerate((3.0, 2.0, 2.5, 2.0, 1.9, 4.0), 1):
         run.epoch(number, val_loss=loss)
         assert weights.find(run.folder, NAME, "best").record["epoch"] == (1,
@@ -100,18 +100,13 @@ def test_without_validation_the_training_loss_judges(run):
     assert run.record.best_epoch == 1
 
 
-def test_old_epochs_go_but_the_last_few_and_the_best_stay(run):
+@pytest.mark.parametrize("keep, epochs", [(3, [2, 4, 5, 6]), (None, [1, 2, 3, 4, 5, 6])])
+def test_the_best_and_the_newest_epochs_are_kept(tmp_path, model, keep, epochs):
+    run = Run(tmp_path, model, keep=keep)
     for number, loss in enumerate((3.0, 1.0, 2.5, 2.0, 1.9, 4.0), 1):
         run.epoch(number, val_loss=loss)
-    assert weights.epochs(run.folder, NAME) == [2, 4, 5, 6]
-    assert len(list(run.folder.glob("*.weights.h5"))) == 5
-
-
-def test_keep_all_keeps_all(tmp_path, model):
-    run = Run(tmp_path, model, keep=None)
-    for number in range(1, 7):
-        run.epoch(number, val_loss=number)
-    assert weights.epochs(tmp_path, NAME) == [1, 2, 3, 4, 5, 6]
+    assert weights.epochs(run.folder, NAME) == epochs
+    assert len(list(run.folder.glob("*.weights.h5"))) == len(epochs) + 1
 
 
 def test_patience_counts_epochs_without_a_better_loss(tmp_path, model):
@@ -139,7 +134,7 @@ def test_the_last_step_finishes(tmp_path, model):
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
-def test_a_loss_that_is_not_finite_names_its_step_and_leaves_the_disk_good(run, loss):
+def test_a_non_finite_loss_names_its_step_and_changes_no_file(run, loss):
     run.epoch(1, val_loss=1.0)
     before = {p: p.read_bytes() for p in run.folder.iterdir()}
     run.step()
@@ -148,7 +143,7 @@ def test_a_loss_that_is_not_finite_names_its_step_and_leaves_the_disk_good(run, 
     assert {p: p.read_bytes() for p in run.folder.iterdir()} == before
 
 
-def test_a_validation_loss_that_is_not_finite_is_no_best(run):
+def test_a_non_finite_validation_loss_is_never_the_best(run):
     run.epoch(1, val_loss=1.0)
     with pytest.raises(TrainingError, match="validation loss.*step 6"):
         run.epoch(2, val_loss=math.nan)
@@ -156,7 +151,7 @@ def test_a_validation_loss_that_is_not_finite_is_no_best(run):
     assert run.bias("best") == 1.0
 
 
-def test_weights_that_are_not_finite_reach_no_file(run, monkeypatch):
+def test_non_finite_weights_reach_no_file(run, monkeypatch):
     run.epoch(1, val_loss=1.0)
     before = {p: p.read_bytes() for p in run.folder.iterdir()}
     with pytest.raises(UserError, match="logits/bias is not finite"):
@@ -230,7 +225,7 @@ def test_a_signal_before_the_first_step_waits_for_nothing(run):
 
 
 @pytest.mark.parametrize("steps", [0, PER_EPOCH])
-def test_a_signal_is_one_whatever_the_backend_makes_of_it(run, steps):
+def test_a_signal_that_the_backend_turns_into_an_error_still_interrupts(run, steps):
     """As TensorFlow does, where it comes while a tensor is converted."""
     with pytest.raises(Interrupted), run.checkpoint.listen():
         for _ in range(steps):
@@ -245,7 +240,7 @@ def test_a_signal_is_one_whatever_the_backend_makes_of_it(run, steps):
     assert run.saved() is None if not steps else run.saved()[0].unjudged == {"loss": 1.0}
 
 
-def test_asked_twice_it_leaves_at_once(run):
+def test_a_second_signal_stops_at_once(run):
     run.step()
     with run.checkpoint.listen(), pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
@@ -253,7 +248,7 @@ def test_asked_twice_it_leaves_at_once(run):
         run.step()
 
 
-def test_the_state_is_saved_from_time_to_time(run, monkeypatch):
+def test_the_state_is_saved_periodically(run, monkeypatch):
     run.step()
     assert run.saved() is None
     monkeypatch.setattr(callbacks, "SAVE_EVERY_SECONDS", -1.0)
@@ -264,7 +259,7 @@ def test_the_state_is_saved_from_time_to_time(run, monkeypatch):
 # ---------------------------------------------------------------------------------------- the state
 
 
-def test_a_state_comes_back_as_it_was(run, tmp_path, model):
+def test_a_saved_state_is_loaded_unchanged(run, tmp_path, model):
     state = RunState(tmp_path, NAME)
     assert state.load() is None
     variables = run_variables(model)
@@ -296,7 +291,7 @@ def test_a_state_holds_no_python_objects(tmp_path):
 
 
 @pytest.mark.parametrize("harm", ["empty", "text", "cut", "flip"])
-def test_a_damaged_state_says_how_to_go_on(run, tmp_path, model, harm):
+def test_a_damaged_state_names_start_epoch(run, tmp_path, model, harm):
     state = RunState(tmp_path, NAME)
     state.save(new_record(step=1), run_variables(model))
     data = bytearray(state.path.read_bytes())
@@ -317,7 +312,7 @@ def rows(path):
 
 
 @pytest.mark.parametrize("tail", ["", "5,0.5", "5,0.5,0.4\n", "\x00garbage"])
-def test_rows_of_epochs_that_were_not_saved_are_dropped(tmp_path, tail):
+def test_the_log_drops_rows_of_unsaved_epochs(tmp_path, tail):
     path = tmp_path / "run.csv"
     path.write_text("epoch,loss,val_loss\n" + "".join(f"{e},{9 - e},{8 - e}\n"
                                                       for e in range(5)) + tail)
@@ -340,7 +335,7 @@ def test_a_log_begins_with_its_header_and_keeps_its_columns(tmp_path):
         path.unlink()
 
 
-def test_an_epochs_line_says_where_the_run_stands(capsys):
+def test_the_line_of_an_epoch_shows_progress_and_figures(capsys):
     record = new_record(step=10, best_epoch=3, steps=40, steps_per_epoch=10)
     progress = callbacks.Progress(record, Reporter(), ("loss", "val_loss", "absent"))
     progress.on_train_begin()
@@ -371,7 +366,7 @@ def test_examples_can_be_heard_in_tensorboard(tmp_path):
     assert [e.step for e in written.Tensors("original")] == [0]
 
 
-def test_rate_and_time_left_hold_no_compiling_and_no_first_step(monkeypatch, capsys):
+def test_rate_and_time_left_exclude_compiling(monkeypatch, capsys):
     """A run goes on at the last step of its first epoch: that step alone, slow from compiling,
     tells no rate.
     """

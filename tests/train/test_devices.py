@@ -44,7 +44,7 @@ def test_the_shares_of_codes_are_the_batch(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["0", "two", "-1", ""])
-def test_a_number_of_processes_that_is_none_is_refused(monkeypatch, text):
+def test_an_invalid_number_of_processes_is_refused(monkeypatch, text):
     monkeypatch.setenv("KERAS_DISTRIBUTION_NUM_PROCESSES", text)
     with pytest.raises(UserError, match="KERAS_DISTRIBUTION_NUM_PROCESSES"):
         devices.process_count()
@@ -67,7 +67,7 @@ def test_several_devices_need_jax():
         pass
 
 
-def test_only_the_first_process_leads(monkeypatch):
+def test_only_the_first_process_writes(monkeypatch):
     assert devices.is_first()
     monkeypatch.setenv("KERAS_DISTRIBUTION_NUM_PROCESSES", "2")
     for rank, first in (("0", True), ("1", False)):

@@ -32,7 +32,7 @@ def test_a_value_comes_back_and_an_error_is_one_line(capfd):
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 0)])
-def test_a_signal_reaches_the_function_and_its_end_is_waited_for(number, code):
+def test_a_signal_reaches_the_function_before_the_wait_ends(number, code):
     """SIGTERM is passed on; Ctrl-C the terminal sends to both, so here the function ends by itself.
     """
     before = signal.getsignal(number)

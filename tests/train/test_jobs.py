@@ -58,7 +58,7 @@ def test_windows_come_from_training_tracks_alone(folder, tiny_weights, role):
     assert len(record.tracks) == 1
 
 
-def test_a_label_that_only_held_out_tracks_have_is_none_of_its_vocabulary(folder, tmp_path):
+def test_labels_of_held_out_tracks_alone_are_not_in_the_vocabulary(folder, tmp_path):
     tracks = [dataclasses.replace(track, tags={"genre": genre}) for track, genre in
               zip(manifest.read(folder), ("air", "jig", "air", "waltz"), strict=True)]
     manifest.write(tmp_path, tracks)
@@ -70,7 +70,7 @@ def test_a_label_that_only_held_out_tracks_have_is_none_of_its_vocabulary(folder
     assert job.model.labels.names == ("air", "jig")
 
 
-def test_it_says_where_a_layer_looks_back_further_than_a_window(folder, tiny_weights):
+def test_a_span_longer_than_the_window_is_reported(folder, tiny_weights):
     core = {"kind": "wavenet", "channels": 8, "skip_channels": 8, "dilations": [1, 32]}
     said = {frames: " ".join(prepared(folder, tiny_weights.codecs, changed={"core": core},
                                       input_length=128 * frames)[2].lines) for frames in (32, 36)}
@@ -78,7 +78,7 @@ def test_it_says_where_a_layer_looks_back_further_than_a_window(folder, tiny_wei
     assert "looks back" not in said[36]
 
 
-def test_training_tracks_are_transposed_and_made_quieter_and_held_out_ones_never(folder, tiny_weights):
+def test_only_training_tracks_are_transposed_and_made_quieter(folder, tiny_weights):
     for gain, trained in ((0.0, ["0", "1", "1+1", "2-1"]),
                           (4.0, ["0", "1", "0-4dB", "1+1-2dB", "2-1-4dB"])):
         job, _, _ = prepared(folder, tiny_weights.codecs, offsets=2, transpose=1, gain=gain)
@@ -99,7 +99,7 @@ def test_training_tracks_are_transposed_and_made_quieter_and_held_out_ones_never
         for shift, skipped in ((0, 0), (0, OFFSET_STEP), (1, OFFSET_STEP), (-1, 2 * OFFSET_STEP))}
 
 
-def test_every_level_has_the_music_without_the_silence_around_it(tmp_path, tiny_weights):
+def test_silence_at_the_ends_is_cut_at_every_level(tmp_path, tiny_weights):
     silence = np.zeros(3 * 22050, np.float32)
     data_folder(tmp_path, {"hush": silence, "held": music(1.0, 1),
                            "song": np.concatenate([silence, music(2.0, 2), silence])})
@@ -133,7 +133,7 @@ def test_every_level_has_the_music_without_the_silence_around_it(tmp_path, tiny_
     assert len(job.train) == 2 and job.batches(0).tracks[1].first == 0
 
 
-def test_bits_a_frame_are_those_of_all_its_books():
+def test_bits_a_frame_are_summed_over_books():
     model = configs.replace(TINY.generator(512), books=3)
     job = GeneratorJob(model, "data", "codecs")
     assert job.judgement(2 * np.log(2)) == "validation 6 bits a frame"
@@ -227,7 +227,7 @@ def test_a_folder_too_short_for_a_frame_is_refused_in_one_line(tmp_path, tiny_we
         prepared(tmp_path, tiny_weights.codecs)
 
 
-def test_loss_and_figures_are_means_over_what_is_inside_the_tracks(tmp_path, rng):
+def test_loss_and_figures_ignore_frames_outside_the_tracks(tmp_path, rng):
     """By hand, over all frames of two tracks of which one fills its window in part."""
     config = configs.GeneratorConfig(name="g", level=512, num_codes=8,
                                      books=2, core={"units": 8, "head_dim": 4})
@@ -268,7 +268,7 @@ def test_loss_and_figures_are_means_over_what_is_inside_the_tracks(tmp_path, rng
         np.testing.assert_array_equal(a, b)
 
 
-def test_what_is_quiet_is_the_music_s_own_whatever_a_training_begins_with(tmp_path, tiny_weights):
+def test_quietness_is_measured_on_the_tracks_whatever_the_weights(tmp_path, tiny_weights):
     """Of what the whisper says, and no weights that are loaded change that."""
     whisper = 10 ** (-45 / 20) * music(1.5, 5) / np.std(music(1.5, 5))
     data_folder(tmp_path, {"song": music(2.0, 1), "whisper": whisper, "held": music(1.0, 3)})
@@ -306,7 +306,7 @@ def test_what_is_quiet_is_the_music_s_own_whatever_a_training_begins_with(tmp_pa
         assert model.core.books.outputs[0].bias.numpy()[0] == 0.75
 
 
-def test_a_cost_that_is_taken_back_costs_nothing(tmp_path):
+def test_a_quiet_cost_of_zero_changes_nothing(tmp_path):
     model = configs.replace(TINY.generator("generator_512"), core={"quiet_cost": 0.1})
     costly = Generator(model)
     costly.core.set_quiet(np.arange(64, dtype=np.float32)[None])
@@ -317,6 +317,6 @@ def test_a_cost_that_is_taken_back_costs_nothing(tmp_path):
     np.testing.assert_allclose(made, costly(given) + 0.1 * np.arange(64), atol=1e-5)
 
 
-def test_without_a_cost_nothing_is_told(folder, tiny_weights):
+def test_without_a_quiet_cost_there_is_no_quietness(folder, tiny_weights):
     job, _, _ = prepared(folder, tiny_weights.codecs)
     assert not [v for v in job.build(1).weights if v.name == "quiet"]

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from keras import layers, ops
+from keras import ops
 
 from vqwave.config import TrainingConfig, preset
 from vqwave.nn.codec import Codec
@@ -19,7 +19,7 @@ def orthogonalised(model) -> set[str]:
     return {v.path for v, velocity in kept if velocity is None}
 
 
-def test_matrices_between_features_are_muons_and_all_else_is_not():
+def test_muon_trains_matrices_between_features_only():
     codec = orthogonalised(Codec(preset().codec("vqvae_32")))
     assert {p.split("/")[0] for p in codec} == {*(f"block_{i}_{d}" for i, d in (
         (0, 1), (0, 3), (1, 1), (1, 3), (1, 9), (1, 27))), "down_1", "up_1"}
@@ -32,7 +32,7 @@ def test_matrices_between_features_are_muons_and_all_else_is_not():
 
 
 @pytest.mark.parametrize("shape", [(40, 48), (48, 40), (3, 40, 48), (3, 48, 40)])
-def test_a_step_has_singular_values_that_are_alike_at_the_scale_of_adamw(shape, rng):
+def test_a_step_has_equal_singular_values_at_the_scale_of_adamw(shape, rng):
     """Of |m, n| each about sqrt(max(m, n)) · 0.2 · rate, whatever the gradient's size and shape."""
     variable = keras.Variable(np.zeros(shape, "float32"))
     optimizer = Muon(0.01, 0.0)
@@ -42,24 +42,6 @@ def test_a_step_has_singular_values_that_are_alike_at_the_scale_of_adamw(shape, 
     values = np.linalg.svd(step, compute_uv=False) / (0.01 * 0.2 * max(step.shape) ** 0.5)
     assert values.min() > 0.6 and values.max() < 1.3
     assert float(np.sum(step * gradient.reshape(step.shape))) > 0  # downhill
-
-
-def test_nothing_moves_without_a_gradient():
-    variable = keras.Variable(np.ones((40, 48), "float32"))
-    optimizer = Muon(0.01, 0.0)
-    optimizer.apply([ops.zeros((40, 48))], [variable])
-    np.testing.assert_array_equal(np.asarray(variable), 1)
-
-
-def test_a_layer_that_muon_trains_learns(rng):
-    x = rng.normal(size=(64, 48)).astype("float32")
-    wanted = x @ rng.normal(0, 0.1, (48, 40)).astype("float32")
-    model = keras.Sequential([layers.Input((48,)), layers.Dense(40, use_bias=False)])
-    model.compile(Muon(0.02, 0.0), "mse")
-    assert len(orthogonalised(model)) == 1
-    before = model.evaluate(x, wanted, verbose=0)
-    model.fit(x, wanted, epochs=60, batch_size=64, verbose=0)
-    assert model.evaluate(x, wanted, verbose=0) < 0.1 * before
 
 
 @pytest.mark.parametrize("warmup", [0, 20])

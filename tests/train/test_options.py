@@ -28,7 +28,7 @@ def write(tmp_path):
     return write
 
 
-def test_what_nobody_says_is_the_presets():
+def test_defaults_are_the_presets():
     for role, name in (("codec", "vqvae_32"), ("generator", "generator_32")):
         flag = "--model" if role == "codec" else "--generator"
         settings = read(flag, name, "--size", "tiny", role=role)
@@ -37,7 +37,7 @@ def test_what_nobody_says_is_the_presets():
         assert settings.data == configs.DataConfig() and settings.chain == TINY.chain
 
 
-def test_a_flag_outdoes_the_file_and_the_file_the_preset(write):
+def test_a_flag_overrides_the_file_and_the_file_overrides_the_preset(write):
     path = write("training: {batch_size: 3, seed: 7}\ndata: {split: 0.5}\nmodel: {quantizer: "
                  "{num_codes: 32}}\n")
     settings = read("--model", "vqvae_8", "--preset", "tiny", "--config", path, "--seed", 9)
@@ -50,7 +50,7 @@ def test_a_flag_outdoes_the_file_and_the_file_the_preset(write):
     assert read("--model", "vqvae_8", "--config", path, "--val-split", "0.25").data.split == 0.25
 
 
-def test_a_preset_may_say_what_is_trained_on(write):
+def test_a_preset_may_hold_data_settings(write):
     preset = write("base: tiny\ndata: {split: {test: [a]}, trim_silence: null}\n")
     assert configs.preset(preset).data == configs.DataConfig(split={"test": ["a"]},
                                                              trim_silence=None)
@@ -88,7 +88,7 @@ def test_the_file_beside_a_set_trains_it_again(tmp_path, tiny_weights):
     assert settings.data == configs.DataConfig(split={"test": ["a"]})
 
 
-def test_the_file_beside_what_ships_trains_it_again():
+def test_the_files_beside_the_shipped_weights_train_them_again():
     for path in sorted((files.CHECKOUT / "final_weights").glob("*.yml")):
         settings, found = read("--config", path), weights.find(path.parent, path.stem)
         assert settings.model == found.config
@@ -104,7 +104,7 @@ def test_the_file_beside_what_ships_trains_it_again():
     ("model: {kind: generator}", "codec", "describes a generator, not a codec"),
     ("schema: 99", "codec", "schema is 99"),
 ])
-def test_a_file_that_says_what_cannot_be_is_one_line(write, text, role, said):
+def test_an_invalid_file_is_refused_in_one_line(write, text, role, said):
     name = ("--model", "vqvae_8") if role == "codec" else ("--generator", "generator_8")
     with pytest.raises(UserError, match=said) as e:
         read(*name, "--config", write(text), role=role)
@@ -119,13 +119,13 @@ def test_a_file_that_says_what_cannot_be_is_one_line(write, text, role, said):
       for share in ("1", "-0.1", "nan")],
     (["--model", "vqvae_8", "--val-split", "nothing.yml"], "nothing.yml"),
 ])
-def test_flags_that_cannot_be_are_one_line(argv, said):
+def test_invalid_flags_are_refused_in_one_line(argv, said):
     with pytest.raises(UserError, match=said):
         read(*argv)
 
 
 @pytest.mark.parametrize("argv", [[], ["--generator", "generator_500"]])
-def test_over_a_vae_there_is_no_generator_to_train(argv):
+def test_a_vae_has_no_generator_to_train(argv):
     with pytest.raises(UserError, match="a generator needs codes, but vqvae_500 has a quantizer of "
                                         "gaussian, which makes none"):
         read("--preset", "cvae", *argv, role="generator")

@@ -89,7 +89,7 @@ def begin(train_all, data, folder, out, *more):
                            "--output-dir", str(out), "--no-fp16", *more])
 
 
-def test_codecs_that_serve_are_kept_and_generators_go_on_learning(train_all, folder, data, tmp_path,
+def test_suitable_codecs_are_kept_and_generators_are_trained_further(train_all, folder, data, tmp_path,
                                                                   commands, capsys):
     run, out = commands[0], tmp_path / "out"
     assert begin(train_all, data, folder, out, "--hours", "1", "--val-split", "0.3", "--seed",
@@ -123,7 +123,7 @@ def test_codecs_that_serve_are_kept_and_generators_go_on_learning(train_all, fol
     assert [c[0] for c in run] == ["report"]
 
 
-def test_a_codec_that_does_not_serve_is_tuned_its_decoder_first(train_all, folder, data, tmp_path,
+def test_of_an_unsuitable_codec_the_decoder_is_tuned_first(train_all, folder, data, tmp_path,
                                                                 commands, capsys):
     run, poor = commands
     poor |= {"vqvae_512": 1, "vqvae_128": 2}
@@ -154,7 +154,7 @@ def test_a_codec_that_does_not_serve_is_tuned_its_decoder_first(train_all, folde
     assert trainings(run) == ["vqvae_512 decoder", "generator_512", "generator_128"]
 
 
-def test_with_little_time_the_music_comes_before_the_decoders(train_all, folder, data, tmp_path,
+def test_with_little_time_generators_come_before_decoders(train_all, folder, data, tmp_path,
                                                               commands, capsys):
     """What waits for no codec is heard minutes after the start, and no codes change under it."""
     run, poor = commands
@@ -176,7 +176,7 @@ def test_with_little_time_the_music_comes_before_the_decoders(train_all, folder,
     assert run == []
 
 
-def test_with_hours_enough_a_whole_codec_is_tuned_before_its_generator(train_all, folder, data, tmp_path,
+def test_with_enough_hours_a_whole_codec_is_tuned_before_its_generator(train_all, folder, data, tmp_path,
                                                                       commands):
     run, poor = commands
     poor |= {"vqvae_512": 9}
@@ -185,7 +185,7 @@ def test_with_hours_enough_a_whole_codec_is_tuned_before_its_generator(train_all
     assert trainings(run) == ["vqvae_512 decoder", "vqvae_512", "generator_512", "generator_128"]
 
 
-def test_more_hours_change_no_codes_that_a_generator_knows(train_all, folder, data, tmp_path, commands):
+def test_more_hours_never_change_codes_in_use(train_all, folder, data, tmp_path, commands):
     run, poor = commands
     poor |= {"vqvae_512": 9}
     out, more = tmp_path / "out", ("--listen", "0", "--no-report")
@@ -212,7 +212,7 @@ def name_folders(data):
                           for i, t in enumerate(manifest.read(data))])
 
 
-def test_labels_are_told_to_the_generators_and_stay(train_all, folder, data, tmp_path, commands, capsys):
+def test_generators_learn_labels_and_keep_them(train_all, folder, data, tmp_path, commands, capsys):
     run, out = commands[0], tmp_path / "out"
     name_folders(data)
     more = ("--steps", "2", "--listen", "0", "--no-report")
@@ -227,7 +227,7 @@ def test_labels_are_told_to_the_generators_and_stay(train_all, folder, data, tmp
         begin(train_all, data, folder, out, *more)
 
 
-def test_with_enough_music_what_knows_no_labels_begins_with_nothing_at_the_top(
+def test_with_enough_music_a_top_generator_without_labels_begins_with_random_weights(
         train_all, folder, data, tmp_path, commands, capsys, monkeypatch):
     """Where labels decide, and would hardly be heeded."""
     run, out = commands[0], tmp_path / "out"
@@ -249,7 +249,7 @@ def test_with_enough_music_what_knows_no_labels_begins_with_nothing_at_the_top(
     assert made.untrained == () and made.settings(top).options.start_from == folder
 
 
-def test_the_run_that_tuned_a_decoder_is_left_before_the_whole_is_tuned(tmp_path, folder, data):
+def test_the_state_of_a_decoders_run_is_removed_before_the_whole_codec_is_tuned(tmp_path, folder, data):
     made = plan.Plan(data, tmp_path / "out", flags=training_flags(steps=3), origin=Origin.find(folder))
     made.origin.adopt(made.chain, made.output_dir, made.amount)
     state = made.output_dir / "vqvae_512.state.npz"
@@ -297,7 +297,7 @@ def test_settings_fit_the_amount_of_music(tmp_path, folder):
         "generator_512").transpose == 3
 
 
-def test_levels_may_come_later(train_all, folder, data, tmp_path, commands):
+def test_levels_can_be_added_later(train_all, folder, data, tmp_path, commands):
     run, out = commands[0], tmp_path / "out"
     more = ("--steps", "2", "--listen", "0", "--no-report")
     begin(train_all, data, folder, out, "--levels", "512", *more)
@@ -314,13 +314,13 @@ def test_an_unknown_training_is_that_of_a_preset(folder):
     assert training == configs.preset("compact").training("generator_512")
 
 
-def test_one_track_is_told_what_to_expect(train_all, folder, tmp_path, commands, capsys):
+def test_a_folder_of_one_track_is_warned_about(train_all, folder, tmp_path, commands, capsys):
     data_folder(tmp_path / "one", {"song": music(1.0, 1)})
     begin(train_all, tmp_path / "one", folder, tmp_path / "out", "--steps", "2")
     assert "one track alone" in capsys.readouterr().out
 
 
-def test_a_folder_goes_on_as_it_began(train_all, folder, data, tmp_path, commands):
+def test_a_folder_continues_only_with_its_origin(train_all, folder, data, tmp_path, commands):
     def scratch(out):
         return train_all.main(["--data-dir", str(data), "--output-dir", str(out), "--size", "tiny",
                                "--steps", "2"])
@@ -338,21 +338,21 @@ def test_a_folder_goes_on_as_it_began(train_all, folder, data, tmp_path, command
     (["--preset", "tiny"], "--preset with nothing: give either"),
     (["--levels", "128"], "--levels is '128'; it must be 512"),
 ])
-def test_what_excludes_each_other_is_one_line(train_all, folder, data, tmp_path, commands, more,
+def test_contradicting_options_are_one_line(train_all, folder, data, tmp_path, commands, more,
                                               said):
     with pytest.raises(UserError, match=said):
         begin(train_all, data, folder, tmp_path / "out", *more)
     assert commands[0] == [] and not (tmp_path / "out").exists()
 
 
-def test_several_processes_begin_with_nothing(train_all, folder, data, tmp_path, commands,
+def test_several_processes_train_from_scratch_only(train_all, folder, data, tmp_path, commands,
                                               monkeypatch):
     monkeypatch.setenv("KERAS_DISTRIBUTION_NUM_PROCESSES", "2")
     with pytest.raises(UserError, match="together from nothing: --from-scratch"):
         begin(train_all, data, folder, tmp_path / "out")
 
 
-def test_what_ships_is_begun_with_and_a_folder_without_generators_is_not(folder, tmp_path,
+def test_the_origin_is_the_shipped_chain_or_a_folder_with_generators(folder, tmp_path,
                                                                          monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder.rename(tmp_path / "weights")
@@ -364,7 +364,7 @@ def test_what_ships_is_begun_with_and_a_folder_without_generators_is_not(folder,
         Origin.find(tmp_path / "none")
 
 
-def test_a_hearing_takes_newer_weights_and_never_two_at_once(folder, data, tmp_path, monkeypatch):
+def test_hearings_take_newer_weights_one_at_a_time(folder, data, tmp_path, monkeypatch):
     made = plan.Plan(data, tmp_path / "out", flags=training_flags(steps=3), origin=Origin.find(folder), listen=5.0)
     made.origin.adopt(made.chain, made.output_dir, made.amount)
     began = []
@@ -432,7 +432,7 @@ def test_a_hearing_takes_newer_weights_and_never_two_at_once(folder, data, tmp_p
     assert began[0].args[-2:] == (made.output_dir / "heard", "0000min")
 
 
-def test_encoding_takes_nothing_of_what_a_stage_was_promised(train_all, folder, data, tmp_path,
+def test_encoding_shortens_no_later_training(train_all, folder, data, tmp_path,
                                                              commands, monkeypatch):
     run, poor = commands
     poor |= {"vqvae_512": 9}
@@ -460,7 +460,7 @@ def test_encoding_takes_nothing_of_what_a_stage_was_promised(train_all, folder, 
     assert minutes == pytest.approx([59 * part / 5.5 for part in (2.5, 2.5, 2.5, 0.5)], abs=0.05)
 
 
-def test_music_that_comes_later_leaves_what_is_held_out_and_is_told_of(train_all, folder, data,
+def test_added_music_leaves_the_held_out_tracks(train_all, folder, data,
                                                                        tmp_path, commands, capsys):
     out, more = tmp_path / "out", ("--steps", "5", "--listen", "0", "--no-report")
     begin(train_all, data, folder, out, *more)
@@ -486,7 +486,7 @@ def test_music_that_comes_later_leaves_what_is_held_out_and_is_told_of(train_all
         begin(train_all, tmp_path / "other", folder, out, *more)
 
 
-def test_what_was_learnt_and_not_heard_is_heard_by_the_next_run(train_all, folder, data, tmp_path,
+def test_the_next_run_lets_unheard_weights_be_heard(train_all, folder, data, tmp_path,
                                                                 commands):
     run, out, more = commands[0], tmp_path / "out", ("--steps", "5", "--no-report")
     begin(train_all, data, folder, out, *more)
@@ -499,7 +499,7 @@ def test_what_was_learnt_and_not_heard_is_heard_by_the_next_run(train_all, folde
     assert [c[0] for c in run].count("hear") == heard + 1
 
 
-def test_what_was_taken_over_is_nothing_new_although_it_has_epochs(folder, data, tmp_path):
+def test_adopted_weights_are_not_heard(folder, data, tmp_path):
     weights.add_to_record(weights.find(folder, "generator_512"), epoch=18)
     made = plan.Plan(data, tmp_path / "out", flags=training_flags(steps=3), origin=Origin.find(folder), listen=5.0)
     made.origin.adopt(made.chain, made.output_dir, made.amount)

@@ -14,7 +14,7 @@ MODEL = configs.preset("tiny").generator("generator_512")
 
 @pytest.mark.parametrize("losses, best", [((3.0, 2.0, 2.5), (2.0, 2)), ((1.0, 2.0, 2.5), (1.0, 1)),
                                           ((3.0, 2.0, 1.5), (1.5, 3))])
-def test_a_run_that_goes_back_to_an_epoch_keeps_the_best_of_all_epochs(tmp_path, losses, best):
+def test_a_rewound_run_keeps_the_best_of_all_epochs(tmp_path, losses, best):
     """Whichever epoch it goes back to, so that a worse one never replaces the best set."""
     arrays = {part: {"a": np.ones(1, np.float32)} for part in weights.parts_of(MODEL)}
     for epoch, loss in enumerate(losses, 1):

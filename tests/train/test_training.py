@@ -161,7 +161,7 @@ def test_a_run_leaves_its_epochs_the_best_a_log_and_a_picture(straight, name):
     assert first.checksum != last.checksum
 
 
-def test_the_end_is_told_in_the_unit_of_the_epochs(straight):
+def test_the_last_line_has_the_unit_of_the_epochs(straight):
     best = straight[CODEC].record.best
     assert f"best validation loss {best:.5g} at epoch" in straight[CODEC].told.text
     said = re.search(r"best validation (\S+) bits a frame at epoch (\d)",
@@ -182,7 +182,7 @@ def test_a_generator_learns_and_says_its_bits(straight):
 # ------------------------------------------------------------------------------ stopped and resumed
 
 
-def test_stopped_again_and_again_it_ends_the_same(train, straight, tmp_path):
+def test_a_run_stopped_repeatedly_ends_the_same(train, straight, tmp_path):
     """A signal after a step is heeded after the next one, or within the validation of the epoch
     that the step ended.
     """
@@ -201,7 +201,7 @@ def test_stopped_again_and_again_it_ends_the_same(train, straight, tmp_path):
     assert_alike(tmp_path, straight[GENERATOR].folder, GENERATOR)
 
 
-def test_what_a_killed_run_left_half_written_is_no_hindrance(train, straight, begun):
+def test_half_written_files_of_a_killed_run_are_ignored(train, straight, begun):
     """A kill between the files of a set, or between set and state: an epoch too many on disk, a
     torn best.
     """
@@ -220,7 +220,7 @@ def test_what_a_killed_run_left_half_written_is_no_hindrance(train, straight, be
 # --------------------------------------------------------------------------------- going on, or not
 
 
-def test_a_finished_run_says_so_and_more_steps_go_on(train, begun):
+def test_more_steps_continue_a_finished_run(train, begun):
     before = {p: p.read_bytes() for p in begun.rglob("*") if p.is_file()}
     again = train(begun)
     assert "already finished (all 7 steps done)" in again.told.text
@@ -238,7 +238,7 @@ def test_a_finished_run_says_so_and_more_steps_go_on(train, begun):
             for line in (begun / f"{GENERATOR}.csv").read_text().splitlines()[1:]] == list("0123")
 
 
-def test_what_is_quiet_is_measured_before_the_first_step_alone(train, tmp_path, monkeypatch):
+def test_quietness_is_measured_before_the_first_step_only(train, tmp_path, monkeypatch):
     """A run that goes on has it in its saved state."""
     costly = configs.override(WIDE, {"core": {"quiet_cost": 0.1}}, "test")
     quiet = np.arange(costly.books * costly.num_codes, dtype=np.float32).reshape(costly.books, -1)
@@ -265,7 +265,7 @@ def test_start_from_begins_with_the_weights_of_another_run(train, tmp_path, stra
         train(tmp_path / "b", start_from=tmp_path / "none")
 
 
-def test_what_a_run_begins_with_is_best_until_training_makes_a_better_one(train, tmp_path, straight):
+def test_the_first_best_set_is_what_the_run_began_with(train, tmp_path, straight):
     source = weights.find(straight[GENERATOR].folder, GENERATOR, "best")
     run = train(tmp_path, start_from=straight[GENERATOR].folder, learning_rate=30.0, steps=2,
                 epochs=1, seed=6)
@@ -322,7 +322,7 @@ def test_codes_are_identified_by_the_encoders_values(straight, tmp_path):
     assert single.checksum != half.checksum and single.encoding_checksum == half.encoding_checksum
 
 
-def test_start_epoch_goes_on_from_that_epoch(train, begun, straight):
+def test_start_epoch_continues_from_that_epoch(train, begun, straight):
     earlier = weights.find(begun, GENERATOR, 1)
     again = train(begun, start_epoch=1, learning_rate=1e-9)
     assert again.told.steps == [4, 5, 6, 7]
@@ -351,7 +351,7 @@ def test_start_epoch_without_a_state_keeps_the_length_of_an_epoch(train, begun):
     ({"config": configs.override(WIDE, {"core": {"units": 32}}, "test")},
      r"with core.units 40, not 32; use another --output-dir"),
 ])
-def test_what_cannot_go_on_is_refused_and_nothing_changes(train, begun, more, said):
+def test_a_run_that_cannot_continue_is_refused_and_no_file_changes(train, begun, more, said):
     before = {p: p.read_bytes() for p in begun.rglob("*") if p.is_file() and ".lock" not in p.name}
     with pytest.raises(UserError, match=said):
         train(begun, **more)
@@ -359,7 +359,7 @@ def test_what_cannot_go_on_is_refused_and_nothing_changes(train, begun, more, sa
             and ".lock" not in p.name} == before
 
 
-def test_other_codecs_are_another_run(train, begun, tmp_path, tiny_weights):
+def test_codes_of_other_codecs_are_refused(train, begun, tmp_path, tiny_weights):
     found = weights.find(tiny_weights.codecs, "vqvae_512")
     parts = {p: found.load(p) for p in found.files}
     parts["codebook"] = {k: a[::-1] for k, a in parts["codebook"].items()}
@@ -369,7 +369,7 @@ def test_other_codecs_are_another_run(train, begun, tmp_path, tiny_weights):
 
 
 @pytest.mark.parametrize("name", [CODEC, GENERATOR])
-def test_a_folder_that_cannot_be_written_is_said_before_anything_else(train, data, tmp_path, name):
+def test_an_unwritable_folder_is_refused_first(train, data, tmp_path, name):
     (tmp_path / "file").write_text("")
     cached = set((data / ".codes").rglob("*"))
     with pytest.raises(UserError, match="file/run: cannot be written to"):
@@ -377,20 +377,20 @@ def test_a_folder_that_cannot_be_written_is_said_before_anything_else(train, dat
     assert set((data / ".codes").rglob("*")) == cached
 
 
-def test_epochs_are_settled_when_a_run_begins_and_it_says_so(train, begun):
+def test_an_epoch_keeps_its_length(train, begun):
     assert "--epochs" not in train(begun, epochs=3).told.text
     again = train(begun, epochs=2, steps=8)
     assert "an epoch keeps the 3 steps" in again.told.text
     assert again.record.steps_per_epoch == 3
 
 
-def test_a_folder_in_use_is_refused_with_who_uses_it(train, begun):
+def test_a_folder_in_use_is_refused_by_process(train, begun):
     with files.lock_folder(begun, GENERATOR, "being trained"), pytest.raises(UserError,
                                                                              match=f"by process {os.getpid()}"):
         train(begun)
 
 
-def test_promote_and_only_promote_makes_the_best_the_shipped_set(train, begun):
+def test_only_promote_saves_the_best_set_without_a_number(train, begun):
     best = weights.find(begun, GENERATOR, "best")
     done = train(begun, promote=True)
     shipped = weights.find(begun, GENERATOR)
@@ -422,7 +422,7 @@ def test_minutes_are_measured_once_and_then_kept(train, tmp_path):
 @pytest.mark.parametrize(("passes", "least", "minutes", "steps", "per_epoch"), [
     (2, 1, 7.2, 17, 9), (2, 20, 7.2, 20, 10), (0, 1, 72.0, 24, 1), (9, 1, 72.0, 24, 1),
     (2, 1, 36.0, 17, 2), (2, 1, 72.0, 17, 1)])
-def test_minutes_end_once_the_tracks_were_heard_often_enough(
+def test_minutes_end_after_the_passes(
         train, tmp_path, monkeypatch, passes, least, minutes, steps, per_epoch):
     """A step of two windows of 4,096 samples hears an eighth of two tracks of 1.5 s; 24 fit into the
     minutes. An epoch is a pass, or three minutes of a longer one.
@@ -434,14 +434,14 @@ def test_minutes_end_once_the_tracks_were_heard_often_enough(
     assert (f"{steps} steps suffice" in done.told.text) == (passes == 2)
 
 
-def test_patience_ends_a_run_that_gets_no_better(train, tmp_path):
+def test_patience_ends_a_run_without_progress(train, tmp_path):
     done = train(tmp_path, steps=60, epochs=20, patience=2, learning_rate=1e-12)
     assert done.record.step <= 12
     assert "no better validation loss for 2 epochs" in done.record.finished
     assert "already finished" in train(tmp_path, steps=60, patience=2).told.text
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_and_spares_the_disk(train, begun):
+def test_a_non_finite_loss_ends_the_run_and_changes_no_file(train, begun):
     before = {p: p.read_bytes() for p in begun.glob("*.weights.h5")} | {
         p: p.read_bytes() for p in (*begun.glob("*.yml"), *begun.glob("*.npz"))}
     with pytest.raises(TrainingError, match=r"not finite at step (8|9)\b.*--learning-rate"):
@@ -464,7 +464,7 @@ def test_without_validation_and_in_mixed_precision(train, tmp_path):
     assert (tmp_path / f"{CODEC}.png").exists()
 
 
-def test_a_generator_begins_with_what_its_codecs_know(tiny_weights):
+def test_a_generator_is_initialised_from_the_codebooks(tiny_weights):
     codecs = [weights.find(tiny_weights.codecs, f"vqvae_{level}") for level in (32, 128)]
     first, again, other = (Generator(TINY.generator(32)) for _ in range(3))
     for made, seed in ((first, 1), (again, 1), (other, 2)):
@@ -504,7 +504,7 @@ def test_a_generator_begins_with_what_its_codecs_know(tiny_weights):
      "the level above: num_codes is 9, but vqvae_512 has 64"),
     (CODEC, {"config": configs.replace(SMALL, sample_rate=8000)}, "22050 Hz.*8000 Hz"),
 ])
-def test_what_a_user_can_get_wrong_is_one_line(train, tmp_path, name, more, said):
+def test_user_errors_are_one_line(train, tmp_path, name, more, said):
     with pytest.raises(UserError, match=said) as e:
         train(tmp_path / "out", name, **more)
     assert "\n" not in str(e.value)
@@ -529,7 +529,7 @@ def test_the_stretches_of_a_run_cover_every_step_once():
 # ------------------------------------------------------------------------- settings, noted and kept
 
 
-def test_what_was_not_asked_for_stays_as_the_run_had_it(begun, data, tiny_weights):
+def test_settings_without_a_flag_stay_as_the_run_has_them(begun, data, tiny_weights):
     """A run of batch 2, seed 5 and a rate of 0.003 goes on so where only more steps are asked for.
     """
     told = Told()
@@ -542,7 +542,7 @@ def test_what_was_not_asked_for_stays_as_the_run_had_it(begun, data, tiny_weight
     assert record.training.steps == 8
 
 
-def test_a_set_says_how_and_on_what_it_was_trained(straight):
+def test_a_set_records_its_training_and_tracks(straight):
     for name, run in straight.items():
         found = weights.find(run.folder, name, "best")
         assert found.training == run.record.training and found.training.batch_size == 2
@@ -552,7 +552,7 @@ def test_a_set_says_how_and_on_what_it_was_trained(straight):
                                                         for t in found.record["tracks"])
 
 
-def test_a_generator_lists_the_tracks_of_its_codecs_too(train, tmp_path, tiny_weights):
+def test_a_generator_records_the_tracks_of_its_codecs(train, tmp_path, tiny_weights):
     found = weights.find(tiny_weights.codecs, "vqvae_512")
     weights.save(tmp_path, "vqvae_512", "", {p: found.load(p) for p in found.files}, found.config,
                  {"tracks": ["0" * 16]})
