@@ -17,7 +17,7 @@ import yaml
 from parsed import unknown
 
 import vqwave
-from vqwave.config import Sampling
+from vqwave.config import Sampling, TrainingConfig
 from vqwave.studio import radio
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -224,7 +224,8 @@ def test_every_flag_in_the_text_belongs_to_some_command(page):
     known = set(re.findall(r"--[a-z][\w-]+", shell))
     for path in [*(ROOT / "scripts").glob("*.py"), *(ROOT / "lib").rglob("*.py")]:
         known |= set(re.findall(r'"(--[a-z][\w-]*)"', path.read_text(encoding="utf-8")))
-    known |= {f"--{option.replace('_', '-')}" for option in Sampling.model_fields}
+    fields = {**Sampling.model_fields, **TrainingConfig.model_fields}
+    known |= {f"--{field.replace('_', '-')}" for field in fields}
     spans = " ".join(prose(page).split()).split("`")[1::2]
     others = re.compile(r"(pip|docker|pytest|kubectl|dask|tensorboard) ")
     ours = [span for span in spans if not others.match(span)]
