@@ -165,7 +165,8 @@ def add_training_flags(p: argparse.ArgumentParser, generator: bool = True):
                    help="train on all GPUs of this machine or of several machines, with JAX "
                         "(docs/scaling.md); each gets a part of --batch-size")
     p.add_argument("--fp16", action=argparse.BooleanOptionalAction,
-                   help="mixed precision: float16 on a GPU, bfloat16 on a CPU")
+                   help="mixed precision: float16 on a GPU, bfloat16 on a CPU (default: the "
+                        "preset's; of a whole chain: where the machine is fast at it)")
     p.add_argument("--keep-all", action="store_true",
                    help=f"keep every epoch's weights, not only the last {KEEP} and the best")
     p.add_argument("--promote", action="store_true",
