@@ -12,11 +12,9 @@ import pytest
 import soundfile
 from smaller import smaller
 
-import vqwave
 from vqwave import cli, commands
 from vqwave import config as configs
 from vqwave.commands import generate
-from vqwave.errors import UserError
 from vqwave.io import weights
 from vqwave.nn.codec import Codec
 
@@ -91,22 +89,20 @@ def test_a_preset_is_played_from_its_folder(made):
     assert made("--preset", "tiny", "--generators", "generator_128") != plain
 
 
-def test_options_name_other_folders(run, made, home, tmp_path):
+def test_options_name_other_folders(made, home, tmp_path):
     plain = made("--preset", "tiny")
     elsewhere = shutil.copytree(home / "weights/tiny", tmp_path / "elsewhere")
     folder = ["--preset", "tiny", "--generator-weights-dir", elsewhere]
     assert made(*folder) == plain
-    found = weights.find(home / "final_weights", "vqvae_8")
-    louder = {part: found.load(part) for part in found.files}
+    codec = weights.find(home / "final_weights", "vqvae_8")
+    louder = {part: codec.load(part) for part in codec.files}
     for key, array in louder["decoder"].items():
         louder["decoder"][key] = 1.5 * array
     for name in configs.preset("tiny").chain.codecs.values():
         weights.copy_set(weights.find(home / "final_weights", name), elsewhere, "best")
-    weights.save(elsewhere, "vqvae_8", "best", louder, found.config)
+    weights.save(elsewhere, "vqvae_8", "best", louder, codec.config)
     assert made(*folder) != plain
     assert made(*folder, "--vqvae-weights-dir", home / "final_weights") == plain
-    # Without a preset the codecs are those that are named, else those that ship.
-    assert made(*folder[2:]) == plain
 
 
 def test_the_upper_levels_of_a_preset_are_enough(made, home, tmp_path):
@@ -217,19 +213,6 @@ def test_wrong_settings_of_a_prior_are_refused(run, tmp_path, words, said):
     code, _, notes = run("--preset", "cvae", "--seconds", 1, "--output", tmp_path / "a.wav", *words)
     assert code == 2 and said in notes.splitlines()[-1]
     assert not list(tmp_path.iterdir())
-
-
-def test_from_python(home, monkeypatch):
-    monkeypatch.chdir(home)
-    vae = vqwave.load(preset="cvae")
-    assert vae.vae == "vqvae_500"
-    piece = vae.sample_prior(700, seed=1)
-    [sound] = piece
-    assert sound.shape == (700,) and (piece.seed, piece.samples, piece.position) == (1, 700, 700)
-    music = vqwave.load(preset="tiny")
-    assert music.vae is None
-    with pytest.raises(UserError, match="vqvae_512 has a quantizer of ema, which makes codes"):
-        music.sample_prior(700)
 
 
 # ---------------------------------------------------------------------- what is not of the preset

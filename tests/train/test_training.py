@@ -19,7 +19,6 @@ from vqwave.config import DataConfig, TrainingConfig
 from vqwave.data import loudness
 from vqwave.errors import Interrupted, UserError
 from vqwave.io import files, weights
-from vqwave.nn.codec import load_codec
 from vqwave.nn.generator import Generator, load_generator
 from vqwave.progress import Reporter
 from vqwave.train import callbacks, jobs, training
@@ -368,12 +367,11 @@ def test_codes_of_other_codecs_are_refused(train, begun, tmp_path, tiny_weights)
         train(begun, codecs=tmp_path)
 
 
-@pytest.mark.parametrize("name", [CODEC, GENERATOR])
-def test_an_unwritable_folder_is_refused_first(train, data, tmp_path, name):
+def test_an_unwritable_folder_is_refused_first(train, data, tmp_path):
     (tmp_path / "file").write_text("")
     cached = set((data / ".codes").rglob("*"))
     with pytest.raises(UserError, match="file/run: cannot be written to"):
-        train(tmp_path / "file" / "run", name)
+        train(tmp_path / "file" / "run")
     assert set((data / ".codes").rglob("*")) == cached
 
 
@@ -563,13 +561,9 @@ def test_a_generator_records_the_tracks_of_its_codecs(train, tmp_path, tiny_weig
 # ----------------------------------------------------------------------------- books and other maps
 
 
-QUANTIZERS = {"residual": {"kind": "residual", "books": 3, "num_codes": 64, "code_dim": 8},
-              "som": {"kind": "som", "num_codes": 64, "code_dim": 8}}
-
-
-@pytest.mark.parametrize("kind", QUANTIZERS)
-def test_other_quantizers_train_are_saved_and_resume(train, tmp_path, kind):
-    config = configs.override(SMALL, {"quantizer": QUANTIZERS[kind]}, "test")
+def test_a_map_trains_is_saved_and_resumes(train, tmp_path):
+    quantizer = {"kind": "som", "num_codes": 64, "code_dim": 8}
+    config = configs.override(SMALL, {"quantizer": quantizer}, "test")
     options = {"config": config, "steps": 4, "epochs": 2}
     whole = train(tmp_path / "whole", CODEC, **options)
     with pytest.raises(Interrupted):
@@ -580,21 +574,16 @@ def test_other_quantizers_train_are_saved_and_resume(train, tmp_path, kind):
     (_, cut), (_, expected) = (RunState(tmp_path / f, CODEC).load() for f in ("cut", "whole"))
     for a, b in zip(cut, expected, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6, rtol=1e-6)
-    found = weights.find(tmp_path / "whole", CODEC)
-    assert found.config == config and whole.record.finished
-    books = found.codebooks()
-    assert [book.shape for book in books] == [(64, 8)] * config.books
-    made, again = (load_codec(found) for _ in range(2))
-    sound = np.random.default_rng(0).normal(0, 0.1, (1, 800)).astype("float32")
-    codes = made.encode_model()(sound)
-    assert codes.shape == (1, 100, config.books)
-    np.testing.assert_array_equal(codes, again.encode_model()(sound))
+    trained = weights.find(tmp_path / "whole", CODEC)
+    assert trained.config == config and whole.record.finished
+    assert [book.shape for book in trained.codebooks()] == [(64, 8)]
     header = (tmp_path / "whole" / f"{CODEC}.csv").read_text().splitlines()[0].split(",")
-    assert {"residual": "usage_2", "som": "topographic_error"}[kind] in header
+    assert "topographic_error" in header
 
 
 def test_a_generator_trains_on_the_frames_of_three_books(train, tmp_path):
-    codec = configs.override(SMALL, {"quantizer": QUANTIZERS["residual"]}, "test")
+    quantizer = {"kind": "residual", "books": 3, "num_codes": 64, "code_dim": 8}
+    codec = configs.override(SMALL, {"quantizer": quantizer}, "test")
     train(tmp_path / "codecs", CODEC, config=codec, steps=2, epochs=1)
     generator = configs.replace(TINY.generator("generator_8"), books=3, conditions=[])
     run = train(tmp_path / "out", "generator_8", config=generator, codecs=tmp_path / "codecs",
