@@ -321,7 +321,7 @@ def test_the_chain_names_models_levels_and_its_end(run, renamed, recordings, mus
     np.testing.assert_array_equal(audio.to_u16(samples_of(tmp_path / "a.wav")), audio.to_u16(piece))
     code, _, notes = run(*folders, "--length", 20, "--generators", "generator_128")
     assert code == 2
-    assert "no generator is called 'generator_128'; there are hand-512, hand-128, or all" in notes
+    assert "no generator is called 'generator_128'; there are hand-512, hand-128, all" in notes
     code, _, notes = run(*folders, "--variation-of", recordings / "song.mp3", "--keep", 128)
     assert code == 2 and "keep is 128; it must be one of 512" in notes
 
