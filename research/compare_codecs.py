@@ -17,7 +17,7 @@ from vqwave.errors import UserError
 from vqwave.io import audio, labels, splits, weights
 from vqwave.io.files import CHECKOUT, make_folder, printable
 from vqwave.play import engine, latents
-from vqwave.report import fad, judge, maps, summary
+from vqwave.report import fad, folder_page, judge, maps
 from vqwave.report.media import Gallery
 from vqwave.report.tables import Column, render
 
@@ -72,7 +72,7 @@ class TestTracks:
 
     def __init__(self, data_dir, split):
         self.name, self.data_dir = Path(data_dir).resolve().name, Path(data_dir)
-        (_, self.tracks), spans = summary.sides_of(data_dir, splits.read_split(split), 0,
+        (_, self.tracks), spans = folder_page.read_sides(data_dir, splits.read_split(split), 0,
                                                    DataConfig().trim_silence, final=True)
         if not self.tracks:
             raise UserError(f"{split}: names no test track")

@@ -11,7 +11,7 @@ from vqwave.errors import UserError
 from vqwave.io import splits, weights
 from vqwave.io.files import printable
 from vqwave.play import api
-from vqwave.report import fad, summary
+from vqwave.report import fad, folder_page
 from vqwave.report.tables import render
 from vqwave.train import plan
 
@@ -44,17 +44,17 @@ def read_run(folder) -> dict:
     return values
 
 
-def figures(made: summary.Summary, run: dict, scratch: list[dict]) -> dict[str, float]:
+def figures(made: folder_page.Results, run: dict, scratch: list[dict]) -> dict[str, float]:
     """The figures that recipes/own_music.yml has bounds for, as far as they were measured."""
     def change(pairs):
         return max((100 * (now / then - 1) for now, then in pairs if now and then), default=None)
 
-    real = made.distance and made.distance["real"]
+    real = made.distance and made.distance["training"]
     values = {
         "from the command to the first new music": run.get("first_music") and
         run["first_music"] / 60,
         "distance to held-out tracks, as a multiple of what real music has":
-            made.distance["made"] / real if real else None,
+            made.distance["generated"] / real if real else None,
         "bits a frame of held-out tracks, against the models it began with, worst level":
             change((row["bits"], row["before"]) for row in made.generators),
         "bits a frame of held-out tracks, against a training from nothing, worst level":
@@ -70,18 +70,18 @@ def main(argv=None) -> int:
     targets = results.read_targets(args.targets)
     music = api.load(args.weights_dir, args.weights_dir, default_choice=0)
     top = music.weight_set(music.chain.generator(music.chain.top))
-    sides, spans = summary.sides_of(args.data_dir, splits.read_split(args.split), 0,
+    sides, spans = folder_page.read_sides(args.data_dir, splits.read_split(args.split), 0,
                                     top.trim_silence, final=True)
     embed = fad.load_if_available(args.musicnn, lambda line: print(line, file=sys.stderr))
     with progress.bar() as bar:
         task = bar.add_task("", total=1.0)
-        made = summary.measure(music, args.data_dir, sides, spans, args.minutes, embed,
+        made = folder_page.measure(music, args.data_dir, sides, spans, args.minutes, embed,
                                lambda what, share: bar.update(task, description=what,
                                                               completed=share))
     name = f"{Path(args.data_dir).resolve().name}_own"
-    summary.write(made, Path(args.weights_dir) / "report.html", name, args.weights_dir,
+    folder_page.write(made, Path(args.weights_dir) / "report.html", name, args.weights_dir,
                   music.chain.names)
-    scratch = [summary.learnt(weights.find(args.scratch, row["model"]))
+    scratch = [folder_page.training_figures(weights.find(args.scratch, row["model"]))
                for row in made.generators] if args.scratch else []
     bounds = results.figure_tables({"held-out": {"own music": figures(made, run, scratch)}},
                                    targets)

@@ -76,16 +76,53 @@ def test_a_loop_is_one_long_run_and_silence_has_one_code(rng):
     assert longest_repeat(np.zeros(50, int)) == Run(49, 0, 0, 1, 1)
 
 
-def test_frames_of_several_books_are_alike_where_every_book_is(rng):
+def test_a_repeat_of_several_books_is_exact(rng):
     frames = rng.integers(0, 64, (500, 3))
     frames[300:340] = frames[100:140]
-    frames[200:240, :2] = frames[100:140, :2]  # another last book: no copy
+    frames[200:240, :2] = frames[100:140, :2]  # the last book differs
     run = longest_repeat(frames)
     assert (run.length, run.position, run.other) == (40, 100, 300)
-    assert longest_shared(frames[100:150],
-                          [rng.integers(0, 64, (50, 3)), frames[290:400]]).length == 40
     one = rng.integers(0, 8, 200)
     assert longest_repeat(one[:, None]) == longest_repeat(one)
+
+
+def bands(rng, count, books=14):
+    """Codes as of music in bands: each book of its own range, held for some frames."""
+    held = rng.integers(0, 1 + np.arange(books) % 7 * 3, (count // 3 + 1, books))
+    return np.repeat(held, 3, axis=0)[:count]
+
+
+MINUTE = 2584
+"""Frames of 512 samples at 22,050 Hz."""
+
+
+@pytest.mark.parametrize("change", ["none", "one band a frame", "a fifth of the codes", "a frame in ten"])
+def test_a_copied_minute_is_found_although_it_differs_a_little(rng, change):
+    corpus = [bands(rng, 8000) for _ in range(3)]
+    copied = corpus[2][3000 : 3000 + MINUTE].copy()
+    if change == "one band a frame":
+        copied[np.arange(MINUTE), rng.integers(0, 14, MINUTE)] += 1
+    elif change == "a fifth of the codes":
+        copied += rng.random(copied.shape) < 0.2
+    elif change == "a frame in ten":
+        copied[::10] = 99
+    codes = np.concatenate([bands(rng, 500), copied, bands(rng, 500)])
+    run = longest_shared(codes, corpus)
+    assert abs(run.length - MINUTE) <= 10 and run.track == 2
+    assert run.other - run.position == 3000 - 500 and abs(run.position - 500) <= 10
+    barred = np.zeros(len(codes), bool)
+    barred[1000:1100] = True
+    assert abs(longest_shared(codes, corpus, barred).length - (MINUTE - 600)) <= 10
+
+
+def test_music_that_is_not_copied_shares_little(rng):
+    corpus = [bands(rng, 8000) for _ in range(3)]
+    assert longest_shared(bands(rng, 4000), corpus).length < 43
+    assert longest_shared(corpus[0][:3], corpus).length == 0, "shorter than a candidate"
+    assert longest_shared(bands(rng, 100), []).length == 0
+    frames = rng.integers(0, 64, (200, 3))
+    run = longest_shared(frames[100:150], [rng.integers(0, 64, (50, 3)), frames[60:140]])
+    assert (run.length, run.position, run.track, run.other) == (40, 0, 1, 40)
 
 
 def test_what_is_no_sequence_is_refused():

@@ -17,7 +17,7 @@ from vqwave.errors import UserError
 from vqwave.io import audio, weights
 from vqwave.nn.codec import load_codec
 from vqwave.nn.generator import Generator
-from vqwave.report import fad, summary
+from vqwave.report import fad, folder_page
 from vqwave.train import plan
 
 
@@ -131,8 +131,8 @@ RUN = {"origin": ["a"], "first_music": 300.0, "memory": 1.4e9}
 def measured(**changes):
     values = {"generators": [{"model": name, "bits": bits, "before": 10.0, "epoch": 3}
                              for name, bits in (("top", 6.0), ("below", 8.0))],
-              "distance": {"made": 25.0, "real": 10.0, "seconds": 60.0}}
-    return summary.Summary(9, 0.5, 1, 0.1, 22050, 512, **values | changes)
+              "distance": {"generated": 25.0, "training": 10.0, "seconds": 60.0}}
+    return folder_page.Results(9, 0.5, 1, 0.1, 22050, 512, **values | changes)
 
 
 def test_ones_own_music_is_held_to_its_bounds():

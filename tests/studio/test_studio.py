@@ -792,7 +792,7 @@ def test_no_more_recordings_go_through_the_codecs_than_there_is_room_for(studio,
     assert "1 recordings are going through the codecs" in unframed(studio.compare(CompareRequest(**given)))[-1][0]["error"]
     first.close()
     assert "end" in unframed(studio.compare(CompareRequest(**given)))[-1][0]
-    kept = {path for one in studio.comparisons._comparisons.values() for path in one.files.values()}
+    kept = {path for one in studio.comparisons._files.values() for path in one.values()}
     assert set(studio.folder.glob("comparison-*")) == kept, "what nobody waited for is gone"
 
 
@@ -1066,7 +1066,7 @@ def test_sixteen_browsers_lose_nothing_and_leave_memory_flat(client, studio, wei
     # Those at work at once see the bound after a block, or a copy, each.
     over = limits.STREAMS * 2 * (8192 + round(0.5 * RATE))
     assert studio.takes.bytes_in_use() <= limits.TAPES_BYTES + over
-    assert len(studio.comparisons._comparisons) <= limits.COMPARISONS_KEPT
+    assert len(studio.comparisons._files) <= limits.COMPARISONS_KEPT
 
 
 @pytest.fixture

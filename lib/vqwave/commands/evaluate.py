@@ -12,7 +12,7 @@ from ..io import manifest, splits, weights
 from ..io.files import printable
 from ..io.splits import read_split
 from ..play import api, engine
-from ..report import fad, summary, tables
+from ..report import fad, folder_page, tables
 from ..train import plan
 from . import arguments
 
@@ -58,11 +58,12 @@ def main(argv=None) -> int:
                    else arguments.held_out(args, weights.find_folder(args.generator_weights_dir,
                                                                      weights.GENERATORS)))
     top = music.weight_set(music.chain.generator(music.chain.top))
-    sides, spans = summary.sides_of(args.data_dir, split, seed, top.trim_silence, bool(args.split))
+    sides, spans = folder_page.read_sides(args.data_dir, split, seed, top.trim_silence,
+                                          bool(args.split))
     embed = fad.load_if_available(args.musicnn, lambda line: print(line, file=sys.stderr))
     with progress.bar() as bar:
         task = bar.add_task("", total=1.0)
-        measured = summary.measure(
+        measured = folder_page.measure(
             music, args.data_dir, sides, spans, args.minutes, embed,
             lambda what, share: bar.update(task, description=what, completed=share))
     folder = music.weight_set(music.chain.codecs[music.chain.top]).folder
@@ -78,7 +79,7 @@ def main(argv=None) -> int:
         for line in measured.advice:
             print(line)
     if args.html:
-        summary.write(measured, args.html, name, args.runs or args.generator_weights_dir,
+        folder_page.write(measured, args.html, name, args.runs or args.generator_weights_dir,
                       music.chain.names)
         print(f"wrote {printable(args.html)}", file=sys.stderr if args.json else sys.stdout)
     return 0
@@ -92,16 +93,16 @@ def before_tuning(folder) -> list[dict]:
             for name, verdict in (verdicts or {}).items() if "first" in verdict]
 
 
-def figures(measured: summary.Summary) -> list[tuple[str, float]]:
+def figures(measured: folder_page.Results) -> list[tuple[str, float]]:
     """The measured figures: (name, value)."""
     rows = [(f"{title} of {row['model']}", row[key])
             for row in measured.codecs
             for key, title in (("notes", "notes kept"), ("mel", "mel"), ("distance", "distance"))]
     rows += [(f"bits a frame of {row['model']}", row["bits"]) for row in measured.generators]
     distance, statistics = measured.distance or {}, measured.statistics or {}
-    rows += [("distance of generated music", distance.get("made")),
-             ("distance of the training tracks", distance.get("real")),
-             ("notes a second", (statistics.get("made") or {}).get("line"))]
+    rows += [("distance of generated music", distance.get("generated")),
+             ("distance of the training tracks", distance.get("training")),
+             ("notes a second", (statistics.get("generated") or {}).get("line"))]
     for row in measured.copies:
         rows += [(f"seconds copied at {row['level']}x", row["seconds"]),
                  (f"seconds that held-out music shares at {row['level']}x",

@@ -1,29 +1,38 @@
-"""Runs of codes that occur twice: copied out of the training set, or looped within a piece.
+"""Runs of codes that occur twice: copied from the training set, or repeated within a piece.
 
-Windows of a length are told apart by a 64-bit hash, made for all positions at once by joining the
-hashes of shorter ones; the longest length that still occurs twice is found by doubling and then
-halving, and a longer run can only begin where a shorter one did. So a million codes among fifteen
-million take seconds, and what is found is compared code by code in the end.
+Frames of one book are compared exactly. Windows of a length are distinguished by a 64-bit hash,
+built for all positions at once from the hashes of shorter windows. The longest shared length is
+found by doubling and then halving, since a longer run can only begin where a shorter one does.
+
+Frames of several books are alike if most of their books are, so that a copy with small differences
+is found. Candidates are short windows in which every fourth book is equal.
+
+Deaf to: other transpositions and tempi than those that the corpus holds.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 HELD_SECONDS, HELD_FRAMES = 1.0, 4
-"""A second with at most four different frames is a held sound: no melody is copied there."""
+"""A second with at most four different frames is a held sound, which is no copied melody."""
+ALIKE, ALIKE_FRAMES = 0.65, 9
+"""The share of equal codes that every window of so many frames of a copy has."""
+SEED_FRAMES, SEED_GROUPS = 4, 4
+"""A candidate has so many frames, equal in one of so many groups of books."""
+SEEDS_A_HASH, CANDIDATES = 100, 20
+"""Candidates of one hash, and alignments with a track, that are examined at most."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """`length` codes that stand at `position` of one sequence and at `other` of sequence `track` of
-    the others.
+    """`length` codes at `position` of one sequence and at `other` of sequence `track` of a corpus.
 
-    `distinct` is how many different codes the run has: one is a held silence or hum, no copy of
-    music.
+    `distinct` is the number of different codes: a run of one code is silence or hum.
     """
 
     length: int
@@ -34,74 +43,136 @@ class Run:
 
 
 def longest_shared(codes, corpus: Sequence, barred=None) -> Run:
-    """The longest run of `codes` that stands in one of the sequences of `corpus`.
+    """The longest run of `codes` that occurs in one of the sequences of `corpus`.
 
     Args:
         codes: int [n], or [n, books]; corpus: sequences of the same kind.
-        barred: bool [n]: codes that no run may hold, such as `find_held` finds; None: any may.
+        barred: bool [n], codes that no run may hold, such as `find_held` returns; None: none.
     """
+    codes = np.asarray(codes)
+    if codes.ndim == 2 and codes.shape[1] > 1:
+        runs = [_longest_alike(codes, np.asarray(track), i, barred)
+                for i, track in enumerate(corpus)]
+        return max(runs, key=lambda run: run.length, default=Run(0))
     sequences = [_hash_frames(codes), *map(_hash_frames, corpus)]
     if barred is not None:
-        # Numbers that stand nowhere else.
+        # Numbers that occur nowhere else.
         random = np.random.Generator(np.random.Philox(key=0))
-        nowhere = random.integers(1 << 63, size=len(codes), dtype=np.uint64)
-        sequences[0] = np.where(barred, nowhere, sequences[0])
+        unique = random.integers(1 << 63, size=len(codes), dtype=np.uint64)
+        sequences[0] = np.where(barred, unique, sequences[0])
 
     def mark_shared(hashes):
         piece, masks = np.unique(hashes[0]), []
-        seen = np.zeros(len(piece), bool)
+        shared = np.zeros(len(piece), bool)
         for track in hashes[1:]:
-            # Sorted questions keep to the cache; there may be many millions.
+            # Sorted queries keep to the cache; there may be many millions.
             order = np.argsort(track)
             place = np.searchsorted(piece, track[order])
             mask = np.zeros(len(track), bool)
             if len(piece):
                 place = np.minimum(place, len(piece) - 1)
                 mask[order] = piece[place] == track[order]
-                seen[place[mask[order]]] = True
+                shared[place[mask[order]]] = True
             masks.append(mask)
-        kept = piece[seen]
-        return [np.isin(hashes[0], kept), *masks]
+        return [np.isin(hashes[0], piece[shared]), *masks]
 
     length, (piece, *tracks) = _longest(sequences, mark_shared)
     if not length:
         return Run(0)
-    track, (others, hashes) = next((i, found) for i, found in enumerate(tracks) if len(found[0]))
+    track, (others, hashes) = next((i, windows) for i, windows in enumerate(tracks)
+                                   if len(windows[0]))
     position, other = int(piece[0][piece[1] == hashes[0]][0]), int(others[0])
     return _run(sequences[0], sequences[track + 1], length, position, track, other)
+
+
+def _longest_alike(codes, track, number: int, barred) -> Run:
+    """The longest run of `codes` in one track, int [n, books] each, in which every window of
+    `ALIKE_FRAMES` frames has a share of at least `ALIKE` equal codes.
+    """
+    free = np.ones(len(codes), bool) if barred is None else ~np.asarray(barred)
+    best = Run(0)
+    for shift in _alignments(codes, track, free):
+        first, end = max(0, -shift), min(len(codes), len(track) - shift)
+        equal = (codes[first:end] == track[first + shift : end + shift]).mean(axis=1)
+        equal *= free[first:end]
+        window = min(ALIKE_FRAMES, len(equal))
+        alike = np.convolve(equal, np.ones(window), "valid") >= ALIKE * window - 1e-9
+        for start, count in runs_of_true(alike):
+            # The windows at either end of a copy reach beyond the copy.
+            inside = start + np.flatnonzero(equal[start : start + count + window - 1] >= ALIKE)
+            length = int(inside[-1] - inside[0]) + 1 if len(inside) else 0
+            if length > best.length:
+                position = first + int(inside[0])
+                distinct = len(np.unique(codes[position : position + length], axis=0))
+                best = Run(length, position, number, position + shift, distinct)
+    return best
+
+
+def _alignments(codes, track, free) -> list[int]:
+    """The shifts from `codes` to `track` with the most windows of `SEED_FRAMES` frames that are
+    equal in a group of books; every group has books from all of the frame.
+    """
+    shifts, count = [], len(codes) - SEED_FRAMES + 1
+    if min(count, len(track) - SEED_FRAMES + 1) < 1:
+        return []
+    free = np.lib.stride_tricks.sliding_window_view(free, SEED_FRAMES).all(axis=1)
+    for group in range(min(SEED_GROUPS, codes.shape[1])):
+        piece, others = (_hash_windows(side[:, group::SEED_GROUPS]) for side in (codes, track))
+        order = np.argsort(piece, kind="stable")
+        order = order[free[order]]
+        first, last = (np.searchsorted(piece[order], others, side) for side in ("left", "right"))
+        counts = np.where(last - first <= SEEDS_A_HASH, last - first, 0)
+        # For window j of the track: the windows order[first[j]] … order[last[j] - 1] of the piece.
+        starts = np.repeat(first - np.cumsum(counts) + counts, counts)
+        places = order[starts + np.arange(len(starts))]
+        shifts.append(np.repeat(np.arange(len(others)), counts) - places)
+    values, votes = np.unique(np.concatenate(shifts), return_counts=True)
+    return values[np.argsort(-votes, kind="stable")[:CANDIDATES]].tolist()
+
+
+def _hash_windows(codes) -> np.ndarray:
+    """uint64 [n - SEED_FRAMES + 1]: a hash of each window of `SEED_FRAMES` frames."""
+    frames = _hash_frames(codes)
+    count = len(frames) - SEED_FRAMES + 1
+    return functools.reduce(_join, [frames[i : i + count] for i in range(SEED_FRAMES)])
+
+
+def runs_of_true(flags) -> list[tuple[int, int]]:
+    """(start, length) of each run of true."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], np.asarray(flags, np.int8), [0]])))
+    return [(int(a), int(b - a)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
 def find_held(codes, length: int, distinct: int) -> np.ndarray:
     """Which of `codes` (int [n], or [n, books]) are part of a held sound: bool [n].
 
-    A stretch of `length` frames with no more than `distinct` different ones is held.
+    A window of `length` frames with no more than `distinct` different ones is held.
     """
     frames = _hash_frames(codes)
     count = len(frames) - length + 1
     if count < 1:
         return np.zeros(len(frames), bool)
-    # Where the same frame stood before: it is new in each window that begins after that.
+    # Where the same frame occurred before: it is new in the windows that begin after that.
     order = np.argsort(frames, kind="stable")
     before = np.full(len(frames), -1)
     same = frames[order[1:]] == frames[order[:-1]]
     before[order[1:][same]] = order[:-1][same]
     at = np.arange(len(frames))
     change = np.zeros(len(frames) + 1, np.int64)
-    first = np.maximum(before + 1, np.maximum(at - length + 1, 0))
-    np.add.at(change, first, 1)
+    # Frame `at` is new in the windows that begin between these two places.
+    np.add.at(change, np.maximum(before + 1, np.maximum(at - length + 1, 0)), 1)
     np.add.at(change, at + 1, -1)
-    # Frame `at` is new in the windows that begin at first … at.
     few = np.cumsum(change)[:count] <= distinct
     edges = np.zeros(len(frames) + 1, np.int64)
-    begins = np.flatnonzero(few)
-    np.add.at(edges, begins, 1)
-    np.add.at(edges, begins + length, -1)
+    starts = np.flatnonzero(few)
+    np.add.at(edges, starts, 1)
+    np.add.at(edges, starts + length, -1)
     return np.cumsum(edges)[:-1] > 0
 
 
 def longest_repeat(codes) -> Run:
-    """The longest run of `codes` (int [n], or [n, books]) that stands in them twice; a loop is one
-    long run.
+    """The longest run of `codes` (int [n], or [n, books]) that occurs in them twice, exactly; a
+    loop is one long run.
     """
     codes = _hash_frames(codes)
 
@@ -116,71 +187,61 @@ def longest_repeat(codes) -> Run:
     return _run(codes, codes, length, first, 0, second)
 
 
-def _run(codes, among, length, position, track, other) -> Run:
+def _run(codes, others, length, position, track, other) -> Run:
     run = codes[position : position + length]
-    if not np.array_equal(run, among[other : other + length]):
+    if not np.array_equal(run, others[other : other + length]):
         raise RuntimeError("two runs of codes have one hash")
     return Run(length, position, track, other, len(np.unique(run)))
 
 
-def _longest(sequences, occurs):
-    """The greatest length of which a window occurs twice, and for each sequence (positions, hashes)
-    of those windows.
-
-    occurs: hashes of windows, an array a sequence -> for each a mask of those that count as
-        occurring twice.
+def _longest(sequences, mark):
+    """The greatest length of a window that occurs twice, and for each sequence (positions, hashes)
+    of those windows. mark: hashes of windows, by sequence -> masks of those that occur twice.
     """
 
-    def keep(found):
-        masks = occurs([hashes for _, hashes in found])
-        return [(where[mask], hashes[mask]) for (where, hashes),
-                mask in zip(found, masks, strict=True)]
+    def keep(windows):
+        masks = mark([hashes for _, hashes in windows])
+        return [(where[mask], hashes[mask]) for (where, hashes), mask in
+                zip(windows, masks, strict=True)]
 
-    def extend(found, length, more):
-        """Windows longer than `length` by as much as those of which `more` holds the hashes."""
+    def extend(windows, length, tails):
+        """Windows longer than `length` by the windows of which `tails` holds the hashes."""
         extended = []
-        for (where, hashes), tail in zip(found, more, strict=True):
+        for (where, hashes), tail in zip(windows, tails, strict=True):
             inside = where + length < len(tail)
             extended.append((where[inside], _join(hashes[inside], tail[where[inside] + length])))
         return keep(extended)
 
-    def count(found):
-        return sum(len(where) for where, _ in found)
+    def count(windows):
+        return sum(len(where) for where, _ in windows)
 
     powers = [sequences]  # hashes of all windows of 1, 2, 4 … codes
-    best, found = 1, keep([(np.arange(len(s)), s) for s in sequences])
-    if not count(found):
-        return 0, found
-    while count(twofold := extend(found, best, powers[-1])):
-        powers.append([_join(h[: max(0, len(h) - best)], h[best:]) for h in powers[-1]])
-        best, found = 2 * best, twofold
+    length, windows = 1, keep([(np.arange(len(s)), s) for s in sequences])
+    if not count(windows):
+        return 0, windows
+    while count(doubled := extend(windows, length, powers[-1])):
+        powers.append([_join(h[: max(0, len(h) - length)], h[length:]) for h in powers[-1]])
+        length, windows = 2 * length, doubled
     for power in reversed(range(len(powers) - 1)):
-        if count(extended := extend(found, best, powers[power])):
-            best, found = best + (1 << power), extended
-    return best, found
+        if count(extended := extend(windows, length, powers[power])):
+            length, windows = length + (1 << power), extended
+    return length, windows
 
 
 def _hash_frames(codes) -> np.ndarray:
-    """uint64 [n]: a frame of one book is its code, one of several the hash of its codes in order.
-    """
+    """uint64 [n]: the code of a frame of one book, else a hash of its codes in order."""
     codes = np.asarray(codes)
     if codes.ndim not in (1, 2):
         raise ValueError(f"codes are one sequence, not of shape {codes.shape}")
-    if codes.ndim == 1:
-        return codes.astype(np.uint64)
-    first, *others = codes.astype(np.uint64).T
-    for book in others:
-        first = _join(first, book)
-    return first
+    frames = codes[:, None] if codes.ndim == 1 else codes
+    return functools.reduce(_join, frames.astype(np.uint64).T)
 
 
 def _join(first, second) -> np.ndarray:
-    """Hashes of the windows that begin with those of `first` and go on with those of `second`:
-    uint64 [n] each.
-    """
+    """Hashes of windows that consist of two parts with these hashes: uint64 [n] each."""
     with np.errstate(over="ignore"):
         x = first * np.uint64(0x9E3779B97F4A7C15) + second
-        # The finaliser of splitmix64 (Steele, Lea & Flood 2014): every bit of the sum reaches every
+        # The finaliser of splitmix64 (Steele, Lea & Flood 2014): every bit of the sum affects every
         # bit of the hash.
         x ^= x >> np.uint64(30)
         x *= np.uint64(0xBF58476D1CE4E5B9)

@@ -7,7 +7,7 @@ import numpy as np
 from ..dsp import metrics
 from ..io.silence import SILENT_DB
 from ..io.silence import WINDOW as PAUSE_WINDOW
-from .copying import longest_repeat
+from .copying import longest_repeat, runs_of_true
 
 LOUD_DB = -3.0
 LONGEST_PAUSE, LONGEST_REPEAT, MOST_CLIPPED = 20.0, 20.0, 0.01
@@ -37,7 +37,7 @@ def vitals(sound, codes: dict[int, np.ndarray], rate: int) -> dict:
     hop = max(1, round(PAUSE_WINDOW * rate))
     quiet_windows = [metrics.rms_db(sound[i : i + hop]) < SILENT_DB
                      for i in range(0, len(sound), hop)]
-    pauses = _runs_of_true(quiet_windows)
+    pauses = runs_of_true(quiet_windows)
     first, count = max(pauses, key=lambda run: run[1], default=(0, 0))
     pause = sound[first * hop : (first + count) * hop]
     inside = [n for at, n in pauses if at and at + n < len(quiet_windows)]
@@ -69,9 +69,3 @@ def ailments(figures: dict) -> list[str]:
         if repeat["seconds"] > LONGEST_REPEAT:
             faults.append(f"{repeat['seconds']:.0f} s repeated exactly at {level}x")
     return faults
-
-
-def _runs_of_true(flags) -> list[tuple[int, int]]:
-    """(start, length) of each run of true."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], np.asarray(flags, np.int8), [0]])))
-    return [(int(a), int(b - a)) for a, b in zip(edges[::2], edges[1::2], strict=True)]

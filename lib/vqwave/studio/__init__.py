@@ -1,6 +1,6 @@
-"""The studio: a page to make music on, and to listen to the codecs; and radio.
+"""The studio, a page for music and for listening to codecs, and radio.
 
-`library` is the studio without a web server, `routes` and `web` serve it and the page in `static`.
+`library` is the studio without a web server; `routes` and `web` serve it and the page in `static`.
 """
 
 from .folders import plays

@@ -73,7 +73,7 @@ class Folders:
         return path if weights.holds(path, self.chains[folder].codecs.values()) else self.codecs
 
     def epochs(self, folder: str) -> list[str]:
-        """The tags of the sets of generators: "" where one ships, "best", the latest epoch, …"""
+        """The tags of the generators' sets: "" for shipped weights, "best", then epochs."""
         path = self.path(folder)
         tags = {tag for name in self.chains[folder].generators.values()
                 for tag in weights.tags(path, name)}
@@ -88,7 +88,7 @@ class Folders:
                 for level, config in self.generators(folder).items()}
 
     def describe(self, folder: str) -> dict:
-        """What the page must know of a folder with generators."""
+        """A folder with generators, as the page needs it."""
         chain, temperatures = self.chains[folder], self.temperatures(folder)
         labels = [list(config.labels.names) for config in self.generators(folder).values()
                   if config.labels]
@@ -97,15 +97,15 @@ class Folders:
                 "temperatures": [temperatures.get(level, 1.0) for level in chain.sizes]}
 
     def newest(self) -> str | None:
-        """A text that changes when the followed training saves better weights."""
+        """A token that changes when the followed training saves better weights."""
         if self.followed is None:
             return None
         path, times = self.paths[self.followed], []
         for name in self.chains[self.followed].names:
             try:
                 times.append(str(weights.config_path(path, name, "best").stat().st_mtime_ns))
-            except OSError:
-                times.append("")  # not trained yet
+            except OSError:  # not trained yet
+                times.append("")
         return ",".join(times)
 
     def models(self, folder: str, epoch: str = "") -> Models:
@@ -139,7 +139,7 @@ class Models:
                "two)")
         with self._lock:
             if new and new not in self._ready:
-                self._run_generators(new)
+                self._warm_up(new)
                 self._ready.add(new)
             for level in encode:
                 if level not in self._ready:
@@ -147,7 +147,7 @@ class Models:
                     codec.decode(codec.encode(np.zeros((1, level), np.float32)))
                     self._ready.add(level)
 
-    def _run_generators(self, levels: tuple[int, ...]):
+    def _warm_up(self, levels: tuple[int, ...]):
         """Generate one sample, which runs every graph."""
         chain, begin = self.music.chain, None
         if levels[0] != chain.top:
@@ -184,16 +184,16 @@ def plays(folder) -> bool:
 
 
 def _find(roots) -> tuple[dict[str, Path], dict[str, Path]]:
-    """By name, of these folders and their subfolders: those that hold generators of the top level,
-    and those that hold codecs only.
+    """These folders and subfolders by name: those with a generator of the top level, and those
+    with codecs only.
     """
     playing, codecs_only = {}, {}
-    for given in roots:
-        root = weights.find_folder(given, weights.GENERATORS)
+    for name_of_root in roots:
+        root = weights.find_folder(name_of_root, weights.GENERATORS)
         inside = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
         for path in [root, *inside]:
             chain = weights.chain(path)
-            name = str(given) if path == root else str(Path(given) / path.name)
+            name = str(name_of_root if path == root else Path(name_of_root) / path.name)
             if chain.can_generate and weights.holds(path, [chain.generator(chain.top)]):
                 playing[name] = path
             elif weights.holds(path, chain.codecs.values()):

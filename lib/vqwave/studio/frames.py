@@ -24,7 +24,7 @@ def frame(about: dict, *parts: np.ndarray) -> bytes:
 
 
 def with_errors(messages: Iterable[bytes], rename: Callable[[str], str]) -> Iterator[bytes]:
-    """The messages; a user's error, passed through `rename`, becomes the last one."""
+    """The messages; a user's error, with its files renamed, becomes the last one."""
     try:
         yield from messages
     except UserError as e:
@@ -36,24 +36,25 @@ def with_errors(messages: Iterable[bytes], rename: Callable[[str], str]) -> Iter
 def while_working(work: Callable) -> Iterator[bytes]:
     """Call `work(report)` in a thread; a {"progress", "share"} message for each of its reports.
 
-    When nobody reads the messages any more, the next report raises `UserError` in the thread.
+    If the iterator is closed, the next report raises `UserError` in the thread. Returns the result.
     """
-    latest: list = [None]
-    abandoned = threading.Event()
+    latest: dict = {}
+    closed = threading.Event()
 
-    def report(words, share=None):
-        if abandoned.is_set():
-            raise UserError("nobody waits for this any more")
-        latest[0] = {"progress": words, "share": share}
+    def report(text, share=None):
+        nonlocal latest
+        if closed.is_set():
+            raise UserError("The browser has left.")
+        latest = {"progress": text, "share": share}
 
     with ThreadPoolExecutor(1, thread_name_prefix="vqwave-prepare") as pool:
         task = pool.submit(work, report)
-        shown = None
+        sent: dict = latest
         try:
             while not wait([task], 0.15).done:
-                if latest[0] is not shown:
-                    shown = latest[0]
-                    yield frame(shown)
+                if latest is not sent:
+                    sent = latest
+                    yield frame(sent)
         finally:
-            abandoned.set()
-        task.result()
+            closed.set()
+        return task.result()

@@ -1,7 +1,7 @@
 """The studio without a web server: its takes, recordings and comparisons.
 
-All browsers share the loaded models. The sounds lie in a temporary folder, which is removed at the
-end. Everything that is kept has a limit, so memory and disk space do not grow with time.
+All browsers share the loaded models. Sounds are kept in a temporary folder, which is removed at the
+end. Memory and disk space are limited.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from .take import SLIDERS, Take
 
 PREFIX = "vqwave-studio-"
 """How the names of the temporary folders begin."""
+FULL = f"The studio's room for takes is full ({limits.TAPES_BYTES >> 20} MB)"
 
 
 class TakeList:
@@ -55,7 +56,7 @@ class TakeList:
             take.end()
 
     def admit(self, settings: Settings) -> Take:
-        """A new take. Raises `UserError` where all streams are in use."""
+        """A new take. Raises `UserError` if all streams are in use."""
         with self._lock:
             if self._closed:
                 raise UserError("The studio is closing.")
@@ -73,7 +74,7 @@ class TakeList:
         return take
 
     def get(self, identity: str) -> Take:
-        """A take by its id. Raises `UserError` where it is not here."""
+        """A take by its id. Raises `UserError` if it is not here."""
         with self._lock:
             if identity not in self._takes:
                 raise UserError("That take is not in this studio any more. Its settings make it "
@@ -81,13 +82,13 @@ class TakeList:
             return self._takes[identity]
 
     def finished(self, identities: Iterable[str]) -> list[Take]:
-        """Those of the takes that are here and whole."""
+        """Those of the takes that are here and complete."""
         with self._lock:
             takes = [self._takes[x] for x in identities if x in self._takes]
         return [take for take in takes if not take.busy and take.tape.samples]
 
     def busy(self) -> int:
-        """How many takes are being made."""
+        """The number of takes that are being generated."""
         with self._lock:
             return sum(take.busy for take in self._takes.values())
 
@@ -111,23 +112,22 @@ class TakeList:
 
     def file(self, identity: str, kind: str, finish: Finish = Finish(),  # noqa: B008
              heard: int = 0) -> Path:
-        """A take as a wav or flac file; while it is made, its first `heard` samples.
+        """A take as a wav or flac file; while it is generated, its first `heard` samples.
 
-        Raises `UserError` where the take is not here, or there is no room for a copy.
+        Raises `UserError` if the take is not here, or there is no room for a copy.
         """
         take = self.get(identity)
         tape, busy = take.tape, take.busy
         self.trim(keep=take, room=2 * tape.samples)
-        exists = tape.copy_path(kind, finish).name in tape.copies
+        exists = tape.copy_path(kind, finish, growing=False) in tape.copies
         if self.bytes_in_use() + 2 * tape.samples > limits.TAPES_BYTES and not exists:
-            raise UserError(f"The studio's room for takes is full ({limits.TAPES_BYTES >> 20} MB): "
-                            f"wait until others end, then download this take again.")
+            raise UserError(f"{FULL}: wait until others end, then download this take again.")
         return tape.copy(kind, finish, min(tape.samples, heard) if busy else tape.samples, busy)
 
 
 class Studio:
     """The models, recordings, takes and comparisons of a running studio. Any thread may call every
-    method. Arguments: see `Folders`; streams: takes that are made at the same time.
+    method. Arguments: see `Folders`; streams: takes that are generated at the same time.
     """
 
     def __init__(self, codecs=weights.CODECS, generators=(weights.GENERATORS,),
@@ -136,7 +136,7 @@ class Studio:
         sweep_folders()
         self._temporary = tempfile.TemporaryDirectory(prefix=PREFIX)
         self.folder = Path(self._temporary.name)
-        # The lock says that the folder is in use, see `sweep_folders`.
+        # The lock marks the folder as in use, see `sweep_folders`.
         self._folder_lock = open(self.folder / "lock", "wb")  # noqa: SIM115
         files.try_lock(self._folder_lock)
         shortest = min(chain.top for chain in self.folders.chains.values())
@@ -151,7 +151,7 @@ class Studio:
         self._temporary.cleanup()
 
     def settings(self, request: TakeRequest) -> Settings:
-        """Raises `UserError` where no piece can be made of the request."""
+        """Raises `UserError` if the request describes no possible piece."""
         folder = self.folders.name(request.weights)
         if folder not in self.folders.playing:
             raise UserError(f"There are no generators in {folder}; its codecs can be heard on the "
@@ -191,10 +191,10 @@ class Studio:
     # ---------------------------------------------------------------------------------------- takes
 
     def perform(self, request: TakeRequest) -> Iterator[bytes]:
-        """Make a take. It ends when the iterator is closed.
+        """Generate a take. It ends when the iterator is closed.
 
         Messages: {"progress", "share"}, {"take": header}, one for each block (see `Take.frames`),
-        {"end": record}; {"error": words} ends it at any time.
+        {"end": record}; {"error": text} ends it at any time.
         """
         return with_errors(self._perform(request), self.recordings.rename_files)
 
@@ -211,9 +211,8 @@ class Studio:
                 yield message
                 self.takes.trim()
                 if self.takes.bytes_in_use() > limits.TAPES_BYTES:
-                    raise UserError(f"The studio's room for takes is full "
-                                    f"({limits.TAPES_BYTES >> 20} MB), so this take ends here: "
-                                    f"download it, or wait until others end.")
+                    raise UserError(f"{FULL}, so this take ends here: download it, or wait until "
+                                    f"others end.")
             yield frame({"end": self.record(take)})
         finally:
             take.end()
@@ -241,13 +240,13 @@ class Studio:
             return self.recordings.receive(path, name)
 
     def stop(self, identity: str, heard: int) -> dict | None:
-        """Stop a take after `heard` samples; its record, or None where nothing of it is left."""
+        """Stop a take after `heard` samples; its record, or None if nothing of it is left."""
         take = self.takes.get(identity)
         take.end(heard)
         return self.record(take) if take.tape.samples else None
 
     def records(self, identities: Iterable[str]) -> dict[str, dict]:
-        """The records of those of the takes that are here and whole, by id."""
+        """The records of those of the takes that are here and complete, by id."""
         return {take.id: self.record(take) for take in self.takes.finished(identities)}
 
     def record(self, take: Take) -> dict:
@@ -258,8 +257,8 @@ class Studio:
                 "changes": len(s.changes), "changes_file": s.changes_file}
 
     def command(self, s: Settings) -> str:
-        """The command line that writes the same piece. It names a recording as the user does, and
-        the changes as a file `Settings.changes_file`.
+        """The command line that generates the same piece. It uses the user's name of a recording,
+        and `Settings.changes_file` for the changes.
         """
         words = ["python", "scripts/generate_audio.py"]
         for flag, value, default in (
@@ -269,7 +268,7 @@ class Studio:
         ):
             if value != default:
                 words += [flag, value]
-        # Named even where the chain ends there: another `chain.yml` may end elsewhere.
+        # Another `chain.yml` may end at another level.
         words += ["--generators", self.folders.chains[s.weights].generator(s.level)]
         if s.mode == "continue":
             words += ["--prompt", s.name, "--prompt-seconds", as_typed(s.prompt_seconds)]
@@ -289,7 +288,7 @@ class Studio:
     # --------------------------------------------------------------------------------------- codecs
 
     def compare(self, request: CompareRequest) -> Iterator[bytes]:
-        """Put part of a recording through every codec of a folder, see `Comparisons.compare`."""
+        """Hear every codec of a folder, see `Comparisons.compare`."""
         return with_errors(self._compare(request), self.recordings.rename_files)
 
     def _compare(self, request: CompareRequest) -> Iterator[bytes]:
@@ -299,9 +298,8 @@ class Studio:
 
 
 def sweep_folders():
-    """Remove the folders of studios that were killed: nobody holds their locks.
-
-    Only folders older than a minute, since a new folder is not locked at once.
+    """Remove the folders of killed studios, whose locks are free and older than a minute: a new
+    folder is not locked at once.
     """
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError), open(folder / "lock", "rb") as lock:

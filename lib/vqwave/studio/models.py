@@ -32,9 +32,9 @@ Count = Annotated[int, Field(ge=0, le=1 << 53)]
 Name = Annotated[str, AfterValidator(lambda name: files.printable(name)[:200])]
 Rounded = AfterValidator(lambda seconds: round(seconds, 5))
 Start = Annotated[float, Field(ge=0, le=limits.LONGEST_RECORDING), Rounded]
+Label = Annotated[str, Field(max_length=limits.LONGEST_LABEL)]
 Temperature = Annotated[float, Field(ge=controls.CONTROLS["temperature"].least,
-                                     le=controls.CONTROLS["temperature"].most),
-                        AfterValidator(lambda value: round(value, 4))]
+                                     le=controls.CONTROLS["temperature"].most), Rounded]
 
 
 class Request(BaseModel):
@@ -51,19 +51,19 @@ class Request(BaseModel):
 
 
 class TakeRequest(Request):
-    """What a piece shall be.
+    """A request for a piece.
 
     Attributes:
         weights: a folder that the studio offers; "": its first.
         epoch: "": the shipped weights, else the best.
-        level: where the music stops; None: where the chain ends.
+        level: at which the music is decoded; None: where the chain ends.
         seconds: None, in requests "endless": without an end.
         temperature: by level; in a link "512:1,128:0.9".
         recording: the id of a recording; name: its file name.
         keep: the level that a variation keeps; None: the top.
-        label: a label or a mixture, as `Stream.set` takes it; "": any.
+        label: a label or a mixture, as in `Stream.set`; "": any.
         changes: (sample, keywords of `Stream.set`) of each change while the piece plays.
-        until: samples that the studio may make for now; None: all.
+        until: samples that may be generated for now; None: all.
     """
 
     weights: str = ""
@@ -79,7 +79,7 @@ class TakeRequest(Request):
     prompt_seconds: Annotated[float, Field(ge=0.1, le=limits.LONGEST_RECORDING), Rounded] = 5.0
     keep_original: bool = True
     keep: int | None = None
-    label: Annotated[str, Field(max_length=limits.LONGEST_LABEL)] = ""
+    label: Label = ""
     changes: Any = ()
     until: Count | None = None
 
@@ -139,7 +139,7 @@ class TakeRequest(Request):
 
 
 class Settings(TakeRequest):
-    """Everything that decides a piece: a request in which nothing is left to a default.
+    """Everything that decides a piece: a request without defaults.
 
     `chain` are the levels of the chain; `temperature` has a number for each of them.
     """
@@ -210,9 +210,9 @@ class Change(BaseModel):
     """What the page changes while a take plays; `Stream.set` checks the values.
 
     Attributes:
-        until: samples that the studio may make for now.
+        until: samples that may be generated for now.
         wild: temperatures and top-p of all levels, from -1 (calm) to 1 (wild).
-        hold, freeze: seconds that are repeated; 0: go on.
+        hold, freeze: seconds that are repeated; 0: continue.
         notes: MIDI numbers that are held.
         levels: {level: {temperature, top_p, guidance}}.
         jump: pass to another piece.
@@ -229,7 +229,7 @@ class Change(BaseModel):
     mutate: float | None = None
     pull: float | None = None
     notes: list[int] | None = None
-    label: Annotated[str, Field(max_length=limits.LONGEST_LABEL)] | None = None
+    label: Label | None = None
     levels: dict[int, dict[Literal["temperature", "top_p", "guidance"], float]] | None = None
     jump: bool = False
 
@@ -255,15 +255,15 @@ def explain(error: Mapping) -> str:
     if error["type"] == "json_invalid":
         return "The request is not JSON."
     field = " ".join(str(part) for part in error["loc"] if part not in ("body", "query"))
-    message = error["msg"].removeprefix("Value error, ")
-    message = message.replace("Input should be", "must be")
-    shown = _short.repr(error["input"])
-    return f"{field.replace('_', ' ') or 'the request'} {message}, not {shown}."
+    message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    return f"{field.replace('_', ' ') or 'the request'} {message}, not {_short(error['input'])}."
 
 
-_short = reprlib.Repr()
-_short.maxstring = _short.maxother = 40
-_short.maxlevel = 2
+def _short(value) -> str:
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = 40
+    short.maxlevel = 2
+    return short.repr(value)
 
 
 def as_typed(number: float) -> str:
@@ -272,7 +272,7 @@ def as_typed(number: float) -> str:
 
 
 def releases(change: Mapping) -> bool:
-    """Whether a change only ends what is held. A take always remembers such a change."""
+    """Whether a change only releases what is held. A take always remembers such a change."""
     return all(name in RELEASES and not value for name, value in change.items())
 
 
@@ -284,6 +284,6 @@ def role(chain: tuple[int, ...], level: int) -> str:
     return ROLES[round(share * (len(ROLES) - 1))]
 
 
-def _check_level(what: str, level: int, allowed):
+def _check_level(name: str, level: int, allowed):
     if level not in allowed:
-        raise UserError(f"The {what} must be one of {', '.join(map(str, allowed))}, not {level}.")
+        raise UserError(f"The {name} must be one of {', '.join(map(str, allowed))}, not {level}.")

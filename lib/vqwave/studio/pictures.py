@@ -1,4 +1,4 @@
-"""The pictures that the page shows: spectrograms and notes of a signal that grows."""
+"""The pictures that the page shows: the spectrogram and the notes of a signal that grows."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ..dsp import metrics, notes
 BANDS = notes.BINS
 WINDOW_SECONDS = 0.186
 LOUDEST_DB, RANGE_DB = -10.0, 52.0
-"""A spectrogram that grows cannot wait for its loudest point: these fit music at full scale."""
+"""The range of a spectrogram is fixed, since its loudest point is not known while it grows."""
 SHORTEST_NOTE = 0.12
 LEAST_COLUMN = 256
-"""Samples: narrower columns cost more than they show."""
+"""Samples of a column at least: narrower columns show no more."""
 
 
 def column(levels: tuple[int, ...]) -> int:
@@ -27,9 +27,8 @@ class Spectrum:
     """A spectrogram that grows: uint8 [columns, `BANDS`], 0 … 255 over `RANGE_DB` up to
     `LOUDEST_DB`.
 
-    Its bands are a quarter tone each, those of `notes.FREQUENCIES`, from C2 to C8. Column t is
-    centred on sample t·`column`; it is ready half a window later. How the signal is cut into blocks
-    changes nothing.
+    Its bands are the quarter tones of `notes.FREQUENCIES`, from C2 to C8. Column t is centred on
+    sample t·`column` and ready half a window later. It does not depend on how the signal is cut.
     """
 
     def __init__(self, rate: int, column: int):
@@ -37,32 +36,31 @@ class Spectrum:
         self.n_fft = 1 << round(math.log2(WINDOW_SECONDS * rate))
         self.filters = note_filters(rate, self.n_fft)
         self._signal = np.empty(0, np.float32)
-        self._first = self._next = 0  # the column where `_signal` begins, and the next one to give
+        self._first = self._next = 0  # the columns at which `_signal` begins, and to return next
 
     def push(self, block, last: bool = False) -> np.ndarray:
-        """Append float32 [n]; the columns that are ready now, all of them with `last`."""
+        """Append float32 [n]; the columns that are ready now, with `last` all of them."""
         self._signal = np.concatenate([self._signal, block])
-        there, column = self._signal.size, self.column
-        ready = self._first + (-(-there // column) if last
-                               else max(0, (there - self.n_fft // 2) // column + 1))
+        size, column = self._signal.size, self.column
+        ready = self._first + (-(-size // column) if last
+                               else max(0, (size - self.n_fft // 2) // column + 1))
         if ready <= self._next:
             return np.empty((0, BANDS), np.uint8)
         frames = np.concatenate(list(metrics.magnitudes(self._signal, self.n_fft, column)))
         energy = (frames[self._next - self._first : ready - self._first].astype(np.float32) ** 2
                   @ self.filters)
-        self._next = ready
-        # The next column looks back half a window.
-        begin = max(self._first, ready - -(-self.n_fft // 2 // column))
-        self._signal = self._signal[(begin - self._first) * column :].copy()
-        self._first = begin
+        # The window of the next column reaches back by half its length.
+        first = max(self._first, ready - -(-self.n_fft // 2 // column))
+        self._signal = self._signal[(first - self._first) * column :].copy()
+        self._first, self._next = first, ready
         level = (10 * np.log10(np.maximum(energy, 1e-18)) - LOUDEST_DB + RANGE_DB) / RANGE_DB
         return np.rint(np.clip(level, 0.0, 1.0) * 255).astype(np.uint8)
 
 
 @functools.lru_cache(maxsize=4)
 def note_filters(rate: int, n_fft: int) -> np.ndarray:
-    """Triangles from one quarter tone to the next, at least as wide as the transform resolves: a
-    sine of amplitude a in the middle of one has a² there. float32 [n_fft // 2 + 1, `BANDS`].
+    """Triangles a quarter tone wide, or as wide as the transform resolves: float32 [n_fft // 2 + 1,
+    `BANDS`]. A sine of amplitude a at the centre of a band has the energy a² there.
     """
     bins = np.fft.rfftfreq(n_fft, 1 / rate)
     centres = notes.FREQUENCIES
@@ -73,33 +71,31 @@ def note_filters(rate: int, n_fft: int) -> np.ndarray:
 
 
 def warm_up():
-    """Load what `Roll` needs."""
+    """Load the note finder."""
     notes.roll(np.zeros(notes.HOP, np.float32), notes.SAMPLE_RATE)
 
 
 class Roll:
-    """The notes that are heard in a signal that grows, found about a second at a time."""
+    """The notes of a signal that grows, found about a second at a time."""
 
     def __init__(self, rate: int):
         self._rate, self._margin = rate, round(notes.MARGIN * rate)
         self._signal = np.empty(0, np.float32)
-        # the sample where `_signal` begins, and up to where notes were given
-        self._first = self._given = 0
+        self._first = self._done = 0  # the samples at which `_signal` begins, and notes end
 
     def push(self, block, last: bool = False) -> list[list[float]]:
         """Append float32 [n]; [second, seconds, note number (69 is A4), dB] of each note that
-        begins in what can be looked at now.
+        begins in the part that is complete now.
         """
         self._signal = np.concatenate([self._signal, block])
         end = self._first + self._signal.size - (0 if last else self._margin)
-        if end <= self._given or not last and end - self._given < self._rate:
+        if end <= self._done or not last and end - self._done < self._rate:
             return []
-        found = notes.roll(self._signal, self._rate, shortest=SHORTEST_NOTE,
-                           start=self._first / self._rate)
-        begin, until = self._given / self._rate, end / self._rate
-        self._given = end
-        keep = max(self._first, end - self._margin)
-        self._signal = self._signal[keep - self._first :].copy()
-        self._first = keep
-        rows = zip(found.time, found.seconds, found.midi, found.strength, strict=True)
+        roll = notes.roll(self._signal, self._rate, shortest=SHORTEST_NOTE,
+                          start=self._first / self._rate)
+        begin, until = self._done / self._rate, end / self._rate
+        first = max(self._first, end - self._margin)
+        self._signal = self._signal[first - self._first :].copy()
+        self._first, self._done = first, end
+        rows = zip(roll.time, roll.seconds, roll.midi, roll.strength, strict=True)
         return [[round(float(x), 3) for x in row] for row in rows if begin <= row[0] < until]

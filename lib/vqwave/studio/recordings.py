@@ -41,7 +41,7 @@ class Recordings:
         self._recordings: OrderedDict[str, Recording] = OrderedDict()
 
     def receive(self, path, name: str | None = None) -> Recording:
-        """Keep a copy of a file. Raises `UserError` unless it is music of a length that fits."""
+        """Keep a copy of a file. Raises `UserError` unless it is music of an accepted length."""
         path = Path(path)
         name = files.printable(Path(name or path.name).name)[:200]
         if path.stat().st_size > limits.UPLOAD_BYTES:
@@ -49,9 +49,8 @@ class Recordings:
         with open(path, "rb") as file:
             identity = hashlib.file_digest(file, "sha256").hexdigest()[:24]
         with self._lock:
-            known = self._recordings.get(identity)
-        if known:
-            return known.model_copy(update={"name": name})
+            if recording := self._recordings.get(identity):
+                return recording.model_copy(update={"name": name})
         seconds, outline = self._measure(path, name)
         copy = self.folder / f"recording-{identity}{files.printable(path.suffix)[:8]}"
         shutil.copyfile(path, copy)
@@ -82,16 +81,16 @@ class Recordings:
         return samples / self.rate, _outline(peaks)
 
     def _evict(self):
-        """Forget the oldest recordings, and remove their files, until the limits hold."""
+        """Remove the oldest recordings and their files until the limits hold."""
         sizes = {key: r.path.stat().st_size for key, r in self._recordings.items()}
         while len(sizes) > 1 and (sum(sizes.values()) > limits.UPLOADS_BYTES
                                   or len(sizes) > limits.RECORDINGS_KEPT):
             oldest = self._recordings.popitem(last=False)[1]
-            sizes.pop(oldest.id)
+            del sizes[oldest.id]
             oldest.path.unlink()
 
     def get(self, identity: str, name: str = "") -> Recording:
-        """A recording by its id. Raises `UserError` where it is not here."""
+        """A recording by its id. Raises `UserError` if it is not here."""
         with self._lock:
             if not identity:
                 raise UserError(NO_RECORDING)
@@ -101,12 +100,12 @@ class Recordings:
             self._recordings.move_to_end(identity)
             return self._recordings[identity]
 
-    def rename_files(self, words: str) -> str:
-        """`words` with the users' names of recordings in place of the paths of their copies."""
+    def rename_files(self, text: str) -> str:
+        """`text` with the users' names of recordings instead of the paths of their copies."""
         with self._lock:
             for recording in self._recordings.values():
-                words = words.replace(files.printable(recording.path), recording.name)
-        return words
+                text = text.replace(files.printable(recording.path), recording.name)
+        return text
 
     def clips(self) -> dict[str, str]:
         """The names of the clips that are here, by id."""
@@ -141,14 +140,13 @@ class Recordings:
 
 
 def too_large(name: str) -> UserError:
-    return UserError(f"{name}: larger than {limits.UPLOAD_BYTES >> 20} MB; cut it, or give it as "
-                     f"mp3 or flac.")
+    return UserError(f"{name}: larger than {limits.UPLOAD_BYTES >> 20} MB; cut it, or convert it "
+                     f"to mp3 or flac.")
 
 
 def _outline(peaks: list[float]) -> tuple[int, ...]:
     """The peaks in at most `OUTLINE` equal parts, 0 … 255."""
     values = np.asarray(peaks)
-    count = min(OUTLINE, values.size)
-    edges = np.linspace(0, values.size, count + 1)[:-1].astype(int)
+    edges = np.linspace(0, values.size, min(OUTLINE, values.size) + 1)[:-1].astype(int)
     largest = np.minimum(np.maximum.reduceat(values, edges), 1)
     return tuple(np.rint(255 * largest).astype(int).tolist())

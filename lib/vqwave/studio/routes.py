@@ -36,7 +36,7 @@ Seconds = Annotated[float, Query(ge=0, le=limits.LONGEST_RECORDING)]
 
 
 class Frames(StreamingResponse):
-    """Messages as they are made, in threads. The iterator is closed when the browser leaves."""
+    """Messages from an iterator that runs in threads; closed when the browser leaves."""
 
     def __init__(self, request: Request, messages):
         self.messages, self.threads = messages, request.app.state.threads
@@ -58,8 +58,6 @@ class Frames(StreamingResponse):
                 await self._run(self.messages.close)
 
 
-# -------------------------------------------------------------------------------------------- page
-
 page = APIRouter()
 
 
@@ -80,13 +78,11 @@ def settings(request: TakeRequest, studio: App):
 
 @page.get("/studio/palettes")
 def palettes() -> dict[str, list[list[int]]]:
-    """The colours of pictures, 256 times [red, green, blue]; their lightness grows evenly."""
+    """Colour maps of even lightness: 256 times [red, green, blue]."""
     steps = np.arange(256)
     return {name: matplotlib.colormaps[name](steps, bytes=True)[:, :3].tolist()
             for name in ("viridis", "magma")}
 
-
-# ------------------------------------------------------------------------------------------- takes
 
 takes = APIRouter(prefix="/studio/takes")
 
@@ -134,8 +130,6 @@ def download(take: str, kind: Literal["wav", "flac"], studio: App, loop: bool = 
     return FileResponse(path, media_type=f"audio/{kind}", filename=name)
 
 
-# -------------------------------------------------------------------------------------- recordings
-
 recordings = APIRouter(prefix="/studio")
 
 
@@ -168,8 +162,6 @@ def take_clip(clip: str, studio: App) -> Recording:
     return studio.recordings.clip(clip)
 
 
-# ----------------------------------------------------------------------------------------- codecs
-
 comparisons = APIRouter(prefix="/studio/comparisons")
 
 
@@ -184,22 +176,19 @@ def sound(comparison: str, name: str, studio: App):
                         filename=f"{name}.wav")
 
 
-# ------------------------------------------------------------------------------------- application
-
-
 def application(studio: Studio) -> FastAPI:
     """The page and its routes. Every error that a user can cause is one line with status 400."""
     app = FastAPI(title="VQWave studio", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.studio = studio
-    # A thread is busy while it makes a block; other requests still need threads.
+    # A stream keeps its thread busy; other requests still need threads.
     app.state.threads = anyio.CapacityLimiter(2 * studio.takes.streams + 4)
     app.state.uploads = anyio.Semaphore(limits.UPLOADS_AT_ONCE)
     for router in (page, takes, recordings, comparisons):
         app.include_router(router)
     app.mount("/studio/static", StaticFiles(directory=STATIC), name="static")
 
-    def refuse(words, status: int = 400):
-        return PlainTextResponse(str(words), status_code=status)
+    def refuse(message, status: int = 400):
+        return PlainTextResponse(str(message), status_code=status)
 
     app.add_exception_handler(UserError, lambda _, error: refuse(error))
     app.add_exception_handler(ClientDisconnect, lambda _, error: refuse("The request is too long."))

@@ -1,4 +1,4 @@
-"""A take: a piece that a browser listens to, while it is made and after."""
+"""A take: a piece that a browser listens to, while it is generated and after."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .tape import Tape
 SLIDERS = ("transpose", "mutate", "pull")
 """Numbers of `controls.CONTROLS` that the page shows as plain sliders."""
 REPLACEABLE = {"sampling", "loudness", "transpose", "mutate", "pull", "notes"}
-"""Controls whose last value counts, whatever their values were before."""
+"""Controls of which only the last value counts."""
 WILDEST = 1.5
 """The factor of the temperatures at the wild end of the slider; the calm end divides by it."""
 
@@ -44,8 +44,8 @@ class ChangeLog:
         return len(self.planned) + len(self.live) >= limits.MOST_CHANGES
 
     def add(self, sample: int, change: dict):
-        """Remember a change. It joins the last one of the same sample where the order does not
-        matter, so a slider that is dragged is one change a block.
+        """Remember a change. It is merged with the last one of the same sample if their order does
+        not matter, so that dragging a slider makes one change a block.
         """
         last_sample, last = self.live[-1] if self.live else (None, {})
         if last_sample != sample or not last.keys() | change.keys() <= REPLACEABLE:
@@ -69,9 +69,7 @@ class ChangeLog:
 
 
 class Take:
-    """One piece. A single reader pulls its blocks; `end` may be called from any thread, at any
-    time, more than once.
-    """
+    """One piece. A single reader pulls its blocks; any thread may call `end`, more than once."""
 
     def __init__(self, settings: Settings, folder: Path):
         self.id, self.settings = secrets.token_urlsafe(12), settings
@@ -88,27 +86,26 @@ class Take:
         self._length: int | None = None
         self._prompt = 0
 
-    # --------------------------------------------------------------------------------------- making
+    # ----------------------------------------------------------------------------------- generating
 
     def prepare(self, models: Models, recording: Recording | None, report):
         """Load the models, encode the recording, and open the stream."""
-        s = self.settings
+        s, music = self.settings, models.music
         encode = {"new": (), "continue": s.levels, "vary": (s.keep,)}[s.mode]
         models.prepare(s.new_levels, encode, report)
         self._levels = [self._describe(level, models) for level in s.levels]
-        self._block = models.music.chain.block
+        self._block = music.chain.block
         begin, seconds = None, s.seconds
         if s.mode == "continue":
             report(f"Encoding {s.name}")
-            begin = models.music.prompt(recording.path, start=s.prompt_start,
-                                        seconds=s.prompt_seconds, level=s.level,
-                                        keep_original=s.keep_original)
+            begin = music.prompt(recording.path, start=s.prompt_start, seconds=s.prompt_seconds,
+                                 level=s.level, keep_original=s.keep_original)
         if s.mode == "vary":
-            begin = models.music.source(recording.path, s.keep,
-                                        lambda share: report(f"Encoding {s.name}", share))
+            begin = music.source(recording.path, s.keep,
+                                 lambda share: report(f"Encoding {s.name}", share))
             if seconds is not None and seconds >= recording.seconds:
                 seconds = None  # as long as the recording
-        stream = models.music.stream(
+        stream = music.stream(
             level=s.level, seed=s.seed, seconds=seconds, log_probs=True, begin=begin,
             sampling={level: {"temperature": t} for level, t in s.temperatures.items()},
             chosen={"label": s.label} if s.label else None, past=limits.PAST)
@@ -122,7 +119,7 @@ class Take:
         raise UserError("The take was stopped.")
 
     def _describe(self, level: int, models: Models) -> dict:
-        """What a player must know of a level."""
+        """What the page must know of a level."""
         s, config = self.settings, models.music.codec(level).config
         return {"level": level, "made": level in s.new_levels, "role": role(s.chain, level),
                 "num_codes": config.num_codes, "books": config.books,
@@ -130,7 +127,7 @@ class Take:
                 "shades": models.shades(level)}
 
     def header(self) -> dict:
-        """What a player must know before the first block."""
+        """What the page must know before the first block."""
         s = self.settings
         return {"id": self.id, "title": s.title, "seed": s.seed, "level": s.level,
                 "rate": self.tape.rate, "column": self.column, "block": self._block,
@@ -140,15 +137,16 @@ class Take:
 
     def frames(self) -> Iterator[bytes]:
         """A message for each block: {"samples", "columns", "codes", "bits", "speed", "notes"}, then
-        16-bit samples, spectrogram and codes; {"wait": true} while nothing more is allowed.
+        16-bit samples, spectrogram and codes; {"wait": true} while no block is allowed.
 
         Codes are frame by frame, each with all its books; bits are of whole frames; notes: `Roll`.
         """
-        spectrum, roll = Spectrum(self.tape.rate, self.column), Roll(self.tape.rate)
+        pictures = Spectrum(self.tape.rate, self.column), Roll(self.tape.rate)
         stream = self._stream
         longest = self._length or int(limits.LONGEST_TAKE * self.tape.rate)
         blocks = replay(stream, self.settings.changes) if stream else iter(())
-        while True:
+        last = False
+        while not last:
             if not self._wait_until_allowed():
                 yield frame({"wait": True})
                 continue
@@ -157,55 +155,46 @@ class Take:
             self.computing += time.monotonic() - start
             if block is None:
                 break
-            exact = audio.to_int16(block)
+            samples = audio.to_int16(block)
             with self._lock:
                 if not self.busy:
                     return
-                self.tape.append(exact)
+                self.tape.append(samples)
             self.touched = time.monotonic()
             last = self.tape.samples >= longest
-            yield self._block_frame(stream, exact, spectrum, roll, last)
+            speed = self.tape.samples / self.tape.rate / max(self.computing, 1e-6)
+            yield _block_frame(samples, pictures, last, self._bits(stream),
+                               [stream.codes[level] for level in self.settings.levels],
+                               speed=round(speed, 2))
             self.touched = time.monotonic()
-            if last:
-                break
         self.end()
 
     def _wait_until_allowed(self) -> bool:
-        """Whether the next block may be made, within a second."""
+        """Whether the next block may be generated, within a second."""
         with self._allowing:
             return self._allowing.wait_for(
                 lambda: not self.busy or self.allowed is None or self.tape.samples < self.allowed,
                 1.0)
 
-    def _block_frame(self, stream, exact, spectrum, roll, last: bool) -> bytes:
-        heard = audio.from_int16(exact)
-        picture = spectrum.push(heard, last)
-        codes = [stream.codes[level] for level in self.settings.levels]
+    def _bits(self, stream: Stream) -> dict[int, float]:
+        """The mean bits of a frame in the latest block, by level."""
         bits = {}
         for level in self.settings.new_levels:
             log_probs = np.asarray(stream.log_probs[level])
-            log_probs = log_probs.sum(axis=-1) if log_probs.ndim > 1 else log_probs
-            bits[level] = round(float(-log_probs.mean() / math.log(2)), 2)
-        speed = self.tape.samples / self.tape.rate / max(self.computing, 1e-6)
-        return frame({"samples": exact.size, "columns": len(picture),
-                      "codes": [c.size for c in codes], "bits": bits, "speed": round(speed, 2),
-                      "notes": roll.push(heard, last)},
-                     exact.astype("<i2"), picture, *(c.astype("<u2") for c in codes))
+            frames = log_probs.reshape(len(log_probs), -1).sum(axis=1)
+            bits[level] = round(float(-frames.mean() / math.log(2)), 2)
+        return bits
 
     def play_tape(self) -> Iterator[bytes]:
         """The messages of a finished take, without codes."""
         tape, step = self.tape, self._block
-        spectrum, roll = Spectrum(tape.rate, self.column), Roll(tape.rate)
+        pictures = Spectrum(tape.rate, self.column), Roll(tape.rate)
         for begin in range(0, tape.samples, step):
-            part = tape.read(begin, min(begin + step, tape.samples))
-            last = begin + step >= tape.samples
-            picture = spectrum.push(part, last)
-            yield frame({"samples": part.size, "columns": len(picture), "codes": [], "bits": {},
-                         "notes": roll.push(part, last)}, audio.to_int16(part).astype("<i2"),
-                        picture)
+            samples = audio.to_int16(tape.read(begin, min(begin + step, tape.samples)))
+            yield _block_frame(samples, pictures, begin + step >= tape.samples)
 
     def allow(self, until: int | None):
-        """Allow the studio to make the first `until` samples; None: all."""
+        """Allow the studio to generate the first `until` samples; None: all."""
         with self._allowing:
             self.allowed = until
             self.touched = time.monotonic()
@@ -227,7 +216,7 @@ class Take:
             full = self.log.full
             if full and not releases(keywords):
                 raise UserError(f"A take remembers {limits.MOST_CHANGES} changes: begin another. "
-                                f"What is held can be let go.")
+                                f"What is held can be released.")
             sample = stream.set(**keywords)
             if not full or self.log.held(sample) & keywords.keys():
                 self.log.add(sample, keywords)
@@ -252,9 +241,9 @@ class Take:
     # -------------------------------------------------------------------------------------- the end
 
     def end(self, heard: int | None = None):
-        """Stop, unless the take is over; it keeps the first `heard` samples (None: all).
+        """Stop, unless the take is over; keep the first `heard` samples (None: all).
 
-        The settings then hold its length, in whole columns, and so make this piece again.
+        The settings then have its length, in whole columns, so that they produce this piece again.
         """
         with self._lock:
             stream, self._stream = self._stream, None
@@ -263,9 +252,8 @@ class Take:
                 self._cut(heard)
                 if samples := self.tape.samples:
                     changes = tuple(c for c in self.log.ordered() if c[0] < samples)
-                    seconds = round(samples / self.tape.rate, 5)
                     self.settings = self.settings.model_copy(
-                        update={"seconds": seconds, "changes": changes})
+                        update={"seconds": round(self.seconds, 5), "changes": changes})
                 self._allowing.notify_all()
         if stream:
             stream.close()
@@ -281,3 +269,14 @@ class Take:
     @property
     def seconds(self) -> float:
         return self.tape.samples / self.tape.rate
+
+
+def _block_frame(samples: np.ndarray, pictures: tuple[Spectrum, Roll], last: bool,
+                 bits: dict[int, float] | None = None, codes=(), **more) -> bytes:
+    """The message of a block, int16 [n], see `Take.frames`."""
+    spectrum, roll = pictures
+    heard = audio.from_int16(samples)
+    columns = spectrum.push(heard, last)
+    about = {"samples": samples.size, "columns": len(columns), "codes": [c.size for c in codes],
+             "bits": bits or {}, "notes": roll.push(heard, last)}
+    return frame(about | more, samples.astype("<i2"), columns, *(c.astype("<u2") for c in codes))

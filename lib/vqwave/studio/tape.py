@@ -19,12 +19,12 @@ from .models import as_typed
 
 
 class Tape:
-    """A file of 16-bit samples that grows while a take is made. `rate` is set by the take."""
+    """A file of 16-bit samples that grows while a take is generated. The take sets `rate`."""
 
     def __init__(self, folder: Path):
         self.path = folder / f"take-{secrets.token_hex(8)}.pcm"
         self.rate = self.samples = 0
-        self.copies: dict[str, int] = {}  # bytes by file name
+        self.copies: dict[Path, int] = {}  # bytes by path
         self._writing = threading.Lock()
 
     def append(self, samples: np.ndarray):
@@ -43,16 +43,16 @@ class Tape:
             file.seek(2 * begin)
             return audio.from_int16(np.frombuffer(file.read(2 * (end - begin)), "<i2"))
 
-    def copy_path(self, kind: str, finish: Finish) -> Path:
+    def copy_path(self, kind: str, finish: Finish, growing: bool) -> Path:
         words = [self.path.stem]
         words += [f"fade {as_typed(finish.fade)}"] if finish.fade else []
-        words += ["loop"] * finish.loop + ["loud"] * finish.normalize
+        words += ["loop"] * finish.loop + ["loud"] * finish.normalize + ["so far"] * growing
         return self.path.with_name(" ".join(words) + f".{kind}")
 
-    def copy(self, kind: str, finish: Finish, samples: int, busy: bool) -> Path:
-        """The first samples as a wav or flac file; busy: the take is still being made.
+    def copy(self, kind: str, finish: Finish, samples: int, growing: bool) -> Path:
+        """The first samples as a wav or flac file; growing: the take is still being generated.
 
-        Raises `UserError` where there is nothing yet, or the take is too long to be finished.
+        Raises `UserError` if there are no samples yet, or too many or too few to be finished.
         """
         if not samples:
             raise UserError("Nothing of the take was heard yet: let it play for a moment.")
@@ -62,25 +62,23 @@ class Tape:
         if finish.fade and 2 * finish.fade * self.rate > samples:
             raise UserError(f"Fades of {finish.fade:g} s at both ends need {2 * finish.fade:g} s; "
                             f"the take is shorter.")
-        path = self.copy_path(kind, finish)
-        if busy:
-            path = path.with_stem(f"{path.stem} so far")
+        path = self.copy_path(kind, finish, growing)
         with self._writing:
-            if busy or not path.exists():
+            if growing or not path.exists():
                 with audio.Writer(path, self.rate) as out:
-                    for block in self._finish(samples, finish):
+                    for block in self._finished_blocks(samples, finish):
                         out.write(block)
-                self.copies[path.name] = path.stat().st_size
+                self.copies[path] = path.stat().st_size
         return path
 
-    def _finish(self, samples: int, finish: Finish) -> Iterator[np.ndarray]:
-        """The first samples as float32 blocks, finished; a single block where that needs all."""
+    def _finished_blocks(self, samples: int, finish: Finish) -> Iterator[np.ndarray]:
+        """float32 blocks; a single one if the finish needs the whole take."""
         step = samples if finish.whole else 1 << 20
         for start in range(0, samples, step):
             block = self.read(start, min(start + step, samples))
             if finish.fade:
                 block = mastering.fade(block, start, round(finish.fade * self.rate), samples)
-            yield finish.master(block, self.rate, lambda words: None) if finish.whole else block
+            yield finish.master(block, self.rate, lambda line: None) if finish.whole else block
 
     @property
     def bytes(self) -> int:
@@ -88,5 +86,5 @@ class Tape:
         return 2 * self.samples + sum(self.copies.values())
 
     def remove(self):
-        for path in (self.path, *(self.path.with_name(name) for name in self.copies)):
+        for path in (self.path, *self.copies):
             path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""report/summary.py and `evaluate --html`: one page of any folder, sounds and pictures inside."""
+"""report/folder_page.py and `evaluate --html`: one page of any folder, sounds and pictures inside."""
 
 import base64
 import re
@@ -10,8 +10,8 @@ from prepared import data_folder, music
 from vqwave import cli, commands
 from vqwave.errors import UserError
 from vqwave.io import splits, weights
-from vqwave.report import fad, summary
-from vqwave.report.summary import Summary
+from vqwave.report import fad, folder_page
+from vqwave.report.folder_page import Results
 
 
 def filled(**more):
@@ -19,35 +19,35 @@ def filled(**more):
     codec = {"model": "a", "suitable": True, "shortfall": "", "notes": 0.9, "mel": 0.3, "distance": None}
     vitals = {"pause": 0.0, "pause_peak_db": None, "end_db": -20.0, "loudness_db": [-20.0],
               "clipped": 0.0, "repeat": {}}
-    values = {"codecs": [codec], "generators": [{"model": "g", "unheard": [], "epoch": 3, "bits": 5.0,
+    values = {"codecs": [codec], "generators": [{"model": "g", "unseen": [], "epoch": 3, "bits": 5.0,
                                                  "before": 6.0}],
-              "distance": {"made": 15.0, "real": 10.0, "seconds": 60.0}, "vitals": vitals,
+              "distance": {"generated": 15.0, "training": 10.0, "seconds": 60.0}, "vitals": vitals,
               "copies": [{"level": 512, "seconds": 1.0, "held_out_seconds": 0.5, "transpose": 0}]}
-    return Summary(9, 0.5, 1, 0.1, 22050, 512, **values | more)
+    return Results(9, 0.5, 1, 0.1, 22050, 512, **values | more)
 
 
 def test_advice_follows_from_what_was_measured():
-    assert summary.advise(filled()) == ["Nothing stands out. Listen, and add music if you wish "
+    assert folder_page.advise(filled()) == ["Nothing stands out. Listen, and add music if you wish "
                                         "for more."]
     codec = filled().codecs[0] | {"suitable": False, "shortfall": "notes 0.3, wanted 0.6"}
     for change, said in (
             ({"codecs": [codec]}, "a loses much of this music (notes 0.3, wanted 0.6)"),
-            ({"generators": [filled().generators[0] | {"epoch": 0}]}, "g is as it began"),
-            ({"generators": [filled().generators[0] | {"unheard": ["x", "y"]}]},
+            ({"generators": [filled().generators[0] | {"epoch": 0}]}, "g did not improve"),
+            ({"generators": [filled().generators[0] | {"unseen": ["x", "y"]}]},
              "g was not trained on 2 of the 9 tracks (x, y)"),
-            ({"distance": {"made": 40.0, "real": 10.0, "seconds": 9.0}}, "4.0 times as far"),
+            ({"distance": {"generated": 40.0, "training": 10.0, "seconds": 9.0}}, "4.0 times as far"),
             ({"copies": [{"level": 512, "seconds": 9.0, "held_out_seconds": 1.0, "transpose": 3}]},
              "At 512x 9.0 s are copied from a training track: more music, or a higher"),
             ({"copies": [filled().copies[0] | {"seconds": 9.0, "held_out_seconds": None}]},
              "transposition (--transpose 3)"),
             ({"vitals": filled().vitals | {"end_db": -90.0}}, "ends in silence")):
-        [line] = summary.advise(filled(**change))
+        [line] = folder_page.advise(filled(**change))
         assert said in line
     made = filled()
     made.held_out = 0
-    assert "Nothing was held out" in summary.advise(made)[0]
-    [line] = summary.advise(filled(overlaps=["one was trained on 2 of the 3 held-out tracks"]))
-    assert "with the --val-split that they were trained with" in line
+    assert "Nothing was held out" in folder_page.advise(made)[0]
+    [line] = folder_page.advise(filled(overlaps=["one was trained on 2 of the 3 held-out tracks"]))
+    assert "use the --val-split" in line
 
 
 def test_a_page_holds_all_it_shows_and_escapes_what_it_is_told(tmp_path):
@@ -55,7 +55,7 @@ def test_a_page_holds_all_it_shows_and_escapes_what_it_is_told(tmp_path):
                   original=music(1.0, 4), advice=["more <music>"], overlaps=["a knows <b>"])
     (tmp_path / "g.csv").write_text("epoch,loss,val_loss\n0,3,2.5\n1,2,2.2\n")
     path = tmp_path / "new" / "report.html"
-    summary.write(made, path, "mine & <yours>", tmp_path, ["g"])
+    folder_page.write(made, path, "mine & <yours>", tmp_path, ["g"])
     page = path.read_text(encoding="utf-8")
     assert "mine &amp; &lt;yours&gt;" in page and "more &lt;music&gt;" in page and "a knows &lt;b&gt;." in page
     assert page.count("<audio") == 4
@@ -67,10 +67,10 @@ def test_a_page_holds_all_it_shows_and_escapes_what_it_is_told(tmp_path):
     assert "http" not in re.sub(r'src="[^"]*"', "", page)
     mp3 = next(x for x in sources if x.startswith("data:audio/mpeg;base64,"))
     assert len(base64.b64decode(mp3.split(",")[1])) > 1000
-    for words in ("1.5 times as far", "512x", "5.00", "6.00"):
+    for words in ("1.5 times as far", "<td>512</td>", "5.00", "6.00"):
         assert words in page
     with pytest.raises(UserError, match="is a folder"):
-        summary.write(made, tmp_path, "mine")
+        folder_page.write(made, tmp_path, "mine")
 
 
 def test_the_page_of_a_trained_folder(trained, tmp_path, capsys, monkeypatch):
@@ -81,7 +81,7 @@ def test_the_page_of_a_trained_folder(trained, tmp_path, capsys, monkeypatch):
         "--generator-weights-dir", str(trained.weights), "--html", str(path), "--minutes", "0.1"])
     assert code == 0, capsys.readouterr().err
     page = path.read_text(encoding="utf-8")
-    assert "Three pieces" in page and page.count("<audio") == 5
+    assert "Generated pieces" in page and page.count("<audio") == 5
     for name in weights.chain(trained.weights).names:
         assert name in page
     assert f"wrote {path}" in capsys.readouterr().out
@@ -94,9 +94,9 @@ def test_a_page_of_one_track_compares_with_nothing(trained, tmp_path, capsys, mo
         return np.array([[p.mean(), p.std()] for p in parts])
 
     found = []
-    write = summary.write
+    write = folder_page.write
     monkeypatch.setattr(fad, "load_if_available", lambda path, say: embed)
-    monkeypatch.setattr(summary, "write", lambda made, *more: (found.append(made), write(made, *more)))
+    monkeypatch.setattr(folder_page, "write", lambda made, *more: (found.append(made), write(made, *more)))
     data_folder(tmp_path / "one", {"song": music(8.0, 1)})
     path = tmp_path / "report.html"
     code = cli.entry(commands.load("evaluate").main, [
@@ -104,20 +104,20 @@ def test_a_page_of_one_track_compares_with_nothing(trained, tmp_path, capsys, mo
         "--generator-weights-dir", str(trained.weights), "--html", str(path), "--minutes", "0.3"])
     assert code == 0, capsys.readouterr().err
     [made] = found
-    assert made.distance["real"] is None and made.distance["made"] > 0
-    assert made.statistics["real"] is None and made.statistics["made"]
+    assert made.distance["training"] is None and made.distance["generated"] > 0
+    assert made.statistics["training"] is None and made.statistics["generated"]
     assert [row["held_out_seconds"] for row in made.copies] == [None] * len(made.copies)
     page = path.read_text(encoding="utf-8")
-    assert "s of the tracks that it was trained on: " in page and "times as far" not in page
-    assert "Nothing was held out" in page and "held-out music shows" not in page
+    assert "s of the training tracks: " in page and "times as far" not in page
+    assert "Nothing was held out" in page and "Held-out music shows" not in page
 
 
 def test_a_page_is_of_the_validation_tracks_and_a_final_one_of_the_test_tracks(tmp_path):
     data_folder(tmp_path, {name: music(1.0, i) for i, name in enumerate("abcd")})
     split = splits.Split(validation=("b",), test=("c",))
-    (train, held_out), _ = summary.sides_of(tmp_path, split, 0, 1.0)
+    (train, held_out), _ = folder_page.read_sides(tmp_path, split, 0, 1.0)
     assert [splits.track_name(t) for t in held_out] == ["b"]
-    (train, held_out), spans = summary.sides_of(tmp_path, split, 0, 1.0, final=True)
+    (train, held_out), spans = folder_page.read_sides(tmp_path, split, 0, 1.0, final=True)
     assert [splits.track_name(t) for t in train] == ["a", "d"]
     assert [splits.track_name(t) for t in held_out] == ["c"] and spans["c.ogg.u16"] == (0, 22050)
 
@@ -130,6 +130,6 @@ def test_training_music_is_as_near_as_it_is_and_noise_is_far():
     random = np.random.default_rng(0)
     real, train = music(4.0, 1), music(4.0, 2)
     noise = random.normal(0, 0.5, 4 * 22050).astype(np.float32)
-    found = summary._distances(embed, noise, real, train, 22050)
-    assert found["made"] > 10 * found["real"] and found["seconds"] == 4.0
-    assert summary._distances(lambda sound, rate: np.zeros((1, 2)), real, real, real, 22050) is None
+    found = folder_page._distances(embed, noise, real, train, 22050)
+    assert found["generated"] > 10 * found["training"] and found["seconds"] == 4.0
+    assert folder_page._distances(lambda sound, rate: np.zeros((1, 2)), real, real, real, 22050) is None

@@ -1,0 +1,401 @@
+"""The results of training on a folder of music, on one page with its pictures and sounds.
+
+A quick look that needs only the folder's own split: minutes of generated music are compared with
+the held-out tracks.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import math
+import string
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from .. import cli, plots, stderr
+from ..config import TrainingConfig
+from ..data import codes
+from ..dsp import notes
+from ..errors import UserError
+from ..io import audio, manifest, silence, splits
+from ..io.files import atomic_write, printable
+from ..play import api, listening
+from ..progress import SilentReporter
+from . import fad, health, judge, media, tables
+from .copying import HELD_FRAMES, HELD_SECONDS, find_held, longest_shared
+
+TEMPLATE = Path(__file__).with_suffix(".html")
+SEEDS = (1, 2, 3)
+SHORTEST_SECONDS = 5.0
+"""Shorter sounds have no note statistics."""
+FAR = 3.0
+"""Generated music is far if its distance is this multiple of the training tracks' distance."""
+LONG_COPY_SECONDS = 3.0
+"""A copy is long if it exceeds what held-out music shares with the training tracks by this."""
+REFERENCE_SECONDS = 600.0
+"""Held-out music to which distances are measured, at most."""
+BIT_RATE = 64000
+
+
+@dataclass
+class Results:
+    """What was measured of a folder and its models.
+
+    codecs: rows of `judge.add_verdict`; before: the same of tuned codecs, before they were tuned;
+    generators: rows of `training_figures` with "unseen", the names of training tracks that were
+    added later; pieces, continuation, original: float32 [samples]; distance: {"generated",
+    "training", "seconds"}, Fréchet distances to the held-out tracks, or None; statistics:
+    {"generated", "training": divergences}, or None; copies: rows {"level", "seconds",
+    "held_out_seconds", "transpose": semitones of the augmentation}; overlaps: warnings about
+    models that were trained on held-out tracks; vitals: of all pieces, joined; advice: sentences.
+    Without held-out tracks the training tracks take their place, and "training" and
+    "held_out_seconds" are None.
+    """
+
+    tracks: int
+    hours: float
+    held_out: int
+    held_out_hours: float
+    rate: int
+    level: int
+    codecs: list[dict] = field(default_factory=list)
+    before: list[dict] = field(default_factory=list)
+    generators: list[dict] = field(default_factory=list)
+    pieces: dict[int, np.ndarray] = field(default_factory=dict)
+    continuation: np.ndarray | None = None
+    original: np.ndarray | None = None
+    distance: dict | None = None
+    statistics: dict | None = None
+    copies: list[dict] = field(default_factory=list)
+    overlaps: list[str] = field(default_factory=list)
+    vitals: dict = field(default_factory=dict)
+    advice: list[str] = field(default_factory=list)
+
+
+# --- measuring ------------------------------------------------------------------------------------
+
+
+def read_sides(data_dir, split, seed: int, trim_silence: float | None, final: bool = False):
+    """The training and the held-out tracks, and their spans. A `final` page is of the test tracks,
+    if the split names some. trim_silence: see `silence.read_sides`.
+    """
+    (train, held_out), spans = silence.read_sides(data_dir, split, seed, trim_silence,
+                                                  SilentReporter())
+    if test := getattr(split, "test", ()) if final else ():
+        held_out = [t for t in manifest.read(data_dir) if splits.is_named(t, test)]
+        spans |= {t.file: (0, t.samples) for t in held_out}
+    return (train, held_out), spans
+
+
+def measure(music: api.VQWave, data_dir, sides, spans, minutes: float = 2.0,
+            embed: fad.Embedder | None = None,
+            progress: Callable[[str, float], None] = lambda task, share: None) -> Results:
+    """Measure what a chain has learnt of a folder.
+
+    Args:
+        sides, spans: what `read_sides` returns.
+        minutes: of music to generate, in a piece for each of `SEEDS`.
+        embed: None leaves out distances.
+
+    Raises:
+        UserError: a model is missing, or the music has another sample rate.
+    """
+    train, held_out = sides
+    rate, level = music.sample_rate, listening.playable_level(music)
+    if train[0].sample_rate != rate:
+        raise UserError(f"{data_dir}: is at {train[0].sample_rate} Hz, but the chain at {rate} Hz")
+    hours = [sum(spans[t.file][1] - spans[t.file][0] for t in side) / rate / 3600
+             for side in (train, held_out)]
+    results = Results(len(train), hours[0], len(held_out), hours[1], rate, level)
+    levels = [x for x in music.chain.sizes if x >= level]
+    # Before anything that takes long: this opens every model.
+    results.overlaps = judge.leakage_warnings([music.weight_set(names[x]) for x in levels for names
+                                               in (music.chain.codecs, music.chain.generators)],
+                                              held_out)
+    reference = held_out or train
+    sounds = _excerpts(data_dir, reference, spans)
+    for i, x in enumerate(levels):
+        progress("codecs", i / len(levels))
+        results.codecs.append(judge.add_verdict(music.weight_set(music.chain.codecs[x]),
+                                                judge.judge(music.codec(x), sounds, embed=embed)))
+        generator = music.weight_set(music.chain.generator(x))
+        results.generators.append(training_figures(generator) | {
+            "unseen": [splits.track_name(track) for track in generator.unseen(train)]})
+    generated = {}
+    for i, seed in enumerate(SEEDS):
+        progress("generating", i / len(SEEDS))
+        generated[seed] = _generate(music, level, levels, 60 * minutes / len(SEEDS), seed)
+    results.pieces = {seed: piece for seed, (piece, _) in generated.items()}
+    results.continuation = listening.hear(music, data_dir, held_out, SEEDS[0]).get("continuation")
+    results.original = sounds[0]
+    joined = np.concatenate(list(results.pieces.values()))
+    progress("distances", 0.0)
+    if embed:
+        results.distance = _distances(
+            embed, joined, _spread(data_dir, reference, spans, round(REFERENCE_SECONDS * rate)),
+            _spread(data_dir, train, spans, len(joined)) if held_out else None, rate)
+    results.statistics = _statistics(
+        list(results.pieces.values()), sounds,
+        _excerpts(data_dir, train, spans) if held_out else None, rate)
+    for i, x in enumerate(levels):
+        progress("copies", i / len(levels))
+        pieces = [codes_of[x] for _, codes_of in generated.values()]
+        results.copies.append(
+            _copies(music, data_dir, x, pieces, sounds if held_out else None, train))
+    results.vitals = health.vitals(joined, {}, rate)
+    results.advice = advise(results)
+    return results
+
+
+def _excerpts(data_dir, tracks, spans):
+    return [sound for _, sound in judge.excerpts(data_dir, tracks, spans)]
+
+
+def training_figures(weight_set) -> dict:
+    """What a generator records of its training: bits a frame of held-out tracks, and the epoch."""
+    record, bits = weight_set.record, weight_set.config.books / math.log(2)
+    before, loss = record.get("beginning"), record.get("validation_loss")
+    return {"model": weight_set.name, "epoch": record.get("epoch"),
+            "bits": None if loss is None else loss * bits,
+            "before": None if before is None else before * bits}
+
+
+def _generate(music, level, levels, seconds, seed):
+    """A piece float32 [samples], and its codes by level."""
+    blocks, codes_of = [], {x: [] for x in levels}
+    with music.stream(level=level, seconds=seconds, seed=seed) as stream:
+        for block in stream:
+            blocks.append(block)
+            for x in levels:
+                codes_of[x].append(stream.codes[x])
+    return np.concatenate(blocks), {x: np.concatenate(parts) for x, parts in codes_of.items()}
+
+
+def _spread(data_dir, tracks: Sequence[manifest.Track], spans, samples: int) -> np.ndarray:
+    """The middle of each track, equally long parts of about `samples` in all."""
+    parts, most = [], -(-samples // len(tracks))
+    for track in tracks:
+        first, end = spans[track.file]
+        count = min(end - first, most)
+        start = first + (end - first - count) // 2
+        parts.append(audio.from_u16(audio.read_window(track.path(data_dir), start, count)))
+    return np.concatenate(parts)
+
+
+def _distances(embed, generated, held_out, train, rate) -> dict | None:
+    """Fréchet distances to held-out music; None if a side is too short. train: float32 [samples],
+    or None.
+    """
+    sides = [embed(sound, rate) for sound in (held_out, generated, train) if sound is not None]
+    if min(map(len, sides)) < 2:
+        return None
+    reference, *others = sides
+    distances = [fad.frechet(side, reference) for side in others]
+    return {"generated": distances[0], "training": distances[1] if distances[1:] else None,
+            "seconds": len(held_out) / rate}
+
+
+def _statistics(pieces, held_out, train, rate) -> dict | None:
+    """How far the notes of generated, and of training, music are from held-out music's; None if a
+    side is too short. train: sounds, or None.
+    """
+    portraits = []
+    for side in (held_out, pieces, *([] if train is None else [train])):
+        long = [sound for sound in side if len(sound) >= SHORTEST_SECONDS * rate]
+        if not long:
+            return None
+        portraits.append(notes.average([notes.portrait(sound[: round(judge.EXCERPT_SECONDS * rate)],
+                                                       rate) for sound in long]))
+    reference, *others = portraits
+    divergences = [notes.divergences(reference, portrait) for portrait in others]
+    return {"generated": divergences[0], "training": divergences[1] if divergences[1:] else None}
+
+
+def _copies(music, data_dir, level, pieces, held_out, train) -> dict:
+    """The longest runs that the pieces, and held-out music, share with the training tracks as the
+    generator saw them. Held sounds do not count.
+    """
+    stderr.import_keras()
+    from ..nn import codec
+
+    generator = music.weight_set(music.chain.generator(level))
+    training, config = generator.training or TrainingConfig(), generator.config
+    variants = codes.variants(training.offsets, training.transpose, config.source_level or level,
+                              training.gain)
+    versions = [(t, v) for t in train for v in variants if v.samples(t) > 2 * level]
+    encoded = codes.encode_corpus(data_dir, versions, music.weight_set(music.chain.codecs[level]),
+                                  SilentReporter(), codec.load_encoder)
+    corpus = [codes.read_frames(path, 0, count, config.books) for _, _, (path, count) in encoded]
+    length = max(2, round(HELD_SECONDS * music.sample_rate / level))
+
+    def longest(side):
+        runs = [longest_shared(frames, corpus, find_held(frames, length, HELD_FRAMES)).length
+                for frames in side]
+        return max(runs) * level / music.sample_rate
+
+    by_chance = longest(music.encode(sound, level) for sound in held_out) if held_out else None
+    return {"level": level, "seconds": longest(pieces), "held_out_seconds": by_chance,
+            "transpose": training.transpose}
+
+
+def advise(results: Results) -> list[str]:
+    """What to try next, in sentences."""
+    advice, train = [], cli.command("train")
+    if not results.held_out:
+        advice.append("Nothing was held out, so every figure is of training tracks: it cannot "
+                      "distinguish learning from memorising. Add a track.")
+    if results.overlaps:
+        advice.append("Some models were trained on held-out tracks: use the --val-split that they "
+                      "were trained with.")
+    for row in results.codecs:
+        if not row["suitable"]:
+            advice.append(f"{row['model']} loses much of this music ({row['shortfall']}). {train} "
+                          f"with --hours 3 or more and another --output-dir tunes all of it; with "
+                          f"hours of music, --from-scratch trains a new one.")
+    for row in results.generators:
+        if row["unseen"]:
+            names = ", ".join(map(printable, row["unseen"][:judge.NAMED_TRACKS]))
+            names += ", …" * (len(row["unseen"]) > judge.NAMED_TRACKS)
+            advice.append(f"{row['model']} was not trained on {len(row['unseen'])} of the "
+                          f"{results.tracks} tracks ({names}): {train} with --start-from this "
+                          f"folder and another --output-dir learns them.")
+        if row["epoch"] == 0:
+            advice.append(f"{row['model']} did not improve: no epoch was better on held-out "
+                          f"tracks. More music helps, more time does not.")
+    ratio = _distance_ratio(results)
+    if ratio and ratio > FAR:
+        advice.append(f"Generated music is {ratio:.1f} times as far from the held-out tracks as "
+                      f"the training tracks are: more music of its kind helps.")
+    for row in results.copies:
+        if row["seconds"] > (row["held_out_seconds"] or 0.0) + LONG_COPY_SECONDS:
+            shift = "" if row["transpose"] else "transposition (--transpose 3), "
+            advice.append(f"At {row['level']}x {row['seconds']:.1f} s are copied from a training "
+                          f"track: more music, {shift}or a higher temperature make copies rarer.")
+    advice += [f"The pieces have a fault: {fault}. Another temperature may help."
+               for fault in health.ailments(results.vitals)]
+    return advice or ["Nothing stands out. Listen, and add music if you wish for more."]
+
+
+def _distance_ratio(results: Results) -> float | None:
+    """The distance of generated music, as a multiple of the training tracks' distance."""
+    distance = results.distance or {}
+    return distance["generated"] / distance["training"] if distance.get("training") else None
+
+
+# --- the page -------------------------------------------------------------------------------------
+
+
+def write(results: Results, path, name: str, runs_dir=None, models: Sequence[str] = ()):
+    """Write the page. Raises `UserError` if it cannot be written there.
+
+    Args:
+        name: of the corpus. runs_dir: the folder with the training logs of `models`.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{printable(path)}: is a folder; name a file")
+    with tempfile.TemporaryDirectory() as folder:
+        page = _render(results, name, media.Gallery(Path(folder), results.rate), runs_dir, models)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as f:
+            f.write(page.encode())
+    except OSError as e:
+        raise UserError(f"{printable(path)}: cannot be written: {e.strerror}") from e
+
+
+def _render(results: Results, name: str, gallery, runs_dir, models) -> str:
+    escape, held_out = html.escape, results.held_out
+    logs = plots.logs(runs_dir, models) if runs_dir else {}
+    return string.Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        name=escape(name), tracks=results.tracks, minutes=f"{60 * results.hours:.0f}",
+        held_out=f"Held-out tracks, measured below: {held_out} "
+                 f"({60 * results.held_out_hours:.0f} min)." if held_out else
+                 "Nothing was held out, so all figures are of training tracks.",
+        level=results.level, overlaps="".join(f"<p>{escape(x)}.</p>" for x in results.overlaps),
+        pieces=_pieces(results, gallery), distance=_distance_text(results),
+        statistics=_statistics_table(results),
+        chance="Held-out music shows how much is shared by chance." if held_out else "",
+        copies=tables.render(results.copies, COPIES, "html"),
+        codecs=tables.render(map(judge.row_cells, [*results.before, *results.codecs]),
+                             judge.COLUMNS, "html"),
+        generators=tables.render(results.generators, GENERATORS, "html"),
+        curves=_picture(gallery, "training.png", "Training curves", plots.training_curves, logs),
+        advice="".join(f"<li>{escape(line)}</li>" for line in results.advice))
+
+
+COPIES = (tables.Column("samples per frame", "level"),
+          tables.Column("generated pieces (s)", "seconds", ".2f"),
+          tables.Column("held-out music (s)", "held_out_seconds", ".2f"))
+GENERATORS = (tables.Column("generator", "model"),
+              tables.Column("bits a frame before", "before", ".2f"),
+              tables.Column("best", "bits", ".2f"), tables.Column("epoch", "epoch"))
+
+
+def _pieces(results: Results, gallery) -> str:
+    pieces = {f"seed {seed}": samples for seed, samples in results.pieces.items()}
+    parts = [_sound(caption, samples, results.rate) for caption, samples in pieces.items()]
+    parts.append(_picture(gallery, "pieces.png", "Waveform and spectrogram of the pieces",
+                          plots.spectrograms, pieces, sample_rate=results.rate))
+    for caption, samples in (("a held-out track, continued", results.continuation),
+                             ("the music itself", results.original)):
+        if samples is not None:
+            parts.append(_sound(caption, samples, results.rate))
+    if results.original is not None:
+        pieces["the music itself"] = results.original
+    rolls = {caption: notes.roll(samples[: round(media.EXAMPLE_SECONDS * results.rate)],
+                                 results.rate, columns=400) for caption, samples in pieces.items()}
+    parts.append(_picture(gallery, "notes.png", "Piano rolls of the pieces and of the music itself",
+                          plots.notes, rolls))
+    return "\n".join(parts)
+
+
+def _reference(results: Results) -> str:
+    return "the held-out music" if results.held_out else "the training tracks"
+
+
+def _distance_text(results: Results) -> str:
+    if not results.distance:
+        return ("Distances were not measured: the network for them is not installed, or there is "
+                "too little music.")
+    text = (f"Fréchet distance to {results.distance['seconds']:.0f} s of {_reference(results)}: "
+            f"generated music {results.distance['generated']:.1f}")
+    if results.distance["training"] is not None:
+        text += f", training tracks {results.distance['training']:.1f}"
+    ratio = _distance_ratio(results)
+    return text + (f", {ratio:.1f} times as far." if ratio else ".")
+
+
+def _statistics_table(results: Results) -> str:
+    if not results.statistics:
+        return ""
+    rows = [(name, *(f"{values[key]:.3f}" for key in notes.STATISTICS), f"{values['line']:.1f}")
+            for name, key in (("generated music", "generated"), ("training tracks", "training"))
+            if (values := results.statistics[key])]
+    return (f"<p>Divergence of the use of notes from {_reference(results)}, in bits (0: equal, 1: "
+            f"nothing in common), and notes a second of the strongest line:</p>"
+            + tables.render(rows, ("", *notes.STATISTICS, "notes a second"), "html"))
+
+
+def _picture(gallery, file: str, alt: str, draw, *arguments, **options) -> str:
+    gallery.picture(file, draw, *arguments, **options)
+    path = gallery.folder / file
+    return (f'<figure><img alt="{alt}" src="{_data_url("image/png", path.read_bytes())}"></figure>'
+            if path in gallery.written else "")
+
+
+def _sound(caption: str, samples: np.ndarray, rate: int) -> str:
+    mp3 = rate in media.MP3_RATES
+    data = media.encode_file(samples, rate, "libmp3lame" if mp3 else "libopus", BIT_RATE)
+    url = _data_url("audio/mpeg" if mp3 else "audio/ogg", data)
+    return (f"<figure><figcaption>{caption}</figcaption>"
+            f'<audio controls src="{url}"></audio></figure>')
+
+
+def _data_url(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
