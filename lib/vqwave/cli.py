@@ -1,4 +1,4 @@
-"""What all commands share: what they are called, how their help looks, how a run ends."""
+"""What all commands share: their names, their help, and how a run ends."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from .errors import Interrupted, UserError, check_number, describe_number, signa
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Defaults behind each option (unless there is none to tell); the text around them keeps its
-    lines, those that are too long are wrapped, those that are indented stay as they are.
-    """
+    """Shows the default of each option, and wraps long lines that are not indented."""
 
     def _fill_text(self, text, width, indent):
         lines = [line if line.startswith(" ")
@@ -25,7 +23,7 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
         return "\n".join(textwrap.indent(line, indent) for line in lines)
 
     def _get_help_string(self, action):
-        # By identity: 0 equals False, and is a default worth telling.
+        # By identity: 0 equals False, but is a default to show.
         if action.default is None or action.default is False:
             return action.help
         if isinstance(action.default, list):
@@ -56,83 +54,75 @@ COMMANDS = {
     "benchmark": ("benchmark", "measure how fast this machine makes music"),
     "export": ("export", "write the ONNX graphs of trained models"),
 }
-"""What `vqwave NAME` does, and the script of a checkout that does the same: {name: (script, what)}.
-"""
+"""By name of a command: the script of a checkout that does the same, and a description."""
 
 _NO_MEMORY = "out of memory: lower --batch-size or --input-length (training), --batch (generating)"
+# The last one is oneDNN's, whose status 1 is a lack of memory.
+_NO_MEMORY_MESSAGES = (
+    "ResourceExhausted", "RESOURCE_EXHAUSTED", "OOM when allocating", "Failed to allocate memory",
+    "bad_alloc", "bad allocation", "Operation received an exception:Status: 1,")
 
-
-_called: str | None = None
+_program: str | None = None
 
 
 def program() -> str:
-    """What this run is called in its help and its errors: `generate_audio.py`, or `vqwave
-    generate`.
-    """
-    return _called or os.path.basename(sys.argv[0] or "vqwave")
+    """The name of this run in help and errors: `generate_audio.py`, or `vqwave generate`."""
+    return _program or os.path.basename(sys.argv[0] or "vqwave")
 
 
 @contextlib.contextmanager
 def set_program(name: str):
     """`program()` is `name` while the block runs."""
-    global _called
-    before, _called = _called, name
+    global _program
+    before, _program = _program, name
     try:
         yield
     finally:
-        _called = before
+        _program = before
 
 
 def command(name: str) -> str:
-    """How to type another command, in the form in which this one runs.
-
-    Args:
-        name: a key of `COMMANDS`.
-    """
+    """How to type a command of `COMMANDS`, in the form in which this one runs."""
     script = COMMANDS[name][0]
     return (f"vqwave {name}" if script is None or program().startswith("vqwave ")
             else f"python scripts/{script}.py")
 
 
 def parser(description: str, *examples: str) -> argparse.ArgumentParser:
-    """An argument parser whose help ends with examples, each given without the program's name."""
+    """An argument parser whose help ends with examples, which come without the program's name."""
     name = program()
-    typed = f"python scripts/{name}" if name.endswith(".py") else name
-    lines = [f"  {typed} {example}".rstrip() for example in examples]
+    start = f"python scripts/{name}" if name.endswith(".py") else name
+    lines = [f"  {start} {example}".rstrip() for example in examples]
     return _Parser(prog=name, description=description, formatter_class=_Formatter,
                    epilog="\n".join([f"example{'s' * (len(lines) > 1)}:", *lines])
                    if lines else None)
 
 
 def number(kind=float, least=None, most=None, above=None):
-    """An argparse type: a finite number, at least `least`, at most `most`, strictly more than
-    `above`.
-    """
+    """An argparse type: a finite number within these bounds, see `check_number`."""
 
     def parse(text):
         try:
             return check_number("", kind(text), least, most, above, kind is int)
         except (ValueError, OverflowError, UserError):
-            wanted = describe_number(least, most, above, kind is int)
-            raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}") from None
+            expected = describe_number(least, most, above, kind is int)
+            raise argparse.ArgumentTypeError(f"{text!r} is not {expected}") from None
 
     return parse
 
 
 def field(config, name: str):
     """An argparse type: a number in the bounds of a field of a config class."""
-    described = config.model_fields[name]
-    said = {key: getattr(bound, key) for bound in described.metadata for key in ("ge", "gt", "le")
-            if hasattr(bound, key)}
-    return number(described.annotation, said.get("ge"), said.get("le"), said.get("gt"))
+    info = config.model_fields[name]
+    bounds = {key: getattr(bound, key) for bound in info.metadata for key in ("ge", "gt", "le")
+              if hasattr(bound, key)}
+    return number(info.annotation, bounds.get("ge"), bounds.get("le"), bounds.get("gt"))
 
 
 def entry(main, argv=None) -> int:
-    """Run `main(argv) -> int` as a command: user errors are one line and 2, a closed pipe is
-    silent.
+    """Run `main(argv) -> int` as a command: its exit code.
 
-    Ctrl-C is 130, SIGTERM 143, and either lets what is open be closed first. Called as
-    `sys.exit(entry(main))` by each program; tests call it with a list.
+    A user's error is one line and code 2, Ctrl-C is 130, SIGTERM 143; a closed pipe is no error.
     """
     try:
         with _raise_for_signals():
@@ -149,7 +139,7 @@ def entry(main, argv=None) -> int:
         print(file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # Whoever read our output has left.
+        # The reader of the output has left.
         return 0
     except MemoryError:
         return _fail(_NO_MEMORY)
@@ -162,17 +152,11 @@ def entry(main, argv=None) -> int:
             return _fail(f"a file could not be read or written: {e.strerror}")
         raise
     except Exception as e:
-        # The backends have their own exceptions for errors of the system, and Keras wraps those in
-        # others.
-        said = f"{type(e).__name__}: {e}"
-        if "No space left on device" in said:
+        # The backends have exceptions of their own for errors of the system.
+        message = f"{type(e).__name__}: {e}"
+        if "No space left on device" in message:
             return _fail(_no_space())
-        # The last one is oneDNN's, which numbers what went wrong: 1 is memory.
-        if any(words in said for words in ("ResourceExhausted", "RESOURCE_EXHAUSTED",
-                                           "OOM when allocating",
-                                           "Failed to allocate memory",
-                                           "bad_alloc", "bad allocation",
-                                           "Operation received an exception:Status: 1,")):
+        if any(text in message for text in _NO_MEMORY_MESSAGES):
             return _fail(_NO_MEMORY)
         raise
 
@@ -181,8 +165,7 @@ def entry(main, argv=None) -> int:
 def _raise_for_signals():
     """SIGTERM raises `Interrupted`, as Ctrl-C raises KeyboardInterrupt.
 
-    Raised inside a library, either may come out as an error of that library: then it is raised
-    again as what it was.
+    A library may turn either into an error of its own: then it is raised again.
     """
     raised = None
 
@@ -192,14 +175,13 @@ def _raise_for_signals():
         raise raised
 
     def stay_silent(unraisable, otherwise=sys.unraisablehook):
-        # Raised in a destructor it goes no further, and needs not: the handler has noted the
-        # signal.
+        # A signal that is raised in a destructor is already recorded in `raised`.
         if not isinstance(unraisable.exc_value, Interrupted | KeyboardInterrupt):
             otherwise(unraisable)
 
     sys.unraisablehook = stay_silent
     numbers = [signal.SIGTERM]
-    # in the background of a shell it is ignored
+    # A shell ignores Ctrl-C for commands in the background.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         numbers.append(signal.SIGINT)
     try:
@@ -217,15 +199,12 @@ def _no_space(where=None):
 
 
 def _flush():
-    """Deliver what was printed, so that an error of that is met here and not while the interpreter
-    ends.
-    """
+    """Flush stdout here, so that its errors are not raised while the interpreter ends."""
     try:
-        # None where the process was started with its stdout closed.
-        if sys.stdout is not None:
+        if sys.stdout is not None:  # None if the process was started without
             sys.stdout.flush()
     except OSError:
-        # What cannot be delivered goes nowhere, so that the interpreter's own flush is quiet.
+        # The interpreter's own flush must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise
 

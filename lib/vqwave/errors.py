@@ -1,6 +1,4 @@
-"""How a run ends early. Scripts print a `UserError` as one line and leave with exit code 2; other
-errors are ours.
-"""
+"""Errors and signals. A command prints a `UserError` as one line and exits with code 2."""
 
 import contextlib
 import math
@@ -10,16 +8,14 @@ from typing import Any
 
 
 class UserError(Exception):
-    """Something outside the program is wrong: a file, a flag, a folder. One line: what and, if it
-    can, what to do.
-    """
+    """A file, a flag or a folder is wrong. The message is one line, and says what to do."""
 
 
 def check_number(what: str, value, least=None, most=None, above=None, whole: bool = False) -> Any:
     """`value` as a float, or as an int where it must be `whole`.
 
     Raises:
-        UserError: it is no such number, at least `least`, at most `most`, more than `above`.
+        UserError: it is no number of at least `least`, at most `most` and more than `above`.
     """
     try:
         if (not isinstance(value, numbers.Real) or isinstance(value, bool)
@@ -37,12 +33,12 @@ def check_number(what: str, value, least=None, most=None, above=None, whole: boo
 
 
 def describe_number(least=None, most=None, above=None, whole: bool = False) -> str:
-    """`a whole number from 1 to 9`, `a number above 0`: what a number must be, in words."""
-    wanted = "a whole number" if whole else "a number"
+    """The bounds in words: `a whole number from 1 to 9`, `a number above 0`."""
+    kind = "a whole number" if whole else "a number"
     if least is not None and most is not None:
-        return f"{wanted} from {_format(least)} to {_format(most)}"
+        return f"{kind} from {_format(least)} to {_format(most)}"
     bounds = (("of at least", least), ("above", above), ("of at most", most))
-    return wanted + " and".join(f" {word} {_format(bound)}"
+    return kind + " and".join(f" {word} {_format(bound)}"
                                 for word, bound in bounds if bound is not None)
 
 
@@ -51,9 +47,7 @@ def _format(bound) -> str:
 
 
 class Interrupted(BaseException):
-    """A signal ended the run in good order. `code` is what the process exits with: 130 for Ctrl-C,
-    143 for SIGTERM.
-    """
+    """A signal has ended the run. `code` is the exit code: 130 for Ctrl-C, 143 for SIGTERM."""
 
     def __init__(self, number: int, message: str = ""):
         super().__init__(message or f"stopped by {signal.Signals(number).name}; the same command "
@@ -63,7 +57,7 @@ class Interrupted(BaseException):
 
 @contextlib.contextmanager
 def signal_handlers(handler, *numbers: int):
-    """`handler` for these signals while the block runs, then what was there before."""
+    """Handle these signals with `handler` while the block runs."""
     before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield

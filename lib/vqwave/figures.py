@@ -1,6 +1,6 @@
-"""Matplotlib figures in one style, and the files that they become.
+"""Matplotlib figures in one style, and their files.
 
-Figures are made without `pyplot`, so any thread may draw. The colours are those of Okabe and Ito
+They do without `pyplot`, so any thread may draw. The colours are those of Okabe and Ito
 (2008) for colour-blind readers.
 """
 
@@ -51,9 +51,7 @@ def panels(count: int, title: str, across: int | None = None):
 
 
 def hide_unused(axes, count: int) -> list:
-    """The first `count` of a grid of axes; the others are hidden, and the axes over them show their
-    ticks.
-    """
+    """The first `count` of a grid of axes; the others are hidden."""
     used, unused = axes.ravel()[:count], axes.ravel()[count:]
     for axis in unused:
         axis.set_visible(False)
@@ -63,7 +61,7 @@ def hide_unused(axes, count: int) -> list:
 
 
 def time_axis(axes, start, end):
-    """Seconds, or minutes and seconds where there are many, along the axes; the lowest is named."""
+    """Label the time axis in seconds, or in minutes and seconds if it is long."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
     step = next((s for s in (30, 60, 120, 300, 600, 1200, 1800) if end - start <= 6 * s), 3600)
@@ -91,9 +89,9 @@ def colorbar(figure, image, axes, label: str, **options):
 
 
 def name_panel(axis, name, across: int):
-    """The name of a panel over its left end, shortened to the panel's width."""
-    room = 150 // across
-    short = name if len(name) <= room else f"{name[: room // 2 - 1]}…{name[-(room // 2) :]}"
+    """Show a panel's name, shortened to the panel's width."""
+    most = 150 // across
+    short = name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-(most // 2) :]}"
     axis.set_title(short, loc="left", fontsize="small" if across < 4 else "x-small",
                    parse_math=False)
 
@@ -103,7 +101,7 @@ def legend(axis, loc="best"):
 
 
 def check_output(path) -> str:
-    """The format of a picture. Raises `UserError` where it cannot be written there."""
+    """The format of a picture. Raises `UserError` if it cannot be written there."""
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
@@ -114,7 +112,7 @@ def check_output(path) -> str:
 
 
 def save(figure, path):
-    """Without a date, so that the same data give the same bytes (an SVG has random ids)."""
+    """Write a figure without a date, so that the same data give the same PNG."""
     kind = check_output(path)
     with warnings.catch_warnings(), atomic_write(path) as file:
         warnings.filterwarnings("ignore", message="Glyph .* missing from font",

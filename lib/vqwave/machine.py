@@ -1,4 +1,4 @@
-"""What the library needs to know of this machine; nothing heavy is imported to find out."""
+"""The properties of this machine; nothing heavy is imported to find them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pathlib import Path
 
 LIBRARIES = ("vqwave", "numpy", "onnxruntime", "onnx", "tensorflow", "keras",
              "tf2onnx", "av", "h5py")
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+"""Bytes in the unit of `ru_maxrss`."""
 
 
 def describe() -> dict:
-    """What figures depend on: {"cpu", "cores", "memory_bytes", "os", "python", "versions":
-    {library: version}}.
-
-    `cores` are those that this process may use. A library that is not installed is left out.
+    """{"cpu", "cores", "memory_bytes", "os", "python", "versions": {library: version}}: what
+    measurements depend on. Libraries that are not installed are left out.
     """
     versions = {}
     for name in LIBRARIES:
@@ -37,62 +37,59 @@ def describe() -> dict:
 
 
 def cores() -> int:
-    """How many this process may use."""
+    """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def children_memory() -> int:
-    """Bytes: the most that processes begun by this one held together, as far as it can be seen now:
-    the peaks of those that run, and of theirs, added up; or the peak of the largest that ended.
+    """Bytes of memory of the child processes: the sum of the peaks of those that run, with their
+    own children, or the peak of the largest that has ended.
     """
     import resource
 
-    ended = (resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-             * (1 if sys.platform == "darwin" else 1024))
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * _RSS_UNIT
     return max(ended, sum(map(_peak_below, _children("self"))))
 
 
 def _children(process: str) -> list[str]:
-    """The processes that a process began and that run; none where the system does not say."""
-    found = []
+    """The running children of a process; none if the system does not list them."""
+    children: list[str] = []
     for path in Path("/proc", process, "task").glob("*/children"):
         with contextlib.suppress(OSError):
-            found += path.read_text().split()
-    return found
+            children += path.read_text().split()
+    return children
 
 
 def _peak_below(process: str) -> int:
-    """The peak of a process, and of those that it began, in bytes; 0 where it ended."""
-    peak = 0
+    """Bytes: the peak of a process and of its children; 0 if it has ended."""
+    return (_status(process).get("VmHWM", 0)
+            + sum(map(_peak_below, _children(process))))
+
+
+def _status(process: str) -> dict[str, int]:
+    """Bytes of memory by name, from Linux; {} on other systems."""
     with contextlib.suppress(OSError):
-        found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc", process, "status").read_text(),
-                          re.MULTILINE)
-        peak = int(found[1]) << 10 if found else 0
-    return peak + sum(map(_peak_below, _children(process)))
+        lines = re.findall(r"^(Vm\w+):\s+(\d+) kB", Path("/proc", process, "status").read_text(),
+                           re.MULTILINE)
+        return {name: int(value) << 10 for name, value in lines}
+    return {}
 
 
 def memory_use() -> dict[str, int]:
-    """Bytes of memory that this process holds, {"now", "peak"}; where the system knows only the
-    peak, `now` is the peak.
-    """
-    with contextlib.suppress(OSError):
-        found = dict(re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB",
-                                Path("/proc/self/status").read_text(), re.MULTILINE))
-        if len(found) == 2:
-            return {"now": int(found["VmRSS"]) << 10, "peak": int(found["VmHWM"]) << 10}
+    """Bytes of memory of this process, {"now", "peak"}; `now` is the peak if only that is known."""
     import resource
 
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            * (1 if sys.platform == "darwin" else 1024))
-    return {"now": peak, "peak": peak}
+    status = _status("self")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
+    return {"now": status.get("VmRSS", peak), "peak": status.get("VmHWM", peak)}
 
 
 def _cpu() -> str:
     with contextlib.suppress(OSError):
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(),
+        model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(),
                           re.MULTILINE)
-        if found:
-            return found[1].strip()
+        if model:
+            return model[1].strip()
     return platform.processor() or platform.machine()
 
 
@@ -104,10 +101,10 @@ def _memory_bytes() -> int | None:
 
 
 def has_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 itself (AVX512-BF16 or AMX; Arm: bf16)."""
+    """Whether this processor multiplies bfloat16 (AVX512-BF16 or AMX; Arm: bf16)."""
     with contextlib.suppress(OSError):
-        known = set(Path("/proc/cpuinfo").read_text().split())
-        return bool(known & {"avx512_bf16", "amx_bf16", "bf16"})
+        flags = set(Path("/proc/cpuinfo").read_text().split())
+        return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
     return False
 
 
@@ -124,7 +121,7 @@ def has_nvidia_gpu() -> bool:
 
 
 def accelerator() -> str | None:
-    """What Keras's backend computes on besides the CPU: "gpu", "tpu", or None."""
+    """The accelerator that Keras's backend uses: "gpu", "tpu", or None."""
     import keras
 
     if keras.backend.backend() == "tensorflow":

@@ -1,11 +1,10 @@
-"""Pictures of sound, codes, notes and training: PNG or SVG by the file's ending.
+"""Plots of sound, codes, notes and training, as PNG or SVG files.
 
-Each function that draws raises `UserError` where the ending is neither .png nor .svg or the folder
-is missing, and `ValueError` where there is nothing to draw. Signals are float [samples] in [-1, 1];
-a picture never holds more than a few thousand columns of them. `start` is where the time axis
-begins, in seconds.
+A function that draws raises `UserError` if the ending is neither .png nor .svg or the folder is
+missing, and `ValueError` if there is nothing to draw. Signals are float [samples] in [-1, 1];
+`start` is the first second of the time axis.
 
-Nothing is shown by colour alone: curves also differ by line and marker, maps by lightness.
+Colour is never the only difference: curves differ by line and marker, maps by lightness.
 """
 
 from __future__ import annotations
@@ -44,10 +43,7 @@ def waveform_and_spectrogram(original, reconstruction, path, sample_rate: int,
 
 def waveforms(signals: dict, path, sample_rate: int, title: str = "", start: float = 0.0,
               across: int | None = None):
-    """A panel for each of {name: audio}, on one time axis and one scale.
-
-    across: panels beside each other (None: as many as fit a page).
-    """
+    """A panel for each of {name: audio}, on the same axes; `across` panels in a row."""
     signals = _signals(signals)
     count = len(signals)
     across = min(count, across or _first_above(count, {6: 1, 14: 2, 30: 3}, 4))
@@ -66,8 +62,8 @@ def waveforms(signals: dict, path, sample_rate: int, title: str = "", start: flo
 
 def spectrograms(signals: dict, path, sample_rate: int, title: str = "", across: int | None = None,
                  start: float = 0.0):
-    """Waveform over spectrogram of each of {name: audio}, `across` of them beside each other (None:
-    as many as fit a page), on the same axes. 0 dB is the loudest point of the first.
+    """Waveform over spectrogram of each of {name: audio}, on the same axes, `across` in a row. 0 dB
+    is the loudest point of the first.
     """
     signals = _signals(signals)
     count = len(signals)
@@ -100,11 +96,8 @@ def spectrograms(signals: dict, path, sample_rate: int, title: str = "", across:
 
 
 def notes(rolls: dict, path, title: str = ""):
-    """Piano rolls over log-frequency spectrograms, one under the other on the same axes: {name:
-    `dsp.notes.PianoRoll`}.
-
-    A note is a bar, the more opaque the stronger. Levels are of full scale, and reach down from the
-    loudest point of the first roll.
+    """Piano rolls over log-frequency spectrograms, {name: `dsp.notes.PianoRoll`}, on the same axes.
+    Stronger notes are more opaque. Levels are relative to full scale.
     """
     from matplotlib.collections import PolyCollection
     from matplotlib.colors import to_rgb
@@ -146,21 +139,18 @@ def notes(rolls: dict, path, title: str = ""):
 
 def codes(codes_of: dict, shades: dict, path, sample_rate: int, column: int, audio=None,
           title: str = "", start: float = 0.0):
-    """The codes of several levels over time, under the spectrogram of `audio` where it is given.
-
-    A column of the picture is `column` samples; in it, from top to bottom, stand the column / level
-    codes of that moment.
+    """The codes of several levels over time, under the spectrogram of `audio`, if there is one.
 
     Args:
         codes_of: {level: codes int [n], or [n, books], of which the first book is drawn}.
         shades: {level: `codec_shades` of that codec}.
-        column: a multiple of every level.
+        column: samples of a column, a multiple of every level; it holds its codes from top to
+            bottom.
     """
     levels = sorted(codes_of, reverse=True)
     rasters = [code_raster(codes_of[level], level, shades[level], column) for level in levels]
     if not levels or any(not r.size for r in rasters):
         raise ValueError("a picture of codes needs a level, and a code of each")
-    # A panel of many rows is taller than a panel of one row, but not as many times.
     heights = [0.5 + 0.35 * math.log2(r.shape[0]) for r in rasters]
     ratios = ([sum(heights) * 0.75] if audio is not None else []) + heights
     height = 1.4 + sum(heights) * 0.75 + (2.6 if audio is not None else 0.0)
@@ -189,11 +179,11 @@ def codes(codes_of: dict, shades: dict, path, sample_rate: int, column: int, aud
 
 
 def code_shades(codebook, quiet: int | None = None) -> np.ndarray:
-    """A shade for each code, similar where their vectors are: float32 [num_codes], evenly spread
-    over 0 … 1.
+    """A shade for each code, similar for similar vectors: float32 [num_codes], evenly spread over
+    0 … 1.
 
     The codes are ranked along the first principal component of the codebook, float [num_codes,
-    dim]; its direction is chosen so that `quiet`, the code of silence, is dark.
+    dim]. `quiet`, the code of silence, is dark.
     """
     codebook = np.asarray(codebook, np.float64)
     along = np.linalg.svd(codebook - codebook.mean(axis=0), full_matrices=False)[0][:, 0]
@@ -209,10 +199,7 @@ def codec_shades(codec_engine) -> np.ndarray:
 
 
 def shades_of_books(codec_engine) -> list[np.ndarray]:
-    """`code_shades` of each of a codec's books; a codec without codebooks has its codes in order.
-
-    codec_engine: what `play.engine.load_codec` returns.
-    """
+    """`code_shades` of each of a codec's books; without codebooks the codes are in order."""
     quiet = codec_engine.encode(np.zeros((1, 64 * codec_engine.config.level), np.float32))[0]
     quiet = quiet[len(quiet) // 2]
     in_order = np.arange(codec_engine.config.num_codes)[:, None]
@@ -232,7 +219,7 @@ def code_raster(codes, level: int, shades, column: int) -> np.ndarray:
 
 def code_usage(counts: dict, path, title: str = ""):
     """A panel for each of {name: counts int [num_codes]}: the share of each code, by rank. The
-    dotted line is the share of every code if all were used evenly.
+    dotted line is the share of evenly used codes.
     """
     if not counts or not all(np.sum(c) for c in counts.values()):
         raise ValueError("a histogram of codes needs codes")
@@ -256,8 +243,8 @@ def code_usage(counts: dict, path, title: str = ""):
 
 
 def code_map(spectra, counts, grid: tuple[int, int], path, title: str = ""):
-    """The codes of a self-organizing map in their places. The line in a cell is the spectrum of the
-    code's sound, low bands left; the colour is the spectrum's centroid. Unused codes are hatched.
+    """A self-organizing map. The line in a cell is the spectrum of the code's sound, the colour is
+    the spectrum's centroid. Unused codes are hatched.
 
     spectra: dB, float [codes, bands]; counts: uses of each code, int [codes]; grid: rows, columns.
     """
@@ -287,9 +274,8 @@ def code_map(spectra, counts, grid: tuple[int, int], path, title: str = ""):
 
 
 def codebook_map(codebook, counts, path, title: str = ""):
-    """The vectors of a codebook, float [num_codes, dim], on the plane of their first two principal
-    components. Area and colour of a dot are the code's share of `counts` int [num_codes]; unused
-    codes are crosses.
+    """The vectors of a codebook, float [num_codes, dim], by their first two principal components.
+    Area and colour show the code's share of `counts` int [num_codes]; unused codes are crosses.
     """
     from matplotlib.colors import LogNorm
 
@@ -327,13 +313,13 @@ def codebook_map(codebook, counts, path, title: str = ""):
 
 def logs(folder, names=()) -> dict[str, Path]:
     """The training logs in a folder, {model: path of its CSV}: first those of `names`."""
-    there = {path.stem: path for path in sorted(Path(folder).glob("*.csv")) if path.is_file()}
-    return {name: there[name] for name in dict.fromkeys([*names, *there]) if name in there}
+    paths = {path.stem: path for path in sorted(Path(folder).glob("*.csv")) if path.is_file()}
+    return {name: paths[name] for name in dict.fromkeys([*names, *paths]) if name in paths}
 
 
 def loss_curves(csv_path, path, title: str = "") -> bool:
-    """The curves of one log, see `read_log`: a panel for each metric, the loss first, training and
-    validation. False where the log has no whole row, so that nothing was drawn.
+    """A panel for each metric of one log, the loss first, training and validation. False if the log
+    has no complete row: nothing is drawn.
     """
     epochs, columns = read_log(csv_path)
     names = sorted((n for n in columns if not n.startswith("val_")), key=lambda n: n != "loss")
@@ -344,8 +330,7 @@ def loss_curves(csv_path, path, title: str = "") -> bool:
 
 def training_curves(logs: dict, path, title: str = "") -> bool:
     """A panel for each of {model: path of its log}: bits a frame of a generator, the loss of a
-    codec, with a ring at the best epoch by validation. False where no log has a whole row, so that
-    nothing was drawn.
+    codec; a ring marks the best epoch by validation. False if no log has a complete row.
     """
     runs = {model: read_log(log) for model, log in logs.items()}
     return _training(path, title, [
@@ -355,7 +340,7 @@ def training_curves(logs: dict, path, title: str = "") -> bool:
 
 
 def _training(path, title: str, panels: list[tuple], across=None, best: bool = False) -> bool:
-    """Draw panels (title, epochs, columns, name of a column); False where there are none."""
+    """Draw panels (title, epochs, columns, name of a column); False if there are none."""
     check_output(path)
     if not panels:
         return False
@@ -384,13 +369,13 @@ def _mark_best(axis, epochs, values):
 
 
 def _curves(axis, epochs, columns, name):
-    """A metric's training curve and, where there is one, its validation curve."""
+    """A metric's training and validation curves."""
     from matplotlib.ticker import MaxNLocator
 
     for label, column in (("training", name), ("validation", f"val_{name}")):
         if column in columns:
-            look = CURVES[label] | ({"marker": ""} if len(epochs) > 40 else {})
-            axis.plot(epochs, columns[column], markersize=3.2, linewidth=1.4, label=label, **look)
+            style = CURVES[label] | ({"marker": ""} if len(epochs) > 40 else {})
+            axis.plot(epochs, columns[column], markersize=3.2, linewidth=1.4, label=label, **style)
     axis.set_xlabel("Epoch")
     axis.ticklabel_format(axis="y", useOffset=False)
     if len(epochs) <= 8:
@@ -401,14 +386,11 @@ def _curves(axis, epochs, columns, name):
         axis.set_xlim(epochs[0] - 1, epochs[0] + 1)
 
 
-
-
 # --- parts of panels ------------------------------------------------------------------------------
 
 
 def _spectrogram(axis, spectrum, samples, sample_rate, top, start, hertz=True):
-    """Draw a `log_spectrogram`, `top` being 0 dB, with a line at each C; hertz: a scale on the
-    right.
+    """Draw a `log_spectrogram` with 0 dB at `top` and a line at each C; hertz: a scale on the right.
     """
     from matplotlib import colormaps
 
@@ -436,7 +418,7 @@ def _spectrogram(axis, spectrum, samples, sample_rate, top, start, hertz=True):
 
 
 def _waveform(axis, audio, sample_rate, start, color=BLUE):
-    """The range of each column's samples and, where a column has many, their rms inside it."""
+    """The range of each column's samples, and their rms if a column has many."""
     each = -(-len(audio) // COLUMNS)
     starts = np.arange(0, len(audio), each)
     time = start + np.append(starts, len(audio)) / sample_rate

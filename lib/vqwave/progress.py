@@ -1,6 +1,4 @@
-"""Lines and bars for a person who waits: bars go to stderr where that is a terminal, and nowhere
-else.
-"""
+"""Progress of a long run: bars are drawn on stderr if it is a terminal."""
 
 from __future__ import annotations
 
@@ -16,28 +14,27 @@ from rich.progress import (
 
 
 def console() -> Console:
-    """What is drawn and told beside a command's output: stderr."""
+    """The console for what is not a command's output: stderr."""
     return Console(stderr=True)
 
 
 def bar(*columns, transient: bool = True, elapsed: bool = False) -> Progress:
-    """A bar of a description, how far it is and the time left (or `elapsed`); silent where stderr
-    is no terminal.
+    """A progress bar with a description; invisible if stderr is no terminal.
 
     Args:
-        columns: what to show in place of the share in percent and the time.
-        transient: remove it when it is done.
+        columns: shown instead of the percentage and the time left (or `elapsed`).
+        transient: remove the bar at the end.
     """
-    shown = columns or (TextColumn("{task.percentage:.0f} %"),
-                        TimeElapsedColumn() if elapsed else TimeRemainingColumn())
+    columns = columns or (TextColumn("{task.percentage:.0f} %"),
+                          TimeElapsedColumn() if elapsed else TimeRemainingColumn())
     terminal = console()
     return Progress(TextColumn("{task.description}", markup=False), BarColumn(),
-                    *shown, console=terminal,
+                    *columns, console=terminal,
                     disable=not terminal.is_terminal, transient=transient)
 
 
 class Reporter:
-    """What a long run reports: lines on stdout, and a bar on stderr where that is a terminal."""
+    """Reports a long run: lines on stdout, and a bar on stderr if it is a terminal."""
 
     def __init__(self):
         self.bar = bar(MofNCompleteColumn(), TimeRemainingColumn(),
@@ -52,17 +49,17 @@ class Reporter:
             self.bar.console.print(line, highlight=False, markup=False)
 
     def start(self, total: int, done: int, what: str = "training"):
-        """Begin a bar over `total` steps, `done` of which are made."""
+        """Show a bar of `total` steps, of which `done` are complete."""
         self.stop()
         self.task = self.bar.add_task(what, total=total, completed=done, loss="")
         self.bar.start()
 
     def advance(self, done: int, loss: float | None = None):
-        """Say how many steps are made by now, and the loss where there is one."""
+        """Show the number of complete steps, and the loss."""
         self.bar.update(self.task, completed=done, loss="" if loss is None else f"loss {loss:.4g}")
 
     def stop(self):
-        """Take the bar away."""
+        """Remove the bar."""
         if self.task is not None:
             self.bar.stop()
             self.bar.remove_task(self.task)
@@ -70,7 +67,7 @@ class Reporter:
 
 
 class SilentReporter(Reporter):
-    """For the processes that the first one speaks for."""
+    """Reports nothing."""
 
     def __init__(self):
         super().__init__()

@@ -1,10 +1,8 @@
-"""Silence the lines that libraries write to stderr from C, which no setting turns off.
+"""Mute lines that libraries write to stderr from C, which no setting turns off.
 
-Who writes them, on a machine on which all is well: TensorFlow, as it is imported (oneDNN's notice,
-the driver that it looked for; TF_CPP_MIN_LOG_LEVEL counts from later on); tf2onnx, of the Erfc that
-`onnx/export.py` replaces; ALSA, dozens of lines for each card that is not there, whenever PortAudio
-looks for devices. Written while a bar or a piece's status is on the screen they would tear it, and
-a command's errors are one line of stderr.
+TensorFlow writes them while it is imported (before TF_CPP_MIN_LOG_LEVEL counts), tf2onnx for the
+Erfc that `onnx/export.py` replaces, and ALSA for every missing sound card. They would break bars
+and the one line of a command's error.
 """
 
 from __future__ import annotations
@@ -15,22 +13,21 @@ import sys
 import tempfile
 import threading
 
-# Descriptor 2 belongs to the whole process: without the lock two threads could each restore what
-# the other had redirected.
-_one_at_a_time = threading.RLock()
+# Descriptor 2 belongs to the process: two threads must not redirect it at the same time.
+_lock = threading.RLock()
 
 
 @contextlib.contextmanager
 def mute():
-    """Drop what the block writes to stderr, from C as well, where exceptions report failures."""
+    """Drop what the block writes to stderr, also from C."""
     with open(os.devnull, "wb") as nowhere, _redirect_stderr(nowhere):
         yield
 
 
 @contextlib.contextmanager
 def mute_unless_error():
-    """Drop what the block writes to stderr, or show it where the block raises: those lines may be
-    the only explanation of a failed import or export.
+    """Drop what the block writes to stderr, but show it if the block raises: the lines may be the
+    only explanation of a failed import or export.
     """
     with tempfile.TemporaryFile() as held:
         try:
@@ -45,7 +42,7 @@ def mute_unless_error():
 
 @contextlib.contextmanager
 def _redirect_stderr(file):
-    with _one_at_a_time:
+    with _lock:
         try:
             saved = os.dup(2)
         except OSError:  # the process was started with its stderr closed
@@ -67,9 +64,8 @@ def _flush():
 
 
 def import_keras():
-    """Import Keras, and with it TensorFlow, which writes to stderr before its log level counts.
-
-    With TF_CPP_MIN_LOG_LEVEL set to less than 3 those lines are shown.
+    """Import Keras, and with it TensorFlow, without the lines that TensorFlow writes to stderr.
+    They are shown if TF_CPP_MIN_LOG_LEVEL is below 3.
     """
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "3" or "keras" in sys.modules:
         return

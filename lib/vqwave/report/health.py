@@ -1,4 +1,4 @@
-"""Signs of a broken piece: silence, overload, clipping and long exact repeats."""
+"""Faults of a piece: silence, overload, clipping and long exact repeats."""
 
 from __future__ import annotations
 

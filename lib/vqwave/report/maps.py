@@ -1,4 +1,4 @@
-"""Self-organizing maps: the sound of each code, and whether neighbours on the map sound alike."""
+"""Self-organizing maps: the sound of each code, and how similar neighbours on the map sound."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..play.engine import CodecEngine
 
 FRAMES, BATCH = 16, 32
-"""Each code is repeated for so many frames and decoded in batches."""
+"""Each code is repeated for `FRAMES` frames, and decoded in batches of `BATCH` codes."""
 BANDS, N_FFT = 24, 1024
 
 

@@ -1,6 +1,6 @@
-"""How likely a generator holds real frames to be, each given the real ones before it.
+"""The log-likelihood of real frames by a generator, each frame given the real frames before.
 
-Imports Keras, for what training serves: the rest of the room imports this where it is used.
+Imports Keras, so that other files import this one only where they use it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..io.manifest import Track
 from ..play.engine import CodecEngine, GeneratorEngine
 
 CHUNK = 2048
-"""Frames that a generator is asked about in one call."""
+"""Frames that a generator scores in one call."""
 
 
 def score(generator: GeneratorEngine, spans: Sequence[Span], previous: np.ndarray | None = None,
@@ -27,12 +27,11 @@ def score(generator: GeneratorEngine, spans: Sequence[Span], previous: np.ndarra
     """Log-probabilities of frames: float32 [spans, n], all books of a frame added.
 
     Args:
-        spans: n frames each; the generator's conditions are told what is true of them, as in
-            training.
+        spans: n frames each, which also give the conditions.
         previous: int32 [spans, books], the frames before the first; None: the start token.
-        sources: spans whose level above is read in place of their own.
-        labels: the number of the label that each span is told in place of its own.
-        report: called with the share that is done.
+        sources: spans that give the level above instead.
+        labels: the index of a label for each span, instead of its own.
+        report: called with the share that is complete.
     """
     config, count = generator.config, spans[0].frames
     chunk = CHUNK // (config.ratio or 1) * (config.ratio or 1)
@@ -41,8 +40,8 @@ def score(generator: GeneratorEngine, spans: Sequence[Span], previous: np.ndarra
     state, nats = generator.initial_state(len(spans)), []
     for i in range(0, count, chunk):
         parts, others = ([replace(span, start=span.start + i, frames=min(chunk, count - i))
-                          for span in some]
-                         for some in (spans, sources or spans))
+                          for span in side]
+                         for side in (spans, sources or spans))
         frames = read_spans(parts, config.books)
         context = None
         if config.conditions:
@@ -54,32 +53,31 @@ def score(generator: GeneratorEngine, spans: Sequence[Span], previous: np.ndarra
             context = generator.context(inputs)
             context = np.broadcast_to(context, (*frames.shape[:2], context.shape[2]))
         draws = np.zeros(frames.shape, np.float32)
-        _, chosen, state = generator.sample(context, draws, previous, state,
+        _, log_probs, state = generator.sample(context, draws, previous, state,
                                             config.sampling.unguided, forced=frames)
         previous = frames[:, -1]
-        nats.append(chosen.sum(axis=-1))
+        nats.append(log_probs.sum(axis=-1))
         report(i / count)
     return np.concatenate(nats, 1)
 
 
 def labels_of(spans: Sequence[Span], config: GeneratorConfig) -> list[int]:
-    """The number of each span's label."""
+    """The index of each span's label."""
     return [index_of(span.track.track, config.labels) for span in spans]
 
 
 def swap_labels(spans: Sequence[Span], config: GeneratorConfig) -> list[int]:
-    """For each span the number of another label than its own, the vocabulary's next; its own where
-    the vocabulary has none for it.
+    """For each span the index of the next label of the vocabulary; for a span without label that
+    of "none".
     """
-    known = config.labels
-    return [i if i == known.none else (i + 1) % known.choices for i in labels_of(spans, config)]
+    labels = config.labels
+    return [i if i == labels.none else (i + 1) % labels.choices for i in labels_of(spans, config)]
 
 
 def encode_track(audio: np.ndarray, codec: CodecEngine, above: CodecEngine | None,
-                 track: Track, start: int
-                 ) -> CodeTrack:
-    """A part of a track, float32 [samples] from its sample `start` on, as the codes of a level and
-    of the one above; above: the codec of that, None at the top.
+                 track: Track, start: int) -> CodeTrack:
+    """The codes of a part of a track, float32 [samples] from its sample `start` on, at a level and
+    at the level above. above: the codec of the latter; None at the top.
     """
     codes = codec.encode(audio[None])[0]
     if above is None:
@@ -102,8 +100,8 @@ def pad_sources(spans: Sequence[Span], config: GeneratorConfig) -> list[Span]:
 
 
 def swap_sources(spans: Sequence[Span], config: GeneratorConfig) -> list[Span]:
-    """For each span that of another track; where there is but one track, its own frames above from
-    the middle on and then from their beginning.
+    """The span of another track for each span. A single track is paired with itself, its frames
+    above rotated by half of their length.
     """
     if len(spans) > 1:
         return [spans[-1], *spans[:-1]]
