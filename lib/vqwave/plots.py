@@ -390,8 +390,7 @@ def _curves(axis, epochs, columns, name):
 
 
 def _spectrogram(axis, spectrum, samples, sample_rate, top, start, hertz=True):
-    """Draw a `log_spectrogram` with 0 dB at `top` and a line at each C; hertz: a scale on the right.
-    """
+    """Draw a `log_spectrogram` with 0 dB at `top` and a line at each C; hertz: a second scale."""
     from matplotlib import colormaps
 
     rows, top = pitches(sample_rate), max(top, metrics.MEL_FLOOR)

@@ -207,7 +207,7 @@ class Changing:
         return self.gain * self.expected[first : first + self.block]
 
 
-def test_the_sample_that_first_heeds_a_control_is_found():
+def test_the_first_sample_that_follows_a_control_is_found():
     expected = np.random.default_rng(0).normal(0, 0.1, 60 * 512).astype(np.float32)
     blocks = Changing(expected, 512)
     feed = playback.Feed(blocks, RATE, buffer=0.05, prebuffer=0.01)
@@ -217,9 +217,9 @@ def test_the_sample_that_first_heeds_a_control_is_found():
     for gain in (0.0, 1.0, 0.0):
         asked = time.perf_counter()
         blocks.change(gain)
-        heard = sink.heed()
-        assert sink.heeded == blocks.changes[-1][0] and blocks.changes[-1][1] == gain
+        heard = sink.await_change()
+        assert sink.changed == blocks.changes[-1][0] and blocks.changes[-1][1] == gain
         assert heard > asked
     with pytest.raises(RuntimeError, match="ended before"):
-        sink.heed()
+        sink.await_change()
     feed.close()

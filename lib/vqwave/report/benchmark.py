@@ -1,8 +1,7 @@
 """How fast a chain plays on this machine: a table for each part.
 
-What plays is measured in processes that never import TensorFlow, as a listener's process. What is
-compared takes turns within one run, so that a ratio holds although the machine's speed varies.
-Figures are medians.
+Playing is measured in processes without TensorFlow. What is compared takes turns within one run, so
+that ratios hold although the machine's speed varies. Figures are medians.
 """
 
 from __future__ import annotations
@@ -34,16 +33,15 @@ from .tables import Column
 
 EAGER = "eager"
 MOST_STEPS = 1024
-"""Most steps of one call of a sampler; random numbers for them are drawn outside what is timed."""
+"""Most steps of one call of a sampler; their random numbers are drawn before the clock starts."""
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How long is measured.
+    """How long each part is measured.
 
-    turn, stream_turn: seconds of one turn of a sampler, of a stream; minutes: of music, after which
-    memory is read; seconds: of audio through each codec; changes: of a control whose delay is
-    measured.
+    turn, stream_turn: seconds of a turn of a sampler, of a stream; minutes: of music before each
+    reading of memory; seconds: of audio through each codec; changes: of a control.
     """
 
     rounds: int = 5
@@ -89,12 +87,12 @@ def run(parts: Sequence[str], codecs, generators, effort: Effort = FULL, *,
 
     Args:
         codecs, generators: folders of trained weights.
-        preset: measure random weights of this preset instead: as fast as trained ones.
-        progress: called with (done, total, name) as jobs begin.
+        preset: measure random weights of this preset instead.
+        progress: called with (done, total, name) when a job begins.
 
     Raises:
         UserError: there is no such preset or part, or weights are missing or damaged.
-        RuntimeError: a process that plays fails, or loads TensorFlow.
+        RuntimeError: a process fails, or loads TensorFlow.
     """
     for part in parts:
         if part not in PARTS:
@@ -160,7 +158,7 @@ def save_random(preset: Preset, folder: Path) -> Chain:
 
 
 def _export(chain: Chain) -> dict[str, str]:
-    """Export the graphs that the processes without TensorFlow need: the sets' checksums."""
+    """Export the graphs that playing needs; the checksums of their weights, by name."""
     sets = [find(level) for level in chain.config.sizes for find in (chain.codec, chain.generator)]
     for weight_set in sets:
         for kind in export.kinds(weight_set, "onnx"):
@@ -173,10 +171,10 @@ def _export(chain: Chain) -> dict[str, str]:
 
 def measure_steps(chain: Chain, level: int, effort: Effort,
                   names: Sequence[str] = (*engine.ENGINES, EAGER)) -> list[dict]:
-    """A row for each number of streams side by side and each of `names`, engines or the eager loop.
+    """A row for each number of streams and each of `names`, engines or the eager loop.
 
-    A step makes one frame in each stream: codes/s = streams · steps/s · books. `against_eager` is
-    the median of the ratios within a round.
+    A step is a frame of each stream: codes/s = streams · steps/s · books. `against_eager` is the
+    median of the ratios within a round.
     """
     stderr.import_keras()
     from ..nn.generator import load_generator
@@ -202,30 +200,27 @@ def measure_steps(chain: Chain, level: int, effort: Effort,
 
 
 def race(contenders: dict, rounds: int, turn: float) -> dict[str, list[float]]:
-    """Steps/s of each contender in each round. A contender is a function that takes n steps; they
-    take turns.
-    """
+    """Steps/s of each contender, a function that takes n steps, in each round. They take turns."""
     sizes = {}
     for name, run_steps in contenders.items():
-        run_steps(4)  # what is compiled or allocated at first
-        took = _time(run_steps, 4)
-        sizes[name] = int(np.clip(4 * turn / took, 4, MOST_STEPS))
+        run_steps(4)  # compiles and allocates
+        sizes[name] = int(np.clip(4 * turn / _time(run_steps, 4), 4, MOST_STEPS))
         run_steps(sizes[name])
     rates = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, run_steps in contenders.items():
-            done, took = 0, 0.0
-            while took < turn:
-                took += _time(run_steps, sizes[name])
-                done += sizes[name]
-            rates[name].append(done / took)
+            steps, seconds = 0, 0.0
+            while seconds < turn:
+                seconds += _time(run_steps, sizes[name])
+                steps += sizes[name]
+            rates[name].append(steps / seconds)
     return rates
 
 
 def _time(function, *arguments) -> float:
-    began = time.perf_counter()
+    start = time.perf_counter()
     function(*arguments)
-    return max(time.perf_counter() - began, 1e-9)
+    return max(time.perf_counter() - start, 1e-9)
 
 
 def chunk_sampler(generator: engine.GeneratorEngine, streams: int):
@@ -245,9 +240,7 @@ def chunk_sampler(generator: engine.GeneratorEngine, streams: int):
 
 
 def eager_sampler(generator, streams: int):
-    """A function that samples n steps as the original does: an eager call of the framework for each
-    frame.
-    """
+    """A function that samples n steps with an eager call of the framework for each frame."""
     from keras import ops
 
     settings = generator.config.sampling
@@ -271,8 +264,8 @@ def eager_sampler(generator, streams: int):
 
 
 def _inputs(c, streams):
-    """A context float32 [streams, steps, channels], or None at the top, and draws [streams, steps,
-    books].
+    """A context float32 [streams, steps, channels], or None at the top, and random numbers
+    [streams, steps, books].
     """
     rng = np.random.default_rng(0)
     context = (rng.normal(size=(streams, MOST_STEPS, c.context_channels)).astype(np.float32)
@@ -284,7 +277,7 @@ def _inputs(c, streams):
 
 _CHILD = "import sys; from vqwave.report import benchmark; benchmark.child(*sys.argv[1:])"
 
-# What the command that plays imports and does, up to where the sound starts.
+# The imports and the work of the command that plays, until the sound starts.
 _COLD = """
 import contextlib, sys
 from rich.console import Console
@@ -314,7 +307,7 @@ def _python(program, *arguments, **options):
 
 
 def run_child(part: str, chain: Chain, level: int, effort: Effort) -> list[dict]:
-    """The rows of a part that plays, measured in a process of its own."""
+    """The rows of a part, measured in a child process."""
     options = json.dumps({"codecs": str(chain.codecs), "generators": str(chain.generators),
                           "level": level, "effort": vars(effort)})
     with _python(_CHILD, part, options) as process:
@@ -325,7 +318,7 @@ def run_child(part: str, chain: Chain, level: int, effort: Effort) -> list[dict]
 
 
 def child(part: str, options: str):
-    """Run a function of `PLAYED` in this process and print its rows as JSON."""
+    """Measure a part of `PLAYED` in this process and print its rows as JSON."""
     values = json.loads(options)
     music = api.load(values["codecs"], values["generators"], default_choice=0)
     rows = PLAYED[part](music, Effort(**values["effort"]), values["level"])
@@ -348,20 +341,18 @@ def codec_rows(music, effort: Effort, level: int) -> list[dict]:
 
 
 def count_cycle(stream) -> int:
-    """Blocks after which the work of a stream repeats: a run of a context model serves several."""
+    """Blocks after which the work of a stream repeats: a context model runs once for several."""
     return math.lcm(*(level.group for level in stream._chain.levels))
 
 
 def stream_rows(music, effort: Effort, level: int) -> list[dict]:
-    """RTF of 1, 8 and 32 streams side by side, which take turns; in total, and the blocks' own
-    times.
-    """
+    """The total RTF of batches of streams, which take turns, and the times of their blocks."""
     with contextlib.ExitStack() as stack:
         streams = {n: stack.enter_context(music.stream(level=level, seed=0,
                                                        batch=None if n == 1 else n))
                    for n in effort.streams}
         for stream in streams.values():
-            for _ in range(2):  # the first blocks also fill the levels above, far ahead
+            for _ in range(2):  # the first blocks also fill the levels above
                 next(stream)
         rtf = {n: [] for n in streams}
         blocks = {n: [] for n in streams}
@@ -386,8 +377,7 @@ def stream_rows(music, effort: Effort, level: int) -> list[dict]:
 
 
 def start_rows(music, effort: Effort, level: int) -> list[dict]:
-    """Seconds from asking for a new piece to its first block, and to where its sound starts; models
-    loaded.
+    """Seconds until the first block of a new piece, and until its sound starts, with loaded models.
     """
     first, sound = [], []
     for seed in range(effort.starts + 1):
@@ -404,8 +394,8 @@ def start_rows(music, effort: Effort, level: int) -> list[dict]:
 
 
 def measure_cold_start(chain: Chain, level: int, effort: Effort) -> dict:
-    """Seconds from the start of a process, whose graphs are cached, to its first block and to where
-    its sound starts.
+    """Seconds from the start of a process to its first block, and until its sound starts, with
+    cached graphs.
     """
     first, sound = [], []
     for _ in range(effort.starts):
@@ -421,53 +411,52 @@ def measure_cold_start(chain: Chain, level: int, effort: Effort) -> dict:
 
 
 class Sink:
-    """What stands for a sound device: it takes `period` samples at a time out of a `Feed`, as fast
-    as they are heard, and compares them with `expected`, the same music as nobody changes it.
+    """Simulates a sound device: takes `period` samples at a time from a `Feed`, in real time, and
+    compares them with `expected`, the same music without changes.
 
-    Loudness goes to nothing and back: the first sample that is other than it was without the change
-    is the first that heeds it.
+    A change turns the loudness to silence and back: the first sample that differs follows it.
     """
 
     def __init__(self, feed: playback.Feed, expected: np.ndarray, period: int):
         self.feed, self.expected, self.period = feed, expected, period
-        self.position, self.began, self.silent = 0, time.perf_counter(), False
-        self.heeded = 0  # the sample that did
+        self.position, self.start, self.silent = 0, time.perf_counter(), False
+        self.changed = 0  # the first sample that followed the last change
 
     def skip(self, seconds: float):
-        """Take so much of it."""
+        """Play so many seconds."""
         until = self.position + seconds * self.feed.sample_rate
         while self.position < until:
             self._take()
 
-    def heed(self) -> float:
-        """When the sample is heard that first heeds a change that was just asked for, on the clock
-        of `perf_counter`. Raises `RuntimeError` where the music ends before.
+    def await_change(self) -> float:
+        """The time, by `perf_counter`, at which the change of loudness is heard. Raises
+        `RuntimeError` if the music ends before.
         """
         while True:
             first, audio, at = self.position, *self._take()
-            was = np.zeros_like(audio) if self.silent else self.expected[first:][: len(audio)]
-            if (other := np.flatnonzero(audio[: len(was)] != was)).size:
-                self.silent, self.heeded = not self.silent, first + int(other[0])
-                return at + other[0] / self.feed.sample_rate
+            before = np.zeros_like(audio) if self.silent else self.expected[first:][: len(audio)]
+            if (differing := np.flatnonzero(audio[: len(before)] != before)).size:
+                self.silent, self.changed = not self.silent, first + int(differing[0])
+                return at + differing[0] / self.feed.sample_rate
 
     def _take(self) -> tuple[np.ndarray, float]:
-        """The next samples, and when their first is heard."""
+        """The next samples, and the time at which the first is heard."""
         rate = self.feed.sample_rate
-        at = self.began + self.position / rate
+        at = self.start + self.position / rate
         time.sleep(max(0.0, at - time.perf_counter()))
         audio, more = self.feed.read(self.period)
-        got = round(self.feed.status.seconds * rate) - self.position
-        if not (got or more):
-            raise self.feed.error or RuntimeError("the music ended before the control was heeded")
-        # Where the sound ran dry silence was heard: the clock goes on, the music does not.
-        audio, self.began = audio[:got], self.began + (self.period - got) / rate
+        count = round(self.feed.status.seconds * rate) - self.position
+        if not (count or more):
+            raise self.feed.error or RuntimeError("the music ended before the control took effect")
+        # After an underrun the music is late by the silence that was heard.
+        audio, self.start = audio[:count], self.start + (self.period - count) / rate
         self.position += len(audio)
         return audio, at
 
 
 def control_rows(music, effort: Effort, level: int) -> list[dict]:
-    """Milliseconds from `Stream.set` to the first sample that heeds it, as a device would play it,
-    for each of `playback.LATENCIES`; how often the sound ran dry; RTF of such blocks.
+    """Milliseconds from `Stream.set` to the first sample that follows, for each of
+    `playback.LATENCIES`; the underruns; the RTF of such blocks.
     """
     rows, random = [], np.random.default_rng(0)
     for name, latency in playback.LATENCIES.items():
@@ -479,27 +468,27 @@ def control_rows(music, effort: Effort, level: int) -> list[dict]:
             expected = np.concatenate(list(stream))
             rtf = seconds / (time.perf_counter() - began)
         with music.stream(level=level, seed=0, latency=name, samples=samples) as stream:
-            feed, took = playback.Feed(stream, stream.sample_rate, latency.buffer,
-                                       latency.prebuffer), []
+            feed, delays = playback.Feed(stream, stream.sample_rate, latency.buffer,
+                                         latency.prebuffer), []
             feed.start()
             while not feed.ready:
                 time.sleep(0.001)
             sink = Sink(feed, expected, latency.period)
             for i in range(effort.changes):
                 sink.skip(wait + random.uniform(0, 0.2))
-                asked = time.perf_counter()
+                start = time.perf_counter()
                 stream.set(loudness=0.0 if i % 2 else controls.QUIETEST)
-                took.append(1000 * (sink.heed() - asked))
+                delays.append(1000 * (sink.await_change() - start))
             feed.close()
         rows.append({"latency": name, "block": stream.block,
-                     "changes": len(took), "median_ms": float(np.median(took)),
-                     "most_ms": float(max(took)), "underruns": feed.underruns, "rtf": rtf})
+                     "changes": len(delays), "median_ms": float(np.median(delays)),
+                     "most_ms": float(max(delays)), "underruns": feed.underruns, "rtf": rtf})
     return rows
 
 
 def memory_rows(music, effort: Effort, level: int) -> list[dict]:
-    """Memory of a process that plays one stream as fast as it goes, after so many minutes of music.
-    Where the chain has labels they take turns, of half a minute each.
+    """Memory of a process that plays one stream as fast as possible, after some minutes of music.
+    Labels change every half minute.
     """
     marks, began, turns = [], time.perf_counter(), itertools.cycle(music.labels)
     with music.stream(level=level, seed=0) as stream:
