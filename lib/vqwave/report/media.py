@@ -1,4 +1,4 @@
-"""Pictures and sounds of a report: small PNG files, and recordings as Ogg/Opus or MP3."""
+"""Pictures and sounds of a report: PNG files, and recordings as Ogg/Opus or MP3."""
 
 from __future__ import annotations
 
@@ -26,11 +26,8 @@ class Gallery:
         self.folder, self.sample_rate, self.written = folder, sample_rate, []
 
     def picture(self, file: str, draw: Callable, *arguments, **options):
-        """Call `draw(*arguments, path, **options)` and shrink the PNG. Where `draw` returns False
-        there is no picture.
-        """
+        """Call `draw(*arguments, path, **options)`, which returns False if it draws nothing."""
         if draw(*arguments, self.folder / file, **options) is not False:
-            _shrink(self.folder / file)
             self.written.append(self.folder / file)
 
     def example(self, file: str, sound):
@@ -39,16 +36,6 @@ class Gallery:
             f.write(encode_file(sound, self.sample_rate, "libopus", self.BIT_RATE,
                                 frame_duration=20, vbr="on"))
         self.written.append(self.folder / file)
-
-
-def _shrink(path):
-    """Reduce a PNG to 256 colours, a third of its size."""
-    from PIL import Image
-
-    with Image.open(path) as image:
-        reduced = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    with atomic_write(path) as f:
-        reduced.save(f, "PNG", optimize=True)
 
 
 def encode_file(x, sample_rate: int, encoder: str, bit_rate: int, **options) -> bytes:
