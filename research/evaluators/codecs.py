@@ -75,7 +75,7 @@ def measure_codec(corpus, level: int) -> dict:
     silence = codec.decode(codec.encode(np.zeros((1, 5 * corpus.rate), np.float32)))[0]
     return (judge.compare(pairs, corpus.rate, corpus.embed)
             | metrics.codebook_figures(count_codes(corpus, level)) | hum(pairs, level)
-            | {"kbps": metrics.bitrate(codec.config), "silence_db": metrics.rms_db(silence)})
+            | {"kbps": codec.config.bitrate / 1000, "silence_db": metrics.rms_db(silence)})
 
 
 def measure_baseline(corpus, encoder: str, bit_rate: int) -> dict:

@@ -130,11 +130,6 @@ def test_as_many_alignments_differ_as_a_frame_has_samples(top):
     assert step >= OFFSET_STEP and (step == OFFSET_STEP) == (math.gcd(165, top) == 1)
 
 
-def test_codes_of_another_alignment_have_another_file():
-    names = [str(v) for level in (8, 15) for v in codes.variants(3, 1, level)]
-    assert names == ["0", "1", "2", "1+1", "2-1", "0", "1@166", "2@166", "1+1@166", "2-1@166"]
-
-
 def test_nothing_is_encoded_twice(corpus, codec):
     first, made = encode(corpus, codec)
     assert made == 4

@@ -170,13 +170,6 @@ def test_validation_windows_are_fixed_and_spread_over_all(folder):
     assert positions(windows(folder, fixed=10, seed=99), 0) == batches[0]
 
 
-def test_a_track_of_just_the_length_has_one_window(tmp_path):
-    tracks = data_folder(tmp_path / "d", {"a": np.linspace(-1, 1, LENGTH)})
-    made = AudioWindows(tmp_path / "d", tracks, LENGTH, 2, 0)
-    assert positions(made, 0) == [(0, 0), (0, 0)]
-    assert AudioWindows(tmp_path / "d", tracks, LENGTH, 2, 0, fixed=64).num_batches == 1
-
-
 RATE = 22050
 
 
@@ -376,12 +369,6 @@ def test_the_top_level_has_no_source(tracks):
     assert inputs["previous"].shape == target.shape == (4, 9, 1)
 
 
-def test_code_windows_start_later_as_the_same_sequence(tracks):
-    whole, later = (CodeWindows(tracks, CONFIG, 12, 3, 5, start=start) for start in (0, 2))
-    for key in ("previous", "source"):
-        np.testing.assert_array_equal(later[1][0][key], whole[3][0][key])
-
-
 def test_every_book_of_a_frame_stands_beside_the_others(tmp_path):
     """Frame t of the track is (t, 100 + t, 200 + t); its source frame (50 + t // 4, 60 + t // 4).
     """
@@ -467,8 +454,3 @@ def test_short_tracks_are_validated_by_their_duration(tracks):
     made = CodeWindows(tracks, CONFIG, 60, 8, 1, fixed=1000)
     items = [item for i in range(made.num_batches) for item, _ in positions(made, i)]
     assert np.bincount(items).tolist() == [12, 6]
-
-
-def test_weights_are_served_only_where_a_track_is_short(tracks):
-    assert len(CodeWindows(tracks, CONFIG, 48, 8, 1, fixed=9)[0]) == 2
-    assert len(CodeWindows(tracks, CONFIG, 52, 8, 1, fixed=9)[0]) == 3

@@ -147,13 +147,9 @@ def test_divergence_is_none_for_the_same_music_and_grows_with_what_differs():
                                           for key in ("durations", "intervals", "key"))
 
 
-def test_portraits_are_of_whole_pieces():
-    assert len(notes.portraits(song(0), RATE)) == 1
-    assert len(notes.portraits(song(0), RATE, 20.0)) == 3
-    assert notes.portraits(song(0)[: 10 * RATE], RATE) == []
-
-
-def test_the_mean_of_portraits_is_that_of_each_figure():
+def test_portraits_are_of_whole_pieces_and_have_a_mean():
+    assert len(notes.portraits(scale(), RATE, 1.3)) == 3
+    assert notes.portraits(scale(), RATE) == []
     a, b = notes.portrait(scale(), RATE), notes.portrait(tone(60, 4.0), RATE)
     mean = notes.average([a, b])
     assert mean["line"] == (a["line"] + b["line"]) / 2

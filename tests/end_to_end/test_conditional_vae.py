@@ -87,7 +87,7 @@ def test_mixed_windows_have_no_label(data, tmp_path):
 def test_a_window_has_the_label_of_its_track(data):
     tracks = manifest.read(data)
     told = configs.Labels(names=GENRES)
-    served = windows.AudioWindows(data, tracks, 4096, 4, 7, told=told)
+    served = windows.AudioWindows(data, tracks, 4096, 4, 7, label_config=told)
     plain = windows.AudioWindows(data, tracks, 4096, 4, 7)
     for batch in range(4):
         x, y = served[batch]

@@ -103,43 +103,6 @@ def test_context_sees_its_halo_and_no_further(generators, kind, wanted, rng):
     assert moved.max() == 15 + halo
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_no_logit_depends_on_a_later_frame(generators, kind, rng):
-    """By gradient: of the logits at t with respect to the embedded inputs, only those up to t are
-    not zero.
-    """
-    import tensorflow as tf
-
-    generator = generators[kind]
-    core, config = generator.core, generator.config
-    given = inputs(config, rng, batch=1)
-    embedded = core.embedding(given["previous"])
-    context = generator.context(given) if config.source else None
-    t = 7
-    with tf.GradientTape() as tape:
-        tape.watch(embedded)
-        x = embedded if context is None else ops.concatenate([embedded, context], axis=-1)
-        for lstm in core.lstms:
-            x = lstm(x)
-        picked = ops.sum(core.books.outputs[0](x)[:, t] ** 2)
-    seen = np.abs(tape.gradient(picked, embedded).numpy()).sum(axis=(0, 2))
-    assert (seen[: t + 1] > 0).all()
-    assert (seen[t + 1 :] == 0).all()
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_changing_a_frame_changes_no_earlier_logits(generators, kind, rng):
-    generator = generators[kind]
-    given = inputs(generator.config, rng)
-    before = np.asarray(generator(given))
-    assert before.shape == (*given["previous"].shape, generator.config.num_codes)
-    changed = given["previous"].copy()
-    changed[:, 10] = (changed[:, 10] + 1) % 64
-    after = np.asarray(generator(given | {"previous": changed}))
-    np.testing.assert_allclose(after[:, :10], before[:, :10], atol=1e-6)
-    assert np.abs(after[:, 10] - before[:, 10]).max() > 1e-6
-
-
 def test_an_output_of_its_own_says_how_likely_a_code_is_to_stay(generators, rng):
     """At first, with every other logit 0, a code stays with e^6 / (e^6 + 63)."""
     for kind in ("repeats", "one repeats", "together"):
@@ -178,27 +141,6 @@ def test_a_book_knows_which_of_those_before_it_changed(generators, rng):
     assert moved[..., 0].max() == 0
 
 
-def test_a_book_knows_those_before_it_in_its_frame_and_no_others(generators, rng):
-    generator = generators["books"]
-    given = inputs(generator.config, rng)
-    before = np.asarray(generator(given))
-    for book in range(3):
-        changed = given["current"].copy()
-        changed[:, 5, book] = (changed[:, 5, book] + 1) % 64
-        moved = np.abs(np.asarray(generator(given
-                                            | {"current": changed})) - before).max(axis=(0, 3)) > 1e-7
-        expected = np.zeros_like(moved)
-        expected[5, book + 1 :] = True
-        np.testing.assert_array_equal(moved, expected)
-
-
-def test_books_drawn_together_know_none_of_their_frame(generators, rng):
-    generator = generators["together"]
-    given = inputs(generator.config, rng)
-    other = (given["current"] + 1) % 64
-    np.testing.assert_array_equal(generator(given | {"current": other}), generator(given))
-
-
 def test_logits_begin_with_the_codebooks_however_books_are_drawn(generators, rng):
     """Codes near each other are predicted alike."""
     for kind in ("repeats", "together"):
@@ -211,51 +153,6 @@ def test_logits_begin_with_the_codebooks_however_books_are_drawn(generators, rng
             "previous": np.full((2, 36, 3), 64, "int32")}))
         np.testing.assert_allclose(logits[..., 1], logits[..., 0], atol=1e-5)
         assert np.abs(logits[..., 2] - logits[..., 0]).max() > 0.01
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_step_by_step_is_teacher_forcing(generators, kind, rng):
-    generator = generators[kind]
-    config = generator.config
-    given = inputs(config, rng)
-    taught = np.asarray(generator(given))
-    context = generator.context(given) if config.source else None
-    state = generator.initial_state(2)
-    assert len(state) == 2 * config.core.layers
-    for t in range(taught.shape[1]):
-        seen = []
-
-        def draw(book, logits, t=t, seen=seen):
-            seen.append(logits)
-            return ops.convert_to_tensor(given["current"][:, t, book] if config.books > 1
-                                         else given["previous"][:, t,
-                                                                0])
-
-        frame, state = generator.core.step(
-            given["previous"][:, t], None if context is None else context[:, t], state, draw)
-        assert frame.shape == (2, config.books)
-        np.testing.assert_allclose(np.stack(seen, axis=1), taught[:, t], atol=1e-4)
-
-
-def test_the_parts_hold_every_weight(generators):
-    assert set(generators[512].parts) == {"generator"}
-    assert set(generators[32].parts) == {"generator", "context"}
-    for generator in generators.values():
-        held = [v for variables in generator.parts.values() for v in variables]
-        assert {id(v) for v in held} == {id(v) for v in generator.weights}
-        # A file holds its variables by path, which therefore must differ.
-        for variables in generator.parts.values():
-            assert len({v.path for v in variables}) == len(variables)
-
-
-def test_dropout_acts_in_training_alone(rng):
-    config = configs.replace(configs.preset("tiny").generator("generator_512"),
-                             core={"kind": "lstm", "embedding_dim": 8, "units": 24, "dropout": 0.5})
-    generator = Generator(config)
-    given = inputs(config, rng)
-    still = np.asarray(generator(given))
-    np.testing.assert_array_equal(generator(given), still)
-    assert not np.allclose(generator(given, training=True), still)
 
 
 def test_input_dropout_leaves_out_whole_codes_of_the_frame_before(rng):

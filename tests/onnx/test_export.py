@@ -305,17 +305,6 @@ def test_the_script_writes_graphs_that_run_alone(run, tmp_path, cache):
             assert out.shape == made
 
 
-def test_exporting_says_one_line_and_nothing_else(cache, tiny_weights):
-    program = "import sys\nfrom vqwave.io import weights\nfrom vqwave.onnx.export import cached_graph\n"
-    program += "cached_graph(weights.find(sys.argv[1], 'vqvae_8'), 'decode')"
-    done = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", program, tiny_weights.codecs], capture_output=True, text=True,
-                          check=True,
-        env=os.environ | {"PYTHONPATH": str(Path(export.__file__).parents[2])},
-    )
-    assert (done.stdout, done.stderr) == ("", "exporting vqvae_8 (decode) to ONNX, once\n")
-
-
 def test_the_script_fills_the_cache_with_all_there_is(run, cache, small, tiny_weights):
     weights.copy_set(weights.find(tiny_weights.codecs, "vqvae_512"), small.folder, "")
     folders = ("--vqvae-weights-dir", small.folder, "--generator-weights-dir", small.folder)

@@ -1,9 +1,8 @@
-"""Long signals in constant memory: a codec's window-by-window encode and decode that equal the
-whole-file result.
+"""Encoding and decoding of long signals in constant memory, equal to those of the whole signal.
 
-A window is computed with a halo, what its convolutions see to either side, and only its middle is
-kept. At a signal's ends there is no halo: the convolutions' own zero padding is in the same place
-as in the whole signal.
+A window is computed with a halo, the receptive field of its convolutions on either side, and only
+the middle is kept. At a signal's ends there is no halo: the convolutions' own zero padding is in
+the same place as in the whole signal.
 """
 
 from __future__ import annotations
@@ -15,28 +14,26 @@ import numpy as np
 WINDOW_SAMPLES = 1 << 18
 
 ALL = 1 << 30
-"""A halo that no piece is as long as: each frame sees the whole of it. Such a codec is run once,
-and needs memory for all of the piece.
-"""
+"""The halo of a codec whose frames see the whole piece: the whole piece is one window."""
 
 
 def encode(run, audio: np.ndarray, level: int, halo: int, window: int | None = None,
            segment: int = 1) -> np.ndarray:
-    """audio float32 [batch, T] -> codes int32 [batch, ceil(T / level), books]; missing samples at
-    the end are zeros.
+    """audio float32 [batch, T] -> codes int32 [batch, ceil(T / level), books]; zeros fill the last
+    frame.
 
     Args:
         run: audio float32 [batch, n·level] -> codes int32 [batch, n, books].
         level: samples a code.
-        halo: codes' worth of samples to either side that one code can see.
+        halo: the receptive field of a code on either side, in codes.
         window: codes kept per run.
-        segment: frames whose codes are chosen together; halo is a multiple of it, and what is run
-        begins at one.
+        segment: frames whose codes are chosen together. The halo is a multiple of a segment, and
+            every run begins with one.
     """
     audio = np.asarray(audio, np.float32)
     batch, samples = audio.shape
     count = -(-samples // level)
-    window = _whole(_whole_piece(halo, count) or window or WINDOW_SAMPLES // level, segment)
+    window = _window(halo, count, window, level, segment)
     pieces = []
     for start in range(0, count, window):
         stop = min(start + window, count)
@@ -50,30 +47,23 @@ def encode(run, audio: np.ndarray, level: int, halo: int, window: int | None = N
             else np.asarray(run(np.zeros((batch, level), np.float32)))[:, :0])
 
 
-def _whole_piece(halo: int, count: int) -> int | None:
-    """How many frames to keep per run where each sees the whole piece, else None."""
-    return max(count, 1) if halo >= ALL else None
-
-
-def _whole(window: int, segment: int) -> int:
-    """At least `window`, in whole segments."""
+def _window(halo: int, count: int, window: int | None, level: int, segment: int = 1) -> int:
+    """Frames to keep per run, in whole segments."""
+    window = count if halo >= ALL else window or WINDOW_SAMPLES // level
     return max(1, -(-window // segment)) * segment
 
 
 def encode_blocks(run, blocks: Iterable[np.ndarray], level: int, halo: int,
-                  window: int | None = None,
-                  segment: int = 1):
-    """`encode` of a signal that arrives in float32 blocks [n] of any lengths: an iterator of int32
-    [codes, books].
-
-    The codes are those of the whole signal at once; no more than a window of it is held.
+                  window: int | None = None, segment: int = 1):
+    """`encode` of a signal in float32 blocks [n] of any lengths: an iterator of int32 [codes,
+    books], in the memory of one window.
     """
-    window = _whole(window or WINDOW_SAMPLES // level, segment)
+    size = _window(0, 0, window, level, segment)
     pending, held = [], 0
-    left = start = 0  # the code that what is held begins with; the first that is still to be made
+    left = start = 0  # the first code of the samples held, and the first code not yet encoded
 
     def encode_until(audio, stop, right):
-        """The codes start … stop − 1, from samples that reach to the code `right`."""
+        """The codes start … stop − 1, from the samples of the codes left … right − 1."""
         piece = audio[: (right - left) * level]
         piece = np.pad(piece, (0, (right - left) * level - piece.size))
         return np.asarray(run(piece[None]))[0, start - left : stop - left]
@@ -81,17 +71,17 @@ def encode_blocks(run, blocks: Iterable[np.ndarray], level: int, halo: int,
     for block in blocks:
         pending.append(np.asarray(block, np.float32))
         held += block.size
-        while held >= (start + window + halo - left) * level:
+        while held >= (start + size + halo - left) * level:
             audio = np.concatenate(pending)
-            yield encode_until(audio, start + window, start + window + halo)
-            start += window
+            yield encode_until(audio, start + size, start + size + halo)
+            start += size
             drop = max(0, start - halo) - left
             pending, held, left = [audio[drop * level :]], held - drop * level, left + drop
     audio = np.concatenate([*pending, np.empty(0, np.float32)])
     count = left - (-held // level)
-    window = _whole(_whole_piece(halo, count) or window, segment)
+    size = _window(halo, count, size, level, segment)
     while start < count:
-        stop = min(start + window, count)
+        stop = min(start + size, count)
         yield encode_until(audio, stop, min(count, stop + halo))
         drop = max(0, stop - halo) - left
         audio, left, start = audio[drop * level :], left + drop, stop
@@ -102,19 +92,19 @@ def decode(run, codes: np.ndarray, level: int, halo: int, window: int | None = N
     N·level].
 
     Args:
-        run: (codes int32 [batch, n, books], the number of the first of them) -> audio float32
-            [batch, n·level].
-        halo: codes to either side that one code's samples can see.
+        run: (codes int32 [batch, n, books], the number of the first) -> audio float32 [batch,
+            n·level].
+        halo: the receptive field of a code's samples on either side, in codes.
         window: codes kept per run.
     """
     codes = np.asarray(codes)
     batch, count = codes.shape[:2]
-    window = _whole_piece(halo, count) or window or max(1, WINDOW_SAMPLES // level)
+    window = _window(halo, count, window, level)
     audio = np.empty((batch, count * level), np.float32)
     for start in range(0, count, window):
         stop = min(start + window, count)
         left, right = max(0, start - halo), min(count, stop + halo)
-        made = np.asarray(run(codes[:, left:right], left))
         inside = slice((start - left) * level, (stop - left) * level)
-        audio[:, start * level : stop * level] = made[:, inside]
+        samples = np.asarray(run(codes[:, left:right], left))
+        audio[:, start * level : stop * level] = samples[:, inside]
     return audio

@@ -1,12 +1,12 @@
-"""The corpus as codes: each track encoded once a codec and variant, cached as uint16 [frames,
-books].
+"""The corpus as codes: each track encoded once for each codec and variant, cached as uint16
+[frames, books].
 
     data/.codes/<checksum>/<track file>.<variant>.u16      data/.codes/<checksum>/index.jsonl
 
-<checksum> is that of what encodes. A cached file counts only while the index names it with the
-checksum of the track it was made from and of its own bytes; a torn or stale one is made again. A
-variant is an alignment of the codes, a transposition and a gain: a generator meets the same music
-under several of them. The index's first line names the codec.
+<checksum> is that of front end, encoder and codebook. The index's first line names the codec; each
+other line holds a file with the checksums of its track and of its own bytes. A file that differs
+is encoded again. A variant is an alignment of the codes, a transposition and a gain; a generator
+trains on several of each track.
 """
 
 from __future__ import annotations
@@ -30,17 +30,16 @@ from ..io.files import atomic_write
 from . import chunking
 
 OFFSET_STEP = 165
-"""Samples between successive alignments, where that has no factor in common with the level."""
+"""Samples between successive alignments, unless this has a factor in common with the level."""
 # Samples read at once.
 BLOCK = 1 << 20
-# A worker of a cluster may have several threads; Keras's models are made and called by one at a
-# time.
+# A worker of a cluster may have several threads, but Keras's models are not safe in threads.
 _ENCODING = threading.Lock()
 
 
 class Variant(NamedTuple):
-    """How a track is encoded: `gain` dB louder, transposed by `shift` semitones, then without its
-    first `offset` · `step` samples.
+    """A track `gain` dB louder, transposed by `shift` semitones, then without its first `offset` ·
+    `step` samples.
     """
 
     offset: int
@@ -56,7 +55,7 @@ class Variant(NamedTuple):
 
     @property
     def start(self) -> int:
-        """Samples left off the start, after the transposition."""
+        """Samples removed from the start, after the transposition."""
         return self.offset * self.step
 
     def samples(self, track: manifest.Track) -> int:
@@ -65,20 +64,19 @@ class Variant(NamedTuple):
 
 
 def alignment_step(level: int) -> int:
-    """Samples between successive alignments: from `OFFSET_STEP` on the first number that has no
+    """Samples between successive alignments: the first number from `OFFSET_STEP` on without a
     factor in common with `level`, so that as many alignments differ as a frame has samples.
     """
     return next(step for step in itertools.count(OFFSET_STEP) if math.gcd(step, level) == 1)
 
 
 class CodeTrack(NamedTuple):
-    """A track as codes, in one variant: what windows are cut from.
+    """A track as codes, in one variant; windows are cut from these.
 
-    path, frames: its cached codes, or codes int [frames, books] in memory; above, frames_above:
-    those of the level above, None at the top of a chain. track: the track itself, for what its tags
-    say. shift: semitones that it was transposed by; start: samples left off its start after that.
-    first, first_above: which of the cached frames is the first that counts; those before it, as
-    those after `frames`, are outside the piece.
+    path, frames: cached codes, or codes int [frames, books] in memory; above, frames_above: those
+    of the level above, None at the top of a chain. shift, start: of its `Variant`. first,
+    first_above: the first cached frame of the piece; earlier frames, and those after `frames`, are
+    outside the piece.
     """
 
     path: Path | np.ndarray
@@ -95,14 +93,10 @@ class CodeTrack(NamedTuple):
 def cut(track: manifest.Track, variant: Variant, span: tuple[int, int],
         own: tuple[Path, int], level: int,
         above: tuple[Path, int] | None = None, level_above: int = 0) -> CodeTrack:
-    """The frames of a variant that belong to some samples of its track.
+    """The frames of a variant within a span (first sample, end) of its track, from the first frame
+    of the level above on.
 
-    They begin where a frame of the level above does, so that a generator's frames stay under their
-    source.
-
-    Args:
-        span: (first sample, end) of the track.
-        own, above: (codes file, frames) of the whole variant at `level`, and at the level above.
+    own, above: (codes file, frames) of the whole variant at `level`, and at the level above.
     """
     begin, end = (audio.transposed_length(n, variant.shift) - variant.start for n in span)
     unit = level_above or level
@@ -111,26 +105,23 @@ def cut(track: manifest.Track, variant: Variant, span: tuple[int, int],
     def count(frames, size):
         return min(frames, -(-end // size)) - first * unit // size
 
-    made = CodeTrack(own[0], count(own[1], level), track=track, shift=variant.shift,
-                     start=variant.start + first * unit, first=first * unit // level)
+    cut_track = CodeTrack(own[0], count(own[1], level), track=track, shift=variant.shift,
+                          start=variant.start + first * unit, first=first * unit // level)
     if above is None:
-        return made
-    return made._replace(above=above[0], frames_above=count(above[1], level_above),
-                         first_above=first)
+        return cut_track
+    return cut_track._replace(above=above[0], frames_above=count(above[1], level_above),
+                              first_above=first)
 
 
 def variants(offsets: int, transpose: int = 0, level: int = 1, gain: float = 0.0
              ) -> list[Variant]:
-    """The variants of a training track: `offsets` alignments as it is, one `gain` dB quieter, then
-    each other pitch within ±`transpose` semitones, as loud, half as much quieter, or quieter.
+    """The variants of a training track: `offsets` alignments of the original, one `gain` dB
+    quieter, then each transposition within ±`transpose` semitones.
 
-    A transposed variant has one alignment and one gain, functions of its shift alone, and not each:
-    it is other audio already, and encoding is what costs. ±3 semitones and four offsets are 10
-    encodings of the corpus, all pairs would be 28. None is louder, for that would clip.
-
-    Args:
-        level: the coarsest level whose codes are wanted; finer ones, which divide it, are aligned
-            alike.
+    To save encoding, a transposition has one alignment and one gain, functions of its shift: ±3
+    semitones and four offsets are 10 encodings of the corpus, all pairs would be 28. None is
+    louder, because that would clip. level: the coarsest level that is encoded; the finer levels
+    divide this one and are aligned alike.
     """
     step = alignment_step(level)
     shifts = [shift for size in range(1, transpose + 1) for shift in (size, -size)]
@@ -140,18 +131,17 @@ def variants(offsets: int, transpose: int = 0, level: int = 1, gain: float = 0.0
               for number, shift in enumerate(shifts, 1))]
 
 
-def encode_corpus(data_dir, wanted, codec_weights: weights.WeightSet, say, load, here: bool = True,
+def encode_corpus(data_dir, copies, codec_weights: weights.WeightSet, say, load, here: bool = True,
                   scheduler: str | None = None) -> list:
-    """[(track file, variant, (codes file, frames))] of every (track, variant) of `wanted`. Encodes
-    what is not cached, in the memory that the codes of one track take.
+    """[(track file, variant, (codes file, frames))] of all `copies`, (track, variant) each. Encodes
+    those that are not cached, one track at a time.
 
     Args:
         say: a `progress.Reporter`.
-        load: (folder, name, epoch, checksum) -> (config, halo, encode), as `nn.codec.load_encoder`;
-            a function that workers of a cluster can import.
+        load: `nn.codec.load_encoder`, or a function like it that workers of a cluster can import.
         here: False waits until another process has encoded the tracks.
-        scheduler: the address of a Dask cluster whose workers encode; they see data and codec under
-            the same names.
+        scheduler: the address of a Dask cluster whose workers encode. They need data and codec
+            under the same paths.
     """
     data_dir = Path(os.path.abspath(data_dir))
     folder = data_dir / ".codes" / codec_weights.encoding_checksum[:16]
@@ -161,7 +151,7 @@ def encode_corpus(data_dir, wanted, codec_weights: weights.WeightSet, say, load,
         raise UserError(f"{folder}: the cache of codes cannot be written: {e.strerror}") from e
     level = codec_weights.config.level
     copies = [(track, variant, folder / f"{track.file}.{variant}.u16",
-               -(-variant.samples(track) // level)) for track, variant in wanted]
+               -(-variant.samples(track) // level)) for track, variant in copies]
     missing = _find_missing(folder, copies)
     while missing and not here:
         time.sleep(5)
@@ -180,7 +170,7 @@ def encode_corpus(data_dir, wanted, codec_weights: weights.WeightSet, say, load,
 
 def _encode_missing(data_dir: Path, folder: Path, missing: list, codec_weights, say, load,
                     scheduler: str | None):
-    """Encode copies of tracks, and add each to the index when it is whole."""
+    """Encode copies of tracks, and add each to the index when its file is written."""
     parents = {path.parent for _, _, path, _ in missing}
     for parent in parents:
         files.sweep(parent)
@@ -201,14 +191,14 @@ def _encode_missing(data_dir: Path, folder: Path, missing: list, codec_weights, 
                 raise UserError(f"{track.file}: encoding it ended the worker (a crash, or out of "
                                 f"memory)") from result
             if scheduler and not path.exists():
-                raise UserError(f"{path}: a worker has written it, but it is not here: all workers "
-                                f"must see the same folders under the same names")
+                raise UserError(f"{path}: a worker wrote this file, but this machine does not see "
+                                f"it; all workers need the same folders under the same paths")
             entry = {"file": path.relative_to(folder).as_posix(), "track": track.content, **result}
             log.write(json.dumps(entry) + "\n")
             log.flush()
             say.advance(done)
     if scheduler:
-        # Remove the half-written files of workers that died; a file in the making is locked.
+        # Remove the unfinished files of workers that died; files still being written are locked.
         for parent in parents:
             files.sweep(parent, seconds=1)
     _encoder.cache_clear()
@@ -216,13 +206,13 @@ def _encode_missing(data_dir: Path, folder: Path, missing: list, codec_weights, 
 
 @functools.lru_cache(1)
 def _encoder(load, *source):
-    """What `load` makes of a codec, kept for the next track."""
+    """The encoder that `load` returns, kept for the next track."""
     return load(*source)
 
 
 def _encode(source, track: Path, count: int, variant: Variant, path: Path) -> dict:
-    """Write the codes of a variant of the track, a file of `count` samples, to `path`; what the
-    index holds of them.
+    """Write the codes of a variant of the track, a file of `count` samples, to `path`; returns the
+    number of codes and their checksum.
     """
     first = 0 if variant.shift else variant.start
     blocks = (audio.from_u16(audio.read_window(track, start, min(BLOCK, count - start)))
@@ -236,11 +226,11 @@ def _encode(source, track: Path, count: int, variant: Variant, path: Path) -> di
         codec_config, halo, encode = _encoder(*source)
         segment = codec_config.quantizer.segment
         pieces = chunking.encode_blocks(encode, blocks, codec_config.level, halo, segment=segment)
-        made = np.concatenate([piece.astype("<u2") for piece in pieces])
+        codes = np.concatenate([piece.astype("<u2") for piece in pieces])
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as f:
-        f.write(made.tobytes())
-    return {"codes": len(made), "crc": zlib.crc32(made.tobytes())}
+        f.write(codes.tobytes())
+    return {"codes": len(codes), "crc": zlib.crc32(codes.tobytes())}
 
 
 def _drop(blocks, count: int):
@@ -250,30 +240,33 @@ def _drop(blocks, count: int):
         count = max(0, count - block.size)
 
 
-def _find_missing(folder: Path, wanted: list) -> list:
-    """Those of `wanted`, (track, variant, path, codes) each, that are not there whole."""
-    index, missing = _read_index(folder), []
-    for track, variant, path, count in wanted:
+def _find_missing(folder: Path, copies: list) -> list:
+    """The copies, (track, variant, path, codes) each, whose files are missing or differ from the
+    index.
+    """
+    index = _read_index(folder)
+
+    def is_cached(track, path, count):
         entry = index.get(path.relative_to(folder).as_posix())
-        if (not entry or entry["track"] != track.content or entry["codes"] != count
-            or _crc(path) != entry["crc"]):
-            missing.append((track, variant, path, count))
-    return missing
+        return (entry and entry["track"] == track.content and entry["codes"] == count
+                and _crc(path) == entry["crc"])
+
+    return [copy for copy in copies if not is_cached(copy[0], *copy[2:])]
 
 
 def _find_earlier(folder: Path, name: str) -> list[Path]:
     """The folders next to `folder` with codes of other codecs called `name`."""
     first = json.dumps({"codec": name}) + "\n"
-    found = []
+    folders = []
     for index in sorted(folder.parent.glob("*/index.jsonl")):
         with open(index, encoding="utf-8", errors="replace") as file:
             if index.parent != folder and file.readline() == first:
-                found.append(index.parent)
-    return found
+                folders.append(index.parent)
+    return folders
 
 
 def _read_index(folder: Path) -> dict[str, dict]:
-    """The last entry for each file; a line that a killed run left half written is no entry."""
+    """The last entry for each file. Half-written lines of a killed run are ignored."""
     entries = {}
     try:
         lines = (folder / "index.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -312,29 +305,24 @@ def count_codes(frames, num_codes: int, books: int = 1) -> np.ndarray:
     books].
     """
     counts = np.zeros((books, num_codes), np.int64)
-    for some in frames:
+    for array in frames:
         for book in range(books):
-            counts[book] += np.bincount(some[:, book], minlength=num_codes)
+            counts[book] += np.bincount(array[:, book], minlength=num_codes)
     return counts
 
 
 def unigram_costs(counts: np.ndarray) -> np.ndarray:
-    """Bits of each code by its frequency alone, add-one smoothed: counts and costs [books,
-    num_codes].
-    """
+    """Bits of each code by its add-one smoothed frequency: counts and costs [books, num_codes]."""
     return -np.log2((counts + 1) / (counts.sum(axis=1, keepdims=True) + counts.shape[1]))
 
 
 def unigram_bits(train, held_out, num_codes: int, books: int = 1) -> float:
-    """Bits a held-out frame costs when each of its codes is coded by how often it occurs in
-    training; books add up.
-
-    train, held_out: a `CodeTrack` each.
+    """Bits of a held-out frame, all books added, when each code costs its `unigram_costs` in
+    training. train, held_out: lists of `CodeTrack`.
     """
-    seen, asked = (
-        count_codes((read_frames(one.path, one.first, one.frames, books) for one in side),
-                    num_codes, books)
-        for side in (train, held_out))
-    frames = asked[0].sum()
-    return (float((asked * unigram_costs(seen)).sum() / frames) if frames
+    in_training, in_held_out = (
+        count_codes((read_frames(t.path, t.first, t.frames, books) for t in tracks), num_codes,
+                    books) for tracks in (train, held_out))
+    frames = in_held_out[0].sum()
+    return (float((in_held_out * unigram_costs(in_training)).sum() / frames) if frames
             else books * float(np.log2(num_codes)))

@@ -1,8 +1,7 @@
-"""How quiet the music is that each code stands in, measured on the tracks that a generator learns.
+"""How quiet the music at each code is, measured on a generator's training tracks.
 
-What a generator makes falls quiet more often than music does: each frame is drawn from those before
-it, and small errors add up. A price on the codes of quiet music, `quiet_cost` of a core, makes up
-for it.
+Generated music falls quiet more often than real music: each frame is drawn from the frames before
+it, so small errors add up. A core's `quiet_cost` lowers the logits of quiet codes.
 """
 
 from __future__ import annotations
@@ -17,66 +16,65 @@ from ..io.silence import SILENT_DB
 from . import codes
 
 QUIET_UNDER, MOST_QUIET = 15.0, 25.0
-"""dB: music is quiet that lies so far under the median of all that is not silent, and is counted as
-so much quieter than that at most.
+"""dB: quiet music is so far under the median of all that is not silent, and counts so much at most.
 """
 
 WINDOW = 0.2
-"""Seconds around a frame over which its loudness is measured."""
+"""Seconds around a frame over which the loudness is measured."""
 
 BLOCK = 4096
 """Frames read at once."""
 
 MOST_TRACKS = 1000
-"""So many tracks are enough to tell."""
+"""Tracks measured, at most."""
 
-DOUBT = 20
-"""A code that so many frames have counts half of how quiet they are: few frames tell little."""
+PRIOR_FRAMES = 20
+"""Frames without quiet music added to each code: a code in so few frames counts half."""
 
 
 def quietness(data_dir, rows: list[codes.CodeTrack], level: int, num_codes: int,
               books: int) -> np.ndarray:
-    """How quiet the music of each code is: over the n frames that it stands in,
-    Σ min(MOST_QUIET, max(0, median − QUIET_UNDER − loudness)) / (n + DOUBT).
+    """The mean quietness of each code over the n frames that hold it,
+    Σ min(MOST_QUIET, max(0, median − QUIET_UNDER − loudness)) / (n + PRIOR_FRAMES).
 
     Args:
-        data_dir: the prepared folder. rows: tracks at their own pitch; of more than
-            `MOST_TRACKS` some, evenly spaced.
+        data_dir: the prepared folder.
+        rows: tracks at their own pitch; of more than `MOST_TRACKS` some, evenly spaced.
         level: samples a frame.
 
     Returns:
-        dB, float32 [books, num_codes]; 0 for codes that occur in no quiet music, or nowhere.
+        dB, float32 [books, num_codes]; 0 for codes that occur in no quiet music.
     """
     rows = rows[:: -(-len(rows) // MOST_TRACKS) or 1]
     below, counts = np.zeros((2, books, num_codes))
-    heard = [loudness(data_dir, row, level) for row in rows]
-    every = np.concatenate(heard or [np.zeros(0)])
-    loud = every[every > SILENT_DB]
-    floor = (np.median(loud) if loud.size else 0.0) - QUIET_UNDER
-    for row, each in zip(rows, heard, strict=True):
+    levels = [loudness(data_dir, row, level) for row in rows]
+    every = np.concatenate(levels or [np.zeros(0)])
+    sounding = every[every > SILENT_DB]
+    floor = (np.median(sounding) if sounding.size else 0.0) - QUIET_UNDER
+    for row, decibels in zip(rows, levels, strict=True):
         frames = codes.read_frames(row.path, row.first, row.frames, books)
-        quiet = np.clip(floor - each, 0, MOST_QUIET)
+        quiet = np.clip(floor - decibels, 0, MOST_QUIET)
         counts += codes.count_codes([frames], num_codes, books)
         for book in range(books):
             below[book] += np.bincount(frames[:, book], quiet, minlength=num_codes)
-    return (below / (counts + DOUBT)).astype(np.float32)
+    return (below / (counts + PRIOR_FRAMES)).astype(np.float32)
 
 
 def loudness(data_dir, row: codes.CodeTrack, level: int) -> np.ndarray:
     """The rms of `WINDOW` around each frame of a track, dBFS, not less than -120: float32
     [row.frames].
     """
-    path, most = row.track.path(Path(data_dir)), row.track.samples - row.start
-    frames, power = row.frames, np.zeros(row.frames)
-    for first in range(0, frames, BLOCK):
-        part = min(BLOCK, frames - first)
-        sound = np.zeros(part * level, np.float32)
-        given = max(0, min(sound.size, most - first * level))
-        sound[:given] = audio.from_u16(audio.read_window(path, row.start + first * level, given))
-        power[first : first + part] = np.square(sound, dtype=np.float64).reshape(part, level).mean(
-            axis=1)
+    path, samples = row.track.path(Path(data_dir)), row.track.samples - row.start
+    power = np.zeros(row.frames)
+    for first in range(0, row.frames, BLOCK):
+        frames = min(BLOCK, row.frames - first)
+        sound = np.zeros(frames * level, np.float32)
+        count = max(0, min(sound.size, samples - first * level))
+        sound[:count] = audio.from_u16(audio.read_window(path, row.start + first * level, count))
+        power[first : first + frames] = np.square(
+            sound, dtype=np.float64).reshape(frames, level).mean(axis=1)
     side = round(WINDOW * row.track.sample_rate / level / 2)
-    # What is outside of the piece counts as silence.
+    # Silence surrounds the piece.
     total = np.concatenate([[0.0], np.pad(power, side).cumsum()])
     power = (total[2 * side + 1 :] - total[: -2 * side - 1]) / (2 * side + 1)
     return metrics.power_db(power).astype(np.float32)

@@ -1,6 +1,4 @@
-"""Vocoders: audio from what a decoder says, for those heads of a codec that make none of it
-themselves.
-"""
+"""Vocoders: audio from the outputs of decoders whose heads make no audio."""
 
 from __future__ import annotations
 
@@ -13,16 +11,13 @@ from ..dsp.metrics import mean_filters
 
 
 class GriffinLim:
-    """Levels float32 [batch, frames·channels], a piece's frames one after the other, as the front
-    end has them -> audio float32 [batch, frames·hop].
+    """Levels of the front end float32 [batch, frames·channels], frame after frame -> audio float32
+    [batch, frames·hop].
 
-    Mel bands are first spread over bins by the pseudoinverse of their filters, clipped at zero; of
-    bins the last, at half the sample rate, which the front end leaves out, is silent. Then `steps`
-    times the audio that comes nearest to magnitudes and phases gives new phases (Griffin and Lim
-    1984; with momentum, Perraudin, Balazs and Søndergaard 2013), by librosa.
-
-    All phases begin at zero and nothing is drawn, so a frame depends on those within reach and on
-    nothing else: blocks with a halo of `receptive_field` frames are the whole.
+    The pseudoinverse of the mel filters, clipped at zero, gives bins; the bin at half the sample
+    rate, which the front end leaves out, is silent. `steps` iterations of librosa's algorithm give
+    the phases (Griffin and Lim 1984; with momentum, Perraudin, Balazs and Søndergaard 2013). All
+    phases begin at zero, so blocks with a halo of `receptive_field` frames equal the whole.
     """
 
     def __init__(self, config: CodecConfig):
@@ -35,24 +30,24 @@ class GriffinLim:
 
     @property
     def receptive_field(self) -> tuple[int, int]:
-        """Frames to either side: each step sees all windows that overlap with a frame's."""
-        parts = self.n_fft // self.hop
-        seen = self.steps * (parts - 1)
-        return seen + parts // 2 - 1, seen + parts // 2
+        """Frames to either side: in each step a frame sees all windows that overlap its own."""
+        overlap = self.n_fft // self.hop
+        side = self.steps * (overlap - 1) + overlap // 2
+        return side - 1, side
 
     def __call__(self, levels) -> np.ndarray:
         levels = np.asarray(levels, np.float64).reshape(len(levels), -1, self.channels)
-        return np.stack([self._audio(one) for one in levels])
+        return np.stack([self._audio(piece) for piece in levels])
 
     def _audio(self, levels) -> np.ndarray:
         """One piece: [frames, channels] -> float32 [frames·hop]."""
         import librosa
 
         samples = len(levels) * self.hop
-        # The last frame stays for a window: no short piece is shorter than that.
+        # Repeated for a window, so that no piece is shorter than a window.
         levels = np.pad(levels, ((0, self.n_fft // self.hop), (0, 0)), "edge")
-        # A sine of amplitude a gives a, `nn.spectrum.level_of`; without scaling it gives n_fft/4
-        # times that.
+        # The inverse of `nn.spectrum.level_of`, where a sine of amplitude a has a; in an unscaled
+        # transform it has a·n_fft/4.
         amplitudes = 10.0 ** ((np.clip(levels.T, 0.0, 1.3) - 1.1) * LEVEL_RANGE / 20)
         if self.bins is not None:
             amplitudes = np.maximum(self.bins @ amplitudes, 0.0)
@@ -65,14 +60,12 @@ class GriffinLim:
 
 
 VOCODERS: dict[str, Callable] = {"griffin_lim": GriffinLim}
-"""What makes audio of what each kind of head says that makes none itself: (codec config) -> what
-takes the decoder's rows float32 [batch, n] and returns float32 [batch, samples].
+"""The vocoder of each kind of head that makes no audio: (codec config) -> a function from the
+decoder's rows float32 [batch, n] to audio float32 [batch, samples].
 """
 
 
 def vocoder(config: CodecConfig) -> Callable:
-    """What makes audio float32 [batch, samples] of what a codec's decoder says; nothing is changed
-    where that is audio.
-    """
-    make = VOCODERS.get(config.head.kind)
-    return make(config) if make else np.asarray
+    """The vocoder of a codec; for a decoder that makes audio, the identity."""
+    new_vocoder = VOCODERS.get(config.head.kind)
+    return new_vocoder(config) if new_vocoder else np.asarray

@@ -1,8 +1,8 @@
 """Windows of audio and of codes for training, each a pure function of (seed, index), served by
 `keras.utils.PyDataset`.
 
-Tracks are drawn by duration. A window is read straight from its file and no file stays open, so a
-folder of a hundred thousand tracks needs no more descriptors or memory than one of ten.
+Tracks are drawn by duration. A window is read straight from its file and no file stays open, so
+memory and file descriptors do not grow with the number of tracks.
 """
 
 from __future__ import annotations
@@ -21,44 +21,40 @@ from ..io.splits import WHOLE, Share
 from . import codes
 from .codes import CodeTrack
 
-# Which random stream a generator of numbers belongs to; one key a purpose, so that no two share
-# their draws.
+# The purposes of random numbers; each has a key of its own.
 _WINDOW, START, _NEXT, _CHANGE = 2, 3, 4, 5
 
 
 def rng(seed: int, purpose: int, index: int = 0) -> np.random.Generator:
-    """Random numbers that depend on what is named here and nothing else."""
+    """Random numbers, a function of the arguments alone."""
     return np.random.Generator(np.random.Philox(key=[seed & 0xFFFFFFFFFFFFFFFF,
                                                      (purpose << 56) | index]))
 
 
 class Sampler:
-    """Draws positions: an item with the chance of its number of places, a place in it uniformly.
-
-    sizes: how many places each item offers.
-    """
+    """Draws a place uniformly from those of all items. sizes: the number of places of each item."""
 
     def __init__(self, sizes, seed: int):
         self.ends = np.cumsum(np.asarray(sizes, np.int64))
         self.seed = seed
 
     def __call__(self, index: int) -> tuple[int, int]:
-        """(item, place) number `index` of the endless sequence that `seed` names."""
+        """(item, place) number `index` of the endless sequence of the seed."""
         return self.find(int(rng(self.seed, _WINDOW, index).integers(self.ends[-1])))
 
     def find(self, place: int) -> tuple[int, int]:
-        """(item, place in it) of a place of all items' one after the other."""
+        """(item, place in the item) of a place in the concatenation of all items."""
         item = int(np.searchsorted(self.ends, place, side="right"))
         return item, place - int(self.ends[item - 1] if item else 0)
 
 
 class _Batches(keras.utils.PyDataset):
-    """Batches of windows: endless from batch `start` on, or (evenly spread) a fixed number of them
-    for validation.
+    """Batches of windows: an endless sequence from batch `start` on, or for validation a `fixed`
+    number of evenly spread windows.
 
-    Endless batch i holds windows i·batch_size … of the sequence named by the seed, so training
-    resumes at any step. Where several processes train together `batch_size` is that of all, and
-    each serves its `share` of the rows.
+    Batch i of the endless sequence holds the windows i·batch_size … of the seed, so training
+    resumes at any step. Where several processes train together, `batch_size` is the total, and each
+    process serves its `share` of the rows.
     """
 
     def __init__(self, sizes, batch_size: int, seed: int, start: int = 0, fixed: int | None = None,
@@ -68,7 +64,7 @@ class _Batches(keras.utils.PyDataset):
         self.sampler = Sampler(sizes, seed)
         self.places = int(self.sampler.ends[-1])
         if fixed is not None:
-            # Every batch, the last one too, can be shared out alike.
+            # The last batch, too, divides among the devices.
             self.fixed = max(1, min(fixed, self.places) // share.devices) * share.devices
 
     @property
@@ -76,7 +72,7 @@ class _Batches(keras.utils.PyDataset):
         return None if self.fixed is None else math.ceil(self.fixed / self.batch_size)
 
     def numbers(self, batch: int) -> list[int]:
-        """The windows of that batch which this process serves, as the sequence counts them."""
+        """The numbers of the windows that this process serves in a batch."""
         if self.fixed is None:
             first = (self.start + batch) * self.batch_size
             return [first + i for i in self.share.rows(self.batch_size)]
@@ -84,7 +80,7 @@ class _Batches(keras.utils.PyDataset):
         return [first + i for i in self.share.rows(min(self.batch_size, self.fixed - first))]
 
     def position(self, number: int) -> tuple[int, int]:
-        """(item, place) of that window: drawn, or of a fixed number of them evenly spread."""
+        """(item, place) of a window: drawn, or evenly spread."""
         if self.fixed is None:
             return self.sampler(number)
         return self.sampler.find(int((number + 0.5) * self.places / self.fixed))
@@ -92,11 +88,11 @@ class _Batches(keras.utils.PyDataset):
 
 @dataclass(frozen=True)
 class Changes:
-    """What is done to windows of audio, so that a codec meets more than its music is.
+    """Augmentation of windows of audio.
 
-    A window is transposed by up to `transpose` semitones up or down (and is as much faster or
-    slower), is up to `gain` dB quieter, uniformly in dB, and in a share `mix` of the cases another
-    one, changed likewise, is added; a sum that would clip is turned down.
+    A window is transposed by up to `transpose` semitones (and so faster or slower), made up to
+    `gain` dB quieter, uniformly in dB, and in a share `mix` of the cases added to another changed
+    window; a sum that would clip is scaled down.
     """
 
     transpose: int = 0
@@ -108,46 +104,46 @@ class Changes:
         return cls(training.transpose, training.gain, training.mix)
 
 
-AS_IT_IS = Changes()
+UNCHANGED = Changes()
 
 
 class AudioWindows(_Batches):
     """Batches (x, x) of audio float32 [batch, length] in [-1, 1] from the prepared tracks of a data
     folder.
 
-    spans: by track file, from which sample to before which one windows are taken; None: of all.
-    changes: what is done to each window, by draws that the seed and its number name.
-    told: the labels of a codec that is told them; then batches are ({"samples": x, "label": int32
-    [batch, 1, 1, 2]}, x), each with the label of its track, as `config.Labels` has it.
+    spans: the samples (first, end) of each track file that windows come from; None: all.
+    changes: the augmentation of each window, a function of the seed and the window's number.
+    label_config: of a codec with labels; batches are then ({"samples": x, "label": int32 [batch, 1,
+    1, 2]}, x), with the label of each window's track as in `config.Labels`.
     """
 
     def __init__(self, folder, tracks, length: int, batch_size: int, seed: int,
                  start=0, fixed=None, share=WHOLE,
-                 spans: dict[str, tuple[int, int]] | None = None, changes: Changes = AS_IT_IS,
-                 told: Labels | None = None):
+                 spans: dict[str, tuple[int, int]] | None = None, changes: Changes = UNCHANGED,
+                 label_config: Labels | None = None):
         self.spans = [spans[t.file] if spans else (0, t.samples) for t in tracks]
         super().__init__([end - first - length + 1 for first, end in self.spans],
                          batch_size, seed, start, fixed, share)
         self.folder, self.files, self.length = Path(folder), [t.file for t in tracks], length
         self.changes = changes
-        self.said = np.array([labels.index_of(t, told) for t in tracks], np.int32) if told else None
+        self.labels = (np.array([labels.index_of(t, label_config) for t in tracks], np.int32)
+                       if label_config else None)
 
     def __getitem__(self, batch: int):
         numbers = self.numbers(batch)
         x = np.stack([self.window(number) for number in numbers])
-        # A second array: TensorFlow takes over an array's memory, and its replicas compute in what
-        # they are given.
+        # A second array, because TensorFlow takes over an array's memory.
         y = x.copy()
-        if self.said is None:
+        if self.labels is None:
             return x, y
-        said = self.said[[self.position(number)[0] for number in numbers]]
-        label = np.stack([said, np.full_like(said, SHARES)], axis=-1)[:, None, None]
+        label = self.labels[[self.position(number)[0] for number in numbers]]
+        label = np.stack([label, np.full_like(label, SHARES)], axis=-1)[:, None, None]
         return {"samples": x, "label": label}, y
 
     def window(self, number: int) -> np.ndarray:
-        """That window, float32 [length]."""
+        """The window of this number, float32 [length]."""
         position = self.position(number)
-        if self.changes == AS_IT_IS:
+        if self.changes == UNCHANGED:
             return self._read(*position)
         random = rng(self.sampler.seed, _CHANGE, number)
         sound = self._change(*position, random)
@@ -164,8 +160,8 @@ class AudioWindows(_Batches):
         return sound * np.float32(10 ** (-random.uniform(0.0, self.changes.gain) / 20))
 
     def _read(self, item: int, place: int, shift: int = 0) -> np.ndarray:
-        """float32 [length] from a place of a track on, or as near as it is long enough for; a track
-        that is too short to be heard higher is read as it is.
+        """float32 [length] from a place of a track on, or as near as the track's length allows. A
+        track too short to be transposed up is not transposed.
         """
         first, end = self.spans[item]
         count = math.ceil(self.length * 2 ** (shift / 12))
@@ -180,22 +176,22 @@ class AudioWindows(_Batches):
 
 @dataclass(frozen=True)
 class Span:
-    """So many `frames` of a track from frame `start` on."""
+    """`frames` frames of a track from frame `start` on."""
 
     track: CodeTrack
     start: int
     frames: int
 
     def read(self, books: int, before: int = 0) -> np.ndarray:
-        """These frames, after so many that stand before them: int32 [before + frames, books]."""
+        """These frames and the `before` frames before them: int32 [before + frames, books]."""
         return codes.read_frames(self.track.path, self.track.first + self.start - before,
                                  before + self.frames, books)
 
 
 def window_above(condition: CodesAbove, generator: GeneratorConfig,
                  spans: Sequence[Span]) -> np.ndarray:
-    """The frames above a window of these spans, with what the condition sees around it: int32
-    [length / ratio + 2·halo, books above]. The pad token stands where there is no track.
+    """The frames above a window of these spans and its halo: int32 [length / ratio + 2·halo, books
+    above], the pad token outside a track.
     """
     halo, ratio, parts = generator.halo, generator.ratio, []
     for number, span in enumerate(spans):
@@ -214,21 +210,21 @@ def window_above(condition: CodesAbove, generator: GeneratorConfig,
 
 
 def labels_of(condition: Labels, generator: GeneratorConfig, spans: Sequence[Span]) -> np.ndarray:
-    """The label of the track that each frame is of, alone: int32 [length, 1, 2]."""
+    """The label of each frame's track: int32 [length, 1, 2]."""
     numbers = [labels.index_of(span.track.track, condition) for span in spans]
     each = np.repeat(np.array(numbers, np.int32), [span.frames for span in spans])
     return np.stack([each, np.full_like(each, SHARES)], axis=-1)[:, None]
 
 
 SERVERS: dict[str, Callable] = {"codes": window_above, "labels": labels_of}
-"""What cuts the input of each kind of condition: (condition, generator config, spans of a window)
--> int32 array as the condition's `shape` says.
+"""The training input of each kind of condition: (condition, generator config, spans of a window) ->
+int32 array of the condition's `shape`.
 """
 
 
 def count_places(frames: int, length: int, unit: int) -> int:
-    """At how many places of a track of so many frames a window may begin that lies inside it,
-    `unit` frames apart; a track that is shorter than a window has one, its begin.
+    """The number of places, `unit` frames apart, where a window inside a track of `frames` frames
+    can begin; 1 for a track shorter than a window.
     """
     return max(0, frames - length) // unit + 1
 
@@ -237,18 +233,16 @@ class CodeWindows(_Batches):
     """Batches (inputs, frames), or (inputs, frames, weights), for a `Generator`, from cached codes.
 
     inputs: "previous" int32 [batch, length, books], the frame before each, the start token at a
-    track's begin; the input of each of the generator's conditions by its name; "current" int32
-    [batch, length, books], the frames themselves (only where there are several books, each of which
-    sees those before it).
+    track's begin; the input of each of the generator's conditions by its name; with several books
+    "current" int32 [batch, length, books], the frames themselves.
     frames: int32 [batch, length, books].
     weights: float32 [batch, length, 1], only where some validation track is shorter than a window:
-    0 past the track's end, elsewhere one number that makes the mean 1, so that every frame counts
+    0 past the track's end, elsewhere the number that makes the mean 1, so that all frames count
     the same.
 
-    A window that is trained on goes on past its track's end with the beginning of another, as the
-    music does that is made: a model that saw nothing after an end would stay in its silence. The
-    fixed windows of validation lie inside their tracks. Where a track is shorter than such a
-    window, weights say which of its frames count.
+    A training window continues past its track's end with the beginning of another: a model that
+    never sees what follows an end would stay in the silence there. Validation windows lie inside
+    their tracks.
 
     Args:
         tracks: a `CodeTrack` each.
@@ -262,15 +256,14 @@ class CodeWindows(_Batches):
         self.unit = generator.ratio or 1
         self.weight = None
         if fixed is None:
-            # A place is one source frame. Half a window of extra places before the track all mean
-            # its very beginning, so that starting a piece is practised more often than one place in
-            # thousands.
+            # A place is one source frame. Half a window of extra places before a track all mean its
+            # beginning, so that beginnings are trained more often than one place in thousands.
             self.lead = length // self.unit // 2
             sizes = [self._whole(track) // self.unit + self.lead for track in tracks]
             super().__init__(sizes, batch_size, seed, start, fixed, share)
             return
         self.lead = 0
-        # A short track would have one place among thousands; so it counts by its duration.
+        # A short track would have one place among thousands, so its duration counts instead.
         sizes = [max(1, track.frames // self.unit) if track.frames < length
                  else count_places(track.frames, length, self.unit) for track in tracks]
         super().__init__(sizes, batch_size, seed, start, fixed, share)
@@ -279,11 +272,11 @@ class CodeWindows(_Batches):
             self.weight = length / float(np.mean(served))
 
     def _whole(self, track: CodeTrack) -> int:
-        """A track's frames, without those at its end that do not fill a source frame."""
+        """A track's frames, without the last ones that do not fill a source frame."""
         return max(self.unit, track.frames // self.unit * self.unit)
 
     def spans(self, number: int) -> list[Span]:
-        """What that window is made of."""
+        """The spans of a window."""
         item, place = self.position(number)
         track = self.tracks[item]
         if self.fixed is not None:
@@ -315,7 +308,7 @@ class CodeWindows(_Batches):
                                    constant_values=self.generator.start_token))
             weights.append(np.repeat([self.weight or 0, 0],
                                      [len(frames), self.length - len(frames)]))
-            # what is above a short track is as long as that above a window
+            # The frames above a short track are as many as those above a window.
             if len(frames) < self.length:
                 spans = [Span(first.track, first.start, self.length)]
             for condition in conditions:

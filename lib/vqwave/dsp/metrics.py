@@ -1,12 +1,10 @@
-"""What is measured: how near a reconstruction is to its original, how its codes are used, what a
-code costs.
+"""Metrics: how near a reconstruction is to its original, how codes are used, bits of a code.
 
 Signals are float [samples] in [-1, 1], original first, both of one length; memory does not grow
-with it. Every figure is finite: decibels are held within ±120, the figures of equal signals and of
-signals with nothing in common. Silence and short signals are therefore no special cases for a
-caller: a signal shorter than a window counts as followed by silence, and a silent original has a
-spectral convergence of -120 dB if its reconstruction is silent too, else of up to +120. Figures of
-several tracks are meant to be averaged in the units given here (dB, not ratios).
+with the length. Every figure is finite: decibels stay within ±120, the figures of equal signals and
+of signals with nothing in common. A signal shorter than a window counts as followed by silence. A
+silent original has a spectral convergence of -120 dB if its reconstruction is silent too, else of
+up to +120. To average several tracks, average these figures (dB, not ratios).
 
 Raises:
     ValueError: the two lengths differ, or a signal is empty, has more than one channel, or is not
@@ -26,8 +24,8 @@ MEL_BANDS = ((2048, 80), (512, 40))
 MEL_FLOOR = 1e-5
 # Bins of a Hann window's line, which is three wide, and of what lies beside it.
 LINE, BESIDE = np.array([-1, 0, 1]), np.array([-7, -6, -5, 5, 6, 7])
-# A peak of a constant-Q spectrum stands so far over the median of the bins around it, and lies so
-# near its frame's loudest: what codecs of notes learn is what is measured of them.
+# A peak of a constant-Q spectrum is so far over the median of the bins around it and so near its
+# frame's loudest bin, both where codecs of notes learn and where notes kept are measured.
 PEAK_NEIGHBOURHOOD, PEAK_PROMINENCE_DB, PEAK_RANGE_DB = 9, 4.0, 25.0
 DB_LIMIT = 120.0
 # Below -200 dBFS there is only rounding: a constant less its own mean.
@@ -40,7 +38,7 @@ def spectral_convergence(original, reconstruction) -> float:
     ‖|S(x)|‖_F.
 
     The windows are (n_fft, hop, window), Hann, as in Jukebox (Dhariwal et al. 2020, section 3.2);
-    the definition of the ratio is Arik et al. 2018. 0 dB is what silence as a reconstruction gets.
+    the definition of the ratio is Arik et al. 2018. Silence as a reconstruction has 0 dB.
     """
     x, y = _pair(original, reconstruction)
     ratios = []
@@ -61,11 +59,9 @@ def mel_distance(original, reconstruction, sample_rate: int) -> float:
 
     M is the *magnitude* spectrogram (not power; hop n_fft/4, periodic Hann of n_fft, full scale 1,
     frames centred) through librosa's default filters: Slaney's mel scale, each filter of unit area.
-    Figures from power spectra, from HTK's scale or from filters of unit height differ by 10 to 70 %
-    and are not comparable; on the test tracks of the Wesnoth recipe, decoded by `audio.decode`, MP3
-    at 32 and 8 kbit/s has 0.387 and 2.647 by this. The floor is absolute, so level counts where one
-    of the two falls below it: 3 dB louder, both MP3 figures are 4 to 5 % higher. Two signals below
-    the floor everywhere are 0 apart.
+    Figures from power spectra, HTK's scale or filters of unit height differ by 10 to 70 % and are
+    not comparable. On the test tracks of the Wesnoth recipe, MP3 at 32 and 8 kbit/s has 0.387 and
+    2.647. The floor is absolute: 3 dB louder, both MP3 figures are 4 to 5 % higher.
     """
     x, y = _pair(original, reconstruction)
     total = 0.0
@@ -85,8 +81,8 @@ def si_sdr(original, reconstruction) -> float:
     """Scale-invariant signal-to-distortion ratio in dB, higher is better (Le Roux et al. 2019,
     equation 3).
 
-    10·log10(‖αx‖² / ‖αx − y‖²) with α = ⟨y, x⟩ / ‖x‖², both signals less their means. Equal
-    signals, or two silent ones, have 120; where one alone is silent it is -120.
+    10·log10(‖αx‖² / ‖αx − y‖²) with α = ⟨y, x⟩ / ‖x‖², both signals less their means. Two equal
+    or two silent signals have 120; one silent signal has -120.
     """
     # In blocks and float64: the error of a good reconstruction is far below float32's rounding of a
     # long sum.
@@ -135,8 +131,8 @@ def histogram(codes, num_codes: int, codebook_of: Sequence[int] | None = None) -
 
     Args:
         codes: int, at least one: [..., n] of a codec, or [frames] of one codebook.
-        codebook_of: for each of the n codes of a frame the number of its codebook
-            (`CodecConfig.codebook_of`); None: each has its own.
+        codebook_of: the number of the codebook of each of a frame's n codes
+            (`CodecConfig.codebook_of`); None: each code has its own.
 
     Returns:
         int64 [codebooks, num_codes]; [num_codes] where `codes` has one axis.
@@ -150,56 +146,42 @@ def histogram(codes, num_codes: int, codebook_of: Sequence[int] | None = None) -
                        for column in codes.reshape(-1, codes.shape[-1]).T])
     if codebook_of is None:
         return counts
-    made = np.zeros((max(codebook_of[: len(counts)]) + 1, num_codes), np.int64)
-    np.add.at(made, list(codebook_of[: len(counts)]), counts)
-    return made
+    books = list(codebook_of[: len(counts)])
+    totals = np.zeros((max(books) + 1, num_codes), np.int64)
+    np.add.at(totals, books, counts)
+    return totals
 
 
 def usage(counts) -> float:
-    """Share of a codebook that occurs, in [0, 1], of a `histogram` [num_codes]. Few codes cannot
-    use many entries.
-    """
+    """The share of a codebook that occurs, in [0, 1], from a `histogram` [num_codes]."""
     return float(np.count_nonzero(counts) / len(counts))
 
 
 def perplexity(counts) -> float:
-    """exp of the entropy of a `histogram` [num_codes], in [1, num_codes]: how many codes would do,
-    used evenly.
-    """
+    """exp of the entropy of a `histogram` [num_codes]: as many codes, used evenly, have it."""
     counts = np.asarray(counts)
     p = counts[counts > 0] / counts.sum()
     return float(np.exp(-np.sum(p * np.log(p))))
 
 
 def codebook_figures(counts) -> dict:
-    """How the books of a codec are used, of a `histogram` int [books, num_codes].
-
-    Returns:
-        {"usage", "perplexity"}: of one book, or the means over several; then also "books": a row of
-        both for each.
+    """{"usage", "perplexity"} of a `histogram` int [books, num_codes]: the means over the books,
+    and with several books also "books": a row of both for each.
     """
     books = [{"usage": usage(row), "perplexity": perplexity(row)} for row in np.atleast_2d(counts)]
     mean = {key: float(np.mean([row[key] for row in books])) for key in books[0]}
     return mean | ({"books": books} if len(books) > 1 else {})
 
 
-def bitrate(config) -> float:
-    """kbit/s of a codec's codes (`CodecConfig.bitrate`), each of log2(num_codes) bits; entropy
-    coding needs less.
-    """
-    return config.bitrate / 1000.0
-
-
 def bits(log_probs) -> float:
-    """Bits a frame from natural logarithms of the probabilities that a model gave the true frames
-    (any shape).
+    """Bits a frame, the mean of -log2 p, from the natural logarithms of the probabilities of the
+    true frames under a model (any shape).
 
-    The mean of -log2 p, all books of a frame multiplied: books · log2(num_codes) is a model that
-    knows nothing, 0 one that is always sure and right. A frame held impossible makes it infinite.
+    A uniform model has books · log2(num_codes); a frame of probability 0 makes them infinite.
     """
     log_probs = np.asarray(log_probs, np.float64)
     if log_probs.size == 0 or np.isnan(log_probs).any():
-        raise ValueError("log_probs is empty or holds NaN: there are no bits a frame to compute")
+        raise ValueError("log_probs is empty or holds NaN")
     return float(-log_probs.mean() / math.log(2.0)) + 0.0  # + 0.0: no negative zero
 
 
@@ -245,8 +227,8 @@ def mel_filters(sample_rate: int, n_fft: int, bands: int,
 
 def empty_mel_filters(sample_rate: int, n_fft: int, bands: int,
                       highest: float | None = None) -> int:
-    """How many of `mel_filters` hold no bin, found from where they begin and end (Slaney's scale:
-    3 a 200 Hz up to 1,000 Hz, 27 a factor of 6.4 above).
+    """How many of `mel_filters` hold no bin, from the edges of Slaney's scale: 3 mels per 200 Hz up
+    to 1,000 Hz, 27 per factor of 6.4 above.
     """
     highest, octave = highest or sample_rate / 2, math.log(6.4) / 27
     top = (highest * 3 / 200 if highest < 1000
@@ -282,19 +264,14 @@ def _decibels(power) -> float:
     return 10.0 * math.log10(min(max(power, least), 1.0 / least))
 
 
-def check_signal(signal, which):
-    """Raises `ValueError` unless it is one signal [samples], not empty and finite."""
-    if signal.ndim != 1 or signal.size == 0:
-        raise ValueError(f"{which} must be one signal [samples] of at least one sample, not of "
-                         f"shape {signal.shape}")
-    if not np.isfinite(signal).all():
-        raise ValueError(f"{which} holds samples that are not finite")
-
-
 def _pair(original, reconstruction):
     x, y = np.asarray(original, np.float32), np.asarray(reconstruction, np.float32)
-    check_signal(x, "original")
-    check_signal(y, "reconstruction")
+    for name, signal in (("original", x), ("reconstruction", y)):
+        if signal.ndim != 1 or signal.size == 0:
+            raise ValueError(f"{name} must be one signal [samples] of at least one sample, not of "
+                             f"shape {signal.shape}")
+        if not np.isfinite(signal).all():
+            raise ValueError(f"{name} holds samples that are not finite")
     if x.shape != y.shape:
         raise ValueError(f"original has {len(x)} samples, reconstruction {len(y)}; only equal "
                          f"lengths can be compared")

@@ -1,15 +1,13 @@
-"""The notes in a sound: how many a codec keeps, how music uses them, and a piano roll of them.
+"""The notes in a sound: how many a codec keeps, how music uses them, and their piano roll.
 
 A *peak* is a local maximum over frequency of a constant-Q transform (24 bins an octave from C2 to
-C8, 43 frames a second) that stands `PEAK_PROMINENCE_DB` over the median of the nine bins around it
-and lies within `PEAK_RANGE_DB` of the loudest bin of its frame. Spectral distances and the Fréchet
-distance are nearly deaf to whether the right notes sound; peaks are what a melody and a chord are
-made of.
+C8, 43 frames a second), at least `PEAK_PROMINENCE_DB` over the median of the nine bins around it
+and within `PEAK_RANGE_DB` of its frame's loudest bin. Peaks measure whether the right notes sound,
+to which spectral distances and the Fréchet distance are nearly deaf.
 
-The transform is librosa's with `scale=True`: a bin is worth its unit-gain magnitude times the root
-of its filter's length, which lifts the bass by 3 dB an octave. Peaks, chroma and the strongest line
-are found on that scale; only `PianoRoll.strength` and `PianoRoll.spectrum` are of unit gain.
-Figures from another scale are not comparable.
+The transform is librosa's with `scale=True`: the magnitude of unit gain times the root of the
+filter's length, which lifts the bass by 3 dB an octave. Only `PianoRoll.strength` and
+`PianoRoll.spectrum` are of unit gain. Figures on another scale are not comparable.
 
 Signals are float [samples] in [-1, 1] at any rate; they are resampled to `SAMPLE_RATE`.
 """
@@ -34,15 +32,14 @@ FREQUENCIES = LOWEST_HZ * 2.0 ** (np.arange(BINS) / (12 * BINS_A_SEMITONE))
 
 SILENT_DB = -60.0
 MARGIN = 0.3
-"""Seconds on either side of a moment that its frame hears, at most: half of the longest filter."""
+"""Seconds to either side of a frame that the frame depends on: half of the longest filter."""
 
 SHORTEST = 4
-"""Frames of a note that counts for durations and for the strongest line: 93 ms."""
+"""Frames of the shortest note in durations and in the strongest line: 93 ms."""
 PIECE_SECONDS = 60.0
-"""Of a `portrait`."""
-KEY_SECONDS = 10.0
-SECOND = 43
-"""Frames in a second."""
+"""Length of the music in a `portrait`."""
+KEY_SECONDS, SECOND = 10.0, 43
+"""Length of the music in which a key is measured; frames in a second."""
 
 # How well each pitch class fits a major and a minor key on C (Krumhansl & Kessler 1982).
 KEY_PROFILES = np.array([[6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88],
@@ -51,21 +48,20 @@ STATISTICS = ("durations", "intervals", "harmony", "key")
 """The histograms of a `portrait`."""
 
 _BLOCK, _HALO = 2048, 64
-"""Frames that are transformed at once, and those on either side that only lend their sound."""
+"""Frames in a block of the transform, and frames of context on either side."""
 
 
 def constant_q(audio, sample_rate: int) -> Iterator[np.ndarray]:
     """Magnitudes of a signal in blocks: float32 [up to 2,048 frames, `BINS`].
 
-    Frame t is centred on t·`HOP` / `SAMPLE_RATE` seconds, 1 + samples // `HOP` frames in all; what
-    lies outside the signal is silence. Memory does not grow with the length, but for a copy of a
-    signal at another rate.
+    Frame t is centred on t·`HOP` / `SAMPLE_RATE` seconds, 1 + samples // `HOP` frames in all, with
+    silence outside the signal. Memory grows with the length only where the signal is resampled.
     """
     import librosa
 
     audio = np.asarray(audio, np.float32)
     if audio.ndim != 1 or not audio.size:
-        raise ValueError(f"notes are found in one signal [samples] of at least one sample, not "
+        raise ValueError(f"audio must be one signal [samples] of at least one sample, not of shape "
                          f"{list(audio.shape)}")
     if sample_rate != SAMPLE_RATE:
         audio = librosa.resample(audio, orig_sr=sample_rate, target_sr=SAMPLE_RATE)
@@ -73,32 +69,32 @@ def constant_q(audio, sample_rate: int) -> Iterator[np.ndarray]:
     for first in range(0, count, _BLOCK):
         frames = min(_BLOCK, count - first)
         before = min(first, _HALO)
-        begin, wanted = (first - before) * HOP, (before + frames - 1 + _HALO) * HOP
-        part = audio[begin : begin + wanted]
+        begin, length = (first - before) * HOP, (before + frames - 1 + _HALO) * HOP
+        part = audio[begin : begin + length]
         # Never shorter than the halo, which is longer than the longest filter.
-        made = librosa.cqt(np.pad(part, (0, wanted - len(part))), sr=SAMPLE_RATE,
-                           hop_length=HOP, fmin=LOWEST_HZ,
-                           n_bins=BINS, bins_per_octave=12 * BINS_A_SEMITONE)
-        yield np.abs(made[:, before : before + frames]).T
+        spectrum = librosa.cqt(np.pad(part, (0, length - len(part))), sr=SAMPLE_RATE,
+                               hop_length=HOP, fmin=LOWEST_HZ, n_bins=BINS,
+                               bins_per_octave=12 * BINS_A_SEMITONE)
+        yield np.abs(spectrum[:, before : before + frames]).T
 
 
 def peaks(magnitudes) -> np.ndarray:
-    """Which bins of `constant_q` [frames, `BINS`] are peaks: bool, the same shape."""
+    """Which bins of `constant_q` [frames, `BINS`] are peaks: bool of the same shape."""
     from scipy.ndimage import median_filter
 
     level = _decibels(magnitudes)
     middle = level[:, 1:-1]
-    found = np.zeros(level.shape, bool)
-    found[:, 1:-1] = (middle > level[:, :-2]) & (middle >= level[:, 2:])
+    maxima = np.zeros(level.shape, bool)
+    maxima[:, 1:-1] = (middle > level[:, :-2]) & (middle >= level[:, 2:])
     loudest = level.max(axis=1, keepdims=True)
     around = median_filter(level, size=(1, PEAK_NEIGHBOURHOOD), mode="nearest")
-    return (found & (level > around + PEAK_PROMINENCE_DB) & (level > loudest - PEAK_RANGE_DB)
+    return (maxima & (level > around + PEAK_PROMINENCE_DB) & (level > loudest - PEAK_RANGE_DB)
             & (loudest > SILENT_DB))
 
 
 def chroma(magnitudes) -> np.ndarray:
-    """The peaks' energy by pitch class, C first, its root, each frame of unit length: float32
-    [frames, 12], or zeros where no peak is.
+    """The root of the peaks' energy in each pitch class, C first, each frame of unit length:
+    float32 [frames, 12]; zeros in frames without peaks.
     """
     energy = np.where(peaks(magnitudes), np.square(magnitudes), 0.0)
     classes = np.sqrt(energy.reshape(len(energy), -1, 12, BINS_A_SEMITONE).sum(axis=(1, 3)))
@@ -106,62 +102,62 @@ def chroma(magnitudes) -> np.ndarray:
                                  1e-9)).astype(np.float32)
 
 
-def compare(original, made, sample_rate: int) -> dict[str, float]:
-    """How much of the notes of a signal is in what was made of it, higher is better.
+def compare(original, reconstruction, sample_rate: int) -> dict[str, float]:
+    """How much of a signal's notes its reconstruction keeps; higher is better.
 
     Args:
-        original, made: float [samples], of one length.
+        original, reconstruction: float [samples], of one length.
 
     Returns:
-        notes: notes kept, the F1 of the peaks, frame by frame, a quarter tone off counting as met;
-        notes_precision: share of the peaks of `made` that the original has; notes_recall: share of
-        the original's that `made` has; chroma: mean cosine of the `chroma` of both, over frames in
-        which both have peaks. On music, chance is about 0.24 and 0.34.
+        notes: notes kept, the F1 of the peaks, frame by frame; a peak a quarter tone away matches.
+        notes_precision: share of the reconstruction's peaks that match; notes_recall: share of the
+        original's. chroma: mean cosine of the `chroma` of both, over frames in which both have
+        peaks. On music, chance is about 0.24 for notes and 0.34 for chroma.
     """
-    if len(original) != len(made):
-        raise ValueError(f"original has {len(original)} samples, what was made of it {len(made)}; "
-                         f"only equal lengths can be compared")
-    right = offered = met = wanted = both = 0
-    cosine = 0.0
-    for block in zip(constant_q(original, sample_rate), constant_q(made, sample_rate), strict=True):
-        real, heard = map(peaks, block)
-        right, offered = right + int((heard & _widen(real)).sum()), offered + int(heard.sum())
-        met, wanted = met + int((real & _widen(heard)).sum()), wanted + int(real.sum())
-        pair = chroma(block[0]), chroma(block[1])
-        both += int((pair[0].any(axis=1) & pair[1].any(axis=1)).sum())
-        cosine += float((pair[0] * pair[1]).sum())
-    precision, recall = right / max(offered, 1), met / max(wanted, 1)
+    if len(original) != len(reconstruction):
+        raise ValueError(f"original has {len(original)} samples, reconstruction "
+                         f"{len(reconstruction)}; only equal lengths can be compared")
+    # Peaks of the original and of the reconstruction: all, and those that match.
+    counts, matches, both, cosine = np.zeros(2, int), np.zeros(2, int), 0, 0.0
+    for block in zip(constant_q(original, sample_rate), constant_q(reconstruction, sample_rate),
+                     strict=True):
+        x, y = map(peaks, block)
+        counts += x.sum(), y.sum()
+        matches += (x & _widen(y)).sum(), (y & _widen(x)).sum()
+        classes = [chroma(magnitudes) for magnitudes in block]
+        both += int((classes[0].any(axis=1) & classes[1].any(axis=1)).sum())
+        cosine += float((classes[0] * classes[1]).sum())
+    recall, precision = (float(share) for share in matches / np.maximum(counts, 1))
     return {"notes": 2 * precision * recall / max(precision + recall, 1e-9),
-            "notes_precision": precision,
-            "notes_recall": recall, "chroma": cosine / max(both, 1)}
+            "notes_precision": precision, "notes_recall": recall, "chroma": cosine / max(both, 1)}
 
 
-def _widen(found):
-    """Peaks, and the bins next to them."""
+def _widen(is_peak):
+    """Peaks and the bins next to them."""
     from scipy.ndimage import maximum_filter1d
 
-    return maximum_filter1d(found, 3, axis=1, mode="constant")
+    return maximum_filter1d(is_peak, 3, axis=1, mode="constant")
 
 
 # ----------------------------------------------------------------------------- how music uses notes
 
 
 def portrait(audio, sample_rate: int) -> dict:
-    """How a piece of about a minute uses its notes.
+    """Statistics of the notes of about a minute of music.
 
     Returns:
-        durations: of held semitones, from 0.09 to 8 s in quarters of an octave and a half;
-        intervals: between the notes of the strongest line, in semitones from −13 to 13; harmony:
-        cosine of the `chroma` with itself a second later; key: how well ten seconds fit the best of
-        the 24 keys; each a histogram float [n] that sums to 1, or to 0 where there is nothing.
-        line: notes a second of the strongest line; alike: mean cosine of the chroma with itself a
-        second later.
+        Histograms float [n] that sum to 1, or to 0 where there are no notes.
+        durations: of held semitones, from 0.09 to 8 s in quarters of an octave and a half.
+        intervals: between the notes of the strongest line, in semitones from −13 to 13.
+        harmony: cosine of the `chroma` with the chroma a second later.
+        key: how well ten seconds fit the best of the 24 keys.
+        And two numbers: line, notes a second of the strongest line; alike, the mean of harmony.
     """
     magnitudes = np.concatenate(list(constant_q(audio, sample_rate)))
-    found, classes = peaks(magnitudes), chroma(magnitudes)
-    line = _strongest_line(magnitudes, found)
+    is_peak, classes = peaks(magnitudes), chroma(magnitudes)
+    line = _strongest_line(magnitudes, is_peak)
     later = np.clip((classes[:-SECOND] * classes[SECOND:]).sum(axis=1), 0.0, 1.0)
-    seconds = _held_frames(found) * FRAME_SECONDS
+    seconds = _held_frames(is_peak) * FRAME_SECONDS
     return {
         "durations": _histogram(np.log2(np.clip(seconds, 0.09, 8.0)),
                                 np.linspace(np.log2(0.09), 3.0, 13)),
@@ -174,52 +170,49 @@ def portrait(audio, sample_rate: int) -> dict:
 
 
 def portraits(audio, sample_rate: int, seconds: float = PIECE_SECONDS) -> list[dict]:
-    """A `portrait` of each whole piece of `seconds` of a signal; what is over is left out."""
+    """A `portrait` of each whole piece of `seconds` of a signal."""
     count = round(seconds * sample_rate)
     return [portrait(audio[i : i + count], sample_rate)
             for i in range(0, len(audio) - count + 1, count)]
 
 
 def average(portraits: Sequence[dict]) -> dict:
-    """The mean of the portraits of several pieces."""
-    return {what: np.mean([one[what] for one in portraits], axis=0) for what in portraits[0]}
+    """The mean of several portraits."""
+    return {name: np.mean([p[name] for p in portraits], axis=0) for name in portraits[0]}
 
 
 def divergences(real: dict, other: dict) -> dict[str, float]:
-    """How far other music's notes are from real music's, by a portrait of each.
+    """How the notes of other music differ from those of real music, by a portrait of each.
 
     Returns:
         For each of `STATISTICS` the Jensen-Shannon divergence of the two histograms in bits, 0
-        (alike) to 1; line, alike: those of `other`.
+        (alike) to 1; line and alike are those of `other`.
     """
-    return {what: _jensen_shannon(np.asarray(real[what]), np.asarray(other[what]))
-            for what in STATISTICS} | {
-        what: float(other[what]) for what in ("line", "alike")}
+    return {name: _jensen_shannon(np.asarray(real[name]), np.asarray(other[name]))
+            for name in STATISTICS} | {name: float(other[name]) for name in ("line", "alike")}
 
 
 def profile(audio, sample_rate: int) -> np.ndarray:
-    """How much each pitch class sounds: float64 [12] of unit length, C first; zeros where nothing
-    does.
-    """
+    """How much each pitch class sounds: float64 [12] of unit length, C first; zeros for silence."""
     total = sum(chroma(block).sum(axis=0, dtype=np.float64)
                 for block in constant_q(audio, sample_rate))
     return total / max(float(np.linalg.norm(total)), 1e-9)
 
 
-def _held_frames(found):
+def _held_frames(is_peak):
     """Lengths in frames of the semitones that are held, a gap of one frame filled."""
-    held = found.reshape(len(found), SEMITONES, BINS_A_SEMITONE).any(axis=2)
+    held = is_peak.reshape(len(is_peak), SEMITONES, BINS_A_SEMITONE).any(axis=2)
     filled = held.copy()
     filled[1:-1] |= held[:-2] & held[2:]
-    # A row of nothing between the semitones, so that none goes on in the next.
+    # Silence around each semitone, so that a note does not continue in the next semitone.
     edges = np.flatnonzero(np.diff(np.pad(filled, ((1, 1), (0, 0))).astype(np.int8).T.ravel()))
     lengths = edges[1::2] - edges[::2]
     return lengths[lengths >= SHORTEST]
 
 
-def _strongest_line(magnitudes, found):
+def _strongest_line(magnitudes, is_peak):
     """The notes of the strongest line, in semitones above the lowest: int [notes]."""
-    loud = np.where(found, magnitudes, 0.0)
+    loud = np.where(is_peak, magnitudes, 0.0)
     line = np.where(loud.any(axis=1), loud.argmax(axis=1) // BINS_A_SEMITONE, -1)
     begins = np.flatnonzero(np.diff(line, prepend=-2))
     lengths = np.diff(begins, append=len(line))
@@ -233,7 +226,7 @@ def _key_fits(classes):
     keys = np.stack([np.roll(key, step) for key in KEY_PROFILES for step in range(12)])
     sums = [classes[i : i + length].sum(axis=0, dtype=np.float64)
             for i in range(0, len(classes) - length + 1, length // 2)]
-    return np.array([np.corrcoef(one, keys)[0, 1:].max() for one in sums if one.std() > 0])
+    return np.array([np.corrcoef(s, keys)[0, 1:].max() for s in sums if s.std() > 0])
 
 
 def _histogram(values, edges):
@@ -244,11 +237,11 @@ def _histogram(values, edges):
 def _jensen_shannon(p, q) -> float:
     middle = (p + q) / 2
 
-    def excess(side):
-        there = side > 0
-        return float((side[there] * np.log2(side[there] / middle[there])).sum())
+    def divergence(side):
+        used = side > 0
+        return float((side[used] * np.log2(side[used] / middle[used])).sum())
 
-    return (excess(p) + excess(q)) / 2
+    return (divergence(p) + divergence(q)) / 2
 
 
 # ----------------------------------------------------------------------------------- the piano roll
@@ -258,12 +251,12 @@ def _jensen_shannon(p, q) -> float:
 class PianoRoll:
     """The notes of a piece, in the order in which they begin; arrays float32 [notes].
 
-    time, seconds: when a note begins, and how long it lasts; frequency: in Hz, midi: the same as a
-    note number with its fraction (69 is A4, 440 Hz); strength: of its loudest frame, in dB: a sine
-    of full scale has 0. A note that is struck again while it sounds goes on as one.
+    time, seconds: a note's begin and length; frequency: in Hz; midi: the note number with its
+    fraction (69 is A4, 440 Hz); strength: of its loudest frame, in dB: a sine of full scale has 0.
+    A note that is struck again while it sounds continues.
 
-    spectrum: float32 [`BINS`, columns] in dB as `strength`, the loudest of each column's time;
-    length: seconds of the whole, from `start` on.
+    spectrum: float32 [`BINS`, columns] in dB as `strength`, each column the loudest of its time;
+    length: seconds of the signal, from `start` on.
     """
 
     time: np.ndarray
@@ -278,88 +271,88 @@ class PianoRoll:
 
 def roll(audio, sample_rate: int, *, shortest: float = 0.09, start: float = 0.0,
          columns: int = 1200) -> PianoRoll:
-    """The notes of a signal: peaks that go on from frame to frame within a quarter tone, gaps of
+    """The notes of a signal: peaks that continue from frame to frame within a quarter tone, gaps of
     one frame filled.
 
-    To draw a piece as it grows, pass each part with `MARGIN` seconds of what lies around it, and
+    To draw a piece while it grows, pass each part with `MARGIN` seconds of its surroundings, and
     keep the notes that begin in the part.
 
     Args:
-        shortest: notes of fewer seconds are left out; 0 keeps each peak.
+        shortest: seconds of the shortest note; 0 keeps each peak.
         start: seconds, where the signal begins; added to every time.
         columns: of the spectrum, at most.
     """
     gain = _unit_gain_db()
-    each = -(-(1 + len(audio) * SAMPLE_RATE // (HOP * sample_rate)) // columns)
-    held, spectrum, rest, first = _Held(), [], np.empty((0, BINS), np.float32), 0
-
-    def shrink(level):
-        return np.maximum.reduceat(level, np.arange(0, len(level), each))
-
+    frames = 1 + len(audio) * SAMPLE_RATE // (HOP * sample_rate)
+    per_column = -(-frames // columns)
+    # One column more, because resampling may round the length up.
+    spectrum = np.full((frames // per_column + 2, BINS), -np.inf, np.float32)
+    tracker, frame = _NoteTracker(), 0
     for block in constant_q(audio, sample_rate):
-        level = _decibels(block) + gain
-        for frame, row in enumerate(peaks(block)):
-            held.add(first + frame, np.flatnonzero(row), level[frame])
-        first += len(block)
-        level = np.concatenate([rest, level])
-        if whole := len(level) // each * each:
-            spectrum.append(shrink(level[:whole]))
-        rest = level[whole:]
-    if len(rest):
-        spectrum.append(shrink(rest))
-    notes = held.notes(shortest)
-    return PianoRoll(notes[0] * np.float32(FRAME_SECONDS) + np.float32(start),
-                     notes[1] * np.float32(FRAME_SECONDS),
-                440.0 * 2.0 ** ((notes[2] - 69.0) / 12.0), notes[2], notes[3],
-                     np.concatenate(spectrum).T,
-                start, len(audio) / sample_rate)
+        levels = _decibels(block) + gain
+        np.maximum.at(spectrum, np.arange(frame, frame + len(levels)) // per_column, levels)
+        for row, level in zip(peaks(block), levels, strict=True):
+            tracker.add(frame, np.flatnonzero(row), level)
+            frame += 1
+    first, length, midi, strength = tracker.notes(shortest)
+    return PianoRoll(first * np.float32(FRAME_SECONDS) + np.float32(start),
+                     length * np.float32(FRAME_SECONDS), 440.0 * 2.0 ** ((midi - 69.0) / 12.0),
+                     midi, strength, spectrum[: -(-frame // per_column)].T, start,
+                     len(audio) / sample_rate)
 
 
-class _Held:
-    """Notes as they are put together, frame by frame."""
+@dataclass
+class _Note:
+    """A note while it sounds. pitch: the sum of its pitches, weighted by their amplitudes."""
+
+    first: int
+    last: int
+    bin: int
+    pitch: float = 0.0
+    weight: float = 0.0
+    strength: float = -math.inf
+
+
+class _NoteTracker:
+    """Joins the peaks of successive frames into notes."""
 
     def __init__(self):
-        # Of each note: its first frame, its last, its first bin, the sum of its pitches by their
-        # amplitudes, the sum of those, and its loudest frame in dB.
-        self.made: list[list] = []
-        self.sounding: dict[int, int] = {}
+        self.started: list[_Note] = []
+        self.sounding: dict[int, _Note] = {}
+        """The note of each bin that sounded last."""
 
     def add(self, frame: int, bins, level):
         """The peaks of a frame: int [n], of the spectrum `level` float [`BINS`] in dB."""
-        before, self.sounding = self.sounding, {}
-        for at, note in before.items():
-            if frame - self.made[note][1] <= 1:
-                self.sounding[at] = note
-        for at in map(int, bins):
-            left, top, right = (float(x) for x in level[at - 1 : at + 2])
+        before = self.sounding
+        self.sounding = {k: note for k, note in before.items() if frame - note.last <= 1}
+        for k in map(int, bins):
+            left, top, right = (float(x) for x in level[k - 1 : k + 2])
             # The top of the parabola through the three (Smith & Serra 1987).
             offset = 0.5 * (left - right) / min(left - 2 * top + right, -1e-6)
-            pitch = LOWEST_MIDI + (at + offset) / BINS_A_SEMITONE
             strength = top - 0.25 * (left - right) * offset
-            weight = 10.0 ** (strength / 20)
-            note = next((before[near] for near in (at, at - 1, at + 1) if near in before
-                         and frame - 2 <= self.made[before[near]][1] < frame
-                         and abs(at - self.made[before[near]][2]) <= 1), None)
+            note = next((before[near] for near in (k, k - 1, k + 1) if near in before
+                         and frame - 2 <= before[near].last < frame
+                         and abs(k - before[near].bin) <= 1), None)
             if note is None:
-                note = len(self.made)
-                self.made.append([frame, frame, at, 0.0, 0.0, -math.inf])
-            one = self.made[note]
-            one[1], one[3], one[4] = frame, one[3] + pitch * weight, one[4] + weight
-            one[5] = max(one[5], strength)
-            self.sounding = {b: n for b, n in self.sounding.items() if n != note}
-            self.sounding[at] = note
+                note = _Note(frame, frame, k)
+                self.started.append(note)
+            weight = 10.0 ** (strength / 20)
+            note.last, note.weight = frame, note.weight + weight
+            note.pitch += (LOWEST_MIDI + (k + offset) / BINS_A_SEMITONE) * weight
+            note.strength = max(note.strength, strength)
+            self.sounding = {b: n for b, n in self.sounding.items() if n is not note}
+            self.sounding[k] = note
 
     def notes(self, shortest: float) -> np.ndarray:
         """float32 [4, notes]: first frame, frames, note number, strength."""
-        rows = [(first, last + 1 - first, pitch / weight, strength)
-                for first, last, _, pitch, weight, strength in self.made
-                if (last + 1 - first) * FRAME_SECONDS >= shortest]
+        rows = [(n.first, n.last + 1 - n.first, n.pitch / n.weight, n.strength)
+                for n in self.started if (n.last + 1 - n.first) * FRAME_SECONDS >= shortest]
         return np.array(rows, np.float32).reshape(-1, 4).T
 
 
 @functools.cache
 def _unit_gain_db() -> np.ndarray:
-    """What turns `constant_q` in dB into dB of a sine's full scale: float32 [`BINS`]."""
+    """Added to `constant_q` in dB: dB of a full-scale sine, float32 [`BINS`]."""
     import librosa
 
     lengths, _ = librosa.filters.wavelet_lengths(freqs=FREQUENCIES, sr=SAMPLE_RATE)

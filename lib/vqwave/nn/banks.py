@@ -1,16 +1,16 @@
 """The layers of heads: banks of tones and of noise, the choice of tones, and the inverse STFT.
 
-A decoder of convolutions alone repeats itself at the rate of its codes while they stay the same: it
-hums at every multiple of that rate. With a bank, the phase comes from oscillators that follow the
-position in the piece and the randomness from a table; the codes only say how loud each is, as in
-DDSP (Engel et al. 2020). Both have a period of `config.PERIOD` samples, so positions are needed
-modulo that only.
+While its codes stay the same, a decoder of convolutions alone hums at every multiple of their rate.
+With a bank, oscillators that follow the position in the piece give the phase and a table gives the
+noise; the codes only set the loudness of each, as in DDSP (Engel et al. 2020). Both repeat after
+`config.PERIOD` samples, so positions are counted modulo this period.
 """
 
 from __future__ import annotations
 
 import math
 
+import keras
 import numpy as np
 from keras import layers, ops
 
@@ -64,11 +64,11 @@ class ToneBank(Bank):
     phase at the start of a frame, advanced by sin(α+β).
     """
 
-    # Amplitudes are interpolated to the next frame's.
+    # Amplitudes are interpolated towards the next frame.
     receptive_field = (0, 1)
 
     def __init__(self, count: int, hop: int, sample_rate: int, first: int = 0, **kwargs):
-        super().__init__(**({"dtype": "float32"} | kwargs))
+        super().__init__(dtype="float32", **kwargs)
         self.hop, self.cycle = hop, PERIOD // hop
         cycles = tone_cycles(count, sample_rate, first)
         self.phases = scattered_phases(count).astype("float32")
@@ -97,9 +97,10 @@ class Loudness(layers.Layer):
     """
 
     def __init__(self, count: int, **kwargs):
-        super().__init__(**({"dtype": "float32"} | kwargs))
+        super().__init__(dtype="float32", **kwargs)
         # Quiet at first, because two hundred tones at once are loud.
-        self.conv = Conv(count, 3, bias_initializer=_quiet, name="conv", dtype="float32")
+        quiet = keras.initializers.Constant(-3.0)
+        self.conv = Conv(count, 3, bias_initializer=quiet, name="conv", dtype="float32")
         self.receptive_field = self.conv.receptive_field
 
     def build(self, shape):
@@ -109,18 +110,13 @@ class Loudness(layers.Layer):
         return 2.0 * ops.sigmoid(self.conv(x)) ** 2.3
 
 
-def _quiet(shape, dtype=None):
-    return ops.full(shape, -3.0, dtype=dtype)
-
-
 class NoiseBank(Bank):
     """Features [batch, frames, c], start int32 [batch] in frames -> audio float32 [batch,
     frames·hop, 1].
 
-    Bands of noise, each as loud as the features say, with a learnt sound: a convolution over
-    gate(x)·mix(noise). It is linear in the noise, so nothing in it can repeat at the rate of the
-    frames. A frame's noise, one white band a sample, depends on its position: it comes from a table
-    of `PERIOD` samples that is the same in every model.
+    A learnt convolution over gate(x)·mix(noise): bands of noise, as loud as the features say. The
+    output is linear in the noise, so nothing in it repeats at the rate of the frames. The noise is
+    a table of `PERIOD` samples, the same in every model, read at the frame's position.
     """
 
     def __init__(self, bands: int, hop: int, kernel_size: int = 7, **kwargs):
@@ -150,7 +146,7 @@ class PickedTones(layers.Layer):
     """Predictions float32 [batch, frames, 3·bins] -> amplitudes [batch, frames, bins] of the tones
     at predicted peaks, 0 elsewhere.
 
-    Predictions are, for each bin, the logit of a peak, its level and the level of the spectrum. A
+    Predictions are, for each bin, the logit of a peak, the peak's level and the spectrum's level. A
     tone sounds where its logit is positive and no less than its neighbours'. Amplitudes fade near
     both bounds, so that they are continuous in the predictions.
     """
@@ -158,7 +154,7 @@ class PickedTones(layers.Layer):
     SLOPE = 8.0
 
     def __init__(self, **kwargs):
-        super().__init__(**({"dtype": "float32"} | kwargs))
+        super().__init__(dtype="float32", **kwargs)
 
     def call(self, predictions):
         logits, levels, _ = ops.split(predictions, 3, axis=-1)
@@ -172,18 +168,18 @@ class OvertonesOf(layers.Layer):
     """Predictions float32 [batch, frames, 3·bins], as in `PickedTones` -> amplitudes [batch,
     frames, bins] of a tone on each peak of the predicted spectrum, 0 elsewhere.
 
-    A peak is no lower than its neighbours and stands out of the mean of the `AROUND` bins around
-    it; its level is that mean plus `contrast` times the difference. Tones fade in over a quarter of
-    an octave from `above` Hz. first: the tone of the first bin, as in `quarter_tones`.
+    A peak is no lower than its neighbours and above the mean of the `AROUND` bins around it. Its
+    level is this mean plus `contrast` times the difference. Tones fade in over a quarter of an
+    octave from `above` Hz. first: the tone of the first bin, as in `quarter_tones`.
     """
 
     AROUND = 13
     """Half an octave: about the range of one book of codes."""
     PROMINENCE = 1.0
-    """dB over the mean around a peak. Within 1 dB of either bound it fades."""
+    """dB over the mean around a peak. Within 1 dB of either bound tones fade."""
 
     def __init__(self, bins: int, above: float, contrast: float, first: int, **kwargs):
-        super().__init__(**({"dtype": "float32"} | kwargs))
+        super().__init__(dtype="float32", **kwargs)
         self.contrast = contrast
         octaves = np.log2(quarter_tones(bins, first) / above)
         self.fade = np.clip(4 * octaves, 0.0, 1.0).astype("float32")
@@ -210,16 +206,16 @@ class InverseSTFT(layers.Layer):
     """
 
     def __init__(self, n_fft: int, hop: int, padding: str = "same", **kwargs):
-        super().__init__(**({"dtype": "float32"} | kwargs))
+        super().__init__(dtype="float32", **kwargs)
         self.n_fft, self.hop = n_fft, hop
-        bins, self.parts = n_fft // 2 + 1, n_fft // hop
+        bins, self.overlap = n_fft // 2 + 1, n_fft // hop
         # Frames before and after a block of `hop` samples whose windows overlap it.
-        before = self.parts - 1 if padding == "causal" else self.parts // 2 - 1
-        self.receptive_field = (before, self.parts - 1 - before)
-        self.past_steps = PADDINGS[padding].past_steps(self.parts)
+        before = self.overlap - 1 if padding == "causal" else self.overlap // 2 - 1
+        self.receptive_field = (before, self.overlap - 1 - before)
+        self.past_steps = PADDINGS[padding].past_steps(self.overlap)
         window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
         angle = 2 * np.pi * np.outer(np.arange(bins), np.arange(n_fft)) / n_fft
-        mirrored = np.full((bins, 1), 2.0)  # every inner bin also stands for its mirror image
+        mirrored = np.full((bins, 1), 2.0)  # every inner bin also counts for its mirror image
         mirrored[[0, -1]] = 1.0
         basis = np.concatenate([np.cos(angle) * mirrored, -np.sin(angle) * mirrored]) / n_fft
         # The sum of the overlapping windows.
@@ -235,20 +231,21 @@ class InverseSTFT(layers.Layer):
         x = ops.cast(prepend_past(x, before, past), "float32")
         x = ops.pad(x, [[0, 0], [0, after], [0, 0]]) if after else x
         level, phase = ops.split(self.dense(x), 2, axis=-1)
-        # At most as loud as full scale, so that nothing explodes.
+        # No louder than full scale, so that the exponential does not overflow.
         size = ops.exp(ops.minimum(level, math.log(self.n_fft)))
         return self.overlap_add(size * ops.cos(phase), size * ops.sin(phase))
 
     def overlap_add(self, real, imag):
-        """Spectra of the frames and of those that overlap them from either side, [batch, frames +
-        parts − 1, bins] -> audio [batch, frames·hop, 1].
+        """Spectra of the frames and of those that overlap them, [batch, frames +
+        overlap − 1, bins] -> audio [batch, frames·hop, 1].
         """
         pieces = ops.matmul(ops.concatenate([real, imag], axis=-1), self.basis)
         batch, count = ops.shape(pieces)[:2]
-        pieces = ops.reshape(pieces, (batch, count, self.parts, self.hop))
-        last = self.parts - 1
+        pieces = ops.reshape(pieces, (batch, count, self.overlap, self.hop))
+        last = self.overlap - 1
         frames = count - last
-        total = sum(pieces[:, last - k : last - k + frames, k] for k in range(self.parts))
+        total = sum(pieces[:, last - k : last - k + frames, k]
+                    for k in range(self.overlap))
         return ops.reshape(total, (batch, frames * self.hop, 1))
 
     def compute_output_shape(self, x_shape, past_shape=None):

@@ -1,11 +1,11 @@
-"""Building blocks of encoders and decoders: convolutions, residual blocks and up-sampling, their
-padding and their receptive fields.
-"""
+"""Building blocks of encoders and decoders: convolutions, residual blocks, up-sampling."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 from keras import layers, ops
@@ -13,17 +13,17 @@ from keras import layers, ops
 from ..config import CodecConfig, DilatedBlock, MultiresolutionBlock, ResNetBlock
 
 
+@dataclasses.dataclass
 class ReceptiveField:
-    """The receptive field of a stack of layers, composed from `receptive_field` of each layer:
-    (left, right) in steps of the layer's own input.
+    """The receptive field of a stack of layers: left and right in steps of the stack's input.
 
-    Layers are added in the order of the signal. `stride` divides the rate after the layer, `ratio`
-    multiplies it. left, right: in steps of the stack's input.
+    Layers are added in the order of the signal, each with a `receptive_field` (left, right) in
+    steps of its own input. `stride` divides the rate after the layer, `ratio` multiplies it.
     """
 
-    def __init__(self):
-        self.left = self.right = 0.0
-        self.step = 1.0
+    left: float = 0.0
+    right: float = 0.0
+    step: float = 1.0
 
     def add(self, layer, stride: int = 1, ratio: int = 1) -> ReceptiveField:
         left, right = layer.receptive_field
@@ -33,13 +33,11 @@ class ReceptiveField:
         return self
 
     def copy(self) -> ReceptiveField:
-        other = ReceptiveField()
-        other.left, other.right, other.step = self.left, self.right, self.step
-        return other
+        return dataclasses.replace(self)
 
 
 class Same:
-    """Zeros on both sides: a step sees as far ahead as back."""
+    """Zeros on both sides; a step sees as far ahead as back."""
 
     keras_padding = "same"
 
@@ -59,9 +57,8 @@ class Same:
 
 
 class Causal:
-    """Past steps before the input and nothing after it; zeros at the start of a piece.
-
-    A strided step sees all of its own samples and waits for no others.
+    """Past steps before the input, zeros at a piece's start. A strided step sees all of its own
+    samples and no later ones.
     """
 
     keras_padding = "valid"
@@ -86,34 +83,55 @@ def prepend_past(x, count: int, past=None):
     return ops.pad(x, [[0, 0], [count, 0], [0, 0]]) if count else x
 
 
+class Conv(layers.Conv1D):
+    """Keras's 1-D convolution with a padding of `PADDINGS` and a receptive field.
+
+    To process a piece in blocks, a causal convolution takes the `past_steps` steps before its input
+    as `past`; None means zeros.
+    """
+
+    def __init__(self, filters, kernel_size, strides=1, padding="same", dilation=1, **kwargs):
+        pad = PADDINGS[padding]
+        super().__init__(filters, kernel_size, strides=strides, padding=pad.keras_padding,
+                         dilation_rate=dilation, **kwargs)
+        self.past_steps = pad.past_steps(kernel_size, dilation, strides)
+        self.receptive_field = pad.receptive_field(kernel_size, dilation, strides)
+
+    def call(self, x, past=None):
+        return super().call(prepend_past(x, self.past_steps, past))
+
+    def compute_output_shape(self, x_shape, past_shape=None):
+        batch, steps, _ = x_shape
+        return (batch, None if steps is None else -(-steps // self.strides[0]), self.filters)
+
+
 class ResidualBlock(layers.Layer):
     """x + 1x1(gelu(dilated conv(gelu(x)))): [batch, time, channels] -> the same shape.
 
     The residual unit of SEANet and SoundStream (Zeghidour et al. 2021), with the tanh form of GELU.
-    To process a piece in blocks, a causal layer takes the `past_steps` steps before its input as
-    `past`.
     """
+
+    CONV: ClassVar[type] = Conv
 
     def __init__(self, config: DilatedBlock, channels: int, dilation: int, padding: str = "same",
                  **kwargs):
         super().__init__(**kwargs)
         self.channels = channels
-        pad = PADDINGS[padding]
-        self.past_steps = pad.past_steps(config.kernel_size, dilation)
-        self.receptive_field = pad.receptive_field(config.kernel_size, dilation)
-        self.dilated = layers.Conv1D(channels, config.kernel_size, dilation_rate=dilation,
-                                     padding=pad.keras_padding, name="dilated",
-                                     dtype=self.dtype_policy)
+        self.dilated = self.CONV(channels, config.kernel_size, dilation=dilation, padding=padding,
+                                 name="dilated", dtype=self.dtype_policy)
+        self.past_steps = self.dilated.past_steps
+        self.receptive_field = self.dilated.receptive_field
         # Zeros: every block starts as the identity, so deep stacks learn from the first step.
-        self.mix = layers.Conv1D(channels, 1, kernel_initializer="zeros", name="mix",
-                                 dtype=self.dtype_policy)
+        self.mix = self.CONV(channels, 1, kernel_initializer="zeros", name="mix",
+                             dtype=self.dtype_policy)
 
     def build(self, shape):
         self.dilated.build(shape)
         self.mix.build((*shape[:-1], self.channels))
 
     def call(self, x, past=None):
-        return x + self.mix(gelu(self.dilated(gelu(prepend_past(x, self.past_steps, past)))))
+        past = () if past is None else (gelu(past),)
+        return x + self.mix(gelu(self.dilated(gelu(x), *past)))
 
 
 class MultiresolutionResidual(layers.Layer):
@@ -164,24 +182,11 @@ class MultiresolutionResidual(layers.Layer):
         return x + self.mix(gelu(mixed + shares[-1] * a))
 
 
-class InstanceNormalization(layers.Layer):
-    """[batch, time, channels], normalised over the time of each row and channel, then scaled and
-    shifted (Ulyanov et al. 2016).
-    """
-
-    def build(self, shape):
-        self.scale = self.add_weight(shape=(shape[-1],), initializer="ones", name="scale")
-        self.shift = self.add_weight(shape=(shape[-1],), initializer="zeros", name="shift")
-
-    def call(self, x):
-        wide = ops.cast(x, "float32")
-        centred = wide - ops.mean(wide, axis=1, keepdims=True)
-        scale = ops.rsqrt(ops.mean(centred**2, axis=1, keepdims=True) + 1e-5)
-        return ops.cast(centred * scale, x.dtype) * ops.cast(self.scale, x.dtype) + ops.cast(
-            self.shift, x.dtype)
-
-
-NORMS = {"batch": layers.BatchNormalization, "instance": InstanceNormalization}
+NORMS: dict[str, Any] = {
+    "batch": layers.BatchNormalization,
+    # With a group for each channel, over the time of each row (Ulyanov et al. 2016).
+    "instance": functools.partial(layers.GroupNormalization, groups=-1, epsilon=1e-5),
+}
 """The layer of each `norm` of a `ResNetBlock`."""
 
 
@@ -248,9 +253,9 @@ class SubPixelUpsampling(layers.Layer):
     """A convolution folded into time: [batch, N, c] -> [batch, N·ratio, channels] (Shi et al.
     2016).
 
-    A constant input first gives a constant output (Aitken et al. 2017). Training may then give each
-    of the `ratio` phases its own response to a constant. A strong response is heard as lines at
-    multiples of the input's rate (the checkerboard of Odena et al. 2016); without any response the
+    At first a constant input gives a constant output (Aitken et al. 2017). In training each of the
+    `ratio` phases may get its own response to a constant. A strong response sounds as lines at
+    multiples of the input's rate (the checkerboard of Odena et al. 2016); without a response the
     spectrum has notches there. even: the share of the response that is removed, in [0, 1].
     """
 
@@ -308,23 +313,6 @@ class TransposedUpsampling(layers.Layer):
         return self.conv(x)
 
 
-class Conv(layers.Conv1D):
-    """Keras's 1-D convolution with a padding of `PADDINGS` and a receptive field."""
-
-    def __init__(self, filters, kernel_size, strides=1, padding="same", **kwargs):
-        pad = PADDINGS[padding]
-        super().__init__(filters, kernel_size, strides=strides, padding=pad.keras_padding, **kwargs)
-        self.past_steps = pad.past_steps(kernel_size, stride=strides)
-        self.receptive_field = pad.receptive_field(kernel_size, stride=strides)
-
-    def call(self, x, past=None):
-        return super().call(prepend_past(x, self.past_steps, past))
-
-    def compute_output_shape(self, x_shape, past_shape=None):
-        batch, steps, _ = x_shape
-        return (batch, None if steps is None else -(-steps // self.strides[0]), self.filters)
-
-
 def dilated_names(name: str, dilations) -> list[tuple[str, int]]:
     """For each dilation the layer's name in weights files, and the dilation: `name`_1, and
     `name`_1_2, `name`_1_3 for repeated ones.
@@ -351,9 +339,9 @@ UPSAMPLINGS: dict[str, type[layers.Layer]] = {
 """The layer of each kind: (channels, ratio, kernel_size, even, padding, name=) -> layer."""
 
 
-def stage_blocks(config: CodecConfig, stage: int) -> list:
-    """New blocks of a stage."""
-    block = BLOCKS[config.block.kind]
+def stage_blocks(config: CodecConfig, stage: int, block: type | None = None) -> list:
+    """New blocks of a stage, of the class `block` or the kind in the config."""
+    block = block or BLOCKS[config.block.kind]
     return [block(config.block, config.stages[stage].channels, dilation, config.padding, name=name)
             for name, dilation in dilated_names(f"block_{stage}", config.stages[stage].dilations)]
 

@@ -18,41 +18,25 @@ frames.
 """
 
 
-class BooksInOrder:
-    """Each book is drawn from the core's features h and the books before it in the frame:
+def built(layer, inputs: int | None = None):
+    """The layer, built for [batch, T, inputs]."""
+    layer.build((None, None) if inputs is None else (None, None, inputs))
+    return layer
 
-        logits_0 = W_0·h + b_0      logits_k = W_k·gelu(P_k·h + Σ_{j<k} V_j[code_j]) + b_k
 
-    With `repeats` the sum also has u_j, one of two vectors: whether code_j changed since the
-    previous frame.
+def dense(inputs: int, units: int, name: str) -> layers.Dense:
+    """A built layer, [..., inputs] -> [..., units]."""
+    return built(layers.Dense(units, name=name), inputs)
 
-    Interface of the classes in `DRAWINGS`:
-        CLASS(config): config is the generator's. layers: all its layers, built by `build(width)`
-            for h of that width. outputs: the `Outputs` of its books, in order.
-        logits(h, previous, code): see `BooksInOrder.logits`.
+
+class Books:
+    """The books of a frame, made with the generator's config and the width of the core's features.
+
+    layers: all layers. outputs: the `Outputs`, in order of their books.
     """
 
     def __init__(self, config: GeneratorConfig):
-        core, self.config = config.core, config
-        later = range(1, config.books)
-        self.first, *self.later = [Outputs(config, 1, f"logits_{k}" if k else "logits")
-                                   for k in range(config.books)]
-        self.outputs = [self.first, *self.later]
-        self.from_state = [layers.Dense(core.head_dim, name=f"state_{k}") for k in later]
-        self.from_books = [layers.Embedding(config.num_codes, core.head_dim, name=f"before_{k}")
-                           for k in later]
-        self.from_changes = [layers.Embedding(2, core.head_dim, name=f"changed_{k}")
-                             for k in later if core.repeats]
-        self.layers = [*self.outputs, *self.from_state, *self.from_books, *self.from_changes]
-
-    def build(self, width: int):
-        self.first.build((None, None, width))
-        for state, before, logits in zip(self.from_state, self.from_books, self.later, strict=True):
-            state.build((None, None, width))
-            before.build((None, None))
-            logits.build((None, None, self.config.core.head_dim))
-        for changed in self.from_changes:
-            changed.build((None, None))
+        self.config = config
 
     def logits(self, h, previous, code):
         """Yield the logits of each book in order, float32 [..., num_codes].
@@ -61,41 +45,72 @@ class BooksInOrder:
             h: the core's features, [..., width]; previous: int32 [..., books].
             code: (book, its logits) -> the code int32 [...] that the later books see.
         """
-        before, last = 0.0, self.config.books - 1
+        raise NotImplementedError
+
+    def make_tables(self, width: int):
+        """The embeddings of the codes that later books see, and, with `repeats`, of whether a code
+        differs from the previous frame's.
+        """
+        later = range(1, self.config.books)
+        self.from_books = [built(layers.Embedding(self.config.num_codes, width, name=f"before_{k}"))
+                           for k in later]
+        self.from_changes = [built(layers.Embedding(2, width, name=f"changed_{k}"))
+                             for k in later if self.config.core.repeats]
+
+    def add_embedding(self, x, book: int, code, previous):
+        """x plus the embedding of a book's code, [..., width]."""
+        x = x + self.from_books[book](code)
+        if not self.from_changes:
+            return x
+        return x + self.from_changes[book](ops.cast(code != previous[..., book], "int32"))
+
+
+class BooksInOrder(Books):
+    """Each book is drawn from the core's features h and the books before it in the frame:
+
+        logits_0 = W_0·h + b_0      logits_k = W_k·gelu(P_k·h + Σ_{j<k} V_j[code_j]) + b_k
+
+    With `repeats` the sum also has u_j, one of two vectors: whether code_j changed since the
+    previous frame.
+    """
+
+    def __init__(self, config: GeneratorConfig, width: int):
+        super().__init__(config)
+        hidden = config.core.head_dim
+        self.outputs = [built(Outputs(config, 1, f"logits_{k}" if k else "logits"),
+                              hidden if k else width) for k in range(config.books)]
+        self.from_state = [dense(width, hidden, f"state_{k}") for k in range(1, config.books)]
+        self.make_tables(hidden)
+        self.layers = [*self.outputs, *self.from_state, *self.from_books, *self.from_changes]
+
+    def logits(self, h, previous, code):
+        """See `Books.logits`."""
+        before = 0.0
         for k, layer in enumerate(self.outputs):
             features = gelu(self.from_state[k - 1](h) + before) if k else h
             logits = add_repeat(self.config, layer(features), previous[..., k])
             yield logits
-            if k == last:
-                return
-            chosen = code(k, logits)
-            before = before + self.from_books[k](chosen)
-            if self.from_changes:
-                before = (before
-                          + self.from_changes[k](ops.cast(chosen != previous[..., k], "int32")))
+            if k < self.config.books - 1:
+                before = self.add_embedding(before, k, code(k, logits), previous)
 
 
-class BooksTogether:
+class BooksTogether(Books):
     """All books are drawn from h alone: logits = W·h + b."""
 
-    def __init__(self, config: GeneratorConfig):
-        self.config = config
-        self.every = Outputs(config, config.books, "logits")
-        self.layers = self.outputs = [self.every]
-
-    def build(self, width: int):
-        self.every.build((None, None, width))
+    def __init__(self, config: GeneratorConfig, width: int):
+        super().__init__(config)
+        self.layers = self.outputs = [built(Outputs(config, config.books, "logits"), width)]
 
     def logits(self, h, previous, code):
-        """As `BooksInOrder.logits`, without calling `code`."""
-        outputs = self.every(h)
+        """See `Books.logits`; `code` is not called."""
+        outputs = self.outputs[0](h)
         outputs = ops.reshape(outputs, (*ops.shape(h)[:-1], self.config.books, -1))
         logits = add_repeat(self.config, outputs, previous)
         for k in range(self.config.books):
             yield logits[..., k, :]
 
 
-class BooksOnGrid:
+class BooksOnGrid(Books):
     """The horizontal stack of a gated PixelCNN, over the books of a frame in order; the vertical
     one is `PixelCNNStack`. In layer i and book k, with v_i the vertical stack's features:
 
@@ -106,54 +121,34 @@ class BooksOnGrid:
     the books before it, so there is no blind spot.
     """
 
-    def __init__(self, config: GeneratorConfig):
-        core, self.config = config.core, config
-        count, later = len(core.dilations), range(1, config.books)
-        self.from_books = [layers.Embedding(config.num_codes, core.channels, name=f"before_{k}")
-                           for k in later]
-        self.from_changes = [layers.Embedding(2, core.channels, name=f"changed_{k}")
-                             for k in later if core.repeats]
-        self.across = [layers.Dense(2 * core.channels, name=f"across_{i}") for i in range(count)]
-        self.mixes = [layers.Dense(core.channels, name=f"mix_{i}") for i in range(count)]
-        self.hidden = layers.Dense(core.head_dim, name="hidden")
-        self.outputs = [Outputs(config, 1, f"logits_{k}" if k else "logits")
+    def __init__(self, config: GeneratorConfig, width: int):
+        super().__init__(config)
+        core = config.core
+        channels, count = core.channels, range(len(core.dilations))
+        self.taps = core.kernel_books // 2 + 1
+        self.make_tables(channels)
+        self.across = [dense(self.taps * channels, 2 * channels, f"across_{i}") for i in count]
+        self.mixes = [dense(channels, channels, f"mix_{i}") for i in count]
+        self.hidden = dense(channels, core.head_dim, "hidden")
+        self.outputs = [built(Outputs(config, 1, f"logits_{k}" if k else "logits"), core.head_dim)
                         for k in range(config.books)]
         self.layers = [*self.from_books, *self.from_changes, *self.across, *self.mixes, self.hidden,
                        *self.outputs]
 
-    def build(self, width: int):
-        core = self.config.core
-        for table in (*self.from_books, *self.from_changes):
-            table.build((None, None))
-        width = (core.kernel_books // 2 + 1) * core.channels
-        for across, mix in zip(self.across, self.mixes, strict=True):
-            across.build((None, None, width))
-            mix.build((None, None, core.channels))
-        self.hidden.build((None, None, core.channels))
-        for layer in self.outputs:
-            layer.build((None, None, core.head_dim))
-
     def logits(self, h, previous, code):
-        """As `BooksInOrder.logits`; h: [..., books, layers·2·channels]."""
-        core, last = self.config.core, self.config.books - 1
+        """See `Books.logits`; h: [..., books, layers·2·channels]."""
         links = ops.split(h, len(self.across), axis=-1)
-        x = ops.zeros_like(h[..., 0, : core.channels])
-        seen = core.kernel_books // 2 + 1
-        rows = [[x] * (seen - 1) for _ in self.across]
+        x = ops.zeros_like(h[..., 0, : self.config.core.channels])
+        rows = [[x] * (self.taps - 1) for _ in self.across]
         for k, layer in enumerate(self.outputs):
             for row, link, across, mix in zip(rows, links, self.across, self.mixes, strict=True):
                 row.append(x)
-                z = across(ops.concatenate(row[-seen:], axis=-1))
+                z = across(ops.concatenate(row[-self.taps :], axis=-1))
                 x = x + mix(gated(z + link[..., k, :]))
             logits = add_repeat(self.config, layer(gelu(self.hidden(x))), previous[..., k])
             yield logits
-            if k == last:
-                return
-            chosen = code(k, logits)
-            x = self.from_books[k](chosen)
-            if self.from_changes:
-                changed = ops.cast(chosen != previous[..., k], "int32")
-                x = x + self.from_changes[k](changed)
+            if k < self.config.books - 1:
+                x = self.add_embedding(0.0, k, code(k, logits), previous)
 
 
 class Outputs(layers.Dense):
@@ -185,7 +180,7 @@ class Outputs(layers.Dense):
         return outputs if training or not self.cost else outputs - self.cost * self.quiet
 
     def set_quiet(self, quiet: np.ndarray):
-        """See `Core.set_quiet`; quiet: float32 [books, num_codes]."""
+        """quiet: float32 [books, num_codes], see `Core.set_quiet`."""
         self.quiet.assign(np.concatenate([self.widen(book) for book in quiet]))
 
     def widen(self, values: np.ndarray) -> np.ndarray:
@@ -198,12 +193,12 @@ def add_repeat(config: GeneratorConfig, outputs, previous):
     """A book's outputs [..., num_codes or one more] and its previous code, int32 [...] -> logits
     [..., num_codes], the last output added to that of the previous code.
     """
-    count = config.num_codes
     if not config.core.repeats:
         return outputs
+    count = config.num_codes
     # The start token is not a code: nothing is added.
-    return outputs[..., :count] + outputs[..., count:] * ops.one_hot(previous, count,
-                                                                     dtype="float32")
+    repeated = ops.one_hot(previous, count, dtype="float32")
+    return outputs[..., :count] + outputs[..., count:] * repeated
 
 
 def gated(x):

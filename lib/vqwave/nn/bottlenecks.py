@@ -13,7 +13,7 @@ from .blocks import gelu, prepend_past
 
 
 class Window(layers.Layer):
-    """The frames around each frame: `back` before and `ahead` after it, zeros outside the piece."""
+    """A window of `back` frames before and `ahead` after each frame, zeros outside the piece."""
 
     def __init__(self, config: WindowBottleneck, **kwargs):
         super().__init__(**kwargs)
@@ -53,7 +53,7 @@ class LocalAttention(Window):
     """x + attention of each frame to a window around it + a feed-forward layer: [batch, N, c] ->
     the same shape (Vaswani et al. 2017, with pre-normalisation).
 
-    A learnt bias of each distance encodes positions. Both sums start as the identity.
+    A learnt bias for each distance encodes positions. Both sums start as the identity.
     """
 
     def build(self, shape):
@@ -95,8 +95,8 @@ class EnergyDescent(Window):
 
         E = −(1/β) Σ_heads ln Σ_B exp(β K_B·Q)  −  ½ Σ_μ relu(ξ_μ·g)²        x <- x − rate·∂E/∂g
 
-    The other frames stay as they were given, so a piece can be processed in blocks. All steps share
-    the matrices of keys, queries and memories.
+    The other frames stay fixed, so that a piece can be processed in blocks. All steps share the
+    matrices of keys, queries and memories.
     """
 
     def build(self, shape):

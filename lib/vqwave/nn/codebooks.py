@@ -1,4 +1,4 @@
-"""One codebook that follows the latents, what every quantizer returns, and the metrics of codes."""
+"""What every quantizer offers and returns, one codebook that follows the latents, and metrics."""
 
 from __future__ import annotations
 
@@ -13,15 +13,55 @@ from ..config import CodebookConfig
 class Quantized(NamedTuple):
     """What every quantizer returns for latents float32 [batch, N, width].
 
-    vectors: float32 [batch, N, vector_width], what the decoder is given. codes: int32 [batch, N,
-    books]; the means where there are no codes. losses: weighted terms of the training loss, float32
-    [] each. metrics: the update of each metric in the quantizer's `new_metrics`, by name.
+    vectors: float32 [batch, N, vector_width], the decoder's input. codes: int32 [batch, N, books];
+    the means where there are no codes. losses: weighted terms of the training loss, float32 []
+    each. metrics: the update of each metric in the quantizer's `new_metrics`, by name.
     """
 
     vectors: Any
     codes: Any
     losses: list
     metrics: dict[str, Any]
+
+
+class Quantizer(layers.Layer):
+    """latents float32 [batch, N, width] -> `Quantized`; in float32 under mixed precision.
+
+    A quantizer offers `call`, `encode` and `lookup` (with ONNX operations only), `codebooks` (the
+    variables in weights files), `new_metrics` and `use_loaded_codebooks`. The latter three are by
+    default those of its `parts`, whose metrics get the `suffixes`.
+    """
+
+    def __init__(self, config, **kwargs):
+        super().__init__(**({"dtype": "float32"} | kwargs))
+        self.config = config
+        self.parts: list = []
+        self.suffixes: list[str] = []
+
+    @property
+    def codebooks(self) -> list:
+        return [codebook for part in self.parts for codebook in part.codebooks]
+
+    def new_metrics(self) -> dict[str, keras.metrics.Metric]:
+        """The metrics that `call` returns updates for, by name."""
+        metrics = {}
+        for part, suffix in zip(self.parts, self.suffixes, strict=True):
+            for metric in part.new_metrics().values():
+                metric.name += suffix
+                metrics[metric.name] = metric
+        return metrics
+
+    def use_loaded_codebooks(self):
+        """Continue training from the codebooks as loaded."""
+        for part in self.parts:
+            part.use_loaded_codebooks()
+
+    def combine(self, quantized: list[Quantized]) -> tuple[list, dict[str, Any]]:
+        """The losses and the metrics of all parts."""
+        # The last part comes first: the order of a sum decides how the gradients round.
+        return ([loss for part in reversed(quantized) for loss in part.losses],
+                {name + suffix: value for part, suffix in zip(quantized, self.suffixes, strict=True)
+                 for name, value in part.metrics.items()})
 
 
 class CodeCounts(keras.metrics.Metric):
@@ -43,7 +83,7 @@ class Usage(CodeCounts):
 
 
 class Perplexity(CodeCounts):
-    """e to the entropy (nats) of the histogram: as many equally likely codes have this entropy."""
+    """e to the entropy (nats) of the histogram: the number of equally likely codes that have it."""
 
     def result(self):
         p = self.counts / ops.maximum(ops.sum(self.counts), 1.0)
@@ -58,7 +98,7 @@ def distances(latents, codebook):
     return ops.sum(codebook**2, axis=1) - 2.0 * ops.matmul(latents, ops.transpose(codebook))
 
 
-class VectorQuantizer(layers.Layer):
+class VectorQuantizer(Quantizer):
     """latents float32 [batch, N, code_dim] -> `Quantized` with codes int32 [batch, N, 1].
 
     VQ-VAE with an EMA codebook (van den Oord et al. 2017, appendix A.1). With n_i latents x given
@@ -66,18 +106,14 @@ class VectorQuantizer(layers.Layer):
         e_i = total_i / smoothed(count_i)
     The first training batch gives the initial codes. A code whose count falls below
     `revival_threshold` of a fair share moves to a random latent of the batch: vector, count and
-    total at once (Jukebox). Gradients pass straight through. In inference nothing changes. Computes
-    in float32 under mixed precision.
+    total at once (Jukebox). Gradients pass straight through. In inference nothing changes.
 
-    Every quantizer offers `call`, `new_metrics`, `encode` and `lookup` (with ONNX operations only),
-    `codebooks` (the variables that weights files hold) and `use_loaded_codebooks`.
-    Metrics a book: usage, perplexity, and closeness, 1 − (mean square distance of the latents from
-    their codes) / (variance of the latents).
+    Metrics: usage, perplexity, and closeness, 1 − (mean square distance of the latents from their
+    codes) / (variance of the latents).
     """
 
-    def __init__(self, config: CodebookConfig, seed: int = 0, suffix: str = "", **kwargs):
-        super().__init__(**({"dtype": "float32"} | kwargs))
-        self.config, self.suffix = config, suffix
+    def __init__(self, config: CodebookConfig, seed: int = 0, **kwargs):
+        super().__init__(config, **kwargs)
         self.num_codes, self.code_dim = config.num_codes, config.code_dim
         self.seed_generator = keras.random.SeedGenerator(seed)
 
@@ -89,7 +125,7 @@ class VectorQuantizer(layers.Layer):
                                initializer="random_normal")
         self.count = weight("count", self.num_codes)
         self.total = weight("total", self.num_codes, self.code_dim)
-        # 1 once the codes come from data or from a file.
+        # 1 as soon as the codes come from data or from a file.
         self.started = weight("started")
 
     @property
@@ -97,15 +133,12 @@ class VectorQuantizer(layers.Layer):
         return [self.codebook]
 
     def new_metrics(self) -> dict[str, keras.metrics.Metric]:
-        """The metrics that `call` returns updates for, by name."""
-        made = [Usage(self.num_codes, name=f"usage{self.suffix}"),
-                Perplexity(self.num_codes, name=f"perplexity{self.suffix}"),
-                keras.metrics.Mean(name=f"closeness{self.suffix}")]
-        return {metric.name: metric for metric in made}
+        return {"usage": Usage(self.num_codes, name="usage"),
+                "perplexity": Perplexity(self.num_codes, name="perplexity"),
+                "closeness": keras.metrics.Mean(name="closeness")}
 
     def use_loaded_codebooks(self):
-        """Start training from the codebook as loaded: each code weighs a fair share of one batch.
-        """
+        """Each code weighs a fair share of one batch."""
         self.count.assign(ops.ones(self.num_codes))
         self.total.assign(self.codebook.value)
         self.started.assign(1.0)
@@ -121,22 +154,22 @@ class VectorQuantizer(layers.Layer):
         return ops.take(self.codebook, codes[..., 0], axis=0)
 
     def call(self, latents, training=False, window_mask=None, codes=None):
-        """window_mask: float32 [batch], 1 for the windows that use this book and 0 for others; None
-        means all. codes: int32 [batch, N], used instead of the nearest codes once started.
+        """window_mask: float32 [batch], 1 for windows that use this book and 0 for others; None:
+        all use it. codes: int32 [batch, N], used instead of the nearest codes after the start.
         """
         latents, shape = ops.cast(latents, "float32"), ops.shape(latents)
         flat = ops.stop_gradient(ops.reshape(latents, (-1, self.code_dim)))
-        codebook, given = ops.convert_to_tensor(self.codebook), codes
+        codebook, chosen = ops.convert_to_tensor(self.codebook), codes
         if training:
             rows = self._draw_rows(*shape[:2], window_mask)
             candidates = ops.take(flat, rows, axis=0)
             started = self.started > 0
             codebook = ops.where(started, codebook, candidates)
-        if given is None or training:
+        if chosen is None or training:
             codes = ops.cast(ops.argmin(distances(flat, codebook), axis=1), "int32")
-        if given is not None:
-            given = ops.reshape(given, (-1,))
-            codes = ops.where(started, given, codes) if training else given
+        if chosen is not None:
+            chosen = ops.reshape(chosen, (-1,))
+            codes = ops.where(started, chosen, codes) if training else chosen
         weights = ops.ones_like(codes, dtype="float32")
         if window_mask is not None:
             weights = ops.reshape(ops.broadcast_to(window_mask[:, None], shape[:2]), (-1,))
@@ -151,11 +184,9 @@ class VectorQuantizer(layers.Layer):
         closeness = 1.0 - ops.mean(ops.stop_gradient(error)) / (variance + 1e-9)
         commitment = self.config.commitment * ops.mean(
             error if window_mask is None else error * window_mask[:, None, None])
-        updates = zip(("usage", "perplexity", "closeness"), (count, count, closeness), strict=True)
         return Quantized(latents + ops.stop_gradient(quantized - latents),
-                         ops.reshape(codes, (*shape[:2], 1)),
-                         [commitment],
-                         {name + self.suffix: value for name, value in updates})
+                         ops.reshape(codes, (*shape[:2], 1)), [commitment],
+                         {"usage": count, "perplexity": count, "closeness": closeness})
 
     def _draw_rows(self, windows, frames, window_mask):
         """For each code the row of a random latent of the masked windows: int32 [num_codes]."""
@@ -175,7 +206,7 @@ class VectorQuantizer(layers.Layer):
 
     def _follow(self, codebook, started, candidates, batch_count, batch_total):
         """One EMA step towards the batch, then revival of the dead codes."""
-        # Before the start there is no past: the first batch's own counts stand for it.
+        # The first batch starts the averages.
         decay = ops.where(started, self.config.decay, 0.0)
         count = decay * self.count + (1.0 - decay) * batch_count
         total = decay * self.total + (1.0 - decay) * batch_total
@@ -188,7 +219,7 @@ class VectorQuantizer(layers.Layer):
         used = ops.sum(batch_count) > 0
 
         def learn(variable, value):
-            # A batch without a window for this book changes nothing.
+            # A batch without windows for this book changes nothing.
             variable.assign(ops.where(used, value, ops.convert_to_tensor(variable)))
 
         learn(self.count, ops.where(dead, fair, count))
@@ -197,37 +228,16 @@ class VectorQuantizer(layers.Layer):
         learn(self.started, 1.0)
 
 
-class MultiBookQuantizer(layers.Layer):
-    """The common part of quantizers with a `VectorQuantizer` for each book.
-
-    Computes in float32 under mixed precision.
-    """
+class MultiBookQuantizer(Quantizer):
+    """A quantizer with a `VectorQuantizer` for each book."""
 
     def __init__(self, config, seed: int = 0, **kwargs):
-        super().__init__(**({"dtype": "float32"} | kwargs))
-        self.config = config
+        super().__init__(config, **kwargs)
         self.seed_generator = keras.random.SeedGenerator(seed)
-        self.books = [VectorQuantizer(config, seed + 1 + k, suffix=f"_{k}", name=f"book_{k}")
-                      for k in range(config.books)]
+        self.parts = self.books = [VectorQuantizer(config, seed + 1 + k, name=f"book_{k}")
+                                   for k in range(config.books)]
+        self.suffixes = [f"_{k}" for k in range(config.books)]
 
     def build(self, shape):
         for book in self.books:
             book.build((*shape[:-1], book.code_dim))
-
-    @property
-    def codebooks(self) -> list:
-        return [book.codebook for book in self.books]
-
-    def new_metrics(self) -> dict[str, keras.metrics.Metric]:
-        return {name: metric for book in self.books for name, metric in book.new_metrics().items()}
-
-    def use_loaded_codebooks(self):
-        for book in self.books:
-            book.use_loaded_codebooks()
-
-
-def combine(parts: list[Quantized]) -> tuple[list, dict[str, Any]]:
-    """The losses and the metrics of all parts."""
-    # The last part comes first: the order of a sum decides how the gradients round.
-    return ([loss for part in reversed(parts) for loss in part.losses],
-            {name: value for part in parts for name, value in part.metrics.items()})

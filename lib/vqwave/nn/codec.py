@@ -43,14 +43,13 @@ class Codec(keras.Model):
     """audio float32 [batch, T] -> reconstruction float32 [batch, T]; T a multiple of the level.
     Trained by plain `fit`.
 
-    `encode_model` and `decode_model` are its halves as they are used and exported: samples to codes
-    and codes to samples. Where the head makes no audio, the input of a vocoder stands for the
-    samples (`data/vocoders.py`). decoder_only: training leaves encoder and codebook, and so every
-    code, unchanged.
+    `encode_model` and `decode_model` are its exported halves. Where the head makes no audio, the
+    input of a vocoder (`data/vocoders.py`) replaces the samples. decoder_only: training leaves
+    encoder and codebook, and so every code, unchanged.
 
-    With labels this is a conditional VAE (Sohn, Lee and Yan 2015). Its input is {"samples": audio,
-    "label": int32 [batch, 1, n, 2]}, the labels as `config.Labels` has them; their vectors
-    condition both halves. The prior is N(0, 1) for all labels.
+    With labels this is a conditional VAE (Sohn, Lee and Yan 2015) with the prior N(0, 1) for all
+    labels. The input is {"samples": audio, "label": int32 [batch, 1, n, 2]}, the labels as in
+    `config.Labels`; their vectors condition both halves.
     """
 
     def __init__(self, config: CodecConfig, seed: int = 0, decoder_only: bool = False, **kwargs):
@@ -79,13 +78,11 @@ class Codec(keras.Model):
         self._make_metrics()
 
     def _measure(self):
-        """How far encoder and decoder see.
+        """Receptive fields, in codes to either side; `chunking.ALL` is the whole piece.
 
-        encode_halo: codes' worth of samples to either side that one code sees; decode_halo: codes
-            to either side that one code's samples see, and decode_near those of them that the
-            stages after the first see; `chunking.ALL` where that is the whole piece.
-        latency: samples that must be there before the first of a frame's can be played: its own,
-            and those after it that encoder and decoder see.
+        encode_halo: of a code. decode_halo: of a code's samples; decode_near: of the stages after
+            the first. latency: samples from the first of a frame on that encoder and decoder need
+            before its first sample can be played.
         """
         config, encoder = self.config, self._encoder_field
         hop, level, segment = self.front_end.hop, config.level, config.quantizer.segment
@@ -155,9 +152,8 @@ class Codec(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Σ weight·term over the terms of `LossConfig` and the adversary + the quantizer's losses.
 
-        Each term is a metric too. Of a VAE this is the negative evidence lower bound up to the
-        weights; without the quantizer's part it is the metric `reconstruction`.
-        Validation leaves the adversary out: a discriminator's opinion changes from epoch to epoch.
+        Each term is a metric too. The metric `reconstruction` of a VAE is the sum without the
+        quantizer's losses. Validation leaves the adversary out: its scores change every epoch.
         """
         features, quantized, auxiliary, averages = self.last_pass
         terms = {}
@@ -200,8 +196,7 @@ class Codec(keras.Model):
         """
         audio, (label, vector) = keras.Input((None,), name="samples"), self._label_input()
         latents = self.encoder(_one_or_all([self.front_end(audio), *vector]))
-        codes = _Method(self.quantizer.encode, name="encode")(latents)
-        return keras.Model(_one_or_all([audio, *label]), codes, name=f"{self.config.name}_encode")
+        return self._model("encode", [audio, *label], [self._encode(latents)])
 
     def decode_model(self) -> keras.Model:
         """Functional model: codes int32 [batch, N, books], or vectors float32 [batch, N, dim] ->
@@ -211,12 +206,10 @@ class Codec(keras.Model):
         `decoders.mirror_decoder`; with labels, last of all, label as in `encode_model`.
         """
         codes, (label, vector) = self._codes_input(), self._label_input()
-        start = [keras.Input((), dtype="int32", name="start")] if self.config.needs_position else []
+        start = self._start_input()
         outputs = self.decoder(_one_or_all([self._lookup(codes), *start, *vector]))
         audio = outputs if self.head.auxiliary_output is None else outputs[0]
-        return keras.Model(_one_or_all([codes, *start, *label]),
-                           layers.Reshape((-1,), name="samples")(audio),
-                           name=f"{self.config.name}_decode")
+        return self._model("decode", [codes, *start, *label], [_samples(audio)])
 
     def decode_part_model(self) -> keras.Model:
         """Functional model: codes int32 [batch, N, books], places int32 [batch, M] (the same in all
@@ -226,20 +219,16 @@ class Codec(keras.Model):
         The audio is that of `decode_model` except for the outermost `decode_near` frames. Only the
         first stage, which is the cheapest and sees the furthest, processes all N frames.
         """
-        codes = self._codes_input()
-        places = keras.Input((None,), dtype="int32", name="places")
-        inputs = [codes, places]
+        codes, places = self._codes_input(), keras.Input((None,), dtype="int32", name="places")
         names = [f"activation_{len(self.config.stages) - 1}"]
         names += ["gains"] if self.config.quantizer.gain_edges else []
         stage = [self.decoder.get_layer(name).output for name in names]
         first = keras.Model(self.decoder.inputs[0], stage)
         rest = keras.Model([*stage, *self.decoder.inputs[1:]], self.decoder.outputs[0])
         x = [ops.take(part, places[0], axis=1) for part in first(self._lookup(codes))]
-        if self.config.needs_position:
-            start = keras.Input((), dtype="int32", name="start")
-            inputs, x = [*inputs, start], [*x, start + places[:, 0]]
-        return keras.Model(inputs, layers.Reshape((-1,), name="samples")(rest(x)),
-                           name=f"{self.config.name}_decode_part")
+        start = self._start_input()
+        audio = rest([*x, *(s + places[:, 0] for s in start)])
+        return self._model("decode_part", [codes, places, *start], [_samples(audio)])
 
     def encode_block_model(self) -> keras.Model:
         """Functional model of a causal codec: [audio float32 [batch, n·level], state] -> [codes
@@ -248,25 +237,23 @@ class Codec(keras.Model):
         Successive blocks of a piece give the codes of the whole. state: float32 [batch, s], see
         `decoders.with_state`; zeros at the start of a piece.
         """
-        audio = keras.Input((None,), name="samples")
-        step = with_state(self.encoder)
+        audio, step = keras.Input((None,), name="samples"), with_state(self.encoder)
         state = keras.Input(step.input[1].shape[1:], name="state")
         latents, new_state = step([self.front_end(audio), state])
-        codes = _Method(self.quantizer.encode, name="encode")(latents)
-        return keras.Model([audio, state], [codes, new_state],
-                           name=f"{self.config.name}_encode_block")
+        return self._model("encode_block", [audio, state], [self._encode(latents), new_state])
 
     def decode_block_model(self) -> keras.Model:
         """Functional model of a causal codec: [codes int32 [batch, n, books], state] -> [audio
         float32 [batch, n·level], the state after it]; see `encode_block_model`.
         """
-        codes = self._codes_input()
-        step = with_state(self.decoder)
+        codes, step = self._codes_input(), with_state(self.decoder)
         state = keras.Input(step.input[1].shape[1:], name="state")
         audio, new_state = step([self._lookup(codes), state])
-        return keras.Model([codes, state],
-                           [layers.Reshape((-1,), name="samples")(audio), new_state],
-                           name=f"{self.config.name}_decode_block")
+        return self._model("decode_block", [codes, state], [_samples(audio), new_state])
+
+    def _model(self, name: str, inputs: list, outputs: list) -> keras.Model:
+        return keras.Model(_one_or_all(inputs), _one_or_all(outputs),
+                           name=f"{self.config.name}_{name}")
 
     def _label_input(self) -> tuple[list, list]:
         """The input of a piece's labels and their vector; both empty without labels."""
@@ -275,18 +262,30 @@ class Codec(keras.Model):
         label = keras.Input((1, None, 2), dtype="int32", name="label")
         return [label], [self.label_embedding(label)]
 
+    def _start_input(self) -> list:
+        """The input of the first code's position; empty where the head needs none."""
+        return [keras.Input((), dtype="int32", name="start")] if self.config.needs_position else []
+
     def _codes_input(self):
         config = self.config
         return keras.Input((None, None if config.nested else config.frame_width),
                            dtype=config.frame_dtype, name="codes")
 
+    def _encode(self, latents):
+        return _Method(self.quantizer.encode, name="encode")(latents)
+
     def _lookup(self, codes):
         return _Method(self.quantizer.lookup, name="lookup")(codes)
 
 
-def _one_or_all(inputs: list):
-    """The inputs of a Keras model: the tensor itself where there is one, else the list."""
-    return inputs if len(inputs) > 1 else inputs[0]
+def _one_or_all(tensors: list):
+    """Inputs or outputs of a Keras model: a tensor alone stands for itself."""
+    return tensors if len(tensors) > 1 else tensors[0]
+
+
+def _samples(audio):
+    """[batch, samples, 1] -> [batch, samples]."""
+    return layers.Reshape((-1,), name="samples")(audio)
 
 
 def _whole(count: float) -> int:
@@ -298,7 +297,7 @@ class _Method(layers.Layer):
     """A quantizer's method as a layer of a functional model."""
 
     def __init__(self, method, **kwargs):
-        super().__init__(**({"dtype": "float32"} | kwargs))
+        super().__init__(dtype="float32", **kwargs)
         self.method = method
 
     def call(self, x):
@@ -313,19 +312,15 @@ def load_codec(weight_set: weights.WeightSet) -> Codec:
 
 
 def load_encoder(folder, name: str, epoch: int | str | None, checksum: str):
-    """The encoder of a codec by name, for worker processes that load it themselves.
+    """The encoder of a codec by name, for worker processes: its config, its `encode_halo`, and
+    audio float32 [batch, n·level] -> codes int32 [batch, n, books].
 
-    Returns:
-        Its config, its `encode_halo`, and audio float32 [batch, n·level] -> codes int32 [batch, n,
-        books].
-
-    Raises:
-        UserError: the set there has another checksum.
+    Raises `UserError` where the set in that folder has another checksum.
     """
     weight_set = weights.find(folder, name, epoch)
     if weight_set.checksum != checksum:
-        raise UserError(f"{weight_set.summary}: this machine has other weights than the one that "
-                        f"started the encoding")
+        raise UserError(f"{weight_set.summary}: these weights differ from those on the machine "
+                        f"that started the encoding")
     model = load_codec(weight_set)
     return weight_set.config, model.encode_halo, model.encode_model().predict_on_batch
 

@@ -1,12 +1,10 @@
-"""Conditions: what a generator knows besides its own past, one class for each kind of the config's
-`conditions`; and how a codec is conditioned on labels.
+"""Conditions: the inputs of a generator besides its own past, one model for each kind of the
+config's `conditions`; and the labels of a codec.
 
-Each condition is a Keras model of one input, whose name and shape its config says. Its output is
+Each condition is a Keras model of one input, named and shaped by the config, with the output
 float32 [batch, T, channels], or [batch, 1, channels] where all frames share it. `join` concatenates
-them: that is the context of the core.
-
-The inputs come from `SERVERS` in `data/windows.py` in training, and from `FEEDS` in
-`play/conditions.py` when music is generated.
+the outputs to the core's context. The inputs come from `SERVERS` in `data/windows.py` in training,
+and from `FEEDS` in `play/conditions.py` when music is generated.
 """
 
 from __future__ import annotations
@@ -22,19 +20,17 @@ from .blocks import CroppedResidual, SubPixelUpsampling, dilated_names
 
 
 def project(vectors: np.ndarray, width: int, random: np.random.Generator) -> np.ndarray:
-    """[n, any width] -> [n, width] by a random matrix that keeps lengths on average; unchanged
-    where the width is right.
-    """
+    """[n, any width] -> [n, width] by a random matrix that keeps lengths on average."""
     if vectors.shape[1] == width:
         return vectors
     return vectors @ random.normal(0, vectors.shape[1] ** -0.5, (vectors.shape[1], width))
 
 
 class FrameEmbedding(layers.Embedding):
-    """Frames int32 [batch, N, books] of codes or one token past them -> float32 [batch, N, width].
+    """Frames int32 [batch, N, books] of codes or the token after them -> float32 [batch, N, width].
 
-    Each book has rows of its own. join: "sum" adds the books' vectors, "concatenate" makes a width
-    of books·dim.
+    Each book has its own rows. join: "sum" adds the books' vectors, "concatenate" gives the width
+    books·dim.
     """
 
     def __init__(self, books: int, num_codes: int, dim: int, join: str = "sum", **kwargs):
@@ -53,8 +49,7 @@ class FrameEmbedding(layers.Embedding):
     def start_from(self, codebooks: list[np.ndarray], random: np.random.Generator):
         """Set each book's rows to its vectors, standardised float32 [num_codes, any width].
 
-        `random` projects vectors of another width and draws the token's row: zeros would make
-        gradients huge where a core normalises them.
+        The token's row is random: a core that normalises zeros would have huge gradients.
         """
         dim = self.output_dim
         rows = [row for book in codebooks for row in (project(book, dim, random),
@@ -68,9 +63,8 @@ class FrameEmbedding(layers.Embedding):
 def codes_above_model(config: CodesAbove, generator: GeneratorConfig) -> keras.Model:
     """source frames int32 [batch, N + 2·halo, books] -> context float32 [batch, N·ratio, channels].
 
-    A stack of dilated convolutions after WaveNet's (van den Oord et al. 2016), unpadded: the frames
-    outside the piece are `pad_token`. So a window anywhere in a piece gives exactly what the whole
-    piece gives there.
+    Dilated convolutions after WaveNet (van den Oord et al. 2016), unpadded; frames outside the
+    piece are `pad_token`. So a window of a piece has exactly the context of the whole piece.
     """
     codes = keras.Input(config.shape, dtype="int32", name=config.input)
     x = FrameEmbedding(config.books, config.num_codes, config.channels, name="embedding")(codes)
@@ -119,16 +113,12 @@ def labels_model(config: Labels, generator: GeneratorConfig) -> keras.Model:
 
 
 def label_vector_input(config: CodecConfig):
-    """A codec's input of the piece's label vector, float32 [batch, 1, channels]; None without
-    labels.
-    """
+    """A codec's input of a piece's label vector, float32 [batch, 1, channels], or None."""
     return keras.Input((1, config.labels.channels), name="label") if config.labels else None
 
 
 def add_condition(x, vector, name: str):
-    """x [batch, time, c] plus a dense layer of a vector [batch, 1, n] at every step; x where the
-    vector is None.
-    """
+    """x [batch, time, c] plus a dense layer of a vector [batch, 1, n], or x without a vector."""
     if vector is None:
         return x
     return layers.Add(name=f"{name}_sum")([x, layers.Dense(x.shape[-1], name=name)(vector)])
@@ -136,8 +126,6 @@ def add_condition(x, vector, name: str):
 
 def join(outputs: list):
     """Outputs of conditions, float32 [batch, T or 1, channels] each -> [batch, T or 1, Σ channels].
-
-    T is that of the outputs that have one; where none does it stays 1.
     """
     if len(outputs) == 1:
         return outputs[0]

@@ -1,9 +1,8 @@
 """Cores: P(frame_t | frame_<t, conditions), one class for each kind of the config's `core`.
 
-Every core offers `call`, teacher-forced over whole windows; `step`, the same numbers one position
-at a time; `start_inputs` and `start_outputs`, which initialise it from codebooks. `Core` implements
-them for a stack of layers. A core's config says the shapes of its states; its step in ONNX is in
-`onnx/bodies.py`.
+Every core offers `call`, teacher-forced over whole windows; `step`, the same logits one position at
+a time; `start_inputs` and `start_outputs`, which initialise the core from codebooks. The config
+has the shapes of the states; `onnx/bodies.py` has the step in ONNX.
 """
 
 from __future__ import annotations
@@ -15,49 +14,46 @@ from keras import layers, ops
 from ..config import FAR, NORM_EPSILON, GeneratorConfig
 from .attention import Sinks, attend_to_ring, attend_to_window
 from .blocks import gelu
-from .books import DRAWINGS, BooksOnGrid, gated
+from .books import DRAWINGS, BooksOnGrid, built, dense, gated
 from .conditions import FrameEmbedding
 from .lstm import LSTM
 
 
 class Core(keras.Model):
-    """The common part of all cores: embedded frames and context -> features by a stack of layers ->
-    the books of a frame, see `books.py`.
+    """The common part of all cores: embedded frames and context -> a stack of layers -> the books
+    of a frame, see `books.py`.
 
-    With `repeats`, one more output of each book is added to the logit of its previous code, as a
-    pointer to it (after Merity et al. 2016, "Pointer sentinel mixture models").
+    With `repeats`, one more output of each book is added to the logit of its previous code (after
+    Merity et al. 2016, "Pointer sentinel mixture models").
 
     A subclass implements:
         build_stack(width): make and build the layers for inputs of this width; return the width of
             the features.
-        stack(x, training): [batch, T, width in] -> features [batch, T, width out], each from the
-            positions up to its own.
+        stack(x, training): [batch, T, width in] -> causal features [batch, T, width out].
         advance(x, state): the same for one position [batch, width in], state a list of float32
-            [batch, …] as the config's `states` names them -> (features [batch, width out], the new
-            state).
+            [batch, …] in the order of the config's `states` -> (features [batch, width out], the
+            new state).
     """
 
     def __init__(self, config: GeneratorConfig, **kwargs):
         super().__init__(name="generator", **kwargs)
         core, self.config = config.core, config
-        self.embedding = FrameEmbedding(config.books, config.num_codes,
-                                        core.embedding_dim, "concatenate",
-                                        name="embedding")
+        self.embedding = FrameEmbedding(config.books, config.num_codes, core.embedding_dim,
+                                        "concatenate", name="embedding")
         self.input_dropout = layers.Dropout(core.input_dropout,
                                             noise_shape=(None, None, None, 1), name="input_dropout")
         self.embedding.build((None, None, config.books))
         width = self.build_stack(config.books * core.embedding_dim + config.context_channels)
-        self.books = self.make_books()
+        self.books = self.make_books(width)
         self.book_layers = self.books.layers
-        self.books.build(width)
         self.built = True
 
     def build_stack(self, width: int) -> int:
         raise NotImplementedError
 
-    def make_books(self):
-        """How the books of a frame are drawn from the features."""
-        return DRAWINGS[self.config.core.drawing](self.config)
+    def make_books(self, width: int):
+        """The `Books` that draw a frame from features of this width."""
+        return DRAWINGS[self.config.core.drawing](self.config, width)
 
     def stack(self, x, training=False):
         raise NotImplementedError
@@ -66,15 +62,14 @@ class Core(keras.Model):
         raise NotImplementedError
 
     def start_inputs(self, codebooks: list[np.ndarray], random: np.random.Generator):
-        """Before training: embed each book's codes as their vectors, standardised float32
-        [num_codes, code_dim], so that similar codes have similar embeddings.
+        """Before training: similar codes get similar embeddings. codebooks: the vectors of each
+        book, standardised float32 [num_codes, code_dim].
         """
         self.embedding.start_from(codebooks, random)
 
     def start_outputs(self, codebooks: list[np.ndarray], random: np.random.Generator):
-        """Before training: make each book's logits the products of its vectors with a random
-        projection of the features, at the scale of Glorot's initialiser for one book, so that
-        similar codes have similar logits.
+        """Before training: similar codes get similar logits, the products of each book's vectors
+        with a random projection of the features, at the scale of Glorot's initialiser for one book.
         """
         remaining = list(codebooks)
         for layer in self.books.outputs:
@@ -88,7 +83,7 @@ class Core(keras.Model):
             layer.kernel.assign(np.concatenate(kernels, axis=1))
 
     def set_quiet(self, quiet: np.ndarray):
-        """Set how quiet the music of each code is, in dB, for a core with `quiet_cost`: float32
+        """Set the `data.loudness.quietness` of each code, for a core with `quiet_cost`: dB, float32
         [books, num_codes].
         """
         for layer in self.books.outputs:
@@ -108,8 +103,7 @@ class Core(keras.Model):
         Args:
             previous: int32 [batch, T, books], the previous frames; `start_token` before the first.
             context: float32 [batch, T, context_channels], or None without conditions.
-            current: int32 [batch, T, books], the frames themselves, of which each book sees the
-                books before it; not used where there is one book.
+            current: int32 [batch, T, books], the frames themselves, for the later books of a frame.
         """
         x = self.stack(self._join(previous, context, training), training)
         logits = self.books.logits(x, previous, lambda k, logits: current[..., k])
@@ -120,7 +114,7 @@ class Core(keras.Model):
 
         Args:
             previous: int32 [batch, books]; context: float32 [batch, context_channels] or None;
-                state: a list of float32 [batch, …] as the config's `states` names them.
+                state: as in `advance`.
             draw: (book, logits float32 [batch, num_codes]) -> code int32 [batch], called for each
                 book in order.
 
@@ -165,16 +159,12 @@ class LSTMStack(Core):
 
 
 class QueuedStack(Core):
-    """Layers that each see some earlier frames, `dilations` apart. A step takes these from a queue
-    for each layer (Paine et al. 2016, "Fast WaveNet generation algorithm").
-
-    A subclass implements `build_stack` and:
-        taps: the number of frames a layer sees, its own among them.
-        _run_layers(x, with_past, training): the features of x; with_past: (number of a layer, its
-            input [..., width]) -> the earlier frames and the input, [..., taps·width].
+    """Layers that each see some earlier frames, `dilations` apart. A step takes these frames from a
+    queue for each layer (Paine et al. 2016, "Fast WaveNet generation algorithm").
     """
 
     taps: int
+    """Frames that a layer sees, its own among them."""
 
     def stack(self, x, training=False):
         def with_past(i, x):
@@ -194,6 +184,9 @@ class QueuedStack(Core):
         return self._run_layers(x, with_past), new
 
     def _run_layers(self, x, with_past, training=False):
+        """The features of x. with_past: (number of a layer, its input [..., width]) -> the earlier
+        frames and the input, [..., taps·width].
+        """
         raise NotImplementedError
 
 
@@ -312,7 +305,7 @@ class PixelCNNStack(QueuedStack):
     generation with PixelCNN decoders", figure 2) on the grid of frames and books: the features of
     each code see all books of the earlier frames, and no code of its own frame.
 
-    Its input is the previous frame, so nothing is masked. The features are the inputs of each layer
+    The input is the previous frame, so nothing is masked. The features are the inputs of each layer
     of the horizontal stack, `BooksOnGrid`.
     """
 
@@ -330,8 +323,8 @@ class PixelCNNStack(QueuedStack):
                          for i in range(count) if core.dropout]
         return 2 * core.channels * count
 
-    def make_books(self):
-        return BooksOnGrid(self.config)
+    def make_books(self, width):
+        return BooksOnGrid(self.config, width)
 
     def _run_layers(self, x, with_past, training=False):
         """x: [..., books·embedding_dim + context_channels]; inside, features have an axis of books,
@@ -367,18 +360,9 @@ def shifted(x, count: int, dilation: int):
     return ops.concatenate(taps, axis=-1)
 
 
-def dense(inputs: int, units: int, name: str) -> layers.Dense:
-    """A built layer, [..., inputs] -> [..., units]."""
-    layer = layers.Dense(units, name=name)
-    layer.build((None, None, inputs))
-    return layer
-
-
 def layer_norm(width: int, name: str) -> layers.LayerNormalization:
     """A built layer that normalises the last axis, of this width (Ba et al. 2016)."""
-    layer = layers.LayerNormalization(epsilon=NORM_EPSILON, name=name)
-    layer.build((None, None, width))
-    return layer
+    return built(layers.LayerNormalization(epsilon=NORM_EPSILON, name=name), width)
 
 
 CORES: dict[str, type[keras.Model]] = {

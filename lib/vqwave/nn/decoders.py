@@ -24,8 +24,7 @@ def mirror_decoder(config: CodecConfig) -> tuple[keras.Model, Head]:
 
     A head with an auxiliary output adds a second output. A head that needs its position adds the
     input start, int32 [batch], the number of the first code in the piece modulo PERIOD / level.
-    Labels add the last input, the piece's label vector float32 [batch, 1, channels], which
-    conditions every stage.
+    Labels add a last input, the piece's label vector float32 [batch, 1, channels], for each stage.
     """
     vectors = keras.Input((None, config.quantizer.vector_width), name="vectors")
     inputs, start, label = [vectors], None, label_vector_input(config)
@@ -68,20 +67,20 @@ def mirror_decoder(config: CodecConfig) -> tuple[keras.Model, Head]:
 DECODERS: dict[str, Callable] = {
     "mirror": mirror_decoder, "banded": mirror_decoder, "plane": plane_decoder,
 }
-"""What builds the decoder that goes with each kind of encoder: (codec config) -> (model, head)."""
+"""The decoder for each kind of encoder: (codec config) -> (model, head)."""
 
 
 def with_averages(decoder: keras.Model, config: CodecConfig) -> keras.Model:
-    """The decoder with more outputs: the mean over channels [batch, samples / hop] of each stage
-    that was up-sampled to, before its activation.
+    """The decoder with one more output for each up-sampled stage: the mean over its channels before
+    the activation, [batch, samples / hop].
     """
     stages = [decoder.get_layer(f"activation_{i}").input for i in range(len(config.stages) - 1)]
     return keras.Model(decoder.inputs, [*decoder.outputs, *(ops.mean(x, axis=-1) for x in stages)])
 
 
 def with_state(model: keras.Model) -> keras.Model:
-    """A chain of causal layers as [x, state] -> [y, the state after it], to process a piece in
-    blocks. state: float32 [batch, s], the past steps of each layer's input.
+    """A chain of causal layers as [x, state] -> [y, the next state], for a piece in blocks. state:
+    float32 [batch, s], the past steps of each layer's input.
     """
     first, *chain = model.layers
     counts = [getattr(layer, "past_steps", 0) for layer in chain]

@@ -119,10 +119,7 @@ class UnitLength(layers.Layer):
 
 
 def banded_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, ReceptiveField]:
-    """A small network for each band of the spectrum, with a frame of codes for each of its frames.
-
-    A band's codes describe this band alone: changing them changes no other band.
-    """
+    """A small network for each band of the spectrum: a band's codes describe this band alone."""
     encoder, quantizer = config.encoder, config.quantizer
     features = keras.Input((None, front_end.channels), name="features")
     field = ReceptiveField()
@@ -149,4 +146,4 @@ def banded_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, Recepti
 ENCODERS: dict[str, Callable] = {
     "mirror": mirror_encoder, "banded": banded_encoder, "plane": plane_encoder,
 }
-"""What builds each kind of encoder: (codec config, front end) -> (model, receptive field)."""
+"""The encoder of each kind: (codec config, front end) -> (model, receptive field)."""

@@ -26,12 +26,10 @@ class WaveformInput(layers.Reshape):
 class LogFrequencySpectrum(layers.Layer):
     """audio float32 [batch, T] -> float32 [batch, T / hop, 2·bins]: levels of the quarter tones,
     then the same levels at peaks only.
-
-    Computes in float32 under mixed precision.
     """
 
     def __init__(self, config: LogFrequencyFrontEnd, sample_rate: int, **kwargs):
-        super().__init__(**({"dtype": "float32", "name": "log_frequency"} | kwargs))
+        super().__init__(dtype="float32", name="log_frequency", **kwargs)
         self.transform = spectrum.ConstantQ(config, sample_rate)
         self.hop, self.channels = config.hop, 2 * config.bins
         self.receptive_field = self.transform.receptive_field
@@ -46,15 +44,13 @@ class LogFrequencySpectrum(layers.Layer):
 
 
 class Spectrogram(layers.Layer):
-    """audio float32 [batch, T] -> float32 [batch, T / hop, channels]: levels, see
-    `spectrum.level_of`, of the bins of a Hann window centred on a frame's first sample, or of mel
-    bands, each the weighted mean of its bins. The bin at half the sample rate is left out.
-
-    Computes in float32 under mixed precision.
+    """audio float32 [batch, T] -> float32 [batch, T / hop, channels]: levels (`spectrum.level_of`)
+    of the bins of a Hann window centred on a frame's first sample, or of mel bands, each the
+    weighted mean of its bins. The bin at half the sample rate is left out.
     """
 
     def __init__(self, config: SpectrogramFrontEnd, sample_rate: int, **kwargs):
-        super().__init__(**({"dtype": "float32", "name": "spectrogram"} | kwargs))
+        super().__init__(dtype="float32", name="spectrogram", **kwargs)
         n_fft, mels = config.n_fft, config.mels
         self.hop, self.channels = config.hop, config.channels
         self.receptive_field = (n_fft // 2, n_fft // 2)

@@ -1,8 +1,7 @@
 """The generator of one level: P(frame_t | frame_<t, context), conditions and a core.
 
-Its two parts run differently: the conditions see whole windows at once and make the context; the
-core runs step by step when music is generated. The chain of levels is Jukebox's
-(Dhariwal et al. 2020).
+The conditions process whole windows and give the context; the core runs step by step when music is
+generated. The chain of levels is Jukebox's (Dhariwal et al. 2020).
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class Generator(keras.Model):
         self.core = CORES[config.core.kind](config)
         self.conditions = {}
         for condition in config.conditions:
-            # Weights files hold variables by path; those of the level above have no prefix.
+            # Variables are saved by path; paths of the level above have no prefix.
             scope = (contextlib.nullcontext() if condition is config.source
                      else keras.name_scope(condition.input))
             with scope:
@@ -66,8 +65,7 @@ class Generator(keras.Model):
                      for name, condition in self.conditions.items()])
 
     def context_model(self) -> keras.Model:
-        """Functional model of `context`: the conditions' inputs in order (one: itself) -> context.
-        """
+        """Functional model of `context`: the conditions' inputs in order -> context."""
         inputs = [keras.Input(c.shape, dtype="int32", name=c.input) for c in self.config.conditions]
         context = self.context({x.name: x for x in inputs})
         return keras.Model(inputs if len(inputs) > 1 else inputs[0], context, name="context")
@@ -80,15 +78,15 @@ class Generator(keras.Model):
 def load_generator(weight_set: weights.WeightSet) -> Generator:
     """The Keras `Generator` of a set."""
     model = Generator(weight_set.config)
-    # The set need not know how quiet each code is where that costs nothing.
+    # Without a cost, the set need not hold how quiet each code is.
     take_weights(model, weight_set, except_for="" if model.config.core.quiet_cost else QUIETNESS)
     return model
 
 
 def take_weights(model: Generator, weight_set: weights.WeightSet, except_for: str = ""):
-    """Load the weights of a set into a model of its shapes, except for variables of that name,
-    which the set need not have. A model with labels also takes a set without: at first its labels
-    make no difference.
+    """Load the weights of a set into a model of its shapes, without variables of the name
+    `except_for`. A model with labels also takes a set without labels; its labels then have no
+    effect until they are trained.
     """
     if model.config.labels and not weight_set.config.labels:
         plain = Generator(model.config.with_labels(None))
@@ -112,7 +110,7 @@ def _take_unlabelled(model: Generator, plain: Generator):
         model.conditions[name].set_weights(condition.get_weights())
     conditions = model.config.conditions
     after = sum(c.channels for c in conditions[conditions.index(model.config.labels) + 1 :])
-    known = {v.path: ops.convert_to_numpy(v) for v in plain.core.weights}
+    arrays = {v.path: ops.convert_to_numpy(v) for v in plain.core.weights}
     for v in model.core.weights:
-        rows = known.get(v.path, np.zeros((0, *v.shape[1:]), "float32"))
+        rows = arrays.get(v.path, np.zeros((0, *v.shape[1:]), "float32"))
         v.assign(np.insert(rows, [len(rows) - after] * (v.shape[0] - len(rows)), 0.0, axis=0))

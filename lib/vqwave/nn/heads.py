@@ -4,6 +4,7 @@ config's `head`. The layers that they use are in `banks.py`.
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 from keras import layers, ops
 
@@ -16,11 +17,10 @@ from .spectrum import larger_neighbour
 class Head:
     """The interface of every head, made with the codec's config.
 
-    receptive_fields: of each branch, in codes, once `synthesise` was called. first_stage: the
-    receptive field of the first stage's features, where the rest of the decoder can continue with
-    some of the frames. auxiliary_output: what `losses_of` compares with the recording, or None.
-    start: int32 [batch], the number of the first code in the piece, modulo PERIOD / level, for
-    heads whose config says `needs_position`.
+    receptive_fields: of each branch, in codes, after `synthesise`. first_stage: the receptive field
+    of the first stage's features, from which `decode_part` continues. auxiliary_output: the tensor
+    that `losses_of` compares with the recording, or None. start: int32 [batch], the number of the
+    first code in the piece modulo PERIOD / level, for heads that need their position.
     """
 
     TERMS: tuple[str, ...] = ()
@@ -33,7 +33,7 @@ class Head:
         self.auxiliary_output = None
 
     def outputs(self, audio):
-        """The outputs of the decoder: the audio, and the auxiliary output where there is one."""
+        """The decoder's outputs: the audio, and the auxiliary output of heads that have one."""
         return audio if self.auxiliary_output is None else [audio, self.auxiliary_output]
 
     def losses_of(self, features, auxiliary) -> dict:
@@ -46,9 +46,7 @@ class Head:
         """Called with the features of each stage, the last stage first."""
 
     def synthesise(self, features, start, field: ReceptiveField):
-        """The features of stage 0 -> audio float32 [batch, samples, 1], or the input of the vocoder
-        for a head that makes no audio.
-        """
+        """The features of stage 0 -> audio float32 [batch, samples, 1], or a vocoder's input."""
         raise NotImplementedError
 
 
@@ -96,8 +94,7 @@ class TonesAndNoise(Head):
 class NotesAndNoise(TonesAndNoise):
     """Oscillators on the peaks of the spectrum that the decoder predicts, and a bank of noise.
 
-    A bank of quarter tones that are all somewhat loud has no melody; with only the peaks it keeps
-    the notes of a recording.
+    With tones at all quarter tones there is no melody; peaks alone keep a recording's notes.
     """
 
     TERMS = ("presence", "level", "spectrum")
@@ -157,15 +154,15 @@ class SpectrogramOutput(Head):
 
 
 class GriffinLimOutput(Head):
-    """Levels of the front end's spectrogram, for Griffin and Lim's algorithm: those of all frames
-    in one row, as samples are.
+    """Levels of the front end's spectrogram for Griffin and Lim's algorithm, all frames in one row.
     """
 
     TERMS = ("spectrum",)
 
     def synthesise(self, features, start, field: ReceptiveField):
         config = self.config
-        dense = Conv(config.front_end.channels, 1, bias_initializer=_middle, name="levels",
+        middle = keras.initializers.Constant(0.5)
+        dense = Conv(config.front_end.channels, 1, bias_initializer=middle, name="levels",
                      dtype="float32")
         self.auxiliary_output = dense(features)
         self.receptive_fields = [field.add(dense).add(GriffinLim(config))]
@@ -173,10 +170,6 @@ class GriffinLimOutput(Head):
 
     def losses_of(self, features, auxiliary) -> dict:
         return {"spectrum": ops.mean(ops.abs(auxiliary - ops.cast(features, "float32")))}
-
-
-def _middle(shape, dtype=None):
-    return ops.full(shape, 0.5, dtype=dtype)
 
 
 HEADS: dict[str, type[Head]] = {

@@ -1,53 +1,39 @@
 """Hierarchies: the quantizers between encoder and decoder, at one level or at two that are trained
 together, one class for each kind of the config's `hierarchy`.
 
-A hierarchy offers what a quantizer does (`codebooks.VectorQuantizer`); with two levels also
-`encoder_weights` and `receptive_field`, in frames of the top.
+A hierarchy is a `codebooks.Quantizer`; with two levels it also has `encoder_weights` and
+`receptive_field`, in frames of the top.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-import keras
-from keras import layers, ops
+from keras import ops
 
 from ..config import CodecConfig
 from .blocks import ReceptiveField, gelu
-from .codebooks import Quantized, combine
+from .codebooks import Quantized, Quantizer
 from .planes import PlaneConv, to_frames, to_plane, top_upsamplings
 from .quantizers import new_quantizer
 
 
-class Places(layers.Layer):
+class Places(Quantizer):
     """A quantizer of one vector, for each of the places of a frame: latents float32 [batch, N,
     places·width] -> `Quantized` with vectors [batch, N, places·vector_width] and codes int32
     [batch, N, books·places].
 
-    All places share the codebooks. The first book's codes of all places come first in a frame, so
-    the first n·places codes are those that n books alone would give.
+    All places share the codebooks. In a frame, all places' codes of the first book come first, so
+    the first n·places codes are those of n books alone.
     """
 
-    def __init__(self, config, places: int, seed: int = 0, suffix: str = "", **kwargs):
-        super().__init__(**({"dtype": "float32"} | kwargs))
-        self.config, self.places, self.suffix = config, places, suffix
-        self.quantizer = new_quantizer(config, seed)
+    def __init__(self, config, places: int, seed: int = 0, **kwargs):
+        super().__init__(config, **kwargs)
+        self.places, self.quantizer = places, new_quantizer(config, seed)
+        self.parts, self.suffixes = [self.quantizer], [""]
 
     def build(self, shape):
         self.quantizer.build((None, None, self.config.width))
-
-    @property
-    def codebooks(self) -> list:
-        return self.quantizer.codebooks
-
-    def new_metrics(self) -> dict[str, keras.metrics.Metric]:
-        metrics = self.quantizer.new_metrics().values()
-        for metric in metrics:
-            metric.name += self.suffix
-        return {metric.name: metric for metric in metrics}
-
-    def use_loaded_codebooks(self):
-        self.quantizer.use_loaded_codebooks()
 
     def encode(self, latents):
         """latents -> codes int32 [batch, N, books·places], or vectors where there are no codes."""
@@ -68,7 +54,7 @@ class Places(layers.Layer):
     def call(self, latents, training=False):
         vectors, codes, losses, metrics = self.quantizer(self._split(latents), training=training)
         return Quantized(self._join(vectors, self.config.vector_width), self._join_codes(codes),
-                         losses, {name + self.suffix: value for name, value in metrics.items()})
+                         losses, metrics)
 
     def _split(self, latents):
         """[batch, N, places·width] -> [batch, N·places, width]."""
@@ -88,22 +74,21 @@ class Places(layers.Layer):
                            (ops.shape(codes)[0], -1, count * self.places))
 
 
-class TopDown(layers.Layer):
+class TopDown(Quantizer):
     """Two levels of latents, of which the coarser conditions the finer: VQ-VAE-2 (Razavi et al.
     2019, section 3.1, algorithm 1).
 
-    latents float32 [batch, N, top + finer features], as `plane_encoder` makes them -> `Quantized`
-    with vectors [batch, N, vector_width] and codes int32 [batch, N, books]. The quantized top is
-    up-sampled and concatenated with the finer features; a convolution of both is quantized with
-    codebooks of its own. The top's codes come first in a frame.
+    latents float32 [batch, N, top + finer features] of `plane_encoder` -> `Quantized` with vectors
+    [batch, N, vector_width] and codes int32 [batch, N, books]. The quantized top is up-sampled and
+    concatenated with the finer features; a convolution of both is quantized with separate
+    codebooks. The top's codes come first in a frame.
     """
 
     def __init__(self, config: CodecConfig, seed: int = 0, **kwargs):
-        super().__init__(**({"name": "levels"} | kwargs))
-        self.config = config
-        self.top = Places(config.quantizer, config.positions, seed, "_top", name="level_0")
-        self.finer = Places(config.quantizer, config.bottom_positions, seed + 100, "_bottom",
-                            name="level_1")
+        super().__init__(config, name="levels", dtype=None, **kwargs)
+        self.top = Places(config.quantizer, config.positions, seed, name="level_0")
+        self.finer = Places(config.quantizer, config.bottom_positions, seed + 100, name="level_1")
+        self.parts, self.suffixes = [self.top, self.finer], ["_top", "_bottom"]
         self.top_width = config.positions * config.quantizer.width
         self.top_codes = config.quantizer.books * config.positions
         field = ReceptiveField()
@@ -134,19 +119,7 @@ class TopDown(layers.Layer):
     @property
     def encoder_weights(self) -> list:
         """The variables besides the codebooks that encoding needs."""
-        networks: list[keras.layers.Layer] = [*self.upsamplings, self.mix, self.latents]
-        return [v for layer in networks for v in layer.weights]
-
-    @property
-    def codebooks(self) -> list:
-        return [*self.top.codebooks, *self.finer.codebooks]
-
-    def new_metrics(self) -> dict[str, keras.metrics.Metric]:
-        return self.top.new_metrics() | self.finer.new_metrics()
-
-    def use_loaded_codebooks(self):
-        self.top.use_loaded_codebooks()
-        self.finer.use_loaded_codebooks()
+        return [v for layer in (*self.upsamplings, self.mix, self.latents) for v in layer.weights]
 
     def encode(self, latents):
         """latents -> codes int32 [batch, N, books]."""
@@ -165,7 +138,7 @@ class TopDown(layers.Layer):
         top = self.top(latents[..., : self.top_width], training=training)
         finer = self.finer(self._finer_latents(latents, top.vectors), training=training)
         return Quantized(self._pack(top.vectors, finer.vectors), self._pack(top.codes, finer.codes),
-                         *combine([top, finer]))
+                         *self.combine([top, finer]))
 
     def _finer_latents(self, latents, top):
         """The finer level's latents [batch, N·r, P·width], from the encoder's latents and the top's

@@ -1,5 +1,4 @@
-"""The terms of a codec's loss that compare a reconstruction with its recording: spectra at several
-resolutions, mel bands, the waveform itself.
+"""The terms of a codec's loss that compare a reconstruction with its recording.
 
 x: the recording; y: the reconstruction; both float32 [batch, samples]. All terms are dimensionless.
 """
@@ -16,13 +15,12 @@ from ..dsp.metrics import BESIDE, LINE, MEL_FLOOR
 from ..dsp.metrics import MEL_BANDS as MEL_SCALES
 from . import spectrum
 
-# (n_fft, hop, window): the windows of the SC metric at twice its hop, which trains as well for half
-# the cost.
+# (n_fft, hop, window): as in the SC metric, but at twice the hop, for half the cost.
 STFT_SCALES = ((2048, 480, 1200), (1024, 240, 600), (512, 100, 240))
-# Samples: an STFT reflects half a window at each end, so that the audio must be longer.
+# Samples: an STFT reflects half a window at each end, so the audio must be longer than that.
 SHORTEST = max(scale[0] for scale in STFT_SCALES + MEL_SCALES) // 2 + 1
 MULTI_MEL_SCALES = tuple((n_fft, min(64, n_fft // 8)) for n_fft in (64, 128, 256, 512, 1024, 2048))
-# The hop of the term constant_q, and the quarter tones for codecs that do not see any.
+# The hop of the term constant_q, and its quarter tones for codecs without such a front end.
 CONSTANT_Q = LogFrequencyFrontEnd()
 # Bins between two lines at the codes' rate: room for each line and its neighbourhood.
 LINE_BINS = 16
@@ -73,9 +71,8 @@ def hum(x, y, level: int):
     """How much more, or less, lines at the rate of the codes stand out of y than of x.
 
     With P the batch's power spectrum over all samples, e_k = ln of P at k/level of the sample rate
-    over P beside it: mean over k of (e_k(y) − e_k(x))². Lines are heard as a hum, notches as a gap.
-    Levels 80 dB under x's loudest count as silence. samples: a multiple of level, at least
-    `LINE_BINS` times it.
+    over P beside that line: mean over k of (e_k(y) − e_k(x))². The floor is 80 dB under x's
+    maximum. samples: a multiple of level, at least `LINE_BINS` times level.
     """
     samples = x.shape[-1]
     lines = np.arange(samples // level, samples // 2 - LINE_BINS // 2, samples // level)
@@ -94,8 +91,8 @@ def constant_q(x, y, config: CodecConfig):
     """Mean |difference| of the levels of quarter tones, in units of 80 dB; samples: a multiple of
     `CONSTANT_Q.hop`.
 
-    The quarter tones are those that the codec sees, else `CONSTANT_Q`. Windows of up to 16,384
-    samples separate semitones below 500 Hz, which the other terms cannot.
+    The quarter tones are those of the codec's front end, else `CONSTANT_Q`. Windows of up to 16,384
+    samples separate semitones below 500 Hz, which no other term does.
     """
     front_end = config.front_end
     grid = front_end if isinstance(front_end, LogFrequencyFrontEnd) else CONSTANT_Q
@@ -145,9 +142,7 @@ TERMS: dict[tuple[str, ...], Callable] = {
     ("constant_q",): lambda x, y, config: {"constant_q": constant_q(x, y, config)},
 }
 """The function of the terms of these names in `LossConfig`: (x, y, codec config) -> terms by name.
-
-The first terms are always computed, because every log has them, the others where they have a
-weight.
+The first terms are always computed, for the log; the others only with a weight.
 """
 
 

@@ -1,10 +1,9 @@
 """An LSTM over whole windows that trains in less time and memory than Keras's, with the same
 numbers.
 
-Differentiating Keras's loop adds up the gradient of the recurrent kernel step by step, and keeps
-what each step made, under mixed precision even each step's copy of the kernels. Here the loops hold
-only what depends on the step before: one product with the recurrent kernel. Products with the
-inputs and all gradients of kernels are single products of matrices (as in Appleyard et al. 2016,
+The gradient of Keras's loop adds up the gradient of the recurrent kernel step by step and stores
+all intermediate values of each step. Here a step is one product with the recurrent kernel. Products
+with the inputs and all gradients of kernels are single products of matrices (Appleyard et al. 2016,
 "Optimizing performance of recurrent neural networks on GPUs").
 """
 
@@ -18,14 +17,12 @@ from .. import machine
 class LSTM(layers.LSTM):
     """`keras.layers.LSTM` with its weights; sequences [batch, T, features] -> [batch, T, units].
 
-    Uses Keras's cuDNN call where there is cuDNN. Under mixed precision the cell's state stays
-    float32: it sums changes over hundreds of steps that bfloat16 would round away.
+    Uses Keras's cuDNN call on devices with cuDNN. Under mixed precision the cell's state stays
+    float32: bfloat16 would round away the changes that it sums over hundreds of steps.
     """
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
-        plain = (self.return_sequences and mask is None and self.use_bias and not self.go_backwards
-                 and not self.dropout and not self.recurrent_dropout)
-        if not plain or has_cudnn():
+        if has_cudnn():
             return super().inner_loop(sequences, initial_state, mask, training)
         kind = self.compute_dtype
         kernel, recurrent, bias = (ops.cast(ops.convert_to_tensor(v), kind) for v in (
@@ -97,9 +94,7 @@ def _forward(z, h, c, recurrent):
 
 
 def _backward(d_hs, d_last, gates, cs, before_c, recurrent):
-    """The loop back from the gradients of h_t and of the last c -> those of z_t and of the first h
-    and c.
-    """
+    """The loop back: gradients of h_t and of the last c -> those of z_t, of the first h and c."""
     kind, units = d_hs.dtype, recurrent.shape[0]
     i, f, g, o = (_gate(gates, n, units) for n in range(4))
     tanh = ops.cast(ops.tanh(cs), kind)

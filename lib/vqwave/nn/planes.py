@@ -9,12 +9,12 @@ from __future__ import annotations
 import keras
 from keras import layers, ops
 
-from ..config import CodecConfig, DilatedBlock
-from .blocks import ReceptiveField, Same, dilated_names, gelu
+from ..config import CodecConfig
+from .blocks import ReceptiveField, ResidualBlock, Same, gelu, stage_blocks
 from .heads import HEADS, Head
 
 HEAD_CHANNELS = 8
-"""Channels of each band that the head is given."""
+"""Channels of each band in the head's input."""
 
 
 class PlaneConv(layers.Conv2D):
@@ -22,31 +22,18 @@ class PlaneConv(layers.Conv2D):
     dilation: along the frames.
     """
 
-    def __init__(self, filters, kernel_size, strides=1, dilation=1, **kwargs):
-        super().__init__(filters, kernel_size, strides=strides, padding="same",
+    past_steps = 0
+
+    def __init__(self, filters, kernel_size, strides=1, padding="same", dilation=1, **kwargs):
+        super().__init__(filters, kernel_size, strides=strides, padding=padding,
                          dilation_rate=(dilation, 1), **kwargs)
         self.receptive_field = Same.receptive_field(kernel_size, dilation, strides)
 
 
-class PlaneBlock(layers.Layer):
-    """x + 1x1(gelu(3x3 conv(gelu(x)))): a `blocks.ResidualBlock` over planes, of the same shape."""
+class PlaneBlock(ResidualBlock):
+    """A residual block over planes."""
 
-    def __init__(self, config: DilatedBlock, channels: int, dilation: int, **kwargs):
-        super().__init__(**kwargs)
-        self.channels = channels
-        self.dilated = PlaneConv(channels, config.kernel_size, dilation=dilation, name="dilated",
-                                 dtype=self.dtype_policy)
-        # Zeros: every block starts as the identity.
-        self.mix = PlaneConv(channels, 1, kernel_initializer="zeros", name="mix",
-                             dtype=self.dtype_policy)
-        self.receptive_field = self.dilated.receptive_field
-
-    def build(self, shape):
-        self.dilated.build(shape)
-        self.mix.build((*shape[:-1], self.channels))
-
-    def call(self, x):
-        return x + self.mix(gelu(self.dilated(gelu(x))))
+    CONV = PlaneConv
 
 
 class PlaneUpsampling(layers.Layer):
@@ -105,17 +92,11 @@ class Unfold(layers.Layer):
     """`to_frames` as a layer, in float32."""
 
     def __init__(self, per_frame: int = 1, **kwargs):
-        super().__init__(**({"dtype": "float32"} | kwargs))
+        super().__init__(dtype="float32", **kwargs)
         self.per_frame = per_frame
 
     def call(self, x):
         return to_frames(x, self.per_frame)
-
-
-def plane_blocks(config: CodecConfig, stage: int) -> list:
-    """New blocks of a stage."""
-    return [PlaneBlock(config.block, config.stages[stage].channels, dilation, name=name)
-            for name, dilation in dilated_names(f"block_{stage}", config.stages[stage].dilations)]
 
 
 def plane_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, ReceptiveField]:
@@ -135,7 +116,7 @@ def plane_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, Receptiv
         down = PlaneConv(stage.channels, 2 * stage.stride, strides=stage.stride, name=f"down_{i}")
         x = down(x)
         field.add(down, stride=stage.stride)
-        for block in plane_blocks(config, i):
+        for block in stage_blocks(config, i, PlaneBlock):
             x = block(x)
             field.add(block)
         if i == config.hierarchy.bottom_stage:
@@ -169,7 +150,7 @@ def plane_decoder(config: CodecConfig) -> tuple[keras.Model, Head]:
     x = expand(x)
     field.add(expand)
     for i in reversed(range(last + 1)):
-        for block in plane_blocks(config, i):
+        for block in stage_blocks(config, i, PlaneBlock):
             x = block(x)
             field.add(block)
         x = layers.Activation(gelu, name=f"activation_{i}")(x)

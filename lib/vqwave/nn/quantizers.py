@@ -1,6 +1,6 @@
 """Quantizers: latents <-> codes, one class for each kind of the config's `quantizer`.
 
-`codebooks.VectorQuantizer` says what a quantizer offers, `codebooks.Quantized` what it returns.
+`codebooks.Quantizer` says what a quantizer offers, `codebooks.Quantized` what it returns.
 """
 
 from __future__ import annotations
@@ -10,16 +10,15 @@ import numpy as np
 from keras import layers, ops
 
 from ..config import LEVEL_RANGE, GainShapeQuantizer, GaussianQuantizer, SOMQuantizer
-from .codebooks import MultiBookQuantizer, Quantized, VectorQuantizer, combine, distances
+from .codebooks import MultiBookQuantizer, Quantized, Quantizer, VectorQuantizer, distances
 
 
 class ResidualVectorQuantizer(MultiBookQuantizer):
     """latents float32 [batch, N, code_dim] -> `Quantized` with codes int32 [batch, N, books].
 
     Each book quantizes the residual of the books before it, and their vectors add up (SoundStream,
-    Zeghidour et al. 2021, section III.C). The first n codes of a frame are those that n books alone
-    would give, and `lookup` takes any number of books. In training, a share `dropout` of the
-    windows uses the first n books only, n drawn uniformly from 1 … books.
+    Zeghidour et al. 2021, section III.C). `lookup` takes the codes of the first n books alone. In
+    training, a share `dropout` of the windows uses the first n books, n uniform in 1 … books.
     """
 
     def encode(self, latents):
@@ -56,7 +55,7 @@ class ResidualVectorQuantizer(MultiBookQuantizer):
             residual, vectors = residual - quantized, vectors + quantized
         return Quantized(latents + ops.stop_gradient(vectors - latents),
                          ops.concatenate([part.codes for part in parts], axis=-1),
-                         *combine(parts))
+                         *self.combine(parts))
 
 
 class SelfOrganizingMap(VectorQuantizer):
@@ -65,9 +64,9 @@ class SelfOrganizingMap(VectorQuantizer):
 
     Counts and totals of a batch are spread by h_ij = exp(−d_ij² / 2σ²), d the distance on the grid,
     before the EMA, so that neighbouring codes sound alike. σ falls geometrically from `radius` of
-    the longest side to `final_radius` grid steps over `shrink_steps` training steps, and stays
-    there: while the encoder learns, only a neighbourhood keeps the map in order.
-    Its metric topographic_error (Kiviluoto 1996): see `topographic_error`.
+    the longest side to `final_radius` grid steps over `shrink_steps` training steps. It stays above
+    0, because the map loses its order while the encoder moves the latents.
+    Metric: `topographic_error` (Kiviluoto 1996).
     """
 
     def __init__(self, config: SOMQuantizer, seed: int = 0, **kwargs):
@@ -81,8 +80,8 @@ class SelfOrganizingMap(VectorQuantizer):
         self.steps = self.add_weight(shape=(), initializer="zeros", trainable=False, name="steps")
 
     def new_metrics(self) -> dict[str, keras.metrics.Metric]:
-        name = "topographic_error"
-        return super().new_metrics() | {name: keras.metrics.Mean(name=name)}
+        error = keras.metrics.Mean(name="topographic_error")
+        return super().new_metrics() | {error.name: error}
 
     def use_loaded_codebooks(self):
         super().use_loaded_codebooks()
@@ -117,8 +116,8 @@ class SelfOrganizingMap(VectorQuantizer):
 def cheapest_path(costs, change_cost, segment: int, overlap: int):
     """The codes of the least total cost, where each change of code costs too (Viterbi 1967).
 
-    Frames are taken in segments with `overlap` frames to either side, of which only the segment's
-    own codes are kept: a frame's code depends on no other frames. The last segment may be shorter.
+    Each segment is solved with `overlap` frames to either side, whose codes are dropped: a code
+    depends on its segment and these frames alone. The last segment may be shorter.
 
     Args:
         costs: float32 [batch, N, books, codes], of each code in each frame.
@@ -130,7 +129,7 @@ def cheapest_path(costs, change_cost, segment: int, overlap: int):
     batch, frames = ops.shape(costs)[:2]
     books, num_codes = costs.shape[2:]
     segments = (frames + segment - 1) // segment
-    # Padding of cost 0 does not change the path. One more segment on either side lends its edge.
+    # Padding of cost 0 does not change the path. The first and last segment need neighbours, too.
     costs = ops.pad(costs, [[0, 0], [segment, (segments + 1) * segment - frames], [0, 0], [0, 0]])
     costs = ops.reshape(costs, (batch, segments + 2, segment, books, num_codes))
     costs = ops.concatenate(
@@ -140,7 +139,7 @@ def cheapest_path(costs, change_cost, segment: int, overlap: int):
     for t in range(1, segment + 2 * overlap):
         # Top-1s, since ONNX lacks Keras's argmin.
         best, least = ops.top_k(-total, 1)
-        # Relative to the best so far: small numbers lose little to rounding.
+        # Relative to the least cost: small numbers lose little to rounding.
         total = total + best
         back.append((least[..., 0], total > change_cost))
         total = ops.minimum(total, change_cost) + costs[:, :, t]
@@ -159,9 +158,9 @@ class BandedVectorQuantizer(MultiBookQuantizer):
     """latents float32 [batch, N, books·code_dim] -> `Quantized` with codes int32 [batch, N, books].
 
     A codebook for each band of the latents, as BSCodec (2025) splits a spectrum. Codes that rarely
-    change are cheap to predict. So the codes are the path of the least distance +
-    change_cost·changes around each `segment` of frames, instead of the nearest codes.
-    Its metric changes is the share of codes that differ from the frame before.
+    change are cheap to predict, so the codes are the path of the least distance +
+    change_cost·changes instead of the nearest codes; see `cheapest_path`.
+    Metric: changes, the share of codes that differ from the frame before.
     """
 
     def encode(self, latents):
@@ -199,7 +198,7 @@ class BandedVectorQuantizer(MultiBookQuantizer):
                  for k, (x, book) in enumerate(zip(bands, self.books, strict=True))]
         codes = ops.concatenate([part.codes for part in parts], axis=-1)
         changes = ops.mean(ops.cast(codes[:, 1:] != codes[:, :-1], "float32"))
-        losses, metrics = combine(parts)
+        losses, metrics = self.combine(parts)
         if config.slow:
             moved = ops.mean((latents[:, 1:] - latents[:, :-1]) ** 2)
             losses = [config.slow * 0.5 * moved, *losses]
@@ -300,7 +299,7 @@ class GainShapeVectorQuantizer(layers.Layer):
         return cheapest_path(costs, change_cost, self.config.segment, self.config.overlap)
 
 
-class GaussianLatents(layers.Layer):
+class GaussianLatents(Quantizer):
     """latents float32 [batch, N, 2·dim], the mean and log variance of each number -> `Quantized`
     with vectors float32 [batch, N, dim] and their means as codes.
 
@@ -310,18 +309,15 @@ class GaussianLatents(layers.Layer):
     and its loss β·KL / dim. β grows linearly from 0 to `beta` over the first `warmup_steps`
     training steps; in inference it is `beta`, so that epochs compare. Metrics: kl, beta.
 
-    There are no codes: `encode` gives the means, `lookup` returns vectors unchanged. Computes in
-    float32 under mixed precision.
+    There are no codes: `encode` gives the means, `lookup` returns vectors unchanged.
     """
 
     LOG_VARIANCE = (-14.0, 8.0)
     """Beyond these limits σ overflows or its gradient vanishes."""
 
     def __init__(self, config: GaussianQuantizer, seed: int = 0, **kwargs):
-        super().__init__(**({"dtype": "float32"} | kwargs))
-        self.config = config
+        super().__init__(config, **kwargs)
         self.seed_generator = keras.random.SeedGenerator(seed)
-        self.codebooks: list = []
 
     def build(self, shape):
         self.steps = self.add_weight(shape=(), initializer="zeros", trainable=False, name="steps")

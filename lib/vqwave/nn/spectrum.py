@@ -43,9 +43,8 @@ def mel_magnitude(audio, n_fft: int, bands: int, sample_rate: int):
 
 
 def batch_power(audio, samples: int):
-    """The power spectrum over all samples, added up over the batch: float32 [samples / 2 + 1].
-
-    samples: the length of the audio, whose own shape may not say it.
+    """The power spectrum over all samples, summed over the batch: float32 [samples / 2 + 1].
+    samples: the length of the audio, whose static shape may lack it.
     """
     real, imag = ops.rfft(audio * np.hanning(samples).astype("float32"))
     return ops.sum(real**2 + imag**2, axis=0)
@@ -121,10 +120,10 @@ class ConstantQ:
         """How clearly each bin is a peak, float32 in [0, 1]: amplitudes [batch, frames, bins] ->
         the same shape.
 
-        A peak, 0.5 and more, is louder than its neighbours, at least `PEAK_PROMINENCE_DB` over the
+        A peak (0.5 and more) is louder than its neighbours, at least `PEAK_PROMINENCE_DB` over the
         median of the `PEAK_NEIGHBOURHOOD` bins around it and within `PEAK_RANGE_DB` of its frame's
-        loudest bin, all after `emphasis`. A frame under -70 dB has none. Within a quarter of a dB
-        of a bound the value is continuous, so rounding does not change codes.
+        loudest bin, all after `emphasis`. A frame under -70 dB has no peaks. Within a quarter of a
+        dB of a bound the value is continuous, so that rounding does not change codes.
         """
         level = ops.log(amplitudes * self.emphasis) * DECIBELS
         side = PEAK_NEIGHBOURHOOD // 2
@@ -135,7 +134,7 @@ class ConstantQ:
                              level - median - PEAK_PROMINENCE_DB)
         loudest = ops.log(ops.max(amplitudes, axis=-1, keepdims=True)) * DECIBELS
         margin = ops.minimum(margin, ops.minimum(level - top + PEAK_RANGE_DB, loudest + 70.0))
-        # The first and the last bin have one neighbour only and are never peaks.
+        # The first and the last bin have only one neighbour and are never peaks.
         inner = np.zeros(self.bins, "float32")
         inner[1:-1] = 1.0
         return ops.clip(2.0 * margin + 0.5, 0.0, 1.0) * inner

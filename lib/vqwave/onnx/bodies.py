@@ -20,9 +20,8 @@ class Body:
     """Base of the bodies of all cores: the input of the stack (previous frame and context), and the
     logits of a frame's books, as `nn.books.BooksInOrder` and `BooksTogether` compute them.
 
-    In int8 weights are symmetric with one scale a matrix, and activations are quantized by each
-    step's range. A subclass has `stack`, and may replace the other methods, which are all that
-    `loops.LoopBuilder` calls:
+    In int8, weights are symmetric with one scale a matrix, and activations are quantized by each
+    step's range. A subclass has `stack`. `loops.LoopBuilder` uses:
         BODY(config, arrays, precision, main, body): config is the generator's, arrays its weights
             by the paths of the Keras variables. `body` holds the nodes of one step, `main` those
             that run once a chunk.
@@ -32,9 +31,9 @@ class Body:
             books: [1, B, books]), and of the context, float32 [1, B, context_channels] -> name of
             float32 [1, B, any width]. State s of the config's `states` is read from `body_{s}` and
             written to `body_{s}_out`, each [1, B, …].
-        logits(book, features, drawn): called for each book in order with the codes drawn before it
-            in the frame; name of float32 [1, B, num_codes], or [1, B, books, num_codes] of books
-            together, times `inverse_temperature`.
+        logits(book, features, drawn): of each book in order, given the codes drawn before it; name
+            of float32 [1, B, num_codes], or [1, B, books, num_codes] of books together, times
+            `inverse_temperature`.
     """
 
     def __init__(self, config, arrays, precision: str, main: Nodes, body: Nodes):

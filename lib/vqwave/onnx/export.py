@@ -25,18 +25,18 @@ from ..io.files import CHECKOUT, atomic_write, make_folder, printable, reason
 from .loops import loop_graph, loop_kinds
 
 EXPORTER = "6"
-"""Part of every cached graph's name: raise the number when the code below makes other graphs."""
+"""Part of every cached graph's name: increase it when the code below changes the graphs."""
 
 CACHE_BYTES = 256 << 20
-"""Bytes of graphs of trained sets in the cache, at most: those used longest ago are removed first.
-Graphs of the shipped sets are not counted and stay.
+"""The most bytes of cached graphs of trained sets; those used longest ago are removed first. Graphs
+of shipped sets are not counted.
 """
 
 GENERATOR_METADATA = ("level", "source_level", "ratio", "halo", "num_codes",
                       "books", "start_token", "pad_token")
 
 _temporary_cache: list[Path] = []
-"""The folder that replaces a cache that cannot be written, once there is one."""
+"""The folder that replaces a cache that cannot be written; empty while there is none."""
 
 
 def kinds(weight_set, engine: str) -> list[str]:
@@ -52,8 +52,7 @@ def build(weight_set, kind: str) -> bytes:
     """One serialised ONNX graph of a set: `encode`, `decode`, `decode_part`, `encode_block`,
     `decode_block`, `context`, `loop[_full,_many,_guided]_{int8,float32}`.
 
-    Its metadata hold the numbers that a player needs. Raises `UserError` where TensorFlow, say, is
-    missing.
+    The metadata hold the numbers that a player needs. Raises `UserError` without TensorFlow.
     """
     try:
         from onnx import helper
@@ -108,9 +107,8 @@ def _keras_part(weight_set, kind: str):
 
 
 def keras_graph(model, *outputs: str):
-    """A functional Keras model as an `onnx.ModelProto`, with these names of its outputs.
-
-    The batch and time axes stay free: "B", and the name of the tensor.
+    """A functional Keras model as an `onnx.ModelProto` with these names of outputs. The batch and
+    time axes are free: "B", and the name of the tensor.
     """
     import onnx
 
@@ -134,9 +132,7 @@ def keras_graph(model, *outputs: str):
 
 @contextlib.contextmanager
 def _optimizer():
-    """tf2onnx's optimizer runs, unless VQWAVE_FAST_EXPORT is set: it takes 41 % of an export, and
-    the tests do not need its graphs.
-    """
+    """Without tf2onnx's optimizer, 41 % of an export, where VQWAVE_FAST_EXPORT is set (tests)."""
     if not _fast():
         yield
         return
@@ -174,9 +170,7 @@ def _replace_erfc(graph):
 
 @contextlib.contextmanager
 def _muted():
-    """Drop the warnings of TensorFlow and tf2onnx, and what they write to stderr from C, unless the
-    block fails.
-    """
+    """Drop TensorFlow's and tf2onnx's warnings and writes to stderr, unless the block fails."""
     with warnings.catch_warnings(), stderr.mute_unless_error():
         warnings.simplefilter("ignore")
         yield
@@ -186,9 +180,7 @@ def _muted():
 
 
 def cache_folder() -> Path:
-    """$VQWAVE_CACHE, else $XDG_CACHE_HOME/vqwave, else ~/.cache/vqwave. Raises `UserError` where
-    there is no home.
-    """
+    """$VQWAVE_CACHE, else $XDG_CACHE_HOME/vqwave, else ~/.cache/vqwave."""
     if os.environ.get("VQWAVE_CACHE"):
         return Path(os.environ["VQWAVE_CACHE"])
     try:
@@ -199,11 +191,10 @@ def cache_folder() -> Path:
 
 
 def cached_graph(weight_set, kind: str) -> bytes:
-    """The graph `kind` of a set, from the cache, or built and put there. A damaged file is built
-    again.
+    """The graph `kind` of a set, cached or built now. A damaged file is built again.
 
-    A line on stderr names what is exported. Where the cache cannot be written, another line says
-    so, and a temporary folder replaces the cache until the process ends.
+    A line on stderr names what is exported. If the cache cannot be written, another line says so,
+    and a temporary folder replaces the cache until the process ends.
     """
     shipped = weight_set.folder.resolve().parent == CHECKOUT
     folder = cache_folder() if shipped else cache_folder() / "trained"
@@ -233,14 +224,14 @@ def cached_graph(weight_set, kind: str) -> bytes:
 
 
 def _read_graph(path: Path) -> bytes | None:
-    """A cached graph, or None where there is none or its checksum differs. Reading notes the time
-    as the file's own, for `_evict`.
+    """A cached graph, or None where it is missing or its checksum differs. The file's time becomes
+    the time of its last use, for `_evict`.
     """
     with contextlib.suppress(OSError):
         graph = path.read_bytes()
         expected = _checksum_path(path).read_bytes().strip()
         if expected == hashlib.sha256(graph).hexdigest().encode():
-            with contextlib.suppress(OSError):  # a cache that is only read
+            with contextlib.suppress(OSError):  # a read-only cache
                 os.utime(path)
             return graph
     return None
@@ -259,7 +250,7 @@ def _checksum_path(path: Path) -> Path:
 
 
 def _evict(folder: Path):
-    """Remove the graphs that were used longest ago, until the others take `CACHE_BYTES` at most."""
+    """Remove the graphs used longest ago until the rest takes at most `CACHE_BYTES`."""
     graphs = []
     for path in folder.glob("*.onnx"):
         with contextlib.suppress(FileNotFoundError):  # another process has just removed it
@@ -274,9 +265,7 @@ def _evict(folder: Path):
 
 
 def export(weight_set, folder, engine: str = "onnx") -> list[Path]:
-    """Write a set's graphs into `folder` as NAME_KIND.onnx; their paths. Raises `UserError` where
-    no such folder can be.
-    """
+    """Write a set's graphs into `folder` as NAME_KIND.onnx; returns their paths."""
     folder = make_folder(folder)
     paths = []
     for kind in kinds(weight_set, engine):

@@ -17,7 +17,7 @@ from .nodes import Nodes
 OPSET = 18
 
 MANY_STREAMS = 8
-"""From so many streams on, `loop_many` is faster than `loop`."""
+"""The number of streams from which `loop_many` is faster than `loop`."""
 
 LOOPS: dict[str, Any] = {"lstm": LSTMBody, "wavenet": WaveNetBody, "transformer": TransformerBody,
                          "pixelcnn": PixelCNNBody}
@@ -30,15 +30,14 @@ def precision(engine: str) -> str:
 
 
 def loop_kinds(config: GeneratorConfig, engine: str) -> list[str]:
-    """The loops that an ONNX engine may play, as `export` names their graphs."""
+    """The kinds of loops that an ONNX engine may play."""
     guided = ["loop_guided"] if config.labels else []
     return [f"{form}_{precision(engine)}"
             for form in ("loop", "loop_full", "loop_many", *guided)]
 
 
 def loop_kind(precision: str, streams: int, full: bool, guided: bool = False) -> str:
-    """The loop that plays so many streams. full: whether any further input of `loop_full` is used.
-    """
+    """The kind of loop for a number of streams. full: whether an input of `loop_full` is used."""
     form = ("loop_guided" if guided else "loop_full" if full
             else "loop_many" if streams >= MANY_STREAMS else "loop")
     return f"{form}_{precision}"
@@ -54,9 +53,9 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], kind: str
     `loop_full` has the further inputs forced int32 [n, B, books] (-1: sample), top_k int64 [] (0:
     all), top_p float32 [] (1: all) and bias float32 [books, codes], which is added to the logits
     before the temperature; and the output log_probs float32 [n, B, books] (natural).
-    `loop_many` computes what `loop` computes, bit for bit: slower for one stream, faster for many.
-    `loop_guided` is `loop_full` with 2·B rows of context and states, first those with labels, then
-    those without, and has the input guidance float32 [].
+    `loop_many` equals `loop`, bit for bit: slower for one stream, faster for many.
+    `loop_guided` is `loop_full` with 2·B rows of context and states, with labels and then without,
+    and the input guidance float32 [].
 
     Args:
         arrays: by the paths of the Keras variables.
@@ -68,17 +67,17 @@ def loop_graph(config: GeneratorConfig, arrays: dict[str, np.ndarray], kind: str
 class LoopBuilder:
     """Builds one loop. `body` holds the nodes of a step, `main` those that run once a chunk.
 
-    A step works on [1, B, …], the shape of an LSTM node, so that no node reshapes. With one book a
-    frame is [1, B] in the body. Books that are drawn together have their own axis before the codes.
+    A step works on [1, B, …], the shape of an LSTM node, so that no node reshapes. In the body a
+    frame of one book is [1, B]. Books that are drawn together have an axis before the codes.
     """
 
     def __init__(self, config: GeneratorConfig, arrays: dict[str, np.ndarray], kind: str):
-        form, held_in = kind.rsplit("_", 1)
+        form, precision = kind.rsplit("_", 1)
         self.config, self.books = config, config.books
         self.guided, self.many = form == "loop_guided", form == "loop_many"
         self.full = form in ("loop_full", "loop_guided")
         self.main, self.body = Nodes("main_"), Nodes("body_")
-        self.core = LOOPS[config.core.kind](config, arrays, held_in, self.main, self.body)
+        self.core = LOOPS[config.core.kind](config, arrays, precision, self.main, self.body)
         self.together = self.core.together
         self.code_axis = 3 if self.together else 2
         self.frame_shape = [1, "B"] if self.books == 1 else [1, "B", self.books]
@@ -123,7 +122,7 @@ class LoopBuilder:
         return frame, body("Concat", *log_probs, axis=2) if self.full else ""
 
     def _for_all_rows(self, x: str) -> str:
-        """[1, B, …] for the rows of the core: with guidance once with labels, once without."""
+        """[1, B, …] for the rows of the core: with guidance twice, with labels and without."""
         return self.body("Concat", x, x, axis=1) if self.guided else x
 
     def _of_book(self, scanned: str, index: np.ndarray) -> str:
@@ -132,7 +131,7 @@ class LoopBuilder:
         return scanned if self.books == 1 else self.body("Gather", scanned, index, axis=2)
 
     def _guide(self, book: int, logits: str) -> str:
-        """Classifier-free guidance: logits with labels, moved away from those without."""
+        """Classifier-free guidance: logits with labels, moved away from logits without labels."""
         body, halves = self.body, [f"body_with_{book}", f"body_without_{book}"]
         body.node("Split", logits, outputs=halves, axis=1, num_outputs=2)
         return body("Add", halves[1], body("Mul", body("Sub", *halves), "guidance"))
@@ -143,7 +142,7 @@ class LoopBuilder:
         return self.body("Add", logits, bias)
 
     def _draw(self, book: int, logits: str) -> str:
-        """`sampling.pick`: the number of cumulated weights that the uniform draw reaches."""
+        """`sampling.pick`: the number of cumulative weights up to the uniform draw."""
         from onnx import TensorProto
 
         body, axis = self.body, self.code_axis
@@ -151,7 +150,7 @@ class LoopBuilder:
         uniform = (body("Unsqueeze", "body_uniform", np.array([3])) if self.together
                    else self._of_book("body_uniform", np.array([book])))
         if self.many:
-            # With the codes as the first axis the kernel adds rows of B numbers instead of single
+            # With the codes as the first axis, CumSum adds rows of B numbers instead of single
             # numbers, in the same order.
             weights, uniform = (body("Transpose", x, perm=[axis, *range(axis)])
                                 for x in (weights, uniform))
@@ -163,7 +162,7 @@ class LoopBuilder:
                     keepdims=0)
 
     def _force(self, book: int, code: str) -> str:
-        """The forced code where there is one, else the drawn code."""
+        """The forced code, or the drawn code where no code is forced."""
         body = self.body
         forced = "body_forced" if self.together else self._of_book("body_forced", np.array(book))
         return body("Where", body("Less", forced, np.array(0, np.int32)), code, forced)
@@ -175,9 +174,7 @@ class LoopBuilder:
         return body("Squeeze", log_prob, np.array([3])) if self.together else log_prob
 
     def _filter(self, logits: str) -> str:
-        """`sampling.filter_logits` where top_k or top_p leave codes out; nothing is sorted where
-        they leave none.
-        """
+        """`sampling.filter_logits`, without sorting where top_k and top_p keep all codes."""
         from onnx import TensorProto, helper
 
         main, body = self.main, self.body
@@ -185,7 +182,7 @@ class LoopBuilder:
         some_k = main("Greater", "top_k", np.array(0))
         some_p = main("Less", "top_p", np.array(1, np.float32))
         branches = {}
-        keep = Nodes("leave_")
+        keep = Nodes("keep_")
         for name, nodes, result in (
             ("then_branch", *self._sort(logits, some_k, some_p)),
             ("else_branch", keep, keep("Identity", logits)),
@@ -195,7 +192,7 @@ class LoopBuilder:
         return body("If", main("Or", some_k, some_p), **branches)
 
     def _sort(self, logits: str, some_k: str, some_p: str) -> tuple[Nodes, str]:
-        """Nodes of the branch that filters, and its output."""
+        """The nodes of the branch that filters, and its output."""
         main, sort, axis = self.main, Nodes("sort_"), self.code_axis
         codes = np.array(self.config.num_codes)
         count = main("Where", some_k, main("Min", "top_k", codes), codes)
@@ -216,7 +213,7 @@ class LoopBuilder:
     # --- the loop around it ---
 
     def _scan(self, frame: str, log_probs: str):
-        """The step as a Scan, which slices its inputs itself: a Loop needs a Gather for each."""
+        """The step as a Scan, which slices its inputs; a Loop needs a Gather for each input."""
         from onnx import TensorProto, helper
 
         main, books, info = self.main, self.books, helper.make_tensor_value_info

@@ -189,7 +189,7 @@ def code_figures(config: CodecConfig, codes: np.ndarray) -> dict:
         return {}
     counts = metrics.histogram(codes, config.num_codes, config.codebook_of)
     return metrics.codebook_figures(counts) | {
-        "bitrate_kbps": metrics.bitrate(config) * codes.shape[-1] / config.books,
+        "bitrate_kbps": config.bitrate / 1000 * codes.shape[-1] / config.books,
         "codes": int(codes.size)}
 
 

@@ -195,7 +195,7 @@ class CodecJob(Job):
     def windows_of(self, tracks, **options):
         return windows.AudioWindows(
             self.data_dir, tracks, self.training.input_length, seed=self.training.seed,
-            spans=self.spans, told=self.model.labels,
+            spans=self.spans, label_config=self.model.labels,
             **{"batch_size": self.training.batch_size, "share": self.group} | options)
 
     def batches(self, step: int):
