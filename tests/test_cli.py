@@ -40,12 +40,6 @@ def run(tmp_path, body, *arguments, **options):
     return subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=600, **options)
 
 
-@pytest.mark.parametrize(("body", "code"), [("return None", 0), ("return 0", 0), ("return 1", 1)])
-def test_the_exit_code_is_what_main_returns(tmp_path, body, code):
-    done = run(tmp_path, f"print('out')\n{body}")
-    assert (done.returncode, done.stdout, done.stderr) == (code, "out\n", "")
-
-
 @pytest.mark.parametrize(("error", "line"), [
     ("UserError('a.mp3: is empty')", "command.py: a.mp3: is empty"),
     ("UserError('two\\nlines')", "command.py: two lines"),
@@ -158,20 +152,6 @@ def test_a_closed_stdout_is_no_error(tmp_path):
     done = subprocess.run(["bash", "-c", '"$@" >&-', "bash", *command],
                           stderr=subprocess.PIPE, text=True, timeout=600)
     assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_entry_hands_its_arguments_to_main():
-    seen = []
-    assert cli.entry(lambda argv: seen.append(argv), ["--a"]) == 0
-    assert seen == [["--a"]]
-
-
-def test_entry_called_from_python_reports_too(capsys):
-    def main(argv):
-        raise UserError("it is not there")
-
-    assert cli.entry(main, []) == 2
-    assert capsys.readouterr().err.endswith(": it is not there\n")
 
 
 def test_a_flag_has_the_bounds_of_the_config_that_it_goes_into():

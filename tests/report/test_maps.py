@@ -6,7 +6,7 @@ import pytest
 import soundfile
 from prepared import music
 
-from vqwave import cli, plots
+from vqwave import cli
 from vqwave import config as configs
 from vqwave.config import ChainConfig, ChainLevel
 from vqwave.errors import UserError
@@ -58,14 +58,6 @@ def test_the_map_is_drawn_and_its_figures_are_said(mapped, tmp_path, capsys):
         "--output", str(picture)]) == 0
     assert "vqvae_8: topographic error 0." in capsys.readouterr().out
     assert "3 x 4 codes" in picture.read_text(encoding="utf-8")
-
-
-def test_a_code_that_never_occurs_is_hatched(tmp_path, rng):
-    spectra, sizes = rng.uniform(-60, 0, (6, 24)), []
-    for counts in (np.ones(6, int), np.zeros(6, int)):
-        plots.code_map(spectra, counts, (2, 3), tmp_path / "map.png", "a map")
-        sizes.append((tmp_path / "map.png").stat().st_size)
-    assert sizes[0] != sizes[1]
 
 
 def test_a_codec_without_a_map_is_refused_by_name():
