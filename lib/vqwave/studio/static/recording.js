@@ -59,7 +59,7 @@ export class RecordingBox extends EventTarget {
   }
 
   upload(file, name) {
-    if (file.size > this.about.upload_bytes) return this.refuse(`${name}: larger than ${this.about.upload_bytes >> 20} MB; cut it, or give it as mp3 or flac.`);
+    if (file.size > this.about.upload_bytes) return this.refuse(`${name}: larger than ${this.about.upload_bytes >> 20} MB; cut it, or convert it to mp3 or flac.`);
     this.said.textContent = `Reading ${name} …`;
     return this.load(answer(fetch(`studio/recordings?name=${encodeURIComponent(name)}`, { method: "POST", body: file })));
   }
