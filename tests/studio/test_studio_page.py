@@ -325,24 +325,6 @@ def test_a_double_click_makes_one_take_and_it_can_be_stopped(open_page):
     assert page.locator("#takes li").count() == 2, "what was heard of the first is kept"
 
 
-@pytest.mark.large
-def test_space_after_play_pauses_and_a_bad_seed_stops_nothing(open_page):
-    page = open_page()
-    page.locator("#more").evaluate("one => { one.open = true }")
-    page.locator("#make").click()
-    until(page, f"sound?.position > {RATE // 2}")
-    identity = page.evaluate("() => window.vqwave.player.take.id")
-    page.keyboard.press("Space")
-    until(page, "sound.paused")
-    page.keyboard.press("Space")
-    until(page, "!sound.paused")
-    page.locator("#seed").fill("twelve")
-    page.locator("#make").click()
-    page.get_by_role("alert").get_by_text("seed must be a valid integer").wait_for()
-    until(page, f"sound.position > {RATE} && !sound.paused")
-    assert page.evaluate("() => window.vqwave.player.take.id") == identity
-
-
 def test_who_reloads_is_asked_and_what_was_heard_stays(open_page):
     page = open_page()
     asked = []
@@ -375,14 +357,6 @@ def test_what_was_heard_can_be_played_and_saved_when_the_studio_is_gone(open_pag
         assert len(samples(Path(started.value.path()).read_bytes())) == made > RATE
         page.locator("#play").click()
         until(page, "!sound.paused")
-
-
-@pytest.mark.large
-def test_a_browser_without_a_loudspeaker_is_said_to_have_none(open_page):
-    page = open_page()
-    page.evaluate("() => Object.defineProperty(BaseAudioContext.prototype, 'currentTime', { get: () => 0 })")
-    page.locator("#play").click()
-    page.get_by_text("The browser has found no loudspeaker to play it on.").wait_for()
 
 
 @pytest.mark.large
@@ -630,31 +604,6 @@ def test_takes_are_named_starred_deleted_and_brought_back(open_page):
     assert np.abs(faded[:50].astype(int)).max() < 0.05 * np.abs(faded.astype(int)).max()
 
 
-@pytest.mark.large
-def test_of_four_pieces_one_is_kept(open_page):
-    page = open_page()
-    ask_for(page, seconds=1)
-    page.locator("#make-four").click()
-    page.get_by_text("Four pieces: play them, and keep one.").wait_for()
-    assert page.locator(".four li").count() == 4
-    page.get_by_role("button", name="Play piece 3").click()
-    until(page, "sound?.playing")
-    page.get_by_role("button", name="Keep piece 3").click()
-    kept = page.locator("#takes li")
-    assert kept.count() == 1 and not page.locator(".four").count()
-
-
-@pytest.mark.large
-def test_a_take_is_downloaded_while_it_plays(open_page):
-    page = open_page()
-    page.locator("#play").click()
-    until(page, f"sound?.position > {RATE}")
-    with page.expect_download() as started:
-        page.locator("#save").click()
-    assert len(samples(Path(started.value.path()).read_bytes())) > RATE
-    until(page, "sound.playing && player.state === 'making'")
-
-
 # ----------------------------------------------------------------------------------------- recordings
 
 
@@ -803,20 +752,6 @@ def test_it_fits_a_phone_and_is_drawn_on_light_and_on_dark(open_page, song, them
 
 
 @pytest.mark.large
-@pytest.mark.parametrize("width", [1400, 1920])
-def test_the_page_stands_in_the_middle_and_does_not_jump(open_page, width):
-    page = open_page(viewport={"width": width, "height": 900})
-    sides = []
-    for tab in ("Music", "Codecs"):
-        page.get_by_role("tab", name=tab).click()
-        box = page.locator("main").bounding_box()
-        sides.append((box["x"], box["x"] + box["width"]))
-    assert sides[0] == sides[1]
-    inner = page.evaluate("() => document.documentElement.clientWidth")
-    assert sides[0][0] == pytest.approx(inner - sides[0][1], abs=2)
-
-
-@pytest.mark.large
 def test_the_keyboard_alone_does_everything(open_page, song):
     """Each thing that the mouse does; files alone are chosen in a window of the system."""
     page = open_page()
@@ -941,22 +876,19 @@ def test_the_keyboard_alone_does_everything(open_page, song):
         press("Download 8x as wav")
 
 
-def test_the_page_keeps_its_own_policy_and_paints_within_a_second(browser, url):
+def test_the_page_keeps_its_own_policy_and_is_small(browser, url):
     context = browser.new_context()
     page = context.new_page()
-    said = []
-    page.on("console", lambda m: said.append(m.text))
-    paints = []
-    for _ in range(3):  # a machine that is busy with something else is not the page's
-        page.goto(url)
-        page.locator("#form fieldset").first.wait_for(state="attached")
-        paints.append(page.evaluate("() => performance.getEntriesByName('first-contentful-paint')[0].startTime"))
+    console = []
+    page.on("console", lambda message: console.append(message.text))
+    page.goto(url)
+    page.locator("#form fieldset").first.wait_for(state="attached")
     page.locator("#play").click()
     page.locator("#play.going").wait_for(timeout=PATIENCE)
-    assert said == []
+    assert console == []
     size = page.evaluate(
         "() => performance.getEntriesByType('resource').reduce((sum, one) => sum + one.decodedBodySize, 0)")
-    assert size < 500_000 and min(paints) < 1000
+    assert size < 500_000
     context.close()
 
 
