@@ -47,7 +47,7 @@ def run(main, capsys, tiny_weights):
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory):
-    """A folder: song.mp3 (2 s, stereo, 44.1 kHz), silent.flac (1 s), text.mp3."""
+    """song.mp3 (2 s, stereo, 44.1 kHz), silent.flac (1 s) and text.mp3 in a folder."""
     folder = tmp_path_factory.mktemp("recordings")
     sound = prepared.music(2.0, 3, 44100)
     encode(folder / "song.mp3", np.stack([sound, sound], axis=1))
@@ -62,7 +62,7 @@ def music(tiny_weights):
 
 
 def command(tiny_weights, *arguments):
-    """The command line, and the environment, to run the script as a process of its own."""
+    """The command line and the environment of the script as a process."""
     folders = ["--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir",
                tiny_weights.generators]
     environment = os.environ | {"PYTHONPATH": str(Path(vqwave.__file__).parents[1])}
@@ -194,7 +194,7 @@ def test_errors_are_one_line_and_code_2_and_leave_nothing(run, recordings, tmp_p
 
 
 def samples_of(path):
-    """float32 samples of a file, exactly."""
+    """The samples of a file, float32."""
     return audio.decode(path, 22050)
 
 
@@ -286,7 +286,7 @@ def test_candidates_are_ranked_by_their_bits(run, music, tmp_path):
 
 @pytest.fixture(scope="module")
 def renamed(tiny_weights, tmp_path_factory):
-    """The folder of a chain of two levels, 512 and 128, with other names of models."""
+    """A chain of the levels 512 and 128 whose models have other names."""
     folder = tmp_path_factory.mktemp("renamed")
     levels = []
     for level in (512, 128):

@@ -1,6 +1,4 @@
-"""generate_audio.py --preset: generators, or the prior of a VAE, play what was trained as a preset;
-other weights are refused in one line.
-"""
+"""generate_audio.py --preset: the weights of a preset are played, other weights are refused."""
 
 import shutil
 
@@ -45,7 +43,7 @@ def home(tmp_path_factory, tiny_weights):
 
 @pytest.fixture
 def run(home, capsys, monkeypatch):
-    """Runs a script in the folder of `home`: its exit code, and what it said on both."""
+    """Run a script in the folder `home`: its exit code, stdout and stderr."""
     monkeypatch.chdir(home)
 
     def run(*words, script="generate_audio"):
@@ -60,7 +58,7 @@ def run(home, capsys, monkeypatch):
 
 @pytest.fixture
 def made(run, tmp_path):
-    """Runs it for half a second of seed 1, and returns the file's bytes."""
+    """Generate half a second with seed 1 and return the file's bytes."""
     def made(*words, **options):
         path = tmp_path / "made.wav"
         path.unlink(missing_ok=True)
@@ -72,7 +70,7 @@ def made(run, tmp_path):
 
 
 def refused(found) -> str:
-    """The one line that a command was refused with."""
+    """The only line of a refused command."""
     code, said, notes = found
     assert (code, said, notes.count("\n")) == (2, "", 1), notes
     return notes
@@ -82,7 +80,7 @@ def refused(found) -> str:
 
 
 def test_a_preset_is_played_from_its_folder(made):
-    """Its own codecs, where it has any, else those that ship."""
+    """The folder's own codecs are used where it has some, else the shipped codecs."""
     plain = made("--vqvae-weights-dir", "final_weights", "--generator-weights-dir", "weights/tiny")
     assert made("--preset", "tiny") == plain
     assert made("--preset", "tiny", "--generator-weights-dir", "weights/tiny") == plain
@@ -247,7 +245,7 @@ def test_another_chain_is_refused_with_both_sides(run, tmp_path):
 
 
 def test_other_kinds_are_refused_with_both_sides(run, tmp_path):
-    """Of the same names and levels."""
+    """The names and levels are the same."""
     words = ["--seconds", 1, "--output", tmp_path / "a.wav", "--vqvae-weights-dir", "final_weights",
              "--generator-weights-dir", "weights/tiny"]
     for part, change, said in (

@@ -1,4 +1,4 @@
-"""scripts/plot.py: every kind of picture from files and folders, and what it refuses."""
+"""scripts/plot.py: every kind of picture, from files and folders, and user errors."""
 
 import shutil
 
@@ -17,7 +17,7 @@ def main():
 
 @pytest.fixture(scope="module")
 def songs(tmp_path_factory):
-    """A folder of three songs, one of them in a folder of its own, and a file that is none."""
+    """Three songs, one of them in a folder below, and a text file."""
     root = tmp_path_factory.mktemp("songs")
     (root / "more").mkdir()
     for i, name in enumerate(("a song.mp3", "b.wav", "more/a song.mp3")):

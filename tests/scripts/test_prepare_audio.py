@@ -1,4 +1,4 @@
-"""The command as a user runs it: processes, exit codes, what is printed."""
+"""prepare_audio.py as a process: exit codes and output."""
 
 import os
 import signal

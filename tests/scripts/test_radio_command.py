@@ -1,4 +1,4 @@
-"""radio.py, up to where it would serve: which weights its stations play, and what it refuses."""
+"""radio.py until it would serve: the weights of its stations, and user errors."""
 
 import shutil
 from pathlib import Path
@@ -13,7 +13,7 @@ from vqwave.studio import radio
 
 @pytest.fixture
 def start(monkeypatch):
-    """Run the command: the folder of generators that each group of stations plays, by its name."""
+    """Run the command: {name of a group of stations: its folder of generators}."""
     opened = {}
 
     def group(name, count, seed, open_stream, **_):
@@ -51,7 +51,7 @@ def test_unknown_labels_and_guidance_are_refused_before_serving(start, tiny_weig
 
 
 def test_stations_are_guided_at_each_level(start, tiny_weights, tmp_path, monkeypatch):
-    """Weights without labels are refused by `check`, so that it is asked alone."""
+    """`check` refuses weights without labels, so it is called directly."""
     music = VQWave(tiny_weights.codecs, tiny_weights.generators)
     with pytest.raises(UserError, match="nothing for guidance to follow"):
         command.check(music, {}, 1, 2.0)

@@ -1,6 +1,4 @@
-"""scripts/test_vqvae.py: through a tiny codec on files of every kind, what it writes, prints and
-refuses.
-"""
+"""scripts/test_vqvae.py with a tiny codec: files, output and user errors."""
 
 import json
 import shutil
@@ -28,7 +26,7 @@ def main():
 
 @pytest.fixture
 def song(tmp_path):
-    """Two seconds and a bit that no level divides, with partials, a decay and noise."""
+    """Two seconds of decaying partials and noise, of a length that no level divides."""
     t = np.arange(2 * RATE + 331) / RATE
     rng = np.random.default_rng(0)
     x = sum(np.sin(2 * np.pi * hz * t) / i for i, hz in enumerate((220, 331, 447), 1)) * np.exp(-t)

@@ -1,6 +1,4 @@
-"""train_all.py and train/plan.py: every model in order, what is finished skipped, the time shared
-out, a failure or a stop passed on.
-"""
+"""train_all.py and plan.py: the order of the trainings, their time, failures and stops."""
 
 import os
 import re
@@ -31,9 +29,7 @@ def train_all():
 
 @pytest.fixture
 def stages(monkeypatch):
-    """The trainings that would be run, each ending with the exit code in `ends` (0 unless said)
-    after a minute.
-    """
+    """The recorded trainings, a minute each, and their exit codes in `ends` (default 0)."""
     run, ends = [], {}
 
     def end(line, spend):

@@ -1,6 +1,4 @@
-"""callbacks.py: what is saved, kept, stopped and told around `fit`, driven by hand on a real tiny
-model.
-"""
+"""callbacks.py: saving, stopping, the log and the progress, called by hand with a tiny model."""
 
 import csv
 import math
@@ -51,14 +49,14 @@ class Run:
         self.checkpoint.set_model(model)
 
     def saved(self):
-        """(record, arrays) as they stand on disk, or None."""
+        """The saved record and arrays, or None."""
         return RunState(self.folder, NAME).load()
 
     def step(self, loss=1.0):
         self.checkpoint.on_train_batch_end(self.record.step % PER_EPOCH, {"loss": loss})
 
     def epoch(self, number, bias=None, **logs):
-        """Its steps, then its end; every epoch has other weights."""
+        """Run the steps and the end of an epoch, which leaves other weights."""
         for _ in range(PER_EPOCH):
             self.step()
         self.assign(number if bias is None else bias)
@@ -194,9 +192,7 @@ def test_a_signal_at_an_epochs_last_step_waits_for_its_end(run):
 
 @pytest.mark.parametrize("batches", [0, 1])
 def test_a_signal_in_validation_does_not_wait_for_its_end(run, batches):
-    """Nor for its compiling. What the epoch's training came to is kept, so that the next run can
-    end the epoch.
-    """
+    """The epoch's training figures are kept, so that the next run can finish the epoch."""
     with pytest.raises(Interrupted), run.checkpoint.listen():
         for _ in range(PER_EPOCH - 1):
             run.step()
@@ -226,7 +222,7 @@ def test_a_signal_before_the_first_step_waits_for_nothing(run):
 
 @pytest.mark.parametrize("steps", [0, PER_EPOCH])
 def test_a_signal_that_the_backend_turns_into_an_error_still_interrupts(run, steps):
-    """As TensorFlow does, where it comes while a tensor is converted."""
+    """TensorFlow raises its own error for a signal while it converts a tensor."""
     with pytest.raises(Interrupted), run.checkpoint.listen():
         for _ in range(steps):
             run.step()
@@ -278,7 +274,7 @@ def test_a_saved_state_is_loaded_unchanged(run, tmp_path, model):
 
 
 def test_a_state_holds_no_python_objects(tmp_path):
-    """Reading one would run what its pickle says."""
+    """Unpickling would run code."""
     class Harm:
         def __reduce__(self):
             return os.mkdir, (os.fspath(tmp_path / "made"),)
@@ -367,9 +363,7 @@ def test_examples_can_be_heard_in_tensorboard(tmp_path):
 
 
 def test_rate_and_time_left_exclude_compiling(monkeypatch, capsys):
-    """A run goes on at the last step of its first epoch: that step alone, slow from compiling,
-    tells no rate.
-    """
+    """The first epoch has one step, which is slow because it compiles: no rate yet."""
     clock, record = [0.0], new_record(step=9, steps=40, steps_per_epoch=10)
     monkeypatch.setattr(callbacks, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     progress = callbacks.Progress(record, Reporter(), ("loss",))

@@ -1,4 +1,4 @@
-"""jobs.py: what a model is trained on: which tracks, which copies of them, on which side."""
+"""jobs.py: the tracks of each side, their variants and windows."""
 
 import dataclasses
 
@@ -23,7 +23,7 @@ TINY = configs.preset("tiny")
 
 
 def prepared(folder, codecs, name="generator_128", data=None, changed=None, **settings):
-    """A generator's job with its data ready, and what was said. changed: of its config."""
+    """A generator's job with its data prepared, its record and the printed lines. changed: keys of its config."""
     model = configs.replace(TINY.generator(name), **changed or {})
     job, said = GeneratorJob(model, folder, codecs), Told()
     job.check()
@@ -43,7 +43,7 @@ def folder(tmp_path_factory):
 
 @pytest.mark.parametrize("role", ["codec", "generator"])
 def test_windows_come_from_training_tracks_alone(folder, tiny_weights, role):
-    """Tracks for validation, for tests and for the final report train nothing."""
+    """Tracks of the other sides train nothing."""
     data = DataConfig(split=Split(validation=["track 1"], test=["track 2"], fresh=["track 3"]))
     if role == "generator":
         job, record, _ = prepared(folder, tiny_weights.codecs, data=data)
@@ -179,7 +179,7 @@ def test_a_generator_cannot_learn_mixed_codes(folder, tiny_weights):
 
 
 def windows_of(folder, length, choose=True):
-    """A codec's job whose window was to be `length`, with its data ready, and what was said."""
+    """A codec's job with its data prepared, its record and the printed lines. length: of a window."""
     job, said = CodecJob(TINY.codec("vqvae_128"), folder, False), Told()
     job.check()
     job.choose_window = choose
@@ -228,7 +228,7 @@ def test_a_folder_too_short_for_a_frame_is_refused_in_one_line(tmp_path, tiny_we
 
 
 def test_loss_and_figures_ignore_frames_outside_the_tracks(tmp_path, rng):
-    """By hand, over all frames of two tracks of which one fills its window in part."""
+    """Computed by hand for two tracks, one of which is shorter than its window."""
     config = configs.GeneratorConfig(name="g", level=512, num_codes=8,
                                      books=2, core={"units": 8, "head_dim": 4})
     rows = []
@@ -269,7 +269,7 @@ def test_loss_and_figures_ignore_frames_outside_the_tracks(tmp_path, rng):
 
 
 def test_quietness_is_measured_on_the_tracks_whatever_the_weights(tmp_path, tiny_weights):
-    """Of what the whisper says, and no weights that are loaded change that."""
+    """Only codes of the whisper are quiet, and loaded weights change nothing."""
     whisper = 10 ** (-45 / 20) * music(1.5, 5) / np.std(music(1.5, 5))
     data_folder(tmp_path, {"song": music(2.0, 1), "whisper": whisper, "held": music(1.0, 3)})
     data = DataConfig(split=configs.Split(validation=("held",)))

@@ -1,4 +1,4 @@
-"""optimizer.py: which numbers are Muon's, and what its steps are."""
+"""optimizer.py: the variables that Muon trains, and the size of its steps."""
 
 import keras
 import numpy as np
@@ -33,7 +33,7 @@ def test_muon_trains_matrices_between_features_only():
 
 @pytest.mark.parametrize("shape", [(40, 48), (48, 40), (3, 40, 48), (3, 48, 40)])
 def test_a_step_has_equal_singular_values_at_the_scale_of_adamw(shape, rng):
-    """Of |m, n| each about sqrt(max(m, n)) · 0.2 · rate, whatever the gradient's size and shape."""
+    """A step of a matrix [m, n] has singular values of about sqrt(max(m, n)) · 0.2 · rate."""
     variable = keras.Variable(np.zeros(shape, "float32"))
     optimizer = Muon(0.01, 0.0)
     gradient = rng.normal(size=shape) * np.geomspace(1, 100, shape[-1])

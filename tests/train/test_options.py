@@ -1,4 +1,4 @@
-"""options.py: a setting is the preset's, unless the file has it, unless a flag has it."""
+"""options.py: a flag overrides the file, and the file overrides the preset."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""train/origin.py and what train/plan.py makes of it: a chain that begins with another."""
+"""origin.py and plan.py: the training of a chain that begins with trained models."""
 
 import argparse
 import dataclasses
@@ -30,9 +30,7 @@ def train_all():
 
 @pytest.fixture
 def folder(tmp_path):
-    """Sets of weights of a chain that ends at 128x, as another training left them: one number a
-    file, for nothing here looks inside.
-    """
+    """The weights of a chain that ends at 128x, as a training leaves them, with one number in each file."""
     folder = tmp_path / "there"
     folder.mkdir()
     for level in CHAIN.sizes:
@@ -53,9 +51,7 @@ def data(tmp_path):
 
 @pytest.fixture
 def commands(monkeypatch):
-    """(the commands that would be run, the codecs that do not serve: how often they are still
-    found so).
-    """
+    """The recorded tasks as command lines, and {codec: how often it is still measured as unsuitable}."""
     run, poor = [], {}
 
     def end(line, spend):
@@ -156,7 +152,7 @@ def test_of_an_unsuitable_codec_the_decoder_is_tuned_first(train_all, folder, da
 
 def test_with_little_time_generators_come_before_decoders(train_all, folder, data, tmp_path,
                                                               commands, capsys):
-    """What waits for no codec is heard minutes after the start, and no codes change under it."""
+    """Music is heard after minutes, and no codes change while generators train."""
     run, poor = commands
     poor |= {"vqvae_512": 9, "vqvae_128": 1}
     out, more = tmp_path / "out", ("--hours", "1", "--no-report")
@@ -207,7 +203,7 @@ def test_more_hours_never_change_codes_in_use(train_all, folder, data, tmp_path,
 
 
 def name_folders(data):
-    """Let half of the tracks be of a folder of music a, half of b."""
+    """Put half of the tracks into a folder a, the others into b."""
     manifest.write(data, [dataclasses.replace(t, source=f"/music/{'ab'[i % 2]}/{i}.ogg")
                           for i, t in enumerate(manifest.read(data))])
 
@@ -229,7 +225,6 @@ def test_generators_learn_labels_and_keep_them(train_all, folder, data, tmp_path
 
 def test_with_enough_music_a_top_generator_without_labels_begins_with_random_weights(
         train_all, folder, data, tmp_path, commands, capsys, monkeypatch):
-    """Where labels decide, and would hardly be heeded."""
     run, out = commands[0], tmp_path / "out"
     name_folders(data)
     monkeypatch.setattr(origin, "SMALL_HOURS", 0.0)
@@ -440,7 +435,7 @@ def test_encoding_shortens_no_later_training(train_all, folder, data, tmp_path,
     plain, killed = run_plan.Task, []
 
     class Slow(plain):
-        """The first generator's encoding takes an hour, and is killed."""
+        """The first generator encodes for an hour and is then killed."""
 
         def wait(self, spend, meanwhile=None):
             code = super().wait(spend)

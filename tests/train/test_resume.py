@@ -1,4 +1,4 @@
-"""resume.py: what a run that goes on from an earlier epoch remembers."""
+"""resume.py: a run that continues from an earlier epoch."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ MODEL = configs.preset("tiny").generator("generator_512")
 @pytest.mark.parametrize("losses, best", [((3.0, 2.0, 2.5), (2.0, 2)), ((1.0, 2.0, 2.5), (1.0, 1)),
                                           ((3.0, 2.0, 1.5), (1.5, 3))])
 def test_a_rewound_run_keeps_the_best_of_all_epochs(tmp_path, losses, best):
-    """Whichever epoch it goes back to, so that a worse one never replaces the best set."""
+    """A worse epoch never replaces the best set, whichever epoch the run continues from."""
     arrays = {part: {"a": np.ones(1, np.float32)} for part in weights.parts_of(MODEL)}
     for epoch, loss in enumerate(losses, 1):
         note = {"epoch": epoch, "step": 3 * epoch, "validation_loss": loss}

@@ -1,6 +1,4 @@
-"""training.py: an interrupted run ends as an uninterrupted one, whatever ends it; and what a run
-refuses and says.
-"""
+"""training.py: interrupted runs end like uninterrupted ones, and user errors are one line."""
 
 import os
 import re
@@ -34,7 +32,7 @@ STEPS = 7  # in epochs of 3, 3 and 1
 
 
 class Told(Reporter):
-    """Keeps the lines; calls `at_step` after each step."""
+    """Records the printed lines; calls `at_step` after each step."""
 
     def __init__(self, at_step=None):
         super().__init__()
@@ -64,13 +62,11 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def train(data, tiny_weights):
-    """Train a tiny model for a few steps into a folder; what it says is in the record's `told`."""
+    """Train a tiny model for a few steps into a folder. Returns the record and the reporter `told`."""
 
     def train(folder, name=GENERATOR, at_step=None, draw=False, config=None,
               codecs=tiny_weights.codecs, **more):
-        """The top level's generator where it does not matter which model it is: that one is the
-        quickest to compile.
-        """
+        """By default the top generator, which compiles fastest."""
         told, data_config = Told(at_step), DataConfig(split=more.pop("split", 0.1))
         run = {key: more.pop(key) for key in list(more) if key in RunOptions.__dataclass_fields__}
         settings = {"steps": STEPS, "epochs": 3, "batch_size": 2, "learning_rate": 3e-3,
@@ -96,7 +92,7 @@ def train(data, tiny_weights):
 
 @pytest.fixture(scope="module")
 def straight(train, tmp_path_factory):
-    """An uninterrupted run of each kind."""
+    """An uninterrupted run of a codec and of a generator."""
     folders = {name: tmp_path_factory.mktemp(name) for name in (CODEC, GENERATOR)}
     return {name: SimpleNamespace(folder=f, **vars(train(f, name, draw=True)))
             for name, f in folders.items()}
@@ -104,7 +100,7 @@ def straight(train, tmp_path_factory):
 
 @pytest.fixture
 def begun(straight, tmp_path):
-    """A copy of the finished generator run, to go on from."""
+    """A copy of the finished generator run."""
     shutil.copytree(straight[GENERATOR].folder, tmp_path / "run")
     return tmp_path / "run"
 
@@ -182,9 +178,7 @@ def test_a_generator_learns_and_says_its_bits(straight):
 
 
 def test_a_run_stopped_repeatedly_ends_the_same(train, straight, tmp_path):
-    """A signal after a step is heeded after the next one, or within the validation of the epoch
-    that the step ended.
-    """
+    """A signal stops the run after the next step, or during the validation of the finished epoch."""
     for expected in (2, 3, 5, 6, 7):
         with pytest.raises(Interrupted) as e:
             train(tmp_path, at_step=lambda done: os.kill(os.getpid(), signal.SIGTERM))
@@ -201,9 +195,7 @@ def test_a_run_stopped_repeatedly_ends_the_same(train, straight, tmp_path):
 
 
 def test_half_written_files_of_a_killed_run_are_ignored(train, straight, begun):
-    """A kill between the files of a set, or between set and state: an epoch too many on disk, a
-    torn best.
-    """
+    """A kill while files are written leaves an epoch too many, or a torn best set."""
     shutil.copy(straight[GENERATOR].folder / f"{GENERATOR}_generator_00001.weights.h5",
                 begun / f"{GENERATOR}_generator_best.weights.h5")
     (begun / f"{GENERATOR}_00003.yml").unlink()
@@ -238,7 +230,7 @@ def test_more_steps_continue_a_finished_run(train, begun):
 
 
 def test_quietness_is_measured_before_the_first_step_only(train, tmp_path, monkeypatch):
-    """A run that goes on has it in its saved state."""
+    """A continued run has it in its saved state."""
     costly = configs.override(WIDE, {"core": {"quiet_cost": 0.1}}, "test")
     quiet = np.arange(costly.books * costly.num_codes, dtype=np.float32).reshape(costly.books, -1)
     monkeypatch.setattr(loudness, "quietness", lambda *_: quiet)
@@ -422,9 +414,7 @@ def test_minutes_are_measured_once_and_then_kept(train, tmp_path):
     (2, 1, 36.0, 17, 2), (2, 1, 72.0, 17, 1)])
 def test_minutes_end_after_the_passes(
         train, tmp_path, monkeypatch, passes, least, minutes, steps, per_epoch):
-    """A step of two windows of 4,096 samples hears an eighth of two tracks of 1.5 s; 24 fit into the
-    minutes. An epoch is a pass, or three minutes of a longer one.
-    """
+    """A step of two windows of 4,096 samples is an eighth of the two tracks; 24 steps fit into the minutes."""
     monkeypatch.setattr(training, "_steps_in", lambda *_: 24)
     monkeypatch.setattr(jobs, "STEPS_PER_EPOCH", least)
     done = train(tmp_path, minutes=minutes, epochs=None, passes=passes)
@@ -528,8 +518,7 @@ def test_the_stretches_of_a_run_cover_every_step_once():
 
 
 def test_settings_without_a_flag_stay_as_the_run_has_them(begun, data, tiny_weights):
-    """A run of batch 2, seed 5 and a rate of 0.003 goes on so where only more steps are asked for.
-    """
+    """Batch size, seed and rate stay when only more steps are given."""
     told = Told()
     record = training.train_generator(WIDE, data, tiny_weights.codecs,
                                       RunOptions(begun), TrainingConfig(steps=8),
