@@ -8,7 +8,7 @@ from vqwave import config as configs
 from vqwave.data import chunking
 from vqwave.nn.codec import Codec
 from vqwave.nn.hierarchies import Places
-from vqwave.nn.planes import PlaneUpsampling
+from vqwave.nn.planes import Fold, PlaneUpsampling, Unfold
 
 BASE = {
     "name": "vqvae_64", "sample_rate": 22050,
@@ -111,3 +111,14 @@ def test_up_sampling_folds_channels_into_both_axes():
     assert y.shape == (1, 6, 8, 2) == made.compute_output_shape((1, 3, 4, 5))
     frames, places = np.nonzero(np.abs(y[0]).sum(-1))
     assert (frames.min(), frames.max(), places.min(), places.max()) == (0, 5, 2, 7)
+
+
+def test_folding_layers_say_their_shapes():
+    """JAX cannot infer them."""
+    x = np.zeros((2, 6, 40), "float32")
+    for layer in (Fold(4, 2, 8, 32), Fold(5, 1, 0, 40)):
+        plane = layer(x)
+        assert layer.compute_output_shape((2, 6, 40)) == plane.shape
+        assert layer.compute_output_shape((None, None, 40))[2:] == plane.shape[2:]
+        unfold = Unfold(2)
+        assert unfold.compute_output_shape(plane.shape) == unfold(plane).shape

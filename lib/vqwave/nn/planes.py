@@ -81,11 +81,16 @@ class Fold(layers.Layer):
     def __init__(self, places: int, per_frame: int, first: int, width: int, **kwargs):
         super().__init__(**kwargs)
         self.places, self.per_frame, self.first, self.width = places, per_frame, first, width
+        self.channels = width // (places * per_frame)
 
     def call(self, x):
         part = x[..., self.first : self.first + self.width]
-        channels = self.width // (self.places * self.per_frame)
-        return ops.reshape(part, (ops.shape(x)[0], -1, self.places, channels))
+        return ops.reshape(part, (ops.shape(x)[0], -1, self.places, self.channels))
+
+    def compute_output_shape(self, shape):
+        """JAX cannot infer unknown lengths through a reshape."""
+        frames = None if shape[1] is None else shape[1] * self.per_frame
+        return (shape[0], frames, self.places, self.channels)
 
 
 class Unfold(layers.Layer):
@@ -97,6 +102,10 @@ class Unfold(layers.Layer):
 
     def call(self, x):
         return to_frames(x, self.per_frame)
+
+    def compute_output_shape(self, shape):
+        frames = None if shape[1] is None else shape[1] // self.per_frame
+        return (shape[0], frames, self.per_frame * shape[2] * shape[3])
 
 
 def plane_encoder(config: CodecConfig, front_end) -> tuple[keras.Model, ReceptiveField]:
