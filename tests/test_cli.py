@@ -62,14 +62,14 @@ def run(tmp_path, body, *arguments, **options):
     ("type('ResourceExhaustedError', (Exception,), {})('events.v2; No space left on device')",
      "command.py: no space left on the disk: make room and run the same command again"),
 ])
-def test_what_a_user_can_cause_is_one_line_and_code_2(tmp_path, error, line):
+def test_errors_of_a_user_are_one_line_and_code_2(tmp_path, error, line):
     done = run(tmp_path, f"raise {error}")
     assert (done.returncode, done.stderr) == (2, line + "\n")
 
 
 @pytest.mark.parametrize("error", ["ZeroDivisionError()", "OSError('no file in "
                                                           "it')", "ValueError('ours')"])
-def test_a_mistake_of_the_program_keeps_its_traceback(tmp_path, error):
+def test_errors_of_the_program_keep_their_traceback(tmp_path, error):
     done = run(tmp_path, f"raise {error}")
     assert done.returncode == 1 and done.stderr.startswith("Traceback")
 
@@ -105,7 +105,7 @@ def test_ctrl_c_is_130_and_no_traceback(tmp_path):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_is_one_whatever_a_library_makes_of_it(tmp_path, number, code):
+def test_a_signal_is_recognised_behind_a_library_error(tmp_path, number, code):
     command = script(tmp_path, "try:\n    print('ready', flush=True)\n    time.sleep(99)\n"
                                "except BaseException:\n    raise TypeError('failed to convert') "
                                "from None")
@@ -116,7 +116,7 @@ def test_a_signal_is_one_whatever_a_library_makes_of_it(tmp_path, number, code):
         assert "Traceback" not in process.stderr.read()
 
 
-def test_sigterm_is_143_and_closes_what_is_open(tmp_path):
+def test_sigterm_is_143_and_runs_finally_blocks(tmp_path):
     command = script(tmp_path, "try:\n    print('ready', flush=True)\n    time.sleep(99)\nfinally: "
                                "print('closed')")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -128,7 +128,7 @@ def test_sigterm_is_143_and_closes_what_is_open(tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"]])
-def test_a_reader_who_left_is_no_error(tmp_path, arguments):
+def test_a_closed_pipe_is_no_error(tmp_path, arguments):
     reading, writing = os.pipe()
     os.close(reading)
     try:
@@ -190,7 +190,7 @@ def test_a_number_lies_in_its_bounds_or_is_refused_with_them(limits, good, bad):
     (np.int64(2), {}, 2.0),
     (np.float32(0.5), {"above": 0}, 0.5), (2**127 + 1, {"whole": True}, 2**127 + 1),
 ])
-def test_numbers_are_taken_as_what_they_are(value, bounds, made):
+def test_numbers_of_any_type_are_accepted(value, bounds, made):
     found = check_number("it", value, **bounds)
     assert found == made and type(found) is type(made)
 
@@ -202,7 +202,7 @@ def test_numbers_are_taken_as_what_they_are(value, bounds, made):
     (0, {"above": 0, "most": 1}, "a number above 0 and of at most 1"),
     (2, {"least": -0.5, "most": 1}, "a number from -0.5 to 1"),
 ])
-def test_what_is_no_such_number_is_one_line(value, bounds, wanted):
+def test_wrong_numbers_are_one_line(value, bounds, wanted):
     with pytest.raises(UserError) as caught:
         check_number("it", value, **bounds)
     assert str(caught.value) == f"it is {value!r}; it must be {wanted}"

@@ -154,7 +154,7 @@ def log(tmp_path, text):
     return path
 
 
-def test_a_log_is_read_in_order_the_later_of_two_rows_of_an_epoch_counting(tmp_path):
+def test_the_later_of_two_rows_of_an_epoch_counts(tmp_path):
     once, again = "0,0.5,3,2,3.5,2.5\n1,0.6,2,1,2.5,1.5\n", "1,0.7,1.5,1,2,NA\n2,0.8,nan,1,inf,\n"
     path = log(tmp_path, HEADER + once + HEADER + again)
     epochs, columns = read_log(path)
@@ -167,7 +167,7 @@ def test_a_log_is_read_in_order_the_later_of_two_rows_of_an_epoch_counting(tmp_p
 
 
 @pytest.mark.parametrize("tail", ["1,0.6,2", "1,0.6,2\n", "\0\0\0\n", '"1,0.6\n'])
-def test_a_log_that_is_being_written_gives_its_whole_rows(tmp_path, tail):
+def test_a_growing_log_gives_its_complete_rows(tmp_path, tail):
     path = log(tmp_path, HEADER + "0,0.5,3,2,3.5,2.5\n" + tail)
     epochs, columns = read_log(path)
     assert epochs == [1] and columns["val_loss"] == [3.5]
@@ -180,7 +180,7 @@ def test_a_log_without_a_whole_row_draws_nothing(tmp_path, text):
     assert not (tmp_path / "log.png").exists()
 
 
-def test_a_log_that_is_not_there_is_named(tmp_path):
+def test_a_missing_log_is_named(tmp_path):
     with pytest.raises(UserError, match="log.csv: cannot be read: no such file"):
         plots.loss_curves(tmp_path / "log.csv", tmp_path / "log.png")
 
@@ -256,7 +256,7 @@ def test_no_signal_and_no_code_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_runs_are_drawn_each_as_far_as_it_has_come(tmp_path):
+def test_training_curves_show_unfinished_runs(tmp_path):
     logs = {}
     for name, text in {"vqvae_8": HEADER + "0,0.5,3,2,3.5,2.5\n1,0.6,2,1,2.5,1.",
                        "vqvae_32": HEADER,
@@ -271,7 +271,7 @@ def test_runs_are_drawn_each_as_far_as_it_has_come(tmp_path):
     assert not (tmp_path / "b.png").exists()
 
 
-def test_logs_are_found_by_whatever_their_models_are_called(tmp_path):
+def test_logs_of_any_model_are_found(tmp_path):
     for name in ("zither_4", "vqvae_8", "a_codec"):
         (tmp_path / f"{name}.csv").write_text(HEADER)
     (tmp_path / "vqvae_8.png").write_bytes(b"")

@@ -50,7 +50,7 @@ def test_advice_follows_from_what_was_measured():
     assert "use the --val-split" in line
 
 
-def test_a_page_holds_all_it_shows_and_escapes_what_it_is_told(tmp_path):
+def test_a_page_embeds_its_files_and_escapes_text(tmp_path):
     made = filled(pieces={1: music(1.0, 1), 2: music(1.0, 2)}, continuation=music(1.0, 3),
                   original=music(1.0, 4), advice=["more <music>"], overlaps=["a knows <b>"])
     (tmp_path / "g.csv").write_text("epoch,loss,val_loss\n0,3,2.5\n1,2,2.2\n")
@@ -112,7 +112,7 @@ def test_a_page_of_one_track_compares_with_nothing(trained, tmp_path, capsys, mo
     assert "Nothing was held out" in page and "Held-out music shows" not in page
 
 
-def test_a_page_is_of_the_validation_tracks_and_a_final_one_of_the_test_tracks(tmp_path):
+def test_a_final_page_is_of_the_test_tracks(tmp_path):
     data_folder(tmp_path, {name: music(1.0, i) for i, name in enumerate("abcd")})
     split = splits.Split(validation=("b",), test=("c",))
     (train, held_out), _ = folder_page.read_sides(tmp_path, split, 0, 1.0)
@@ -122,7 +122,7 @@ def test_a_page_is_of_the_validation_tracks_and_a_final_one_of_the_test_tracks(t
     assert [splits.track_name(t) for t in held_out] == ["c"] and spans["c.ogg.u16"] == (0, 22050)
 
 
-def test_training_music_is_as_near_as_it_is_and_noise_is_far():
+def test_noise_is_further_from_music_than_training_tracks():
     def embed(sound, rate):
         parts = np.array_split(sound, 4)
         return np.array([[p.mean(), p.std()] for p in parts])

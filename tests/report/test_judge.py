@@ -121,7 +121,7 @@ def test_excerpts_sound_and_last_two_minutes_at_most(tmp_path, monkeypatch):
         judge.excerpts(tmp_path, [], spans)
 
 
-def test_a_row_says_which_codec_suits():
+def test_a_row_shows_the_verdict():
     row = {"model": "a", "notes": 0.951, "mel": 0.29, "distance": None, "suitable": True,
            "shortfall": ""}
     assert judge.row_cells(row) == ("a", "0.95", "0.29", "–", "suitable")

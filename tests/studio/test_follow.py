@@ -23,7 +23,7 @@ def checksum(studio, folder, epoch=""):
     return studio.folders.models(str(folder), epoch).music.weight_set("generator_512").checksum
 
 
-def test_new_takes_have_the_newest_best_sets_of_the_folder_that_is_followed(tmp_path):
+def test_new_takes_use_the_newest_best_sets_of_a_followed_folder(tmp_path):
     other, followed = tmp_path / "other", tmp_path / "followed"
     for folder in (other, followed):
         folder.mkdir()
@@ -52,7 +52,7 @@ def test_new_takes_have_the_newest_best_sets_of_the_folder_that_is_followed(tmp_
         Studio(other, [other], follow=tmp_path / "nothing")
 
 
-def test_the_first_generator_of_a_training_from_nothing_is_waited_for(tmp_path, monkeypatch, capsys):
+def test_a_followed_training_is_awaited_until_its_first_generator(tmp_path, monkeypatch, capsys):
     folder, waits, served = tmp_path / "mine", [], []
 
     def sleep(seconds):

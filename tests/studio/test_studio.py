@@ -232,7 +232,7 @@ def test_the_command_and_the_link_make_the_same_wav_byte_for_byte(make, studio, 
     assert again["link"] == record["link"] and again["command"] == record["command"]
 
 
-def test_a_recording_that_is_short_is_continued_after_what_there_is_of_it(studio, weights_folder, tmp_path):
+def test_a_short_recording_is_continued_after_its_end(studio, weights_folder, tmp_path):
     """The title says how much was heard, not how much was asked for."""
     audio.write(tmp_path / "short.wav", tune(0.8, 1), RATE)
     recording = studio.recordings.receive(tmp_path / "short.wav")
@@ -243,7 +243,7 @@ def test_a_recording_that_is_short_is_continued_after_what_there_is_of_it(studio
     assert "short.wav: ends after 0.80 s" in error and str(studio.folder) not in error
 
 
-def test_the_folder_of_a_studio_that_was_killed_is_swept_and_no_other(studio, tmp_path, monkeypatch):
+def test_only_the_folder_of_a_killed_studio_is_removed(studio, tmp_path, monkeypatch):
     import os
     import tempfile
 
@@ -287,7 +287,7 @@ def test_a_stopped_take_ends_where_it_was_heard_and_is_made_again_by_its_command
     assert studio.stop(take["id"], 1) == studio.record(studio.takes.get(take["id"])), "stopping twice changes nothing"
 
 
-def test_who_leaves_frees_the_stream_whenever_it_is(studio, weights_folder):
+def test_closing_a_take_frees_its_stream_at_any_time(studio, weights_folder):
     frames = studio.perform(TakeRequest(**{"weights": weights_folder, "level": 128, "seconds": "endless"}))
     next(frames)
     assert studio.takes.busy() == 1
@@ -443,7 +443,7 @@ def test_a_form_begins_with_the_temperatures_that_the_generators_have(tiny_weigh
         assert studio.settings(TakeRequest(temperature="512:1")).temperature[512] == 1.0
 
 
-def test_a_take_of_weights_with_labels_begins_with_one_and_passes_into_others(labelled, tmp_path):
+def test_a_take_with_labels_changes_its_label(labelled, tmp_path):
     [folder] = labelled.about()["folders"]
     assert folder["labels"] == ["calm", "battle"]
     frames, take = begin(labelled, folder["name"], level=512, seed=4, label="calm")
@@ -468,7 +468,7 @@ def test_a_take_of_weights_with_labels_begins_with_one_and_passes_into_others(la
     assert "no label is called 'waltz'" in refusal(labelled, weights=folder["name"], label="waltz")
 
 
-def test_a_take_goes_on_from_where_it_is_heard(studio, weights_folder, make):
+def test_a_take_is_continued_from_the_playhead(studio, weights_folder, make):
     frames, take = begin(studio, weights_folder)
     for _ in range(6):
         next(frames)
@@ -494,7 +494,7 @@ def test_a_take_is_played_again_from_its_tape(studio, make):
     assert columns == sum(about["columns"] for about, _ in blocks)
 
 
-def test_a_take_is_finished(studio, make):
+def test_a_take_is_faded_looped_and_normalized(studio, make):
     record = make(level=128, seconds=4, seed=3)[2]
     plain = audio.decode(studio.takes.file(record["id"], "wav"), RATE)
     faded = audio.decode(studio.takes.file(record["id"], "flac", Finish(fade=1.0)), RATE)
@@ -507,7 +507,7 @@ def test_a_take_is_finished(studio, make):
         studio.takes.file(record["id"], "wav", Finish(fade=3.0))
 
 
-def test_a_take_that_was_stopped_before_it_began_is_nothing(studio, weights_folder):
+def test_a_take_stopped_before_its_first_block_is_removed(studio, weights_folder):
     frames = studio.perform(TakeRequest(**{"weights": weights_folder, "level": 512, "seconds": "endless"}))
     while "take" not in (about := parse_frames(next(frames))[0][0]):
         pass
@@ -518,7 +518,7 @@ def test_a_take_that_was_stopped_before_it_began_is_nothing(studio, weights_fold
         studio.takes.get(about["take"]["id"])
 
 
-def test_many_at_once_share_the_models_and_each_has_its_own_music(studio, weights_folder, tiny_weights):
+def test_simultaneous_takes_share_the_models(studio, weights_folder, tiny_weights):
     def perform(seed):
         made = unframed(studio.perform(TakeRequest(**{"weights": weights_folder, "level": 32, "seed": seed, "seconds": 3})))
         return sound([block for block in made if "bits" in block[0]])
@@ -531,7 +531,7 @@ def test_many_at_once_share_the_models_and_each_has_its_own_music(studio, weight
     assert len(studio.folders._models) == 1
 
 
-def test_no_more_takes_than_there_is_room_for_but_whoever_sleeps_makes_room(tiny_weights, monkeypatch):
+def test_the_number_of_takes_is_limited_and_an_idle_take_is_ended(tiny_weights, monkeypatch):
     studio = Studio(tiny_weights.codecs, [tiny_weights.generators], streams=2)
     try:
         given = {"weights": next(iter(studio.folders.paths)), "level": 512, "seconds": "endless"}
@@ -557,7 +557,7 @@ def test_no_more_takes_than_there_is_room_for_but_whoever_sleeps_makes_room(tiny
     assert not studio.folder.exists()
 
 
-def test_copies_count_and_a_copy_for_which_there_is_no_room_is_refused(tiny_weights, monkeypatch):
+def test_copies_use_the_room_of_takes_and_are_refused_when_it_is_full(tiny_weights, monkeypatch):
     studio = Studio(tiny_weights.codecs, [tiny_weights.generators])
     try:
         folder = next(iter(studio.folders.paths))
@@ -593,7 +593,7 @@ def test_copies_count_and_a_copy_for_which_there_is_no_room_is_refused(tiny_weig
         studio.close()
 
 
-def test_a_form_of_another_chain_makes_the_piece_that_its_command_line_makes(tiny_weights, tmp_path):
+def test_a_chain_that_ends_sooner_is_named_in_the_command(tiny_weights, tmp_path):
     """`chain.yml` ends the chain sooner: the default is that level, and the command names it all
     the same.
     """
@@ -667,7 +667,7 @@ def test_frames_of_several_books_and_a_chain_of_one_level_are_made_shown_and_com
 
 
 @given(st.lists(st.integers(1, 9000), min_size=1, max_size=6), st.integers(0, 3))
-def test_a_spectrogram_grows_the_same_however_it_is_cut(cuts, seed):
+def test_a_spectrogram_does_not_depend_on_how_the_signal_is_cut(cuts, seed):
     signal = np.random.default_rng(seed).normal(0, 0.1, sum(cuts)).astype(np.float32)
     growing, at, parts = pictures.Spectrum(RATE, COLUMN), 0, []
     for i, cut in enumerate(cuts):
@@ -693,7 +693,7 @@ def test_a_sine_is_brightest_at_its_note_and_as_bright_at_any_rate(rate, midi):
 
 
 @given(st.lists(st.integers(1, 40_000), min_size=2, max_size=5))
-def test_notes_are_found_once_each_however_the_sound_comes(cuts):
+def test_each_note_is_found_once_however_the_signal_is_cut(cuts):
     """A scale of six notes, half a second each."""
     tones = [440 * 2 ** (i / 6) for i in range(6)]
     signal = 0.3 * np.concatenate([np.sin(2 * np.pi * f * np.arange(RATE // 2) / RATE) for f in tones])
@@ -711,14 +711,14 @@ def test_notes_are_found_once_each_however_the_sound_comes(cuts):
 # ---------------------------------------------------------------------------- recordings and codecs
 
 
-def test_a_recording_is_taken_once_and_keeps_its_name(studio, song):
+def test_a_recording_is_stored_once_under_any_name(studio, song):
     first, second = studio.recordings.receive(song), studio.recordings.receive(song, "other.mp3")
     assert first.id == second.id and (first.name, second.name) == ("my song.mp3", "other.mp3")
     assert first.seconds == pytest.approx(3.0, abs=0.1)
     assert studio.recordings.get(first.id).path.read_bytes() == song.read_bytes()
 
 
-def test_what_is_no_music_is_refused_by_its_name(studio, tmp_path, monkeypatch):
+def test_files_without_music_are_refused_by_name(studio, tmp_path, monkeypatch):
     (tmp_path / "notes.mp3").write_text("These are only words.")
     (tmp_path / "empty.wav").touch()
     audio.write(tmp_path / "silence.wav", np.zeros(RATE), RATE)
@@ -766,12 +766,12 @@ def test_each_codec_is_heard_seen_and_measured(studio, weights_folder, song, tin
     ({"recording": ""}, "There is no recording yet"), ({"recording": "gone", "name": "a.mp3"}, "a.mp3 is not in"),
     ({"start": 100}, "my song.mp3 lasts 3."),
 ])
-def test_what_codecs_cannot_be_given_is_refused_in_words(studio, song, given, words):
+def test_a_comparison_without_a_valid_recording_is_refused(studio, song, given, words):
     frames = unframed(studio.compare(CompareRequest(**{"recording": studio.recordings.receive(song).id, **given})))
     assert words in frames[-1][0]["error"]
 
 
-def test_no_more_recordings_go_through_the_codecs_than_there_is_room_for(studio, weights_folder, song, monkeypatch):
+def test_the_number_of_comparisons_is_limited(studio, weights_folder, song, monkeypatch):
     monkeypatch.setattr(limits, "COMPARISONS_AT_ONCE", 1)
     given = {"recording": studio.recordings.receive(song).id, "seconds": 0.5, "weights": weights_folder}
     first = studio.compare(CompareRequest(**given))
@@ -795,7 +795,7 @@ def test_only_so_many_recordings_are_kept(studio, tmp_path, monkeypatch):
         studio.recordings.get(ids[0], "0.wav")
 
 
-def test_folders_and_epochs_that_can_be_chosen_are_found(tiny_weights, tmp_path):
+def test_folders_and_epochs_are_listed(tiny_weights, tmp_path):
     import shutil
 
     from vqwave.io import weights
@@ -962,7 +962,7 @@ def test_a_recording_is_uploaded_and_heard_in_part_or_refused(client, studio, so
     assert not list(studio.folder.glob("upload-*")), "what was refused is gone"
 
 
-def test_the_page_offers_clips_that_the_notice_names_and_what_a_link_says(client, weights_folder):
+def test_the_page_receives_clips_folders_and_the_settings_of_a_link(client, weights_folder):
     about = json.loads(client("/studio/about")[1])
     assert len(about["clips"]) == 3 and about["rate"] == RATE
     assert about["folders"][0] | {"name": weights_folder} == {
@@ -1129,7 +1129,7 @@ def test_a_connection_that_breaks_frees_its_stream(client, studio, weights_folde
     assert studio.takes.busy() == 0
 
 
-def test_ctrl_c_ends_a_studio_that_plays_without_a_word(make, tiny_weights, tmp_path):
+def test_ctrl_c_ends_a_playing_studio_silently(make, tiny_weights, tmp_path):
     import os
     import signal
     from pathlib import Path
@@ -1157,7 +1157,7 @@ def test_ctrl_c_ends_a_studio_that_plays_without_a_word(make, tiny_weights, tmp_
     assert not list(tmp_path.iterdir())
 
 
-def test_a_port_that_is_taken_is_said_in_one_line():
+def test_a_taken_port_is_an_error_of_one_line():
     with web.listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=f"port {port} is taken"):

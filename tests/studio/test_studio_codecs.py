@@ -107,7 +107,7 @@ def test_a_codec_without_codes_is_heard_seen_and_measured(made, song, open_studi
     assert len(rest) == 2 * codes["codes"] > 0 and codes["figures"]["usage"] > 0
 
 
-def test_codecs_of_one_level_and_name_are_those_of_their_folder(made, song, open_studio):
+def test_codecs_of_equal_names_come_from_their_own_folder(made, song, open_studio):
     studio = open_studio(made.tiny.codecs, [made.root, made.tiny.generators])
     folders = {str(made.tiny.generators): made.tiny.codecs, str(made.codes): made.codes,
                str(made.vae): made.vae}
@@ -122,7 +122,7 @@ def test_codecs_of_one_level_and_name_are_those_of_their_folder(made, song, open
     assert len(different) == 6
 
 
-def test_what_holds_codecs_alone_is_heard_and_not_played(made, song, open_studio, tmp_path):
+def test_a_folder_of_codecs_alone_can_be_compared_but_not_played(made, song, open_studio, tmp_path):
     studio = open_studio(made.tiny.codecs, [made.root])
     about = studio.about()
     assert (about["folders"], about["rate"]) == ([], RATE)
@@ -136,7 +136,7 @@ def test_what_holds_codecs_alone_is_heard_and_not_played(made, song, open_studio
         Studio(made.tiny.codecs, [tmp_path])
 
 
-def test_codecs_of_a_chain_without_generators_leave_what_plays_its_own(made, open_studio):
+def test_a_folder_without_generators_does_not_replace_other_codecs(made, open_studio):
     studio = open_studio(made.vae, [made.tiny.generators])
     assert list(studio.folders.playing) == [str(made.tiny.generators)]
     assert studio.about()["codecs"] == [str(made.tiny.generators), str(made.vae)]
