@@ -49,8 +49,8 @@ def read(entry):
 
 def test_cached_codes_are_the_codecs_of_the_track_from_its_offset_on(corpus, codec):
     folder, tracks = corpus
-    found, made = encode(corpus, codec, offsets=3)
-    assert made == 6
+    found, count = encode(corpus, codec, offsets=3)
+    assert count == 6
     assert [(f, v) for f, v, _ in found] == [(t.file, Variant(i)) for t in tracks for i in range(3)]
     model = load_codec(codec)
     run = model.encode_model().predict_on_batch
@@ -65,8 +65,8 @@ def test_transposed_codes_are_the_codecs_of_the_transposed_track_however_it_is_c
                                                                                    monkeypatch):
     folder, tracks = corpus
     monkeypatch.setattr(codes, "BLOCK", 1000)
-    found, made = encode(corpus, codec, offsets=1, transpose=2)
-    assert made == 10
+    found, count = encode(corpus, codec, offsets=1, transpose=2)
+    assert count == 10
     model = load_codec(codec)
     for file, (offset, shift, *_), (path, count) in found:
         sound = audio.from_u16(np.fromfile(folder / file, "<u2"))
@@ -98,7 +98,7 @@ def test_a_transposed_variant_has_one_alignment_that_its_shift_alone_decides():
 
 def test_quieter_codes_are_the_codecs_of_the_quieter_track(corpus, codec):
     folder, tracks = corpus
-    found, made = encode(corpus, codec, offsets=1, gain=6.0)
+    found, count = encode(corpus, codec, offsets=1, gain=6.0)
     model = load_codec(codec)
     assert [v.gain for _, v, _ in found] == [0.0, -6.0] * len(tracks)
     for entry in found:
@@ -131,10 +131,10 @@ def test_as_many_alignments_differ_as_a_frame_has_samples(top):
 
 
 def test_nothing_is_encoded_twice(corpus, codec):
-    first, made = encode(corpus, codec)
-    assert made == 4
-    again, made = encode(corpus, codec)
-    assert made == 0
+    first, count = encode(corpus, codec)
+    assert count == 4
+    again, count = encode(corpus, codec)
+    assert count == 0
     assert again == first
     # More offsets encode only those that are new.
     assert encode(corpus, codec, offsets=3)[1] == 2
@@ -151,8 +151,8 @@ def test_a_torn_file_is_made_again(corpus, codec, harm):
         data = path.read_bytes()
         path.write_bytes({"cut": data[:-2], "flip": bytes([data[0] ^ 1]) + data[1:],
                           "empty": b""}[harm])
-    again, made = encode(corpus, codec)
-    assert made == 1
+    again, count = encode(corpus, codec)
+    assert count == 1
     np.testing.assert_array_equal(read(again[1]), before)
     assert encode(corpus, codec)[1] == 0
 
@@ -175,8 +175,8 @@ def test_another_codec_encodes_anew_beside(corpus, codec, tmp_path):
     (key,) = parts["codebook"]
     parts["codebook"][key] = parts["codebook"][key][::-1].copy()
     weights.save(tmp_path, NAME, "", parts, codec.config)
-    other, made = encode(corpus, weights.find(tmp_path, NAME))
-    assert made == 4
+    other, count = encode(corpus, weights.find(tmp_path, NAME))
+    assert count == 4
     np.testing.assert_array_equal(read(other[0]), 63 - before)
     np.testing.assert_array_equal(read(found[0]), before)
 
@@ -214,19 +214,19 @@ def test_a_changed_track_is_encoded_again(corpus, codec):
 def test_a_cut_holds_the_frames_of_its_samples_under_those_above(variant, span):
     track = manifest.Track("a", "a", 22050, 100000, "", {})
     counts = [-(-variant.samples(track) // level) for level in (128, 512)]
-    made = codes.cut(track, variant, span, ("own", counts[0]), 128, ("above", counts[1]), 512)
-    assert made.path == "own" and made.above == "above" and made.track is track
-    assert made.first == 4 * made.first_above and made.start == variant.start + 128 * made.first
+    part = codes.cut(track, variant, span, ("own", counts[0]), 128, ("above", counts[1]), 512)
+    assert part.path == "own" and part.above == "above" and part.track is track
+    assert part.first == 4 * part.first_above and part.start == variant.start + 128 * part.first
     begin, end = (max(0, n / 2 ** (variant.shift / 12) - variant.start) for n in span)
     # From less than a frame above before its first sample to less than a frame after its last.
-    assert 0 <= begin - 128 * made.first < 513
-    assert 0 <= 128 * (made.first + made.frames) - end < 129
-    assert 0 <= 512 * (made.first_above + made.frames_above) - end < 513
+    assert 0 <= begin - 128 * part.first < 513
+    assert 0 <= 128 * (part.first + part.frames) - end < 129
+    assert 0 <= 512 * (part.first_above + part.frames_above) - end < 513
     if span == (0, 100000):
-        assert (made.first, made.frames, made.frames_above) == (0, *counts)
+        assert (part.first, part.frames, part.frames_above) == (0, *counts)
     top = codes.cut(track, variant, span, ("own", counts[1]), 512)
-    assert (top.first, top.frames, top.above, top.first_above) == (made.first_above,
-                                                                   made.frames_above, None, 0)
+    assert (top.first, top.frames, top.above, top.first_above) == (part.first_above,
+                                                                   part.frames_above, None, 0)
 
 
 def test_unigram_bits_by_hand(tmp_path):

@@ -45,9 +45,9 @@ def levels_of(config, audio):
 def test_levels_become_the_audio_that_has_them(mels, far):
     """As loud, and with the same spectrum; the phase is its own."""
     audio = np.stack([music(1.5, i)[: 256 * 120] for i in (1, 2)]).astype("float32")
-    made = vocoders.vocoder(config := sized(mels, 32))(levels_of(config, audio))
-    assert made.shape == audio.shape and made.dtype == np.float32
-    for heard, wanted in zip(made, audio, strict=True):
+    decoded = vocoders.vocoder(config := sized(mels, 32))(levels_of(config, audio))
+    assert decoded.shape == audio.shape and decoded.dtype == np.float32
+    for heard, wanted in zip(decoded, audio, strict=True):
         assert heard.std() == pytest.approx(wanted.std(), rel=0.2)
         ours, theirs = (np.concatenate(list(metrics.magnitudes(x, 1024, 256)))
                         for x in (heard, wanted))
@@ -60,16 +60,16 @@ def test_levels_become_the_audio_that_has_them(mels, far):
 def test_a_codec_of_every_bin_trains_and_decodes(head):
     config = codec(mels=0, **head)
     assert (config.front_end.channels, config.positions) == (32, 8)
-    made = Codec(config)
-    made.compile(optimizer="sgd", jit_compile=False)
+    model = Codec(config)
+    model.compile(optimizer="sgd", jit_compile=False)
     audio = music(0.5)[None, :4096].astype("float32")
-    before = [v.numpy() for v in made.decoder.weights]
-    assert np.isfinite(made.fit(audio, audio, verbose=0).history["loss"]).all()
+    before = [v.numpy() for v in model.decoder.weights]
+    assert np.isfinite(model.fit(audio, audio, verbose=0).history["loss"]).all()
     assert any(np.abs(v.numpy() - b).max() > 0
-               for v, b in zip(made.decoder.weights, before, strict=True))
-    codes = np.asarray(made.encode_model()(audio))
+               for v, b in zip(model.decoder.weights, before, strict=True))
+    codes = np.asarray(model.encode_model()(audio))
     assert codes.shape == (1, 64, 8)
-    heard = vocoders.vocoder(config)(np.asarray(made.decode_model()(codes)))
+    heard = vocoders.vocoder(config)(np.asarray(model.decode_model()(codes)))
     assert heard.shape == audio.shape and np.isfinite(heard).all()
 
 
@@ -86,12 +86,12 @@ def test_more_steps_come_nearer():
 
 @pytest.mark.parametrize("steps", [1, 5])
 def test_a_frame_reaches_no_further_than_is_said(steps, rng):
-    made = vocoders.GriffinLim(sized(0, steps, 16, 64))
+    griffin_lim = vocoders.GriffinLim(sized(0, steps, 16, 64))
     levels = rng.uniform(0.5, 1.0, (1, 120, 32))
     changed = levels.copy()
     changed[0, 60] = rng.uniform(0.5, 1.0, 32)
-    moved = np.abs(made(changed) - made(levels))[0].reshape(120, 16).max(1)
-    left, right = made.receptive_field
+    moved = np.abs(griffin_lim(changed) - griffin_lim(levels))[0].reshape(120, 16).max(1)
+    left, right = griffin_lim.receptive_field
     at = np.flatnonzero(moved > 0)
     assert (left, right) == (3 * steps + 1, 3 * steps + 2)
     # What comes through the tails of all windows is less than a float32 can tell.
@@ -99,53 +99,53 @@ def test_a_frame_reaches_no_further_than_is_said(steps, rng):
 
 
 def test_pieces_of_any_length_and_silence_have_their_audio(rng):
-    made = vocoders.GriffinLim(codec())
+    griffin_lim = vocoders.GriffinLim(codec())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for frames in (1, 2, 7):
-            assert made(np.full((2, frames, 8), 0.6)).shape == (2, frames * 16)
-        assert np.abs(made(np.zeros((1, 40, 8)))).max() < 1e-3
+            assert griffin_lim(np.full((2, frames, 8), 0.6)).shape == (2, frames * 16)
+        assert np.abs(griffin_lim(np.zeros((1, 40, 8)))).max() < 1e-3
     apart = rng.uniform(0, 1, (2, 30, 8))
-    np.testing.assert_array_equal(made(apart)[1:], made(apart[1:]))
+    np.testing.assert_array_equal(griffin_lim(apart)[1:], griffin_lim(apart[1:]))
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """The folder of a codec with such a head, nothing in it zero."""
     folder, random = tmp_path_factory.mktemp("weights"), np.random.default_rng(0)
-    made = Codec(codec())
-    for v in made.trainable_variables:
+    model = Codec(codec())
+    for v in model.trainable_variables:
         v.assign(v + 0.1 * random.normal(size=v.shape).astype("float32"))
-    made(random.normal(0.0, 0.2, (2, 80 * 64)).astype("float32"), training=True)
-    weights.save(folder, "vqvae_64", "", made.parts, made.config)
+    model(random.normal(0.0, 0.2, (2, 80 * 64)).astype("float32"), training=True)
+    weights.save(folder, "vqvae_64", "", model.parts, model.config)
     return folder
 
 
 @pytest.mark.parametrize("name", ["onnx", "keras"])
 def test_an_engine_decodes_blocks_with_a_halo_to_the_whole(saved, name, rng):
-    made = engine.load_codec(weights.find(saved, "vqvae_64"), name)
-    codes = made.encode(rng.normal(0.0, 0.2, (2, 60 * 64)).astype("float32"))
-    whole, halo = made.decode(codes), made.decode_halo
+    played = engine.load_codec(weights.find(saved, "vqvae_64"), name)
+    codes = played.encode(rng.normal(0.0, 0.2, (2, 60 * 64)).astype("float32"))
+    whole, halo = played.decode(codes), played.decode_halo
     assert whole.shape == (2, 60 * 64) and whole.std() > 0 and 2 < halo < 12
     first, last = 20, 24
-    part = made.decode_window(codes[:, first - halo : last + halo], first - halo)
+    part = played.decode_window(codes[:, first - halo : last + halo], first - halo)
     np.testing.assert_allclose(part[:, halo * 64 : -halo * 64], whole[:, first * 64 : last * 64],
                                atol=1e-5)
     # What it waits for: a frame, and all that is seen ahead.
-    assert made.latency * 22050 >= 64 * (1 + halo)
+    assert played.latency * 22050 >= 64 * (1 + halo)
 
 
 def test_both_engines_say_the_same(saved, rng):
-    made = [engine.load_codec(weights.find(saved, "vqvae_64"), name) for name in ("onnx", "keras")]
-    codes = made[0].encode(rng.normal(0.0, 0.2, (1, 30 * 64)).astype("float32"))
-    np.testing.assert_allclose(made[0].decode(codes), made[1].decode(codes), atol=1e-4)
+    engines = [engine.load_codec(weights.find(saved, "vqvae_64"), name) for name in ("onnx", "keras")]
+    codes = engines[0].encode(rng.normal(0.0, 0.2, (1, 30 * 64)).astype("float32"))
+    np.testing.assert_allclose(engines[0].decode(codes), engines[1].decode(codes), atol=1e-4)
 
 
 def test_it_learns_the_levels_alone():
-    made = Codec(codec())
-    made.compile(optimizer="adam", jit_compile=False)
+    model = Codec(codec())
+    model.compile(optimizer="adam", jit_compile=False)
     x = np.random.default_rng(0).normal(0.0, 0.2, (8, 64 * 16)).astype("float32")
-    logs = made.fit(x, x, epochs=15, batch_size=4, verbose=0).history
+    logs = model.fit(x, x, epochs=15, batch_size=4, verbose=0).history
     assert logs["spectrum"][-1] < 0.8 * logs["spectrum"][0]
     assert not {"mel", "spectral_convergence", "waveform"} & set(logs)
 

@@ -78,7 +78,7 @@ def test_a_split_file_names_the_sides(tmp_path):
     assert val == []
 
 
-@pytest.mark.parametrize("text, said", [
+@pytest.mark.parametrize("text, message", [
     ("validation: [x]", "'x'"),
     ("valid: [a]", "'valid'.*validation"),
     ("validation: a", "list"),
@@ -86,10 +86,10 @@ def test_a_split_file_names_the_sides(tmp_path):
     ("validation: [a, b]", "no track to train"),
     ("[a]", "mapping"),
 ])
-def test_a_wrong_split_file_is_one_line_that_says_what(tmp_path, text, said):
+def test_a_wrong_split_file_is_one_line_that_says_what(tmp_path, text, message):
     path = tmp_path / "split.yml"
     path.write_text(text)
-    with pytest.raises(UserError, match=said) as e:
+    with pytest.raises(UserError, match=message) as e:
         splits.split([track("a"), track("b")], splits.read_split(path), seed=0)
     assert "split" in str(e.value)
 
@@ -126,9 +126,9 @@ def test_every_draw_can_be_made_again_alone():
     assert [Sampler([5, 9], seed=4)(i) for i in range(50)] != [one(i) for i in range(50)]
 
 
-def positions(made, batch):
+def positions(dataset, batch):
     """(item, place) of each row of a batch."""
-    return [made.position(number) for number in made.numbers(batch)]
+    return [dataset.position(number) for number in dataset.numbers(batch)]
 
 
 def windows(folder, **more):
@@ -137,16 +137,16 @@ def windows(folder, **more):
 
 
 def test_windows_are_audio_of_the_tracks_where_they_say(folder):
-    made = windows(folder)
-    assert made.num_batches is None
-    sounds = [audio.from_u16(np.fromfile(p, "<u2")) for p in (made.folder / f for f in made.files)]
+    dataset = windows(folder)
+    assert dataset.num_batches is None
+    sounds = [audio.from_u16(np.fromfile(p, "<u2")) for p in (dataset.folder / f for f in dataset.files)]
     for batch in (0, 5):
-        x, y = made[batch]
+        x, y = dataset[batch]
         # TensorFlow computes in their memory.
         assert np.array_equal(x, y) and not np.shares_memory(x, y)
         assert x.shape == (4, LENGTH)
         assert x.dtype == np.float32
-        for row, (item, start) in zip(x, positions(made, batch), strict=True):
+        for row, (item, start) in zip(x, positions(dataset, batch), strict=True):
             np.testing.assert_array_equal(row, sounds[item][start : start + LENGTH])
 
 
@@ -159,9 +159,9 @@ def test_starting_later_is_the_same_sequence(folder):
 
 
 def test_validation_windows_are_fixed_and_spread_over_all(folder):
-    made = windows(folder, fixed=10)
-    assert made.num_batches == 3
-    batches = [positions(made, i) for i in range(3)]
+    dataset = windows(folder, fixed=10)
+    assert dataset.num_batches == 3
+    batches = [positions(dataset, i) for i in range(3)]
     assert [len(b) for b in batches] == [4, 4, 2]
     flat = sum(batches, [])
     assert len(set(flat)) == 10
@@ -187,9 +187,9 @@ def semitones(window):
 
 
 def test_windows_are_heard_higher_and_lower_by_whole_semitones(tmp_path):
-    made = tones(tmp_path, transpose=2)
-    found = [semitones(row) for batch in range(5) for row in made[batch][0]]
-    assert made[0][0].shape == (8, LENGTH) and made[0][0].dtype == np.float32
+    dataset = tones(tmp_path, transpose=2)
+    found = [semitones(row) for batch in range(5) for row in dataset[batch][0]]
+    assert dataset[0][0].shape == (8, LENGTH) and dataset[0][0].dtype == np.float32
     np.testing.assert_allclose(found, np.round(found), atol=0.1)
     assert set(np.round(found)) == {-2, -1, 0, 1, 2}
     # A track of just the length cannot be heard faster, and is still heard.
@@ -210,8 +210,8 @@ def test_windows_are_quieter_by_no_more_than_the_gain_and_never_louder(folder):
 def test_a_share_of_the_windows_is_mixed_and_none_clips(tmp_path):
     """Of two tracks of constants every sum is known."""
     tracks = data_folder(tmp_path, {"a": np.full(9 * LENGTH, 0.25), "b": np.full(9 * LENGTH, 0.8)})
-    made = AudioWindows(tmp_path, tracks, LENGTH, 8, 5, changes=Changes(mix=0.5))
-    levels = np.array([row for batch in range(20) for row in made[batch][0]]).mean(axis=1)
+    dataset = AudioWindows(tmp_path, tracks, LENGTH, 8, 5, changes=Changes(mix=0.5))
+    levels = np.array([row for batch in range(20) for row in dataset[batch][0]]).mean(axis=1)
     alone = np.isclose(levels, 0.25, atol=1e-4) | np.isclose(levels, 0.8, atol=1e-4)
     assert 0.4 < alone.mean() < 0.6
     # 0.25 + 0.8 and 0.8 + 0.8 would clip, and are turned down to full scale.
@@ -228,23 +228,23 @@ def test_a_changed_window_is_a_function_of_seed_and_number(folder):
 
 
 def test_a_file_that_shrank_or_vanished_is_named(folder):
-    made = windows(folder)
-    for path in (made.folder / f for f in made.files):
+    dataset = windows(folder)
+    for path in (dataset.folder / f for f in dataset.files):
         path.write_bytes(b"\0\0")
     with pytest.raises(UserError, match="shorter than the manifest"):
-        made[0]
-    for path in (made.folder / f for f in made.files):
+        dataset[0]
+    for path in (dataset.folder / f for f in dataset.files):
         path.unlink()
     with pytest.raises(UserError, match="ogg.u16"):
-        made[0]
+        dataset[0]
 
 
 def test_windows_come_from_the_spans_of_the_tracks_alone(folder):
     tracks = [t for t in manifest.read(folder) if t.samples > 2 * LENGTH]
     spans = {t.file: (1000, t.samples - 500) for t in tracks}
-    made = AudioWindows(folder, tracks, LENGTH, 4, 7, spans=spans)
-    assert made.places == sum(t.samples - 1500 - LENGTH + 1 for t in tracks)
-    for row, (item, start) in zip(made[0][0], positions(made, 0), strict=True):
+    dataset = AudioWindows(folder, tracks, LENGTH, 4, 7, spans=spans)
+    assert dataset.places == sum(t.samples - 1500 - LENGTH + 1 for t in tracks)
+    for row, (item, start) in zip(dataset[0][0], positions(dataset, 0), strict=True):
         sound = audio.from_u16(np.fromfile(folder / tracks[item].file, "<u2"))[1000:-500]
         np.testing.assert_array_equal(row, sound[start : start + LENGTH])
 
@@ -254,9 +254,9 @@ def test_many_tracks_hold_no_file_open(tmp_path):
 
     tracks = data_folder(tmp_path / "d", {f"t{i}": np.zeros(LENGTH + 5) for i in range(60)})
     before = len(os.listdir("/proc/self/fd"))
-    made = AudioWindows(tmp_path / "d", tracks, LENGTH, 32, 0)
+    dataset = AudioWindows(tmp_path / "d", tracks, LENGTH, 32, 0)
     for i in range(6):
-        made[i]
+        dataset[i]
     assert len(os.listdir("/proc/self/fd")) <= before
 
 
@@ -284,10 +284,10 @@ def tracks(tmp_path):
 
 def test_codes_stand_under_their_source_and_behind_their_predecessor(tracks):
     length, halo = 12, CONFIG.halo
-    made = CodeWindows(tracks, CONFIG, length, batch_size=8, seed=1, fixed=1000)
+    dataset = CodeWindows(tracks, CONFIG, length, batch_size=8, seed=1, fixed=1000)
     starts = set()
-    for batch in range(made.num_batches):
-        inputs, target = made[batch]
+    for batch in range(dataset.num_batches):
+        inputs, target = dataset[batch]
         assert inputs["source"].shape == (len(target), length // RATIO + 2 * halo, 1)
         assert {x.dtype for x in (*inputs.values(), target)} == {np.dtype("int32")}
         for previous, source, codes in zip(*(x[..., 0]
@@ -304,7 +304,7 @@ def test_codes_stand_under_their_source_and_behind_their_predecessor(tracks):
             inside = (places >= 0) & (places < tracks[k].frames_above)
             np.testing.assert_array_equal(source,
                                           np.where(inside, 100 * k + places, CONFIG.pad_token))
-            # Code by code: the source code of step t is the one it was made under.
+            # Code by code: the source code of step t is the one above it.
             np.testing.assert_array_equal(np.repeat(source[halo : len(source) - halo],
                                                     RATIO) - 100 * k,
                                           (codes - 1000 * k) // RATIO)
@@ -318,10 +318,10 @@ def test_a_window_that_is_trained_on_goes_on_with_the_beginning_of_another_track
                                                                                  length, most):
     """Tracks of 50 and 83 frames, of which the last two and three have no whole source frame."""
     halo, whole = CONFIG.halo, [48, 80]
-    made = CodeWindows(tracks, CONFIG, length, batch_size=8, seed=1)
+    dataset = CodeWindows(tracks, CONFIG, length, batch_size=8, seed=1)
     starts, counts, joints = set(), set(), set()
     for batch in range(150):
-        inputs, target = made[batch]  # and no weights
+        inputs, target = dataset[batch]  # and no weights
         for previous, source, codes in zip(*(x[..., 0] for x in (inputs["previous"], inputs["source"], target)),
                                            strict=True):
             k, start = divmod(int(codes[0]), 1000)
@@ -346,15 +346,15 @@ def test_a_window_that_is_trained_on_goes_on_with_the_beginning_of_another_track
     assert starts == {(k, s) for k in range(2) for s in range(0, whole[k], RATIO)}
     assert counts == set(range(1, most + 1)) and joints == {(0, 0), (0, 1), (1, 0), (1, 1)}
     again = CodeWindows(tracks, CONFIG, length, batch_size=8, seed=1, start=3)
-    np.testing.assert_array_equal(again[1][1], made[4][1])
+    np.testing.assert_array_equal(again[1][1], dataset[4][1])
 
 
 def test_beginnings_are_practised_in_training_and_not_in_validation(tracks):
     length = 12
     begins = {}
     for fixed in (None, 1000):
-        made = CodeWindows(tracks, CONFIG, length, 8, 1, fixed=fixed)
-        batches = [made[i][0]["previous"] for i in range(made.num_batches or 60)]
+        dataset = CodeWindows(tracks, CONFIG, length, 8, 1, fixed=fixed)
+        batches = [dataset[i][0]["previous"] for i in range(dataset.num_batches or 60)]
         begins[fixed] = np.mean(np.concatenate(batches)[:, 0, 0] == CONFIG.start_token)
     assert begins[1000] == pytest.approx(2 / 28)
     # each begin counts twice among 12 and 20 starts
@@ -377,9 +377,9 @@ def test_every_book_of_a_frame_stands_beside_the_others(tmp_path):
     (tmp_path / "s").write_bytes((np.arange(10)[:, None] + [50, 60]).astype("<u2").tobytes())
     config = configs.GeneratorConfig(name="g", level=128, num_codes=300, books=3, conditions=[
         configs.CodesAbove(level=512, num_codes=80, books=2, dilations=(1,))])
-    made = CodeWindows([CodeTrack(tmp_path / "f", 40, tmp_path / "s", 10)], config, 8, 4, 0)
+    dataset = CodeWindows([CodeTrack(tmp_path / "f", 40, tmp_path / "s", 10)], config, 8, 4, 0)
     for batch in range(6):
-        inputs, target = made[batch]
+        inputs, target = dataset[batch]
         assert set(inputs) == {"previous", "source", "current"}
         np.testing.assert_array_equal(inputs["current"], target)
         assert not np.shares_memory(inputs["current"], target)
@@ -403,9 +403,9 @@ def test_every_book_of_a_frame_stands_beside_the_others(tmp_path):
 def test_what_is_cut_off_a_track_is_outside_the_piece(tracks):
     length, halo = 12, CONFIG.halo
     cut = [track._replace(first=8, frames=36, first_above=2, frames_above=9) for track in tracks]
-    made, starts = CodeWindows(cut, CONFIG, length, 8, 1, fixed=1000), set()
-    for batch in range(made.num_batches):
-        inputs, target = made[batch]
+    dataset, starts = CodeWindows(cut, CONFIG, length, 8, 1, fixed=1000), set()
+    for batch in range(dataset.num_batches):
+        inputs, target = dataset[batch]
         for previous, source, codes in zip(inputs["previous"], inputs["source"],
                                            target, strict=True):
             k, at = divmod(int(codes[0, 0]), 1000)
@@ -425,32 +425,32 @@ def test_what_is_cut_off_a_track_is_outside_the_piece(tracks):
 
 def test_a_track_shorter_than_the_window_is_validated_whole_and_what_is_past_it_weighs_nothing(tracks):
     """Windows of 60 frames: the first track has 50, the second 83."""
-    length, halo, met = 60, CONFIG.halo, set()
-    made = CodeWindows(tracks, CONFIG, length, 8, 1, fixed=1000)
+    length, halo, lengths = 60, CONFIG.halo, set()
+    dataset = CodeWindows(tracks, CONFIG, length, 8, 1, fixed=1000)
     inside, held = 0, 0
-    for batch in range(made.num_batches):
-        inputs, target, weights = made[batch]
+    for batch in range(dataset.num_batches):
+        inputs, target, weights = dataset[batch]
         assert weights.dtype == np.float32 and weights.shape == (len(target), length, 1)
         for previous, source, codes, weight in zip(inputs["previous"],
                                                    inputs["source"], target, weights, strict=True):
             k, start = divmod(int(codes[0, 0]), 1000)
             count = min(length, tracks[k].frames - start)
-            met.add((k, count))
+            lengths.add((k, count))
             np.testing.assert_array_equal(codes[:count, 0], 1000 * k + start + np.arange(count))
             np.testing.assert_array_equal(previous[1:count], codes[: count - 1])
             assert not codes[count:].any() and (previous[count:] == CONFIG.start_token).all()
-            assert (weight[:count] == np.float32(made.weight)).all() and not weight[count:].any()
+            assert (weight[:count] == np.float32(dataset.weight)).all() and not weight[count:].any()
             places = start // RATIO - halo + np.arange(len(source))
             known = (places >= 0) & (places < tracks[k].frames_above)
             np.testing.assert_array_equal(source[:, 0],
                                           np.where(known, 100 * k + places, CONFIG.pad_token))
             inside, held = inside + count, held + length
-    assert met == {(0, 50), (1, 60)}
+    assert lengths == {(0, 50), (1, 60)}
     # On average a place weighs 1.
-    assert made.weight * inside / held == pytest.approx(1.0, rel=1e-6)
+    assert dataset.weight * inside / held == pytest.approx(1.0, rel=1e-6)
 
 
 def test_short_tracks_are_validated_by_their_duration(tracks):
-    made = CodeWindows(tracks, CONFIG, 60, 8, 1, fixed=1000)
-    items = [item for i in range(made.num_batches) for item, _ in positions(made, i)]
+    dataset = CodeWindows(tracks, CONFIG, 60, 8, 1, fixed=1000)
+    items = [item for i in range(dataset.num_batches) for item, _ in positions(dataset, i)]
     assert np.bincount(items).tolist() == [12, 6]

@@ -16,9 +16,9 @@ LEVELS = configs.preset("tiny").chain.sizes
 @pytest.fixture(scope="module")
 def codec():
     keras.utils.set_random_seed(3)
-    made = Codec(configs.preset("tiny").codec("vqvae_32"))
-    made(np.random.default_rng(0).normal(0, 0.1, (2, 4096)).astype("float32"), training=True)
-    return made
+    model = Codec(configs.preset("tiny").codec("vqvae_32"))
+    model(np.random.default_rng(0).normal(0, 0.1, (2, 4096)).astype("float32"), training=True)
+    return model
 
 
 @pytest.fixture
@@ -30,10 +30,10 @@ def sound(rng):
 @pytest.mark.parametrize("level", LEVELS)
 def test_every_preset_maps_a_level_of_samples_to_a_code_and_back(level, size):
     config = configs.preset(size).codec(level)
-    made = Codec(config)
+    model = Codec(config)
     assert int(np.prod(config.strides)) == config.level == level
-    assert made.encoder.output_shape == (None, None, config.quantizer.code_dim)
-    assert made.decoder.output_shape == (None, None, 1)
+    assert model.encoder.output_shape == (None, None, config.quantizer.code_dim)
+    assert model.decoder.output_shape == (None, None, 1)
     assert configs.preset("reference").codec(level) == configs.preset("compact").codec(level)
 
 
@@ -42,23 +42,23 @@ def test_a_codec_sees_as_far_as_its_halos_say_and_no_further(level, rng):
     """By changing one place far from the ends: nothing outside the halo moves, and the halo is not
     much too wide.
     """
-    made = Codec(configs.preset("tiny").codec(level))
-    for v in made.encoder.weights + made.decoder.weights:  # residual blocks begin as the identity
+    model = Codec(configs.preset("tiny").codec(level))
+    for v in model.encoder.weights + model.decoder.weights:  # residual blocks begin as the identity
         v.assign(rng.normal(0, 0.3, v.shape))
-    encode, decode = made.encoder, made.decode_model()
-    halo, count = made.encode_halo, 2 * made.encode_halo + 9
+    encode, decode = model.encoder, model.decode_model()
+    halo, count = model.encode_halo, 2 * model.encode_halo + 9
     sound = rng.normal(0, 0.1, (1, count * level, 1)).astype("float32")
     changed = sound.copy()
     at = count // 2
     changed[0, at * level : (at + 1) * level] += 0.3
     moved = np.flatnonzero(np.abs(np.asarray(encode(changed)) - np.asarray(encode(sound))).max((0, 2)) > 1e-9)
     assert at - halo <= moved.min() <= at - halo / 2 and at + halo / 2 <= moved.max() <= at + halo
-    halo, count = made.decode_halo, 2 * made.decode_halo + 9
+    halo, count = model.decode_halo, 2 * model.decode_halo + 9
     codes = rng.integers(0, 64, (1, count, 1)).astype("int32")
     other = codes.copy()
     at = count // 2
     other[0, at] = (codes[0, at] + 1) % 64
-    start = [np.zeros(1, "int32")] * made.config.needs_position
+    start = [np.zeros(1, "int32")] * model.config.needs_position
     sounds = [np.asarray(decode([c, *start] if start else c))[0] for c in (codes, other)]
     moved = np.flatnonzero(np.abs(sounds[1] - sounds[0]) > 1e-9) // level
     assert at - halo <= moved.min() and moved.max() <= at + halo
@@ -68,44 +68,44 @@ def test_a_codec_sees_as_far_as_its_halos_say_and_no_further(level, rng):
 def causal(name="vqvae_32", **more):
     """A tiny codec that is causal, its weights random: residual blocks begin as the identity."""
     keras.utils.set_random_seed(3)
-    made = Codec(configs.replace(configs.preset("tiny").codec(name), padding="causal", **more))
+    model = Codec(configs.replace(configs.preset("tiny").codec(name), padding="causal", **more))
     rng = np.random.default_rng(1)
-    for v in made.encoder.weights + made.decoder.weights:
+    for v in model.encoder.weights + model.decoder.weights:
         v.assign(rng.normal(0, 0.3, v.shape))
-    return made
+    return model
 
 
 def test_a_causal_codec_sees_nothing_that_comes_later(rng):
-    made, level = causal(), 32
+    model, level = causal(), 32
     sound = rng.normal(0, 0.1, (1, 40 * level)).astype("float32")
     changed = sound.copy()
     changed[0, 20 * level :] += 0.3
-    latents = [np.asarray(made.encoder(made.front_end(x))) for x in (sound, changed)]
+    latents = [np.asarray(model.encoder(model.front_end(x))) for x in (sound, changed)]
     np.testing.assert_array_equal(*(x[:, :20] for x in latents))
     assert not np.allclose(*(x[:, 20] for x in latents))
     codes = rng.integers(0, 64, (1, 40, 1)).astype("int32")
     other = codes.copy()
     other[0, 20] = (codes[0, 20] + 1) % 64
-    sounds = [np.asarray(made.decode_model()(x)) for x in (codes, other)]
+    sounds = [np.asarray(model.decode_model()(x)) for x in (codes, other)]
     np.testing.assert_array_equal(*(x[:, : 20 * level] for x in sounds))
     assert not np.allclose(*(x[:, 20 * level : 21 * level] for x in sounds))
-    assert made.latency == level < Codec(configs.preset("tiny").codec("vqvae_32")).latency
+    assert model.latency == level < Codec(configs.preset("tiny").codec("vqvae_32")).latency
 
 
 def test_the_latency_is_what_encoder_and_decoder_see_ahead(rng):
     """Of a codec that sees both sides: what is heard of a frame changes with no sample behind it.
     """
-    made, level = Codec(configs.preset("tiny").codec(32)), 32
-    for v in made.encoder.weights + made.decoder.weights:
+    model, level = Codec(configs.preset("tiny").codec(32)), 32
+    for v in model.encoder.weights + model.decoder.weights:
         v.assign(rng.normal(0, 0.3, v.shape))
     sound = rng.normal(0, 0.1, (1, 64 * level)).astype("float32")
-    before, frame = np.asarray(made(sound)), slice(19 * level, 20 * level)
-    for waited, same in ((made.latency, True), (made.latency // 2, False)):
+    before, frame = np.asarray(model(sound)), slice(19 * level, 20 * level)
+    for waited, same in ((model.latency, True), (model.latency // 2, False)):
         beyond = sound.copy()
         beyond[0, 19 * level + waited :] += 0.3
-        heard = np.asarray(made(beyond))
+        heard = np.asarray(model(beyond))
         assert np.allclose(heard[0, frame], before[0, frame], atol=1e-6) == same
-    assert level < made.latency < 40 * level
+    assert level < model.latency < 40 * level
 
 
 @pytest.mark.parametrize("axes", [
@@ -115,9 +115,9 @@ def test_the_latency_is_what_encoder_and_decoder_see_ahead(rng):
     {"head": {"kind": "spectrogram", "n_fft": 32}},
 ], ids=lambda axes: "-".join(one["kind"] for one in axes.values()))
 def test_blocks_of_a_causal_codec_make_what_the_whole_does(axes, rng):
-    made, level = causal(**axes), 32
+    model, level = causal(**axes), 32
     sound = rng.normal(0, 0.1, (2, 30 * level)).astype("float32")
-    encode, decode = made.encode_block_model(), made.decode_block_model()
+    encode, decode = model.encode_block_model(), model.decode_block_model()
     states = [np.zeros((2, model.inputs[1].shape[-1]), "float32") for model in (encode, decode)]
     codes, audio = [], []
     for begin, end in ((0, 1), (1, 2), (2, 12), (12, 30)):
@@ -125,9 +125,9 @@ def test_blocks_of_a_causal_codec_make_what_the_whole_does(axes, rng):
         heard, states[1] = decode([np.asarray(found), np.asarray(states[1])])
         codes.append(np.asarray(found))
         audio.append(np.asarray(heard))
-    whole = np.asarray(made.encode_model()(sound))
+    whole = np.asarray(model.encode_model()(sound))
     np.testing.assert_array_equal(np.concatenate(codes, axis=1), whole)
-    np.testing.assert_allclose(np.concatenate(audio, axis=1), made.decode_model()(whole),
+    np.testing.assert_allclose(np.concatenate(audio, axis=1), model.decode_model()(whole),
                                atol=1e-5)
     assert len(np.unique(whole)) > 2 and np.ptp(np.concatenate(audio, axis=1)) > 0.01
 
@@ -135,13 +135,13 @@ def test_blocks_of_a_causal_codec_make_what_the_whole_does(axes, rng):
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_tiny_codec_really_makes_those_shapes(level):
     config = configs.preset("tiny").codec(f"vqvae_{level}")
-    made = Codec(config)
+    model = Codec(config)
     sound = np.zeros((2, 5 * level), "float32")
-    assert made(sound).shape == sound.shape
-    codes = np.asarray(made.encode_model()(sound))
+    assert model(sound).shape == sound.shape
+    codes = np.asarray(model.encode_model()(sound))
     assert codes.shape == (2, 5, 1)
     assert codes.dtype == np.int32
-    audio = np.asarray(made.decode_model()([codes, np.zeros(2, "int32")]
+    audio = np.asarray(model.decode_model()([codes, np.zeros(2, "int32")]
                                            if config.needs_position else codes))
     assert audio.shape == sound.shape
     assert audio.dtype == np.float32
@@ -195,31 +195,31 @@ def test_training_learns_and_evaluating_changes_nothing(codec, sound):
 def test_under_mixed_precision_only_the_convolutions_are_narrow(sound):
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:
-        made = Codec(configs.preset("tiny").codec("vqvae_32"))
-        out = made(sound, training=True)
+        model = Codec(configs.preset("tiny").codec("vqvae_32"))
+        out = model(sound, training=True)
     finally:
         keras.mixed_precision.set_global_policy("float32")
     assert keras.backend.standardize_dtype(out.dtype) == "float32"
-    assert made.quantizer.compute_dtype == "float32"
-    assert made.encoder.get_layer("down_0").compute_dtype == "bfloat16"
-    assert all(v.dtype == "float32" for v in made.trainable_variables)
+    assert model.quantizer.compute_dtype == "float32"
+    assert model.encoder.get_layer("down_0").compute_dtype == "bfloat16"
+    assert all(v.dtype == "float32" for v in model.trainable_variables)
 
 
 def test_channels_learn_to_average_to_the_recording(sound):
     config = configs.override(configs.preset("tiny").codec(32), {"loss": {"channel_average": 30.0}},
                               "test")
     keras.utils.set_random_seed(0)
-    made = Codec(config)
-    made.compile(optimizer=keras.optimizers.Adam(5e-3), jit_compile=False)
+    model = Codec(config)
+    model.compile(optimizer=keras.optimizers.Adam(5e-3), jit_compile=False)
     sound = np.concatenate([sound, sound], axis=1)
-    first = made.evaluate(sound, sound, verbose=0, return_dict=True)["channel_average"]
-    made(sound)
-    assert made.last_pass.averages[0].shape == (2, sound.shape[1] // 8)
-    made.fit(sound, sound, epochs=15, verbose=0)
-    assert made.evaluate(sound, sound, verbose=0, return_dict=True)["channel_average"] < first
+    first = model.evaluate(sound, sound, verbose=0, return_dict=True)["channel_average"]
+    model(sound)
+    assert model.last_pass.averages[0].shape == (2, sound.shape[1] // 8)
+    model.fit(sound, sound, epochs=15, verbose=0)
+    assert model.evaluate(sound, sound, verbose=0, return_dict=True)["channel_average"] < first
     # The decoder that is saved and exported has one output, as ever.
-    assert len(made.decoder.outputs) == 1
-    assert made(sound).shape == sound.shape
+    assert len(model.decoder.outputs) == 1
+    assert model(sound).shape == sound.shape
 
 
 @pytest.mark.parametrize("bottleneck", ["attention", "energy"])
@@ -227,15 +227,15 @@ def test_a_codec_trains_with_a_bottleneck(bottleneck, sound):
     config = configs.override(configs.preset("tiny").codec(32),
                               {"bottleneck": {"kind": bottleneck, "heads": 2, "back": 4}}, "test")
     keras.utils.set_random_seed(0)
-    made = Codec(config)
-    made.compile(optimizer=keras.optimizers.Adam(2e-3), jit_compile=False)
+    model = Codec(config)
+    model.compile(optimizer=keras.optimizers.Adam(2e-3), jit_compile=False)
     sound = np.concatenate([sound, sound], axis=1)
-    made.fit(sound, sound, epochs=3, verbose=0)
-    own = next(layer for layer in made.encoder.layers if isinstance(layer, Window))
+    model.fit(sound, sound, epochs=3, verbose=0)
+    own = next(layer for layer in model.encoder.layers if isinstance(layer, Window))
     before = [v.numpy().copy() for v in own.trainable_variables]
-    first = made.evaluate(sound, sound, verbose=0, return_dict=True)
-    made.fit(sound, sound, epochs=12, verbose=0)
-    assert made.evaluate(sound, sound, verbose=0, return_dict=True)["loss"] < first["loss"]
+    first = model.evaluate(sound, sound, verbose=0, return_dict=True)
+    model.fit(sound, sound, epochs=12, verbose=0)
+    assert model.evaluate(sound, sound, verbose=0, return_dict=True)["loss"] < first["loss"]
     assert any(np.abs(v.numpy() - b).max() > 0
                for v, b in zip(own.trainable_variables, before, strict=True))
 
@@ -247,18 +247,18 @@ def test_a_codec_trains_with_a_bottleneck(bottleneck, sound):
 def test_a_codec_trains_with_every_quantizer(quantizer, sound):
     config = configs.override(configs.preset("tiny").codec(32), {"quantizer": quantizer}, "test")
     keras.utils.set_random_seed(0)
-    made = Codec(config)
-    made.compile(optimizer=keras.optimizers.Adam(2e-3), jit_compile=False)
+    model = Codec(config)
+    model.compile(optimizer=keras.optimizers.Adam(2e-3), jit_compile=False)
     sound = np.concatenate([sound, sound], axis=1)
-    made.fit(sound, sound, epochs=3, verbose=0)  # the first step takes its codes from the data
-    first = made.evaluate(sound, sound, verbose=0, return_dict=True)
-    made.fit(sound, sound, epochs=40, verbose=0)
-    last = made.evaluate(sound, sound, verbose=0, return_dict=True)
+    model.fit(sound, sound, epochs=3, verbose=0)  # the first step takes its codes from the data
+    first = model.evaluate(sound, sound, verbose=0, return_dict=True)
+    model.fit(sound, sound, epochs=40, verbose=0)
+    last = model.evaluate(sound, sound, verbose=0, return_dict=True)
     assert last["loss"] < first["loss"]
-    codes = np.asarray(made.encode_model()(sound))
+    codes = np.asarray(model.encode_model()(sound))
     assert codes.shape == (2, sound.shape[1] // 32, config.books)
-    np.testing.assert_allclose(made.decode_model()(codes), made(sound), atol=1e-4)
-    assert {v.path for v in made.parts["codebook"]} == (
+    np.testing.assert_allclose(model.decode_model()(codes), model(sound), atol=1e-4)
+    assert {v.path for v in model.parts["codebook"]} == (
         {"quantizer/codebook"} if config.books == 1
         else {f"quantizer/book_{k}/codebook" for k in range(3)})
     names = ({"usage_0", "usage_2", "perplexity_1"} if config.books > 1

@@ -17,17 +17,17 @@ CODES = 12
 def generator(books=1, **core):
     keras.utils.set_random_seed(3)
     small = {"embedding_dim": 6, "head_dim": 7}
-    made = Generator(GeneratorConfig(name="generator_512", level=512, num_codes=CODES, books=books,
+    model = Generator(GeneratorConfig(name="generator_512", level=512, num_codes=CODES, books=books,
                                      core=small | core))
-    for variable in made.core.weights:
+    for variable in model.core.weights:
         if variable.path.startswith(("embedding", "before_")):
             variable.assign(variable * 20.0)
-    return made
+    return model
 
 
-def logits(made, previous, current=None):
+def logits(model, previous, current=None):
     given = {"previous": previous, "current": previous if current is None else current}
-    return ops.convert_to_numpy(made(given))
+    return ops.convert_to_numpy(model(given))
 
 
 @pytest.mark.parametrize("frames", [1, 4, 5, 13])
@@ -42,7 +42,7 @@ def test_attention_to_a_window_is_that_of_the_definition(rng, frames, count):
         keys, values = rng.normal(size=(2, heads, count, dim)).astype("float32")
         sinks.keys.assign(keys)
         sinks.values.assign(values)
-    made = ops.convert_to_numpy(attend_to_window(q, k, v, sinks, window))
+    mixed = ops.convert_to_numpy(attend_to_window(q, k, v, sinks, window))
     assert list(slopes(2)) == [1 / 16, 1 / 256]
     for b, t, h in np.ndindex(2, frames, heads):
         seen = range(max(0, t - window + 1), t + 1)
@@ -50,7 +50,7 @@ def test_attention_to_a_window_is_that_of_the_definition(rng, frames, count):
         scores += [q[b, t, h] @ key / dim**0.5 for key in keys[h]]
         shares = np.exp(scores) / np.exp(scores).sum()
         told = np.concatenate([v[b, list(seen), h], values[h]])
-        np.testing.assert_allclose(made[b, t, h], shares @ told, atol=1e-5)
+        np.testing.assert_allclose(mixed[b, t, h], shares @ told, atol=1e-5)
 
 
 REACHES = [
@@ -64,38 +64,38 @@ REACHES = [
 
 @pytest.mark.parametrize("core, reach", REACHES)
 def test_a_frame_is_heard_as_long_as_the_layers_see_and_no_longer(rng, core, reach):
-    made = generator(**core)
+    model = generator(**core)
     previous = rng.integers(0, CODES, (4, 30, 1)).astype("int32")
-    before = logits(made, previous)
+    before = logits(model, previous)
     previous[:, 9] = (previous[:, 9] + 5) % CODES
-    moved = np.flatnonzero(np.abs(logits(made, previous) - before).max(axis=(0, 2, 3)) > 1e-6)
+    moved = np.flatnonzero(np.abs(logits(model, previous) - before).max(axis=(0, 2, 3)) > 1e-6)
     assert moved[0] == 9 and moved[-1] == 9 + reach
 
 
 @pytest.mark.parametrize("core, reach", REACHES)
 def test_where_in_a_piece_a_frame_stands_makes_no_difference(rng, core, reach):
     """So a stream may go on for ever: what follows the same frames is the same."""
-    made = generator(**core)
+    model = generator(**core)
     same = rng.integers(0, CODES, (1, reach + 6, 1)).astype("int32")
-    ends = [logits(made, np.concatenate([rng.integers(0, CODES, (1, n, 1)).astype("int32"), same],
+    ends = [logits(model, np.concatenate([rng.integers(0, CODES, (1, n, 1)).astype("int32"), same],
                                         axis=1))[:, -6:] for n in (20, 33)]
     np.testing.assert_allclose(*ends, atol=1e-5)
 
 
 def test_a_pixelcnn_has_no_blind_spot(rng):
     """Each book knows every book of the frame before, and every one before it in its own."""
-    made = generator(5, kind="pixelcnn", channels=8, kernel_books=3, dilations=[1, 1, 1, 1])
+    model = generator(5, kind="pixelcnn", channels=8, kernel_books=3, dilations=[1, 1, 1, 1])
     previous = rng.integers(0, CODES, (8, 6, 5)).astype("int32")
     current = np.roll(previous, -1, axis=1)
-    before = logits(made, previous, current)
+    before = logits(model, previous, current)
     for book in range(5):
         other = previous.copy()
         other[:, 3, book] = (other[:, 3, book] + 5) % CODES
-        moved = np.abs(logits(made, other, current) - before).max(axis=(0, 3)) > 1e-7
+        moved = np.abs(logits(model, other, current) - before).max(axis=(0, 3)) > 1e-7
         assert not moved[:3].any() and moved[3:].all()
         other = current.copy()
         other[:, 3, book] = (other[:, 3, book] + 5) % CODES
-        moved = np.abs(logits(made, previous, other) - before).max(axis=(0, 3)) > 1e-7
+        moved = np.abs(logits(model, previous, other) - before).max(axis=(0, 3)) > 1e-7
         expected = np.zeros_like(moved)
         expected[3, book + 1 :] = True
         np.testing.assert_array_equal(moved, expected)
@@ -105,13 +105,13 @@ def test_a_pixelcnn_has_no_blind_spot(rng):
 @pytest.mark.parametrize("repeats", [False, True])
 def test_quiet_codes_cost_what_they_are_told_and_in_training_nothing(rng, books, drawing,
                                                                      repeats):
-    made = generator(books, kind="lstm", units=8, repeats=repeats, drawing=drawing,
+    model = generator(books, kind="lstm", units=8, repeats=repeats, drawing=drawing,
                      quiet_cost=0.5)
     previous = rng.integers(0, CODES, (2, 4, books)).astype("int32")
-    before = logits(made, previous)
+    before = logits(model, previous)
     quiet = rng.uniform(0, 10, (books, CODES)).astype("float32")
-    made.core.set_quiet(quiet)
-    after = logits(made, previous)
+    model.core.set_quiet(quiet)
+    after = logits(model, previous)
     np.testing.assert_allclose(after, before - 0.5 * quiet, atol=1e-5)
     # The likeliest to be dear is drawn less, whatever is mixed into it.
     share = [ops.convert_to_numpy(ops.softmax(one)) for one in (before, after)]
@@ -119,9 +119,9 @@ def test_quiet_codes_cost_what_they_are_told_and_in_training_nothing(rng, books,
     for book in range(books):
         assert (share[1] < share[0])[:, :, book, dear[book]].all()
     given = {"previous": previous, "current": previous}
-    learning = ops.convert_to_numpy(made(given, training=True))
+    learning = ops.convert_to_numpy(model(given, training=True))
     np.testing.assert_allclose(learning, before, atol=1e-5)
-    assert not [v for v in made.core.trainable_variables if v.name == "quiet"]
+    assert not [v for v in model.core.trainable_variables if v.name == "quiet"]
 
 
 @pytest.mark.parametrize("core", [
@@ -131,15 +131,15 @@ def test_quiet_codes_cost_what_they_are_told_and_in_training_nothing(rng, books,
     {"kind": "pixelcnn", "channels": 8, "dilations": [1, 2, 4]}])
 def test_gradients_at_the_beginning_of_a_piece_are_like_those_elsewhere(rng, core):
     """Where all that is known is the token that stands before the piece."""
-    made = generator(2, **core)
-    made.core.start_inputs([rng.normal(size=(CODES, 6))] * 2, rng)
+    model = generator(2, **core)
+    model.core.start_inputs([rng.normal(size=(CODES, 6))] * 2, rng)
     code = rng.integers(0, CODES, (1, 6, 2)).astype("int32")
 
     def steepest(previous):
         with tf.GradientTape() as tape:
             cost = tf.reduce_sum(keras.losses.sparse_categorical_crossentropy(
-                code, made({"previous": previous, "current": code}), from_logits=True)[:, 0])
-        found = tape.gradient(cost, made.core.trainable_variables)
+                code, model({"previous": previous, "current": code}), from_logits=True)[:, 0])
+        found = tape.gradient(cost, model.core.trainable_variables)
         return max(np.abs(tf.convert_to_tensor(g)).max() for g in found if g is not None)
 
     first = np.concatenate([np.full((1, 1, 2), CODES, "int32"), code[:, :-1]], axis=1)

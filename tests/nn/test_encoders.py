@@ -24,15 +24,15 @@ def notes_config(**changes):
 
 
 def test_the_latents_of_a_band_see_that_band_and_no_other(rng):
-    made = Codec(notes_config())
+    model = Codec(notes_config())
     features = rng.uniform(0, 1, (1, 40, 336)).astype("float32")
-    latents = np.asarray(made.encoder(features)).reshape(40, 7, 6)
+    latents = np.asarray(model.encoder(features)).reshape(40, 7, 6)
     np.testing.assert_allclose((latents**2).mean(-1), 1.0, atol=0.02)
     for bin_, bands in ((3 * 24 + 12, {3}), (2 * 24 + 2, {1, 2}), (168 + 5 * 24 + 23, {5, 6}),
                         (0, {0}), (167, {6})):
         changed = features.copy()
         changed[0, 20, bin_] += 1.0
-        moved = np.abs(np.asarray(made.encoder(changed)).reshape(40, 7, 6) - latents).max(-1) > 1e-6
+        moved = np.abs(np.asarray(model.encoder(changed)).reshape(40, 7, 6) - latents).max(-1) > 1e-6
         assert set(np.flatnonzero(moved.any(0))) == bands
         # Taps of 1, 3 and 1 frames to either side.
         assert set(np.flatnonzero(moved.any(1))) == set(range(15, 26))
@@ -44,10 +44,10 @@ def test_a_mirror_encoder_begins_behind_the_hop_of_the_front_end():
                           quantizer={"kind": "ema", "num_codes": 16, "code_dim": 6})
     assert list(config.encoder_stages) == [1]
     assert list(configs.preset("tiny").codec(512).encoder_stages) == [0, 1, 2, 3]
-    made = Codec(config)
+    model = Codec(config)
     sound = np.random.default_rng(0).normal(0, 0.1, (2, 512 * 20)).astype("float32")
-    assert made.encode_model()(sound).shape == (2, 20, 1)
-    assert made(sound).shape == sound.shape
+    assert model.encode_model()(sound).shape == (2, 20, 1)
+    assert model(sound).shape == sound.shape
 
 
 PLANE = {"front_end": {"kind": "spectrogram", "hop": 8, "n_fft": 32, "mels": 4},
@@ -66,11 +66,11 @@ PLANE = {"front_end": {"kind": "spectrogram", "hop": 8, "n_fft": 32, "mels": 4},
       "stages": [{"stride": 8, "channels": 8, "dilations": [1, 1]}]}, "block_0", ["_1", "_1_2"]),
 ], ids=["banded", "plane", "mirror"])
 def test_blocks_of_equal_dilations_have_names_of_their_own(changes, stage, blocks):
-    made = Codec(notes_config(**changes))
-    names = [layer.name for layer in made.encoder.layers if layer.name.startswith(f"{stage}_")]
+    model = Codec(notes_config(**changes))
+    names = [layer.name for layer in model.encoder.layers if layer.name.startswith(f"{stage}_")]
     assert names == [stage + block for block in blocks]
     for part in ("encoder", "decoder"):
-        paths = [v.path for v in made.parts[part]]
+        paths = [v.path for v in model.parts[part]]
         assert len(set(paths)) == len(paths)
 
 
@@ -78,11 +78,11 @@ def test_blocks_of_equal_dilations_have_names_of_their_own(changes, stage, block
                                      {"quantizer": {"books": 14}}, {"head": {"overtones": {}}}])
 def test_halves_and_whole_agree(changes, rng):
     keras.utils.set_random_seed(1)  # overtones of others may be many times as loud as full scale
-    made = Codec(notes_config(**changes))
+    model = Codec(notes_config(**changes))
     sound = rng.normal(0, 0.1, (2, 512 * 70)).astype("float32")
-    made(sound, training=True)
-    codes = np.asarray(made.encode_model()(sound))
-    assert codes.shape == (2, 70, made.config.books) and len(np.unique(codes)) > 3
-    audio = np.asarray(made.decode_model()([codes, np.zeros(2, "int32")]))
-    np.testing.assert_allclose(audio, np.asarray(made(sound)), atol=1e-5)
-    assert made.encode_halo % made.config.quantizer.segment == 0
+    model(sound, training=True)
+    codes = np.asarray(model.encode_model()(sound))
+    assert codes.shape == (2, 70, model.config.books) and len(np.unique(codes)) > 3
+    audio = np.asarray(model.decode_model()([codes, np.zeros(2, "int32")]))
+    np.testing.assert_allclose(audio, np.asarray(model(sound)), atol=1e-5)
+    assert model.encode_halo % model.config.quantizer.segment == 0

@@ -17,22 +17,22 @@ N = 9
 def generators():
     keras.utils.set_random_seed(5)
     preset = configs.preset("tiny")
-    made = {level: Generator(preset.generator(level)) for level in (512, 32)}
+    models = {level: Generator(preset.generator(level)) for level in (512, 32)}
     # Three books a frame, under a level of two.
     config = configs.replace(preset.generator(32), books=3)
     source = configs.replace(config.source, books=2)
-    made["books"] = Generator(configs.replace(config, conditions=[configs.to_dict(source)]))
+    models["books"] = Generator(configs.replace(config, conditions=[configs.to_dict(source)]))
     # Codes that are often those of the frame before.
     core = configs.replace(config.core, repeats=True)
-    made["repeats"] = Generator(configs.replace(made["books"].config, core=core))
+    models["repeats"] = Generator(configs.replace(models["books"].config, core=core))
     together = configs.replace(core, drawing="together")
-    made["together"] = Generator(configs.replace(made["books"].config, core=together))
-    made["one repeats"] = Generator(configs.replace(preset.generator(512), core=core))
+    models["together"] = Generator(configs.replace(models["books"].config, core=together))
+    models["one repeats"] = Generator(configs.replace(preset.generator(512), core=core))
     # A context of wider kernels.
     config = preset.generator(32)
-    made["wide"] = Generator(configs.replace(config, conditions=[
+    models["wide"] = Generator(configs.replace(config, conditions=[
         configs.to_dict(config.source) | {"kernel_size": 5}]))
-    return made
+    return models
 
 
 def inputs(config, rng, batch=2, n=N):
@@ -63,16 +63,16 @@ def test_every_preset_has_the_shapes_it_says(level, size, rng):
         assert config.halo == sum(x.receptive_field[0] for x in layers
                                   if hasattr(x, "receptive_field"))
         outside = np.full((1, 1 + 2 * config.halo, 1), config.pad_token, "int32")
-        made = generator.context({"source": outside})
-        assert made.shape == (1, config.ratio, config.context_channels)
+        context = generator.context({"source": outside})
+        assert context.shape == (1, config.ratio, config.context_channels)
 
 
 @pytest.mark.parametrize("n", [1, 2, 13])
 def test_context_of_n_source_codes_is_n_times_ratio_steps(generators, n, rng):
     generator = generators[32]
     config = generator.config
-    made = generator.context(inputs(config, rng, n=n))
-    assert made.shape == (2, n * config.ratio, config.context_channels)
+    context = generator.context(inputs(config, rng, n=n))
+    assert context.shape == (2, n * config.ratio, config.context_channels)
 
 
 @pytest.mark.parametrize("kind", [32, "wide"])

@@ -128,8 +128,8 @@ def test_tones_sound_at_peaks_alone_and_as_loud_as_they_say():
     logits = np.full((1, 1, 9), -4.0, "float32")
     logits[0, 0, [2, 3, 4, 7]] = [1.0, 3.0, 1.0, -0.5]
     levels = np.asarray(level_of(np.full((1, 1, 9), 0.2, "float32")))
-    made = np.asarray(PickedTones()(np.concatenate([logits, levels, levels], axis=-1)))[0, 0]
-    np.testing.assert_allclose(made, [0, 0, 0, 0.2, 0, 0, 0, 0, 0], atol=1e-5)
+    amplitudes = np.asarray(PickedTones()(np.concatenate([logits, levels, levels], axis=-1)))[0, 0]
+    np.testing.assert_allclose(amplitudes, [0, 0, 0, 0.2, 0, 0, 0, 0, 0], atol=1e-5)
     # Two of a height share the tone; near the bounds there is no jump.
     logits[0, 0, 4] = 3.0
     both = np.asarray(PickedTones()(np.concatenate([logits, levels, levels], axis=-1)))[0, 0]
@@ -143,9 +143,9 @@ def test_overtones_sound_at_peaks_of_what_is_expected_and_stand_out_further():
     clues = np.concatenate([np.full_like(levels, -9.0), np.zeros_like(levels), levels], axis=-1)
 
     def decibels(contrast, clues=clues):
-        made = np.asarray(OvertonesOf(48, 1800.0, contrast, 120)(clues))[0, 0]
-        assert set(np.flatnonzero(made)) == {40}
-        return 20 * np.log10(made[40])
+        amplitudes = np.asarray(OvertonesOf(48, 1800.0, contrast, 120)(clues))[0, 0]
+        assert set(np.flatnonzero(amplitudes)) == {40}
+        return 20 * np.log10(amplitudes[40])
 
     # The half octave around the peak is 6/13 dB louder for it.
     out = 6 * 12 / 13
@@ -153,13 +153,13 @@ def test_overtones_sound_at_peaks_of_what_is_expected_and_stand_out_further():
     np.testing.assert_allclose(decibels(2.5) - decibels(1.0), 1.5 * out, atol=1e-3)
     # What hardly stands out is no peak, and on the way there is no jump.
     heights = np.linspace(0, 3, 61)
-    made = []
+    amplitudes = []
     for height in heights:
         flat = np.full_like(levels, 0.5)
         flat[0, 0, 40] += height / 80
         clues = np.concatenate([np.zeros_like(flat), np.zeros_like(flat), flat], axis=-1)
-        made.append(np.asarray(OvertonesOf(48, 1800.0, 1.5, 120)(clues))[0, 0, 40])
-    assert made[0] == 0 and made[-1] > 0 and np.max(np.diff(made)) < 0.1 * made[-1]
+        amplitudes.append(np.asarray(OvertonesOf(48, 1800.0, 1.5, 120)(clues))[0, 0, 40])
+    assert amplitudes[0] == 0 and amplitudes[-1] > 0 and np.max(np.diff(amplitudes)) < 0.1 * amplitudes[-1]
 
 
 def test_overtones_are_heard_beside_what_was_picked(rng):
@@ -169,14 +169,14 @@ def test_overtones_are_heard_beside_what_was_picked(rng):
     heard = {}
     for name, overtones in (("with", {"above": 440.0}), ("without", None)):
         keras.utils.set_random_seed(1)
-        made = Codec(notes_config(head={"overtones": overtones}))
-        clues = made.decoder.get_layer("clues")
+        model = Codec(notes_config(head={"overtones": overtones}))
+        clues = model.decoder.get_layer("clues")
         # A spectrum that is expected to have lines.
         bias = clues.weights[1].numpy()
         bias[2 * 168 :: 12] += 0.2
         clues.weights[1].assign(bias)
-        audio = np.asarray(made.decode_model()([codes, np.zeros(1, "int32")]))[0]
-        spectrum = np.asarray(made.front_end.transform(audio[None].astype("float32")))[0].mean(0)
+        audio = np.asarray(model.decode_model()([codes, np.zeros(1, "int32")]))[0]
+        spectrum = np.asarray(model.front_end.transform(audio[None].astype("float32")))[0].mean(0)
         heard[name] = spectrum
     stands_out = {name: x[96:168:12].mean() / x[102:168:12].mean() for name, x in heard.items()}
     assert stands_out["with"] > 5 * stands_out["without"]
@@ -193,23 +193,23 @@ def test_overtones_lie_where_the_front_end_has_quarter_tones():
 def test_the_terms_of_notes_are_least_where_the_clues_are_right(rng):
     from nn.test_encoders import notes_config
 
-    made = Codec(notes_config())
+    model = Codec(notes_config())
     time = np.arange(512 * 64) / RATE
     sound = (0.3 * np.sin(2 * np.pi * 440 * time)
              + 0.1 * np.sin(2 * np.pi * 1320 * time))[None].astype("float32")
-    features = np.asarray(made.front_end(sound))
+    features = np.asarray(model.front_end(sound))
     levels, peaks = np.split(features, 2, axis=-1)
     right = np.concatenate([np.where(peaks > 0.5 * levels, 9.0, -9.0), levels, levels],
                            axis=-1).astype("float32")
-    terms = {k: float(v) for k, v in made.head.losses_of(features, right).items()}
-    assert set(terms) == set(made.head.TERMS)
+    terms = {k: float(v) for k, v in model.head.losses_of(features, right).items()}
+    assert set(terms) == set(model.head.TERMS)
     assert terms["level"] == 0 and terms["spectrum"] == 0 and terms["presence"] < 0.05
     for part in range(3):
         wrong = right.copy()
         wrong[..., part * 168 : (part + 1) * 168] += 0.5 + 3.0 * (part == 0)
-        worse = {k: float(v) for k, v in made.head.losses_of(features, wrong).items()}
+        worse = {k: float(v) for k, v in model.head.losses_of(features, wrong).items()}
         assert [name for name in terms if worse[name] > terms[name]
-                + 0.01] == [made.head.TERMS[part]]
+                + 0.01] == [model.head.TERMS[part]]
     # What is right is heard: the two tones, as loud as they were.
     amplitudes = np.asarray(PickedTones()(right))[0, 32]
     assert set(np.flatnonzero(amplitudes)) == {72, 110}
@@ -220,16 +220,16 @@ def test_a_codec_of_notes_learns_which_tones_sound(rng):
     from nn.test_encoders import notes_config
 
     keras.utils.set_random_seed(0)
-    made = Codec(notes_config(encoder={"units": 16}, stages=[{"stride": 512, "channels": 48}]))
+    model = Codec(notes_config(encoder={"units": 16}, stages=[{"stride": 512, "channels": 48}]))
     time = np.arange(6144) / RATE
     notes = [0.3 * np.sin(2 * np.pi * hertz * time) for hertz in (220, 440, 330, 880)]
     sound = np.stack([np.concatenate([notes[i] for i in rng.permutation(4)])
                       for _ in range(3)]).astype("float32")
-    made.compile(optimizer=keras.optimizers.Adam(5e-3), jit_compile=False)
-    history = made.fit(sound, sound, epochs=30, verbose=0).history
+    model.compile(optimizer=keras.optimizers.Adam(5e-3), jit_compile=False)
+    history = model.fit(sound, sound, epochs=30, verbose=0).history
     for term, share in (("presence", 0.7), ("level", 0.5), ("spectrum", 0.7)):
         assert history[term][-1] < share * history[term][0]
-    logits = np.asarray(made.decoder([made.quantizer.lookup(made.encode_model()(sound)),
+    logits = np.asarray(model.decoder([model.quantizer.lookup(model.encode_model()(sound)),
                                       ops.zeros(3, "int32")])[1])
     at, elsewhere = logits[..., [48, 62, 72, 96]].mean(), logits[..., :168].mean()
     assert at > elsewhere + 1.0
@@ -248,8 +248,8 @@ def test_the_inverse_of_a_spectrogram_is_its_audio(padding, rng):
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
     first = [n_fft + t * hop + begins for t in range(-before, frames + behind)]
     spectra = np.fft.rfft([window * sound[i : i + n_fft] for i in first])[None]
-    made = layer.overlap_add(spectra.real.astype("float32"), spectra.imag.astype("float32"))
-    np.testing.assert_allclose(made[0, :, 0], sound[n_fft:-n_fft], atol=1e-4)
+    audio = layer.overlap_add(spectra.real.astype("float32"), spectra.imag.astype("float32"))
+    np.testing.assert_allclose(audio[0, :, 0], sound[n_fft:-n_fft], atol=1e-4)
 
 
 @pytest.mark.parametrize("padding", ["same", "causal"])

@@ -29,12 +29,12 @@ KINDS = {
 @pytest.fixture(scope="module", params=KINDS)
 def codec(request):
     """Each kind, with weights in which nothing is zero and codebooks from latents of noise."""
-    made = Codec(configs.validate(configs.CodecConfig, BASE | KINDS[request.param]))
+    model = Codec(configs.validate(configs.CodecConfig, BASE | KINDS[request.param]))
     random = np.random.default_rng(0)
-    for v in made.trainable_variables:
+    for v in model.trainable_variables:
         v.assign(v + 0.2 * random.normal(size=v.shape).astype("float32"))
-    made(sound(80), training=True)
-    return made
+    model(sound(80), training=True)
+    return model
 
 
 def sound(frames, seed=0):
@@ -59,17 +59,17 @@ def test_chunks_with_a_halo_are_the_whole(codec):
     chunks = chunking.encode(lambda x: np.asarray(encode(x)), audio, 64, codec.encode_halo,
                              window=11)
     np.testing.assert_allclose(chunks, whole, atol=1e-4)
-    made = chunking.decode(lambda x, start: np.asarray(decode(x)), whole, 64, codec.decode_halo,
+    audio = chunking.decode(lambda x, start: np.asarray(decode(x)), whole, 64, codec.decode_halo,
                            window=11)
-    np.testing.assert_allclose(made, np.asarray(decode(whole)), atol=1e-4)
+    np.testing.assert_allclose(audio, np.asarray(decode(whole)), atol=1e-4)
     assert max(codec.encode_halo, codec.decode_halo) < 20
 
 
 def test_the_finer_level_knows_what_the_top_became():
-    made = Codec(configs.validate(configs.CodecConfig, BASE | KINDS["vqvae2"]))
-    layer = made.quantizer
-    made(sound(40), training=True)
-    latents = made.encoder(made.front_end(sound(40)))
+    model = Codec(configs.validate(configs.CodecConfig, BASE | KINDS["vqvae2"]))
+    layer = model.quantizer
+    model(sound(40), training=True)
+    latents = model.encoder(model.front_end(sound(40)))
     top = layer.top.lookup(layer.top.encode(latents[..., : layer.top_width]))
     finer = layer._finer_latents(latents, top)
     assert finer.shape == (2, 80, 4 * 3)
@@ -78,37 +78,37 @@ def test_the_finer_level_knows_what_the_top_became():
     codes = np.asarray(layer.encode(latents))
     np.testing.assert_array_equal(codes[..., :2], layer.top.encode(latents[..., : layer.top_width]))
     np.testing.assert_array_equal(codes[..., 2:].reshape(2, 80, 4), layer.finer.encode(finer))
-    names = [metric.name for metric in made.metrics]
+    names = [metric.name for metric in model.metrics]
     assert {"usage_top", "usage_bottom"} <= set(names)
     # All that encoding needs is in its part.
-    paths = [v.path for v in made.parts["encoder"]]
+    paths = [v.path for v in model.parts["encoder"]]
     assert len(paths) == len(set(paths))
-    assert {id(v) for v in made.trainable_variables} <= {
-        id(v) for part in made.parts.values() for v in part}
+    assert {id(v) for v in model.trainable_variables} <= {
+        id(v) for part in model.parts.values() for v in part}
 
 
 def test_places_share_codebooks_and_keep_their_order(rng):
     config = configs.ResidualQuantizer(books=2, dropout=0.0, **BOOK)
     x = rng.normal(size=(2, 20, 5 * 3)).astype("float32")
-    made = Places(config, 5)
-    inner = made.quantizer
-    vectors, codes, _, _ = made(x, training=True)
+    layer = Places(config, 5)
+    inner = layer.quantizer
+    vectors, codes, _, _ = layer(x, training=True)
     assert vectors.shape == x.shape and codes.shape == (2, 20, 10)
-    codes = np.asarray(made.encode(x))
+    codes = np.asarray(layer.encode(x))
     for place in range(5):
         alone = np.asarray(inner.encode(x[..., 3 * place : 3 * place + 3]))
         np.testing.assert_array_equal(codes[..., [place, 5 + place]], alone)
-    np.testing.assert_allclose(made.lookup(codes), made(x)[0], atol=1e-5)
-    first = np.asarray(made.lookup(codes[..., :5])).reshape(2, 20, 5, 3)
+    np.testing.assert_allclose(layer.lookup(codes), layer(x)[0], atol=1e-5)
+    first = np.asarray(layer.lookup(codes[..., :5])).reshape(2, 20, 5, 3)
     np.testing.assert_allclose(first[:, :, 1], inner.lookup(codes[..., 1:2]), atol=1e-6)
 
 
 def test_up_sampling_folds_channels_into_both_axes():
-    made = PlaneUpsampling(2, 2)
+    layer = PlaneUpsampling(2, 2)
     x = np.zeros((1, 3, 4, 5), "float32")
     x[0, 1, 2] = 1.0
-    y = np.asarray(made(ops.convert_to_tensor(x)))
-    assert y.shape == (1, 6, 8, 2) == made.compute_output_shape((1, 3, 4, 5))
+    y = np.asarray(layer(ops.convert_to_tensor(x)))
+    assert y.shape == (1, 6, 8, 2) == layer.compute_output_shape((1, 3, 4, 5))
     frames, places = np.nonzero(np.abs(y[0]).sum(-1))
     assert (frames.min(), frames.max(), places.min(), places.max()) == (0, 5, 2, 7)
 

@@ -18,9 +18,9 @@ BOOK = {"decay": 0.8, "revival_threshold": 0.0, "commitment": 0.25}
 
 
 def build(config, seed=0):
-    made = new_quantizer(config, seed)
-    made.build((None, None, config.width))
-    return made
+    layer = new_quantizer(config, seed)
+    layer.build((None, None, config.width))
+    return layer
 
 
 def quantizer(codes=CODES, seed=1, **more):
@@ -28,18 +28,18 @@ def quantizer(codes=CODES, seed=1, **more):
     return build(configs.EMAQuantizer(**values), seed)
 
 
-def at(made, codebook, count, total=None):
-    """`made` in a state known by hand."""
+def at(layer, codebook, count, total=None):
+    """The layer in a known state."""
     codebook, count = np.asarray(codebook, "float32"), np.asarray(count, "float32")
-    made.codebook.assign(codebook)
-    made.count.assign(count)
-    made.total.assign(codebook * count[:, None] if total is None else total)
-    made.started.assign(1.0)
-    return made
+    layer.codebook.assign(codebook)
+    layer.count.assign(count)
+    layer.total.assign(codebook * count[:, None] if total is None else total)
+    layer.started.assign(1.0)
+    return layer
 
 
-def state(made):
-    return [np.array(v.numpy()) for v in (made.codebook, made.count, made.total, made.started)]
+def state(layer):
+    return [np.array(v.numpy()) for v in (layer.codebook, layer.count, layer.total, layer.started)]
 
 
 def gradient(function, x):
@@ -108,9 +108,9 @@ def test_a_dead_code_is_moved_onto_a_latent_of_the_batch_with_its_count_and_tota
     codebook = np.zeros((CODES, DIM))
     codebook[2] = 1e3  # far from every latent
     codebook[4] = -1e3
-    made = at(quantizer(revival_threshold=0.1), codebook, [5, 5, 0.01, 5, 0.02, 5])
-    made(latents, training=True)
-    vectors, counts, totals, _ = state(made)
+    layer = at(quantizer(revival_threshold=0.1), codebook, [5, 5, 0.01, 5, 0.02, 5])
+    layer(latents, training=True)
+    vectors, counts, totals, _ = state(layer)
     flat = latents.reshape(-1, DIM)
     for dead in (2, 4):
         assert np.abs(flat - vectors[dead]).sum(1).min() == 0
@@ -123,34 +123,34 @@ def test_a_dead_code_is_moved_onto_a_latent_of_the_batch_with_its_count_and_tota
 
 
 def test_the_first_batch_gives_the_initial_codes(latents):
-    made = quantizer()
-    assert made.started.numpy() == 0
-    quantized, codes, _, _ = made(latents, training=True)
+    layer = quantizer()
+    assert layer.started.numpy() == 0
+    quantized, codes, _, _ = layer(latents, training=True)
     flat = latents.reshape(-1, DIM)
     for vector in np.unique(quantized.numpy().reshape(-1, DIM), axis=0):
         assert np.abs(flat - vector).sum(1).min() < 1e-6
-    assert made.started.numpy() == 1
+    assert layer.started.numpy() == 1
     # The first batch's counts stand for the past.
-    np.testing.assert_allclose(made.count.numpy().sum(), flat.shape[0], rtol=1e-5)
-    np.testing.assert_array_equal(made.count.numpy(),
+    np.testing.assert_allclose(layer.count.numpy().sum(), flat.shape[0], rtol=1e-5)
+    np.testing.assert_array_equal(layer.count.numpy(),
                                   np.bincount(codes.numpy().ravel(), minlength=CODES))
 
 
 def test_a_given_codebook_is_not_started_again(rng, latents):
-    made = quantizer()
+    layer = quantizer()
     vectors = rng.normal(size=(CODES, DIM)).astype("float32")
-    made.codebook.assign(vectors)
-    made.use_loaded_codebooks()
-    np.testing.assert_array_equal(made.encode(latents), made(latents, training=True)[1])
-    np.testing.assert_allclose(made.lookup(np.arange(CODES)[None, :, None])[0],
-                               made.codebook.numpy())
+    layer.codebook.assign(vectors)
+    layer.use_loaded_codebooks()
+    np.testing.assert_array_equal(layer.encode(latents), layer(latents, training=True)[1])
+    np.testing.assert_allclose(layer.lookup(np.arange(CODES)[None, :, None])[0],
+                               layer.codebook.numpy())
 
 
 def test_the_same_seed_revives_alike(latents):
     first, again = (quantizer(revival_threshold=0.5) for _ in range(2))
     other = quantizer(revival_threshold=0.5, seed=2)
-    for made in (first, again, other):
-        made(latents, training=True)
+    for layer in (first, again, other):
+        layer(latents, training=True)
     np.testing.assert_array_equal(first.codebook.numpy(), again.codebook.numpy())
     assert not np.array_equal(first.codebook.numpy(), other.codebook.numpy())
 
@@ -159,11 +159,11 @@ def test_the_same_seed_revives_alike(latents):
 def test_it_stays_in_float32_under_mixed_precision(policy, latents):
     keras.mixed_precision.set_global_policy(policy)
     try:
-        made = quantizer()
-        quantized = made(latents.astype("float16"), training=True).vectors
+        layer = quantizer()
+        quantized = layer(latents.astype("float16"), training=True).vectors
     finally:
         keras.mixed_precision.set_global_policy("float32")
-    assert made.compute_dtype == made.variable_dtype == "float32"
+    assert layer.compute_dtype == layer.variable_dtype == "float32"
     assert keras.backend.standardize_dtype(quantized.dtype) == "float32"
 
 
@@ -193,61 +193,61 @@ def residual(books=3, dropout=0.0, codes=8, **more):
 
 
 def test_each_book_quantizes_what_the_ones_before_it_leave(latents):
-    made = residual()
-    made(latents, training=True)
-    codes = np.asarray(made.encode(latents))
+    layer = residual()
+    layer(latents, training=True)
+    codes = np.asarray(layer.encode(latents))
     assert codes.shape == (2, 40, 3) and codes.dtype == np.int32
     left = latents.copy()
-    for k, book in enumerate(made.books):
+    for k, book in enumerate(layer.books):
         table = book.codebook.numpy()
         nearest = ((left[:, :, None] - table) ** 2).sum(-1).argmin(-1)
         np.testing.assert_array_equal(codes[..., k], nearest)
         left = left - table[nearest]
-    quantized, chosen, _, _ = made(latents)
+    quantized, chosen, _, _ = layer(latents)
     np.testing.assert_array_equal(chosen, codes)
-    np.testing.assert_allclose(quantized, made.lookup(codes), atol=1e-5)
+    np.testing.assert_allclose(quantized, layer.lookup(codes), atol=1e-5)
     np.testing.assert_allclose(latents - np.asarray(quantized), left, atol=1e-5)
 
 
 def test_the_first_books_alone_are_a_coarser_codec(latents):
-    made = residual()
+    layer = residual()
     for _ in range(30):
-        made(latents, training=True)
-    codes = made.encode(latents)
-    errors = [float(((np.asarray(made.lookup(codes[..., :n])) - latents) ** 2).mean())
+        layer(latents, training=True)
+    codes = layer.encode(latents)
+    errors = [float(((np.asarray(layer.lookup(codes[..., :n])) - latents) ** 2).mean())
               for n in (1, 2, 3)]
     assert errors[0] > errors[1] > errors[2]
 
 
 def test_dropout_cuts_whole_windows_to_their_first_books_in_training_alone(rng):
     x = rng.normal(size=(64, 10, DIM)).astype("float32")
-    made = residual(dropout=1.0)
-    made(x, training=True)
-    codes = made.encode(x)
-    by_count = [np.asarray(made.lookup(codes[..., :n])) for n in (1, 2, 3)]
-    seen = np.asarray(made(x, training=True)[0])
+    layer = residual(dropout=1.0)
+    layer(x, training=True)
+    codes = layer.encode(x)
+    by_count = [np.asarray(layer.lookup(codes[..., :n])) for n in (1, 2, 3)]
+    seen = np.asarray(layer(x, training=True)[0])
     # The step moved the codebooks after it looked them up, so the windows are told by the nearest
     # of the three.
     which = [int(np.argmin([np.abs(seen[i] - one[i]).mean() for one in by_count])) + 1
              for i in range(64)]
     assert set(which) == {1, 2, 3}
-    before = [book.count.numpy() for book in made.books]
+    before = [book.count.numpy() for book in layer.books]
     assert before[0].sum() > before[1].sum() > before[2].sum()
-    np.testing.assert_allclose(made(x)[0], made.lookup(made.encode(x)), atol=1e-5)
+    np.testing.assert_allclose(layer(x)[0], layer.lookup(layer.encode(x)), atol=1e-5)
 
 
 def test_a_book_that_serves_nothing_of_a_batch_stays_as_it_is(latents):
-    made, nothing = quantizer(revival_threshold=0.3), np.zeros(2, "float32")
+    layer, nothing = quantizer(revival_threshold=0.3), np.zeros(2, "float32")
     for _ in range(2):
-        before = state(made)
-        quantized = made(latents, training=True, window_mask=nothing).vectors
+        before = state(layer)
+        quantized = layer(latents, training=True, window_mask=nothing).vectors
         assert np.isfinite(quantized).all()
-        for a, b in zip(before, state(made), strict=True):
+        for a, b in zip(before, state(layer), strict=True):
             np.testing.assert_array_equal(a, b)
         # The first batch that it serves starts it; from there on it rests between those.
-        assert made.started.numpy() == before[-1]
-        made(latents, training=True, window_mask=nothing + 1)
-        assert made.started.numpy() == 1 and np.isfinite(made.codebook.numpy()).all()
+        assert layer.started.numpy() == before[-1]
+        layer(latents, training=True, window_mask=nothing + 1)
+        assert layer.started.numpy() == 1 and np.isfinite(layer.codebook.numpy()).all()
     # Every window keeps but one book: the others begin later, and nothing is ever spoilt.
     books = residual(books=8, dropout=1.0, revival_threshold=0.3)
     for _ in range(20):
@@ -260,12 +260,12 @@ def test_codes_start_and_revive_among_the_windows_that_count(rng):
     x = np.repeat(rng.normal(size=(1, 4, 10, DIM)), 2, axis=0).astype("float32")
     x += np.array([0, 100, 0, 100], "float32")[None, :, None, None]
     counts = np.array([1, 0, 1, 0], "float32")
-    made = quantizer(codes=64, revival_threshold=0.5)
+    layer = quantizer(codes=64, revival_threshold=0.5)
     for batch in x:
-        made(batch, training=True, window_mask=counts)
-        assert np.abs(made.codebook.numpy()).max() < 50
+        layer(batch, training=True, window_mask=counts)
+        assert np.abs(layer.codebook.numpy()).max() < 50
     served = x[0][counts > 0].reshape(-1, DIM)
-    drawn = {int(np.abs(served - code).sum(1).argmin()) for code in made.codebook.numpy()}
+    drawn = {int(np.abs(served - code).sum(1).argmin()) for code in layer.codebook.numpy()}
     assert {place // 10 for place in drawn} == {0, 1}
 
 
@@ -285,30 +285,30 @@ def som_of_36(final_radius, steps, **more):
 
 def test_a_map_comes_to_lie_in_order_and_ends_with_the_radius_that_stays(rng):
     x = plane(rng)
-    made = som_of_36(0.05, 60, code_dim=DIM)
+    layer = som_of_36(0.05, 60, code_dim=DIM)
     plain = quantizer(36, decay=0.8)
-    for one in (made, plain):
+    for one in (layer, plain):
         for _ in range(120):
             one(x, training=True)
-    table = made.codebook.numpy().reshape(6, 6, DIM)
+    table = layer.codebook.numpy().reshape(6, 6, DIM)
     across = np.linalg.norm(np.diff(table, axis=1), axis=-1).mean()
     anywhere = np.linalg.norm(table.reshape(-1, 1, DIM) - table.reshape(1, -1, DIM), axis=-1).mean()
     assert across < 0.45 * anywhere
     shuffled = plain.codebook.numpy().reshape(6, 6, DIM)
     assert across < 0.6 * np.linalg.norm(np.diff(shuffled, axis=1), axis=-1).mean()
-    error = float(((np.asarray(made(x)[0]) - x) ** 2).mean())
+    error = float(((np.asarray(layer(x)[0]) - x) ** 2).mean())
     assert error < 2.0 * float(((np.asarray(plain(x)[0]) - x) ** 2).mean())
-    assert float(made.topographic_error(x)) < 0.25
+    assert float(layer.topographic_error(x)) < 0.25
     # At the end of its steps the neighbourhood is next to nothing: a step is the plain one.
-    codes, counts = np.asarray(made.encode(x)).ravel(), made.count.numpy()
-    made(x, training=True)
-    np.testing.assert_allclose(made.count.numpy(),
+    codes, counts = np.asarray(layer.encode(x)).ravel(), layer.count.numpy()
+    layer(x, training=True)
+    np.testing.assert_allclose(layer.count.numpy(),
                                0.8 * counts + 0.2 * np.bincount(codes, minlength=36), rtol=1e-4)
 
 
 @pytest.mark.parametrize("final, least, most", [(1.0, 0.0, 0.05), (0.05, 0.5, 1.0)])
 def test_the_radius_that_stays_keeps_a_map_in_order_while_latents_move(final, least, most, rng):
-    made = som_of_36(final, 40, code_dim=8)
+    layer = som_of_36(final, 40, code_dim=8)
     basis = np.linalg.qr(rng.normal(size=(8, 8)))[0]
     turn = rng.normal(0, 0.02, (8, 8))
     turn = np.linalg.qr(np.eye(8) + turn - turn.T)[0]
@@ -316,9 +316,9 @@ def test_the_radius_that_stays_keeps_a_map_in_order_while_latents_move(final, le
         u, v = rng.uniform(-1, 1, (2, 600))
         flat = np.stack([u, v, 0.5 * u * v, 0.5 * u * u, *rng.normal(0, 0.1, (4, 600))], axis=-1)
         x = (flat @ basis)[None].astype("float32")
-        made(x, training=True)
+        layer(x, training=True)
         basis = basis @ turn
-    assert least <= float(made.topographic_error(x)) <= most
+    assert least <= float(layer.topographic_error(x)) <= most
 
 
 def test_a_map_in_one_dimension_is_a_line():
@@ -384,12 +384,12 @@ def test_a_dearer_change_gives_fewer_changes_and_a_larger_error(rng):
     steady = steady.astype("float32")
     found = []
     for cost in (0.0, 0.5, 4.0):
-        made = banded(change_cost=cost)
+        layer = banded(change_cost=cost)
         for _ in range(20):
-            made(steady, training=True)
-        quantized, codes, _, metrics = made(steady)
-        np.testing.assert_array_equal(codes, made.encode(steady))
-        np.testing.assert_allclose(quantized, made.lookup(codes), atol=1e-5)
+            layer(steady, training=True)
+        quantized, codes, _, metrics = layer(steady)
+        np.testing.assert_array_equal(codes, layer.encode(steady))
+        np.testing.assert_allclose(quantized, layer.lookup(codes), atol=1e-5)
         codes = np.asarray(codes)
         found.append(((codes[:, 1:] != codes[:, :-1]).mean(),
                       ((np.asarray(quantized) - steady) ** 2).mean()))
@@ -400,10 +400,10 @@ def test_a_dearer_change_gives_fewer_changes_and_a_larger_error(rng):
 
 def test_each_band_has_the_codes_of_its_own_book(rng):
     x = rng.normal(size=(2, 40, 2 * DIM)).astype("float32")
-    made = banded(change_cost=0.0)
-    made(x, training=True)
-    codes = np.asarray(made.encode(x))
-    for k, book in enumerate(made.books):
+    layer = banded(change_cost=0.0)
+    layer(x, training=True)
+    codes = np.asarray(layer.encode(x))
+    for k, book in enumerate(layer.books):
         np.testing.assert_array_equal(codes[..., k : k + 1],
                                       book.encode(x[..., k * DIM : (k + 1) * DIM]))
 
@@ -411,27 +411,27 @@ def test_each_band_has_the_codes_of_its_own_book(rng):
 def test_training_windows_draw_costs_of_their_own_and_gradients_are_ones(rng):
     one = rng.normal(size=(1, 60, 2 * DIM)).astype("float32")
     x = np.repeat(one, 16, axis=0)
-    made = banded(change_cost=2.0, commitment=1e-9)
-    made(x, training=True)
-    codes = np.asarray(made(x, training=True)[1])
+    layer = banded(change_cost=2.0, commitment=1e-9)
+    layer(x, training=True)
+    codes = np.asarray(layer(x, training=True)[1])
     changes = (codes[:, 1:] != codes[:, :-1]).mean((1, 2))
     assert len(set(changes)) > 8
-    gradients = gradient(lambda y: ops.sum(made(y, training=True)[0]), x)
+    gradients = gradient(lambda y: ops.sum(layer(y, training=True)[0]), x)
     np.testing.assert_array_equal(gradients, np.ones_like(x))
 
 
 def test_training_may_have_a_cost_of_its_own_which_no_code_depends_on(rng):
     x = (np.repeat(rng.normal(size=(1, 10, 2 * DIM)), 20, axis=1) + 0.3
          * rng.normal(size=(1, 200, 2 * DIM)))
-    made = banded(change_cost=4.0, training_cost=0.0, decay=0.999999)
+    layer = banded(change_cost=4.0, training_cost=0.0, decay=0.999999)
     for _ in range(2):
-        trained = np.asarray(made(x.astype("float32"), training=True)[1])
+        trained = np.asarray(layer(x.astype("float32"), training=True)[1])
     nearest = [book.encode(x[..., k * DIM : (k + 1) * DIM].astype("float32"))
-               for k, book in enumerate(made.books)]
+               for k, book in enumerate(layer.books)]
     assert (trained == np.concatenate(nearest, axis=-1)).mean() > 0.99
-    assert np.mean(np.diff(made(x.astype("float32"))[1],
+    assert np.mean(np.diff(layer(x.astype("float32"))[1],
                            axis=1) != 0) < 0.5 * np.mean(np.diff(trained, axis=1) != 0)
-    assert "training_cost" in made.config.training_only and "change_cost" not in made.config.training_only
+    assert "training_cost" in layer.config.training_only and "change_cost" not in layer.config.training_only
 
 
 def test_latents_that_move_slowly_cost_less(rng):
@@ -454,43 +454,43 @@ def moments(rng):
 
 
 def test_the_divergence_is_that_of_samples(moments):
-    made = gaussian()
-    _, _, losses, metrics = made(moments)
+    layer = gaussian()
+    _, _, losses, metrics = layer(moments)
     mean, log_variance = moments[..., :DIM], moments[..., DIM:]
     drawn = mean + np.exp(log_variance / 2) * np.random.default_rng(1).normal(size=mean.shape)
     log_q = -0.5 * (log_variance + (drawn - mean) ** 2 / np.exp(log_variance))
     sampled = (log_q + 0.5 * drawn**2).sum(-1).mean()
     assert float(metrics["kl"]) == pytest.approx(sampled, rel=0.03)
     assert float(losses[0]) == pytest.approx(0.5 * float(metrics["kl"]) / DIM, rel=1e-4)
-    assert float(made(np.zeros_like(moments)).metrics["kl"]) == 0
+    assert float(layer(np.zeros_like(moments)).metrics["kl"]) == 0
 
 
 def test_training_draws_around_the_mean_and_inference_is_the_mean(moments):
-    made = gaussian()
-    vectors, mean = (np.asarray(x) for x in made(moments, training=True)[:2])
+    layer = gaussian()
+    vectors, mean = (np.asarray(x) for x in layer(moments, training=True)[:2])
     np.testing.assert_array_equal(mean, moments[..., :DIM])
     unit = (vectors - mean) / np.exp(moments[..., DIM:] / 2)
     assert abs(unit.mean()) < 0.02 and abs(unit.std() - 1) < 0.02
-    assert np.abs(np.asarray(made(moments, training=True)[0]) - vectors).mean() > 0.1
-    rest = made(moments).vectors
+    assert np.abs(np.asarray(layer(moments, training=True)[0]) - vectors).mean() > 0.1
+    rest = layer(moments).vectors
     np.testing.assert_array_equal(rest, moments[..., :DIM])
-    np.testing.assert_array_equal(made.encode(moments), rest)
-    np.testing.assert_array_equal(made.lookup(rest), rest)
+    np.testing.assert_array_equal(layer.encode(moments), rest)
+    np.testing.assert_array_equal(layer.lookup(rest), rest)
 
 
 def test_gradients_reach_mean_and_variance(moments):
-    made = gaussian()
-    gradients = gradient(lambda x: ops.sum(made(x, training=True)[0]), moments[:1, :50])
+    layer = gaussian()
+    gradients = gradient(lambda x: ops.sum(layer(x, training=True)[0]), moments[:1, :50])
     np.testing.assert_array_equal(gradients[..., :DIM], 1.0)
     assert (gradients[..., DIM:] != 0).all()
 
 
 def test_its_weight_grows_over_the_warm_up_and_is_whole_in_inference(moments):
-    made = gaussian()
+    layer = gaussian()
     weights = []
     for _ in range(6):
-        weights.append(float(made(moments, training=True).metrics["beta"]))
-        assert float(made(moments).metrics["beta"]) == 0.5
+        weights.append(float(layer(moments, training=True).metrics["beta"]))
+        assert float(layer(moments).metrics["beta"]) == 0.5
     assert weights == [0, 0.125, 0.25, 0.375, 0.5, 0.5]
     again = gaussian()
     again.use_loaded_codebooks()
@@ -509,29 +509,29 @@ EVERY = [
 
 @pytest.mark.parametrize("config", EVERY, ids=lambda config: config.kind)
 def test_every_quantizer_keeps_the_contract(config, rng):
-    made, metrics = build(config), build(config).new_metrics()
+    layer, metrics = build(config), build(config).new_metrics()
     latents = rng.normal(size=(2, 40, config.width)).astype("float32")
-    trained = made(latents, training=True)
-    before = [v.numpy().copy() for v in made.variables]
-    vectors, codes, losses, updates = made(latents)
+    trained = layer(latents, training=True)
+    before = [v.numpy().copy() for v in layer.variables]
+    vectors, codes, losses, updates = layer(latents)
     # Evaluation changes no variable, and the same latents give the same codes and vectors.
-    for v, old in zip(made.variables, before, strict=True):
+    for v, old in zip(layer.variables, before, strict=True):
         np.testing.assert_array_equal(v.numpy(), old, err_msg=v.path)
-    np.testing.assert_array_equal(made.encode(latents), codes)
-    np.testing.assert_allclose(made.lookup(codes), vectors, atol=1e-5)
+    np.testing.assert_array_equal(layer.encode(latents), codes)
+    np.testing.assert_allclose(layer.lookup(codes), vectors, atol=1e-5)
     assert vectors.shape == trained.vectors.shape == (2, 40, config.vector_width)
     # Losses and metrics are returned, and every metric takes its update.
-    assert len(losses) == len(trained.losses) > 0 and not made.losses
+    assert len(losses) == len(trained.losses) > 0 and not layer.losses
     assert all(np.isfinite(float(loss)) for loss in losses)
     assert updates.keys() == trained.metrics.keys() == metrics.keys()
     for name, metric in metrics.items():
         metric.update_state(updates[name])
         assert metric.name == name and np.isfinite(float(metric.result()))
     if config.has_codes:
-        assert codes.shape == (2, 40, config.books) and len(made.codebooks) == config.books
+        assert codes.shape == (2, 40, config.books) and len(layer.codebooks) == config.books
         assert np.asarray(codes).dtype == np.int32 and np.min(codes) >= 0
         assert np.max(codes) < config.num_codes
-        ones = gradient(lambda x: ops.sum(made(x, training=True).vectors), latents)
+        ones = gradient(lambda x: ops.sum(layer(x, training=True).vectors), latents)
         shape = getattr(config, "shape", config).width
         np.testing.assert_array_equal(ones[..., :shape], np.ones_like(latents[..., :shape]))
 
@@ -557,14 +557,14 @@ def test_a_change_cost_is_in_squared_distance_a_dimension(dim):
     frames = np.zeros((1, 12, dim), "float32")
     frames[:, 6:] = 1.0  # six frames, each nearer to the second code by 1 a dimension
     for cost, changes in ((5.5, 1), (6.5, 0)):
-        made = build(configs.BandedQuantizer(books=1, num_codes=2, code_dim=dim, change_cost=cost))
-        made.books[0].codebook.assign(codebook)
-        codes = np.asarray(made.encode(frames))[0, :, 0]
+        layer = build(configs.BandedQuantizer(books=1, num_codes=2, code_dim=dim, change_cost=cost))
+        layer.books[0].codebook.assign(codebook)
+        codes = np.asarray(layer.encode(frames))[0, :, 0]
         assert np.count_nonzero(np.diff(codes)) == changes
 
 
 def test_closeness_is_the_share_of_the_latents_spread_that_the_codes_keep(latents):
-    made = at(quantizer(2), [[0.0] * DIM, [9.0] * DIM], [1.0, 1.0])
+    layer = at(quantizer(2), [[0.0] * DIM, [9.0] * DIM], [1.0, 1.0])
     for x, wanted in ((np.array([[[0.0] * DIM, [9.0] * DIM]], "float32"), 1.0),
                       (np.array([[[1.0] * DIM, [-1.0] * DIM]], "float32"), 0.0)):
-        assert float(made(x).metrics["closeness"]) == pytest.approx(wanted, abs=1e-6)
+        assert float(layer(x).metrics["closeness"]) == pytest.approx(wanted, abs=1e-6)
