@@ -56,8 +56,8 @@ def test_chunked_encoding_is_that_of_the_whole(audio, samples):
         np.testing.assert_array_equal(codes, whole)
         for size in (1, 5, 1000):
             blocks, encoder = np.split(audio[0], range(size, samples, size)), Encoder()
-            made = list(chunking.encode_blocks(encoder, blocks, LEVEL, HALO, window))
-            np.testing.assert_array_equal(np.concatenate([np.empty((0, 2), int), *made]), whole[0])
+            pieces = list(chunking.encode_blocks(encoder, blocks, LEVEL, HALO, window))
+            np.testing.assert_array_equal(np.concatenate([np.empty((0, 2), int), *pieces]), whole[0])
             if window and samples:
                 assert max(encoder.lengths) <= (window + 2 * HALO) * LEVEL
 
@@ -125,21 +125,21 @@ def test_codes_that_are_chosen_together_are_those_of_the_whole(rng):
     from nn.test_encoders import notes_config
 
     keras.utils.set_random_seed(4)
-    made = Codec(notes_config(quantizer={"change_cost": 0.1}))
+    model = Codec(notes_config(quantizer={"change_cost": 0.1}))
     audio = rng.normal(0, 0.1, (1, 512 * 300 - 70)).astype("float32")
-    made(audio[:, : 512 * 100], training=True)
-    encode = Counted(made.encode_model())
+    model(audio[:, : 512 * 100], training=True)
+    encode = Counted(model.encode_model())
     whole = encode(np.pad(audio, ((0, 0), (0, 70))))
     assert 0.02 < (whole[:, 1:] != whole[:, :-1]).mean() < 0.8
-    segment = made.config.quantizer.segment
+    segment = model.config.quantizer.segment
     for window in (64, 100):
-        codes = chunking.encode(encode, audio, 512, made.encode_halo, window, segment)
+        codes = chunking.encode(encode, audio, 512, model.encode_halo, window, segment)
         assert (codes != whole).mean() < 2e-3
         blocks = np.array_split(audio[0], 7)
-        pieces = list(chunking.encode_blocks(encode, blocks, 512, made.encode_halo,
+        pieces = list(chunking.encode_blocks(encode, blocks, 512, model.encode_halo,
                                              window, segment))
         np.testing.assert_array_equal(np.concatenate(pieces), codes[0])
     # A window that begins within a segment has other paths.
     shifted = encode(np.pad(audio, ((0, 0), (512, 70 + 512 * 63))))[:, 1:301]
     assert (shifted != whole).mean() > 0.02
-    assert max(encode.lengths[1:]) <= 512 * (512 + 2 * made.encode_halo)
+    assert max(encode.lengths[1:]) <= 512 * (512 + 2 * model.encode_halo)

@@ -54,10 +54,10 @@ def test_upsampling_unfolds_channels_into_time(rng):
     layer = SubPixelUpsampling(4, 8, kernel_size=1)
     layer.build(x.shape)
     layer.conv.kernel.assign(rng.normal(size=layer.conv.kernel.shape))
-    made = np.asarray(layer(x))
-    assert made.shape == (2, 40, 4)
+    y = np.asarray(layer(x))
+    assert y.shape == (2, 40, 4)
     kernel, bias = (v.numpy() for v in layer.conv.variables)
-    np.testing.assert_allclose(made[1, 8 * 3 : 8 * 4], (x[1, 3] @ kernel[0] + bias).reshape(8, 4),
+    np.testing.assert_allclose(y[1, 8 * 3 : 8 * 4], (x[1, 3] @ kernel[0] + bias).reshape(8, 4),
                                atol=1e-5)
 
 
@@ -130,17 +130,17 @@ def test_receptive_fields_add_up_along_the_way():
     assert (down.left, down.right, down.step) == (1 + 1 + 2 / 4, 1 + 1 + 2 / 4, 1 / 4)
 
 
-@pytest.mark.parametrize("make, stride, ratio", [one for one in SEEN if one[0]().past_steps])
+@pytest.mark.parametrize("make, stride, ratio", [case for case in SEEN if case[0]().past_steps])
 def test_a_causal_layer_makes_of_blocks_what_it_makes_of_the_whole(make, stride, ratio, rng):
     layer = built(make(), 3, rng)
     x = rng.normal(size=(2, 64, 3)).astype("float32")
     whole = np.asarray(layer(x))
     assert whole.shape == (2, 64 // stride * ratio, 3)
-    made, past = [], np.zeros((2, layer.past_steps, 3), "float32")
+    outputs, past = [], np.zeros((2, layer.past_steps, 3), "float32")
     for begin, end in ((0, 4), (4, 16), (16, 64)):
-        made.append(np.asarray(layer(x[:, begin:end], past=past)))
+        outputs.append(np.asarray(layer(x[:, begin:end], past=past)))
         past = np.concatenate([past, x[:, begin:end]], axis=1)[:, -layer.past_steps :]
-    np.testing.assert_allclose(np.concatenate(made, axis=1), whole, atol=1e-5)
+    np.testing.assert_allclose(np.concatenate(outputs, axis=1), whole, atol=1e-5)
     assert layer.receptive_field[1] == 0
 
 
@@ -150,15 +150,15 @@ def test_a_multiresolution_block_is_that_of_its_paper(rng):
     low, high, shares = (v.numpy() for v in (layer.low, layer.high, layer.shares))
     x = rng.normal(size=(1, 50, 4)).astype("float32")
     a = np.asarray(gelu(x))[0]
-    wanted = shares[0] * a
+    expected = shares[0] * a
     for j in range(depth):
         step = dilation * 2**j
         padded = np.concatenate([np.zeros((2 * step, 4)), a])
         taps = [padded[k * step : k * step + 50] for k in range(3)]
-        wanted = wanted + shares[j + 1] * sum(h * tap for h, tap in zip(high, taps, strict=True))
+        expected = expected + shares[j + 1] * sum(h * tap for h, tap in zip(high, taps, strict=True))
         a = sum(h * tap for h, tap in zip(low, taps, strict=True))
-    wanted = (wanted + shares[-1] * a).astype("float32")
-    np.testing.assert_allclose(layer(x)[0], x[0] + np.asarray(layer.mix(gelu(wanted[None])))[0],
+    expected = (expected + shares[-1] * a).astype("float32")
+    np.testing.assert_allclose(layer(x)[0], x[0] + np.asarray(layer.mix(gelu(expected[None])))[0],
                                atol=1e-4)
 
 

@@ -46,11 +46,11 @@ def test_a_frame_sees_its_window_and_no_further(make, ahead, rng):
 def test_blocks_make_what_the_whole_does(make, rng):
     layer = lively(make(0), rng)
     x = rng.normal(size=(2, FRAMES, WIDTH)).astype("float32")
-    made, past = [], np.zeros((2, layer.past_steps, WIDTH), "float32")
+    outputs, past = [], np.zeros((2, layer.past_steps, WIDTH), "float32")
     for begin, end in ((0, 1), (1, 8), (8, FRAMES)):
-        made.append(np.asarray(layer(x[:, begin:end], past=past)))
+        outputs.append(np.asarray(layer(x[:, begin:end], past=past)))
         past = np.concatenate([past, x[:, begin:end]], axis=1)[:, -layer.past_steps :]
-    np.testing.assert_allclose(np.concatenate(made, axis=1), layer(x), atol=1e-5)
+    np.testing.assert_allclose(np.concatenate(outputs, axis=1), layer(x), atol=1e-5)
 
 
 def test_attention_is_that_of_the_paper(rng):
@@ -67,8 +67,8 @@ def test_attention_is_that_of_the_paper(rng):
         scores = key[window, head] @ query[at, head] / 2 + np.asarray(layer.places)[:, head]
         shares = np.exp(scores - scores.max())
         mixed.append(shares / shares.sum() @ value[window, head])
-    wanted = x[0, at] + np.asarray(layer.out(np.concatenate(mixed)[None]))[0]
-    np.testing.assert_allclose(np.asarray(layer(x))[0, at], wanted, atol=1e-5)
+    expected = x[0, at] + np.asarray(layer.out(np.concatenate(mixed)[None]))[0]
+    np.testing.assert_allclose(np.asarray(layer(x))[0, at], expected, atol=1e-5)
 
 
 def test_a_step_is_the_gradient_of_the_energy(rng):
@@ -95,8 +95,8 @@ def test_the_energy_falls_with_every_step(rng):
 
 
 def test_every_kind_makes_the_layers_that_its_config_says():
-    made = {config.kind: BOTTLENECKS[config.kind](config) for config in (
+    new_layers = {config.kind: BOTTLENECKS[config.kind](config) for config in (
         NoBottleneck(), AttentionBottleneck(layers=2, back=7), EnergyBottleneck(ahead=3))}
-    assert [len(layers) for layers in made.values()] == [0, 2, 1] and set(made) == set(BOTTLENECKS)
-    assert made["attention"][1].receptive_field == (7, 0)
-    assert made["energy"][0].receptive_field == (32, 3)
+    assert [len(layers) for layers in new_layers.values()] == [0, 2, 1] and set(new_layers) == set(BOTTLENECKS)
+    assert new_layers["attention"][1].receptive_field == (7, 0)
+    assert new_layers["energy"][0].receptive_field == (32, 3)

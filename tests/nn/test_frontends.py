@@ -24,18 +24,18 @@ def transform():
 
 @pytest.mark.parametrize("bin_", [0, 24, 71, 72, 100, 167])
 def test_a_sine_has_its_amplitude_at_its_quarter_tone_and_is_a_peak_there(transform, bin_):
-    found = np.asarray(transform(sine(55 * 2 ** (bin_ / 24))[None]))[0]
-    assert found.shape == (80, 168)
-    np.testing.assert_allclose(found[30:50, bin_], 0.5, rtol=0.01)
-    assert (found[30:50].argmax(1) == bin_).all()
-    peaks = np.asarray(transform.peaks(found[None]))[0, 30:50] > 0.5
+    amplitudes = np.asarray(transform(sine(55 * 2 ** (bin_ / 24))[None]))[0]
+    assert amplitudes.shape == (80, 168)
+    np.testing.assert_allclose(amplitudes[30:50, bin_], 0.5, rtol=0.01)
+    assert (amplitudes[30:50].argmax(1) == bin_).all()
+    peaks = np.asarray(transform.peaks(amplitudes[None]))[0, 30:50] > 0.5
     if 0 < bin_ < 167:
         assert (np.flatnonzero(peaks.sum(0)) == bin_).all()
 
 
 def test_it_is_the_sum_over_windows_that_it_says(transform, rng):
     audio = rng.normal(0, 0.1, 512 * 60).astype("float32")
-    found = np.asarray(transform(audio[None]))[0]
+    amplitudes = np.asarray(transform(audio[None]))[0]
     for frame, bin_ in ((30, 0), (31, 50), (17, 120), (59, 160), (0, 3)):
         hertz = 55 * 2 ** (bin_ / 24)
         length = QUALITY * RATE / hertz
@@ -44,31 +44,31 @@ def test_it_is_the_sum_over_windows_that_it_says(transform, rng):
         padded = np.pad(audio, 8000)[frame * 512 : frame * 512 + 16000]
         total = ((padded * window * np.exp(-2j * np.pi * hertz * time / RATE)).sum() * 2
                  / window.sum())
-        assert found[frame, bin_] == pytest.approx(abs(total), rel=1e-3, abs=1e-6)
+        assert amplitudes[frame, bin_] == pytest.approx(abs(total), rel=1e-3, abs=1e-6)
 
 
 def test_two_semitones_in_the_bass_are_two_peaks(transform):
     audio = sine(110, 0.3) + sine(110 * 2 ** (1 / 12), 0.3)
-    found = np.asarray(transform(audio[None]))
-    peaks = np.asarray(transform.peaks(found))[0, 40] > 0.5
+    amplitudes = np.asarray(transform(audio[None]))
+    peaks = np.asarray(transform.peaks(amplitudes))[0, 40] > 0.5
     assert set(np.flatnonzero(peaks)) == {24, 26}
 
 
 def test_silence_and_quiet_sounds_have_no_peaks(transform):
     for audio in (np.zeros((1, 512 * 40), "float32"), sine(440, 1e-5)[None]):
-        found = transform(audio)
-        assert not np.asarray(transform.peaks(found)).any()
-        assert np.isfinite(np.asarray(level_of(found))).all()
+        amplitudes = transform(audio)
+        assert not np.asarray(transform.peaks(amplitudes)).any()
+        assert np.isfinite(np.asarray(level_of(amplitudes))).all()
 
 
 def test_peaks_do_not_jump(transform, rng):
     amplitudes = rng.uniform(0.01, 0.1, (1, 50, 168)).astype("float32")
-    found = np.asarray(transform.peaks(amplitudes))
+    strengths = np.asarray(transform.peaks(amplitudes))
     near = np.asarray(transform.peaks(amplitudes * (1
                                                     + 1e-5 * rng.uniform(-1, 1, amplitudes.shape).astype("float32"))))
-    assert np.abs(near - found).max() < 1e-3
+    assert np.abs(near - strengths).max() < 1e-3
     level = 20 * np.log10(amplitudes[0] * transform.emphasis)
-    for frame, bin_ in np.argwhere(found[0] >= 0.5):
+    for frame, bin_ in np.argwhere(strengths[0] >= 0.5):
         assert level[frame, bin_] >= max(level[frame, bin_ - 1], level[frame, bin_ + 1])
         assert level[frame, bin_] > level[frame].max() - 25
 

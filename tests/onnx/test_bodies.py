@@ -50,9 +50,9 @@ CASES = [*(f"{core} below" for core in SMALL), "pixelcnn top", "lstm together"]
 def describe(core, books=1, repeats=False, source=0, drawing="in_order"):
     conditions = [{"kind": "codes", "level": 512, "num_codes": 8, "books": source, "channels": 5,
                    "dilations": [1]}] if source else []
-    one = {"embedding_dim": 6, "head_dim": 7, "repeats": repeats, "drawing": drawing}
+    common = {"embedding_dim": 6, "head_dim": 7, "repeats": repeats, "drawing": drawing}
     return GeneratorConfig(name="generator_128", level=128, num_codes=CODES, books=books,
-                           core=SMALL[core] | one, conditions=conditions)
+                           core=SMALL[core] | common, conditions=conditions)
 
 
 def save_lively(folder, config):
@@ -86,25 +86,25 @@ def case(request, tmp_path_factory):
     codes = rng.integers(0, CODES, (3, STEPS, config.books)).astype(np.int32)
     codes[:, 1::3] = codes[:, ::3]  # some stay
     start = np.full((3, 1, config.books), config.start_token, np.int32)
-    given = {"previous": np.concatenate([start, codes[:, :-1]], axis=1), "current": codes}
+    inputs = {"previous": np.concatenate([start, codes[:, :-1]], axis=1), "current": codes}
     context = None
     if config.source:
         frames = STEPS // config.ratio + 2 * config.halo
-        given["source"] = rng.integers(0, 8, (3, frames, config.source.books)).astype(np.int32)
-        context = ops.convert_to_numpy(model.context(given))
-    return SimpleNamespace(config=config, model=model, given=given, context=context,
+        inputs["source"] = rng.integers(0, 8, (3, frames, config.source.books)).astype(np.int32)
+        context = ops.convert_to_numpy(model.context(inputs))
+    return SimpleNamespace(config=config, model=model, inputs=inputs, context=context,
                            shapes={v.path: v.shape for v in model.core.weights},
-                           codes=codes, start=start[:, 0], found=weights.find(folder, config.name),
+                           codes=codes, start=start[:, 0], weight_set=weights.find(folder, config.name),
                            draws=rng.random(codes.shape, np.float32))
 
 
 @pytest.fixture(scope="module")
-def taught(case):
+def teacher_forced(case):
     """Teacher-forced logits float32 [3, STEPS, books, codes]."""
-    return ops.convert_to_numpy(case.model(case.given))
+    return ops.convert_to_numpy(case.model(case.inputs))
 
 
-def test_new_labels_change_nothing_until_they_are_trained(case, taught):
+def test_new_labels_change_nothing_until_they_are_trained(case, teacher_forced):
     """Weights without labels fit a model with labels."""
     labels = {"kind": "labels", "of": "folder", "names": ["a", "b"], "channels": 4}
     others = [configs.to_dict(condition) for condition in case.config.conditions]
@@ -114,11 +114,11 @@ def test_new_labels_change_nothing_until_they_are_trained(case, taught):
 
     def logits(label):
         labels = np.tile(np.array([[label, SHARES]], np.int32), (3, 1, 1, 1))
-        return ops.convert_to_numpy(model(case.given | {"label": labels}))
+        return ops.convert_to_numpy(model(case.inputs | {"label": labels}))
 
-    take_weights(model, case.found)
+    take_weights(model, case.weight_set)
     for label in (0, 2):
-        np.testing.assert_allclose(logits(label), taught, atol=1e-5)
+        np.testing.assert_allclose(logits(label), teacher_forced, atol=1e-5)
     new_rows = [v for v in model.core.trainable_variables if not v.numpy().all()
                 and v.shape[0] > case.shapes.get(v.path, (0,))[0]]
     for v in new_rows:
@@ -134,11 +134,11 @@ def test_every_kind_is_held_to_the_contract():
 def test_every_weight_has_its_own_path(case):
     held = case.model.parts["generator"]
     assert len({v.path for v in held}) == len(held) == len({id(v) for v in held})
-    assert {v.path for v in held} == set(case.found.load("generator"))
+    assert {v.path for v in held} == set(case.weight_set.load("generator"))
 
 
-def test_step_by_step_is_teacher_forcing(case, taught):
-    assert taught.std() > 0.1
+def test_step_by_step_is_teacher_forcing(case, teacher_forced):
+    assert teacher_forced.std() > 0.1
     state = case.model.initial_state(3)
     shapes = case.config.states
     for t in range(STEPS):
@@ -149,54 +149,54 @@ def test_step_by_step_is_teacher_forcing(case, taught):
             return ops.convert_to_tensor(case.codes[:, t, book])
 
         context = None if case.context is None else case.context[:, t]
-        frame, state = case.model.core.step(case.given["previous"][:, t], context, state, draw)
+        frame, state = case.model.core.step(case.inputs["previous"][:, t], context, state, draw)
         np.testing.assert_array_equal(frame, case.codes[:, t])
-        np.testing.assert_allclose(np.stack(seen, axis=1), taught[:, t], atol=1e-4)
+        np.testing.assert_allclose(np.stack(seen, axis=1), teacher_forced[:, t], atol=1e-4)
         # As large at each step as its config says.
         assert [tuple(x.shape) for x in state] == [(3, *shape) for shape in shapes.values()]
 
 
-def test_logits_depend_on_earlier_codes_only(case, taught):
+def test_logits_depend_on_earlier_codes_only(case, teacher_forced):
     for book in range(case.config.books):
         codes = case.codes.copy()
         codes[:, 10, book] = (codes[:, 10, book] + 1) % CODES
-        given = case.given | {"current": codes, "previous": np.concatenate(
+        inputs = case.inputs | {"current": codes, "previous": np.concatenate(
             [case.start[:, None], codes[:, :-1]], axis=1)}
-        moved = np.abs(ops.convert_to_numpy(case.model(given)) - taught).max(axis=(0, 3)) > 1e-6
+        moved = np.abs(ops.convert_to_numpy(case.model(inputs)) - teacher_forced).max(axis=(0, 3)) > 1e-6
         assert not moved[:10].any() and not moved[10, : book + 1].any() and moved[11].any()
         # Later books of the frame depend on it, unless the books are drawn together.
         in_order = case.config.core.drawing == "in_order"
         assert moved[10, book + 1 :].all() == in_order or book + 1 == case.config.books
 
 
-def test_the_loop_scores_codes_as_teacher_forcing_does(case, taught):
-    logits = taught / 0.9
+def test_the_loop_scores_codes_as_teacher_forcing_does(case, teacher_forced):
+    logits = teacher_forced / 0.9
     expected = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     expected = np.take_along_axis(expected, case.codes[..., None], -1)[..., 0]
     # The mean error, as a share of the spread of the logits.
     for name, limit in (("onnx", 0.03), ("onnx-float32", 1e-5)):
         with exact_int8():
-            played = engine.load_generator(case.found, name)
+            played = engine.load_generator(case.weight_set, name)
             codes, scored, _ = played.sample(case.context, case.draws, case.start,
                                              played.initial_state(3), Sampling(temperature=0.9),
                                              forced=case.codes)
         np.testing.assert_array_equal(codes, case.codes)
-        assert np.abs(scored - expected).mean() < limit * taught.std()
+        assert np.abs(scored - expected).mean() < limit * teacher_forced.std()
 
 
 def test_chunks_and_saved_states_continue_bit_for_bit(case):
-    played = engine.load_generator(case.found)
+    played = engine.load_generator(case.weight_set)
     state, previous = played.initial_state(3), case.start
     whole, scored, last = played.sample(case.context, case.draws, previous, state)
     codes, log_probs, begin = [], [], 0
     for stop in (1, 2, 9, STEPS):
         part = slice(begin, stop)
-        made, chosen, state = played.sample(None if case.context is None else case.context[:, part],
+        part_codes, chosen, state = played.sample(None if case.context is None else case.context[:, part],
                                             case.draws[:, part], previous, state)
         state = [np.frombuffer(x.tobytes(), x.dtype).reshape(x.shape) for x in state]
-        codes.append(made)
+        codes.append(part_codes)
         log_probs.append(chosen)
-        previous, begin = made[:, -1], stop
+        previous, begin = part_codes[:, -1], stop
     np.testing.assert_array_equal(np.concatenate(codes, axis=1), whole)
     np.testing.assert_array_equal(np.concatenate(log_probs, axis=1), scored)
     for a, b in zip(state, last, strict=True):
@@ -209,7 +209,7 @@ def test_chunks_and_saved_states_continue_bit_for_bit(case):
 
 
 def test_in_float32_a_row_of_a_batch_is_the_row_alone(case):
-    played = engine.load_generator(case.found, "onnx-float32")
+    played = engine.load_generator(case.weight_set, "onnx-float32")
     together, _, _ = played.sample(case.context, case.draws, case.start, played.initial_state(3))
     for i in range(3):
         row = slice(i, i + 1)
@@ -219,7 +219,7 @@ def test_in_float32_a_row_of_a_batch_is_the_row_alone(case):
 
 
 def test_many_streams_draw_the_codes_of_few(case):
-    played = engine.load_generator(case.found, "onnx-float32")
+    played = engine.load_generator(case.weight_set, "onnx-float32")
     context, draws, start = (x if x is None else np.concatenate([x] * 3)
                              for x in (case.context, case.draws, case.start))
     many, _, _ = played.sample(context, draws, start, played.initial_state(9), log_probs=False)
@@ -227,17 +227,17 @@ def test_many_streams_draw_the_codes_of_few(case):
     np.testing.assert_array_equal(many, np.concatenate([few] * 3))
 
 
-def test_dropout_acts_in_training_alone(case, taught):
+def test_dropout_acts_in_training_alone(case, teacher_forced):
     core = configs.to_dict(case.config.core) | {"dropout": 0.5, "input_dropout": 0.3}
     model = Generator(configs.replace(case.config, core=core))
-    still = ops.convert_to_numpy(model(case.given))
-    np.testing.assert_array_equal(model(case.given), still)
-    assert not np.allclose(model(case.given, training=True), still)
+    still = ops.convert_to_numpy(model(case.inputs))
+    np.testing.assert_array_equal(model(case.inputs), still)
+    assert not np.allclose(model(case.inputs, training=True), still)
 
 
 def test_a_step_reads_a_quarter_of_the_bytes_in_int8(case):
     loop = LOOPS[case.config.core.kind]
-    read = loop.bytes_per_step(case.config, case.found.load("generator"))
+    read = loop.bytes_per_step(case.config, case.weight_set.load("generator"))
     assert 2 < read["float32"] / read["int8"] <= 4
 
 
@@ -255,24 +255,24 @@ class SilentCodec:
                                             {})
 
     def decode_window(self, codes, start=0):
-        told = codes @ np.array([1, CODES, CODES**2]) / CODES**3
-        return np.repeat(told, 128, axis=1).astype(np.float32)
+        values = codes @ np.array([1, CODES, CODES**2]) / CODES**3
+        return np.repeat(values, 128, axis=1).astype(np.float32)
 
 
 @pytest.mark.parametrize("core, labelled", [
     ("lstm", True), ("wavenet", False), ("transformer", True), ("pixelcnn", False)])
 def test_a_stream_resumes_bit_for_bit_with_blocks_of_any_length(core, labelled, tmp_path):
     """With guidance, and across a change of the label."""
-    config, given = describe(core, 3), {"seed": 7}
+    config, options = describe(core, 3), {"seed": 7}
     if labelled:
         config = config.with_labels(configs.Labels(names=("a", "b"), channels=4))
-        given |= {"chosen": {"label": {"a": 3, "b": 1}}, "sampling": Sampling(guidance=2.0)}
+        options |= {"chosen": {"label": {"a": 3, "b": 1}}, "sampling": Sampling(guidance=2.0)}
     save_lively(tmp_path, config)
     parts = SilentCodec(), [engine.load_generator(weights.find(tmp_path, config.name))]
 
     def play(block):
         """The stream after 2,048 samples, and its blocks; then the label changes."""
-        stream = Stream(*parts, block=block, **given)
+        stream = Stream(*parts, block=block, **options)
         begun = [next(stream) for _ in range(2048 // block)]
         if labelled:
             stream.set(label="b")
@@ -304,12 +304,12 @@ def test_it_learns_in_mixed_precision(core):
     try:
         model = Generator(describe(core, 2, True))
         codes = (np.arange(20)[:, None] * [1, 3] + np.arange(4)[:, None, None]) % CODES
-        given = {"previous": codes[:, :-1].astype(np.int32),
+        inputs = {"previous": codes[:, :-1].astype(np.int32),
                  "current": codes[:, 1:].astype(np.int32)}
         model.compile(keras.optimizers.Adam(0.02),
                       keras.losses.SparseCategoricalCrossentropy(from_logits=True),
                       jit_compile=False)
-        history = model.fit(given, given["current"], batch_size=4, epochs=40, verbose=0).history
+        history = model.fit(inputs, inputs["current"], batch_size=4, epochs=40, verbose=0).history
     finally:
         keras.mixed_precision.set_dtype_policy(before)
     assert history["loss"][-1] < 0.6 * history["loss"][0]

@@ -32,8 +32,8 @@ def small_set(folder, seed=0, units=6, books=1, repeats=False, drawing="in_order
     rng = np.random.default_rng(seed)
     shapes = {"embedding/embeddings": (11 * books, 3), "logits/kernel": (units, 10),
               "logits/bias": (10,)}
-    for i, given in enumerate((3 * books, units)):
-        shapes |= {f"lstm_{i}/lstm_cell/kernel": (given, 4 * units),
+    for i, inputs in enumerate((3 * books, units)):
+        shapes |= {f"lstm_{i}/lstm_cell/kernel": (inputs, 4 * units),
                    f"lstm_{i}/lstm_cell/bias": (4 * units,),
                    f"lstm_{i}/lstm_cell/recurrent_kernel": (units, 4 * units)}
     for k in range(1, books):
@@ -88,13 +88,13 @@ def by_hand(arrays, previous, current, layers=2):
             logits.append([point(row, code) for row, code in
                            zip(first.reshape(len(frame), -1), before, strict=True)])
             continue
-        rows, known = [point(first, before[0])], 0
+        rows, embedded = [point(first, before[0])], 0
         for k in range(1, len(frame)):
-            known = known + arrays[f"before_{k}/embeddings"][frame[k - 1]]
+            embedded = embedded + arrays[f"before_{k}/embeddings"][frame[k - 1]]
             if f"changed_{k}/embeddings" in arrays:
-                known = (known
+                embedded = (embedded
                          + arrays[f"changed_{k}/embeddings"][int(frame[k - 1] != before[k - 1])])
-            hidden = gelu(x @ arrays[f"state_{k}/kernel"] + arrays[f"state_{k}/bias"] + known)
+            hidden = gelu(x @ arrays[f"state_{k}/kernel"] + arrays[f"state_{k}/bias"] + embedded)
             rows.append(point(hidden @ arrays[f"logits_{k}/kernel"] + arrays[f"logits_{k}/bias"],
                               before[k]))
         logits.append(rows)
@@ -147,13 +147,13 @@ def test_the_loop_computes_the_equations(tmp_path, rng, books, repeats, drawing,
 
 @pytest.mark.parametrize("top_p, codes", [(0.5, {0}), (0.75, {0, 1}), (0.76, {0, 1, 2})])
 def test_top_p_keeps_the_smallest_set_that_reaches_its_share(tmp_path, top_p, codes):
-    found = small_set(tmp_path)
-    arrays = found.load("generator")
+    weight_set = small_set(tmp_path)
+    arrays = weight_set.load("generator")
     arrays["logits/kernel"][:] = 0
     arrays["logits/bias"][:] = np.log(np.maximum([1 / 2, 1 / 4, 1 / 8, 1 / 8] + [0] * 6, 1e-30))
-    weights.save(tmp_path, found.name, "", {"generator": arrays}, found.config)
+    weights.save(tmp_path, weight_set.name, "", {"generator": arrays}, weight_set.config)
     session = onnxruntime.InferenceSession(
-        export.build(weights.find(tmp_path, found.name), "loop_full_float32"))
+        export.build(weights.find(tmp_path, weight_set.name), "loop_full_float32"))
     drawn, *_ = session.run(None, {
         "uniforms": np.linspace(0, 0.9999, 200, dtype=np.float32)[:, None, None],
         "previous": np.full((1, 1), 10, np.int32), "inverse_temperature": np.array(1, np.float32),
@@ -225,8 +225,8 @@ def test_graphs_that_were_used_longest_ago_are_removed(cache, tmp_path, monkeypa
     """Reading counts as use, and what ships stays."""
     monkeypatch.setattr(export, "CHECKOUT", tmp_path / "checkout")
     sets = [small_set(tmp_path / "own" / str(seed), seed) for seed in range(4)]
-    for i, one in enumerate(sets[:3]):
-        export.cached_graph(one, "loop_int8")
+    for i, weight_set in enumerate(sets[:3]):
+        export.cached_graph(weight_set, "loop_int8")
         os.utime(graphs(cache)[-1], (i, i))
     oldest, second, third = graphs(cache)
     monkeypatch.setattr(export, "CACHE_BYTES", sum(p.stat().st_size for p in graphs(cache)) + 10)
@@ -243,8 +243,8 @@ def test_a_temporary_cache_replaces_one_that_cannot_be_written(small, cache, tmp
     (tmp_path / "file").touch()
     monkeypatch.setenv("VQWAVE_CACHE", str(tmp_path / "file" / "cache"))
     first = export.cached_graph(small, "loop_int8")
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 2 and "cannot be cached" in said[1] and "VQWAVE_CACHE" in said[1]
+    output = capsys.readouterr().err.splitlines()
+    assert len(output) == 2 and "cannot be cached" in output[1] and "VQWAVE_CACHE" in output[1]
     assert export.cached_graph(small, "loop_int8") == first
     assert capsys.readouterr().err == ""
     export.cached_graph(small, "loop_full_int8")
@@ -270,27 +270,27 @@ def run(capfd, tiny_weights):
         folders = ["--vqvae-weights-dir", tiny_weights.codecs, "--generator-weights-dir",
                    tiny_weights.generators]
         code = cli.entry(module.main, [str(a) for a in (*folders, *arguments)])
-        said = capfd.readouterr()
-        return code, said.out, said.err
+        output = capfd.readouterr()
+        return code, output.out, output.err
 
     return run
 
 
 def test_the_script_writes_graphs_that_run_alone(run, tmp_path, cache):
     folder = tmp_path / "new" / "graphs"
-    code, said, notes = run("--models", "vqvae_32, generator_128", "--output-dir", folder)
+    code, output, notes = run("--models", "vqvae_32, generator_128", "--output-dir", folder)
     assert code == 0
     names = ["vqvae_32_encode", "vqvae_32_decode", "vqvae_32_decode_part",
              "generator_128_context", "generator_128_loop_int8",
              "generator_128_loop_full_int8", "generator_128_loop_many_int8"]
-    assert said.splitlines() == [f"wrote {folder / name}.onnx" for name in names]
+    assert output.splitlines() == [f"wrote {folder / name}.onnx" for name in names]
     # Nothing of what TensorFlow and tf2onnx say on the way reaches the user.
     assert all(line.startswith(("exporting ", "vqvae_32: ", "generator_128: "))
                for line in notes.splitlines())
     names_of = {"vqvae_32_encode": ("samples", "codes"), "vqvae_32_decode": ("codes", "samples"),
                 "generator_128_context": ("source", "context")}
     for batch, length in ((1, 7), (3, 50)):
-        for name, given, made in (
+        for name, array, shape in (
             ("vqvae_32_encode", np.zeros((batch, 32 * length), np.float32), (batch, length, 1)),
             ("vqvae_32_decode", np.zeros((batch, length, 1), np.int32), (batch, 32 * length)),
             ("generator_128_context", np.zeros((batch, length + 14, 1), np.int32),
@@ -298,23 +298,23 @@ def test_the_script_writes_graphs_that_run_alone(run, tmp_path, cache):
         ):
             session = onnxruntime.InferenceSession(folder / f"{name}.onnx")
             takes, gives = session.get_inputs()[0], session.get_outputs()[0]
-            assert takes.shape == ["B", takes.name, 1][: given.ndim]
-            assert gives.shape == ["B", gives.name, made[-1]][: len(made)]
+            assert takes.shape == ["B", takes.name, 1][: array.ndim]
+            assert gives.shape == ["B", gives.name, shape[-1]][: len(shape)]
             assert (takes.name, gives.name) == names_of[name]
-            (out,) = session.run(None, {takes.name: given})
-            assert out.shape == made
+            (out,) = session.run(None, {takes.name: array})
+            assert out.shape == shape
 
 
 def test_the_script_fills_the_cache_with_all_there_is(run, cache, small, tiny_weights):
     weights.copy_set(weights.find(tiny_weights.codecs, "vqvae_512"), small.folder, "")
     folders = ("--vqvae-weights-dir", small.folder, "--generator-weights-dir", small.folder)
     arguments = ("--engine", "onnx-float32", *folders)
-    code, said, _ = run(*arguments)
-    assert code == 0 and said == ""
+    code, output, _ = run(*arguments)
+    assert code == 0 and output == ""
     kinds = {path.name.rsplit("_", 1)[0] for path in graphs(cache)}
     loops = {f"generator_512_{loop}_float32" for loop in ("loop", "loop_full", "loop_many")}
     assert kinds == loops | {f"vqvae_512_{part}" for part in ("encode", "decode", "decode_part")}
-    code, said, notes = run(*arguments)
+    code, output, notes = run(*arguments)
     assert code == 0 and "exporting" not in notes
 
 
